@@ -1,5 +1,4 @@
-//! Cost of reading object files in unprivileged processes: loads, attachments, and a start after a reboot, compared
-//! with reading them in the daemon.
+//! Cost of reading object files in unprivileged processes: loads, attachments, and a start after a reboot.
 
 use bpfman_proto::v1::BpfmanProgramType as Type;
 
@@ -8,7 +7,7 @@ use crate::daemon::{Daemon, Network};
 use crate::objects::Objects;
 use crate::samples::Results;
 
-/// Loads of each variant, alternating.
+/// Loads of each variant.
 const ROUNDS: usize = 200;
 /// Pause between loads, in milliseconds: enough to start the next reader in advance.
 const PAUSE: u64 = 40;
@@ -20,12 +19,11 @@ const MEMBERS: i32 = 8;
 
 pub async fn run(objects: &Objects) -> anyhow::Result<()> {
     let mut results = Results::new("object-readers")?;
-    let ways = [("processes", "on"), ("in the daemon", "off")];
     let programs =
         [("trivial", "xdp_trivial", "no types of the kernel"), ("typed", "xdp_typed", "types of the kernel")];
     for (object, program, what) in programs {
-        loads(objects, &mut results, ways, (object, program, what)).await?;
-        starts(objects, &mut results, ways, (object, program, what)).await?;
+        loads(objects, &mut results, (object, program, what)).await?;
+        starts(objects, &mut results, (object, program, what)).await?;
     }
     Ok(())
 }
@@ -33,31 +31,20 @@ pub async fn run(objects: &Objects) -> anyhow::Result<()> {
 async fn loads(
     objects: &Objects,
     results: &mut Results,
-    ways: [(&str, &str); 2],
     (object, program, what): (&str, &str, &str),
 ) -> anyhow::Result<()> {
-    let mut daemons = Vec::new();
-    for (name, word) in ways {
-        let daemon = Daemon::start_with(&format!("[cage]\nhelpers = \"{word}\"\n"), "")?;
-        let client = Client::connect(&daemon.socket()).await?;
-        daemons.push((name, daemon, client, Vec::new(), Vec::new()));
-    }
+    let daemon = Daemon::start()?;
+    let mut client = Client::connect(&daemon.socket()).await?;
     let object = objects.path(object);
-    for paced in [true, false] {
+    for (how, pause) in [("", PAUSE), (", one after the other", 0)] {
+        let mut samples = Vec::new();
         for _ in 0..ROUNDS {
-            for (_, _, client, at_leisure, at_once) in &mut daemons {
-                if paced {
-                    tokio::time::sleep(std::time::Duration::from_millis(PAUSE)).await;
-                }
-                let (id, took) = client.load(&object, program, Type::Xdp).await?;
-                if paced { &mut *at_leisure } else { at_once }.push(took);
-                client.unload(id).await?;
-            }
+            tokio::time::sleep(std::time::Duration::from_millis(pause)).await;
+            let (id, took) = client.load(&object, program, Type::Xdp).await?;
+            samples.push(took);
+            client.unload(id).await?;
         }
-    }
-    for (name, _, _, at_leisure, at_once) in daemons {
-        results.add(&format!("load from a file, {what}, {name}"), "ms", at_leisure)?;
-        results.add(&format!("load from a file, {what}, {name}, one after the other"), "ms", at_once)?;
+        results.add(&format!("load from a file, {what}{how}"), "ms", samples)?;
     }
     Ok(())
 }
@@ -65,34 +52,31 @@ async fn loads(
 async fn starts(
     objects: &Objects,
     results: &mut Results,
-    ways: [(&str, &str); 2],
     (object, program, what): (&str, &str, &str),
 ) -> anyhow::Result<()> {
     let object = objects.path(object);
-    for (name, word) in ways {
-        let network = Network::new()?;
-        let mut daemon = Daemon::start_with(&format!("[cage]\nhelpers = \"{word}\"\n"), "")?;
-        let mut client = Client::connect(&daemon.socket()).await?;
-        let mut members = Vec::new();
-        for _ in 0..PROGRAMS {
-            members.push(client.load(&object, program, Type::Xdp).await?.0);
-        }
-        drop(client);
-        daemon.restart()?;
-        let mut client = Client::connect(&daemon.socket()).await?;
-        let mut attached = Vec::new();
-        for (member, priority) in members.into_iter().zip(1..=MEMBERS) {
-            attached.push(client.attach(member, xdp(&network.path(), priority)).await?.1);
-        }
-        results.add(&format!("attach to XDP, texts not in memory, {what}, {name}"), "ms", attached)?;
-        drop(client);
-        // Links of the network end with it, so that only programs are restored.
-        drop(network);
-        let mut starts = Vec::new();
-        for _ in 0..REBOOTS {
-            starts.push(daemon.restart_without_programs()?);
-        }
-        results.add(&format!("start after a reboot, {PROGRAMS} programs, {what}, {name}"), "ms", starts)?;
+    let network = Network::new()?;
+    let mut daemon = Daemon::start()?;
+    let mut client = Client::connect(&daemon.socket()).await?;
+    let mut members = Vec::new();
+    for _ in 0..PROGRAMS {
+        members.push(client.load(&object, program, Type::Xdp).await?.0);
     }
+    drop(client);
+    daemon.restart()?;
+    let mut client = Client::connect(&daemon.socket()).await?;
+    let mut attached = Vec::new();
+    for (member, priority) in members.into_iter().zip(1..=MEMBERS) {
+        attached.push(client.attach(member, xdp(&network.path(), priority)).await?.1);
+    }
+    results.add(&format!("attach to XDP, texts not in memory, {what}"), "ms", attached)?;
+    drop(client);
+    // Links of the network end with it, so that only programs are restored.
+    drop(network);
+    let mut starts = Vec::new();
+    for _ in 0..REBOOTS {
+        starts.push(daemon.restart_without_programs()?);
+    }
+    results.add(&format!("start after a reboot, {PROGRAMS} programs, {what}"), "ms", starts)?;
     Ok(())
 }

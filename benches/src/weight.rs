@@ -30,7 +30,7 @@ pub fn run() -> anyhow::Result<()> {
     for helper in helpers {
         results.add("  resident, one of them", "MB", vec![resident(helper)?])?;
     }
-    for name in ["bpfmand", "bpfman"] {
+    for name in ["bpfmand", "bpfman-worker", "bpfman"] {
         results.add(&format!("{name}, stripped"), "MB", vec![stripped(binary(name)?)?])?;
     }
     Ok(())

@@ -3,9 +3,9 @@
 use std::io;
 
 use bpfman_image_format::{
-    BuildError, BytecodeError, FetchError, KeyError, LayoutError, PlatformError, PushError, RegistryError,
-    SaveError, SignError, SourceDateError, TlsFailure,
+    BuildError, BytecodeError, LayoutError, PlatformError, SourceDateError, TlsFailure,
 };
+use bpfman_registry::{FetchError, KeyError, PushError, RegistryError, SaveError, SignError};
 
 use crate::exit::Exit;
 

@@ -17,7 +17,7 @@ pub struct BreakGlassWatcher {
     engine: Arc<Engine<LinuxKernel>>,
     journal: Arc<Journal>,
     /// Readers with a short timeout until recovery has finished.
-    readers: Option<Arc<ReaderClient>>,
+    readers: Arc<ReaderClient>,
     /// True once recovery has run since the start of this daemon.
     recovered: bool,
     broken: bool,
@@ -31,7 +31,7 @@ impl BreakGlassWatcher {
         marker: Marker,
         engine: &Arc<Engine<LinuxKernel>>,
         journal: &Arc<Journal>,
-        readers: Option<Arc<ReaderClient>>,
+        readers: Arc<ReaderClient>,
     ) -> anyhow::Result<Self> {
         let gate = Arc::<Gate>::default();
         let (engine, journal) = (Arc::clone(engine), Arc::clone(journal));
@@ -95,9 +95,7 @@ impl BreakGlassWatcher {
     fn recover(&mut self) -> anyhow::Result<()> {
         own_actions::recover(&self.engine, &self.journal)?;
         self.recovered = true;
-        if let Some(readers) = &self.readers {
-            readers.mark_started();
-        }
+        self.readers.mark_started();
         Ok(())
     }
 

@@ -11,8 +11,8 @@ pub struct Cage {
     seccomp: CageMode,
     /// `None` if switched off.
     landlock: Option<Landlock>,
-    /// User of the worker processes; `None` if there are none.
-    helpers: Option<u32>,
+    /// User of the worker processes.
+    helpers: u32,
     /// True if the bpffs is in a mount namespace that ends with this process.
     pins_end: bool,
     /// Reason why this process stays in its own cgroup namespace; `None` if it is in the node's.
@@ -32,7 +32,7 @@ impl Cage {
             pins_end: false,
             seccomp: config.seccomp,
             landlock: None,
-            helpers: None,
+            helpers: config.helpers,
             cgroups_hidden: cgroups_hidden.map(|error| error.to_string()),
         })
     }
@@ -46,8 +46,8 @@ impl Cage {
         self.landlock = landlock;
     }
 
-    /// Sets the user of the workers that read images; `None` if threads of this process read them.
-    pub const fn set_worker_user(&mut self, user: Option<u32>) {
+    /// Sets the user that the workers got.
+    pub const fn set_worker_user(&mut self, user: u32) {
         self.helpers = user;
     }
 
@@ -98,21 +98,14 @@ impl Cage {
                 ),
             },
             match self.helpers {
-                None => part(
-                    "helpers",
-                    "off".to_owned(),
-                    Some(
-                        "the daemon itself reads what registries, images and object files say: [cage] in bpfman.toml says so",
-                    ),
-                ),
-                Some(0) => part(
+                0 => part(
                     "helpers",
                     "on, as root without capabilities".to_owned(),
                     Some(
                         "processes for images and objects have no user of their own: the daemon was started without CAP_SETUID or CAP_SETGID",
                     ),
                 ),
-                Some(user) => part("helpers", format!("on, user {user}"), None),
+                user => part("helpers", format!("on, user {user}"), None),
             },
         ];
         if let Some(why) = &self.cgroups_hidden {

@@ -76,8 +76,8 @@ pub struct Config {
     pub seccomp: CageMode,
     /// True if Landlock restricts image threads to the cache, and workers further.
     pub landlock: bool,
-    /// User of the workers; `None` if the daemon does their work.
-    pub helpers: Option<u32>,
+    /// User of the workers.
+    pub helpers: u32,
     /// Maximum memory of the daemon itself, in bytes; 0 for no limit.
     pub memory: u64,
     pub journal: JournalSettings,
@@ -324,11 +324,11 @@ impl Config {
                 (_, Some(0)) => {
                     bail!("configuration: cage.helpers_user 0 is root, who is not to read what others wrote")
                 }
-                (None | Some("on"), user) => Some(user.unwrap_or(DEFAULT_HELPERS_USER)),
-                (Some("off"), _) => None,
-                (Some(other), _) => {
-                    bail!("configuration: cage.helpers \"{other}\" is neither \"on\" nor \"off\"")
-                }
+                (None | Some("on"), user) => user.unwrap_or(DEFAULT_HELPERS_USER),
+                (Some(other), _) => bail!(
+                    "configuration: cage.helpers \"{other}\": workers are a program of their own, which cannot be \
+                     switched off; remove the line"
+                ),
             },
             journal,
             metrics: file.metrics.settings(&arguments.socket_path)?,

@@ -10,7 +10,6 @@ mod config;
 mod csi;
 mod csi_settings;
 mod group;
-mod helpers;
 mod image_answers;
 mod image_runtime;
 mod images;
@@ -33,18 +32,13 @@ mod step_kill;
 mod subordinate_users;
 mod supervisor;
 mod watch;
+mod workers;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    let mut told = std::env::args_os().skip(1);
-    if told.next().is_some_and(|first| first == helpers::COMMAND) {
-        // Paths of the daemon may be any bytes; arguments of workers are always UTF-8.
-        let of_helper: Vec<String> = told.filter_map(|word| word.into_string().ok()).collect();
-        return ended(helpers::run(&of_helper));
-    }
     if std::env::args_os().nth(1).is_some_and(|first| first == policy::check::COMMAND) {
         return policy::check::run();
     }

@@ -2,10 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use bpfmand_observe::serve::{TcpReaders, TlsFiles, TlsIdentity};
+use bpfmand_observe::serve::{StartTls, TcpReaders, TlsFiles, TlsIdentity};
 use serde::Deserialize;
+
+use crate::workers::WorkerProcesses;
 
 /// Default file name, next to the clients' socket.
 const SOCKET: &str = "metrics.sock";
@@ -77,21 +80,37 @@ fn listen_address(text: &str) -> anyhow::Result<SocketAddr> {
     })
 }
 
+/// TCP listener, with the files of its certificate.
+pub struct MetricsListener {
+    listener: std::net::TcpListener,
+    files: Option<TlsFiles>,
+}
+
 impl MetricsSettings {
-    /// Opens the TCP listener with the current certificate.
-    pub fn open(&self) -> anyhow::Result<Option<(std::net::TcpListener, TcpReaders)>> {
+    /// Opens the TCP listener, if there is one.
+    pub fn open(&self) -> anyhow::Result<Option<MetricsListener>> {
         let Some((address, files)) = &self.listen else { return Ok(None) };
-        let readers = match files {
-            None => TcpReaders::Loopback,
-            Some(files) => {
-                let identity = TlsIdentity::read(files.clone()).context("configuration: metrics")?;
-                TcpReaders::Tls(Box::new(identity))
-            }
-        };
         let listener = std::net::TcpListener::bind(address)
             .with_context(|| format!("configuration: metrics.listen: cannot listen on {address}"))?;
         listener.set_nonblocking(true)?;
-        Ok(Some((listener, readers)))
+        Ok(Some(MetricsListener { listener, files: files.clone() }))
+    }
+}
+
+impl MetricsListener {
+    /// Reads the certificate, which a worker checks.
+    pub fn ready(
+        self,
+        workers: &Arc<WorkerProcesses>,
+    ) -> anyhow::Result<(std::net::TcpListener, TcpReaders)> {
+        let readers = match self.files {
+            None => TcpReaders::Loopback,
+            Some(files) => {
+                let identity = TlsIdentity::read(files, Arc::clone(workers) as Arc<dyn StartTls>);
+                TcpReaders::Tls(Box::new(identity.context("configuration: metrics")?))
+            }
+        };
+        Ok((self.listener, readers))
     }
 }
 

@@ -12,12 +12,12 @@ use bpfmand_engine::{
     ChangeListener, Engine, EngineOptions, Images, MIGRATIONS, ProgramDetails, ReadObjects, SCHEMA,
     StepObserver,
 };
-use bpfmand_image::{ImageStore, StartHelper};
+use bpfmand_image::ImageStore;
 use bpfmand_journal::Journal;
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_observe::serve::{Scrapes, TcpReaders};
 use bpfmand_observe::{DaemonMetrics, DaemonParts, DaemonStates, ImageCounts, LimitCounts, RadarCounts};
-use bpfmand_reader::{ReaderClient, StartPatience};
+use bpfmand_reader::{ReaderClient, StartPatience, StartReader};
 use bpfmand_store::{Store, StoreOptions};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -28,7 +28,6 @@ use crate::budgets::Budgets;
 use crate::cage::Cage;
 use crate::config::Config;
 use crate::csi::Csi;
-use crate::helpers::HelperProcesses;
 use crate::image_runtime::ImageRuntime;
 use crate::images::RegistryImages;
 use crate::load_gate::{self, GateThread, LoadGate};
@@ -38,6 +37,7 @@ use crate::radar::{RadarParts, RadarThread};
 use crate::reserve::Reserve;
 use crate::start_progress::{StartProgress, StartReads, StartSteps};
 use crate::watch::Watcher;
+use crate::workers::WorkerProcesses;
 use crate::{logging, socket, subordinate_users, supervisor};
 
 /// Time for requests in progress to finish at shutdown, and again for their threads; both together stay below a second.
@@ -75,7 +75,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     // next.
     let metrics_by_tcp = config.metrics.open()?;
     // Start the starter before the sandbox, which forbids execve.
-    let helpers = config.helpers.map(|user| HelperProcesses::begin(config, user)).transpose()?.map(Arc::new);
+    let workers = Arc::new(WorkerProcesses::begin(config)?);
+    let metrics_by_tcp = metrics_by_tcp.map(|tcp| tcp.ready(&workers)).transpose()?;
     // Raise limits first, which may need a capability. Drop capabilities before any thread starts, since a running
     // thread would keep them.
     let mut cage = Cage::begin(config)?;
@@ -124,27 +125,21 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     cage.close(config)?;
     let (image_runtime, landlock) = ImageRuntime::new(config.image_folders())?;
     cage.holds_files(landlock);
-    cage.set_worker_user(helpers.as_ref().map(|helpers| helpers.user()));
+    cage.set_worker_user(workers.user());
     cage.tell();
     // Open the policy under the locks: its last good copy is in the state folder.
     let policy = Arc::new(PolicySource::open(config));
-    let mut images = ImageStore::new(config.images.clone(), (*policy.images().rules).clone())
+    let images = ImageStore::new(config.images.clone(), (*policy.images().rules).clone(), workers.clone())
         .with_settings(config.registries.clone())
         .with_bounds(config.image_bounds);
-    if let Some(helpers) = &helpers {
-        images = images.with_helpers(Arc::clone(helpers) as Arc<dyn StartHelper>);
-    }
     let image_counts = Arc::<ImageCounts>::default();
     let images = RegistryImages::new(images, Arc::clone(&policy), image_runtime, config.auth_users.clone());
     let images = Arc::new(images.with_counts(Arc::clone(&image_counts)));
     let mut options = EngineOptions::new(config.state.join("bytecode"), store);
     options.images = Arc::clone(&images) as Arc<dyn Images>;
-    let readers = helpers
-        .clone()
-        .map(|helpers| Arc::new(ReaderClient::new(helpers).starting(StartPatience::default())));
-    if let Some(readers) = &readers {
-        options.objects = Arc::clone(readers) as Arc<dyn ReadObjects>;
-    }
+    let start_reader = Arc::clone(&workers) as Arc<dyn StartReader>;
+    let readers = Arc::new(ReaderClient::new(start_reader).starting(StartPatience::default()));
+    options.objects = Arc::clone(&readers) as Arc<dyn ReadObjects>;
     options.xdp_modes = config.xdp_modes.clone();
     options.tc_by_clsact = config.tc_by_clsact;
     // Same variable as libxdp's.
@@ -256,11 +251,11 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .with_journal(journal)
         .with_gate(gate)
         .with_load_gate(gate_standing)
-        .with_radar(Arc::clone(&radar_standing), radar.control());
-    let api = match helpers.clone() {
-        Some(helpers) => api.with_helpers(Arc::new(move || helpers.has_starter())),
-        None => api,
-    };
+        .with_radar(Arc::clone(&radar_standing), radar.control())
+        .with_helpers({
+            let workers = Arc::clone(&workers);
+            Arc::new(move || workers.has_starter())
+        });
     // Detach programs with an image revoked while the daemon was down.
     if !is_broken && let Err(error) = api.hold_against_policy() {
         tracing::warn!(%error, "running programs cannot be held against the policy");
@@ -277,7 +272,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
             || radar_standing.is_on()
     };
     let metrics = Metrics { tcp: metrics_by_tcp, scrapes: &scrapes, policy: &policy };
-    let result = runtime.block_on(serve(config, &api, (csi, metrics), helpers.as_deref(), is_needed));
+    let result = runtime.block_on(serve(config, &api, (csi, metrics), &workers, is_needed));
     drop((watcher, begin_limits));
     budgets.stop();
     radar.end();
@@ -305,7 +300,7 @@ async fn serve(
     config: &Config,
     api: &Api<LinuxKernel>,
     (csi, metrics): (Option<Csi>, Metrics<'_>),
-    helpers: Option<&HelperProcesses>,
+    workers: &WorkerProcesses,
     is_needed: impl Fn() -> bool,
 ) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
@@ -337,7 +332,7 @@ async fn serve(
     });
     let mut server = Box::pin(server);
     let activity = api.activity();
-    let mut starter_ends = Box::pin(supervisor::starter_ends(helpers)?);
+    let mut starter_ends = Box::pin(supervisor::starter_ends(workers)?);
     let mut failed = None;
     loop {
         tokio::select! {

@@ -8,20 +8,17 @@ use std::future;
 use std::io;
 use std::time::Duration;
 
-use crate::helpers::HelperProcesses;
+use crate::workers::WorkerProcesses;
 
 /// Minimum time for which a daemon serves before it exits. systemd gives up after five starts in ten seconds; and even
 /// if starters terminate soon, programs can be listed and detached between two starts.
 const MIN_LIFETIME: Duration = Duration::from_secs(10);
 
 /// Completes with the reason when the starter has exited and the daemon should exit too.
-pub fn starter_ends(
-    helpers: Option<&HelperProcesses>,
-) -> io::Result<impl Future<Output = anyhow::Error> + use<>> {
-    let ends = helpers.map(HelperProcesses::starter_ends).transpose()?;
+pub fn starter_ends(workers: &WorkerProcesses) -> io::Result<impl Future<Output = anyhow::Error> + use<>> {
+    let ends = workers.starter_ends()?;
     let began = tokio::time::Instant::now();
     Ok(async move {
-        let Some(ends) = ends else { return future::pending().await };
         ends.await;
         if is_there() {
             tracing::error!(

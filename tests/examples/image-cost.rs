@@ -2,7 +2,7 @@
 //! file`. All three include the start of the client and the kernel's verifier. Requires root, `docker-registry` and
 //! `clang`.
 //!
-//!     cargo build --release -p bpfmand -p bpfman
+//!     cargo build --release -p bpfmand -p bpfman-worker -p bpfman
 //!     BPFMAN_BIN_DIR=target/release cargo run -p bpfman-tests --example image-cost
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a measurement ends at what it did not expect")]
 

@@ -4,10 +4,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use bpfman_client::Services;
-use bpfman_image_format::{ImageReference, Platform, ReferenceError, fetch_object};
+use bpfman_image_format::{ImageReference, Platform, ReferenceError};
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 use bpfman_proto::v1::bytecode_location::Location;
+use bpfman_registry::fetch_object;
 use bpfmand_object::{MAX_OBJECT_BYTES, ObjectFile};
 
 use crate::args::Global;

@@ -26,6 +26,32 @@ pub enum HelperRights {
     Verifier,
     /// Parses object files.
     Reader,
+    /// Speaks TLS with one client of the metrics.
+    Tls,
+}
+
+/// Restrictions of worker processes, passed as their arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkerRestrictions {
+    /// Mode of the seccomp filter.
+    pub seccomp: CageMode,
+    /// Set if Landlock is used.
+    pub landlock: bool,
+}
+
+impl WorkerRestrictions {
+    /// Returns them as arguments.
+    #[must_use]
+    pub fn arguments(self) -> [String; 2] {
+        [self.seccomp.to_string(), self.landlock.to_string()]
+    }
+
+    /// Parses them from arguments; `None` for any others.
+    #[must_use]
+    pub fn parse(arguments: &[String]) -> Option<Self> {
+        let [seccomp, landlock] = arguments else { return None };
+        Some(Self { seccomp: seccomp.parse().ok()?, landlock: landlock.parse().ok()? })
+    }
 }
 
 /// Sandbox settings of a helper process.
@@ -33,10 +59,8 @@ pub enum HelperRights {
 pub struct HelperCage {
     /// Role of the process.
     pub rights: HelperRights,
-    /// Mode of the seccomp filter.
-    pub seccomp: CageMode,
-    /// Set if Landlock is used.
-    pub landlock: bool,
+    /// Restrictions of all of them.
+    pub restrictions: WorkerRestrictions,
     /// Further files that a fetcher reads: certificates named in the environment.
     pub reads: Vec<PathBuf>,
 }
@@ -91,19 +115,19 @@ pub fn confine_helper(cage: &HelperCage) -> Result<(), CageError> {
     };
     limit(Resource::Core, 0, "core dumps")?;
     if cage.rights == HelperRights::Starter {
-        return if cage.landlock { write_nothing() } else { Ok(()) };
+        return if cage.restrictions.landlock { write_nothing() } else { Ok(()) };
     }
     limit(Resource::Data, MEMORY, "memory")?;
     limit(Resource::Nofile, DESCRIPTORS, "descriptors")?;
     if cage.rights == HelperRights::Reader {
         limit(Resource::Cpu, CPU_SECONDS, "time of processors")?;
     }
-    if cage.landlock {
+    if cage.restrictions.landlock {
         hold_files(cage)?;
     }
     let more = if cage.rights == HelperRights::Fetcher { FETCHER } else { &[] };
     let groups = VERIFIER.iter().chain(more);
-    match CallFilters::of_helper(cage.seccomp, std::process::id(), groups)? {
+    match CallFilters::of_helper(cage.restrictions.seccomp, std::process::id(), groups)? {
         Some(filters) => filters.put_on(),
         None => Ok(()),
     }

@@ -21,7 +21,7 @@ pub use capabilities::{Capabilities, KEPT, KeptCapability, drop_capabilities};
 pub use error::CageError;
 pub use files::{Landlock, WritableFolders};
 pub use filter::{CallFilters, filter_calls};
-pub use helper::{HelperCage, HelperRights, can_change_users, confine_helper};
+pub use helper::{HelperCage, HelperRights, WorkerRestrictions, can_change_users, confine_helper};
 pub use memory::{DEFAULT_MEMORY, limit_memory};
 pub use mode::CageMode;
 pub use seccomp::groups::{CallGroup, GROUPS};

@@ -6,6 +6,8 @@
 //! the server end is the same everywhere: [`Answering`].
 
 mod answering;
+pub mod order;
+pub mod tls;
 mod writing;
 
 use std::io;

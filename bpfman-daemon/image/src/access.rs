@@ -10,10 +10,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
-use aws_lc_rs::{hmac, rand};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bpfman_image_format::{Credential, Digest, ImageReference};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use rustix::rand::{GetRandomFlags, getrandom};
 use serde::{Deserialize, Serialize};
+use sha2::Sha256;
 
 use crate::ImageError;
 use crate::cache::{ImageCache, RECORD_LIMIT, missing_is_fine, read, storage};
@@ -87,14 +89,15 @@ impl ImageCache {
         image: &ImageReference,
         credential: &Credential,
     ) -> Result<Right, ImageError> {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.access_key()?);
-        let mut context = hmac::Context::with_key(&key);
+        let key = self.access_key()?;
+        let no_key = |_| storage(&self.root().join("access.key"))(io::Error::other("it is no key"));
+        let mut context = Hmac::<Sha256>::new_from_slice(&key).map_err(no_key)?;
         for part in [image.registry(), credential.user(), credential.password()] {
             // The length prefix keeps different lists of parts from hashing the same bytes.
             context.update(&(part.len() as u64).to_be_bytes());
             context.update(part.as_bytes());
         }
-        Ok(Right::Password(BASE64_STANDARD.encode(context.sign())))
+        Ok(Right::Password(BASE64_STANDARD.encode(context.finalize().into_bytes())))
     }
 
     fn access(&self, name: &str, digest: Digest) -> Result<Option<Access>, ImageError> {
@@ -117,7 +120,7 @@ impl ImageCache {
             return Ok(key);
         }
         let mut key = [0; KEY];
-        rand::fill(&mut key).map_err(|_| storage(&path)(io::Error::other("no random numbers")))?;
+        getrandom(&mut key, GetRandomFlags::empty()).map_err(|error| storage(&path)(error.into()))?;
         self.replace(&path, &key)?;
         Ok(key)
     }

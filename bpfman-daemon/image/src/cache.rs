@@ -25,8 +25,8 @@ use serde::{Deserialize, Serialize};
 use crate::ImageError;
 use crate::cache_writer::{CacheWriter, CountedBytes};
 use crate::clock::AgeClock;
-use crate::registry::Sink as _;
 use crate::signature::Signature;
+use crate::sink::Sink as _;
 
 /// Image cache in one folder. Only root may write there: signatures are verified at use, but tags and access records
 /// are not.

@@ -11,7 +11,7 @@ use bpfman_image_format::Digest;
 
 use crate::ImageError;
 use crate::cache::{ImageCache, read, storage};
-use crate::registry::Sink;
+use crate::sink::Sink;
 
 /// File in `tmp/`, removed on drop unless it is kept.
 #[derive(Debug)]

@@ -29,7 +29,8 @@ pub enum Category {
 
 impl ImageError {
     /// Returns whether a later request to the registry may succeed.
-    pub(crate) const fn may_pass(&self) -> bool {
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
         match self {
             Self::RegistryRefused { answer, .. } => answer.may_pass(),
             Self::Unreachable { .. } | Self::Slow { .. } | Self::Unauthorized { .. } => true,

@@ -1,20 +1,21 @@
-use crate::find_signatures::MAX_LAYERS;
 use crate::signature::Signature;
+use crate::signature_place::MAX_LAYERS;
 use crate::{ImageError, Limits};
 
 /// Signatures of one digest, as far as they were searched, and the reasons why others were not found.
 #[derive(Debug, Default)]
-pub(crate) struct FoundSignatures {
-    pub(crate) signatures: Vec<Signature>,
+pub struct FoundSignatures {
+    /// Signatures found, each once.
+    pub signatures: Vec<Signature>,
     /// First faulty content. Other signatures may still be valid: attaching something to an image must not make it
     /// unloadable.
-    pub(crate) fault: Option<ImageError>,
+    pub fault: Option<ImageError>,
     /// First unanswered request. It matters only if the signatures found do not suffice.
-    pub(crate) unanswered: Option<ImageError>,
+    pub unanswered: Option<ImageError>,
     /// Set if there are more signatures than the limits allow to read.
-    pub(crate) cut: bool,
+    pub cut: bool,
     /// Number of layers that were tried.
-    pub(crate) tried: usize,
+    pub tried: usize,
 }
 
 impl FoundSignatures {

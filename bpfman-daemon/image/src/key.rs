@@ -1,17 +1,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-use bpfman_image_format::Digest;
+use bpfman_image_format::{Digest, pem};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use sigstore_verify::crypto::{KeyAlgorithm, VerificationKey};
-use sigstore_verify::types::{DerPublicKey, HashAlgorithm, SignatureBytes};
 
-/// A public key that the policy trusts.
+use crate::der::KeyShape;
+
+/// A public key that the policy trusts. The worker alone computes with it: a key whose numbers are none verifies nothing.
 #[derive(Clone)]
 pub struct TrustedKey {
-    /// `Arc`, because the library's key type is not `Clone`.
-    key: Arc<VerificationKey>,
-    spki: DerPublicKey,
+    spki: Arc<[u8]>,
     fingerprint: Digest,
     pem: Arc<str>,
 }
@@ -23,45 +21,42 @@ pub enum TrustedKeyError {
     #[error("not a PEM public key: {0}")]
     Pem(String),
     /// The algorithm is not supported.
-    #[error("keys of the kind {0} are not supported; use P-256 (or RSA with at least 2048 bits)")]
-    Algorithm(String),
+    #[error("keys of this kind are not supported; use P-256 (or RSA with at least 2048 bits)")]
+    Algorithm,
 }
 
 impl TrustedKey {
     /// Parses a `PUBLIC KEY` PEM block: P-256, or RSA.
+    ///
+    /// # Errors
+    /// Fails if the text holds no such block, or a key of another kind or length.
     pub fn from_pem(text: &str) -> Result<Self, TrustedKeyError> {
-        let spki = DerPublicKey::from_pem(text.trim()).map_err(|e| TrustedKeyError::Pem(e.to_string()))?;
-        let algorithm =
-            KeyAlgorithm::from_spki(&spki).map_err(|e| TrustedKeyError::Algorithm(e.to_string()))?;
-        // Other algorithms verify only one of the two signature formats: refuse them here instead of at use.
-        if !matches!(algorithm, KeyAlgorithm::EcdsaP256 | KeyAlgorithm::Rsa) {
-            return Err(TrustedKeyError::Algorithm(format!("{algorithm:?}")));
+        let text = text.trim();
+        let no_key = |why: &str| TrustedKeyError::Pem(why.to_owned());
+        let spki = match pem::read(text) {
+            Some(("PUBLIC KEY", der)) => der,
+            Some((label, _)) => return Err(TrustedKeyError::Pem(format!("it is a block {label:?}"))),
+            None => return Err(no_key("it has no block PUBLIC KEY")),
+        };
+        match KeyShape::of(&spki) {
+            KeyShape::P256 | KeyShape::Rsa => {}
+            KeyShape::Other => return Err(TrustedKeyError::Algorithm),
+            KeyShape::NoKey => return Err(no_key("the block has no key")),
         }
-        let key = algorithm
-            .resolve_signing_scheme(HashAlgorithm::Sha2256)
-            .and_then(|scheme| {
-                let key = VerificationKey::from_spki_with_scheme(&spki, scheme)?;
-                sigstore_verify::crypto::validate_raw_public_key(scheme, key.as_bytes())?;
-                Ok(key)
-            })
-            .map_err(|e| TrustedKeyError::Pem(e.to_string()))?;
-        let fingerprint = Digest::of(spki.as_bytes());
-        Ok(Self { key: Arc::new(key), spki, fingerprint, pem: text.trim().into() })
+        let fingerprint = Digest::of(&spki);
+        Ok(Self { spki: spki.into(), fingerprint, pem: text.into() })
     }
 
     /// Returns the SHA-256 of the key in DER (SubjectPublicKeyInfo).
     #[must_use]
-    pub fn fingerprint(&self) -> Digest {
+    pub const fn fingerprint(&self) -> Digest {
         self.fingerprint
     }
 
     /// Returns the key in DER.
-    pub(crate) const fn spki(&self) -> &DerPublicKey {
+    #[must_use]
+    pub fn spki(&self) -> &[u8] {
         &self.spki
-    }
-
-    pub(crate) fn made(&self, message: &[u8], signature: &[u8]) -> bool {
-        self.key.verify(message, &SignatureBytes::from_bytes(signature)).is_ok()
     }
 }
 

@@ -3,68 +3,73 @@
 //! [`ImageStore::load`] resolves a name to a digest and uses only digests from there on. It fetches what the cache
 //! lacks, has the policy verify the signatures, and returns an object file with its verified signers. Nothing is
 //! opened, connected or started before the first load. Object files of this machine do not pass through this crate.
+//!
+//! This crate has no HTTP client, TLS or signature code: the worker, `bpfman-worker`, asks registries and verifies, in
+//! processes without rights.
 
 mod access;
 mod admission;
 mod authorization_error;
 mod blocking;
-mod bundle;
 mod cache;
 mod cache_writer;
 mod category;
-mod challenge;
 mod clock;
-mod endpoint;
+mod der;
 mod error;
 mod file_rule;
-mod find_signatures;
 mod found_signatures;
-#[cfg(feature = "fuzzing")]
-pub mod fuzzing;
 mod helper;
 mod hint;
 mod identity;
 mod import;
 mod inventory;
 mod key;
-mod pace;
 mod pattern;
 mod policy;
 mod policy_error;
 mod policy_evaluation;
 mod policy_file;
-mod private;
-mod reach;
 mod recheck;
-mod redirect;
-mod refusal;
-mod registry;
 mod request;
-mod resolver;
-mod retry;
 mod revoked;
 mod session;
 mod settings;
 mod signature;
+mod signature_place;
 mod signature_source;
 mod signers;
-mod simple_signing;
+mod sink;
 mod staging;
 mod store;
 mod trust_root;
 mod turns;
-mod unpack;
 mod unresponsive_mirrors;
 mod untrusted;
 mod verified_by;
 mod version;
 mod version_floors;
 
+/// Messages between the daemon and its worker, `bpfman-worker`, which are of one version.
+pub mod messages {
+    pub use crate::found_signatures::FoundSignatures;
+    pub use crate::helper::{
+        BlobEvent, ConfigAnswer, DocumentAnswer, FetchAnswer, FetchQuestion, ReadConfig, SentError,
+        SentSignatures, SourceQuestion, VerifyQuestion,
+    };
+    pub use crate::settings::RepositoryPlace;
+    pub use crate::signature::{Material, Signature};
+    pub use crate::signature_place::{MAX_LAYERS, SignaturePlace, is_fault, is_unanswered};
+    pub use crate::signature_source::SignatureSource;
+    pub use crate::signers::CountedSigners;
+    pub use crate::sink::Sink;
+}
+
 pub use authorization_error::AuthorizationError;
 pub use category::Category;
 pub use error::ImageError;
 pub use file_rule::FileRule;
-pub use helper::{HelperLink, HelperRole, HelperThreads, StartHelper, serve_helper};
+pub use helper::{HelperLink, HelperRole, StartHelper};
 pub use identity::{IdentityError, TrustedIdentity};
 pub use import::{ImportOutcome, Imported};
 pub use inventory::{Bounds, CachedImage, Collected};

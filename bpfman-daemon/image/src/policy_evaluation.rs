@@ -5,10 +5,10 @@ use std::sync::PoisonError;
 
 use bpfman_image_format::Digest;
 
-use crate::find_signatures::SignaturePlace;
 use crate::found_signatures::FoundSignatures;
 use crate::session::{LoadSession, Resolved};
 use crate::signature::Signature;
+use crate::signature_place::SignaturePlace;
 use crate::signers::CountedSigners;
 use crate::version::{Version, VersionError};
 use crate::version_floors::{FloorScope, Offer};

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bpfman_image_format::{AuthFile, Credential, ImageReference, RegistryHost};
+use bpfman_image_format::{AuthFile, Credential, ImageReference, RegistryHost, pem};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::ImageError;
-use crate::error::ErrorCause;
+use crate::der::is_der_sequence;
 
 /// Settings of this machine, by registry.
 #[derive(Clone, Debug, Default)]
@@ -30,43 +30,36 @@ pub struct RegistrySetting {
     pub other_hosts: BTreeSet<RegistryHost>,
 }
 
-/// Certificate authorities of a registry.
-#[derive(Clone, Debug)]
-pub struct Authorities {
-    certificates: Vec<reqwest::Certificate>,
-    pem: Arc<str>,
-}
+/// Certificate authorities of a registry, in PEM. The worker parses the certificates themselves.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Authorities(String);
 
 impl Authorities {
-    /// Parses PEM. Anything but a certificate is refused here: later it would look like an untrusted registry.
+    /// Takes a text of PEM certificates. Any other block is refused here: later it would look like an untrusted registry.
+    ///
+    /// # Errors
+    /// Fails if a block is no certificate by its label and its first bytes, or if there is none.
     pub fn from_pem(pem: &[u8]) -> Result<Self, ImageError> {
-        let wrong = |source: ErrorCause| ImageError::Client {
+        let wrong = |why: &str| ImageError::Client {
             of: "a registry's certificate authorities, which have to be PEM certificates".to_owned(),
-            source,
+            source: why.into(),
         };
-        let found = reqwest::Certificate::from_pem_bundle(pem).map_err(|error| wrong(error.into()))?;
-        if found.is_empty() {
-            return Err(wrong("there is no certificate".into()));
+        let text = std::str::from_utf8(pem).map_err(|_| wrong("it is no text"))?;
+        let mut blocks = pem::blocks(text).peekable();
+        if blocks.peek().is_none() {
+            return Err(wrong("there is no certificate"));
         }
-        let client = reqwest::Client::builder().tls_certs_only(found.clone()).build();
-        client.map_err(|error| wrong(error.into()))?;
-        Ok(Self { certificates: found, pem: String::from_utf8_lossy(pem).into() })
+        if blocks.any(|(label, der)| label != "CERTIFICATE" || !is_der_sequence(&der)) {
+            return Err(wrong("a block is no certificate"));
+        }
+        Ok(Self(text.to_owned()))
     }
 
-    pub(crate) fn certificates(&self) -> Vec<reqwest::Certificate> {
-        self.certificates.clone()
-    }
-}
-
-impl Serialize for Authorities {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.pem)
-    }
-}
-
-impl<'de> Deserialize<'de> for Authorities {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::from_pem(String::deserialize(deserializer)?.as_bytes()).map_err(serde::de::Error::custom)
+    /// Returns the text.
+    #[must_use]
+    pub fn pem(&self) -> &str {
+        &self.0
     }
 }
 
@@ -89,20 +82,28 @@ mod user_and_password {
     }
 }
 
+/// Address of a repository: of its registry, or of a mirror.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct RepositoryPlace {
-    pub(crate) host: String,
-    pub(crate) repository: String,
-    pub(crate) plain_http: bool,
+pub struct RepositoryPlace {
+    /// Host that is connected to.
+    pub host: String,
+    /// Path of the repository there.
+    pub repository: String,
+    /// Set if plain HTTP is used.
+    pub plain_http: bool,
     /// Set on loopback: no proxy is used.
-    pub(crate) loopback: bool,
-    pub(crate) authorities: Option<Authorities>,
-    pub(crate) other_hosts: BTreeSet<RegistryHost>,
+    pub loopback: bool,
+    /// Certificate authorities, instead of those of this machine.
+    pub authorities: Option<Authorities>,
+    /// Further hosts that requests may be directed to.
+    pub other_hosts: BTreeSet<RegistryHost>,
+    /// User and password.
     #[serde(with = "user_and_password")]
-    pub(crate) credential: Option<Credential>,
-    pub(crate) registry: String,
+    pub credential: Option<Credential>,
+    /// Name of the registry in messages.
+    pub registry: String,
     /// Set if another address is tried when this one fails.
-    pub(crate) mirror: bool,
+    pub mirror: bool,
 }
 
 impl RegistrySettings {
@@ -124,7 +125,10 @@ impl RegistrySettings {
 
     /// Returns the addresses of a repository: mirrors first, the registry last. Only the registry gets the request's
     /// credential.
-    pub(crate) fn places(
+    ///
+    /// # Errors
+    /// Fails if the password of the registry itself cannot be read.
+    pub fn places(
         &self,
         image: &ImageReference,
         credential: Option<&Credential>,
@@ -181,7 +185,7 @@ impl RegistrySettings {
 
 impl RepositoryPlace {
     /// Returns the URL of a part of the repository.
-    pub(crate) fn url(&self, kind: &str, target: &str) -> String {
+    pub fn url(&self, kind: &str, target: &str) -> String {
         let scheme = if self.plain_http { "http" } else { "https" };
         format!("{scheme}://{}/v2/{}/{kind}/{target}", self.host, self.repository)
     }

@@ -3,19 +3,23 @@
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+/// Signature, not verified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
-pub(crate) enum Signature {
+pub enum Signature {
+    /// Signature over a payload in cosign's older format.
     SimpleSigning {
         /// Signed document.
         #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
         payload: Vec<u8>,
+        /// Bytes of the signature.
         #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
         signature: Vec<u8>,
         /// Proof of the time, and of the identity of a signer without a key.
         #[serde(default)]
         material: Material,
     },
+    /// Signature in Sigstore's bundle format.
     Bundle {
         /// Exact bytes of the bundle.
         #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
@@ -25,7 +29,7 @@ pub(crate) enum Signature {
 
 impl Signature {
     /// Returns the approximate size of all parts, in bytes.
-    pub(crate) fn size(&self) -> usize {
+    pub fn size(&self) -> usize {
         let text = |part: &Option<String>| part.as_ref().map_or(0, String::len);
         match self {
             Self::SimpleSigning { payload, signature, material } => {
@@ -44,19 +48,19 @@ impl Signature {
 
 /// Annotations that cosign adds to a simple signing payload.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Material {
+pub struct Material {
     /// Certificate of the signer, PEM.
     #[serde(default)]
-    pub(crate) certificate: Option<String>,
+    pub certificate: Option<String>,
     /// Intermediate certificates, PEM.
     #[serde(default)]
-    pub(crate) chain: Option<String>,
+    pub chain: Option<String>,
     /// Signed promise of the log to include the entry, JSON.
     #[serde(default)]
-    pub(crate) log: Option<String>,
+    pub log: Option<String>,
     /// Token of a timestamp authority, JSON.
     #[serde(default)]
-    pub(crate) timestamp: Option<String>,
+    pub timestamp: Option<String>,
 }
 
 fn to_base64<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {

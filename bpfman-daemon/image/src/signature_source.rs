@@ -3,7 +3,7 @@ use bpfman_image_format::{Descriptor, Digest};
 use crate::ImageError;
 
 /// Source of images and their signatures: a registry or a layout.
-pub(crate) trait SignatureSource: Sync {
+pub trait SignatureSource: Sync {
     /// `registry/repository`.
     fn name(&self) -> &str;
     /// Returns the manifest at a tag or digest; `None` if it does not exist.

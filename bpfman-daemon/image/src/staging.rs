@@ -12,7 +12,7 @@ use bpfman_image_format::Digest;
 use crate::ImageError;
 use crate::cache::ImageCache;
 use crate::cache_writer::CacheWriter;
-use crate::registry::Sink as _;
+use crate::sink::Sink as _;
 
 /// Content that one load uses.
 #[derive(Debug)]

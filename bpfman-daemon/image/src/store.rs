@@ -12,9 +12,7 @@ use crate::access::{ImageCaller, Right};
 use crate::blocking::blocking;
 use crate::cache::ImageCache;
 use crate::error::ErrorCause;
-use crate::helper::{
-    ConfigAnswer, HelperThreads, ReadConfig, RegistryClient, StartHelper, Unpacked, VerifierClient,
-};
+use crate::helper::{ConfigAnswer, ReadConfig, RegistryClient, StartHelper, Unpacked, VerifierClient};
 use crate::inventory::{Bounds, CachedImage, Collected, InventoryEntry};
 use crate::session::LoadSession;
 use crate::staging::Staging;
@@ -57,15 +55,20 @@ pub struct ImageStore {
 }
 
 impl ImageStore {
-    /// Creates a store that keeps images below `cache`. Does no I/O; the first pull creates the folders.
+    /// Creates a store that keeps images below `cache`, with this starter of helpers. Does no I/O; the first pull creates the folders.
     #[must_use]
-    pub fn new(cache: PathBuf, policy: Policy) -> Self {
-        Self::with_limits(cache, policy, Limits::default())
+    pub fn new(cache: PathBuf, policy: Policy, helpers: Arc<dyn StartHelper>) -> Self {
+        Self::with_limits(cache, policy, helpers, Limits::default())
     }
 
     /// Creates a store with other limits.
     #[must_use]
-    pub fn with_limits(cache: PathBuf, policy: Policy, limits: Limits) -> Self {
+    pub fn with_limits(
+        cache: PathBuf,
+        policy: Policy,
+        helpers: Arc<dyn StartHelper>,
+        limits: Limits,
+    ) -> Self {
         Self {
             cache: Arc::new(ImageCache::new(cache).with_room(room(Bounds::default(), limits))),
             policy: RwLock::new(Arc::new(policy)),
@@ -75,7 +78,7 @@ impl ImageStore {
             looks: Semaphore::new(LOOKS),
             settings: RwLock::default(),
             bounds: Bounds::default(),
-            helpers: Arc::new(HelperThreads),
+            helpers,
             in_use: tokio::sync::RwLock::default(),
             flights: Mutex::default(),
             registries: Mutex::default(),
@@ -95,12 +98,6 @@ impl ImageStore {
     pub fn with_settings(self, settings: RegistrySettings) -> Self {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
         self
-    }
-
-    /// Sets the starter of helpers; the default runs them as threads of this process.
-    #[must_use]
-    pub fn with_helpers(self, helpers: Arc<dyn StartHelper>) -> Self {
-        Self { helpers, ..self }
     }
 
     /// Sets the limits of the cache.

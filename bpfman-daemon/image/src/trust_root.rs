@@ -1,23 +1,25 @@
 //! Trusted roots: certificate authorities and transparency logs that verify keyless signatures.
 
 use std::fmt;
-use std::sync::Arc;
 
-use bpfman_image_format::causes;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use sigstore_verify::Verifier;
-use sigstore_verify::trust_root::{SIGSTORE_PRODUCTION_TRUSTED_ROOT, TrustedRoot};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-/// Name of Sigstore's public instance in `trusted_root`, with its keys as of the daemon's build.
+/// Name of Sigstore's public instance in `trusted_root`, with its keys as of the worker's build.
 pub const PUBLIC_GOOD: &str = "public-good";
 
-/// Trusted root: certificate authorities, transparency logs, timestamp authorities. Configured, never fetched.
-#[derive(Clone)]
-pub struct TrustRoot {
-    verifier: Arc<Verifier>,
-    /// False for private roots without a certificate log: their certificates carry no SCT.
-    has_certificate_log: bool,
-    json: Arc<str>,
+/// Media types of the format, of each version.
+const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.trustedroot";
+
+/// Trusted root: certificate authorities, transparency logs, timestamp authorities. Configured, never fetched. The worker
+/// parses certificates and keys: a root that has none verifies nothing.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrustRoot {
+    /// Root of Sigstore's public instance. Its keys change about once a year, and are as old as the worker's build.
+    PublicGood,
+    /// Text in the format `trusted_root.json`.
+    Json(String),
 }
 
 /// Error: the text is not a trusted root.
@@ -26,45 +28,22 @@ pub struct TrustRoot {
 pub struct TrustRootError(pub String);
 
 impl TrustRoot {
-    /// Parses the JSON format of `cosign trusted-root create` and of Sigstore's own repository.
+    /// Takes a text in the JSON format of `cosign trusted-root create` and of Sigstore's own repository.
+    ///
+    /// # Errors
+    /// Fails if the text is of another format, or names neither a certificate authority nor a log.
     pub fn from_json(text: &str) -> Result<Self, TrustRootError> {
-        let failed = |error: &dyn std::error::Error| TrustRootError(causes(error));
-        let root = TrustedRoot::from_json(text).map_err(|error| failed(&error))?;
+        let root: Value = serde_json::from_str(text).map_err(|error| TrustRootError(error.to_string()))?;
+        let media_type = root["mediaType"].as_str().unwrap_or_default();
+        if !media_type.starts_with(MEDIA_TYPE) {
+            return Err(TrustRootError(format!("its mediaType is {media_type:?}")));
+        }
+        let has = |name: &str| root[name].as_array().is_some_and(|list| !list.is_empty());
         // An empty root could verify nothing: it is a mistake.
-        if root.certificate_authorities.is_empty() && root.tlogs.is_empty() {
+        if !has("certificateAuthorities") && !has("tlogs") {
             return Err(TrustRootError("it names no certificate authority and no log".to_owned()));
         }
-        let verifier = Verifier::new(&root).map_err(|error| failed(&error))?;
-        Ok(Self {
-            verifier: Arc::new(verifier),
-            has_certificate_log: !root.ctlogs.is_empty(),
-            json: text.into(),
-        })
-    }
-
-    /// Returns the root of Sigstore's public instance. Its keys change about once a year, and are as old as this build.
-    pub fn public_good() -> Result<Self, TrustRootError> {
-        Self::from_json(SIGSTORE_PRODUCTION_TRUSTED_ROOT)
-    }
-
-    pub(crate) fn verifier(&self) -> &Verifier {
-        &self.verifier
-    }
-
-    pub(crate) const fn has_certificate_log(&self) -> bool {
-        self.has_certificate_log
-    }
-}
-
-impl Serialize for TrustRoot {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.json)
-    }
-}
-
-impl<'de> Deserialize<'de> for TrustRoot {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::from_json(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+        Ok(Self::Json(text.to_owned()))
     }
 }
 
@@ -79,11 +58,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_embedded_root_is_one_and_other_texts_are_not() {
-        assert!(TrustRoot::public_good().unwrap().has_certificate_log());
-        for text in
-            ["", "[]", "{}", r#"{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}"#]
-        {
+    fn other_texts_are_no_trusted_root() {
+        let root =
+            r#"{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1","tlogs":[{}]}"#;
+        assert!(TrustRoot::from_json(root).is_ok());
+        for text in ["", "[]", "{}", &root.replace("[{}]", "[]"), &root.replace("trustedroot", "bundle")] {
             assert!(TrustRoot::from_json(text).is_err(), "{text}");
         }
     }

@@ -102,11 +102,6 @@ pub enum SignatureError {
     AnotherRepository(Signer, String),
 }
 
-/// Returns a function that converts a parser's error into an error about one part.
-pub(crate) fn malformed<E: fmt::Display>(part: &'static str) -> impl FnOnce(E) -> SignatureError {
-    move |error| SignatureError::Malformed { part: part.into(), why: error.to_string() }
-}
-
 /// Error: fewer signers than the rule requires.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TooFewSigners {

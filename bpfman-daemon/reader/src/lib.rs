@@ -6,6 +6,7 @@
 
 mod client;
 mod connection;
+mod kernel_types_file;
 mod memory_limit;
 mod sent;
 mod sent_facts;
@@ -15,5 +16,6 @@ mod timeouts;
 
 pub use bpfmand_object::SharedBytes;
 pub use client::{ReaderClient, ReaderLink, StartReader};
+pub use kernel_types_file::{KernelTypesFile, open_kernel_types};
 pub use server::{ReaderTypes, serve, write_types_index};
 pub use timeouts::StartPatience;

@@ -1,7 +1,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 
-use bpfman_image_format::SigningKey;
+use bpfman_registry::SigningKey;
 use bpfmand_image::{Mode, Requirement};
 use rustix::fs::{CWD, FileType, mknodat};
 use tempfile::TempDir;

@@ -1,9 +1,10 @@
-//! Keys as PEM text.
+//! Keys and certificates as PEM text.
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 
 /// Encodes `der` in PEM, with 64 characters a line.
-pub(crate) fn write(label: &str, der: &[u8]) -> String {
+#[must_use]
+pub fn write(label: &str, der: &[u8]) -> String {
     let encoded = BASE64_STANDARD.encode(der);
     let mut text = format!("-----BEGIN {label}-----\n");
     let mut rest = encoded.as_str();
@@ -20,21 +21,23 @@ pub(crate) fn write(label: &str, der: &[u8]) -> String {
 /// Returns label and bytes of the first PEM block of a text; none if there is no complete block.
 ///
 /// OpenSSL writes an `EC PARAMETERS` block before a key; it is skipped.
-pub(crate) fn read(text: &str) -> Option<(&str, Vec<u8>)> {
+#[must_use]
+pub fn read(text: &str) -> Option<(&str, Vec<u8>)> {
+    blocks(text).find(|(label, _)| *label != "EC PARAMETERS")
+}
+
+/// Returns label and bytes of each complete block. A block that is not base64 has no bytes.
+pub fn blocks(text: &str) -> impl Iterator<Item = (&str, Vec<u8>)> {
     let mut rest = text;
-    loop {
+    std::iter::from_fn(move || {
         let (_, tail) = rest.split_once("-----BEGIN ")?;
         let (label, tail) = tail.split_once("-----")?;
         let (body, tail) = tail.split_once(&format!("-----END {label}-----"))?;
-        if label == "EC PARAMETERS" {
-            rest = tail;
-            continue;
-        }
+        rest = tail;
         // Only encrypted blocks have headers (`Proc-Type: …`), and the caller recognizes these by label or content.
         let packed: String = body.chars().filter(|c| !c.is_whitespace()).collect();
-        let der = BASE64_STANDARD.decode(packed).unwrap_or_default();
-        return Some((label, der));
-    }
+        Some((label, BASE64_STANDARD.decode(packed).unwrap_or_default()))
+    })
 }
 
 #[cfg(test)]

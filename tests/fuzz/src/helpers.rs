@@ -47,7 +47,7 @@ pub fn run(bytes: &[u8]) {
     let unsigned = "mode = \"enforce\"\n[[images]]\npattern = \"*/**\"\nunsigned = true\n";
     let file = PolicyFile::parse(unsigned, &mut |_| Err(io::ErrorKind::NotFound.into())).expect("a policy");
     let policy = Policy::resolve(Some(file), LegacySigning::default());
-    let store = ImageStore::new(folder.path().join("images"), policy).with_helpers(Arc::new(helpers));
+    let store = ImageStore::new(folder.path().join("images"), policy, Arc::new(helpers));
     let request = ImageRequest {
         image: "localhost:5000/a:1".parse().expect("a reference"),
         pull_policy: FetchPolicy::Always,

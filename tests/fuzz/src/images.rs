@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use bpfman_image_format::{AuthFile, Digest, media};
-use bpfmand_image::fuzzing;
+use bpfman_worker::fuzzing;
 use serde_json::json;
 
 use crate::world;

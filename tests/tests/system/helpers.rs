@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use bpfman_tests::compile;
 use bpfman_tests::network::INTERFACE;
 use bpfman_tests::registry::Registry;
 use bpfman_tests::wait::until;
 use bpfman_tests::{Daemon, Launch, Network};
+use bpfman_tests::{binaries, compile};
 
 use crate::images::publish;
 
@@ -39,7 +39,7 @@ fn children(pid: u32) -> Vec<Process> {
         let words = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
         let words: Vec<String> =
             words.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into()).collect();
-        Some(Process { pid, what: words.get(2)?.clone() })
+        Some(Process { pid, what: words.get(1)?.clone() })
     };
     pids.into_iter().filter_map(process).collect()
 }
@@ -340,16 +340,35 @@ fn restarted_worker_ends_without_starter_and_programs_run_on() {
 }
 
 #[test]
-fn root_can_do_without_them_and_is_told_so() {
-    let registry = Registry::start();
+fn workers_cannot_be_switched_off() {
     let config = "[cage]\nhelpers = \"off\"\n".to_owned();
-    let daemon = Daemon::start_with(&Launch { config, ..launch("") });
-    let name = registry.image("chain:1");
-    publish(&daemon, &name, "chain");
-    daemon.bpfman(&format!("load image -i {name} --programs xdp:xdp_member")).success();
-    assert!(processes(&daemon).is_empty());
-    let notes = daemon.bpfman("doctor -o json").json()["notes"].take();
-    assert_eq!(notes[0]["subject"], "cage: helpers", "{notes}");
+    let (status, log) = Daemon::prepare().refuses(&Launch { config, ..launch("") });
+    assert!(!status.success() && log.contains("cage.helpers") && log.contains("remove the line"), "{log}");
+}
+
+/// Without the worker of its version, a daemon ends before it makes anything.
+#[test]
+fn daemon_starts_only_with_the_worker_of_its_version() {
+    let folder = tempfile::tempdir().unwrap();
+    let (copy, worker) = (folder.path().join("bpfmand"), folder.path().join("bpfman-worker"));
+    fs::copy(binaries::find("bpfmand"), &copy).unwrap();
+    let refused = || {
+        let daemon = Daemon::prepare();
+        let (status, log) = daemon.refuses(&Launch { binary: Some(copy.clone()), ..launch("") });
+        assert!(!status.success() && !daemon.fs().exists(), "{log}");
+        log
+    };
+    let log = refused();
+    assert!(
+        log.contains("there is no bpfman-worker") && log.contains("libexec/bpfman/bpfman-worker"),
+        "{log}"
+    );
+    fs::copy(compile::executable("old_worker"), &worker).unwrap();
+    let log = refused();
+    assert!(log.contains("bpfman-worker 0.0.1") && log.contains("install both from one package"), "{log}");
+    fs::copy("/bin/true", &worker).unwrap();
+    let log = refused();
+    assert!(log.contains("ended at its start"), "{log}");
 }
 
 /// If the daemon cannot change users, workers drop everything else.

@@ -28,8 +28,8 @@ pub async fn save(global: &Global, command: Save) -> Result<(), CliError> {
         |bytes, total| progress.lock().unwrap_or_else(PoisonError::into_inner).at(bytes, total);
     let saved = async {
         let layout = OciLayout::open_or_create(&folder).map_err(LocalImageError::from)?;
-        let saved = bpfman_image_format::save(&command.image, &layout, &access, Some(&show_progress)).await?;
-        bpfman_image_format::archive(&layout, &command.archive)?;
+        let saved = bpfman_registry::save(&command.image, &layout, &access, Some(&show_progress)).await?;
+        bpfman_registry::archive(&layout, &command.archive)?;
         Ok::<_, LocalImageError>(saved)
     }
     .await;

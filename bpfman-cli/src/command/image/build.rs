@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use bpfman_image_format::{
-    ImageReference, Input, OciLayout, Platform, PlatformInputs, PushError, SourceDate,
-};
+use bpfman_image_format::{ImageReference, Input, OciLayout, Platform, PlatformInputs, SourceDate};
+use bpfman_registry::PushError;
 use serde::Serialize;
 
 use crate::args::Global;

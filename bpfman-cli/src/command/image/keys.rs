@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use bpfman_image_format::SigningKey;
+use bpfman_registry::SigningKey;
 use serde::Serialize;
 
 use crate::args::Global;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use bpfman_image_format::{Platform, fetch_labels};
+use bpfman_image_format::Platform;
+use bpfman_registry::fetch_labels;
 use serde::Serialize;
 
 use super::reach;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::sync::{Mutex, PoisonError};
 
-use bpfman_image_format::{OciLayout, SignOutcome, SignStep, SigningKey, sign_in_steps};
+use bpfman_image_format::OciLayout;
+use bpfman_registry::{SignOutcome, SignStep, SigningKey, sign_in_steps};
 use serde::Serialize;
 
 use super::build::{layout_folder, tagged};
@@ -27,7 +28,7 @@ pub async fn push(global: &Global, command: Push) -> Result<(), CliError> {
     let show_progress =
         |bytes, total| progress.lock().unwrap_or_else(PoisonError::into_inner).at(bytes, total);
     let access = reach::of(&reference, command.registry)?;
-    let pushed = bpfman_image_format::push(&layout, &name, &reference, &access, Some(&show_progress)).await;
+    let pushed = bpfman_registry::push(&layout, &name, &reference, &access, Some(&show_progress)).await;
     // Clear the progress line before the answer or the error.
     drop(progress);
     let digest = pushed.map_err(LocalImageError::from)?.to_string();

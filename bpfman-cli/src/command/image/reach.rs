@@ -6,7 +6,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bpfman_image_format::{Credential, ImageReference, RegistryAccess, RegistryHost};
+use bpfman_image_format::{Credential, ImageReference, RegistryHost};
+use bpfman_registry::RegistryAccess;
 use serde::Deserialize;
 
 use super::credential;

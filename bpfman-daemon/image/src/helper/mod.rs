@@ -1,17 +1,14 @@
 //! Processing of untrusted input in helpers without rights: a fetcher that connects to registries, and a verifier that
 //! parses manifests, signatures and layers.
 //!
-//! A helper is the other end of a socket. The embedder decides what runs it: [`StartHelper`] starts a process without
-//! rights, [`HelperThreads`] a thread; the protocol is the same. The daemon does not trust the answers: it computes
+//! A helper is the other end of a socket, which [`StartHelper`] starts; the crate `bpfman-worker` serves it. The daemon does not trust the answers: it computes
 //! every digest itself, and decides what is kept.
 
-mod fetcher;
 mod link;
 mod registry_client;
 mod sent_error;
 mod sent_fetch;
 mod sent_verify;
-mod verifier;
 mod verifier_client;
 
 use std::fmt;
@@ -20,7 +17,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 pub(crate) use registry_client::RegistryClient;
-pub(crate) use sent_verify::{ConfigAnswer, DocumentAnswer, ReadConfig};
+pub use sent_error::SentError;
+pub use sent_fetch::{BlobEvent, FetchAnswer, FetchQuestion};
+pub use sent_verify::{
+    ConfigAnswer, DocumentAnswer, ReadConfig, SentSignatures, SourceQuestion, VerifyQuestion,
+};
 pub(crate) use verifier_client::{Checked, Unpacked, VerifierClient};
 
 /// Role of a helper.
@@ -56,32 +57,4 @@ pub trait StartHelper: fmt::Debug + Send + Sync {
     /// Starts a helper for a single load. Must wait for nothing but the kernel. Fails if the kernel refuses, or if the
     /// process that starts helpers has ended.
     fn start(&self, role: HelperRole) -> io::Result<HelperLink>;
-}
-
-/// Starter of helpers as threads of this process, with all its rights.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct HelperThreads;
-
-impl StartHelper for HelperThreads {
-    fn start(&self, role: HelperRole) -> io::Result<HelperLink> {
-        let (stream, other) = UnixStream::pair()?;
-        let serve = move || {
-            if let Err(error) = serve_helper(role, other) {
-                tracing::debug!(%role, %error, "a helper ended");
-            }
-        };
-        std::thread::Builder::new().name(role.to_string()).spawn(serve)?;
-        Ok(HelperLink { stream, life: None })
-    }
-}
-
-/// Runs a helper until the other end is closed. It opens no file by a received name, and keeps nothing.
-///
-/// # Errors
-/// Fails if the other end violates the protocol, or closes the connection within a message.
-pub fn serve_helper(role: HelperRole, stream: UnixStream) -> io::Result<()> {
-    match role {
-        HelperRole::Fetcher => fetcher::serve(stream),
-        HelperRole::Verifier => verifier::serve(stream),
-    }
 }

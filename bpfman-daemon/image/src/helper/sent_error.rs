@@ -1,4 +1,8 @@
 //! Errors as a helper sends them: the kind with its data, and causes as text.
+#![expect(
+    missing_docs,
+    reason = "messages between two programs of one version, whose fields name their contents"
+)]
 
 use bpfman_image_format::{Digest, RegistryAnswer, TlsFailure, causes};
 use serde::{Deserialize, Serialize};
@@ -7,7 +11,7 @@ use crate::error::ErrorCause;
 use crate::{AuthorizationError, ImageError};
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum SentError {
+pub enum SentError {
     NotFound {
         what: String,
     },
@@ -155,7 +159,7 @@ impl From<SentError> for ImageError {
 
 #[cfg(test)]
 mod tests {
-    use reqwest::StatusCode;
+    use http::StatusCode;
 
     use super::*;
 

@@ -1,4 +1,8 @@
 //! Messages between the daemon and a fetcher.
+#![expect(
+    missing_docs,
+    reason = "messages between two programs of one version, whose fields name their contents"
+)]
 
 use bpfman_image_format::{Descriptor, Digest};
 use serde::{Deserialize, Serialize};
@@ -9,7 +13,7 @@ use crate::settings::RepositoryPlace;
 
 /// Question to a fetcher. [`FetchQuestion::Open`] is the first, and sent once.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum FetchQuestion {
+pub enum FetchQuestion {
     /// Names the repository of all later questions. Does not connect yet.
     Open { name: String, places: Vec<RepositoryPlace>, limits: Limits },
     /// Requests a manifest at a tag or digest. Its content follows the answer.
@@ -26,17 +30,17 @@ pub(crate) enum FetchQuestion {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct FetchAnswer<T> {
+pub struct FetchAnswer<T> {
     /// Set if the registry, or a mirror of it, was shown a password.
-    pub(crate) used_password: bool,
+    pub used_password: bool,
     /// Hosts of mirrors that have not answered so far.
-    pub(crate) silent: Vec<String>,
-    pub(crate) result: Result<T, SentError>,
+    pub silent: Vec<String>,
+    pub result: Result<T, SentError>,
 }
 
 /// Event within the transfer of a blob.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum BlobEvent {
+pub enum BlobEvent {
     /// The blob starts again: discard earlier pieces.
     Restart,
     /// The blob is complete, or failed.

@@ -1,17 +1,21 @@
 //! Messages between the daemon and a verifier.
+#![expect(
+    missing_docs,
+    reason = "messages between two programs of one version, whose fields name their contents"
+)]
 
 use bpfman_image_format::manifest::ImageDocument;
 use bpfman_image_format::{Descriptor, Digest, Labels};
 use serde::{Deserialize, Serialize};
 
 use super::sent_error::SentError;
-use crate::find_signatures::SignaturePlace;
 use crate::found_signatures::FoundSignatures;
 use crate::signature::Signature;
+use crate::signature_place::SignaturePlace;
 use crate::{Limits, Revoked, Signers};
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum VerifyQuestion {
+pub enum VerifyQuestion {
     /// Parses a manifest or index, which follows as content: [`DocumentAnswer`].
     Manifest,
     /// Parses a configuration, which follows as content: [`ConfigAnswer`].
@@ -26,7 +30,7 @@ pub(crate) enum VerifyQuestion {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum DocumentAnswer {
+pub enum DocumentAnswer {
     Read(ImageDocument),
     /// The content is no manifest or index.
     Malformed(String),
@@ -36,13 +40,13 @@ pub(crate) enum DocumentAnswer {
 
 /// Contents of a configuration.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct ReadConfig {
-    pub(crate) architecture: String,
-    pub(crate) labels: Labels,
+pub struct ReadConfig {
+    pub architecture: String,
+    pub labels: Labels,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum ConfigAnswer {
+pub enum ConfigAnswer {
     Read(ReadConfig),
     /// The content is no configuration.
     Malformed(String),
@@ -52,7 +56,7 @@ pub(crate) enum ConfigAnswer {
 
 /// Question of a verifier to the daemon, during a search for signatures.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum SourceQuestion {
+pub enum SourceQuestion {
     /// Requests a manifest: the answer is whether it exists; if so, it follows.
     Manifest { target: String, limit: u64 },
     /// Requests the manifests that refer to the digest: the answer is the number of pages that follow; `None` if there
@@ -65,7 +69,7 @@ pub(crate) enum SourceQuestion {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct SentSignatures {
+pub struct SentSignatures {
     signatures: Vec<Signature>,
     fault: Option<SentError>,
     unanswered: Option<SentError>,

@@ -13,9 +13,9 @@ use super::sent_verify::{ConfigAnswer, DocumentAnswer, SentSignatures, SourceQue
 use super::{HelperRole, StartHelper};
 use crate::blocking::blocking;
 use crate::cache::storage;
-use crate::find_signatures::{SignaturePlace, may_continue_search};
 use crate::found_signatures::FoundSignatures;
 use crate::signature::Signature;
+use crate::signature_place::{SignaturePlace, may_continue_search};
 use crate::signature_source::SignatureSource;
 use crate::signers::CountedSigners;
 use crate::{ImageError, Limits, Revoked, Signers, TooFewSigners};

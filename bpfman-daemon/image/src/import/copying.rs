@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bpfman_image_format::{Digest, Hasher, TAR_HEADER, UnsupportedPacking, is_tar, kind_of, unpacked};
 
 use crate::cache::storage;
-use crate::registry::Sink as _;
+use crate::sink::Sink as _;
 use crate::staging::Staging;
 use crate::{ImageError, Limits};
 

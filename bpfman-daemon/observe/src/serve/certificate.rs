@@ -1,23 +1,23 @@
-//! Certificate of the TCP listener, from files that may be replaced while the daemon runs.
+//! Certificate of the TCP listener, from files that may be replaced while the daemon runs. A worker parses it.
 
 use std::fs;
 use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::crypto::aws_lc_rs;
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
-use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
+use bpfmand_frames::Answering;
+use bpfmand_frames::tls::{TlsFault, TlsPem};
 
 /// Minimum interval between checks of the files.
 const LOOK: Duration = Duration::from_secs(5);
 /// Maximum size of each file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
+/// Maximum time of a check by a worker.
+const CHECK: Duration = Duration::from_secs(30);
 
 /// PEM files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,24 @@ pub struct TlsFiles {
     pub key: PathBuf,
     /// Authorities of client certificates; `None` allows every client.
     pub client_ca: Option<PathBuf>,
+}
+
+/// Connection to a worker that speaks TLS.
+#[derive(Debug)]
+pub struct TlsLink {
+    /// Socket to the worker: messages first, then the plain connection of the client.
+    pub stream: UnixStream,
+    /// Descriptor that ends the worker when it is closed. `None`: closing the socket suffices.
+    pub life: Option<OwnedFd>,
+}
+
+/// Starter of workers that speak TLS.
+pub trait StartTls: std::fmt::Debug + Send + Sync {
+    /// Starts a worker for one client, or for a check of an identity. Must wait for nothing but the kernel.
+    ///
+    /// # Errors
+    /// Fails if the kernel refuses, or if the process that starts workers has ended.
+    fn start_tls(&self, client: Option<BorrowedFd<'_>>) -> io::Result<TlsLink>;
 }
 
 /// Error of the certificate files.
@@ -42,79 +60,65 @@ pub enum TlsFileError {
         source: io::Error,
     },
     /// The file lacks the expected content.
-    #[error("{} has no {what} in PEM format", file.display())]
-    Empty {
+    #[error("{} {why}", file.display())]
+    Content {
         /// Path of the file.
         file: PathBuf,
-        /// Missing content.
-        what: &'static str,
-    },
-    /// The file has invalid PEM.
-    #[error("{}: {source}", file.display())]
-    Pem {
-        /// Path of the file.
-        file: PathBuf,
-        /// Error of the parser.
-        source: rustls::pki_types::pem::Error,
-    },
-    /// The client authorities are unusable.
-    #[error("{}: {source}", file.display())]
-    Authorities {
-        /// Path of the file.
-        file: PathBuf,
-        /// Error of the TLS library.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        /// Reason of the worker.
+        why: String,
     },
     /// Certificate and key do not belong together.
-    #[error("{} with {}: {source}", certificate.display(), key.display())]
+    #[error("{} with {}: {why}", certificate.display(), key.display())]
     Pair {
         /// Path of the certificate.
         certificate: PathBuf,
         /// Path of the key.
         key: PathBuf,
-        /// Error of the TLS library.
-        source: rustls::Error,
+        /// Reason of the worker.
+        why: String,
     },
+    /// No worker checked the files.
+    #[error("the certificate for metrics cannot be checked: {0}")]
+    Worker(io::Error),
 }
 
 /// Stamps of the files: another inode, size or time means other content.
 type Stamps = Vec<Option<(u64, u64, i64, i64)>>;
 
-/// Certificate that is reloaded when its files change.
+/// Certificate that is read again when its files change.
+#[derive(Clone, Debug)]
 pub struct TlsIdentity {
     files: TlsFiles,
     stamps: Stamps,
     looked: Instant,
-    acceptor: TlsAcceptor,
-}
-
-impl std::fmt::Debug for TlsIdentity {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TlsIdentity").field("files", &self.files).finish_non_exhaustive()
-    }
+    pem: Arc<TlsPem>,
+    pub(super) workers: Arc<dyn StartTls>,
 }
 
 impl TlsIdentity {
-    /// Reads the files.
+    /// Reads the files, and has a worker check them.
     ///
     /// # Errors
     /// Fails if they are unusable, with the reason.
-    pub fn read(files: TlsFiles) -> Result<Self, TlsFileError> {
+    pub fn read(files: TlsFiles, workers: Arc<dyn StartTls>) -> Result<Self, TlsFileError> {
         let stamps = files.stamps();
-        let acceptor = files.acceptor()?;
-        Ok(Self { files, stamps, looked: Instant::now(), acceptor })
+        let pem = Arc::new(files.checked(&*workers)?);
+        Ok(Self { files, stamps, looked: Instant::now(), pem, workers })
     }
 
-    /// Returns the acceptor for the next connection. If the files become unusable, that is logged, and the former
+    /// Returns the identity for the next connection.
+    pub(super) fn pem(&self) -> Arc<TlsPem> {
+        Arc::clone(&self.pem)
+    }
+
+    /// Returns whether the files are due for a check.
+    pub(super) fn is_due(&self) -> bool {
+        self.looked.elapsed() >= LOOK
+    }
+
+    /// Checks the files; this waits for a worker if they changed. If they became unusable, that is logged, and the former
     /// certificate stays in use.
-    pub(super) fn acceptor(&mut self) -> TlsAcceptor {
-        if self.looked.elapsed() >= LOOK {
-            self.look();
-        }
-        self.acceptor.clone()
-    }
-
-    fn look(&mut self) {
+    pub(super) fn look(&mut self) {
         self.looked = Instant::now();
         // Taken before the files are read, so that a concurrent change is noticed by the next check.
         let stamps = self.files.stamps();
@@ -122,9 +126,9 @@ impl TlsIdentity {
             return;
         }
         self.stamps = stamps;
-        match self.files.acceptor() {
-            Ok(acceptor) => {
-                self.acceptor = acceptor;
+        match self.files.checked(&*self.workers) {
+            Ok(pem) => {
+                self.pem = Arc::new(pem);
                 tracing::info!(certificate = %self.files.certificate.display(), "the certificate for metrics was read again");
             }
             Err(error) => tracing::warn!(%error, "the certificate for metrics stays the one before"),
@@ -144,129 +148,43 @@ impl TlsFiles {
             .collect()
     }
 
-    fn acceptor(&self) -> Result<TlsAcceptor, TlsFileError> {
-        let chain = certificates(&self.certificate)?;
-        let pem = read(&self.key)?;
-        let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|source| match source {
-            rustls::pki_types::pem::Error::NoItemsFound => {
-                TlsFileError::Empty { file: self.key.clone(), what: "private key" }
+    fn checked(&self, workers: &dyn StartTls) -> Result<TlsPem, TlsFileError> {
+        let client_ca = self.client_ca.as_deref().map(read).transpose()?;
+        let pem = TlsPem { certificate: read(&self.certificate)?, key: read(&self.key)?, client_ca };
+        match ask(workers, &pem).map_err(TlsFileError::Worker)? {
+            Ok(()) => Ok(pem),
+            Err(fault) => Err(self.refusal(fault)),
+        }
+    }
+
+    fn refusal(&self, fault: TlsFault) -> TlsFileError {
+        let content = |file: &Path, why| TlsFileError::Content { file: file.to_owned(), why };
+        match fault {
+            TlsFault::Certificate(why) => content(&self.certificate, why),
+            TlsFault::Key(why) => content(&self.key, why),
+            TlsFault::ClientCa(why) => content(self.client_ca.as_ref().unwrap_or(&self.certificate), why),
+            TlsFault::Pair(why) => {
+                TlsFileError::Pair { certificate: self.certificate.clone(), key: self.key.clone(), why }
             }
-            source => TlsFileError::Pem { file: self.key.clone(), source },
-        })?;
-        let pair = |source| TlsFileError::Pair {
-            certificate: self.certificate.clone(),
-            key: self.key.clone(),
-            source,
-        };
-        let clients = match &self.client_ca {
-            None => WebPkiClientVerifier::no_client_auth(),
-            Some(file) => {
-                let fail = |source: Box<dyn std::error::Error + Send + Sync>| TlsFileError::Authorities {
-                    file: file.clone(),
-                    source,
-                };
-                let mut authorities = RootCertStore::empty();
-                for certificate in certificates(file)? {
-                    authorities.add(certificate).map_err(|error| fail(error.into()))?;
-                }
-                let provider = Arc::new(aws_lc_rs::default_provider());
-                WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), provider)
-                    .build()
-                    .map_err(|error: VerifierBuilderError| fail(error.into()))?
-            }
-        };
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(pair)?
-            .with_client_cert_verifier(clients)
-            .with_single_cert(chain, key)
-            .map_err(pair)?;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(TlsAcceptor::from(Arc::new(config)))
+        }
     }
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, TlsFileError> {
+/// Has a worker check an identity.
+fn ask(workers: &dyn StartTls, pem: &TlsPem) -> io::Result<Result<(), TlsFault>> {
+    let link = workers.start_tls(None)?;
+    link.stream.set_read_timeout(Some(CHECK))?;
+    let mut asking = Answering::new(link.stream);
+    asking.say(pem)?;
+    asking.hear()
+}
+
+fn read(file: &Path) -> Result<String, TlsFileError> {
     let fail = |source| TlsFileError::Read { file: file.to_owned(), source };
     let found = fs::metadata(file).map_err(fail)?;
     if !found.is_file() || found.len() > MAX_FILE {
         let what = io::Error::other(format!("it is no file of at most {MAX_FILE} bytes"));
         return Err(fail(what));
     }
-    fs::read(file).map_err(fail)
-}
-
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFileError> {
-    let pem = read(file)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let found = found.map_err(|source| TlsFileError::Pem { file: file.to_owned(), source })?;
-    if found.is_empty() {
-        return Err(TlsFileError::Empty { file: file.to_owned(), what: "certificate" });
-    }
-    Ok(found)
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-    use rcgen::{CertificateParams, KeyPair};
-    use tempfile::TempDir;
-
-    use super::*;
-
-    fn pair() -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let parameters = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        (parameters.self_signed(&key).unwrap().pem(), key.serialize_pem())
-    }
-
-    fn files(folder: &TempDir, certificate: &str, key: &str) -> TlsFiles {
-        let files = TlsFiles {
-            certificate: folder.path().join("tls.crt"),
-            key: folder.path().join("tls.key"),
-            client_ca: None,
-        };
-        fs::write(&files.certificate, certificate).unwrap();
-        fs::write(&files.key, key).unwrap();
-        files
-    }
-
-    #[test]
-    fn files_that_are_no_certificate_are_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let ((certificate, key), (_, other)) = (pair(), pair());
-        let refusal = |files: &TlsFiles| TlsIdentity::read(files.clone()).unwrap_err().to_string();
-        let good = files(&folder, &certificate, &key);
-        assert!(TlsIdentity::read(good.clone()).is_ok());
-        assert!(refusal(&files(&folder, "", &key)).ends_with("tls.crt has no certificate in PEM format"));
-        assert!(
-            refusal(&files(&folder, &certificate, "")).ends_with("tls.key has no private key in PEM format")
-        );
-        let broken = certificate.replacen('M', "*", 3);
-        assert!(refusal(&files(&folder, &broken, &key)).contains("tls.crt: "));
-        assert!(refusal(&files(&folder, &certificate, &other)).contains("tls.key: "));
-        let mut without = files(&folder, &certificate, &key);
-        without.client_ca = Some(folder.path().join("absent.pem"));
-        assert!(refusal(&without).contains("cannot read") && refusal(&without).contains("absent.pem"));
-        fs::write(folder.path().join("absent.pem"), "").unwrap();
-        assert!(refusal(&without).contains("absent.pem has no certificate"));
-    }
-
-    #[test]
-    fn replaced_certificate_is_read_again_and_a_broken_one_unused() {
-        let folder = tempfile::tempdir().unwrap();
-        let (certificate, key) = pair();
-        let mut identity = TlsIdentity::read(files(&folder, &certificate, &key)).unwrap();
-        let before = Arc::clone(identity.acceptor().config());
-        identity.look();
-        assert!(Arc::ptr_eq(&before, identity.acceptor().config()), "nothing changed");
-        files(&folder, "no certificate any more", &key);
-        identity.look();
-        assert!(Arc::ptr_eq(&before, identity.acceptor().config()), "the one before is used on");
-        let (certificate, key) = pair();
-        files(&folder, &certificate, &key);
-        identity.look();
-        assert!(!Arc::ptr_eq(&before, identity.acceptor().config()));
-    }
+    fs::read_to_string(file).map_err(fail)
 }

@@ -1,14 +1,19 @@
 //! TCP server: with TLS, or without on loopback.
 
+use std::io;
 use std::net::IpAddr;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 
-use tokio::net::{TcpListener, TcpStream};
+use bpfmand_frames::tls::{TlsFault, TlsPem};
+use bpfmand_frames::{HEADER, SMALL, announced, header, understood, wrong};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::task::JoinSet;
 
 use super::answer::answer;
 use super::places::Places;
-use super::{PATIENCE, PAUSE, Scrapes, TlsIdentity};
+use super::{PATIENCE, PAUSE, Scrapes, StartTls, TlsIdentity, TlsLink};
 
 /// Clients allowed by TCP.
 #[derive(Debug)]
@@ -40,25 +45,77 @@ pub async fn serve_tcp(listener: TcpListener, scrapes: Arc<Scrapes>, mut readers
             tracing::debug!(%peer, "too many connections for metrics");
             continue;
         };
-        let acceptor = match &mut readers {
+        let tls = match &mut readers {
             TcpReaders::Loopback => None,
-            TcpReaders::Tls(identity) => Some(identity.acceptor()),
+            TcpReaders::Tls(identity) => {
+                if identity.is_due() {
+                    identity_of_now(identity).await;
+                }
+                Some((identity.pem(), Arc::clone(&identity.workers)))
+            }
         };
         let scrapes = Arc::clone(&scrapes);
         connections.spawn(async move {
-            match acceptor {
+            match tls {
                 None => answer(stream, scrapes, None).await,
-                Some(acceptor) => tls(acceptor, stream, scrapes).await,
+                Some((pem, workers)) => answer_by_tls(&pem, &*workers, stream, scrapes).await,
             }
             drop(place);
         });
     }
 }
 
-async fn tls(acceptor: tokio_rustls::TlsAcceptor, stream: TcpStream, scrapes: Arc<Scrapes>) {
-    match tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => answer(stream, scrapes, None).await,
-        Ok(Err(error)) => tracing::debug!(%error, "a reader of metrics did not greet"),
-        Err(_) => tracing::debug!("a reader of metrics greeted too slowly"),
+/// Looks at the files of the certificate, on a thread that may wait for a worker.
+async fn identity_of_now(identity: &mut Box<TlsIdentity>) {
+    let mut looking = identity.clone();
+    let looked = tokio::task::spawn_blocking(move || {
+        looking.look();
+        looking
+    });
+    match looked.await {
+        Ok(looked) => *identity = looked,
+        Err(error) => tracing::warn!(%error, "the certificate for metrics was not looked at"),
     }
+}
+
+/// Answers through a worker, which speaks TLS with the client.
+async fn answer_by_tls(pem: &TlsPem, workers: &dyn StartTls, client: TcpStream, scrapes: Arc<Scrapes>) {
+    match tokio::time::timeout(PATIENCE, begin_tls(pem, workers, client)).await {
+        Ok(Ok((mut stream, _life))) => {
+            answer(&mut stream, scrapes, None).await;
+            // The worker ends when it has passed everything on; until then `_life` keeps it.
+            let _gone = stream.shutdown().await;
+            let _ended = tokio::time::timeout(PATIENCE, stream.read(&mut [0; 1])).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%error, "no worker speaks TLS with a reader of metrics"),
+        Err(_) => tracing::debug!("a worker for TLS started too slowly"),
+    }
+}
+
+async fn begin_tls(
+    pem: &TlsPem,
+    workers: &dyn StartTls,
+    client: TcpStream,
+) -> io::Result<(UnixStream, Option<OwnedFd>)> {
+    let client = client.into_std()?;
+    // The worker waits for each step.
+    client.set_nonblocking(false)?;
+    let TlsLink { stream, life } = workers.start_tls(Some(client.as_fd()))?;
+    drop(client);
+    stream.set_nonblocking(true)?;
+    let mut stream = UnixStream::from_std(stream)?;
+    let question = serde_json::to_vec(pem)?;
+    stream.write_all(&header(false, question.len())?).await?;
+    stream.write_all(&question).await?;
+    let mut head = [0; HEADER];
+    stream.read_exact(&mut head).await?;
+    let (is_piece, length) = announced(head)?;
+    if is_piece || length > SMALL {
+        return Err(wrong("no short answer came".to_owned()));
+    }
+    let mut answer = vec![0; length];
+    stream.read_exact(&mut answer).await?;
+    let accepted: Result<(), TlsFault> = understood(&answer)?;
+    accepted.map_err(|fault| wrong(format!("the certificate is refused: {fault:?}")))?;
+    Ok((stream, life))
 }

@@ -1,5 +1,6 @@
 //! Images for the node: the project's own, and those of test pods.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::path::Path;
@@ -9,11 +10,14 @@ use bpfman_tests::{binaries, command::run};
 
 use crate::node::{RealNode, text};
 
-/// Names of the project's images in `packaging/containers`, each with its binary and the binary's path.
-const OURS: [(&str, &str, &str); 3] = [
-    ("daemon", "bpfmand", "/usr/sbin/bpfmand"),
-    ("operator", "bpfman-operator", "/usr/bin/bpfman-operator"),
-    ("cni", "bpfman-cni", "/usr/bin/bpfman-cni"),
+/// Name of a binary, and its path in an image.
+type Placed<'a> = (&'a str, &'a str);
+
+/// Names of the project's images in `packaging/containers`, each with its binaries. The first is the entry point.
+const OURS: [(&str, &[Placed<'static>]); 3] = [
+    ("daemon", &[("bpfmand", "/usr/sbin/bpfmand"), ("bpfman-worker", "/usr/libexec/bpfman/bpfman-worker")]),
+    ("operator", &[("bpfman-operator", "/usr/bin/bpfman-operator")]),
+    ("cni", &[("bpfman-cni", "/usr/bin/bpfman-cni")]),
 ];
 
 pub fn ours(image: &str) -> String {
@@ -31,8 +35,8 @@ pub const BUSY: &str = "bpfman.test/busy:1";
 impl RealNode {
     /// Imports all images of the project and of test pods.
     pub fn images(&self) {
-        for (image, binary, place) in OURS {
-            self.image(&format!("bpfman-{image}"), binary, &ours(image), place);
+        for (image, binaries) in OURS {
+            self.image(&format!("bpfman-{image}"), binaries, &ours(image));
         }
         for (program, image) in [("read_map", "bpfman.test/reader:1"), ("receive", "bpfman.test/receiver:1")]
         {
@@ -42,7 +46,8 @@ impl RealNode {
 
     pub fn side_image(&self, entry: &str) {
         let binary = format!("bpfman-{entry}");
-        self.image(&format!("{entry}-side"), &binary, &side(entry), &format!("/usr/bin/{binary}"));
+        let place = format!("/usr/bin/{binary}");
+        self.image(&format!("{entry}-side"), &[(&binary, &place)], &side(entry));
     }
 
     pub fn busy_image(&self) {
@@ -50,10 +55,10 @@ impl RealNode {
     }
 
     /// Imports a packaged image, or one made of this build.
-    fn image(&self, archive: &str, binary: &str, name: &str, place: &str) {
+    fn image(&self, archive: &str, binaries: &[Placed<'_>], name: &str) {
         match env::var_os("BPFMAN_IMAGES") {
             Some(folder) => self.packaged(Path::new(&folder), archive),
-            None => self.as_built(binary, name, place),
+            None => self.as_built(binaries, name),
         }
     }
 
@@ -68,28 +73,33 @@ impl RealNode {
         self.archive(&archive);
     }
 
-    /// Imports an image with a binary of this build and the libraries that it is linked with. Built in seconds; the
+    /// Imports an image with binaries of this build and the libraries that they are linked with. Built in seconds; the
     /// packaged binaries are static.
-    fn as_built(&self, binary: &str, name: &str, place: &str) {
+    fn as_built(&self, placed: &[Placed<'_>], name: &str) {
         let archives =
             binaries::build_folder().parent().expect("it lies in the target folder").join("kube/images");
         fs::create_dir_all(&archives).unwrap();
-        let (built, archive) = (binaries::find(binary), archives.join(format!("{binary}.tar")));
+        let (entry, place) = placed[0];
+        let archive = archives.join(format!("{entry}.tar"));
         let made = |file: &Path| fs::metadata(file).and_then(|file| file.modified());
         // The archive is shared by all tests of a run: stripping and packing a debug build takes seconds.
-        if made(&archive).is_ok_and(|packed| packed > made(&built).unwrap()) {
+        let is_older = |(binary, _): &Placed<'_>, packed| packed > made(&binaries::find(binary)).unwrap();
+        if made(&archive).is_ok_and(|packed| placed.iter().all(|one| is_older(one, packed))) {
             self.archive(&archive);
             return;
         }
-        let stripped = self.cluster.path(binary);
-        run(&["strip", "-o", &text(&stripped), &text(&built)]);
-        let mut files = vec![format!("{}:{place}", stripped.display())];
-        for word in run(&["ldd", &text(&stripped)]).split_whitespace().filter(|word| word.starts_with('/')) {
-            files.push(format!("{word}:{word}"));
+        let mut files = BTreeSet::new();
+        for (binary, place) in placed {
+            let stripped = self.cluster.path(binary);
+            run(&["strip", "-o", &text(&stripped), &text(&binaries::find(binary))]);
+            files.insert(format!("{}:{place}", stripped.display()));
+            let libraries = run(&["ldd", &text(&stripped)]);
+            let libraries = libraries.split_whitespace().filter(|word| word.starts_with('/'));
+            files.extend(libraries.map(|word| format!("{word}:{word}")));
         }
         // TLS connections to registries need certificates.
         let authorities = "/etc/ssl/certs/ca-certificates.crt";
-        files.push(format!("{authorities}:{authorities}"));
+        files.insert(format!("{authorities}:{authorities}"));
         let new = text(&archive.with_extension("new"));
         let words: Vec<&str> =
             [&*new, name, place].into_iter().chain(files.iter().map(String::as_str)).collect();

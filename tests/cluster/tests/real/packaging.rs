@@ -193,7 +193,9 @@ fn images_are_built_offline_with_one_program_and_its_licences() {
         eprintln!("SKIPPED(busybox-static): {name}");
         return;
     }
-    for binary in ["bpfmand", "bpfman-operator", "bpfman-cni", "bpfman-flows", "bpfman-xdp-firewall"] {
+    for binary in
+        ["bpfmand", "bpfman-worker", "bpfman-operator", "bpfman-cni", "bpfman-flows", "bpfman-xdp-firewall"]
+    {
         fs::copy(busybox, folder.path().join(binary)).unwrap();
     }
     let mut build = Command::new("unshare");
@@ -211,7 +213,7 @@ fn images_are_built_offline_with_one_program_and_its_licences() {
             "bpfman-daemon",
             "",
             "/usr/sbin/bpfmand",
-            &["usr/sbin/bpfmand", "etc/ssl/certs/ca-certificates.crt"][..],
+            &["usr/sbin/bpfmand", "usr/libexec/bpfman/bpfman-worker", "etc/ssl/certs/ca-certificates.crt"][..],
         ),
         ("bpfman-operator", "65532:65532", "/usr/bin/bpfman-operator", &["usr/bin/bpfman-operator"]),
         ("bpfman-cni", "", "/usr/bin/bpfman-cni", &["usr/bin/bpfman-cni"]),
@@ -264,7 +266,9 @@ fn an_index_has_the_images_of_each_architecture() {
         let mut stand_in = fs::read(busybox).unwrap();
         stand_in[18] = machine;
         fs::create_dir(folder.path().join(architecture)).unwrap();
-        fs::write(folder.path().join(architecture).join("bpfmand"), stand_in).unwrap();
+        for binary in ["bpfmand", "bpfman-worker"] {
+            fs::write(folder.path().join(architecture).join(binary), &stand_in).unwrap();
+        }
     }
     let build = || {
         let mut build = Command::new("unshare");

@@ -1,0 +1,28 @@
+use crate::ImageError;
+
+/// Receiver of a blob. Its content must not be used before the transfer returned `Ok`: only then size and digest are
+/// verified.
+pub trait Sink: Send {
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// Fails if they cannot be kept.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), ImageError>;
+    /// Discards the bytes so far, because the blob starts again.
+    ///
+    /// # Errors
+    /// Fails if they cannot be discarded.
+    fn restart(&mut self) -> Result<(), ImageError>;
+}
+
+impl Sink for Vec<u8> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
+        self.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn restart(&mut self) -> Result<(), ImageError> {
+        self.clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,106 @@
+//! The program of the workers: where it is, its environment, and its version.
+
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context as _;
+use bpfmand_frames::order::{MAX_VERSION, VERSION};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
+use rustix::net::{RecvFlags, recv};
+
+const NAME: &str = "bpfman-worker";
+/// Place of packages, from the folder of the daemon's program.
+const LIBEXEC: &str = "../libexec/bpfman";
+/// Time for the starter to report its version, in seconds.
+const PATIENCE: i64 = 30;
+
+/// Environment variables that workers inherit: access to registries.
+const ENVIRONMENT: [&str; 13] = [
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "https_proxy",
+    "http_proxy",
+    "all_proxy",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "RES_OPTIONS",
+    "LOCALDOMAIN",
+    "RUST_BACKTRACE",
+];
+/// Variable by which tests of debug builds make a worker hostile.
+#[cfg(debug_assertions)]
+const HOSTILE: &str = "BPFMAN_TEST_HOSTILE_HELPER";
+
+/// The worker's program, held open: its user need not be able to reach its folder.
+pub struct WorkerProgram {
+    path: PathBuf,
+    file: OwnedFd,
+}
+
+impl WorkerProgram {
+    /// Opens the program: beside the daemon's, or where packages put it.
+    pub fn open() -> anyhow::Result<Self> {
+        let path = find()?;
+        let file = rustix::fs::open(&path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+        Ok(Self { path, file })
+    }
+
+    /// Returns a command that runs it, with the environment of workers.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
+        command.arg0(NAME);
+        set_environment(&mut command);
+        command
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn find() -> anyhow::Result<PathBuf> {
+    let daemon = std::env::current_exe().context("the daemon's own program cannot be found")?;
+    let folder = daemon.parent().unwrap_or(Path::new("/"));
+    let places = [folder.join(NAME), folder.join(LIBEXEC).join(NAME)];
+    let found = places.iter().find(|place| place.is_file());
+    found.cloned().with_context(|| {
+        let [beside, packaged] = places.each_ref().map(|place| place.display());
+        format!("there is no {NAME}: neither {beside} nor {packaged}; install it with bpfmand, from one package or build")
+    })
+}
+
+/// Replaces the environment of a command by the variables that workers use.
+fn set_environment(command: &mut Command) {
+    let kept = ENVIRONMENT.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+    command.env_clear().envs(kept);
+    #[cfg(debug_assertions)]
+    command.envs(std::env::var_os(HOSTILE).map(|act| (HOSTILE, act)));
+}
+
+/// Reads the version that a starter sends first, and compares it with the daemon's.
+pub fn check_version(program: &Path, orders: impl AsFd) -> anyhow::Result<()> {
+    let patience = Timespec { tv_sec: PATIENCE, tv_nsec: 0 };
+    let shown = program.display();
+    let mut waiting = [PollFd::new(&orders, PollFlags::IN)];
+    if poll(&mut waiting, Some(&patience))? == 0 {
+        anyhow::bail!("{shown} reports no version within {PATIENCE} s");
+    }
+    let mut sent = [0; MAX_VERSION];
+    let (length, _) = recv(&orders, &mut sent, RecvFlags::empty())?;
+    let version = String::from_utf8_lossy(&sent[..length.min(MAX_VERSION)]);
+    match &*version {
+        VERSION => Ok(()),
+        "" => anyhow::bail!("{shown} ended at its start"),
+        other => anyhow::bail!(
+            "{shown} is {:?}, and this daemon needs {VERSION:?}: install both from one package or build",
+            bpfman_proto::printable::one_line(other)
+        ),
+    }
+}

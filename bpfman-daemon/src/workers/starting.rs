@@ -1,0 +1,224 @@
+//! The daemon's side of the starter: its lifetime, and the processes it starts for loads.
+
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use bpfmand_cage::WorkerRestrictions;
+use bpfmand_frames::order;
+use bpfmand_image::{HelperLink, HelperRole, StartHelper};
+use bpfmand_kernel::linux::{SealedMapping, seal};
+use bpfmand_observe::serve::{StartTls, TlsLink};
+use bpfmand_reader::{ReaderLink, SharedBytes, StartReader, open_kernel_types, write_types_index};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sendmsg,
+    socketpair,
+};
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use super::program::{WorkerProgram, check_version};
+use crate::config::Config;
+
+/// Maximum age of a process started ahead, below the time after which it exits.
+const FRESH: Duration = Duration::from_secs(20);
+
+/// Worker processes, started through the starter.
+#[derive(Debug)]
+pub struct WorkerProcesses {
+    orders: OwnedFd,
+    verifier_ahead: PrestartedProcess,
+    reader_ahead: PrestartedProcess,
+    /// Index of the kernel's types in sealed memory, built on first use; `None` inside if it cannot be built.
+    types: OnceLock<Option<OwnedFd>>,
+    /// Terminates with the daemon.
+    _starter: Child,
+    user: u32,
+}
+
+impl WorkerProcesses {
+    /// Starts the starter with this uid as user and group. Call it before the sandbox, with a single thread.
+    ///
+    /// Returns an error if the program is missing, does not start, or is of another version.
+    pub fn begin(config: &Config) -> anyhow::Result<Self> {
+        // Descriptors from systemd, above all the clients' socket, must not reach the workers.
+        bpfmand_kernel::linux::close_on_execute()?;
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let restrictions = WorkerRestrictions { seccomp: config.seccomp, landlock: config.landlock };
+        let program = WorkerProgram::open()?;
+        let mut command = program.command();
+        command.arg("starter").args(restrictions.arguments());
+        command.stdin(Stdio::from(theirs)).stdout(Stdio::null());
+        // Terminal signals go to the daemon only.
+        command.process_group(0);
+        let user = if bpfmand_cage::can_change_users()? {
+            let user = config.helpers;
+            // A new uid drops the supplementary groups too.
+            command.uid(user).gid(user);
+            user
+        } else {
+            // Without the capability, workers keep this process's user and drop everything else.
+            rustix::process::getuid().as_raw()
+        };
+        let starter =
+            command.spawn().with_context(|| format!("cannot start {}", program.path().display()))?;
+        // It holds the other end of the socket, whose close would show that the starter ended.
+        drop(command);
+        check_version(program.path(), &ours)?;
+        let (verifier_ahead, reader_ahead, types) = Default::default();
+        Ok(Self { orders: ours, verifier_ahead, reader_ahead, types, _starter: starter, user })
+    }
+
+    pub const fn user(&self) -> u32 {
+        self.user
+    }
+
+    /// Returns whether the starter is alive, judged by the socket without a request and without blocking.
+    pub fn has_starter(&self) -> bool {
+        is_open(&self.orders, PollFlags::empty())
+    }
+
+    /// Returns a future that completes when the starter exits. Call it on a runtime.
+    pub fn starter_ends(&self) -> io::Result<impl Future<Output = ()> + use<>> {
+        let orders = UnixStream::from(self.orders.try_clone()?);
+        // Sending requests never blocks, so that the flag does not affect them.
+        orders.set_nonblocking(true)?;
+        // The starter never writes, so that a readable socket means its exit.
+        let orders = tokio::net::UnixStream::from_std(orders)?;
+        Ok(async move {
+            let _ended = orders.readable().await;
+        })
+    }
+
+    /// Returns the memory with the index of the kernel's types, built on first use.
+    fn types(&self) -> Option<&OwnedFd> {
+        let make = || {
+            let btf = open_kernel_types()?.read()?;
+            let memory = seal(|memory| write_types_index(btf, memory))?;
+            SealedMapping::new(&memory)?;
+            Ok(memory)
+        };
+        let make = || {
+            let made: io::Result<OwnedFd> = make();
+            made.inspect_err(|error| tracing::warn!(%error, "readers share no types of the kernel"))
+        };
+        self.types.get_or_init(|| make().ok()).as_ref()
+    }
+
+    /// Requests a process. A reader gets the index of the kernel's types if it has been built.
+    fn order(&self, what: u8) -> io::Result<HelperLink> {
+        let types = (what == order::READER).then(|| self.types.get()?.as_ref()).flatten();
+        self.order_with(what, types.map(OwnedFd::as_fd))
+    }
+
+    fn order_with(&self, what: u8, third: Option<BorrowedFd<'_>>) -> io::Result<HelperLink> {
+        let (stream, theirs) = UnixStream::pair()?;
+        let (life, ours) = pipe_with(PipeFlags::CLOEXEC)?;
+        let mut descriptors = vec![theirs.as_fd(), life.as_fd()];
+        descriptors.extend(third);
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+        let mut beside = SendAncillaryBuffer::new(&mut space);
+        if !beside.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+            return Err(io::Error::other("no room for three descriptors"));
+        }
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        sendmsg(&self.orders, &[IoSlice::new(&[what])], &mut beside, flags).map_err(|error| match error {
+            rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET => {
+                let why = "the process that starts others has ended; restart bpfmand";
+                io::Error::new(io::ErrorKind::BrokenPipe, why)
+            }
+            other => other.into(),
+        })?;
+        Ok(HelperLink { stream, life: Some(ours) })
+    }
+}
+
+impl StartHelper for WorkerProcesses {
+    fn start(&self, role: HelperRole) -> io::Result<HelperLink> {
+        let of_verifier = || self.order(order::VERIFIER);
+        match role {
+            HelperRole::Fetcher => self.order(order::FETCHER),
+            HelperRole::Verifier => {
+                let link = self.verifier_ahead.take().map_or_else(of_verifier, Ok)?;
+                self.verifier_ahead.fill(of_verifier);
+                Ok(link)
+            }
+        }
+    }
+}
+
+impl StartReader for WorkerProcesses {
+    fn start_reader(&self) -> io::Result<ReaderLink> {
+        let ready = self.reader_ahead.take();
+        let HelperLink { stream, life } = ready.map_or_else(|| self.order(order::READER), Ok)?;
+        Ok(ReaderLink { stream, life })
+    }
+
+    fn make_ready(&self, used_types: bool) {
+        if used_types {
+            let _made = self.types();
+        }
+        self.reader_ahead.fill(|| self.order(order::READER));
+    }
+
+    fn kernel_types(&self) -> Option<SharedBytes> {
+        Some(Arc::new(SealedMapping::new(self.types()?).ok()?))
+    }
+
+    fn is_able(&self) -> bool {
+        self.has_starter()
+    }
+}
+
+impl StartTls for WorkerProcesses {
+    fn start_tls(&self, client: Option<BorrowedFd<'_>>) -> io::Result<TlsLink> {
+        let HelperLink { stream, life } = self.order_with(order::TLS, client)?;
+        Ok(TlsLink { stream, life })
+    }
+}
+
+/// Process started ahead, so that the next load need not wait for one.
+#[derive(Debug, Default)]
+struct PrestartedProcess(Mutex<Option<(Instant, HelperLink)>>);
+
+impl PrestartedProcess {
+    fn lock(&self) -> MutexGuard<'_, Option<(Instant, HelperLink)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self) -> Option<HelperLink> {
+        let (since, link) = self.lock().take()?;
+        is_usable(since, &link).then_some(link)
+    }
+
+    /// Starts a process unless one is ready. A failure is ignored: it is not one of the current load.
+    fn fill(&self, order: impl FnOnce() -> io::Result<HelperLink>) {
+        let mut ready = self.lock();
+        if ready.as_ref().is_some_and(|(since, link)| is_usable(*since, link)) {
+            return;
+        }
+        *ready = order().ok().map(|link| (Instant::now(), link));
+    }
+}
+
+fn is_usable(since: Instant, link: &HelperLink) -> bool {
+    since.elapsed() < FRESH && is_there(link)
+}
+
+/// Returns whether the process was started and has not exited.
+fn is_there(link: &HelperLink) -> bool {
+    is_open(&link.stream, PollFlags::RDHUP)
+}
+
+/// Returns whether the other end is open. `flags` selects further events that count as closed.
+fn is_open(socket: impl AsFd, flags: PollFlags) -> bool {
+    let mut ended = [PollFd::new(&socket, flags)];
+    poll(&mut ended, Some(&Timespec::default())).is_ok_and(|ready| ready == 0)
+}

@@ -1,0 +1,192 @@
+//! Unusual and failed answers of registries, and their effect on a load.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use crate::harness::hostile::{Answer, Hostile};
+use crate::harness::keyless::{ISSUER, SUBJECT};
+use crate::harness::world::World;
+use crate::harness::{Store, demand, object, policy, unsigned};
+use bpfman_image_format::{Digest, SimpleSigningPayload, media, signature_tag};
+use bpfman_registry::SigningKey;
+use bpfmand_image::{
+    Category, FetchPolicy, ImageError, Limits, RegistrySetting, RegistrySettings, VerifiedBy,
+};
+use serde_json::json;
+
+/// Serves a signature of an image under cosign's tag.
+fn sign(hostile: &Hostile, digest: Digest, key: &SigningKey) {
+    use base64::prelude::{BASE64_STANDARD, Engine as _};
+    let payload = SimpleSigningPayload::new(&hostile.image("a:latest").name(), digest, &BTreeMap::new());
+    let payload = serde_json::to_vec(&payload).unwrap();
+    let mut layer = hostile.blob(media::SIMPLE_SIGNING, &payload);
+    let signature = BASE64_STANDARD.encode(key.sign(&payload).unwrap());
+    layer.annotations.insert(media::SIGNATURE_ANNOTATION.to_owned(), signature);
+    hostile.manifest(&signature_tag(digest), &json!({ "layers": [layer] }));
+}
+
+/// Quay, Artifactory and others report a missing referrers API in different ways.
+#[tokio::test]
+async fn a_signature_that_suffices_needs_no_other_answer() {
+    let (hostile, key) = (Hostile::start(), SigningKey::generate().unwrap());
+    let (_, digest) = hostile.image_of(object("referrers").bytes());
+    sign(&hostile, digest, &key);
+    let referrers = format!("referrers/{digest}");
+    for answer in [400, 401, 403, 405, 406, 429, 500, 501, 503].map(Answer::status) {
+        hostile.set(&referrers, answer.header("retry-after", "0"));
+        Store::new(demand(&[&key])).pull(&hostile.image("a:latest")).await.unwrap();
+    }
+    hostile.set(&referrers, Answer::ok("{}").stall());
+    Store::new(demand(&[&key])).pull(&hostile.image("a:latest")).await.unwrap();
+    hostile.set(&referrers, Answer::ok("<html>"));
+    Store::new(demand(&[&key])).pull(&hostile.image("a:latest")).await.unwrap();
+}
+
+/// The reverse: the tag cannot be read, and a bundle that refers to the image suffices.
+#[tokio::test]
+async fn a_bundle_that_suffices_needs_no_signature_tag() {
+    let world = World::new("tag_unanswered");
+    world.refer(&[world.making().bundle(world.digest)]);
+    for status in [400, 403, 500] {
+        let tag = format!("manifests/{}", signature_tag(world.digest));
+        world.hostile.set(&tag, Answer::status(status).header("retry-after", "0"));
+        world
+            .hostile
+            .set(&format!("referrers/{}", world.digest), Answer::status(status).header("retry-after", "0"));
+        let verified = world.load(world.trusting(ISSUER, SUBJECT)).await.unwrap();
+        assert!(matches!(verified, VerifiedBy::Signers { .. }), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn unsigned_image_report_names_unanswered_registry_queries() {
+    let (hostile, key) = (Hostile::start(), SigningKey::generate().unwrap());
+    let (_, digest) = hostile.image_of(object("unanswered").bytes());
+    let referrers = format!("referrers/{digest}");
+    let load = async || Store::new(demand(&[&key])).pull(&hostile.image("a:latest")).await.unwrap_err();
+    // A permanent error: the image is unsigned. A temporary one: unknown.
+    for (status, category) in [
+        (400, Category::Denied),
+        (405, Category::Denied),
+        (406, Category::Denied),
+        (501, Category::Denied),
+        (401, Category::Unauthorized),
+        (403, Category::Unauthorized),
+        (500, Category::Unreachable),
+        (503, Category::Unreachable),
+    ] {
+        let body = r#"{"errors":[{"code":"UNSUPPORTED","message":"no such thing here"}]}"#;
+        let answer = Answer { body: body.into(), ..Answer::status(status) };
+        hostile.set(&referrers, answer.header("retry-after", "0"));
+        let error = load().await;
+        assert_eq!(error.category(), category, "{status}: {error}");
+        let text = error.to_string();
+        assert!(text.contains("is not signed") && text.contains(&status.to_string()), "{text}");
+        assert!(text.contains("no such thing here"), "{text}");
+    }
+    // With a signature by another key.
+    sign(&hostile, digest, &SigningKey::generate().unwrap());
+    let error = load().await;
+    assert_eq!(error.category(), Category::Unreachable, "{error}");
+    assert!(error.to_string().contains("none of the rule's keys"), "{error}");
+    hostile.set(&referrers, Answer::status(406));
+    let error = load().await;
+    assert!(matches!(error, ImageError::Untrusted { .. }) && error.to_string().contains("406"), "{error}");
+}
+
+/// Mode `warn` loads images that no rule allows, with a warning.
+#[tokio::test]
+async fn an_outage_of_signatures_is_a_warning_where_missing_ones_are() {
+    let hostile = Hostile::start();
+    let (_, digest) = hostile.image_of(object("warned").bytes());
+    hostile.set(&format!("referrers/{digest}"), Answer::status(500).header("retry-after", "0"));
+    let key = SigningKey::generate().unwrap().public_key().unwrap().to_pem();
+    let warn = policy(&format!("mode = \"warn\"\n[[images]]\npattern = \"*\"\nkeys = ['''{key}''']\n"));
+    let loaded = Store::new(warn).pull(&hostile.image("a:latest")).await.unwrap();
+    assert!(matches!(&loaded.verified_by, VerifiedBy::Warned { reason } if reason.contains("500")));
+}
+
+#[tokio::test]
+async fn words_of_a_registry_are_told_and_advice_fits_them() {
+    let hostile = Hostile::start();
+    let load = async |status, body: &str| {
+        let answer = Answer { body: body.into(), ..Answer::status(status) };
+        hostile.set("manifests/latest", answer.header("retry-after", "0"));
+        Store::new(unsigned()).pull(&hostile.image("a:latest")).await.unwrap_err()
+    };
+    let body =
+        |code: &str, message: &str| json!({ "errors": [{ "code": code, "message": message }] }).to_string();
+    for (status, message, category, advice) in [
+        (403, "image is in quarantine", Category::Unauthorized, None),
+        (429, "pull rate limit is reached", Category::Unreachable, Some("--registry-auth")),
+        (412, "the image is not scanned yet", Category::Unreachable, None),
+        (500, "no storage", Category::Unreachable, Some("check that the registry answers")),
+    ] {
+        let error = load(status, &body("DENIED", message)).await;
+        assert!(error.to_string().contains(message), "{error}");
+        assert_eq!(error.category(), category, "{error}");
+        let hint = error.hint();
+        assert_eq!(hint.is_some(), advice.is_some(), "{hint:?}");
+        assert!(advice.is_none_or(|advice| hint.unwrap().contains(advice)));
+    }
+    // No body, a page, an endless body: the status is reported.
+    for body in ["", "<html>busy</html>"] {
+        let error = load(403, body).await;
+        assert!(error.to_string().contains("403") && error.hint().unwrap().contains("name"), "{error}");
+    }
+    hostile.set("manifests/latest", Answer { status: 418, ..Answer::ok("{") }.endless());
+    let error = Store::new(unsigned()).pull(&hostile.image("a:latest")).await.unwrap_err();
+    assert!(error.to_string().contains("418"), "{error}");
+}
+
+#[tokio::test]
+async fn a_registry_that_wants_a_long_pause_is_asked_once() {
+    let hostile = Hostile::start();
+    hostile.set("manifests/latest", Answer::status(429).header("retry-after", "60"));
+    let error = Store::new(unsigned()).pull(&hostile.image("a:latest")).await.unwrap_err();
+    assert!(error.to_string().contains("asks to wait for 60 s"), "{error}");
+    assert_eq!(hostile.requests().len(), 1);
+}
+
+/// Creates a store with mirrors of the registry.
+fn mirrored(hostile: &Hostile, mirrors: &[&str], limits: Limits) -> Store {
+    let mirrors = mirrors.iter().map(|mirror| (*mirror).to_owned()).collect();
+    let setting = RegistrySetting { mirrors, ..RegistrySetting::default() };
+    let settings = RegistrySettings::new([(hostile.address().parse().unwrap(), setting)].into(), None);
+    let store = Store::with_limits(unsigned(), limits);
+    Store { store: store.store.with_settings(settings), folder: store.folder }
+}
+
+#[tokio::test]
+async fn a_mirror_that_does_not_answer_is_asked_once() {
+    let (hostile, object) = (Hostile::start(), object("silent_mirror"));
+    hostile.image_of(object.bytes());
+    let image = hostile.image("a:latest");
+    let limits = Limits { read_timeout: Duration::from_secs(1), ..Limits::default() };
+    // A mirror that accepts connections and never answers.
+    let silent = Hostile::start();
+    silent.set("manifests/latest", Answer::ok("{}").stall());
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let store = mirrored(&hostile, &[silent.address(), &closed], limits);
+    for _ in 0..3 {
+        let loaded = store.load(&image, FetchPolicy::Always).await.unwrap();
+        assert_eq!(&*loaded.bytes, object.bytes());
+    }
+    assert_eq!(
+        silent.requests(),
+        ["GET /v2/a/manifests/latest"],
+        "neither by this load nor by the next ones"
+    );
+    // A busy or broken mirror is skipped as well; one without the image is not.
+    for (status, asked) in [(503, 1), (404, 3)] {
+        let mirror = Hostile::start();
+        mirror.set("manifests/latest", Answer::status(status).header("retry-after", "0"));
+        let store = mirrored(&hostile, &[mirror.address()], limits);
+        for _ in 0..3 {
+            store.load(&image, FetchPolicy::Always).await.unwrap();
+        }
+        let tags = mirror.requests().iter().filter(|one| one.contains("latest")).count();
+        assert_eq!(tags, asked, "{status}: {:?}", mirror.requests());
+    }
+}

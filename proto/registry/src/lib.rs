@@ -1,0 +1,30 @@
+//! Access to registries for the client: push, save, fetch and sign images, and the keys that sign.
+//!
+//! The daemon links neither this crate nor an HTTP client: its worker, `bpfman-worker`, asks registries, and takes from
+//! here how answers of token services and TLS failures are read.
+
+mod authorization;
+mod cosign_key;
+mod fetch;
+mod key;
+mod oci_failure;
+mod oci_transfer;
+mod push;
+mod registry;
+mod registry_access;
+mod registry_connection;
+mod registry_error;
+mod save;
+mod sign;
+mod tls_failure;
+
+pub use cosign_key::CosignKeyError;
+pub use fetch::{FetchError, FetchedLabels, FetchedObject, fetch_labels, fetch_object};
+pub use key::{KeyError, PublicKey, SigningKey};
+pub use push::{PushError, push};
+pub use registry_access::RegistryAccess;
+pub use registry_connection::TokenAnswer;
+pub use registry_error::RegistryError;
+pub use save::{SaveError, Saved, archive, save};
+pub use sign::{SignError, SignOutcome, SignProgress, SignStep, SignedImage, sign, sign_in_steps};
+pub use tls_failure::tls_failure;
