@@ -1,5 +1,4 @@
-//! Compiles the `.proto` files in Rust: `protox` parses them, so no `protoc` has to be installed. Also generates an
-//! enum of all calls, so that access control has to cover each of them.
+//! Compiles the `.proto` files with `protox`, without `protoc`, and generates an enum of all calls for access control.
 
 use std::fmt::Write as _;
 
@@ -57,7 +56,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Returns the source of the enum of all calls, from names of variants, names of methods, and paths.
 fn methods(calls: &[(String, String, String)]) -> Result<String, std::fmt::Error> {
     let mut text = String::from(
         "/// A call of the daemon's services.\n#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]\npub enum Method {\n",

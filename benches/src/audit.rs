@@ -1,5 +1,3 @@
-//! Cost of access decisions and of journal entries.
-
 use std::sync::mpsc::channel;
 use std::time::Instant;
 
@@ -10,14 +8,12 @@ use bpfmand_journal::{EntryActor, HistoryEntry, Journal, JournalSettings, Journa
 use crate::samples::{Results, ms};
 
 const ROUNDS: usize = 2000;
-/// Number of grants in a large shared policy; the caller's is the last.
 const GRANTS: u32 = 50;
 
 pub fn run() -> anyhow::Result<()> {
     let mut results = Results::new("audit")?;
     results.add("decide, 50 grants, the last allows", "ms", decisions(true)?)?;
     results.add("decide, 50 grants, denied with its reason", "ms", decisions(false)?)?;
-    // Use the disk of the results.
     let disk = tempfile::tempdir_in(crate::samples::folder()?)?;
     for (name, sync) in [
         ("journal an entry, until it is in its file", JournalSync::Kernel),
@@ -38,7 +34,6 @@ fn policy() -> anyhow::Result<AccessPolicy> {
     let grant = |number: u32| -> anyhow::Result<Grant> {
         Ok(Grant {
             name: format!("team-{number}"),
-            // All grants are for the caller, but all except one are for other interfaces.
             callers: GrantCallers { users: [1000].into(), ..GrantCallers::default() },
             verbs: [AccessVerb::Attach].into(),
             hooks: Some(vec![format!("xdp:eth{number}").parse::<HookPattern>()?]),
@@ -69,7 +64,6 @@ fn decisions(allowed: bool) -> anyhow::Result<Vec<f64>> {
     Ok(samples)
 }
 
-/// Measures the time from recording an entry until it is written, for which an answer waits.
 fn entries(settings: JournalSettings) -> anyhow::Result<Vec<f64>> {
     let journal = Journal::open(settings)?;
     let mut samples = Vec::with_capacity(ROUNDS);

@@ -1,5 +1,3 @@
-//! Latency of single calls, as a client sees it.
-
 use std::path::Path;
 use std::time::Instant;
 
@@ -16,7 +14,7 @@ use crate::objects::Objects;
 use crate::samples::{Results, ms};
 
 const ROUNDS: usize = 100;
-/// Repetitions of attaching ten programs: a wait in the kernel takes one or two grace periods.
+/// A wait in the kernel takes one or two grace periods.
 const REPEATS: usize = 50;
 
 pub async fn run(objects: &Objects) -> anyhow::Result<()> {
@@ -51,7 +49,6 @@ pub async fn run(objects: &Objects) -> anyhow::Result<()> {
     attach(&mut results, objects).await
 }
 
-/// Attaches one to ten programs to a tcx hook and to an XDP hook; lists and gets with ten attached.
 async fn attach(results: &mut Results, objects: &Objects) -> anyhow::Result<()> {
     let daemon = Daemon::start()?;
     let mut client = Client::connect(&daemon.socket()).await?;
@@ -117,7 +114,6 @@ async fn attach(results: &mut Results, objects: &Objects) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Attaches the same links with bpf(2) alone, one after the other: the lower bound. Returns milliseconds of each.
 fn kernel_alone(objects: &Objects, netns: &str) -> anyhow::Result<Vec<f64>> {
     let mount = crate::packets::Mount::new()?;
     let kernel = LinuxKernel::new(mount.path())?;
@@ -143,7 +139,6 @@ fn kernel_alone(objects: &Objects, netns: &str) -> anyhow::Result<Vec<f64>> {
         .collect()
 }
 
-/// Attaches the same probe with system calls alone. Returns milliseconds of attaching and of closing the link.
 fn kernel_probe_alone(objects: &Objects) -> anyhow::Result<(f64, f64)> {
     let mount = crate::packets::Mount::new()?;
     let kernel = LinuxKernel::new(mount.path())?;
@@ -167,7 +162,6 @@ fn kernel_probe_alone(objects: &Objects) -> anyhow::Result<(f64, f64)> {
     Ok((attached, ms(start)))
 }
 
-/// Measures commits of one small record on the daemon's disk.
 fn durable_writes(folder: &Path) -> anyhow::Result<Vec<f64>> {
     let store = Store::open(StoreOptions::new(folder.join("durable"), 1))?;
     (0..ROUNDS)

@@ -1,5 +1,3 @@
-//! gRPC client, as any program would write it.
-
 use std::path::Path;
 use std::time::Instant;
 
@@ -12,7 +10,6 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::samples::ms;
 
-/// Connection to a daemon; clones share it.
 #[derive(Clone)]
 pub struct Client {
     v1: BpfmanClient<Channel>,
@@ -31,7 +28,6 @@ impl Client {
         Ok(Self { v1, chains: BpfmanChainsClient::new(channel) })
     }
 
-    /// Loads one program; returns its id and the milliseconds.
     pub async fn load(
         &mut self,
         object: &Path,
@@ -41,7 +37,6 @@ impl Client {
         self.load_with(object, name, kind, &[]).await
     }
 
-    /// Does the same with metadata.
     pub async fn load_with(
         &mut self,
         object: &Path,
@@ -83,7 +78,6 @@ impl Client {
         Ok((id, took))
     }
 
-    /// Attaches a program; returns the link and the milliseconds.
     pub async fn attach(&mut self, id: u32, info: Info) -> anyhow::Result<(u32, f64)> {
         let request = v1::AttachRequest { id, attach: Some(v1::AttachInfo { info: Some(info) }) };
         let start = Instant::now();
@@ -91,7 +85,6 @@ impl Client {
         Ok((link, ms(start)))
     }
 
-    /// Attaches a program to all present and future interfaces that match a name or pattern.
     pub async fn attach_matching(
         &mut self,
         program_id: u32,
@@ -114,27 +107,23 @@ impl Client {
         Ok(())
     }
 
-    /// Returns the number of links of all attachments by name or pattern.
     pub async fn links_of_matchings(&mut self) -> anyhow::Result<usize> {
         let matchings = self.chains.list_matching(ext::ListMatchingRequest {}).await?.into_inner().matchings;
         Ok(matchings.iter().map(|matching| matching.links.len()).sum())
     }
 
-    /// Detaches a link; returns the milliseconds.
     pub async fn detach(&mut self, link_id: u32) -> anyhow::Result<f64> {
         let start = Instant::now();
         self.v1.detach(v1::DetachRequest { link_id }).await?;
         Ok(ms(start))
     }
 
-    /// Unloads a program; returns the milliseconds.
     pub async fn unload(&mut self, id: u32) -> anyhow::Result<f64> {
         let start = Instant::now();
         self.v1.unload(v1::UnloadRequest { id }).await?;
         Ok(ms(start))
     }
 
-    /// Lists the daemon's programs; returns their number and the milliseconds.
     pub async fn list(&mut self) -> anyhow::Result<(usize, f64)> {
         let request = v1::ListRequest { bpfman_programs_only: Some(true), ..Default::default() };
         let start = Instant::now();
@@ -142,7 +131,6 @@ impl Client {
         Ok((results.len(), ms(start)))
     }
 
-    /// Gets one program; returns the milliseconds.
     pub async fn get(&mut self, id: u32) -> anyhow::Result<f64> {
         let start = Instant::now();
         self.v1.get(v1::GetRequest { id }).await?;
@@ -150,7 +138,6 @@ impl Client {
     }
 }
 
-/// Returns an attach point for a rarely called function of the C library.
 pub fn quiet_probe() -> Info {
     Info::UprobeAttachInfo(v1::UprobeAttachInfo {
         fn_name: Some("fmtmsg".to_owned()),
@@ -159,7 +146,6 @@ pub fn quiet_probe() -> Info {
     })
 }
 
-/// Returns the tcx hook of the benchmark's interface.
 pub fn tcx(netns: &str, priority: i32) -> Info {
     Info::TcxAttachInfo(v1::TcxAttachInfo {
         priority,
@@ -170,12 +156,10 @@ pub fn tcx(netns: &str, priority: i32) -> Info {
     })
 }
 
-/// Returns the XDP hook of the benchmark's interface.
 pub fn xdp(netns: &str, priority: i32) -> Info {
     xdp_at(netns, "va", priority)
 }
 
-/// Returns the XDP hook of an interface.
 pub fn xdp_at(netns: &str, iface: &str, priority: i32) -> Info {
     Info::XdpAttachInfo(v1::XdpAttachInfo {
         priority,

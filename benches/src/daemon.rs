@@ -1,5 +1,3 @@
-//! Separate daemon for a benchmark, in a temporary folder on the disk that holds the repository.
-
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -8,13 +6,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use tempfile::TempDir;
 
-/// Running release build of `bpfmand`. Dropping it stops the daemon and removes its folder.
 pub struct Daemon {
     folder: TempDir,
     child: Child,
 }
 
-/// Returns the path of a program of the same build.
 pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name(name);
     if !path.exists() {
@@ -38,7 +34,6 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Stops and restarts the daemon in its folder; returns milliseconds from start to the first connection.
     pub fn restart(&mut self) -> anyhow::Result<f64> {
         self.stop();
         let start = Instant::now();
@@ -47,7 +42,6 @@ impl Daemon {
         Ok(crate::samples::ms(start))
     }
 
-    /// Restarts the daemon as after a reboot: its programs and maps are gone with their pins.
     pub fn restart_without_programs(&mut self) -> anyhow::Result<f64> {
         self.stop();
         rustix::mount::unmount(self.folder.path().join("run/fs"), rustix::mount::UnmountFlags::DETACH)?;
@@ -76,12 +70,10 @@ impl Daemon {
         self.child.id()
     }
 
-    /// Returns the folder of the daemon's records, which determine the disk of durable writes.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Returns the resident memory in megabytes: all, and without file-backed pages.
     pub fn resident(&self) -> anyhow::Result<(f64, f64)> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let field = |name: &str| -> anyhow::Result<f64> {
@@ -91,12 +83,10 @@ impl Daemon {
         Ok((field("VmRSS:")?, field("RssAnon:")?))
     }
 
-    /// Returns the number of open descriptors.
     pub fn descriptors(&self) -> anyhow::Result<usize> {
         Ok(std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))?.count())
     }
 
-    /// Runs the command line client; returns the milliseconds.
     pub fn cli(&self, arguments: &[&str]) -> anyhow::Result<f64> {
         let cli = binary("bpfman")?;
         let start = Instant::now();
@@ -116,7 +106,6 @@ impl Daemon {
     }
 }
 
-/// Starts the daemon. Its log goes to a file in the folder.
 fn spawn(folder: &Path) -> anyhow::Result<Child> {
     let log = File::options().create(true).append(true).open(folder.join("log"))?;
     Command::new(binary("bpfmand")?)
@@ -143,7 +132,6 @@ impl Drop for Daemon {
     }
 }
 
-/// Network namespace with a veth pair `va`-`vb`, removed when dropped.
 pub struct Network {
     name: String,
 }

@@ -17,7 +17,6 @@ use crate::samples::{Results, ms};
 
 const ROUNDS: usize = 500;
 const MANY: usize = 16;
-/// Id that no program has.
 const NONE: u32 = 4_000_000_000;
 
 type Events = Streaming<ext::FollowEventsResponse>;
@@ -71,7 +70,6 @@ pub async fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Opens a stream of new events over a separate connection.
 async fn follow(socket: &Path) -> anyhow::Result<Events> {
     let socket = socket.to_owned();
     let connector = tower::service_fn(move |_: Uri| {

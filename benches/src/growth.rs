@@ -9,13 +9,10 @@ use crate::daemon::{Daemon, Network};
 use crate::objects::Objects;
 use crate::samples::Results;
 
-/// Changes per round: two loads, two attachments, a detachment and two unloads.
 const CHANGES: usize = 7;
 const ROUNDS: usize = 10_000 / CHANGES + 1;
 
-/// Number of mixed calls: mostly queries and refusals, as agents and users send them.
 const CALLS: usize = 100_000;
-/// Calls per connection, including one load and one unload.
 const CALLS_OF_A_CLIENT: usize = 10;
 
 pub async fn run(objects: &Objects) -> anyhow::Result<()> {
@@ -63,7 +60,6 @@ async fn calls(objects: &Objects, results: &mut Results) -> anyhow::Result<()> {
         if [CALLS / 100, CALLS / 10, CALLS / 2, CALLS].contains(&made) {
             measure(&daemon, &format!("after {made} mixed calls"), results)?;
         }
-        // Use a new connection, as each start of a client does.
         let mut client = Client::connect(&daemon.socket()).await?;
         let (id, _) = client.load(&object, "xdp_trivial", Type::Xdp).await?;
         client.get(id).await?;
@@ -82,7 +78,6 @@ async fn calls(objects: &Objects, results: &mut Results) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Records memory, descriptors, pins and files of the daemon.
 fn measure(daemon: &Daemon, when: &str, results: &mut Results) -> anyhow::Result<()> {
     let (all, private) = daemon.resident()?;
     results.add(&format!("{when}: resident"), "MB", vec![all])?;
@@ -97,7 +92,6 @@ fn measure(daemon: &Daemon, when: &str, results: &mut Results) -> anyhow::Result
     Ok(())
 }
 
-/// Counts the files below a folder, pins included, and their bytes on disk.
 fn contents(folder: &Path) -> anyhow::Result<(usize, u64)> {
     use std::os::unix::fs::MetadataExt as _;
     let (mut files, mut bytes) = (0, 0);

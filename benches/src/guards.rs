@@ -1,5 +1,4 @@
-//! Cost of a tenant guard per run: the same program with and without it at one attach point, measured by the kernel's
-//! run statistics, which add the cost of reading the clock to both.
+//! Cost of a tenant guard per run, by the kernel's run statistics, which add the cost of reading the clock.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -17,9 +16,7 @@ use crate::samples::{Results, ms};
 
 const ROUNDS: usize = 20;
 const CALLS: u64 = 100_000;
-/// Variants: without guard, guarded for the calling task, and guarded for another.
 const KINDS: usize = 3;
-/// Kernel setting that enables run statistics.
 const COUNTED: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
 pub async fn run(objects: &Objects) -> anyhow::Result<()> {
@@ -85,19 +82,16 @@ async fn by(how: &str, grouped: bool, objects: &Objects, results: &mut Results) 
     Ok(())
 }
 
-/// Returns runs and nanoseconds of programs.
 fn counts(programs: &[(usize, u32)]) -> anyhow::Result<Vec<(u64, u64)>> {
     let count = |(_, id): &(usize, u32)| {
         let output = Command::new("bpftool").args(["-j", "prog", "show", "id", &id.to_string()]).output()?;
         let shown: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-        // The fields are missing for programs that never ran.
         let field = |name: &str| shown[name].as_u64().unwrap_or_default();
         Ok((field("run_cnt"), field("run_time_ns")))
     };
     programs.iter().map(count).collect()
 }
 
-/// Process in a separate PID namespace, and optionally in a container's cgroup.
 struct Container {
     child: Child,
     stdin: ChildStdin,
@@ -143,7 +137,6 @@ impl Drop for Container {
         let _gone = self.child.kill();
         let _ended = self.child.wait();
         let start = Instant::now();
-        // The cgroup can be removed once its process is gone.
         while self.group.as_ref().is_some_and(|group| fs::remove_dir(group).is_err()) && ms(start) < 10_000.0
         {
             std::thread::sleep(Duration::from_millis(1));

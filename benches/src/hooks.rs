@@ -18,7 +18,6 @@ pub async fn run(objects: &Objects) -> anyhow::Result<()> {
     beside_heavy(objects, &mut results).await
 }
 
-/// Measures the time from the creation of an interface until the program that is attached by pattern runs there.
 async fn appear(objects: &Objects, results: &mut Results) -> anyhow::Result<()> {
     let daemon = Daemon::start()?;
     let network = Network::new()?;
@@ -39,7 +38,6 @@ async fn appear(objects: &Objects, results: &mut Results) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Measures attaching to one hook, alone and while the chain of another hook with expensive members is rebuilt.
 async fn beside_heavy(objects: &Objects, results: &mut Results) -> anyhow::Result<()> {
     const HEAVY: i32 = 3;
     let daemon = Daemon::start()?;
@@ -85,7 +83,6 @@ async fn beside_heavy(objects: &Objects, results: &mut Results) -> anyhow::Resul
     Ok(())
 }
 
-/// Rebuilds the expensive chain with one more member.
 async fn change_heavy(
     client: &mut Client,
     objects: &Objects,

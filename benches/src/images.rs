@@ -1,5 +1,3 @@
-//! Cost of reading images in unprivileged processes: loads from the cache, compared with threads.
-
 use std::process::Command;
 
 use anyhow::bail;
@@ -10,9 +8,7 @@ use crate::daemon::{Daemon, binary};
 use crate::objects::Objects;
 use crate::samples::Results;
 
-/// Loads of each variant, alternating.
 const ROUNDS: usize = 200;
-/// Pause between loads, in milliseconds: enough to start the next verifier in advance.
 const PAUSE: u64 = 40;
 const IMAGE: &str = "localhost:5000/bench:1";
 

@@ -1,5 +1,3 @@
-//! Cost of a large object outside of the kernel: reading it, relocating its programs, and `bpfman check`.
-
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -11,13 +9,9 @@ use bpfmand_object::{BtfFeatures, KernelBtf, ObjectFile, TextOptions};
 
 use crate::samples::{Results, ms};
 
-/// Minimum size of the object in bytes, without debug information.
 const SIZE: u64 = 1 << 20;
-/// Number of programs added per attempt, until the size is reached.
 const STEP: usize = 50;
-/// BTF of the kernel.
 const TYPES: &str = "/sys/kernel/btf/vmlinux";
-/// Argument that starts the process for the memory measurement.
 pub const MEMORY: &str = "memory-of-object";
 const ROUNDS: usize = 30;
 
@@ -80,7 +74,6 @@ pub fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns the peak memory in KiB of a separate process that relocates all programs of an object, or none.
 fn most_memory(object: Option<&Path>) -> anyhow::Result<f64> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg(MEMORY).args(object);
@@ -91,7 +84,6 @@ fn most_memory(object: Option<&Path>) -> anyhow::Result<f64> {
     Ok(String::from_utf8(output.stdout)?.trim().parse()?)
 }
 
-/// Relocates the programs and prints the peak memory of this process.
 pub fn print_memory(object: Option<&str>) -> anyhow::Result<()> {
     let kernel = KernelBtf::parse(fs::read(TYPES)?)?;
     let options = TextOptions { kernel_btf: Some(&kernel), features: BtfFeatures::ALL };
@@ -105,7 +97,6 @@ pub fn print_memory(object: Option<&str>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Compiles programs until the object is large enough; returns their number.
 fn compile(to: &Path) -> anyhow::Result<usize> {
     for programs in (STEP..).step_by(STEP) {
         let source = to.with_extension("c");
@@ -136,7 +127,6 @@ fn run_tool(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns the source of typical tracing programs: chains of kernel structure fields, a map and a global.
 fn text(programs: usize) -> String {
     let mut text = String::from(
         "#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\n#include <bpf/bpf_core_read.h>\n\

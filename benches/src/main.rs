@@ -1,7 +1,6 @@
 //! `bpfman-bench`: measures a release build of the daemon, and chains on this machine's kernel.
 //!
-//! Each case prints a line and adds it to `target/bench/<name>.json`: case, number of samples, unit, and their minimum,
-//! median and maximum. Times are not asserted; docs/benchmarks.md has the measured values.
+//! Each case prints a line and adds it to `target/bench/<name>.json`. docs/benchmarks.md has the measured values.
 
 mod audit;
 mod calls;

@@ -48,7 +48,6 @@ pub async fn run(objects: &Objects) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs the program once, which fills the map.
 fn fill(program: u32) -> anyhow::Result<()> {
     let packet = tempfile::NamedTempFile::new()?;
     std::fs::write(packet.path(), [0; 64])?;
@@ -67,7 +66,6 @@ fn client_of(daemon: &Daemon) -> anyhow::Result<Command> {
     Ok(command)
 }
 
-/// Returns milliseconds until the last line is read, and the client's peak memory in megabytes.
 fn dump(daemon: &Daemon, map: &str, form: &str) -> anyhow::Result<(f64, f64)> {
     let start = Instant::now();
     let mut command = client_of(daemon)?;
@@ -90,11 +88,9 @@ fn dump(daemon: &Daemon, map: &str, form: &str) -> anyhow::Result<(f64, f64)> {
     Ok((time, peak))
 }
 
-/// Returns the peak memory of a process so far, in megabytes.
 fn most_memory(process: u32) -> anyhow::Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    // A process that just ended has no such line.
     let number = line.and_then(|line| line.split_whitespace().next());
     Ok(number.map_or(Ok(0.0), str::parse)? / 1024.0)
 }

@@ -1,5 +1,3 @@
-//! Cost of a scrape with many programs, and of the kernel's run statistics per run.
-
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -17,7 +15,7 @@ use crate::samples::{Results, ms};
 
 const PROGRAMS: usize = 500;
 const SCRAPES: usize = 12;
-/// Time after which nothing is cached: the text is shared for one second, memory of maps for five.
+/// Nothing is cached then: the text is shared for one second, memory of maps for five.
 const FRESH: Duration = Duration::from_millis(5_100);
 const ROUNDS: usize = 15;
 const REPEATS: u32 = 5_000_000;
@@ -29,7 +27,6 @@ pub async fn run(objects: &Objects) -> anyhow::Result<()> {
     let object = objects.path("trivial");
     scrape_often(&daemon, &mut results, "nothing loaded")?;
     for number in 0..PROGRAMS {
-        // Each program must be a separate series.
         let application = format!("application-{number}");
         let metadata = [("bpfman_application", application.as_str())];
         let (id, _) = client.load_with(&object, "uprobe_trivial", Type::Uprobe, &metadata).await?;
@@ -65,7 +62,6 @@ fn scrape_often(daemon: &Daemon, results: &mut Results, what: &str) -> anyhow::R
     Ok(())
 }
 
-/// Reads all metrics over the unix socket; returns the number of bytes.
 fn scrape(folder: &Path) -> anyhow::Result<usize> {
     let mut stream = UnixStream::connect(folder.join("metrics.sock"))?;
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
@@ -75,7 +71,6 @@ fn scrape(folder: &Path) -> anyhow::Result<usize> {
     Ok(answer.len())
 }
 
-/// Measures a trivial program, with and without run statistics, alternating.
 fn run_statistics(objects: &Objects, results: &mut Results) -> anyhow::Result<()> {
     let mount = Mount::new()?;
     let kernel = LinuxKernel::new(mount.path())?;

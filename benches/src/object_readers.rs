@@ -9,12 +9,9 @@ use crate::samples::Results;
 
 /// Loads of each variant.
 const ROUNDS: usize = 200;
-/// Pause between loads, in milliseconds: enough to start the next reader in advance.
 const PAUSE: u64 = 40;
-/// Programs that are restored after a reboot, and number of reboots.
 const PROGRAMS: usize = 100;
 const REBOOTS: usize = 5;
-/// Members of a chain that is built by a daemon without cached programs.
 const MEMBERS: i32 = 8;
 
 pub async fn run(objects: &Objects) -> anyhow::Result<()> {

@@ -1,12 +1,9 @@
-//! Programs that are measured, compiled from source.
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, bail};
 use tempfile::TempDir;
 
-/// Object files in a temporary folder.
 pub struct Objects {
     folder: TempDir,
 }

@@ -19,11 +19,9 @@ const MEMBERS: [usize; 4] = [1, 2, 5, 10];
 const ROUNDS: usize = 8;
 const REPEATS: u32 = 10_000_000;
 
-/// Mount point of a bpffs, unmounted when dropped.
 pub struct Mount(TempDir);
 
 impl Mount {
-    /// Creates a folder at which bpffs will be mounted.
     pub fn new() -> anyhow::Result<Self> {
         Ok(Self(tempfile::tempdir()?))
     }
@@ -39,14 +37,12 @@ impl Drop for Mount {
     }
 }
 
-/// Loaded program, with its maps.
 pub struct Loaded {
     pub handle: OwnedFd,
     text: BoundText,
     _maps: Vec<OwnedFd>,
 }
 
-/// Loads one program of an object, with separate maps.
 pub fn load(kernel: &LinuxKernel, objects: &Objects, object: &str, name: &str) -> anyhow::Result<Loaded> {
     let object = ObjectFile::parse(std::fs::read(objects.path(object))?)?;
     let maps =
@@ -86,7 +82,7 @@ struct Case {
     samples: Vec<f64>,
 }
 
-/// Runs all cases interleaved, since the machine is shared: the minimum of many rounds counts.
+/// Interleaved, since the machine is shared: the minimum of many rounds counts.
 pub fn run(objects: &Objects) -> anyhow::Result<()> {
     let mut results = Results::new("packets")?;
     let mount = Mount::new()?;
@@ -124,8 +120,7 @@ pub fn run(objects: &Objects) -> anyhow::Result<()> {
     let packet = [0_u8; 64];
     for _ in 0..ROUNDS {
         for case in &mut cases {
-            // The kernel reports whole nanoseconds per run, which is too coarse here. Measured from outside, a call
-            // ends at a tick of 4 ms: over ten million runs, 0.4 ns.
+            // The kernel reports whole nanoseconds. A call ends at a tick of 4 ms: over ten million runs, 0.4 ns.
             let start = Instant::now();
             test_run(&case.program, &packet, REPEATS)?;
             case.samples.push(start.elapsed().as_nanos() as f64 / f64::from(REPEATS));

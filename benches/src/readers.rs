@@ -1,5 +1,3 @@
-//! Many concurrent readers, while programs are attached and detached.
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -13,14 +11,12 @@ use crate::objects::Objects;
 use crate::samples::{Results, ms};
 
 const READERS: usize = 1_000;
-/// Number of connections, below the daemon's limit of 512: each carries several readers.
+/// Below the daemon's limit of 512: each connection carries several readers.
 const CONNECTIONS: usize = 250;
 const PROGRAMS: usize = 100;
 const LASTS: Duration = Duration::from_secs(20);
-/// Interval of each reader, as of an eager monitoring agent.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Runs all cases: readers that query each second, and readers that query again at once.
 pub async fn run(objects: &Objects) -> anyhow::Result<()> {
     let mut results = Results::new("readers")?;
     let daemon = Daemon::start()?;
@@ -63,7 +59,6 @@ pub async fn run(objects: &Objects) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs one reader: nine queries of one program, then one list of all.
 async fn read(
     mut client: Client,
     id: u32,
@@ -71,7 +66,6 @@ async fn read(
     every: Duration,
     ended: Arc<AtomicBool>,
 ) -> anyhow::Result<Vec<f64>> {
-    // Spread the readers over the interval.
     let mut next = Instant::now() + every * u32::try_from(number)? / u32::try_from(READERS)?;
     let mut took = Vec::new();
     for question in number.. {
@@ -91,7 +85,6 @@ async fn read(
     Ok(took)
 }
 
-/// Attaches and detaches for some time; returns the milliseconds of each attachment.
 async fn changes(client: &mut Client, id: u32, lasts: Duration) -> anyhow::Result<Vec<f64>> {
     let (begun, mut took) = (Instant::now(), Vec::new());
     while begun.elapsed() < lasts {

@@ -1,5 +1,4 @@
-//! Comparison with another daemon that implements `bpfman.v1`: the same client calls both alternately, and the medians
-//! are divided.
+//! Comparison with another daemon that implements `bpfman.v1`: the same client calls both alternately.
 
 use std::path::Path;
 
@@ -11,22 +10,16 @@ use crate::daemon::{Daemon, Network};
 use crate::objects::Objects;
 use crate::samples::Results;
 
-/// First argument that selects this benchmark; the second is the other daemon's socket.
 pub const RIVAL: &str = "rival";
 const ROUNDS: usize = 100;
-/// Default number of programs loaded in both daemons in the second half; `LOADED` overrides it.
 const LOADED: usize = 500;
-/// Calls of a round, in this order.
 const CALLS: [&str; 6] = ["load from file", "get", "list", "attach tcx", "detach tcx", "unload"];
 
-/// Daemon with the milliseconds of each of [`CALLS`].
 struct Side {
     client: Client,
     took: [Vec<f64>; CALLS.len()],
 }
 
-/// Runs all cases against the daemon at `socket`, and leaves nothing loaded. Returns an error if either daemon refuses
-/// a call.
 pub async fn run(objects: &Objects, socket: &Path) -> anyhow::Result<()> {
     let loaded = std::env::var("LOADED").map_or(Ok(LOADED), |number| number.parse()).context("LOADED")?;
     let daemon = Daemon::start()?;
@@ -54,7 +47,7 @@ pub async fn run(objects: &Objects, socket: &Path) -> anyhow::Result<()> {
     compared
 }
 
-/// Lets each daemon have one turn per round, with alternating order, so that other load on the machine affects both.
+/// Alternating order, so that other load on the machine affects both.
 async fn compare(
     sides: &mut [Side; 2],
     objects: &Objects,
@@ -85,7 +78,6 @@ impl Side {
         Ok(Self { client, took: Default::default() })
     }
 
-    /// Makes each call once, and leaves nothing loaded.
     async fn turn(&mut self, objects: &Objects, network: &Network) -> anyhow::Result<()> {
         let client = &mut self.client;
         let (id, load) = client.load(&objects.path("trivial"), "tcx_trivial", Type::Tcx).await?;

@@ -1,5 +1,3 @@
-//! Samples of a case, and the result file.
-
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -7,7 +5,6 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 
-/// Returns the folder `bench` in the build folder of this program.
 pub fn folder() -> anyhow::Result<PathBuf> {
     let program = std::env::current_exe()?;
     let target = program.ancestors().nth(2).context("this program lies in target/<profile>")?;
@@ -21,7 +18,6 @@ pub struct Results {
 }
 
 impl Results {
-    /// Truncates `target/bench/<name>.json`.
     pub fn new(name: &str) -> anyhow::Result<Self> {
         let folder = folder()?;
         let path = folder.join(format!("{name}.json"));
@@ -29,7 +25,6 @@ impl Results {
         Ok(Self { file })
     }
 
-    /// Writes and prints one case; returns the median.
     pub fn add(&mut self, case: &str, unit: &str, mut samples: Vec<f64>) -> anyhow::Result<f64> {
         samples.sort_by(f64::total_cmp);
         let (Some(min), Some(max)) = (samples.first(), samples.last()) else { return Ok(0.0) };
@@ -45,7 +40,6 @@ impl Results {
     }
 }
 
-/// Returns the milliseconds since `start`.
 pub fn ms(start: Instant) -> f64 {
     start.elapsed().as_secs_f64() * 1000.0
 }

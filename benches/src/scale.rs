@@ -1,5 +1,3 @@
-//! Effect of many programs on memory, lists, starts, and unrelated changes.
-
 use bpfman_proto::v1::BpfmanProgramType as Type;
 
 use crate::client::{Client, quiet_probe, tcx};
@@ -67,7 +65,7 @@ async fn load_and_unload(client: &mut Client, objects: &Objects) -> anyhow::Resu
     Ok(took)
 }
 
-/// Attaches a second link to a hook that has one: the first would also pay for the kernel's static key.
+/// The first link of a hook would also pay for the kernel's static key.
 async fn attach_and_detach(
     client: &mut Client,
     objects: &Objects,

@@ -17,10 +17,8 @@ use crate::objects::Objects;
 use crate::samples::Results;
 
 const PROGRAMS: usize = 500;
-/// Number of programs in chains of ten.
 const IN_CHAINS: usize = 100;
 const CHAIN: usize = 10;
-/// Duration over which CPU time is measured.
 const WINDOW: Duration = Duration::from_secs(20);
 
 pub async fn run(objects: &Objects) -> anyhow::Result<()> {
@@ -63,7 +61,6 @@ pub async fn run(objects: &Objects) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Starts the client on a pseudo-terminal, and discards its output.
 fn spawn(daemon: &Daemon, rows: u16, columns: u16) -> anyhow::Result<Child> {
     let master: OwnedFd = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
     grantpt(&master)?;
@@ -87,7 +84,7 @@ fn spawn(daemon: &Daemon, rows: u16, columns: u16) -> anyhow::Result<Child> {
     Ok(child)
 }
 
-/// Returns the CPU time of a process, user and kernel, including ended threads, with a resolution of 10 ms.
+/// User and kernel, including ended threads, with a resolution of 10 ms.
 fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // Skip the name, which may contain any character.

@@ -10,10 +10,8 @@ use anyhow::{Context as _, ensure};
 use crate::daemon::{Daemon, binary};
 use crate::samples::Results;
 
-/// Time after which everything that only a start needs has ended.
 const REST: Duration = Duration::from_secs(3);
 
-/// Runs all cases. Returns an error if the daemon does not start, or `strip` is missing.
 pub fn run() -> anyhow::Result<()> {
     let mut results = Results::new("weight")?;
     let daemon = Daemon::start()?;

@@ -1,6 +1,4 @@
-//! Packet captures in the formats of `tcpdump` and Wireshark.
-//!
-//! Reads pcap and pcapng with Ethernet packets, and writes pcap with nanoseconds.
+//! Packet captures: reads pcap and pcapng with Ethernet packets, and writes pcap with nanoseconds.
 
 use std::fs;
 use std::path::Path;
@@ -169,26 +167,22 @@ fn require_ethernet(link_type: u32) -> Result<(), CaptureError> {
 mod tests {
     use super::*;
 
-    /// Returns numbers as bytes in one byte order.
     fn numbers(numbers: &[u32], big_endian: bool) -> Vec<u8> {
         let bytes = |number: &u32| if big_endian { number.to_be_bytes() } else { number.to_le_bytes() };
         numbers.iter().flat_map(bytes).collect()
     }
 
-    /// Returns a big-endian pcap file with one packet of three bytes.
     fn pcap(link_type: u32) -> Vec<u8> {
         let mut file = numbers(&[0xa1b2_c3d4, 0x0002_0004, 0, 0, 65_535, link_type, 5, 7, 3, 1500], true);
         file.extend([1, 2, 3]);
         file
     }
 
-    /// Combines two 16-bit numbers.
     fn halves(first: u16, second: u16, big_endian: bool) -> u32 {
         let (low, high) = if big_endian { (second, first) } else { (first, second) };
         u32::from(low) | u32::from(high) << 16
     }
 
-    /// Returns a file with a section, an interface with a resolution, an unknown block, and one packet of each kind.
     fn pcapng(link_type: u16, resolution: u8, big_endian: bool) -> Vec<u8> {
         let half = |first, second| halves(first, second, big_endian);
         let mut file =
@@ -287,7 +281,6 @@ mod tests {
                 for value in [0, 1, 0x7f, 0x80, 0xff] {
                     let mut damaged = file.clone();
                     damaged[at] = value;
-                    // A damaged file never gives more bytes than it has.
                     let bytes = parse(&damaged)
                         .map_or(0, |packets| packets.iter().map(|packet| packet.data.len()).sum());
                     assert!(bytes <= file.len(), "byte {at} as {value}");

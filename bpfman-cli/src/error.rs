@@ -334,7 +334,6 @@ fn split_hint(message: &str) -> (String, Option<String>) {
     }
 }
 
-/// Returns a binary trailer as text; empty if it is missing.
 fn trailer(status: &Status, name: &str) -> String {
     let value = status.metadata().get_bin(name).and_then(|value| value.to_bytes().ok());
     value.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()

@@ -82,7 +82,6 @@ impl Exit {
         self as u8
     }
 
-    /// Returns the code of a number; [`Self::Other`] for an unknown number.
     pub(crate) fn of_number(number: u8) -> Self {
         Self::ALL
             .into_iter()

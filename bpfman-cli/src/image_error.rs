@@ -99,7 +99,6 @@ impl LocalImageError {
     }
 }
 
-/// Returns the exit code of a system error; missing and inaccessible files have codes of their own.
 fn of_io(error: &io::Error) -> Exit {
     match error.kind() {
         io::ErrorKind::NotFound => Exit::NotFound,
@@ -108,7 +107,6 @@ fn of_io(error: &io::Error) -> Exit {
     }
 }
 
-/// Returns the exit code of a layout that lacks the image, or cannot be read.
 fn of_layout(error: &LayoutError) -> Exit {
     match error {
         LayoutError::Io { source, .. } => of_io(source),
@@ -117,7 +115,6 @@ fn of_layout(error: &LayoutError) -> Exit {
     }
 }
 
-/// Returns the exit code of a registry error; a missing image is "not found", as everywhere.
 fn of_registry(error: &RegistryError) -> Exit {
     match error {
         RegistryError::NotFound(_) => Exit::NotFound,

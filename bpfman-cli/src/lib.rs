@@ -44,7 +44,6 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Prints the short help, as an answer.
 fn help() -> ExitCode {
     match args::definition().print_help() {
         Ok(()) => ExitCode::SUCCESS,

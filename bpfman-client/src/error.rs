@@ -112,8 +112,7 @@ impl Error {
         }
     }
 
-    /// Returns whether no daemon answered: none is listening, or the connection broke. The same call may succeed once a
-    /// daemon runs again.
+    /// Returns whether no daemon answered. The same call may succeed once a daemon runs again.
     #[must_use]
     pub fn is_lost(&self) -> bool {
         match self {

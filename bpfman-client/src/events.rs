@@ -18,7 +18,6 @@ pub struct EventQuery {
 #[derive(Debug)]
 pub struct Events {
     stream: Streaming<ext::FollowEventsResponse>,
-    /// Events of the last answer that are not returned yet.
     read: VecDeque<JournalEvent>,
     read_to: u64,
     position: u64,
@@ -108,8 +107,7 @@ impl EventQuery {
 }
 
 impl Events {
-    /// Reads the first answer: from there on, missed entries are reported. Fails if the stream ended before it began,
-    /// because the daemon is stopping.
+    /// Reads the first answer: from there on, missed entries are reported. Fails if the daemon is stopping.
     pub(crate) async fn begin(stream: Streaming<ext::FollowEventsResponse>) -> Result<Self, Error> {
         let (read, epoch) = (VecDeque::new(), String::new());
         let mut events = Self { stream, read, read_to: 0, position: 0, newest: 0, epoch };

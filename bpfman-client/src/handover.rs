@@ -26,7 +26,6 @@ pub enum RequestedMap {
     },
 }
 
-/// Requests a map and receives its descriptor.
 pub async fn receive(socket: &Path, wanted: RequestedMap, access: MapAccess) -> Result<MapFile, Error> {
     let stream = UnixStream::connect(socket).await.map_err(|source| Error::of_connect(socket, source))?;
     let broke = |source| Error::Handover { path: socket.to_path_buf(), source };
@@ -81,7 +80,6 @@ async fn ask(
     }
 }
 
-/// Receives bytes, and the descriptor that came with them.
 async fn some(stream: &UnixStream) -> io::Result<(Vec<u8>, Option<OwnedFd>)> {
     let mut bytes = vec![0; 4 << 10];
     let receive = || -> io::Result<(usize, Option<OwnedFd>)> {

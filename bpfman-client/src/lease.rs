@@ -9,7 +9,6 @@ use bpfman_proto::v1;
 use crate::services::{Reconnect, Services};
 use crate::{Error, RemoteProgram};
 
-/// Time limit of the call that dropping makes.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Program that is unloaded when this value is dropped, also by a panic. Only this client enforces it: if the process
@@ -20,7 +19,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct ProgramLease {
     program: RemoteProgram,
-    /// True once the program was unloaded, or is to stay.
     over: bool,
 }
 

@@ -152,7 +152,6 @@ impl NewLoad {
         self
     }
 
-    /// Returns the request, and the values if any are set.
     pub(crate) fn into_request(self) -> (v1::LoadRequest, Option<ext::LoadValues>) {
         let sets_values = !self.values.globals.is_empty() || !self.values.map_sizes.is_empty();
         (self.request, sets_values.then_some(self.values))

@@ -20,7 +20,6 @@ pub struct AttachAt {
     at: WireAt,
 }
 
-/// Attach point in a message of one of the two services.
 #[derive(Clone, Debug, PartialEq)]
 enum WireAt {
     Published(Info),

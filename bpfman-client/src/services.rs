@@ -16,16 +16,13 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 
-/// Maximum size of an answer, in bytes: a list of all programs of a large machine, or a verifier log, exceeds gRPC's
-/// default of 4 MiB.
+/// Maximum size of an answer, in bytes: a long list or a verifier log exceeds gRPC's default of 4 MiB.
 const MAX_ANSWER: usize = 256 << 20;
 
-/// Maximum size of trailers, in bytes. Error messages and hints are sent as trailers, in which one byte may take three;
-/// the limit of messages does not apply to them.
+/// Maximum size of trailers (messages and hints), in bytes: one byte of text may take three.
 const MAX_TRAILERS: u32 = 256 << 10;
 
-/// Unread bytes of one stream, and of all streams of the connection. Without a large window, a stream that is not read,
-/// such as that of events, would block answers to other calls.
+/// Unread bytes of a stream, and of all together: with small windows, an unread stream would block other calls.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 256 << 20;
 

@@ -21,12 +21,10 @@ pub struct BreakGlassWatcher {
     /// True once recovery has run since the start of this daemon.
     recovered: bool,
     broken: bool,
-    /// True if a failure to restore everything has been logged.
     told: bool,
 }
 
 impl BreakGlassWatcher {
-    /// Runs recovery, unless the marker exists. Returns an error if the records or the pins cannot be read.
     pub fn start(
         marker: Marker,
         engine: &Arc<Engine<LinuxKernel>>,

@@ -1,7 +1,5 @@
-//! Enforces CPU limits and deadlines of programs and attachments.
-//!
-//! The kernel's run statistics are enabled only while a program with a limit is attached: they add about ten
-//! nanoseconds to each run of every program on the machine.
+//! Enforces CPU limits and deadlines. Run statistics are enabled only while a program with a limit is attached: they
+//! add about ten nanoseconds to each run of every program on the machine.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +20,6 @@ use bpfmand_observe::LimitCounts;
 
 use crate::policy::PolicySource;
 
-/// Maximum interval between two checks.
 const TURN: Duration = Duration::from_secs(1);
 /// Minimum interval between two checks, however often records change.
 const REST: Duration = Duration::from_millis(50);
@@ -37,9 +34,7 @@ pub struct Budgets {
     measures: Arc<AtomicBool>,
 }
 
-/// Holder of the worker while no thread runs it.
 struct Seat {
-    /// `None` while the thread runs the worker.
     resting: Mutex<Option<Worker>>,
     stop: AtomicBool,
 }
@@ -49,7 +44,6 @@ impl Seat {
         self.resting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs the worker until nothing has a limit or a deadline.
     fn work(&self) {
         let taken = self.lock().take();
         let Some(mut worker) = taken else { return };
@@ -72,7 +66,6 @@ impl Seat {
 }
 
 impl Budgets {
-    /// Creates the enforcement without a thread. CPU time is measured over windows of `window`.
     pub fn new(
         engine: Arc<Engine<LinuxKernel>>,
         policy: Arc<PolicySource>,
@@ -97,8 +90,7 @@ impl Budgets {
         Self { seat: Arc::new(seat), measures }
     }
 
-    /// Starts the thread if something has a limit or a deadline. Call it after each change of the records, without a
-    /// lock on the engine's state, and every second, since policy changes cause no notification.
+    /// Call it after each change of the records, without the engine's lock, and every second, for policy changes.
     pub fn poll(&self) {
         let resting = self.seat.lock();
         if !resting.as_ref().is_some_and(Worker::is_needed) {
@@ -107,18 +99,15 @@ impl Budgets {
         let seat = Arc::clone(&self.seat);
         let thread = Builder::new().name("budgets".to_owned()).stack_size(STACK);
         if let Err(error) = thread.spawn(move || seat.work()) {
-            // The next poll tries again.
             tracing::warn!(%error, "no thread can be started that watches limits");
         }
     }
 
-    /// Requests the thread to terminate; does not wait for it.
     pub fn stop(&self) {
         self.seat.stop.store(true, Ordering::Relaxed);
     }
 
-    /// Returns whether CPU time is being measured. The daemon must not exit when idle then: limits would no longer
-    /// apply.
+    /// The daemon must not exit when idle while CPU time is measured: limits would no longer apply.
     pub fn measures(&self) -> bool {
         self.measures.load(Ordering::Relaxed)
     }
@@ -139,24 +128,20 @@ struct Worker {
     counts: Arc<LimitCounts>,
     measures: Arc<AtomicBool>,
     measuring: Option<Measuring>,
-    /// True if no program was limited at the last check.
     last_was_empty: bool,
     /// Last failure by object, so that a repeated one is logged once.
     told: BTreeMap<String, String>,
 }
 
 impl Worker {
-    /// Returns whether a record has a deadline, or a running program a limit.
     fn is_needed(&self) -> bool {
-        // Read the policy at each turn, also without deadlines: only a policy that has been read can become the last
-        // good one.
+        // Read the policy at each turn: only a policy that has been read can become the last good one.
         let policy = self.policy.policy();
         self.engine.has_deadlines() || self.engine.runs_any(|one| is_limited(&policy, one))
     }
 
     /// Performs one check. Returns the time until the next one, or `None` if there is nothing to enforce.
     fn turn(&mut self) -> Option<Duration> {
-        // Nothing is attached while break-glass is in effect.
         let gate = Arc::clone(&self.gate);
         let Ok(_inside) = gate.enter() else {
             self.rest();
@@ -195,14 +180,12 @@ impl Worker {
         self.journal.record(entry, None);
     }
 
-    /// Measures CPU time and limits programs that exceed it. Returns `None` if there is nothing to measure.
     fn measure(&mut self) -> Option<Duration> {
         let policy = self.policy.policy();
         let limit_of = |owner: &Owner| limit_of_owner(&policy, owner);
         let is_due = self.measuring.as_ref().is_none_or(|begun| begun.readings.age() >= self.window);
         let is_anyone = self.engine.runs_any(|program| is_limited(&policy, program));
-        // Do not stop before the window ends: a program that is reattached again and again would start a new window
-        // each time.
+        // Do not stop before the window ends: a program reattached again and again would start a new one each time.
         if !is_anyone && (self.measuring.is_none() || self.last_was_empty && is_due) {
             self.rest();
             self.engine.forget_warnings_but(&[]);
@@ -286,7 +269,6 @@ impl Worker {
         self.journal.record(entry, None);
     }
 
-    /// Logs a failure, once while it stays the same.
     fn cannot(&mut self, what: &str, error: &EngineError) {
         let why = error.to_string();
         if self.told.len() >= MAX_REMEMBERED {

@@ -5,11 +5,9 @@ use bpfmand_cage::{CageMode, Capabilities, Landlock};
 
 use crate::config::Config;
 
-/// Sandbox, as far as it is built.
 pub struct Cage {
     capabilities: Capabilities,
     seccomp: CageMode,
-    /// `None` if switched off.
     landlock: Option<Landlock>,
     /// User of the worker processes.
     helpers: u32,
@@ -51,12 +49,10 @@ impl Cage {
         self.helpers = user;
     }
 
-    /// Records that the bpffs is visible only in this process's mount namespace, which root permitted.
     pub const fn pins_end_with_it(&mut self) {
         self.pins_end = true;
     }
 
-    /// Logs each part, with a warning if it is weakened.
     pub fn tell(&self) {
         for part in self.parts() {
             let (name, state) = (part.name, part.state);
@@ -67,7 +63,6 @@ impl Cage {
         }
     }
 
-    /// Returns the parts of the sandbox, each with the reason for a weakness.
     pub fn parts(&self) -> Vec<CagePart> {
         let bounding = self.capabilities.bounding_stays.then(|| {
             "the bounding set stays: it takes CAP_SETPCAP, which the daemon was started without".to_owned()

@@ -1,5 +1,4 @@
-//! `bpfmand check`: tests whether the daemon on a socket responds. Intended for probes of a container without other
-//! programs.
+//! `bpfmand check`: tests whether the daemon responds, for probes of a container without other programs.
 
 use std::io;
 use std::path::Path;
@@ -15,12 +14,10 @@ use tonic::transport::Endpoint;
 /// Longer than any response takes; the probe has its own timeout.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Calls the daemon that listens on `socket`. Returns an error if no daemon listens, or if it does not respond.
 pub fn check(socket: &Path) -> anyhow::Result<()> {
     info(socket, PATIENCE).map(drop)
 }
 
-/// Returns the response of the daemon on `socket` to `Info`. Returns an error as [`check`] does, or after `patience`.
 pub fn info(socket: &Path, patience: Duration) -> anyhow::Result<InfoResponse> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

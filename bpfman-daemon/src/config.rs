@@ -40,13 +40,10 @@ pub struct Config {
     /// Group with access to the socket; `None` for the daemon's own.
     pub socket_group: Option<u32>,
     pub node_agent_user: Option<u32>,
-    /// Path of the policy file, and whether it must exist.
     pub policy: (PathBuf, bool),
-    /// The two keys of v0.6.0.
     pub signing: LegacySigning,
     pub registries: RegistrySettings,
     pub image_bounds: Bounds,
-    /// Users with permission to use this machine's registry credentials.
     pub auth_users: BTreeSet<u32>,
     pub xdp_modes: XdpModes,
     /// True to attach `tc` programs by clsact instead of tcx.
@@ -60,19 +57,15 @@ pub struct Config {
     pub map_bytes_of_owner: u64,
     /// Maximum kernel memory of the maps of all these owners together, in bytes; `None` for no limit.
     pub map_bytes_of_owners: Option<u64>,
-    /// Window over which the CPU time of limited programs is measured.
     pub cpu_window: Duration,
     pub store: EngineKind,
     /// Interval at which hooks are compared with the records; `None` for never.
     pub check: Option<Duration>,
-    /// True to start even if the bpffs is visible only in this process's mount namespace.
     pub allow_private_mounts: bool,
-    /// Time without requests after which the daemon exits.
     pub idle: Option<Duration>,
     pub log: String,
     pub log_as_json: bool,
     pub csi: Option<CsiSettings>,
-    /// Mode of the system call filter.
     pub seccomp: CageMode,
     /// True if Landlock restricts image threads to the cache, and workers further.
     pub landlock: bool,
@@ -82,10 +75,8 @@ pub struct Config {
     pub memory: u64,
     pub journal: JournalSettings,
     pub metrics: MetricsSettings,
-    /// LSM load gate, if enabled.
     pub gate: Option<GateSettings>,
     pub radar: Option<RadarObject>,
-    /// Kernel features to treat as absent.
     pub without: Vec<&'static Probe>,
 }
 
@@ -338,7 +329,6 @@ impl Config {
         })
     }
 
-    /// Returns the only folders that image threads may write to; `None` for no restriction.
     pub fn image_folders(&self) -> Option<WritableFolders> {
         self.landlock.then(|| WritableFolders::new(vec![self.images.clone()]))
     }

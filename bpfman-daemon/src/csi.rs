@@ -20,7 +20,6 @@ use tonic::transport::Server;
 use crate::csi_settings::CsiSettings;
 use crate::socket;
 
-/// Plugin that is not served yet.
 pub struct Csi {
     settings: CsiSettings,
     engine: Arc<Engine<LinuxKernel>>,
@@ -29,7 +28,6 @@ pub struct Csi {
 }
 
 impl Csi {
-    /// Opens the plugin and removes leftover volumes of an earlier daemon.
     pub fn open(
         settings: &CsiSettings,
         engine: &Arc<Engine<LinuxKernel>>,

@@ -22,7 +22,6 @@ pub struct CsiTable {
     unexported_maps: Unexported,
 }
 
-/// Access by pods of other namespaces to maps of applications that do not declare exports.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Unexported {
@@ -47,11 +46,9 @@ pub struct CsiSettings {
     pub node_id: String,
     pub socket: PathBuf,
     pub volumes: PathBuf,
-    /// The kubelet's `plugins_registry` folder, if the daemon registers itself.
     pub registration: Option<PathBuf>,
     /// Path of the socket as the kubelet sees it.
     pub kubelet_socket: PathBuf,
-    /// Access to maps of applications that do not declare exports.
     pub unexported: UnexportedMaps,
 }
 
@@ -64,7 +61,6 @@ impl CsiSettings {
         std::fs::canonicalize(kubelet).unwrap_or_else(|_| kubelet.to_owned()).join("pods")
     }
 
-    /// Returns `None` if neither flag nor file enables the plugin.
     pub fn merge(
         arguments: &DaemonArguments,
         table: CsiTable,

@@ -6,16 +6,13 @@ use anyhow::{Context as _, bail};
 
 const GROUPS: &str = "/etc/group";
 pub const USERS: &str = "/etc/passwd";
-/// Files that names are looked up in.
 pub const FILES: [&str; 2] = [USERS, GROUPS];
 
-/// Returns the uid of a user in `/etc/passwd`.
 pub fn find_user(user: &str) -> Option<u32> {
     in_groups(&std::fs::read_to_string(USERS).ok()?, user)
 }
 
-/// Returns the gid of a group given by name or number. Names are looked up in `/etc/group` only: a directory service
-/// may not be available when the daemon starts, and its groups can be given by number.
+/// Names are looked up in `/etc/group` only: a directory service may not be available when the daemon starts.
 pub fn find(group: &str) -> anyhow::Result<u32> {
     if group.bytes().all(|byte| byte.is_ascii_digit()) && !group.is_empty() {
         let number: u32 = group.parse().with_context(|| format!("\"{group}\" is no group's number"))?;

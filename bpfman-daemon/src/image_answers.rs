@@ -11,7 +11,6 @@ pub fn reference(url: &str) -> Result<ImageReference, ImageFailure> {
     url.parse().map_err(|error: bpfman_image_format::ReferenceError| failure(&error.into()))
 }
 
-/// Parses digests; invalid texts are skipped.
 pub fn digests(texts: &[String]) -> BTreeSet<Digest> {
     texts.iter().filter_map(|text| text.parse().ok()).collect()
 }
@@ -30,7 +29,6 @@ pub fn cached(image: CachedImage) -> wire::CachedImage {
     }
 }
 
-/// Converts the verification result to its protobuf message.
 pub fn verified(by: &VerifiedBy) -> wire::Verified {
     let (signed_digest, signed_at) = match by {
         VerifiedBy::Signers { subject, signed_at, .. } => (subject.to_string(), *signed_at),
@@ -45,7 +43,6 @@ pub fn verified(by: &VerifiedBy) -> wire::Verified {
     }
 }
 
-/// Returns the metric label for the result of an image load.
 pub fn outcome(loaded: &Result<VerifiedImage, ImageFailure>) -> &'static str {
     match loaded {
         Ok(image) if matches!(image.verified_by, VerifiedBy::Signers { .. }) => "verified",

@@ -15,21 +15,17 @@ use tokio::task::JoinHandle;
 const MAX_THREADS: usize = 32;
 const STACK: usize = 1 << 20;
 
-/// Idle time after which the threads exit.
 const REST: Duration = Duration::from_secs(5);
 
-/// Runtime for images: one thread that waits for registries, and blocking ones for their data. They start with the
-/// first work and exit a few seconds after the last.
+/// Runtime for images: one thread that waits for registries, and blocking ones for their data, which exit when idle.
 pub struct ImageRuntime {
     folders: Option<WritableFolders>,
     seat: Arc<Seat>,
 }
 
-/// Slot of the running runtime, if any.
 #[derive(Default)]
 struct Seat(Mutex<Option<Arc<Running>>>);
 
-/// Runtime that is kept alive by its work.
 struct Running {
     handle: Handle,
     _end: oneshot::Sender<()>,
@@ -55,9 +51,7 @@ impl Seat {
 }
 
 impl ImageRuntime {
-    /// Creates the runtime without starting lasting threads. With `folders`, its threads can write there only; the
-    /// returned value is the level of Landlock that the kernel supports. Returns an error if a thread cannot be
-    /// confined or started.
+    /// With `folders`, the threads can write there only; returns the level of Landlock that the kernel supports.
     pub fn new(folders: Option<WritableFolders>) -> anyhow::Result<(Self, Option<Landlock>)> {
         let landlock = folders.as_ref().map(confine_once).transpose()?;
         Ok((Self { folders, seat: Arc::default() }, landlock))
@@ -149,7 +143,6 @@ impl ImageRuntime {
         }
     }
 
-    /// Runs `work` on the runtime and blocks until it has finished.
     pub fn wait_for<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
@@ -157,12 +150,10 @@ impl ImageRuntime {
         self.running()?.handle.block_on(self.run(work))
     }
 
-    /// Blocks this thread until `waiting`, which has its work done on the runtime, completes.
     pub fn wait<T>(&self, waiting: impl Future<Output = Result<T, ImageFailure>>) -> Result<T, ImageFailure> {
         self.running()?.handle.block_on(waiting)
     }
 
-    /// Spawns `work` on the runtime, detached.
     pub fn begin(&self, work: impl Future<Output = ()> + Send + 'static) {
         match self.running() {
             Ok(running) => {
@@ -195,7 +186,6 @@ fn confine_once(folders: &WritableFolders) -> anyhow::Result<Landlock> {
     })
 }
 
-/// Task that is aborted when dropped.
 struct Task<T>(JoinHandle<T>);
 
 impl<T> Drop for Task<T> {

@@ -1,5 +1,4 @@
-//! Adapter from the crate `image` to the engine and the services: blocking calls over the asynchronous image runtime. Its
-//! threads can write only to the cache.
+//! Adapter from the crate `image`: blocking calls over the image runtime, the threads of which write only to the cache.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -25,7 +24,6 @@ use crate::image_answers::{cached, digests, failure, outcome, reference, verifie
 use crate::image_runtime::ImageRuntime;
 use crate::policy::{ImagePolicy, PolicySource};
 
-/// Callback that returns the digests of the images from which programs were loaded.
 pub type InUse = Box<dyn Fn() -> Option<Vec<String>> + Send + Sync>;
 
 pub struct RegistryImages {
@@ -34,7 +32,6 @@ pub struct RegistryImages {
     in_force: Mutex<Option<Arc<bpfmand_image::Policy>>>,
     runtime: ImageRuntime,
     in_use: OnceLock<InUse>,
-    /// Users with permission to use this machine's registry credentials.
     auth_users: BTreeSet<u32>,
     /// Results for images that requests prepared in advance, while these requests run.
     prepared: Mutex<Vec<(Wanted, Weak<Loaded>)>>,
@@ -105,7 +102,6 @@ impl RegistryImages {
 
     /// Enables garbage collection of the cache. Images with the digests that `in_use` returns are kept.
     pub fn collect_but(&self, in_use: InUse) {
-        // Called once, at the start.
         let _ = self.in_use.set(in_use);
     }
 
@@ -124,7 +120,6 @@ impl RegistryImages {
         })
     }
 
-    /// Returns an error while no policy is known.
     fn require_policy(&self) -> Result<(), ImageFailure> {
         self.refresh().map_or(Ok(()), Err)
     }
@@ -151,7 +146,6 @@ impl RegistryImages {
         let pulled = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&pulled);
         let work = self.runtime.run(async move {
-            // Called only for transfers from a registry.
             let report = move |done: u64, total: u64| {
                 counted.fetch_max(done, Ordering::Relaxed);
                 tell.send_replace((done, total));
@@ -183,8 +177,7 @@ impl RegistryImages {
         self.runtime.wait_for(async move { store.images().await })?.map_err(|error| failure(&error))
     }
 
-    /// Collects garbage in the cache, in the background. A failure is only logged: a cache that is too large for a
-    /// while is harmless.
+    /// A failure is only logged: a cache that is too large for a while is harmless.
     fn collect(&self, loaded: Digest) {
         let Some(in_use) = self.in_use.get().and_then(|in_use| in_use()) else { return };
         let mut keep = digests(&in_use);

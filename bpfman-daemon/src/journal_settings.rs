@@ -7,7 +7,6 @@ use anyhow::bail;
 use bpfmand_journal::{JournalSettings, JournalSync};
 use serde::Deserialize;
 
-/// Socket on which journald receives entries.
 const JOURNALD: &str = "/run/systemd/journal/socket";
 const MIB: std::ops::RangeInclusive<u64> = 1..=1024;
 const ENTRIES: std::ops::RangeInclusive<u64> = 1000..=10_000_000;
@@ -44,7 +43,6 @@ pub fn settings(table: &JournalTable, state: &Path) -> anyhow::Result<JournalSet
     Ok(settings)
 }
 
-/// Returns journald's socket if standard error is connected to journald, as systemd's `JOURNAL_STREAM` shows.
 fn journald() -> Option<PathBuf> {
     let named = std::env::var("JOURNAL_STREAM").ok()?;
     let log = std::fs::metadata("/proc/self/fd/2").ok()?;

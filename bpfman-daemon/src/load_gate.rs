@@ -17,16 +17,13 @@ use bpfmand_api::Gate;
 pub use gate::LoadGate;
 pub use settings::{GateSettings, GateTable};
 
-/// Maximum time that shutdown waits for the gate to open. Opening takes milliseconds, or more than a tenth of a second
-/// on an emulated or busy machine; only a thread that is fetching the image uses all of it.
+/// Opening takes milliseconds, or over 0.1 s on a busy machine; only a thread that fetches the image uses all of it.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// Interval at which exceptions are resolved and the timer is renewed.
 const TURN: Duration = Duration::from_secs(1);
 /// Stack of the thread, as large as for requests, since it loads programs.
 const STACK: usize = 1 << 20;
 
-/// Thread that maintains the gate. Without a configured gate, it removes the gate of an earlier configuration and
-/// exits.
+/// Thread that maintains the gate, or without a configured gate removes that of an earlier configuration.
 pub struct GateThread {
     stop: Sender<()>,
     opened: Receiver<()>,
@@ -39,8 +36,7 @@ impl GateThread {
         let (tell, opened) = channel();
         let run = move || {
             loop {
-                // Fetch outside the change gate: registries may be slow, and break-glass waits for all changes in
-                // progress.
+                // Fetch outside the change gate: registries may be slow, and break-glass waits for changes in progress.
                 gate.fetch();
                 match changes.enter() {
                     Ok(_inside) => {
@@ -62,16 +58,14 @@ impl GateThread {
         Ok(Self { stop, opened })
     }
 
-    /// Opens the gate and stops the thread. Waits a short time only; a gate that is just being attached opens by itself
-    /// later.
+    /// Opens the gate and stops the thread. A gate that is just being attached opens later, when its timer expires.
     pub fn end(self) {
         let _ended = self.stop.send(());
         let _late = self.opened.recv_timeout(FAREWELL);
     }
 }
 
-/// Waits until this process may load programs, before the kernel's features are probed by loading some. After an
-/// upgrade, the gate of a killed daemon does not know the new executable, and opens only when its timer expires.
+/// Waits until this process may load: the gate of a killed daemon denies the new executable until its timer expires.
 pub fn wait_until_open(settings: &GateSettings) {
     let since = Instant::now();
     while !bpfmand_kernel::linux::may_load() && since.elapsed() < settings.fail_open + TURN {

@@ -8,12 +8,10 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::Config;
 
-/// Target of the audit lines.
 const AUDIT: &str = "audit";
 
 pub fn start(config: &Config) -> anyhow::Result<()> {
     let filter = targets(&config.log).with_context(|| format!("log filter \"{}\"", config.log))?;
-    // Log changes with their callers unless the filter names that target.
     let filter = match config.log.contains(AUDIT) {
         true => filter,
         false => filter.with_target(AUDIT, LevelFilter::INFO),
@@ -30,7 +28,6 @@ pub fn start(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Parses a filter: levels, targets, and targets with levels, separated by commas.
 fn targets(filter: &str) -> anyhow::Result<Targets> {
     let directives: Vec<&str> =
         filter.split(',').map(str::trim).filter(|directive| !directive.is_empty()).collect();

@@ -34,7 +34,6 @@ impl RunStatistics {
         Self(begun.ok().map(Mutex::new))
     }
 
-    /// Returns whether run statistics are enabled, by this value or by the sysctl.
     pub fn are_on(&self) -> bool {
         const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
         self.0.is_some() || std::fs::read_to_string(SWITCH).is_ok_and(|text| text.trim() == "1")

@@ -31,12 +31,10 @@ pub struct MetricsSettings {
     pub socket: Option<(PathBuf, bool)>,
     /// Address, with the files of its certificate; without these it must be a loopback address.
     pub listen: Option<(SocketAddr, Option<TlsFiles>)>,
-    /// True if the kernel counts and times all runs of programs.
     pub run_statistics: bool,
 }
 
 impl MetricsTable {
-    /// Validates the table; `clients` is the path of the clients' socket.
     pub fn settings(self, clients: &Path) -> anyhow::Result<MetricsSettings> {
         let socket = match self.socket {
             None => Some((clients.with_file_name(SOCKET), false)),

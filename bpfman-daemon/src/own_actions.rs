@@ -18,8 +18,6 @@ fn record(journal: &Journal, part: DaemonPart, verb: &str, object: &str, problem
     journal.record(HistoryEntry::of_daemon(part, verb, object).unless_failed(why), None);
 }
 
-/// Compares the records with the kernel, logs the result and writes an audit entry. Returns an error if the records or
-/// the pins cannot be read.
 pub fn recover(engine: &Engine<LinuxKernel>, journal: &Journal) -> anyhow::Result<()> {
     let report = engine.recover().context("cannot compare the records with the kernel")?;
     for problem in &report.problems {
@@ -53,7 +51,6 @@ fn of_start(journal: &Journal, report: &RecoveryReport) {
     }
 }
 
-/// Records interfaces that appeared or disappeared.
 pub fn of_interfaces(journal: &Journal, netns: Option<&Path>, report: &FollowReport) {
     let FollowReport { attached, detached, renamed, waiting, returned, problems } = report;
     let netns = netns.map(|path| format!(" in {}", path.display())).unwrap_or_default();
@@ -75,7 +72,6 @@ impl Checks {
         Self { journal, lost: BTreeSet::new() }
     }
 
-    /// Records the findings that the previous report did not have.
     pub fn tell(&mut self, report: &CheckReport) {
         let lost: BTreeSet<DriftedPlace> = report.lost.iter().cloned().collect();
         self.some(("PutBack", false), report.mended.iter());

@@ -34,19 +34,15 @@ pub use settings::{RadarObject, RadarTable};
 use holder::RadarHolder;
 use watch::RadarWatch;
 
-/// Maximum time that shutdown waits for pending events to be recorded.
 const FAREWELL: Duration = Duration::from_millis(300);
 enum RadarCommand {
-    /// Use this object.
     Start(RadarObject, Sender<Result<(), RadarRefusal>>),
-    /// Unload all programs of the radar.
     Stop(Sender<Result<(), RadarRefusal>>),
     /// Continue; wakes the thread.
     Nothing,
     End,
 }
 
-/// Radar on a thread that exits while there is nothing to do.
 pub struct RadarThread {
     seat: Arc<RadarHolder>,
     ended: Receiver<()>,
@@ -90,7 +86,6 @@ impl RadarThread {
     }
 }
 
-/// Control that sends a command to the thread and waits for the result.
 struct RadarSwitch(Arc<RadarHolder>);
 
 impl RadarSwitch {

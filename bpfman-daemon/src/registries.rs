@@ -11,7 +11,6 @@ use serde::Deserialize;
 
 use crate::policy::file::read_root_file;
 
-/// Default file of registry credentials.
 const AUTH: &str = "/etc/bpfman/auth.json";
 const MIB: u64 = 1 << 20;
 
@@ -42,12 +41,10 @@ pub fn bounds(images: &ImagesTable) -> Bounds {
     }
 }
 
-/// Returns the users with permission to use this machine's credentials: root, unless the table names others.
 pub fn auth_users(images: &ImagesTable) -> BTreeSet<u32> {
     images.auth_users.clone().map_or_else(|| BTreeSet::from([0]), |users| users.into_iter().collect())
 }
 
-/// Reads the files that the tables name.
 pub fn settings(
     images: &ImagesTable,
     registries: BTreeMap<String, RegistryTable>,

@@ -1,6 +1,5 @@
-//! Disk space reserved for starts. After a reboot every program is loaded again, and its new id must be recorded before
-//! it is attached; on a full disk nothing would be restored. A file of allocated blocks holds the space while the
-//! daemon runs: a start releases it, and allocates it again after recovery.
+//! Disk space reserved for starts: after a reboot every new program id must be recorded before it is attached. A file
+//! holds the space while the daemon runs; a start releases it, and allocates it again after recovery.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,7 +10,6 @@ use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
 /// Size of the reserve if the disk has space, in bytes: records of several thousand programs.
 const MAX_RESERVE: u64 = 16 << 20;
-/// Minimum size that is attempted, in bytes.
 const MIN_RESERVE: u64 = 1 << 20;
 /// Size in bytes below which a reserve is useless.
 const USELESS: u64 = 1 << 17;
@@ -25,7 +23,6 @@ pub struct Reserve {
 }
 
 impl Reserve {
-    /// Deletes the reserve file in the state folder.
     pub fn release(state: &Path) -> Self {
         let file = state.join("reserve");
         let free =
@@ -41,7 +38,6 @@ impl Reserve {
         Self { file, bytes: kept.max((free / PART).min(MAX_RESERVE)).max(MIN_RESERVE) }
     }
 
-    /// Allocates the reserve, or as much of it as possible.
     pub fn keep(&self) {
         let mut bytes = self.bytes;
         let error = loop {

@@ -40,8 +40,7 @@ use crate::watch::Watcher;
 use crate::workers::WorkerProcesses;
 use crate::{logging, socket, subordinate_users, supervisor};
 
-/// Time for requests in progress to finish at shutdown, and again for their threads; both together stay below a second.
-/// Requests interrupted after that are settled by the next start, as after a kill.
+/// Time for requests in progress at shutdown, and again for their threads: below a second. A start settles the rest.
 const GRACE: Duration = Duration::from_millis(400);
 
 /// Threads besides those of calls, for work triggered by signals.
@@ -49,8 +48,7 @@ const OTHER_THREADS: usize = 4;
 
 const STACK: usize = 1 << 20;
 
-/// Raises the limit of open files to the maximum: each watched namespace takes two descriptors, and each changed hook
-/// several more. On failure the daemon continues with the current limit.
+/// Raises the limit of open files: each watched namespace takes two descriptors, each changed hook several more.
 fn allow_descriptors() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
@@ -65,14 +63,12 @@ pub fn mount(config: &Config) -> anyhow::Result<()> {
     Ok(bpfmand_kernel::linux::mount_pins(&config.fs())?)
 }
 
-/// Runs the daemon until it is signalled, or idle for longer than configured.
 pub fn run(config: &Config) -> anyhow::Result<()> {
     logging::start(config)?;
     crate::predecessor::refuse(&config.runtime)?;
     allow_descriptors();
     bpfmand_kernel::linux::raise_memlock();
-    // Open first: mistakes are reported before any change, and a port below 1024 needs a capability that is dropped
-    // next.
+    // Open first: mistakes are reported before any change, and a port below 1024 needs a capability dropped next.
     let metrics_by_tcp = config.metrics.open()?;
     // Start the starter before the sandbox, which forbids execve.
     let workers = Arc::new(WorkerProcesses::begin(config)?);
@@ -312,7 +308,6 @@ async fn serve(
     let csi = csi.map(Csi::serve).transpose()?;
     let Metrics { tcp, scrapes, policy } = metrics;
     let metrics = ServedMetrics::serve(&config.metrics, &config.socket, tcp, scrapes, policy)?;
-    // Replace the status of the start, too.
     let ready = [sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status("serving")];
     if let Err(error) = sd_notify::notify(&ready) {
         tracing::warn!(%error, "systemd was not told that the daemon is ready");
@@ -387,7 +382,6 @@ fn radar_counts(standing: &RadarState) -> RadarCounts {
     }
 }
 
-/// Returns the digests of the images from which programs were loaded; `None` after the engine was closed.
 fn image_digests(engine: std::sync::Weak<Engine<LinuxKernel>>) -> crate::images::InUse {
     Box::new(move || {
         let selector = Selector { managed_only: true, ..Selector::default() };
@@ -398,8 +392,7 @@ fn image_digests(engine: std::sync::Weak<Engine<LinuxKernel>>) -> crate::images:
     })
 }
 
-/// Completes when no request has been in progress for `limit` and the daemon is not needed otherwise; never without a
-/// limit.
+/// Completes when no request was in progress for `limit` and the daemon is not needed; never without a limit.
 async fn idle(activity: &Activity, limit: Option<Duration>, is_needed: impl Fn() -> bool) {
     let Some(limit) = limit else { return std::future::pending().await };
     loop {

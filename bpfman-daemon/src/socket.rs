@@ -18,8 +18,7 @@ pub struct Socket {
     pub ours: bool,
 }
 
-/// Creates the file that node agents lock so that only one of them is active. Only root and the socket's group have
-/// access. A failure is only logged, since the daemon can serve without the file.
+/// Creates the file that node agents lock, for root and the socket's group. A failure is only logged: it is optional.
 pub fn make_agent_lock(path: &Path) {
     let file = bpfman_proto::agent_lock(path);
     if let Err(error) = lock_file(path, &file) {
@@ -43,7 +42,6 @@ fn lock_file(socket: &Path, file: &Path) -> io::Result<()> {
     file.set_permissions(fs::Permissions::from_mode(0o660))
 }
 
-/// Uses systemd's socket, or creates one at `path` with mode 0660 and the given group.
 pub fn open(path: &Path, group: Option<u32>) -> anyhow::Result<Socket> {
     if let Some(listener) =
         listenfd::ListenFd::from_env().take_unix_listener(0).context("systemd handed over no unix socket")?
@@ -57,7 +55,6 @@ pub fn open(path: &Path, group: Option<u32>) -> anyhow::Result<Socket> {
     Ok(Socket { listener: make(path, group)?, ours: true })
 }
 
-/// Creates a listening socket at `path` with mode 0660 and the given group.
 pub fn make(path: &Path, group: Option<u32>) -> anyhow::Result<UnixListener> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).with_context(|| format!("cannot make folder {}", folder.display()))?;
@@ -95,7 +92,6 @@ fn remove_dead(path: &Path) -> anyhow::Result<()> {
     fs::remove_file(path).with_context(|| format!("cannot remove the dead socket {}", path.display()))
 }
 
-/// Returns the identity of the process that connected, as far as it is wanted.
 pub fn peer(stream: &tokio::net::UnixStream, wanted: WantedIdentity) -> io::Result<Peer> {
     let peer = stream.peer_cred()?;
     // The kernel reports 0 for a process outside of this pid namespace.
@@ -122,7 +118,7 @@ pub fn peer(stream: &tokio::net::UnixStream, wanted: WantedIdentity) -> io::Resu
     Ok(peer)
 }
 
-/// Returns whether a caller is in a pod of the namespace that the daemon's own pod is in; none where the daemon is in no pod.
+/// Returns whether a caller is in a pod of the namespace of the daemon's own pod; none if the daemon is in no pod.
 pub fn is_beside_daemon(peer: &Peer) -> Option<bool> {
     bpfmand_kernel::linux::is_in_own_namespace(peer.pod())
 }
@@ -142,7 +138,6 @@ mod tests {
         let made = bpfman_proto::agent_lock(&socket);
         let found = fs::metadata(&made).unwrap();
         assert_eq!((found.mode() & 0o777, found.gid()), (0o660, group));
-        // A restart of the daemon does not break an agent's lock.
         let held = fs::File::open(&made).unwrap();
         held.try_lock().unwrap();
         make_agent_lock(&socket);

@@ -1,8 +1,5 @@
-//! Progress reports to the service manager, which distinguish a long start from one that hangs.
-//!
-//! After a reboot hundreds of programs may have to pass the kernel's verifier, and object readers may be slow. Each
-//! step, and each object that is read, requests more time than the unit allows for a start (90 seconds, systemd's
-//! default). A start that hangs makes no step and is terminated. `systemctl status` shows the progress.
+//! Progress reports to the service manager: each step of a long start, such as after a reboot, requests more time than
+//! the unit allows (90 seconds, systemd's default). A start that hangs makes no step, and is terminated.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,9 +11,7 @@ use sd_notify::NotifyState;
 
 /// Time requested for the next step: more than an object reader or the kernel's verifier takes.
 const NEXT_STEP: Duration = Duration::from_secs(60);
-/// Minimum interval between two requests for more time.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// Minimum interval between two status texts of the same phase.
 const STATUS_INTERVAL: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Default)]
@@ -25,7 +20,6 @@ pub struct StartProgress {
     told: Mutex<LastReports>,
 }
 
-/// Last reports to the service manager.
 #[derive(Debug, Default)]
 struct LastReports {
     goes_on: Option<Instant>,
@@ -48,7 +42,6 @@ impl StartProgress {
         }
     }
 
-    /// Reports the progress for `systemctl status`.
     fn report(&self, what: &'static str, done: usize, all: usize) {
         if self.is_over.load(Ordering::Relaxed) || all == 0 {
             return;
@@ -60,7 +53,6 @@ impl StartProgress {
         }
         told.status = Some((what, Instant::now()));
         let status = format!("starting: {done} of {all} {what}");
-        // A missing status text is harmless, so that the error is ignored.
         let _untold = sd_notify::notify(&[NotifyState::Status(&status)]);
     }
 
@@ -69,7 +61,6 @@ impl StartProgress {
     }
 }
 
-/// Observer that also reports each step.
 pub struct StartSteps {
     pub progress: Arc<StartProgress>,
     pub observer: Arc<dyn StepObserver>,

@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use bpfmand_engine::StepObserver;
 
-/// Step observer that counts steps and kills the daemon at one.
 pub struct StepKill {
     armed: AtomicBool,
     seen: AtomicUsize,
@@ -43,7 +42,6 @@ impl StepKill {
     }
 }
 
-/// Kills the daemon at the step of the policy that `BPFMAN_TEST_KILL_POLICY` names.
 pub fn at_policy(step: &str) {
     if std::env::var_os("BPFMAN_TEST_KILL_POLICY").is_some_and(|wanted| wanted == step) {
         let _dead = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);

@@ -1,5 +1,4 @@
-//! Subordinate users: with a range in `/etc/subuid`, a user can create user namespaces with those ids. Per-user limits
-//! count them as that user.
+//! Subordinate users: ids of a range in `/etc/subuid`, which a user may use. Per-user limits count them as that user.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,14 +16,12 @@ const MAX_RANGES: usize = 16_384;
 static SYSTEM: LazyLock<SubordinateUsers> =
     LazyLock::new(|| SubordinateUsers::new([RANGES, group::USERS].map(PathBuf::from)));
 
-/// Reads the ranges of the system, before the first connection.
 pub fn read() {
     SYSTEM.read();
 }
 
-/// Returns the user whose limits a user counts against: the owner of its subordinate range, or itself. Ranges of
-/// directory services are not looked up. Connections do not wait for files: while a changed one is read, its former
-/// ranges apply.
+/// Returns the owner of a user's subordinate range, or the user itself. Ranges of directory services are not looked up.
+/// While a changed file is read, its former ranges apply: connections do not wait.
 pub fn counts_for(uid: u32) -> u32 {
     if SYSTEM.begin_reading() {
         let thread = std::thread::Builder::new().name("sub-users".to_owned());
@@ -41,7 +38,6 @@ pub fn failure() -> Option<String> {
     SYSTEM.known().failure.clone()
 }
 
-/// Range of user ids, with the user to whom it is assigned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Range {
     first: u32,
@@ -49,7 +45,6 @@ struct Range {
     owner: u32,
 }
 
-/// Ranges of a file, of users whose names another file has.
 struct SubordinateUsers {
     files: [PathBuf; 2],
     known: Mutex<KnownRanges>,
@@ -57,14 +52,12 @@ struct SubordinateUsers {
 
 type Stamps = [Option<FileStamp>; 2];
 
-/// The ranges, as of the files with these stamps.
 #[derive(Default)]
 struct KnownRanges {
     files: Option<Stamps>,
     ranges: Vec<Range>,
     /// Reason why the files could not be read. The ranges are those of before.
     failure: Option<String>,
-    /// A thread reads the files.
     reading: bool,
 }
 
@@ -81,7 +74,6 @@ impl SubordinateUsers {
         self.files.each_ref().map(|file| FileStamp::of(file))
     }
 
-    /// Returns whether the files have changed, and the caller is the one to have them read.
     fn begin_reading(&self) -> bool {
         let files = self.stamps();
         let mut known = self.known();
@@ -115,7 +107,6 @@ impl SubordinateUsers {
     }
 }
 
-/// Returns the contents of a file; nothing if there is none.
 fn text_of(file: &Path) -> io::Result<String> {
     match read_bounded(file, MAX_FILE) {
         Ok((text, _)) => Ok(text),
@@ -124,8 +115,7 @@ fn text_of(file: &Path) -> io::Result<String> {
     }
 }
 
-/// Parses lines of `USER:FIRST:COUNT`; invalid lines are skipped. Ranges of root count as a user of their own, and not
-/// as root.
+/// Parses `USER:FIRST:COUNT`; invalid lines are skipped. Ranges of root count as a user of their own.
 fn parsed(text: &str, user: impl Fn(&str) -> Option<u32>) -> Vec<Range> {
     let line = |line: &str| {
         let mut fields = line.trim().split(':');
@@ -194,18 +184,15 @@ mod tests {
         assert!(!users.begin_reading(), "one thread reads");
         users.read();
         assert_eq!(users.owner(100_000), 4711);
-        // The name is another user's.
         write("ada:100000:65536\n", "ada:x:4712:4712::/:/bin/sh\n");
         assert!(users.begin_reading());
         users.read();
         assert_eq!(users.owner(100_000), 4712);
-        // As many ranges as count, and no file beyond what root writes.
         let many: String = (0..=MAX_RANGES).map(|range| format!("4711:{}:1\n", 200_000 + range)).collect();
         write(&many, "");
         users.read();
         let last = u32::try_from(200_000 + MAX_RANGES).unwrap();
         assert_eq!([last - 1, last].map(|uid| users.owner(uid)), [4711, last]);
-        // More than a MiB of users.
         write(
             "ada:200000:1\n",
             &(0..60_000).map(|uid| format!("user-{uid}:x:{uid}:1::/:\n")).collect::<String>(),
@@ -216,7 +203,6 @@ mod tests {
         write("ada:200000:1\n", &format!("{passwd}ada:x:4711:4711::/:\n"));
         users.read();
         assert_eq!((users.owner(200_000), users.known().failure.clone()), (4711, None));
-        // A file that cannot be read changes nothing, and is reported.
         std::fs::write(files[1].with_extension("new"), [0xff; 9]).unwrap();
         std::fs::rename(files[1].with_extension("new"), &files[1]).unwrap();
         assert!(users.begin_reading());

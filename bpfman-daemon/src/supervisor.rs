@@ -1,8 +1,5 @@
-//! Exit of the daemon after the loss of its starter, if a service manager restarts it.
-//!
-//! The starter of worker processes is started before the sandbox is built. A daemon that loses it cannot start another,
-//! and refuses every load. Under a service manager the daemon therefore exits and is back within a second or two:
-//! programs continue to run, and the new daemon has a new starter. Otherwise it continues without loads.
+//! Exit of the daemon after the loss of its starter, if a service manager restarts it. The starter is started before
+//! the sandbox is built: a daemon that loses it refuses every load. Programs continue to run meanwhile.
 
 use std::future;
 use std::io;
@@ -10,8 +7,7 @@ use std::time::Duration;
 
 use crate::workers::WorkerProcesses;
 
-/// Minimum time for which a daemon serves before it exits. systemd gives up after five starts in ten seconds; and even
-/// if starters terminate soon, programs can be listed and detached between two starts.
+/// Minimum time of service before an exit: systemd gives up after five starts in ten seconds.
 const MIN_LIFETIME: Duration = Duration::from_secs(10);
 
 /// Completes with the reason when the starter has exited and the daemon should exit too.

@@ -1,8 +1,6 @@
-//! Background checks: interfaces that appear and disappear, and changes of hooks by third parties.
-//!
-//! One thread per watched namespace waits for the kernel's messages about interfaces. Another one starts these threads,
-//! looks for new namespaces and periodically compares all hooks with the records. They hold no program, map or link
-//! open. The socket of a watch keeps its namespace alive for at most a second after its file is removed.
+//! Background checks: interfaces that appear and disappear, and changes of hooks by third parties. One thread per
+//! namespace waits for the kernel's messages; another looks for new namespaces and compares all hooks with the records.
+//! The socket of a watch keeps its namespace alive for at most a second after its file is removed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -23,15 +21,11 @@ use crate::break_glass_watcher::BreakGlassWatcher;
 use crate::budgets::Budgets;
 use crate::own_actions::{self, Checks};
 
-/// Time after a change in which further changes are combined.
 const SPACING: Duration = Duration::from_millis(20);
 /// Maximum delay before a thread notices that it should stop.
 const TURN: Duration = Duration::from_secs(1);
-/// Interval between searches for namespaces without a path.
 const ABSENT_TURN: Duration = Duration::from_secs(5);
-/// Interval at which folders are checked for expected new namespaces.
 const LOOK: Duration = Duration::from_millis(100);
-/// Minimum interval between two checks after changes of the records.
 const REST: Duration = Duration::from_millis(5);
 /// Stack of a thread, as large as for requests: attaching to an interface builds a chain.
 const STACK: usize = 1 << 20;
@@ -44,7 +38,6 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Starts the threads. Hooks are compared with the records every `check`, if given.
     pub fn start(
         engine: Arc<Daemon>,
         check: Option<Duration>,
@@ -86,9 +79,7 @@ struct Supervisor {
     check: Option<Duration>,
     stop: Arc<AtomicBool>,
     watched: BTreeMap<Option<PathBuf>, Watched>,
-    /// Namespaces that cannot be watched, with the logged reason.
     refused: BTreeMap<Option<PathBuf>, String>,
-    /// Refused namespaces without a path.
     absent: BTreeSet<Option<PathBuf>>,
     shared: Arc<Shared>,
     told: Checks,
@@ -120,8 +111,8 @@ impl Supervisor {
                 }
                 checked = Instant::now();
             }
-            // Programs in a namespace without a path run until it ends, for which there is no message. The search
-            // examines every process.
+            // Programs in a namespace without a path run until it ends, without a message. The search examines every
+            // process.
             if looked.elapsed() >= ABSENT_TURN {
                 for netns in self.absent.iter().filter(|netns| self.engine.has_hooks_named(netns.as_deref()))
                 {
@@ -141,7 +132,6 @@ impl Supervisor {
         }
     }
 
-    /// Starts and stops threads. Returns whether all wanted namespaces are watched.
     fn watch_all(&mut self, wanted: &BTreeSet<Option<PathBuf>>) -> bool {
         self.watched.retain(|netns, watched| {
             if !wanted.contains(netns) {
@@ -205,7 +195,6 @@ fn watch_namespace(
     mut watch: Box<dyn InterfaceWatch>,
     stop: &AtomicBool,
 ) {
-    // Handle changes from before the watch began.
     let mut failure = follow(engine, shared, netns, None);
     while !stop.load(Ordering::Relaxed) {
         match watch.next(TURN) {
@@ -228,8 +217,7 @@ fn watch_namespace(
     }
 }
 
-/// Follows interface changes. Returns the reason for a retry, if needed; a reason already in `told` is not logged
-/// again.
+/// Returns the reason for a retry, if needed; one already in `told` is not logged again.
 fn follow(engine: &Daemon, shared: &Shared, netns: Option<&Path>, told: Option<&str>) -> Option<String> {
     // Changes during break-glass are handled when attachments are restored.
     let Ok(_inside) = shared.gate.enter() else { return Some("it stands still".to_owned()) };

@@ -1,8 +1,5 @@
-//! Memory of the controller for a synthetic cluster: generated lists pass through the same types and the same
-//! projection as those of an API server, page by page.
-//!
-//! `cargo run --example controller_memory -- NODES APPLICATIONS` prints memory and times; they are in
-//! `docs/scale.md`.
+//! Memory and times of the controller for a synthetic cluster, read like an API server's lists (`docs/scale.md`):
+//! `cargo run --example controller_memory -- NODES APPLICATIONS`.
 
 use std::fmt::Write;
 use std::time::Instant;
@@ -99,7 +96,6 @@ fn application(number: usize) -> anyhow::Result<WireApplication> {
     }))?)
 }
 
-/// Returns a node with twenty labels, a typical number in clouds.
 fn node(number: usize) -> anyhow::Result<WireNode> {
     let mut labels = serde_json::Map::new();
     for label in 0..18 {
@@ -125,8 +121,6 @@ fn boot(number: usize) -> String {
     format!("{number:08x}-1111-2222-3333-444444444444")
 }
 
-/// Returns a state object with five programs of two links each and its managed fields. One in ten has failed, with a
-/// message of its own.
 fn state(application: usize, number: usize, outcome: &str) -> anyhow::Result<String> {
     let (failed, node) = (number % 10 == 9, name(number));
     let outcome = if failed { "Error" } else { outcome };
@@ -167,7 +161,6 @@ fn peak() -> anyhow::Result<usize> {
     field("VmHWM:")
 }
 
-/// Returns a memory value of this process, in bytes.
 fn field(name: &str) -> anyhow::Result<usize> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix(name)).context("the kernel tells memory")?;

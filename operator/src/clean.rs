@@ -1,8 +1,7 @@
 //! `bpfman-operator clean-node`: removes what daemon, agent and network plugin left on one node.
 //!
-//! It runs after the Config is deleted. All programs are unloaded then; folders remain, and a chained network plugin,
-//! which keeps pods from starting once its binary is gone. Nothing is touched while a daemon answers. While something
-//! is pinned, the daemon's folders stay, because they hold the records of the pinned objects.
+//! A chained network plugin without its binary keeps pods from starting. Nothing is changed while a daemon answers.
+//! While something is pinned, the daemon's folders stay: they hold its records.
 
 use std::fs;
 use std::io;
@@ -14,13 +13,10 @@ use clap::Args;
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 
-/// Folders of the agent: its socket for the network plugin, and the state that the plugin reads.
 const OF_AGENT: [&str; 2] = ["run/bpfman-agent", "var/lib/bpfman-agent"];
 
-/// Folders of the daemon; the first contains its pins.
 const OF_DAEMON: [&str; 4] = [RUNTIME, "run/bpfman-sock", "var/lib/bpfman", "var/cache/bpfman"];
 
-/// Runtime folder of the daemon, which contains its bpffs.
 const RUNTIME: &str = "run/bpfman";
 const PINS: &str = "run/bpfman/fs";
 
@@ -71,10 +67,7 @@ fn at(file: &Path) -> impl FnOnce(io::Error) -> CleanError + '_ {
     move |error| CleanError::File { file: file.to_owned(), error }
 }
 
-/// Cleans one node. Missing files are no error, so that the command can be repeated.
-///
-/// # Errors
-/// Returns [`CleanError`]. The network plugin and the agent's folders are removed even if the daemon's folders stay.
+/// Cleans one node; can be repeated. Plugin and agent folders are removed even if those of the daemon stay.
 pub fn clean(flags: &CleanFlags) -> Result<(), CleanError> {
     let root = &flags.root;
     let socket = root.join(SOCKET);
@@ -107,7 +100,7 @@ fn remove(folder: &Path) -> Result<(), CleanError> {
     }
 }
 
-/// Finds a pinned object. Files that end in `.debug` are the kernel's own and are in every bpffs.
+/// Skips `.debug` files, which the kernel puts into every bpffs.
 fn first_pin(folder: &Path) -> Result<Option<PathBuf>, CleanError> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -127,12 +120,10 @@ fn first_pin(folder: &Path) -> Result<Option<PathBuf>, CleanError> {
     Ok(None)
 }
 
-/// Unmounts all file systems that are mounted on the folder.
 fn unmount_all(folder: &Path) -> Result<(), CleanError> {
     loop {
         match unmount(folder, UnmountFlags::NOFOLLOW) {
             Ok(()) => {}
-            // Not a mount point, or no such folder.
             Err(Errno::INVAL | Errno::NOENT) => return Ok(()),
             Err(error) => return Err(at(folder)(error.into())),
         }

@@ -72,8 +72,7 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
-/// Runs on one thread, since the work is waiting. `BPFMAN_LOG` is the log filter, or else `GO_LOG` as in the published
-/// operator.
+/// Runs on one thread: the work is waiting. `BPFMAN_LOG`, else the published operator's `GO_LOG`, is the log filter.
 fn run(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let filter = ["BPFMAN_LOG", "GO_LOG"].into_iter().find_map(log_filter);
     let (text, filter) =
@@ -83,14 +82,13 @@ fn run(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
         true => filter,
         false => filter.with_target("kube_runtime::watcher", LevelFilter::ERROR),
     };
-    // Events contain names that users chose: they must neither break a line nor send control characters to a terminal.
+    // Names that users chose must neither break a line nor send control characters to a terminal.
     let writer = || bpfman_proto::printable::LineEscaper(std::io::stderr());
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false);
     tracing_subscriber::registry().with(filter).with(lines).init();
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
-/// Reads the log filter from an environment variable. Returns `None` if it is unset, empty or invalid.
 fn log_filter(variable: &str) -> Option<(String, Targets)> {
     let text = std::env::var(variable).ok()?;
     let directives: Vec<&str> =
@@ -101,7 +99,6 @@ fn log_filter(variable: &str) -> Option<(String, Targets)> {
     Some((text, filter))
 }
 
-/// Waits for SIGTERM, which the kernel does not deliver to the first process of a container without a handler.
 async fn terminated() -> anyhow::Result<()> {
     tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?.recv().await;
     Ok(())

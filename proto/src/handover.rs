@@ -1,5 +1,4 @@
-//! Passing of a descriptor from the daemon to a client, which gRPC cannot do: the messages of a handover. `maps.proto`
-//! specifies their order.
+//! Passing of a descriptor to a client, which gRPC cannot do: the messages of a handover, specified in `maps.proto`.
 
 use prost::Message;
 

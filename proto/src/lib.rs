@@ -1,7 +1,5 @@
-//! Wire protocol between `bpfmand` and its clients.
-//!
-//! [`v1`] is the API of bpfman v0.6.0, with the same tags. [`ext::v1`] has the additions of this project. [`csi::v1`]
-//! and [`pluginregistration`] are for a kubelet.
+//! Wire protocol between `bpfmand` and its clients: [`v1`], the API of bpfman v0.6.0 with the same tags; [`ext::v1`],
+//! the additions of this project; [`csi::v1`] and [`pluginregistration`] for a kubelet.
 
 pub mod handover;
 mod map_exports;
@@ -45,8 +43,7 @@ pub mod pluginregistration {
 
 include!(concat!(env!("OUT_DIR"), "/method.rs"));
 
-/// Returns the lock file of the node's acting agent, next to the daemon's socket. The daemon creates it for root and
-/// the group of its socket, so that no other user can hold the lock.
+/// Returns the lock file of the acting agent; the daemon creates it for root and the group of its socket.
 #[must_use]
 pub fn agent_lock(socket: &std::path::Path) -> std::path::PathBuf {
     let mut name = socket.as_os_str().to_owned();
@@ -69,9 +66,7 @@ pub const APPLICATION_KEY: &str = "bpfman_application";
 /// Metadata key of an application's name in newer clients; read like [`APPLICATION_KEY`].
 pub const APPLICATION_KEY_NEWER: &str = "bpfman.io/application";
 
-/// Prefix of a metadata key of a load, followed by a program's function name. Its value is the program's exact type, if
-/// [`v1::BpfmanProgramType`] has one number for two types (`kretprobe`, `uretprobe`). Newer daemons of the published
-/// API read it too. It is an instruction to the daemon and is not kept as metadata.
+/// Prefix of a metadata key, followed by a function name, with the exact type of a return probe; it is not kept.
 pub const ACTUAL_TYPE_PREFIX: &str = "bpfman.io/actual-type:";
 
 /// Trailer of a failed call with the next steps.
@@ -80,8 +75,7 @@ pub const HINT_TRAILER: &str = "bpfman-hint-bin";
 /// Trailer of a failed call with the kind of failure: see [`Reason`].
 pub const REASON_TRAILER: &str = "bpfman-reason";
 
-/// Names of the kernel's program types (`enum bpf_prog_type`) by number, in snake case. If v0.6.0 and the kernel
-/// differ, v0.6.0 counts: 2 is `probe`, 3 is `tc`.
+/// Kernel's program types (`enum bpf_prog_type`) by number; v0.6.0's names win: 2 is `probe`, 3 is `tc`.
 pub const KERNEL_PROGRAM_TYPES: [&str; 33] = [
     "unspec",
     "socket_filter",

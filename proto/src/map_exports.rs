@@ -1,18 +1,14 @@
-//! Exports of an application's maps to pods of namespaces, as text in a program's metadata.
-
 use std::fmt;
 use std::str::FromStr;
 
 /// Metadata key of a load: exports of its maps, in the form of [`MapExports`].
 pub const MAP_EXPORTS_KEY: &str = "bpfman.io/map-exports";
 
-/// Wildcard for every map, or for every namespace.
 const ANY: &str = "*";
-/// Suffix of the namespaces of an export for writing.
 const WRITE: &str = ":rw";
 /// Maximum number of exports of one load, and of namespaces of one export.
 pub const MAX_EXPORTS: usize = 128;
-/// Maximum length of a namespace's name, in bytes (RFC 1123 labels).
+/// Limit of RFC 1123 labels.
 const MAX_NAMESPACE: usize = 63;
 
 /// Access to a map.
@@ -74,9 +70,6 @@ impl MapExports {
 
 impl MapExport {
     /// Checks the export.
-    ///
-    /// # Errors
-    /// A name that no map or namespace has, or too many.
     pub fn check(&self) -> Result<(), MapExportError> {
         let map_character = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
         if self.map != ANY && (self.map.is_empty() || !self.map.chars().all(map_character)) {
@@ -127,7 +120,6 @@ impl fmt::Display for MapExport {
 impl FromStr for MapExports {
     type Err = MapExportError;
 
-    /// Parses exports; an empty text has none.
     fn from_str(text: &str) -> Result<Self, MapExportError> {
         if text.is_empty() {
             return Ok(Self::default());

@@ -1,7 +1,4 @@
-//! Escaping of third-party text for a log, a message or a terminal.
-//!
-//! Names of images, interfaces, programs and files may hold line ends and escape sequences. Unescaped, they could forge
-//! log lines, or control the terminal of the reader.
+//! Escaping of third-party text for a log, a message or a terminal: it could forge lines, or control the terminal.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -19,9 +16,7 @@ pub fn lines(text: &str) -> Cow<'_, str> {
     escaped(text, |character| matches!(character, '\n' | '\t'))
 }
 
-/// Returns an equivalent JSON document that is safe for a terminal: JSON strings may hold any character except the
-/// lowest control characters. Line ends and tabs stay: between strings they are layout, and inside they are escaped
-/// already.
+/// Returns an equivalent JSON document that is safe for a terminal. Line ends and tabs are layout, and stay.
 #[must_use]
 pub fn json(document: &str) -> Cow<'_, str> {
     let is_hidden = |character: char| hides(character) && !matches!(character, '\n' | '\t');
@@ -77,7 +72,6 @@ fn escaped(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Returns whether a character is a control character, ends a line or paragraph, or changes the text's direction.
 fn hides(character: char) -> bool {
     character.is_control()
         || matches!(

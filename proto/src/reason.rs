@@ -1,4 +1,4 @@
-//! Kinds of failures, as [`crate::REASON_TRAILER`] and messages of failures name them.
+//! Kinds of failures, as in [`crate::REASON_TRAILER`] and messages of failures.
 
 /// Kind of a failed call. The names are stable: clients choose exit codes by them, controllers whether to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,3 @@
-//! Warning about a chain that the driver refused.
-
 use crate::ext::v1::Link;
 
 /// Returns the warning that an XDP chain runs in generic mode because the driver refused it.
@@ -12,7 +10,7 @@ pub fn xdp_fallback(interface: &str, refusal: &str) -> String {
 }
 
 impl Link {
-    /// Returns [`xdp_fallback`] for the hook of a link; none if the driver accepted the chain.
+    /// Returns the warning that XDP runs in the generic mode.
     #[must_use]
     pub fn xdp_fallback(&self) -> Option<String> {
         let refusal =

@@ -2,10 +2,8 @@
 
 use std::path::PathBuf;
 
-/// Environment variable with the directory of the binaries under test.
 pub const FOLDER_VARIABLE: &str = "BPFMAN_BIN_DIR";
 
-/// Returns the path of a binary of this project. Panics if it was not built.
 #[must_use]
 pub fn find(name: &str) -> PathBuf {
     let path = folder().join(name);
@@ -17,7 +15,6 @@ pub fn find(name: &str) -> PathBuf {
     path
 }
 
-/// Returns the path of an example's companion command. Panics if it was not built.
 #[must_use]
 pub fn side(entry: &str) -> PathBuf {
     find(&format!("bpfman-{entry}"))

@@ -1,6 +1,4 @@
-//! Browser under control of WebDriver: Debian's chromium and its driver.
-//!
-//! A few JSON calls over HTTP are sufficient; crates for the whole protocol would cost more than they save.
+//! Browser under control of WebDriver, by JSON calls over HTTP: Debian's chromium and its driver.
 
 use crate::wait::within;
 use std::fs;
@@ -18,17 +16,12 @@ use crate::wait::until;
 /// Environment variable with which the pictures in docs are written again.
 pub const PICTURES_VARIABLE: &str = "BPFMAN_TEST_PICTURES";
 
-/// WebDriver codes of keys.
 pub mod key {
-    /// Tab: moves the focus.
     pub const TAB: &str = "\u{e004}";
-    /// Enter: follows a link.
     pub const ENTER: &str = "\u{e007}";
-    /// Escape: closes a dialog.
     pub const ESCAPE: &str = "\u{e00c}";
 }
 
-/// Browser with its own window and profile, closed when this value is dropped.
 #[derive(Debug)]
 pub struct Browser {
     driver: Child,
@@ -45,7 +38,6 @@ impl Browser {
         Self::start_in(None)
     }
 
-    /// Starts a browser in another network namespace. Panics in the same cases as [`Self::start`].
     #[must_use]
     pub fn start_in(netns: Option<&Path>) -> Self {
         let profile = tempfile::Builder::new().prefix("bpfman-test-browser-").tempdir().unwrap();
@@ -138,7 +130,6 @@ impl Browser {
         self.in_session("GET", "url", &Value::Null).as_str().unwrap().to_owned()
     }
 
-    /// Runs a script in the page, and returns its result.
     pub fn script(&self, script: &str) -> Value {
         self.in_session("POST", "execute/sync", &json!({ "script": script, "args": [] }))
     }
@@ -173,12 +164,10 @@ impl Browser {
         self.in_session("POST", "actions", &sequence);
     }
 
-    /// Calls the Chrome DevTools Protocol.
     pub fn protocol(&self, command: &str, parameters: &Value) -> Value {
         self.in_session("POST", "goog/cdp/execute", &json!({ "cmd": command, "params": parameters }))
     }
 
-    /// Sets the preferred color scheme, light or dark.
     pub fn prefer(&self, scheme: &str) {
         let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
         self.protocol("Emulation.setEmulatedMedia", &features);
@@ -188,7 +177,6 @@ impl Browser {
         self.in_session("POST", "se/log", &json!({ "type": kind })).as_array().unwrap().clone()
     }
 
-    /// Returns the errors and warnings of the console since the last call.
     #[must_use]
     pub fn errors(&self) -> Vec<String> {
         let entries = self.log("browser").into_iter();
@@ -196,7 +184,6 @@ impl Browser {
         grave.map(|entry| entry["message"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
-    /// Returns the URLs of all requests since the last call.
     #[must_use]
     pub fn requests(&self) -> Vec<String> {
         let messages = self.log("performance").into_iter().filter_map(|entry| {
@@ -209,7 +196,6 @@ impl Browser {
         messages.collect()
     }
 
-    /// Returns a screenshot of the window, as PNG.
     #[must_use]
     pub fn picture(&self) -> Vec<u8> {
         let text = self.in_session("GET", "screenshot", &Value::Null);

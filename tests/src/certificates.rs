@@ -25,7 +25,6 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap())
     }
 
-    /// Writes the authority's own certificate, and returns the path.
     #[must_use]
     pub fn write(&self, folder: &Path, name: &str) -> PathBuf {
         let file = folder.join(format!("{name}.pem"));
@@ -33,7 +32,6 @@ impl Authority {
         file
     }
 
-    /// Writes a certificate for loopback, valid for servers and clients, and its key.
     #[must_use]
     pub fn issue(&self, folder: &Path, name: &str) -> CertificateFiles {
         let key = KeyPair::generate().unwrap();

@@ -1,5 +1,4 @@
-//! Commands of the documentation that run on a real API server: `tests/cluster/tests/real/pages` executes these lists,
-//! and the inventory of pages counts them.
+//! Commands of the docs that run on a real API server (`tests/cluster/tests/real/pages`), as the inventory counts them.
 
 use crate::page::CommandLine;
 
@@ -11,8 +10,7 @@ const INSTALLATION: &str = "docs/cluster-installation.md";
 const ROLLOUTS: &str = "docs/rollout.md";
 const MANIFESTS: &str = "packaging/kubernetes/README.md";
 
-/// From the installation through an application to removal: the whole tutorial, and commands of other pages for a
-/// cluster with an application.
+/// The whole tutorial, from installation to removal, and commands of other pages for a cluster with an application.
 pub const TUTORIAL: &[Step] = &[
     (TUTORIAL_PAGE, "kubectl apply --server-side"),
     (TUTORIAL_PAGE, "kubectl -n bpfman rollout status"),
@@ -34,7 +32,6 @@ pub const TUTORIAL: &[Step] = &[
     (INSTALLATION, "packaging/kubernetes/remove "),
 ];
 
-/// Installation and removal without the scripts, step by step.
 pub const BY_HAND: &[Step] = &[
     (INSTALLATION, "kubectl apply --server-side -k OVERLAY"),
     (INSTALLATION, "kubectl wait --for=condition=Ready"),
@@ -52,13 +49,11 @@ pub const BY_HAND: &[Step] = &[
 
 pub const HELM: &[Step] = &[(INSTALLATION, "helm install")];
 
-/// Returns whether a test on a real API server runs a command.
 #[must_use]
 pub fn runs(line: &CommandLine) -> bool {
     [TUTORIAL, BY_HAND, HELM].concat().iter().any(|step| is_of(line, step))
 }
 
-/// Returns whether a command belongs to a step.
 #[must_use]
 pub fn is_of(line: &CommandLine, (page, begins): &Step) -> bool {
     line.page == *page && line.text.starts_with(begins)

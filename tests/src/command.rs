@@ -13,7 +13,6 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Runs a command to completion. Panics if it cannot be started, or does not end within the time limit.
     #[must_use]
     pub fn of(command: &mut Command) -> Self {
         let what = format!("{command:?} to end");
@@ -26,21 +25,17 @@ impl Outcome {
         }
     }
 
-    /// Returns the standard output. Panics if the command failed.
     pub fn success(self) -> String {
         assert_eq!(self.code, 0, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
         self.stdout
     }
 
-    /// Returns the standard output as JSON. Panics if the command failed, or did not write JSON.
     #[must_use]
     pub fn json(self) -> serde_json::Value {
         let text = self.success();
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
-    /// Asserts that the command failed with a code, and that standard error contains each of these texts. Panics
-    /// otherwise.
     pub fn fails(&self, code: i32, says: &[&str]) {
         assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
         for text in says {
@@ -49,7 +44,6 @@ impl Outcome {
     }
 }
 
-/// Runs a command, and returns its standard output. Panics if it fails.
 pub fn run(words: &[&str]) -> String {
     let outcome = Outcome::of(Command::new(words[0]).args(&words[1..]));
     assert_eq!(outcome.code, 0, "{}: {}{}", words.join(" "), outcome.stdout, outcome.stderr);

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use crate::binaries;
 use crate::command::run;
 
-/// Compiles `programs/<name>.bpf.c` for eBPF.
 #[must_use]
 pub fn object(name: &str) -> PathBuf {
     object_with(name, None)
@@ -55,7 +54,6 @@ pub fn executable(name: &str) -> PathBuf {
     })
 }
 
-/// Compiles `programs/<name>.c` for this machine, statically linked.
 #[must_use]
 pub fn static_executable(name: &str) -> PathBuf {
     let source = source(&format!("{name}.c"));
@@ -64,7 +62,6 @@ pub fn static_executable(name: &str) -> PathBuf {
     })
 }
 
-/// Compiles `programs/<name>.c` to a shared library for this machine.
 #[must_use]
 pub fn library(name: &str) -> PathBuf {
     let source = source(&format!("{name}.c"));
@@ -73,8 +70,7 @@ pub fn library(name: &str) -> PathBuf {
     })
 }
 
-/// Builds `programs/<name>.go` with linker flags. Returns `None` if Go is missing, which `packaging/install-deps`
-/// installs.
+/// Returns `None` if Go is missing, which `packaging/install-deps` installs.
 #[must_use]
 pub fn go(name: &str, linker: &str) -> Option<PathBuf> {
     let toolchain = Path::new("/usr/lib/go-1.19/bin/go");
@@ -91,7 +87,6 @@ pub fn go(name: &str, linker: &str) -> Option<PathBuf> {
     }))
 }
 
-/// Returns the path of a source file of the tests' programs.
 #[must_use]
 pub fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(name)
@@ -101,8 +96,7 @@ fn path(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// Runs `build` unless an earlier test has built the same source. Tests run in parallel: each builds into its own file
-/// and renames it.
+/// Tests run in parallel: each builds into its own file and renames it.
 fn once(source: &Path, extension: &str, build: impl FnOnce(&str)) -> PathBuf {
     let text = fs::read(source).unwrap_or_else(|error| panic!("{}: {error}", source.display()));
     let mut hasher = DefaultHasher::new();

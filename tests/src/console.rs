@@ -14,7 +14,6 @@ use crate::browser::Browser;
 use crate::http::{self, Answer};
 use crate::wait::until;
 
-/// Console process, killed when this value is dropped.
 #[derive(Debug)]
 pub struct Console {
     process: Child,
@@ -24,11 +23,9 @@ pub struct Console {
     pub url: String,
 }
 
-/// Credentials that a page sends with each request.
 #[derive(Clone, Debug)]
 pub struct PageSession {
     pub cookie: String,
-    /// Key of the page.
     pub key: String,
 }
 
@@ -38,8 +35,6 @@ impl Console {
         Self::of(daemon.cli_command(), None)
     }
 
-    /// Starts a console with a client command, which may run in another network namespace. Panics if it prints no
-    /// address.
     #[must_use]
     pub fn of(mut command: Command, netns: Option<&Path>) -> Self {
         command.args(["console", "--no-open"]).stdin(Stdio::null()).stdout(Stdio::piped());
@@ -63,7 +58,6 @@ impl Console {
         format!("http://{}", self.address)
     }
 
-    /// Starts a browser with a session, at a view.
     #[must_use]
     pub fn browser(&self, view: &str) -> Browser {
         let browser = Browser::start_in(self.netns.as_deref());
@@ -73,7 +67,6 @@ impl Console {
         browser
     }
 
-    /// Starts a browser with a token that was used already.
     #[must_use]
     pub fn browser_refused(&self) -> Browser {
         let browser = Browser::start_in(self.netns.as_deref());
@@ -88,7 +81,6 @@ impl Console {
         browser.until(view, &there);
     }
 
-    /// Sends a GET request; the headers may be wrong.
     #[must_use]
     pub fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
         self.ask(&format!("GET {path}"), headers, "")
@@ -107,7 +99,6 @@ impl Console {
         http::request_in(self.netns.as_deref(), self.address, line, &headers, body)
     }
 
-    /// Exchanges the token for a session, as the page does.
     #[must_use]
     pub fn begin(&self) -> PageSession {
         let answer = self.post("/api/session", &[], &json!({ "token": self.token() }).to_string());
@@ -120,7 +111,6 @@ impl Console {
         PageSession { cookie: cookie.split(';').next().unwrap().to_owned(), key }
     }
 
-    /// Returns the credentials of a browser's page.
     #[must_use]
     pub fn begun(&self, browser: &Browser) -> PageSession {
         let cookies = browser.protocol("Network.getCookies", &json!({ "urls": [self.origin()] }));

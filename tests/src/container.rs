@@ -8,7 +8,6 @@ use crate::network::Namespace;
 use crate::target::{self, Target};
 use crate::wait;
 
-/// Cgroup of a container, removed when this value is dropped.
 #[derive(Debug)]
 pub struct Container {
     /// Id as in the status of a pod, prefixed with the runtime.
@@ -36,7 +35,6 @@ impl Container {
         Self { id: format!("containerd://{digits}"), digits, group, process: None }
     }
 
-    /// Creates a container in which a [`Target`] runs, in a network namespace.
     #[must_use]
     pub fn start(number: u32, network: &Namespace) -> Self {
         let mut container = Self::empty(number);
@@ -58,7 +56,6 @@ impl Container {
         &self.group
     }
 
-    /// Returns the process that was started with the container.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.as_ref().unwrap().pid()

@@ -4,7 +4,6 @@ use crate::wait::within;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Cgroup of this test, removed when this value is dropped.
 #[derive(Debug)]
 pub struct Group {
     pub folder: PathBuf,
@@ -13,14 +12,12 @@ pub struct Group {
 }
 
 impl Group {
-    /// Creates a cgroup. `test` must be unique within this process. Panics if it exists already, or cgroup v2 is not
-    /// mounted.
+    /// `test` must be unique within this process.
     #[must_use]
     pub fn new(test: &str) -> Self {
         Self::at(&format!("/system-{}-{test}", std::process::id()))
     }
 
-    /// Creates the cgroup with this path from the root of the hierarchy. Panics in the same cases as [`Self::new`].
     #[must_use]
     pub fn at(path: &str) -> Self {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
@@ -31,8 +28,7 @@ impl Group {
         Self { folder, path }
     }
 
-    /// Runs a closure while this process, with all its threads, is in the cgroup. Sockets created by it belong to the
-    /// cgroup permanently. Panics if the process cannot be moved.
+    /// Moves this process, with all its threads, meanwhile. Sockets created inside belong to the cgroup permanently.
     pub fn inside<T>(&self, work: impl FnOnce() -> T) -> T {
         let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap();
         let before = groups.lines().find_map(|line| line.strip_prefix("0::")).unwrap().to_owned();
@@ -45,7 +41,6 @@ impl Group {
         done
     }
 
-    /// Returns whether a process of the cgroup can connect to this machine. Panics if bash is missing.
     #[must_use]
     pub fn connects(&self) -> bool {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
@@ -59,20 +54,17 @@ impl Group {
     }
 }
 
-/// Returns the mount point of cgroup v2. Panics if it is not mounted.
 #[must_use]
 pub fn unified_hierarchy() -> PathBuf {
     mounted(|kind| kind.starts_with("cgroup2 ")).unwrap()
 }
 
-/// Returns the mount point of the hierarchy by which processes are identified: systemd's own of version 1, or that of
-/// version 2. Panics if there is none.
+/// Returns the mount point of the hierarchy that identifies processes: systemd's of version 1, or that of version 2.
 #[must_use]
 pub fn naming_hierarchy() -> PathBuf {
     mounted(|kind| kind.contains("name=systemd")).unwrap_or_else(unified_hierarchy)
 }
 
-/// Returns the mount point of a hierarchy of this kind, mounted from its root.
 fn mounted(is_it: impl Fn(&str) -> bool) -> Option<PathBuf> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     mounts.lines().find_map(|line| {

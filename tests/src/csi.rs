@@ -12,7 +12,6 @@ use tokio::runtime::Runtime;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
-/// Client of one socket.
 #[derive(Debug)]
 pub struct Csi {
     runtime: Runtime,
@@ -20,7 +19,6 @@ pub struct Csi {
 }
 
 impl Csi {
-    /// Returns a client of a socket, which connects at the first call.
     #[must_use]
     pub fn new(socket: &Path) -> Self {
         let runtime =
@@ -30,17 +28,13 @@ impl Csi {
         Self { runtime, channel }
     }
 
-    /// Calls NodePublishVolume. Fails with the driver's status.
     pub fn publish(&self, request: v1::NodePublishVolumeRequest) -> Result<(), Status> {
         let mut client = NodeClient::new(self.channel.clone());
         self.runtime.block_on(async move { client.node_publish_volume(request).await }).map(drop)
     }
 
-    /// Calls NodePublishVolume many times in parallel, on one connection.
-    ///
-    /// Another call comes first: an HTTP/2 client that has not read the server's settings yet may open more streams
-    /// than the server accepts, and the server refuses those. Go's gRPC clients wait for the settings. Panics if a call
-    /// panics.
+    /// Calls NodePublishVolume in parallel on one connection. Another call comes first: before the server's settings
+    /// arrive, a client may open more streams than it accepts. Go's gRPC clients wait for them.
     #[must_use]
     pub fn publish_all(&self, requests: Vec<v1::NodePublishVolumeRequest>) -> Vec<Result<(), Status>> {
         let _answered = self.identity();
@@ -60,7 +54,6 @@ impl Csi {
         })
     }
 
-    /// Calls NodeUnpublishVolume. Fails with the driver's status.
     pub fn unpublish(&self, volume_id: &str, target: &Path) -> Result<(), Status> {
         let request = v1::NodeUnpublishVolumeRequest {
             volume_id: volume_id.to_owned(),
@@ -87,7 +80,6 @@ impl Csi {
         answer.unwrap().into_inner()
     }
 
-    /// Calls GetPluginInfo, GetPluginCapabilities and Probe.
     pub fn identity(
         &self,
     ) -> (v1::GetPluginInfoResponse, v1::GetPluginCapabilitiesResponse, v1::ProbeResponse) {
@@ -105,7 +97,6 @@ impl Csi {
         })
     }
 
-    /// Calls a method with no relevant fields in its request and response. Fails with the driver's status.
     pub fn call(&self, path: &'static str) -> Result<(), Status> {
         let mut client = tonic::client::Grpc::new(self.channel.clone());
         self.runtime.block_on(async move {
@@ -116,8 +107,6 @@ impl Csi {
         })
     }
 
-    /// Returns the plugin information that a kubelet requests for registration. Fails with the status of a broken
-    /// connection.
     pub fn plugin_info(&self) -> Result<registration::PluginInfo, Status> {
         let mut client = RegistrationClient::new(self.channel.clone());
         self.runtime
@@ -125,7 +114,6 @@ impl Csi {
             .map(tonic::Response::into_inner)
     }
 
-    /// Sends the status of the registration, like a kubelet. Fails with the status of a broken connection.
     pub fn registered(&self, status: registration::RegistrationStatus) -> Result<(), Status> {
         let mut client = RegistrationClient::new(self.channel.clone());
         self.runtime.block_on(async move { client.notify_registration_status(status).await }).map(drop)
@@ -154,7 +142,6 @@ pub fn publish(volume: &str, target: &Path, program: &str, maps: &str) -> v1::No
     }
 }
 
-/// Returns the mount of a request, to change it. Panics if there is none.
 pub fn mount(request: &mut v1::NodePublishVolumeRequest) -> &mut MountVolume {
     match request.volume_capability.as_mut().and_then(|capability| capability.access_type.as_mut()) {
         Some(AccessType::Mount(mount)) => mount,

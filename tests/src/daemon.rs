@@ -18,17 +18,13 @@ use crate::{Outcome, Wire, binaries};
 
 #[derive(Clone, Debug, Default)]
 pub struct Launch {
-    /// Contents of `bpfman.toml`.
     pub config: String,
     pub policy: String,
     pub environment: Vec<(String, String)>,
-    /// Flags in addition to those for paths.
     pub flags: Vec<String>,
-    /// Socket, by default in the daemon's directory.
     pub socket: Option<PathBuf>,
     /// Command that executes the daemon in its own process.
     pub wrapper: Vec<String>,
-    /// Binary of the daemon, by default that of this build.
     pub binary: Option<PathBuf>,
 }
 
@@ -54,14 +50,12 @@ impl Daemon {
         daemon
     }
 
-    /// Creates the directory of a daemon, without starting it.
     #[must_use]
     pub fn prepare() -> Self {
         let folder = tempfile::Builder::new().prefix("bpfman-test-").tempdir().unwrap();
         Self { folder, process: None, notified: None, told_before: Vec::new() }
     }
 
-    /// Starts the daemon, which must not be running, and waits until it is ready. Panics if it exits instead.
     pub fn again(&mut self, launch: &Launch) {
         assert!(self.process.is_none(), "it runs already");
         let ready = self.path("ready");
@@ -200,7 +194,6 @@ impl Daemon {
         self.cli(&line.split_whitespace().collect::<Vec<_>>())
     }
 
-    /// Builds an image of an object file, pushes it, and signs it with a private key.
     pub fn publish(&self, image: &str, object: &Path, key: &str) {
         self.bpfman(&format!("image build -t {image} -b {}", object.display())).success();
         self.bpfman(&format!("image push {image}")).success();
@@ -234,7 +227,6 @@ impl Daemon {
         self.ended()
     }
 
-    /// Waits until the daemon has exited by itself. Panics if it does not.
     pub fn ended(&mut self) -> ExitStatus {
         let process = self.process.as_mut().expect("it runs");
         let mut status = None;
@@ -246,11 +238,8 @@ impl Daemon {
         status.unwrap()
     }
 
-    /// Returns everything that a request could change: pins, objects that the daemon holds open, and its lists of
-    /// programs and links.
-    ///
-    /// A program is kept alive by a pin, a descriptor or a hook. A request that leaves all three unchanged has left
-    /// nothing in the kernel.
+    /// Returns everything that a request could change. A program is kept alive by a pin, a descriptor or a hook: a
+    /// request that leaves all three unchanged has left nothing in the kernel.
     #[must_use]
     pub fn state(&self) -> State {
         State {
@@ -261,8 +250,7 @@ impl Daemon {
         }
     }
 
-    /// Returns the objects that the daemon holds open permanently: a check in progress opens a program for some
-    /// microseconds.
+    /// Returns the objects that are held permanently: a check in progress opens a program for some microseconds.
     fn held(&self) -> Vec<String> {
         let look = |_| {
             let held = crate::kernel::held_by(self.pid());
@@ -300,7 +288,6 @@ impl Daemon {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
     pub pins: Vec<String>,
-    /// Programs, maps and links that the daemon holds open.
     pub held: Vec<String>,
     pub programs: Vec<Value>,
     pub links: Vec<Value>,

@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-/// Clock of a process that can be set. Monotonic clocks are not affected, nor are the timestamps of files, which the
-/// kernel writes.
+/// Clock of a process that can be set; monotonic clocks and the kernel's timestamps of files are not affected.
 #[derive(Debug)]
 pub struct Clock {
     library: PathBuf,
@@ -13,8 +12,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Returns a clock that is wrong by an offset, for example `-20400d`. Prints a line that counts as a skip, and
-    /// returns `None`, if `faketime` is not installed.
+    /// Returns a clock that is wrong by an offset such as `-20400d`; `None`, and a skip line, without `faketime`.
     #[must_use]
     pub fn wrong_by(offset: &str, test: &str) -> Option<Self> {
         let mut libraries = ["x86_64", "aarch64"].into_iter().map(|machine| {
@@ -29,7 +27,6 @@ impl Clock {
         Some(clock)
     }
 
-    /// Sets the offset, while the process runs.
     pub fn put(&self, offset: &str) {
         // Replace the file atomically: the library reads it at each reading of the clock.
         let new = self.folder.path().join("new");
@@ -41,7 +38,6 @@ impl Clock {
         self.folder.path().join("clock")
     }
 
-    /// Returns the environment variables that the process needs.
     #[must_use]
     pub fn environment(&self) -> Vec<(String, String)> {
         [

@@ -22,10 +22,8 @@ const ON_THEIR_WAY: u64 = 128;
 /// Numbers of the members that a datagram passed, in order.
 pub type Trail = Vec<u8>;
 
-/// Consecutive datagrams that passed the same members.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
-    /// Members.
     pub trail: Trail,
     pub datagrams: u64,
 }
@@ -66,7 +64,6 @@ impl Flood {
         Self { shared, threads }
     }
 
-    /// Waits for a datagram that passed exactly these members. Panics if none arrives, or a datagram was lost.
     pub fn meets(&self, trail: &[u8]) {
         wait::until(&format!("a datagram met the members {trail:?}"), || {
             assert!(self.threads.iter().all(|thread| !thread.is_finished()), "the flood ended by itself");
@@ -74,8 +71,7 @@ impl Flood {
         });
     }
 
-    /// Ends the stream, waits for all datagrams, and returns the members that they passed. Panics if datagrams were
-    /// lost or reordered.
+    /// Ends the stream, and returns the members that all datagrams passed. Panics if some were lost or reordered.
     #[must_use]
     pub fn end(mut self) -> Vec<Run> {
         self.shared.stop.store(true, Ordering::Relaxed);

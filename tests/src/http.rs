@@ -11,13 +11,11 @@ use serde_json::Value;
 
 use crate::wait::DEADLINE;
 
-/// Response.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: u16,
     /// Head, with header names in lower case.
     pub head: String,
-    /// Data after the head.
     pub body: Vec<u8>,
 }
 
@@ -34,13 +32,11 @@ impl Answer {
     }
 }
 
-/// Sends a request line, headers and a body, and reads the whole response.
 #[must_use]
 pub fn request(address: SocketAddr, line: &str, headers: &[(&str, &str)], body: &str) -> Answer {
     exchange(TcpStream::connect(address).unwrap(), line, headers, body)
 }
 
-/// Sends a request in another network namespace.
 #[must_use]
 pub fn request_in(
     netns: Option<&Path>,
@@ -91,7 +87,6 @@ fn end_of_head(all: &[u8]) -> Option<usize> {
     all.windows(4).position(|window| window == b"\r\n\r\n")
 }
 
-/// Returns whether a response with a declared length is complete.
 fn is_whole(all: &[u8]) -> bool {
     let Some(end) = end_of_head(all) else { return false };
     let head = String::from_utf8_lossy(&all[..end]).to_lowercase();

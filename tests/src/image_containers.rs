@@ -7,7 +7,6 @@ use std::process::Command;
 use crate::target::Target;
 use crate::{compile, wait};
 
-/// Image: a directory that containers use as their lower layer.
 #[derive(Debug)]
 pub struct ContainerImage {
     folder: PathBuf,
@@ -18,12 +17,10 @@ pub struct ContainerImage {
 pub struct ImageContainer {
     /// Target in the container, controlled through the process that started it.
     pub target: Target,
-    /// Process id of the target on the host.
     pub pid: u32,
 }
 
 impl ContainerImage {
-    /// Path of the program in each container.
     pub const PROGRAM: &str = "/target";
 
     #[must_use]

@@ -8,14 +8,12 @@ use crate::command::run;
 use crate::network::INTERFACE;
 use crate::wait::{until, within};
 
-/// Process in a namespace, ended when this value is dropped.
 #[derive(Debug)]
 pub struct Inside {
     process: Child,
 }
 
 impl Inside {
-    /// Starts a process in the namespace with a path.
     #[must_use]
     pub fn new(namespace: &Path) -> Self {
         let mut command = Command::new("nsenter");
@@ -27,7 +25,6 @@ impl Inside {
         inside
     }
 
-    /// Returns its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.id()
@@ -39,12 +36,10 @@ impl Inside {
         PathBuf::from(format!("/proc/{}/ns/net", self.pid()))
     }
 
-    /// Runs a command in the namespace, and returns its output.
     pub fn run(&self, words: &[&str]) -> String {
         run(&[&["nsenter", &format!("--net={}", self.path().display())], words].concat())
     }
 
-    /// Returns the lines of tc filters at [`INTERFACE`].
     #[must_use]
     pub fn filters(&self) -> Vec<String> {
         let mut found = Vec::new();

@@ -43,19 +43,16 @@ pub fn programs_of_group(folder: &Path) -> Vec<u32> {
     ids.map(|id| u32::try_from(id).unwrap_or_default()).collect()
 }
 
-/// Returns `bpftool`'s description of a program.
 #[must_use]
 pub fn program(id: u32) -> Value {
     bpftool(&["prog", "show", "id", &id.to_string()]).json()
 }
 
-/// Returns `bpftool`'s description of a link.
 #[must_use]
 pub fn link(id: u32) -> Value {
     bpftool(&["link", "show", "id", &id.to_string()]).json()
 }
 
-/// Returns `bpftool`'s description of a map.
 #[must_use]
 pub fn map(id: u32) -> Value {
     bpftool(&["map", "show", "id", &id.to_string()]).json()
@@ -70,7 +67,6 @@ pub fn array_value(map: u32, index: u32) -> u64 {
     u64::from_le_bytes(number)
 }
 
-/// Returns the bytes at an index of an array map.
 #[must_use]
 pub fn array_bytes(map: u32, index: u32) -> Vec<u8> {
     let id = map.to_string();
@@ -86,22 +82,19 @@ fn byte(value: &Value) -> u8 {
     u8::from_str_radix(text, 16).unwrap()
 }
 
-/// Returns the map with a name. Some of the ids may be gone: a replaced program keeps only some maps. Panics if no map
-/// has the name.
+/// Some of the ids may be gone: a replaced program keeps only some maps.
 #[must_use]
 pub fn map_named(ids: &[u32], name: &str) -> u32 {
     let is_named = |id: &u32| has_map(*id) && map(*id)["name"] == name;
     *ids.iter().find(|id| is_named(id)).unwrap_or_else(|| panic!("no map \"{name}\" among {ids:?}"))
 }
 
-/// Returns the programs at the interfaces of a network namespace, as `bpftool net` lists them.
 #[must_use]
 pub fn hooks(netns: &Path) -> Value {
     let text = run(&["nsenter", &format!("--net={}", netns.display()), "bpftool", "-j", "net", "show"]);
     serde_json::from_str(&text).unwrap()
 }
 
-/// Returns the kinds and ids of the eBPF objects that a process holds open.
 #[must_use]
 pub fn held_by(pid: u32) -> Vec<String> {
     let folder = format!("/proc/{pid}/fd");
@@ -116,7 +109,6 @@ pub fn held_by(pid: u32) -> Vec<String> {
         .collect()
 }
 
-/// Returns all pins and directories of a bpffs, by their path in it.
 #[must_use]
 pub fn pins(bpffs: &Path) -> Vec<String> {
     let mut found = Vec::new();

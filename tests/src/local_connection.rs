@@ -11,20 +11,16 @@ use crate::wait::DEADLINE;
 
 #[derive(Debug)]
 pub struct Ends {
-    /// Connecting end.
     pub client: TcpStream,
-    /// Accepting end.
     pub server: TcpStream,
 }
 
 impl Ends {
-    /// Connects to a listener in this thread's namespace. Panics if no connection can be made.
     #[must_use]
     pub fn of(listener: &TcpListener, address: SocketAddr) -> Self {
         Self::accepted(listener, TcpStream::connect(address).unwrap())
     }
 
-    /// Connects from a chosen IPv4 address and port. Panics if they are in use.
     #[must_use]
     pub fn from(own: SocketAddr, listener: &TcpListener) -> Self {
         let client = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
@@ -34,7 +30,6 @@ impl Ends {
         Self::accepted(listener, client.into())
     }
 
-    /// Accepts the next connection as the other end of `client`. Panics if none arrives.
     #[must_use]
     pub fn accepted(listener: &TcpListener, client: TcpStream) -> Self {
         let (server, _) = within("a local connection to come", || listener.accept()).unwrap();

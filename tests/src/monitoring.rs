@@ -7,21 +7,17 @@ use serde_json::Value;
 
 pub const DASHBOARDS: [&str; 4] = ["node", "fleet", "application", "chain"];
 
-/// Expression of a dashboard or of an alert rule.
 #[derive(Clone, Debug)]
 pub struct ShippedExpression {
-    /// Name of the dashboard or alert.
     pub of: String,
     pub panel: String,
     pub unit: String,
-    /// Legend of a series, in Grafana's format.
     pub legend: String,
     /// Expression, with values for the variables of dashboards.
     pub expression: String,
 }
 
 impl ShippedExpression {
-    /// Returns whether it needs metrics of the operator, not only of the daemon.
     #[must_use]
     pub fn needs_operator(&self) -> bool {
         ["bpfman_agent_", "bpfman_controller_", "bpfman_application_"]
@@ -36,7 +32,6 @@ pub fn data_folder() -> Option<PathBuf> {
     std::env::var_os("BPFMAN_DASHBOARD_DATA").map(PathBuf::from)
 }
 
-/// Returns the directory of the shipped files.
 #[must_use]
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/monitoring")

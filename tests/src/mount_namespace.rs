@@ -28,7 +28,6 @@ impl MountNamespace {
         Self { keeper }
     }
 
-    /// Returns the words before a command that run it inside.
     #[must_use]
     pub fn wrapper(&self) -> Vec<String> {
         vec!["nsenter".to_owned(), format!("--mount=/proc/{}/ns/mnt", self.keeper.id())]
@@ -42,14 +41,12 @@ impl MountNamespace {
         command
     }
 
-    /// Returns the path outside for a path inside.
     #[must_use]
     pub fn path(&self, inside: &Path) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.keeper.id()));
         root.join(inside.strip_prefix("/").expect("an absolute path"))
     }
 
-    /// Returns the lines of the mount table that contain a text.
     #[must_use]
     pub fn mounts(&self, text: &str) -> Vec<String> {
         let table = std::fs::read_to_string(format!("/proc/{}/mountinfo", self.keeper.id())).unwrap();

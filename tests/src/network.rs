@@ -11,25 +11,20 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use crate::command::run;
 use crate::wait;
 
-/// Name of the interface, in both namespaces.
 pub const INTERFACE: &str = "veth0";
-/// Address of the sending end.
 pub const NEAR_ADDRESS: &str = "10.77.0.1";
-/// Address of the receiving end.
 pub const FAR_ADDRESS: &str = "10.77.0.2";
 const NEAR_MAC: &str = "02:00:00:00:00:01";
 const FAR_MAC: &str = "02:00:00:00:00:02";
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// Named network namespace, deleted when this value is dropped.
 #[derive(Debug)]
 pub struct Namespace {
     name: String,
 }
 
 impl Namespace {
-    /// Creates a namespace with only the loopback interface.
     #[must_use]
     pub fn new(role: &str) -> Self {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -40,7 +35,6 @@ impl Namespace {
         namespace
     }
 
-    /// Gives the namespace a second name.
     #[must_use]
     pub fn named_again(&self, role: &str) -> Self {
         let name = format!("{}-{role}", self.name);
@@ -59,9 +53,7 @@ impl Namespace {
         run(&[&["ip", "-n", &self.name], words].concat())
     }
 
-    /// Waits until an interface can send.
-    ///
-    /// The kernel notices asynchronously that the peer of an interface is up, and drops packets sent before.
+    /// Waits until an interface can send: the kernel notices late that its peer is up, and drops packets until then.
     pub fn await_up(&self, interface: &str) {
         wait::until("the interface is up", || {
             self.ip(&["link", "show", "dev", interface]).contains("state UP")
@@ -98,18 +90,14 @@ impl Drop for Namespace {
     }
 }
 
-/// Two joined namespaces.
 #[derive(Debug)]
 pub struct Network {
-    /// Sending end.
     pub near: Namespace,
-    /// Receiving end.
     pub far: Namespace,
 }
 
 impl Network {
-    /// Creates both namespaces. Each has an interface [`INTERFACE`] and knows the other's addresses, so that only
-    /// packets of the test are sent.
+    /// Each end has an [`INTERFACE`] and knows the other's addresses, so that only packets of the test are sent.
     #[must_use]
     pub fn new() -> Self {
         let (near, far) = (Namespace::new("near"), Namespace::new("far"));

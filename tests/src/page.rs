@@ -21,20 +21,15 @@ pub enum BlockKind {
 
 #[derive(Clone, Debug)]
 pub struct Block {
-    /// Kind of its contents.
     pub kind: BlockKind,
-    /// Number of its first line in the page.
     pub first: usize,
     /// Lines without their indentation.
     pub lines: Vec<String>,
 }
 
-/// Command line of a page.
 #[derive(Clone, Debug)]
 pub struct CommandLine {
-    /// Path of the page from the repository's root.
     pub page: String,
-    /// Number of its first line in the page.
     pub number: usize,
     pub text: String,
     pub kind: BlockKind,
@@ -45,8 +40,7 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests lie in the repository").to_owned()
 }
 
-/// Returns all pages of the documentation, by their path from the repository's root, in the order of the table of
-/// contents.
+/// Returns the paths of all pages from the repository's root, in the order of the table of contents.
 #[must_use]
 pub fn book() -> Vec<String> {
     let contents = read("docs/SUMMARY.md");
@@ -62,7 +56,6 @@ pub fn book() -> Vec<String> {
     pages
 }
 
-/// Returns the blocks of a page. Panics if a block has no end.
 #[must_use]
 pub fn blocks(page: &str) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
@@ -128,7 +121,6 @@ fn lines_of(page: &str, block: &Block) -> Vec<CommandLine> {
     commands
 }
 
-/// Returns the kind of a block with a language.
 fn marked(mark: &str) -> BlockKind {
     match mark {
         "sh" => BlockKind::Script,
@@ -146,7 +138,6 @@ pub fn prompted(line: &str) -> Option<&str> {
     host.chars().all(|letter| letter.is_ascii_alphanumeric()).then_some(typed)
 }
 
-/// Returns the text of a page. Panics if it cannot be read.
 #[must_use]
 pub fn read(page: &str) -> String {
     let path = root().join(page);

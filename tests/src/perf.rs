@@ -13,7 +13,6 @@ const COUNT: &str = "my ($call, $event, $pid) = @ARGV; $| = 1; \
     open(my $file, '<&=', $fd) or die; print \"ready\\n\"; \
     while (<STDIN>) { sysread($file, my $count, 8) == 8 or die; print unpack('Q', $count), \"\\n\"; }";
 
-/// Counting event of a tracepoint, for one process.
 #[derive(Debug)]
 pub struct CountedEvent {
     process: Child,
@@ -22,9 +21,6 @@ pub struct CountedEvent {
 }
 
 /// Opens an event of a tracepoint (`CATEGORY/NAME`) for a process.
-///
-/// # Panics
-/// The kernel has no such tracepoint, or opens no event.
 #[must_use]
 pub fn tracepoint_of(tracepoint: &str, pid: u32) -> CountedEvent {
     let places = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
@@ -46,7 +42,6 @@ pub fn tracepoint_of(tracepoint: &str, pid: u32) -> CountedEvent {
 }
 
 impl CountedEvent {
-    /// Returns how often the event was counted.
     pub fn count(&mut self) -> u64 {
         writeln!(self.stdin).unwrap();
         self.answer().parse().unwrap()

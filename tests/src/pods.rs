@@ -3,11 +3,9 @@
 use crate::command::run;
 use crate::network::Namespace;
 
-/// Interface of the node towards the client.
 pub const UPLINK: &str = "uplink";
 pub const CLIENT: &str = "10.88.0.1";
 pub const CLIENT_V6: &str = "fd88::1";
-/// Address of the node on the client's network.
 pub const NODE: &str = "10.88.0.254";
 pub const NODE_V6: &str = "fd88::fe";
 const GATEWAY: &str = "169.254.1.1";
@@ -15,12 +13,9 @@ const GATEWAY_V6: &str = "fe80::1";
 const CLIENT_MAC: &str = "02:00:00:88:00:01";
 const UPLINK_MAC: &str = "02:00:00:88:00:fe";
 
-/// Namespaces of the client, the node and the pods.
 #[derive(Debug)]
 pub struct Cluster {
-    /// Client that communicates with pods from outside.
     pub client: Namespace,
-    /// Node, which forwards packets.
     pub node: Namespace,
     pub pods: Vec<Pod>,
 }
@@ -31,7 +26,6 @@ pub struct Pod {
     pub namespace: Namespace,
     pub address: String,
     pub address_v6: String,
-    /// Name of the node's end.
     pub interface: String,
     pub mac: String,
 }
@@ -59,7 +53,6 @@ impl Cluster {
         cluster
     }
 
-    /// Adds a pod, and the node's routes to it.
     pub fn add_pod(&mut self) {
         let number = self.pods.len() + 1;
         let pod = Pod {
@@ -82,8 +75,7 @@ impl Cluster {
         self.pods.push(pod);
     }
 
-    /// Returns the number of packets of both families that the node's stack has forwarded. Panics if the kernel does
-    /// not report it.
+    /// Returns the number of packets of both families that the node's stack has forwarded.
     #[must_use]
     pub fn forwarded_by_stack(&self) -> u64 {
         let read = |file: &str| {

@@ -1,5 +1,4 @@
-//! Profile of the test run: `.config/nextest.toml` defines the profiles, docs/tests.md lists the parts that short ones
-//! omit.
+//! Profile of the test run, by `.config/nextest.toml`; docs/tests.md lists the parts that short ones omit.
 
 /// Returns whether nextest runs a short profile. All other runs are complete, also those without nextest.
 #[must_use]

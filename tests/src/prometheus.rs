@@ -11,7 +11,6 @@ use tempfile::TempDir;
 use crate::monitoring::{ShippedExpression, dashboard_expressions};
 use crate::wait::until;
 
-/// Address on which it listens in the namespace.
 const ADDRESS: &str = "127.0.0.1:9090";
 
 #[derive(Debug)]
@@ -79,7 +78,6 @@ impl Prometheus {
         self.ask("query_range", &parameters)["result"].as_array().unwrap().clone()
     }
 
-    /// Waits until all `targets` are scraped. Panics if a target cannot be scraped.
     pub fn until_scraped(&self, targets: usize) {
         until("all targets are scraped", || {
             let up = self.query("up == 1").len() == targets;
@@ -92,7 +90,6 @@ impl Prometheus {
         });
     }
 
-    /// Waits until each of these expressions returns data. Panics if one returns none by the deadline.
     pub fn until_all_give_data(&self, expressions: &[ShippedExpression]) {
         for ShippedExpression { of, panel, expression, .. } in expressions {
             until(&format!("{of}, {panel}: {expression} gives data"), || {
@@ -121,7 +118,6 @@ impl Prometheus {
             .unwrap();
     }
 
-    /// Returns the errors of targets that cannot be scraped.
     #[must_use]
     pub fn scrape_errors(&self) -> Vec<String> {
         let targets = self.ask("targets", &[("state", "active")]);
@@ -136,7 +132,6 @@ impl Prometheus {
     }
 }
 
-/// Returns a command that runs in another network namespace.
 fn inside(netns: &Path, program: &str) -> Command {
     let mut command = Command::new("nsenter");
     command.arg(format!("--net={}", netns.display())).arg(program);

@@ -1,11 +1,9 @@
-//! Forward proxy for HTTP and, by `CONNECT`, for TLS. It sends all requests to one address on loopback, whatever host
-//! they name.
+//! Forward proxy for HTTP and, by `CONNECT`, for TLS: it sends all requests to one address on loopback.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-/// Proxy that runs until the test's process exits.
 #[derive(Clone, Debug)]
 pub struct Proxy {
     address: String,
@@ -15,7 +13,6 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts a proxy that sends every request to `target`.
     #[must_use]
     pub fn start(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -43,7 +40,6 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// Returns the method and target of all requests so far.
     #[must_use]
     pub fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -1,6 +1,5 @@
 //! Reproducible random tests: numbers from a seed, and settings from the environment.
 
-/// Returns the number in an environment variable, or a default. Panics if the value is not a number.
 #[must_use]
 pub fn setting(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |value| value.parse().expect("a number"))

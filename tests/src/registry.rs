@@ -13,7 +13,6 @@ pub const PASSWORD: &str = "s3cret:word";
 /// Hash of the password for the registry: bcrypt, the only accepted hash, with the lowest cost.
 const PASSWORD_HASH: &str = "$2b$05$3VG89O.o3oHBhTaemRhLj.JH4.6OZu00Sjd0a0XqZcr9wxhy7SyqK";
 
-/// Registry on loopback without passwords, killed when this value is dropped.
 #[derive(Debug)]
 pub struct Registry {
     process: Child,
@@ -27,7 +26,6 @@ impl Registry {
         Self::start_at("127.0.0.1:0")
     }
 
-    /// Starts a registry at an address and port that manifests name, in a network namespace of the test.
     #[must_use]
     pub fn start_at(address: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -35,8 +33,7 @@ impl Registry {
         Self::serve(folder, &data, &format!("addr: \"{address}\""))
     }
 
-    /// Starts another registry with the same images, which accepts only TLS and has the name `host`. Also returns its
-    /// certificate.
+    /// Starts another registry with the same images, which accepts only TLS as `host`; also returns its certificate.
     #[must_use]
     pub fn with_tls(&self, host: &str) -> (Self, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
@@ -60,7 +57,6 @@ impl Registry {
         (Self::serve(folder, &self.folder.path().join("data"), &http), certificate)
     }
 
-    /// Starts another registry with the same images, which requires [`USER`] and [`PASSWORD`].
     #[must_use]
     pub fn with_password(&self) -> Self {
         let folder = tempfile::tempdir().unwrap();

@@ -7,7 +7,6 @@ use bpfman_proto::v1;
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_proto::v1::attach_info::Info;
 
-/// Returns a file as the source of bytecode.
 #[must_use]
 pub fn file(path: &Path) -> v1::BytecodeLocation {
     v1::BytecodeLocation { location: Some(v1::bytecode_location::Location::File(path.display().to_string())) }
@@ -35,7 +34,6 @@ pub fn load(path: &Path, programs: &[(&str, Type)]) -> v1::LoadRequest {
     }
 }
 
-/// Returns the value of a four-byte global variable.
 #[must_use]
 pub fn number(value: i32) -> Vec<u8> {
     value.to_ne_bytes().to_vec()

@@ -10,13 +10,11 @@ use crate::wait::DEADLINE;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scraped {
     pub status: u16,
-    /// Lines before the body, in lower case.
     pub head: String,
     pub body: String,
 }
 
 impl Scraped {
-    /// Parses a response. Panics if it is not an HTTP response.
     #[must_use]
     pub fn parse(answer: &str) -> Self {
         let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
@@ -31,7 +29,6 @@ impl Daemon {
         self.socket().with_file_name("metrics.sock")
     }
 
-    /// Sends bytes to the socket, and reads until the daemon closes the connection.
     #[must_use]
     pub fn ask_metrics(&self, request: &str) -> String {
         let mut stream = UnixStream::connect(self.metrics_socket()).unwrap();

@@ -7,9 +7,8 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use crate::{Outcome, compile};
 
-/// Returns whether the kernel refuses programs of a type also from another loader, and prints the skip line.
-///
-/// `sample` is an object in `programs/` with one program of the type.
+/// Returns whether the kernel refuses programs of a type also from another loader, and prints the skip line. `sample`
+/// is an object in `programs/` with one program of the type.
 #[must_use]
 pub fn lacks(feature: &str, sample: &str, test: &str) -> bool {
     let missing = refused(sample);
@@ -19,8 +18,7 @@ pub fn lacks(feature: &str, sample: &str, test: &str) -> bool {
     missing
 }
 
-/// Returns whether the kernel refuses a sample loaded with `bpftool`, so that a fault of the daemon is never mistaken
-/// for a missing feature.
+/// Returns whether `bpftool` is refused a sample too, so that no fault of the daemon passes for a missing feature.
 #[must_use]
 pub fn refused(sample: &str) -> bool {
     let folder = tempfile::tempdir().unwrap();
@@ -59,7 +57,6 @@ pub fn has_tcx() -> bool {
     version() >= (6, 6)
 }
 
-/// Returns whether the kernel is older than the version that introduced a feature, and prints the skip line.
 #[must_use]
 pub fn is_older_than(needed: (u32, u32), feature: &str, test: &str) -> bool {
     let missing = version() < needed;
@@ -69,7 +66,6 @@ pub fn is_older_than(needed: (u32, u32), feature: &str, test: &str) -> bool {
     missing
 }
 
-/// Returns the first two numbers of the kernel's release.
 fn version() -> (u32, u32) {
     let name = rustix::system::uname();
     let mut numbers =

@@ -39,19 +39,16 @@ impl Target {
         self.process.id()
     }
 
-    /// Makes it call `probed` and return from it.
     pub fn call(&mut self) {
         self.enter();
         self.leave();
     }
 
-    /// Makes it call `probed` and stay inside.
     pub fn enter(&mut self) {
         self.tell("enter");
         assert_eq!(self.answer(), "inside");
     }
 
-    /// Makes it return from `probed`.
     pub fn leave(&mut self) {
         self.tell("leave");
         assert_eq!(self.answer(), "left");
@@ -63,7 +60,6 @@ impl Target {
         assert_eq!(self.answer(), "done");
     }
 
-    /// Makes it open a file.
     pub fn open(&mut self) {
         self.tell("open");
         assert_eq!(self.answer(), "done");
@@ -75,7 +71,6 @@ impl Target {
         self.answer() == "into main"
     }
 
-    /// Returns the text in the program's data.
     pub fn marker(&mut self) -> String {
         self.tell("marker");
         self.answer()
@@ -104,7 +99,6 @@ pub fn binary() -> PathBuf {
     compile::executable("target")
 }
 
-/// Returns the offset of a function in the file, in bytes.
 #[must_use]
 pub fn file_offset(binary: &Path, function: &str) -> u64 {
     let bytes = fs::read(binary).unwrap();

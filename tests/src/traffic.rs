@@ -36,9 +36,7 @@ impl Traffic {
         Self { sender, judged, marker }
     }
 
-    /// Sends datagrams, and returns how many arrived.
-    ///
-    /// Datagrams from one processor stay in order, so a marker after them shows that all have been processed.
+    /// Returns how many datagrams arrived. Those from one processor stay in order: the marker after them is the last.
     #[must_use]
     pub fn send(&self, count: usize) -> usize {
         let mut here = CpuSet::new();
@@ -57,7 +55,6 @@ impl Traffic {
         self.received()
     }
 
-    /// Returns the number of filtered datagrams that wait to be read.
     #[must_use]
     pub fn received(&self) -> usize {
         let mut count = 0;
@@ -70,7 +67,6 @@ impl Traffic {
         }
     }
 
-    /// Sends filtered datagrams continuously until the returned value is dropped.
     #[must_use]
     pub fn stream(&self) -> Stream {
         let sender = self.sender.try_clone().unwrap();
@@ -105,7 +101,6 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Ends the stream, and returns the number of sent datagrams.
     #[must_use]
     pub fn end(mut self) -> usize {
         self.stop.store(true, Ordering::Relaxed);

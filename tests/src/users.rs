@@ -11,8 +11,7 @@ use crate::{Daemon, Outcome, binaries};
 pub const EVERYBODY_MAY: &str = "\n[access]\nsocket_group = \"all\"\n";
 
 impl Daemon {
-    /// Lets every user open the socket, and provides a copy of the client: the build directory may be readable only by
-    /// root.
+    /// Lets every user open the socket, and provides a copy of the client: the build directory may be root's.
     pub fn open_to_users(&self) {
         for path in [self.socket(), self.path("")] {
             fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
@@ -22,12 +21,10 @@ impl Daemon {
         }
     }
 
-    /// Runs the client as a user and a group, with `setpriv`.
     pub fn cli_as<S: AsRef<OsStr>>(&self, user: u32, group: u32, words: &[S]) -> Outcome {
         Outcome::of(self.cli_command_as(user, group).args(words))
     }
 
-    /// Returns the client command, run as a user.
     #[must_use]
     pub fn cli_command_as(&self, user: u32, group: u32) -> Command {
         let mut command = Command::new("setpriv");
@@ -38,7 +35,6 @@ impl Daemon {
         command
     }
 
-    /// Runs the client as a user with a line of words that contain no spaces.
     pub fn bpfman_as(&self, user: u32, line: &str) -> Outcome {
         self.cli_as(user, user, &line.split_whitespace().collect::<Vec<_>>())
     }

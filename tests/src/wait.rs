@@ -6,14 +6,12 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Time limit of every wait in tests. It is generous, because emulated machines and machines that share their
-/// processors are ten times slower; no successful test takes this long. It is shorter than the three minutes after
-/// which nextest terminates a test without output.
+/// Time limit of every wait in tests: emulated machines are ten times slower; no successful test takes this long. Below
+/// the three minutes after which nextest terminates a silent test.
 pub const DEADLINE: Duration = Duration::from_secs(150);
 /// Time for which a wait may continue after its processes were killed.
 const AFTERWARDS: Duration = Duration::from_secs(10);
 
-/// Waits until a condition holds. Panics if it does not hold by the deadline.
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + DEADLINE;
     loop {
@@ -22,17 +20,13 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
             return;
         }
         assert!(Instant::now() < end, "after {DEADLINE:?} still not true: {what}");
-        // Checking may start a client, which takes a tenth of a second on an emulated machine: leave the same time to
-        // the system under test.
+        // A check may start a client, which takes 0.1 s on an emulated machine: leave the same time to the system.
         std::thread::sleep(began.elapsed().clamp(Duration::from_millis(2), Duration::from_secs(1)));
     }
 }
 
-/// Runs a closure that may block forever, because it waits for a process or reads its output.
-///
-/// After the deadline all processes that this test has started are killed, which closes their pipes and ends the wait.
-/// Panics if the closure has not finished by the deadline. If the wait does not end even then, the test's process is
-/// aborted.
+/// Runs a closure that may block forever. After the deadline all processes that this test has started are killed, which
+/// closes their pipes and ends the wait; otherwise the test's process is aborted.
 pub fn within<T>(what: &str, blocks: impl FnOnce() -> T) -> T {
     let (tell, done) = channel::<()>();
     let words = format!("after {DEADLINE:?} still waiting: {what}");

@@ -14,8 +14,7 @@ use serde_json::json;
 
 use crate::stream::EventBody;
 
-/// Scripts, styles and images come from the server itself and are never inline, no data is sent elsewhere, and no other
-/// page may frame this one.
+/// Scripts, styles and images are the server's own and never inline; no data goes elsewhere, no page frames this one.
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
      frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
@@ -31,7 +30,6 @@ const HEADERS: [(&str, &str); 6] = [
 /// Answer to a request.
 #[derive(Debug)]
 pub struct ConsoleAnswer {
-    /// HTTP response; [`ConsoleRefusal`] builds those with a status other than 200.
     pub(crate) response: Response<PageBody>,
 }
 
@@ -151,12 +149,9 @@ impl From<ConsoleRefusal> for ConsoleAnswer {
     }
 }
 
-/// Body of an answer.
 #[derive(Debug)]
 pub enum PageBody {
-    /// Body in one piece.
     Whole(Full<Bytes>),
-    /// Stream of events.
     Events(EventBody),
 }
 

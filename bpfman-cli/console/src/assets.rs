@@ -59,7 +59,6 @@ mod tests {
 
     use super::*;
 
-    /// Maximum size of all files together, in bytes.
     const MAX_BYTES: usize = 200_000;
 
     #[test]

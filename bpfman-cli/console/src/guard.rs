@@ -7,14 +7,12 @@ use http::{HeaderMap, StatusCode};
 
 use crate::answer::ConsoleRefusal;
 
-/// Host names of a server on loopback.
 #[derive(Clone, Debug)]
 pub struct OwnNames {
     hosts: Vec<String>,
 }
 
 impl OwnNames {
-    /// Returns the names of a server at an address.
     pub fn of(address: SocketAddr) -> Self {
         let port = address.port();
         Self { hosts: vec![address.to_string(), format!("localhost:{port}")] }

@@ -55,10 +55,7 @@ struct BeginSession {
 }
 
 impl<S: ConsoleSource> LocalConsole<S> {
-    /// Creates a console at its listener's address.
-    ///
-    /// # Errors
-    /// The kernel provides no random bytes.
+    /// Creates a console at its listener's address. Fails without random bytes from the kernel.
     pub fn new(source: S, address: SocketAddr, tell: fn(ConsoleNotice)) -> std::io::Result<Self> {
         let session = PageSession::new(address.port(), Instant::now())?;
         Ok(Self { source, names: OwnNames::of(address), session, address, tell })

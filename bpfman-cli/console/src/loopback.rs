@@ -17,9 +17,6 @@ pub enum LoopbackError {
 }
 
 /// Parses an address of this machine's loopback interface, with a port.
-///
-/// # Errors
-/// See [`LoopbackError`].
 pub fn loopback(text: &str) -> Result<SocketAddr, LoopbackError> {
     let address: SocketAddr = text.parse().map_err(|_| LoopbackError::NoAddress)?;
     match address.ip().is_loopback() {

@@ -32,7 +32,6 @@ const PLENTY: usize = 48;
 /// Maximum size of a request's head, in bytes: hyper answers 431 to larger ones.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// Maximum size of a request's body, in bytes.
 const MAX_BODY: usize = 4 * 1024;
 
 /// Time limit of a head (also that of an idle connection), of a body, and of a write.

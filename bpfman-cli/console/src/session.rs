@@ -12,10 +12,8 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::answer::ConsoleRefusal;
 
-/// Lifetime of an unused token.
 pub const TOKEN_LIVES: Duration = Duration::from_secs(300);
 
-/// Header with the page's key.
 pub const PAGE_KEY_HEADER: &str = "x-bpfman-page";
 
 /// Secret of 256 bits from the kernel, as hexadecimal digits.
@@ -23,10 +21,6 @@ pub const PAGE_KEY_HEADER: &str = "x-bpfman-page";
 pub struct Secret(String);
 
 impl Secret {
-    /// Generates a secret.
-    ///
-    /// # Errors
-    /// The kernel provides no random bytes.
     pub fn new() -> std::io::Result<Self> {
         let mut bytes = [0_u8; 32];
         let mut filled = 0;
@@ -36,7 +30,6 @@ impl Secret {
         Ok(Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
     }
 
-    /// Returns the hexadecimal digits.
     pub fn text(&self) -> &str {
         &self.0
     }
@@ -55,7 +48,6 @@ enum TokenState {
     Used,
 }
 
-/// Session of a console.
 pub struct PageSession {
     token: Secret,
     cookie: Secret,
@@ -66,11 +58,7 @@ pub struct PageSession {
 }
 
 impl PageSession {
-    /// Creates a session that waits for its token. The port is part of the cookie's name, because browsers share
-    /// cookies between ports.
-    ///
-    /// # Errors
-    /// The kernel provides no random bytes.
+    /// The port is part of the cookie's name: browsers share cookies between ports.
     pub fn new(port: u16, since: Instant) -> std::io::Result<Self> {
         Ok(Self {
             token: Secret::new()?,
@@ -82,15 +70,10 @@ impl PageSession {
         })
     }
 
-    /// Returns the token, for the address.
     pub fn token(&self) -> &str {
         self.token.text()
     }
 
-    /// Exchanges the token for the cookie and the page's key, once.
-    ///
-    /// # Errors
-    /// The token is wrong, was used, or has expired.
     pub fn begin(&self, token: &str, now: Instant) -> Result<(HeaderValue, &str), ConsoleRefusal> {
         let again = "end the command that printed it, and start it again";
         if !self.token.is(token) {
@@ -123,10 +106,6 @@ impl PageSession {
         Ok((cookie, self.page_key.text()))
     }
 
-    /// Checks that a request belongs to the session.
-    ///
-    /// # Errors
-    /// The cookie or the key is missing or wrong.
     pub fn check(&self, headers: &HeaderMap) -> Result<(), ConsoleRefusal> {
         let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
         let mut own = cookies.flat_map(|line| line.split(';')).filter_map(|pair| {
@@ -176,7 +155,6 @@ mod tests {
         let pair = cookie.split(';').next().unwrap();
         session.check(&headers(&format!("other=1; {pair}"), key)).unwrap();
         assert_eq!(session.begin(&token, now).unwrap_err().reason, "token-used");
-        // The cookie or the key alone is refused.
         assert!(session.check(&headers(pair, "")).is_err());
         assert!(session.check(&headers("bpfman_console_4000=", key)).is_err());
         assert!(session.check(&headers(&pair.replace("4000", "4001"), key)).is_err());

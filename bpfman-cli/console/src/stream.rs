@@ -39,7 +39,6 @@ pub struct EventSender {
     _place: OwnedSemaphorePermit,
 }
 
-/// Body of an answer that is a stream.
 #[derive(Debug)]
 pub struct EventBody {
     events: mpsc::Receiver<Bytes>,
@@ -52,10 +51,7 @@ impl StreamPlaces {
         Self { free: Arc::new(Semaphore::new(most)), most }
     }
 
-    /// Opens a stream: returns its sender, and the answer for the page.
-    ///
-    /// # Errors
-    /// The maximum number of streams is open.
+    /// Opens a stream, unless the maximum number is open: returns its sender, and the answer for the page.
     pub fn open(&self) -> Result<(EventSender, ConsoleAnswer), ConsoleRefusal> {
         let place = Arc::clone(&self.free).try_acquire_owned().map_err(|_| {
             let message = format!("{} streams of this console are open, as many as may be", self.most);
@@ -69,9 +65,6 @@ impl StreamPlaces {
 
 impl EventSender {
     /// Sends an event.
-    ///
-    /// # Errors
-    /// [`PageClosed`].
     pub async fn send(&self, name: &str, data: &impl Serialize) -> Result<(), PageClosed> {
         // JSON on one line has no line ends, which would end the event.
         let data = serde_json::to_string(data).map_err(|_| PageClosed)?;
@@ -79,9 +72,6 @@ impl EventSender {
     }
 
     /// Sends a comment that keeps the stream open, also in proxies.
-    ///
-    /// # Errors
-    /// [`PageClosed`].
     pub async fn ping(&self) -> Result<(), PageClosed> {
         self.write(": alive\n\n".to_owned()).await
     }

@@ -19,11 +19,7 @@ struct Connected {
     user: u32,
 }
 
-/// Returns whether the user at the other end of a connection has more than a share of the connections to this address.
-/// True as well if the connection has ended, since its user is unknown.
-///
-/// # Errors
-/// There is no procfs.
+/// Returns whether the user at the other end has more than a share of the connections; true if the user is unknown.
 pub fn has_more_than_share(own: SocketAddr, peer: SocketAddr) -> io::Result<bool> {
     let table = if own.is_ipv4() { "/proc/self/net/tcp" } else { "/proc/self/net/tcp6" };
     let mut users = Vec::new();
@@ -82,7 +78,6 @@ mod tests {
     fn lines_of_the_kernel_are_read() {
         let head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode";
         assert_eq!(Connected::parse(head), None);
-        // Form on a little-endian machine.
         if cfg!(target_endian = "little") {
             let line = "   3: 0100007F:C350 0100007F:1F90 01 00000000:00000000 00:00000000 00000000  1000        0 48913 1";
             let found = Connected::parse(line).unwrap();

@@ -9,7 +9,6 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// Connection with a time limit for writes.
 pub struct TimedConnection<S> {
     stream: S,
     patience: Duration,
@@ -17,7 +16,6 @@ pub struct TimedConnection<S> {
 }
 
 impl<S> TimedConnection<S> {
-    /// Sets how long a write waits for the peer to accept a byte.
     pub const fn new(stream: S, patience: Duration) -> Self {
         Self { stream, patience, waiting: None }
     }

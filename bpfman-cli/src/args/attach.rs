@@ -310,7 +310,6 @@ pub struct AttachUsdt {
     pub link: LinkMetadata,
 }
 
-/// Parses provider and name of a USDT probe.
 fn usdt_name(text: &str) -> Result<(String, String), String> {
     match text.split_once(':') {
         Some((provider, name)) if !provider.is_empty() && !name.is_empty() => {

@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 
 use clap::Command;
 
-/// Headings, each with its commands in the order of the help.
 const GROUPS: [(&str, &[&str]); 6] = [
     ("Run programs", &["run", "load", "attach", "update", "replace", "detach", "unload", "adopt"]),
     ("Applications", &["apply", "diff", "delete"]),
@@ -28,7 +27,6 @@ Examples:
   bpfman attach PROGRAM_ID xdp:eth0            Attach what is loaded
   bpfman list links                            Show what is attached";
 
-/// Returns the definition with its commands in groups, each with the first sentence of its help.
 pub fn grouped(command: Command) -> Command {
     let mut text = String::new();
     for (heading, names) in GROUPS {
@@ -46,7 +44,6 @@ pub fn grouped(command: Command) -> Command {
     command.help_template(template)
 }
 
-/// Returns the begin of a text that fits in one line.
 fn first_part(text: &str) -> &str {
     let first = text.split([':', '.']).next().unwrap_or_default();
     let end = first

@@ -11,10 +11,8 @@ use clap::{Arg, Command, Error};
 /// Environment variable that keeps the secret off the command line, which every user of the machine can read.
 pub const REGISTRY_AUTH_VARIABLE: &str = "BPFMAN_REGISTRY_AUTH";
 
-/// Value that stands for the first line of standard input.
 const STANDARD_INPUT: &str = "-";
 
-/// Maximum length of the line, in bytes.
 const MAX_LINE: u64 = 64 << 10;
 
 /// Parser of base64 of `user:password`, as the value itself or on the first line of standard input. `clap`'s own

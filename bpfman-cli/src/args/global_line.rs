@@ -2,12 +2,10 @@
 
 use clap::Command;
 
-/// Heading of the global options in the help of `bpfman`.
 pub const HEADING: &str = "Global options";
 const LINE: &str = "\
 Global options: -o table|json|yaml, -q, --socket-path PATH, --progress auto|always|never; see bpfman --help";
 
-/// Puts the global options of all subcommands on one line.
 #[must_use]
 pub fn shortened(mut command: Command) -> Command {
     // Global options are in subcommands only after this.

@@ -5,10 +5,7 @@ use std::path::Path;
 use super::run_hook::{AnyHook, DEFAULT_PRIORITY, ProbedPlace};
 use crate::hook::{HookName, HookPoint};
 
-/// Returns the subcommand of a hook with its flags.
-///
-/// # Errors
-/// The hook names the target of a program that has it from its load.
+/// Returns the subcommand of a hook with its flags, unless the hook names a target that the program has from its load.
 pub fn with_flags(hook: &AnyHook, has_priority: bool) -> Result<Vec<String>, String> {
     Ok(match hook {
         AnyHook::Interface(hook) => {

@@ -217,7 +217,6 @@ fn one_kind() -> ArgGroup {
         .multiple(true)
 }
 
-/// Defines the flags, the group and the list of architectures from one table.
 macro_rules! architectures {
     ($($field:ident $flag:literal $goarch:literal $what:literal;)*) => {
         /// One object file an architecture.

@@ -81,10 +81,7 @@ impl MapName {
         ext::NamedMap { map: Some(map) }
     }
 
-    /// Returns the map that one or two arguments name.
-    ///
-    /// # Errors
-    /// There are two arguments and the first is no program's id.
+    /// Returns the map that one or two arguments name. The first of two has to be a program's id.
     pub fn of_words(&self, name: Option<&str>) -> Result<Self, ValueError> {
         match (self, name) {
             (map, None) => Ok(map.clone()),

@@ -30,10 +30,7 @@ const OTHER_NAMES: [(&[&str], &str); 16] = [
     (&["logs"], "bpfman history"),
 ];
 
-/// Reads the words of a command line, of which the first is the program's name.
-///
-/// # Errors
-/// The words are wrong, or ask for help or the version.
+/// Reads the words of a command line, of which the first is the program's name. Help and version are errors of `clap`.
 pub fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
     let cli = read(words).map_err(|error| with_other_name(error, words))?;
     let CliCommand::Attach(Attach { point: AttachTo::Hook(rest), .. }) = &cli.command else {
@@ -71,7 +68,6 @@ fn read(words: &[OsString]) -> Result<Cli, clap::Error> {
     })
 }
 
-/// Adds what a command of another tool is called here.
 fn with_other_name(mut error: clap::Error, words: &[OsString]) -> clap::Error {
     if error.kind() != ErrorKind::InvalidSubcommand {
         return error;

@@ -115,7 +115,6 @@ pub const DEFAULT_PRIORITY: i32 = 50;
 /// Types that attach to the target of their load.
 const LOADED_FOR: [&str; 7] = ["fentry", "fexit", "fmod_ret", "lsm", "tp_btf", "iter", "freplace"];
 
-/// Kinds of hooks besides those of [`LOADED_FOR`].
 const KINDS: [&str; 21] = [
     "xdp",
     "tc",
@@ -246,7 +245,6 @@ impl FromStr for AnyHook {
     }
 }
 
-/// Parses `FUNCTION` or `FUNCTION+BYTES`.
 fn place(text: &str, on_return: bool) -> Option<ProbedPlace> {
     let (function, offset) = match text.split_once('+') {
         None => (text, 0),

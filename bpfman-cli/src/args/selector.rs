@@ -12,9 +12,7 @@ pub struct LabelSelector(Vec<Requirement>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Requirement {
     Exists(String),
-    /// The key does not exist.
     Absent(String),
-    /// The key has one of these values.
     In(String, Vec<String>),
     /// The key does not exist, or has another value.
     NotIn(String, Vec<String>),
@@ -98,7 +96,6 @@ fn key(name: &str, whole: &str) -> Result<String, ValueError> {
     Ok(name.to_owned())
 }
 
-/// Parses a value, which may be empty.
 fn plain(value: &str, whole: &str) -> Result<String, ValueError> {
     let value = value.trim();
     if value.contains(['=', '!', '(', ')']) || value.contains(char::is_whitespace) {

@@ -1,7 +1,7 @@
 //! Suggestions for words that are not known.
 
-/// Returns the candidate that differs from a word by the fewest slips: letters that are missing, added, wrong or exchanged. None
-/// if a third of the word would be wrong.
+/// Returns the candidate with the fewest slips (letters missing, added, wrong or exchanged), unless a third would be
+/// wrong.
 pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let max_slips = (word.len() / 3).max(1);
     let with_slips =

@@ -88,10 +88,7 @@ impl FromStr for MapSize {
     }
 }
 
-/// Returns the values of a load on the wire.
-///
-/// # Errors
-/// A name occurs twice: neither value may win silently.
+/// Returns the values of a load on the wire; a name may not occur twice.
 pub fn load_values(globals: &[GlobalValue], sizes: &[MapSize]) -> Result<Option<LoadValues>, ValueError> {
     ensure_distinct("global variable", globals.iter().map(|global| &global.name))?;
     ensure_distinct("map", sizes.iter().map(|size| &size.map))?;
@@ -115,7 +112,6 @@ fn ensure_distinct<'n>(
     }
 }
 
-/// Decodes pairs of hexadecimal digits; none if the text is anything else.
 fn from_hex(hex: &str) -> Option<Vec<u8>> {
     if !hex.len().is_multiple_of(2) || !hex.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return None;
@@ -180,8 +176,7 @@ impl FromStr for ProgramSpec {
     }
 }
 
-/// Returns the placeholder of a type's TARGET, and whether it is required: other types can take it from the section's
-/// name. None for types that are not bound at load.
+/// Returns the placeholder of a type's TARGET, and whether it is required; None for types that are not bound at load.
 fn target_form(program_type: ProgramType) -> Option<(&'static str, bool)> {
     let placeholder = match program_type.load_target()? {
         LoadTarget::Function => "KERNEL_FUNCTION",
@@ -318,7 +313,6 @@ mod tests {
         assert_eq!((info.program_type, named), (1002, Some(expected)));
     }
 
-    /// Compares the page with the parser: each TARGET of the page is accepted, and no other type accepts one.
     #[test]
     fn targets_of_the_page_are_those_that_are_read() {
         let page = include_str!("../../../docs/types.md");

@@ -22,8 +22,6 @@ use crate::show::matching::MatchingJson;
 use crate::show::xdp_mode::fallback_warning;
 use crate::verdict;
 
-/// Attaches, and shows the new link; with a pattern, the attachment to all matching interfaces.
-///
 /// Attachments that v0.6.0 supports also work with its daemon.
 pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
     let (order, sharing) = place(&command.point);
@@ -140,7 +138,6 @@ fn not_known(flag: &str, ended: bool) -> CliError {
     }
 }
 
-/// Returns the order of the program, and how it shares the chain.
 fn place(point: &AttachTo) -> (Option<ext::Order>, SharingFlags) {
     match point {
         AttachTo::Xdp(xdp) => (xdp.order.on_the_wire(), xdp.sharing),

@@ -9,16 +9,13 @@ use serde_json::Value;
 use crate::error::CliError;
 use crate::show::checked::CheckedKernel;
 
-/// Environment variable for the folder of the runner.
 const RUNNER_VARIABLE: &str = "BPFMAN_VM";
-/// Folder of the runner in the package.
 const PACKAGED: &str = "/usr/libexec/bpfman/vm";
 /// Time limit in seconds: about five for booting, and the verifier's time on an emulated CPU.
 const LIMIT: &str = "600";
 
 #[derive(Debug)]
 pub struct KernelRunner {
-    /// Folder with `run` and `with-daemon`.
     folder: PathBuf,
     bpfman: PathBuf,
     bpfmand: PathBuf,
@@ -54,7 +51,6 @@ impl KernelRunner {
         Ok(Self { folder, bpfman, bpfmand })
     }
 
-    /// Boots a kernel, and checks and loads the object there.
     pub fn check(&self, kernel: &str, object: &[u8]) -> Result<CheckedKernel, CliError> {
         let shared = tempfile::Builder::new().prefix("bpfman-check").tempdir();
         let shared = shared.map_err(|source| CliError::File { path: std::env::temp_dir(), source })?;
@@ -93,7 +89,6 @@ impl KernelRunner {
         })
     }
 
-    /// Parses the answer of the client in the machine.
     fn answer(answer: &Value) -> Option<CheckedKernel> {
         let host = answer.get("kernels")?.get(0)?;
         let release = host.get("kernel")?.as_str()?.rsplit(' ').next()?;

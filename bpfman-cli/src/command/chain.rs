@@ -32,7 +32,6 @@ pub async fn run(global: &Global, command: ChainCommand) -> Result<(), CliError>
     }
 }
 
-/// Default duration of a measurement with `--watch`.
 const WATCH_MILLISECONDS: u32 = 1000;
 
 async fn show_chain(global: &Global, command: ShowChain) -> Result<(), CliError> {

@@ -21,13 +21,11 @@ use crate::show;
 use crate::show::checked::{CheckedKernel, CheckedObject};
 use crate::show::tried::Tried;
 
-/// Folder of the kernel's BTF, and of its modules'.
 const TYPES: &str = "/sys/kernel/btf";
 
 /// Maximum size of a kernel's BTF, in bytes: a distribution's has about 7 MB.
 const MAX_BTF_BYTES: u64 = 256 << 20;
 
-/// Reads the object, compares it with each kernel, and has this host's daemon load it.
 pub async fn run(global: &Global, command: Check) -> Result<(), CliError> {
     let source = ObjectSource::of(&command.object);
     let mut notes = Vec::new();
@@ -79,7 +77,6 @@ pub async fn run(global: &Global, command: Check) -> Result<(), CliError> {
     }
 }
 
-/// Reads a regular file of limited size.
 pub(super) fn bytes(path: &Path, most: u64) -> Result<Vec<u8>, CliError> {
     let failed = |source| CliError::File { path: path.to_path_buf(), source };
     let is_regular = std::fs::metadata(path).map_err(failed)?.is_file();
@@ -96,7 +93,6 @@ pub(super) fn bytes(path: &Path, most: u64) -> Result<Vec<u8>, CliError> {
     Err(CliError::Invalid { what, hint: None })
 }
 
-/// Connects to the daemon; none, and a note, if that fails.
 async fn reach(global: &Global, notes: &mut Vec<String>) -> Option<Services> {
     match connect(global).await {
         Ok(client) => Some(client),
@@ -107,8 +103,7 @@ async fn reach(global: &Global, notes: &mut Vec<String>) -> Option<Services> {
     }
 }
 
-/// Returns the object of an image as the daemon has it: verified, and the one that a load would use. If the daemon
-/// refuses it, adds a note and loads nothing; the requirements of the image can still be shown.
+/// If the daemon refuses the image, adds a note and loads nothing: its requirements can still be shown.
 async fn take_from(
     global: &Global,
     daemon: &mut Option<Services>,
@@ -125,7 +120,6 @@ async fn take_from(
     }
 }
 
-/// Returns the running kernel, with its own BTF if this user may read it.
 fn this_host(object: &ObjectFile, needs: &ObjectNeeds, notes: &mut Vec<String>) -> CheckedKernel {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let path = Path::new(TYPES).join("vmlinux");

@@ -47,8 +47,7 @@ pub fn examine(global: &Global, error: &io::Error, diagnosis: &mut Diagnosis) {
     }
 }
 
-/// Returns runtime and state folder: from the daemon's environment variables, or the defaults. Without
-/// `BPFMAN_STATE_DIR`, a custom runtime folder contains the state folder.
+/// Returns runtime and state folder. Without `BPFMAN_STATE_DIR`, a custom runtime folder contains the state folder.
 fn folders() -> (PathBuf, PathBuf) {
     let given = |name: &str| std::env::var_os(name).map(PathBuf::from);
     let runtime = given("BPFMAN_RUNTIME_DIR");
@@ -76,8 +75,7 @@ fn unit(diagnosis: &mut Diagnosis) {
     }
 }
 
-/// Checks whether a daemon that does not answer holds the records. Reads the kernel's list of locks: taking the lock
-/// could keep a daemon from starting.
+/// Reads the kernel's list of locks, because taking the lock could keep a daemon from starting.
 fn lock(state: &Path, diagnosis: &mut Diagnosis) {
     let path = state.join("store/lock");
     let found = match fs::metadata(&path) {
@@ -100,8 +98,7 @@ fn lock(state: &Path, diagnosis: &mut Diagnosis) {
     }
 }
 
-/// Returns the process that holds a lock on a file, from the lines of `/proc/locks`: `1: FLOCK  ADVISORY  WRITE 123
-/// 08:01:4567 0 EOF`.
+/// Returns the process that locks a file, by lines of `/proc/locks`: `1: FLOCK  ADVISORY  WRITE 123 08:01:4567 0 EOF`.
 fn holder(locks: &str, inode: u64) -> Option<u32> {
     locks.lines().find_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();

@@ -14,7 +14,6 @@ use crate::hook::HookName;
 use crate::show::diagnosis::Diagnosis;
 use crate::show::verified::VerifiedChain;
 
-/// Command that restores the recorded state, or reports why it cannot.
 const RESTART: &str = "systemctl restart bpfmand";
 
 fn look(hook: &str) -> String {
@@ -73,7 +72,6 @@ const fn differs(standing: ext::Standing) -> bool {
     !matches!(standing, ext::Standing::Running | ext::Standing::Unspecified)
 }
 
-/// Returns the answer; none if the daemon does not support the call.
 fn offered<T>(answer: Result<tonic::Response<T>, tonic::Status>) -> Result<Option<T>, CliError> {
     match answer {
         Ok(answer) => Ok(Some(answer.into_inner())),
@@ -109,13 +107,12 @@ async fn links(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), C
     diagnosis.checked.links = answer.links.len();
     for link in answer.links.iter().filter(|link| differs(link.standing())) {
         let fix = match link.standing() {
-            // The process has ended; a later process with the same number does not take its place.
-            ext::Standing::Gone if link.hook.is_empty() => format!("bpfman detach {}", link.id),
+            // A later process, interface or namespace of the same name does not take its place.
+            ext::Standing::Gone => format!("bpfman detach {}", link.id),
             // A restart brings back neither interface nor path.
-            ext::Standing::Waiting
-            | ext::Standing::Elsewhere
-            | ext::Standing::Gone
-            | ext::Standing::Unreachable => format!("bpfman get link {}", link.id),
+            ext::Standing::Waiting | ext::Standing::Elsewhere | ext::Standing::Unreachable => {
+                format!("bpfman get link {}", link.id)
+            }
             _ => RESTART.to_owned(),
         };
         diagnosis.found(FindingClass::Drift, format!("link {}", link.id), link.state.clone(), fix);
@@ -205,7 +202,6 @@ async fn provenance(
     Ok(())
 }
 
-/// Adds programs that run without a record, and problems with pins.
 async fn strays(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
     let Some(answer) = offered(client.chains.list_strays(ext::ListStraysRequest {}).await)? else {
         return Ok(());

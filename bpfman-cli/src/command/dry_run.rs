@@ -35,7 +35,6 @@ pub async fn run(
     })
 }
 
-/// Returns the reason of a dry run's refusal, with the verifier log; none if everything was accepted.
 pub fn refusal(answer: ext::DryRunResponse) -> Result<Option<(ext::Failure, String)>, CliError> {
     if answer.accepted {
         return Ok(None);

@@ -11,14 +11,11 @@ use crate::error::CliError;
 use crate::show;
 use crate::show::journal_event::{JournalEventJson, header, tell};
 
-/// Shows entries of the journal, the oldest first, and with `--follow` continues with new ones.
 pub async fn run(global: &Global, command: ShowEvents) -> Result<(), CliError> {
     print_events(global, command.query(), command.follow).await
 }
 
-/// Shows the entries of a query, and with `follows` continues after a restart of the daemon.
-///
-/// No signal is caught: there is nothing to clean up, and each line is written at once.
+/// Continues after a restart of the daemon if `follows`. No signal is caught: each line is written at once.
 pub async fn print_events(global: &Global, query: EventQuery, follows: bool) -> Result<(), CliError> {
     let client = connect_fresh(global).await?;
     let mut output = OpenOutput::of_stdout();
@@ -52,7 +49,6 @@ fn shown(global: &Global, event: &JournalEvent, epoch: &str) -> Result<bool, Cli
     JournalEventJson::new(event).map_or(Ok(true), |event| tell(global, &event, epoch))
 }
 
-/// Waits for the daemon, and continues after a number.
 async fn resume(client: &Client, query: &EventQuery, mut place: EventPlace) -> Result<Events, CliError> {
     let number = place.number;
     show::note(&format!("the daemon has gone; entries after number {number} come when it is back"));
@@ -81,7 +77,6 @@ fn cut_short(position: u64, newest: u64) -> CliError {
     }
 }
 
-/// Returns a clearer error for a daemon that does not support the call.
 fn older(error: bpfman_client::Error) -> CliError {
     match &error {
         bpfman_client::Error::Refused(refused)

@@ -12,15 +12,12 @@ use crate::figures::{FigureRates, LastReadings, rates};
 
 #[derive(Debug)]
 pub enum FiguresUpdate {
-    /// Rates from two readings of one stream.
     Rates(FigureRates),
-    /// The daemon is away, for this reason.
     Away(String),
     /// The daemon is back: rates follow with the reading after the next.
     Back,
 }
 
-/// Stream of readings.
 #[derive(Debug)]
 pub struct FigureReadings {
     client: Client,
@@ -29,15 +26,11 @@ pub struct FigureReadings {
     stream: Option<Streaming<ext::Figures>>,
     away: ReconnectBackoff,
     kept: LastReadings,
-    /// Reason why the kernel does not time runs.
     untimed: Option<String>,
 }
 
 impl FigureReadings {
     /// Begins readings. If the caller may not have the kernel time runs, reads without times.
-    ///
-    /// # Errors
-    /// The daemon refuses statistics, or does not answer.
     pub async fn begin(client: Client, request: ext::FollowFiguresRequest) -> Result<Self, CliError> {
         let mut readings = Self {
             client,
@@ -69,10 +62,6 @@ impl FigureReadings {
         Ok(self.client.services().figures.follow_figures(request).await?.into_inner())
     }
 
-    /// Waits for the next reading, or for a change of the daemon's availability.
-    ///
-    /// # Errors
-    /// The daemon refuses further readings.
     pub async fn next(&mut self) -> Result<FiguresUpdate, CliError> {
         let Some(stream) = &mut self.stream else { return self.find_again().await };
         loop {
@@ -118,7 +107,6 @@ fn is_denied(error: &Error) -> bool {
     matches!(error, Error::Refused(refused) if refused.code == Code::PermissionDenied && !refused.is_lost)
 }
 
-/// Returns a clearer error for a daemon that does not support the call.
 pub fn older(error: CliError) -> CliError {
     match &error {
         CliError::Client(Error::Refused(refused))

@@ -17,14 +17,12 @@ pub fn man(folder: &Path) -> Result<(), CliError> {
         .map_err(|source| CliError::File { path: folder.to_path_buf(), source })
 }
 
-/// Prints the completions of a shell.
 pub fn completion(shell: Shell) -> Result<(), CliError> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut definition(), "bpfman", &mut text);
     show::write(&String::from_utf8_lossy(&text))
 }
 
-/// Writes the completions of one shell, or of all supported shells.
 pub fn completions(folder: &Path, shell: Option<Shell>) -> Result<(), CliError> {
     make(folder)?;
     let shells = shell.map_or_else(|| Shell::value_variants().to_vec(), |one| vec![one]);

@@ -19,7 +19,6 @@ pub async fn explain(global: &Global, command: Explain) -> Result<(), CliError> 
     show::answer(global, &Explained { hook: hook.to_string(), member, findings: answer.findings })
 }
 
-/// Freezes or releases a chain, or makes its programs visible to tracing tools.
 pub async fn debug(global: &Global, command: DebugCommand) -> Result<(), CliError> {
     match command {
         DebugCommand::Freeze { at, ttl } => {
@@ -42,7 +41,6 @@ pub async fn debug(global: &Global, command: DebugCommand) -> Result<(), CliErro
     }
 }
 
-/// Sets one switch of a hook, and shows the result.
 pub async fn set(
     global: &Global,
     switched: SwitchHook,

@@ -11,8 +11,7 @@ use crate::error::CliError;
 use crate::show;
 use crate::show::screen::Screen;
 
-/// Runs an iterator, and prints its output as it arrives. A terminal receives no control characters; a pipe or file
-/// receives every byte.
+/// A terminal receives no control characters; a pipe or file receives every byte.
 pub async fn run(global: &Global, command: Iterate) -> Result<(), CliError> {
     let mut client = connect(global).await?;
     let request = ext::ReadIteratorRequest { link_id: command.link_id };

@@ -52,8 +52,7 @@ async fn programs(global: &Global, command: ListPrograms) -> Result<(), CliError
     show::answer(global, &ProgramList { programs })
 }
 
-/// Returns whether a program passes the selections that the daemon does not apply. Third-party programs count as
-/// neither attached nor unattached.
+/// Applies the selections that the daemon does not. Third-party programs are neither attached nor unattached.
 fn is_wanted(command: &ListPrograms, program: &ProgramJson) -> bool {
     let select = &command.select;
     let attached = program.managed && !program.link_ids.is_empty();

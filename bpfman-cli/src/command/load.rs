@@ -17,7 +17,6 @@ use crate::show;
 use crate::show::json::ProgramJson;
 use crate::show::program::LoadedPrograms;
 
-/// Loads, and shows the new programs as described by the daemon and the kernel.
 pub async fn run(global: &Global, command: LoadCommand) -> Result<(), CliError> {
     let (LoadCommand::File(LoadFile { what, .. }) | LoadCommand::Image(LoadImage { what, .. })) = &command;
     // Report errors of the command line before a pull.

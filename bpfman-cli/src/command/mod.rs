@@ -93,7 +93,6 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
     }
 }
 
-/// Connects to the daemon of the command line, with reconnection and map handover.
 async fn connect_fresh(global: &Global) -> Result<Client, CliError> {
     Client::connect_to(&global.socket_path).await.map_err(CliError::Client)
 }

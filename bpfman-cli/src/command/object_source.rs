@@ -80,7 +80,6 @@ pub fn read(path: &Path) -> Result<ObjectFile, CliError> {
     parse(check::bytes(path, MAX_OBJECT_BYTES as u64)?, &path.display().to_string())
 }
 
-/// Has the daemon fetch and verify an image, and parses its object.
 pub async fn fetch(
     global: &Global,
     client: &mut Services,

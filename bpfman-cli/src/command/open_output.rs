@@ -5,7 +5,6 @@ use std::os::fd::OwnedFd;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// Standard output, while it has a reader.
 pub struct OpenOutput(Option<AsyncFd<OwnedFd>>);
 
 impl OpenOutput {
@@ -16,7 +15,6 @@ impl OpenOutput {
         Self(copy.and_then(|copy| AsyncFd::with_interest(copy, Interest::ERROR).ok()))
     }
 
-    /// Returns when the last reader of a pipe is gone.
     pub async fn closed(&mut self) {
         match &self.0 {
             Some(output) => {

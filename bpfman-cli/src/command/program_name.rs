@@ -7,7 +7,6 @@ use bpfman_proto::v1;
 use crate::args::object_name::ObjectName;
 use crate::error::CliError;
 
-/// Returns the programs of bpfman that have this name.
 pub async fn of_name(client: &mut Services, name: &str) -> Result<Vec<ext::Program>, tonic::Status> {
     let ours = v1::ListRequest { bpfman_programs_only: Some(true), ..v1::ListRequest::default() };
     let request = ext::ListProgramsRequest { select: Some(ours), program_type: String::new() };
@@ -16,10 +15,6 @@ pub async fn of_name(client: &mut Services, name: &str) -> Result<Vec<ext::Progr
     Ok(programs)
 }
 
-/// Returns the id of a program.
-///
-/// # Errors
-/// The name is that of no program, or of several.
 pub async fn program_id(client: &mut Services, program: &ObjectName) -> Result<u32, CliError> {
     let name = match program {
         ObjectName::Id(id) => return Ok(*id),

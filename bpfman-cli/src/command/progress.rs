@@ -1,5 +1,4 @@
-//! Progress on standard error: one line that is redrawn on a terminal, separate lines elsewhere if requested, and
-//! nothing with machine-readable output.
+//! Progress on standard error: a line redrawn on a terminal, separate lines elsewhere; none with JSON or YAML.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -8,7 +7,6 @@ use bpfman_proto::printable::one_line;
 
 use crate::args::{Global, OutputForm, ProgressChoice};
 
-/// Width of a terminal that does not report it, in columns.
 const USUAL_WIDTH: usize = 80;
 /// Minimum time between drawings.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -16,14 +14,11 @@ const PAUSE: Duration = Duration::from_millis(50);
 const LINE_PAUSE: Duration = Duration::from_secs(1);
 /// Duration after which waiting is shown.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Minimum width of the activity's text, in columns.
 const MIN_TEXT_WIDTH: usize = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ProgressForm {
-    /// No output.
     Silent,
-    /// One line that is redrawn.
     Drawn,
     Lines,
 }
@@ -46,7 +41,6 @@ impl ProgressForm {
     }
 }
 
-/// Returns whether progress is shown.
 pub fn is_shown(global: &Global) -> bool {
     ProgressForm::of(global) != ProgressForm::Silent
 }
@@ -100,7 +94,6 @@ impl ProgressLine {
         }
     }
 
-    /// Shows the current step, and the time of all steps so far.
     fn waits_for(&mut self, step: &CurrentStep, time: Duration) {
         if self.form != ProgressForm::Silent {
             let what = format!("{}, {}", self.what, one_line(&step.what));
@@ -138,12 +131,10 @@ impl Drop for ProgressLine {
     }
 }
 
-/// Waits for work without measurable progress, and shows the time once it exceeds a second.
 pub async fn while_waiting<T>(global: &Global, what: &str, work: impl Future<Output = T>) -> T {
     while_shown(global, what, work, ProgressLine::waits).await
 }
 
-/// Waits for work in steps, and shows the current one once it takes a second.
 pub async fn while_stepping<T>(
     global: &Global,
     what: &str,
@@ -153,7 +144,6 @@ pub async fn while_stepping<T>(
     while_shown(global, what, work, |line, time| line.waits_for(&now(), time)).await
 }
 
-/// Waits, and calls `show` with the elapsed time.
 async fn while_shown<T>(
     global: &Global,
     what: &str,
@@ -174,15 +164,13 @@ async fn while_shown<T>(
     }
 }
 
-/// Returns the width of standard error, in columns.
 fn width() -> usize {
     let size = rustix::termios::tcgetwinsize(io::stderr());
     let columns = size.map(|size| usize::from(size.ws_col)).ok().filter(|columns| *columns > 0);
     columns.unwrap_or(USUAL_WIDTH)
 }
 
-/// Returns a line that never wraps: the activity is cut first, since its end is known from the amount. The last column
-/// stays free.
+/// Returns a line that never wraps: the activity is cut first, and the last column stays free.
 fn fitted(what: &str, amount: &str, width: usize) -> String {
     let room = width.saturating_sub(1);
     let of_amount = columns(amount);
@@ -196,7 +184,6 @@ fn fitted(what: &str, amount: &str, width: usize) -> String {
     }
 }
 
-/// Cuts a text to a number of columns, with a mark if it is longer.
 fn cut(text: &str, most: usize) -> String {
     if columns(text) <= most {
         return text.to_owned();

@@ -56,7 +56,6 @@ async fn follow(global: &Global, command: &Radar) -> Result<(), CliError> {
     events::print_events(global, command.show.query(), true).await
 }
 
-/// Returns a clearer error for a daemon that does not support the call.
 fn older(status: tonic::Status) -> CliError {
     if status.code() == tonic::Code::Unimplemented
         && status.metadata().get(bpfman_proto::REASON_TRAILER).is_none()

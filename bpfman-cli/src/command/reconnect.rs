@@ -6,7 +6,6 @@ use std::time::Duration;
 const MIN_PAUSE: Duration = Duration::from_millis(20);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// Backoff while the daemon does not answer.
 #[derive(Debug)]
 pub struct ReconnectBackoff {
     next: Duration,
@@ -19,7 +18,6 @@ impl Default for ReconnectBackoff {
 }
 
 impl ReconnectBackoff {
-    /// Waits until the next attempt; each wait is longer.
     pub async fn pause(&mut self) {
         tokio::time::sleep(self.next).await;
         self.next = (self.next * 2).min(MAX_PAUSE);

@@ -25,7 +25,6 @@ use crate::top::{DetailSubject, KeyEffect, LoadedDetails, TopScreen, draw};
 
 const HISTORY: u32 = 50;
 
-/// Shows CPU time and memory: on a terminal as a screen, elsewhere as a sequence of tables or documents.
 pub async fn run(global: &Global, command: ShowTop) -> Result<(), CliError> {
     let client = connect_fresh(global).await?;
     let request = ext::FollowFiguresRequest {
@@ -47,7 +46,6 @@ pub async fn run(global: &Global, command: ShowTop) -> Result<(), CliError> {
     }
 }
 
-/// Shows one answer per reading, or a single one.
 async fn lines(global: &Global, command: &ShowTop, mut readings: FigureReadings) -> Result<(), CliError> {
     let mut output = OpenOutput::of_stdout();
     loop {
@@ -86,7 +84,6 @@ enum TopEvent {
     Input(Event),
     News(Result<FiguresUpdate, CliError>),
     Details(LoadedDetails),
-    /// A signal, or the end of the terminal.
     End,
 }
 
@@ -161,7 +158,6 @@ fn read_input() -> mpsc::Receiver<Event> {
     input
 }
 
-/// Reads statistics independently of the user's input.
 fn read_figures(mut readings: FigureReadings) -> mpsc::Receiver<Result<FiguresUpdate, CliError>> {
     let (news, figures) = mpsc::channel(1);
     tokio::spawn(async move {
@@ -176,7 +172,6 @@ fn read_figures(mut readings: FigureReadings) -> mpsc::Receiver<Result<FiguresUp
     figures
 }
 
-/// Loads the provenance of a program, and the history of a program or a chain.
 async fn load(services: Services, subject: DetailSubject) -> LoadedDetails {
     let mut lines = Vec::new();
     let (id, hook) = match &subject {

@@ -67,7 +67,6 @@ pub async fn run(global: &Global, command: Trace) -> Result<(), CliError> {
     })
 }
 
-/// Returns all packets of the command line: given ones, then captured ones.
 fn gather(packets: &Packets) -> Result<Vec<Given>, CliError> {
     let mut all = Vec::new();
     for bytes in &packets.packet {
@@ -101,7 +100,6 @@ fn invalid(what: String) -> CliError {
     CliError::Invalid { what, hint: None }
 }
 
-/// Returns packets in groups that fit into a request.
 fn batches(all: &[Given]) -> Vec<&[Given]> {
     let (mut batches, mut begin, mut bytes) = (Vec::new(), 0, 0);
     for (index, given) in all.iter().enumerate() {
@@ -117,12 +115,10 @@ fn batches(all: &[Given]) -> Vec<&[Given]> {
     batches
 }
 
-/// Returns whether the kernel would continue with the packet.
 fn goes_on(trace: &ext::PacketTrace) -> bool {
     !matches!(trace.verdict.as_str(), "aborted" | "drop" | "shot" | "stolen" | "queued" | "trap")
 }
 
-/// Returns the packet after the chain.
 fn left(given: &Given, trace: &ext::PacketTrace) -> Packet {
     let changed = trace.steps.iter().rev().find_map(|step| step.data.clone());
     Packet { data: changed.unwrap_or_else(|| given.packet.data.clone()), time: given.packet.time }

@@ -15,7 +15,6 @@ use crate::show::waited::Waited;
 /// Waits until a condition is met. It is checked after each change that the daemon reports.
 pub async fn run(global: &Global, command: WaitFor) -> Result<(), CliError> {
     check(&command)?;
-    // State at the last check.
     let seen = RefCell::new(Seen::Nothing);
     let waited = if command.timeout.is_zero() {
         look_once(global, &command, &seen).await?
@@ -30,12 +29,10 @@ pub async fn run(global: &Global, command: WaitFor) -> Result<(), CliError> {
 }
 
 enum Seen {
-    /// No daemon answered.
     Nothing,
     Otherwise(String),
 }
 
-/// Refuses impossible conditions.
 fn check(command: &WaitFor) -> Result<(), CliError> {
     let loading = matches!(command.condition, WaitCondition::Loaded | WaitCondition::Unloaded);
     match (command.kind, &command.target) {
@@ -59,7 +56,6 @@ async fn look_once(
     take(look(&client, command).await.map_err(CliError::Client)?, seen)
 }
 
-/// Checks until the condition is met, across restarts of the daemon.
 async fn until_so(global: &Global, command: &WaitFor, seen: &RefCell<Seen>) -> Result<Waited, CliError> {
     let mut away = ReconnectBackoff::default();
     let mut was_there = false;

@@ -9,10 +9,8 @@ use crate::args::wait::{WaitCondition, WaitFor, WaitKind};
 use crate::show::standing::{StandingWord, state_text};
 use crate::show::waited::Waited;
 
-/// State with respect to the condition.
 #[derive(Debug)]
 pub enum WaitedState {
-    /// The condition is met.
     So(Waited),
     /// The condition is not met; text of the state.
     NotYet(String),
@@ -24,14 +22,9 @@ pub enum WaitedState {
 struct Found {
     programs: Vec<ext::Program>,
     links: Vec<ext::Link>,
-    /// Error of the daemon if nothing was found.
     missing: Option<Error>,
 }
 
-/// Checks the state once.
-///
-/// # Errors
-/// The daemon does not answer, or denies the call.
 pub async fn look(client: &Client, command: &WaitFor) -> Result<WaitedState, Error> {
     let found = match (command.kind, &command.target) {
         (WaitKind::Link, ObjectName::Id(id)) => link(client, *id).await?,

@@ -11,12 +11,10 @@ use crate::args::attach::{AttachTo, LinkMetadata, ProbedFile};
 use crate::args::value::{absolute, to_map};
 use crate::error::CliError;
 
-/// Attach point in the message of one of the two services.
 #[derive(Debug)]
 pub enum WirePoint {
     /// Message of `bpfman.v1`, which daemons of v0.6.0 support.
     Published(Info),
-    /// Message of `bpfman.ext.v1`.
     More(ext::Point),
 }
 
@@ -150,7 +148,6 @@ fn more(at: At, link: &LinkMetadata) -> WirePoint {
     WirePoint::More(ext::Point { at: Some(at), metadata: to_map(&link.metadata) })
 }
 
-/// Returns the path of a network namespace; empty for the daemon's own.
 fn netns_path(path: Option<PathBuf>) -> String {
     path.as_deref().map(absolute).unwrap_or_default()
 }

@@ -107,7 +107,6 @@ mod tests {
         let nothing = ext::Figures { changes: true, ..reading(2, Vec::new(), Vec::new()) };
         let third = ext::Figures { at_ns: 2_000_000_000, ..second.clone() };
         assert_eq!(kept.take(nothing), Some((&second, &third)));
-        // A complete reading replaces the previous one.
         assert_eq!(kept.take(first.clone()), Some((&third, &first)));
     }
 }

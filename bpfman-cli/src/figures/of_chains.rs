@@ -92,8 +92,7 @@ fn member(then: &ext::ChainFigures, now: &ext::MemberFigures, window: Window) ->
     }
 }
 
-/// Returns the mean duration of timed runs between the readings, in nanoseconds without the clock's own time; none
-/// without timed runs.
+/// Returns the mean duration of the timed runs in between, without the clock's own time, in nanoseconds.
 fn recent_time(then: &ext::MemberFigures, now: &ext::MemberFigures) -> Option<f64> {
     // A chain that was rebuilt meanwhile counts from zero.
     let since = |then: u64, now: u64| now.checked_sub(then);
@@ -142,7 +141,6 @@ mod tests {
         assert_eq!(one.packets_per_second, Some(100.0));
         assert_eq!((one.ended[0].verdict.as_str(), one.ended[0].per_second), ("drop", 50.0));
         assert_eq!(one.nanoseconds_per_run, Some(110.0), "150 less 40 for the clock");
-        // Nothing was timed meanwhile: the earlier mean counts.
         let rates_of = rates(&now, &now);
         assert_eq!(rates_of.chains[0].members[0].nanoseconds_per_run, Some(77.0));
     }

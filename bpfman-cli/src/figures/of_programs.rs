@@ -9,13 +9,11 @@ use super::{ProgramRates, Window, filled};
 /// Runs of a program as a member of chains between two readings.
 #[derive(Default)]
 struct InChains {
-    /// Runs counted by chains.
     runs: u64,
     /// Counted runs with a known duration.
     timed: u64,
     /// True if a chain does not report the program's duration.
     is_partly_timed: bool,
-    /// True if a chain counts the program's runs.
     is_counted: bool,
 }
 

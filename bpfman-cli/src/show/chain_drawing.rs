@@ -49,7 +49,6 @@ fn block(chain: &ChainJson, screen: Screen) -> String {
     block.render(screen)
 }
 
-/// Draws everything at the hook, in the order that packets meet it.
 fn packet_path(chain: &ChainJson) -> String {
     let mut text = String::from(" packets\n   |\n");
     let ours = chain.entries.iter().position(|entry| is_the_chain(chain, entry));
@@ -85,7 +84,6 @@ fn packet_path(chain: &ChainJson) -> String {
     text
 }
 
-/// Returns whether the entry is the compiled chain.
 fn is_the_chain(chain: &ChainJson, entry: &EntryJson) -> bool {
     entry.ours && chain.program_id.is_some() && entry.program_id == chain.program_id
 }

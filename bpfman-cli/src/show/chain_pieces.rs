@@ -2,13 +2,11 @@
 
 use super::chain::{ChainJson, EntryJson, MemberJson, SegmentJson};
 
-/// Draws the boundary between two programs.
 pub fn cut(text: &mut String, segment: &SegmentJson) {
     let reason = segment.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
     text.push_str(&format!("   = program {} goes on by a tail call{reason}\n   |\n", segment.program_id));
 }
 
-/// Draws a member with its details.
 pub fn draw_member(text: &mut String, chain: &ChainJson, member: &MemberJson) {
     let mut about = vec![format!("link {}", member.link_id), format!("program {}", member.program_id)];
     about.extend(member.role.as_ref().map(|role| format!("role {role}")));
@@ -51,7 +49,6 @@ pub fn draw_member(text: &mut String, chain: &ChainJson, member: &MemberJson) {
     text.push_str("   |\n");
 }
 
-/// Draws an entry besides the chain.
 pub fn stranger(text: &mut String, entry: &EntryJson) {
     let name = entry.program_name.as_deref().unwrap_or("(no name)");
     let whose = if entry.ours { "ours" } else { "others" };
@@ -68,12 +65,10 @@ pub fn stranger(text: &mut String, entry: &EntryJson) {
     text.push_str("   |\n");
 }
 
-/// Formats a text with its reason.
 pub fn with_reason(what: &str, reason: &str) -> String {
     if reason.is_empty() { what.to_owned() } else { format!("{what} ({reason})") }
 }
 
-/// Formats a rate of packets.
 pub fn rate(per_second: f64) -> String {
     format!("{per_second:.0}/s")
 }

@@ -90,7 +90,6 @@ pub struct BootedProgram {
 }
 
 impl BootedTry {
-    /// Returns the first failure, if there is one.
     fn refusal(&self) -> Option<String> {
         let of_program = || {
             let refused = self.tried_programs.iter().find(|program| !program.accepted)?;

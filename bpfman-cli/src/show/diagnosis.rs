@@ -22,7 +22,6 @@ pub struct Diagnosis {
     pub notes: Vec<DoctorNote>,
 }
 
-/// JSON form, with fields for monitoring.
 #[derive(Serialize)]
 struct DiagnosisJson<'d> {
     schema: u32,

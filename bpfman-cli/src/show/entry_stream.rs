@@ -29,9 +29,6 @@ impl EntryStream {
     }
 
     /// Returns the text before the entries.
-    ///
-    /// # Errors
-    /// It cannot be encoded as JSON or YAML.
     pub fn begin(&self, map: &ext::Map, described: &ext::MapDescription) -> Result<String, CliError> {
         let map = ListedMap::new(map, described);
         Ok(match self.form {
@@ -42,9 +39,6 @@ impl EntryStream {
     }
 
     /// Appends an entry to a text.
-    ///
-    /// # Errors
-    /// It cannot be encoded as JSON or YAML.
     pub fn entry(&mut self, entry: &ShownEntry, text: &mut String) -> Result<(), CliError> {
         let is_first = std::mem::take(&mut self.is_empty);
         match self.form {
@@ -74,9 +68,6 @@ impl EntryStream {
     }
 
     /// Returns the text after the entries.
-    ///
-    /// # Errors
-    /// It cannot be encoded as JSON or YAML.
     pub fn end(&self, cut_short: bool) -> Result<String, CliError> {
         let mut text = String::new();
         let written = match self.form {

@@ -1,7 +1,5 @@
-//! Writer of events that never waits for its reader.
-//!
-//! A stopped terminal, or a pager, may not read for a long time. A client that waited would stop answering the daemon,
-//! and lose its lease.
+//! Writer of events that never waits for its reader: a client that waited for a stopped terminal or a pager would stop
+//! answering the daemon, and lose its lease.
 
 use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -36,7 +34,6 @@ enum Text {
 struct Progress {
     waiting: AtomicUsize,
     written: Notify,
-    /// True once the output is closed.
     over: AtomicBool,
     failure: Mutex<Option<io::Error>>,
 }
@@ -53,9 +50,6 @@ pub struct RunEventWriter {
 
 impl RunEventWriter {
     /// Starts a writer in the user's output form.
-    ///
-    /// # Errors
-    /// The thread cannot be started.
     pub fn start(global: &Global) -> Result<Self, CliError> {
         let (texts, received) = mpsc::channel();
         let (end, ended) = oneshot::channel();
@@ -70,13 +64,8 @@ impl RunEventWriter {
         Ok(Self { form: global.output, quiet: global.quiet, texts, progress, ended })
     }
 
-    /// Queues an event; returns false if the output is closed.
-    ///
-    /// In tables, output of programs goes to standard output, and their state to standard error; in JSON and YAML,
-    /// everything goes to standard output.
-    ///
-    /// # Errors
-    /// It cannot be encoded as JSON or YAML.
+    /// Queues an event; returns false if the output is closed. In tables, output of programs goes to standard output,
+    /// and their state to standard error; in JSON and YAML, everything goes to standard output.
     pub fn tell(&self, event: &RunEvent) -> Result<bool, CliError> {
         let timed = || Timed { time: humantime::format_rfc3339_micros(SystemTime::now()).to_string(), event };
         let text = match self.form {
@@ -118,10 +107,7 @@ impl RunEventWriter {
         }
     }
 
-    /// Returns when everything is written.
-    ///
-    /// # Errors
-    /// Standard output could not be written. A closed pipe is no failure.
+    /// Returns when everything is written. A closed pipe is no failure.
     pub async fn finish(self) -> Result<(), CliError> {
         let Self { texts, progress, ended, .. } = self;
         drop(texts);

@@ -10,7 +10,6 @@ use super::json_shape::json_shape;
 use super::screen::Screen;
 use super::table::TextTable;
 
-/// Parts that the summary counts, with their titles.
 const COUNTED: [(&str, &str); 7] = [
     ("program_type", "Program Types"),
     ("map_type", "Map Types"),

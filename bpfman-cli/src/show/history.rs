@@ -119,7 +119,6 @@ impl HistoryEntryJson {
         }
     }
 
-    /// Returns the third party that acted without a call.
     fn stranger(&self) -> Option<String> {
         let uid = self.uid.filter(|_| self.daemon.as_deref() == Some("radar"))?;
         let name = self.command.as_deref().unwrap_or("several processes");
@@ -132,7 +131,6 @@ impl HistoryEntryJson {
         Some(format!("{name}{pid}, user {uid}{}", place.unwrap_or_default()))
     }
 
-    /// Returns the subject and the result.
     pub(crate) fn came(&self) -> String {
         let mut text = self.object.clone();
         for (name, value) in [("made", &self.made), ("was", &self.before), ("digest", &self.digest)] {

@@ -36,7 +36,6 @@ pub enum JournalEventJson {
     },
 }
 
-/// Event with the epoch of the daemon.
 #[derive(Clone, Debug, Serialize)]
 struct EventLine<'e> {
     #[serde(flatten)]
@@ -80,13 +79,7 @@ fn line(entry: &HistoryEntryJson) -> String {
     harmless(&columns(&number, &time, &who, &call, &entry.result, &about)).into_owned()
 }
 
-/// Writes an event; returns false if the output is closed.
-///
-/// In tables, entries go to standard output and all else to standard error; in JSON and YAML, everything goes to
-/// standard output.
-///
-/// # Errors
-/// It cannot be written.
+/// Writes an event; returns false if the output is closed. In tables, only entries go to standard output.
 pub fn tell(global: &Global, event: &JournalEventJson, epoch: &str) -> Result<bool, CliError> {
     let text = match (global.output, event) {
         (OutputForm::Json, event) => json_text::line(&EventLine { event, epoch })? + "\n",

@@ -6,17 +6,10 @@ use serde::Serialize;
 use crate::error::CliError;
 
 /// Encodes a value as one line, without its end.
-///
-/// # Errors
-/// It cannot be encoded as JSON.
 pub fn line(value: &impl Serialize) -> Result<String, CliError> {
     harmless(serde_json::to_string(value))
 }
 
-/// Encodes a value as several lines.
-///
-/// # Errors
-/// It cannot be encoded as JSON.
 pub fn document(value: &impl Serialize) -> Result<String, CliError> {
     Ok(harmless(serde_json::to_string_pretty(value))? + "\n")
 }

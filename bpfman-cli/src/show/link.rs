@@ -18,7 +18,6 @@ pub struct LinkList {
     pub links: Vec<LinkJson>,
 }
 
-/// Answer to `attach` and `get link`.
 impl CommandOutput for LinkJson {
     fn table(&self, screen: Screen) -> String {
         block(self, screen)
@@ -64,7 +63,6 @@ impl CommandOutput for LinkList {
     }
 }
 
-/// Returns the network namespace of a link; none for the daemon's own.
 fn netns(link: &LinkJson) -> Option<&str> {
     link.attach.netns.as_deref().filter(|path| !path.is_empty())
 }
@@ -333,7 +331,6 @@ mod tests {
         );
     }
 
-    /// Links that do not run, and those of other network namespaces, are marked.
     #[test]
     fn list_has_state_and_namespace_where_they_say_something() {
         let xdp = |netns: Option<&str>| {

@@ -66,7 +66,6 @@ impl MatchingJson {
     }
 }
 
-/// Answer to `attach … --iface-match`.
 impl CommandOutput for MatchingJson {
     fn table(&self, screen: Screen) -> String {
         let matching = self;

@@ -69,9 +69,7 @@ pub trait CommandOutput: Serialize {
     }
 }
 
-/// Writes an answer to standard output in the user's form.
-///
-/// `--quiet` applies only to tables: JSON and YAML always have the whole answer.
+/// Writes an answer to standard output in the user's form. `--quiet` applies only to tables.
 pub fn answer(global: &Global, answer: &impl CommandOutput) -> Result<(), CliError> {
     write(&form(global, answer)?)
 }

@@ -27,7 +27,6 @@ pub struct LoadedPrograms {
     pub programs: Vec<ProgramJson>,
 }
 
-/// Answer to `get program`.
 impl CommandOutput for ProgramJson {
     fn table(&self, screen: Screen) -> String {
         blocks(self, screen)
@@ -84,7 +83,6 @@ fn list(programs: &[ProgramJson], screen: Screen) -> String {
     text
 }
 
-/// Formats `(count) id, id, id, ...`, or nothing.
 fn links_cell(links: &[u32]) -> String {
     if links.is_empty() {
         return String::new();
@@ -94,7 +92,6 @@ fn links_cell(links: &[u32]) -> String {
     format!("({}) {}{more}", links.len(), named.join(", "))
 }
 
-/// Returns both blocks of a program; only the kernel's for third-party programs.
 fn blocks(program: &ProgramJson, screen: Screen) -> String {
     let mut text = if program.managed { managed(program, screen) } else { String::new() };
     if let Some(kernel) = &program.kernel {
@@ -103,7 +100,6 @@ fn blocks(program: &ProgramJson, screen: Screen) -> String {
     text
 }
 
-/// Returns the daemon's information about its own program.
 fn managed(program: &ProgramJson, screen: Screen) -> String {
     let mut block = Block::new("Bpfman State");
     block
@@ -145,7 +141,6 @@ pub fn seconds(left: u64) -> String {
     humantime::format_duration(std::time::Duration::from_secs(left)).to_string()
 }
 
-/// Returns image, verification, caller and time of load in one line; none for programs of an older version.
 fn provenance(program: &ProgramJson) -> Option<String> {
     let bytecode = program.bytecode.as_ref()?;
     let (digest, verified_by) = (bytecode.image_digest.as_ref()?, bytecode.verified_by.as_ref()?);

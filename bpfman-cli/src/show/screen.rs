@@ -5,7 +5,6 @@ use std::io::{self, IsTerminal};
 pub use bpfman_proto::printable::lines as harmless;
 use bpfman_proto::printable::one_line;
 
-/// Escape sequences around a header with colour.
 const BOLD: (&str, &str) = ("\x1b[1m", "\x1b[0m");
 
 /// Properties of the output.

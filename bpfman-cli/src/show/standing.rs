@@ -7,7 +7,6 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StandingWord {
-    /// The kernel runs the recorded state.
     Running,
     /// The interface is missing, or the kernel module with the probed function.
     Waiting,
@@ -15,9 +14,7 @@ pub enum StandingWord {
     Elsewhere,
     /// The interface has just disappeared, or the process has ended.
     Gone,
-    /// The pin was removed.
     Unpinned,
-    /// A third party replaced the program in the link.
     Replaced,
     /// A part of it was removed.
     Torn,
@@ -44,7 +41,6 @@ impl StandingWord {
         })
     }
 
-    /// Returns the name in JSON.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Running => "running",
@@ -59,7 +55,6 @@ impl StandingWord {
         }
     }
 
-    /// Returns whether an object differs from its record.
     pub fn differs(of: Option<Self>) -> bool {
         of.is_some_and(|word| word != Self::Running)
     }

@@ -159,7 +159,6 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Maximum number of shown bytes of an unknown type.
 const SHOWN_BYTES: usize = 64;
 
 impl fmt::Display for TypedValue {

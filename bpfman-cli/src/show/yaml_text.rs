@@ -1,5 +1,4 @@
-//! YAML text that is safe for a terminal. Not every YAML style can escape: if escapes are needed, the text is JSON,
-//! which is also YAML.
+//! YAML text that is safe for a terminal: if escapes are needed, it is JSON, which is also YAML.
 
 use std::collections::BTreeMap;
 
@@ -9,26 +8,16 @@ use serde::Serialize;
 use super::json_text;
 use crate::error::CliError;
 
-/// Encodes a value as a document.
-///
-/// # Errors
-/// It cannot be encoded as YAML.
 pub fn document(value: &impl Serialize) -> Result<String, CliError> {
     written(value, || json_text::document(value))
 }
 
 /// Encodes a value as a field of a document, with its end.
-///
-/// # Errors
-/// It cannot be encoded as YAML.
 pub fn field(name: &str, value: &impl Serialize) -> Result<String, CliError> {
     written(&BTreeMap::from([(name, value)]), || Ok(format!("{name}: {}\n", json_text::line(value)?)))
 }
 
 /// Encodes a value as an element of a list, with its end.
-///
-/// # Errors
-/// It cannot be encoded as YAML.
 pub fn item(value: &impl Serialize) -> Result<String, CliError> {
     written(&[value], || Ok(format!("- {}\n", json_text::line(value)?)))
 }

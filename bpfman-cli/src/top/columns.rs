@@ -7,11 +7,8 @@ use crate::show::amounts::{UNKNOWN, percent, rate, size, time};
 
 pub(super) struct TopColumn<R> {
     pub(super) title: &'static str,
-    /// Width in characters; 0 for the remaining space.
     pub(super) width: u16,
-    /// True if the column is right-aligned, and sorted from the largest.
     pub(super) is_number: bool,
-    /// Minimum width of the screen for this column.
     pub(super) from: u16,
     pub(super) cell: fn(&R) -> String,
     pub(super) order: fn(&R, &R) -> Ordering,

@@ -29,7 +29,6 @@ pub(super) struct OpenDetails {
     pub(super) subject: DetailSubject,
     /// None until the daemon has answered.
     pub(super) loaded: Option<Vec<String>>,
-    /// Number of lines above the first visible one.
     pub(super) scrolled: usize,
 }
 
@@ -38,7 +37,6 @@ impl OpenDetails {
         Self { subject, loaded: None, scrolled: 0 }
     }
 
-    /// Returns all lines, without control characters.
     pub(super) fn lines(&self, rates: &FigureRates) -> Vec<String> {
         let mut lines = match &self.subject {
             DetailSubject::Program(id) => {

@@ -107,7 +107,6 @@ fn wrapped(buffer: &mut Buffer, area: Rect, text: &str) {
     }
 }
 
-/// Splits lines that are longer than the screen is wide.
 fn pieces(lines: &[String], width: usize) -> Vec<String> {
     let pieces = |line: &String| -> Vec<String> {
         let characters: Vec<char> = line.chars().collect();
@@ -119,7 +118,6 @@ fn pieces(lines: &[String], width: usize) -> Vec<String> {
     lines.iter().flat_map(pieces).collect()
 }
 
-/// Formats `1 chain`, `2 chains`.
 fn counted(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
@@ -188,8 +186,7 @@ fn nothing(screen: &TopScreen) -> &'static str {
     }
 }
 
-/// Returns the width of each column; 0 if it is hidden. The first column without a fixed width gets what its cells
-/// need, the last one the remaining space.
+/// Returns each column's width; 0 if hidden. The first without a fixed width fits its cells, the last takes the rest.
 fn widths(grid: &Grid, screen: u16) -> Vec<u16> {
     let is_shown = |column: &GridColumn| column.from <= screen;
     let shown = || grid.columns.iter().filter(|column| is_shown(column));

@@ -227,7 +227,6 @@ fn row_of_member(member: &MemberRates) -> GridRow {
     }
 }
 
-/// Returns the verdicts that ended at a member, the most frequent first.
 fn verdicts(member: &MemberRates) -> String {
     let mut ended: Vec<_> = member.ended.iter().collect();
     ended.sort_by(|a, b| b.per_second.total_cmp(&a.per_second));

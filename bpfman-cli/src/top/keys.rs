@@ -42,7 +42,6 @@ impl TopScreen {
         KeyEffect::Draw
     }
 
-    /// Leaves help, details or filter.
     fn back(&mut self) {
         if self.has_help {
             self.has_help = false;

@@ -7,7 +7,6 @@ use super::grid::{Grid, GridSort, RowKey, grid_of};
 use crate::args::top::TopView;
 use crate::figures::FigureRates;
 
-/// Views in the order of their keys.
 pub(super) const VIEWS: [(TopView, &str); 4] = [
     (TopView::Programs, "Programs"),
     (TopView::Chains, "Chains"),
@@ -23,7 +22,6 @@ pub(super) struct ViewPlace {
     pub(super) selected: Option<RowKey>,
     /// Index of the selected row, used when that row is gone.
     pub(super) index: usize,
-    /// Number of rows above the first visible one.
     pub(super) scrolled: usize,
 }
 
@@ -35,12 +33,10 @@ pub struct TopScreen {
     pub(super) view: TopView,
     pub(super) places: [ViewPlace; 4],
     pub(super) filter: String,
-    /// True while the user types the filter.
     pub(super) is_filtering: bool,
     pub(super) details: Option<OpenDetails>,
     pub(super) has_help: bool,
     pub(super) rates: Option<FigureRates>,
-    /// Reason why no statistics arrive.
     pub(super) away: Option<String>,
     /// Number of visible rows, for the page keys.
     pub(super) rows: usize,
@@ -111,7 +107,6 @@ impl TopScreen {
         VIEWS.iter().position(|(view, _)| *view == self.view).unwrap_or(0)
     }
 
-    /// Sorts and filters the rows, and restores the selection.
     pub(super) fn arrange(&mut self) {
         let Some(rates) = &self.rates else { return };
         let grid = grid_of(rates, self.view, self.places[self.view_index()].sort, &self.filter);

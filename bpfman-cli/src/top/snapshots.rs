@@ -25,7 +25,6 @@ fn program(id: u32, name: &str, kind: &str, owner: &str) -> ext::ProgramFigures 
     }
 }
 
-/// Returns a reading with a firewall after a counter, a probe, and a third-party program.
 fn reading(at_seconds: u64) -> ext::Figures {
     let packets = 125_000 * at_seconds;
     let dropped = 25_000 * at_seconds;
@@ -109,7 +108,6 @@ fn drawn(screen: &mut TopScreen, columns: u16, rows: u16) -> Buffer {
     terminal.backend().buffer().clone()
 }
 
-/// Returns the screen as text, without trailing spaces and empty lines.
 fn text(buffer: &Buffer) -> String {
     let width = usize::from(buffer.area.width);
     let symbols: Vec<&str> = buffer.content.iter().map(|cell| cell.symbol()).collect();
@@ -154,7 +152,6 @@ fn a_small_terminal_gets_what_fits_or_is_told() {
     assert_eq!(shown, "20x5 is too small: 3\n0x6 at least\n\n\n", "\n{shown}");
     let shown = text(&drawn(&mut screen(TopView::Programs), 36, 8));
     assert_eq!(shown, PROGRAMS_36.trim_end_matches('\n'), "\n{shown}");
-    // Every size is drawn without a failure.
     for columns in [1, 2, 29, 30, 31, 45, 60, 79, 200] {
         for rows in [1, 2, 5, 6, 7, 50] {
             for view in [TopView::Programs, TopView::Chains, TopView::Maps, TopView::Owners] {
@@ -188,7 +185,6 @@ fn only_what_is_wrong_has_a_colour_and_none_has_without_colours() {
     plain.lose("the daemon has gone".to_owned());
     let plain = drawn(&mut plain, 80, 24);
     assert_eq!(colours(&plain), []);
-    // The selected row is visible without colour.
     assert!(plain.content.iter().any(|cell| cell.modifier.contains(Modifier::REVERSED)));
 }
 
@@ -226,7 +222,6 @@ fn rows_are_sorted_and_filtered_and_the_chosen_one_is_kept() {
     assert!(text(&drawn(&mut screen, 80, 24)).contains("nothing with this text"));
     press(&mut screen, "\x1b");
     assert!(text(&drawn(&mut screen, 80, 24)).contains("on_open"));
-    // The selection follows the row.
     press(&mut screen, "gj");
     let chosen = press(&mut screen, "\n");
     press(&mut screen, "qrss");
@@ -241,7 +236,6 @@ fn one_program_is_shown_with_what_the_daemon_says_of_it() {
     let subject = DetailSubject::Program(8);
     assert_eq!(press(&mut screen, "G\n"), [KeyEffect::Draw, KeyEffect::Load(subject.clone())]);
     assert!(text(&drawn(&mut screen, 80, 24)).contains("asking the daemon"));
-    // Details of another subject are not shown.
     screen.tell(LoadedDetails { subject: DetailSubject::Program(7), lines: vec!["of another".to_owned()] });
     screen.tell(LoadedDetails { subject, lines: (0..40).map(|at| format!("line {at}")).collect() });
     let shown = text(&drawn(&mut screen, 80, 12));

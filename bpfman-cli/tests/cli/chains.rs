@@ -252,7 +252,6 @@ fn what_no_record_names_is_a_finding_and_is_removed_by_its_pin() {
     script.chains.strays = strays();
     let daemon = FakeDaemon::start(script);
     let outcome = daemon.run("doctor");
-    // The finding about the bpffs is graver than strays.
     assert_eq!(outcome.code, 14, "{outcome:?}");
     assert!(
         outcome.stderr.contains("hint: the gravest is bpffs: `systemctl restart bpfmand`"),
@@ -300,7 +299,6 @@ fn packets_are_traced_and_what_goes_on_is_written() {
     );
     let written = fs::read(daemon.folder.path().join("a.pcap")).unwrap();
     assert_eq!(written.len(), 24 + 2 * (16 + 20));
-    // The written file is a valid capture.
     let json = json_of(&daemon, "chain trace xdp:eth0 --pcap a.pcap");
     assert_eq!(
         (&json["packets"][1]["source"], &json["packets"][1]["length"]),

@@ -65,7 +65,6 @@ fn every_field_is_described() {
     assert!(missing.is_empty(), "{missing:?}");
 }
 
-/// Adds the forms of chain commands.
 fn chain_shapes(names: &mut BTreeSet<String>) {
     let chain = ext::GetChainResponse { members: vec![ext::ChainMember::default()], ..Default::default() };
     let view = ext::MemberView { ended: vec![ext::VerdictCount::default()], ..Default::default() };
@@ -154,7 +153,6 @@ fn chain_shapes(names: &mut BTreeSet<String>) {
     }
 }
 
-/// Returns an object with a requirement that a kernel lacks.
 fn checked() -> CheckedObject {
     let need = KernelNeed {
         kind: NeedKind::Kfunc,
@@ -179,7 +177,6 @@ fn checked() -> CheckedObject {
     checked
 }
 
-/// Collects the names of all fields, at every depth.
 fn collect(value: &Value, names: &mut BTreeSet<String>) {
     match value {
         Value::Object(fields) => {

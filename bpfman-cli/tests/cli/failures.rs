@@ -70,12 +70,10 @@ fn several_are_all_tried_and_each_failure_is_told() {
         let outcome = daemon.run(&format!("{line} --ignore-missing"));
         assert_eq!((outcome.code, outcome.stdout.as_str(), outcome.stderr.as_str()), (0, "", ""), "{line}");
     }
-    // Errors of the command line are found before any call.
     for line in ["unload 7 7", "detach 7 8 7", "unload 7 x:y"] {
         let outcome = FakeDaemon::start(Script::default()).run(line);
         assert_eq!(outcome.code, 2, "{line}: {outcome:?}");
     }
-    // Only missing objects are ignored.
     let busy = FakeDaemon::start(failure(Code::FailedPrecondition, Some("conflict"), None));
     assert_eq!(busy.run("unload 7 --ignore-missing").code, 7);
 }

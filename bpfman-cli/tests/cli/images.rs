@@ -24,7 +24,6 @@ fn command(folder: &Path, line: &str) -> Command {
     command
 }
 
-/// Compiles a minimal program with clang; none without clang.
 fn object(folder: &Path) -> Option<()> {
     let source = "#define SEC(n) __attribute__((section(n), used))\n\
                   char _license[] SEC(\"license\") = \"GPL\";\n\
@@ -66,7 +65,6 @@ fn building_needs_neither_daemon_nor_container_runtime() {
     assert!(pushed.stderr.starts_with("error: "), "{pushed:?}");
 }
 
-/// Starts a registry that refuses each request with an endless body, in separate connections.
 fn endless_registry() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -136,7 +134,6 @@ fn files_of_bpf2go_without_targets_get_a_hint() {
     let refused = bpfman(folder.path(), "image build -t r.io/x:1 -c go");
     assert_eq!(refused.code, 6, "{refused:?}");
     assert!(refused.stderr.contains("hint: run bpf2go with `-target amd64,arm64`"), "{refused:?}");
-    // The alternative in the hint works.
     assert_eq!(bpfman(folder.path(), "image build -t r.io/x:1 -b go/x_bpfel.o").code, 0);
 }
 

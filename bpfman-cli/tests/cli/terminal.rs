@@ -47,7 +47,6 @@ fn headers_are_bold_and_everything_else_is_as_in_a_file() {
     let plain = daemon.run("list programs").stdout;
     assert!(!plain.contains('\x1b'), "{plain:?}");
     assert_eq!(shown.replace("\x1b[1m", "").replace("\x1b[0m", ""), plain);
-    // Machine-readable output never has escape sequences.
     assert!(!on_a_terminal(&daemon, 120, "list programs -o json").contains('\x1b'));
 }
 
@@ -97,7 +96,6 @@ fn a_load_pulls_first_so_that_its_progress_is_seen() {
     let asked = daemon.asked();
     let (pull, load) = asked.split_once('\n').unwrap();
     assert!(pull.starts_with("PullRequest") && pull.contains("image_pull_policy: 0"), "{asked}");
-    // The load is the same with and without shown progress.
     assert!(load.starts_with("LoadRequest") && load.contains("image_pull_policy: 0"), "{asked}");
 }
 

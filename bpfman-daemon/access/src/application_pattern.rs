@@ -23,8 +23,7 @@ enum NamespacePattern {
 }
 
 impl ApplicationPattern {
-    /// Returns the pattern that has to replace one without a slash, which matched this application while earlier
-    /// versions compared `NAMESPACE/NAME` as one text.
+    /// Returns the pattern that replaces one without a slash, which earlier versions compared with `NAMESPACE/NAME`.
     #[must_use]
     pub(crate) fn successor(&self, application: &OwningApplication) -> Option<String> {
         let is_meant = self.namespace == NamespacePattern::Cluster
@@ -34,7 +33,6 @@ impl ApplicationPattern {
         is_meant.then(|| format!("{}/*", self.text)).filter(covers)
     }
 
-    /// Returns whether it is `*` alone.
     pub(crate) fn is_any(&self) -> bool {
         self.namespace == NamespacePattern::Any
     }

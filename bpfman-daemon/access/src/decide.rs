@@ -56,9 +56,6 @@ impl AccessPolicy {
     }
 
     /// Decides a call. One grant has to allow the verb on all objects.
-    ///
-    /// # Errors
-    /// Nothing allows the call; the denial states what would.
     pub fn decide(
         &self,
         peer: &Peer,

@@ -221,7 +221,6 @@ impl Grant {
         self.applications.iter().find_map(|application| application.successor(name))
     }
 
-    /// Returns whether it is for all applications, as the node agent's is.
     pub(crate) fn speaks_for_all(&self) -> bool {
         self.applications.iter().any(ApplicationPattern::is_any)
     }

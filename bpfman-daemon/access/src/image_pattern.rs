@@ -13,7 +13,6 @@ use crate::BadPattern;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImagePattern {
     registry: Glob,
-    /// Repository, with or without tag and digest.
     rest: Glob,
     text: String,
 }

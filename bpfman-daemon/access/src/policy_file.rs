@@ -35,7 +35,6 @@ struct AccessTable {
     socket_group: SocketGroup,
 }
 
-/// Text with its position in the file.
 type Text = Spanned<String>;
 
 #[derive(Deserialize)]
@@ -85,7 +84,6 @@ enum Over {
     All,
 }
 
-/// Tasks that programs can see.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Scope {
@@ -107,9 +105,6 @@ struct LimitsTable {
 
 impl AccessPolicy {
     /// Parses the tables. Those of the image policy are ignored.
-    ///
-    /// # Errors
-    /// All mistakes: invalid text, and users and groups that do not exist.
     pub fn parse(text: &str, names: &dyn AccountNames) -> Result<Self, TextDefects> {
         let mut tables = PolicyTables::parse(text);
         let access: Option<ReadTable<AccessTable>> = tables.take("access");
@@ -154,7 +149,6 @@ impl<'r, 't> GrantReading<'r, 't> {
         result.map_err(|why| self.found(at, why.into())).ok()
     }
 
-    /// Returns the grant. It is valid only if no mistake was found.
     fn grant(&mut self, ReadTable { value: table, at, whole }: ReadTable<GrantTable>) -> Grant {
         let name_at = table.name.span().start;
         let name = table.name.into_inner();
@@ -253,7 +247,6 @@ impl<'r, 't> GrantReading<'r, 't> {
         verbs
     }
 
-    /// Parses "own", "any", or paths of namespace files.
     fn netns(&mut self, words: &Spanned<Vec<Text>>) -> Option<NetnsRule> {
         match &words.get_ref()[..] {
             [word] if word.get_ref() == "own" => Some(NetnsRule::Own),

@@ -5,7 +5,6 @@ use std::str::FromStr;
 use crate::{AccessObject, AccessVerb, ApplicationPattern, HookPattern, ImagePattern, TargetPattern};
 use bpfmand_core::{Glob, Interface, OwningApplication};
 
-/// A grant to a user that would allow a call.
 #[derive(Debug)]
 pub(crate) struct SuggestedGrant {
     uid: u32,
@@ -16,7 +15,6 @@ pub(crate) struct SuggestedGrant {
 }
 
 impl SuggestedGrant {
-    /// Returns a grant that allows these objects, as far as they have a pattern.
     pub(crate) fn new(uid: u32, verb: AccessVerb, objects: &[AccessObject<'_>]) -> Self {
         let mut keys: Vec<(&str, Vec<String>)> = Vec::new();
         let mut is_over_all = false;
@@ -32,7 +30,6 @@ impl SuggestedGrant {
         Self { uid, verb, keys, is_over_all }
     }
 
-    /// Returns the words of the command that adds it to the policy.
     pub(crate) fn command(&self) -> Vec<String> {
         let mut words: Vec<String> = ["bpfman", "policy", "allow"].map(str::to_owned).to_vec();
         words.extend([self.uid.to_string(), self.verb.to_string()]);
@@ -45,7 +42,7 @@ impl SuggestedGrant {
     }
 }
 
-/// Returns the key of a grant and the pattern that allows an object; none if no pattern is needed, or none can allow it.
+/// Returns the key and pattern that allow an object; none if no pattern is needed, or none can allow it.
 fn pattern(object: &AccessObject<'_>) -> Option<(&'static str, String)> {
     match object {
         AccessObject::Type(program_type) => Some(("types", program_type.to_string())),
@@ -122,7 +119,6 @@ mod tests {
         SuggestedGrant::new(1000, AccessVerb::Load, objects).command()[3..].to_vec()
     }
 
-    /// Returns the lines that the command writes.
     fn lines(objects: &[AccessObject<'_>]) -> String {
         let grant = SuggestedGrant::new(1000, AccessVerb::Load, objects);
         let mut text = "[[grants]]\nname = \"user-1000\"\nusers = [1000]\nallow = [\"load\"]\n".to_owned();
@@ -132,7 +128,6 @@ mod tests {
         text + if grant.is_over_all { "over = \"all\"\n" } else { "" }
     }
 
-    /// Checks that the suggested grant can be read, and that it allows all objects.
     fn assert_allows(objects: &[AccessObject<'_>]) {
         let text = lines(objects);
         let policy = AccessPolicy::parse(&text, &Machine).unwrap_or_else(|error| panic!("{error}\n{text}"));

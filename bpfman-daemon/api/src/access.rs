@@ -68,7 +68,6 @@ fn grant(grant: &Grant) -> wire::GrantView {
     }
 }
 
-/// Object in the syntax of users.
 #[derive(Debug, PartialEq, Eq)]
 enum Named<'a> {
     Hook(HookKind, Interface),
@@ -89,7 +88,6 @@ impl Named<'_> {
 }
 
 impl Named<'_> {
-    /// Returns the network namespace of a target of kind `netns` or `netfilter`.
     fn netns(&self, in_callers_netns: bool) -> Option<AccessObject<'_>> {
         match self {
             Self::Target("netns" | "netfilter", "host") => {
@@ -103,7 +101,6 @@ impl Named<'_> {
     }
 }
 
-/// Parses a hook, a target, an absolute path or an image reference; `None` for an empty text.
 fn parse(text: &str) -> Result<Option<Named<'_>>, Status> {
     if text.is_empty() {
         return Ok(None);

@@ -18,7 +18,6 @@ impl Default for Activity {
 }
 
 impl Activity {
-    /// Marks a request as in progress until the guard is dropped.
     pub(crate) fn begin(&self) -> RunningRequest<'_> {
         self.running.fetch_add(1, Ordering::SeqCst);
         RunningRequest(self)

@@ -25,7 +25,6 @@ impl<K: Kernel> Api<K> {
         }
     }
 
-    /// Checks network namespaces, named by the paths of their files.
     pub(crate) async fn admit_namespaces(
         &self,
         permit: &Permit,
@@ -34,7 +33,6 @@ impl<K: Kernel> Api<K> {
         self.admit(permit, paths.into_iter().collect(), false).await
     }
 
-    /// Checks the network namespaces of a match: files, and folders to be listed.
     pub(crate) async fn admit_match(
         &self,
         permit: &Permit,
@@ -51,8 +49,8 @@ impl<K: Kernel> Api<K> {
         self.admit(permit, folders, true).await
     }
 
-    /// Checks the files and namespaces of an attach point, and returns the caller with whose rights the engine opens a file that is
-    /// probed. Root's rights count in containers where the grant that allowed this call is for all applications.
+    /// Checks the files of an attach point, and returns the caller with whose rights a probed file is opened. Root's
+    /// rights count in containers if the grant that allowed this call is for all applications.
     pub(crate) async fn admit_point(
         &self,
         permit: &Permit,

@@ -46,23 +46,18 @@ pub struct PolicyHealth {
     pub users_failure: Option<String>,
 }
 
-/// A policy that does not change.
 impl AccessSource for Arc<AccessPolicy> {
     fn policy(&self) -> Arc<AccessPolicy> {
         Arc::clone(self)
     }
 }
 
-/// A call that may be made.
 #[derive(Debug)]
 pub(crate) struct Permit {
-    /// User id of the caller.
     pub uid: u32,
     /// User that places for the call count for.
     pub account: u32,
-    /// Owner of what the call makes.
     pub owner: Owner,
-    /// Limits of that owner.
     pub limits: GrantLimits,
     /// Restrictions of the programs that it loads; none for programs of the machine.
     pub tenant: Option<TenantRules>,
@@ -74,7 +69,6 @@ pub(crate) struct Permit {
 const NETNS_FOLDERS: [&str; 2] = ["/run/netns", "/var/run/netns"];
 
 impl<K: Kernel> Api<K> {
-    /// Allows the call that this task works for, on these objects, or denies it.
     pub(crate) fn authorize(&self, objects: &[AccessObject<'_>]) -> Result<Permit, Status> {
         match row_of(called()?).needs {
             CallNeeds::Nothing => {
@@ -87,7 +81,6 @@ impl<K: Kernel> Api<K> {
         }
     }
 
-    /// Allows something that a call does beyond its own verb, or denies it.
     pub(crate) fn authorize_verb(
         &self,
         verb: AccessVerb,
@@ -114,7 +107,7 @@ impl<K: Kernel> Api<K> {
         Ok(Permit { uid: peer.uid, account: peer.account(), owner, limits, tenant, speaks_for_all })
     }
 
-    /// Returns whether the caller has the right to a verb on an object over all owners. Denies nothing, and leaves no trace.
+    /// Returns whether the caller has the right to a verb on an object over all owners. Leaves no trace.
     pub(crate) fn has_over_all(&self, verb: AccessVerb, object: &AccessObject<'_>) -> Result<bool, Status> {
         let peer = caller()?;
         Ok(self.policy_for(&peer).is_over_all(&peer, verb, object))
@@ -144,7 +137,6 @@ impl<K: Kernel> Api<K> {
         denial
     }
 
-    /// Refuses what would be over the limits of its owner.
     pub(crate) fn ensure_within(&self, permit: &Permit, programs: u64, links: u64) -> Result<(), Status> {
         let GrantLimits { programs: most_programs, links: most_links, .. } = permit.limits;
         if most_programs.is_none() && most_links.is_none() {
@@ -166,8 +158,7 @@ impl<K: Kernel> Api<K> {
         Ok(())
     }
 
-    /// True if a network namespace is the caller's own for certain. Only for a caller with a grant for its own namespace it
-    /// is looked at.
+    /// Returns whether a namespace is certainly the caller's own; it is read only for callers with such a grant.
     pub(crate) async fn is_callers_netns(&self, path: Option<&Path>) -> Result<bool, Status> {
         let Some(peer) = audit::peer().filter(|peer| peer.uid != 0) else { return Ok(false) };
         let (Some(own), policy) = (peer.netns.clone(), self.access.policy()) else { return Ok(false) };
@@ -187,7 +178,6 @@ impl<K: Kernel> Api<K> {
     }
 }
 
-/// The process that made the call of this task.
 fn caller() -> Result<Peer, Status> {
     audit::peer().ok_or_else(|| denied("the calling process cannot be identified"))
 }
@@ -196,7 +186,6 @@ fn called() -> Result<Method, Status> {
     audit::method().ok_or_else(|| denied("this daemon does not know the call"))
 }
 
-/// The verb of the call of this task, on objects.
 pub(crate) fn called_verb() -> Result<AccessVerb, Status> {
     match row_of(called()?).needs {
         CallNeeds::Verb(verb) => Ok(verb),
@@ -211,7 +200,6 @@ fn is_below_root_folder(path: &Path) -> bool {
         && path.parent().is_some_and(|parent| NETNS_FOLDERS.iter().any(|folder| parent == Path::new(folder)))
 }
 
-/// Returns the permissions of a caller that has no grant.
 pub(crate) fn everybody(policy: &AccessPolicy, peer: &Peer) -> Vec<AccessVerb> {
     let nobody_else = AccessPolicy { grants: Vec::new(), socket_group: policy.socket_group };
     let may = |verb: &AccessVerb| nobody_else.decide(peer, *verb, &[]).is_ok();

@@ -14,10 +14,8 @@ use JournalRule::{Access, Change, Refusal};
 use ObjectRule::{Carried, Concerned, Covered, Root, Shown, Unused};
 use row::row;
 
-/// Rules of calls that name programs to load.
 const LOAD: [ObjectRule; 7] = [Covered, Unused, Covered, Unused, Covered, Covered, Covered];
 
-/// Returns the row of a call.
 #[must_use]
 #[rustfmt::skip]
 pub const fn row_of(method: Method) -> CallRow {

@@ -361,7 +361,6 @@ impl<K: Kernel> Api<K> {
         })
     }
 
-    /// Returns the contents of a hook, also of one with third-party programs only.
     fn look(&self, interface: &Interface, kind: HookKind) -> Result<HookView, Status> {
         let chain = match self.engine.show_chain(interface, kind) {
             Ok(view) => Some(view),
@@ -376,7 +375,6 @@ impl<K: Kernel> Api<K> {
         Ok(HookView { chain, entries })
     }
 
-    /// Returns the answer for a replacement, with all details of the program.
     async fn answer_replaced(
         &self,
         permit: &Permit,
@@ -390,7 +388,6 @@ impl<K: Kernel> Api<K> {
         Ok(Response::new(self.read(permit, replaced).await?))
     }
 
-    /// Returns the verdict family of a link's proceed-on set; `None` for links without a set.
     fn family_of(&self, link: LinkId) -> Result<Option<VerdictFamily>, Status> {
         let link = self.engine.describe_link(link).map_err(fail)?;
         Ok(match link.program.program_type {

@@ -17,7 +17,6 @@ use crate::status::{invalid, too_large, unsupported};
 /// Maximum time over which rates are measured, in milliseconds: a call has to end.
 const MAX_SAMPLE: u32 = 60_000;
 
-/// Parses order intents; `None` if the message is absent.
 pub fn order(order: Option<wire::Order>) -> Result<Option<OrderIntent>, Status> {
     order.map(intent).transpose()
 }
@@ -91,7 +90,6 @@ pub fn update(
     })
 }
 
-/// Parses the policy for maps of a replacement.
 pub fn map_policy(number: i32) -> Result<MapPolicy, Status> {
     match wire::MapPolicy::try_from(number) {
         Ok(wire::MapPolicy::Keep) => Ok(MapPolicy::Keep),
@@ -121,7 +119,6 @@ pub fn replace(request: wire::ReplaceProgramRequest, caller_uid: u32) -> Result<
     })
 }
 
-/// Parses the measuring time of rates; `None` without a measurement.
 pub fn sample(milliseconds: u32) -> Result<Option<Duration>, Status> {
     match milliseconds {
         0 => Ok(None),

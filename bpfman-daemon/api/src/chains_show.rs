@@ -16,9 +16,7 @@ use crate::ext_show::{self, standing, xdp};
 use crate::hook_entries;
 
 pub struct HookView {
-    /// `None` if the hook has no chain of the daemon.
     pub chain: Option<ChainDetails>,
-    /// Programs of the daemon and of third parties.
     pub entries: Vec<HookEntryDetails>,
 }
 
@@ -84,8 +82,7 @@ fn segment(segment: &SegmentRecord) -> wire::ChainSegment {
     }
 }
 
-/// Sets rates: runs since an earlier observation, divided by the time between the two. Members that were added or
-/// removed in between have none.
+/// Sets rates: runs since an earlier observation, by the time between. Members that were not in both have none.
 pub fn rates(shown: &mut wire::ShowChainResponse, earlier: &HookView, time: Duration) {
     let (Some(chain), Some(before)) = (&shown.chain, &earlier.chain) else { return };
     let before: BTreeMap<u32, u64> = before
@@ -212,7 +209,6 @@ pub fn trace(trace: ChainTrace, family: VerdictFamily, sends_nothing: bool) -> w
     wire::TraceChainResponse { traces: trace.packets.into_iter().map(packet).collect(), note }
 }
 
-/// Returns a note on the limits of a trace.
 fn note(family: VerdictFamily, (has_chain, told_where): (bool, bool), sends_nothing: bool) -> String {
     let mut note = String::from(
         "test runs: programs worked on their own maps, once alone and once in the chain, so what they count, learn or \
@@ -237,7 +233,6 @@ fn note(family: VerdictFamily, (has_chain, told_where): (bool, bool), sends_noth
     note
 }
 
-/// Returns the name of a verdict; its number if the family has no such verdict.
 fn verdict(family: VerdictFamily, code: i32) -> String {
     family.name_of(code).map_or_else(|| code.to_string(), str::to_owned)
 }

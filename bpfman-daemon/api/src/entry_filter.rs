@@ -6,10 +6,8 @@ use tonic::Status;
 use crate::status::{invalid, too_large};
 
 const MAX_VERBS: usize = 64;
-/// Results of calls, as entries name them.
 const RESULTS: [&str; 4] = ["done", "denied", "refused", "failed"];
 
-/// Filter of entries; an empty condition matches all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct EntryFilter {
     id: Option<u32>,
@@ -20,7 +18,6 @@ pub(crate) struct EntryFilter {
 }
 
 impl EntryFilter {
-    /// Creates a filter by program or link, by hook, and by caller.
     pub fn about(id: u32, hook: String, by: String) -> Self {
         Self { id: (id > 0).then_some(id), hook, by, ..Self::default() }
     }
@@ -54,7 +51,6 @@ impl EntryFilter {
     }
 }
 
-/// Parses a time into the format of entries; an empty text stays empty.
 pub(crate) fn parse_since(text: String) -> Result<String, Status> {
     if text.is_empty() {
         return Ok(text);

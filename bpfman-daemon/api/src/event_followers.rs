@@ -10,7 +10,6 @@ use crate::places::{ReadingBounds, ReadingPlaces};
 const EVENT_STREAMS: ReadingBounds = ReadingBounds { most: 64, most_of_one: 16, working: 2 };
 
 pub(crate) struct EventFollowers {
-    /// Limits of streams, and their use.
     pub places: Arc<ReadingPlaces>,
     written: watch::Sender<u64>,
     /// The journal notifies the listener while this reference exists.

@@ -11,28 +11,20 @@ use crate::entry_filter::{EntryFilter, parse_since};
 use crate::history::{HistoryViewer, MAX_ENTRIES};
 use crate::status::conflict;
 
-/// Hint for a number that this journal does not have.
 const BEGIN_ANEW: &str = "ask for what is after number 0: all entries that are kept";
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct EventRequest {
-    /// Only entries after this number.
     after: Option<u64>,
-    /// Journal run in which the client received the number; empty: unknown.
     epoch: String,
-    /// Number of existing entries to send, counted from the newest; 0: all.
     newest: u64,
-    /// Earliest time, in the format of entries; empty: no limit.
     since: String,
-    /// True if the stream ends after the entries that exist now.
     pub until_now: bool,
     entries: EntryFilter,
 }
 
-/// State of the search for the newest entries, which reads file by file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NewestFound {
-    /// Number of entries still to find.
     wanted: u64,
     /// Lowest number found, or the number after the last entry.
     lowest: u64,
@@ -63,11 +55,8 @@ impl EventRequest {
         *entry.time >= *self.since && self.entries.wants(entry) && viewer.may_read(entry)
     }
 
-    /// Finds the client's position by the journal run in which it received its number. Returns the number to continue
-    /// after if the later entries were numbered again.
-    ///
-    /// # Errors
-    /// The journal does not remember the run.
+    /// Finds the client's position by the journal run of its number; an error if the journal does not remember the run.
+    /// Returns the number to continue after if the later entries were numbered again.
     pub fn resume(&mut self, journal: &Journal) -> Result<Option<u64>, Status> {
         let Some(after) = self.after.filter(|_| !self.epoch.is_empty()) else { return Ok(None) };
         match journal.resume(&self.epoch, after) {
@@ -86,7 +75,6 @@ impl EventRequest {
         }
     }
 
-    /// Refuses a number that this journal has not assigned yet.
     pub fn ensure_known(&self, last: u64) -> Result<(), Status> {
         match self.after.filter(|after| *after > last) {
             None => Ok(()),
@@ -100,13 +88,11 @@ impl EventRequest {
         }
     }
 
-    /// Returns the search that must precede the stream; `None` if the number of entries is not limited.
     pub fn newest_wanted(&self, last: u64) -> Option<NewestFound> {
         let behind = last.saturating_add(1);
         (self.newest > 0).then_some(NewestFound { wanted: self.newest, lowest: behind, before: Some(behind) })
     }
 
-    /// Searches one more file, backwards from the newest.
     pub fn look_back(
         &self,
         reader: &HistoryReader,
@@ -127,7 +113,6 @@ impl EventRequest {
         Ok(NewestFound { wanted, lowest, before: page.before.filter(|_| wanted > 0) })
     }
 
-    /// Returns the position at which the stream begins.
     pub fn begin(&self, last: u64, found: Option<NewestFound>) -> JournalCursor {
         match (found, self.after) {
             (Some(found), after) => {

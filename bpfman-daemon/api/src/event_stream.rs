@@ -35,10 +35,6 @@ struct Follower<K: Kernel> {
     place: ReadingPlace,
 }
 
-/// Starts a stream.
-///
-/// # Errors
-/// There is no journal, too many clients follow it, or it does not have the requested number.
 pub async fn stream<K: Kernel>(
     api: Api<K>,
     request: wire::FollowEventsRequest,
@@ -78,7 +74,6 @@ pub async fn stream<K: Kernel>(
 }
 
 impl<K: Kernel> Follower<K> {
-    /// Returns the position at which the stream begins.
     async fn begin(&self, last: u64) -> Result<JournalCursor, Status> {
         let mut found = self.asked.newest_wanted(last);
         while let Some(so_far) = found.filter(|found| found.before.is_some()) {
@@ -91,7 +86,6 @@ impl<K: Kernel> Follower<K> {
         Ok(self.asked.begin(last, found))
     }
 
-    /// Sends pages until one fails, or until all entries up to a number were sent.
     async fn follow(
         &self,
         mut cursor: JournalCursor,
@@ -126,7 +120,6 @@ impl<K: Kernel> Follower<K> {
         }
     }
 
-    /// Reads the next page, and returns it with the cursor behind it.
     async fn page(
         &self,
         mut cursor: JournalCursor,

@@ -9,7 +9,6 @@ use crate::authorize::PolicyHealth;
 use crate::examine_machine::{clock, disk, kernel};
 use crate::server::Api;
 
-/// Creates a finding; `why` is the consequence, `fix` a command.
 pub(crate) fn finding(class: &str, subject: &str, what: String, why: &str, fix: String) -> HealthFinding {
     HealthFinding { class: class.to_owned(), subject: subject.to_owned(), what, why: why.to_owned(), fix }
 }
@@ -17,7 +16,6 @@ pub(crate) fn finding(class: &str, subject: &str, what: String, why: &str, fix: 
 const RESTART: &str = "systemctl restart bpfmand";
 
 impl<K: Kernel> Api<K> {
-    /// Returns all findings, the most severe kinds first.
     pub(crate) fn examined(&self) -> Vec<HealthFinding> {
         let mut found = Vec::new();
         if let Some(why) = self.gate.closed() {
@@ -140,7 +138,6 @@ fn examine_policy(health: &PolicyHealth, found: &mut Vec<HealthFinding>) {
     }
 }
 
-/// Adds a finding if connections of subordinate users count by an earlier text of `/etc/subuid`.
 pub(crate) fn find_users_fault(health: &PolicyHealth, found: &mut Vec<HealthFinding>) {
     let Some(failure) = &health.users_failure else { return };
     found.push(finding(
@@ -152,7 +149,6 @@ pub(crate) fn find_users_fault(health: &PolicyHealth, found: &mut Vec<HealthFind
     ));
 }
 
-/// Returns notes, which are no faults.
 pub(crate) fn notes(health: &PolicyHealth, unbounded: Vec<(ProgramId, String)>) -> Vec<HealthNote> {
     let unbounded = unbounded.into_iter().map(|(program, why)| HealthNote {
         subject: format!("program {program}"),

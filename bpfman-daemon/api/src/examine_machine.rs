@@ -9,12 +9,9 @@ use crate::examine::finding;
 
 /// Free bytes below which there is a finding: a change takes some kilobytes, a load the size of its object file.
 const MIN_BYTES: u64 = 16 << 20;
-/// Free inodes below which there is a finding.
 const MIN_FILES: u64 = 64;
-/// Time by which the clock may be set back without a finding.
 const BACK: Duration = Duration::from_secs(60);
 
-/// Returns a finding if a folder's file system is almost full.
 pub(crate) fn disk(folder: &Path) -> Option<HealthFinding> {
     let room = rustix::fs::statvfs(folder).ok()?;
     let bytes = room.f_bavail.saturating_mul(room.f_frsize);
@@ -30,7 +27,6 @@ pub(crate) fn disk(folder: &Path) -> Option<HealthFinding> {
     Some(finding("disk", &folder, what, why, format!("df -h {folder}")))
 }
 
-/// Returns findings about kernel features that programs need or should have.
 pub(crate) fn kernel() -> Vec<HealthFinding> {
     let mut found = Vec::new();
     if !Path::new("/sys/kernel/btf/vmlinux").exists() {
@@ -55,7 +51,6 @@ pub(crate) fn kernel() -> Vec<HealthFinding> {
     found
 }
 
-/// Returns a finding if the clock was set back behind the newest journal entry.
 pub(crate) fn clock(last: &str) -> Option<HealthFinding> {
     let last_time = humantime::parse_rfc3339(last).ok()?;
     (last_time > SystemTime::now() + BACK).then(|| {

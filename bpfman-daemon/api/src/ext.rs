@@ -22,7 +22,6 @@ use crate::{
     status,
 };
 
-/// Size of one piece of an object file, in bytes.
 const OBJECT_PIECE: usize = 256 << 10;
 
 #[tonic::async_trait]
@@ -284,7 +283,6 @@ impl<K: Kernel> BpfmanExt for Api<K> {
 }
 
 impl<K: Kernel> Api<K> {
-    /// Returns a program with its maps and links.
     pub(crate) fn whole(&self, program: &ProgramDetails) -> Result<wire::Program, Status> {
         let maps = self.engine.maps_of(program).map_err(fail)?;
         let links = match &program.managed {

@@ -1,7 +1,5 @@
-//! Differences between two readings, for clients that keep readings.
-//!
-//! Most programs of a machine are neither added, removed nor changed between two readings. Of these, a difference has
-//! only the counts, and nothing at all if they did not run.
+//! Differences between two readings, for clients that keep readings. Most programs are unchanged: of these, a
+//! difference has only the counts, and nothing if they did not run.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -12,7 +10,6 @@ use bpfmand_engine::{ChainFigures, MapFigures, ProgramFigures};
 
 use crate::figures_show;
 
-/// Part of a reading that a stream shows.
 pub struct ShownFigures<'a> {
     /// Sorted by id.
     pub programs: Vec<&'a ProgramFigures>,

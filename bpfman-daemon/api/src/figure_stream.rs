@@ -1,8 +1,6 @@
-//! Service `bpfman.ext.v1.BpfmanFigures`: statistics of programs, chains and maps, as a stream of readings.
-//!
-//! All streams share their readings: however many there are, the kernel is queried at most ten times a second. A stream
-//! postpones the next reading while its client is slow. It holds no reading, except the last one sent if it sends
-//! changes.
+//! Service `bpfman.ext.v1.BpfmanFigures`: statistics as a stream of readings. All streams share their readings: the
+//! kernel is queried at most ten times a second. A stream postpones the next reading while its client is slow, and
+//! holds at most the last one sent.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,12 +22,9 @@ use crate::places::ReadingBounds;
 use crate::server::{Api, Reply, fail};
 use crate::{audit, status};
 
-/// Limits of concurrent streams.
 pub const FIGURE_STREAMS: ReadingBounds = ReadingBounds { most: 32, most_of_one: 8, working: 32 };
-/// Minimum and maximum time between readings, in milliseconds.
 const INTERVALS: std::ops::RangeInclusive<u32> = 100..=60_000;
-/// Time for which streams share a reading. The first reading of a stream is always new, so that it includes earlier
-/// actions of the caller. Shorter than the shortest interval, so that each of a stream's readings is a different one.
+/// Time for which streams share a reading, below the shortest interval. A stream's first reading is always new.
 const SHARED: Duration = Duration::from_millis(90);
 
 struct Wanted {

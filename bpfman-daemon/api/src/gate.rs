@@ -45,9 +45,6 @@ impl Gate {
     }
 
     /// Enters the gate until the guard is dropped.
-    ///
-    /// # Errors
-    /// The gate is closed or closing.
     pub fn enter(&self) -> Result<RwLockReadGuard<'_, ()>, Status> {
         self.check()?;
         let inside = self.inside.read().unwrap_or_else(PoisonError::into_inner);
@@ -57,9 +54,6 @@ impl Gate {
     }
 
     /// Checks as [`Self::enter`] does, without entering: it never waits.
-    ///
-    /// # Errors
-    /// The gate is closed or closing.
     pub fn check(&self) -> Result<(), Status> {
         match &*self.state.lock().unwrap_or_else(PoisonError::into_inner) {
             GateState::Open => Ok(()),

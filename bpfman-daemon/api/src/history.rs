@@ -14,18 +14,14 @@ use crate::server::Api;
 use crate::status;
 use crate::status::denied;
 
-/// Default number of entries of one answer.
 const USUAL: usize = 100;
 pub(crate) const MAX_ENTRIES: usize = 100_000;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct HistoryFilter {
     pub limit: usize,
-    /// Only entries with smaller numbers.
     pub before: Option<u64>,
-    /// Earliest time, in the format of entries.
     pub since: String,
-    /// True to read accesses instead of changes.
     pub accesses: bool,
     pub entries: EntryFilter,
 }
@@ -42,7 +38,6 @@ impl HistoryFilter {
         Ok(Self { limit, before, since, accesses, entries })
     }
 
-    /// Returns the rest of the request after `answered` entries, down to the number `before`.
     pub fn after(&self, answered: usize, before: u64) -> Self {
         Self { limit: self.limit.saturating_sub(answered), before: Some(before), ..self.clone() }
     }
@@ -52,13 +47,11 @@ impl HistoryFilter {
 pub(crate) struct HistoryViewer {
     peer: Peer,
     policy: std::sync::Arc<AccessPolicy>,
-    /// True if a grant lets the reader see third-party use of eBPF.
     sees_strangers: bool,
 }
 
 impl HistoryViewer {
-    /// Returns whether the reader may see an entry: its own, those about objects of owners that concern it, and, with a
-    /// grant for them, those of the radar. Root sees all.
+    /// Returns whether the reader may see an entry: its own, those of owners that concern it, by a grant the radar's.
     pub fn may_read(&self, entry: &HistoryEntry) -> bool {
         let concerns = |owner: &String| {
             owner.parse::<Owner>().is_ok_and(|owner| self.policy.concerns(&self.peer, &owner))
@@ -143,7 +136,6 @@ fn line(entry: HistoryEntry) -> wire::JournalLine {
     line
 }
 
-/// Returns the status of the journal; `None` if there is no journal.
 pub(crate) fn status(journal: &Journal) -> Option<wire::JournalStatus> {
     let standing = journal.standing()?;
     Some(wire::JournalStatus {
@@ -158,7 +150,6 @@ pub(crate) fn status(journal: &Journal) -> Option<wire::JournalStatus> {
     })
 }
 
-/// Returns the numbers of failed calls, by method and reason.
 pub(crate) fn refused(journal: &Journal) -> Vec<wire::RefusedCalls> {
     let counts = journal.refusals().into_iter();
     counts
@@ -167,7 +158,6 @@ pub(crate) fn refused(journal: &Journal) -> Vec<wire::RefusedCalls> {
 }
 
 impl<K: Kernel> Api<K> {
-    /// Returns the reader for the call that the current task works for.
     pub(crate) fn history_viewer(&self) -> Result<HistoryViewer, Status> {
         let peer = audit::peer().ok_or_else(|| denied("the calling process cannot be identified"))?;
         self.viewer_of(peer)
@@ -181,7 +171,6 @@ impl<K: Kernel> Api<K> {
         Ok(HistoryViewer { peer, policy, sees_strangers })
     }
 
-    /// Records that the daemon detached a link because of root's policy.
     pub(crate) fn note_revoked(
         &self,
         link: bpfmand_core::LinkId,
@@ -275,7 +264,6 @@ mod tests {
         assert!(readers[2].may_read(&touched) && !readers[1].may_read(&touched));
         let line = readers[2].line(touched);
         assert_eq!((line.pid, line.command.as_str(), line.executable.as_str()), (0, "ip", ""));
-        // The processes of other callers remain hidden.
         assert_eq!(readers[3].line(entry(0, &["user:2000"])).pid, 0);
     }
 

@@ -1,5 +1,4 @@
-//! Journal as a stream of pages. A page is read when the client can receive it: for a slow or stalled client, it holds
-//! no page.
+//! Journal as a stream of pages, each read when the client can receive it: a slow client holds none.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,11 +23,9 @@ type Page = Result<wire::HistoryResponse, Status>;
 type Reading = Pin<Box<dyn Future<Output = (Page, Option<HistoryFilter>)> + Send>>;
 type Begin = Box<dyn FnMut(HistoryFilter) -> Reading + Send>;
 
-/// Pages, until there are no more entries or the limit is reached.
 pub struct HistoryStream {
     begin: Begin,
     reading: Option<Reading>,
-    /// Rest of the request; `None` if all was sent.
     rest: Option<HistoryFilter>,
 }
 
@@ -62,7 +59,6 @@ pub(crate) fn stream<K: Kernel>(
     HistoryStream { begin: Box::new(begin), reading: None, rest: Some(asked) }
 }
 
-/// Reads one page, from one file, and returns it with the rest of the request.
 fn next<K: Kernel>(
     api: &Api<K>,
     asked: HistoryFilter,

@@ -166,9 +166,6 @@ impl<K: Kernel> BpfmanImages for Api<K> {
 
 impl<K: Kernel> Api<K> {
     /// Checks every program against the current policy, and detaches those that the policy wants detached.
-    ///
-    /// # Errors
-    /// The policy or the list of programs cannot be read.
     pub fn hold_against_policy(&self) -> Result<wire::CheckProvenanceResponse, Status> {
         let service = self.image_service()?;
         let mut answer = wire::CheckProvenanceResponse::default();
@@ -224,7 +221,6 @@ impl<K: Kernel> Api<K> {
         self.engine.list(&Selector { managed_only: true, ..Selector::default() }).map_err(fail)
     }
 
-    /// Returns the programs from images: their kernel ids, and the digest of the image.
     fn image_programs(&self) -> Result<Vec<(u32, String)>, Status> {
         let of_image = |program: ProgramDetails| {
             let digest = program.managed?.record.source.image_digest()?.to_owned();
@@ -234,8 +230,7 @@ impl<K: Kernel> Api<K> {
     }
 }
 
-/// Detaches every link that can be detached. Returns these links, and a text about the others: one failure must not
-/// leave the rest of a revoked program, or other programs, attached.
+/// Detaches every link, also after a failure: no revoked program may stay attached. The text is about the others.
 fn detach_all(links: &[LinkId], detach: impl Fn(LinkId) -> Result<(), EngineError>) -> (Vec<u32>, String) {
     let (mut detached, mut left) = (Vec::new(), String::new());
     for link in links {

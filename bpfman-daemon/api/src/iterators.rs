@@ -19,19 +19,12 @@ pub type IteratorStream = ReceiverStream<Result<wire::ReadIteratorResponse, Stat
 
 /// Maximum time of one reading, which occupies a thread even while the client is slow.
 const MAX_TIME: Duration = Duration::from_secs(30);
-/// Maximum size of one reading, in bytes.
 const MAX_BYTES: usize = 256 << 20;
-/// Maximum number of pieces that a client has not read yet.
 const AHEAD: usize = 4;
 
-/// Maximum number of concurrent readings, each on a thread of its own.
 pub const READINGS: usize = 4;
 pub const READING_BOUNDS: ReadingBounds = ReadingBounds { most: READINGS, most_of_one: 2, working: READINGS };
 
-/// Runs an iterator's program, and streams its output.
-///
-/// # Errors
-/// Too many iterators are being read.
 pub fn stream<K: Kernel>(api: Api<K>, permit: &Permit, id: LinkId) -> Result<IteratorStream, Status> {
     let place = api.readings.enter(permit.uid)?;
     let (sender, stream) = mpsc::channel(AHEAD + 1);

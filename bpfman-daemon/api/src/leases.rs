@@ -14,7 +14,6 @@ use crate::authorize::Permit;
 use crate::server::Api;
 use crate::{audit, status};
 
-/// Lease that is held until this value is dropped.
 struct HeldLease<K: Kernel> {
     engine: Arc<Engine<K>>,
     id: ClientLease,
@@ -28,11 +27,7 @@ impl<K: Kernel> Drop for HeldLease<K> {
 
 pub type LeaseStream = ReceiverStream<Result<wire::LeaseEvent, Status>>;
 
-/// Grants the caller a lease, which ends with the stream: when the client closes it, disconnects or terminates. The
-/// engine's periodic check for expired objects does the rest.
-///
-/// # Errors
-/// Too many leases are held.
+/// Grants a lease that ends with the stream. The engine's periodic check for expired objects does the rest.
 pub fn stream<K: Kernel>(api: &Api<K>, permit: &Permit) -> Result<LeaseStream, Status> {
     let id = api.engine.hold_client_lease(permit.uid).map_err(|LeasesTaken { all, own }| {
         status::busy(format!(

@@ -26,7 +26,6 @@ const MAX_ENTRIES: usize = 10_000;
 const MAX_BYTES: usize = 4 << 20;
 /// Limits of concurrent streams: a client has one for each map that it follows.
 pub const MAP_READINGS: ReadingBounds = ReadingBounds { most: 64, most_of_one: 16, working: 3 };
-/// Size at which a piece is sent, in bytes.
 const PIECE: usize = 256 << 10;
 /// Minimum interval of readings, in milliseconds: each occupies a thread that other calls need.
 const MIN_INTERVAL: u32 = 100;
@@ -79,7 +78,6 @@ struct Asked {
     place: ReadingPlace,
 }
 
-/// Sends readings until one fails, the client closes the stream, or a single reading was sent.
 async fn repeat<K: Kernel>(
     api: &Api<K>,
     asked: &Asked,
@@ -137,7 +135,6 @@ pub fn most_at_once<K: Kernel>(api: &Api<K>, facts: &MapFacts) -> Result<usize, 
     })
 }
 
-/// Returns the maximum number of entries of one reading; `None` if not one fits.
 fn most_entries(kind: u32, key: u32, value: u32, cpus: u32) -> Option<usize> {
     // Each CPU has a value, padded to a multiple of 8 bytes.
     let each = (value as usize).next_multiple_of(8) * cpus as usize;
@@ -146,7 +143,6 @@ fn most_entries(kind: u32, key: u32, value: u32, cpus: u32) -> Option<usize> {
     (most > 0).then_some(most)
 }
 
-/// Sends a reading in pieces, and returns whether the client still reads.
 async fn send(reading: Reading, pieces: &mpsc::Sender<Result<wire::ReadMapResponse, Status>>) -> bool {
     let mut piece = wire::ReadMapResponse::default();
     let mut bytes = 0;

@@ -35,8 +35,7 @@ struct Dump<K: Kernel> {
     handle: Arc<K::Handle>,
 }
 
-/// Dumps a map for an authorized caller. The map stays open until the last page is sent, even if its program is
-/// unloaded.
+/// Dumps a map for an authorized caller. The map stays open until the last page, even if its program is unloaded.
 pub async fn stream<K: Kernel>(api: Api<K>, permit: Permit, map: UsedMap) -> Result<DumpStream, Status> {
     let place = api.map_readings.enter(permit.uid)?;
     let caller = audit::peer().ok_or_else(|| denied("the calling process cannot be identified"))?;

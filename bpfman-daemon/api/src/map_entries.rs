@@ -19,7 +19,6 @@ use crate::{audit, ext_show};
 /// Limits of calls that search all maps, including those that wait for their turn.
 pub const MAP_LISTS: ReadingBounds = ReadingBounds { most: 64, most_of_one: 16, working: 2 };
 const MAX_KEYS: usize = 1000;
-/// Maximum number of a key's bytes in the journal.
 const SHOWN_KEY: usize = 32;
 
 #[tonic::async_trait]
@@ -245,7 +244,6 @@ fn check_key(facts: &MapFacts, key: &[u8]) -> Result<(), Status> {
     )))
 }
 
-/// Repeats the value for all CPUs if the map is per-CPU and the caller gave one value.
 fn for_all_cpus(facts: &MapFacts, value: Vec<u8>, cpus: u32) -> Vec<u8> {
     if !map_type::is_per_cpu(facts.map_type) || value.len() != facts.value_size as usize {
         return value;
@@ -255,7 +253,6 @@ fn for_all_cpus(facts: &MapFacts, value: Vec<u8>, cpus: u32) -> Vec<u8> {
     one.repeat(cpus as usize)
 }
 
-/// Formats a key; a long one is cut.
 fn digits(key: &[u8]) -> String {
     let shown: String = key.iter().take(SHOWN_KEY).map(|byte| format!("{byte:02x}")).collect();
     if key.len() > SHOWN_KEY { format!("{shown}…") } else { shown }
@@ -278,7 +275,6 @@ mod tests {
         let refused = check_place(&array, &2_u32.to_ne_bytes()).unwrap_err();
         assert_eq!(refused.message(), "map 7 \"hits\" has no entry 2: it has 0 to 1");
         assert!(check_place(&facts(map_type::HASH, 8), &2_u32.to_ne_bytes()).is_ok());
-        // The crate `kernel` refuses keys of other sizes.
         assert!(check_place(&array, &[1, 2]).is_ok());
     }
 

@@ -15,7 +15,6 @@ use crate::status::{invalid, unsupported};
 use crate::{audit, ext_show};
 
 impl<K: Kernel> Api<K> {
-    /// Opens a map for the caller, who needs a permission for every program that uses it, including the first one.
     pub(crate) async fn open_map(&self, asked: Asked) -> OpenedMap {
         let (request, write) = match asked {
             Asked::OpenForReading(request) => (request, false),
@@ -39,8 +38,7 @@ impl<K: Kernel> Api<K> {
         Ok((wire::OpenMapResponse { map: Some(ext_show::map(details, &self.paths.fs)) }, descriptor))
     }
 
-    /// Refuses a writable descriptor of a map that no caller may write, or with entries that lead to objects that this
-    /// caller may not write.
+    /// Refuses a writable descriptor of a map that no caller may write, or that leads to objects that this one may not.
     async fn authorize_handing_over(
         &self,
         permit: &Permit,
@@ -71,7 +69,6 @@ fn wanted(request: wire::OpenMapRequest) -> Result<WantedMap, Status> {
     }
 }
 
-/// Converts the programs that use a map to objects of a permission check.
 pub(crate) fn programs_of(users: &[(ProgramId, Owner)]) -> Vec<AccessObject<'_>> {
     users.iter().map(|(id, owner)| AccessObject::Owned { thing: OwnedObject::MapUser(*id), owner }).collect()
 }

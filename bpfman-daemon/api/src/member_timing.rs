@@ -18,10 +18,7 @@ pub const MEMBER_TIMINGS: ReadingBounds = ReadingBounds { most: 32, most_of_one:
 
 pub type TimedMembers = ReceiverStream<Result<wire::TimeMembersEvent, Status>>;
 
-/// Starts the timing. It ends with the stream: when the client closes it, disconnects or terminates.
-///
-/// # Errors
-/// Too many streams are open, or the hook's members cannot be timed.
+/// Starts the timing, which ends with the stream: when the client closes it, disconnects or terminates.
 pub async fn stream<K: Kernel>(
     api: &Api<K>,
     permit: &Permit,

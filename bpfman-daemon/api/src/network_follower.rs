@@ -22,9 +22,6 @@ pub struct NetworkFollower<K: Kernel> {
 
 impl<K: Kernel> NetworkFollower<K> {
     /// Reads all interfaces. Files that do not lead to a namespace are skipped, and tried again at every update.
-    ///
-    /// # Errors
-    /// The kernel returns an error.
     pub fn begin(engine: Arc<Engine<K>>, asked: BTreeSet<PathBuf>) -> Result<Self, EngineError> {
         let watch = engine.kernel().watch_network();
         let mut follower = Self { engine, asked, watch, state: NetworkState::new() };
@@ -32,22 +29,17 @@ impl<K: Kernel> NetworkFollower<K> {
         Ok(follower)
     }
 
-    /// Returns all interfaces as of the last update.
     #[must_use]
     pub const fn state(&self) -> &NetworkState {
         &self.state
     }
 
     /// Waits until something may have changed, at most for `timeout`, then updates. Returns whether the state changed.
-    ///
-    /// # Errors
-    /// The kernel returns an error.
     pub fn next(&mut self, timeout: Duration) -> Result<bool, EngineError> {
         let told = self.watch.wait(timeout)?;
         self.look(told)
     }
 
-    /// Reads the interfaces of these namespaces, and of new ones.
     fn look(&mut self, mut told: BTreeSet<Option<PathBuf>>) -> Result<bool, EngineError> {
         let named = self.engine.kernel().named_namespaces().into_iter();
         let wanted = named.chain(self.asked.iter().cloned()).map(Some).chain([None]).collect();

@@ -18,7 +18,6 @@ use crate::{chains_parse, event_stream, examine, history, history_pages, node_dr
 
 /// Maximum number of containers of one request: a node runs some hundred.
 const MAX_CONTAINERS: usize = 1000;
-/// Maximum number of programs that one request measures.
 const MAX_SAMPLED: usize = 1000;
 
 #[tonic::async_trait]

@@ -7,7 +7,6 @@ use tonic::Status;
 
 use crate::{chains_parse, parse, points, status};
 
-/// Parses a dry run. Credentials and user are those of the call.
 pub(crate) fn request(request: wire::DryRunRequest, caller: u32) -> Result<DryRunRequest, Status> {
     let load = request.load.ok_or_else(|| status::invalid("the trial has no load"))?;
     let attachments = request.attachments.into_iter().map(|attachment| {

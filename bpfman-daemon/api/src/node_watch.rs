@@ -30,18 +30,15 @@ const SPACING: Duration = Duration::from_millis(50);
 const TURN: Duration = Duration::from_millis(200);
 /// Stack size of a thread, in bytes: it only lists interfaces.
 const STACK: usize = 512 << 10;
-/// Maximum number of namespaces of one stream, and of bytes in a path.
 const MAX_NAMESPACES: usize = 1000;
 const MAX_PATH: usize = 4096;
 
 pub(crate) type WatchEvents = mpsc::Receiver<Result<wire::WatchEvent, Status>>;
 
-/// Events to be sent, and the notification of new ones.
 #[derive(Default)]
 struct News {
     left: Mutex<Left>,
     bell: Notify,
-    /// True if the client has closed the stream.
     over: AtomicBool,
 }
 
@@ -161,7 +158,6 @@ fn follow<K: Kernel>(mut follower: NetworkFollower<K>, news: &News) {
             Ok(true) => {
                 let list = list(follower.state());
                 news.leave(|left| left.interfaces = Some(list));
-                // Read once after a burst of messages.
                 std::thread::sleep(SPACING);
             }
             Err(error) => return news.leave(|left| left.failed = Some(fail(error))),

@@ -30,12 +30,10 @@ pub(crate) fn source(source: &BytecodeSource) -> Result<AccessObject<'_>, Status
     })
 }
 
-/// Returns the application that metadata claims.
 fn claimed(metadata: &BTreeMap<String, String>) -> Result<Option<OwningApplication>, Status> {
     application_claim(metadata).map_err(|error| invalid(error.to_string()))
 }
 
-/// Returns the objects of a position in a chain.
 fn place<'a>(priority: Option<i32>, order: &'a OrderIntent) -> impl Iterator<Item = AccessObject<'a>> {
     let order = (!order.is_empty()).then_some(AccessObject::Order(order));
     priority.map(AccessObject::Priority).into_iter().chain(order)
@@ -92,7 +90,6 @@ pub(crate) fn targets(point: &AttachPoint) -> Vec<NamedTarget> {
         AttachPoint::Ksyscall { name } => NamedTarget::new("ksyscall", name.clone()),
         AttachPoint::StructOps { map } => NamedTarget::new("struct_ops", map.clone()),
         AttachPoint::PerfEvent { place } => NamedTarget::new("perf_event", place.event.name().to_owned()),
-        // The load named their targets.
         AttachPoint::Fentry
         | AttachPoint::Fexit
         | AttachPoint::Lsm
@@ -123,7 +120,6 @@ pub(crate) const fn limits_of(permit: &Permit) -> LoadLimits {
     }
 }
 
-/// Returns the cgroup of version 2 that the caller's tasks are in.
 pub(crate) fn callers_group() -> Option<CallerGroup> {
     audit::peer()?.caller_group()
 }
@@ -176,8 +172,7 @@ impl<K: Kernel> Api<K> {
         Ok(AccessObject::Hook { kind, interface, in_callers_netns })
     }
 
-    /// Authorizes a call on a hook of an interface and on every program there. Returns the members that were checked;
-    /// `None` for a caller that has the right over any other member as well.
+    /// Returns the members that were checked; `None` for a caller that has the right over any other member as well.
     pub(crate) async fn authorize_hook(
         &self,
         interface: &Interface,
@@ -186,7 +181,6 @@ impl<K: Kernel> Api<K> {
         self.authorize_hook_for(called_verb()?, interface, kind).await
     }
 
-    /// Authorizes the same for a verb other than that of the call.
     pub(crate) async fn authorize_hook_for(
         &self,
         verb: AccessVerb,
@@ -213,8 +207,7 @@ impl<K: Kernel> Api<K> {
         Ok((permit, (!has_over_all).then(members)))
     }
 
-    /// Authorizes a load, and sets its owner and limits from the permit. `places` are the objects where `replaced`
-    /// programs run.
+    /// Sets owner and limits of the load from the permit. `places` are the objects where `replaced` programs run.
     pub(crate) fn authorize_load(
         &self,
         load: &mut LoadRequest,
@@ -271,7 +264,6 @@ impl<K: Kernel> Api<K> {
         Ok(permit)
     }
 
-    /// Authorizes an attachment, and sets its owner from the permit.
     pub(crate) async fn authorize_attach(&self, attach: &mut AttachRequest) -> Result<Permit, Status> {
         let permit = {
             let named = targets(&attach.point);
@@ -285,7 +277,6 @@ impl<K: Kernel> Api<K> {
         Ok(permit)
     }
 
-    /// Authorizes a call that only tests an attachment.
     pub(crate) async fn authorize_point(
         &self,
         point: &AttachPoint,
@@ -297,7 +288,6 @@ impl<K: Kernel> Api<K> {
         self.authorize(&objects).map(drop)
     }
 
-    /// Returns the objects of a point: its hook, network namespace and targets.
     pub(crate) async fn at_point<'a>(
         &self,
         point: &'a AttachPoint,
@@ -323,7 +313,6 @@ impl<K: Kernel> Api<K> {
         }
     }
 
-    /// Authorizes an attachment to matching interfaces, and sets its owner from the permit.
     pub(crate) fn authorize_match(&self, request: &mut MatchRequest) -> Result<Permit, Status> {
         let permit = {
             let point = &request.attach.point;
@@ -351,7 +340,6 @@ impl<K: Kernel> Api<K> {
         self.authorize_link(update.link, objects)
     }
 
-    /// Authorizes an adoption, and sets its owner from the permit.
     pub(crate) fn authorize_adopt(&self, adopt: &mut AdoptRequest) -> Result<Permit, Status> {
         let permit = {
             let claim = claimed(&adopt.metadata)?;

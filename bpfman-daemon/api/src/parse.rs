@@ -40,7 +40,6 @@ pub fn load(request: v1::LoadRequest, caller_uid: u32, verifier_log: bool) -> Re
     })
 }
 
-/// Parses the global variables and map sizes that a load sets.
 pub fn values(values: Option<wire::LoadValues>) -> LoadValues {
     let values = values.unwrap_or_default();
     LoadValues {
@@ -50,7 +49,6 @@ pub fn values(values: Option<wire::LoadValues>) -> LoadValues {
     }
 }
 
-/// Parses a CPU limit; `None` if the request has none.
 pub fn cpu_limit(share: &str, over: &str) -> Result<Option<CpuLimit>, Status> {
     match (share, over) {
         ("", "") => Ok(None),
@@ -96,7 +94,6 @@ fn program(info: v1::LoadInfo) -> Result<ProgramRequest, Status> {
     Ok(ProgramRequest { name: info.name, program_type: declared, target })
 }
 
-/// Returns the type of a number, of `bpfman.v1` or of the numbers that it lacks.
 fn declared_type(number: i32) -> Option<ProgramType> {
     let published = || v1::BpfmanProgramType::try_from(number).ok().map(program_type);
     // The other numbers have the names of the types, in upper case.
@@ -260,7 +257,6 @@ pub fn interface(name: &str, netns: Option<String>) -> Result<Interface, Status>
     Interface::parse(name, file(netns)).map_err(|error| invalid(error.to_string()))
 }
 
-/// Returns the file of a network namespace; `None` for an empty path.
 fn file(netns: Option<String>) -> Option<PathBuf> {
     netns.filter(|path| !path.is_empty()).map(PathBuf::from)
 }
@@ -297,7 +293,6 @@ pub fn process(pid: Option<i32>) -> Result<Option<u32>, Status> {
     .transpose()
 }
 
-/// Parses a hook of `bpfman.ext.v1`.
 pub fn hook(
     hook: Option<bpfman_proto::ext::v1::Hook>,
 ) -> Result<(Interface, bpfmand_core::HookKind), Status> {
@@ -312,7 +307,6 @@ pub fn hook(
     Ok((interface(&hook.iface, Some(hook.netns))?, kind))
 }
 
-/// Parses the filter of a list. `program_type` is the name of an exact type, or empty.
 pub fn selector(request: v1::ListRequest, program_type: &str) -> Result<Selector, Status> {
     Ok(Selector {
         kernel_type: request.program_type,
@@ -322,7 +316,6 @@ pub fn selector(request: v1::ListRequest, program_type: &str) -> Result<Selector
     })
 }
 
-/// Parses the name of an exact type; `None` if it is empty.
 pub fn exact_type(name: &str) -> Result<Option<ProgramType>, Status> {
     if name.is_empty() {
         return Ok(None);

@@ -10,7 +10,6 @@ use crate::status;
 
 #[derive(Clone, Copy, Debug)]
 pub struct ReadingBounds {
-    /// Maximum for all callers together.
     pub most: usize,
     /// Maximum for one user other than root.
     pub most_of_one: usize,
@@ -18,18 +17,15 @@ pub struct ReadingBounds {
     pub working: usize,
 }
 
-/// Places of one kind, and their users.
 #[derive(Debug)]
 pub struct ReadingPlaces {
     taken: Mutex<BTreeMap<u32, usize>>,
-    /// Objects that are read, for errors.
     what: &'static str,
     bounds: ReadingBounds,
     working: Arc<Semaphore>,
 }
 
-/// Place that is free again when all copies of it are dropped. Everything that works for it has a copy: a caller that
-/// disconnects frees no place while a thread still works for it.
+/// Place that is free once all copies are dropped. Everything that works for it has one, also after a disconnect.
 #[derive(Clone, Debug)]
 pub struct ReadingPlace(Arc<AcquiredPlace>);
 
@@ -57,10 +53,6 @@ impl ReadingPlaces {
         self.bounds.most.div_ceil(8)
     }
 
-    /// Acquires a place for a user.
-    ///
-    /// # Errors
-    /// No place is free, or none that this user may have.
     pub fn enter(self: &Arc<Self>, uid: u32) -> Result<ReadingPlace, Status> {
         let ReadingBounds { most, most_of_one, .. } = self.bounds;
         let what = self.what;
@@ -87,10 +79,6 @@ impl ReadingPlaces {
 }
 
 impl ReadingPlace {
-    /// Waits for a turn to work.
-    ///
-    /// # Errors
-    /// The daemon is terminating.
     pub async fn turn(&self) -> Result<ReadingTurn, Status> {
         let places = &self.0.places;
         let ending = |_closed| Status::unavailable("the daemon is ending");

@@ -15,7 +15,6 @@ use wire::point::At;
 use crate::status::invalid;
 use crate::{parse, show};
 
-/// Parses a point of either API, and its metadata. A request has exactly one.
 pub fn either(
     attach: Option<v1::AttachInfo>,
     point: Option<wire::Point>,
@@ -128,7 +127,6 @@ fn kernel_functions(names: &[String]) -> Result<Vec<FunctionPattern>, Status> {
     Ok(functions)
 }
 
-/// Checks the name of a raw tracepoint.
 fn tracepoint(name: String) -> Result<String, Status> {
     let is_name = |name: &str| {
         !name.is_empty()
@@ -170,7 +168,6 @@ fn perf_event(point: &wire::PerfEventPoint) -> Result<PerfEventPlace, Status> {
     place().map_err(|error| invalid(error.to_string()))
 }
 
-/// Converts a point that `bpfman.v1` has no message for; `None` for other points.
 pub fn to_wire(point: &AttachPoint, metadata: &BTreeMap<String, String>) -> Option<wire::Point> {
     let path = |netns: &Option<PathBuf>| netns.as_ref().map(|path| path.display().to_string());
     let at = match point {

@@ -20,7 +20,6 @@ pub type PrintStream = ReceiverStream<Result<wire::FollowPrintsResponse, Status>
 pub const FOLLOWERS: usize = 4;
 /// Maximum time until the end of a stream is noticed.
 const TURN: Duration = Duration::from_millis(200);
-/// Maximum number of pieces that a client has not read yet.
 const AHEAD: usize = 4;
 
 #[derive(Debug)]
@@ -32,10 +31,6 @@ impl Default for PrintFollowers {
     }
 }
 
-/// Streams the output of programs from now on.
-///
-/// # Errors
-/// There are too many streams, or the kernel does not support it.
 pub async fn stream<K: Kernel>(api: Api<K>, permit: &Permit) -> Result<PrintStream, Status> {
     let room = Arc::clone(&api.prints.0).try_acquire_owned().map_err(|_none| {
         status::busy(format!(

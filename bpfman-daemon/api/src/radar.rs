@@ -106,7 +106,6 @@ impl<K: Kernel> Api<K> {
             if own.links.contains_key(&id) {
                 continue;
             }
-            // The link was removed in the meantime.
             let Some(link) = kernel.open_link(id).map_err(failed)? else { continue };
             let Ok(facts) = kernel.link_of(&link) else { continue };
             if !own.programs.contains(&facts.program) {

@@ -6,9 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bpfmand_core::BytecodeSource;
 use bpfmand_journal::ThirdPartyActor;
 
-/// Maximum number of programs, and of links, that are remembered with their makers.
 const MAX_MAKERS: usize = 4096;
-/// Maximum number of remembered changes of hooks.
 const MAX_TOUCHED: usize = 16;
 
 /// Source of the radar's observations.
@@ -171,7 +169,6 @@ mod tests {
         }
         assert_eq!((report.loaders[&1].pid, report.makers[&1].pid), (5, 5));
         assert!(report.loaders.len() <= MAX_MAKERS && report.loaders.contains_key(&19_999));
-        // If all of them exist, the oldest are removed.
         let mut report = RadarReport::default();
         (1..=MAX_MAKERS as u32).for_each(|id| report.remember(&who(7), &[id], &[]));
         assert!(report.is_full());

@@ -31,7 +31,6 @@ pub(crate) struct PlacesOfReplaced {
 }
 
 impl PlacesOfReplaced {
-    /// Returns the places that the permission check covered.
     fn allowed(&self) -> AllowedPlaces {
         let links = self.programs.iter().flat_map(|program| &program.links);
         let matchings = self.programs.iter().flat_map(|program| &program.matchings);
@@ -63,7 +62,6 @@ impl<K: Kernel> Api<K> {
         PlacesOfReplaced { programs, targets }
     }
 
-    /// Returns the types and targets of replaced programs, and the places where their new versions will run.
     async fn places_of<'a>(&self, replaced: &'a PlacesOfReplaced) -> Result<Vec<AccessObject<'a>>, Status> {
         let mut objects = Vec::new();
         for program in &replaced.programs {
@@ -81,7 +79,6 @@ impl<K: Kernel> Api<K> {
         Ok(objects)
     }
 
-    /// Authorizes a new version of one program, which the limits of the permit apply to as well.
     pub(crate) async fn authorize_replace(&self, request: &mut ReplaceRequest) -> Result<Permit, Status> {
         let replaced = self.replaced(&[request.program]);
         let permit = {
@@ -96,7 +93,6 @@ impl<K: Kernel> Api<K> {
         Ok(permit)
     }
 
-    /// Authorizes a rollback to the version before the last replacement.
     pub(crate) async fn authorize_rollback(&self, id: ProgramId) -> Result<(Permit, AllowedPlaces), Status> {
         let replaced = self.replaced(&[id]);
         let permit = self.authorize_programs([id], self.places_of(&replaced).await?)?;
@@ -104,7 +100,6 @@ impl<K: Kernel> Api<K> {
         Ok((permit, replaced.allowed()))
     }
 
-    /// Authorizes a load that replaces another, or the dry run of one.
     pub(crate) async fn authorize_load_replacing(
         &self,
         load: &mut LoadRequest,

@@ -11,10 +11,7 @@ pub struct RunSample {
 }
 
 impl RunSample {
-    /// Starts counting. The kernel then times the runs of all programs of the machine, including third-party programs.
-    ///
-    /// # Errors
-    /// A program is not managed by this daemon, or the kernel has no run statistics (before Linux 5.8).
+    /// Starts counting. The kernel then times the runs of all programs of the machine. Fails before Linux 5.8.
     pub fn begin<K: Kernel>(engine: &Engine<K>, programs: &[ProgramId]) -> Result<Self, EngineError> {
         if let Some(unknown) = programs.iter().find(|id| !engine.manages(**id)) {
             return Err(EngineError::NoProgram(*unknown));
@@ -28,9 +25,6 @@ impl RunSample {
     }
 
     /// Returns the counts since the beginning. `missed` covers the program's life. Omits programs that are gone.
-    ///
-    /// # Errors
-    /// The kernel returns an error.
     pub fn end<K: Kernel>(self, engine: &Engine<K>) -> Result<Vec<(ProgramId, RunCounts)>, EngineError> {
         let mut came = Vec::new();
         for (id, began) in &self.began {
@@ -43,7 +37,6 @@ impl RunSample {
     }
 }
 
-/// Returns the counts of a program; `None` if it no longer exists.
 fn counts<K: Kernel>(engine: &Engine<K>, id: ProgramId) -> Result<Option<RunCounts>, EngineError> {
     let program = engine.kernel().open_program(id)?;
     Ok(program.map(|program| engine.kernel().run_counts(&program)).transpose()?)

@@ -57,7 +57,6 @@ const CHANGES_OF_OTHERS: usize = CHANGES - CHANGES / 4;
 /// Maximum number of threads that calls need at the same time: the runtime must have as many.
 pub const MAX_THREADS: usize = CHANGES + VIEWS + READS + READINGS + crate::prints::FOLLOWERS;
 
-/// Limits of threads for calls, by what these may wait for.
 #[derive(Debug)]
 struct Threads {
     changes: Arc<Semaphore>,
@@ -117,7 +116,6 @@ pub struct Api<K: Kernel> {
     pub(crate) map_lists: Arc<ReadingPlaces>,
     pub(crate) member_timings: Arc<ReadingPlaces>,
     pub(crate) prints: Arc<PrintFollowers>,
-    /// Supported types and features of the kernel, after the first request for them.
     pub(crate) support: Arc<OnceLock<Support>>,
     pub(crate) features: Arc<LastAnswer>,
 }
@@ -285,8 +283,8 @@ impl<K: Kernel> Api<K> {
             .add_service(BpfmanAccessServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST))
     }
 
-    /// Prepares the image that a request names, without occupying a thread: registries may be slow. While the returned
-    /// value lives, the engine gets the result, including a failure.
+    /// Prepares the image without occupying a thread. While the value lives, the engine gets its result, also a
+    /// failure.
     pub(crate) async fn prepare(&self, permit: &Permit, source: &BytecodeSource) -> Prepared {
         let (Some(service), BytecodeSource::Image { .. }) = (&self.image_service, source) else {
             return Prepared::default();
@@ -295,10 +293,8 @@ impl<K: Kernel> Api<K> {
         service.prepare(source, permit.uid, &|_, _| {}).await
     }
 
-    /// Runs work that changes something, or a dry run of it, on a thread where it may block: it may wait for hooks and
-    /// programs. It continues when the caller disconnects: a change that has begun is completed.
-    ///
-    /// One caller has a share of the threads. Further changes wait, and are refused if too many wait already.
+    /// Runs a change, or a dry run of it, on a thread where it may block; it continues when the caller disconnects. A
+    /// caller has a share of the threads: further changes wait, and are refused if too many wait.
     pub(crate) async fn change<T: Send + 'static>(
         &self,
         permit: &Permit,
@@ -374,7 +370,6 @@ pub fn fail(error: EngineError) -> Status {
     answer
 }
 
-/// Returns the uid of the calling process, from this daemon's server or from tonic.
 pub fn caller(extensions: &Extensions) -> Result<u32, Status> {
     let of_peer = || extensions.get::<Peer>().map(|peer| peer.uid);
     let of_socket = || Some(extensions.get::<UdsConnectInfo>()?.peer_cred?.uid());

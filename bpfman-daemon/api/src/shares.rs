@@ -19,7 +19,6 @@ enum Sharer {
 }
 
 impl Sharer {
-    /// Returns the owner of a permit's share; `None` for root, which has no limit.
     fn of(permit: &Permit) -> Option<Self> {
         match &permit.owner {
             Owner::Application(OwningApplication { namespace: Some(namespace), .. }) => {
@@ -52,27 +51,21 @@ pub(crate) struct ChangeShares {
 #[derive(Debug)]
 struct Share {
     threads: Arc<Semaphore>,
-    /// Number of changes that run or wait.
     changes: usize,
 }
 
-/// Place of one change in its caller's share, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct SharePlace {
-    /// `None` for callers without a share.
     of: Option<(Arc<ChangeShares>, Sharer)>,
-    /// Permits of the share, and of all shares together.
     thread: [Option<OwnedSemaphorePermit>; 2],
 }
 
 impl ChangeShares {
-    /// Sets the numbers of each caller's running and waiting changes, and of all running ones.
     pub(crate) fn new(running: usize, waiting: usize, together: usize) -> Self {
         Self { running, waiting, together: Arc::new(Semaphore::new(together)), sharers: Mutex::default() }
     }
 
-    /// Waits until one more change of a caller may run. Fails if the maximum number of this caller's changes is waiting
-    /// already.
+    /// Waits until one more change of a caller may run; fails if the maximum number of them waits already.
     pub(crate) async fn enter(self: &Arc<Self>, permit: &Permit) -> Result<SharePlace, Status> {
         let Some(sharer) = Sharer::of(permit) else {
             return Ok(SharePlace { of: None, thread: [None, None] });
@@ -201,7 +194,6 @@ mod tests {
         let _running = at_once(&shares, &of_namespace("shop", "one")).unwrap();
         assert!(at_once(&shares, &of_namespace("shop", "another")).is_none());
         let _others = at_once(&shares, &of_namespace("bank", "one")).unwrap();
-        // The agent itself, for objects outside of namespaces.
         assert!(at_once(&shares, &permit(7, Owner::User(7))).is_some());
     }
 }

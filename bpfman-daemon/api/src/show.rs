@@ -8,7 +8,6 @@ use bpfman_proto::v1;
 use bpfmand_core::{ProgramFacts, PullPolicy};
 use bpfmand_engine::{ManagedProgram, ProgramDetails, SourceRecord};
 
-/// Returns the daemon's facts about a program, for `bpfman.v1`.
 pub fn program_info(managed: &ManagedProgram, fs: &Path) -> v1::ProgramInfo {
     let record = &managed.record;
     v1::ProgramInfo {
@@ -78,8 +77,7 @@ fn facts_info(facts: &ProgramFacts) -> v1::KernelProgramInfo {
     }
 }
 
-/// Returns the load time as RFC 3339 in UTC, in seconds. The kernel counts from boot, so two readings may differ by the
-/// clocks' precision: rounding to the nearest second keeps them equal.
+/// Returns the load time, to the nearest second: the kernel counts from boot, and readings differ by its precision.
 pub fn loaded_at(facts: &ProgramFacts) -> String {
     let since = facts.loaded_at.duration_since(UNIX_EPOCH).unwrap_or_default();
     let rounded = Duration::from_secs((since + Duration::from_millis(500)).as_secs());

@@ -7,7 +7,6 @@ use bpfmand_engine::{EngineError, ErrorKind};
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
 
-/// Code and reason of each kind.
 const fn entry(kind: ErrorKind) -> (Code, Reason) {
     match kind {
         ErrorKind::NotFound => (Code::NotFound, Reason::NotFound),
@@ -24,7 +23,6 @@ const fn entry(kind: ErrorKind) -> (Code, Reason) {
     }
 }
 
-/// A failure of the engine as a status with its trailers.
 pub fn from_engine(error: &EngineError) -> Status {
     let (code, reason) = entry(error.kind());
     with_trailers(code, message(error), reason, error.hint().as_deref())
@@ -49,28 +47,23 @@ fn message(error: &EngineError) -> String {
     }
 }
 
-/// A request that cannot be understood.
 pub fn invalid(message: impl Into<String>) -> Status {
     refusal(ErrorKind::Invalid, message)
 }
 
-/// A request for more than one call may have.
 pub fn too_large(message: impl Into<String>) -> Status {
     refusal(ErrorKind::TooLarge, message)
 }
 
-/// A request against the present state, and what to do about it.
 pub fn conflict(message: &str, hint: &str) -> Status {
     let (code, reason) = entry(ErrorKind::Conflict);
     with_trailers(code, one_line(message).into_owned(), reason, Some(hint))
 }
 
-/// A caller who may not.
 pub fn denied(message: impl Into<String>) -> Status {
     refusal(ErrorKind::Denied, message)
 }
 
-/// A caller who may not, and what would let it.
 pub fn denial(denial: &Denial) -> Status {
     let (code, reason) = entry(ErrorKind::Denied);
     with_trailers(code, one_line(&denial.message).into_owned(), reason, Some(&denial_hint(&denial.hint)))
@@ -87,23 +80,19 @@ pub fn denial_hint(hint: &DenialHint) -> String {
     }
 }
 
-/// A failure of the daemon itself, or of its disk.
 pub fn failed(message: impl Into<String>) -> Status {
     refusal(ErrorKind::Internal, message)
 }
 
-/// A request for something that no daemon of this version does.
 pub fn unsupported(message: impl Into<String>) -> Status {
     refusal(ErrorKind::Unsupported, message)
 }
 
-/// The same, and what to do instead.
 pub fn unsupported_with(message: &str, hint: &str) -> Status {
     let (code, reason) = entry(ErrorKind::Unsupported);
     with_trailers(code, one_line(message).into_owned(), reason, Some(hint))
 }
 
-/// A request for something that the daemon has no room for now.
 pub fn busy(message: impl Into<String>) -> Status {
     with_trailers(Code::ResourceExhausted, message.into(), Reason::Busy, None)
 }
@@ -114,7 +103,6 @@ fn refusal(kind: ErrorKind, message: impl Into<String>) -> Status {
     with_trailers(code, one_line(&message.into()).into_owned(), reason, None)
 }
 
-/// A status as a message, for answers that are no HTTP.
 pub fn failure_of(status: &Status) -> Failure {
     let trailers = status.metadata();
     let reason = trailers.get(REASON_TRAILER).and_then(|value| value.to_str().ok());

@@ -8,7 +8,6 @@ use tonic::Status;
 
 use crate::status;
 
-/// Converts a stray, with the path of its pin as users see it.
 pub fn show(stray: &Stray, fs: &Path) -> wire::Stray {
     let (kind, kernel_link_id, ifindex) = match &stray.kind {
         StrayKind::Link { id, ifindex } => (wire::StrayKind::Link, id.0, ifindex.map_or(0, |index| index.0)),

@@ -26,7 +26,6 @@ enum RightOver {
 }
 
 impl SwitchRights {
-    /// Returns the caller, under this name.
     pub fn caller<'a>(&'a self, by: &'a str) -> SwitchCaller<'a> {
         let right = match &self.right {
             RightOver::OverAny => SwitchRight::All,
@@ -46,9 +45,8 @@ impl SwitchRights {
 }
 
 impl<K: Kernel> Api<K> {
-    /// Authorizes a change of switches. Releasing a freeze needs a right over the freeze, any other change a right over
-    /// all members. For counters and timing a right over one member is enough: they slow the others down, as the member
-    /// itself does.
+    /// Releasing a freeze needs a right over it, other changes a right over all members. For counters and timing one
+    /// member is enough: they slow the others down, as the member itself does.
     pub(crate) async fn authorize_switch(
         &self,
         interface: &Interface,

@@ -17,14 +17,12 @@ const ITERATED: &str = "bpf_map";
 /// struct_ops type that kernels with networking have, and a function of it that may return nothing.
 const FUNCTIONS: &str = "tcp_congestion_ops";
 const FUNCTION: &str = "init";
-/// Functions with a modifiable return value: a security hook, in every kernel that has those, and a test function,
-/// which older kernels allow only if built for error injection.
+/// Functions with a modifiable return value: a security hook, and a test function that older kernels may not allow.
 const CHANGED: [&str; 2] = ["security_file_permission", "bpf_modify_return_test"];
 /// `r0 = 0`.
 const MOVE: u8 = 0xb7;
 
-/// Returns the supported types of programs, and related features. Loads and drops a minimal program of each type, in
-/// some ten milliseconds.
+/// Loads and drops a minimal program of each type, in some ten milliseconds.
 pub fn try_support(kernel: &impl Kernel) -> Support {
     let features = kernel.features();
     let lack = |probe: &Probe| {
@@ -76,7 +74,6 @@ const fn needed_by(program_type: ProgramType) -> &'static [Probe] {
     }
 }
 
-/// Returns the reason why the kernel does not accept a program of this type; `None` if it does.
 fn try_type(
     kernel: &impl Kernel,
     program_type: ProgramType,

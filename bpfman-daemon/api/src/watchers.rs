@@ -12,14 +12,12 @@ use crate::status;
 /// Limits of concurrent streams: each has a thread of its own while it lasts.
 const WATCH_STREAMS: ReadingBounds = ReadingBounds { most: 64, most_of_one: 16, working: 64 };
 
-/// Network namespaces that all streams of one user ask for, root's apart. Each costs a socket and a look at its interfaces.
+/// Namespaces that all streams of a user other than root follow: each costs a socket and a look at its interfaces.
 const MAX_NAMESPACES_OF_A_USER: usize = 2000;
 
-/// All streams of a daemon.
 #[derive(Debug)]
 pub(crate) struct Watchers {
     places: Arc<ReadingPlaces>,
-    /// Namespaces that streams ask for, by user.
     namespaces: Mutex<BTreeMap<u32, usize>>,
     ended: watch::Sender<bool>,
 }
@@ -32,18 +30,11 @@ impl Default for Watchers {
 }
 
 impl Watchers {
-    /// Acquires a place for a user's stream.
-    ///
-    /// # Errors
-    /// No place is free, or none that this user may have.
     pub fn enter(&self, uid: u32) -> Result<ReadingPlace, Status> {
         self.places.enter(uid)
     }
 
     /// Counts the namespaces that one more stream of a user asks for, until the answer is dropped.
-    ///
-    /// # Errors
-    /// The user's streams ask for more than one user may.
     pub fn follow(self: &Arc<Self>, uid: u32, count: usize) -> Result<FollowedNamespaces, Status> {
         let mut namespaces = self.followed();
         let before = namespaces.get(&uid).copied().unwrap_or(0);
@@ -66,7 +57,6 @@ impl Watchers {
         self.ended.send_replace(true);
     }
 
-    /// Returns a future that completes when the streams have to end.
     pub fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut ended = self.ended.subscribe();
         async move {
@@ -76,7 +66,6 @@ impl Watchers {
     }
 }
 
-/// Namespaces that a stream asks for.
 #[derive(Debug)]
 pub(crate) struct FollowedNamespaces {
     watchers: Arc<Watchers>,

@@ -1,5 +1,4 @@
-//! Stream of the journal, through its service: each entry arrives once and in order, a slow client learns of its gap
-//! and delays no other, and a caller without permission gets nothing.
+//! Stream of the journal: each entry arrives once and in order; a slow client learns of its gap, and delays no other.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use std::path::Path;
@@ -27,7 +26,6 @@ const ADA: u32 = 1000;
 
 type Node = BpfmanNodeClient<Channel>;
 
-/// Services over a simulated kernel, and a journal with few entries.
 struct Served {
     api: Api<SimKernel>,
     journal: Arc<Journal>,
@@ -53,7 +51,6 @@ fn api(folder: &Path) -> Api<SimKernel> {
 }
 
 impl Served {
-    /// Creates services with a journal that keeps so many entries.
     fn with(entries: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let settings = JournalSettings { entries, ..JournalSettings::new(folder.path().join("journal")) };

@@ -15,8 +15,7 @@ const fn kept(capability: Capability, reason: &'static str) -> KeptCapability {
     KeptCapability { capability, reason }
 }
 
-/// All capabilities that the daemon keeps. `docs/cage.md`, the systemd unit and the pod list the same ones; tests
-/// compare them.
+/// All capabilities that the daemon keeps; tests compare `docs/cage.md`, the systemd unit and the pod.
 pub const KEPT: [KeptCapability; 10] = [
     kept(Capability::CAP_BPF, "load programs, make maps and links"),
     kept(
@@ -45,11 +44,9 @@ pub const KEPT: [KeptCapability; 10] = [
     kept(Capability::CAP_FOWNER, "set the mode of a bpffs and of pins that are another user's"),
 ];
 
-/// Capability without which the daemon does not start: it could not open objects by id, and none of its calls would
-/// succeed.
+/// Without it, the daemon could not open objects by id, and does not start.
 const REQUIRED: Capability = Capability::CAP_SYS_ADMIN;
 
-/// Capabilities that [`REQUIRED`] implies in the kernel.
 const IMPLIED: [Capability; 2] = [Capability::CAP_BPF, Capability::CAP_PERFMON];
 
 /// Remaining capabilities of this process, in the order of [`KEPT`].
@@ -57,8 +54,8 @@ const IMPLIED: [Capability; 2] = [Capability::CAP_BPF, Capability::CAP_PERFMON];
 pub struct Capabilities {
     /// Names of the usable capabilities.
     pub names: Vec<String>,
-    /// Set if the bounding set could not be reduced, because the process was started without CAP_SETPCAP.
-    /// `no_new_privs` still keeps executed programs from gaining capabilities.
+    /// Set if CAP_SETPCAP was missing to reduce the bounding set; `no_new_privs` still keeps executed programs from
+    /// gaining any.
     pub bounding_stays: bool,
 }
 
@@ -72,9 +69,6 @@ impl Capabilities {
     }
 
     /// Checks for the capability without which nothing works.
-    ///
-    /// # Errors
-    /// [`CageError::Missing`]: the capability and its purpose.
     pub fn check(&self) -> Result<(), CageError> {
         match self.missing().iter().find(|kept| kept.capability == REQUIRED) {
             Some(kept) => Err(CageError::Missing { missing: with_reason(kept) }),
@@ -82,7 +76,7 @@ impl Capabilities {
         }
     }
 
-    /// Returns the features that do not work because of missing optional capabilities; `None` if it has all.
+    /// Returns the features lost by missing optional capabilities.
     #[must_use]
     pub fn weakness(&self) -> Option<String> {
         let missing: Vec<_> = self.missing().iter().map(with_reason).collect();
@@ -94,12 +88,11 @@ fn with_reason(kept: &KeptCapability) -> String {
     format!("{} ({})", kept.capability, kept.reason)
 }
 
-/// Drops all capabilities but [`KEPT`] from all sets of this thread and thus of all threads that it starts; clears the
-/// inheritable and ambient sets; and sets `no_new_privs`, so that executed programs regain none. Never adds
-/// capabilities.
+/// Drops all capabilities but [`KEPT`] from all sets of this thread and those that it starts, and sets `no_new_privs`,
+/// so that executed programs regain none. Never adds any.
 ///
 /// # Errors
-/// [`CageError::Threads`]: called too late. Others: the kernel did not drop them; the caller must exit.
+/// [`CageError::Threads`]: called too late. Others: the caller must exit.
 pub fn drop_capabilities() -> Result<Capabilities, CageError> {
     let count = std::fs::read_dir("/proc/self/task")?.count();
     if count != 1 {
@@ -109,7 +102,7 @@ pub fn drop_capabilities() -> Result<Capabilities, CageError> {
     let kept: CapsHashSet = KEPT.iter().map(|kept| kept.capability).collect();
     let read = |set| caps::read(None, set).map_err(fail("read capabilities"));
     let left: CapsHashSet = read(CapSet::Permitted)?.intersection(&kept).copied().collect();
-    // Reduce the bounding set first: that needs CAP_SETPCAP, which is dropped.
+    // Needs CAP_SETPCAP, which is dropped later.
     let may_drop =
         caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).map_err(fail("read capabilities"))?;
     let beyond: Vec<Capability> = read(CapSet::Bounding)?.difference(&kept).copied().collect();
@@ -171,7 +164,6 @@ mod tests {
             assert!(said.contains(&kept.capability.to_string()) && said.contains(kept.reason), "{said}");
             assert_eq!(capabilities.check().is_err(), kept.capability == REQUIRED, "{said}");
         }
-        // Manifests of third-party agents that load and attach programs often list no more than these.
         let few = [Capability::CAP_SYS_ADMIN, Capability::CAP_SYS_PTRACE, Capability::CAP_SETUID];
         let said = without(&few).check().unwrap_err().to_string();
         assert!(said.contains("CAP_SYS_ADMIN") && !said.contains("CAP_SYS_PTRACE"), "{said}");

@@ -1,7 +1,6 @@
 //! Landlock rules: folders that threads may write to.
 //!
-//! Only for threads that neither mount nor inspect other processes: the kernel refuses both to a thread with any
-//! Landlock rule (`/proc/PID/ns` and `/proc/PID/root` of others count as ptrace access).
+//! Only for threads that neither mount nor inspect other processes, which the kernel forbids to threads with rules.
 
 use std::path::PathBuf;
 
@@ -12,7 +11,7 @@ use landlock::{
 
 use crate::CageError;
 
-/// Newest Landlock ABI that is requested; older kernels enforce the rules they know.
+/// Older kernels enforce the rules they know.
 pub(crate) const RULES: ABI = ABI::V6;
 
 /// Landlock support of this kernel.
@@ -40,15 +39,13 @@ impl WritableFolders {
         Self { folders }
     }
 
-    /// Restricts the calling thread, and threads that it starts: they can create, change and remove files only in these
-    /// folders, execute none, listen on no TCP port, and reach no abstract socket and no process outside. Reads,
-    /// outgoing connections and open files are not restricted. Missing folders are created, with mode 0700.
-    ///
-    /// Returns whether Landlock is enforced; without it, nothing happens.
+    /// Restricts the calling thread, and threads that it starts: they can change files only in these folders, execute
+    /// none, listen on no TCP port, and reach no abstract socket and no process outside. Reads, outgoing connections
+    /// and open files are not restricted. Missing folders are created, with mode 0700. Without Landlock, nothing
+    /// happens.
     ///
     /// # Errors
-    /// [`CageError::Folder`]: a folder cannot be created or opened. [`CageError::Landlock`]: the kernel refuses the
-    /// rules, for example for a thread that already has 16 layers.
+    /// [`CageError::Folder`]; [`CageError::Landlock`], for example for a thread that already has 16 layers.
     pub fn confine_thread(&self) -> Result<Landlock, CageError> {
         use std::os::unix::fs::DirBuilderExt as _;
         let changes = AccessFs::from_write(RULES);

@@ -1,5 +1,3 @@
-//! seccomp filters, compiled from the tables.
-
 use std::collections::BTreeMap;
 
 use seccompiler::{
@@ -20,26 +18,18 @@ const PROCESSOR: TargetArch = TargetArch::aarch64;
 /// Filters of one process. The kernel runs all of them, and the strictest result applies.
 #[derive(Clone, Debug)]
 pub struct CallFilters {
-    /// Allows the calls of the tables; the mode decides about all others.
     allowing: BpfProgram,
-    /// Returns ENOSYS for calls that newer C libraries try first.
+    /// ENOSYS for calls that newer C libraries try first.
     unknown: Option<BpfProgram>,
 }
 
 impl CallFilters {
-    /// Compiles the filters for the process `own`. With `mounting`, mount and unmount are allowed. `None` if the mode
-    /// is off.
-    ///
-    /// # Errors
-    /// [`CageError::Compile`]: a mistake in the tables.
+    /// Compiles the filters for the process `own`; `None` if the mode is off. `mounting` allows mount and unmount.
     pub fn compile(mode: CageMode, own: u32, mounting: bool) -> Result<Option<Self>, CageError> {
         Self::of_groups(mode, narrowed(own), GROUPS.iter().chain(mounting.then_some(&MOUNTING)))
     }
 
-    /// Compiles the filters of a helper process that may make these calls, with further restricted arguments.
-    ///
-    /// # Errors
-    /// [`CageError::Compile`]: a mistake in the tables.
+    /// Compiles the filters of a helper process, with further restricted arguments.
     pub fn of_helper<'a>(
         mode: CageMode,
         own: u32,
@@ -69,8 +59,8 @@ impl CallFilters {
                 rules.insert(call.number, arguments);
             }
         }
-        // In mode `log`, the kernel must execute every call; in mode `on`, the killing filter must leave these calls to
-        // the other one.
+        // In mode `log`, the kernel executes every call; in mode `on`, the killing filter allows these to the other
+        // one.
         let refused = mode == CageMode::On;
         if refused {
             rules.extend(unknown.iter().map(|number| (*number, Vec::new())));
@@ -103,7 +93,7 @@ impl CallFilters {
     }
 
     pub(crate) fn put_on(&self) -> Result<(), CageError> {
-        // Install the killing filter last: it does not allow the installation of filters.
+        // The killing filter comes last: it forbids the installation of filters.
         for program in self.unknown.iter().chain([&self.allowing]) {
             seccompiler::apply_filter_all_threads(program)?;
         }
@@ -122,11 +112,7 @@ fn rule(together: &[Argument]) -> Result<SeccompRule, seccompiler::BackendError>
     SeccompRule::new(together.iter().map(condition).collect::<Result<_, _>>()?)
 }
 
-/// Restricts all threads of this process to the system calls of the tables: any other call kills the whole process
-/// (SIGSYS, and a line in the kernel log), or is only logged, depending on the mode.
-///
-/// # Errors
-/// [`CageError::Install`]: the kernel lacks seccomp filters (`CONFIG_SECCOMP_FILTER`).
+/// Allows all threads the tables' system calls; any other kills the process (SIGSYS), or is only logged.
 pub fn filter_calls(mode: CageMode, mounting: bool) -> Result<(), CageError> {
     match CallFilters::compile(mode, std::process::id(), mounting)? {
         Some(filters) => filters.put_on(),

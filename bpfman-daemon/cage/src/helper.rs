@@ -1,5 +1,3 @@
-//! Sandbox of helper processes for images and object files: they drop nearly everything.
-
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -65,7 +63,7 @@ pub struct HelperCage {
     pub reads: Vec<PathBuf>,
 }
 
-/// Files that a fetcher reads: for name resolution, and the machine's certificate authorities.
+/// For name resolution, and the machine's certificate authorities.
 const SYSTEM_FILES: [&str; 9] = [
     "/etc",
     "/usr/share",
@@ -78,20 +76,15 @@ const SYSTEM_FILES: [&str; 9] = [
     "/run/NetworkManager",
 ];
 
-/// Limit of writable memory, in bytes: several times the largest layer with its object.
+/// Several times the largest layer with its object, in bytes.
 const MEMORY: u64 = 1 << 30;
-/// Limit of CPU time, in seconds: the largest object takes a few.
+/// The largest object takes a few seconds.
 const CPU_SECONDS: u64 = 60;
-/// Limit of open descriptors.
 const DESCRIPTORS: u64 = 64;
-/// OOM score adjustment: helpers are killed before other processes.
+/// Helpers are killed before other processes.
 const OOM_SCORE: &str = "800";
 
-/// Drops everything that this process does not need. Must be called first, in a single-threaded process started for
-/// this purpose.
-///
-/// # Errors
-/// The kernel did not drop a right: the process must exit.
+/// Drops everything that this single-threaded process does not need. Call it first; exit after an error.
 pub fn confine_helper(cage: &HelperCage) -> Result<(), CageError> {
     let fail = |right| move |source| CageError::Helper { right, source };
     rustix::thread::set_no_new_privs(true).map_err(CageError::NewPrivileges)?;
@@ -100,15 +93,13 @@ pub fn confine_helper(cage: &HelperCage) -> Result<(), CageError> {
             .map_err(|source| CageError::Capabilities { action: "drop capabilities of a helper", source })?;
     }
     if cage.rights != HelperRights::Starter {
-        // The starter is needed as long as the daemon, so it keeps its score. An error is ignored: helpers are then
-        // killed later. Done before the process becomes non-dumpable, after which root owns this file. Opened without
-        // truncation, which the starter's Landlock rules forbid.
+        // The starter keeps its score: the daemon needs it. Before the process becomes non-dumpable, after which root
+        // owns this file; without truncation, which Landlock rules forbid. After an error, helpers are killed later.
         let file = OpenOptions::new().write(true).open("/proc/self/oom_score_adj");
         let _told = file.and_then(|mut file| file.write_all(OOM_SCORE.as_bytes()));
     }
     // Its memory may hold a password: no other process may read it, not even of the same user.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(fail("core dumps"))?;
-    // Exit together with the parent process.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(fail("life of its own"))?;
     let limit = |resource, most: u64, right| {
         setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) }).map_err(fail(right))
@@ -133,8 +124,8 @@ pub fn confine_helper(cage: &HelperCage) -> Result<(), CageError> {
     }
 }
 
-/// Restricts the starter and its children to reading and executing; they may write to `/dev/null`. The children set
-/// their OOM score in `/proc`. A root process could write to other files there, so for root this exception is left out.
+/// Allows reads, execution and writes to `/dev/null`; except for root, who could write to other files in `/proc`, also
+/// writes of the children's OOM score there.
 fn write_nothing() -> Result<(), CageError> {
     let mut rules =
         Ruleset::default().handle_access(AccessFs::from_write(RULES))?.create()?.no_new_privs(false);
@@ -151,9 +142,6 @@ fn write_nothing() -> Result<(), CageError> {
 }
 
 /// Returns whether processes started from here can change user and group.
-///
-/// # Errors
-/// Fails if the kernel does not report the capabilities.
 pub fn can_change_users() -> Result<bool, CageError> {
     let has = |capability| {
         caps::has_cap(None, CapSet::Effective, capability)
@@ -177,7 +165,6 @@ fn hold_files(cage: &HelperCage) -> Result<(), CageError> {
     if connects {
         let system = SYSTEM_FILES.iter().map(Path::new);
         for path in system.chain(cage.reads.iter().map(PathBuf::as_path)) {
-            // A missing file needs no rule.
             let Ok(opened) = PathFd::new(path) else { continue };
             let is_folder = path.is_dir();
             let mut reads = BitFlags::from(AccessFs::ReadFile);

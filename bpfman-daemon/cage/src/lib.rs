@@ -1,10 +1,9 @@
 //! Sandbox of the privileged process, independent of how it was started.
 //!
-//! 1. [`drop_capabilities`], before the first thread starts: keeps the capabilities of [`KEPT`], and sets `no_new_privs`, so
-//!    that executed programs gain none.
+//! 1. [`drop_capabilities`], before the first thread starts: keeps those of [`KEPT`]; executed programs gain none.
 //! 2. [`filter_calls`], once everything is mounted: all threads may make only the system calls of [`GROUPS`].
 //! 3. [`WritableFolders`], for threads that process third-party requests: they write to their folders only.
-//! 4. [`confine_helper`], in helper processes for images and objects: no capability, no user, and a call table of their own.
+//! 4. [`confine_helper`], in helper processes for images and objects: no capability, no user, and a call table each.
 //!
 //! A seccomp filter applies to the whole process and cannot be removed.
 

@@ -1,19 +1,12 @@
-//! Memory limit of the process.
-
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::CageError;
 
-/// Default limit, in bytes: about a hundred times the daemon's use, and enough for the stacks of 3,000 threads (one for
-/// each watched network namespace).
+/// Default limit, in bytes: about a hundred times the daemon's use, with stacks of 3,000 threads (network namespaces).
 pub const DEFAULT_MEMORY: u64 = 4 << 30;
 
-/// Limits the writable memory of this process (`RLIMIT_DATA`): heap and stacks, without files, maps and programs.
-/// Beyond the limit, allocations fail and the process ends, as under a cgroup limit; a cgroup limit would also count
-/// the maps of all programs, which stay after the process. A lower existing limit stays. Zero: no limit.
-///
-/// # Errors
-/// Fails if the kernel refuses to lower it.
+/// Limits heap and stacks of this process (`RLIMIT_DATA`; 0: no limit); beyond it, the process ends. A cgroup limit
+/// would also count the maps of all programs. A lower existing limit stays.
 pub fn limit_memory(bytes: u64) -> Result<(), CageError> {
     if bytes == 0 {
         return Ok(());

@@ -3,25 +3,18 @@
 //! gets it. Here its slashes are replaced by dashes. In HPACK's Huffman code, dash, slash and percent sign have the
 //! same length, so nothing else of a frame changes, not even the size of the header table that both ends count.
 
-/// Length of a frame header, in bytes.
 const FRAME_HEADER: usize = 9;
-/// Length of the HTTP/2 connection preface, in bytes.
 const PREFACE: usize = 24;
-/// Frame type with the headers of a request.
 const HEADERS: u8 = 1;
 const PADDED: u8 = 0x08;
 const PRIORITY: u8 = 0x20;
 /// Maximum frame size that this end announces, in bytes. A larger frame is passed on unread, and refused.
 const MAX_FRAME: usize = 16 << 10;
-/// Index of `:authority` in HPACK's static table.
 const AUTHORITY_INDEX: usize = 1;
 
-/// Filter for the received bytes of a connection.
 #[derive(Debug)]
 pub struct Incoming {
-    /// Bytes of an incomplete frame.
     waiting: Vec<u8>,
-    /// Number of bytes to pass on unchanged.
     pass: usize,
 }
 
@@ -32,7 +25,6 @@ impl Default for Incoming {
 }
 
 impl Incoming {
-    /// Accepts received bytes, and appends bytes that can be passed on to `ready`.
     pub fn take(&mut self, mut arrived: &[u8], ready: &mut Vec<u8>) {
         while !arrived.is_empty() {
             if self.pass > 0 {
@@ -192,7 +184,6 @@ fn bits(value: &[u8], at: usize, count: usize) -> Option<u8> {
 mod tests {
     use super::*;
 
-    /// Passes one frame of headers after the preface, in pieces.
     fn through(flags: u8, payload: &[u8], piece: usize) -> Vec<u8> {
         let mut sent = vec![b'P'; PREFACE];
         sent.extend([0, 0, 4, 6, 0, 0, 0, 0, 0, b'/', b'/', b'/', b'/']);
@@ -220,8 +211,7 @@ mod tests {
 
     #[test]
     fn a_coded_authority_gets_dashes_of_the_same_length() {
-        // "/r/x" and "-r-x" in HPACK's code: 011000 101100 011000 1111001, 010110 101100 010110 1111001, padded with
-        // ones.
+        // "/r/x" and "-r-x" in HPACK's code: 011000 101100 011000 1111001, and 010110 101100 010110 1111001, padded.
         let coded = b"\x41\x84\x62\xc6\x3c\xff";
         let dashed = b"\x41\x84\x5a\xc5\xbc\xff";
         assert_eq!(through(4, coded, 3), dashed);

@@ -12,7 +12,6 @@ use tonic::transport::server::Connected;
 
 use crate::authority::Incoming;
 
-/// Number of bytes read at once.
 const CHUNK: usize = 4096;
 
 /// Connection with corrected authorities.
@@ -20,7 +19,6 @@ const CHUNK: usize = 4096;
 pub struct Connection {
     stream: UnixStream,
     incoming: Incoming,
-    /// Bytes for the reader.
     ready: Vec<u8>,
     /// Number of these that the reader already has.
     given: usize,

@@ -5,11 +5,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::{CsiError, VolumeId};
 
-/// Volumes in use by a call.
 #[derive(Debug, Default)]
 pub struct HeldVolumes(Mutex<HashSet<VolumeId>>);
 
-/// Lock of a volume, until dropped.
 #[derive(Debug)]
 pub struct HeldVolume<'a> {
     all: &'a HeldVolumes,

@@ -132,13 +132,11 @@ fn for_pods(namespace: Option<&str>) -> String {
 /// Origin of the programs that a pod gets: the first of these with a program of the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Origin {
-    /// An application in the pod's namespace.
     OwnNamespace,
     /// A cluster application: its creators may do anything on the node.
     Cluster,
     /// Loaded by root of the node, without an application.
     Node,
-    /// An application in another namespace, named by the pod.
     OtherNamespace,
 }
 
@@ -157,8 +155,7 @@ impl<'a> ApplicationName<'a> {
         }
     }
 
-    /// Returns the origin of a program with the name, for a pod in a namespace. `None` for programs in another
-    /// namespace than the named one: they are not available under any name.
+    /// Returns the origin of a program for a pod; `None` for programs in another namespace than the named one.
     fn origin(self, program: &ProgramRecord, pod: Option<&str>) -> Option<Origin> {
         let owner = program.metadata.get(PROGRAM_NAMESPACE_KEY).map(String::as_str);
         match (owner, self.namespace) {
@@ -172,19 +169,14 @@ impl<'a> ApplicationName<'a> {
     }
 }
 
-/// Opens maps of an application, for a pod in a namespace. The application in that namespace comes first, then the
-/// cluster application of that name, then programs loaded without an application. Applications in another namespace
-/// need the notation `NAMESPACE/NAME`.
+/// Opens maps of an application, for a pod in a namespace: of the application in that namespace, else of the cluster
+/// application of that name, else of programs loaded without an application. Applications in another namespace need the
+/// notation `NAMESPACE/NAME`.
 ///
-/// The load of an application contains its exports ([`MapExports`]). Without exports, pods in its own namespace get its
-/// maps, and others according to `unexported`.
-///
-/// Programs of one load share all maps of their object, so any of them will do; across loads, each map comes from the
-/// program with the lowest id that has it. Only running programs count, and only maps pinned for applications: no
+/// The load of an application contains its exports ([`MapExports`]). Without them, pods in its own namespace get its
+/// maps, and others according to `unexported`. Programs of one load share all maps; across loads, each map comes from
+/// the program with the lowest id that has it. Only running programs count, and only maps pinned for applications: no
 /// global variables.
-///
-/// # Errors
-/// Fails if no program has that name, the map is missing or not exported, or the kernel refuses.
 pub fn maps_by_name<K: Kernel>(
     engine: &Engine<K>,
     wanted: WantedMaps<'_>,
@@ -240,7 +232,6 @@ fn ensure_for_pods(application: &str, map: &str, facts: &MapFacts) -> Result<(),
     Err(NamedMapsError::NotForWriting { application: application.to_owned(), map: map.to_owned(), why })
 }
 
-/// Returns the maximum access of a pod to a map of a program.
 fn given(
     program: &ProgramRecord,
     map: &str,
@@ -260,7 +251,6 @@ fn given(
     }
 }
 
-/// Returns the running programs of an application, by id, and their origin.
 fn programs_of<K: Kernel>(
     engine: &Engine<K>,
     application: &str,

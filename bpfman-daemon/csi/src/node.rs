@@ -31,8 +31,7 @@ impl<M: MapSource> NodeService<M> {
         NodeServer::new(Self { volumes, node_id, journal, threads }).max_decoding_message_size(MAX_REQUEST)
     }
 
-    /// Runs a call on a blocking thread, to its end even if the kubelet hangs up. Records an entry with the object of
-    /// the call and the result of `work`.
+    /// Runs a call on a blocking thread, to its end even if the kubelet hangs up, and records an entry.
     async fn run(
         &self,
         call: &'static str,
@@ -65,8 +64,7 @@ impl<M: MapSource> NodeService<M> {
     }
 }
 
-/// Returns the audit log entry of a call. Only the kubelet can open the socket, or a process acting for it, so the
-/// entry names the pod of the volume.
+/// Returns the audit log entry of a call, by the pod of the volume: only the kubelet can open the socket.
 fn entry(call: &str, object: &str, done: &Result<String, CsiError>) -> HistoryEntry {
     let mut entry = HistoryEntry::of_daemon(DaemonPart::Csi, call, object);
     match done {

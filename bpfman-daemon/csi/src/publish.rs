@@ -20,12 +20,9 @@ const SHOWN: &str = "maps";
 const PINS: &str = "pins";
 /// Mode of the folder of pins: only the pod's group may list it.
 const FOLDER_MODE: u32 = 0o750;
-/// Mode of a map that the pod's group may change.
 const WRITABLE_MODE: u32 = 0o660;
-/// Mode of a map that it may only read.
 const READABLE_MODE: u32 = 0o440;
 
-/// Comparison of an existing volume with a requested one.
 enum Compared {
     Same,
     /// The same names, but the maps are of an earlier load.
@@ -38,9 +35,6 @@ enum Compared {
 impl<M: MapSource> Volumes<M> {
     /// Publishes a volume at its target. An existing one with the same maps, group and read-only flag is kept; one with
     /// maps of an earlier load is rebuilt, so that a pod never starts with maps that no program uses.
-    ///
-    /// # Errors
-    /// [`CsiError`]; partial changes are undone.
     pub fn publish(&self, wanted: &Publication) -> Result<(), CsiError> {
         let _held = self.held.take(&wanted.volume)?;
         let target_error =
@@ -120,13 +114,11 @@ impl<M: MapSource> Volumes<M> {
         Ok(Compared::Same)
     }
 
-    /// Builds the complete volume, where no pod sees it yet.
-    ///
-    /// Pods see a sealed bpffs with read-only pins. In an unsealed bpffs, root in a container can pin any map of which
-    /// it has a descriptor, and open the new pin for writing. Only the file system can prevent that, since container
-    /// runtimes remount the pod's mount as writable. Therefore the writable pins of a volume are in a bpffs that pods
-    /// do not see, and each is bound over the pin of the same map in the sealed one. The sealed one must be a bpffs
-    /// too: older daemons recognise their volumes by type, and container runtimes relabel files of other types.
+    /// Builds the complete volume, where no pod sees it yet. In an unsealed bpffs, root in a container can pin any map
+    /// of which it has a descriptor, and open the new pin for writing; container runtimes remount the pod's mount as
+    /// writable. Therefore the writable pins are in a bpffs that pods do not see, each bound over the pin of the same
+    /// map in a sealed one. That must be a bpffs too: older daemons recognise their volumes by type, and runtimes
+    /// relabel files of other types.
     fn build(
         &self,
         wanted: &Publication,
@@ -176,7 +168,6 @@ impl<M: MapSource> Volumes<M> {
         Ok(())
     }
 
-    /// Binds the complete volume to its target.
     fn show(&self, wanted: &Publication, target: &Path, undo: &mut MountUndo<'_>) -> Result<(), CsiError> {
         self.step("publish", "make the target");
         match fs::symlink_metadata(target) {

@@ -16,9 +16,6 @@ pub struct Recovered {
 impl<M: MapSource> Volumes<M> {
     /// Removes volumes without a target: of a publish or unpublish that was killed before its last step, and folders
     /// with mounts of an earlier boot.
-    ///
-    /// # Errors
-    /// Fails if the folder of volumes or the mount table cannot be read.
     pub fn recover(&self) -> Result<Recovered, CsiError> {
         let fail = |source| CsiError::Files { action: "list", path: self.folder().to_owned(), source };
         let table = self.mounts.table()?;

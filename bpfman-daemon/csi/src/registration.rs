@@ -1,5 +1,4 @@
-//! Registration with the kubelet, in place of a registrar sidecar: a socket in the kubelet's plugin folder that returns
-//! the type and the endpoint of the plugin.
+//! Registration with the kubelet, instead of a sidecar: a socket in its plugin folder that returns type and endpoint.
 
 use std::fs;
 use std::io;
@@ -20,7 +19,6 @@ use crate::{DRIVER, MAX_REQUEST, connections};
 
 /// Interval of checks that the socket exists: a restarted kubelet may empty its folder.
 const LOOK: Duration = Duration::from_secs(1);
-/// Timeout for an answer from a socket of another process.
 const ANSWER: Duration = Duration::from_secs(1);
 
 /// Registration data.
@@ -70,7 +68,6 @@ impl Registration for Registrar {
     }
 }
 
-/// Reason why the plugin cannot be registered yet.
 #[derive(Debug, thiserror::Error)]
 enum RegistrationError {
     #[error("{} is another process's: end that registrar, or leave --csi-registration-dir away", .0.display())]
@@ -125,8 +122,7 @@ fn inode(path: &Path) -> Option<u64> {
     fs::symlink_metadata(path).ok().map(|found| found.ino())
 }
 
-/// Creates the socket under a hidden name, and renames it when it is served: the kubelet connects as soon as it sees
-/// the socket, and ignores names that begin with a dot.
+/// Creates the socket under a hidden name, which the kubelet ignores, and renames it when it is served.
 async fn make(registrar: &Registrar) -> Result<Served, RegistrationError> {
     let socket = registrar.socket();
     if inode(&socket).is_some() {

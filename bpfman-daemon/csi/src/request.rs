@@ -13,16 +13,12 @@ use crate::{CsiError, WantedMaps};
 
 /// Attribute with the application, `bpfman.io/ProgramName` of its programs.
 const PROGRAM: &str = "csi.bpfman.io/program";
-/// Attribute with the names of its maps, separated by commas.
 const MAPS: &str = "csi.bpfman.io/maps";
-/// Prefix of this driver's attributes.
 const OURS: &str = "csi.bpfman.io/";
 /// Attribute of the kubelet: whether the volume lives as long as its pod.
 const EPHEMERAL: &str = "csi.storage.k8s.io/ephemeral";
-/// Attribute of the kubelet: the pod's namespace, if the CSIDriver object has `podInfoOnMount`. A pod cannot forge it:
-/// the kubelet's attributes override the pod's.
+/// Attribute of the kubelet, which no pod can forge: the pod's namespace, if the CSIDriver has `podInfoOnMount`.
 const NAMESPACE: &str = "csi.storage.k8s.io/pod.namespace";
-/// Maximum length of a name in a bpffs, in bytes.
 const MAX_NAME: usize = 255;
 const MAX_MAPS: usize = 256;
 
@@ -31,10 +27,7 @@ const MAX_MAPS: usize = 256;
 pub struct VolumeId(String);
 
 impl VolumeId {
-    /// Parses an id.
-    ///
-    /// # Errors
-    /// Fails if it is not a file name of printable characters.
+    /// Parses an id: a file name of printable characters.
     pub fn parse(text: &str) -> Result<Self, CsiError> {
         file_name("volume id", text)?;
         Ok(Self(text.to_owned()))
@@ -84,7 +77,6 @@ impl Publication {
 }
 
 impl fmt::Display for Publication {
-    /// Formats the request for the audit log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let how = if self.read_only { "read-only" } else { "for writing" };
         write!(f, "maps {} of {} {how} to group {}", self.maps.join(","), self.program, self.group)?;
@@ -94,9 +86,6 @@ impl fmt::Display for Publication {
 
 impl Publication {
     /// Parses a request.
-    ///
-    /// # Errors
-    /// [`CsiError::Invalid`], with the reason.
     pub fn parse(request: &v1::NodePublishVolumeRequest) -> Result<Self, CsiError> {
         let volume = VolumeId::parse(&request.volume_id)?;
         let target = target(&request.target_path)?;
@@ -131,7 +120,6 @@ impl Publication {
     }
 }
 
-/// Parses the target path of a request.
 pub fn target(text: &str) -> Result<PathBuf, CsiError> {
     let path = Path::new(text);
     let is_plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
@@ -143,7 +131,6 @@ pub fn target(text: &str) -> Result<PathBuf, CsiError> {
     Ok(path.to_owned())
 }
 
-/// Checks the volume capability, and returns its group.
 fn capability(capability: Option<&v1::VolumeCapability>) -> Result<u32, CsiError> {
     let Some(capability) = capability else { return invalid("the request has no volume capability") };
     let mount = match &capability.access_type {

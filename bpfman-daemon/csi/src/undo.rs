@@ -11,7 +11,6 @@ enum Step {
     RemoveFolder(PathBuf),
 }
 
-/// Completed steps.
 pub struct MountUndo<'a> {
     mounts: &'a dyn Mounts,
     steps: Vec<Step>,
@@ -22,12 +21,10 @@ impl<'a> MountUndo<'a> {
         Self { mounts, steps: Vec::new() }
     }
 
-    /// Records a mount.
     pub fn mounted(&mut self, at: &Path) {
         self.steps.push(Step::Unmount(at.to_owned()));
     }
 
-    /// Records a created folder.
     pub fn made(&mut self, folder: &Path) {
         self.steps.push(Step::RemoveFolder(folder.to_owned()));
     }

@@ -11,10 +11,6 @@ use crate::{CsiError, MapSource, VolumeId, Volumes};
 
 impl<M: MapSource> Volumes<M> {
     /// Removes a volume from its target, and its folders. A missing volume is no error.
-    ///
-    /// # Errors
-    /// Fails if a mount at the target does not belong to this driver, another call is using the volume, or the kernel
-    /// refuses.
     pub fn unpublish(&self, volume: &VolumeId, target: &Path) -> Result<(), CsiError> {
         let _held = self.held.take(volume)?;
         let table = self.mounts.table()?;
@@ -26,7 +22,6 @@ impl<M: MapSource> Volumes<M> {
         self.remove_volume(&table, volume)
     }
 
-    /// Unmounts a volume at its target.
     pub(crate) fn leave_target(
         &self,
         table: &[Mount],
@@ -40,7 +35,6 @@ impl<M: MapSource> Volumes<M> {
         Ok(())
     }
 
-    /// Removes the bpffs and the folder of a volume, as far as they exist.
     pub(crate) fn remove_volume(&self, table: &[Mount], volume: &VolumeId) -> Result<(), CsiError> {
         let folder = self.folder_of(volume);
         for _mount in self.mounts_at(table, volume, &folder)? {

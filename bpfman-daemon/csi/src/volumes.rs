@@ -27,9 +27,6 @@ pub struct Volumes<M: MapSource> {
 
 impl<M: MapSource> Volumes<M> {
     /// Opens the volumes below a folder, which is created if it is missing.
-    ///
-    /// # Errors
-    /// Fails if it cannot be created.
     pub fn open(folder: &Path, maps: Arc<M>, mounts: Arc<dyn Mounts>) -> Result<Self, CsiError> {
         let fail = |action, source| CsiError::Files { action, path: folder.to_owned(), source };
         // The parent folder also contains the socket.
@@ -63,13 +60,11 @@ impl<M: MapSource> Volumes<M> {
         &self.folder
     }
 
-    /// Returns the mount point of a volume's own file system.
     pub(crate) fn folder_of(&self, volume: &VolumeId) -> PathBuf {
         self.folder.join(volume.as_str())
     }
 
-    /// Returns the mounts of a volume at a path, which is its target or its folder. Fails if there is a mount of
-    /// another kind.
+    /// Returns the mounts of a volume at its target or folder; an error if there is a mount of another kind.
     pub(crate) fn mounts_at<'t>(
         &self,
         table: &'t [Mount],
@@ -96,13 +91,11 @@ impl<M: MapSource> Volumes<M> {
     }
 }
 
-/// Returns the mount source of a volume.
 pub fn source(volume: &VolumeId) -> String {
     format!("{DRIVER}/{volume}")
 }
 
-/// Returns a target in the form of the mount table: without symbolic links in its parent. `None` if the parent does not
-/// exist.
+/// Returns a target as in the mount table, without symbolic links in its parent; `None` without a parent.
 pub fn resolve(target: &Path) -> Result<Option<PathBuf>, CsiError> {
     let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else {
         return Err(CsiError::Target { target: target.to_owned(), why: "it names no folder".to_owned() });

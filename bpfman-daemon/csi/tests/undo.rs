@@ -17,7 +17,6 @@ use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::{KernelError, Mount, Mounts};
 use tempfile::TempDir;
 
-/// The real kernel, except for one failing call.
 struct Failing {
     kernel: LinuxKernel,
     fail_at: AtomicUsize,
@@ -98,7 +97,6 @@ impl MapSource for Failing {
     }
 }
 
-/// Volumes below a folder that is removed with all its mounts.
 struct Machine {
     folder: TempDir,
     failing: Arc<Failing>,
@@ -107,7 +105,6 @@ struct Machine {
 }
 
 impl Machine {
-    /// Creates the volumes. Needs root, for mounts.
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let kernel = LinuxKernel::new(&folder.path().join("bpffs")).unwrap();
@@ -168,7 +165,7 @@ fn a_publish_that_fails_at_any_step_is_undone() {
 
 #[test]
 fn writable_publish_that_fails_at_any_step_is_undone() {
-    // twice: mount, two maps with their access; two binds, the folder's access, seal, bind; each pin is bound at both places
+    // twice: mount, two maps with their access; two binds, the folder's access, seal, bind; each pin bound in both
     fails_at_any_step(false, 15, 7);
 }
 

@@ -1,9 +1,7 @@
 //! Break-glass detachment: detaches everything of the daemon by pins and kernel state alone, without the records.
 //!
-//! Two kinds of attachments belong to the daemon: a link that is pinned in one of its folders and runs a program that
-//! the daemon pinned; and a filter in any network namespace that runs such a program. Priorities, handles and names of
-//! filters prove nothing, because another daemon may use the same ones. Programs and maps stay loaded and pinned: no
-//! data is lost, and everything can be attached again.
+//! Attachments of the daemon are links that are pinned in its folders and run a program that it pinned, and filters
+//! that run one. Priorities, handles and names of filters prove nothing. Programs and maps stay loaded and pinned.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -20,7 +18,6 @@ use crate::paths;
 use crate::standing::{MAX_NAMESPACE_END, NAMESPACE_END_PAUSE, numbered_namespaces};
 use crate::state::paths::BRIDGE_NAME;
 
-/// Maximum depth of the search for pins: the daemon's are three folders deep.
 const DEPTH: usize = 4;
 
 const PLACES: [&str; 4] = ["xdp", "tc-ingress", "tc-egress", paths::LINKS];
@@ -63,7 +60,6 @@ pub struct OrderedAttachments {
     pub ours: Vec<OrderedAttachment>,
     /// Attachments that stay, with the reason: third-party ones, and those that cannot be read.
     pub left: Vec<String>,
-    /// Network namespaces in which all filters were read.
     read: HashSet<NetnsId>,
 }
 
@@ -86,16 +82,12 @@ impl std::fmt::Display for OrderedAttachment {
 }
 
 impl OrderedAttachment {
-    /// Detaches the program. Returns after the kernel has released it.
-    ///
-    /// # Errors
-    /// Returns an error if the kernel refuses, or if another process holds the link, in which case it keeps running.
+    /// Detaches the program. Returns after the kernel has released it; an error if another process holds the link.
     pub fn detach<K: Kernel>(&self, kernel: &K) -> Result<(), KernelError> {
         match &self.place {
             AttachedPlace::Link { pin, .. } => {
                 kernel.end_link(pin)?;
                 match pin.parent() {
-                    // The last link of those that are one per CPU.
                     Some(folder) if is_of_cpus(folder) && kernel.list_folder(folder)?.is_empty() => {
                         kernel.remove_folder(folder)
                     }
@@ -112,7 +104,6 @@ impl OrderedAttachment {
     }
 }
 
-/// Returns whether the folder holds links of one attachment, one per CPU.
 fn is_of_cpus(folder: &Path) -> bool {
     folder.parent() == Some(Path::new(paths::LINKS))
 }
@@ -125,8 +116,7 @@ pub fn find_attached<K: Kernel>(kernel: &K) -> OrderedAttachments {
         let opened = match kernel.open_pin(pin) {
             Ok(Some(handle)) => handle,
             Ok(None) => return,
-            // A path that cannot be opened may be a folder of a third party: report it only in the daemon's own
-            // folders.
+            // It may be a folder of a third party: report it only in the daemon's own folders.
             Err(error) => {
                 if pin.parent().is_some_and(|folder| PLACES.iter().any(|place| folder == Path::new(place))) {
                     found.left.push(format!("{}: {error}", pin.display()));
@@ -146,7 +136,7 @@ pub fn find_attached<K: Kernel>(kernel: &K) -> OrderedAttachments {
             continue;
         }
         if let Some(map) = link.map {
-            // The kernel calls functions of this struct_ops map and names no program: only the pin shows the owner.
+            // The kernel names no program of this struct_ops map: only the pin shows the owner.
             let is_ours = [paths::LINKS, paths::PENDING].iter().any(|folder| pin.starts_with(folder));
             if !is_ours {
                 found.left.push(format!(
@@ -191,7 +181,7 @@ pub fn find_attached<K: Kernel>(kernel: &K) -> OrderedAttachments {
     found
 }
 
-/// Finds filters of the daemon, and notes the namespaces in which all filters could be read.
+/// Notes the namespaces in which all filters could be read.
 fn find_filters<K: Kernel>(
     kernel: &K,
     ours: &BTreeMap<ProgramId, ProgramFacts>,
@@ -200,7 +190,6 @@ fn find_filters<K: Kernel>(
     let mut seen = HashSet::new();
     let others = kernel.all_namespaces().into_iter().map(Some);
     for netns in std::iter::once(None).chain(others) {
-        // A path may lead nowhere, and a process may have ended.
         let Ok(interfaces) = kernel.interfaces(netns.as_deref()) else { continue };
         let (mut homes, mut is_read) = (HashSet::new(), true);
         for facts in interfaces {
@@ -216,7 +205,6 @@ fn find_filters<K: Kernel>(
                 }
                 let Ok(contents) = kernel.hook_contents(netns.as_deref(), &key) else {
                     is_read = false;
-                    // Another path to the namespace may succeed.
                     seen.remove(&key);
                     continue;
                 };
@@ -244,9 +232,8 @@ fn find_filters<K: Kernel>(
 }
 
 impl OrderedAttachments {
-    /// Describes the namespaces that had filters of the daemon, still exist, and were not read. Call it after
-    /// everything is detached, because netfilter links keep namespaces alive, too. Waits a moment for namespaces that
-    /// are about to end.
+    /// Describes unread namespaces that still exist and had filters of the daemon. Call it after everything is
+    /// detached, because netfilter links keep namespaces alive. Waits a moment for namespaces that are about to end.
     pub fn find_unseen<K: Kernel>(&self, kernel: &K) -> Vec<String> {
         let began = Instant::now();
         loop {
@@ -293,7 +280,7 @@ fn rank(program: &ProgramFacts) -> DetachRank {
     match program.kernel_type {
         // Programs that change the results of functions (fmod_ret) have the type `TRACING`, like others that do not.
         prog_type::LSM | prog_type::TRACING => DetachRank::Refuses,
-        // An extension affects the verdict of the program that it extends, which may be an XDP program.
+        // An extension may extend an XDP program.
         prog_type::XDP | prog_type::EXT => DetachRank::Xdp,
         prog_type::SCHED_CLS
         | prog_type::NETFILTER
@@ -312,7 +299,7 @@ fn rank(program: &ProgramFacts) -> DetachRank {
     }
 }
 
-/// Calls `each` for every pin below a folder. Folders of maps are skipped, because maps attach nothing.
+/// Skips folders of maps, which attach nothing.
 fn look_through<K: Kernel>(kernel: &K, folder: &Path, depth: usize, each: &mut impl FnMut(&Path)) {
     let names = kernel.list_folder(folder).unwrap_or_default();
     if names.is_empty() && folder != Path::new("") {

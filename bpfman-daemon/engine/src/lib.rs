@@ -72,7 +72,7 @@ pub use engine::change_count::ChangeListener;
 pub use engine::freeze_exemption::FreezeExemption;
 pub use engine::held_network::HookChanges;
 pub use engine::kernel_types::KernelTypes;
-pub use engine::objects::{EbpfObject, LinkPrograms, ReadHere, ReadObjects};
+pub use engine::objects::{EbpfObject, LinkAhead, LinkPrograms, ReadHere, ReadObjects};
 pub use engine::steps::{NoObserver, StepObserver};
 pub use engine::swap_counts::ChainSwaps;
 pub use engine::{

@@ -25,9 +25,6 @@ impl Answering {
     }
 
     /// Returns the next question; `None` if the connection was closed.
-    ///
-    /// # Errors
-    /// Fails if the other end violates the protocol, or closes the connection within a message.
     pub fn question<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
         match self.next() {
             Ok(Frame::Message(message)) => understood(&message).map(Some),
@@ -38,21 +35,16 @@ impl Answering {
     }
 
     /// Receives a message that must come.
-    ///
-    /// # Errors
-    /// The errors of [`Self::question`], and a closed connection.
     pub fn hear<T: DeserializeOwned>(&mut self) -> io::Result<T> {
         self.question()?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
-    fn writing(&mut self) -> Writing<'_, UnixStream> {
+    /// Returns a list of frames to be written together.
+    pub fn writing(&mut self) -> Writing<'_, UnixStream> {
         Writing::new(self.stream.get_mut())
     }
 
     /// Sends a message.
-    ///
-    /// # Errors
-    /// Fails if the connection is closed, or the message is too long.
     pub fn say(&mut self, message: &impl Serialize) -> io::Result<()> {
         let mut writing = self.writing();
         writing.message(message)?;
@@ -60,9 +52,6 @@ impl Answering {
     }
 
     /// Sends a message followed by content.
-    ///
-    /// # Errors
-    /// See [`Self::say`].
     pub fn send_with(&mut self, message: &impl Serialize, content: &[u8]) -> io::Result<()> {
         let mut writing = self.writing();
         writing.message(message)?;
@@ -71,9 +60,6 @@ impl Answering {
     }
 
     /// Sends content, whole.
-    ///
-    /// # Errors
-    /// Fails if the connection is closed.
     pub fn give(&mut self, content: &[u8]) -> io::Result<()> {
         let mut writing = self.writing();
         writing.content(content)?;
@@ -81,9 +67,6 @@ impl Answering {
     }
 
     /// Sends a piece of content; an empty one ends it.
-    ///
-    /// # Errors
-    /// Fails if the connection is closed, or the piece is too long.
     pub fn give_piece(&mut self, piece: &[u8]) -> io::Result<()> {
         let mut writing = self.writing();
         writing.piece(piece)?;
@@ -91,9 +74,6 @@ impl Answering {
     }
 
     /// Receives content, whole. The client limits its size.
-    ///
-    /// # Errors
-    /// The errors of [`Self::question`].
     pub fn take(&mut self) -> io::Result<Vec<u8>> {
         let mut content = Vec::new();
         loop {

@@ -36,9 +36,6 @@ pub enum Frame {
 }
 
 /// Returns the header of a frame.
-///
-/// # Errors
-/// Fails if the frame is too long.
 pub fn header(is_piece: bool, length: usize) -> io::Result<[u8; HEADER]> {
     let limit = if is_piece { PIECE } else { MESSAGE_LIMIT };
     if length > limit {
@@ -49,9 +46,6 @@ pub fn header(is_piece: bool, length: usize) -> io::Result<[u8; HEADER]> {
 }
 
 /// Parses a header: whether a piece follows, and its length.
-///
-/// # Errors
-/// Fails if the kind is unknown, or the frame is too long.
 pub fn announced([kind, length @ ..]: [u8; HEADER]) -> io::Result<(bool, usize)> {
     let (is_piece, length) = (kind == 1, u32::from_le_bytes(length) as usize);
     if kind > 1 || length > if is_piece { PIECE } else { MESSAGE_LIMIT } {
@@ -73,9 +67,6 @@ pub fn wrong(why: String) -> io::Error {
 }
 
 /// Parses a message.
-///
-/// # Errors
-/// Fails if the message is invalid.
 pub fn understood<T: DeserializeOwned>(message: &[u8]) -> io::Result<T> {
     serde_json::from_slice(message).map_err(|error| wrong(format!("a message is none: {error}")))
 }

@@ -20,26 +20,17 @@ impl<'w, W: Write> Writing<'w, W> {
     }
 
     /// Adds a message.
-    ///
-    /// # Errors
-    /// Fails if the message is too long, or the connection is closed.
     pub fn message(&mut self, message: &impl Serialize) -> io::Result<()> {
         let message = serde_json::to_vec(message)?;
         self.add(false, &message)
     }
 
     /// Adds a piece of content; an empty one ends it.
-    ///
-    /// # Errors
-    /// Fails if the piece is too long, or the connection is closed.
     pub fn piece(&mut self, piece: &[u8]) -> io::Result<()> {
         self.add(true, piece)
     }
 
     /// Adds content, whole.
-    ///
-    /// # Errors
-    /// Fails if the connection is closed.
     pub fn content(&mut self, content: &[u8]) -> io::Result<()> {
         content.chunks(PIECE).try_for_each(|piece| self.piece(piece))?;
         self.piece(&[])
@@ -57,9 +48,6 @@ impl<'w, W: Write> Writing<'w, W> {
     }
 
     /// Writes all pending frames.
-    ///
-    /// # Errors
-    /// Fails if the connection is closed.
     pub fn send(self) -> io::Result<()> {
         self.to.write_all(&self.waiting)
     }

@@ -1,7 +1,4 @@
-//! Access control for cached images: a caller gets an image if it fetched it from the registry before, or if it
-//! presented a password that the registry accepts. Without this check, the cache would hand a private image to any
-//! caller that can name it.
-//!
+//! Access control for cached images: a caller needs an earlier fetch, or a password that the registry accepts.
 //! Passwords are stored as keyed hashes; the key never leaves the cache folder.
 
 use std::collections::BTreeSet;
@@ -20,26 +17,20 @@ use sha2::Sha256;
 use crate::ImageError;
 use crate::cache::{ImageCache, RECORD_LIMIT, missing_is_fine, read, storage};
 
-/// Maximum number of passwords remembered per image. More than one is unusual: tenants that share a private image.
 const MAX_PASSWORDS: usize = 64;
-/// Length of the key, in bytes.
 const KEY: usize = 32;
 
-/// Right by which a caller may use a cached image.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Right {
     /// The registry serves the image without credentials, or root imported it from an archive.
     Everybody,
     Machine,
-    /// Credentials of the request: keyed hash of the password.
     Password(String),
 }
 
-/// Caller that wants an image from the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ImageCaller {
-    /// The daemon itself: the content of the image does not leave the daemon.
     Daemon,
     With(Right),
 }
@@ -52,7 +43,6 @@ pub(crate) struct Access {
 }
 
 impl ImageCache {
-    /// Returns whether `asker` may use the cached image `name@digest`.
     pub(crate) fn allows(&self, name: &str, digest: Digest, asker: &ImageCaller) -> Result<bool, ImageError> {
         let ImageCaller::With(right) = asker else { return Ok(true) };
         let access = self.access(name, digest)?;
@@ -61,7 +51,6 @@ impl ImageCache {
         }))
     }
 
-    /// Grants `right` access to these images of one repository.
     pub(crate) fn allow(
         self: &Arc<Self>,
         name: &str,
@@ -83,7 +72,6 @@ impl ImageCache {
         Ok(())
     }
 
-    /// Returns the right that belongs to the credentials of a request, with the password hashed.
     pub(crate) fn right_of(
         self: &Arc<Self>,
         image: &ImageReference,
@@ -112,7 +100,7 @@ impl ImageCache {
         self.root().join("access").join(key.hex())
     }
 
-    /// Returns the key, which is created once. A new key invalidates all stored password hashes.
+    /// Created once. A new key invalidates all stored password hashes.
     fn access_key(self: &Arc<Self>) -> Result<[u8; KEY], ImageError> {
         let path = self.root().join("access.key");
         let _one = self.access_lock().lock().unwrap_or_else(PoisonError::into_inner);
@@ -126,7 +114,6 @@ impl ImageCache {
     }
 }
 
-/// Removes the access record of an image that was removed.
 pub(crate) fn forget(path: &Path) -> Result<(), ImageError> {
     fs::remove_file(path).or_else(missing_is_fine).map_err(storage(path))
 }
@@ -157,7 +144,6 @@ mod tests {
         assert!(cache.allows("quay.io/b", two, &ImageCaller::Daemon).unwrap());
         cache.allow("quay.io/a", &[one].into(), &Right::Everybody).unwrap();
         assert!(may("quay.io/a", one, &right("user", "other")) && may("quay.io/a", one, &mine));
-        // The hash is useless with another key, and the password is not stored.
         let other = tempfile::tempdir().unwrap();
         let other = Arc::new(ImageCache::new(other.path().to_owned()));
         assert_ne!(other.right_of(&image, &Credential::new("user", "secret")).unwrap(), mine);

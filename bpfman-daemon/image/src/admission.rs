@@ -1,5 +1,3 @@
-//! Admission: moves verified images from staging into the cache.
-
 use std::sync::Arc;
 
 use crate::access::Right;
@@ -9,14 +7,13 @@ use crate::session::{LoadSession, Resolved};
 use crate::{ImageError, ImageStore};
 
 impl ImageStore {
-    /// Records a verified image and keeps its fetched content. Before this call, nothing of the image is kept.
+    /// Before this call, nothing of the image is kept.
     pub(crate) async fn let_in(
         &self,
         session: &LoadSession<'_>,
         resolved: &Resolved,
         entry: InventoryEntry,
     ) -> Result<(), ImageError> {
-        // Loads from the cache already hold this lock.
         let _in_use = match session.is_quick() {
             true => None,
             false => Some(self.in_use.read().await),
@@ -41,8 +38,7 @@ impl ImageStore {
                 cache.allow(&entry.name, &[entry.digest, entry.manifest].into(), &right)?;
             }
             if sets_tag {
-                // Set the tag only after verification: a tag moved to an unsigned image must not replace a loadable
-                // one.
+                // After verification: a tag moved to an unsigned image must not replace a loadable one.
                 cache.set_tag(&image, entry.digest)?;
             }
             cache.used(&entry)?;
@@ -52,7 +48,6 @@ impl ImageStore {
         })
         .await?;
         match (forbidden, &resolved.verdict.offer) {
-            // Another load accepted a newer version meanwhile.
             (Some(lowest), Some(offer)) => {
                 let rule = resolved.verdict.verified_by.rule().unwrap_or_default();
                 Err(session.forbidden(rule, offer, &lowest))

@@ -2,8 +2,7 @@ use bpfman_image_format::AuthFileError;
 
 use bpfman_image_format::RegistryAnswer;
 
-/// Reason why a registry gives no access, or why its challenge cannot be answered. Each message continues a sentence
-/// that begins with the registry's name.
+/// Reason why a registry gives no access. Each message continues a sentence that begins with the registry's name.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorizationError {
     /// The registry refuses the credentials, or all access.

@@ -1,8 +1,6 @@
-//! Blocking and long-running work, kept off the threads that serve clients.
-
 use crate::ImageError;
 
-/// Runs `work` on a blocking thread. A panic in it is resumed on the caller's thread.
+/// A panic in `work` is resumed on the caller's thread.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ImageError> + Send + 'static,
 ) -> Result<T, ImageError> {

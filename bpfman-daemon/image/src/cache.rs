@@ -28,32 +28,24 @@ use crate::clock::AgeClock;
 use crate::signature::Signature;
 use crate::sink::Sink as _;
 
-/// Image cache in one folder. Only root may write there: signatures are verified at use, but tags and access records
-/// are not.
+/// Only root may write there: signatures are verified at use, but tags and access records are not.
 #[derive(Debug)]
 pub(crate) struct ImageCache {
     root: PathBuf,
     prepared: OnceLock<()>,
     next: AtomicU64,
-    /// Flags by folder: files were renamed into it since its last sync. The lock is held during a sync, so that a
-    /// second caller does not take an unfinished sync for done.
+    /// Flags of unsynced folders. Locked during a sync, so that no second caller takes an unfinished one for done.
     unsettled: Mutex<[bool; FOLDERS.len()]>,
-    /// Held while floors are compared and raised.
     floors: Mutex<()>,
-    /// Held while rights are added.
     access: Mutex<()>,
-    /// Maximum size of fetched content that is not verified yet, and its present size, in bytes.
     room: u64,
     fetching: Arc<AtomicU64>,
-    /// Number of loads that use each content; content in use is not removed.
     relied: Mutex<HashMap<Digest, usize>>,
-    /// Clock for the age of entries.
     pub(crate) clock: AgeClock,
 }
 
 const FOLDERS: [&str; 6] = ["sha256", "signatures", "tags", "images", "floors", "access"];
 
-/// Maximum size of a record (signatures, tags), in bytes.
 pub(crate) const RECORD_LIMIT: u64 = 4 << 20;
 
 #[derive(Serialize, Deserialize)]
@@ -78,12 +70,11 @@ impl ImageCache {
         }
     }
 
-    /// Limits content that is being fetched to `room` bytes in total.
     pub(crate) fn with_room(self, room: u64) -> Self {
         Self { room, ..self }
     }
 
-    /// Returns content by digest, or `None` if it does not exist. Damaged content is removed and counts as missing.
+    /// Damaged content is removed and counts as missing.
     pub(crate) fn blob(&self, digest: Digest, limit: u64) -> Result<Option<Vec<u8>>, ImageError> {
         let path = self.blob_path(digest);
         let Some(bytes) = read(&path, limit)? else { return Ok(None) };
@@ -103,12 +94,10 @@ impl ImageCache {
         writer.keep(Digest::of(bytes))
     }
 
-    /// Creates a file that becomes content when its writer keeps it.
     pub(crate) fn writer(self: &Arc<Self>) -> Result<CacheWriter, ImageError> {
         self.writer_within(None)
     }
 
-    /// Creates a writer for third-party content, which counts towards the limit until it is kept or removed.
     pub(crate) fn bounded_writer(self: &Arc<Self>) -> Result<CacheWriter, ImageError> {
         self.writer_within(Some(self.room))
     }
@@ -124,7 +113,6 @@ impl ImageCache {
         ))
     }
 
-    /// Marks the folder of a renamed file as unsynced, for [`Self::settle`].
     pub(crate) fn renamed_to(&self, path: &Path) {
         let folder = path.parent().and_then(Path::file_name);
         if let Some(at) = FOLDERS.iter().position(|name| folder.is_some_and(|folder| folder == *name)) {
@@ -132,12 +120,10 @@ impl ImageCache {
         }
     }
 
-    /// Protects content from removal until [`Self::rely_no_more`].
     pub(crate) fn rely(&self, digest: Digest) {
         *self.relied().entry(digest).or_default() += 1;
     }
 
-    /// Ends the protection by [`Self::rely`].
     pub(crate) fn rely_no_more(&self, digests: &BTreeSet<Digest>) {
         let mut relied = self.relied();
         for digest in digests {
@@ -150,7 +136,6 @@ impl ImageCache {
         }
     }
 
-    /// Locks and returns the usage counts. Holding the lock blocks new uses.
     pub(crate) fn relied(&self) -> MutexGuard<'_, HashMap<Digest, usize>> {
         self.relied.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -163,8 +148,7 @@ impl ImageCache {
         &self.access
     }
 
-    /// Syncs the folders, so that everything stored so far survives a power cut. Files are synced before they are
-    /// renamed; folders are synced once a load instead of once a file.
+    /// Syncs the folders once a load; files are synced before they are renamed.
     pub(crate) fn settle(&self) -> Result<(), ImageError> {
         let mut unsettled = self.unsettled.lock().unwrap_or_else(PoisonError::into_inner);
         for (folder, unsettled) in FOLDERS.iter().zip(unsettled.iter_mut()) {
@@ -195,7 +179,6 @@ impl ImageCache {
         self.record(&path, &Tag { name, digest })
     }
 
-    /// Returns the recorded signatures of a digest, or `None` if they were never fetched or their file is damaged.
     pub(crate) fn signatures(&self, digest: Digest) -> Result<Option<Vec<Signature>>, ImageError> {
         let bytes = read(&self.root.join("signatures").join(digest.hex()), RECORD_LIMIT)?;
         Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
@@ -209,7 +192,6 @@ impl ImageCache {
         self.record(&self.root.join("signatures").join(digest.hex()), &signatures)
     }
 
-    /// Opens content by digest, to be read and verified piecewise. Returns `None` if it does not exist.
     pub(crate) fn open(&self, digest: Digest) -> Result<Option<File>, ImageError> {
         let path = self.blob_path(digest);
         match File::open(&path) {
@@ -244,14 +226,13 @@ impl ImageCache {
         self.replace(path, &bytes)
     }
 
-    /// Replaces a whole file atomically.
     pub(crate) fn replace(self: &Arc<Self>, path: &Path, bytes: &[u8]) -> Result<(), ImageError> {
         let mut writer = self.writer()?;
         writer.write(bytes)?;
         writer.rename(path)
     }
 
-    /// Returns a path for a new file. The first call creates the folders and removes files of killed daemons.
+    /// The first call removes files of killed daemons.
     fn temporary(&self) -> Result<PathBuf, ImageError> {
         let folder = self.root.join("tmp");
         if self.prepared.get().is_none() {
@@ -267,7 +248,7 @@ impl ImageCache {
     }
 }
 
-/// Removes temporary files of processes that have ended. Files of this process may belong to another store, and stay.
+/// Files of this process may belong to another store, and stay.
 fn remove_left_over(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -283,8 +264,7 @@ fn create(path: &Path) -> io::Result<File> {
     File::options().write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// Reads a file up to `limit`, or returns `None` if it does not exist. Of a larger file, which must be damaged, the
-/// beginning is returned: its digest cannot match.
+/// Returns the beginning of a larger file, which must be damaged: its digest cannot match.
 pub(crate) fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, ImageError> {
     let mut bytes = Vec::new();
     match File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)) {

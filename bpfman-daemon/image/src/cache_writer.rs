@@ -1,6 +1,3 @@
-//! Content on its way into the cache: a temporary file that is counted against the limit, and renamed when it is
-//! complete.
-
 use std::fs::{self, File};
 use std::io::{self, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -13,7 +10,6 @@ use crate::ImageError;
 use crate::cache::{ImageCache, read, storage};
 use crate::sink::Sink;
 
-/// File in `tmp/`, removed on drop unless it is kept.
 #[derive(Debug)]
 pub(crate) struct CacheWriter {
     cache: Arc<ImageCache>,
@@ -23,22 +19,18 @@ pub(crate) struct CacheWriter {
     counted: CountedBytes,
 }
 
-/// Share of one writer in the bytes of all content that is being fetched.
 #[derive(Debug)]
 pub(crate) struct CountedBytes {
     all: Arc<AtomicU64>,
     bytes: u64,
-    /// Maximum of all writers together, in bytes. `None`: not counted.
     room: Option<u64>,
 }
 
 impl CountedBytes {
-    /// Creates a count of zero. Without `room`, nothing is counted.
     pub(crate) fn new(all: Arc<AtomicU64>, room: Option<u64>) -> Self {
         Self { all, bytes: 0, room }
     }
 
-    /// Reserves `bytes`; the error is the limit.
     fn take(&mut self, bytes: u64) -> Result<(), u64> {
         let Some(room) = self.room else { return Ok(()) };
         let fits = |taken: u64| taken.checked_add(bytes).filter(|taken| *taken <= room);
@@ -67,23 +59,21 @@ impl CacheWriter {
         self.file.metadata().map_or(0, |metadata| metadata.len())
     }
 
-    /// Returns the bytes written.
     pub(crate) fn read(&self, limit: u64) -> Result<Vec<u8>, ImageError> {
         Ok(read(&self.path, limit)?.unwrap_or_default())
     }
 
-    /// Opens the written file for reading, from its beginning.
     pub(crate) fn reopen(&self) -> Result<File, ImageError> {
         File::open(&self.path).map_err(storage(&self.path))
     }
 
-    /// Makes the file the content of `digest`; the caller has verified the digest.
+    /// The caller has verified the digest.
     pub(crate) fn keep(self, digest: Digest) -> Result<(), ImageError> {
         let path = self.cache.blob_path(digest);
         self.rename(&path)
     }
 
-    /// Syncs the file and renames it: after a power cut, it is complete or absent.
+    /// Synced before the rename: after a power cut, the file is complete or absent.
     pub(crate) fn rename(mut self, to: &Path) -> Result<(), ImageError> {
         let renamed = self.file.sync_all().and_then(|()| fs::rename(&self.path, to));
         renamed.map_err(storage(to))?;

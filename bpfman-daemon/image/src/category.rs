@@ -1,5 +1,3 @@
-//! Categories of errors, and which errors may be temporary.
-
 use crate::ImageError;
 
 /// Category of an error, for the tables of gRPC codes and exit codes.

@@ -1,11 +1,6 @@
-//! Ages, by a system clock that may be set to any time.
-
 use std::time::{Duration, Instant, SystemTime};
 
-/// System clock, trusted only as far as the monotonic clock has advanced since this process started.
-///
-/// A clock that jumps ahead makes nothing older: otherwise the cache would lose recent images before the clock is
-/// corrected. A wrong clock at start cannot be recognised and is trusted.
+/// System clock, but no further ahead than the monotonic clock: after a jump, the cache would lose recent images.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AgeClock {
     wall: SystemTime,
@@ -19,7 +14,6 @@ impl Default for AgeClock {
 }
 
 impl AgeClock {
-    /// Returns the age of a moment, or `None` if it is in the future.
     pub(crate) fn age(&self, moment: SystemTime) -> Option<Duration> {
         self.age_at(moment, SystemTime::now(), Instant::now())
     }
@@ -44,10 +38,8 @@ mod tests {
         let age = |moment, wall, passed| clock.age_at(at(moment), at(wall), begun + days(passed));
         assert_eq!(age(19_990, 20_000, 0), Some(days(10)));
         assert_eq!(age(19_990, 20_005, 5), Some(days(15)));
-        // 80 years ahead, then back to the right time.
         assert_eq!(age(19_990, 49_000, 5), Some(days(15)));
         assert_eq!(age(19_990, 20_006, 6), Some(days(16)));
-        // Back to 1970: earlier uses are now in the future.
         assert_eq!(age(19_990, 0, 5), None);
         // Started in 1970, then corrected: uses in between are recent by both clocks.
         let early = AgeClock { wall: at(0), begun };

@@ -1,12 +1,9 @@
-//! Errors between the name of an image and its bytecode.
-
 use std::path::PathBuf;
 
 use bpfman_image_format::{Digest, ReferenceError, RegistryAnswer, TlsFailure, causes};
 
 use crate::{AuthorizationError, HelperRole, UntrustedReason};
 
-/// Underlying error of a library or of this crate, or a sentence in place of one.
 pub type ErrorCause = Box<dyn std::error::Error + Send + Sync>;
 
 /// Reason why an image was not loaded.
@@ -285,7 +282,6 @@ pub enum ImageError {
     Host(&'static str),
 }
 
-/// Formats an error that is shown in addition to a refusal.
 fn note(error: Option<&ImageError>) -> String {
     error.map(|error| format!(" ({error})")).unwrap_or_default()
 }

@@ -1,5 +1,3 @@
-//! Users that may load unsigned object files of this machine.
-
 use std::collections::BTreeSet;
 
 /// `[files]` table of the policy.
@@ -9,7 +7,6 @@ pub struct FileRule {
 }
 
 impl Default for FileRule {
-    /// Allows root only.
     fn default() -> Self {
         Self { users: BTreeSet::from([0]) }
     }

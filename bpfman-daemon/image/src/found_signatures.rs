@@ -2,7 +2,7 @@ use crate::signature::Signature;
 use crate::signature_place::MAX_LAYERS;
 use crate::{ImageError, Limits};
 
-/// Signatures of one digest, as far as they were searched, and the reasons why others were not found.
+/// Signatures of one digest, as far as they were searched.
 #[derive(Debug, Default)]
 pub struct FoundSignatures {
     /// Signatures found, each once.
@@ -19,13 +19,11 @@ pub struct FoundSignatures {
 }
 
 impl FoundSignatures {
-    /// Returns the remaining limits for the next place, so that all places together stay within those of one search.
     pub(crate) fn rest(&self, limits: &Limits) -> (Limits, usize) {
         let signatures = limits.signatures.saturating_sub(self.signatures.len());
         (Limits { signatures, ..*limits }, MAX_LAYERS.saturating_sub(self.tried))
     }
 
-    /// Adds the signatures of another place.
     pub(crate) fn add(&mut self, other: Self) {
         let new: Vec<_> = other.signatures.into_iter().filter(|one| !self.signatures.contains(one)).collect();
         self.signatures.extend(new);

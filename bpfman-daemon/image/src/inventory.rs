@@ -1,5 +1,3 @@
-//! Inventory of the cache, and its garbage collection.
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,15 +26,12 @@ impl Default for Bounds {
     }
 }
 
-/// Content that belongs to an image, at the time of its last load.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct InventoryEntry {
     pub(crate) name: String,
     pub(crate) digest: Digest,
-    /// Digest of this platform's manifest.
     pub(crate) manifest: Digest,
     pub(crate) object: Digest,
-    /// Digests below `sha256/` that the image needs.
     pub(crate) members: BTreeSet<Digest>,
 }
 
@@ -70,11 +65,10 @@ pub struct Collected {
     pub bytes: u64,
 }
 
-/// Time within which repeated uses are recorded once: a load should not cost a write.
+/// Repeated uses within this time are recorded once: a load should not cost a write.
 const NOTED: Duration = Duration::from_secs(60);
 
 impl ImageCache {
-    /// Records the use of an image and the content that belongs to it.
     pub(crate) fn used(self: &Arc<Self>, entry: &InventoryEntry) -> Result<(), ImageError> {
         let key = Digest::of(format!("{}@{}", entry.name, entry.digest).as_bytes());
         let path = self.root().join("images").join(key.hex());
@@ -88,7 +82,6 @@ impl ImageCache {
     pub(crate) fn images(&self) -> Result<Vec<CachedImage>, ImageError> {
         let mut tags: BTreeMap<(String, Digest), Vec<String>> = BTreeMap::new();
         for (_, tag) in self.records::<Tag>("tags")? {
-            // `registry/repository:tag`, as recorded.
             if let Some((name, label)) = tag.name.rsplit_once(':') {
                 tags.entry((name.to_owned(), tag.digest)).or_default().push(label.to_owned());
             }
@@ -121,9 +114,7 @@ impl ImageCache {
         Ok(images)
     }
 
-    /// Removes the least recently used images until the rest is within `bounds`, and all content that belongs to no
-    /// image. Content in `keep`, floors, and content in use by loads stay. The caller must prevent admissions
-    /// meanwhile.
+    /// Keeps content in `keep`, floors, and content in use. The caller must prevent admissions meanwhile.
     pub(crate) fn collect(&self, keep: &BTreeSet<Digest>, bounds: Bounds) -> Result<Collected, ImageError> {
         let mut collected = Collected::default();
         let mut entries: Vec<(SystemTime, PathBuf, InventoryEntry)> = Vec::new();
@@ -132,8 +123,7 @@ impl ImageCache {
                 fs::metadata(&path).and_then(|metadata| metadata.modified()).map_err(storage(&path))?;
             entries.push((last, path, entry));
         }
-        // Newest first: they use up the limit. Images with a time in the future, written under a wrong clock, come
-        // last: they would never expire by age.
+        // Newest first: they use up the limit. Images from the future come last: they would never expire by age.
         entries.sort_by_key(|(last, ..)| std::cmp::Reverse(self.clock.age(*last).map(|_| *last)));
         let (mut needed, mut room) = (BTreeSet::new(), bounds.bytes);
         let mut staying = BTreeSet::new();
@@ -177,7 +167,6 @@ impl ImageCache {
         fs::metadata(self.blob_path(digest)).map_or(0, |metadata| metadata.len())
     }
 
-    /// Removes the files of a folder that no image needs; returns their size in bytes.
     fn sweep(&self, folder: &str, needed: &BTreeSet<Digest>) -> Result<u64, ImageError> {
         let names: BTreeSet<String> = needed.iter().map(Digest::hex).collect();
         let mut bytes = 0;
@@ -192,7 +181,6 @@ impl ImageCache {
         Ok(bytes)
     }
 
-    /// Returns the readable records of a folder. A damaged record counts as missing.
     fn records<T: for<'de> Deserialize<'de>>(&self, folder: &str) -> Result<Vec<(PathBuf, T)>, ImageError> {
         let mut found = Vec::new();
         for path in list(&self.root().join(folder))? {

@@ -3,11 +3,8 @@ use std::str::FromStr;
 
 use bpfman_image_format::{ImageReference, RegistryHost};
 
-/// Pattern of repository names in the policy: `registry/repository` with `*` for any characters, or `*` for every
-/// repository.
-///
-/// The part before the first `/` is compared with the registry, the rest with the repository, so that a repository on
-/// another registry cannot look like a trusted one. Registries are compared in normalised spelling ([`RegistryHost`]).
+/// Pattern of names: `registry/repository` with `*` for any characters, or `*` for every repository. The registry is
+/// compared by itself, normalised ([`RegistryHost`]): no other registry's repository can look like a trusted one.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Pattern {
     registry: String,
@@ -25,8 +22,7 @@ pub struct PatternError {
 }
 
 impl Pattern {
-    /// Returns whether the pattern covers the repository of `image`. A registry on this machine is matched by any of
-    /// its names.
+    /// Returns whether the pattern covers a repository; a registry on this machine is matched by any of its names.
     #[must_use]
     pub fn covers(&self, image: &ImageReference) -> bool {
         let mut names = image.registry_host().names();
@@ -69,14 +65,12 @@ impl FromStr for Pattern {
             return Err(wrong("repositories are written in lower case"));
         }
         let registry = if registry.contains('*') {
-            // The default port is not part of image names.
             registry.to_ascii_lowercase().trim_end_matches(":443").to_owned()
         } else {
             let host: RegistryHost =
                 registry.parse().map_err(|_| wrong("its registry is not a host with an optional port"))?;
             host.to_string()
         };
-        // Names of images are normalised in the same way.
         let single = registry == "docker.io" && !repository.contains(['/', '*']);
         let repository = if single { format!("library/{repository}") } else { repository.to_owned() };
         Ok(Self { registry, repository })
@@ -92,10 +86,8 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// Matches `*` against any bytes, in time proportional to the product of the lengths at worst.
 pub(crate) fn glob(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
-    // Position of the last star, and the end of the text matched by it.
     let mut star: Option<(usize, usize)> = None;
     while t < text.len() {
         if pattern.get(p) == Some(&b'*') {

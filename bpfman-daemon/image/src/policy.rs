@@ -1,5 +1,3 @@
-//! The signature policy: conditions that an image must meet before its bytecode may run.
-
 use std::collections::BTreeSet;
 
 use bpfman_image_format::{Digest, ImageReference};
@@ -30,9 +28,7 @@ pub struct LegacySigning {
 }
 
 impl LegacySigning {
-    /// Returns the mode that these keys request; `None` if they are absent or request the strictest.
-    ///
-    /// v0.6.0 took absent keys as "verify, but allow unsigned". Here only explicit keys relax the policy.
+    /// Returns the mode of these keys; `None` if absent or strictest: unlike in v0.6.0, only explicit keys relax.
     #[must_use]
     pub fn mode(self) -> Option<Mode> {
         match (self.verify_enabled, self.allow_unsigned) {
@@ -117,9 +113,7 @@ impl Policy {
         &self.files
     }
 
-    /// Returns the decision of the first rule, in the order of the file, that covers `image`.
-    ///
-    /// Called before any network access: an image that no rule covers is refused without a connection.
+    /// Returns the decision of the first rule that covers `image`. Called first: a refusal needs no connection.
     pub fn decide(&self, image: &ImageReference) -> Result<PolicyDecision<'_>, ImageError> {
         if let Some(digest) = image.digest() {
             self.check_digest(image, digest)?;
@@ -134,7 +128,6 @@ impl Policy {
         }
     }
 
-    /// Refuses a revoked digest, in every mode.
     pub(crate) fn check_digest(&self, image: &ImageReference, digest: Digest) -> Result<(), ImageError> {
         if self.revoked.digests.contains(&digest) {
             return Err(ImageError::Revoked { image: image.to_string(), digest });

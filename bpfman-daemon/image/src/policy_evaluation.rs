@@ -1,5 +1,3 @@
-//! Evaluation of the policy for an image: its signatures are found, and counted by the rule that covers it.
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 
@@ -14,13 +12,12 @@ use crate::version::{Version, VersionError};
 use crate::version_floors::{FloorScope, Offer};
 use crate::{ImageError, Policy, PolicyDecision, Requirement, Signed, Signers, TooFewSigners, VerifiedBy};
 
-/// Maximum size of the stored signatures of one digest, in bytes: well below the limit of a record when encoded.
+/// Well below the limit of a record when encoded.
 const SIGNATURES_ROOM: usize = 1 << 20;
 
 pub(crate) struct PolicyVerdict {
     pub(crate) verified_by: VerifiedBy,
     pub(crate) signed: Option<Signed>,
-    /// Version to be accepted with the image.
     pub(crate) offer: Option<Offer>,
     pub(crate) counted: BTreeMap<Digest, Vec<Signature>>,
 }
@@ -32,7 +29,6 @@ impl PolicyVerdict {
 }
 
 impl LoadSession<'_> {
-    /// Verifies that the policy allows the image, by the signatures of its index or of its manifest.
     pub(crate) async fn verify(
         &self,
         policy: &Policy,
@@ -74,7 +70,6 @@ impl LoadSession<'_> {
                     if !is_known {
                         self.look(*subject, place, &mut found).await?;
                     }
-                    // A signature at the next place may have a higher version.
                     if !is_last && signers.increasing.is_some() {
                         continue;
                     }
@@ -83,7 +78,6 @@ impl LoadSession<'_> {
                         self.verifier.count(signatures, self.image, *subject, signers, revoked).await?;
                     match counted {
                         Ok(counted) => match self.offer(&name, signers, &counted) {
-                            // A newer signature may have a higher version.
                             Err(error @ ImageError::WayBack { .. }) => rollback_error = Some(error),
                             Err(error) => return Err(error),
                             Ok(offer) => return Ok(verdict(name, *subject, signatures, counted, offer)),
@@ -109,7 +103,6 @@ impl LoadSession<'_> {
         Err(self.too_few(index, name, seen, why.unwrap_or_default()))
     }
 
-    /// Searches a place of the registry, and adds its signatures to `found`.
     async fn look(
         &self,
         subject: Digest,
@@ -145,10 +138,8 @@ impl LoadSession<'_> {
         }
     }
 
-    /// Returns the version in the signatures. Refuses a rollback: the version must not be below an accepted one.
-    ///
-    /// The floor belongs to the repository that the signatures name, not to the requested name: a copy elsewhere is as
-    /// old as the original. If they name none, all images under the rule share one floor.
+    /// Refuses a rollback below the floor of the repository that the signatures name, not the requested one: a copy
+    /// elsewhere is as old as the original. Images without such a name share the rule's floor.
     fn offer(
         &self,
         rule: &str,
@@ -160,7 +151,6 @@ impl LoadSession<'_> {
         let mut highest: Option<Version> = None;
         for text in &counted.versions {
             let version: Version = text.parse().map_err(|error: VersionError| refuse(error.to_string()))?;
-            // A later signature may have raised the version: the highest counts.
             highest = highest.max(Some(version));
         }
         let version = highest.ok_or_else(|| refuse("no signature carries it".to_owned()))?;
@@ -187,7 +177,6 @@ impl LoadSession<'_> {
         ImageError::WayBack { image, rule, annotation: annotation.to_owned(), why }
     }
 
-    /// Returns the signatures to store, by signed digest: counted ones first, as many as fit into a record.
     pub(crate) fn signatures_to_keep(
         &self,
         resolved: &Resolved,
@@ -220,7 +209,6 @@ impl LoadSession<'_> {
         Ok(found)
     }
 
-    /// Returns the imported signatures, followed by those of the cache.
     fn brought_and_known(&self, digest: Digest) -> Result<Option<Vec<Signature>>, ImageError> {
         let known = self.cache.signatures(digest)?;
         let Some(brought) = &self.brought else { return Ok(known) };
@@ -237,7 +225,6 @@ struct Seen {
     fault: Option<ImageError>,
     unanswered: Option<ImageError>,
     cut: bool,
-    /// Set if some signatures came from the cache.
     known: bool,
 }
 

@@ -1,5 +1,3 @@
-//! Parser of `policy.toml`.
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
@@ -56,7 +54,6 @@ pub struct PolicyFile {
 }
 
 const KEYS: [&str; 5] = ["mode", "trusted_root", "images", "files", "revoked"];
-/// Keys of access control, which another crate parses.
 const KEYS_OF_ACCESS: [&str; 2] = ["access", "grants"];
 
 #[derive(Deserialize)]
@@ -108,14 +105,11 @@ struct Entry {
     unsigned: bool,
 }
 
-/// Reads a key file or a trusted root. The daemon's implementation also checks that only root can write the file.
+/// The daemon's implementation also checks that only root can write the file.
 type ReadFile<'a> = &'a mut dyn FnMut(&Path) -> io::Result<String>;
 
 impl PolicyFile {
-    /// Parses the text of the policy; `read` reads the files that it names.
-    ///
-    /// # Errors
-    /// Returns all defects, including those of the named files.
+    /// Parses the text of the policy; `read` reads the files that it names. Returns all defects.
     pub fn parse(text: &str, read: ReadFile<'_>) -> Result<Self, TextDefects> {
         let mut reading =
             RuleReading { tables: PolicyTables::parse(text), read, root: None, names_root: false };
@@ -143,17 +137,14 @@ impl PolicyFile {
     }
 }
 
-/// State of the parser.
 struct RuleReading<'t, 'r> {
     tables: PolicyTables<'t>,
     read: ReadFile<'r>,
     root: Option<TrustRoot>,
-    /// Set if the text names a trusted root, even an invalid one.
     names_root: bool,
 }
 
 impl RuleReading<'_, '_> {
-    /// Returns the value, or records the defect.
     fn good<T>(&mut self, at: usize, result: Result<T, PolicyError>) -> Option<T> {
         result.map_err(|why| self.tables.found(at, why)).ok()
     }
@@ -171,7 +162,6 @@ impl RuleReading<'_, '_> {
         TrustRoot::from_json(&text).map_err(wrong)
     }
 
-    /// Returns the rule of an entry, if one can be built. It counts only if no defect is found.
     fn rule(&mut self, ReadTable { value: entry, at, whole }: ReadTable<Entry>) -> Option<PolicyRule> {
         let (pattern_at, shown) = (entry.pattern.span().start, entry.pattern.into_inner());
         let pattern = self.pattern(pattern_at, &shown);

@@ -9,16 +9,10 @@ use crate::{
 };
 
 impl ImageStore {
-    /// Evaluates the present policy for an image. Does not use the network.
-    ///
-    /// If the cache has the image and its signatures, they are verified as for a load. Otherwise the evidence in the
-    /// program's record is used; missing evidence counts as not satisfied.
-    ///
-    /// # Errors
-    /// Fails as a load does; with the category [`crate::Category::Denied`] if the policy refuses the image.
+    /// Evaluates the present policy for an image, without the network. Without the image in the cache, the evidence in
+    /// the program's record is used; missing evidence is not satisfied.
     pub async fn judge(&self, image: &ImageReference, evidence: Option<&Evidence>) -> Result<(), ImageError> {
         let policy = self.policy();
-        // Digest of the index or manifest that the name resolved to.
         let digest = evidence.and_then(|evidence| evidence.digests.first().copied());
         if let Some(digest) = digest {
             let request = ImageRequest {

@@ -1,5 +1,3 @@
-//! Requests to the image store, their limits, and their results.
-
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

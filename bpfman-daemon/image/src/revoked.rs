@@ -1,5 +1,3 @@
-//! Revocation: images that must not be loaded, whatever their signatures.
-
 use std::collections::BTreeSet;
 
 use bpfman_image_format::Digest;

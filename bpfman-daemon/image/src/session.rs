@@ -1,5 +1,3 @@
-//! One load: from the cache first, then from the registry if allowed.
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,47 +18,34 @@ use crate::{ImageError, Limits, Policy, PolicyDecision};
 
 pub(crate) struct LoadSession<'a> {
     pub(crate) cache: Arc<ImageCache>,
-    /// Fetched content, kept only if the policy allows the image.
     pub(crate) staging: Arc<Staging>,
     pub(crate) limits: Limits,
     pub(crate) image: &'a ImageReference,
     pub(crate) asker: ImageCaller,
-    /// `None`: the network is not used.
     pub(crate) registry: Option<RegistryClient>,
-    /// Parser of fetched content.
     pub(crate) verifier: Arc<VerifierClient>,
-    /// Imported image, instead of one from a registry or the cache.
     pub(crate) brought: Option<ArchivedImage>,
     pub(crate) progress: Option<TransferProgress<'a>>,
-    /// Digests that the registry sent or confirmed in this load.
     pub(crate) confirmed: Mutex<BTreeSet<Digest>>,
-    /// Signatures found in this load, kept if the policy allows the image.
     pub(crate) found: Mutex<BTreeMap<Digest, Vec<Signature>>>,
 }
 
-/// Image from an archive: its digest, and signatures by signed digest.
 pub(crate) struct ArchivedImage {
     pub(crate) digest: Digest,
     pub(crate) signatures: BTreeMap<Digest, Vec<Signature>>,
 }
 
-/// Image with a resolved digest that satisfies the policy.
 pub(crate) struct Resolved {
-    /// Digest that the name resolved to, of an index or manifest.
     pub(crate) digest: Digest,
-    /// Manifest of this machine's platform.
     pub(crate) manifest_digest: Digest,
     pub(crate) manifest: ImageManifest,
-    /// Indexes that lead to the manifest, the outermost first.
     pub(crate) indexes: Vec<Digest>,
     pub(crate) verdict: PolicyVerdict,
-    /// Set if the cache may serve the image to this caller without asking the registry.
+    /// The cache may serve this caller without a request to the registry.
     pub(crate) allowed: bool,
 }
 
 impl<'a> LoadSession<'a> {
-    /// Resolves the name to the verified manifest for `platform`. With `ask`, the registry resolves a tag instead of
-    /// the cache.
     pub(crate) async fn resolve(
         &self,
         ask: bool,
@@ -113,7 +98,6 @@ impl<'a> LoadSession<'a> {
         Ok(digest)
     }
 
-    /// Returns a manifest, from the cache if this caller is allowed to use it, or if the registry confirms it.
     async fn manifest(&self, digest: Digest, allowed: bool) -> Result<Vec<u8>, ImageError> {
         let (staging, limit) = (Arc::clone(&self.staging), self.limits.manifest);
         if let Some(bytes) = blocking(move || staging.blob(digest, limit)).await? {
@@ -146,14 +130,12 @@ impl<'a> LoadSession<'a> {
         self.confirmed.lock().unwrap_or_else(PoisonError::into_inner).contains(&digest)
     }
 
-    /// Returns whether the cached copy may be used: the caller is allowed to, or the registry confirms that this
-    /// repository has it. A manifest can name content of any other image.
+    /// The caller is allowed, or the registry confirms the content: a manifest can name that of any other image.
     async fn may_use(&self, descriptor: &Descriptor, allowed: bool) -> bool {
         if allowed || self.is_confirmed(descriptor.digest) || self.staging.has_fetched(descriptor.digest) {
             return true;
         }
         let Some(registry) = &self.registry else { return false };
-        // On an error, the following download reports the reason.
         let has = registry.check_blob(descriptor).await.is_ok();
         if has {
             self.confirm(descriptor.digest);
@@ -161,7 +143,6 @@ impl<'a> LoadSession<'a> {
         has
     }
 
-    /// Returns a small document by descriptor, from the cache or the registry.
     pub(crate) async fn document(
         &self,
         descriptor: &Descriptor,
@@ -186,8 +167,7 @@ impl<'a> LoadSession<'a> {
         Ok(bytes)
     }
 
-    /// Returns the object of an image and the layers read up to it: the first candidate layer with an object. Their
-    /// total size is limited to that of one layer.
+    /// Returns the object of the first layer with one, and the layers read, within the limit of one layer.
     pub(crate) async fn object_of<'m>(
         &self,
         resolved: &'m Resolved,
@@ -219,8 +199,7 @@ impl<'a> LoadSession<'a> {
         Err(failure.unwrap_or_else(|| self.malformed(resolved.manifest_digest, "it has no layer".into())))
     }
 
-    /// Returns the object in a layer by descriptor, from the cache or the registry. The layer is verified while it is
-    /// read, and never held in memory as a whole.
+    /// The layer is verified while it is read, and never held in memory as a whole.
     pub(crate) async fn object(
         &self,
         descriptor: &Descriptor,
@@ -279,12 +258,10 @@ impl<'a> LoadSession<'a> {
         storage(&self.cache.blob_path(descriptor.digest))(why)
     }
 
-    /// Returns whether only the cache is used.
     pub(crate) fn is_quick(&self) -> bool {
         self.registry.is_none() && self.brought.is_none()
     }
 
-    /// Returns the right by which the registry served content; `None` if it was not used.
     pub(crate) fn right(&self) -> Option<Right> {
         let ImageCaller::With(right) = &self.asker else { return None };
         let registry = self.registry.as_ref()?;

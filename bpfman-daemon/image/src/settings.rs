@@ -1,5 +1,3 @@
-//! Settings of registries: mirrors, certificate authorities, plain HTTP, passwords.
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -25,8 +23,7 @@ pub struct RegistrySetting {
     pub authorities: Option<Authorities>,
     /// Set if plain HTTP is used.
     pub plain_http: bool,
-    /// Further hosts that the registry may direct requests to: token services of other sites, storage at private
-    /// addresses.
+    /// Further hosts that the registry may direct requests to, as token services of other sites.
     pub other_hosts: BTreeSet<RegistryHost>,
 }
 
@@ -63,7 +60,7 @@ impl Authorities {
     }
 }
 
-/// Serialization of a password for a fetcher. `Credential` has none of its own, so that none is written by mistake.
+/// Serialization for a fetcher. `Credential` has none of its own, so that none is written by mistake.
 mod user_and_password {
     use super::{Credential, Deserialize, Deserializer, Serialize, Serializer};
 
@@ -113,12 +110,10 @@ impl RegistrySettings {
         Self { registries, auth: auth.map(Arc::new) }
     }
 
-    /// Returns the settings for a caller that may not use the credentials of this machine.
     pub(crate) fn without_passwords(&self) -> Self {
         Self { auth: None, ..self.clone() }
     }
 
-    /// Returns whether this machine has a password for the image, or a credential helper that may have one.
     pub(crate) fn has_password(&self, image: &ImageReference) -> bool {
         self.auth.as_ref().is_some_and(|file| file.may_have(image))
     }
@@ -137,7 +132,6 @@ impl RegistrySettings {
         let mut places = Vec::new();
         for mirror in setting.map(|setting| setting.mirrors.as_slice()).unwrap_or_default() {
             let path = format!("{mirror}/{}", image.repository());
-            // An unusable mirror is skipped: the registry itself remains.
             let place = path.parse().map_err(ImageError::from).and_then(|path| self.place(&path, None));
             match place {
                 Ok(place) => places.push(RepositoryPlace { mirror: true, ..place }),
@@ -171,7 +165,6 @@ impl RegistrySettings {
                 other => other.to_owned(),
             },
             repository: image.repository().to_owned(),
-            // Loopback without settings is a test or local registry.
             plain_http: setting.plain_http || image.is_loopback() && setting.authorities.is_none(),
             loopback: image.is_loopback(),
             authorities: setting.authorities,

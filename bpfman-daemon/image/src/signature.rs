@@ -1,5 +1,3 @@
-//! Signatures in the form of the registry: stored in the cache, verified again at every load.
-
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

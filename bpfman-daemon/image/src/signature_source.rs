@@ -12,7 +12,7 @@ pub trait SignatureSource: Sync {
         target: &str,
         limit: u64,
     ) -> impl Future<Output = Result<Option<Vec<u8>>, ImageError>> + Send;
-    /// Returns the pages of the list of referrers to a digest; `None` if the source has no such list.
+    /// Returns the pages of the list of referrers; `None` if the source has no such list.
     fn referrers(
         &self,
         digest: Digest,

@@ -1,7 +1,4 @@
-//! Fetched content of one load, outside the cache: it is kept only if the policy allows the whole image.
-//!
-//! Otherwise a registry could fill the disk with content that is then refused. Cached content is protected while a load
-//! uses it, so that garbage collection may run at any time, even while loads wait for registries.
+//! Fetched content of one load, outside the cache: a registry must not fill the disk with content that is then refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -14,7 +11,6 @@ use crate::cache::ImageCache;
 use crate::cache_writer::CacheWriter;
 use crate::sink::Sink as _;
 
-/// Content that one load uses.
 #[derive(Debug)]
 pub(crate) struct Staging {
     cache: Arc<ImageCache>,
@@ -23,9 +19,7 @@ pub(crate) struct Staging {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Fetched content: complete and verified, but not in the cache.
     fetched: BTreeMap<Digest, CacheWriter>,
-    /// Protected content of the cache.
     relied: BTreeSet<Digest>,
 }
 
@@ -42,17 +36,14 @@ impl Staging {
         self.state().fetched.contains_key(&digest)
     }
 
-    /// Creates a file for content to be fetched, within the common limit of all loads.
     pub(crate) fn writer(&self) -> Result<CacheWriter, ImageError> {
         self.cache.bounded_writer()
     }
 
-    /// Creates a file for content of an archive, which root provides and which has a limit of its own.
     pub(crate) fn unbounded_writer(&self) -> Result<CacheWriter, ImageError> {
         self.cache.writer()
     }
 
-    /// Stores content; the caller has verified the digest.
     pub(crate) fn hold(&self, digest: Digest, writer: CacheWriter) {
         self.state().fetched.insert(digest, writer);
     }
@@ -71,12 +62,10 @@ impl Staging {
         Ok(())
     }
 
-    /// Returns the size of fetched content, in bytes; `None` if this load did not fetch it.
     pub(crate) fn size(&self, digest: Digest) -> Option<u64> {
         self.state().fetched.get(&digest).map(CacheWriter::size)
     }
 
-    /// Returns content by digest, fetched or from the cache; `None` if it is missing or damaged.
     pub(crate) fn blob(&self, digest: Digest, limit: u64) -> Result<Option<Vec<u8>>, ImageError> {
         if let Some(writer) = self.state().fetched.get(&digest) {
             return writer.read(limit).map(Some);
@@ -85,7 +74,6 @@ impl Staging {
         self.cache.blob(digest, limit)
     }
 
-    /// Opens content as a file, to be verified while it is read.
     pub(crate) fn open(&self, digest: Digest) -> Result<Option<File>, ImageError> {
         if let Some(writer) = self.state().fetched.get(&digest) {
             return writer.reopen().map(Some);
@@ -107,7 +95,6 @@ impl Staging {
         }
     }
 
-    /// Moves the content of an allowed image into the cache. The rest is removed with the load.
     pub(crate) fn keep(&self, members: &BTreeSet<Digest>) -> Result<(), ImageError> {
         for digest in members {
             let fetched = self.state().fetched.remove(digest);
@@ -168,7 +155,6 @@ mod tests {
         two.put(b"12").unwrap();
         drop(one);
         two.put(b"12345678").unwrap();
-        // Kept content counts towards the collection's limit instead.
         two.keep(&[Digest::of(b"12"), Digest::of(b"12345678")].into()).unwrap();
         two.put(b"another").unwrap();
         assert_eq!(files(&folder, "tmp"), 1);

@@ -1,5 +1,3 @@
-//! The image store: resolves a name to verified bytecode.
-
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -24,14 +22,10 @@ use crate::{
 };
 
 const LOOKS: usize = 64;
-/// Timeout for a lookup in the cache. Lookups take milliseconds; collections wait for them, and other loads for
-/// collections.
+/// Lookups take milliseconds, unless they wait for collections or loads.
 const LOOK: Duration = Duration::from_secs(30);
 
-/// Loader of images by name, through a cache on disk and under a signature policy.
-///
-/// Runs on a tokio runtime of either kind, with I/O and time drivers. Holds no connection and no open file between
-/// loads.
+/// Loader of images by name, through a cache on disk and under a signature policy. Holds no connection between loads.
 #[derive(Debug)]
 pub struct ImageStore {
     pub(crate) cache: Arc<ImageCache>,
@@ -39,17 +33,14 @@ pub struct ImageStore {
     pub(crate) limits: Limits,
     pub(crate) platform: Option<Platform>,
     pulls: Arc<Semaphore>,
-    /// Limit of concurrent cache lookups: each uses a helper to parse the content.
     looks: Semaphore,
     settings: RwLock<Arc<RegistrySettings>>,
     bounds: Bounds,
     helpers: Arc<dyn StartHelper>,
-    /// Write-locked by a collection; read-locked by loads while they use only the cache or add to it, never while they
-    /// wait for a registry.
+    /// Write-locked by a collection; read-locked by loads, but never while they wait for a registry.
     pub(crate) in_use: tokio::sync::RwLock<()>,
     /// One slot per repository, so that concurrent loads of one image download it once.
     flights: Turns,
-    /// Slots per registry.
     registries: Turns,
     silent_mirrors: Arc<UnresponsiveMirrors>,
 }
@@ -118,9 +109,7 @@ impl ImageStore {
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
     }
 
-    /// Loads an image: resolves, verifies, fetches missing content, unpacks.
-    ///
-    /// Signatures are verified at every load, even from the cache. `progress` reports the layer only.
+    /// Loads an image. Signatures are verified at every load, even from the cache. `progress` reports the layer only.
     pub async fn load(
         &self,
         request: &ImageRequest,
@@ -152,7 +141,6 @@ impl ImageStore {
         if request.pull_policy != FetchPolicy::Always {
             let _look = self.looks.acquire().await;
             let offline = self.session(image, asker.clone(), None, &self.verifier(), None);
-            // Blocks collections; the lookup is quick, or times out.
             let _in_use = self.in_use.read().await;
             let looked = self.run(&offline, false, &policy, decision, platform);
             let late = || ImageError::Timeout { image: image.to_string(), seconds: LOOK.as_secs() };
@@ -170,14 +158,12 @@ impl ImageStore {
                 result => return result,
             }
         }
-        // From here on the load takes as long as the registry does. Only loads of the same repository or registry wait
-        // for it, or all if very many run.
+        // From here on, only loads of the same repository or registry wait for this one, or all if very many run.
         let _flight = RegistrySlot::take(&self.flights, image.name(), 1).await;
         let _place =
             RegistrySlot::take(&self.registries, image.registry().to_owned(), self.limits.pulls_of_one).await;
         let _pull = self.pulls.acquire().await;
         let ask = request.pull_policy == FetchPolicy::Always;
-        // A credential helper may run here and take its time.
         let places = {
             let (image, credential) = (image.clone(), request.credential.clone());
             blocking(move || settings.places(&image, credential.as_ref())).await?
@@ -188,7 +174,6 @@ impl ImageStore {
         self.run(&online, ask, &policy, decision, platform).await
     }
 
-    /// Returns the right by which the caller may use the cached image.
     async fn asker(
         &self,
         request: &ImageRequest,
@@ -257,7 +242,6 @@ impl ImageStore {
                 let (digest, reason) = (resolved.digest, error.to_string());
                 let what = "loading an image that the policy does not vouch for";
                 match error {
-                    // This mode explicitly allows missing signatures.
                     ImageError::Unsigned { .. } => tracing::info!(%image, %digest, reason, "{what}"),
                     _ => tracing::warn!(%image, %digest, reason, "{what}"),
                 }
@@ -327,8 +311,7 @@ impl ImageStore {
         blocking(move || cache.images()).await
     }
 
-    /// Removes images beyond the limits of the cache. `keep` names the images to keep, by digest of index or manifest.
-    /// Does not wait for registries.
+    /// Removes images beyond the cache's limits, except `keep`, by digest of index or manifest, without any registry.
     pub async fn collect(&self, keep: BTreeSet<Digest>) -> Result<Collected, ImageError> {
         self.remove(keep, self.bounds).await
     }
@@ -345,7 +328,6 @@ impl ImageStore {
     }
 }
 
-/// Returns the maximum size of concurrently fetched content: the size of the cache, but at least one image.
 fn room(bounds: Bounds, limits: Limits) -> u64 {
     bounds.bytes.max(limits.layer + limits.config + 2 * limits.manifest)
 }

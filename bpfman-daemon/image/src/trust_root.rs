@@ -1,5 +1,3 @@
-//! Trusted roots: certificate authorities and transparency logs that verify keyless signatures.
-
 use std::fmt;
 
 use serde::{Deserialize, Serialize};

@@ -1,15 +1,11 @@
-//! Mirrors that recently did not answer and are skipped.
-
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::settings::RepositoryPlace;
 
-/// Time for which a mirror is skipped. Afterwards one load waits for it, and finds out whether it is back.
 const REST: Duration = Duration::from_secs(60);
 
-/// Silent mirrors by host, with the time of the failure. Only configured mirrors are added.
 #[derive(Debug, Default)]
 pub(crate) struct UnresponsiveMirrors(Mutex<HashMap<String, Instant>>);
 
@@ -20,7 +16,6 @@ impl UnresponsiveMirrors {
         places.retain(|place| !place.mirror || !silent.contains_key(&place.host));
     }
 
-    /// Records mirrors that did not answer.
     pub(crate) fn note<'a>(&self, hosts: impl IntoIterator<Item = &'a String>) {
         let mut silent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for mirror in hosts {

@@ -1,5 +1,3 @@
-//! Reasons why signatures do not count or do not suffice.
-
 use std::borrow::Cow;
 use std::fmt;
 
@@ -122,7 +120,7 @@ pub struct TooFewSigners {
 
 impl fmt::Display for TooFewSigners {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// Bound: third parties that may attach signatures must not flood the message.
+        /// Third parties that may attach signatures must not flood the message.
         const SHOWN: usize = 8;
         let Self { found, minimum, seen, faults, cut, unanswered } = self;
         write!(f, "{found} of {minimum} needed signers signed it ({seen} signatures looked at)")?;

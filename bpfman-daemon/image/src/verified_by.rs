@@ -1,5 +1,3 @@
-//! Evidence in a program's record: the reason why its image was allowed.
-
 use std::fmt;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,9 +1,7 @@
-//! Versions: the values of the annotation that forbids a rollback.
-
 use std::fmt;
 use std::str::FromStr;
 
-/// Number, or several separated by dots: `7`, `1.10.2`. Missing parts count as 0.
+/// `7` or `1.10.2`. Missing parts count as 0.
 #[derive(Clone, Debug)]
 pub(crate) struct Version(Vec<u64>);
 

@@ -13,9 +13,7 @@ use crate::version::Version;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum FloorScope {
-    /// A repository: the requested one, or one that a signature names.
     Repository(String),
-    /// All images that a rule covers, by its pattern.
     Rule(String),
 }
 
@@ -40,14 +38,11 @@ struct Floor {
 pub(crate) struct Offer {
     pub(crate) annotation: String,
     pub(crate) version: Version,
-    /// Floors that the version must reach.
     pub(crate) floors: BTreeSet<FloorScope>,
-    /// Further floors that an accepted version raises.
     pub(crate) raises: BTreeSet<FloorScope>,
 }
 
 impl ImageCache {
-    /// Returns the highest floor above the offered version, or `None` if the version is allowed.
     pub(crate) fn forbidding(&self, offer: &Offer) -> Result<Option<Version>, ImageError> {
         let mut highest = None;
         for floor in &offer.floors {
@@ -56,7 +51,6 @@ impl ImageCache {
         Ok(highest.filter(|highest| offer.version < *highest))
     }
 
-    /// Raises the floors to the accepted version, unless a floor forbids it by now.
     pub(crate) fn accept(self: &Arc<Self>, offer: &Offer) -> Result<Option<Version>, ImageError> {
         let _one = self.floors_lock().lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(version) = self.forbidding(offer)? {

@@ -3,8 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ThirdPartyActor;
 
-/// Maximum number of names of one kind in an entry: a call concerns a few, and lists of calls do not belong into the
-/// audit log.
+/// A call concerns a few names; lists of calls do not belong into the audit log.
 const MAX_NAMES: usize = 64;
 
 /// Audit log entry about one change or refusal: a line with a JSON object. Empty fields are omitted.
@@ -243,7 +242,7 @@ impl HistoryEntry {
         Self { result, ..self }
     }
 
-    /// Returns the line with its end. Texts are cut after 1,024 bytes.
+    /// Texts are cut after 1,024 bytes.
     pub(crate) fn line(&self) -> String {
         let mut cut = self.clone();
         for text in [
@@ -290,8 +289,7 @@ impl HistoryEntry {
     }
 }
 
-/// Returns whether a character is valid in JSON and harmful on a terminal: control characters, line separators, and
-/// characters that change the text direction.
+/// True for characters that are harmful on a terminal: controls, line separators, changes of direction.
 fn hides(character: char) -> bool {
     character.is_control()
         || matches!(

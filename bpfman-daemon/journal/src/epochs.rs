@@ -1,8 +1,7 @@
 //! Epochs: the daemon runs that assigned the numbers of entries.
 //!
-//! A number is assigned before its entry is in the files. If numbered entries are lost (full disk, power loss), the
-//! next run continues from the files and assigns those numbers again. Therefore a reader that resumes after a number
-//! also sends the epoch in which it got the number.
+//! If numbered entries are lost (full disk, power loss), the next run assigns their numbers again. Therefore a reader
+//! that resumes after a number also sends its epoch.
 
 use std::fs::{self, OpenOptions};
 use std::hash::{BuildHasher as _, RandomState};
@@ -10,16 +9,14 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-/// File next to the segments: one line per run with the last earlier number, and the epoch.
+/// One line per run with the last earlier number, and the epoch.
 const FILE: &str = "epochs";
-/// Temporary name while the file is written.
 const NEW_FILE: &str = "epochs.new";
-/// Maximum number of remembered runs. A reader that was away for longer starts with the oldest entry.
+/// A reader that was away for longer starts with the oldest entry.
 const MAX_RUNS: usize = 256;
-/// Maximum length of a line, in bytes: it has two numbers.
 const MAX_LINE: u64 = 64;
 
-/// Remembered runs; the last one is the present run.
+/// The last one is the present run.
 #[derive(Debug)]
 pub(crate) struct Epochs {
     runs: Vec<Run>,
@@ -27,7 +24,6 @@ pub(crate) struct Epochs {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Run {
-    /// Last number in the files at the start of the run.
     after: u64,
     epoch: String,
 }
@@ -44,8 +40,7 @@ pub enum JournalResumption {
 }
 
 impl Epochs {
-    /// Starts a run in a folder with entries up to `last`. If the file cannot be written, later runs do not know this
-    /// one.
+    /// If the file cannot be written, later runs do not know this one.
     pub fn begin(folder: &Path, last: u64) -> Self {
         let mut epochs = Self::unwritten(last);
         let before = read(folder).inspect_err(|error| tracing::warn!(%error, "earlier runs are not known"));
@@ -58,19 +53,16 @@ impl Epochs {
         Self { runs }
     }
 
-    /// Starts a run without a file.
     pub fn unwritten(last: u64) -> Self {
         // `RandomState` is randomly seeded.
         let epoch = format!("{:016x}", RandomState::new().hash_one(std::process::id()));
         Self { runs: vec![Run { after: last, epoch }] }
     }
 
-    /// Returns the epoch of this run.
     pub fn now(&self) -> &str {
         self.runs.last().map_or("", |run| &run.epoch)
     }
 
-    /// Returns the position for a reader that got all entries up to `after` in a run.
     pub fn resume(&self, epoch: &str, after: u64) -> JournalResumption {
         let Some(place) = self.runs.iter().position(|run| run.epoch == epoch) else {
             return JournalResumption::Unknown;
@@ -92,7 +84,6 @@ fn read(folder: &Path) -> io::Result<Vec<Run>> {
     Ok(text.lines().filter_map(run).collect())
 }
 
-/// Parses a line of the file; `None` if it is damaged.
 fn run(line: &str) -> Option<Run> {
     let (after, epoch) = line.split_once(' ')?;
     let is_epoch = epoch.len() == 16 && epoch.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -123,7 +114,6 @@ mod tests {
         let second = Epochs::begin(folder.path(), 9);
         assert_eq!(second.resume(first.now(), 9), JournalResumption::Same);
         assert_eq!(second.resume(first.now(), 20), JournalResumption::Renumbered(9));
-        // More entries were written, but the next run still knows the limit.
         let third = Epochs::begin(folder.path(), 30);
         assert_eq!(third.resume(first.now(), 20), JournalResumption::Renumbered(9));
         assert_eq!(third.resume(second.now(), 30), JournalResumption::Same);

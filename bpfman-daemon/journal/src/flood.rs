@@ -1,17 +1,13 @@
-//! Rate limit of refusals per user: excess ones are counted instead of written, so that a user cannot push the entries
-//! of others out of the journal by provoking refusals.
+//! Rate limit of refusals per user: excess ones are counted, so that a user cannot push out the entries of others.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// Number of refusals of a user with an entry each.
 const BURST: u32 = 100;
-/// Interval at which a user gets one more.
 const EVERY: Duration = Duration::from_millis(500);
-/// Maximum number of distinguished users; all others share one limit.
+/// All other users share one limit.
 const MAX_USERS: usize = 512;
 
-/// Token buckets by user.
 #[derive(Debug, Default)]
 pub(crate) struct Flood {
     users: HashMap<Option<u32>, Bucket>,
@@ -25,7 +21,6 @@ struct Bucket {
 }
 
 impl Flood {
-    /// Returns whether a refusal of a user gets an entry; otherwise counts it.
     pub fn admits(&mut self, uid: u32, now: Instant) -> bool {
         if self.users.len() >= MAX_USERS {
             self.users.retain(|_, bucket| !bucket.is_full(now) || bucket.suppressed > 0);
@@ -42,7 +37,7 @@ impl Flood {
         true
     }
 
-    /// Returns whether a user may have an entry now. Others are not counted here: the caller keeps them.
+    /// Others are not counted here: the caller keeps them.
     pub fn try_admit(&mut self, uid: u32, now: Instant) -> bool {
         let admitted = self.admits(uid, now);
         if !admitted {
@@ -54,7 +49,6 @@ impl Flood {
         admitted
     }
 
-    /// Returns the refusals without an entry since the last call, by user.
     pub fn take_suppressed(&mut self) -> Vec<(Option<u32>, u64)> {
         let counted = self.users.iter_mut().filter(|(_, bucket)| bucket.suppressed > 0);
         counted.map(|(uid, bucket)| (*uid, std::mem::take(&mut bucket.suppressed))).collect()

@@ -5,15 +5,15 @@ use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom};
 
 use crate::{HistoryEntry, HistoryReader, JournalError, name};
 
-/// Number of bytes read at once: longer than any line.
+/// Bytes read at once: longer than any line.
 const PIECE: u64 = 512 << 10;
 
 /// Position of a forward reader. It holds no file open.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JournalCursor {
-    /// Last number that was read, or is known to be missing. `None`: the oldest entry comes next.
+    /// Last number that was read or is missing. `None`: the oldest entry comes next.
     after: Option<u64>,
-    /// File being read, by its first number, and the number of bytes read.
+    /// First number of the file being read, and the number of bytes read.
     place: Option<(u64, u64)>,
 }
 
@@ -56,7 +56,6 @@ impl JournalCursor {
         self.after.unwrap_or(0)
     }
 
-    /// Returns the file to read next, and the offset in it.
     fn place_in(&self, firsts: &[u64]) -> Option<(u64, u64)> {
         if let Some(place) = self.place.filter(|(first, _)| firsts.contains(first)) {
             return Some(place);
@@ -66,7 +65,6 @@ impl JournalCursor {
         last_before.or_else(|| firsts.first()).map(|first| (*first, 0))
     }
 
-    /// Returns the missing numbers between the position and this number, if any.
     fn hole_before(&self, number: u64) -> Option<MissedNumbers> {
         let first = self.after?.saturating_add(1);
         (first < number).then_some(MissedNumbers { first, last: number - 1 })
@@ -80,12 +78,9 @@ impl ForwardPage {
 }
 
 impl HistoryReader {
-    /// Returns up to `limit` of the next entries that match `wanted`, and advances the cursor. Reads a piece of one
-    /// file: a page may be empty, and others follow while the cursor's position is below `up_to`, a number reported by
-    /// the writer. Entries after it may be incomplete, and are not read.
-    ///
-    /// # Errors
-    /// Fails if the files cannot be read. The cursor does not advance.
+    /// Returns up to `limit` of the next entries that match `wanted`, and advances the cursor unless it fails. A page
+    /// may be empty, and others follow while the cursor's position is below `up_to`, a number reported by the writer:
+    /// later entries may be incomplete.
     pub fn forward(
         &self,
         cursor: &mut JournalCursor,
@@ -139,7 +134,6 @@ impl HistoryReader {
         }
         let next = firsts.iter().find(|other| **other > first);
         match (is_end, next) {
-            // A line longer than any valid one.
             (false, _) if rest.len() as u64 == PIECE => {
                 page.damaged += 1;
                 cursor.place = Some((first, offset + PIECE));
@@ -157,7 +151,6 @@ impl HistoryReader {
     fn piece(&self, first: u64, offset: u64) -> Result<Piece, JournalError> {
         let path = name::segment(self.folder(), first);
         match read_piece(&path, offset) {
-            // The file was removed meanwhile.
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 Ok(Piece { bytes: Vec::new(), offset, is_end: true })
             }
@@ -166,7 +159,7 @@ impl HistoryReader {
     }
 }
 
-/// Advances the cursor to `up_to`: absent numbers are missing. Reported only if no entry precedes them.
+/// Absent numbers up to `up_to` are missing; reported only if no entry precedes them.
 fn reach(cursor: &mut JournalCursor, up_to: u64, page: &mut ForwardPage) {
     let hole = cursor.hole_before(up_to.saturating_add(1));
     if hole.is_none() || page.fits_missed_numbers() {
@@ -177,9 +170,7 @@ fn reach(cursor: &mut JournalCursor, up_to: u64, page: &mut ForwardPage) {
 
 struct Piece {
     bytes: Vec<u8>,
-    /// Offset of the piece.
     offset: u64,
-    /// Set at the end of the file.
     is_end: bool,
 }
 

@@ -19,7 +19,7 @@ use crate::{
     log_line,
 };
 
-/// Maximum number of entries that wait for the writer. Refusals, of which a client can cause many, are limited before.
+/// Refusals, of which a client can cause many, are limited before.
 const QUEUE: usize = 4096;
 const STACK: usize = 256 << 10;
 
@@ -33,7 +33,6 @@ pub struct Journal {
     files: Option<Files>,
     refusals: Refusals,
     flood: Arc<Mutex<Flood>>,
-    /// Rate limit of third-party actions, by user.
     strangers: Mutex<Flood>,
     shared: Arc<SharedJournalState>,
 }
@@ -59,11 +58,7 @@ impl SharedJournalState {
 }
 
 impl Journal {
-    /// Opens or creates the journal, and starts its writer. An unwritable disk is logged, and retried with each entry:
-    /// it must not prevent the daemon from starting.
-    ///
-    /// # Errors
-    /// Fails if no thread can be started.
+    /// Opens or creates the journal, and starts its writer. An unwritable disk is logged, and retried with each entry.
     pub fn open(settings: JournalSettings) -> std::io::Result<Self> {
         let journal = Self::default();
         let folder = settings.folder.clone();
@@ -113,9 +108,7 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Records an entry. `written` is called once it is in its file, or failed; at once if there are no files.
-    ///
-    /// Excess refusals of a user are only counted.
+    /// Records an entry. `written` is called once it is in its file, or failed. Excess refusals are only counted.
     pub fn record(&self, entry: HistoryEntry, written: Option<WriteCallback>) {
         let uid = entry.by.uid().filter(|uid| *uid != 0 && QueuedEntry::is_refusal(&entry));
         if let Some(uid) = uid
@@ -128,8 +121,7 @@ impl Journal {
         self.hand(QueuedEntry { entry, is_access: false, written });
     }
 
-    /// Records an access, which changed nothing. Accesses have files of their own, so that they do not push out
-    /// changes.
+    /// Records an access. Accesses have files of their own, so that they do not push out changes.
     pub fn record_access(&self, entry: HistoryEntry, written: Option<WriteCallback>) {
         self.hand(QueuedEntry { entry, is_access: true, written });
     }
@@ -147,8 +139,8 @@ impl Journal {
         }
     }
 
-    /// Returns whether a third-party action of this user may have an entry, with the rate of refusals. Root has no
-    /// higher limit, since these entries are not caused by requests. Entries over the limit are combined later.
+    /// Returns whether a third-party action of this user may have an entry. Root has no higher limit: no request caused
+    /// it.
     pub fn may_record_third_party(&self, uid: u32) -> bool {
         self.strangers.lock().unwrap_or_else(PoisonError::into_inner).try_admit(uid, Instant::now())
     }
@@ -191,8 +183,7 @@ impl Journal {
         self.files.as_ref().map_or(JournalResumption::Unknown, |files| files.epochs.resume(epoch, after))
     }
 
-    /// Registers a listener for the number of the newest entry. It stays registered while another reference to it
-    /// exists.
+    /// Registers a listener for the number of the newest entry, while another reference to it exists.
     pub fn on_written(&self, listener: &Arc<WrittenListener>) {
         self.shared.listeners.add(listener);
     }
@@ -212,7 +203,6 @@ impl Journal {
 
 impl Drop for Files {
     fn drop(&mut self) {
-        // The writer ends when its queue is closed.
         drop(self.queue.take());
         if let Some(thread) = self.thread.take() {
             let _panicked = thread.join();

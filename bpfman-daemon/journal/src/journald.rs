@@ -1,7 +1,6 @@
 //! Entries as fields of systemd's journal in its native protocol: one datagram of `NAME=value` lines to its socket.
 //!
-//! <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>. A value with a line break is sent as its length and its bytes. An
-//! entry has a few kilobytes, so every datagram is small enough and none needs a file.
+//! <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>. Entries have a few kilobytes: none needs a file.
 
 use std::io;
 use std::os::unix::net::UnixDatagram;
@@ -16,7 +15,7 @@ pub(crate) struct Journald {
 }
 
 impl Journald {
-    /// Opens a socket for sending. journald may restart: each message looks up its path again.
+    /// journald may restart: each message looks up its path again.
     pub fn open(path: &Path) -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         // Never wait for a slow journald.
@@ -146,7 +145,6 @@ mod tests {
         );
     }
 
-    /// Parses fields like journald.
     fn fields(mut bytes: &[u8]) -> Vec<(String, String)> {
         let mut found = Vec::new();
         while !bytes.is_empty() {

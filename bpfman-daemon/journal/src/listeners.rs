@@ -9,14 +9,13 @@ pub type WrittenListener = dyn Fn(u64) + Send + Sync;
 pub(crate) struct Listeners(Mutex<Vec<Weak<WrittenListener>>>);
 
 impl Listeners {
-    /// Adds a listener, which is called while another reference to it exists.
+    /// It is called while another reference to it exists.
     pub fn add(&self, listener: &Arc<WrittenListener>) {
         let mut listeners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         listeners.retain(|listener| listener.strong_count() > 0);
         listeners.push(Arc::downgrade(listener));
     }
 
-    /// Calls all listeners.
     pub fn tell(&self, last: u64) {
         let mut listeners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         listeners.retain(|listener| listener.upgrade().inspect(|tell| tell(last)).is_some());

@@ -4,8 +4,7 @@ use bpfmand_core::audit_text as text;
 
 use crate::{EntryActor, EntryResult, HistoryEntry};
 
-/// Writes the line. Texts are passed as values, which the log quotes and escapes: none can end the line or look like
-/// another field.
+/// The log quotes and escapes values: none can end the line or look like another field.
 pub(crate) fn write(entry: &HistoryEntry) {
     let (result, reason) = match &entry.result {
         EntryResult::Done => ("done", ""),

@@ -4,12 +4,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Returns the path of the segment that begins with this number.
 pub(crate) fn segment(folder: &Path, first: u64) -> PathBuf {
     folder.join(format!("{first:020}.jsonl"))
 }
 
-/// Returns the first numbers of the segments in a folder, in order. Other files are ignored.
+/// In order; other files are ignored.
 pub(crate) fn segments(folder: &Path) -> io::Result<Vec<u64>> {
     let mut found = Vec::new();
     for file in fs::read_dir(folder)? {

@@ -10,19 +10,14 @@ use crate::HistoryEntry;
 #[derive(Debug)]
 pub(crate) struct OpenSegment {
     pub file: File,
-    /// Size in bytes.
     pub length: u64,
-    /// Number of lines.
     pub entries: u64,
 }
 
-/// Existing segment, after opening.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub segment: OpenSegment,
-    /// Number after the last entry.
     pub next: u64,
-    /// Number of invalid bytes cut from its end.
     pub cut: u64,
 }
 
@@ -31,12 +26,12 @@ pub(crate) fn make(path: &Path) -> io::Result<OpenSegment> {
     Ok(OpenSegment { file, length: 0, entries: 0 })
 }
 
-/// Opens the last segment. Bytes after its last complete entry are cut: a writer was killed, or power was lost.
+/// Cuts bytes after the last complete entry: a writer was killed, or power was lost.
 pub(crate) fn last(path: &Path, first: u64, at_most: u64) -> io::Result<Found> {
     let mut file = options().open(path)?;
     let length = file.metadata()?.len();
     let mut bytes = Vec::new();
-    // Bound: a file that another program made larger must not take all memory.
+    // A file that another program made larger must not take all memory.
     file.by_ref().take(at_most).read_to_end(&mut bytes)?;
     let (kept, next) = whole(&bytes, first);
     if kept < length {
@@ -55,7 +50,6 @@ fn options() -> OpenOptions {
     options
 }
 
-/// Returns the length up to the end of the last complete entry, and the number after it.
 fn whole(bytes: &[u8], first: u64) -> (u64, u64) {
     let mut end = bytes.len();
     while let Some(line_end) = bytes[..end].iter().rposition(|byte| *byte == b'\n') {

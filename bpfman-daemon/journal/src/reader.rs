@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{HistoryEntry, JournalError, name};
 
-/// Maximum number of bytes read from a file: segments of any settings are smaller.
+/// Segments of any settings are smaller.
 const MAX_SEGMENT: u64 = 256 << 20;
 
 /// Reader of the files. It holds no resources and waits for no other thread.
@@ -33,11 +33,8 @@ impl HistoryReader {
         Self { folder: folder.to_owned() }
     }
 
-    /// Returns up to `limit` of the entries with numbers below `before` that match `wanted`. Reads one file: a page may
-    /// be empty, and others follow. Stops at a file with only entries older than `since` (RFC 3339, as in entries).
-    ///
-    /// # Errors
-    /// Fails if the files cannot be read.
+    /// Returns up to `limit` of the entries below `before` that match `wanted`. A page may be empty, and others follow.
+    /// Stops at a file with only entries older than `since` (RFC 3339).
     pub fn page(
         &self,
         before: Option<u64>,
@@ -88,7 +85,6 @@ impl HistoryReader {
         &self.folder
     }
 
-    /// Returns the first numbers of all files, in order.
     pub(crate) fn segments(&self) -> Result<Vec<u64>, JournalError> {
         match name::segments(&self.folder) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
@@ -96,7 +92,7 @@ impl HistoryReader {
         }
     }
 
-    /// Returns the complete lines of a segment; empty if it was removed meanwhile.
+    /// Returns complete lines; empty if the segment was removed meanwhile.
     fn read(&self, first: u64) -> Result<Vec<u8>, JournalError> {
         let path = name::segment(&self.folder, first);
         let mut bytes = Vec::new();
@@ -105,7 +101,6 @@ impl HistoryReader {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             read => drop(read.map_err(|source| self.failed("reading", &path, source))?),
         }
-        // The rest is still being written.
         bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
         Ok(bytes)
     }

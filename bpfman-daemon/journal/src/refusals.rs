@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-/// Maximum number of counters; there are fewer combinations of calls and reasons.
+/// There are fewer combinations of calls and reasons.
 const MAX_COUNTERS: usize = 1024;
 
 /// Number of calls that were not done for one reason, since the daemon started.
@@ -29,7 +29,6 @@ impl Refusals {
         }
     }
 
-    /// Returns all counts, ordered by call and reason.
     pub fn all(&self) -> Vec<RefusalCount> {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = |((verb, reason), count): (&(String, String), &u64)| RefusalCount {

@@ -9,30 +9,27 @@ use crate::open::{self, OpenSegment};
 use crate::settings::SEGMENTS;
 use crate::{JournalSettings, JournalSync, name};
 
-/// Files, owned by the single writer.
 #[derive(Debug)]
 pub(crate) struct Segments {
     settings: JournalSettings,
-    /// First numbers of all segments; the last one is written to.
+    /// First numbers; the last segment is written to.
     all: Vec<u64>,
     current: Option<OpenSegment>,
     next: u64,
 }
 
 impl Segments {
-    /// Opens or creates the journal. Returns the number of bytes cut from its end.
+    /// Returns the number of bytes cut from its end.
     pub fn open(settings: JournalSettings) -> io::Result<(Self, u64)> {
         let mut segments = Self::unopened(settings);
         let cut = segments.reopen()?;
         Ok((segments, cut))
     }
 
-    /// Creates a journal without access to its files.
     pub const fn unopened(settings: JournalSettings) -> Self {
         Self { settings, all: Vec::new(), current: None, next: 1 }
     }
 
-    /// Opens the files again, for example after a failure. Returns the number of bytes cut.
     pub fn reopen(&mut self) -> io::Result<u64> {
         self.current = None;
         let folder = &self.settings.folder;
@@ -50,7 +47,6 @@ impl Segments {
         Ok(found.cut)
     }
 
-    /// Returns the number of the next entry.
     pub const fn next(&self) -> u64 {
         self.next
     }
@@ -60,12 +56,11 @@ impl Segments {
         self.next += entries;
     }
 
-    /// Returns the first number that is kept.
     pub fn first(&self) -> u64 {
         self.all.first().copied().unwrap_or(self.next)
     }
 
-    /// Appends lines, all or none.
+    /// All lines or none.
     pub fn append(&mut self, lines: &str, first: u64, entries: u64) -> io::Result<()> {
         if self.current.is_none() {
             self.reopen()?;
@@ -115,7 +110,6 @@ impl Segments {
         Ok(())
     }
 
-    /// Syncs written entries to disk.
     pub fn sync(&self) -> io::Result<()> {
         self.current.as_ref().map_or(Ok(()), |current| current.file.sync_data())
     }

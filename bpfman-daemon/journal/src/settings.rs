@@ -3,10 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Number of files of the journal. The oldest is removed as a whole.
+/// The oldest file is removed as a whole.
 pub(crate) const SEGMENTS: u64 = 8;
 
-/// Divisor for the limits of accesses, relative to the journal's.
 const ACCESSES: u64 = 8;
 
 pub(crate) fn accesses(journal: &Path) -> PathBuf {
@@ -31,8 +30,7 @@ pub struct JournalSettings {
 /// Durability of an entry at the time of the answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum JournalSync {
-    /// Written to the file: it survives the end of the daemon. The kernel writes it to disk within about 30 s, so the
-    /// last entries may be missing after power loss.
+    /// Written to the file: it survives the end of the daemon, but not a power loss within about 30 s.
     #[default]
     Kernel,
     /// Synced to disk.
@@ -51,12 +49,10 @@ impl JournalSettings {
         Self { folder, bytes: self.bytes / ACCESSES, entries: self.entries / ACCESSES, ..self.clone() }
     }
 
-    /// Returns the maximum size of a segment, in bytes.
     pub(crate) fn segment_bytes(&self) -> u64 {
         (self.bytes / SEGMENTS).max(4096)
     }
 
-    /// Returns the maximum number of entries in a segment.
     pub(crate) fn segment_entries(&self) -> u64 {
         (self.entries / SEGMENTS).max(1)
     }

@@ -36,7 +36,6 @@ pub struct ThirdPartyActor {
 }
 
 impl ThirdPartyActor {
-    /// Cuts texts that are too long for an entry.
     pub(crate) fn cut(&mut self) {
         for text in [
             &mut self.command,

@@ -11,41 +11,35 @@ use crate::segments::Segments;
 use crate::{DaemonPart, EntryResult, HistoryEntry, log_line};
 
 const BATCH: usize = 64;
-/// Interval at which counted refusals are reported.
 const TELL: Duration = Duration::from_secs(10);
 
 pub(crate) struct QueuedEntry {
     pub entry: HistoryEntry,
-    /// Set for an access, unset for a change.
     pub is_access: bool,
     pub written: Option<WriteCallback>,
 }
 
 pub(crate) struct Writer {
     pub changes: EntryFiles,
-    /// Accesses in separate files, so that they do not push out changes.
     pub accesses: EntryFiles,
     pub journald: Option<Journald>,
     pub shared: Arc<SharedJournalState>,
     pub flood: Arc<Mutex<Flood>>,
 }
 
-/// Entries of one kind, with numbers and files of their own.
 pub(crate) struct EntryFiles {
     pub files: Segments,
-    /// Number of entries lost since the last successful write.
     gap: u64,
     failure: String,
 }
 
 impl EntryFiles {
-    /// Creates the state of files that may not be open: `failure` is the reason, which the caller logs.
+    /// `failure` is the reason if the files are not open.
     pub const fn new(files: Segments, failure: String) -> Self {
         Self { files, gap: 0, failure }
     }
 
-    /// Writes entries, after one about earlier lost ones. Returns the number of lost entries. `what` names them in the
-    /// log, where a failure is reported once.
+    /// Writes entries, after one about lost ones, and returns the number of lost ones. `what` names them in the log.
     fn write(&mut self, batch: &mut Vec<QueuedEntry>, what: &str) -> u64 {
         let had_gap = self.gap > 0;
         if had_gap {
@@ -67,8 +61,8 @@ impl EntryFiles {
                 0
             }
             Err(error) => {
-                // The entry about the gap is neither lost nor logged: the next batch has another one. The other entries
-                // have numbers in journald and the log that no later entry gets, and readers count them by these.
+                // The entry about the gap is neither lost nor logged: the next batch has another one. Other entries
+                // keep their numbers in journald and the log, and readers count them by these.
                 batch.drain(..usize::from(had_gap));
                 numbered(batch, first);
                 let lost = batch.len() as u64;
@@ -86,7 +80,6 @@ impl EntryFiles {
 }
 
 impl Writer {
-    /// Writes until the queue is closed.
     pub fn run(mut self, handed: &Receiver<QueuedEntry>) {
         loop {
             let first = match handed.recv_timeout(TELL) {
@@ -117,7 +110,6 @@ impl Writer {
         }
     }
 
-    /// Returns entries about refusals that were only counted.
     fn suppressed(&self) -> Vec<QueuedEntry> {
         let counted = self.flood.lock().unwrap_or_else(PoisonError::into_inner).take_suppressed();
         let entry = |(uid, count): (Option<u32>, u64)| {
@@ -150,7 +142,6 @@ impl Writer {
         self.tell(batch);
     }
 
-    /// Notifies waiting callers, and journald or the log.
     fn tell(&self, batch: Vec<QueuedEntry>) {
         for QueuedEntry { entry, written, .. } in batch {
             if let Some(written) = written {
@@ -160,7 +151,6 @@ impl Writer {
         }
     }
 
-    /// Sends the entry to journald, or else to the log.
     fn log(&self, entry: &HistoryEntry) {
         let told = self.journald.as_ref().is_some_and(|journald| journald.send(entry).is_ok());
         if !told {
@@ -169,7 +159,6 @@ impl Writer {
     }
 }
 
-/// Sets number and time of entries; returns their lines.
 fn numbered(batch: &mut [QueuedEntry], first: u64) -> String {
     let time = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
     let mut lines = String::new();
@@ -182,7 +171,6 @@ fn numbered(batch: &mut [QueuedEntry], first: u64) -> String {
 }
 
 impl QueuedEntry {
-    /// Returns whether an entry is about a failure or refusal.
     pub fn is_refusal(entry: &HistoryEntry) -> bool {
         entry.result != EntryResult::Done
     }

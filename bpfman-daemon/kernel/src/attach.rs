@@ -34,7 +34,6 @@ pub enum ListAnchor {
 }
 
 impl ListAnchor {
-    /// Returns the link or program as text; `None` for the ends.
     pub(crate) fn name(&self) -> Option<String> {
         match self {
             Self::First | Self::Last => None,
@@ -79,8 +78,7 @@ pub enum LinkTarget<'a> {
         direction: Direction,
         /// Position among the programs of the hook.
         anchor: ListAnchor,
-        /// Expected revision of the hook ([`bpfmand_core::HookContents::revision`]): with another one, nothing is
-        /// attached. `None`: any.
+        /// Expected revision of the hook; with another one, nothing is attached. `None`: any.
         expected_revision: Option<u64>,
     },
     /// A tracepoint.
@@ -200,8 +198,7 @@ pub enum LinkTarget<'a> {
         path: &'a CgroupPath,
         /// `enum bpf_attach_type` from the load.
         attach_type: u32,
-        /// Position among the programs of the cgroup itself. Positions other than the last, and those relative to
-        /// links, need [`crate::Features::cgroup_order`].
+        /// Position among the cgroup's own programs; any but the last needs [`crate::Features::cgroup_order`].
         anchor: ListAnchor,
         /// Expected revision ([`bpfmand_core::GroupContents::revision`]), as for tcx.
         expected_revision: Option<u64>,
@@ -250,8 +247,7 @@ pub enum LinkTarget<'a> {
         /// Attach cookie (`bpf_get_attach_cookie`, Linux 6.0 and later); 0 for none.
         cookie: u64,
     },
-    /// A function of a loaded program that an extension replaces (Linux 5.10 and later). It may differ from the one
-    /// named at load, if its signature is the same.
+    /// A function of a loaded program (Linux 5.10); may differ from that of the load, with the same signature.
     Replacement(Extends),
 }
 
@@ -302,19 +298,18 @@ pub struct TcFilter {
 }
 
 impl TcFilter {
-    /// Priority that leaves space for earlier filters of other tools, as in v0.6.0.
+    /// Leaves space for earlier filters of other tools, as in v0.6.0.
     const PRIORITY: u16 = 50;
 
-    /// Upper half of the handles of the daemon's filters.
     const HANDLES: u32 = 0x6270_0000;
 
-    /// Returns the filter of an operation. Its handle is never a small number, which other tools choose.
+    /// Returns the filter of an operation. Other tools choose small handles; this one is never small.
     #[must_use]
     pub const fn of(operation: u64) -> Self {
         Self { priority: Self::PRIORITY, handle: Self::HANDLES | (operation & 0xffff) as u32 }
     }
 
-    /// Returns whether [`TcFilter::of`] may have chosen these numbers. Another daemon chooses the same ones.
+    /// Returns whether [`TcFilter::of`] may have chosen these numbers; another daemon chooses the same ones.
     #[must_use]
     pub const fn may_be_ours(self) -> bool {
         self.priority == Self::PRIORITY && self.handle & 0xffff_0000 == Self::HANDLES

@@ -68,7 +68,7 @@ pub enum KernelError {
         /// Name of the hook.
         hook: String,
     },
-    /// A program with BPF_F_PREORDER runs before all others, and cannot be the anchor of one without this flag.
+    /// A program with BPF_F_PREORDER cannot be the anchor of one without this flag.
     #[error("link {link} {hook} has BPF_F_PREORDER: the kernel puts no link without that flag next to it")]
     Preorder {
         /// Link of the program.
@@ -143,7 +143,7 @@ pub enum KernelError {
         /// Error of the system.
         source: io::Error,
     },
-    /// The network namespace of a record or a pin was not found. It may have ended, or still exist.
+    /// The network namespace of a record or a pin was not found; it may still exist.
     #[error(
         "{subject} cannot be reached: no name, mount or process leads to its network namespace {} any more; it has ended, or \
          something without a path keeps it, such as a descriptor or a netfilter link", netns.inode
@@ -279,7 +279,6 @@ impl KernelError {
         Self::Call { action, subject: subject.into(), source: source.into() }
     }
 
-    /// Returns the error for a kernel without BTF.
     pub(crate) const fn no_btf(release: String) -> Self {
         Self::Unsupported {
             feature: "type information of itself (BTF): there is no /sys/kernel/btf/vmlinux",
@@ -289,7 +288,7 @@ impl KernelError {
         }
     }
 
-    /// Returns the error for an occupied priority at a netfilter hook, where priorities of programs are unique.
+    /// Priorities of programs are unique at a netfilter hook.
     pub(crate) fn priority_taken(place: &NetfilterPlace) -> Self {
         Self::HookHeld {
             hook: format!("netfilter {place}"),
@@ -298,8 +297,7 @@ impl KernelError {
         }
     }
 
-    /// Returns the error for an occupied hook of a sockmap, which runs one program per hook and only one of the two
-    /// verdict programs.
+    /// A sockmap runs one program per hook, and only one of the two verdict programs.
     pub(crate) fn sockmap_held(map: MapId) -> Self {
         Self::HookHeld {
             hook: format!("of map {map}"),
@@ -308,7 +306,7 @@ impl KernelError {
         }
     }
 
-    /// Returns the error for an occupied struct_ops name, which is unique in the kernel.
+    /// Names of struct_ops are unique in the kernel.
     pub(crate) fn struct_ops_held(map: MapId) -> Self {
         Self::HookHeld {
             hook: format!("for the functions of map {map}"),
@@ -348,13 +346,11 @@ pub enum RefusalReason {
 }
 
 impl RefusalReason {
-    /// Parses the verifier's log about a program.
     pub(crate) fn read(log: &str, text: &ProgramText) -> Self {
         if log.is_empty() { Self::Unsaid } else { Self::Verifier(Box::new(Rejection::read_of(log, text))) }
     }
 }
 
-/// Text after the kernel's error.
 impl fmt::Display for RefusalReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -365,7 +361,6 @@ impl fmt::Display for RefusalReason {
     }
 }
 
-/// Describes the program at an XDP hook.
 pub(crate) fn holder(program: &ProgramFacts, via: &HookAttachment) -> String {
     let how = match via {
         HookAttachment::XdpLink { links, mode } => match links.as_slice() {

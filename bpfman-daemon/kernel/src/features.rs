@@ -1,5 +1,4 @@
-/// Features of the kernel that the engine's decisions depend on. Boolean ones have a name and a description in
-/// [`crate::PROBES`], and can be disabled ([`Features::switch_off`]).
+/// Features of the kernel that affect decisions. Boolean ones are in [`crate::PROBES`], and can be disabled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Features {
     /// `uname -r`.
@@ -50,8 +49,7 @@ pub struct Features {
     pub netfilter_defragment: bool,
     /// Positions in the program list of a cgroup hook (Linux 6.17 and later, and later releases of 6.12).
     pub cgroup_order: bool,
-    /// Netfilter links hold their network namespace (CVE-2024-50130, fixed in Linux 6.6.59, 6.11.6 and 6.12): otherwise
-    /// the kernel uses freed memory if a namespace ends before the link.
+    /// Netfilter links hold their namespace (CVE-2024-50130, fixed in 6.6.59, 6.11.6 and 6.12: use after free).
     pub netfilter_held: bool,
     /// Test runs of XDP programs with an interface in the context (Linux 5.15 and later).
     pub xdp_contexts: bool,

@@ -1,9 +1,6 @@
 use std::path::PathBuf;
 
-/// Result of a search for a network namespace.
-///
-/// A path is only a name: it can be removed or given to another namespace, while the namespace and everything attached
-/// there remain.
+/// Result of a search for a network namespace. Its path may be removed or reused while the namespace remains.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FoundNamespace {
     /// The daemon's own.
@@ -12,7 +9,6 @@ pub enum FoundNamespace {
     At(PathBuf),
     /// The namespace has certainly ended, with all its interfaces.
     Ended,
-    /// No path leads to it. It has ended, or is held without a path: by a descriptor, a mount that this process does
-    /// not see, or a netfilter link.
+    /// No path leads to it: it has ended, or is held by a descriptor, a hidden mount, or a netfilter link.
     NotFound,
 }

@@ -25,7 +25,6 @@ pub struct TriedType {
 pub struct HelperTypes {
     /// Name, such as `bpf_map_lookup_elem`.
     pub name: String,
-    /// Program types that may call it, by the kernel's names. Types bound to kernel objects (tracing, ext, lsm,
-    /// struct_ops) cannot be tested, and are not included.
+    /// Program types that may call it. Types bound to kernel objects (tracing, ext, lsm, struct_ops) cannot be tested.
     pub program_types: Vec<&'static str>,
 }

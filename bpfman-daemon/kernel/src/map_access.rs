@@ -1,5 +1,3 @@
-//! Entries of maps, and the types of maps that have them.
-
 use bpfmand_core::MapFacts;
 use bpfmand_core::map_type::{
     self, ARRAY, ARRAY_OF_MAPS, HASH, HASH_OF_MAPS, LPM_TRIE, LRU_HASH, LRU_PERCPU_HASH, PERCPU_ARRAY,
@@ -13,13 +11,11 @@ use crate::KernelError;
 pub struct MapEntry {
     /// Key, with as many bytes as the map's keys have.
     pub key: Vec<u8>,
-    /// Value, with as many bytes as the map's values have. Of per-CPU maps the values of all possible CPUs, each padded
-    /// to 8 bytes.
+    /// Value: the map's value size; of per-CPU maps all possible CPUs' values, each padded to 8 bytes.
     pub value: Vec<u8>,
 }
 
-/// Returns true for a frozen array of one value that both programs and the daemon may only read: the verifier treats
-/// the value as constant.
+/// Returns whether the map is a frozen, read-only array of one value: a constant for the verifier.
 pub(crate) const fn is_one_constant(map: &MapFacts) -> bool {
     const BPF_F_WRONLY: u32 = 1 << 4;
     const BPF_F_RDONLY_PROG: u32 = 1 << 7;
@@ -38,29 +34,24 @@ pub struct MapPage {
     pub values: Vec<u8>,
     /// Number of entries.
     pub count: usize,
-    /// Place of the following entries. `None` after the last entry.
+    /// Place of the following entries; `None` after the last.
     pub next: Option<MapPlace>,
-    /// Set if programs changed the map in such a way that the walk would start again: the walk ends here, and the
-    /// following entries are missing.
+    /// Set if a change by programs would restart the walk: it ends here, with entries missing.
     pub cut_short: bool,
 }
 
 /// Place in a walk over the entries of a map. The default is the beginning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MapPlace {
-    /// Position in the format of the kernel. `None` at the beginning.
     pub(crate) at: Option<Vec<u8>>,
-    /// Number of entries that the next batch has room for; 0 if it is not known.
+    /// Entries per batch; 0 if unknown.
     pub(crate) room: usize,
-    /// Set if the walk goes from key to key, without batches.
     pub(crate) by_keys: bool,
     first: Option<Vec<u8>>,
-    /// Number of entries before this place.
     read: u64,
 }
 
 impl MapPlace {
-    /// Returns the place after a page that was read from this place.
     pub(crate) fn after(&self, page: &MapPage, at: Option<Vec<u8>>, room: usize, by_keys: bool) -> Self {
         let size = page.keys.len().checked_div(page.count).unwrap_or(0);
         let first = self.first.clone().or_else(|| page.keys.get(..size).map(<[u8]>::to_vec));
@@ -70,9 +61,7 @@ impl MapPlace {
 }
 
 impl MapPage {
-    /// Ends the page, and the walk, at the first entry that was already read. The kernel continues after a key, and
-    /// from the beginning if that key is gone. Batches of hash tables continue after a bucket, and those of arrays
-    /// after a number.
+    /// Ends the walk at the first entry that was read already: a walk by keys restarts if its key is gone.
     pub(crate) fn end_where_it_begins_again(&mut self, map: &MapFacts, by_keys: bool, from: &MapPlace) {
         let size = map.key_size as usize;
         if !by_keys || size == 0 {
@@ -107,23 +96,18 @@ pub enum EntryRule {
     Existing,
 }
 
-/// Form of the entries of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Family {
-    /// Set if keys are indexes, all of which always exist.
+    /// Keys are indexes, all of which exist.
     pub array: bool,
-    /// Set if keys are prefixes.
     pub prefixes: bool,
-    /// Set if there is a value for each CPU.
     pub per_cpu: bool,
-    /// Set if values are ids of maps.
     pub maps: bool,
-    /// Set if entries have no keys: a new entry goes to the end of a queue or to the top of a stack.
+    /// A new entry goes to the end of a queue or to the top of a stack.
     pub keyless: bool,
 }
 
 impl Family {
-    /// Refuses maps with other contents than data under keys.
     pub fn of(action: &'static str, map: &MapFacts) -> Result<Self, KernelError> {
         let family = Self::of_type(map.map_type).filter(|family| !family.maps && !family.keyless);
         family.ok_or_else(|| {
@@ -132,7 +116,6 @@ impl Family {
         })
     }
 
-    /// Refuses maps with entries that cannot be listed. In contrast to [`Self::of`] it accepts maps of maps.
     pub fn of_walk(action: &'static str, map: &MapFacts) -> Result<Self, KernelError> {
         let family = Self::of_type(map.map_type).filter(|family| !family.keyless);
         family.ok_or_else(|| {
@@ -142,8 +125,6 @@ impl Family {
         })
     }
 
-    /// Refuses maps with entries that cannot be read. In contrast to [`Self::of_walk`] it accepts queues and stacks,
-    /// too.
     pub fn of_entry(action: &'static str, map: &MapFacts) -> Result<Self, KernelError> {
         Self::of_type(map.map_type).ok_or_else(|| {
             let reason =
@@ -177,7 +158,6 @@ impl Family {
     }
 }
 
-/// Refuses two maps if one cannot be copied into the other.
 pub(crate) fn check_copy(
     from: &MapFacts,
     from_family: Family,

@@ -1,4 +1,4 @@
-//! Folders of map pins for applications. Each is a bpffs of its own, and a bind mount shows it at a second place.
+//! Folders of map pins for applications: each a bpffs of its own, shown at a second place by a bind mount.
 
 use std::path::{Path, PathBuf};
 
@@ -21,16 +21,15 @@ pub struct Mount {
     pub read_only: bool,
     /// Set if the file system is read-only for all its mounts.
     pub sealed: bool,
-    /// Group of mounts, of any namespace, that share new mounts below them. `None` if the mount is alone.
+    /// Group of mounts, of any namespace, that share new mounts below them; `None` if alone.
     pub peers: Option<u32>,
-    /// Group that it receives new mounts from without sending its own.
+    /// Group from which it receives new mounts without sending its own.
     pub master: Option<u32>,
 }
 
 impl Mount {
-    /// Returns whether the mount at `point` stays when the process that made it has ended: the first process of the
-    /// machine, or of the container, sees the same file system. For that process itself (`is_first`), which ends with
-    /// its container, the mount must be shared with other namespaces.
+    /// Returns whether the mount outlives this process. The first process (`is_first`) ends with its container: then
+    /// the mount must be shared.
     #[must_use]
     pub fn outlives(table: &[Self], point: &Path, first: &[Self], is_first: bool) -> bool {
         // The last mount at a point hides the others.
@@ -39,39 +38,33 @@ impl Mount {
     }
 }
 
-/// Operations of the kernel that a folder of pins needs. All paths are absolute and without symbolic links.
+/// Mount operations. All paths are absolute and without symbolic links.
 pub trait Mounts: Send + Sync + 'static {
-    /// Returns all mounts that this process sees, in the order of the kernel. Fails if the table cannot be read.
+    /// Returns all mounts that this process sees, in the order of the kernel.
     fn table(&self) -> Result<Vec<Mount>, KernelError>;
 
-    /// Mounts a new bpffs: nosuid, nodev, noexec, for root alone (0700). `source` names it in the table. Fails if the
-    /// folder is missing, or the kernel refuses.
+    /// Mounts a new bpffs: nosuid, nodev, noexec, for root alone (0700). `source` names it in the table.
     fn mount_bpffs(&self, at: &Path, source: &str) -> Result<(), KernelError>;
 
-    /// Sets group and mode of a pin or folder. Fails if the pin or folder is missing, or the kernel refuses.
+    /// Sets group and mode of a pin or folder.
     fn set_access(&self, path: &Path, group: u32, mode: u32) -> Result<(), KernelError>;
 
-    /// Makes the bpffs at `at` read-only for all its mounts and all users, also for root: no pin can be created in it,
-    /// and its maps can only be opened for reading (`BPF_F_RDONLY`). Fails if the kernel refuses.
+    /// Makes the bpffs read-only for all mounts and users, including root: its maps open only with `BPF_F_RDONLY`.
     fn seal(&self, at: &Path) -> Result<(), KernelError>;
 
-    /// Shows the contents of `from` also at `to`. Fails if a folder is missing, or the kernel refuses.
+    /// Shows the contents of `from` also at `to`.
     fn bind(&self, from: &Path, to: &Path) -> Result<(), KernelError>;
 
-    /// Shows the contents of `from` also at `to`, with all mounts below. Fails if a folder is missing, or the kernel
-    /// refuses.
+    /// Shows the contents of `from` also at `to`, with all mounts below.
     fn bind_tree(&self, from: &Path, to: &Path) -> Result<(), KernelError>;
 
-    /// Makes the mount at `at` read-only. It stays nosuid, nodev, noexec. Fails if there is no mount, or the kernel
-    /// refuses.
+    /// Makes the mount read-only; it stays nosuid, nodev, noexec.
     fn bind_read_only(&self, at: &Path) -> Result<(), KernelError>;
 
-    /// Removes the topmost mount at `at` at once, with all mounts below, also while a process uses it. Fails if there
-    /// is no mount, or the kernel refuses.
+    /// Removes the topmost mount at once, with all mounts below, even if in use.
     fn unmount(&self, at: &Path) -> Result<(), KernelError>;
 
-    /// Opens the map that is pinned at a path for reading. `None` if nothing is there. Fails if the object is no map,
-    /// or the kernel refuses.
+    /// Opens a pinned map for reading; `None` if nothing is there. Fails if it is no map.
     fn pinned_map(&self, path: &Path) -> Result<Option<MapId>, KernelError>;
 }
 
@@ -101,12 +94,9 @@ mod tests {
         assert!(outlives(std::slice::from_ref(&own), std::slice::from_ref(&own), false));
         assert!(!outlives(std::slice::from_ref(&own), std::slice::from_ref(&other), false), "another one");
         assert!(!outlives(std::slice::from_ref(&own), &[], false));
-        // The last mount counts.
         assert!(!outlives(&[other.clone(), own.clone()], std::slice::from_ref(&other), false));
-        // It is the same file system at another mount point.
         let elsewhere = Mount { point: "/host/run/bpfman/fs".into(), ..own.clone() };
         assert!(outlives(std::slice::from_ref(&own), &[elsewhere], false));
-        // The process is the first process of a container.
         assert!(!outlives(std::slice::from_ref(&own), std::slice::from_ref(&own), true));
         let shared = bpffs("0:50", Some(7));
         assert!(outlives(std::slice::from_ref(&shared), std::slice::from_ref(&shared), true));

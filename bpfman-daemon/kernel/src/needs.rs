@@ -1,20 +1,16 @@
-//! Features of the kernel that loads and attachments need.
-
 use bpfmand_core::uapi::{attach_type, prog_type};
 
 use crate::{Features, KernelError, LinkTarget, ListAnchor, Probe, ProgramLoad};
 
 impl Features {
-    /// Refuses a program for a place that this kernel does not have. If the kernel does not know the type at all, the
-    /// kernel itself refuses it. Errors: [`KernelError::Unsupported`] names the missing feature.
+    /// Leaves types that the kernel does not know to the kernel's own refusal.
     pub(crate) fn check_load(&self, load: &ProgramLoad<'_>) -> Result<(), KernelError> {
         let is_netfilter = load.kind.kernel_type == prog_type::NETFILTER;
         let needed = [(Probe::DEVICE_BOUND, load.device.is_some()), (Probe::NETFILTER, is_netfilter)];
         needed.iter().filter(|(_, asked)| *asked).try_for_each(|(probe, _)| self.require(probe))
     }
 
-    /// Refuses a link that this kernel cannot make: the kernel itself mostly just answers that something is invalid.
-    /// Errors: [`KernelError::Unsupported`] names the missing feature.
+    /// Names the missing feature: the kernel mostly reports an invalid argument.
     pub(crate) fn check_target(&self, target: &LinkTarget<'_>) -> Result<(), KernelError> {
         let needed: &[Probe] = match target {
             LinkTarget::Tcx { .. } => &[Probe::TCX],
@@ -35,7 +31,7 @@ impl Features {
             LinkTarget::Trampoline { cookie, .. } if *cookie != 0 => &[Probe::TRAMPOLINE_COOKIES],
             LinkTarget::RawTracepoint { cookie, .. } if *cookie != 0 => &[Probe::RAW_COOKIES],
             LinkTarget::Netfilter { netns, place, .. } => match (netns, place.defragment) {
-                // The namespace of the daemon does not end before its links.
+                // The daemon's namespace does not end before its links.
                 (None, false) => &[Probe::NETFILTER],
                 (None, true) => &[Probe::NETFILTER, Probe::NETFILTER_DEFRAGMENT],
                 (Some(_), false) => &[Probe::NETFILTER, Probe::NETFILTER_HELD],

@@ -4,12 +4,10 @@ use std::time::Duration;
 
 use crate::KernelError;
 
-/// Reports namespaces in which something may have changed. To find out what changed, read them: see
-/// [`KernelNetwork::addressed_interfaces`](crate::KernelNetwork::addressed_interfaces).
+/// Reports namespaces in which something may have changed;
+/// [`KernelNetwork::addressed_interfaces`](crate::KernelNetwork::addressed_interfaces) reads them.
 pub trait NetworkWatch: Send {
-    /// Watches exactly these namespaces from now on; `None` stands for the namespace of the daemon. Files that lead to
-    /// no namespace are left out. Returns the namespaces with a watch that begins with this call, also because the file
-    /// leads to another namespace than before: that namespace was not watched before. Fails if the kernel refuses.
+    /// Watches exactly these namespaces (`None`: the daemon's own). Returns those whose watch begins now.
     fn follow(
         &mut self,
         namespaces: &BTreeSet<Option<PathBuf>>,
@@ -18,7 +16,6 @@ pub trait NetworkWatch: Send {
     /// Returns the watched namespaces.
     fn followed(&self) -> BTreeSet<Option<PathBuf>>;
 
-    /// Waits until something may have changed in a namespace, at most so long. Returns the namespaces with changes;
-    /// empty after the timeout. Fails if the kernel refuses.
+    /// Waits for changes; returns the namespaces with changes, empty after the timeout.
     fn wait(&mut self, timeout: Duration) -> Result<BTreeSet<Option<PathBuf>>, KernelError>;
 }

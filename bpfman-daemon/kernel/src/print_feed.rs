@@ -1,13 +1,9 @@
-//! Output of programs as it arrives.
-
 use std::time::Duration;
 
 use crate::KernelError;
 
-/// Output of programs of the machine by `bpf_printk`, from the creation of this value on. Other readers still get it
-/// too.
+/// Output of `bpf_printk` of all programs, from now on; other readers still get it.
 pub trait PrintFeed: Send {
-    /// Returns the next bytes, in whole lines. Empty if there was no output within the timeout. Fails if the output
-    /// cannot be read.
+    /// Returns the next bytes, in whole lines; empty after the timeout.
     fn next(&mut self, timeout: Duration) -> Result<Vec<u8>, KernelError>;
 }

@@ -21,13 +21,13 @@ pub enum ProbeTargetError {
         /// Functions that the compiler made of it, at most three.
         renamed: Vec<String>,
     },
-    /// The kernel has the function on its list of functions that must not be probed, or cannot trace it.
+    /// The function is on the kernel's list of forbidden ones, or cannot be traced.
     #[error("the kernel forbids to probe it ({source})")]
     Forbidden {
         /// Answer of the kernel.
         source: io::Error,
     },
-    /// Several functions have the name, and the kernel would choose any of them.
+    /// Several functions have the name: the kernel would choose any of them.
     #[error("the kernel has {0} functions of that name: choose one that it has once")]
     SeveralKernelFunctions(usize),
     /// The offset is inside of an instruction.

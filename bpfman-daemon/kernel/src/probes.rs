@@ -1,5 +1,3 @@
-//! Features of the kernel that the daemon uses, by name, with the behaviour of the daemon if the kernel lacks them.
-
 use crate::{Features, KernelError};
 
 /// Feature of the kernel that the daemon uses.
@@ -149,9 +147,6 @@ pub static PROBES: &[Probe] = &[
 
 impl Probe {
     /// Returns the probe of this name.
-    ///
-    /// # Errors
-    /// [`UnknownProbe`]: there is no probe of that name.
     pub fn named(name: &str) -> Result<&'static Self, UnknownProbe> {
         let found = PROBES.iter().find(|probe| probe.name == name);
         found.ok_or_else(|| UnknownProbe { name: name.to_owned() })
@@ -178,7 +173,7 @@ impl Features {
         }
     }
 
-    /// Returns `uname -r`, and the fact that this feature is switched off if it is.
+    /// Returns `uname -r`, with a remark if the feature is switched off.
     #[must_use]
     pub fn release_without(&self, probe: &Probe) -> String {
         match self.switched_off.contains(&probe.name) {
@@ -188,9 +183,6 @@ impl Features {
     }
 
     /// Refuses an operation that needs a missing feature.
-    ///
-    /// # Errors
-    /// [`KernelError::Unsupported`] names the feature.
     pub fn require(&self, probe: &Probe) -> Result<(), KernelError> {
         if self.has(probe) {
             return Ok(());
@@ -216,7 +208,6 @@ mod tests {
             error,
             "this kernel (6.18, tcx switched off) has no tcx; Linux 6.6 or later has it; type tc works here"
         );
-        // A feature that is missing anyway is not reported as switched off.
         features.switch_off(Probe::named("freplace").unwrap());
         assert_eq!(features.switched_off, ["tcx"]);
         let error = Probe::named("tcxx").unwrap_err().to_string();
@@ -235,7 +226,6 @@ mod tests {
         }
     }
 
-    /// Returns the table of docs/kernels.md.
     fn rows() -> String {
         let row = |probe: &Probe| {
             let found = if probe.found == ProbedBy::Trying { "tried" } else { "by version" };

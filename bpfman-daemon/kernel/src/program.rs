@@ -5,7 +5,7 @@ use bpfmand_core::{BoundText, IfIndex, ProgramType, SocketHook};
 
 use crate::Extends;
 
-/// Kind of a program, as the kernel needs to know it.
+/// Kind of a program for the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProgramKind {
     /// `enum bpf_prog_type`.
@@ -15,7 +15,7 @@ pub struct ProgramKind {
 }
 
 impl ProgramKind {
-    /// Returns the kind of a program of a type that is for `target`. Types for only one hook need no target.
+    /// Returns the kind of a program for `target`; types with a single hook need none.
     #[must_use]
     pub fn new(program_type: ProgramType, target: Option<&str>) -> Self {
         Self {
@@ -24,7 +24,7 @@ impl ProgramKind {
         }
     }
 
-    /// Returns whether the kernel loads programs of this kind only for CAP_PERFMON: the kernel's `is_perfmon_prog_type`.
+    /// Returns whether loads need CAP_PERFMON: the kernel's `is_perfmon_prog_type`.
     #[must_use]
     pub const fn needs_perfmon(self) -> bool {
         use prog_type::{
@@ -46,7 +46,6 @@ impl ProgramKind {
     }
 }
 
-/// Kind of a program without a special target.
 impl From<ProgramType> for ProgramKind {
     fn from(program_type: ProgramType) -> Self {
         Self::new(program_type, None)
@@ -85,15 +84,15 @@ fn expected_attach_type(program_type: ProgramType, target: Option<&str>) -> u32 
     }
 }
 
-/// Request for the log of the verifier of a successful load. A failing load always returns the log.
+/// Requested verifier log of a successful load; a failed load always returns it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogRequest {
-    /// Returns no log: the fast way.
+    /// No log: fastest.
     #[default]
     OnFailure,
-    /// Returns only the stack depths at the end of the log.
+    /// Only the stack depths at its end.
     StackDepths,
-    /// Returns the whole log.
+    /// The whole log.
     Always,
 }
 
@@ -130,25 +129,23 @@ pub struct ProgramLoad<'a> {
     pub text: &'a BoundText,
     /// Kind of the program.
     pub kind: ProgramKind,
-    /// Id of the function or hook in the BTF of the kernel, for fentry, fexit and LSM, otherwise 0.
+    /// BTF id of the kernel function or hook for fentry, fexit and LSM, otherwise 0.
     pub attach_btf_id: u32,
-    /// Module that has that function. `None` for the kernel itself.
+    /// Module with that function; `None` for the kernel itself.
     pub attach_module: Option<&'a str>,
-    /// Function that an extension replaces. `None` for all other types.
+    /// Function that an extension replaces.
     pub extends: Option<Extends>,
-    /// Interface that an XDP program is bound to (Linux 6.3 and later). The program can then read the driver's metadata
-    /// of a packet, and runs nowhere else. `None`: any interface.
+    /// Interface that an XDP program is bound to (Linux 6.3): it can read the driver's metadata, and runs nowhere else.
     pub device: Option<Device<'a>>,
-    /// True if the verifier has to treat the program as one of a user without CAP_PERFMON: it then stores no kernel
-    /// addresses, reads no unwritten stack, and gets barriers against speculative reads. Not for types that need that
-    /// capability ([`ProgramKind::needs_perfmon`]).
+    /// Verify as for a user without CAP_PERFMON: no stored kernel addresses, no reads of unwritten stack, barriers
+    /// against speculative reads. Not for types with [`ProgramKind::needs_perfmon`].
     pub without_perfmon: bool,
     /// Request for the log.
     pub log: LogRequest,
 }
 
 impl<'a> ProgramLoad<'a> {
-    /// Returns a program for no target, with the log only of a failing load.
+    /// Returns a program without target, with the log only of a failed load.
     #[must_use]
     pub const fn new(name: &'a str, text: &'a BoundText, kind: ProgramKind) -> Self {
         Self {
@@ -172,6 +169,6 @@ pub struct Loaded<H> {
     pub program: H,
     /// Log of the verifier, if it was requested.
     pub log: String,
-    /// Bytes of stack of each function, in the order of the text, if they were requested and the kernel returned them.
+    /// Stack bytes per function, in the order of the text, if requested and returned.
     pub stack_depths: Option<Vec<u32>>,
 }

@@ -14,28 +14,21 @@ pub(crate) type NamespacePaths = BTreeMap<u64, PathBuf>;
 
 #[derive(Debug)]
 enum Search {
-    /// Each observation that finds nothing by known paths searches.
     Repeated,
-    /// The first observation that finds nothing searches.
     Due,
-    /// Observations of this thread share the result of the search.
     Done(NamespacePaths),
 }
 
-/// Limits the observations of this thread to one search for namespaces, until it is dropped.
-///
-/// A search reads the processes and threads of the machine, and does not find a namespace without a path: each
-/// observation of each hook there would repeat the search. A namespace that gets its first path meanwhile is found by
-/// the next observation. So do not change anything because of a shared result.
+/// Limits this thread to one search for namespaces until dropped: each hook in a namespace without a path would repeat
+/// it. Do not change anything because of a shared result, in which new paths are missing.
 #[derive(Debug)]
 pub struct SearchOnce {
     is_outermost: bool,
-    /// Binds the value to this thread.
     _thread: PhantomData<*const ()>,
 }
 
 impl SearchOnce {
-    /// Begins the limit. It has no effect within another one.
+    /// Begins the limit; no effect within another one.
     #[must_use]
     pub fn begin() -> Self {
         let is_outermost = SEARCH.with_borrow_mut(|search| match search {
@@ -57,7 +50,6 @@ impl Drop for SearchOnce {
     }
 }
 
-/// Returns the result of an earlier search, if it may be used.
 pub(crate) fn found() -> Option<NamespacePaths> {
     SEARCH.with_borrow(|search| match search {
         Search::Done(found) => Some(found.clone()),
@@ -65,7 +57,6 @@ pub(crate) fn found() -> Option<NamespacePaths> {
     })
 }
 
-/// Keeps the result of a search, if later observations may use it.
 pub(crate) fn keep(found: &NamespacePaths) {
     SEARCH.with_borrow_mut(|search| {
         if !matches!(search, Search::Repeated) {

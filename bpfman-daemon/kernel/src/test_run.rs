@@ -9,12 +9,11 @@ pub struct TestRun<'a> {
     pub packet: &'a [u8],
     /// Context of the packet.
     pub context: TestContext,
-    /// Namespace of the interface numbers in the context. `None` if only its file is known.
+    /// Namespace of the context's interface numbers; `None` if only its file is known.
     pub home: Option<NetnsId>,
-    /// File of the namespace. `None` for the namespace of the daemon.
+    /// File of the namespace; `None` for the daemon's own.
     pub netns: Option<&'a Path>,
-    /// Number of runs. The packet is not renewed between the runs: a program that changes it gets its own changes. 0
-    /// means 1.
+    /// Number of runs, 0 means 1. The packet is not renewed between runs.
     pub repeat: u32,
 }
 
@@ -34,10 +33,9 @@ pub enum TestContext {
     Plain,
     /// Context of XDP (Linux 5.18 and later).
     Xdp {
-        /// Number of bytes of metadata at the start of the packet: a multiple of 4.
+        /// Bytes of metadata at the start of the packet: a multiple of 4.
         metadata: u32,
-        /// Interface that received the packet; 0 for the loopback of the namespace. It must have receive queues that
-        /// know XDP.
+        /// Receiving interface, with receive queues that know XDP; 0 for the namespace's loopback.
         ingress_ifindex: u32,
         /// Number of the receive queue of the interface; 0 without an interface.
         rx_queue: u32,

@@ -1,31 +1,26 @@
-//! Places of the arguments of a static user-space probe, in the format that programs with libbpf's `usdt.bpf.h` read.
-//!
-//! Notes describe them in assembler syntax, one per argument: `-4@%edi 8@-16(%rbp) 4@$7` (x86-64), `8@x0 -4@[sp, 12]
-//! 4@7` (64-bit ARM): the bytes, negative for a signed number, and the place.
+//! USDT arguments in the format of libbpf's `usdt.bpf.h`, from assembler syntax: `-4@%edi 8@-16(%rbp) 4@$7` (x86-64),
+//! `8@x0 -4@[sp, 12] 4@7` (64-bit ARM): size in bytes, negative if signed, and place.
 
 use thiserror::Error;
 
-/// Most arguments of a probe, as in that header.
+/// Limit of that header.
 const MAX_ARGUMENTS: usize = 12;
 
-/// Layout of `struct __bpf_usdt_spec`: objects have the layout of the header version that they were built with.
+/// Layout of `struct __bpf_usdt_spec`, by the header version of the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SpecLayout {
-    /// 16 bytes per argument.
     Narrow,
-    /// 24 bytes per argument, with room for a second register (libbpf 1.7).
+    /// With a second register (libbpf 1.7).
     Wide,
 }
 
 impl SpecLayout {
     pub(crate) const ALL: [Self; 2] = [Self::Narrow, Self::Wide];
 
-    /// Returns the size of the whole structure in bytes.
     pub(crate) const fn bytes(self) -> usize {
         self.argument_bytes() * MAX_ARGUMENTS + 16
     }
 
-    /// Returns the size of `struct __bpf_usdt_arg_spec` in bytes.
     const fn argument_bytes(self) -> usize {
         match self {
             Self::Narrow => 16,
@@ -33,7 +28,7 @@ impl SpecLayout {
         }
     }
 
-    /// Returns the offset of the register in an argument. The sign and the shift follow it.
+    /// Sign and shift follow the register.
     const fn register_at(self) -> usize {
         match self {
             Self::Narrow => 12,
@@ -41,12 +36,12 @@ impl SpecLayout {
         }
     }
 
-    /// Returns the offset of the number of arguments, which follows them and the cookie.
+    /// The count follows arguments and cookie.
     const fn count_at(self) -> usize {
         self.bytes() - 8
     }
 
-    /// Returns the offset of a byte of padding, which no program reads: it is set in each used entry of the map.
+    /// Padding that no program reads: set in each used entry of the map.
     const fn taken_at(self) -> usize {
         self.bytes() - 1
     }
@@ -55,12 +50,12 @@ impl SpecLayout {
 /// Argument that cannot be described to programs.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum BadUsdtArgument {
-    /// The argument is in a place that the header does not know.
+    /// The header does not know this kind of place.
     #[error(
         "its argument \"{0}\" is neither a number, nor in a register of this machine, nor in memory beside one"
     )]
     Unknown(String),
-    /// There are more arguments than the header has room for.
+    /// More arguments than the header supports.
     #[error("it has more than {MAX_ARGUMENTS} arguments")]
     TooMany,
 }
@@ -68,13 +63,12 @@ pub enum BadUsdtArgument {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Operand {
     Constant(i64),
-    /// Register, by its place in `struct pt_regs`.
+    /// Offset in `struct pt_regs`, in bytes.
     Register(i16),
-    /// Memory at this distance in bytes from the address in a register.
+    /// Register with the address, and distance in bytes.
     Memory(i16, i64),
 }
 
-/// Returns the bytes of `struct __bpf_usdt_spec` for arguments in the syntax of a note.
 pub(crate) fn spec(layout: SpecLayout, arguments: &str) -> Result<Vec<u8>, BadUsdtArgument> {
     let mut spec = vec![0; layout.bytes()];
     let mut count: u16 = 0;
@@ -111,7 +105,7 @@ pub(crate) fn spec(layout: SpecLayout, arguments: &str) -> Result<Vec<u8>, BadUs
     Ok(spec)
 }
 
-/// Splits a note into arguments. A space inside of brackets ends no argument.
+/// Spaces in brackets end no argument.
 fn split(arguments: &str) -> Vec<&str> {
     let mut pieces = Vec::new();
     let (mut start, mut is_inside) = (0, false);
@@ -131,11 +125,9 @@ fn split(arguments: &str) -> Vec<&str> {
     pieces
 }
 
-/// Returns a number in assembler syntax.
 fn number(text: &str) -> Option<i64> {
     let (is_negative, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));
     let (digits, radix) = digits.strip_prefix("0x").map_or((digits, 10), |digits| (digits, 16));
-    // A second sign is invalid.
     let value = digits.starts_with(|digit: char| digit.is_digit(radix)).then_some(digits)?;
     let value = i64::from_str_radix(value, radix).ok()?;
     if is_negative { value.checked_neg() } else { Some(value) }
@@ -154,10 +146,9 @@ fn operand_of(text: &str) -> Option<Operand> {
     Some(Operand::Memory(register(base)?, offset))
 }
 
-/// Returns the offset of a register in `struct pt_regs`, in bytes.
 #[cfg(target_arch = "x86_64")]
 fn register(name: &str) -> Option<i16> {
-    /// Names of 64, 32, 16 and 8 bits, in the order of the structure.
+    /// Names of 64, 32, 16 and 8 bits, in the order of `struct pt_regs`.
     const REGISTERS: [[&str; 4]; 15] = [
         ["r15", "r15d", "r15w", "r15b"],
         ["r14", "r14d", "r14w", "r14b"],
@@ -175,7 +166,7 @@ fn register(name: &str) -> Option<i16> {
         ["rsi", "esi", "si", "sil"],
         ["rdi", "edi", "di", "dil"],
     ];
-    /// Offsets after the system call, the instruction and the flags that the kernel keeps.
+    /// After the system call, the instruction and the flags.
     const STACK_POINTER: i16 = 152;
     const INSTRUCTION_POINTER: i16 = 128;
     match name {
@@ -200,7 +191,6 @@ fn operand_of(text: &str) -> Option<Operand> {
     register(text).map(Operand::Register).or_else(|| number(text).map(Operand::Constant))
 }
 
-/// Returns the offset of a register in `struct pt_regs`, in bytes.
 #[cfg(target_arch = "aarch64")]
 fn register(name: &str) -> Option<i16> {
     const STACK_POINTER: i16 = 31;

@@ -5,24 +5,18 @@ use bpfmand_core::{IfIndex, InterfaceEvent, InterfaceFacts};
 
 use crate::KernelError;
 
-/// Reports the changes of the interfaces of one namespace. Nothing is reported twice, and a change that was undone
-/// before it was read is not reported at all.
+/// Reports interface changes of one namespace, each once; a change undone before it was read is not reported.
 pub trait InterfaceWatch: Send {
-    /// Waits for changes, at most so long, and returns all known ones; empty after the timeout. A zero timeout does not
-    /// wait.
-    ///
-    /// A caller with a timeout of at most a second also learns within a second that the namespace's path is gone. Fails
-    /// if the kernel refuses.
+    /// Waits for changes; with timeouts of at most a second, the path's removal is reported within a second.
     fn next(&mut self, timeout: Duration) -> Result<Vec<InterfaceEvent>, KernelError>;
 }
 
-/// Reported state of the interfaces, and the latest state in the kernel: a storm of notices about one interface becomes
-/// one event, and a notice that changes neither name nor state (one of an XDP program, of a counter) becomes none.
+/// A storm of notices becomes one event per interface, or none if neither name nor state changed.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     reported: BTreeMap<IfIndex, (String, bool)>,
     latest: BTreeMap<IfIndex, (String, bool)>,
-    /// Interfaces removed since, though perhaps there again with the same number.
+    /// Removed since, perhaps present again with the same number.
     removed: BTreeSet<IfIndex>,
 }
 
@@ -33,7 +27,6 @@ impl Known {
         Self { latest: reported.clone(), reported, removed: BTreeSet::new() }
     }
 
-    /// Processes a notice: the new state of an interface, or its removal.
     #[cfg_attr(not(feature = "linux"), allow(dead_code, reason = "a simulated kernel sends no notices"))]
     pub fn hear(&mut self, interface: InterfaceFacts, exists: bool) {
         if exists {
@@ -44,12 +37,11 @@ impl Known {
         }
     }
 
-    /// Sets the state of all interfaces.
     pub fn see(&mut self, interfaces: Vec<InterfaceFacts>) {
         self.latest = interfaces.into_iter().map(|found| (found.ifindex, (found.name, found.up))).collect();
     }
 
-    /// Returns the changes since the last call; removals first, so that a name is free before it is used again.
+    /// Returns the changes since the last call; removals first, which frees names that are used again.
     pub fn take(&mut self) -> Vec<InterfaceEvent> {
         let removed = std::mem::take(&mut self.removed);
         let mut events: Vec<_> = self

@@ -1,12 +1,9 @@
-//! Bit fields in a struct, in little-endian bit order.
-
 /// Returns `count` bits, starting with bit `first`, of up to sixteen bytes.
 #[must_use]
 pub fn read_bits(bytes: &[u8], first: u32, count: u32) -> u128 {
     low_bits(number(bytes) >> first, count)
 }
 
-/// Writes the low bits of a number; neighbouring bits stay.
 pub(crate) fn write_bits(bytes: &mut [u8], first: u32, count: u32, value: u128) {
     let mask = low_bits(u128::MAX, count) << first;
     let all = (number(bytes) & !mask) | ((value << first) & mask);

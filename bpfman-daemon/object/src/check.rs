@@ -1,7 +1,4 @@
-//! Consistency checks of results that another process computed: all invariants of results computed here.
-//!
-//! The callers rely on them: names become files, offsets become indexes, and module numbers become descriptors. The
-//! checks cannot prove that the result belongs to this file: another file could have it.
+//! Consistency checks of another process's results: names become files, offsets indexes, module numbers descriptors.
 
 use std::collections::HashSet;
 
@@ -12,25 +9,19 @@ use crate::maps::{InitialSlot, MAX_MAP_NAME, MAX_MAPS, check_struct_ops};
 use crate::object_file::LinkedProgram;
 use crate::{MAX_INSTRUCTIONS, MAX_OBJECT_BYTES, ObjectFacts, SlotTarget};
 
-/// Maximum length of a name of a function, section or variable, in bytes.
 const MAX_NAME: usize = 64 << 10;
-/// Maximum number of modules per program, as in the kernel.
 const MAX_MODULES: usize = 256;
-/// Maximum number of functions per program: `BPF_MAX_SUBPROGS` of the kernel. Processing takes quadratic time.
+/// `BPF_MAX_SUBPROGS` of the kernel; processing takes quadratic time.
 const MAX_FUNCTIONS: usize = 256;
-/// Maximum number of slots that declarations fill, over all maps of an object. For each slot of a map of maps, the
-/// kernel waits until the former map is unused.
+/// Over all maps of an object: for each slot of a map of maps, the kernel waits until the former map is unused.
 const MAX_SLOTS: usize = 4096;
-/// Maximum length of a module's name, in bytes (`MODULE_NAME_LEN`).
+/// `MODULE_NAME_LEN`.
 const MAX_MODULE: usize = 55;
 
 type FactsDefect = String;
 
 impl ObjectFacts {
-    /// Checks that these can be facts of an object.
-    ///
-    /// # Errors
-    /// Returns the defect as a sentence without its subject.
+    /// Checks facts of an object. Fails with the defect, as a sentence without its subject.
     pub fn check(&self) -> Result<(), FactsDefect> {
         let maps = self.maps.len();
         if maps > 2 * MAX_MAPS {
@@ -80,7 +71,6 @@ impl ObjectFacts {
     }
 }
 
-/// Checks that initial slots exist, are filled once, and are not too many.
 pub(crate) fn check_slots(maps: &[MapSpec], slots: &[InitialSlot]) -> Result<(), FactsDefect> {
     if slots.len() > MAX_SLOTS {
         return Err(format!("fills {} slots of maps, and {MAX_SLOTS} are the most", slots.len()));
@@ -107,7 +97,7 @@ pub(crate) fn check_slots(maps: &[MapSpec], slots: &[InitialSlot]) -> Result<(),
     Ok(())
 }
 
-/// Checks a name: for the kernel, names end at a zero.
+/// Names end at a zero for the kernel.
 pub(crate) fn check_name(name: &str) -> Result<(), FactsDefect> {
     if name.len() > MAX_NAME || name.contains('\0') {
         return Err("has a name that none can be".to_owned());
@@ -115,8 +105,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), FactsDefect> {
     Ok(())
 }
 
-/// Returns whether a declared map may have this name. It becomes a file name, so it must contain neither a slash nor a
-/// dot.
+/// Names become file names: neither slash nor dot.
 pub(crate) fn is_map_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     !name.is_empty() && name.len() <= MAX_MAP_NAME && name.bytes().all(plain)
@@ -150,10 +139,7 @@ fn check_map(map: &MapSpec) -> Result<(), FactsDefect> {
 }
 
 impl LinkedProgram {
-    /// Checks that this can be a program linked from an object with so many maps.
-    ///
-    /// # Errors
-    /// Returns the defect as a sentence without its subject.
+    /// Checks a program linked from an object with so many maps. Fails like [`ObjectFacts::check`].
     pub fn check(&self, maps: usize) -> Result<(), FactsDefect> {
         let text = &self.text;
         if text.insns.is_empty() || text.insns.len() > MAX_INSTRUCTIONS {
@@ -186,7 +172,6 @@ impl LinkedProgram {
     }
 }
 
-/// Checks that jump tables are loaded by plain 64-bit loads and lead to instructions.
 fn check_jump_tables(text: &ProgramText, starts: &[bool]) -> Result<(), FactsDefect> {
     let is_start = |at: usize| starts.get(at) == Some(&true);
     let is_plain = |at: &usize| {
@@ -235,7 +220,6 @@ fn check_functions(text: &ProgramText) -> Result<(), FactsDefect> {
     Ok(())
 }
 
-/// Checks that all references of instructions exist.
 fn check_function(text: &ProgramText, start: usize, end: usize, maps: usize) -> Result<(), FactsDefect> {
     let below = |number: i32, most: usize| usize::try_from(number).is_ok_and(|number| number < most);
     let modules = text.modules.len() + 1;
@@ -262,13 +246,12 @@ fn check_function(text: &ProgramText, start: usize, end: usize, maps: usize) -> 
     Ok(())
 }
 
-/// Returns whether the target of a call or pointer is the start of a function.
 fn is_function(text: &ProgramText, at: usize, insn: Insn) -> bool {
     let target = usize::try_from(at as i64 + i64::from(insn.imm) + 1);
     target.is_ok_and(|target| text.functions.binary_search_by_key(&target, |span| span.start).is_ok())
 }
 
-/// Checks that there is information about each function or about none, and that lines ascend.
+/// Information covers each function or none; lines ascend.
 fn check_info(text: &ProgramText) -> Result<(), FactsDefect> {
     let infos = &text.func_info;
     let of_each = infos.len() == text.functions.len()

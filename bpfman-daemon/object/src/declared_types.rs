@@ -1,5 +1,3 @@
-//! Declared types of map contents, for clients that show them.
-
 use crate::btf::{Btf, Kind};
 use crate::layout::{MAX_PARTS, ValueLayout};
 use crate::maps::btf_maps;
@@ -10,13 +8,12 @@ use crate::object_file::ObjectFile;
 pub struct DeclaredTypes {
     /// `None` if the key type is not declared.
     pub key: Option<ValueLayout>,
-    /// `None` if the value type is not declared. For a ring buffer: its records, if they are all of one type.
+    /// `None` if the value type is not declared. For a ring buffer: its records, if all of one type.
     pub value: Option<ValueLayout>,
 }
 
 impl ObjectFile {
-    /// Returns the declared types of a map: `__type(key, …)`, `__type(value, …)`. Ring buffers and perf buffers may
-    /// declare the type of their records, which the kernel does not store.
+    /// Returns `__type(key, …)` and `__type(value, …)`; of ring and perf buffers the record type.
     #[must_use]
     pub fn declared_types(&self, map: &str) -> DeclaredTypes {
         let Some(btf) = &self.btf else { return DeclaredTypes::default() };
@@ -25,16 +22,12 @@ impl ObjectFile {
         DeclaredTypes { key, value }
     }
 
-    /// Returns the layout of a struct, typedef or other named type. `struct event` and `event` are the same.
-    ///
-    /// # Errors
-    /// Fails if no type of that name has a size; returns the names of all structs.
+    /// Returns the layout of a named type (`struct event` or `event`), or the names of all structs.
     pub fn type_named(&self, name: &str) -> Result<ValueLayout, Vec<String>> {
         self.btf.as_ref().map_or(Err(Vec::new()), |btf| type_named(btf, name))
     }
 }
 
-/// Returns the layout of a type by name, or else the names of all structs.
 pub fn type_named(btf: &Btf, name: &str) -> Result<ValueLayout, Vec<String>> {
     let bare = ["struct ", "enum "].iter().find_map(|kind| name.strip_prefix(kind)).unwrap_or(name).trim();
     let is_it = |kind| {

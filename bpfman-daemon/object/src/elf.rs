@@ -1,4 +1,4 @@
-//! ELF parser: checks the file once, then holds sections, symbols and relocations as owned tables.
+//! ELF parser: checks the file once, then holds owned tables.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -10,18 +10,16 @@ use object::read::elf::{FileHeader, SectionHeader, Sym};
 
 use crate::{MAX_OBJECT_BYTES, ObjectError, RelocationError};
 
-/// `e_machine` of eBPF.
 const EM_BPF: u16 = 247;
-/// Maximum number of sections; clang writes some dozens.
+/// clang writes some dozens.
 const MAX_SECTIONS: usize = 65_536;
 
-/// Section header with its resolved name.
 #[derive(Debug)]
 pub(crate) struct ElfSection {
     pub name: String,
     pub kind: u32,
     pub flags: u64,
-    /// Size in memory, in bytes; `SHT_NOBITS` sections have no bytes in the file.
+    /// In memory; `SHT_NOBITS` sections have no bytes in the file.
     pub size: usize,
     data: Range<usize>,
 }
@@ -36,7 +34,7 @@ impl ElfSection {
 pub(crate) enum SymbolPlace {
     Undefined,
     Section(usize),
-    /// In no section: a linker would allocate it (`-fcommon`).
+    /// A linker would allocate it (`-fcommon`).
     Common,
     Elsewhere,
 }
@@ -52,18 +50,18 @@ pub(crate) struct Symbol {
     pub is_section: bool,
     pub is_local: bool,
     pub is_weak: bool,
-    /// Hidden or internal visibility: not verified by itself.
+    /// Not verified separately.
     pub is_hidden: bool,
 }
 
-/// Relocation of the instruction at a byte offset of its section.
+/// By byte offset of its section.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reloc {
     pub symbol: usize,
     pub kind: u32,
 }
 
-/// Relocations of one section, or the reason why they cannot be read, which affects only programs that use the section.
+/// An unreadable table affects only programs that use the section.
 pub(crate) type RelocTable = Result<BTreeMap<u64, Reloc>, RelocationError>;
 
 #[derive(Debug)]
@@ -72,9 +70,9 @@ pub(crate) struct Elf {
     pub sections: Vec<ElfSection>,
     pub symbols: Vec<Symbol>,
     pub relocs: BTreeMap<usize, RelocTable>,
-    /// First section of each name, with the number of code sections of that name.
+    /// First section of each name, and the number of code sections of that name.
     names: HashMap<String, (usize, usize)>,
-    /// Symbols by defining section: a damaged file may have many of both.
+    /// A damaged file may have many symbols and sections.
     defined: HashMap<usize, Vec<usize>>,
 }
 
@@ -197,7 +195,6 @@ impl Elf {
         Ok(Self { data, sections, symbols, relocs, names, defined })
     }
 
-    /// Returns the bytes of a section in the file; empty for a zeroed one.
     pub(crate) fn section_data(&self, index: usize) -> &[u8] {
         self.sections.get(index).and_then(|section| self.data.get(section.data.clone())).unwrap_or_default()
     }
@@ -215,7 +212,7 @@ impl Elf {
     }
 }
 
-/// Reads `Elf64_Rel` records in host byte order: an offset, then symbol and type in one number.
+/// Format: an offset, then symbol and type in one number, in host byte order.
 fn read_relocs(records: &[u8]) -> BTreeMap<u64, Reloc> {
     let long = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_ne_bytes);
     records
@@ -234,7 +231,7 @@ fn file_range(offset: u64, size: u64, file: usize) -> Option<Range<usize>> {
     (end <= file).then_some(start..end)
 }
 
-/// Refuses a file with overlapping sections: a write to one would change the other.
+/// A write to one of two overlapping sections would change the other.
 fn check_apart(sections: &[ElfSection]) -> Result<(), ObjectError> {
     let mut filled: Vec<usize> = (0..sections.len()).filter(|one| !sections[*one].data.is_empty()).collect();
     filled.sort_by_key(|one| sections[*one].data.start);
@@ -248,7 +245,7 @@ fn check_apart(sections: &[ElfSection]) -> Result<(), ObjectError> {
     ))
 }
 
-/// Checks the first sixteen bytes one by one, so that the error names the wrong one.
+/// Checks single bytes, so that the error names the wrong one.
 fn check_identity(data: &[u8]) -> Result<(), ObjectError> {
     if data.is_empty() {
         return Err(ObjectError::Empty);

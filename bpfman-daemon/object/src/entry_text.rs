@@ -1,5 +1,3 @@
-//! Text form of map keys and values: `10`, `eth0`, `{"pid": 7}`, `pid=7,comm=cat`.
-
 use bpfmand_core::from_hexadecimal;
 use serde_json::Value;
 
@@ -12,20 +10,14 @@ use crate::value_text;
 const BYTES: &str = "hex:";
 
 impl ValueLayout {
-    /// Parses a key: a value of this type with all fields, or `hex:` and its bytes.
-    ///
-    /// # Errors
-    /// Returns the position in the text, and the reason.
+    /// Parses a key with all fields, or `hex:` and its bytes. Errors have the position.
     pub fn key_of_text(&self, text: &str) -> Result<Vec<u8>, String> {
         let mut bytes = vec![0; self.size().unwrap_or(0)];
         self.write_text(&mut bytes, text, true)?;
         Ok(bytes)
     }
 
-    /// Writes a text over the bytes of a value. Struct fields that the text does not name keep their bytes.
-    ///
-    /// # Errors
-    /// Returns the position in the text, and the reason. The bytes are then invalid.
+    /// Writes a text over a value; fields that it does not name stay. After an error, the bytes are invalid.
     pub fn write_value_text(&self, bytes: &mut [u8], text: &str) -> Result<(), String> {
         self.write_text(bytes, text, false)
     }
@@ -51,10 +43,7 @@ impl ValueLayout {
     }
 }
 
-/// Parses a value of which only the size is known: two hexadecimal digits per byte, with or without `0x` or `hex:`.
-///
-/// # Errors
-/// Fails if there are other characters, or too few or too many digits.
+/// Parses a value of known size: two hexadecimal digits per byte, after an optional `0x` or `hex:`.
 pub fn plain_bytes(text: &str, size: usize) -> Result<Vec<u8>, String> {
     let text = text.trim();
     let digits = [BYTES, "0x", "0X"].iter().find_map(|prefix| text.strip_prefix(prefix)).unwrap_or(text);
@@ -84,14 +73,13 @@ fn compound(layout: &ValueLayout, text: &str) -> Result<Value, String> {
     })
 }
 
-/// Returns an example of the fields, for messages.
 fn example(layout: &ValueLayout) -> String {
     let ValueLayout::Struct { fields, .. } = layout else { return "[1, 2]".to_owned() };
     let names: Vec<String> = fields.iter().take(3).map(|field| format!("{}=…", field.name)).collect();
     names.join(",")
 }
 
-/// Refuses a struct with a missing field: as a key, it would silently be another one.
+/// A key with a missing field would silently be another one.
 fn ensure_whole(layout: &ValueLayout, value: &Value, at: &str) -> Result<(), String> {
     match (layout, value) {
         (ValueLayout::Struct { fields, .. }, Value::Object(values)) => {

@@ -242,7 +242,6 @@ impl ObjectError {
     }
 }
 
-/// Lists up to twenty names, and the number of the others.
 fn listed(names: &[String]) -> String {
     const SHOWN: usize = 20;
     match names.len() {

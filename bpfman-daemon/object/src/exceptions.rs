@@ -1,7 +1,4 @@
-//! Exception callbacks: the function that runs when a program throws (Linux 6.7).
-//!
-//! No instruction refers to it. The program's own function has a declaration tag `exception_callback:NAME`, and the
-//! kernel looks for the function among those loaded with the program.
+//! Exception callbacks (Linux 6.7), which the kernel finds by the program's tag `exception_callback:NAME`.
 
 use crate::RelocationError;
 use crate::btf::Kind;
@@ -9,13 +6,11 @@ use crate::functions::FunctionKey;
 use crate::object_file::ObjectFile;
 use crate::programs::is_library_section;
 
-/// Prefix of such tags.
 const PREFIX: &str = "exception_callback:";
-/// Component index of a tag on the function itself, not on an argument.
+/// The tag is on the function itself, not on an argument.
 const WHOLE: u32 = u32::MAX;
 
-/// Returns the exception callback of the function at `key`, if it has one. Fails if the function names several, or one
-/// that is not a global library function of the object.
+/// Fails if the function names several callbacks, or one that is not a global library function of the object.
 pub(crate) fn callback(
     object: &ObjectFile,
     key: FunctionKey,

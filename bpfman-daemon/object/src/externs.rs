@@ -1,5 +1,3 @@
-//! Externs of an object: kernel functions, kernel variables and configuration values, by name.
-
 use std::collections::HashMap;
 
 use bpfmand_core::MapSpec;
@@ -10,13 +8,13 @@ use crate::elf::{Elf, SymbolPlace};
 
 #[derive(Clone, Debug)]
 pub(crate) enum Extern {
-    /// Kernel function that programs may call.
+    /// Kernel function.
     Function,
     /// Kernel variable with a declared type.
     Variable,
-    /// Kernel symbol of which only the address is used (`extern const void x __ksym`).
+    /// Address only (`extern const void x __ksym`).
     Address,
-    /// Kernel configuration value, at an offset of the `.kconfig` map.
+    /// Offset of the `.kconfig` map.
     Kconfig { offset: u32 },
 }
 
@@ -67,7 +65,6 @@ pub enum KconfigValue {
 #[derive(Debug, Default)]
 pub(crate) struct Externs {
     table: HashMap<String, Extern>,
-    /// Names of kernel symbols, sorted.
     symbols: Vec<String>,
     pub kconfig: Vec<KconfigExtern>,
     kconfig_end: u32,
@@ -115,7 +112,7 @@ impl Externs {
         self.table.get(name)
     }
 
-    /// Returns the index of a kernel symbol among all externs: configuration values come first, then symbols by name.
+    /// Configuration values come first, then symbols by name.
     pub(crate) fn place(&self, name: &str) -> i32 {
         let among = self.symbols.binary_search_by(|symbol| symbol.as_str().cmp(name)).unwrap_or_default();
         i32::try_from(self.kconfig.len() + among).unwrap_or(i32::MAX)
@@ -140,7 +137,6 @@ impl Externs {
     }
 }
 
-/// Writes configuration values into the initial contents of the `.kconfig` map.
 pub(crate) fn write_kconfig(
     externs: &[KconfigExtern],
     map: &mut MapSpec,
@@ -166,7 +162,7 @@ pub(crate) fn write_kconfig(
 }
 
 impl KconfigExtern {
-    /// Encodes a value for this variable; `None` if it does not fit.
+    /// `None` if the value does not fit.
     fn encode(&self, value: &KconfigValue) -> Option<Vec<u8>> {
         use KconfigValue::{Letter, Number, Text};
         let size = self.size as usize;

@@ -11,9 +11,7 @@ use crate::maps::{InitialSlot, StructOpsMap};
 use crate::programs::ProgramEntry;
 use crate::shown::cut;
 
-/// Facts about an object file as plain data; a load depends on nothing else of the file.
-///
-/// A receiver of facts from another process checks them with [`Self::check`] first.
+/// Facts about an object file, all that a load depends on. From another process, they must pass [`Self::check`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObjectFacts {
     /// Programs, in the order of the file.
@@ -43,8 +41,7 @@ pub struct MapTypes {
     pub is_tied: bool,
 }
 
-/// Maximum length of the layout texts of all maps, in bytes: real objects need some kilobytes. Later maps have none. An
-/// object reader process may send 4 MiB in total.
+/// Bytes of all maps' layout texts: real objects need some kilobytes, and an object reader may send 4 MiB in total.
 const WORDS: usize = 1 << 20;
 
 pub(crate) fn types_of(maps: &[MapSpec], btf: Option<&Btf>) -> Vec<MapTypes> {
@@ -67,11 +64,7 @@ impl ObjectFacts {
         &self.programs
     }
 
-    /// Returns the program of a name.
-    ///
-    /// # Errors
-    /// [`ObjectError::UnknownProgram`] with the existing names, or [`ObjectError::AmbiguousProgram`] if several static
-    /// functions share the name.
+    /// Returns a program by name. [`ObjectError::UnknownProgram`]; [`ObjectError::AmbiguousProgram`].
     pub fn program(&self, name: &str) -> Result<&ProgramEntry, ObjectError> {
         let mut named = self.programs.iter().filter(|program| program.name == name);
         let found = named.next().ok_or_else(|| ObjectError::UnknownProgram {
@@ -87,9 +80,8 @@ impl ObjectFacts {
         }
     }
 
-    /// Returns the type as which a program declared as `declared` is loaded. It is the type of its section, except that
-    /// `tc` and `tcx` follow the declaration, a probe is a return probe if either is, and an unknown section follows
-    /// the declaration.
+    /// Returns the type as which a program is loaded: that of its section, except that `tc` and `tcx`, and unknown
+    /// sections, follow the declaration, and a probe is a return probe if either is.
     ///
     /// # Errors
     /// [`ObjectError::UnknownProgram`], [`ObjectError::UnsupportedSection`] or [`ObjectError::TypeMismatch`].
@@ -116,16 +108,14 @@ impl ObjectFacts {
         &self.maps
     }
 
-    /// Returns the layout of a map's keys and values as text, which is the same for the same layout in any object;
-    /// `None` for maps without types, and for those of other objects.
+    /// Returns the layout of a map's keys and values as text, equal for equal layouts in any object.
     #[must_use]
     pub fn map_shape(&self, map: &MapSpec) -> Option<&(String, String)> {
         // Only maps of global variables can share a name.
         self.types.get(self.maps.iter().position(|known| known.name == map.name)?)?.shape.as_ref()
     }
 
-    /// Returns whether the values of a map contain lists, trees or pointers to kernel objects: the kernel then ties the
-    /// map to its BTF, and refuses programs with other BTF that use these fields.
+    /// Returns whether values contain lists, trees or pointers to kernel objects: the kernel ties the map to its BTF.
     #[must_use]
     pub fn map_is_tied(&self, map: usize) -> bool {
         self.types.get(map).is_some_and(|types| types.is_tied)
@@ -149,32 +139,20 @@ impl ObjectFacts {
         &self.license
     }
 
-    /// Returns the maps with other initial values of global variables. The text of programs does not depend on them.
-    /// A `.bss` map that is no longer all zero becomes [`bpfmand_core::MapRole::Data`].
-    ///
-    /// # Errors
-    /// [`ObjectError::UnknownGlobal`] with the existing names, [`ObjectError::GlobalSize`] with both sizes, or
-    /// [`ObjectError::AmbiguousGlobal`] if two static variables share a name.
+    /// Returns the maps with other initial values; a `.bss` map that is not zero becomes
+    /// [`bpfmand_core::MapRole::Data`].
     pub fn with_globals(&self, values: &BTreeMap<String, Vec<u8>>) -> Result<Vec<MapSpec>, ObjectError> {
         let mut maps = self.maps.clone();
         globals::write(&self.globals, &mut maps, values)?;
         Ok(maps)
     }
 
-    /// Returns the size of a global variable, in bytes.
-    ///
-    /// # Errors
-    /// Fails if there is not exactly one variable of that name.
+    /// Returns the size of a global variable, in bytes; fails if there is not exactly one.
     pub fn global_size(&self, name: &str) -> Result<usize, ObjectError> {
         Ok(globals::find(&self.globals, name)?.size)
     }
 
-    /// Returns values of global variables as bytes, from bytes and from texts; texts take precedence. A text is a value
-    /// of the variable's type: `100`, `true`, `eth0`, `[1, 2]`, `{"rate": 5}`, or its bytes as hexadecimal digits.
-    ///
-    /// # Errors
-    /// [`ObjectError::GlobalText`] with the error and its position, and the errors of [`Self::with_globals`] about
-    /// names.
+    /// Returns values as bytes, from bytes and texts, which take precedence: `100`, `eth0`, `[1, 2]`, `{"rate": 5}`.
     pub fn global_bytes(
         &self,
         bytes: &BTreeMap<String, Vec<u8>>,
@@ -194,11 +172,7 @@ impl ObjectFacts {
         self.maps.iter().any(|map| map.role == MapRole::Ordinary && map.name == name)
     }
 
-    /// Returns the object with other numbers of entries of its declared maps, by name.
-    ///
-    /// # Errors
-    /// [`ObjectError::UnknownMap`] with the existing names; [`ObjectError::Map`] for a map that cannot have this number
-    /// of entries.
+    /// Returns the object with other numbers of entries of declared maps, by name.
     pub fn with_map_sizes(&self, sizes: &BTreeMap<String, u32>) -> Result<Self, ObjectError> {
         let mut sized = self.clone();
         for (name, entries) in sizes {
@@ -238,10 +212,7 @@ impl ObjectFacts {
         self.kconfig.as_ref().map_or(&[], |(_, externs)| externs)
     }
 
-    /// Sets kernel configuration values in the `.kconfig` map among `maps`, a copy of [`Self::maps`].
-    ///
-    /// # Errors
-    /// [`ObjectError::Kconfig`] if a variable that is not weak has no value, or one that does not fit.
+    /// Sets `.kconfig` values among `maps`, a copy of [`Self::maps`]. Fails if a required value is missing.
     pub fn set_kconfig(
         &self,
         maps: &mut [MapSpec],

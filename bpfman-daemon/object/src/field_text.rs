@@ -1,4 +1,4 @@
-//! Parser of fields such as `a=1,b=[1,2],c={d=x}`, with or without outer braces; listings use the same format.
+//! Parser of fields such as `a=1,b=[1,2],c={d=x}`, with or without outer braces, as in listings.
 
 use serde_json::{Map, Value};
 
@@ -6,17 +6,13 @@ use crate::shown::shown;
 
 const MAX_DEPTH: usize = 16;
 
-/// Parses fields, or a list.
-///
-/// # Errors
-/// Returns the error with its position.
+/// Parses fields, or a list; an error has its position.
 pub fn read(text: &str) -> Result<Value, String> {
     let mut rest = Rest(text.trim());
     let value = if rest.0.starts_with(['{', '[']) { rest.value(0)? } else { rest.fields(None, 0)? };
     if rest.0.is_empty() { Ok(value) } else { Err(format!("{} is behind its end", shown(rest.0))) }
 }
 
-/// Unparsed rest of the text.
 struct Rest<'t>(&'t str);
 
 impl<'t> Rest<'t> {
@@ -61,7 +57,6 @@ impl<'t> Rest<'t> {
         Ok(Value::String(text.trim().to_owned()))
     }
 
-    /// Parses fields up to a brace, or to the end.
     fn fields(&mut self, close: Option<char>, depth: usize) -> Result<Value, String> {
         let mut fields = Map::new();
         if close.is_some_and(|close| self.takes(close)) {
@@ -94,7 +89,7 @@ impl<'t> Rest<'t> {
         }
     }
 
-    /// Parses a JSON string, which may contain commas and braces.
+    /// Strings may contain commas and braces.
     fn quoted(&mut self) -> Result<Value, String> {
         let mut values = serde_json::Deserializer::from_str(self.0).into_iter::<String>();
         let text = values.next().and_then(Result::ok);

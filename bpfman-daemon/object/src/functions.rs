@@ -1,5 +1,3 @@
-//! Functions of an object: programs, and the functions that they call.
-
 use std::collections::BTreeMap;
 
 use bpfmand_core::Insn;
@@ -7,26 +5,23 @@ use bpfmand_core::Insn;
 use crate::RelocationError;
 use crate::elf::Elf;
 
-/// Size of one instruction, in bytes.
 pub(crate) const INSN_BYTES: u64 = 8;
 
-/// Location of a function. Functions of two sections may have the same offset: the offset alone is not a key.
+/// The offset alone is no key: two sections may have functions at the same one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct FunctionKey {
     pub section: usize,
-    /// Byte offset in the section.
     pub offset: u64,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Function {
     pub name: String,
-    /// Number of instructions.
     pub len: usize,
     pub is_local: bool,
 }
 
-/// Functions by location. Damaged ones are kept with the reason, which is reported when they are used.
+/// Damaged functions are kept with the reason, which is reported when they are used.
 #[derive(Debug, Default)]
 pub(crate) struct Functions {
     table: BTreeMap<FunctionKey, (Function, Option<&'static str>)>,
@@ -78,12 +73,10 @@ impl Functions {
         }
     }
 
-    /// Returns all functions by location, including damaged ones.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (FunctionKey, &Function)> {
         self.table.iter().map(|(key, (function, _))| (*key, function))
     }
 
-    /// Returns the instructions of a function as in the file.
     pub(crate) fn instructions(elf: &Elf, key: FunctionKey, len: usize) -> impl Iterator<Item = Insn> + '_ {
         let data = elf.section_data(key.section);
         let start = usize::try_from(key.offset).unwrap_or(usize::MAX).min(data.len());

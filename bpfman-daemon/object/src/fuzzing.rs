@@ -1,9 +1,8 @@
-//! Entry points for fuzzers of values: any layout, any text.
+//! Entry points for fuzzers: any layout, any text.
 
 use crate::layout::ValueLayout;
 use crate::value_text;
 
-/// Maximum size of a value, in bytes.
 const MAX_VALUE: usize = 1 << 16;
 
 /// Writes a text for a layout received from an object reader; `None` if the layout is invalid.

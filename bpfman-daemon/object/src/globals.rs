@@ -1,5 +1,3 @@
-//! Global variables, which can be set before an object is loaded.
-
 use std::collections::{BTreeMap, HashMap};
 
 use bpfmand_core::{MapRole, MapSpec, from_hexadecimal};
@@ -74,7 +72,7 @@ pub(crate) fn read(elf: &Elf, btf: Option<&Btf>, maps: &MapTable) -> Vec<GlobalV
     found
 }
 
-/// Returns the variable of a name. The list is sorted by name and may be very long.
+/// The list is sorted by name and may be very long.
 pub(crate) fn find<'a>(globals: &'a [GlobalVariable], name: &str) -> Result<&'a GlobalVariable, ObjectError> {
     let first = globals.partition_point(|global| global.name.as_str() < name);
     let mut matching = globals[first..].iter().take_while(|global| global.name == name);
@@ -89,8 +87,7 @@ pub(crate) fn find<'a>(globals: &'a [GlobalVariable], name: &str) -> Result<&'a 
     }
 }
 
-/// Parses a value of a variable: hexadecimal digits, two per byte in memory order, unless `by_type_only`; otherwise a
-/// value of the variable's type. Parts of an array or struct that the text does not name keep the object's values.
+/// Hexadecimal digits unless `by_type_only`, or a value of the type; unnamed parts keep the object's values.
 pub(crate) fn bytes_of(
     globals: &[GlobalVariable],
     maps: &[MapSpec],
@@ -114,7 +111,6 @@ pub(crate) fn bytes_of(
     }
 }
 
-/// Writes values into the initial contents of the maps that hold the variables.
 pub(crate) fn write(
     globals: &[GlobalVariable],
     maps: &mut [MapSpec],

@@ -1,5 +1,3 @@
-//! Bytes and numbers in private memory, or in memory that several processes share.
-
 use std::fmt;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
@@ -16,7 +14,7 @@ pub(crate) enum HeldBytes {
 }
 
 impl HeldBytes {
-    /// Returns a part of shared bytes; `None` if they are shorter.
+    /// `None` if the bytes are shorter.
     pub fn shared(all: &SharedBytes, part: Range<usize>) -> Option<Self> {
         (**all).as_ref().get(part.clone())?;
         Some(Self::Shared { all: Arc::clone(all), part })
@@ -62,7 +60,6 @@ impl HeldNumbers {
         }
     }
 
-    /// Returns the numbers in the shared format.
     pub fn to_bytes(&self) -> Vec<u8> {
         match self {
             Self::Own(numbers) => numbers.iter().flat_map(|number| number.to_ne_bytes()).collect(),

@@ -8,16 +8,11 @@ use serde_json::Value;
 
 use crate::shown::shown;
 
-/// Parses JSON.
-///
-/// # Errors
-/// Fails if the text is invalid, or an object has a name twice.
 pub fn read(text: &str) -> Result<Value, serde_json::Error> {
     serde_json::from_str::<NamesOnce>(text)?;
     serde_json::from_str(text)
 }
 
-/// Value without duplicate names.
 struct NamesOnce;
 
 impl<'de> Deserialize<'de> for NamesOnce {

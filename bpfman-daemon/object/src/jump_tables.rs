@@ -1,16 +1,13 @@
-//! Jump tables in section `.jumptables`, which clang generates for a dense `switch` with `-mcpu=v4`.
-//!
-//! Each table is a symbol with entries of eight bytes: the offsets, in their code section, of the instructions that
-//! `gotox` jumps to. All of them lie in the function that takes the table's address, as the verifier requires.
+//! Jump tables in section `.jumptables` (clang, `-mcpu=v4`): a symbol with entries of eight bytes, code offsets in the
+//! function that takes the table's address, as the verifier requires.
 
 use crate::RelocationError;
 use crate::elf::{Elf, Symbol};
 use crate::functions::{FunctionKey, INSN_BYTES};
 
 pub(crate) const SECTION: &str = ".jumptables";
-/// Size of an entry, in bytes.
 const ENTRY: usize = 8;
-/// Maximum number of entries in the tables of one function. The compiler writes one per `case`.
+/// Per function; the compiler writes one per `case`.
 const MAX_ENTRIES: usize = 65_536;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,7 +19,7 @@ pub(crate) struct TablePlace<'a> {
 }
 
 impl<'a> TablePlace<'a> {
-    /// Returns the location of the table at a symbol. `addend` is the offset that the instruction adds to its address.
+    /// `addend`: the offset that the instruction adds to the address.
     pub(crate) fn of(
         symbol: &'a Symbol,
         section: usize,
@@ -37,7 +34,7 @@ impl<'a> TablePlace<'a> {
         }
     }
 
-    /// Returns the target instructions of the entries, by index in the function at `key` of `len` instructions.
+    /// Indexes in the function at `key` of `len` instructions.
     pub(crate) fn entries(
         self,
         elf: &Elf,

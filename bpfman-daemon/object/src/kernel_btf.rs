@@ -1,17 +1,13 @@
-//! Type information of the running kernel.
-
 use std::sync::Arc;
 
 use crate::ObjectError;
 use crate::btf::{Btf, Kind, Type};
 use crate::held::HeldNumbers;
 
-/// Maximum number of hash chains: about one for each name of a kernel.
+/// About one for each name of a kernel.
 const CHAINS: usize = 1 << 16;
 
-/// Kernel BTF (`/sys/kernel/btf/vmlinux`) with an index of its names, and BTF of modules as needed.
-///
-/// Takes the size of the blobs plus about a sixth: some 7 MiB for a distribution kernel. Drop it when idle.
+/// Indexed kernel BTF, and BTF of modules as needed: some 7 MiB for a distribution kernel. Drop it when idle.
 #[derive(Clone, Debug)]
 pub struct KernelBtf {
     pub(crate) kernel: NamedTypes,
@@ -38,17 +34,11 @@ pub struct KernelFunction<'a> {
 
 impl KernelBtf {
     /// Indexes the kernel's BTF. A `Vec` is used without a copy.
-    ///
-    /// # Errors
-    /// [`ObjectError::Btf`] if the bytes are not BTF.
     pub fn parse(bytes: impl Into<Vec<u8>>) -> Result<Self, ObjectError> {
         Ok(Self { kernel: NamedTypes::of(Btf::parse(bytes)?, 0), modules: Vec::new() })
     }
 
     /// Adds the split BTF of a module (`/sys/kernel/btf/NAME`). Lookups prefer the kernel itself.
-    ///
-    /// # Errors
-    /// [`ObjectError::Btf`] if the bytes are not BTF.
     pub fn add_module(&mut self, name: &str, bytes: impl Into<Vec<u8>>) -> Result<(), ObjectError> {
         let base = self.kernel.btf.len();
         let btf = Btf::parse_split(bytes, Some(Arc::clone(&self.kernel.btf)))?;
@@ -75,8 +65,7 @@ impl KernelBtf {
         self.symbol(name, Kind::Func)
     }
 
-    /// Returns the modules with a function of this name, in the order in which they were added; empty if the kernel
-    /// itself has the function, which takes precedence.
+    /// Returns the modules with a function, in the order added; empty if the kernel itself has it.
     #[must_use]
     pub fn modules_with(&self, function: &str) -> Vec<&str> {
         if self.function_id(function).is_some() {
@@ -121,8 +110,7 @@ impl KernelBtf {
         self.kernel.id(name, Kind::Struct)
     }
 
-    /// Returns the offset of a member of a struct of the kernel itself, in bytes. Members of anonymous structs count as
-    /// its own, as in C. `None` for bit fields, and for missing structs or members.
+    /// Returns the byte offset of a member, also in anonymous structs; `None` for bit fields and missing members.
     #[must_use]
     pub fn member_offset(&self, structure: &str, member: &str) -> Option<u32> {
         let btf = &self.kernel.btf;
@@ -130,7 +118,7 @@ impl KernelBtf {
         (found % 8 == 0).then_some(found / 8)
     }
 
-    /// Returns the names in an enumeration of the kernel itself, in order; `None` if the kernel lacks the enumeration.
+    /// Returns the names in an enumeration of the kernel itself, in order.
     #[must_use]
     pub fn enumerators(&self, name: &str) -> Option<Vec<&str>> {
         let btf = &self.kernel.btf;
@@ -146,8 +134,7 @@ impl KernelBtf {
         ty.is_some_and(|ty| member_bits(btf, &ty, member, DEPTH).is_some())
     }
 
-    /// Returns the functions that the kernel and the added modules offer to programs. BTF lists them since Linux 6.10;
-    /// empty on earlier kernels.
+    /// Returns the functions offered to programs by the kernel and added modules (Linux 6.10, else empty).
     #[must_use]
     pub fn offered_functions(&self) -> Vec<KernelFunction<'_>> {
         let mut found = Vec::new();
@@ -169,7 +156,7 @@ impl KernelBtf {
         self.kernel.id(name, Kind::Var)
     }
 
-    /// Returns a function or variable of the kernel, or else of the first module that has it.
+    /// Prefers the kernel; else the first module.
     pub(crate) fn symbol(&self, name: &str, kind: Kind) -> Option<KernelSymbol<'_>> {
         if let Some(id) = self.kernel.id(name, kind) {
             return Some(KernelSymbol { id, module: None });
@@ -179,8 +166,7 @@ impl KernelBtf {
         })
     }
 
-    /// Returns the types that satisfy `is_wanted` with the same name up to a flavour (`name___flavour`): the kernel's,
-    /// by id, or if it has none, those of all modules.
+    /// Same names up to a flavour (`name___flavour`): the kernel's types, or if it has none, those of all modules.
     pub(crate) fn candidates(&self, name: &str, is_wanted: impl Fn(&Type<'_>) -> bool) -> Vec<(&Btf, u32)> {
         let of = |names: &NamedTypes| -> Vec<u32> {
             let found = names.candidates(name);
@@ -196,10 +182,8 @@ impl KernelBtf {
     }
 }
 
-/// Declaration tag of functions that programs may call.
 const OFFERED: &str = "bpf_kfunc";
 
-/// Maximum depth of anonymous structs.
 const DEPTH: usize = 8;
 
 fn member_bits(btf: &Btf, ty: &Type<'_>, wanted: &str, depth: usize) -> Option<u32> {
@@ -214,11 +198,10 @@ fn member_bits(btf: &Btf, ty: &Type<'_>, wanted: &str, depth: usize) -> Option<u
     })
 }
 
-/// Types with an index of their names; for a module, only its own types.
+/// For a module, only its own types.
 #[derive(Clone, Debug)]
 pub(crate) struct NamedTypes {
     pub btf: Arc<Btf>,
-    /// Last type id of the base.
     pub base: u32,
     /// First type of each chain, and for each own type the next one; 0 ends a chain.
     pub first: HeldNumbers,
@@ -245,7 +228,6 @@ impl NamedTypes {
             .find(|id| self.btf.get(*id).is_some_and(|ty| ty.kind == kind && self.btf.name(&ty) == name))
     }
 
-    /// Returns the ids of all types with the same name up to a flavour, ascending.
     fn candidates<'a>(&'a self, name: &'a str) -> impl Iterator<Item = u32> + 'a {
         let wanted = essential_name(name.as_bytes());
         let mut at = self.first.get(chain_of(wanted, self.first.len())).unwrap_or(0);
@@ -260,7 +242,7 @@ impl NamedTypes {
     }
 }
 
-/// Returns a name without its flavour, which follows the last separator of exactly three underscores.
+/// A flavour follows the last separator of exactly three underscores.
 pub(crate) fn essential_name(name: &[u8]) -> &[u8] {
     if !may_have_separator(name) {
         return name;
@@ -270,15 +252,13 @@ pub(crate) fn essential_name(name: &[u8]) -> &[u8] {
         .map_or(name, |at| &name[..=at])
 }
 
-/// Returns `false` if there are no three consecutive underscores. Looks at every third byte only: a kernel has 100,000
-/// names, and hardly any has a flavour.
+/// Looks at every third byte only: a kernel has 100,000 names, and hardly any has a flavour.
 fn may_have_separator(name: &[u8]) -> bool {
     let is_one = |at: usize| name.get(at) == Some(&b'_');
     (2..name.len()).step_by(3).any(|at| is_one(at) && (is_one(at - 1) || is_one(at + 1)))
 }
 
-/// Returns the chain of a name; `chains` is a power of two. Multiplies in eight bytes at a time, like rustc's hasher,
-/// and uses the upper bits, which are better mixed. The names are the kernel's, so collisions cannot be provoked.
+/// Hashes like rustc; the names are the kernel's, so collisions cannot be provoked. `chains` is a power of two.
 fn chain_of(name: &[u8], chains: usize) -> usize {
     const FACTOR: u64 = 0x517c_c1b7_2722_0a95;
     let mix = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(FACTOR);

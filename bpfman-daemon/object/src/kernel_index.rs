@@ -1,6 +1,4 @@
-//! Serialized kernel types with the index of their names: mapping them into memory needs neither parsing nor sorting.
-//!
-//! Writers and readers are processes of the same machine and the same version of this program.
+//! Serialized kernel types and names, mapped without parsing by processes of the same machine and version.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -10,17 +8,13 @@ use crate::btf::{Btf, word};
 use crate::held::{HeldBytes, HeldNumbers, SharedBytes};
 use crate::kernel_btf::{KernelBtf, NamedTypes};
 
-/// First bytes of an index.
 const MAGIC: u32 = 0x6270_6b69;
-/// Numbers in the header: [`MAGIC`], the size of BTF in bytes, and the length of each list.
+/// [`MAGIC`], the size of BTF in bytes, and the length of each list.
 const HEADER: usize = 5;
 const NUMBER: usize = size_of::<u32>();
 
 impl KernelBtf {
-    /// Writes the kernel's own types and the index of their names, without modules.
-    ///
-    /// # Errors
-    /// Fails if `to` fails, or if the index exceeds four gigabytes.
+    /// Writes the kernel's own types and the index of their names; fails above four gigabytes.
     pub fn write_index(&self, to: &mut impl Write) -> io::Result<()> {
         let NamedTypes { btf, first, next, .. } = &self.kernel;
         let (data, offsets) = btf.parts();
@@ -33,10 +27,7 @@ impl KernelBtf {
         lists.into_iter().try_for_each(|list| to.write_all(&list.to_bytes()))
     }
 
-    /// Reads the kernel's types from bytes that [`Self::write_index`] wrote, without copying them.
-    ///
-    /// # Errors
-    /// [`ObjectError::Btf`] if they are not an index.
+    /// Reads the bytes of [`Self::write_index`] without copying them.
     pub fn from_index(bytes: &SharedBytes) -> Result<Self, ObjectError> {
         let all = (**bytes).as_ref();
         let header: Vec<usize> = (0..HEADER).map(|place| word(all, place * NUMBER) as usize).collect();

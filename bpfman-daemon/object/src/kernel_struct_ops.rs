@@ -1,5 +1,3 @@
-//! struct_ops types of the running kernel, and the conversion of an object's values to their layout.
-
 use crate::btf::Kind;
 use crate::{KernelBtf, StructOpsMap, StructOpsValue};
 
@@ -12,14 +10,14 @@ pub struct KernelStructOps {
     pub value: u32,
     /// Size of the map's value, in bytes.
     pub value_size: u32,
-    /// Members, in the kernel's order.
+    /// In the kernel's order.
     members: Vec<Member>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Member {
     name: String,
-    /// Offset in the map's value, in bytes.
+    /// In the map's value, in bytes.
     offset: u32,
     size: u32,
     is_function: bool,
@@ -35,7 +33,7 @@ pub struct LaidOut {
 }
 
 impl KernelBtf {
-    /// Returns a struct_ops type of the kernel itself; `None` if it has none of that name.
+    /// Returns a struct_ops type of the kernel itself.
     #[must_use]
     pub fn struct_ops(&self, name: &str) -> Option<KernelStructOps> {
         let btf = self.own_types();
@@ -74,10 +72,7 @@ impl KernelStructOps {
         u32::try_from(at).ok()
     }
 
-    /// Converts an object's value to the kernel's layout. Members are matched by name.
-    ///
-    /// # Errors
-    /// Returns the name of a member that the object sets and the kernel lacks, or declares in another way.
+    /// Converts an object's value by member names; fails with a member that the kernel lacks or declares otherwise.
     pub fn lay_out(&self, ops: &StructOpsMap) -> Result<LaidOut, String> {
         let mut laid = LaidOut { bytes: vec![0; self.value_size as usize], programs: Vec::new() };
         for member in &ops.members {

@@ -1,15 +1,13 @@
-//! Layout of values: BTF types as a tree that can be sent to another process.
+//! BTF types as a tree that can be sent to another process.
 
 use serde::{Deserialize, Serialize};
 
 use crate::btf::{Btf, BtfMember, Kind, Type};
 
-/// Maximum depth of types.
 pub const MAX_DEPTH: usize = 8;
-/// Maximum length of a name of a field or enumerator, in bytes: the kernel's own are no longer.
+/// Bytes of a name; the kernel's own are no longer.
 pub const MAX_PART: usize = 512;
-/// Maximum number of types, fields and names over all variables of an object. Of further variables only the size is
-/// known.
+/// Types, fields and names over all variables of an object; of others only the size is known.
 pub const MAX_PARTS: usize = 10_000;
 
 /// Layout of a value.
@@ -112,8 +110,7 @@ impl ValueLayout {
         }
     }
 
-    /// Checks that this layout is valid: fields lie in their struct, numbers have possible sizes, and depth and size
-    /// are within the limits. Opaque parts are not counted.
+    /// Fields must lie in their struct, numbers have possible sizes, and depth and size be limited.
     pub(crate) fn check(&self, parts: &mut usize) -> Result<(), &'static str> {
         if matches!(self, Self::Opaque { .. }) { Ok(()) } else { self.check_at(MAX_DEPTH, parts) }
     }
@@ -162,8 +159,7 @@ impl ValueLayout {
 }
 
 impl Btf {
-    /// Returns the layout of a type of this size. The visited parts are subtracted from `parts`, the rest of
-    /// [`MAX_PARTS`], in any case. A type that is too large or invalid is opaque.
+    /// Subtracts the visited parts from `parts` in any case. A type that is too large or invalid is opaque.
     pub(crate) fn layout(&self, id: u32, size: usize, parts: &mut usize) -> ValueLayout {
         match self.layout_at(id, MAX_DEPTH - 1, parts) {
             Some(layout) if layout.size() == Some(size) && layout.check(&mut 0).is_ok() => layout,
@@ -200,12 +196,12 @@ impl Btf {
         })
     }
 
-    /// Returns the name of a field or enumerator; `None` if it is too long, because many may share it.
+    /// `None` for a long name, because many may share it.
     fn part(&self, name: u32) -> Option<String> {
         (self.string_bytes(name).len() <= MAX_PART).then(|| self.string(name).to_owned())
     }
 
-    /// Adds the fields of a struct, including those of anonymous structs, as in C.
+    /// Fields of anonymous structs count as its own, as in C.
     fn push_fields(
         &self,
         ty: &Type<'_>,
@@ -242,8 +238,7 @@ impl Btf {
 }
 
 impl Btf {
-    /// Returns the layout of a bit field; `None` if it is unsupported: big-endian machines count bits from the other
-    /// end.
+    /// `None` if unsupported: big-endian machines count bits from the other end.
     fn bits(&self, member: &BtfMember, parts: &mut usize) -> Option<ValueLayout> {
         let base = self.layout_at(member.type_id, 1, parts)?;
         let (first, count) = (member.bit_offset % 8, member.bit_size);

@@ -1,5 +1,3 @@
-//! Types of a program's maps, from the program's BTF in the kernel.
-
 use std::fmt;
 
 use crate::ObjectError;
@@ -29,15 +27,11 @@ impl fmt::Debug for ProgramTypes {
 
 impl ProgramTypes {
     /// Parses types from the kernel.
-    ///
-    /// # Errors
-    /// Fails if they are damaged.
     pub fn parse(types: impl Into<Vec<u8>>) -> Result<Self, ObjectError> {
         Ok(Self(Btf::parse(types)?))
     }
 
-    /// Returns the declared types of a map. The value of a map of global variables (`.bss`) is a struct of the
-    /// variables.
+    /// Returns the declared types of a map; for global variables (`.bss`) a struct of them.
     #[must_use]
     pub fn declared(&self, map: &str) -> DeclaredTypes {
         if let Some(variables) = self.variables(map) {
@@ -56,10 +50,7 @@ impl ProgramTypes {
         DeclaredTypes { key, value }
     }
 
-    /// Returns the layout of a struct, typedef or other named type, like [`crate::ObjectFile::type_named`].
-    ///
-    /// # Errors
-    /// Fails if no type of that name has a size; returns the names of all structs.
+    /// Returns the layout of a named type, like [`crate::ObjectFile::type_named`].
     pub fn type_named(&self, name: &str) -> Result<ValueLayout, Vec<String>> {
         type_named(&self.0, name)
     }
@@ -75,7 +66,6 @@ impl ProgramTypes {
         TypeNames { key, value }
     }
 
-    /// Returns the variables of a section, as fields of a struct.
     fn variables(&self, section: &str) -> Option<ValueLayout> {
         if !section.starts_with('.') || section == ".maps" {
             return None;

@@ -1,5 +1,3 @@
-//! Requirements of a program besides its object, determined without linking.
-
 use std::collections::HashSet;
 
 use bpfmand_core::Insn;
@@ -20,12 +18,10 @@ pub(crate) struct Needs {
     pub local_type_ids: bool,
 }
 
-/// Returns the entry points of a program: its own function, and its exception callback, if any.
 fn entry_points(object: &ObjectFile, entry: &ProgramEntry) -> Result<Vec<FunctionKey>, RelocationError> {
     Ok([entry.key].into_iter().chain(exceptions::callback(object, entry.key)?).collect())
 }
 
-/// Traversal of a program and the functions that it reaches, each once.
 pub(crate) struct Reached {
     queue: Vec<FunctionKey>,
     seen: HashSet<FunctionKey>,
@@ -72,8 +68,7 @@ pub(crate) fn needs(object: &ObjectFile, entry: &ProgramEntry) -> Result<Needs, 
     Ok(needs)
 }
 
-/// Returns whether a program, or a function that it reaches, refers to something that the kernel itself lacks and that
-/// a module may have.
+/// A module may have what the kernel itself lacks.
 pub(crate) fn exceeds(
     object: &ObjectFile,
     entry: &ProgramEntry,

@@ -62,18 +62,13 @@ pub struct ObjectFile {
     pub(crate) externs: Externs,
     pub(crate) maps: MapTable,
     pub(crate) facts: Arc<ObjectFacts>,
-    /// Types appended to its BTF for older kernels.
     pub(crate) contexts: TaggedContexts,
-    /// Last BTF made for a kernel, shared by all programs of a load.
+    /// Shared by all programs of a load.
     fixed_btf: Mutex<Option<(BtfFeatures, Arc<[u8]>)>>,
 }
 
 impl ObjectFile {
-    /// Parses and checks an object file. Bytes are copied once; an `Arc<[u8]>` is used without a copy.
-    ///
-    /// # Errors
-    /// Reports defects of the file as a whole: not an eBPF object, damaged, or an invalid map. [`Self::text`] reports
-    /// defects of one program.
+    /// Parses and checks an object file (`Arc<[u8]>`: no copy). [`Self::text`] reports defects of one program.
     pub fn parse(bytes: impl Into<Arc<[u8]>>) -> Result<Self, ObjectError> {
         let elf = Elf::parse(bytes.into())?;
         let btf = read_btf(&elf)?;
@@ -111,7 +106,6 @@ impl ObjectFile {
             let types = programs.iter().filter_map(|program| program.family.program_type());
             object.contexts = TaggedContexts::of(btf, types);
         }
-        // The `Arc` is not shared yet.
         if let Some(facts) = Arc::get_mut(&mut object.facts) {
             facts.programs = programs;
         }
@@ -147,7 +141,6 @@ impl ObjectFile {
         }
     }
 
-    /// Returns the type ids of static functions that are programs.
     fn static_programs(&self) -> HashSet<u32> {
         let type_id = |program: &ProgramEntry| {
             let records = self.records(program.key).ok().flatten()?;
@@ -156,10 +149,7 @@ impl ObjectFile {
         self.facts.programs.iter().filter(|program| program.is_static).filter_map(type_id).collect()
     }
 
-    /// Returns whether the program, or a function that it reaches, refers to the kernel's types, functions or
-    /// variables.
-    ///
-    /// Returns `false` for unknown and damaged programs too: [`Self::text`] reports those.
+    /// Returns whether a valid program refers to the kernel's types, functions or variables.
     #[must_use]
     pub fn needs_kernel_btf(&self, program: &str) -> bool {
         self.program(program).is_ok_and(|entry| {
@@ -167,18 +157,13 @@ impl ObjectFile {
         })
     }
 
-    /// Returns whether the program, or a function that it reaches, refers to a type, function or variable that `kernel`
-    /// lacks and that a module may have: [`KernelBtf::add_module`].
+    /// Returns whether the program needs something that only a module may have: [`KernelBtf::add_module`].
     #[must_use]
     pub fn exceeds(&self, program: &str, kernel: &KernelBtf) -> bool {
         self.program(program).is_ok_and(|entry| exceeds(self, entry, kernel).unwrap_or(false))
     }
 
-    /// Returns the references of a program that the kernel lacks, by the index in [`Self::text`] of the instruction
-    /// that the verifier refuses if it is reachable.
-    ///
-    /// # Errors
-    /// The errors of [`Self::text`].
+    /// Returns the references that the kernel lacks; the verifier refuses their instructions if reachable.
     pub fn unresolved(
         &self,
         program: &str,
@@ -187,18 +172,14 @@ impl ObjectFile {
         Ok(self.linked(self.program(program)?, options)?.unresolved)
     }
 
-    /// Returns whether instructions hold ids of the object's own types (`bpf_core_type_id_local`, `bpf_obj_new`): such
-    /// a program depends on its object's BTF, and cannot be spliced into another program.
+    /// Returns whether instructions hold ids of the object's own types, which prevents splicing.
     #[must_use]
     pub fn uses_local_type_ids(&self, program: &str) -> bool {
         self.program(program).is_ok_and(|entry| needs(self, entry).is_ok_and(|needs| needs.local_type_ids))
     }
 
-    /// Returns the indexes, in [`Self::text`] of the same program, of instructions with a type id of the object's own
-    /// BTF: a caller that replaces the BTF must replace these ids. Ascending within functions.
-    ///
-    /// # Errors
-    /// The errors of [`Self::text`].
+    /// Returns the instructions with type ids of the object's own BTF, to be changed together; ascending within
+    /// functions.
     pub fn local_type_ids(
         &self,
         program: &str,
@@ -216,22 +197,17 @@ impl ObjectFile {
         Linker::new(self, entry, options.kernel_btf, types).link()
     }
 
-    /// Links one program: its own instructions, then the functions that it reaches.
-    ///
-    /// Only these functions are read. Unsupported sections link as well: [`ObjectFacts::resolve_type`] decides whether
-    /// a program may be loaded.
+    /// Links one program with the functions that it reaches; only these are read. Unsupported sections link too: see
+    /// [`ObjectFacts::resolve_type`].
     ///
     /// # Errors
-    /// [`ObjectError::UnknownProgram`]; [`ObjectError::Relocation`] for unresolved references;
-    /// [`ObjectError::NeedsKernelBtf`] if it is missing; [`ObjectError::TooManyInstructions`].
+    /// [`ObjectError::UnknownProgram`]; [`ObjectError::Relocation`]; [`ObjectError::NeedsKernelBtf`];
+    /// [`ObjectError::TooManyInstructions`].
     pub fn text(&self, program: &str, options: &TextOptions<'_>) -> Result<ProgramText, ObjectError> {
         Ok(self.link(program, options)?.text)
     }
 
-    /// Links one program, and returns the text with all other results.
-    ///
-    /// # Errors
-    /// The errors of [`Self::text`].
+    /// Links one program, with all other results; fails as [`Self::text`].
     pub fn link(&self, program: &str, options: &TextOptions<'_>) -> Result<LinkedProgram, ObjectError> {
         let entry = self.program(program)?;
         let linked = self.linked(entry, options)?;
@@ -264,7 +240,7 @@ impl Deref for ObjectFile {
     }
 }
 
-/// Reads `.BTF` after applying the relocations that place variables in their sections.
+/// The relocations place variables in their sections.
 fn read_btf(elf: &Elf) -> Result<Option<Btf>, ObjectError> {
     let Some(section) = elf.section_named(".BTF") else { return Ok(None) };
     let mut data = elf.section_data(section).to_vec();

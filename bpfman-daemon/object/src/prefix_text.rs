@@ -1,17 +1,13 @@
-//! Keys of LPM tries that are IP prefixes: `10.0.0.0/8`, `2001:db8::/32`.
-//!
-//! The kernel defines the key: the prefix length as a 32-bit number in host byte order, followed by the address in
-//! network byte order.
+//! Keys of LPM tries: `10.0.0.0/8`; 32-bit length in host byte order, address in network byte order.
 
 use std::net::IpAddr;
 
 use crate::layout::ValueLayout;
 use crate::shown::shown;
 
-/// Size of the prefix length, in bytes.
 const LENGTH: usize = 4;
 
-/// Returns whether a key is a prefix length and an address: a struct of a 32-bit number and one field of 4 or 16 bytes.
+/// Returns whether a key is a struct of a 32-bit number and one field of 4 or 16 bytes.
 #[must_use]
 pub fn is_prefix(layout: &ValueLayout) -> bool {
     let ValueLayout::Struct { bytes, fields } = layout else { return false };
@@ -33,10 +29,7 @@ pub fn is_prefix(layout: &ValueLayout) -> bool {
         }
 }
 
-/// Parses a prefix, or an address as a prefix of full length; `None` if the text is not an address.
-///
-/// # Errors
-/// Fails if the address is of another family than the keys, or the prefix length is invalid.
+/// Parses a prefix, or an address as one of full length; `None` for other texts. Fails for another family.
 #[must_use]
 pub fn prefix_of_text(text: &str, key_bytes: usize) -> Option<Result<Vec<u8>, String>> {
     let text = text.trim();

@@ -1,15 +1,11 @@
-//! Functions of a program by its own BTF, and the check whether one can replace another.
-
 use std::collections::BTreeSet;
 
 use crate::ObjectError;
 use crate::btf::{Btf, Kind, Type};
 
-/// `BTF_FUNC_STATIC`.
 const STATIC: u32 = 0;
 
-/// Functions that a program's types describe. Types of an object describe all its functions, including those outside
-/// this program.
+/// Functions in a program's types: all of its object.
 #[derive(Clone, Debug)]
 pub struct ProgramFunctions(Btf);
 
@@ -18,15 +14,12 @@ pub struct ProgramFunctions(Btf);
 pub struct FunctionOfTypes {
     /// Type id.
     pub id: u32,
-    /// Static: the verifier checks it together with its callers, so it cannot be replaced.
+    /// Static: verified with its callers, so it cannot be replaced.
     pub is_static: bool,
 }
 
 impl ProgramFunctions {
-    /// Parses types from the kernel, or types about to be loaded.
-    ///
-    /// # Errors
-    /// Fails if they are damaged.
+    /// Parses types.
     pub fn parse(types: &[u8]) -> Result<Self, ObjectError> {
         Ok(Self(Btf::parse(types)?))
     }
@@ -59,9 +52,7 @@ impl ProgramFunctions {
         Some(format!("{} {name}({takes})", self.0.describe(proto.size_or_type)))
     }
 
-    /// Returns the difference because of which the kernel would not accept a function of `other` as a replacement;
-    /// `None` if there is none. The rules are those of `btf_check_func_type_match` in `kernel/bpf/btf.c`, Linux 5.10 to
-    /// 7.2.
+    /// Returns why `btf_check_func_type_match` (Linux 5.10 to 7.2) would refuse a function of `other` as a replacement.
     #[must_use]
     pub fn difference(&self, function: u32, other: &Self, its: u32) -> Option<String> {
         let ((_, wanted), (_, found)) = (self.proto(function)?, other.proto(its)?);
@@ -104,12 +95,10 @@ impl ProgramFunctions {
             (Some(to), Some(its)) if to.kind == Kind::Struct || its.kind == Kind::Struct => {
                 to.kind == its.kind && self.0.name(&to) == other.name(&its)
             }
-            // Leave all other types to the kernel.
             _ => true,
         }
     }
 
-    /// Returns a function's name and prototype.
     fn proto(&self, function: u32) -> Option<(&str, Type<'_>)> {
         let function = self.0.get(function).filter(|ty| ty.kind == Kind::Func)?;
         let proto = self.0.get(function.size_or_type).filter(|ty| ty.kind == Kind::FuncProto)?;
@@ -136,8 +125,7 @@ mod tests {
     const FUNC: u32 = 12;
     const FUNC_PROTO: u32 = 13;
 
-    /// Returns types: 1 is `int`, 2 `struct NAME`, 3 a pointer to it, 4 `long` of 8 bytes; then each function with its
-    /// parameters and linkage.
+    /// Type 1 is `int`, 2 `struct NAME`, 3 a pointer to it, 4 `long`; then the functions.
     fn types(context: &str, functions: &[(&str, &[u32], bool)]) -> ProgramFunctions {
         let mut strings = b"\0int\0long\0".to_vec();
         let mut string = |text: &str| {

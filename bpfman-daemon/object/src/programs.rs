@@ -1,5 +1,3 @@
-//! Programs of an object: functions in code sections other than `.text`, except for static ones that others call.
-
 use std::collections::HashSet;
 
 use crate::functions::{FunctionKey, Functions};
@@ -16,8 +14,7 @@ pub struct ProgramEntry {
     pub section: String,
     /// Type that the section name stands for.
     pub family: SectionFamily,
-    /// Attach target in the section name: a kernel function (kprobe, fentry), `category/name` (tracepoint),
-    /// `path:function` (uprobe), a hook (LSM). `None` if the name has none.
+    /// Attach target in the section name: function, `category/name` (tracepoint), `path:function` (uprobe), LSM hook.
     pub attach_target: Option<String>,
     /// Set for programs that may sleep (`.s` sections).
     pub sleepable: bool,
@@ -25,12 +22,11 @@ pub struct ProgramEntry {
     pub frags: bool,
     /// Set for a `static` function.
     pub is_static: bool,
-    /// Location, for the linker.
     pub(crate) key: FunctionKey,
 }
 
 impl ProgramEntry {
-    /// Creates an entry for a program that another process found and links; the section name is parsed here.
+    /// Creates an entry for a program that another process found and links.
     #[must_use]
     pub fn of_section(name: String, section: String, is_static: bool) -> Self {
         Self::at(FunctionKey { section: 0, offset: 0 }, name, section, is_static)
@@ -51,22 +47,16 @@ impl ProgramEntry {
     }
 }
 
-/// Returns whether functions of a section are called by programs and are not programs themselves.
 pub(crate) fn is_library_section(name: &str) -> bool {
     name == ".text" || name.starts_with(".text.")
 }
 
-/// Lists the programs of an object, after its other parts were read.
-///
-/// A global function outside `.text` is a program. A static one is a program too (`SEC("kprobe/…") static int f(…)`,
-/// which libbpf refuses and other loaders accept), unless the object calls it or takes its address. A damaged program
-/// is listed: its use reports the damage.
+/// Functions outside `.text`, even static ones that the object does not refer to. Damaged ones fail when used.
 pub(crate) fn read_programs(object: &ObjectFile) -> Vec<ProgramEntry> {
     let code = |key: FunctionKey| {
         object.elf.sections.get(key.section).filter(|section| !is_library_section(&section.name))
     };
     let any_static = object.functions.iter().any(|(key, function)| function.is_local && code(key).is_some());
-    // Scan all instructions only if necessary.
     let called = if any_static { called(object) } else { HashSet::new() };
     let mut programs = Vec::new();
     for (key, function) in object.functions.iter() {
@@ -83,7 +73,7 @@ pub(crate) fn read_programs(object: &ObjectFile) -> Vec<ProgramEntry> {
     programs
 }
 
-/// Returns the functions that another function calls or refers to. References of damaged functions are unknown.
+/// References of damaged functions are unknown.
 fn called(object: &ObjectFile) -> HashSet<FunctionKey> {
     let mut found = HashSet::new();
     for (key, _) in object.functions.iter() {

@@ -1,5 +1,3 @@
-//! References of instructions outside their function: relocations, and calls without one.
-
 use bpfmand_core::{Insn, op};
 
 use crate::RelocationError;
@@ -11,9 +9,9 @@ use crate::functions::{FunctionKey, INSN_BYTES};
 use crate::jump_tables::{self, TablePlace};
 use crate::object_file::ObjectFile;
 
-/// `R_BPF_64_64`: a 64-bit immediate load.
+/// 64-bit immediate load.
 const R_BPF_64_64: u32 = 1;
-/// `R_BPF_64_32`: a call.
+/// Call.
 const R_BPF_64_32: u32 = 10;
 
 /// Target of an instruction outside its function.
@@ -33,7 +31,7 @@ pub(crate) enum Reference<'a> {
     JumpTable(TablePlace<'a>),
 }
 
-/// Error in a function: index of the instruction, and reason.
+/// Index of the instruction, and reason.
 pub(crate) type Fault = (usize, RelocationError);
 
 impl ObjectFile {
@@ -41,8 +39,7 @@ impl ObjectFile {
         self.elf.symbols.get(reloc.symbol).ok_or(RelocationError::NoSymbol(reloc.symbol))
     }
 
-    /// Returns the records of a function's section. Fails if two code sections share the name, because records name
-    /// their section only.
+    /// Fails if two code sections share the name, the records' only key.
     pub(crate) fn records(&self, key: FunctionKey) -> Result<Option<&SectionRecords>, RelocationError> {
         let Some(section) = self.elf.sections.get(key.section) else { return Ok(None) };
         let Some(records) = self.ext.section(&section.name) else { return Ok(None) };
@@ -64,7 +61,6 @@ impl ObjectFile {
             .map_or(&[][..], |records| within(&records.core, |record| record.offset, key.offset, end)))
     }
 
-    /// Returns the references of a function's instructions, by index.
     pub(crate) fn references(
         &self,
         key: FunctionKey,
@@ -177,7 +173,6 @@ impl ObjectFile {
         Ok(Reference::Function(FunctionKey { section, offset }))
     }
 
-    /// Resolves an address in a section: a map, a global variable or a function.
     fn address<'a>(
         &'a self,
         section: usize,
@@ -209,7 +204,7 @@ impl ObjectFile {
     }
 }
 
-/// Resolves an instruction without a relocation, which can refer only to a function of its own section.
+/// Without a relocation, only functions of the own section can be meant.
 fn unrelocated(
     key: FunctionKey,
     at: usize,

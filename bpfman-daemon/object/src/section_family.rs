@@ -1,10 +1,7 @@
-//! Section names of programs: libbpf's and aya's.
-
 use std::fmt;
 
 use bpfmand_core::{LoadTarget, ProgramType, SocketHook, TypeScope};
 
-/// Supported section names, for error messages.
 pub(crate) const SUPPORTED_SECTIONS: &str = "xdp, xdp.frags, tc, classifier, tcx/ingress, tcx/egress, \
      tracepoint/CATEGORY/NAME, tp/CATEGORY/NAME, raw_tp, raw_tracepoint, tp_btf, kprobe, kretprobe, uprobe, uretprobe, \
      fentry, fexit, fmod_ret, lsm, lsm_cgroup, iter, cgroup_skb, cgroup/HOOK, sockops, sk_lookup, flow_dissector, netfilter, kprobe.multi, kretprobe.multi, \
@@ -12,9 +9,7 @@ pub(crate) const SUPPORTED_SECTIONS: &str = "xdp, xdp.frags, tc, classifier, tcx
      struct_ops, uprobe.session, netkit/primary, netkit/peer, usdt, ksyscall, kretsyscall, raw_tp.w, xdp/devmap, xdp/cpumap, sk_reuseport/migrate, lwt_in, \
      lwt_out, lwt_xmit, lwt_seg6local, action, syscall, lirc_mode2, freplace/FUNCTION";
 
-/// Types that need no attach target from the section name: a program in an unknown section is loaded as the declared
-/// one of these. libbpf's users call `bpf_program__set_type` for the same purpose; cilium/ebpf uses the prefix of the
-/// section name.
+/// Types of programs in unknown sections, by declaration: those without an attach target in the section name.
 pub(crate) const TYPES_OF_ANY_SECTION: [ProgramType; 14] = {
     use ProgramType as T;
     [
@@ -54,14 +49,11 @@ pub(crate) struct ParsedSection {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SectionOption {
-    /// `.s`: the program may sleep.
     Sleepable,
-    /// `.frags`: the program takes packets in several pieces.
     Frags,
 }
 
-/// Prefixes of section names, with their types and the option that each may have. Options that are not listed here are
-/// program types of their own.
+/// Options of each prefix; all others are program types of their own.
 const KINDS: [(&str, ProgramType, Option<SectionOption>); 50] = {
     use ProgramType as T;
     use SectionOption::{Frags, Sleepable};
@@ -122,11 +114,9 @@ const KINDS: [(&str, ProgramType, Option<SectionOption>); 50] = {
 impl SectionFamily {
     /// Returns whether a program of this section may be loaded as the declared type.
     ///
-    /// A declared `kprobe` also admits the section of a return probe (and `uprobe` likewise): clients have always
-    /// declared both so, and the section decides. A declared `kretprobe` also admits the section of a plain probe, and
-    /// is a return probe: to the kernel the two are one type until they are attached, and no client declares it by
-    /// accident. `tc` and `tcx` are one type to the kernel. Unknown sections admit types that need no attach target
-    /// from the section name.
+    /// A probe declaration admits return probe sections, which clients have always declared so: the section decides. A
+    /// return probe declaration makes a plain probe one. `tc` and `tcx` are one type. Unknown sections admit types
+    /// without an attach target.
     #[must_use]
     pub fn admits(&self, declared: ProgramType) -> bool {
         use ProgramType as T;
@@ -156,7 +146,7 @@ impl fmt::Display for SectionFamily {
     }
 }
 
-/// Parses a section name. Never fails: an unknown name is `Other`.
+/// Unknown names are `Other`.
 pub(crate) fn parse_section(section: &str) -> ParsedSection {
     // A leading question mark excludes the program from libbpf's automatic load, which does not exist here.
     let bare = section.strip_prefix('?').unwrap_or(section);
@@ -172,7 +162,6 @@ pub(crate) fn parse_section(section: &str) -> ParsedSection {
     })
 }
 
-/// Parses the parts before and after the first slash; `None` if they are unknown.
 fn known_section(head: &str, rest: Option<&str>) -> Option<ParsedSection> {
     // Some kinds have a dot in their names.
     let (kind, option) = match head.rsplit_once('.') {
@@ -210,7 +199,6 @@ fn known_section(head: &str, rest: Option<&str>) -> Option<ParsedSection> {
     })
 }
 
-/// Returns whether the rest of a section name is an attach target.
 const fn takes_target(program_type: ProgramType) -> bool {
     // The map decides the member of a program; the section name may be arbitrary.
     if matches!(program_type, ProgramType::StructOps) {
@@ -219,7 +207,6 @@ const fn takes_target(program_type: ProgramType) -> bool {
     program_type.needs_load_target() || matches!(program_type.scope(), TypeScope::Tasks | TypeScope::Reader)
 }
 
-/// Returns the type and hook of `cgroup/NAME`.
 fn cgroup_section(name: &str) -> Option<(ProgramType, Option<String>)> {
     use ProgramType as T;
     match name {

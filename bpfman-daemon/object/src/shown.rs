@@ -1,14 +1,10 @@
-//! Excerpts of untrusted text for messages.
-
 const MAX_CHARACTERS: usize = 60;
 const MAX_NAMES: usize = 8;
 
-/// Returns a text in quotation marks, truncated if it is long.
 pub fn shown(text: &str) -> String {
     format!("\"{}\"", cut(text))
 }
 
-/// Returns the first names of a list.
 pub fn some_of<'n>(mut names: impl Iterator<Item = &'n str>) -> String {
     let mut some: Vec<String> = names.by_ref().take(MAX_NAMES).map(cut).collect();
     if names.next().is_some() {
@@ -17,7 +13,6 @@ pub fn some_of<'n>(mut names: impl Iterator<Item = &'n str>) -> String {
     some.join(", ")
 }
 
-/// Truncates a long text.
 pub fn cut(text: &str) -> String {
     match text.char_indices().nth(MAX_CHARACTERS) {
         Some((end, _)) => format!("{}…", &text[..end]),

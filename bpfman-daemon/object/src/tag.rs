@@ -1,11 +1,8 @@
-//! Program tags, computed like the kernel's.
-
 use bpfmand_core::{BoundText, Insn, op};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-/// Returns the possible tags of a program: the first eight bytes of a hash over its instructions, without map
-/// references. The hash is SHA-256 since Linux 6.18, and SHA-1 before.
+/// Returns both possible tags: SHA-256 (Linux 6.18) and SHA-1 over the instructions without map references.
 #[must_use]
 pub fn kernel_tags(text: &BoundText) -> [[u8; 8]; 2] {
     let mut insns = text.0.insns.clone();
@@ -19,7 +16,7 @@ pub fn kernel_tags(text: &BoundText) -> [[u8; 8]; 2] {
     [first_eight(&Sha256::digest(&bytes)), first_eight(&Sha1::digest(&bytes))]
 }
 
-/// Returns the instructions with both immediates of each map reference zeroed, like `bpf_prog_calc_tag`.
+/// Zeroes both immediates, like `bpf_prog_calc_tag`.
 fn without_maps(insns: &[Insn]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(insns.len() * 8);
     let mut is_second_half = false;

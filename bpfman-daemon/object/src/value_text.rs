@@ -8,10 +8,7 @@ use crate::json_names;
 use crate::layout::ValueLayout;
 use crate::shown::{cut, shown, some_of};
 
-/// Writes a text over the bytes of a value. Parts of an array or struct that the text does not name keep their bytes.
-///
-/// # Errors
-/// Returns the position in the value, and the reason. The bytes are then invalid.
+/// Parts that the text does not name keep their bytes. After an error, the bytes are invalid.
 pub fn write(layout: &ValueLayout, bytes: &mut [u8], text: &str) -> Result<(), String> {
     match layout {
         ValueLayout::Array { .. } if !text.trim_start().starts_with('[') => write_chars(layout, bytes, text),
@@ -24,7 +21,6 @@ pub fn write(layout: &ValueLayout, bytes: &mut [u8], text: &str) -> Result<(), S
     }
 }
 
-/// Writes parsed JSON over the bytes of a value.
 pub fn write_json(layout: &ValueLayout, bytes: &mut [u8], value: &Value, at: &str) -> Result<(), String> {
     let here = |why: String| if at.is_empty() { why } else { format!("{at}: {why}") };
     match (layout, value) {
@@ -68,8 +64,7 @@ fn no_value(value: &Value, layout: &ValueLayout) -> String {
     format!("{} is no {}", cut(&value.to_string()), expected(layout))
 }
 
-/// Writes a text into an array of characters or bytes, padded with zeros; an array of characters needs at least one
-/// zero.
+/// Pads with zeros; an array of characters needs at least one.
 fn write_chars(layout: &ValueLayout, bytes: &mut [u8], text: &str) -> Result<(), String> {
     let ends = match layout {
         ValueLayout::Array { element, .. } => match **element {
@@ -160,12 +155,12 @@ fn write_scalar(layout: &ValueLayout, bytes: &mut [u8], text: &str) -> Result<()
     }
 }
 
-/// Returns whether a text means infinity, and is not a number that is too large.
+/// Numbers that are too large do not mean infinity.
 fn names_infinity(text: &str) -> bool {
     !text.contains(|c: char| c.is_ascii_digit())
 }
 
-/// Parses a number in C notation: decimal, `0x`, `0o` or `0b`, with a sign.
+/// Decimal, `0x`, `0o` or `0b`, with a sign.
 fn number(text: &str) -> Option<i128> {
     let (negative, digits) = match text.strip_prefix(['-', '+']) {
         Some(digits) => (text.starts_with('-'), digits),
@@ -181,7 +176,6 @@ fn number(text: &str) -> Option<i128> {
     } else {
         (digits, 10)
     };
-    // The standard library would accept a second sign.
     if !digits.starts_with(|c: char| c.is_ascii_hexdigit()) {
         return None;
     }
@@ -189,13 +183,12 @@ fn number(text: &str) -> Option<i128> {
     Some(if negative { -value } else { value })
 }
 
-/// Returns the smallest and largest number of so many bits.
 const fn range(bits: u32, signed: bool) -> (i128, i128) {
     let half = 1_i128 << (bits - 1);
     if signed { (-half, half - 1) } else { (0, 2 * half - 1) }
 }
 
-/// Writes a number into all of `bytes`, if it fits. With `either`, the range covers both signed and unsigned numbers.
+/// With `either`, the range covers both signed and unsigned numbers.
 fn write_number(bytes: &mut [u8], number: i128, signed: bool, either: bool) -> Result<(), String> {
     let bits = 8 * bytes.len() as u32;
     let (least, most) = match (bits, signed) {
@@ -215,13 +208,11 @@ fn write_number(bytes: &mut [u8], number: i128, signed: bool, either: bool) -> R
     Ok(())
 }
 
-/// Returns the low bytes of a number, in host byte order.
 fn low(number: u128, bytes: usize) -> Vec<u8> {
     let all = number.to_ne_bytes();
     if cfg!(target_endian = "little") { all[..bytes].to_vec() } else { all[all.len() - bytes..].to_vec() }
 }
 
-/// Returns the expected input for a layout, for messages.
 pub fn expected(layout: &ValueLayout) -> String {
     match layout {
         ValueLayout::Integer { signed: true, .. } => "number".to_owned(),

@@ -1,5 +1,3 @@
-//! Kernel requirements of a program and of all functions that it reaches, from the object file.
-
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use bpfmand_core::{Insn, op};
@@ -24,13 +22,11 @@ pub struct ProgramWants {
     pub variables: BTreeMap<String, bool>,
     /// Kernel symbols by address; `true` if they may be missing.
     pub symbols: BTreeMap<String, bool>,
-    /// Types, fields and enumerators of the kernel, as text; `true` if the program also tests their existence, and so
-    /// can do without.
+    /// Types, fields and enumerators, as text; `true` if the program also tests their existence.
     pub types: BTreeMap<String, bool>,
     /// Instructions that not every kernel accepts.
     pub instructions: BTreeSet<NewerInstruction>,
-    /// Set if the program tests for kernel features, by a relocation, a weak symbol or the configuration, and may do
-    /// without others.
+    /// Set if the program tests for kernel features, and may do without others.
     pub asks_first: bool,
 }
 
@@ -61,9 +57,6 @@ pub enum NewerInstruction {
 
 impl ObjectFile {
     /// Returns the kernel requirements of a program.
-    ///
-    /// # Errors
-    /// [`ObjectError::UnknownProgram`], and [`ObjectError::Relocation`] for a damaged program.
     pub fn wants(&self, program: &str) -> Result<ProgramWants, ObjectError> {
         let entry = self.program(program)?;
         wants(self, entry).map_err(|why| ObjectError::Relocation {
@@ -134,8 +127,7 @@ fn wants(object: &ObjectFile, entry: &ProgramEntry) -> Result<ProgramWants, Relo
     Ok(wants)
 }
 
-/// Returns the class of a newer instruction: by class, mode and operation of Linux's instruction set (RFC 9669 and
-/// later).
+/// Follows Linux's instruction set (RFC 9669 and later).
 fn newer(insn: &Insn) -> Option<NewerInstruction> {
     const LOAD: u8 = 0x01;
     const STORE: u8 = 0x03;

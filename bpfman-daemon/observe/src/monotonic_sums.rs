@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
-/// Counts summed by labels, with `N` counts per object.
 #[derive(Debug)]
 pub struct MonotonicSums<Thing, Labels, const N: usize> {
     seen: HashMap<Thing, [u64; N]>,
@@ -20,8 +19,7 @@ impl<Thing, Labels, const N: usize> Default for MonotonicSums<Thing, Labels, N> 
 }
 
 impl<Thing: Eq + Hash, Labels: Ord + Clone, const N: usize> MonotonicSums<Thing, Labels, N> {
-    /// Updates the sums with the counts of all present objects, and returns the sums of their labels. Counts of removed
-    /// objects stay in the sums while other objects have the same labels.
+    /// Returns the sums of present labels. Counts of removed objects stay while other objects have the same labels.
     pub fn take(
         &mut self,
         now: impl IntoIterator<Item = (Thing, Labels, [u64; N])>,
@@ -51,7 +49,6 @@ mod tests {
     fn a_sum_does_not_fall_when_one_of_many_goes() {
         let mut sums: MonotonicSums<u32, &str, 1> = MonotonicSums::default();
         assert_eq!(sums.take([(1, "pass", [10]), (2, "pass", [5]), (3, "drop", [1])])["pass"], [15]);
-        // The first one was removed; the second counted two more.
         let now = sums.take([(2, "pass", [7])]);
         assert_eq!(now.get("pass"), Some(&[17]));
         assert_eq!(now.get("drop"), None, "nothing of that name is there any more");

@@ -1,5 +1,4 @@
-//! Client of object readers: one reader process per object.
-
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -7,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bpfmand_engine::{EbpfObject, EngineError, KernelTypes, LinkPrograms, ReadObjects};
+use bpfmand_engine::{EbpfObject, EngineError, KernelTypes, LinkAhead, LinkPrograms, ReadObjects};
 use bpfmand_frames::{SMALL, wrong};
 use bpfmand_object::{
     BtfFeatures, LinkedProgram, MAX_INSTRUCTIONS, MAX_OBJECT_BYTES, ObjectError, SharedBytes,
@@ -21,15 +20,14 @@ use crate::sent_facts::SentFacts;
 use crate::sent_program::SentProgram;
 use crate::timeouts::{ReaderTimeouts, StartPatience};
 
-/// Minimum remaining time for another object: none is read faster.
+/// No object is read faster.
 const MIN_TIMEOUT: Duration = Duration::from_millis(20);
-/// Maximum size of an object's facts, in bytes: mostly names of functions and variables.
+/// Mostly names of functions and variables.
 const FACTS: usize = 4 << 20;
-/// Maximum size of its maps' contents, in bytes: zeroed variables take no space in the file.
+/// Zeroed variables take no space in the file.
 const CONTENTS: usize = 96 << 20;
-/// Maximum size of the message about a program, without its lists, in bytes.
 pub(crate) const PROGRAM: usize = 1 << 20;
-/// Maximum size of a program's lists, in bytes: instructions, and a line for each.
+/// Instructions, and a line for each.
 const LISTS: usize = MAX_INSTRUCTIONS * 32;
 
 /// Handle of a reader.
@@ -43,15 +41,13 @@ pub struct ReaderLink {
 
 /// Starter of readers.
 pub trait StartReader: fmt::Debug + Send + Sync {
-    /// Starts a reader for one object. Must wait for nothing but the kernel. Fails if the kernel refuses, or if the
-    /// process that starts readers has ended.
+    /// Starts a reader for one object. Must wait for nothing but the kernel.
     fn start_reader(&self) -> io::Result<ReaderLink>;
 
     /// Starts the next reader in advance. Called after an object was read; `used_types`: it needed the kernel's types.
     fn make_ready(&self, _used_types: bool) {}
 
-    /// Returns the index of the kernel's types ([`crate::write_types_index`]), created at first use; `None` if it
-    /// cannot be created.
+    /// Returns the index of the kernel's types ([`crate::write_types_index`]), created at first use.
     fn kernel_types(&self) -> Option<SharedBytes> {
         None
     }
@@ -105,8 +101,8 @@ impl ReaderClient {
         bytes: &[u8],
         time: Duration,
         charged: Option<Arc<ReaderTimeouts>>,
+        ahead: Option<&LinkAhead>,
     ) -> Result<EbpfObject, EngineError> {
-        // The reader would refuse it anyway.
         if bytes.len() > MAX_OBJECT_BYTES {
             return Err(ObjectError::TooLarge { bytes: bytes.len(), limit: MAX_OBJECT_BYTES }.into());
         }
@@ -121,8 +117,14 @@ impl ReaderClient {
             left: Mutex::new(time),
             charged,
         };
-        let facts = asked.ask(|connection| {
-            connection.send_with(&ReaderQuestion::Read, bytes)?;
+        let question = match ahead {
+            None => ReaderQuestion::Read,
+            Some(LinkAhead { programs, features }) => {
+                ReaderQuestion::ReadAhead { programs: programs.clone(), features: (*features).into() }
+            }
+        };
+        let read = asked.ask(|connection| {
+            connection.send_with(&question, bytes)?;
             let sent: SentFacts = match connection.hear(FACTS)? {
                 Ok(sent) => sent,
                 Err(why) => return Ok(Err(why)),
@@ -131,13 +133,12 @@ impl ReaderClient {
             if size > CONTENTS {
                 return Err(wrong(format!("it announces {size} bytes of variables")));
             }
-            Ok(Ok(sent.with(&connection.take_exactly(size)?)))
+            let facts = sent.with(&connection.take_exactly(size)?);
+            Ok(Ok((facts, ahead.map(|ahead| ReaderState::receive(ahead, connection)).transpose()?)))
         })?;
-        let facts = facts.map_err(told)?;
-        EbpfObject::new(
-            Arc::new(facts),
-            Box::new(ReaderLinker { asked, state: Mutex::default(), _room: room }),
-        )
+        let (facts, state) = read.map_err(told)?;
+        let state = Mutex::new(state.unwrap_or_default());
+        EbpfObject::new(Arc::new(facts), Box::new(ReaderLinker { asked, state, _room: room }))
     }
 }
 
@@ -151,7 +152,11 @@ impl ReadObjects for ReaderClient {
     }
 
     fn read(&self, bytes: Arc<[u8]>) -> Result<EbpfObject, EngineError> {
-        self.read_within(&bytes, self.patience.of_one(), None)
+        self.read_within(&bytes, self.patience.of_one(), None, None)
+    }
+
+    fn read_ahead(&self, bytes: Arc<[u8]>, ahead: &LinkAhead) -> Result<EbpfObject, EngineError> {
+        self.read_within(&bytes, self.patience.of_one(), None, Some(ahead))
     }
 
     fn read_again(&self, bytes: Arc<[u8]>) -> Result<EbpfObject, EngineError> {
@@ -160,25 +165,72 @@ impl ReadObjects for ReaderClient {
             let why = "others took all the time that this start has for those that failed before";
             return Err(EngineError::Reader(why.to_owned()));
         }
-        self.read_within(&bytes, time, Some(Arc::clone(&self.patience)))
+        self.read_within(&bytes, time, Some(Arc::clone(&self.patience)), None)
     }
 }
 
-/// Linker that uses a reader holding the object.
 #[derive(Debug)]
 struct ReaderLinker {
     asked: Asked,
-    /// Memory of the reader's answers, released on drop.
     _room: Arc<MemoryShare>,
     state: Mutex<ReaderState>,
 }
 
-/// Cached answers, and data already sent.
 #[derive(Debug, Default)]
 struct ReaderState {
-    /// Last BTF: all programs of a load share it.
+    /// All programs of a load share it.
     btf: Option<(BtfFeatures, Option<Arc<[u8]>>)>,
+    /// Programs of the first answer, for the features of `btf`.
+    ahead: BTreeMap<String, AheadProgram>,
     has_modules: bool,
+}
+
+/// Program of which a reader said all it could with its first answer.
+#[derive(Debug)]
+struct AheadProgram {
+    needs_kernel: bool,
+    /// `None` if the program needs the kernel's types, or after its first use.
+    linked: Option<LinkAnswer>,
+}
+
+/// Linked program with its lists, or the error of the object.
+type LinkAnswer = Result<(SentProgram, Vec<u8>), String>;
+
+impl ReaderState {
+    /// Receives what a reader linked with the first answer.
+    fn receive(ahead: &LinkAhead, connection: &mut ReaderConnection) -> io::Result<Self> {
+        let mut state = Self { btf: Some((ahead.features, receive_btf(connection)?)), ..Self::default() };
+        for program in &ahead.programs {
+            let needs_kernel: bool = connection.hear(SMALL)?;
+            let linked = (!needs_kernel).then(|| receive_program(connection)).transpose()?;
+            state.ahead.insert(program.clone(), AheadProgram { needs_kernel, linked });
+        }
+        Ok(state)
+    }
+
+    /// Returns the answer for a program that was linked ahead for these features, once.
+    fn linked_ahead(&mut self, program: &str, features: BtfFeatures) -> Option<LinkAnswer> {
+        let is_for = self.btf.as_ref().is_some_and(|(of, _)| *of == features);
+        if is_for { self.ahead.get_mut(program)?.linked.take() } else { None }
+    }
+}
+
+/// Receives an object's BTF, if it has any.
+fn receive_btf(connection: &mut ReaderConnection) -> io::Result<Option<Arc<[u8]>>> {
+    let is_some: bool = connection.hear(SMALL)?;
+    is_some.then(|| connection.take(MAX_OBJECT_BYTES).map(Arc::from)).transpose()
+}
+
+fn receive_program(connection: &mut ReaderConnection) -> io::Result<LinkAnswer> {
+    let sent: SentProgram = match connection.hear(PROGRAM)? {
+        Ok(sent) => sent,
+        Err(why) => return Ok(Err(why)),
+    };
+    let size = sent.lists();
+    if size > LISTS {
+        return Err(wrong(format!("it announces {size} bytes of a program")));
+    }
+    Ok(Ok((sent, connection.take_exactly(size)?)))
 }
 
 impl ReaderLinker {
@@ -189,7 +241,6 @@ impl ReaderLinker {
         })
     }
 
-    /// Sends the types of modules to the reader, once.
     fn give_modules(&self, types: &KernelTypes<'_>) -> Result<(), EngineError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.has_modules || types.modules().is_empty() {
@@ -216,14 +267,18 @@ impl LinkPrograms for ReaderLinker {
         }
         let btf = self.asked.ask(|connection| {
             connection.say(&ReaderQuestion::Btf(features.into()))?;
-            let is_some: bool = connection.hear(SMALL)?;
-            is_some.then(|| connection.take(MAX_OBJECT_BYTES).map(Arc::from)).transpose()
+            receive_btf(connection)
         })?;
         state.btf = Some((features, btf.clone()));
         Ok(btf)
     }
 
     fn needs_kernel_types(&self, program: &str) -> Result<bool, EngineError> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ahead) = state.ahead.get(program) {
+            return Ok(ahead.needs_kernel);
+        }
+        drop(state);
         self.request_answer(&ReaderQuestion::NeedsKernelTypes { program: program.to_owned() })
     }
 
@@ -232,7 +287,6 @@ impl LinkPrograms for ReaderLinker {
         let exceeds: Result<bool, String> =
             self.request_answer(&ReaderQuestion::Exceeds { program: program.to_owned() })?;
         exceeds.or_else(|why| {
-            // If the kernel has no types, that error is the better one.
             types.btf()?;
             Err(told(why))
         })
@@ -248,23 +302,21 @@ impl LinkPrograms for ReaderLinker {
             self.asked.uses_types();
             self.give_modules(types)?;
         }
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let ahead = if types.is_none() { state.linked_ahead(program, features) } else { None };
+        drop(state);
         let question = ReaderQuestion::Link {
             program: program.to_owned(),
             with_kernel: types.is_some(),
             features: features.into(),
         };
-        let linked = self.asked.ask(|connection| {
-            connection.say(&question)?;
-            let sent: SentProgram = match connection.hear(PROGRAM)? {
-                Ok(sent) => sent,
-                Err(why) => return Ok(Err(why)),
-            };
-            let size = sent.lists();
-            if size > LISTS {
-                return Err(wrong(format!("it announces {size} bytes of a program")));
-            }
-            Ok(Ok((sent, connection.take_exactly(size)?)))
-        })?;
+        let ask = || {
+            self.asked.ask(|connection| {
+                connection.say(&question)?;
+                receive_program(connection)
+            })
+        };
+        let linked = ahead.map_or_else(ask, Ok)?;
         let (sent, lists) = linked.map_err(told)?;
         Ok(sent.with(&lists, self.btf(features)?))
     }
@@ -274,13 +326,11 @@ impl LinkPrograms for ReaderLinker {
     }
 }
 
-/// Reader that is working on an object. The next reader is started on drop, not earlier, since it would compete for a
-/// CPU.
+/// The next reader starts on drop: earlier, it would compete for a CPU.
 #[derive(Debug)]
 struct BusyReader {
     connection: ReaderConnection,
     start: Arc<dyn StartReader>,
-    /// Set if a question needed the kernel's types.
     used_types: bool,
 }
 
@@ -290,14 +340,11 @@ impl Drop for BusyReader {
     }
 }
 
-/// Reader with one question at a time.
 #[derive(Debug)]
 struct Asked {
-    /// `None` after a question failed: later messages would be ambiguous, and the reader is terminated.
+    /// `None` after a failed question: later messages would be ambiguous.
     at_work: Mutex<Option<BusyReader>>,
-    /// Remaining time for all questions.
     left: Mutex<Duration>,
-    /// Common time limit that is charged as well, if any.
     charged: Option<Arc<ReaderTimeouts>>,
 }
 
@@ -340,7 +387,6 @@ fn failed(error: io::Error) -> EngineError {
     })
 }
 
-/// Returns the error that a reader reported about the object.
 fn told(why: String) -> EngineError {
     ObjectError::Told(cut(why)).into()
 }

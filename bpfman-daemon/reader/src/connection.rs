@@ -1,4 +1,4 @@
-//! Client end of the connection to a reader, with a deadline and a size limit for answers.
+//! Client end of a connection to a reader, with deadline and size limit of answers.
 
 use std::io::{self, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
@@ -12,22 +12,19 @@ use serde::de::DeserializeOwned;
 
 use crate::memory_limit::MemoryShare;
 
-/// Size of the read buffer, in bytes: most answers take one call.
+/// Most answers take one call.
 const AHEAD: usize = 8 << 10;
 
 #[derive(Debug)]
 pub(crate) struct ReaderConnection {
     stream: BufReader<TimedStream>,
-    /// Memory limit of received data.
     room: Arc<MemoryShare>,
     _life: Option<OwnedFd>,
 }
 
-/// Stream with a deadline.
 #[derive(Debug)]
 struct TimedStream {
     stream: UnixStream,
-    /// Deadline of the answer to the present question.
     until: Instant,
 }
 
@@ -44,7 +41,6 @@ impl ReaderConnection {
         Self { stream: BufReader::with_capacity(AHEAD, stream), room, _life: life }
     }
 
-    /// Starts a question, which must be answered within this time.
     pub(crate) fn begin(&mut self, time: Duration) {
         self.stream.get_mut().until = Instant::now() + time;
     }
@@ -55,7 +51,6 @@ impl ReaderConnection {
         writing.send()
     }
 
-    /// Sends a message followed by content.
     pub(crate) fn send_with(&mut self, message: &impl Serialize, content: &[u8]) -> io::Result<()> {
         let mut writing = Writing::new(self.stream.get_mut());
         writing.message(message)?;
@@ -63,7 +58,6 @@ impl ReaderConnection {
         writing.send()
     }
 
-    /// Receives an answer of at most `limit` bytes.
     pub(crate) fn hear<T: DeserializeOwned>(&mut self, limit: usize) -> io::Result<T> {
         match self.next(limit)? {
             Frame::Message(message) => understood(&message),
@@ -71,7 +65,6 @@ impl ReaderConnection {
         }
     }
 
-    /// Receives content of exactly `size` bytes.
     pub(crate) fn take_exactly(&mut self, size: usize) -> io::Result<Vec<u8>> {
         let content = self.take(size)?;
         if content.len() == size {
@@ -80,7 +73,6 @@ impl ReaderConnection {
         Err(wrong(format!("{} bytes came instead of {size}", content.len())))
     }
 
-    /// Receives content of at most `limit` bytes.
     pub(crate) fn take(&mut self, limit: usize) -> io::Result<Vec<u8>> {
         let mut content = Vec::new();
         loop {
@@ -115,7 +107,6 @@ impl ReaderConnection {
     }
 }
 
-/// Each system call waits at most for the remaining time.
 impl Read for TimedStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.stream.set_read_timeout(self.left()?)?;

@@ -1,7 +1,4 @@
-//! Memory limit for answers of readers.
-//!
-//! Memory is charged as bytes arrive, not as they are announced: an announcement alone holds nothing. It is released
-//! when the object is dropped.
+//! Memory limit for answers. Memory is charged as bytes arrive, not as announced, and released with the object.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,13 +7,13 @@ use std::time::Instant;
 
 use bpfmand_frames::wrong;
 
-/// Limit for all objects together, in charged bytes: a quarter of the daemon's memory limit.
+/// For all objects together, in charged bytes: a quarter of the daemon's memory limit.
 const ALL: usize = 1 << 30;
-/// Divisor of the limit for one object.
+/// Divisor for one object.
 const SHARE: usize = 4;
-/// Charge factor of contents and lists: they are held as received, or as changed by a load, and in derived form.
+/// Held as received, or as changed by a load, and in derived form.
 const CONTENT: usize = 2;
-/// Charge factor of messages: a few bytes of JSON become a structure of some dozens.
+/// A few bytes of JSON become a structure of some dozens.
 const MESSAGE: usize = 8;
 
 #[derive(Debug)]
@@ -49,7 +46,7 @@ impl MemoryShare {
         Self { all: Arc::clone(all), own: AtomicUsize::new(0) }
     }
 
-    /// Charges received bytes; waits for free memory until the deadline.
+    /// Waits for free memory until the deadline.
     pub(crate) fn take(&self, bytes: usize, is_content: bool, until: Instant) -> io::Result<()> {
         let size = bytes.saturating_mul(if is_content { CONTENT } else { MESSAGE });
         // One question at a time charges an object.

@@ -1,15 +1,16 @@
 use bpfmand_object::BtfFeatures;
 use serde::{Deserialize, Serialize};
 
-/// Maximum length of an error text, in bytes.
 const SENTENCE: usize = 4 << 10;
 
 /// Question to a reader. Errors of the object are answered as `Err` with a text.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ReaderQuestion {
-    /// Sends the object as content, once. The answer is [`crate::sent_facts::SentFacts`], followed by the maps'
-    /// contents.
+    /// Sends the object once. The answer is [`crate::sent_facts::SentFacts`], then the maps' contents.
     Read,
+    /// Sends the object, and links programs with the answer. Facts and contents are followed by the answer of
+    /// [`Self::Btf`], and for each program by that of [`Self::NeedsKernelTypes`] and, if it needs none, of [`Self::Link`].
+    ReadAhead { programs: Vec<String>, features: SentFeatures },
     /// Requests the object's BTF for a kernel: whether it has any; if so, it follows as content.
     Btf(SentFeatures),
     /// Queries whether a program needs the kernel's types.
@@ -44,7 +45,7 @@ impl From<SentFeatures> for BtfFeatures {
     }
 }
 
-/// Truncates an error text, which becomes part of errors and of the log.
+/// The text becomes part of errors and of the log.
 pub(crate) fn cut(sentence: String) -> String {
     cut_to(sentence, SENTENCE)
 }

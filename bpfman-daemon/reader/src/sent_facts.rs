@@ -1,5 +1,3 @@
-//! Facts about an object in serialized form; contents of maps follow as bytes.
-
 use bpfmand_core::{MapRole, MapSpec};
 use bpfmand_object::{
     GlobalVariable, InitialSlot, KconfigExtern, KconfigKind, MapTypes, ObjectFacts, ProgramEntry, SlotTarget,
@@ -20,7 +18,7 @@ pub(crate) struct SentFacts {
     struct_ops: Vec<SentStructOps>,
 }
 
-/// Program entry. The receiver parses the section name itself, because it decides by the result.
+/// The receiver parses the section name itself, because it decides by the result.
 #[derive(Debug, Serialize, Deserialize)]
 struct SentEntry {
     name: String,
@@ -48,13 +46,11 @@ struct SentMap {
     numa_node: u32,
     pin_by_name: bool,
     role: SentRole,
-    /// Size of the initial contents, in bytes.
     initial: usize,
     types: [u32; 2],
     inner: Option<Box<SentMap>>,
 }
 
-/// struct_ops value: its map, its type, and its members.
 type SentStructOps = (usize, String, Vec<(String, SentValue)>);
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -99,7 +95,7 @@ struct SentKconfig {
 }
 
 impl SentFacts {
-    /// Returns the facts, with the concatenated contents of their maps.
+    /// Concatenates the contents of the maps.
     pub(crate) fn of(facts: &ObjectFacts) -> (Self, Vec<u8>) {
         let mut contents = Vec::new();
         for map in &facts.maps {
@@ -129,12 +125,11 @@ impl SentFacts {
         (sent, contents)
     }
 
-    /// Returns the size of the contents that follow, in bytes.
     pub(crate) fn contents(&self) -> usize {
         self.maps.iter().fold(0, |sum, map| sum.saturating_add(map.initial))
     }
 
-    /// Returns the facts; `contents` has the announced size.
+    /// `contents` has the announced size.
     pub(crate) fn with(self, contents: &[u8]) -> ObjectFacts {
         let mut left = contents;
         let map = |sent: SentMap| {
@@ -189,7 +184,6 @@ fn sent_map(map: &MapSpec) -> SentMap {
     }
 }
 
-/// Returns a map without its contents.
 fn map_of(sent: SentMap) -> MapSpec {
     let [btf_key_type_id, btf_value_type_id] = sent.types;
     MapSpec {

@@ -1,4 +1,4 @@
-//! Linked programs in serialized form; their lists follow as bytes, in host byte order.
+//! Linked programs in serialized form; lists follow in host byte order.
 
 use std::sync::Arc;
 
@@ -8,9 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::sent::{cut, cut_to};
 
-/// Maximum number of unresolved references: they explain an error of the kernel about one instruction.
+/// Unresolved references explain an error of the kernel about one instruction.
 const UNRESOLVED: usize = 256;
-/// Maximum length of each of their names and texts, in bytes.
 const UNRESOLVED_TEXT: usize = 512;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -19,7 +18,6 @@ pub(crate) struct SentProgram {
     text: FlatText,
     local_type_ids: Vec<usize>,
     unresolved: Vec<SentUnresolved>,
-    /// Index, symbol, and whether it may be missing.
     addresses: Vec<(usize, String, bool)>,
 }
 
@@ -31,7 +29,6 @@ struct SentUnresolved {
 }
 
 impl SentProgram {
-    /// Returns a program, with its concatenated lists.
     pub(crate) fn of(linked: &LinkedProgram) -> (Self, Vec<u8>) {
         let unresolved = |one: &Unresolved| SentUnresolved {
             at: one.at,
@@ -48,12 +45,11 @@ impl SentProgram {
         (sent, lists)
     }
 
-    /// Returns the size of the lists that follow, in bytes.
     pub(crate) fn lists(&self) -> usize {
         self.text.lists()
     }
 
-    /// Returns the program, without data from the facts; `lists` has the announced size.
+    /// `lists` has the announced size.
     pub(crate) fn with(self, lists: &[u8], btf: Option<Arc<[u8]>>) -> LinkedProgram {
         let unresolved = |one: SentUnresolved| Unresolved {
             at: one.at,

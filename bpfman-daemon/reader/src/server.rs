@@ -1,9 +1,7 @@
-//! The reader process: serves questions about one object, one after the other.
-
 use std::io;
 use std::os::unix::net::UnixStream;
 
-use bpfmand_frames::{Answering, wrong};
+use bpfmand_frames::{Answering, Writing, wrong};
 use bpfmand_object::{BtfFeatures, KernelBtf, ObjectFile, SharedBytes, TextOptions};
 
 use crate::sent::{ReaderQuestion, cut};
@@ -18,40 +16,52 @@ pub enum ReaderTypes {
     Index(SharedBytes),
 }
 
-/// Writes an index of the kernel's BTF, which saves readers and the engine from parsing all of it.
-///
-/// # Errors
-/// Fails if the bytes are not BTF, or `to` fails.
+/// Writes an index of the kernel's BTF, which saves parsing all of it.
 pub fn write_types_index(btf: Vec<u8>, to: &mut impl io::Write) -> io::Result<()> {
     KernelBtf::parse(btf).map_err(io::Error::other)?.write_index(to)
 }
 
-/// Serves questions about one object until the connection is closed. `kernel_types` is called when a program needs
-/// them.
-///
-/// # Errors
-/// Fails if the other end violates the protocol, or closes the connection within a message.
+/// Serves questions about one object until the connection is closed; fails if the other end violates the protocol.
 pub fn serve(stream: UnixStream, kernel_types: impl FnOnce() -> io::Result<ReaderTypes>) -> io::Result<()> {
     let mut served = Answering::new(stream);
     let Some(first) = served.question()? else { return Ok(()) };
-    let ReaderQuestion::Read = first else {
-        return Err(wrong("it was asked for something before it was given an object".to_owned()));
+    let (programs, features) = match first {
+        ReaderQuestion::Read => (Vec::new(), None),
+        ReaderQuestion::ReadAhead { programs, features } => (programs, Some(BtfFeatures::from(features))),
+        _ => return Err(wrong("it was asked for something before it was given an object".to_owned())),
     };
     let object = match ObjectFile::parse(served.take()?) {
         Ok(object) => object,
         Err(error) => return served.say(&Err::<SentFacts, _>(cut(error.to_string()))),
     };
     let (facts, contents) = SentFacts::of(object.facts());
-    served.send_with(&Ok::<_, String>(facts), &contents)?;
+    // Written together: each write wakes the daemon.
+    let mut answers = served.writing();
+    answers.message(&Ok::<_, String>(facts))?;
+    answers.content(&contents)?;
     drop(contents);
+    if let Some(features) = features {
+        add_btf(&mut answers, &object, features)?;
+        for program in &programs {
+            let needs_kernel = object.needs_kernel_btf(program);
+            answers.message(&needs_kernel)?;
+            if !needs_kernel {
+                add_program(&mut answers, &object, program, &TextOptions { kernel_btf: None, features })?;
+            }
+        }
+    }
+    answers.send()?;
     let mut types = Types { read: Some(kernel_types), kernel: None };
     while let Some(question) = served.question()? {
         match question {
-            ReaderQuestion::Read => return Err(wrong("it was given a second object".to_owned())),
-            ReaderQuestion::Btf(features) => match object.btf(features.into()) {
-                Some(btf) => served.send_with(&true, &btf)?,
-                None => served.say(&false)?,
-            },
+            ReaderQuestion::Read | ReaderQuestion::ReadAhead { .. } => {
+                return Err(wrong("it was given a second object".to_owned()));
+            }
+            ReaderQuestion::Btf(features) => {
+                let mut answers = served.writing();
+                add_btf(&mut answers, &object, features.into())?;
+                answers.send()?;
+            }
             ReaderQuestion::NeedsKernelTypes { program } => served.say(&object.needs_kernel_btf(&program))?,
             ReaderQuestion::Exceeds { program } => {
                 let exceeds = types.kernel().map(|kernel| object.exceeds(&program, kernel));
@@ -75,21 +85,42 @@ pub fn serve(stream: UnixStream, kernel_types: impl FnOnce() -> io::Result<Reade
                         continue;
                     }
                 };
-                let features = BtfFeatures::from(features);
-                match object.link(&program, &TextOptions { kernel_btf, features }) {
-                    Ok(linked) => {
-                        let (sent, lists) = SentProgram::of(&linked);
-                        served.send_with(&Ok::<_, String>(sent), &lists)?;
-                    }
-                    Err(error) => served.say(&Err::<SentProgram, _>(cut(error.to_string())))?,
-                }
+                let options = TextOptions { kernel_btf, features: features.into() };
+                let mut answers = served.writing();
+                add_program(&mut answers, &object, &program, &options)?;
+                answers.send()?;
             }
         }
     }
     Ok(())
 }
 
-/// Kernel types, loaded at first use.
+type Answers<'s> = Writing<'s, UnixStream>;
+
+/// Adds the answer of [`ReaderQuestion::Btf`].
+fn add_btf(answers: &mut Answers<'_>, object: &ObjectFile, features: BtfFeatures) -> io::Result<()> {
+    let btf = object.btf(features);
+    answers.message(&btf.is_some())?;
+    btf.map_or(Ok(()), |btf| answers.content(&btf))
+}
+
+/// Adds the answer of [`ReaderQuestion::Link`].
+fn add_program(
+    answers: &mut Answers<'_>,
+    object: &ObjectFile,
+    program: &str,
+    options: &TextOptions<'_>,
+) -> io::Result<()> {
+    match object.link(program, options) {
+        Ok(linked) => {
+            let (sent, lists) = SentProgram::of(&linked);
+            answers.message(&Ok::<_, String>(sent))?;
+            answers.content(&lists)
+        }
+        Err(error) => answers.message(&Err::<SentProgram, _>(cut(error.to_string()))),
+    }
+}
+
 struct Types<R> {
     read: Option<R>,
     kernel: Option<KernelBtf>,

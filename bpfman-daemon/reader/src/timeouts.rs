@@ -1,7 +1,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Default time for all questions to a reader: the largest objects and programs take a second or two each.
+/// The largest objects and programs take a second or two each.
 const USUAL: Duration = Duration::from_secs(30);
 
 /// Time limits while the daemon starts, which delays the programs of all users.
@@ -9,8 +9,7 @@ const USUAL: Duration = Duration::from_secs(30);
 pub struct StartPatience {
     /// Time for all questions about one object, independent of others.
     pub each: Duration,
-    /// Time for all questions about all repeated reads, whatever their results. One object gets half of the remaining
-    /// time, so that the first one does not use it up.
+    /// Time for all repeated reads together; one object gets half of the rest.
     pub again: Duration,
 }
 
@@ -23,7 +22,6 @@ impl Default for StartPatience {
 #[derive(Debug)]
 pub(crate) struct ReaderTimeouts {
     usual: Duration,
-    /// `None` once the daemon has started.
     start: Mutex<Option<StartPatience>>,
 }
 
@@ -46,19 +44,16 @@ impl ReaderTimeouts {
         *self.start.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Returns the time for all questions about one object.
     pub(crate) fn of_one(&self) -> Duration {
         let start = *self.start.lock().unwrap_or_else(PoisonError::into_inner);
         start.map_or(self.usual, |start| start.each.min(self.usual))
     }
 
-    /// Returns the time for an object that is read again.
     pub(crate) fn of_one_again(&self) -> Duration {
         let start = *self.start.lock().unwrap_or_else(PoisonError::into_inner);
         start.map_or(self.usual, |start| (start.again / 2).min(self.usual))
     }
 
-    /// Charges the duration of a question about an object that is read again.
     pub(crate) fn charge(&self, took: Duration) {
         if let Some(start) = self.start.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             start.again = start.again.saturating_sub(took);

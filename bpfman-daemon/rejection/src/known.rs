@@ -1,14 +1,11 @@
 //! Known messages of the kernel's `kernel/bpf/verifier.c` and `btf.c`, Linux 5.10 to 6.18.
 
-/// Known message with its meaning. The first match counts.
+/// The first match counts.
 pub struct KnownMessage {
-    /// Beginning of the message, with holes.
     pub pattern: &'static str,
-    /// See [`crate::RejectionCause::word`].
     pub word: &'static str,
-    /// See [`crate::RejectionCause::sentence`], with indexes of holes.
+    /// With indexes of holes.
     pub sentence: &'static str,
-    /// See [`crate::RejectionCause::advice`].
     pub advice: &'static str,
 }
 
@@ -57,7 +54,7 @@ const BUILD_V3: &str = "build it with `-mcpu=v3`, or run it on Linux 6.6 or late
 const BUILD_FOR_OLDER: &str = "build it with `-mcpu=v3`, or with `-mcpu=v2` for a kernel before Linux 5.12; `bpfman check FILE` \
     names newer instructions, with the version of Linux that has them";
 
-/// All known messages; more specific ones come first.
+/// More specific messages come first.
 pub const KNOWN: &[KnownMessage] = &[
     known(
         "packet-bounds",
@@ -541,7 +538,6 @@ pub const KNOWN: &[KnownMessage] = &[
 mod tests {
     use super::*;
 
-    /// Shows `R{} !read_ok` as `R… !read_ok`; likewise the holes of a sentence.
     fn shown(text: &str) -> String {
         let mut shown = String::new();
         let mut rest = text;
@@ -592,7 +588,6 @@ mod tests {
     fn each_message_has_advice_and_none_hides_another() {
         for (index, known) in KNOWN.iter().enumerate() {
             assert!(!known.advice.is_empty() && !known.advice.contains('\n'), "{}", known.pattern);
-            // The most specific message of a pattern matches that pattern.
             let message = known.pattern.replace("{}", "7");
             let found =
                 KNOWN.iter().position(|other| crate::pattern::holes(other.pattern, &message).is_some());

@@ -1,15 +1,13 @@
 use std::collections::BTreeMap;
 
-/// End of a log.
 #[derive(Debug, Default)]
 pub struct LogEnd<'a> {
-    /// Lines after the last instruction, without statistics: the fault of the program.
+    /// After the last instruction, without statistics: the fault of the program.
     pub messages: Vec<&'a str>,
-    /// Last instruction; `None` if the walk never began.
+    /// `None` if the walk never began.
     pub instruction: Option<(usize, &'a str)>,
-    /// Last printed source line.
     pub source: Option<&'a str>,
-    /// Register states before that instruction.
+    /// States before that instruction.
     pub registers: BTreeMap<u8, &'a str>,
 }
 
@@ -26,7 +24,6 @@ enum Line<'a> {
     Message(&'a str),
 }
 
-/// Reads a log of any length and content.
 pub fn read(log: &str) -> LogEnd<'_> {
     let mut end = LogEnd::default();
     let mut pending = "";
@@ -102,7 +99,7 @@ fn classify(line: &str) -> Line<'_> {
     Line::Message(line)
 }
 
-/// Splits a line into an instruction's text and the rest: `(79) r1 = *(u64 *)(r2 +0)         ; R1_w=scalar()`.
+/// Format: `(79) r1 = *(u64 *)(r2 +0)         ; R1_w=scalar()`.
 fn instruction(rest: &str) -> Option<(&str, &str)> {
     let code = rest.strip_prefix('(')?.get(..2)?;
     let text = rest.get(3..)?.strip_prefix(") ")?;
@@ -113,14 +110,14 @@ fn instruction(rest: &str) -> Option<(&str, &str)> {
     Some((text.trim(), after))
 }
 
-/// Returns `true` for `R1=ctx()` and `R1_w=0`, but not for `R1 !read_ok`.
+/// `R1=ctx()` and `R1_w=0`, but not `R1 !read_ok`.
 fn is_register(text: &str) -> bool {
     let Some(rest) = text.strip_prefix('R') else { return false };
     let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit());
     rest.split_once('=').is_some_and(|(flags, _)| flags.is_empty() || flags.starts_with('_'))
 }
 
-/// Parses a list of register states: `R1_w=scalar(umax=3) R10=fp0 fp-8=0`.
+/// Format: `R1_w=scalar(umax=3) R10=fp0 fp-8=0`.
 fn learn<'a>(registers: &mut BTreeMap<u8, &'a str>, list: &'a str) {
     let mut depth = 0_usize;
     let words = list.split(move |c| {

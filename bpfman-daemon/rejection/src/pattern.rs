@@ -1,9 +1,6 @@
-//! Patterns of messages: text with holes.
-
 use crate::value::in_words;
 
-/// Returns the contents of the holes `{}` of a pattern if `text` begins with it; a hole at the end takes the rest. Each
-/// hole takes the shortest text that lets the rest match, at least one byte.
+/// Contents of the holes `{}`: each the shortest text, of at least one byte, that lets the rest match.
 pub fn holes<'a>(pattern: &str, text: &'a str) -> Option<Vec<&'a str>> {
     let mut literals = pattern.split("{}");
     let mut rest = text.strip_prefix(literals.next()?)?;
@@ -23,8 +20,7 @@ pub fn holes<'a>(pattern: &str, text: &'a str) -> Option<Vec<&'a str>> {
     Some(found)
 }
 
-/// Returns a sentence with `{0}`, `{1}` and so on replaced by the contents of the holes; `{1 in words}` is replaced by
-/// the meaning of the verifier's type name.
+/// `{0}` is a hole's contents, `{1 in words}` the meaning of the verifier's type name.
 pub fn filled(sentence: &str, holes: &[&str]) -> String {
     let mut filled = String::with_capacity(sentence.len());
     let mut rest = sentence;

@@ -39,7 +39,6 @@ pub struct Rejection {
     pub register: Option<RejectedRegister>,
 }
 
-/// Maximum length of each text from a log, in bytes.
 const MAX_TEXT: usize = 300;
 
 impl Rejection {
@@ -61,8 +60,7 @@ impl Rejection {
         }
     }
 
-    /// Parses the log of an available program: its BTF has file and line for kernels that do not log them (before 6.9),
-    /// and for logs with an earlier line.
+    /// Parses a log with its program: BTF has file and line for kernels before 6.9, and for logs with an earlier line.
     #[must_use]
     pub fn read_of(log: &str, text: &ProgramText) -> Self {
         let mut rejection = Self::read(log);
@@ -73,7 +71,6 @@ impl Rejection {
     }
 }
 
-/// Returns the first register in a message.
 fn register_of(message: &str) -> Option<u8> {
     message.match_indices('R').find_map(|(at, _)| {
         let begins = !message[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
@@ -94,7 +91,6 @@ fn cut_line(line: SourceLine) -> SourceLine {
     SourceLine { text: cut(&line.text), file: cut(&line.file), ..line }
 }
 
-/// One sentence: meaning, message, location.
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.cause {

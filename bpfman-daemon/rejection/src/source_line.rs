@@ -19,7 +19,6 @@ impl SourceLine {
     pub fn of(text: &ProgramText, instruction: usize) -> Option<Self> {
         let strings = strings(text.btf.as_deref()?)?;
         let count = text.line_info.partition_point(|info| info.insn_off as usize <= instruction);
-        // Instructions added by the compiler have line 0.
         let known = text.line_info[..count].iter().rev().find(|info| info.line_col >> 10 != 0);
         let LineInfo { file_name_off, line_off, line_col, .. } = known?;
         let file = string(strings, *file_name_off)?;
@@ -27,7 +26,7 @@ impl SourceLine {
         Some(Self { file, line: line_col >> 10, text: line.trim().to_owned() })
     }
 
-    /// Parses a line of the log: `int x = 1;`, since Linux 6.9 followed by ` @ file.c:17`.
+    /// Format: `int x = 1;`, since Linux 6.9 followed by ` @ file.c:17`.
     pub(crate) fn of_log(line: &str) -> Self {
         if let Some((text, place)) = line.rsplit_once(" @ ")
             && let Some((file, number)) = place.rsplit_once(':')
@@ -39,7 +38,6 @@ impl SourceLine {
     }
 }
 
-/// Returns the string section of BTF (Linux, `struct btf_header`).
 fn strings(btf: &[u8]) -> Option<&[u8]> {
     let word = |at: usize| -> Option<usize> {
         let bytes = btf.get(at..at + 4)?;
@@ -56,7 +54,6 @@ fn string(strings: &[u8], offset: u32) -> Option<String> {
     Some(String::from_utf8_lossy(&rest[..end]).into_owned())
 }
 
-/// `file.c:17: text`, without unknown parts.
 impl fmt::Display for SourceLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.file.is_empty() {

@@ -1,12 +1,9 @@
-//! Types of registers in the verifier's notation, in words.
-
-/// Returns the meaning of a type name (`reg_type_str`). Unknown names are quoted.
+/// Names of `reg_type_str`; unknown ones are quoted.
 pub fn in_words(name: &str) -> String {
     if let Some(rest) = name.strip_suffix("_or_null") {
         return format!("{} or NULL", in_words(rest));
     }
     let known = match name {
-        // Linux before 5.18 calls numbers `inv`.
         "scalar" | "inv" => "a number",
         "ctx" => "the context",
         "fp" => "an address on the stack",
@@ -27,7 +24,7 @@ pub fn in_words(name: &str) -> String {
     known.to_owned()
 }
 
-/// Returns the meaning of a pointer to a kernel type: `trusted_ptr_or_null_task_struct`.
+/// Example: `trusted_ptr_or_null_task_struct`.
 fn pointer(name: &str) -> Option<String> {
     let (trust, to) = name.split_once("ptr_")?;
     let trust = match trust {

@@ -53,8 +53,7 @@ impl NeedKind {
         }
     }
 
-    /// Returns whether each requirement of this kind has a first Linux version, which then counts for the minimum
-    /// version. Functions, types and the like change without one.
+    /// Returns whether this kind has a first Linux version; functions and types change without one.
     #[must_use]
     pub const fn has_version(self) -> bool {
         matches!(
@@ -113,18 +112,18 @@ pub struct ObjectNeeds {
 }
 
 impl ObjectNeeds {
-    /// Returns the first Linux version that meets all requirements; `None` without requirements, or if it is unknown.
+    /// Returns the first Linux version that meets all requirements, if known.
     #[must_use]
     pub fn lowest(&self) -> Option<LinuxVersion> {
         self.deciding().map(|(version, _)| version)
     }
 
-    /// Returns the mandatory requirements without a known version, because of which the minimum version is unknown.
+    /// Returns the mandatory requirements without a known version.
     pub fn without_version(&self) -> impl Iterator<Item = &KernelNeed> {
         self.needs.iter().filter(|need| !need.is_optional && need.kind.has_version() && need.since.is_none())
     }
 
-    /// Returns the minimum version and the requirements that determine it; `None` also if a program could not be read.
+    /// Returns the minimum version and its requirements; `None` also if a program could not be read.
     #[must_use]
     pub fn deciding(&self) -> Option<(LinuxVersion, Vec<&KernelNeed>)> {
         if !self.damaged.is_empty() || self.without_version().next().is_some() {
@@ -163,7 +162,7 @@ mod tests {
             let optional = KernelNeed { is_optional: true, ..need(kind, "no_such", None) };
             assert_eq!(lowest(optional), Some(LinuxVersion(5, 8)), "{kind:?}");
         }
-        // These have no version: they may change with any.
+        // These may change with any version.
         for kind in [NeedKind::Function, NeedKind::Type, NeedKind::Tracepoint] {
             assert_eq!(lowest(need(kind, "tcp_connect", None)), Some(LinuxVersion(5, 8)), "{kind:?}");
         }

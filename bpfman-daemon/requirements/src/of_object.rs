@@ -7,11 +7,9 @@ use crate::need::{KernelNeed, NeedKind, ObjectNeeds};
 use crate::program_types::{attached_since, kernel_name};
 use crate::since::{FirstLinux, LinuxVersion, helper, since};
 
-/// `bpf_probe_read` and `bpf_probe_read_kernel`.
 const READ_KERNEL: [u32; 2] = [4, 113];
 
-/// Returns all kernel requirements of an object. Requirements of programs that are loaded only on request (sections
-/// that begin with `?`) are optional.
+/// Returns all requirements; those of programs loaded only on request (`?` sections) are optional.
 #[must_use]
 pub fn needs_of(object: &ObjectFile) -> ObjectNeeds {
     let mut found = Collected::default();
@@ -41,7 +39,6 @@ pub fn needs_of(object: &ObjectFile) -> ObjectNeeds {
     needs
 }
 
-/// Requirements by kind and name.
 #[derive(Default)]
 struct Collected(BTreeMap<(NeedKind, String), KernelNeed>);
 
@@ -54,7 +51,6 @@ impl Collected {
         let new = || KernelNeed { kind, name: name.to_owned(), wanted_by: [].into(), since, is_optional };
         let need = self.0.entry((kind, name.to_owned())).or_insert_with(new);
         need.wanted_by.insert(by.to_owned());
-        // Mandatory if one user cannot do without it.
         need.is_optional &= is_optional;
     }
 
@@ -101,7 +97,6 @@ impl Collected {
     }
 }
 
-/// Returns the kind of requirement that the target in a section name is.
 const fn place(program_type: ProgramType) -> Option<NeedKind> {
     use ProgramType as T;
     Some(match program_type {
@@ -112,7 +107,6 @@ const fn place(program_type: ProgramType) -> Option<NeedKind> {
     })
 }
 
-/// Returns name and first Linux version of instructions.
 const fn instructions(newer: NewerInstruction) -> (&'static str, LinuxVersion) {
     match newer {
         NewerInstruction::LocalCall => ("calls of own functions", LinuxVersion(4, 16)),

@@ -1,5 +1,3 @@
-//! Requirements of an object that a kernel lacks.
-
 use bpfmand_core::ProgramType;
 use bpfmand_object::{KernelBtf, ObjectFile, ProgramWants, TextOptions};
 
@@ -27,8 +25,7 @@ pub struct Lack {
     pub wanted_by: Vec<String>,
     /// Evidence that it is missing.
     pub why: String,
-    /// Set if it prevents a program from being loaded. False if the programs test for it and may do without, and if
-    /// neither types nor version are conclusive.
+    /// Set if it prevents a load. False if programs test for it, or neither types nor version are conclusive.
     pub is_certain: bool,
     /// Set for a requirement of attaching: programs load without it.
     pub is_for_attaching: bool,
@@ -37,13 +34,11 @@ pub struct Lack {
 enum Found {
     Yes,
     No(String),
-    /// Possibly missing, with the reason.
     Doubt(String),
 }
 
 impl KernelView<'_> {
-    /// Returns the requirements of an object that this kernel lacks. Requirements that neither types nor version decide
-    /// are assumed to be met: only a load can tell.
+    /// Returns the missing requirements. Those that neither types nor version decide are assumed to be met.
     #[must_use]
     pub fn lacks(&self, object: &ObjectFile, needs: &ObjectNeeds) -> Vec<Lack> {
         let asks = |program: &String| needs.wants.get(program).is_some_and(|wants| wants.asks_first);
@@ -95,11 +90,10 @@ impl KernelView<'_> {
         }
     }
 
-    /// Adds types, fields and symbols that linking reports as unresolved, except those that programs test for.
+    /// Except types, fields and symbols that programs test for.
     fn unresolved(&self, object: &ObjectFile, needs: &ObjectNeeds, types: &KernelBtf, lacks: &mut Vec<Lack>) {
         let options = TextOptions { kernel_btf: Some(types), ..TextOptions::default() };
         for program in object.programs() {
-            // Programs of unsupported types and damaged ones have no requirements.
             let Some(wants) = needs.wants.get(&program.name) else { continue };
             let wanted_by = vec![program.name.clone()];
             let in_doubt = !self.has_modules && object.exceeds(&program.name, types);
@@ -115,7 +109,6 @@ impl KernelView<'_> {
                         is_for_attaching: false,
                     }));
                 }
-                // The missing symbol is mostly listed already.
                 Err(_) if lacks.iter().any(|lack| lack.wanted_by.contains(&program.name)) => {}
                 Err(error) => {
                     let (what, why) =
@@ -127,12 +120,11 @@ impl KernelView<'_> {
     }
 }
 
-/// Returns whether modules can provide this kind as well.
 const fn may_be_of_a_module(kind: NeedKind) -> bool {
     matches!(kind, NeedKind::Kfunc | NeedKind::Tracepoint)
 }
 
-/// Returns whether the kernel's types contain it; `None` if they are not conclusive.
+/// `None` if the types are not conclusive.
 fn find_in_types(types: &KernelBtf, need: &KernelNeed) -> Option<bool> {
     let among = |enumeration: &str, name: &str| Some(types.enumerators(enumeration)?.contains(&name));
     let upper = || need.name.to_ascii_uppercase();
@@ -161,12 +153,11 @@ fn find_in_types(types: &KernelBtf, need: &KernelNeed) -> Option<bool> {
     }
 }
 
-/// Returns a name without its flavour.
 fn plain(name: &str) -> &str {
     name.split("___").next().unwrap_or(name)
 }
 
-/// Returns the version of a kernel by its types alone: that of its newest type or helper.
+/// The version of the newest type or helper.
 fn version_of(types: &KernelBtf) -> Option<LinuxVersion> {
     const ENUMERATIONS: [(&str, &str, &str); 3] = [
         ("program_type", "bpf_prog_type", "BPF_PROG_TYPE_"),
@@ -186,8 +177,7 @@ fn version_of(types: &KernelBtf) -> Option<LinuxVersion> {
     named.chain(functions).map(|row| row.since.version).max()
 }
 
-/// Returns whether a program tests for something first. The text of a missing one begins with its place, or contains
-/// the symbol.
+/// The text of a missing one begins with its place, or contains the symbol.
 fn is_required(wants: &ProgramWants, missing: &str) -> bool {
     let mut types = wants.types.iter().filter(|(_, asks)| **asks);
     let mut symbols = wants.functions.iter().chain(&wants.variables).filter(|(_, weak)| **weak);

@@ -1,16 +1,13 @@
-//! Program types: kernel names, and the first Linux version in which the daemon can attach them.
-
 use bpfmand_core::ProgramType;
 use bpfmand_core::uapi::prog_type;
 
 use crate::since::{FirstLinux, LinuxVersion};
 
-/// Returns the kernel's name of the type, as in the version table.
 pub fn kernel_name(program_type: ProgramType) -> String {
     prog_type::name(program_type.kernel_type())
 }
 
-/// Enumeration and value in the kernel's BTF that prove support for an attachment.
+/// Enumeration and value in the kernel's BTF.
 pub type KnownBy = (&'static str, &'static str);
 
 /// Returns the first Linux version with the links that the daemon uses for programs of a type (docs/types.md).
@@ -20,8 +17,7 @@ pub const fn attached_since(program_type: ProgramType) -> FirstLinux {
     FirstLinux { version: LinuxVersion(major, minor), commit: "" }
 }
 
-/// Returns how a kernel's types prove that it can attach programs of a type. `None` if every kernel can, and for
-/// programs that are not attached by a link.
+/// `None` if every kernel can, or programs are not attached by a link.
 pub const fn attached_by(program_type: ProgramType) -> Option<KnownBy> {
     attachment(program_type).1
 }
@@ -35,7 +31,6 @@ const fn attachment(program_type: ProgramType) -> ((u16, u16), Option<KnownBy>) 
         Some(("bpf_attach_type", name))
     }
     match program_type {
-        // Only the application itself attaches these.
         T::SocketFilter => ((3, 19), None),
         T::SkReuseport => ((4, 19), None),
         T::SkReuseportMigrate => ((5, 14), attach("BPF_SK_REUSEPORT_SELECT_OR_MIGRATE")),
@@ -89,7 +84,6 @@ mod tests {
     use super::*;
     use crate::since::since;
 
-    /// The first number in the column "Linux" of each type's row.
     #[test]
     fn versions_are_those_that_the_documentation_states() {
         let page = include_str!("../../../docs/types.md");

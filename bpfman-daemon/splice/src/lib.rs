@@ -1,15 +1,14 @@
 //! Joins relocated programs into one: pure and deterministic.
 //!
-//! [`splice()`] takes the members of a chain, as compiled, and gives one program that runs them one after another:
-//! each `exit` becomes a jump to the glue, where the member's verdict either ends the chain or leads into the next
-//! member. The meaning is that of running the members alone, one after another, on the packet as the one before
-//! left it, until a verdict is outside its member's proceed-on set.
+//! [`splice()`] joins the members of a chain: each `exit` becomes a jump to the glue, where the verdict either ends the
+//! chain or leads into the next member. The meaning is that of running the members alone, one after another, on the
+//! packet as the one before left it, until a verdict is outside its member's proceed-on set.
 //!
 //! ```text
 //! [keep context] [body 1] [check] [context, zeroed frame] [body 2] [check] … [end of the chain] [functions of all]
 //! ```
 //!
-//! [`plan()`] decides how each member runs ([`JoinMode`]) and where a program ends and the next begins, with the reasons
+//! [`plan()`] decides how each member runs ([`JoinMode`]) and where a program ends and the next begins, and why
 //! ([`ChainPlan::reason`]). The caller creates the maps that the plan needs, and [`compile()`] returns the programs.
 //! The same members and options give the same bytes.
 

@@ -6,11 +6,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 const NAME: &str = "break-glass";
-/// Maximum number of characters of the marker that are shown.
 const MAX_CHARACTERS: usize = 512;
 
-/// Two marker files: the one in the state folder survives a reboot, the one in the runtime folder needs no disk space.
-/// Either is enough.
+/// Two files: the one in the state folder survives a reboot, the one in the runtime folder needs no disk space.
 #[derive(Clone, Debug)]
 pub struct Marker {
     files: [PathBuf; 2],
@@ -21,8 +19,7 @@ impl Marker {
         Self { files: [state.join(NAME), runtime.join(NAME)] }
     }
 
-    /// Returns the text of the marker, or `None` if neither file exists. An empty file counts, since writing to a full
-    /// disk creates one, and so does a file that cannot be examined.
+    /// An empty file counts, since writing to a full disk creates one, and so does a file that cannot be examined.
     pub fn read(&self) -> Option<String> {
         let there = self.files.iter().filter(|file| {
             fs::symlink_metadata(file).map_or_else(|error| error.kind() != io::ErrorKind::NotFound, |_| true)
@@ -34,7 +31,6 @@ impl Marker {
         Some(if text.is_empty() { "root took the way out".to_owned() } else { text })
     }
 
-    /// Writes both files. Returns the files written, and the errors of the others.
     pub fn write(&self, text: &str) -> (Vec<&Path>, Vec<String>) {
         let (mut written, mut problems) = (Vec::new(), Vec::new());
         for file in &self.files {
@@ -76,7 +72,6 @@ mod tests {
         fs::create_dir_all(&runtime).unwrap();
         let marker = Marker::new(&state, &runtime);
         assert_eq!(marker.read(), None);
-        // The state folder is missing, as after the loss of its disk.
         let (written, problems) = marker.write("since noon\u{1b}[2J");
         assert_eq!((written.len(), problems.len()), (1, 1));
         assert_eq!(marker.read().as_deref(), Some("since noon[2J"));

@@ -1,8 +1,6 @@
-//! `bpfmand --break-glass` and `--end-break-glass`: detach everything, and restore it.
-//!
-//! Needs no record, no configuration and no disk space: attachments are found by their pins and the kernel's object
-//! lists. A marker keeps daemons from attaching anything until it is removed. A running daemon must suspend its changes
-//! first. If it does not, nothing is detached, since both processes would undo each other's work.
+//! `bpfmand --break-glass` and `--end-break-glass`: detach everything, and restore it. Needs no record, configuration
+//! or disk space: attachments are found by their pins and the kernel's lists. A running daemon must suspend its changes
+//! first; otherwise nothing is detached, since both would undo each other's work.
 
 mod marker;
 
@@ -23,9 +21,7 @@ pub use marker::Marker;
 
 /// Maximum time for a daemon to suspend: it first finishes the changes in progress.
 const STILL: Duration = Duration::from_secs(20);
-/// Timeout of one `Info` call.
 const ANSWER: Duration = Duration::from_secs(2);
-/// Maximum time for restoring all attachments.
 const BACK: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -82,7 +78,6 @@ pub fn begin(arguments: &DaemonArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Removes the marker, and waits until a running daemon has restored all attachments.
 pub fn end(arguments: &DaemonArguments) -> anyhow::Result<()> {
     let folders = prepared(arguments)?;
     let marker = Marker::new(&folders.state, &folders.runtime);
@@ -109,8 +104,7 @@ fn prepared(arguments: &DaemonArguments) -> anyhow::Result<Folders> {
     Folders::of(arguments)
 }
 
-/// Ensures that no daemon attaches anything: returns the lock that keeps a daemon from starting, or `None` once the
-/// running daemon has suspended its changes.
+/// Returns the lock that keeps a daemon from starting, or `None` once the running daemon has suspended its changes.
 fn stand_alone(fs_root: &Path, socket: &Path, marked: bool) -> anyhow::Result<Option<File>> {
     if let Some(held) = lock(fs_root)? {
         return Ok(Some(held));
@@ -129,7 +123,6 @@ fn stand_alone(fs_root: &Path, socket: &Path, marked: bool) -> anyhow::Result<Op
             Ok(_) => "it answers, and still changes things".clone_into(&mut last),
             Err(error) => last = format!("{error:#}"),
         }
-        // The daemon may have terminated in the meantime.
         if let Some(held) = lock(fs_root)? {
             return Ok(Some(held));
         }
@@ -141,8 +134,7 @@ fn stand_alone(fs_root: &Path, socket: &Path, marked: bool) -> anyhow::Result<Op
     )
 }
 
-/// Acquires the lock that a daemon holds while it runs; `None` if a daemon holds it. The first daemon creates its
-/// folder.
+/// Acquires the lock that a daemon holds while it runs; `None` if a daemon holds it.
 fn lock(fs_root: &Path) -> anyhow::Result<Option<File>> {
     let path = fs_root.join("owner");
     let folder = match File::open(&path) {

@@ -19,11 +19,9 @@ const HIERARCHIES: [&str; 2] = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
 
 pub type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// Value of each exception.
 const YES: [u8; 4] = [1, 0, 0, 0];
 
-/// Checks that the kernel calls LSM programs, and that gate and daemon share a clock. Returns the reason if the gate
-/// cannot be used.
+/// Checks that the kernel calls LSM programs, and that gate and daemon share a clock.
 pub fn check_support() -> anyhow::Result<()> {
     const LIST: &str = "/sys/kernel/security/lsm";
     let list =
@@ -47,15 +45,12 @@ pub fn since_boot() -> Duration {
 }
 
 pub struct Exceptions {
-    /// Executables, including the daemon's own.
     pub executables: Entries,
     pub groups: Entries,
-    /// Configured exceptions that do not exist, with reasons.
     pub missing: Vec<String>,
 }
 
-/// Resolves the configured exceptions. Returns an error if the daemon's own executable is not found, or cannot be
-/// identified uniquely.
+/// Resolves the exceptions. An error if the daemon's own executable cannot be identified uniquely.
 pub fn exceptions(settings: &GateSettings) -> anyhow::Result<Exceptions> {
     let own = executable(Path::new("/proc/self/exe")).context("the daemon's own executable")?;
     let mut executables = Entries::from([(key(own), YES.to_vec())]);
@@ -99,13 +94,11 @@ pub fn warn_of_the_first_process(settings: &GateSettings) {
 /// Value in place of a program's type for an attempt to open a map of the gate.
 const OWN_MAP: u32 = u32::MAX;
 
-/// Denied attempts of one process name, user and program type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GateRefusals {
     /// Name of the process, which it chooses itself.
     pub command: String,
     pub user: u32,
-    /// Id of the last such process.
     pub process: u32,
     /// The kernel's `enum bpf_prog_type`, or any number that the caller passed; [`OWN_MAP`] for a map.
     pub program_type: u32,

@@ -27,8 +27,7 @@ const MAX_ENTRIES: usize = 256;
 
 type Handle = <LinuxKernel as KernelObjects>::Handle;
 
-/// Gate attached by this process. One of an earlier process is not reused: while it was open, another process may have
-/// obtained a writable descriptor of its maps.
+/// Gate attached by this process: while that of an earlier one was open, others may have obtained writable descriptors.
 struct Standing {
     programs: Vec<ProgramId>,
     maps: BTreeMap<&'static str, Handle>,
@@ -42,10 +41,8 @@ pub struct LoadGate {
     images: Arc<dyn Images>,
     journal: Arc<Journal>,
     up: Option<Standing>,
-    /// Result of the last attempt to fetch the image.
     fetched: Result<(), String>,
     told: ReportedDenials,
-    /// Reason why the gate is open, as last logged.
     standing: Arc<GateStatus>,
 }
 
@@ -90,10 +87,8 @@ impl LoadGate {
         self.fetched = self.images.fetch(ask, &|_, _| {}).map(drop).map_err(|failure| failure.message);
     }
 
-    /// Renews the timer of the gate, and logs the loads that it denied.
     pub fn turn(&mut self) {
         let Some(settings) = self.settings.clone() else {
-            // Remove the gate of an earlier configuration.
             self.remove_others(&[]);
             return;
         };
@@ -126,8 +121,8 @@ impl LoadGate {
         self.log_refusals();
     }
 
-    /// Forgets the gate after break-glass detached it, so that a new one is attached afterwards. An older gate that
-    /// recovery attaches again stays open.
+    /// Forgets the gate that break-glass detached: a new one is attached. An older one that recovery attaches stays
+    /// open.
     pub fn forget(&mut self) {
         self.open();
         self.up = None;
@@ -175,7 +170,6 @@ impl LoadGate {
         result
     }
 
-    /// Writes the exceptions, if they changed, and renews the timer.
     fn wind(&self, settings: &GateSettings, up: &mut Standing) -> anyhow::Result<()> {
         let exceptions = contents::exceptions(settings)?;
         for (name, entries) in [("executables", exceptions.executables), ("groups", exceptions.groups)] {
@@ -257,7 +251,6 @@ impl LoadGate {
         Ok(())
     }
 
-    /// Opens the gate's maps, and writes their ids to the map `own`.
     fn maps(&self, programs: &[ProgramId]) -> anyhow::Result<BTreeMap<&'static str, Handle>> {
         let mut own = Entries::new();
         let mut maps = BTreeMap::new();
@@ -277,7 +270,6 @@ impl LoadGate {
         Ok(up.maps)
     }
 
-    /// Replaces the contents of a map by `wanted`.
     fn write(&self, up: &Standing, name: &str, wanted: &Entries) -> anyhow::Result<()> {
         let map = up.maps.get(name).ok_or_else(|| anyhow!("its image has no map \"{name}\""))?;
         let there = self.kernel.map_entries(map, MAX_ENTRIES)?;
@@ -299,7 +291,6 @@ impl LoadGate {
     }
 }
 
-/// Returns the only entry of `closed_until`, in nanoseconds.
 fn clock(until: u64) -> Entries {
     Entries::from([(vec![0; 4], until.to_ne_bytes().to_vec())])
 }

@@ -12,7 +12,6 @@ use super::contents::{GateRefusals, refused};
 const MAX_PER_HOUR: u32 = 100;
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Denials that have been logged.
 #[derive(Default)]
 pub struct ReportedDenials {
     counts: BTreeMap<Vec<u8>, u64>,
@@ -21,7 +20,6 @@ pub struct ReportedDenials {
 }
 
 impl ReportedDenials {
-    /// Logs the denials that are new since the last call.
     pub fn tell(&mut self, journal: &Journal, entries: Vec<MapEntry>) {
         let mut counts = BTreeMap::new();
         let mut more = 0;

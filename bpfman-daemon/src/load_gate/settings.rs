@@ -26,7 +26,6 @@ pub struct GateTable {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GateSettings {
     pub image: String,
-    /// Executables with permission to load, besides the daemon's.
     pub executables: Vec<PathBuf>,
     /// Cgroups (version 2) with permission to load, as paths in the hierarchy.
     pub groups: Vec<PathBuf>,

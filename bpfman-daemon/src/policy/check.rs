@@ -1,8 +1,5 @@
-//! `bpfmand policy check` and `show`: mistakes of a policy file, by the code that will read it, and the policy in force,
-//! without a daemon.
-//!
-//! `bpfman policy` runs it. The client links neither the library of signatures nor the rules for grants, and what it
-//! reports is what the daemon installed beside it will do.
+//! `bpfmand policy check` and `show`, which `bpfman policy` runs: the code that will read the policy reports its
+//! mistakes. The client links neither the library of signatures nor the rules for grants.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,10 +15,8 @@ use super::summary::PolicySummary;
 use super::texts::{ParsedPolicy, PolicyMistake, PolicyTexts};
 use crate::config::{POLICY, STATE};
 
-/// First argument of the command.
 pub const COMMAND: &str = "policy";
 
-/// Exit codes of `bpfman`, which passes them on.
 const DENIED: u8 = 4;
 const NOT_FOUND: u8 = 5;
 const INVALID: u8 = 6;
@@ -51,13 +46,11 @@ enum PolicyAction {
     Show,
 }
 
-/// Result of a check.
 #[derive(Debug, Serialize)]
 struct CheckedPolicy {
     file: String,
     mistakes: Vec<PolicyMistake>,
     notes: Vec<String>,
-    /// `None` if there are mistakes.
     policy: Option<PolicySummary>,
 }
 

@@ -25,7 +25,6 @@ pub struct FileStamp {
 }
 
 impl FileStamp {
-    /// Returns the stamp of a file; `None` if there is no such file.
     pub fn of(path: &Path) -> Option<Self> {
         let metadata = std::fs::metadata(path).ok()?;
         let changed = (metadata.ctime(), metadata.ctime_nsec());
@@ -58,8 +57,7 @@ impl FileStamp {
     }
 }
 
-/// Returns whether there is no entry of this name in an existing folder. A dangling link, or a folder that is not
-/// mounted yet, may still lead to a file.
+/// Returns whether an existing folder lacks the name. A dangling link, or an unmounted folder, may lead to a file.
 pub fn is_absent(path: &Path) -> bool {
     let is_missing = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
     std::fs::symlink_metadata(path).is_err_and(is_missing) && path.parent().is_some_and(Path::is_dir)
@@ -73,14 +71,12 @@ pub fn read_root_file(path: &Path) -> io::Result<String> {
     }
 }
 
-/// Returns the reason if others than root can change the file.
 pub fn others_can_change(path: &Path, metadata: &Metadata) -> Option<String> {
     let is_roots = metadata.uid() == 0 && metadata.mode() & 0o022 == 0;
     (!is_roots).then(|| format!("{} must belong to root and be writable by nobody else", path.display()))
 }
 
-/// Reads a regular file of at most `most` bytes. Any other file is refused at once; opening a FIFO would block
-/// otherwise.
+/// Reads a regular file of at most `most` bytes. Others are refused at once: opening a FIFO would block.
 pub fn read_bounded(path: &Path, most: u64) -> io::Result<(String, Metadata)> {
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;

@@ -1,5 +1,4 @@
-//! Copy of the last valid policy. It is written to disk before that policy comes into force, so that neither a later
-//! mistake nor a restart brings back an older one.
+//! Copy of the last valid policy, on disk before that is in force: no mistake or restart brings back an older one.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -29,7 +28,6 @@ pub struct LastGoodCopy {
 pub struct AcceptedPolicy {
     pub file: PathBuf,
     pub texts: PolicyTexts,
-    /// Time of acceptance, as RFC 3339.
     pub accepted: String,
 }
 
@@ -42,8 +40,7 @@ impl LastGoodCopy {
         &self.path
     }
 
-    /// Reads the copy of the policy in the file `policy`; `None` if there is none. Returns an error if the copy is
-    /// damaged, can be changed by others, has a newer format, or belongs to another file.
+    /// An error if the copy is damaged, can be changed by others, has a newer format, or belongs to another file.
     pub fn read(&self, policy: &Path) -> io::Result<Option<AcceptedPolicy>> {
         let (text, metadata) = match read_bounded(&self.path, MAX_COPY) {
             Ok(read) => read,
@@ -72,8 +69,7 @@ impl LastGoodCopy {
         self.sync_folder()
     }
 
-    /// Removes the copy. Without one, only root has access while the policy file has a mistake. Returns an error if the
-    /// removal may not be durable.
+    /// Without a copy, only root has access while the file has a mistake. An error if the removal may not be durable.
     pub fn remove(&self) -> io::Result<()> {
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

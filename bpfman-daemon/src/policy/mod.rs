@@ -1,7 +1,5 @@
-//! The policy in force: trusted images and access control.
-//!
-//! It comes from files that only root can write, and is read again when one of them changes. While they have a mistake,
-//! the last valid policy stays in force, also after a restart. Without a valid one, only root has access.
+//! The policy in force, from files that only root can write; read again on change. While they have a mistake, the last
+//! valid policy stays in force, also after a restart; without one, only root has access.
 
 pub mod check;
 pub mod file;
@@ -26,15 +24,12 @@ use last_good::{AcceptedPolicy, LastGoodCopy};
 use texts::{ParsedPolicy, PolicyMistake, PolicyTexts};
 
 const NODE_AGENT: &str = "node-agent";
-/// Delay before a copy that could not be written is tried again.
 const COPY_RETRY: Duration = Duration::from_secs(10);
 /// Delay before files with a mistake are read again: a read error may have been temporary.
 const MISTAKE_RETRY: Duration = Duration::from_secs(5);
-/// Time after which a text counts as completely written.
 const WRITTEN: Duration = Duration::from_secs(10);
 /// Maximum number of attempts to read files that change meanwhile.
 const MAX_READINGS: usize = 5;
-/// Maximum number of mistakes that a log line and a finding list.
 const MAX_NAMED: usize = 8;
 
 /// The policy, read again when one of its files changes: a revocation must not wait for a restart.
@@ -53,13 +48,9 @@ struct PolicyState {
     images: Arc<Policy>,
     access: Arc<AccessPolicy>,
     basis: PolicyBasis,
-    /// Last policy without a mistake.
     good: Option<AcceptedPolicy>,
-    /// Policy before it, and the time at which it was replaced.
     good_before: Option<(AcceptedPolicy, Instant)>,
-    /// Time at which files with a mistake are read again.
     again: Option<Instant>,
-    /// Reason why the copy on disk is unusable.
     copy_damage: Option<String>,
     /// Reason why the copy on disk is not of [`Self::good`], and the time of the next attempt.
     copy_failure: Option<(String, Instant)>,
@@ -70,10 +61,8 @@ struct PolicyState {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 enum PolicyBasis {
     File,
-    /// Default policy, since there is no file.
     #[default]
     NoFile,
-    /// Earlier text of a file that has a mistake now.
     LastGood,
     /// No valid policy, with the reason: only root has access.
     Unknown(String),
@@ -82,13 +71,11 @@ enum PolicyBasis {
 enum ReadPolicy {
     Whole(PolicyTexts, ParsedPolicy),
     NoFile,
-    /// With the text, if it could be read.
     Mistakes(Option<String>, Vec<PolicyMistake>),
 }
 
 pub struct ImagePolicy {
     pub rules: Arc<Policy>,
-    /// Reason why no policy is known, if so.
     pub unknown: Option<String>,
 }
 
@@ -130,7 +117,6 @@ impl PolicySource {
         ImagePolicy { rules: Arc::clone(&state.images), unknown }
     }
 
-    /// Returns the state after reading changed files.
     fn current(&self) -> MutexGuard<'_, PolicyState> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let is_due = state.again.is_some_and(|again| again <= Instant::now());
@@ -143,7 +129,6 @@ impl PolicySource {
         state
     }
 
-    /// Reads the files, and puts their policy or the last valid one in force.
     fn look(&self, state: &mut PolicyState) {
         let is_first = state.stamps.is_empty();
         let mut read = self.read(&mut state.stamps);
@@ -169,8 +154,7 @@ impl PolicySource {
                 if state.copy_damage.is_some() && self.copy.remove().is_ok() {
                     state.copy_damage = None;
                 }
-                // Do not keep the default as the last good policy of a machine that never had a policy file: root did
-                // not choose it.
+                // Do not keep the default as the last good policy where there never was a file: root did not choose it.
                 let is_removed = state.good.is_some() && self.accept(state, PolicyTexts::default());
                 self.put_in_force(state, PolicyBasis::NoFile, ParsedPolicy::default());
                 if is_removed || before.1 != PolicyBasis::NoFile {
@@ -199,8 +183,8 @@ impl PolicySource {
     fn read(&self, stamps: &mut BTreeMap<PathBuf, Option<FileStamp>>) -> ReadPolicy {
         let before = std::mem::take(stamps);
         let was_there = |path: &Path| before.get(path).is_some_and(Option::is_some);
-        // Take stamps before reading, so that the next check notices a change in between. Stamp the account files too,
-        // since the policy refers to users and groups by name.
+        // Take stamps before reading, so that a change in between is noticed; also of the account files, for users by
+        // name.
         stamps.extend(group::FILES.map(|path| (path.into(), FileStamp::of(Path::new(path)))));
         let mut read_file = |path: &Path| {
             stamps.insert(path.to_owned(), FileStamp::settled(path, was_there(path)));
@@ -237,8 +221,7 @@ impl PolicySource {
         is_absent(&self.file) || !has_folder && is_absent(self.copy.path())
     }
 
-    /// Takes back a policy that was accepted a moment ago and turns out to be the beginning of what is written now: a slow
-    /// writer empties the file first, and an empty file is a policy.
+    /// Takes back a policy that turns out to be the beginning of a slow write: an empty file is a policy.
     fn take_back_unfinished(&self, state: &mut PolicyState, text: Option<&str>) {
         let Some((before, accepted)) = state.good_before.take() else { return };
         let unfinished = state.good.as_ref().and_then(|good| good.texts.policy.as_deref());
@@ -294,7 +277,6 @@ impl PolicySource {
         state.basis = basis;
     }
 
-    /// Puts the last good policy in force, or denies everything without one.
     fn fall_back(&self, state: &mut PolicyState) {
         let why = match state.good.as_ref().map(|good| ParsedPolicy::parse_again(&good.texts)) {
             Some(Ok(parsed)) => return self.put_in_force(state, PolicyBasis::LastGood, parsed),
@@ -321,7 +303,6 @@ impl PolicySource {
 }
 
 impl PolicyState {
-    /// Returns a description of the policy in force while the file has mistakes.
     fn in_force(&self) -> String {
         match (&self.basis, &self.good) {
             (PolicyBasis::Unknown(why), _) => format!(
@@ -370,8 +351,7 @@ const NODE_AGENT_VERBS: [AccessVerb; 6] = [
     AccessVerb::Settings,
 ];
 
-/// Returns the grant of the node agent: what it does, on what belongs to applications. It is a flag's, and holds with any policy
-/// and with none.
+/// Returns the grant of the node agent, on objects of applications; it holds with any policy and with none.
 fn node_agent_grant(user: u32) -> Grant {
     let every_name = "*".parse::<ApplicationPattern>();
     Grant {

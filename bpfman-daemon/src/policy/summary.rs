@@ -7,12 +7,10 @@ use serde::Serialize;
 #[derive(Debug, Serialize)]
 pub struct PolicySummary {
     mode: &'static str,
-    /// In the order of the file.
     images: Vec<RuleSummary>,
     files: Vec<u32>,
     revoked: RevokedSummary,
     socket_group: &'static str,
-    /// In the order of the file.
     grants: Vec<GrantSummary>,
 }
 

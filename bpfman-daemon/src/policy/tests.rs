@@ -38,7 +38,6 @@ impl Folder {
         source.begun()
     }
 
-    /// Returns a policy with a rule, a grant, a revocation and the permission of the socket's group.
     fn good(&self, grant: &str) -> String {
         format!(
             "mode = \"enforce\"\n[[images]]\npattern = \"quay.io/a\"\nkeys = [\"{}\"]\n[revoked]\ndigests = [\"sha256:{}\"]\n\
@@ -221,7 +220,6 @@ fn beginning_of_a_file_takes_no_policy_away() {
         assert_eq!(grants(&source), Vec::<String>::new());
     }
     folder.write(&format!("{table}[[grants]]\n"));
-    // The running daemon goes back to the first policy, also on disk.
     assert_eq!(grants(&source), ["first"]);
     for source in [&source, &folder.source(true)] {
         assert_eq!(grants(source), ["first"]);
@@ -256,7 +254,6 @@ fn file_that_could_not_be_read_is_read_again() {
     let source = folder.source(true);
     assert_root_alone(&source);
     folder.write(&folder.good("first"));
-    // Simulate an error between taking the stamp and reading the file.
     {
         let mut state = source.state.lock().unwrap();
         state.stamps.insert(file.clone(), FileStamp::settled(&file, true));

@@ -19,13 +19,11 @@ const MAX_NAMED: usize = 16 << 20;
 pub struct PolicyTexts {
     /// The policy itself; `None` if root removed the file, so that the default policy is in force.
     pub policy: Option<String>,
-    /// Keys and trusted roots, by path.
     pub named: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Default)]
 pub struct ParsedPolicy {
-    /// Signature rules; `None` without a file.
     pub images: Option<PolicyFile>,
     pub access: AccessPolicy,
 }
@@ -34,7 +32,6 @@ pub struct ParsedPolicy {
 pub struct PolicyMistake {
     /// Line, from 1; `None` for a mistake of the file as a whole.
     pub line: Option<usize>,
-    /// Reason, in a single line.
     pub reason: String,
 }
 
@@ -43,7 +40,6 @@ impl PolicyMistake {
         Self { line: None, reason: reason.to_string() }
     }
 
-    /// Returns `FILE:LINE: reason`.
     pub fn at(&self, file: &Path) -> String {
         match self.line {
             Some(line) => format!("{}:{line}: {}", file.display(), self.reason),
@@ -52,7 +48,6 @@ impl PolicyMistake {
     }
 }
 
-/// Users and groups of this machine.
 struct Accounts {
     may_have_gone: bool,
 }
@@ -72,7 +67,6 @@ impl AccountNames for Accounts {
 }
 
 impl ParsedPolicy {
-    /// Parses the text of a policy; `read` reads the files that it names.
     pub fn parse(
         text: &str,
         read: &mut dyn FnMut(&Path) -> io::Result<String>,
@@ -80,8 +74,8 @@ impl ParsedPolicy {
         Self::of(text, read, &Accounts { may_have_gone: false })
     }
 
-    /// Parses a policy that was accepted before. Users and groups that no longer exist match no caller. Returns all
-    /// mistakes: another version may have accepted options unknown to this one.
+    /// Users and groups that no longer exist match no caller. Returns all mistakes: another version may know more
+    /// options.
     pub fn parse_again(texts: &PolicyTexts) -> Result<Self, Vec<PolicyMistake>> {
         let Some(text) = &texts.policy else { return Ok(Self::default()) };
         let mut read = |path: &Path| {

@@ -1,8 +1,6 @@
-//! v0.6 import: the daemon refuses to start over the state of bpfman v0.6.0, and `bpfmand --import-v0.6` reports that
-//! state and how to take it over.
-//!
-//! v0.6.0 keeps its database and its pins in the runtime folder, next to ours, until the next boot. Its programs run
-//! without a daemon. The sled database is parsed only on root's request, and only if it is root's.
+//! v0.6 import: the daemon refuses to start over the state of bpfman v0.6.0, and `bpfmand --import-v0.6` reports how to
+//! take it over. v0.6.0 keeps database and pins in the runtime folder, next to ours, until the next boot. The sled
+//! database is parsed only on root's request, and only if it is root's.
 
 mod script;
 mod state;
@@ -22,23 +20,19 @@ use crate::config::Folders;
 use script::Script;
 use state::PredecessorState;
 
-/// Timeout for the response of a running daemon.
 const SOON: Duration = Duration::from_secs(2);
-/// Folder of v0.6.0's database, in the runtime folder.
 const DATABASE: &str = "db";
 /// Name of that folder once its programs can be taken over.
 const SET_ASIDE: &str = "db.v0.6";
 const BYTECODE: &str = "v0.6";
 
-/// Returns the database of v0.6.0, if there is one.
 fn database(runtime: &Path) -> Option<PathBuf> {
     let folder = runtime.join(DATABASE);
     // sled creates both files at once.
     (folder.join("conf").is_file() && folder.join("db").is_file()).then_some(folder)
 }
 
-/// Refuses to start over the state of v0.6.0. Call it before anything is changed. Returns an error if there is such a
-/// database.
+/// Refuses to start over the state of v0.6.0; call it before anything is changed.
 pub fn refuse(runtime: &Path) -> anyhow::Result<()> {
     let Some(folder) = database(runtime) else { return Ok(()) };
     bail!(
@@ -49,9 +43,8 @@ pub fn refuse(runtime: &Path) -> anyhow::Result<()> {
     )
 }
 
-/// Prints the state of v0.6.0, and the commands that take it over. Unless this is a dry run, also keeps its bytecode
-/// and renames its database, so that the daemon can start. Returns an error, before any change, if there is no
-/// database, if it cannot be read, or if a daemon of v0.6.0 or of this version is running.
+/// Prints the commands that take over the state of v0.6.0. Unless this is a dry run, also keeps its bytecode and
+/// renames its database, so that the daemon can start. Fails before any change if a daemon of either version runs.
 pub fn import(arguments: &DaemonArguments) -> anyhow::Result<()> {
     ensure!(rustix::process::geteuid().is_root(), "only root may read what bpfman v0.6.0 left");
     let folders = Folders::of(arguments)?;
@@ -118,7 +111,6 @@ fn keep_bytecode(state: &PredecessorState, folder: &Path) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Returns the folders of pins that keep v0.6.0's dispatchers for XDP and tc loaded.
 fn dispatcher_folders(pins: &Path) -> Vec<PathBuf> {
     let hooks = ["xdp", "tc-ingress", "tc-egress"].map(|hook| fs::read_dir(pins.join(hook)));
     let entries = hooks.into_iter().flatten().flatten().flatten();
@@ -133,8 +125,7 @@ fn dispatcher_folders(pins: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Renames the pins of links to low numbers. Numbers of v0.6.0 are random with 32 bits, and new ones continue above the
-/// highest one pinned, so that none might be left. The function may run again.
+/// Renames pins to low numbers: v0.6.0's are random, and new ones continue above the highest. May run again.
 fn rename_links(state: &PredecessorState, pins: &Path) -> anyhow::Result<()> {
     let folder = pins.join("links");
     for link in &state.links {

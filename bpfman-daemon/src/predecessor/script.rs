@@ -16,7 +16,6 @@ pub struct Script<'s> {
     pub state: &'s PredecessorState,
     pub bytecode: &'s Path,
     pub pins: &'s Path,
-    /// Folders of pins in it that keep dispatchers loaded.
     pub dispatchers: &'s [PathBuf],
 }
 
@@ -32,7 +31,6 @@ impl Script<'_> {
         word(&self.pins.join(name).display().to_string())
     }
 
-    /// Returns the interfaces with an XDP dispatcher of v0.6.0.
     fn xdp_hooks(&self) -> BTreeMap<(u64, u32), &PredecessorPlace> {
         let places = self.state.links.iter().filter_map(|link| match &link.point {
             PredecessorPoint::Interface(place) if place.hook == "xdp" => Some(place),

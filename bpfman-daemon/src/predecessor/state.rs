@@ -12,13 +12,11 @@ pub struct PredecessorProgram {
     /// Type as `bpfman load` accepts it; for fentry and fexit with the function.
     pub kind: String,
     pub source: PredecessorSource,
-    /// Key-value pairs of the user.
     pub metadata: BTreeMap<String, String>,
     pub globals: BTreeMap<String, Vec<u8>>,
     /// Kernel id of the owner of the maps that it shares, if the user requested that.
     pub map_owner: Option<u32>,
     pub maps: Vec<u32>,
-    /// Target function of an fentry or fexit program.
     pub target: Option<String>,
 }
 
@@ -52,37 +50,28 @@ pub enum PredecessorPoint {
     OfProgram,
 }
 
-/// Position at an interface.
 #[derive(Debug)]
 pub struct PredecessorPlace {
-    /// `xdp`, `tc` or `tcx`.
     pub hook: &'static str,
     pub interface: String,
     pub ifindex: u32,
     pub namespace: u64,
-    /// File of the network namespace, if it is not the daemon's.
     pub netns: Option<String>,
-    /// `ingress` or `egress`.
     pub direction: Option<String>,
     /// Position in the chain; 0 runs first.
     pub priority: i32,
-    /// Verdicts after which the next program runs.
     pub proceed_on: Vec<i32>,
 }
 
 #[derive(Debug, Default)]
 pub struct PredecessorState {
-    /// Programs, sorted by id.
     pub programs: Vec<PredecessorProgram>,
-    /// Links, sorted by id.
     pub links: Vec<PredecessorLink>,
 }
 
 type Fields = BTreeMap<String, Vec<u8>>;
 
 impl PredecessorState {
-    /// Reads the trees of programs and links. Returns an error if a page is damaged, or if a field is missing or has
-    /// another size.
     pub fn read(records: ForeignRecords) -> anyhow::Result<Self> {
         let mut trees: BTreeMap<String, Fields> = BTreeMap::new();
         for record in records {
@@ -145,7 +134,6 @@ fn is_set(fields: &Fields, key: &str) -> bool {
     fields.get(key).is_some_and(|bytes| bytes != &[0])
 }
 
-/// Returns the fields with a prefix, keyed by the rest of their names.
 fn all<'a>(fields: &'a Fields, prefix: &'a str) -> impl Iterator<Item = (String, &'a Vec<u8>)> {
     fields.iter().filter_map(move |(key, value)| Some((key.strip_prefix(prefix)?.to_owned(), value)))
 }
@@ -182,7 +170,6 @@ fn program(id: u32, fields: &Fields) -> anyhow::Result<PredecessorProgram> {
     })
 }
 
-/// Returns the type, from the kernel's number for it.
 fn kind(fields: &Fields) -> anyhow::Result<String> {
     let number = bytes(fields, "kind")?.map(u32::from_ne_bytes).context("it has no type")?;
     let word = match number {

@@ -5,7 +5,6 @@ use bpfmand_core::uapi::{attach_type, link_type, map_type, prog_type};
 
 use super::event::{CallEnd, RadarEvent, kind};
 
-/// Kind of activity, as named in the audit log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ActivityKind {
     Load,
@@ -16,7 +15,6 @@ pub enum ActivityKind {
     Detach,
     Pin,
     Unpin,
-    /// A program or link disappeared.
     Gone,
     /// Any of these, on an object of the daemon.
     Touch,
@@ -54,12 +52,10 @@ impl ActivityKind {
         })
     }
 
-    /// Returns whether this kind can affect an object of the daemon.
     pub const fn may_touch(self) -> bool {
         matches!(self, Self::Link | Self::Update | Self::Attach | Self::Detach | Self::Unpin)
     }
 
-    /// Returns the objects concerned, for calls of which only the kind is known.
     pub const fn in_general(self) -> &'static str {
         match self {
             Self::Load => "programs",
@@ -128,7 +124,6 @@ fn named(id: u32, name: &str) -> String {
     }
 }
 
-/// Describes the link, program or map of an event.
 fn object(event: &RadarEvent) -> String {
     let program = || format!("program {}", named(event.program, &event.name));
     match event {
@@ -146,7 +141,6 @@ fn interface(event: &RadarEvent) -> String {
     if is_at_interface(event) { format!(" of interface {}", event.target) } else { String::new() }
 }
 
-/// Returns whether the target of the call is an interface.
 pub const fn is_at_interface(event: &RadarEvent) -> bool {
     use bpfmand_core::uapi::attach_type as at;
     match event.attach_type {

@@ -13,26 +13,20 @@ use super::programs::RadarPrograms;
 
 /// Time without the expected event after which programs count as broken.
 const BLIND: Duration = Duration::from_secs(2);
-/// Delay before another map is created, unless an event arrives earlier.
 const AGAIN: Duration = Duration::from_millis(50);
-/// Maximum number of events read at once, twice the capacity of the ring buffer: a fast producer must not keep this
-/// loop busy forever.
+/// Maximum number of events read at once, twice the ring buffer's capacity: a fast producer must not block this loop.
 const AT_ONCE: usize = 8192;
 /// Maximum number of events kept until the daemon's process id is known.
 const MAX_EARLY_EVENTS: usize = 65_536;
 
-/// Result of the self-test.
 pub struct Calibration {
     /// Process id of this daemon in the initial pid namespace; `None` if the programs do not show its calls.
     pub own: Option<u32>,
-    /// Other events seen in the meantime.
     pub early: Vec<RadarEvent>,
 }
 
-/// Creates maps with a random name until an event shows one. That event proves that the programs work, and has the
-/// process id of this daemon.
+/// Creates maps until an event shows one: it proves that the programs work, and has this daemon's process id.
 pub fn calibrate(kernel: &LinuxKernel, programs: &mut RadarPrograms) -> Calibration {
-    /// `BPF_MAP_TYPE_ARRAY`.
     const ARRAY: u32 = 2;
     let name = format!("radar{:010x}", RandomState::new().hash_one(0_u8) & 0xff_ffff_ffff);
     let proof = MapSpec::sized(&name, ARRAY, 4, 4, 1);
@@ -55,10 +49,7 @@ pub fn calibrate(kernel: &LinuxKernel, programs: &mut RadarPrograms) -> Calibrat
     }
 }
 
-/// Drains the ring buffer, creates the map and reads on. Returns the process id of the event for that map; other events
-/// are kept.
-///
-/// The buffer is drained first because a full one drops the event.
+/// Drains the ring buffer first, since a full one drops the event. Returns the process id of the map's event.
 fn attempt(
     name: &str,
     early: &mut Vec<RadarEvent>,
@@ -85,11 +76,9 @@ fn attempt(
     Ok(read())
 }
 
-/// Last events and counters of programs that are about to be replaced.
 #[derive(Debug, Default)]
 pub struct FinalEvents {
     pub early: Vec<RadarEvent>,
-    /// Calls that were only counted.
     pub news: Vec<CallDeltas>,
 }
 
@@ -107,7 +96,6 @@ impl FinalEvents {
         Self { early, news: readings.into_iter().filter_map(known).collect() }
     }
 
-    /// Returns whether nothing was observed.
     pub fn is_empty(&self) -> bool {
         self.early.is_empty() && self.news.iter().all(|news| news.floods.is_empty() && news.lost == 0)
     }
@@ -123,10 +111,8 @@ mod tests {
 
     type Ring = RefCell<VecDeque<Vec<u8>>>;
 
-    /// Capacity of the test's ring.
     const ROOM: usize = 3;
 
-    /// Adds a call to the ring, if it has capacity.
     fn call(ring: &Ring, process: u32, kind: u32) {
         let mut ring = ring.borrow_mut();
         if ring.len() < ROOM {

@@ -20,17 +20,14 @@ const MISSED: u32 = 2;
 const TOLD_FULL: u32 = 3;
 const TOLD_MISSED: u32 = 4;
 
-/// State after the last reading.
 #[derive(Debug, Default)]
 pub struct CallCounts {
     floods: BTreeMap<FloodKey, Known>,
-    /// Events that found the ring buffer full, by kind and process.
     by_process: u64,
     /// Events that the kernel counted without a process: already logged, and pending since the last reading.
     lost_told: u64,
     lost_before: u64,
     missed: u64,
-    /// Logged counts as stored in the map; `None` before the first reading.
     noted: Option<ReportedCounts>,
 }
 
@@ -40,7 +37,6 @@ struct Known {
     quiet: u32,
 }
 
-/// Counts that have been logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct ReportedCounts {
     /// Events that found the ring buffer full, without those in `floods`.
@@ -48,12 +44,9 @@ struct ReportedCounts {
     missed: u64,
 }
 
-/// Changes since the previous reading.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct CallDeltas {
-    /// Calls without an event, by process.
     pub floods: Vec<(FloodKey, FloodCount)>,
-    /// Calls of which nothing is known.
     pub lost: u64,
     pub events: u64,
 }
@@ -110,8 +103,8 @@ impl CallCounts {
         Ok(news)
     }
 
-    /// Stores in the map how much has been logged, so that the next daemon does not log it again. Call it after
-    /// logging: if the daemon is killed in between, the next one logs the rest.
+    /// Stores how much has been logged, for the next daemon. Call it after logging: after a kill, the rest is logged
+    /// then.
     pub fn store_reported(&mut self, kernel: &LinuxKernel, counts: &OwnedFd) {
         let told = self.told();
         if self.noted.is_none_or(|noted| noted == told) {
@@ -125,7 +118,6 @@ impl CallCounts {
         }
     }
 
-    /// Continues with the counts that an earlier daemon stored.
     fn go_on(&mut self, noted: ReportedCounts) {
         (self.lost_told, self.missed) = (noted.ring_full, noted.missed);
         self.noted = Some(noted);
@@ -138,7 +130,6 @@ impl CallCounts {
         ReportedCounts { ring_full, missed: self.missed }
     }
 
-    /// Returns the changes, and the floods that are over.
     fn compare(&mut self, reading: &Reading) -> (CallDeltas, Vec<QuietFlood>) {
         let mut news = CallDeltas { events: reading.seen, ..CallDeltas::default() };
         let (mut known, mut quiet) = (BTreeMap::new(), Vec::new());
@@ -194,7 +185,6 @@ mod tests {
             // The kernel evicted process 2 with 50 unread calls.
             (200, vec![(1, 110)]),
             (200, vec![(1, 110)]),
-            // Process 2 has a new entry.
             (230, vec![(1, 120), (2, 20)]),
             (230, vec![(1, 120), (2, 20)]),
         ] {
@@ -228,8 +218,7 @@ mod tests {
         assert_eq!((told(&news), news.lost), (15, 0));
     }
 
-    /// Returns the calls logged by process and as lost, after two readings of the same numbers by a daemon that
-    /// continues from `noted`.
+    /// Returns the calls logged by process and as lost, after two readings of the same numbers.
     fn told_from(noted: ReportedCounts, reading: &Reading) -> (u64, u64, ReportedCounts) {
         let mut counts = CallCounts::default();
         counts.go_on(noted);
@@ -243,11 +232,9 @@ mod tests {
         let before = Reading { missed: 4, ..reading(60, &[(1, 50)]) };
         let (by_process, lost, noted) = told_from(ReportedCounts::default(), &before);
         assert_eq!((by_process, lost, noted), (50, 14, ReportedCounts { ring_full: 10, missed: 4 }));
-        // 7, 3 and 2 more in the meantime.
         let after = Reading { missed: 6, ..reading(70, &[(1, 57)]) };
         let (by_process, lost, noted) = told_from(noted, &after);
         assert_eq!((by_process, lost, noted), (57, 5, ReportedCounts { ring_full: 13, missed: 6 }));
-        // Without stored counts, everything before the first reading is logged.
         assert_eq!(told_from(ReportedCounts::default(), &after).1, 13 + 6);
         // A flood that was logged and then evicted by the kernel is logged as lost, rather than not at all.
         assert_eq!(told_from(noted, &reading(70, &[])).1, 57);

@@ -6,10 +6,8 @@ use bpfmand_kernel::{KernelFacts as _, ObjectHolders};
 
 use super::ids::ChangedId;
 
-/// Descriptors of all processes, read on first use.
-///
-/// A process that queries a program has a descriptor of it for a moment. If several processes have one, only those that
-/// still have it at a second reading count.
+/// Descriptors of all processes, read on first use. A process that queries a program has a descriptor of it for a
+/// moment: of several processes, only those that still have it at a second reading count.
 pub(super) struct ProcessDescriptors<'k> {
     kernel: &'k LinuxKernel,
     first: Option<ObjectHolders>,
@@ -21,7 +19,6 @@ impl<'k> ProcessDescriptors<'k> {
         Self { kernel, first: None, second: None }
     }
 
-    /// Returns the process that presumably created the object, if any process has a descriptor of it.
     pub(super) fn maker(&mut self, of: &ChangedId) -> Option<&Holder> {
         let look = || self.kernel.all_holders().unwrap_or_default();
         let first = holders(self.first.get_or_insert_with(look), of);

@@ -2,7 +2,6 @@
 
 use bpfmand_kernel::MapEntry;
 
-/// Size of an event, in bytes.
 const EVENT: usize = 248;
 
 /// Kinds of calls: commands of bpf(2), and numbers from 1000 for other calls.
@@ -38,19 +37,16 @@ pub struct RadarEvent {
     pub time: u64,
     /// Start of the process, in nanoseconds since boot; 0 if unknown.
     pub began: u64,
-    /// Id of the cgroup (version 2).
     pub group: u64,
     pub process: u32,
     pub user: u32,
     pub user_group: u32,
-    /// One of [`kind`].
     pub kind: u32,
     pub result: CallEnd,
     /// Ids of the objects used or created; 0 if unknown.
     pub program: u32,
     pub map: u32,
     pub link: u32,
-    /// Type of the program, map or link.
     pub object_type: u32,
     pub attach_type: u32,
     /// Interface, or file descriptor.
@@ -61,12 +57,10 @@ pub struct RadarEvent {
     pub descriptor: i32,
     pub command: String,
     pub name: String,
-    /// Tag of the program; zero if unknown.
     pub tag: [u8; 8],
     pub path: String,
 }
 
-/// Reader that takes fields from the front.
 struct Fields<'b>(&'b [u8]);
 
 impl Fields<'_> {
@@ -89,7 +83,6 @@ impl Fields<'_> {
     }
 }
 
-/// Returns the text before the first zero byte.
 fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
@@ -118,7 +111,6 @@ impl RadarEvent {
         let descriptor = fields.word()?.cast_signed();
         let (command, name, tag) = (fields.text::<16>()?, fields.text::<16>()?, fields.array()?);
         let path = match kind {
-            // Folder and file name.
             kind::UNLINK => format!("{}/{}", fields.text::<64>()?, fields.text::<64>()?),
             _ => fields.text::<128>()?,
         };
@@ -180,7 +172,6 @@ pub fn flood(entry: &MapEntry) -> Option<(FloodKey, FloodCount)> {
 pub mod tests {
     use super::*;
 
-    /// Builds an event as the programs write it.
     pub fn record(process: u32, kind: u32, result: i32, command: &[u8]) -> Vec<u8> {
         let mut record = Vec::new();
         for long in [1_000_000_007_u64, 0, 9] {

@@ -1,5 +1,4 @@
-//! Fetching of the radar's image on a thread of its own. A registry may be slow, while callers that wait for the
-//! radar's thread are inside the change gate, for which break-glass waits.
+//! Fetching of the radar's image on a thread: a registry may be slow, and callers that wait hold the change gate.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -33,7 +32,6 @@ impl ImageFetch {
         Ok(Self(fetched))
     }
 
-    /// Waits up to `time` for the result; `None` if the image is still being fetched.
     pub fn wait(&self, time: Duration) -> Option<anyhow::Result<()>> {
         match self.0.recv_timeout(time) {
             Ok(fetched) => Some(fetched),

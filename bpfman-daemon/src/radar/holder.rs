@@ -10,20 +10,16 @@ use super::watch::RadarWatch;
 
 /// Stack of the thread, as large as for requests, since it loads programs.
 const STACK: usize = 1 << 20;
-/// Error of a command during shutdown.
 pub(super) const ENDING: &str = "the daemon is ending";
 
-/// Holder of the radar while no thread runs it.
 pub(super) struct RadarHolder {
     state: Mutex<Seated>,
-    /// Signals that the thread has stopped.
     tell_end: Sender<()>,
 }
 
 struct Seated {
     /// `None` while the thread runs it, and after shutdown.
     resting: Option<RadarWatch>,
-    /// Channel to the thread, if there is one.
     commands: Option<Sender<RadarCommand>>,
 }
 
@@ -36,8 +32,7 @@ impl RadarHolder {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends the thread a command, and starts one if there is none. Returns an error if no thread can be started, or
-    /// during shutdown. The command is dropped then.
+    /// Returns an error, and drops the command, if no thread can be started, or during shutdown.
     pub fn send(self: &Arc<Self>, command: RadarCommand) -> io::Result<()> {
         let mut seated = self.lock();
         if let Some(commands) = &seated.commands {
@@ -54,11 +49,9 @@ impl RadarHolder {
         sent
     }
 
-    /// Runs the radar until there is nothing to do.
     fn work(&self, commands: &Receiver<RadarCommand>) {
         let taken = self.lock().resting.take();
         let Some(mut watch) = taken else {
-            // Shutdown has begun.
             let _nobody_waits = self.tell_end.send(());
             return;
         };

@@ -17,8 +17,7 @@ pub struct Identification {
 }
 
 impl Identification {
-    /// Returns the cgroup of a process, given the contents of its file `cgroup`. The owners of parent groups are read
-    /// only once, since a process may load programs often.
+    /// The owners of parent groups are read only once, since a process may load programs often.
     fn group(&mut self, event: &RadarEvent, lines: &str) -> Option<GroupPath> {
         let path = unified_cgroup_of(lines);
         // If a version 1 hierarchy groups the processes, that path counts, and the id is of another hierarchy.
@@ -96,7 +95,6 @@ mod tests {
         let known = GroupPath::new("/no-such.slice/a.service", 2, None);
         identification.groups.insert(7, known.clone());
         assert_eq!(identification.group(&event, "0::/no-such.slice/a.service\n"), Some(known.clone()));
-        // The process has moved, or is in another hierarchy.
         for lines in ["0::/no-such.slice/b.service\n", "1:name=systemd:/no-such.slice/a.service\n0::/a\n"] {
             let group = identification.group(&event, lines).unwrap();
             assert_ne!(group.unit(), known.unit(), "{lines}");

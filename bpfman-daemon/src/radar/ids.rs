@@ -12,7 +12,6 @@ use bpfmand_kernel::{KernelError, KernelHooks as _, KernelObjects as _};
 /// Number of observations before an object is reported: the daemon's own new objects have no record at first.
 const LOOKS: u8 = 2;
 
-/// Third-party objects known so far.
 #[derive(Debug, Default)]
 pub struct KnownIds {
     programs: BTreeMap<ProgramId, KnownId>,
@@ -27,10 +26,8 @@ struct KnownId {
     looks: u8,
 }
 
-/// Object that appeared or disappeared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangedId {
-    /// Id of the program, or 0.
     pub program: u32,
     pub link: u32,
     pub words: String,
@@ -40,8 +37,7 @@ pub struct ChangedId {
 }
 
 impl KnownIds {
-    /// Reads the lists and returns the changes. An object seen less than twice is not reported, unless an event showed
-    /// that a third party created it.
+    /// An object seen less than twice is not reported, unless an event showed that a third party created it.
     pub fn look(
         &mut self,
         kernel: &LinuxKernel,
@@ -109,7 +105,6 @@ impl KnownIds {
 }
 
 impl KnownId {
-    /// Counts another observation, and reports the object if it is due.
     fn again(mut self, changed: &mut Vec<ChangedId>) -> Self {
         if self.looks < LOOKS {
             self.looks += 1;

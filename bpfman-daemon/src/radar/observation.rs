@@ -81,7 +81,6 @@ impl RadarWatch {
         }
     }
 
-    /// Processes calls that found the ring buffer full.
     pub(super) fn flood(&mut self, key: FloodKey, count: FloodCount) {
         let is_own = self.at_work.as_ref().is_some_and(|at_work| at_work.own == key.process);
         {
@@ -105,7 +104,6 @@ impl RadarWatch {
         self.tallies.add(key, sighting, || Some(identification.who(&first)));
     }
 
-    /// Processes the counters that changed since the previous reading.
     pub(super) fn counted(&mut self, news: CallDeltas) {
         for (key, count) in news.floods {
             self.flood(key, count);
@@ -122,7 +120,6 @@ impl RadarWatch {
         self.note_lost(news.lost, &text);
     }
 
-    /// Records programs that appeared and disappeared between two readings of the id lists.
     pub(super) fn came_and_went(&self, programs: u64) {
         if programs == 0 {
             return;
@@ -140,7 +137,6 @@ impl RadarWatch {
         self.parts.journal.record(HistoryEntry { count, ..entry }, None);
     }
 
-    /// Processes the last data of programs that are unloaded because they do not show this daemon's calls.
     pub(super) fn unproven(&mut self, last: FinalEvents) {
         for event in &last.early {
             self.see(event);
@@ -154,7 +150,6 @@ impl RadarWatch {
         self.note("Lost", text.to_owned(), EntryResult::Done);
     }
 
-    /// Processes programs and links that appeared or disappeared.
     pub(super) fn changed(&mut self, changed: Vec<ChangedId>) {
         let polls = self.at_work.is_none();
         let mut makers = ProcessDescriptors::of_kernel(&self.parts.kernel);
@@ -197,8 +192,7 @@ impl RadarWatch {
     }
 }
 
-/// Returns an event for the first of the calls that were only counted. The start of the process is unknown; a process
-/// with the same id is the caller only if it already existed at that time.
+/// The process start is unknown: one with the same id is the caller only if it already existed at that time.
 fn first_call(key: &FloodKey, count: FloodCount) -> RadarEvent {
     RadarEvent {
         time: count.first,
@@ -224,7 +218,6 @@ fn first_call(key: &FloodKey, count: FloodCount) -> RadarEvent {
     }
 }
 
-/// Describes how an event affects an object of the daemon.
 const fn in_words(event: &RadarEvent) -> &'static str {
     match event.kind {
         kind::LINK_UPDATE => "another program in our link",

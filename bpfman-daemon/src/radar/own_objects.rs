@@ -12,7 +12,6 @@ use super::event::{RadarEvent, kind};
 const INGRESS: u32 = 0xffff_fff2;
 const EGRESS: u32 = 0xffff_fff3;
 
-/// Objects of the daemon, now and before the last change.
 #[derive(Debug, Default)]
 pub struct OursAndBefore {
     now: OwnObjects,
@@ -22,7 +21,6 @@ pub struct OursAndBefore {
 }
 
 impl OursAndBefore {
-    /// Reads the objects again if the records have changed.
     pub fn refresh(&mut self, engine: &Engine<LinuxKernel>) -> Result<(), EngineError> {
         let count = engine.wait_for_change(self.changes.unwrap_or(u64::MAX), std::time::Duration::ZERO);
         if self.changes == Some(count) {
@@ -37,11 +35,9 @@ impl OursAndBefore {
         &self.now
     }
 
-    /// Returns the object of the daemon that an event affects.
     pub fn touched_by(&self, event: &RadarEvent) -> Option<&OwnPlace> {
         match event.kind {
             kind::LINK_UPDATE | kind::LINK_DETACH => self.link(event.link),
-            // With a link, or without one.
             kind::LINK_CREATE | kind::PROG_ATTACH | kind::PROG_DETACH if is_at_interface(event) => {
                 match event.attach_type {
                     attach_type::XDP => self.hook(event, &[HookKind::Xdp]),
@@ -66,9 +62,8 @@ impl OursAndBefore {
         self.now.links.get(&id).or_else(|| self.before.links.get(&id))
     }
 
-    /// Returns the hook with a link of this pin. An event has only the last two path components; the cookie in the name
-    /// distinguishes hooks of different network namespaces. Other pins (`links/7`) are ambiguous, since any bpffs may
-    /// have the same names, and are not matched.
+    /// Returns the hook with a link of this pin, by its last two components: the cookie in the name distinguishes
+    /// namespaces. Other pins (`links/7`) are ambiguous, since any bpffs may have the same names.
     fn pinned(&self, path: &str) -> Option<&OwnPlace> {
         let is_it =
             |key: &HookKey| path == format!("{}/dispatcher_{}_link", key.pin_folder(), key.pin_stem());

@@ -18,7 +18,6 @@ use super::sources::{CORES, EXTRAS, RadarCore, RadarProgram};
 
 /// Metadata key of the radar's programs; the value is their object, and whether a call requested it.
 const LABEL: &str = "bpfman.io/radar";
-/// Prefix of the value if a call requested the radar.
 const BY_CALL: &str = "called ";
 
 pub struct RadarPrograms {
@@ -27,9 +26,7 @@ pub struct RadarPrograms {
     pub by_call: bool,
     pub source: RadarSource,
     pub ids: BTreeSet<ProgramId>,
-    /// Activity that they do not observe, with reasons.
     pub unseen: Vec<String>,
-    /// Reason why no better source is used.
     pub why: String,
     pub ring: RingFeed,
     pub counts: OwnedFd,
@@ -42,8 +39,6 @@ pub struct RadarLoader {
 }
 
 impl RadarLoader {
-    /// Returns the programs of an earlier daemon or boot. Events since then are in their ring buffer. Returns an error
-    /// if programs are missing or differ from this version's, or the kernel's error.
     pub fn find(&self) -> anyhow::Result<Option<RadarPrograms>> {
         let found = self.labelled()?;
         let Some((_, first)) = found.first() else { return Ok(None) };
@@ -73,8 +68,7 @@ impl RadarLoader {
     }
 
     /// Loads and attaches the programs of the best source that the kernel supports, and the extras. If `is_seen`
-    /// reports that they observe nothing, the next source is tried. Returns an error if the object is unavailable, or
-    /// with the reason for each source if the kernel supports none.
+    /// reports that they observe nothing, the next source is tried.
     pub fn put_up(
         &self,
         object: &RadarObject,
@@ -102,7 +96,6 @@ impl RadarLoader {
         Err(anyhow!("{}", refused.join("; ")))
     }
 
-    /// Returns whether all programs are loaded and attached.
     pub fn are_whole(&self, programs: &RadarPrograms) -> bool {
         let found = self.labelled().unwrap_or_default();
         let works: BTreeSet<ProgramId> = found
@@ -113,7 +106,6 @@ impl RadarLoader {
         programs.ids.is_subset(&works)
     }
 
-    /// Unloads all programs of the radar. Returns an error if one cannot be unloaded.
     pub fn remove_all(&self) -> anyhow::Result<usize> {
         let found = self.labelled()?;
         for (id, _) in &found {

@@ -55,7 +55,6 @@ impl RadarObject {
         }
     }
 
-    /// Parses the text in the metadata of the radar's programs.
     pub fn parse(text: &str) -> Option<Self> {
         match text.split_once(' ')? {
             ("file", path) => Some(Self::File(path.into())),

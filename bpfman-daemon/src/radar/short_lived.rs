@@ -1,5 +1,4 @@
-//! Detection of programs that appeared and disappeared between two readings of the id list. The kernel assigns ids in
-//! sequence, so that the id of a program loaded by the radar shows how many there were.
+//! Detection of programs that came and went between two readings of the id list: ids are assigned in sequence.
 
 use bpfmand_core::{BoundText, Insn, ProgramId, ProgramType, op};
 use bpfmand_kernel::linux::LinuxKernel;
@@ -12,8 +11,8 @@ pub struct IdWatermark {
 }
 
 impl IdWatermark {
-    /// Returns how many programs appeared since the previous call and disappeared; 0 for the first call. Programs that
-    /// the daemon loads only as a test are included.
+    /// Returns how many programs came and went since the previous call, including those that the daemon loads as a
+    /// test.
     pub fn look(&mut self, kernel: &LinuxKernel) -> Result<u64, KernelError> {
         let now = next_id(kernel)?;
         // Programs loaded from here on have higher ids.
@@ -22,7 +21,6 @@ impl IdWatermark {
     }
 }
 
-/// Returns how many ids between the two are unused.
 fn gone(last: ProgramId, now: ProgramId, there: &[ProgramId]) -> u64 {
     let given = now.0.saturating_sub(last.0).saturating_sub(1);
     let stays = there.iter().filter(|id| **id > last && **id < now).count() as u64;

@@ -13,16 +13,13 @@ pub struct RadarProgram {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Entry(&'static str),
-    /// Return of a function.
     Return(&'static str),
     /// Return of the system call bpf(2), which has a different function name on each architecture.
     ReturnOfCall,
-    /// System call tracepoint.
     Trace(&'static str),
 }
 
-/// Programs that observe calls of bpf(2). They are attached in this order: first the one for the end of a call, so that
-/// no started call remains without an end.
+/// Programs that observe bpf(2), in the order of attachment: the end of a call first, so that no call lacks its end.
 #[derive(Clone, Copy, Debug)]
 pub struct RadarCore {
     pub source: RadarSource,
@@ -37,7 +34,6 @@ const fn program(name: &'static str, place: Place) -> RadarProgram {
 
 const TRACED_BEGUN: RadarProgram = program("traced_begun", Place::Trace("sys_enter_bpf"));
 
-/// All sources, the best first.
 pub const CORES: [RadarCore; 3] = [
     RadarCore {
         source: RadarSource::Trampolines,
@@ -60,7 +56,6 @@ pub const CORES: [RadarCore; 3] = [
     },
 ];
 
-/// Observation of activity that does not use bpf(2).
 #[derive(Clone, Copy, Debug)]
 pub struct RadarExtra {
     pub sees: &'static str,

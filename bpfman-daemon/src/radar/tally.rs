@@ -23,7 +23,6 @@ const MIN_APART: usize = 16;
 const MAX_DESCRIPTIONS: usize = 8;
 const MAX_IDS: usize = 64;
 
-/// Key by which activity is combined into one entry.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TallyKey {
     pub act: ActivityKind,
@@ -38,7 +37,6 @@ pub struct TallyKey {
     pub hook: Option<String>,
 }
 
-/// Observed activity.
 #[derive(Clone, Debug)]
 pub struct ObservedActivity {
     pub count: u64,
@@ -46,18 +44,14 @@ pub struct ObservedActivity {
     pub last: SystemTime,
     /// Description; `None` if only the kind is known.
     pub words: Option<String>,
-    /// Ids of the program and the link; 0 for none.
     pub program: u32,
     pub link: u32,
     pub owners: BTreeSet<String>,
 }
 
-/// Combined activity of one key.
 #[derive(Clone, Debug)]
 struct Tally {
-    /// Process; `None` if unknown.
     who: Option<ThirdPartyActor>,
-    /// Time at which it is recorded.
     due: Instant,
     count: u64,
     first: SystemTime,
@@ -68,17 +62,14 @@ struct Tally {
     owners: BTreeSet<String>,
 }
 
-/// Activity without an audit entry yet.
 #[derive(Debug, Default)]
 pub struct Tallies {
     waiting: BTreeMap<TallyKey, Tally>,
     /// Keys recorded within the last interval, with their times: more of the same waits.
     told: BTreeMap<TallyKey, Instant>,
-    /// Time at which the audit log was last full.
     full: Option<Instant>,
 }
 
-/// Recorded activity of one process.
 #[derive(Clone, Debug)]
 pub struct ReportedActivity {
     pub key: TallyKey,
@@ -86,7 +77,6 @@ pub struct ReportedActivity {
 }
 
 impl Tallies {
-    /// Adds an observation. Calls `who` once per key, and returns its result.
     pub fn add(
         &mut self,
         mut key: TallyKey,
@@ -95,7 +85,6 @@ impl Tallies {
     ) -> Option<&ThirdPartyActor> {
         let mut several = false;
         if !self.waiting.contains_key(&key) && self.is_crowded_for(key.user) {
-            // Combine further processes of the user under a single entry.
             (key.process, key.began, several) = (0, 0, true);
             key.command.clear();
         }
@@ -130,7 +119,6 @@ impl Tallies {
         tally.who.as_ref()
     }
 
-    /// Returns whether another process of the user is merged with its others instead of being listed.
     fn is_crowded_for(&self, user: u32) -> bool {
         let of_user = || self.waiting.keys().filter(|key| key.user == user).count();
         match self.waiting.len() {
@@ -139,8 +127,7 @@ impl Tallies {
         }
     }
 
-    /// Returns the time at which a key is recorded: at once, unless the same key was recorded a moment ago. When too
-    /// many keys were recorded recently, new ones wait too.
+    /// Returns the time at which a key is recorded: at once, unless it, or too many others, were recorded a moment ago.
     fn due(&self, key: &TallyKey, now: Instant) -> Instant {
         match self.told.get(key) {
             Some(told) => *told + TOGETHER,
@@ -149,7 +136,6 @@ impl Tallies {
         }
     }
 
-    /// Returns the time until the next entry is due; `None` if nothing is pending.
     pub fn next(&self) -> Option<Duration> {
         let now = Instant::now();
         let waits = self.waiting.values().map(|tally| tally.due.saturating_duration_since(now));
@@ -292,7 +278,6 @@ mod tests {
         assert!(tallies.waiting.len() <= MAX_SEPARATE + 3, "{}", tallies.waiting.len());
         assert_eq!(tallies.waiting.values().map(|tally| tally.count).sum::<u64>(), 10_000);
         assert!(tallies.next().is_some());
-        // The separate ones, and one combined entry for each of three users.
         let told = tallies.tell(&journal, false).len();
         assert!(told <= MAX_SEPARATE + 3, "{told}");
         tallies.tell(&journal, true);
@@ -334,7 +319,6 @@ mod tests {
             tallies.add(key(5, 0), once(program), || None);
         }
         tallies.add(key(6, 0), once(10), || None);
-        // Entries of the other process do not wait.
         let told = tallies.tell(&journal, false);
         assert_eq!(told.iter().map(|told| told.key.process).collect::<Vec<_>>(), [6]);
         let wait = tallies.next().unwrap();

@@ -21,16 +21,12 @@ use super::short_lived::IdWatermark;
 use super::tally::Tallies;
 use super::{RadarCommand, RadarParts};
 
-/// Interval at which counters and ids are read.
 const TURN: Duration = Duration::from_secs(1);
 /// Maximum delay of a command.
 const ATTENTION: Duration = Duration::from_millis(100);
-/// Delay before a failed load is retried.
 const AGAIN: Duration = Duration::from_secs(30);
-/// Maximum number of events read at once.
 const AT_ONCE: usize = 4096;
 
-/// Attached programs with the state of their counters.
 pub(super) struct AttachedRadar {
     programs: RadarPrograms,
     counts: CallCounts,
@@ -42,10 +38,8 @@ pub struct RadarWatch {
     pub(super) parts: RadarParts,
     loader: RadarLoader,
     pub(super) standing: Arc<RadarState>,
-    /// Object to use, and whether a call requested it.
     wanted: Option<(RadarObject, bool)>,
     pub(super) at_work: Option<AttachedRadar>,
-    /// True once programs of an earlier daemon have been looked for.
     looked: bool,
     tried: Option<Instant>,
     fetching: Option<ImageFetch>,
@@ -116,7 +110,6 @@ impl RadarWatch {
         }
     }
 
-    /// Executes a command. Returns false after `End`.
     pub fn obey(&mut self, command: RadarCommand) -> bool {
         match command {
             RadarCommand::End => return false,
@@ -135,7 +128,6 @@ impl RadarWatch {
         self.tell(true);
     }
 
-    /// Starts the radar for a caller that has passed the change gate.
     fn start(&mut self, object: RadarObject) -> Result<(), RadarRefusal> {
         if let Some(configured) = &self.parts.settings {
             return match &self.at_work {
@@ -180,7 +172,6 @@ impl RadarWatch {
         Ok(())
     }
 
-    /// Loads the programs if they are wanted and missing.
     fn keep(&mut self) {
         // Callers that start or stop the radar wait for this thread inside the change gate, and break-glass waits for
         // them. Do not enter the gate without work: this thread could block on break-glass, and thus on those callers.
@@ -191,7 +182,6 @@ impl RadarWatch {
         // Contact no registry while everything is detached.
         let fetched = changes.check().is_ok().then(|| self.fetch());
         let (Some(fetched), Ok(_inside)) = (fetched, changes.enter()) else {
-            // Break-glass detached everything.
             (self.at_work, self.looked, self.tried, self.fetching) = (None, false, None, None);
             self.mark_off("everything of bpfman is detached");
             return;
@@ -223,7 +213,6 @@ impl RadarWatch {
         }
     }
 
-    /// Fetches the image, if one is to be loaded; `None` while it is being fetched.
     fn fetch(&mut self) -> Option<anyhow::Result<()>> {
         let is_due = self.at_work.is_none() && self.tried.is_none_or(|tried| tried.elapsed() >= AGAIN);
         if self.fetching.is_none() {
@@ -240,7 +229,6 @@ impl RadarWatch {
         Some(fetched)
     }
 
-    /// Continues with the programs of an earlier daemon.
     fn go_on(&mut self) {
         let found = match self.loader.find() {
             Ok(None) => return,
@@ -328,7 +316,6 @@ impl RadarWatch {
         }
     }
 
-    /// Falls back to reading the id lists.
     fn polls(&mut self, object: &RadarObject, why: String) {
         let mut report = self.standing.lock();
         let is_new = report.source != RadarSource::Polling || report.why != why;
@@ -352,7 +339,6 @@ impl RadarWatch {
         tracing::warn!("the radar reads lists of ids: {why}");
         let entry = HistoryEntry::of_daemon(DaemonPart::Radar, "StartRadar", "sees by polling alone");
         self.parts.journal.record(entry.unless_failed(Some(&why)), None);
-        // Everything that appears from now on is new.
         self.turn();
     }
 
@@ -376,7 +362,6 @@ impl RadarWatch {
         all
     }
 
-    /// Reads events until other work is due.
     fn read(&mut self) {
         let Some(at_work) = &mut self.at_work else { return };
         let wait = self.tallies.next().unwrap_or(ATTENTION).min(ATTENTION);

@@ -29,7 +29,6 @@ use crate::config::Config;
 /// Maximum age of a process started ahead, below the time after which it exits.
 const FRESH: Duration = Duration::from_secs(20);
 
-/// Worker processes, started through the starter.
 #[derive(Debug)]
 pub struct WorkerProcesses {
     orders: OwnedFd,
@@ -37,7 +36,6 @@ pub struct WorkerProcesses {
     reader_ahead: PrestartedProcess,
     /// Index of the kernel's types in sealed memory, built on first use; `None` inside if it cannot be built.
     types: OnceLock<Option<OwnedFd>>,
-    /// Terminates with the daemon.
     _starter: Child,
     user: u32,
 }
@@ -85,7 +83,6 @@ impl WorkerProcesses {
         is_open(&self.orders, PollFlags::empty())
     }
 
-    /// Returns a future that completes when the starter exits. Call it on a runtime.
     pub fn starter_ends(&self) -> io::Result<impl Future<Output = ()> + use<>> {
         let orders = UnixStream::from(self.orders.try_clone()?);
         // Sending requests never blocks, so that the flag does not affect them.
@@ -97,7 +94,6 @@ impl WorkerProcesses {
         })
     }
 
-    /// Returns the memory with the index of the kernel's types, built on first use.
     fn types(&self) -> Option<&OwnedFd> {
         let make = || {
             let btf = open_kernel_types()?.read()?;
@@ -112,7 +108,6 @@ impl WorkerProcesses {
         self.types.get_or_init(|| make().ok()).as_ref()
     }
 
-    /// Requests a process. A reader gets the index of the kernel's types if it has been built.
     fn order(&self, what: u8) -> io::Result<HelperLink> {
         let types = (what == order::READER).then(|| self.types.get()?.as_ref()).flatten();
         self.order_with(what, types.map(OwnedFd::as_fd))
@@ -212,7 +207,6 @@ fn is_usable(since: Instant, link: &HelperLink) -> bool {
     since.elapsed() < FRESH && is_there(link)
 }
 
-/// Returns whether the process was started and has not exited.
 fn is_there(link: &HelperLink) -> bool {
     is_open(&link.stream, PollFlags::RDHUP)
 }

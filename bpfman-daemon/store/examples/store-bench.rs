@@ -1,5 +1,5 @@
-//! Benchmark of the store: JSON lines on standard output, times in microseconds. The results depend on the file system
-//! of the folder in the first argument (default: the temporary folder).
+//! Benchmark of the store: JSON lines, times in microseconds. The results depend on the file system of the folder in
+//! the first argument (default: the temporary folder).
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -33,7 +33,6 @@ fn main() -> anyhow::Result<()> {
         drop(store);
         let mut opened = Vec::new();
         for _ in 0..10 {
-            // The previous store is closed already; only opening is timed.
             let start = Instant::now();
             let store = open()?;
             opened.push(start.elapsed().as_secs_f64() * 1e6);
@@ -45,7 +44,6 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes 500 records of 1,000 bytes and a full journal.
 fn fill(store: &Store) -> anyhow::Result<()> {
     for chunk in 0..50u32 {
         let mut batch = Batch::new();

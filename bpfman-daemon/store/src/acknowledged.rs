@@ -1,8 +1,5 @@
-//! Number of the last acknowledged commit, kept outside the database.
-//!
-//! A damaged log or header can make an engine fall back to an older, consistent state. Only a number outside of it
-//! reveals that. It is written after the commit is durable and before it is acknowledged, so it is never ahead of a
-//! healthy database.
+//! Number of the last acknowledged commit, kept outside the database: only that reveals that an engine fell back to an
+//! older, consistent state. It is written after the commit is durable and before it is acknowledged.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read};
@@ -13,10 +10,9 @@ use crate::durable;
 use crate::engine::StorageError;
 
 const MAGIC: &[u8; 8] = b"bpfmack1";
-/// Two slots, written in turn and a disk sector apart: a torn write can damage only the one being written.
+/// Two slots, a disk sector apart: a torn write can damage only the one being written.
 const SLOT: u64 = 512;
 const SLOTS: u64 = 2;
-/// Length of magic, number and checksum, in bytes.
 const LENGTH: usize = 20;
 
 #[derive(Debug)]
@@ -31,7 +27,6 @@ impl AcknowledgedFile {
         folder.join("acknowledged")
     }
 
-    /// Opens the file and reads the number; `None` if there is no file.
     pub(crate) fn open(folder: &Path, synced: bool) -> Result<Option<(AcknowledgedFile, u64)>, StorageError> {
         let path = Self::path(folder);
         let mut file = match OpenOptions::new().read(true).write(true).open(&path) {
@@ -50,7 +45,7 @@ impl AcknowledgedFile {
         }
     }
 
-    /// Creates a file with `number`: complete and synced before it gets its name.
+    /// Complete and synced before the file gets its name.
     pub(crate) fn create(folder: &Path, number: u64, synced: bool) -> Result<AcknowledgedFile, StorageError> {
         let path = Self::path(folder);
         let building = folder.join("acknowledged.new");
@@ -73,7 +68,7 @@ impl AcknowledgedFile {
         Ok(AcknowledgedFile { file, path, synced })
     }
 
-    /// Records the number of a commit before it is acknowledged.
+    /// Must be called before the commit is acknowledged.
     pub(crate) fn record(&self, number: u64) -> Result<(), StorageError> {
         self.file
             .write_all_at(&to_slot(number), number % SLOTS * SLOT)

@@ -8,16 +8,14 @@ pub const MAX_TABLE_NAME: usize = 64;
 pub const MAX_KEY: usize = 512;
 /// Maximum size of a record or journal entry, in bytes.
 pub const MAX_VALUE: usize = 64 * 1024;
-/// Maximum size of a write that several waiting callers share, keys and values, in bytes. A larger batch gets a write
-/// of its own.
+/// Maximum size of a write that waiting callers share, in bytes. A larger batch gets a write of its own.
 pub const MAX_SHARED: usize = 1024 * 1024;
 
 /// Named table: a namespace of keys. Names are 1 to [`MAX_TABLE_NAME`] bytes of visible ASCII.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Table(pub &'static str);
 
-/// Changes that become durable together or not at all, however many there are. Later changes of a key replace earlier
-/// ones.
+/// Changes that become durable together or not at all. Later changes of a key replace earlier ones.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     pub(crate) changes: Vec<RecordChange>,
@@ -73,8 +71,7 @@ impl Batch {
         records.chain(self.journal.iter().map(Vec::len)).sum()
     }
 
-    /// Checks the limits of each change. Their number is unlimited: a change of the state is one step, and only the
-    /// caller knows its extent.
+    /// Checks the limits of each change. Their number is unlimited: only the caller knows the extent of a step.
     pub(crate) fn check(&self) -> Result<(), StoreError> {
         for change in &self.changes {
             let name = change.table.0;

@@ -1,10 +1,7 @@
-//! Checksums: one in every entry, and one over all records.
-//!
-//! The first proves that a value was written for this key. The second proves that the set is complete: it changes if an
-//! engine loses or restores a record after damage. It is a sum, so a commit updates it from the old and new values it
-//! touches, without reading the others.
+//! Checksums: one in every entry, over key and value, and one over all records, which changes if an engine loses or
+//! restores a record. It is a sum, so that a commit updates it without reading other records.
 
-/// Number of bytes that [`seal`] adds to a value.
+/// Bytes that [`seal`] adds to a value.
 const SEAL: usize = 4;
 
 fn checksum(key: &[u8], payload: &[u8]) -> u32 {
@@ -15,14 +12,12 @@ fn checksum(key: &[u8], payload: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// Returns the value as stored: the payload, and the checksum of key and payload.
 pub(crate) fn seal(key: &[u8], mut payload: Vec<u8>) -> Vec<u8> {
     let sum = checksum(key, &payload);
     payload.extend_from_slice(&sum.to_le_bytes());
     payload
 }
 
-/// Returns the payload of a stored value, if its checksum is right.
 pub(crate) fn unseal<'a>(key: &[u8], stored: &'a [u8]) -> Option<&'a [u8]> {
     let (payload, sum) = stored.split_last_chunk::<SEAL>()?;
     (u32::from_le_bytes(*sum) == checksum(key, payload)).then_some(payload)
@@ -40,20 +35,18 @@ impl RecordsDigest {
         self.sum = self.sum.wrapping_add(hash(stored));
     }
 
-    /// Subtracts an entry that was added before.
     pub(crate) fn remove(&mut self, stored: &[u8]) {
         self.count = self.count.wrapping_sub(1);
         self.sum = self.sum.wrapping_sub(hash(stored));
     }
 }
 
-/// Returns a hash of the seal, which covers key and payload. A checksum over payload and seal would be useless: a CRC
-/// over bytes and their own CRC is constant.
+/// Hashes the seal, which covers key and payload: a CRC over bytes and their own CRC is constant.
 fn hash(stored: &[u8]) -> u64 {
     spread(stored.last_chunk::<SEAL>().map_or(0, |sum| u32::from_le_bytes(*sum)))
 }
 
-/// Spreads a checksum over 64 bits, so that sums of checksums do not cancel like the linear checksums would.
+/// Spreads a checksum over 64 bits: sums of the linear checksums would cancel.
 fn spread(sum: u32) -> u64 {
     let mut x = u64::from(sum).wrapping_add(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

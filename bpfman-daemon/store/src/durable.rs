@@ -9,7 +9,7 @@ use rustix::fs::{StatVfsMountFlags, statvfs};
 
 use crate::engine::StorageError;
 
-/// Creates `folder` (mode 0700) and its missing parents, and syncs the names of all created ones.
+/// Creates `folder` (mode 0700) and its missing parents, and syncs their names.
 pub(crate) fn make_folder(folder: &Path) -> Result<(), StorageError> {
     if folder.is_dir() {
         return Ok(());
@@ -26,8 +26,7 @@ pub(crate) fn make_folder(folder: &Path) -> Result<(), StorageError> {
     }
 }
 
-/// Syncs every parent of `folder`: a service manager may have created them a moment ago. Parents may be read-only or
-/// inaccessible; these are older, so an error is ignored.
+/// Syncs every parent: a service manager may have created them a moment ago. Inaccessible ones are older and ignored.
 pub(crate) fn sync_ancestors(folder: &Path) {
     let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     for ancestor in absolute.ancestors().skip(1) {
@@ -37,16 +36,14 @@ pub(crate) fn sync_ancestors(folder: &Path) {
     }
 }
 
-/// Syncs a folder, which makes the names in it durable.
 pub(crate) fn sync_folder(folder: &Path) -> Result<(), StorageError> {
     File::open(folder)
         .and_then(|folder| folder.sync_all())
         .map_err(StorageError::io("syncing the folder", folder))
 }
 
-/// Refuses a folder on a read-only file system. A file system can become read-only while files are open for writing (a
-/// disk error, an emergency remount); ext4 then still accepts writes and reports successful syncs, without writing
-/// anything.
+/// Refuses a read-only file system. One can become read-only while files are open for writing (a disk error); ext4 then
+/// still accepts writes and reports successful syncs, without writing anything.
 pub(crate) fn refuse_read_only(folder: &Path) -> Result<(), StorageError> {
     let flags = statvfs(folder).map(|disk| disk.f_flag);
     match flags {
@@ -66,7 +63,6 @@ pub(crate) fn sync_name(path: &Path) -> Result<(), StorageError> {
     }
 }
 
-/// Syncs every file below `folder`, and the folders.
 pub(crate) fn sync_all_below(folder: &Path) -> Result<(), StorageError> {
     for entry in fs::read_dir(folder).map_err(StorageError::io("listing", folder))? {
         let entry = entry.map_err(StorageError::io("listing", folder))?;
@@ -82,8 +78,8 @@ pub(crate) fn sync_all_below(folder: &Path) -> Result<(), StorageError> {
 
 /// Rewrites `path` (a file, or all files below a folder) with its own contents, and syncs it.
 ///
-/// After a failed sync, Linux marks the unwritten pages as clean: they read as written, are not on disk, and no later
-/// sync retries them. A commit based on them would be acknowledged and could still be lost.
+/// After a failed sync, Linux marks the unwritten pages as clean: no later sync retries them, and a commit based on
+/// them could be lost.
 pub(crate) fn write_again(path: &Path) -> Result<(), StorageError> {
     if path.is_dir() {
         for entry in fs::read_dir(path).map_err(StorageError::io("listing", path))? {
@@ -108,7 +104,7 @@ pub(crate) fn write_again(path: &Path) -> Result<(), StorageError> {
     again().map_err(StorageError::io("writing once more", path))
 }
 
-/// Writes blocks. A hole that cannot be written on a full disk is skipped: it reads as zeros, also after a crash.
+/// A hole that cannot be written on a full disk is skipped: it reads as zeros, also after a crash.
 fn write_blocks(file: &File, chunk: &[u8], at: u64) -> io::Result<()> {
     const BLOCK: usize = 4096;
     for (block, at) in chunk.chunks(BLOCK).zip((at..).step_by(BLOCK)) {
@@ -121,7 +117,7 @@ fn write_blocks(file: &File, chunk: &[u8], at: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Renames within one folder, durably.
+/// Within one folder, durably.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), StorageError> {
     fs::rename(from, to).map_err(StorageError::io("renaming", from))?;
     sync_name(to)

@@ -9,8 +9,7 @@ use crate::engine::{EngineKind, StorageError};
 pub enum CommitOutcome {
     /// The records are as before the commit.
     NotApplied,
-    /// The records are as after the commit, although it was not acknowledged: treat it as done, or undo it with another
-    /// commit.
+    /// The records are as after the commit, although it was not acknowledged: treat it as done, or undo it.
     Applied,
     /// The database could not be reopened yet; the next call tries again.
     Unknown,

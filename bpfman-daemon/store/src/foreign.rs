@@ -32,8 +32,7 @@ impl fmt::Debug for ForeignRecords {
     }
 }
 
-/// Opens the sled database in the folder `source`, to be read once. Opening sled writes to it, so a copy is made below
-/// `scratch` (removed when the records are dropped). Refused while another process has the original open.
+/// Opens a sled database, to be read once. Opening writes to it, so a temporary copy is made below `scratch`.
 pub fn open_foreign_sled(source: &Path, scratch: &Path) -> Result<ForeignRecords, StorageError> {
     let log_path = source.join("db");
     let log = File::open(&log_path).map_err(StorageError::io("opening", &log_path))?;

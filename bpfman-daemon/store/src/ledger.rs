@@ -19,7 +19,6 @@ mod migrate;
 pub(crate) struct Ledger {
     folder: PathBuf,
     open: OpenEngine,
-    /// Files of the engine, if it has files.
     files: Option<PathBuf>,
     /// `None` after a failed commit, until the database was reopened and checked.
     engine: Option<Box<dyn StorageEngine>>,
@@ -29,11 +28,9 @@ pub(crate) struct Ledger {
     journal_limit: u64,
 }
 
-/// Unacknowledged commit: outcome and error.
 type Failure = (CommitOutcome, Arc<StorageError>);
 
 impl Ledger {
-    /// Opens or creates the database, checks all of it, and migrates it.
     pub(crate) fn open(options: StoreOptions) -> Result<Ledger, StoreError> {
         let StoreOptions { folder, engine: kind, open, schema, migrations, journal_limit } = options;
         durable::make_folder(&folder)?;
@@ -88,13 +85,12 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Applies all batches, in order, as one durable step; `trim_to` limits the number of journal entries.
+    /// Applies all batches as one durable step; `trim_to` limits the number of journal entries.
     pub(crate) fn commit(&mut self, batches: &[&Batch], trim_to: Option<u64>) -> Result<(), Failure> {
         self.ensure_open().map_err(|error| (CommitOutcome::Unknown, engine_part(error)))?;
         let (next, changes) =
             self.plan(batches, trim_to).map_err(|error| self.failed(self.state.number + 1, error))?;
-        // Checked before the commit, when nothing is changed yet, and after it, when the writes may not have reached
-        // the disk.
+        // Checked before the commit and after it, when the writes may not have reached the disk.
         durable::refuse_read_only(&self.folder)
             .map_err(|error| (CommitOutcome::NotApplied, Arc::new(error)))?;
         let Some(engine) = &mut self.engine else { return Ok(()) };
@@ -111,7 +107,6 @@ impl Ledger {
         }
     }
 
-    /// Returns the changes to the ordered map, and the state after them.
     fn plan(
         &self,
         batches: &[&Batch],
@@ -161,8 +156,7 @@ impl Ledger {
         StorageError::Damaged { path: self.folder.clone(), why }
     }
 
-    /// Handles a failed commit: after an I/O error, neither the library nor the caller knows what reached the disk. Its
-    /// state in memory is discarded, and the database is read back.
+    /// After an I/O error, neither the library nor the caller knows what reached the disk: the database is read back.
     fn failed(&mut self, attempted: u64, error: StorageError) -> Failure {
         self.engine = None;
         let outcome = match self.ensure_open() {
@@ -176,7 +170,7 @@ impl Ledger {
         (outcome, Arc::new(error))
     }
 
-    /// Discards the open database; the next call reads it back from disk.
+    /// The next call reads the database back from disk.
     pub(crate) fn distrust(&mut self) {
         self.engine = None;
     }
@@ -224,7 +218,6 @@ impl Ledger {
         read.map(|_| snapshot)
     }
 
-    /// Returns up to `limit` journal entries from number `from` on, oldest first.
     pub(crate) fn journal(&mut self, from: u64, limit: usize) -> Result<Vec<JournalEntry>, StoreError> {
         self.ensure_open()?;
         let first = from.max(self.state.journal_first);
@@ -255,7 +248,6 @@ impl Ledger {
         }
     }
 
-    /// Returns the numbers of the journal's entries, as a half-open range.
     pub(crate) fn journal_range(&self) -> std::ops::Range<u64> {
         self.state.journal_first..self.state.journal_next
     }

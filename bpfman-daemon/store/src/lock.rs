@@ -8,15 +8,14 @@ use std::path::Path;
 use crate::engine::StorageError;
 use crate::error::StoreError;
 
-/// Lock that is held until dropped; the kernel releases it when the process ends, however it ends.
+/// Held until dropped; the kernel releases it when the process ends, however it ends.
 #[derive(Debug)]
 pub(crate) struct StateFolderLock {
     held: File,
 }
 
 impl StateFolderLock {
-    /// Takes the lock (flock(2), exclusive, without waiting) and writes the pid into it, for the error of a second
-    /// daemon.
+    /// Writes the pid into the lock (flock(2)), for the error of a second daemon.
     pub(crate) fn take(folder: &Path) -> Result<StateFolderLock, StoreError> {
         let path = folder.join("lock");
         let mut file = OpenOptions::new()
@@ -34,7 +33,7 @@ impl StateFolderLock {
             }
             Err(TryLockError::Error(source)) => return Err(StorageError::io("locking", &path)(source).into()),
         }
-        // The pid is informational. On a full disk it may be missing; the lock is held anyway.
+        // The pid is informational. On a full disk it may be missing.
         let noted = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
         if let Err(error) = noted {
             tracing::debug!(%error, path = %path.display(), "the pid was not written");
@@ -45,8 +44,7 @@ impl StateFolderLock {
 
 impl Drop for StateFolderLock {
     fn drop(&mut self) {
-        // Closing would not suffice: a child process of another thread holds copies of all descriptors, and so the
-        // lock, until its exec. Unlocking releases it for all copies.
+        // Closing would not suffice: a child process holds copies of all descriptors, and so the lock, until its exec.
         if let Err(error) = self.held.unlock() {
             tracing::warn!(%error, "the state folder's lock stays until this process ends");
         }

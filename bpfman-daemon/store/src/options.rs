@@ -20,7 +20,7 @@ pub struct Migration {
     pub run: fn(&Snapshot, &mut Batch) -> Result<(), MigrationError>,
 }
 
-/// Opens the engine; called again whenever a failed commit made the contents on disk unknown.
+/// Called again whenever a failed commit made the contents on disk unknown.
 pub(crate) type OpenEngine = Box<dyn FnMut() -> Result<Box<dyn StorageEngine>, StorageError> + Send>;
 
 /// Location and settings of a store.

@@ -10,12 +10,10 @@ use crate::digest::RecordsDigest;
 
 pub(crate) const JOURNAL: u8 = b'j';
 pub(crate) const RECORDS: u8 = b'r';
-/// Key of [`StoreState`], which changes with every commit.
 pub(crate) const STATE_KEY: &[u8] = b"mstate";
 /// Version of the key and value encodings above. A reader refuses a newer one.
 pub(crate) const LAYOUT: u32 = 1;
 
-/// Returns the half-open range of keys that begin with `kind`.
 pub(crate) fn range_of(kind: u8) -> ([u8; 1], [u8; 1]) {
     ([kind], [kind + 1])
 }
@@ -45,15 +43,13 @@ pub(crate) fn journal_number(stored: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(stored.strip_prefix(&[JOURNAL])?.try_into().ok()?))
 }
 
-/// State of the store itself, written with every commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StoreState {
-    /// Schema version of the records, assigned by their owner.
+    /// Assigned by the records' owner.
     pub(crate) schema: u32,
     /// Number of the commit that wrote this state; increases by one.
     pub(crate) number: u64,
     pub(crate) digest: RecordsDigest,
-    /// The journal holds the entries `first..next`.
     pub(crate) journal_first: u64,
     pub(crate) journal_next: u64,
 }
@@ -68,7 +64,7 @@ impl StoreState {
         bytes
     }
 
-    /// Decodes the state. `Err` holds the layout version if it is not supported.
+    /// `Err` holds the layout version if it is not supported.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<StoreState, Option<u32>> {
         let (layout, rest) = bytes.split_first_chunk::<4>().ok_or(None)?;
         let layout = u32::from_le_bytes(*layout);

@@ -16,8 +16,7 @@ use crate::{Batch, JournalEntry, Snapshot, StoreOptions};
 
 /// Open store. Clones share it; dropping the last one closes it. All calls block, most of them on the disk.
 ///
-/// The store has no thread. One of the callers waiting in [`commit`](Store::commit) writes for all that have arrived by
-/// then; later ones wait for the next turn. Thus a single caller needs no thread switch.
+/// The store has no thread: one of the callers waiting in [`commit`](Store::commit) writes for all that have arrived.
 #[derive(Clone)]
 pub struct Store {
     shared: Arc<Shared>,
@@ -36,7 +35,6 @@ struct Shared {
 struct Queue {
     next_ticket: u64,
     waiting: VecDeque<(u64, Batch)>,
-    /// Set while a caller is writing.
     busy: bool,
     done: HashMap<u64, Result<(), StoreError>>,
 }
@@ -48,8 +46,7 @@ impl fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens the store: creates missing files, checks existing ones, and migrates them. The folder stays locked until
-    /// the last clone is dropped.
+    /// Opens the store: creates missing files, checks existing ones, and migrates them. The folder stays locked.
     pub fn open(options: StoreOptions) -> Result<Store, StoreError> {
         let folder = options.folder().to_owned();
         crate::durable::make_folder(&folder)?;
@@ -60,8 +57,7 @@ impl Store {
         Ok(Store { shared: Arc::new(shared) })
     }
 
-    /// Makes the batch durable: when this returns `Ok`, all of it is on disk. After an error, the batch is not
-    /// acknowledged, and [`StoreError::NotSaved`] contains the state found on disk.
+    /// Makes the batch durable before it returns `Ok`. [`StoreError::NotSaved`] has the state found on disk.
     pub fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         batch.check()?;
         if batch.is_empty() {
@@ -119,8 +115,7 @@ impl Store {
 
     fn write(&self, group: &[(u64, Batch)]) -> Result<(), StoreError> {
         let batches: Vec<&Batch> = group.iter().map(|(_, batch)| batch).collect();
-        // The engines catch panics of their libraries. If another one escapes, waiting callers must still get an
-        // answer.
+        // The engines catch panics of their libraries. After another one, waiting callers must still get an answer.
         let written = catch_unwind(AssertUnwindSafe(|| self.ledger().commit(&batches, None)));
         let failure = match written {
             Ok(Ok(())) => return Ok(()),
@@ -149,7 +144,7 @@ impl Store {
     }
 }
 
-/// Removes as many of the oldest batches as fit into one commit, but at least one.
+/// Removes the oldest batches that fit into one commit, but at least one.
 fn take_group(waiting: &mut VecDeque<(u64, Batch)>) -> Vec<(u64, Batch)> {
     let mut size = 0;
     let fit = waiting.iter().take_while(|(_, batch)| {

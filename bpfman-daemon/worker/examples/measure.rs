@@ -1,5 +1,4 @@
-//! Measures the cost of images: a cold pull, a warm load, fifty concurrent loads, and the memory of a large pull. Needs
-//! `docker-registry` and `clang`; prints one line per case.
+//! Measures the cost of images: a cold pull, a warm load, fifty concurrent loads, and the memory of a large pull.
 //!
 //!     cargo run --release -p bpfmand-image --example measure
 
@@ -40,7 +39,6 @@ fn tell(case: &str, mut times: Vec<Duration>) {
     );
 }
 
-/// Returns an incompressible object of about 100 kB: random bytes in a section.
 fn large_object() -> bpfman_image_format::BytecodeFile {
     let mut bytes = object("measured").bytes().to_vec();
     let mut state = 88_172_645_463_325_252_u64;
@@ -94,14 +92,12 @@ async fn together() {
     );
 }
 
-/// Returns the peak memory of this process, in MiB.
 fn peak() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
 }
 
-/// Pulls an image with a layer much larger than its object, from a registry in another process.
 async fn memory() {
     let registry = DockerRegistry::start();
     for mib in [1, 16, 64] {
@@ -124,7 +120,6 @@ async fn memory() {
     }
 }
 
-/// Writes a layout with a layer of the object and `mib` MiB of other data, and pushes it with skopeo.
 fn push_with_skopeo(image: &bpfman_image_format::ImageReference, mib: u64) {
     use bpfman_image_format::{Descriptor, OciLayout, media};
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,4 @@
-//! Simulation of an intruder in a worker, for tests of debug builds: the confined process tries a forbidden act instead
-//! of its work, logs the result and exits.
+//! Simulation of an intruder in a worker, for tests of debug builds: tries a forbidden act and logs the result.
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpStream};
@@ -16,7 +15,6 @@ use rustix::process::{Pid, Signal};
 /// that name for any object, and `hang:`, which never responds.
 pub const ACT: &str = "BPFMAN_TEST_HOSTILE_HELPER";
 
-/// Returns the act for this role, if any, as `ROLE:ACT:ON`.
 pub fn act_of(rights: HelperRights) -> Option<String> {
     let act = std::env::var(ACT).ok()?;
     let role = format!("{rights:?}:").to_lowercase();
@@ -52,7 +50,6 @@ pub fn run(role_and_act: &str, stream: UnixStream) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reports that the object's only map has this name and is shared by it, whatever the object holds.
 fn lie(stream: UnixStream, name: &str) -> anyhow::Result<()> {
     let mut served = Answering::new(stream);
     let _question: Option<serde_json::Value> = served.question()?;
@@ -72,7 +69,6 @@ fn lie(stream: UnixStream, name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Receives the object and never responds.
 fn hang(stream: UnixStream) -> anyhow::Result<()> {
     let mut served = Answering::new(stream);
     let _question: Option<serde_json::Value> = served.question()?;

@@ -1,5 +1,5 @@
-//! The starter: a process without capabilities or files that reads no untrusted data. It executes the binary again or
-//! forks itself, and kills its children.
+//! The starter: a process without capabilities or files, which reads no untrusted data. It starts and kills the
+//! workers.
 
 use std::fs::File;
 use std::io::{self, IoSliceMut, Write as _};
@@ -18,8 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{READER_NAME, process};
 
-/// Maximum number of processes: more than the loads that may wait for registries, their verifiers, and readers for all
-/// calls together.
+/// Maximum number of processes: more than the loads that may wait, their verifiers, and readers for all calls.
 const MAX_PROCESSES: usize = 800;
 
 /// Child process, alive as long as the requester keeps `life` open.
@@ -37,7 +36,6 @@ impl Drop for Process {
     fn drop(&mut self) {
         match self {
             Self::Executed(process) => {
-                // The process may have exited already.
                 let _gone = process.kill();
                 let _reaped = process.wait();
             }
@@ -84,12 +82,10 @@ pub fn run(orders: &OwnedFd, restrictions: WorkerRestrictions) -> anyhow::Result
     }
 }
 
-/// Writes to the log, ignoring a closed one.
 fn tell(what: std::fmt::Arguments<'_>) {
     let _closed = writeln!(std::io::stderr(), "bpfman-worker: {what}");
 }
 
-/// Returns the next request; `None` once the daemon has exited.
 fn next_order(orders: &OwnedFd) -> anyhow::Result<Option<(u8, Vec<OwnedFd>)>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut beside = RecvAncillaryBuffer::new(&mut space);

@@ -8,9 +8,6 @@ use anyhow::{Context, Result};
 use crate::failure::Failure;
 
 /// Returns the mount point of cgroup v2, if it is mounted.
-///
-/// # Errors
-/// Returns an error if the mount table cannot be read.
 pub fn mount_point() -> Result<Option<PathBuf>> {
     let mounts =
         std::fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
@@ -18,10 +15,7 @@ pub fn mount_point() -> Result<Option<PathBuf>> {
     Ok(mount.and_then(|line| line.split(' ').nth(4)).map(PathBuf::from))
 }
 
-/// Returns the id of a cgroup, and its depth below the root of its file system.
-///
-/// # Errors
-/// Returns an error if the path is not that of a cgroup of version 2.
+/// Returns the id of a cgroup of version 2, and its depth below the root of its file system.
 pub fn id_and_level(path: &Path) -> Result<(u64, u64)> {
     let here = std::fs::canonicalize(path).with_context(|| format!("cannot find {}", path.display()));
     let here = here

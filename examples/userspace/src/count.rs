@@ -30,7 +30,6 @@ impl From<RawCount> for Count {
     }
 }
 
-/// Adds the counts of CPUs; wraps like the kernel's counters.
 impl Sum for Count {
     fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
         counts.fold(Self::default(), |sum, one| Self {

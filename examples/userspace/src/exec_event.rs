@@ -1,5 +1,4 @@
-//! Records that `exec_snoop.bpf.c` writes to its ring buffer. They are parsed by hand, without casts of untrusted
-//! bytes.
+//! Records of `exec_snoop.bpf.c` in its ring buffer, parsed by hand: the bytes are untrusted.
 
 use std::fmt;
 
@@ -42,7 +41,7 @@ impl ExecEvent {
     }
 }
 
-/// Formats one line. Any user can choose these names, so control characters of terminals are escaped.
+/// Any user can choose these names, so control characters of terminals are escaped.
 impl fmt::Display for ExecEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { pid, uid, comm, filename } = self;

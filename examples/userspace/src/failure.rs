@@ -7,9 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Error, Result};
 use bpfman_client::Reason;
 
-/// Exit code of errors without a code of their own.
 const OTHER: u8 = 1;
-/// Exit code if no daemon listens on the socket.
 const UNREACHABLE: u8 = 3;
 
 /// Error that an example detects itself, with an exit code and a hint.
@@ -86,7 +84,6 @@ fn is_closed_pipe(error: &Error) -> bool {
         .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Returns the exit code and the hint.
 fn verdict(error: &Error) -> (u8, &str) {
     for cause in error.chain() {
         if let Some(failure) = cause.downcast_ref::<Failure>() {

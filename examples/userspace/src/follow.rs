@@ -16,18 +16,12 @@ pub struct Followed {
 
 impl Followed {
     /// Follows a ring buffer. Records lost earlier are not reported.
-    ///
-    /// # Errors
-    /// Returns an error if the counter cannot be read.
     pub fn new(ring: RingBuf<MapData>, lost: PerCpuArray<MapData, u64>) -> Result<Self> {
         let lost_before = total(&lost)?;
         Ok(Self { ring, lost, lost_before })
     }
 
     /// Passes each record to `take` until that breaks. Reports lost records on standard error and continues.
-    ///
-    /// # Errors
-    /// Returns the errors of `take`, and an error if the counter cannot be read or polling fails.
     pub fn each(&mut self, mut take: impl FnMut(&[u8]) -> Result<ControlFlow<()>>) -> Result<()> {
         loop {
             while let Some(next) = self.ring.next().map(|record| take(&record)) {

@@ -17,12 +17,7 @@ pub struct FollowFlags {
 }
 
 impl FollowFlags {
-    /// Applies the file, once or continuously. After the first success, an invalid or missing file is reported on
-    /// standard error, and the rules in force stay.
-    ///
-    /// # Errors
-    /// Returns an error if the first attempt fails for another reason than a conflict, or standard input is to be
-    /// followed.
+    /// Applies the file, once or continuously. After the first success, errors are reported and the rules stay.
     pub fn apply(self, file: &str, mut apply: impl FnMut() -> Result<()>) -> Result<()> {
         let Some(seconds) = self.every else { return apply() };
         if file == "-" {
@@ -32,8 +27,7 @@ impl FollowFlags {
         let content = || std::fs::read(file).ok();
         let mut applied = content();
         while let Err(error) = apply() {
-            // Another process writes the rules, or was killed while writing. Retry: in a pod, no container is left in
-            // which to run `unlock`.
+            // Retry, also after a killed writer: in a pod, no container is left in which to run `unlock`.
             if !failure::is_conflict(&error) {
                 return Err(error);
             }
@@ -72,8 +66,6 @@ mod tests {
 
     const HERE_AND_NOW: FollowFlags = FollowFlags { every: Some(0) };
 
-    /// Applies a file with each of these contents in turn. Returns the contents that were tried, and the error if the
-    /// first attempt failed.
     fn tried(contents: &[&str]) -> (Vec<String>, Option<String>) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("rules").display().to_string();
@@ -84,7 +76,6 @@ mod tests {
         let ended = catch_unwind(AssertUnwindSafe(|| {
             HERE_AND_NOW.apply(&file, || {
                 let text = fs::read_to_string(&file)?;
-                // Invalid contents are tried repeatedly, because the reason may be removed elsewhere.
                 if tried.last() != Some(&text) {
                     tried.push(text.clone());
                 }

@@ -1,5 +1,4 @@
-//! Replacement of all rules at once: the next generation is written beside the current one, and then programs are
-//! switched to it. The number of a generation is part of every key.
+//! Replacement of all rules at once: the next generation, part of every key, is written beside the current one.
 
 use anyhow::{Context as _, Result, ensure};
 use aya::Pod;
@@ -7,7 +6,6 @@ use aya::maps::lpm_trie::LpmTrie;
 use aya::maps::{HashMap, MapData, MapError};
 use rustix::thread::{MembarrierCommand, membarrier};
 
-/// `struct rule`: a word, and the text with a terminating zero.
 type RawRule = [u8; 320];
 
 /// Map `rules`: texts of rules by generation and number.
@@ -20,9 +18,6 @@ impl RuleTexts {
     }
 
     /// Returns all rules of a generation in their order, each with its word.
-    ///
-    /// # Errors
-    /// Returns an error if the map cannot be read, or its contents are malformed.
     pub fn read(&self, generation: u32) -> Result<Vec<(u32, String)>> {
         let mut rules = Vec::new();
         for number in 0.. {
@@ -39,10 +34,7 @@ impl RuleTexts {
         Ok(rules)
     }
 
-    /// Writes the rules of a generation.
-    ///
-    /// # Errors
-    /// Returns an error if the map cannot be written, or a rule is too long.
+    /// Writes the rules of a generation; fails if a rule is too long.
     pub fn write(&mut self, generation: u32, rules: impl IntoIterator<Item = (u32, String)>) -> Result<()> {
         for ((word, text), number) in rules.into_iter().zip(0..) {
             let mut raw: RawRule = [0; _];
@@ -56,9 +48,6 @@ impl RuleTexts {
     }
 
     /// Removes the rules of all other generations.
-    ///
-    /// # Errors
-    /// Returns an error if the map cannot be read or written.
     pub fn clear_all_but(&mut self, generation: u32) -> Result<(), MapError> {
         clear_table(&mut self.0, |key| key[0] != generation)
     }
@@ -69,16 +58,12 @@ pub fn after(generation: u32) -> u32 {
     generation.wrapping_add(1).max(1)
 }
 
-/// Waits until the kernel has finished the programs that run now, which may still use the old rules. The kernel refuses
-/// this on CPUs without a tick; there, a packet takes less time than starting to clear the rules.
+/// Waits for programs that still use the old rules. The kernel refuses on CPUs without a tick, where packets are quick.
 pub fn wait_for_packets() {
     let _refused = membarrier(MembarrierCommand::Global);
 }
 
 /// Removes the entries with matching keys.
-///
-/// # Errors
-/// Returns an error if the map cannot be read or written.
 pub fn clear_table<K: Pod, V: Pod>(
     map: &mut HashMap<MapData, K, V>,
     goes: impl Fn(&K) -> bool,
@@ -88,9 +73,6 @@ pub fn clear_table<K: Pod, V: Pod>(
 }
 
 /// Removes the entries with matching keys.
-///
-/// # Errors
-/// Returns an error if the map cannot be read or written.
 pub fn clear_trie<K: Pod>(
     map: &mut LpmTrie<MapData, K, u32>,
     goes: impl Fn(&K) -> bool,

@@ -1,5 +1,4 @@
-//! User-space library of the example programs. They get the maps of a loaded program from `bpfmand`, or open their
-//! pins, and read or fill them. None of them loads programs or needs privileges.
+//! User-space library of the example programs, which get maps from `bpfmand` or pins, load nothing, and need no rights.
 
 pub mod address;
 pub mod control_group;

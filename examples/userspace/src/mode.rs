@@ -1,5 +1,4 @@
-//! Mode of rules: enforced, or only reported. Rules and mode are changed in an order that never enforces rules by
-//! mistake.
+//! Mode of rules: enforced, or only reported. An order of changes never enforces rules by mistake.
 
 use std::fmt;
 use std::str::FromStr;
@@ -46,11 +45,7 @@ impl Mode {
     }
 }
 
-/// Replaces rules and sets the mode, if one is given: `enforce` after the new rules are in force, `shadow` before. If
-/// the rules cannot be replaced, the mode is restored.
-///
-/// # Errors
-/// Returns the errors of `replace` and `set`.
+/// Replaces rules and sets the mode, if given: `enforce` after the new rules, `shadow` before; restored on failure.
 pub fn replace_in<T>(
     wanted: Option<Mode>,
     now: Mode,

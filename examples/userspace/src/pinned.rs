@@ -8,11 +8,7 @@ use aya::maps::{Map, MapData, MapError};
 
 use crate::failure::Failure;
 
-/// Opens the map pinned as `<map_dir>/<name>` as one of aya's map types.
-///
-/// # Errors
-/// Returns an error with the path if there is no pin, it may not be opened, or the map has another type or other sizes
-/// than expected.
+/// Opens the map pinned as `<map_dir>/<name>`; fails if it has another type or other sizes than expected.
 pub fn open_map<M>(map_dir: &Path, name: &str) -> Result<M>
 where
     M: TryFrom<Map, Error = MapError>,
@@ -23,7 +19,6 @@ where
     map.map_err(|error| unusable(&format!("the map {}", path.display()), error))
 }
 
-/// Returns the error for a pin that cannot be opened.
 fn refused(path: &Path, error: Error) -> Error {
     let system = error.chain().find_map(|cause| cause.downcast_ref::<IoError>()).map(IoError::kind);
     let what = format!("cannot open the pinned map {}", path.display());

@@ -43,7 +43,6 @@ impl Protocol {
     }
 }
 
-/// Parses a name or a number.
 impl FromStr for Protocol {
     type Err = anyhow::Error;
 
@@ -56,7 +55,6 @@ impl FromStr for Protocol {
     }
 }
 
-/// Writes the name if the protocol has one, else the number.
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match KNOWN.iter().find(|(_, number)| *number == self.0) {
@@ -100,7 +98,6 @@ impl Slot {
     }
 }
 
-/// Writes `ipv4/tcp`, `ipv6/89` or `arp`: the name of a common protocol, else the number.
 impl fmt::Display for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (family, protocol) = match *self {

@@ -10,11 +10,7 @@ use anyhow::{Context as _, Result};
 
 use crate::failure::Failure;
 
-/// Parses the rules in their order.
-///
-/// # Errors
-/// Returns an error with the number of the first invalid line and the reason, if a rule is repeated, or if there are
-/// more than `most`.
+/// Parses at most `most` rules in their order; an error has the number of the first invalid line, or a repetition.
 pub fn parse<R>(text: &str, name: &str, grammar: &str, most: usize) -> Result<Vec<R>>
 where
     R: FromStr<Err = anyhow::Error> + Clone + Eq + Hash,
@@ -42,18 +38,12 @@ where
     Ok(rules)
 }
 
-/// Returns the next word of a rule.
-///
-/// # Errors
-/// Returns an error if there is no word after `before`.
+/// Returns the next word of a rule; fails if there is none after `before`.
 pub fn next_word<'a>(words: &mut SplitWhitespace<'a>, before: &str) -> Result<&'a str> {
     words.next().with_context(|| format!("nothing is behind {before}"))
 }
 
 /// Returns the text of a file, or of standard input for `-`, and its name for errors.
-///
-/// # Errors
-/// Returns an error if the file cannot be read, or is not UTF-8.
 pub fn read(path: &str) -> Result<(String, String)> {
     let mut bytes = Vec::new();
     let name = if path == "-" { "standard input".to_owned() } else { path.escape_debug().to_string() };
@@ -68,8 +58,7 @@ pub fn read(path: &str) -> Result<(String, String)> {
     Ok((text, name))
 }
 
-/// Returns the differences as lines: `-` for rules only in the first list, `+` for rules only in the second. The order
-/// of rules is ignored.
+/// Returns the differences as lines: `-` only in the first list, `+` only in the second. Order is ignored.
 pub fn difference<R: Display + Eq + Hash>(old: &[R], new: &[R]) -> String {
     let sets = [old, new].map(|rules| rules.iter().collect::<HashSet<_>>());
     let mut text = String::new();

@@ -9,7 +9,6 @@ use anyhow::{Result, bail, ensure};
 use crate::protocol::Protocol;
 use crate::rule_file::next_word;
 
-/// `ANY_PROTOCOL` of the programs.
 const ANY_PROTOCOL: u16 = 0xffff;
 
 /// Protocol and port of packets; `None` stands for any.
@@ -23,9 +22,6 @@ pub struct Service {
 
 impl Service {
     /// Parses `[proto NAME [dport PORT]]` at the end of a rule.
-    ///
-    /// # Errors
-    /// Returns an error if other words follow.
     pub fn parse(words: &mut SplitWhitespace<'_>) -> Result<Self> {
         let mut service = Self::default();
         match words.next() {
@@ -56,7 +52,6 @@ impl Service {
     }
 }
 
-/// Writes the text of a rule after a space; empty for any packet.
 impl fmt::Display for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(protocol) = self.protocol {

@@ -28,11 +28,7 @@ pub struct MapSource {
 }
 
 impl MapSource {
-    /// Opens a map as one of aya's map types.
-    ///
-    /// # Errors
-    /// Returns an error if there is no map with the name, this user has no permission, or the map has another type or
-    /// other sizes than expected.
+    /// Opens a map as one of aya's map types; fails if the map has another type or other sizes.
     pub fn open<M>(&self, name: &str, access: MapAccess) -> Result<M>
     where
         M: TryFrom<Map, Error = MapError>,
@@ -50,11 +46,7 @@ impl MapSource {
         })
     }
 
-    /// Returns the programs that may use a map: all of the application, or all that share the map with the program.
-    ///
-    /// # Errors
-    /// Returns an error if there are none, this user has no permission to list them, or the source is a directory of
-    /// pins, which names no program.
+    /// Returns the programs that may use a map, of the application or of one load; there are none for pins.
     pub async fn programs(&self, map: &str) -> Result<Vec<RemoteProgram>> {
         if let Some(application) = &self.app {
             let programs = of_name(&Client::connect().await?, application).await;
@@ -83,7 +75,6 @@ impl MapSource {
         Ok(programs)
     }
 
-    /// Returns the map, and the name of its owner for messages.
     async fn hand_over(&self, name: &str, access: MapAccess) -> Result<(MapFile, String)> {
         let (found, whose) = if let Some(program) = self.program {
             (of_program(program, name, access).await, format!("program {program}"))
@@ -100,7 +91,6 @@ async fn of_program(program: u32, name: &str, access: MapAccess) -> Result<MapFi
     Ok(Client::connect().await?.open_map_of(program, name, access).await?)
 }
 
-/// Returns the map of the first program of the application that has one with the name.
 async fn of_application(application: &str, name: &str, access: MapAccess) -> Result<MapFile> {
     let client = Client::connect().await?;
     let mut answer = None;
@@ -113,7 +103,6 @@ async fn of_application(application: &str, name: &str, access: MapAccess) -> Res
     Err(answer.map_or_else(|| none_of_it().into(), Into::into))
 }
 
-/// Returns the application's programs, at least one.
 async fn of_name(client: &Client, application: &str) -> Result<Vec<RemoteProgram>> {
     let mut programs = Vec::new();
     for key in [APPLICATION_KEY, APPLICATION_KEY_NEWER] {

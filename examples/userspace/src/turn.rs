@@ -11,7 +11,6 @@ use rustix::process::{Pid, test_kill_process};
 
 use crate::failure::Failure;
 
-/// Flag of a map update: do not overwrite.
 const BPF_NOEXIST: u64 = 1;
 
 /// Map with one entry, which identifies the process that holds the lock.
@@ -23,11 +22,7 @@ impl Turn {
         Self(writer)
     }
 
-    /// Acquires the lock, also from a process that was killed while it held it: rules that it did not finish are not in
-    /// force.
-    ///
-    /// # Errors
-    /// Returns an error if another process holds the lock, or the map cannot be written.
+    /// Acquires the lock, also from a process that was killed: rules that it did not finish are not in force.
     pub fn take(&mut self) -> Result<()> {
         let own = Writer::own()?;
         while let Err(error) = self.0.insert(0, own.0, BPF_NOEXIST) {
@@ -35,7 +30,6 @@ impl Turn {
             {
                 return Err(error).context("cannot begin to write");
             }
-            // The holder has just released the lock.
             let Ok(holder) = self.0.get(&0, 0).map(Writer) else { continue };
             if !holder.is_gone(own) {
                 return Err(Failure::conflict(
@@ -50,9 +44,6 @@ impl Turn {
     }
 
     /// Releases the lock, whichever process holds it.
-    ///
-    /// # Errors
-    /// Returns an error if the map cannot be written.
     pub fn end(&mut self) -> Result<()> {
         match self.0.remove(&0) {
             Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -62,7 +53,7 @@ impl Turn {
     }
 }
 
-/// Process: the low half is its id, the high half the inode of its PID namespace.
+/// The low half is the process id, the high half the inode of its PID namespace.
 #[derive(Clone, Copy)]
 struct Writer(u64);
 
@@ -77,7 +68,7 @@ impl Writer {
         self.0 as u32
     }
 
-    /// Returns whether the process has exited. For a process of another PID namespace, this is unknown: returns false.
+    /// Unknown for a process of another PID namespace: returns false.
     fn is_gone(self, own: Self) -> bool {
         let process = Pid::from_raw(self.process().cast_signed());
         self.0 >> 32 == own.0 >> 32

@@ -1,5 +1,4 @@
-//! Exec snoop on the running kernel: attached to its tracepoint, it reports a started program. Requires root, clang and
-//! make.
+//! Exec snoop on the running kernel reports a started program. Requires root, clang and make.
 
 mod compiled;
 
@@ -15,14 +14,11 @@ use aya::programs::TracePoint;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::Value;
 
-/// Time limit for the report of a started program.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Set in the process that has its own mount namespace.
 const INSIDE: &str = "EXEC_SNOOP_TEST_INSIDE";
 
-/// Tracefs may not be mounted here, and every process would see the mount: the test runs itself again in its own mount
-/// namespace.
+/// Runs itself again in its own mount namespace: every process would see a mount of tracefs.
 #[test]
 fn a_started_program_is_reported_with_user_and_file() -> Result<()> {
     if std::env::var_os(INSIDE).is_some() {
@@ -65,8 +61,7 @@ fn started_and_reported(bpffs: &Path) -> Result<()> {
     let pid = started.id();
     ensure!(started.wait()?.success());
 
-    // Start it directly, not with `timeout`: terminated before it has stored the process id of its child, `timeout`
-    // leaves the child running, which keeps the pipe open.
+    // Not by `timeout`: terminated early, it leaves its child running, which keeps the pipe open.
     let mut snoop = Command::new(env!("CARGO_BIN_EXE_bpfman-exec-snoop"));
     let mut snoop = snoop.arg("--json").arg("--map-dir").arg(bpffs).stdout(Stdio::piped()).spawn()?;
     let lines = BufReader::new(snoop.stdout.take().context("stdout is piped")?).lines();
@@ -76,7 +71,6 @@ fn started_and_reported(bpffs: &Path) -> Result<()> {
         let of_file = |event: &Value| event["filename"].as_str().map(Path::new) == Some(&wanted);
         let events = lines.map_while(Result::ok).map(|line| serde_json::from_str::<Value>(&line));
         let found = events.map(Result::unwrap).find(of_file);
-        // The receiver is gone if the deadline has passed.
         let _ = sender.send(found);
     });
     let event = receiver.recv_timeout(PATIENCE);

@@ -1,5 +1,4 @@
-//! XDP examples on the running kernel: bpftool loads them and passes packets to them (test run, so no interface is
-//! affected), and the companion commands read the maps. Requires root, clang and bpftool.
+//! XDP examples on the running kernel, by bpftool's test run. Requires root, clang and bpftool.
 
 mod compiled;
 
@@ -14,10 +13,8 @@ use serde_json::{Value, json};
 const XDP_DROP: u64 = 1;
 const XDP_PASS: u64 = 2;
 
-/// 2001:db8::7
 const INSIDE_V6: [u16; 8] = [0x2001, 0xdb8, 0, 0, 0, 0, 0, 7];
 
-/// Loaded example, pinned in its own bpffs.
 struct Loaded {
     folder: tempfile::TempDir,
     function: &'static str,
@@ -117,7 +114,6 @@ fn firewall_drops_what_a_prefix_matches_and_counts_it_there() -> Result<()> {
     assert_eq!(loaded.verdict(&ethernet(0x0806, &[0; 28]))?, XDP_PASS);
     assert_eq!(loaded.verdict(&inside[..30])?, XDP_PASS, "a header cut short is not looked at");
 
-    // The longest prefix decides, and adding it again does not reset its counter.
     assert_eq!(firewall(&loaded, &["add", "192.0.2.0/24"])?, "192.0.2.0/24 unchanged\n");
     let rules = json_of(&firewall(&loaded, &["list", "--json"])?)?;
     let count = |prefix: &str| {
@@ -143,7 +139,6 @@ fn firewall_drops_what_a_prefix_matches_and_counts_it_there() -> Result<()> {
     Ok(())
 }
 
-/// Returns the header of UDP or TCP as far as the firewall reads it.
 fn ports(destination: u16) -> [u8; 8] {
     let [high, low] = destination.to_be_bytes();
     [0x10, 0, high, low, 0, 8, 0, 0]
@@ -238,18 +233,15 @@ fn firewall_changes_only_differences_or_replaces_all_if_unsure() -> Result<()> {
             json_of(&run(dump.args(["--json", "map", "dump", "pinned"]).arg(loaded.maps().join(map)))?)?;
         Ok(entries.as_array().map_or(0, Vec::len))
     };
-    // 200 prefixes, and one and a half pages of rules.
     let rules = |from: u8, last: &str| -> String {
         let all = (from..from + 100).map(|number| {
             format!("drop src 11.{number}.0.0/16\ndrop src fd00:{number}::/32 proto udp dport 53\n")
         });
         all.collect::<String>() + last
     };
-    // The first change fills generation 1.
     apply(&loaded, &rules(0, "drop src 10.0.0.0/8\n"))?;
     assert_eq!((entries("prefixes_v4_1")?, entries("prefixes_v6_1")?), (101, 100));
     apply(&loaded, "allow proto tcp\n")?;
-    // Half of the rules stay.
     apply(&loaded, &rules(50, "drop src 10.1.0.0/16 proto udp\n"))?;
     assert_eq!((entries("prefixes_v4_1")?, entries("prefixes_v6_1")?), (101, 100));
     let verdicts = || -> Result<[u64; 3]> {
@@ -259,7 +251,6 @@ fn firewall_changes_only_differences_or_replaces_all_if_unsure() -> Result<()> {
     assert_eq!(verdicts()?, [XDP_PASS, XDP_DROP, XDP_DROP]);
     let listed = firewall(&loaded, &["list", "--rules"])?;
     assert_eq!(listed, rules(50, "drop src 10.1.0.0/16 proto udp\n"));
-    // A writer was killed while it filled the generation, or another program added an entry.
     apply(&loaded, "")?;
     let stranger = "0a 00 00 00 08 00 00 00";
     let class = "00 00 00 00 ".repeat(7);
@@ -286,7 +277,6 @@ fn apply(loaded: &Loaded, text: &str) -> Result<()> {
 #[test]
 fn counter_counts_protocols_also_behind_extension_headers() -> Result<()> {
     let loaded = Loaded::new("xdp-counter", "xdp_counter")?;
-    // A hop-by-hop header of two units, then a fragment header, then UDP.
     let extended = [[60, 1, 0, 0, 0, 0, 0, 0], [0; 8], [44, 0, 0, 0, 0, 0, 0, 0], [17, 0, 0, 0, 0, 0, 0, 0]];
     let packets = [
         ipv4([192, 0, 2, 7], 6),

@@ -115,11 +115,8 @@ pub struct ApplicationCommon {
     pub rollout: Option<Rollout>,
 }
 
-/// Returns the schema of a map of names to base64 text or lists of bytes.
-///
-/// The type of the values is left open. If a schema declares text, API servers still accept a list, but reject every
-/// server-side apply of an object that contains one, even if another manager wrote it. Admission and agents check
-/// what the schema does not ([`crate::global_data`]).
+/// Leaves the type of values open, which [`crate::global_data`] checks: with text declared, API servers accept a list
+/// but reject every later server-side apply.
 fn bytes_by_name(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
         "type": "object",

@@ -18,7 +18,7 @@ pub struct Attachments<A> {
     pub links: Vec<A>,
 }
 
-/// Returns an empty list. A function, because plain `default` would require `A: Default`.
+/// A function, because plain `default` would require `A: Default`.
 fn no_links<A>() -> Vec<A> {
     Vec::new()
 }

@@ -1,8 +1,7 @@
 //! Status conditions, including the three that `kstatus` reads.
 //!
-//! Flux, `kpt` and other appliers use `kstatus` to find out whether an applied object is ready
-//! (<https://pkg.go.dev/sigs.k8s.io/cli-utils/pkg/kstatus>): `Ready`, and, if they are true, `Reconciling` and
-//! `Stalled`. Without these conditions every object that exists counts as ready.
+//! Appliers find out by [`kstatus`](https://pkg.go.dev/sigs.k8s.io/cli-utils/pkg/kstatus) if an object is ready:
+//! `Ready`, `Reconciling` and `Stalled`. Without them every object counts as ready.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
@@ -16,8 +15,7 @@ pub const RECONCILING: &str = "Reconciling";
 /// Type of the condition that is true while progress is blocked.
 pub const STALLED: &str = "Stalled";
 
-/// Returns the status of an object that no controller has processed. Without it, `kstatus` reports an object as ready
-/// that was just applied, or that no controller handles.
+/// Returns the status before a controller has written one; without it, `kstatus` reports the object as ready.
 #[must_use]
 pub fn unseen() -> Value {
     json!({ "conditions": [{
@@ -67,8 +65,7 @@ pub enum Readiness {
     Ready,
     /// Changes are in progress; `kstatus` reports `InProgress`.
     Reconciling,
-    /// Progress is blocked until someone fixes the cause; `kstatus` reports `Failed`. The failed step is still
-    /// retried.
+    /// Blocked until someone fixes the cause (`Failed` in `kstatus`); the failed step is still retried.
     Stalled,
 }
 
@@ -84,8 +81,7 @@ pub struct Conditions<'a> {
 }
 
 impl Conditions<'_> {
-    /// Returns one condition. `reason` is a CamelCase identifier (a letter, then letters and digits), `message` is
-    /// for people.
+    /// Returns one condition. `reason` is a CamelCase identifier, `message` is for people.
     #[must_use]
     pub fn one(&self, type_: &str, holds: bool, reason: &str, message: String) -> Condition {
         let status = if holds { "True" } else { "False" };
@@ -104,8 +100,8 @@ impl Conditions<'_> {
         }
     }
 
-    /// Returns the three conditions that `kstatus` reads. The decisive condition has `message`, because `kstatus`
-    /// shows it. No message may be empty: an empty one is written as `null`, which the API server rejects.
+    /// Returns the three conditions that `kstatus` reads; it shows the message of the decisive one. No message may be
+    /// empty: it would be written as `null`, which the API server rejects.
     #[must_use]
     pub fn readiness(&self, readiness: Readiness, reason: &str, message: &str) -> [Condition; 3] {
         let abnormal = |type_, state, otherwise: &str| match readiness == state {

@@ -12,7 +12,6 @@ use super::deployment::{
     self, ContainerResources, NodeToleration, PullSecretName, TolerationOperator, node_labels, object_name,
 };
 
-/// Default directory of the kubelet, used by most distributions.
 const KUBELET: &str = "/var/lib/kubelet";
 
 /// Label and value of the nodes that a daemon can run on.
@@ -123,8 +122,7 @@ impl ConfigSpec {
             NodeToleration { operator: Some(TolerationOperator::Exists), ..NodeToleration::default() };
         match &self.tolerations {
             None => vec![every],
-            // The agent must run on a node with this taint: the taint is removed only after the agent's programs are
-            // back.
+            // The taint is removed only after the agent's programs are back, so the agent must run there.
             Some(given) => {
                 let ours = NodeToleration { key: Some(super::orders::NOT_READY_TAINT.to_owned()), ..every };
                 given.iter().cloned().chain([ours]).collect()
@@ -251,7 +249,6 @@ fn health_probe_port() -> u16 {
     8175
 }
 
-/// Returns the schema of a port: the published one has no format.
 fn port(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "integer",

@@ -11,13 +11,10 @@ use crate::condition;
 use crate::config::Config;
 use crate::state::application::{BpfApplicationState, ClusterBpfApplicationState};
 
-/// Function that returns the name of a kind without building its definition.
 type Name = fn(&()) -> Cow<'_, str>;
 
-/// Function that builds the definition of a kind.
 type Definition = fn() -> CustomResourceDefinition;
 
-/// Name and definition of each kind, in the order in which they are printed.
 const KINDS: [(Name, Definition); 5] = [
     (ClusterBpfApplication::kind, || application(ClusterBpfApplication::crd())),
     (BpfApplication::kind, || application(BpfApplication::crd())),
@@ -38,8 +35,7 @@ pub fn of_kind(kind: &str) -> Option<CustomResourceDefinition> {
     KINDS.iter().find(|(name, _)| name(&()) == kind).map(|(_, definition)| definition())
 }
 
-/// Returns every definition for API servers before 1.30, which reject `selectableFields`. Objects cannot be selected
-/// by field there (`--field-selector`).
+/// Returns every definition for API servers before 1.30, which reject `selectableFields`.
 #[must_use]
 pub fn without_selectable_fields() -> Vec<CustomResourceDefinition> {
     let mut all = all();
@@ -49,8 +45,7 @@ pub fn without_selectable_fields() -> Vec<CustomResourceDefinition> {
     all
 }
 
-/// Returns every definition for API servers before 1.25, which reject rules in schemas (`x-kubernetes-validations`)
-/// too. Admission and the agents enforce the rules instead.
+/// Returns every definition for API servers before 1.25, which reject `x-kubernetes-validations` too.
 #[must_use]
 pub fn without_rules() -> Vec<CustomResourceDefinition> {
     without_selectable_fields()
@@ -59,11 +54,7 @@ pub fn without_rules() -> Vec<CustomResourceDefinition> {
         .collect()
 }
 
-/// Completes the definition of an application's kind: objects have the status [`condition::unseen`] until a
-/// controller writes one.
-///
-/// A `Config` has no default status: it is applied together with the controller, which a tool waits for anyway, and
-/// an API server that fills in a status writes it at the next apply, although nothing else changes.
+/// A `Config` has no default status: it is applied with the controller, which a tool waits for anyway.
 fn application(crd: CustomResourceDefinition) -> CustomResourceDefinition {
     with_schemas(crd, |schema| {
         publish(schema);
@@ -73,11 +64,10 @@ fn application(crd: CustomResourceDefinition) -> CustomResourceDefinition {
     })
 }
 
-/// Removes keywords from a derived schema that the published schema does not have.
+/// Removes keywords that the published schema does not have:
 ///
-/// - `nullable`: schemars adds it to every `Option`. The published fields are optional but not nullable, so that the
-///   API server drops an explicit null, as it does for every field of Go types.
-/// - `title`: repeats the kind's name.
+/// - `nullable` of every `Option`: the API server drops an explicit null instead, as for Go types;
+/// - `title`, which repeats the kind's name;
 /// - number formats that Kubernetes does not know (`uint32`): API servers warn about each.
 fn publish(schema: &mut Value) {
     if let Some(schema) = schema.as_object_mut() {
@@ -87,7 +77,6 @@ fn publish(schema: &mut Value) {
     each(schema, &plain_number);
 }
 
-/// Applies a change to each schema of a definition.
 fn with_schemas(crd: CustomResourceDefinition, change: impl Fn(&mut Value)) -> CustomResourceDefinition {
     let round_trip = || {
         let mut value = serde_json::to_value(&crd).ok()?;
@@ -96,18 +85,16 @@ fn with_schemas(crd: CustomResourceDefinition, change: impl Fn(&mut Value)) -> C
         }
         serde_json::from_value(value).ok()
     };
-    // The conversion back succeeds: the value came from a definition, and the changes touch only optional fields.
+    // The value came from a definition, and the changes touch only optional fields: the conversion succeeds.
     round_trip().unwrap_or(crd)
 }
 
-/// Removes a keyword from a schema and all nested schemas; a property of that name stays.
 fn remove_keyword(schema: &mut Value, keyword: &str) {
     each(schema, &|schema| {
         schema.remove(keyword);
     });
 }
 
-/// Replaces the format of an unsigned number by one that Kubernetes knows, with the same bounds.
 fn plain_number(schema: &mut Map<String, Value>) {
     if schema.get("format").and_then(Value::as_str) == Some("uint32") {
         schema.insert("format".to_owned(), "int64".into());
@@ -116,7 +103,6 @@ fn plain_number(schema: &mut Map<String, Value>) {
     }
 }
 
-/// Applies a change to a schema and all nested schemas.
 fn each(schema: &mut Value, change: &impl Fn(&mut Map<String, Value>)) {
     let Some(schema) = schema.as_object_mut() else { return };
     change(schema);

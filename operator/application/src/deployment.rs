@@ -96,7 +96,7 @@ impl NodeToleration {
         let same_key = own.is_empty() || own == key;
         let same_value = match self.operator {
             Some(TolerationOperator::Exists) => true,
-            // A toleration without a key tolerates nothing unless the operator is `Exists`: Kubernetes rejects it.
+            // Kubernetes rejects a toleration without a key unless the operator is `Exists`.
             _ => !own.is_empty() && self.value.as_deref().unwrap_or_default() == value,
         };
         same_effect && same_key && same_value

@@ -1,9 +1,7 @@
-//! Values of global variables: base64, or lists of bytes.
+//! Values of global variables: base64 as published, or lists of bytes.
 //!
-//! The published schema declares base64. A server does not check a list in place of a text with a format, so `[1, 0,
-//! 0, 0]` is stored as it is, and the published operator reads it as those four bytes; its samples use this form.
-//! This module therefore reads both and writes base64. The schema leaves the type open; [`problems`] checks it
-//! instead.
+//! A server does not check a list in place of a text with a format, so `[1, 0, 0, 0]` is stored, and the published
+//! operator reads four bytes; its samples use that. [`problems`] checks the type, which the schema leaves open.
 
 use std::collections::BTreeMap;
 
@@ -26,8 +24,7 @@ pub fn problems(spec: &Value) -> Vec<SpecProblem> {
         .collect()
 }
 
-/// Reads the map. A value that is neither base64 nor a list of bytes becomes an empty value: the daemon then rejects
-/// only this application, and names the variable. An error here would fail every list request that contains it.
+/// Reads the map. An invalid value becomes empty, which the daemon rejects: an error here would fail whole lists.
 pub fn read<'de, D: Deserializer<'de>>(from: D) -> Result<Option<BTreeMap<String, ByteString>>, D::Error> {
     let values = Option::<BTreeMap<String, Value>>::deserialize(from)?;
     Ok(values.map(|values| values.into_iter().map(|(name, value)| (name, bytes(&value))).collect()))

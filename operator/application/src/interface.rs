@@ -34,7 +34,6 @@ pub struct InterfacesDiscovery {
     pub allowed_interfaces: Vec<String>,
 }
 
-/// Returns the interfaces that are excluded by default.
 fn loopback() -> Vec<String> {
     vec!["lo".to_owned()]
 }

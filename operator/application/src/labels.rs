@@ -1,6 +1,4 @@
-//! Label selectors, evaluated like in Kubernetes.
-//!
-//! The schema of the published API accepts any text as an operator, and any number of values.
+//! Label selectors, evaluated like in Kubernetes: the published schema accepts any operator and number of values.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use thiserror::Error;
@@ -68,10 +66,7 @@ pub fn faults(expression: &LabelSelectorRequirement) -> Vec<SelectorFault> {
 pub struct LabelMatcher(LabelSelector);
 
 impl LabelMatcher {
-    /// Accepts a selector if all of its expressions are valid.
-    ///
-    /// # Errors
-    /// Returns the first fault.
+    /// Accepts a selector if all of its expressions are valid; returns the first fault otherwise.
     pub fn new(selector: LabelSelector) -> Result<Self, SelectorError> {
         check(&selector)?;
         Ok(Self(selector))
@@ -83,10 +78,7 @@ impl LabelMatcher {
     }
 }
 
-/// Returns whether a selector that is used only once selects labels; `label` returns the value of one.
-///
-/// # Errors
-/// Returns an error if an expression is invalid.
+/// Returns whether a selector selects labels, of which `label` returns one; an error if an expression is invalid.
 pub fn matches<'a>(
     selector: &LabelSelector,
     label: impl Fn(&str) -> Option<&'a str>,
@@ -118,7 +110,6 @@ fn holds<'a>(selector: &LabelSelector, label: impl Fn(&str) -> Option<&'a str>) 
                 "NotIn" => !value.is_some_and(listed),
                 "Exists" => value.is_some(),
                 "DoesNotExist" => value.is_none(),
-                // Unreachable: `check` rejects other operators.
                 _ => false,
             }
         })
@@ -140,7 +131,6 @@ mod tests {
         selector(json!({ "matchExpressions": [{ "key": "zone", "operator": operator, "values": values }] }))
     }
 
-    /// Evaluates the selector with both functions and compares their results.
     fn selects(selector: &LabelSelector, labels: &[(&str, &str)]) -> Result<bool, SelectorError> {
         let get = |key: &str| labels.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
         let found = matches(selector, get);

@@ -1,11 +1,9 @@
 //! Custom resources of `bpfman.io/v1alpha1`, as Rust types and as definitions.
 //!
-//! Field names, rules and defaults are those of the published API, so that manifests written for it stay valid; the
-//! additions of this project are optional. Users write [`application`], [`rollout`] and [`config`]; nodes report
-//! [`state`]; the controller sends [`orders`] to a node. [`scope`] has the names of the two kinds, [`crd`] the
-//! definitions.
-//!
-//! No Kubernetes client is needed.
+//! Field names, rules and defaults are those of the published API, so that manifests stay valid; additions are
+//! optional. Users write [`application`], [`rollout`] and [`config`]; nodes report [`state`]; the controller sends
+//! [`orders`] to a node. [`scope`] has the names of the two kinds, [`crd`] the definitions. No Kubernetes client is
+//! needed.
 
 #![expect(
     clippy::duplicated_attributes,

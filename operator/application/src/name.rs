@@ -1,7 +1,6 @@
 //! Patterns that several fields share.
 
-/// Names of programs, functions and tracepoints: at least three characters. The end is not anchored, so that
-/// `syscalls/sys_enter_openat` matches.
+/// At least three characters. The end is not anchored, so that `syscalls/sys_enter_openat` matches.
 pub const NAME: &str = r"^[a-zA-Z][a-zA-Z0-9_]+.";
 
 /// Image references; not anchored.

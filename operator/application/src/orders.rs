@@ -1,7 +1,4 @@
-//! Orders of the controller to one node about one application: annotations of the node's state object.
-//!
-//! Used only for applications with a [`crate::rollout::Rollout`]. Only the controller writes them; the agent reads
-//! them.
+//! Orders of the controller to one node: annotations of the state object, with a [`crate::rollout::Rollout`] only.
 
 use std::collections::BTreeMap;
 
@@ -17,8 +14,7 @@ pub const SOAK: &str = "bpfman.io/soak";
 /// Annotation of an application into which users write `promote` or `abort`; the controller removes it once handled.
 pub const ROLLOUT: &str = "bpfman.io/rollout";
 
-/// Annotation of an application: number and verb of a `promote` or `abort` that the controller accepted from
-/// [`ROLLOUT`]. The number ensures that the command runs only once, even if the controller restarts.
+/// Annotation with number and verb of an accepted [`ROLLOUT`] command; the number makes it run only once.
 pub const ROLLOUT_COMMAND: &str = "bpfman.io/rollout-command";
 
 /// Label of a `ControllerRevision`: uid of its application.

@@ -89,7 +89,6 @@ pub fn of_program(at: usize, program: &ClusterProgram) -> Vec<PacketLink<'_>> {
     xdp.chain(tc).chain(tcx).collect()
 }
 
-/// Builds the fields that TC and TCX attachments share.
 fn of_side<'a>(
     at: usize,
     program: &'a ClusterProgram,

@@ -1,5 +1,4 @@
-//! Order of an attachment among others, and behaviour if it cannot be made. Additions to the published API, all
-//! optional.
+//! Order of an attachment among others, and behaviour if it cannot be made: optional additions to the published API.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

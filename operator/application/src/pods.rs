@@ -8,8 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::labels;
 
-/// Returns the schema of a label selector. Server-side apply replaces lists and the whole selector, and never merges
-/// them.
+/// Returns the schema of a label selector. Server-side apply replaces lists and the selector as a whole.
 pub fn selector(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
@@ -108,7 +107,6 @@ impl<'a> From<&'a ClusterContainerSelector> for PodSelector<'a> {
 }
 
 impl<'a> PodSelector<'a> {
-    /// Treats an absent and an empty namespace alike: both mean every namespace.
     fn within(namespace: &'a Option<String>, labels: &'a LabelSelector) -> Self {
         let namespace = namespace.as_deref().filter(|namespace| !namespace.is_empty());
         Self { namespace, labels }

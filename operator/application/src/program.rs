@@ -13,7 +13,6 @@ use super::tc::{TcPoint, TcxPoint};
 use super::tracing::Tracing;
 use super::xdp::XdpPoint;
 
-/// Returns the rule that a block is present exactly if the program has its type.
 pub(crate) fn only_with(program_type: &str, block: &str) -> Rule {
     Rule::new(format!("(self.type == '{program_type}') == has(self.{block})"))
         .message(&*format!("the block {block} belongs to type {program_type}, and is needed there"))

@@ -205,7 +205,6 @@ impl ClusterProgramType {
         Self::LircMode2,
     ];
 
-    /// Returns the name in manifests and the daemon's name.
     const fn names(self) -> (&'static str, &'static str) {
         match self {
             Self::Xdp => ("XDP", "xdp"),

@@ -1,7 +1,6 @@
 //! Rollout of a change to the nodes: in waves, monitored, with automatic rollback. An addition to the published API.
 //!
-//! Without [`Rollout`] every node applies the application's spec at once. With it, a node applies only the revision
-//! that the controller assigned to it ([`crate::orders`]).
+//! With it, a node applies only the revision that the controller assigned to it ([`crate::orders`]).
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -49,7 +48,6 @@ pub struct Rollout {
     pub on_failure: OnFailure,
 }
 
-/// Returns the schema of a number of nodes: a count, or a percentage of the selected nodes.
 fn amount(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "description": "A number of nodes, or a percentage of those selected.",
@@ -67,7 +65,6 @@ fn amounts(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// Returns the default progress deadline, in seconds.
 fn progress_deadline() -> u32 {
     300
 }
@@ -186,7 +183,6 @@ pub struct RolloutStatus {
     pub command: i32,
 }
 
-/// Returns whether a number is zero, so that it is not serialized.
 fn is_zero(number: &i32) -> bool {
     *number == 0
 }

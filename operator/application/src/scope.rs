@@ -49,8 +49,7 @@ impl Scope {
         resource(self.state_kind())
     }
 
-    /// Returns the finalizer that an agent keeps on a state object until its programs are unloaded. The names are
-    /// published.
+    /// Returns the published finalizer that keeps a state object until its programs are unloaded.
     #[must_use]
     pub const fn finalizer(self) -> &'static str {
         match self {
@@ -81,8 +80,6 @@ impl fmt::Display for ApplicationKey {
     }
 }
 
-/// Returns the API resource of a kind of this group.
 fn resource(kind: &str) -> ApiResource {
-    // All plural forms are regular: the kind in lower case with an s.
     ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, VERSION, kind))
 }

@@ -9,8 +9,7 @@ use crate::global_data;
 use crate::points::PointBlocks;
 use crate::program::{ClusterProgram, NamespacedProgram};
 
-/// Spec of an application of either scope. A namespaced application is represented as a cluster application that
-/// selects pods of its namespace only.
+/// Spec of an application of either scope; a namespaced one selects pods of its namespace only.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApplicationSpec {
     /// Namespace of a namespaced application. Every pod selector names it.
@@ -33,10 +32,7 @@ pub enum SpecError {
 }
 
 impl ApplicationSpec {
-    /// Reads a spec. `namespace` is that of a namespaced application.
-    ///
-    /// # Errors
-    /// Returns a [`SpecError`] that names the field.
+    /// Reads a spec. `namespace` is that of a namespaced application; a [`SpecError`] names the field.
     pub fn read(namespace: Option<&str>, spec: Value) -> Result<Self, SpecError> {
         let wrong = global_data::problems(&spec);
         let read = match namespace {

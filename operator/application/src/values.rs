@@ -1,5 +1,4 @@
-//! Global variables by type, and map sizes, that an application sets in its object. An addition to the published API,
-//! which has bytes only ([`crate::global_data`]).
+//! Global variables by type, and map sizes: additions to the published API's bytes ([`crate::global_data`]).
 
 use std::collections::BTreeMap;
 

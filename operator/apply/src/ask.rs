@@ -9,14 +9,9 @@ use crate::daemon::Daemon;
 use crate::facts::NodeInterface;
 use crate::failure::{Unreachable, refusal};
 
-/// Timeout for the daemon to scan all namespaces.
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
-/// Returns all interfaces in the daemon's own network namespace, in named namespaces, and in `netns` (paths as the
-/// daemon opens them), or `None` if this version of the daemon does not support it.
-///
-/// # Errors
-/// Returns [`Unreachable`] if the daemon cannot be reached, does not answer in time, or refuses.
+/// Returns the interfaces of the daemon's, of named, and of the namespaces `netns`; `None` if it cannot list them.
 pub async fn interfaces(
     daemon: &Daemon,
     netns: &[String],
@@ -53,7 +48,7 @@ impl From<&ext::NetworkInterface> for NodeInterface {
             index: interface.index,
             netns: Some(interface.netns.clone()).filter(|path| !path.is_empty()),
             up: interface.up,
-            // Addresses that cannot be parsed are skipped: they match no node address anyway.
+            // Addresses that cannot be parsed match no node address anyway.
             addresses: interface.addresses.iter().filter_map(|address| address.parse().ok()).collect(),
         }
     }

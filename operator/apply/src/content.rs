@@ -11,21 +11,15 @@ use sha2::{Digest as _, Sha256};
 pub const UUID_KEY: &str = "bpfman.io/uuid";
 /// Metadata key of the application's name, which the CSI driver reads.
 pub const PROGRAM_NAME_KEY: &str = "bpfman.io/ProgramName";
-/// Metadata key of the application's namespace. Programs of cluster applications have none; the CSI driver gives the
-/// maps of a namespaced application only to pods of its namespace.
+/// Metadata key of the namespace, by which the CSI driver restricts the maps of a namespaced application.
 pub const PROGRAM_NAMESPACE_KEY: &str = "bpfman.io/ProgramNamespace";
 /// Metadata key of the version's hash.
 pub const CONTENT_KEY: &str = "bpfman.io/content";
 /// Metadata key of a link's identity among those of its program.
 pub const LINK_KEY: &str = "bpfman.io/link";
 
-/// Returns the hash over bytecode, pull policy, globals, map sizes, and the programs with their types and load
-/// targets.
-///
-/// It includes the namespace of a namespaced application, the list of return probes, and the exported maps: a version
-/// that was loaded without these is loaded again with them. It excludes credentials, other metadata and the order of
-/// the programs, which make no other version.
-/// same version.
+/// Returns the hash over bytecode, pull policy, values, namespace, and programs with types, targets, return probes and
+/// exports. Credentials, other metadata and the order of programs make no other version.
 #[must_use]
 pub fn content(request: &LoadRequest, values: Option<&LoadValues>) -> String {
     let mut hash = Sha256::new();
@@ -81,7 +75,7 @@ pub fn content(request: &LoadRequest, values: Option<&LoadValues>) -> String {
         part(key.as_bytes());
         part(value.as_bytes());
     }
-    // Without values the hash is the same as before this field existed, so that old versions are not loaded again.
+    // The hash without values is that from before this field existed, so that old versions are not loaded again.
     if let Some(values) = values {
         part(b"values");
         part(&[u8::from(values.by_type_only)]);
@@ -100,9 +94,7 @@ pub fn content(request: &LoadRequest, values: Option<&LoadValues>) -> String {
     hexadecimal(&hash.finalize()[..16])
 }
 
-/// Returns whether programs with the hash `running`, loaded from the image `url` with this digest, match a request
-/// that names the same image of the same repository by digest and differs in nothing else: pinning a tag makes no
-/// other version. `policy` is the pull policy as declared, by its number in the API.
+/// Returns whether running programs match a request that only pins the tag of `url` to this digest.
 pub(crate) fn is_pinned_form(
     (request, values): (&LoadRequest, Option<&LoadValues>),
     policy: i32,
@@ -124,7 +116,6 @@ pub(crate) fn is_pinned_form(
     content(&named, values) == running
 }
 
-/// Returns the name of an image without tag and digest.
 fn repository(url: &str) -> &str {
     let bare = url.split_once('@').map_or(url, |(bare, _)| bare);
     // A colon after the last slash precedes a tag; before it, a port.

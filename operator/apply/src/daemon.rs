@@ -11,11 +11,10 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 
-/// Maximum size of a response, in bytes. The list of programs of a large machine exceeds gRPC's default of 4 MiB.
+/// The list of programs of a large machine exceeds gRPC's default of 4 MiB.
 const MAX_ANSWER: usize = 256 << 20;
 
-/// Maximum size of response trailers, in bytes. They carry error messages and hints, each byte of which may be
-/// encoded as three, and HTTP/2 limits them separately from messages.
+/// Trailers carry messages and hints, each byte encoded as up to three, with a limit of their own.
 const MAX_TRAILERS: u32 = 256 << 10;
 
 /// Client of one daemon. Clones share the connection, which reconnects after the daemon restarts.

@@ -17,8 +17,7 @@ pub struct ProgramOwner {
     pub namespace: Option<String>,
     /// Name of the application.
     pub name: String,
-    /// Identifier that exactly the programs of one application on one node share: the uid of the node's state object,
-    /// or one derived from the name without a cluster. Written to the metadata `bpfman.io/uuid`.
+    /// Uid of the state object, or derived from the name without a cluster, in the metadata `bpfman.io/uuid`.
     pub uid: String,
 }
 
@@ -29,8 +28,7 @@ pub struct Desired {
     pub owner: ProgramOwner,
     /// Programs to load; `None` means that nothing is wanted and all programs of the owner must be unloaded.
     pub load: Option<Load>,
-    /// Reasons why the spec cannot be applied at all, each with the path of the field. If there is any, nothing is
-    /// changed: the running programs stay, whatever `load` contains.
+    /// Reasons against the whole spec, by field path. If there is any, nothing is changed, whatever `load` contains.
     pub refused: Vec<SpecProblem>,
     /// Uids of earlier owners: their programs count as an older version of these and are replaced.
     pub predecessors: Vec<String>,
@@ -59,8 +57,7 @@ pub struct Load {
     pub programs: Vec<Program>,
     /// Reason why the load is put off: an earlier attempt failed. The running programs stay, as after a failure.
     pub held: Option<NodeFailure>,
-    /// Sha256 of the object file in hexadecimal, if the caller can read it: another file at the same path is another
-    /// version.
+    /// Sha256 of the object file, hexadecimal, if readable: another file at the same path is another version.
     pub object_sha256: Option<String>,
 }
 
@@ -73,11 +70,9 @@ pub struct Program {
     pub program_type: &'static str,
     /// Wanted attachments. Attachments with the same identity are one.
     pub links: BTreeMap<AttachmentKey, WantedLink>,
-    /// Problems in determining attach points, for people: a missing interface, an invalid pattern. The other links
-    /// are not affected.
+    /// Problems in determining attach points, for people. Other links are not affected.
     pub problems: Vec<String>,
-    /// Attachments whose selector matches no pod, or no container, on this machine: the field and what is missing.
-    /// This is no problem, because other machines may have matches.
+    /// Selectors that match no pod or container on this machine, which is no problem; by field.
     pub unmatched: Vec<String>,
     /// Scopes in which more attachments may be wanted than `links` has: existing attachments there are kept.
     pub unknown: BTreeSet<UnknownPlace>,
@@ -111,13 +106,10 @@ impl UnknownPlace {
 }
 
 impl AttachmentKey {
-    /// Returns the interface and the uid of the pod, without the identity of the pod's network, or `None` if the
-    /// attachment is not in a pod's network.
     fn at_pod(&self) -> Option<(&str, &str)> {
         self.0.split_once(" net:")?.0.split_once(" in pod ")
     }
 
-    /// Returns the pod or container of the attachment, or `None` if it is on the node itself.
     fn pod_or_container(&self) -> Option<&str> {
         let at_pod = self.at_pod().map(|(_, pod)| pod);
         let without_number = self.0.split(" #").next().unwrap_or_default();
@@ -140,9 +132,8 @@ impl AttachmentKey {
 }
 
 impl Program {
-    /// Returns whether an attachment is wanted at the same interface of the same pod, but in the pod's current
-    /// network. The existing attachment then stays as long as its own network exists: a pod found in another network
-    /// must not become unprotected in its old one.
+    /// Returns whether an attachment is wanted in the pod's current network: it then stays while its own network
+    /// exists.
     #[must_use]
     pub fn moves(&self, key: &AttachmentKey) -> bool {
         self.links.keys().any(|wanted| wanted.is_of_same_pod(key))
@@ -155,8 +146,7 @@ impl Program {
     }
 }
 
-/// Identity of an attachment of one program: hook or target, but not the order there. Written to the link's metadata,
-/// by which the link is found again.
+/// Identity of an attachment: hook or target, but not the order there. Written to the link's metadata.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AttachmentKey(pub String);
 

@@ -32,11 +32,7 @@ pub struct DryRunResult {
     pub answer: ext::DryRunResponse,
 }
 
-/// Makes the daemon load, attach and discard everything. The owner's running programs are left out of the chains,
-/// because the new version would replace them.
-///
-/// # Errors
-/// Returns [`Unreachable`]. If the daemon does not support dry runs, the result has the failure `unsupported`.
+/// Makes the daemon load, attach and discard everything, without the owner's running programs in the chains.
 pub async fn dry_run(
     daemon: &Daemon,
     desired: &Desired,

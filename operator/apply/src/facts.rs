@@ -50,8 +50,7 @@ pub struct PodFacts {
     pub host_network: bool,
     /// Network namespace of the pod, once known.
     pub netns: Option<Netns>,
-    /// True if no container runs now: before the first one, or between two. An unknown network namespace is no
-    /// problem then.
+    /// True if no container runs now: an unknown network namespace is no problem then.
     pub idle: bool,
     /// Running containers.
     pub containers: Vec<PodContainer>,
@@ -62,7 +61,6 @@ pub struct PodFacts {
 }
 
 impl PodFacts {
-    /// Returns a sentence for each container whose processes are not known for certain.
     pub(crate) fn ambiguities(&self) -> impl Iterator<Item = String> {
         self.ambiguous.iter().map(|(id, reason)| {
             format!(

@@ -68,10 +68,7 @@ impl CallRefusal {
     }
 }
 
-/// Separates a daemon's error from a broken connection.
-///
-/// # Errors
-/// Returns [`Unreachable`] if the status comes from the connection: the daemon's own have a reason in a trailer.
+/// Separates a daemon's error, which has a reason in a trailer, from a broken connection ([`Unreachable`]).
 pub fn refusal(daemon: &Daemon, status: &Status) -> Result<CallRefusal, Unreachable> {
     let reason = status.metadata().get(REASON_TRAILER).and_then(|value| value.to_str().ok());
     match (reason, status.code()) {

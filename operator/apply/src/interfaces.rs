@@ -1,5 +1,3 @@
-//! Selection of the interfaces of an attachment.
-
 use std::collections::BTreeSet;
 
 use bpfman_application::check::{last_line, pattern};
@@ -9,28 +7,21 @@ use regex::Regex;
 use crate::desired::UnknownPlace;
 use crate::facts::{Facts, Netns, NodeInterface, PodFacts};
 
-/// Directories of named network namespaces.
 const NAMED: [&str; 2] = ["/run/netns/", "/var/run/netns/"];
 
 const NOT_LISTED: &str = "the daemon did not list the interfaces of this machine";
 
-/// Interface to attach to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Point {
     pub interface: String,
-    /// Path of the network namespace's file; `None` means the daemon's own.
     pub netns: Option<String>,
-    /// Text that distinguishes the interface from all others, whatever path leads to its namespace.
     pub identity: String,
-    /// Uid of the pod that the interface belongs to.
     pub pod: Option<String>,
 }
 
 #[derive(Clone, Debug)]
 pub enum SearchedNamespaces<'a> {
-    /// The node's own namespace; discovery also searches named ones.
     Node,
-    /// Namespaces of pods.
     Pods(Vec<&'a PodFacts>),
 }
 
@@ -56,7 +47,6 @@ impl SearchedNamespace<'_> {
 }
 
 impl Point {
-    /// Returns an interface of the node, in its own namespace or in one with a file.
     pub fn of_node(interface: &str, netns: Option<&str>) -> Self {
         let identity = match netns {
             Some(path) => format!("{interface} in {path}"),
@@ -66,7 +56,6 @@ impl Point {
     }
 }
 
-/// Unknown facts: messages for people, and the scopes concerned.
 #[derive(Debug, Default)]
 pub struct Doubts {
     pub problems: Vec<String>,
@@ -80,7 +69,6 @@ impl Doubts {
     }
 }
 
-/// Returns the interfaces that a selector matches now. Unknown facts are added to `doubts`.
 pub fn points(
     selector: &InterfaceSelector,
     namespaces: &SearchedNamespaces<'_>,
@@ -109,8 +97,7 @@ pub fn points(
     found.iter().flat_map(|namespace| names.iter().map(|name| namespace.point(name))).collect()
 }
 
-/// Returns one point per namespace, for an attachment to the namespace itself or at a name that is not searched for.
-/// `what` identifies the attachment within the namespace.
+/// Returns one point per namespace, without a search for names. `what` identifies the attachment there.
 pub fn namespace_points(what: &str, namespaces: &SearchedNamespaces<'_>, doubts: &mut Doubts) -> Vec<Point> {
     places(namespaces, doubts).iter().map(|namespace| namespace.point(what)).collect()
 }
@@ -139,7 +126,6 @@ fn places<'a>(namespaces: &SearchedNamespaces<'a>, doubts: &mut Doubts) -> Vec<S
     places
 }
 
-/// Returns the interface of the node that has one of its internal addresses.
 fn primary<'a>(facts: &'a Facts, doubts: &mut Doubts) -> Vec<&'a str> {
     let Some(interfaces) = &facts.interfaces else {
         doubts.add(UnknownPlace::All, NOT_LISTED.to_owned());
@@ -190,8 +176,7 @@ fn discovered(
             let inside = |namespace: &SearchedNamespace<'_>, interface: &NodeInterface| {
                 interface.netns.as_deref() == namespace.netns.map(|netns| netns.path.as_str())
             };
-            // Every namespace has at least `lo`: one without interfaces has not been scanned yet, or no longer
-            // exists.
+            // Every namespace has at least `lo`: one without interfaces was not scanned yet, or is gone.
             for namespace in places {
                 let looked_into = || interfaces.iter().any(|interface| inside(namespace, interface));
                 if let (Some(pod), false) = (namespace.pod, looked_into()) {
@@ -210,8 +195,7 @@ fn discovered(
     }
 }
 
-/// Returns whether a file leads to the daemon's own namespace, because all interfaces match, including index and
-/// addresses. Otherwise these interfaces would get two attachments.
+/// Compares all interfaces, with index and addresses: the same ones would get two attachments.
 fn is_own(path: &str, interfaces: &[NodeInterface]) -> bool {
     let of = |netns: Option<&str>| -> Vec<_> {
         let inside = interfaces.iter().filter(|interface| interface.netns.as_deref() == netns);
@@ -226,7 +210,6 @@ fn is_named(path: &str) -> bool {
     NAMED.iter().any(|folder| path.starts_with(folder))
 }
 
-/// Entry of `allowedInterfaces`.
 enum Allowed<'a> {
     Exactly(&'a str),
     Pattern(Regex),
@@ -241,7 +224,6 @@ impl Allowed<'_> {
     }
 }
 
-/// Returns the valid entries; invalid ones are reported.
 fn allowed<'a>(entries: &'a [String], doubts: &mut Doubts) -> Vec<Allowed<'a>> {
     let mut understood = Vec::new();
     for entry in entries.iter().map(|entry| entry.trim()) {

@@ -1,16 +1,12 @@
-//! Deduplication of the attachments of one program.
-
 use std::collections::BTreeMap;
 
 use crate::desired::{AttachmentKey, WantedLink};
 
-/// Attachments collected so far.
 #[derive(Debug, Default)]
 pub struct WantedLinks(BTreeMap<AttachmentKey, WantedLink>);
 
 impl WantedLinks {
-    /// Adds an attachment. One that equals an existing one in all respects is ignored; one that differs only in its
-    /// order is a further attachment at the same hook.
+    /// Ignores an equal attachment; one that differs only in its order is a further one at the same hook.
     pub fn add(&mut self, identity: &str, link: WantedLink) {
         for number in 1_u32.. {
             let key = match number {

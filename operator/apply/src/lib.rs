@@ -1,8 +1,8 @@
 //! Reconciliation of an application on one machine; the node agent and `bpfman apply` share this code.
 //!
-//! Data flows one way: a spec and [`facts`] of the machine make a [`desired`] state ([`plan`]); it is compared with
-//! the daemon's state ([`step`]); the difference becomes calls ([`reconcile`]), and their results a [`report`]. All
-//! state is in the daemon: an application's programs and links are found by their metadata.
+//! A spec and [`facts`] of the machine make a [`desired`] state ([`plan`]); its difference from the daemon's state
+//! ([`step`]) becomes calls ([`reconcile`]), and their results a [`report`]. All state is in the daemon: programs and
+//! links are found by their metadata.
 
 pub mod ask;
 pub mod content;

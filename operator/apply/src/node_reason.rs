@@ -31,7 +31,6 @@ impl NodeReason {
         failure(&self.name(), message, hint)
     }
 
-    /// Reasons that only the operator uses.
     const OWN: [(Self, &'static str); 6] = [
         (Self::DaemonAway, "daemon-away"),
         (Self::DaemonBrokeOff, "daemon-broke-off"),
@@ -61,9 +60,8 @@ impl NodeReason {
 
     /// Returns whether the cause may disappear by itself, so that a rollout waits for the node until the deadline.
     ///
-    /// Interfaces, pods and network namespaces come and go on every node all the time. A registry, a daemon, the API
-    /// server and its secrets may be temporarily unavailable. Rejections by the kernel, the signature check or the
-    /// policy are permanent, and a daemon that has aborted each call so far will do so again.
+    /// Interfaces, pods, namespaces, and access to registries and servers are temporary. Rejections by kernel,
+    /// signature check or policy are permanent, and a daemon that has aborted each call will do so again.
     #[must_use]
     pub const fn is_passing(self) -> bool {
         match self {

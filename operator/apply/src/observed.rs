@@ -1,5 +1,3 @@
-//! State of an application in the daemon.
-
 use std::collections::BTreeMap;
 
 use bpfman_proto::ext::v1 as ext;
@@ -12,7 +10,6 @@ use crate::failure::{CallRefusal, Unreachable, refusal};
 use crate::place::HookPlace;
 use crate::wanted_point::WantedPoint;
 
-/// All programs of one owner and of its predecessors, in the order in which they were loaded.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ObservedPrograms {
     pub programs: Vec<ObservedProgram>,
@@ -21,26 +18,19 @@ pub struct ObservedPrograms {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ObservedProgram {
     pub id: u32,
-    /// Uid in the daemon: later programs have greater ones.
     pub uid: u64,
     pub name: String,
-    /// Declared type: `kprobe` also for a return probe.
     pub declared: String,
     pub content: String,
-    /// Name by which its image was loaded; empty if it came from a file.
     pub image: String,
-    /// Digest of its image; empty if it came from a file.
     pub digest: String,
     pub object_sha256: String,
-    /// True if it was loaded for a predecessor of the owner.
     pub inherited: bool,
-    /// True if the kernel has it. After a reboot, the daemon has only the record of programs that the kernel
-    /// rejected.
+    /// After a reboot, the daemon has only the record of programs that the kernel rejected.
     pub runs: bool,
     pub links: Vec<ObservedLink>,
 }
 
-/// Attachment that this crate made.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ObservedLink {
     pub id: u32,
@@ -48,23 +38,16 @@ pub struct ObservedLink {
     pub uuid: String,
     pub place: HookPlace,
     pub netns: Option<String>,
-    /// Attach point as requested, with its metadata.
     pub point: Option<WantedPoint>,
-    /// True if the attachment is as requested.
     pub runs: bool,
-    /// True if it runs where its attach point no longer leads: the path leads to another namespace now, or the
-    /// interface was moved.
+    /// The path leads to another namespace now, or the interface was moved.
     pub elsewhere: bool,
-    /// Other difference from the request, for people.
     pub state: String,
-    /// Description of the attachment in one line, for people.
     pub attachment: String,
 }
 
 impl ObservedProgram {
-    /// Returns whether it is the wanted version and runs under its own owner; a program loaded for a predecessor
-    /// would be looked up under the predecessor's uid. `digest` is the one that the image's tag currently resolves
-    /// to, if known.
+    /// Compares also the owner, not a predecessor. `digest` is what the image's tag resolves to, if known.
     pub fn is_current(&self, load: &Load, digest: Option<&str>) -> bool {
         let pinned = || {
             is_pinned_form(
@@ -81,15 +64,13 @@ impl ObservedProgram {
             && load.object_sha256.as_ref().is_none_or(|sha256| *sha256 == self.object_sha256)
     }
 
-    /// Returns name and declared type, which stay the same over versions.
     pub fn identity(&self) -> (&str, &str) {
         (&self.name, &self.declared)
     }
 }
 
 impl ObservedLink {
-    /// Returns whether it is in force where it is wanted. The key of a pod's link contains the identity of the pod's
-    /// network. If the network has another path now, the link's old path is no evidence: its process id may have been
+    /// The key identifies a pod's network. If that has another path now, the old path's process id may have been
     /// reused.
     #[must_use]
     pub fn is_in_force(&self, wanted: &WantedPoint) -> bool {
@@ -97,7 +78,6 @@ impl ObservedLink {
     }
 }
 
-/// Returns the latest program of each name and type.
 pub fn latest<'a>(
     programs: impl IntoIterator<Item = &'a ObservedProgram>,
 ) -> BTreeMap<(&'a str, &'a str), &'a ObservedProgram> {
@@ -111,7 +91,7 @@ pub fn latest<'a>(
     latest
 }
 
-/// Returns the declared type for a name in a manifest (`CgroupSkb`) or the daemon's name (`cgroup_skb`).
+/// Accepts a manifest's name (`CgroupSkb`) or the daemon's (`cgroup_skb`).
 pub fn declared(program_type: &str) -> String {
     let plain = program_type.replace('_', "").to_ascii_lowercase();
     match plain.as_str() {
@@ -121,7 +101,6 @@ pub fn declared(program_type: &str) -> String {
     }
 }
 
-/// Queries the daemon, with two calls for the owner and for each predecessor.
 pub async fn observe(
     daemon: &Daemon,
     desired: &Desired,
@@ -161,7 +140,6 @@ async fn of_owner(daemon: &Daemon, uid: &str) -> Result<Result<ObservedPrograms,
     Ok(Ok(gather(programs, &links)))
 }
 
-/// Joins programs with the links that this crate made for them. Links that others made to these programs are ignored.
 fn gather(programs: Vec<ext::Program>, links: &[ext::Link]) -> ObservedPrograms {
     let of = |id| links.iter().filter(move |link| link.program_id == id).filter_map(link);
     let mut programs: Vec<ObservedProgram> = programs
@@ -202,8 +180,7 @@ fn link(link: &ext::Link) -> Option<ObservedLink> {
         netns: point.as_ref().and_then(WantedPoint::netns),
         state: link.state.clone(),
         runs: link.standing() == ext::Standing::Running,
-        // The daemon itself moves a probe to the file that its path leads to now: a new attachment would be a second
-        // one.
+        // The daemon itself moves a probe to its path's current file: a new attachment would be a second one.
         elsewhere: link.standing() == ext::Standing::Elsewhere
             && !point.as_ref().is_some_and(WantedPoint::is_in_binary),
         attachment: link.attachment.clone(),
@@ -273,7 +250,6 @@ mod tests {
             matches!(&step, Some(ApplyStep::Replace { old, why }) if old == &[1] && why.contains("another object"))
         );
 
-        // The remaining old program is unloaded beside the new one.
         let both = ObservedPrograms { programs: vec![running(1, true), running(2, false)] };
         assert_eq!(load_step(&load, &both, None), None);
         let versions = BTreeMap::from([("guard".to_owned(), &both.programs[1])]);

@@ -1,5 +1,3 @@
-//! Order of an attachment at its hook, which can change without attaching again.
-
 use std::collections::BTreeSet;
 
 use bpfman_application::place::LinkOrder;
@@ -7,21 +5,16 @@ use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1::attach_info::Info;
 use bpfman_verdicts::{TC, TC_DEFAULT, Verdicts, XDP, XDP_DEFAULT};
 
-/// Priority of an attachment without one, as in the published API.
 pub const DEFAULT_PRIORITY: i32 = 1000;
 
-/// Order of an attachment at its hook.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HookPlace {
-    /// Priority, lower runs earlier; `None` for links without order.
     pub priority: Option<i32>,
-    /// Numbers of the verdicts after which the next program runs; `None` if there is no such set.
     pub proceed_on: Option<BTreeSet<i32>>,
     pub order: LinkOrder,
 }
 
 impl HookPlace {
-    /// Returns the requested order of an attach point. Points outside `bpfman.v1` have neither priority nor verdicts.
     #[must_use]
     pub fn of(info: Option<&Info>, order: Option<&LinkOrder>) -> Self {
         let (priority, proceed_on) = match info {
@@ -45,7 +38,6 @@ impl HookPlace {
         Self::of(link.attach_info.as_ref().and_then(|attach| attach.info.as_ref()), Some(&order))
     }
 
-    /// Returns the request that changes this order to another, or `None` if they are equal.
     #[must_use]
     pub fn change(&self, link_id: u32, info: Option<&Info>, to: &Self) -> Option<ext::UpdateLinkRequest> {
         let mut request = ext::UpdateLinkRequest { link_id, ..Default::default() };
@@ -68,7 +60,6 @@ impl HookPlace {
         differs.then_some(request)
     }
 
-    /// Returns whether the next program runs after a redirect, which can only be requested at attach.
     #[must_use]
     pub fn proceeds_on_redirect(&self, info: Option<&Info>) -> bool {
         let number = table(info).and_then(|table| bpfman_verdicts::number(table, "redirect"));
@@ -79,7 +70,6 @@ impl HookPlace {
     }
 }
 
-/// Converts an order by name to the API's message.
 #[must_use]
 pub fn on_the_wire(order: &LinkOrder) -> ext::Order {
     ext::Order {

@@ -1,5 +1,4 @@
-//! Computation of the desired state from a spec and the facts of a machine. Pure: the result depends on its input
-//! only.
+//! Computation of the desired state from a spec and the facts of a machine. Pure.
 
 use std::collections::BTreeMap;
 
@@ -22,10 +21,8 @@ use crate::desired::{Desired, Load, Program, ProgramOwner};
 use crate::facts::Facts;
 use crate::program_plan::program;
 
-/// Returns the desired state of an application on this machine.
-///
-/// A spec that violates the rules of its definition is refused as a whole and changes nothing. Invalid interface
-/// patterns, pods with unknown namespaces and the like are problems of their program; the rest is applied.
+/// Returns the desired state of an application on this machine. An invalid spec is refused as a whole; invalid
+/// patterns, unknown namespaces and the like only affect their program.
 #[must_use]
 pub fn desired(owner: &ProgramOwner, spec: &ApplicationSpec, facts: &Facts) -> Desired {
     let refused = check::structure(spec);
@@ -39,7 +36,7 @@ pub fn desired(owner: &ProgramOwner, spec: &ApplicationSpec, facts: &Facts) -> D
         spec.programs.iter().map(|one| (load_info(one), program(one, spec, facts))).unzip();
     let mut request = request(&spec.common, info);
     request.metadata.extend(programs.iter().filter_map(actual_type));
-    // Set only for namespaced applications: a cluster application gives its maps to pods of all namespaces.
+    // A cluster application gives its maps to pods of all namespaces.
     if let Some(namespace) = &spec.namespace {
         request.metadata.insert(PROGRAM_NAMESPACE_KEY.to_owned(), namespace.clone());
     }
@@ -73,7 +70,7 @@ fn request(common: &ApplicationCommon, info: Vec<v1::LoadInfo>) -> v1::LoadReque
     }
 }
 
-/// Returns the values that are set by type. In a manifest eight digits are a number, unlike in `bpfman load`.
+/// In a manifest eight digits are a number, unlike in `bpfman load`.
 fn values(common: &ApplicationCommon) -> Option<LoadValues> {
     let globals = common.globals.iter().flatten();
     let sizes = common.map_sizes.iter().flatten();
@@ -97,7 +94,7 @@ fn map_exports(exports: &[ExportedMap]) -> MapExports {
     MapExports(exports.iter().map(export).collect())
 }
 
-/// Returns the metadata that marks a return probe, whatever its section is named: the API has no number for it.
+/// The API has no number for a return probe, whatever its section is named.
 fn actual_type(program: &Program) -> Option<(String, String)> {
     let exact = program.program_type.to_ascii_lowercase();
     exact.ends_with("retprobe").then(|| (format!("{ACTUAL_TYPE_PREFIX}{}", program.name), exact))
@@ -118,7 +115,6 @@ fn location(code: &ByteCode) -> Option<Location> {
     code.path.clone().map(Location::File)
 }
 
-/// Returns the number of the declared type in the API: return probes are declared as their entry probes.
 fn declared(kind: ClusterProgramType) -> i32 {
     let published = match kind {
         ClusterProgramType::Xdp => Wire::Xdp,
@@ -130,7 +126,6 @@ fn declared(kind: ClusterProgramType) -> i32 {
         ClusterProgramType::UProbe | ClusterProgramType::URetProbe => Wire::Uprobe,
         ClusterProgramType::TracePoint => Wire::Tracepoint,
         ClusterProgramType::Lsm => Wire::Lsm,
-        // The names of the others are those of the types, in upper case.
         other => {
             let number = ProgramTypeNumber::from_str_name(&other.exact().to_ascii_uppercase());
             return number.unwrap_or_default().into();
@@ -161,7 +156,6 @@ fn load_info(program: &ClusterProgram) -> v1::LoadInfo {
     }
 }
 
-/// Returns whether labels are selected. An invalid selector cannot occur here: `check::structure` refused it.
 fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
     labels::matches(selector, |key| labels.get(key).map(String::as_str)).unwrap_or(false)
 }

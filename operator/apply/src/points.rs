@@ -1,5 +1,3 @@
-//! Attachments of the types that `bpfman.v1` does not have.
-
 use bpfman_application::place::OnUnavailable;
 use bpfman_application::points::kernel::PerfEventLink;
 use bpfman_application::points::network::NamespaceChoice;
@@ -18,10 +16,9 @@ use crate::interfaces::{Point, namespace_points};
 use crate::program_plan::ProgramPlan;
 use crate::wanted_point::WantedPoint;
 
-/// Maximum size of the names in a link's key, in bytes, because the key is metadata of the link.
+/// Bound in bytes, because the key is metadata of the link.
 const MAX_NAMES: usize = 256;
 
-/// Containers that an attachment selects; `None` means the node.
 type Selected<'a> = Option<Vec<(&'a PodFacts, &'a PodContainer)>>;
 
 impl ProgramPlan<'_> {
@@ -31,7 +28,6 @@ impl ProgramPlan<'_> {
         self.binaries(blocks);
     }
 
-    /// Adds attachments to the node's kernel, which belong to no pod.
     fn kernel(&mut self, kind: ClusterProgramType, blocks: &PointBlocks) {
         if blocks.loaded_for.as_ref().is_some_and(|block| !block.links.is_empty()) {
             let point = match kind {
@@ -70,7 +66,6 @@ impl ProgramPlan<'_> {
         }
     }
 
-    /// Adds attachments in network namespaces.
     fn networks(&mut self, blocks: &PointBlocks) {
         for (at, choice) in links(blocks.netns.as_ref()) {
             for place in self.places(("netns", at), choice, "netns") {
@@ -102,13 +97,11 @@ impl ProgramPlan<'_> {
         }
     }
 
-    /// Returns one attach point for each selected namespace. `what` identifies the attachment there.
     fn places(&mut self, field: (&str, usize), choice: &NamespaceChoice, what: &str) -> Vec<Point> {
         if let Some(path) = &choice.netns_path {
             let place = Point::of_node(what, Some(one_spelling(path)));
             return vec![Point { netns: Some(path.clone()), ..place }];
         }
-        // Only cluster applications have these blocks, hence `false`.
         let namespaces = self.namespaces(field, choice.pods().as_ref(), false);
         namespace_points(what, &namespaces, &mut self.doubts)
     }
@@ -118,7 +111,6 @@ impl ProgramPlan<'_> {
         self.links.add(&place.identity, link(point, place.pod));
     }
 
-    /// Adds attachments in binaries, of the node or of containers.
     fn binaries(&mut self, blocks: &PointBlocks) {
         for (at, wanted) in links(blocks.uprobe_multi.as_ref()) {
             let point = &wanted.point;
@@ -178,13 +170,12 @@ fn link(point: WantedPoint, pod: Option<String>) -> WantedLink {
     WantedLink { point, order: None, on_unavailable: OnUnavailable::default(), pod }
 }
 
-/// Normalizes the path of a network namespace's file: /var/run is a link to /run.
+/// /var/run is a link to /run.
 fn one_spelling(netns: &str) -> &str {
     netns.strip_prefix("/var").filter(|rest| rest.starts_with("/run/")).unwrap_or(netns)
 }
 
-/// Normalizes the path of a cgroup: removes the mount point of the hierarchy and trailing slashes. The daemon treats
-/// these spellings as equal too.
+/// Removes the mount point of the hierarchy and trailing slashes; to the daemon too, these spellings are equal.
 fn cgroup(path: &str) -> &str {
     let below = |mount| path.strip_prefix(mount).filter(|rest| rest.is_empty() || rest.starts_with('/'));
     let path = below("/sys/fs/cgroup/unified").or_else(|| below("/sys/fs/cgroup")).unwrap_or(path);
@@ -194,7 +185,6 @@ fn cgroup(path: &str) -> &str {
     }
 }
 
-/// Returns names for a key: all if they are few; otherwise the first, the number of the others, and a hash.
 fn names(names: &[String]) -> String {
     let all = names.join(",");
     if all.len() <= MAX_NAMES {

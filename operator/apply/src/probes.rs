@@ -1,5 +1,3 @@
-//! Attachments to functions and tracepoints.
-
 use bpfman_application::place::OnUnavailable;
 use bpfman_application::probe::UprobePoint;
 use bpfman_application::tracing::Tracing;
@@ -20,7 +18,6 @@ fn link(info: Info, pod: Option<String>) -> WantedLink {
     }
 }
 
-/// Adds an attachment to a kernel function or its return. The offset was checked not to be negative.
 pub fn kprobe(links: &mut WantedLinks, function: &str, offset: i64) {
     let offset = offset.unsigned_abs();
     let info = v1::KprobeAttachInfo { fn_name: function.to_owned(), offset, ..Default::default() };
@@ -32,21 +29,18 @@ pub fn tracepoint(links: &mut WantedLinks, name: &str) {
     links.add(name, link(Info::TracepointAttachInfo(info), None));
 }
 
-/// Adds the attachment to the function that an fentry program was loaded for.
 pub fn fentry(links: &mut WantedLinks, block: &Tracing) {
     if !block.links.is_empty() {
         links.add(&block.function, link(Info::FentryAttachInfo(v1::FentryAttachInfo::default()), None));
     }
 }
 
-/// Adds the attachment to the function that an fexit program was loaded for.
 pub fn fexit(links: &mut WantedLinks, block: &Tracing) {
     if !block.links.is_empty() {
         links.add(&block.function, link(Info::FexitAttachInfo(v1::FexitAttachInfo::default()), None));
     }
 }
 
-/// Adds attachments to a user-space function or its return, in the daemon's file system or in that of each container.
 pub fn uprobe(
     links: &mut WantedLinks,
     point: &UprobePoint,

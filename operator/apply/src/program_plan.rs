@@ -1,5 +1,3 @@
-//! Attachments of one program, collected from its blocks.
-
 use bpfman_application::interface::TrafficDirection;
 use bpfman_application::packets::{self, PacketHook, PacketLink};
 use bpfman_application::pods::{ClusterContainerSelector, PodSelector};
@@ -50,14 +48,12 @@ fn pods<'a>(facts: &'a Facts, selector: &PodSelector<'_>) -> Vec<&'a PodFacts> {
     facts.pods.iter().filter(|pod| selector.matches(&pod.namespace, &pod.labels)).collect()
 }
 
-/// Returns the containers of pods with one of these names, or all if there are no names.
 fn containers<'a>(pods: &[&'a PodFacts], names: &[String]) -> Vec<(&'a PodFacts, &'a PodContainer)> {
     let wanted = |container: &&PodContainer| names.is_empty() || names.contains(&container.name);
     let of = |pod: &'a PodFacts| pod.containers.iter().filter(wanted).map(move |container| (pod, container));
     pods.iter().copied().flat_map(of).collect()
 }
 
-/// Attachments of one program that have been collected so far.
 pub struct ProgramPlan<'a> {
     facts: &'a Facts,
     pub(crate) links: WantedLinks,
@@ -70,7 +66,6 @@ impl<'a> ProgramPlan<'a> {
         Self { facts, links: WantedLinks::default(), doubts: Doubts::default(), unmatched: Vec::new() }
     }
 
-    /// Returns the containers that an attachment selects, or `None` for the node. `block` and `at` name the field.
     pub(crate) fn containers(
         &mut self,
         block: &str,
@@ -91,7 +86,6 @@ impl<'a> ProgramPlan<'a> {
         Some(found)
     }
 
-    /// Returns the namespaces that an attachment selects. `namespaced`: the application belongs to a namespace.
     pub(crate) fn namespaces(
         &mut self,
         (block, at): (&str, usize),
@@ -108,7 +102,6 @@ impl<'a> ProgramPlan<'a> {
         SearchedNamespaces::Pods(pods)
     }
 
-    /// Adds one attachment per interface. `namespaced`: the application belongs to a namespace.
     fn packets(&mut self, wanted: &PacketLink<'_>, namespaced: bool) {
         let field = (wanted.hook.block(), wanted.link_at);
         let namespaces = self.namespaces(field, wanted.pods.as_ref(), namespaced);

@@ -1,7 +1,6 @@
 //! Reconciliation of the daemon with the desired state.
 //!
-//! This code keeps no state; it reads the daemon's state first, so that a second call has nothing to do, and a call
-//! after a crash continues where the previous one stopped.
+//! Stateless: it reads the daemon's state first, so that a call after a crash continues where the previous one stopped.
 
 use bpfman_proto::Reason;
 use bpfman_proto::ext::v1 as ext;
@@ -20,11 +19,7 @@ use crate::step::{ApplyStep, current, link_steps, load_step, newest, steps};
 pub use crate::dry_run::{DryRunResult, dry_run};
 pub use crate::failure::Unreachable;
 
-/// Makes the calls that lead to the desired state. If there is no difference, nothing is changed.
-///
-/// # Errors
-/// Returns [`Unreachable`] if the daemon cannot be reached or the connection breaks. All other errors are in the
-/// report: a failed attachment does not stop the others.
+/// Makes the calls that lead to the desired state. Fails only as [`Unreachable`]: other errors are in the report.
 pub async fn reconcile(
     daemon: &Daemon,
     desired: &Desired,
@@ -84,13 +79,11 @@ pub async fn reconcile(
     older(run, load, &now).await
 }
 
-/// Applies attach points to the older version, because the new one cannot be loaded: a pod that starts meanwhile
-/// still gets its programs.
+/// The new version cannot be loaded: a pod that starts meanwhile still gets its programs.
 async fn older(mut run: Run<'_>, load: &Load, now: &ObservedPrograms) -> Result<Report, Unreachable> {
     if !now.programs.iter().any(|program| program.runs) {
         return Ok(result::installed(load, &Default::default(), run.came, ReportedLoad::Failed));
     }
-    // A program that does not run cannot be attached.
     let programs = now.programs.iter().filter(|program| program.runs).cloned().collect();
     let now = ObservedPrograms { programs };
     let versions = newest(load, &now);
@@ -100,11 +93,8 @@ async fn older(mut run: Run<'_>, load: &Load, now: &ObservedPrograms) -> Result<
 }
 
 /// Returns the steps that would be done, without changing anything.
-///
-/// # Errors
-/// Returns [`Unreachable`].
 pub async fn diff(daemon: &Daemon, desired: &Desired) -> Result<Vec<ApplyStep>, Unreachable> {
-    // A caller without permission to list gets the error from the call that would change something.
+    // Without permission to list, the error comes from the call that would change something.
     let seen = observe(daemon, desired).await?.unwrap_or_default();
     let digest = match &desired.load {
         Some(load) if load_step(load, &seen, None).is_none() => {
@@ -115,7 +105,6 @@ pub async fn diff(daemon: &Daemon, desired: &Desired) -> Result<Vec<ApplyStep>, 
     Ok(steps(desired, &seen, digest.as_deref()))
 }
 
-/// Returns the digest that the image's tag currently resolves to, if the pull policy is `Always`.
 async fn moved_digest(
     daemon: &Daemon,
     load: &Load,
@@ -141,5 +130,4 @@ async fn moved_digest(
     }
 }
 
-/// Pull policy `Always`, by its number in the API.
 const ALWAYS: i32 = 0;

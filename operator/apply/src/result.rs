@@ -1,5 +1,3 @@
-//! Conversion of the results of the calls to a report.
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use bpfman_application::program_type::ClusterProgramType;
@@ -12,13 +10,11 @@ use crate::observed::{ObservedLink, ObservedProgram, ObservedPrograms, declared}
 use crate::report::{LinkOutcome, LinkReport, ProgramReport, Report, ReportedLoad};
 use crate::step_results::StepResults;
 
-/// Returns the report if the daemon refused the query.
 pub fn not_seen(desired: &Desired, failure: NodeFailure) -> Report {
     let load = if desired.load.is_some() { ReportedLoad::Failed } else { ReportedLoad::UnloadFailed };
     Report { load, failure: Some(failure), ..Report::default() }
 }
 
-/// Returns the report if the spec cannot be applied: running programs stay.
 pub fn refused(seen: &ObservedPrograms, failure: NodeFailure) -> Report {
     let load = if seen.programs.is_empty() { ReportedLoad::Failed } else { ReportedLoad::OlderRuns };
     let programs = seen.programs.iter().map(|program| still(program, &StepResults::default())).collect();
@@ -31,7 +27,6 @@ pub fn refused(seen: &ObservedPrograms, failure: NodeFailure) -> Report {
     }
 }
 
-/// Returns the report if nothing is wanted.
 pub fn removed(seen: &ObservedPrograms, came: StepResults) -> Report {
     let left: Vec<&ObservedProgram> =
         seen.programs.iter().filter(|program| came.not_unloaded.contains_key(&program.id)).collect();
@@ -47,7 +42,6 @@ pub fn removed(seen: &ObservedPrograms, came: StepResults) -> Report {
     }
 }
 
-/// Returns the report for wanted programs, of which `versions` run.
 pub fn installed(
     load: &Load,
     versions: &BTreeMap<String, &ObservedProgram>,
@@ -132,7 +126,6 @@ fn program_report(
     }
 }
 
-/// Returns the failure of a link that the daemon has but that does not run as requested.
 fn differs(program: &str, link: &ObservedLink) -> NodeFailure {
     let message = format!("link {} at {}: {}", link.id, link.attachment, link.state);
     let hint = "the daemon mends it when it can; `bpfman doctor` tells more";
@@ -150,7 +143,6 @@ fn left_over(link: &ObservedLink, status: LinkOutcome) -> LinkReport {
     }
 }
 
-/// Reports a program that still exists although it is not wanted, or although the wanted state is unknown.
 fn still(program: &ObservedProgram, came: &StepResults) -> ProgramReport {
     let failure = came.not_unloaded.get(&program.id);
     let status = |_: &ObservedLink| match failure {
@@ -168,10 +160,9 @@ fn still(program: &ObservedProgram, came: &StepResults) -> ProgramReport {
     }
 }
 
-/// Returns the name of a type in manifests. Only the spec distinguishes return probes from entry probes.
+/// Only the spec distinguishes return probes from entry probes.
 fn type_name(of: &str) -> &'static str {
     let known = ClusterProgramType::ALL.into_iter().find(|kind| declared(kind.name()) == of);
-    // A newer daemon may have more types.
     known.map_or("unknown", ClusterProgramType::name)
 }
 

@@ -1,5 +1,3 @@
-//! Execution of the steps. A failure is recorded, and the other steps continue.
-
 use std::collections::BTreeMap;
 
 use bpfman_proto::Reason;
@@ -17,15 +15,12 @@ use crate::step::ApplyStep;
 use crate::step_results::StepResults;
 use crate::wanted_point::WantedPoint;
 
-/// Execution of the steps of one owner.
 pub struct Run<'a> {
     pub daemon: &'a Daemon,
     pub owner: &'a ProgramOwner,
-    /// Results so far.
     pub came: StepResults,
 }
 
-/// Response, refusal, or broken connection.
 type Answer<T> = Result<Result<T, CallRefusal>, Unreachable>;
 
 impl Run<'_> {
@@ -36,7 +31,6 @@ impl Run<'_> {
         }
     }
 
-    /// Loads all programs. Returns whether they are loaded now.
     pub async fn load(
         &mut self,
         load: &Load,
@@ -69,7 +63,7 @@ impl Run<'_> {
         }
     }
 
-    /// Unloads programs that the daemon loaded without their values, because its version does not support values.
+    /// A daemon that does not support values loaded these programs without them.
     async fn loaded_without_values(
         &mut self,
         loaded: Option<&v1::LoadResponse>,
@@ -87,13 +81,8 @@ impl Run<'_> {
         Ok(false)
     }
 
-    /// Replaces the old version by the new one. Returns whether the new one runs now.
-    ///
-    /// Maps are kept if they fit. Otherwise the new version starts with empty ones: an application does not declare
-    /// its maps, so that an edit must not be blocked by them. If the daemon cannot replace a load, or cannot match
-    /// old and new programs, the new version is loaded beside the old one, and the following steps attach it and
-    /// unload the old one. Matching fails after an interrupted call, which may leave programs of several loads, or
-    /// two of one name.
+    /// Maps are kept if they fit, and an edit must not be blocked by them. If the daemon cannot replace a load or match
+    /// old and new programs, as after an interrupted call, the new version is loaded beside the old one.
     pub async fn replace(
         &mut self,
         load: &Load,
@@ -138,7 +127,6 @@ impl Run<'_> {
         }
     }
 
-    /// Executes the steps that follow a load.
     pub async fn steps(
         &mut self,
         load: &Load,
@@ -186,7 +174,6 @@ impl Run<'_> {
                         place.0
                     )),
                 },
-                // Executed before these steps.
                 ApplyStep::Load { .. } | ApplyStep::Replace { .. } => {}
             }
         }
@@ -201,8 +188,7 @@ impl Run<'_> {
         })
     }
 
-    /// Detaches and attaches as wanted; if that fails, restores the previous attachment. If the call is interrupted
-    /// in between, the attachment is missing, and the next call makes it as wanted.
+    /// Restores the previous attachment on failure. After an interruption it is missing, and the next call makes it.
     async fn remake(
         &mut self,
         program: &Program,
@@ -286,7 +272,6 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Returns the attach point with the metadata by which the link is found again.
     fn named(&self, program: &Program, key: &AttachmentKey, link: &WantedLink) -> WantedPoint {
         let uuid = link_uuid(&self.owner.uid, &program.name, &key.0);
         let pairs = [(UUID_KEY, uuid), (LINK_KEY, key.0.clone())];
@@ -362,7 +347,6 @@ fn names(load: &Load) -> String {
     load.programs.iter().map(|program| program.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-/// Changes the verb to past tense: "attach x at y" becomes "attached x at y".
 fn past(step: &ApplyStep) -> String {
     let text = step.to_string();
     let (verb, rest) = text.split_once(' ').unwrap_or((text.as_str(), ""));

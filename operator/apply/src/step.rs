@@ -60,8 +60,7 @@ pub enum ApplyStep {
         key: AttachmentKey,
         /// Id in the daemon.
         link: u32,
-        /// Attachments of the same program that may be its replacements. If one of them cannot be made, the old one
-        /// stays, so that a mistyped path does not leave anything unprotected.
+        /// Possible replacements. If one cannot be made, the old one stays: a mistyped path must not remove protection.
         instead: Vec<AttachmentKey>,
     },
     /// Unloading of a program together with its remaining attachments.
@@ -72,8 +71,7 @@ pub enum ApplyStep {
         id: u32,
         /// Uid in the daemon: if the program does not run, the kernel may have given its id to another one.
         uid: u64,
-        /// Places where it runs and its new version is wanted. It stays if the new version cannot be attached at one
-        /// of them.
+        /// Places of its wanted new version. It stays if the new version cannot be attached at one of them.
         instead: Vec<AttachmentKey>,
     },
 }
@@ -126,7 +124,7 @@ pub fn steps(desired: &Desired, seen: &ObservedPrograms, digest: Option<&str>) -
     };
     let after = after(load, seen, &first);
     let rest = link_steps(load, &newest(load, &after), &after, false);
-    // Programs of still older versions are unloaded at the end, those of them that do not run at the beginning.
+    // Programs of still older versions are unloaded at the end, but those that do not run at the beginning.
     let replaced = match &first {
         ApplyStep::Replace { old, .. } => old.iter().copied().collect(),
         _ => BTreeSet::new(),
@@ -142,9 +140,8 @@ pub fn load_step(load: &Load, seen: &ObservedPrograms, digest: Option<&str>) -> 
         return None;
     }
     let latest = latest(&seen.programs);
-    // A program that does not run cannot be replaced. Programs that another agent loaded have attachments without
-    // keys, which would stay beside the new ones. In both cases the new version is loaded beside the old one, which
-    // is then unloaded.
+    // A program that does not run cannot be replaced; attachments of another agent have no keys and would stay beside
+    // the new ones. In both cases the new version is loaded beside the old one, which is then unloaded.
     let replaceable = |program: &&ObservedProgram| program.runs && !program.content.is_empty();
     if latest.is_empty() || !latest.values().all(replaceable) {
         return Some(ApplyStep::Load {
@@ -206,7 +203,6 @@ fn of_load<'a>(
     load.programs.iter().filter_map(of).collect()
 }
 
-/// Returns the expected state after a load or a replacement: programs that are replaced keep their attachments.
 fn after(load: &Load, seen: &ObservedPrograms, step: &ApplyStep) -> ObservedPrograms {
     let kept = match step {
         ApplyStep::Replace { .. } => newest(load, seen),
@@ -221,9 +217,8 @@ fn after(load: &Load, seen: &ObservedPrograms, step: &ApplyStep) -> ObservedProg
     ObservedPrograms { programs: load.programs.iter().map(of).collect() }
 }
 
-/// Returns the steps for attachments: new ones first, then changes, then removals. With `sweep`, programs that are
-/// not among `versions` are unloaded at the end, but those that do not run at the beginning: the daemon changes no
-/// chain while one of its members cannot be loaded.
+/// Returns the steps for attachments: new ones, changes, removals. With `sweep`, programs not among `versions` are
+/// unloaded at the end; at the beginning if they do not run, as the daemon changes no chain with such members.
 pub fn link_steps(
     load: &Load,
     versions: &BTreeMap<String, &ObservedProgram>,
@@ -295,9 +290,8 @@ fn unload(program: &ObservedProgram, newer: Option<&Program>) -> ApplyStep {
     ApplyStep::Unload { program: program.name.clone(), id: program.id, uid: program.uid, instead }
 }
 
-/// Returns the steps for a program that does not run. Its attachments are detached by their own ids first: its
-/// position in chains must become free even if it cannot be unloaded because its kernel id now belongs to another
-/// program.
+/// A program that does not run is detached first: its position in chains must become free even if it cannot be
+/// unloaded because its kernel id now belongs to another program.
 fn forget(program: &ObservedProgram) -> Vec<ApplyStep> {
     let end = |link: &ObservedLink| ApplyStep::Detach {
         program: program.name.clone(),
@@ -308,7 +302,6 @@ fn forget(program: &ObservedProgram) -> Vec<ApplyStep> {
     program.links.iter().map(end).chain([unload(program, None)]).collect()
 }
 
-/// Returns the steps for programs that run, and those for programs that do not.
 fn unload_all<'a>(
     load: &Load,
     programs: impl Iterator<Item = &'a ObservedProgram>,
@@ -324,9 +317,7 @@ fn unload_all<'a>(
 enum Difference {
     None,
     Place(ext::UpdateLinkRequest),
-    /// A new link is needed.
     Another,
-    /// A new link is needed, and cannot exist at the same time as this one.
     Excluding(WantedPoint),
 }
 
@@ -357,7 +348,6 @@ mod tests {
     const THEN: &str = "eth0 in pod uid-web net:11:1";
     const NOW: &str = "eth0 in pod uid-web net:12:2";
 
-    /// Returns the steps if a program is wanted at one place and is at another.
     fn steps(wanted: Option<&str>, there: &str, runs: bool) -> Vec<ApplyStep> {
         steps_of(wanted, observed(there, runs))
     }
@@ -406,9 +396,7 @@ mod tests {
     #[test]
     fn pod_in_a_new_network_stays_guarded_in_the_old_one() {
         assert_eq!(steps(Some(NOW), THEN, true), [attach(NOW)]);
-        // The pod has a new sandbox: the old network no longer exists.
         assert_eq!(steps(Some(NOW), THEN, false), [attach(NOW), detach(THEN)]);
-        // The pod no longer exists or is not selected any more.
         assert_eq!(steps(None, THEN, true), [detach(THEN)]);
     }
 
@@ -417,9 +405,8 @@ mod tests {
         let there = "eth0 in /run/netns/a";
         let link = |elsewhere| ObservedLink { elsewhere, ..observed(there, false) };
         assert_eq!(steps_of(Some(there), link(true)), [attach(there), detach_for(there, &[there])]);
-        // Not elsewhere: it waits, for example, for its interface.
         assert_eq!(steps_of(Some(there), link(false)), []);
-        // A pod's link is identified by its network, whatever the path: the one in the old network is detached.
+        // A pod's link is identified by its network, whatever the path.
         let left = ObservedLink { elsewhere: true, ..observed(THEN, false) };
         assert_eq!(steps_of(Some(NOW), left), [attach(NOW), detach(THEN)]);
         // The pod's current network has another path: the link's path was of a process that has exited.

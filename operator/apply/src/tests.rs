@@ -88,13 +88,11 @@ fn wanted() -> impl Strategy<Value = Desired> {
     prop::option::of(load).prop_map(|load| Desired { load, ..Desired::default() })
 }
 
-/// Daemon that executes every step without failure.
 #[derive(Clone, Debug, Default)]
 struct Model {
     seen: ObservedPrograms,
     digest: String,
     next: u32,
-    /// Changing calls, in their order.
     calls: Vec<ApplyStep>,
 }
 
@@ -104,7 +102,6 @@ impl Model {
         self.next
     }
 
-    /// Reconciles like `reconcile`. `replaces`: this daemon can replace a whole load.
     fn reconcile(&mut self, desired: &Desired, replaces: bool) {
         let Some(load) = &desired.load else {
             let steps = steps(desired, &self.seen, None);
@@ -195,7 +192,6 @@ impl Model {
                         .flat_map(|program| &mut program.links)
                         .find(|link| link.id == request.link_id)
                         .unwrap();
-                    // Only fields that the request contains are changed.
                     link.place.priority = request.priority.or(link.place.priority);
                     if request.set_proceed_on {
                         link.place.proceed_on = place.proceed_on;
@@ -229,7 +225,7 @@ impl Model {
         self.seen.programs.iter().flat_map(of).collect()
     }
 
-    /// Simulates a reboot into a kernel that rejects some programs, of which the daemon keeps only the records.
+    /// The kernel rejects some programs, of which the daemon keeps only the records.
     fn boot(&mut self, which: u64) {
         for (at, program) in self.seen.programs.iter_mut().enumerate() {
             if which >> (at % 64) & 1 == 1 {
@@ -241,7 +237,6 @@ impl Model {
         }
     }
 
-    /// Simulates lost calls: removes some programs and links.
     fn lose(&mut self, which: u64) {
         let mut at = 0;
         let mut goes = || {
@@ -288,8 +283,6 @@ proptest! {
             prop_assert_eq!(model.running(), wants(&desired));
             let loaded = desired.load.as_ref().map_or(0, |load| load.programs.len());
             prop_assert_eq!(model.seen.programs.len(), loaded, "nothing else is left");
-            // The announced steps are exactly those executed, except that a daemon without replacement takes other
-            // steps.
             if replaces {
                 let told = |steps: &[ApplyStep]| steps.iter().map(ApplyStep::to_string).collect::<BTreeSet<_>>();
                 prop_assert_eq!(told(&announced), told(&model.calls));

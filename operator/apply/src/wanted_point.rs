@@ -36,8 +36,7 @@ impl WantedPoint {
         Some(point.with_metadata(link.metadata.clone()))
     }
 
-    /// Returns whether one of them must be detached before the other can be attached: netfilter allows one program
-    /// per priority, and cannot change whether it sees reassembled packets.
+    /// Returns whether one must be detached before the other is attached: netfilter allows one program per priority.
     #[must_use]
     pub fn excludes(&self, other: &Self) -> bool {
         match (self.as_more(), other.as_more()) {
@@ -101,8 +100,7 @@ impl WantedPoint {
             || matches!(self.as_more(), Some(At::UprobeMulti(_) | At::Usdt(_)))
     }
 
-    /// Returns the path of the network namespace's file, or `None` for the daemon's own or if the type has no
-    /// namespace.
+    /// Returns the path of the network namespace's file; `None` for the daemon's own, or without a namespace.
     #[must_use]
     pub fn netns(&self) -> Option<String> {
         let path = match (self.as_published(), self.as_more()) {

@@ -9,15 +9,11 @@ use std::time::Duration;
 
 use crate::protocol::{self, PluginAnswer, PluginRequest, VERSION};
 
-/// Sends a request and waits for the answer.
-///
-/// # Errors
-/// Returns an error if the agent does not listen, does not answer in time, or sends an invalid answer.
+/// Sends a request and waits for the answer, at most for the timeout.
 pub fn ask(socket: &Path, request: &PluginRequest, timeout: Duration) -> io::Result<PluginAnswer> {
     let (sender, receiver) = mpsc::channel();
     let (path, request) = (socket.to_owned(), request.clone());
-    // Connecting to a unix socket has no timeout: an agent that hangs stops accepting connections at some point. The
-    // thread ends with the plugin.
+    // Connecting to a unix socket has no timeout, and an agent that hangs stops accepting.
     thread::spawn(move || {
         // After the timeout there is no receiver.
         let _late = sender.send(exchange(&path, &request));

@@ -59,12 +59,7 @@ pub enum ConflistChange {
     FromSingle(Value),
 }
 
-/// Returns the change that adds the plugin at the end. If it is already in the list, it keeps its position: otherwise
-/// two plugins that add themselves at the end would alternate forever.
-///
-/// # Errors
-/// Returns [`ConflistError`].
-/// [`ConflistError`].
+/// Returns the change that adds the plugin at the end; a listed one stays, so that two plugins do not alternate.
 pub fn with(text: &[u8], entry: &PluginEntry) -> Result<ConflistChange, ConflistError> {
     let mut value = decode(text)?;
     if let Some(version) = value["cniVersion"].as_str().filter(|version| !VERSIONS.contains(version)) {
@@ -104,9 +99,6 @@ fn single(mut value: Value, ours: Value) -> Result<ConflistChange, ConflistError
 }
 
 /// Returns a configuration without the plugin, or `None` if the plugin is not in it.
-///
-/// # Errors
-/// Returns [`ConflistError::NotDecoded`].
 pub fn without(text: &[u8]) -> Result<Option<Value>, ConflistError> {
     let mut value = decode(text)?;
     let Some(plugins) = value.get_mut("plugins").and_then(Value::as_array_mut) else { return Ok(None) };

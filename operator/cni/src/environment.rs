@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use crate::error::{CniError, INVALID_ENVIRONMENT};
 
-/// Maximum length of an interface name, in bytes.
 const MAX_INTERFACE: usize = 15;
 
 /// CNI operation.
@@ -49,9 +48,6 @@ pub struct CniContainer {
 }
 
 /// Reads `CNI_COMMAND`.
-///
-/// # Errors
-/// Returns an error if it is missing or unknown.
 pub fn command(variable: &impl Fn(&str) -> Option<String>) -> Result<CniCommand, CniError> {
     match get(variable, "CNI_COMMAND")?.as_str() {
         "ADD" => Ok(CniCommand::Add),
@@ -64,10 +60,7 @@ pub fn command(variable: &impl Fn(&str) -> Option<String>) -> Result<CniCommand,
     }
 }
 
-/// Reads the container of the operation.
-///
-/// # Errors
-/// Returns an error that names the variable that is missing or wrong.
+/// Reads the container of the operation; an error names the variable that is missing or wrong.
 pub fn container(
     variable: &impl Fn(&str) -> Option<String>,
     command: CniCommand,

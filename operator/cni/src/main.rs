@@ -8,7 +8,6 @@ use bpfman_cni::error::{CniError, IO_FAILURE};
 use bpfman_cni::{install, plugin};
 use serde::Serialize;
 
-/// Maximum size of a network configuration, in bytes.
 const MAX_CONFIGURATION: u64 = 4 << 20;
 
 fn main() -> ExitCode {
@@ -38,7 +37,6 @@ fn main() -> ExitCode {
     }
 }
 
-/// Writes the response for the runtime to standard output.
 fn say(message: &impl Serialize, code: ExitCode) -> ExitCode {
     let Ok(mut text) = serde_json::to_vec(message) else { return ExitCode::FAILURE };
     text.push(b'\n');

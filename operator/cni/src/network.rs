@@ -9,14 +9,12 @@ use serde_json::Value;
 use crate::error::{CniError, INCOMPATIBLE_VERSION, INVALID_CONFIGURATION, NOT_DECODED};
 use crate::{EXEMPT, SOCKET, STATE_FILE};
 
-/// Supported versions of the specification. Those before 0.4.0 have no CHECK; ADD and DEL of a plugin at the end of a
-/// chain are the same in all.
+/// Supported versions of the specification. Those before 0.4.0 have no CHECK; ADD and DEL are the same in all.
 pub const VERSIONS: [&str; 5] = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 
 /// Newest supported version.
 pub const NEWEST: &str = "1.1.0";
 
-/// Maximum of `timeoutSeconds`.
 const MAX_TIMEOUT: u64 = 600;
 
 /// Network configuration of the plugin.
@@ -60,10 +58,7 @@ fn exempt() -> Vec<String> {
 }
 
 impl PodNetwork {
-    /// Parses a configuration.
-    ///
-    /// # Errors
-    /// Returns an error for invalid JSON, a wrong field, or an unknown version.
+    /// Parses a configuration; fails for invalid JSON, a wrong field, or an unknown version.
     pub fn read(text: &[u8]) -> Result<Self, CniError> {
         let value: Value = serde_json::from_slice(text).map_err(|error| {
             CniError::new(NOT_DECODED, "the network configuration is no JSON", error.to_string())

@@ -11,7 +11,6 @@ use crate::network::{NEWEST, PodNetwork, VERSIONS};
 use crate::protocol::{PluginAnswer, PluginRequest, VERSION, Verb};
 use crate::rules::Rules;
 
-/// Timeout for notifying the agent of a pod that is removed. The pod is removed in any case.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Result of a command.
@@ -23,10 +22,7 @@ pub struct Done {
     pub notes: Vec<String>,
 }
 
-/// Executes the runtime's command.
-///
-/// # Errors
-/// Returns the error for the runtime.
+/// Executes the runtime's command; the error is for the runtime.
 pub fn run(variable: &impl Fn(&str) -> Option<String>, input: &[u8]) -> Result<Done, CniError> {
     let command = environment::command(variable)?;
     if command == CniCommand::Version {
@@ -49,7 +45,7 @@ pub fn run(variable: &impl Fn(&str) -> Option<String>, input: &[u8]) -> Result<D
             Ok(farewell(&network, &container))
         }
         CniCommand::Status => status(&network),
-        // Links disappear with their network namespaces, so there are no leftovers.
+        // Links disappear with their network namespaces.
         CniCommand::Gc | CniCommand::Version => Ok(Done::default()),
     };
     done.map_err(|error| CniError { version: network.cni_version.clone(), ..error })
@@ -63,7 +59,6 @@ fn version(input: &[u8]) -> Done {
     Done { output: Some(output), notes: Vec::new() }
 }
 
-/// Returns the result of the previous plugins, which this plugin passes on.
 fn previous(network: &PodNetwork) -> Result<Value, CniError> {
     network.prev_result.clone().filter(Value::is_object).ok_or_else(|| {
         CniError::new(
@@ -88,7 +83,6 @@ fn request(verb: Verb, container: &CniContainer, pod: &PodName) -> PluginRequest
 }
 
 fn protect(network: &PodNetwork, container: &CniContainer, verb: Verb) -> Result<Vec<String>, CniError> {
-    // Only pods have programs.
     let Some(pod) = &container.pod else { return Ok(Vec::new()) };
     let request = request(verb, container, pod);
     match ask(&network.agent_socket, &request, network.timeout()) {
@@ -108,7 +102,6 @@ fn protect(network: &PodNetwork, container: &CniContainer, verb: Verb) -> Result
     }
 }
 
-/// Decides by the rules, because the agent cannot be reached or cannot decide.
 fn by_rules(network: &PodNetwork, pod: &PodName, why: &str) -> Result<Vec<String>, CniError> {
     let exempt = network.exempt_namespaces.contains(&pod.namespace);
     let file = network.state_file.display();
@@ -146,7 +139,6 @@ fn farewell(network: &PodNetwork, container: &CniContainer) -> Done {
     Done { output: None, notes: note.into_iter().collect() }
 }
 
-/// Checks whether pods can be added. Without an agent they can if there are no rules.
 fn status(network: &PodNetwork) -> Result<Done, CniError> {
     let request = PluginRequest {
         version: VERSION,

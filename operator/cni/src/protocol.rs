@@ -78,8 +78,7 @@ pub struct PluginAnswer {
     /// Reason why the pod must not start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refuse: Option<String>,
-    /// Reason why the agent cannot decide, for example because it does not know the pod's labels. The plugin then
-    /// decides by the rules.
+    /// Reason why the agent cannot decide, as unknown labels; the plugin then decides by the rules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unknown: Option<String>,
 }
@@ -93,9 +92,6 @@ impl PluginAnswer {
 }
 
 /// Returns a message as a line.
-///
-/// # Errors
-/// Returns an error if the message cannot be serialized, which does not happen for these messages.
 pub fn line(message: &impl Serialize) -> io::Result<Vec<u8>> {
     let mut line = serde_json::to_vec(message)?;
     line.push(b'\n');
@@ -103,19 +99,13 @@ pub fn line(message: &impl Serialize) -> io::Result<Vec<u8>> {
 }
 
 /// Reads a line of at most [`MAX_LINE`].
-///
-/// # Errors
-/// Returns an error if the connection breaks or the message is invalid.
 pub fn read<T: DeserializeOwned>(from: impl BufRead) -> io::Result<T> {
     let mut line = Vec::new();
     from.take(MAX_LINE).read_until(b'\n', &mut line)?;
     parse(&line)
 }
 
-/// Parses a received line.
-///
-/// # Errors
-/// Returns an error if the line is incomplete or invalid.
+/// Parses a received line; fails if it is incomplete or invalid.
 pub fn parse<T: DeserializeOwned>(line: &[u8]) -> io::Result<T> {
     if line.last() != Some(&b'\n') {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the line is not complete, or too long"));
@@ -124,9 +114,6 @@ pub fn parse<T: DeserializeOwned>(line: &[u8]) -> io::Result<T> {
 }
 
 /// Writes a message as a line.
-///
-/// # Errors
-/// Returns an error if the connection breaks.
 pub fn write(mut to: impl Write, message: &impl Serialize) -> io::Result<()> {
     to.write_all(&line(message)?)?;
     to.flush()

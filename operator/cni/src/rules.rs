@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use crate::protocol::VERSION;
 use crate::write;
 
-/// Maximum size of the file, in bytes.
 const MAX_FILE: u64 = 16 << 20;
 
 /// Rule that pods must not start without a program.
@@ -38,22 +37,17 @@ pub struct PodRule {
 pub struct Rules {
     /// [`VERSION`].
     pub version: u32,
-    /// Namespace of the agent. A rule must not block the agent that would fulfil it: the agent has a network of its
-    /// own, so the plugin is called for it too.
+    /// Namespace of the agent, which has a network of its own: a rule must not block the agent that would fulfil it.
     pub agent_namespace: String,
     /// Rules about pods that must not start without their programs.
     pub rules: Vec<PodRule>,
 }
 
 impl Rules {
-    /// Reads the rules. Returns `None` if there is no file, because no agent has ever known all applications of this
-    /// node.
-    ///
-    /// # Errors
-    /// Returns an error if the file cannot be read, or has another version.
+    /// Reads the rules. Returns `None` without a file: no agent has ever known all applications of this node.
     pub fn read(file: &Path) -> io::Result<Option<Self>> {
-        // The directory belongs to the agent, and this code runs as root for every pod: follow no links, do not
-        // block, and accept only regular files.
+        // The directory belongs to the agent, and this code runs as root: follow no links, do not block, and accept
+        // only regular files.
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file = match fs::File::options().read(true).custom_flags(flags.bits().cast_signed()).open(file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -73,15 +67,11 @@ impl Rules {
     }
 
     /// Writes the rules atomically for readers.
-    ///
-    /// # Errors
-    /// Returns an error of the file system.
     pub fn write(&self, file: &Path) -> io::Result<()> {
         write::json(file, self)
     }
 
-    /// Returns the rule that forbids a pod of a namespace to start. Labels are unknown, so a rule by labels applies
-    /// to all pods.
+    /// Returns the rule that forbids a pod to start. Labels are unknown, so a rule by labels applies to all pods.
     #[must_use]
     pub fn forbids(&self, namespace: &str) -> Option<&PodRule> {
         let means = |rule: &&PodRule| rule.namespace.as_deref().is_none_or(|only| only == namespace);

@@ -8,14 +8,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 /// Writes a value as JSON, atomically for readers.
-///
-/// # Errors
-/// Returns an error of the file system.
 pub fn json(file: &Path, value: &impl Serialize) -> io::Result<()> {
     atomically(file, &serde_json::to_vec_pretty(value)?, 0o644)
 }
 
-/// Replaces a file atomically. The temporary file has an extension that no container runtime reads.
+/// The temporary file has an extension that no container runtime reads.
 pub(crate) fn atomically(file: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
     let temporary = beside(file);
     let result = begin(&temporary, mode).and_then(|mut written| {
@@ -31,7 +28,7 @@ pub(crate) fn atomically(file: &Path, contents: &[u8], mode: u32) -> io::Result<
 
 fn begin(temporary: &Path, mode: u32) -> io::Result<File> {
     let file = File::options().create(true).truncate(true).write(true).mode(mode).open(temporary)?;
-    // Set the mode explicitly, because the umask or a file left by an interrupted write may differ.
+    // The umask or a file left by an interrupted write may differ.
     file.set_permissions(fs::Permissions::from_mode(mode))?;
     Ok(file)
 }

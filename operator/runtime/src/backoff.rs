@@ -1,16 +1,10 @@
-//! Exponential backoff with jitter.
-//!
-//! The queue, watches and the agent's stream from the daemon use [`after`]. [`crate::watch_backoff`] does not,
-//! because there the server closed the watch and nothing failed. The agent's `WritePace` (a token bucket of writes)
-//! and the controller's `StatusPace` (a minimum interval between two writes) limit rates instead. The agent's
-//! `RegistryBackoff` has no jitter, because the queue adds it.
+//! Exponential backoff with jitter. [`crate::watch_backoff`] differs, because there nothing failed; `WritePace` and
+//! `StatusPace` limit rates, and `RegistryBackoff` leaves the jitter to the queue.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
 
-/// Returns a delay varied by up to 20 % in either direction.
-///
-/// Thousands of agents lose the same API server at the same time and must not reconnect at the same time.
+/// Returns a delay varied by up to 20 %: thousands of agents must not reconnect at the same time.
 #[must_use]
 pub fn jittered(wait: Duration) -> Duration {
     wait.mul_f64(0.8 + 0.4 * random())
@@ -21,7 +15,6 @@ pub fn jittered(wait: Duration) -> Duration {
 pub fn random() -> f64 {
     // Each `RandomState` has random keys from the standard library.
     let bits = RandomState::new().build_hasher().finish() >> 12;
-    // 52 bits are exact as a float.
     bits as f64 / (1_u64 << 52) as f64
 }
 

@@ -8,8 +8,7 @@
 //! - [`queue`]: keys to work on and their times; [`backoff`]: delays before a retry.
 //! - [`metrics`] and [`serve`]: metrics and health probes over HTTP; [`scrape`]: metrics over TLS with authorization
 //!   by the API server; [`tls`] and [`certificate`]: TLS; [`connections`]: limits on connections.
-//! - [`note`]: rate-limited events for people.
-//! - [`sentence`]: lists of names in messages.
+//! - [`note`]: rate-limited events for people; [`sentence`]: lists of names in messages.
 //!
 //! This crate knows nodes and pods ([`wire`]), but no custom resources, which are in `bpfman-application`.
 

@@ -10,11 +10,9 @@ use kube::runtime::watcher::Event;
 #[derive(Debug)]
 pub struct Listing<K, V, const WATCHES: usize = 1> {
     objects: BTreeMap<K, Kept<V>>,
-    /// Number of the newest list of each watch, and whether one was ever complete.
     rounds: [(u32, bool); WATCHES],
 }
 
-/// Object with the watch and list that contained it last.
 #[derive(Debug)]
 struct Kept<V> {
     value: V,

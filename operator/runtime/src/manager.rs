@@ -1,7 +1,4 @@
-//! Names under which this operator writes: field managers and user agents.
-//!
-//! Without them the API server records "unknown" as the owner of a field, and the audit log has no name for a
-//! request.
+//! Names under which this operator writes: field managers and user agents, for field ownership and audit log.
 
 use hyper::header::{HeaderValue, USER_AGENT};
 use kube::Config;
@@ -57,8 +54,7 @@ impl Manager {
         config.headers.push((USER_AGENT, HeaderValue::from_static(self.user_agent())));
     }
 
-    /// Returns the user agent. The API server takes the part before the slash as the field manager if a request names
-    /// none.
+    /// The API server takes the part before the slash as the field manager if a request names none.
     const fn user_agent(self) -> &'static str {
         match self {
             Self::Controller => concat!("bpfman-operator/v", env!("CARGO_PKG_VERSION")),

@@ -13,16 +13,15 @@ use tracing::warn;
 
 use crate::manager::Manager;
 
-/// Minimum interval between two events of one cause.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// Maximum length of an event's text, in bytes; the API allows 1,024.
+/// The API allows 1,024 bytes.
 const LIMIT: usize = 1000;
 
-/// Namespace in which `kubectl events --for` looks for events of cluster-scoped objects.
+/// `kubectl events --for` looks here for events of cluster-scoped objects.
 const CLUSTER: &str = "default";
 
-/// Only namespace in which old servers (1.20) accept events of cluster-scoped objects.
+/// Old servers (1.20) accept events of cluster-scoped objects only here.
 const CLUSTER_BEFORE: &str = "kube-system";
 
 /// Event to be written.
@@ -65,10 +64,7 @@ impl<K> Default for Limiter<K> {
 }
 
 impl<K: Clone + Eq + Hash> Limiter<K> {
-    /// Admits an event.
-    ///
-    /// # Errors
-    /// Returns the remaining time if an equal event was admitted less than a minute ago.
+    /// Admits an event, or returns the remaining time if an equal one was admitted less than a minute ago.
     pub fn admit(&mut self, now: Instant, about: &K, note: &Note) -> Result<(), Duration> {
         self.written.retain(|_, written| now.saturating_duration_since(*written) < PAUSE);
         let key = (about.clone(), format!("{} {}", note.reason, note.cause));

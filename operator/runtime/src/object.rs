@@ -17,8 +17,7 @@ pub fn api<K: Resource<DynamicType = ApiResource, Scope = DynamicResourceScope>>
     }
 }
 
-/// Returns whether a resource version is known to be older than another. Versions that are no numbers cannot be
-/// compared: then the one received later wins.
+/// Returns whether a resource version is known to be older. Without numbers, the one received later wins.
 #[must_use]
 pub fn is_older(version: &str, than: &str) -> bool {
     matches!((version.parse::<u64>(), than.parse::<u64>()), (Ok(version), Ok(than)) if version < than)

@@ -1,8 +1,5 @@
-//! Outages of the API server in the log: one warning per outage, however many watches fail.
-//!
-//! A process has up to a dozen watches, and all of them fail when the server stops. Each fails several times more
-//! while the server starts: it first refuses connections, then refuses all accounts until it has read its roles
-//! (403), then has no history to continue from (410). None of this is news during an outage.
+//! Outages of the API server in the log: one warning per outage, however many watches fail. A starting server refuses
+//! connections, then all accounts (403), then has no history to continue from (410).
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +17,6 @@ pub struct Outage {
 
 #[derive(Debug)]
 struct Now {
-    /// Number of consecutive failures of each failing watch.
     failing: BTreeMap<u64, u32>,
     reported: bool,
 }
@@ -57,8 +53,7 @@ impl Default for Outage {
 }
 
 impl WatchHealth<'_> {
-    /// Records a failure. Returns whether to report it: once per outage, at the second consecutive failure of any
-    /// watch. A single failure is normal when a server closes a watch.
+    /// Records a failure. Returns whether to report it: once, at the second in a row, as a closed watch is normal.
     #[must_use]
     pub fn failed(&self) -> bool {
         let mut now = self.outage.now();
@@ -93,7 +88,6 @@ mod tests {
     fn an_outage_of_many_watches_is_reported_once() {
         let outage = Outage::new();
         let watches: Vec<_> = (0..6).map(|_| outage.watch()).collect();
-        // Refused connections, 403, 410: each of six watches fails three times.
         let reports = (0..3).flat_map(|_| &watches).filter(|watch| watch.failed()).count();
         assert_eq!(reports, 1);
         let ends: Vec<bool> = watches.iter().map(WatchHealth::works).collect();

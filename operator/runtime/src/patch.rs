@@ -2,9 +2,7 @@
 
 use serde_json::{Map, Value};
 
-/// Returns the patch from `from` to `to`, or `None` if they are equal, so that nothing has to be written.
-///
-/// `to` must not contain nulls: a merge patch cannot set one.
+/// Returns the patch from `from` to `to`, or `None` if they are equal. `to` has no nulls: a patch cannot set one.
 #[must_use]
 pub fn difference(from: &Value, to: &Value) -> Option<Value> {
     if from == to {

@@ -1,5 +1,4 @@
-//! Work queue. Each key is processed by one worker at a time, soon after its first change, then at a minimum
-//! interval, and after failures with backoff; the last change is never lost.
+//! Work queue: one worker per key at a time, at a minimum interval or with backoff; the last change is never lost.
 
 mod shares;
 
@@ -31,17 +30,14 @@ pub async fn sleep_until(due: Option<Instant>) {
 pub enum QueueCause {
     /// A dependency changed: process the key at once, also after failures.
     Changed,
-    /// A dependency may have changed, perhaps by this process. A key that waits after a failure keeps waiting: a
-    /// failed attempt must not trigger the next one.
+    /// A dependency may have changed. A key that waits after a failure keeps waiting, so as not to trigger itself.
     Maybe,
 }
 
 /// Schedule of keys. Pure: the caller passes the time.
 #[derive(Debug)]
 pub struct Schedule<K> {
-    /// Delay after the first change, to collect further ones.
     settle: Duration,
-    /// Minimum interval between two turns of one key.
     pause: Duration,
     entries: HashMap<K, Entry>,
     queue: BTreeSet<(Instant, K)>,
@@ -50,14 +46,10 @@ pub struct Schedule<K> {
 
 #[derive(Debug, Default)]
 struct Entry {
-    /// Time of the next turn.
     due: Option<Instant>,
     last: Option<Instant>,
-    /// True while it is being processed.
     busy: bool,
-    /// Time of the next turn, if the key changed while it was being processed.
     again: Option<Instant>,
-    /// True if [`QueueCause::Maybe`] arrived while it was being processed.
     maybe: bool,
     failures: u32,
 }
@@ -159,7 +151,6 @@ impl<K: Clone + Eq + Hash + Ord> Schedule<K> {
         let entry = self.entries.entry(key.clone()).or_default();
         (entry.maybe, entry.failures) = (false, entry.failures.saturating_add(1));
         let wait = jittered(after(entry.failures, FIRST, longest)).min(longest);
-        // A change that arrived during the turn is not delayed.
         let again = entry.again.take().map_or(now + wait, |again| again.min(now + wait));
         self.mark_at(again, key);
         wait
@@ -206,8 +197,7 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
         Self { schedule: Mutex::new(Schedule::new(settle, Duration::ZERO)), woken: Notify::new() }
     }
 
-    /// Limits the keys of one group that are processed at the same time to `most`, so that others find a worker. Keys
-    /// without a group are not limited.
+    /// Limits the keys of one group that are processed at the same time; without a group, there is no limit.
     #[must_use]
     pub fn with_shares(self, group: fn(&K) -> Option<String>, most: usize) -> Self {
         self.schedule().shares = Shares::of(group, most);

@@ -22,10 +22,7 @@ pub const METRICS: &str = "/metrics";
 #[error("`{0}` is no address to listen on; write HOST:PORT, :PORT, or 0 for none")]
 pub struct AddressError(pub String);
 
-/// Parses an address in the format of the published operator's flags: `:8175`, `10.0.0.1:8175`, or `0` for none.
-///
-/// # Errors
-/// Returns an error for any other text.
+/// Parses an address as the published operator's flags: `:8175`, `10.0.0.1:8175`, or `0` for none.
 pub fn address(text: &str) -> Result<Option<SocketAddr>, AddressError> {
     if text == "0" || text.is_empty() {
         return Ok(None);
@@ -39,10 +36,7 @@ pub fn address(text: &str) -> Result<Option<SocketAddr>, AddressError> {
     .ok_or_else(|| AddressError(text.to_owned()))
 }
 
-/// Listens on an address. On a kernel without IPv6, the unspecified IPv6 address is replaced by that of IPv4.
-///
-/// # Errors
-/// Returns an error if the address is in use, or does not belong to this machine.
+/// Listens on an address; without IPv6 in the kernel, on IPv4 for the unspecified one.
 pub async fn listen(address: SocketAddr) -> io::Result<Admitted> {
     match TcpListener::bind(address).await {
         Err(error) if error.kind() != io::ErrorKind::AddrInUse && address.ip() == Ipv6Addr::UNSPECIFIED => {
@@ -53,8 +47,7 @@ pub async fn listen(address: SocketAddr) -> io::Result<Admitted> {
     .map(Admitted::new)
 }
 
-/// Returns the routes `/healthz`, which always succeeds, and `/readyz`, which fails with the reason that `not_ready`
-/// returns.
+/// Returns the routes `/healthz`, which always succeeds, and `/readyz`, which fails with a reason.
 pub fn probes(not_ready: impl Fn() -> Option<String> + Clone + Send + Sync + 'static) -> Router {
     let ready = move || async move {
         match not_ready() {

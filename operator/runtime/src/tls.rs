@@ -25,7 +25,6 @@ use tracing::debug;
 use crate::connections::{Admitted, Quiet};
 use crate::serve;
 
-/// Maximum number of concurrent TLS handshakes, and the timeout of one.
 const GREETINGS: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -51,11 +50,7 @@ impl Served {
         self.0.read().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// Sets the certificate for new connections, both arguments as PEM. Returns whether it differs from the previous
-    /// one.
-    ///
-    /// # Errors
-    /// Returns an error if the certificate is invalid or the key does not match; the previous one is kept.
+    /// Sets the PEM certificate for new connections, if valid, and returns whether it differs from the previous one.
     pub fn serve(&self, certificate: &str, key: &str) -> Result<bool, ServeError> {
         if self
             .0
@@ -111,9 +106,6 @@ pub enum AuthoritiesError {
 }
 
 /// Returns a verifier that accepts client certificates of the authorities in a file.
-///
-/// # Errors
-/// Returns an error if the file has no valid certificates.
 pub fn clients(file: &Path) -> Result<Clients, AuthoritiesError> {
     let named = || file.to_owned();
     let text = std::fs::read(file).map_err(|error| AuthoritiesError::Read(named(), error))?;
@@ -140,9 +132,6 @@ pub enum TlsListenError {
 }
 
 /// Listens. `clients` verifies client certificates; without it, all clients are accepted.
-///
-/// # Errors
-/// Returns an error if the address is unavailable, or TLS cannot be configured.
 pub async fn listen(
     address: SocketAddr,
     served: Arc<Served>,
@@ -223,7 +212,6 @@ mod tests {
         (parameters.signed_by(&key, by).unwrap().pem(), key.serialize_pem())
     }
 
-    /// Returns whether the server answers a client with this certificate, or with none.
     async fn is_let_in(address: SocketAddr, server: &str, client: Option<&(String, String)>) -> bool {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(server.as_bytes()).unwrap()).unwrap();

@@ -22,14 +22,12 @@ pub struct Waits {
     pub longest: Duration,
     /// True to add jitter, because many processes wait for the same server.
     pub jitter: bool,
-    /// Number of consecutive failures after which everything is listed again, in case the server cannot continue from
-    /// the last event. With this option, the mere start of a list does not reset the number of failures.
+    /// Consecutive failures before a new list; the mere start of a list then does not reset their number.
     pub list_again_after: Option<u32>,
 }
 
 impl Waits {
-    /// Backoff of the controller and of admission, which must be short: there are few of them, and the cluster
-    /// depends on them.
+    /// Backoff of the controller and of admission: short, as there are few and the cluster depends on them.
     pub const CONTROLLER: Self = Self {
         first: Duration::from_millis(200),
         longest: Duration::from_secs(5),
@@ -62,7 +60,6 @@ impl Tries {
         }
     }
 
-    /// Returns the delay before the next attempt, if the last one failed.
     fn wait(&self) -> Option<Duration> {
         let wait = after(self.failures, self.waits.first, self.waits.longest);
         (self.failures > 0).then(|| if self.waits.jitter { jittered(wait) } else { wait })

@@ -1,10 +1,8 @@
 //! Pause before a watch that the server ended early starts again.
 //!
-//! A server that is short of CPU time closes watches whose events pile up. Each watch that restarts at once makes the
-//! server search all events since, which takes CPU time from the other watches: with thousands of agents the server
-//! then does little else (`docs/scale.md`). The end of a short watch is therefore passed on with a delay: half a
-//! second, and half a second more for each further short watch in a row, up to ten seconds. The delay is small
-//! compared with the time for which the server has been overloaded.
+//! A server short of CPU time closes watches; each immediate restart makes it search all events since
+//! (`docs/scale.md`). The end of a short watch is therefore delayed: half a second more for each in a row, up to ten
+//! seconds.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -22,12 +20,11 @@ use tower::{BoxError, Layer, Service};
 use crate::backoff::jittered;
 use crate::requests::is_watch;
 
-/// Duration after which a watch counts as normal: those of agents last four minutes.
+/// Watches of agents last four minutes.
 const LASTS: Duration = Duration::from_secs(30);
 const STEP: Duration = Duration::from_millis(500);
 const MAX_DELAY: Duration = Duration::from_secs(10);
 
-/// Number of consecutive short watches, by path.
 type ConsecutiveShortWatches = Arc<Mutex<HashMap<String, u32>>>;
 
 /// Returns a layer that delays the end of short watches.
@@ -62,7 +59,6 @@ where
         let answer = self.inner.call(request);
         Box::pin(async move {
             let answer = answer.await.map_err(Into::into)?;
-            // Rejected watches are not delayed.
             let watch = path.filter(|_| answer.status().is_success()).map(|path| Watch {
                 path,
                 in_a_row,
@@ -81,7 +77,6 @@ struct Watch {
 }
 
 impl Watch {
-    /// Returns the delay of the watch's end, if there is one. Called when the watch ends.
     fn pause(&self) -> Option<Duration> {
         let mut in_a_row = self.in_a_row.lock().unwrap_or_else(PoisonError::into_inner);
         if self.begun.elapsed() >= LASTS {
@@ -98,9 +93,7 @@ impl Watch {
 #[derive(Debug)]
 pub struct HoldingBody<B> {
     inner: B,
-    /// Watch of the response, until it ends; `None` for other responses.
     watch: Option<Watch>,
-    /// Timer of the delay.
     held: Option<Pin<Box<Sleep>>>,
 }
 

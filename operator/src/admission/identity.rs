@@ -14,16 +14,14 @@ pub const AGENT: &str = "bpfman-agent";
 /// Name of the controller's service account.
 pub const CONTROLLER: &str = "bpfman-operator";
 
-/// Extra field of a token with its node, since Kubernetes 1.30.
 const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
-/// Extra fields with the pod to which a token is bound.
 const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
 const POD_UID: &str = "authentication.kubernetes.io/pod-uid";
 
-/// Timeout of a request to the API server: the review must end before the API server gives up.
+/// The review must end before the API server gives up.
 const ANSWER: Duration = Duration::from_secs(3);
 
-/// Maximum number of cached pods: twice the number of agents in the largest clusters.
+/// Twice the number of agents in the largest clusters.
 const REMEMBERED: usize = 20_000;
 
 /// Identity of a caller.
@@ -78,7 +76,6 @@ pub enum UnknownCaller {
 pub struct AgentIdentity {
     client: Client,
     namespace: String,
-    /// Nodes by the uid of a pod; the node of a pod never changes.
     nodes: Mutex<HashMap<String, String>>,
 }
 
@@ -89,10 +86,7 @@ impl AgentIdentity {
         Self { client, namespace: namespace.to_owned(), nodes: Mutex::default() }
     }
 
-    /// Returns the identity of a user.
-    ///
-    /// # Errors
-    /// Returns an error if the user is an agent on an unknown node.
+    /// Returns the identity of a user; an error if the user is an agent on an unknown node.
     pub async fn who(&self, user: &UserInfo) -> Result<CallerIdentity, UnknownCaller> {
         let name = user.username.clone().unwrap_or_default();
         match account(&name) {
@@ -136,7 +130,6 @@ impl AgentIdentity {
     }
 }
 
-/// Returns the node of a pod, if the pod is the agent's pod to which a token is bound.
 fn node_of(pod: Option<&Pod>, uid: &str) -> Result<String, &'static str> {
     let pod = pod.ok_or("there is no such pod any more")?;
     if pod.metadata.uid.as_deref() != Some(uid) {
@@ -150,12 +143,10 @@ fn node_of(pod: Option<&Pod>, uid: &str) -> Result<String, &'static str> {
     node.ok_or("that pod is on no node yet")
 }
 
-/// Splits the name of a service account into namespace and name.
 fn account(user: &str) -> Option<(&str, &str)> {
     user.strip_prefix("system:serviceaccount:")?.split_once(':')
 }
 
-/// Returns the single value of an extra field.
 fn extra<'a>(user: &'a UserInfo, key: &str) -> Option<&'a str> {
     match user.extra.as_ref()?.get(key)?.as_slice() {
         [value] if !value.is_empty() => Some(value),

@@ -31,7 +31,7 @@ pub fn check(verdict: &mut ReviewVerdict, link: &PacketLink<'_>) {
     }
 }
 
-/// Returns whether the kernel accepts a name (`dev_valid_name`).
+/// Follows the kernel's `dev_valid_name`.
 fn is_name(name: &str) -> bool {
     (1..16).contains(&name.len())
         && !matches!(name, "." | "..")

@@ -16,7 +16,6 @@ use bpfman_application::scope::Scope;
 use bpfman_runtime::listing::{Listing, ListingChange};
 use bpfman_runtime::watch::{Waits, events};
 
-/// Objects per page of a list.
 const PAGE: u32 = 500;
 
 /// Known attachments by application.
@@ -48,7 +47,7 @@ impl KnownSlots {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let ListingChange::Present(object) = known.take(kind, event, |object| Some(name(&object))) {
             let name = name(&object);
-            // Skip objects without effect: those being deleted, those with an unreadable spec, and those of a dry run.
+            // Without effect: objects being deleted or of a dry run, or with an unreadable spec.
             let runs = !object.metadata.labels.iter().flatten().any(|(name, _)| name == REHEARSAL);
             let own = match object.metadata.deletion_timestamp {
                 None if runs => {

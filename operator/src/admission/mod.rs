@@ -1,10 +1,8 @@
 //! Validating webhook, served by every controller: refuses errors that schemas cannot express.
 //!
-//! - [`application`]: validates an application, alone ([`image`], [`rollout`], [`interfaces`]) and with the others
-//!   ([`order`]).
+//! - [`application`]: an application, alone ([`image`], [`rollout`], [`interfaces`]) and with others ([`order`]).
 //! - [`state`]: decides who may write which state object; [`identity`] determines the node of an agent.
 //! - [`certificates`]: created here, stored in a Secret, rotated before they expire.
-//! - [`serve`]: the HTTPS endpoint.
 //!
 //! docs/admission.md lists all refusals and their remedies.
 

@@ -109,9 +109,6 @@ pub enum BadReview {
 }
 
 /// Parses a request.
-///
-/// # Errors
-/// Returns an error if the request is invalid.
 pub fn read(body: &[u8]) -> Result<ReviewRequest, BadReview> {
     let mut review: Value = serde_json::from_slice(body)?;
     if review["kind"] != "AdmissionReview" || review["apiVersion"] != "admission.k8s.io/v1" {

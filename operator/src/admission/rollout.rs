@@ -30,7 +30,7 @@ pub fn check(verdict: &mut ReviewVerdict, rollout: &Rollout, programs: &[&str]) 
     }
 }
 
-/// Checks that counts and percentages grow. The two are not compared, since that depends on the number of nodes.
+/// Counts and percentages are not compared: that depends on the number of nodes.
 fn waves(verdict: &mut ReviewVerdict, waves: &[IntOrString]) {
     let (mut count, mut percent) = (0, 0);
     for (at, wave) in waves.iter().enumerate() {
@@ -54,7 +54,6 @@ fn waves(verdict: &mut ReviewVerdict, waves: &[IntOrString]) {
 fn read(amount: &IntOrString) -> (i32, String) {
     match amount {
         IntOrString::Int(number) => (*number, number.to_string()),
-        // The schema allows only percentages.
         IntOrString::String(text) => (text.trim_end_matches('%').parse().unwrap_or_default(), text.clone()),
     }
 }

@@ -18,22 +18,17 @@ use tokio::time::timeout;
 use super::review::{Reviewer, read};
 use bpfman_runtime::tls::TlsListener;
 
-/// Maximum size of a request, in bytes. A request contains the old and the new object, and the API server accepts
-/// objects of 1.5 MiB, which are escaped in JSON.
+/// Two objects of at most 1.5 MiB, escaped in JSON.
 const LIMIT: usize = 16 << 20;
 
-/// Size in bytes above which only a few requests are read at a time, including those without a length: everyone who
-/// reaches the port can send them, and each is kept in memory until it is complete.
+/// Larger ones, or without a length, are read a few at a time: anyone can send them, and they stay in memory.
 const USUAL: u64 = 256 << 10;
 const LARGE_AT_A_TIME: usize = 4;
 
-/// Time limit from the head of a request to its response: the API server waits for half of this.
+/// The API server waits for half of this.
 const ANSWERED: Duration = Duration::from_secs(10);
 
-/// Serves forever.
-///
-/// # Errors
-/// Returns an error if the listener fails.
+/// Serves until the listener fails.
 pub async fn serve(listener: TlsListener, reviewer: Arc<Reviewer>) -> std::io::Result<()> {
     let router = Router::new()
         .route("/applications", post(application))
@@ -45,7 +40,7 @@ pub async fn serve(listener: TlsListener, reviewer: Arc<Reviewer>) -> std::io::R
     axum::serve(listener, router).await
 }
 
-/// Limits the time of a request, so that a slow sender does not occupy one of the places for large requests.
+/// Limits the time, so that a slow sender does not occupy a place for large requests.
 async fn in_time(request: Request, next: Next) -> Response {
     timeout(ANSWERED, next.run(request)).await.unwrap_or_else(|_| {
         let says = format!("the request was not there and answered within {} s\n", ANSWERED.as_secs());

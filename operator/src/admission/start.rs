@@ -1,5 +1,3 @@
-//! Assembles the parts of admission.
-
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,14 +16,9 @@ use bpfman_runtime::certificate::{CertificateTerms, alone};
 use bpfman_runtime::serve::address;
 use bpfman_runtime::tls::{Served, clients, listen};
 
-/// Name of the Service in front of all controllers.
 const SERVICE: &str = "bpfman-admission";
 
-/// Serves reviews forever; never returns if they are disabled. Maintains the certificate in `served`, which other
-/// endpoints use too.
-///
-/// # Errors
-/// Returns an error if the address is invalid or cannot be bound.
+/// Serves reviews and maintains the certificate in `served`, which others use too. Never returns if disabled.
 pub async fn run(
     client: Client,
     flags: &AdmissionFlags,

@@ -9,7 +9,6 @@ use kube::api::DynamicObject;
 use super::identity::CallerIdentity;
 use bpfman_application::state::name::{label, state_name};
 
-/// Annotations that only the controller writes: the revision of a node, and the order to watch its gates.
 const ORDERS: [&str; 2] = [REVISION, SOAK];
 
 /// Change of a state object: the old object, unless it is created, and the new one, unless it is deleted.
@@ -37,8 +36,7 @@ fn name(change: StateChange<'_>) -> String {
     format!("{} {}", change.kind, object.map(ResourceExt::name_any).unwrap_or_default())
 }
 
-/// Refuses orders of anyone but the controller. Preflight orders change nothing: users with permission to patch state
-/// objects use them for dry runs. An agent must not give one, since it would order itself.
+/// Refuses orders of anyone but the controller; preflights are also for users' dry runs, never for agents themselves.
 fn orders(change: StateChange<'_>, who: &CallerIdentity) -> Option<String> {
     if matches!(who, CallerIdentity::Controller | CallerIdentity::Master) {
         return None;
@@ -56,7 +54,6 @@ fn orders(change: StateChange<'_>, who: &CallerIdentity) -> Option<String> {
     ))
 }
 
-/// Refuses writes of an agent to objects of other nodes.
 fn foreign(change: StateChange<'_>, node: &str) -> Option<String> {
     let own = label(node);
     for object in [change.old, change.new].into_iter().flatten() {
@@ -75,8 +72,7 @@ fn foreign(change: StateChange<'_>, node: &str) -> Option<String> {
     })
 }
 
-/// Refuses changes of a state object's identity. A new object must have the name that follows from its identity, so
-/// that no node can use the name of another one's object.
+/// The name must follow from the identity, so that no node can use the name of another one's object.
 fn identity(change: StateChange<'_>, node: &str) -> Option<String> {
     let new = change.new?;
     let Some(old) = change.old else { return made(change, new, node) };

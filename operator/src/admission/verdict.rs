@@ -9,7 +9,6 @@ pub struct ReviewVerdict {
     pub warnings: Vec<String>,
 }
 
-/// Maximum number of problems in a message.
 const LISTED: usize = 10;
 
 impl ReviewVerdict {

@@ -1,20 +1,17 @@
 //! The node agent: translates applications into calls of the daemon, and results into state objects.
 //!
-//! It needs no privileges: it uses the API server and the daemon's socket. Events of the watches and of the daemon's
-//! stream ([`watch`]) update [`memory`] and put the affected applications into a queue. A reconciliation
-//! ([`mod@reconcile`]) brings the daemon's programs to the state that an application wants, and writes the resulting
-//! status if it differs ([`status`]). No state is needed over a restart: the daemon knows what is loaded.
+//! Unprivileged: it uses the API server and the daemon's socket. Events ([`watch`]) update [`memory`] and queue the
+//! affected applications. A reconciliation ([`mod@reconcile`]) brings the daemon's programs to the wanted state, and
+//! writes the status if it differs. No state is needed over a restart: the daemon knows what is loaded.
 //!
 //! Each module uses only those above it in this list:
 //!
 //! - [`objects`], [`gates`], [`status`]: reading, evaluating and writing objects. Stateless.
 //! - [`memory`]: watched state. [`mod@figures`]: resource usage of programs, on request.
-//! - [`shared`]: the agent's context: calls to API server and daemon, status writes.
+//! - [`shared`]: calls to API server and daemon, status writes.
 //! - [`node`], [`registry`], [`watch`]: facts about the node, registry credentials, and event sources.
-//! - [`rollout`]: preflights and soaks.
-//! - [`mod@reconcile`]: one application as a whole.
-//! - [`cni`]: pods that wait for their attachments.
-//! - [`mod@run`]: assembles all parts.
+//! - [`rollout`]: preflights and soaks. [`mod@reconcile`]: one application as a whole.
+//! - [`cni`]: pods that wait for their attachments. [`mod@run`]: assembles all parts.
 
 pub mod cni;
 pub mod figures;

@@ -57,7 +57,7 @@ pub struct AgentOptions {
     pub pings: Pings,
 }
 
-/// Parses `:PORT` or an address with a port. Disabling the probes is not allowed: the agent would count as dead.
+/// Disabling the probes is not allowed: the agent would count as dead.
 fn address(text: &str) -> Result<SocketAddr, AddressError> {
     serve::address(text)?.ok_or_else(|| AddressError(text.to_owned()))
 }

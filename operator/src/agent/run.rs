@@ -37,10 +37,9 @@ use bpfman_runtime::requests::count;
 use bpfman_runtime::serve::listen;
 use bpfman_runtime::watch_backoff::hold_early_ends;
 
-/// Time limit of a reconciliation: a load may have to pull an image over a slow network first.
+/// A load may have to pull an image over a slow network first.
 const MAX_TIME: Duration = Duration::from_secs(900);
 
-/// Maximum delay after a failure that affects the whole fleet.
 const FLEET_WAIT: Duration = Duration::from_secs(30);
 
 /// Handle of an agent.
@@ -76,10 +75,6 @@ impl Agent {
 }
 
 /// Runs `bpfman-operator agent` until a signal.
-///
-/// # Errors
-/// Returns an error if the API server is not configured, an address is in use, or the metrics certificate is not
-/// usable.
 pub async fn run(options: AgentOptions) -> anyhow::Result<()> {
     let metrics = Arc::new(AgentMetrics::default());
     let mut config = Config::infer().await.context("finding the API server")?;
@@ -119,7 +114,6 @@ pub fn start(options: &AgentOptions, client: Client, metrics: Arc<AgentMetrics>)
         metrics,
     );
     shared.leftover_grace = Duration::from_secs(options.leftover_seconds);
-    // Slow images of one namespace occupy at most half of the workers.
     shared.queue = shared.queue.with_shares(|key| key.namespace.clone(), options.workers / 2);
     Agent::new(shared)
 }
@@ -154,12 +148,10 @@ fn field(name: &str, value: &str) -> Watch {
     config().fields(&format!("{name}={value}"))
 }
 
-/// Reconciles the applications in the queue, several at a time.
 async fn work_off(shared: &Arc<Shared>, workers: usize) {
     shared.daemon_link.contacted_once().await;
     let places = Arc::new(Semaphore::new(workers.max(1)));
     loop {
-        // The semaphore is never closed.
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let key = shared.queue.next().await;
         let shared = Arc::clone(shared);
@@ -188,13 +180,11 @@ async fn work_off(shared: &Arc<Shared>, workers: usize) {
     }
 }
 
-/// Limits a reconciliation: one that takes too long or panics counts as failed and is retried; otherwise its
-/// application would stay busy forever.
+/// Retries after a timeout or panic: the application would stay busy forever otherwise.
 async fn bounded(reconcile: impl Future<Output = Ended>) -> Ended {
     // State that other tasks share is behind locks that ignore poisoning.
     match tokio::time::timeout(MAX_TIME, AssertUnwindSafe(reconcile).catch_unwind()).await {
         Ok(Ok(ended)) => ended,
-        // The panic hook has logged message and location.
         Ok(Err(_panic)) => Ended::Failed("panic".to_owned()),
         Err(_late) => Ended::Failed("timeout".to_owned()),
     }

@@ -1,5 +1,3 @@
-//! HTTP endpoints: `/healthz`, `/readyz` and `/figures`; and `/metrics` over TLS.
-
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -20,16 +18,11 @@ use super::options::AgentOptions;
 use super::shared::Shared;
 use crate::figures::FIGURES;
 
-/// Name of the Service that the manifests define for the agents' metrics.
 const SERVICE: &str = "bpfman-agent-metrics";
 
-/// Validity of a certificate that the agent creates; it is replaced after two thirds of it.
 const TERMS: CertificateTerms = CertificateTerms { seconds: 90 * 86_400 };
 
-/// Serves probes and `/figures` forever.
-///
-/// # Errors
-/// Returns an error if the listener fails.
+/// Serves probes and `/figures` until the listener fails.
 pub async fn serve(shared: Arc<Shared>, listener: Admitted) -> std::io::Result<()> {
     let (asked, read) = (Arc::clone(&shared), shared);
     let routes =
@@ -37,10 +30,6 @@ pub async fn serve(shared: Arc<Shared>, listener: Admitted) -> std::io::Result<(
     axum::serve(listener, routes).await
 }
 
-/// Serves metrics forever, if the flags name an address: with the given certificate, or with a self-made one.
-///
-/// # Errors
-/// Returns an error if the address is invalid or in use, the given certificate is not usable, or the listener fails.
 pub async fn scrapes(shared: Arc<Shared>, options: &AgentOptions) -> anyhow::Result<()> {
     let Some(address) = address(&options.metrics_bind_address).context("--metrics-bind-address")? else {
         return std::future::pending().await;
@@ -61,12 +50,10 @@ pub async fn scrapes(shared: Arc<Shared>, options: &AgentOptions) -> anyhow::Res
     }
 }
 
-/// Returns the seconds since 1970 of this machine's clock.
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// Returns the resource usage of programs, or the daemon's error.
 async fn of_programs(shared: Arc<Shared>) -> Response {
     // A separate task, so that a client that disconnects does not abort the measurement.
     let read = tokio::spawn(async move { shared.figures.read(&shared.daemon).await });

@@ -1,5 +1,3 @@
-//! Applications of both scopes as one type.
-
 use bpfman_application::application::{ApplicationStatus, BpfApplication, ClusterBpfApplication};
 use bpfman_application::rollout::Rollout;
 use bpfman_application::state::application::{BpfApplicationState, ClusterBpfApplicationState, NodeState};
@@ -30,7 +28,6 @@ pub struct ShownState {
     pub scope: Scope,
     pub meta: ObjectMeta,
     pub status: Option<NodeState>,
-    /// Loaded programs: name and kernel id.
     pub programs: Vec<(String, Option<u32>)>,
 }
 
@@ -43,7 +40,6 @@ impl FoundApplications {
         self.meta.uid.as_deref().unwrap_or_default()
     }
 
-    /// Returns the name as shown in tables.
     pub fn full_name(&self) -> String {
         match &self.meta.namespace {
             Some(namespace) => format!("{namespace}/{}", self.name()),
@@ -51,7 +47,6 @@ impl FoundApplications {
         }
     }
 
-    /// Returns an owner reference for objects that belong to the application.
     pub fn owner(&self) -> OwnerReference {
         OwnerReference {
             api_version: "bpfman.io/v1alpha1".to_owned(),
@@ -83,14 +78,13 @@ impl ShownState {
         owners.iter().any(|owner| owner.uid == application.uid())
     }
 
-    /// Returns the type of the condition; agents write one.
     pub fn condition(&self) -> &str {
         let first = self.status.as_ref().and_then(|status| status.conditions.first());
         first.map_or("Pending", |condition| condition.type_.as_str())
     }
 }
 
-/// Lists objects in pages, so that no response is too large for the server.
+/// Lists in pages, so that no response is too large for the server.
 pub async fn list<K>(api: Api<K>, params: ListParams, kind: &str) -> Result<Vec<K>, ClientError>
 where
     K: Clone + DeserializeOwned + std::fmt::Debug,
@@ -110,7 +104,6 @@ where
     }
 }
 
-/// Lists objects; returns none without an API.
 async fn all_of<K>(api: Option<Api<K>>, params: ListParams, kind: &str) -> Result<Vec<K>, ClientError>
 where
     K: Clone + DeserializeOwned + std::fmt::Debug,
@@ -122,7 +115,6 @@ where
 }
 
 impl ClientSession {
-    /// Returns the API of a namespaced kind, in one or all namespaces.
     pub fn namespaced<K>(&self, namespace: Option<&str>) -> Api<K>
     where
         K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
@@ -134,7 +126,6 @@ impl ClientSession {
         }
     }
 
-    /// Lists all cluster applications, and those of one or all namespaces.
     pub async fn applications(&self, namespace: Option<&str>) -> Result<Vec<FoundApplications>, ClientError> {
         let mut all = self.applications_of(Scope::Cluster, None).await?;
         all.extend(self.applications_of(Scope::Namespaced, namespace).await?);
@@ -147,7 +138,6 @@ impl ClientSession {
         namespace: Option<&str>,
     ) -> Result<Vec<FoundApplications>, ClientError> {
         let mut all = Vec::new();
-        // The two kinds have the same fields, but different types.
         macro_rules! add {
             ($scope:expr, $api:expr) => {
                 for one in list($api, ListParams::default(), $scope.application_kind()).await? {
@@ -195,7 +185,6 @@ impl ClientSession {
     pub async fn again(&self, application: &FoundApplications) -> Result<FoundApplications, ClientError> {
         let scope = application.scope;
         let what = format!("read application {}", application.full_name());
-        // The two kinds have the same fields, but different types.
         macro_rules! get {
             ($api:expr) => {{
                 let got = $api.get_opt(application.name()).await;
@@ -223,7 +212,6 @@ impl ClientSession {
         })
     }
 
-    /// Lists the state objects of one application, or of one node.
     async fn states(
         &self,
         scopes: &[Scope],
@@ -298,7 +286,6 @@ impl ClientSession {
     }
 }
 
-/// Returns a few names, for a user who mistyped one.
 fn some_of(names: &[String]) -> String {
     match names {
         [] => "; there is none at all".to_owned(),

@@ -10,9 +10,8 @@ use thiserror::Error;
 
 use super::connect::ClientSession;
 
-/// Maximum size of a response, in bytes: one node must not exhaust the client's memory.
+/// One node must not exhaust the client's memory.
 const MAX_RESPONSE: usize = 64 << 20;
-/// Maximum number of characters that are shown of an error message.
 const MESSAGE: usize = 300;
 
 #[derive(Debug, Error)]
@@ -21,7 +20,6 @@ pub enum PodSilence {
     Late(Duration),
     #[error("{0}")]
     Broken(String),
-    /// The user has no permission for pods of this namespace.
     #[error("you may not get pods/proxy in namespace {0}: bind bpfman-top-role there")]
     Denied(String),
     #[error("{0}: {1}")]
@@ -32,14 +30,12 @@ pub fn node_of(pod: &Pod) -> String {
     pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default()
 }
 
-/// Returns the number of a named container port.
 pub fn port_of(pod: &Pod, name: &str) -> Option<i32> {
     let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
     let mut ports = containers.flat_map(|container| container.ports.iter().flatten());
     ports.find(|port| port.name.as_deref() == Some(name)).map(|port| port.container_port)
 }
 
-/// Sends `GET path` to a pod's port. `path` begins with `/`.
 pub async fn get(
     session: &ClientSession,
     pod: &Pod,
@@ -69,7 +65,6 @@ pub async fn get(
     }
 }
 
-/// Returns the message of the API server's status, or of the pod itself.
 fn reason(body: &[u8]) -> String {
     let message = serde_json::from_slice::<Value>(body)
         .ok()

@@ -1,5 +1,3 @@
-//! `check -f FILE`: one node of each kernel loads an application that does not exist yet, and discards it.
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -27,7 +25,6 @@ const LOOK: Duration = Duration::from_millis(500);
 struct FleetReport {
     application: String,
     kernels: Vec<KernelRow>,
-    /// Objects that could not be removed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     left: Vec<String>,
 }
@@ -59,7 +56,6 @@ pub async fn check(session: &ClientSession, options: &CheckOptions) -> Result<Sh
     let mut left = rehearsal.end().await;
     left.extend(guest.end().await);
     if let Err(error) = tried {
-        // The error message cannot contain these.
         for left in &left {
             eprintln!("left behind: {left}");
         }

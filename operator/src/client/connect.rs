@@ -1,5 +1,3 @@
-//! Connection to the API server.
-
 use std::time::Duration;
 
 use kube::config::KubeConfigOptions;
@@ -15,7 +13,6 @@ pub struct ClientSession {
 }
 
 impl ClientSession {
-    /// Connects with the kubeconfig, or with the pod's service account inside a cluster.
     pub async fn open(arguments: &ClientArguments) -> Result<Self, ClientError> {
         let unusable = |error: &dyn std::fmt::Display| ClientError::Configuration(error.to_string());
         let mut config = config(arguments).await?;
@@ -27,7 +24,6 @@ impl ClientSession {
     }
 }
 
-/// Returns the configuration of the API server, including the user's credentials.
 pub async fn config(arguments: &ClientArguments) -> Result<Config, ClientError> {
     let unusable = |error: &dyn std::fmt::Display| ClientError::Configuration(error.to_string());
     match &arguments.context {

@@ -1,5 +1,3 @@
-//! Temporary objects of a dry run: a revision of each application, and the orders to try it.
-
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,10 +14,8 @@ use super::leftovers;
 use crate::rollout::revision;
 use bpfman_runtime::manager::Manager;
 
-/// Default namespace of the operator.
 const OPERATOR: &str = "bpfman";
 
-/// Objects that must be removed at the end.
 pub struct DryRunSession<'a> {
     session: &'a ClientSession,
     operator: String,
@@ -37,7 +33,6 @@ impl<'a> DryRunSession<'a> {
         Self { session, operator, number, revisions: Vec::new(), asked: Vec::new() }
     }
 
-    /// Returns the number in the names of all temporary objects.
     pub fn number(&self) -> &str {
         &self.number
     }
@@ -72,7 +67,6 @@ impl<'a> DryRunSession<'a> {
         })
     }
 
-    /// Removes all objects; returns messages about those that could not be removed.
     pub async fn end(self) -> Vec<String> {
         let mut left = Vec::new();
         for state in &self.asked {
@@ -92,7 +86,6 @@ impl<'a> DryRunSession<'a> {
     }
 }
 
-/// Returns the operator's namespace: as given by the user, or of the Config object, or the default of the manifests.
 pub async fn operator_namespace(session: &ClientSession, said: Option<&str>) -> String {
     match said {
         Some(operator) => operator.to_owned(),
@@ -100,7 +93,6 @@ pub async fn operator_namespace(session: &ClientSession, said: Option<&str>) -> 
     }
 }
 
-/// Returns the spec that nodes should run now: with a rollout the stable revision, otherwise the current spec.
 async fn today(api: &Api<ControllerRevision>, application: &FoundApplications) -> kube::Result<Value> {
     let spec = revision::data(&application.spec).unwrap_or_default();
     let rollout = application.status.rollout.as_ref().filter(|_| application.rollout.is_some());
@@ -114,13 +106,11 @@ fn order(revision: Option<&str>) -> Value {
     json!({ "metadata": { "annotations": { PREFLIGHT: revision } } })
 }
 
-/// Returns the namespace of the Config object. Without permission to read it, the user must give the namespace.
 async fn configured(session: &ClientSession) -> Option<String> {
     let config = Api::<Config>::all(session.client.clone()).get_opt(CONFIG_NAME).await.ok()??;
     config.spec.namespace
 }
 
-/// Returns one node per chain composition with the number of its nodes, or all nodes.
 pub fn choose(mut states: Vec<ShownState>, every_node: bool) -> Vec<(ShownState, usize)> {
     states.sort_by(|one, other| one.node().cmp(other.node()));
     if every_node {

@@ -1,5 +1,3 @@
-//! Errors of commands, with hints for the user.
-
 use thiserror::Error;
 
 /// Reason for which a command failed.
@@ -104,8 +102,7 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// Converts an error of the API server. `what` is the attempted action, `kind` the resource that is not installed
-    /// if the server does not know it.
+    /// `what` is the attempted action, `kind` the resource that is not installed if the server does not know it.
     pub(super) fn of(error: kube::Error, what: &str, kind: &str) -> Self {
         let what = what.to_owned();
         match error {
@@ -124,7 +121,6 @@ impl ClientError {
     }
 }
 
-/// Returns an error with all its causes; the last one is usually the most informative.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

@@ -1,5 +1,3 @@
-//! `explain NODE`: shows which revisions a node should run, which it runs, and what failed.
-
 use bpfman_application::labels::LabelMatcher;
 use bpfman_application::orders::{NOT_READY_TAINT, NodeOrders};
 use bpfman_application::state::node::{HealthAnswer, NodeFailure, PreflightAnswer};
@@ -19,7 +17,6 @@ struct Report {
     node: String,
     kernel: String,
     ready: bool,
-    /// True if a taint keeps pods away until programs are back.
     tainted: bool,
     pods: Vec<PodReport>,
     applications: Vec<ApplicationReport>,
@@ -36,12 +33,9 @@ struct PodReport {
 struct ApplicationReport {
     name: String,
     selected: bool,
-    /// True if there is a state object: without one, no agent of the node has seen the application.
     answered: bool,
     condition: String,
-    /// Revision that the node should run, or the generation of the application.
     wanted: String,
-    /// Revision that the node reports to run.
     #[serde(skip_serializing_if = "Option::is_none")]
     runs: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -86,7 +80,6 @@ pub async fn explain(session: &ClientSession, options: &ExplainOptions) -> Resul
     Ok(Shown { text: write(options.output, &report, people)?.into(), end: ShownEnd::of(well) })
 }
 
-/// Returns `None` if the application neither selects the node nor has a state object there.
 fn on_node(application: &FoundApplications, states: &[ShownState], node: &Node) -> Option<ApplicationReport> {
     let labels = node.metadata.labels.clone().unwrap_or_default();
     let selector = LabelMatcher::new(application.selector.clone()).unwrap_or_default();

@@ -1,5 +1,3 @@
-//! `kubectl bpfman flows`: shows network flows and drops on all nodes, as recorded by their observers.
-
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -13,10 +11,8 @@ use super::table::table;
 use super::{Shown, ShownEnd};
 
 const FLOWS: &str = "flows";
-/// Time limit for the response of a node.
 const MAX_TIME: Duration = Duration::from_secs(30);
 
-/// Flow as reported by its node. Fields that tables do not show are kept for JSON output.
 type Flow = Map<String, Value>;
 
 pub async fn flows(
@@ -38,7 +34,6 @@ pub async fn flows(
     Ok(Shown { text: text.into(), end })
 }
 
-/// Parses one JSON object per line.
 fn read(body: &[u8]) -> Result<Vec<Flow>, String> {
     let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
     lines.map(|line| serde_json::from_slice(line).map_err(|error| format!("its flows: {error}"))).collect()
@@ -53,7 +48,6 @@ fn lines(flows: Vec<Flow>) -> Result<String, ClientError> {
     flows.iter().map(json_line).collect()
 }
 
-/// Formats a table, sorted by bytes.
 fn people(mut flows: Vec<Flow>) -> String {
     let number = |flow: &Flow, key: &str| flow.get(key).and_then(Value::as_u64).unwrap_or(0);
     flows.sort_by_key(|flow| std::cmp::Reverse(number(flow, "bytes")));
@@ -75,7 +69,6 @@ fn people(mut flows: Vec<Flow>) -> String {
     bpfman_proto::printable::lines(&text).into_owned()
 }
 
-/// Returns a value as text; empty if the node did not report it.
 fn word(flow: &Flow, key: &str) -> String {
     match flow.get(key) {
         None | Some(Value::Null) => String::new(),
@@ -84,7 +77,6 @@ fn word(flow: &Flow, key: &str) -> String {
     }
 }
 
-/// Formats address and port. For protocols without ports, the port is 0 or missing.
 fn endpoint(flow: &Flow, which: &str) -> String {
     let (address, port) = (word(flow, which), word(flow, &format!("{which}_port")));
     match port.as_str() {
@@ -94,7 +86,6 @@ fn endpoint(flow: &Flow, which: &str) -> String {
     }
 }
 
-/// Returns verdict, drop reason of the kernel, and direction.
 fn verdict(flow: &Flow) -> String {
     [word(flow, "verdict"), word(flow, "drop_reason"), word(flow, "direction")]
         .into_iter()
@@ -109,8 +100,7 @@ mod tests {
 
     use super::*;
 
-    /// Recorded response to `GET /flows` of a node in the test `observers` (tests/cluster/tests/node) on Linux 6.18: a
-    /// connection to port 7001, one to port 7002 without a listener, and a drop without ports.
+    /// Response to `GET /flows` in the test `observers` on Linux 6.18: two ports, one without a listener, and a drop.
     const RECORDED: &[u8] = include_bytes!("recorded_flows.ndjson");
 
     #[test]

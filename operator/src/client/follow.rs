@@ -1,6 +1,3 @@
-//! `status --follow`: shows one application until its rollout ends or waits for a user. Redraws one block on a
-//! terminal; otherwise prints one line, or one JSON or YAML document, per change.
-
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
@@ -17,13 +14,9 @@ use super::status::{StatusReport, report};
 use super::structured::{json_line, yaml};
 use super::{Shown, ShownEnd};
 
-/// Polling interval: one request, independent of the cluster's size.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Time for which the API server may be unreachable.
 const AWAY: Duration = Duration::from_secs(60);
-/// Columns of a terminal that does not report its width.
 const USUAL_WIDTH: usize = 80;
-/// Width of a progress bar in characters, and maximum number of causes shown.
 const BAR: i32 = 30;
 const CAUSES: usize = 3;
 
@@ -55,7 +48,7 @@ pub async fn follow(
     }
 }
 
-/// Returns the end of the rollout, or `None` while it continues. A status of an earlier spec is ignored.
+/// Returns `None` while the rollout continues. A status of an earlier spec is ignored.
 fn end_of(application: &FoundApplications, is_seen: bool) -> Option<ShownEnd> {
     use bpfman_application::application::ApplicationVerdict as Verdict;
     let (verdict, _) = application.status.verdict().filter(|_| is_seen && !is_commanded(application))?;
@@ -77,7 +70,6 @@ fn end_of(application: &FoundApplications, is_seen: bool) -> Option<ShownEnd> {
     }
 }
 
-/// Returns whether a command was given that the controller has not executed yet.
 fn is_commanded(application: &FoundApplications) -> bool {
     let annotation = |name: &str| application.meta.annotations.as_ref()?.get(name);
     let is_new = annotation(ROLLOUT).is_some_and(|word| matches!(word.as_str(), "promote" | "abort"));
@@ -156,7 +148,6 @@ fn width() -> usize {
     columns.unwrap_or(USUAL_WIDTH)
 }
 
-/// Formats the progress as one line.
 fn line(report: &StatusReport, is_seen: bool) -> String {
     if !is_seen {
         return format!("{}: the controller has not looked at this spec yet", one_line(&report.name));
@@ -183,7 +174,6 @@ fn of_nodes(summary: &Summary) -> String {
     )
 }
 
-/// Formats the progress as a block of lines, each cut to the terminal's width.
 fn block(report: &StatusReport, is_seen: bool, width: usize) -> String {
     let mut lines = vec![format!("{} application {}: {}", report.kind, report.name, report.condition)];
     if !is_seen {
@@ -208,7 +198,6 @@ fn block(report: &StatusReport, is_seen: bool, width: usize) -> String {
     lines.iter().filter(|line| !line.is_empty()).map(fitted).collect()
 }
 
-/// Draws all waves: finished, current, and pending ones.
 fn waves(rollout: &RolloutStatus) -> Option<String> {
     rollout.target_revision.as_ref().filter(|_| rollout.waves > 0)?;
     let is_failing = matches!(rollout.phase, RolloutPhase::RollingBack | RolloutPhase::Failed);
@@ -222,7 +211,6 @@ fn waves(rollout: &RolloutStatus) -> Option<String> {
     Some(format!("waves [{}]", (1..=rollout.waves).map(of).collect::<String>()))
 }
 
-/// Cuts a line to a number of columns; characters outside of ASCII count as two.
 fn cut(line: &str, most: usize) -> String {
     let columns = |character: char| if character.is_ascii() { 1 } else { 2 };
     let mut room = most;

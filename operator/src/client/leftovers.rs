@@ -7,10 +7,8 @@ use serde::de::DeserializeOwned;
 
 use crate::rollout::revision::REHEARSAL;
 
-/// Age in seconds after which objects of a killed command are removed by the next command.
 const STALE: i64 = 2 * 3600;
 
-/// Removes an object. A missing object is no error.
 pub async fn remove<K>(api: &Api<K>, name: &str) -> Result<(), kube::Error>
 where
     K: Clone + DeserializeOwned + std::fmt::Debug,
@@ -22,9 +20,7 @@ where
     }
 }
 
-/// Removes objects of killed commands, which are much older than the one that was just created. Ages are computed from
-/// the API server's timestamps: the local clock may be hours ahead, and would end a running command. Objects that
-/// cannot be removed are left for the next command.
+/// Removes objects of killed commands, hours older than the new one by the API server's clock, not the local one.
 pub async fn sweep<K>(api: &Api<K>, latest: &ObjectMeta)
 where
     K: Clone + DeserializeOwned + std::fmt::Debug,

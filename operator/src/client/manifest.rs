@@ -1,5 +1,3 @@
-//! Manifest of one application, as it would be applied.
-
 use std::io::Read as _;
 
 use bpfman_application::check;
@@ -9,22 +7,19 @@ use serde_json::Value;
 
 use super::error::ClientError;
 
-/// Maximum size of a manifest, in bytes: the API server accepts no larger object.
+/// The API server accepts no larger object.
 const MAX_MANIFEST: u64 = 3 << 20;
 
-/// Application that does not exist yet.
 #[derive(Clone, Debug)]
 pub struct ApplicationManifest {
     pub scope: Scope,
     pub name: String,
-    /// Namespace, if the manifest has one.
     pub namespace: Option<String>,
     pub selector: LabelSelector,
     pub spec: Value,
 }
 
 impl ApplicationManifest {
-    /// Reads a file, or standard input for `-`.
     pub fn read(path: &str) -> Result<Self, ClientError> {
         let unusable = |why: String| ClientError::Manifest(path.to_owned(), why);
         let mut text = String::new();

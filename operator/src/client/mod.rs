@@ -1,6 +1,4 @@
-//! Commands of `kubectl-bpfman`: show the state of applications on each node, and control rollouts.
-//!
-//! They need only a kubeconfig: everything comes from the API server, with the user's permissions.
+//! Commands of `kubectl-bpfman`: state of applications on each node, and control of rollouts, with only a kubeconfig.
 
 mod applications;
 pub mod arguments;
@@ -71,10 +69,7 @@ impl ShownEnd {
     }
 }
 
-/// Runs the command.
-///
-/// # Errors
-/// Returns [`ClientError`]; its message has a hint for the user.
+/// Runs the command; the message of an error has a hint for the user.
 pub async fn run(arguments: ClientArguments) -> Result<Shown, ClientError> {
     let session = ClientSession::open(&arguments).await?;
     let namespace = arguments.namespace.as_deref();

@@ -1,5 +1,3 @@
-//! Nodes, and the pods of agent and daemon on them.
-
 use std::collections::BTreeMap;
 
 use bpfman_application::labels::{self, SelectorError};
@@ -12,27 +10,19 @@ use super::applications::list;
 use super::connect::ClientSession;
 use super::error::ClientError;
 
-/// Label selector of the pods of agent and daemon.
 const OURS: &str = "app.kubernetes.io/name in (bpfman-agent,bpfman-daemon)";
 
-/// Label by which an application selects a single node.
 pub const HOST_LABEL: &str = "kubernetes.io/hostname";
 
-/// Nodes of one kernel, with one that is used for a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelGroup {
-    /// Kernel release, as printed by `uname -r`.
     pub kernel: String,
-    /// Architecture, by Go's name.
     pub architecture: String,
     pub nodes: usize,
-    /// Name of the node for the check: a ready one, if there is any.
     pub node: String,
-    /// Its hostname label.
     pub host: String,
 }
 
-/// Groups nodes by kernel and architecture, sorted by name.
 fn grouped(nodes: &[Node], selector: &LabelSelector) -> Result<Vec<KernelGroup>, SelectorError> {
     let none = BTreeMap::new();
     let mut groups: BTreeMap<(String, String), (KernelGroup, bool)> = BTreeMap::new();
@@ -61,7 +51,6 @@ fn grouped(nodes: &[Node], selector: &LabelSelector) -> Result<Vec<KernelGroup>,
 }
 
 impl ClientSession {
-    /// Returns the kernels of all selected nodes.
     pub async fn kernel_groups(&self, selector: &LabelSelector) -> Result<Vec<KernelGroup>, ClientError> {
         let nodes = list(Api::<Node>::all(self.client.clone()), ListParams::default(), "Node").await?;
         grouped(&nodes, selector)
@@ -85,8 +74,6 @@ impl ClientSession {
             .ok_or_else(|| ClientError::NoNode(name.to_owned()))
     }
 
-    /// Returns the pods of agent and daemon on a node: namespace and name, and condition. Without permission to list
-    /// pods, the only entry is a message.
     pub async fn bpfman_pods(&self, node: &str) -> Result<Vec<(String, String)>, ClientError> {
         let params = ListParams::default().labels(OURS).fields(&format!("spec.nodeName={node}"));
         let pods = match Api::<Pod>::all(self.client.clone()).list(&params).await {
@@ -105,7 +92,6 @@ fn name(pod: &Pod) -> String {
     format!("{}/{}", meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
 }
 
-/// Returns whether the pod is ready, or the reason why not, as text.
 fn condition(pod: &Pod) -> String {
     let Some(status) = &pod.status else { return "nothing known yet".to_owned() };
     let ready = status.conditions.iter().flatten().any(|one| one.type_ == "Ready" && one.status == "True");

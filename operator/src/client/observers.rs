@@ -1,5 +1,3 @@
-//! Requests to the gallery's observers, one on each node, all at the same time.
-
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -16,24 +14,17 @@ use super::progress::gather;
 
 const AT_ONCE: usize = 64;
 
-/// Node without a usable answer.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct SilentNode {
     pub node: String,
     pub why: String,
 }
 
-/// Answers, sorted by node.
 pub struct Answers<T> {
     pub heard: Vec<(String, T)>,
     pub silent: Vec<SilentNode>,
 }
 
-/// Sends a request to every pod with the label `app.kubernetes.io/name: name`, and parses the answers. `namespace`
-/// restricts it to one namespace.
-///
-/// # Errors
-/// Returns an error if there is no such pod, or if the user may not list pods.
 pub async fn query_all_pods<T>(
     session: &ClientSession,
     (name, namespace): (&'static str, Option<&str>),
@@ -64,7 +55,6 @@ pub async fn query_all_pods<T>(
     Ok(sort(answers, read))
 }
 
-/// Separates usable answers from failures, both sorted by node.
 fn sort<T>(
     mut answers: Vec<(String, Result<Vec<u8>, String>)>,
     read: impl Fn(&[u8]) -> Result<T, String>,
@@ -81,7 +71,7 @@ fn sort<T>(
 }
 
 impl<T> Answers<T> {
-    /// Prints the nodes without an answer to standard error, since standard output has the answers.
+    /// Prints to standard error, since standard output has the answers.
     pub fn name_silent(&self) {
         for SilentNode { node, why } in &self.silent {
             let line = format!("node {node} did not answer: {why}");

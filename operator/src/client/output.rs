@@ -1,5 +1,3 @@
-//! Output of a result as text or as structured data.
-
 use bpfman_proto::printable::lines;
 use serde::Serialize;
 
@@ -7,7 +5,6 @@ use super::arguments::OutputFormat;
 use super::error::ClientError;
 use super::structured::{json, yaml};
 
-/// Formats a result; `people` formats it as text.
 pub fn write<T: Serialize>(
     format: OutputFormat,
     answer: &T,

@@ -1,5 +1,3 @@
-//! `kubectl bpfman profile`: merges the CPU profiles of all nodes; each node is the root of its stacks.
-
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,7 +10,6 @@ use super::observers::{Answers, query_all_pods};
 use super::{Shown, ShownEnd};
 
 const PROFILER: &str = "profiler";
-/// Time that a node may take beyond its profile: to resolve names, and to finish another user's profile.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub async fn profile(

@@ -6,18 +6,13 @@ use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt as _};
 
-/// Interval at which the elapsed time is updated.
 const TICK: Duration = Duration::from_secs(1);
-/// Columns of a terminal that does not report its width.
 const USUAL_WIDTH: usize = 80;
 
-/// Progress line with the number of answers.
 pub struct AnswersLine<W: Write = io::Stderr> {
-    /// Kind of the targets, such as `nodes`.
     asked: &'static str,
     all: usize,
     began: Instant,
-    /// Terminal, if there is one.
     screen: Option<W>,
     shown: String,
 }
@@ -47,7 +42,6 @@ impl<W: Write> AnswersLine<W> {
 }
 
 impl<W: Write> Drop for AnswersLine<W> {
-    /// Clears the line, so that the result or the error starts on an empty one.
     fn drop(&mut self) {
         if !self.shown.is_empty()
             && let Some(screen) = &mut self.screen
@@ -57,7 +51,6 @@ impl<W: Write> Drop for AnswersLine<W> {
     }
 }
 
-/// Collects all answers as they arrive, and shows their number.
 pub async fn gather<T>(asked: &'static str, all: usize, answers: impl Stream<Item = T>) -> Vec<T> {
     let mut progress = AnswersLine::new(asked, all);
     let mut answers = pin!(answers);
@@ -72,7 +65,6 @@ pub async fn gather<T>(asked: &'static str, all: usize, answers: impl Stream<Ite
     }
 }
 
-/// Formats the line without wrapping: the last column stays free.
 fn line(asked: &str, answered: usize, all: usize, waited: Duration, width: usize) -> String {
     let line = format!("{answered} of {all} {asked} answered, {} s", waited.as_secs());
     line.chars().take(width.saturating_sub(1)).collect()
@@ -84,7 +76,7 @@ fn width() -> usize {
     columns.unwrap_or(USUAL_WIDTH)
 }
 
-/// Redraws the line. A write error is ignored: without the terminal, no progress is needed.
+/// A write error is ignored: without the terminal, no progress is needed.
 fn draw(screen: &mut impl Write, line: &str) {
     _ = screen.write_all(format!("\r\x1b[K{line}").as_bytes()).and_then(|()| screen.flush());
 }

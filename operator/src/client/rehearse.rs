@@ -1,5 +1,3 @@
-//! `rehearse --kernel RELEASE`: nodes of that kernel load the current revisions, and discard them.
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -25,7 +23,6 @@ const LOOK: Duration = Duration::from_millis(500);
 struct Report {
     kernel: String,
     rows: Vec<Row>,
-    /// Objects that could not be removed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     left: Vec<String>,
 }
@@ -35,7 +32,6 @@ struct Report {
 struct Row {
     application: String,
     node: String,
-    /// Number of nodes with the same chain composition.
     nodes: usize,
     verdict: PreflightVerdict,
     message: String,
@@ -61,7 +57,6 @@ pub async fn rehearse(session: &ClientSession, options: &RehearseOptions) -> Res
     Ok(Shown { text: write(options.trial.output, &report, people)?.into(), end: ShownEnd::of(well) })
 }
 
-/// Order that was given, with the row for its answer.
 struct Asked {
     application: usize,
     state: String,
@@ -106,13 +101,11 @@ async fn try_all(
     Ok(rows)
 }
 
-/// Returns whether the node is selected; otherwise there is nothing to try.
 fn is_wanted(state: &ShownState) -> bool {
     use bpfman_application::state::application::AppLoadStatus::NotSelected;
     state.status.as_ref().is_none_or(|status| status.app_load_status != NotSelected)
 }
 
-/// Waits until all nodes answered or the time is over.
 async fn wait(
     session: &ClientSession,
     options: &RehearseOptions,
@@ -120,7 +113,6 @@ async fn wait(
     mut asked: Vec<Asked>,
     rows: &mut [Row],
 ) -> Result<(), ClientError> {
-    // A node gets one order per application.
     let (all, mut progress) = (asked.len(), AnswersLine::new("trials", asked.len()));
     let end = Instant::now() + Duration::from_secs(options.trial.timeout);
     while !asked.is_empty() {

@@ -1,5 +1,3 @@
-//! `promote` and `abort`: commands to the rollout of an application.
-
 use bpfman_application::orders::ROLLOUT;
 use bpfman_application::scope::Scope;
 use bpfman_proto::printable::lines;
@@ -11,7 +9,6 @@ use super::connect::ClientSession;
 use super::error::ClientError;
 use super::{Shown, ShownEnd};
 
-/// Writes the command to the annotation that the controller reads.
 pub async fn send(
     session: &ClientSession,
     which: &ApplicationArgument,
@@ -21,7 +18,6 @@ pub async fn send(
     write(session, &application, word).await.map(|text| Shown { text: text.into(), end: ShownEnd::Well })
 }
 
-/// Does the same for an application given by scope, namespace and name.
 pub async fn send_to(
     session: &ClientSession,
     scope: Scope,

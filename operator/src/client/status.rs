@@ -1,5 +1,4 @@
-//! `status`: shows the state of applications. It reads the summaries that the controller writes, so that a cluster of
-//! thousands of nodes costs one request. Node states are read only on request.
+//! `status`: shows the controller's summaries: one request for thousands of nodes. Node states are read on request.
 
 use bpfman_application::orders::NodeOrders;
 use bpfman_application::rollout::{PreflightVerdict, RolloutStatus};
@@ -130,7 +129,6 @@ fn list(reports: &[StatusReport]) -> String {
     table(["SCOPE", "NAME", "STATUS", "READY", "UPDATED", "FAILED", "ROLLOUT", "MESSAGE"], &rows)
 }
 
-/// Formats the state of a rollout in a word or two.
 fn phase(rollout: &RolloutStatus) -> String {
     match rollout.target_revision {
         Some(_) => format!("{:?} {}/{}", rollout.phase, rollout.wave, rollout.waves),

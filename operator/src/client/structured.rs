@@ -1,5 +1,4 @@
-//! JSON and YAML output that is safe on terminals: both formats may contain control and bidirectional characters, and
-//! names of programs and processes are chosen by third parties.
+//! JSON and YAML that is safe on terminals: names of third parties may contain control and bidirectional characters.
 
 use std::fmt::Display;
 
@@ -12,12 +11,11 @@ pub fn json(answer: &impl Serialize) -> Result<String, ClientError> {
     serde_json::to_string_pretty(answer).map(|text| harmless(&text)).map_err(unwritable)
 }
 
-/// Formats JSON in one line, with a line feed.
 pub fn json_line(answer: &impl Serialize) -> Result<String, ClientError> {
     serde_json::to_string(answer).map(|text| harmless(&text)).map_err(unwritable)
 }
 
-/// Formats YAML; if a character must be escaped, which some YAML styles cannot, as JSON, which is valid YAML.
+/// If a character must be escaped, which some YAML styles cannot, returns JSON, which is valid YAML.
 pub fn yaml(answer: &impl Serialize) -> Result<String, ClientError> {
     let text = serde_norway::to_string(answer).map_err(unwritable)?;
     if printable::is_plain(&text) { Ok(text) } else { json(answer) }

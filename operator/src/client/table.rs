@@ -1,9 +1,5 @@
-//! Text tables: columns of equal width, two spaces between.
-
-/// Maximum length of a cell, in characters. The last column is never cut.
 const CELL: usize = 48;
 
-/// Formats rows under a header. Returns an empty text if there are no rows.
 pub fn table<const COLUMNS: usize>(header: [&str; COLUMNS], rows: &[[String; COLUMNS]]) -> String {
     if rows.is_empty() {
         return String::new();

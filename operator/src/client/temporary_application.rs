@@ -15,7 +15,6 @@ use super::manifest::ApplicationManifest;
 use super::nodes::HOST_LABEL;
 use crate::rollout::revision::REHEARSAL;
 
-/// Returns the attachments of all programs in a spec.
 fn links(spec: &mut Value) -> impl Iterator<Item = &mut Map<String, Value>> {
     let programs = spec.get_mut("programs").and_then(Value::as_array_mut).into_iter().flatten();
     let blocks = programs.filter_map(Value::as_object_mut).flat_map(Map::values_mut);
@@ -23,7 +22,6 @@ fn links(spec: &mut Value) -> impl Iterator<Item = &mut Map<String, Value>> {
     links.flatten().filter_map(Value::as_object_mut)
 }
 
-/// Temporary application, once it was created.
 pub struct TemporaryApplication<'a> {
     session: &'a ClientSession,
     number: String,
@@ -31,7 +29,6 @@ pub struct TemporaryApplication<'a> {
 }
 
 impl<'a> TemporaryApplication<'a> {
-    /// Creates nothing yet; `number` becomes part of the name.
     pub fn new(session: &'a ClientSession, number: &str) -> Self {
         Self { session, number: number.to_owned(), made: None }
     }
@@ -81,7 +78,6 @@ impl<'a> TemporaryApplication<'a> {
         })
     }
 
-    /// Removes the application; returns a message if that failed.
     pub async fn end(self) -> Option<String> {
         let (api, name) = self.made?;
         let removed = leftovers::remove(&api, &name).await;

@@ -1,5 +1,3 @@
-//! `kubectl bpfman top`: resource usage of applications, programs and nodes of a fleet.
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -22,39 +20,30 @@ use super::table::table;
 use super::{Shown, ShownEnd};
 use crate::figures::{FIGURES, NodeFigures};
 
-/// Label selector of the agents.
 const AGENTS: &str = "app.kubernetes.io/name=bpfman-agent";
-/// Default port of the agents, if the pod names no other.
 const PORT: i32 = 8175;
 const AT_ONCE: usize = 32;
-/// Time limit for the answer of a node.
 const MAX_TIME: Duration = Duration::from_secs(15);
-/// Maximum number of unanswered nodes shown as text; structured output has all.
 const UNANSWERED: usize = 10;
 
 #[derive(Debug, Default, Serialize)]
 struct FleetTop {
-    /// Sorted by CPU time, like all of these lists.
     applications: Vec<FleetRow>,
     programs: Vec<FleetRow>,
     nodes: Vec<FleetNode>,
     unanswered: Vec<UnansweredNode>,
 }
 
-/// Usage of an application, or of one of its programs, over all nodes.
 #[derive(Debug, Default, Serialize)]
 struct FleetRow {
     application: String,
-    /// Name of the program; empty for applications.
     #[serde(skip_serializing_if = "String::is_empty")]
     program: String,
     #[serde(rename = "type", skip_serializing_if = "String::is_empty")]
     program_type: String,
     nodes: usize,
     programs: usize,
-    /// CPU time on all nodes together, in percent of one CPU, as far as known.
     cpu_percent: Option<f64>,
-    /// Node with the highest CPU time.
     most_on: String,
     memory_bytes: u64,
     #[serde(skip)]
@@ -64,7 +53,6 @@ struct FleetRow {
 #[derive(Debug, Serialize)]
 struct FleetNode {
     node: String,
-    /// CPU time of programs and chains, in percent of one CPU.
     cpu_percent: Option<f64>,
     programs: usize,
     memory_bytes: u64,
@@ -76,8 +64,7 @@ struct UnansweredNode {
     why: String,
 }
 
-/// Sends one request to each agent. Only pods of the operator's namespace count, since everyone who may create pods
-/// elsewhere could give them the agents' label.
+/// Counts only pods of the operator's namespace: others could carry the agents' label.
 pub async fn top(session: &ClientSession, options: &TopOptions) -> Result<Shown, ClientError> {
     let operator = operator_namespace(session, options.operator_namespace.as_deref()).await;
     let api: Api<Pod> = Api::namespaced(session.client.clone(), &operator);
@@ -100,7 +87,6 @@ pub async fn top(session: &ClientSession, options: &TopOptions) -> Result<Shown,
     Ok(Shown { text: text.into(), end: ShownEnd::of(well) })
 }
 
-/// Sends the request through the API server's proxy, which checks the user's permission.
 async fn ask(session: &ClientSession, pod: &Pod) -> Result<NodeFigures, String> {
     let port = port_of(pod, "probes").unwrap_or(PORT);
     let body = get(session, pod, (port, FIGURES), MAX_TIME).await.map_err(|silence| match silence {
@@ -153,7 +139,6 @@ fn sum(answers: &[(String, Result<NodeFigures, String>)]) -> FleetTop {
     let cpu = |percent: Option<f64>| percent.unwrap_or(-1.0);
     fleet.applications = applications.into_values().collect();
     fleet.programs = programs.into_values().collect();
-    // The sort is stable: equal rows stay sorted by name.
     fleet.applications.sort_by(|a, b| cpu(b.cpu_percent).total_cmp(&cpu(a.cpu_percent)));
     fleet.programs.sort_by(|a, b| cpu(b.cpu_percent).total_cmp(&cpu(a.cpu_percent)));
     fleet.nodes.sort_by(|a, b| cpu(b.cpu_percent).total_cmp(&cpu(a.cpu_percent)));
@@ -255,7 +240,6 @@ mod tests {
     use crate::client::arguments::OutputFormat;
     use crate::figures::NodeProgram;
 
-    /// Simulates an API server without a Config, with an agent in every namespace; also returns the requested paths.
     fn server() -> (ClientSession, Arc<Mutex<Vec<String>>>) {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let paths = Arc::clone(&asked);

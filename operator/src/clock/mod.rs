@@ -1,9 +1,8 @@
 //! Time of the API server, which all controllers of a cluster share.
 //!
-//! A soak or a deadline may begin with one controller and end with another on a machine with a different clock, which
-//! would end it early or late by the difference. Each response of the API server has the time at which it was sent
-//! (`Date`, RFC 9110 section 6.6.1, in whole seconds); it is late by the transmission time. The latest time that recent
-//! responses imply is therefore the most accurate. The machine's own clock is used only before the first response.
+//! A soak may begin with one controller and end with another on a machine with a different clock. Each response of the
+//! API server has its time (`Date`, in whole seconds), late by the transmission: the latest time that recent responses
+//! imply is the most accurate. The machine's own clock is used only before the first response.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,15 +14,13 @@ use tower::util::MapResponseLayer;
 
 use crate::rollout::UnixSeconds;
 
-/// Length of a comparison window. The result is the maximum over the current and the previous window, so that a server
-/// clock that was set back is followed after at most two windows.
+/// The maximum over two windows is used, so that a server clock that was set back is followed after at most two.
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// Clock of the API server, estimated from its responses.
 #[derive(Clone, Debug)]
 pub struct ServerClock(Arc<Mutex<ClockEstimate>>);
 
-/// Estimates of the server's time at `zero`, in milliseconds since 1970, independent of the machine's wall clock.
 #[derive(Debug)]
 struct ClockEstimate {
     zero: Instant,
@@ -127,13 +124,10 @@ mod tests {
         let zero = Instant::now();
         clock.observe(UnixSeconds(1_000), zero);
         assert_eq!(clock.at(zero + seconds(5)), UnixSeconds(1_005));
-        // This response was nine seconds on its way.
         clock.observe(UnixSeconds(1_001), zero + seconds(10));
         assert_eq!(clock.at(zero + seconds(10)), UnixSeconds(1_010));
-        // A server clock that was set forward is followed at once.
         clock.observe(UnixSeconds(2_000), zero + seconds(20));
         assert_eq!(clock.at(zero + seconds(30)), UnixSeconds(2_010));
-        // A clock that was set back is followed once the earlier responses are old.
         for (second, wanted) in [(61, 2_041), (100, 2_080), (122, 522), (200, 600)] {
             clock.observe(UnixSeconds(400 + i64::try_from(second).unwrap()), zero + seconds(second));
             assert_eq!(clock.at(zero + seconds(second)), UnixSeconds(wanted), "{second}");

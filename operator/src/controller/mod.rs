@@ -1,8 +1,7 @@
 //! The cluster controller: aggregates node status, deploys daemon and agent, and taints nodes.
 //!
-//! Watches ([`watches`]) feed [`memory`]. An application is summarized by [`decide::summarize`] at most once a second
-//! (`bpfman_runtime::queue`), and its status is written only if it differs. [`rollout`] decides which node runs which
-//! revision. [`run`] is the loop around these parts, [`deploy`] a separate loop. Several controllers may run;
+//! Watches ([`watches`]) feed [`memory`]. [`decide::summarize`] runs at most once a second per application, and a
+//! status is written only if it differs. [`run`] is the loop, [`deploy`] a separate one. Several controllers may run;
 //! [`write::leader`] elects the one that acts.
 //!
 //! Each module uses only those above it in this list:

@@ -29,19 +29,16 @@ use crate::controller::watches::MemoryChange;
 use crate::controller::write::leader::Leadership;
 use bpfman_runtime::note::{Limiter, Note};
 
-/// Time to wait for further changes after the first one.
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// Minimum time between two reconciliations of an application. Its status may be written less often
-/// ([`crate::controller::decide::pace`]).
+/// A status may be written less often ([`crate::controller::decide::pace`]).
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Time for a deleted node to come back under its name before its state objects are deleted.
+/// A deleted node may come back under its name within this time.
 const GRACE: Duration = Duration::from_secs(5);
 
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Duration of a deletion after which an event is published.
 const STUCK: Duration = Duration::from_secs(60);
 
 const AT_A_TIME: usize = 16;
@@ -57,7 +54,6 @@ pub struct Controller {
     memory: Memory,
     presence: Presence,
     rollouts: Rollouts,
-    /// Namespace of the revisions of cluster applications.
     namespace: String,
     leadership: Leadership,
     deployed: watch::Receiver<Deployed>,
@@ -66,13 +62,10 @@ pub struct Controller {
     applications: Schedule<ApplicationId>,
     lost: Schedule<SharedText>,
     marks: Schedule<SharedText>,
-    /// Last decisions about the taints of nodes that need a change.
     decisions: HashMap<SharedText, TaintDecision>,
-    /// Pending decision about taints, and the time of the last one.
     taints: (bool, Instant),
     limiter: Limiter<ApplicationId>,
     pace: StatusPace,
-    /// Time at which the deletion of applications was first seen.
     deleting: HashMap<ApplicationId, Instant>,
     permits: Arc<tokio::sync::Semaphore>,
     finished: (Sender<Finished>, Receiver<Finished>),
@@ -125,7 +118,6 @@ impl Controller {
                 event = events.recv() => match event {
                     Some(event) => {
                         event(&mut self.memory);
-                        // Process a burst of events at once.
                         while let Ok(event) = events.try_recv() {
                             event(&mut self.memory);
                         }
@@ -153,7 +145,6 @@ impl Controller {
         self.taints.0 |= changed.taints;
     }
 
-    /// Handles everything that is due, if this controller is the leader.
     fn act(&mut self) {
         let (leads, complete) = (self.leadership.holds(), self.memory.complete());
         if leads && !self.led {
@@ -281,14 +272,12 @@ impl Controller {
         });
     }
 
-    /// Starts a write. `refused` is its result if the lease is lost before its turn.
     fn spawn(&self, refused: Finished, act: impl Future<Output = Finished> + Send + 'static) {
         let (permits, leadership, out) =
             (self.permits.clone(), self.leadership.clone(), self.finished.0.clone());
         tokio::spawn(async move {
             let Ok(_permit) = permits.acquire().await else { return };
             let finished = if leadership.holds() { whole(act, refused).await } else { refused };
-            // The receiver is gone when the controller ends.
             _ = out.send(finished).await;
         });
     }
@@ -326,7 +315,7 @@ impl Controller {
     }
 }
 
-/// Returns the result of a write. A write that panics counts as failed; otherwise its key would stay busy forever.
+/// A write that panics counts as failed; otherwise its key would stay busy forever.
 async fn whole<T>(act: impl Future<Output = T>, refused: T) -> T {
     std::panic::AssertUnwindSafe(act).catch_unwind().await.unwrap_or_else(|_| {
         error!("a write panicked; it is tried again");

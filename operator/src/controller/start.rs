@@ -1,5 +1,3 @@
-//! Assembles the parts of the controller and runs them until a signal.
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,13 +28,9 @@ use bpfman_runtime::note::EventWriter;
 use bpfman_runtime::scrape::{Readers, metrics_for};
 use bpfman_runtime::tls::{self, Served};
 
-/// Maximum number of watch events in the queue.
 const WAITING: usize = 1024;
 
 /// Runs the controller until SIGTERM or SIGINT.
-///
-/// # Errors
-/// Returns an error if no API server is configured, an image to deploy is missing, or an address cannot be bound.
 pub async fn start(flags: ControllerFlags) -> anyhow::Result<()> {
     let home = flags.namespace.clone();
     let images = match flags.no_deploy {
@@ -144,7 +138,6 @@ async fn scraped(
     Ok(metrics_for(Readers::new(client.clone(), Manager::Controller), listener, text).await?)
 }
 
-/// Awaits the future, or waits forever if there is none.
 async fn if_any<W: Future>(work: Option<W>) -> W::Output {
     match work {
         Some(work) => work.await,
@@ -152,17 +145,14 @@ async fn if_any<W: Future>(work: Option<W>) -> W::Output {
     }
 }
 
-/// Serves plain HTTP without access control.
 async fn answer(at: SocketAddr, routes: Router) -> std::io::Result<()> {
     axum::serve(serve::listen(at).await?, routes).await
 }
 
-/// Returns the identity of this controller, which differs for each process, even on one machine.
 fn identity() -> String {
     let host = std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME"));
     let host = host
         .or_else(|_| std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned()));
-    // Four random bytes distinguish processes.
     let token = (random() * f64::from(u32::MAX)) as u32;
     format!("{}_{token:08x}", host.unwrap_or_else(|_| "controller".to_owned()))
 }

@@ -21,7 +21,6 @@ use bpfman_runtime::connect::why;
 use bpfman_runtime::watch::{Waits, events};
 use bpfman_runtime::wire::Wire;
 
-/// Objects per page. One page is in memory at a time.
 const PAGE: u32 = 500;
 
 /// Change of the controller's memory by one event.
@@ -43,8 +42,7 @@ pub fn start(client: &Client, metrics: &Arc<ControllerMetrics>, out: &Sender<Mem
     tokio::spawn(follow("nodes", nodes, everything, metrics.clone(), out.clone(), Memory::node));
 }
 
-/// Watches the pods of agents in the namespace to which they are deployed, at first `home`. When the namespace changes,
-/// the list of the new one replaces the known pods.
+/// Watches the agents' pods in the namespace of their deployment, first `home`; a new namespace replaces all.
 pub async fn agents(
     client: Client,
     home: String,
@@ -60,7 +58,6 @@ pub async fn agents(
         let moved = async {
             loop {
                 if deployed.changed().await.is_err() {
-                    // No deployment runs: the agents stay in their namespace.
                     std::future::pending::<()>().await;
                 }
                 let now = place_of_agents(&home, &deployed.borrow_and_update());
@@ -80,7 +77,6 @@ fn place_of_agents(home: &str, deployed: &Deployed) -> String {
     deployed.agents.clone().unwrap_or_else(|| home.to_owned())
 }
 
-/// Watches one kind until the receiver is gone.
 async fn follow<Spec, Status>(
     name: &'static str,
     api: Api<Wire<Spec, Status>>,
@@ -122,7 +118,6 @@ mod tests {
 
     use super::*;
 
-    /// Waits for a request to list pods, and returns its namespace.
     async fn listed(asked: &mut mpsc::UnboundedReceiver<String>) -> String {
         loop {
             let path = asked.recv().await.unwrap();

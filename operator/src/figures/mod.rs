@@ -81,7 +81,7 @@ impl NodeFigures {
     }
 }
 
-/// Returns the nanoseconds of all programs and chains. A chain counts once, even if several hooks run it.
+/// A chain counts once, even if several hooks run it.
 fn all_nanoseconds(then: &ext::Figures, now: &ext::Figures) -> u64 {
     let counts = |figures: &ext::Figures| -> HashMap<u32, u64> {
         let chains = figures.chains.iter().map(|chain| (chain.entry_program_id, chain.nanoseconds));

@@ -1,5 +1,3 @@
-//! Transitions between the phases of a rollout.
-
 use bpfman_application::rollout::{PreflightVerdict, RolloutPhase, WaitsFor};
 
 use super::command::RolloutCommand;
@@ -11,7 +9,6 @@ use super::trial;
 use super::turn::RolloutTurn;
 
 impl RolloutTurn<'_> {
-    /// Starts, reverts or keeps the rollout according to the current spec.
     pub fn follow_spec(&mut self) {
         let spec = &self.seen.target;
         let is =
@@ -59,7 +56,6 @@ impl RolloutTurn<'_> {
         }
     }
 
-    /// Continues a failed wave if it has not yet reached all of its nodes; otherwise starts the next one.
     fn take_as_it_is(&mut self, count: &Count) {
         let wave = self.wave();
         if count.members >= count.after_wave(self.seen, wave) {
@@ -83,7 +79,6 @@ impl RolloutTurn<'_> {
         self.events.push(super::decide::Event { reason: "NothingToDo", message, warning: true });
     }
 
-    /// Takes one step. Returns whether the status changed, so that another step may follow.
     pub fn advance(&mut self) -> bool {
         let before = self.status.clone();
         match self.status.phase {
@@ -118,7 +113,6 @@ impl RolloutTurn<'_> {
         self.enter(phase, format!("{wave} goes on"));
     }
 
-    /// Returns whether the deadline of this phase has expired.
     fn is_late(&self, seconds: u32) -> bool {
         let since = self.status.ordered_at.as_deref().max(self.status.since.as_deref());
         self.seen.now.is_past(since, seconds)
@@ -151,7 +145,6 @@ impl RolloutTurn<'_> {
         }
     }
 
-    /// Fails the rollout if the node did not answer its preflight order before the deadline.
     fn wait_for_preflight(&mut self, node: &str) {
         let target = self.target();
         let asked = self
@@ -172,7 +165,6 @@ impl RolloutTurn<'_> {
         self.status.digest = Some(digest);
     }
 
-    /// Without a preflight, pins the digest that the first healthy node of the revision runs.
     fn pin_by_members(&mut self) {
         if !self.seen.tagged || self.status.digest.is_some() {
             return;
@@ -189,7 +181,6 @@ impl RolloutTurn<'_> {
         }
     }
 
-    /// Fails the rollout if more nodes failed than allowed, and returns whether it did.
     fn too_many_failed(&mut self) -> bool {
         let count = self.count();
         let too_many = count.failed > count.allowed(self.seen, self.status.tolerated);
@@ -239,7 +230,7 @@ impl RolloutTurn<'_> {
         count.waits_for_away(count.after_wave(self.seen, self.wave()))
     }
 
-    /// Waits for absent nodes, and extends the deadline, in large steps because each one is a write of the status.
+    /// Extends the deadline in large steps, because each one is a write of the status.
     fn wait_for_away(&mut self, count: &Count) {
         self.status.waits_for = Some(WaitsFor::NodesAway);
         self.status.message = format!(
@@ -251,7 +242,6 @@ impl RolloutTurn<'_> {
         }
     }
 
-    /// Returns whether nodes that a wave waited for are back and can get the revision now.
     fn are_nodes_back(&self, count: &Count) -> bool {
         count.changing == 0 && place::has_next(self.seen, &self.status, &self.target(), self.has_preflight())
     }
@@ -294,11 +284,9 @@ impl RolloutTurn<'_> {
         }
     }
 
-    /// Ends the rollback when all reachable nodes have the stable revision and answered.
     fn come_back(&mut self) {
         let stable = self.status.stable_revision.clone().unwrap_or_default();
-        // An absent node must have the order, so that it reverts when it returns, but its answer is not awaited. A node
-        // that is not selected any more gets the order as well; its answer is not awaited either.
+        // A node that is absent or no longer selected must have the order, but its answer is not awaited.
         let back = self.seen.nodes.values().filter(|node| !node.is_fresh()).all(|node| {
             let answered = node.observed == node.orders.revision && node.health != NodeHealth::Pending;
             node.has(&stable) && (answered || !node.takes_part())
@@ -311,7 +299,6 @@ impl RolloutTurn<'_> {
     }
 }
 
-/// Returns why a wave was not healthy before its deadline, as a message.
 fn late_because(count: &Count, amount: usize, seconds: u32) -> String {
     if count.changing > 0 {
         let silent = count.silent.as_deref().unwrap_or_default();

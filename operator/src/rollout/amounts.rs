@@ -1,5 +1,3 @@
-//! Counts and percentages of nodes.
-
 use bpfman_application::rollout::Rollout;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -18,18 +16,15 @@ fn count(amount: &IntOrString) -> usize {
     }
 }
 
-/// Returns the number of nodes, with percentages rounded up.
 fn at_least(amount: &IntOrString, total: usize) -> usize {
     percent(amount).map_or_else(|| count(amount), |share| (total * share).div_ceil(100)).min(total)
 }
 
-/// Returns the number of waves: those of the spec, plus one for the remaining nodes unless the last one is 100 %.
 pub fn waves(rollout: &Rollout) -> usize {
     let all = rollout.waves.last().is_some_and(|last| percent(last) == Some(100));
     rollout.waves.len() + usize::from(!all)
 }
 
-/// Returns the number of nodes that have the new revision after a wave, counted from 1. It never decreases.
 pub fn after_wave(rollout: &Rollout, wave: usize, total: usize) -> usize {
     if wave == 0 {
         return 0;
@@ -40,17 +35,16 @@ pub fn after_wave(rollout: &Rollout, wave: usize, total: usize) -> usize {
     rollout.waves.iter().take(wave).map(|amount| at_least(amount, total)).max().unwrap_or(total)
 }
 
-/// Returns the number of nodes in the first wave that has any: these get a revision before anything is known of it.
 pub fn first_wave(rollout: &Rollout, total: usize) -> usize {
     (1..=waves(rollout)).map(|wave| after_wave(rollout, wave, total)).find(|amount| *amount > 0).unwrap_or(1)
 }
 
-/// Returns how many nodes may be changing or unhealthy at a time: at least one, since otherwise nothing could change.
+/// At least one node may be changing or unhealthy, since otherwise nothing could change.
 pub fn unavailable(rollout: &Rollout, total: usize) -> usize {
     rollout.max_unavailable.as_ref().map_or(usize::MAX, |amount| at_least(amount, total).max(1))
 }
 
-/// Returns how many nodes may fail. Percentages are rounded down, so that the bound is never exceeded.
+/// Percentages are rounded down, so that the bound is never exceeded.
 pub fn failures(rollout: &Rollout, total: usize) -> usize {
     let Some(amount) = &rollout.max_failed else { return 0 };
     percent(amount).map_or_else(|| count(amount), |share| total * share / 100)

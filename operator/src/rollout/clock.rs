@@ -1,5 +1,3 @@
-//! Moments in time as written to a rollout's status.
-
 use k8s_openapi::jiff::Timestamp;
 
 /// Whole seconds since 1970, UTC.
@@ -19,7 +17,7 @@ impl UnixSeconds {
         if self.0 < 0 { 0 } else { self.0.cast_unsigned() }
     }
 
-    /// Parses RFC 3339. Invalid text is read as 1970, so that an unreadable deadline has expired.
+    /// Invalid text is read as 1970, so that an unreadable deadline has expired.
     pub(super) fn read(text: &str) -> Self {
         Self(text.parse::<Timestamp>().map_or(0, Timestamp::as_second))
     }
@@ -28,14 +26,12 @@ impl UnixSeconds {
         Timestamp::from_second(self.0).unwrap_or_default().to_string()
     }
 
-    /// Returns whether at least this many seconds have passed since a moment.
     pub(super) fn is_past(self, since: Option<&str>, seconds: u32) -> bool {
         let since = since.map_or(0, |text| Self::read(text).0);
         self.0.saturating_sub(since) >= i64::from(seconds)
     }
 
-    /// Replaces a moment in the future by the present. A clock that was ahead wrote it, and waiting for it would take
-    /// as long as the clocks differ.
+    /// Replaces a moment in the future, which a clock that was ahead wrote, by the present.
     pub(super) fn not_after(self, written: &mut Option<String>) {
         if written.as_deref().is_some_and(|text| Self::read(text) > self) {
             *written = Some(self.text());

@@ -1,8 +1,7 @@
 //! User commands of a rollout: `promote` or `abort`, each executed once.
 //!
-//! The user writes a word into an annotation. If the controller acted first and removed the word afterwards, a restart
-//! in between would execute it twice, and a second `promote` would skip a wave. Therefore the word is first moved into
-//! another annotation with a number, in one write; the status holds the number of the last command that was executed.
+//! The user's word is first moved into a numbered annotation, in one write: a restart between acting and removing the
+//! word would otherwise execute it twice. The status holds the number of the last command that was executed.
 
 use std::collections::BTreeMap;
 
@@ -53,8 +52,7 @@ impl RolloutCommand {
     }
 }
 
-/// Reads the command annotations. `done` is the number in the status. New numbers continue from the larger of the two,
-/// so that a lost annotation does not make an executed number new again.
+/// Reads the command. New numbers continue from the larger of `done` and the annotation's, so that none is reused.
 #[must_use]
 pub fn read_command(annotations: Option<&BTreeMap<String, String>>, done: i32) -> ReadCommand {
     let get = |key| annotations.and_then(|all| all.get(key)).map(String::as_str);
@@ -74,9 +72,7 @@ pub fn read_command(annotations: Option<&BTreeMap<String, String>>, done: i32) -
     } } }))
 }
 
-/// Returns what must be removed from an application without a rollout: the word that was not executed, if any, and the
-/// merge patch that removes it and the last command. The status lost its number together with the rollout, so that a
-/// later rollout would execute the old command as a new one.
+/// Returns the word that was not executed, if any, and the patch that removes it: no later rollout must execute it.
 #[must_use]
 pub fn forget(annotations: &BTreeMap<String, String>) -> Option<(Option<String>, Value)> {
     let word = annotations.get(ROLLOUT).cloned();

@@ -1,26 +1,17 @@
-//! Health of the nodes that have a revision.
-
 use super::amounts;
 use super::observation::{NodeHealth, Observation, RolloutNode};
 
 #[derive(Debug, Default)]
 pub struct Count {
-    /// Selected nodes, whether their agent is present or not.
     pub total: usize,
-    /// Selected nodes without an agent and without an order for the revision: no wave reaches them.
+    /// Selected nodes without agent and without order: no wave reaches them.
     pub away: usize,
-    /// Selected nodes that have the order to run the revision.
     pub members: usize,
     pub changing: usize,
-    /// Members that failed or break a gate.
     pub failed: usize,
-    /// Members that have not answered about the gates.
     pub unanswered: usize,
-    /// Nodes that have an order, and that are not healthy or break a gate.
     pub unavailable: usize,
-    /// First failed node, and the reason.
     pub example: Option<(String, String)>,
-    /// First node that has not answered.
     pub silent: Option<String>,
 }
 
@@ -74,17 +65,12 @@ impl Count {
         }
     }
 
-    /// Returns the number of nodes that a wave can include now.
     pub const fn reachable(&self) -> usize {
         self.total - self.away
     }
 
-    /// Returns how many nodes have the revision after a wave, counted from 1.
-    ///
-    /// Absent nodes count. Otherwise the waves of a partitioned fleet would cover all of its smaller part, the revision
-    /// would become stable, and the other part would get it at once when it returns. A few dead nodes must not stop a
-    /// fleet, though: up to the size of a first wave, absent nodes are left out, since giving them the revision later
-    /// is no larger a risk than the first wave was.
+    /// Counts absent nodes, so that the rest of a partitioned fleet does not get the revision at once when it returns.
+    /// Up to the size of a first wave they are left out, so that a few dead nodes do not stop a fleet.
     pub fn after_wave(&self, seen: &Observation, wave: usize) -> usize {
         let amount = amounts::after_wave(&seen.rollout, wave, self.total);
         if self.away <= amounts::first_wave(&seen.rollout, self.total) {
@@ -94,12 +80,10 @@ impl Count {
         }
     }
 
-    /// Returns whether more nodes lack the revision than a first wave has.
     pub fn lacks_many(&self, seen: &Observation) -> bool {
         self.total - self.members > amounts::first_wave(&seen.rollout, self.total)
     }
 
-    /// Returns whether a wave of this size waits for absent nodes and for nothing else.
     pub fn waits_for_away(&self, amount: usize) -> bool {
         self.changing == 0 && self.members >= self.reachable() && self.members < amount
     }
@@ -108,7 +92,6 @@ impl Count {
         amounts::failures(&seen.rollout, self.reachable()) + usize::try_from(tolerated).unwrap_or(0)
     }
 
-    /// Returns how many nodes may be changing or unhealthy.
     pub fn budget(&self, seen: &Observation, tolerated: i32) -> usize {
         amounts::unavailable(&seen.rollout, self.reachable())
             .saturating_add(usize::try_from(tolerated).unwrap_or(0))
@@ -120,7 +103,6 @@ impl Count {
     }
 }
 
-/// Returns the gate that a node breaks with the revision that it runs now.
 fn broken(node: &RolloutNode) -> Option<String> {
     let answer = node.gates.as_ref()?;
     (!answer.within && Some(&answer.revision) == node.orders.revision.as_ref())

@@ -1,5 +1,3 @@
-//! Decisions of a rollout.
-
 use std::collections::BTreeMap;
 
 use bpfman_application::orders::NodeOrders;
@@ -9,7 +7,7 @@ use super::observation::Observation;
 use super::place;
 use super::turn::RolloutTurn;
 
-/// Maximum steps in one decision: more than there are waves, and a bound in case two phases alternate.
+/// More than there are waves; bounds a loop of two phases.
 const STEPS: usize = 80;
 
 /// Changes to write: first the status, then the orders.
@@ -34,8 +32,7 @@ pub struct Event {
     pub warning: bool,
 }
 
-/// Decides on the next changes. The same observation gives the same decision; once the decision is carried out, the
-/// next observation gives no further change.
+/// Decides on the next changes. After a decision is carried out, the next one changes nothing.
 #[must_use]
 pub fn decide(seen: &Observation) -> RolloutDecision {
     let mut turn = RolloutTurn::new(seen);
@@ -58,8 +55,7 @@ pub fn decide(seen: &Observation) -> RolloutDecision {
     RolloutDecision { status: turn.status, orders, events: turn.events }
 }
 
-/// Returns the orders to write for an application without a rollout. Its nodes follow the spec, and no order may remain
-/// that would apply when a rollout is added again.
+/// Returns the orders for an application without a rollout: none may remain that a later rollout would apply.
 #[must_use]
 pub fn clear(nodes: &BTreeMap<String, NodeOrders>) -> BTreeMap<String, NodeOrders> {
     nodes

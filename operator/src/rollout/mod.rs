@@ -1,9 +1,8 @@
 //! Rollouts: waves, gates, preflight and rollback. Pure: an [`Observation`] in, a [`RolloutDecision`] out.
 //!
-//! All state is in the application's `status.rollout` and in the annotations of the state objects
-//! ([`bpfman_application::orders`]), so that a new controller continues where the last one stopped. A decision has two
-//! parts: `advance` moves the status as far as the observation allows, `place` derives each node's orders from the new
-//! status. The status is written before the orders: orders that are lost in between are derived again.
+//! All state is in `status.rollout` and in annotations of the state objects ([`bpfman_application::orders`]), so that a
+//! new controller continues where the last one stopped. `advance` moves the status, `place` derives each node's orders
+//! from it. The status is written first: lost orders are derived again.
 
 mod advance;
 mod amounts;

@@ -1,10 +1,7 @@
-//! Order in which nodes get a revision.
-
 use super::observation::{NodeHealth, Observation, RolloutNode};
 use super::revision;
 
-/// Returns the position of a node in the order. It is deterministic and differs for each revision, so that the first
-/// nodes vary. FNV-1a with the finalizer of MurmurHash3: fast, and collisions do no harm.
+/// Deterministic, and differs for each revision, so that the first nodes vary. FNV-1a with MurmurHash3's finalizer.
 fn rank(node: &str, target: &str) -> u64 {
     let bytes = revision::source(target).bytes().chain([0]).chain(node.bytes());
     let hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
@@ -15,8 +12,7 @@ fn rank(node: &str, target: &str) -> u64 {
     hash ^ (hash >> 33)
 }
 
-/// Returns the nodes that satisfy `wanted`, in the order in which they get a revision. Nodes that have neither this
-/// revision nor the stable one come first: an earlier, superseded rollout left them half-way.
+/// Nodes with neither this revision nor the stable one come first: a superseded rollout left them half-way.
 pub fn for_waves<'a>(
     seen: &'a Observation,
     target: &str,
@@ -29,7 +25,6 @@ pub fn for_waves<'a>(
     line
 }
 
-/// Returns the node that tries a revision: preferably one that has the order already, then one that is healthy.
 pub fn for_trials<'a>(
     nodes: impl Iterator<Item = (&'a String, &'a RolloutNode)>,
     target: &str,

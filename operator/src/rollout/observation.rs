@@ -1,5 +1,3 @@
-//! Input of a rollout decision.
-
 use std::collections::BTreeMap;
 
 use bpfman_application::orders::NodeOrders;
@@ -69,17 +67,14 @@ pub enum NodeHealth {
 }
 
 impl RolloutNode {
-    /// Returns whether the node takes part in the rollout.
     pub(super) fn takes_part(&self) -> bool {
         self.selected && self.present
     }
 
-    /// Returns whether the node has no order to run a revision yet.
     pub(super) fn is_fresh(&self) -> bool {
         self.orders.revision.is_none()
     }
 
-    /// Returns the health of the revision that the node was ordered to run.
     pub(super) fn progress(&self) -> NodeHealth {
         if !self.present || self.observed.is_none() || self.observed != self.orders.revision {
             return NodeHealth::Pending;
@@ -87,8 +82,7 @@ impl RolloutNode {
         self.health
     }
 
-    /// Returns whether the node has the order to run this revision: by its name, or by its name before the digest was
-    /// known, unless the node found another digest for the tag.
+    /// Compares also with the name before the digest was known, unless the node found another digest for the tag.
     pub(super) fn has(&self, revision: &str) -> bool {
         let Some(ordered) = self.orders.revision.as_deref() else { return false };
         if ordered == revision {

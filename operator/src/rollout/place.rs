@@ -1,5 +1,3 @@
-//! Orders of each node, derived from the status.
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use bpfman_application::orders::NodeOrders;
@@ -50,7 +48,6 @@ pub fn orders(
         .collect()
 }
 
-/// Returns the preflight order: one of the rollout, or one of a user's dry run, which the rollout must not remove.
 fn preflight(
     node: &RolloutNode,
     status: &RolloutStatus,
@@ -76,7 +73,6 @@ fn preflight(
     node.orders.preflight.as_ref().filter(|asked| !ours(asked)).cloned()
 }
 
-/// Returns the order to watch the gates: for all nodes with the new revision, until it is stable.
 fn soak(
     seen: &Observation,
     status: &RolloutStatus,
@@ -94,7 +90,6 @@ fn soak(
     }
 }
 
-/// Returns the nodes that try the revision: during the preflight, one of every group; later, one of each new group.
 fn trying(seen: &Observation, status: &RolloutStatus, target: &str) -> BTreeSet<String> {
     use bpfman_application::rollout::PreflightVerdict::Pending;
     let all = status.phase == RolloutPhase::Preflight;
@@ -106,12 +101,10 @@ fn trying(seen: &Observation, status: &RolloutStatus, target: &str) -> BTreeSet<
         .collect()
 }
 
-/// Returns whether a node can get the new revision now.
 pub fn has_next(seen: &Observation, status: &RolloutStatus, target: &str, has_preflight: bool) -> bool {
     !wave(seen, status, target, has_preflight).is_empty()
 }
 
-/// Returns the nodes that get the new revision now.
 fn wave(seen: &Observation, status: &RolloutStatus, target: &str, has_preflight: bool) -> BTreeSet<String> {
     let count = Count::of(seen, target);
     let number = usize::try_from(status.wave).unwrap_or(0);
@@ -123,7 +116,6 @@ fn wave(seen: &Observation, status: &RolloutStatus, target: &str, has_preflight:
     within(line, amount.saturating_sub(count.members), budget, count.changing, count.unavailable)
 }
 
-/// Returns as many nodes as may change now. An unhealthy node may change even if no other one may become unavailable.
 fn within(
     line: Vec<(&String, &RolloutNode)>,
     room: usize,
@@ -147,16 +139,13 @@ fn within(
     chosen
 }
 
-/// Returns all nodes with an order for another revision. They go back at once: the stable revision is known to work,
-/// and every second on the other one is a risk.
+/// Returns all at once: the stable revision is known to work, and every second on another one is a risk.
 fn all_without(seen: &Observation, stable: &str) -> BTreeSet<String> {
     let others = seen.nodes.iter().filter(|(_, node)| !node.is_fresh() && !node.has(stable));
     others.map(|(name, _)| name.clone()).collect()
 }
 
-/// Returns nodes that were absent during the rollout: as many at a time as a first wave has, the next ones after these
-/// have answered. Two kinds are added at once: nodes with the failed revision, which the stable one always improves,
-/// and nodes that are not selected any more, which must receive that.
+/// Returns absent nodes, as many as a first wave has, and all with the failed revision or no longer selected.
 fn stragglers(seen: &Observation, stable: &str) -> BTreeSet<String> {
     let count = Count::of(seen, stable);
     let first = amounts::first_wave(&seen.rollout, count.total);

@@ -1,8 +1,7 @@
 //! Revisions: specs stored under immutable names.
 //!
-//! A revision is an `apps/v1 ControllerRevision` with the application's spec without `rollout`. Its name is
-//! `<application>-<10 hex digits of the spec>`. If its image is pinned to a digest, 12 digits of the digest follow:
-//! such a revision means the same programs wherever the tag points later.
+//! A revision is a `ControllerRevision` with the application's spec without `rollout`, named `<application>-<10 hex
+//! digits of the spec>`. 12 digits of a pinned digest follow: the same programs wherever the tag points later.
 
 use std::collections::BTreeSet;
 
@@ -24,16 +23,13 @@ pub const REHEARSAL: &str = "bpfman.io/rehearsal";
 /// Maximum number of unused revisions that are kept.
 pub const HISTORY: usize = 10;
 
-/// Digits of the spec's hash in a name.
 const SPEC_DIGITS: usize = 10;
 
-/// Digits of the digest in a name.
 const DIGEST_DIGITS: usize = 12;
 
 /// Maximum length of the application's part: Kubernetes allows 253 characters in all.
 const NAME_LIMIT: usize = 220;
 
-/// JSON pointer to the image's url in a spec.
 const URL: &str = "/byteCode/image/url";
 
 /// Returns the data of a revision: the spec without its rollout settings. `None` if the spec is not a JSON object.
@@ -67,7 +63,6 @@ fn hex(bytes: &[u8], digits: usize) -> String {
     text
 }
 
-/// Returns the first digits of a digest, without its algorithm.
 fn digits(digest: &str) -> &str {
     let hex = digest.split_once(':').map_or(digest, |(_, hex)| hex);
     hex.get(..DIGEST_DIGITS).unwrap_or(hex)

@@ -1,7 +1,4 @@
-//! Preflight: one node of each group loads the revision and discards it.
-//!
-//! A group is a kernel and a chain composition. Only nodes without the revision belong to one. Verdicts are stored in
-//! the status, for at most [`LIMIT`] groups.
+//! Preflight: one node of each group, by kernel and chain composition, loads the revision and discards it.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +8,8 @@ use super::node_order;
 use super::observation::{Observation, RolloutNode};
 use super::revision;
 
-/// Maximum number of groups in a status: it bounds the size of the object.
 pub const LIMIT: usize = 64;
 
-/// Returns all current groups, each with the node that tries the revision and the verdict.
 pub fn groups(seen: &Observation, status: &RolloutStatus, target: &str) -> Vec<PreflightGroup> {
     let mut members: BTreeMap<(&str, &str), Vec<(&String, &RolloutNode)>> = BTreeMap::new();
     for (name, node) in seen.nodes.iter().filter(|(_, node)| node.takes_part() && !node.has(target)) {
@@ -56,7 +51,6 @@ fn answer(node: &RolloutNode, status: &RolloutStatus, target: &str) -> Option<(P
     (asked && (answer.revision == target || unpinned)).then(|| (answer.verdict, answer.message.clone()))
 }
 
-/// Truncates the groups to [`LIMIT`]: failed groups come first, then larger ones.
 pub fn table(mut groups: Vec<PreflightGroup>) -> Vec<PreflightGroup> {
     if groups.len() > LIMIT {
         groups.sort_by_key(|group| (group.verdict != PreflightVerdict::Failed, -group.nodes));
@@ -66,7 +60,6 @@ pub fn table(mut groups: Vec<PreflightGroup>) -> Vec<PreflightGroup> {
     groups
 }
 
-/// Adds groups that appeared during the waves, and verdicts that arrived since.
 pub fn extend(table: &mut Vec<PreflightGroup>, groups: Vec<PreflightGroup>) {
     for group in groups {
         let same =
@@ -81,9 +74,6 @@ pub fn extend(table: &mut Vec<PreflightGroup>, groups: Vec<PreflightGroup>) {
     }
 }
 
-/// Returns the digest that the nodes found, and resets the groups that found another one, so that they try again.
-///
-/// `None` if no node found a digest.
 pub fn digest(seen: &Observation, table: &mut [PreflightGroup]) -> Option<String> {
     let found = |group: &PreflightGroup| seen.nodes.get(&group.node)?.preflight.as_ref()?.digest.clone();
     let digest = table.iter().find_map(found)?;
@@ -96,7 +86,6 @@ pub fn digest(seen: &Observation, table: &mut [PreflightGroup]) -> Option<String
     Some(digest)
 }
 
-/// Returns whether the group of a node has passed the preflight. If the table is full, only the kernel is compared.
 pub fn is_passed(status: &RolloutStatus, node: &RolloutNode) -> bool {
     let mut passed = status.preflight.iter().filter(|group| group.verdict == PreflightVerdict::Passed);
     let full = status.preflight.len() >= LIMIT;

@@ -1,5 +1,3 @@
-//! One turn of a rollout: the observation, and the status while it is advanced.
-
 use bpfman_application::rollout::{OnFailure, Preflight, RolloutPhase, RolloutStatus};
 
 use super::amounts;
@@ -22,12 +20,10 @@ impl<'a> RolloutTurn<'a> {
         Self { seen, status, events: Vec::new() }
     }
 
-    /// Returns the revision that is being rolled out; empty if there is none.
     pub fn target(&self) -> String {
         self.status.target_revision.clone().unwrap_or_default()
     }
 
-    /// Returns the number of the wave; 0 before the first.
     pub fn wave(&self) -> usize {
         usize::try_from(self.status.wave).unwrap_or(0)
     }
@@ -49,7 +45,6 @@ impl<'a> RolloutTurn<'a> {
         self.status.message = message;
     }
 
-    /// Returns whether nodes must try the revision before the waves.
     pub fn has_preflight(&self) -> bool {
         self.seen.rollout.preflight == Preflight::Always && !self.status.preflight_waived
     }
@@ -67,12 +62,11 @@ impl<'a> RolloutTurn<'a> {
         self.report("RolloutStarted", false);
     }
 
-    /// Starts the next wave that changes a node, or finishes. Repeats the last wave if many nodes lack the revision.
+    /// Starts the next wave that changes a node, or finishes; repeats the last wave if many nodes lack the revision.
     pub fn next_wave(&mut self) {
         self.next_of(self.count().lacks_many(self.seen));
     }
 
-    /// Does the same on a user's command, but finishes even if many nodes lack the revision.
     pub fn next_wave_without_away(&mut self) {
         self.next_of(false);
     }
@@ -112,7 +106,6 @@ impl<'a> RolloutTurn<'a> {
         self.report("RolloutFinished", false);
     }
 
-    /// Handles the failure of a wave or a preflight.
     pub fn fail(&mut self, why: &str) {
         let message = format!("{} failed in wave {}: {why}", self.target(), self.status.wave);
         match (self.seen.rollout.on_failure, self.status.wave) {
@@ -128,7 +121,6 @@ impl<'a> RolloutTurn<'a> {
         self.report("RolloutFailed", true);
     }
 
-    /// Rolls back all nodes, or stops if there is no stable revision.
     pub fn go_back(&mut self, message: String) {
         let Some(stable) = self.status.stable_revision.clone() else {
             return self.stop(format!(
@@ -141,7 +133,6 @@ impl<'a> RolloutTurn<'a> {
         self.report("RollingBack", true);
     }
 
-    /// Rolls back all nodes because the user restored the earlier spec.
     pub fn revert(&mut self, stable: &str) {
         self.go_back(format!("the application is as it was in {stable}"));
         self.status.failed_revision = None;

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
-/// Senders of the events of each watch. Each buffers one event, as if its flow-control window were full then.
+/// Each sender buffers one event, as if its flow-control window were full then.
 type Watches = Arc<Mutex<Vec<mpsc::Sender<Bytes>>>>;
 
 const BOOKMARK: &str = "{\"type\":\"BOOKMARK\",\"object\":{\"kind\":\"Any\",\"apiVersion\":\"v1\",\
@@ -27,7 +27,6 @@ fn whole(body: impl Into<Bytes>) -> Answer {
     Response::new(Full::new(body.into()).boxed_unsync())
 }
 
-/// Responds to a write only after several events of each watch, which precede the response on the connection.
 async fn answer(request: Request<Body>, watches: Watches, written: mpsc::UnboundedSender<usize>) -> Answer {
     if request.method() != Method::GET {
         let body = request.into_body().collect().await.unwrap().to_bytes();
@@ -68,7 +67,6 @@ async fn watches_are_read_while_a_write_waits_for_its_answer() {
     let client = Client::new(service, "default");
     let deploying =
         tokio::spawn(deploy::run(client, images, "bpfman".to_owned(), Leadership::alone(), publish));
-    // The write creates the default Config.
     let open = tokio::time::timeout(Duration::from_secs(60), writes.recv()).await;
     deploying.abort();
     assert_eq!(open.expect("the write is answered"), Some(4), "watches were open meanwhile");

@@ -1,5 +1,3 @@
-//! The packaged definitions match those that the program prints.
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;

@@ -1,5 +1,3 @@
-//! The program prints definitions that can be applied, and does not link forbidden crates.
-
 use std::process::Command;
 
 use serde::Deserialize;

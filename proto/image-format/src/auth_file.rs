@@ -15,11 +15,9 @@ use serde::Deserialize;
 
 use crate::{Credential, CredentialError, ImageReference, RegistryHost};
 
-/// Maximum size of a helper's answer, in bytes.
 const ANSWER_LIMIT: u64 = 64 << 10;
-/// Text of a helper for "no credentials": the protocol has no other sign of it.
+/// The protocol has no other sign of it.
 const NO_CREDENTIALS: &[u8] = b"credentials not found in native keychain";
-/// Time limit of a helper.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Contents of the file.
@@ -31,7 +29,6 @@ pub struct AuthFile {
     helpers: BTreeMap<String, String>,
     #[serde(rename = "credsStore")]
     store: Option<String>,
-    /// Folders to search for helpers, instead of `PATH`.
     #[serde(skip)]
     search_path: Option<String>,
 }
@@ -119,8 +116,7 @@ impl AuthFile {
         Self { search_path: Some(folders.to_owned()), ..self }
     }
 
-    /// Returns the files that docker and podman read, in their order: `REGISTRY_AUTH_FILE`, podman's in the runtime
-    /// folder and in `~/.config/containers`, docker's in `DOCKER_CONFIG` or `~/.docker`.
+    /// Returns the files of docker and podman, in their order of reading.
     #[must_use]
     pub fn places(variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> Vec<PathBuf> {
         let folder = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
@@ -149,11 +145,8 @@ impl AuthFile {
             || self.auths.keys().any(|key| covers(key, image))
     }
 
-    /// Returns the password for an image's registry; none if the file has none. Calls a helper if the file names one,
+    /// Returns the password for an image's registry, if any, of the longest entry that covers it; may call a helper,
     /// which blocks.
-    ///
-    /// The longest entry that covers the repository wins, as in podman's file; docker's `https://index.docker.io/v1/`
-    /// stands for `docker.io`.
     pub fn find(&self, image: &ImageReference) -> Result<Option<Credential>, AuthFileError> {
         let of_registry = |(host, _): &(&String, _)| one_spelling(host) == image.registry();
         if let Some((_, program)) = self.helpers.iter().find(of_registry) {
@@ -189,7 +182,6 @@ fn covers(key: &str, image: &ImageReference) -> bool {
     name.strip_prefix(&bare).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Returns a registry's host in the spelling of references; text that is no host stays as it is and matches none.
 fn one_spelling(host: &str) -> String {
     host.parse::<RegistryHost>().map_or_else(|_| host.to_owned(), |host| host.to_string())
 }
@@ -202,7 +194,6 @@ struct Answer {
 }
 
 impl AuthFile {
-    /// Calls a helper by docker's protocol: the registry on standard input, JSON on standard output.
     fn ask(&self, name: &str, registry: &str) -> Result<Option<Credential>, AuthFileError> {
         let program = format!("docker-credential-{name}");
         let failed = |source: HelperFailure| AuthFileError::Helper {

@@ -1,8 +1,7 @@
 //! Minimal BTF reader: names and types of an object's maps.
 //!
-//! libbpf's map definitions are variables in the section `.maps`. The type of each is a struct whose member `type` is a
-//! pointer to an array; the array's length is the number of the map type (kernel documentation,
-//! Documentation/bpf/btf.rst and libbpf's `__uint` macro).
+//! libbpf's map definitions are variables in `.maps`, each a struct whose member `type` points to an array; its length
+//! is the number of the map type (`__uint`).
 
 use std::collections::BTreeMap;
 
@@ -37,16 +36,13 @@ const KIND_STRUCT: u32 = 4;
 const KIND_VAR: u32 = 14;
 const KIND_DATASEC: u32 = 15;
 
-/// BTF type: its three words, and the words after them that depend on the kind.
 struct Type {
     name: u32,
     kind: u32,
-    /// `size` or `type`, by kind.
     third: u32,
     rest: Vec<u32>,
 }
 
-/// Returns the number of words after a type of `kind` with `vlen` members.
 fn words_behind(kind: u32, vlen: usize) -> Option<usize> {
     Some(match kind {
         // Pointer, forward declaration, typedef, volatile, const, restrict, function, float, type tag.
@@ -67,7 +63,6 @@ struct Btf<'a> {
     strings: &'a [u8],
 }
 
-/// Reads 32-bit words in the object's byte order.
 #[derive(Clone, Copy)]
 struct Words<'a> {
     bytes: &'a [u8],
@@ -88,7 +83,6 @@ impl Words<'_> {
     }
 }
 
-/// Returns names and kernel types of the maps that the section `.maps` declares.
 pub(crate) fn maps(bytes: &[u8], endian: Endian) -> Result<BTreeMap<String, u32>, BtfError> {
     let btf = Btf::parse(bytes, endian)?;
     let mut found = BTreeMap::new();
@@ -160,7 +154,6 @@ impl<'a> Btf<'a> {
         std::str::from_utf8(&tail[..end]).map_err(|_| short)
     }
 
-    /// Returns the number in `__uint(type, N)` of a map definition.
     fn map_type(&self, variable: &Type) -> Result<Option<u32>, BtfError> {
         let Some(definition) = self.resolve(variable.third) else { return Ok(None) };
         if variable.kind != KIND_VAR || definition.kind != KIND_STRUCT {
@@ -178,7 +171,7 @@ impl<'a> Btf<'a> {
         Ok(None)
     }
 
-    /// Follows typedefs and qualifiers. Gives up on a chain longer than any compiler writes, which is a loop.
+    /// Gives up on a chain longer than any compiler writes, which is a loop.
     fn resolve(&self, mut id: u32) -> Option<&Type> {
         for _ in 0..32 {
             let found = self.get(id)?;
@@ -201,7 +194,6 @@ mod tests {
         for word in [24u32, 0, 12, 12, 7] {
             bytes.extend(word.to_le_bytes());
         }
-        // One section type with one missing entry, and the string table.
         for word in [1u32, 15 << 24 | 1, 0] {
             bytes.extend(word.to_le_bytes());
         }

@@ -1,5 +1,3 @@
-//! eBPF object files: requirements, and the labels derived from them.
-
 use std::path::Path;
 
 use object::elf;
@@ -223,7 +221,7 @@ fn labels(name: &str, file: &File<'_>, endian: Endian) -> Result<Labels, Bytecod
     Ok(labels)
 }
 
-/// Adds the maps of the section `maps`: structs that begin with the type (before libbpf 1.0).
+/// Reads the section `maps`: structs that begin with the type (before libbpf 1.0).
 fn legacy_maps(file: &File<'_>, endian: Endian, labels: &mut Labels) -> object::Result<()> {
     let Some(section) = file.section_by_name("maps") else { return Ok(()) };
     let data = section.data()?;

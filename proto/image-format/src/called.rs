@@ -10,21 +10,19 @@ use object::{
 use crate::Endian;
 use crate::bytecode::File;
 
-/// Size of an instruction, in bytes.
 const INSN: u64 = 8;
-/// Opcode of a call; of a function of the object if the source register is `PSEUDO_CALL`.
+/// Calls a function of the object if the source register is `PSEUDO_CALL`.
 const CALL: u8 = 0x85;
 const PSEUDO_CALL: u8 = 1;
-/// Opcode of a 64-bit load of two instructions; of a function's address if the source register is `PSEUDO_FUNC`.
+/// Two instructions; loads a function's address if the source register is `PSEUDO_FUNC`.
 const LD_IMM64: u8 = 0x18;
 const PSEUDO_FUNC: u8 = 4;
 
-/// Locations that instructions call or point to: a section and a byte offset in it.
 #[derive(Debug, Default)]
 pub(crate) struct Called(HashSet<(SectionIndex, u64)>);
 
 impl Called {
-    /// Finds the targets of all instructions. Unreadable code calls nothing; the daemon reports its defect at load.
+    /// Unreadable code calls nothing; the daemon reports its defect at load.
     pub(crate) fn read(file: &File<'_>, endian: Endian) -> Self {
         let mut called = Self::default();
         for section in file.sections().filter(|section| section.kind() == SectionKind::Text) {
@@ -64,13 +62,11 @@ impl Called {
         self.0.extend(from.checked_add_signed(distance).map(|at| (section, at)));
     }
 
-    /// Returns whether an instruction calls or points to the function at this location.
     pub(crate) fn has(&self, section: SectionIndex, at: u64) -> bool {
         self.0.contains(&(section, at))
     }
 }
 
-/// Returns the source register and the immediate of an instruction.
 fn operands(insn: &[u8], endian: Endian) -> (u8, i64) {
     let number = [insn[4], insn[5], insn[6], insn[7]];
     match endian {

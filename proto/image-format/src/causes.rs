@@ -1,5 +1,3 @@
-//! Errors of libraries, with all their causes.
-
 /// Returns an error with all its causes on one line, each once.
 #[must_use]
 pub fn causes(error: &dyn std::error::Error) -> String {

@@ -27,7 +27,6 @@ impl Challenge {
     }
 }
 
-/// Parser of one header, from left to right.
 struct ChallengeReader<'a> {
     rest: &'a str,
 }
@@ -50,7 +49,6 @@ impl<'a> ChallengeReader<'a> {
             if self.rest.starts_with('=') {
                 self.rest = &self.rest[1..];
                 let value = self.value();
-                // A parameter without a scheme before it belongs to no challenge.
                 if let Some(challenge) = challenges.last_mut() {
                     challenge.parameters.push((word.to_owned(), value));
                 }
@@ -61,7 +59,7 @@ impl<'a> ChallengeReader<'a> {
         }
     }
 
-    /// Parses a quoted text, or the text up to the next comma or blank: some registries do not quote addresses.
+    /// Some registries do not quote addresses.
     fn value(&mut self) -> String {
         self.skip_blanks();
         let Some(quoted) = self.rest.strip_prefix('"') else {
@@ -79,7 +77,7 @@ impl<'a> ChallengeReader<'a> {
         value
     }
 
-    /// Skips credentials of other schemes (`Negotiate YII=`), which look like a parameter without a value.
+    /// Credentials of other schemes (`Negotiate YII=`) look like a parameter without a value.
     fn skip_token68(&mut self) {
         let before = self.rest;
         self.take(|c| is_token(c) || c == '/');
@@ -106,7 +104,7 @@ impl<'a> ChallengeReader<'a> {
     }
 }
 
-/// Returns whether a token may hold this character (RFC 9110, section 5.6.2).
+/// RFC 9110, section 5.6.2.
 fn is_token(character: char) -> bool {
     character.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(character)
 }
@@ -117,7 +115,6 @@ mod tests {
 
     const REALM: &str = "https://auth.example/token";
 
-    /// Returns realm, service and scope of the challenge `Bearer` in these headers.
     fn bearer(headers: &[&str]) -> [Option<String>; 3] {
         let challenges = Challenge::read(headers.iter().copied());
         let found = Challenge::of_scheme(&challenges, "bearer").unwrap_or_else(|| panic!("{headers:?}"));

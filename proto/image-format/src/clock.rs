@@ -11,7 +11,6 @@ pub struct SourceDate(u64);
 #[error("SOURCE_DATE_EPOCH is `{0}`, not a number of seconds since 1970 (up to 253402300799)")]
 pub struct SourceDateError(pub String);
 
-/// 9999-12-31T23:59:59Z, the last second that RFC 3339 can express.
 const LAST: u64 = 253_402_300_799;
 
 impl SourceDate {

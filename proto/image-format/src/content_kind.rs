@@ -1,5 +1,3 @@
-//! Kinds of files, by their first bytes.
-
 /// Size of a tar header, in bytes.
 pub const TAR_HEADER: usize = 512;
 
@@ -20,7 +18,6 @@ pub fn is_tar(start: &[u8]) -> bool {
 /// Names the kind of a file by its first bytes.
 #[must_use]
 pub fn kind_of(start: &[u8]) -> String {
-    /// Number of bytes that are tested for text, or shown for an unknown kind.
     const SHOWN: usize = 8;
     let known: [(&[u8], &str); 8] = [
         (b"\0asm", "a WebAssembly module"),

@@ -1,5 +1,3 @@
-//! User and password for a registry.
-
 use std::fmt;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};

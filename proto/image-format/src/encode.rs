@@ -1,5 +1,3 @@
-//! Encoding of one object as an image: layer, configuration, manifest.
-
 use std::collections::BTreeMap;
 use std::io::Write as _;
 
@@ -16,7 +14,6 @@ pub(crate) fn keep(blobs: &mut BTreeMap<Digest, Vec<u8>>, media_type: &str, cont
     descriptor
 }
 
-/// Encodes one platform's image into `blobs` and returns the descriptor of its manifest.
 pub(crate) fn image(
     platform: Platform,
     bytecode: &BytecodeFile,
@@ -47,7 +44,6 @@ pub(crate) fn image(
     Ok(manifest)
 }
 
-/// Returns a tar of the one file: readable by all users, owned by root, with the given date.
 fn tar_of(bytecode: &BytecodeFile, date: SourceDate) -> std::io::Result<Vec<u8>> {
     let mut header = tar::Header::new_gnu();
     header.set_entry_type(tar::EntryType::Regular);
@@ -61,7 +57,6 @@ fn tar_of(bytecode: &BytecodeFile, date: SourceDate) -> std::io::Result<Vec<u8>>
     archive.into_inner()
 }
 
-/// Compresses by gzip, without a date or a file name in the header.
 fn gzip(content: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut encoder = GzBuilder::new().mtime(0).operating_system(255).write(Vec::new(), Compression::best());
     encoder.write_all(content)?;

@@ -1,5 +1,3 @@
-//! Image builds in this process: no docker, no podman, the same bytes for the same inputs.
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -55,7 +53,6 @@ pub enum Input {
 /// Checked objects by platform.
 #[derive(Clone, Debug)]
 pub struct PlatformInputs {
-    /// True if there is one object without a named platform: it becomes a plain image rather than an index.
     single: bool,
     objects: Vec<(Platform, PathBuf, BytecodeFile)>,
 }
@@ -197,7 +194,6 @@ impl BuiltImage {
     }
 }
 
-/// Lists the objects of a folder by the platform in their names.
 fn list(folder: &Path) -> Result<BTreeMap<Platform, PathBuf>, BuildError> {
     let failed = |source| BuildError::Folder { path: folder.to_owned(), source };
     let mut found = BTreeMap::new();

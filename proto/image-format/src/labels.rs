@@ -1,12 +1,8 @@
-//! Labels of an image: programs and maps of its object.
-
 use std::collections::BTreeMap;
 
 use crate::media;
 
-/// Types of programs and maps by name, in the words of [`crate::vocabulary`].
-///
-/// The types are advisory: tools write two vocabularies, and only the object counts.
+/// Types of programs and maps by name, in the words of [`crate::vocabulary`]; advisory, only the object counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Labels {
     /// Types of programs by function name.
@@ -28,10 +24,7 @@ pub struct LabelError {
 }
 
 impl Labels {
-    /// Reads the labels of an image's configuration.
-    ///
-    /// If both current labels are missing, the four legacy labels of a single program are read. An image without any
-    /// has empty labels; this is no error, since its object has the same information.
+    /// Reads the labels of an image's configuration, current ones or the four legacy ones; may be empty.
     pub fn read(labels: &BTreeMap<String, String>) -> Result<Self, LabelError> {
         let (programs, maps) = (labels.get(media::LABEL_PROGRAMS), labels.get(media::LABEL_MAPS));
         if programs.is_none() && maps.is_none() {

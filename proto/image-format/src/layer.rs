@@ -37,24 +37,15 @@ pub struct FoundObject {
 }
 
 const ELF: &[u8] = b"\x7fELF";
-/// Length of an ELF file's beginning up to and including `e_machine`, in bytes.
 const ELF_START: usize = 20;
-/// `e_machine` of eBPF objects.
 const EM_BPF: u16 = 247;
-/// Maximum number of tar entries that are read. An image has one; docker may add its folders.
+/// An image has one; docker may add its folders.
 const MAX_ENTRIES: usize = 64;
-/// Maximum size of a name, or of a pax header with one, in bytes.
 const NAME_LIMIT: u64 = 16 << 10;
-/// Maximum length of a reader's error text, in characters.
 const SHOWN_CHARACTERS: usize = 160;
 
-/// Returns the object file in a layer: an ELF file, or a tar with one, each compressed by gzip or zstd, or not. Reads
-/// in pieces: only the object itself is held in memory.
-///
-/// The content decides, not the media type: tools disagree about those.
-///
-/// # Errors
-/// [`LayerError`]: the layer exceeds a limit, or holds no object.
+/// Returns the object file in a layer: an ELF file, or a tar with one, compressed by gzip or zstd, or not. The content
+/// decides, not the media type: tools disagree about those.
 pub fn decode(layer: impl Read) -> Result<FoundObject, LayerError> {
     let mut reader = Limited::new(unpacked(layer).map_err(failed)?);
     let mut start = [0; TAR_HEADER];
@@ -81,8 +72,7 @@ fn object(reader: &mut impl Read, mut bytes: Vec<u8>) -> Result<Vec<u8>, LayerEr
     Ok(bytes)
 }
 
-/// Ranks an ELF file, the lowest best: eBPF objects before programs of the machine, then names of objects before others
-/// (v0.6.0 took any).
+/// Lowest is best: eBPF objects before other programs, then names of objects before others (v0.6.0 took any).
 fn rank(path: &Path, start: &[u8]) -> u8 {
     let is_little = start.get(5) == Some(&1);
     let machine = start.get(18..20).and_then(|bytes| bytes.try_into().ok());
@@ -92,12 +82,10 @@ fn rank(path: &Path, start: &[u8]) -> u8 {
     u8::from(!is_named) + if machine == Some(EM_BPF) { 0 } else { 2 }
 }
 
-/// Returns the first of the best ranked ELF files.
 fn from_tar(reader: impl Read) -> Result<FoundObject, LayerError> {
     let mut archive = tar::Archive::new(reader);
     let mut found: Option<(u8, FoundObject)> = None;
     let mut count = 0;
-    // Name of the next entry, if it is too long for a header.
     let mut long_name: Option<PathBuf> = None;
     // Raw entries: otherwise the tar crate would read names of any length into memory.
     for entry in archive.entries().map_err(failed)?.raw(true) {
@@ -139,7 +127,7 @@ fn from_tar(reader: impl Read) -> Result<FoundObject, LayerError> {
         .ok_or_else(|| LayerError::NoObject(format!("none of its {count} entries is an ELF file")))
 }
 
-/// Reads the name of the next entry: GNU's form, or a record `LENGTH path=NAME` of a pax header.
+/// GNU's form, or a record `LENGTH path=NAME` of a pax header.
 fn read_name(entry: &mut impl Read, pax: bool) -> Result<Option<PathBuf>, LayerError> {
     let mut bytes = Vec::new();
     entry.take(NAME_LIMIT + 1).read_to_end(&mut bytes).map_err(failed)?;
@@ -156,8 +144,7 @@ fn read_name(entry: &mut impl Read, pax: bool) -> Result<Option<PathBuf>, LayerE
     Ok(name.map(|name| PathBuf::from(OsString::from_vec(name))))
 }
 
-/// Rejects a layer that has an entry with `..` in its path: no builder writes one, so it is an attack. Absolute paths
-/// are allowed, because builders write them and no entry is written to its path.
+/// Rejects `..`, which no builder writes. Absolute paths are allowed: no entry is written to its path.
 fn check_path(path: &Path) -> Result<(), LayerError> {
     if path.components().all(|component| component != Component::ParentDir) {
         return Ok(());
@@ -189,7 +176,6 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    /// Writes the name unchanged: the tar crate's own setter rejects dangerous ones.
     fn tar(entries: &[(&str, tar::EntryType, &[u8])]) -> Vec<u8> {
         let mut builder = tar::Builder::new(Vec::new());
         for (name, kind, bytes) in entries {
@@ -211,7 +197,6 @@ mod tests {
         ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
     }
 
-    /// Builds a frame of uncompressed blocks: compressing large content takes long.
     fn zstd_stored(bytes: &[u8]) -> Vec<u8> {
         let mut frame = b"\x28\xb5\x2f\xfd\0\x58".to_vec();
         for block in bytes.chunks(128 << 10) {
@@ -246,7 +231,6 @@ mod tests {
             (gzip(&packed), Some("a.o".to_owned())),
             (zstd(OBJECT), None),
             (zstd(&packed), Some("a.o".to_owned())),
-            // Several members, as pigz and zstd:chunked write them.
             ([gzip(&packed[..700]), gzip(&packed[700..])].concat(), Some("a.o".to_owned())),
             ([zstd(&packed[..700]), zstd(&packed[700..])].concat(), Some("a.o".to_owned())),
         ] {
@@ -270,7 +254,6 @@ mod tests {
         );
         let layer = tar(&[("text.o", FILE, b"text"), ("bytecode", FILE, OBJECT)]);
         assert_eq!(decode(layer.as_slice()).unwrap().name.as_deref(), Some("bytecode"));
-        // A program of the machine beside it, which is an ELF file as well.
         let mut bpf = [OBJECT, &[0; 20]].concat();
         (bpf[5], bpf[18], bpf[19]) = (1, 247, 0);
         let layer = tar(&[("tool", FILE, OBJECT), ("crt1.o", FILE, OBJECT), ("probe", FILE, &bpf)]);
@@ -370,7 +353,6 @@ mod tests {
         for layer in [large.clone(), gzip(&large), gzip(&packed), zstd_stored(&large), zstd_stored(&packed)] {
             assert!(matches!(decode(layer.as_slice()), Err(LayerError::TooLarge(_))));
         }
-        // Many files, each within the limit, together above it.
         let zeros = vec![0; usize::try_from(UNPACKED_LIMIT / 2).unwrap()];
         let layer = tar(&[("a", FILE, &zeros), ("b", FILE, &zeros), ("c.o", FILE, OBJECT)]);
         for layer in [gzip(&layer), zstd_stored(&layer)] {

@@ -1,5 +1,3 @@
-//! A directory in the OCI image layout: `oci-layout`, `index.json` and `blobs/sha256/`.
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -22,9 +20,6 @@ pub struct PlatformField {
 }
 
 /// Deserializes a list or map that may be `null`: Go writes empty ones so.
-///
-/// # Errors
-/// The value is neither.
 pub fn null_is_empty<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where
     T: Default + Deserialize<'de>,
@@ -123,7 +118,6 @@ fn oci_index() -> String {
     media::OCI_INDEX.to_owned()
 }
 
-/// Maximum size of a blob that is read into memory, in bytes (64 MiB).
 const BLOB_LIMIT: u64 = 64 << 20;
 
 /// OCI image layout on disk.
@@ -259,7 +253,7 @@ impl OciLayout {
         Ok(content)
     }
 
-    /// Writes a temporary file and renames it, so that no reader sees half a file.
+    /// Renames a temporary file, so that no reader sees half a file.
     fn write(&self, name: &str, content: &[u8]) -> Result<(), LayoutError> {
         let path = self.path.join(name);
         let beside = self.path.join(format!(".{}.{}", name.replace('/', "-"), std::process::id()));

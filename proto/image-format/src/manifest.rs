@@ -25,8 +25,7 @@ pub struct ImageManifest {
     pub layers: Vec<Descriptor>,
 }
 
-/// Fields of both documents. `urls` of descriptors are ignored: content comes from the registry that the user named,
-/// never from an address in a manifest.
+/// `urls` of descriptors are ignored: content comes from the registry that the user named.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Raw {
@@ -74,8 +73,7 @@ impl ManifestError {
     }
 }
 
-/// Parses a JSON object. Serde would also accept an array with the fields in order, which other readers reject. Serde
-/// rejects duplicate fields.
+/// Parses a JSON object without duplicate fields. Serde alone would also accept an array.
 pub fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ManifestError> {
     if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
         return Err(ManifestError::NotObject);
@@ -107,7 +105,6 @@ pub fn parse(bytes: &[u8]) -> Result<ImageDocument, ManifestError> {
     }
 }
 
-/// Returns the error for a digest by another algorithm, if that is why a document cannot be read.
 fn other_algorithm(bytes: &[u8]) -> Option<ManifestError> {
     let document: serde_json::Value = serde_json::from_slice(bytes).ok()?;
     let list = |name: &str| document.get(name).and_then(serde_json::Value::as_array).into_iter().flatten();
@@ -122,9 +119,7 @@ fn other_algorithm(bytes: &[u8]) -> Option<ManifestError> {
 pub const MAX_LAYERS: usize = 8;
 
 impl ImageManifest {
-    /// Returns the layers that may have the object file, the likeliest first: those with a media type for objects,
-    /// those titled like an object, then the others in their order. Images of the format have one layer; tools add a
-    /// licence or a description.
+    /// Returns the layers that may have the object file, the likeliest first: by media type, then by title.
     pub fn objects(&self) -> Vec<&Descriptor> {
         let is_titled = |layer: &Descriptor| {
             layer.annotations.get(media::TITLE).is_some_and(|title| title.ends_with(".o"))
@@ -154,8 +149,7 @@ impl ImageManifest {
 /// Maximum depth of indexes within indexes.
 pub const MAX_INDEXES: usize = 3;
 
-/// Returns the entry of an index for `platform`. If no entry names a platform, it is the only image: some tools append
-/// images without reading their platform.
+/// Returns the entry of an index for `platform`; without any platforms, the only image.
 pub fn choose(entries: &[Descriptor], platform: Platform) -> Option<&Descriptor> {
     let fits = |entry: &&Descriptor| {
         entry
@@ -172,7 +166,6 @@ pub fn choose(entries: &[Descriptor], platform: Platform) -> Option<&Descriptor>
     })
 }
 
-/// Returns whether an entry is an image; others are attestations, for the platform `unknown`, and artifacts.
 fn is_image(entry: &Descriptor) -> bool {
     let is_unknown = entry.platform.as_ref().is_some_and(|field| field.os == "unknown");
     let is_artifact = entry.other.get("artifactType").is_some_and(|kind| !kind.is_null());
@@ -288,7 +281,6 @@ mod tests {
         assert_eq!(choose(&entries[..2], amd64), None);
         assert_eq!(platforms(&entries[..2]), "linux/arm64, 1 that name no platform");
         assert_eq!(choose(&[], amd64), None);
-        // The only image; then several without a platform.
         assert_eq!(choose(&entries[..1], amd64), Some(&entries[0]));
         let attestation = Descriptor {
             platform: serde_json::from_value(json!({ "os": "unknown", "architecture": "unknown" })).unwrap(),

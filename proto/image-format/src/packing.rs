@@ -6,9 +6,7 @@ use flate2::read::MultiGzDecoder;
 
 use crate::zstd_reader::ZstdReader;
 
-/// Number of bytes that identify a compression.
 const START: usize = 6;
-/// Unsupported compressions and archives, by their first bytes.
 const UNSUPPORTED: [(&[u8], &str); 7] = [
     (b"BZh", "bzip2"),
     (b"\xfd7zXZ\0", "xz"),
@@ -32,10 +30,7 @@ impl UnsupportedPacking {
     }
 }
 
-/// Returns content decompressed by gzip or zstd, or as it is if it is not compressed.
-///
-/// # Errors
-/// The content cannot be read, or is compressed in another way: [`UnsupportedPacking`].
+/// Returns content decompressed by gzip or zstd, or as it is; [`UnsupportedPacking`] for other compressions.
 pub fn unpacked<'a>(mut content: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
     let mut start = [0; START];
     let length = fill(&mut content, &mut start)?;
@@ -54,7 +49,6 @@ pub fn unpacked<'a>(mut content: impl Read + 'a) -> io::Result<Box<dyn Read + 'a
     Ok(Box::new(whole))
 }
 
-/// Reads until the buffer is full or the input ends, and returns the number of bytes read.
 pub(crate) fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut length = 0;
     while length < buffer.len() {

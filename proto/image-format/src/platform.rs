@@ -1,5 +1,3 @@
-//! Platforms of images: Linux on one of Go's architectures.
-
 use std::fmt;
 use std::str::FromStr;
 
@@ -50,7 +48,6 @@ struct Row {
     architecture: &'static str,
     build_arg: &'static str,
     endian: Endian,
-    /// Words in a file name for this architecture, next to the word for the byte order.
     words: &'static [&'static str],
 }
 
@@ -63,8 +60,7 @@ const fn row(
     Row { architecture, build_arg, endian, words }
 }
 
-/// Supported platforms, sorted by name, since `Platform` orders by position. In file names, 64-bit architectures also
-/// have their own names, and bpf2go's `x86`, which covers both Intel platforms, means 64 bit.
+/// Sorted by name, since `Platform` orders by position. bpf2go's `x86` covers both Intel platforms, and means 64 bit.
 const TABLE: [Row; 13] = [
     row("386", "BC_386_EL", Endian::Little, &["386"]),
     row("amd64", "BC_AMD64_EL", Endian::Little, &["x86", "amd64"]),
@@ -142,8 +138,7 @@ impl Platform {
         })
     }
 
-    /// Returns the platform in a file name as bpf2go writes it: words separated by `_`, `-` and `.`, one of which is
-    /// the architecture and one `bpfel` or `bpfeb`.
+    /// Returns the platform in a file name as bpf2go writes it, with words for architecture and byte order.
     pub fn from_file_name(name: &str) -> Result<Self, PlatformError> {
         let base = name.rsplit('/').next().unwrap_or(name);
         let words: Vec<&str> = base.split(['_', '-', '.']).collect();

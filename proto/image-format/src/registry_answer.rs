@@ -1,5 +1,3 @@
-//! Refusals of a registry: status and explanation.
-
 use std::fmt;
 
 use http::StatusCode;
@@ -12,9 +10,7 @@ use crate::registry_words::registry_words;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegistryAnswer {
     status: u16,
-    /// Explanation from the body, in quotes.
     words: Option<String>,
-    /// Seconds after which a retry makes sense.
     retry_after: Option<u64>,
 }
 

@@ -1,17 +1,11 @@
-//! Explanations in the body of a registry's refusal.
-
 use serde_json::Value;
 
 /// Maximum number of bytes of a body that are searched for an explanation.
 pub const REFUSAL_LIMIT: usize = 16 << 10;
-/// Maximum number of errors of one answer that are shown.
 const MAX_ERRORS: usize = 3;
-/// Maximum length of an explanation, in characters.
 const MAX_CHARACTERS: usize = 300;
 
-/// Returns the explanation in the body of a refusal: `errors[].code` and `message` of the distribution specification,
-/// else the field in which token services and other servers put it. It is shown to users and was written by third
-/// parties: one line, in quotes, without control characters.
+/// Returns the explanation in a refusal's body: one line, in quotes, without control characters.
 #[must_use]
 pub fn registry_words(body: &[u8]) -> Option<String> {
     let body: Value = serde_json::from_slice(body).ok()?;
@@ -24,7 +18,6 @@ pub fn registry_words(body: &[u8]) -> Option<String> {
     (!line.is_empty()).then(|| format!("\"{line}\""))
 }
 
-/// Returns code and text of one error.
 fn of_error(error: &Value) -> Option<String> {
     let text = |name: &str| error.get(name).and_then(Value::as_str).filter(|text| !text.trim().is_empty());
     let code = text("code");
@@ -47,7 +40,6 @@ fn one_line(text: &str) -> String {
     }
 }
 
-/// Returns whether a character is invisible or changes how others are shown.
 const fn is_invisible(character: char) -> bool {
     matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }

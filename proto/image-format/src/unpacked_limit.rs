@@ -1,14 +1,11 @@
-//! Limit of an unpacked layer.
-
 use std::error::Error;
 use std::io::{self, Read};
 
-/// Maximum size of an unpacked layer, in bytes: the maximum of a transfer, and space for headers.
+/// Maximum of a transfer, and space for headers.
 pub(crate) const UNPACKED_LIMIT: u64 = 128 << 20;
 
-/// Returns whether a reader failed because more than the limit came.
 pub(crate) fn is_over_limit(error: &io::Error) -> bool {
-    // Tar readers wrap errors in their own, with ours as the cause; the error in an I/O error is not among its sources.
+    // Tar readers wrap errors; the error in an I/O error is not among its sources.
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
         if error.is::<Bomb>() {
@@ -24,7 +21,7 @@ pub(crate) fn is_over_limit(error: &io::Error) -> bool {
 #[error("too much data")]
 struct Bomb;
 
-/// Reader that fails, instead of ending, after the limit is exceeded.
+/// Fails, instead of ending, after the limit is exceeded.
 pub(crate) struct Limited<R> {
     inner: R,
     left: u64,

@@ -1,7 +1,6 @@
 //! Words for program and map types in labels, in the two vocabularies that tools use.
 
-/// Prefixes of section names, and the word for each in labels. The first match counts, so longer prefixes come first. A
-/// prefix is the whole name, or is followed by `/` or `.` (`xdp`, `xdp/name`, `xdp.frags`).
+/// The first match counts, so longer prefixes come first. A prefix is the whole name, or is followed by `/` or `.`.
 const SECTIONS: &[(&str, &str)] = &[
     ("kprobe", "kprobe"),
     ("kretprobe", "kretprobe"),
@@ -59,15 +58,13 @@ pub fn program_type_in_v06(word: &str) -> &str {
     }
 }
 
-/// Returns whether `label` may describe a program of type `word` (current vocabulary).
-///
-/// Labels are advisory: other tools wrote them in either vocabulary.
+/// Returns whether `label`, in either vocabulary of tools, may describe a program of type `word`.
 #[must_use]
 pub fn label_may_mean(label: &str, word: &str) -> bool {
     label == word || label == program_type_in_v06(word)
 }
 
-/// Words for `enum bpf_map_type` of linux/bpf.h, by number (0 is `unspec`; 33 is `arena`, Linux 6.9).
+/// Order of `enum bpf_map_type` (0 is `unspec`; 33 is `arena`, Linux 6.9).
 const MAP_TYPES: [&str; 34] = [
     "unspec",
     "hash",

@@ -6,27 +6,21 @@ use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 use crate::packing::fill;
 
-/// Maximum window, which the decoder keeps in memory, in bytes. Decoders should support 8 MiB (RFC 8878, section
-/// 3.1.1.1.2), the maximum that zstd writes up to level 19; the highest levels of builders write up to 32 MiB.
+/// Decoders should support 8 MiB (RFC 8878, 3.1.1.1.2); builders write up to 32 MiB. Kept in memory.
 pub(crate) const MAX_WINDOW: u64 = 32 << 20;
-/// Maximum number of frames of one content. `zstd:chunked` writes one for each piece of a file.
+/// `zstd:chunked` writes one frame for each piece of a file.
 const MAX_FRAMES: usize = 64 << 10;
-/// Number of bytes that are decoded before they are returned.
 const STEP: usize = 128 << 10;
-/// First bytes of a frame.
 const FRAME: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// Decoder of all frames of a content; ignores skippable ones.
 pub(crate) struct ZstdReader<R> {
     source: R,
     decoder: FrameDecoder,
-    /// True while a frame is being decoded.
     inside: bool,
     frames: usize,
 }
 
 impl<R: Read> ZstdReader<R> {
-    /// Returns whether content that begins so is compressed by zstd.
     pub(crate) fn is_start(start: &[u8]) -> bool {
         start.starts_with(&FRAME) || start.get(..4).is_some_and(is_skippable)
     }
@@ -37,7 +31,6 @@ impl<R: Read> ZstdReader<R> {
         Self { source, decoder, inside: false, frames: 0 }
     }
 
-    /// Advances to the next frame; returns false if there is none.
     fn next_frame(&mut self) -> io::Result<bool> {
         loop {
             let mut magic = [0; 4];
@@ -93,7 +86,6 @@ impl<R: Read> Read for ZstdReader<R> {
     }
 }
 
-/// Returns whether this is one of the 16 magic numbers of skippable frames.
 fn is_skippable(magic: &[u8]) -> bool {
     matches!(magic, [0x50..=0x5f, 0x2a, 0x4d, 0x18])
 }
@@ -150,7 +142,6 @@ mod tests {
     #[test]
     fn frame_that_needs_too_much_is_refused() {
         let error = |content: &[u8]| read(content).unwrap_err().to_string();
-        // A window of 64 MiB, then a single segment of 4 GiB.
         assert!(error(&[FRAME.as_slice(), &[0, 16 << 3]].concat()).contains("too big; Requested: 67108864"));
         let single = [FRAME.as_slice(), &[0b1010_0000, 0xff, 0xff, 0xff, 0xff]].concat();
         assert!(error(&single).contains("too big; Requested: 4294967295"));

@@ -11,7 +11,6 @@ use bpfman_image_format::{
     PlatformInputs, SourceDate, check_object, media,
 };
 
-/// Compiles the test object for `bpfel` or `bpfeb` to `folder/name`.
 fn compile(target: &str, folder: &Path, name: &str) -> PathBuf {
     compile_source("several.bpf.c", target, folder, name)
 }
@@ -81,7 +80,6 @@ fn the_same_inputs_give_the_same_image() {
         inputs.build(SourceDate::from_seconds(seconds).unwrap()).unwrap().digest()
     };
     let first = build(&object, 0);
-    // The folder, the date and the mode of the file are not part of the image.
     let elsewhere = folder.path().join("elsewhere");
     std::fs::create_dir(&elsewhere).unwrap();
     std::fs::write(elsewhere.join("prog.o"), std::fs::read(&object).unwrap()).unwrap();
@@ -208,7 +206,6 @@ fn objects_that_do_not_fit_are_refused() {
     for name in ["", "..", "a/b.o"] {
         assert!(matches!(BytecodeFile::parse(name, little.clone()), Err(BytecodeError::FileName(_))));
     }
-    // A truncated object is refused or read, and never causes a panic.
     for length in (0..little.len()).step_by(7) {
         let _ = parse(&little[..length]);
         let _ = check_object("prog.o", &little[..length]);

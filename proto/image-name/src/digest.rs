@@ -108,7 +108,7 @@ impl FromStr for Digest {
     }
 }
 
-/// Returns the value of a hexadecimal digit. Upper case is refused: the same content must not have two names.
+/// Upper case is refused: the same content must not have two names.
 fn nibble(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),

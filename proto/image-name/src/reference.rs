@@ -1,16 +1,11 @@
-//! Names of images: `registry/repository[:tag][@digest]`, with an explicit registry.
-
 use std::fmt;
 use std::str::FromStr;
 
 use crate::registry_host::RegistryHostError;
 use crate::{Digest, DigestError, RegistryHost};
 
-/// Name of an image in a registry.
-///
-/// It is stricter than docker's. The registry must be explicit, so that a typing mistake does not lead to a public
-/// registry (`a/b` is invalid). The repository is lower case, the digest SHA-256. The registry is canonical
-/// ([`RegistryHost`]), so that two names are equal exactly if they mean the same image.
+/// Name of an image in a registry: `registry/repository[:tag][@digest]`. The registry is explicit, so that a
+/// mistake leads to no public one, and canonical ([`RegistryHost`]): equal names mean the same image.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ImageReference {
     registry: RegistryHost,

@@ -6,16 +6,13 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Docker's own registry, by the name in its images.
 const DOCKER: &str = "docker.io";
 const DOCKER_ALIASES: [&str; 4] =
     ["index.docker.io", "registry-1.docker.io", "registry.docker.io", "registry.hub.docker.com"];
 
-/// Names of this machine as a registry's host.
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
-/// Canonical `host[:port]` of a registry: lower case, addresses as the standards print them, Docker's registry as
-/// `docker.io`. The default port is omitted (443; 80 on this machine, which is accessed without TLS).
+/// Canonical `host[:port]`: lower case, `docker.io` for Docker's, no default port (443; 80 for this machine).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RegistryHost(String);
 
@@ -108,7 +105,6 @@ impl FromStr for RegistryHost {
     }
 }
 
-/// Returns the host without brackets, and the text of the port.
 fn split(text: &str) -> Option<(&str, Option<&str>)> {
     if let Some(rest) = text.strip_prefix('[') {
         let (host, rest) = rest.split_once(']')?;
@@ -140,7 +136,7 @@ fn label_is_valid(label: &str) -> bool {
         && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
-/// Returns whether resolvers take the host for an address: `127.1`, `2130706433` and `0x7f.1` are all 127.0.0.1.
+/// Resolvers take `127.1`, `2130706433` and `0x7f.1` for 127.0.0.1.
 fn ends_in_number(host: &str) -> bool {
     let last = host.rsplit('.').next().unwrap_or(host);
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());

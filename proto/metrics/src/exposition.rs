@@ -1,5 +1,3 @@
-//! Samples of one scrape, and their text.
-
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -13,7 +11,7 @@ use crate::{Metric, MetricKind, MetricUnit};
 /// Maximum number of series of one metric in one answer. Prometheus keeps each series for weeks.
 pub const MAX_SERIES: usize = 2000;
 
-/// Maximum length of a label's value, in bytes; names that users choose may be long.
+/// Names that users choose may be long.
 const MAX_LABEL_BYTES: usize = 200;
 
 /// Number of series that [`MAX_SERIES`] left out.
@@ -52,7 +50,6 @@ impl From<bool> for MetricValue {
     }
 }
 
-/// Series by the values of their labels.
 type Series = BTreeMap<Vec<String>, MetricValue>;
 
 /// Samples of one scrape.
@@ -63,8 +60,7 @@ pub struct Exposition {
 }
 
 impl Exposition {
-    /// Adds a sample. `labels` are the values of the metric's labels, in its order. A sample with the labels of an
-    /// earlier one is added to it.
+    /// Adds a sample to an earlier one of the same labels, given as the values in the metric's order.
     pub fn add<const LABELS: usize>(
         &mut self,
         metric: &'static Metric,
@@ -98,8 +94,7 @@ impl Exposition {
     }
 }
 
-/// Returns a label's value with its length limited, and with control characters and those that change the direction of
-/// text escaped. Line ends stay: the format itself escapes them.
+/// Limits the length, and escapes control characters and text direction. The format itself escapes line ends.
 fn label(value: &str) -> String {
     let hides = |character: char| {
         let turns = matches!(

@@ -1,7 +1,6 @@
 //! Metrics of bpfman's processes: names, labels, and the text that Prometheus reads.
 //!
-//! A process has a table of [`Metric`]s. At each scrape it adds samples to an [`Exposition`], which writes them as
-//! OpenMetrics by the crate `prometheus-client`. The page of the documentation is generated from the same table.
+//! A scrape adds samples of a table of [`Metric`]s to an [`Exposition`]; the documentation is generated from the table.
 
 mod exposition;
 mod metric;

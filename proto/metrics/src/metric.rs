@@ -1,5 +1,3 @@
-//! Name, meaning and labels of a metric.
-
 /// OpenMetrics type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {

@@ -1,5 +1,3 @@
-//! Tables of metrics in the documentation.
-
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -28,9 +26,6 @@ pub fn metrics_table<'m>(metrics: impl IntoIterator<Item = &'m Metric>) -> Strin
 
 /// Compares the section of a page between the lines `<!-- NAME -->` and `<!-- end of NAME -->` with a table. If they
 /// differ, returns how to update it; with `BPFMAN_WRITE_DOCS=1` in the environment, updates it.
-///
-/// # Errors
-/// The page cannot be read or written.
 pub fn section_difference(page: &Path, name: &str, table: &str) -> std::io::Result<Option<String>> {
     let text = std::fs::read_to_string(page)?;
     let (begin, end) = (format!("<!-- {name} -->\n\n"), format!("\n<!-- end of {name} -->\n"));

@@ -1,4 +1,4 @@
-//! Metrics of the process itself, under the names that Prometheus' own libraries use.
+//! Metrics of the process, under the names of Prometheus' own libraries.
 
 use std::fs;
 
@@ -66,7 +66,6 @@ impl ProcessStat {
     }
 }
 
-/// Returns the time of the machine's start, in seconds since 1970.
 fn boot_seconds() -> Option<u64> {
     let stat = fs::read_to_string("/proc/stat").ok()?;
     stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()

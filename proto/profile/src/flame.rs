@@ -1,24 +1,16 @@
-//! Flame graphs: a box for each name in each stack, as wide as its samples, above its caller.
-
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::Profile;
 
-/// Width of the picture, its border and the height of a row, in pixels.
 const WIDTH: f64 = 1200.0;
 const BORDER: f64 = 10.0;
 const ROW: f64 = 17.0;
-/// Height of the title above the boxes, in pixels.
 const TITLE: f64 = 34.0;
-/// Approximate width of a character, in pixels.
 const CHARACTER: f64 = 7.0;
-/// Minimum width of a box, in pixels: narrower ones are not visible.
 const NARROWEST: f64 = 0.2;
-/// Suffix of kernel function names.
 const KERNEL: &str = "_[k]";
 
-/// Name in a stack, with the samples in it and its callees.
 #[derive(Default)]
 struct Call {
     samples: u64,
@@ -71,12 +63,10 @@ struct Drawing<'a> {
     svg: &'a mut String,
     all: u64,
     scale: f64,
-    /// Vertical position of the lowest row.
     bottom: f64,
 }
 
 impl Drawing<'_> {
-    /// Draws a box and those above it. `before`: number of samples to its left.
     fn call(&mut self, name: &str, call: &Call, depth: usize, before: u64) {
         let width = call.samples as f64 * self.scale;
         if width < NARROWEST {
@@ -103,7 +93,6 @@ impl Drawing<'_> {
     }
 }
 
-/// Returns as much of the name as fits into the box.
 fn label(name: &str, x: f64, y: f64, width: f64) -> String {
     let room = (width - 6.0) / CHARACTER;
     if room < 3.0 {
@@ -119,8 +108,6 @@ fn label(name: &str, x: f64, y: f64, width: f64) -> String {
     format!("<text x=\"{:.1}\" y=\"{:.1}\">{shown}</text>", x + 3.0, y + 12.0)
 }
 
-/// Returns blue for the kernel, grey for roots, and a colour between yellow and red for others; the same name always
-/// has the same colour.
 fn colour(name: &str, depth: usize) -> String {
     let hash = name.bytes().fold(5381_u32, |hash, byte| hash.wrapping_mul(33) ^ u32::from(byte));
     let shade = hash % 100;

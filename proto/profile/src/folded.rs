@@ -1,5 +1,3 @@
-//! Folded stacks, the format of `flamegraph.pl` and its successors.
-
 use std::fmt::Write as _;
 
 use crate::Profile;
@@ -23,7 +21,7 @@ impl Profile {
     }
 }
 
-/// Replaces characters that would end a frame or a line: processes choose their names.
+/// Processes choose their names, which must not end a frame or a line.
 fn plain(character: char) -> char {
     match character {
         ';' => ':',

@@ -1,5 +1,3 @@
-//! Output formats, by name.
-
 use std::str::FromStr;
 
 use thiserror::Error;

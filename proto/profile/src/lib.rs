@@ -1,6 +1,5 @@
-//! CPU profiles: stacks of names with their samples, and the formats of profiles.
-//!
-//! The gallery's profiler creates them on one machine, and `kubectl bpfman profile` merges those of nodes. No I/O.
+//! CPU profiles: stacks of names with their samples, and their formats. The gallery's profiler creates them, and
+//! `kubectl bpfman profile` merges those of nodes. No I/O.
 
 mod flame;
 mod folded;

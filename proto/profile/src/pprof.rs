@@ -13,7 +13,7 @@ use thiserror::Error;
 use crate::message::{FunctionMessage, Line, Location, ProfileMessage, Sample, StringIndex, ValueType};
 use crate::{Profile, Weight};
 
-/// Maximum size of an uncompressed message, in bytes: a node's answer must not fill the client's memory.
+/// A node's answer must not fill the client's memory.
 const MAX_MESSAGE: u64 = 256 << 20;
 
 /// Reason why bytes are no profile.
@@ -79,9 +79,6 @@ impl Profile {
     }
 
     /// Parses the output of [`Profile::to_pprof`].
-    ///
-    /// # Errors
-    /// [`PprofError`]: the bytes are something else.
     pub fn from_pprof(bytes: &[u8]) -> Result<Self, PprofError> {
         let mut plain = Vec::new();
         GzDecoder::new(bytes).take(MAX_MESSAGE + 1).read_to_end(&mut plain)?;
@@ -133,7 +130,6 @@ impl Profile {
     }
 }
 
-/// Table of strings; pprof requires the empty string first.
 struct Strings {
     table: Vec<String>,
     known: HashMap<String, StringIndex>,

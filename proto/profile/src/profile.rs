@@ -1,5 +1,3 @@
-//! Profiles, independent of the format.
-
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
 use std::time::{Duration, SystemTime};

@@ -7,16 +7,12 @@ use salsa20::XSalsa20;
 use salsa20::cipher::{KeyIvInit as _, StreamCipher as _};
 use serde::Deserialize;
 
-/// Labels of the PEM block, of current and earlier versions of cosign.
 pub(crate) const LABELS: [&str; 2] = ["ENCRYPTED SIGSTORE PRIVATE KEY", "ENCRYPTED COSIGN PRIVATE KEY"];
 
-/// Length of the secretbox's key, in bytes.
 const KEY: usize = 32;
-/// Length of the secretbox's tag, in bytes.
 const TAG: usize = 16;
-/// Memory limit of scrypt, in bytes: cosign's parameters take 64 MiB.
+/// cosign's parameters take 64 MiB.
 const MAX_MEMORY: u64 = 256 << 20;
-/// Maximum of scrypt's parameter `p`.
 const MAX_PARALLEL: u32 = 16;
 
 /// Reason why a cosign key cannot be decrypted.
@@ -62,7 +58,6 @@ struct Cipher {
 }
 
 impl SealedKey {
-    /// Parses the document in the PEM block.
     pub(crate) fn read(document: &[u8]) -> Result<Self, CosignKeyError> {
         let sealed: Self = serde_json::from_slice(document).map_err(|_| CosignKeyError::Form)?;
         let ScryptParameters { cost, r, p } = sealed.kdf.params;
@@ -76,7 +71,6 @@ impl SealedKey {
         if is_known && fits { Ok(sealed) } else { Err(CosignKeyError::Form) }
     }
 
-    /// Decrypts the key, in PKCS#8. An empty password is valid, as in cosign.
     pub(crate) fn open(&self, password: &str) -> Result<Vec<u8>, CosignKeyError> {
         let decode = |text: &str| BASE64_STANDARD.decode(text).map_err(|_| CosignKeyError::Form);
         let (salt, content) = (decode(&self.kdf.salt)?, decode(&self.ciphertext)?);
@@ -91,8 +85,7 @@ impl SealedKey {
     }
 }
 
-/// Decrypts a `secretbox` of NaCl: a tag by Poly1305, then content by XSalsa20, whose first 32 bytes of stream are the
-/// tag's key. Returns none if the tag does not match.
+/// NaCl's `secretbox`: a tag by Poly1305, then XSalsa20, whose first 32 bytes of stream are the tag's key.
 fn open_box(key: [u8; KEY], nonce: [u8; 24], sealed: &[u8]) -> Option<Vec<u8>> {
     let (tag, content) = sealed.split_at_checked(TAG)?;
     let mut stream = XSalsa20::new(&key.into(), &nonce.into());
@@ -114,7 +107,6 @@ mod tests {
     use crate::{KeyError, SigningKey};
     use bpfman_image_format::pem;
 
-    /// Key encrypted by another implementation, in cosign's form, with the password `pass word`.
     const SEALED: &str = r#"{"kdf":{"name":"scrypt","params":{"N":1024,"r":8,"p":1},"salt":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="},"cipher":{"name":"nacl/secretbox","nonce":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"},"ciphertext":"BUY4ShPXqRtrryDncinNMVjL0R9LGgVpP4HFwSefNqjrv6YqNpN0woHj3HcXN/Bz3x2W8m9b2I4ouNDJef30Vzn+18ptdhLgKOdxfUjtolOBH8ZKxjhGEO6H5GDTH5kNZB2fiTr80K5CKDJXVuXSZxkVMaxZuh+Rl3FzG9KpkrxIRhjYw8NmvB8tugS98IbbZUW+WY/ZmKam8g=="}"#;
     const FINGERPRINT: &str = "sha256:d3949091b17809e3c090eb70c3592b2ce2020fb8b5081c99220565a7eb1990f4";
 

@@ -96,9 +96,6 @@ pub struct FetchedLabels {
 }
 
 /// Reads the object of an image from its registry. Signatures are not verified, so it must not be loaded.
-///
-/// # Errors
-/// [`FetchError`]: the registry does not return it, or it is no bytecode image for `platform`.
 pub async fn fetch_object(
     image: &ImageReference,
     access: impl Into<RegistryAccess>,
@@ -114,7 +111,6 @@ pub async fn fetch_object(
         let content = registry.blob(layer).await?;
         match object_in(image, layer, &content) {
             Ok(bytes) => return Ok(FetchedObject { digest, bytes }),
-            // Another layer may have it.
             Err(
                 error @ (FetchError::Bytecode { .. }
                 | FetchError::Layer {
@@ -142,9 +138,6 @@ fn object_in(image: &ImageReference, layer: &Descriptor, content: &[u8]) -> Resu
 }
 
 /// Reads the labels of an image from its registry: its configuration only, no layer.
-///
-/// # Errors
-/// [`FetchError`]: the registry does not return it, or it is no bytecode image for `platform`.
 pub async fn fetch_labels(
     image: &ImageReference,
     access: impl Into<RegistryAccess>,
@@ -165,12 +158,9 @@ pub async fn fetch_labels(
     Ok(FetchedLabels { digest, labels })
 }
 
-/// Maximum size of all layers that are read, in bytes.
 const LAYERS_LIMIT: u64 = 96 << 20;
-/// Maximum size of a configuration, in bytes.
 const CONFIG_LIMIT: u64 = 1 << 20;
 
-/// Finds the manifest for a platform by the image's name.
 async fn find(
     image: &ImageReference,
     access: RegistryAccess,
@@ -204,7 +194,6 @@ async fn find(
 
 struct FoundImage {
     registry: Registry,
-    /// Digest that the name refers to, of an index or a manifest.
     digest: Digest,
     manifest: ImageManifest,
 }

@@ -1,5 +1,3 @@
-//! Key pairs that sign images: ECDSA on P-256 with SHA-256.
-
 use std::fmt;
 
 use aws_lc_rs::encoding::AsDer as _;
@@ -159,9 +157,7 @@ impl PublicKey {
         Digest::of(&self.spki)
     }
 
-    /// Returns whether `signature` is by this key over `message`.
-    ///
-    /// The signing side uses it to find its own signatures. The daemon verifies images with code of its own.
+    /// Returns whether `signature` is by this key over `message`. The daemon verifies images with code of its own.
     #[must_use]
     pub fn made(&self, message: &[u8], signature: &[u8]) -> bool {
         UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &self.point).verify(message, signature).is_ok()

@@ -1,5 +1,3 @@
-//! Failures of `oci-client`, as errors of this crate.
-
 use std::io;
 
 use oci_client::errors::{DigestError, OciDistributionError, OciEnvelope, OciErrorCode};
@@ -11,35 +9,27 @@ use crate::registry_connection::RegistryConnection;
 use bpfman_image_format::{REFUSAL_LIMIT, registry_words};
 use bpfman_image_format::{RegistryAnswer, causes};
 
-/// Failure of a call, by its consequence.
 #[derive(Debug)]
 pub(crate) enum OciFailure {
     Broken(reqwest::Error),
-    /// The registry refused. oci-client drops its headers, and with them `Retry-After`.
+    /// oci-client drops the headers, and with them `Retry-After`.
     Answer(RegistryAnswer),
-    /// The registry reported success, but its answer violates the specification.
     UnexpectedSuccess(String),
-    /// The registry returned the code of missing content; oci-client drops the status.
     Missing,
-    /// The registry returned the code of a denied request; oci-client drops the status.
     Denied(String),
-    /// The content has another digest.
     WrongDigest,
     Other(String),
 }
 
 impl OciFailure {
-    /// Returns whether the registry requests another credential.
     pub(crate) fn is_challenge(&self) -> bool {
         matches!(self, Self::Answer(answer) if answer.status() == 401)
     }
 
-    /// Returns whether an upload may have succeeded despite the failure.
     pub(crate) const fn may_be_success(&self) -> bool {
         matches!(self, Self::UnexpectedSuccess(_))
     }
 
-    /// Converts the failure of a download.
     pub(crate) fn of_read(self, connection: &RegistryConnection, what: &str) -> RegistryError {
         match self {
             Self::Answer(answer) if answer.status() == 404 => RegistryError::NotFound(what.to_owned()),
@@ -47,7 +37,6 @@ impl OciFailure {
         }
     }
 
-    /// Converts the failure of an upload.
     pub(crate) fn of_write(self, connection: &RegistryConnection, what: &str) -> RegistryError {
         match self {
             Self::Broken(error) => connection.broken(error),
@@ -86,7 +75,6 @@ impl From<OciDistributionError> for OciFailure {
     }
 }
 
-/// Converts an error of a stream, which wraps any failure in an I/O error.
 impl From<io::Error> for OciFailure {
     fn from(error: io::Error) -> Self {
         let text = causes(&error);
@@ -99,7 +87,6 @@ impl From<io::Error> for OciFailure {
     }
 }
 
-/// Converts the codes and texts of a refusal.
 impl From<OciEnvelope> for OciFailure {
     fn from(envelope: OciEnvelope) -> Self {
         let says = |codes: &[OciErrorCode]| envelope.errors.iter().any(|error| codes.contains(&error.code));

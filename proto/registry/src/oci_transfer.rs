@@ -1,10 +1,6 @@
-//! Client of the crate `oci-client` for one repository: transfers blobs in both directions, and manifests to the
-//! registry.
-//!
-//! Other functions of oci-client 0.18 read answers of any length, so
-//! [`RegistryConnection`](crate::registry_connection::RegistryConnection) implements them: manifests
-//! (`_pull_manifest_raw`: `res.bytes()`), referrers (`pull_referrers`: the same, and the first page only) and tokens
-//! (`_auth`: `auth_res.text()`). Its client is therefore given a credential, and never requests one itself.
+//! Client of the crate `oci-client` for one repository. Its version 0.18 reads some answers of any length, which
+//! [`crate::registry_connection`] therefore requests: manifests (`_pull_manifest_raw`), referrers (`pull_referrers`)
+//! and tokens (`_auth`).
 
 use std::sync::{Mutex, PoisonError};
 
@@ -21,7 +17,7 @@ use bpfman_image_format::{ImageReference, causes};
 pub(crate) struct OciTransfer {
     image: ImageReference,
     access: RegistryAccess,
-    /// Client with the last credential. A client keeps its first credential, so another one needs another client.
+    /// A client keeps its first credential, so another one needs another client.
     client: Mutex<Option<(Option<Authorization>, Client)>>,
 }
 
@@ -30,8 +26,6 @@ impl OciTransfer {
         Self { image: image.clone(), access, client: Mutex::default() }
     }
 
-    /// Returns the reference of this repository at a tag or digest.
-    ///
     /// A digest is passed as a tag: the address is the same.
     pub(crate) fn at(&self, target: &str) -> Reference {
         let (registry, repository) = (self.image.registry(), self.image.repository());
@@ -74,15 +68,13 @@ impl OciTransfer {
             ..ClientConfig::default()
         };
         if self.image.is_loopback() {
-            // No proxy is between this machine and itself. This setting replaces the environment's proxy, and excludes
-            // every address of this machine.
+            // No proxy is between this machine and itself. This replaces the environment's proxy.
             config.http_proxy = Some("http://localhost".to_owned());
             config.no_proxy = Some("localhost,127.0.0.0/8,::1".to_owned());
         }
         config
     }
 
-    /// Stores a credential in a client such that it requests no token.
     async fn show(&self, client: &Client, authorization: &Authorization) {
         let repository = self.at("latest");
         let registry = repository.resolve_registry();

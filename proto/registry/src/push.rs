@@ -1,5 +1,3 @@
-//! Copying an image from a layout to a registry.
-
 use serde::Deserialize;
 
 use crate::registry::Registry;
@@ -31,7 +29,6 @@ pub enum PushError {
     Digest(ImageReference),
 }
 
-/// Fields of a manifest or index that refer to content.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Document {
@@ -42,12 +39,9 @@ struct Document {
     layers: Vec<Descriptor>,
 }
 
-/// Maximum depth of indexes in indexes.
 const DEPTH: usize = 3;
 
-/// Pushes the image `name` of `layout` to `target`, and returns its digest.
-///
-/// Content is pushed first and the tag last, so that the tag never names an incomplete image.
+/// Pushes the image `name` of `layout` to `target`, its tag last so that it is complete; returns its digest.
 pub async fn push(
     layout: &OciLayout,
     name: &str,
@@ -83,7 +77,6 @@ pub async fn push(
     Ok(root.digest)
 }
 
-/// Lists the content of an image: each blob once, and each manifest after those that it refers to.
 fn collect(
     layout: &OciLayout,
     at: &Descriptor,

@@ -1,5 +1,3 @@
-//! Access to a repository, shared by pushing, signing, saving and fetching.
-
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,11 +12,8 @@ use crate::registry_connection::{ANSWER, RegistryConnection, RegistryRequest, Re
 use crate::{RegistryAccess, RegistryError};
 use bpfman_image_format::{Descriptor, Digest, ImageReference, media};
 
-/// Maximum size of a manifest, in bytes.
 const MANIFEST_LIMIT: u64 = 4 << 20;
-/// Maximum size of a blob that is read, in bytes.
 const BLOB_LIMIT: u64 = 96 << 20;
-/// Minimum rate of an upload, in bytes per second: slower uploads are aborted.
 const MIN_UPLOAD: u64 = 16 << 10;
 
 pub(crate) struct Registry {
@@ -28,7 +23,6 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    /// Creates the client; does not connect yet.
     pub(crate) fn new(
         image: &ImageReference,
         access: RegistryAccess,
@@ -42,7 +36,6 @@ impl Registry {
         &self.image
     }
 
-    /// Returns a manifest and the digest computed from its bytes.
     pub(crate) async fn manifest(&self, target: &str) -> Result<(Vec<u8>, Digest), RegistryError> {
         let what = format!("{}:{target}", self.image.name());
         let accept = media::MANIFESTS.join(", ");
@@ -61,7 +54,6 @@ impl Registry {
         Ok((bytes, digest))
     }
 
-    /// Returns the referrers of a digest; none without such a list, which registries report in many ways.
     pub(crate) async fn referrers(&self, digest: Digest) -> Option<Vec<u8>> {
         let what = format!("the referrers of {}@{digest}", self.image.name());
         let request = RegistryRequest {
@@ -74,7 +66,6 @@ impl Registry {
         self.connection.body(&mut response, MANIFEST_LIMIT).await.ok()
     }
 
-    /// Returns a blob. oci-client compares its digest at the end of the stream.
     pub(crate) async fn blob(&self, blob: &Descriptor) -> Result<Vec<u8>, RegistryError> {
         let what = format!("{}@{}", self.image.name(), blob.digest);
         if blob.size > BLOB_LIMIT {
@@ -143,7 +134,7 @@ impl Registry {
         let (at, digest) = (self.transfer.at("latest"), digest.to_string());
         let (size, bytes) = (bytes.len() as u64, Bytes::from(bytes));
         let time = 2 * ANSWER + Duration::from_secs(size / MIN_UPLOAD);
-        // Use the stream: `push_blob` accepts no empty blob.
+        // `push_blob` accepts no empty blob.
         let pushed = self.ask(&what, time, |client| {
             let (at, digest, bytes) = (at.clone(), digest.clone(), bytes.clone());
             let content = stream::once(future::ready(Ok(bytes)));
@@ -167,7 +158,7 @@ impl Registry {
         Ok(self.connection.send(&request).await?.status().is_success())
     }
 
-    /// Runs a call of oci-client, and repeats it once if a new credential is requested: a token may expire.
+    /// Repeats a call once if a new credential is requested: a token may expire.
     async fn ask<T, F>(
         &self,
         what: &str,

@@ -1,5 +1,3 @@
-//! Access to a registry: password, plain HTTP, certificate authorities.
-
 use reqwest::Certificate;
 
 use crate::RegistryError;
@@ -13,7 +11,6 @@ pub struct RegistryAccess {
     pub(crate) authorities: Option<RegistryAuthorities>,
 }
 
-/// Certificate authorities in PEM, at least one.
 #[derive(Clone, Debug)]
 pub(crate) struct RegistryAuthorities {
     pub(crate) pem: Vec<u8>,
@@ -38,10 +35,7 @@ impl RegistryAccess {
         Self { plain_http, ..self }
     }
 
-    /// Sets certificate authorities, instead of those of this machine.
-    ///
-    /// # Errors
-    /// [`RegistryError::Authorities`]: the text holds no certificate.
+    /// Sets certificate authorities, instead of those of this machine; fails if the text holds none.
     pub fn with_authorities(self, pem: &[u8]) -> Result<Self, RegistryError> {
         let authorities = RegistryAuthorities { pem: pem.to_vec() };
         if authorities.certificates()?.is_empty() {
@@ -50,7 +44,6 @@ impl RegistryAccess {
         Ok(Self { authorities: Some(authorities), ..self })
     }
 
-    /// Returns whether the registry of an image is accessed without TLS.
     pub(crate) fn is_plain(&self, image: &ImageReference) -> bool {
         self.plain_http || image.is_loopback() && self.authorities.is_none()
     }

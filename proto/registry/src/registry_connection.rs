@@ -1,5 +1,3 @@
-//! Requests to one registry, with a limit for each answer: manifests, referrers, challenges, tokens.
-
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,11 +12,9 @@ use bpfman_image_format::REFUSAL_LIMIT;
 use bpfman_image_format::{Challenge, Credential, ImageReference, RegistryAnswer, causes};
 
 pub(crate) const CONNECT: Duration = Duration::from_secs(10);
-/// Time limit of an answer, or of its next piece.
 pub(crate) const ANSWER: Duration = Duration::from_secs(30);
 pub(crate) const USER_AGENT: &str = concat!("bpfman/", env!("CARGO_PKG_VERSION"));
 const MAX_REDIRECTS: usize = 5;
-/// Maximum size of a token service's answer, in bytes.
 const TOKEN_LIMIT: u64 = 64 << 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,18 +36,15 @@ pub(crate) struct RegistryRequest<'a> {
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) accept: Option<&'a str>,
-    /// Name of the resource in error messages.
     pub(crate) what: &'a str,
 }
 
 pub(crate) struct RegistryConnection {
     http: Client,
     registry: String,
-    /// `SCHEME://HOST/v2/REPOSITORY/`.
     base: Url,
     scope: String,
     credential: Option<Credential>,
-    /// Authorization of requests; set once the registry has requested one.
     authorization: Mutex<Option<Authorization>>,
 }
 
@@ -101,7 +94,7 @@ impl RegistryConnection {
         self.base.join(part).map_err(|error| self.refused(what, format!("no address: {error}")))
     }
 
-    /// Sends a request, and repeats it with a token if the registry requests one. Returns answers of any status.
+    /// Repeats a request with a token if the registry requests one. Returns answers of any status.
     pub(crate) async fn send(&self, request: &RegistryRequest<'_>) -> Result<Response, RegistryError> {
         // Fetch a token once more: the current one may have expired.
         let mut asked = false;
@@ -123,7 +116,6 @@ impl RegistryConnection {
         }
     }
 
-    /// Sends a request and returns an error with the registry's explanation unless it succeeds.
     pub(crate) async fn good(&self, request: &RegistryRequest<'_>) -> Result<Response, RegistryError> {
         let response = self.send(request).await?;
         if response.status().is_success() {
@@ -135,7 +127,6 @@ impl RegistryConnection {
         Err(self.answered(request.what, &self.answer(response).await))
     }
 
-    /// Fetches a new credential by the challenge at `/v2/`. Returns false if that requests none.
     pub(crate) async fn renew_authorization(&self, what: &str) -> Result<bool, RegistryError> {
         let entrance = self.url("/v2/", what)?;
         let response =
@@ -168,7 +159,6 @@ impl RegistryConnection {
         }
     }
 
-    /// Answers a registry's challenge, for this and the following requests.
     async fn authorize(&self, response: Response, what: &str) -> Result<(), RegistryError> {
         let challenges = challenges(response.headers());
         let bearer = Challenge::of_scheme(&challenges, "bearer").and_then(|challenge| {
@@ -186,13 +176,11 @@ impl RegistryConnection {
                 return Err(self.unauthorized(what, why));
             }
         };
-        // Check the header once, here.
         authorization.header().map_err(|_| self.no_header(what))?;
         *self.authorization.lock().unwrap_or_else(PoisonError::into_inner) = Some(authorization);
         Ok(())
     }
 
-    /// Requests a token from the service that the registry names.
     async fn token(&self, realm: &str, service: Option<&str>, what: &str) -> Result<String, RegistryError> {
         let refused = |why: String| self.unauthorized(what, why);
         let mut url: Url =
@@ -230,7 +218,6 @@ impl RegistryConnection {
         tokio::time::timeout(ANSWER, waits).await.map_err(late)
     }
 
-    /// Converts the error of a broken connection.
     pub(crate) fn broken(&self, error: reqwest::Error) -> RegistryError {
         let (tls, why) = (tls_failure(&error), causes(&error.without_url()));
         RegistryError::Unreachable { registry: self.registry.clone(), why, tls }
@@ -240,7 +227,6 @@ impl RegistryConnection {
         RegistryError::Unreachable { registry: self.registry.clone(), why, tls: None }
     }
 
-    /// Converts an answer to an error.
     pub(crate) fn answered(&self, what: &str, answer: &RegistryAnswer) -> RegistryError {
         let why = format!("it answers {answer}");
         if matches!(answer.status(), 401 | 403) {

@@ -1,5 +1,3 @@
-//! Copying an image with its signatures from a registry into a layout or an archive that needs no network.
-
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
@@ -64,14 +62,11 @@ struct Document {
     layers: Vec<Descriptor>,
 }
 
-/// Maximum number of manifests that refer to one digest.
 const MAX_REFERRERS: usize = 256;
 
-/// Maximum depth of indexes in indexes; a list of referrers counts as one.
 const DEPTH: usize = 3;
 
-/// Copies an image, and the signatures of it and of its members, into `layout`. `progress` gets the number of bytes
-/// received; the total is not known.
+/// Copies an image, and the signatures of it and of its members, into `layout`. `progress` gets the bytes received.
 pub async fn save(
     image: &ImageReference,
     layout: &OciLayout,
@@ -109,7 +104,6 @@ pub async fn save(
 struct Saving<'a> {
     registry: Registry,
     layout: &'a OciLayout,
-    /// Digests of the index's members, which may have signatures.
     subjects: BTreeSet<Digest>,
     progress: Option<TransferProgress<'a>>,
     came: u64,
@@ -123,7 +117,6 @@ impl Saving<'_> {
         }
     }
 
-    /// Copies a manifest and returns its descriptor and bytes.
     async fn manifest(&self, target: &str) -> Result<(Descriptor, Vec<u8>), SaveError> {
         let (bytes, _) = self.registry.manifest(target).await?;
         let document = self.parse(&bytes, target)?;
@@ -134,7 +127,6 @@ impl Saving<'_> {
         Ok((Descriptor::of(&kind, &bytes), bytes))
     }
 
-    /// Copies the content of a manifest or index.
     async fn content(&mut self, bytes: &[u8], depth: usize) -> Result<(), SaveError> {
         let document = self.parse(bytes, "a manifest")?;
         for blob in document.config.iter().chain(&document.layers) {
@@ -162,8 +154,7 @@ impl Saving<'_> {
         Ok(())
     }
 
-    /// Copies the signatures that a registry with a referrers API lists, and returns their number. Attestations and
-    /// lists of components are not copied: they may be large, and verify nothing.
+    /// Skips attestations and lists of components: they may be large, and verify nothing.
     async fn referrers(&mut self, subject: Digest) -> Result<usize, SaveError> {
         let Some(list) = self.registry.referrers(subject).await else { return Ok(0) };
         // Some registries return a web page instead of a list.

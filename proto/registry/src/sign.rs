@@ -1,5 +1,4 @@
-//! Signing of images by key, in cosign's form "simple signing": a manifest at the tag `sha256-<digits>.sig`, one layer
-//! a signature, the signature in an annotation of the layer.
+//! Signing by key, in cosign's "simple signing": a layer a signature, in an annotation, at `sha256-<digits>.sig`.
 
 use std::collections::BTreeMap;
 
@@ -101,8 +100,7 @@ struct SignatureManifest {
     layers: Vec<Descriptor>,
 }
 
-/// Signs the image to which `image` refers at this moment, and adds the signature to the existing ones. An index is
-/// signed as such, which covers its members.
+/// Signs the current image of `image`, and adds the signature to the existing ones. An index covers its members.
 pub async fn sign(
     image: &ImageReference,
     key: &SigningKey,
@@ -113,10 +111,6 @@ pub async fn sign(
 }
 
 /// Signs an image as [`sign`] does, and calls `progress` at the beginning of each step.
-///
-/// # Errors
-/// [`SignError`]: the key is unusable, the registry does not accept the signature, or the list of signatures is
-/// malformed or full.
 pub async fn sign_in_steps(
     image: &ImageReference,
     key: &SigningKey,
@@ -161,7 +155,7 @@ pub async fn sign_in_steps(
     let payload_digest = layer.digest;
     layers.push(layer);
 
-    // Use cosign's form: an image of no platform, one history entry a layer, no dates.
+    // cosign's form: an image of no platform, one history entry a layer, no dates.
     let never = "0001-01-01T00:00:00Z";
     let config = json!({
         "architecture": "",

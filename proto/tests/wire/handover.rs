@@ -1,5 +1,3 @@
-//! Tests of the messages of a handover.
-
 use bpfman_proto::ext::v1::{HandoverRequest, OpenMapRequest, handover_request, open_map_request};
 use bpfman_proto::handover::{MAX_ANSWER, MAX_REQUEST, PREFACE, frame, length};
 use prost::Message as _;

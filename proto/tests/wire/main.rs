@@ -7,7 +7,7 @@ mod printable;
 mod reason;
 mod xdp_fallback;
 
-/// Compares the list of build.rs with the API of v0.6.0: clients cannot read a field with another number or type.
+/// Clients cannot read a field with another number or type.
 #[test]
 fn v1_has_the_numbers_and_types_of_v0_6_0() {
     assert_eq!(

@@ -1,5 +1,3 @@
-//! Tests of the text of map exports.
-
 use bpfman_proto::{MAX_EXPORTS, MapAccess, MapExportError, MapExports};
 
 #[test]

@@ -1,5 +1,3 @@
-//! Tests of third-party text for terminals, logs and shells.
-
 use std::io::Write as _;
 
 use bpfman_proto::printable::{LineEscaper, json, lines, one_line, shell_word};

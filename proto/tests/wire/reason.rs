@@ -1,5 +1,3 @@
-//! Tests of the names of reasons.
-
 use bpfman_proto::Reason;
 
 #[test]

@@ -1,5 +1,3 @@
-//! Tests of the warning about XDP in generic mode.
-
 use bpfman_proto::ext::v1::{Link, XdpPlacement};
 
 #[test]

@@ -1,6 +1,4 @@
 //! Names and numbers of the verdicts of packet programs, as on the wire and in the user interface.
-//!
-//! The daemon and its clients share this table.
 
 /// Verdicts of one kind of hook: names, and the numbers that programs return.
 pub type Verdicts = [(&'static str, i32)];

@@ -13,7 +13,6 @@ use serde_json::json;
 use crate::Cluster;
 
 impl Cluster {
-    /// Returns a token of a service account, which is created if it is missing.
     pub async fn token(&self, namespace: &str, account: &str) -> String {
         self.request_token(namespace, account, None).await
     }
@@ -46,7 +45,6 @@ impl Cluster {
         answer.status.unwrap().token
     }
 
-    /// Creates a service account if it is missing.
     pub async fn account(&self, namespace: &str, account: &str) {
         self.apply_one(json!({
             "apiVersion": "v1", "kind": "ServiceAccount",

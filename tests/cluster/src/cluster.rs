@@ -13,12 +13,10 @@ use crate::connect;
 use crate::pool::Pool;
 use crate::scripts::{self, Stage};
 
-/// Options of a control plane beyond etcd and the API server.
 #[derive(Clone, Debug, Default)]
 pub struct Setup {
     /// True for kube-controller-manager and kube-scheduler: garbage collection, default accounts, scheduling of pods.
     pub full: bool,
-    /// Flags of kube-apiserver besides those of `tests/kube/up`.
     pub flags: Vec<String>,
 }
 
@@ -32,20 +30,15 @@ pub struct Cluster {
 
 #[derive(Debug)]
 enum Life {
-    /// Shared by all tests of a run.
     Shared,
-    /// Used by one test at a time.
     Pooled(Pool),
-    /// Owned by the test that started it.
     Own(#[expect(dead_code, reason = "it is removed with this value")] TempDir),
 }
 
 impl Cluster {
     /// Returns etcd and an API server that no other test uses at the same time. They contain only what Kubernetes
-    /// itself creates, and possibly the project's definitions. Under nextest they come from a pool, and another test
-    /// has used them before.
-    ///
-    /// Returns `None`, and prints a line that counts as a skip, if Kubernetes was not built.
+    /// itself creates, and possibly the project's definitions. Under nextest they come from a pool. Returns `None`, and
+    /// prints a line that counts as a skip, if Kubernetes was not built.
     #[must_use]
     pub fn own() -> Option<Self> {
         Self::of(Pool::Defined)
@@ -68,7 +61,6 @@ impl Cluster {
         Some(cluster)
     }
 
-    /// Starts a control plane for this test, with options.
     #[must_use]
     pub fn own_with(setup: Setup) -> Option<Self> {
         scripts::kubernetes(if setup.full { Stage::Full } else { Stage::Api })?;
@@ -79,9 +71,7 @@ impl Cluster {
     }
 
     /// Returns etcd and an API server for all tests of a run, with the project's definitions. Tests must use unique
-    /// names, and must never stop it.
-    ///
-    /// The first caller starts it. It is stopped when the test runner exits, and by `make kube-down`.
+    /// names, and must never stop it: it is stopped when the test runner exits, and by `make kube-down`.
     pub async fn shared() -> Option<Self> {
         let folder = shared_folder(&scripts::kubernetes(Stage::Api)?, "");
         fs::create_dir_all(folder.parent().unwrap()).unwrap();
@@ -99,7 +89,6 @@ impl Cluster {
         Some(cluster)
     }
 
-    /// Starts the processes that do not run.
     pub(crate) fn up(&self, until_exit: u32) {
         let user = until_exit.to_string();
         let mut words = vec!["--until-exit", &user];
@@ -116,18 +105,15 @@ impl Cluster {
         self.folder.join(name)
     }
 
-    /// Returns whether no other test uses it at the same time.
     #[must_use]
     pub fn is_own(&self) -> bool {
         !matches!(self.life, Life::Shared)
     }
 
-    /// Returns whether the project's definitions stay for the next test.
     pub(crate) fn keeps_definitions(&self) -> bool {
         matches!(self.life, Life::Pooled(Pool::Defined))
     }
 
-    /// Stops all processes and removes the directory.
     pub(crate) fn down(&self) {
         let _down = std::process::Command::new(scripts::script("down")).arg(&self.folder).status();
     }
@@ -148,7 +134,6 @@ impl Cluster {
         self.client_of(&self.kubeconfig()).await
     }
 
-    /// Returns a client for a kubeconfig.
     pub async fn client_of(&self, kubeconfig: &Path) -> Client {
         connect::client(&self.netns(), Kubeconfig::read_from(kubeconfig).unwrap()).await
     }
@@ -159,7 +144,6 @@ impl Cluster {
         bpfman_tests::Outcome::of(command.arg(&self.folder).args(words))
     }
 
-    /// Returns a command in the cluster's network, with kubectl of the cluster's version in PATH.
     #[must_use]
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> std::process::Command {
         let mut command = std::process::Command::new("nsenter");
@@ -168,17 +152,12 @@ impl Cluster {
         command
     }
 
-    /// Runs a closure in the cluster's network, on a thread of its own. Sockets opened there stay there, so that
-    /// servers of a test, such as webhooks, are reachable for the API server.
+    /// Sockets opened by `work` stay in the cluster's network, so that servers of a test are reachable.
     pub fn inside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         in_network(&self.netns(), work)
     }
 }
 
-/// Runs a closure in a network namespace, on a thread of its own.
-///
-/// # Panics
-/// Panics if the closure does, or if the namespace does not exist.
 pub fn in_network<T: Send + 'static>(netns: &Path, work: impl FnOnce() -> T + Send + 'static) -> T {
     use std::os::fd::AsFd as _;
     let file = File::open(netns).unwrap();
@@ -190,8 +169,7 @@ pub fn in_network<T: Send + 'static>(netns: &Path, work: impl FnOnce() -> T + Se
     thread.join().unwrap()
 }
 
-/// Returns the directory of a cluster that outlives a test, below the target directory. Its name contains the version
-/// of Kubernetes, because a cluster keeps the version that it was started with.
+/// The name contains the version of Kubernetes, because a cluster keeps the version that it was started with.
 pub(crate) fn shared_folder(kubernetes: &Path, suffix: &str) -> PathBuf {
     let version = kubernetes.file_name().expect("it is a folder with a name").to_string_lossy();
     build_folder()

@@ -1,8 +1,5 @@
-//! Connections into a cluster's network namespace.
-//!
-//! A socket belongs to the namespace in which it was created, even if another thread uses it afterwards. Each
-//! connection is therefore made by a thread that enters the namespace, while the test itself stays outside: it can
-//! use several clusters at once, from any thread.
+//! Connections into a cluster's network namespace. A socket belongs to the namespace in which it was created: each
+//! connection is made by a thread that enters it, so that a test can use several clusters at once.
 
 use std::fs::File;
 use std::future::Future;
@@ -25,10 +22,6 @@ use tower::{Service, ServiceBuilder};
 
 use crate::retry::AsAsked;
 
-/// Returns a client of the server in a namespace.
-///
-/// # Panics
-/// Panics if the kubeconfig is invalid.
 pub async fn client(netns: &Path, kubeconfig: Kubeconfig) -> Client {
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
     config.default_namespace = "default".to_owned();
@@ -45,7 +38,6 @@ pub async fn client(netns: &Path, kubeconfig: Kubeconfig) -> Client {
     Client::new(service, config.default_namespace)
 }
 
-/// Connector into a namespace.
 #[derive(Clone, Debug)]
 struct Enter {
     netns: PathBuf,

@@ -12,7 +12,6 @@ const SERVER: &str = ":01BB";
 const ESTABLISHED: &str = "01";
 
 impl Operator {
-    /// Returns the local ports of established connections to the API server.
     #[must_use]
     pub fn connections(&self) -> BTreeSet<String> {
         let process = format!("/proc/{}", self.pid());

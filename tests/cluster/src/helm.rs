@@ -8,7 +8,6 @@ use tempfile::TempDir;
 
 use crate::{Cluster, scripts};
 
-/// Helm with a home directory of its own.
 #[derive(Debug)]
 pub struct Helm {
     program: PathBuf,
@@ -40,7 +39,6 @@ impl Helm {
         Outcome::of(command.args(words))
     }
 
-    /// Returns its directory, for scripts that look for it in PATH.
     #[must_use]
     pub fn folder(&self) -> PathBuf {
         self.program.parent().expect("it is in a folder").to_owned()

@@ -3,10 +3,6 @@
 use serde::Deserialize as _;
 use serde_json::Value;
 
-/// Returns the objects of a text.
-///
-/// # Panics
-/// Panics if the text is not YAML.
 #[must_use]
 pub fn parse(text: &str) -> Vec<Value> {
     serde_norway::Deserializer::from_str(text)
@@ -15,8 +11,7 @@ pub fn parse(text: &str) -> Vec<Value> {
         .collect()
 }
 
-/// Sets the timeout of all webhooks of an object to the maximum of 30 seconds. On a busy machine a review may exceed
-/// the packaged timeout, and would then be a refusal, or be skipped.
+/// Sets the webhooks' timeout to the maximum of 30 seconds: reviews on a busy machine may exceed the packaged one.
 pub fn wait_for_reviews(object: &mut Value) {
     for webhook in object.get_mut("webhooks").and_then(Value::as_array_mut).into_iter().flatten() {
         webhook["timeoutSeconds"] = 30.into();

@@ -5,7 +5,6 @@ use bpfman_tests::{Daemon, Launch};
 
 use crate::Cluster;
 
-/// Daemon that a cluster has a Node object for.
 #[derive(Debug)]
 pub struct Node {
     pub name: String,
@@ -20,7 +19,6 @@ impl Node {
         Self::start_with(cluster, name, labels, Launch::default()).await
     }
 
-    /// Like [`Self::start`], with options for the daemon.
     pub async fn start_with(
         cluster: &Cluster,
         name: &str,

@@ -48,21 +48,16 @@ impl Cluster {
     }
 
     /// Applies one object of any kind, by server-side apply.
-    ///
-    /// # Panics
-    /// Panics if the server rejects it.
     pub async fn apply_one(&self, object: Value) -> DynamicObject {
         self.try_apply(object.clone()).await.unwrap_or_else(|error| panic!("{error:?}: {object}"))
     }
 
-    /// Applies an object that the server may reject. Returns the server's error.
     pub async fn try_apply(&self, object: Value) -> kube::Result<DynamicObject> {
         let api = self.api_of(&object).await?;
         let name = object["metadata"]["name"].as_str().expect("it has a name").to_owned();
         api.patch(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(object)).await
     }
 
-    /// Returns the API for the kind and namespace of an object. Returns an error if the server does not know the kind.
     pub async fn api_of(&self, object: &Value) -> kube::Result<Api<DynamicObject>> {
         let client = self.client().await;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -77,7 +72,6 @@ impl Cluster {
         })
     }
 
-    /// Creates a namespace with the default service account.
     pub async fn namespace(&self, name: &str) {
         self.apply_one(json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } }))
             .await;
@@ -99,10 +93,6 @@ impl Cluster {
         nodes.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap()
     }
 
-    /// Sets the kernel and boot id of a node, as its kubelet does.
-    ///
-    /// # Panics
-    /// Panics if the server rejects the status.
     pub async fn node_runs(&self, name: &str, kernel: &str, boot: &str) {
         let nodes: Api<Node> = Api::all(self.client().await);
         let status = json!({ "status": { "nodeInfo": {
@@ -113,8 +103,7 @@ impl Cluster {
         nodes.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
     }
 
-    /// Creates a running pod on a node, with the status that its kubelet would write. Its containers are pairs of a
-    /// name and an id (`containerd://...`).
+    /// Creates a running pod on a node. Its containers are pairs of a name and an id (`containerd://...`).
     pub async fn pod(
         &self,
         namespace: &str,
@@ -146,9 +135,6 @@ impl Cluster {
     }
 
     /// Sets the status of a pod with a single container that exited and has not been restarted yet.
-    ///
-    /// # Panics
-    /// Panics if the pod does not exist.
     pub async fn pod_crashed(&self, namespace: &str, name: &str, container: &str) -> Pod {
         let waiting = json!({ "waiting": { "reason": "CrashLoopBackOff" } });
         let ended = json!({

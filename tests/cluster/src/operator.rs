@@ -11,7 +11,6 @@ use tempfile::TempDir;
 
 use crate::Cluster;
 
-/// Running `bpfman-operator`, which is killed when this value is dropped.
 #[derive(Debug)]
 pub struct Operator {
     what: String,
@@ -20,7 +19,6 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Starts a subcommand inside the cluster's network, with a kubeconfig, flags and environment variables.
     #[must_use]
     pub fn start<S: AsRef<OsStr>>(
         cluster: &Cluster,
@@ -43,7 +41,6 @@ impl Operator {
         command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn().unwrap()
     }
 
-    /// Returns the path of a file in the process's own directory.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
@@ -71,7 +68,6 @@ impl Operator {
         self.process.as_ref().expect("it runs").id()
     }
 
-    /// Returns its resident memory, in KiB.
     #[must_use]
     pub fn memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();

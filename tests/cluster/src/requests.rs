@@ -10,24 +10,19 @@ use crate::Cluster;
 /// Request with its response. A watch is one request, logged when it starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, ...
     pub verb: String,
     /// Resource with its subresource, for example `pods` or `clusterbpfapplicationstates/status`; empty for others.
     pub resource: String,
-    /// Namespace of the object; empty if it has none.
     pub namespace: String,
-    /// Name of the object; empty for lists.
     pub name: String,
     pub user: String,
     pub agent: String,
-    /// HTTP status.
     pub code: u16,
     /// True if the server marks this API as deprecated: a later version removes it.
     pub is_deprecated: bool,
 }
 
 impl Request {
-    /// Returns whether it requests a change.
     #[must_use]
     pub fn writes(&self) -> bool {
         !matches!(&*self.verb, "get" | "list" | "watch" | "head" | "options")
@@ -38,13 +33,11 @@ impl Request {
 pub struct Mark(u64);
 
 impl Cluster {
-    /// Returns the current end of the audit log.
     #[must_use]
     pub fn mark(&self) -> Mark {
         Mark(fs::metadata(self.path("audit.log")).map_or(0, |file| file.len()))
     }
 
-    /// Returns every request that was answered since a mark.
     #[must_use]
     pub fn requests_since(&self, mark: Mark) -> Vec<Request> {
         let bytes = fs::read(self.path("audit.log")).unwrap_or_default();

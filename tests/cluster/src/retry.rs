@@ -1,5 +1,4 @@
-//! Retries of requests: if the API server is busy and asks for it, like every client of Kubernetes, and if the
-//! connection failed, so that nothing was sent.
+//! Retries of requests: when a busy API server requests it, and when the connection failed before anything was sent.
 
 use std::time::Duration;
 
@@ -13,8 +12,7 @@ const MAX_REPEATS: usize = 10;
 
 const BETWEEN_CONNECTIONS: Duration = Duration::from_millis(200);
 
-/// Retry policy for responses "too many requests" or server errors with a `Retry-After` header, and for failed
-/// connections. Responses without the header are final.
+/// Retry policy for responses with a `Retry-After` header, and for failed connections. All other responses are final.
 #[derive(Clone, Debug, Default)]
 pub struct AsAsked {
     sent: usize,
@@ -52,7 +50,6 @@ impl<Answer> Policy<Request<Body>, Response<Answer>, BoxError> for AsAsked {
     }
 }
 
-/// Returns the delay that the server asks for, if it does.
 fn wait<Answer>(answer: &Response<Answer>) -> Option<Duration> {
     let busy = answer.status() == StatusCode::TOO_MANY_REQUESTS || answer.status().is_server_error();
     let seconds = answer.headers().get(header::RETRY_AFTER).filter(|_| busy)?;

@@ -14,18 +14,13 @@ pub fn script(name: &str) -> PathBuf {
 /// Parts of Kubernetes as in `tests/kube/build`, each including the previous ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// API server, etcd and kubectl.
     Api,
-    /// Controllers and scheduler.
     Full,
     Node,
 }
 
-/// Returns the directory of Kubernetes' programs, or `None` with a line that counts as a skip if they were not built.
-/// The name of the test is that of its thread.
-///
-/// # Panics
-/// Panics if `BPFMAN_KUBE` names a directory without them: with this variable tests must not be skipped.
+/// Returns the directory of Kubernetes' programs, or `None` with a line that counts as a skip. Panics if `BPFMAN_KUBE`
+/// names a directory without them: with this variable tests must not be skipped.
 #[must_use]
 pub fn kubernetes(stage: Stage) -> Option<PathBuf> {
     let word = match stage {
@@ -42,14 +37,12 @@ pub fn kubernetes(stage: Stage) -> Option<PathBuf> {
     None
 }
 
-/// Returns the value of PATH with these directories in front.
 #[must_use]
 pub fn path_with(folders: &[PathBuf]) -> OsString {
     let machine = std::env::var_os("PATH").unwrap_or_default();
     std::env::join_paths(folders.iter().cloned().chain(std::env::split_paths(&machine))).unwrap()
 }
 
-/// Returns a command with kubectl of the built Kubernetes in PATH, without a cluster.
 #[must_use]
 pub fn with_kubectl(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
@@ -60,7 +53,6 @@ pub fn with_kubectl(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Returns the path that a script prints after it has obtained a program, if it succeeds.
 #[must_use]
 pub fn obtained(name: &str) -> Option<PathBuf> {
     let outcome = Outcome::of(&mut Command::new(script(name)));
@@ -70,7 +62,6 @@ pub fn obtained(name: &str) -> Option<PathBuf> {
     (outcome.code == 0).then(|| PathBuf::from(outcome.stdout.trim()))
 }
 
-/// Prints the line that counts as a skip of this test.
 pub(crate) fn skipped(reason: &str) {
     let thread = std::thread::current();
     eprintln!("SKIPPED({reason}): {}", thread.name().unwrap_or("a test"));
@@ -80,10 +71,6 @@ pub(crate) fn attempt(name: &str, folder: &Path) -> Outcome {
     Outcome::of(Command::new(script(name)).arg(folder))
 }
 
-/// Runs a script and returns its output.
-///
-/// # Panics
-/// Panics if the script fails.
 pub fn run(name: &str, folder: &Path, words: &[&str]) -> String {
     let outcome = Outcome::of(Command::new(script(name)).arg(folder).args(words));
     assert_eq!(outcome.code, 0, "tests/kube/{name}: {}{}", outcome.stdout, outcome.stderr);

@@ -17,8 +17,7 @@ impl Cluster {
         self.up(std::process::id());
     }
 
-    /// Stops the API server without closing connections, like a network that loses every packet, until
-    /// `resume_api_server`.
+    /// Stops the API server without closing connections, like a network that loses every packet.
     pub fn pause_api_server(&self) {
         self.signal_api_server(Signal::STOP);
     }
@@ -27,7 +26,6 @@ impl Cluster {
         self.signal_api_server(Signal::CONT);
     }
 
-    /// Returns the resident memory of a process of the control plane (`kube-apiserver`, `etcd`, ...), in KiB.
     #[must_use]
     pub fn memory(&self, what: &str) -> u64 {
         let path = format!("/proc/{}/status", self.process(what).as_raw_nonzero());
@@ -47,8 +45,7 @@ impl Cluster {
     }
 }
 
-/// Returns whether a process still runs. A zombie does not, unless it has other threads: those keep its sockets open
-/// after the first thread has exited.
+/// A zombie still runs if it has other threads: those keep its sockets open after the first thread has exited.
 fn runs(pid: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
     let Some((_, rest)) = stat.rsplit_once(") ") else { return false };

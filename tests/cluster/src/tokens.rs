@@ -1,5 +1,4 @@
-//! Tokens that name a node, like those that servers from 1.30 on issue for pods: the API server asks an authenticator
-//! of the test about tokens that the test made.
+//! Tokens that name a node, like those of servers from 1.30 on: the API server asks an authenticator of the test.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -10,20 +9,17 @@ use tempfile::TempDir;
 
 use crate::{Cluster, Setup};
 
-/// Address of the authenticator, inside the cluster's network.
 const ADDRESS: &str = "127.0.0.1:9099";
 
 /// Key by which a server names the node of a pod's token.
 const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
 
-/// Authenticator's configuration for the API server.
 #[derive(Debug)]
 pub struct Tokens {
     folder: TempDir,
 }
 
 impl Tokens {
-    /// Writes the configuration, and adds the API server's flags to a setup.
     #[must_use]
     pub fn prepare(mut setup: Setup) -> (Self, Setup) {
         let tokens = Self { folder: TempDir::new().unwrap() };
@@ -45,7 +41,6 @@ impl Tokens {
         self.folder.path().join("kubeconfig")
     }
 
-    /// Starts the authenticator, which runs until the test's process exits.
     pub fn answer(&self, cluster: &Cluster) {
         let listener = cluster.inside(|| TcpListener::bind(ADDRESS).unwrap());
         std::thread::spawn(move || {
@@ -57,7 +52,6 @@ impl Tokens {
     }
 }
 
-/// Returns a token of a service account; bound to a node if one is named.
 #[must_use]
 pub fn token(namespace: &str, account: &str, node: Option<&str>) -> String {
     format!("test.{namespace}.{account}.{}", node.unwrap_or_default())

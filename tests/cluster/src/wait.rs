@@ -4,31 +4,19 @@ use std::time::{Duration, Instant};
 
 pub use bpfman_tests::wait::DEADLINE;
 
-/// Bounds of the time between two polls, which is an eighth of the time waited so far. Many polls run kubectl, which
-/// takes a tenth of a second of CPU time: constant polling would delay the condition itself.
+/// Bounds of the time between two polls, an eighth of the time waited so far: many polls run kubectl, which is slow.
 const MIN_PAUSE: Duration = Duration::from_millis(20);
 const MAX_PAUSE: Duration = Duration::from_millis(250);
 
-/// Waits until a condition holds.
-///
-/// # Panics
-/// Panics if it does not hold by the deadline.
 pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     some(what, async || holds().await.then_some(())).await;
 }
 
 /// Waits until a condition holds, with a deadline for a slow third-party program.
-///
-/// # Panics
-/// Panics if it does not hold by then.
 pub async fn until_within(patience: Duration, what: &str, mut holds: impl AsyncFnMut() -> bool) {
     some_within(patience, what, async || holds().await.then_some(())).await;
 }
 
-/// Waits until a value exists.
-///
-/// # Panics
-/// Panics if there is none by the deadline.
 pub async fn some<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
     some_within(DEADLINE, what, look).await
 }

@@ -1,5 +1,4 @@
-//! Pages of the console with 5,000 nodes in a real browser: the controller's memory is built from objects as an API
-//! server sends them, and shown as by `kubectl bpfman console`.
+//! Pages of the console with 5,000 nodes in a real browser, from the controller's memory as an API server fills it.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use std::net::SocketAddr;
@@ -18,8 +17,7 @@ use tokio::net::TcpListener;
 const NODES: usize = 5_000;
 const KERNELS: [&str; 4] = ["5.14.0-427.el9", "6.1.0-44-amd64", "6.8.0-31-generic", "6.12.9-talos"];
 
-/// Returns the memory of a fleet: `filter` is everywhere and fails on one kernel, `gate` is in a rollout, `trace` is
-/// for one kernel.
+/// `filter` is everywhere and fails on one kernel, `gate` is in a rollout, `trace` is for one kernel.
 fn fleet() -> Memory {
     let mut memory = Memory::default();
     let read = |value: Value| serde_json::from_value(value).unwrap();
@@ -122,7 +120,6 @@ fn state(name: &str, number: usize, kernel: usize) -> Value {
     })
 }
 
-/// Responses of the controller, without the network in between.
 struct Controller {
     memory: Mutex<Memory>,
     asked: Mutex<Vec<Value>>,
@@ -152,7 +149,6 @@ impl ConsoleSource for Served {
     }
 }
 
-/// Starts the server; returns its address, and the controller with its log of requests.
 fn start() -> (String, Arc<Controller>) {
     let controller = Arc::new(Controller { memory: Mutex::new(fleet()), asked: Mutex::default() });
     let (told, url) = std::sync::mpsc::channel();
@@ -194,7 +190,6 @@ fn five_thousand_nodes_are_drawn_and_all_views_work_by_keyboard() {
     let pixel = "const canvas = document.querySelectorAll('canvas')[0]; \
         const [r, g, b] = canvas.getContext('2d').getImageData(7 + 2, 16 + 2, 1, 1).data; return r > 120 && g < 90";
     assert_eq!(browser.script(pixel), true, "a failed node is red");
-    // The table shows the same.
     let row = "return [...document.querySelectorAll('.band')[0].querySelectorAll('tbody tr')][0].innerText";
     let row = browser.script(row).as_str().unwrap().to_owned();
     assert!(row.contains(KERNELS[0]) && row.contains("1237"), "{row}");

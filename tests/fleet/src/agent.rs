@@ -17,10 +17,8 @@ use crate::totals::Totals;
 
 pub const NAMESPACE: &str = "bpfman";
 
-/// Default of the agent's flag.
 const WORKERS: usize = 4;
 
-/// Running agent, which stops when this value is dropped.
 pub struct Running {
     agent: Agent,
     metrics: Arc<AgentMetrics>,
@@ -50,13 +48,11 @@ impl Running {
         Ok(Self { agent, metrics, work })
     }
 
-    /// Returns the reason why the agent is not ready, if it is not.
     #[must_use]
     pub fn not_ready(&self) -> Option<String> {
         self.agent.shared().not_ready()
     }
 
-    /// Returns the requests and writes so far.
     #[must_use]
     pub fn totals(&self) -> Totals {
         Totals::of(&self.metrics)
@@ -68,7 +64,6 @@ impl Running {
         (self.metrics.reconciles.get(), self.agent.shared().queue.idle())
     }
 
-    /// Stops the agent at once; requests in progress are aborted.
     pub async fn stop(self) -> Totals {
         self.work.abort();
         let _aborted = self.work.await;

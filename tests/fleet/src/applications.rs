@@ -10,7 +10,6 @@ use crate::version::Version;
 /// Label of the nodes selected by [`on_tenth`].
 pub const TENTH: &str = "fleet/tenth";
 
-/// Returns an application with an XDP program on every node's interface, which is part of a chain.
 #[must_use]
 pub fn guard(name: &str, folder: &Path, version: Version) -> Value {
     application(
@@ -22,7 +21,6 @@ pub fn guard(name: &str, folder: &Path, version: Version) -> Value {
     )
 }
 
-/// Returns an application with a program on a tracepoint.
 #[must_use]
 pub fn watch(name: &str, folder: &Path, version: Version) -> Value {
     application(
@@ -34,14 +32,12 @@ pub fn watch(name: &str, folder: &Path, version: Version) -> Value {
     )
 }
 
-/// Restricts an application to a tenth of the nodes.
 #[must_use]
 pub fn on_tenth(mut application: Value) -> Value {
     application["spec"]["nodeSelector"] = json!({ "matchLabels": { TENTH: "yes" } });
     application
 }
 
-/// Adds a rollout to an application.
 #[must_use]
 pub fn in_waves(mut application: Value, rollout: &Value) -> Value {
     application["spec"]["rollout"] = rollout.clone();

@@ -11,11 +11,9 @@ use crate::agent::NAMESPACE;
 use crate::applications::TENTH;
 use crate::node::{KERNELS, Node, group, in_tenth};
 
-/// Number of nodes that are created concurrently.
 const AT_A_TIME: usize = 32;
 
-/// Number of objects that are deleted concurrently, as many as the garbage collector's workers
-/// (`--concurrent-gc-syncs`).
+/// Number of concurrent deletions, that of the garbage collector (`--concurrent-gc-syncs`).
 const COLLECTORS: usize = 20;
 
 #[derive(Clone)]
@@ -40,7 +38,6 @@ impl Cluster {
         Api::all_with(self.0.clone(), &ApiResource::from_gvk(&kind))
     }
 
-    /// Creates the operator's namespace and the objects of `count` nodes.
     pub async fn make_nodes(&self, count: usize) -> Result<()> {
         let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } });
         self.core("Namespace").create(&PostParams::default(), &serde_json::from_value(namespace)?).await?;
@@ -67,13 +64,11 @@ impl Cluster {
         Ok(())
     }
 
-    /// Returns the number of state objects of a node.
     pub async fn states_of(&self, node: &str) -> Result<usize> {
         let of_it = ListParams::default().labels(&format!("kubernetes.io/hostname={node}"));
         Ok(self.states().list_metadata(&of_it).await?.items.len())
     }
 
-    /// Applies an application, as a user does. Returns its generation.
     pub async fn apply(&self, application: &Value) -> Result<i64> {
         let name = application["metadata"]["name"].as_str().context("a name")?;
         let params = PatchParams::apply("fleet").force();
@@ -86,8 +81,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Removes up to 500 state objects of a deleted application, one by one as the garbage collector of a whole
-    /// control plane does. Returns their number as text, or `None` if none was left.
+    /// Removes up to 500 state objects one by one, as the garbage collector does; `None` if none was left.
     pub async fn collect(&self, name: &str) -> Result<Option<String>> {
         let some = ListParams::default().labels(&format!("bpfman.io/ownedByProgram={name}")).limit(500);
         let left = self.states().list_metadata(&some).await?.items;
@@ -106,7 +100,6 @@ impl Cluster {
         Ok(Some(format!("{} or more", left.len())))
     }
 
-    /// Returns the status of an application, or null if there is none.
     pub async fn status(&self, name: &str) -> Value {
         self.applications().get(name).await.map_or(Value::Null, |object| object.data["status"].clone())
     }

@@ -10,13 +10,11 @@ use serde_json::{Value, json};
 use crate::agent::NAMESPACE;
 use crate::process;
 
-/// Running controller, which is killed when this value is dropped.
 pub struct Controller {
     process: Child,
 }
 
 impl Controller {
-    /// Starts a controller that logs to a file in a directory.
     pub fn start(kubeconfig: &Path, folder: &Path) -> Result<Self> {
         let log = File::options().create(true).append(true).open(log(folder))?;
         let binary = std::env::current_exe()?.with_file_name("bpfman-operator");

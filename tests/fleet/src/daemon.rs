@@ -28,7 +28,6 @@ use tonic::transport::{Endpoint, Server};
 use crate::stream::NodeService;
 use crate::version::{self, Version};
 
-/// Interface of every node.
 pub const INTERFACE: &str = "eth0";
 
 pub struct SimDaemon {
@@ -38,7 +37,6 @@ pub struct SimDaemon {
 }
 
 impl SimDaemon {
-    /// Starts a daemon with its state in a directory, on a kernel of a release.
     pub fn start(folder: &Path, release: &str, minor: u32) -> Result<Self, anyhow::Error> {
         let options = SimOptions::default();
         let features =
@@ -69,7 +67,6 @@ impl SimDaemon {
         Ok(Self { kernel, engine, connections })
     }
 
-    /// Returns a client with a connection of its own.
     #[must_use]
     pub fn connect(&self) -> Daemon {
         let connections = self.connections.clone();
@@ -86,7 +83,6 @@ impl SimDaemon {
         Daemon::over(channel)
     }
 
-    /// Makes the verifier reject a version, or accept it again.
     pub fn refuse(&self, version: Version, refused: bool) {
         self.kernel.judge_constant(version.constant(), refused);
     }
@@ -103,14 +99,12 @@ impl SimDaemon {
         self.kernel.snapshot().links.values().map(|link| link.program.0).collect()
     }
 
-    /// Returns the ids of the loaded programs, from the daemon's records.
     #[must_use]
     pub fn loaded(&self) -> Vec<u32> {
         let managed = bpfmand_core::Selector { managed_only: true, ..Default::default() };
         self.engine.list(&managed).unwrap_or_default().iter().map(|program| program.id.0).collect()
     }
 
-    /// Returns whether a program of a version is loaded, from the daemon's records.
     #[must_use]
     pub fn runs(&self, version: Version) -> bool {
         let managed = bpfmand_core::Selector { managed_only: true, ..Default::default() };

@@ -7,7 +7,6 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 /// the agent's connection to the API server, two while it is replaced.
 const OF_A_NODE: usize = 7;
 
-/// Open files of a process apart from its nodes.
 const OF_ALL: usize = 500;
 
 /// Raises the limit as far as allowed, and returns the maximum number of nodes in one process.

@@ -14,10 +14,8 @@ use crate::order::{Loads, Message, Needs, Order};
 use crate::totals::Totals;
 use crate::version::Version;
 
-/// Minimum interval between two polls of a condition.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Maximum interval between two polls of a condition.
 const MAX_INTERVAL: Duration = Duration::from_secs(5);
 
 pub struct Fleet {
@@ -26,7 +24,6 @@ pub struct Fleet {
     patience: Duration,
 }
 
-/// Process with the nodes that it runs, which is killed when this value is dropped.
 struct Part {
     first: usize,
     count: usize,
@@ -40,7 +37,6 @@ struct Talk {
 }
 
 impl Fleet {
-    /// Starts the daemons of `count` nodes, with `at_most` in a process.
     pub async fn start(
         count: usize,
         at_most: usize,
@@ -68,7 +64,6 @@ impl Fleet {
         self.parts.iter().map(|part| part.process.id())
     }
 
-    /// Starts the agents of nodes, and waits until they are ready.
     pub async fn start_agents(&self, which: impl Fn(usize) -> bool + Copy) -> Result<()> {
         self.tell(Order::StartAgents, which).await?;
         self.until("agents are ready", async || self.first(Order::Unready, which).await).await
@@ -78,7 +73,6 @@ impl Fleet {
         self.tell(Order::StopAgents, which).await
     }
 
-    /// Waits until a condition holds: `missing` returns what is missing.
     pub async fn until(&self, what: &str, missing: impl AsyncFn() -> Result<Option<String>>) -> Result<()> {
         let end = Instant::now() + self.patience;
         loop {
@@ -92,49 +86,40 @@ impl Fleet {
         }
     }
 
-    /// Returns the requests and writes of all agents.
     pub async fn totals(&self) -> Result<Totals> {
         self.totals_of(|_| true).await
     }
 
-    /// Returns the requests and writes of the agents of some nodes.
     pub async fn totals_of(&self, which: impl Fn(usize) -> bool) -> Result<Totals> {
         let mut all = Totals::default();
         self.ask(Order::Totals, which).await?.iter().for_each(|part: &Totals| all += part);
         Ok(all)
     }
 
-    /// Returns the number of writes of each agent, by node number.
     pub async fn writes(&self) -> Result<Vec<u64>> {
         self.ask(Order::Writes, |_| true).await
     }
 
-    /// Returns the running programs of each node, by node number.
     pub async fn running(&self) -> Result<Vec<Vec<u32>>> {
         self.ask(Order::Running, |_| true).await
     }
 
-    /// Renames nodes and stops their agents.
     pub async fn rename(&self, which: impl Fn(usize) -> bool) -> Result<()> {
         self.tell(Order::Rename, which).await
     }
 
-    /// Returns the programs that the daemon of a node has loaded, from its records.
     pub async fn loaded(&self, number: usize) -> Result<Vec<u32>> {
         Ok(self.ask(Order::Loaded, |one| one == number).await?.into_iter().next().unwrap_or_default())
     }
 
-    /// Returns the results of loads of a version, by node number.
     pub async fn loads(&self, version: Version) -> Result<Vec<Loads>> {
         self.ask(Order::Loads(version), |_| true).await
     }
 
-    /// Returns whether each node has a program of a version, by node number.
     pub async fn runs(&self, version: Version) -> Result<Vec<bool>> {
         self.ask(Order::Runs(version), |_| true).await
     }
 
-    /// Returns the name of a node that has a program of a version, if there is one.
     pub async fn first_with(&self, version: Version) -> Result<Option<String>> {
         self.first(Order::FirstWith(version), |_| true).await
     }
@@ -144,17 +129,14 @@ impl Fleet {
         self.first(Order::Busy(looks), |_| true).await
     }
 
-    /// Makes the verifier of nodes reject a version.
     pub async fn refuse(&self, version: Version, which: impl Fn(usize) -> bool) -> Result<()> {
         self.tell(Order::Refuse(version, true), which).await
     }
 
-    /// Changes the state of the line between nodes and API server.
     pub async fn line(&self, line: Line, which: impl Fn(usize) -> bool) -> Result<()> {
         self.tell(Order::Line(line), which).await
     }
 
-    /// Returns the resources that the processes use.
     pub async fn needs(&self) -> Result<Vec<Needs>> {
         self.ask(Order::Needs, |_| true).await
     }
@@ -167,7 +149,6 @@ impl Fleet {
         Ok(self.ask(order, which).await?.into_iter().next())
     }
 
-    /// Sends an order to all processes concurrently, and joins their lists.
     async fn ask<T: DeserializeOwned>(&self, order: Order, which: impl Fn(usize) -> bool) -> Result<Vec<T>> {
         let asked = self.parts.iter().map(|part| {
             let numbers = part.first..part.first + part.count;

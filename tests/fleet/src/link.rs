@@ -23,7 +23,6 @@ pub enum Line {
     Silent,
 }
 
-/// Line, shared by the connector and the code that cuts it.
 #[derive(Clone, Debug)]
 pub struct Link(watch::Sender<Line>);
 

@@ -50,7 +50,6 @@ use crate::fleet::Fleet;
 use crate::report::Report;
 use crate::stage::Stage;
 
-/// Maximum number of threads for requests to daemons.
 const MAX_THREADS: usize = 48;
 
 /// Simulates a fleet.
@@ -110,8 +109,7 @@ fn main() -> Result<()> {
     let Some(plane) = bpfman_cluster_tests::Cluster::own() else { return Ok(()) };
     // Threads that start from here on are in the API server's network namespace.
     move_into_link_name_space(File::open(plane.netns())?.as_fd(), Some(LinkNameSpaceType::Network))?;
-    // All connections come from one address, which needs a port for each agent, and two while a connection is
-    // replaced.
+    // All connections come from one address, with a port for each agent, and two while one is replaced.
     std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "1024 65535").context("more ports")?;
     let runtime = runtime()?;
     let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())?;

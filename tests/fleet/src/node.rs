@@ -18,7 +18,6 @@ pub const KERNELS: [(&str, u32); 3] = [("6.1.0-fleet", 1), ("6.12.0-fleet", 12),
 /// Time for which the agent of a renamed node keeps programs that have no state object any more.
 const SHORT_GRACE: Duration = Duration::from_secs(3);
 
-/// Returns the index in [`KERNELS`] of a node's kernel.
 #[must_use]
 pub const fn group(number: usize) -> usize {
     number % KERNELS.len()
@@ -31,7 +30,6 @@ pub const fn in_tenth(number: usize) -> bool {
 }
 
 pub struct Node {
-    /// Number, from 0.
     pub number: usize,
     pub name: String,
     pub daemon: SimDaemon,
@@ -39,7 +37,6 @@ pub struct Node {
     folder: PathBuf,
     leftover_grace: Duration,
     agent: Option<Running>,
-    /// Requests and writes of previous agents.
     past: Totals,
 }
 
@@ -49,21 +46,18 @@ impl Node {
         format!("node-{number:05}")
     }
 
-    /// Returns the name after a rename.
     #[must_use]
     pub fn other_name_of(number: usize) -> String {
         format!("renamed-{number:05}")
     }
 
-    /// Renames the node and stops its agent. The next agent removes programs without a state object after a short
-    /// time.
+    /// The next agent removes programs without a state object after a short time.
     pub async fn rename(&mut self) {
         self.stop_agent().await;
         self.name = Self::other_name_of(self.number);
         self.leftover_grace = SHORT_GRACE;
     }
 
-    /// Starts the daemon.
     pub fn start(number: usize, folder: PathBuf) -> Result<Self, anyhow::Error> {
         std::fs::create_dir_all(&folder)?;
         let (release, minor) = KERNELS[group(number)];
@@ -98,13 +92,11 @@ impl Node {
         self.agent.as_ref().map_or_else(|| Some("no agent runs".to_owned()), Running::not_ready)
     }
 
-    /// Returns the number of reconciliations since the agent's start, and whether none is pending.
     #[must_use]
     pub fn looks(&self) -> (u64, bool) {
         self.agent.as_ref().map_or((0, true), Running::looks)
     }
 
-    /// Returns the requests and writes of all agents that this node has had.
     #[must_use]
     pub fn totals(&self) -> Totals {
         let mut totals = self.past.clone();

@@ -17,7 +17,6 @@ use crate::order::{Loads, Message, Needs, Order};
 use crate::process;
 use crate::totals::Totals;
 
-/// Number of nodes that are started concurrently.
 const AT_A_TIME: usize = 32;
 
 /// Flags of one part of the fleet.
@@ -37,7 +36,6 @@ pub struct Options {
     pub kubeconfig: PathBuf,
 }
 
-/// Runs the nodes until the fleet closes the pipe.
 pub async fn run(options: &Options) -> Result<()> {
     let kubeconfig = Kubeconfig::read_from(&options.kubeconfig)?;
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
@@ -56,7 +54,6 @@ pub async fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Returns the lines of standard input, until the fleet closes it.
 fn orders() -> mpsc::Receiver<String> {
     let (send, orders) = mpsc::channel(1);
     std::thread::spawn(move || {

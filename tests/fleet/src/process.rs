@@ -10,7 +10,6 @@ pub fn status(process: &str, name: &str) -> Option<u64> {
     line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().ok()
 }
 
-/// Returns the CPU time that a process has used, in seconds.
 #[must_use]
 pub fn processor_seconds(process: u32) -> Option<f64> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;

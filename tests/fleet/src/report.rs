@@ -11,18 +11,15 @@ use crate::process;
 pub struct Report {
     rows: Vec<(String, f64, Value)>,
     broken: Vec<String>,
-    /// Processes with their CPU time at the last row, in seconds.
     processes: BTreeMap<(String, u32), f64>,
 }
 
 impl Report {
-    /// Adds a process to those with CPU time in rows.
     pub fn follow(&mut self, name: &str, process: u32) {
         self.processes
             .insert((name.to_owned(), process), process::processor_seconds(process).unwrap_or_default());
     }
 
-    /// Returns the CPU time since the last row, by name, in seconds.
     fn processor_seconds(&mut self) -> BTreeMap<String, f64> {
         let mut all: BTreeMap<String, f64> = BTreeMap::new();
         for ((name, process), before) in &mut self.processes {
@@ -35,7 +32,6 @@ impl Report {
         all
     }
 
-    /// Prints the metrics of a scenario and adds its row.
     pub fn figures(&mut self, scenario: &str, took: Duration, figures: Value) {
         let seconds = (took.as_secs_f64() * 100.0).round() / 100.0;
         let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
@@ -57,7 +53,6 @@ impl Report {
         }
     }
 
-    /// Prints the table. Returns whether there were no violations.
     #[must_use]
     pub fn end(&self) -> bool {
         println!(

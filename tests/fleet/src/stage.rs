@@ -19,9 +19,7 @@ pub struct Stage {
     pub controller: Option<Controller>,
     pub folder: PathBuf,
     pub report: Report,
-    /// Duration of the steady scenario.
     pub steady: Duration,
-    /// Duration for which lines stay cut.
     pub split: Duration,
 }
 
@@ -31,13 +29,11 @@ impl Stage {
         self.fleet.count()
     }
 
-    /// Returns the number of nodes that match a condition.
     #[must_use]
     pub fn count(&self, which: impl Fn(usize) -> bool) -> usize {
         (0..self.nodes()).filter(|number| which(*number)).count()
     }
 
-    /// Applies an application, and waits until it is healthy on `nodes` nodes. Returns the time that this took.
     pub async fn apply(&self, application: &Value, nodes: usize) -> Result<Duration> {
         let begun = Instant::now();
         let generation = self.cluster.apply(application).await?;
@@ -45,7 +41,6 @@ impl Stage {
         Ok(begun.elapsed())
     }
 
-    /// Waits until an application is healthy on `nodes` nodes.
     pub async fn healthy(&self, application: &Value, generation: i64, nodes: usize) -> Result<()> {
         let name = application["metadata"]["name"].as_str().unwrap_or_default();
         let what = format!("{name} is healthy on {nodes} nodes");

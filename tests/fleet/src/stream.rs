@@ -21,7 +21,6 @@ use crate::daemon::INTERFACE;
 /// Minimum interval between two events, as in the daemon.
 const SPACING: Duration = Duration::from_millis(50);
 
-/// The daemon's service, except for the stream.
 pub struct NodeService {
     pub api: Api<SimKernel>,
     pub engine: Arc<Engine<SimKernel>>,

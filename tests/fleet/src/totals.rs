@@ -13,7 +13,6 @@ pub struct Totals {
     pub requests: BTreeMap<String, u64>,
     /// Error responses by status code; `0` if there was no response.
     pub errors: BTreeMap<String, u64>,
-    /// Bytes of requests and of responses.
     pub bytes: (u64, u64),
     pub writes: u64,
 }
@@ -40,13 +39,11 @@ impl Totals {
         self.all() - self.requests.get("WATCH").copied().unwrap_or_default()
     }
 
-    /// Returns the number of requests without a response.
     #[must_use]
     pub fn unanswered(&self) -> u64 {
         self.errors.get("0").copied().unwrap_or_default()
     }
 
-    /// Returns the totals as metrics, with averages per node.
     #[must_use]
     pub fn figures(&self, nodes: usize) -> Value {
         let each = |value: u64| (value as f64 / nodes.max(1) as f64 * 100.0).round() / 100.0;

@@ -12,7 +12,6 @@ pub const ALL: [Version; 7] =
     [Version(1), Version(2), Version(3), Version(4), Version(5), Version(6), Version(7)];
 
 impl Version {
-    /// Returns the constant that is in each function of the version and nowhere else.
     #[must_use]
     pub fn constant(self) -> i32 {
         0x0b9f_3a00 + i32::from(self.0)
@@ -28,10 +27,6 @@ impl Version {
         folder.join(self.file_name())
     }
 
-    /// Compiles the object file.
-    ///
-    /// # Panics
-    /// Panics if there is no clang.
     pub fn compile(self, folder: &Path) {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs/version.bpf.c");
         let include = format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH);

@@ -11,13 +11,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::world;
 
-/// Fetcher and verifier that send the input whatever the request is, and close the connection. Restarted ones send the
-/// same.
+/// Fetcher and verifier that send the input whatever the request is, and close the connection; restarted ones as well.
 #[derive(Debug)]
 struct Scripted {
     fetcher: Vec<u8>,
     verifier: Vec<u8>,
-    /// Other ends of the sockets, kept open.
     held: Mutex<Vec<UnixStream>>,
 }
 
@@ -64,7 +62,6 @@ pub fn run(bytes: &[u8]) {
     runtime.shutdown_background();
 }
 
-/// Returns a message in the format of the worker processes.
 fn frame(kind: u8, content: &str) -> Vec<u8> {
     let mut bytes = vec![kind];
     bytes.extend((content.len() as u32).to_le_bytes());

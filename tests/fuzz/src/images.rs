@@ -8,7 +8,6 @@ use serde_json::json;
 
 use crate::world;
 
-/// Splits input at the first zero byte.
 fn halves(bytes: &[u8]) -> (&[u8], &[u8]) {
     match bytes.iter().position(|byte| *byte == 0) {
         Some(at) => (&bytes[..at], &bytes[at + 1..]),
@@ -16,7 +15,6 @@ fn halves(bytes: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// Reads a manifest, an index, a configuration, or a file of passwords.
 pub fn document(bytes: &[u8]) {
     fuzzing::document(bytes);
     let Ok(text) = std::str::from_utf8(bytes) else { return };

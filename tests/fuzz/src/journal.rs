@@ -30,7 +30,6 @@ pub fn run(bytes: &[u8]) {
     }
 }
 
-/// Reads all entries from the oldest on.
 fn read_forward(reader: &HistoryReader, last: u64) {
     let mut cursor = JournalCursor::at_oldest();
     let mut number = 0;

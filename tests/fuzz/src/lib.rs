@@ -28,12 +28,10 @@ use std::path::Path;
 
 pub use programs::{Programs, set_programs};
 
-/// Code that reads untrusted data.
 #[derive(Clone, Copy, Debug)]
 pub struct FuzzTarget {
     pub name: &'static str,
     pub read: fn(&[u8]),
-    /// Function that returns well-formed inputs.
     pub seeds: fn() -> Vec<Vec<u8>>,
 }
 
@@ -61,7 +59,6 @@ pub const TARGETS: &[FuzzTarget] = &[
     target("values", values::run, values::seeds),
 ];
 
-/// Writes the seeds of a target as files of a directory. Fails if a file cannot be written.
 pub fn write_seeds(target: &FuzzTarget, folder: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(folder)?;
     for (number, seed) in (target.seeds)().iter().enumerate() {

@@ -8,7 +8,6 @@ pub fn netlink(bytes: &[u8]) {
     fuzzing::netlink(bytes);
 }
 
-/// Returns a message with attributes, in the format of route netlink.
 fn message(kind: u16, body: &[u8], attributes: &[(u16, &[u8])]) -> Vec<u8> {
     let mut bytes = vec![0; 16];
     bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
@@ -33,8 +32,7 @@ pub fn netlink_seeds() -> Vec<Vec<u8>> {
     ]
 }
 
-/// Reads the input with the reader that the first byte selects; for binaries, an offset and the name of a function
-/// follow.
+/// The first byte selects the reader; for binaries, an offset and the name of a function follow.
 pub fn run(bytes: &[u8]) {
     let Some((kind, rest)) = bytes.split_first() else { return };
     match kind % 3 {

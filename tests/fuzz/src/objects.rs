@@ -7,8 +7,7 @@ use bpfmand_object::{BtfFeatures, KernelBtf, ObjectFile, TextOptions};
 
 use crate::world;
 
-/// Calls all functions that read an object. Its own types also serve as the kernel's BTF, so the input controls the
-/// features of the kernel.
+/// Calls all functions that read an object. Its types also serve as the kernel's: the input controls its features.
 pub fn run(bytes: &[u8]) {
     let _malformed = KernelBtf::parse(bytes);
     let Ok(object) = ObjectFile::parse(bytes) else { return };
@@ -44,7 +43,6 @@ pub fn run(bytes: &[u8]) {
     let _slots = object.initial_slots();
 }
 
-/// Writes texts to each variable: one of every kind, and one from the input.
 fn write_texts(object: &ObjectFile, bytes: &[u8]) {
     let own = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(64)..]).into_owned();
     let texts = ["-1", "true", "eth0", "[1, [2], \"3\"]", "{\"a\": {\"b\": [1]}}", own.as_str()];

@@ -23,8 +23,7 @@ pub fn run(bytes: &[u8]) {
     conflists(input.as_bytes());
 }
 
-/// Adds the plugin to a list of plugins, and removes it again. Panics if the plugin is not in the list after it was
-/// added, or is still there after it was removed.
+/// Panics if the plugin is not in the list after it was added, or is still there after it was removed.
 fn conflists(text: &[u8]) {
     let _unfit = conflist::without(text);
     let Ok(ConflistChange::List(with) | ConflistChange::FromSingle(with)) =

@@ -3,7 +3,6 @@
 use bpfmand_access::{AccessPolicy, AccountNames};
 use bpfmand_image::{PolicyFile, PolicyRule, Requirement};
 
-/// System without accounts.
 struct NoAccounts;
 
 impl AccountNames for NoAccounts {

@@ -5,9 +5,7 @@ use std::sync::OnceLock;
 
 #[derive(Debug)]
 pub struct Programs {
-    /// Object file of `pass.bpf.c`.
     pub object: PathBuf,
-    /// Program for this machine with a function `f`.
     pub binary: PathBuf,
 }
 

@@ -15,7 +15,6 @@ use crate::world::{self, INTERFACE, World};
 #[derive(Debug)]
 struct Scripted {
     answers: Vec<u8>,
-    /// Other ends of the sockets, kept open.
     held: Mutex<Vec<UnixStream>>,
 }
 
@@ -49,7 +48,6 @@ pub fn run(bytes: &[u8]) {
     }
 }
 
-/// Returns the answers of a real reader for the object.
 pub fn seeds() -> Vec<Vec<u8>> {
     let said = Arc::new(Mutex::new(Vec::new()));
     let world = World::new();
@@ -62,7 +60,6 @@ pub fn seeds() -> Vec<Vec<u8>> {
     vec![said]
 }
 
-/// Starts real readers, and records their answers.
 #[derive(Debug)]
 struct Listened {
     said: Arc<Mutex<Vec<u8>>>,

@@ -17,8 +17,7 @@ const TABLES: [Table; 7] = [
     Table("meta"),
 ];
 
-/// Starts the engine with the records of the input. Each record is: table, length of the key, key, length of the value
-/// (2 bytes), value.
+/// Starts the engine with records: table, length of the key, key, length of the value (2 bytes), value.
 pub fn run(mut bytes: &[u8]) {
     let world = World::new();
     let store = world.store();
@@ -40,7 +39,6 @@ pub fn run(mut bytes: &[u8]) {
     }
 }
 
-/// Returns the records of a daemon with one attached program.
 pub fn seeds() -> Vec<Vec<u8>> {
     let world = World::new();
     let engine = world.engine(world.store()).expect("nothing is there");

@@ -23,8 +23,7 @@ const LIFE: u32 = 2_000;
 /// Time limit of an answer: the daemon is considered hung after it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Services of a daemon on its socket, and a client that runs as root. It is recreated from time to time, because
-/// inputs may fill it.
+/// Daemon on its socket, and a root client; recreated from time to time, because inputs may fill it.
 struct Served {
     runtime: tokio::runtime::Runtime,
     channel: Channel,
@@ -125,8 +124,7 @@ impl Decoder for Raw {
     }
 }
 
-/// Sends a request. The first byte selects the call; the others are its message. Panics if the daemon does not answer,
-/// or returns an internal error.
+/// The first byte selects the call. Panics if the daemon does not answer, or returns an internal error.
 pub fn request(bytes: &[u8]) {
     let Some((method, message)) = bytes.split_first() else { return };
     let method = Method::ALL[usize::from(*method) % Method::ALL.len()];
@@ -140,7 +138,6 @@ pub fn request(bytes: &[u8]) {
             match method {
                 // These streams continue until the caller ends them.
                 Method::BpfmanNodeWatch | Method::BpfmanNodeFollowEvents | Method::BpfmanExtFollowPrints => {}
-                // This stream, too; its first message is the lease.
                 Method::BpfmanExtHoldLease => drop(answer.message().await?),
                 _ => while answer.message().await?.is_some() {},
             }
@@ -157,7 +154,6 @@ pub fn request(bytes: &[u8]) {
     });
 }
 
-/// Returns a message for a call, as input.
 fn seed(method: Method, message: &impl prost::Message) -> Vec<u8> {
     let number = Method::ALL.iter().position(|known| *known == method).unwrap_or_default();
     [vec![number as u8], message.encode_to_vec()].concat()
@@ -206,13 +202,11 @@ pub fn request_seeds() -> Vec<Vec<u8>> {
         seed(Method::BpfmanPullBytecode, &v1::PullBytecodeRequest { image: Some(image) }),
         seed(Method::BpfmanAccessCanI, &ext::CanIRequest::default()),
     ];
-    // An empty message is valid, too.
     seeds.extend((0..Method::ALL.len()).map(|number| vec![number as u8]));
     seeds
 }
 
-/// Sends the bytes as they are: HTTP/2, a handover, or anything else. Panics if the daemon does not answer other
-/// clients afterwards.
+/// Sends the bytes as they are. Panics if the daemon does not answer other clients afterwards.
 pub fn connection(bytes: &[u8]) {
     with_served(|served| {
         let socket = served.world.folder.path().join("socket");
@@ -232,7 +226,6 @@ pub fn connection(bytes: &[u8]) {
         };
         served.runtime.block_on(said);
     });
-    // Other clients are still served.
     request(&seed(Method::BpfmanAccessWhoAmI, &()));
 }
 

@@ -5,8 +5,7 @@ use bpfmand_object::{FieldLayout, ValueLayout};
 /// Maximum length of an error, in bytes: texts in it are cut.
 const MAX_ERROR: usize = 16 << 10;
 
-/// Writes a text to a variable. The input is the type in the format of readers, a line break, and the text. Panics if
-/// the error is longer than the maximum.
+/// The input is the type, a line break, and the text. Panics if the error is longer than the maximum.
 pub fn run(bytes: &[u8]) {
     let Ok(input) = std::str::from_utf8(bytes) else { return };
     let Some((layout, text)) = input.split_once('\n') else { return };
@@ -16,7 +15,6 @@ pub fn run(bytes: &[u8]) {
     }
 }
 
-/// Returns each kind of type with a matching text.
 pub fn seeds() -> Vec<Vec<u8>> {
     let number = ValueLayout::Integer { bytes: 4, signed: true };
     let array = |element, count| ValueLayout::Array { element: Box::new(element), count };

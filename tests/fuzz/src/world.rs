@@ -17,12 +17,10 @@ use crate::programs::programs;
 pub const INTERFACE: &str = "eth0";
 pub const PROGRAM: &str = "pass";
 
-/// Returns the path of the object file, which has one XDP program.
 pub fn object() -> PathBuf {
     programs().object.clone()
 }
 
-/// Simulated machine, and the state directory of its daemon.
 pub struct World {
     pub kernel: Arc<SimKernel>,
     pub folder: TempDir,
@@ -43,12 +41,10 @@ impl World {
         Store::open(StoreOptions::new(self.folder.path().join("store"), SCHEMA)).expect("a new folder")
     }
 
-    /// Opens the engine on existing records, and recovers.
     pub fn engine(&self, store: Store) -> Result<Engine<SimKernel>, EngineError> {
         self.engine_with(store, None)
     }
 
-    /// Like [`Self::engine`], with another object reader.
     pub fn engine_with(
         &self,
         store: Store,
@@ -65,7 +61,6 @@ impl World {
     }
 }
 
-/// Returns a temporary directory, in memory if possible.
 pub fn folder() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary folder")
 }

@@ -1,5 +1,4 @@
-//! Runs each target on its seeds, on all earlier findings, and on thousands of damaged inputs, which are the same in
-//! each run, so that failures can be reproduced. `tests/fuzz/run` searches for new findings.
+//! Runs each target on its seeds, all earlier findings, and thousands of damaged inputs, the same in each run.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use std::collections::BTreeSet;
@@ -11,7 +10,6 @@ use bpfman_fuzz::{FuzzTarget, Programs, TARGETS, set_programs};
 
 /// Time limit for damaged inputs of a target. Fast targets finish all rounds earlier.
 const TIME: Duration = Duration::from_secs(1);
-/// Rounds over all seeds and findings.
 const ROUNDS: u64 = 1024;
 /// Maximum length of an input in bytes; longer ones would mostly measure copying.
 const MAX_INPUT: usize = 64 << 10;
@@ -25,7 +23,6 @@ fn run(command: &mut Command) {
     assert!(status.success(), "{command:?}: {status}");
 }
 
-/// Compiles the programs to files of this test only.
 fn compile(name: &str) {
     let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let [object, binary, source] = ["pass.o", "binary", "binary.c"].map(|file| built.join(file));
@@ -45,7 +42,6 @@ fn compile(name: &str) {
     set_programs(Programs { object, binary });
 }
 
-/// Returns the earlier findings of a target, with their files.
 fn findings(name: &str) -> Vec<(PathBuf, Vec<u8>)> {
     let Ok(files) = std::fs::read_dir(folder().join("findings").join(name)) else { return Vec::new() };
     files.map(|file| file.unwrap().path()).map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
@@ -64,7 +60,6 @@ impl Chance {
     }
 }
 
-/// Cuts, changes, repeats or removes some bytes.
 fn damage(input: &[u8], chance: &mut Chance) -> Vec<u8> {
     let mut bytes = input.to_vec();
     for _ in 0..=chance.below(4) {
@@ -123,7 +118,6 @@ fn play(name: &str) {
 macro_rules! tests {
     ($($name:ident)*) => {
         $(#[test] fn $name() { play(stringify!($name)); })*
-        /// Names of the tests, one for each target.
         const NAMES: &[&str] = &[$(stringify!($name)),*];
     };
 }

@@ -2,7 +2,6 @@
 
 use bpfman_tests::page::CommandLine;
 
-/// Command lines of a page, identified by their beginning.
 pub struct Exception {
     page: &'static str,
     begins: &'static str,
@@ -42,7 +41,6 @@ pub fn of(line: &CommandLine) -> Option<usize> {
         .position(|exception| exception.page == line.page && line.text.starts_with(exception.begins))
 }
 
-/// Describes an exception, for the report of unused ones.
 pub fn describe(which: usize) -> String {
     let Exception { page, begins, .. } = &EXCEPTIONS[which];
     format!("{page}: {begins}")

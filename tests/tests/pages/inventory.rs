@@ -8,7 +8,6 @@ use bpfman_tests::page::{self, BlockKind, CommandLine};
 
 use crate::{exceptions, judge, tutorials, walks};
 
-/// Treatment of a line.
 enum Seen {
     Run,
     Parsed,
@@ -28,7 +27,6 @@ fn seen(line: &CommandLine) -> Result<Seen, String> {
     judge::parse(&line.text).map(|()| Seen::Parsed)
 }
 
-/// Finds blocks with contents that do not match their form.
 fn misplaced(name: &str, faults: &mut Vec<String>) {
     for block in page::blocks(name) {
         let prompts = block.lines.iter().any(|line| page::prompted(line).is_some());

@@ -5,11 +5,9 @@ use bpfman_tests::shell_words;
 
 use crate::{machine_tools, parser};
 
-/// Words of pages that stand for an id.
 const IDS: &[&str] =
     &["ID", "ID2", "ID_IN", "ID_OUT", "LINK", "FROM_NETWORK", "FROM_POD", "CARRY", "REMEMBER"];
 
-/// Checks that the named programs accept a command line.
 pub fn parse(line: &str) -> Result<(), String> {
     let commands = shell_words::commands(line);
     if commands.is_empty() {
@@ -22,7 +20,6 @@ pub fn parse(line: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Returns whether a program is the companion command of an example.
 fn is_side(program: &str) -> bool {
     program.strip_prefix("bpfman-").is_some_and(|entry| root().join("examples").join(entry).is_dir())
 }
@@ -47,7 +44,6 @@ fn parse_command(words: &[String]) -> Result<(), String> {
     }
 }
 
-/// Returns a word with its placeholders for ids replaced by a number.
 fn with_ids(word: &str) -> String {
     let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
     let mut written = String::new();

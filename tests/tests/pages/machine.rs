@@ -1,5 +1,4 @@
-//! Environment in which a page is executed: a network namespace with `eth0`, a registry, and a daemon that trusts one
-//! key.
+//! Environment in which a page is executed: a namespace with `eth0`, a registry, a daemon that trusts one key.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -17,7 +16,6 @@ const INTERFACE: &str = "eth0";
 pub struct Machine {
     pub registry: Registry,
     pub daemon: Daemon,
-    /// Working directory of commands. It contains the files that pages name below `target/` and `examples/`.
     pub work: PathBuf,
 }
 
@@ -54,7 +52,6 @@ impl Machine {
         Self { registry, daemon, work }
     }
 
-    /// Pushes and signs the image of an example, and writes its manifest to the path that pages name.
     pub fn publish(&self, entry: &str) {
         let image = self.registry.image(&format!("examples/{entry}:latest"));
         let key = self.work.join("team.key").display().to_string();
@@ -67,7 +64,6 @@ impl Machine {
         fs::write(folder.join("app.yaml"), manifest.replace(&published, &image)).unwrap();
     }
 
-    /// Returns a shell with arguments, in the machine's working directory.
     pub fn shell(&self, words: &[&str]) -> Command {
         let folders = format!("{}:{}", binaries::build_folder().display(), std::env::var("PATH").unwrap());
         let mut shell = Command::new("bash");

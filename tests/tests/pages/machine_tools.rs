@@ -6,7 +6,6 @@ use std::process::Command;
 
 use crate::parser;
 
-/// Checks `make`: the target exists, and the Makefile contains the variables.
 pub fn make(words: &[String]) -> Result<(), String> {
     let outcome = Outcome::of(Command::new("make").arg("--dry-run").args(words).current_dir(root()));
     if outcome.code != 0 {
@@ -19,7 +18,6 @@ pub fn make(words: &[String]) -> Result<(), String> {
     if unknown.is_empty() { Ok(()) } else { Err(format!("the Makefile has no variable {unknown:?}")) }
 }
 
-/// Checks `kubectl`: it accepts the verb and flags, and named files of the repository exist.
 pub fn kubectl(words: &[String]) -> Result<(), String> {
     for pair in words.windows(2).filter(|pair| matches!(&*pair[0], "-f" | "-k" | "--filename")) {
         if pair[1].contains('/') && !root().join(&pair[1]).exists() {
@@ -44,8 +42,7 @@ pub fn helm(words: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-/// Checks a script of the repository: it exists, and has the options. If the first argument is not an option, all
-/// arguments belong to the command that the script runs, and are not checked.
+/// If the first argument of a script is no option, all arguments are of the command that it runs, and not checked.
 pub fn script(words: &[String]) -> Result<(), String> {
     let path = root().join(&words[0]);
     if !path.is_file() {
@@ -71,7 +68,6 @@ pub fn script(words: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-/// Checks `cargo`: the package is in the workspace, or in that of the examples.
 pub fn cargo(words: &[String]) -> Result<(), String> {
     let lock = read("Cargo.lock") + &read("examples/Cargo.lock");
     for pair in words.windows(2).filter(|pair| pair[0] == "-p") {

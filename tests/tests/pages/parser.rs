@@ -1,15 +1,11 @@
-//! Checks by a program's own parser, without executing the command.
-//!
-//! The real binary runs as a user without rights who may open only one file at a time: this is sufficient for the
-//! loader of its libraries, but not for a runtime, a socket or a map. Therefore it parses its arguments, and fails at
-//! its first action.
+//! Checks by a program's own parser, without executing the command: the real binary runs without rights, and may open
+//! only one file at a time. This suffices for the loader of its libraries, not for a runtime, a socket or a map.
 
 use std::fs::File;
 use std::process::Command;
 
 use bpfman_tests::{Outcome, binaries};
 
-/// Checks that a program of this project, named by its binary, accepts these words.
 pub fn takes(program: &str, words: &[String]) -> Result<(), String> {
     let nowhere = tempfile::tempdir().unwrap();
     let mut command = Command::new("timeout");

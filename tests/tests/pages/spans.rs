@@ -4,7 +4,6 @@ use bpfman_tests::page;
 
 use crate::judge;
 
-/// Beginnings of this project's commands.
 const PROGRAMS: &[&str] =
     &["bpfman ", "kubectl bpfman ", "bpfmand -", "bpfman-operator ", "kubectl-bpfman ", "make "];
 
@@ -22,8 +21,7 @@ fn is_anothers(name: &str, span: &str) -> bool {
     OTHERS.iter().any(|(page, begins)| name == *page && span.starts_with(begins))
 }
 
-/// Returns whether a parser's error only means that the command is incomplete, or that a word in capitals stands for a
-/// value of the reader.
+/// Returns whether the error only means that the command is incomplete, or has a word in capitals for a value.
 fn is_only_begun(error: &str) -> bool {
     let begun = [
         "required arguments were not provided",

@@ -12,7 +12,6 @@ const PAGES: &[&str] = &[
     "docs/troubleshooting.md",
 ];
 
-/// Returns whether a test in this module runs a line.
 pub fn runs(line: &CommandLine) -> bool {
     line.kind == BlockKind::Script && PAGES.contains(&line.page.as_str())
 }
@@ -25,7 +24,6 @@ fn script(page: &str) -> String {
     lines.join("\n")
 }
 
-/// Runs the commands of a page on a new machine.
 fn follow(page: &'static str) -> Outcome {
     Machine::with(true, move |machine| {
         let objects = machine.work.join("target/bpf").display().to_string();

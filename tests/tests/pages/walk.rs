@@ -9,26 +9,21 @@ use bpfman_tests::{Outcome, compile};
 
 use crate::machine::Machine;
 
-/// Parameters for the execution of a page.
 #[derive(Clone, Copy)]
 pub struct Walk {
     pub page: &'static str,
-    /// Example that the page is about: its image is published.
     pub entry: &'static str,
     /// Programs of the tests that the page uses under other names: name and source.
     pub objects: &'static [(&'static str, &'static str)],
-    /// Preconditions of the page: a name, and the command that prints its value. Without a name the command is only
-    /// run.
+    /// Preconditions: a name, and the command that prints its value; without a name the command is only run.
     pub given: &'static [(&'static str, &'static str)],
     /// Names by which the page refers to the programs of its `load`, in their order. `ID` without them.
     pub programs: &'static [&'static str],
     /// Words of the page that stand for something on the reader's machine, and their replacements.
     pub meant: &'static [(&'static str, &'static str)],
-    /// Cgroup that the page names, replaced by one of the test.
     pub group: &'static str,
     /// Files that commands read: name, and the beginning of the block with their contents.
     pub files: &'static [(&'static str, &'static str)],
-    /// Parts of lines that run until Ctrl-C.
     pub endless: &'static [&'static str],
     /// Beginnings of lines that need another machine or take too long: they are only parsed.
     pub parsed: &'static [&'static str],
@@ -56,7 +51,6 @@ impl Walk {
 struct Follower<'machine> {
     walk: Walk,
     machine: &'machine Machine,
-    /// Values of names in the page.
     names: BTreeMap<String, String>,
     group: Option<Group>,
 }
@@ -128,7 +122,6 @@ impl Follower<'_> {
         Outcome::of(&mut self.machine.shell(&["-euo", "pipefail", "-c", &line]))
     }
 
-    /// Replaces words that stand for something on the reader's machine.
     fn here(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for (word, meaning) in self.walk.meant {
@@ -141,7 +134,6 @@ impl Follower<'_> {
     }
 }
 
-/// Returns the ids in the output of `load`, which shows one program as a table, and several as a column.
 fn loaded(shown: &str) -> Vec<String> {
     let ids = shown.lines().filter_map(|line| {
         let line = line.trim_start();
@@ -151,7 +143,6 @@ fn loaded(shown: &str) -> Vec<String> {
     ids.collect()
 }
 
-/// Replaces names in a line by their values.
 fn named(line: &str, names: &BTreeMap<String, String>) -> String {
     let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
     let mut written = String::new();

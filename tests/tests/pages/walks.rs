@@ -4,7 +4,6 @@ use bpfman_tests::page::CommandLine;
 
 use crate::walk::Walk;
 
-/// Defines a test for each page, and the list of all.
 macro_rules! walks {
     ($($name:ident: $walk:expr,)*) => {
         const WALKS: &[Walk] = &[$($walk),*];
@@ -16,18 +15,15 @@ macro_rules! walks {
     };
 }
 
-/// Returns whether a test in this module runs a line.
 pub fn runs(line: &CommandLine) -> bool {
     WALKS.iter().any(|walk| walk.runs(line))
 }
 
-/// Capture file with one empty packet.
 const CAPTURE: &str = r"{
     printf '\xd4\xc3\xb2\xa1\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff\x00\x00\x01\x00\x00\x00'
     printf '\x00\x00\x00\x00\x00\x00\x00\x00\x3c\x00\x00\x00\x3c\x00\x00\x00'
     head -c 60 /dev/zero; } > captured.pcap";
 
-/// Policy with two mistakes.
 const DRAFT: &str =
     r#"printf '[[grants]]\nname = "network-team"\nusers = ["adda"]\nallow = ["fly"]\n' > draft.toml"#;
 

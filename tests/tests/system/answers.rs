@@ -229,7 +229,6 @@ fn one_program_that_fails_undoes_the_whole_load() {
     let answer = wire.load(load(&compile::object("broken"), &names));
     assert_status(answer, tonic::Code::Aborted, "kernel-refused", &["broken"]);
     assert_eq!(daemon.state(), before);
-    // A broken program that is not requested does no harm.
     wire.load(load(&compile::object("broken"), &names[..1])).unwrap();
 }
 
@@ -265,7 +264,6 @@ fn lists_are_selected_by_type_and_by_all_pairs_of_metadata() {
     assert_eq!(listed(None, None, &[("owner", "nobody")]), [0; 0]);
     let all = listed(None, None, &[]);
     assert!([old, new, tcx].iter().all(|id| all.contains(id)));
-    // Either key names the application.
     let shop = daemon.bpfman("list programs --application shop -q").success();
     assert_eq!(shop, format!("{old}\n{new}\n"));
 }

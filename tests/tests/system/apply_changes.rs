@@ -125,7 +125,6 @@ fn programs_are_added_removed_and_renamed_under_traffic() {
     let _sent = stream.end();
     assert_eq!(traffic.send(1), 0, "what stayed in the list never let a packet through");
     machine.settled(&manifest);
-    // Rename: another function of the object.
     manifest["spec"]["programs"][0] = xdp("xdp_another", 20);
     assert_eq!(machine.apply(&manifest), "clusterbpfapplication/judges changed\n");
     assert_eq!(machine.programs().len(), 1);
@@ -179,7 +178,6 @@ fn moved_tag_is_followed_with_the_pull_policy_always() {
         (&again["objects"][0]["outcome"], &again["objects"][0]["image_digest"]),
         (&json!("unchanged"), &first)
     );
-    // The same programs in another image.
     let object = machine.daemon.path("moved.o");
     let mut bytes = fs::read(compile::object("chain")).unwrap();
     bytes.extend([0; 64]);

@@ -14,7 +14,6 @@ use crate::equipment::Program;
 pub const DROP: &str = "AQAAAA==";
 pub const PASS: &str = "AgAAAA==";
 
-/// Daemon in the network namespace of the far end.
 pub struct Machine {
     pub daemon: Daemon,
     pub network: Network,
@@ -55,7 +54,6 @@ impl Machine {
         assert_eq!(self.written(), written, "the daemon has written nothing down");
     }
 
-    /// Returns the modification time of each file of the daemon's state.
     pub fn written(&self) -> Vec<(String, SystemTime)> {
         fn gather(folder: &Path, found: &mut Vec<(String, SystemTime)>) {
             for entry in fs::read_dir(folder).unwrap() {
@@ -93,7 +91,6 @@ impl Machine {
     }
 }
 
-/// Returns an application with programs of the object `chain`.
 pub fn application(programs: &[Value]) -> Value {
     of_object(&compile::object("chain"), programs)
 }

@@ -24,7 +24,6 @@ fn one_attachment_that_fails_does_not_keep_the_others() {
     assert_eq!((&links[1]["attachment"], &links[1]["state"]), (&json!(INTERFACE), &json!("attached")));
     outcome.fails(6, &["judges: xdp_member: ", "nowhere0"]);
     assert_eq!(Traffic::new(&machine.network).send(1), 0);
-    // The next apply attaches it once the interface exists.
     machine.network.far.ip(&["link", "add", "nowhere0", "type", "veth", "peer", "name", "peer1"]);
     assert_eq!(machine.apply(&manifest), "clusterbpfapplication/judges changed\n");
     machine.settled(&manifest);
@@ -40,7 +39,6 @@ fn a_driver_that_refuses_xdp_is_warned_of() {
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
     let warning = "judges: xdp_member: XDP of lo runs in generic mode";
     assert!(outcome.stderr.contains(warning), "{}", outcome.stderr);
-    // An attachment causes only one warning.
     let again = machine.run("apply", &manifest, "");
     assert_eq!(again.code, 0, "{}", again.stderr);
     assert!(!again.stderr.contains("generic"), "{}", again.stderr);

@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 
 use crate::apply_equipment::{Machine, of_object};
 
-/// Returns an application of the object `points`, without global variables.
 fn application(programs: &[Value]) -> Value {
     let mut manifest = of_object(&compile::object("points"), programs);
     manifest["metadata"]["name"] = json!("places");
@@ -31,7 +30,6 @@ fn move_to(manifest: &mut Value, at: usize, block: &str, link: Value) {
     manifest["spec"]["programs"][at][block]["links"][0] = link;
 }
 
-/// Returns the kernel ids of the programs, sorted by name.
 fn ids(state: &State) -> Vec<(String, u64)> {
     let id = |program: &Value| program["program_id"].as_u64().unwrap();
     let mut ids: Vec<_> =
@@ -72,7 +70,6 @@ fn programs_of_all_attach_points_are_applied_moved_and_deleted() {
     let first = machine.daemon.state();
     assert_eq!(first.links.len(), 6, "{:?}", attachments(&first));
 
-    // Other attach points for the same version.
     move_to(&mut manifest, 0, "cgroup", json!({ "path": there.path }));
     move_to(&mut manifest, 1, "perfEvent", json!({ "event": "cpu-clock", "frequency": 49 }));
     move_to(&mut manifest, 2, "rawTracepoint", json!({ "name": "sys_exit" }));
@@ -96,7 +93,6 @@ fn programs_of_all_attach_points_are_applied_moved_and_deleted() {
     }
     assert_eq!(shown.len(), 6, "{shown:?}");
 
-    // An attachment is no longer wanted, while its program is.
     manifest["spec"]["programs"][0]["cgroup"]["links"] = json!([]);
     assert_eq!(machine.apply(&manifest), "clusterbpfapplication/places changed\n");
     assert!(there.connects());
@@ -205,7 +201,6 @@ fn path_that_leads_to_another_namespace_is_attached_anew() {
     machine.apply(&manifest);
     let before = machine.links()[0].clone();
     first.delete();
-    // A process leads to the namespace: nothing changes.
     machine.settled(&manifest);
     run(&["ip", "netns", "add", path.file_name().unwrap().to_str().unwrap()]);
     assert_eq!(machine.links()[0]["standing"], "elsewhere");
@@ -295,7 +290,6 @@ fn a_kernel_that_lacks_a_type_is_named_with_what_it_lacks() {
     )]);
     let outcome = machine.run("apply", &manifest, "");
     if lacks_kprobes(test) {
-        // The kernel reports it at load, or at attach.
         assert!(
             outcome.stderr.contains("many") && outcome.stderr.contains("fprobe"),
             "{} {}",

@@ -132,7 +132,6 @@ fn a_bad_manifest_names_the_field_and_changes_nothing() {
     machine.settled(&good);
 }
 
-/// Sets a field, which need not exist.
 fn put(manifest: &mut Value, pointer: &str, value: Value) {
     let (parent, field) = pointer.rsplit_once('/').unwrap();
     let parent = manifest.pointer_mut(parent).unwrap();

@@ -40,7 +40,6 @@ fn manifest_sets_values_and_sizes_and_changes_replace_the_load() {
     assert_eq!(entries(&shown(&machine), "flows"), 8, "as the object declares it");
     machine.settled(&manifest);
 
-    // An invalid value leaves the running version.
     let before = machine.programs();
     manifest["spec"]["globals"]["port"] = json!("ten");
     let outcome = machine.run("apply", &manifest, "");

@@ -22,7 +22,6 @@ use crate::strangers::with_bpffs;
 /// Time in which the radar checks several times for missing programs.
 const LOOKS: Duration = Duration::from_secs(3);
 
-/// Daemon with a program at XDP, at TC by a filter, and at a tracepoint, and traffic for the first two.
 struct Bench {
     daemon: Daemon,
     network: Network,
@@ -69,7 +68,6 @@ impl Bench {
         let mut command = Command::new(binaries::find("bpfmand"));
         command.arg(flag).arg("--runtime-dir").arg(self.daemon.path("run"));
         command.arg("--socket-path").arg(self.daemon.socket()).args(&self.launch.flags);
-        // The file must not be read.
         command.arg("--config").arg(self.daemon.path("no-such-file"));
         Outcome::of(&mut command)
     }
@@ -87,7 +85,6 @@ impl Bench {
         assert_eq!(links(&self.daemon), 3);
     }
 
-    /// Asserts that a daemon attaches nothing at its start and during many checks, and reports the reason.
     fn stays_detached(&self) {
         let report = self.daemon.bpfman("doctor -o json");
         assert_eq!(report.code, 11, "{report:?}");
@@ -124,7 +121,6 @@ fn a_living_daemon_stands_still_and_puts_everything_back() {
     assert!(bench.glass("--end-break-glass").success().contains("nothing is detached"));
 }
 
-/// Prepares a registry that never responds, and a bench with a radar image in it.
 fn with_radar_of_silent_registry() -> (TcpListener, Bench) {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     silent.set_nonblocking(true).unwrap();
@@ -182,13 +178,11 @@ fn killed_daemon_starts_detached_until_break_glass_ends() {
     let launch = bench.launch.clone();
     bench.daemon.again(&launch);
     bench.stays_detached();
-    // The same after a restart.
     bench.daemon.terminate();
     bench.daemon.again(&launch);
     bench.stays_detached();
     bench.glass("--end-break-glass").success();
     bench.assert_restored();
-    // A start restores everything too.
     bench.daemon.kill();
     bench.breaks();
     assert!(bench.glass("--end-break-glass").success().contains("no daemon runs"));
@@ -208,7 +202,6 @@ fn records_that_are_destroyed_are_not_needed() {
     let (status, said) = bench.daemon.refuses(&bench.launch);
     assert!(!status.success(), "the records are destroyed: {said}");
     bench.breaks();
-    // With a copy of the records, everything is restored.
     fs::write(&file, saved).unwrap();
     bench.glass("--end-break-glass").success();
     let launch = bench.launch.clone();

@@ -10,7 +10,6 @@ use serde_json::Value;
 
 use crate::grants::load_as;
 
-/// User id without an account.
 const ADA: u32 = 64_401;
 
 /// A millionth of a CPU over short windows, which any packet exceeds.
@@ -40,7 +39,6 @@ fn links(daemon: &Daemon) -> usize {
     daemon.bpfman("list links -o json").json()["links"].as_array().unwrap().len()
 }
 
-/// Returns the audit entries with this verb that the daemon itself made.
 fn acts(daemon: &Daemon, verb: &str) -> Vec<Value> {
     let all = daemon.bpfman("history -o json").json()["entries"].take();
     let is_own = |entry: &&Value| entry["verb"] == verb && entry["daemon"] == "limits";
@@ -73,14 +71,12 @@ fn program_over_its_cpu_limit_is_detached_until_attached_again() {
     assert_eq!((&entry["programs"][0], &entry["owners"][0]), (&id, &"root".into()));
     let diagnosis = daemon.bpfman("doctor");
     assert!(diagnosis.stdout.contains("detached: it took"), "{}", diagnosis.stdout);
-    // Another daemon does not attach it again, and leaves other programs alone.
     daemon.kill();
     daemon.again(&launch(""));
     attach(&daemon, &network, &free, "-p 10");
     assert_eq!(traffic.send(10), 10);
     assert!(program(&daemon, &id)["state"].as_str().unwrap().starts_with("detached: "));
     assert_eq!(links(&daemon), 1);
-    // A user may attach it again.
     attach(&daemon, &network, &id, "-p 20");
     let again = program(&daemon, &id);
     assert!(again["cpu_done"] != "detach" || again["link_ids"] == serde_json::json!([]), "{again}");
@@ -107,10 +103,8 @@ fn an_owner_over_its_cpu_limit_is_told_and_goes_on() {
     assert_eq!((&entry["programs"][0], &entry["owners"][0]), (&hot, &"grant:network".into()));
     assert!(entry["object"].as_str().unwrap().contains("the most of its owner's programs"), "{entry}");
     assert_eq!(links(&daemon), 1);
-    // The owner can read it too.
     assert!(daemon.bpfman_as(ADA, "history").stdout.contains("OverCpu"));
     assert!(daemon.bpfman_as(ADA, "whoami").stdout.contains(&format!("limits.cpu = \"{MIN_SHARE}\"")));
-    // Without the grant there is no limit.
     fs::write(daemon.path("policy.toml"), "").unwrap();
     until("no excess is shown", || program(&daemon, &hot)["cpu_excess"].is_null());
 }

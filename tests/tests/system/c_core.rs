@@ -1,5 +1,4 @@
-//! Unmodified clients of gRPC's C core (Python, C++, Ruby, PHP and others): Python's `grpcio`, with each form of a unix
-//! socket target. The library derives `:authority` from the path.
+//! Unmodified clients of gRPC's C core: Python's `grpcio`, which derives `:authority` from a unix socket's path.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -15,7 +14,6 @@ use prost::Message as _;
 const PYTHON: &str = "/usr/bin/python3";
 const CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/grpc_call.py");
 
-/// Returns whether grpcio is missing, and reports the test as skipped.
 fn lacks_grpcio(test: &str) -> bool {
     let there = Command::new(PYTHON).args(["-c", "import grpc"]).output();
     let lacks = !there.is_ok_and(|done| done.status.success());
@@ -25,7 +23,6 @@ fn lacks_grpcio(test: &str) -> bool {
     lacks
 }
 
-/// Makes a call with encoded messages: the response is on standard output, a status on standard error.
 fn call(target: &str, folder: &Path, method: &str, request: &[u8], more: &[&str]) -> Output {
     let mut command = Command::new(PYTHON);
     command.current_dir(folder).args([CLIENT, target, method, &hex(request)]).args(more);
@@ -58,7 +55,6 @@ fn c_core_clients_work_with_every_notation_of_the_socket() {
         let id = loaded.programs[0].kernel_info.as_ref().unwrap().id;
         let listed: v1::ListResponse = answer(&call("/bpfman.v1.Bpfman/List", &list, &[]));
         assert_eq!(listed.results.len(), 1, "{target}");
-        // Many calls at once on one connection.
         let many = call("/bpfman.v1.Bpfman/List", &list, &["--times", "200"]);
         let _last: v1::ListResponse = answer(&many);
         // Another authority than the library's default, as set by proxies and tests.
@@ -70,11 +66,9 @@ fn c_core_clients_work_with_every_notation_of_the_socket() {
         let says = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(!refused.status.success(), "{says}");
         assert!(says.contains("NOT_FOUND") && says.contains(&id.to_string()), "{says}");
-        // Error details are in trailers.
         assert!(says.contains("not-found"), "{says}");
         let unknown = call("/bpfman.v1.Bpfman/Fly", &[], &[]);
         assert!(String::from_utf8_lossy(&unknown.stderr).contains("UNIMPLEMENTED"));
-        // A message longer than an HTTP/2 frame.
         let long = v1::ListRequest {
             match_metadata: (0..2_000).map(|n| (format!("key-{n}"), "value".to_owned())).collect(),
             ..Default::default()
@@ -93,8 +87,7 @@ fn a_stream_to_a_client_of_the_c_core_ends_when_the_client_goes() {
     let target = format!("unix://{}", daemon.socket().display());
     let watch = bpfman_proto::ext::v1::WatchRequest::default().encode_to_vec();
     let folder = daemon.path("");
-    // Each stream is left after its first message. The daemon allows 64 at a time, and notices the end with a short
-    // delay.
+    // Each stream is left after its first message; the daemon, which allows 64 at a time, notices with a short delay.
     let many = ["--stream", "--times", "60"];
     for _ in 0..3 {
         until("60 streams are begun", || {

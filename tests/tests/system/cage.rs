@@ -11,7 +11,6 @@ use bpfmand_cage::KEPT;
 use crate::equipment::Program;
 use crate::images::publish;
 
-/// Returns the fields of `/proc/PID/task/TID/status` of each thread.
 fn threads(daemon: &Daemon) -> Vec<BTreeMap<String, String>> {
     let folder = fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
     let status = |entry: std::io::Result<fs::DirEntry>| {
@@ -23,7 +22,6 @@ fn threads(daemon: &Daemon) -> Vec<BTreeMap<String, String>> {
     folder.filter_map(status).collect()
 }
 
-/// Returns the capability set of the table in the kernel's format.
 fn kept() -> String {
     format!("{:016x}", KEPT.iter().fold(0, |set, kept| set | kept.capability.bitmask()))
 }
@@ -172,7 +170,6 @@ fn a_bpffs_that_nobody_else_sees_keeps_the_daemon_from_starting() {
     daemon.again(&launch(&[]));
 }
 
-/// One process mounts, and another one without that permission serves.
 #[test]
 fn the_bpffs_may_be_mounted_before_by_another_process() {
     let mut daemon = Daemon::prepare();

@@ -28,7 +28,6 @@ fn field(name: u8, value: &str) -> Vec<u8> {
     field
 }
 
-/// Calls `List` with this authority, and returns the type of the first frame of the response.
 fn answered(daemon: &Daemon, authority: &str, is_spelled_out: bool) -> u8 {
     let mut socket = UnixStream::connect(daemon.socket()).unwrap();
     socket.set_read_timeout(Some(DEADLINE)).unwrap();

@@ -28,7 +28,6 @@ impl Bench {
         format!("xdp:{INTERFACE}@{}", self.far())
     }
 
-    /// Loads a member with this verdict for datagrams.
     pub fn load(&self, who: u8, verdict: u8) -> String {
         let path = compile::object("chain").display().to_string();
         let line = format!(
@@ -81,7 +80,6 @@ fn counters_say_where_packets_ended() {
     assert_eq!((first, second), (third + 4, third + 4), "{shown:#}");
     assert_eq!(shown["members"][1]["ended"], json!([{"verdict": "drop", "packets": 4}]), "{shown:#}");
     assert_eq!(shown["all_proceeded"], third);
-    // Counts are kept over a change.
     bench.run(&format!("detach {drops}")).success();
     assert_eq!(traffic.send(2), 2);
     let shown = bench.json("chain show HOOK");

@@ -25,7 +25,6 @@ impl Bench {
     }
 
     fn attach(&self, flags: &str) -> String {
-        // All members are the same program.
         let line = format!("attach {} xdp -i {INTERFACE} -n {} {flags} --again -q", self.program, self.far());
         self.daemon.bpfman(&line).success().trim().to_owned()
     }
@@ -55,7 +54,6 @@ fn program_is_attached_twice_at_one_hook_only_if_asked() {
     assert_eq!(bench.order(), first);
     bench.attach("-p 10");
     assert_eq!(bench.order().len(), 2);
-    // The call of the published API attaches again, as upstream does.
     let program = bench.program.parse().unwrap();
     let far = bench.network.far.path().to_owned();
     bench.daemon.wire().attach(attach(program, xdp(&far, INTERFACE, 10, &[]))).unwrap();

@@ -69,7 +69,6 @@ fn links_that_the_kernel_orders_are_drawn_among_those_of_others() {
 #[test]
 fn a_program_that_someone_attached_by_a_link_is_adopted() {
     let bench = Bench::new();
-    // The third party is another daemon without relation to this one.
     let stranger = Bench { daemon: Daemon::start(), network: Network::new() };
     let far = bench.far();
     let program = stranger.load(1, DROP);

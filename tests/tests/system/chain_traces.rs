@@ -29,7 +29,6 @@ impl Bench {
         format!("{point}@{}", self.network.far.path().display())
     }
 
-    /// Loads a function and attaches it behind the others.
     fn put(&self, object: &str, function: &str, globals: &str, at: &str) -> u64 {
         let path = compile::object(object).display().to_string();
         let kind = function.split('_').next().unwrap();
@@ -75,7 +74,6 @@ fn each_member_says_what_it_did_and_the_chain_agrees() {
     assert_eq!(verdicts(other), ["pass", "pass", "pass"]);
     assert_eq!((&other["verdict"], &other["agrees"]), (&json!("pass"), &json!(true)));
     assert!(trace["note"].as_str().unwrap().contains("No verdict was followed"), "{trace:#}");
-    // The trace has not disturbed the running chain.
     assert_eq!(Traffic::new(&bench.network).send(2), 0);
 }
 
@@ -93,7 +91,6 @@ fn changes_of_bytes_and_length_are_named_and_written() {
     assert_eq!((&packet["agrees"], &packet["verdict"]), (&json!(true), &json!("pass")));
     let changed = format!("aabbccdd{}09{}", &JUDGED[..60], &JUDGED[62..]);
     assert_eq!(packet["steps"][1]["data"], changed);
-    // The capture that was written can be traced again, with the changes by the chain.
     let again = bench.trace(&hook, &format!("--pcap {file}"));
     assert_eq!(again["packets"][0]["length"], JUDGED.len() / 2 + 4);
     assert_eq!(again["packets"][0]["agrees"], true);
@@ -155,7 +152,6 @@ fn cut_chains_filters_and_kernel_links_are_traced_alike() {
     bench.put("rewrite", "tc_mark", "", "-d egress -p 10");
     bench.put("rewrite", "tc_wants_mark", "", "-d egress -p 20");
     let trace = bench.trace(&format!("tc:{INTERFACE}:egress"), &format!("--packet {JUDGED} --mark 1"));
-    // A filter may return that a packet was stolen.
     assert_eq!(
         (&trace["packets"][0]["verdict"], &trace["packets"][0]["agrees"]),
         (&json!("stolen"), &json!(true)),

@@ -55,7 +55,6 @@ fn three_xdp_programs_run_by_priority_and_a_drop_ends_the_chain() {
     assert_eq!(traffic.send(1), 0);
     assert_eq!(first.trail(), [1, 2]);
     assert_eq!((first.hits(), dropping.hits(), last.hits()), (2, 1, 1));
-    // Behind the others it still drops, and both see the datagram.
     detach(&wire, middle);
     put(&wire, &dropping, at(400));
     assert_eq!(traffic.send(1), 0);
@@ -91,13 +90,11 @@ fn a_set_with_redirect_goes_on_as_in_a_dispatcher() {
         ),
     ];
     for (redirecting, passing, dropping, [first, second, third]) in hook {
-        // Alone: all members proceeded, so that the packet passes.
         put(&wire, &redirecting, first);
         assert_eq!(traffic.send(2), 2);
         put(&wire, &passing, second);
         assert_eq!(traffic.send(2), 2);
         assert_eq!((redirecting.hits(), passing.hits()), (4, 2));
-        // The verdict of a later member counts.
         put(&wire, &dropping, third);
         assert_eq!(traffic.send(2), 0);
         assert_eq!(dropping.hits(), 2);
@@ -177,12 +174,10 @@ fn thirty_two_members_all_run_and_one_more_is_refused() {
     let answer = wire.attach(attach(members[32].id, at(33)));
     assert_status(answer, Code::FailedPrecondition, "conflict", &["32 programs", INTERFACE]);
     assert_eq!(daemon.state(), before);
-    // The position of a member that leaves is available.
     detach(&wire, links[3]);
     put(&wire, &members[32], at(33));
     assert_eq!(traffic.send(1), 1);
     assert_eq!(members[0].trail(), (1..=33).filter(|who| *who != 4).collect::<Vec<u64>>());
-    // Fill, drain, refill.
     for member in &members {
         unload(&wire, member.id);
     }
@@ -236,7 +231,6 @@ fn a_chain_is_described_as_it_runs() {
     let entry = both.program_id.unwrap();
     assert_eq!(kernel::program(entry)["tag"], both.program_tag.as_str());
     assert_eq!(both.program_name, "xdp_chain");
-    // One kernel link serves the hook throughout.
     assert_eq!(both.kernel_link_id, alone.kernel_link_id);
     assert_eq!(kernel::link(both.kernel_link_id.unwrap())["prog_id"], entry);
     let order: Vec<_> = both.members.iter().map(|member| (member.program_id, member.position)).collect();
@@ -246,7 +240,6 @@ fn a_chain_is_described_as_it_runs() {
     assert_eq!(link(&wire, first).running_program_id, Some(entry));
     assert_eq!(link(&wire, first).attachment, format!("{INTERFACE} pos-0"));
     assert_eq!(traffic.send(1), 1);
-    // The old chain is unloaded.
     unload(&wire, early.id);
     bpfman_tests::wait::until("the old chain is gone", || !kernel::has_program(entry));
     assert_eq!(chain().unwrap().strategy, "direct");
@@ -271,7 +264,6 @@ fn a_swap_of_a_chain_that_drops_lets_nothing_through() {
     let sent = stream.end();
     // Datagrams that passed during the swaps would wait in the socket and be counted here.
     assert_eq!(traffic.send(1), 0);
-    // Every datagram reached the dropping member, and no earlier member ended the chain.
     assert!(sent > 0);
     assert_eq!(dropping.hits(), sent as u64 + 1);
 }

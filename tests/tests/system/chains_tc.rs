@@ -82,7 +82,6 @@ fn tc_chains_of_both_directions_are_independent() {
         let (inward, outward) = (tc_program(&wire, 1, TC_SHOT), tc_program(&wire, 2, TC_PIPE));
         put(&wire, &inward, tc(&near, INTERFACE, "ingress", 50, &[]));
         let out = put(&wire, &outward, tc(&near, INTERFACE, "egress", 50, &[]));
-        // Outgoing packets pass the egress hook only.
         assert_eq!(traffic.send(2), 2);
         assert_eq!((inward.hits(), outward.hits()), (0, 2));
         detach(&wire, out);

@@ -22,7 +22,6 @@ fn an_object_that_this_host_takes_is_tried_and_leaves_nothing() {
     assert!(table.contains("Lowest kernel: Linux ") && table.contains("accepted"), "{table}");
 }
 
-/// The daemon is needed for the dry run only.
 #[test]
 fn without_a_daemon_the_object_and_the_kernel_still_tell() {
     let mut daemon = Daemon::start();

@@ -62,7 +62,6 @@ fn several_ids_are_handled_in_order_and_a_failure_stops_none() {
         daemon.bpfman(&line).success().trim().to_owned()
     };
     let links = [attach(&one, "-p 1 --proceed-on pass,drop"), attach(&two, "-p 2")];
-    // An invalid or repeated id prevents all of it.
     let before = daemon.state();
     for line in [format!("unload {one} {two} x:y"), format!("detach {} {}", links[0], links[0])] {
         assert_eq!(daemon.bpfman(&line).code, 2, "{line}");

@@ -33,7 +33,6 @@ fn changed_clock_affects_displayed_times_and_no_actions() {
     let first = load(&format!("file -p {}", compile::object("chain").display()));
     assert!(year(first) < 1980, "{}", loaded_at(&daemon, first));
     attach(first, 10);
-    // After the correction, the load time is the current one, as other tools report.
     clock.put("+0");
     assert!(year(first) >= 2026, "{}", loaded_at(&daemon, first));
     let images = [registry.image("team/used:1"), registry.image("team/spare:1")];
@@ -51,7 +50,6 @@ fn changed_clock_affects_displayed_times_and_no_actions() {
     let link = daemon.bpfman("list links -o json").json()["links"][0]["link_id"].clone();
     daemon.bpfman(&format!("update link {link} --priority 30")).success();
 
-    // Back to before all loads.
     clock.put("-20400d");
     daemon.bpfman("image prune --unused-for 30d").success();
     assert_eq!(cached(), 2, "{}", daemon.log());

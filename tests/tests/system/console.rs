@@ -24,7 +24,6 @@ const VIEWS: [(&str, &str); 6] = [
     ("machine", "Machine"),
 ];
 
-/// Asserts that the page had no errors, and contacted only its own server.
 fn assert_clean(console: &Console, browser: &Browser) {
     assert_eq!(browser.errors(), [""; 0], "the browser's console");
     let own = format!("{}/", console.origin());
@@ -71,7 +70,6 @@ fn all_views_work_by_keyboard_and_the_browser_reports_no_error() {
         let focus = browser.script("return document.activeElement.tagName");
         assert_eq!(focus, "H1", "the focus is where reading goes on");
     }
-    // The first Tab stop skips the navigation.
     browser.script("document.activeElement.blur(); window.getSelection().removeAllRanges();");
     browser.press(&["2"]);
     heading(&browser, "Programs");
@@ -85,7 +83,6 @@ fn all_views_work_by_keyboard_and_the_browser_reports_no_error() {
     browser.until("the filter leaves nothing", &format!("{rows} === 0"));
     browser.press(&[key::ESCAPE]);
     browser.until("all is listed again", &format!("{rows} === 1"));
-    // Tab to the program's link, and follow it.
     let on_program = format!("return document.activeElement.hash === '#/programs/{}'", program.id);
     for _ in 0..40 {
         if browser.script(&on_program) == true {
@@ -132,7 +129,6 @@ fn changes_show_without_reload_and_counters_grow_with_traffic() {
         "return [...document.querySelectorAll('.verdicts li')].some((row) => row.textContent.startsWith('drop') \
          && row.querySelector('meter').value > 0.5)",
     );
-    // The chain of a spliced program has its run count.
     console.go(&browser, &format!("programs/{}", second.id));
     let told = "/Runs\\s+(\\d+)/.exec(document.body.innerText)?.[1]";
     browser.until("the program has the runs of its chain", &format!("return parseInt({told}) >= 40"));

@@ -12,7 +12,6 @@ use serde_json::json;
 
 use bpfman_tests::console::Console;
 
-/// User id without an account.
 const ADA: u32 = 64_401;
 
 #[test]
@@ -37,7 +36,6 @@ fn a_token_opens_one_browser_once() {
         let answer = console.get("/api/hooks", headers);
         assert_eq!((answer.status, answer.json()["error"]["reason"].clone()), (401, json!("no-session")));
     }
-    // A second browser that opens the address sees an explanation.
     let late = console.browser_refused();
     late.shows("This address was used already");
 }
@@ -153,7 +151,6 @@ fn streams_are_bounded_and_readers_that_never_read_lose_theirs() {
     assert!(streams.iter().all(|(_, head)| head == "HTTP/1.1 200"), "{streams:?}");
     let answer = console.get("/api/stream", &session.headers());
     assert_eq!((answer.status, answer.json()["error"]["reason"].clone()), (503, json!("busy")));
-    // Other requests continue to work.
     assert_eq!(console.get("/api/hooks", &session.headers()).status, 200);
     streams.pop();
     until("a stream that has gone gives its place back", || {
@@ -164,7 +161,6 @@ fn streams_are_bounded_and_readers_that_never_read_lose_theirs() {
         }
         got
     });
-    // Ctrl-C ends everything, and the port is closed.
     console.signal(Signal::INT);
     assert!(console.ended().success());
     assert!(TcpStream::connect(console.address).is_err());
@@ -197,7 +193,6 @@ fn a_user_who_opens_connections_leaves_places_to_others() {
 fn a_user_without_rights_sees_a_refusal_and_not_an_empty_page() {
     let daemon = Daemon::start();
     daemon.open_to_users();
-    // The user has no access to the daemon's socket.
     std::fs::set_permissions(daemon.socket(), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let (user, mut command) = (ADA.to_string(), Command::new("setpriv"));
     command.args(["--reuid", &user, "--regid", &user, "--clear-groups", "--inh-caps=-all", "--"]);

@@ -107,7 +107,6 @@ fn any_program_of_a_load_gives_its_maps_and_lowest_load_wins() {
     let mut probes = load(&compile::object("probes"), &[("on_tracepoint", Type::Tracepoint)]);
     probes.metadata = pairs(&[("bpfman.io/ProgramName", APPLICATION), TO_ALL]);
     let probes = crate::equipment::Program::of(&wire.load(probes).unwrap().programs[0]);
-    // A map of only one program of the application is found there.
     node.csi().publish(node.request("pod", "hits,fired")).unwrap();
     assert_eq!(node.map_id("pod", "hits"), map_of(&first, "hits"));
     assert_eq!(node.map_id("pod", "fired"), map_of(&probes, "fired"));
@@ -220,7 +219,6 @@ fn a_target_that_cannot_be_used_leaves_nothing_behind() {
     let node = Node::new();
     let _program = node.load(APPLICATION);
     let csi = node.csi();
-    // The folder of the target does not exist.
     let lost = node.pods.path().join("nowhere/mount");
     let refused = csi.publish(publish("pod", &lost, APPLICATION, "hits")).unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
@@ -331,7 +329,6 @@ fn map_survives_replacement_and_is_new_with_another_load() {
     assert!(uses.contains(&u64::from(map)), "the new version uses the map that the pod has: {uses:?}");
     node.csi().publish(node.request("pod", "hits")).unwrap();
     assert_eq!(node.map_id("pod", "hits"), map);
-    // Another load has another map, which only new pods get.
     unload(&wire, new_id);
     let again = node.load(APPLICATION);
     assert_eq!(node.map_id("pod", "hits"), map, "a pod that runs keeps what it has");

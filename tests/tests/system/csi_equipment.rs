@@ -17,9 +17,7 @@ use crate::equipment::Program;
 pub const APPLICATION: &str = "counter";
 /// Metadata that exports all maps to pods of every namespace.
 pub const TO_ALL: (&str, &str) = ("bpfman.io/map-exports", "*=*:rw");
-/// Group of pods with an `fsGroup`.
 pub const GROUP: u32 = 4242;
-/// User of pods that do not run as root.
 pub const USER: u32 = 4711;
 
 pub struct Node {
@@ -60,17 +58,14 @@ impl Node {
         Csi::new(&self.daemon.path("run/csi/csi.sock"))
     }
 
-    /// Loads an application: the program `xdp_member` with the maps `hits` and `trail`.
     pub fn load(&self, application: &str) -> Program {
         self.load_with(&[("bpfman.io/ProgramName", application), TO_ALL])
     }
 
-    /// Loads the same program with this metadata.
     pub fn load_with(&self, metadata: &[(&str, &str)]) -> Program {
         Program::of(&self.try_load_with(metadata).unwrap().programs[0])
     }
 
-    /// The same, with the error.
     pub fn try_load_with(&self, metadata: &[(&str, &str)]) -> Result<LoadResponse, Status> {
         let mut request = load(&compile::object("chain"), &[("xdp_member", Type::Xdp)]);
         request.metadata = pairs(metadata);
@@ -87,12 +82,10 @@ impl Node {
         publish(pod, &self.target(pod), APPLICATION, maps)
     }
 
-    /// Returns the path under which a path of the node is reachable from here.
     pub fn path(&self, path: &Path) -> PathBuf {
         self.namespace.path(path)
     }
 
-    /// Returns the file names in a pod's volume; none if it does not exist.
     pub fn published(&self, pod: &str) -> Vec<String> {
         let Ok(folder) = fs::read_dir(self.path(&self.target(pod))) else { return Vec::new() };
         let mut names: Vec<String> =
@@ -101,13 +94,11 @@ impl Node {
         names
     }
 
-    /// Returns the mounts of a volume: its own, and the one at its target.
     pub fn mounts(&self, volume: &str) -> Vec<String> {
         self.namespace.mounts(&format!(" csi.bpfman.io/{volume} "))
     }
 
-    /// Returns all mounts below the daemon's folder and the pods'. Mounts of other tests are visible in the namespace
-    /// until they end.
+    /// Returns all mounts below the daemon's folder and the pods': those of other tests are visible until they end.
     pub fn own_mounts(&self) -> Vec<String> {
         let folders = [self.daemon.path(""), self.pods.path().to_owned()];
         let is_below =
@@ -120,7 +111,6 @@ impl Node {
         folder.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
     }
 
-    /// Asserts that nothing of a pod's volume exists.
     pub fn assert_absent(&self, pod: &str) {
         assert_eq!(self.mounts(pod), [""; 0]);
         assert!(!self.folders().contains(&pod.to_owned()), "{:?}", self.folders());
@@ -134,8 +124,7 @@ impl Node {
         u32::try_from(shown["id"].as_u64().unwrap()).unwrap()
     }
 
-    /// Accesses a map of a volume like a process in a container: `read`, or `write NUMBER`. The supplementary groups
-    /// are `GROUP` or none.
+    /// Accesses a map like a process in a container: `read`, or `write NUMBER`, with the group `GROUP` or none.
     pub fn access(&self, user: u32, groups: &str, pod: &str, map: &str, words: &[&str]) -> Outcome {
         let reader = self.pods.path().join("map_pin");
         if !reader.exists() {

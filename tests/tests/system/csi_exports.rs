@@ -10,7 +10,6 @@ const NAME: (&str, &str) = ("bpfman.io/ProgramName", APPLICATION);
 const CLUSTER: (&str, &str) = ("bpfman.io/uuid", "uid-of-the-application");
 const EXPORTS: &str = "bpfman.io/map-exports";
 
-/// Returns a pod's request, with the pod's namespace and the maps of an application.
 fn request(
     node: &Node,
     pod: &str,
@@ -27,7 +26,6 @@ fn request(
     request
 }
 
-/// Returns code and message of a refusal, and asserts that nothing of the volume is left.
 fn refused(node: &Node, request: NodePublishVolumeRequest) -> (Code, String) {
     let pod = request.volume_id.clone();
     let refused = node.csi().publish(request).unwrap_err();
@@ -45,7 +43,6 @@ fn pods_get_nothing_of_a_cluster_application_that_says_nothing() {
         assert!(says.contains("does not give map \"hits\" to pods of namespace \"evil\""), "{says}");
         assert!(says.contains("spec.mapExports [{map: hits, namespaces: [\"evil\"], access:"), "{says}");
     }
-    // The same for a program that root loaded without exports.
     let _by_hand = node.load_with(&[("bpfman.io/ProgramName", "by-hand")]);
     let (code, says) = refused(&node, request(&node, "pod", "evil", "by-hand", "hits", true));
     assert_eq!(code, Code::PermissionDenied);
@@ -109,7 +106,6 @@ fn configuration_applies_to_maps_without_an_export_as_before() {
         node.csi().publish(request(&node, "reads", "any", APPLICATION, "hits", true)).unwrap();
         let written = node.csi().publish(request(&node, "writes", "any", APPLICATION, "hits", false));
         assert_eq!(written.is_ok(), writes, "{written:?}");
-        // An application that explicitly exports nothing is not affected.
         let (code, _) = refused(&node, request(&node, "pod", "any", "telling", "hits", true));
         assert_eq!(code, Code::PermissionDenied);
         let (code, _) = refused(&node, request(&node, "pod", "any", "shop/none", "hits", true));

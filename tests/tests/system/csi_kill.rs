@@ -1,5 +1,4 @@
-//! The daemon is killed at every step of a publish and an unpublish and restarted: no pod sees a partial volume, the
-//! kubelet's next call succeeds, and nothing is left.
+//! The daemon is killed at every step of publish and unpublish: no pod sees a partial volume, and nothing is left.
 
 use std::fs;
 
@@ -9,14 +8,12 @@ use bpfman_tests::csi::mount;
 use crate::csi_equipment::{APPLICATION, GROUP, Node};
 
 impl Node {
-    /// Restarts the daemon with an environment variable.
     fn again_with(&mut self, name: &str, value: &str) {
         let mut launch = self.launch.clone();
         launch.environment.push((name.to_owned(), value.to_owned()));
         self.daemon.again(&launch);
     }
 
-    /// Returns the steps that the daemon makes for a call.
     fn steps_of(&mut self, call: impl FnOnce(&Self)) -> Vec<String> {
         let list = self.daemon.path("steps");
         self.daemon.terminate();
@@ -25,7 +22,6 @@ impl Node {
         fs::read_to_string(list).unwrap().lines().map(str::to_owned).collect()
     }
 
-    /// Kills the daemon before a step of a call, and restarts it.
     fn kill_at(&mut self, number: usize, call: impl FnOnce(&Self)) {
         self.daemon.terminate();
         self.again_with("BPFMAN_TEST_KILL_AT", &number.to_string());

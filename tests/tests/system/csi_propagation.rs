@@ -2,7 +2,6 @@
 
 use bpfman_tests::{Daemon, Launch, MountNamespace};
 
-/// Starts a daemon with this wrapper, and returns its log.
 fn said(mut wrapper: Vec<String>, more: &[&str]) -> String {
     wrapper.extend(more.iter().map(|&word| word.to_owned()));
     let flags = ["--csi-support", "--node-name", "n", "--allow-private-mounts"].map(str::to_owned).to_vec();
@@ -18,7 +17,6 @@ fn volumes_that_nobody_outside_would_see_are_warned_of() {
     let log = said(namespace.wrapper(), &[]);
     assert!(log.contains(WARNING) && log.contains("/var/lib/kubelet/pods"), "{log}");
 
-    // The same namespace with shared propagation.
     let shared = namespace.command("mount").args(["--make-rshared", "/"]).status().unwrap();
     assert!(shared.success());
     let log = said(namespace.wrapper(), &[]);

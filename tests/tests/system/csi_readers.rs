@@ -42,7 +42,6 @@ fn group_member_reads_a_read_only_map_and_no_user_writes_it() {
         assert_eq!((refused.code, refused.stdout.as_str()), (1, "open: EROFS\n"));
     }
     assert_eq!(kernel::array_value(map_of(&program, "hits"), 0), 0);
-    // It is still recognized as the same volume.
     node.csi().publish(request.clone()).unwrap();
     request.readonly = false;
     let refused = node.csi().publish(request).unwrap_err();
@@ -73,7 +72,6 @@ fn no_new_pin_is_made_in_a_writable_volume() {
         assert_eq!((refused.code, refused.stdout.as_str()), (1, "pin: EROFS\n"), "{refused:?}");
     }
     assert_eq!(kernel::array_value(map_of(&program, "hits"), 0), 0);
-    // The map can still be written by its pin.
     node.csi().publish(node.request("other", "hits")).unwrap();
     assert_eq!(node.access(0, "0", "other", "hits", &["write", "17"]).success(), "17\n");
     assert_eq!(kernel::array_value(map_of(&program, "hits"), 0), 17);
@@ -97,7 +95,6 @@ fn no_pod_gets_a_map_of_maps_for_writing() {
     assert_eq!(refused.code(), tonic::Code::PermissionDenied);
     assert!(refused.message().contains("its entries lead to other maps"), "{refused:?}");
     node.assert_absent("writes");
-    // Only that type is refused: another map of the same program is available.
     of_reach("own", "own", false).unwrap();
     assert_eq!(node.published("own"), ["own"]);
     of_reach("reads", "outer", true).unwrap();

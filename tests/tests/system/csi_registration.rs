@@ -15,7 +15,6 @@ use crate::csi_equipment::Node;
 
 const KUBELET_SOCKET: &str = "/var/lib/kubelet/plugins/csi-bpfman/csi.sock";
 
-/// Node with a plugin that registers itself.
 struct Registered {
     node: Node,
     folder: TempDir,
@@ -58,7 +57,6 @@ fn a_kubelet_is_told_name_socket_and_version() {
         let log = registered.node.daemon.log();
         log.contains("the kubelet registered the CSI driver") && log.contains("no such socket")
     });
-    // The kubelet's folder contains only the file that it reads.
     let names: Vec<_> =
         fs::read_dir(registered.folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(names, ["csi.bpfman.io-reg.sock"]);
@@ -112,7 +110,6 @@ fn call_by_hand(socket: &Path, headers: &[u8]) -> Vec<u8> {
     connection.write_all(&sent).unwrap();
     let mut answer = Vec::new();
     let mut chunk = [0; 4096];
-    // Until the answer, or the end of the stream or connection.
     while !answer.windows(6).any(|bytes| bytes == b"node-a") {
         match connection.read(&mut chunk).unwrap() {
             0 => break,

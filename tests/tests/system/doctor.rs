@@ -14,7 +14,6 @@ use crate::equipment::Program;
 fn examined(daemon: &Daemon) -> (i32, Vec<Value>) {
     let outcome = daemon.bpfman("doctor -o json");
     let report: Value = serde_json::from_str(&outcome.stdout).unwrap();
-    // Monitoring can use the report's status or the exit code.
     assert_eq!((&report["schema"], &report["exit_code"]), (&1.into(), &outcome.code.into()), "{report}");
     let gravest =
         report["findings"].as_array().unwrap().iter().find(|found| found["exit_code"] == outcome.code);
@@ -134,7 +133,6 @@ fn a_dead_daemon_is_examined_from_outside() {
         assert_eq!(outcome.code, 10, "{outcome:?}");
         serde_json::from_str::<Value>(&outcome.stdout).unwrap()
     };
-    // Without its socket, the daemon runs but cannot be reached.
     let socket = daemon.path("moved");
     fs::rename(daemon.socket(), &socket).unwrap();
     let report = doctor(&daemon);

@@ -29,7 +29,6 @@ impl Program {
         kernel::array_value(kernel::map_named(&self.maps, "hits"), 0)
     }
 
-    /// Returns the programs that ran since the last call, in order.
     pub fn trail(&self) -> Vec<u64> {
         let map = kernel::map_named(&self.maps, "trail");
         let length = u32::try_from(kernel::array_value(map, 0)).unwrap();
@@ -66,7 +65,6 @@ pub fn reason(status: &tonic::Status) -> &str {
     status.metadata().get(bpfman_proto::REASON_TRAILER).map_or("", |value| value.to_str().unwrap())
 }
 
-/// Asserts that a call failed with this code and kind, and that the message contains each of these names.
 pub fn assert_status<T: std::fmt::Debug>(
     answer: Result<T, tonic::Status>,
     code: tonic::Code,

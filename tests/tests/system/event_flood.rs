@@ -14,9 +14,7 @@ use crate::limits::memory;
 
 const EVENTS: &str = "EVENTS";
 const CALLERS: u64 = 4;
-/// Maximum size of the audit log's files, in MiB.
 const MIB: u64 = 16;
-/// Maximum growth of the daemon's memory, in bytes.
 const MAX_GROWTH: u64 = 32 << 20;
 
 #[derive(Clone, Debug, Default)]
@@ -24,7 +22,6 @@ struct Seen {
     last: u64,
     entries: u64,
     missed: u64,
-    /// First number out of sequence.
     wrong: Option<String>,
 }
 
@@ -35,7 +32,6 @@ struct Reader {
 }
 
 impl Reader {
-    /// Starts a reader that continues after a number.
     fn after(daemon: &Daemon, last: u64) -> Self {
         let seen = Arc::new(Mutex::new(Seen { last, ..Seen::default() }));
         let into = Arc::clone(&seen);
@@ -52,7 +48,6 @@ impl Reader {
         kill_process(Pid::from_child(&self.process), signal).unwrap();
     }
 
-    /// Waits until all events have arrived, each number once.
     fn until_all(&self, name: &str, events: u64) -> Seen {
         until(&format!("the reader {name} has number {events}"), || {
             let seen = self.seen();
@@ -92,7 +87,6 @@ impl Seen {
     }
 }
 
-/// Returns the size of all files of the audit log, in bytes.
 fn on_disk(daemon: &Daemon) -> u64 {
     let files = std::fs::read_dir(daemon.path("run/state/journal")).unwrap();
     // The oldest file may be removed meanwhile.

@@ -15,7 +15,6 @@ use serde_json::Value;
 use crate::equipment::{Program, detach, unload};
 use crate::limits::memory;
 
-/// User ids without accounts.
 const ADA: u32 = 64_311;
 const EVE: u32 = 64_312;
 
@@ -25,7 +24,6 @@ struct Follower {
     said: Arc<Mutex<String>>,
 }
 
-/// Starts the client with `--follow`, and passes each event to `told`.
 pub fn follow(daemon: &Daemon, line: &str, mut told: impl FnMut(Value) + Send + 'static) -> Child {
     let mut command = daemon.cli_command();
     command.arg("events").args(line.split_whitespace()).args(["--follow", "-o", "json"]);
@@ -62,7 +60,6 @@ impl Follower {
         self.entries().iter().map(|entry| entry["verb"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// Returns the numbers of all events received or reported as missed.
     fn numbers(&self) -> Vec<u64> {
         let told = self.told.lock().unwrap();
         let numbers = told.iter().flat_map(|event| match event["event"].as_str().unwrap() {
@@ -127,7 +124,6 @@ fn a_change_is_told_to_who_follows_and_asks_for_it() {
     assert_eq!((all.numbers(), of_link.numbers()), (vec![1, 2, 3, 4, 5], vec![2, 4]));
     let hook = format!("xdp:{INTERFACE}@{}", far.display());
     assert_eq!(all.entries()[1]["hooks"], serde_json::json!([hook]));
-    // The same without following: all, or the newest ones in ascending order.
     assert_eq!(daemon.bpfman("events -q").success(), "1\n2\n3\n4\n5\n");
     assert_eq!(daemon.bpfman("events --limit 2 -q").success(), "4\n5\n");
     assert_eq!(daemon.bpfman("events --after 3 --by root --since 1h -q").success(), "4\n5\n");
@@ -207,7 +203,6 @@ fn users_follow_their_own_events_and_refused_ones_learn_why() {
     for line in ["events", "events --follow", "wait --for gone link 9"] {
         daemon.bpfman_as(EVE, line).fails(4, &["may not read", "hint:"]);
     }
-    // Only root sees the refusals.
     assert_eq!(daemon.bpfman(&format!("events -q --by {EVE} --result denied")).success().lines().count(), 5);
 }
 
@@ -219,7 +214,6 @@ fn a_follower_ends_when_nobody_reads_it_and_at_a_signal() {
         command.args(["events", "--follow", "--after", "0"]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     };
-    // The follower also ends while no event is written.
     let mut process = start();
     drop(process.stdout.take());
     assert_eq!(ended(&mut process).code(), Some(0));
@@ -231,7 +225,6 @@ fn a_follower_ends_when_nobody_reads_it_and_at_a_signal() {
     let mut said = String::new();
     process.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     assert_eq!(said, "");
-    // The streams have been released.
     for _ in 0..20 {
         let mut command: Command = daemon.cli_command();
         assert!(command.args(["events", "-q"]).output().unwrap().status.success());

@@ -10,7 +10,6 @@ use bpfman_tests::{Daemon, Launch, Network, compile};
 
 use crate::grants;
 
-/// User ids without accounts.
 const ADA: u32 = 64_211;
 const BOB: u32 = 64_212;
 

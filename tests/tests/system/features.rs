@@ -3,7 +3,6 @@
 use bpfman_tests::{Daemon, Launch, compile};
 use serde_json::Value;
 
-/// Returns the entry of a feature in the output of `bpfman features -o json`.
 pub fn state<'a>(all: &'a Value, part: &str, name: &str) -> &'a Value {
     let features = all["features"].as_array().unwrap();
     let found = features.iter().find(|feature| feature["part"] == part && feature["name"] == name);
@@ -31,7 +30,6 @@ fn the_kernel_is_told_part_by_part() {
     // All types of the daemon are listed, including those whose probe has the same name.
     let types = daemon.bpfman("features types -q").success();
     assert!(["tcx", "netfilter", "kprobe_multi"].iter().all(|name| types.lines().any(|line| line == *name)));
-    // Exactly the features that the complete list reports as missing.
     let missing = daemon.bpfman("features --missing -o json").json();
     let listed = missing["features"].as_array().unwrap();
     let absent =
@@ -59,7 +57,6 @@ fn what_was_tried_is_kept_for_the_daemons_of_this_boot() {
     let second = daemon.bpfman("features helpers -o json").json().to_string();
     assert_eq!(second.replace("bpf_REDIRECT", "bpf_redirect"), first.to_string());
     assert!(second.contains("bpf_REDIRECT"));
-    // A file of another boot, or a damaged one, is replaced.
     daemon.kill();
     std::fs::write(&kept, [b"another".as_slice(), &bytes].concat()).unwrap();
     daemon.again(&Launch::default());

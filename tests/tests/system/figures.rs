@@ -51,7 +51,6 @@ fn packets_are_counted_by_member_of_a_chain() {
     let [verdict] = &members[1].ended[..] else { panic!("{members:?}") };
     // The program passes other packets than the test's datagrams.
     assert_eq!((verdict.verdict.as_str(), verdict.packets), ("drop", 5));
-    // Only the programs of this hook and their maps.
     let ids: Vec<u32> = after.programs.iter().map(|program| program.id).collect();
     assert_eq!(ids, [passing.id, dropping.id]);
     let program = &after.programs[0];
@@ -170,7 +169,6 @@ fn a_stream_of_changes_tells_what_came_went_or_ran() {
     unload(&wire, other.id);
     let went = next(&|reading| !reading.gone_programs.is_empty());
     assert_eq!((went.gone_programs, ids(&went.programs)), (vec![other.id], vec![]));
-    // A map that both programs use stays.
     let (own, shared): (Vec<_>, Vec<_>) = came.maps.iter().partition(|map| map.program_ids == [other.id]);
     assert!(!own.is_empty());
     let ids_of = |maps: &[&ext::MapFigures]| maps.iter().map(|map| map.id).collect::<Vec<_>>();

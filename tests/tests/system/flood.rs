@@ -20,7 +20,6 @@ use bpfman_tests::{Daemon, Launch, Network, Wire, compile};
 use crate::equipment::{Program, detach, test_name};
 
 const MEMBERS: u8 = 12;
-/// Maximum number of members on the hook.
 const MAX_MEMBERS: usize = 8;
 
 struct Place {
@@ -32,14 +31,11 @@ struct Place {
 /// Difference between the numbers that the versions of a member write.
 const VERSION: u8 = 16;
 
-/// Hook with all chains that it has had.
 struct Hook<'a> {
     wire: &'a Wire,
     programs: Vec<Program>,
-    /// Number that each program writes.
     stamps: Vec<u8>,
     place: Box<dyn Fn(i32) -> Info>,
-    /// True if each member has its own kernel link.
     is_row: bool,
     chain: Vec<Place>,
     history: Vec<Trail>,
@@ -62,8 +58,7 @@ impl Hook<'_> {
         self.changed();
     }
 
-    /// Moves a member without a gap. The kernel cannot move a tcx link, so that a packet may pass it twice, at both
-    /// positions.
+    /// The kernel cannot move a tcx link: a packet may pass it twice, at both positions.
     fn shift(&mut self, at: usize, priority: i32) {
         if self.is_row {
             let mut both: Vec<(i32, u8)> =
@@ -79,7 +74,6 @@ impl Hook<'_> {
         self.changed();
     }
 
-    /// Replaces a member by a version that writes another number and continues to count in the same map.
     fn renew(&mut self, at: usize) {
         let who = usize::from(self.chain[at].who) - 1;
         let request = ext::ReplaceProgramRequest {
@@ -127,8 +121,7 @@ impl Hook<'_> {
         }
     }
 
-    /// Adds, removes, moves, replaces or renews a member. The hook is never empty, since the chain does not handle
-    /// packets then.
+    /// Changes a member. The hook is never empty: the chain does not handle packets then.
     fn change(&mut self, random: &mut Random, flood: &Flood) {
         let length = self.chain.len();
         match random.below(7) {
@@ -136,7 +129,6 @@ impl Hook<'_> {
                 let (who, priority) = (self.absent(random), self.free_priority(random));
                 self.add(who, priority);
             }
-            // A move to another position, by two changes or by one.
             2 if length > 1 => {
                 let place = self.remove(random.below(length));
                 flood.meets(&self.trail());
@@ -194,7 +186,6 @@ pub fn assert_whole_chains(runs: &[Run], history: &[Trail]) {
     }
 }
 
-/// Changes a hook under a flood; `name` is the program in `programs/flood.bpf.c`.
 fn changes_under_flood(launch: &Launch, name: &str, kind: Type, place: fn(PathBuf, i32) -> Info) {
     let seed = setting("FLOOD_SEED", 0x5eed);
     let changes = setting("FLOOD_CHANGES", 60);
@@ -273,7 +264,6 @@ fn run(trail: &[u8]) -> Run {
     Run { trail: trail.to_vec(), datagrams: 1 }
 }
 
-/// Returns chain 1, then 1 and 2, then 2 alone, then 1 and 2 again.
 fn some_history() -> [Trail; 4] {
     [vec![1], vec![1, 2], vec![2], vec![1, 2]]
 }

@@ -34,10 +34,8 @@ fn policy() -> String {
     )
 }
 
-/// Cgroup of a test. On drop it is removed, with the groups inside and above that the test created.
 struct Group {
     folder: PathBuf,
-    /// Topmost group that no other test uses.
     top: PathBuf,
 }
 
@@ -68,7 +66,6 @@ impl Group {
         &self.folder
     }
 
-    /// Returns a command that runs as the user in a group that the user creates inside this one.
     fn run_inside(&self, inner: &str) -> Command {
         let (own, inner) = (self.folder().display(), self.folder().join(inner));
         let inner = inner.display();
@@ -114,8 +111,7 @@ fn user_cannot_name_its_group_like_a_pod_or_unit() {
     let hierarchy = naming_hierarchy();
     let (test, pod, unit) = (std::process::id(), pod(), unit());
     let scope = format!("kubepods-burstable-pod{}.slice", pod.replace('-', "_"));
-    // By name alone, each of these groups would be a unit or a pod: below slices only, and below the group of all pods.
-    // Their owners show that they are not.
+    // By name alone, each of these groups would be a unit or a pod; their owners show that they are not.
     for (delegated, inner) in [
         (format!("delegated-{test}.slice"), unit.clone()),
         (format!("delegated-{test}.slice"), format!("delegated-{test}-a.slice/{unit}")),
@@ -140,7 +136,6 @@ fn root_gives_groups_the_names_of_pods_and_units() {
         format!("kubepods.slice/kubepods-pod{}.slice/cri-containerd-1.scope", pod().replace('-', "_"));
     for (path, grant) in [(scope, "pod"), (format!("system.slice/{}", unit()), "unit")] {
         let group = Group::delegated(&hierarchy, &path);
-        // The same in a group that the user creates inside.
         for inner in ["", "inner.service"] {
             let seen = client(group.run_inside(inner), &daemon, "whoami -o json").json();
             assert_eq!(seen["grants"][0]["name"], grant, "{path}/{inner}: {seen}");
@@ -207,13 +202,11 @@ fn container_id_of_two_groups_is_ambiguous() {
     let [ambiguous] = &answer.ambiguous[..] else { panic!("{answer:?}") };
     assert_eq!(ambiguous.container_id, first.id);
     assert!(names.iter().all(|name| ambiguous.reason.contains(name)), "{ambiguous:?}");
-    // The other containers are found nevertheless.
     let pids: Vec<_> = answer.containers.into_iter().map(|found| (found.container_id, found.pids)).collect();
     assert_eq!(pids, [(third.id.clone(), vec![process.pid().cast_signed()])]);
     drop((one, other, process));
 }
 
-/// Copies the target to where every user can execute it.
 fn readable_target(daemon: &Daemon) -> PathBuf {
     let path = daemon.path("posing-target");
     fs::copy(target::binary(), &path).unwrap();
@@ -244,7 +237,6 @@ fn slash_in_a_name_makes_no_namespace() {
     ] {
         load(claim).fails(6, &[wrong, "bpfman.io/Program"]);
     }
-    // A cluster application is in no namespace.
     load(&["bpfman.io/ProgramName=wall"]).fails(4, &["\"applications\""]);
     assert_eq!(daemon.state(), before);
     load(&["bpfman.io/ProgramNamespace=shop", "bpfman.io/ProgramName=wall"]).success();
@@ -264,7 +256,6 @@ fn interface_name_is_taken_whole() {
     for name in [format!("{INTERFACE}:.100"), format!("{INTERFACE}/.100")] {
         let attach = format!("attach {program} xdp -i {name} -p 10 -n {far}");
         daemon.bpfman_as(USER, &attach).fails(6, &[&format!("\"{name}\"")]);
-        // Root is refused as well.
         daemon.bpfman(&attach).fails(6, &[&format!("\"{name}\"")]);
     }
     assert_eq!(daemon.state(), before);

@@ -15,7 +15,6 @@ pub fn assert_bytes<M: Message + Default + PartialEq + Debug>(message: &M, bytes
     assert_eq!(&M::decode(bytes).unwrap(), message);
 }
 
-/// Encodes a message as a field of another.
 pub fn field(tag: u8, bytes: &[u8]) -> Vec<u8> {
     let length = u8::try_from(bytes.len()).expect("the messages here are short");
     assert!(length < 128);
@@ -237,7 +236,6 @@ fn the_other_calls() {
         match_metadata: pairs(&[("k", "v")]),
     };
     assert_bytes(&request, b"\x08\x00\x10\x00\x1a\x06\x0a\x01k\x12\x01v");
-    // The results have tag 3.
     let response = ListResponse {
         results: vec![list_response::ListResult { info: info(), kernel_info: kernel_info() }],
     };
@@ -249,6 +247,5 @@ fn the_other_calls() {
 
 #[test]
 fn unknown_fields_of_newer_clients_are_left_alone() {
-    // Field 15, a string, next to the id.
     assert_eq!(GetRequest::decode(&b"\x08\x04\x7a\x03new"[..]).unwrap(), GetRequest { id: 4 });
 }

@@ -10,11 +10,9 @@ use bpfman_tests::{Daemon, Launch, Network, compile};
 
 use crate::equipment::Program;
 
-/// User ids without accounts.
 const ADA: u32 = 64_201;
 const BOB: u32 = 64_202;
 
-/// Returns a policy in which ada may attach at one interface, with priorities from 100.
 fn grants() -> String {
     format!(
         "[files]\nusers = [0, {ADA}, {BOB}]\n\
@@ -30,7 +28,6 @@ pub fn daemon(policy: String) -> Daemon {
     daemon
 }
 
-/// Loads a member of chains from a file of the user; returns its id.
 pub fn load_as(daemon: &Daemon, user: u32) -> u64 {
     let path = daemon.path(format!("own-{user}.o"));
     fs::copy(compile::object("chain"), &path).unwrap();
@@ -72,7 +69,6 @@ fn without_a_grant_users_read_and_are_told_what_they_would_need() {
         "{}",
         asked.stdout
     );
-    // Root needs none.
     daemon.bpfman(&attach).success();
     daemon.bpfman("auth can-i settings").success();
 }
@@ -108,7 +104,6 @@ fn a_grant_reaches_as_far_as_it_says_and_each_owner_to_its_own() {
     ] {
         daemon.bpfman_as(ADA, &line).fails(4, &[&format!("user {ADA} may not"), "grant \"network\"", why]);
     }
-    // bob may do everything, but only with bob's own objects.
     daemon.bpfman_as(BOB, &format!("detach {link}")).fails(4, &["grant \"others\"", "\"over\""]);
     assert_eq!(daemon.state(), before);
     let shown = daemon.bpfman(&format!("get program {ada} -o json")).json();

@@ -31,7 +31,6 @@ fn who_has_as_much_as_the_grant_allows_gets_no_more() {
     let attach = |program: u64| format!("attach {program} xdp -i {INTERFACE} -p 10 -n {far}");
     daemon.bpfman_as(ADA, &attach(programs[0])).success();
     daemon.bpfman_as(ADA, &attach(programs[1])).fails(6, &["has 1 links", "limits.links"]);
-    // Root has no limits.
     daemon.bpfman(&attach(programs[1])).success();
     drop(daemon);
     let small = crate::grants::daemon(grant("limits = { map_memory = \"16\" }"));
@@ -54,7 +53,6 @@ fn verifier_limit_of_a_grant_applies_and_excess_leaves_nothing() {
     let says = ["instructions", "20", "hint: ", "limits.verified_instructions"];
     daemon.bpfman_as(ADA, &load("xdp_member")).fails(6, &says);
     assert_eq!(daemon.state(), before);
-    // The limit applies to a new version too.
     let small = daemon.path("small.o");
     std::fs::copy(bpfman_tests::compile::object("broken"), &small).unwrap();
     std::os::unix::fs::chown(&small, Some(ADA), Some(ADA)).unwrap();
@@ -65,7 +63,6 @@ fn verifier_limit_of_a_grant_applies_and_excess_leaves_nothing() {
     let replace = |name: &str| format!("replace {id} file -p {} --name {name}", path.display());
     daemon.bpfman_as(ADA, &replace("xdp_member")).fails(6, &says);
     assert_eq!(daemon.state(), before);
-    // Root has no limit.
     daemon.bpfman(&replace("xdp_member")).success();
     let whoami = daemon.bpfman_as(ADA, "whoami");
     assert!(whoami.stdout.contains("limits.verified_instructions = 20"), "{}", whoami.stdout);

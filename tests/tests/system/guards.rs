@@ -14,14 +14,12 @@ use tonic::Code;
 use crate::equipment::{Program, assert_status, detach, test_name};
 use crate::types::Probe;
 
-/// Property by which the daemon distinguishes the containers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Apart {
     ByNamespace,
     ByControlGroup,
 }
 
-/// Two containers of one image, with their cgroups, which are removed after them.
 struct Twins {
     ours: ImageContainer,
     other: ImageContainer,
@@ -52,7 +50,6 @@ impl Twins {
         }
     }
 
-    /// Calls the probed function in both processes, which survive it.
     fn call(&mut self) {
         self.other.target.call();
         self.ours.target.call();
@@ -123,7 +120,6 @@ fn one_program_serves_several_containers_and_each_link_its_own() {
     detach(&wire, ours);
     twins.call();
     assert_eq!(probe.fired(), 3, "the other's alone");
-    // The entry that became free is reused.
     probe.attach(&wire, Info::UprobeAttachInfo(of_other));
     twins.call();
     assert_eq!(probe.fired(), 5);
@@ -218,7 +214,6 @@ fn tenants_return_probe_changes_its_own_process_alone() {
         assert_eq!((probe.fired(), roots.fired()), (1, 2), "{apart:?}");
         assert!(twins.other.target.returned_into_main(), "{apart:?}: another container's process");
         assert!(!twins.ours.target.returned_into_main(), "{apart:?}: the probed process");
-        // The application cannot name a process of another container.
         let of_other = v1::UprobeAttachInfo { pid: Some(twins.other.pid.cast_signed()), ..twins.info() };
         let answer = wire.attach(attach(probe.program.id, Info::UprobeAttachInfo(of_other)));
         let names = ["is not among the processes", "program \"on_uretprobe\""];

@@ -23,7 +23,6 @@ fn policy(more: &str) -> String {
     )
 }
 
-/// Cgroup of a user, a process in it, and one outside.
 struct Team {
     daemon: Daemon,
     ours: Target,
@@ -40,7 +39,6 @@ impl Team {
         team
     }
 
-    /// Runs the client as the user, in the cgroup.
     fn run(&self, line: &str) -> Outcome {
         let client = self.daemon.path("client");
         let script = format!("echo 0 > {}/cgroup.procs && exec \"$@\"", self.group.path().display());
@@ -70,7 +68,6 @@ impl Team {
         kernel::array_value(kernel::map_named(&ids, "fired"), place)
     }
 
-    /// Attaches a program, and asserts that it sees actions of the cgroup's process only.
     fn assert_sees_its_group(&mut self, program: &str, place: u32, line: &str, act: fn(&mut Target)) {
         let id = self.probe(program);
         self.run(&format!("attach {id} {line}")).success();
@@ -89,18 +86,15 @@ impl Drop for Team {
     }
 }
 
-/// Starts a target with the rights of the user.
 fn of_ada(path: &str) -> Target {
     target_as(&["--reuid", &ADA.to_string(), "--regid", &ADA.to_string(), "--clear-groups"], path)
 }
 
-/// Starts a target with rights as `setpriv` sets them.
 fn target_as(rights: &[&str], path: &str) -> Target {
     // setpriv keeps capabilities until it runs a program: the one between has none, and cannot read what the user cannot.
     Target::start_by(Command::new("setpriv").args(rights).args(["--", "env", path]))
 }
 
-/// Returns a copy of the target's binary that users can open.
 fn binary(daemon: &Daemon) -> String {
     let path = daemon.path("target");
     // A file that runs cannot be written.
@@ -120,7 +114,6 @@ fn a_grants_uprobe_sees_the_callers_control_group_alone() {
         let line = format!("{line} --pid {}", team.ours.pid());
         team.assert_sees_its_group("uretprobe:on_uretprobe", 4, &line, Target::call);
     }
-    // The link outlives the daemon, and so does its guard.
     team.daemon.kill();
     team.daemon.again(&Launch { policy: policy(""), ..Launch::default() });
     team.daemon.open_to_users();
@@ -296,7 +289,7 @@ fn a_caller_in_no_group_of_its_own_is_refused() {
     team.daemon.bpfman(&line).fails(6, &["the caller is in none of its own"]);
 }
 
-/// An event of perf counts nothing for a task where a program of its tracepoint returns 0: that is not for tenants to decide.
+/// A program of a tracepoint that returns 0 hides a task from perf: that is not for tenants to decide.
 #[test]
 fn tenants_program_hides_no_task_from_perf() {
     let mut team = Team::new("");

@@ -1,5 +1,4 @@
-//! Worker processes that access registries and read images and object files: their rights, and the effect of a
-//! compromised one.
+//! Worker processes that access registries and read images and objects: their rights, also of a compromised one.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,9 +12,7 @@ use bpfman_tests::{binaries, compile};
 
 use crate::images::publish;
 
-/// Default user of the workers.
 const USER: &str = "60919";
-/// Signatures are not verified here.
 const POLICY: &str = "mode = \"off\"\n";
 
 struct Process {
@@ -44,7 +41,6 @@ fn children(pid: u32) -> Vec<Process> {
     pids.into_iter().filter_map(process).collect()
 }
 
-/// Returns the starter, and the processes that it has started.
 fn processes(daemon: &Daemon) -> Vec<Process> {
     let starters = children(daemon.pid());
     let started: Vec<Process> = starters.iter().flat_map(|starter| children(starter.pid)).collect();
@@ -146,7 +142,6 @@ fn readers_share_kernel_types_once_they_are_needed() {
     assert!(!daemon.log().contains("share no types"), "{}", daemon.log());
 }
 
-/// Returns the starter and the processes ready for the next load, once those of the last load have exited.
 fn those_that_wait(daemon: &Daemon) -> Vec<Process> {
     let sorted = || {
         let mut found = processes(daemon);
@@ -201,7 +196,6 @@ fn a_hostile_one_reaches_nothing() {
         assert!(!log.contains(&format!("hostile: did {act}")), "{act}: {log}");
         assert_eq!(daemon.state(), before, "{act}");
         assert_eq!(daemon.bpfman("image list -o json").json(), serde_json::json!([]), "{act}");
-        // The daemon continues to work.
         daemon.bpfman("list programs").success();
         daemon.kill();
     }
@@ -272,8 +266,7 @@ fn signals_that_are_meant_for_the_daemon_do_not_end_the_starter() {
     assert_eq!(processes(&daemon)[0].pid, starter.pid);
 }
 
-/// The daemon cannot start another starter before its restart. Programs loaded before can still be attached and
-/// spliced.
+/// Another starter needs a restart of the daemon; programs loaded before can still be attached and spliced.
 #[test]
 fn without_the_starter_loads_fail_and_loaded_programs_attach() {
     let registry = Registry::start();
@@ -288,7 +281,6 @@ fn without_the_starter_loads_fail_and_loaded_programs_attach() {
     assert_eq!(starter.what, "starter");
     let pid = rustix::process::Pid::from_raw(starter.pid.try_into().unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-    // Noticed without a request to it.
     until("doctor says that it is gone", || {
         let doctor = daemon.bpfman("doctor -o json");
         doctor.code == 14 && doctor.stdout.contains("the process that starts others has ended")
@@ -311,7 +303,6 @@ fn without_the_starter_loads_fail_and_loaded_programs_attach() {
     daemon.bpfman(&load).success();
 }
 
-/// Kills the starter of a daemon with an attached program.
 fn lose_the_starter(launch: &Launch) {
     let (mut daemon, network) = (Daemon::start_with(launch), Network::new());
     let object = compile::object("chain").display().to_string();

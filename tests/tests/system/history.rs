@@ -14,7 +14,6 @@ use serde_json::{Value, json};
 
 use crate::equipment::{Program, detach, unload};
 
-/// User ids without accounts.
 const ADA: u32 = 64_301;
 const BOB: u32 = 64_302;
 
@@ -85,7 +84,6 @@ fn answered_change_is_in_the_journal_after_a_kill_mid_line() {
         file.write_all(b"{\"number\":99,\"verb\":\"Half").unwrap();
         daemon.again(&Launch::default());
     }
-    // The daemon may be ready before the entry about the cut is written, since no response waits for that.
     let mut all = Vec::new();
     until("the last cut is in the journal", || {
         all = history(&daemon, "");
@@ -129,12 +127,10 @@ fn users_see_their_changes_and_those_of_their_objects_only() {
         [row(ADA, "Load", "done"), row(BOB, "Unload", "denied"), row(0, "Unload", "done")]
     );
     assert_eq!((&ada[0]["grant"], &ada[0]["owners"][0]), (&"network".into(), &"grant:network".into()));
-    // The caller's process is hidden from them.
     assert!(ada[0]["pid"].is_number() && ada[1]["pid"].is_null() && ada[2]["cgroup"].is_null(), "{ada:?}");
     assert_eq!(told(&of(BOB)), [row(BOB, "Unload", "denied"), row(BOB, "Unload", "denied")]);
     assert_eq!(history(&daemon, "").len(), 5);
     assert_eq!(history(&daemon, "--by network").len(), 1);
-    // Refusals are counted by call and reason.
     let version = daemon.bpfman("version -o json").json();
     let counted = serde_json::json!([{"verb": "Unload", "reason": "denied", "count": 2}]);
     assert_eq!(version["daemon"]["refused_calls"], counted);

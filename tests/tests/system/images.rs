@@ -21,13 +21,11 @@ pub fn publish(daemon: &Daemon, name: &str, program: &str) {
     daemon.bpfman(&format!("image push {name}")).success();
 }
 
-/// Starts a daemon that trusts one key for the images of a registry. Returns it with the private key.
 fn daemon_with_key(registry: &Registry) -> (Daemon, String) {
     let (daemon, _, key) = trusting_daemon(registry);
     (daemon, key)
 }
 
-/// The same, with the daemon's settings.
 pub fn trusting_daemon(registry: &Registry) -> (Daemon, Launch, String) {
     let mut daemon = Daemon::prepare();
     let prefix = daemon.path("trusted").display().to_string();
@@ -64,7 +62,6 @@ fn signed_image_is_verified_and_loaded_and_unsigned_one_refused() {
     assert!(bytecode["path"].is_null());
 }
 
-/// Progress output does not change the result.
 #[test]
 fn progress_shows_bytes_of_loads_and_verifications() {
     let registry = Registry::start();
@@ -182,7 +179,6 @@ fn a_tag_that_moves_to_an_unsigned_image_is_refused() {
     daemon.bpfman(&format!("load image -i {name} -p Always --programs xdp:xdp_member")).success();
     publish(&daemon, &name, "stranger");
     daemon.bpfman(&format!("load image -i {name} -p Always --programs xdp:stranger")).fails(9, &[&name]);
-    // The cached image is still valid.
     daemon.bpfman(&format!("load image -i {name} -p IfNotPresent --programs xdp:xdp_member")).success();
 }
 

@@ -9,7 +9,6 @@ use bpfman_tests::{Daemon, Launch, Network, compile, wait};
 
 use crate::images::publish;
 
-/// Daemon that trusts one key for the images of a registry, with the policy, the key and its fingerprint.
 struct Trusting {
     daemon: Daemon,
     policy: String,
@@ -126,7 +125,6 @@ fn archive_brings_image_and_signature_without_a_registry() {
     assert!(loaded[0]["refused"].as_str().unwrap().contains("not signed"), "{loaded}");
     refused.fails(9, &["1 of 1 images", &two]);
     world.daemon.bpfman(&format!("load image -i {bare} -p Never --programs xdp:stranger")).fails(5, &[&bare]);
-    // A damaged archive changes nothing.
     let before = world.daemon.bpfman("image list -o json").json();
     let mut bytes = fs::read(&one).unwrap();
     let at = bytes.windows(4).rposition(|bytes| bytes == b"\x1f\x8b\x08\x00").unwrap() + 40;
@@ -146,14 +144,12 @@ fn revoked_key_stops_loads_at_once_and_reports_running_programs() {
     world.publish_signed(&name, "chain");
     let program = world.load(&name, "xdp_member");
     assert_eq!(findings(&world.daemon), [""; 0]);
-    // Neither a restart nor a signal is needed.
     world.change_policy(&format!("[revoked]\nkeys = [\"{}\"]\n", world.fingerprint));
     world.daemon.bpfman(&format!("load image -i {name} --programs xdp:xdp_member")).fails(9, &["revoked"]);
     let found = findings(&world.daemon);
     let [finding] = &found[..] else { panic!("{found:?}") };
     assert!(finding.starts_with(&format!("program {}: ", program["program_id"])), "{finding}");
     assert!(finding.contains(&world.fingerprint) && finding.contains("runs on"), "{finding}");
-    // Digest of the image, and of the object alone.
     let digests = [
         program["bytecode"]["image_digest"].as_str().unwrap().to_owned(),
         format!("sha256:{}", program["bytecode"]["sha256"].as_str().unwrap()),
@@ -217,7 +213,6 @@ fn a_signal_has_revoked_programs_detached() {
         let revoked = attached(&world, &registry, &network);
         let hangup = || run(&["kill", "-HUP", &world.daemon.pid().to_string()]);
         let held = || world.daemon.log().matches("SIGHUP: holding programs").count();
-        // Without a revocation nothing happens.
         hangup();
         wait::until("the signal arrived", || held() == 1);
         assert_eq!(links(&world.daemon), 1);
@@ -226,7 +221,6 @@ fn a_signal_has_revoked_programs_detached() {
         hangup();
         wait::until("the link was detached", || links(&world.daemon) == 0);
         wait::until("the log says so", || world.daemon.log().contains("not to run any more"));
-        // It is still loaded.
         assert_eq!(world.daemon.bpfman("list programs -q").success().lines().count(), 1);
     }
 }
@@ -272,15 +266,12 @@ fn image_is_checked_from_the_daemons_cache_or_the_registry() {
     let checked = world.daemon.bpfman(&format!("check {signed} -o json")).json();
     assert_eq!((&checked["file"], &checked["tried"]["accepted"]), (&signed.as_str().into(), &true.into()));
     assert_eq!(checked["notes"], serde_json::json!([]));
-    // Without the daemon the requirements are the same, and there is no dry run.
     let alone = world.daemon.bpfman(&format!("check {signed} --no-try -o json")).json();
     assert_eq!((&alone["needs"], alone["tried"].is_null()), (&checked["needs"], true));
-    // An unsigned image is not loaded for a dry run either.
     let refused = world.daemon.bpfman(&format!("check {bare} -o json")).json();
     assert!(refused["tried"].is_null() && refused["needs"].as_array().unwrap().len() > 1, "{refused}");
     assert!(refused["notes"][0].as_str().unwrap().contains("not signed"), "{refused}");
     assert_eq!(world.daemon.state().programs.len(), 0);
-    // `bpfman run` accepts an image like a file.
     let network = Network::new();
     let hook = format!("xdp:{INTERFACE}@{}", network.far.path().display());
     let line = format!("run {signed} xdp_member --attach {hook} --for 1s -o json");
@@ -288,13 +279,11 @@ fn image_is_checked_from_the_daemons_cache_or_the_registry() {
     assert!(ran.contains(&format!("\"hook\":\"{hook}\"")), "{ran}");
     world.daemon.bpfman(&line.replace(&signed, &bare)).fails(9, &["not signed"]);
     assert_eq!(world.daemon.state().programs.len(), 0);
-    // An invalid name, and one of a missing image.
     world.daemon.bpfman("check NO:SUCH:THING --no-try").fails(6, &["NO:SUCH:THING", "no such file"]);
     let none = registry.image("team/none:1");
     world.daemon.bpfman(&format!("check {none} --no-try")).fails(5, &["team/none"]);
     drop(registry);
     world.daemon.bpfman(&format!("check {bare} --no-try")).fails(9, &["cannot be reached"]);
-    // The cache still has it.
     let cached = world.daemon.bpfman(&format!("check {signed} -o json")).json();
     assert_eq!(cached["tried"]["accepted"], true, "{cached}");
 }

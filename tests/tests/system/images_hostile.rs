@@ -40,7 +40,6 @@ fn loads_from_the_cache_go_on_while_a_hundred_registries_hang() {
                 assert!(pulled.is_err(), "nothing came from there");
             });
         }
-        // Each registry received a request and does not answer.
         let mut held = Vec::new();
         for listener in &listeners {
             let (mut stream, _) = listener.accept().unwrap();
@@ -62,7 +61,6 @@ fn loads_from_the_cache_go_on_while_a_hundred_registries_hang() {
 fn private_images_and_machine_passwords_are_not_for_all_users() {
     let open = Registry::start();
     let mut daemon = Daemon::prepare();
-    // User and password of the tests' registries.
     let auth = "YW5uOnMzY3JldDp3b3Jk";
     let mut closed = open.with_password();
     let name = closed.image("team/private:1");
@@ -93,7 +91,6 @@ fn private_images_and_machine_passwords_are_not_for_all_users() {
         }
         daemon.bpfman(&load("IfNotPresent")).success();
     }
-    // Permitted callers can load it without the registry too.
     closed.stop();
     daemon.bpfman(&load("IfNotPresent")).success();
     daemon.bpfman(&load("Never")).success();

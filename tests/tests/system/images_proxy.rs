@@ -1,5 +1,4 @@
-//! Registries behind a proxy, and machines without certificate authorities. The host names here do not exist: only the
-//! proxy resolves them.
+//! Registries behind a proxy, which alone resolves the host names here, and machines without certificate authorities.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +9,6 @@ use bpfman_tests::{Daemon, Launch, Outcome};
 
 use crate::images::publish;
 
-/// Registry with an image, and a daemon that pulls it for each load.
 struct World {
     registry: Registry,
     daemon: Daemon,
@@ -25,7 +23,6 @@ impl World {
         Self { registry, daemon }
     }
 
-    /// Starts the daemon with only these variables, and this configuration.
     fn start(&mut self, environment: &[(&str, &str)], config: &str) {
         let mut launch = Launch {
             policy: "[[images]]\npattern = \"*\"\nunsigned = true\n".to_owned(),
@@ -83,7 +80,6 @@ fn tls_registry_is_reached_through_an_opaque_proxy_tunnel() {
         !asked.is_empty() && asked.iter().all(|request| *request == format!("CONNECT {HOST}:443")),
         "{asked:?}"
     );
-    // The proxy leads to another server with another certificate.
     let (stranger, _) = world.registry.with_tls(HOST);
     let astray = Proxy::start(stranger.address());
     world.daemon.terminate();
@@ -95,7 +91,6 @@ fn tls_registry_is_reached_through_an_opaque_proxy_tunnel() {
 #[test]
 fn unresponsive_proxy_is_an_error_that_changes_nothing() {
     let mut world = World::new();
-    // A port that is no longer listened on.
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     world.start(&[("HTTP_PROXY", &format!("http://{gone}"))], &plain_http());
     let before = world.daemon.state();

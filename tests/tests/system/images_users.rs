@@ -1,5 +1,4 @@
-//! Files loaded by users other than root: `[files]` in the policy names the users, and each may load only their own
-//! files.
+//! Files loaded by users other than root: `[files]` names the users, and each may load only own files.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
@@ -8,11 +7,9 @@ use std::path::{Path, PathBuf};
 use bpfman_tests::users::EVERYBODY_MAY;
 use bpfman_tests::{Daemon, Launch, compile};
 
-/// User ids without accounts.
 const ALLOWED: u32 = 64_123;
 const OTHER: u32 = 64_124;
 
-/// Starts a daemon with a socket open to other users.
 fn daemon() -> Daemon {
     let policy = format!("[files]\nusers = [0, {ALLOWED}]\n{EVERYBODY_MAY}");
     let daemon = Daemon::start_with(&Launch { policy, ..Launch::default() });
@@ -20,7 +17,6 @@ fn daemon() -> Daemon {
     daemon
 }
 
-/// Creates an object file that belongs to a user.
 fn object_of(daemon: &Daemon, user: u32, name: &str) -> PathBuf {
     let path = daemon.path(name);
     fs::copy(compile::object("chain"), &path).unwrap();
@@ -43,7 +39,6 @@ fn only_users_named_by_the_policy_load_their_own_files() {
     daemon
         .bpfman_as(OTHER, &load(&others))
         .fails(4, &[&format!("user {OTHER}"), &file, "[files] in policy.toml"]);
-    // The permission does not extend to files of others.
     daemon
         .bpfman_as(ALLOWED, &load(&others))
         .fails(4, &[&format!("user {ALLOWED}"), &file, "no regular file that belongs to this user"]);

@@ -13,15 +13,12 @@ use bpfman_tests::{Daemon, Launch, Network, Wire, compile};
 
 use crate::equipment::{Program, detach, unload};
 
-/// Operation to be interrupted, with its reversal.
 pub trait Operation {
     fn act(&self, wire: &Wire) -> Result<(), tonic::Status>;
-    /// Reverses it, given the states before and after it.
     fn undo(&self, wire: &Wire, before: &State, after: &State);
 }
 
-/// Runs an operation once completely to count its steps, and then once per step with a kill at that step; in a short
-/// run, at every second step.
+/// Runs an operation to count its steps, then once per step (in a short run, every second) with a kill.
 pub fn kill_at_every_step(
     daemon: &mut Daemon,
     launch: &Launch,
@@ -208,7 +205,6 @@ fn second_clsact_attach_killed_at_any_step_keeps_chain_closed() {
     kill_second_attach(Chain::Tc, "tc.attach = \"clsact\"");
 }
 
-/// Removal of one of two members, or of a whole program, and its reversal.
 struct Remove<'a> {
     network: &'a Network,
     chain: Chain,
@@ -221,8 +217,7 @@ impl Remove<'_> {
     }
 }
 
-/// Kills a detach or an unload of the first of two members. These cannot be reversed exactly, so that every step starts
-/// from a new state.
+/// A detach or an unload cannot be reversed exactly: every step starts from a new state.
 fn kill_removal(removal: &Remove<'_>) {
     let launch = Launch::default();
     let traffic = Traffic::new(removal.network);

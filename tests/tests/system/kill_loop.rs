@@ -34,8 +34,7 @@ impl Drop for StopAtEnd<'_> {
     }
 }
 
-/// Asserts that pins of programs and links match the listed ones, and that nothing is pending. Numbers of namespaces
-/// exist only while `filters` do.
+/// Asserts that pins match the lists, and nothing is pending. Namespaces have numbers only while `filters` exist.
 fn assert_nothing_is_left_over(daemon: &Daemon, there: &There, filters: bool) {
     let pins = kernel::pins(&daemon.fs());
     let starting = |prefix: &str| pins.iter().filter(|pin| pin.starts_with(prefix)).count();
@@ -103,7 +102,6 @@ fn kill_and_start(mode: Mode) {
                 guarded("while clients change things");
             }
             if is_quiet {
-                // While the daemon checks namespaces.
                 stop.store(true, Ordering::Relaxed);
                 working.into_iter().for_each(|client| client.join().unwrap());
                 lose_names(&mut random);
@@ -121,7 +119,6 @@ fn kill_and_start(mode: Mode) {
         if wiped {
             place.wipe(&daemon);
         }
-        // In every second round of each kind.
         for _ in 0..if round % 4 < 2 { 0 } else { 1 + random.below(2) } {
             let mut start = daemon.command(&launch).spawn().unwrap();
             for _ in 0..random.below(6) {

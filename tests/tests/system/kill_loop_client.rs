@@ -28,9 +28,7 @@ pub struct Client {
     index: usize,
     made: usize,
     pub calls: usize,
-    /// Acknowledged kernel ids of programs, by name.
     programs: BTreeMap<String, u32>,
-    /// Acknowledged ids of links with their programs, by name.
     links: BTreeMap<String, (u32, String)>,
     /// Requests without a response: both outcomes are right.
     open: BTreeSet<String>,
@@ -60,7 +58,6 @@ impl Client {
         map.iter().nth(at).map(|(name, value)| (name.clone(), value.clone()))
     }
 
-    /// Makes changes until the daemon is gone or `stop` is set.
     pub fn work(&mut self, place: &Place, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
             let call = match self.random.below(8) {
@@ -72,7 +69,6 @@ impl Client {
             match call {
                 Ok(()) => self.calls += 1,
                 Err(status) if status.code() == tonic::Code::Unavailable => return,
-                // The connection broke during a call.
                 Err(status) if is_broken(&status) => return,
                 Err(status) => panic!("client {}: {status:?}", self.index),
             }
@@ -171,7 +167,6 @@ impl Client {
         Ok(())
     }
 
-    /// Compares the acknowledged state with the actual one, and continues with the latter.
     pub fn check(&mut self, there: &There) {
         let index = self.index.to_string();
         let mine = |name: &str| name.split('-').nth(1) == Some(&index);
@@ -203,7 +198,6 @@ pub fn member(program: &str, kind: Type, verdict: i32) -> v1::LoadRequest {
     request
 }
 
-/// Programs and links listed by the daemon.
 pub struct There {
     pub programs: BTreeMap<String, u32>,
     pub links: BTreeMap<String, (u32, String)>,

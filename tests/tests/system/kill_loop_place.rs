@@ -15,7 +15,6 @@ use rustix::mount::{UnmountFlags, unmount};
 pub struct Mode {
     /// True if TC chains are in filters, with some isolated members.
     pub clsact: bool,
-    /// True if names of namespaces are removed and added.
     pub unnamed: bool,
 }
 
@@ -31,7 +30,6 @@ impl Mode {
     }
 }
 
-/// Network with a guarded far end.
 pub struct Guarded {
     pub network: Network,
     /// Process at the far end, if its name can disappear.
@@ -45,7 +43,6 @@ impl Guarded {
         Self { network, inside }
     }
 
-    /// Returns a path that leads to the far end now.
     pub fn path(&self, random: &mut Random) -> PathBuf {
         match &self.inside {
             Some(inside) if random.below(2) == 0 => inside.path(),
@@ -53,7 +50,6 @@ impl Guarded {
         }
     }
 
-    /// Names the far end, and starts another process there.
     pub fn name(&mut self) {
         let Some(before) = self.inside.take() else { return };
         let (path, next) = (self.network.far.path(), Inside::new(&before.path()));
@@ -65,7 +61,6 @@ impl Guarded {
         self.inside = Some(next);
     }
 
-    /// Removes the name, and may give it to another namespace.
     pub fn lose_name(&self, random: &mut Random) {
         if self.inside.is_none() {
             return;
@@ -108,7 +103,6 @@ impl Place {
         tc(&self.tc.path(random), INTERFACE, "ingress", priority, &[])
     }
 
-    /// Removes pins and filters, as a reboot does.
     pub fn wipe(&self, daemon: &Daemon) {
         unmount(daemon.fs(), UnmountFlags::DETACH).unwrap();
         if self.mode.clsact {

@@ -30,7 +30,6 @@ fn distances(function: &str) -> Vec<u64> {
     behind
 }
 
-/// Settings of the kernel, set until this is dropped.
 struct Settings(Vec<(&'static str, String)>);
 
 impl Settings {
@@ -55,7 +54,6 @@ impl Drop for Settings {
     }
 }
 
-/// A program of a user, loaded.
 fn load(daemon: &Daemon, user: u32) -> u64 {
     let object = daemon.path(format!("{user}.o"));
     fs::copy(compile::object("probes"), &object).unwrap();

@@ -17,7 +17,6 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use crate::equipment::detach;
 use crate::kill::{Attach, Operation as _, kill_at_every_step, with};
 
-/// Bpffs for libxdp's pins, unmounted on drop.
 struct Pins(tempfile::TempDir);
 
 impl Pins {
@@ -55,7 +54,6 @@ impl Loader {
         Outcome::of(&mut self.command(words)).success()
     }
 
-    /// Returns the arguments that load an object of Debian's xdp-tools.
     fn loading(object: &str, priority: u32) -> Vec<String> {
         let folders = ["/usr/lib/x86_64-linux-gnu/bpf", "/usr/lib/aarch64-linux-gnu/bpf", "/usr/lib/bpf"];
         let mut paths = folders.iter().map(|folder| Path::new(folder).join(format!("{object}.o")));
@@ -71,7 +69,6 @@ impl Loader {
         self.run(&words.iter().map(String::as_str).collect::<Vec<_>>());
     }
 
-    /// Returns name, priority and id of each program in its dispatcher.
     fn rows(&self) -> Vec<(String, String, u32)> {
         let printed = self.run(&["status", INTERFACE]);
         let rows = printed.lines().filter_map(|line| line.trim_start().strip_prefix("=>"));
@@ -96,8 +93,7 @@ impl Loader {
     }
 }
 
-/// Prepares a hook with two programs of `xdp-loader`, and a daemon that knows its pins. Returns `None`, with a line
-/// that counts as a skip, if programs cannot share a dispatcher.
+/// Prepares a hook with two programs of `xdp-loader`; `None`, with a skip line, if they cannot share a dispatcher.
 fn together(test: &str) -> Option<(Loader, Daemon, Launch)> {
     let loader = Loader::new();
     loader.load("xdpfilt_alw_eth", 20);
@@ -117,7 +113,6 @@ fn program(daemon: &Daemon) -> u32 {
     loaded.programs[0].kernel_info.as_ref().unwrap().id
 }
 
-/// Returns the attachment of our program between theirs.
 fn join(loader: &Loader, daemon: &Daemon) -> Attach {
     Attach { program: program(daemon), info: xdp(&loader.network.far.path(), INTERFACE, 40, &[]) }
 }
@@ -220,7 +215,6 @@ fn an_xdp_loader_that_is_killed_leaves_ours_where_they_are() {
             "{names:?}"
         );
     }
-    // Both can continue, whatever the killed loader left.
     let links = daemon.wire().list_links(Default::default()).unwrap().links;
     detach(&daemon.wire(), links[0].id);
     assert_eq!(ours(&loader.rows()), 0);

@@ -36,7 +36,6 @@ fn sigterm_ends_the_daemon_and_programs_run_on() {
     assert!(!daemon.log().contains("WARN"), "{}", daemon.log());
     assert_eq!(traffic.send(1), 0);
     assert_eq!(members[1].hits(), 2);
-    // The next daemon adopts everything.
     daemon.again(&Launch::default());
     assert_eq!(daemon.state(), before);
     assert!(daemon.log().contains("adopted=2 reloaded=0 reattached=0"), "{}", daemon.log());
@@ -125,7 +124,6 @@ fn after_loss_of_all_pins_everything_is_loaded_and_attached() {
     // Hundreds of programs may take longer than the start timeout: systemd gets progress reports.
     let told = daemon.told_before_ready();
     assert!(told.iter().any(|told| told.starts_with("EXTEND_TIMEOUT_USEC=60000000")), "{told:?}");
-    // `systemctl status` shows the progress.
     for status in ["0 of 2 programs loaded again", "2 of 2 programs loaded again", "hooks attached again"] {
         let is_it = |told: &String| told.starts_with("STATUS=starting: ") && told.contains(status);
         assert!(told.iter().any(is_it), "{status}: {told:?}");
@@ -252,7 +250,6 @@ fn a_socket_of_the_service_manager_is_served_and_stays() {
 
 #[test]
 fn the_service_manager_hears_when_it_is_ready_and_when_it_ends() {
-    // All daemons of these tests are started with a wait for readiness.
     let mut daemon = Daemon::start();
     assert!(daemon.terminate().success());
     assert_eq!(daemon.notification().as_deref().map(str::trim), Some("STOPPING=1"));
@@ -265,7 +262,6 @@ fn a_load_from_a_file_needs_no_network() {
     let wrapper = vec!["nsenter".to_owned(), format!("--net={}", nowhere.path().display())];
     let daemon = Daemon::start_with(&Launch { wrapper, ..Launch::default() });
     let program = Program::member(&daemon.wire(), "xdp_member", Type::Xdp, 1, 2);
-    // Without a namespace in the request, the daemon's own applies.
     let info = bpfman_proto::v1::XdpAttachInfo { iface: "lo".to_owned(), priority: 1, ..Default::default() };
     let info = bpfman_proto::v1::attach_info::Info::XdpAttachInfo(info);
     daemon.wire().attach(attach(program.id, info)).unwrap();
@@ -328,7 +324,6 @@ fn a_mistake_in_the_configuration_keeps_it_from_starting() {
         assert_eq!(status.code(), Some(1), "{said}");
         assert!(said.contains(says), "{said}");
     }
-    // A file that others could change is rejected.
     let mut command = daemon.command(&Launch::default());
     fs::set_permissions(daemon.path("bpfman.toml"), fs::Permissions::from_mode(0o666)).unwrap();
     let output = command.stderr(std::process::Stdio::piped()).output().unwrap();

@@ -29,7 +29,6 @@ const REQUESTS: usize = 200;
 const ANNOUNCED: usize = 256 << 10;
 const SENT: usize = 255 << 10;
 
-/// Request body without an end.
 struct Endless {
     left: Option<Bytes>,
 }
@@ -79,7 +78,6 @@ async fn send(channel: &mut Channel, request: http::Request<tonic::body::Body>) 
     Status::from_header_map(answer.headers()).filter(|status| status.code() != Code::Ok).map_or(Ok(()), Err)
 }
 
-/// Returns a field of the daemon's `/proc/PID/status`, in bytes.
 pub fn memory(daemon: &Daemon, line: &str) -> usize {
     let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
     let line = status.lines().find_map(|found| found.strip_prefix(line)).unwrap();
@@ -115,7 +113,6 @@ fn endless_messages_hold_little_memory_and_block_no_caller() {
     list().unwrap();
     let held = memory(&daemon, "VmHWM") - before;
     assert!(held < MAX_GROWTH, "{CONNECTIONS} connections made the daemon hold {} MiB", held >> 20);
-    // Other clients are served meanwhile.
     daemon.bpfman("list programs").success();
     runtime.shutdown_background();
     until("the memory is given back", || memory(&daemon, "VmRSS") < before + (8 << 20));

@@ -75,7 +75,6 @@ fn sections_data_and_functions_are_as_libbpf_takes_them() {
     request.global_data.insert("started".to_owned(), number(40));
     let programs: Vec<_> = wire.load(request).unwrap().programs.iter().map(Program::of).collect();
     wire.attach(attach(programs[0].id, xdp(&network.far.path(), INTERFACE, 10, &[]))).unwrap();
-    // Without tcx there are three programs too.
     if has_tcx() {
         wire.attach(attach(programs[3].id, tcx(&network.near.path(), INTERFACE, "egress", 10))).unwrap();
     } else {

@@ -61,7 +61,6 @@ fn many_entries_are_dumped_each_once() {
     let entries = dumped["entries"].as_array().unwrap();
     assert_eq!(entries.len(), 300_000);
     assert!(entries.iter().zip(0_u64..).all(|(entry, number)| entry["key"] == number));
-    // A reader that exits leaves nothing behind.
     let mut gone = Command::new("sh");
     let script = "bpfman map dump \"$0\" | head -1"
         .replace("bpfman", daemon.cli_command().get_program().to_str().unwrap());

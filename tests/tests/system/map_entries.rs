@@ -5,7 +5,6 @@ use bpfman_tests::wait::until;
 use bpfman_tests::{Daemon, Launch, Outcome, compile};
 use serde_json::{Value, json};
 
-/// User ids without accounts.
 pub const READER: u32 = 4721;
 pub const WRITER: u32 = 4722;
 const NOBODY: u32 = 4723;
@@ -18,7 +17,6 @@ fn grants() -> String {
     )
 }
 
-/// Daemon with one program that uses maps of all kinds.
 pub struct MapBench {
     pub daemon: Daemon,
     pub program: u64,
@@ -118,7 +116,6 @@ fn entries_are_written_and_read_by_their_types() {
     assert_eq!(dumped["map"]["name"], "flows");
     let line = "{address=7, port=80, zone=-3, kind=KIND_LONG} = {packets=5, bytes=701, name=web}\n";
     assert_eq!(bench.map("dump", "flows", &[]).success(), line);
-    // The map by its id, and by program and name.
     let id = bench.listed("flows")["id"].to_string();
     assert_eq!(bench.daemon.cli(&["map", "dump", &id]).success(), line);
     let program = bench.program.to_string();
@@ -130,7 +127,6 @@ fn entries_are_written_and_read_by_their_types() {
     assert_eq!(bench.map("dump", "slots", &[]).success(), "0 = 0\n1 = 0\n2 = -9\n");
     bench.set("routes", &["length=8,address=[10,0,0,0]", "1"]);
     assert_eq!(bench.get("routes", "length=32,address=[10,1,2,3]"), "1");
-    // A prefix can be given as text, and is displayed so.
     bench.set("routes", &["192.168.0.0/16", "2"]);
     assert_eq!(
         (bench.get("routes", "192.168.7.7"), bench.get("routes", "10.9.9.9/32")),
@@ -142,7 +138,6 @@ fn entries_are_written_and_read_by_their_types() {
     bench.set("routes6", &["2001:db8::/32", "6"]);
     assert_eq!(bench.get("routes6", "2001:db8::7"), "6");
     assert_eq!(bench.map("dump", "routes6", &[]).success(), "2001:db8::/32 = 6\n");
-    // The same for bit fields next to each other.
     bench.set("headers", &["0", "length=5,flags=FLAG_SYN,last=true,step=-3"]);
     assert_eq!(bench.get("headers", "0"), "{length=5, flags=FLAG_SYN, last=true, step=-3, port=0}");
     bench.set("headers", &["0", "length=6,port=80"]);
@@ -184,7 +179,6 @@ fn an_entry_is_created_changed_and_deleted_by_what_is_asked() {
     assert_eq!(told["entries"], json!([{"key": 1, "outcome": "deleted"}, {"key": 2, "outcome": "missing"}]));
     bench.map("delete", "recent", &["--ignore-missing", "2"]).success();
     bench.map("get", "recent", &["1"]).fails(5, &["map ", "\"recent\" (lru_hash) has no entry 1"]);
-    // A full map is reported.
     for number in 0..4 {
         bench.set("plain", &[&format!("0000000{number}"), "0000"]);
     }
@@ -284,7 +278,6 @@ fn a_map_in_a_map_of_maps_is_used_by_its_id() {
     let id = lent["id"].to_string();
     assert_eq!(lent["lies_in"].to_string(), format!("[{outer}]"));
     assert_eq!(bench.get("outer", "0"), id);
-    // Its types are those declared by the outer map.
     daemon.cli(&["map", "set", &id, "5", "number=3,name=x"]).success();
     assert_eq!(daemon.cli(&["map", "dump", &id]).success(), "5 = {number=3, name=x}\n");
     daemon.cli_as(READER, READER, &["map", "dump", &id]).success();
@@ -301,7 +294,6 @@ fn a_map_in_a_map_of_maps_is_used_by_its_id() {
     }
     std::fs::remove_file(&borrower).unwrap();
     until("the kernel let go of the program", || daemon.cli(&["map", "dump", &id]).code == 0);
-    // Outside of the map of maps, it belongs to no program of the daemon.
     run(&["bpftool", "map", "delete", "id", &outer, "key", "0", "0", "0", "0"]);
     daemon.cli(&["map", "dump", &id]).fails(5, &[&format!("no program of bpfman uses a map {id}")]);
 }

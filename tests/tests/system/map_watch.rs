@@ -70,7 +70,6 @@ fn changes_of_entries_are_watched_until_a_signal() {
     kill_process(Pid::from_child(&watching.process), Signal::INT).unwrap();
     assert_eq!(watching.process.wait().unwrap().code(), Some(0));
     watching.wait_for("watch_ended", |event| event["why"] == "interrupted");
-    // With `--for` the command terminates; a program's id and a name denote a map too.
     let program = bench.program.to_string();
     bench.daemon.cli(&["map", "watch", &program, "slots", "--for", "1s"]).success();
 }

@@ -17,7 +17,6 @@ use bpfman_tests::{Daemon, Launch, Network, Outcome, binaries, compile, kernel};
 use crate::equipment::Program;
 use crate::grants::load_as;
 
-/// User ids without accounts, and the group of the socket.
 const READER: u32 = 4711;
 const WRITER: u32 = 4712;
 const GROUP: u32 = 4242;
@@ -32,7 +31,6 @@ fn grants() -> String {
     )
 }
 
-/// Daemon with a socket open to a group, and a map of root's program.
 struct Bench {
     daemon: Daemon,
     program: Program,
@@ -54,7 +52,6 @@ impl Bench {
         fs::set_permissions(self.daemon.path(""), fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// Returns a command that opens a map as a user of the socket's group.
     fn command(&self, user: u32, map: u32, words: &[&str]) -> Command {
         let mut command = Command::new("setpriv");
         let (user, group) = (user.to_string(), GROUP.to_string());
@@ -67,7 +64,6 @@ impl Bench {
         Outcome::of(&mut self.command(user, map, words))
     }
 
-    /// Starts one that keeps running, and returns it with its output.
     fn start(&self, user: u32, words: &[&str]) -> Taker {
         let mut command = self.command(user, self.map, words);
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -93,7 +89,6 @@ impl Bench {
     }
 }
 
-/// Process that holds its descriptors, killed on drop.
 struct Taker {
     process: Child,
     lines: BufReader<std::process::ChildStdout>,
@@ -161,7 +156,6 @@ fn without_a_grant_that_covers_it_nothing_is_handed_over() {
     denied(READER, bench.map, &["write", "7"], &["grant \"readers\" does not allow \"maps-write\""]);
     denied(WRITER, bench.map, &["read"], &["grant \"writers\" does not cover", &of_root, "\"over\""]);
     assert_eq!(bench.value(), before);
-    // A user may open maps of their own programs.
     fs::set_permissions(bench.daemon.path(""), fs::Permissions::from_mode(0o777)).unwrap();
     bench.daemon.open_to_users();
     let own = load_as(&bench.daemon, WRITER);
@@ -170,7 +164,6 @@ fn without_a_grant_that_covers_it_nothing_is_handed_over() {
     let own_map = u32::try_from(hits["id"].as_u64().unwrap()).unwrap();
     assert_eq!(bench.take(WRITER, own_map, &["write", "9"]).success(), "took: ok\nupdate: ok\n");
     assert_eq!(kernel::array_value(own_map, 0), 9);
-    // A removed grant no longer applies.
     fs::write(bench.daemon.path("policy.toml"), "").unwrap();
     denied(WRITER, own_map, &["read"], &["no grant is for this user"]);
     fs::write(bench.daemon.path("policy.toml"), EVERYBODY_MAY).unwrap();
@@ -185,8 +178,7 @@ fn map_of_several_owners_needs_a_right_over_each_of_them() {
     );
     let bench = Bench::new(policy);
     bench.daemon.open_to_users();
-    // With the grant "all" the user may share and write root's map; "writers", which permits reading maps, covers only
-    // the user's own.
+    // "writers" covers only the user's own maps; with "all" the user may share and write root's.
     let path = bench.daemon.path("own.o");
     fs::copy(compile::object("chain"), &path).unwrap();
     chown(&path, Some(WRITER), Some(WRITER)).unwrap();
@@ -243,7 +235,6 @@ fn connection_hands_over_one_map_and_answers_malformed_requests() {
     ] {
         assert!(text(hex).contains(says), "{hex}: {}", text(hex));
     }
-    // An incomplete request from a closed connection gets no answer.
     assert_eq!(text(&format!("{preface}00000004")), "");
     assert_eq!(bench.take(READER, bench.map, &["read"]).success().lines().next(), Some("took: ok"));
 }
@@ -264,7 +255,6 @@ fn slow_reader_of_answers_holds_one_users_share_of_connections() {
     until("the daemon holds no map", || kernel::held_by(bench.daemon.pid()).is_empty());
     // A connection holds its socket and the network namespace of its caller.
     assert!(bench.descriptors() <= before + 2 * CONNECTIONS_OF_A_USER + 4);
-    // No other user is blocked.
     bench.take(0, bench.map, &["read"]).success();
     assert!(bench.take(WRITER, bench.map, &["read"]).stdout.contains("grant \"writers\" does not cover"));
     assert_ne!(bench.take(READER, bench.map, &["read"]).code, 0);
@@ -315,7 +305,6 @@ fn a_thousand_handovers_leave_no_descriptor() {
     until("all connections are closed", || bench.descriptors() <= before);
 }
 
-/// The user-space program of an example, which uses the crate `bpfman-client`.
 #[test]
 fn an_example_without_privileges_counts_what_an_xdp_program_saw() {
     let policy = format!(

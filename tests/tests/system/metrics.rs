@@ -154,7 +154,6 @@ fn other_paths_and_methods_are_refused() {
     let head = daemon.request_metrics("HEAD", "/metrics");
     assert_eq!((head.status, head.body.as_str()), (200, ""));
     assert!(head.head.contains("application/openmetrics-text; version=1.0.0"), "{head:?}");
-    // Neither an endless head nor invalid HTTP is read for long.
     let long = format!("GET /metrics HTTP/1.1\r\nX: {}", "x".repeat(1 << 20));
     let answer = daemon.ask_metrics(&long);
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
@@ -178,7 +177,6 @@ fn readers_that_never_read_keep_nobody_out_for_long() {
     until("one of them is ended, and others are answered", || {
         daemon.ask_metrics("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").starts_with("HTTP/1.1 200")
     });
-    // Calls of clients are not delayed.
     unload(&daemon.wire(), program.id);
     for mut stream in silent {
         let _reset = stream.read_to_end(&mut Vec::new());
@@ -216,7 +214,6 @@ fn the_socket_is_for_whom_the_daemons_own_is_and_grants_decide() {
     assert!(answered && says.contains("user 64301 may not read"), "{says}");
     fs::write(daemon.path("policy.toml"), "[access]\nsocket_group = \"read\"\n").unwrap();
     assert!(as_user("64300").1.ends_with("# EOF\n"));
-    // The socket is removed with the daemon, and one left by a killed daemon is replaced.
     daemon.kill();
     assert!(daemon.metrics_socket().exists());
     daemon.again(&Launch::default());
@@ -291,6 +288,5 @@ fn by_tcp_only_clients_with_a_certificate_read() {
     assert_eq!(with(&stranger), None);
     assert_eq!(curl(&["--cacert", &authority, url]), None);
     assert_eq!(curl(&["http://localhost:9464/metrics"]), None);
-    // The same metrics as on the socket.
     assert!(daemon.metrics().contains("bpfman_build_info"));
 }

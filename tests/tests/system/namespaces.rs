@@ -1,7 +1,5 @@
-//! Network namespaces that lose their paths, or paths that change, while traffic continues.
-//!
-//! The sockets of the traffic keep a namespace alive: detached programs must let packets pass there, and attached ones
-//! must continue to run.
+//! Network namespaces that lose or change their paths under traffic, the sockets of which keep them alive: detached
+//! programs must let packets pass there, and attached ones must continue to run.
 
 use std::path::Path;
 use std::process::Command;
@@ -138,7 +136,6 @@ fn chain_stays_whole_where_nobody_reaches_it() {
         daemon.kill();
         daemon.again(&launch());
     }
-    // The namespace ends with them.
     drop(traffic);
     for id in links {
         comes_to(&daemon.wire(), id, "waiting: ");
@@ -173,7 +170,6 @@ fn chain_without_records_stays_whole_where_nobody_reaches_it() {
     let (mut daemon, network) = (Daemon::start_with(&launch()), Network::new());
     let traffic = Traffic::new(&network);
     cut_chain(&daemon, &network.far.path());
-    // Only the sockets of the traffic keep the namespace.
     network.far.delete();
     assert_eq!(traffic.send(4), 4);
     let lose_records = |daemon: &mut Daemon| {
@@ -250,13 +246,11 @@ fn match_over_names_follows_what_they_lead_to() {
     let inside = Inside::new(&network.far.path());
     until("it is attached", || inside.filters().len() == 1);
     assert_eq!(traffic.send(2), 0);
-    // Another matching name: the link stays attached.
     let again = network.far.named_again("again");
     network.far.delete();
     let links = || daemon.bpfman("list links -o json").success();
     until("the link has the other name", || links().contains("-again") && links().contains("running"));
     assert_eq!((traffic.send(2), inside.filters().len()), (0, 1));
-    // No name is left.
     again.delete();
     until("it is detached", || inside.filters().is_empty());
     assert_eq!(traffic.send(2), 2);

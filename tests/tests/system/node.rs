@@ -67,7 +67,6 @@ fn ids_that_are_none_are_refused_by_name() {
     assert_eq!(daemon.state(), before);
 }
 
-/// Reads lists of the interfaces of one namespace, by name, until one satisfies the condition.
 fn until_listed(
     watching: &mut Streamed<'_, ext::WatchEvent>,
     netns: &str,
@@ -159,12 +158,10 @@ fn namespace_with_several_names_is_listed_once_and_own_unnamed() {
     };
     assert_eq!(of(Path::new("")), ["lo", "there", "here"]);
     assert_eq!(of(&own.path()), [""; 0]);
-    // The first name in alphabetical order.
     let mut names = [other.path(), again.path()];
     names.sort();
     assert_eq!(of(&names[0]), ["lo"]);
     assert_eq!(of(&names[1]), [""; 0]);
-    // When the first name is removed, the namespace is listed under the other.
     let (first, second) = if names[0] == other.path() { (other, again) } else { (again, other) };
     let gone = first.path().display().to_string();
     first.delete();

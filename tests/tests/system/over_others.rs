@@ -14,15 +14,12 @@ use serde_json::Value;
 use crate::equipment::Program;
 use crate::grants::{daemon, load_as};
 
-/// User id without an account.
 pub const EVE: u32 = 64_231;
-/// Another one, for example the node agent's.
 pub const AGENT: u32 = 64_232;
 /// A datagram to port 4242.
 const PACKET: &str =
     "0200000000020200000000010800450000220000000040110000000000000000000012341092000e000061626364656667";
 
-/// Daemon with one grant for Eve, and root's program at an interface.
 pub struct Bench {
     pub daemon: Daemon,
     pub network: Network,
@@ -62,7 +59,6 @@ impl Bench {
         u32::try_from(map["id"].as_u64().unwrap()).unwrap()
     }
 
-    /// Copies an object of the tests to a file that Eve may load.
     pub fn object(&self, name: &str) -> String {
         let path = self.daemon.path(format!("eves-{name}.o"));
         fs::copy(compile::object(name), &path).unwrap();
@@ -109,8 +105,7 @@ fn map_for_reading_is_written_by_no_map_of_maps() {
     let traffic = Traffic::new(&bench.network);
     assert_eq!(traffic.send(3), 3);
     assert_eq!(kernel::array_value(hits, 0), 3);
-    // A caller with permission to write all maps gets it. Root's map is then writable: the kernel checks nothing
-    // further.
+    // A caller with permission to write all maps gets root's map writable: the kernel checks nothing further.
     assert_eq!(insert(0).success(), "took: ok\ntook: ok\nupdate: ok\n");
     assert_eq!(traffic.send(1), 1);
     until("root's map is written through the other", || kernel::array_value(hits, 0) == 666);
@@ -231,7 +226,6 @@ fn counters_that_a_budget_needs_are_switched_off_by_root_alone() {
     let hook = bench.hook();
     bench.daemon.bpfman(&format!("unload {}", bench.roots.id)).success();
     let own = load_as(&bench.daemon, EVE);
-    // Disable the counters at an empty hook, before members are attached.
     let link = bench.attach_as(EVE, own, 20, "--keep-attached").json()["link_id"].to_string();
     bench.daemon.bpfman_as(EVE, &format!("detach {link}")).success();
     bench.daemon.bpfman_as(EVE, &format!("chain counters {hook} off")).success();
@@ -297,7 +291,6 @@ fn trace_needs_the_right_to_write_maps() {
 #[test]
 fn replacement_asks_what_a_load_and_an_attach_ask() {
     let grant = |more: &str| format!("allow = [\"load\", \"replace\"]\nover = \"all\"\n{more}");
-    // The grant covers neither the type nor the attach point of root's program.
     for (more, why) in [
         ("types = [\"tc\"]\n", "\"types\""),
         ("hooks = [\"xdp:elsewhere\"]\n", "\"hooks\""),
@@ -334,7 +327,6 @@ fn tenants_code_does_not_take_the_place_of_an_unguarded_program() {
         let line = format!("replace {program} file -p {path}");
         bench.daemon.bpfman_as(EVE, &line).fails(4, &["scope = \"cgroup\"", "runs for all tasks"]);
     }
-    // Root's own program still runs.
     let before = fired();
     process.get_priority();
     assert!(fired() > before);

@@ -1,5 +1,4 @@
-//! Ranks over a packet's whole way: the machine's programs come first on the way in, and last on the way out. A tenant's
-//! can drop, and accepts nothing past them.
+//! The machine's programs come first on a packet's way in, and last on its way out: a tenant's can only drop.
 
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_proto::v1::attach_info::Info;
@@ -13,7 +12,6 @@ use crate::equipment::{Program, detach};
 
 pub const CLSACT: &str = "[tc]\nattach = \"clsact\"\n";
 
-/// Type of a program, with the verdicts of its hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kind {
     pub program_type: Type,
@@ -54,7 +52,6 @@ impl Bench {
     }
 }
 
-/// A program of an application of a namespace.
 pub fn tenant(wire: &Wire, object: &str, name: &str, kind: Type, data: &[(&str, i32)]) -> Program {
     let mut request = load(&compile::object(object), &[(name, kind)]);
     request.global_data.extend(data.iter().map(|(name, value)| ((*name).to_owned(), number(*value))));
@@ -68,19 +65,16 @@ pub fn of_tenant(wire: &Wire, kind: Kind, verdict: i32) -> Program {
     tenant(wire, "chain", kind.member, kind.program_type, &[("who", 5), ("verdict", verdict)])
 }
 
-/// A program of the machine, from the object of walls.
 fn of_machine(wire: &Wire, name: &str, kind: Type) -> Program {
     Program::of(&wire.load(load(&compile::object("ranks"), &[(name, kind)])).unwrap().programs[0])
 }
 
-/// Sends datagrams; returns how many arrived, and how many of them each program saw.
 pub fn sent(traffic: &Traffic, programs: [&Program; 2]) -> (usize, [u64; 2]) {
     let before = programs.map(Program::hits);
     let arrived = traffic.send(2);
     (arrived, [programs[0].hits() - before[0], programs[1].hits() - before[1]])
 }
 
-/// All pairs of types that meet at this direction, and how tc is entered.
 fn pairs(direction: &str) -> Vec<(&'static str, Kind, Kind)> {
     let mut pairs = vec![(CLSACT, TC, TC)];
     if direction == "ingress" {

@@ -12,9 +12,7 @@ use crate::packet_ranks::{Bench, CLSACT, Kind, TC, TCX, XDP, of_tenant, sent, te
 
 /// A second link between both ends, by which packets can leave past the machine's programs of the first.
 struct Aside {
-    /// Number of the near end's interface.
     target: i32,
-    /// Counts what comes by it at the far end.
     seen: Program,
 }
 
@@ -37,7 +35,6 @@ impl Aside {
         Self { target, seen }
     }
 
-    /// Returns how many of two datagrams came by it.
     fn came(&self, traffic: &Traffic) -> u64 {
         let before = self.seen.hits();
         let _ = traffic.send(2);
@@ -76,7 +73,7 @@ fn the_machine_redirects_as_before() {
     assert_eq!(aside.came(&traffic), 2);
 }
 
-/// A copy that leaves by another interface, while the packet itself is dropped, has not met the machine's programs of this one.
+/// A copy that leaves by another interface has not met the machine's programs of this one, which may drop it.
 #[test]
 fn copies_of_a_tenant_leave_past_no_wall() {
     for config in ["", CLSACT] {
@@ -138,11 +135,9 @@ fn a_tcx_program_that_redirects_is_refused_on_the_way_out() {
     assert_eq!(traffic.send(2), 2);
 }
 
-/// Packets that leave the far end again, by way of a program on the way in.
 struct Returns {
     bench: Bench,
     traffic: Traffic,
-    /// Counts what comes back at the near end.
     back: Program,
 }
 
@@ -155,7 +150,6 @@ impl Returns {
         Self { bench, traffic, back }
     }
 
-    /// Attaches a program of the machine that drops what leaves by an interface of the far end.
     fn guard(&self, wire: &Wire, kind: Kind, interface: &str) -> (Program, u32) {
         self.guard_at(wire, kind, interface, "egress")
     }
@@ -171,7 +165,6 @@ impl Returns {
         (wall, link)
     }
 
-    /// Returns how many datagrams came back, of two.
     fn returned(&self) -> u64 {
         let before = self.back.hits();
         let _ = self.traffic.send(2);

@@ -27,7 +27,6 @@ fn a_program_of_a_control_group_lives_as_others_do() {
     let (mut daemon, group) = (Daemon::start(), Group::new("life"));
     let program = load(&daemon, "cgroup_sock_addr:forbid")[0];
     assert!(group.connects());
-    // The path in the file system is accepted too.
     let link = daemon
         .bpfman(&format!("attach {program} cgroup --path {} -m who=test -o json", group.folder.display()))
         .json();
@@ -270,7 +269,6 @@ fn an_attachment_to_a_group_that_is_cut_short_is_there_or_not() {
     });
 }
 
-/// Returns the names of the available TCP congestion control algorithms.
 fn algorithms() -> String {
     std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control").unwrap()
 }
@@ -359,7 +357,6 @@ fn every_kind_of_place_is_taken_again_when_all_pins_are_lost() {
     let (mut daemon, network, group) = (Daemon::start(), Network::new(), Group::new("lost"));
     let netns = network.far.path().display().to_string();
     let at_group = format!("cgroup --path {}", group.path);
-    // Programs, their attach points, and the required Linux version.
     let places: [(&str, &str, String, (u32, u32)); 8] = [
         ("points", "cgroup_sock_addr:forbid", at_group, (5, 7)),
         ("points", "perf_event:tick", "perf-event --event cpu-clock --frequency 99".to_owned(), (5, 15)),

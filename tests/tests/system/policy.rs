@@ -32,7 +32,6 @@ fn write(daemon: &Daemon, text: &str) {
     fs::rename(daemon.path("draft"), daemon.path("policy.toml")).unwrap();
 }
 
-/// Returns the doctor's findings about the policy: the mistake, and its consequence.
 fn found(daemon: &Daemon) -> Vec<(String, String)> {
     let outcome = daemon.bpfman("doctor -o json");
     let report: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
@@ -60,7 +59,6 @@ fn policy_with_a_mistake_changes_nothing() {
     let mut daemon = daemon(policy_for(ADA));
     let good = policy_for(ADA);
     assert_in_force(&daemon, ADA, BOB);
-    // Everything else in it is for another user.
     let others = policy_for(BOB);
     let line = |number: u32| format!("policy.toml:{number}: ");
     for (text, place) in [
@@ -84,7 +82,6 @@ fn policy_with_a_mistake_changes_nothing() {
         write(&daemon, &good);
         assert_eq!(found(&daemon), []);
     }
-    // A mistake is logged once, however often the file is read.
     write(&daemon, "mode = \"sometimes\"\n");
     let logged = |daemon: &Daemon| daemon.log().matches("unknown variant `sometimes`").count();
     assert_in_force(&daemon, ADA, BOB);
@@ -93,7 +90,6 @@ fn policy_with_a_mistake_changes_nothing() {
     let object = compile::object("chain").display().to_string();
     let refused = daemon.bpfman_as(BOB, &format!("load file -p {object} --programs xdp:xdp_member"));
     refused.fails(4, &["policy.toml has mistakes, and an earlier policy is in force", "bpfman policy check"]);
-    // After a restart, and after the machine went down.
     for _ in 0..2 {
         daemon.kill();
         daemon.again(&launch("mode = \"sometimes\"\n"));
@@ -257,7 +253,6 @@ fn policy_that_no_call_met_is_the_last_good_one() {
     assert_in_force(&daemon, BOB, ADA);
 }
 
-/// Runs the client without access to a daemon.
 fn check(words: &[&str]) -> Outcome {
     let mut command = Command::new(bpfman_tests::binaries::find("bpfman"));
     command.env("BPFMAN_SOCKET_PATH", "/nonexistent/socket").args(["policy", "check"]).args(words);

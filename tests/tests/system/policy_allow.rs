@@ -14,7 +14,6 @@ use crate::images::publish;
 
 const ADA: u32 = 64_231;
 
-/// Runs `bpfman policy` on the policy of a daemon.
 fn policy<S: AsRef<std::ffi::OsStr>>(daemon: &Daemon, words: &[S]) -> Outcome {
     let mut command = daemon.cli_command();
     command
@@ -27,7 +26,6 @@ fn text(daemon: &Daemon) -> String {
     fs::read_to_string(daemon.path("policy.toml")).unwrap()
 }
 
-/// Runs the command of a hint, as root who pastes it.
 fn paste(daemon: &Daemon, outcome: &Outcome) {
     let line = outcome.stderr.lines().find_map(|line| line.split_once("bpfman policy ")).unwrap().1;
     let line = line.split(';').next().unwrap();
@@ -113,7 +111,6 @@ fn key_is_written_with_its_absolute_path_and_counts() {
     assert!(shown.contains("1 of 1 keys") && shown.contains("none.example/*"), "{shown}");
 }
 
-/// Asserts that a command line fails, and that the policy stays as it is, byte by byte.
 fn assert_refused(daemon: &Daemon, words: &[&str], code: i32, reason: &str) {
     let before = text(daemon);
     policy(daemon, words).fails(code, &[reason]);

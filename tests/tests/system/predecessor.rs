@@ -1,5 +1,4 @@
-//! Starts over the state of bpfman v0.6.0, and `bpfmand --import-v0.6`. `tests/import-v0.6/run` tests with the state of
-//! the real v0.6.0; here the database is written in its format.
+//! Starts over the state of v0.6.0, written here in its format; `tests/import-v0.6/run` tests with the real one.
 
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -16,7 +15,6 @@ fn open(database: &Path) -> sled::Db {
     opened.unwrap()
 }
 
-/// Daemon that has not started, with an XDP program attached by v0.6.0.
 struct Left {
     daemon: Daemon,
     database: PathBuf,

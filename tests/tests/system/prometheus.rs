@@ -24,7 +24,6 @@ use crate::equipment::{Program, unload};
 
 const DROP: i32 = 1;
 const PASS: i32 = 2;
-/// Time range of the pictures.
 const PICTURED: Duration = Duration::from_secs(60);
 
 fn rules() -> Value {
@@ -41,7 +40,6 @@ fn alert_rules_are_right_and_clusters_have_the_same() {
     assert_eq!(object["spec"], rules(), "packaging/kubernetes/monitoring/rules.yaml has other rules");
 }
 
-/// Starts a daemon that serves metrics by TLS in a namespace, and returns it with Prometheus' configuration.
 fn watched(host: &Namespace) -> (Daemon, String) {
     let mut daemon = Daemon::prepare();
     let (folder, authority) = (daemon.path(""), Authority::new());
@@ -74,7 +72,6 @@ fn watched(host: &Namespace) -> (Daemon, String) {
     (daemon, config)
 }
 
-/// Loads programs of all kinds that appear in metrics, on the interface of a network.
 fn populate(daemon: &Daemon, network: &Network) {
     let (wire, far) = (daemon.wire(), network.far.path().display().to_string());
     let mut request = load(&compile::object("probes"), &[("on_tracepoint", Type::Tracepoint)]);
@@ -90,7 +87,6 @@ fn populate(daemon: &Daemon, network: &Network) {
     daemon.bpfman(&format!("chain timing xdp:{INTERFACE}@{far} on")).success();
     let maps = compile::object("typed_maps").display().to_string();
     daemon.bpfman(&format!("load file -p {maps} --programs xdp:use_all")).success();
-    // Failures of the kernel, of a missing registry, and of access control.
     let broken = compile::object("broken").display().to_string();
     let refused = daemon.bpfman(&format!("load file -p {broken} --programs xdp:broken"));
     assert!(refused.code != 0, "{refused:?}");
@@ -98,7 +94,6 @@ fn populate(daemon: &Daemon, network: &Network) {
     assert!(image.code != 0, "{image:?}");
 }
 
-/// Makes a change that involves the verifier, the store and hooks.
 fn change(daemon: &Daemon, network: &Network) {
     let (wire, far) = (daemon.wire(), network.far.path().display().to_string());
     let program = Program::member(&wire, "tc_member", Type::Tc, 4, TC_PIPE).id;

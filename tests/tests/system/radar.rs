@@ -21,13 +21,11 @@ use crate::events::follow;
 use crate::images::trusting_daemon;
 use crate::strangers::command_with_bpffs;
 
-/// User ids without accounts.
 const ADA: u32 = 64_321;
 const EVE: u32 = 64_322;
 pub const LOADER: u32 = 64_323;
 const MAKER: u32 = 64_324;
 
-/// Process that uses eBPF without the daemon.
 pub struct Stranger {
     process: Child,
     stdin: Option<ChildStdin>,
@@ -39,7 +37,6 @@ fn binary() -> PathBuf {
     compile::executable("radar_stranger")
 }
 
-/// Completes a `setpriv` command that runs the third-party program as this user with these capabilities.
 fn as_user(user: u32, mut setpriv: Command, capabilities: &str) -> Command {
     setpriv.args(["--reuid", &user.to_string(), "--clear-groups", "--inh-caps", capabilities]);
     setpriv.args(["--ambient-caps", capabilities]).arg(binary());
@@ -47,7 +44,6 @@ fn as_user(user: u32, mut setpriv: Command, capabilities: &str) -> Command {
 }
 
 impl Stranger {
-    /// Performs these actions, and keeps running.
     fn stays(mut command: Command, words: &[&str]) -> Self {
         command.args(words).arg("wait").stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn().unwrap();
@@ -108,7 +104,6 @@ impl Drop for Stranger {
     }
 }
 
-/// Returns the audit entries of the radar.
 fn seen(daemon: &Daemon) -> Vec<Value> {
     let told = daemon.bpfman("events --by radar -o json").success();
     let events = told.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -123,7 +118,6 @@ fn entry(daemon: &Daemon, pid: u32, verb: &str) -> Value {
     entry_about(daemon, pid, verb, "")
 }
 
-/// Waits for the entry of a process with this verb and this text in its object.
 fn entry_about(daemon: &Daemon, pid: u32, verb: &str, what: &str) -> Value {
     let mut found = None;
     until(&format!("{verb} of process {pid} is told about {what:?}"), || {
@@ -172,8 +166,8 @@ fn counts(entries: &[Value], verb: &str) -> u64 {
 fn loads_links_pins_and_maps_of_third_parties_name_their_makers() {
     let (daemon, network) = (daemon(), Network::new());
     let pin = daemon.fs().join("stranger");
-    // Use a separate user: root's entries are limited, and other tests' daemons use them up as third parties here. The
-    // folder of the pin is root's.
+    // Use a separate user: root's entries are limited, and other tests' daemons use them up. The pin's folder is
+    // root's.
     let command = as_user(MAKER, network.far.command("setpriv"), "+bpf,+net_admin,+dac_override");
     let words = ["load", "map", "link", "1", "pin", pin.to_str().unwrap(), "detach"];
     let stranger = Stranger::stays(command, &words);
@@ -195,7 +189,6 @@ fn loads_links_pins_and_maps_of_third_parties_name_their_makers() {
     assert!(pinned["object"].as_str().unwrap().ends_with(&format!("at {}", pin.display())), "{pinned}");
     assert!(entry(&daemon, pid, "SeenMap")["object"].as_str().unwrap().contains("\"strange\" of type array"));
     assert_eq!(entry(&daemon, pid, "SeenDetach")["links"], serde_json::json!([link]));
-    // Existing objects, and the processes that hold them.
     let survey = daemon.bpfman("radar -o json").json();
     let found = |list: &str, id: u64| {
         let all = survey[list].as_array().unwrap();
@@ -206,14 +199,12 @@ fn loads_links_pins_and_maps_of_third_parties_name_their_makers() {
     // A process that queries the kernel about an object holds it briefly too.
     assert!(shown["holders"].as_array().unwrap().iter().any(|holder| holder["pid"] == pid), "{shown}");
     assert_eq!(found("links", link)["made_by"]["pid"], pid);
-    // None of bpfman's own, which include the radar's.
     let own = programs(&daemon);
     assert!(own.len() >= 2, "{own:?}");
     let strange = survey["programs"].as_array().unwrap();
     assert!(strange.iter().all(|one| !own.contains(&one["id"].to_string())), "{survey}");
     assert!(daemon.bpfman("radar").success().contains("radar_stranger"));
-    // Ids are read once a second, after the counters. Once two readings have shown events, the id list was read after
-    // the first one, while the program existed.
+    // Once two readings have shown events, the id list was read after the first one, while the program existed.
     for _ in 0..2 {
         let events = || status(&daemon)["events"].as_u64().unwrap();
         let before = events();
@@ -228,7 +219,6 @@ fn loads_links_pins_and_maps_of_third_parties_name_their_makers() {
     });
 }
 
-/// Runs a command to its end, and returns its process id.
 fn run_as_process(mut command: Command) -> u32 {
     let mut process = command.spawn().unwrap();
     let ended = within(&format!("{command:?} to end"), || process.wait()).unwrap();
@@ -286,7 +276,6 @@ fn what_is_done_without_the_syscall_is_reported_or_its_lack_is() {
         assert!(told["object"].as_str().unwrap().contains("stranger"), "{told}");
     }
 
-    // A third-party filter alone, and one next to our program.
     run("tc", &format!("qdisc add dev {INTERFACE} clsact"));
     let filter = |preference: u32| {
         run("tc", &format!("filter add dev {INTERFACE} ingress pref {preference} bpf da obj {object} sec tc"))
@@ -328,7 +317,6 @@ fn signed_image_loads_and_survives_restarts_without_registry() {
     daemon.bpfman(&format!("image build -t {name} -b {}", object().display())).success();
     daemon.bpfman(&format!("image push {name}")).success();
     let start = format!("radar start --image {name}");
-    // The policy applies as for any image.
     daemon.bpfman(&start).fails(1, &["the radar is not switched", "signature", &name]);
     assert_eq!(status(&daemon)["source"], "off");
     assert!(programs(&daemon).is_empty());
@@ -365,7 +353,6 @@ fn first_load_of_a_process_is_sent_at_once_later_ones_batched() {
             return (at, event);
         }
     };
-    // The client follows from here on.
     let _follows = entry_of(Stranger::of_user(LOADER, &["load"]).pid());
     let mut times: Vec<Duration> = (0..ROUNDS)
         .map(|_| {
@@ -451,7 +438,6 @@ fn a_killed_daemon_resumes_and_reports_what_happened_meanwhile() {
     let load = entry(&daemon, stranger.pid(), "SeenLoad");
     assert_eq!(load["programs"], serde_json::json!([stranger.made("load")]));
     assert_eq!(programs(&daemon), before);
-    // A start without [radar] unloads them.
     daemon.terminate();
     daemon.again(&Launch::default());
     until("they are gone", || programs(&daemon).is_empty());
@@ -589,14 +575,12 @@ fn what_strangers_do_is_for_root_and_for_who_has_a_grant() {
     let has = |uid, verb: &str| entries(uid).iter().any(|entry| entry["verb"] == verb);
     stranger.end();
     until("the end of a program is told", || {
-        // Only for programs that exist at one reading of the ids and are missing at a later one, with a second in
-        // between.
+        // Only programs that exist at one reading of the ids, a second apart, and are missing at a later one.
         Stranger::new(&["load"]).end();
         has(ADA, "SeenGone")
     });
     daemon.bpfman(&format!("unload {}", programs(&daemon).first().unwrap())).success();
     until("the radar says what it lost", || has(ADA, "Lost"));
-    // Only root sees the actions of other parts of the daemon.
     let object = compile::object("chain").display().to_string();
     daemon.bpfman(&format!("load file -p {object} --programs xdp:xdp_member --ttl 1s")).success();
     until("a program has expired", || has(0, "Expire"));
@@ -631,7 +615,6 @@ fn switching_by_call_works_and_unusable_programs_leave_nothing() {
     assert_ne!(status(&daemon)["source"], "off");
     let made = programs(&daemon);
     assert!(made.len() >= 2);
-    // Repeating the call changes nothing, and neither does a restart.
     daemon.bpfman(&format!("radar start --file {}", object().display())).success();
     daemon.terminate();
     daemon.again(&Launch::default());
@@ -640,7 +623,6 @@ fn switching_by_call_works_and_unusable_programs_leave_nothing() {
     daemon.bpfman("radar stop").success();
     assert!(programs(&daemon).is_empty());
     assert_eq!(status(&daemon)["source"], "off");
-    // No call overrides the configuration.
     daemon.terminate();
     daemon.again(&launch());
     wait_until_on(&daemon);
@@ -670,7 +652,6 @@ fn without_a_source_that_the_kernel_takes_lists_of_ids_are_read() {
         found.is_some()
     });
     assert_eq!(found.unwrap()["pid"], stranger.pid(), "who holds it is taken for who made it");
-    // Programs that appear and disappear between two readings are counted.
     const LOADS: u64 = 2_000;
     let before = counts(&seen(&daemon), "Lost");
     Stranger::new(&["flood", &LOADS.to_string()]);

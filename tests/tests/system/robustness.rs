@@ -13,7 +13,6 @@ use tonic::Code;
 
 use crate::equipment::{assert_status, reason};
 
-/// Returns damaged object files, with descriptions.
 fn damages() -> Vec<(&'static str, Vec<u8>)> {
     let sound = fs::read(compile::object("chain")).unwrap();
     let with = |at: usize, bytes: &[u8]| {
@@ -217,7 +216,6 @@ fn others_than_root_may_not_use_the_socket_nor_load_files() {
     daemon.open_to_users();
     fs::set_permissions(daemon.socket(), fs::Permissions::from_mode(0o660)).unwrap();
     daemon.bpfman_as(NOBODY, "list programs").fails(4, &[&daemon.socket().display().to_string(), "hint: "]);
-    // Users of the socket may list programs, but not load files that only the daemon can read.
     fs::set_permissions(daemon.socket(), fs::Permissions::from_mode(0o666)).unwrap();
     daemon.bpfman_as(NOBODY, "list programs").success();
     let object = compile::object("chain").display().to_string();

@@ -45,7 +45,6 @@ impl Run {
         self.told.lock().unwrap().iter().filter(|event| event["event"] == kind).cloned().collect()
     }
 
-    /// Waits for an event, and returns the first one.
     fn wait_for(&mut self, kind: &str, is_it: impl Fn(&Value) -> bool) -> Value {
         let mut found = None;
         until(&format!("the client tells of {kind}"), || {
@@ -70,7 +69,6 @@ impl Run {
         kill_process(Pid::from_child(&self.process), signal).unwrap();
     }
 
-    /// Waits until it has exited, and its output is read completely.
     fn ended(&mut self) -> ExitStatus {
         let status = self.process.wait().unwrap();
         if let Some(reader) = self.reader.take() {
@@ -112,7 +110,6 @@ fn has_print_buffers(test: &str) -> bool {
     has
 }
 
-/// Returns the trace instances that this daemon created.
 fn print_buffers(pid: u32) -> HashSet<String> {
     let names = fs::read_dir("/sys/kernel/tracing/instances").into_iter().flatten().flatten();
     let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
@@ -169,7 +166,6 @@ fn a_run_ends_by_itself_with_the_last_changes_told() {
     let (daemon, network) = (Daemon::start(), Network::new());
     let traffic = Traffic::new(&network);
     let (hook, object) = (far(&network), compile::object("run"));
-    // Nothing is read in between.
     let words = [text(&object), "tell", "--attach", &hook, "--interval", "1h"];
     let mut run = Run::start(&daemon, &words);
     run.running();
@@ -285,7 +281,6 @@ fn changed_file_replaces_running_programs_and_keeps_maps() {
     let counted = run.events("changed").iter().filter_map(|event| event["value"].as_u64()).max();
     let before = daemon.state();
 
-    // A partial file, and a file that the verifier rejects.
     put(&two[..two.len() / 2]);
     let refused = run.wait_for("not_replaced", |_| true);
     assert!(refused["error"].as_str().unwrap().contains("tried.o"), "{refused}");
@@ -294,7 +289,6 @@ fn changed_file_replaces_running_programs_and_keeps_maps() {
     run.wait_for("not_replaced", |event| *event != refused);
     assert_eq!(daemon.state(), before);
 
-    // Written in place this time.
     fs::write(&file, &two).unwrap();
     let replaced = run.wait_for("replaced", |_| true);
     let kept = |map: &str| {
@@ -364,7 +358,6 @@ fn what_cannot_run_is_refused_by_name_and_nothing_is_left() {
         &["no type \"none\"", "event"],
     );
     refused(&[object, "tell", "--attach", &hook, "--global", "none=1"], 6, &["none"]);
-    // The first program is attached by then.
     let words =
         [two, "first", "second", "--attach", &format!("first={hook}"), &format!("second={elsewhere}")];
     refused(&words, 6, &["attaching second to xdp:nowhere", "nowhere"]);
@@ -400,12 +393,10 @@ fn prints_are_for_root_and_leases_for_who_may_load() {
     std::os::unix::fs::chown(&object, Some(ada), Some(ada)).unwrap();
     let network = Network::new();
     let line = format!("run {} tell --attach {} --for 1s", object.display(), far(&network));
-    // The run continues without the user's access to the prints.
     let outcome = daemon.bpfman_as(ada, &line);
     assert_eq!(outcome.code, 0, "{outcome:?}");
     let denied = format!("what the programs print is not shown: user {ada} may not do this: only root may");
     assert!(outcome.stderr.contains(&denied), "{outcome:?}");
-    // The same without permission to read maps.
     assert!(outcome.stderr.contains("map .bss is not shown"), "{outcome:?}");
     assert!(is_empty(&daemon), "{:?}", daemon.state());
     daemon.bpfman_as(64_202, &line).fails(4, &["user 64202 may not load"]);

@@ -29,7 +29,6 @@ fn dropping_shadow_drops_nothing_and_reports_its_verdicts() {
     let link = attach(wall, "-p 10 --shadow");
     assert_eq!(link["shadow"], true);
     let link = link["link_id"].clone();
-    // The same for a lone shadow.
     assert_eq!(traffic.send(10), 10);
     attach(behind, "-p 20");
     assert_eq!(traffic.send(10), 10);
@@ -50,11 +49,9 @@ fn dropping_shadow_drops_nothing_and_reports_its_verdicts() {
     daemon.bpfman(&format!("chain verify {hook}")).success();
     let packet = "ff".repeat(64);
     daemon.bpfman(&format!("chain trace {hook} --packet {packet}")).success();
-    // A restarted daemon keeps it a shadow.
     daemon.kill();
     daemon.again(&bpfman_tests::Launch::default());
     assert_eq!(traffic.send(10), 10);
-    // Promoted, it drops; its verdicts as a shadow are still reported.
     let promote = |to: bool| daemon.bpfman(&format!("update link {link} --shadow {to}")).success();
     promote(false);
     assert_eq!(traffic.send(10), 0);

@@ -22,7 +22,6 @@ fn programs_of_one_load_share_their_maps() {
     let hits: Vec<_> = programs.iter().map(|program| kernel::map_named(&program.maps, "hits")).collect();
     assert!(hits.iter().all(|map| *map == hits[0]), "{hits:?}");
     assert!(loaded.iter().all(|program| program.info.as_ref().unwrap().map_owner_id.is_none()));
-    // Unloaded in the order of their loads.
     for program in &programs {
         assert!(kernel::has_map(hits[0]));
         unload(&wire, program.id);
@@ -57,7 +56,6 @@ fn a_map_owner_lends_its_maps() {
     unload(&wire, user.id);
     bpfman_tests::wait::until("the map is gone", || !kernel::has_map(hits));
     assert_eq!(daemon.state().pins, [""; 0]);
-    // An object with other maps cannot share them.
     let owner = Program::of(&wire.load(good()).unwrap().programs[0]);
     let mut other = load(&compile::object("probes"), &[("on_tracepoint", Type::Tracepoint)]);
     other.map_owner_id = Some(owner.id);

@@ -15,7 +15,6 @@ const OTHER: u32 = 64_241;
 const SHARE: usize = 8 + 48;
 const THREADS: usize = 32;
 
-/// Starts the client as a user, without waiting.
 fn begin(daemon: &Daemon, user: u32, line: &str) -> Child {
     let user = user.to_string();
     let mut command = Command::new("setpriv");

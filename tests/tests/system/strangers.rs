@@ -16,9 +16,8 @@ fn object() -> String {
     compile::object("stranger").display().to_string()
 }
 
-/// Returns a command that runs a script in a network namespace, with a bpffs of its own where loaders expect one.
-/// Otherwise `ip` and `tc` would pin into any mounted bpffs, including a daemon's. It is a single process, up to an
-/// `exec` of the script.
+/// Runs a script in a network namespace, as a single process up to an `exec`, with a bpffs of its own: `ip` and `tc`
+/// would pin into any mounted bpffs, including a daemon's.
 pub fn command_with_bpffs(end: &Namespace, script: &str) -> Command {
     let script = format!("mount -t bpf bpf /sys/fs/bpf && {script}");
     let mut command = end.command("unshare");
@@ -30,10 +29,8 @@ pub fn with_bpffs(end: &Namespace, script: &str) {
     Outcome::of(&mut command_with_bpffs(end, script)).success();
 }
 
-/// Function that attaches a program to the interface of a namespace.
 type Put = fn(&Namespace);
 
-/// Returns the ways in which other tools attach a program to an interface.
 fn strangers() -> [(&'static str, Put); 3] {
     [
         ("ip", |end| {
@@ -109,7 +106,6 @@ fn tc_filters_of_others_run_before_and_after_ours() {
         with_bpffs(&network.far, &format!("{filter} {} section tc", object()));
         let shown = || in_far(&["tc", "filter", "show", "dev", INTERFACE, "ingress", "pref", "60000"]);
         let theirs = shown();
-        // Our chain proceeds, so that the third-party filters run next.
         let program = Program::member(&wire, "tc_member", Type::Tc, 1, 3);
         let link = wire.attach(attach(program.id, tc(&far, INTERFACE, "ingress", 50, &[]))).unwrap().link_id;
         assert_eq!(traffic.send(1), 0, "theirs drops");
@@ -140,7 +136,6 @@ fn programs_of_others_are_listed_with_all_and_only_then() {
     assert_eq!(listed(""), [ours.id.to_string()]);
     let all = listed("--all");
     assert!(all.contains(&stranger) && all.contains(&ours.id.to_string()), "{all:?}");
-    // Third-party programs can be inspected, and nothing else.
     let shown = daemon.bpfman(&format!("get program {stranger} -o json")).json();
     assert_eq!(shown["managed"], false);
     daemon.bpfman(&format!("unload {stranger}")).fails(5, &[&stranger]);

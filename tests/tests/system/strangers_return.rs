@@ -1,5 +1,4 @@
-//! Attachments that third parties remove are detected and restored, and third-party programs stay: `tc` and bpftool act
-//! as third parties.
+//! Attachments that third parties (`tc`, bpftool) remove are restored, and third-party programs stay.
 
 use std::time::Instant;
 
@@ -15,7 +14,6 @@ use serde_json::Value;
 use crate::equipment::{Program, link, test_name};
 use crate::strangers::with_bpffs;
 
-/// Starts a daemon that checks hooks often, so that tests are fast.
 fn watchful(config: &str) -> Daemon {
     let config = format!("[watch]\ncheck_seconds = 0.2\n{config}");
     Daemon::start_with(&Launch { config, ..Launch::default() })
@@ -26,7 +24,6 @@ fn tc_in(end: &Namespace, words: &[&str]) -> String {
     run(&[&["nsenter", &netns, "tc"], words].concat())
 }
 
-/// Returns priority and handle of the filters at the ingress hook, as `tc` shows them.
 fn filters(end: &Namespace) -> Vec<(u64, String)> {
     let shown = tc_in(end, &["-j", "filter", "show", "dev", INTERFACE, "ingress"]);
     let all: Value = serde_json::from_str(&shown).unwrap();
@@ -43,7 +40,6 @@ fn is_ok(wire: &Wire, id: u32) -> bool {
     link(wire, id).state == "ok"
 }
 
-/// Waits until a program sees packets again.
 fn comes_back(traffic: &Traffic, program: &Program, wire: &Wire, id: u32) {
     until("it is back", || is_ok(wire, id));
     let before = program.hits();
@@ -61,7 +57,6 @@ fn the_race_of_2022_takes_no_filter_of_ours() {
     assert_eq!(ours.len(), 1);
     let (priority, handle) = &ours[0];
     assert!(*priority != 1 && handle != "0x1", "{ours:?}: no number that anyone takes for granted");
-    // One agent replaces the filter with priority 1 and handle 1, another one deletes it. Neither affects ours.
     let theirs = "pref 1 handle 1 bpf";
     let object = compile::object("stranger").display().to_string();
     let replace = format!(
@@ -77,8 +72,7 @@ fn the_race_of_2022_takes_no_filter_of_ours() {
         assert_eq!(filters(far), ours);
         assert!(is_ok(&wire, id));
     }
-    // Another tool deletes ours by its handle, and one flushes all filters. The daemon does not restore third-party
-    // filters.
+    // Another tool deletes ours by its handle, and one flushes all: third-party filters are not restored.
     with_bpffs(far, &replace);
     let numbers = format!("filter del dev {INTERFACE} ingress pref {priority} handle {handle} bpf");
     tc_in(far, &numbers.split(' ').collect::<Vec<_>>());
@@ -163,7 +157,6 @@ fn conflict_names_the_holder_of_the_hook_and_a_remedy() {
     let program = Program::member(&wire, "xdp_member", Type::Xdp, 1, 1);
     let far = network.far.path();
     let attach_ours = || wire.attach(attach(program.id, xdp(&far, INTERFACE, 50, &[]))).unwrap_err();
-    // Attached by netlink.
     let object = compile::object("stranger").display().to_string();
     with_bpffs(&network.far, &format!("ip link set dev {INTERFACE} xdpgeneric obj {object} sec xdp"));
     let id = kernel::hooks(&far)[0]["xdp"][0]["id"].to_string();
@@ -171,12 +164,10 @@ fn conflict_names_the_holder_of_the_hook_and_a_remedy() {
     let message = attach_ours().message().to_owned();
     let words = [INTERFACE, &id, "\"stranger\"", &tag, "by netlink in generic mode"];
     assert!(words.iter().all(|word| message.contains(word)), "{message}");
-    // The client reports the consequences, and the command.
     let line =
         format!("attach {} xdp --iface {INTERFACE} --priority 50 --netns {}", program.id, far.display());
     daemon.bpfman(&line).fails(7, &["xdpgeneric off", "without a gap"]);
     network.far.ip(&["link", "set", "dev", INTERFACE, "xdpgeneric", "off"]);
-    // Attached by a link.
     let theirs = other.wire();
     let holder = Program::member(&theirs, "xdp_member", Type::Xdp, 1, 2);
     let held = theirs.attach(attach(holder.id, xdp(&far, INTERFACE, 50, &[]))).unwrap().link_id;
@@ -207,7 +198,6 @@ fn an_interface_that_comes_back_is_attached_to_again() {
         slowest = slowest.max(begun.elapsed());
     }
     eprintln!("an interface that came back was attached to again after {slowest:?} at the latest");
-    // A renamed interface is the same one.
     far.ip(&["link", "set", "pod1", "name", "wan0"]);
     until("the name is followed", || link(&wire, id).attachment.contains("wan0"));
     assert!(is_ok(&wire, id));
@@ -230,7 +220,6 @@ fn xdp_loader_and_ours_refuse_each_other_and_nobody_is_replaced() {
     assert_eq!(name == "xdp_dispatcher", message.contains("a dispatcher of libxdp"), "{message}");
     assert_eq!(running(), Some(theirs));
     network.far.ip(&["link", "set", "dev", INTERFACE, "xdpgeneric", "off"]);
-    // Ours first.
     wire.attach(attach(program.id, xdp(&far, INTERFACE, 50, &[]))).unwrap();
     let load = format!("! xdp-loader load -m skb -s xdp {INTERFACE} {object}");
     with_bpffs(&network.far, &load);
@@ -258,7 +247,6 @@ fn a_stranger_is_adopted_and_runs_in_one_chain_with_ours() {
     assert_eq!(link(&wire, id).kernel_link_id, Some(kernel_link), "it is their link still");
     assert_eq!(traffic.send(3), 3);
     assert_eq!((theirs.hits(), ours.hits()), (4, 3));
-    // After its release, theirs runs alone.
     crate::equipment::detach(&wire, id);
     let adopted = u32::try_from(adopted["link_id"].as_u64().unwrap()).unwrap();
     crate::equipment::detach(&wire, adopted);

@@ -16,7 +16,6 @@ use crate::equipment::Program;
 
 const SECRET: &str = "hunter2";
 
-/// Returns the files of an archive by their names below its only folder.
 fn files(archive: &Path) -> BTreeMap<String, String> {
     let folder = tempfile::tempdir().unwrap();
     let mut tar = Command::new("tar");
@@ -95,7 +94,6 @@ fn an_archive_has_what_helps_and_no_secret() {
     assert_eq!(settings["settings"]["watch.check_seconds"], 5);
     assert_eq!(settings["left_out"], serde_json::json!(["surprise.password"]));
     assert_eq!(json(&files, "config/policy.json")["settings"]["grants[0].name"], "net");
-    // It overwrites nothing, and leaves no temporary file.
     bundle(&daemon, &["help.tar.gz"]).fails(6, &["help.tar.gz is there already", "hint: "]);
     bundle(&daemon, &["no/such/folder/x.tar.gz"]).fails(5, &["no/such/folder"]);
     let left = |name: &str| name.starts_with(".bpfman-support");
@@ -103,8 +101,7 @@ fn an_archive_has_what_helps_and_no_secret() {
     assert!(names.map(|name| name.to_string_lossy().into_owned()).all(|name| !left(&name)));
 }
 
-/// Information of systemd and its journal about the daemon, if available. They do not run in tests, so that two scripts
-/// replace their commands and print the arguments.
+/// Two scripts stand in for systemd and its journal, which do not run in tests, and print their arguments.
 #[test]
 fn systemd_parts_are_present_or_named_as_missing() {
     let daemon = Daemon::start();

@@ -1,5 +1,5 @@
-//! tcx programs of the machine run before our tc chain, whichever came first: as they do where tc is entered by a filter. Those
-//! of tenants run behind it on the way in and before it on the way out: what the machine drops, they cannot let pass.
+//! tcx programs of the machine run before our tc chain, whichever came first. Tenants' run behind it on the way in and
+//! before it on the way out: what the machine drops, they cannot let pass.
 
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_tests::network::INTERFACE;
@@ -13,7 +13,6 @@ use crate::kill::{Attach, kill_at_every_step};
 
 const TC: u64 = 9;
 
-/// One end of a network, with programs that count and record the order in which they run.
 struct Bench {
     daemon: Daemon,
     network: Network,
@@ -46,7 +45,6 @@ impl Bench {
         wire.attach(attach(self.tcx[which].id, place)).unwrap().link_id
     }
 
-    /// Sends datagrams, and asserts that these programs saw each of them, in this order.
     fn assert_runs(&self, traffic: &Traffic, expected: &[u64]) {
         let hits = |who: u64| {
             if who == TC { self.tc.hits() } else { self.tcx[usize::try_from(who).unwrap() - 1].hits() }
@@ -85,7 +83,6 @@ fn tcx_runs_before_tc(direction: &'static str) {
     bench.daemon.again(&Launch::default());
     bench.assert_runs(&traffic, &[1, 2, TC]);
     bench.daemon.terminate();
-    // All links must be created again, as after a reboot.
     bpfman_tests::command::run(&["rm", "-r", &bench.daemon.fs().join("links").display().to_string()]);
     let pins = bench.daemon.fs().join(format!("tc-{direction}"));
     bpfman_tests::command::run(&["rm", "-r", &pins.display().to_string()]);
@@ -105,7 +102,6 @@ fn tcx_programs_run_before_the_tc_chain_on_the_way_out() {
     tcx_runs_before_tc("egress");
 }
 
-/// Loads a program of a namespace's application.
 fn tenant(wire: &Wire, name: &str, kind: Type, verdict: i32) -> Program {
     let mut request = load(&compile::object("chain"), &[(name, kind)]);
     request.global_data.insert("who".to_owned(), 5_u32.to_ne_bytes().to_vec());
@@ -116,7 +112,6 @@ fn tenant(wire: &Wire, name: &str, kind: Type, verdict: i32) -> Program {
     Program::of(&wire.load(request).unwrap().programs[0])
 }
 
-/// Sends datagrams; returns how many arrived, and how many each program saw.
 fn sent(traffic: &Traffic, programs: &[&Program]) -> (usize, Vec<u64>) {
     let before: Vec<u64> = programs.iter().map(|program| program.hits()).collect();
     let arrived = traffic.send(2);
@@ -141,7 +136,6 @@ fn tcx_of_a_namespace_accepts_nothing_past_the_machine(direction: &str) {
     let sees = if direction == "ingress" { 0 } else { 2 };
     let attach_tenant =
         |program: &Program| wire.attach(attach(program.id, tcx(&netns, INTERFACE, direction, 0))).unwrap();
-    // The machine's program is attached later, like a firewall that is installed later.
     attach_tenant(&passing);
     assert_eq!(sent(&traffic, &[&dropping, &passing]), (2, vec![0, 2]));
     let firewall = wire.attach(attach(dropping.id, place())).unwrap().link_id;

@@ -56,11 +56,9 @@ fn tenants_program_that_keeps_addresses_is_not_loaded() {
         let refused = wire.load(tenants("addresses", name, kind)).unwrap_err();
         assert!(refused.message().contains(&format!("program \"{name}\"")), "{refused:?}");
         assert_eq!(daemon.state(), before, "{name}");
-        // Root's are.
         let loaded = wire.load(load(&compile::object("addresses"), &[(name, kind)])).unwrap();
         unload(&wire, Program::of(&loaded.programs[0]).id);
     }
-    // Their own kind of program is, too.
     member_of_tenant(&wire, 1, 2);
 }
 

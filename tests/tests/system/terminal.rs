@@ -14,10 +14,8 @@ use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 pub type Size = (u16, u16);
 
-/// Command on a pseudo-terminal, as `ssh` provides one.
 pub struct OnTerminal {
     master: Option<File>,
-    /// The terminal itself, to read its modes after the command has exited.
     slave: File,
     child: Child,
     screen: Arc<Mutex<vt100::Parser>>,
@@ -66,22 +64,18 @@ impl OnTerminal {
         Self { master: Some(File::from(master)), slave, child, screen }
     }
 
-    /// Sends keys as the terminal does.
     pub fn press(&mut self, keys: &str) {
         self.master.as_mut().unwrap().write_all(keys.as_bytes()).unwrap();
     }
 
-    /// Returns the contents of the screen, one line per row.
     pub fn shown(&self) -> String {
         self.screen.lock().unwrap_or_else(PoisonError::into_inner).screen().contents()
     }
 
-    /// Returns whether the command uses the alternate screen.
     pub fn is_alternate(&self) -> bool {
         self.screen.lock().unwrap_or_else(PoisonError::into_inner).screen().alternate_screen()
     }
 
-    /// Returns whether any cell has a colour.
     pub fn is_coloured(&self) -> bool {
         let parser = self.screen.lock().unwrap_or_else(PoisonError::into_inner);
         let screen = parser.screen();
@@ -94,7 +88,6 @@ impl OnTerminal {
         })
     }
 
-    /// Waits until the screen satisfies the condition.
     pub fn until_shown(&self, what: &str, holds: impl Fn(&str) -> bool) -> String {
         let mut shown = String::new();
         until(&format!("{what} is on the screen"), || {
@@ -130,7 +123,6 @@ impl OnTerminal {
         status.unwrap()
     }
 
-    /// Returns whether the terminal is in a shell's mode, with echo and line input.
     pub fn is_restored(&self) -> bool {
         let modes = tcgetattr(&self.slave).unwrap().local_modes;
         modes.contains(LocalModes::ECHO | LocalModes::ICANON)

@@ -19,7 +19,6 @@ const XDP_DROP: i32 = 1;
 const XDP_PASS: i32 = 2;
 const USER: u32 = 64_211;
 
-/// Attaches two programs to one hook, the second of which drops every packet, and returns them.
 fn chain_that_drops(daemon: &Daemon, network: &Network) -> (Program, Program) {
     let wire = daemon.wire();
     let programs = [(1, XDP_PASS), (2, XDP_DROP)]
@@ -31,7 +30,6 @@ fn chain_that_drops(daemon: &Daemon, network: &Network) -> (Program, Program) {
     (first, second)
 }
 
-/// Returns the last line of a member in the view of chains.
 fn verdicts_of_last_member(shown: &str) -> Option<String> {
     let mut lines = shown.lines().filter(|line| line.starts_with("  xdp_member"));
     lines.next_back().map(str::to_owned)
@@ -51,7 +49,6 @@ fn terminal_shows_programs_chains_verdicts_maps_and_owners() {
 
     top.press("2");
     top.until_text("HOOK, PROGRAMS");
-    // Drops of the second program appear in the view.
     let shown = top.until_shown("drops a second", |shown| {
         let _arrived = traffic.send(20);
         verdicts_of_last_member(shown)
@@ -59,7 +56,6 @@ fn terminal_shows_programs_chains_verdicts_maps_and_owners() {
     });
     assert!(shown.contains(&format!("xdp:{INTERFACE}@")), "{shown}");
 
-    // Select the last member, and open it.
     top.press("G\r");
     let shown = top.until_text("History, newest first");
     assert!(shown.contains(&format!("Program {} xdp_member (xdp)", second.id)), "{shown}");
@@ -128,7 +124,6 @@ fn a_restart_of_the_daemon_is_told_and_figures_go_on() {
     top.until_shown("the keys again", |shown| shown.contains("xdp_member") && shown.contains("q quit"));
     top.press("q");
     assert!(top.ended().success());
-    // The same without colours.
     let mut top = OnTerminal::start(&daemon, (24, 80), "top --interval 100ms", &[("NO_COLOR", "1")]);
     top.until_text("xdp_member");
     daemon.kill();
@@ -183,7 +178,6 @@ fn without_trace_no_cpu_times_and_without_read_nothing() {
     let policy = format!("[files]\nusers = [0, {USER}]\n");
     let daemon = grants::daemon(policy);
     let _kept = Program::member(&daemon.wire(), "xdp_member", Type::Xdp, 1, XDP_PASS);
-    // Everyone may read.
     let top = daemon.bpfman_as(USER, "top --once --interval 100ms -o json").json();
     assert_eq!((&top["runs_timed"], &top["cpu_percent"]), (&Value::Bool(false), &Value::Null));
     let note = top["note"].as_str().unwrap();
@@ -222,13 +216,11 @@ fn watched_chain_is_timed_while_the_watcher_is_connected() {
     assert!(lines.iter().any(|line| line["chain"]["packets_per_second"].as_f64() > Some(0.0)), "{watched}");
     assert!(lines.iter().all(|line| line["chain"]["timing"] == false), "{watched}");
 
-    // On a terminal the lines are updated in place.
     let line = format!("chain watch {hook} --interval 100ms --timing");
     let mut watching = OnTerminal::start(&daemon, (24, 100), &line, &[]);
     watching.until_text("HOOK, PROGRAMS");
     watching.until_shown("the same lines", |shown| shown.matches("HOOK, PROGRAMS").count() == 1);
     assert!(has_twin(&daemon), "{:?}", kernel::pins(&daemon.fs()));
-    // However it is ended.
     watching.signal(Signal::KILL);
     watching.ended();
     until("the timing has ended", || !has_twin(&daemon));
@@ -248,7 +240,6 @@ fn watched_chain_is_timed_while_the_watcher_is_connected() {
     let history = daemon.bpfman("history -o json").success();
     assert!(history.contains("TimeMembers") && history.contains("its client has gone"), "{history}");
 
-    // Timing that was enabled before stays enabled.
     daemon.bpfman(&format!("chain timing {hook} on")).success();
     daemon.bpfman(&format!("chain watch {hook} --interval 100ms --count 1 --timing")).success();
     assert!(has_twin(&daemon));

@@ -43,13 +43,11 @@ fn dry_run_reports_the_kernels_result_and_changes_nothing() {
         assert_eq!(trial.kernel, release.trim());
         assert_eq!(daemon.state(), empty);
 
-        // The running version does not conflict with its own dry run.
         assert_eq!(reconcile(&client, &good, None).await.unwrap().load, ReportedLoad::Loaded);
         let running = daemon.state();
         let again = dry_run(&client, &good, None).await.unwrap();
         assert_eq!((again.accepted, &again.composition), (true, &trial.composition));
 
-        // The verifier's message shows why another version would be rejected.
         let bad = wanted(&compile::object("broken"), "broken", 50);
         let refused = dry_run(&client, &bad, None).await.unwrap();
         let failure = refused.failure.unwrap();
@@ -59,7 +57,6 @@ fn dry_run_reports_the_kernels_result_and_changes_nothing() {
         );
         assert!(failure.message.contains("invalid access to map value"), "{failure:?}");
 
-        // A missing program, an invalid spec, and a missing interface.
         let absent = wanted(&compile::object("broken"), "absent", 50);
         let failure = dry_run(&client, &absent, None).await.unwrap().failure.unwrap();
         assert!(failure.message.contains("absent"), "{failure:?}");

@@ -15,7 +15,6 @@ use tonic::Code;
 
 use crate::equipment::{Program, assert_status, detach, get, link, test_name, unload};
 
-/// Probe of one process, with the index of its counter.
 pub struct Probe {
     pub program: Program,
     pub place: u32,
@@ -60,7 +59,6 @@ fn assert_detached_at_return(daemon: &Daemon, wire: &Wire, link_id: u32) {
     assert!(!kernel::has_link(kernel_link), "kernel link {kernel_link} is still there");
 }
 
-/// Tests the life cycle of a type that observes one process.
 fn assert_fires(
     name: &str,
     kind: Type,
@@ -302,7 +300,6 @@ fn xdp_tc_and_tcx_programs_see_packets_while_they_are_attached() {
         assert_eq!(traffic.send(2), 2, "{name}");
         assert_eq!(program.hits(), 2, "{name}");
         if kind == Type::Tc && !has_tcx() {
-            // A filter is not a link.
             detach(&wire, link_id);
         } else {
             assert_detached_at_return(&daemon, &wire, link_id);

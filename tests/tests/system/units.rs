@@ -8,7 +8,6 @@ const PACKAGED: [&str; 2] = ["systemd", "gallery"];
 /// Targets that systemd starts at each boot of a server and of a desktop.
 const AT_BOOT: [&str; 2] = ["multi-user.target", "sockets.target"];
 
-/// An instance for a template, as a user names it.
 fn enabled_name(file: &str) -> String {
     file.replace("@.", "@xdp-firewall.")
 }

@@ -15,21 +15,18 @@ use bpfman_tests::{Daemon, Launch, Network, Outcome, compile};
 
 use crate::equipment::Program;
 
-/// Starts a daemon with a socket open to everyone.
 fn daemon() -> Daemon {
     let daemon = Daemon::start_with(&Launch { policy: EVERYBODY_MAY.to_owned(), ..Launch::default() });
     daemon.open_to_users();
     daemon
 }
 
-/// Loads a user-space probe and a member of XDP chains as root.
 fn programs(daemon: &Daemon) -> (Program, Program) {
     let wire = daemon.wire();
     let loaded = wire.load(load(&compile::object("probes"), &[("on_uprobe", Type::Uprobe)])).unwrap();
     (Program::of(&loaded.programs[0]), Program::member(&wire, "xdp_member", Type::Xdp, 1, 2))
 }
 
-/// Runs the client as a user with all permissions who is not root.
 fn as_user(daemon: &Daemon, line: &str) -> Outcome {
     daemon.bpfman_as(65_532, line)
 }
@@ -61,7 +58,6 @@ fn targets_in_folders_closed_to_the_caller_look_all_the_same() {
         let answers = ["program", "text", "absent"].map(|name| says(name, line));
         assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:#?}");
     }
-    // The same through the root folder of a process on this machine.
     let process = Target::start();
     let path = hidden.join("program").display().to_string();
     let line = format!("{} --container-pid {}", probed(&path), process.pid());
@@ -72,7 +68,6 @@ fn targets_in_folders_closed_to_the_caller_look_all_the_same() {
     copy(&roots, 0o700);
     as_user(&daemon, &probed(&roots.display().to_string())).fails(4, &["may not read"]);
     assert_eq!(daemon.state(), before);
-    // Files visible to the caller work, and so does the error about a missing one.
     let open = daemon.path("open");
     copy(&open, 0o755);
     as_user(&daemon, &probed(&open.display().to_string())).success();
@@ -97,12 +92,10 @@ fn an_agent_names_networks_and_containers_that_are_not_its_own() {
     let (binary, pid) = (binary.display(), pod.pid());
     let line = format!("attach {} uprobe --target {binary} --fn-name probed --container-pid {pid}", probe.id);
     as_user(&daemon, &line).success();
-    // A missing namespace is reported as such, and not as forbidden.
     let gone = format!("attach {} xdp --iface {INTERFACE} --priority 2 --netns /proc/4194305/ns/net", xdp.id);
     as_user(&daemon, &gone).fails(6, &["/proc/4194305/ns/net is not a network namespace: No such file"]);
 }
 
-/// The words that run a program as a user, as root of a user namespace and a mount namespace of the user's own.
 fn namespaced(user: u32, program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     let user = user.to_string();

@@ -15,15 +15,12 @@ use bpfmand_store::{Migration, Snapshot, Store, StoreError, StoreOptions};
 
 use crate::equipment::Program;
 
-/// Environment variable with the path of an older `bpfmand`.
 const OLDER: &str = "BPFMAN_OLDER";
 
-/// Records written by a daemon with schema version 1: two XDP programs at `veth0` of its own network namespace, of
-/// which the second drops, and one at a tracepoint.
+/// Records of schema version 1: two XDP programs at `veth0`, of which the second drops, and one at a tracepoint.
 const VERSION_1: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/records/version-1.tar.xz");
 
-/// Returns the persistent state of a stopped daemon: its records, of this schema version, and its bytecode. (The
-/// database's own file changes when it is opened.)
+/// Returns records and bytecode of a stopped daemon; the database's own file changes when it is opened.
 fn known(daemon: &Daemon, schema: u32) -> (Snapshot, BTreeMap<PathBuf, Vec<u8>>) {
     let records = Store::open(store(daemon, schema)).unwrap().load().unwrap();
     (records, files(&daemon.path("run/state/bytecode")))
@@ -46,7 +43,6 @@ fn store(daemon: &Daemon, schema: u32) -> StoreOptions {
     StoreOptions::new(daemon.path("run/state/store"), schema)
 }
 
-/// Returns the schema version of a stopped daemon's records.
 fn version(daemon: &Daemon) -> u32 {
     match Store::open(store(daemon, 0)) {
         Err(StoreError::NewerSchema { found, .. }) => found,
@@ -54,7 +50,6 @@ fn version(daemon: &Daemon) -> u32 {
     }
 }
 
-/// Daemon with a chain member that drops, and a probe.
 struct Running {
     daemon: Daemon,
     network: Network,
@@ -75,7 +70,6 @@ impl Running {
         Self { daemon, network, probe }
     }
 
-    /// Asserts that the probe counts events.
     fn probe_runs(&self) {
         let fired = || kernel::array_value(kernel::map_named(&self.probe.maps, "fired"), 0);
         let before = fired();
@@ -120,7 +114,6 @@ fn records_of_a_newer_version_are_refused_and_programs_run_on() {
     let folder = running.daemon.path("run/state/store");
     let before = files(&folder);
 
-    // Simulate a daemon of the next version.
     let steps: &'static [Migration] = Box::leak(Box::new([Migration { from: version, run: |_, _| Ok(()) }]));
     drop(Store::open(store(&running.daemon, version + 1).migrations(steps)).unwrap());
     let (newer, pins) = (known(&running.daemon, version + 1), kernel::pins(&running.daemon.fs()));
@@ -135,7 +128,6 @@ fn records_of_a_newer_version_are_refused_and_programs_run_on() {
     assert_eq!(traffic.send(1), 0);
     running.probe_runs();
 
-    // Restore the copy that this version wrote.
     fs::remove_dir_all(&folder).unwrap();
     fs::create_dir(&folder).unwrap();
     for (path, contents) in before {
@@ -146,8 +138,7 @@ fn records_of_a_newer_version_are_refused_and_programs_run_on() {
     assert_eq!(traffic.send(1), 0);
 }
 
-/// Runs the daemon of another commit before, between and after that of this build. Its schema version must be the same
-/// or the previous one.
+/// The other daemon runs before, between and after this build's; its schema version is the same or the previous one.
 #[test]
 #[ignore = "needs the daemon of an older commit (BPFMAN_OLDER): make upgrade"]
 fn programs_run_on_through_an_upgrade_and_a_downgrade() {

@@ -16,7 +16,6 @@ use tonic::Code;
 use crate::equipment::assert_status;
 use crate::types::Probe;
 
-/// Starts a process with a library from a folder outside of the loader's search path.
 fn with_own_library(daemon: &Daemon) -> Target {
     let library = daemon.path("libown.so.3");
     fs::copy(compile::library("preloaded"), &library).unwrap();
@@ -80,14 +79,12 @@ fn a_library_is_found_in_a_container_without_a_loaders_cache() {
         ..uprobe("libc", "getpriority")
     };
     probe.attach(&wire, Info::UprobeAttachInfo(info));
-    // Any process with that file mapped is probed.
     let mut other =
         Target::start_by(Command::new(target::binary()).env("LD_PRELOAD", folder.join("libc.so.6")));
     other.get_priority();
     assert_eq!(probe.fired(), 1);
 }
 
-/// Returns the peak memory of a process since the last reset, in KiB.
 fn peak(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -98,7 +95,6 @@ fn forget_peak(pid: u32) {
     fs::write(format!("/proc/{pid}/clear_refs"), "5").unwrap();
 }
 
-/// Creates a sparse file of 1 GiB with these headers.
 fn sparse(path: &Path, headers: &[u8], strings_at: u64) {
     let file = fs::File::create(path).unwrap();
     file.set_len(1 << 30).unwrap();

@@ -79,7 +79,6 @@ fn a_uprobe_follows_a_file_that_is_replaced() {
     assert_eq!(link(&wire, id).state, "ok");
     Target::start_by(&mut Command::new(&app)).call();
     assert_eq!(probe.fired(), 1, "once: it is not in both");
-    // A file to which it cannot move.
     put(Path::new("/bin/true"));
     until("its state names the file", || link(&wire, id).state.starts_with("elsewhere: the file at"));
     let found = daemon.bpfman("doctor");

@@ -8,7 +8,6 @@ fn load_line(flags: &str) -> String {
     format!("load file -p {} --programs xdp:reads {flags}", compile::object("settings").display())
 }
 
-/// Returns the number of entries of a program's map, the same in the daemon's and the kernel's view.
 pub fn entries(program: &Value, name: &str) -> u64 {
     let map = program["maps"].as_array().unwrap().iter().find(|map| map["name"] == name).unwrap();
     let id = u32::try_from(map["id"].as_u64().unwrap()).unwrap();
@@ -59,7 +58,6 @@ fn what_was_set_is_there_after_a_restart_and_a_reboot() {
     assert_ne!(back, id);
     check(&get(&daemon, &back));
 
-    // A new version keeps sizes, and gets the given values.
     let object = compile::object("settings").display().to_string();
     let line = format!("replace {back} file -p {object} -g port=+8080 --map-size flows=2000 -o json");
     let outcome = daemon.bpfman(&line).json();

@@ -25,7 +25,6 @@ impl Waiting {
         self.0.try_wait().unwrap().is_some()
     }
 
-    /// Waits until it succeeds, and returns its output.
     fn ids(self) -> String {
         let output = within("`bpfman wait` to end", || self.0.wait_with_output()).unwrap();
         assert!(output.status.success(), "{output:?}");

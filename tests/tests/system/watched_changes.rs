@@ -11,11 +11,9 @@ use bpfman_tests::{Daemon, Network};
 
 use crate::equipment::{Program, detach, unload};
 
-/// Number of concurrent readers, and of readings by each of them.
 const READERS: usize = 30;
 const LOOKS: usize = 4;
 
-/// Returns the attach point of a permanent member and of a temporary one, for each hook.
 fn hooks(network: &Network) -> [(&'static str, Type, Info, Info); 2] {
     let far = network.far.path();
     let tc = |priority| tc(&far, INTERFACE, "ingress", priority, &[]);
@@ -23,7 +21,6 @@ fn hooks(network: &Network) -> [(&'static str, Type, Info, Info); 2] {
     [("xdp_member", Type::Xdp, xdp(10), xdp(20)), ("tc_member", Type::Tc, tc(10), tc(20))]
 }
 
-/// Returns the wrong states in one reading of each kind.
 fn look(daemon: &Daemon, stay: &[u32]) -> Vec<String> {
     let mut wrong = Vec::new();
     let listed = daemon.bpfman("list links -o json").json();
@@ -83,7 +80,6 @@ fn readers_beside_two_changing_clients_see_no_wrong_state() {
     assert!(changes.into_inner() > 1, "something was changed meanwhile");
 }
 
-/// Returns the verdict with which the next member runs.
 fn pass_on(kind: Type) -> i32 {
     if kind == Type::Xdp { 2 } else { -1 }
 }

@@ -21,7 +21,6 @@ fn ids(loaded: &v1::LoadResponse) -> Vec<u32> {
     loaded.programs.iter().map(|program| program.kernel_info.as_ref().unwrap().id).collect()
 }
 
-/// Replaces two members of one load, with a member of another load between them.
 fn changes_under_flood(launch: &Launch, names: [&str; 2], kind: Type, place: fn(PathBuf, i32) -> Info) {
     let (daemon, network) = (Daemon::start_with(launch), Network::new());
     let wire = daemon.wire();
@@ -63,7 +62,6 @@ fn changes_under_flood(launch: &Launch, names: [&str; 2], kind: Type, place: fn(
     }
     let runs = flood.end();
     assert_whole_chains(&runs, &history);
-    // Both versions counted in one map that was kept, so that no datagram was missed.
     let datagrams: u64 = runs.iter().map(|run| run.datagrams).sum();
     assert_eq!(Program::of(&pair.programs[0]).hits(), 2 * datagrams);
     println!("{datagrams} datagrams, {CHANGES} replacements of two members: none missed, none mixed");

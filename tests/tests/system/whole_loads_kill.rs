@@ -1,5 +1,4 @@
-//! The daemon is killed at every step of the replacement of a whole load: either the old version or the new one runs,
-//! and a hook that drops never passes a packet.
+//! The daemon is killed at every step of a load's replacement: one version runs, and a dropping hook drops.
 
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
@@ -29,7 +28,6 @@ fn replace(wire: &Wire, old: &[u32], who: i32) -> Result<ext::ReplaceLoadRespons
     })
 }
 
-/// Returns the ids of the programs, and the version that all of them have.
 fn running(state: &State) -> (Vec<u32>, i32) {
     let id = |program: &serde_json::Value| u32::try_from(program["program_id"].as_u64().unwrap()).unwrap();
     let of = |program: &serde_json::Value| program["metadata"]["version"].as_str().unwrap().parse().unwrap();

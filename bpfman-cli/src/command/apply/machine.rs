@@ -10,12 +10,10 @@ use bpfman_apply::failure::Unreachable;
 
 use crate::args::value::KeyValue;
 
-/// Labels of every node of a cluster.
 const HOSTNAME: &str = "kubernetes.io/hostname";
 const SYSTEM: &str = "kubernetes.io/os";
 const ARCHITECTURE: &str = "kubernetes.io/arch";
 
-/// Returns name, labels (with those of the command line), addresses, and interfaces of the daemon's namespace.
 pub async fn facts(daemon: &Daemon, labels: &[KeyValue]) -> Result<Facts, Unreachable> {
     let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let addresses = primary_addresses();
@@ -40,8 +38,7 @@ const fn architecture() -> &'static str {
     }
 }
 
-/// Returns the source addresses for distant destinations, which a cluster's node reports as internal addresses. Sends
-/// nothing. Empty without a default route.
+/// Returns the source addresses for distant destinations, which a node reports as internal. Sends nothing.
 fn primary_addresses() -> Vec<IpAddr> {
     // Documentation addresses (RFC 5737, RFC 3849), which no machine has.
     let far = [

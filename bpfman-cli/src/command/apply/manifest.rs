@@ -42,7 +42,6 @@ struct Document {
     place: String,
 }
 
-/// Returns the applications of all files, in their order.
 pub fn applications(files: &[PathBuf]) -> Result<Vec<ManifestApplication>, CliError> {
     let documents = documents(files)?;
     let names = named(&documents)?;
@@ -118,7 +117,6 @@ fn read(file: &Path) -> Result<String, CliError> {
     Ok(text)
 }
 
-/// Returns the name of each document; an error if one has another kind, or two have the same name.
 fn named(documents: &[Document]) -> Result<Vec<String>, CliError> {
     let mut problems = Vec::new();
     let mut names: Vec<String> = Vec::new();
@@ -146,7 +144,6 @@ fn named(documents: &[Document]) -> Result<Vec<String>, CliError> {
     Ok(names)
 }
 
-/// Returns whether the API server would accept a name.
 fn is_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     (1..=253).contains(&name.len())

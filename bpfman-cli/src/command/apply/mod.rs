@@ -46,7 +46,6 @@ pub async fn apply(global: &Global, command: Apply) -> Result<(), CliError> {
     all_of(failures)
 }
 
-/// Shows the changes that `apply` would make, and exits with 1 if there are any.
 pub async fn diff(global: &Global, command: Diff) -> Result<(), CliError> {
     let applications = applications(&command.manifests.file)?;
     let daemon = daemon(global).await?;
@@ -100,7 +99,6 @@ async fn desired(
     Ok(applications.iter().map(of).collect())
 }
 
-/// Warns about fields of a spec that only apply in a cluster.
 fn notes(application: &ManifestApplication) {
     let common = &application.spec.common;
     if common.rollout.is_some() {

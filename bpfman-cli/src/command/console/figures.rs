@@ -9,9 +9,7 @@ use crate::show::json_shape::json_shape;
 json_shape! {
     /// Reading. Counts are cumulative; the page computes differences.
     pub struct PageFigures(figures: &ext::Figures) {
-        /// Time since the stream's first reading, in nanoseconds.
         at_ns: u64 = figures.at_ns,
-        /// True if the kernel times runs for this stream.
         runs_timed: bool = figures.runs_timed,
         programs: Vec<PageProgram> = figures.programs.iter().map(PageProgram::new).collect(),
         chains: Vec<PageChain> = figures.chains.iter().map(PageChain::new).collect(),
@@ -23,7 +21,6 @@ json_shape! {
         id: u32 = program.id,
         /// Number of runs while any client had the kernel count them.
         runs: u64 = program.runs,
-        /// CPU time of these runs, in nanoseconds.
         nanoseconds: u64 = program.nanoseconds,
         /// CPU time as a member of chains, in nanoseconds, as far as known.
         nanoseconds_in_chains: u64 = program.nanoseconds_in_chains,
@@ -39,9 +36,7 @@ json_shape! {
         timing: bool = chain.timing,
         /// Number of packets, which all reach the first member. Null without counters.
         packets: Option<u64> = chain.members.first().and_then(|member| member.runs),
-        /// Number of packets for which every member proceeded.
         all_proceeded: u64 = chain.all_proceeded,
-        /// Number of packets lost by a tail call.
         failed: u64 = chain.failed,
         members: Vec<PageMember> = chain.members.iter().map(PageMember::new).collect(),
     }
@@ -52,7 +47,6 @@ json_shape! {
         link_id: u32 = member.link_id,
         program_id: u32 = member.program_id,
         owner: Option<String> = filled(&member.owner),
-        /// True if the verdicts are ignored.
         shadow: bool = member.shadow,
         /// Number of packets that reached the member; null without counters.
         runs: Option<u64> = member.runs,

@@ -1,6 +1,4 @@
-//! Stream of one page: statistics, journal entries, changes, and the daemon's availability.
-//!
-//! It survives restarts of the daemon: it reports that the daemon is away, and reconnects.
+//! Stream of one page: statistics, journal entries, changes, and the daemon's availability across its restarts.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -20,10 +18,8 @@ use crate::show::journal_event::JournalEventJson;
 /// Interval of readings, in milliseconds: people read no faster.
 const INTERVAL: u32 = 1000;
 
-/// Number of entries that a page begins with.
 const NEWEST: u32 = 500;
 
-/// Maximum number of entries in one event.
 const BATCH: usize = 500;
 
 /// Interval of keep-alive comments to the page, and of checks of an otherwise silent daemon.
@@ -33,7 +29,6 @@ pub struct LiveStream {
     pub socket: PathBuf,
     /// Position in the journal up to which the page has entries.
     pub after: Option<EventPlace>,
-    /// True if the kernel should time runs.
     pub time_runs: bool,
 }
 
@@ -45,9 +40,7 @@ struct LiveStreams {
     changes: Option<Watch>,
 }
 
-/// Reason why the daemon's streams ended.
 enum Over {
-    /// The page reads no more.
     Page,
     /// The daemon has stopped. The next failed connection reports the reason.
     Daemon,
@@ -60,7 +53,6 @@ impl From<PageClosed> for Over {
 }
 
 impl LiveStream {
-    /// Serves a page until it is closed.
     pub async fn run(mut self, events: EventSender) {
         let told = async {
             let (mut away, mut told_away) = (ReconnectBackoff::default(), false);
@@ -94,7 +86,6 @@ impl LiveStream {
         };
     }
 
-    /// Forwards the streams of one daemon.
     async fn tell(&mut self, client: Client, events: &EventSender) -> Over {
         match self.follow(client, events).await {
             Ok(never) => match never {},
@@ -187,7 +178,6 @@ impl LiveStream {
         Ok(begun.map(tonic::Response::into_inner))
     }
 
-    /// Sends entries, as many as are available in one event.
     async fn entries(
         &mut self,
         first: JournalEvent,

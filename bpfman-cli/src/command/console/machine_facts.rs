@@ -8,7 +8,6 @@ use crate::show::json::filled;
 use crate::show::json_shape::json_shape;
 
 json_shape! {
-    /// Answer to the request `machine`.
     pub struct MachineFacts(socket: &str, caller: &ext::WhoAmIResponse, info: &ext::InfoResponse) {
         socket: String = socket.to_owned(),
         caller: WhoAmIJson = WhoAmIJson::new(caller),

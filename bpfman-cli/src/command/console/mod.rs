@@ -1,6 +1,4 @@
-//! `bpfman console`: pages of this machine, for one browser on it.
-//!
-//! Calls are made as the user who started the command, so the same grants apply as on the command line.
+//! `bpfman console`: pages of this machine, for one browser on it, with the grants of the user who started the command.
 
 mod figures;
 mod live;
@@ -21,7 +19,6 @@ use crate::show::console::ConsoleAddress;
 
 use machine::MachineSource;
 
-/// Serves the console until a signal.
 pub async fn run(global: &Global, command: ShowConsole) -> Result<(), CliError> {
     let mut signals = Signals::new()?;
     let at = command.listen;

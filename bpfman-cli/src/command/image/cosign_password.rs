@@ -21,7 +21,6 @@ pub fn cosign_password(key: &Path) -> Option<String> {
     typed(key).ok()
 }
 
-/// Prompts at the terminal, without echo.
 fn typed(key: &Path) -> io::Result<String> {
     let mut terminal = File::options().read(true).write(true).open("/dev/tty")?;
     let before = tcgetattr(&terminal)?;

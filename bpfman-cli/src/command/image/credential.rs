@@ -7,8 +7,7 @@ use bpfman_image_format::{AuthFile, Credential, ImageReference};
 
 use crate::error::CliError;
 
-/// Returns the credential for the registry of `image`; none if there is none. Missing files are ignored; unreadable
-/// ones are an error, because a push without them would fail with a worse one.
+/// Missing files of credentials are ignored; unreadable ones are an error, since a push without them fails worse.
 pub fn of(image: &ImageReference, given: Option<Credential>) -> Result<Option<Credential>, CliError> {
     if given.is_some() {
         return Ok(given);

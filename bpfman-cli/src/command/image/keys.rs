@@ -30,7 +30,6 @@ pub fn generate(global: &Global, command: &GenerateKeyPair) -> Result<(), CliErr
     // Create both before writing, so that a refused second file leaves no half pair with content.
     let mut private_file = create(&private_key, 0o600)?;
     let mut public_file = create(&public_key, 0o644).inspect_err(|_| {
-        // Remove the empty file that this call created.
         let _ = std::fs::remove_file(&private_key);
     })?;
     write(&mut private_file, &private_key, &pem)?;

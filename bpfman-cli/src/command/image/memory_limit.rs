@@ -8,9 +8,6 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 const MAX_DATA: u64 = 512 << 20;
 
 /// Limits the memory of this process: oci-client 0.18 has no limit for the text of a refusal.
-///
-/// # Errors
-/// The kernel refuses the limit.
 pub fn limit_memory() -> io::Result<()> {
     let before = getrlimit(Resource::Data);
     let current = before.current.map_or(MAX_DATA, |current| current.min(MAX_DATA));

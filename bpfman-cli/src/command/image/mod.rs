@@ -20,7 +20,6 @@ use crate::show;
 
 pub use pull::{on_the_wire, pull, pulled_where_watched};
 
-/// Runs an image command. Only those for the daemon's cache and policy need a daemon.
 pub async fn run(global: &Global, command: ImageCommand) -> Result<(), CliError> {
     match command {
         ImageCommand::Pull { image } => {

@@ -1,5 +1,4 @@
-//! Access to a registry: by flags, else by the daemon's configuration. Client and daemon read the same table, so that
-//! an image is pushed to where it is pulled from.
+//! Access to a registry, by flags or the daemon's configuration: images are pushed to where they are pulled from.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,9 +15,7 @@ use crate::args::registry::RegistryFlags;
 use crate::error::CliError;
 use crate::image_error::LocalImageError;
 
-/// Default path of the daemon's configuration.
 const CONFIG: &str = "/etc/bpfman/bpfman.toml";
-/// Environment variable for another path.
 const CONFIG_VARIABLE: &str = "BPFMAN_CONFIG";
 
 /// Table `[registries."HOST"]`, without mirrors and other hosts, which are for pulls only.
@@ -44,7 +41,6 @@ pub fn of(image: &ImageReference, flags: RegistryFlags) -> Result<RegistryAccess
     access(image, flags.registry_auth, table)
 }
 
-/// Returns the access without flags, except a password.
 pub fn with_password(image: &ImageReference, given: Option<Credential>) -> Result<RegistryAccess, CliError> {
     access(image, given, configured(image)?)
 }

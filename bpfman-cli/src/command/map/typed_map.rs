@@ -14,16 +14,12 @@ use crate::show::value::TypedValue;
 pub struct TypedMap {
     pub named: MapName,
     pub map: ext::Map,
-    /// Further facts, such as the number of CPUs.
     pub description: ext::MapDescription,
-    /// Types of keys and values, as far as known.
     pub types: EntryTypes,
-    /// BTF of a program that uses the map.
     pub program_types: Option<ProgramTypes>,
 }
 
 impl TypedMap {
-    /// Fetches the description of a map from the daemon.
     pub async fn describe(services: &mut Services, named: MapName) -> Result<Self, CliError> {
         let (description, map, program_types) = ask(services, named.wire()).await?;
         let mut declared = DeclaredTypes::default();
@@ -41,17 +37,14 @@ impl TypedMap {
         Ok(Self { named, map, description, types, program_types })
     }
 
-    /// Returns whether the map is a buffer of records, without keys and values.
     pub fn is_buffer(&self) -> bool {
         matches!(self.map.map_type, map_type::RINGBUF | map_type::USER_RINGBUF | map_type::PERF_EVENT_ARRAY)
     }
 
-    /// Returns whether the map is a queue or a stack.
     pub fn has_no_keys(&self) -> bool {
         matches!(self.map.map_type, map_type::QUEUE | map_type::STACK)
     }
 
-    /// Refuses operations on entries of a map that has none.
     pub fn ensure_entries(&self) -> Result<(), CliError> {
         if !self.is_buffer() {
             return Ok(());

@@ -55,13 +55,11 @@ pub async fn run(global: &Global, command: WatchMap) -> Result<(), CliError> {
     told.and(finished)
 }
 
-/// Waits for the writer's queue, then returns the next news.
 async fn next(writer: &RunEventWriter, readers: &mut MapReaders) -> MapUpdate {
     writer.room().await;
     readers.next().await.1
 }
 
-/// Returns at this time; never if there is none.
 async fn at(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,

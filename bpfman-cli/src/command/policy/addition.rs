@@ -7,7 +7,6 @@ use toml::{Table, Value};
 
 use crate::args::policy::GrantOptions;
 
-/// Signers of images that are allowed.
 pub enum ImageSigner {
     /// Any of these keys, by absolute path.
     Keys(Vec<PathBuf>),
@@ -17,23 +16,18 @@ pub enum ImageSigner {
     None,
 }
 
-/// Lines that are added to a text.
 #[derive(Debug, PartialEq, Eq)]
 pub struct PolicyAddition {
-    /// The added lines.
     pub lines: String,
     /// Line in front of which they stand, from 1; none at the end of the text.
     pub before: Option<usize>,
-    /// The whole text with them.
     pub text: String,
 }
 
 impl PolicyAddition {
-    /// Adds an entry for images in front of all others, or behind those for a part of its images: the first entry that covers an
-    /// image decides, and stricter ones for a part keep their effect.
-    ///
-    /// Returns none where the text has no place for it that its layout shows, as where entries stand in one array, or where an
-    /// entry in front covers all its images.
+    /// Adds an entry in front of all others, or behind those for a part of its images: the first entry that covers an
+    /// image decides, and stricter ones keep their effect. None if the layout shows no place, or an entry in front
+    /// covers all its images.
     pub fn of_images(text: &str, pattern: &str, signer: &ImageSigner) -> Option<Self> {
         let before: Table = text.parse().ok()?;
         // A key of the file as a whole, which has to stand in front of all tables.
@@ -68,9 +62,7 @@ impl PolicyAddition {
             .then_some(added)
     }
 
-    /// Adds a grant for a user behind all others.
-    ///
-    /// Returns none where the text has no place for it that its layout shows.
+    /// Adds a grant for a user behind all others; none if the layout shows no place.
     pub fn of_grant(text: &str, user: &str, verbs: &[String], limits: &GrantOptions) -> Option<Self> {
         let before: Table = text.parse().ok()?;
         let users = if user.parse::<u32>().is_ok() { user.to_owned() } else { quoted(user) };
@@ -92,7 +84,6 @@ impl PolicyAddition {
         (has_new_last && differs_only_in(&before, &after, &["grants"])).then_some(added)
     }
 
-    /// Puts lines in front of a line, counted from 0, or behind all.
     fn at(text: &str, lines: String, place: Option<usize>) -> Self {
         let Some(place) = place else {
             let gap = match text {
@@ -108,8 +99,7 @@ impl PolicyAddition {
     }
 }
 
-/// Returns the line, from 0, at which an entry for images is put behind so many others: in front of the next table, with the
-/// comment above it. None: at the end.
+/// Returns the line, from 0, behind so many entries: in front of the next table and its comment. None: at the end.
 fn place(text: &str, behind: usize) -> Option<usize> {
     let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
     let mut images = (0..lines.len()).filter(|at| lines[*at].starts_with("[[images]]"));

@@ -15,13 +15,9 @@ use crate::error::CliError;
 use crate::show;
 use crate::show::policy::AddedPolicyLines;
 
-/// Mode of a policy that is written first.
 const MODE: u32 = 0o644;
 
-/// Shows the lines, asks, and writes them.
-///
-/// # Errors
-/// The policy has a mistake, or would have one with the lines; it cannot be written; the answer is no. It is not changed then.
+/// Shows the lines, asks, and writes them. An error leaves the policy unchanged.
 pub fn run(global: &Global, allow: &AllowPolicy) -> Result<(), CliError> {
     // The file itself, not a link to it, is replaced.
     let file = fs::canonicalize(&allow.policy).unwrap_or_else(|_| allow.policy.clone());
@@ -66,7 +62,6 @@ pub fn run(global: &Global, allow: &AllowPolicy) -> Result<(), CliError> {
     show::answer(global, &shown)
 }
 
-/// Returns the lines for the subject of the command line; none if the text has no place for them.
 fn addition(allow: &AllowPolicy, text: &str) -> Result<Option<PolicyAddition>, CliError> {
     let has_signer = allow.unsigned || !allow.key.is_empty() || !allow.identity.is_empty();
     let has_limits = allow.grant.lists().next().is_some() || allow.grant.words().next().is_some();
@@ -110,7 +105,6 @@ fn signer(allow: &AllowPolicy) -> Result<ImageSigner, CliError> {
     allow.key.iter().map(absolute).collect::<Result<_, _>>().map(ImageSigner::Keys)
 }
 
-/// Returns an image's name without tag and digest, which patterns do not have.
 fn repository(subject: &str) -> &str {
     let name = subject.split_once('@').map_or(subject, |(name, _)| name);
     let last = name.rfind('/').map_or(0, |slash| slash + 1);
@@ -157,7 +151,6 @@ fn write_draft(allow: &AllowPolicy, file: &Path, text: &str) -> Result<NamedTemp
     Ok(draft)
 }
 
-/// Has the daemon's program read the new text, with the files that it names.
 fn ensure_accepted(draft: &Path, file: &Path) -> Result<(), CliError> {
     let checked = super::read("check", Some(draft))?;
     let draft = draft.display().to_string();
@@ -203,7 +196,6 @@ fn folder_of(file: &Path) -> &Path {
     file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Puts the draft in the place of the policy, as a whole or not at all.
 fn replace(draft: NamedTempFile, file: &Path) -> Result<(), CliError> {
     let failed = |source| CliError::File { path: file.to_owned(), source };
     draft.persist(file).map_err(|error| failed(error.error))?;

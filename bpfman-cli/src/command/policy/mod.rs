@@ -19,7 +19,6 @@ const DAEMON: &str = "bpfmand";
 /// Path in the packages, which is in no user's `PATH`.
 const INSTALLED: &str = "/usr/sbin/bpfmand";
 
-/// Checks, shows or extends a policy.
 pub fn run(global: &Global, command: PolicyCommand) -> Result<(), CliError> {
     match command {
         PolicyCommand::Check(CheckPolicy { file }) => check(global, file.as_deref()),
@@ -40,7 +39,6 @@ fn check(global: &Global, file: Option<&Path>) -> Result<(), CliError> {
     }
 }
 
-/// Has the daemon's program read a policy: a draft, or the one of the daemon.
 fn read(action: &str, file: Option<&Path>) -> Result<CheckedPolicyFile, CliError> {
     let mut words: Vec<OsString> = ["policy", action, "--json"].map(OsString::from).to_vec();
     if let Some(file) = file {

@@ -11,13 +11,10 @@ use crate::show::value::TypedValue;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct EntryChange {
-    /// Key; none for a variable.
     pub key: Option<TypedValue>,
-    /// Name of the variable; none for an entry.
     pub variable: Option<String>,
     /// Current value, for a per-CPU map the sum if there is one; none if the entry is gone.
     pub value: Option<TypedValue>,
-    /// Increase since the previous value, if it can be computed.
     pub step: Option<TypedValue>,
     pub per_cpu: Option<Vec<TypedValue>>,
 }
@@ -38,7 +35,6 @@ impl EntryChange {
     }
 }
 
-/// Previous entries of the maps.
 #[derive(Debug, Default)]
 pub struct MapSnapshots(HashMap<String, BTreeMap<Vec<u8>, Vec<u8>>>);
 

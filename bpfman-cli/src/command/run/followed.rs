@@ -9,9 +9,7 @@ use crate::error::CliError;
 
 #[derive(Clone, Debug)]
 pub struct FollowedMap {
-    /// Map's name in the object.
     pub name: String,
-    /// Program that uses the map.
     pub program: u32,
     pub contents: MapContents,
 }
@@ -29,19 +27,11 @@ pub enum MapContents {
     Variables(Vec<GlobalVariable>),
 }
 
-/// Checks `--record` before anything is loaded.
-///
-/// # Errors
-/// It names an unknown map or type.
 pub fn check_records(object: &ObjectFile, records: &[KeyValue]) -> Result<(), CliError> {
     records.iter().try_for_each(|record| record_type(object, record).map(drop))
 }
 
-/// Returns the contents of the loaded programs' maps, as declared in the object; `--record` declares records for maps
-/// without a type.
-///
-/// # Errors
-/// `--record` names an unknown type.
+/// Returns the contents of maps, as declared in the object; `--record` declares records for maps without a type.
 pub fn followed(
     object: &ObjectFile,
     maps: &[(u32, ext::Map)],
@@ -56,7 +46,6 @@ pub fn followed(
     Ok(all)
 }
 
-/// Returns the type of a map's records that the user named.
 fn record_type(object: &ObjectFile, record: &KeyValue) -> Result<ValueLayout, CliError> {
     let KeyValue { key: map, value: name } = record;
     let rings = |kind| matches!(kind, map_type::RINGBUF | map_type::PERF_EVENT_ARRAY);
@@ -120,7 +109,6 @@ fn is_of_variables(object: &ObjectFile, map: &str) -> bool {
     matches!(role(object, map), Some(MapRole::Bss | MapRole::Data))
 }
 
-/// Returns whether programs never change the map.
 fn is_read_only(object: &ObjectFile, map: &str) -> bool {
     !matches!(role(object, map), Some(MapRole::Ordinary | MapRole::Bss | MapRole::Data))
 }

@@ -35,10 +35,8 @@ use crate::show::value::TypedValue;
 
 /// BPF helpers that print.
 const PRINTING: [&str; 2] = ["bpf_trace_printk", "bpf_trace_vprintk"];
-/// Reason of a run that ends by a signal.
 const INTERRUPTED: &str = "interrupted";
 
-/// Runs programs until a signal, the time limit or a failure.
 pub async fn run(global: &Global, command: RunPrograms) -> Result<(), CliError> {
     let values = load_values(&command.global, &command.map_size)?;
     let source = ObjectSource::of(&command.object);
@@ -96,7 +94,6 @@ pub async fn run(global: &Global, command: RunPrograms) -> Result<(), CliError> 
     told.and(finished)
 }
 
-/// Waits until all events are written, or for another signal.
 async fn finish(writer: RunEventWriter, signals: &mut Signals) -> Result<(), CliError> {
     tokio::select! {
         written = writer.finish() => written,
@@ -104,7 +101,6 @@ async fn finish(writer: RunEventWriter, signals: &mut Signals) -> Result<(), Cli
     }
 }
 
-/// State before the first load.
 struct Prepared {
     object: ObjectFile,
     planned: Vec<PlannedProgram>,
@@ -131,7 +127,6 @@ async fn prepare(
     Ok(Prepared { object, planned, session, lease })
 }
 
-/// Returns the programs that the command line selects in this version of the object.
 fn planned(object: &ObjectFile, command: &RunPrograms) -> Result<Vec<PlannedProgram>, CliError> {
     check_records(object, &command.record)?;
     plan(object, &command.programs, &command.attach)
@@ -149,7 +144,6 @@ fn check(command: &RunPrograms, source: &ObjectSource) -> Result<(), CliError> {
     Ok(())
 }
 
-/// External events that end a run.
 struct Endings {
     signals: Signals,
     lease: HeldLease,
@@ -157,7 +151,6 @@ struct Endings {
 }
 
 impl Endings {
-    /// Returns when the run has to end, with the reason.
     async fn any(&mut self) -> Result<&'static str, CliError> {
         tokio::select! {
             () = self.signals.any() => Ok(INTERRUPTED),
@@ -209,7 +202,6 @@ impl Running {
         Ok(())
     }
 
-    /// Loads, reads the maps for the first time, and attaches.
     async fn begin(&mut self, object: &ObjectFile, planned: Vec<PlannedProgram>) -> Result<(), CliError> {
         self.follow_prints(object, &planned).await?;
         self.session.load(planned, self.source.location()).await?;
@@ -256,7 +248,6 @@ impl Running {
         told.map(drop)
     }
 
-    /// Begins to read the maps of the current version.
     async fn read_maps(&mut self, object: &ObjectFile) -> Result<(), CliError> {
         let there = self.session.maps().await?;
         let mut maps = followed(object, &there, &self.command.record)?;
@@ -268,7 +259,6 @@ impl Running {
         Ok(())
     }
 
-    /// Shows output until the run has to end, and returns the reason.
     async fn follow(
         &mut self,
         endings: &mut Endings,
@@ -392,10 +382,8 @@ impl Running {
         Ok(())
     }
 
-    /// Shows what the readers have read or still find, and ends them. Ring buffers among the `kept` maps are left to
-    /// the next readers.
-    ///
-    /// If it is interrupted, a later call continues.
+    /// Shows what the readers have read or still find, and ends them; a later call continues an interrupted one. Ring
+    /// buffers among the `kept` maps are left to the next readers.
     async fn tell_rest(&mut self, kept: Vec<usize>) -> Result<(), CliError> {
         let Some(readers) = &self.readers else { return Ok(()) };
         readers.stop(kept);
@@ -407,7 +395,6 @@ impl Running {
         }
     }
 
-    /// Detaches, shows the last output, and unloads.
     async fn end(&mut self) -> Result<(), CliError> {
         self.session.detach().await?;
         let told = self.tell_rest(Vec::new()).await;
@@ -425,7 +412,6 @@ enum RunNews {
     Map(usize, MapUpdate),
 }
 
-/// Returns at this time; never if there is none.
 async fn at(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,
@@ -433,7 +419,6 @@ async fn at(time: Option<Instant>) {
     }
 }
 
-/// Returns when the file has changed; never if it is not watched.
 async fn changed(file: &mut Option<mpsc::Receiver<()>>) {
     let Some(changes) = file else { return std::future::pending().await };
     if changes.recv().await.is_none() {
@@ -442,13 +427,11 @@ async fn changed(file: &mut Option<mpsc::Receiver<()>>) {
     }
 }
 
-/// Waits for the writer's queue, then returns the next line.
 async fn next_line(writer: &RunEventWriter, prints: &mut PrintLines) -> Result<PrintNews, CliError> {
     writer.room().await;
     prints.next().await
 }
 
-/// Waits for the writer's queue, then returns the next news of a map.
 async fn next_of(writer: &RunEventWriter, readers: &mut Option<MapReaders>) -> (usize, MapUpdate) {
     let Some(readers) = readers else { return std::future::pending().await };
     writer.room().await;

@@ -11,7 +11,6 @@ pub struct PlannedProgram {
     pub name: String,
     pub spec: ProgramSpec,
     pub type_name: String,
-    /// Hooks to attach to; empty if programs of this type do not attach.
     pub hooks: Vec<AnyHook>,
 }
 
@@ -27,10 +26,7 @@ fn invalid<T>(what: String, hint: impl Into<Option<String>>) -> Result<T, CliErr
     Err(CliError::Invalid { what, hint: hint.into() })
 }
 
-/// Chooses programs and hooks.
-///
-/// # Errors
-/// A program does not exist, a hook fits none or several programs, or a program has no hook.
+/// Chooses programs and hooks. Every program needs a hook; a hook without a program's name has to fit exactly one.
 pub fn plan(
     object: &ObjectFile,
     names: &[String],
@@ -75,7 +71,6 @@ pub fn plan(
     chosen.iter().zip(hooks_of).map(|(entry, hooks)| planned(entry, hooks, has_structure)).collect()
 }
 
-/// Returns the selected programs, in the order of the object.
 fn choose<'o>(
     object: &'o ObjectFile,
     names: &[String],

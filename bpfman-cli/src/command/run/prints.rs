@@ -14,10 +14,8 @@ use crate::error::CliError;
 
 /// Maximum number of queued lines; more are lost, because the daemon closes a connection that is not read.
 const AHEAD: usize = 1024;
-/// Time during which last output may still arrive.
 const LAST: Duration = Duration::from_millis(300);
 
-/// Lines that programs of this machine print.
 pub struct PrintLines {
     lines: Option<mpsc::Receiver<Result<PrintedLine, CliError>>>,
     lost: Arc<AtomicU64>,
@@ -43,10 +41,6 @@ impl PrintLines {
         Self { lines: None, lost: Arc::default() }
     }
 
-    /// Begins to follow prints.
-    ///
-    /// # Errors
-    /// The daemon or the kernel does not support it, or the caller lacks the permission.
     pub async fn begin(mut services: Services) -> Result<Self, CliError> {
         let mut stream = services.ext.follow_prints(ext::FollowPrintsRequest {}).await?.into_inner();
         // The first answer has no lines; no line after it is missed.

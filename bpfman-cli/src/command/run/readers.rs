@@ -14,7 +14,6 @@ use crate::error::CliError;
 
 /// Maximum number of queued records. Readers wait while it is reached; the kernel's buffers hold further records.
 const AHEAD: usize = 256;
-/// Pages of the perf buffer of each CPU.
 const PERF_PAGES: usize = 64;
 /// Maximum page size of all architectures, in bytes.
 const PAGE_BYTES: usize = 65_536;
@@ -28,14 +27,12 @@ pub enum MapUpdate {
     Lost(u64),
     Entries {
         entries: Vec<ext::MapContent>,
-        /// True if there are more entries.
         cut: bool,
     },
     /// Error after which the map is no longer read.
     Failed(CliError),
 }
 
-/// Readers of maps, by index in the list.
 pub struct MapReaders {
     /// First readings, to which later ones are compared.
     first: VecDeque<(usize, MapUpdate)>,
@@ -74,9 +71,8 @@ impl Readings {
 }
 
 impl MapReaders {
-    /// Begins to read. When it returns, no further record is missed, and the first entries of each map are read.
-    ///
-    /// The error of an unreadable map is its first result: a run continues without it.
+    /// Begins to read; no later record is missed, and the first entries of each map are read. The error of an
+    /// unreadable map is its first result: a run continues without it.
     pub async fn begin(client: &Client, maps: &[FollowedMap], interval: Duration) -> Self {
         let (sender, records) = mpsc::channel(AHEAD);
         let (stop, stopped) = watch::channel(None);
@@ -180,7 +176,6 @@ async fn next_reading(stream: &mut Streaming<ext::ReadMapResponse>) -> Result<Ma
     Err(tonic::Status::unavailable("the daemon reads the map no more").into())
 }
 
-/// Reads the entries once more, at the end.
 fn last_of(
     client: &Client,
     map: &FollowedMap,
@@ -189,7 +184,6 @@ fn last_of(
     async move { next_reading(&mut entries(&client, &map, Duration::ZERO).await?).await }
 }
 
-/// Sender of a reader's results.
 #[derive(Clone)]
 struct ResultSender {
     index: usize,

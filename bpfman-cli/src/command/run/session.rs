@@ -19,7 +19,6 @@ use crate::show::xdp_mode::fallback_warning;
 #[derive(Clone, Debug)]
 pub struct RunningProgram {
     pub planned: PlannedProgram,
-    /// Kernel's id of the current version.
     pub id: u32,
     pub links: Vec<u32>,
 }
@@ -110,7 +109,6 @@ impl Session {
         Ok(())
     }
 
-    /// Returns the driver's refusal of a link, if the daemon reports one.
     async fn fallback_of(&self, link_id: u32) -> Option<String> {
         let answer = self.services.clone().ext.get_link(ext::GetLinkRequest { link_id }).await.ok()?;
         fallback_warning(&LinkJson::new(&answer.into_inner().link?))
@@ -133,8 +131,7 @@ impl Session {
         }
     }
 
-    /// Replaces all programs by a new version, and keeps matching maps, and links of programs that remain. Returns the
-    /// maps' names and outcomes.
+    /// Replaces all programs, keeping matching maps and links of remaining ones. Returns the maps' names and outcomes.
     pub async fn replace(
         &mut self,
         plan: Vec<PlannedProgram>,
@@ -157,7 +154,6 @@ impl Session {
         Ok(answer.maps)
     }
 
-    /// Returns the maps of all programs, each once, with a program that uses it.
     pub async fn maps(&mut self) -> Result<Vec<(u32, ext::Map)>, CliError> {
         let mut maps: Vec<(u32, ext::Map)> = Vec::new();
         for program in &self.programs {
@@ -211,7 +207,6 @@ fn request(plan: &[PlannedProgram], location: Location) -> v1::LoadRequest {
     }
 }
 
-/// Combines programs with their ids, which are in the order of the request.
 fn running(plan: Vec<PlannedProgram>, loaded: v1::LoadResponse) -> Result<Vec<RunningProgram>, CliError> {
     let lacking = CliError::Incomplete { call: "Load", part: "the kernel's information" };
     let ids = loaded.programs.iter().map(|program| Some(program.kernel_info.as_ref()?.id));

@@ -4,11 +4,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::error::CliError;
 
-/// Signals after which a command ends cleanly.
 pub struct Signals([Signal; 3]);
 
 impl Signals {
-    /// Catches the signals from now on.
     pub fn new() -> Result<Self, CliError> {
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
         let [interrupt, terminate, hangup] = kinds.map(signal);

@@ -11,7 +11,6 @@ use flate2::write::GzEncoder;
 
 use crate::error::CliError;
 
-/// Maximum size of all files, in bytes, before compression.
 const MAX_BYTES: usize = 64 << 20;
 /// Space reserved for failures and the manifest, in bytes.
 const KEPT: usize = 2 << 20;
@@ -23,12 +22,10 @@ pub struct BundleArchive {
 }
 
 impl BundleArchive {
-    /// Creates an archive with all files in one folder.
     pub fn new(folder: &str) -> Self {
         Self { folder: folder.to_owned(), files: Vec::new(), bytes: 0 }
     }
 
-    /// Adds a file; returns false if it does not fit.
     pub fn add(&mut self, name: &str, bytes: &[u8]) -> bool {
         if bytes.is_empty() {
             return true;
@@ -43,8 +40,7 @@ impl BundleArchive {
         true
     }
 
-    /// Writes the archive with its manifest, readable by this user only. The file appears complete or not at all, and
-    /// replaces none. Returns its size in bytes.
+    /// Writes the archive, readable by this user only: complete or not at all, and replacing nothing. Returns its size.
     pub fn write(self, manifest: &[u8], file: &Path) -> Result<u64, CliError> {
         let failed = |source| CliError::File { path: file.to_owned(), source };
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -9,11 +9,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// Maximum size of a part, in bytes.
 pub const MAX_BYTES: usize = 8 << 20;
-/// Maximum size of a command's standard error, in bytes.
 const MAX_STDERR_BYTES: usize = 64 << 10;
-/// Interval of polling a command.
 const TURN: Duration = Duration::from_millis(10);
 /// Name of the fields with values that are replaced.
 const VALUES: &str = "global_data";
@@ -22,9 +19,7 @@ const VALUES: &str = "global_data";
 pub struct CollectedPart {
     pub bytes: Vec<u8>,
     pub cut: bool,
-    /// Exit code of a command, if it exited.
     pub exit_code: Option<i32>,
-    /// Reason why the part is missing or incomplete.
     pub failure: Option<String>,
 }
 
@@ -71,10 +66,8 @@ fn remove_values(value: &mut Value) {
     }
 }
 
-/// Collects the output of a command, and kills it at its time limit. `ending`: keep the end of the output rather than
-/// the beginning, as for a log; the command reports unreadable parts on standard error.
-///
-/// An exit code other than 0 with output is no failure: `doctor` returns its result by it.
+/// Collects the output of a command, and kills it at its time limit. `ending` keeps the end of the output, as for a
+/// log. An exit code other than 0 with output is no failure: `doctor` returns its result by it.
 pub fn of_command(command: &[String], time: Duration, ending: bool) -> CollectedPart {
     let Some((program, arguments)) = command.split_first() else {
         return CollectedPart::failed("no command");
@@ -115,7 +108,6 @@ pub fn of_command(command: &[String], time: Duration, ending: bool) -> Collected
     CollectedPart { bytes, cut, exit_code, failure }
 }
 
-/// Waits for a command; none if it was killed.
 fn wait(child: &mut Child, time: Duration) -> io::Result<Option<ExitStatus>> {
     let end = Instant::now() + time;
     loop {
@@ -159,7 +151,6 @@ fn bounded(mut from: impl Read, most: usize, ending: bool) -> (Vec<u8>, bool) {
     (kept, cut)
 }
 
-/// Reads the beginning of a file.
 pub fn of_file(path: &Path) -> CollectedPart {
     match File::open(path) {
         Ok(file) => {

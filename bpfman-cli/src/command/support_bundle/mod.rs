@@ -1,8 +1,5 @@
-//! `bpfman support-bundle`: information for support, in one archive.
-//!
-//! Each part is collected separately, with a time and a size limit. The archive has the reason of a part that failed:
-//! something is usually broken when the command runs. The parts are the output of this user's own commands, so they
-//! contain nothing that the user may not read.
+//! `bpfman support-bundle`: one archive with parts of limited time and size; a failed part has its reason. All are
+//! output of this user's own commands: they contain nothing that the user may not read.
 
 mod archive;
 mod collect;
@@ -29,7 +26,6 @@ use crate::show::screen::{Screen, cell};
 const MAX_TIME: Duration = Duration::from_secs(180);
 const MAX_PART: Duration = Duration::from_secs(20);
 
-/// Manifest of an archive, its first file.
 #[derive(Debug, Serialize)]
 struct BundleManifest {
     /// Version of the format. A later version has other fields.
@@ -66,7 +62,6 @@ struct FailedPart {
     failure: String,
 }
 
-/// Collects all parts, and writes the archive at once.
 pub async fn run(global: &Global, command: SupportBundle) -> Result<(), CliError> {
     let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let name = format!("bpfman-support-{}", now.replace(':', ""));
@@ -152,7 +147,6 @@ fn collect(part: &BundlePart, time: Duration) -> CollectedPart {
     }
 }
 
-/// Adds a part to the archive, and returns its record.
 fn record(
     archive: &mut BundleArchive,
     part: &BundlePart,

@@ -7,7 +7,6 @@ use crate::args::Global;
 
 /// Maximum number of hooks with their chains; a note lists that others are omitted.
 const MAX_HOOKS: usize = 200;
-/// Files that describe kernel and system.
 const FILES: [(&str, &str); 7] = [
     ("kernel/version.txt", "/proc/version"),
     ("kernel/lsm.txt", "/sys/kernel/security/lsm"),
@@ -20,31 +19,25 @@ const FILES: [(&str, &str); 7] = [
 /// Properties of the unit, without its environment.
 const UNIT: &str = "--property=LoadState,ActiveState,SubState,Result,StatusText,NRestarts,ExecMainStatus,MainPID,\
                     ActiveEnterTimestamp,MemoryCurrent,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload";
-/// Name patterns of the packages' units: the daemon's, its socket and its mount, and those of the gallery.
 const UNITS: [&str; 2] = ["bpfman*", "run-bpfman*"];
 const LOG_LINES: &str = "5000";
 
-/// File in an archive, and its source.
 #[derive(Debug)]
 pub struct BundlePart {
     pub name: String,
     pub source: PartSource,
-    /// Command line, if the source is a command.
     pub command: Vec<String>,
 }
 
 #[derive(Debug)]
 pub enum PartSource {
-    /// Output of a command.
     Command(Vec<String>),
     /// Output of a command without values of programs' variables, which may be secret.
     Values(Vec<String>),
-    /// End of a command's output.
     Log(Vec<String>),
     /// Names of all hooks; each has parts of its own.
     Hooks,
     File(PathBuf),
-    /// Settings of a file that are not secret.
     Settings(PathBuf, &'static AllowedSettings),
 }
 
@@ -114,7 +107,6 @@ pub fn of(global: &Global) -> Vec<BundlePart> {
     parts
 }
 
-/// Returns the parts of single hooks, by their names.
 pub fn of_hooks(global: &Global, names: &[u8]) -> Vec<BundlePart> {
     let names = String::from_utf8_lossy(names);
     let hooks = names.lines().filter(|name| !name.is_empty()).take(MAX_HOOKS).enumerate();
@@ -143,7 +135,6 @@ fn values(name: &str, command: Vec<String>) -> BundlePart {
     BundlePart { name: name.to_owned(), source: PartSource::Values(command), command: Vec::new() }
 }
 
-/// Returns a command line of this program, with the same daemon.
 fn ours(global: &Global, line: &str) -> Vec<String> {
     let socket = format!("--socket-path={}", global.socket_path.display());
     let mut command = vec!["bpfman".to_owned(), socket];

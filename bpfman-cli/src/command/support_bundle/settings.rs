@@ -97,20 +97,15 @@ pub static POLICY: AllowedSettings = AllowedSettings(&[
 
 /// Maximum length of a value: longer text is no such setting.
 const MAX_VALUE: usize = 300;
-/// Maximum number of settings, shown or not.
 const MAX_SETTINGS: usize = 10_000;
 
-/// Settings file, as shown to others.
 #[derive(Debug, Default, Serialize)]
 struct ShownSettings {
     file: String,
-    /// Values by path.
     settings: serde_json::Map<String, Value>,
-    /// Paths of omitted values.
     left_out: Vec<String>,
 }
 
-/// Returns the settings of a file that may be shown.
 pub fn collect(path: &Path, allowed: &AllowedSettings) -> CollectedPart {
     let mut read = collect::of_file(path);
     let Ok(text) = std::str::from_utf8(&read.bytes) else {

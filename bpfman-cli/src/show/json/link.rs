@@ -118,14 +118,11 @@ impl AttachJson {
     }
 }
 
-/// Intents of a link.
 #[derive(Clone, Debug, Serialize)]
 pub struct OrderJson {
     /// Role, by which intents of other links refer to it; `null` if it has none.
     pub role: Option<String>,
-    /// Members that run after this one.
     pub before: Vec<String>,
-    /// Members that run before this one.
     pub after: Vec<String>,
 }
 
@@ -137,10 +134,8 @@ impl OrderJson {
     }
 }
 
-/// Perf event, and its rate.
 #[derive(Clone, Debug, Serialize)]
 pub struct PerfEventJson {
-    /// Event, by perf's name.
     pub event: String,
     /// Approximate runs per second; `null` if the period is set.
     pub frequency: Option<u64>,
@@ -150,14 +145,10 @@ pub struct PerfEventJson {
     pub cpu: Option<u32>,
 }
 
-/// Netfilter hook.
 #[derive(Clone, Debug, Serialize)]
 pub struct NetfilterJson {
-    /// `ipv4` or `ipv6`.
     pub family: String,
-    /// Hook, by nft's name.
     pub hook: String,
-    /// True if fragments are reassembled first.
     pub defragment: bool,
 }
 

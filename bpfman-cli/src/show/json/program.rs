@@ -211,7 +211,6 @@ impl ProgramJson {
 }
 
 impl BytecodeJson {
-    /// Converts a location of the wire, with the daemon's facts about it.
     fn of(location: Location, program: &ext::Program) -> Option<Self> {
         let empty = Self {
             path: None,

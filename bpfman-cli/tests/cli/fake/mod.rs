@@ -1,5 +1,4 @@
-//! Server of all services that answers from a script. It tests how the client shows answers and failures; the daemon's
-//! real answers are tested by the whole-system tests.
+//! Server of all services that answers from a script.
 #![allow(dead_code, clippy::unwrap_used, reason = "shared by several test programs")]
 
 mod chains;
@@ -20,7 +19,6 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
-/// Answers of the server, and recorded requests.
 #[derive(Clone, Default)]
 pub struct Script {
     pub failure: Option<Status>,
@@ -28,12 +26,9 @@ pub struct Script {
     pub links: Vec<ext::Link>,
     pub chains: chains::Chains,
     pub log: String,
-    /// Failure of loads that request the log.
     pub load_failure: Option<ext::Failure>,
-    /// True if it does not support later additions.
     pub is_older: bool,
     pub pull: Vec<ext::PullEvent>,
-    /// Requests, in their `Debug` form.
     pub asked: Arc<Mutex<Vec<String>>>,
 }
 
@@ -121,7 +116,6 @@ pub fn run(command: &mut Command) -> Outcome {
     Outcome { code: status.code().unwrap(), stdout: text(stdout), stderr: text(stderr) }
 }
 
-/// Returns a loaded XDP program with one link.
 pub fn program(id: u32, name: &str) -> ext::Program {
     ext::Program {
         info: Some(v1::ProgramInfo {
@@ -148,7 +142,6 @@ pub fn program(id: u32, name: &str) -> ext::Program {
     }
 }
 
-/// Returns an attachment to eth0.
 pub fn link(id: u32, program_id: u32) -> ext::Link {
     let attach = v1::XdpAttachInfo { iface: "eth0".into(), priority: 50, ..Default::default() };
     ext::Link {

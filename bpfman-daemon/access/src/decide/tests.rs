@@ -28,7 +28,6 @@ fn user(uid: u32) -> Peer {
     Peer { uid, gid: uid, ..Peer::default() }
 }
 
-/// Returns a hook with an interface that lives as long as the tests.
 fn at(kind: HookKind, name: &str, netns: Option<&str>, in_callers_netns: bool) -> AccessObject<'static> {
     let interface = Interface { name: name.to_owned(), netns: netns.map(Into::into) };
     AccessObject::Hook { kind, interface: Box::leak(Box::new(interface)), in_callers_netns }

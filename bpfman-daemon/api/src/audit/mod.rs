@@ -31,7 +31,6 @@ pub(crate) struct Call {
     about: Mutex<CallFacts>,
 }
 
-/// Facts about a call, except its caller.
 #[derive(Debug, Default)]
 struct CallFacts {
     entry: HistoryEntry,
@@ -41,7 +40,6 @@ struct CallFacts {
 }
 
 impl Call {
-    /// Creates a call of a peer from its path: `/bpfman.v1.Bpfman/Load`.
     pub fn new(peer: Peer, path: &str, journal: Arc<Journal>) -> Arc<Self> {
         let method = Method::from_path(path);
         let verb = match method {
@@ -57,7 +55,6 @@ impl Call {
         })
     }
 
-    /// Runs work for this call, without an entry.
     pub fn scope<T>(self: Arc<Self>, work: impl Future<Output = T>) -> impl Future<Output = T> {
         CALL.scope(self, work)
     }
@@ -92,14 +89,12 @@ impl Call {
         let _ended = written.await;
     }
 
-    /// Records the entry of a call that was refused before it began.
     pub fn refuse(&self, failed: &Status) {
         if let Some(entry) = self.entry(Some(failed)) {
             self.journal.record(entry, None);
         }
     }
 
-    /// Returns the entry; `None` for a call that leaves none.
     fn entry(&self, failed: Option<&Status>) -> Option<HistoryEntry> {
         let about = self.about();
         let failed = failed
@@ -120,7 +115,6 @@ impl Call {
         Some(entry)
     }
 
-    /// Notes the digest of the bytecode and the policy rule that verified it.
     pub fn of_origin(&self, digest: &str, rule: &str) {
         let entry = &mut self.about().entry;
         (entry.digest, entry.rule) = (digest.to_owned(), rule.to_owned());
@@ -135,7 +129,6 @@ impl Call {
     }
 }
 
-/// Returns the reason of a failure: from the status's metadata, else derived from its code.
 fn reason(status: &Status) -> Reason {
     let named = status.metadata().get(REASON_TRAILER).and_then(|value| value.to_str().ok());
     named.and_then(Reason::from_name).unwrap_or_else(|| by_code(status.code()))
@@ -173,7 +166,6 @@ pub(crate) fn result(code: Code, reason: Reason, message: &str) -> EntryResult {
     }
 }
 
-/// Returns the result of an entry for a status; done without one.
 pub(crate) fn result_of(failed: Option<&Status>) -> EntryResult {
     failed.map_or(EntryResult::Done, |status| result(status.code(), reason(status), status.message()))
 }

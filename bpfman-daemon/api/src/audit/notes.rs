@@ -30,17 +30,14 @@ pub(crate) fn goes_on() -> Option<Arc<Call>> {
     CALL.try_with(Arc::clone).ok()
 }
 
-/// Returns the method of the call, if this daemon knows it.
 pub(crate) fn method() -> Option<Method> {
     CALL.try_with(|call| call.method).ok().flatten()
 }
 
-/// Notes the grant, or another reason, that allows the call.
 pub(crate) fn allowed_by(by: &By) {
     note_entry(|entry| entry.grant = by.to_string());
 }
 
-/// Adds an owner of the objects that the call makes or changes.
 pub(crate) fn owner(owner: &Owner) {
     let owner = owner.to_string();
     note_entry(|entry| {
@@ -72,12 +69,10 @@ pub(crate) fn matching(id: MatchingId) {
     object(format_args!("matching {id}"));
 }
 
-/// Notes the record of the program before the change.
 pub(crate) fn about_program(was: RecordSummary) {
     note_entry(|entry| entry.before = was.text);
 }
 
-/// Notes the record of the link before the change, with its program and hook.
 pub(crate) fn about_link(was: RecordSummary) {
     note_entry(|entry| {
         entry.programs.extend(was.program.map(|id| id.0));
@@ -90,13 +85,11 @@ pub(crate) fn now(is: RecordSummary) {
     note_entry(|entry| entry.after = is.text);
 }
 
-/// Notes a load by its source and its programs.
 pub(crate) fn load(request: &LoadRequest) {
     let names: Vec<&str> = request.programs.iter().map(|program| program.name.as_str()).collect();
     object(format_args!("{} {}", named(&request.source), names.join(" ")));
 }
 
-/// Notes the programs to replace and the source of the new version.
 pub(crate) fn replacement(programs: &[ProgramId], source: &BytecodeSource) {
     let ids: Vec<String> = programs.iter().map(ToString::to_string).collect();
     object(format_args!("program {} by {}", ids.join(" "), named(source)));
@@ -114,7 +107,6 @@ fn named(source: &BytecodeSource) -> String {
     }
 }
 
-/// Notes an attachment by its program and its attach point.
 pub(crate) fn attach(request: &AttachRequest) {
     object(format_args!("program {} at {}", request.program, place(&request.point)));
     note_entry(|entry| {
@@ -161,7 +153,6 @@ pub(crate) fn hook(interface: &Interface, kind: HookKind) {
     note_entry(|entry| entry.hooks.push(kind.at(interface)));
 }
 
-/// Notes the digest of the bytecode and the policy rule that verified it.
 pub(crate) fn origin(digest: String, rule: String) {
     note_entry(|entry| (entry.digest, entry.rule) = (digest, rule));
 }
@@ -180,7 +171,6 @@ pub(crate) fn failed(code: i32, why: &str) {
     note(|about| about.failed = Some((Code::from_i32(code), why.to_owned())));
 }
 
-/// Notes the programs that the call made, with the digest and the rule of their bytecode.
 pub(crate) fn programs<'p>(programs: impl IntoIterator<Item = &'p ProgramDetails>) {
     let (mut names, mut ids, mut origin) = (Vec::new(), Vec::new(), None);
     for program in programs {

@@ -2,7 +2,6 @@
 
 use bpfmand_access::{AccessVerb, ObjectClass};
 
-/// Right that a call needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallNeeds {
     /// Only access to the socket: the call is about the caller alone.
@@ -11,7 +10,6 @@ pub enum CallNeeds {
     Verb(AccessVerb),
 }
 
-/// Rule of a call for objects of one class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ObjectRule {
     /// Objects that the call neither shows nor changes.
@@ -28,7 +26,6 @@ pub enum ObjectRule {
     Root,
 }
 
-/// Condition of a journal entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JournalRule {
     /// Entry for every call.
@@ -59,13 +56,11 @@ pub(super) const fn row(
 }
 
 impl CallRow {
-    /// Returns the row of a call that is about its caller alone.
     pub(super) const fn of_caller() -> Self {
         let objects = [ObjectRule::Unused; ObjectClass::ALL.len()];
         Self { needs: CallNeeds::Nothing, besides: None, journal: JournalRule::Refusal, objects }
     }
 
-    /// Adds a verb that some requests need in addition.
     pub(super) const fn and(self, verb: AccessVerb) -> Self {
         Self { besides: Some(verb), ..self }
     }
@@ -75,7 +70,6 @@ impl CallRow {
         self.objects[class as usize]
     }
 
-    /// Returns whether the call may require this verb on objects of these classes.
     pub(crate) fn has(&self, verb: AccessVerb, mut classes: impl Iterator<Item = ObjectClass>) -> bool {
         let is_named = self.needs == CallNeeds::Verb(verb) || self.besides == Some(verb);
         is_named && classes.all(|class| self.rule(class) == ObjectRule::Covered)

@@ -4,26 +4,18 @@ use super::times::{MemberTimes, of_times};
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scene {
-    /// Name of the hook, as in commands.
     pub hook: String,
-    /// Difference between record and kernel; empty if there is none.
     pub trouble: String,
-    /// True if the interface is down.
     pub is_down: bool,
-    /// Third-party programs that run before the chain, as text.
     pub before: Vec<String>,
     /// True if XDP runs in the network stack.
     pub is_generic: bool,
     /// True if it is an XDP chain in the driver, and its network namespace has a veth.
     pub may_redirect_to_veth: bool,
-    /// Reason why the driver does not run the chain.
     pub refusal: Option<String>,
     pub members: Vec<MemberScene>,
-    /// True if packets are counted.
     pub is_counted: bool,
-    /// Packets lost by a failed tail call.
     pub failed: u64,
-    /// User that froze the hook.
     pub held_by: Option<String>,
 }
 
@@ -35,17 +27,13 @@ pub(super) struct MemberScene {
     /// True if REDIRECT is one of them.
     pub forgets_redirects: bool,
     pub runs: u64,
-    /// Packets that it ended, by verdict, most frequent first.
     pub ended: Vec<(&'static str, u64)>,
-    /// True if its verdicts are ignored.
     pub shadow: bool,
-    /// Verdicts that it returned as a shadow, most frequent first.
     pub shadowed: Vec<(&'static str, u64)>,
     /// `None` if times are not sampled.
     pub times: Option<MemberTimes>,
 }
 
-/// Returns findings, the most relevant first.
 pub(super) fn findings(scene: &Scene, member: Option<usize>) -> Vec<String> {
     let mut found = of_hook(scene);
     match member {

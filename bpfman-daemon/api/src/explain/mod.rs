@@ -14,9 +14,6 @@ use crate::explain::times::MemberTimes;
 
 /// Returns the reasons why a member of a hook is or is not reached, most relevant first. `member`: a link id or
 /// function name; `None`: all.
-///
-/// # Errors
-/// The hook has no program of the daemon, or none of that name.
 pub fn explain<K: Kernel>(
     engine: &Engine<K>,
     interface: &Interface,
@@ -98,7 +95,6 @@ fn source(source: &SourceRecord) -> String {
     }
 }
 
-/// Returns the position of a member, by link id or function name.
 fn place_of(view: &ChainDetails, wanted: &str) -> Result<usize, EngineError> {
     let link = wanted.parse().ok();
     let is_it = |member: &ChainMember| link == Some(member.link.id.0) || member.program.name == wanted;

@@ -9,16 +9,12 @@ const SLOW_NANOSECONDS: f64 = 200.0;
 /// Minimum number of samples of a member: fewer are not significant.
 const ENOUGH_SAMPLES: u64 = 16;
 
-/// Sampled times of a member, with its source and its owner.
 #[derive(Clone, Debug, Default)]
 pub(super) struct MemberTimes {
     /// Packets that were timed: one in 1,024 of those that reached the member.
     pub samples: u64,
-    /// Mean time of one packet, in nanoseconds.
     pub nanoseconds_per_run: f64,
-    /// Image reference, or path of the object file.
     pub source: String,
-    /// Owner, as `whoami` shows it.
     pub owner: String,
 }
 

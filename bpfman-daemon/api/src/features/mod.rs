@@ -22,7 +22,6 @@ const ENUMERATIONS: [(&str, &str, FeatureKind); 3] = [
     ("bpf_cmd", "BPF_", FeatureKind::Command),
 ];
 
-/// Kinds of features that only the kernel's types list.
 const BY_TYPES: [FeatureKind; 4] =
     [FeatureKind::LinkType, FeatureKind::AttachType, FeatureKind::Command, FeatureKind::Kfunc];
 
@@ -58,8 +57,7 @@ pub fn all(
     }
 }
 
-/// Returns the results of slow probes: those of an earlier daemon of this boot, else new ones. Stores only a complete
-/// result of an identified boot.
+/// Returns the results of slow probes of this boot. Stores only a complete result of an identified boot.
 fn tried_once(kernel: &impl Kernel, folder: &Path) -> Vec<wire::Feature> {
     let kept = kernel.boot().ok().map(|boot| Kept::new(folder, &boot));
     if let Some(found) = kept.as_ref().and_then(Kept::read) {
@@ -132,7 +130,6 @@ fn types(kernel: &impl Kernel) -> Result<KernelBtf, String> {
     Ok(types)
 }
 
-/// Returns the features that the kernel's types list.
 fn by_types(types: &KernelBtf) -> Vec<wire::Feature> {
     let mut found = Vec::new();
     for (enumeration, prefix, kind) in ENUMERATIONS {

@@ -8,18 +8,15 @@ use prost::Message as _;
 /// File that is valid for one boot and one version of the daemon. Support does not change while a kernel runs.
 pub struct Kept {
     path: PathBuf,
-    /// Start of a valid file.
     seal: String,
 }
 
 impl Kept {
-    /// Returns the file in a folder, for a boot.
     pub fn new(folder: &Path, boot: &str) -> Self {
         let seal = format!("{boot} {}\n", env!("CARGO_PKG_VERSION"));
         Self { path: folder.join("features"), seal }
     }
 
-    /// Reads the results of an earlier daemon of this boot; `None` if there was none, or the file is damaged.
     pub fn read(&self) -> Option<Vec<wire::Feature>> {
         let bytes = std::fs::read(&self.path).ok()?;
         let message = bytes.strip_prefix(self.seal.as_bytes())?;

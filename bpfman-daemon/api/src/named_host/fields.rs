@@ -56,7 +56,6 @@ impl Number {
     }
 }
 
-/// Fields of the header blocks of one connection.
 #[derive(Debug, Default)]
 pub struct Fields {
     field: Field,

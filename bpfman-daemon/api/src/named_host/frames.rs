@@ -9,14 +9,11 @@ const CONTINUATION: u8 = 9;
 const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
 
-/// Position of the next byte in the stream of frames.
 #[derive(Debug)]
 enum At {
     /// Number of bytes to skip: the preface, or anything that is no header block.
     Passing(u32),
-    /// Header of a frame, and the number of its bytes received.
     Head([u8; 9], usize),
-    /// Length of a header block's padding.
     Padding,
     Block,
 }
@@ -27,7 +24,6 @@ pub struct HttpFrames {
     at: At,
     /// Bytes of the frame's payload that are still expected, without padding once that is known.
     left: u32,
-    /// Padding after the header block, in bytes.
     padding: u32,
     /// Size of the fields before the header block, in bytes.
     priority: u32,
@@ -43,7 +39,6 @@ impl Default for HttpFrames {
 }
 
 impl HttpFrames {
-    /// Replaces the host names in received bytes.
     pub fn pass(&mut self, bytes: &mut [u8]) {
         for byte in bytes {
             if self.lost {
@@ -105,7 +100,6 @@ impl HttpFrames {
         Some(())
     }
 
-    /// Continues at the header block, after the fields before it.
     fn enter_block(&mut self) -> Option<()> {
         self.left = self.left.checked_sub(self.priority)?;
         if self.priority > 0 {
@@ -148,7 +142,6 @@ mod tests {
         frame
     }
 
-    /// Returns a block of `:method POST`, the authority in this form, a field with a literal name, and `:path /`.
     fn block(authority: &[u8]) -> Vec<u8> {
         let mut block = vec![0x3f, 0xe1, 0x1f, 0x83];
         block.extend(authority);
@@ -168,7 +161,6 @@ mod tests {
             .concat()
     }
 
-    /// Returns the bytes after replacement, and checks that pieces of every size give the same.
     fn passed(bytes: &[u8]) -> Vec<u8> {
         let mut whole = bytes.to_vec();
         HttpFrames::default().pass(&mut whole);

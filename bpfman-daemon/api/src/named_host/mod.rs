@@ -17,7 +17,6 @@ use tonic::transport::server::Connected;
 
 use self::frames::HttpFrames;
 
-/// Connection that replaces the host names of requests.
 #[derive(Debug)]
 pub struct NamedHost<S> {
     inner: S,

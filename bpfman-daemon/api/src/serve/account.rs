@@ -10,16 +10,11 @@ use super::limits::{
 
 const ROOT: u32 = 0;
 
-/// Classes of callers, by the places that are kept for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tier {
-    /// Callers without a grant.
     Other,
-    /// Callers with a grant.
     Granted,
-    /// Callers that a grant lets speak for applications: a cluster's agent.
     Agent,
-    /// Root.
     Root,
 }
 
@@ -41,8 +36,7 @@ impl Tier {
     }
 }
 
-/// A caller as its connections are counted: a user, or a user by a grant that does not name it. Pods have the same users, and
-/// each grant to pods has places of its own.
+/// User, or user by a grant that does not name it: pods have the same users, and grants to pods their own places.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     pub key: AccountKey,
@@ -53,8 +47,7 @@ pub struct Account {
 pub type AccountKey = (u32, Option<String>);
 
 impl Account {
-    /// The account of a user by number alone, before anything else is known of a caller. Its connections count for the user
-    /// `counts_for`.
+    /// Returns the account by the user's number alone; its connections count for the user `counts_for`.
     pub fn of_user(policy: &AccessPolicy, uid: u32, counts_for: u32) -> Self {
         let by_number = |grant: &&Grant| !grant.callers.beside_daemon && grant.callers.users.contains(&uid);
         let naming = policy.grants.iter().filter(by_number);
@@ -62,7 +55,6 @@ impl Account {
         Self { key: (counts_for, None), tier: if uid == ROOT { Tier::Root } else { named } }
     }
 
-    /// The account of a caller, also by its groups, unit and pod.
     pub fn of_peer(policy: &AccessPolicy, peer: &Peer, counts_for: u32) -> Self {
         let user = Self::of_user(policy, peer.uid, counts_for);
         // The first of equals has the places, so that a caller has those of one grant.

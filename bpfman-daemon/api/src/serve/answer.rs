@@ -12,7 +12,6 @@ use tokio::time::Instant;
 use super::callers::Unread;
 use super::limits::{PIECE, STALL};
 
-/// Progress of a client in reading the answers of one connection.
 #[derive(Debug)]
 pub struct AnswerProgress {
     began: Instant,

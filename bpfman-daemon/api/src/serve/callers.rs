@@ -16,7 +16,6 @@ pub struct Callers {
     requests: [Arc<Semaphore>; 2],
 }
 
-/// Users by what their connections count for, and all connections by tier.
 #[derive(Debug, Default)]
 struct Users {
     all: HashMap<AccountKey, User>,
@@ -29,7 +28,6 @@ struct User {
     share: Arc<Share>,
 }
 
-/// Resources that the connections of one user share.
 #[derive(Debug)]
 struct Share {
     requests: Arc<Semaphore>,
@@ -37,7 +35,6 @@ struct Share {
     answered: Notify,
 }
 
-/// Place of a connection, which is freed when this is dropped.
 #[derive(Debug)]
 pub struct ConnectionPlace {
     callers: Arc<Callers>,
@@ -45,26 +42,21 @@ pub struct ConnectionPlace {
     share: Arc<Share>,
 }
 
-/// Memory that a request occupies until this is dropped.
 #[derive(Debug, Default)]
 pub struct RequestMemory {
     _user: Option<OwnedSemaphorePermit>,
     _all: Option<OwnedSemaphorePermit>,
 }
 
-/// Bytes of an answer that its client has not read yet.
 #[derive(Debug)]
 pub struct Unread {
     share: Arc<Share>,
     bytes: usize,
 }
 
-/// Reason why a connection is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoPlace {
-    /// Open connections of this user, or of all users.
     pub open: usize,
-    /// True if these are the user's own.
     pub own: bool,
 }
 
@@ -76,7 +68,6 @@ impl Default for Callers {
 }
 
 impl Callers {
-    /// A place for one more connection of an account.
     pub fn place(self: &Arc<Self>, account: Account) -> Result<ConnectionPlace, NoPlace> {
         let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
         let share = users.enter(&account)?;
@@ -156,7 +147,6 @@ impl ConnectionPlace {
         RequestMemory { _user, _all }
     }
 
-    /// Waits until this user has read enough of its answers.
     pub async fn answers_read(&self) {
         loop {
             let mut answered = std::pin::pin!(self.share.answered.notified());
@@ -180,7 +170,6 @@ impl Drop for ConnectionPlace {
 }
 
 impl Unread {
-    /// Sets the number of unread bytes.
     pub fn set(&mut self, bytes: usize) {
         if bytes > self.bytes {
             self.share.answers.fetch_add(bytes - self.bytes, Ordering::SeqCst);

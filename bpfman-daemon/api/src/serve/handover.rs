@@ -31,13 +31,10 @@ use crate::status;
 /// Function that returns the memory, in bytes, of data that a socket sent and its peer has not read.
 pub type UnreadBytes = fn(&UnixStream) -> io::Result<usize>;
 
-/// Map and its descriptor, or the refusal to open it.
 pub type OpenedMap = Result<(wire::OpenMapResponse, OwnedFd), Status>;
 
-/// Function that opens a map for the call that the current task works for.
 pub type OpenMaps = Arc<dyn Fn(Asked) -> Pin<Box<dyn Future<Output = OpenedMap> + Send>> + Send + Sync>;
 
-/// First and longest interval between checks whether a client has read the descriptor.
 const FIRST_LOOK: Duration = Duration::from_millis(1);
 const LAST_LOOK: Duration = Duration::from_secs(1);
 
@@ -49,7 +46,6 @@ pub async fn first_byte(stream: &UnixStream) -> Option<u8> {
     (read == 1).then_some(byte[0])
 }
 
-/// Serves a connection that begins with the first byte of a handover.
 pub async fn serve(
     open: OpenMaps,
     unread: UnreadBytes,
@@ -81,8 +77,7 @@ pub async fn serve(
         }
     };
     call.end(refused.as_ref()).await;
-    // An unread descriptor counts against root's limit of those in flight: until it is read, keep the connection's
-    // place.
+    // Keep the connection's place until the descriptor is read: it counts against root's limit of those in flight.
     let mut look = FIRST_LOOK;
     while unread(&stream).is_ok_and(|bytes| bytes > 0) {
         tokio::select! {

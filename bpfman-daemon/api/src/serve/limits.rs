@@ -13,15 +13,13 @@ pub const CONNECTIONS_OF_OTHERS: usize = 256;
 pub const CONNECTIONS_BESIDES_ROOT: usize = 448;
 /// Maximum number of connections of one user other than root, including those of its subordinate users.
 pub const CONNECTIONS_OF_A_USER: usize = 64;
-/// Maximum number of connections.
 pub const CONNECTIONS: usize = 512;
 
 /// Maximum number of requests in progress on one connection. Further ones wait until one ends.
 pub const STREAMS: u32 = 32;
 /// Maximum number of bytes that a client may send on a stream before the daemon reads them.
 pub const STREAM_WINDOW: u32 = 32 << 10;
-/// Maximum number of bytes that a client may send on a connection before the daemon reads them. HTTP/2 allows no window
-/// below 65,535.
+/// Maximum number of unread bytes of a client on a connection. HTTP/2 allows no window below 65,535.
 pub const CONNECTION_WINDOW: u32 = 64 << 10;
 /// Maximum size of a request's headers, in bytes; those of gRPC are some hundred.
 pub const HEADERS: u32 = 8 << 10;
@@ -34,16 +32,12 @@ pub const SEND_BUFFER: usize = 32 << 10;
 pub const SMALL_REQUEST: usize = 4 << 10;
 /// Maximum size of one user's larger requests at a time, in bytes. Further ones wait.
 pub const REQUESTS_OF_A_USER: usize = 8 << 20;
-/// Maximum size of all users' larger requests at a time, in bytes.
 pub const REQUESTS: usize = 32 << 20;
 /// Bytes of unread answers of one user above which its further requests wait.
 pub const ANSWERS_OF_A_USER: usize = 16 << 20;
 
-/// Maximum time until a request has arrived completely.
 pub const ARRIVAL: Duration = Duration::from_secs(10);
 /// Time after which a client that reads nothing of its answers is disconnected.
 pub const STALL: Duration = Duration::from_secs(60);
-/// Interval of HTTP/2 keep-alive pings.
 pub const KEEPALIVE: Duration = Duration::from_secs(60);
-/// Maximum time until a ping is answered.
 pub const KEEPALIVE_ANSWER: Duration = Duration::from_secs(20);

@@ -128,7 +128,6 @@ impl Connections {
         Counting { identify, is_beside_daemon, counts_for, policy: self.access.policy() }
     }
 
-    /// Serves one connection; its first byte determines the protocol.
     fn connection(
         &self,
         stream: UnixStream,
@@ -140,7 +139,6 @@ impl Connections {
         let journal = Arc::clone(&self.journal);
         async move {
             match handover::first_byte(&stream).await {
-                // A connection that sends nothing is ignored.
                 None => {}
                 Some(byte) if byte == PREFACE[0] => {
                     handover::serve(maps, unread, stream, (peer, journal), ended).await;
@@ -152,7 +150,6 @@ impl Connections {
     }
 }
 
-/// Assignment of connections to accounts, whose limits they count against.
 struct Counting {
     identify: Identify,
     is_beside_daemon: fn(&Peer) -> Option<bool>,
@@ -164,7 +161,6 @@ enum Admission {
     Placed(Peer, ConnectionPlace),
     /// There is none, and the peer may be unknown.
     Full(Option<Peer>, NoPlace),
-    /// The process could not be identified.
     Unknown,
 }
 
@@ -219,7 +215,6 @@ impl Counting {
     }
 }
 
-/// Returns the part of an identity that decisions by a policy need.
 fn wanted_by(policy: &AccessPolicy) -> WantedIdentity {
     let has_scope = policy.grants.iter().any(|grant| grant.tenant.is_some());
     if has_scope { WantedIdentity::Tasks } else { WantedIdentity::Process }

@@ -55,7 +55,6 @@ where
     Ok((read.freeze(), room))
 }
 
-/// Returns the next data of a body; `None` at its end.
 async fn next<B>(body: &mut B, begun: Instant) -> Result<Option<Bytes>, Status>
 where
     B: Body<Data = Bytes> + Unpin,

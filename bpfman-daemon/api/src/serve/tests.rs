@@ -4,7 +4,6 @@ use bpfmand_access::{AccessVerb, GrantCallers};
 
 use super::*;
 
-/// Counts by a policy whose callers all are of one group.
 fn counting(policy: AccessPolicy, identify: Identify) -> Counting {
     // Callers with a unit, which a test gives them for want of a pod, are beside the daemon.
     let is_beside_daemon = |peer: &Peer| Some(peer.unit().is_some());

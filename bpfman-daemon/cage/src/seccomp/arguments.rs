@@ -1,7 +1,4 @@
-//! Restrictions of arguments, for system calls with both allowed and forbidden uses.
-//!
-//! A filter sees numbers, not the memory behind pointers. All compared values are 32 bits wide, as the kernel reads
-//! them.
+//! Restrictions of arguments: numbers of 32 bits, as in the kernel. A filter does not see memory.
 
 use std::collections::BTreeMap;
 
@@ -19,18 +16,15 @@ pub struct Argument {
 /// Conditions that must all hold.
 pub type Arguments = Vec<Argument>;
 
-/// Requires an argument to equal a number.
 fn is(place: u8, value: i32) -> Argument {
     Argument { place, mask: u32::MAX, value: value.cast_unsigned() }
 }
 
-/// Requires exactly the bits of `value` among the bits of `mask`.
 const fn bits(place: u8, mask: u32, value: u32) -> Argument {
     Argument { place, mask, value }
 }
 
-/// Commands of bpf(2) that the daemon uses: objects and links; no tokens, streams or raw tracepoint opens.
-/// `bpfmand-kernel` defines their names; a test compares.
+/// Commands of bpf(2) that the daemon uses: no tokens, streams or raw tracepoint opens. A test compares their names.
 pub const BPF_COMMANDS: [i32; 28] =
     [0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 13, 14, 15, 16, 17, 18, 19, 22, 23, 24, 26, 28, 29, 30, 31, 32, 33, 34];
 
@@ -43,11 +37,9 @@ const NAMESPACE_REQUESTS: [i32; 2] = [0xb701, 0xb703];
 const INTERFACE_REQUESTS: [i32; 2] = [0x8910, 0x8933];
 /// `SIOCOUTQ`: bytes that the peer of a unix socket has not read yet.
 const SOCKET_REQUESTS: [i32; 1] = [0x5411];
-/// `TCGETS`, by which Rust and the C library detect a terminal; `FIOCLEX`, `FIONCLEX`, `FIONBIO`, `FIONREAD`;
-/// `FICLONE`, which copies files.
+/// `TCGETS` (terminal detection); `FIOCLEX`, `FIONCLEX`, `FIONBIO`, `FIONREAD`; `FICLONE` (copies).
 const FILE_REQUESTS: [i32; 6] = [0x5401, 0x5451, 0x5450, 0x5421, 0x541b, 0x4004_9409];
-/// `PR_SET_NAME`, `PR_GET_NAME`, `PR_GET_SECCOMP`, `PR_CAPBSET_READ`, `PR_GET_NO_NEW_PRIVS`, and `PR_SET_VMA`, with
-/// which newer C libraries name memory.
+/// `PR_SET_NAME`, `PR_GET_NAME`, `PR_GET_SECCOMP`, `PR_CAPBSET_READ`, `PR_GET_NO_NEW_PRIVS`, `PR_SET_VMA` (C library).
 const PROCESS_REQUESTS: [i32; 6] = [15, 16, 21, 23, 39, 0x5356_4d41];
 /// All flags of `clone` that create a namespace: user, process, network, and so on.
 const NEW_NAMESPACES: u32 = 0x7e02_0080;
@@ -59,7 +51,6 @@ const MOVE_OR_SHARE: u32 = 0x2000 | (1 << 17) | (1 << 18) | (1 << 19) | (1 << 20
 pub fn narrowed(own: u32) -> BTreeMap<i64, Vec<Arguments>> {
     let own = own.cast_signed();
     let any_of = |place: u8, values: &[i32]| values.iter().map(|value| vec![is(place, *value)]).collect();
-    // Type of a socket without its flags.
     let stream_or_datagram = |family| {
         [libc::SOCK_STREAM, libc::SOCK_DGRAM].map(|kind| vec![is(0, family), bits(1, 0xf, kind as u32)])
     };
@@ -100,7 +91,6 @@ pub fn narrowed(own: u32) -> BTreeMap<i64, Vec<Arguments>> {
             vec![vec![bits(0, NEW_NAMESPACES | libc::CLONE_THREAD as u32, libc::CLONE_THREAD as u32)]],
         ),
         (libc::SYS_prctl, any_of(0, &PROCESS_REQUESTS)),
-        // Only the process's own limits.
         (libc::SYS_prlimit64, vec![vec![is(0, 0)], vec![is(0, own)]]),
         (libc::SYS_bpf, any_of(0, &BPF_COMMANDS)),
         (libc::SYS_setns, vec![vec![is(1, libc::CLONE_NEWNET)]]),
@@ -115,8 +105,7 @@ pub fn narrowed(own: u32) -> BTreeMap<i64, Vec<Arguments>> {
     ])
 }
 
-/// Returns further restrictions for helper processes: files are opened only for reading, and no descriptor sends
-/// signals to its owner, which could be any process of the same user.
+/// Returns further restrictions for helper processes: no writes, and no signals to descriptors' owners.
 #[must_use]
 pub fn of_helpers() -> BTreeMap<i64, Vec<Arguments>> {
     const WRITING: u32 =

@@ -5,7 +5,6 @@
 pub struct SystemCall {
     /// Number of the call.
     pub number: i64,
-    /// Name of the constant, such as `SYS_read`.
     constant: &'static str,
 }
 
@@ -23,7 +22,6 @@ impl SystemCall {
     }
 }
 
-/// Returns calls by their constants in libc, which defines those of the target processor.
 macro_rules! calls {
     ($($constant:ident),* $(,)?) => {
         &[$($crate::seccomp::call::SystemCall::new(libc::$constant, stringify!($constant))),*]

@@ -1,7 +1,4 @@
-//! Allowed system calls by purpose. `docs/cage.md` lists the same ones; a test compares.
-//!
-//! A call is listed if the daemon makes it, or if any version of its C library makes it for the daemon: `open` and
-//! `openat` are equivalent. [`super::arguments`] restricts some of them.
+//! Allowed system calls, as in `docs/cage.md` (tested), with those of any C library; see [`super::arguments`].
 
 use super::call::{SystemCall, calls};
 
@@ -23,7 +20,6 @@ impl CallGroup {
     }
 }
 
-/// Returns calls of x86-64 that newer processors lack.
 #[cfg(target_arch = "x86_64")]
 macro_rules! older {
     ($($constant:ident),* $(,)?) => {

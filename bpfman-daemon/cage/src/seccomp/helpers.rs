@@ -1,5 +1,4 @@
-//! Allowed system calls of helper processes, which communicate with the daemon over an inherited socket. `docs/cage.md`
-//! lists the same ones; a test compares.
+//! Allowed system calls of helper processes, on an inherited socket; a test compares `docs/cage.md`.
 
 use super::call::calls;
 use super::groups::{CallGroup, older};

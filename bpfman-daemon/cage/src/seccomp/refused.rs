@@ -2,8 +2,7 @@
 
 use super::call::{SystemCall, calls};
 
-/// Calls that newer C libraries try first. They return ENOSYS instead of killing the process, and the library falls
-/// back to older calls. A filter cannot read the arguments of `clone3`, which are in memory.
+/// Calls that newer C libraries try first: after ENOSYS, they use older ones. Arguments of `clone3` cannot be filtered.
 pub const UNKNOWN: &[SystemCall] = &[
     SystemCall::new(libc::SYS_clone3, "SYS_clone3"),
     SystemCall::new(libc::SYS_futex_waitv, "SYS_futex_waitv"),
@@ -18,12 +17,10 @@ pub const UNKNOWN: &[SystemCall] = &[
     SystemCall::new(462, "SYS_mseal"),
 ];
 
-/// Numbers after those of Linux 6.18, which also return ENOSYS: a C library newer than the daemon then behaves as on
-/// the kernel that the daemon was written for. The numbers are the same for all processors.
+/// Numbers after Linux 6.18 return ENOSYS: newer C libraries fall back. They are the same for all processors.
 pub const LATER: std::ops::Range<i64> = 470..512;
 
-/// Calls that kill the process and would be most useful to an attacker. Everything that is not allowed is forbidden; a
-/// test tries these.
+/// Samples of forbidden calls that would be most useful to an attacker; a test tries these.
 pub const FORBIDDEN: &[SystemCall] = calls![
     // Other programs and processes.
     SYS_execve,

@@ -27,7 +27,7 @@ fn capabilities_are_those_of_the_page() {
     assert_rows("Capabilities", &wanted);
 }
 
-/// Compares calls. The page describes x86-64; other processors must have their calls on the page, which may list more.
+/// The page describes x86-64: other processors' calls are among its calls.
 fn assert_calls(section: &str, wanted: &[String]) {
     if cfg!(target_arch = "x86_64") {
         return assert_rows(section, wanted);
@@ -37,7 +37,7 @@ fn assert_calls(section: &str, wanted: &[String]) {
     }
 }
 
-/// Compares the beginning of a row: calls of older processors come last.
+/// Calls of older processors come last in a row.
 fn assert_begun(section: &str, wanted: &str) {
     let begin = if cfg!(target_arch = "x86_64") { wanted } else { wanted.trim_end_matches(" |") };
     let is_there = rows(section).iter().any(|row| row.starts_with(begin));

@@ -1,5 +1,3 @@
-//! Threads restricted to folders.
-
 use std::fs;
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -9,7 +7,7 @@ use std::process::Command;
 
 use bpfmand_cage::{Landlock, WritableFolders};
 
-/// Runs `work` on a thread that may write to `folder` only; `None` if the kernel lacks this Landlock version.
+/// `None` if the kernel lacks this Landlock version.
 fn confined<T: Send>(folder: &Path, needed: i32, test: &str, work: impl FnOnce() -> T + Send) -> Option<T> {
     std::thread::scope(|scope| {
         let confine = || match WritableFolders::new(vec![folder.to_owned()]).confine_thread().unwrap() {
@@ -39,7 +37,6 @@ fn files_are_written_in_its_folders_and_nowhere_else() {
         fs::rename(inside.join("file"), inside.join("renamed")).unwrap();
         fs::remove_file(inside.join("renamed")).unwrap();
         symlink(&outside, inside.join("link")).unwrap();
-        // Existing files can be read anywhere.
         assert_eq!(fs::read(outside.join("there")).unwrap(), b"x");
         [
             fs::write(outside.join("new"), "x"),
@@ -59,7 +56,6 @@ fn files_are_written_in_its_folders_and_nowhere_else() {
     };
     assert_eq!(results, [true; 8]);
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
-    // Other threads are not restricted.
     fs::write(outside.join("new"), "x").unwrap();
 }
 
@@ -75,7 +71,7 @@ fn it_listens_nowhere_and_connects_where_it_likes() {
     assert_eq!(ends, (true, true));
 }
 
-/// The reason why only some threads are restricted: those that inspect containers or mount volumes could not work.
+/// Threads that inspect containers or mount volumes could not work.
 #[test]
 fn the_kernel_keeps_other_processes_and_mounts_from_it_too() {
     let base = tempfile::tempdir().unwrap();

@@ -1,20 +1,16 @@
-//! The systemd unit matches the sandbox.
-
 use std::collections::BTreeSet;
 use std::process::Command;
 
 use bpfmand_cage::KEPT;
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging/systemd/bpfmand.service");
-/// Exposure according to `systemd-analyze security`, in tenths: `docs/cage.md` states the present number. 100 means
-/// unrestricted.
+/// Tenths of the exposure by `systemd-analyze security`; `docs/cage.md` states the present number.
 const MAX_EXPOSURE: &str = "46";
 
 fn unit() -> String {
     std::fs::read_to_string(PATH).unwrap()
 }
 
-/// Returns the words of a setting, which occurs once.
 fn setting(unit: &str, name: &str) -> Vec<String> {
     let mut lines = unit.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('='));
     let line = lines.next().unwrap_or_else(|| panic!("no {name}"));
@@ -31,7 +27,7 @@ fn it_bounds_what_the_process_keeps() {
     assert_eq!(setting(&unit, "NoNewPrivileges"), ["yes"]);
 }
 
-/// With a systemd filter lacking these calls, the daemon could not build its sandbox, and would not start.
+/// Without these calls, the daemon could not build its sandbox, and would not start.
 #[test]
 fn it_lets_the_process_build_its_cage() {
     let allowed = setting(&unit(), "SystemCallFilter");
@@ -42,8 +38,7 @@ fn it_lets_the_process_build_its_cage() {
     }
 }
 
-/// The daemon opens cgroups and files of containers with `openat2`. systemd makes it return ENOSYS if set-user-ID bits
-/// are restricted, since a filter cannot read the mode argument.
+/// systemd makes `openat2` return ENOSYS if set-user-ID bits are restricted: a filter cannot read its mode.
 #[test]
 fn files_can_be_opened_that_must_not_lead_out_of_a_folder() {
     assert!(!unit().lines().any(|line| line.starts_with("RestrictSUIDSGID=")));

@@ -10,7 +10,7 @@ use rustix::fs::OFlags;
 
 use crate::EngineError;
 
-/// Only root may name a link by its id: the kernel also restricts opening links by id to root.
+/// The kernel also restricts opening links by id to root.
 pub fn may_name_link(id: KernelLinkId, caller_uid: u32) -> Result<(), EngineError> {
     if caller_uid == 0 {
         return Ok(());
@@ -20,16 +20,13 @@ pub fn may_name_link(id: KernelLinkId, caller_uid: u32) -> Result<(), EngineErro
     )))
 }
 
-/// A pin that the caller may name.
 pub struct NamedPin {
     path: PathBuf,
-    /// Keeps the checked file open.
     file: Option<File>,
 }
 
 impl NamedPin {
-    /// Checks that the caller may name a pin: root any pin, other users only their own. The error does not reveal
-    /// whether another user's pin exists.
+    /// Root may name any pin, other users only their own. The error does not reveal whether another user's pin exists.
     pub fn find(path: &Path, caller_uid: u32) -> Result<Self, EngineError> {
         if caller_uid == 0 {
             return Ok(Self { path: path.to_owned(), file: None });
@@ -46,8 +43,7 @@ impl NamedPin {
         }
     }
 
-    /// Returns the path to open: the caller may replace the pin at its path at any time, but not the file that is held
-    /// open here.
+    /// The caller may replace the pin at its path at any time, but not the file that is held open here.
     pub fn path(&self) -> PathBuf {
         match &self.file {
             None => self.path.clone(),

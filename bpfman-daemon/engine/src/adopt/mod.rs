@@ -1,8 +1,7 @@
 //! Adoption: a third-party program that is attached by a link becomes a member, without a gap.
 //!
-//! The link stays and is pinned by us too. The kernel returns only rewritten instructions of its program, so the
-//! program stays separate, and the chain reaches it by a tail call. The owner may still hold the link, and may change
-//! or end it; this is detected and reported like any other drift.
+//! The link stays and is pinned by us too. The program stays separate, and the chain tail-calls it. The owner may still
+//! change or end the link, which is reported like any other drift.
 
 mod access;
 mod settle;
@@ -70,11 +69,7 @@ struct Found<H> {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Adopts a program that a third party attached by a link at XDP or tcx. Other attachments cannot be adopted
-    /// without a gap.
-    ///
-    /// # Errors
-    /// See [`EngineError`]; nothing is changed then.
+    /// Adopts a program that a third party attached by a link at XDP or tcx. An error changes nothing.
     pub fn adopt(&self, request: &AdoptRequest) -> Result<LinkDetails, EngineError> {
         let mut adopted = self.adopt_one(request)?;
         adopted.warnings = self.state().concerns_of(&adopted.record);
@@ -167,7 +162,6 @@ impl<K: Kernel> Engine<K> {
         self.state().drifted.remove(&found.key);
         self.step("adopt", "move into place");
         retry_once(|| self.place_adopted(operation, link, program.id))?;
-        // The tc chain may now come before our other links.
         self.keep_order(&found.key);
         chain.map_or(Ok(()), |built| self.settle_chain(built))
     }
@@ -258,7 +252,6 @@ impl<K: Kernel> Engine<K> {
         Ok(Found { link, facts, program, interface, key })
     }
 
-    /// Finds the interface of a link in the daemon's own namespace, the named and the watched ones.
     fn place_of(
         &self,
         link: &LinkFacts,

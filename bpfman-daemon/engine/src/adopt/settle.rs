@@ -20,8 +20,7 @@ impl ProgramRecord {
         matches!(self.source, SourceRecord::Adopted { .. })
     }
 
-    /// Returns a placeholder text for an adopted program, whose own text is known only to the kernel. The chain runs
-    /// the program itself.
+    /// Returns a placeholder: only the kernel knows the text. The chain runs the program itself.
     pub fn opaque_text(&self) -> MemberText {
         let insns = vec![Insn::new(0xb7, 0, 0, 0, 0), Insn::new(op::EXIT, 0, 0, 0, 0)];
         MemberText {
@@ -35,7 +34,7 @@ impl ProgramRecord {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Moves the pins of an adoption into place. It is idempotent.
+    /// Idempotent.
     pub(crate) fn place_adopted(
         &self,
         operation: OperationId,
@@ -70,7 +69,6 @@ impl<K: Kernel> Engine<K> {
         Ok(names.iter().any(|name| is_adopted_pin(name)))
     }
 
-    /// Restores the original program of an adopted link, and releases both.
     pub(crate) fn undo_adoption(&self, operation: OperationId) -> Result<(), EngineError> {
         let folder = paths::pending(operation);
         for name in self.kernel.list_folder(&folder)? {
@@ -94,9 +92,8 @@ impl<K: Kernel> Engine<K> {
         self.remove_tree(&folder)
     }
 
-    /// Handles the last member leaving a hook whose link was adopted. If it is the adopted member, the link keeps its
-    /// original program and is given back to its owner. Otherwise the adopted program has left before, and the link
-    /// ends.
+    /// Handles the last member leaving a hook whose link was adopted: the adopted member's link goes back to its owner;
+    /// otherwise the adopted program has left before, and the link ends.
     pub(crate) fn leave_adopted<'a>(
         &'a self,
         hook: &Arc<HookRecord>,
@@ -126,18 +123,15 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Ends an adopted link. Others may still hold it, but it runs nothing any more.
     pub(crate) fn end_adopted_link(&self, pin: &Path) -> Result<(), EngineError> {
         let result = self.kernel.end_link(pin);
         match self.kernel.open_pin(pin)? {
-            // Other holders may keep the detached link.
             None => Ok(()),
             Some(_) => Ok(result?),
         }
     }
 
-    /// Removes records of adopted programs that no longer exist: they end with the boot, or when their pin is removed,
-    /// and there is no bytecode to load again.
+    /// Adopted programs end with the boot, or with their pin, and there is no bytecode to load again.
     pub(crate) fn forget_adopted(&self, report: &mut RecoveryReport) {
         let adopted: Vec<Arc<ProgramRecord>> = {
             let state = self.state();

@@ -12,10 +12,8 @@ use crate::state::records::LinkRecord;
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Attaches to a hook that accepts one program. If the hook is held, the error names the holder.
-    ///
-    /// Only the kernel decides whether the hook is free. The holder is queried afterwards; if it has left in between,
-    /// the attach is tried again.
+    /// Attaches to a hook that accepts one program. Only the kernel decides whether it is free: the holder is queried
+    /// afterwards, and if it has left, the attach is tried again.
     pub(crate) fn attach_where_free(
         &self,
         key: &HookKey,
@@ -32,15 +30,13 @@ impl<K: Kernel> Engine<K> {
             }
             let contents = self.kernel.hook_contents(interface.netns.as_deref(), key)?;
             let entry = contents.entries.first();
-            // The holder has left in between: try again.
             if entry.is_some() || left == 0 {
                 return Err(self.conflict(key, interface, entry));
             }
         }
     }
 
-    /// Reports a third-party program at a hook that accepts one program, before a chain is built in vain. A link that
-    /// runs `ours` is ours and about to be removed. If the query fails, the kernel decides later.
+    /// Reports a third-party holder before a chain is built in vain. A link that runs `ours` is about to be removed.
     pub(crate) fn ensure_free(
         &self,
         key: &HookKey,
@@ -57,7 +53,6 @@ impl<K: Kernel> Engine<K> {
             |entry: &&HookEntry| (ours.is_none() || entry.program != ours) && !on_card(&entry.via);
         let Some(entry) = contents.entries.iter().find(is_theirs) else { return Ok(()) };
         match self.conflict(key, interface, Some(entry)) {
-            // Our programs may join the dispatcher.
             EngineError::HookHeld(held) if matches!(held.attached, Attached::LibxdpDispatcher(_)) => Ok(()),
             error => Err(error),
         }
@@ -97,15 +92,13 @@ impl<K: Kernel> Engine<K> {
         }))
     }
 
-    /// Returns whether the kernel link of one of our hooks is among these.
     fn has_hook_link(&self, links: &[KernelLinkId]) -> bool {
         let hooks: Vec<HookKey> = self.state().hooks.keys().copied().collect();
         let link_of = |hook: &HookKey| self.pinned_link(&paths::hook_link(hook)).ok().flatten();
         hooks.iter().filter_map(link_of).any(|link| links.contains(&link.id))
     }
 
-    /// Names our own link if netfilter accepts no second program of `link`'s priority. The link of another owner is not
-    /// named, unless `link` is root's: only that owner and root can detach it.
+    /// Names our netfilter link of the same priority, unless another owner's: only that owner and root can detach it.
     pub(crate) fn with_own_holder(&self, link: &LinkRecord, error: EngineError) -> EngineError {
         let (
             AttachPoint::Netfilter { netns, place },
@@ -137,7 +130,7 @@ impl<K: Kernel> Engine<K> {
         is_linked: bool,
     ) -> Option<Dispatcher> {
         let glance = self.read_partial_dispatcher(key, program).ok().flatten()?;
-        // Continue without the lock if it cannot be acquired: this is information only.
+        // Continue without the lock: this is information only.
         let _lock = self.kernel.lock_folder(&self.options.libxdp_pins).ok();
         let programs = self.slots_of(&glance).unwrap_or_default().into_iter().map(|slot| DispatcherProgram {
             priority: slot.slot.priority,

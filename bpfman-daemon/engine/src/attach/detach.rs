@@ -13,19 +13,14 @@ use crate::state::Changes;
 use crate::state::records::{Entry, HookRecord, LeftoverFilter, LeftoverRecord, LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError, paths};
 
-/// A hook without some of its members: its record if it stays, and its new chain, if the hook could be changed.
 type Left<'a, K> = (Option<HookRecord>, Option<BuiltChain<'a, K>>);
 
 impl<K: Kernel> Engine<K> {
-    /// Removes one attachment. The kernel has released it when this returns.
-    ///
-    /// # Errors
-    /// See [`EngineError`]; the link stays then.
+    /// Removes one attachment. The kernel has released it when this returns; on an error the link stays.
     pub fn detach(&self, id: LinkId) -> Result<(), EngineError> {
         let _operation = self.begin()?;
         let (link, _held) = self.lock_link(id).ok_or(EngineError::NoLink(id))?;
         let hook = link.hook;
-        // An adopted program is managed only while it is attached.
         let adopted = self.record(link.program).filter(|program| {
             program.is_adopted() && self.state().links_of(program.uid).all(|other| other.id == id)
         });
@@ -35,8 +30,7 @@ impl<K: Kernel> Engine<K> {
         result
     }
 
-    /// Removes links, all of one program, and the program too if it is given. The caller holds the locks of the
-    /// program and of all hooks.
+    /// Removes links of one program, and the program if given. The caller holds the locks of the program and all hooks.
     pub(crate) fn remove(
         &self,
         operation_name: &'static str,
@@ -46,7 +40,6 @@ impl<K: Kernel> Engine<K> {
         self.remove_with(operation_name, links, program, Changes::default())
     }
 
-    /// Removes links, and records more changes in the same step.
     pub(crate) fn remove_with(
         &self,
         operation_name: &'static str,
@@ -67,7 +60,6 @@ impl<K: Kernel> Engine<K> {
                 Some(key) if !matches!(key.kind, HookKind::Tcx(_)) => {
                     chains.entry(key).or_default().push(link.id);
                 }
-                // The third-party link continues unchanged.
                 _ if link.adopted => leftover.released.push(text(&paths::link(link.id))),
                 _ => leftover.links.push(text(&paths::link(link.id))),
             }
@@ -95,7 +87,7 @@ impl<K: Kernel> Engine<K> {
         cleared
     }
 
-    /// Removes members from a chain. Returns the hook's new record, or none if it ends, with its new chain.
+    /// Returns the hook's new record, or none if it ends, with its new chain.
     pub(crate) fn leave_chain<'a>(
         &'a self,
         operation_name: &'static str,
@@ -113,7 +105,7 @@ impl<K: Kernel> Engine<K> {
             entered => entered?,
         };
         if is_entered {
-            // A hook that runs nothing cannot be inspected, and may have no interface by which to release the freeze.
+            // A hook that runs nothing may have no interface by which to release the freeze.
             self.ensure_not_frozen(key, &left)?;
         }
         let in_dispatcher = is_entered && hook.entry == Entry::Dispatcher;
@@ -127,22 +119,19 @@ impl<K: Kernel> Engine<K> {
         }
         let record = HookRecord { newcomer: None, ..(*hook).clone() };
         if !is_entered {
-            // The pin was removed, and with it the chain: there is nothing to swap. Recovery, or the next attach,
-            // enters the hook again with the remaining members.
+            // The pin was removed: recovery or the next attach enters the hook with the remaining members.
             return Ok((Some(record), None));
         }
         self.step(operation_name, "build chain");
         let built = self.build_chain(key, &hook.interface, &remaining, Some(hook.entry), &left)?;
         self.change_chain(&hook, &built, undo)?;
         if let Some(new) = &built.dispatcher {
-            // The next start removes it too, if this one is interrupted.
             leftover.folders.extend(new.leftovers().map(|path| text(&path)));
         }
         let goes_on = !(in_dispatcher && remaining.is_empty());
         Ok((goes_on.then(|| built.recorded(record)), Some(built)))
     }
 
-    /// Returns a hook and its remaining members in order, after some have left.
     pub(crate) fn remaining(
         &self,
         key: &HookKey,
@@ -158,7 +147,6 @@ impl<K: Kernel> Engine<K> {
         (hook, links)
     }
 
-    /// Lists the entry of a hook as a leftover to remove.
     pub(crate) fn leave_entry(&self, hook: &HookRecord, leftover: &mut LeftoverRecord) {
         match hook.entry {
             // Do not wait for the end of a link that others may hold.
@@ -179,7 +167,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Lists the leftovers of a program: its pin, and maps that no other program uses.
     fn leave_program(&self, program: &ProgramRecord, leftover: &mut LeftoverRecord) {
         let previous = self.state().previous.get(&program.uid).cloned();
         let loaded = previous.iter().filter(|previous| previous.boot == self.boot);

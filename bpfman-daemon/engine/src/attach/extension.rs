@@ -1,5 +1,5 @@
-//! Attaching extensions: the kernel runs an extension in place of another program's function. Members spliced into a
-//! chain are copies, which an extension does not affect: an extended program must run by itself.
+//! Attaching extensions, which replace a function of another program. Chain members are copies that an extension does
+//! not affect: an extended program must run by itself.
 
 use std::sync::Arc;
 
@@ -14,9 +14,8 @@ use crate::state::{ExtendedProgram, ExtendsRecord};
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Locks the program that an extension is for, and its hooks, until the extension is attached; third-party programs
-    /// are not locked. The caller holds shared maps ([`Engine::lock_extended`]) and the extension. Errors: The
-    /// extension would have no effect: a copy of the program runs, or another extension is attached.
+    /// Locks the program that an extension is for, and its hooks. The caller holds shared maps
+    /// ([`Engine::lock_extended`]) and the extension.
     pub(super) fn hold_extended(&self, program: &ProgramRecord) -> Result<Vec<Guard>, EngineError> {
         let Some(extends) = &program.extends else { return Ok(Vec::new()) };
         let mut held = Vec::new();
@@ -32,7 +31,6 @@ impl<K: Kernel> Engine<K> {
         Ok(held)
     }
 
-    /// Refuses to extend a program of which a copy runs somewhere.
     fn ensure_runs_itself(
         &self,
         extended: &ProgramRecord,
@@ -81,7 +79,6 @@ impl<K: Kernel> Engine<K> {
         .into())
     }
 
-    /// Returns the link target of an extension: the function in the current instance of the extended program.
     pub(super) fn extension_target(
         &self,
         program: &ProgramRecord,
@@ -101,8 +98,7 @@ impl<K: Kernel> Engine<K> {
         Ok(LinkTarget::Replacement(Extends { program: wanted.program, function }))
     }
 
-    /// Refuses to unload or replace an extended program: the kernel would keep it for its extensions, and their
-    /// recorded function ids would not fit its replacement.
+    /// The kernel would keep the program for its extensions, whose function ids would not fit a replacement.
     pub(crate) fn ensure_not_extended(
         &self,
         program: &ProgramRecord,
@@ -125,7 +121,7 @@ impl<K: Kernel> Engine<K> {
         Err(ExtensionRefusal::Extended { program, name, change, by }.into())
     }
 
-    /// Refuses to replace an attached extension: the kernel accepts one replacement per function.
+    /// The kernel accepts one replacement per function.
     pub(crate) fn ensure_not_in_place(&self, program: &ProgramRecord) -> Result<(), EngineError> {
         if program.program_type != ProgramType::Freplace {
             return Ok(());
@@ -135,7 +131,6 @@ impl<K: Kernel> Engine<K> {
         Err(ExtensionRefusal::Attached { program: program.id, name: program.name.clone(), link }.into())
     }
 
-    /// Refuses to run copies of programs that an attached extension extends: the copies would not be extended.
     pub(crate) fn ensure_none_extended(
         &self,
         key: &HookKey,

@@ -14,18 +14,15 @@ use crate::state::hook_names::filter_name;
 use crate::state::records::{Entry, HookRecord, LinkRecord};
 use crate::{Engine, EngineError, paths};
 
-/// Maximum number of members of one chain that belong to users, grants and applications of namespaces. The other places
-/// are reserved for root and for cluster applications.
+/// Maximum members of one chain of others than root and cluster applications.
 const MAX_MEMBERS_OF_OTHERS: usize = 24;
 
-/// The same limit for links at one tcx hook, of which the kernel accepts 63.
+/// The same for links at one tcx hook, of which the kernel accepts 63.
 const MAX_TCX_LINKS_OF_OTHERS: usize = 48;
 
-/// Entry of a hook and, at XDP, its mode.
 pub(crate) type Entered = (Entry, Option<XdpPlacement>);
 
-/// Returns whether the driver refused a chain, so that the network stack may run it: no other program blocks the hook,
-/// and no other call failed.
+/// True if the driver refused the chain, so that the network stack may run it.
 fn is_of_driver(error: &EngineError) -> bool {
     match error {
         EngineError::Kernel(KernelError::Call { action, .. }) => *action == "attach",
@@ -34,7 +31,6 @@ fn is_of_driver(error: &EngineError) -> bool {
     }
 }
 
-/// Returns the driver's error without the hook, which the message names separately.
 fn in_words(refusal: &EngineError) -> String {
     let text = match refusal {
         EngineError::Kernel(KernelError::Call { source, .. }) => source.to_string(),
@@ -47,7 +43,6 @@ fn in_words(refusal: &EngineError) -> String {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Refuses a member for which the chain has no place.
     pub(crate) fn ensure_chain_capacity(
         &self,
         key: &HookKey,
@@ -61,7 +56,6 @@ impl<K: Kernel> Engine<K> {
         self.ensure_kept_places(key, interface, members, newcomer, MAX_MEMBERS_OF_OTHERS)
     }
 
-    /// Refuses a tcx link that would use a reserved place.
     pub(crate) fn ensure_tcx_capacity(
         &self,
         key: &HookKey,
@@ -119,7 +113,7 @@ impl<K: Kernel> Engine<K> {
         self.step("attach", "build chain");
         let entered = old.as_ref().map(|hook| hook.entry);
         let built = self.build_chain(key, interface, &links, entered, std::slice::from_ref(&link))?;
-        // Both are declared before the undo steps, so that they outlive them.
+        // Declared before the undo steps, so that they outlive them.
         let lacks_number = old.as_ref().is_none_or(|hook| self.lacks_number(hook));
         let namespace = if lacks_number { self.hold_namespace(key) } else { None };
         let mut joined = None;
@@ -138,7 +132,6 @@ impl<K: Kernel> Engine<K> {
             let runs = joined.as_ref().unwrap_or(&built);
             let hook = match (&old, known) {
                 (Some(hook), _) => (**hook).clone(),
-                // Its settings and counts stay. It now has a link of our own.
                 (None, Some(known)) => {
                     HookRecord { operation: link.operation, entry, adopted_link: false, ..(*known).clone() }
                 }
@@ -184,8 +177,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Attaches the first chain of a hook. If libxdp holds the hook and the kernel supports it, the members join
-    /// libxdp's dispatcher, which is returned too. The caller holds the namespace.
+    /// Attaches the first chain of a hook, or joins libxdp's dispatcher. The caller holds the namespace.
     pub(crate) fn enter_or_join<'a>(
         &'a self,
         interface: &Interface,
@@ -207,7 +199,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Joins the dispatcher that holds a hook.
     pub(crate) fn join_dispatcher<'a>(
         &'a self,
         interface: &Interface,
@@ -255,11 +246,9 @@ impl<K: Kernel> Engine<K> {
                 expected_revision: None,
             },
             HookKind::Tc(direction) | HookKind::Tcx(direction) => {
-                // A filter has no pin to find it by after a crash: the program's pin below `pending` names the hook,
-                // and recovery searches there for a filter that runs it.
+                // A filter has no pin to find it by after a crash: the program's pin below `pending` names the hook.
                 self.kernel.make_folder(&folder)?;
                 undo.push(move || self.undo_pending_of(operation));
-                // The number lets the next start detect the end of the namespace, if no path leads there by then.
                 undo.push_sure(move || self.forget_held_namespace(home));
                 let number = self.number_namespace(home, netns)?;
                 self.step("attach", "pin program of filter");
@@ -297,9 +286,8 @@ impl<K: Kernel> Engine<K> {
         Ok((Entry::Link, None))
     }
 
-    /// Attaches the first chain of an XDP hook. Unless the configuration names a mode, the driver runs it, or the
-    /// network stack if the driver refuses it: its size, the MTU, a driver without XDP. A hook that is held is free in
-    /// no mode.
+    /// Unless the configuration names a mode, the driver runs the chain, or the network stack if the driver refuses it.
+    /// A held hook is free in no mode.
     fn enter_xdp<'a>(
         &'a self,
         interface: &Interface,
@@ -325,7 +313,6 @@ impl<K: Kernel> Engine<K> {
                     let refusal = Some(in_words(&refusal));
                     return Ok(XdpPlacement { mode: XdpRunsIn::Generic, refusal });
                 }
-                // Another program was attached between the two attempts.
                 Err(held @ EngineError::HookHeld(_)) => Err(held),
                 Err(_) => Err(refusal),
             },
@@ -339,7 +326,7 @@ impl<K: Kernel> Engine<K> {
         }))
     }
 
-    /// Renames a hook's link from `pending` to its place. It is idempotent.
+    /// Idempotent.
     pub(crate) fn place_hook(&self, hook: &HookRecord) -> Result<(), EngineError> {
         self.place_pending_link(hook.operation, &paths::hook_link(&hook.key), Some(hook.program))
     }

@@ -32,29 +32,20 @@ use crate::state::records::{HookRecord, LinkRecord, ProgramRecord};
 use crate::state::{Changes, check_metadata, with_application};
 use crate::{Engine, EngineError, paths};
 
-/// Map in which programs with libbpf's header look up the arguments of USDT probes.
 const USDT_SPECS: &str = "__bpf_usdt_specs";
 
-/// Returns whether the file or the kernel must confirm that a probe lies inside the function. Root may probe other
-/// addresses.
+/// True if a probe must lie inside the function. Root may probe other addresses.
 fn is_known_only(program: &ProgramRecord, link: &LinkRecord) -> bool {
     program.guard.is_some() || link.owner(program) != Owner::Root
 }
 
 impl<K: Kernel> Engine<K> {
     /// Attaches a program, for root.
-    ///
-    /// # Errors
-    /// See [`EngineError`]; nothing is attached then.
     pub fn attach(&self, request: &AttachRequest) -> Result<LinkDetails, EngineError> {
         self.attach_for(request, AttachFor::Caller, ProbeReader::Root)
     }
 
-    /// The same for a caller with these rights to files: a probed file is opened with them, also whenever the probe is attached
-    /// again, since the file at its path may be another one by then.
-    ///
-    /// # Errors
-    /// See [`Engine::attach`].
+    /// The same for a caller with these rights to files: the probed file is always opened with them.
     pub fn attach_by(
         &self,
         request: &AttachRequest,
@@ -63,11 +54,7 @@ impl<K: Kernel> Engine<K> {
         self.attach_for(request, AttachFor::Caller, reader)
     }
 
-    /// Attaches a program unless it is already attached at this hook of XDP or TC, where it would run twice for each
-    /// packet. Other attach points accept a program once, or any number of times, independent of the caller.
-    ///
-    /// # Errors
-    /// [`EngineError::Repeated`] names the link.
+    /// Attaches a program unless it is at this XDP or TC hook ([`EngineError::Repeated`]), where it would run twice.
     pub fn attach_once(
         &self,
         request: &AttachRequest,
@@ -153,7 +140,6 @@ impl<K: Kernel> Engine<K> {
         retry_once(|| self.held_link(id))
     }
 
-    /// Returns the network namespace of a point that attaches to a namespace itself; none for other points.
     pub(crate) fn namespace_at(&self, point: &AttachPoint) -> Result<Option<NetnsId>, EngineError> {
         let Some(netns) = point.netns() else { return Ok(None) };
         match self.loopback_in(netns.as_deref()) {
@@ -164,7 +150,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Attaches a program by a link of its own.
     fn attach_alone(&self, program: &ProgramRecord, link: LinkRecord) -> Result<(), EngineError> {
         self.ensure_not_lost([&link])?;
         let handle = self.loaded_program(program.id)?;
@@ -188,13 +173,11 @@ impl<K: Kernel> Engine<K> {
         })?;
         self.step("attach", "move into place");
         retry_once(|| self.place_link(&link))?;
-        // Other links may have intents that name this one.
         link.hook.iter().for_each(|key| self.keep_order(key));
         Ok(())
     }
 
-    /// Attaches to a target, which is looked up again if the hook was changed concurrently. Returns the identities of
-    /// the target.
+    /// The target is looked up again if the hook was changed concurrently. Returns its identities.
     pub(crate) fn attach_retrying<'a, 't>(
         &'a self,
         program: &K::Handle,
@@ -206,7 +189,6 @@ impl<K: Kernel> Engine<K> {
         loop {
             match self.attach_pending(program, &target()?, operation, undo) {
                 Err(error) if error.is_race() && tries < TRIES => tries += 1,
-                // Recorded now: look up the place again.
                 Err(EngineError::Kernel(KernelError::Preorder { link, .. }))
                     if self.preorder_links.insert(link) => {}
                 result => return result,
@@ -214,7 +196,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Attaches a program to a target by one or several links, pinned below `pending`.
     pub(crate) fn attach_pending<'a>(
         &'a self,
         program: &K::Handle,
@@ -229,7 +210,6 @@ impl<K: Kernel> Engine<K> {
         self.attach_pinned("attach", program, target, &folder.join(paths::PENDING_LINK), undo)
     }
 
-    /// Returns the target with which the kernel attaches a link that is not a member of a chain.
     pub(crate) fn link_target<'a>(
         &self,
         program: &ProgramRecord,
@@ -251,7 +231,6 @@ impl<K: Kernel> Engine<K> {
                 attach_type: attach_type(),
             },
             AttachPoint::Usdt { target, provider, name, scope } => {
-                // Programs that read no arguments may lack it.
                 let specs = program.maps.iter().find(|map| map.name == USDT_SPECS).and_then(|map| map.id);
                 LinkTarget::Usdt {
                     target,
@@ -351,18 +330,17 @@ impl<K: Kernel> Engine<K> {
         self.commit(changes).map(drop)
     }
 
-    /// Renames a link from `pending` to its place. It is idempotent.
+    /// Idempotent.
     pub(crate) fn place_link(&self, link: &LinkRecord) -> Result<(), EngineError> {
         let program = self.record(link.program).map(|program| program.id);
         self.place_pending_link(link.operation, &paths::link(link.id), program)
     }
 
-    /// Returns whether the pinned link already runs its program and needs no bridge for the move.
     fn moves_without_bridge(&self, place: &Path, names: &[String]) -> Result<bool, EngineError> {
         Ok(!names.iter().any(|name| name == paths::BRIDGE) && self.kernel.open_pin(place)?.is_some())
     }
 
-    /// Renames a link from `pending` to its place, over its bridge if it moves by one. It is idempotent.
+    /// Renames a link to its place, over its bridge if it moves by one; idempotent.
     pub(crate) fn place_pending_link(
         &self,
         operation: OperationId,
@@ -395,20 +373,17 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Refuses an attachment that no hook could accept.
 pub fn check(request: &AttachRequest) -> Result<(), EngineError> {
     check_place(&request.point, &request.order, request.sharing)?;
     check_metadata(&request.metadata)
 }
 
-/// Refuses a place that no hook could have.
 pub fn check_place(point: &AttachPoint, order: &OrderIntent, sharing: Sharing) -> Result<(), EngineError> {
     check_priority(point)?;
     check_intent(point, order)?;
     check_sharing(point, sharing)
 }
 
-/// Refuses settings that only members of a chain can have.
 pub fn check_sharing(point: &AttachPoint, sharing: Sharing) -> Result<(), EngineError> {
     if sharing.is_plain() || matches!(point, AttachPoint::Xdp { .. } | AttachPoint::Tc { .. }) {
         return Ok(());
@@ -419,7 +394,6 @@ pub fn check_sharing(point: &AttachPoint, sharing: Sharing) -> Result<(), Engine
     )))
 }
 
-/// Refuses a priority outside its range.
 pub fn check_priority(point: &AttachPoint) -> Result<(), EngineError> {
     match point.priority() {
         Some(priority) if priority < 0 => {

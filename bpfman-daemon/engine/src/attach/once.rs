@@ -9,19 +9,14 @@ use crate::state::State;
 use crate::state::records::{LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError};
 
-/// Returns the link by which a program is attached to a hook.
 pub fn already_there(state: &State, program: ProgramUid, key: &HookKey) -> Option<LinkId> {
     state.links_of(program).find(|link| link.hook.as_ref() == Some(key)).map(|link| link.id)
 }
 
-/// Requester of an attachment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttachFor {
-    /// A caller that may attach a program to a chain repeatedly.
     Caller,
-    /// A caller that requests to attach a program only once.
     CallerOnce,
-    /// An attachment to matching interfaces, for one interface.
     Matching(MatchingId),
 }
 
@@ -35,7 +30,6 @@ impl AttachFor {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Refuses a program that is already a member of the hook's chain. tcx has no chain: the kernel refuses there.
     pub(super) fn ensure_not_repeated(
         &self,
         program: &ProgramRecord,
@@ -51,8 +45,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Refuses a repeated attachment where the kernel accepts a program once, such as a tcx hook or trace point: the
-    /// kernel's error is just "file exists".
+    /// Names the link where the kernel accepts a program once: its error is just "file exists".
     pub(super) fn ensure_attached_once(
         &self,
         program: &ProgramRecord,

@@ -9,10 +9,8 @@ use crate::engine::undo::Undo;
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Attaches a program to a target by a pinned link, or by several links pinned in a folder. After a failure, the
-    /// owner of the parent folder undoes what exists, and `undo` ends the links.
-    ///
-    /// Returns the identities of the target.
+    /// Attaches by a pinned link, or by several in a folder. After a failure, the owner of the parent folder undoes the
+    /// rest, and `undo` ends the links. Returns the identities of the target.
     pub(crate) fn attach_pinned<'a>(
         &'a self,
         operation: &'static str,
@@ -39,7 +37,6 @@ impl<K: Kernel> Engine<K> {
         Ok(found)
     }
 
-    /// Returns the links that a target needs, each with its pin: usually one. Creates the folder if there are several.
     fn links_of_target<'t>(
         &self,
         target: &LinkTarget<'t>,

@@ -20,8 +20,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Returns whether a link at this point can stay when a new version replaces its program. A link at a map stays only if
-/// the new version uses the same map.
+/// A link at a map stays only if the new version uses the same map.
 pub fn stays_in_place(point: &AttachPoint, old: &ProgramRecord, new: &ProgramRecord) -> bool {
     let AttachPoint::Sockmap { map: name } = point else { return old.target == new.target };
     let of =

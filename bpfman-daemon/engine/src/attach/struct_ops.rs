@@ -54,7 +54,7 @@ impl<K: Kernel> Engine<K> {
         Ok(self.kernel.replace_struct_ops(&link, &to, &from)?)
     }
 
-    /// Updates a link to its recorded struct_ops map, if an interrupted replacement left another one there.
+    /// An interrupted replacement may have left another map there.
     pub(crate) fn mend_functions(
         &self,
         handle: &K::Handle,

@@ -11,21 +11,17 @@ use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Detaches and unloads a program. Maps stay as long as another program of ours uses them.
-    ///
-    /// # Errors
-    /// See [`EngineError`]; the program and its links stay then.
+    /// Detaches and unloads a program. Maps stay while another managed program uses them. On an error, all stays.
     pub fn unload(&self, id: ProgramId) -> Result<(), EngineError> {
         let _operation = self.begin()?;
-        // Locks are taken in one order by all: shared maps, programs, hooks.
-        // Of two programs that use the same maps and leave at the same time, the second has to see the first one gone.
+        // Lock order: shared maps, programs, hooks. Of two programs that use the same maps and leave at the same time,
+        // the second has to see the first one gone.
         let _shared = self.lock(Subject::SharedMaps);
         let (_program_lock, program) = self.lock_program(id)?;
         self.unload_held(&program)
     }
 
-    /// Unloads the program of a record if it exists and is `still` the expected one. The kernel id of a record may have
-    /// another program by now: after a reboot, or a replacement.
+    /// Unloads the program of a record if it is `still` the expected one: another may have its kernel id.
     pub(crate) fn unload_if(
         &self,
         uid: ProgramUid,
@@ -40,8 +36,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Refuses to unload a struct_ops program that another program's link uses: without it, the struct_ops map could
-    /// not be created again.
+    /// Refuses to unload a struct_ops program that another's link uses: the map could not be created again.
     fn ensure_not_called(&self, program: &ProgramRecord) -> Result<(), EngineError> {
         if program.program_type != ProgramType::StructOps {
             return Ok(());
@@ -71,7 +66,6 @@ impl<K: Kernel> Engine<K> {
         let previous = self.state().previous.get(&program.uid).cloned();
         let result = self.remove("unload", &links, Some(program));
         hooks.iter().for_each(|key| self.keep_order(key));
-        // Leftovers in the kernel do not keep the record.
         if self.record(program.uid).is_none() {
             self.members.remove(program.uid);
             self.drop_bytecode(program.blobs());

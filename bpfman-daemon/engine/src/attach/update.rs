@@ -29,8 +29,7 @@ pub struct UpdateLinkRequest {
     pub proceed_on: Option<ProceedOn>,
     /// Replaces the whole intent, including its role.
     pub order: Option<OrderIntent>,
-    /// Position among our links, from 0: sets a priority that leads there or, if none does because the neighbours have
-    /// equal priorities, intents that name the neighbours. Excludes `priority` and `order`.
+    /// Position among our links, from 0, reached by a priority or by intents. Excludes `priority` and `order`.
     pub position: Option<u32>,
     /// Runs the member as a separate program, or no longer.
     pub isolated: Option<bool>,
@@ -78,13 +77,10 @@ impl Outcome {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Changes priority, proceed-on set, intents or metadata of a link without detaching it. Its id stays.
+    /// Changes a link without detaching it; its id stays. An error changes nothing.
     ///
-    /// A chain is swapped once, atomically for packets, if its order or sets changed. The kernel cannot move tcx links:
-    /// a new link is created at the new place before the old one ends, and the program runs at both places meanwhile.
-    ///
-    /// # Errors
-    /// See [`EngineError`]; nothing is changed then.
+    /// A chain is swapped once, atomically. The kernel cannot move tcx links: the program runs at both places for a
+    /// moment.
     pub fn update_link(&self, request: &UpdateLinkRequest) -> Result<(Outcome, LinkDetails), EngineError> {
         let _operation = self.begin()?;
         let (old, _held) = self.lock_link(request.link).ok_or(EngineError::NoLink(request.link))?;
@@ -150,7 +146,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns the link with the priority, or else the intents, that lead to a position.
     fn at_position(&self, link: LinkRecord, position: u32) -> Result<LinkRecord, EngineError> {
         let Some(key) = link.hook else {
             return Err(EngineError::Invalid(format!("link {} has no position", link.id)));
@@ -210,7 +205,7 @@ impl<K: Kernel> Engine<K> {
             links.iter().map(|link| (link.id, link.point.proceed_on(), link.sharing)).collect::<Vec<_>>()
         };
         let moved = runs(&before) != runs(&after);
-        // If a third party removed our chain, there is nothing to swap; recovery or the next attach restores it.
+        // If a third party removed our chain, recovery or the next attach restores it.
         let hook = match hook {
             // In a dispatcher, the priority itself is the position.
             Some(hook) if (moved || hook.entry == Entry::Dispatcher) && self.is_entered(&hook)? => hook,
@@ -233,7 +228,6 @@ impl<K: Kernel> Engine<K> {
         self.settle_chain(built)
     }
 
-    /// Changes a tcx link, and moves it if its position changes.
     fn update_tcx(
         &self,
         key: &HookKey,
@@ -245,7 +239,6 @@ impl<K: Kernel> Engine<K> {
         loop {
             let order = match self.tcx_order(key, interface, &self.with_changed(key, new)) {
                 Ok(order) => order,
-                // Nothing runs there, so nothing has to move.
                 Err(EngineError::Kernel(KernelError::HookGone { .. })) => {
                     self.step("update", "record");
                     return self.record_link(new, None);
@@ -266,7 +259,6 @@ impl<K: Kernel> Engine<K> {
                 Ok(()) => break,
             }
         }
-        // Other links may have intents that depend on this one.
         self.keep_order(key);
         Ok(())
     }

@@ -28,11 +28,8 @@ pub enum CpuOutcome {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Takes the action of the limit. A detached program stays detached, over restarts and reboots, until it is
-    /// attached again. A version is restored once: the one that was replaced for its cost never is.
-    ///
-    /// # Errors
-    /// See [`EngineError`]; the program continues to run then, and the next window detects the excess again.
+    /// Takes the action of the limit. A detached program stays detached until it is attached again. A version that was
+    /// replaced for its cost is never restored. After an error, the next window detects the excess again.
     pub fn limit_cpu(&self, program: ProgramUid, excess: &CpuExcess) -> Result<CpuOutcome, EngineError> {
         FreezeExemption::All.during(|| self.act_on_excess(program, excess))
     }
@@ -63,7 +60,6 @@ impl<K: Kernel> Engine<K> {
         self.state().warned.retain(|program, _| over.contains(program));
     }
 
-    /// Ends all links and matching attachments of a program, in one record.
     fn detach_for(&self, uid: ProgramUid, excess: &CpuExcess) -> Result<CpuOutcome, EngineError> {
         let _operation = self.begin()?;
         let Some(program) = self.record(uid) else { return Ok(CpuOutcome::Gone) };
@@ -88,8 +84,7 @@ impl<K: Kernel> Engine<K> {
         result.map(|()| CpuOutcome::Detached { links: links.len() })
     }
 
-    /// Restores the previous version. The excess is recorded first: after a crash in between, the program continues to
-    /// run, and the next window detects the same.
+    /// The excess is recorded first: after a crash in between, the next window detects the same.
     fn take_back_for(&self, uid: ProgramUid, excess: &CpuExcess) -> Result<CpuOutcome, EngineError> {
         let id = {
             let _program_lock = self.lock(Subject::Program(uid));
@@ -106,8 +101,7 @@ impl<K: Kernel> Engine<K> {
             if self.state().not_taken_back.insert(uid) {
                 return Err(error);
             }
-            // A program must not continue to run because its rollback is prevented, for example by removing a file that
-            // it is attached to.
+            // A program must not continue to run because its rollback is prevented, for example by removing a file.
             tracing::warn!(%error, program = %id, "the version before cannot come back: it is detached");
             let detached = self.detach_for(uid, excess)?;
             self.state().not_taken_back.remove(&uid);
@@ -118,7 +112,6 @@ impl<K: Kernel> Engine<K> {
         Ok(CpuOutcome::TookBack)
     }
 
-    /// Clears the record of a detachment when the program is attached again.
     pub(crate) fn forgiven(&self, uid: ProgramUid) -> Option<Change> {
         let program = self.record(uid)?;
         let mut forgiven = ProgramRecord::clone(&program);
@@ -126,7 +119,6 @@ impl<K: Kernel> Engine<K> {
         excess.map(|_| Change::Put(Record::Program(forgiven.into())))
     }
 
-    /// Returns the excess of a program, or of the version that its rollback removed.
     pub(crate) fn excess_of(&self, program: &ProgramRecord) -> Option<CpuExcess> {
         let state = self.state();
         let own = program.budget.excess.clone().filter(|excess| excess.done == CpuAction::Detach);

@@ -20,8 +20,8 @@ pub struct CpuUse {
     pub is_loaded: bool,
 }
 
-/// Returns the programs that exceeded a limit, each once: those over their own limit, and for each owner over its limit
-/// the program that used the most. The next window measures the owner's others without it.
+/// Returns the programs that exceeded a limit, each once: those over their own, and for each owner over its limit the
+/// program that used the most.
 #[must_use]
 pub fn excesses(
     uses: &[CpuUse],
@@ -55,7 +55,6 @@ pub fn excesses(
             && let Some(most) = programs.iter().filter(|one| one.is_loaded).max_by_key(|one| one.nanoseconds)
         {
             let of_owner = excess(most.nanoseconds, Some(all), limit);
-            // The stricter of two limits applies.
             match found.get(&most.program) {
                 Some(own) if own.limit.action as u8 >= limit.action as u8 => {}
                 _ => {
@@ -104,11 +103,9 @@ mod tests {
         let [(1, found)] = &over(&uses, Some(percent(15, Detach)))[..] else { panic!() };
         assert_eq!((found.used, found.owner_used), (CpuShare(100_000), Some(CpuShare(160_000))));
         assert_eq!((found.limit, found.window_ms), (percent(15, Detach), 10_000));
-        // A program that was unloaded meanwhile counts, and the remaining one is affected.
         let gone = CpuUse { is_loaded: false, ..of(1, "net", second, None) };
         let [(2, found)] = &over(&[gone, uses[1].clone()], Some(percent(15, Detach)))[..] else { panic!() };
         assert_eq!(found.owner_used, Some(CpuShare(160_000)));
-        // The use of other owners does not count.
         let others = [of(1, "net", second, None), of(2, "other", second * 60, None)];
         assert_eq!(over(&others, Some(percent(15, Detach))), []);
         let own =

@@ -1,4 +1,4 @@
-//! Ends objects at their deadline. Deadlines are recorded, so that they survive a restart.
+//! Ends objects at their deadline, which is recorded.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,6 @@ use crate::state::Changes;
 use crate::state::records::{LinkRecord, MatchingRecord, ProgramRecord};
 use crate::{Engine, EngineError};
 
-/// Object with a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Expirable {
     Program(ProgramUid),
@@ -59,9 +58,6 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Returns the time until the next deadline; none if there is none.
-    ///
-    /// # Errors
-    /// The kernel does not identify its boot.
     pub fn next_deadline(&self) -> Result<Option<Duration>, EngineError> {
         if !self.has_deadlines() {
             return Ok(None);
@@ -73,10 +69,7 @@ impl<K: Kernel> Engine<K> {
         Ok(self.mortals().into_iter().map(|(_, deadline)| deadline.left(&now)).min())
     }
 
-    /// Ends all objects whose deadline has passed or whose lease is over.
-    ///
-    /// # Errors
-    /// The kernel does not identify its boot. Objects that cannot be ended are in the result.
+    /// Ends all objects whose deadline has passed or whose lease is over. Failures are in the result.
     pub fn expire(&self) -> Result<Vec<Expired>, EngineError> {
         if !self.has_deadlines() {
             return Ok(Vec::new());
@@ -109,7 +102,7 @@ impl<K: Kernel> Engine<K> {
         programs.chain(matchings).chain(links).collect()
     }
 
-    /// Returns none if the object is already gone, or its deadline was extended.
+    /// `None` if the object is already gone, or its deadline was extended.
     fn end(&self, mortal: Expirable, deadline: &Deadline) -> Option<Expired> {
         let (mut expired, ended) = match mortal {
             Expirable::Program(uid) => {
@@ -142,8 +135,7 @@ impl<K: Kernel> Engine<K> {
         Some(expired)
     }
 
-    /// Rewrites deadlines of other boots, or from before the clock was set, by the current clocks. A failed write is
-    /// retried at the next call.
+    /// Rewrites deadlines of other boots, or from before the clock was set. A failed write is retried at the next call.
     fn anchor(&self, now: &MachineTime) {
         for (mortal, deadline) in self.mortals() {
             if let Some(anchored) = deadline.anchored(now)

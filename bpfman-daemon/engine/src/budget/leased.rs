@@ -19,7 +19,6 @@ impl<K: Kernel> Engine<K> {
         state.programs.values().filter(is_over).cloned().collect()
     }
 
-    /// Returns whether a program exists whose lease is over.
     pub(super) fn has_left_by_clients(&self) -> bool {
         !self.left_by_clients().is_empty()
     }
@@ -43,7 +42,7 @@ impl<K: Kernel> Engine<K> {
         self.left_by_clients().into_iter().filter_map(end).collect()
     }
 
-    /// Removes the records of such programs after a reboot: they no longer run, and must not be loaded again.
+    /// After a reboot these no longer run, and must not be loaded again.
     pub(crate) fn forget_left_by_clients(&self, report: &mut RecoveryReport) {
         for program in self.left_by_clients() {
             if program.boot == self.boot {

@@ -1,9 +1,5 @@
-//! CPU use of programs, from the kernel's run statistics.
-//!
-//! The kernel times whole programs, so it times a chain, not its members. The time of a chain is divided among its
-//! members by the number of packets that reached each, and by the time per packet that the chain's timed twin measured.
-//! Time that the twin does not explain is charged to no program. A chain with members of one program only is charged to
-//! that program. Without data on the members, nothing is charged.
+//! CPU use of programs, from the kernel's run statistics. A chain's time is divided among its members by packets and by
+//! the time per packet that its timed twin measured. Time that the twin does not explain is charged to no program.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -22,11 +18,8 @@ use crate::{Engine, EngineError};
 #[derive(Debug)]
 pub struct CpuReadings {
     at: Instant,
-    /// Loaded programs that run on their own, by kernel id.
     alone: HashMap<ProgramId, ProgramReading>,
-    /// Chains, by the kernel id of their entry.
     chains: HashMap<ProgramId, ChainReading>,
-    /// Programs and chains that ended since the previous readings.
     departed: FinalReadings,
 }
 
@@ -52,17 +45,12 @@ impl<K: Kernel> Engine<K> {
         state.links.values().any(|link| program(link.program).is_some_and(|program| counts(program)))
     }
 
-    /// Reads the counters of programs. The kernel counts only while statistics are enabled
-    /// ([`bpfmand_kernel::KernelFacts::count_runs`]).
-    ///
-    /// # Errors
-    /// The kernel cannot be queried.
+    /// Reads the counters of programs; see [`bpfmand_kernel::KernelFacts::count_runs`].
     pub fn read_cpu(&self) -> Result<CpuReadings, EngineError> {
         let (programs, hooks, departed) = {
             let mut state = self.state();
             let departed = state.departed.replace(FinalReadings::default()).unwrap_or_default();
-            // Not only attached programs: a program's count from before it is attached again must not be charged to
-            // this window.
+            // Not only attached ones: earlier counts must not be charged to this window.
             let loaded = state.programs.values().filter(|program| !state.lost.contains(&program.uid));
             let kept = state.previous.values().filter(|previous| previous.boot == self.boot);
             let programs: Vec<Arc<ProgramRecord>> =
@@ -105,7 +93,7 @@ impl<K: Kernel> Engine<K> {
         }
         let state = self.state();
         for (entry, now) in &chains {
-            // Chains are loaded by us: everything that a new one counted belongs to this window.
+            // Everything that a new chain counted belongs to this window.
             let none = now.before_all();
             for (program, nanoseconds) in shares(before.chains.get(entry).unwrap_or(&none), now) {
                 *took.entry(program).or_default() += nanoseconds;

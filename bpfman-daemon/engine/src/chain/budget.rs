@@ -26,7 +26,6 @@ impl<K: Kernel> Engine<K> {
         self.check_budget_of(key, interface, &self.joined(links)?, newcomer)
     }
 
-    /// Checks members that need not be in the records.
     pub(crate) fn check_budget_of(
         &self,
         key: &HookKey,

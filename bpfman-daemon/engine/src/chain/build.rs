@@ -19,26 +19,21 @@ use crate::state::chain_record::{Composition, HookSettings};
 use crate::state::records::{Entry, LinkRecord, ProgramRecord, Strategy};
 use crate::{CountersMode, Engine, EngineError};
 
-/// A member of a chain that is being built.
 pub(crate) struct Joined {
     pub link: Arc<LinkRecord>,
     pub program: Arc<ProgramRecord>,
-    /// Number of the owner among the owners of the chain.
     pub owner: MemberOwner,
-    /// Its place among those of other ranks.
     pub turn: RankOrder,
-    /// Ways to send packets that it is without, being a tenant's.
     pub unsent: Unsent,
 }
 
 impl Joined {
-    /// Returns whether it is a tenant's that the verifier accepted alone for a loader without CAP_PERFMON.
+    /// True for a tenant's that the verifier accepted alone for a loader without CAP_PERFMON.
     pub fn is_without_perfmon(&self) -> bool {
         self.program.guard.as_ref().is_some_and(|guard| guard.without_perfmon)
     }
 
-    /// After which verdicts the chain goes on. A tenant's member on the way out can drop, and accepts nothing past the
-    /// machine's.
+    /// A tenant's member at egress can drop, and accepts nothing past the machine's.
     fn proceeds_on(&self) -> ProceedMask {
         match self.turn {
             RankOrder::TenantsFirst if !self.link.sharing.shadow => ProceedMask::UNLESS_DROPPED,
@@ -48,13 +43,11 @@ impl Joined {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Returns whether chains of type `tc` are entered by tcx here.
     pub(crate) fn tc_enters_by_tcx(&self) -> bool {
         self.kernel.features().tcx && !self.options.tc_by_clsact
     }
 
-    /// Returns the kind of hook, which determines the verdict at the end of a chain: tcx and tc filters need different
-    /// ones. An existing entry stays as it is; the configuration decides only for a new one.
+    /// Tcx and tc filters need different end verdicts. The configuration decides only for a new entry.
     pub(crate) fn splice_hook(&self, kind: HookKind, entered: Option<Entry>, is_open: bool) -> SpliceHook {
         let by_tcx = if is_open { SpliceHook::TcTcxOpen } else { SpliceHook::TcTcx };
         match (kind, entered) {
@@ -66,15 +59,14 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns whether programs behind a chain run even after a member accepts: true for a tenant's members at egress.
+    /// True if programs behind the chain run even after a member accepts: with tenants' members at egress.
     pub(crate) fn is_open(&self, key: &HookKey, members: &[Joined]) -> bool {
         members.iter().any(|member| member.turn == RankOrder::TenantsFirst)
             || self.state().hooks.get(key).is_some_and(|hook| hook.open)
     }
 
-    /// Makes the program for a hook out of its links, which are in order, for a change that was asked for: of the links
-    /// `changed`. The caller holds the hook's lock. Errors: The hook is frozen, or the links cannot be joined: nothing
-    /// was changed.
+    /// Builds the program for a change of the links `changed`. The caller holds the hook's lock. An error changes
+    /// nothing.
     pub(crate) fn build_chain(
         &self,
         key: &HookKey,
@@ -88,7 +80,7 @@ impl<K: Kernel> Engine<K> {
         self.build_chain_as(key, interface, links, entered, &settings)
     }
 
-    /// Builds the program regardless of a freeze, and with the given switches. Members that the chain leaves out stay so.
+    /// Builds the program regardless of a freeze. Members that the chain leaves out stay so.
     pub(crate) fn build_chain_as(
         &self,
         key: &HookKey,
@@ -101,7 +93,6 @@ impl<K: Kernel> Engine<K> {
         self.build_without((key, interface), links, entered, settings, &withheld)
     }
 
-    /// Builds the program without some of its members.
     pub(crate) fn build_without(
         &self,
         (key, interface): (&HookKey, &Interface),
@@ -110,7 +101,7 @@ impl<K: Kernel> Engine<K> {
         settings: &HookSettings,
         withheld: &[LinkId],
     ) -> Result<BuiltChain<'_, K>, EngineError> {
-        // Also for the member of a direct chain: the kernel may have reused the ids of lost programs.
+        // Also for a direct member: the kernel may have reused the ids of lost programs.
         let runs = |link: &&Arc<LinkRecord>| !withheld.contains(&link.id);
         self.ensure_not_lost(all.iter().filter(runs).map(|link| &**link))?;
         self.fold_counters(key)?;
@@ -183,7 +174,6 @@ impl<K: Kernel> Engine<K> {
         built(strategy, entry, Some(lease), None)
     }
 
-    /// Returns the links with their programs, and numbers for their owners.
     pub(crate) fn joined(&self, links: &[Arc<LinkRecord>]) -> Result<Vec<Joined>, EngineError> {
         let mut owners: Vec<(Owner, Option<String>)> = Vec::new();
         let mut joined = Vec::with_capacity(links.len());
@@ -201,15 +191,13 @@ impl<K: Kernel> Engine<K> {
         Ok(joined)
     }
 
-    /// Returns the features that a chain of these members needs. By default, a chain counts its exits if it is spliced
-    /// anyway.
+    /// By default, a chain counts its exits if it is spliced anyway.
     pub(crate) fn wanted(&self, hook: SpliceHook, members: &[Joined], settings: &HookSettings) -> Wanted {
         // With several members, a CPU limit of one of them requires the time of each.
         let measured = members.len() > 1 && members.iter().any(|member| member.program.budget.is_measured());
         let counters = match (settings.counters, self.options.counters) {
             _ if members.is_empty() => false,
-            // Root's switch takes precedence: no owner is charged at this hook then. A switch by another caller may be
-            // older than the measured member.
+            // Root's switch takes precedence; another caller's may be older than the measured member.
             (Some(false), _) if measured && settings.counters_by != Some(Owner::Root) => true,
             (Some(wanted), _) => wanted,
             _ if measured => true,
@@ -246,7 +234,6 @@ impl<K: Kernel> Engine<K> {
         ingredients.composition()
     }
 
-    /// The options of this kernel for a chain of these members.
     pub(crate) fn splice_options<'a>(
         &self,
         wanted: &Wanted,
@@ -268,7 +255,6 @@ impl<K: Kernel> Engine<K> {
         options
     }
 
-    /// Returns the properties of the kernel and of the members' maps that the planner needs.
     pub(crate) fn special_of(
         &self,
         members: &[Joined],
@@ -297,7 +283,6 @@ impl<K: Kernel> Engine<K> {
         Ok(special)
     }
 
-    /// Returns the members in the form that the splicer needs.
     pub(crate) fn parts<'a>(
         &self,
         members: &'a [Joined],
@@ -323,7 +308,6 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Returns the texts of members, without the calls that send what they may not.
 pub(crate) fn held_texts(members: &[Joined], texts: &[MemberText]) -> Vec<MemberText> {
     let held = |(member, text): (&Joined, &MemberText)| {
         if !member.unsent.has_clones() || !calls_clone_redirect(&text.text.0) {
@@ -335,7 +319,6 @@ pub(crate) fn held_texts(members: &[Joined], texts: &[MemberText]) -> Vec<Member
     members.iter().zip(texts).map(held).collect()
 }
 
-/// Requested features of a hook's chain.
 pub(crate) struct Wanted {
     pub hook: SpliceHook,
     pub counters: bool,
@@ -344,7 +327,6 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    /// Returns the member that is attached directly: the only one, if no feature has to be added.
     pub fn direct<'m>(&self, members: &'m [Joined]) -> Option<&'m Joined> {
         runs_alone(self.hook, members).filter(|_| !self.counters && !self.timing)
     }
@@ -358,7 +340,6 @@ fn runs_alone(hook: SpliceHook, members: &[Joined]) -> Option<&Joined> {
     }
 }
 
-/// Functions of the kernel and maps that decide how a member can take part.
 #[derive(Default)]
 pub(crate) struct SpecialKfuncs {
     pub throwing: Vec<i32>,
@@ -366,7 +347,6 @@ pub(crate) struct SpecialKfuncs {
     pub arenas: Vec<bpfmand_core::MapId>,
 }
 
-/// The application that a link belongs to.
 pub(super) fn application_of(metadata: &std::collections::BTreeMap<String, String>) -> Option<&str> {
     crate::state::APPLICATION_KEYS.iter().find_map(|key| metadata.get(*key)).map(String::as_str)
 }

@@ -11,44 +11,30 @@ use crate::state::chain_record::{ChainRecord, Folding, HookCounted, HookSettings
 use crate::state::records::{Entry, HookRecord, Strategy};
 use crate::state::{LeaseId, Leased, Unsent};
 
-/// Program that a hook is about to run.
-///
-/// Keep it until the hook runs it and the record names it, then pass it to [`Engine::settle_chain`]. If it is dropped
-/// before, its objects are removed, unless another hook runs them, too.
+/// Program that a hook is about to run. Keep it until the hook runs it and the record names it, then pass it to
+/// [`Engine::settle_chain`]. If it is dropped before, its unshared objects are removed.
 pub struct BuiltChain<'a, K: Kernel> {
     pub(super) key: HookKey,
-    /// Way in which it was built.
     pub strategy: Strategy,
-    /// Descriptor that keeps it loaded.
     pub handle: Arc<K::Handle>,
-    /// The kernel's id.
     pub id: ProgramId,
-    /// The kernel's tag.
     pub tag: [u8; 8],
-    /// Lease of its objects; `None` for a member that is attached directly.
+    /// `None` for a member that is attached directly.
     pub(super) lease: Option<Lease<'a, K>>,
-    /// Lease that keeps the former chain.
     pub(super) _before: Option<Lease<'a, K>>,
-    /// Sums of the counters of all chains before the current one.
     pub(super) counted: HookCounted,
     pub(super) slots: Vec<LinkId>,
-    /// Ways to send packets that tenants' members are without.
     pub(super) unsent: Unsent,
-    /// Members that it leaves out.
     pub(super) withheld: Vec<LinkId>,
-    /// It lets what stands behind it run, whatever its members accept.
     pub(super) open: bool,
-    /// New dispatcher, if libxdp holds the hook.
     pub(crate) dispatcher: Option<NewDispatcher<'a, K>>,
 }
 
 impl<K: Kernel> BuiltChain<'_, K> {
-    /// Returns the lease's data, for another holder.
     pub(crate) fn leased(&self) -> Option<Leased> {
         self.lease.as_ref().map(|lease| Leased { record: Arc::clone(&lease.record), hook: self.key })
     }
 
-    /// A hook that was entered for this, to be [recorded](Self::recorded).
     pub fn entered(&self, interface: Interface, operation: OperationId, entry: Entry) -> HookRecord {
         HookRecord {
             key: self.key,
@@ -74,7 +60,6 @@ impl<K: Kernel> BuiltChain<'_, K> {
         }
     }
 
-    /// Returns the record of a hook that now runs this.
     pub fn recorded(&self, hook: HookRecord) -> HookRecord {
         let chain = self.lease.as_ref().map(|lease| (*lease.record).clone());
         let is_other = |old: &ChainRecord| chain.as_ref().is_none_or(|new| new.id != old.id);
@@ -97,7 +82,7 @@ impl<K: Kernel> BuiltChain<'_, K> {
     }
 }
 
-/// Lease that keeps the objects of a chain loaded, also while no record names it.
+/// Keeps the objects of a chain loaded while no record names it.
 pub(super) struct Lease<'a, K: Kernel> {
     engine: &'a Engine<K>,
     id: LeaseId,
@@ -105,13 +90,11 @@ pub(super) struct Lease<'a, K: Kernel> {
 }
 
 impl<'a, K: Kernel> Lease<'a, K> {
-    /// Takes a lease of a chain.
     pub fn take(engine: &'a Engine<K>, record: Arc<ChainRecord>, hook: HookKey) -> Self {
         let id = engine.state().leases.take(Leased { record: Arc::clone(&record), hook });
         Self { engine, id, record }
     }
 
-    /// Adopts a lease that was already taken.
     pub fn of(engine: &'a Engine<K>, (id, record): (LeaseId, Arc<ChainRecord>)) -> Self {
         Self { engine, id, record }
     }

@@ -1,7 +1,5 @@
-//! Members of a hook that are timed while a client watches.
-//!
-//! The watching clients are known in memory only. A hook's record names the timed twin that runs, but not the request
-//! for it: the twin is dropped at the next start, and by any other rebuild of the chain after the client has left.
+//! Members of a hook that are timed while a client watches. Clients are known in memory only: the twin is dropped at
+//! the next start, and by any other rebuild of the chain after the client has left.
 
 use std::sync::Arc;
 
@@ -13,12 +11,8 @@ use crate::state::records::{Entry, HookRecord, LinkRecord};
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Samples the time of a hook's members until [`Engine::end_client_timing`] is called with the result. Several
-    /// clients may request it at the same time.
-    ///
-    /// # Errors
-    /// Returns an error, and changes nothing, if the hook has none of the daemon's programs; if it has a member that is
-    /// not among `seen`, if these are given; if the hook is frozen; or if the time of its members cannot be measured.
+    /// Samples the time of a hook's members until [`Engine::end_client_timing`]; several clients may request it. An
+    /// error if a member is not among `seen`, if given, or the hook is frozen.
     pub fn begin_client_timing(
         &self,
         interface: &Interface,
@@ -41,12 +35,8 @@ impl<K: Kernel> Engine<K> {
         Ok(key)
     }
 
-    /// Ends the request of a client. A hook that is gone, or whose own timing switch is on, stays as it is.
-    /// `may_build`: the chain may be rebuilt now.
-    ///
-    /// # Errors
-    /// Returns an error if the chain cannot be built without timing: the next change of the hook, or the next start,
-    /// does it.
+    /// Ends the request of a client. `may_build`: the chain may be rebuilt now. After an error, the next change of the
+    /// hook or the next start removes the twin.
     pub fn end_client_timing(&self, key: &HookKey, may_build: bool) -> Result<(), EngineError> {
         let _lock = self.lock(Subject::Hook(*key));
         self.client_timing.end(key);
@@ -57,7 +47,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns whether a hook runs a timed twin that no client needs any more: it was requested from an earlier daemon.
+    /// True for a twin that was requested from an earlier daemon.
     pub(crate) fn is_timed_without_client(&self, hook: &HookRecord, links: &[Arc<LinkRecord>]) -> bool {
         if !has_twin(hook) || hook.settings.timing || self.live_hold(&hook.settings).is_some() {
             return false;
@@ -68,7 +58,6 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Refuses hooks whose members cannot be timed.
 pub(super) fn ensure_can_be_timed(hook: &HookRecord) -> Result<(), EngineError> {
     if hook.entry == Entry::Dispatcher {
         return Err(EngineError::Unsupported(format!(

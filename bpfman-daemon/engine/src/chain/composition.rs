@@ -12,11 +12,10 @@ use crate::state::encode;
 /// All inputs of a chain's bytecode, except this daemon and the kernel.
 #[derive(Serialize)]
 pub struct CompositionInputs<'a> {
-    /// Boot, because ids of maps denote other maps after a reboot.
+    /// Ids of maps denote other maps after a reboot.
     pub boot: &'a str,
-    /// Version of the daemon, because another one may join members differently.
+    /// Another version of the daemon may join members differently.
     pub version: &'a str,
-    /// Kind of the chain, which decides its end verdict.
     pub hook: &'a str,
     pub counters: bool,
     pub timing: bool,
@@ -24,13 +23,11 @@ pub struct CompositionInputs<'a> {
     pub members: Vec<CompositionMember<'a>>,
 }
 
-/// A member of a chain.
 #[derive(Serialize)]
 pub struct CompositionMember<'a> {
     pub uid: u64,
     pub bytecode: &'a str,
     pub function: &'a str,
-    /// Ids of the maps; 0 for one that was left out.
     pub maps: Vec<u32>,
     pub proceed_on: u32,
     #[serde(skip_serializing_if = "crate::state::records::is_zero")]
@@ -40,7 +37,6 @@ pub struct CompositionMember<'a> {
 }
 
 impl CompositionInputs<'_> {
-    /// Hashes them.
     pub fn composition(&self) -> Result<Composition, EngineError> {
         let digest = Sha256::digest(encode(self)?);
         Ok(Composition(hexadecimal(&digest)))
@@ -48,13 +44,12 @@ impl CompositionInputs<'_> {
 }
 
 impl Composition {
-    /// Returns a number for locking. Two compositions with the same number merely wait for each other.
+    /// Compositions with the same number merely wait for each other.
     pub fn lock_number(&self) -> u64 {
         u64::from_str_radix(self.0.get(..16).unwrap_or_default(), 16).unwrap_or(0)
     }
 }
 
-/// Returns the name of a kind of chain in [`CompositionInputs`].
 pub const fn hook_word(hook: SpliceHook) -> &'static str {
     match hook {
         SpliceHook::Xdp => "xdp",

@@ -1,17 +1,13 @@
 //! Counters of chains, without gaps across changes of a hook.
 //!
-//! The programs of a chain count in one map, with one row for each hook. The counts of a hook are in two places: in its
-//! row of the current chain, and in its record, which has the sums of all earlier chains.
+//! The programs of a chain count in one map, with one row for each hook. A hook's counts are in its row of the current
+//! chain, and in its record, which has the sums of all earlier chains.
 //!
-//! A hook is changed in these steps: clear its row of the new chain; swap; record the new chain *and* the old one as
-//! not added yet ([`HookRecord::folding`]); wait until no packet is inside the old one; record the sums of the old row,
-//! with nothing left to add. A reader adds up the record, the row that is not added yet, and the current row. After a
-//! crash between any two steps, every count is in exactly one of the three places: the row of an old chain belongs to
-//! the hook until the record that adds it, and to no hook afterwards. A row without a hook is cleared when a hook
-//! enters the chain. If a change is interrupted before its record, the counts between the swap and the swap back are
-//! lost with the new chain.
-//!
-//! A reboot clears the rows: counts that were not added to a record by then are lost.
+//! A change clears the hook's row of the new chain; swaps; records the new chain *and* the old one as not added yet
+//! ([`HookRecord::folding`]); waits until no packet is inside the old one; records the sums of the old row. A reader
+//! adds up the record, the row that is not added yet, and the current row. After a crash between any two steps, every
+//! count is in exactly one of the three. If a change is interrupted before its record, the counts since the swap are
+//! lost. A reboot clears the rows.
 
 use std::collections::BTreeMap;
 
@@ -48,15 +44,11 @@ pub struct ChainCounters {
     pub failed: u64,
 }
 
-/// Attempts to read without the hook's lock, before the lock is taken.
 const TRIES: usize = 3;
 
 impl<K: Kernel> Engine<K> {
-    /// Returns the counters of a hook; `None` if its counters are off. Counts never decrease while a member is attached
-    /// and the machine runs, whatever is changed. Packets are not counted while the counters are off.
-    ///
-    /// # Errors
-    /// Returns an error if the hook has none of the daemon's programs, or the kernel refuses a query.
+    /// Returns the counters; `None` if they are off. They never decrease while a member is attached and the machine
+    /// runs.
     pub fn chain_counters(&self, key: &HookKey) -> Result<Option<ChainCounters>, EngineError> {
         for _ in 0..TRIES {
             let hook = self.hook_record(key)?;
@@ -100,7 +92,7 @@ impl<K: Kernel> Engine<K> {
         Ok(Some(ChainCounters { links, all_proceeded: sum.all_proceeded, failed: sum.failed }))
     }
 
-    /// Adds the counts of a chain for a hook. A map that the kernel no longer has adds nothing.
+    /// A map that the kernel no longer has adds nothing.
     pub(crate) fn add_row(
         &self,
         sum: &mut HookCounted,
@@ -120,7 +112,7 @@ impl<K: Kernel> Engine<K> {
         self.map_of_chain(chain, chain.counters, paths::COUNTERS)
     }
 
-    /// Returns a map that was created for a chain in this boot, if it is still pinned.
+    /// `None` if it was created in another boot or is no longer pinned.
     pub(super) fn map_of_chain(
         &self,
         chain: &ChainRecord,
@@ -140,7 +132,6 @@ impl<K: Kernel> Engine<K> {
         hook.is_some_and(|hook| hook.chain.as_ref().is_some_and(|own| own.id == chain))
     }
 
-    /// Clears a hook's row of a chain that it is about to enter.
     pub(super) fn begin_counting(&self, key: &HookKey, chain: &ChainRecord) -> Result<(), EngineError> {
         if self.runs_chain(key, chain.id) {
             return Ok(());
@@ -152,12 +143,11 @@ impl<K: Kernel> Engine<K> {
         Ok(self.kernel.write_per_cpu(&map, CounterLayout::row(key.ifindex.0), &zeros)?)
     }
 
-    /// Adds pending counts of a hook's former chain to its record. The caller holds the lock of the hook.
     pub(crate) fn fold_counters(&self, key: &HookKey) -> Result<(), EngineError> {
         self.fold_counters_of(std::slice::from_ref(key))
     }
 
-    /// Adds the counts for many hooks by one wait and one commit. The caller holds the locks of all hooks.
+    /// Adds the counts for many hooks by one wait and one commit. The caller holds their locks.
     pub(super) fn fold_counters_of(&self, keys: &[HookKey]) -> Result<(), EngineError> {
         let hooks: Vec<_> = {
             let state = self.state();
@@ -195,7 +185,6 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Returns the set of verdicts of a hook's chain; both kinds of tc chains share one.
 pub(super) const fn family(kind: HookKind) -> SpliceHook {
     match kind {
         HookKind::Xdp => SpliceHook::Xdp,
@@ -214,7 +203,6 @@ fn cells(row: &[Vec<u8>], layout: &CounterLayout) -> Vec<u64> {
     sums
 }
 
-/// Returns numbers of packets by name of verdict, in descending order.
 fn named(layout: &CounterLayout, columns: &BTreeMap<u8, u64>) -> Vec<(&'static str, u64)> {
     let name = |(column, packets): (&u8, &u64)| Some((layout.column_name(usize::from(*column))?, *packets));
     let mut named: Vec<(&'static str, u64)> = columns.iter().filter_map(name).collect();
@@ -222,7 +210,6 @@ fn named(layout: &CounterLayout, columns: &BTreeMap<u8, u64>) -> Vec<(&'static s
     named
 }
 
-/// Adds the cells of a row to the counts of the links in its slots.
 fn add_cells(
     sum: &mut HookCounted,
     layout: &CounterLayout,
@@ -234,7 +221,7 @@ fn add_cells(
     let all_proceeded: u64 = of_slot(layout.all_proceeded()).iter().sum();
     sum.all_proceeded += all_proceeded;
     let failed_column = layout.failed_column();
-    // Iterate from the last slot: a packet that left at a later slot has passed all earlier ones.
+    // From the last slot: a packet that left later has passed all earlier ones.
     let mut later = all_proceeded;
     for slot in (0..layout.all_proceeded()).rev() {
         let columns = of_slot(slot);
@@ -243,7 +230,7 @@ fn add_cells(
         let ended =
             columns.iter().enumerate().filter(|(column, cell)| *column != failed_column && **cell > 0);
         let ended: BTreeMap<u8, u64> = ended.map(|(column, cell)| (column as u8, *cell)).collect();
-        // A shadow does not end the chain for a packet: its cells hold verdicts without effect.
+        // A shadow does not end the chain for a packet.
         let is_shadow = shadows.get(slot).is_some_and(|shadow| *shadow);
         let runs = later + if is_shadow { 0 } else { ended.values().sum::<u64>() };
         // A packet whose tail call failed has passed the members before this one, but not this one.
@@ -294,7 +281,6 @@ mod tests {
     fn what_a_shadow_answered_ends_nothing() {
         let layout = CounterLayout::new(SpliceHook::Xdp, 2);
         let links = [LinkId(7), LinkId(8)];
-        // The shadow drops seven of nine packets; the next member ends the chain for two, and seven pass.
         let cells = row(&layout, &[(0, DROP, 7), (0, 2, 2), (1, DROP, 2), (2, 2, 7)], &[]);
         let mut sum = HookCounted::default();
         add_cells(&mut sum, &layout, &cells, &links, &[true, false]);

@@ -17,7 +17,6 @@ use crate::{Engine, EngineError, paths};
 const MOVE: u8 = 0xb7;
 
 impl<K: Kernel> Engine<K> {
-    /// Loads a program that returns the verdict of a chain in which every member proceeded.
     pub(super) fn load_empty_chain(
         &self,
         key: &HookKey,
@@ -67,11 +66,10 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Returns a program of two instructions: it returns the end verdict.
 pub(crate) fn text(name: &str, hook: SpliceHook) -> BoundText {
     let insns = vec![Insn::new(MOVE, 0, 0, 0, hook.end_verdict()), Insn::new(op::EXIT, 0, 0, 0, 0)];
     let mut text = BoundText::of_one_function(name, "GPL", insns);
-    // Support frags: the kernel refuses a program without it if the former chain had it.
+    // The kernel refuses a program without frags if the former chain had them.
     text.0.frags = hook == SpliceHook::Xdp;
     text
 }

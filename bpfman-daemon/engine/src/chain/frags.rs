@@ -6,11 +6,10 @@ use bpfmand_kernel::{Kernel, KernelError};
 use crate::chain::built::BuiltChain;
 use crate::{Engine, EngineError};
 
-/// Error of the kernel if packets at an interface may have several buffers and a program does not support them.
 const ERANGE: i32 = 34;
 
 impl<K: Kernel> Engine<K> {
-    /// Names the members without that support: the kernel only reports that a value is out of range.
+    /// The kernel only reports that a value is out of range.
     pub(crate) fn explain_frags(
         &self,
         error: EngineError,

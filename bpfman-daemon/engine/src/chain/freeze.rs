@@ -17,9 +17,8 @@ pub const DEFAULT_FREEZE_SECONDS: u64 = 3600;
 pub const MAX_FREEZE_SECONDS: u64 = 24 * 3600;
 
 impl<K: Kernel> Engine<K> {
-    /// Refuses to change these links of a frozen hook. The owners of the links decide about exemptions, not the caller:
-    /// the node's agent attaches the cluster's firewall, and a thread of the daemon attaches root's programs to new
-    /// interfaces. The caller holds the lock of the hook.
+    /// Refuses to change these links of a frozen hook. The links' owners decide about exemptions, not the caller: the
+    /// node's agent attaches the cluster's firewall. The caller holds the hook's lock.
     pub(crate) fn ensure_not_frozen(
         &self,
         key: &HookKey,
@@ -33,8 +32,8 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Refuses to change a frozen hook, unless one of these owners is exempt. A freeze by root applies to root, too;
-    /// all other freezes exempt root and cluster applications; no freeze prevents the enforcement of a limit. A hook
-    /// that waits for its interface is not frozen: it runs nothing, and the freeze could not be released.
+    /// others exempt root and cluster applications; none prevents the enforcement of a limit. A hook that waits for its
+    /// interface is not frozen: it runs nothing, and could not be released.
     pub(crate) fn ensure_not_frozen_for(&self, key: &HookKey, owners: &[Owner]) -> Result<(), EngineError> {
         let settings = self.settings_of(key);
         let Some(hold) = self.live_hold(&settings) else { return Ok(()) };
@@ -55,9 +54,6 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Returns the owner of a hook's freeze; `None` if the hook is not frozen.
-    ///
-    /// # Errors
-    /// Returns an error if there is no such interface.
     pub fn owner_of_freeze(
         &self,
         interface: &Interface,
@@ -67,14 +63,13 @@ impl<K: Kernel> Engine<K> {
         Ok(self.live_hold(&self.settings_of(&key)).map(Hold::owner))
     }
 
-    /// Returns the current freeze of a hook. One from before freezes ended lasts until it is released.
+    /// A freeze from before freezes ended lasts until it is released.
     pub(crate) fn live_hold<'s>(&self, settings: &'s HookSettings) -> Option<&'s Hold> {
         let is_over = |hold: &Hold| self.left(hold.ends.as_ref()).is_some_and(|left| left.is_zero());
         settings.held.as_ref().filter(|hold| !is_over(hold))
     }
 
-    /// Refuses to release a freeze for which access was not checked, because it was made afterwards. The caller of this
-    /// function holds the lock of the hook.
+    /// Refuses to release a freeze that was made after access was checked. The caller holds the hook's lock.
     pub(crate) fn ensure_releasable(
         &self,
         key: &HookKey,

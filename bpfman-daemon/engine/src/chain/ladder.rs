@@ -23,20 +23,16 @@ pub(crate) struct ChainInputs<'a> {
 }
 
 pub(crate) struct Taken {
-    /// Id of the chain, which names the folder of its pins below `pending`.
     pub id: ChainId,
     pub programs: Programs,
     pub plan: ChainPlan,
     pub attempt: Attempt,
-    /// True if the members' read-only data is folded into the instructions.
     pub specialised: bool,
-    /// Number of plans that the verifier refused before.
     pub fallbacks: u32,
     pub load_time: Duration,
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Loads a chain by the first plan that the verifier accepts, and pins it unless this is a dry run.
     pub(crate) fn climb(&self, recipe: &ChainInputs<'_>, is_pinned: bool) -> Result<Taken, EngineError> {
         let texts = &held_texts(recipe.members, recipe.texts);
         let special = self.special_of(recipe.members, texts)?;
@@ -57,13 +53,13 @@ impl<K: Kernel> Engine<K> {
             let plan = match (plan(&parts, &options), &first) {
                 (Ok(plan), _) => plan,
                 (Err(source), None) => return Err(cannot(Box::new(source))),
-                // A plan that is impossible for these members is no alternative: keep the verifier's error.
+                // An impossible plan is no alternative: keep the verifier's error.
                 (Err(_), Some(_)) => continue,
             };
             if tried.iter().any(|other| has_same_modes(other, &plan)) {
                 continue;
             }
-            // Each attempt gets an id of its own, so that remains of a failed one are not in the way.
+            // Each attempt gets an id, so that remains of a failed one are not in the way.
             let id = ChainId(self.number());
             let began = Instant::now();
             let loaded = undoing(|undo| {
@@ -95,7 +91,6 @@ impl<K: Kernel> Engine<K> {
                     fallbacks += 1;
                     parts = self.parts(recipe.members, texts)?;
                     is_specialised = false;
-                    // Retry the same plan with the original texts.
                     attempt = Some(now);
                     continue;
                 }
@@ -107,8 +102,7 @@ impl<K: Kernel> Engine<K> {
                     );
                     fallbacks += 1;
                     without_perfmon = false;
-                    // The same plan. A program of the machine may need it, or what is between members. That a tenant's keeps no
-                    // addresses was verified of it alone.
+                    // The same plan: a program of the machine, or the code between members, may need it.
                     attempt = Some(now);
                     continue;
                 }

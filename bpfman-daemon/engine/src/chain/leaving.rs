@@ -11,7 +11,6 @@ use crate::state::cpu_time::{ChainReading, MemberReading, MemberTime, ProgramRea
 use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
-/// Maximum number of programs, and of chains, that are noted between two readings.
 const MAX_FINAL_READINGS: usize = 1_024;
 
 impl<K: Kernel> Engine<K> {
@@ -21,7 +20,6 @@ impl<K: Kernel> Engine<K> {
         Ok(ran.map(|nanoseconds| ProgramReading { program: uid, nanoseconds, is_ours }))
     }
 
-    /// Reads a program that is about to be removed, if CPU time is being measured.
     pub(crate) fn note_leaving_program(&self, program: &ProgramRecord) {
         if self.state().departed.is_none() {
             return;
@@ -40,7 +38,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Reads a chain that leaves a hook, if CPU time is being measured.
     pub(crate) fn note_leaving_chain(&self, key: &HookKey, chain: &ChainRecord, slots: &[LinkId]) {
         if self.state().departed.is_none() {
             return;
@@ -58,7 +55,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns the run time in nanoseconds; `None` if the program is gone.
     fn ran(&self, id: ProgramId) -> Result<Option<u64>, EngineError> {
         let Some(program) = self.kernel.open_program(id)? else { return Ok(None) };
         Ok(Some(self.kernel.run_counts(&program)?.nanoseconds))

@@ -40,7 +40,6 @@ pub(crate) struct Programs {
 }
 
 pub(crate) enum Failure {
-    /// The verifier refused a program: another plan may succeed.
     Verifier(Box<Refused>),
     Other(EngineError),
 }
@@ -49,7 +48,7 @@ impl Cause for Failure {
     fn not_undone(self, failures: Vec<UndoFailure>) -> Self {
         match self {
             Self::Other(error) => Self::Other(error.not_undone(failures)),
-            // The next plan is tried anyway: remains of this one do not block it, and recovery removes them.
+            // The next plan is tried anyway: recovery removes remains of this one.
             Self::Verifier(refused) => {
                 tracing::warn!(?failures, "a chain that the verifier refused is not removed");
                 Self::Verifier(refused)
@@ -65,7 +64,6 @@ impl<E: Into<EngineError>> From<E> for Failure {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Loads a chain, pinned below `pending`, and creates its record.
     pub(super) fn load_chain(
         &self,
         key: &HookKey,
@@ -74,7 +72,7 @@ impl<K: Kernel> Engine<K> {
         wanted: &Wanted,
         composition: Composition,
     ) -> Result<Lease<'_, K>, EngineError> {
-        // A member that cannot be read blocks changes of the whole hook, so name it in the error.
+        // A member that cannot be read blocks changes of the whole hook: name it.
         let text = |member: &Joined| {
             self.member(&member.program).map_err(|error| match error {
                 EngineError::Reader(why) => {
@@ -112,7 +110,6 @@ impl<K: Kernel> Engine<K> {
         Ok(Lease::take(self, Arc::new(record), *key))
     }
 
-    /// Loads a plan: pinned under this id, or held by descriptors only.
     pub(super) fn load_plan(
         &self,
         id: Option<ChainId>,
@@ -138,7 +135,7 @@ impl<K: Kernel> Engine<K> {
             let layout = CounterLayout::new(options.hook, planned.members.len());
             loading.counters = Some(self.make_map(&counters_of(layout), pin(paths::COUNTERS).as_deref())?);
         }
-        // Pins and programs keep the maps alive: the descriptors are not needed here.
+        // Pins and programs keep the maps alive.
         let mut _times = None;
         if planned.timed {
             let layout = TimeLayout::new(planned.members.len());
@@ -162,7 +159,7 @@ impl<K: Kernel> Engine<K> {
                 self.kernel.fill_slot(array, 0, &alone)?;
             }
         }
-        // Load from the last to the first, so that the target of a tail call exists before the call.
+        // From the last: the target of a tail call must exist before the call.
         let mut jited_bytes = 0_u32;
         let mut twins = Vec::with_capacity(compiled.twins.len());
         for (number, program) in compiled.twins.iter().enumerate().rev() {
@@ -192,7 +189,6 @@ impl<K: Kernel> Engine<K> {
         Ok(Programs { segments, twins, arrays, counters: counters.map(|(id, _)| id), timing, jited_bytes })
     }
 
-    /// Loads one of a chain's programs, pins it if requested, and enters it into the arrays that lead to it.
     fn load_one(
         &self,
         kind: HookKind,
@@ -257,7 +253,7 @@ pub(super) fn program_kind(kind: HookKind) -> ProgramKind {
     if kind == HookKind::Xdp { ProgramType::Xdp.into() } else { ProgramType::Tc.into() }
 }
 
-/// Returns the name of a chain's programs. It does not contain the interface, because many interfaces share one chain.
+/// Without the interface, because many interfaces share one chain.
 pub const fn program_name(kind: HookKind) -> &'static str {
     match kind {
         HookKind::Xdp => "xdp_chain",

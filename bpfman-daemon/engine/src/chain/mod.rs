@@ -1,8 +1,5 @@
-//! Chains: the members of a hook, built into the program that the hook runs.
-//!
-//! The objects of a chain are one set of programs and maps, pinned in one folder, which every hook of the same
-//! composition runs ([`ChainRecord`](crate::state::chain_record::ChainRecord)). Records of hooks name it, and it is
-//! removed with the last of them.
+//! Chains: the members of a hook, built into the program that the hook runs. Its programs and maps are pinned in one
+//! folder, which every hook of the same composition runs; it is removed with the last record that names it.
 
 mod budget;
 pub mod build;

@@ -8,9 +8,7 @@ use crate::state::records::{Entry, HookRecord};
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Replaces the program at a hook's entry. Each packet is handled by the old or the new one.
-    ///
-    /// Does nothing for a hook whose interface is gone; this is not an error.
+    /// Replaces the program at a hook's entry, atomically. Does nothing if the interface is gone.
     pub(crate) fn swap(
         &self,
         hook: &HookRecord,
@@ -28,7 +26,6 @@ impl<K: Kernel> Engine<K> {
                     other => other,
                 })
             }
-            // `change_dispatcher` replaces dispatchers.
             Entry::Dispatcher => Err(changed()),
             Entry::Filter { priority, handle } => {
                 let filter = TcFilter { priority, handle };

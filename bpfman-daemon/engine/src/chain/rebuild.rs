@@ -10,8 +10,7 @@ use crate::state::records::HookRecord;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Has a hook run the program that its members make now, without those that are `withheld`. `why` names the operation. The caller
-    /// holds the hook.
+    /// `why` names the operation. The caller holds the hook.
     pub(crate) fn rebuild(
         &self,
         why: &'static str,
@@ -31,7 +30,6 @@ impl<K: Kernel> Engine<K> {
         undoing(|undo| {
             self.change_chain(hook, &built, undo)?;
             self.step(why, "record");
-            // Building may have added the counts of a chain before to the record.
             self.record_hook(built.recorded(self.hook_as_of_now(hook)))
         })?;
         self.settle_chain(built)

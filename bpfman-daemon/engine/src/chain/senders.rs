@@ -1,12 +1,12 @@
 //! Programs of tenants do not send packets past the machine's programs of tc and tcx.
 //!
-//! Packets that XDP sends meet neither programs of ingress behind it, nor of egress; copies that a tc program sends on the way
-//! out meet those of their target alone. So where the machine has a program of tc or tcx in the network namespace, a tenant's member
-//! that answers `XDP_TX` or a redirect drops the packet, and its copies are not sent ([`Unsent`](crate::state::Unsent)). Devices may lie on others, which
-//! send for them: it counts for the whole namespace. Packets that tc programs redirect meet the programs of egress of their target.
+//! Packets that XDP sends meet neither programs of ingress behind it, nor of egress; copies that a tc program sends at
+//! egress meet those of their target alone. Where the machine has a program of tc or tcx in the network namespace, a
+//! tenant's member that answers `XDP_TX` or a redirect therefore drops the packet, and its copies are not sent
+//! ([`Unsent`](crate::state::Unsent)). This counts for the whole namespace, because devices may lie on others.
 //!
-//! Chains are built again when the machine's programs come or go. One that cannot be built runs without its members of tenants,
-//! until it can; where that fails too, it is detached.
+//! Chains are built again when the machine's programs come or go. One that cannot be built runs without its members of
+//! tenants, until it can; where that fails too, it is detached.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -22,8 +22,7 @@ use crate::state::{Change, HookConcern, Loss, Record, RecordKey, SendersConcern,
 use crate::{Engine, EngineError, paths};
 
 impl State {
-    /// Notes the network namespaces in which a change that is about to be applied may let programs of tenants send what they
-    /// may not, or no longer keeps them from it.
+    /// Notes the network namespaces in which a change may alter the permission of tenants' programs to send.
     pub fn note_senders(&mut self, change: &Change) {
         let (old, new) = match change {
             Change::Put(Record::Link(link)) => (self.links.get(&link.id), Some(link)),
@@ -52,22 +51,20 @@ impl State {
         self.touched.extend(keys);
     }
 
-    /// Returns the hooks in these network namespaces whose chains hold members of tenants to something else than they should,
-    /// or leave some out.
+    /// Returns the hooks whose chains hold members of tenants to other rules than they should, or leave some out.
     fn unsettled_hooks(&self, namespaces: &HashSet<HookNetns>, touched: &HashSet<HookKey>) -> Vec<HookKey> {
         let hooks = namespaces.iter().flat_map(|netns| self.links.hooks_in(*netns));
         hooks.filter(|key| self.is_unsettled(key, touched)).collect()
     }
 
-    /// A chain that could not be built is tried again when it changes itself, and by checks: not by each operation of others in its
-    /// network namespace, which would wait for it.
+    /// A chain that could not be built is tried again when it changes itself, and by checks: not by each operation in
+    /// its network namespace, which would wait for it.
     fn is_unsettled(&self, key: &HookKey, touched: &HashSet<HookKey>) -> bool {
         let Some(hook) = self.hooks.get(key) else { return false };
         let is_incomplete = || !hook.withheld.is_empty() || self.is_taken_away(key);
         hook.unsent != self.unsent_at(key) || touched.contains(key) && is_incomplete()
     }
 
-    /// Returns the members of a hook that would be without a way to send packets.
     fn senders_at(&self, key: &HookKey) -> Vec<LinkId> {
         let links = self.links.of_hook(key);
         let is_sender = |link: &&Arc<LinkRecord>| {
@@ -77,12 +74,10 @@ impl State {
         links.filter(is_sender).map(|link| link.id).collect()
     }
 
-    /// Returns whether a chain was detached so that it sends nothing.
     pub fn is_taken_away(&self, key: &HookKey) -> bool {
         matches!(self.drifted.get(key), Some(Standing::Lost { how: Loss::Sends, .. }))
     }
 
-    /// Returns why members of a hook are left out of its chain.
     #[must_use]
     pub fn why_withheld(&self, key: &HookKey) -> String {
         self.senders_concerns.get(key).map(|concern| concern.why().to_owned()).unwrap_or_default()
@@ -90,13 +85,12 @@ impl State {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Returns what is wrong at hooks and shows in the status of no link or chain.
+    /// Returns problems of hooks that show in the status of no link or chain.
     #[must_use]
     pub fn hidden_concerns(&self) -> Vec<HookConcern> {
         self.state().hidden_concerns()
     }
 
-    /// Settles all chains.
     pub(crate) fn settle_all_senders(&self) {
         {
             let mut state = self.state();
@@ -108,7 +102,7 @@ impl<K: Kernel> Engine<K> {
         self.settle_senders();
     }
 
-    /// Settles chains of network namespaces in which records have changed. The caller holds no hook.
+    /// The caller holds no hook.
     pub(crate) fn settle_senders(&self) {
         let (hooks, touched) = {
             let mut state = self.state();
@@ -128,7 +122,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Builds a chain again. The caller holds the hook.
     fn settle_senders_at(&self, hook: &Arc<HookRecord>) {
         let key = hook.key;
         let concern = match retry_once(|| self.with_all_members(&key)) {
@@ -151,7 +144,7 @@ impl<K: Kernel> Engine<K> {
         self.announce_change();
     }
 
-    /// Has a hook whose chain cannot be built run without the members of tenants that could send packets, or not at all.
+    /// Runs the chain without the members of tenants that could send packets, or not at all.
     fn held_back(&self, hook: &Arc<HookRecord>, error: &EngineError) -> SendersConcern {
         let key = hook.key;
         let senders = self.state().senders_at(&key);
@@ -172,7 +165,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Has a hook run all its members.
     fn with_all_members(&self, key: &HookKey) -> Result<(), EngineError> {
         let (hook, links) = {
             let state = self.state();
@@ -192,7 +184,6 @@ impl<K: Kernel> Engine<K> {
         self.state().is_taken_away(key)
     }
 
-    /// Detaches a chain that cannot run without its members of tenants. The caller holds the hook.
     fn take_away(&self, hook: &HookRecord, senders: &[LinkId], why: &EngineError) -> Result<(), EngineError> {
         let key = hook.key;
         let links = self.state().chain(&key);

@@ -96,13 +96,9 @@ pub struct HookSwitches {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Changes switches of a hook. Returns whether anything changed.
-    ///
-    /// # Errors
-    /// Returns an error, and changes nothing, if the hook has none of the daemon's programs; if the caller's right over
-    /// its members does not suffice; if the hook is frozen and this change does not release the freeze; if the freeze
-    /// to be released belongs to another caller; if the duration of a freeze is invalid; or if the chain cannot be
-    /// built in the other way.
+    /// Changes switches of a hook. Returns whether anything changed. An error changes nothing: insufficient right over
+    /// the members, a freeze, a freeze of another caller, an invalid duration, or a chain that cannot be built in the
+    /// other way.
     pub fn set_hook(
         &self,
         interface: &Interface,
@@ -124,7 +120,6 @@ impl<K: Kernel> Engine<K> {
         if change.held == Some(false) {
             self.ensure_releasable(&key, &hook.settings, caller)?;
         }
-        // A freeze that has ended has no effect.
         let there = self.live_hold(&hook.settings).cloned();
         let settings = changed(&hook.settings, there, change, hold, caller);
         if settings == hook.settings {
@@ -182,7 +177,7 @@ impl<K: Kernel> Engine<K> {
         self.settings_of(key).keep_attached
     }
 
-    /// Returns the owners that may be exempt from a freeze: the caller, and owners of members that it measures.
+    /// The caller, and owners of members that it measures, may be exempt from a freeze.
     fn owners_switching(&self, key: &HookKey, change: &HookChange, caller: &SwitchCaller<'_>) -> Vec<Owner> {
         let counts = |link: LinkId| {
             change.measures_only()
@@ -200,7 +195,6 @@ impl<K: Kernel> Engine<K> {
         owners.chain([caller.owner.clone()]).collect()
     }
 
-    /// Refuses a change without sufficient right over the members. The caller holds the lock of the hook.
     fn ensure_may_switch(
         &self,
         key: &HookKey,
@@ -243,7 +237,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Returns the settings after a change. An existing freeze stays as it is: freezing again does not extend it.
+/// Freezing again does not extend an existing freeze.
 fn changed(
     old: &HookSettings,
     there: Option<Hold>,
@@ -256,7 +250,6 @@ fn changed(
         (Some(wanted), _) if old.counters == Some(wanted) && !caller.is_root() => {
             (old.counters, old.counters_by.clone())
         }
-        // The caller resets what it enabled: the configuration applies again.
         (Some(false), SwitchRight::Some(_)) => (None, None),
         (Some(wanted), _) => (Some(wanted), Some(caller.owner.clone())),
     };

@@ -11,14 +11,12 @@ use crate::state::records::HookRecord;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Finishes the change of a hook whose record names the new chain: moves its pins into place, adds the counters of
-    /// the former chain to the record, and removes that chain if no other hook runs it. Returns an error if the kernel
-    /// or the store refuses. The change has happened; the next change or start continues from there.
+    /// Finishes a recorded change of a hook. An error does not undo it: the next change or start continues from there.
     pub(crate) fn settle_chain(&self, built: BuiltChain<'_, K>) -> Result<(), EngineError> {
         self.settle_chains(vec![built])
     }
 
-    /// Finishes the changes of many hooks with one wait for packets in former chains, and one record.
+    /// Finishes many with one wait for packets in former chains, and one record.
     pub(crate) fn settle_chains(&self, mut all: Vec<BuiltChain<'_, K>>) -> Result<(), EngineError> {
         let mut placed = HashSet::new();
         for built in &mut all {
@@ -57,7 +55,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Removes the chains of a hook whose record is gone, unless another hook runs them.
     pub(crate) fn drop_chains_of(&self, hook: &HookRecord) {
         if let Some(chain) = &hook.chain {
             self.note_leaving_chain(&hook.key, chain, &hook.slots);

@@ -4,9 +4,8 @@ use bpfmand_core::ProgramUid;
 
 use crate::state::cpu_time::{ChainReading, MemberReading};
 
-/// Returns the time of each member between two readings of a chain, in nanoseconds.
-///
-/// If all members are one program, it is charged for all. Without samples of members, no time is charged.
+/// Returns the time of each member between two readings of a chain, in nanoseconds. If all members are one program, it
+/// is charged for all; without samples of members, no time is charged.
 pub fn shares(then: &ChainReading, now: &ChainReading) -> Vec<(ProgramUid, u64)> {
     let took = now.nanoseconds.saturating_sub(then.nanoseconds);
     let Some(first) = now.members.first().map(|member| member.program) else { return Vec::new() };
@@ -15,7 +14,6 @@ pub fn shares(then: &ChainReading, now: &ChainReading) -> Vec<(ProgramUid, u64)>
     }
     let weight = |(then, now): (&MemberReading, &MemberReading)| {
         let packets = now.packets.saturating_sub(then.packets);
-        // If the window has no samples, use the mean of all samples.
         let recent = now.time.since(&then.time).nanoseconds_per_run();
         let each = recent.or_else(|| now.time.nanoseconds_per_run()).unwrap_or(0.0);
         packets as f64 * each
@@ -52,13 +50,11 @@ mod tests {
     #[test]
     fn a_chains_time_is_divided_by_packets_and_by_what_each_takes() {
         let then = reading(1_000, &[(1, 100, 10, 1_000), (2, 100, 10, 1_000)]);
-        // Nine of ten packets end at the first member; the second takes a hundred times as long for each.
         let now = reading(110_000, &[(1, 1_100, 20, 2_000), (2, 200, 20, 101_000)]);
         assert_eq!(shared(&then, &now), [(1, 9_909), (2, 99_090)]);
         // The chain takes longer than the samples indicate: the difference is not charged.
         let now = reading(1_001_000, &[(1, 200, 20, 2_000), (2, 200, 20, 2_000)]);
         assert_eq!(shared(&then, &now), [(1, 10_000), (2, 10_000)]);
-        // Without samples in the window, earlier samples are used.
         let now = reading(21_000, &[(1, 200, 10, 1_000), (2, 200, 10, 1_000)]);
         assert_eq!(shared(&then, &now), [(1, 10_000), (2, 10_000)]);
     }
@@ -68,7 +64,6 @@ mod tests {
         let then = reading(0, &[(1, 0, 0, 0), (2, 0, 0, 0)]);
         let now = reading(5_000, &[(1, 100, 0, 0), (2, 100, 0, 0)]);
         assert_eq!(shared(&then, &now), []);
-        // A chain with a single program is charged to that program.
         let (then, now) = (reading(0, &[(1, 0, 0, 0)]), reading(5_000, &[(1, 100, 0, 0)]));
         assert_eq!(shared(&then, &now), [(1, 5_000)]);
     }

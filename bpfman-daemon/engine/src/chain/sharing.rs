@@ -17,7 +17,6 @@ use crate::state::records::HookRecord;
 use crate::state::{LeaseId, Leased, State, UnclearedLeftovers};
 use crate::{Engine, EngineError, paths};
 
-/// Returns whether the standalone members of a chain run the same loaded programs as these members.
 fn has_programs_of(chain: &ChainRecord, members: &[Joined]) -> bool {
     let carried = chain.members.iter().zip(members);
     carried.into_iter().all(|(carried, member)| {
@@ -26,33 +25,27 @@ fn has_programs_of(chain: &ChainRecord, members: &[Joined]) -> bool {
 }
 
 impl State {
-    /// Returns the hooks that run a chain, ran it until their last change, or are about to run it.
     fn users_of_chain(&self, id: ChainId) -> impl Iterator<Item = HookKey> {
         let recorded = self.hooks.of_chain(id).map(|hook| hook.key);
         recorded.chain(self.leases.of_chain(id).map(|leased| leased.hook))
     }
 
-    /// Returns whether a hook runs a chain or is about to.
     pub fn is_chain_used(&self, id: ChainId) -> bool {
         self.users_of_chain(id).next().is_some()
     }
 
-    /// Returns a chain that a record or a lease names.
     pub fn chain_of_id(&self, id: ChainId) -> Option<&ChainRecord> {
         let leased = || self.leases.of_chain(id).next().map(|leased| &*leased.record);
         self.hooks.chain(id).or_else(leased)
     }
 
-    /// Returns the number of hooks that run a chain.
     pub fn hooks_of_chain(&self, id: ChainId) -> usize {
         let runs = |hook: &&Arc<HookRecord>| hook.chain.as_ref().is_some_and(|chain| chain.id == id);
         self.hooks.of_chain(id).filter(runs).count()
     }
 
-    /// Leases and returns the chains of a composition that a hook may share, oldest first. Hooks that count or measure
-    /// times in one map need different rows.
-    ///
-    /// The lease is taken under the same lock, so a chain that another hook releases is either not found or kept.
+    /// Leases the chains of a composition that a hook may share, oldest first; hooks that count in one map need
+    /// different rows. Under one lock, so a chain that another hook releases is either not found or kept.
     fn lease_shareable(
         &mut self,
         composition: &Composition,
@@ -102,7 +95,6 @@ impl<K: Kernel> Engine<K> {
         Ok(None)
     }
 
-    /// Returns whether all objects of a chain are still pinned: other processes can remove pins.
     pub(crate) fn is_whole(&self, chain: &ChainRecord) -> Result<bool, EngineError> {
         if chain.boot != self.boot {
             return Ok(false);
@@ -131,7 +123,6 @@ impl<K: Kernel> Engine<K> {
         Ok(true)
     }
 
-    /// Returns the folder with the pins of a chain: the final one, or the one below `pending`.
     pub(crate) fn chain_folder(&self, id: ChainId) -> Result<Option<std::path::PathBuf>, EngineError> {
         for folder in [paths::chain(id), paths::pending_chain(id)] {
             if !self.kernel.list_folder(&folder)?.is_empty() {
@@ -141,7 +132,7 @@ impl<K: Kernel> Engine<K> {
         Ok(None)
     }
 
-    /// Moves the pins of a chain from `pending` into place. The function is idempotent.
+    /// Moves the pins from `pending` into place; idempotent.
     pub(crate) fn place_chain(&self, chain: &ChainRecord) -> Result<(), EngineError> {
         // Two hooks that share the chain may reach this at the same time.
         let _alone = self.lock(Subject::Composition(chain.composition.lock_number()));
@@ -157,7 +148,6 @@ impl<K: Kernel> Engine<K> {
         self.remove_tree(&paths::pending(bpfmand_core::OperationId(id.0)))
     }
 
-    /// Removes a chain if no hook uses it. A failed removal is retried later.
     pub(crate) fn drop_unused_chain(&self, chain: &ChainRecord) {
         if chain.boot != self.boot || self.state().is_chain_used(chain.id) {
             return;

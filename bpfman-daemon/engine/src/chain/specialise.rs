@@ -10,13 +10,11 @@ use bpfmand_splice::{ReadOnlyMap, is_soon_removed, specialised};
 use crate::engine::members::MemberText;
 use crate::{Engine, EngineError};
 
-/// Values of frozen maps, by map; `None` for any other map.
 type Frozen = BTreeMap<MapId, Option<Vec<u8>>>;
 
 impl<K: Kernel> Engine<K> {
-    /// Returns the specialised texts of a chain's members; `None` if nothing can be folded, or if the kernel would need
-    /// too long to remove the code that becomes dead. The values are read from the kernel: no process can change a
-    /// frozen map, not even one that can write all of the daemon's files.
+    /// `None` if nothing can be folded, or if the kernel would need too long to remove dead code. The values come from
+    /// the kernel: no process can change a frozen map, not even one that can write all of the daemon's files.
     pub(crate) fn specialised(&self, texts: &[MemberText]) -> Result<Option<Vec<MemberText>>, EngineError> {
         let mut frozen = Frozen::new();
         let mut folded = Vec::with_capacity(texts.len());

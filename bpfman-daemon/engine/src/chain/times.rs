@@ -1,7 +1,5 @@
-//! Time of members, from the timed twin: one packet in 1,024 goes through it, and it reads the clock between members.
-//!
-//! Each time includes the cost of reading the clock. The twin measures that cost as well, between two consecutive
-//! readings, once for each timed packet and program. Its mean is subtracted from each member's mean.
+//! Time of members, from the timed twin, which one packet in 1,024 goes through. The mean cost of reading the clock,
+//! measured for each timed packet and program, is subtracted from each member's mean.
 //!
 //! Times start when the hook begins to run a chain: a mean needs no history, and a change may affect times.
 
@@ -14,7 +12,6 @@ use crate::state::cpu_time::MemberTime;
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Returns the times of the members in order; `None` if timing is off or the map of times is gone.
     pub(crate) fn chain_times(
         &self,
         key: &HookKey,
@@ -25,7 +22,6 @@ impl<K: Kernel> Engine<K> {
         Ok(Some(times(&row, TimeLayout::new(chain.members.len()))))
     }
 
-    /// Clears a hook's row of a chain that it is about to enter.
     pub(super) fn begin_timing(&self, key: &HookKey, chain: &ChainRecord) -> Result<(), EngineError> {
         if self.runs_chain(key, chain.id) {
             return Ok(());
@@ -64,7 +60,6 @@ mod tests {
     #[test]
     fn times_of_all_cpus_add_up_and_lose_the_clocks_own() {
         let cpu = |cells: [u64; 6]| cells.iter().flat_map(|cell| cell.to_ne_bytes()).collect::<Vec<u8>>();
-        // Two members, then the clock, each with samples and nanoseconds.
         let row = [cpu([1, 130, 0, 0, 2, 60]), cpu([3, 430, 0, 0, 2, 100])];
         let [first, second] = times(&row, TimeLayout::new(2))[..] else { panic!() };
         assert_eq!((first.samples, first.nanoseconds), (4, 560));

@@ -13,9 +13,6 @@ use crate::{Engine, EngineError, HookSwitches};
 
 impl<K: Kernel> Engine<K> {
     /// Returns the chain of a hook: its members, programs, switches, and counters.
-    ///
-    /// # Errors
-    /// Returns an error if the hook has none of the daemon's programs, or the interface does not exist.
     pub fn show_chain(&self, interface: &Interface, kind: HookKind) -> Result<ChainDetails, EngineError> {
         let key = self.hook_by_name(interface, kind)?;
         let text = key.kind.at(interface);
@@ -72,7 +69,6 @@ impl<K: Kernel> Engine<K> {
         (self.running_order(key), self.state().hooks.get(key).cloned())
     }
 
-    /// Returns the links that the kernel runs, or the chain of the hook has, in execution order.
     pub(crate) fn running_members(&self, key: &HookKey) -> Vec<Arc<LinkRecord>> {
         let mut links = self.running_order(key);
         let state = self.state();
@@ -120,7 +116,6 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Returns the reason for the plan of a hook's chain. Records of earlier versions lack it.
 fn reason_of(hook: &HookRecord, members: usize) -> String {
     match (&hook.chain, hook.strategy) {
         (Some(chain), _) => chain.reason.clone(),

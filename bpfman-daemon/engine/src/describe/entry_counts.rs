@@ -17,10 +17,8 @@ pub struct EntryCount {
     pub is_whole: bool,
 }
 
-/// Maximum capacity, in entries, of a map whose entries are counted.
-///
-/// The kernel has a bucket for each possible entry and walks empty ones within one call, without a pause and regardless
-/// of the requested number. A tenant's empty table for a thousand million entries would occupy a CPU for seconds.
+/// Maximum capacity of a counted map. The kernel walks empty buckets within one call, without a pause: a tenant's empty
+/// table for a thousand million entries would occupy a CPU for seconds.
 const MAX_BUCKETS: u32 = 1 << 20;
 
 /// Returns whether a map's entries come and go, and can be read at a bounded cost. Arrays are always full.
@@ -32,14 +30,9 @@ pub const fn has_countable_entries(facts: &MapFacts) -> bool {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Counts the entries of a map. Programs keep running, so entries that are added or removed meanwhile may or may
-    /// not be counted. Reading by bpf(2) does not mark an entry of an LRU map as used.
-    ///
-    /// The count stops after about `most_entries` entries or `most_bytes` bytes, or if programs change the map so fast
-    /// that no walk completes. `None` if the map is gone.
-    ///
-    /// # Errors
-    /// Returns an error if the kernel refuses the access.
+    /// Counts the entries of a map, while programs keep running; `None` if the map is gone. Stops after about
+    /// `most_entries` entries or `most_bytes` bytes, or if the map changes too fast. Does not mark an entry of an LRU
+    /// map as used.
     pub fn count_entries(
         &self,
         map: MapId,

@@ -34,8 +34,7 @@ pub struct ProgramFigures {
     pub facts: Arc<ProgramFacts>,
     /// Runs of the program by itself, counted while the kernel's run statistics were enabled.
     pub counts: RunCounts,
-    /// Time that the program took as a member of chains since the first reading, in nanoseconds. The kernel measures
-    /// whole chains only, so a chain with several programs contributes only if its timing is on.
+    /// Time as a member of chains, in nanoseconds; of chains with several programs, only if timed.
     pub in_chains: u64,
     /// Attach points.
     pub places: ProgramPlaces,

@@ -1,7 +1,4 @@
-//! Cache of [`Figures`]: one reading for all concurrent requests.
-//!
-//! A reading makes one system call for each program, and opens third-party programs, which takes some microseconds
-//! each. Constant facts of a program are read once, and the memory of maps is read from time to time.
+//! Cache of [`Figures`]: one reading for all concurrent requests. Constant facts of a program are read once.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,13 +23,10 @@ pub struct FiguresCache(Mutex<CachedMetrics>);
 
 #[derive(Debug, Default)]
 struct CachedMetrics {
-    /// Last reading, and whether it includes third-party programs.
     last: Option<(Arc<Figures>, bool)>,
     facts: HashMap<ProgramId, Arc<ProgramFacts>>,
     maps: KnownMaps,
-    /// Chains of the previous reading, by the kernel id of the entry.
     chains: HashMap<ProgramId, ChainReading>,
-    /// Time that programs took as members of chains, in nanoseconds.
     in_chains: HashMap<ProgramUid, u64>,
 }
 
@@ -43,11 +37,7 @@ struct Records {
 }
 
 impl FiguresCache {
-    /// Returns a reading taken at `since` or later, if possible the last one. It includes third-party programs if
-    /// `others` is true, and may include them otherwise.
-    ///
-    /// # Errors
-    /// Returns an error if the kernel refuses a query.
+    /// Returns a reading taken at `since` or later, with third-party programs if `others` is true.
     pub fn read<K: Kernel>(
         &self,
         engine: &Engine<K>,
@@ -90,7 +80,6 @@ impl CachedMetrics {
                 None => *entries.entry(entry).or_insert(engine.counts_of(entry)?),
             };
             let counters = match engine.chain_counters(&hook.key) {
-                // The chain was removed meanwhile.
                 Err(EngineError::NoChain { .. }) => continue,
                 counters => counters?,
             };
@@ -128,7 +117,7 @@ impl CachedMetrics {
             });
         }
         for (entry, now) in &readings {
-            // A chain that is new since the previous reading is accounted for from the next one on.
+            // A new chain is accounted for from the next reading on.
             let Some(then) = self.chains.get(entry) else { continue };
             for (program, nanoseconds) in shares(then, now) {
                 *self.in_chains.entry(program).or_default() += nanoseconds;
@@ -153,7 +142,7 @@ impl CachedMetrics {
         }
         let mut programs = Vec::new();
         let mut facts = HashMap::new();
-        // Avoid listing all programs: a machine may have many more than the managed ones.
+        // A machine may have many more programs than the managed ones.
         let ids = match others {
             true => engine.kernel.program_ids()?,
             false => records.programs.keys().copied().collect::<BTreeSet<_>>().into_iter().collect(),
@@ -163,7 +152,6 @@ impl CachedMetrics {
             if record.is_none() && of_chains.contains(&id) {
                 continue;
             }
-            // Third-party programs may be unloaded between the list and this query.
             let Some(handle) = engine.open_for_reading(id)? else { continue };
             let known = match self.facts.get(&id) {
                 Some(known) => Arc::clone(known),
@@ -223,7 +211,6 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Returns all programs of a hook's chain, including its timed twin and the chain before.
 fn programs_of_chain(hook: &HookRecord) -> impl Iterator<Item = ProgramId> {
     let chains = hook.chain.iter().chain(hook.folding.as_ref().map(|folding| &folding.chain));
     chains.flat_map(|chain| {

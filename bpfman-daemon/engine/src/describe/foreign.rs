@@ -12,13 +12,11 @@ use crate::describe::details::HookEntryDetails;
 use crate::state::records::{Entry, HookRecord};
 use crate::{Engine, EngineError, paths};
 
-/// Maximum number of processes that are named for one entry.
 const MAX_HOLDERS: usize = 8;
 
 #[derive(Default)]
 struct Ours {
     chain: Option<Arc<HookRecord>>,
-    /// Link that enters the chain.
     chain_link: Option<KernelLinkId>,
     links: Vec<KernelLinkId>,
 }
@@ -37,7 +35,6 @@ impl Ours {
                 let (priority, handle) = (facts.priority, facts.handle);
                 runs_chain(hook) && hook.entry == Entry::Filter { priority, handle }
             }
-            // A dispatcher that contains a program of the daemon; it may contain third-party ones, too.
             (HookAttachment::XdpNetlink { .. }, Some(hook)) => {
                 runs_chain(hook) && hook.entry == Entry::Dispatcher
             }
@@ -45,7 +42,6 @@ impl Ours {
         }
     }
 
-    /// Returns the link that attaches an entry: the daemon's, or the only candidate.
     fn link_of(&self, entry: &HookEntry) -> Option<KernelLinkId> {
         match &entry.via {
             HookAttachment::XdpLink { links, .. } => match (&links[..], self.chain_link) {
@@ -63,9 +59,6 @@ impl Ours {
 
 impl<K: Kernel> Engine<K> {
     /// Returns the daemon's and third-party programs at a hook, in execution order. A chain is one entry.
-    ///
-    /// # Errors
-    /// Returns an error if the interface does not exist, or the kernel refuses a query.
     pub fn hook_entries(
         &self,
         interface: &Interface,
@@ -91,7 +84,7 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// Returns the daemon's link or filter at a hook. A tc chain and tcx links share one position.
+    /// A tc chain and tcx links share one position.
     fn own_hook_at(&self, key: &HookKey) -> Result<Ours, EngineError> {
         let mut ours = Ours::default();
         for key in BTreeSet::from([key.of_chain(), key.of_tcx()]) {
@@ -114,7 +107,6 @@ impl<K: Kernel> Engine<K> {
         Ok(ours)
     }
 
-    /// Describes the processes that hold a program or link. The result is only a hint: failures are ignored.
     pub(crate) fn holders(&self, program: Option<ProgramId>, link: Option<KernelLinkId>) -> Vec<String> {
         let own = std::process::id();
         let mut found: HashMap<u32, Holder> = HashMap::new();

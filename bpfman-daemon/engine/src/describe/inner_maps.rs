@@ -12,28 +12,20 @@ use crate::state::MapGroup;
 use crate::state::records::{MapRecord, ProgramRecord};
 use crate::{Engine, EngineError};
 
-/// Maximum number of entries of maps of maps that one search reads, over all such maps. Each entry takes two system
-/// calls: the limit corresponds to some tenths of a second.
+/// Maximum number of entries that one search reads, each by two system calls: some tenths of a second.
 const MAX_PLACES: usize = 1 << 18;
 
 impl<K: Kernel> Engine<K> {
-    /// Returns a map of a managed program, or one inside a map of maps of a managed program, for a caller that is going
-    /// to use it. The search is never answered from the cache.
+    /// Returns a map of a managed program, or an inner map of one, for use: never answered from the cache.
     ///
-    /// Access to the outer map includes access to its inner maps, because its programs reach them anyway. This does not
-    /// apply if a third-party program uses the inner map directly: its owner is unknown then.
-    ///
-    /// # Errors
-    /// Returns an error if no managed program reaches such a map, or a third-party program uses it, too.
+    /// Access to the outer map includes its inner maps, because its programs reach them anyway, unless a third-party
+    /// program uses the inner map directly: its owner is unknown then.
     pub fn find_map_or_inner(&self, wanted: &WantedMap) -> Result<UsedMap, EngineError> {
         let found = self.find_map(wanted);
         self.or_inner(found, wanted, || self.found_inner_maps.find(|| self.search_inner_maps()))
     }
 
     /// Returns the same for display, at most a second old.
-    ///
-    /// # Errors
-    /// The errors of [`Engine::find_map_or_inner`].
     pub fn find_shown_map(&self, wanted: &WantedMap) -> Result<UsedMap, EngineError> {
         let found = self.find_map(wanted);
         self.or_inner(found, wanted, || self.inner_maps())
@@ -68,7 +60,6 @@ impl<K: Kernel> Engine<K> {
         Ok(UsedMap::inner(id, record, programs.into_values().collect(), lies_in))
     }
 
-    /// Returns all maps inside maps of maps of managed programs, at most a second old.
     pub(super) fn inner_maps(&self) -> Result<Arc<InnerMaps>, EngineError> {
         self.found_inner_maps.get_or_find(|| self.search_inner_maps())
     }
@@ -91,8 +82,7 @@ impl<K: Kernel> Engine<K> {
         if inner.lies_in.is_empty() {
             return Ok(inner);
         }
-        // Compare with the records of loaded programs only: the record of an adopted program names no maps, and the map
-        // ids of a lost program may belong to other maps by now.
+        // An adopted program's record names no maps, and ids of lost ones may be reused.
         let ours: BTreeSet<(ProgramId, MapId)> = {
             let state = self.state();
             let maps = |program: &Arc<ProgramRecord>| {
@@ -110,12 +100,12 @@ impl<K: Kernel> Engine<K> {
         Ok(inner)
     }
 
-    /// Returns the ids of the maps in a map of maps, and whether all entries were read; no ids if the map is gone.
+    /// No ids if the map is gone; false if not all entries were read.
     fn ids_in(&self, outer: &MapFacts, places: &mut usize) -> Result<(BTreeSet<MapId>, bool), EngineError> {
         let mut inner = BTreeSet::new();
         let Ok(handle) = self.kernel.open_map_to_read(outer.id) else { return Ok((inner, true)) };
         let mut place = Some(MapPlace::default());
-        // An array has all of its entries, also empty ones, so the cost of a walk is known in advance.
+        // An array has all of its entries: the cost of a walk is known in advance.
         if outer.map_type == map_type::ARRAY_OF_MAPS {
             let all = outer.max_entries as usize;
             if all > *places {

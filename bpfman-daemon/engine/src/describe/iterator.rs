@@ -6,11 +6,8 @@ use bpfmand_kernel::Kernel;
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Runs the program of an iterator's link from the beginning. `each` receives the output in pieces and returns
-    /// false to stop; before each step it is called with an empty piece. The link may be detached meanwhile.
-    ///
-    /// # Errors
-    /// Returns an error if the link does not exist, is not an iterator, or has lost its pin, or if the program fails.
+    /// Runs the program of an iterator's link. `each` receives the output in pieces, before each step an empty one, and
+    /// returns false to stop. The link may be detached meanwhile.
     pub fn read_iterator(&self, id: LinkId, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), EngineError> {
         let link = self.state().links.get(&id).cloned().ok_or(EngineError::NoLink(id))?;
         if link.point != AttachPoint::Iter {

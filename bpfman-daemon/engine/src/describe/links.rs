@@ -20,16 +20,14 @@ pub struct Running {
     pub kernel_link: Option<KernelLinkId>,
     pub program: Option<ProgramId>,
     pub pin: Option<PathBuf>,
-    /// Status compared with the record.
     pub standing: Standing,
 }
 
 impl Running {
-    /// Combines an observation with the result of the last check, which takes precedence where it has more information.
+    /// The last check takes precedence where it has more information.
     fn new<H>(found: Observed<H>, pin: PathBuf, checked: Option<&Standing>) -> Self {
         let pin = found.is_pinned().then_some(pin);
         let standing = match (found.standing, checked) {
-            // Only checks read the path of a file.
             (Standing::Running, Some(old @ Standing::OldFile { .. })) => old.clone(),
             (
                 seen @ (Standing::Running
@@ -60,9 +58,6 @@ impl Running {
 
 impl<K: Kernel> Engine<K> {
     /// Returns all links, by id, of the programs that the arguments select.
-    ///
-    /// # Errors
-    /// Returns an error if the kernel refuses a query.
     pub fn list_links(
         &self,
         program: Option<ProgramId>,
@@ -90,7 +85,6 @@ impl<K: Kernel> Engine<K> {
                 continue;
             }
             let settled = if_there(self.settled_link(&budget, link.id))?;
-            // The other links of the chain need not be observed again.
             if let (Some(key), Some(found)) = (link.hook, &settled)
                 && !found.standing.may_be_half_done()
             {
@@ -102,9 +96,6 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Returns one link.
-    ///
-    /// # Errors
-    /// Returns an error if no link has this id.
     pub fn describe_link(&self, id: LinkId) -> Result<LinkDetails, EngineError> {
         let _search = SearchOnce::begin();
         self.settled_link(&self.observation_budget(), id)
@@ -119,13 +110,11 @@ impl<K: Kernel> Engine<K> {
         self.settled(budget, || self.held_link(id), is_half_done, || self.subjects_of(id))
     }
 
-    /// Returns one link; the caller holds its locks.
     pub(crate) fn held_link(&self, id: LinkId) -> Result<LinkDetails, EngineError> {
         let link = self.state().links.get(&id).cloned().ok_or(EngineError::NoLink(id))?;
         self.link_details(&link, &mut HashMap::new())
     }
 
-    /// Returns the details of a link. `chains` caches observations of hooks.
     fn link_details(
         &self,
         link: &Arc<LinkRecord>,

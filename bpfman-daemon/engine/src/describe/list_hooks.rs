@@ -35,9 +35,6 @@ pub struct HookSummary {
 
 impl<K: Kernel> Engine<K> {
     /// Returns all hooks with a chain of the daemon or with its tcx links, by name.
-    ///
-    /// # Errors
-    /// Returns an error if the kernel refuses a query.
     pub fn list_hooks(&self) -> Result<Vec<HookSummary>, EngineError> {
         let (hooks, links) = {
             let state = self.state();
@@ -86,7 +83,6 @@ impl<K: Kernel> Engine<K> {
         }))
     }
 
-    /// Summarises a hook with tcx links. The kernel runs these one after another, so each link has a status of its own.
     fn summary_of_tcx(
         &self,
         key: &HookKey,

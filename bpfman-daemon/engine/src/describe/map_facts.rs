@@ -1,8 +1,5 @@
-//! Cache of the kernel's facts about maps. The kernel reports the memory of a map only in a text file (fdinfo), which
-//! is slow to read.
-//!
-//! Each reading refreshes a part of the maps, so that none is older than [`STAYS`] under continuous reading. A refresh
-//! of all maps at once would dominate the time of that reading.
+//! Cache of the kernel's facts about maps: their memory is only in a text file (fdinfo), which is slow to read. Each
+//! reading refreshes a part of the maps, so that none is older than [`STAYS`] under continuous reading.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -10,10 +7,8 @@ use std::time::{Duration, Instant};
 
 use bpfmand_core::{MapFacts, MapId};
 
-/// Maximum age of facts under continuous reading.
 const STAYS: Duration = Duration::from_mins(1);
 
-/// Facts of the maps that existed at the last reading.
 #[derive(Debug, Default)]
 pub struct KnownMaps {
     of: HashMap<MapId, (Arc<MapFacts>, Instant)>,
@@ -21,10 +16,7 @@ pub struct KnownMaps {
 }
 
 impl KnownMaps {
-    /// Returns the facts of these maps: calls `ask` for new ones and for the oldest, and omits those without facts.
-    ///
-    /// # Errors
-    /// Returns the error of `ask`.
+    /// Calls `ask` for new maps and for the oldest, and omits those without facts.
     pub fn facts<E>(
         &mut self,
         now: Instant,
@@ -53,7 +45,7 @@ impl KnownMaps {
         Ok(self.of.iter().map(|(id, (facts, _))| (*id, Arc::clone(facts))).collect())
     }
 
-    /// Returns how many known maps are refreshed: the part that the time since the last reading is of [`STAYS`].
+    /// Returns the number of maps to refresh: as many of all as the time since the last reading is of [`STAYS`].
     fn due(&self, now: Instant, known: usize) -> usize {
         let since = self.last.map_or(STAYS, |last| now.saturating_duration_since(last)).min(STAYS);
         let share = known as f64 * since.as_secs_f64() / STAYS.as_secs_f64();
@@ -79,7 +71,6 @@ mod tests {
         }
     }
 
-    /// Returns the maps that a reading requests `seconds` after the first reading.
     fn asked(known: &mut KnownMaps, begun: Instant, seconds: u64, maps: u32) -> Vec<u32> {
         let mut asked = Vec::new();
         let ask = |id: MapId| {
@@ -95,13 +86,11 @@ mod tests {
     fn each_map_is_asked_for_once_a_minute_and_never_all_at_once() {
         let (mut known, begun) = (KnownMaps::default(), Instant::now());
         assert_eq!(asked(&mut known, begun, 0, 8), (1..=8).collect::<Vec<_>>(), "all are new");
-        // Quarter of a minute between readings.
         assert_eq!(asked(&mut known, begun, 15, 8), [1, 2]);
         assert_eq!(asked(&mut known, begun, 30, 8), [3, 4]);
         assert_eq!(asked(&mut known, begun, 45, 8), [5, 6]);
         assert_eq!(asked(&mut known, begun, 60, 9), [9, 7, 8], "a new one, and the oldest");
         assert_eq!(asked(&mut known, begun, 75, 9), [1, 2, 3], "a quarter of nine, and no less");
-        // No reading for a long time.
         let mut all = asked(&mut known, begun, 1000, 9);
         all.sort_unstable();
         assert_eq!(all, (1..=9).collect::<Vec<_>>());

@@ -41,10 +41,6 @@ struct Seen {
 
 impl<K: Kernel> Engine<K> {
     /// Returns the managed programs that have this pair in their metadata, by id, each with whether the kernel runs it.
-    /// Programs that could not be loaded again after a reboot are included.
-    ///
-    /// # Errors
-    /// Returns an error if the kernel refuses a query.
     pub fn programs_with(
         &self,
         key: &str,
@@ -64,12 +60,9 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Returns the selected programs, by kernel id.
-    ///
-    /// # Errors
-    /// Returns an error if the kernel refuses a query.
     pub fn list(&self, selector: &Selector) -> Result<Vec<ProgramDetails>, EngineError> {
         let ours_alone = selector.managed_only || !selector.metadata.is_empty();
-        // For a third-party program only the kernel's type is known, which can correspond to several of bpfman's types.
+        // Only the kernel's type of a third-party program is known, which can correspond to several of bpfman's.
         let may_be = |kernel_type: u32| {
             selector.kernel_type.is_none_or(|wanted| wanted == kernel_type)
                 && selector.program_type.is_none_or(|wanted| wanted.kernel_type() == kernel_type)
@@ -91,7 +84,6 @@ impl<K: Kernel> Engine<K> {
                     continue;
                 }
             }
-            // A third-party program may be unloaded between the list and this query.
             let Seen { record, facts, standing } = self.seen(id, record)?;
             match (&record, &facts) {
                 (None, None) => continue,
@@ -105,9 +97,6 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Returns one program, managed or third-party.
-    ///
-    /// # Errors
-    /// Returns an error if no program has this id.
     pub fn describe_program(&self, id: ProgramId) -> Result<ProgramDetails, EngineError> {
         let record = self.state().program(id).cloned();
         let Seen { record, facts, standing } = self.seen(id, record)?;
@@ -118,8 +107,7 @@ impl<K: Kernel> Engine<K> {
         Ok(ProgramDetails { id, facts, managed })
     }
 
-    /// Compares a program in the kernel with its record. If the record was removed meanwhile, that explains a missing
-    /// program, and the record is ignored.
+    /// Compares a program in the kernel with its record; a record that was removed meanwhile is ignored.
     fn seen(&self, id: ProgramId, record: Option<Arc<ProgramRecord>>) -> Result<Seen, EngineError> {
         let facts = self.kernel.program(id)?;
         let Some(before) = record else { return Ok(Seen { record, facts, standing: Standing::Running }) };
@@ -156,9 +144,6 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Returns the maps of a program.
-    ///
-    /// # Errors
-    /// Returns an error if the kernel refuses a query.
     pub fn maps_of(&self, program: &ProgramDetails) -> Result<Vec<MapDetails>, EngineError> {
         let Some(facts) = &program.facts else { return Ok(Vec::new()) };
         let records: Vec<Arc<ProgramRecord>> = self.state().programs.values().cloned().collect();

@@ -30,7 +30,6 @@ pub struct UsedMap {
     id: MapId,
     record: MapRecord,
     programs: Vec<Arc<ProgramRecord>>,
-    /// Maps of maps that contain it, if no program uses it directly.
     lies_in: Vec<MapId>,
 }
 
@@ -83,7 +82,7 @@ impl UsedMap {
 }
 
 impl State {
-    /// Returns the programs that are in the kernel. Ids in records of lost programs may have been reused.
+    /// Ids in records of lost programs may have been reused.
     pub(crate) fn loaded(&self) -> impl Iterator<Item = &Arc<ProgramRecord>> {
         self.programs.values().filter(|program| !self.lost.contains(&program.uid))
     }
@@ -96,9 +95,6 @@ impl State {
 
 impl<K: Kernel> Engine<K> {
     /// Returns a map of a managed program. Maps of an adopted program are excluded: its loader created them.
-    ///
-    /// # Errors
-    /// Returns an error if no managed program uses such a map.
     pub fn find_map(&self, wanted: &WantedMap) -> Result<UsedMap, EngineError> {
         let state = self.state();
         let id = match wanted {
@@ -122,9 +118,6 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Opens a map, read-only unless `write` is set, and returns its details.
-    ///
-    /// # Errors
-    /// Returns an error if the map is gone, or the kernel refuses the access.
     pub fn open_map(&self, map: &UsedMap, write: bool) -> Result<(MapDetails, K::Handle), EngineError> {
         let opened = if write { self.kernel.open_map(map.id) } else { self.kernel.open_map_to_read(map.id) };
         let handle = match opened {

@@ -29,9 +29,6 @@ pub struct OwnPlace {
 
 impl<K: Kernel> Engine<K> {
     /// Returns all objects of the daemon that the records name and that are in place. Queries the kernel for each link.
-    ///
-    /// # Errors
-    /// Returns an error if the kernel refuses a query.
     pub fn own_objects(&self) -> Result<OwnObjects, EngineError> {
         let mut own = OwnObjects::default();
         {

@@ -40,9 +40,6 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Returns the members of a hook with their owners: that of the link and, if it differs, that of the program.
-    ///
-    /// # Errors
-    /// Returns an error if there is no such interface.
     pub fn owners_at_hook(
         &self,
         interface: &Interface,

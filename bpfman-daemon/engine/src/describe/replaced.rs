@@ -34,7 +34,7 @@ impl ProgramToReplace {
             id: program.id,
             program_type: program.program_type,
             target: program.target.clone(),
-            // Rollback restores the previous version with its own guard, so both versions must be guarded.
+            // Rollback restores the previous version with its own guard: both must be guarded.
             is_guarded: program.guard.is_some()
                 && state.previous.get(&program.uid).is_none_or(|before| before.program.guard.is_some()),
             links: state.links_of(program.uid).map(|link| (link.id, link.point.clone())).collect(),

@@ -1,5 +1,4 @@
-//! Consistent observations without locks. Kernel and records are read one after the other, so an apparent difference
-//! may be a change in progress.
+//! Consistent observations without locks: an apparent difference from the records may be a change in progress.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -12,11 +11,9 @@ use crate::engine::locks::{Guard, Subject};
 use crate::state::Standing;
 use crate::{Engine, EngineError};
 
-/// Pause between two observations of an object that is being changed.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Remaining time for waiting for objects that are being changed. A list shares one budget over all of its entries, of
-/// which any number may be changing. Entries that need no wait use nothing of it.
+/// Remaining time for waiting, shared by all entries of a list.
 #[derive(Debug)]
 pub struct ObservationBudget(Cell<Duration>);
 
@@ -35,7 +32,6 @@ impl ObservationBudget {
 }
 
 impl Standing {
-    /// Returns whether the status may come from a half-done change by another operation.
     pub(super) const fn may_be_half_done(&self) -> bool {
         !matches!(
             self,
@@ -54,14 +50,12 @@ impl Standing {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Returns the budget of a list, or of a single entry.
     pub(crate) fn observation_budget(&self) -> ObservationBudget {
         ObservationBudget::new(self.options.observation_wait)
     }
 
-    /// Observes an object; if `is_half_done`, observes it again while its subjects are locked. While other operations
-    /// change it, it is observed repeatedly until one observation is consistent or the budget is spent. Each call of
-    /// `observe` reads the records again. The caller holds none of the subjects.
+    /// Observes an object; if `is_half_done`, again while its subjects are locked, until one observation is consistent
+    /// or the budget is spent. Each call of `observe` reads the records again. The caller holds none of the subjects.
     pub(super) fn settled<T>(
         &self,
         budget: &ObservationBudget,
@@ -87,7 +81,6 @@ impl<K: Kernel> Engine<K> {
         Ok(seen)
     }
 
-    /// Returns the program that runs at a hook; `None` if the hook no longer has a record.
     pub(super) fn settled_chain(
         &self,
         budget: &ObservationBudget,

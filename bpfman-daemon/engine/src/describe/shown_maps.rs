@@ -37,12 +37,10 @@ pub struct ShownMaps {
     pub not_searched: Vec<MapId>,
 }
 
-/// Cache of BTF of programs, by its kernel id.
 #[derive(Debug, Default)]
 struct ReadTypes(HashMap<BtfId, Option<Arc<ProgramTypes>>>);
 
 impl<K: Kernel> Engine<K> {
-    /// Returns the maps of managed programs, each with a record and all of its users.
     pub(super) fn maps_in_use(&self) -> BTreeMap<MapId, (MapRecord, Vec<Arc<ProgramRecord>>)> {
         let state = self.state();
         let mut maps: BTreeMap<MapId, (MapRecord, Vec<Arc<ProgramRecord>>)> = BTreeMap::new();
@@ -57,9 +55,6 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Returns the maps of managed programs by id, including inner maps; optionally of one program only.
-    ///
-    /// # Errors
-    /// Returns an error if there is no such program, or the kernel refuses a query.
     pub fn shown_maps(&self, of: Option<ProgramId>) -> Result<ShownMaps, EngineError> {
         if let Some(program) = of.filter(|program| self.state().program(*program).is_none()) {
             return Err(EngineError::NoProgram(program));
@@ -82,7 +77,6 @@ impl<K: Kernel> Engine<K> {
         for id in reached {
             match self.find_inner_map(&inner, id) {
                 Ok(map) => shown.extend(self.show_map_by(&map, &mut types)?),
-                // The map has gone meanwhile, or a third-party program uses it.
                 Err(EngineError::NoMapOfOurs(_) | EngineError::InnerMapOfOthers { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -94,9 +88,6 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Returns one map.
-    ///
-    /// # Errors
-    /// Returns an error if the map is gone, or the kernel refuses a query.
     pub fn show_map(&self, map: &UsedMap) -> Result<ShownMap, EngineError> {
         let shown = self.show_map_by(map, &mut ReadTypes::default())?;
         shown.ok_or(EngineError::NoMapOfOurs(map.id()))
@@ -118,9 +109,6 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Returns the BTF of a program that uses a map, from the kernel; `None` if there is none.
-    ///
-    /// # Errors
-    /// Returns an error if the kernel refuses a query.
     pub fn raw_types_of(&self, map: &UsedMap) -> Result<Option<Vec<u8>>, EngineError> {
         for (program, _) in map.users() {
             let Some(handle) = self.kernel.open_program(program)? else { continue };

@@ -20,7 +20,7 @@ pub struct RecordSummary {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Returns programs whose loops or tail calls a load would be refused for now, with the reason: an earlier version accepted them.
+    /// Returns programs, with the reason, that a load would refuse now for their loops or tail calls.
     #[must_use]
     pub fn unbounded_programs(&self) -> Vec<(ProgramId, String)> {
         let state = self.state();

@@ -61,19 +61,16 @@ impl VerifiedPart {
     }
 }
 
-/// Tag and maps of a program, found in the kernel or expected.
 struct Code {
     tags: Vec<[u8; 8]>,
     maps: Vec<MapId>,
 }
 
-/// Maximum number of rounds in which members may change while they are read.
 const ROUNDS: usize = 4;
 
-/// Text built from bytecode, or the error of the bytecode.
 type Made = Result<MemberText, FileError>;
 
-/// Texts of members, made from their bytecode before their hook was locked.
+/// Made before the hook was locked.
 #[derive(Default)]
 struct Fresh(BTreeMap<ProgramUid, (Arc<ProgramRecord>, Made)>);
 
@@ -89,16 +86,9 @@ impl Fresh {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Builds a hook's chain again from the bytecode of its members, each of which is hashed, and compares tags and
-    /// maps with what the kernel runs. Nothing is loaded.
-    ///
-    /// The kernel's tag is the first half of a hash's first 16 bytes: it shows that what runs was made from these
-    /// members, unless someone searched for a collision of 64 bits. It does not cover what the maps contain.
-    ///
-    /// # Errors
-    /// Returns an error if the hook has none of the daemon's programs; if it has a member that is not among `seen`, if
-    /// these are given; or if the members can no longer be planned. A difference is not an error but part of the
-    /// result.
+    /// Builds a hook's chain from its members' bytecode and compares tags and maps with the kernel's. Nothing is
+    /// loaded; a difference is not an error. The tag is 64 bits of a hash: it proves the members, unless someone
+    /// searched for a collision, and does not cover the contents of maps.
     pub fn verify_chain(
         &self,
         interface: &Interface,
@@ -113,7 +103,7 @@ impl<K: Kernel> Engine<K> {
             if rounds.next().is_none() {
                 return Err(EngineError::MembersChange { hook: text });
             }
-            // Read the members' bytecode without the lock, so that a slow reader does not block others.
+            // Read bytecode without the lock, so that a slow reader does not block others.
             for member in self.joined(&self.running_members(&key))? {
                 if !fresh.has(&member.program) {
                     let made = self.made_again(&member.program)?;
@@ -151,7 +141,6 @@ impl<K: Kernel> Engine<K> {
         Ok(ChainVerification { hook: text, parts })
     }
 
-    /// Returns the text of a member, if its bytecode is unchanged.
     fn made_again(&self, program: &ProgramRecord) -> Result<Made, EngineError> {
         if !program.is_adopted()
             && let Err(changed) = self.blobs.get(&program.blob)
@@ -161,11 +150,10 @@ impl<K: Kernel> Engine<K> {
         self.fresh_member(program).map(Ok)
     }
 
-    /// Verifies the bytecode of a member, and the member as it was loaded alone.
     fn verify_member(&self, program: &ProgramRecord, made: &Made) -> Result<Vec<VerifiedPart>, EngineError> {
         let provenance = provenance(&program.source);
         if program.is_adopted() {
-            // The bytecode is not available: compare with the values that were recorded at its adoption.
+            // No bytecode is available: compare with the values that were recorded at adoption.
             let text = |id: ProgramId, tag: &[u8; 8]| format!("program {id}, tag {}", hexadecimal(tag));
             let found = self.kernel.program(program.id)?;
             let found = found.map_or("it is not loaded any more".to_owned(), |f| text(f.id, &f.tag));
@@ -189,7 +177,7 @@ impl<K: Kernel> Engine<K> {
         Ok(parts)
     }
 
-    /// Removes the maps that the load created from jump tables: no record names them.
+    /// Removes maps made from jump tables: no record names them.
     fn leave_out_jump_tables(&self, found: &mut ProgramFacts) -> Result<(), EngineError> {
         let mut rest = Vec::with_capacity(found.map_ids.len());
         for id in &found.map_ids {
@@ -200,7 +188,6 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Compares the program that the hook runs with the record.
     fn verify_entry(&self, hook: &HookRecord) -> Result<VerifiedPart, EngineError> {
         let running = self.running_chain(hook)?;
         let found =
@@ -234,7 +221,6 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Compares the maps that connect one program to the next, and the counters.
     fn verify_maps(&self, chain: &ChainRecord, parts: &mut Vec<VerifiedPart>) -> Result<(), EngineError> {
         let folder = self.chain_folder(chain.id)?.unwrap_or_else(|| paths::chain(chain.id));
         let pinned = |path: PathBuf| -> Result<String, EngineError> {
@@ -250,7 +236,6 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Returns tags and maps of a chain's programs and of their timed twins, built from the bytecode.
     fn built_again(
         &self,
         hook: &HookRecord,
@@ -268,7 +253,6 @@ impl<K: Kernel> Engine<K> {
             .iter()
             .map(|member| match fresh.of(&member.program)? {
                 Ok(text) => Ok(text.clone()),
-                // Return the error of the bytecode.
                 Err(_) => self.fresh_member(&member.program),
             })
             .collect::<Result<Vec<_>, EngineError>>()?;

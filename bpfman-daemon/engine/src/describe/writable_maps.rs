@@ -7,10 +7,9 @@ use crate::describe::open_maps::UsedMap;
 use crate::{Engine, EngineError};
 
 const RDONLY: u32 = 1 << 3;
-/// Prefix of the map names in libbpf's `usdt.bpf.h`, where the daemon writes the locations of the probes' arguments.
+/// Prefix of map names in libbpf's `usdt.bpf.h`, where the daemon writes the locations of the probes' arguments.
 const USDT: &str = "__bpf_usdt_";
 
-/// Returns the reason why only programs and the daemon may write a map; `None` if others may.
 pub fn why_fixed(name: &str, map: &MapFacts) -> Option<&'static str> {
     if name.starts_with(USDT) {
         return Some("the daemon keeps in it where USDT probes find their arguments");
@@ -21,7 +20,6 @@ pub fn why_fixed(name: &str, map: &MapFacts) -> Option<&'static str> {
     (map.flags & RDONLY != 0).then_some("it was made for programs alone to write (BPF_F_RDONLY)")
 }
 
-/// Returns the reason why entries of a map cannot be set; `None` if they can.
 pub fn why_read_only(name: &str, map: &MapFacts) -> Option<String> {
     use map_type as kind;
     if let Some(why) = why_fixed(name, map) {
@@ -47,10 +45,6 @@ pub fn why_read_only(name: &str, map: &MapFacts) -> Option<String> {
 
 impl<K: Kernel> Engine<K> {
     /// Refuses writes to maps on which programs or the daemon rely, and to maps that hold no data.
-    ///
-    /// # Errors
-    /// Returns [`EngineError::MapReadOnly`] for such a map, or an error if the map is gone or the kernel refuses a
-    /// query.
     pub fn ensure_writable(&self, map: &UsedMap) -> Result<MapFacts, EngineError> {
         let facts = self.kernel.map(map.id())?.ok_or(EngineError::NoMapOfOurs(map.id()))?;
         match why_read_only(map.name(), &facts) {
@@ -65,15 +59,12 @@ impl<K: Kernel> Engine<K> {
 pub enum MapRecipients {
     /// Callers with write access to this map.
     WritersOfIt,
-    /// Callers with write access to all maps: an entry of the map refers to another kernel object, and the kernel does
-    /// not check with which access the descriptor in the entry was opened.
+    /// Callers with write access to all maps: an entry refers to another kernel object, and the kernel does not check
+    /// its access.
     WritersOfAll,
 }
 
-/// Returns the callers that may receive a map of this name for writing.
-///
-/// # Errors
-/// Returns the reason why no caller may receive it for writing.
+/// Returns the callers that may receive a map of this name for writing, or the reason why none may.
 pub fn recipients_for_writing(name: &str, map: &MapFacts) -> Result<MapRecipients, &'static str> {
     match why_fixed(name, map) {
         Some(why) => Err(why),
@@ -83,12 +74,8 @@ pub fn recipients_for_writing(name: &str, map: &MapFacts) -> Result<MapRecipient
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Returns the callers that may receive a map for writing. Ring buffers and similar maps qualify although
-    /// [`Engine::ensure_writable`] refuses to set their entries: their readers write positions, not entries.
-    ///
-    /// # Errors
-    /// Returns [`EngineError::MapReadOnly`] if no caller may receive it for writing, or an error if the map is gone or
-    /// the kernel refuses a query.
+    /// Returns the callers that may receive a map for writing. Ring buffers and similar maps qualify, although their
+    /// entries cannot be set: their readers write positions.
     pub fn recipients_for_writing(&self, map: &UsedMap) -> Result<MapRecipients, EngineError> {
         let facts = self.kernel.map(map.id())?.ok_or(EngineError::NoMapOfOurs(map.id()))?;
         recipients_for_writing(map.name(), &facts).map_err(|why| EngineError::MapReadOnly {

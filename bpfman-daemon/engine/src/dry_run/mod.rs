@@ -1,7 +1,5 @@
-//! Dry runs: a load and its attachments up to the kernel's verdict, without lasting effects.
-//!
-//! All kernel objects are held by descriptors only and end with them, even if the daemon is killed: nothing is pinned,
-//! recorded or attached, and no bytecode is stored.
+//! Dry runs: a load and its attachments up to the kernel's verdict. All kernel objects are held by descriptors only:
+//! nothing is pinned, recorded, attached or stored.
 
 mod trial;
 
@@ -28,7 +26,7 @@ use crate::state::budget_record::ProgramBudget;
 use crate::state::records::{LinkRecord, ProgramRecord, SourceRecord};
 use crate::{Engine, EngineError};
 
-/// Maximum number of attachments of a dry run: a node has a few hundred interfaces.
+/// A node has a few hundred interfaces.
 const MAX_ATTACHMENTS: usize = 1024;
 
 /// Request for a dry run.
@@ -128,19 +126,14 @@ impl DryRunPart {
     }
 }
 
-/// A program that stays loaded as long as this value exists.
 struct Tried<H> {
     record: Arc<ProgramRecord>,
-    /// Text that chains join.
     text: Option<MemberText>,
     _program: H,
 }
 
 impl<K: Kernel> Engine<K> {
     /// Loads the programs, tries the attachments, and discards everything. Refusals are in the result.
-    ///
-    /// # Errors
-    /// The request is invalid by itself.
     pub fn dry_run(&self, request: &DryRunRequest) -> Result<DryRunOutcome, EngineError> {
         crate::load::check(&request.load)?;
         check(request)?;
@@ -167,6 +160,7 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<(), EngineError> {
         let sizes = self.map_sizes(&request.load);
         let object = self.link_load(Arc::clone(&bytecode.bytes), &request.load.programs, &sizes)?;
+        let object = object.without_reader();
         check_own(&object, &request.load.programs, request.load.map_owner)?;
         let _shared = object.holds_several().then(|| self.lock(Subject::SharedMaps));
         let owner = request.load.map_owner.map(|id| self.lock_owner(id)).transpose()?;
@@ -181,7 +175,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Loads all programs, even after a refusal. The programs keep their maps alive.
+    /// Continues after a refusal. The programs keep their maps alive.
     fn try_programs(
         &self,
         request: &DryRunRequest,
@@ -215,7 +209,6 @@ impl<K: Kernel> Engine<K> {
                 Err(error) => outcome.programs.push(DryRunPart::refused(name, error)),
             }
         }
-        // Programs after the one that exceeds the limit of verified instructions.
         for program in request.load.programs.iter().skip(outcome.programs.len()) {
             let why = "it was not tried: the programs before it are over the limit of verified instructions";
             let refused = DryRunPart::refused(&program.name, EngineError::Invalid(why.to_owned()));
@@ -224,7 +217,6 @@ impl<K: Kernel> Engine<K> {
         Ok(tried)
     }
 
-    /// Looks up the attach points, and builds the chains of those that are hooks.
     fn try_attachments(
         &self,
         request: &DryRunRequest,
@@ -273,7 +265,6 @@ impl<K: Kernel> Engine<K> {
         outcome.composition = crate::dry_run::trial::hash_of_neighbours(&neighbours);
     }
 
-    /// Finds an attach point as an attachment would. Returns none if it is not a hook of an interface.
     fn find_point(
         &self,
         attachment: &DryRunAttachment,
@@ -316,7 +307,6 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Refuses a dry run that is invalid by itself.
 fn check(request: &DryRunRequest) -> Result<(), EngineError> {
     let count = request.attachments.len();
     if count > MAX_ATTACHMENTS {

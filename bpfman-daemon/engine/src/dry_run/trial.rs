@@ -15,7 +15,6 @@ use crate::engine::overlay::Overlay;
 use crate::state::records::{Entry, LinkRecord, ProgramRecord, Strategy};
 use crate::{Engine, EngineError};
 
-/// A hypothetical member: its records are neither in the store nor in the state.
 pub struct DryRunMember {
     pub link: Arc<LinkRecord>,
     pub program: Arc<ProgramRecord>,
@@ -23,8 +22,7 @@ pub struct DryRunMember {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Joins the present programs of a hook, except replaced ones, with new members, and has the kernel verify the
-    /// chain. The caller holds the hook.
+    /// Joins the present programs of a hook, except replaced ones, with new members. The caller holds the hook.
     pub(crate) fn try_chain(
         &self,
         key: &HookKey,
@@ -48,7 +46,6 @@ impl<K: Kernel> Engine<K> {
         let mut part =
             DryRunPart { name: key.kind.at(interface), members: links.len(), ..DryRunPart::default() };
         if matches!(key.kind, HookKind::Tcx(_)) {
-            // Each member runs by itself.
             part.strategy = Strategy::Direct.name();
             return Ok(part);
         }
@@ -103,8 +100,6 @@ impl<K: Kernel> Engine<K> {
         Ok(part)
     }
 
-    /// Returns kind and tags of the programs at a hook: ours that are not replaced, and third-party programs if they
-    /// share it.
     pub(crate) fn neighbours(
         &self,
         key: &HookKey,
@@ -132,7 +127,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Returns one hash for all hooks, equal wherever the same programs are; empty for none.
+/// Equal wherever the same programs are; empty for none.
 pub fn hash_of_neighbours(neighbours: &BTreeSet<String>) -> String {
     if neighbours.is_empty() {
         return String::new();

@@ -14,7 +14,6 @@ use crate::EngineError;
 use crate::error::{ImageFailure, ImageFailureKind};
 use crate::state::records::ProgramRecord;
 
-/// Maximum size of an object file, in bytes.
 pub const MAX_OBJECT: u64 = bpfmand_object::MAX_OBJECT_BYTES as u64;
 
 /// Verified bytecode of an image.
@@ -26,8 +25,8 @@ pub struct FetchedImage {
     pub digest: String,
     /// Policy rule and signer by which the image was verified.
     pub verified_by: String,
-    /// Evidence of the verification, in the format of the crate `image`. It is kept with the program, so that the crate
-    /// can evaluate it again after the policy changes.
+    /// Evidence of the verification, kept with the program so that the crate `image` can evaluate it under a new
+    /// policy.
     pub evidence: String,
     /// Programs that the image's label names; empty if it has no such label.
     pub programs: Vec<String>,
@@ -57,26 +56,22 @@ pub struct Revocation {
 
 /// Interface to the crate `image`. Calls block.
 pub trait Images: Send + Sync {
-    /// Returns whether this user may load local object files, which have no signature: by default only root. Returns an
-    /// error if the policy cannot be read.
+    /// Returns whether this user may load local object files, which have no signature: by default only root.
     fn allows_files(&self, uid: u32) -> Result<bool, ImageFailure> {
         Ok(uid == 0)
     }
 
-    /// Returns the revocation of the bytecode of a loaded program, if it was revoked. Returns an error if the policy
-    /// cannot be read.
+    /// Returns the revocation of the bytecode of a loaded program, if it was revoked.
     fn revocation(&self, _program: &ProgramRecord) -> Result<Option<Revocation>, ImageFailure> {
         Ok(None)
     }
 
-    /// Returns the reason why the current policy would refuse the bytecode of a loaded program; `None` if it would not.
-    /// Returns an error if the policy cannot be read.
+    /// Returns the reason why the current policy would refuse the bytecode of a loaded program, if it would.
     fn refusal_now(&self, program: &ProgramRecord) -> Result<Option<String>, ImageFailure> {
         Ok(self.revocation(program)?.map(|revocation| format!("it was revoked: {}", revocation.why)))
     }
 
-    /// Fetches and verifies an image. `progress` is called with the bytes received so far and the total. Returns an
-    /// error if the image cannot be fetched or verified.
+    /// Fetches and verifies an image. `progress` is called with the bytes received so far and the total.
     fn fetch(
         &self,
         ask: ImageAsk<'_>,
@@ -117,8 +112,7 @@ pub fn read_file(path: &Path, caller_uid: u32, allowed: bool) -> Result<Arc<[u8]
     let fail = |source| EngineError::Bytecode { path: path.display().to_string(), source };
     let file = match open_regular(path) {
         Ok(Some(file)) => file,
-        // The same error for a missing file, for one that is not regular, and for one of another user: otherwise the
-        // caller could probe paths that it cannot read.
+        // The same error as for a missing file: otherwise the caller could probe paths that it cannot read.
         Ok(None) | Err(_) if caller_uid != 0 => return Err(not_owned_by_caller(path, caller_uid)),
         Ok(None) => {
             return Err(EngineError::Invalid(format!("bytecode {} is not a regular file", path.display())));
@@ -145,8 +139,8 @@ fn not_owned_by_caller(path: &Path, caller_uid: u32) -> EngineError {
     ))
 }
 
-/// Opens a regular file; `None` for anything else. Opening a pipe would block without a writer, and opening a device
-/// can have side effects. The file that was checked is the one that is opened, even if the path changes in between.
+/// Opens a regular file; `None` for anything else: opening a pipe can block, opening a device can have side effects.
+/// The checked file is the one that is opened, even if the path changes in between.
 fn open_regular(path: &Path) -> std::io::Result<Option<File>> {
     let place = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     if !FileType::from_raw_mode(rustix::fs::fstat(&place)?.st_mode).is_file() {
@@ -167,7 +161,6 @@ mod tests {
 
     use super::*;
 
-    /// Reads until the other thread stops swapping the file for a pipe.
     #[test]
     fn a_file_that_becomes_a_pipe_between_two_looks_holds_nobody_up() {
         let folder = tempfile::tempdir().unwrap();

@@ -6,7 +6,6 @@ use std::time::Duration;
 /// Callback after a change. It must return at once.
 pub type ChangeListener = dyn Fn() + Send + Sync;
 
-/// Counter of changes that wakes the threads that wait for one.
 #[derive(Default)]
 pub struct ChangeCount {
     count: Mutex<u64>,
@@ -15,7 +14,6 @@ pub struct ChangeCount {
 }
 
 impl ChangeCount {
-    /// Counts a change and notifies waiting threads and listeners.
     pub fn tell(&self) {
         *self.guard() += 1;
         self.changed.notify_all();
@@ -23,14 +21,13 @@ impl ChangeCount {
         listeners.retain(|listener| listener.upgrade().inspect(|tell| tell()).is_some());
     }
 
-    /// Adds a listener that is called after each change, until its last strong reference is dropped.
+    /// Adds a listener that is called until its last strong reference is dropped.
     pub fn add_listener(&self, listener: &Arc<ChangeListener>) {
         let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         listeners.retain(|listener| listener.strong_count() > 0);
         listeners.push(Arc::downgrade(listener));
     }
 
-    /// Waits until the count differs from `seen`, at most for `timeout`. Returns the count.
     pub fn wait(&self, seen: u64, timeout: Duration) -> u64 {
         let waited = self.changed.wait_timeout_while(self.guard(), timeout, |count| *count == seen);
         *waited.unwrap_or_else(PoisonError::into_inner).0

@@ -1,7 +1,5 @@
-//! Leases: rights that a client holds while it is connected.
-//!
-//! A lease exists in memory only. Programs that were loaded under it name it in their records. If no client holds the
-//! lease of a record, its client has gone, whether it was a client of this daemon or of an earlier one.
+//! Leases: rights that a client holds while it is connected. They exist in memory only: if no client holds the lease of
+//! a record, its client, of this daemon or an earlier one, has gone.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,7 +14,6 @@ pub const MAX_LEASES: usize = 64;
 /// Maximum number of leases of one user; see [`MAX_LEASES`].
 pub const MAX_LEASES_OF_ONE: usize = 8;
 
-/// Current leases, with the user id of their holders.
 #[derive(Debug, Default)]
 pub struct ClientLeases(Mutex<BTreeMap<ClientLease, u32>>);
 
@@ -34,7 +31,6 @@ impl ClientLeases {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns whether a client holds the lease.
     pub fn is_held(&self, lease: ClientLease) -> bool {
         self.guard().contains_key(&lease)
     }
@@ -51,16 +47,12 @@ impl ClientLeases {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Gives a user a new lease, until [`Engine::end_client_lease`].
-    ///
-    /// # Errors
-    /// Returns the numbers of leases if a limit is reached.
+    /// Gives a user a new lease, until [`Engine::end_client_lease`]; an error if a limit is reached.
     pub fn hold_client_lease(&self, uid: u32) -> Result<ClientLease, LeasesTaken> {
-        // No record has this number. A load that names it makes all numbers up to it durable with its record.
+        // A load that names it makes all numbers up to it durable with its record.
         let id = ClientLease(self.number());
         let mut held = self.client_leases.guard();
         let own = held.values().filter(|holder| **holder == uid).count();
-        // Reserve some leases for root.
         let most = if uid == 0 { MAX_LEASES } else { MAX_LEASES - MAX_LEASES_OF_ONE };
         if own >= MAX_LEASES_OF_ONE || held.len() >= most {
             return Err(LeasesTaken { all: held.len(), own });
@@ -72,7 +64,6 @@ impl<K: Kernel> Engine<K> {
     /// Ends a lease. The next [`Engine::expire`] removes the programs that were loaded under it.
     pub fn end_client_lease(&self, lease: ClientLease) {
         self.client_leases.guard().remove(&lease);
-        // Wake the thread that removes expired programs.
         self.announce_change();
     }
 }

@@ -9,12 +9,10 @@ use bpfmand_core::HookKey;
 pub struct ClientTiming(Mutex<BTreeMap<HookKey, usize>>);
 
 impl ClientTiming {
-    /// Adds a watching client.
     pub fn begin(&self, key: HookKey) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default() += 1;
     }
 
-    /// Removes a watching client.
     pub fn end(&self, key: &HookKey) {
         let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match watched.get_mut(key) {
@@ -23,7 +21,6 @@ impl ClientTiming {
         }
     }
 
-    /// Returns whether any client watches the hook.
     pub fn is_wanted(&self, key: &HookKey) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(key)
     }

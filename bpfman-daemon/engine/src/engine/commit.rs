@@ -8,11 +8,10 @@ use crate::EngineError;
 use crate::engine::orphaned_maps::UsedMaps;
 use crate::state::{Change, Changes, Committed, RecordKey, Written, encode, records};
 
-/// Number of ids that are reserved at once.
 const RESERVE: u64 = 1024;
 
 impl<K: Kernel> Engine<K> {
-    /// Makes changes durable, and applies them to memory. On return they are on disk; on an error memory is as it was.
+    /// Makes changes durable, then applies them to memory. On an error memory is as it was.
     pub(crate) fn commit(&self, mut changes: Changes) -> Result<Committed, EngineError> {
         self.admit_changes()?;
         let mut committed = Committed::default();
@@ -23,7 +22,7 @@ impl<K: Kernel> Engine<K> {
             written.put(RecordKey::Leftover(by), encode(&part)?);
             committed.operations.push(by);
         }
-        // Records are encoded without the state: others read it meanwhile.
+        // Encode without the state's lock: others read it meanwhile.
         for change in &changes.all {
             match change {
                 Change::Put(record) => written.put(record.key(), record.encode()?),
@@ -47,7 +46,7 @@ impl<K: Kernel> Engine<K> {
             written.end(RecordKey::Leftover(*operation));
         }
         let result = match self.work.commits.during(|| self.options.store.commit(written.batch)) {
-            // The store was read back from disk and holds it: it happened, whatever went wrong on the way.
+            // The store was read back from disk and holds the change.
             Err(StoreError::NotSaved { outcome: CommitOutcome::Applied, source }) => {
                 tracing::warn!(error = %source, "a change was saved after an error");
                 Ok(())
@@ -78,7 +77,6 @@ impl<K: Kernel> Engine<K> {
             }
             Err(error) => {
                 if reserve.is_some() {
-                    // The next commit has to reserve them.
                     state.reserved = 0;
                 }
                 if matches!(error, StoreError::NotSaved { outcome: CommitOutcome::Unknown, .. }) {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Numbers of differences from the records since the engine was opened. A lasting difference counts once.
+/// Differences from the records since the engine was opened. A lasting difference counts once.
 #[derive(Debug, Default)]
 pub struct DriftCounts {
     pub found: AtomicU64,
@@ -10,7 +10,6 @@ pub struct DriftCounts {
 }
 
 impl DriftCounts {
-    /// Returns the numbers of differences found, and of those repaired.
     pub fn counted(&self) -> (u64, u64) {
         (self.found.load(Ordering::Relaxed), self.mended.load(Ordering::Relaxed))
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bpfmand_core::{FileIdentity, FileReader, LinkId, ProcessScope};
 use bpfmand_kernel::{FoundFile, Kernel, KernelError};
 
-/// Maximum wait for a file system. Local ones answer within microseconds, remote ones within milliseconds.
+/// Local file systems answer within microseconds, remote ones within milliseconds.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 /// Maximum number of paths that do not answer. While it is reached, no other file is checked.
 const MAX_HANGING: usize = 8;
@@ -16,24 +16,20 @@ const MAX_HANGING: usize = 8;
 const QUICK: Duration = Duration::from_millis(200);
 /// Pause before a check repeats a slow access, or a failed move of a probe to a file.
 const PAUSE: Duration = Duration::from_secs(60);
-/// Stack size in bytes, enough to resolve a path and to read a list of libraries.
 const STACK: usize = 256 << 10;
 
 #[derive(Debug)]
 pub enum FileCheck {
     Found(FoundFile),
-    /// No file exists, or it cannot be opened.
     Absent(KernelError),
-    /// The file system does not answer, or has not answered an earlier check yet.
+    /// The file system does not answer this check, or an earlier one.
     Unanswered,
-    /// The file was not checked: too many other file systems do not answer, or this one was slow a moment ago.
+    /// Not checked: too many file systems do not answer, or this one was slow a moment ago.
     NotLooked,
 }
 
-/// Path or library name, the processes by which it is resolved, and the user with whose rights.
 type CheckedPath = (String, Option<u32>, Option<u32>, Option<FileReader>);
 
-/// Checks that wait for an answer, with their start times.
 #[derive(Debug, Default)]
 struct Waiting {
     since: Mutex<HashMap<CheckedPath, Instant>>,
@@ -41,7 +37,6 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// Registers a check, unless the file system of this path does not answer, or too many others do not.
     fn enter(&self, looked: &CheckedPath) -> Result<(), FileCheck> {
         let mut since = lock(&self.since);
         // Another thread may be checking the same path, which can take a moment or block forever.
@@ -65,16 +60,13 @@ impl Waiting {
 #[derive(Debug, Default)]
 pub struct FileChecks {
     waiting: Arc<Waiting>,
-    /// Files that answered late, with the time of the answer.
     slow: Mutex<HashMap<CheckedPath, Instant>>,
-    /// Links whose file was absent at their last check.
     absent: Mutex<HashSet<LinkId>>,
-    /// Files to which a probe could not be moved, with the time of the failure.
     failed: Mutex<HashMap<LinkId, (FileIdentity, Instant)>>,
 }
 
 impl FileChecks {
-    /// Checks a file as part of a periodic check, which visits many files: skips one that was slow a moment ago.
+    /// Checks a file as one of many: skips one that was slow a moment ago.
     pub fn look_in_check<K: Kernel>(
         &self,
         kernel: &Arc<K>,
@@ -87,15 +79,14 @@ impl FileChecks {
         }
         let began = Instant::now();
         let look = self.look(kernel, target, &ProcessScope::default(), reader);
-        // A path that does not answer at all is already registered in `waiting`.
         if matches!(look, FileCheck::Found(_) | FileCheck::Absent(_)) && began.elapsed() > QUICK {
             lock(&self.slow).insert(looked, Instant::now());
         }
         look
     }
 
-    /// Resolves a path or a library name to its file, with the rights of a user; none stands for root. If a file system did not
-    /// answer, waits for that answer first.
+    /// Resolves a path or a library name with the rights of a user; none stands for root. Waits for an earlier answer
+    /// first.
     pub fn look<K: Kernel>(
         &self,
         kernel: &Arc<K>,
@@ -115,7 +106,6 @@ impl FileChecks {
             // Drop the handle first: a blocked check must not keep the kernel's handle beyond the engine's life.
             drop(kernel);
             waiting.leave(&own);
-            // The caller may have timed out.
             let _unread = send.send(found);
         };
         let thread = thread::Builder::new().name("file".to_owned()).stack_size(STACK).spawn(look);
@@ -134,30 +124,26 @@ impl FileChecks {
         }
     }
 
-    /// Notes that the file of a link is absent. Returns whether it was absent at the previous check, too: a package
-    /// manager may remove a file a moment before it writes the new one.
+    /// Notes that a link's file is absent. Returns whether it was at the previous check, too: a package manager may
+    /// remove a file a moment before it writes the new one.
     pub fn note_absence(&self, link: LinkId) -> bool {
         !lock(&self.absent).insert(link)
     }
 
-    /// Notes that a probe could not be moved to a file.
     pub fn note_failure(&self, link: LinkId, file: FileIdentity) {
         lock(&self.failed).insert(link, (file, Instant::now()));
     }
 
-    /// Returns whether moving the probe to this file failed a moment ago.
     pub fn has_failed(&self, link: LinkId, file: &FileIdentity) -> bool {
         lock(&self.failed).get(&link).is_some_and(|(failed, at)| failed == file && at.elapsed() < PAUSE)
     }
 
-    /// Forgets all links except these, and files that were slow long ago.
     pub fn keep(&self, links: &[LinkId]) {
         lock(&self.absent).retain(|link| links.contains(link));
         lock(&self.failed).retain(|link, _| links.contains(link));
         lock(&self.slow).retain(|_, at| at.elapsed() < PAUSE);
     }
 
-    /// Notes that the file of a link is present.
     pub fn forget_absence(&self, link: LinkId) {
         lock(&self.absent).remove(&link);
     }

@@ -18,7 +18,6 @@ thread_local! {
     static EXEMPTION: Cell<FreezeExemption> = const { Cell::new(FreezeExemption::None) };
 }
 
-/// Guard that restores the former exemption, also after a panic.
 struct ExemptionGuard(FreezeExemption);
 
 impl Drop for ExemptionGuard {

@@ -1,10 +1,8 @@
-//! Time that changes of hooks took in the kernel. Most of it is spent under the kernel's network lock (RTNL), for which
-//! all other network changes on the machine wait, too.
+//! Time that changes of hooks took, mostly under the kernel's network lock (RTNL), on which all network changes wait.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Counters since the engine was opened.
 #[derive(Debug, Default)]
 pub struct HeldNetwork {
     calls: AtomicU64,
@@ -24,7 +22,6 @@ pub struct HookChanges {
 }
 
 impl HeldNetwork {
-    /// Runs a change and counts its time.
     pub fn during<T>(&self, change: impl FnOnce() -> T) -> T {
         let begun = Instant::now();
         let result = change();
@@ -35,7 +32,6 @@ impl HeldNetwork {
         result
     }
 
-    /// Returns the total time of all changes so far.
     pub fn spent(&self) -> Duration {
         Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed))
     }

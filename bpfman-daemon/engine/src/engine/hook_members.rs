@@ -6,8 +6,7 @@ use bpfmand_kernel::Kernel;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Refuses to act on a hook that has a member for which the caller's access was not checked, because it was
-    /// attached afterwards. The caller holds the lock of the hook.
+    /// Refuses a hook with a member that was attached after access was checked. The caller holds the hook's lock.
     pub(crate) fn ensure_members(&self, key: &HookKey, seen: Option<&[LinkId]>) -> Result<(), EngineError> {
         let Some(seen) = seen else { return Ok(()) };
         let members = self.state().chain(key);

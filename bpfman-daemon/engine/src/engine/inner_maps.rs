@@ -1,7 +1,4 @@
-//! Cache of the contents of maps of maps.
-//!
-//! Finding the contents walks all maps of maps of the daemon's programs and all programs of the machine. Any user with
-//! read access can request it at any rate.
+//! Cache of the contents of maps of maps: finding them walks all programs of the machine, at any reader's request.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,21 +9,16 @@ use bpfmand_core::{MapId, ProgramId};
 use crate::EngineError;
 use crate::state::records::ProgramRecord;
 
-/// Factor from the time of a walk to the lifetime of its result: continuous requests use at most a twentieth of one
-/// CPU, and on a machine with few maps the result is practically current.
+/// Factor from the time of a walk to the lifetime of its result: requests use at most a twentieth of one CPU.
 const GOOD_FOR: u32 = 20;
 const MAX_AGE: Duration = Duration::from_secs(1);
 
-/// Contents of the maps of maps of managed programs.
 #[derive(Debug, Default)]
 pub struct InnerMaps {
-    /// For each inner map, the maps that contain it.
     pub lies_in: BTreeMap<MapId, Vec<MapId>>,
-    /// Managed programs that use the outer maps, by outer map.
     pub users: BTreeMap<MapId, Vec<Arc<ProgramRecord>>>,
     /// Inner maps that third-party programs use directly, each with one of these programs.
     pub foreign: BTreeMap<MapId, ProgramId>,
-    /// Maps of maps that have too many entries to be searched.
     pub not_searched: Vec<MapId>,
 }
 
@@ -53,7 +45,6 @@ impl FoundInnerMaps {
         }
     }
 
-    /// Returns a new result, for callers that make a decision by it.
     pub fn find(
         &self,
         find: impl FnOnce() -> Result<InnerMaps, EngineError>,
@@ -85,7 +76,6 @@ mod tests {
         let (maps, walks) = (FoundInnerMaps::default(), Cell::new(0));
         let slowly = || {
             walks.set(walks.get() + 1);
-            // The result is fresh for a second.
             std::thread::sleep(Duration::from_millis(50));
             Ok(InnerMaps::default())
         };
@@ -93,7 +83,6 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &maps.get_or_find(slowly).unwrap()));
         assert_eq!(walks.get(), 1);
         assert!(!Arc::ptr_eq(&first, &maps.find(slowly).unwrap()), "who decides by it gets a new one");
-        // Failures are not cached.
         let failing = FoundInnerMaps::default();
         assert!(failing.get_or_find(|| Err(EngineError::NoMapOfOurs(MapId(7)))).is_err());
         assert!(failing.get_or_find(slowly).is_ok());

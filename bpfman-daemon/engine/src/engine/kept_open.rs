@@ -1,7 +1,5 @@
-//! Programs that stay open between readings of their metrics, so that a reading need not open and close each.
-//!
-//! An open descriptor keeps its program in the kernel. Therefore only recorded programs are kept open, and the commit
-//! that removes a record, or changes its program, closes them before it returns.
+//! Programs that stay open between readings of their metrics. An open descriptor keeps its program in the kernel: the
+//! commit that removes or changes a record closes its program before it returns.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +9,6 @@ use bpfmand_kernel::Kernel;
 
 use crate::{Engine, EngineError};
 
-/// Maximum number of open descriptors. Each reading opens the programs beyond it.
 const MAX_OPEN: usize = 4096;
 
 #[derive(Debug)]
@@ -24,15 +21,13 @@ impl<H> Default for KeptOpen<H> {
 }
 
 impl<H> KeptOpen<H> {
-    /// Ignores poisoning: every change is one insertion or removal. Lock order: the state's lock may be taken while
-    /// this one is held, never the reverse.
+    /// Ignores poisoning: every change is one insertion or removal. Lock order: this lock, then the state's.
     fn lock(&self) -> MutexGuard<'_, HashMap<ProgramId, Arc<H>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Returns a program, open already or opened now; `None` if the kernel has no such program.
     pub(crate) fn open_for_reading(&self, id: ProgramId) -> Result<Option<Arc<K::Handle>>, EngineError> {
         if let Some(open) = self.kept_open.lock().get(&id) {
             return Ok(Some(Arc::clone(open)));
@@ -46,7 +41,6 @@ impl<K: Kernel> Engine<K> {
         Ok(Some(opened))
     }
 
-    /// Closes those of these programs that no record names any more.
     pub(crate) fn close_ended(&self, former: &[ProgramId]) {
         if former.is_empty() {
             return;

@@ -11,8 +11,7 @@ use crate::EngineError;
 type ReadTypes<'k> = Box<dyn Fn() -> Result<Vec<u8>, KernelError> + 'k>;
 type GetIndex<'k> = Box<dyn Fn() -> Option<SharedBytes> + 'k>;
 
-/// BTF of the kernel, read on first use: linking in another process uses that process's copy. It takes some megabytes
-/// and is dropped after the operation.
+/// BTF of the kernel, some megabytes, read on first use and dropped after the operation.
 pub struct KernelTypes<'k> {
     read: ReadTypes<'k>,
     index: GetIndex<'k>,
@@ -26,7 +25,6 @@ impl<'k> KernelTypes<'k> {
         Self { read: Box::new(read), index: Box::new(|| None), modules: Vec::new(), parsed: OnceCell::new() }
     }
 
-    /// Adds a function that returns the index of the types, if there is one.
     pub(crate) fn with_index(self, index: impl Fn() -> Option<SharedBytes> + 'k) -> Self {
         Self { index: Box::new(index), ..self }
     }
@@ -45,9 +43,6 @@ impl<'k> KernelTypes<'k> {
     }
 
     /// Returns the parsed BTF of kernel and modules.
-    ///
-    /// # Errors
-    /// Returns an error if the kernel's BTF cannot be read.
     pub fn btf(&self) -> Result<&KernelBtf, EngineError> {
         if let Some(parsed) = self.parsed.get() {
             return Ok(parsed);

@@ -12,7 +12,6 @@ use crate::state::hook_names::filter_place;
 use crate::state::records::{LeftoverFilter, LeftoverRecord};
 use crate::{Engine, EngineError};
 
-/// List of leftovers that is being split.
 struct Parts {
     done: Vec<LeftoverRecord>,
     last: LeftoverRecord,
@@ -21,7 +20,6 @@ struct Parts {
 }
 
 impl Parts {
-    /// Returns the part that has capacity for so many more bytes.
     fn with_room(&mut self, bytes: usize) -> &mut LeftoverRecord {
         if self.size > 0 && self.size + bytes > self.most {
             self.done.push(std::mem::take(&mut self.last));
@@ -33,7 +31,6 @@ impl Parts {
 }
 
 impl LeftoverRecord {
-    /// Adds the leftovers of another record.
     pub fn extend(&mut self, other: Self) {
         self.links.extend(other.links);
         self.released.extend(other.released);
@@ -43,7 +40,6 @@ impl LeftoverRecord {
         self.filters.extend(other.filters);
     }
 
-    /// Splits the record into parts of about `most` bytes each; returns at least one part.
     pub fn in_parts(&self, most: usize) -> Vec<Self> {
         type List = fn(&mut LeftoverRecord) -> &mut Vec<String>;
         let lists: [(&[String], List); 5] = [
@@ -69,12 +65,10 @@ impl LeftoverRecord {
     }
 }
 
-/// Estimated size of a filter's record without the name of its interface.
 const FILTER_BYTES: usize = 256;
 
 impl<K: Kernel> Engine<K> {
-    /// Splits the leftovers of an operation into records of limited size. The first is recorded under the operation
-    /// itself, each other one under a new operation id.
+    /// Splits an operation's leftovers into records of limited size: the first under its own id, others under new ids.
     pub(crate) fn leftover_parts(
         &self,
         left: Option<(OperationId, LeftoverRecord)>,
@@ -84,7 +78,7 @@ impl<K: Kernel> Engine<K> {
         parts.map(|(at, part)| (if at == 0 { operation } else { self.operation() }, part)).collect()
     }
 
-    /// Removes the leftovers of an operation, and then chains of hooks that ended. Later operations retry failures.
+    /// Removes the leftovers of an operation, then chains of ended hooks. Later operations retry failures.
     pub(crate) fn clear_or_wait(
         &self,
         operation_name: &'static str,
@@ -106,7 +100,6 @@ impl<K: Kernel> Engine<K> {
         result
     }
 
-    /// Retries the removal of leftovers of earlier operations. The caller holds no lock.
     pub(crate) fn retry_leftovers(&self) {
         let all = std::mem::take(&mut self.state().uncleared);
         if all.is_empty() {
@@ -124,7 +117,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Removes from the kernel what a finished operation no longer needs. The function is idempotent.
+    /// Removes leftovers from the kernel; idempotent.
     pub(crate) fn clear_leftover(
         &self,
         operation_name: &'static str,
@@ -159,15 +152,13 @@ impl<K: Kernel> Engine<K> {
         end_all("end link", &leftover.adopted_links, &|pin| self.end_adopted_link(pin), false);
         end_all("remove pin", &leftover.pins, &unpin, false);
         end_all("remove folder", &leftover.folders, &|folder| self.remove_tree(folder), true);
-        // Every removal was tried; keep the record while an object remains that can still be removed.
         if !is_left {
             self.state().cleaned.extend(operations);
         }
         failures.into_iter().next().map_or(Ok(()), Err)
     }
 
-    /// Removes a filter, in whichever path its namespace is found. Returns [`KernelError::NamespaceNotFound`] if the
-    /// filter may still run somewhere, or the kernel's error.
+    /// Removes a filter, by any path of its namespace. Returns [`KernelError::NamespaceNotFound`] if it may still run.
     pub(crate) fn end_filter(&self, filter: &LeftoverFilter) -> Result<(), EngineError> {
         let numbers = TcFilter { priority: filter.priority, handle: filter.handle };
         if let Some(at) = filter_place(&filter.key, &filter.interface, numbers) {

@@ -9,17 +9,15 @@ use bpfmand_core::{CountedDurations, DurationCounts, HookKey, NetnsId, ProgramUi
 /// Lockable object. An operation takes its locks in this order, and programs by ascending uid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Subject {
-    /// Map memory of one owner, by the hash of the owner.
     MapMemory(u64),
-    /// Maps that are shared by name.
     SharedMaps,
-    /// A program: held to attach, detach or unload it, or to share its maps.
+    /// Held to attach, detach or unload a program, or to share its maps.
     Program(ProgramUid),
-    /// A hook: held to change its chain. Tcx links and the tc chain share a lock, because the kernel keeps one list.
+    /// Held to change a chain. Tcx links and the tc chain share a lock, because the kernel keeps one list.
     Hook(HookKey),
-    /// A network namespace: held until its new number and its programs are recorded, and to release the number.
+    /// Held until the namespace's new number and programs are recorded, and to release the number.
     Namespace(NetnsId),
-    /// Chains of one composition: held to find or load one. Never held together with another lock of this kind.
+    /// Held to find or load a chain. Never held together with another lock of this kind.
     Composition(u64),
 }
 
@@ -32,12 +30,10 @@ impl Subject {
     }
 }
 
-/// Table of the locks that are held.
 #[derive(Debug, Default)]
 pub struct Locks {
     held: Mutex<HashSet<Subject>>,
     released: Condvar,
-    /// Wait times of the callers that had to wait.
     waits: DurationCounts,
 }
 
@@ -48,13 +44,11 @@ pub struct Guard {
 }
 
 impl Locks {
-    /// Takes a lock if it is free; `None` otherwise.
     pub fn try_take(self: &Arc<Self>, subject: Subject) -> Option<Guard> {
         let subject = subject.as_locked();
         self.guard().insert(subject).then(|| Guard { locks: Arc::clone(self), subject })
     }
 
-    /// Waits for a lock and takes it.
     pub fn take(self: &Arc<Self>, subject: Subject) -> Guard {
         let subject = subject.as_locked();
         let mut held = self.guard();
@@ -69,12 +63,11 @@ impl Locks {
         Guard { locks: Arc::clone(self), subject }
     }
 
-    /// Returns the wait times of the callers that had to wait.
     pub fn waits(&self) -> CountedDurations {
         self.waits.counted()
     }
 
-    /// Ignores poisoning: every change of the table is one insertion or removal, so a panic leaves it consistent.
+    /// Ignores poisoning: every change of the table is one insertion or removal.
     fn guard(&self) -> MutexGuard<'_, HashSet<Subject>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }

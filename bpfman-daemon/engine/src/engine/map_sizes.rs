@@ -11,19 +11,17 @@ use crate::state::records::ProgramRecord;
 
 #[derive(Debug, Default)]
 pub struct MapSizes {
-    /// Sizes that the request sets. A name that is not a map of the object makes the load fail.
+    /// Requested sizes. A name that is not a map of the object makes the load fail.
     pub asked: BTreeMap<String, u32>,
     /// Sizes of maps that the load continues to use. Names that the object does not declare are ignored.
     pub inherited: BTreeMap<String, u32>,
 }
 
 impl MapSizes {
-    /// Creates the sizes from those in a record.
     pub fn recorded(sizes: &BTreeMap<String, u32>) -> Self {
         Self { asked: sizes.clone(), inherited: BTreeMap::new() }
     }
 
-    /// Returns the sizes for a load that may share the maps of an owner: these keep the size of the owner's load.
     fn beside(request: &LoadRequest, owner: Option<&ProgramRecord>) -> Self {
         Self {
             asked: request.values.map_sizes.clone(),
@@ -31,7 +29,6 @@ impl MapSizes {
         }
     }
 
-    /// Returns the sizes that apply to maps of an object.
     pub fn of(&self, object: &ObjectFacts) -> BTreeMap<String, u32> {
         let goes_on = |(name, _): &(&String, &u32)| object.declares_map(name);
         let inherited = self.inherited.iter().filter(goes_on);
@@ -40,14 +37,13 @@ impl MapSizes {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Returns the sizes for a new load. A missing owner is ignored here: the load is refused later.
+    /// A missing owner is ignored here: the load is refused later.
     pub(crate) fn map_sizes(&self, request: &LoadRequest) -> MapSizes {
         let owner = request.map_owner.and_then(|owner| self.state().program(owner).cloned());
         MapSizes::beside(request, owner.as_deref())
     }
 
-    /// Returns the sizes for a new version of a whole load that shares the maps of the same owner. Earlier sizes of the
-    /// load's own maps no longer apply: only the request counts.
+    /// Returns the sizes for a new version of a whole load. Earlier sizes of its own maps no longer apply.
     pub(crate) fn map_sizes_of_version(&self, request: &LoadRequest, owner: Option<ProgramUid>) -> MapSizes {
         MapSizes::beside(request, owner.and_then(|owner| self.record(owner)).as_deref())
     }

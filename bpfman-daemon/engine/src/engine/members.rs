@@ -15,38 +15,32 @@ use crate::state::BlobId;
 use crate::state::records::{KeptText, ProgramRecord};
 use crate::{Engine, EngineError};
 
-/// A program ready to be joined with others.
 #[derive(Clone, Debug)]
 pub struct MemberText {
-    /// The text.
     pub text: Arc<BoundText>,
     /// Its maps know types of its own BTF: only a program with that BTF may use them.
     pub needs_own_btf: bool,
-    /// Positions of instructions with ids of its own BTF's types, which move with the types into another BTF.
+    /// Instructions with ids of its own BTF's types, which move with the types into another BTF.
     pub local_type_ids: Arc<[usize]>,
     /// True if calls were taken out of it: it is not the text that was loaded.
     pub is_altered: bool,
-    /// Text with its read-only data folded into it, once it was requested; `None` if there is nothing to fold.
+    /// Text with its read-only data folded in, once requested; `None` if there is nothing to fold.
     pub specialised: Arc<OnceLock<Option<Arc<BoundText>>>>,
 }
 
-/// Texts of members used last: kernels with many hooks need the same ones again and again.
 #[derive(Debug, Default)]
 pub struct MemberCache {
     texts: Mutex<HashMap<ProgramUid, Kept>>,
 }
 
-/// Identity of a text: the bytecode, the stored text, the function, and the maps.
 type Origin = (BlobId, Option<KeptText>, String, Vec<Option<MapId>>);
 
 type Kept = (Origin, MemberText);
 
-/// Maximum size of the cached texts in bytes, types included, and of one text: a member of 4,096 instructions with its
-/// types takes some 100,000.
+/// Maximum bytes of the cached texts, types included: a member of 4,096 instructions takes some 100,000.
 const MAX_BYTES: usize = 8 << 20;
 const MAX_OF_ONE: usize = 1 << 20;
 
-/// About what a text takes.
 fn bytes_of(text: &MemberText) -> usize {
     let text = &text.text.0;
     let lists = size_of_val(&*text.insns) + size_of_val(&*text.func_info) + size_of_val(&*text.line_info);
@@ -71,7 +65,6 @@ impl MemberCache {
         texts.insert(program.uid, (origin_of(program), text.clone()));
     }
 
-    /// Forgets a program.
     pub fn remove(&self, program: ProgramUid) {
         self.texts.lock().unwrap_or_else(PoisonError::into_inner).remove(&program);
     }
@@ -82,13 +75,11 @@ fn origin_of(program: &ProgramRecord) -> Origin {
     (program.blob.clone(), program.text.clone(), program.name.clone(), maps)
 }
 
-/// Ids of a program's maps, in the object's order.
 pub fn map_ids(program: &ProgramRecord) -> impl Iterator<Item = Option<MapId>> {
     program.maps.iter().map(|map| map.id)
 }
 
 impl<K: Kernel> Engine<K> {
-    /// The text of a loaded program.
     pub(crate) fn member(&self, program: &ProgramRecord) -> Result<MemberText, EngineError> {
         if let Some(text) = self.members.get(program) {
             return Ok(text);
@@ -101,29 +92,27 @@ impl<K: Kernel> Engine<K> {
         Ok(member)
     }
 
-    /// Caches the text of a program that was just loaded, for its first chain.
     pub(crate) fn keep_member(&self, program: &ProgramRecord, text: Option<MemberText>) {
         if let Some(text) = text {
             self.members.put(program, &text);
         }
     }
 
-    /// The text of a loaded program, made from its bytecode, which is hashed.
     pub(crate) fn fresh_member(&self, program: &ProgramRecord) -> Result<MemberText, EngineError> {
         if program.is_adopted() {
             return Ok(program.opaque_text());
         }
-        // Sizes of maps do not affect the text.
         let sizes = MapSizes::default();
-        let object = self.link_load(self.blobs.get(&program.blob)?, &[program.request()], &sizes)?;
+        let object =
+            self.link_load(self.blobs.get(&program.blob)?, &[program.request()], &sizes)?.without_reader();
         let linked = object.programs.first().map(|found| &found.linked);
         let linked = linked.ok_or_else(|| EngineError::Fault("a program was not linked".to_owned()))?;
-        // Check the text again: a compromised object reader may return another text than the one that was allowed.
+        // A compromised object reader may return another text than the one that was allowed.
         if let Some(rules) = rules_of_program(program) {
             check_addresses(linked)?;
             let kernel = calls_kfuncs(&linked.text.insns).then(|| object.types.btf()).transpose()?;
             self.check_calls(&linked.text, program.program_type, &rules, kernel)?;
-            // Their time was looked at when the program was loaded: only rounds count here.
+            // The load checked the time: only rounds count here.
             let bounds = |index: usize| {
                 let facts = self.kernel.map(program.maps.get(index)?.id?).ok()??;
                 let entries = map_type::is_array(facts.map_type).then_some(facts.max_entries);
@@ -147,19 +136,16 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// True if a text uses maps that know types of its object's BTF.
 pub fn is_tied(object: &ObjectFacts, text: &ProgramText) -> bool {
     text.map_indexes().into_iter().any(|map| object.map_is_tied(map))
 }
 
-/// A text that names more maps than its object has: the crate `object` broke its word.
 pub fn no_such_map(program: &str, index: usize) -> EngineError {
     EngineError::Fault(format!(
         "program \"{program}\" refers to map number {index}, which its object does not have"
     ))
 }
 
-/// True if a program calls kernel functions by their BTF id.
 pub fn calls_kfuncs(insns: &[Insn]) -> bool {
     insns.iter().any(|insn| insn.code == op::CALL && insn.src() == op::PSEUDO_KFUNC_CALL)
 }

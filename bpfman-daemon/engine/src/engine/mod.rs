@@ -73,43 +73,35 @@ pub use options::{
 pub use recovery_report::RecoveryReport;
 pub use work_counts::{WorkCounters, WorkCounts};
 
-/// The engine, which alone owns the state. It is shared by reference; every method may be called from many threads.
+/// The engine, which alone owns the state. Every method may be called from many threads.
 pub struct Engine<K: Kernel> {
     pub(crate) kernel: Arc<K>,
     pub(crate) options: EngineOptions,
     pub(crate) blobs: Blobs,
     pub(crate) members: MemberCache,
     pub(crate) boot: String,
-    /// Times of changes of hooks.
     pub(crate) held_network: HeldNetwork,
     pub(crate) swaps: SwapCounts,
     pub(crate) drifts: DriftCounts,
     pub(crate) work: WorkCounts,
     pub(crate) open_programs: OpenPrograms<K::Handle>,
-    /// Programs that are kept open between readings of metrics.
     kept_open: KeptOpen<K::Handle>,
     pub(crate) client_leases: ClientLeases,
     pub(crate) found_inner_maps: FoundInnerMaps,
     pub(crate) client_timing: ClientTiming,
-    /// Third-party links that run before all others of their groups.
     pub(crate) preorder_links: PreorderLinks,
     pub(crate) left_maps: OrphanedMaps,
-    /// Looks at probed files.
     pub(crate) file_looks: FileChecks,
     changes: ChangeCount,
-    /// Held while unknown contents of the store are settled.
     pub(crate) settling: Mutex<()>,
     state: Mutex<State>,
     locks: Arc<Locks>,
-    /// Shared by loads between the bytecode and its record, held alone by unloads that remove bytecode.
+    /// Shared by loads between the bytecode and its record, exclusive for unloads that remove bytecode.
     bytecode_use: RwLock<()>,
 }
 
 impl<K: Kernel> Engine<K> {
     /// Reads the records. Nothing of the kernel is touched until [`Engine::recover`].
-    ///
-    /// # Errors
-    /// The store or the bytecode folder cannot be read, or the kernel does not name its boot.
     pub fn open(kernel: Arc<K>, options: EngineOptions) -> Result<Self, EngineError> {
         let mut engine = Self {
             boot: kernel.boot()?,
@@ -152,14 +144,13 @@ impl<K: Kernel> Engine<K> {
         for (key, _) in snapshot.table(records::LEFTOVERS) {
             largest = largest.max(parse(key)?);
         }
-        // Two commits at the end of what was reserved may have been written in the other order.
+        // Two commits at the end of the reserved numbers may have been written in the other order.
         state.counter = largest.saturating_add(1).max(stored);
         state.reserved = state.counter;
         *self.state() = state;
         Ok(())
     }
 
-    /// The leftovers that the store still lists.
     pub(crate) fn leftovers(&self) -> Result<Vec<(OperationId, LeftoverRecord)>, EngineError> {
         let snapshot = self.options.store.load()?;
         snapshot
@@ -168,9 +159,8 @@ impl<K: Kernel> Engine<K> {
             .collect()
     }
 
-    /// The records in memory. Held only for look-ups and for the change after a commit, never across a kernel call.
-    ///
-    /// A panic elsewhere leaves the records whole: they are changed one insertion at a time after the commit.
+    /// Locks the records in memory: for look-ups and the change after a commit, never across a kernel call. A panic
+    /// leaves them whole: they change one insertion at a time.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -179,18 +169,16 @@ impl<K: Kernel> Engine<K> {
         self.locks.take(subject)
     }
 
-    /// Takes a lock, unless it is held.
     pub(crate) fn try_lock(&self, subject: Subject) -> Option<Guard> {
         self.locks.try_take(subject)
     }
 
-    /// Locks all these hooks. To be used where more than one is locked: two of them may be one for the kernel.
+    /// Locks several hooks: two of them may be one for the kernel.
     pub(crate) fn lock_hooks<'a>(&self, hooks: impl IntoIterator<Item = &'a HookKey>) -> Vec<Guard> {
         let lists: BTreeSet<HookKey> = hooks.into_iter().map(|key| key.of_chain()).collect();
         lists.into_iter().map(|key| self.lock(Subject::Hook(key))).collect()
     }
 
-    /// Locks a managed program and reads its record after that.
     pub(crate) fn lock_program(&self, id: ProgramId) -> Result<(Guard, Arc<ProgramRecord>), EngineError> {
         self.admit_changes()?;
         let uid = self.state().by_id.get(&id).copied().ok_or(EngineError::NoProgram(id))?;
@@ -199,16 +187,13 @@ impl<K: Kernel> Engine<K> {
         Ok((held, record))
     }
 
-    /// Returns a link after locking its program and its hook; `None` if no link has this id.
     pub(crate) fn lock_link(&self, id: LinkId) -> Option<(Arc<LinkRecord>, Vec<Guard>)> {
         let find = || self.state().links.get(&id).cloned();
         let mut held = vec![self.lock(Subject::Program(find()?.program))];
         held.extend(find()?.hook.map(|key| self.lock(Subject::Hook(key))));
-        // Another call may have changed or ended it while this one waited.
         Some((find()?, held))
     }
 
-    /// Returns the links of programs that the caller has locked, and locks their hooks.
     pub(crate) fn lock_links(&self, programs: &[Arc<ProgramRecord>]) -> (Vec<Arc<LinkRecord>>, Vec<Guard>) {
         let links: Vec<_> = {
             let state = self.state();
@@ -231,17 +216,14 @@ impl<K: Kernel> Engine<K> {
         self.state().programs.get(&uid).cloned()
     }
 
-    /// Returns a program for the building of chains: its new version while it is being replaced.
     pub(crate) fn member_record(&self, uid: ProgramUid) -> Option<Arc<ProgramRecord>> {
         self.state().member(uid).cloned()
     }
 
-    /// Keeps all bytecode on disk while held.
     pub(crate) fn keep_bytecode(&self) -> RwLockReadGuard<'_, ()> {
         self.bytecode_use.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Removes bytecode and texts that no program needs any more.
     pub(crate) fn drop_bytecode<'b>(&self, blobs: impl IntoIterator<Item = &'b BlobId>) {
         let _alone = self.bytecode_use.write().unwrap_or_else(PoisonError::into_inner);
         for blob in blobs {
@@ -254,13 +236,11 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Removes all bytecode that no program needs.
     pub(crate) fn sweep_bytecode(&self) -> Result<(), EngineError> {
         let _alone = self.bytecode_use.write().unwrap_or_else(PoisonError::into_inner);
         Ok(self.blobs.sweep(|name| self.state().needs_bytecode(name))?)
     }
 
-    /// Returns a number that was never used for an id.
     pub(crate) fn number(&self) -> u64 {
         let mut state = self.state();
         state.counter += 1;
@@ -275,7 +255,6 @@ impl<K: Kernel> Engine<K> {
         self.options.observer.before(operation, step);
     }
 
-    /// Refuses changes while the contents of the store on disk are unknown.
     pub(crate) fn admit_changes(&self) -> Result<(), EngineError> {
         if self.state().unsure { Err(EngineError::StoreUnsure) } else { Ok(()) }
     }
@@ -286,7 +265,7 @@ impl<K: Kernel> Engine<K> {
         self.admit_changes().is_ok()
     }
 
-    /// Begins an operation that changes something. No lock may be held, and none when the operation ends.
+    /// Begins a changing operation. No lock may be held, neither now nor when it ends.
     pub(crate) fn begin(&self) -> Result<Operation<'_, K>, EngineError> {
         self.settle_doubts();
         self.admit_changes()?;
@@ -295,9 +274,8 @@ impl<K: Kernel> Engine<K> {
         Ok(Operation(self))
     }
 
-    /// Refuses links of programs that could not be loaded again: the kernel may have reused the ids of these programs
-    /// and their maps. A chain is never built without one of its members, because it would pass packets that this
-    /// member stops.
+    /// Refuses links of lost programs: the kernel may have reused their ids. A chain is never built without one of its
+    /// members, because it would pass packets that this member stops.
     pub(crate) fn ensure_not_lost<'a>(
         &self,
         links: impl IntoIterator<Item = &'a LinkRecord>,
@@ -324,7 +302,6 @@ impl<K: Kernel> Engine<K> {
         self.changes.add_listener(listener);
     }
 
-    /// Announces a change outside the records.
     pub(crate) fn announce_change(&self) {
         self.changes.tell();
     }
@@ -335,11 +312,7 @@ impl<K: Kernel> Engine<K> {
         self.held_network.counted()
     }
 
-    /// Removes the records of leftovers that are gone from the kernel, which the next commit would do otherwise. Call
-    /// it when no more requests arrive.
-    ///
-    /// # Errors
-    /// Returns an error if the store cannot be written; no data is lost then.
+    /// Removes the records of leftovers that are gone, when no more requests arrive. An error loses no data.
     pub fn close(&self) -> Result<(), EngineError> {
         self.settle_doubts();
         self.retry_unfinished();
@@ -356,7 +329,6 @@ impl<K: Kernel> Engine<K> {
         &self.kernel
     }
 
-    /// Returns the features of BTF that the kernel accepts in a program's own BTF.
     pub(crate) fn btf_features(&self) -> BtfFeatures {
         let features = self.kernel.features();
         BtfFeatures {
@@ -371,7 +343,6 @@ impl<K: Kernel> Engine<K> {
         KernelTypes::new(|| self.kernel.btf()).with_index(|| self.options.objects.kernel_types())
     }
 
-    /// Removes a folder of pins with all that is in it, folders included.
     pub(crate) fn remove_tree(&self, path: &Path) -> Result<(), EngineError> {
         for name in self.kernel.list_folder(path)? {
             let child = path.join(name);

@@ -1,7 +1,5 @@
-//! Object files as plain data, and programs that are linked on request.
-//!
-//! The embedder decides which process reads a file. It may be an unprivileged process that a malicious file has
-//! compromised, so all results of a reader are checked here before use.
+//! Object files as plain data, and programs that are linked on request. An unprivileged process, which a malicious file
+//! may have compromised, can read them: all results of a reader are checked here.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -19,12 +17,16 @@ use crate::engine::map_sizes::MapSizes;
 
 /// Reader of object files.
 pub trait ReadObjects: Debug + Send + Sync {
-    /// Reads an object file. Later requests about it go through the returned object. Returns an error if the bytes are
-    /// not a valid object, or no reader is available.
+    /// Reads an object file. Later requests about it go through the returned object.
     fn read(&self, bytes: Arc<[u8]>) -> Result<EbpfObject, EngineError>;
 
+    /// Reads an object file of which these programs will be linked, as far as possible in the same request. Errors: those
+    /// of [`Self::read`].
+    fn read_ahead(&self, bytes: Arc<[u8]>, _ahead: &LinkAhead) -> Result<EbpfObject, EngineError> {
+        self.read(bytes)
+    }
+
     /// Reads a file again whose reader failed during recovery. The total time of such reads in one start is limited.
-    /// Errors: those of [`Self::read`]; no time is left.
     fn read_again(&self, bytes: Arc<[u8]>) -> Result<EbpfObject, EngineError> {
         self.read(bytes)
     }
@@ -34,28 +36,33 @@ pub trait ReadObjects: Debug + Send + Sync {
         true
     }
 
-    /// Returns the readers' index of the running kernel's types ([`bpfmand_object::KernelBtf::write_index`]), if they
-    /// have one.
+    /// Returns the readers' index of the kernel's types ([`bpfmand_object::KernelBtf::write_index`]), if there is one.
     fn kernel_types(&self) -> Option<SharedBytes> {
         None
     }
 }
 
+/// Programs that will be linked, for a kernel with these features.
+#[derive(Clone, Debug)]
+pub struct LinkAhead {
+    /// Names of the programs.
+    pub programs: Vec<String>,
+    /// Features of the kernel's BTF.
+    pub features: BtfFeatures,
+}
+
 /// Linker for the programs of an object that was read.
 pub trait LinkPrograms: Debug + Send + Sync {
-    /// Returns the object's BTF in the form that a kernel with these features accepts. Returns an error if the reader
-    /// has gone.
+    /// Returns the object's BTF in the form that a kernel with these features accepts.
     fn btf(&self, features: BtfFeatures) -> Result<Option<Arc<[u8]>>, EngineError>;
 
-    /// Returns whether the program, or a function that it calls, refers to types, functions or variables of the kernel.
-    /// Returns an error if the reader has gone.
+    /// Returns whether the program or its callees refer to types, functions or variables of the kernel.
     fn needs_kernel_types(&self, program: &str) -> Result<bool, EngineError>;
 
-    /// Returns whether the program refers to something that the kernel lacks and that a module may define. Returns an
-    /// error if the kernel's types cannot be read, or the reader has gone.
+    /// Returns whether the program refers to something that the kernel lacks and a module may define.
     fn exceeds(&self, program: &str, types: &KernelTypes<'_>) -> Result<bool, EngineError>;
 
-    /// Links a program. Returns an error if the program cannot be linked, or the reader has gone.
+    /// Links a program.
     fn link(
         &self,
         program: &str,
@@ -72,21 +79,16 @@ pub trait LinkPrograms: Debug + Send + Sync {
 pub struct EbpfObject {
     facts: Arc<ObjectFacts>,
     linker: Box<dyn LinkPrograms>,
-    /// Map sizes that differ from the object's declarations.
     sizes: BTreeMap<String, u32>,
 }
 
 impl EbpfObject {
-    /// Creates an object from a reader's result.
-    ///
-    /// # Errors
-    /// Returns [`EngineError::Reader`] if no valid object can have these properties.
+    /// Creates an object from a reader's result, if an object can have these properties.
     pub fn new(facts: Arc<ObjectFacts>, linker: Box<dyn LinkPrograms>) -> Result<Self, EngineError> {
         facts.check().map_err(|why| EngineError::Reader(format!("it says of an object that it {why}")))?;
         Ok(Self { facts, linker, sizes: BTreeMap::new() })
     }
 
-    /// Applies other sizes to the maps. Returns an error if a map does not exist, or cannot have that size.
     pub(crate) fn sized(mut self, sizes: &MapSizes) -> Result<Self, EngineError> {
         let sizes = sizes.of(&self.facts);
         if !sizes.is_empty() {
@@ -96,7 +98,6 @@ impl EbpfObject {
         Ok(self)
     }
 
-    /// Returns the map sizes that differ from the object's declarations, by map name.
     pub(crate) fn sizes(&self) -> &BTreeMap<String, u32> {
         &self.sizes
     }
@@ -107,33 +108,21 @@ impl EbpfObject {
     }
 
     /// See [`LinkPrograms::btf`].
-    ///
-    /// # Errors
-    /// See [`LinkPrograms::btf`].
     pub fn btf(&self, features: BtfFeatures) -> Result<Option<Arc<[u8]>>, EngineError> {
         self.linker.btf(features)
     }
 
-    /// See [`LinkPrograms::needs_kernel_types`].
-    ///
-    /// # Errors
     /// See [`LinkPrograms::needs_kernel_types`].
     pub fn needs_kernel_types(&self, program: &str) -> Result<bool, EngineError> {
         self.linker.needs_kernel_types(program)
     }
 
     /// See [`LinkPrograms::exceeds`].
-    ///
-    /// # Errors
-    /// See [`LinkPrograms::exceeds`].
     pub fn exceeds(&self, program: &str, types: &KernelTypes<'_>) -> Result<bool, EngineError> {
         self.linker.exceeds(program, types)
     }
 
-    /// See [`LinkPrograms::link`].
-    ///
-    /// # Errors
-    /// See [`LinkPrograms::link`]; also if the result is not a program of this object.
+    /// Links a program ([`LinkPrograms::link`]); an error if the result is not a program of this object.
     pub fn link(
         &self,
         program: &str,
@@ -202,7 +191,7 @@ impl LinkPrograms for LinkHere {
     }
 }
 
-/// Turns a panic into an error of this one load. Otherwise one object could prevent the recovery of all others.
+/// Turns a panic into an error of this load: one object must not prevent the recovery of all others.
 fn caught<T>(read: impl FnOnce() -> T) -> Result<T, EngineError> {
     // Only data of this object can be half done, and it is dropped.
     catch_unwind(AssertUnwindSafe(read)).map_err(|_| EngineError::Reader("it panicked".to_owned()))

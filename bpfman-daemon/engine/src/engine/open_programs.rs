@@ -1,4 +1,4 @@
-//! Shared descriptors: one for a program that many hooks are about to run, instead of one for each hook.
+//! Descriptors that operations share, instead of one for each hook.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -8,7 +8,6 @@ use bpfmand_kernel::Kernel;
 
 use crate::{Engine, EngineError};
 
-/// Programs that operations hold open. The weak references here keep none open.
 pub struct OpenPrograms<H>(Mutex<HashMap<ProgramId, Weak<H>>>);
 
 impl<H> Default for OpenPrograms<H> {
@@ -18,10 +17,8 @@ impl<H> Default for OpenPrograms<H> {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Opens a program, or shares the descriptor of an operation that has it open; `None` if the kernel has no such
-    /// program. While it is open, the kernel does not reuse its id.
+    /// `None` if the kernel has no such program. While it is open, the kernel does not reuse its id.
     pub(crate) fn open_shared(&self, id: ProgramId) -> Result<Option<Arc<K::Handle>>, EngineError> {
-        // Ignore poisoning: every change is one insertion or removal.
         let lock = || self.open_programs.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(open) = lock().get(&id).and_then(Weak::upgrade) {
             return Ok(Some(open));
@@ -41,8 +38,7 @@ impl<K: Kernel> Engine<K> {
         self.kernel.open_program(id)?.ok_or(EngineError::NoKernelProgram(id))
     }
 
-    /// Switches a link from the program `from` to another. Returns false if the interface of the link is gone; the
-    /// kernel removes a namespace some time after its name, so this can happen at any moment.
+    /// Switches a link from the program `from`. Returns false if its interface is gone, which can happen at any moment.
     pub(crate) fn switch_program(
         &self,
         link: &K::Handle,

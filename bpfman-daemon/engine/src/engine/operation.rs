@@ -4,7 +4,7 @@ use bpfmand_kernel::Kernel;
 
 use crate::Engine;
 
-/// An operation that changes something. Declared before the locks that it takes, so that it ends after them.
+/// Declared before the locks that the operation takes, so that it ends after them.
 #[must_use = "the operation ends when this is dropped"]
 pub struct Operation<'e, K: Kernel>(pub(super) &'e Engine<K>);
 

@@ -51,10 +51,10 @@ pub struct EngineOptions {
     pub timed_packet: u16,
 }
 
-/// Well below the store's limit for a record, because the size of a record is only estimated.
+/// Well below the store's limit: the size of a record is only estimated.
 const LEFTOVER_BYTES: usize = bpfmand_store::MAX_VALUE / 2;
 
-/// Changes of one hook take milliseconds: an entry that is unsettled for longer is being changed continuously.
+/// Changes of one hook take milliseconds: an entry unsettled for longer is being changed continuously.
 const OBSERVATION_WAIT: Duration = Duration::from_secs(2);
 
 impl EngineOptions {
@@ -94,8 +94,7 @@ pub enum CountersMode {
     Off,
 }
 
-/// Limits of one owner's members on one hook. An owner is a user together with the application that the link names, if
-/// any.
+/// Limits of one owner's members on one hook. An owner is a user with the application that the link names, if any.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OwnerBudget {
     /// Maximum number of members; `None`: as many as a chain allows.
@@ -110,5 +109,5 @@ pub const DEFAULT_MAP_BYTES: u64 = 1 << 30;
 /// Default of `maps.mib_per_owner`, in bytes: 2 GiB.
 pub const DEFAULT_OWNERS_MAP_BYTES: u64 = 2 << 30;
 
-/// Default folder of libxdp's pins, unless `LIBXDP_BPFFS` is set.
+/// Unless `LIBXDP_BPFFS` is set.
 pub const LIBXDP_PINS: &str = "/sys/fs/bpf/xdp";

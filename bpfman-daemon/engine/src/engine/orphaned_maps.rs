@@ -10,10 +10,9 @@ use crate::Engine;
 use crate::state::records::ProgramRecord;
 use crate::state::{MapGroup, RecordKey, State};
 
-/// Maximum number of maps that are looked for in the kernel only when a limit is near.
 const MAX_UNASKED: usize = 1024;
 
-/// Maps that no program of ours uses any more, with the owner that they counted for and their bytes. A restart forgets them.
+/// Maps that no managed program uses any more. A restart forgets them.
 #[derive(Debug, Default)]
 pub struct OrphanedMaps(Mutex<BTreeMap<MapId, OrphanedMap>>);
 
@@ -24,7 +23,6 @@ struct OrphanedMap {
 }
 
 impl OrphanedMaps {
-    /// Remembers maps that were used before a commit, and are not behind it.
     pub fn remember(&self, before: UsedMaps, state: &State) {
         if before.0.is_empty() {
             return;
@@ -44,7 +42,6 @@ impl OrphanedMaps {
         of_group.fold(0, |sum, map| sum.saturating_add(map.bytes))
     }
 
-    /// Returns the maps that are remembered.
     pub(crate) fn ids(&self) -> Vec<MapId> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
     }
@@ -54,11 +51,9 @@ impl OrphanedMaps {
     }
 }
 
-/// Maps of programs that a commit may end, whose owners are limited.
 pub struct UsedMaps(BTreeMap<MapId, OrphanedMap>);
 
 impl UsedMaps {
-    /// Returns the maps of the programs among these records.
     pub fn of<'a>(keys: impl IntoIterator<Item = &'a RecordKey>, state: &State) -> Self {
         let mut used = BTreeMap::new();
         for key in keys {
@@ -86,15 +81,14 @@ impl UsedMaps {
     }
 }
 
-/// Programs and the versions before, as they are recorded.
 pub fn programs(state: &State) -> impl Iterator<Item = &ProgramRecord> {
     let previous = state.previous.values().map(|previous| &previous.program);
     state.programs.values().map(|program| &**program).chain(previous)
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Returns the memory, in bytes, of maps that a group's programs left behind and other holders keep. If it exceeds
-    /// `enough`, or there are many maps, first removes those from the list that the kernel no longer has.
+    /// Returns the bytes of maps that a group's programs left behind. If they exceed `enough`, or there are many maps,
+    /// first forgets those that the kernel no longer has.
     pub(crate) fn bytes_of_left_maps(&self, group: Option<&MapGroup>, enough: u64) -> u64 {
         if self.left_maps.bytes_of(group) > enough || self.left_maps.ids().len() > MAX_UNASKED {
             self.prune_left_maps();

@@ -8,11 +8,11 @@ use bpfmand_kernel::Kernel;
 use crate::Engine;
 use crate::state::records::ProgramRecord;
 
-/// Guard that makes new versions, and programs of a dry run, visible to the building of chains while it lives.
+/// Makes new versions, and programs of a dry run, visible to the building of chains while it lives.
 pub struct Overlay<'a, K: Kernel>(&'a Engine<K>, Vec<ProgramUid>);
 
 impl<'a, K: Kernel> Overlay<'a, K> {
-    /// Adds programs. The caller holds the locks of the programs and of all their hooks.
+    /// The caller holds the locks of the programs and of all their hooks.
     pub fn put<'n>(engine: &'a Engine<K>, new: impl IntoIterator<Item = &'n Arc<ProgramRecord>>) -> Self {
         let mut state = engine.state();
         let mut uids = Vec::new();

@@ -9,7 +9,6 @@ use crate::state::records::{LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Returns the link of a pin, or the first link of a folder with one per CPU; `None` if nothing is pinned there.
     pub(crate) fn pinned_link(&self, pin: &Path) -> Result<Option<LinkFacts>, EngineError> {
         Ok(self.open_pinned(pin)?.map(|link| self.kernel.link_of(&link)).transpose()?)
     }
@@ -17,14 +16,12 @@ impl<K: Kernel> Engine<K> {
     pub(crate) fn pinned_links(&self, link: &LinkRecord) -> Result<Vec<LinkFacts>, EngineError> {
         let pin = paths::link(link.id);
         let pins = match link.point.is_per_cpu() {
-            // An empty folder yields no links.
             true => self.kernel.list_folder(&pin)?.iter().map(|name| pin.join(name)).collect(),
             false => vec![pin],
         };
         pins.iter().filter_map(|pin| self.pinned_link(pin).transpose()).collect()
     }
 
-    /// Opens a pinned object, or the first of a folder of links; `None` if nothing is pinned there.
     pub(crate) fn open_pinned(&self, pin: &Path) -> Result<Option<K::Handle>, EngineError> {
         let refused = match self.kernel.open_pin(pin) {
             Ok(found) => return Ok(found),
@@ -45,7 +42,6 @@ impl<K: Kernel> Engine<K> {
         Ok(self.kernel.open_pin(pin)?.map(|map| self.kernel.map_of(&map)).transpose()?.map(|map| map.id))
     }
 
-    /// Returns whether the pinned program is the one of its record.
     pub(crate) fn is_pinned_program(&self, record: &ProgramRecord) -> Result<bool, EngineError> {
         let facts = self.pinned_program(&record.pin())?;
         Ok(facts.is_some_and(|facts| facts.id == record.id && facts.tag == record.tag))

@@ -1,5 +1,5 @@
-//! Instructions of programs that can be spliced into chains, stored as they were loaded. Object readers are not needed
-//! again: a faulty one can neither block changes of a hook nor supply instructions other than those that were verified.
+//! Instructions of programs, stored as they were loaded: a faulty object reader can neither block later changes of a
+//! hook nor supply other instructions.
 
 use std::sync::Arc;
 
@@ -13,13 +13,10 @@ use crate::state::BlobId;
 use crate::state::records::{KeptText, ProgramRecord};
 use crate::{Engine, EngineError};
 
-/// Instructions of a program before maps are bound, with the properties that a chain needs.
 #[derive(Clone, Copy, Debug)]
 pub struct LoadedText<'t> {
     pub text: &'t ProgramText,
-    /// See [`MemberText::needs_own_btf`].
     pub needs_own_btf: bool,
-    /// See [`MemberText::local_type_ids`].
     pub local_type_ids: &'t [usize],
 }
 
@@ -63,7 +60,6 @@ fn from_bytes(bytes: &[u8], types: Option<Arc<[u8]>>) -> Option<(Head, ProgramTe
     Some((head, text))
 }
 
-/// Writer of the texts of one load, whose programs share their types.
 pub struct TextWriter<'b> {
     blobs: &'b Blobs,
     types: Option<(Arc<[u8]>, BlobId)>,
@@ -76,8 +72,8 @@ impl<'b> TextWriter<'b> {
         Self { blobs, types: None, failed: false, put: Vec::new() }
     }
 
-    /// Stores a text until the next reboot, after which its program is loaded again. If that fails, chains read the
-    /// text from the object by an object reader. The caller keeps all bytecode on disk.
+    /// Stores a text until the next reboot. If that fails, chains read it from the object. The caller keeps all
+    /// bytecode on disk.
     pub fn keep(&mut self, loaded: LoadedText<'_>) -> Option<KeptText> {
         if self.failed {
             return None;
@@ -95,7 +91,6 @@ impl<'b> TextWriter<'b> {
         .ok()
     }
 
-    /// Returns all files that were written, including those of texts that were not stored completely.
     pub fn into_files(self) -> Vec<BlobId> {
         self.put
     }
@@ -122,7 +117,6 @@ impl<'b> TextWriter<'b> {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Returns the stored text of a loaded program; `None` if there is none.
     pub(crate) fn stored_text(&self, program: &ProgramRecord) -> Result<Option<MemberText>, EngineError> {
         let Some(kept) = &program.text else { return Ok(None) };
         let read = || -> Result<_, String> {
@@ -230,7 +224,6 @@ mod tests {
             ..BoundText::of_one_function("one", "GPL", insns).0
         };
         let loaded = LoadedText { text: &text, needs_own_btf: false, local_type_ids: &[] };
-        // Block the file of the lists by a folder of the same name.
         let lists = BlobId::of(&to_bytes(loaded).unwrap());
         std::fs::create_dir(folder.path().join(lists.as_str())).unwrap();
         let mut keeper = TextWriter::new(&blobs);

@@ -18,12 +18,10 @@ pub struct ChainSwaps {
     pub total: Duration,
 }
 
-/// Swaps by hook, for all hooks that have a record.
 #[derive(Debug, Default)]
 pub struct SwapCounts(Mutex<HashMap<HookKey, ChainSwaps>>);
 
 impl SwapCounts {
-    /// Ignores poisoning: each change affects one entry.
     fn lock(&self) -> MutexGuard<'_, HashMap<HookKey, ChainSwaps>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -32,14 +30,13 @@ impl SwapCounts {
         self.lock().get(hook).copied().unwrap_or_default()
     }
 
-    /// Removes the counters of a hook whose record has ended.
     pub fn forget(&self, hook: &HookKey) {
         self.lock().remove(hook);
     }
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Runs `swap` and counts it if it returns true; it returns false at an interface that is gone.
+    /// `swap` returns false at an interface that is gone; it is not counted then.
     pub(crate) fn swapping(
         &self,
         hook: &HookKey,

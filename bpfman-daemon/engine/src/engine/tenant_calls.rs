@@ -1,5 +1,4 @@
-//! Calls and addresses that programs of tenants may use. They are checked whenever a text is created, because another
-//! object reader may have created it each time.
+//! Calls and addresses that programs of tenants may use, checked whenever an object reader created a text.
 
 use bpfmand_core::{Insn, Owner, ProgramText, ProgramType, TenantRules};
 use bpfmand_kernel::Kernel;
@@ -10,7 +9,6 @@ use crate::error::GuardRefusal;
 use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
-/// Returns the rules for programs of this owner, if it is a tenant.
 #[must_use]
 pub fn rules_of(owner: &Owner, given: Option<&TenantRules>) -> Option<TenantRules> {
     match owner.namespace() {
@@ -19,14 +17,13 @@ pub fn rules_of(owner: &Owner, given: Option<&TenantRules>) -> Option<TenantRule
     }
 }
 
-/// Returns the rules for a loaded program, if its owner is a tenant.
 #[must_use]
 pub fn rules_of_program(program: &ProgramRecord) -> Option<TenantRules> {
     rules_of(&program.owner(), program.guard.as_ref().map(|guard| &guard.rules))
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Refuses a program that calls what its tenant may not. Returns whether one of its calls needs CAP_PERFMON.
+    /// Refuses forbidden calls. Returns whether one of the calls needs CAP_PERFMON.
     pub(crate) fn check_calls(
         &self,
         text: &ProgramText,
@@ -41,7 +38,6 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Returns the loops of a tenant's program. `map` returns the bounds of a map of its object.
 pub fn loops_of(
     text: &ProgramText,
     program_type: ProgramType,
@@ -54,7 +50,7 @@ pub fn loops_of(
     loops.map_err(|found| refusal(text, found))
 }
 
-/// Returns the name of a kernel function; `None` for functions of modules, which no list names.
+/// `None` for functions of modules, which no list names.
 fn kernel_function(call: &Insn, kernel: Option<&KernelBtf>) -> Option<String> {
     let id = (call.off == 0).then_some(call.imm.cast_unsigned())?;
     kernel?.function_name(id).map(str::to_owned)
@@ -72,8 +68,7 @@ fn refusal(text: &ProgramText, found: ForbiddenUse) -> EngineError {
     .into()
 }
 
-/// Refuses a tenant's program that takes addresses of kernel symbols, which would reveal the kernel's position in
-/// memory.
+/// Refuses addresses of kernel symbols, which would reveal the kernel's position in memory.
 pub fn check_addresses(linked: &LinkedProgram) -> Result<(), EngineError> {
     let Some(wanted) = linked.addresses.first() else { return Ok(()) };
     let program = linked.text.name.clone();

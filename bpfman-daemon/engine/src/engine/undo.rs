@@ -5,13 +5,12 @@ use crate::error::UndoFailure;
 
 type Step<'a> = Box<dyn FnOnce() -> Result<(), UndoFailure> + 'a>;
 
-/// Steps that undo an operation, newest last. Created by [`undoing`] only.
 pub struct Undo<'a> {
     steps: Vec<Step<'a>>,
 }
 
-/// Runs an operation up to its record and undoes it if it fails or panics. All undo steps run, whichever of them fail,
-/// and failures are added to the cause. Steps after the record do not belong here: the operation has happened then.
+/// Runs an operation up to its record and undoes it if it fails or panics. All undo steps run, whichever of them fail;
+/// failures are added to the cause. Steps after the record do not belong here.
 pub fn undoing<'a, T, E: Cause>(operation: impl FnOnce(&mut Undo<'a>) -> Result<T, E>) -> Result<T, E> {
     let mut undo = Undo { steps: Vec::new() };
     match operation(&mut undo) {
@@ -26,9 +25,7 @@ pub fn undoing<'a, T, E: Cause>(operation: impl FnOnce(&mut Undo<'a>) -> Result<
     }
 }
 
-/// Error that causes an undo.
 pub trait Cause {
-    /// Adds the steps that could not be undone.
     #[must_use]
     fn not_undone(self, failures: Vec<UndoFailure>) -> Self;
 }
@@ -40,12 +37,10 @@ impl Cause for EngineError {
 }
 
 impl<'a> Undo<'a> {
-    /// Adds the undo of a step that was just executed.
     pub fn push(&mut self, step: impl FnOnce() -> Result<(), UndoFailure> + 'a) {
         self.steps.push(Box::new(step));
     }
 
-    /// Adds an undo that cannot fail.
     pub fn push_sure(&mut self, step: impl FnOnce() + 'a) {
         self.push(|| {
             step();
@@ -69,8 +64,8 @@ impl Drop for Undo<'_> {
     }
 }
 
-/// Executes a step that follows a record. The operation can no longer be undone, so a step that fails, for example for
-/// a momentary lack of memory, is tried once more. The step must be idempotent.
+/// Executes a step after the record, which cannot be undone: a failure, for example a momentary lack of memory, is
+/// retried once. The step must be idempotent.
 pub fn retry_once<T>(step: impl Fn() -> Result<T, EngineError>) -> Result<T, EngineError> {
     step().or_else(|error| {
         tracing::warn!(%error, "a step that has to follow a record failed and is tried again");

@@ -1,9 +1,7 @@
-//! Recovery from a commit with an unknown outcome, for example on a full disk: makes the store match the acknowledged
-//! state, so that changes can continue.
+//! Recovery from a commit with an unknown outcome, for example on a full disk.
 //!
-//! The operation of that commit returned an error and was undone in the kernel, and memory has no record of it. The
-//! records that it would have changed are therefore written again as they are in memory, which cancels the commit
-//! whether or not it reached the disk.
+//! Its operation was undone in the kernel, and memory has no record of it: its records are written again as they are in
+//! memory, which cancels the commit whether or not it reached the disk.
 
 use std::sync::PoisonError;
 
@@ -14,12 +12,11 @@ use crate::state::{State, Written};
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Settles the unknown contents of the store if it can be read and written. Otherwise changes are still refused.
+    /// Settles the unknown contents of the store if possible. Otherwise changes are still refused.
     pub(crate) fn settle_doubts(&self) {
         if !self.state().unsure {
             return;
         }
-        // Ignore poisoning: the lock protects no data of its own, the doubts are part of the state.
         let _alone = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.state().unsure {
             return;
@@ -45,7 +42,7 @@ impl<K: Kernel> Engine<K> {
     fn write_doubted(&self) -> Result<(), EngineError> {
         // These records cannot change meanwhile: every other commit is refused.
         let batch = as_in_memory(&self.state())?;
-        // Load the store even if there is nothing to write, to check that it can be read.
+        // Check that the store can be read, even if there is nothing to write.
         self.options.store.load()?;
         match self.options.store.commit(batch) {
             Err(StoreError::NotSaved { outcome: CommitOutcome::Applied, .. }) => Ok(()),
@@ -54,8 +51,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Returns the records in doubt as they are in memory. Memory has no leftovers: they belong to a change that did not
-/// happen, or the kernel has already lost them.
+/// Memory has no leftovers: they belong to a change that did not happen, or the kernel has already lost them.
 fn as_in_memory(state: &State) -> Result<Batch, EngineError> {
     let mut written = Written::default();
     for key in &state.in_doubt {

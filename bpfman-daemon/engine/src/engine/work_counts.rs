@@ -12,14 +12,10 @@ use crate::{Engine, EngineError};
 #[derive(Debug, Default)]
 pub struct WorkCounts {
     pub commits: DurationCounts,
-    /// Programs of loads that the verifier checked: accepted, and refused.
     pub verified: DurationCounts,
     pub refused: DurationCounts,
-    /// Programs of chains, accepted or refused.
     pub chain_programs: DurationCounts,
-    /// Number of instructions that the verifier processed for accepted programs.
     instructions: AtomicU64,
-    /// Number of loads and replacements by outcome.
     loads: Mutex<BTreeMap<&'static str, u64>>,
 }
 
@@ -43,12 +39,10 @@ pub struct WorkCounters {
 }
 
 impl WorkCounts {
-    /// Counts instructions of an accepted program.
     pub fn add_instructions(&self, instructions: u32) {
         self.instructions.fetch_add(instructions.into(), Ordering::Relaxed);
     }
 
-    /// Counts a load, or a replacement, by its outcome.
     pub fn load<T>(&self, done: &Result<T, EngineError>) {
         let outcome = done.as_ref().err().map_or("loaded", |error| error.kind().name());
         *self.loads.lock().unwrap_or_else(PoisonError::into_inner).entry(outcome).or_default() += 1;

@@ -7,7 +7,7 @@ use bpfmand_kernel::KernelError;
 
 use super::EngineError;
 
-/// Turns the absence of a link or an attachment that another call ended meanwhile into `None`.
+/// `None` if another call ended the link or attachment meanwhile.
 pub fn if_there<T>(result: Result<T, EngineError>) -> Result<Option<T>, EngineError> {
     match result {
         Err(EngineError::NoLink(_) | EngineError::NoMatching(_)) => Ok(None),
@@ -15,28 +15,25 @@ pub fn if_there<T>(result: Result<T, EngineError>) -> Result<Option<T>, EngineEr
     }
 }
 
-/// Names the link at a hook that accepts only one program.
 pub fn in_the_way(link: Option<LinkId>) -> String {
     link.map_or_else(|| "a link of another owner".to_owned(), |link| format!("link {link}"))
 }
 
-/// Returns the text about the remaining time of a freeze that ends automatically.
 pub fn or_ends(left: Option<Duration>) -> String {
     left.map_or_else(String::new, |left| format!(", for another {} s at most", left.as_secs().max(1)))
 }
 
-/// Lists the map names that exist.
 pub fn maps_that_are_there(there: &[String]) -> String {
     if there.is_empty() { "it has none".to_owned() } else { format!("it has: {}", there.join(", ")) }
 }
 
 impl EngineError {
-    /// Returns whether the hook was changed concurrently, between reading and changing it.
+    /// True if the hook was changed between reading and changing it.
     pub(crate) const fn is_race(&self) -> bool {
         matches!(self, Self::Kernel(KernelError::HookChanged { .. } | KernelError::NoAnchor { .. }))
     }
 
-    /// Names the interface searched for in a missing network namespace: the kernel identifies interfaces by number.
+    /// Names the interface: the kernel identifies it by number alone.
     pub(crate) fn looking_for(self, name: impl std::fmt::Display) -> Self {
         match self {
             Self::Kernel(KernelError::NamespaceNotFound { netns, .. }) => {

@@ -72,7 +72,6 @@ pub struct DispatcherProgram {
 }
 
 impl HookConflict {
-    /// Returns whether the hook is held by a libxdp dispatcher that programs of bpfman may join.
     pub(crate) fn is_dispatcher(&self) -> bool {
         matches!(&self.attached, Attached::LibxdpDispatcher(dispatcher) if dispatcher.cannot_join.is_none())
     }

@@ -163,7 +163,6 @@ impl EngineError {
     }
 }
 
-/// Returns the remedies for a program that the verifier refused, one per line.
 fn rejected(error: &KernelError, otherwise: &str) -> String {
     let advice =
         error.rejection().and_then(|rejection| rejection.cause.as_ref()).map_or("", |cause| cause.advice);

@@ -4,7 +4,7 @@ use bpfmand_kernel::{KernelError, ProbeTargetError};
 
 use super::EngineError;
 
-/// The kind of a failure: what a caller branches on.
+/// Kind of a failure, for callers to branch on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
     /// The named object does not exist.
@@ -32,7 +32,7 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// A word for it, as metrics have it.
+    /// Returns the word for it in metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -52,7 +52,7 @@ impl ErrorKind {
 }
 
 impl EngineError {
-    /// The kind of failure.
+    /// Returns the kind of the failure.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {

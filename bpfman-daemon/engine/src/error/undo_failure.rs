@@ -9,7 +9,6 @@ use super::EngineError;
 
 /// Step that could not be undone.
 #[derive(Debug, thiserror::Error)]
-// The inner error names its place, except for an attachment.
 #[error("{}{error}", if matches!(**left, Remainder::Attachment(_)) { format!("{left}: ") } else { String::new() })]
 pub struct UndoFailure {
     /// Remainder of the step.
@@ -82,7 +81,6 @@ impl UndoFailure {
     }
 }
 
-/// Returns all failures as one line of text.
 pub fn joined(failures: &[UndoFailure]) -> String {
     failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

@@ -7,32 +7,27 @@ use bpfmand_core::{HookKey, HookKind, Interface, LinkId};
 
 use crate::state::{State, paths};
 
-/// A chain or a tcx link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChainOrLink {
     Chain(HookKey),
     Link(LinkId),
 }
 
-/// An attachment with its recorded place.
 pub struct AtInterface<'s> {
     pub what: ChainOrLink,
-    /// None while it waits for its interface.
     pub key: Option<HookKey>,
     pub interface: &'s Interface,
-    /// Interface as each member of a chain names it: members can name one namespace by several paths.
+    /// Members can name one namespace by several paths.
     pub others: Vec<&'s Interface>,
 }
 
 impl<'s> AtInterface<'s> {
-    /// Returns all names of the interface.
     pub fn names(&self) -> impl Iterator<Item = &'s Interface> {
         std::iter::once(self.interface).chain(self.others.iter().copied())
     }
 }
 
 impl ChainOrLink {
-    /// Returns the pin of its link.
     pub fn pin(self) -> PathBuf {
         match self {
             Self::Chain(key) => paths::hook_link(&key),
@@ -51,7 +46,6 @@ impl fmt::Display for ChainOrLink {
 }
 
 impl State {
-    /// Returns all chains, then all tcx links.
     pub fn attached(&self) -> impl Iterator<Item = AtInterface<'_>> {
         let chains = self.hooks.values().map(|hook| AtInterface {
             what: ChainOrLink::Chain(hook.key),
@@ -69,7 +63,6 @@ impl State {
         chains.chain(links)
     }
 
-    /// Returns the interface of a hook as each member names it.
     fn members_names(&self, key: HookKey) -> Vec<&Interface> {
         let named = self.links.of_hook(&key).filter_map(|link| link.point.hook());
         named.map(|(interface, _)| interface).collect()

@@ -13,8 +13,7 @@ use crate::state::waiting::may_return;
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Attaches a chain that waited for its interface. If another chain of ours is at the interface by now, the members
-    /// join it.
+    /// If another chain of ours is at the interface by now, the members join it.
     pub(crate) fn bring_hook_back(
         &self,
         parked: &HookKey,
@@ -39,9 +38,8 @@ impl<K: Kernel> Engine<K> {
         self.end_dead_link(&pin, hook.adopted_link)?;
         let (made, asked): (Vec<_>, Vec<_>) =
             self.state().chain(parked).into_iter().partition(|link| link.matching.is_some());
-        // They are created again for the present interface.
         self.remove_made(made)?;
-        // Check each link's own path: two paths that led to one namespace may lead to different ones now.
+        // Two paths that led to one namespace may lead to different ones now.
         let is_named = |link: &LinkRecord| {
             let path = link.point.hook().map(|(interface, _)| interface.netns.as_deref());
             path.is_some_and(|path| path == present.path || self.kernel.leads_to(path, present.netns))
@@ -54,7 +52,6 @@ impl<K: Kernel> Engine<K> {
         }
         let from = HashSet::from([*parked]);
         if links.is_empty() {
-            // The chain has no members, or its members have left since.
             return if self.state().hooks.contains_key(parked) {
                 self.record_moves(&from, &[])
             } else {
@@ -103,7 +100,6 @@ impl<K: Kernel> Engine<K> {
         let _hook_lock = self.lock(Subject::Hook(key));
         let pin = paths::link(id);
         if let Some((_, facts)) = self.live_link(&pin)? {
-            // The link still runs where its interface was moved to: at another place, unless it was moved back.
             if self.kernel.is_link_at(present.path, &key, &facts)? {
                 self.record_place_of(&link, Some(key))?;
                 report.returned += 1;
@@ -112,7 +108,6 @@ impl<K: Kernel> Engine<K> {
         }
         self.end_dead_link(&pin, link.adopted)?;
         if link.matching.is_some() {
-            // It is created again for the present interface.
             self.remove("follow", std::slice::from_ref(&link), None)?;
         } else {
             self.reattach(&link)?;

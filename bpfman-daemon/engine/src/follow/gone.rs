@@ -13,17 +13,13 @@ use crate::state::{Changes, HookPresence};
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Releases a hook whose interface may have left its namespace. The comparison may be outdated, or the searched
-    /// path may lead elsewhere by now: a hook that is still there continues.
-    ///
-    /// An interface that is moved to another namespace takes its XDP and tcx programs along. Attachments by name stay
-    /// then, since no request ended them.
+    /// Releases a hook whose interface may have left its namespace; one that is still there continues. A moved
+    /// interface takes its XDP and tcx programs along: attachments by name stay, since no request ended them.
     pub(crate) fn let_hook_go(&self, key: &HookKey, report: &mut FollowReport) -> Result<(), EngineError> {
         let _locks = self.lock_members(&[*key])?;
         let Some(hook) = self.state().hooks.get(key).cloned() else { return Ok(()) };
         let found = self.at_hook_of(&hook)?;
-        // The kernel link itself shows whether it is attached. Without a link, remove nothing until the namespace is
-        // found or has ended: the chain of a running filter would be cut off.
+        // Without a link, wait until the namespace is found or has ended: a running filter needs its chain.
         match found {
             HookPresence::Unreachable if hook.entry != Entry::Link => return Ok(()),
             HookPresence::There(_) | HookPresence::Unreachable if self.is_entered(&hook)? => {
@@ -31,8 +27,7 @@ impl<K: Kernel> Engine<K> {
             }
             HookPresence::There(_) | HookPresence::Unreachable | HookPresence::Gone => {}
         }
-        // The kernel removes all queueing disciplines of a moved interface, and libxdp attaches without a link that
-        // could move along.
+        // The kernel removes all queueing disciplines of a moved interface, and libxdp attaches without a link.
         let lives_on = hook.entry == Entry::Link && self.live_link(&paths::hook_link(key))?.is_some();
         let links = self.state().chain(key);
         let (made, asked): (Vec<_>, Vec<_>) = links.into_iter().partition(|link| link.matching.is_some());
@@ -63,8 +58,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Follows the paths of the namespace in which a hook continues. Links of attachments to matching interfaces end,
-    /// unless one of the attachment's paths still leads there. Attachments by name continue, and the hook gets a path
-    /// that leads there, if a member has one. The caller holds hook and members.
+    /// unless a path of theirs still leads there. The caller holds hook and members.
     fn follow_paths(&self, hook: &HookRecord, report: &mut FollowReport) -> Result<(), EngineError> {
         let Some(home) = hook.key.netns.id() else { return Ok(()) };
         let (mut left, mut renamed, mut name) = (Vec::new(), Changes::default(), None);
@@ -97,14 +91,13 @@ impl<K: Kernel> Engine<K> {
         self.commit(renamed).map(drop)
     }
 
-    /// Returns the path by which an attachment to matching interfaces covers a namespace; none if it does not.
     fn covering_path(&self, link: &LinkRecord, home: NetnsId) -> Option<Option<PathBuf>> {
         let matching = self.state().matchings.get(&link.matching?).cloned()?;
         let mut paths = self.namespaces_of(&matching.interfaces).into_iter();
         paths.find(|path| self.kernel.leads_to(path.as_deref(), home))
     }
 
-    /// Ends a link that is no longer attached. An adopted link, which others may still hold, is only unpinned.
+    /// Others may still hold an adopted link: it is only unpinned.
     pub(crate) fn end_dead_link(&self, pin: &Path, adopted: bool) -> Result<(), EngineError> {
         if adopted {
             return Ok(self.kernel.unpin(pin)?);
@@ -112,7 +105,7 @@ impl<K: Kernel> Engine<K> {
         Ok(self.kernel.end_link(pin)?)
     }
 
-    /// Removes links that attachments to matching interfaces created. The caller holds the locks of hooks and programs.
+    /// The caller holds the locks of hooks and programs.
     pub(crate) fn remove_made(&self, links: Vec<Arc<LinkRecord>>) -> Result<usize, EngineError> {
         let count = links.len();
         let mut by_program: BTreeMap<ProgramUid, Vec<Arc<LinkRecord>>> = BTreeMap::new();
@@ -125,7 +118,6 @@ impl<K: Kernel> Engine<K> {
         Ok(count)
     }
 
-    /// Releases a tcx link whose interface may have left its namespace.
     pub(crate) fn let_link_go(&self, id: LinkId, report: &mut FollowReport) -> Result<(), EngineError> {
         let Some((link, _held)) = self.lock_link(id) else { return Ok(()) };
         let (Some(key), Some((interface, _))) = (link.hook, link.point.hook()) else { return Ok(()) };
@@ -161,7 +153,6 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Returns a link with another path to the namespace of its interface.
 fn at_path(link: &LinkRecord, netns: Option<PathBuf>) -> LinkRecord {
     let mut named = link.clone();
     if let Some(interface) = named.point.interface_mut() {

@@ -1,8 +1,5 @@
-//! Attachments to all matching interfaces, now and later.
-//!
-//! An attachment of this kind has a record of its own, which its links name. Its selector is compared with the existing
-//! interfaces whenever the interfaces of a namespace changed ([`Engine::follow_interfaces`]), so a start after a crash
-//! needs only that comparison.
+//! Attachments to all matching interfaces, now and later. Their selectors are compared with the existing interfaces
+//! whenever these changed ([`Engine::follow_interfaces`]), so a start after a crash needs only that comparison.
 
 use std::sync::Arc;
 
@@ -21,23 +18,18 @@ use crate::state::{Changes, MapGroup, with_application};
 use crate::{Engine, EngineError};
 
 const MAX_MATCHINGS: usize = 1024;
-/// Maximum for all owners together, except root and cluster applications, for which the rest is reserved.
+/// The rest is reserved for root and cluster applications.
 const MAX_OF_OWNERS: usize = 768;
-/// Maximum for one of these owners: a user, a grant, or the applications of a namespace.
+/// A user, a grant, or the applications of a namespace.
 const MAX_OF_OWNER: usize = 256;
 
 impl<K: Kernel> Engine<K> {
-    /// Attaches a program to every interface that matches, now and later. No matching interface is required. Failures
-    /// for single interfaces are in the result and are retried: the attachment stays.
-    ///
-    /// # Errors
-    /// See [`EngineError`]; no attachment is recorded then.
+    /// Attaches a program to every interface that matches, now and later. Failures for single ones are retried.
     pub fn attach_matching(&self, request: &MatchRequest) -> Result<MatchingDetails, EngineError> {
         crate::attach::check(&request.attach)?;
         let _operation = self.begin()?;
         let id = self.record_matching(request)?;
         for netns in self.namespaces_of(&request.interfaces) {
-            // A namespace that does not exist yet is not an error.
             match self.follow_interfaces(netns.as_deref()) {
                 Ok(_) | Err(EngineError::Kernel(KernelError::NoNamespace { .. })) => {}
                 Err(error) => {
@@ -89,7 +81,6 @@ impl<K: Kernel> Engine<K> {
         Ok(id)
     }
 
-    /// Refuses another attachment above a limit: of the owner, of all owners, or in total.
     fn check_count(&self, request: &MatchRequest, program: &ProgramRecord) -> Result<(), EngineError> {
         let state = self.state();
         let within = |of: String, count, limit| match count < limit {
@@ -115,9 +106,6 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Returns all attachments to matching interfaces, by id.
-    ///
-    /// # Errors
-    /// The kernel cannot be queried about their links.
     pub fn list_matching(&self) -> Result<Vec<MatchingDetails>, EngineError> {
         let ids: Vec<MatchingId> = self.state().matchings.keys().copied().collect();
         let (budget, _search) = (self.observation_budget(), SearchOnce::begin());
@@ -129,9 +117,6 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Returns the attachment of an id.
-    ///
-    /// # Errors
-    /// No attachment has this id.
     pub fn describe_matching(&self, id: MatchingId) -> Result<MatchingDetails, EngineError> {
         self.settled_matching(&self.observation_budget(), id)
     }
@@ -161,11 +146,7 @@ impl<K: Kernel> Engine<K> {
         Ok(MatchingDetails { record: matching, program, links: shown, left, failures })
     }
 
-    /// Ends an attachment to matching interfaces with all links that it created. Returns the number of these links.
-    ///
-    /// # Errors
-    /// No attachment has this id, or its record cannot be removed: nothing is changed. Or a link cannot be ended: the
-    /// others are, and the next comparison or start tries again.
+    /// Ends an attachment with all its links, and returns their number. Failures are retried by the next comparison.
     pub fn detach_matching(&self, id: MatchingId) -> Result<usize, EngineError> {
         let _operation = self.begin()?;
         let program = self.state().matchings.get(&id).ok_or(EngineError::NoMatching(id))?.program;
@@ -184,8 +165,7 @@ impl<K: Kernel> Engine<K> {
         self.end_all(links)
     }
 
-    /// Ends links of attachments to matching interfaces that no longer exist, left by a crash or a failure. Returns
-    /// their number.
+    /// Ends links of ended attachments, left by a crash or a failure. Returns their number.
     pub(crate) fn end_orphans(&self) -> Result<usize, EngineError> {
         let orphans = {
             let state = self.state();
@@ -196,7 +176,6 @@ impl<K: Kernel> Engine<K> {
         self.end_all(orphans)
     }
 
-    /// Ends links that another call may end at the same time. Returns the number of links.
     fn end_all(&self, links: Vec<LinkId>) -> Result<usize, EngineError> {
         let count = links.len();
         let mut failed = None;
@@ -206,7 +185,6 @@ impl<K: Kernel> Engine<K> {
         failed.map_or(Ok(count), Err)
     }
 
-    /// Removes links of attachments to matching interfaces whose interfaces no longer exist.
     pub(crate) fn forget_absent_matches(&self, report: &mut RecoveryReport) {
         let made: Vec<_> = {
             let state = self.state();
@@ -226,8 +204,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Refuses a link of a matching that has ended meanwhile, or for a program that is already at the hook, where it
-    /// would run twice for each packet. The caller holds the locks of program and hook.
+    /// Refuses a link of an ended matching, or of a program that is there already. The caller holds the locks.
     pub(crate) fn ensure_not_there(
         &self,
         matching: MatchingId,
@@ -248,7 +225,6 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Returns the point at another interface. Points that are at no interface stay unchanged.
 pub fn at_interface(point: &AttachPoint, interface: &Interface) -> AttachPoint {
     let mut point = point.clone();
     if let Some(at) = point.interface_mut() {

@@ -15,16 +15,12 @@ use crate::state::hook_names::place;
 use crate::state::records::MatchingRecord;
 use crate::{Engine, EngineError};
 
-/// Minimum delay before an interface is retried after a failure.
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// Number of links that are created without a pause; after these, the kernel's network lock is left to other users for
-/// some time.
+/// Links that are created without a pause; then the kernel's network lock is left to other users for some time.
 const BURST: usize = 8;
 
 impl<K: Kernel> Engine<K> {
-    /// Attaches to the interfaces of a namespace that match and have no link, and ends links of interfaces that no
-    /// longer match, for example after a rename.
     pub(crate) fn follow_matches(&self, present: &Present<'_>, report: &mut FollowReport) {
         let matchings: Vec<Arc<MatchingRecord>> = self.state().matchings.values().cloned().collect();
         let mut made = 0;
@@ -54,7 +50,6 @@ impl<K: Kernel> Engine<K> {
                 let spent = self.held_network.spent();
                 match self.attach_match(&matching, &interface) {
                     Ok(()) => report.attached += 1,
-                    // A concurrent comparison was faster.
                     Err(EngineError::AlreadyThere { link, .. }) if self.is_made_by(link, &matching) => {}
                     Err(error) => failures.push(failed(&interface, &error, &before, report)),
                 }
@@ -135,7 +130,6 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Records a failure, and reports it unless it is the same as before.
 fn failed(
     interface: &Interface,
     error: &EngineError,

@@ -1,7 +1,5 @@
-//! Keeps records consistent with interfaces that appear, disappear and change their names.
-//!
-//! Changes are found by comparing the existing interfaces with the records, not from notifications, which may be lost
-//! or late. The frequency and delay of comparisons do not matter, and a burst of changes costs only a few comparisons.
+//! Keeps records consistent with interfaces that appear, disappear and change their names, by comparison: notifications
+//! may be lost or late. A burst of changes costs only a few comparisons.
 
 mod at_interface;
 mod back;
@@ -40,27 +38,21 @@ pub struct FollowReport {
     pub problems: Vec<String>,
 }
 
-/// The interfaces of a namespace, as just listed.
 pub struct Present<'a> {
-    /// File of the namespace; none for the daemon's own.
     pub path: Option<&'a Path>,
-    /// Identity of the namespace.
     pub netns: NetnsId,
-    /// Interfaces by number.
     pub interfaces: HashMap<IfIndex, InterfaceFacts>,
 }
 
-/// Certainty that a recorded interface is gone.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Gone {
-    /// The interface is gone, unless a second search finds it in its namespace.
+    /// Unless a second search finds it in its namespace.
     Surely,
     /// Another interface has its number: it is gone only if its link is no longer attached.
     IfDead,
 }
 
 impl Present<'_> {
-    /// Returns an interface as records name it.
     pub fn interface(&self, facts: &InterfaceFacts) -> Interface {
         Interface { name: facts.name.clone(), netns: self.path.map(Path::to_owned) }
     }
@@ -81,12 +73,7 @@ impl FollowReport {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Compares the interfaces of a namespace with the records, and corrects differences: attaches to interfaces that
-    /// match, releases interfaces that are gone, attaches again what waited for an interface, and follows renames.
-    ///
-    /// # Errors
-    /// The interfaces cannot be listed. [`KernelError::NoNamespace`]: attachments in the namespace have been released,
-    /// if it has ended.
+    /// Compares the interfaces of a namespace with the records and corrects them, also on [`KernelError::NoNamespace`].
     pub fn follow_interfaces(&self, netns: Option<&Path>) -> Result<FollowReport, EngineError> {
         let _operation = self.begin()?;
         let mut report = FollowReport::default();
@@ -109,7 +96,6 @@ impl<K: Kernel> Engine<K> {
                     _ if replaced => Some(Gone::Surely),
                     None if here => Some(Gone::Surely),
                     // A new interface may have the number of one that is gone; links do not pass from one to the other.
-                    // A force-detached link of an interface of its name is not a matter of interfaces.
                     Some(facts) if here && facts.name != at.interface.name => Some(Gone::IfDead),
                     _ => None,
                 }
@@ -139,7 +125,6 @@ impl<K: Kernel> Engine<K> {
         Ok(Present { path, netns: identity?.netns.into(), interfaces })
     }
 
-    /// Releases the attachments at interfaces for which `is_gone` returns a value.
     fn let_go(
         &self,
         is_gone: impl Fn(&AtInterface<'_>, &HookKey) -> Option<Gone>,
@@ -181,7 +166,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Locks hooks with the programs of all their links, against attaching, detaching and changes.
     pub(crate) fn lock_members(&self, hooks: &[HookKey]) -> Result<Vec<Guard>, EngineError> {
         /// Only a concurrent attach or detach causes another attempt.
         const MAX_ATTEMPTS: usize = 64;

@@ -1,7 +1,5 @@
-//! Interfaces that were moved to another network namespace: their links move along and continue to run.
-//!
-//! The interface's old number becomes free and may be reused by another interface. The records of moved links therefore
-//! get a place of their own, and are never mistaken for links at the interface that has the number now.
+//! Interfaces that were moved to another network namespace: their links continue to run. The interface's old number may
+//! be reused, so the records of moved links get a place of their own.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -15,15 +13,13 @@ use crate::state::waiting::home_of;
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Returns the link that is pinned at a path, if it is still attached.
     pub(crate) fn live_link(&self, pin: &Path) -> Result<Option<(K::Handle, LinkFacts)>, EngineError> {
         let Some(link) = self.kernel.open_pin(pin)? else { return Ok(None) };
         let facts = self.kernel.link_of(&link)?;
         Ok(facts.is_live().then_some((link, facts)))
     }
 
-    /// Returns whether a link is at another place than recorded. A link whose place cannot be queried counts as not
-    /// moved.
+    /// A link whose place cannot be queried counts as not moved.
     fn is_elsewhere(
         &self,
         link: &LinkFacts,
@@ -35,7 +31,6 @@ impl<K: Kernel> Engine<K> {
         }
         match self.kernel.is_link_at(netns, key, link) {
             Ok(here) => Ok(!here),
-            // The namespace exists, but the interface is not in it.
             Err(KernelError::HookGone { .. }) => Ok(true),
             Err(KernelError::NamespaceNotFound { .. }) => Ok(false),
             Err(error) => Err(error.into()),
@@ -52,8 +47,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Gives a chain that moved with its interface a place of its own in the records. Nothing changes for packets. No
-    /// lock may be held.
+    /// Nothing changes for packets. No lock may be held.
     pub(crate) fn set_moved_aside(&self, key: &HookKey) -> Result<bool, EngineError> {
         let find = || self.state().hooks.get(key).cloned();
         let Some(hook) = find() else { return Ok(false) };
@@ -67,17 +61,14 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Sets a moved chain aside. The caller holds the hook and its members, and knows that the chain runs elsewhere.
+    /// The caller holds the hook and its members, and knows that the chain runs elsewhere.
     pub(crate) fn set_aside(&self, hook: &HookRecord) -> Result<(), EngineError> {
         let links = self.state().chain(&hook.key);
         let aside = self.parked(hook, &links).key;
         self.move_record(hook, aside, &links)
     }
 
-    /// Moves the record and the pin of a chain that continues to run.
-    ///
-    /// Both pins exist while the record changes. After a crash in between, the next start keeps the pin that a record
-    /// names, and removes the other.
+    /// Both pins exist while the record changes: after a crash, the next start keeps the pin that a record names.
     pub(crate) fn move_record(
         &self,
         hook: &HookRecord,
@@ -109,8 +100,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Records the place of a running tcx link: none that its record could name, or this hook again. The caller holds
-    /// its program and the hook.
+    /// Records no place, or this hook again. The caller holds its program and the hook.
     pub(crate) fn record_place_of(
         &self,
         link: &LinkRecord,
@@ -124,7 +114,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Sets aside the tcx links of a hook that moved with their interface. No lock may be held.
+    /// No lock may be held.
     pub(crate) fn set_moved_links_aside(&self, key: &HookKey) -> Result<(), EngineError> {
         let at_hook: Vec<LinkId> = {
             let state = self.state();
@@ -145,8 +135,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Sets aside all our attachments of a hook that moved with their interface, before a request for the interface
-    /// that is there now. No lock may be held.
+    /// Before a request for the interface that is there now. No lock may be held.
     pub(crate) fn clear_of_moved(&self, key: &HookKey) -> Result<(), EngineError> {
         match key.kind {
             HookKind::Tcx(_) => self.set_moved_links_aside(key),

@@ -15,8 +15,7 @@ use crate::{Engine, EngineError};
 const MAX_NAMESPACES: usize = 4096;
 
 impl<K: Kernel> Engine<K> {
-    /// Returns the files of all namespaces whose interfaces must be followed; none stands for the daemon's own. Files
-    /// of patterns are those that exist now, and need not be namespaces.
+    /// Returns the files of all namespaces to follow, which need not be namespaces; `None` stands for the daemon's own.
     #[must_use]
     pub fn watched_namespaces(&self) -> BTreeSet<Option<PathBuf>> {
         let (mut all, matches) = {
@@ -49,9 +48,6 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Returns the network namespace of a file, and its interfaces.
-    ///
-    /// # Errors
-    /// [`bpfmand_kernel::KernelError::NoNamespace`].
     pub fn find_network_namespace(
         &self,
         path: &Path,
@@ -73,7 +69,6 @@ impl<K: Kernel> Engine<K> {
         state.matchings.values().any(|matching| !matching.interfaces.netns().is_empty())
     }
 
-    /// Returns the files of the namespaces that an interface selector covers.
     pub(crate) fn namespaces_of(&self, chosen: &InterfaceMatch) -> Vec<Option<PathBuf>> {
         if chosen.netns().is_empty() {
             return vec![None];
@@ -83,7 +78,6 @@ impl<K: Kernel> Engine<K> {
             match pattern {
                 NetnsPattern::File(path) => found.push(Some(path.clone())),
                 NetnsPattern::Files { folder, .. } => {
-                    // A folder that does not exist yet has no namespaces.
                     let Ok(entries) = std::fs::read_dir(folder) else { continue };
                     let paths = entries.flatten().map(|entry| entry.path());
                     let matching = paths.filter(|path| pattern.matches(path));
@@ -94,7 +88,6 @@ impl<K: Kernel> Engine<K> {
         found
     }
 
-    /// Returns whether an interface selector covers the namespace of this file.
     pub(crate) fn is_in(&self, chosen: &InterfaceMatch, netns: Option<&Path>) -> bool {
         match netns {
             None => chosen.netns().is_empty(),
@@ -103,8 +96,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Returns whether a link waits for an interface in a namespace to which its file no longer leads: its process has
-/// ended, and another process may have its number.
+/// The link's process has ended, and another may have its number.
 fn waits_elsewhere(link: &LinkRecord) -> bool {
     if link.hook.is_some_and(|key| key.netns.id().is_some()) {
         return false;

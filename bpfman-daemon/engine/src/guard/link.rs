@@ -15,8 +15,7 @@ use crate::state::records::{LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Returns the tasks for which a new link lets its program run; none for programs that are not guarded. `group` is
-    /// the cgroup of the client. The caller holds the program's lock.
+    /// `None` for programs that are not guarded. `group` is the client's cgroup. The caller holds the program's lock.
     pub(crate) fn guard_of_link(
         &self,
         program: &ProgramRecord,
@@ -51,8 +50,8 @@ impl<K: Kernel> Engine<K> {
         Ok(Some(LinkGuard { index, tasks, user, found_by, returns_of, returns_began }))
     }
 
-    /// Refuses a cgroup with tasks of another user, and a program that cannot test the credentials of tasks. Root's
-    /// tasks are in many cgroups of users, such as the one of a login; the guard excludes them.
+    /// Refuses a cgroup with tasks of another user, and a program that cannot test credentials. Root's tasks are in
+    /// many cgroups of users; the guard excludes them.
     fn ensure_of_one_user(
         &self,
         program: &ProgramRecord,
@@ -73,9 +72,8 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns the one process of a return probe, and when it began. The guard keeps the program from running for others, and
-    /// not the kernel from changing their return addresses: only a probe of a process does, on kernels that ask for each
-    /// consumer of a place.
+    /// Returns the one process of a return probe, and its start. The guard does not keep the kernel from changing the
+    /// return addresses of others: only a probe of a process does, on kernels that ask for each consumer of a place.
     fn returns_of(
         &self,
         program: &ProgramRecord,
@@ -100,8 +98,7 @@ impl<K: Kernel> Engine<K> {
         Ok(Some((ProcessScope { pid: Some(pid), ..scope.clone() }, began)))
     }
 
-    /// Refuses a link that was made for another process than the one that was found to be the tenant's: the number was given
-    /// again meanwhile.
+    /// Refuses a link for another process than the one that was found to be the tenant's: its number was reused.
     pub(crate) fn check_same_processes(
         &self,
         program: &ProgramRecord,
@@ -122,7 +119,6 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Returns the processes of a probe: a single one for a tenant's probe that changes return addresses.
     pub(crate) fn scope_of<'a>(
         &self,
         program: &ProgramRecord,
@@ -139,7 +135,6 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// Returns a program's guard; none if it needs none.
     fn guard_of_program<'a>(
         &self,
         program: &'a ProgramRecord,
@@ -163,13 +158,12 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// Writes the tasks for which a link lets its program run, and returns the link's cookie; 0 for programs that are
-    /// not guarded. Called before the link is created, and again whenever it is created again.
+    /// Returns the link's cookie; 0 for programs that are not guarded. Called whenever the link is about to be created.
     pub(crate) fn let_in(&self, program: &ProgramRecord, link: &LinkRecord) -> Result<u64, EngineError> {
         let Some(guard) = self.guard_of_program(program)? else { return Ok(0) };
         let refuse = || GuardRefusal::NotGuarded(program.name.clone());
         let (table, wanted) = (guard.table.ok_or_else(refuse)?, link.guard.as_ref().ok_or_else(refuse)?);
-        // Checks that the map is the program's: ids of a record are those of the boot in which the program was loaded.
+        // Checks that the map is the program's: ids of a record are of the boot in which the program was loaded.
         let facts = self.kernel.program(program.id)?;
         if !facts.is_some_and(|facts| facts.map_ids.contains(&table)) {
             return Err(refuse().into());
@@ -186,8 +180,7 @@ impl<K: Kernel> Engine<K> {
         Ok(u64::from(wanted.index))
     }
 
-    /// Returns the guard of a link that is attached again, with its present tasks: their identifiers change with a
-    /// reboot. A process whose number was reused does not identify a container.
+    /// Finds the present tasks: identifiers change with a reboot, and process numbers may be reused.
     pub(crate) fn guarded_again(
         &self,
         program: &ProgramRecord,

@@ -1,7 +1,5 @@
-//! Guards: a tenant's program runs for the tenant's own tasks, and makes only calls that tenants may make.
-//!
-//! The test is compiled in front of the program at load; the tasks that pass it are written for each link before the
-//! link exists. A program that cannot be guarded is refused.
+//! Guards: a tenant's program runs for the tenant's own tasks, and makes only calls that tenants may make. The test is
+//! compiled in front of the program at load; its tasks are written for each link before the link exists.
 
 mod link;
 
@@ -16,22 +14,19 @@ pub use crate::engine::tenant_calls::{rules_of, rules_of_program};
 use crate::error::GuardRefusal;
 use crate::{Engine, EngineError};
 
-/// Index of the guard table among a program's maps: behind all that an object can have.
+/// Behind all maps that an object can have.
 pub const TABLE: usize = 1 << 20;
 
-/// Returns whether programs of a type run in the context of arbitrary tasks.
 #[must_use]
 pub const fn runs_in_tasks(program_type: ProgramType) -> bool {
     matches!(program_type.scope(), TypeScope::Tasks)
 }
 
-/// Refuses a tenant's program of a type that runs neither at a hook, which a grant names, nor in tasks, which a guard
-/// can distinguish.
+/// Refuses types that run neither at a hook, which a grant names, nor in tasks, which a guard can distinguish.
 pub fn check_type(name: &str, program_type: ProgramType) -> Result<(), EngineError> {
     check_returns(name, program_type)?;
     match program_type.scope() {
-        // A writable raw tracepoint affects other tasks than the tenant's own; a USDT probe uses the cookie for its
-        // arguments, which leaves none for the guard.
+        // A writable raw tracepoint affects other tasks; a USDT probe leaves no cookie for the guard.
         _ if matches!(program_type, ProgramType::RawTracepointWritable | ProgramType::Usdt) => {
             Err(GuardRefusal::NoGuard { program: name.to_owned(), program_type }.into())
         }
@@ -47,8 +42,7 @@ pub fn check_type(name: &str, program_type: ProgramType) -> Result<(), EngineErr
     }
 }
 
-/// Refuses a tenant's program of a type for whose links the kernel changes return addresses wherever the file is
-/// mapped.
+/// The kernel changes return addresses wherever the file is mapped.
 pub fn check_returns(name: &str, program_type: ProgramType) -> Result<(), EngineError> {
     match program_type {
         ProgramType::UretprobeMulti | ProgramType::UprobeSession => {
@@ -104,7 +98,6 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Returns the offsets of the fields that identify process namespaces in this kernel.
 fn task_offsets(kernel: &KernelBtf) -> Option<TaskOffsets> {
     let at = |structure, member| kernel.member_offset(structure, member);
     let short = |at: u32| i16::try_from(at).ok();
@@ -117,7 +110,6 @@ fn task_offsets(kernel: &KernelBtf) -> Option<TaskOffsets> {
     })
 }
 
-/// Returns the offsets of a task's credentials in this kernel.
 fn credential_offsets(kernel: &KernelBtf) -> Option<CredentialOffsets> {
     let at = |structure, member| i16::try_from(kernel.member_offset(structure, member)?).ok();
     Some(CredentialOffsets {
@@ -133,7 +125,7 @@ fn credential_offsets(kernel: &KernelBtf) -> Option<CredentialOffsets> {
     })
 }
 
-/// Returns whether a perf event runs a program, and takes no sample if it returns 0.
+/// True if a perf event takes no sample when the program returns 0.
 const fn runs_by_perf_events(program_type: ProgramType) -> bool {
     matches!(
         program_type,

@@ -15,7 +15,6 @@ use crate::libxdp::{DispatcherAtHook, SlotProgram, folder, link_pin, program_pin
 use crate::state::records::{Entry, ExtensionRecord, HookRecord, LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError};
 
-/// Planned content of a slot.
 struct Candidate<H> {
     slot: DispatcherSlot,
     name: String,
@@ -24,22 +23,18 @@ struct Candidate<H> {
 }
 
 enum What<H> {
-    /// A program that is in the old dispatcher; ours with its record.
     There(H, Option<ExtensionRecord>),
-    /// A program of ours to be loaded for it.
     New(Arc<LinkRecord>, Arc<ProgramRecord>, Box<BoundText>),
 }
 
-/// Returns the priority of a program of ours in a dispatcher, which nothing else orders: those of tenants come behind the
-/// machine's. Priorities of users have 31 bits.
+/// Programs of tenants come behind the machine's. Priorities of users have 31 bits.
 fn slot_priority(link: &LinkRecord, program: &ProgramRecord) -> u32 {
     let behind = if link.turn(program) == RankOrder::Machine { 0 } else { 1 << 31 };
     behind | u32::try_from(link.point.priority().unwrap_or(0)).unwrap_or(0)
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Returns whether the dispatcher at a hook has a program of ours at another priority than its rank wants: an earlier version
-    /// put it there.
+    /// True if an earlier version put a program of ours at another priority than its rank wants.
     pub(crate) fn is_in_earlier_slots(&self, hook: &HookRecord) -> Result<bool, EngineError> {
         if hook.entry != Entry::Dispatcher {
             return Ok(false);
@@ -55,10 +50,8 @@ impl<K: Kernel> Engine<K> {
         Ok(standing.slots.iter().any(|slot| wanted(slot).is_some_and(|wanted| wanted != slot.slot.priority)))
     }
 
-    /// Builds a dispatcher with the third-party programs of the present one, and ours of these links. Without any
-    /// program, the result removes the present dispatcher. Errors: The dispatcher no longer exists
-    /// ([`KernelError::HookChanged`]), it cannot be changed, or the kernel refuses a program in a slot: nothing was
-    /// changed.
+    /// Builds a dispatcher with the third-party programs of the present one, and ours of these links; without any, the
+    /// result removes the present one. On an error, nothing was changed.
     pub(crate) fn build_dispatcher(
         &self,
         key: &HookKey,
@@ -94,8 +87,6 @@ impl<K: Kernel> Engine<K> {
         Ok(new)
     }
 
-    /// Returns the programs in the order of their slots: by priority, with ties resolved as in libxdp, so that libxdp
-    /// would keep the order.
     fn candidates(
         &self,
         key: &HookKey,
@@ -159,8 +150,7 @@ impl<K: Kernel> Engine<K> {
         Ok(candidates)
     }
 
-    /// Refuses a tenant's program in a slot, whose verdicts nothing holds back, where it could send packets past the machine's
-    /// programs.
+    /// Refuses a tenant's program in a slot, where it could send packets past the machine's programs.
     fn ensure_sends_nothing_past(
         &self,
         key: &HookKey,
@@ -181,7 +171,7 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// Refuses intents: libxdp keeps only priorities when it rebuilds a dispatcher.
+    /// libxdp keeps only priorities when it rebuilds a dispatcher.
     fn ensure_no_order(
         &self,
         key: &HookKey,
@@ -199,7 +189,6 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// Attaches programs to the slots of a dispatcher that no hook runs yet, and pins them as libxdp does.
     fn fill(
         &self,
         new: &mut NewDispatcher<'_, K>,

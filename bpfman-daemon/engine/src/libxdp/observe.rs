@@ -12,51 +12,36 @@ use crate::libxdp::{folder, program_pin};
 use crate::state::records::HookRecord;
 use crate::{Engine, EngineError};
 
-/// A dispatcher that holds a hook, with all facts that are needed to build a new one.
 pub struct DispatcherAtHook<H> {
-    /// Facts of the dispatcher.
     pub program: ProgramFacts,
-    /// Handle that keeps it loaded.
     pub handle: H,
-    /// XDP mode.
     pub mode: XdpRunsIn,
-    /// Programs in the order in which they run.
     pub slots: Vec<SlotProgram<H>>,
 }
 
-/// A program in a dispatcher.
 pub struct SlotProgram<H> {
-    /// Configuration of the slot.
     pub slot: DispatcherSlot,
-    /// Facts of the program.
     pub program: ProgramFacts,
-    /// Handle that keeps it loaded.
     pub handle: H,
 }
 
-/// A dispatcher, as far as it can be read.
 pub struct PartialDispatcher {
-    /// Configuration of the dispatcher.
     pub config: DispatcherConfig,
-    /// Expected folder of its pins.
     pub folder: PathBuf,
 }
 
 impl<H> DispatcherAtHook<H> {
-    /// Returns whether the dispatcher has a program with the recorded id and tag.
     pub fn has(&self, id: ProgramId, tag: [u8; 8]) -> bool {
         self.slots.iter().any(|slot| slot.program.id == id && slot.program.tag == tag)
     }
 
-    /// Returns whether the dispatcher has all of a hook's programs that are ours.
     pub fn has_all_of(&self, hook: &HookRecord) -> bool {
         hook.extensions.iter().all(|extension| self.has(extension.program, extension.tag))
     }
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Detects whether a program is a dispatcher, by its name and the magic number in its configuration. Older ones,
-    /// without the magic number, are recognized by name alone.
+    /// By its name and the magic number in its configuration; older ones by name alone.
     pub(crate) fn read_partial_dispatcher(
         &self,
         key: &HookKey,
@@ -79,8 +64,7 @@ impl<K: Kernel> Engine<K> {
         }))
     }
 
-    /// Returns the pinned programs of a dispatcher; fewer than configured if pins are missing. The caller must lock the
-    /// folder of all dispatchers if a decision depends on the result.
+    /// Fewer than configured if pins are missing. For decisions, the caller must lock the folder of all dispatchers.
     pub(crate) fn slots_of(
         &self,
         glance: &PartialDispatcher,
@@ -96,8 +80,7 @@ impl<K: Kernel> Engine<K> {
         Ok(found)
     }
 
-    /// Returns the dispatcher at a hook with its programs; none if there is none, or it was not attached as libxdp
-    /// does. Errors: The dispatcher cannot be changed: it has another version, or pins are missing.
+    /// `None` if it was not attached as libxdp does. An error if it has another version, or pins are missing.
     pub(crate) fn changeable_dispatcher(
         &self,
         interface: &Interface,

@@ -13,11 +13,9 @@ use crate::state::records::{Entry, HookRecord};
 use crate::state::{HookPresence, XdpPlacement};
 use crate::{Engine, EngineError, paths};
 
-/// Pin of the new dispatcher.
 pub const AFTER: &str = "after";
 
-/// Returns the name of the old dispatcher's pin, which encodes the place of both dispatchers. The namespace's file is
-/// encoded in base64, since bpffs allows no slash and no dot in names; a file whose name would not fit is left out.
+/// Encodes the place of both dispatchers; the namespace's file in base64, since bpffs allows no slash or dot in names.
 pub fn before_pin(key: &HookKey, interface: &Interface) -> String {
     let netns = netns_name(interface);
     let NetnsId { inode, cookie } = key.netns.into();
@@ -33,8 +31,7 @@ fn parse_before_pin(name: &str) -> Option<(HookKey, Option<PathBuf>)> {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Returns the program that a hook runs without a link; none if there is none or the hook is gone. Errors:
-    /// [`KernelError::NamespaceNotFound`]: the hook may run a program.
+    /// `None` also if the hook is gone; [`KernelError::NamespaceNotFound`] if it may run a program.
     pub(super) fn runs_at(
         &self,
         netns: Option<&Path>,
@@ -55,8 +52,7 @@ impl<K: Kernel> Engine<K> {
         }))
     }
 
-    /// Finishes a dispatcher change that has a record, and undoes one that has none. Returns whether the operation was
-    /// such a change.
+    /// Finishes a dispatcher change that has a record, and undoes one that has none. False for other operations.
     pub(crate) fn settle_dispatcher(&self, operation: OperationId) -> Result<bool, EngineError> {
         let pending = paths::pending(operation);
         let names = self.kernel.list_folder(&pending)?;
@@ -86,7 +82,7 @@ impl<K: Kernel> Engine<K> {
         Ok(true)
     }
 
-    /// Returns the dispatcher at a hook, if programs of ours are in it, or all of ours are left out of it.
+    /// `None` if other programs of ours are left out of it.
     pub(crate) fn dispatcher_with_own_programs(
         &self,
         hook: &HookRecord,
@@ -107,8 +103,7 @@ impl<K: Kernel> Engine<K> {
         Ok(standing.filter(has_some))
     }
 
-    /// Records the new dispatcher of a hook if libxdp rebuilt it with our programs in it. The caller holds the hook's
-    /// lock.
+    /// libxdp may have rebuilt it with our programs in it. The caller holds the hook's lock.
     pub(crate) fn follow_dispatcher(&self, hook: &HookRecord) -> Result<(), EngineError> {
         if hook.entry != Entry::Dispatcher {
             return Ok(());

@@ -11,39 +11,27 @@ use crate::libxdp::{folder, recover};
 use crate::state::records::ExtensionRecord;
 use crate::{Engine, EngineError, paths};
 
-/// A loaded dispatcher.
 pub struct LoadedDispatcher<H> {
-    /// Kernel id.
     pub id: ProgramId,
-    /// Kernel tag.
     pub tag: [u8; 8],
-    /// Handle that keeps it loaded.
     pub handle: H,
 }
 
-/// A dispatcher that is ready to replace another.
-///
-/// It must be settled when the hook runs it and the record names it. If it is dropped before, its pins are removed
-/// unless the hook runs it.
+/// A dispatcher that is ready to replace another. Settle it when the record names it: if it is dropped before, its pins
+/// are removed unless the hook runs it.
 pub struct NewDispatcher<'a, K: Kernel> {
     engine: &'a Engine<K>,
     operation: OperationId,
     interface: Interface,
-    /// XDP mode of both dispatchers.
     pub mode: XdpRunsIn,
     settled: bool,
-    /// Hook of the dispatchers.
     pub key: HookKey,
-    /// Present dispatcher.
     pub before: LoadedDispatcher<K::Handle>,
-    /// New dispatcher; none removes the present one.
     pub after: Option<LoadedDispatcher<K::Handle>>,
-    /// Extensions in the new dispatcher that are ours.
     pub extensions: Vec<ExtensionRecord>,
 }
 
 impl<'a, K: Kernel> NewDispatcher<'a, K> {
-    /// Creates the state for a new dispatcher that is not built yet.
     pub(super) fn beside(
         engine: &'a Engine<K>,
         key: &HookKey,
@@ -68,7 +56,6 @@ impl<'a, K: Kernel> NewDispatcher<'a, K> {
         &self.interface
     }
 
-    /// Pins both dispatchers below `pending`, so that the next start can recover an interrupted change.
     pub(super) fn pin_pending(&self) -> Result<(), EngineError> {
         let folder = paths::pending(self.operation);
         let kernel = &self.engine.kernel;
@@ -80,13 +67,11 @@ impl<'a, K: Kernel> NewDispatcher<'a, K> {
         Ok(())
     }
 
-    /// Returns the folders to remove once the record is written.
     pub(crate) fn leftovers(&self) -> [PathBuf; 2] {
         let before = folder(&self.engine.options.libxdp_pins, self.key.ifindex, self.before.id);
         [before, paths::pending(self.operation)]
     }
 
-    /// Removes the old dispatcher's pins: the hook runs the new one, and the record names it.
     pub(crate) fn settle(mut self) -> Result<(), EngineError> {
         self.settled = true;
         self.engine.step("dispatcher", "remove old");
@@ -124,7 +109,7 @@ impl<K: Kernel> Drop for NewDispatcher<'_, K> {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Removes the pins of a dispatcher, unless the hook runs it.
+    /// Spares a dispatcher that the hook runs.
     pub(crate) fn drop_dispatcher(
         &self,
         key: &HookKey,
@@ -139,7 +124,7 @@ impl<K: Kernel> Engine<K> {
         self.remove_tree(&folder(&self.options.libxdp_pins, key.ifindex, id))
     }
 
-    /// Swaps the new dispatcher for the old one, atomically for packets, if the old one is still there.
+    /// Atomic for packets; only if the old one is still there.
     pub(crate) fn change_dispatcher<'a>(
         &'a self,
         new: &NewDispatcher<'a, K>,

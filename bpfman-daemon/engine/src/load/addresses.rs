@@ -1,6 +1,5 @@
-//! Addresses of kernel symbols that programs use (`extern const void NAME __ksym`), written into their texts.
-//!
-//! They are valid for this boot, as kept texts are. The object reader never receives them.
+//! Addresses of kernel symbols that programs use (`extern const void NAME __ksym`), written into their texts for this
+//! boot. The object reader never receives them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,8 +10,7 @@ use crate::load::linked::ResolvedProgram;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Writes the symbol addresses into the programs of a load. Reads the kernel's symbol list once, and only if
-    /// needed. Fails if the kernel lacks a symbol, has several with that name, or hides addresses from this process.
+    /// Reads the kernel's symbol list only if needed. Fails if a symbol is missing, ambiguous or hidden.
     pub(crate) fn set_addresses(&self, programs: &mut [ResolvedProgram]) -> Result<(), EngineError> {
         let all = programs.iter().flat_map(|program| &program.linked.addresses);
         let names: BTreeSet<&str> = all.map(|one| one.symbol.as_str()).collect();

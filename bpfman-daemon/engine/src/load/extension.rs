@@ -13,24 +13,14 @@ use crate::state::records::ProgramRecord;
 use crate::state::{ExtendedProgram, ExtendsRecord};
 use crate::{Engine, EngineError};
 
-/// The function that an extension replaces, resolved.
 #[derive(Clone, Debug)]
 pub struct ResolvedExtension {
-    /// Form for the record.
     pub record: ExtendsRecord,
-    /// Form for the kernel.
     pub place: Extends,
-    /// Type of the extended program; none for a third-party program.
     pub of_type: Option<ProgramType>,
-    /// Name of the extended program.
     pub of_name: String,
 }
 
-/// Returns the function that an extension replaces. The request names the program; the request or the section names the
-/// function.
-///
-/// # Errors
-/// The program or the function is not named.
 pub fn replaced_function(
     object: &ObjectFacts,
     program: &ProgramRequest,
@@ -43,8 +33,7 @@ pub fn replaced_function(
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Resolves the function that a linked program replaces, and compares their prototypes. Fails if the program or
-    /// function does not exist, the kernel cannot extend it, or the prototypes differ.
+    /// Fails if the program or function does not exist, the kernel cannot extend it, or the prototypes differ.
     pub(crate) fn resolve_extension(
         &self,
         linked: &LinkedProgram,
@@ -100,14 +89,13 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// Returns whether a recorded program is loaded in this boot: an id of an earlier boot is not valid.
+    /// An id of an earlier boot is not valid.
     fn is_loaded_now(&self, program: &ProgramRecord) -> bool {
         !self.state().lost.contains(&program.uid) && (program.boot.is_empty() || program.boot == self.boot)
     }
 
     /// Locks the programs that a load extends until it is recorded; `held` is locked by the caller. To prevent a
-    /// deadlock, a caller that locks programs of several loads holds the lock of shared maps. Fails if a program was
-    /// removed since it was resolved, is replaced by the same load, or does not belong to the tenant.
+    /// deadlock, a caller that locks programs of several loads holds the lock of shared maps.
     pub(crate) fn lock_extended(
         &self,
         programs: &[ResolvedProgram],
@@ -142,8 +130,7 @@ impl<K: Kernel> Engine<K> {
         Ok(locked)
     }
 
-    /// Returns the request to load a program again: the program that it extends has another id after a reboot. Fails if
-    /// the extended program no longer exists.
+    /// Returns the request to load a program again: the extended program has another id after a reboot.
     pub(crate) fn request_again(&self, program: &ProgramRecord) -> Result<ProgramRequest, EngineError> {
         let request = program.request();
         let Some(extends) = &program.extends else { return Ok(request) };
@@ -171,7 +158,6 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Returns the types of a linked program and the type id of its first function.
 fn own_function(linked: &LinkedProgram) -> Result<(ProgramFunctions, u32), EngineError> {
     let text = &linked.text;
     let none = || ExtensionRefusal::NoTypes { whose: format!("\"{}\"", text.name) };

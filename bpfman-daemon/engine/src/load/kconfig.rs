@@ -8,8 +8,7 @@ use bpfmand_object::{KconfigExtern, KconfigValue, ObjectFacts};
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Returns the values of the configuration variables of an object, by name, without options that are not set. Fails
-    /// if the object needs an option and the kernel's build configuration cannot be read.
+    /// Omits options that are not set. Fails if the object needs an option and the build configuration cannot be read.
     pub(crate) fn kconfig(
         &self,
         object: &ObjectFacts,
@@ -30,14 +29,12 @@ impl<K: Kernel> Engine<K> {
         Ok(values)
     }
 
-    /// Returns whether the kernel has wrapper functions for system calls, probed by the wrapper of `bpf`.
     fn wraps_syscalls(&self) -> Result<bool, KernelError> {
         let Some(prefix) = SYSCALL_WRAPPERS else { return Ok(false) };
         let known = self.kernel.symbol_addresses(&BTreeSet::from([format!("{prefix}bpf").as_str()]))?;
         Ok(!known.is_empty())
     }
 
-    /// Returns a virtual value that is not in the build configuration.
     fn told(&self, name: &str) -> Result<Option<u64>, KernelError> {
         let features = self.kernel.features();
         let (major, minor) = features.version;
@@ -45,7 +42,7 @@ impl<K: Kernel> Engine<K> {
             // `LINUX_VERSION_CODE`, whose last byte ends at 255.
             "LINUX_KERNEL_VERSION" => u64::from((major << 16) | (minor << 8) | features.patch.min(255)),
             "LINUX_HAS_BPF_COOKIE" => u64::from(features.perf_links),
-            // Defined as in libbpf: whether a kprobe can attach to a system call wrapper.
+            // As in libbpf: whether a kprobe can attach to a system call wrapper.
             "LINUX_HAS_SYSCALL_WRAPPER" => u64::from(features.kprobes && self.wraps_syscalls()?),
             _ => return Ok(None),
         }))
@@ -60,7 +57,6 @@ fn read_options(text: &str, names: &BTreeSet<&str>) -> BTreeMap<String, KconfigV
         .collect()
 }
 
-/// Parses a value: `y`, `m`, `n`, a quoted text or a number.
 fn option_value(text: &str) -> Option<KconfigValue> {
     if let [letter @ (b'y' | b'm' | b'n')] = text.as_bytes() {
         return Some(KconfigValue::Letter(char::from(*letter)));

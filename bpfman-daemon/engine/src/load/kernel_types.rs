@@ -12,14 +12,12 @@ use crate::engine::objects::EbpfObject;
 use crate::load::plan::Wanted;
 use crate::{Engine, EngineError};
 
-/// Helper numbers that do not exist; linking inserts them in place of a field, type or kernel function that the kernel
-/// lacks. The first is for fields and types, the range is for kernel functions, one number per extern. The verifier's
-/// log names them `unknown#NUMBER`.
+/// Helper numbers that do not exist, inserted by linking for a missing field, type (the first) or kernel function (the
+/// range). The verifier's log names them `unknown#NUMBER`.
 const POISONED: [RangeInclusive<u32>; 2] = [195_896_080..=195_896_080, 2_002_000_000..=2_002_999_999];
 
 impl<K: Kernel> Engine<K> {
-    /// Returns the kernel's types, with those of modules if a program needs a type that the kernel itself lacks.
-    /// `targets` are the load targets of the programs.
+    /// Includes modules if a program needs a type that the kernel itself lacks.
     pub(crate) fn kernel_types_for(
         &self,
         object: &EbpfObject,
@@ -54,7 +52,7 @@ impl<K: Kernel> Engine<K> {
         Ok(types)
     }
 
-    /// Adds to a verifier rejection the name of the type or function that the kernel lacks, if that is the cause.
+    /// Adds to a rejection the name of the type or function that the kernel lacks, if that is the cause.
     pub(crate) fn explained(
         &self,
         error: KernelError,
@@ -83,7 +81,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Returns the index of the rejected instruction, if it calls a placeholder helper: "call unknown#195896080".
+/// "call unknown#195896080".
 fn poisoned(rejection: &Rejection) -> Option<usize> {
     let at = rejection.instruction.as_ref()?;
     let number =
@@ -91,8 +89,7 @@ fn poisoned(rejection: &Rejection) -> Option<usize> {
     POISONED.iter().any(|numbers| numbers.contains(&number)).then_some(at.index)
 }
 
-/// Returns the BTF id of a program's target and the module that defines it; 0 for targets without BTF.
-/// `MODULE:FUNCTION` selects one of several modules with that function.
+/// Returns the BTF id of a target, 0 without BTF, and its module. `MODULE:FUNCTION` selects one of several modules.
 pub fn attach_id(
     program: &str,
     program_type: ProgramType,

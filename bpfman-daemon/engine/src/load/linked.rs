@@ -1,5 +1,5 @@
-//! Links the programs of a load. All calls to the object reader happen here, before an operation acquires locks: the
-//! reader may be controlled by the author of a malicious object, and may be slow.
+//! Links the programs of a load. All calls to the object reader happen here, before an operation acquires locks: a
+//! malicious object may control the reader, and it may be slow.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -12,7 +12,7 @@ use bpfmand_object::{LinkedProgram, ObjectFacts};
 use crate::engine::kernel_types::KernelTypes;
 use crate::engine::map_sizes::MapSizes;
 use crate::engine::members::is_tied;
-use crate::engine::objects::EbpfObject;
+use crate::engine::objects::{EbpfObject, LinkAhead};
 use crate::engine::stored_texts::{LoadedText, TextWriter};
 use crate::load::extension::{ResolvedExtension, replaced_function};
 use crate::load::kernel_types::attach_id;
@@ -21,29 +21,19 @@ use crate::state::BlobId;
 use crate::state::records::{DeclaredBytes, KeptText};
 use crate::{Engine, EngineError};
 
-/// A linked program of a load.
 #[derive(Debug)]
 pub struct ResolvedProgram {
-    /// Function name.
     pub name: String,
-    /// Exact type.
     pub program_type: ProgramType,
-    /// Linked program, complete except for map references.
     pub linked: LinkedProgram,
-    /// Load target, such as the function or hook of fentry, fexit and LSM programs.
     pub target: Option<String>,
-    /// BTF id of the target in the kernel; 0 if it has none.
     pub attach_btf_id: u32,
-    /// Module that defines the target; none for the kernel itself.
     pub attach_module: Option<String>,
-    /// Index of the struct_ops member that the program implements.
     pub member: Option<u32>,
-    /// Function that the program replaces, if it is an extension.
     pub extends: Option<ResolvedExtension>,
 }
 
 impl ResolvedProgram {
-    /// Returns the program type as the kernel needs it.
     pub fn kind(&self) -> ProgramKind {
         let kind = ProgramKind::new(self.program_type, self.target.as_deref());
         // For struct_ops, the kernel expects the member index in the attach type field.
@@ -51,35 +41,35 @@ impl ResolvedProgram {
     }
 }
 
-/// An object with linked programs. The object reader is finished; the object's facts are its own claims.
+/// Linked programs of an object. The reader is finished; the object's facts are its own claims.
 pub struct LinkedLoad<'k> {
     object: EbpfObject,
-    /// BTF of the object, if a map needs it.
     pub btf: Option<Arc<[u8]>>,
-    /// Linked programs, in the order of the request.
     pub programs: Vec<ResolvedProgram>,
-    /// Types of the kernel.
     pub types: KernelTypes<'k>,
 }
 
 impl LinkedLoad<'_> {
-    /// Returns the numbers of entries that differ from the object's, by map.
+    /// Releases the reader now instead of with the load. The end of a reader and the start of the next one compete with the
+    /// load for processors.
+    pub(crate) fn without_reader(self) -> Self {
+        self.object.finish();
+        self
+    }
+
     pub fn map_sizes(&self) -> &BTreeMap<String, u32> {
         self.object.sizes()
     }
 
-    /// Returns whether the load involves objects beyond its own: maps shared by name, or programs that it extends.
     pub fn holds_several(&self) -> bool {
         self.maps().iter().any(|map| map.pin_by_name)
             || self.programs.iter().any(|program| program.extends.is_some())
     }
 
-    /// Returns the bytes that the maps declare.
     pub fn declared(&self) -> DeclaredBytes {
         DeclaredBytes::of(self.maps())
     }
 
-    /// Returns whether the maps declare no more than `at_load`.
     pub fn declares_no_more_than(&self, at_load: DeclaredBytes) -> bool {
         self.declared().is_within(at_load)
     }
@@ -94,20 +84,19 @@ impl Deref for LinkedLoad<'_> {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Reads an object and links its programs. `sizes` overrides numbers of map entries. Fails if the object or one of
-    /// the programs is invalid, or no object reader is available.
     pub(crate) fn link_load(
         &self,
         bytes: Arc<[u8]>,
         programs: &[ProgramRequest],
         sizes: &MapSizes,
     ) -> Result<LinkedLoad<'_>, EngineError> {
-        let object = self.options.objects.read(bytes)?.sized(sizes)?;
+        let names = programs.iter().map(|program| program.name.clone()).collect();
+        let ahead = LinkAhead { programs: names, features: self.btf_features() };
+        let object = self.options.objects.read_ahead(bytes, &ahead)?.sized(sizes)?;
         check_whole(&object, programs)?;
         self.link_object(object, programs)
     }
 
-    /// Links programs of an object that was read. Errors: those of [`Self::link_load`].
     pub(crate) fn link_object(
         &self,
         object: EbpfObject,
@@ -174,12 +163,10 @@ impl<K: Kernel> Engine<K> {
         let typed = object.maps().iter().any(|spec| spec.btf_key_type_id != 0 || spec.btf_value_type_id != 0);
         let typed = typed || !object.struct_ops.is_empty();
         let btf = if typed { object.btf(features)? } else { None };
-        object.finish();
         Ok(LinkedLoad { object, btf, programs, types })
     }
 
-    /// Keeps the texts of programs that chains can join. Returns the text of each program and all files that were
-    /// written. The caller prevents the removal of bytecode meanwhile, and drops files that no record uses.
+    /// Returns the kept texts and all written files; the caller keeps bytecode meanwhile, and drops unrecorded files.
     pub(crate) fn keep_texts(&self, load: &LinkedLoad<'_>) -> (Vec<Option<KeptText>>, Vec<BlobId>) {
         let mut keeper = TextWriter::new(&self.blobs);
         let keep = |program: &ResolvedProgram| {
@@ -192,7 +179,6 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Returns the load target of a program: from the request, or else from its section.
 fn load_target(
     object: &ObjectFacts,
     program: &ProgramRequest,

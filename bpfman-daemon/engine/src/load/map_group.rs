@@ -10,9 +10,8 @@ use crate::state::records::{MapRecord, ProgramRecord};
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Returns the group's shared map of a name and the group whose pin it has; none if it does not exist yet.
-    ///
-    /// A map from before groups existed belongs to the group as long as one of the group's programs uses it.
+    /// Returns the shared map of a name and the group whose pin it has. A map from before groups existed belongs to the
+    /// group while one of the group's programs uses it.
     pub(crate) fn find_shared_map(
         &self,
         spec: &MapSpec,
@@ -45,7 +44,6 @@ impl<K: Kernel> Engine<K> {
         Ok(None)
     }
 
-    /// Returns the group under which an inherited map is pinned.
     pub(crate) fn group_of_inherited(
         &self,
         name: &str,

@@ -14,8 +14,7 @@ use crate::state::MapGroup;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Refuses maps that would take too much memory together, or that take memory without a bound, before the first is
-    /// created. Existing maps, because their owner, the version before or another object made them, cost nothing more.
+    /// Refuses maps that would take too much memory, or memory without a bound. Existing maps cost nothing more.
     pub(crate) fn check_map_memory(&self, plan: &LoadPlan<'_>, specs: &[MapSpec]) -> Result<(), EngineError> {
         // Programs that ran before a reboot are loaded again even if the limit is lower now.
         if plan.again {
@@ -50,8 +49,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Refuses maps with which an owner, or all owners together except root and cluster applications, would exceed the
-    /// memory limit.
     fn check_owners_memory(&self, group: &MapGroup, more: u64) -> Result<(), EngineError> {
         if group.is_unlimited() || more == 0 {
             return Ok(());
@@ -79,8 +76,6 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Returns the kernel memory of the maps of a group's programs, previous versions included; without a group, of all
-    /// limited groups.
     fn bytes_of_maps(&self, group: Option<&MapGroup>) -> u64 {
         let state = self.state();
         let mut maps: BTreeMap<MapId, u64> = BTreeMap::new();
@@ -104,7 +99,6 @@ impl<K: Kernel> Engine<K> {
         (!group.is_unlimited()).then(|| self.lock(Subject::MapMemory(number)))
     }
 
-    /// Returns the number of CPUs for which maps may have values.
     pub(crate) fn possible_cpus(&self) -> u64 {
         u64::from(self.kernel.features().possible_cpus.max(1))
     }
@@ -116,10 +110,8 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Refuses maps of a tenant whose entries are made for objects of the kernel, unless root granted the helper that makes them.
-///
-/// A program makes an entry for each socket or task that it meets, and user space for each one that it has a descriptor of: no
-/// number of entries that the daemon could count to the owner holds.
+/// Refuses maps of a tenant whose entries are made for objects of the kernel, unless root granted the helper that makes
+/// them: programs and user space make one for each socket or task, so their number cannot be limited.
 fn check_unbounded(plan: &LoadPlan<'_>, specs: &[MapSpec]) -> Result<(), EngineError> {
     let Some(rules) = &plan.tenant else { return Ok(()) };
     for spec in specs.iter().flat_map(|spec| [Some(spec), spec.inner.as_deref()]).flatten() {

@@ -11,10 +11,8 @@ use crate::state::MapGroup;
 use crate::state::records::{MapRecord, ProgramRecord};
 use crate::{Engine, EngineError};
 
-/// Handles and records of maps in the order of the object; a map that was left out has no handle.
 pub type HeldMaps<H> = (Vec<Option<H>>, Vec<MapRecord>);
 
-/// Difference between a map and its declaration: actual value and wanted value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MapDifference {
     #[error("type {0} instead of {1}")]
@@ -28,7 +26,6 @@ pub enum MapDifference {
 }
 
 impl MapDifference {
-    /// Returns the remedy, to be appended to the difference.
     fn advice(self, map: &str) -> String {
         match self {
             Self::Entries(is, _) => format!("; ask for as many: --map-size {map}={is}"),
@@ -38,8 +35,7 @@ impl MapDifference {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Creates the object's maps, or uses those of the owner and those that are shared by name. New shared maps are
-    /// pinned in the folder, if there is one.
+    /// Creates the object's maps, or uses those of the owner and shared ones. New shared maps are pinned in the folder.
     pub(crate) fn create_maps(
         &self,
         plan: &LoadPlan<'_>,
@@ -177,7 +173,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns the difference that prevents an existing map from serving as the declared one.
     pub(crate) fn difference(
         &self,
         handle: &K::Handle,

@@ -38,7 +38,7 @@ use crate::{Engine, EngineError};
 
 const MAX_PROGRAMS: usize = 64;
 
-/// Maximum size of the global variables of a load, in bytes: they are stored in a record.
+/// They are stored in a record.
 const MAX_GLOBALS: usize = 24 << 10;
 
 /// Result of a load.
@@ -50,19 +50,13 @@ pub struct LoadOutcome {
     pub logs: Vec<String>,
 }
 
-/// Bytecode with its origin.
 pub struct Bytecode {
-    /// Contents of the object file.
     pub bytes: Arc<[u8]>,
-    /// Origin of the object file.
     pub source: SourceRecord,
 }
 
 impl<K: Kernel> Engine<K> {
     /// Loads the programs of a request.
-    ///
-    /// # Errors
-    /// See [`EngineError`]; nothing is loaded then.
     pub fn load(&self, request: &LoadRequest) -> Result<LoadOutcome, EngineError> {
         let done = self.load_all(request);
         self.work.load(&done);
@@ -78,6 +72,8 @@ impl<K: Kernel> Engine<K> {
 
     fn load_bytecode(&self, request: &LoadRequest, bytecode: &Bytecode) -> Result<LoadOutcome, EngineError> {
         let sizes = self.map_sizes(request);
+        // Written while the object is read and loaded.
+        let drafting = self.blobs.draft(&bytecode.bytes);
         let object = self.link_load(Arc::clone(&bytecode.bytes), &request.programs, &sizes)?;
         check_own(&object, &request.programs, request.map_owner)?;
         // Lock order: memory and shared maps before programs.
@@ -90,8 +86,7 @@ impl<K: Kernel> Engine<K> {
         let operation = self.operation();
         let budget = self.budget_of(request)?;
         let plan = LoadPlan::new(&object, request, owner.as_ref().map(|(_, record)| Arc::clone(record)))?;
-        // Programs become visible to other calls with their record. Lock them until their pins are in place: an unload
-        // that finished earlier would leave pins that are created after it.
+        // Lock new programs until their pins are in place: an unload that finished earlier would leave pins behind.
         let mut _new = Vec::new();
         let (mut loaded, recorded) = undoing(|undo| {
             undo.push(|| self.undo_pending_of(operation));
@@ -109,7 +104,7 @@ impl<K: Kernel> Engine<K> {
                 operation,
                 load: request,
                 bytecode,
-                blob: self.blobs.put(&bytecode.bytes)?,
+                blob: self.blobs.put_drafted(&bytecode.bytes, drafting)?,
                 plan: &plan,
                 budget: budget.clone(),
                 boot: &self.boot,
@@ -134,8 +129,7 @@ impl<K: Kernel> Engine<K> {
         Ok(LoadOutcome { programs, logs })
     }
 
-    /// Returns the limits and the expiry of the programs of a request. If the lease ends after this check, the programs
-    /// still end once they are recorded.
+    /// If the lease ends after this check, the programs still end once they are recorded.
     fn budget_of(&self, request: &LoadRequest) -> Result<ProgramBudget, EngineError> {
         let ends = self.deadline(request.ttl)?;
         if let Some(lease) = request.lease {
@@ -200,7 +194,6 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Returns the origin of bytecode, for error messages.
 pub fn origin(source: &BytecodeSource) -> String {
     match source {
         BytecodeSource::File(path) => path.display().to_string(),
@@ -208,7 +201,6 @@ pub fn origin(source: &BytecodeSource) -> String {
     }
 }
 
-/// Checks that a load request is valid by itself.
 pub fn check(request: &LoadRequest) -> Result<(), EngineError> {
     let invalid = |message: String| Err(EngineError::Invalid(message));
     if request.programs.is_empty() {
@@ -241,8 +233,7 @@ fn check_values(request: &LoadRequest) -> Result<(), EngineError> {
     check_globals(&request.global_data)
 }
 
-/// Returns the values of global variables as bytes. A short text may stand for a large variable, and an object may give
-/// one variable many names, so the total size is checked before any value is built.
+/// A short text may stand for a large variable, and one variable may have many names: check the total size first.
 fn global_bytes(
     object: &ObjectFacts,
     request: &LoadRequest,

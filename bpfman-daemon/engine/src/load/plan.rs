@@ -1,5 +1,4 @@
-//! The kernel's part of a load: from an object to programs that are pinned below `pending`, and moved into place from
-//! there.
+//! The kernel's part of a load: from an object to programs that are pinned below `pending`, and moved into place.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -26,36 +25,25 @@ use crate::state::records::{MapRecord, ProgramRecord};
 use crate::state::{ExtendsRecord, MapGroup};
 use crate::{Engine, EngineError, paths};
 
-/// Inputs of a load: from a request, or from a record whose programs a reboot ended.
 pub struct LoadPlan<'a> {
-    /// The object.
     pub object: &'a LinkedLoad<'a>,
-    /// Values of global variables.
     pub globals: BTreeMap<String, Vec<u8>>,
-    /// Program whose maps are used.
     pub owner: Option<Arc<ProgramRecord>>,
     /// Maps of the previous version that are kept, by name; empty if there is an owner.
     pub inherited: BTreeMap<String, MapId>,
-    /// Rules for the programs, if they are a tenant's.
     pub tenant: Option<TenantRules>,
-    /// Group that shares maps by name with this load.
     pub group: MapGroup,
-    /// Log that the verifier returns.
     pub log: LogRequest,
     /// True if it was loaded before: load limits do not apply.
     pub again: bool,
-    /// True if it is loaded again, and an earlier version loaded it with CAP_PERFMON: the verifier may refuse it without.
+    /// True if an earlier version loaded it with CAP_PERFMON: the verifier may refuse it without.
     pub keeps_perfmon: bool,
-    /// Limits of the load, in addition to the daemon's own.
     pub limits: LoadLimits,
 }
 
 impl<'a> LoadPlan<'a> {
-    /// Creates the plan of a request, with the maps of its owner if it has one.
-    ///
-    /// # Errors
-    /// A global variable does not exist, a text is not a value of its type, the values exceed the size of a record, or
-    /// the load leaves out a program that the object puts into an array.
+    /// Creates the plan of a request, with the maps of its owner if it has one. Checks the global variables, and that
+    /// the load leaves out no program that the object puts into an array.
     pub fn new(
         object: &'a LinkedLoad<'a>,
         load: &LoadRequest,
@@ -80,55 +68,34 @@ impl<'a> LoadPlan<'a> {
     }
 }
 
-/// One program that was loaded.
 pub struct LoadedProgram<H> {
-    /// Function name.
     pub name: String,
-    /// Handle that keeps it loaded, unless it is pinned.
     pub handle: H,
-    /// Facts that the kernel reports.
     pub facts: ProgramFacts,
-    /// Time that the kernel took.
     pub load_time: Duration,
-    /// Exact type.
     pub program_type: ProgramType,
-    /// Function or hook of fentry, fexit and LSM programs.
     pub target: Option<String>,
-    /// Function that the program replaces, if it is an extension.
     pub extends: Option<ExtendsRecord>,
-    /// All maps of the object.
     pub maps: Vec<MapRecord>,
-    /// Bytes of stack of each function, if the kernel reports them.
     pub stack_depths: Option<Vec<u32>>,
-    /// Guard of the program.
     pub guard: Option<ProgramGuard>,
-    /// Text that chains join, if it can be a member of one.
     pub member: Option<MemberText>,
-    /// The verifier's log, if requested.
     pub log: String,
 }
 
-/// A program by its name, loaded or refused.
 pub type TriedProgram<H> = (String, Result<LoadedProgram<H>, EngineError>);
 
-/// A program that is about to be loaded.
 pub struct Wanted<'a> {
-    /// The program in its object.
     pub program: &'a ResolvedProgram,
-    /// Its text, with what stands in front.
+    /// Its text, with the guard's test or the end of a narrowed program in front.
     pub text: Cow<'a, ProgramText>,
-    /// Instructions in front: of the test, or of the end of a program that is narrowed.
     pub front: Option<usize>,
-    /// Guard of the program, without the table, which is created for each load.
     pub guard: Option<ProgramGuard>,
-    /// Its loops, if it is a tenant's.
     pub loops: Option<CountedLoops>,
-    /// The object puts it into a program array.
     pub is_in_array: bool,
 }
 
 impl Wanted<'_> {
-    /// Returns the load request for the kernel. `text` is the program's own, with the ids of the maps.
     pub fn as_load<'a>(&'a self, text: &'a BoundText, log: LogRequest) -> ProgramLoad<'a> {
         let program = self.program;
         ProgramLoad {
@@ -147,7 +114,7 @@ impl Wanted<'_> {
 }
 
 /// Refuses a load that leaves a slot empty which the object fills, as libbpf does: a tail call to it would fall
-/// through, and pass what was to be dropped. A reload is exempt from this for programs that were unloaded since.
+/// through, and pass what was to be dropped. A reload is exempt.
 fn check_slots(object: &LinkedLoad<'_>) -> Result<(), EngineError> {
     let mut users = BTreeMap::new();
     for program in &object.programs {
@@ -176,7 +143,6 @@ fn check_slots(object: &LinkedLoad<'_>) -> Result<(), EngineError> {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Creates the maps and programs and pins them below `pending/<operation>`.
     pub(crate) fn load_pending(
         &self,
         operation: OperationId,
@@ -186,8 +152,7 @@ impl<K: Kernel> Engine<K> {
         self.load_programs(plan, Some(&folder))?.into_iter().map(|(_, loaded)| loaded).collect()
     }
 
-    /// Creates the maps and programs, each with its name. With a folder, they are pinned, and loading stops at the
-    /// first refused program; without one, in a dry run, all are tried.
+    /// With a folder, programs are pinned, up to the first refusal; without one, in a dry run, all are tried.
     pub(crate) fn load_programs(
         &self,
         plan: &LoadPlan<'_>,
@@ -277,7 +242,6 @@ impl<K: Kernel> Engine<K> {
         let loaded = loaded.map_err(|error| self.explained(error, plan.object, wanted))?;
         let facts = self.kernel.program_of(&loaded.program)?;
         self.work.add_instructions(facts.verified_insns);
-        // Members of chains have nothing in front.
         let member = (program.program_type.is_chained() && wanted.front.is_none()).then(|| MemberText {
             needs_own_btf: is_tied(plan.object, &wanted.text),
             text: Arc::new(bound),
@@ -301,7 +265,6 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// Pins a program, and the maps that applications see in a folder of its own.
     fn pin_program(
         &self,
         plan: &LoadPlan<'_>,
@@ -324,7 +287,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Explains a refusal without a verifier log: often the kernel lacks a feature that the type needs.
+    /// Often the kernel lacks a feature that the type needs.
     pub(crate) fn with_type(&self, error: KernelError, program_type: ProgramType) -> KernelError {
         match error {
             KernelError::Refused { program, why: RefusalReason::Unsaid, log, source } => {
@@ -336,7 +299,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns the object's maps, with the values of its variables.
     pub(crate) fn specs(&self, plan: &LoadPlan<'_>) -> Result<Vec<MapSpec>, EngineError> {
         let mut specs = plan.object.with_globals(&plan.globals)?;
         let values = self.kconfig(plan.object)?;
@@ -344,7 +306,6 @@ impl<K: Kernel> Engine<K> {
         Ok(specs)
     }
 
-    /// Returns the programs to load: those of tenants are checked, and get the guard's test in front.
     fn under_rules<'a>(&self, plan: &LoadPlan<'a>) -> Result<Vec<Wanted<'a>>, EngineError> {
         let programs = &plan.object.programs;
         // A guard works without types where containers have cgroups; programs for packets have none.
@@ -367,7 +328,7 @@ impl<K: Kernel> Engine<K> {
         wanted.collect()
     }
 
-    /// Moves the pins of a load from `pending` into place. It is idempotent.
+    /// Idempotent.
     pub(crate) fn place_programs(
         &self,
         operation: OperationId,

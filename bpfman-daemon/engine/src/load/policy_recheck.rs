@@ -7,7 +7,7 @@ use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Refuses to restore an earlier version that the current policy would refuse: restoring it amounts to loading it.
+    /// Restoring a version amounts to loading it.
     pub(crate) fn check_restorable(&self, record: &ProgramRecord) -> Result<(), EngineError> {
         match self.options.images.refusal_now(record)? {
             None => Ok(()),
@@ -17,8 +17,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Refuses to attach or reload a revoked program if the policy detaches such programs: otherwise it would run until
-    /// the next policy check.
+    /// Otherwise the program would run until the next policy check.
     pub(crate) fn check_may_run(&self, record: &ProgramRecord) -> Result<(), EngineError> {
         match self.options.images.revocation(record)? {
             Some(revocation) if revocation.detach => {

@@ -8,26 +8,17 @@ use crate::state::BlobId;
 use crate::state::budget_record::ProgramBudget;
 use crate::state::records::{KeptText, ProgramRecord};
 
-/// Values that the records of all programs of a load share.
 pub struct LoadRecorder<'a> {
-    /// Operation that loads the programs.
     pub operation: OperationId,
-    /// Load request.
     pub load: &'a LoadRequest,
-    /// Bytecode of the programs.
     pub bytecode: &'a Bytecode,
-    /// Id of the bytecode in the blob store.
     pub blob: BlobId,
-    /// Plan by which the programs were loaded.
     pub plan: &'a LoadPlan<'a>,
-    /// CPU limit and expiry of the programs.
     pub budget: ProgramBudget,
-    /// Id of the current boot.
     pub boot: &'a str,
 }
 
 impl LoadRecorder<'_> {
-    /// Returns the record of a program. `text` is the program's text, if it is kept for chains.
     pub fn record<H>(
         &self,
         uid: ProgramUid,

@@ -7,13 +7,12 @@ use crate::error::GuardRefusal;
 use crate::load::plan::{LoadPlan, LoadedProgram, Wanted};
 use crate::{Engine, EngineError};
 
-/// Most instructions of one run: some tens of milliseconds. Programs that go on as another share them, since up to
-/// [`MAX_TAIL_CALLS`] may follow one another. The verifier walks through a million at most, which each of them may take.
+/// Most instructions of one run: some tens of milliseconds. Tail calls share them ([`MAX_TAIL_CALLS`]); the verifier
+/// walks through a million at most, which each of them may take.
 const MAX_STEPS: u64 = 32 << 20;
 
 impl<K: Kernel> Engine<K> {
-    /// Unloads a tenant's program that may run too long. Kernels before 5.16 do not report the number of processed
-    /// instructions.
+    /// Kernels before 5.16 do not report the number of processed instructions.
     pub(crate) fn within_steps(
         &self,
         plan: &LoadPlan<'_>,
@@ -27,7 +26,6 @@ impl<K: Kernel> Engine<K> {
         let steps = loops.steps(verified).saturating_mul(self.calls_of_place(wanted));
         guard.steps = Some(steps);
         let limit = if loops.has_tail_call() { MAX_STEPS / MAX_TAIL_CALLS as u64 } else { MAX_STEPS };
-        // A program that ran before a reboot runs again, also where this kernel walks through more.
         if plan.again || steps <= limit {
             return Ok(loaded);
         }
@@ -35,7 +33,6 @@ impl<K: Kernel> Engine<K> {
         Err(GuardRefusal::TooLong { program, steps, limit, rounds, verified }.into())
     }
 
-    /// Calls, in one run, of the function of another program whose place an extension takes.
     fn calls_of_place(&self, wanted: &Wanted<'_>) -> u64 {
         let Some(extends) = &wanted.program.extends else { return 1 };
         let state = self.state();

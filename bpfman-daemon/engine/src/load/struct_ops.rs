@@ -8,10 +8,7 @@ use crate::load::maps::HeldMaps;
 use crate::load::plan::{LoadPlan, TriedProgram};
 use crate::{Engine, EngineError};
 
-/// Returns the member that a program implements, as `STRUCTURE.MEMBER`; none if no struct_ops map names the program.
-///
-/// # Errors
-/// Two members name the program.
+/// Returns `STRUCTURE.MEMBER`; `None` if no struct_ops map names the program, an error if two members do.
 pub fn member_of(object: &ObjectFacts, program: &str) -> Result<Option<String>, EngineError> {
     let mut found: Option<String> = None;
     for ops in &object.struct_ops {
@@ -31,9 +28,6 @@ pub fn member_of(object: &ObjectFacts, program: &str) -> Result<Option<String>, 
 }
 
 /// Refuses to load only some of the programs of a struct_ops map: the map would lack functions.
-///
-/// # Errors
-/// Lists the programs that are not loaded.
 pub fn check_whole(object: &ObjectFacts, programs: &[ProgramRequest]) -> Result<(), EngineError> {
     let is_loaded = |name: &str| programs.iter().any(|program| program.name == name);
     for ops in &object.struct_ops {
@@ -50,10 +44,7 @@ pub fn check_whole(object: &ObjectFacts, programs: &[ProgramRequest]) -> Result<
     Ok(())
 }
 
-/// Refuses struct_ops programs with a map owner: the owner's struct_ops map holds the owner's own programs.
-///
-/// # Errors
-/// Names the map.
+/// Refuses a map owner: its struct_ops map holds the owner's own programs.
 pub fn check_own(
     object: &ObjectFacts,
     programs: &[ProgramRequest],
@@ -74,10 +65,6 @@ pub fn check_own(
     })
 }
 
-/// Returns the index of a program's member in the kernel's structure.
-///
-/// # Errors
-/// The kernel has no such structure or member.
 pub fn member_number(program: &str, target: &str, kernel: &KernelBtf) -> Result<u32, EngineError> {
     let number =
         target.split_once('.').and_then(|(structure, member)| kernel.struct_ops(structure)?.function(member));
@@ -89,7 +76,6 @@ pub fn member_number(program: &str, target: &str, kernel: &KernelBtf) -> Result<
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Creates a struct_ops map, or opens the map owner's. Returns none if its programs are not loaded.
     pub(super) fn map_of_functions(
         &self,
         plan: &LoadPlan<'_>,
@@ -121,7 +107,6 @@ impl<K: Kernel> Engine<K> {
         loaded: &[TriedProgram<K::Handle>],
         (handles, _): &HeldMaps<K::Handle>,
     ) -> Result<(), EngineError> {
-        // The owner's maps have their values already.
         if plan.owner.is_some() {
             return Ok(());
         }
@@ -142,8 +127,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Returns whether all programs of a struct_ops map are loaded. After a partial unload, a reload of the rest leaves the
-/// map out.
+/// After a partial unload, a reload of the rest leaves the map out.
 fn is_wanted(plan: &LoadPlan<'_>, ops: &StructOpsMap) -> bool {
     let is_loaded = |name: &str| plan.object.programs.iter().any(|program| program.name == name);
     ops.programs().next().is_some() && ops.programs().all(|(name, _)| is_loaded(name))

@@ -15,8 +15,8 @@ use crate::state::guard_record::ProgramGuard;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Returns a tenant's program for loading: checks its calls, and puts the guard's test in front. Loops and tail calls of a program
-    /// that was accepted before, by the rules of then, are noted and not refused: a reboot ends nothing.
+    /// Checks a tenant's calls, and adds the guard's test. Loops that were accepted before are noted: a reboot ends
+    /// nothing.
     pub(crate) fn held_to<'a>(
         &self,
         mut wanted: Wanted<'a>,
@@ -62,7 +62,7 @@ impl<K: Kernel> Engine<K> {
             (wanted.text, wanted.front) = (Cow::Owned(guarded.text), Some(guarded.len));
             (guard.namespaces, guard.credentials) = (test.namespaces.is_some(), test.credentials.is_some());
         }
-        // One that cannot be narrowed runs behind the machine's programs, and on the way in alone.
+        // One that cannot be narrowed runs behind the machine's programs, and at ingress alone.
         if wanted.program.program_type == ProgramType::Tcx
             && let Ok(narrow) = narrowed(&wanted.text)
         {
@@ -73,7 +73,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Refuses tail calls in an extension: what calls the function that it takes the place of goes on behind it.
+/// The caller of the replaced function continues behind the extension.
 fn check_tail_calls(wanted: &Wanted<'_>, loops: &CountedLoops) -> Result<(), EngineError> {
     match wanted.program.extends.is_some() && loops.has_tail_call() {
         true => Err(forbidden(wanted, "a tail call in an extension", TAIL_CALL)),
@@ -108,7 +108,6 @@ fn is_helper_call(insn: &Insn, number: i32) -> bool {
     insn.code == op::CALL && insn.src() == 0 && insn.imm == number
 }
 
-/// Returns the bounds of a map as its object declares it.
 fn bounds_of(map: &MapSpec) -> MapBounds {
     // A declaration without a number takes a map that is there, of any size.
     let entries = Some(map.max_entries).filter(|entries| *entries > 0 && map_type::is_array(map.map_type));
@@ -122,8 +121,7 @@ fn bounds_of(map: &MapSpec) -> MapBounds {
     }
 }
 
-/// The type whose rules a program is held to: of an extension, that of the program that it becomes a part of. Fails if
-/// the extended program is a third party's, or its guard would be replaced.
+/// Returns, for an extension, the type of the program that it becomes a part of.
 fn extended_type(wanted: &Wanted<'_>) -> Result<ProgramType, EngineError> {
     let Some(extends) = &wanted.program.extends else { return Ok(wanted.program.program_type) };
     let (program, extended) = (wanted.program.name.clone(), extends.place.program);

@@ -1,5 +1,4 @@
-//! Limit of instructions that the verifier processes for one load. A program of a few thousand instructions can occupy
-//! the verifier for a second, and one owner's loads delay those of all others.
+//! Limit of instructions that the verifier processes for one load: one owner's loads delay those of all others.
 
 use bpfmand_kernel::Kernel;
 
@@ -7,7 +6,6 @@ use crate::error::VerifiedLimit;
 use crate::load::plan::{LoadPlan, LoadedProgram, Wanted};
 use crate::{Engine, EngineError};
 
-/// Refuses a load whose program text alone exceeds the limit, before the kernel is called.
 pub fn check_text(plan: &LoadPlan<'_>, wanted: &[Wanted<'_>]) -> Result<(), EngineError> {
     let Some(limit) = limit_of(plan) else { return Ok(()) };
     let mut insns = 0_u64;
@@ -21,18 +19,15 @@ pub fn check_text(plan: &LoadPlan<'_>, wanted: &[Wanted<'_>]) -> Result<(), Engi
     Ok(())
 }
 
-/// Returns the limit. None applies to a reload after a reboot: the programs were within the limit when they were
-/// loaded.
 fn limit_of(plan: &LoadPlan<'_>) -> Option<u64> {
     plan.limits.verified_instructions.filter(|_| !plan.again)
 }
 
-/// Number of instructions that the verifier has processed for a load so far.
 #[derive(Debug, Default)]
 pub struct VerifiedSoFar(u64);
 
 impl VerifiedSoFar {
-    /// Adds a loaded program. Above the limit, the program is dropped, which unloads it.
+    /// Above the limit, the program is dropped, which unloads it.
     pub fn with<K: Kernel>(
         &mut self,
         engine: &Engine<K>,

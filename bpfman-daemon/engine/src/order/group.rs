@@ -1,8 +1,5 @@
 //! Order among the programs of one hook of a cgroup, which the kernel maintains (Linux 6.17, and later releases of
-//! 6.12).
-//!
-//! A link gets its place when it comes, by turn and intents, its own and those of the links that are there, and keeps it:
-//! a link that comes or goes moves no other. Programs of others stay where they are.
+//! 6.12). A new link gets its place by turn and intents, its own and those of present links; it moves no other.
 
 use std::sync::Arc;
 
@@ -18,7 +15,6 @@ use crate::order::{ensure_anchors_known, foreign_anchor};
 use crate::state::records::{LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError, paths};
 
-/// One hook of one cgroup.
 #[derive(Clone, Copy)]
 struct GroupHook<'a> {
     path: &'a CgroupPath,
@@ -27,14 +23,13 @@ struct GroupHook<'a> {
 }
 
 impl<'a> GroupHook<'a> {
-    /// The hook of a link; none for links elsewhere.
     fn of(program: &'a ProgramRecord, link: &'a LinkRecord) -> Option<Self> {
         let AttachPoint::Cgroup { path } = &link.point else { return None };
         let attach_type = attach_type(program);
         Some(Self { path, attach_type, program })
     }
 
-    /// Returns whether the kernel lists programs of several hooks together: all LSM hooks share one attach type.
+    /// All LSM hooks share one attach type.
     fn is_mixed(&self) -> bool {
         self.program.program_type == ProgramType::LsmCgroup
     }
@@ -49,15 +44,12 @@ fn attach_type(program: &ProgramRecord) -> u32 {
     ProgramKind::new(program.program_type, program.target.as_deref()).expected_attach_type
 }
 
-/// Current and wanted order at a hook of a cgroup.
 struct GroupOrder {
     places: Vec<Place>,
     revision: Option<u64>,
     standing: Vec<Occupant>,
-    /// Number of leading programs that are known to run before all others (`BPF_F_PREORDER`); none of the daemon's has
-    /// that flag.
+    /// Leading programs that run before all others (`BPF_F_PREORDER`); none of the daemon's has that flag.
     preorder: usize,
-    /// Kernel link of each current program, if it has one.
     links: Vec<Option<KernelLinkId>>,
     wanted: Vec<OrderedEntry>,
     waiting: Vec<Waiting>,
@@ -69,8 +61,8 @@ impl GroupOrder {
         self.standing.iter().map(Occupant::entry).collect()
     }
 
-    /// Finds an order in which no other link has to move: with the link at its position among the daemon's (`at`), or
-    /// as far back as possible. If there is none, uses the order with the link at its position.
+    /// Finds an order in which no other link has to move, with the link at `at` or as far back as possible. If there is
+    /// none, uses the order with the link at `at`.
     fn solve(&mut self, link: LinkId, at: usize) {
         let own = self.places.remove(at);
         let ends = (0..=self.places.len()).rev().filter(|end| *end != at);
@@ -93,21 +85,18 @@ impl GroupOrder {
         }
     }
 
-    /// Returns whether a link is at the hook, but not at its wanted position.
     fn moves(&self, own: OrderedEntry) -> bool {
         let now = self.now();
         now.contains(&own) && moves(&now, &self.wanted, own.link()).moves.contains(&own)
     }
 
-    /// A link that would have to move as well.
     fn in_between(&self, own: OrderedEntry) -> Option<LinkId> {
         let now = self.now();
         let also = moves(&now, &self.wanted, own.link()).moves;
         also.into_iter().find(|entry| *entry != own && now.contains(entry))?.link()
     }
 
-    /// Returns the position for a link that moves or is added; `None` if its only neighbours are programs without
-    /// links, beside which the kernel attaches no link.
+    /// `None` if its only neighbours are programs without links, beside which the kernel attaches none.
     fn place(&self, own: OrderedEntry) -> Option<ListAnchor> {
         let now = self.now();
         let stays = moves(&now, &self.wanted, own.link()).stays;
@@ -121,7 +110,7 @@ impl GroupOrder {
         };
         match (last, next) {
             (_, None) => Some(ListAnchor::Last),
-            // Use its link, if it has one: the kernel refuses one that runs before all others, which reveals the flag.
+            // The kernel refuses a link that runs before all others, which reveals the flag.
             (None, Some(next)) => Some(link(next).map_or(ListAnchor::First, ListAnchor::Before)),
             (Some(last), Some(next)) => {
                 link(next).map(ListAnchor::Before).or_else(|| link(last).map(ListAnchor::After))
@@ -130,7 +119,6 @@ impl GroupOrder {
     }
 }
 
-/// Refuses a link that is to run before one of those that run before all others.
 fn ensure_not_before(
     preorder: &[Occupant],
     hook: &GroupHook<'_>,
@@ -152,7 +140,6 @@ fn ensure_not_before(
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Refuses a new or changed link of a cgroup whose intents contradict others or name no existing program.
     pub(crate) fn check_group(
         &self,
         program: &ProgramRecord,
@@ -184,8 +171,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns the position for a new link of a cgroup: last, if nothing else is wanted or the kernel maintains no
-    /// order.
     pub(crate) fn group_place(
         &self,
         program: &ProgramRecord,
@@ -198,8 +183,7 @@ impl<K: Kernel> Engine<K> {
         Ok((anchor, order.revision))
     }
 
-    /// Refuses an attached link that runs after a program before which it has to run. For a program without a link, or
-    /// one that was the first anyway, only the attachment reveals that it runs before all others.
+    /// Refuses an attached link that runs too late: only the attachment reveals some programs that run before all.
     pub(crate) fn ensure_group_order(
         &self,
         program: &ProgramRecord,
@@ -215,7 +199,7 @@ impl<K: Kernel> Engine<K> {
         ensure_not_before(&preorder, &hook, link)
     }
 
-    /// Returns how many leading programs are known to run before all others: a program before one of them is one, too.
+    /// A program before one of them is one, too.
     fn preorder_of(&self, contents: &GroupContents) -> usize {
         let is_known = |(_, link): &(ProgramId, Option<KernelLinkId>)| {
             link.is_some_and(|link| self.preorder_links.contains(link))
@@ -224,19 +208,16 @@ impl<K: Kernel> Engine<K> {
         contents.preorder.map_or(0, |told| told.max(known))
     }
 
-    /// Returns a third-party program as an entry of the order.
     fn other(&self, program: ProgramId) -> Result<Occupant, EngineError> {
         let name = self.kernel.program(program)?.map(|facts| facts.name).unwrap_or_default();
         Ok(Occupant::Foreign(Foreign { program, name }))
     }
 
-    /// Returns the intents of a link of a cgroup whose anchor is currently missing.
     pub(crate) fn waits_in_group(&self, program: &ProgramRecord, link: &Arc<LinkRecord>) -> Vec<Waiting> {
         let Some(hook) = GroupHook::of(program, link).filter(|_| !link.order.is_empty()) else {
             return Vec::new();
         };
         let waiting = if link.order.names_foreign() {
-            // A cgroup that is gone has no programs.
             self.group_order(hook, link).ok().flatten().map(|order| order.waiting)
         } else {
             // Lists of all links avoid a query of the kernel for each of them.
@@ -246,8 +227,6 @@ impl<K: Kernel> Engine<K> {
         waiting.into_iter().flatten().filter(|waiting| waiting.link == link.id).collect()
     }
 
-    /// Returns the order of a hook with a link that is added or changed; `None` if links run in the order of their
-    /// attachment.
     fn group_order(
         &self,
         hook: GroupHook<'_>,
@@ -300,8 +279,6 @@ impl<K: Kernel> Engine<K> {
         Ok(Some(order))
     }
 
-    /// Returns the properties that decide the positions of the daemon's links at a hook, with a link that is added or
-    /// changed.
     fn places_in_group(&self, hook: GroupHook<'_>, link: &Arc<LinkRecord>) -> Vec<Place> {
         let state = self.state();
         let is_here = |other: &&Arc<LinkRecord>| {
@@ -314,8 +291,7 @@ impl<K: Kernel> Engine<K> {
         state.links.values().filter(is_here).chain([link]).map(|link| state.place(link)).collect()
     }
 
-    /// Changes a link of a cgroup, and moves it if its position changes: it is attached again there before the old link
-    /// ends, so that its program runs twice for a moment, and is never absent.
+    /// A moved link is attached at its new position before the old one ends: its program is never absent.
     pub(crate) fn update_group(
         &self,
         program: &ProgramRecord,

@@ -16,7 +16,6 @@ use crate::engine::undo::retry_once;
 use crate::state::records::LinkRecord;
 use crate::{Engine, EngineError};
 
-/// Checks an intent on its own.
 pub fn check_intent(point: &AttachPoint, intent: &OrderIntent) -> Result<(), EngineError> {
     let invalid = |message: String| Err(EngineError::Invalid(message));
     if !intent.is_empty() && point.hook().is_none() && !matches!(point, AttachPoint::Cgroup { .. }) {
@@ -35,9 +34,7 @@ pub fn check_intent(point: &AttachPoint, intent: &OrderIntent) -> Result<(), Eng
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Orders the links of a chain, of which `changed` is new or was changed.
-    ///
-    /// Its anchors must exist, except roles, which may appear later. The anchors of other links may have left.
+    /// Orders the links of a chain. Anchors of the `changed` link must exist, except roles.
     pub(crate) fn order_changed(
         &self,
         key: &HookKey,
@@ -59,7 +56,6 @@ impl<K: Kernel> Engine<K> {
         Ok(self.state().order(key, links, newcomer))
     }
 
-    /// Returns the intents at a hook whose anchor is currently missing.
     pub(crate) fn waiting(&self, key: &HookKey) -> Vec<Waiting> {
         let (links, places) = {
             let state = self.state();
@@ -73,7 +69,7 @@ impl<K: Kernel> Engine<K> {
         else {
             return waiting;
         };
-        // Only the kernel knows which third-party programs are attached; a hook that is gone has none.
+        // Only the kernel knows third-party programs; a hook that is gone has none.
         let others = match key.kind {
             HookKind::Tcx(_) => self.tcx_order(key, interface, &links).ok().map(|order| order.waiting),
             _ => self.block_place(key, interface, &links, None).ok().flatten().map(|order| order.waiting),
@@ -84,8 +80,7 @@ impl<K: Kernel> Engine<K> {
         waiting
     }
 
-    /// Moves the daemon's links that are out of position, as far as that is possible now. A failure is a finding of `doctor`, and a
-    /// warning of the change, which has happened. The caller holds the lock of the hook, or no other thread runs yet.
+    /// Moves links that are out of position. A failure is a finding of `doctor`, and a warning of the finished change.
     pub(crate) fn keep_order(&self, key: &HookKey) {
         if !self.is_ordered(key) {
             self.state().disordered.remove(&key.of_chain());
@@ -105,8 +100,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns the links of a hook in execution order. If tcx links have intents relative to third-party programs, the
-    /// positions of these programs count, too.
+    /// Positions of third-party programs count if tcx links have intents relative to them.
     pub(crate) fn running_order(&self, key: &HookKey) -> Vec<Arc<LinkRecord>> {
         let links = self.state().chain(key);
         let interface = links.first().and_then(|link| link.point.hook()).map(|(interface, _)| interface);
@@ -118,7 +112,6 @@ impl<K: Kernel> Engine<K> {
         order.wanted.iter().filter_map(OrderedEntry::link).filter_map(own).collect()
     }
 
-    /// Returns the intents of one link whose anchor is currently missing.
     pub(crate) fn waits_for(&self, key: &HookKey, link: LinkId) -> Vec<Waiting> {
         self.waiting(key).into_iter().filter(|waiting| waiting.link == link).collect()
     }
@@ -136,12 +129,10 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Returns the first third-party program that a link names as an anchor.
 pub fn foreign_anchor(link: &LinkRecord) -> Option<&Anchor> {
     link.order.anchors().map(|(_, anchor)| anchor).find(|anchor| matches!(anchor, Anchor::Foreign(_)))
 }
 
-/// Refuses intents of the changed link whose anchor does not exist at the hook.
 pub fn ensure_anchors_known<'a>(
     waiting: impl IntoIterator<Item = &'a Waiting>,
     hook: impl FnOnce() -> String,

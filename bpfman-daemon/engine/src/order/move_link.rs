@@ -1,11 +1,7 @@
-//! Move of a tcx link. The kernel has no such operation: a link keeps its position for life, and a hook accepts each
-//! program only once.
-//!
-//! Therefore a new link is first attached at the new position. It runs a bridge, a program of a few instructions that
-//! jumps to the moved program (which the kernel would refuse to attach a second time). Then the old link ends, and the
-//! new link is updated to the program itself. Packets meet the program at the old position, then at both, then at the
-//! new one: never at none. The bridge's array of one slot is pinned with the new link, because the kernel clears
-//! program arrays that have no holder.
+//! Move of a tcx link. A link keeps its position for life, and a hook accepts each program only once: a new link is
+//! first attached at the new position with a bridge, a program that tail-calls the moved one. Then the old link ends,
+//! and the new one is updated to the program itself. Packets meet the program at the old position, at both, at the new
+//! one: never at none. The bridge's array is pinned, because the kernel clears program arrays that have no holder.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -36,9 +32,7 @@ pub struct OrderReport {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Returns the hooks whose order third parties can disturb: those of tcx links, together with the tc chain at the
-    /// same hook, and those of tc chains with intents relative to third-party programs. After a change there, pass them
-    /// to [`Engine::check_order`].
+    /// Returns the hooks whose order third parties can disturb, for [`Engine::check_order`].
     #[must_use]
     pub fn ordered_hooks(&self) -> Vec<HookKey> {
         let state = self.state();
@@ -54,11 +48,7 @@ impl<K: Kernel> Engine<K> {
         keys
     }
 
-    /// Checks the positions at a hook against intents and priorities, and moves the daemon's links that are out of
-    /// position. Third-party programs are never moved.
-    ///
-    /// # Errors
-    /// Returns an error if the hook is gone, or the kernel refuses; earlier moves remain.
+    /// Moves the daemon's links that are out of position; third-party programs never. Moves remain after an error.
     pub fn check_order(&self, key: &HookKey) -> Result<OrderReport, EngineError> {
         let _operation = self.begin()?;
         if key.kind == HookKind::Xdp {
@@ -68,8 +58,7 @@ impl<K: Kernel> Engine<K> {
         self.settle_order(key)
     }
 
-    /// Moves tcx links, and the link of the tc chain, until all positions are right, and remembers a failure. The caller holds the
-    /// hook's lock.
+    /// Remembers a failure. The caller holds the hook's lock.
     pub(crate) fn settle_order(&self, key: &HookKey) -> Result<OrderReport, EngineError> {
         let settled = self.move_all(key);
         let mut state = self.state();
@@ -127,7 +116,6 @@ impl<K: Kernel> Engine<K> {
         Ok(report)
     }
 
-    /// Moves one tcx link. `link` becomes its record.
     pub(crate) fn move_link(
         &self,
         key: &HookKey,
@@ -160,7 +148,6 @@ impl<K: Kernel> Engine<K> {
         retry_once(|| self.place_hook(&moved))
     }
 
-    /// Attaches a link at another position, pinned below `pending`, that leads to a program through a bridge.
     fn build_bridge<'a>(
         &'a self,
         key: &HookKey,
@@ -207,7 +194,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Finishes a move: ends the old link, gives its pin to the new one, and switches that. Idempotent.
+    /// Finishes a move; idempotent.
     pub(crate) fn cross_bridge(
         &self,
         operation: OperationId,
@@ -236,8 +223,7 @@ fn one_slot() -> MapSpec {
     MapSpec::sized(BRIDGE_NAME, map_type::PROG_ARRAY, 4, 4, 1)
 }
 
-/// Returns a program that executes `bpf_tail_call(ctx, &array, 0)`, and on failure returns the chain's fail verdict:
-/// the moved program may be a firewall.
+/// Tail-calls, and on failure returns the chain's fail verdict: the moved program may be a firewall.
 fn bridge(array: MapId) -> BoundText {
     const TAIL_CALL: i32 = 12;
     const MOV_IMM: u8 = 0xb7;

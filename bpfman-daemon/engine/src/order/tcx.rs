@@ -1,10 +1,8 @@
-//! Order among the programs that the kernel runs one by one at a tcx hook: the daemon's links, the link of its tc
-//! chain, and third-party links and programs.
+//! Order among the programs that the kernel runs one by one at a tcx hook.
 //!
-//! On the way in the chain stands behind the machine's links and before those of tenants, whichever came first: the machine's tcx
-//! programs run before tc programs, as they do where tc is entered by a filter, and a tenant's would end the list for the
-//! machine's members. On the way out links of tenants come first. Once a tenant's member was in the chain, that comes second,
-//! and the machine's links last.
+//! At ingress the chain stands behind the machine's links and before those of tenants: as where tc is entered by a
+//! filter, and since a tenant's would end the list for the machine's members. At egress links of tenants come first,
+//! then the chain if a tenant's member was in it, and the machine's links last.
 
 use std::sync::Arc;
 
@@ -20,35 +18,25 @@ use crate::state::State;
 use crate::state::records::{Entry, HookRecord, LinkRecord};
 use crate::{Engine, EngineError, paths};
 
-/// Maximum number of attempts of a change, if third parties change the hook between the check and the change.
 pub const TRIES: usize = 16;
 
-/// Current and wanted order at a tcx hook.
 pub struct TcxOrder {
     contents: HookContents,
     standing: Vec<Occupant>,
-    /// Wanted entries, first to last.
     pub wanted: Vec<OrderedEntry>,
-    /// Intents whose anchor is missing at the hook.
     pub waiting: Vec<Waiting>,
-    /// Contradiction between intents, if they cannot all be satisfied.
     pub contradiction: Option<Contradiction>,
 }
 
-/// The daemon's entries in the kernel's list at a tcx hook.
 pub struct OwnTcxEntries {
-    /// Links that run one by one, in the order of their priorities and intents.
     pub links: Vec<Arc<LinkRecord>>,
-    /// Members of the chain of tc programs.
     pub members: Vec<Arc<LinkRecord>>,
-    /// The hook of that chain, where it is entered by a link.
     pub hook: Option<Arc<HookRecord>>,
 }
 
-/// Position for a link, with the revision of the hook on which the decision is based.
 pub type ListPlace = (ListAnchor, Option<u64>);
 
-/// Returns whether a tcx program may send copies, which no chain can hold back.
+/// Copies that no chain can hold back.
 fn may_clone(state: &State, link: &LinkRecord) -> bool {
     state.member(link.program).is_none_or(|program| program.may_clone())
 }
@@ -60,7 +48,6 @@ fn has_several_turns(state: &State, links: &[Arc<LinkRecord>]) -> bool {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Returns the daemon's entries in the kernel's list to which this hook belongs.
     pub(crate) fn ours_in_list(&self, key: &HookKey) -> OwnTcxEntries {
         let state = self.state();
         let hook = state.hooks.get(&key.of_chain()).filter(|hook| hook.entry == Entry::Link);
@@ -71,7 +58,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns whether the daemon's links at this hook have to be in a certain order.
     pub(crate) fn is_ordered(&self, key: &HookKey) -> bool {
         if key.kind == HookKind::Xdp {
             return false;
@@ -83,8 +69,6 @@ impl<K: Kernel> Engine<K> {
             || has_several_turns(&self.state(), &list.links)
     }
 
-    /// Returns the entries of the kernel's list at a hook: the daemon's links, its tc chain, and all others as
-    /// third-party programs.
     fn standing(
         &self,
         key: &HookKey,
@@ -124,9 +108,7 @@ impl<K: Kernel> Engine<K> {
         Ok((contents, standing))
     }
 
-    /// Returns the order of the list at a hook, with these links and these members of the tc chain, if that exists or
-    /// `comes`. If intents contradict each other because of the positions of third-party programs, the intents about
-    /// these are ignored.
+    /// `comes`: the tc chain is added. On a contradiction, intents about third-party programs are ignored.
     pub(crate) fn list_order(
         &self,
         key: &HookKey,
@@ -148,7 +130,6 @@ impl<K: Kernel> Engine<K> {
         Ok(TcxOrder { contents, standing, wanted: solution.order, waiting: solution.waiting, contradiction })
     }
 
-    /// Returns the order of a tcx hook with `links` as the daemon's links.
     pub(crate) fn tcx_order(
         &self,
         key: &HookKey,
@@ -161,7 +142,6 @@ impl<K: Kernel> Engine<K> {
         Ok(order)
     }
 
-    /// Refuses a new or changed tcx link whose intents contradict others or name no existing program.
     pub(crate) fn check_tcx(
         &self,
         key: &HookKey,
@@ -180,8 +160,7 @@ impl<K: Kernel> Engine<K> {
         ensure_anchors_known(&order.waiting, || key.kind.at(interface), changed.id, &places, &order.standing)
     }
 
-    /// Refuses a tenant's link that no place at a hook keeps from accepting packets past the machine's programs, or from
-    /// changing what these have judged.
+    /// Refuses a tenant's link that could accept packets past the machine's programs, or change what these have judged.
     pub(crate) fn ensure_within_machine(
         &self,
         key: &HookKey,
@@ -212,18 +191,15 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns whether any link at a hook has an intent in addition to its priority.
     pub(crate) fn has_intents(&self, key: &HookKey) -> bool {
         self.state().links.of_hook(key).any(|link| !link.order.is_empty())
     }
 
-    /// Returns the links of a hook, with one of them new or changed.
     pub(crate) fn with_changed(&self, key: &HookKey, changed: &Arc<LinkRecord>) -> Vec<Arc<LinkRecord>> {
         let others = self.state().chain(key).into_iter().filter(|other| other.id != changed.id);
         others.chain([Arc::clone(changed)]).collect()
     }
 
-    /// Returns the position for a new tcx link: beside its neighbours, the daemon's or third-party ones.
     pub(crate) fn tcx_place(&self, key: &HookKey, link: &LinkRecord) -> Result<ListPlace, EngineError> {
         let (Some((interface, _)), true) = (link.point.hook(), self.kernel.features().tcx) else {
             return Ok((ListAnchor::Last, None));
@@ -233,10 +209,7 @@ impl<K: Kernel> Engine<K> {
         Ok(order.place(OrderedEntry::Ours(link.id)))
     }
 
-    /// Place of the one link of a tc chain that comes, if its members care about programs of others, or programs of tenants
-    /// are among them or are links beside it; else the end, which is behind all links of ours.
-    ///
-    /// With `changed`, the anchors of that link must exist.
+    /// Place of the link of a tc chain; the end unless others or tenants matter. Anchors of `changed` must exist.
     pub(crate) fn block_place(
         &self,
         key: &HookKey,
@@ -259,8 +232,7 @@ impl<K: Kernel> Engine<K> {
         let mut order = self.list_order(key, interface, &links, members, true)?;
         order.waiting.retain(|waiting| members.iter().any(|member| member.id == waiting.link));
         if let Some(changed) = changed {
-            // Third-party programs may cause contradictions among other links, which are not the fault of the changed
-            // one.
+            // The changed link is not to blame for contradictions among others.
             if let Some(contradiction) = order.contradiction.take().filter(is_about_chain) {
                 return Err(self.contradiction(key.kind.at(interface), contradiction, changed.id));
             }
@@ -275,7 +247,6 @@ impl<K: Kernel> Engine<K> {
         Ok(Some(BlockOrder { place: order.place(OrderedEntry::Chain), waiting: order.waiting }))
     }
 
-    /// Refuses intents about third-party programs at a chain that is not entered by tcx.
     pub(crate) fn ensure_foreign_order(
         &self,
         key: &HookKey,
@@ -299,16 +270,12 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Position for the new link of a chain.
 pub struct BlockOrder {
     pub place: ListPlace,
-    /// Intents whose anchor is missing.
     pub waiting: Vec<Waiting>,
 }
 
 impl OwnTcxEntries {
-    /// Returns the interface as a link or the chain at this hook names it; `None` if the list has none of the daemon's
-    /// entries.
     pub fn interface_at(&self, key: &HookKey) -> Option<&Interface> {
         let of_links = self.links.first().and_then(|link| link.point.hook()).map(|(interface, _)| interface);
         let of_chain = self.hook.as_ref().map(|hook| &hook.interface);
@@ -318,7 +285,6 @@ impl OwnTcxEntries {
         }
     }
 
-    /// Returns the waiting intents of links at this hook, without those of others in the list.
     pub fn waiting_at(&self, key: &HookKey, order: &TcxOrder) -> Vec<Waiting> {
         let own = if matches!(key.kind, HookKind::Tc(_)) { &self.members } else { &self.links };
         let is_own = |waiting: &&Waiting| own.iter().any(|link| link.id == waiting.link);
@@ -327,22 +293,18 @@ impl OwnTcxEntries {
 }
 
 impl TcxOrder {
-    /// Returns the current entries, first to last.
     fn now(&self) -> Vec<OrderedEntry> {
         self.standing.iter().map(Occupant::entry).collect()
     }
 
-    /// Returns the necessary moves; of two equally short solutions, the one that moves `changed`.
     pub fn moves(&self, changed: Option<LinkId>) -> Moves {
         moves(&self.now(), &self.wanted, changed)
     }
 
-    /// Returns whether the entry is at the hook.
     pub fn has(&self, entry: OrderedEntry) -> bool {
         self.now().contains(&entry)
     }
 
-    /// Returns the position for an entry that moves or is added.
     pub fn place(&self, moving: OrderedEntry) -> ListPlace {
         let beside = self.moves(moving.link()).beside(moving, &self.wanted);
         let anchor = beside.and_then(|(side, entry)| {
@@ -354,7 +316,6 @@ impl TcxOrder {
     }
 }
 
-/// Returns whether a chain is part of a contradiction.
 fn is_about_chain(contradiction: &Contradiction) -> bool {
     contradiction.steps().iter().any(|step| step.first == OrderedEntry::Chain)
 }
@@ -369,7 +330,7 @@ fn anchor(side: Side, via: &HookAttachment, program: Option<ProgramId>) -> ListA
     }
 }
 
-/// Solves the order; on a contradiction first without the intents about third-party programs, then without any.
+/// On a contradiction, first without the intents about third-party programs, then without any.
 pub fn solve_or_fall_back(
     places: &[Place],
     chain: Option<TcChain<'_>>,
@@ -401,7 +362,6 @@ pub fn solve_or_fall_back(
     (solution, Some(contradiction))
 }
 
-/// Returns links and chain in the order of turns alone.
 fn in_turns(places: &[Place], chain: Option<TcChain<'_>>) -> Vec<OrderedEntry> {
     let is_before = |place: &Place| match place.turn {
         RankOrder::TenantsFirst => true,

@@ -13,8 +13,7 @@ use crate::state::paths::is_adopted_pin;
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Settles a folder below `pending` that has the pins of a chain. Returns false if the folder has none. An
-    /// unrecorded chain is left for later: a hook may run it until it is swapped back, and needs its arrays until then.
+    /// Settles the pins of a chain below `pending`. A hook may run an unrecorded chain until it is swapped back.
     pub(crate) fn settle_pending_chain(&self, operation: OperationId) -> Result<bool, EngineError> {
         let names = self.kernel.list_folder(&paths::pending(operation))?;
         if names.iter().all(|name| name != paths::PENDING_CHAIN) {
@@ -31,8 +30,7 @@ impl<K: Kernel> Engine<K> {
         Ok(true)
     }
 
-    /// Runs after all hooks run their recorded chains: adds up counters that a crash left, and removes unrecorded
-    /// chains.
+    /// Runs after all hooks run their recorded chains: adds up counters, and removes unrecorded chains.
     pub(crate) fn sweep_chains(&self, report: &mut RecoveryReport) {
         let hooks: Vec<_> = self.state().hooks.keys().copied().collect();
         for key in hooks {
@@ -47,12 +45,9 @@ impl<K: Kernel> Engine<K> {
     }
 
     fn sweep_pending_chains(&self) -> Result<(), EngineError> {
-        // Scanned once, and only if there is such a chain.
         let mut filters = None;
         for name in self.kernel.list_folder(Path::new(paths::PENDING))? {
             let folder = Path::new(paths::PENDING).join(&name);
-            // Other unsettled operations, such as a recorded link that is still to be moved into place, are left for
-            // the next start.
             if self.kernel.list_folder(&folder)?.iter().all(|name| name != paths::PENDING_CHAIN) {
                 continue;
             }
@@ -89,9 +84,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Returns whether anything still runs a chain, and needs its arrays: a hook of ours that could not be swapped
-    /// back, a link whose adoption could not be undone, or a stray. `folder` has the chain's pins; `filters` are all
-    /// filters.
+    /// True if a hook that could not be swapped back, a link whose adoption could not be undone, or a stray runs it.
     pub(crate) fn is_running_unrecorded(
         &self,
         folder: &Path,
@@ -131,7 +124,6 @@ impl<K: Kernel> Engine<K> {
         self.is_run_by_stray(id, filters)
     }
 
-    /// Returns whether a program is the entry of a chain that we pinned.
     pub(crate) fn is_pinned_entry(&self, id: ProgramId) -> Result<bool, EngineError> {
         let mut folders = Vec::new();
         for name in self.kernel.list_folder(Path::new(paths::CHAINS))? {

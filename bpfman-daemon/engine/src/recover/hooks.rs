@@ -28,7 +28,6 @@ impl<K: Kernel> Engine<K> {
             let outdated = links.iter().any(|link| reloaded.contains(&link.program))
                 || self.is_timed_without_client(&hook, &links)
                 || self.is_in_earlier_order(&hook, &links)
-                // A dispatcher that cannot be read is reported below.
                 || self.is_in_earlier_slots(&hook).unwrap_or(false);
             let _lock = self.lock(Subject::Hook(hook.key));
             match self.reconcile_at_start(&hook, &links, outdated) {
@@ -47,8 +46,7 @@ impl<K: Kernel> Engine<K> {
             }
             present.insert(hook.key);
         }
-        // Move all records to the current places of the interfaces before attaching the first chain: a hook's new place
-        // may be the former one of another.
+        // Move all records before attaching the first chain: a hook's new place may be the former one of another.
         let moved = self.move_absent(absent, &present, report);
         let all = moved.len();
         for (done, (hook, links)) in moved.into_iter().enumerate() {
@@ -61,8 +59,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns whether a chain was built by a version that had programs of tenants run in another order, or accept packets
-    /// past the machine's on the way out.
+    /// True for a chain of an earlier version, which had programs of tenants in another order or accept more at egress.
     fn is_in_earlier_order(&self, hook: &HookRecord, links: &[Arc<LinkRecord>]) -> bool {
         let mut links = links.to_vec();
         links.retain(|link| !hook.withheld.contains(&link.id));

@@ -3,9 +3,8 @@
 use crate::state::recorded_application;
 use crate::state::records::ProgramRecord;
 
-/// Reports a program of a cluster application with such a name. A record stores the owner as one text, in which
-/// `shop/wall` means the application `wall` of the namespace `shop`: the program counts as that namespace's, but was
-/// loaded without its guard.
+/// A record stores the owner as text, in which `shop/wall` means the application `wall` of the namespace `shop`: the
+/// program counts as that namespace's, but was loaded without its guard.
 pub(super) fn problem(program: &ProgramRecord) -> Option<String> {
     let owner = program.owner();
     let namespace = owner.namespace()?;

@@ -14,7 +14,6 @@ use crate::{Engine, EngineError, paths};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RecoveredLinks {
-    /// Links of extensions, before the extended programs run.
     Extensions,
     Others,
 }
@@ -56,8 +55,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Clears the hook of a link of another boot that is attached nowhere: the hook's numbers may belong to another one
-    /// now.
+    /// Hook numbers of another boot may belong to another one now.
     fn forget_hook(&self, link: &LinkRecord) -> Result<(), EngineError> {
         if link.boot == self.boot || link.hook.is_none() {
             return Ok(());
@@ -65,9 +63,8 @@ impl<K: Kernel> Engine<K> {
         self.record_link(&Arc::new(LinkRecord { hook: None, ..link.clone() }), None)
     }
 
-    /// Finds the hook of a link that is attached again: the recorded one if it still exists, or the one that its path
-    /// leads to. Errors: [`KernelError::NamespaceNotFound`]: the namespace of its hook may still exist, and its path
-    /// may lead to another one.
+    /// Returns the recorded hook if it still exists, or the one that its path leads to.
+    /// [`KernelError::NamespaceNotFound`]: the namespace may still exist, and its path may lead to another one.
     fn hook_again(&self, link: &LinkRecord) -> Result<Option<HookKey>, EngineError> {
         let Some((interface, kind)) = link.point.hook() else { return Ok(None) };
         if let Some(key) = link.hook.filter(|_| link.boot == self.boot) {

@@ -3,7 +3,7 @@
 use crate::state::MapGroup;
 use crate::state::records::ProgramRecord;
 
-/// Reports a program that has such a map. The program keeps the map until it is unloaded or the machine reboots.
+/// The program keeps the map until it is unloaded or the machine reboots.
 pub(super) fn problem(program: &ProgramRecord) -> Option<String> {
     let owner = program.owner();
     // A load with a map owner was allowed to use that owner's maps.

@@ -1,7 +1,5 @@
-//! Start: compares the records with the kernel, and corrects what differs.
-//!
-//! The same comparison makes kernel, pins and records consistent after a signal, a crash between two steps, or a
-//! reboot. What cannot be corrected is reported and stays recorded.
+//! Start: compares the records with the kernel, and corrects what differs after a signal, a crash between two steps, or
+//! a reboot. Failures are reported and stay recorded.
 
 mod chains;
 mod hooks;
@@ -26,21 +24,15 @@ use crate::state::Changes;
 use crate::state::records::{MapRecord, ProgramRecord};
 use crate::{Engine, EngineError, paths};
 
-/// Largest number of a pin above which new numbers may begin, if the records know none that large: one change per
-/// second for 68 years. A third-party folder with a larger number could otherwise use up all numbers.
+/// Largest number of a pin above which new numbers may begin: a third-party folder could otherwise use up all numbers.
 const MAX_NUMBER_OF_PINS: u64 = 1 << 31;
-/// Number of remaining numbers below which a warning is reported.
 const LOW_NUMBERS: u64 = 1 << 24;
 
 impl<K: Kernel> Engine<K> {
     /// Makes kernel, pins and records consistent. Must be called once, before the first request.
-    ///
-    /// # Errors
-    /// The records or the pins cannot be read at all. Single failures are in the report.
     pub fn recover(&self) -> Result<RecoveryReport, EngineError> {
         let mut report = RecoveryReport::default();
-        // Before third parties create them: iproute2 creates links called `xdp` and `ip` in the first bpffs that it
-        // finds.
+        // Before third parties: iproute2 creates links called `xdp` and `ip` in the first bpffs that it finds.
         for folder in paths::FOLDERS {
             self.kernel.make_folder(Path::new(folder))?;
         }
@@ -66,8 +58,7 @@ impl<K: Kernel> Engine<K> {
             return Err(EngineError::Reader("no process is left that reads objects".to_owned()));
         }
         self.forget_absent_matches(&mut report);
-        // Attach extensions before the extended programs run: no packet or task may reach the functions that they
-        // replace.
+        // Extensions first: no packet or task may reach the functions that they replace.
         self.recover_links(RecoveredLinks::Extensions, &mut report);
         self.recover_hooks(&reloaded, &mut report);
         self.sweep_chains(&mut report);
@@ -75,7 +66,6 @@ impl<K: Kernel> Engine<K> {
         self.sweep_pending_versions(&kept, &mut report);
         self.settle_all_senders();
         for key in self.ordered_hooks() {
-            // Other links may have come and gone since.
             self.keep_order(&key);
         }
         let result = self.end_orphans().map(|ended| report.settled += ended);
@@ -93,11 +83,8 @@ impl<K: Kernel> Engine<K> {
         report.problems.extend(self.state().programs.values().filter_map(|program| problem(program)));
     }
 
-    /// Makes a block of numbers durable before any of them names a pin, and begins above the numbers of all pins. An
-    /// interrupted start leaves pins under its numbers: the next start never reuses them, even with records that are
-    /// older than the pins.
-    ///
-    /// The outer error means that the pins cannot be read. The inner result is that of the write.
+    /// Makes a block of numbers durable, above the numbers of all pins, so that none is reused. The outer error means
+    /// that the pins cannot be read; the inner result is that of the write.
     fn begin_above_pins(&self, report: &mut RecoveryReport) -> Result<Result<(), EngineError>, EngineError> {
         let mut largest = 0;
         for folder in [paths::PENDING, paths::CHAINS, paths::LINKS] {
@@ -128,7 +115,6 @@ impl<K: Kernel> Engine<K> {
         Ok(self.commit(Changes::default()).map(drop))
     }
 
-    /// Removes pins of maps that no record names, such as those of programs whose records were removed.
     fn sweep_maps(&self, report: &mut RecoveryReport) {
         let (folders, shared): (HashSet<_>, HashSet<_>) = {
             let state = self.state();

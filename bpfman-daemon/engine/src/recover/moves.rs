@@ -1,5 +1,4 @@
-//! Updates records of hooks to the current numbers of their interfaces: a reboot may give an interface another number,
-//! even one that another interface had before.
+//! Updates records of hooks to the current numbers of their interfaces: after a reboot another may have the number.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,22 +13,15 @@ use crate::state::waiting::{home_of, may_return};
 use crate::state::{Changes, HookPresence};
 use crate::{Engine, EngineError};
 
-/// A recorded hook where nothing of ours is attached.
 pub struct Absent {
-    /// Record of the hook.
     pub hook: Arc<HookRecord>,
-    /// Members, in order.
     pub links: Vec<Arc<LinkRecord>>,
 }
 
-/// A hook with its members, as they are to be recorded.
 pub type Placed = (HookRecord, Vec<Arc<LinkRecord>>);
 
 impl<K: Kernel> Engine<K> {
-    /// Moves records to where their interfaces are now. Returns the hooks that can be entered there.
-    ///
-    /// Hooks whose interface does not exist are parked where they cannot conflict, and searched again at the next
-    /// start.
+    /// Returns the hooks that can be entered. Others are parked where they cannot conflict, until the next start.
     pub(crate) fn move_absent(
         &self,
         absent: Vec<Absent>,
@@ -95,8 +87,7 @@ impl<K: Kernel> Engine<K> {
         placed.into_iter().filter(|(hook, _)| taken.contains(&hook.key)).collect()
     }
 
-    /// Returns a hook's record with its interface's current place: the recorded place, if it is of this boot and still
-    /// exists, or else the first of its names that leads to an interface.
+    /// Returns the recorded place, if it still exists in this boot, or else the first of its names with an interface.
     fn find_again(
         &self,
         hook: &HookRecord,
@@ -140,15 +131,13 @@ impl<K: Kernel> Engine<K> {
         Err(refused.unwrap_or_else(fault))
     }
 
-    /// Returns whether a member may return to a hook: its own path leads there.
     fn is_back(&self, link: &LinkRecord, key: &HookKey) -> bool {
         let path = link.point.hook().map(|(interface, _)| interface.netns.as_deref());
         let leads = path.zip(key.netns.id()).is_some_and(|(path, home)| self.kernel.leads_to(path, home));
         leads && may_return(link, &self.boot, key.netns)
     }
 
-    /// Returns the record of a parked hook. Nothing is attached there, so its members can be detached like those of a
-    /// hook whose pin was removed.
+    /// Nothing is attached there: its members can be detached like those of a hook whose pin was removed.
     pub(crate) fn parked(&self, hook: &HookRecord, links: &[Arc<LinkRecord>]) -> HookRecord {
         let operation = self.operation();
         let interface = links
@@ -164,7 +153,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns a hook with its members' records updated to name it.
     pub(crate) fn at_hook(&self, hook: HookRecord, links: &[Arc<LinkRecord>]) -> Placed {
         let is_parked = hook.key.netns.id().is_none();
         let links = links.iter().map(|link| {

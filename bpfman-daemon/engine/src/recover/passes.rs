@@ -1,7 +1,5 @@
-//! Loads programs again in two passes, so that one owner's slow objects do not delay the programs of all others.
-//!
-//! The first pass defers objects whose reader fails, and the rest of an owner whose readers took long. The second pass
-//! tries these after all others, within a shared time limit. Failures are retried while the daemon runs.
+//! Loads programs again in two passes, so that one owner's slow objects do not delay those of others: the first defers
+//! objects whose reader fails, and the rest of a slow owner. The second tries these within a shared time limit.
 
 use std::collections::{HashMap, HashSet};
 use std::mem;
@@ -16,35 +14,26 @@ use crate::state::Renewed;
 use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
-/// Reader time per owner after which the owner's remaining objects are deferred unread: the number of an owner's
-/// objects is not limited. Root is exempt: otherwise one bad file would leave hundreds of others of root to share the
-/// remaining time.
+/// Reader time per owner after which the owner's remaining objects are deferred unread. Root is exempt: one bad file
+/// would leave hundreds of others of root to share the remaining time.
 const OF_AN_OWNER: Duration = Duration::from_secs(9);
-/// Minimum time that counts for a failed reader.
 const OF_A_FAILURE: Duration = Duration::from_secs(3);
-/// Reader time that does not count for a successful reader. Most objects take less; only the largest and those crafted
-/// to be slow take more, so that an owner of many such objects is deferred.
+/// Reader time that does not count for a successful reader. Most objects take less; crafted ones take more.
 const FREE: Duration = Duration::from_millis(500);
 
-/// Time limit of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pass {
-    /// A limit of its own.
     First,
     /// The rest of the limit shared by all deferred objects.
     Second,
 }
 
-/// Results so far.
 #[derive(Default)]
 struct Reloads {
     reloaded: HashSet<ProgramUid>,
     renewed: Renewed,
-    /// Loads for the second pass.
     aside: Vec<Vec<Arc<ProgramRecord>>>,
-    /// Owners of maps that return in the second pass, if at all.
     maps_aside: HashSet<ProgramUid>,
-    /// Reader time per owner.
     slow: HashMap<Owner, Duration>,
 }
 
@@ -54,7 +43,6 @@ impl Reloads {
         self.aside.push(programs);
     }
 
-    /// Adds reader time to the owner of a load.
     fn count(&mut self, programs: &[Arc<ProgramRecord>], time: Duration) {
         if let Some(owner) = programs.first().and_then(|first| counted(first)) {
             *self.slow.entry(owner).or_default() += time;
@@ -65,7 +53,7 @@ impl Reloads {
         counted(program).and_then(|owner| self.slow.get(&owner).copied()).unwrap_or_default()
     }
 
-    /// Returns whether a load needs maps of a deferred load, or belongs to an owner whose readers took too long.
+    /// True if it needs maps of a deferred load, or belongs to a slow owner.
     fn has_to_wait(&self, programs: &[Arc<ProgramRecord>]) -> bool {
         programs.iter().any(|program| {
             self.slowness(program) >= OF_AN_OWNER
@@ -73,9 +61,8 @@ impl Reloads {
         })
     }
 
-    /// Returns the deferred loads in the order of the second pass: owners with the least reader time come first, so
-    /// that the others do not use up the time. A load comes after the loads whose maps it needs, and after earlier
-    /// loads that share the same maps: those provide the maps if the owner is gone.
+    /// Owners with the least reader time come first; a load comes after those whose maps it needs, and after earlier
+    /// loads that share them: those provide the maps if the owner is gone.
     fn take_aside(&mut self) -> Vec<Vec<Arc<ProgramRecord>>> {
         let aside = mem::take(&mut self.aside);
         let mut ranks = HashMap::<ProgramUid, Duration>::new();
@@ -88,14 +75,12 @@ impl Reloads {
             ranks.extend(maps.into_iter().map(|uid| (uid, rank)));
             ranked.push((rank, programs));
         }
-        // The sort is stable: it keeps the order within one rank.
         ranked.sort_by_key(|(rank, _)| *rank);
         ranked.into_iter().map(|(_, programs)| programs).collect()
     }
 }
 
-/// Returns the owner to whom a program's reader time counts, if any. Applications of one namespace count together:
-/// their number is not limited.
+/// Applications of one namespace count together: their number is not limited.
 fn counted(program: &ProgramRecord) -> Option<Owner> {
     match program.owner() {
         Owner::Root => None,
@@ -106,14 +91,12 @@ fn counted(program: &ProgramRecord) -> Option<Owner> {
     }
 }
 
-/// Returns the program itself, the program that it extends, and its map owner. If the map owner is gone, the programs
-/// that share its maps use those of the first among them.
+/// Returns the program, the one that it extends, and its map owner, without which sharers use the first one's maps.
 fn owners_of_maps(program: &ProgramRecord) -> impl Iterator<Item = ProgramUid> + use<> {
     [Some(program.uid), program.map_owner_uid, program.extended()].into_iter().flatten()
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Loads programs again, one load after the other. Returns those that were loaded.
     pub(super) fn reload_all(
         &self,
         lost: Vec<Vec<Arc<ProgramRecord>>>,
@@ -166,7 +149,7 @@ impl<K: Kernel> Engine<K> {
             Ok(placed) => {
                 report.reloaded += programs.len();
                 reloads.reloaded.extend(programs.iter().map(|program| program.uid));
-                // The programs run and are recorded: the next start moves their pins, so nothing depends on it.
+                // The programs run and are recorded: the next start moves their pins.
                 report.note(format!("moving the pins of {names} into place"), placed);
             }
             Err(error) if pass == Pass::First && is_readers(&error) => {

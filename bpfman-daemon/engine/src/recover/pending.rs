@@ -12,8 +12,7 @@ use crate::state::records::{LeftoverRecord, LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Filters a leftover record: drops entries whose place has been reused, by a hook that was attached again or a
-    /// kernel id that was reassigned after a reboot.
+    /// Drops entries whose place has been reused, by a hook or by a kernel id after a reboot.
     pub(crate) fn unclaimed(&self, mut leftover: LeftoverRecord) -> LeftoverRecord {
         let state = self.state();
         for list in [
@@ -87,8 +86,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Removes the objects of an operation without a record. Program versions that hooks may run are `kept` until the
-    /// hooks are swapped back: their pins identify them as ours.
+    /// Program versions are `kept` until hooks are swapped back: their pins identify them as ours.
     fn undo_pending(&self, operation: OperationId, kept: &mut Vec<OperationId>) -> Result<(), EngineError> {
         let folder = paths::pending(operation);
         let names = self.kernel.list_folder(&folder)?;

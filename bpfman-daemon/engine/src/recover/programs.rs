@@ -18,11 +18,9 @@ use crate::state::{Changes, MapGroup, Renewed};
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Finds the programs in the kernel, or loads them again. Returns those that were loaded again.
     pub(crate) fn recover_programs(&self, report: &mut RecoveryReport) -> HashSet<ProgramUid> {
         let all: Vec<Arc<ProgramRecord>> = self.state().programs.values().cloned().collect();
-        // Kernel ids start over after a reboot. If two records have one id, a start after the reboot was interrupted,
-        // and the record that was written later is the one of this boot.
+        // If two records have one id, a start was interrupted: the later record is the one of this boot.
         let mut newest: HashMap<ProgramId, OperationId> = HashMap::new();
         for program in &all {
             let newest = newest.entry(program.id).or_insert(program.operation);
@@ -52,9 +50,8 @@ impl<K: Kernel> Engine<K> {
         reloaded
     }
 
-    /// Returns the program whose maps a reloaded program uses: its map owner, or, if the owner was removed, the first
-    /// running program that shares the owner's maps. Returns the program itself if it is gone but its maps are still
-    /// pinned.
+    /// Returns the map owner, or, if it was removed, the first running program that shares its maps, or the program
+    /// itself if its maps are still pinned.
     fn owner_of(&self, program: &Arc<ProgramRecord>) -> Result<Option<Arc<ProgramRecord>>, EngineError> {
         if let Some(owner) = program.map_owner_uid {
             let state = self.state();
@@ -79,8 +76,7 @@ impl<K: Kernel> Engine<K> {
         program.boot.is_empty() || program.boot == self.boot
     }
 
-    /// Returns whether the maps in a program's folder are still those of its record. After a reboot another program may
-    /// have its former id, and with it the folder.
+    /// After a reboot another program may have its former id, and with it the folder.
     fn keeps_maps(&self, program: &ProgramRecord) -> Result<bool, EngineError> {
         let taken = self.state().programs.values().any(|other| {
             other.map_folder == program.map_folder
@@ -100,11 +96,8 @@ impl<K: Kernel> Engine<K> {
         Ok(true)
     }
 
-    /// Returns whether the kernel still has a program as recorded. Restores a removed pin.
-    ///
-    /// Kernel ids start over with each boot: an id of an earlier boot belongs to another program, even where an
-    /// interrupted start loaded the same bytecode. Records without a boot predate the field, and are compared by id and
-    /// tag alone.
+    /// Restores a removed pin. An id of an earlier boot belongs to another program, even of the same bytecode; records
+    /// without a boot are compared by id and tag alone.
     pub(crate) fn is_still_loaded(&self, program: &ProgramRecord) -> Result<bool, EngineError> {
         if !self.is_of_this_boot(program) {
             return Ok(false);
@@ -122,7 +115,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Adds this boot to records from before records named it.
     fn record_boot(&self, programs: &[Arc<ProgramRecord>]) -> Result<(), EngineError> {
         let mut changes = Changes::default();
         for old in programs {
@@ -131,7 +123,6 @@ impl<K: Kernel> Engine<K> {
         self.commit(changes).map(drop)
     }
 
-    /// Reads and links the bytecode of a load that is to be loaded again.
     pub(super) fn read_lost(
         &self,
         programs: &[Arc<ProgramRecord>],
@@ -148,15 +139,12 @@ impl<K: Kernel> Engine<K> {
         };
         let requests =
             programs.iter().map(|program| self.request_again(program)).collect::<Result<Vec<_>, _>>()?;
-        self.link_object(object.sized(&MapSizes::recorded(&first.map_sizes))?, &requests)
+        let object = object.sized(&MapSizes::recorded(&first.map_sizes))?;
+        self.link_object(object, &requests).map(LinkedLoad::without_reader)
     }
 
-    /// Loads the programs of one load again. Their kernel ids change; their uids stay.
-    ///
-    /// Maps that a program shared with others of its first load are the ones that these have now.
-    ///
-    /// An outer error means that nothing is loaded. The inner result is that of moving the pins into place: once
-    /// recorded, the programs stay loaded even if that fails.
+    /// Loads the programs of one load again; their uids stay. An outer error means that nothing is loaded. The inner
+    /// result is that of moving the pins: once recorded, the programs stay.
     pub(super) fn reload(
         &self,
         programs: &[Arc<ProgramRecord>],
@@ -201,7 +189,6 @@ impl<K: Kernel> Engine<K> {
         let mut changes = Changes::default();
         let mut entries = Vec::with_capacity(loaded.len());
         let mut members = Vec::with_capacity(loaded.len());
-        // The end of the start removes texts that are not recorded.
         let (texts, _) = self.keep_texts(object);
         for ((old, new), text) in programs.iter().zip(loaded).zip(texts) {
             note_renewed(old, &new.maps, renewed);
@@ -238,8 +225,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Returns loads in the order in which they are loaded again. Map owners have smaller uids than programs that share
-/// their maps, so they come first. Extended programs may have larger uids than a new version of their extension.
+/// Map owners come first by their smaller uids; extended programs may have larger uids than their extension.
 pub(super) fn order_of_reloads(
     loads: BTreeMap<OperationId, Vec<Arc<ProgramRecord>>>,
 ) -> Vec<Vec<Arc<ProgramRecord>>> {

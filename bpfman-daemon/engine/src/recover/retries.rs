@@ -1,5 +1,4 @@
-//! Retries programs that could not be loaded at the start while the daemon runs: a kernel module may be loaded later
-//! than the daemon starts.
+//! Retries programs that could not be loaded at the start: a kernel module may be loaded later.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,13 +13,11 @@ use crate::recover::programs::order_of_reloads;
 use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
-/// Longest time that one check spends on retries, since other checks wait meanwhile. The rest is left to the next
-/// check.
+/// Longest time of one check's retries, since other checks wait meanwhile.
 const MAX_TIME: Duration = Duration::from_secs(5);
 
 impl<K: Kernel> Engine<K> {
-    /// Retries programs that could not be loaded at the start, if the set of loaded kernel modules changed since the
-    /// last try, or a retry is due. Returns those that are loaded now. Checks restore their links.
+    /// Retries if the set of kernel modules changed, or a retry is due. Checks restore the links.
     pub(crate) fn retry_lost(&self) -> Vec<ProgramUid> {
         if self.state().lost.is_empty() || !self.options.objects.is_able() {
             return Vec::new();
@@ -59,7 +56,6 @@ impl<K: Kernel> Engine<K> {
         loaded
     }
 
-    /// Loads the programs of one load again. Returns false if they were changed in the meantime.
     fn retry_load(&self, programs: &[Arc<ProgramRecord>]) -> Result<bool, EngineError> {
         // Before any lock: a reader may be slow.
         let object = self.read_lost(programs, Pass::First)?;
@@ -79,7 +75,6 @@ impl<K: Kernel> Engine<K> {
             }
             state.lost.renewed.clone()
         };
-        // Maps are gone if their programs have been unloaded since.
         renewed.retain(|_, map| matches!(self.kernel.map(*map), Ok(Some(_))));
         let placed = self.reload(programs, &object, &mut renewed)?;
         {

@@ -15,24 +15,17 @@ use crate::state::BlobId;
 use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
-/// Declarations of the new object and of the objects that it replaces.
 pub struct Declared<'l> {
     new: (BlobId, &'l LinkedLoad<'l>),
-    /// By bytecode, if it differs from the new one.
     old: BTreeMap<BlobId, EbpfObject>,
     policy: MapPolicy,
 }
 
 impl<'l> Declared<'l> {
-    /// Creates the declarations of the new version alone.
     pub fn new(bytecode: &Bytecode, object: &'l LinkedLoad<'l>, policy: MapPolicy) -> Self {
         Self { new: (BlobId::of(&bytecode.bytes), object), old: BTreeMap::new(), policy }
     }
 
-    /// Returns the declarations of a program's object.
-    ///
-    /// # Errors
-    /// The object was not read, which is an internal fault.
     pub fn by(&self, program: &ProgramRecord) -> Result<&ObjectFacts, EngineError> {
         if self.new.0 == program.blob {
             return Ok(self.new.1);
@@ -41,7 +34,6 @@ impl<'l> Declared<'l> {
         found.ok_or_else(|| EngineError::Fault(format!("the object of program {} was not read", program.id)))
     }
 
-    /// Returns whether no object has to be read for this program.
     fn suffices(&self, program: &ProgramRecord) -> bool {
         let has_maps = program.maps.iter().any(|map| map.public);
         self.policy == MapPolicy::Fresh || !has_maps || self.by(program).is_ok()
@@ -49,8 +41,7 @@ impl<'l> Declared<'l> {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Locks programs after reading their objects, so that no lock is held while a reader runs. `seen` are the current
-    /// records.
+    /// Locks programs after reading their objects, so that no lock is held while a reader runs.
     pub(super) fn lock_declared(
         &self,
         mut seen: Vec<Arc<ProgramRecord>>,
@@ -69,7 +60,6 @@ impl<K: Kernel> Engine<K> {
             if locked.old.iter().all(|old| declared.suffices(old)) {
                 return Ok(locked);
             }
-            // A program was replaced in between.
             seen.clone_from(&locked.old);
         }
     }

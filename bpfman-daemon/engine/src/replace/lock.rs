@@ -10,12 +10,9 @@ use crate::engine::locks::{Guard, Subject};
 use crate::state::records::{LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError};
 
-/// Programs that no other call changes, attaches or detaches meanwhile.
 pub struct Locked {
     _held: Vec<Guard>,
-    /// Current records of the programs, by uid.
     pub old: Vec<Arc<ProgramRecord>>,
-    /// Links of the programs.
     pub links: Vec<Arc<LinkRecord>>,
 }
 
@@ -35,11 +32,9 @@ impl<K: Kernel> Engine<K> {
 
     pub(super) fn lock_load(&self, ids: &[ProgramId]) -> Result<Locked, EngineError> {
         self.admit_changes()?;
-        // As for an unload: the map folders of the old versions must not be reused meanwhile.
         let mut held = vec![self.lock(Subject::SharedMaps)];
         let seen = self.whole_load(ids)?;
         held.extend(seen.iter().map(|program| self.lock(Subject::Program(program.uid))));
-        // The programs may have changed before they were locked.
         let old = self.whole_load(ids)?;
         let uids = |programs: &[Arc<ProgramRecord>]| programs.iter().map(|p| p.uid).collect::<Vec<_>>();
         if uids(&seen) != uids(&old) {
@@ -50,10 +45,8 @@ impl<K: Kernel> Engine<K> {
         Ok(Locked { _held: held, old, links })
     }
 
-    /// Returns the programs of one load by uid; the request must name all of them.
-    ///
-    /// A load that cannot be replaced like this is an invalid request, even if the cause is temporary: node agents then
-    /// load the new version beside the old one, and take a conflict for one about maps.
+    /// Returns the programs of one load by uid; the request must name all of them. A refusal is an invalid request,
+    /// even if the cause is temporary: node agents take a conflict for one about maps.
     pub(super) fn whole_load(&self, ids: &[ProgramId]) -> Result<Vec<Arc<ProgramRecord>>, EngineError> {
         let invalid = |message: String| Err(EngineError::Invalid(message));
         let state = self.state();

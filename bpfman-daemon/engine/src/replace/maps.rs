@@ -13,28 +13,20 @@ use crate::replace::{MapFate, MapOutcome, MapPolicy};
 use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
-/// Treatment of one map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// The new version uses the map.
     Keep(MapId),
-    /// The entries are copied into a new map.
     Copy(MapId),
-    /// A new map is created: there is none to keep, or it is not wanted.
     New,
 }
 
-/// Treatment of all maps, by name in the new object.
 #[derive(Debug)]
 pub struct Fates {
-    /// In the object's order.
     pub maps: Vec<(String, Fate)>,
-    /// Program whose maps the programs share.
     pub owner: Option<Arc<ProgramRecord>>,
 }
 
 impl Fates {
-    /// Returns the maps that the new version keeps.
     pub fn kept(&self) -> BTreeMap<String, MapId> {
         let kept = |(name, fate): &(String, Fate)| match fate {
             Fate::Keep(id) => Some((name.clone(), *id)),
@@ -44,20 +36,14 @@ impl Fates {
     }
 }
 
-/// Present holder of a map.
 pub struct MapHolder<'h> {
-    /// Program that uses the map.
     pub old: &'h ProgramRecord,
-    /// Id of the map in that program's record.
     pub map: MapId,
-    /// Object that declared the map.
     pub before: &'h ObjectFacts,
-    /// Programs that are replaced together: they may share the map.
     pub load: &'h [ProgramUid],
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Decides the treatment of the maps of programs. The request may name a map owner.
     pub(super) fn map_fates(
         &self,
         old: &[Arc<ProgramRecord>],
@@ -99,7 +85,6 @@ impl<K: Kernel> Engine<K> {
         Ok(Fates { maps, owner })
     }
 
-    /// Decides the treatment of an existing map, for the map of its name in the new object.
     pub(crate) fn map_fate(
         &self,
         holder: &MapHolder<'_>,
@@ -149,7 +134,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Copies the entries of maps that have another size in the new version.
     pub(crate) fn copy_maps(
         &self,
         fates: &Fates,
@@ -179,7 +163,6 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Returns whether entries of a map type can be copied: hash, array, their per-CPU and LRU variants, and LPM trie.
 const fn can_be_copied(map_type: u32) -> bool {
     use bpfmand_core::map_type::{
         ARRAY, HASH, LPM_TRIE, LRU_HASH, LRU_PERCPU_HASH, PERCPU_ARRAY, PERCPU_HASH,
@@ -187,7 +170,6 @@ const fn can_be_copied(map_type: u32) -> bool {
     matches!(map_type, HASH | ARRAY | PERCPU_HASH | PERCPU_ARRAY | LRU_HASH | LRU_PERCPU_HASH | LPM_TRIE)
 }
 
-/// Returns the program whose map of a name is kept; none if there is none, or the policy is fresh maps.
 fn holder<'h>(
     old: &'h [Arc<ProgramRecord>],
     spec: &MapSpec,
@@ -203,7 +185,6 @@ fn holder<'h>(
     let Some((program, map)) = holders.next() else { return Ok(None) };
     match holders.find(|(_, other)| *other != map) {
         None => Ok(Some((program, map))),
-        // One of them was replaced separately, with maps of its own.
         Some((other, _)) => Err(EngineError::MapDiffers {
             program: program.id,
             map: spec.name.clone(),

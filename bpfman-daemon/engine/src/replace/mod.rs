@@ -29,12 +29,10 @@ use crate::replace::versions::{NewVersions, Replacement};
 use crate::state::records::{PreviousRecord, ProgramRecord};
 use crate::{Engine, EngineError, paths};
 
-/// Treatment of the maps of a replaced program. Maps of global variables are always new: they hold the new version's
-/// values.
+/// Treatment of the maps of a replaced program. Maps of global variables are always new.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MapPolicy {
-    /// Keeps maps of the same name, type, sizes, flags and BTF; copies maps that differ only in their number of
-    /// entries; anything else is an error.
+    /// Keeps equal maps; copies maps that differ only in their number of entries; anything else is an error.
     #[default]
     Keep,
     /// Keeps equal maps; anything else is an error.
@@ -122,8 +120,7 @@ pub struct ReplaceOutcome {
     pub programs: Vec<ProgramDetails>,
     /// Kernel id of the version that a rollback restores.
     pub previous: Option<ProgramId>,
-    /// Maps that applications see, in the order of the object; empty after a rollback to a version that was still
-    /// loaded, with its own maps.
+    /// Maps that applications see; empty after a rollback to a version that was still loaded.
     pub maps: Vec<MapOutcome>,
     /// Number of links that run another version now.
     pub links_switched: usize,
@@ -132,18 +129,12 @@ pub struct ReplaceOutcome {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Replaces a program by a new version wherever it is attached. Its uid and its links stay.
+    /// Replaces a program by a new version wherever it is attached. Its uid and its links stay; so does the old version
+    /// after an error.
     ///
-    /// Each hook switches atomically: a packet meets the old chain or the new one. Hooks switch one after another, so
-    /// for some milliseconds some run the new version and others the old one. The kernel cannot update links of trace
-    /// points, probes, fentry, fexit and LSM: the new version is attached before the old one ends, and both run for a
-    /// moment. Changes that the old version makes to copied maps between copy and switch are lost.
-    ///
-    /// The old version stays loaded and pinned, with its maps, until it is rolled back to, or the program is replaced
-    /// or unloaded, unless the request disables this.
-    ///
-    /// # Errors
-    /// See [`EngineError`]; the old version stays everywhere then.
+    /// Each hook switches atomically, one after another. Links of trace points, probes, fentry, fexit and LSM cannot be
+    /// updated: both versions run for a moment. Changes that the old version makes to copied maps before the switch are
+    /// lost.
     pub fn replace_program(&self, request: &ReplaceRequest) -> Result<ReplaceOutcome, EngineError> {
         let done = self.replace_one(request);
         self.work.load(&done);
@@ -159,7 +150,6 @@ impl<K: Kernel> Engine<K> {
             load_of_one(&seen, self.request_again(&seen)?, (&request.source, &request.global_data), asked);
         load.values.clone_from(&request.values);
         load.tenant = load.tenant.map(|rules| rules.narrowed_by(request.tenant.as_ref()));
-        // Maps keep their sizes.
         let sizes = MapSizes { asked: load.values.map_sizes.clone(), inherited: seen.map_sizes.clone() };
         if let (Some(name), Some(program)) = (&request.name, load.programs.first_mut())
             && !name.is_empty()
@@ -170,6 +160,7 @@ impl<K: Kernel> Engine<K> {
         let bytecode = self.fetch(&load)?;
         let in_file = |error: EngineError| error.of(&origin(&request.source));
         let object = self.link_load(Arc::clone(&bytecode.bytes), &load.programs, &sizes).map_err(in_file)?;
+        let object = object.without_reader();
         check_hook(&object, &load).map_err(in_file)?;
         let mut declared = Declared::new(&bytecode, &object, request.maps);
         let lock = || self.lock_version(request.program);
@@ -181,11 +172,8 @@ impl<K: Kernel> Engine<K> {
 
     /// Restores the version before the last replacement; the present version can be restored in turn.
     ///
-    /// A version that is still loaded keeps its own maps, without what was written into copies since. After a reboot
-    /// the version is loaded again, and keeps maps as for [`MapPolicy::Keep`].
-    ///
-    /// # Errors
-    /// See [`EngineError`]; the present version stays everywhere then.
+    /// A version that is still loaded keeps its own maps, without later writes into copies. After a reboot it is loaded
+    /// again, and keeps maps as for [`MapPolicy::Keep`].
     pub fn rollback_program(
         &self,
         id: ProgramId,
@@ -212,7 +200,8 @@ impl<K: Kernel> Engine<K> {
                 &load_of_one(record, self.request_again(record)?, (&source, &record.global_data), asked);
             let bytecode = &Bytecode { bytes: self.blobs.get(&record.blob)?, source: record.source.clone() };
             let sizes = MapSizes::recorded(&record.map_sizes);
-            let object = &self.link_load(Arc::clone(&bytecode.bytes), &load.programs, &sizes)?;
+            let object = self.link_load(Arc::clone(&bytecode.bytes), &load.programs, &sizes)?;
+            let object = &object.without_reader();
             let mut declared = Declared::new(bytecode, object, MapPolicy::Keep);
             let locked = self.lock_declared(vec![present], &mut declared, || self.lock_version(id))?;
             self.ensure_places(&locked, places)?;
@@ -233,13 +222,11 @@ impl<K: Kernel> Engine<K> {
         Ok((Arc::clone(present), Arc::clone(previous)))
     }
 
-    /// Returns whether the previous version is still `seen`; false if the program was replaced since. The caller holds
-    /// the program's lock.
+    /// False if the program was replaced since. The caller holds its lock.
     fn is_version_before(&self, id: ProgramId, seen: &Arc<PreviousRecord>) -> Result<bool, EngineError> {
         Ok(Arc::ptr_eq(&self.version_before(id)?.1, seen))
     }
 
-    /// Switches from the locked version to one that is still loaded.
     fn switch_back(&self, locked: &Locked, record: &ProgramRecord) -> Result<ReplaceOutcome, EngineError> {
         let operation = self.operation();
         let pairing = &Pairing::of_one(&locked.old);
@@ -252,21 +239,11 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// Replaces all programs of a load by a new version.
+    /// Replaces all programs of a load by a new version; after an error, the old version stays.
     ///
-    /// A program of the same name and type keeps its uid and its links. A program without a new version is removed with
-    /// its links; a program without an old version is only loaded. The new programs have the metadata of the request
-    /// and one set of maps.
-    ///
-    /// Each hook of a chain switches once, atomically, for all members of the load: no packet meets members of both
-    /// versions. Hooks switch one after another. Links of tcx programs are updated one by one: if several programs of
-    /// one load have links of their own at one hook, packets meet both versions for a moment. The kernel cannot update
-    /// links of trace points, probes, fentry, fexit and LSM: the new version is attached before the old one ends.
-    ///
-    /// The old version is not kept: a rollback is another replacement, by the earlier bytecode.
-    ///
-    /// # Errors
-    /// See [`EngineError`]; the old version stays everywhere then.
+    /// A program of the same name and type keeps its uid and its links; others are removed or only loaded. Each chain
+    /// switches once, atomically, for all members. Tcx links are updated one by one; links that the kernel cannot
+    /// update are attached again beside the old ones. The old version is not kept.
     pub fn replace_load(&self, request: &ReplaceLoadRequest) -> Result<ReplaceOutcome, EngineError> {
         let done = self.replace_all(request);
         self.work.load(&done);
@@ -284,6 +261,7 @@ impl<K: Kernel> Engine<K> {
         let owner = seen.first().and_then(|first| first.map_owner_uid);
         let sizes = self.map_sizes_of_version(load, owner);
         let object = self.link_load(Arc::clone(&bytecode.bytes), &load.programs, &sizes).map_err(in_file)?;
+        let object = object.without_reader();
         let mut declared = Declared::new(&bytecode, &object, request.maps);
         let locked = self.lock_declared(seen, &mut declared, || self.lock_load(&request.programs))?;
         // Node agents take a conflict for one about maps.
@@ -322,7 +300,6 @@ struct Version<'v> {
     load: &'v LoadRequest,
     bytecode: &'v Bytecode,
     object: &'v LinkedLoad<'v>,
-    /// Declarations of this version and of the present one.
     declared: &'v Declared<'v>,
 }
 
@@ -351,8 +328,7 @@ fn load_of_one(
     }
 }
 
-/// Refuses a new version whose section names another cgroup hook than the old version's: the verifier may not detect
-/// the difference.
+/// The verifier may not detect that a section names another cgroup hook.
 fn check_hook(object: &LinkedLoad<'_>, load: &LoadRequest) -> Result<(), EngineError> {
     for program in &load.programs {
         let section = object.program(&program.name)?.attach_target.as_deref();

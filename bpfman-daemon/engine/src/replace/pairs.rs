@@ -9,16 +9,12 @@ use bpfmand_object::ObjectFacts;
 use crate::EngineError;
 use crate::state::records::ProgramRecord;
 
-/// Programs of a new version and of the old one, paired.
 pub struct Pairing {
-    /// Replaced program for each program of the request.
     pub successors: Vec<Option<Arc<ProgramRecord>>>,
-    /// Old programs without a new version, by uid.
     pub removed: Vec<Arc<ProgramRecord>>,
 }
 
 impl Pairing {
-    /// Pairs programs of the same name and type.
     pub fn of(
         old: &[Arc<ProgramRecord>],
         load: &LoadRequest,
@@ -45,12 +41,11 @@ impl Pairing {
         Ok(Self { successors, removed })
     }
 
-    /// Pairs a single program with its new version, whatever its name.
     pub fn of_one(old: &[Arc<ProgramRecord>]) -> Self {
         Self { successors: old.iter().cloned().map(Some).collect(), removed: Vec::new() }
     }
 
-    /// Refuses a new version of another type, which the existing links could not run.
+    /// The existing links could not run another type.
     pub fn check_type(&self, load: &LoadRequest, object: &ObjectFacts) -> Result<(), EngineError> {
         for (wanted, old) in load.programs.iter().zip(self.successors.iter().flatten()) {
             let new = object.resolve_type(&wanted.name, wanted.program_type)?;
@@ -65,7 +60,6 @@ impl Pairing {
         Ok(())
     }
 
-    /// Returns whether an old program has no new version.
     pub fn is_removed(&self, program: ProgramUid) -> bool {
         self.removed.iter().any(|removed| removed.uid == program)
     }

@@ -19,8 +19,7 @@ pub struct AllowedPlaces {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Refuses to replace programs that were attached elsewhere since the caller was authorized: pulling an image in
-    /// between may take minutes. The caller holds the locks of the programs.
+    /// Refuses programs attached elsewhere since the caller was authorized: pulling an image may take minutes.
     pub(super) fn ensure_places(
         &self,
         locked: &Locked,

@@ -12,7 +12,6 @@ use crate::state::records::{MapRecord, ProgramRecord};
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Returns the map owner of the new version: that of the old one.
     pub(crate) fn owner_of_load(
         &self,
         old: &[Arc<ProgramRecord>],
@@ -36,7 +35,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Refuses a replacement that would remove maps which programs of other loads share.
     pub(crate) fn keep_maps_of_sharers(
         &self,
         old: &[Arc<ProgramRecord>],

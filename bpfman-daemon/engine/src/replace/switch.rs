@@ -15,42 +15,29 @@ use crate::replace::maps::Fates;
 use crate::state::records::{HookRecord, LeftoverRecord, LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError, paths};
 
-/// A program with its new version.
 pub struct Pair {
-    /// Present record.
     pub old: Arc<ProgramRecord>,
-    /// New record, with the same uid.
     pub new: Arc<ProgramRecord>,
-    /// Links of the program.
     pub links: Vec<Arc<LinkRecord>>,
 }
 
-/// Programs and links to switch.
 pub struct VersionSwitch<'l> {
-    /// Programs that have a new version.
     pub pairs: &'l [Pair],
     /// Links of programs without a new version: they leave their chains when the others change.
     pub leaving: &'l [Arc<LinkRecord>],
-    /// Treatment of the maps, with a program that has the new ones; none if the new versions already have their maps.
+    /// With a program that has the new maps; `None` if the new versions already have theirs.
     pub fates: Option<(&'l Fates, &'l ProgramRecord)>,
 }
 
-/// Result of switching all hooks and links to the new versions.
 #[derive(Default)]
 pub struct Switched {
-    /// New records of hooks.
     pub hooks: Vec<HookRecord>,
-    /// New records of links that were created beside the old ones.
     pub links: Vec<Arc<LinkRecord>>,
-    /// Hooks without remaining members.
     pub ended: Vec<HookKey>,
-    /// Objects to remove once the switch is recorded.
     pub leftover: LeftoverRecord,
-    /// Results for the maps.
     pub maps: Vec<MapOutcome>,
 }
 
-/// Hooks of chains, with the links that leave each.
 type Leaving = BTreeMap<HookKey, Vec<LinkId>>;
 
 impl VersionSwitch<'_> {
@@ -75,7 +62,7 @@ impl VersionSwitch<'_> {
     }
 }
 
-/// Refuses a version of a tenant's program that may take packets past the machine's programs, where the old one could not.
+/// Refuses a tenant's version that may take packets past the machine's programs, where the old one could not.
 fn ensure_turns(pair: &Pair) -> Result<(), EngineError> {
     // No chain holds back copies that a tcx program sends.
     let sends_copies = |link: &LinkRecord| {
@@ -97,8 +84,7 @@ fn chain_hook(link: &LinkRecord) -> Option<HookKey> {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Switches all hooks and links of the old versions to the new ones. The new chains are in `built`, which must
-    /// outlive `undo`: until a hook is swapped back, its chain needs its pins.
+    /// The new chains in `built` must outlive `undo`: until a hook is swapped back, its chain needs its pins.
     pub(crate) fn switch<'a>(
         &'a self,
         change: &VersionSwitch<'_>,
@@ -165,7 +151,6 @@ impl<K: Kernel> Engine<K> {
                 _ if matches!(link.point, AttachPoint::StructOps { .. }) => {
                     self.switch_functions(link, &pair.old, new, undo)?;
                 }
-                // A link to a load target moves to the new version's target.
                 _ if link.point.has_updatable_link() && stays_in_place(&link.point, &pair.old, new) => {
                     self.switch_link(link, &pair.old, new, undo)?;
                 }
@@ -194,8 +179,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Attaches the new version beside the old one, where the kernel cannot update links. Returns the record of the new
-    /// link, if the identity of its target must be recorded.
+    /// Attaches the new version beside the old one. Returns the link's record, if its target must be recorded.
     fn attach_beside<'a>(
         &'a self,
         link: &Arc<LinkRecord>,
@@ -204,7 +188,6 @@ impl<K: Kernel> Engine<K> {
         undo: &mut Undo<'a>,
     ) -> Result<Option<Arc<LinkRecord>>, EngineError> {
         if self.pinned_links(link)?.is_empty() {
-            // The link was removed; recovery attaches it again, with the new version.
             return Ok(None);
         }
         self.finish_reattach(link)?;
@@ -227,8 +210,7 @@ impl<K: Kernel> Engine<K> {
         Ok(changed.then(|| Arc::new(LinkRecord { targets, ..link.clone() })))
     }
 
-    /// Adds the tasks to a link whose program is guarded from now on. Links from before guards get them here, which is
-    /// harmless if the replacement fails.
+    /// Links from before guards get their tasks here, which is harmless if the replacement fails.
     fn guarded_link(
         &self,
         program: &ProgramRecord,
@@ -245,7 +227,7 @@ impl<K: Kernel> Engine<K> {
         Ok(guarded)
     }
 
-    /// Ends the old links of a replaced program and moves the new ones into place. It is idempotent.
+    /// Idempotent.
     pub(crate) fn place_replaced_links(&self, operation: OperationId) -> Result<(), EngineError> {
         for name in self.kernel.list_folder(&paths::pending(operation))? {
             let Some(id) = paths::replaced_link_id(&name) else { continue };
@@ -257,7 +239,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Updates a link to its recorded program, if an interrupted replacement left another one there.
+    /// An interrupted replacement may have left another program there.
     pub(crate) fn mend_link(&self, link: &LinkRecord, handle: &K::Handle) -> Result<bool, EngineError> {
         if !link.point.has_updatable_link() {
             return Ok(false);

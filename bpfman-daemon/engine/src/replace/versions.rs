@@ -24,34 +24,22 @@ use crate::state::records::{KeptText, LeftoverRecord, LinkRecord, MapRecord, Pre
 use crate::state::{BlobId, Changes, version_paths};
 use crate::{Engine, EngineError, paths};
 
-/// Versions to load.
 pub struct NewVersions<'a> {
-    /// Load request.
     pub load: &'a LoadRequest,
-    /// Bytecode of the versions.
     pub bytecode: &'a Bytecode,
-    /// Linked object of the bytecode.
     pub object: &'a LinkedLoad<'a>,
-    /// Load from which their maps came, if it is another.
     pub maps_from: Option<OperationId>,
-    /// Treatment of the maps.
     pub fates: &'a Fates,
 }
 
-/// Programs and their replacements.
 pub struct Replacement<'a> {
-    /// Operation of the replacement.
     pub operation: OperationId,
-    /// Programs to replace.
     pub locked: &'a Locked,
-    /// Pairs of old programs and new versions.
     pub pairing: &'a Pairing,
-    /// Keeps the old versions loaded for a rollback.
     pub keep_old: bool,
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Loads new versions and replaces the old ones.
     pub(super) fn replace_by(
         &self,
         replacement: &Replacement<'_>,
@@ -66,7 +54,7 @@ impl<K: Kernel> Engine<K> {
         let load = || self.load_versions(replacement, new, &texts);
         let result = self.switch_versions(replacement, Some(new.fates), load);
         drop(kept);
-        // Bytecode that a record still uses stays, also that of the new version unless it was refused.
+        // Bytecode that a record still uses stays.
         self.drop_bytecode([&BlobId::of(&new.bytecode.bytes)]);
         self.drop_bytecode(&files);
         old.iter().for_each(|program| self.drop_bytecode(program.blobs()));
@@ -74,7 +62,6 @@ impl<K: Kernel> Engine<K> {
         result
     }
 
-    /// Locks the programs that new versions extend. A new version must satisfy the rules of the old one.
     fn lock_extended_by(
         &self,
         new: &NewVersions<'_>,
@@ -87,7 +74,6 @@ impl<K: Kernel> Engine<K> {
         self.lock_extended(&new.object.programs, (None, &replaced), (&owner, is_tenant))
     }
 
-    /// Loads new versions below `pending`, and creates their records.
     fn load_versions(
         &self,
         replacement: &Replacement<'_>,
@@ -122,9 +108,7 @@ impl<K: Kernel> Engine<K> {
                 origin: maps_from,
                 map_owner: load.map_owner.or_else(|| first.and_then(|first| first.map_owner)),
                 map_owner_uid: first.and_then(|first| first.map_owner_uid),
-                // A new version keeps the owner of the old one.
                 owner: old.as_ref().map_or_else(|| Some(load.owner.clone()), |old| Some(old.owner())),
-                // Limits and expiry are inherited from the program.
                 budget: budget_of_next(old.as_deref(), first.map(|first| &**first)),
                 ..recorder.record(uid, loaded, text.clone())
             })
@@ -137,8 +121,7 @@ impl<K: Kernel> Engine<K> {
         Ok(records)
     }
 
-    /// Switches all hooks and links to the new versions, which `load` loads below `pending`, and records them. `fates`
-    /// is the treatment of the maps; none if the new versions already have theirs.
+    /// `load` loads the versions below `pending`; `fates` is `None` if they already have their maps.
     pub(super) fn switch_versions(
         &self,
         replacement: &Replacement<'_>,
@@ -221,13 +204,11 @@ impl<K: Kernel> Engine<K> {
         changes
     }
 
-    /// Returns the previous versions of programs, which a rollback can restore.
     fn previous_of(&self, programs: &[Arc<ProgramRecord>]) -> Vec<Arc<PreviousRecord>> {
         let state = self.state();
         programs.iter().filter_map(|program| state.previous.get(&program.uid).cloned()).collect()
     }
 
-    /// Lists the leftovers of old versions, and of the versions before them.
     fn leave_old(
         &self,
         old: &[Arc<ProgramRecord>],
@@ -244,7 +225,7 @@ impl<K: Kernel> Engine<K> {
         self.leave_versions(&leaving, &staying)
     }
 
-    /// Lists the leftovers of versions, without objects that remaining versions or other programs use.
+    /// Spares objects that remaining versions or other programs use.
     pub(crate) fn leave_versions(
         &self,
         leaving: &[&ProgramRecord],
@@ -269,20 +250,16 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// A new version, and its stored text.
 type NewVersion<'n, H> = (&'n LoadedProgram<H>, &'n Option<KeptText>);
 
-/// Returns the limits and the expiry of a new version, or of a program that the load has for the first time.
 fn budget_of_next(old: Option<&ProgramRecord>, first: Option<&ProgramRecord>) -> ProgramBudget {
     match (old, first) {
         (Some(old), _) => old.budget.of_next_version(),
-        // The excess of another program of the load does not apply.
         (None, Some(first)) => ProgramBudget { excess: None, ..first.budget.clone() },
         (None, None) => ProgramBudget::default(),
     }
 }
 
-/// Returns the programs that have a new version, with their links.
 fn pairs(locked: &Locked, new: &[Arc<ProgramRecord>], pairing: &Pairing) -> Vec<Pair> {
     let mut links: BTreeMap<_, Vec<Arc<LinkRecord>>> = BTreeMap::new();
     for link in &locked.links {

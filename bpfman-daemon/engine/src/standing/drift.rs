@@ -1,7 +1,5 @@
-//! Drift: compares attachments with their records, and restores those that were removed.
-//!
-//! Third parties can delete filters by number, flush a queueing discipline, force-detach a link or remove a pin. The
-//! kernel prevents none of that, so it is checked. A program that they put in our place is reported and stays.
+//! Drift: compares attachments with their records, and restores those that were removed. Third parties can delete
+//! filters, force-detach links or remove pins; a program that they put in our place is reported and stays.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
@@ -48,7 +46,6 @@ impl std::fmt::Display for DriftedPlace {
 }
 
 impl From<String> for DriftedPlace {
-    /// Creates a place without an owner.
     fn from(what: String) -> Self {
         Self { what, ..Self::default() }
     }
@@ -76,7 +73,6 @@ impl<K: Kernel> Engine<K> {
         };
         for uid in programs {
             match self.check_maps(uid) {
-                // Only hooks and links are counted.
                 Ok(HookCheck::Right) => {}
                 check => report.add(check, || self.program_place(uid)),
             }
@@ -90,7 +86,6 @@ impl<K: Kernel> Engine<K> {
         }
         self.settle_all_senders();
         self.prune_left_maps();
-        // Others come and go among ours too.
         let ordered = self.ordered_hooks();
         self.state().disordered.retain(|key, _| ordered.iter().any(|hook| hook.of_chain() == *key));
         for key in ordered {
@@ -114,7 +109,6 @@ impl<K: Kernel> Engine<K> {
     fn hook_place(&self, key: &HookKey) -> DriftedPlace {
         let state = self.state();
         let of_hook = state.hooks.get(key).map(|hook| key.kind.at(&hook.interface));
-        // A list of links that the kernel runs has no record of its own.
         let of_link = |link: &LinkRecord| link.point.hook().map(|(interface, _)| key.kind.at(interface));
         let name = of_hook.or_else(|| state.links.of_hook(key).find_map(|link| of_link(link)));
         let gone =
@@ -147,7 +141,7 @@ impl<K: Kernel> Engine<K> {
         self.drifts.counted()
     }
 
-    /// Updates the set of lost places, and counts and logs a drift once while it stays the same.
+    /// Counts and logs a drift once while it stays the same.
     pub(crate) fn note_drift<P: Eq + Hash>(
         &self,
         what: &str,
@@ -202,7 +196,6 @@ fn place_of<'l>(state: &State, what: String, links: impl Iterator<Item = &'l Lin
 }
 
 impl DriftedPlace {
-    /// Adds the observation to the description.
     fn found(mut self, what: impl std::fmt::Display) -> Self {
         self.what.push_str(&format!(": {what}"));
         self

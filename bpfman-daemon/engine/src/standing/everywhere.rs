@@ -10,8 +10,8 @@ use crate::state::{FoundFilter, FoundFilters, HookPresence};
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Returns the daemon's own network namespace, the named ones and the watched ones: the namespaces in which
-    /// something can be adopted without naming its place.
+    /// Returns the namespaces in which something can be adopted without naming its place: the daemon's own, the named
+    /// ones and the watched ones.
     pub(crate) fn known_namespaces(&self) -> BTreeSet<Option<PathBuf>> {
         let mut all = self.watched_namespaces();
         all.insert(None);
@@ -19,8 +19,7 @@ impl<K: Kernel> Engine<K> {
         all
     }
 
-    /// Finds the clsact filters that run a program, in all namespaces. Errors: The kernel cannot be queried; the caller
-    /// must not treat anything as unused then.
+    /// On an error the caller must not treat anything as unused.
     pub(crate) fn all_filters(&self) -> Result<FoundFilters, EngineError> {
         let kinds = [Direction::Ingress, Direction::Egress].map(HookKind::Tc);
         // Sweep before the scan: a namespace that is found by then is scanned too.
@@ -30,7 +29,6 @@ impl<K: Kernel> Engine<K> {
         let namespaces = std::iter::once(None).chain(self.kernel.all_namespaces().into_iter().map(Some));
         for netns in namespaces {
             let interfaces = match self.kernel.interfaces(netns.as_deref()) {
-                // The namespace ended during the scan.
                 Err(KernelError::NoNamespace { .. }) => continue,
                 interfaces => interfaces?,
             };
@@ -88,7 +86,6 @@ impl<K: Kernel> Engine<K> {
         Ok(FoundFilters { seen: found, read, hidden })
     }
 
-    /// Returns the hooks of matching interfaces, with what runs there. Hooks that cannot be queried are left out.
     pub(crate) fn hooks_in(
         &self,
         namespaces: BTreeSet<Option<PathBuf>>,

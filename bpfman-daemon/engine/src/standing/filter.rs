@@ -37,9 +37,7 @@ impl<K: Kernel> Engine<K> {
         Ok(Observed { standing: Standing::lost(how), link: None, program })
     }
 
-    /// Returns the program in the filter of a hook, whatever its owner; none if the filter ended with its namespace.
-    /// Errors: [`KernelError::NamespaceNotFound`]: the filter may still run. Other errors: the kernel could not be
-    /// queried.
+    /// `None` if the filter ended with its namespace; [`KernelError::NamespaceNotFound`] if it may still run.
     pub(super) fn program_in_filter(
         &self,
         hook: &HookRecord,

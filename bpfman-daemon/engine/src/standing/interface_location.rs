@@ -1,8 +1,5 @@
-//! Detects whether the interface of a hook exists, by the identity of its network namespace.
-//!
-//! The path in a record may lead nowhere by now, or to another namespace, while the original namespace and the filter
-//! in it still exist. A hook counts as gone only after the kernel reports that the namespace has ended, or that the
-//! interface is not in it.
+//! Detects whether the interface of a hook exists, by the identity of its network namespace: a recorded path may lead
+//! elsewhere by now. A hook is gone only once the kernel reports that the namespace has ended or lacks the interface.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -16,21 +13,17 @@ use crate::state::records::{HookRecord, LinkRecord};
 use crate::state::{HookPresence, Standing};
 use crate::{Engine, EngineError};
 
-/// Longest wait of a change for a namespace that is about to end, and the polling interval.
 const MAX_END: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(200);
-/// Interface that every network namespace has.
 const LOOPBACK: &str = "lo";
 
 impl<K: Kernel> Engine<K> {
-    /// Returns what is at a hook. `netns` is the path that led to its namespace before.
     pub(crate) fn at_hook_key(
         &self,
         netns: Option<&Path>,
         key: &HookKey,
         number: Option<&NamespaceNumber>,
     ) -> Result<HookPresence, EngineError> {
-        // If the namespace is not found, a second search checks whether it has ended.
         let _search = SearchOnce::begin();
         match self.kernel.hook_contents(netns, key) {
             Ok(contents) => Ok(HookPresence::There(contents.entries)),
@@ -52,7 +45,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns whether the namespace of a hook, which was not found, is known to have ended.
     pub(crate) fn has_ended(
         &self,
         netns: Option<&Path>,
@@ -67,8 +59,7 @@ impl<K: Kernel> Engine<K> {
         Ok(self.kernel.find_namespace(home, netns, number)? == FoundNamespace::Ended)
     }
 
-    /// Waits a moment for the end of a hook's namespace, which was not found: the kernel ends it some time after the
-    /// last process has left it. Returns whether it has ended.
+    /// Waits for the end of a namespace: the kernel ends it some time after the last process has left it.
     pub(crate) fn ends_soon(&self, hook: &HookRecord) -> Result<bool, EngineError> {
         let began = Instant::now();
         loop {
@@ -88,9 +79,7 @@ impl<K: Kernel> Engine<K> {
         recorded || self.state().links.of_hook(&hook.key).any(|link| link.boot == self.boot)
     }
 
-    /// Finds the hook that a user names: by the interface that the path leads to, or, if the path no longer leads
-    /// anywhere, by the only recorded hook of that name. Errors: [`KernelError::NoInterface`],
-    /// [`KernelError::NoNamespace`].
+    /// Finds the hook that a user names: by the path, or, if it leads nowhere, by the only recorded hook of that name.
     pub(crate) fn hook_by_name(&self, interface: &Interface, kind: HookKind) -> Result<HookKey, EngineError> {
         let error = match self.kernel.find_hook(interface, kind) {
             Err(error @ KernelError::NoNamespace { .. }) => error,
@@ -108,9 +97,8 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Compares the status of an attachment with the path that it was attached by. If the path no longer leads to the
-    /// namespace, the attachment is elsewhere if the path leads to another namespace, or if nothing else leads to its
-    /// own. A missing path alone makes no difference: a container's process may end while its pod continues.
+    /// Adjusts a status if the path leads to another namespace, or if nothing else leads to its own. A missing path
+    /// alone makes no difference: a container's process may end while its pod continues.
     pub(crate) fn by_path(
         &self,
         standing: Standing,
@@ -122,7 +110,6 @@ impl<K: Kernel> Engine<K> {
             return Ok(standing);
         };
         let now = match self.kernel.find_namespace(home, path, None)? {
-            // The path was made to lead there during the search.
             FoundNamespace::At(now) if Some(&*now) == path => return Ok(standing),
             FoundNamespace::At(_) | FoundNamespace::Own if !self.is_of_a_namespace(path) => {
                 return Ok(standing);
@@ -133,13 +120,11 @@ impl<K: Kernel> Engine<K> {
         Ok(Standing::OtherPath { was: path.map(Path::to_owned), now })
     }
 
-    /// Returns whether a path leads to any namespace; false if it cannot be examined.
     fn is_of_a_namespace(&self, path: Option<&Path>) -> bool {
         matches!(self.loopback_in(path), Ok(_) | Err(KernelError::NoInterface { .. }))
     }
 
-    /// Finds the loopback of the namespace that a path leads to, which identifies the namespace. Errors:
-    /// [`KernelError::NoNamespace`]; [`KernelError::NoInterface`] if the loopback was renamed.
+    /// Finds the loopback of a namespace, which identifies it; [`KernelError::NoInterface`] if it was renamed.
     pub(crate) fn loopback_in(&self, netns: Option<&Path>) -> Result<HookKey, KernelError> {
         let loopback = Interface { name: LOOPBACK.to_owned(), netns: netns.map(Path::to_owned) };
         self.kernel.find_hook(&loopback, HookKind::Xdp)

@@ -11,7 +11,6 @@ use crate::state::HookPresence;
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Observes the place of a link. `is_of_now`: the link was attached in this boot.
     pub(super) fn observe_link(
         &self,
         pin: &Path,
@@ -35,7 +34,7 @@ impl<K: Kernel> Engine<K> {
         let candidates = match &found {
             HookPresence::There(entries) => links_that_run(entries, program),
             HookPresence::Gone => Vec::new(),
-            // Links can be found without their namespace. Ids of an earlier boot may belong to other links now.
+            // Ids of an earlier boot may belong to other links now.
             HookPresence::Unreachable if is_of_now => self.links_of_no_other(key)?,
             HookPresence::Unreachable => Vec::new(),
         };
@@ -58,8 +57,7 @@ impl<K: Kernel> Engine<K> {
         }))
     }
 
-    /// Returns all kernel links except those of other hooks: hooks of two namespaces can have the same interface number
-    /// and chain, and a link does not report its namespace.
+    /// Hooks of two namespaces can have the same interface number and chain, and a link does not report its namespace.
     fn links_of_no_other(&self, key: &HookKey) -> Result<Vec<KernelLinkId>, EngineError> {
         let hooks: Vec<HookKey> = self.state().hooks.keys().filter(|other| *other != key).copied().collect();
         let mut others = HashSet::new();
@@ -69,7 +67,7 @@ impl<K: Kernel> Engine<K> {
         Ok(self.kernel.link_ids()?.into_iter().filter(|id| !others.contains(id)).collect())
     }
 
-    /// Observes a link that is not at an interface. Without its pin, its state is unknown.
+    /// Without its pin, the state of a link that is at no interface is unknown.
     pub(super) fn observe_pin(
         &self,
         pin: &Path,
@@ -89,7 +87,6 @@ impl<K: Kernel> Engine<K> {
         Ok(self.linked(link, facts, program))
     }
 
-    /// Observes the links of a per-CPU attachment. It is torn if a CPU came or went, or a pin was removed.
     pub(super) fn observe_per_cpu(
         &self,
         pin: &Path,
@@ -110,7 +107,6 @@ impl<K: Kernel> Engine<K> {
         Ok(self.linked(link, facts, program))
     }
 
-    /// Compares an attached link with its recorded program.
     fn linked(&self, link: K::Handle, facts: LinkFacts, program: ProgramId) -> Observed<K::Handle> {
         let by = facts.program;
         let standing = match by == program {

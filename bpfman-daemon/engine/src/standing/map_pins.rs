@@ -23,7 +23,7 @@ impl<K: Kernel> Engine<K> {
         if self.absent_map_pins(program)?.is_empty() {
             return Ok(Vec::new());
         }
-        // Pins are moved into place after the record is written; nothing pending means that all have been moved.
+        // Pins are moved into place after the record is written: nothing pending means that all have been moved.
         match self.kernel.list_folder(&paths::pending(program.operation))?.is_empty() {
             true => self.absent_map_pins(program),
             false => Ok(Vec::new()),
@@ -48,7 +48,7 @@ impl<K: Kernel> Engine<K> {
         Ok(missing)
     }
 
-    /// Restores removed pins of a program's maps. The caller holds the program's lock, or is the start.
+    /// The caller holds the program's lock, or is the start.
     pub(crate) fn pin_maps_again(&self, program: &ProgramRecord) -> Result<bool, EngineError> {
         let missing = self.missing_map_pins(program)?;
         // A map that no program uses ended with its pins. Restore the other pins all the same.
@@ -70,12 +70,8 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Compares the pins of a program's maps with its record, and restores missing ones.
-    ///
-    /// # Errors
-    /// The kernel cannot be queried.
     pub fn check_maps(&self, uid: ProgramUid) -> Result<HookCheck, EngineError> {
         let find = || self.state().programs.get(&uid).cloned();
-        // Most programs have all pins: check without the lock first.
         match find() {
             Some(program) if !self.missing_map_pins(&program)?.is_empty() => {}
             _ => return Ok(HookCheck::Right),

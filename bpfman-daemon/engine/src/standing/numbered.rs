@@ -1,8 +1,5 @@
-//! Namespaces in which something runs without a kernel link, with the numbers by which the end of a namespace is
-//! detected.
-//!
-//! Records hold these numbers. So does the bpffs, as names of empty folders: without records, only they show that a
-//! filter may run in a namespace that no path leads to.
+//! Numbers of namespaces in which something runs without a kernel link: by them, the end of a namespace is detected.
+//! The bpffs has them as names of empty folders, which show a start without records that a filter may run.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -17,13 +14,12 @@ use crate::state::records::{Entry, HookRecord};
 use crate::state::{FoundFilters, State, StrayKind};
 use crate::{Engine, EngineError, paths};
 
-/// Longest wait of a scan of all hooks for the end of an unreachable namespace, and the interval between attempts.
+/// Longest wait of a scan for the end of an unreachable namespace.
 pub const MAX_NAMESPACE_END: Duration = Duration::from_millis(500);
 pub const NAMESPACE_END_PAUSE: Duration = Duration::from_millis(100);
 
 impl State {
-    /// Returns whether something runs, or may run, in a namespace without a link. Before a start has searched for
-    /// filters without a record, anything may run.
+    /// Before a start has searched for filters without a record, anything may run.
     fn needs_number_of(&self, home: NetnsId) -> bool {
         if !self.knows_strays {
             return true;
@@ -40,10 +36,8 @@ impl State {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Locks the namespace of a hook from numbering to recording: otherwise another change could find the namespace
-    /// unused and remove its number. XDP hooks are included: their chains may join a dispatcher of libxdp, which has no
-    /// link. Returns none for the daemon's own namespace, and where TC hooks are entered by tcx links: these have no
-    /// number.
+    /// Locks a namespace from numbering to recording: another change could remove its number. `None` for the daemon's
+    /// own namespace, and for TC hooks that are entered by tcx links.
     pub(crate) fn hold_namespace(&self, key: &HookKey) -> Option<Guard> {
         let home = key.netns.id()?;
         let is_entered_by_link = matches!(key.kind, HookKind::Tc(_)) && self.tc_enters_by_tcx();
@@ -51,8 +45,7 @@ impl<K: Kernel> Engine<K> {
         has_number.then(|| self.lock(Subject::Namespace(home)))
     }
 
-    /// Assigns a number to a namespace and stores it in the bpffs, where it outlives the records. Must be called before
-    /// something runs in the namespace, while the namespace is locked.
+    /// Must be called before something runs in the namespace, while it is locked.
     pub(crate) fn number_namespace(
         &self,
         home: NetnsId,
@@ -65,8 +58,7 @@ impl<K: Kernel> Engine<K> {
         Ok(number)
     }
 
-    /// Adds the namespace number to a hook's record if the end of the namespace can only be detected by it: links
-    /// report it themselves. The caller holds the namespace lock.
+    /// Adds the namespace number to a hook's record if it is needed. The caller holds the namespace's lock.
     pub(crate) fn numbered<'a>(
         &'a self,
         hook: HookRecord,
@@ -86,14 +78,12 @@ impl<K: Kernel> Engine<K> {
         Ok(HookRecord { number, ..hook })
     }
 
-    /// Returns whether the record lacks a number to detect the end of its namespace in this boot.
     pub(crate) fn lacks_number(&self, hook: &HookRecord) -> bool {
         let is_known = hook.number.as_ref().is_some_and(|number| number.boot == self.boot);
         !is_known && hook.entry != Entry::Link
     }
 
-    /// Records the number of a hook's namespace if the record, of an earlier version, has none. The caller holds the
-    /// hook's lock.
+    /// Adds the number to the record of an earlier version. The caller holds the hook's lock.
     pub(crate) fn learn_number(&self, hook: &HookRecord) -> Result<(), EngineError> {
         if !self.lacks_number(hook) {
             return Ok(());
@@ -105,14 +95,12 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// Removes the number of a namespace, unless something runs there without a link. A failure is logged: the next
-    /// start removes the number, or the sweep after the namespace has ended.
+    /// Removes the number of a namespace, unless something runs there without a link. The next start retries a failure.
     pub(crate) fn forget_namespace(&self, home: NetnsId) {
         let _namespace = self.lock(Subject::Namespace(home));
         self.forget_held_namespace(home);
     }
 
-    /// Removes the number of a namespace that the caller has locked.
     pub(crate) fn forget_held_namespace(&self, home: NetnsId) {
         if self.state().needs_number_of(home) {
             return;
@@ -131,8 +119,6 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Removes numbers left by attachments that were interrupted before their records. A start calls this once it knows
-    /// what runs without a record.
     pub(crate) fn forget_unused_namespaces(&self) -> Result<(), EngineError> {
         let mut unused = Vec::new();
         for (home, number, _) in numbered_namespaces(&*self.kernel)? {
@@ -158,13 +144,11 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Returns whether a namespace's number is stored: a filter of ours may run there.
     pub(super) fn is_numbered(&self, home: NetnsId) -> Result<bool, EngineError> {
         Ok(numbered_namespaces(&*self.kernel)?.iter().any(|(found, ..)| *found == home))
     }
 
-    /// Removes the numbers of namespaces that have ended. Returns a namespace in which something may run unseen: no
-    /// path leads there, and it has not ended.
+    /// Removes numbers of ended namespaces. Returns one without a path that lives on: something may run there.
     pub(crate) fn sweep_namespaces(&self) -> Result<Option<NetnsId>, EngineError> {
         let mut hidden = None;
         for (home, number, folder) in numbered_namespaces(&*self.kernel)? {
@@ -177,8 +161,7 @@ impl<K: Kernel> Engine<K> {
         Ok(hidden)
     }
 
-    /// Removes the number of an ended namespace, unless a change has locked the namespace: a new namespace may have its
-    /// identity by now, and the number.
+    /// Spares a locked namespace: a new namespace may have its identity by now, and the number.
     fn remove_ended_number(
         &self,
         home: NetnsId,
@@ -192,7 +175,6 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Sweeps namespaces, and waits up to [`MAX_NAMESPACE_END`] for a namespace that is about to end.
     pub(super) fn hidden_namespace(&self) -> Result<Option<NetnsId>, EngineError> {
         let began = Instant::now();
         loop {
@@ -204,7 +186,6 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Returns the namespaces whose numbers are stored, each with its folder.
 pub fn numbered_namespaces<K: Kernel>(
     kernel: &K,
 ) -> Result<Vec<(NetnsId, NetnsNumber, PathBuf)>, KernelError> {

@@ -9,30 +9,23 @@ use super::{HookPart, Standing};
 use crate::state::records::{Entry, HookRecord, LinkRecord};
 use crate::{Engine, EngineError, paths};
 
-/// State of a place.
 pub struct Observed<H> {
-    /// Status of the attachment.
     pub standing: Standing,
-    /// Kernel link, pinned or not, if there is one.
     pub link: Option<(H, LinkFacts)>,
-    /// Program that runs there, whatever its owner.
     pub program: Option<ProgramId>,
 }
 
 impl<H> Observed<H> {
-    /// Returns an observation without a link or a program.
     pub(super) const fn nothing(standing: Standing) -> Self {
         Self { standing, link: None, program: None }
     }
 
-    /// Returns whether the link exists and is pinned at its path.
     pub const fn is_pinned(&self) -> bool {
         self.link.is_some() && !matches!(self.standing, Standing::Unpinned)
     }
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Observes the place of a hook's chain, including all parts of the chain.
     pub(crate) fn observe(&self, hook: &HookRecord) -> Result<Observed<K::Handle>, EngineError> {
         let _search = SearchOnce::begin();
         let mut observed = self.observe_entry(hook)?;
@@ -51,8 +44,7 @@ impl<K: Kernel> Engine<K> {
         Ok(observed)
     }
 
-    /// Returns why a member of a hook's chain could not be loaded again: a chain is entered only with all of its
-    /// members.
+    /// A chain is entered only with all of its members.
     fn lost_member(&self, hook: &HookRecord) -> Option<String> {
         let state = self.state();
         state.links.of_hook(&hook.key).find_map(|link| {
@@ -75,7 +67,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Observes the place of a link that is not a member of a chain.
     pub(crate) fn observe_alone(&self, link: &LinkRecord) -> Result<Observed<K::Handle>, EngineError> {
         let _search = SearchOnce::begin();
         let pin = paths::link(link.id);
@@ -99,7 +90,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Observes the pin of a link that is recorded at no place: its interface is absent, or was moved.
     fn observe_away(&self, pin: &Path) -> Result<Observed<K::Handle>, EngineError> {
         Ok(match self.live_link(pin)? {
             Some((link, facts)) => {
@@ -110,9 +100,7 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// Returns whether something is still attached in our place. Third parties can remove pins and filters, and
-    /// interfaces can disappear. A running link without its pin is pinned again. Errors:
-    /// [`KernelError::NamespaceNotFound`]: it may still run, and cannot be changed.
+    /// Pins a running link again. [`KernelError::NamespaceNotFound`]: it may still run, and cannot be changed.
     pub(crate) fn is_entered(&self, hook: &HookRecord) -> Result<bool, EngineError> {
         let observed = self.observe_entry(hook)?;
         match (&observed.standing, &observed.link) {
@@ -127,7 +115,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns the program in a hook's link or filter, whatever its owner; none for a dispatcher, which is not ours.
     pub(crate) fn program_at(&self, hook: &HookRecord) -> Result<Option<ProgramId>, EngineError> {
         match hook.entry {
             Entry::Link => Ok(self.pinned_link(&paths::hook_link(&hook.key))?.map(|facts| facts.program)),
@@ -136,18 +123,16 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns the name of a program that a third party may have loaded.
     pub(super) fn function_name(&self, program: ProgramId) -> Option<String> {
         self.kernel.program(program).ok().flatten().map(|facts| facts.name)
     }
 
-    /// Returns whether a pinned link is no longer attached: its interface is gone, or it was force-detached.
+    /// True if the interface is gone, or the link was force-detached.
     pub(crate) fn is_dead(&self, pin: &Path) -> bool {
         // A link that cannot be queried is assumed to be unchanged.
         matches!(self.pinned_link(pin), Ok(Some(facts)) if !facts.is_live())
     }
 
-    /// Describes a third-party program for messages.
     pub(crate) fn name_of(&self, program: ProgramId) -> String {
         match self.function_name(program) {
             Some(name) => format!("program {program} \"{name}\""),

@@ -1,6 +1,4 @@
-//! Restores missing pins of links. A missing pin does not mean that nothing runs: another process may hold the link by
-//! a pin or descriptor of its own. Before a missing pin counts as a missing link, the kernel is queried, and running
-//! links are pinned again.
+//! Restores missing pins of links: another process may hold a link by a pin or descriptor of its own, so it still runs.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -17,7 +15,7 @@ use crate::state::records::LinkRecord;
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Pins a link, unless it is pinned below `pending`: the interrupted operation that created it will move that pin.
+    /// Spares a link that is pinned below `pending`: the interrupted operation will move that pin.
     pub(crate) fn pin_unless_pending(&self, link: &K::Handle, pin: &Path) -> Result<bool, EngineError> {
         let id = self.kernel.link_of(link)?.id;
         for operation in self.kernel.list_folder(Path::new(paths::PENDING))? {
@@ -33,8 +31,7 @@ impl<K: Kernel> Engine<K> {
         Ok(true)
     }
 
-    /// Pins a link again that is not a member of a chain. Errors: Several links of its program run without a pin: the
-    /// kernel does not report which one it is.
+    /// An error if several links of the program run without a pin: the kernel does not report which one it is.
     pub(crate) fn pin_link_again(&self, link: &LinkRecord) -> Result<bool, EngineError> {
         let pin = paths::link(link.id);
         // No link survives a reboot; avoid scanning all links of the machine for each record.
@@ -79,7 +76,6 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Returns the kernel links that the pins of a program's records hold.
     pub(super) fn pinned_links_of(&self, program: ProgramUid) -> Result<HashSet<KernelLinkId>, EngineError> {
         let links: Vec<_> = self.state().links_of(program).cloned().collect();
         let mut pinned = HashSet::new();
@@ -89,7 +85,6 @@ impl<K: Kernel> Engine<K> {
         Ok(pinned)
     }
 
-    /// Returns the kernel links that run a link's program without a pin of its records.
     pub(crate) fn unpinned_links_of(&self, link: &LinkRecord) -> Result<Vec<KernelLinkId>, EngineError> {
         let Some(record) = self.record(link.program) else { return Ok(Vec::new()) };
         let (program, functions) = (record.id, functions_at(&record, &link.point));
@@ -111,7 +106,6 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Returns whether a link is a member of a chain, which has no kernel link of its own.
 fn is_member(link: &LinkRecord) -> bool {
     matches!(link.point.hook(), Some((_, HookKind::Xdp | HookKind::Tc(_))))
 }

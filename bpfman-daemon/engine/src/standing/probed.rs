@@ -14,9 +14,7 @@ use crate::state::records::{LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Examines the file that the path of a link leads to; none for links whose file is not followed.
-    ///
-    /// The caller holds no lock: the file system may not respond.
+    /// `None` for links whose file is not followed. The caller holds no lock: the file system may not respond.
     pub(super) fn look_at_binary(&self, id: LinkId) -> Option<FileCheck> {
         let link = self.state().links.get(&id).cloned()?;
         let path = link.point.followed_binary()?;
@@ -24,8 +22,8 @@ impl<K: Kernel> Engine<K> {
         Some(self.file_looks.look_in_check(&self.kernel, path, reader.as_ref()))
     }
 
-    /// Returns the user with whose rights the file of a link is looked for: its state is shown to that user. None stands for root.
-    /// The record of an earlier version has no user: what everybody may see counts for it, unless it is root's.
+    /// Returns the user with whose rights the file of a link is looked for; the inner `None` stands for root. A record
+    /// of an earlier version has no user: only files that everybody may read count for it, unless it is root's.
     fn reader_of_checks(&self, link: &LinkRecord) -> Option<Option<FileReader>> {
         match &link.reader {
             ProbeReader::Caller(reader) => return Some(Some(reader.clone())),
@@ -37,9 +35,7 @@ impl<K: Kernel> Engine<K> {
         Some((link.owner(&program) != Owner::Root).then(everybody))
     }
 
-    /// Compares the file of a probe with the one that its path leads to now, and moves the probe there.
-    ///
-    /// The probe is attached to the new file before it ends in the old one. The caller holds the link.
+    /// Moves a probe to the file that its path leads to now, before it ends in the old one. The caller holds the link.
     pub(super) fn check_binary(
         &self,
         link: &Arc<LinkRecord>,
@@ -57,7 +53,7 @@ impl<K: Kernel> Engine<K> {
         };
         let (now, is_local) = match look {
             FileCheck::Unanswered | FileCheck::NotLooked => return Ok(as_before()),
-            // Another one may be there, or none: that is not for this user to know.
+            // Another file may be there, or none: that is not for this user to know.
             FileCheck::Absent(KernelError::NoProbeTarget {
                 reason: ProbeTargetError::Unreadable { uid, .. },
                 ..
@@ -104,8 +100,7 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// Moves the link of an earlier attachment into place, if it was recorded but could not be moved then: while it is
-    /// below `pending`, the link that it replaces runs too.
+    /// Moves the link into place: while it is below `pending`, the link that it replaces runs too.
     pub(crate) fn finish_reattach(&self, link: &LinkRecord) -> Result<(), EngineError> {
         let operation = link.operation.to_string();
         let is_left = !link.targets.is_empty()
@@ -113,7 +108,7 @@ impl<K: Kernel> Engine<K> {
         if is_left { self.place_link(link) } else { Ok(()) }
     }
 
-    /// Records the file of a link whose record is of an earlier version, so that it is followed.
+    /// Adds the file to the record of an earlier version, so that it is followed.
     fn learn_file(&self, link: &LinkRecord, file: FileIdentity) -> Result<(), EngineError> {
         let mut targets = link.targets.clone();
         targets.push(TargetIdentity::File(file));
@@ -122,10 +117,7 @@ impl<K: Kernel> Engine<K> {
         self.commit(changes).map(drop)
     }
 
-    /// Returns the user with whose rights the file of a probe is opened; none stands for root.
-    ///
-    /// # Errors
-    /// The record of an earlier version does not tell, and the owner is not root.
+    /// `None` stands for root; an error if a record of an earlier version lacks it, and the owner is not root.
     pub(crate) fn reader_of<'l>(
         &self,
         program: &ProgramRecord,
@@ -150,8 +142,7 @@ impl<K: Kernel> Engine<K> {
         self.reader_of(&program, link).map(drop)
     }
 
-    /// Refuses to attach a link again for a process that is identified only by its number: the record is of an earlier
-    /// version.
+    /// Refuses a process that the record of an earlier version identifies only by its number.
     pub(crate) fn check_processes_are_known(&self, link: &LinkRecord) -> Result<(), EngineError> {
         let is_known = |pid: &u32| {
             let is_it = |target: &TargetIdentity| matches!(target, TargetIdentity::Process(known) if known.pid == *pid);
@@ -165,10 +156,9 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Refuses to attach a probe again if its process has ended, its file system does not respond, its offset is of
-    /// another file, or the user who attached it may not read the file that its path leads to now. Every function that
-    /// attaches a recorded link again calls this first.
+    /// another file, or its user may not read the file now. Every function that attaches a recorded link again calls
+    /// this first.
     pub(crate) fn check_probe_again(&self, link: &LinkRecord) -> Result<(), EngineError> {
-        // Before any file is looked at.
         self.check_reader_is_known(link)?;
         if self.ended_process(link).is_some() {
             return Err(EngineError::EarlierProcess { link: link.id, point: link.point.to_string() });
@@ -176,8 +166,7 @@ impl<K: Kernel> Engine<K> {
         if let Some((target, scope)) = link.point.binary() {
             let reader = self.reader_of_checks(link).ok_or(EngineError::NoLink(link.id))?;
             match self.file_looks.look(&self.kernel, target, scope, reader.as_ref()) {
-                // A file system that does not respond, such as a container's, must not block a start or the check of
-                // others.
+                // A file system that does not respond, such as a container's, must not block a start or other checks.
                 FileCheck::Unanswered => {
                     let source = io::Error::new(io::ErrorKind::TimedOut, "its file system does not answer");
                     return Err(
@@ -203,7 +192,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns the number of a process that a link was attached to, and that has ended.
     fn ended_process(&self, link: &LinkRecord) -> Option<u32> {
         if link.boot != self.boot {
             return link.point.processes().first().copied();
@@ -218,7 +206,6 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// Adjusts an observation if the process or module of the link is gone: the link then runs nothing.
     pub(super) fn with_target(
         &self,
         link: &LinkRecord,
@@ -252,15 +239,13 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// The user of files that everybody may read.
 const NOBODY: u32 = 65_534;
 
 fn not_readable(uid: u32, path: &str) -> EngineError {
     EngineError::Denied(format!("user {uid} attached it, and may not read {path} as it is now"))
 }
 
-/// Refuses to move a probe automatically to a file whose file system may stop responding during the lookup of its
-/// functions.
+/// The file system may stop responding during the lookup of functions.
 fn check_is_local(path: &str, is_local: bool) -> Result<(), EngineError> {
     match is_local {
         true => Ok(()),
@@ -271,8 +256,7 @@ fn check_is_local(path: &str, is_local: bool) -> Result<(), EngineError> {
     }
 }
 
-/// Refuses to put a probe at the offset of one file into another: the offset may be inside an instruction there, and
-/// would crash each process that reaches it.
+/// An offset may be inside an instruction of another file, and would crash each process that reaches it.
 fn check_is_by_name(link: &LinkRecord, path: &str) -> Result<(), EngineError> {
     match &link.point {
         AttachPoint::Uprobe { function: None, .. } => {}

@@ -31,11 +31,7 @@ pub enum HookCheck {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Compares a hook with the kernel, and attaches its chain again if it is lost. Never replaces a third-party
-    /// program.
-    ///
-    /// # Errors
-    /// The kernel cannot be queried.
+    /// Compares a hook with the kernel, and restores a lost chain. Never replaces a third-party program.
     pub fn check_hook(&self, key: &HookKey) -> Result<HookCheck, EngineError> {
         if self.set_moved_aside(key)? {
             return Ok(HookCheck::Absent);
@@ -68,9 +64,6 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Compares and restores a link that is not a member of a chain: tcx, or a probe.
-    ///
-    /// # Errors
-    /// The kernel cannot be queried.
     pub fn check_link(&self, id: LinkId) -> Result<HookCheck, EngineError> {
         // Before any lock: the binary's file system may not respond.
         let look = self.look_at_binary(id);
@@ -95,8 +88,7 @@ impl<K: Kernel> Engine<K> {
                 if link.point.names_process() && link.hook.is_none() {
                     return Err(EngineError::EarlierProcess { link: id, point: link.point.to_string() });
                 }
-                // A dead link at an interface blocks other links there. A link elsewhere is left until another replaces
-                // it: it shows what happened to it.
+                // A dead link at an interface blocks other links there. Elsewhere it stays: it shows what happened.
                 if link.hook.is_some() {
                     self.end_dead_link(&pin, link.adopted)?;
                 }
@@ -110,7 +102,6 @@ impl<K: Kernel> Engine<K> {
         Ok(found)
     }
 
-    /// Restores what differs from the record. `put_back` runs if nothing is left or a part is missing.
     fn reconcile(
         &self,
         observed: Observed<K::Handle>,
@@ -146,9 +137,9 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// Reconciles a hook at the start, when the records may be older than what runs, or of another boot: keeps what is
-    /// attached, or swaps it for the recorded chain. A lost chain is attached later, once all records name the current
-    /// places of their interfaces. `outdated`: the chain must be built again. The caller holds the hook's lock.
+    /// Reconciles a hook at the start, when records may be older than the kernel's state. A lost chain is attached
+    /// later, once all records name the current places of their interfaces. `outdated`: rebuild the chain. The caller
+    /// holds the hook's lock.
     pub(crate) fn reconcile_at_start(
         &self,
         hook: &Arc<HookRecord>,
@@ -166,7 +157,7 @@ impl<K: Kernel> Engine<K> {
             (Standing::Unreachable, _) => return Ok(HookCheck::Unreachable),
             // Following interfaces removes it and leaves it waiting for its interface.
             (Standing::Gone, Some(_)) => return Ok(HookCheck::Right),
-            // Its link exists but is detached: swapping its program would have no effect.
+            // Its link is detached: swapping its program would have no effect.
             (Standing::Lost { how: Loss::ForcedOff, .. }, _) => {
                 return Ok(HookCheck::Lost(observed.standing));
             }
@@ -191,13 +182,12 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// Returns whether the kernel's program of a hook's id is the recorded one: ids start over with each boot.
+    /// Ids start over with each boot.
     fn has_tag(&self, hook: &HookRecord) -> Result<bool, EngineError> {
         Ok(self.kernel.program(hook.program)?.is_some_and(|facts| facts.tag == hook.tag))
     }
 
-    /// Replaces another program of ours at a hook with the recorded chain. Returns false if nothing of ours is there.
-    /// The caller holds the hook's lock.
+    /// Returns false if nothing of ours is there. The caller holds the hook's lock.
     pub(crate) fn put_recorded_chain(
         &self,
         hook: &Arc<HookRecord>,
@@ -229,8 +219,6 @@ impl<K: Kernel> Engine<K> {
         Ok(true)
     }
 
-    /// Returns whether a program found in a link may be ours: the recorded one, the entry of a chain, a version of a
-    /// program, or a bridge. Any other program was put there by a third party.
     pub(crate) fn is_own(
         &self,
         running: ProgramId,
@@ -244,7 +232,6 @@ impl<K: Kernel> Engine<K> {
             || self.is_pinned_version(running)?)
     }
 
-    /// Returns whether a program is pinned as ours, or below `pending` as a new version.
     fn is_pinned_version(&self, id: ProgramId) -> Result<bool, EngineError> {
         let name = paths::program(id);
         if self.is_pin_of(&name, id)? {
@@ -258,20 +245,17 @@ impl<K: Kernel> Engine<K> {
         Ok(false)
     }
 
-    /// Returns the error for a third-party program in a link of ours, which stays.
     pub(crate) fn taken_over(&self, running: ProgramId) -> EngineError {
         Interference::TakenOver(self.name_of(running)).into()
     }
 
-    /// Returns the program of a filter if the filter is ours: its program is recorded, or pinned by us.
     fn own_filter(&self, hook: &HookRecord) -> Result<Option<ProgramId>, EngineError> {
         let Some(id) = self.program_at(hook)? else { return Ok(None) };
         let is_recorded = id == hook.program && self.has_tag(hook)?;
         Ok((is_recorded || self.is_pinned_entry(id)?).then_some(id))
     }
 
-    /// Attaches a recorded chain where nothing is left of it: after a reboot, or after its pin was removed. The caller
-    /// holds the lock of the hook.
+    /// Attaches a recorded chain where nothing is left of it. The caller holds the hook's lock.
     pub(crate) fn reenter_hook(
         &self,
         hook: &HookRecord,
@@ -280,7 +264,7 @@ impl<K: Kernel> Engine<K> {
         self.ensure_free(&hook.key, &hook.interface, Some(hook.program))?;
         let built = self.build_chain_as(&hook.key, &hook.interface, links, None, &hook.settings)?;
         let operation = self.operation();
-        // Both are declared before the undo steps, so that they outlive them.
+        // Declared before the undo steps, so that they outlive them.
         let namespace = self.hold_namespace(&hook.key);
         let mut joined = None;
         let restored = undoing(|undo| {
@@ -288,7 +272,6 @@ impl<K: Kernel> Engine<K> {
                 self.enter_or_join(&hook.interface, &hook.key, operation, links, &built, undo)?;
             joined = dispatcher;
             let now = self.hook_as_of_now(hook);
-            // The chain now has a link of our own instead of an adopted one.
             let restored = HookRecord { operation, entry, xdp, adopted_link: false, ..now };
             let restored = self.numbered(joined.as_ref().unwrap_or(&built).recorded(restored), undo)?;
             self.record_hook(restored.clone())?;
@@ -299,8 +282,7 @@ impl<K: Kernel> Engine<K> {
         self.settle_chain(joined.unwrap_or(built))
     }
 
-    /// Records where an XDP hook runs if the record lacks it: it is of an earlier version, or its link was adopted. The
-    /// caller holds the hook's lock.
+    /// Adds the mode to the record of an earlier version or an adopted link. The caller holds the hook's lock.
     fn learn_xdp_mode(&self, hook: &HookRecord) -> Result<(), EngineError> {
         if hook.key.kind != HookKind::Xdp || hook.xdp.is_some() {
             return Ok(());
@@ -314,7 +296,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns the current record of a hook: building a chain may have updated it with the previous chain's counts.
+    /// Building a chain may have added the previous chain's counts to the record.
     pub(crate) fn hook_as_of_now(&self, hook: &HookRecord) -> HookRecord {
         self.state().hooks.get(&hook.key).map_or_else(|| hook.clone(), |now| (**now).clone())
     }

@@ -9,7 +9,6 @@ use super::{Loss, Observed, Standing};
 use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
-/// Returns the id of the recorded map of a struct_ops attach point.
 pub fn functions_at(program: &ProgramRecord, point: &AttachPoint) -> Option<MapId> {
     let AttachPoint::StructOps { map: name } = point else { return None };
     program.maps.iter().find(|map| map.name == *name).and_then(|map| map.id)

@@ -1,7 +1,5 @@
-//! Steps that a failed operation could not undo, for example for lack of descriptors. Later operations and the check of
-//! all hooks retry them.
-//!
-//! They are kept in memory only: a start finds the same objects below `pending` and at the hooks.
+//! Steps that a failed operation could not undo: later operations and checks retry them. In memory only: a start finds
+//! the same objects below `pending` and at the hooks.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,7 +24,6 @@ impl Remainder {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Undoes the contents of an operation's folder: ends links and removes pins. A failure is retried later.
     pub(crate) fn undo_folder(&self, folder: &Path) -> Result<(), UndoFailure> {
         let left = |error| self.not_undone(Remainder::Folder(folder.to_owned()), None, error);
         self.remove_tree(folder).map_err(left)
@@ -36,12 +33,10 @@ impl<K: Kernel> Engine<K> {
         self.undo_folder(&paths::pending(operation))
     }
 
-    /// Ends a link that is pinned in an operation's folder. The folder is undone afterwards, or retried.
     pub(crate) fn undo_link(&self, pin: PathBuf) -> Result<(), UndoFailure> {
         self.kernel.end_link(&pin).map_err(|error| UndoFailure::new(Remainder::Pin(pin), error))
     }
 
-    /// Records a remainder to retry later, with the chain that runs there.
     pub(crate) fn try_later(&self, left: Remainder, runs: Option<Leased>) {
         tracing::warn!(what = %left, "a failed operation could not be undone; it is tried again");
         let mut state = self.state();
@@ -50,7 +45,6 @@ impl<K: Kernel> Engine<K> {
         state.unfinished.push(Unfinished { left, kept });
     }
 
-    /// Records a remainder to retry later and returns it as the error of the step.
     pub(crate) fn not_undone(
         &self,
         left: Remainder,
@@ -69,7 +63,7 @@ impl<K: Kernel> Engine<K> {
         all.map(|what| format!("a failed operation is not undone yet: {}", what.left)).collect()
     }
 
-    /// Retries the undo of what failed operations left. No lock may be held.
+    /// No lock may be held.
     pub(crate) fn retry_unfinished(&self) {
         let all = std::mem::take(&mut self.state().unfinished);
         for unfinished in all {
@@ -109,8 +103,7 @@ impl<K: Kernel> Engine<K> {
             }
             Remainder::Dispatcher { operation, key, interface, after } => {
                 let _hook = self.lock(Subject::Hook(*key));
-                // If it was pinned together with the dispatcher that it replaces, settling swaps it back or finishes
-                // it.
+                // If it was pinned with the dispatcher that it replaces, settling swaps it back or finishes it.
                 if !self.settle_dispatcher(*operation)? {
                     self.drop_dispatcher(key, interface, *after)?;
                     self.remove_tree(&paths::pending(*operation))?;
@@ -128,7 +121,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Swaps a hook back to its recorded program, if it still runs `now`, the program of the failed swap.
+    /// Only if it still runs `now`, the program of the failed swap.
     fn swap_back(&self, key: &HookKey, now: ProgramId) -> Result<(), EngineError> {
         let Some(hook) = self.state().hooks.get(key).cloned() else { return Ok(()) };
         if hook.program == now || !self.is_entered(&hook)? || self.program_at(&hook)? != Some(now) {
@@ -140,7 +133,6 @@ impl<K: Kernel> Engine<K> {
         self.swap(&hook, now, &recorded, &hook.interface)
     }
 
-    /// Updates a tcx or struct_ops link back to its recorded program, if it still runs `now`.
     fn update_back(&self, id: LinkId, now: ProgramId) -> Result<(), EngineError> {
         let Some(link) = self.state().links.get(&id).cloned() else { return Ok(()) };
         let Some(program) = self.record(link.program) else { return Ok(()) };

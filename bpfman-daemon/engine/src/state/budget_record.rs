@@ -13,8 +13,7 @@ pub struct ProgramBudget {
     /// True if the owner had a common limit when the program was loaded: its chains measure the time of their members.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub measured: bool,
-    /// Excess for which the program was detached, or for which this version was rolled back to the one before. The
-    /// excess of a detached program is kept until a caller attaches it again.
+    /// Excess for which the program was detached or rolled back; kept until a detached program is attached again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub excess: Option<CpuExcess>,
     /// Time at which the program is unloaded.

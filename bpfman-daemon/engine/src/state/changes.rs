@@ -1,4 +1,4 @@
-//! Changes of records by one operation: collected here, written in one durable step, then applied to memory.
+//! Changes of records by one operation: collected, written in one durable step, then applied to memory.
 //!
 //! Only `Engine::commit` writes records and applies changes, so memory and disk cannot differ.
 
@@ -17,7 +17,6 @@ use crate::state::{UnclearedLeftovers, encode, parse, records};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RecordKey {
     Program(ProgramUid),
-    /// The version of a program before its last replacement.
     Previous(ProgramUid),
     Link(LinkId),
     Hook(HookKey),
@@ -26,7 +25,6 @@ pub enum RecordKey {
 }
 
 impl RecordKey {
-    /// Returns the table of the store.
     pub const fn table(self) -> Table {
         match self {
             Self::Program(_) => records::PROGRAMS,
@@ -38,7 +36,6 @@ impl RecordKey {
         }
     }
 
-    /// Returns the key within that table.
     pub fn bytes(self) -> Vec<u8> {
         match self {
             Self::Program(uid) | Self::Previous(uid) => uid.to_string().into_bytes(),
@@ -53,7 +50,6 @@ impl RecordKey {
 #[derive(Clone, Debug)]
 pub enum Record {
     Program(Arc<ProgramRecord>),
-    /// The version of a program before its last replacement.
     Previous(Arc<PreviousRecord>),
     Link(Arc<LinkRecord>),
     Hook(Arc<HookRecord>),
@@ -75,7 +71,6 @@ impl Record {
     pub const TABLES: [Table; 5] =
         [records::PROGRAMS, records::PREVIOUS, records::LINKS, records::HOOKS, records::MATCHINGS];
 
-    /// Parses a record of one of [`Self::TABLES`].
     pub fn parse(table: Table, value: &[u8]) -> Result<Self, EngineError> {
         Ok(match table {
             records::PREVIOUS => Self::Previous(Arc::new(parse(value)?)),
@@ -86,7 +81,6 @@ impl Record {
         })
     }
 
-    /// Encodes the record for the store.
     pub fn encode(&self) -> Result<Vec<u8>, EngineError> {
         match self {
             Self::Program(program) => encode(&**program),
@@ -100,9 +94,7 @@ impl Record {
 
 #[derive(Clone, Debug)]
 pub enum Change {
-    /// Adds or replaces the record.
     Put(Record),
-    /// Removes the record, if there is one.
     End(RecordKey),
 }
 
@@ -111,7 +103,6 @@ pub enum Change {
 #[must_use = "nothing is changed before it is committed"]
 pub struct Changes {
     pub all: Vec<Change>,
-    /// Kernel objects that the operation leaves to be removed.
     pub leftover: Option<(OperationId, LeftoverRecord)>,
 }
 
@@ -120,12 +111,10 @@ impl Changes {
         self.all.push(Change::Put(Record::Program(program.into())));
     }
 
-    /// Removes a program, together with its previous version and its attachments by interface selectors.
     pub fn end_program(&mut self, uid: ProgramUid) {
         self.all.push(Change::End(RecordKey::Program(uid)));
     }
 
-    /// Sets or removes the version of a program before its last replacement.
     pub fn set_previous(&mut self, uid: ProgramUid, previous: Option<PreviousRecord>) {
         self.all.push(match previous {
             Some(previous) => Change::Put(Record::Previous(Arc::new(previous))),
@@ -149,17 +138,14 @@ impl Changes {
         self.all.push(Change::End(RecordKey::Hook(key)));
     }
 
-    /// Adds an attachment by an interface selector.
     pub fn put_matching(&mut self, matching: MatchingRecord) {
         self.all.push(Change::Put(Record::Matching(Arc::new(matching))));
     }
 
-    /// Removes an attachment by an interface selector.
     pub fn end_matching(&mut self, id: MatchingId) {
         self.all.push(Change::End(RecordKey::Matching(id)));
     }
 
-    /// Lists the kernel objects that the operation leaves to be removed.
     pub fn leave(&mut self, operation: OperationId, leftover: LeftoverRecord) {
         if leftover != LeftoverRecord::default() {
             self.leftover = Some((operation, leftover));
@@ -167,11 +153,9 @@ impl Changes {
     }
 }
 
-/// Changes in the store's form, with the keys of the changed records.
 #[derive(Debug, Default)]
 pub struct Written {
     pub batch: Batch,
-    /// Keys in no particular order; a key may occur more than once.
     pub keys: Vec<RecordKey>,
 }
 
@@ -181,7 +165,6 @@ impl Written {
         self.keys.push(key);
     }
 
-    /// Removes a record.
     pub fn end(&mut self, key: RecordKey) {
         self.batch.delete(key.table(), &key.bytes());
         self.keys.push(key);
@@ -192,19 +175,16 @@ impl Written {
 pub struct Committed {
     /// Operations under which the store lists the leftovers: several if one record would grow too large.
     pub operations: Vec<OperationId>,
-    /// Hooks whose records were removed.
     pub ended: Vec<Arc<HookRecord>>,
 }
 
 impl Committed {
-    /// Returns what must be removed after the commit, together with the hooks that the changed links have left.
     pub fn leaving(self, leftover: LeftoverRecord, hooks: Vec<HookKey>) -> UnclearedLeftovers {
         UnclearedLeftovers { operations: self.operations, leftover, hooks, ended: self.ended }
     }
 }
 
 impl State {
-    /// Returns a record from memory.
     pub fn record(&self, key: RecordKey) -> Option<Record> {
         match key {
             RecordKey::Program(uid) => self.programs.get(&uid).cloned().map(Record::Program),
@@ -212,12 +192,10 @@ impl State {
             RecordKey::Link(id) => self.links.get(&id).cloned().map(Record::Link),
             RecordKey::Hook(key) => self.hooks.get(&key).cloned().map(Record::Hook),
             RecordKey::Matching(id) => self.matchings.get(&id).cloned().map(Record::Matching),
-            // Memory holds only the leftovers that could not be removed at once, and keeps them elsewhere.
             RecordKey::Leftover(_) => None,
         }
     }
 
-    /// Returns the records that are removed together with a record.
     pub fn dependents(&self, key: RecordKey) -> Vec<RecordKey> {
         let RecordKey::Program(uid) = key else { return Vec::new() };
         let matchings = self.matchings_of(uid).into_iter().map(RecordKey::Matching);

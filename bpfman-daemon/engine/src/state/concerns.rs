@@ -21,7 +21,6 @@ pub enum SendersConcern {
 }
 
 impl SendersConcern {
-    /// Returns the error.
     #[must_use]
     pub fn why(&self) -> &str {
         let (Self::LeftOut(why) | Self::Detached(why) | Self::MaySend(why) | Self::StillKept(why)) = self;
@@ -65,8 +64,8 @@ impl fmt::Display for HookConcern {
 }
 
 impl State {
-    /// Returns what is wrong where a link may be the cause: at its hook, and, for a link of the machine, where tenants send packets in
-    /// its network namespace. Texts have names of others' programs.
+    /// Returns problems of which a link may be the cause: at its hook, and, for a link of the machine, where tenants
+    /// send packets in its network namespace. Texts have names of others' programs.
     #[must_use]
     pub fn concerns_of(&self, link: &LinkRecord) -> Vec<String> {
         let Some(own) = link.hook else { return Vec::new() };
@@ -81,7 +80,7 @@ impl State {
         all
     }
 
-    /// Returns what is wrong at hooks and shows in the status of no link or chain.
+    /// Returns problems of hooks that show in the status of no link or chain.
     #[must_use]
     pub fn hidden_concerns(&self) -> Vec<HookConcern> {
         let is_hidden = |concern: &SendersConcern| {

@@ -50,7 +50,6 @@ impl MemberTime {
     }
 }
 
-/// Reading of a program that runs by itself.
 #[derive(Clone, Copy, Debug)]
 pub struct ProgramReading {
     pub program: ProgramUid,
@@ -59,14 +58,12 @@ pub struct ProgramReading {
     pub is_ours: bool,
 }
 
-/// Reading of a chain, over all hooks that run it.
 #[derive(Clone, Debug, Default)]
 pub struct ChainReading {
     pub nanoseconds: u64,
     pub members: Vec<MemberReading>,
 }
 
-/// Reading of a member, over all hooks that run the chain.
 #[derive(Clone, Copy, Debug)]
 pub struct MemberReading {
     pub program: ProgramUid,
@@ -75,7 +72,6 @@ pub struct MemberReading {
 }
 
 impl ChainReading {
-    /// Returns the reading that the same chain had before its first run.
     pub fn before_all(&self) -> Self {
         let none =
             |member: &MemberReading| MemberReading { packets: 0, time: MemberTime::default(), ..*member };

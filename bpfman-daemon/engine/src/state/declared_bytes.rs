@@ -3,19 +3,16 @@
 use bpfmand_core::MapSpec;
 use serde::{Deserialize, Serialize};
 
-/// Bytes of all maps that an object declares, whichever of them a load creates: for 1 CPU and for 4,096 CPUs. Other
-/// numbers of CPUs need no value: the size is linear in it, so maps that need no more memory at both ends need no more
-/// in between.
+/// Bytes of all maps that an object declares, for 1 CPU and for 4,096 CPUs: the size is linear in the number of CPUs,
+/// so maps that need no more at both ends need no more in between.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeclaredBytes {
-    /// Maps that a load creates for itself or shares with an owner.
     own: [u64; 2],
-    /// Maps that are pinned by name, which another object may have created before.
+    /// Maps pinned by name, which another object may have created before.
     pinned: [u64; 2],
 }
 
 impl DeclaredBytes {
-    /// Computes the memory of these maps.
     pub fn of(maps: &[MapSpec]) -> Self {
         let sum = |pinned: bool| {
             let maps = maps.iter().filter(move |map| map.pin_by_name == pinned);
@@ -24,8 +21,8 @@ impl DeclaredBytes {
         Self { own: sum(false), pinned: sum(true) }
     }
 
-    /// Returns whether no value exceeds the one of `other`. Both kinds of maps are compared separately: a map that is
-    /// shared by name must not become one of the load's own.
+    /// Returns whether no value exceeds the one of `other`. Both kinds are compared separately: a map that is shared by
+    /// name must not become one of the load's own.
     pub fn is_within(self, other: Self) -> bool {
         let pairs = self.own.iter().zip(&other.own).chain(self.pinned.iter().zip(&other.pinned));
         pairs.into_iter().all(|(own, others)| own <= others)
@@ -48,11 +45,9 @@ mod tests {
         let array = of(&map(map_type::ARRAY, 4096));
         assert!(array.is_within(array) && of(&map(map_type::ARRAY, 4095)).is_within(array));
         assert!(!of(&map(map_type::ARRAY, 4097)).is_within(array));
-        // Equal on one CPU, larger on any other number.
         let each = of(&map(map_type::PERCPU_ARRAY, 4096));
         assert_eq!(each.own[0], array.own[0]);
         assert!(!each.is_within(array) && array.is_within(each));
-        // Smaller on one CPU, larger on two or more.
         assert!(!of(&map(map_type::PERCPU_ARRAY, 4000)).is_within(array));
     }
 

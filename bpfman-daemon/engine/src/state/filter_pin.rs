@@ -8,12 +8,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64_NAME;
 use bpfmand_core::{Direction, HookKey, IfIndex, Interface, NetnsId, NetnsNumber};
 
-/// Maximum length of a file name, in bytes.
 const MAX_NAME: usize = 255;
-/// Text for a namespace without a number.
 const NO_NUMBER: &str = "-";
 
-/// Filter that an operation was about to add.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PinnedFilter {
     pub direction: Direction,
@@ -25,7 +22,6 @@ pub struct PinnedFilter {
     pub netns: Option<PathBuf>,
 }
 
-/// Returns the name of the pin that records the hook of a filter that has no record yet.
 pub fn filter_pin(key: &HookKey, interface: &Interface, number: Option<NetnsNumber>) -> String {
     let direction = key.kind.direction().map_or("none", Direction::name);
     let NetnsId { inode, cookie } = key.netns.into();
@@ -38,8 +34,7 @@ pub fn filter_pin(key: &HookKey, interface: &Interface, number: Option<NetnsNumb
     if name.len() + netns.len() > MAX_NAME { name } else { name + &netns }
 }
 
-/// Returns the namespace's path as a part of a pin's name: in base64, because bpffs allows no slash or dot in names.
-/// Empty without a path, and if the path would not fit.
+/// Returns the namespace's path in base64, because bpffs allows no slash or dot in names; empty if it would not fit.
 pub fn netns_name(interface: &Interface) -> String {
     const MAX_PATH: usize = 150;
     let netns = interface.netns.as_deref().map_or(&[][..], |path| path.as_os_str().as_bytes());
@@ -92,7 +87,6 @@ mod tests {
         let key = HookKey { netns: home.into(), ifindex: IfIndex(7), kind: HookKind::Tc(Direction::Egress) };
         let table = NetnsId { inode: 4_026_531_840, cookie: 1 };
         for number in [None, Some(NetnsNumber { table, number: 0x6270_0001 })] {
-            // A long number leaves no space for a long path.
             for (path, is_kept) in
                 [("/a_b-c".to_owned(), true), (format!("/{}", "x".repeat(149)), number.is_none())]
             {

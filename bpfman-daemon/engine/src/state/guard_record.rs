@@ -44,8 +44,7 @@ pub struct LinkGuard {
     pub index: u32,
     /// Tasks, with ids of the boot in which the link was attached.
     pub tasks: TaskGroup,
-    /// User id: tasks with credentials of any other user are excluded. Links to containers have none, nor have those of
-    /// earlier versions.
+    /// User id: tasks with credentials of any other user are excluded. `None` for containers and earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<u32>,
     /// Way in which the tasks were found.
@@ -53,8 +52,7 @@ pub struct LinkGuard {
     /// The process whose return addresses a return probe changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub returns_of: Option<ProcessScope>,
-    /// Start of that process, in ticks of 10 ms since boot, as it was found to be one of the tasks. Records of earlier
-    /// versions have none.
+    /// Start of that process, in ticks of 10 ms since boot. `None` in records of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub returns_began: Option<u64>,
 }
@@ -90,8 +88,7 @@ pub enum FoundBy {
 }
 
 impl FoundBy {
-    /// Returns whether the same name denotes the same tasks after a reboot: true for units and slices, false for
-    /// sessions and processes.
+    /// Returns whether the name denotes the same tasks after a reboot: true for units and slices.
     #[must_use]
     pub fn outlives_boot(&self) -> bool {
         match self {

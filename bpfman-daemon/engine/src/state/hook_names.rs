@@ -3,7 +3,6 @@
 use bpfmand_core::{HookKey, Interface};
 use bpfmand_kernel::{FilterPlace, TcFilter};
 
-/// Returns the position of a filter; `None` for a hook that has no filters, or that has no namespace.
 pub fn filter_place<'a>(
     key: &HookKey,
     interface: &'a Interface,

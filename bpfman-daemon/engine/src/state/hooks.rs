@@ -10,7 +10,7 @@ use crate::paths;
 use crate::state::chain_record::{ChainId, ChainRecord, Composition};
 use crate::state::records::HookRecord;
 
-/// Hooks by key. It dereferences to the map; every change goes through its methods, which maintain the indexes.
+/// Hooks by key; every change goes through the methods, which maintain the indexes.
 #[derive(Debug, Default)]
 pub struct Hooks {
     all: HashMap<HookKey, Arc<HookRecord>>,
@@ -73,23 +73,19 @@ impl Hooks {
         self.of_chain.get(&id).into_iter().flatten().filter_map(|key| self.all.get(key))
     }
 
-    /// Returns a chain that a record names.
     pub fn chain(&self, id: ChainId) -> Option<&ChainRecord> {
         self.of_chain(id).flat_map(|hook| chains_of(hook)).find(|chain| chain.id == id)
     }
 
-    /// Returns the chains of a composition that records name.
     pub fn of_composition(&self, composition: &Composition) -> impl Iterator<Item = ChainId> {
         self.of_composition.get(composition).into_iter().flatten().copied()
     }
 
-    /// Returns whether a path is the pin of a hook's link.
     pub fn have_pin(&self, path: &str) -> bool {
         self.pins.contains_key(path)
     }
 }
 
-/// Returns the chain that a hook runs, and the one that it ran until its last change.
 fn chains_of(hook: &HookRecord) -> impl Iterator<Item = &ChainRecord> {
     hook.chain.iter().chain(hook.folding.iter().map(|folding| &folding.chain))
 }

@@ -7,7 +7,6 @@ use bpfmand_core::HookKey;
 
 use crate::state::chain_record::{ChainId, ChainRecord, Composition};
 
-/// A use of a chain that no record names yet.
 #[derive(Clone, Debug)]
 pub struct Leased {
     pub record: Arc<ChainRecord>,
@@ -17,7 +16,6 @@ pub struct Leased {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LeaseId(u64);
 
-/// Current leases by chain.
 #[derive(Debug, Default)]
 pub struct Leases {
     next: u64,
@@ -25,7 +23,6 @@ pub struct Leases {
 }
 
 impl Leases {
-    /// Keeps a chain loaded until [`Leases::end`].
     pub fn take(&mut self, leased: Leased) -> LeaseId {
         let id = LeaseId(self.next);
         self.next += 1;
@@ -42,12 +39,10 @@ impl Leases {
         }
     }
 
-    /// Returns the leases of a chain.
     pub fn of_chain(&self, id: ChainId) -> impl Iterator<Item = &Leased> {
         self.of_chain.get(&id).into_iter().flat_map(BTreeMap::values)
     }
 
-    /// Returns the leased chains of a composition.
     pub fn of_composition<'a>(
         &'a self,
         composition: &'a Composition,

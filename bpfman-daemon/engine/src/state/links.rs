@@ -9,12 +9,11 @@ use bpfmand_core::{HookKey, HookNetns, LinkId, ProgramUid};
 
 use crate::state::records::LinkRecord;
 
-/// Links by id. It dereferences to the map; every change goes through its methods, which maintain the indexes.
+/// Links by id; every change goes through the methods, which maintain the indexes.
 #[derive(Debug, Default)]
 pub struct Links {
     all: BTreeMap<LinkId, Arc<LinkRecord>>,
     of_hook: HashMap<HookKey, BTreeSet<LinkId>>,
-    /// Hooks of `of_hook`.
     of_netns: HashMap<HookNetns, BTreeSet<HookKey>>,
     of_program: HashMap<ProgramUid, BTreeSet<LinkId>>,
 }
@@ -50,22 +49,18 @@ impl Links {
         Some(link)
     }
 
-    /// Returns the links of a hook, ordered by id.
     pub fn of_hook(&self, key: &HookKey) -> impl Iterator<Item = &Arc<LinkRecord>> {
         self.of_hook.get(key).into_iter().flatten().filter_map(|id| self.all.get(id))
     }
 
-    /// Returns the hooks with links in a network namespace, in the order of their keys.
     pub fn hooks_in(&self, netns: HookNetns) -> impl Iterator<Item = HookKey> {
         self.of_netns.get(&netns).into_iter().flatten().copied()
     }
 
-    /// Returns the network namespaces of all hooks with links.
     pub fn namespaces(&self) -> impl Iterator<Item = HookNetns> {
         self.of_netns.keys().copied()
     }
 
-    /// Returns the links of a program, ordered by id.
     pub fn of_program(&self, program: ProgramUid) -> impl Iterator<Item = &Arc<LinkRecord>> {
         self.of_program.get(&program).into_iter().flatten().filter_map(|id| self.all.get(id))
     }

@@ -8,27 +8,23 @@ use bpfmand_core::{MapId, OperationId, ProgramUid};
 /// New ids of maps that this start created again, by the load of the map, its name and its former id.
 pub type Renewed = HashMap<(OperationId, String, MapId), MapId>;
 
-/// Minimum time between two attempts to load a program again.
 const MIN_PAUSE: Duration = Duration::from_secs(20);
-/// Maximum time between two attempts. Mostly a kernel module is missing, whose load triggers an attempt, too.
+/// A kernel module may be missing; its load triggers an attempt, too.
 const MAX_PAUSE: Duration = Duration::from_secs(300);
 
-/// Reason of a failure, and time of the next attempt.
 #[derive(Clone, Debug)]
 struct LostProgram {
     why: String,
     /// Time since boot of the next attempt; `None` before the first check.
     again_at: Option<Duration>,
     pause: Duration,
-    /// Kernel modules that were loaded at the last attempt.
     modules: BTreeSet<String>,
 }
 
-/// Programs that could not be loaded again after a reboot: the kernel may have reused the ids in their records.
+/// Programs that could not be loaded again: the kernel may have reused the ids in their records.
 #[derive(Debug, Default)]
 pub struct LostPrograms {
     all: HashMap<ProgramUid, LostProgram>,
-    /// Maps of other programs of the same loads, which were created again.
     pub renewed: Renewed,
 }
 
@@ -49,7 +45,6 @@ impl LostPrograms {
         self.all.get(uid).map(|lost| lost.why.clone())
     }
 
-    /// Adds programs of one load that failed at the start.
     pub fn add(&mut self, programs: impl IntoIterator<Item = ProgramUid>, why: &str) {
         for uid in programs {
             let (why, modules) = (why.to_owned(), BTreeSet::new());
@@ -57,17 +52,14 @@ impl LostPrograms {
         }
     }
 
-    /// Removes a program, which has been loaded or unloaded.
     pub fn remove(&mut self, uid: &ProgramUid) {
         self.all.remove(uid);
     }
 
-    /// Returns the programs to be tried: their time has come, or the set of kernel modules has changed.
     pub fn due(&mut self, now: Duration, modules: &BTreeSet<String>) -> BTreeSet<ProgramUid> {
         let mut due = BTreeSet::new();
         for (uid, lost) in &mut self.all {
             match lost.again_at {
-                // The start tried it just now.
                 None => {
                     lost.again_at = Some(now + lost.pause);
                     lost.modules.clone_from(modules);
@@ -81,7 +73,6 @@ impl LostPrograms {
         due
     }
 
-    /// Notes that programs failed again, and doubles their pause.
     pub fn failed_again(
         &mut self,
         programs: impl IntoIterator<Item = ProgramUid>,

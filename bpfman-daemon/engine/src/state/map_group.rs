@@ -31,8 +31,7 @@ pub struct BadClaim {
 /// Returns the application that the metadata of a load claim. The caller's right to the claim is not checked here.
 ///
 /// # Errors
-/// Returns an error if a name is not valid in Kubernetes. Joined with other names, it could be mistaken for another
-/// application.
+/// A name is not valid in Kubernetes: joined with other names, it could be mistaken for another application.
 pub fn application_claim(metadata: &BTreeMap<String, String>) -> Result<Option<OwningApplication>, BadClaim> {
     let of = |key| move |source| BadClaim { key, source };
     let Some((namespace, name)) = claimed(metadata) else { return Ok(None) };
@@ -48,7 +47,6 @@ pub fn recorded_application(metadata: &BTreeMap<String, String>) -> Option<Ownin
     Some(OwningApplication::recorded(namespace, name.unwrap_or_default()))
 }
 
-/// Returns the claimed namespace and name, if the metadata claim an application.
 fn claimed(metadata: &BTreeMap<String, String>) -> Option<(Option<&str>, Option<&str>)> {
     let value = |key| metadata.get(key).map(String::as_str);
     let (namespace, name) = (value(PROGRAM_NAMESPACE_KEY), value(PROGRAM_NAME_KEY));
@@ -56,19 +54,14 @@ fn claimed(metadata: &BTreeMap<String, String>) -> Option<(Option<&str>, Option<
     claims.then_some((namespace, name.filter(|name| !name.is_empty())))
 }
 
-/// Group of loads that share maps by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum MapGroup {
     /// Loads of root, and all loads of daemons from before groups existed.
     #[default]
     Machine,
-    /// Loads of a user without a grant.
     User(u32),
-    /// Loads of callers that hold a grant.
     Grant(String),
-    /// Cluster applications.
     Cluster,
-    /// Applications of a namespace.
     Namespace(String),
 }
 
@@ -88,7 +81,6 @@ impl MapGroup {
         }
     }
 
-    /// Returns whether limits of owners do not apply to this group.
     pub const fn is_unlimited(&self) -> bool {
         matches!(self, Self::Machine | Self::Cluster)
     }
@@ -97,7 +89,6 @@ impl MapGroup {
         *self == Self::Machine
     }
 
-    /// Returns the folder of the group's maps.
     pub fn folder(&self) -> PathBuf {
         let groups = PathBuf::from(paths::GROUPS);
         match self {
@@ -109,7 +100,6 @@ impl MapGroup {
         }
     }
 
-    /// Returns the pin of a map that the group shares by name.
     pub fn pin(&self, name: &str) -> PathBuf {
         self.folder().join(name)
     }
@@ -119,7 +109,7 @@ fn namespace_folder(name: &str) -> String {
     if is_label(name) { named_folder("ns", name) } else { format!("other-{}", hashed(name)) }
 }
 
-/// Text that is not a label may not be a valid folder name either: bpffs reserves dots.
+/// Hashes text that is not a label: bpffs reserves dots.
 fn named_folder(kind: &str, name: &str) -> String {
     if is_label(name) { format!("{kind}-{name}") } else { format!("{kind}s-{}", hashed(name)) }
 }
@@ -146,7 +136,6 @@ impl fmt::Display for MapGroup {
 }
 
 impl MapRecord {
-    /// Returns the pin for sharing the map by name; `None` if it is not shared.
     pub fn shared_pin(&self) -> Option<PathBuf> {
         self.shared.then(|| self.group.pin(&self.name))
     }
@@ -189,7 +178,6 @@ mod tests {
         let all: std::collections::BTreeSet<&String> = folders.iter().collect();
         assert_eq!(all.len(), folders.len(), "{folders:?}");
         assert!(folders.iter().all(|folder| !folder.contains('.')), "{folders:?}");
-        // The owner decides, not the claims of the metadata.
         let claims = metadata(&[(PROGRAM_NAMESPACE_KEY, "evil")]);
         assert_eq!(MapGroup::of(&Owner::User(7), &claims), MapGroup::User(7));
     }

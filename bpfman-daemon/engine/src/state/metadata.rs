@@ -12,7 +12,6 @@ pub fn has_pair(metadata: &BTreeMap<String, String>, key: &str, value: &str) -> 
     keys.iter().any(|key| metadata.get(*key).is_some_and(|found| found == value))
 }
 
-/// Returns the metadata of a link, with the application of its program unless the link names one itself.
 pub fn with_application(
     link: &BTreeMap<String, String>,
     program: &BTreeMap<String, String>,
@@ -34,7 +33,6 @@ pub fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<(), EngineE
     ensure_fits("the metadata", size, MAX_METADATA)
 }
 
-/// Refuses values that are too large for a record.
 pub fn ensure_fits(what: &str, size: usize, limit: usize) -> Result<(), EngineError> {
     if size <= limit {
         return Ok(());

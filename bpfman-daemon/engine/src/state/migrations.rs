@@ -2,8 +2,8 @@
 
 use bpfmand_store::{Migration, MigrationError};
 
-/// Version of the record format. It is raised when an older daemon would misread the records: a daemon refuses versions
-/// above its own, and drops fields that it does not know.
+/// Version of the record format: raised when an older daemon would misread the records. A daemon refuses versions above
+/// its own, and drops fields that it does not know.
 ///
 /// | version | since then |
 /// | --- | --- |

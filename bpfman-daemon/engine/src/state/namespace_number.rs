@@ -3,9 +3,8 @@
 use bpfmand_core::{NetnsId, NetnsNumber};
 use serde::{Deserialize, Serialize};
 
-/// Number of the namespace in the table of the daemon's own namespace.
-///
-/// A namespace can live on without any path. Only its number distinguishes it from one that has ended.
+/// Number of the namespace in the table of the daemon's own namespace. A namespace can live on without any path: only
+/// the number distinguishes it from one that has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamespaceNumber {
     pub boot: String,
@@ -19,7 +18,6 @@ pub fn folder_name(home: NetnsId, number: NetnsNumber) -> String {
     format!("{}_{}_{number}_{}_{}", home.inode, home.cookie, table.inode, table.cookie)
 }
 
-/// Parses the name of such a folder; `None` for any other name.
 pub fn parse_folder_name(name: &str) -> Option<(NetnsId, NetnsNumber)> {
     let mut parts = name.split('_').map(|part| part.parse::<u64>().ok());
     let mut next = || parts.next().flatten();
@@ -30,7 +28,6 @@ pub fn parse_folder_name(name: &str) -> Option<(NetnsId, NetnsNumber)> {
 }
 
 impl NamespaceNumber {
-    /// Returns the number in the form that the kernel functions use.
     #[must_use]
     pub const fn in_kernel(&self) -> NetnsNumber {
         NetnsNumber { table: self.table, number: self.number }

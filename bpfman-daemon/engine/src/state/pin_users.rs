@@ -1,4 +1,4 @@
-//! Index of pins, map folders and bytecode in use by programs, to find users without a search through all programs.
+//! Index of pins, map folders and bytecode in use by programs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
@@ -9,7 +9,6 @@ use bpfmand_core::ProgramUid;
 use crate::paths;
 use crate::state::records::{MapRecord, PreviousRecord, ProgramRecord};
 
-/// Programs by the pins and folders that they use, and use counts of bytecode.
 #[derive(Debug, Default)]
 pub struct PinUsers {
     of_path: HashMap<String, Vec<ProgramUid>>,
@@ -17,7 +16,6 @@ pub struct PinUsers {
 }
 
 impl PinUsers {
-    /// Adds a version of a program.
     pub fn add(&mut self, version: &ProgramRecord) {
         for path in version_paths(version) {
             self.of_path.entry(path).or_default().push(version.uid);
@@ -27,7 +25,6 @@ impl PinUsers {
         }
     }
 
-    /// Removes a version of a program.
     pub fn remove(&mut self, version: &ProgramRecord) {
         for path in version_paths(version) {
             if let Some(holders) = self.of_path.get_mut(&path) {
@@ -49,12 +46,10 @@ impl PinUsers {
         }
     }
 
-    /// Returns the programs that use a pin or a folder, in no particular order.
     pub fn holders(&self, path: &str) -> &[ProgramUid] {
         self.of_path.get(path).map_or(&[], Vec::as_slice)
     }
 
-    /// Returns whether a version uses these bytes as its bytecode or its stored text.
     pub fn needs_bytecode(&self, blob: &str) -> bool {
         self.of_bytecode.contains_key(blob)
     }
@@ -64,7 +59,6 @@ impl PinUsers {
 #[derive(Debug, Default)]
 pub struct Previous {
     all: BTreeMap<ProgramUid, Arc<PreviousRecord>>,
-    /// Index of what these versions use.
     pub holdings: PinUsers,
 }
 

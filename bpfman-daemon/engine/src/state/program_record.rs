@@ -48,22 +48,18 @@ pub enum SourceRecord {
     },
 }
 
-/// One map of a program's object, in the object's order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MapRecord {
-    /// Name in the object.
     pub name: String,
-    /// The kernel's id, as of this boot; none if it was left out, since no program uses it.
+    /// Kernel id, as of this boot; `None` if no program uses the map and it was left out.
     #[serde(serialize_with = "write_map", deserialize_with = "read_map")]
     pub id: Option<MapId>,
     /// Pinned for applications (globals are not).
     pub public: bool,
-    /// Shared by name with other objects.
     pub shared: bool,
-    /// Group with which the map is shared.
     #[serde(default, skip_serializing_if = "MapGroup::is_machine")]
     pub group: MapGroup,
-    /// Kernel memory that it takes when it is full, in bytes; 0 in records of earlier versions.
+    /// Kernel memory of the full map, in bytes; 0 in records of earlier versions.
     #[serde(default, skip_serializing_if = "is_unknown")]
     pub bytes: u64,
 }
@@ -73,10 +69,8 @@ const fn is_unknown(bytes: &u64) -> bool {
     *bytes == 0
 }
 
-/// Stored text of a program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptText {
-    /// Blob with the header and the lists.
     pub lists: BlobId,
     /// Blob with the BTF, which all programs of an object share; `None` if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -84,7 +78,6 @@ pub struct KeptText {
 }
 
 impl KeptText {
-    /// Returns both blobs.
     pub fn blobs(&self) -> impl Iterator<Item = &BlobId> {
         std::iter::once(&self.lists).chain(&self.types)
     }
@@ -97,8 +90,7 @@ pub struct ProgramRecord {
     pub uid: ProgramUid,
     /// Load that created it; all programs of one load have the same.
     pub operation: OperationId,
-    /// Load from which its maps came, if it is another by now: programs of one load share maps, also after one of them
-    /// was replaced.
+    /// Load from which its maps came, if it is another: loads share maps, also after a replacement of one program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<OperationId>,
     /// Function name, uncut.
@@ -130,8 +122,7 @@ pub struct ProgramRecord {
     /// Owner; `None` in records from before owners existed: see [`ProgramRecord::owner`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
-    /// Boot to which the ids below belong: in another boot, other programs and maps may have them. Empty in records
-    /// from before this field existed.
+    /// Boot to which the ids below belong. Empty in records from before this field existed.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub boot: String,
     /// The kernel's id, as of this boot.
@@ -147,19 +138,16 @@ pub struct ProgramRecord {
     /// Guard of the program, if its owner is a tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guard: Option<ProgramGuard>,
-    /// Stored text of the loaded program, which chains splice; `None` if it is not stored, as in records of earlier
-    /// versions.
+    /// Stored text, which chains splice; `None` if it is not stored, as in records of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<KeptText>,
-    /// Memory of the maps that the object declares; `None` in records of earlier versions. If a later read of the
-    /// object declares more, limits are checked again.
+    /// Memory of the declared maps. If a later read of the object declares more, limits are checked again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub declared: Option<DeclaredBytes>,
     /// CPU limit and lifetime.
     #[serde(default, skip_serializing_if = "ProgramBudget::is_empty")]
     pub budget: ProgramBudget,
-    /// Replaced function of another program, if this is an extension. `target` names that program by its kernel id in
-    /// the boot in which this one was loaded.
+    /// Replaced function, if this is an extension. `target` names the program by its kernel id at the load.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extends: Option<ExtendsRecord>,
 }
@@ -200,25 +188,24 @@ impl ProgramRecord {
         self.guard.as_ref().is_none_or(|guard| guard.clones.unwrap_or(true))
     }
 
-    /// The load that its maps came from.
+    /// Returns the load that its maps came from.
     pub fn load(&self) -> OperationId {
         self.origin.unwrap_or(self.operation)
     }
 
-    /// Its pin, relative to the daemon's bpffs.
+    /// Returns its pin, relative to the daemon's bpffs.
     #[must_use]
     pub fn pin(&self) -> PathBuf {
         paths::program(self.id)
     }
 
-    /// Folder of its maps, relative to the daemon's bpffs.
+    /// Returns the folder of its maps, relative to the daemon's bpffs.
     #[must_use]
     pub fn maps_folder(&self) -> PathBuf {
         paths::maps(self.map_folder)
     }
 
-    /// Returns the SHA-256 of the object file, 64 hexadecimal digits; empty for an adopted program, whose object is not
-    /// available.
+    /// Returns the SHA-256 of the object file in hexadecimal; empty for an adopted program.
     #[must_use]
     pub fn bytecode_sha256(&self) -> &str {
         match self.source {
@@ -239,16 +226,14 @@ impl SourceRecord {
     }
 }
 
-/// The version of a program before its last replacement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreviousRecord {
-    /// Record of the version.
     pub program: ProgramRecord,
-    /// Boot to which its ids belong. After a reboot the version is no longer loaded, and the ids may have been reused.
+    /// Boot to which its ids belong: after a reboot they may have been reused.
     pub boot: String,
 }
 
-/// No map has the id 0: in records it stands for one that was left out.
+/// No map has the id 0: it stands for a map that was left out.
 fn write_map<S: Serializer>(id: &Option<MapId>, serializer: S) -> Result<S::Ok, S::Error> {
     id.unwrap_or(MapId(0)).serialize(serializer)
 }
@@ -257,7 +242,7 @@ fn read_map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<MapId>,
     MapId::deserialize(deserializer).map(|id| Some(id).filter(|id| id.0 != 0))
 }
 
-/// Global variables are bytes; JSON has none, so they are kept in base64.
+/// JSON has no bytes: they are kept in base64.
 fn write_bytes<S: Serializer>(map: &BTreeMap<String, Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(map.iter().map(|(name, bytes)| (name, BASE64.encode(bytes))))
 }

@@ -30,7 +30,7 @@ pub enum Standing {
         /// Failure of the last attempt.
         why: String,
     },
-    /// Its chain runs without it, because it could not be built so that the program sends no packets past the machine's.
+    /// Left out of its chain, which could not be built so that the program sends no packets past the machine's.
     Withheld {
         /// Failure of the last attempt.
         why: String,
@@ -140,7 +140,6 @@ impl Standing {
         Self::Torn { lacks, why: None }
     }
 
-    /// Adds the error of a failed repair.
     pub(crate) fn because(mut self, error: &crate::EngineError) -> Self {
         if let Self::Torn { why, .. } | Self::Lost { why, .. } | Self::OldFile { why, .. } = &mut self {
             *why = Some(error.to_string());
@@ -268,7 +267,6 @@ impl Standing {
     }
 }
 
-/// Returns a sentence about an object that still runs in a namespace to which its path no longer leads.
 fn other_path(was: Option<&Path>, now: Option<&Path>) -> String {
     let was = was.map_or_else(
         || "the daemon was moved to another network namespace".to_owned(),
@@ -280,7 +278,6 @@ fn other_path(was: Option<&Path>, now: Option<&Path>) -> String {
     }
 }
 
-/// Formats `ok`, or the name and the cause.
 impl fmt::Display for Standing {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -5,7 +5,7 @@ use bpfmand_core::{HookKind, Rank, RankOrder};
 use crate::state::records::{LinkRecord, ProgramRecord};
 
 impl ProgramRecord {
-    /// Rank of its program: tenants are all that are held to their rules.
+    /// Returns the rank of its program: all programs that are held to rules are tenants'.
     #[must_use]
     pub fn rank(&self) -> Rank {
         if self.guard.is_some() { Rank::Tenant } else { self.owner().rank() }

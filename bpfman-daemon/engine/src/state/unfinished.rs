@@ -6,10 +6,8 @@ use super::LeaseId;
 use crate::error::Remainder;
 use crate::state::chain_record::ChainRecord;
 
-/// Step of a failed operation that still has to be undone.
 #[derive(Debug)]
 pub struct Unfinished {
     pub left: Remainder,
-    /// Lease that keeps the running chain loaded until then.
     pub kept: Option<(Arc<ChainRecord>, LeaseId)>,
 }

@@ -7,9 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::state::State;
 use crate::state::records::{LinkRecord, ProgramRecord};
 
-/// `XDP_TX` and `XDP_REDIRECT`.
 const SENDING_VERDICTS: u32 = 1 << 3 | 1 << 4;
-/// Above all verdicts.
 const CLONES: u32 = 1 << 16;
 
 /// Set of ways to send packets: XDP verdicts by their bits, and copies that a tc program sends.
@@ -18,31 +16,26 @@ const CLONES: u32 = 1 << 16;
 pub struct Unsent(u32);
 
 impl Unsent {
-    /// Returns whether the set is empty.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.0 == 0
     }
 
-    /// Returns the XDP verdicts.
     #[must_use]
     pub const fn verdicts(self) -> ProceedMask {
         ProceedMask(self.0 & SENDING_VERDICTS)
     }
 
-    /// Returns whether `bpf_clone_redirect` is in the set.
     #[must_use]
     pub const fn has_clones(self) -> bool {
         self.0 & CLONES != 0
     }
 
-    /// Returns the set as bits.
     #[must_use]
     pub const fn bits(self) -> u32 {
         self.0
     }
 
-    /// Returns both sets together.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
@@ -50,13 +43,13 @@ impl Unsent {
 }
 
 impl State {
-    /// Returns the ways that a member of a chain is without. `XDP_TX` leaves by the interface of its hook, and a redirect goes to
-    /// any of the network namespace: both, and copies sent on the way out, meet none of the machine's programs there.
+    /// Returns the ways that a member is without. `XDP_TX` leaves by the interface of its hook, and a redirect goes to
+    /// any of the network namespace: both, and copies sent at egress, meet none of the machine's programs there.
     #[must_use]
     pub fn unsent(&self, key: &HookKey, link: &LinkRecord, program: &ProgramRecord) -> Unsent {
         let ways = match key.kind {
             HookKind::Xdp => SENDING_VERDICTS,
-            // On the way in, the machine's programs have seen the packet, and those of the target see it.
+            // At ingress, the machine's programs have seen the packet, and those of the target see it.
             HookKind::Tc(Direction::Egress) if program.may_clone() => CLONES,
             HookKind::Tc(_) | HookKind::Tcx(_) => 0,
         };
@@ -64,7 +57,6 @@ impl State {
         Unsent(if is_held { ways } else { 0 })
     }
 
-    /// Returns the ways that the members of a hook's chain are without, together.
     #[must_use]
     pub fn unsent_at(&self, key: &HookKey) -> Unsent {
         let links = self.links.of_hook(key);
@@ -72,7 +64,6 @@ impl State {
         of_links.fold(Unsent::default(), Unsent::and)
     }
 
-    /// Returns whether the machine has programs of tc or tcx in the network namespace of a hook.
     fn is_guarded(&self, key: &HookKey) -> bool {
         let hooks = self.links.hooks_in(key.netns).filter(|hook| hook.kind != HookKind::Xdp);
         let mut links = hooks.flat_map(|hook| self.links.of_hook(&hook).collect::<Vec<_>>());

@@ -4,13 +4,12 @@ use bpfmand_core::{HookNetns, NetnsId};
 
 use super::records::LinkRecord;
 
-/// Returns the network namespace of a link, or its former one if its interface is gone.
 pub fn home_of(link: &LinkRecord) -> Option<NetnsId> {
     link.hook.and_then(|key| key.netns.id()).or(link.waits_in)
 }
 
 /// Returns whether a waiting link may be attached in this namespace. A path in `/proc` leads to another namespace after
-/// a reboot, and when the pid is reused; therefore a link with an unknown namespace is not attached.
+/// a reboot and when the pid is reused: a link with an unknown namespace is not attached.
 pub fn may_return(link: &LinkRecord, boot: &str, netns: HookNetns) -> bool {
     !link.point.names_process() || link.boot == boot && home_of(link).map(HookNetns::In) == Some(netns)
 }
@@ -19,7 +18,6 @@ pub fn may_return(link: &LinkRecord, boot: &str, netns: HookNetns) -> bool {
 mod tests {
     use bpfmand_core::HookKey;
 
-    /// Records of older daemons, from before the variant existed.
     #[test]
     fn parked_hook_is_recorded_with_a_namespace_without_inode() {
         let old = r#"{"netns":{"inode":0,"cookie":7},"ifindex":3,"kind":"Xdp"}"#;

@@ -10,11 +10,8 @@ use crate::state::{FoundFilters, Stray, StrayKind};
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Ends a stray, by its pin relative to the daemon's bpffs. Detaches its program and releases what only the stray
-    /// needs.
-    ///
-    /// # Errors
-    /// [`EngineError::NoStray`]: no stray has this pin, or a record names it by now. On kernel errors the stray stays.
+    /// Ends a stray, by its pin relative to the daemon's bpffs: detaches its program and releases what only the stray
+    /// needs. [`EngineError::NoStray`]: no stray has this pin, or a record names it by now.
     pub fn remove_stray(&self, pin: &Path) -> Result<(), EngineError> {
         let _operation = self.begin()?;
         // Prevents loads from using its maps, and its adoption, meanwhile.
@@ -60,7 +57,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Handles a stray link that has a record now: removes its pin, unless the record names it.
+    /// Removes the pin of a stray link that has a record now, unless the record names it.
     pub(crate) fn forget_adopted_stray(&self, stray: &Stray) -> Result<(), EngineError> {
         self.state().strays.retain(|other| other != stray);
         if !self.state().is_claimed(&stray.pin.display().to_string(), &[]) {
@@ -78,7 +75,6 @@ impl<K: Kernel> Engine<K> {
         Ok(self.kernel.unpin(&stray.pin)?)
     }
 
-    /// Removes the chains that only this stray ran.
     fn drop_unrecorded_chains_of(&self, stray: &Stray) -> Result<(), EngineError> {
         let folders = self.unrecorded_chains()?;
         let filters = if folders.is_empty() { FoundFilters::default() } else { self.all_filters()? };

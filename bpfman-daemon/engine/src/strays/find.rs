@@ -16,9 +16,6 @@ use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
     /// Returns the strays that the last start found and that still exist.
-    ///
-    /// # Errors
-    /// The pins cannot be read.
     pub fn strays(&self) -> Result<Vec<Stray>, EngineError> {
         let known = self.state().strays.clone();
         let mut left = Vec::new();
@@ -33,15 +30,12 @@ impl<K: Kernel> Engine<K> {
         Ok(left)
     }
 
-    /// Checks that users can reach the pins by the documented paths.
-    ///
-    /// # Errors
-    /// [`bpfmand_kernel::KernelError::NotMounted`]: they cannot.
+    /// Checks that users can reach the pins by the documented paths ([`bpfmand_kernel::KernelError::NotMounted`]).
     pub fn check_pins(&self) -> Result<(), EngineError> {
         Ok(self.kernel.check_pins()?)
     }
 
-    /// Finds strays after a start has reconciled everything that has a record. Ends links that run nothing any more.
+    /// After a start has reconciled all records. Ends links that run nothing any more.
     pub(crate) fn find_strays(&self, report: &mut RecoveryReport) {
         let result = self.collect_strays(report).map(|strays| {
             for stray in &strays {
@@ -99,7 +93,7 @@ impl<K: Kernel> Engine<K> {
         Ok(Stray { pin, kind, program, program_name: name })
     }
 
-    /// Returns whether a record names a pin, or an operation that is not cleaned up still has it.
+    /// True also if an operation that is not cleaned up still has it.
     fn is_named(&self, pin: &Path) -> bool {
         let path = pin.display().to_string();
         let state = self.state();
@@ -112,8 +106,7 @@ impl<K: Kernel> Engine<K> {
             })
     }
 
-    /// Refuses to attach at a hook without a record where a link of ours exists: its pin occupies the place of the new
-    /// one.
+    /// The pin of a link without a record occupies the place of the new one.
     pub(crate) fn ensure_no_stray(&self, key: &HookKey, interface: &Interface) -> Result<(), EngineError> {
         match self.pinned_link(&paths::hook_link(key))? {
             Some(facts) if facts.is_live() => {
@@ -132,7 +125,6 @@ impl<K: Kernel> Engine<K> {
         Ok(links)
     }
 
-    /// Returns pins of links that are in place and that no record names.
     pub(crate) fn stray_links(&self) -> Result<Vec<PathBuf>, EngineError> {
         let mut found = Vec::new();
         for folder in ["xdp", "tc-ingress", "tc-egress", paths::LINKS] {
@@ -151,11 +143,9 @@ impl<K: Kernel> Engine<K> {
         Ok(found)
     }
 
-    /// Returns filters that run a pinned chain which no record names.
     fn stray_filters(&self) -> Result<Vec<Stray>, EngineError> {
         let mut strays = Vec::new();
         let folders = self.unrecorded_chains()?;
-        // Usually there are none: avoid scanning all hooks of the machine at every start.
         let filters = if folders.is_empty() { FoundFilters::default() } else { self.all_filters()? };
         for folder in folders {
             let pin = folder.join(paths::segment(0));
@@ -165,8 +155,7 @@ impl<K: Kernel> Engine<K> {
                 let (interface, TcFilter { priority, handle }) = (found.interface.clone(), found.filter);
                 kinds.push(StrayKind::Filter { interface, key: found.key, priority, handle });
             }
-            // A chain that runs in a reachable namespace is reported there, even if it may run in the hidden one too.
-            // Links show what runs at XDP.
+            // A chain that runs in a reachable namespace is reported there. Links show what runs at XDP.
             if let (Some(netns), true, TC) = (filters.hidden, kinds.is_empty(), kernel_type) {
                 kinds.push(StrayKind::HiddenFilter { netns });
             }
@@ -177,7 +166,6 @@ impl<K: Kernel> Engine<K> {
         Ok(strays)
     }
 
-    /// Returns folders of chains that are in place and that no record names.
     pub(crate) fn unrecorded_chains(&self) -> Result<Vec<PathBuf>, EngineError> {
         let names = self.kernel.list_folder(Path::new(paths::CHAINS))?;
         let state = self.state();
@@ -188,8 +176,7 @@ impl<K: Kernel> Engine<K> {
         Ok(names.iter().filter(|name| !is_recorded(name)).map(|n| Path::new(paths::CHAINS).join(n)).collect())
     }
 
-    /// Returns whether something without a record runs or may run a program, or the program is adopted. `filters` are
-    /// all filters: the kernel cannot list them by program.
+    /// True also for an adopted program. `filters` are all filters: the kernel cannot list them by program.
     pub(crate) fn is_run_by_stray(
         &self,
         program: ProgramId,
@@ -214,11 +201,9 @@ impl<K: Kernel> Engine<K> {
         Ok(filters.hidden.is_some() && self.kernel.program(program)?.is_some_and(is_classifier))
     }
 
-    /// Returns the program that a recorded hook runs, if it is newer than the record. A chain is moved into place after
-    /// its record is written: one in place without a record is newer than the records.
+    /// Returns the program of a recorded hook, if newer than the record: chains move into place after their record.
     pub(crate) fn newer_chain(&self, hook: &HookRecord) -> Result<Option<ProgramId>, EngineError> {
         let running = match self.program_at(hook) {
-            // The program there cannot be queried.
             Err(EngineError::Kernel(KernelError::NamespaceNotFound { .. })) => None,
             running => running?,
         };

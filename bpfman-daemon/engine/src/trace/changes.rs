@@ -4,13 +4,10 @@ use bpfmand_core::hexadecimal;
 
 const MAX_RANGES: usize = 8;
 
-/// Maximum number of bytes of a range that are shown.
 const MAX_BYTES: usize = 16;
 
-/// Maximum number of equal bytes between two changed ones that are shown in one range with them.
 const NEAR: usize = 3;
 
-/// Returns the changes, from the front of the packet to its end.
 pub fn changes(before: &[u8], behind: &[u8]) -> Vec<String> {
     if before == behind {
         return Vec::new();
@@ -40,12 +37,10 @@ pub fn changes(before: &[u8], behind: &[u8]) -> Vec<String> {
     all
 }
 
-/// Returns the last four bytes of a packet. If two packets share them, they are taken to have a common end.
 fn tail(packet: &[u8]) -> Option<&[u8]> {
     packet.len().checked_sub(NEAR + 1).map(|at| &packet[at..])
 }
 
-/// Returns the ranges in which two packets of equal length differ.
 fn ranges(before: &[u8], behind: &[u8]) -> Vec<String> {
     let mut found: Vec<(usize, usize)> = Vec::new();
     for at in (0..before.len()).filter(|at| before[*at] != behind[*at]) {

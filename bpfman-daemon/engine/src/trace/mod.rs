@@ -1,8 +1,8 @@
 //! Traces: packets run through the programs of a hook, one by one and as the chain, without being sent.
 //!
-//! The specification of a chain is: its members one after another, each on the packet as the one before left it, until
-//! a verdict is outside a member's set. So the members, each as the program that was loaded for it alone, determine the
-//! expected verdict; then the chain itself runs on the same packet, and the results are compared.
+//! The members, each as the program that was loaded for it alone, determine the expected verdict: each runs on the
+//! packet as the one before left it, until a verdict is outside a member's set. Then the chain runs, and the results
+//! are compared.
 
 mod changes;
 mod sends;
@@ -18,7 +18,7 @@ use crate::state::records::Entry;
 use crate::trace::changes::changes;
 use crate::{Engine, EngineError};
 
-/// Minimum size of a packet: an Ethernet header. The kernel runs programs on nothing shorter.
+/// An Ethernet header: the kernel runs programs on nothing shorter.
 const MIN_PACKET: usize = 14;
 
 const MAX_PACKETS: usize = 8192;
@@ -82,25 +82,22 @@ pub struct ChainTrace {
     pub told_where: bool,
 }
 
-/// Member, with a descriptor for the runs.
 struct Member<H> {
     link: LinkId,
     name: String,
     proceed_on: Option<ProceedOn>,
     shadow: bool,
-    /// A tenant's on the way out, which can drop and accepts nothing.
+    /// True for a tenant's at egress, which accepts nothing.
     can_only_drop: bool,
     handle: H,
 }
 
-/// Network namespace of the traced hook, and its former path.
 #[derive(Clone, Copy, Debug)]
 struct RunPlace<'a> {
     home: NetnsId,
     netns: Option<&'a Path>,
 }
 
-/// Packet between two members, with its metadata before the bytes of the packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct PacketInFlight {
     bytes: Vec<u8>,
@@ -108,7 +105,6 @@ struct PacketInFlight {
 }
 
 impl PacketInFlight {
-    /// Returns the number of metadata bytes at the front.
     fn metadata(&self) -> usize {
         match self.context {
             TestContext::Xdp { metadata, .. } => (metadata as usize).min(self.bytes.len()),
@@ -122,15 +118,8 @@ impl PacketInFlight {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Runs packets through the programs of a hook, one by one and as the chain that the hook runs. No verdict takes
-    /// effect: a redirect sends nothing. Otherwise the programs have their usual effects: they change their own maps,
-    /// and a program that clones a packet sends the copy.
-    ///
-    /// The chain does not change meanwhile, because the hook is locked.
-    ///
-    /// # Errors
-    /// Returns an error if the hook has none of the daemon's programs, if a limit of the trace refuses a member, if a
-    /// packet is too short, or if the kernel cannot run a program on a packet.
+    /// Runs packets through the programs of a hook, one by one and as the chain. No verdict takes effect, but programs
+    /// change maps and send clones. The hook is locked meanwhile.
     pub fn trace_chain(
         &self,
         interface: &Interface,
@@ -203,8 +192,7 @@ impl<K: Kernel> Engine<K> {
             .collect()
     }
 
-    /// Returns the first member's run on a packet, and the packet as it was given. Context that the kernel rejects is
-    /// omitted from then on; the rejected run has not begun.
+    /// Context that the kernel rejects is omitted from then on; the rejected run has not begun.
     fn first_run(
         &self,
         members: &[Member<K::Handle>],
@@ -224,7 +212,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns the members' steps, the expected verdict of the chain, and the expected packet.
     fn one_by_one(
         &self,
         members: &[Member<K::Handle>],
@@ -281,8 +268,7 @@ impl<K: Kernel> Engine<K> {
         Ok((result, behind))
     }
 
-    /// Returns the contexts for test runs of a hook, the most complete first. Some kernels accept none for XDP, and
-    /// some interfaces have no queue that is accepted.
+    /// The most complete first. Some kernels accept none for XDP, and some interfaces have no queue that is accepted.
     fn contexts(&self, key: &HookKey) -> Vec<TestRunContext> {
         let ifindex = key.ifindex.0;
         match key.kind {
@@ -301,17 +287,12 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Run of a program, and the packet after it.
 type Run = (TestRunResult, PacketInFlight);
 
-/// Context of a test run.
 #[derive(Clone, Copy, Debug)]
 enum TestRunContext {
-    /// Interface of the packet.
     Xdp { ifindex: u32 },
-    /// Interface and mark of the packet.
     Tc { ifindex: u32 },
-    /// No context.
     Nothing,
 }
 
@@ -357,7 +338,6 @@ fn long_enough<'a>(packet: &'a PacketInFlight, member: &str) -> Result<&'a Packe
     )))
 }
 
-/// Adds the number of the packet to an error.
 fn in_packet(error: EngineError, index: usize) -> EngineError {
     match error {
         EngineError::Invalid(what) => EngineError::Invalid(format!("packet {}: {what}", index + 1)),

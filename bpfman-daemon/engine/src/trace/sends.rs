@@ -7,8 +7,7 @@ use bpfmand_splice::why_it_may_send;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Refuses a hook with a member that may send packets while it runs. XDP programs, including their callees and
-    /// extensions, send only by their verdict, which a trace does not execute.
+    /// Refuses members that may send packets. XDP programs send only by their verdict, which a trace does not execute.
     pub(super) fn ensure_sends_nothing(&self, key: &HookKey) -> Result<(), EngineError> {
         if key.kind == HookKind::Xdp {
             return Ok(());

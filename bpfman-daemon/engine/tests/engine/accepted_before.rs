@@ -16,7 +16,6 @@ fn a_reboot_ends_no_program_that_was_accepted_before() {
     let hops = engine.loads(&bench.request("hops", &["hops"]))[0];
     let link = engine.attached(hops, bench.xdp(1));
     drop(engine);
-    // Earlier versions loaded it for a tenant, too.
     disown(&bench, "hops", "application:shop/filter");
     bench.kernel.reboot();
     let engine = bench.engine();
@@ -24,7 +23,6 @@ fn a_reboot_ends_no_program_that_was_accepted_before() {
     let [(program, why)] = &engine.unbounded_programs()[..] else { panic!() };
     assert_eq!(*program, engine.describe_link(link).unwrap().program.id);
     assert!(why.contains("tail call"), "{why}");
-    // It keeps neither others from the hook nor a later start from loading it.
     engine.attached(engine.loads(&bench.request("programs", &["alpha"]))[0], bench.xdp(1));
     let refused = engine.load(&of_namespace(bench.request("hops", &["hops"]))).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Denied, "{refused}");
@@ -41,7 +39,6 @@ fn a_reboot_ends_no_program_that_was_accepted_before() {
 fn a_reboot_loads_with_perfmon_what_an_earlier_version_did() {
     let bench = bench();
     drop(bench.engine().loads(&of_namespace(bench.request("programs", &["alpha", "bravo"]))));
-    // Sets the field, and returns its values from before.
     let exchange = |value: Option<bool>| {
         let before = RefCell::new(Vec::new());
         edit_records(&bench, "programs", |program| {

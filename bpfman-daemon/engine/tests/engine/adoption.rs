@@ -26,7 +26,6 @@ pub fn request(link: KernelLinkId, priority: i32) -> AdoptRequest {
     }
 }
 
-/// Third-party program at XDP, with the link that its owner holds.
 pub struct Stranger<K: Kernel> {
     pub program: ProgramId,
     pub link: K::Handle,
@@ -54,7 +53,6 @@ pub fn runs<K: Testable>(bench: &Bench<K>, stranger: &Stranger<K>) -> ProgramId 
     bench.kernel.link_of(&stranger.link).unwrap().program
 }
 
-/// The engine learns of interfaces in the bench's namespace by an attachment.
 pub fn watch<K: Testable>(bench: &Bench<K>, engine: &Engine<K>, program: ProgramId) {
     let right = match bench.xdp(0) {
         bpfmand_core::AttachPoint::Xdp { priority, proceed_on, .. } => {
@@ -76,7 +74,6 @@ fn an_adopted_program_is_a_member_and_goes_back_as_it_was<K: Testable>(bench: &B
     assert_eq!(adopted.xdp, Some(bpfmand_engine::XdpPlacement::of(bpfmand_core::XdpRunsIn::Generic)));
     assert_eq!((adopted.standing.name(), adopted.program.id), ("ok", theirs.program));
     assert_eq!((adopted.kernel_link, runs(bench, &theirs)), (Some(theirs.id), theirs.program));
-    // With a member in front, the adopted link runs the chain.
     let ours = engine.attached(alpha, bench.xdp(1));
     assert_eq!(engine.names(&bench.left(), XDP), ["alpha", "rule"]);
     let chain = engine.chain(&bench.left(), XDP).unwrap();
@@ -88,13 +85,11 @@ fn an_adopted_program_is_a_member_and_goes_back_as_it_was<K: Testable>(bench: &B
     assert!(engine.all_links().iter().all(|link| link.standing.is_running()));
     // The owner may still end the link, and then all members return with a link of the daemon.
     assert_eq!(engine.adopt(&request(theirs.id, 5)).unwrap_err().kind(), ErrorKind::Conflict);
-    // After our member leaves, the third-party program runs alone again.
     engine.detach(ours).unwrap();
     assert_eq!(runs(bench, &theirs), theirs.program);
     let ours = engine.attached(alpha, bench.xdp(9));
     assert_eq!(engine.names(&bench.left(), XDP), ["rule", "alpha"]);
     engine.detach(ours).unwrap();
-    // After its release, the third-party program runs and the daemon keeps nothing of it.
     engine.detach(adopted.record.id).unwrap();
     assert_eq!(runs(bench, &theirs), theirs.program);
     assert!(bench.kernel.link_of(&theirs.link).unwrap().ifindex.is_some());
@@ -135,7 +130,6 @@ fn adopted_program_survives_restart_and_end_of_its_former_link<K: Testable>(benc
     let engine = bench.engine();
     assert_eq!(engine.names(&bench.left(), XDP), ["alpha", "rule"]);
     assert!(engine.all_links().iter().all(|link| link.standing.is_running()));
-    // The owner ends it, as `bpftool link detach` does.
     let kernel = &*bench.kernel;
     kernel.pin(&theirs.link, Path::new("stranger")).unwrap();
     kernel.end_link(Path::new("stranger")).unwrap_err();
@@ -215,7 +209,6 @@ crate::on_both_kernels!(
     what_cannot_be_adopted_is_refused_and_left_alone,
 );
 
-/// The chain runs the third-party program itself: its verdict ends the chain, and it runs only if our member proceeds.
 #[test]
 fn linux_an_adopted_program_decides_in_its_chain() {
     let bench = crate::linux::bench("adopted_verdict");
@@ -231,7 +224,6 @@ fn linux_an_adopted_program_decides_in_its_chain() {
         bpfmand_kernel::linux::test_run(&entry, &[0; 64], 1).unwrap().verdict
     };
     assert_eq!(verdict(), DROP as u32);
-    // In front, our member passes and proceeds, so that the other drops. Behind, it is not reached.
     let before = engine.attached(alpha, bench.xdp(1));
     assert_eq!(verdict(), DROP as u32);
     engine.detach(before).unwrap();

@@ -133,7 +133,6 @@ fn simulated_concurrent_adoptions_of_a_program_make_one_record() {
     }
 }
 
-/// Observer that interrupts an adoption, and makes the first call that undoes it fail.
 struct NotUndone(Mutex<Option<Arc<SimKernel>>>);
 
 impl StepObserver for NotUndone {
@@ -147,7 +146,6 @@ impl StepObserver for NotUndone {
     }
 }
 
-/// Prepares an adoption that swapped the program in a chain, and could be neither finished nor undone.
 fn half_adopted(check: impl Fn(&Bench<SimKernel>, Engine<SimKernel>, KernelLinkId)) {
     let case = cases().into_iter().find(|case| case.name == "adopt a program that needs a check").unwrap();
     let ending = Arc::new(NotUndone(Mutex::default()));
@@ -159,7 +157,6 @@ fn half_adopted(check: impl Fn(&Bench<SimKernel>, Engine<SimKernel>, KernelLinkI
     check(&bench, engine, scene.theirs.unwrap());
 }
 
-/// Returns whether the third-party link runs its own program; if not, asserts that its chain is whole.
 fn is_given_back(bench: &Bench<SimKernel>, link: KernelLinkId) -> bool {
     let kernel = &*bench.kernel;
     let handle = kernel.open_link(link).unwrap().unwrap();
@@ -178,7 +175,6 @@ fn is_given_back(bench: &Bench<SimKernel>, link: KernelLinkId) -> bool {
 fn simulated_failed_undo_of_an_adoption_keeps_the_links_program() {
     half_adopted(|bench, engine, theirs| {
         assert!(!is_given_back(bench, theirs));
-        // The next change tries again, and later changes do not revert it.
         let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
         assert!(is_given_back(bench, theirs));
         engine.attached(alpha, bench.xdp(1));

@@ -1,5 +1,4 @@
-//! After a reboot, ids of interfaces, programs and processes belong to other objects. A record with an old id must not
-//! affect the object that has the id now.
+//! After a reboot, old ids of interfaces, programs and processes belong to other objects.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -17,7 +16,6 @@ use bpfmand_engine::Standing;
 
 const XDP: HookKind = HookKind::Xdp;
 
-/// Returns an interface in the daemon's own namespace, which no reboot changes.
 fn own(name: &str) -> Interface {
     Interface { name: name.to_owned(), netns: None }
 }
@@ -120,7 +118,6 @@ fn chain_of_a_missing_interface_yields_its_number_and_waits() {
     assert_eq!(engine.names(&own("left"), XDP), ["alpha"]);
     assert_eq!(engine.names(&own("third"), XDP), ["charlie"]);
     assert_eq!(engine.all_links().len(), 4);
-    // A member can leave while the chain is at no hook.
     engine.detach(first).unwrap();
     drop(engine);
     bench.kernel.add_interface(None, "right").unwrap();
@@ -157,7 +154,7 @@ fn link_of_a_missing_interface_yields_its_number_and_waits() {
     assert_eq!(engine.all_links().len(), 1);
 }
 
-/// Observer that kills the daemon before it moves the records of hooks for the n-th time.
+/// Kills the daemon before it moves the records of hooks for the n-th time.
 struct Moves(AtomicUsize);
 
 impl StepObserver for Moves {
@@ -224,7 +221,6 @@ fn a_namespace_named_by_a_process_is_left_alone_after_a_reboot() {
     let link = engine.attached(alpha, at(&bench, of_process.clone(), 1));
     engine.attached(bravo, bench.xdp(1));
     drop(engine);
-    // Within one boot, the process counts as the same.
     let pin =
         pins(&*bench.kernel, Path::new("xdp")).into_iter().find(|pin| pin.contains("402653200")).unwrap();
     bench.kernel.unpin(Path::new(&pin)).unwrap();
@@ -288,7 +284,6 @@ fn probes_of_processes_are_left_alone_after_a_reboot() {
 
 #[test]
 fn program_lost_at_reboot_harms_no_new_user_of_its_id() {
-    // Once the program with the larger uid fails to load, once the other one.
     for (lost, others) in [("bravo", 1), ("alpha", 0)] {
         let bench = bench();
         let engine = bench.engine();

@@ -12,7 +12,6 @@ use crate::intents::{attach, intent};
 
 pub const TCX: HookKind = HookKind::Tcx(Direction::Ingress);
 
-/// Attaches a third-party program with a pin outside of the daemon's folders.
 pub fn stranger<K: Kernel>(bench: &Bench<K>, name: &str, verdict: i32, anchor: ListAnchor) {
     strange(&*bench.kernel, &bench.netns, &key(bench), name, verdict, anchor);
 }
@@ -45,7 +44,6 @@ pub fn key<K: Kernel>(bench: &Bench<K>) -> HookKey {
     bench.kernel.find_hook(&bench.left(), TCX).unwrap()
 }
 
-/// Returns the names of all programs at the hook, as the kernel reports them.
 pub fn runs<K: Kernel>(bench: &Bench<K>) -> Vec<String> {
     names(&*bench.kernel, &bench.netns, &key(bench))
 }
@@ -59,7 +57,6 @@ pub fn names<K: Kernel>(kernel: &K, netns: &Path, key: &HookKey) -> Vec<String> 
         .collect()
 }
 
-/// Prepares a folder for third-party pins. Returns false if the kernel has no tcx.
 pub fn open<K: Testable>(bench: &Bench<K>) -> bool {
     if !bench.kernel.features().tcx {
         println!("skipped: Linux before 6.6 has no tcx");
@@ -99,11 +96,10 @@ fn ours_come_beside_the_strangers_that_they_name<K: Testable>(bench: &Bench<K>) 
     let (kind, message) = refused(&["foreign:first"], &["foreign:second"]);
     assert_eq!(kind, ErrorKind::Conflict);
     assert!(message.contains("(first) runs before") && message.contains("does not change"), "{message}");
-    // Indirect contradiction: front runs before the first program, which runs before the second.
+    // Indirect: front runs before the first program, which runs before the second.
     let (kind, message) = refused(&["role=front"], &["foreign:second"]);
     assert_eq!(kind, ErrorKind::Conflict, "{message}");
     assert_eq!((runs(bench), engine.all_links()), before);
-    // Without an intent, the priority relative to our programs decides.
     engine.attached(zulu, bench.tcx(60));
     assert_eq!(runs(bench), ["yankee", "first", "xray", "zulu", "second"]);
     assert!(is_fine(&engine));
@@ -120,17 +116,14 @@ fn ours_follow_when_strangers_come_and_go<K: Testable>(bench: &Bench<K>) {
     let other = engine.attached(yankee, bench.tcx(9));
     assert_eq!(runs(bench), ["xray", "yankee", "guard"]);
     assert!(engine.check_order(&key(bench)).unwrap().moved.is_empty());
-    // Another program of that name appears in front.
     stranger(bench, "guard", 2, ListAnchor::First);
     assert_eq!(engine.ordered_hooks(), [key(bench)]);
-    // The daemon detects it with its periodic check, and on notifications.
     assert_eq!(engine.check_all().mended.len(), 1);
     assert_eq!(runs(bench), ["xray", "guard", "yankee", "guard"]);
     let moved = engine.describe_link(link.record.id).unwrap();
     assert_eq!((moved.running, moved.standing.name()), (Some(xray), "ok"));
     assert_ne!(moved.kernel_link, link.kernel_link, "the kernel moves no links");
     assert!(engine.check_order(&key(bench)).unwrap().moved.is_empty());
-    // Both disappear: the intent remains and waits.
     for verdict in [1, 2] {
         bench.kernel.end_link(&Path::new("strangers").join(format!("guard_{verdict}"))).unwrap();
     }
@@ -138,19 +131,16 @@ fn ours_follow_when_strangers_come_and_go<K: Testable>(bench: &Bench<K>) {
     assert_eq!((report.moved.len(), report.waiting.len()), (0, 1));
     assert_eq!(engine.describe_link(link.record.id).unwrap().waits_for.len(), 1);
     stranger(bench, "guard", 3, ListAnchor::First);
-    // The daemon was not notified before the restart.
     drop(engine);
     let engine = bench.engine();
     assert_eq!(runs(bench), ["xray", "guard", "yankee"]);
     assert!(engine.describe_link(link.record.id).unwrap().waits_for.is_empty());
-    // A changed priority moves the link too.
     let request = UpdateLinkRequest { priority: Some(1), ..UpdateLinkRequest::of(other) };
     engine.update_link(&request).unwrap();
     assert_eq!(runs(bench), ["yankee", "xray", "guard"]);
     engine.update_link(&UpdateLinkRequest { position: Some(1), ..UpdateLinkRequest::of(other) }).unwrap();
     assert_eq!(engine.names(&bench.left(), TCX), ["xray", "yankee"]);
     assert!(is_fine(&engine));
-    // If third-party programs make the intents contradictory, this is reported and nothing moves.
     let both = UpdateLinkRequest {
         order: Some(intent("", &["foreign:guard"], &["foreign:late"])),
         ..UpdateLinkRequest::of(link.record.id)
@@ -190,7 +180,6 @@ fn a_chain_stands_among_strangers_as_its_members_want<K: Testable>(bench: &Bench
     assert_eq!(report.moved.len(), 1);
     assert_eq!((at(bench), runs(bench).len()), (0, 4));
     assert!(is_fine(&engine));
-    // The members' intents change, and the chain moves.
     let after = UpdateLinkRequest {
         order: Some(intent("", &[], &["foreign:guard"])),
         ..UpdateLinkRequest::of(link.record.id)
@@ -221,7 +210,6 @@ fn program_attached_without_a_link_is_an_ordinary_place() {
     open(&bench);
     let engine = bench.engine();
     let [xray, yankee] = engine.loads(&bench.request("programs", &["xray", "yankee"]))[..] else { panic!() };
-    // Another tool attaches one of our programs without a link.
     let zulu = engine.loads(&bench.request("programs", &["zulu"]))[0];
     let program = bench.kernel.open_program(zulu).unwrap().unwrap();
     let hook = key(&bench);
@@ -233,7 +221,6 @@ fn program_attached_without_a_link_is_an_ordinary_place() {
     attach(&engine, xray, bench.tcx(9), intent("", &["foreign:zulu"], &[])).unwrap();
     attach(&engine, yankee, bench.tcx(1), intent("", &[], &[&format!("foreign:{zulu}")])).unwrap();
     assert_eq!(runs(&bench), ["xray", "zulu", "yankee"]);
-    // The order that runs is reported, although priorities contradict it.
     assert_eq!(engine.names(&bench.left(), TCX), ["xray", "yankee"]);
     assert_eq!(engine.check_order(&hook).unwrap().moved, []);
 }

@@ -13,7 +13,7 @@ use crate::intents::{attach, intent};
 
 const KNOWN: [&str; 6] = ["xray", "yankee", "zulu", "guard", "meter", "bpfman_bridge"];
 
-/// Returns the names of the programs, first to last; any unknown name is the chain's.
+/// Any unknown name is the chain's.
 pub fn list<K: Kernel>(bench: &Bench<K>) -> Vec<String> {
     let name = |name: String| if KNOWN.contains(&name.as_str()) { name } else { "chain".to_owned() };
     runs(bench).into_iter().map(name).collect()
@@ -69,7 +69,6 @@ fn what_others_took_away_comes_back_before_the_chain<K: Testable>(bench: &Bench<
     bench.kernel.end_link(&Path::new("links").join(lost.to_string())).unwrap();
     assert_eq!(engine.check_all().mended.len(), 1);
     assert_eq!(list(bench), ["xray", "chain", "guard"]);
-    // The chain's own link is lost too, and another link is attached after that.
     let folder = Path::new("tc-ingress");
     let pin = bench.kernel.list_folder(folder).unwrap().remove(0);
     bench.kernel.end_link(&folder.join(pin)).unwrap();
@@ -79,7 +78,7 @@ fn what_others_took_away_comes_back_before_the_chain<K: Testable>(bench: &Bench<
     assert!(is_fine(&engine));
 }
 
-/// Moves a tcx link behind all others, where older versions of the daemon put it.
+/// Older versions of the daemon put tcx links there.
 fn put_last<K: Testable>(bench: &Bench<K>, link: LinkId, program: ProgramId) {
     let pin = Path::new("links").join(link.to_string());
     bench.kernel.end_link(&pin).unwrap();
@@ -131,7 +130,6 @@ fn an_intent_about_a_stranger_behind_the_chain_moves_the_chain<K: Testable>(benc
     attach(&engine, xray, bench.tcx(5), intent("", &[], &["foreign:guard"])).unwrap();
     assert_eq!(list(bench), ["guard", "xray", "chain"]);
     assert!(is_fine(&engine));
-    // A member with the opposite intent contradicts that.
     let before = UpdateLinkRequest {
         order: Some(intent("", &["foreign:guard"], &[])),
         ..UpdateLinkRequest::of(chain)
@@ -158,7 +156,6 @@ crate::on_both_kernels!(
     an_intent_about_a_stranger_behind_the_chain_moves_the_chain,
 );
 
-/// Observer that reads the list before every step.
 struct Witness {
     kernel: Arc<bpfmand_kernel::linux::LinuxKernel>,
     netns: std::path::PathBuf,

@@ -21,27 +21,21 @@ use tempfile::TempDir;
 use crate::objects::object;
 use bpfmand_engine::Standing;
 
-/// Timeout for deferred work of the kernel. It is generous, since machines may be busy or emulated; only a failing test
-/// reaches it.
+/// Generous, since machines may be busy or emulated; only a failing test reaches it.
 pub const PATIENCE: Duration = Duration::from_secs(150);
 
-/// Kernel, state folder and network namespace with the interface `left`.
 pub struct Bench<K: Kernel> {
     pub kernel: Arc<K>,
     pub folder: TempDir,
-    /// File of the network namespace of `left`.
     pub netns: PathBuf,
     pub tc_by_clsact: bool,
-    /// Limit of leftovers in one record in bytes, if a test needs a small one.
     pub leftover_bytes: Option<usize>,
     pub libxdp_pins: PathBuf,
-    /// Further resources of this machine, released on drop.
     pub _machine: Box<dyn Send>,
 }
 
-/// Requirements on a kernel beyond its trait.
 pub trait Testable: Kernel + Sized {
-    /// Returns the value of the constant `verdict` of a program of the object `programs`.
+    /// Value of the constant `verdict` of a program of the object `programs`.
     fn verdict(&self, program: ProgramId) -> u32;
     fn add_interface(&self, netns: &Path, name: &str);
     fn add_interfaces(&self, netns: &Path, many: usize) {
@@ -52,7 +46,7 @@ pub trait Testable: Kernel + Sized {
     fn switch_interface(&self, netns: &Path, name: &str, up: bool);
 }
 
-/// Returns a state folder in memory if possible: these tests do not prove durability.
+/// In memory if possible: these tests do not prove durability.
 pub fn quick_folder() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
@@ -73,14 +67,13 @@ impl<K: Kernel> Bench<K> {
         (engine, report)
     }
 
-    /// Opens an engine, and asserts that recovery finds no problem.
     pub fn engine(&self) -> Engine<K> {
         let (engine, report) = self.start();
         assert_eq!(report.problems, Vec::<String>::new());
         engine
     }
 
-    /// Opens an engine with an observer of its steps. The observer is not called before recovery has finished.
+    /// The observer is not called before recovery has finished.
     pub fn watched(&self, observer: Arc<dyn StepObserver>) -> Engine<K> {
         let options = EngineOptions { observer, ..self.options() };
         let engine = Engine::open(Arc::clone(&self.kernel), options).unwrap();
@@ -88,7 +81,6 @@ impl<K: Kernel> Bench<K> {
         engine
     }
 
-    /// Returns the records on disk. No engine may be open.
     pub fn records(&self) -> Vec<(String, Vec<u8>)> {
         let store = Store::open(StoreOptions::new(self.folder.path().join("store"), SCHEMA)).unwrap();
         records(&store.load().unwrap())
@@ -225,8 +217,7 @@ fn type_of(program: &str) -> ProgramType {
     }
 }
 
-/// Returns the records of requests, without the counter, which only grows, and without the entries that recovery has
-/// settled and the next commit removes.
+/// Without the counter, which only grows, and the entries that the next commit removes.
 pub fn records(snapshot: &Snapshot) -> Vec<(String, Vec<u8>)> {
     ["programs", "links", "hooks"]
         .into_iter()
@@ -238,7 +229,7 @@ pub fn records(snapshot: &Snapshot) -> Vec<(String, Vec<u8>)> {
         .collect()
 }
 
-/// Changes records on disk, as if an earlier version had written them. No engine may be open.
+/// No engine may be open.
 pub fn edit_records<K: Kernel>(bench: &Bench<K>, name: &'static str, edit: impl Fn(&mut serde_json::Value)) {
     let store = Store::open(StoreOptions::new(bench.folder.path().join("store"), SCHEMA)).unwrap();
     let (snapshot, mut batch) = (store.load().unwrap(), Batch::new());
@@ -286,7 +277,6 @@ impl<K: Kernel> Ask for Engine<K> {
         link.record.id
     }
 
-    /// Returns `None` if the daemon has no chain there. Otherwise asserts that the kernel runs what the engine reports.
     fn chain(&self, interface: &Interface, kind: HookKind) -> Option<ChainDetails> {
         match self.show_chain(interface, kind) {
             Ok(chain) => Some(chain),

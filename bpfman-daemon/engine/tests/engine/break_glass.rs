@@ -1,5 +1,4 @@
-//! Break-glass: all attachments are removed by their pins alone, replacements by other tools stay, and a start restores
-//! the attachments.
+//! Break-glass: attachments are removed by their pins alone, replacements stay, and a start restores the rest.
 
 use std::path::Path;
 

@@ -28,7 +28,6 @@ fn limited(bench: &Sim, engine: &Engine<SimKernel>, name: &str, action: CpuActio
     engine.loads(&request)[0]
 }
 
-/// Returns the programs over their own limits, after a window in which the programs ran for these times.
 fn window(
     bench: &Sim,
     engine: &Engine<SimKernel>,
@@ -67,7 +66,6 @@ fn over_limit_program_is_detached_until_attached_again() {
         proceed_on: bpfmand_core::ProceedOn::default_for(bpfmand_core::VerdictFamily::Xdp),
     };
     engine.attached(cold, right);
-    // Exactly the limit is allowed.
     assert_eq!(window(&bench, &engine, &[(hot, Duration::from_millis(500))]), []);
     let [(program, found)] = &window(&bench, &engine, &[(hot, Duration::from_millis(501))])[..] else {
         panic!()
@@ -90,7 +88,6 @@ fn over_limit_program_is_detached_until_attached_again() {
     assert_eq!((links(&engine, hot), links(&engine, cold).len()), (vec![], 1));
     let told = excess(&engine, hot).unwrap();
     assert_eq!((told.used, told.limit), (CpuShare(50_100), limit(CpuAction::Detach)));
-    // A user may attach it again.
     engine.attached(hot, bench.xdp(10));
     assert_eq!((links(&engine, hot).len(), excess(&engine, hot)), (1, None));
 }
@@ -130,11 +127,9 @@ fn previous_version_returns_once_and_the_costly_one_never() {
     let [(program, found)] = &window(&bench, &engine, &[(hot, WINDOW)])[..] else { panic!() };
     assert_eq!(engine.limit_cpu(*program, found).unwrap(), CpuOutcome::TookBack);
     assert_eq!((links(&engine, old).len(), excess(&engine, old).unwrap().done), (1, CpuAction::Previous));
-    // The restored version exceeds the limit as well.
     let [(program, found)] = &window(&bench, &engine, &[(old, WINDOW)])[..] else { panic!() };
     assert_eq!(engine.limit_cpu(*program, found).unwrap(), CpuOutcome::Detached { links: 1 });
     assert_eq!((links(&engine, old), excess(&engine, old).unwrap().done), (vec![], CpuAction::Detach));
-    // A program that was never replaced has no previous version.
     let lone = limited(&bench, &engine, "bravo", CpuAction::Previous);
     engine.attached(lone, bench.xdp(10));
     let [(program, found)] = &window(&bench, &engine, &[(lone, WINDOW)])[..] else { panic!() };
@@ -180,7 +175,7 @@ fn a_hot_member_of_a_chain_goes_and_the_others_stay() {
     assert_eq!((shown.strategy, shown.members.len()), ("direct", 1), "nobody is measured any more");
 }
 
-/// Simulates 1,000 packets through both members of the only chain; the second takes 100 times as long as the first.
+/// The second member takes 100 times as long as the first.
 fn a_second_of_packets(bench: &Sim, entry: ProgramId) {
     write(bench, "/times", TimeLayout::new(2).value_size(), &[1, 10_000, 1, 1_000_000, 1, 0]);
     let layout = CounterLayout::new(SpliceHook::Xdp, 2);
@@ -190,7 +185,6 @@ fn a_second_of_packets(bench: &Sim, entry: ProgramId) {
     bench.kernel.ran(entry, 1_000_000_000);
 }
 
-/// Writes the row of `left` in a map of the only chain, the same for each CPU.
 fn write(bench: &Sim, map: &str, size: usize, cells: &[u64]) {
     let pins = pins(&*bench.kernel, std::path::Path::new("chains"));
     let pin = pins.iter().find(|pin| pin.ends_with(map)).unwrap();
@@ -228,7 +222,6 @@ fn kill_before_the_rollback_costs_another_window() {
     assert!(failed > 3, "{failed}");
 }
 
-/// Returns a program that was replaced, and the new version, which has a limit.
 fn replaced() -> (Sim, ProgramId, ProgramId) {
     let bench = crate::simulated::bench();
     let engine = bench.engine();
@@ -277,14 +270,12 @@ fn short_lived_program_between_two_checks_is_charged_fully() {
         let uses = engine.cpu_between(before, after);
         uses.iter().map(|one| (one.nanoseconds, one.is_loaded)).collect::<Vec<_>>()
     };
-    // A program loaded in the meantime.
     let before = engine.read_cpu().unwrap();
     let one = limited(&bench, &engine, "alpha", CpuAction::Detach);
     engine.attached(one, bench.xdp(10));
     bench.kernel.ran(one, second);
     let after = engine.read_cpu().unwrap();
     assert_eq!(took(&before, &after), [(second, true)]);
-    // A replaced version, and the new one.
     let before = after;
     bench.kernel.ran(one, second);
     let mut replacement = replacement(&bench, one, "second");
@@ -299,7 +290,6 @@ fn short_lived_program_between_two_checks_is_charged_fully() {
     engine.unload(two).unwrap();
     let after = engine.read_cpu().unwrap();
     assert_eq!(took(&before, &after), [(second, false)]);
-    // Nothing is kept while no measurement runs.
     engine.end_of_readings();
     let three = limited(&bench, &engine, "alpha", CpuAction::Detach);
     bench.kernel.ran(three, second);
@@ -358,7 +348,7 @@ fn what_has_lived_long_enough_ends_with_all_that_is_its_own() {
     let [expired] = &engine.expire().unwrap()[..] else { panic!() };
     assert!(expired.failure.is_none() && expired.links == [link.record.id], "{expired:?}");
     assert_eq!(links(&engine, stays), []);
-    // A new version of the program does not extend the deadline.
+    // A new version does not extend the deadline.
     let mortal = engine.replace_program(&replacement(&bench, mortal, "second")).unwrap().programs[0].id;
     assert!(engine.describe_program(mortal).unwrap().managed.unwrap().left.unwrap().as_secs() < 3600);
     bench.kernel.pass_time(Duration::from_secs(3600));
@@ -418,7 +408,7 @@ fn expiry_of_an_unloaded_program_spares_the_new_user_of_its_id() {
     engine.attached(stays, bench.xdp(1));
     drop(engine);
     bench.kernel.reboot();
-    // A third-party program gets the first id, which shifts the daemon's ids by one.
+    // A third-party program shifts the daemon's ids by one.
     let _other = crate::reboots::others_load_first(&bench, 1);
     bench.kernel.refuse("bravo");
     let (engine, report) = bench.start();
@@ -441,7 +431,6 @@ fn what_cannot_be_ended_now_is_told_and_tried_again() {
     let program = engine.loads(&request)[0];
     engine.attached(program, bench.xdp(10));
     bench.kernel.pass_time(Duration::from_secs(3));
-    // The first call reads the clock.
     bench.kernel.fail_from(2);
     let [expired] = &engine.expire().unwrap()[..] else { panic!() };
     assert!(expired.failure.is_some());
@@ -479,7 +468,6 @@ fn freeze_holds_off_no_expiry_and_no_budget() {
     engine.detach(link).unwrap();
 }
 
-/// The kernel's run time of a chain with real packets is divided among its members.
 #[test]
 fn linux_slow_member_is_charged_its_own_time_and_detached_alone() {
     const BATCH: usize = 5_000;

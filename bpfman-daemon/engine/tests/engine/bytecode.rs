@@ -13,7 +13,6 @@ pub fn files<K: bpfmand_kernel::Kernel>(bench: &Bench<K>) -> Vec<PathBuf> {
     kept(bench).0
 }
 
-/// Returns the texts that chains join, without their types.
 pub fn texts<K: bpfmand_kernel::Kernel>(bench: &Bench<K>) -> Vec<PathBuf> {
     kept(bench).1.into_iter().filter(|path| !is_types(path)).collect()
 }
@@ -39,7 +38,7 @@ fn versions_that_leave_take_their_bytecode_along() {
     let mut alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
     engine.attached(alpha, bench.xdp(1));
     for round in 0..12_u8 {
-        // A different file with the same object: bytes after the end of an ELF file are ignored.
+        // Bytes after the end of an ELF file are ignored.
         let mut bytes = crate::objects::object("second").to_vec();
         bytes.push(round);
         let path = bench.folder.path().join(format!("version{round}.o"));
@@ -49,11 +48,9 @@ fn versions_that_leave_take_their_bytecode_along() {
         let request = ReplaceRequest { source, keep_old, ..replacement(&bench, alpha, "second") };
         alpha = engine.replace_program(&request).unwrap().programs[0].id;
         assert_eq!(files(&bench).len(), 1 + usize::from(keep_old), "round {round}");
-        // All versions but the first have the same text.
         let kept = (texts(&bench).len(), types(&bench).len());
         assert_eq!(kept, if round == 0 { (2, 2) } else { (1, 1) }, "round {round}");
     }
-    // A refused replacement leaves no file: a tracepoint program is not an XDP program.
     let name = Some("trace".to_owned());
     let mut bytes = crate::objects::object("second").to_vec();
     bytes.push(99);
@@ -79,7 +76,6 @@ fn a_load_replaces_bytecode_that_changed_on_disk() {
     std::fs::write(&file, damaged).unwrap();
     let bravo = engine.loads(&bench.request("programs", &["bravo"]))[0];
     assert_eq!(std::fs::read(&file).unwrap(), whole);
-    // A chain of two members is built from the bytecode.
     engine.attached(alpha, bench.xdp(1));
     engine.attached(bravo, bench.xdp(2));
     assert_eq!(engine.names(&bench.left(), HookKind::Xdp), ["alpha", "bravo"]);

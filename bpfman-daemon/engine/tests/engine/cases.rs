@@ -44,7 +44,6 @@ macro_rules! case {
     };
 }
 
-/// Prepares `attached` in a namespace without a name.
 fn unnamed(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let scene = attached(bench, engine);
     crate::namespaces::leave_name(bench);

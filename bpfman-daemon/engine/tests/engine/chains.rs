@@ -35,9 +35,7 @@ fn xdp_members_run_by_priority_and_newcomers_first_among_equals<K: Testable>(ben
     let bravo_link = engine.attached(bravo, bench.xdp(50));
     assert_eq!(order(), ["delta", "bravo", "alpha"]);
     engine.attached(charlie, bench.xdp(50));
-    // The newcomer runs first; the others are sorted by name again.
     assert_eq!(order(), ["delta", "charlie", "alpha", "bravo"]);
-    // A member in the middle leaves, and names alone decide.
     engine.detach(first).unwrap();
     assert_eq!(order(), ["delta", "bravo", "charlie"]);
     let again = engine.attached(alpha, bench.xdp(50));
@@ -63,7 +61,6 @@ fn tc_members_run_by_priority<K: Testable>(bench: &Bench<K>) {
     assert_eq!(order(), ["tango", "tulip"]);
     engine.attached(tulip, bench.tc(Direction::Ingress, 0));
     assert_eq!(order(), ["tulip", "tango", "tulip"]);
-    // The other direction is a separate hook.
     engine.attached(tango, bench.tc(Direction::Egress, 3));
     assert_eq!(engine.names(&bench.left(), HookKind::Tc(Direction::Egress)), ["tango"]);
     engine.detach(link).unwrap();
@@ -239,7 +236,6 @@ fn program_is_attached_twice_only_where_that_is_meant() {
     assert!(is_named && refused.kind() == ErrorKind::Conflict, "{refused}");
     assert!(refused.hint().unwrap().contains("--again"));
     assert_eq!(bench.kernel.snapshot(), before);
-    // Another program at this hook, this program at another hook, and both again with `again`.
     engine.attach_once(&of(bravo, bench.xdp(2)), ProbeReader::Root).unwrap();
     let right = match bench.xdp(1) {
         AttachPoint::Xdp { priority, proceed_on, .. } => {
@@ -282,7 +278,6 @@ fn an_owner_has_no_more_members_than_the_budget_allows() {
     let told = "root would have 3 members on xdp:left@";
     assert!(refused.to_string().starts_with(told), "{refused}");
     assert_eq!(bench.kernel.snapshot(), before);
-    // Another application is another owner, and another hook has its own limit.
     request.metadata.insert("bpfman_application".to_owned(), "other".to_owned());
     engine.attach(&request).unwrap();
     let right = |point| match point {

@@ -25,7 +25,6 @@ fn running(bench: &Bench<SimKernel>) -> ProgramId {
     bench.kernel.link_of(&link).unwrap().program
 }
 
-/// Observer that breaks the database before a chain is swapped.
 struct BreakAtSwap(Arc<AtomicU8>);
 
 impl StepObserver for BreakAtSwap {
@@ -53,7 +52,6 @@ fn chain_restored_by_a_start_that_cannot_record_it_is_removed() {
         let open = |id| kernel.open_program(id).unwrap().unwrap();
         let link = kernel.open_pin(Path::new(&hook_pin(&bench))).unwrap().unwrap();
         kernel.replace(&link, &open(tame), &open(running(&bench))).unwrap();
-        // Without the pins, the chain must be built again.
         for pin in pins(kernel, Path::new("chains")) {
             kernel.unpin(Path::new(&pin)).unwrap();
         }

@@ -1,8 +1,7 @@
 //! Objects as users write them, loaded by the engine and by libbpf, with the same result in the kernel.
 //!
-//! The sources are in `tests/corpus`, one per feature. The kernel's tag is a hash of a program's instructions without
-//! its map references, which show in the result of a run. The engine must load whatever libbpf loads, and every program
-//! from the Linux version on that its source names.
+//! The sources are in `tests/corpus`. The kernel's tag is a hash of the instructions without map references, which show
+//! in the result of a run. The engine must load whatever libbpf loads, from the Linux version on that the source names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -21,7 +20,6 @@ use crate::bench::Bench;
 use crate::judges::loaded_by_others;
 use crate::linux::bench;
 
-/// Result of one loader for a program.
 #[derive(Debug)]
 enum Outcome {
     Loaded {
@@ -45,7 +43,6 @@ struct Row {
 }
 
 impl Row {
-    /// Returns whether only other loaders than the engine and libbpf load the program.
     fn is_others_alone(&self) -> bool {
         !matches!(self.ours, Outcome::Loaded { .. }) && !self.others.is_empty()
     }
@@ -65,7 +62,7 @@ impl Row {
         }
     }
 
-    /// Returns whether the verdict starts in upper case, which marks a defect of the engine.
+    /// Upper case marks a defect of the engine.
     fn is_wrong(&self) -> bool {
         self.verdict().chars().next().is_some_and(char::is_uppercase)
     }
@@ -82,14 +79,12 @@ impl Row {
     }
 }
 
-/// Program that loads with libbpf.
 struct Judge {
     path: PathBuf,
     runs: bool,
 }
 
 impl Judge {
-    /// Runs the judge in a mount namespace with a temporary bpffs.
     fn ask(&self, command: &str, about: &str) -> Vec<Value> {
         let script = r#"mount -t bpf none /sys/fs/bpf && exec "$@""#;
         let done = Command::new("unshare")
@@ -130,7 +125,6 @@ fn loads(engine: &Engine<LinuxKernel>, judge: &Judge, request: &LoadRequest) -> 
     outcomes
 }
 
-/// Returns the type that a user would give for a program with an unknown section.
 fn guessed(program: &ProgramEntry) -> Option<ProgramType> {
     let known = [
         ("xdp", ProgramType::Xdp),
@@ -143,10 +137,8 @@ fn guessed(program: &ProgramEntry) -> Option<ProgramType> {
         .map(|(_, program_type)| program_type)
 }
 
-/// Returns the request of a client for a program, if the daemon supports its type.
 fn asked(program: &ProgramEntry) -> Option<ProgramRequest> {
     let program_type = program.family.program_type().or_else(|| guessed(program))?;
-    // If the section names no hook, any is suitable.
     let any_hook = || SocketHook::of_type(program_type).first().map(|hook| hook.name.to_owned());
     let target = program.attach_target.clone().or_else(any_hook);
     Some(ProgramRequest { name: program.name.clone(), program_type, target })
@@ -156,7 +148,7 @@ fn compare(bench: &Bench<LinuxKernel>, engine: &Engine<LinuxKernel>, judge: &Jud
     let name = path.file_stem().unwrap().to_string_lossy().into_owned();
     let together = said("together", &name).is_some();
     if let Some(module) = said("module", &name) {
-        // The result is ignored: the module may be built in or missing, and both loaders then report the same.
+        // The module may be built in or missing, and both loaders then report the same.
         let _ = Command::new("modprobe").arg(module).output();
     }
     let mut by_libbpf: BTreeMap<String, Value> = judge
@@ -233,8 +225,7 @@ fn objects(folder: &Path) -> BTreeSet<PathBuf> {
     entries.filter(|path| path.extension().is_some_and(|extension| extension == "o")).collect()
 }
 
-/// Compares all objects of a folder, and prints each row, also to the file in `BPFMAN_CORPUS_RESULTS`. `built` has the
-/// judges.
+/// Prints each row, also to the file in `BPFMAN_CORPUS_RESULTS`. `built` has the judges.
 fn compare_all(folder: &Path, built: &Path, runs: bool) -> Vec<Row> {
     let judge = Judge { path: built.join("judge"), runs };
     let bench = bench("corpus");
@@ -275,7 +266,6 @@ fn built() -> PathBuf {
     folder
 }
 
-/// Returns the value of a line `// NAME: VALUE` in the first lines of a source.
 fn said(name: &str, object: &str) -> Option<String> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../tests/corpus/src/{object}.bpf.c"));
     let text = std::fs::read_to_string(source).ok()?;
@@ -283,7 +273,6 @@ fn said(name: &str, object: &str) -> Option<String> {
     text.lines().find_map(|line| line.strip_prefix(&prefix).map(str::to_owned))
 }
 
-/// Returns whether the running kernel's BTF has a type of this name.
 fn has_type(name: &str) -> bool {
     let types = std::fs::read("/sys/kernel/btf/vmlinux").unwrap_or_default();
     let name = [&[0], name.as_bytes(), &[0]].concat();
@@ -320,8 +309,7 @@ fn linux_objects_of_the_corpus_load_as_by_libbpf() {
     assert!(same > 60, "only {same} programs compared");
 }
 
-/// Third-party objects that `tests/strangers/collect` put into a folder: the engine must load whatever libbpf loads.
-/// The programs are not run.
+/// Third-party objects of `tests/strangers/collect`. The programs are not run.
 #[test]
 #[ignore = "needs the folder that BPFMAN_STRANGERS names"]
 fn linux_objects_of_strangers_load_as_by_libbpf() {

@@ -24,7 +24,6 @@ fn map<K: Testable>(bench: &Bench<K>, engine: &Engine<K>) -> K::Handle {
     bench.kernel.open_pin(&folder.join("counters")).unwrap().unwrap()
 }
 
-/// Counts packets that leave at a slot with a verdict, on every CPU. Returns the number of CPUs.
 fn count<K: Testable>(bench: &Bench<K>, engine: &Engine<K>, exits: &[(usize, i32, u64)]) -> u64 {
     let members = engine.chain(&bench.left(), XDP).unwrap().members.len();
     let layout = CounterLayout::new(SpliceHook::Xdp, members);
@@ -47,7 +46,6 @@ fn counters<K: Testable>(bench: &Bench<K>, engine: &Engine<K>) -> Option<ChainCo
     engine.chain_counters(&key(bench)).unwrap()
 }
 
-/// Returns the runs of every member, and the packets for which all members proceeded.
 fn runs<K: Testable>(bench: &Bench<K>, engine: &Engine<K>) -> (Vec<(LinkId, u64)>, u64) {
     let counted = counters(bench, engine).unwrap();
     (counted.links.iter().map(|link| (link.link, link.runs)).collect(), counted.all_proceeded)
@@ -71,14 +69,12 @@ fn counts_go_on_over_every_change<K: Testable>(bench: &Bench<K>) {
     assert_eq!(runs(bench, &engine), sums);
     engine.detach(b).unwrap();
     assert_eq!(runs(bench, &engine), (vec![(a, 14 * cpus), (c, 4 * cpus)], 2 * cpus));
-    // Disabling and enabling the counters keeps the counts.
     for on in [false, true] {
         let change = HookChange { counters: Some(on), ..HookChange::default() };
         assert!(engine.set_hook(&bench.left(), XDP, &change, &SwitchCaller::root("user 0")).unwrap());
         assert_eq!(counters(bench, &engine).is_some(), on);
     }
     assert_eq!(runs(bench, &engine), (vec![(a, 14 * cpus), (c, 4 * cpus)], 2 * cpus));
-    // Another order of the same members is another chain.
     let first = AttachPoint::clone(&bench.xdp(0));
     engine.detach(c).unwrap();
     let c = engine.attached(charlie, first);
@@ -100,7 +96,7 @@ fn a_hook_that_comes_to_a_loaded_chain_begins_at_nothing<K: Testable>(bench: &Be
         engine.attached(program, right(at));
     }
     let cpus = count(bench, &engine, &[(0, DROP, 1)]);
-    // The hook leaves the shared chain and returns to it: its row has counts that were added already.
+    // The hook returns to the shared chain: its row has counts that were added already.
     engine.detach(b).unwrap();
     assert!(counters(bench, &engine).is_none(), "a lone member runs as it is");
     let b = engine.attached(bravo, bench.xdp(2));

@@ -1,5 +1,4 @@
-//! The daemon is killed at every step of every operation: after the next start the state is that before the operation
-//! or that after it, never in between.
+//! The daemon is killed at every step of every operation: the next start restores the state before or after it.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,10 +19,10 @@ use crate::places::places;
 use crate::scenes::Scene;
 use crate::simulated::{bench, shape};
 
-/// Observer that kills the daemon before a step, counted from 1; 0 for never.
+/// Kills the daemon before a step, counted from 1; 0 for never.
 #[derive(Default)]
 pub struct Ending {
-    /// Kernel that refuses every call of the killed daemon, so that unwinding undoes nothing.
+    /// Refuses every call of the killed daemon, so that unwinding undoes nothing.
     kernel: Mutex<Option<Arc<SimKernel>>>,
     at: AtomicUsize,
     steps: Mutex<Vec<String>>,
@@ -39,14 +38,13 @@ impl StepObserver for Ending {
             if let Some(kernel) = &*self.kernel.lock().unwrap() {
                 kernel.fail_from(1);
             }
-            // Unlike a panic, this calls no hook and prints no backtrace for each of several hundred kills.
+            // Unlike a panic, this prints no backtrace for each of several hundred kills.
             std::panic::resume_unwind(Box::new("the daemon ended"));
         }
     }
 }
 
 impl Ending {
-    /// Creates an observer that also silences the kernel.
     pub fn of(kernel: &Arc<SimKernel>) -> Self {
         Self { kernel: Mutex::new(Some(Arc::clone(kernel))), ..Self::default() }
     }
@@ -61,7 +59,6 @@ impl Ending {
     }
 }
 
-/// State visible to users, and the shape of the kernel's objects.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Seen {
     pub kernel: BTreeMap<String, Vec<String>>,
@@ -133,12 +130,10 @@ fn set_up_on(
     (bench, engine, scene)
 }
 
-/// Kills the daemon at each step of an operation, and then at each step of the next start.
 fn end_at_every_step(case: &Case) -> Vec<String> {
     end_at_every_step_on(&bench, case)
 }
 
-/// Does the same on a bench of the caller's choice.
 pub fn end_at_every_step_on(new: &dyn Fn() -> Bench<SimKernel>, case: &Case) -> Vec<String> {
     let ending = Arc::new(Ending::default());
     let (bench, engine, scene) = set_up_on(new(), case, &ending);
@@ -170,7 +165,6 @@ pub fn end_at_every_step_on(new: &dyn Fn() -> Bench<SimKernel>, case: &Case) -> 
         if !report.problems.is_empty() {
             wrong.push(format!("{what}: {report:?}"));
         }
-        // A second start finds nothing to do.
         drop(engine);
         let (engine, report) = bench.start();
         if look(&bench, &engine) != found
@@ -229,7 +223,6 @@ fn a_switch_of_a_hook_that_is_cut_short_happened_or_did_not() {
     end_at_every_step_of("set");
 }
 
-/// Writes a counter row: the first member dropped five packets on each CPU.
 pub fn count(bench: &Bench<SimKernel>) {
     let layout = CounterLayout::new(bpfmand_splice::SpliceHook::Xdp, 2);
     let mut cells = vec![0_u64; layout.slots * layout.columns];
@@ -278,7 +271,7 @@ fn a_replacement_that_is_cut_short_happened_or_did_not() {
     end_at_every_step_of("replace");
 }
 
-/// Makes the kernel refuse everything from some call on, including the undo; the next start finds a working kernel.
+/// The undo fails, too; the next start finds a working kernel.
 fn refuse_everything_from(case: &Case) -> Vec<String> {
     let ending = Arc::new(Ending::default());
     let (bench, engine, scene) = set_up(case, &ending);

@@ -11,12 +11,10 @@ use crate::objects::object;
 
 type Damage = fn(Vec<u8>) -> Vec<u8>;
 
-/// Returns the offset of the table of section headers, and the size of a header, in bytes.
 fn headers(bytes: &[u8]) -> (usize, usize) {
     (u64::from_ne_bytes(bytes[0x28..0x30].try_into().unwrap()) as usize, 64)
 }
 
-/// Moves all sections with contents to the offset of the first.
 fn overlap(mut bytes: Vec<u8>) -> Vec<u8> {
     let (table, size) = headers(&bytes);
     let offset = bytes[table + size + 0x18..table + size + 0x20].to_vec();
@@ -26,7 +24,6 @@ fn overlap(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// Sets an undefined type for all relocations.
 fn unknown_relocations(mut bytes: Vec<u8>) -> Vec<u8> {
     const SHT_REL: u32 = 9;
     let (table, size) = headers(&bytes);
@@ -44,7 +41,6 @@ fn unknown_relocations(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// Breaks the header of the type information.
 fn no_types(mut bytes: Vec<u8>) -> Vec<u8> {
     let magic = 0xeb9f_u16.to_ne_bytes();
     let at = bytes.windows(4).position(|four| four[..2] == magic && four[2..] == [1, 0]).unwrap();
@@ -64,7 +60,6 @@ const DAMAGES: [(Damage, &str); 4] = [
     (cut_short, "the ELF file is damaged"),
 ];
 
-/// Returns a load request for a damaged copy of an object.
 fn damaged<K: Testable>(bench: &Bench<K>, number: usize, damage: Damage) -> LoadRequest {
     let bytes = damage(object("programs").to_vec());
     let path = bench.folder.path().join(format!("damaged{number}.o"));

@@ -12,7 +12,6 @@ use crate::simulated::bench;
 
 const OTHERS: [(&str, u32); 2] = [("first", 20), ("last", 60)];
 
-/// Puts a tenant's program of priority 10, and one of the machine's of priority 40, beside two of others.
 fn together(bench: &Sim) -> (Engine<SimKernel>, [bpfmand_core::LinkId; 2]) {
     put_dispatcher(bench, 2, &OTHERS);
     let engine = bench.engine();
@@ -43,7 +42,6 @@ fn tenants_stand_behind_the_machine_in_a_dispatcher() {
     assert!(engine.check_all().lost.is_empty());
 }
 
-/// Gives a program another owner, in the records.
 pub fn disown(bench: &Sim, name: &str, owner: &str) {
     edit_records(bench, "programs", |program| {
         if program["name"] == name {

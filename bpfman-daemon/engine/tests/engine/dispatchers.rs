@@ -1,5 +1,4 @@
-//! Dispatchers in libxdp's protocol at hooks of a simulated kernel: reported in conflicts, joined and left. `libxdp`
-//! tests them with the real `xdp-loader`.
+//! Dispatchers in libxdp's protocol at a simulated kernel; the tests `libxdp` use the real `xdp-loader`.
 
 use bpfmand_core::{
     BoundText, FuncInfo, FunctionSpan, HookKind, Insn, MapRole, MapSpec, ProgramId, ProgramText, ProgramType,
@@ -39,7 +38,7 @@ fn load(kernel: &SimKernel, text: &BoundText, kind: ProgramKind, extends: Option
     kernel.load_program(&load).unwrap().program
 }
 
-/// Returns a dispatcher's map according to the protocol, built without the engine's code.
+/// According to the protocol, built without the engine's code.
 fn configuration(version: u8, priorities: &[u32]) -> MapSpec {
     let mut bytes = vec![236, version, priorities.len() as u8, 0];
     let number = |slot: usize| priorities.get(slot).copied();
@@ -58,7 +57,6 @@ fn configuration(version: u8, priorities: &[u32]) -> MapSpec {
     }
 }
 
-/// Attaches a dispatcher with these programs at `left`, as libxdp does.
 pub fn put_dispatcher(bench: &Sim, version: u8, programs: &[(&str, u32)]) -> ProgramId {
     let kernel = &*bench.kernel;
     let key = kernel.find_hook(&bench.left(), HookKind::Xdp).unwrap();
@@ -79,8 +77,7 @@ pub fn put_dispatcher(bench: &Sim, version: u8, programs: &[(&str, u32)]) -> Pro
             kernel.pin(&program, &pin("prog")).unwrap();
             kernel.pin(&link, &pin("link")).unwrap();
         } else {
-            // This kernel cannot have dispatchers with programs in slots: pin a program only, as if another kernel had
-            // made it.
+            // This kernel cannot have dispatchers with programs in slots: pin a program only.
             let program = load(kernel, &passing(name), ProgramType::Xdp.into(), None);
             kernel.pin(&program, &pin("prog")).unwrap();
         }
@@ -90,28 +87,24 @@ pub fn put_dispatcher(bench: &Sim, version: u8, programs: &[(&str, u32)]) -> Pro
     id
 }
 
-/// Prepares two programs of libxdp's users at `left`, and loads ours.
 pub fn of_others(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     put_dispatcher(bench, 2, &[("first", 20), ("last", 60)]);
     let programs = engine.loads(&bench.request("programs", &["alpha", "bravo"]));
     Scene { programs, ..Scene::default() }
 }
 
-/// Adds one of ours between them.
 pub fn with_ours(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let mut scene = of_others(bench, engine);
     scene.links.push(engine.attached(scene.programs[0], bench.xdp(40)));
     scene
 }
 
-/// Adds two of ours.
 pub fn with_two_of_ours(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let mut scene = with_ours(bench, engine);
     scene.links.push(engine.attached(scene.programs[1], bench.xdp(10)));
     scene
 }
 
-/// Returns the names of the programs in the dispatcher, by their pins.
 pub fn names(bench: &Sim) -> Vec<String> {
     let kernel = &*bench.kernel;
     let folders = kernel.list_folder(&bench.libxdp_pins).unwrap();

@@ -25,8 +25,7 @@ fn trial(load: LoadRequest, attachments: Vec<DryRunAttachment>, replaces: &[Prog
     DryRunRequest { load, attachments, replaces: replaces.iter().copied().collect(), group: None }
 }
 
-/// Returns everything that a dry run could leave: pins, bytecode and records. Without open descriptors, this covers
-/// programs and links too.
+/// Pins, bytecode and records: without open descriptors, this covers programs and links too.
 fn all<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>) -> (Vec<String>, usize, Vec<String>) {
     let bytecode = std::fs::read_dir(bench.folder.path().join("bytecode")).unwrap().count();
     let ids = engine.ids();
@@ -36,8 +35,7 @@ fn all<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>) -> (Vec<String>, usize, 
     (pins(&*bench.kernel, Path::new("")), bytecode, records)
 }
 
-/// Returns the number of programs, maps and links that this process holds open. An object lives by a pin, a descriptor
-/// or a hook: if all three are unchanged, nothing is left in the kernel.
+/// An object lives by a pin, a descriptor or a hook: if all three are unchanged, nothing is left in the kernel.
 fn held() -> usize {
     let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
     let targets = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
@@ -175,8 +173,6 @@ on_both_kernels!(
     a_hook_of_someone_else_is_told_before_anything_is_built,
 );
 
-/// Each call to the kernel fails once, and the daemon is killed before each: nothing changes, and the next start has
-/// nothing to undo.
 #[test]
 fn a_trial_that_fails_anywhere_leaves_nothing() {
     let mut calls = 0;
@@ -201,7 +197,7 @@ fn a_trial_that_fails_anywhere_leaves_nothing() {
             drop(engine);
             bench.records()
         };
-        // The next start has nothing to undo, as after a kill at this call: descriptors kept all new objects alive.
+        // As after a kill at this call: descriptors kept all new objects alive.
         let (engine, report) = bench.start();
         assert_eq!((report.problems, report.settled), (Vec::new(), 0));
         drop(engine);

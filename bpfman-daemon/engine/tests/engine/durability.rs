@@ -16,19 +16,18 @@ use crate::bytecode::{files, texts, types};
 use crate::replacements::replacement;
 use crate::simulated::{bench, shape};
 
-/// Database that can return an error before or after it saves a commit.
+/// Returns an error before or after it saves a commit.
 struct Fickle {
     inner: RedbEngine,
     mood: Arc<AtomicU8>,
 }
 
 pub const WELL: u8 = 0;
-/// The next commit is saved, and returns an error.
 const SAVE_AND_FAIL: u8 = 1;
-/// The next commit returns an error, and the database cannot be opened again.
+/// The next commit fails, and the database cannot be opened again.
 pub const BREAK: u8 = 2;
 const BROKEN: u8 = 3;
-/// The next commit is saved and returns an error, and the database cannot be opened again.
+/// The same, but the commit is saved.
 const SAVE_AND_BREAK: u8 = 4;
 
 fn refusal() -> StorageError {
@@ -72,7 +71,6 @@ fn fickle(bench: &Bench<SimKernel>) -> (Engine<SimKernel>, Arc<AtomicU8>) {
     (engine, mood)
 }
 
-/// Returns the options of an engine with such a database.
 pub fn fickle_options<K: bpfmand_kernel::Kernel>(bench: &Bench<K>, mood: &Arc<AtomicU8>) -> EngineOptions {
     let (path, shared) = (bench.folder.path().join("fickle.redb"), Arc::clone(mood));
     let open = move || -> Result<Box<dyn bpfmand_store::StorageEngine>, StorageError> {
@@ -133,8 +131,7 @@ fn nothing_is_changed_while_nobody_knows_what_is_on_disk() {
     engine.attached(bravo, bench.xdp(2));
 }
 
-/// The operation returned an error, so that its commit does not count even if it reached the disk. Once the disk works
-/// again, changes are possible without a restart.
+/// The operation returned an error: its commit does not count even if it reached the disk.
 #[test]
 fn with_a_disk_that_works_again_changes_go_on_without_a_restart() {
     for accident in [BREAK, SAVE_AND_BREAK] {
@@ -164,7 +161,6 @@ fn with_a_disk_that_works_again_changes_go_on_without_a_restart() {
                 "try {at}: still broken"
             );
             mood.store(WELL, Ordering::SeqCst);
-            // Any next call finds the store as acknowledged.
             engine.check_all();
             assert_eq!(
                 (shape(&bench.kernel.snapshot()), engine.all_links(), engine.ids()),
@@ -206,7 +202,7 @@ fn numbers_of_records_are_never_given_again() {
     assert_eq!(engine.all_links().len(), 2);
 }
 
-/// Observer that blocks the first operation that reaches a record, for a while or until the second one arrives.
+/// Blocks the first operation that reaches a record, for a while or until the second one arrives.
 #[derive(Default)]
 struct Meeting {
     came: Mutex<usize>,
@@ -226,7 +222,6 @@ impl StepObserver for Meeting {
     }
 }
 
-/// Observer that lets another call run between a load's record and its end.
 #[derive(Default)]
 struct Between {
     recorded: Mutex<(bool, bool)>,
@@ -267,7 +262,7 @@ fn a_program_that_is_listed_already_is_unloaded_whole() {
                 between.recorded.lock().unwrap().1 = true;
                 between.changed.notify_all();
             });
-            // The result of the description varies: another call unloads the program as soon as it is loaded.
+            // The result varies: another call unloads the program as soon as it is loaded.
             if replaced {
                 let version = crate::whole_loads::version(&bench, &old, "second", &["echo"]);
                 drop(engine.replace_load(&version));
@@ -361,7 +356,6 @@ fn map_pins_that_nobody_needs_are_swept_at_the_start() {
     assert_eq!((report.settled, report.problems.len()), (2, 0), "{report:?}");
     assert_eq!(pins(&*bench.kernel, Path::new("")), before);
     drop(engine);
-    // Programs without records keep their maps.
     let program = bench.kernel.open_program(host).unwrap().unwrap();
     let map = bench.kernel.open_map(map).unwrap();
     bench.kernel.make_folder(Path::new("maps/4711")).unwrap();
@@ -394,7 +388,6 @@ fn what_could_not_be_removed_is_removed_by_a_later_operation() {
     bench.kernel.fail_call(0);
     assert_eq!(pins(&*bench.kernel, Path::new("xdp")).len(), 1, "it could not be ended");
     assert!(engine.all_links().is_empty());
-    // The hook is free for the next program.
     engine.attached(bravo, bench.xdp(1));
     assert_eq!(engine.names(&bench.left(), HookKind::Xdp), ["bravo"]);
     // An unload that leaves an object behind still removes the bytecode.

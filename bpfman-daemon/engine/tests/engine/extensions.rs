@@ -18,7 +18,6 @@ use crate::struct_ops::kernel_types;
 
 pub const EXTENDED: &str = "extended";
 
-/// Returns a load request of an extension for a program; the section names the function.
 pub fn extension<K: Kernel>(bench: &Bench<K>, name: &str, of: impl ToString) -> LoadRequest {
     let mut request = bench.request(EXTENDED, &[name]);
     request.programs[0].target = Some(of.to_string());
@@ -29,7 +28,6 @@ pub fn filter<K: Testable>(bench: &Bench<K>, engine: &Engine<K>) -> ProgramId {
     engine.loads(&bench.request(EXTENDED, &["filter"]))[0]
 }
 
-/// Prepares a program with a replaced function. Returns it, the extension and the link.
 pub fn extended<K: Testable>(bench: &Bench<K>, engine: &Engine<K>) -> (ProgramId, ProgramId, LinkId) {
     let filter = filter(bench, engine);
     engine.attached(filter, bench.xdp(1));
@@ -37,7 +35,7 @@ pub fn extended<K: Testable>(bench: &Bench<K>, engine: &Engine<K>) -> (ProgramId
     (filter, drops, engine.attached(drops, AttachPoint::Freplace))
 }
 
-/// Returns whether the kernel lacks freplace; asserts that it refuses an extension with that reason then.
+/// Asserts that a kernel without freplace refuses an extension with that reason.
 fn lacks<K: Testable>(bench: &Bench<K>) -> bool {
     if bench.kernel.features().freplace {
         return false;
@@ -53,7 +51,6 @@ fn lacks<K: Testable>(bench: &Bench<K>) -> bool {
     true
 }
 
-/// Asserts that a call is refused and changes nothing.
 fn refused<K: Testable, T>(
     bench: &Bench<K>,
     (kind, says): (ErrorKind, &str),
@@ -136,8 +133,7 @@ fn what_cannot_be_extended_is_refused_by_name<K: Testable>(bench: &Bench<K>) {
     load((ErrorKind::NotFound, "limit"), "drops", none.to_string());
     load((ErrorKind::Invalid, "\"own\" of program"), "anywhere", format!("{filter}:own"));
     load((ErrorKind::Invalid, "takes 1 arguments instead of 2"), "takes_less", filter.to_string());
-    // An extension for an occupied function can be loaded, but not attached: the kernel attaches one program per
-    // function.
+    // The kernel attaches one program per function.
     let aborts = ask("aborts", filter.to_string()).unwrap().programs[0].id;
     let by = format!("replaced already, by program {drops} (\"drops\")");
     refused(bench, (ErrorKind::Conflict, &by), || engine.try_attach(aborts, AttachPoint::Freplace));
@@ -146,7 +142,6 @@ fn what_cannot_be_extended_is_refused_by_name<K: Testable>(bench: &Bench<K>) {
     assert!(error.to_string().contains(twice), "{error}");
     let error = engine.try_attach(filter, AttachPoint::Freplace).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Precondition, "{error}");
-    // A load cannot extend a program that it replaces.
     let mut both = bench.request(EXTENDED, &["beside", "drops"]);
     let beside = engine.loads(&bench.request(EXTENDED, &["beside"]))[0];
     both.programs[1].target = Some(beside.to_string());
@@ -216,7 +211,6 @@ fn tenants_extend_what_is_their_own_and_never_its_guard() {
     says(of("b", "drops", filter.to_string()).unwrap_err(), "is not of the same owner");
     says(of("a", "drops", of_root.to_string()).unwrap_err(), "is not of the same owner");
     says(of("a", "instead_of_watch", watch.to_string()).unwrap_err(), "which is guarded there");
-    // The restrictions of the extended program's type apply.
     says(of("a", "reads_memory", watch.to_string()).unwrap_err(), "bpf_probe_read_kernel");
     let mut goes_on = LoadRequest {
         tenant: Some(TenantRules::of_containers()),
@@ -230,7 +224,6 @@ fn tenants_extend_what_is_their_own_and_never_its_guard() {
     let drops = of("a", "drops", filter.to_string()).unwrap().programs[0].id;
     engine.attached(drops, AttachPoint::Freplace);
     of("a", "watches_more", watch.to_string()).unwrap();
-    // Root may extend any program.
     engine.loads(&extension(&bench, "aborts", filter));
 }
 
@@ -239,7 +232,6 @@ fn extensions_return_after_reboot_before_their_targets_run() {
     let bench = simulated_bench();
     let (_, drops, link) = extended(&bench, &bench.engine());
     bench.kernel.reboot();
-    // Third-party programs get the ids that ours had.
     let squatter = bench_load(&bench);
     let engine = bench.engine();
     let now = engine.describe_link(link).unwrap();
@@ -258,7 +250,6 @@ fn extensions_return_after_reboot_before_their_targets_run() {
     drop(squatter);
 }
 
-/// Loads third-party programs, which occupy ids.
 fn bench_load(bench: &Bench<SimKernel>) -> Vec<bpfmand_kernel::sim::SimHandle> {
     use bpfmand_core::{BoundText, Insn, op};
     let insns = vec![Insn::new(0xb7, 0, 0, 0, 2), Insn::new(op::EXIT, 0, 0, 0, 0)];
@@ -280,7 +271,6 @@ fn an_extension_whose_program_is_not_back_is_lost_and_says_why() {
     let problem = of("loading drops again").unwrap_or_default();
     assert!(problem.contains("program \"filter\", which could not be loaded again"), "{:?}", report.problems);
     drop(engine);
-    // The next start tries again.
     bench.kernel.accept("filter");
     let (engine, report) = bench.start();
     assert_eq!((report.reloaded, report.problems), (2, Vec::new()));
@@ -360,7 +350,6 @@ fn linux_replaced_function_runs_the_extension_while_attached() {
     assert_eq!(bench.kernel.verdict(filter), DROP, "attached again");
     engine.unload(drops).unwrap();
     assert_eq!(bench.kernel.verdict(filter), PASS, "unloaded");
-    // The main function of the program can be replaced too.
     let whole = engine.loads(&extension(&bench, "passes_none", format!("{filter}:filter")))[0];
     engine.attached(whole, AttachPoint::Freplace);
     assert_eq!(bench.kernel.verdict(filter), DROP, "the whole program");

@@ -1,5 +1,4 @@
-//! Starts that fail after an interrupted operation: running programs continue to run with all that they need, and the
-//! next start repairs the rest.
+//! Starts that fail after an interrupted operation: running programs keep all that they need.
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,7 +15,6 @@ use crate::cases::{Case, cases};
 use crate::crashes::{Ending, set_up};
 use crate::places::places;
 
-/// Returns the state after an operation that was interrupted before a step.
 fn cut_short(case: &Case, step: &str) -> Bench<SimKernel> {
     let ending = Arc::new(Ending::default());
     let (bench, engine, scene) = set_up(case, &ending);

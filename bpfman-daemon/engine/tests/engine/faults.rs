@@ -13,7 +13,6 @@ use crate::places::places;
 use crate::scenes::{Scene, Sim};
 use crate::simulated::{bench, shape};
 
-/// Prepares the situation before an operation.
 fn set_up(case: &Case) -> (Sim, Engine<SimKernel>, Scene) {
     let bench = Bench { tc_by_clsact: case.by_clsact, ..bench() };
     let engine = bench.engine();
@@ -21,7 +20,6 @@ fn set_up(case: &Case) -> (Sim, Engine<SimKernel>, Scene) {
     (bench, engine, scene)
 }
 
-/// Returns the records on disk, without the name of the bench's folder.
 fn records(bench: &Sim) -> Vec<String> {
     let folder = bench.folder.path().display().to_string();
     let text = |(key, value): (String, Vec<u8>)| {
@@ -30,7 +28,6 @@ fn records(bench: &Sim) -> Vec<String> {
     bench.records().into_iter().map(text).collect()
 }
 
-/// Removes the operation number from a record.
 fn anonymous(record: &str) -> String {
     let Some((before, after)) = record.split_once("\"operation\":") else { return record.to_owned() };
     format!("{before}{}", after.trim_start_matches(|c: char| c.is_ascii_digit()))
@@ -116,7 +113,6 @@ fn fail_every_call(case: &Case) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Returns the lines that only one of two shapes has.
 pub fn differences(
     wanted: &std::collections::BTreeMap<String, Vec<String>>,
     found: &std::collections::BTreeMap<String, Vec<String>>,
@@ -195,7 +191,6 @@ fn a_hook_of_someone_else_is_left_alone() {
     let bench = bench();
     let engine = bench.engine();
     let programs = engine.loads(&bench.request("programs", &["alpha", "bravo"]));
-    // Another tool attaches one of our programs.
     let (_stranger, before) = {
         use bpfmand_kernel::{LinkTarget, XdpMode};
         let program = bench.kernel.open_program(programs[0]).unwrap().unwrap();

@@ -82,7 +82,6 @@ fn freeze_gives_way_by_owner_of_changed_link<K: Testable>(bench: &Bench<K>) {
             }
         }
     }
-    // Root passes the freezes of others with any change, but not its own.
     let of_user = engine.all_links().iter().find(|link| link.record.owner == Some(USER)).unwrap().record.id;
     FreezeExemption::NotRoots.during(|| engine.detach(of_user)).unwrap();
     let root = SwitchCaller::root("user 0");
@@ -176,7 +175,6 @@ fn right_over_one_member_counts_and_times<K: Testable>(bench: &Bench<K>) {
     assert!(set(back, &of_none).unwrap());
     let switches = engine.show_chain(&bench.left(), XDP).unwrap().switches;
     assert!(switches.counters && !switches.timing, "a joined chain counts by the configuration");
-    // Others cannot change switches that root set.
     let root = SwitchCaller::root("user 0");
     assert!(
         set(HookChange { counters: Some(false), timing: Some(true), ..HookChange::default() }, &root)
@@ -190,7 +188,6 @@ fn new_member_is_switched_by_no_right_over_others<K: Testable>(bench: &Bench<K>)
     let engine = bench.engine();
     let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
     let seen = [attach_as(&engine, alpha, bench.xdp(10), USER).unwrap()];
-    // Another member is attached between the decision and the call.
     attach_as(&engine, bravo, bench.xdp(20), Owner::Root).unwrap();
     let change = HookChange { keep_attached: Some(true), ..HookChange::default() };
     let refused = [

@@ -14,7 +14,7 @@ const ENGINE: &str = "ENGINE_FULL_ENGINE";
 
 fn goes_on_with_room_again(kind: EngineKind) {
     let folder = tempfile::tempdir().unwrap();
-    // The small file system is in its own mount namespace, so that it disappears with the process.
+    // The small file system disappears with its mount namespace.
     let output = Command::new("unshare")
         .args(["--mount", "--propagation", "private", "sh", "-c"])
         .arg("mount -t tmpfs -o size=6m small \"$0\" && exec \"$@\"")
@@ -49,7 +49,7 @@ fn child() {
     let bench = bench();
     let open = || {
         let store = Store::open(StoreOptions::new(folder.join("store"), SCHEMA).engine(kind)).unwrap();
-        // Bytecode is on another file system: only records meet the full disk.
+        // Only records meet the full disk.
         let options = EngineOptions::new(bench.folder.path().join("bytecode"), store);
         let engine = Engine::open(bench.kernel.clone(), options).unwrap();
         assert_eq!(engine.recover().unwrap().problems, Vec::<String>::new());
@@ -59,13 +59,11 @@ fn child() {
     let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
     for round in 0..3 {
         let ballast = folder.join("ballast");
-        // Fills the disk.
         let full = std::io::copy(&mut std::io::repeat(1), &mut std::fs::File::create(&ballast).unwrap());
         full.unwrap_err();
         let mut refused = 0;
         let mut acknowledged = 0;
         while refused < 5 {
-            // Pins and programs of a refused change are undone.
             let before = shape(&bench.kernel.snapshot());
             let request = bench.request("programs", &["bravo", "charlie", "tango", "tulip"]);
             match engine.load(&request) {

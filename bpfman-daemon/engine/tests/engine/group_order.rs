@@ -35,7 +35,6 @@ fn order(id: LinkId, role: &str, before: &[&str], after: &[&str]) -> UpdateLinkR
     UpdateLinkRequest { order: Some(intent(role, before, after)), ..UpdateLinkRequest::of(id) }
 }
 
-/// Programs are attached, changed and detached in the requested order, also after a restart of the daemon.
 fn programs_of_a_group_run_before_and_after_what_they_name<K: Testable>(bench: &Bench<K>) {
     if lacks_order(bench) {
         return;
@@ -52,7 +51,6 @@ fn programs_of_a_group_run_before_and_after_what_they_name<K: Testable>(bench: &
     assert_eq!(now(), ["two", "three", "one"]);
     let waiting: Vec<_> = waits.waits_for.iter().map(|one| format!("{} {}", one.side, one.anchor)).collect();
     assert_eq!(waiting, ["--after role=gate"]);
-    // A later program takes the position for which another one waits.
     let gate = attach(&engine, four, point.clone(), intent("gate", &[], &["two"])).unwrap().record.id;
     assert_eq!(now(), ["two", "four", "three", "one"]);
     assert!(engine.describe_link(waits.record.id).unwrap().waits_for.is_empty());
@@ -70,7 +68,6 @@ fn programs_of_a_group_run_before_and_after_what_they_name<K: Testable>(bench: &
     engine.detach(gate).unwrap();
     assert_eq!(now(), ["two", "one", "three"]);
 
-    // A new daemon keeps what it finds, and restores a lost link in its position.
     drop(engine);
     let again = bench.engine();
     assert_eq!(now(), ["two", "one", "three"]);
@@ -103,7 +100,6 @@ fn what_cannot_be_is_refused_and_nothing_changes<K: Testable>(bench: &Bench<K>) 
         assert!(error.to_string().contains("sock_create of control group"), "{error}");
         assert_eq!((names(bench, &point), engine.all_links().len()), (vec!["one".to_owned()], links));
     }
-    // Between two programs in the opposite order, one of which would have to move.
     let second = engine.attached(two, point.clone());
     let error = attach(&engine, three, point.clone(), intent("", &["one"], &["two"])).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
@@ -130,8 +126,7 @@ fn programs_of_others_stay_and_can_be_named<K: Testable>(bench: &Bench<K>) {
     drop(theirs);
 }
 
-/// Attaches `early` with BPF_F_PREORDER, with or without a link, and `plain` by a link without that flag, until stdin
-/// closes.
+/// Attaches `early` with BPF_F_PREORDER, with or without a link, and `plain` without that flag, until stdin closes.
 const OTHERS: &str = r#"
 import ctypes, os, struct, sys
 libc, keep = ctypes.CDLL(None, use_errno=True), []
@@ -159,7 +154,6 @@ print(first if first < 0 else bpf(28, struct.pack('<IIIIIIQ', programs[1], group
 sys.stdin.read()
 "#;
 
-/// Process with attached programs, until dropped.
 struct Others(std::process::Child);
 
 impl Drop for Others {
@@ -222,14 +216,12 @@ fn linux_program_that_runs_before_all_others_is_no_anchor() {
         let first =
             attach(&engine, one, point.clone(), intent("", &["foreign:plain"], &[])).unwrap().record.id;
         assert_eq!(names(&bench, &point), ["early", "one", "plain"], "{early}");
-        // Before one of ours, which is the first possible position.
         let before = attach(&engine, two, point.clone(), intent("", &["one"], &[])).unwrap().record.id;
         assert_eq!(names(&bench, &point), ["early", "two", "one", "plain"], "{early}");
         refused(three, &["foreign:early", "one"]);
         let last =
             attach(&engine, three, point.clone(), intent("", &[], &["foreign:early"])).unwrap().record.id;
         assert_eq!(names(&bench, &point), ["early", "two", "one", "three", "plain"], "{early}");
-        // A link cannot move before it either.
         let error = engine.update_link(&order(last, "", &["foreign:early"], &[])).unwrap_err();
         assert!(error.to_string().contains("BPF_F_PREORDER"), "{early}: {error}");
         engine.update_link(&order(last, "", &["two"], &[])).unwrap();

@@ -48,7 +48,6 @@ fn group(bench: &Bench<SimKernel>, path: &str) -> CallerGroup {
     CallerGroup { path: path.to_owned(), tasks: bench.kernel.tasks_of_group(path).unwrap(), user: None }
 }
 
-/// Entries of a program's table that let tasks in, by their indexes.
 fn entries(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>, program: ProgramId) -> Vec<(u32, [u8; 32])> {
     let shown = engine.describe_program(program).unwrap().managed.unwrap();
     let table = bench.kernel.open_map(shown.record.guard.as_ref().unwrap().table.unwrap()).unwrap();
@@ -73,12 +72,10 @@ fn each_link_has_a_guard_entry_rewritten_whenever_it_is_rebuilt() {
     let two = attach(&engine, program, probe(Some(8)), None).unwrap();
     let expected = vec![(1, words(&one)), (2, words(&two))];
     assert_eq!(entries(&bench, &engine, program), expected);
-    // A new version has a table of its own, with the same entries.
     let now = engine.replace_program(&replacement(&bench, program, "programs")).unwrap().programs[0].id;
     assert_eq!(entries(&bench, &engine, now), expected);
     let back = engine.rollback_program(now, None).unwrap().programs[0].id;
     assert_eq!(entries(&bench, &engine, back), expected);
-    // Detaching a link frees its entry.
     engine.detach(one.record.id).unwrap();
     let three = attach(&engine, back, probe(Some(9)), None).unwrap();
     assert_eq!(entries(&bench, &engine, back), [(1, words(&three)), (2, words(&two))]);
@@ -172,7 +169,6 @@ fn a_process_number_given_again_before_the_link_is_of_another() {
         assert!(matches!(*refusal, GuardRefusal::OtherProcess { pid: 7, .. }), "{refusal}");
         assert_eq!(bench.kernel.snapshot().links.len(), before, "nothing is left");
     }
-    // Another user's process, also if its number is not given again.
     bench.kernel.move_process(7, "/user.slice/user-4711.slice");
     drop(engine);
     let engine = bench.engine();

@@ -12,10 +12,9 @@ use crate::bench::{Ask as _, Bench, PATIENCE, Testable as _};
 use crate::cases::cases;
 use crate::whole_loads::version;
 
-/// Time in which readers that do not block finish; the results of the others are collected later.
+/// Readers that do not block finish in this time.
 const MOMENT: Duration = Duration::from_millis(50);
 
-/// Observer that reads everything at each step of a change.
 #[derive(Default)]
 struct Reader {
     engine: OnceLock<Weak<Engine<SimKernel>>>,
@@ -38,7 +37,6 @@ impl StepObserver for Reader {
     }
 }
 
-/// Returns everything shown as different from the records.
 fn differences(engine: &Engine<SimKernel>) -> Vec<String> {
     let mut found = Vec::new();
     for link in engine.all_links().iter().filter(|link| !link.standing.is_running()) {
@@ -82,7 +80,7 @@ fn change_that_is_half_done_is_no_difference() {
     }
 }
 
-/// Observer that lists everything before a change is recorded, when each hook already runs the new version.
+/// Each hook already runs the new version before the record.
 #[derive(Default)]
 struct Lister {
     engine: OnceLock<Weak<Engine<SimKernel>>>,

@@ -9,7 +9,7 @@ use crate::bench::{Ask as _, Bench};
 use crate::linux::bench;
 use crate::points_seen::{Group, python, up, wait_until};
 
-/// Hooks, in the order of their programs' counter slots.
+/// In the order of their programs' counter slots.
 const HOOKS: [&str; 21] = [
     "ingress",
     "sock_release",
@@ -98,7 +98,6 @@ fn linux_each_hook_of_a_control_group_runs_its_program() {
         hooks.iter().zip(&ran).filter(|(_, ran)| **ran == 0).map(|(hook, _)| *hook).collect();
     assert_eq!(silent, [""; 0], "{ran:?}");
     drop(engine);
-    // A new daemon finds all of them attached.
     let engine = bench.engine();
     assert!(links.iter().all(|link| engine.describe_link(*link).unwrap().standing.is_running()));
     links.iter().for_each(|link| engine.detach(*link).unwrap());

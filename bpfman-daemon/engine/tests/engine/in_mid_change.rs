@@ -15,7 +15,7 @@ use crate::intents::{attach, intent};
 
 use crate::among_others::{is_fine, key, names, open, runs, strange, stranger};
 
-/// Observer that acts as a third party before the steps of one name.
+/// Acts as a third party before the steps of one name.
 struct Meddler<F> {
     step: &'static str,
     times: AtomicUsize,
@@ -31,7 +31,6 @@ impl<F: Fn(usize) + Send + Sync> StepObserver for Meddler<F> {
     }
 }
 
-/// Prepares a tcx hook with a third-party program. Another one is attached before each attempt of the engine to attach.
 fn meddled<K: Testable>(bench: &Bench<K>, times: usize) -> Engine<K> {
     let (kernel, netns, key) = (Arc::clone(&bench.kernel), bench.netns.clone(), key(bench));
     stranger(bench, "guard", 0, ListAnchor::Last);
@@ -94,7 +93,6 @@ crate::on_both_kernels!(
     two_clients_that_change_one_hook_take_turns,
 );
 
-/// Observer that reads the hook before every step.
 struct Witness<K: Kernel> {
     kernel: Arc<K>,
     place: (std::path::PathBuf, HookKey),
@@ -157,7 +155,6 @@ fn a_link_that_moves_runs_at_every_moment() {
     assert_eq!(witness.ran.lock().unwrap()[6], 1);
 }
 
-/// Removes the interface before a step: the call succeeds or returns a clear error, and everything can be removed.
 fn interface_goes_before(step: &'static str, change: fn(&Bench<SimKernel>, &Engine<SimKernel>, [LinkId; 4])) {
     let bench = crate::simulated::bench();
     bench.kernel.make_folder(Path::new("strangers")).unwrap();

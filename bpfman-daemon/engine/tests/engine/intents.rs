@@ -8,7 +8,6 @@ use crate::bench::{Ask as _, Bench, Testable, tracepoint};
 const XDP: HookKind = HookKind::Xdp;
 const TC: HookKind = HookKind::Tc(Direction::Ingress);
 
-/// Parses an intent as users write it.
 pub fn intent(role: &str, before: &[&str], after: &[&str]) -> OrderIntent {
     let anchors = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
     OrderIntent {
@@ -83,17 +82,14 @@ fn members_run_before_and_after_what_they_name<K: Testable>(bench: &Bench<K>) {
     engine.update_link(&update).unwrap();
     assert_eq!(order(&engine), ["bravo", "alpha", "charlie", "delta"]);
     assert_eq!(waits(&engine, waiting.record.id), Vec::<String>::new());
-    // The order is kept over a restart.
     drop(engine);
     let engine = bench.engine();
     assert_eq!(order(&engine), ["bravo", "alpha", "charlie", "delta"]);
-    // The anchor leaves: the intent waits, and priorities decide.
     engine.detach(first).unwrap();
     assert_eq!(order(&engine), ["bravo", "charlie", "delta"]);
     engine.detach(last.record.id).unwrap();
     assert_eq!(order(&engine), ["delta", "bravo"]);
     assert_eq!(waits(&engine, waiting.record.id), ["--after role=metrics"]);
-    // The intent applies again to a new anchor.
     engine.attached(alpha, bench.xdp(500));
     assert_eq!(order(&engine), ["delta", "bravo", "alpha"]);
     assert!(engine.all_links().iter().all(|link| link.standing.is_running()));
@@ -159,7 +155,6 @@ fn a_link_is_changed_in_place<K: Testable>(bench: &Bench<K>) {
     let entry = || engine.chain(&bench.left(), XDP).unwrap().entry.unwrap().id;
     let running = entry();
     assert_eq!(outcome(UpdateLinkRequest { priority: Some(40), ..of(links[0]) }), "unchanged");
-    // A change without an effect on packets replaces no program.
     let pairs = [("note".to_owned(), "changed".to_owned())].into();
     assert_eq!(outcome(UpdateLinkRequest { metadata: Some(pairs), ..of(links[1]) }), "changed");
     assert_eq!(outcome(UpdateLinkRequest { priority: Some(21), ..of(links[1]) }), "changed");
@@ -167,7 +162,6 @@ fn a_link_is_changed_in_place<K: Testable>(bench: &Bench<K>) {
     let all = ProceedOn::from_codes(VerdictFamily::Xdp, &[1, 2]).unwrap();
     assert_eq!(outcome(UpdateLinkRequest { proceed_on: Some(all), ..of(links[1]) }), "changed");
     assert_ne!(entry(), running);
-    // To every position and back, by priority if there is one between the neighbours'.
     for (link, position, wanted) in [
         (links[0], 0, ["alpha", "bravo", "charlie"]),
         (links[0], 1, ["bravo", "alpha", "charlie"]),
@@ -179,7 +173,6 @@ fn a_link_is_changed_in_place<K: Testable>(bench: &Bench<K>) {
         assert_eq!((details.position, order()), (Some(position), wanted.map(str::to_owned).to_vec()));
         assert!(details.record.order.is_empty(), "{:?}", details.record.order);
     }
-    // With neighbours of equal priority, by intents.
     for link in links {
         engine.update_link(&UpdateLinkRequest { priority: Some(0), ..of(link) }).unwrap();
     }

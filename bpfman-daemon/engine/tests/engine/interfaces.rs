@@ -42,7 +42,6 @@ pub fn ask<K: Kernel>(
     })
 }
 
-/// Returns the sorted names of the interfaces with a link.
 pub fn attached_to<K: Kernel>(engine: &Engine<K>) -> Vec<String> {
     let mut names: Vec<String> = engine
         .all_links()
@@ -69,18 +68,15 @@ fn every_interface_that_matches_is_attached_to_now_and_later<K: Testable>(bench:
     assert_eq!((report.attached, report.problems.len()), (2, 0), "{report:?}");
     assert_eq!(attached_to(&engine), ["left", "pod1", "pod2"]);
     assert!(engine.follow_interfaces(Some(netns)).unwrap().is_empty());
-    // All use the same loaded program.
     assert!(engine.all_links().iter().all(|link| link.running == Some(alpha)));
     let shown = engine.list_matching().unwrap();
     assert_eq!((shown.len(), shown[0].links.len(), shown[0].record.point.priority()), (1, 3, Some(7)));
-    // A removed interface leaves nothing behind.
     let hooks = pins(&*bench.kernel, Path::new("xdp")).len();
     bench.kernel.remove_interface(netns, "pod1");
     let report = engine.follow_interfaces(Some(netns)).unwrap();
     assert_eq!((report.detached, report.waiting, report.problems.len()), (1, 0, 0), "{report:?}");
     assert_eq!(attached_to(&engine), ["left", "pod2"]);
     assert_eq!(pins(&*bench.kernel, Path::new("xdp")).len(), hooks - 1);
-    // It is attached to again when it returns.
     bench.kernel.add_interface(netns, "pod1");
     engine.follow_interfaces(Some(netns)).unwrap();
     assert_eq!(attached_to(&engine), ["left", "pod1", "pod2"]);
@@ -112,7 +108,6 @@ fn an_interface_that_has_another_name_is_followed_or_let_go<K: Testable>(bench: 
         engine.attached(xray, AttachPoint::Tcx { interface, direction, priority: 1 })
     });
     assert_eq!(engine.names(&bench.interface("pod1"), XDP), ["alpha", "bravo"]);
-    // The new name still matches.
     bench.kernel.rename_interface(netns, "pod1", "pod2");
     let report = engine.follow_interfaces(Some(netns)).unwrap();
     assert_eq!((report.attached, report.detached, report.waiting), (0, 0, 0), "{report:?}");
@@ -120,7 +115,6 @@ fn an_interface_that_has_another_name_is_followed_or_let_go<K: Testable>(bench: 
     for link in engine.all_links() {
         assert_eq!((link.standing.name(), link.record.point.hook().unwrap().0.name.as_str()), ("ok", "pod2"));
     }
-    // The new name does not match: the link by pattern ends, links by name stay.
     bench.kernel.rename_interface(netns, "pod2", "wan");
     let report = engine.follow_interfaces(Some(netns)).unwrap();
     assert_eq!((report.attached, report.detached, report.waiting), (0, 1, 0), "{report:?}");
@@ -129,7 +123,6 @@ fn an_interface_that_has_another_name_is_followed_or_let_go<K: Testable>(bench: 
     if let Some(tcx) = tcx {
         assert_eq!(engine.describe_link(tcx).unwrap().standing, Standing::Running);
     }
-    // The records have the new name too.
     drop(engine);
     let engine = bench.engine();
     assert_eq!(engine.names(&bench.interface("wan"), XDP), ["bravo"]);
@@ -166,7 +159,6 @@ fn what_was_attached_by_name_waits_for_the_name<K: Testable>(bench: &Bench<K>) {
         }
         assert!(engine.follow_interfaces(Some(netns)).unwrap().is_empty());
         if round == 1 {
-            // Another program is attached there first, and all join its chain.
             bench.kernel.add_interface(netns, "pod1");
             engine.attached(bravo, at(0));
         } else {
@@ -216,7 +208,6 @@ fn what_cannot_be_attached_to_is_told_and_the_rest_is_attached<K: Testable>(benc
     assert_eq!(matching.links.len(), 1);
     let [failure] = &matching.failures[..] else { panic!("{:?}", matching.failures) };
     assert!(failure.contains("left") && failure.contains(&format!("link {by_hand}")), "{failure}");
-    // Invalid requests leave nothing behind.
     let nothing = ask(&engine, trace, bench.xdp(0), names.clone()).unwrap_err();
     assert_eq!(nothing.kind(), ErrorKind::Precondition);
     let trace = ask(&engine, trace, crate::bench::tracepoint("sched_switch"), names.clone()).unwrap_err();
@@ -231,7 +222,6 @@ fn what_cannot_be_attached_to_is_told_and_the_rest_is_attached<K: Testable>(benc
     assert!(none.links.is_empty() && none.failures.is_empty());
     let later = InterfaceMatch::parse(["left"], [], [], [Path::new("/run/netns/bpfman-later-*")]).unwrap();
     assert!(ask(&engine, alpha, bench.xdp(1), later).unwrap().links.is_empty());
-    // Unloading the program ends them.
     engine.unload(alpha).unwrap();
     assert!(engine.list_matching().unwrap().is_empty() && engine.all_links().is_empty());
 }
@@ -288,7 +278,6 @@ fn simulated_a_namespace_that_is_gone_takes_its_links_along() {
     assert_eq!(links.len(), 1);
     assert!(links[0].record.id == by_name && links[0].standing == Standing::Waiting, "{links:?}");
     assert!(pins(&*bench.kernel, Path::new("xdp")).is_empty());
-    // Another namespace at the same path gets the links.
     bench.kernel.add_namespace(netns);
     bench.kernel.add_interface(Some(netns), "left");
     engine.follow_interfaces(Some(netns)).unwrap();

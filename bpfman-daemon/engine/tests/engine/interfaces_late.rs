@@ -1,5 +1,4 @@
-//! Interface changes that are noticed late: reused interface indexes and process ids, and lists that are outdated when
-//! they are used.
+//! Interface changes that are noticed late: reused indexes and process ids, and outdated lists.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
@@ -45,7 +44,6 @@ fn a_held_hook_whose_interface_is_gone_holds_nobody<K: Testable>(bench: &Bench<K
     let report = engine.follow_interfaces(Some(netns)).unwrap();
     assert_eq!((report.detached, report.waiting, report.problems), (1, 1, vec![]));
     engine.detach(first).unwrap();
-    // The remaining member's hook is frozen again when the interface returns, and can be released there.
     bench.kernel.add_interface(netns, "pod1");
     engine.follow_interfaces(Some(netns)).unwrap();
     assert_eq!(engine.unload(bravo).unwrap_err().kind(), ErrorKind::Conflict);
@@ -90,7 +88,7 @@ fn two_looks_at_once_are_no_failure_of_a_matching<K: Testable>(bench: &Bench<K>)
 
 type Meanwhile<K> = Box<dyn FnOnce(&Engine<K>) + Send>;
 
-/// Observer that counts loaded chains, and acts once between listing and comparing interfaces.
+/// Counts loaded chains, and acts once between listing and comparing interfaces.
 struct Watching<K: Kernel> {
     loads: Mutex<usize>,
     engine: OnceLock<Weak<Engine<K>>>,
@@ -164,7 +162,6 @@ fn a_chain_is_not_built_for_a_hook_that_another_took<K: Testable>(bench: &Bench<
         let HookCheck::Lost(what) = engine.check_hook(&key).unwrap() else { panic!() };
         assert!(what.to_string().contains("\"rule\""), "{what}");
     }
-    // The same applies to an attachment by pattern.
     let matching = ask(&engine, charlie, bench.xdp(3), chosen(bench, &["pod*"], &[])).unwrap();
     assert!(matching.failures[0].contains("\"rule\""), "{:?}", matching.failures);
     assert_eq!(*watching.loads.lock().unwrap(), before);
@@ -183,7 +180,7 @@ crate::on_both_kernels!(
     a_chain_is_not_built_for_a_hook_that_another_took,
 );
 
-/// Path of a process that cannot exist: process ids end at 2^22.
+/// Process ids end at 2^22.
 const OF_PROCESS: &str = "/proc/4999999/ns/net";
 
 #[test]
@@ -207,7 +204,6 @@ fn simulated_another_process_with_the_number_gets_nothing() {
     bench.kernel.add_interface(Some(netns), "left").unwrap();
     assert_eq!(engine.follow_interfaces(Some(netns)).unwrap().returned, 2);
     assert!(engine.all_links().iter().all(|link| link.standing.is_running()));
-    // The process exits, and another one gets its id.
     bench.kernel.remove_namespace(netns);
     engine.follow_interfaces(Some(netns)).unwrap_err();
     begin();
@@ -252,7 +248,6 @@ fn linux_new_interface_with_a_reused_index_is_another_one() {
         assert!(link.standing == Standing::Waiting, "{link:?}");
         assert_eq!(link.record.point.hook().unwrap().0.name, "pod1");
     }
-    // An interface of that name appears again.
     Testable::add_interface(&*bench.kernel, netns, "pod1");
     let report = engine.follow_interfaces(Some(netns)).unwrap();
     assert_eq!((report.returned, report.problems.len()), (1 + usize::from(tcx.is_some()), 0), "{report:?}");

@@ -1,5 +1,4 @@
-//! Interfaces moved to another network namespace, on the real kernel: their attachments move along, and are not
-//! mistaken for those of the interface that has the name and the index now.
+//! Interfaces moved to another network namespace: their attachments are not mistaken for those of a successor.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -40,7 +39,7 @@ fn name_of(netns: &Path) -> &str {
     netns.file_name().unwrap().to_str().unwrap()
 }
 
-/// Moves `left`; it keeps its index, which is free there.
+/// `left` keeps its index, which is free there.
 fn move_left(from: &str, to: &str) {
     ip(&["-n", from, "link", "set", "left", "netns", to]);
 }
@@ -61,7 +60,6 @@ fn state_of(engine: &Engine<LinuxKernel>, link: LinkId) -> Standing {
 
 const TC: HookKind = HookKind::Tc(Direction::Ingress);
 
-/// Tests links at `left` when it moves, and links to the interface that takes its place.
 fn a_new_interface_gets_what_is_asked_for_it(test: &str, told: bool) {
     let bench = bench(test);
     let beside = Beside::new(test);
@@ -108,14 +106,12 @@ fn a_new_interface_gets_what_is_asked_for_it(test: &str, told: bool) {
     assert!(states.iter().all(|state| *state == Standing::Elsewhere), "{states:?}");
     assert!(new.iter().all(|link| state_of(&engine, *link).is_running()));
 
-    // The state is the same after a restart and after a check of everything.
     drop(engine);
     let engine = bench.engine();
     engine.check_all();
     engine.follow_interfaces(Some(&bench.netns)).unwrap();
     assert!(moved.iter().all(|link| state_of(&engine, *link) == Standing::Elsewhere));
     assert!(new.iter().all(|link| state_of(&engine, *link).is_running()));
-    // Links that moved along are detached from where they are.
     for link in moved {
         engine.detach(link).unwrap();
     }
@@ -168,7 +164,6 @@ fn linux_an_interface_that_is_moved_back_is_known_again() {
     }
 }
 
-/// A pattern or a user at the new place meets our link.
 #[test]
 fn linux_what_came_with_an_interface_is_told_as_ours() {
     let bench = bench("moved_here");
@@ -187,7 +182,6 @@ fn linux_what_came_with_an_interface_is_told_as_ours() {
     let error = engine.try_attach(bravo, there.clone()).unwrap_err();
     assert!(error.to_string().contains("which bpfman attached before the interface was moved"), "{error}");
     assert!(error.hint().unwrap().contains("`bpfman list links`"), "{error}");
-    // The hint is right.
     assert_eq!(state_of(&engine, link), Standing::Elsewhere);
     engine.detach(link).unwrap();
     engine.attached(bravo, there);

@@ -9,11 +9,9 @@ use aya::programs::{Program, ProgramError};
 use aya::{Btf, EbpfLoader};
 use bpfmand_object::ObjectFile;
 
-/// Pairs of object and program.
 type Names = BTreeSet<(String, String)>;
 
-/// Returns the programs that each loader can load. The corpus's folder has the cilium/ebpf loader; maps are pinned
-/// temporarily below `bpffs`.
+/// The corpus's folder has the cilium/ebpf loader; maps are pinned temporarily below `bpffs`.
 pub fn loaded_by_others(
     corpus: &Path,
     objects: &BTreeSet<PathBuf>,
@@ -36,7 +34,6 @@ fn by_all(objects: &BTreeSet<PathBuf>, by: impl Fn(&Path) -> Vec<String>) -> Nam
     objects.iter().flat_map(of).collect()
 }
 
-/// Returns the programs that cilium/ebpf loads, including those before a crash.
 fn by_cilium(judge: &Path, object: &Path) -> Vec<String> {
     let done = Command::new(judge).arg(object).output().unwrap();
     if !done.status.success() {
@@ -45,7 +42,6 @@ fn by_cilium(judge: &Path, object: &Path) -> Vec<String> {
     String::from_utf8(done.stdout).unwrap().lines().map(str::to_owned).collect()
 }
 
-/// Returns the programs that aya loads; none if it panics.
 fn by_aya(object: &Path, bpffs: &Path) -> Vec<String> {
     // The folder names that aya accepts have no dots.
     let pins = tempfile::Builder::new().prefix("aya").tempdir_in(bpffs).unwrap();
@@ -55,7 +51,6 @@ fn by_aya(object: &Path, bpffs: &Path) -> Vec<String> {
     })
 }
 
-/// Creates all maps of an object at once, as aya does, and then loads each program.
 fn taken_by_aya(object: &Path, pins: &Path) -> Vec<String> {
     let bytes = std::fs::read(object).unwrap();
     let Ok(ours) = ObjectFile::parse(&*bytes) else { return Vec::new() };
@@ -72,7 +67,7 @@ fn taken_by_aya(object: &Path, pins: &Path) -> Vec<String> {
     taken
 }
 
-/// Returns `None` for extensions, and for programs with a target that their section does not name.
+/// `None` for extensions, and for programs with a target that their section does not name.
 fn load(program: &mut Program, target: Option<(&str, &Btf)>) -> Option<Result<(), ProgramError>> {
     Some(match program {
         Program::KProbe(one) => one.load(),

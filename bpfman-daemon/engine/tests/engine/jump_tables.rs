@@ -45,7 +45,6 @@ fn linux_a_program_with_a_jump_table_runs_in_a_chain() {
         assert!(verified.matches(), "{verified:?}");
     };
     check(&engine);
-    // The records are sufficient to load it again.
     drop(engine);
     for pin in pins(&*bench.kernel, Path::new("")) {
         bench.kernel.unpin(Path::new(&pin)).unwrap();

@@ -9,7 +9,6 @@ use bpfmand_kernel::{
 
 use crate::bench::{Bench, Testable};
 
-/// Loads a program that returns `verdict`, and refers to a map if one is given.
 pub fn program<K: Kernel>(kernel: &K, kind: ProgramType, verdict: i32, map: Option<&K::Handle>) -> K::Handle {
     let mut insns = Vec::new();
     if let Some(map) = map {
@@ -100,7 +99,7 @@ fn objects_live_as_long_as_someone_refers_to_them<K: Testable>(bench: &Bench<K>)
     assert!(kernel.program_of(&next).unwrap().id > facts.id, "ids are not given again");
 }
 
-/// Waits for a condition: the kernel frees unreferenced objects after a grace period.
+/// The kernel frees unreferenced objects after a grace period.
 fn until_gone(gone: impl Fn() -> bool) {
     let deadline = std::time::Instant::now() + crate::bench::PATIENCE;
     while !gone() {

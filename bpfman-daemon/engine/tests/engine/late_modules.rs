@@ -9,8 +9,6 @@ use bpfmand_kernel::sim::SimKernel;
 use crate::bench::{Ask as _, Bench, tracepoint};
 use crate::simulated::bench;
 
-/// Starts after a reboot without the module that both programs need: a member of a chain, and a program with its own
-/// link.
 fn started_without(bench: &Bench<SimKernel>) -> Engine<SimKernel> {
     let engine = bench.engine();
     let [alpha, trace] = engine.loads(&bench.request("programs", &["alpha", "trace"]))[..] else { panic!() };
@@ -91,7 +89,6 @@ fn a_program_that_was_unloaded_meanwhile_is_not_tried_again() {
     assert_eq!((engine.ids().len(), bench.kernel.snapshot().programs.len()), (0, 0));
 }
 
-/// Later attempts succeed whatever failed before, and nothing exists twice.
 #[test]
 fn a_late_load_that_fails_anywhere_is_made_up_for() {
     let prepared = || {

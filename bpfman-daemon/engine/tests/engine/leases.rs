@@ -48,7 +48,6 @@ fn a_new_version_ends_with_the_lease_of_the_old_one() {
     let lease = engine.hold_client_lease(0).unwrap();
     let one = engine.loads(&leased(&bench, lease, "alpha"))[0];
     let one = engine.replace_program(&replacement(&bench, one, "second")).unwrap().programs[0].id;
-    // The new version has an additional program.
     let load = LoadRequest {
         source: BytecodeSource::File(bench.file("second")),
         ..bench.request("programs", &["alpha", "bravo"])
@@ -99,7 +98,6 @@ fn a_user_has_few_leases_and_all_together_have_not_many_more() {
     assert!(engine.hold_client_lease(0).is_err() && engine.hold_client_lease(8).is_err());
 }
 
-/// A killed daemon's leases are not kept, and no lease number is used twice.
 #[test]
 fn leases_end_with_the_daemon_that_gave_them() {
     let bench = bench();

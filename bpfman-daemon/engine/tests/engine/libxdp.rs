@@ -15,7 +15,6 @@ const XDP: HookKind = HookKind::Xdp;
 const DROP: u32 = 1;
 const TX: u32 = 3;
 
-/// Row of `xdp-loader status`.
 #[derive(Debug, PartialEq, Eq)]
 struct Row {
     priority: u32,
@@ -23,7 +22,6 @@ struct Row {
     id: ProgramId,
 }
 
-/// `xdp-loader` at the interface `left`.
 pub struct Loader<'a>(&'a Bench<LinuxKernel>);
 
 impl<'a> Loader<'a> {
@@ -50,7 +48,6 @@ impl<'a> Loader<'a> {
         self.run(&["unload", "left", "--id", &id.to_string()]);
     }
 
-    /// Returns the programs in the dispatcher according to `xdp-loader`.
     fn status(&self) -> Vec<Row> {
         let printed = self.run(&["status", "left"]);
         let rows = printed.lines().filter_map(|line| line.trim_start().strip_prefix("=>"));
@@ -87,7 +84,7 @@ fn running(bench: &Bench<LinuxKernel>) -> Option<ProgramId> {
     contents.entries.first().and_then(|entry| entry.program)
 }
 
-/// Returns whether programs can share a dispatcher here. `xdp-loader` has none otherwise.
+/// `xdp-loader` has no dispatchers otherwise.
 fn can_join(bench: &Bench<LinuxKernel>) -> bool {
     let can = bench.kernel.features().freplace;
     if !can {
@@ -110,7 +107,6 @@ fn all_well(engine: &Engine<LinuxKernel>, bench: &Bench<LinuxKernel>) {
     assert_eq!(chain.entry.map(|entry| entry.id), running(bench));
 }
 
-/// Prepares two programs of `xdp-loader`, and an engine with one between them.
 fn together(bench: &Bench<LinuxKernel>) -> (Loader<'_>, Engine<LinuxKernel>, LinkId) {
     let loader = Loader::new(bench);
     loader.load("xdpfilt_alw_eth", 20);
@@ -135,7 +131,6 @@ fn a_program_joins_those_of_xdp_loader_at_its_priority() {
     all_well(&engine, &bench);
     let theirs = [loader.id("xdpfilt_alw_eth"), loader.id("xdpfilt_dny_eth")];
 
-    // Attach a second one, and move the first.
     let bravo = load(&engine, &bench, "bravo");
     let second = engine.attached(bravo, bench.xdp(10));
     assert_eq!(loader.names(), ["bravo", "xdpfilt_alw_eth", "alpha", "xdpfilt_dny_eth"]);
@@ -143,7 +138,7 @@ fn a_program_joins_those_of_xdp_loader_at_its_priority() {
     assert_eq!(loader.names(), ["bravo", "xdpfilt_alw_eth", "xdpfilt_dny_eth", "alpha"]);
     all_well(&engine, &bench);
 
-    // Ours leave, and the same programs of `xdp-loader` remain without being loaded again.
+    // Third-party programs are not loaded again.
     engine.detach(link).unwrap();
     assert_eq!(loader.names(), ["bravo", "xdpfilt_alw_eth", "xdpfilt_dny_eth"]);
     engine.detach(second).unwrap();
@@ -162,7 +157,6 @@ fn packets_meet_all_programs_of_a_shared_dispatcher() {
     }
     let (_loader, engine, link) = together(&bench);
     let verdict = || bench.kernel.verdict(running(&bench).unwrap());
-    // One of the third-party programs drops the packet.
     assert_eq!(verdict(), DROP);
     let mut request = bench.request("programs", &["bravo"]);
     request.global_data.insert("verdict".to_owned(), TX.to_ne_bytes().to_vec());
@@ -185,19 +179,16 @@ fn what_xdp_loader_makes_of_a_shared_dispatcher_is_followed() {
     let (loader, engine, link) = together(&bench);
     let ours = loader.id("alpha");
     let before = running(&bench);
-    // `xdp-loader` builds another dispatcher that includes ours.
     loader.load("xdpfilt_alw_ip", 30);
     assert_ne!(running(&bench), before);
     assert_eq!(loader.names(), ["xdpfilt_alw_eth", "xdpfilt_alw_ip", "alpha", "xdpfilt_dny_eth"]);
     all_well(&engine, &bench);
     assert_eq!(loader.id("alpha"), ours, "nobody loaded it again");
-    // The same while the daemon is down.
     drop(engine);
     loader.unload(loader.id("xdpfilt_alw_ip"));
     let engine = bench.engine();
     all_well(&engine, &bench);
     assert_eq!(loader.id("alpha"), ours);
-    // The last third-party program leaves, and ours is alone.
     loader.unload(loader.id("xdpfilt_alw_eth"));
     loader.unload(loader.id("xdpfilt_dny_eth"));
     assert_eq!(loader.names(), ["alpha"]);
@@ -219,7 +210,6 @@ fn a_program_that_xdp_loader_took_out_comes_back() {
     assert!(matches!(engine.check_hook(&key(&bench)).unwrap(), HookCheck::Mended(_)));
     assert_eq!(loader.names(), ["xdpfilt_alw_eth", "alpha", "xdpfilt_dny_eth"]);
     all_well(&engine, &bench);
-    // Without the dispatcher, the hook is free for ours.
     loader.run(&["unload", "left", "--all"]);
     assert_eq!(running(&bench), None);
     assert!(matches!(engine.check_hook(&key(&bench)).unwrap(), HookCheck::Mended(_)));
@@ -274,7 +264,6 @@ fn what_a_dispatcher_cannot_do_is_refused_and_changes_nothing() {
 fn xdp_loader_hook_without_dispatcher_is_named_in_the_conflict() {
     let bench = crate::linux::bench("alone");
     if bench.kernel.features().freplace {
-        // If it has dispatchers, there is nothing to test.
         return;
     }
     let loader = Loader::new(&bench);

@@ -16,7 +16,6 @@ fn of(owner: &str, load: LoadRequest) -> LoadRequest {
     LoadRequest { owner: owner.parse().unwrap(), ..load }
 }
 
-/// Opens an engine with these limits of map memory in bytes, per owner and for all.
 fn engine(bench: &Bench<SimKernel>, each: u64, all: Option<u64>) -> Engine<SimKernel> {
     let options =
         EngineOptions { map_bytes_of_owner: Some(each), map_bytes_of_owners: all, ..bench.options() };
@@ -25,7 +24,6 @@ fn engine(bench: &Bench<SimKernel>, each: u64, all: Option<u64>) -> Engine<SimKe
     engine
 }
 
-/// Returns the size of one load's maps, in bytes.
 fn bytes_of_a_load(bench: &Bench<SimKernel>) -> u64 {
     let engine = engine(bench, u64::MAX, None);
     let program = engine.loads(&bench.request("programs", &["alpha"]))[0];
@@ -51,7 +49,6 @@ fn maps_of_one_owner_have_so_much_memory_together() {
         assert!(refused.to_string().contains(part), "{part}: {refused}");
     }
     assert_eq!(bench.kernel.snapshot(), before, "nothing is made");
-    // Other owners have their own limit, and root and cluster applications have none.
     for owner in ["application:good/one", "grant:team", "user:4711"] {
         load(owner).unwrap();
     }
@@ -95,7 +92,6 @@ fn memory_is_counted_over_a_restart_and_a_reboot() {
     load(&third).unwrap_err();
 }
 
-/// Bytes of the maps of a program, by name.
 fn bytes_of_map(engine: &Engine<SimKernel>, program: ProgramId, name: &str) -> u64 {
     let record = engine.describe_program(program).unwrap().managed.unwrap().record;
     record.maps.iter().find(|map| map.name == name).unwrap().bytes
@@ -156,7 +152,6 @@ fn a_map_that_somebody_holds_counts_after_its_program() {
     let refused = load("grant:team").unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::TooLarge, "{refused}");
     assert_eq!(bench.kernel.snapshot(), before);
-    // The same holds for programs of all owners.
     let other = load("user:4711").unwrap().programs[0].id;
     assert!(load("user:4712").unwrap_err().to_string().contains("(maps.mib_of_owners)"));
     engine.unload(other).unwrap();
@@ -202,7 +197,6 @@ fn attachments_of_owners_leave_room_for_the_machine() {
         [256; 2]
     );
     assert_eq!(until_refused(&Owner::User(4712)).0, 0, "of all these owners");
-    // The rest is available to root and cluster applications only.
     attach(&Owner::Application(OwningApplication::parse(None, "wall").unwrap())).unwrap();
     assert_eq!(until_refused(&Owner::Root).0, 255);
 }

@@ -1,5 +1,4 @@
-//! Bench on the kernel of this machine, with a bpffs in a temporary folder and a network namespace. Both are removed
-//! when the bench is dropped, also by a panic.
+//! Bench on the kernel of this machine, with a bpffs and a network namespace, which are removed on drop.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,7 +23,7 @@ impl Testable for LinuxKernel {
         self.switch_interface(netns, name, true);
     }
 
-    /// Uses a single process: a thousand would take longer than the code under test.
+    /// A thousand processes would take longer than the code under test.
     fn add_interfaces(&self, netns: &Path, many: usize) {
         let lines = (0..many).map(|number| {
             format!("link add pod{number} type veth peer name peer{number}\nlink set pod{number} up\n")
@@ -70,7 +69,6 @@ impl Drop for Machine {
     }
 }
 
-/// Runs a command in a namespace, asserts success and returns its output.
 pub fn command_in(netns: &Path, environment: (&str, &Path), words: &[&str]) -> String {
     let done = Command::new("nsenter")
         .arg(format!("--net={}", netns.display()))
@@ -103,12 +101,11 @@ fn ip(netns: &Path, words: &[&str]) {
     assert!(run("ip", &[&["-n", name, "link"], words].concat()));
 }
 
-/// Returns a bench with a veth pair in its own namespace. `test` distinguishes the tests of one process.
+/// `test` distinguishes the tests of one process.
 pub fn bench(test: &str) -> Bench<LinuxKernel> {
     bench_without(test, &[])
 }
 
-/// Returns a bench with some features of the kernel disabled.
 pub fn bench_without(test: &str, probes: &[&str]) -> Bench<LinuxKernel> {
     let namespace = format!("engine-{}-{test}", std::process::id());
     let mounted = Mounted(tempfile::tempdir().unwrap());
@@ -133,7 +130,6 @@ pub fn remove_interface(namespace: &str, name: &str) {
     assert!(run("ip", &["-n", namespace, "link", "del", name]));
 }
 
-/// Adds an interface with a given index; returns whether that succeeded.
 pub fn add_interface_of_number(bench: &Bench<LinuxKernel>, name: &str, number: u32) -> bool {
     let namespace = bench.netns.file_name().unwrap().to_str().unwrap();
     let peer = format!("peer-{name}");

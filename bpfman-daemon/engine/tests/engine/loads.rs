@@ -127,7 +127,6 @@ fn maps_pinned_by_name_are_one_map_and_go_with_the_last_user<K: Testable>(bench:
     assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
 }
 
-/// Returns a load request by an application of a namespace, or of the cluster.
 fn for_application<K: Testable>(
     bench: &Bench<K>,
     object: &'static str,
@@ -156,7 +155,6 @@ fn maps_pinned_by_name_belong_to_namespace_cluster_or_machine<K: Testable>(bench
         ["groups/cluster/everyone", "groups/ns-evil/everyone", "groups/ns-good/everyone"]
     );
     assert_eq!(pins(&*bench.kernel, Path::new("shared")), ["shared/everyone"]);
-    // A later load finds the map of its own group again.
     let before = first.map(map);
     drop(engine);
     let engine = bench.engine();
@@ -204,7 +202,6 @@ fn maps_of_daemons_without_groups_stay_with_their_users<K: Testable>(bench: &Ben
     let old = engine.loads(&bench.request("sharing", &["host"]))[0];
     let shared = engine.map_pins(old)["everyone"];
     drop(engine);
-    // Simulate a load by an application at that time.
     let metadata = for_application(bench, "sharing", Some("good")).metadata;
     {
         let store = Store::open(StoreOptions::new(bench.folder.path().join("store"), SCHEMA)).unwrap();
@@ -232,7 +229,6 @@ fn maps_of_daemons_without_groups_stay_with_their_users<K: Testable>(bench: &Ben
     assert_eq!(pins(&*bench.kernel, Path::new("shared")), ["shared/everyone"], "one still has it");
     engine.unload(good).unwrap();
     assert_eq!(pins(&*bench.kernel, Path::new("shared")), Vec::<String>::new());
-    // The next load uses the current location.
     let later = engine.loads(&for_application(bench, "sharing", Some("good")))[0];
     assert_ne!(map(later), shared);
     assert!(pins(&*bench.kernel, Path::new("groups")).contains(&"groups/ns-good/everyone".to_owned()));

@@ -20,19 +20,14 @@ use crate::bytecode::{texts, types};
 use crate::replacements::replacement;
 use crate::simulated::bench;
 
-/// Number of `bpf_probe_read_kernel`.
 const READ_KERNEL: i32 = 113;
 
-/// Object reader that deviates from its task as the test requests.
 #[derive(Debug, Default)]
 struct Liar {
-    /// True if it reports another program than the file's.
     lies: AtomicBool,
-    /// Change of the sizes of the reported maps.
     enlarges: Mutex<Option<fn(&mut MapSpec)>>,
-    /// Number of questions so far.
     asked: AtomicUsize,
-    /// Question before which it blocks. It notifies the test, and continues when the test drops its end of the channel.
+    /// Question before which it notifies the test and blocks, until the test drops its end of the channel.
     pause: Mutex<Option<Pause>>,
 }
 
@@ -49,7 +44,6 @@ impl Liar {
         }
     }
 
-    /// Blocks before a question, counted from now on.
     fn pause_at(&self, number: usize) -> (Receiver<()>, Sender<()>) {
         let ((tell, told), (goes_on, wait)) = (channel(), channel());
         self.asked.store(0, Ordering::Relaxed);
@@ -135,7 +129,6 @@ fn try_start(bench: &Bench<SimKernel>, reader: &Arc<Liar>) -> (Engine<SimKernel>
     (engine, report)
 }
 
-/// Prepares two programs, each with its own owner, and an engine without cached objects.
 fn loaded_before(bench: &Bench<SimKernel>, reader: &Arc<Liar>) -> (Engine<SimKernel>, ProgramId) {
     let engine = start(bench, reader);
     let of_machine = engine.loads(&bench.request("programs", &["alpha"]))[0];
@@ -194,7 +187,7 @@ fn a_text_that_changed_on_disk_is_made_anew() {
     assert_eq!(reader.asked.load(Ordering::Relaxed), 0);
 }
 
-/// After a reboot the limits of a load do not apply, provided that the maps are as they were when they were accepted.
+/// Load limits do not apply if the maps are as they were when they were accepted.
 #[test]
 fn reader_with_larger_maps_after_reboot_is_held_to_load_limits() {
     larger_maps_are_refused(|map| map.max_entries *= 1 << 20);
@@ -220,8 +213,7 @@ fn larger_maps_are_refused(enlarge: fn(&mut MapSpec)) {
     assert_eq!((report.reloaded, report.problems), (1, Vec::new()));
 }
 
-/// Asserts that other calls can change the same hook and the shared maps while a reader does not answer, whatever the
-/// question.
+/// Other calls can change the same hook and the shared maps while a reader does not answer.
 fn nobody_waits_for<C: FnOnce(&Engine<SimKernel>) + Send>(
     change: impl Fn(&Bench<SimKernel>, [ProgramId; 2]) -> C,
 ) {
@@ -235,7 +227,7 @@ fn nobody_waits_for<C: FnOnce(&Engine<SimKernel>) + Send>(
         engine.attached(bravo, bench.xdp(2));
         engine.replace_program(&replacement(&bench, alpha, "second")).unwrap();
         drop(engine);
-        // The previous version is no longer loaded, so that a rollback reads its object.
+        // A rollback reads the object of a version that is no longer loaded.
         bench.kernel.reboot();
         let engine = start(&bench, &reader);
         let [alpha, bravo] = engine.ids()[..] else { panic!() };
@@ -243,7 +235,6 @@ fn nobody_waits_for<C: FnOnce(&Engine<SimKernel>) + Send>(
         let (waits, goes_on) = reader.pause_at(question);
         let has_waited = std::thread::scope(|scope| {
             let changes = scope.spawn(|| change(&engine));
-            // Once the change is done, no question will block any more.
             let has_waited = loop {
                 match waits.try_recv() {
                     Ok(()) => break true,
@@ -251,7 +242,6 @@ fn nobody_waits_for<C: FnOnce(&Engine<SimKernel>) + Send>(
                     Err(_) => std::thread::yield_now(),
                 }
             };
-            // Later questions do not block.
             *reader.pause.lock().unwrap() = None;
             let other = engine.loads(&bench.request("programs", &["alpha"]))[0];
             let link = engine.attached(other, bench.xdp(3));

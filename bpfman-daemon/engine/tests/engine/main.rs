@@ -1,7 +1,5 @@
-//! Tests of the engine.
-//!
-//! Behaviour that is the same on every kernel is tested twice, on the simulated kernel and on this machine's. Tests
-//! that fail the n-th call, stop at the n-th step or reboot run on the simulated kernel only.
+//! Tests of the engine. Behaviour that is the same on every kernel is tested on the simulated kernel and on this
+//! machine's. Tests of failing calls, kills at steps and reboots run on the simulated kernel only.
 
 #![expect(clippy::unwrap_used, reason = "in tests a failure is to panic where it happens")]
 
@@ -107,7 +105,6 @@ mod ways;
 mod whole_loads;
 mod xdp_modes;
 
-/// Defines two tests for each function: one on the simulated kernel, one on the real one.
 macro_rules! on_both_kernels {
     ($($name:ident),+ $(,)?) => {
         mod simulated {

@@ -17,7 +17,7 @@ use crate::simulated::bench;
 use crate::whole_loads::version;
 use bpfmand_engine::Standing;
 
-/// Returns the number of interfaces. `make many-hooks` sets a higher one; attaching takes most of the time.
+/// `make many-hooks` sets a higher number; attaching takes most of the time.
 fn many_or(otherwise: usize) -> usize {
     std::env::var("BPFMAN_MANY_HOOKS").map_or(otherwise, |number| number.parse().unwrap())
 }
@@ -35,7 +35,6 @@ fn tc(netns: &Path, number: usize, priority: i32) -> AttachPoint {
     }
 }
 
-/// Adds interfaces and attaches the programs to the ingress of each.
 fn spread<K: Kernel + Testable>(bench: &Bench<K>, engine: &Engine<K>, programs: &[ProgramId], many: usize) {
     bench.kernel.add_interfaces(&bench.netns, many);
     for number in 0..many {
@@ -45,7 +44,6 @@ fn spread<K: Kernel + Testable>(bench: &Bench<K>, engine: &Engine<K>, programs: 
     }
 }
 
-/// Asserts that every hook runs these programs in this order.
 fn everywhere<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>, many: usize, names: &[&str]) {
     for number in [0, 1, many / 2, many - 1] {
         let found = engine.names(&interface(&bench.netns, number), HookKind::Tc(Direction::Ingress));
@@ -57,7 +55,6 @@ fn everywhere<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>, many: usize, name
     assert!(wrong.is_empty(), "{wrong:?}");
 }
 
-/// Attaches three programs to all of `many` interfaces, changes and detaches them.
 fn lives_everywhere<K: Kernel + Testable>(bench: &Bench<K>, many: usize) {
     let engine = bench.engine();
     let names = ["tango", "tulip", "tango"];
@@ -107,7 +104,7 @@ fn simulated_programs_live_at_many_interfaces() {
     assert_eq!((left.programs.len(), left.maps.len(), left.links.len()), (0, 0, 0));
 }
 
-/// Few hooks, since the kernel takes long for each attachment; but more than one chain.
+/// The kernel takes long for each attachment; but more than one chain.
 #[test]
 fn linux_programs_live_at_many_interfaces() {
     let bench = crate::linux::bench("many_hooks");
@@ -120,7 +117,6 @@ fn small_records() -> Bench<SimKernel> {
     Bench { leftover_bytes: Some(40), ..bench() }
 }
 
-/// Attaches two programs of chains and a tcx program at seven interfaces.
 fn everywhere_at_seven(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>) -> Scene {
     let programs = engine.loads(&bench.request("programs", &["tango", "tulip", "xray"]));
     for number in 0..7 {
@@ -141,8 +137,7 @@ fn many(name: &'static str, by_clsact: bool, operation: Operation) -> Case {
     Case { name, by_clsact, before: everywhere_at_seven, operation }
 }
 
-/// Asserts that a kill at any step leaves all of an operation or nothing, although its leftovers are in several
-/// records.
+/// The leftovers are in several records.
 fn ends_anywhere_whole(case: &Case) {
     let bench = small_records();
     let engine = bench.engine();
@@ -180,7 +175,6 @@ fn leaving_many_hooks_is_recorded_in_parts_until_done() {
     let bench = small_records();
     let engine = bench.engine();
     let scene = everywhere_at_seven(&bench, &engine);
-    // Everything fails from the first link to be ended on.
     bench.kernel.note_calls();
     engine.unload(scene.programs[2]).unwrap();
     let end = bench.kernel.calls().iter().position(|call| *call == "end_link").unwrap() as u64;

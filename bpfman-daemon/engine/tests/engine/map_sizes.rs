@@ -35,7 +35,7 @@ fn a_map_has_the_size_that_is_set_also_after_a_restart<K: Testable>(bench: &Benc
     let sized = engine.loads(&request(bench, "reads", &[("flows", 1000), ("events", 9000)]))[0];
     assert_eq!(entries(bench, &engine, plain, "flows"), 8);
     assert_eq!(entries(bench, &engine, sized, "flows"), 1000);
-    // The size of a ring buffer is rounded up to a power of two pages, as by libbpf.
+    // Rounded up to a power of two pages, as by libbpf.
     let page = bench.kernel.features().page_size;
     assert_eq!(entries(bench, &engine, sized, "events"), 16_384.max(page));
     drop(engine);
@@ -103,7 +103,6 @@ fn who_shares_maps_has_them_as_large_as_their_owner_does<K: Testable>(bench: &Be
     assert!(message.contains(&format!("cannot share the maps of program {owner}: {says}")), "{message}");
     assert_eq!(engine.ids(), ids);
 
-    // A new version of the sharing program shares them too.
     let program = bench.request("settings", &["shares"]).programs;
     let load = LoadRequest { programs: program, ..bench.request("settings", &["shares"]) };
     let by = ReplaceLoadRequest { programs: vec![same], load, maps: MapPolicy::Keep, places: None };
@@ -159,11 +158,9 @@ fn a_new_version_keeps_sizes_or_changes_them<K: Testable>(bench: &Bench<K>) {
         error.to_string().contains("cannot keep its map \"events\": entries 8192 instead of 4096"),
         "{error}"
     );
-    // The old maps and the sizes of the previous version are unchanged.
     let back = engine.rollback_program(third, None).unwrap().programs[0].id;
     assert_eq!((entries(bench, &engine, back, "flows"), recorded(&engine, back)["flows"]), (100, 100));
 
-    // The size of a map that the new version does not have is dropped.
     let other = ReplaceRequest {
         name: Some("alpha".to_owned()),
         maps: MapPolicy::Fresh,
@@ -171,7 +168,6 @@ fn a_new_version_keeps_sizes_or_changes_them<K: Testable>(bench: &Bench<K>) {
     };
     let other = engine.replace_program(&other).unwrap().programs[0].id;
     assert_eq!(recorded(&engine, other), BTreeMap::new());
-    // A whole load gives all of its sizes.
     let load = LoadRequest { values: sizes(&[("counts", 64)]), ..bench.request("programs", &["alpha"]) };
     let by = ReplaceLoadRequest { programs: vec![other], load, maps: MapPolicy::Keep, places: None };
     let whole = engine.replace_load(&by).unwrap().programs[0].id;

@@ -13,7 +13,6 @@ fn trace_point() -> AttachPoint {
     AttachPoint::Tracepoint { category: "syscalls".to_owned(), name: "sys_enter_getppid".to_owned() }
 }
 
-/// Removes the pin of a link, and returns a handle that keeps the link.
 fn lose_pin<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>, link: LinkId) -> K::Handle {
     let pin: PathBuf = engine.describe_link(link).unwrap().pin.unwrap();
     let held = bench.kernel.open_pin(&pin).unwrap().unwrap();
@@ -21,7 +20,6 @@ fn lose_pin<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>, link: LinkId) -> K:
     held
 }
 
-/// Attaches at XDP, and at tcx if the kernel has it.
 fn attached<K: Testable>(bench: &Bench<K>, engine: &Engine<K>) -> (Vec<ProgramId>, Vec<LinkId>) {
     let programs = engine.loads(&bench.request("programs", &["alpha", "xray"]));
     let [alpha, xray] = programs[..] else { panic!("two programs") };
@@ -83,7 +81,6 @@ fn a_start_makes_a_chain_whole_whose_link_still_runs<K: Testable>(bench: &Bench<
     assert_eq!(engine.names(&bench.left(), HookKind::Xdp), ["alpha", "bravo"]);
 }
 
-/// Clients, volumes and libbpf find maps by their pins.
 fn pins_of_maps_come_back<K: Testable>(bench: &Bench<K>) {
     let maps = |engine: &Engine<K>| {
         let program = engine.describe_program(engine.ids()[0]).unwrap();
@@ -117,7 +114,7 @@ fn pins_of_maps_come_back<K: Testable>(bench: &Bench<K>) {
     assert_eq!(maps(&engine), (bpfmand_engine::Standing::Running, pinned.clone()));
 }
 
-/// The kernel attaches a program once per tcx hook: of two records there, one has the link and the other waits.
+/// The kernel attaches a program once per tcx hook: one record has the link, and the other waits.
 fn a_link_is_not_taken_for_that_of_another_record<K: Testable>(bench: &Bench<K>) {
     if !bench.kernel.features().tcx {
         println!("skipped: Linux before 6.6 has no tcx");

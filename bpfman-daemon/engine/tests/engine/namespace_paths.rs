@@ -1,5 +1,4 @@
-//! Network namespaces with some paths that lead to another namespace, or nowhere, and others that are still right:
-//! links stay where they are, and are restored there.
+//! Paths of network namespaces that lead to another one, or nowhere: links stay, and are restored in place.
 
 use std::path::{Path, PathBuf};
 
@@ -36,7 +35,6 @@ fn name_of_another_namespace_does_not_hide_what_runs() {
         }
         let troubles = engine.list_hooks().unwrap().iter().filter(|hook| !hook.troubles.is_empty()).count();
         assert_eq!(troubles, 3);
-        // The name is used again.
         let second = [(bravo, bench.xdp(1)), (tulip, bench.tc(INGRESS, 1))]
             .map(|(program, point)| engine.attached(program, point));
         assert_eq!(engine.names(&bench.left(), XDP), ["bravo"]);
@@ -62,7 +60,6 @@ fn link_of_another_namespace_is_not_taken_for_one_without_a_pin() {
     let first = engine.attached(alpha, bench.xdp(1));
     let pin = engine.describe_link(first).unwrap().pin.unwrap();
     bench.kernel.unpin(&pin).unwrap();
-    // Another namespace has the name, an interface with the index, and the same program.
     bench.kernel.remove_namespace(&bench.netns);
     bench.kernel.add_namespace(&bench.netns);
     bench.kernel.add_interface(Some(&bench.netns), "left").unwrap();
@@ -77,7 +74,7 @@ fn link_of_another_namespace_is_not_taken_for_one_without_a_pin() {
     assert!(bench.kernel.snapshot().links.is_empty());
 }
 
-/// The pins are lost, as after the bpffs was unmounted.
+/// State after the bpffs was unmounted.
 #[test]
 fn chain_that_lost_its_pins_comes_back_where_it_was() {
     for handed_over in [false, true] {
@@ -122,7 +119,6 @@ fn tcx_link_comes_back_where_it_was() {
         assert!(bench.kernel.add_name(Path::new(PROCESS), old));
         let point = if by_process { at(bench.tcx(1), in_process("left")) } else { bench.tcx(1) };
         let link = engine.attached(xray, point);
-        // The path disappears, or leads to another namespace with an interface of the same index.
         let another = Path::new("/proc/4712/ns/net");
         assert!(bench.kernel.add_name(another, old));
         bench.kernel.remove_name(Path::new(PROCESS));
@@ -212,7 +208,6 @@ fn match_ends_in_a_namespace_that_lost_the_name() {
     }
 }
 
-/// Two members name the same namespace by two paths, one of which disappears.
 #[test]
 fn member_returns_by_its_own_path() {
     for bench in [crate::simulated::bench(), by_clsact()] {
@@ -228,13 +223,11 @@ fn member_returns_by_its_own_path() {
             .map(|(program, point)| engine.attached(program, point));
         bench.kernel.remove_name(Path::new(PROCESS));
         engine.follow_interfaces(Some(Path::new(PROCESS))).unwrap_err();
-        // All programs run, and the hook has the valid path.
         assert_eq!(engine.names(&bench.left(), XDP), ["alpha", "bravo"]);
         assert_eq!(engine.names(&in_process("left"), XDP), ["alpha", "bravo"]);
         assert!(engine.list_hooks().unwrap().iter().all(|hook| hook.troubles.is_empty()));
         assert!(engine.verify_chain(&bench.left(), XDP, None).unwrap().parts.iter().all(|part| part.matches));
         assert!(by_process.iter().all(|link| state_of(&engine, *link).is_running()));
-        // The interface is created again.
         bench.kernel.remove_interface(Some(&bench.netns), "left");
         engine.follow_interfaces(Some(&bench.netns)).unwrap();
         bench.kernel.add_interface(Some(&bench.netns), "left").unwrap();
@@ -250,7 +243,6 @@ fn member_returns_by_its_own_path() {
     }
 }
 
-/// The same, without a check before the pins disappear.
 #[test]
 fn member_returns_by_its_own_path_over_a_start() {
     let bench = crate::simulated::bench();

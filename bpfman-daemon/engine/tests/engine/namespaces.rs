@@ -27,13 +27,12 @@ pub fn by_clsact() -> Sim {
     Bench { tc_by_clsact: true, ..crate::simulated::bench() }
 }
 
-/// Removes the name of the bench's namespace, with a process still in it.
+/// A process is still in it.
 pub fn leave_name(bench: &Sim) {
     assert!(bench.kernel.add_name(Path::new(PROCESS), bench.home()));
     bench.kernel.remove_name(&bench.netns);
 }
 
-/// Removes the name of the bench's namespace, so that no path leads to it.
 pub fn hide(bench: &Sim) -> NetnsId {
     let home = bench.home();
     bench.kernel.remove_name(&bench.netns);
@@ -64,7 +63,7 @@ fn isolated(engine: &Engine<SimKernel>, program: ProgramId, point: AttachPoint) 
     engine.attach(&request).unwrap().record.id
 }
 
-/// Attaches two isolated members at the filter: the array between them keeps its contents by its pin alone.
+/// The array between the isolated members keeps its contents by its pin alone.
 pub fn cut_chain(bench: &Sim, engine: &Engine<SimKernel>) -> [LinkId; 2] {
     let [tango, tulip] = engine.loads(&bench.request("programs", &["tango", "tulip"]))[..] else { panic!() };
     [isolated(engine, tango, bench.tc(INGRESS, 1)), isolated(engine, tulip, bench.tc(INGRESS, 2))]
@@ -94,7 +93,6 @@ fn filter_is_removed_where_its_namespace_lives_on() {
             leave_name(&bench);
             follow(&engine, &bench);
             assert_eq!(engine.check_all().lost, []);
-            // The namespace is reachable through a process only, and the link still applies.
             assert!(state_of(&engine, link).is_running());
             let hooks = engine.list_hooks().unwrap();
             assert!(hooks.iter().all(|hook| hook.troubles.is_empty()), "{hooks:?}");
@@ -121,9 +119,7 @@ fn second_attach_by_another_path_joins_the_hook() {
     let second = engine.attached(tulip, at(bench.tc(INGRESS, 2), in_process("left")));
     assert_eq!(bench.kernel.snapshot().filters.len(), 1);
     assert_eq!(engine.names(&in_process("left"), TC), ["tango", "tulip"]);
-    // It is found by the old path too.
     assert_eq!(engine.names(&bench.left(), TC), ["tango", "tulip"]);
-    // The hook has the valid path.
     follow(&engine, &bench);
     let hooks = engine.list_hooks().unwrap();
     assert_eq!(hooks.len(), 1);
@@ -161,13 +157,11 @@ fn chain_stays_whole_under_a_filter_that_nobody_reaches() {
     let (engine, report) = bench.start();
     assert!(report.problems.len() == 1 && report.problems[0].contains("may run on"), "{report:?}");
     looks(&engine);
-    // A path leads there again.
     assert!(bench.kernel.add_name(Path::new(PROCESS), home));
     assert_eq!(engine.check_hook(&key).unwrap(), HookCheck::Right);
     assert!(state_of(&engine, first).is_running());
     engine.detach(first).unwrap();
     bench.kernel.remove_name(Path::new(PROCESS));
-    // The namespace ends: the link by name waits for the name.
     bench.kernel.end_namespace(home);
     follow(&engine, &bench);
     assert_eq!(state_of(&engine, second), Standing::Waiting);
@@ -277,15 +271,12 @@ fn break_glass_names_a_namespace_that_cannot_be_reached() {
     let found = find_attached(kernel);
     let [unseen] = &found.find_unseen(kernel)[..] else { panic!("{found:?}") };
     assert!(found.ours.is_empty() && unseen.contains("may run on"), "{found:?}");
-    // A command to find the object that keeps it.
     assert!(unseen.contains(&format!("-lname 'net:\\[{}\\]' 2>/dev/null`", home.inode)), "{unseen}");
-    // The namespace got a path after the search.
     assert!(bench.kernel.add_name(Path::new(PROCESS), home));
     let [unread] = &found.find_unseen(kernel)[..] else { panic!("{found:?}") };
     assert!(unread.contains(&format!("at {PROCESS}, whose filters could not be read")), "{unread}");
     assert_eq!(find_attached(kernel).find_unseen(kernel), Vec::<String>::new());
     bench.kernel.remove_name(Path::new(PROCESS));
-    // The namespace was kept by a link that has been detached.
     let found = find_attached(kernel);
     bench.kernel.end_namespace(home);
     assert_eq!(found.find_unseen(kernel), Vec::<String>::new());

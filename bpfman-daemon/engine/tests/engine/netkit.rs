@@ -15,7 +15,6 @@ fn at<K: Testable>(bench: &Bench<K>, name: &str) -> AttachPoint {
     AttachPoint::Netkit { interface: Interface { name: name.to_owned(), netns: Some(bench.netns.clone()) } }
 }
 
-/// Attaches programs for both ends at `kit0`.
 fn both_ends_live_as_other_links_do<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let programs = engine.loads(&bench.request("openers", &["no_primary", "no_peer"]));

@@ -14,8 +14,6 @@ use crate::crashes::{Ending, explain, look, set_up};
 use crate::durability::{BREAK, WELL, fickle_options};
 use crate::places::places;
 
-/// Makes the kernel refuse everything from some call on, including the undo; then it works again, and hooks are
-/// checked.
 fn refuse_everything_from(case: &Case) -> Vec<String> {
     let ending = Arc::new(Ending::default());
     let (bench, engine, scene) = set_up(case, &ending);
@@ -81,7 +79,7 @@ fn allow_descriptors(most: u64) {
     setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum }).unwrap();
 }
 
-/// Observer that exhausts all descriptors before the record of the first attach.
+/// Exhausts all descriptors before the record of the first attach.
 #[derive(Default)]
 struct Thief(AtomicBool);
 
@@ -94,7 +92,7 @@ impl StepObserver for Thief {
     }
 }
 
-/// Lowers the limit of this process; nextest runs each test in a process of its own.
+/// Nextest runs each test in a process of its own.
 #[test]
 fn linux_attach_out_of_descriptors_is_undone_when_some_are_free() {
     let bench = crate::linux::bench("descriptors");
@@ -117,6 +115,5 @@ fn linux_attach_out_of_descriptors_is_undone_when_some_are_free() {
     assert_eq!(report.lost, []);
     assert_eq!(runs(), 0);
     assert_eq!(pins(&*bench.kernel, std::path::Path::new("")), before);
-    // The hook is free for others.
     engine.attached(bravo, bench.xdp(1));
 }

@@ -1,5 +1,4 @@
-//! Recorded numbers of network namespaces. They show a start without records that a filter may run there: each exists
-//! from before the filter until after it, and no longer.
+//! Recorded numbers of network namespaces: each exists from before the first filter until after the last.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
@@ -18,7 +17,7 @@ use crate::cases::cases;
 use crate::crashes::{Ending, set_up};
 use crate::namespaces::{INGRESS, Sim, at, by_clsact, cut_chain, follow, hide};
 
-/// Time in which a detach finishes unless it waits for the attachment.
+/// A detach finishes in this time unless it waits for the attachment.
 const MOMENT: Duration = Duration::from_millis(50);
 
 fn numbers(bench: &Sim) -> usize {
@@ -42,7 +41,6 @@ fn number_of_a_namespace_goes_with_its_last_filter() {
     assert_eq!(numbers(&bench), 0);
 }
 
-/// Observer that detaches a link on another thread before an attachment is recorded.
 #[derive(Default)]
 struct Detacher {
     engine: OnceLock<Weak<Engine<SimKernel>>>,
@@ -88,7 +86,7 @@ fn number_stays_for_a_filter_that_is_not_recorded_yet() {
     assert_eq!((bench.kernel.snapshot().filters.len(), numbers(&bench)), (1, 1));
 }
 
-/// Observer that makes the removal of the filter fail when an attachment that panics is undone.
+/// Makes the removal of the filter fail when an attachment that panics is undone.
 struct NotRemoved(OnceLock<Arc<SimKernel>>);
 
 impl StepObserver for NotRemoved {
@@ -110,12 +108,10 @@ fn number_stays_for_a_filter_that_could_not_be_removed() {
     assert!(catch_unwind(AssertUnwindSafe(|| engine.attached(tango, bench.tc(INGRESS, 1)))).is_err());
     assert!(!bench.kernel.failure_pending());
     assert_eq!((bench.kernel.snapshot().filters.len(), numbers(&bench)), (1, 1));
-    // The next change removes both.
     engine.loads(&bench.request("programs", &["tulip"]));
     assert_eq!((bench.kernel.snapshot().filters.len(), numbers(&bench)), (0, 0));
 }
 
-/// Observer that makes the kernel refuse everything from the removal of the second filter on.
 #[derive(Default)]
 struct SecondNotRemoved {
     kernel: OnceLock<Arc<SimKernel>>,
@@ -144,12 +140,10 @@ fn number_stays_for_the_second_filter_of_an_unload() {
     engine.unload(tango).unwrap_err();
     bench.kernel.fail_call(0);
     assert_eq!((bench.kernel.snapshot().filters.len(), numbers(&bench)), (1, 1));
-    // The next change removes both.
     engine.loads(&bench.request("programs", &["tulip"]));
     assert_eq!((bench.kernel.snapshot().filters.len(), numbers(&bench)), (0, 0));
 }
 
-/// Kills the daemon at each step, and starts it again. Returns how many of the starts found a filter.
 fn numbers_after_kills(name: &str) -> usize {
     let case = cases().into_iter().find(|case| case.name == name).unwrap();
     let mut with_filters = 0;

@@ -7,14 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
-/// Returns the object file of `tests/src/NAME.c`, read once per process.
 pub fn object(name: &'static str) -> &'static [u8] {
     static READ: Mutex<BTreeMap<&str, &[u8]>> = Mutex::new(BTreeMap::new());
     READ.lock().unwrap().entry(name).or_insert_with(|| compiled(name).leak())
 }
 
 fn compiled(name: &str) -> Vec<u8> {
-    // One of the kernel crate's objects is used here too.
     let folder = if name == "objects" { "../kernel/tests/members" } else { "tests/src" };
     let source: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join(format!("{name}.c"));
     let machine = if cfg!(target_arch = "aarch64") { "-D__TARGET_ARCH_arm64" } else { "-D__TARGET_ARCH_x86" };
@@ -23,8 +21,7 @@ fn compiled(name: &str) -> Vec<u8> {
     std::fs::read(object).unwrap()
 }
 
-/// Compiles a source with clang and these arguments, once per version: each test is a process, and on an emulated
-/// machine the compiler takes longer than most tests.
+/// Compiles once per version: each test is a process, and an emulated machine compiles slowly.
 pub fn once(source: &Path, words: &[&str]) -> PathBuf {
     let mut hasher = DefaultHasher::new();
     (text(source), words).hash(&mut hasher);

@@ -1,5 +1,4 @@
-//! The state folder is lost or replaced by an older copy while programs run: they continue with all that they need, are
-//! reported, and can be adopted or removed.
+//! The state folder is lost or an older copy: running programs continue, and can be adopted or removed.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +11,7 @@ use bpfmand_engine::Standing;
 
 const XDP: HookKind = HookKind::Xdp;
 
-/// Prepares two isolated members: one reaches the other by an array that keeps its contents by its pin alone.
+/// One member reaches the other by an array that keeps its contents by its pin alone.
 fn cut_chain<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>) -> LinkId {
     let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
     let attach = |program, priority| {
@@ -33,7 +32,6 @@ fn cut_chain<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>) -> LinkId {
     attach(bravo, 2)
 }
 
-/// Returns the kernel links with their programs, and all pins.
 fn seen<K: Kernel>(bench: &Bench<K>) -> (Vec<String>, Vec<String>) {
     let kernel = &*bench.kernel;
     let all = pins(kernel, Path::new(""));
@@ -89,7 +87,6 @@ fn what_runs_without_records_goes_on_and_can_be_removed<K: Testable>(bench: Benc
     drop(engine);
     let before = seen(&bench);
     let bench = lose_state(bench);
-    // Two chains, a tcx link and four programs.
     let count = if has_tcx { 7 } else { 6 };
     for _ in 0..2 {
         let (engine, report) = bench.start();
@@ -104,7 +101,6 @@ fn what_runs_without_records_goes_on_and_can_be_removed<K: Testable>(bench: Benc
         panic!()
     };
     let points = [(charlie, bench.xdp(1)), (tulip, bench.tc(Direction::Ingress, 1))];
-    // Filters can coexist.
     for (program, point) in points.into_iter().take(if bench.tc_by_clsact || !has_tcx { 1 } else { 2 }) {
         let error = engine.try_attach(program, point).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
@@ -140,7 +136,7 @@ fn a_stray_chain_is_adopted_with_what_it_runs_on<K: Testable>(bench: Bench<K>) {
     let adopted = engine.adopt(&adopt(&bench, link.unwrap(), 50)).unwrap();
     assert_eq!(adopted.standing, Standing::Running);
     assert_eq!(seen(&bench).0, links, "the same link runs the same program");
-    // Another member joins: the adopted chain is now reached by a tail call, and still needs its own arrays.
+    // The adopted chain is now reached by a tail call, and still needs its own arrays.
     let charlie = engine.loads(&bench.request("programs", &["charlie"]))[0];
     let beside = engine.attached(charlie, bench.xdp(10));
     let chains = |bench: &Bench<K>| -> Vec<String> {
@@ -176,7 +172,6 @@ fn an_older_copy_of_the_records_ends_nothing<K: Testable>(bench: Bench<K>) {
     drop(engine);
     let copy = quick_folder();
     copy_folder(bench.folder.path(), copy.path());
-    // Attach more after the copy.
     let engine = bench.engine();
     let newest = engine.attached(bravo, bench.xdp(2));
     let later = bpfmand_core::AttachPoint::Xdp {

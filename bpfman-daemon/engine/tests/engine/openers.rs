@@ -82,8 +82,7 @@ fn linux_maps_of_devices_and_cpus_take_programs_for_them() {
     }
     let engine = bench.engine();
     let programs = engine.loads(&bench.request("openers", &["to_device", "to_cpu"]));
-    // An entry of BPF_MAP_TYPE_DEVMAP is an interface and a program; one of BPF_MAP_TYPE_CPUMAP a queue length and a
-    // program.
+    // BPF_MAP_TYPE_DEVMAP: an interface and a program; BPF_MAP_TYPE_CPUMAP: a queue length and a program.
     let put = |map_type: u32, first: &str, program: ProgramId| {
         let lines = format!(
             "

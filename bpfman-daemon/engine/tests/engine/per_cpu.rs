@@ -28,7 +28,6 @@ fn members<K: Kernel>(bench: &Bench<K>, link: &LinkDetails) -> Vec<KernelLinkId>
     pinned.iter().map(|pin| bench.kernel.link_of(&open(pin)).unwrap().id).collect()
 }
 
-/// Returns the pins of an attachment to these CPUs.
 fn expected_pins(link: &LinkDetails, cpus: &[u32]) -> Vec<String> {
     let mut pins: Vec<_> = cpus.iter().map(|cpu| format!("links/{}/cpu_{cpu}", link.record.id)).collect();
     pins.sort();
@@ -64,7 +63,6 @@ fn links_of_all_cpus_outlive_the_daemon<K: Testable>(bench: &Bench<K>) {
     assert_eq!(members(bench, &now), links);
 }
 
-/// Without the pin of one CPU, without any, and without the folder.
 fn links_that_lost_pins_are_all_made_again<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let link = attached(bench, &engine);
@@ -131,7 +129,6 @@ fn the_way_out_ends_all_and_a_start_puts_them_back<K: Testable>(bench: &Bench<K>
     assert_eq!(engine.describe_link(link.record.id).unwrap().standing, Standing::Running);
 }
 
-/// The leftovers of an interrupted operation below `pending` are removed, whatever its progress.
 fn half_of_the_links_are_undone_by_a_start<K: Testable>(bench: &Bench<K>) {
     let link = attached(bench, &bench.engine());
     let pending = Path::new("pending/4711");
@@ -221,7 +218,6 @@ fn cpus_that_come_later_and_go_are_followed() {
     assert_eq!(pins(&*bench.kernel, Path::new("links")), expected_pins(&link, &[0, 3]));
 }
 
-/// Whatever fails and for how long, the next check or start succeeds, and nothing runs twice.
 #[test]
 fn a_change_of_cpus_that_fails_anywhere_is_made_up_for() {
     let prepared = || {
@@ -253,7 +249,6 @@ fn a_change_of_cpus_that_fails_anywhere_is_made_up_for() {
             drop(engine);
             engine = bench.engine();
         } else {
-            // Any operation does this first.
             engine.detach(engine.attached(link.program.id, clock(Some(0)))).unwrap();
         }
         engine.check_link(id).unwrap();
@@ -269,7 +264,7 @@ fn a_change_of_cpus_that_fails_anywhere_is_made_up_for() {
     }
 }
 
-/// After a reboot a process id denotes another process, as for other attach points.
+/// After a reboot a process id denotes another process.
 #[test]
 fn a_thread_of_before_a_reboot_is_not_sampled_again() {
     let bench = simulated_bench();

@@ -1,7 +1,6 @@
 //! Positions at which the tests of faults fail a call or kill the daemon.
 
-/// Returns all positions in a list of calls or steps, counted from 1. With nextest's profile `short`, returns only the
-/// first and the last of each name: those in between fail in the same way, and `make test-all` tests them.
+/// Counted from 1. With nextest's profile `short`, only the first and the last of each name.
 pub fn places<N: AsRef<str>>(names: &[N]) -> Vec<usize> {
     let is_short = std::env::var("NEXTEST_PROFILE").is_ok_and(|profile| profile == "short");
     let all = 1..=names.len();

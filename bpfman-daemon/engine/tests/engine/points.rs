@@ -1,5 +1,4 @@
-//! Attach points other than hooks of interfaces and probes: cgroups, network namespaces, netfilter, raw tracepoints,
-//! perf events. Their links behave like others.
+//! Attach points other than hooks of interfaces and probes: their links behave like others.
 
 use std::path::PathBuf;
 
@@ -16,7 +15,7 @@ use crate::bench::{Ask as _, Bench, Testable, pins};
 use crate::replacements::replacement;
 use crate::simulated::bench as simulated_bench;
 
-/// Returns programs with attach points that affect no other process.
+/// These affect no other process.
 fn places<K: Testable>(bench: &Bench<K>) -> Vec<(&'static str, AttachPoint)> {
     let mut all = vec![
         ("raw_switch", AttachPoint::RawTracepoint { name: "sched_switch".to_owned() }),
@@ -37,7 +36,6 @@ fn places<K: Testable>(bench: &Bench<K>) -> Vec<(&'static str, AttachPoint)> {
     all
 }
 
-/// Returns a clock at 10 Hz, on one CPU or on each.
 pub fn clock(cpu: Option<u32>) -> AttachPoint {
     let (event, rate) = ("cpu-clock".parse().unwrap(), SampleRate::Frequency(10));
     AttachPoint::PerfEvent { place: PerfEventPlace { event, rate, cpu, pid: None } }
@@ -121,8 +119,7 @@ fn a_raw_trace_point_takes_a_program_once<K: Testable>(bench: &Bench<K>) {
     );
 }
 
-/// If the kernel can replace a link's program, no event is missed. Otherwise the new version is attached next to the
-/// old one, which is impossible for two netfilter programs of one priority.
+/// If the kernel can replace a link's program, no event is missed. Two netfilter programs cannot have one priority.
 fn a_new_version_takes_the_place_of_the_old_one<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     for link in attached(bench, &engine) {
@@ -147,7 +144,6 @@ fn a_new_version_takes_the_place_of_the_old_one<K: Testable>(bench: &Bench<K>) {
     assert!(bench.engine().all_links().iter().all(|link| link.standing == Standing::Running));
 }
 
-/// A program for one of several hooks needs its name, in its section or in the request.
 fn a_hook_that_a_type_does_not_have_is_refused<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let mut request = bench.request("points", &["no_connect"]);
@@ -163,7 +159,6 @@ fn a_hook_that_a_type_does_not_have_is_refused<K: Testable>(bench: &Bench<K>) {
     assert_eq!(record.program_type, ProgramType::CgroupSockAddr);
 }
 
-/// A hook runs only programs that were written for it.
 fn a_new_version_for_another_hook_is_refused<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let mut request = bench.request("points", &["no_connect"]);
@@ -209,7 +204,7 @@ fn links_come_back_after_a_reboot() {
     let bench: Bench<SimKernel> = simulated_bench();
     let engine = bench.engine();
     let mut before = attached(&bench, &engine);
-    // For one of several hooks: the kernel needs its name again.
+    // The kernel needs the name of one of several hooks again.
     let program = engine.loads(&bench.request("points", &["no_connect"]))[0];
     let group = AttachPoint::Cgroup { path: "/web".parse().unwrap() };
     before.push(engine.try_attach(program, group).unwrap());
@@ -240,7 +235,6 @@ fn attach_packets(
     engine.attach(&request).map(|link| link.record.id)
 }
 
-/// Only its owner and root can detach it.
 #[test]
 fn link_in_the_way_is_named_to_its_owner_and_root() {
     let bench = crate::simulated::bench();

@@ -18,7 +18,6 @@ use crate::bench::{Ask as _, Bench};
 use crate::linux::bench;
 use crate::points::netfilter;
 
-/// Cgroup of a test, removed on drop.
 pub struct Group {
     pub folder: PathBuf,
     path: String,
@@ -45,7 +44,7 @@ impl Drop for Group {
     }
 }
 
-/// Runs Python code in a network namespace and a cgroup. Returns "done", or the name of the `errno` that ended it.
+/// Returns "done", or the name of the `errno` that ended the code.
 pub fn python(netns: &Path, group: Option<&Group>, lines: &str) -> String {
     let lines = lines.trim().replace('\n', "\n    ");
     let program = format!(
@@ -55,7 +54,6 @@ pub fn python(netns: &Path, group: Option<&Group>, lines: &str) -> String {
     crate::python::run(netns, group.map(|group| group.folder.as_path()), &program)
 }
 
-/// Returns how often a program ran on each of the first eight CPUs.
 fn samples(kernel: &LinuxKernel, engine: &Engine<LinuxKernel>, program: ProgramId) -> Vec<u64> {
     const FIRST: usize = 20;
     let map = kernel.open_map(MapId(engine.map_pins(program)["runs"])).unwrap();
@@ -64,21 +62,18 @@ fn samples(kernel: &LinuxKernel, engine: &Engine<LinuxKernel>, program: ProgramI
     counts.skip(FIRST).take(8).collect()
 }
 
-/// Returns the number of runs of all programs of an object.
 fn runs(kernel: &LinuxKernel, engine: &Engine<LinuxKernel>, program: ProgramId) -> u64 {
     let map = kernel.open_map(MapId(engine.map_pins(program)["runs"])).unwrap();
     let entries = kernel.map_entries(&map, 32).unwrap();
     entries.iter().map(|entry| u64::from_ne_bytes(entry.value[..8].try_into().unwrap())).sum()
 }
 
-/// Action, with its results without and with the program.
 struct Deed<'a> {
     lines: &'a str,
     without: &'a str,
     with: &'a str,
 }
 
-/// Performs the action before, during and after the attachment, and checks the results.
 fn assert_seen(
     bench: &Bench<LinuxKernel>,
     program: &str,
@@ -103,7 +98,6 @@ fn assert_seen(
     assert!(wait_until(still), "it runs though it is detached");
 }
 
-/// Sets up the loopback interface of the bench's namespace.
 pub fn up(bench: &Bench<LinuxKernel>) {
     let name = bench.netns.file_name().unwrap().to_str().unwrap();
     let done = Command::new("ip").args(["-n", name, "link", "set", "lo", "up"]).status().unwrap();
@@ -180,7 +174,6 @@ fn linux_sk_lookup_hides_listeners() {
     );
 }
 
-/// Sockets that distribute packets by flow call the dissector.
 #[test]
 fn linux_flow_dissector_takes_packets_apart() {
     let bench = bench("dissector");
@@ -319,7 +312,6 @@ fn linux_perf_events_are_sampled_on_all_cpus_or_on_one() {
     assert_eq!(others(counts()), others(before), "it ran on other CPUs");
 }
 
-/// Events of a thread and of its later children count, and no others.
 #[test]
 fn linux_perf_events_of_a_thread_are_its_own() {
     let bench = bench("thread");
@@ -332,7 +324,6 @@ fn linux_perf_events_of_a_thread_are_its_own() {
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    // Wait until it has started, which causes faults too.
     let mut ready = String::new();
     std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
     let faults = perf_event("page-faults", SampleRate::Period(1), None, Some(child.id()));
@@ -343,7 +334,6 @@ fn linux_perf_events_of_a_thread_are_its_own() {
     assert_eq!(total(), before, "faults of others count");
     let mut input = child.stdin.take().unwrap();
     input.write_all(b"\n").unwrap();
-    // The shell alone causes some fifty.
     assert!(wait_until(|| total() > 300), "those of what it starts do not count: {}", total());
     drop(input);
     child.wait().unwrap();
@@ -396,7 +386,7 @@ fn linux_fmod_ret_sees_calls() {
     assert_seen(&bench, "keep_return", None, AttachPoint::FmodRet, &deed);
 }
 
-/// Returns kernel functions that getppid(2) and getpriority(2) call.
+/// getppid(2) and getpriority(2) call these.
 fn kernel_functions(text: &str) -> AttachPoint {
     AttachPoint::KprobeMulti { functions: text.split(' ').map(|name| name.parse().unwrap()).collect() }
 }
@@ -477,11 +467,9 @@ fn linux_an_iterator_writes_for_its_reader() {
     let own = format!("map {}", engine.map_pins(program)["runs"]);
     assert!(read(&engine).lines().any(|line| line == own));
     drop(engine);
-    // A new daemon finds it, and the iterator starts from the beginning.
     assert!(read(&bench.engine()).lines().any(|line| line == own));
 }
 
-/// Reading has a limit, and does not block a detach.
 #[test]
 fn linux_an_iterator_that_wants_to_run_again_and_again_is_ended() {
     let bench = bench("again-and-again");
@@ -552,7 +540,7 @@ fn linux_a_function_with_many_addresses_is_refused_with_count() {
     assert_eq!(engine.all_links().len(), 0);
 }
 
-/// A removed cgroup takes the effect of its links along. A new one at the same path gets them again.
+/// A removed cgroup takes the effect of its links along.
 #[test]
 fn linux_a_group_that_comes_again_has_its_programs() {
     let (bench, group) = (bench("again"), Group::new("again"));
@@ -571,7 +559,7 @@ fn linux_a_group_that_comes_again_has_its_programs() {
     assert_eq!(python(&bench.netns, Some(&group), CONNECT), "EPERM");
 }
 
-/// Waits for a condition: the kernel detaches the programs of a removed cgroup with a delay.
+/// The kernel detaches the programs of a removed cgroup with a delay.
 pub fn wait_until(is_so: impl Fn() -> bool) -> bool {
     let ends = std::time::Instant::now() + crate::bench::PATIENCE;
     while std::time::Instant::now() < ends {

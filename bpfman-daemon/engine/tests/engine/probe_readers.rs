@@ -34,7 +34,6 @@ fn refused(engine: &Engine<SimKernel>, link: LinkId, says: &str) {
     assert!(found.to_string().contains(says), "{found}");
 }
 
-/// The owner of the probe may have no read permission for the file that is at the path now.
 #[test]
 fn a_probe_moves_only_to_files_that_its_user_may_read() {
     let bench = simulated_bench();
@@ -49,14 +48,13 @@ fn a_probe_moves_only_to_files_that_its_user_may_read() {
     let error = engine.replace_program(&replacement(&bench, program, "programs")).unwrap_err();
     assert!(error.to_string().contains("may not read"), "{error}");
     drop(engine);
-    // A start does not attach it there either.
     bench.kernel.end_link(Path::new(&format!("links/{of_user}"))).unwrap();
     let (engine, report) = bench.start();
     assert!(report.problems.iter().any(|problem| problem.contains("may not read")), "{report:?}");
     assert!(!engine.describe_link(of_user).unwrap().standing.is_running());
 }
 
-/// Records of earlier versions do not tell with whose rights a file was opened: root's count for what is root's alone.
+/// Records of earlier versions lack the user: only root's probes come back.
 #[test]
 fn a_probe_of_an_unknown_reader_comes_back_for_root_alone() {
     let bench = simulated_bench();

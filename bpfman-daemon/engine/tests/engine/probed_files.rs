@@ -1,5 +1,4 @@
-//! Probed files that are replaced, as by a package upgrade: the probe follows, or its state names the file that it is
-//! still in.
+//! Probed files that are replaced, as by a package upgrade: the probe follows, or its state names the old file.
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -72,7 +71,6 @@ fn a_probe_follows_its_file() {
         assert_eq!(engine.check_link(link).unwrap(), HookCheck::Right);
         assert_eq!(engine.describe_link(link).unwrap().standing, Standing::Running);
     }
-    // While no daemon runs, and by a new version of the program.
     drop(engine);
     bench.kernel.replace_file(APP);
     let engine = bench.engine();
@@ -100,7 +98,7 @@ fn points_in_several_functions_follow_their_file() {
     }
 }
 
-/// In another file the same offset may be inside an instruction: a breakpoint there would crash the process.
+/// The same offset may be inside an instruction of another file: a breakpoint there would crash the process.
 #[test]
 fn an_offset_of_one_file_is_put_into_no_other() {
     let bench = simulated_bench();
@@ -207,7 +205,6 @@ fn a_file_system_that_does_not_answer_holds_nothing() {
     bench.kernel.hang_file(APP);
     engine.check_link(link).unwrap();
     drop(engine);
-    // It does not block a start that would have to attach the probe again either.
     bench.kernel.end_link(Path::new(&format!("links/{link}"))).unwrap();
     let (engine, report) = bench.start();
     assert!(report.problems.iter().any(|problem| problem.contains("does not answer")), "{report:?}");
@@ -215,7 +212,6 @@ fn a_file_system_that_does_not_answer_holds_nothing() {
     bench.kernel.answer_file(APP);
 }
 
-/// Whatever fails, the next check succeeds, and nothing runs twice.
 #[test]
 fn a_move_that_fails_anywhere_is_made_up_for() {
     let prepared = || {
@@ -246,7 +242,6 @@ fn a_move_that_fails_anywhere_is_made_up_for() {
             drop(engine);
             engine = bench.engine();
         } else {
-            // Any operation does this first.
             let other = engine.attached(program, probe("/bin/true", ProcessScope::default()));
             engine.detach(other).unwrap();
         }
@@ -282,7 +277,6 @@ fn attach_at<K: Kernel>(
     engine.attach_by(&request, ProbeReader::from(reader)).unwrap().record.id
 }
 
-/// Compiles a binary with a function to probe.
 fn compiled(path: &Path, number: u32) {
     let source = path.with_extension("c");
     let code = format!(
@@ -323,7 +317,6 @@ fn linux_probes_follow_files_that_are_renamed_into_place() {
     engine.detach(link).unwrap();
 }
 
-/// The path is the user's, and leads to another file at each check. What is there, the user may not know.
 #[test]
 fn linux_checks_find_no_file_that_is_hidden_from_the_user() {
     const USER: u32 = 4711;

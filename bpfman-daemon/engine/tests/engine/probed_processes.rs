@@ -12,7 +12,6 @@ use crate::points::clock;
 use crate::probed_files::probe;
 use crate::simulated::bench;
 
-/// Attaches a link of each kind that names a process, all to process 7.
 fn of_process(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>) -> Vec<LinkId> {
     let program = engine.loads(&bench.request("programs", &["probe"]))[0];
     let samples = engine.loads(&bench.request("points", &["samples"]))[0];
@@ -77,7 +76,6 @@ fn a_link_of_a_process_is_left_alone_after_a_reboot() {
     assert_eq!(bench.kernel.snapshot().links.len(), 0);
 }
 
-/// The process is the same: a link without a pin is restored by a start.
 #[test]
 fn a_link_of_a_living_process_comes_back() {
     let bench = bench();

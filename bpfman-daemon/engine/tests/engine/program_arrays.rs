@@ -1,5 +1,4 @@
-//! Program arrays: programs that an object puts into their slots are loaded too, and an array is for one type of
-//! programs.
+//! Program arrays: programs in their slots are loaded too, and an array is for one type of programs.
 
 use bpfmand_engine::ErrorKind;
 
@@ -16,13 +15,11 @@ fn load_without_a_program_of_its_array_is_refused<K: Testable>(bench: &Bench<K>)
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(engine.ids().is_empty());
     assert_eq!(engine.loads(&bench.request("tail_calls", &["xdp_enters", "xdp_drops"])).len(), 2);
-    // The program of this load does not use the array.
     engine.loads(&bench.request("tail_calls", &["xdp_alone"]));
 }
 
 on_both_kernels!(load_without_a_program_of_its_array_is_refused);
 
-/// The other program was unloaded, and the remaining one is restored by the next start.
 #[test]
 fn what_is_left_of_a_load_comes_back_after_a_reboot() {
     let bench = crate::simulated::bench();

@@ -1,5 +1,4 @@
-//! Python code in a separate process. A test starts Python once, which takes seconds on an emulated machine; it forks
-//! for each piece of code.
+//! Python code in a separate process, which is started once per test and forks for each piece.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, Write as _};
@@ -8,8 +7,8 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
 
-/// Reads `LENGTH PROCS` and as many bytes of code. A child joins the cgroup of PROCS and runs the code; the answer is
-/// its exit status and its output. The loop ends when the test exits and closes its input.
+/// Reads `LENGTH PROCS` and as many bytes of code. A child joins the cgroup of PROCS and runs it; the answer is its
+/// exit status and its output. The loop ends when the test closes its input.
 const LOOP: &str = "
 import errno, os, socket, sys, traceback
 requests, answers = sys.stdin.buffer, sys.stdout.buffer
@@ -43,20 +42,16 @@ while head := requests.readline():
 static RUNNING: Mutex<Option<Python>> = Mutex::new(None);
 
 struct Python {
-    /// Inode of its network namespace: a path may lead to another one later.
+    /// A path may lead to another network namespace later.
     netns: u64,
-    /// Standard error, with the reason if it does not start. It is a file rather than a pipe: Python may exit after the
-    /// test, and nextest must not wait for it.
+    /// Standard error: a file, since Python may exit after the test, and nextest would wait for a pipe.
     errors: File,
     process: Child,
     requests: ChildStdin,
     answers: BufReader<ChildStdout>,
 }
 
-/// Runs code in a network namespace and a cgroup, and returns its output. The code can use `errno`, `os` and `socket`.
-///
-/// # Panics
-/// If the code raises an exception.
+/// Returns the output of code, which can use `errno`, `os` and `socket`. Panics if the code raises an exception.
 pub fn run(netns: &Path, group: Option<&Path>, code: &str) -> String {
     let procs = group.map_or_else(|| "/dev/null".into(), |group| group.join("cgroup.procs"));
     let inode = std::fs::metadata(netns).unwrap().ino();
@@ -85,9 +80,8 @@ impl Python {
         Self { netns: inode, errors, process, requests, answers: BufReader::new(answers) }
     }
 
-    /// Returns the wait status of the code's process, and its output.
     fn does(&mut self, procs: &Path, code: &str) -> (i32, String) {
-        // If Python did not start, there is no answer, and its error output has the reason.
+        // If Python did not start, its error output has the reason.
         let sent = write!(self.requests, "{} {}\n{code}", code.len(), procs.display());
         let mut head = String::new();
         self.answers.read_line(&mut head).unwrap();

@@ -17,7 +17,6 @@ use crate::simulated::bench as simulated;
 
 const XDP: HookKind = HookKind::Xdp;
 
-/// Makes an application of a namespace the owner of a load.
 pub fn of_namespace(load: LoadRequest) -> LoadRequest {
     let name = OwningApplication::parse(Some("shop"), "filter").unwrap();
     LoadRequest { owner: Owner::Application(name), ..load }
@@ -38,7 +37,6 @@ fn what_a_namespace_wants_never_comes_before_the_machine<K: Testable>(bench: &Be
     assert_eq!(waits.iter().map(|one| one.anchor.to_string()).collect::<Vec<_>>(), ["role=first"]);
     let chain = engine.chain(&bench.left(), XDP).unwrap();
     assert!(chain.members[1].reason.starts_with("rank of tenants, then priority 0"), "{chain:?}");
-    // A new start gives the same order, from the records.
     drop(engine);
     let engine = bench.engine();
     engine.recover().unwrap();
@@ -53,7 +51,6 @@ fn tcx_of_a_namespace_stands_behind_the_chain<K: Testable>(bench: &Bench<K>) {
     let tenants = engine.loads(&of_namespace(bench.request("programs", &["xray", "yankee"])));
     let [xray, yankee] = tenants[..] else { panic!() };
     let [zulu] = engine.loads(&bench.request("programs", &["zulu"]))[..] else { panic!() };
-    // The same if the chain is attached later.
     engine.attached(xray, bench.tcx(1));
     let chain = tango(bench, &engine);
     assert_eq!(list(bench), ["chain", "xray"]);
@@ -67,7 +64,6 @@ fn tcx_of_a_namespace_stands_behind_the_chain<K: Testable>(bench: &Bench<K>) {
     let last = UpdateLinkRequest { priority: Some(5), ..UpdateLinkRequest::of(yankee) };
     engine.update_link(&last).unwrap();
     assert_eq!(list(bench), ["zulu", "chain", "xray", "yankee"]);
-    // Lost links of the chain and of a namespace return to their positions.
     let folder = Path::new("tc-ingress");
     let pin = bench.kernel.list_folder(folder).unwrap().remove(0);
     bench.kernel.end_link(&folder.join(pin)).unwrap();
@@ -88,7 +84,6 @@ fn tcx_of_a_namespace_among_programs_of_others<K: Testable>(bench: &Bench<K>) {
     let [xray] = engine.loads(&of_namespace(bench.request("programs", &["xray"])))[..] else { panic!() };
     stranger(bench, "guard", 1, ListAnchor::Last);
     let tenant = engine.attached(xray, bench.tcx(1));
-    // Its intent about third-party programs waits. The intents of the machine's members move the chain, and it follows.
     let before = UpdateLinkRequest {
         order: Some(intent("", &["foreign:guard"], &[])),
         ..UpdateLinkRequest::of(tenant)
@@ -104,7 +99,6 @@ fn tcx_of_a_namespace_among_programs_of_others<K: Testable>(bench: &Bench<K>) {
     assert!(is_fine(&engine));
 }
 
-/// A load of a grant with a scope.
 fn of_scope(load: LoadRequest) -> LoadRequest {
     let tenant = TenantRules { scope: TaskScope::Caller, helpers: Default::default() };
     LoadRequest { owner: Owner::Grant("team".to_owned()), tenant: Some(tenant), ..load }
@@ -122,7 +116,6 @@ fn tenants_come_first_on_the_way_out<K: Testable>(bench: &Bench<K>) {
     assert_eq!(order(&engine), ["tulip", "tango"]);
     let chain = engine.chain(&bench.left(), OUT).unwrap();
     assert!(chain.members[0].reason.starts_with("rank of tenants (first on the way out)"), "{chain:?}");
-    // No position, priority or intent leads behind the machine.
     let behind = UpdateLinkRequest { position: Some(1), ..UpdateLinkRequest::of(tenant) };
     engine.update_link(&behind).unwrap_err();
     let after = UpdateLinkRequest {

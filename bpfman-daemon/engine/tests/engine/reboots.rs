@@ -1,5 +1,4 @@
-//! After a reboot the kernel is empty and counts ids from 1, and the store is unchanged: programs and attachments are
-//! restored with their own ids.
+//! After a reboot the kernel is empty and counts ids from 1: programs and attachments are restored from the store.
 
 use std::path::Path;
 
@@ -18,7 +17,6 @@ fn managed(engine: &Engine<SimKernel>) -> Vec<ManagedProgram> {
     all
 }
 
-/// Returns the lasting properties: uid, name, links, state.
 fn lasting(engine: &Engine<SimKernel>) -> Vec<String> {
     managed(engine)
         .iter()
@@ -41,7 +39,7 @@ fn links(engine: &Engine<SimKernel>) -> Vec<String> {
         .collect()
 }
 
-/// Loads third-party programs, which get the first ids of the new boot, so that new ids collide with old ones.
+/// They get the first ids of the new boot, so that new ids collide with old ones.
 pub fn others_load_first(bench: &Bench<SimKernel>, count: usize) -> Vec<bpfmand_kernel::sim::SimHandle> {
     use bpfmand_core::{BoundText, Insn};
     let text = BoundText::of_one_function(
@@ -63,7 +61,6 @@ fn fill(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>) {
     let charlie = engine.loads(&shared)[0];
     engine.loads(&bench.request("sharing", &["host"]));
     engine.loads(&bench.request("sharing", &["guest"]));
-    // A map with the same name and another shape, in another group.
     let mut tenant = bench.request("squatter", &["squatter"]);
     tenant.metadata.insert("bpfman.io/ProgramNamespace".to_owned(), "evil".to_owned());
     engine.loads(&tenant);
@@ -82,7 +79,6 @@ fn fill(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>) {
     }
 }
 
-/// Asserts what must hold after each reboot of a filled bench.
 fn check_restored(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>) {
     let by_name = |wanted: &str| {
         let id = engine
@@ -100,7 +96,6 @@ fn check_restored(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>) {
         chain.members.iter().map(|m| m.program.name.as_str()).collect::<Vec<_>>(),
         ["charlie", "alpha", "bravo"]
     );
-    // The chain uses the maps that clients see.
     let entry = chain.entry.unwrap();
     assert!(entry.map_ids.iter().any(|id| id.0 == maps("alpha")["counts"]));
     assert!(pins(&*bench.kernel, Path::new("pending")).is_empty());
@@ -163,7 +158,6 @@ fn everything_comes_back_on_an_older_kernel() {
     assert_eq!(links(&engine), attachments);
 }
 
-/// A start after a reboot is interrupted at any step; the next one completes it.
 #[test]
 fn restoration_cut_short_is_completed_by_the_next_start() {
     use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,5 +1,4 @@
-//! Two successive starts after a reboot are interrupted: the next one has every program once, with its maps, and every
-//! hook as recorded.
+//! Two successive starts after a reboot are interrupted: the next one has every program once.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,7 +15,7 @@ use bpfmand_store::{Store, StoreOptions};
 use crate::bench::{Ask as _, Bench, pins};
 use crate::simulated::{bench, shape};
 
-/// Observer that kills the daemon before its n-th step: unwinding code can no longer reach the kernel.
+/// Kills the daemon before its n-th step: unwinding code can no longer reach the kernel.
 struct Kill {
     kernel: Arc<SimKernel>,
     steps: AtomicUsize,
@@ -31,7 +30,6 @@ impl StepObserver for Kill {
     }
 }
 
-/// Starts the daemon and kills it before its n-th step. Returns false if it made fewer.
 fn start_and_kill(bench: &Bench<SimKernel>, step: usize) -> bool {
     let observer = Arc::new(Kill { kernel: Arc::clone(&bench.kernel), steps: AtomicUsize::new(step) });
     let killed = catch_unwind(AssertUnwindSafe(|| drop(bench.watched(observer)))).is_err();
@@ -39,7 +37,6 @@ fn start_and_kill(bench: &Bench<SimKernel>, step: usize) -> bool {
     killed
 }
 
-/// Prepares two loads at hooks of every kind; the programs of one share maps.
 fn scene() -> Bench<SimKernel> {
     let bench = bench();
     let engine = bench.engine();
@@ -56,7 +53,6 @@ fn scene() -> Bench<SimKernel> {
     bench
 }
 
-/// Returns the state of the kernel and its pins without ids, and the state as users see it.
 fn seen(bench: &Bench<SimKernel>) -> (BTreeMap<String, Vec<String>>, Vec<String>) {
     let (engine, report) = bench.start();
     assert_eq!(report.problems, Vec::<String>::new());
@@ -73,7 +69,7 @@ fn seen(bench: &Bench<SimKernel>) -> (BTreeMap<String, Vec<String>>, Vec<String>
     }
     let mut shape = shape(&bench.kernel.snapshot());
     for (what, values) in &mut shape {
-        // Ids of objects, operations and namespaces depend on the number of starts.
+        // Ids depend on the number of starts.
         if ["pins", "links", "tcx"].contains(&what.as_str()) {
             values.iter_mut().for_each(|value| *value = value.replace(|c: char| c.is_ascii_digit(), ""));
             values.sort();
@@ -164,7 +160,6 @@ fn numbers_of_pins_without_records_are_not_given_again() {
     let engine = bench.engine();
     let xray = engine.loads(&bench.request("programs", &["xray"]))[0];
     drop(engine);
-    // Leftovers of an interrupted start with newer records.
     for folder in ["pending/5000", "chains/7000"] {
         bench.kernel.make_folder(Path::new(folder)).unwrap();
     }

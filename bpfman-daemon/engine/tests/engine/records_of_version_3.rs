@@ -16,7 +16,6 @@ fn store<K: Testable>(bench: &Bench<K>) -> PathBuf {
     bench.folder.path().join("store")
 }
 
-/// Converts the store to version 3, and gives one of root's programs another owner.
 fn write_version_3<K: Testable>(bench: &Bench<K>, program: ProgramId, owner: &str) {
     let snapshot = Store::open(StoreOptions::new(store(bench), SCHEMA)).unwrap().load().unwrap();
     fs::remove_dir_all(store(bench)).unwrap();
@@ -47,7 +46,6 @@ fn shared_maps_stay_until_their_programs_are_unloaded<K: Testable>(bench: &Bench
     drop(engine);
     write_version_3(bench, teams, TEAM);
 
-    // Open it as the daemon does.
     drop(Store::open(StoreOptions::new(store(bench), SCHEMA).migrations(MIGRATIONS)).unwrap());
     let (engine, report) = bench.start();
     let [problem] = &report.problems[..] else { panic!("{report:?}") };

@@ -9,7 +9,6 @@ use bpfmand_engine::Standing;
 
 const XDP: HookKind = HookKind::Xdp;
 
-/// Attaches two programs at XDP, one at tcx and one at a tracepoint. Returns all pins.
 fn fill<K: Testable>(bench: &Bench<K>) -> Vec<String> {
     let engine = bench.engine();
     let names = ["alpha", "bravo", "xray", "trace"];
@@ -27,7 +26,7 @@ fn pin_of<K: Testable>(bench: &Bench<K>, folder: &str) -> String {
     pins(&*bench.kernel, Path::new("")).into_iter().find(|pin| pin.starts_with(folder)).unwrap()
 }
 
-/// Starts until recovery succeeds: an unpinned link ends after a grace period, and occupies its hook until then.
+/// An unpinned link ends after a grace period, and occupies its hook until then.
 fn start_when_the_kernel_has_let_go<K: Testable>(bench: &Bench<K>) -> bpfmand_engine::Engine<K> {
     let deadline = std::time::Instant::now() + crate::bench::PATIENCE;
     loop {

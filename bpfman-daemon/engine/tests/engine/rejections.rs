@@ -7,7 +7,6 @@ use bpfmand_rejection::Rejection;
 use crate::bench::{Bench, Testable, pins};
 use crate::objects::object;
 
-/// Loads each function of an object alone, and returns the errors.
 fn rejected<K: Testable>(bench: &Bench<K>, name: &'static str) -> Vec<(String, EngineError)> {
     let engine = bench.engine();
     let functions = bpfmand_object::ObjectFile::parse(object(name)).unwrap();
@@ -27,7 +26,6 @@ fn rejection(error: &EngineError) -> &Rejection {
     }
 }
 
-/// Returns the name of the cause that a function provokes.
 fn word(function: &str) -> String {
     function.trim_end_matches(|c: char| c.is_ascii_digit() || c == '_').replace('_', "-")
 }

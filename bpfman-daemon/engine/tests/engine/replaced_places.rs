@@ -29,7 +29,7 @@ fn replacement_runs_in_no_place_that_was_not_allowed<K: Testable>(bench: &Bench<
         assert!(matches!(error, EngineError::NewPlace { program } if program == alpha), "{error}");
         assert!(error.hint().unwrap().contains(&format!("bpfman get program {alpha}")), "{error}");
         let all = ReplaceLoadRequest { places: allowed, ..version(bench, &[alpha], "second", &["alpha"]) };
-        // It must not be `Conflict`: node agents would take that for one about maps.
+        // Node agents would take `Conflict` for one about maps.
         let error = engine.replace_load(&all).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
         assert!(error.to_string().contains("was attached in another place"), "{error}");
@@ -40,7 +40,6 @@ fn replacement_runs_in_no_place_that_was_not_allowed<K: Testable>(bench: &Bench<
     };
     refused_in(places(&[first], &[matching]));
     refused_in(places(&[first, second], &[]));
-    // Links of an allowed selector are allowed.
     bench.kernel.add_interface(netns, "pod1");
     engine.follow_interfaces(Some(netns)).unwrap();
     assert_eq!(engine.all_links().len(), 3);

@@ -21,7 +21,6 @@ use bpfmand_engine::Standing;
 
 const XDP: HookKind = HookKind::Xdp;
 
-/// Returns a request for another version, from an object of the tests.
 pub fn replacement<K: Kernel>(bench: &Bench<K>, program: ProgramId, object: &'static str) -> ReplaceRequest {
     ReplaceRequest {
         program,
@@ -38,7 +37,6 @@ pub fn replacement<K: Kernel>(bench: &Bench<K>, program: ProgramId, object: &'st
     }
 }
 
-/// Returns everything that a replacement must not change, by link.
 fn places<K: Testable>(engine: &Engine<K>) -> Vec<String> {
     let text = |link: bpfmand_engine::LinkDetails| {
         assert_eq!(link.standing, Standing::Running);
@@ -117,12 +115,10 @@ fn a_new_version_takes_every_place_of_the_old_one<K: Testable>(bench: &Bench<K>)
     for link in engine.all_links().iter().filter(|link| link.hook.is_none()) {
         assert_eq!(link.running, Some(new[3]));
     }
-    // The next start has nothing left to do.
     drop(engine);
     let (engine, report) = bench.start();
     assert_eq!((report.reloaded, report.reattached, report.problems.len()), (0, 0, 0), "{report:?}");
     assert_eq!(places(&engine), before);
-    // Roll back, and roll back again.
     for program in &mut new {
         let back = engine.rollback_program(*program, None).unwrap();
         assert_eq!(back.previous, Some(*program));
@@ -133,7 +129,6 @@ fn a_new_version_takes_every_place_of_the_old_one<K: Testable>(bench: &Bench<K>)
     assert_eq!(entry_of(&engine, &bench.left()), alpha);
     let second = engine.rollback_program(alpha, None).unwrap().programs[0].id;
     assert_eq!(bench.kernel.verdict(second), 1);
-    // With `keep_old` off there is no rollback, and the old versions leave the kernel.
     let last = ReplaceRequest { keep_old: false, ..replacement(bench, second, "programs") };
     let last = engine.replace_program(&last).unwrap();
     assert_eq!(last.previous, None);
@@ -166,7 +161,6 @@ fn a_map_that_cannot_go_on_is_named_and_nothing_changes<K: Testable>(bench: &Ben
     let (kind, message) = refused(replacement(bench, alpha, "reshaped"));
     assert_eq!(kind, ErrorKind::Conflict);
     assert!(message.contains("map \"counts\"") && message.contains("packets"), "{message}");
-    // Another program of the same load uses the map too.
     let (kind, message) = refused(replacement(bench, alpha, "grown"));
     assert_eq!(kind, ErrorKind::Conflict);
     assert!(
@@ -186,7 +180,6 @@ fn a_map_that_cannot_go_on_is_named_and_nothing_changes<K: Testable>(bench: &Ben
         ErrorKind::NotFound
     );
     assert_eq!(engine.rollback_program(alpha, None).unwrap_err().kind(), ErrorKind::Precondition);
-    // New maps, as requested.
     let fresh = ReplaceRequest { maps: MapPolicy::Fresh, ..replacement(bench, alpha, "reshaped") };
     let fresh = engine.replace_program(&fresh).unwrap();
     assert!(fresh.maps.iter().all(|map| map.fate == MapFate::New), "{:?}", fresh.maps);
@@ -208,11 +201,9 @@ fn a_map_with_more_room_has_the_entries_of_the_old_one<K: Testable>(bench: &Benc
     assert_eq!(bench.kernel.map_of(&grown).unwrap().max_entries, 64);
     assert!(bench.kernel.map_entries(&grown, 64).unwrap().contains(&entry));
     assert_eq!(entry_of(&engine, &bench.left()), outcome.programs[0].id);
-    // A smaller array cannot hold the entries.
     let small = engine.replace_program(&replacement(bench, outcome.programs[0].id, "programs")).unwrap_err();
     assert!(small.to_string().contains("counts"), "{small}");
     assert_eq!(entry_of(&engine, &bench.left()), outcome.programs[0].id);
-    // The rollback restores the old maps.
     engine.rollback_program(outcome.programs[0].id, None).unwrap();
     assert_eq!(engine.map_pins(alpha).len(), 2);
 }
@@ -254,7 +245,6 @@ fn programs_of_a_load_share_maps_after_replacement_and_reboot() {
     let engine = bench.engine();
     let names = ["alpha", "bravo", "tango"];
     let [alpha, bravo, tango] = engine.loads(&bench.request("programs", &names))[..] else { panic!() };
-    // Another load, which has its own maps.
     let other = engine.loads(&bench.request("programs", &["alpha"]))[0];
     let sharer = LoadRequest { map_owner: Some(bravo), ..bench.request("programs", &["charlie"]) };
     let sharer = engine.loads(&sharer)[0];
@@ -294,12 +284,10 @@ fn programs_of_a_load_share_maps_after_replacement_and_reboot() {
     }
 }
 
-/// Policy that trusts files, and revokes a given one.
 #[derive(Default)]
 struct Revoking {
     revoked: Mutex<Option<String>>,
     detach: AtomicBool,
-    /// Digest that may not be loaded again, although it was not revoked.
     refused: Mutex<Option<String>>,
 }
 
@@ -376,7 +364,6 @@ fn a_revoked_program_is_not_loaded_again_after_a_reboot() {
     bench.kernel.reboot();
     let (engine, report) = open();
     assert_eq!((report.reloaded, report.reattached > 0), (1, true), "{report:?}");
-    // A program to be detached is neither loaded nor attached.
     policy.detach.store(true, Ordering::Relaxed);
     let id = engine.ids()[0];
     let error = engine.try_attach(id, bench.xdp(2)).unwrap_err();
@@ -387,7 +374,6 @@ fn a_revoked_program_is_not_loaded_again_after_a_reboot() {
     assert_eq!((report.reloaded, report.reattached), (0, 0), "{report:?}");
     assert!(report.problems.iter().any(|problem| problem.contains("was revoked: the policy says so")));
     drop(engine);
-    // It is restored once the policy permits it.
     policy.detach.store(false, Ordering::Relaxed);
     bench.kernel.reboot();
     let (_engine, report) = open();

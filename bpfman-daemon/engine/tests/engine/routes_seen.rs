@@ -10,7 +10,7 @@ use crate::bench::Bench;
 use crate::openers::{load_one, runs};
 use crate::sockmaps::python;
 
-/// Sends a packet from `left` to its peer `right`, which must forward it.
+/// The peer `right` must forward it.
 fn forwarded(bench: &Bench<LinuxKernel>, ethertype: u16, packet: &str) {
     let lines = format!(
         "
@@ -33,7 +33,6 @@ raw.send(mac + bytes(6) + struct.pack('!H', {ethertype}) + packet)"
     python(bench, &lines);
 }
 
-/// Creates a route with a program by `ip`, and returns whether that succeeded.
 fn routed(bench: &Bench<LinuxKernel>, program: ProgramId, route: &[&str], with: &[&str]) -> bool {
     let netns = bench.netns.file_name().unwrap().to_str().unwrap();
     let pin = bench.libxdp_pins.ancestors().nth(2).unwrap().join(format!("prog_{program}"));

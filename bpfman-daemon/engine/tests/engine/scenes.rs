@@ -25,7 +25,6 @@ use crate::whole_loads::version;
 
 pub type Sim = Bench<SimKernel>;
 
-/// Objects of a scene, on which an operation acts.
 #[derive(Clone, Debug, Default)]
 pub struct Scene {
     pub programs: Vec<ProgramId>,
@@ -42,7 +41,6 @@ pub fn loaded(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     Scene { programs: engine.loads(&bench.request("programs", &names)), ..Scene::default() }
 }
 
-/// Attaches everything of `loaded`: two members at each chain, two tcx links, two tracepoints.
 pub fn attached(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let mut scene = loaded(bench, engine);
     let [alpha, bravo, _, tango, tulip, xray, yankee, trace] = scene.programs[..] else { panic!() };
@@ -62,7 +60,6 @@ pub fn attached(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     scene
 }
 
-/// Attaches programs to a cgroup, a network namespace and a raw tracepoint.
 pub fn at_places(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let mut scene = loaded_for_places(bench, engine);
     let netns = Some(bench.netns.clone());
@@ -77,7 +74,6 @@ pub fn at_places(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     scene
 }
 
-/// Attaches two programs to a cgroup in reverse order of their creation; a third one is loaded only.
 pub fn in_order(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let programs = engine.loads(&bench.request("ordered", &["one", "two", "three"]));
     let first = engine.attached(programs[0], control_group());
@@ -121,7 +117,6 @@ pub fn on_all_cpus(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     scene
 }
 
-/// Attaches a probe, and replaces its file.
 pub fn in_old_file(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let programs = engine.loads(&bench.request("programs", &["probe"]));
     let point = crate::probed_files::probe("/usr/bin/app", Default::default());
@@ -134,7 +129,6 @@ pub fn control_group() -> AttachPoint {
     AttachPoint::Cgroup { path: "/system.slice/web.service".parse().unwrap() }
 }
 
-/// Attaches one member at a hook with `keep_attached`.
 pub fn kept(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let mut scene = loaded(bench, engine);
     scene.links.push(engine.attached(scene.programs[0], bench.xdp(1)));
@@ -150,7 +144,6 @@ pub fn timed(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     scene
 }
 
-/// Loads a program under a lease, next to one without.
 pub fn left_by_client(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let lease = engine.hold_client_lease(0).unwrap();
     let request = LoadRequest { lease: Some(lease), ..bench.request("programs", &["alpha"]) };
@@ -168,7 +161,6 @@ pub fn kept_empty(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     scene
 }
 
-/// Attaches a third-party program in the daemon's own namespace.
 pub fn attached_by_another(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let programs = engine.loads(&bench.request("programs", &["alpha"]));
     let kernel = &*bench.kernel;
@@ -216,7 +208,6 @@ pub fn adopted_beside_ours(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     scene
 }
 
-/// Pin of the third-party link.
 pub const THEIRS: &str = "theirs";
 
 pub fn own(name: &str) -> Interface {
@@ -288,7 +279,6 @@ pub fn update(
     engine.update_link(&request).map(drop)
 }
 
-/// Attaches two tcx links; the first is to run after a role.
 pub fn waited_for(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let programs = engine.loads(&bench.request("programs", &["xray", "yankee"]));
     let first =
@@ -297,7 +287,6 @@ pub fn waited_for(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     Scene { programs, links, ..Scene::default() }
 }
 
-/// Attaches a chain that is to run before a third-party program.
 pub fn among_others(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     bench.kernel.make_folder(std::path::Path::new("strangers")).unwrap();
     stranger(bench, "guard", 1, ListAnchor::Last);
@@ -317,7 +306,6 @@ pub fn replaced(
     engine.replace_program(&request).map(drop)
 }
 
-/// Loads an extension of a program at a hook.
 pub fn loaded_extension(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let filter = crate::extensions::filter(bench, engine);
     let filter_link = engine.attached(filter, bench.xdp(1));
@@ -331,7 +319,6 @@ pub fn at_extended(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     scene
 }
 
-/// Replaces all programs of the scene by others of one object.
 pub fn load_replaced(
     bench: &Sim,
     engine: &Engine<SimKernel>,
@@ -342,7 +329,6 @@ pub fn load_replaced(
     engine.replace_load(&version(bench, &scene.programs, object, names)).map(drop)
 }
 
-/// Attaches programs of one load to XDP at `left` and `right`, the last of them alone at `right`.
 pub fn at_two_interfaces(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let mut scene = only(bench, engine, &["alpha", "charlie"], 0);
     let AttachPoint::Xdp { proceed_on, .. } = bench.xdp(1) else { panic!() };
@@ -355,7 +341,6 @@ pub fn at_two_interfaces(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     scene
 }
 
-/// Loads only these programs, attaches each where possible, and replaces the first `replaced` times.
 pub fn only(bench: &Sim, engine: &Engine<SimKernel>, names: &[&str], replaced: usize) -> Scene {
     let loaded = if names.is_empty() { &["alpha"] } else { names };
     let mut scene = Scene { programs: engine.loads(&bench.request("programs", loaded)), ..Scene::default() };

@@ -15,7 +15,6 @@ fn told(file: &str) -> String {
     std::fs::read_to_string(Path::new(FOLDER).join(file)).unwrap_or_default().trim().to_owned()
 }
 
-/// Returns how many tasks the scheduler saw.
 fn ready(bench: &Bench<LinuxKernel>, engine: &Engine<LinuxKernel>) -> u64 {
     let maps = bench.kernel.program(engine.ids()[0]).unwrap().unwrap().map_ids;
     let is_bss = |map: &&bpfmand_core::MapId| {

@@ -1,5 +1,4 @@
-//! Members of tenants that could send packets past the machine's programs: left out where their chain cannot be built, and back
-//! when it can.
+//! Tenants' members that could send packets past the machine's programs: left out while their chain cannot be built.
 
 use bpfmand_core::{AttachPoint, Direction, HookKind, LinkId, ProceedOn, ProgramId, VerdictFamily};
 use bpfmand_engine::{Engine, ErrorKind, Loss, Standing};
@@ -13,7 +12,6 @@ use crate::simulated::bench as simulated;
 
 const XDP: HookKind = HookKind::Xdp;
 
-/// Returns the program that the kernel runs at XDP of `left`.
 fn runs<K: Kernel>(bench: &Bench<K>) -> Option<ProgramId> {
     let key = bench.kernel.find_hook(&bench.left(), XDP).unwrap();
     let contents = bench.kernel.hook_contents(Some(&bench.netns), &key).unwrap();
@@ -24,7 +22,6 @@ fn of_tenant<K: Testable>(bench: &Bench<K>, engine: &Engine<K>, name: &str) -> P
     engine.loads(&of_namespace(bench.request("programs", &[name])))[0]
 }
 
-/// Attaches a tc program of the machine, and returns its link with the warnings.
 fn guard<K: Testable>(bench: &Bench<K>, engine: &Engine<K>) -> (LinkId, Vec<String>) {
     let tango = engine.loads(&bench.request("programs", &["tango"]))[0];
     let attached = engine.try_attach(tango, bench.tc(Direction::Ingress, 1)).unwrap();
@@ -35,7 +32,6 @@ fn is_withheld<K: Testable>(engine: &Engine<K>, link: LinkId) -> bool {
     matches!(engine.describe_link(link).unwrap().standing, Standing::Withheld { .. })
 }
 
-/// The chain has the member again, which sends nothing.
 fn assert_back<K: Testable>(engine: &Engine<K>, bench: &Bench<K>, link: LinkId) {
     assert_eq!(engine.describe_link(link).unwrap().standing, Standing::Running);
     let chain = engine.chain(&bench.left(), XDP).unwrap();
@@ -69,7 +65,6 @@ fn an_extended_program_is_left_out_while_the_machine_is_there<K: Testable>(bench
     assert_back(&engine, bench, tenant);
     engine.detach(tango).unwrap();
     assert_eq!(runs(bench), Some(filter), "it is attached itself again");
-    // The other way: the machine's goes while the extension stays.
     engine.attached(drops, AttachPoint::Freplace);
     let (tango, _) = guard(bench, &engine);
     assert!(is_withheld(&engine, tenant));
@@ -109,7 +104,6 @@ fn a_chain_that_runs_in_no_way_is_detached_until_it_can() {
     let engine = bench.engine();
     let alpha = of_tenant(&bench, &engine, "alpha");
     let tenant = engine.attached(alpha, bench.xdp(1));
-    // Neither the chain with the member nor an empty one.
     bench.kernel.refuse("xdp_chain");
     let (tango, warnings) = guard(&bench, &engine);
     assert!(warnings[0].contains("detached"), "{warnings:?}");
@@ -143,7 +137,6 @@ fn programs_of_arrays_of_tenants_send_no_copies() {
     engine.loads(&load());
 }
 
-/// Copies are held back on the way out alone, where the machine has a program.
 #[test]
 fn chains_hold_back_copies_where_the_machine_is() {
     let bench = simulated();
@@ -177,7 +170,6 @@ fn chains_hold_back_copies_where_the_machine_is() {
     assert_eq!(tags(), [out, inwards]);
 }
 
-/// A change that leaves links out of their order has a warning, and the next check moves them.
 #[test]
 fn an_order_that_cannot_be_kept_is_a_warning_and_a_finding() {
     let bench = simulated();

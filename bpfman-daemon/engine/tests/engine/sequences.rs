@@ -1,5 +1,4 @@
-//! Random sequences of changes: after each one the chain is the one that sorting from scratch gives, the kernel runs
-//! exactly that, and there are no leftovers.
+//! Random sequences of changes: after each one the chain is the one that sorting from scratch gives, without leftovers.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -15,7 +14,7 @@ use proptest::test_runner::Config;
 use crate::bench::{Ask as _, Bench};
 use crate::simulated::bench;
 
-/// Programs by index. Two of them are the same function loaded twice, so that names are equal.
+/// Two of them are the same function loaded twice, so that names are equal.
 const PROGRAMS: [&str; 6] = ["alpha", "bravo", "charlie", "alpha", "tango", "tulip"];
 const HOOKS: [HookKind; 3] =
     [HookKind::Xdp, HookKind::Tc(Direction::Ingress), HookKind::Tc(Direction::Egress)];
@@ -68,7 +67,6 @@ impl Model {
     }
 }
 
-/// Members of every entry program seen, in order, by its tag; and the tag of every composition.
 type Seen = (HashMap<[u8; 8], Vec<&'static str>>, HashMap<Vec<(&'static str, u32)>, [u8; 8]>);
 
 fn family(hook: usize) -> VerdictFamily {
@@ -129,7 +127,7 @@ fn check(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>, model: &Model, se
         } else {
             joined += 1;
             known.insert(entry.id);
-            // One composition has one code, and one code has the same members: the members' verdicts decide the rest.
+            // The members' verdicts decide the rest.
             let code: Vec<(&str, u32)> =
                 wanted.iter().map(|m| (PROGRAMS[m.program], set(hook, m.proceed_on).mask())).collect();
             let members: Vec<&'static str> = code.iter().map(|(name, _)| *name).collect();
@@ -137,7 +135,7 @@ fn check(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>, model: &Model, se
             assert_eq!(found, &members, "{kind:?}: {entry:?}");
             assert_eq!(*seen.1.entry(code).or_insert(entry.tag), entry.tag, "{kind:?}");
         }
-        // It uses exactly the maps of its members, without their constants, which are folded into it.
+        // Constants are folded into the chain.
         let maps = |id: &ProgramId| kernel.programs[id].maps.iter().copied().collect::<BTreeSet<_>>();
         let is_constant = |map: &MapId| chain.strategy != "direct" && kernel.maps[map].0.ends_with("rodata");
         let of_members = wanted.iter().flat_map(|m| maps(&model.programs[&m.program]));

@@ -21,7 +21,6 @@ fn shadow(program: ProgramId, point: bpfmand_core::AttachPoint) -> AttachRequest
     }
 }
 
-/// Returns which members are shadows, in order.
 fn shadows<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>) -> Vec<bool> {
     let shown = engine.show_chain(&bench.left(), XDP).unwrap();
     shown.members.iter().map(|member| member.link.sharing.shadow).collect()
@@ -45,7 +44,6 @@ fn shadow_verdicts_do_not_count_until_it_is_promoted<K: Testable>(bench: &Bench<
     assert_eq!(shadows(bench, &engine), [true, false]);
     assert!(engine.verify_chain(&bench.left(), XDP, None).unwrap().matches());
     assert_eq!(promote(&engine, link, true), "unchanged");
-    // Another daemon builds the same chain.
     drop(engine);
     let engine = bench.engine();
     assert_eq!(shadows(bench, &engine), [true, false]);
@@ -72,7 +70,7 @@ crate::on_both_kernels!(
     the_kernels_own_chain_has_no_shadows,
 );
 
-/// A daemon without support for shadows reads all verdicts as the member's proceed-on set.
+/// An older daemon reads all verdicts as the member's proceed-on set.
 #[test]
 fn the_record_of_a_shadow_lets_no_older_daemon_drop_by_it() {
     let bench = crate::simulated::bench();

@@ -32,7 +32,6 @@ fn hooks_of_one_composition_run_one_program<K: Testable>(bench: &Bench<K>) {
     assert_eq!(entry(&engine, &right), shared);
     assert_eq!(engine.show_chain(&left, XDP).unwrap().hooks_sharing, 2);
     assert_eq!(pins(&*bench.kernel, Path::new("chains")).len(), 2, "one program and its counters");
-    // One hook changes: the other one still runs the shared program.
     let [.., last] = engine.all_links()[..].iter().map(|link| link.record.id).collect::<Vec<_>>()[..] else {
         panic!()
     };
@@ -53,7 +52,6 @@ fn a_function_that_takes_anothers_place_is_in_the_chain<K: Testable>(bench: &Ben
     let guest = engine.loads(&bench.request("sharing", &["guest"]))[0];
     engine.attached(alpha, bench.xdp(1));
     engine.attached(guest, bench.xdp(2));
-    // The same object and maps, with another function.
     let other = ReplaceRequest {
         name: Some("host".to_owned()),
         ..crate::replacements::replacement(bench, guest, "sharing")
@@ -155,7 +153,6 @@ fn a_held_hook_refuses_changes_and_says_who_holds_it<K: Testable>(bench: &Bench<
         assert!(error.to_string().contains("frozen by user 4711"), "{error}");
     }
     assert_eq!((engine.all_links(), pins(&*bench.kernel, Path::new(""))), before);
-    // The freeze outlives the daemon.
     drop(engine);
     let engine = bench.engine();
     engine.detach(link).unwrap_err();

@@ -38,7 +38,6 @@ impl Testable for SimKernel {
     }
 }
 
-/// Returns a bench with one namespace and two interfaces.
 pub fn bench() -> Bench<SimKernel> {
     bench_of(SimOptions { btf: Some(kernel_types()), ..SimOptions::default() })
 }
@@ -64,7 +63,7 @@ pub fn bench_of(options: SimOptions) -> Bench<SimKernel> {
     }
 }
 
-/// Returns the contents of a snapshot without the ids that change when a chain is rebuilt or a program loaded again.
+/// Without the ids that change when a chain is rebuilt or a program loaded again.
 pub fn shape(snapshot: &SimSnapshot) -> BTreeMap<String, Vec<String>> {
     let program = |id: &ProgramId| {
         snapshot
@@ -124,7 +123,6 @@ pub fn shape(snapshot: &SimSnapshot) -> BTreeMap<String, Vec<String>> {
     shape
 }
 
-/// Returns a path without the id of a dispatcher, which changes with every update.
 fn unnumbered(path: &Path) -> String {
     let name = |part: std::path::Component<'_>| {
         let part = part.as_os_str().to_string_lossy().into_owned();

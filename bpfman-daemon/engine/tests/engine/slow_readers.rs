@@ -1,5 +1,4 @@
-//! Object readers that fail at a start: the affected programs are restored last, and do not delay those of other
-//! owners.
+//! Object readers that fail at a start: affected programs are restored last, and do not delay those of other owners.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -12,20 +11,18 @@ use bpfmand_kernel::sim::SimKernel;
 use crate::bench::{Ask as _, Bench};
 use crate::simulated::bench;
 
-/// Object reader that fails a number of times for objects that contain a word.
+/// Fails a number of times for objects that contain a word.
 #[derive(Debug, Default)]
 struct Failing {
     fails: Mutex<HashMap<&'static str, usize>>,
-    /// Delay for objects with a word, by the kernel's clock.
+    /// By the kernel's clock.
     slow: Mutex<HashMap<&'static str, Duration>>,
     clock: Mutex<Option<Arc<SimKernel>>>,
-    /// Word of objects that are reported as invalid.
     refused: Option<&'static str>,
-    /// Words of the objects read, and whether the read was a retry.
+    /// Objects read, and whether the read was a retry.
     asked: Mutex<Vec<(&'static str, bool)>>,
 }
 
-/// A program of each object.
 const WORDS: [&str; 2] = ["guest", "alpha"];
 
 impl Failing {
@@ -112,7 +109,6 @@ fn owner_with_failing_readers_delays_only_its_own_programs() {
     assert_eq!(first, ["alpha", "alpha", "alpha", "guest"]);
     assert_eq!(asked.iter().filter(|(_, again)| *again).count(), 5);
     drop(engine);
-    // The next start has no memory of the failures.
     let (_engine, report) = started(&bench, &Arc::default());
     assert_eq!((report.problems, report.reloaded), (Vec::new(), 5));
 }
@@ -137,7 +133,7 @@ fn owner_with_slow_readers_waits_like_one_with_failing_ones() {
     assert_eq!(first, ["alpha", "alpha", "alpha", "alpha", "guest"]);
 }
 
-/// A late rejection is no better. A rejected object is not read again.
+/// A rejected object is not read again.
 #[test]
 fn an_owner_whose_readers_refuse_late_waits_too() {
     let bench = bench();
@@ -157,12 +153,10 @@ fn an_owner_whose_readers_refuse_late_waits_too() {
     assert_eq!(words, ["alpha", "alpha", "alpha", "alpha", "guest", "alpha", "alpha"]);
 }
 
-/// Returns the distinct maps `counts` of all programs.
 fn counts(engine: &Engine<SimKernel>) -> HashSet<u32> {
     engine.ids().into_iter().filter_map(|id| engine.map_pins(id).get("counts").copied()).collect()
 }
 
-/// The order depends on the speed of owners, but not among programs that share maps.
 #[test]
 fn map_sharers_load_after_the_owner_in_the_second_pass_too() {
     let bench = bench();
@@ -202,7 +196,6 @@ fn sharers_of_a_missing_owner_use_the_first_restored_ones_maps() {
         let reloaded = if fails < 2 { 2 } else { 3 - fails.min(3) };
         assert_eq!((report.problems.len(), report.reloaded), (2 - reloaded, reloaded), "{report:?}");
         drop(engine);
-        // The next start restores everything, and loaded programs keep their maps.
         let (engine, report) = started(&bench, &Arc::default());
         assert_eq!((report.problems, report.reloaded), (Vec::new(), 2 - reloaded));
         assert_eq!(counts(&engine).len(), 1);

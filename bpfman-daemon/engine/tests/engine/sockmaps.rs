@@ -17,7 +17,7 @@ pub fn connections() -> AttachPoint {
     AttachPoint::Sockmap { map: "connections".to_owned() }
 }
 
-/// Returns whether the kernel lacks links on sockmaps (Linux 6.10).
+/// Linux 6.10.
 fn lacks_links<K: Testable>(bench: &Bench<K>) -> bool {
     let lacks = bench.kernel.features().version < (6, 10);
     if lacks {
@@ -26,7 +26,6 @@ fn lacks_links<K: Testable>(bench: &Bench<K>) -> bool {
     lacks
 }
 
-/// Attaches all programs of one load to the map that they share.
 fn attached<K: Testable>(bench: &Bench<K>, engine: &Engine<K>) -> Vec<LinkDetails> {
     let programs = engine.loads(&bench.request("sockets", &PROGRAMS));
     let at = |program| engine.try_attach(program, connections()).unwrap();
@@ -135,7 +134,7 @@ fn older_kernels_without_such_links_are_named() {
     assert!(error.to_string().contains("Linux 6.10 or later"), "{error}");
 }
 
-/// Runs Python code with a function `bpf(command, attributes)`, for calls that no tool makes.
+/// Python has a function `bpf(command, attributes)`, for calls that no tool makes.
 pub fn python(bench: &Bench<LinuxKernel>, lines: &str) -> String {
     let script = format!(
         "
@@ -152,7 +151,6 @@ def bpf(command, attr):
     crate::python::run(&bench.netns, None, &script)
 }
 
-/// Puts one end of a connection into the map, sends from it and to it, and returns the results.
 fn exchange(bench: &Bench<LinuxKernel>, map: MapId) -> String {
     let lines = format!("map = bpf(14, struct.pack('III', {map}, 0, 0))");
     let exchange = "
@@ -207,7 +205,7 @@ fn linux_programs_of_maps_of_sockets_decide() {
     assert_eq!(exchange(&bench, map), "Permission denied received", "theirs stays");
 }
 
-/// The daemon loads, keeps and replaces them; other processes open them and attach them to sockets.
+/// Other processes open the programs and attach them to sockets.
 #[test]
 fn linux_programs_for_who_opens_them_decide() {
     let bench = crate::linux::bench("openers");

@@ -43,11 +43,9 @@ fn read_only_data_is_a_part_of_the_chain<K: Testable>(bench: &Bench<K>) {
     assert_eq!(frozen(bench, &[entry(bench, &engine)]), [], "nothing is read from them");
     assert_eq!(engine.show_chain(&bench.left(), XDP).unwrap().fallbacks, 0);
     assert!(engine.verify_chain(&bench.left(), XDP, None).unwrap().matches());
-    // A new daemon finds the same chain.
     drop(engine);
     let engine = bench.engine();
     assert!(engine.verify_chain(&bench.left(), XDP, None).unwrap().matches());
-    // Another value makes another chain.
     let before = bench.kernel.program(entry(bench, &engine)).unwrap().unwrap().tag;
     engine.unload(members[1]).unwrap();
     engine.unload(members[0]).unwrap();

@@ -23,7 +23,7 @@ fn batch(netns: &str, lines: &str) -> std::process::Child {
     child
 }
 
-/// Returns whether the kernel interrupted the listing because interfaces appeared too fast; it is retried.
+/// Interfaces appeared too fast for the listing; it is retried.
 fn is_interrupted(error: &EngineError) -> bool {
     matches!(error, EngineError::Kernel(KernelError::Call { source, .. }) if source.kind() == ErrorKind::Interrupted)
 }

@@ -45,13 +45,13 @@ fn conflict(error: EngineError) -> HookConflict {
     }
 }
 
-/// Detaches a link as `bpftool link detach` does: the link exists, and runs nothing.
+/// The same as `bpftool link detach` does: the link exists, and runs nothing.
 fn force_off<K: Testable>(bench: &Bench<K>, pin: &str) {
     let kernel = &*bench.kernel;
     let link = kernel.open_pin(Path::new(pin)).unwrap().unwrap();
     kernel.pin(&link, Path::new("stranger")).unwrap();
     drop(link);
-    // Fails with the information that our pin still holds the link.
+    // Our pin still holds the link.
     kernel.end_link(Path::new("stranger")).unwrap_err();
 }
 
@@ -95,7 +95,6 @@ fn a_hook_held_by_another_is_named_in_the_conflict<K: Testable>(bench: &Bench<K>
     assert!(hint.contains(&format!("bpfman adopt {id}")), "{hint}");
     assert_eq!(pins(kernel, Path::new("")), before);
     assert_eq!(kernel.link_of(&link).unwrap().program, facts.id);
-    // The hook is free once the third party has left.
     drop(link);
     let free = || engine.try_attach(alpha, bench.xdp(0));
     let deadline = std::time::Instant::now() + crate::bench::PATIENCE;
@@ -174,11 +173,10 @@ fn a_filter_that_someone_removed_comes_back<K: Testable>(bench: &Bench<K>) {
     let [(priority, handle, Some(entry))] = find()[..] else { panic!("{:?}", find()) };
     assert!(priority > 1 && handle > 0xffff, "no number that tools choose");
     assert_eq!(engine.check_hook(&key).unwrap(), HookCheck::Right);
-    // Removed by its handle.
     kernel.remove_filter(&at(priority, handle), entry).unwrap();
     assert!(engine.all_links().iter().all(|link| link.standing != Standing::Running));
     mended(&engine, &key, "its filter was removed");
-    // Replaced by its handle: the third-party filter stays, and ours gets another handle.
+    // The third-party filter stays, and ours gets another handle.
     let [(priority, handle, Some(entry))] = find()[..] else { panic!("{:?}", find()) };
     let theirs = program(kernel, ProgramType::Tc, 0, None);
     let their_id = kernel.program_of(&theirs).unwrap().id;
@@ -187,7 +185,6 @@ fn a_filter_that_someone_removed_comes_back<K: Testable>(bench: &Bench<K>) {
     assert_eq!(kernel.filter_program(&at(priority, handle)).unwrap(), Some(their_id));
     assert_eq!(find().len(), 2);
     assert_eq!(engine.drift_counts(), (2, 2));
-    // Detaching removes all of ours, and only these.
     for link in engine.all_links() {
         engine.detach(link.record.id).unwrap();
     }
@@ -247,7 +244,6 @@ fn what_others_put_in_our_place_is_named_and_never_overwritten<K: Testable>(benc
     let (kernel, key) = (&*bench.kernel, key(bench, XDP));
     let theirs = program(kernel, ProgramType::Xdp, 2, None);
     let their_id = kernel.program_of(&theirs).unwrap().id;
-    // Another program in our link.
     let pin = hook_pin(bench, "xdp");
     let link = kernel.open_pin(Path::new(&pin)).unwrap().unwrap();
     let ours = kernel.open_program(alpha).unwrap().unwrap();
@@ -266,7 +262,6 @@ fn what_others_put_in_our_place_is_named_and_never_overwritten<K: Testable>(benc
     assert_eq!(engine.check_hook(&key).unwrap(), HookCheck::Right);
     assert_eq!(engine.all_links().remove(0).standing, Standing::Running);
     drop(link);
-    // Another link in place of ours.
     force_off(bench, &pin);
     let link = kernel.attach(&theirs, &at_xdp(bench)).unwrap();
     let HookCheck::Lost(what) = engine.check_hook(&key).unwrap() else { panic!() };
@@ -275,7 +270,6 @@ fn what_others_put_in_our_place_is_named_and_never_overwritten<K: Testable>(benc
     assert!(why.contains(&format!("link {their_link}")), "{why}");
     assert_eq!(kernel.link_of(&link).unwrap().program, their_id);
     assert!(kernel.list_folder(Path::new("pending")).unwrap().is_empty());
-    // The third party leaves, and ours is restored.
     drop((link, theirs));
     let deadline = std::time::Instant::now() + crate::bench::PATIENCE;
     while engine.check_hook(&key).unwrap() != HookCheck::Right {

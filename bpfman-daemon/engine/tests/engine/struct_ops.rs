@@ -25,12 +25,12 @@ pub fn kernel_types() -> Vec<u8> {
     object.btf(BtfFeatures::ALL).unwrap().to_vec()
 }
 
-/// Returns the name of the algorithm. Names are unique in the kernel, and tests run in parallel.
+/// Names are unique in the kernel, and tests run in parallel.
 fn algorithm() -> String {
     format!("bpfman_{:06x}", std::process::id() & 0xff_ffff)
 }
 
-/// Loads the object with an algorithm of this name, which has the same length as the object's own.
+/// The name has the same length as the object's own.
 fn request_of<K: Testable>(bench: &Bench<K>, name: &str, programs: &[&str]) -> LoadRequest {
     const OWN: &[u8] = b"bpfman_steady";
     let mut bytes = object("struct_ops").to_vec();
@@ -45,7 +45,7 @@ fn request<K: Testable>(bench: &Bench<K>, programs: &[&str]) -> LoadRequest {
     request_of(bench, &algorithm(), programs)
 }
 
-/// Returns whether the kernel lacks struct_ops links (Linux 6.4).
+/// Linux 6.4.
 fn lacks_links<K: Testable>(bench: &Bench<K>) -> bool {
     let lacks = bench.kernel.features().version < (6, 4);
     if lacks {
@@ -196,14 +196,13 @@ fn what_is_left_of_a_structure_is_back_after_a_reboot() {
 fn kernels_without_links_of_structures_are_named() {
     let bench = bench_of(SimOptions { btf: Some(kernel_types()), ..SimOptions::linux_6_1() });
     let engine = bench.engine();
-    // They can be loaded, but without links nothing could keep the struct_ops map in use.
+    // Without links nothing could keep the struct_ops map in use.
     let programs = engine.loads(&request(&bench, &PROGRAMS));
     let error: EngineError = engine.try_attach(programs[0], steady()).unwrap_err();
     assert_eq!((error.kind(), engine.all_links().len()), (ErrorKind::Unsupported, 0));
     assert!(error.to_string().contains("Linux 6.4 or later"), "{error}");
 }
 
-/// Sends over a socket that selects the algorithm, and returns its output.
 fn sent_by(bench: &Bench<LinuxKernel>, algorithm: &str) -> String {
     let lines = format!(
         "
@@ -226,7 +225,6 @@ else:
     crate::python::run(&bench.netns, None, &lines)
 }
 
-/// Returns how many connections used the algorithm, as counted by the programs.
 fn taken(bench: &Bench<LinuxKernel>, engine: &Engine<LinuxKernel>) -> u64 {
     let program = engine.ids()[0];
     let maps = bench.kernel.program(program).unwrap().unwrap().map_ids;

@@ -26,10 +26,9 @@ type With<'a> = (&'a Bench<LinuxKernel>, &'a Engine<LinuxKernel>);
 
 const INGRESS: HookKind = HookKind::Tc(Direction::Ingress);
 
-/// Check of a fallback. The flag is true if the kernel itself has the feature.
+/// The flag is true if the kernel itself has the feature.
 type Look = fn(With<'_>, bool);
 
-/// Checks by probe.
 const FALLBACKS: [(&str, Look); 27] = [
     ("tcx", |with, there| {
         refuses(with, "xray", "programs", (with.0.tcx(1), there));
@@ -199,8 +198,7 @@ fn kernel_functions() -> AttachPoint {
     AttachPoint::KprobeMulti { functions: vec![function.parse().unwrap()] }
 }
 
-/// Asserts that a program is refused with a reason when it is attached, or when it is loaded if the kernel lacks its
-/// type.
+/// Refused when it is attached, or when it is loaded if the kernel lacks its type.
 fn refuses(with: With<'_>, program: &'static str, file: &'static str, (point, there): (AttachPoint, bool)) {
     let program_type = with.0.request(file, &[program]).programs[0].program_type;
     refuses_as(with, (program, program_type), file, (point, there));
@@ -237,7 +235,6 @@ fn refuses_tenants((bench, engine): With<'_>, program: &str) {
     assert_eq!((error.kind(), engine.ids().len()), (ErrorKind::Unsupported, 0), "{error}");
 }
 
-/// Returns how the members of a chain of these programs run.
 fn chained((bench, engine): With<'_>, programs: &[&str]) -> Vec<String> {
     for (priority, program) in (1..).zip(engine.loads(&bench.request("fallbacks", programs))) {
         engine.attached(program, bench.xdp(priority));
@@ -246,7 +243,7 @@ fn chained((bench, engine): With<'_>, programs: &[&str]) -> Vec<String> {
     view.members.iter().map(|member| member.way.name().to_owned()).collect()
 }
 
-/// Asserts that a program with BTF of this kind loads without it, and with it if the kernel supports it.
+/// The program loads without the BTF, and with it if the kernel supports it.
 fn assert_kind(with: With<'_>, kind: u32, there: bool) {
     let kinds = |(bench, engine): With<'_>| {
         let mut request = bench.request("fallbacks", &["many_kinds"]);
@@ -313,7 +310,7 @@ fn linux_each_feature_of_the_kernel_can_be_done_without() {
     }
 }
 
-/// Probes agree with kernel versions, unless a build option decides.
+/// Unless a build option decides.
 #[test]
 fn linux_probed_features_exist_since_their_kernel_version() {
     let bench = bench("versions");

@@ -1,5 +1,4 @@
-//! Paths that lead to another network namespace between two steps of a change: a link is created in the namespace in
-//! which the hook was found, or nowhere.
+//! Paths that lead to another network namespace between two steps: links are created where their hook was found.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -17,7 +16,7 @@ use crate::points::netfilter;
 type Step = (&'static str, &'static str);
 const BEFORE_LINK: Step = ("attach", "make pending folder");
 
-/// Observer that makes a path lead to another namespace, with an interface of the same name and index, before a step.
+/// The other namespace has an interface of the same name and index.
 struct Switch {
     kernel: Arc<SimKernel>,
     netns: PathBuf,
@@ -52,7 +51,6 @@ impl Switch {
     }
 }
 
-/// Returns the names of the programs at a hook of a namespace to which its path no longer leads.
 fn names_at(bench: &Sim, key: &HookKey) -> Vec<String> {
     let entries = bench.kernel.hook_contents(None, key).unwrap().entries;
     let name = |program| bench.kernel.program(program).unwrap().unwrap().name;

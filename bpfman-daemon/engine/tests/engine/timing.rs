@@ -26,13 +26,12 @@ fn times<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>) -> Vec<Option<MemberTi
     view(bench, engine).members.iter().map(|member| member.time).collect()
 }
 
-/// Returns the pins of all chains, without their numbers.
 fn pinned<K: Kernel>(bench: &Bench<K>) -> Vec<String> {
     let name = |pin: String| PathBuf::from(pin).file_name().unwrap().to_str().unwrap().to_owned();
     pins(&*bench.kernel, Path::new("chains")).into_iter().map(name).collect()
 }
 
-/// Writes the times of `left` as its twin would, on every CPU. Returns the number of CPUs.
+/// Writes the times of `left` as its twin would. Returns the number of CPUs.
 fn write<K: Kernel>(bench: &Bench<K>, members: usize, cells: &[u64]) -> u64 {
     let pins = pins(&*bench.kernel, Path::new("chains"));
     let pin = pins.iter().find(|pin| pin.ends_with("/times")).unwrap();
@@ -65,14 +64,13 @@ fn timing_is_switched_on_and_off_with_its_twin<K: Testable>(bench: &Bench<K>) {
     assert!(verified.matches(), "{verified:#?}");
     assert!(verified.parts.iter().any(|part| part.part == "timed twin 1 of 1"), "{verified:#?}");
 
-    // Samples and nanoseconds of both members and of the clock.
     let cpus = write(bench, 2, &[4, 400, 2, 1200, 4, 160]);
     let [first, second] = times(bench, &engine)[..] else { panic!() };
     assert_eq!(first.unwrap().samples, 4 * cpus);
     assert_eq!(first.unwrap().nanoseconds_per_run(), Some(60.0), "100 with the clock's 40");
     assert_eq!(second.unwrap().nanoseconds_per_run(), Some(560.0));
 
-    // The switch belongs to the hook and stays over changes, a lone member and a restart. A new chain starts at 0.
+    // The switch belongs to the hook and stays over changes. A new chain starts at 0.
     let third = engine.attached(charlie, bench.xdp(3));
     assert_eq!(times(bench, &engine), [Some(MemberTime::default()); 3]);
     drop(engine);
@@ -148,7 +146,6 @@ fn clients_have_members_timed_as_long_as_one_of_them_is_there<K: Testable>(bench
     assert_eq!(begin(&engine), key);
     assert!(!view(bench, &engine).switches.timing, "nobody switched it on");
     engine.end_client_timing(&key, true).unwrap();
-    // Changes in the meantime do not matter.
     engine.detach(second).unwrap();
     engine.attached(bravo, bench.xdp(2));
     assert!(!switch(bench, &engine, false), "it was off");
@@ -157,7 +154,6 @@ fn clients_have_members_timed_as_long_as_one_of_them_is_there<K: Testable>(bench
     assert_eq!(times(bench, &engine), [None; 2]);
     assert_eq!(pinned(bench), without);
 
-    // The hook's own switch is not changed.
     let key = begin(&engine);
     assert!(switch(bench, &engine, true));
     engine.end_client_timing(&key, true).unwrap();
@@ -210,7 +206,7 @@ fn a_slow_member_shows_more_time_than_a_trivial_one() {
         engine.attached(*program, bench.xdp(at));
     }
     assert!(switch(&bench, &engine, true));
-    // One packet in 1,024 is timed. A busy machine loses some, so that packets are sent until there are enough samples.
+    // One packet in 1,024 is timed, and a busy machine loses some.
     let deadline = Instant::now() + crate::bench::PATIENCE;
     let mut all: Vec<MemberTime> = Vec::new();
     while all.is_empty() || all.iter().any(|time| time.samples < SAMPLES) {
@@ -220,7 +216,7 @@ fn a_slow_member_shows_more_time_than_a_trivial_one() {
     }
     let [first, slow, brief, last] = all[..] else { panic!() };
     let mean = |time: MemberTime| time.nanoseconds_per_run().unwrap();
-    // Alone, including the overhead of an empty test run.
+    // Includes the overhead of an empty test run.
     let alone: Vec<u32> = programs
         .iter()
         .map(|program| {
@@ -241,8 +237,7 @@ fn a_slow_member_shows_more_time_than_a_trivial_one() {
     assert_eq!(times(&bench, &engine), [None; 4]);
 }
 
-/// Compares the twin's times with those of the members alone, in a tight loop. This is a measurement, which asserts
-/// only that there is a result. `cargo nextest run -p bpfmand-engine --run-ignored only --no-capture`.
+/// A measurement in a tight loop: `cargo nextest run -p bpfmand-engine --run-ignored only --no-capture`.
 #[test]
 #[ignore = "a measurement"]
 fn times_of_a_tight_loop() {

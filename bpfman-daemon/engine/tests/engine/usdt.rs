@@ -13,12 +13,10 @@ use crate::objects;
 use crate::replacements::replacement;
 use crate::simulated::bench as simulated_bench;
 
-/// Compiles a binary with probes.
 fn shop(folder: &Path) -> PathBuf {
     shop_with(folder, "nop")
 }
 
-/// Compiles one with another instruction at the probes.
 fn shop_with(folder: &Path, instruction: &str) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/src/shop.c");
     let program = folder.join("shop");
@@ -27,7 +25,6 @@ fn shop_with(folder: &Path, instruction: &str) -> PathBuf {
     program
 }
 
-/// Returns the number of used entries in a program's map of argument specs.
 fn taken(bench: &Bench<LinuxKernel>, engine: &Engine<LinuxKernel>, program: ProgramId) -> usize {
     let specs = bench.kernel.open_map(MapId(engine.map_pins(program)["__bpf_usdt_specs"])).unwrap();
     let entries = bench.kernel.map_entries(&specs, 256).unwrap();
@@ -39,7 +36,6 @@ fn point(target: &Path, name: &str) -> AttachPoint {
     AttachPoint::Usdt { target, provider, name, scope: ProcessScope::default() }
 }
 
-/// Returns the output of the binary, and for each location the number of arguments and the first two.
 fn said(
     bench: &Bench<LinuxKernel>,
     engine: &Engine<LinuxKernel>,

@@ -12,13 +12,11 @@ use crate::objects::object;
 use crate::on_both_kernels;
 use crate::replacements::replacement;
 
-/// Returns values as a user writes them.
 pub fn globals(values: &[(&str, &str)]) -> LoadValues {
     let globals = values.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
     LoadValues { globals, ..LoadValues::default() }
 }
 
-/// Returns the bytes of a global variable of `settings` in the map of a loaded program.
 fn bytes<K: Kernel>(bench: &Bench<K>, program: ProgramId, variable: &str) -> Vec<u8> {
     let object = ObjectFile::parse(object("settings")).unwrap();
     let global = object.globals().iter().find(|global| global.name == variable).unwrap();
@@ -30,7 +28,6 @@ fn bytes<K: Kernel>(bench: &Bench<K>, program: ProgramId, variable: &str) -> Vec
     value[global.offset..global.offset + global.size].to_vec()
 }
 
-/// Loads `settings` with one value, and returns the bytes of its variable.
 fn written<K: Kernel>(bench: &Bench<K>, variable: &str, text: &str, by_type_only: bool) -> Vec<u8> {
     let engine = bench.engine();
     let mut request = bench.request("settings", &["reads"]);
@@ -106,7 +103,6 @@ fn a_run_sees_the_value<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let mut request = bench.request("settings", &["reads", "shares"]);
     request.values = globals(&[("verdict", "1")]);
-    // The text takes precedence over bytes.
     request.global_data.insert("verdict".to_owned(), 3_u32.to_ne_bytes().to_vec());
     for program in engine.loads(&request) {
         assert_eq!(bench.kernel.verdict(program), 1);
@@ -155,7 +151,6 @@ fn values_stay_over_a_restart<K: Testable>(bench: &Bench<K>) {
     assert_eq!(bytes(bench, program, "port"), 443_u16.to_ne_bytes());
 }
 
-/// Asserts that a load with these values is refused, and leaves nothing behind.
 pub fn refused<K: Testable>(bench: &Bench<K>, values: LoadValues) -> EngineError {
     let engine = bench.engine();
     let before = pins(&*bench.kernel, Path::new(""));

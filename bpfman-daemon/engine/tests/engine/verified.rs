@@ -23,7 +23,7 @@ fn limit(error: EngineError) -> VerifiedLimit {
 fn a_text_over_the_limit_is_refused_before_the_kernel_is_asked<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let mut request = bench.request("timed", &["trivial", "slow"]);
-    // The trivial program has two instructions; both together have more than the limit.
+    // The trivial program has two instructions; both together exceed the limit.
     request.limits = at_most(4);
     let error = engine.load(&request).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
@@ -32,7 +32,6 @@ fn a_text_over_the_limit_is_refused_before_the_kernel_is_asked<K: Testable>(benc
     assert_eq!((program.as_str(), limit), ("slow", 4));
     assert!(insns > 4);
     assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
-    // Exactly the limit is allowed.
     request.programs.truncate(1);
     engine.loads(&request);
 }
@@ -54,7 +53,7 @@ crate::on_both_kernels!(
     a_new_version_has_the_limit_of_a_load,
 );
 
-/// A kernel that walks through more than the one that a tenant's program was loaded by.
+/// The kernel walks through more than the one that loaded a tenant's program.
 #[test]
 fn acknowledged_program_returns_if_more_is_verified() {
     let bench = crate::simulated::bench();
@@ -72,7 +71,7 @@ fn acknowledged_program_returns_if_more_is_verified() {
     assert!(engine.describe_link(link).unwrap().standing.is_running());
     let refused = engine.load(&load()).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Denied, "{refused}");
-    // Each instruction of its loop may be the one that calls a helper, which counts 20 more.
+    // Each instruction of its loop may call a helper, which counts 20 more.
     assert!(refused.to_string().contains("may run for 880803840 instructions"), "{refused}");
     assert_eq!(engine.ids().len(), 1);
 }
@@ -99,7 +98,6 @@ mod walked {
         assert!(insns > 2000 && says.contains(&insns.to_string()) && says.contains("1000"), "{says}");
         assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
         assert_eq!(std::fs::read_dir(bench.folder.path().join("bytecode")).unwrap().count(), 0);
-        // A dry run reports the same for that program, and tries the others.
         let trial = DryRunRequest {
             load: request.clone(),
             attachments: Vec::new(),

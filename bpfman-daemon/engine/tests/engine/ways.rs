@@ -50,7 +50,6 @@ fn an_isolated_member_stays_the_program_that_it_is<K: Testable>(bench: &Bench<K>
     assert!(chain.iter().any(|pin| pin.ends_with("/array_0")), "{chain:?}");
     let verified = engine.verify_chain(&bench.left(), XDP, None).unwrap();
     assert!(verified.matches(), "{verified:#?}");
-    // Not isolated, and isolated again, which a restart preserves.
     for wanted in [false, true] {
         let change = UpdateLinkRequest { isolated: Some(wanted), ..UpdateLinkRequest::of(link) };
         engine.update_link(&change).unwrap();
@@ -98,7 +97,6 @@ fn a_chain_whose_array_lost_its_pin_is_mended<K: Testable>(bench: &Bench<K>) {
     let key = bench.kernel.find_hook(&bench.left(), XDP).unwrap();
     assert!(matches!(engine.check_hook(&key).unwrap(), HookCheck::Mended(_)));
     assert!(engine.verify_chain(&bench.left(), XDP, None).unwrap().matches());
-    // A start repairs it too.
     tear();
     drop(engine);
     let engine = bench.engine();
@@ -127,7 +125,6 @@ fn rejected_splice_becomes_a_chain_of_another_strategy() {
     assert!(view.reason.contains("fallback"), "{}", view.reason);
     assert!(engine.verify_chain(&bench.left(), XDP, None).unwrap().matches());
     assert!(bench.kernel.list_folder(Path::new("pending")).unwrap().is_empty());
-    // If no strategy works, the error names the rejected member with the verifier's message, and nothing changes.
     engine.detach(link).unwrap();
     let before = bench.kernel.snapshot();
     bench.kernel.refuse_longer_than(1);
@@ -159,7 +156,6 @@ fn members_that_an_mtu_needs_frags_of_are_named() {
     assert_eq!(engine.names(&bench.left(), XDP), ["alpha", "frags"]);
 }
 
-/// Observer that blocks the thread `heavy` while it loads a chain.
 #[derive(Default)]
 struct Gate {
     state: Mutex<(bool, bool)>,
@@ -239,7 +235,6 @@ fn members_that_keep_lists_in_maps_are_loaded_and_chained() {
     let list = engine.list(&Selector { managed_only: true, ..Selector::default() }).unwrap();
     let btf: Vec<_> = list.iter().map(|program| program.facts.as_ref().unwrap().btf_id).collect();
     assert_eq!(btf[0], btf[1], "programs and maps of one load have one type information");
-    // The second program takes from the list what the first one puts in, packet by packet.
     for _ in 0..3 {
         assert_eq!(bench.kernel.verdict(push), 3);
         assert_eq!(bench.kernel.verdict(pop), 3);

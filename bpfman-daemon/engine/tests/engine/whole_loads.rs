@@ -31,7 +31,6 @@ pub fn version<K: Kernel>(
     }
 }
 
-/// Returns everything that a replacement must not change about a link.
 fn stays(link: &LinkDetails) -> String {
     assert_eq!(link.standing, Standing::Running);
     format!("{} {:?} {:?} {:?}", link.record.id, link.record.point, link.pin, link.record.metadata)
@@ -55,7 +54,6 @@ fn new_version_of_a_load_takes_all_places_with_other_programs<K: Testable>(bench
     let names = ["alpha", "bravo", "charlie", "tango", "tulip", "xray", "yankee", "trace"];
     let old = engine.loads(&bench.request("programs", &names));
     let [alpha, bravo, charlie, tango, tulip, xray, yankee, trace] = old[..] else { panic!() };
-    // A program of another load is between them.
     let other = engine.loads(&bench.request("programs", &["delta"]))[0];
     let at_right = |priority| match bench.xdp(priority) {
         bpfmand_core::AttachPoint::Xdp { priority, proceed_on, .. } => {
@@ -118,7 +116,6 @@ fn new_version_of_a_load_takes_all_places_with_other_programs<K: Testable>(bench
     assert_eq!(engine.names(&bench.left(), HookKind::Tc(ingress)), ["tango"]);
     assert!(engine.chain(&bench.left(), HookKind::Tc(egress)).is_none());
     assert_eq!(bench.kernel.verdict(new[1]), 1);
-    // One set of maps.
     let maps = engine.map_pins(new[0]);
     assert_eq!(maps["counts"], counts);
     for program in &new {
@@ -131,7 +128,6 @@ fn new_version_of_a_load_takes_all_places_with_other_programs<K: Testable>(bench
         until_gone(&*bench.kernel, *gone);
         assert_eq!(engine.describe_program(*gone).unwrap_err().kind(), ErrorKind::NotFound);
     }
-    // The next start has nothing left to do.
     let held = pins(&*bench.kernel, Path::new(""));
     drop(engine);
     let (engine, report) = bench.start();
@@ -207,7 +203,7 @@ fn impossible_replacement_of_a_load_changes_nothing<K: Testable>(bench: &Bench<K
         assert!(error.to_string().contains(&says), "{error} has no {says}");
         assert_eq!(look(), before, "{error}");
     }
-    // A program that was replaced alone has its own maps, so that the maps to keep are ambiguous.
+    // A program that was replaced alone has its own maps: the maps to keep are ambiguous.
     let fresh =
         bpfmand_engine::ReplaceRequest { maps: MapPolicy::Fresh, ..replacement(bench, alpha, "second") };
     let alone = engine.replace_program(&fresh).unwrap().programs[0].id;
@@ -217,7 +213,6 @@ fn impossible_replacement_of_a_load_changes_nothing<K: Testable>(bench: &Bench<K
     let fresh = ReplaceLoadRequest { maps: MapPolicy::Fresh, ..of(&[alone, bravo]) };
     let outcome = engine.replace_load(&fresh).unwrap();
     assert!(outcome.maps.iter().all(|map| map.fate == MapFate::New), "{:?}", outcome.maps);
-    // The previous version of that program is removed too.
     for gone in [alpha, alone, bravo] {
         until_gone(&*bench.kernel, gone);
     }
@@ -265,13 +260,12 @@ fn programs_that_share_the_maps_of_a_load_keep_them<K: Testable>(bench: &Bench<K
         assert!(text.contains(says) && text.contains(&format!("program {sharer} (\"charlie\")")), "{text}");
         assert_eq!(look(), before, "{error}");
     }
-    // Other programs use the map too, so that it cannot be replaced.
     let grown = engine.replace_load(&version(bench, &old, "grown", &both)).unwrap_err();
     assert_eq!(grown.kind(), ErrorKind::Conflict, "{grown}");
     assert_eq!(look(), before);
     let new = ids(&engine.replace_load(&version(bench, &old, "second", &both)).unwrap());
     assert_eq!((engine.map_pins(new[0])["counts"], engine.map_pins(sharer)["counts"]), (counts, counts));
-    // The sharing program is replaced too; its map owner stays whether named or not.
+    // The sharing program's map owner stays whether named or not.
     for owner in [None, Some(new[0])] {
         let id = engine.ids().into_iter().find(|id| !new.contains(id)).unwrap();
         let mut request = version(bench, &[id], "programs", &["charlie"]);
@@ -348,7 +342,6 @@ fn a_replaced_load_comes_back_as_one_after_a_reboot() {
     let [first, second, third] = new[..] else { panic!("{new:?}") };
     let maps = engine.map_pins(first);
     assert_eq!((engine.map_pins(second), engine.map_pins(third)), (maps.clone(), maps));
-    // They are still one load.
     let again = engine.replace_load(&version(&bench, &new, "programs", &["alpha", "bravo"])).unwrap();
     assert_eq!((again.links_switched, again.programs_removed), (2, 1));
     assert_eq!(all_stays(&engine), before);

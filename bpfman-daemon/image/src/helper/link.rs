@@ -1,5 +1,3 @@
-//! The daemon's end of the connection to a helper, on a runtime.
-
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
@@ -12,17 +10,14 @@ use tokio::net::UnixStream;
 use super::{HelperLink, HelperRole};
 use crate::ImageError;
 
-/// Connection to a helper, for one question at a time.
 #[derive(Debug)]
 pub(crate) struct Asking {
     role: HelperRole,
-    /// Taken during a question. If the caller stops waiting, it is never put back: the helper's next message would be
-    /// ambiguous.
+    /// Taken during a question, and not put back if the caller stops waiting: the next message would be ambiguous.
     connection: Mutex<Option<HelperConnection>>,
 }
 
 impl Asking {
-    /// Creates the connection. Must be called on a runtime.
     pub(crate) fn new(role: HelperRole, link: HelperLink) -> Result<Self, ImageError> {
         let connect = || {
             link.stream.set_nonblocking(true)?;
@@ -32,7 +27,6 @@ impl Asking {
         Ok(Self { role, connection: Mutex::new(Some(HelperConnection { stream, _life: link.life })) })
     }
 
-    /// Sends one question and reads its answer. A failure in between ends the helper.
     pub(crate) async fn ask<T>(
         &self,
         talk: impl AsyncFnOnce(&mut HelperConnection) -> Result<T, ExchangeError>,
@@ -55,7 +49,6 @@ impl Asking {
 #[derive(Debug)]
 pub(crate) enum ExchangeError {
     Ours(ImageError),
-    /// Failure of the helper: it ended, or violated the protocol.
     Broken(io::Error),
 }
 
@@ -95,13 +88,11 @@ impl HelperConnection {
         self.give_piece(&[]).await
     }
 
-    /// Sends a piece of content; an empty one ends it.
     pub(crate) async fn give_piece(&mut self, piece: &[u8]) -> io::Result<()> {
         self.stream.write_all(&header(true, piece.len())?).await?;
         self.stream.write_all(piece).await
     }
 
-    /// Receives the next frame. A message may have at most `limit` bytes.
     pub(crate) async fn next(&mut self, limit: usize) -> io::Result<Frame> {
         let mut header = [0; HEADER];
         self.stream.read_exact(&mut header).await?;
@@ -118,7 +109,6 @@ impl HelperConnection {
         Ok(frame(is_piece, bytes))
     }
 
-    /// Receives an answer of at most `limit` bytes.
     pub(crate) async fn hear<T: DeserializeOwned>(&mut self, limit: usize) -> io::Result<T> {
         match self.next(limit).await? {
             Frame::Message(message) => understood(&message),
@@ -126,7 +116,6 @@ impl HelperConnection {
         }
     }
 
-    /// Receives content of at most `limit` bytes.
     pub(crate) async fn take(&mut self, limit: u64) -> io::Result<Vec<u8>> {
         let mut content = Vec::new();
         loop {

@@ -27,8 +27,7 @@ pub(crate) use verifier_client::{Checked, Unpacked, VerifierClient};
 /// Role of a helper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HelperRole {
-    /// Connects to the registries of one load. Needs the network, the resolver's files, and the certificate
-    /// authorities.
+    /// Connects to the registries of one load. Needs network, resolver files and certificate authorities.
     Fetcher,
     /// Parses fetched content. Needs no rights.
     Verifier,
@@ -54,7 +53,6 @@ pub struct HelperLink {
 
 /// Starter of helpers.
 pub trait StartHelper: fmt::Debug + Send + Sync {
-    /// Starts a helper for a single load. Must wait for nothing but the kernel. Fails if the kernel refuses, or if the
-    /// process that starts helpers has ended.
+    /// Starts a helper for a single load; waits for nothing but the kernel.
     fn start(&self, role: HelperRole) -> io::Result<HelperLink>;
 }

@@ -16,24 +16,19 @@ use crate::unresponsive_mirrors::UnresponsiveMirrors;
 use crate::{ImageError, Limits};
 use bpfmand_frames::{Frame, SMALL, understood, wrong};
 
-/// Maximum number of pages of a list.
 const PAGES: usize = 64;
-/// Maximum number of times that a blob may restart: for each mirror, and for each retry.
 const RESTARTS: usize = 64;
 
-/// One repository, reached with one credential, through a fetcher of its own.
 pub(crate) struct RegistryClient {
     name: String,
     limits: Limits,
     asking: Asking,
     used_password: AtomicBool,
-    /// Hosts of the mirrors among the addresses.
     mirrors: Vec<String>,
     silent: Arc<UnresponsiveMirrors>,
 }
 
 impl RegistryClient {
-    /// Starts a fetcher for a repository at these addresses. Does not connect to a registry yet.
     pub(crate) async fn open(
         helpers: &dyn StartHelper,
         name: String,
@@ -61,7 +56,6 @@ impl RegistryClient {
             .await?
     }
 
-    /// Receives an answer. The outer error is a failure of the fetcher itself.
     async fn heard<T: DeserializeOwned>(
         &self,
         connection: &mut HelperConnection,
@@ -75,7 +69,6 @@ impl RegistryClient {
         answer.result.map_err(Into::into)
     }
 
-    /// Fetches the manifest at a tag or digest; returns its bytes and the computed digest.
     pub(crate) async fn manifest(&self, target: &str, limit: u64) -> Result<(Vec<u8>, Digest), ImageError> {
         let question = FetchQuestion::Manifest { target: target.to_owned(), limit };
         let content = self
@@ -98,12 +91,10 @@ impl RegistryClient {
         Ok((content, found))
     }
 
-    /// Returns whether a password was shown to the registry or to one of its mirrors.
     pub(crate) fn used_password(&self) -> bool {
         self.used_password.load(Ordering::Relaxed)
     }
 
-    /// Checks that this repository has a manifest that is in the cache.
     pub(crate) async fn check_manifest(&self, digest: Digest) -> Result<(), ImageError> {
         self.ask(FetchQuestion::HasManifest { digest }).await
     }
@@ -223,7 +214,6 @@ mod tests {
     use super::super::HelperLink;
     use super::*;
 
-    /// Behaviour of a hostile fetcher after its first message.
     type Act = fn(&mut Answering) -> io::Result<()>;
 
     #[derive(Debug)]

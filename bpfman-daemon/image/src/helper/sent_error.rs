@@ -111,7 +111,7 @@ impl From<ImageError> for SentError {
     }
 }
 
-/// Maximum length of a text from a helper, in bytes: it becomes part of errors and of the log.
+/// The text becomes part of errors and of the log.
 const TEXT: usize = 4 << 10;
 
 fn cut(mut text: String) -> String {

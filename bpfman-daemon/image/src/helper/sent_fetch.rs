@@ -11,22 +11,35 @@ use super::sent_error::SentError;
 use crate::Limits;
 use crate::settings::RepositoryPlace;
 
-/// Question to a fetcher. [`FetchQuestion::Open`] is the first, and sent once.
+/// Question to a fetcher. `Open` is the first, and sent once.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum FetchQuestion {
     /// Names the repository of all later questions. Does not connect yet.
-    Open { name: String, places: Vec<RepositoryPlace>, limits: Limits },
-    /// Requests a manifest at a tag or digest. Its content follows the answer.
-    Manifest { target: String, limit: u64 },
-    /// Checks that the repository has a manifest.
-    HasManifest { digest: Digest },
-    /// Checks that the repository has a blob.
-    HasBlob { descriptor: Descriptor },
-    /// Requests a blob: [`BlobEvent`]s follow instead of an answer.
-    Blob { descriptor: Descriptor, limit: u64 },
-    /// Requests the manifests that refer to a digest: the answer is the number of pages, and each follows as content.
-    /// `None`: the registry has no such list.
-    Referrers { digest: Digest },
+    Open {
+        name: String,
+        places: Vec<RepositoryPlace>,
+        limits: Limits,
+    },
+    // Its content follows the answer.
+    Manifest {
+        target: String,
+        limit: u64,
+    },
+    HasManifest {
+        digest: Digest,
+    },
+    HasBlob {
+        descriptor: Descriptor,
+    },
+    // `BlobEvent`s follow instead of an answer.
+    Blob {
+        descriptor: Descriptor,
+        limit: u64,
+    },
+    // The answer is the number of pages, each of which follows; `None`: the registry has no such list.
+    Referrers {
+        digest: Digest,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -38,11 +51,9 @@ pub struct FetchAnswer<T> {
     pub result: Result<T, SentError>,
 }
 
-/// Event within the transfer of a blob.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum BlobEvent {
     /// The blob starts again: discard earlier pieces.
     Restart,
-    /// The blob is complete, or failed.
     End(FetchAnswer<()>),
 }

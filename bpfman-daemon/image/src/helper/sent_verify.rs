@@ -18,27 +18,38 @@ use crate::{Limits, Revoked, Signers};
 pub enum VerifyQuestion {
     /// Parses a manifest or index, which follows as content: [`DocumentAnswer`].
     Manifest,
-    /// Parses a configuration, which follows as content: [`ConfigAnswer`].
+    // A configuration follows as content; answered by `ConfigAnswer`.
     Config,
-    /// Searches the signatures of a digest at one place: [`SentSignatures`], after any number of [`SourceQuestion`]s.
-    /// At most `layers` layers are tried.
-    FindSignatures { name: String, digest: Digest, limits: Limits, place: SignaturePlace, layers: usize },
-    /// Counts the signers of a digest that satisfy a rule.
-    Count { signatures: Vec<Signature>, image: String, digest: Digest, rule: Box<Signers>, revoked: Revoked },
-    /// Extracts the object file of a layer, which follows as content. The answer is the file's name; the file follows.
-    Unpack { layer: Descriptor, image: String, big_endian: bool },
+    // Answered by `SentSignatures`, after any number of `SourceQuestion`s. At most `layers` layers are tried.
+    FindSignatures {
+        name: String,
+        digest: Digest,
+        limits: Limits,
+        place: SignaturePlace,
+        layers: usize,
+    },
+    Count {
+        signatures: Vec<Signature>,
+        image: String,
+        digest: Digest,
+        rule: Box<Signers>,
+        revoked: Revoked,
+    },
+    // The layer follows as content; the answer is the file's name, and the file follows.
+    Unpack {
+        layer: Descriptor,
+        image: String,
+        big_endian: bool,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 pub enum DocumentAnswer {
     Read(ImageDocument),
-    /// The content is no manifest or index.
     Malformed(String),
-    /// The kind of document is not supported.
     Unsupported(String),
 }
 
-/// Contents of a configuration.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ReadConfig {
     pub architecture: String,
@@ -48,23 +59,23 @@ pub struct ReadConfig {
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ConfigAnswer {
     Read(ReadConfig),
-    /// The content is no configuration.
     Malformed(String),
-    /// A label has an invalid value.
     Label(String),
 }
 
-/// Question of a verifier to the daemon, during a search for signatures.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum SourceQuestion {
     /// Requests a manifest: the answer is whether it exists; if so, it follows.
-    Manifest { target: String, limit: u64 },
-    /// Requests the manifests that refer to the digest: the answer is the number of pages that follow; `None` if there
-    /// is no list.
+    Manifest {
+        target: String,
+        limit: u64,
+    },
+    // The answer is the number of pages that follow; `None` if there is no list.
     Referrers,
-    /// Requests a blob, which follows the answer.
-    Blob { descriptor: Descriptor, limit: u64 },
-    /// Ends the search, with its result.
+    Blob {
+        descriptor: Descriptor,
+        limit: u64,
+    },
     Found(Result<SentSignatures, SentError>),
 }
 

@@ -22,36 +22,28 @@ use crate::{ImageError, Limits, Revoked, Signers, TooFewSigners};
 use bpfman_image_format::layer::FoundObject;
 use bpfmand_frames::{PIECE, SMALL, wrong};
 
-/// Maximum number of questions of a verifier in one search at one place: more than the limits of any search need.
+/// More than the limits of any search at one place need.
 const QUESTIONS: usize = 2048;
 
-/// Verifier of one load, started at its first use.
 #[derive(Debug)]
 pub(crate) struct VerifierClient {
     helpers: Arc<dyn StartHelper>,
     asking: OnceCell<Asking>,
 }
 
-/// Maximum size of a parsed manifest or configuration, in bytes: their input is at most one MiB, and nothing is
-/// duplicated.
+/// The input is at most one MiB, and nothing is duplicated.
 const DOCUMENT: usize = 8 << 20;
-/// Maximum size of the list of signers, or of the reasons why signatures do not count, in bytes.
 const COUNT: usize = 1 << 20;
-/// Maximum size of a question or of the found signatures, in bytes: the maximum number of signatures, with each control
-/// character escaped as six.
+/// Maximum number of signatures, with each control character escaped as six bytes.
 const FOUND: usize = 64 << 20;
 
-/// Object file extracted from a layer.
 pub(crate) struct Unpacked {
     pub(crate) object: FoundObject,
     pub(crate) object_digest: Digest,
 }
 
-/// Result of reading a file from the cache.
 pub(crate) enum Checked<T> {
-    /// The file has its digest; this is the result of parsing it.
     Whole(Result<T, ImageError>),
-    /// The file does not have its digest: the result is discarded.
     Damaged,
 }
 
@@ -71,7 +63,6 @@ impl VerifierClient {
         self.asking.get_or_try_init(start).await?.ask(talk).await
     }
 
-    /// Returns the contents of a manifest or index, or the reason why it is invalid.
     pub(crate) async fn manifest(&self, content: &[u8]) -> Result<DocumentAnswer, ImageError> {
         self.ask(async |connection| {
             connection.say(&VerifyQuestion::Manifest).await?;
@@ -90,7 +81,6 @@ impl VerifierClient {
         .await
     }
 
-    /// Returns the signers that satisfy the rule.
     pub(crate) async fn count(
         &self,
         signatures: &[Signature],
@@ -119,7 +109,6 @@ impl VerifierClient {
         .await
     }
 
-    /// Returns the signatures of a digest at every place of a source.
     pub(crate) async fn find_all_signatures<S: SignatureSource>(
         &self,
         source: &S,
@@ -134,7 +123,6 @@ impl VerifierClient {
         Ok(found)
     }
 
-    /// Returns the signatures of a digest at one place of a source; at most `layers` layers are tried.
     pub(crate) async fn find_signatures<S: SignatureSource>(
         &self,
         source: &S,
@@ -181,7 +169,6 @@ impl VerifierClient {
         found.map(Into::into).map_err(Into::into)
     }
 
-    /// Extracts the object file of the layer in `file`, and checks the layer's digest and size on the way.
     pub(crate) async fn unpack(
         &self,
         file: File,
@@ -220,7 +207,6 @@ impl VerifierClient {
     }
 }
 
-/// Sends a whole file; returns digest and size of the sent bytes.
 async fn give_file(
     connection: &mut HelperConnection,
     file: File,
@@ -238,7 +224,6 @@ async fn give_file(
         })
         .await?;
         size += piece.len() as u64;
-        // The last piece is empty, which ends the content.
         connection.give_piece(&piece).await?;
         if piece.is_empty() {
             return Ok((hasher.finish(), size));
@@ -246,8 +231,7 @@ async fn give_file(
     }
 }
 
-/// Returns the answer of a source in a form that can be sent, if the search can continue with it. Any other error ends
-/// the load.
+/// Any error with which the search cannot continue ends the load.
 fn tellable<T>(result: Result<T, ImageError>) -> Result<Result<T, SentError>, ImageError> {
     match result {
         Ok(found) => Ok(Ok(found)),

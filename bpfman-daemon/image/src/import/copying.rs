@@ -14,20 +14,14 @@ use crate::staging::Staging;
 use crate::{ImageError, Limits};
 
 const MAX_ENTRIES: usize = 8192;
-/// Maximum size of `index.json` and `manifest.json`, in bytes.
 const INDEX_LIMIT: u64 = 4 << 20;
-/// Maximum size of all content of one layout, in bytes.
 const TOTAL_LIMIT: u64 = 1 << 30;
-/// Maximum uncompressed size of an archive, in bytes: all content, and the headers around it.
 const ARCHIVE_LIMIT: u64 = TOTAL_LIMIT + (64 << 20);
 
 pub(super) struct Copied {
-    /// Path of the layout, for messages.
     pub(super) shown: String,
     pub(super) index: Option<Vec<u8>>,
-    /// `manifest.json` of a docker or podman archive.
     pub(super) docker: Option<Vec<u8>>,
-    /// Digest and size of each file that is not named by its digest.
     pub(super) files: BTreeMap<String, (Digest, u64)>,
 }
 

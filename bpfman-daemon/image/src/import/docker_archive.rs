@@ -1,5 +1,4 @@
-//! Archives of docker and podman (`docker save` before 25, `podman save`): configurations and layers, with the names of
-//! images. A manifest is created for each image. No registry has its digest, so no signature covers it.
+//! Archives of docker and podman. A manifest is created for each image: no signature covers its digest.
 
 use std::sync::Arc;
 
@@ -22,7 +21,6 @@ struct SavedImage {
     layers: Vec<String>,
 }
 
-/// Returns the images like the entries of a layout's index: one entry per name.
 pub(super) fn entries(copied: &Copied, staging: &Arc<Staging>) -> Result<Vec<Descriptor>, ImageError> {
     let malformed = |why: String| ImageError::Malformed {
         what: format!("manifest.json in {}", copied.shown),

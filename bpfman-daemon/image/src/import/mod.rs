@@ -1,6 +1,3 @@
-//! Import of images from disk: OCI layouts, as folder or archive, signatures included, and archives of docker and
-//! podman.
-
 mod copying;
 mod docker_archive;
 mod names;
@@ -43,15 +40,8 @@ pub enum ImportOutcome {
 }
 
 impl ImageStore {
-    /// Imports the images and signatures of an OCI layout, folder or archive, into the cache, as far as the policy
-    /// allows, and returns the policy's decision for each. Does not use the network.
-    ///
-    /// With `name`, imports one image under that name, whatever its name in the layout: the image with that tag, or the
-    /// only one.
-    ///
-    /// # Errors
-    /// Fails if the layout cannot be read, has no image with a complete name, or does not have exactly one that matches
-    /// `name`.
+    /// Imports images and signatures of a layout, folder or archive, and returns the policy's decision for each,
+    /// without the network. `name` selects the image with that tag, or the only one, and renames it.
     pub async fn import(
         &self,
         path: &Path,
@@ -69,7 +59,7 @@ impl ImageStore {
         let seconds = self.limits.overall_timeout.as_secs();
         for named in &names.images {
             let NamedImage { image, digest } = named;
-            // One verifier per image: a hostile image cannot affect the others.
+            // A hostile image cannot affect the verifier of another.
             let verifier = self.verifier();
             let taken = async {
                 let brought = bring(&verifier, &staging, &names, named, &self.limits).await?;
@@ -106,10 +96,9 @@ impl ImageStore {
     }
 }
 
-/// Maximum number of entries of an index to collect signatures for: more than there are platforms.
 const MAX_PLATFORMS: usize = 64;
 
-/// Reads one image with its signatures. Nothing is kept until the policy allows it.
+/// Nothing is kept until the policy allows it.
 async fn bring(
     verifier: &VerifierClient,
     staging: &Arc<Staging>,
@@ -119,7 +108,6 @@ async fn bring(
 ) -> Result<ArchivedImage, ImageError> {
     let source = ImportedRepository::new(staging, names, &named.image);
     let (mut subjects, mut read, mut depth) = (vec![named.digest], 0, 0);
-    // Members of indexes, including nested ones.
     while read < subjects.len() && depth <= MAX_INDEXES {
         let level = read..subjects.len();
         read = subjects.len();

@@ -1,5 +1,3 @@
-//! Names and roles of the entries of a layout: images, lists of signatures, and manifests that refer to images.
-
 use std::sync::Arc;
 
 use bpfman_image_format::manifest;
@@ -11,7 +9,6 @@ use super::docker_archive;
 use crate::ImageError;
 use crate::staging::Staging;
 
-/// Prefix of the kind that cosign writes to the entries of its layouts.
 const COSIGN: &str = "dev.cosignproject.cosign/";
 const SHOWN: usize = 10;
 
@@ -21,21 +18,16 @@ pub(super) struct NamedImage {
     pub(super) digest: Digest,
 }
 
-/// List of signatures without a tag of its own.
 pub(super) struct SignatureList {
-    /// Name of the image that it belongs to; `None` if it may belong to any.
     pub(super) of: Option<ImageReference>,
     pub(super) digest: Digest,
 }
 
-/// Entries of a layout by name and role.
 #[derive(Default)]
 pub(super) struct ImportNames {
     pub(super) images: Vec<NamedImage>,
-    /// Signature tags with their digests. The repository is `None` if the entry has only a tag.
     pub(super) tags: Vec<(Option<String>, String, Digest)>,
     pub(super) lists: Vec<SignatureList>,
-    /// Entries without a name, which may refer to an image.
     pub(super) others: Vec<Descriptor>,
 }
 
@@ -45,17 +37,13 @@ struct Index {
     manifests: Vec<Descriptor>,
 }
 
-/// Entry that is an image, according to the index.
 struct Candidate {
-    /// Complete name, if the entry has one.
     image: Option<ImageReference>,
-    /// Tag, if the entry has nothing else.
     tag: Option<String>,
     digest: Digest,
 }
 
 impl ImportNames {
-    /// Reads the copied content. With `given`, selects one image and imports it under that name.
     pub(super) fn read(
         copied: Copied,
         staging: &Arc<Staging>,
@@ -84,7 +72,6 @@ impl ImportNames {
         Ok(names)
     }
 
-    /// Records an entry by its role; returns it if it may be an image.
     fn sort(&mut self, entry: Descriptor) -> Option<Candidate> {
         let digest = entry.digest;
         let kind = entry.annotations.get(media::COSIGN_KIND).and_then(|kind| kind.strip_prefix(COSIGN));
@@ -97,7 +84,6 @@ impl ImportNames {
                 return None;
             }
             Some("image" | "imageIndex") | None => {}
-            // Attestations and SBOMs.
             Some(_) => return None,
         }
         let tag = texts[1].filter(|_| image.is_none()).cloned();
@@ -128,8 +114,7 @@ fn named(shown: &str, candidates: Vec<Candidate>) -> Result<Vec<NamedImage>, Ima
     Ok(images)
 }
 
-/// Returns the image that a name selects: the one with that name or tag, else the only one with a name, else the only
-/// one.
+/// The image with that name or tag, else the only one with a name, else the only one.
 fn chosen(shown: &str, candidates: &[Candidate], given: &ImageReference) -> Result<NamedImage, ImageError> {
     let tag = given.tag().unwrap_or("latest");
     let has_digest = |one: &&Candidate| given.digest().is_none_or(|digest| digest == one.digest);
@@ -155,7 +140,6 @@ fn chosen(shown: &str, candidates: &[Candidate], given: &ImageReference) -> Resu
     Err(ImageError::NoImportName { path: shown.to_owned(), why, present: present(candidates) })
 }
 
-/// Returns the names of the images in a layout, for messages.
 fn present(candidates: &[Candidate]) -> String {
     let text = |one: &Candidate| {
         let name = one.image.as_ref().map(ToString::to_string).or_else(|| one.tag.clone());

@@ -1,5 +1,3 @@
-//! Source of signatures for an image that was copied into staging.
-
 use std::sync::Arc;
 
 use bpfman_image_format::{Descriptor, Digest, ImageReference};
@@ -11,7 +9,6 @@ use crate::blocking::blocking;
 use crate::signature_source::SignatureSource;
 use crate::staging::Staging;
 
-/// Signatures of one image of a layout.
 pub(super) struct ImportedRepository<'a> {
     staging: &'a Arc<Staging>,
     names: &'a ImportNames,
@@ -29,9 +26,7 @@ impl<'a> ImportedRepository<'a> {
         blocking(move || staging.blob(digest, limit)).await
     }
 
-    /// Returns the digest at a tag, in this repository, else without a repository, else in any. An image that is
-    /// renamed at import has its signatures under its former name; these are equally valid, since each names the digest
-    /// that it signs.
+    /// Looks also in other repositories: a renamed image has its signatures under its former name.
     fn tagged(&self, tag: &str) -> Option<Digest> {
         let of = |repository: Option<&str>| {
             let mut tags = self.names.tags.iter();
@@ -61,7 +56,6 @@ impl SignatureSource for ImportedRepository<'_> {
         }
     }
 
-    /// Returns the entries without a name: the search checks whether they refer to the image.
     async fn referrers(&self, _: Digest) -> Result<Option<Vec<Vec<u8>>>, ImageError> {
         if self.names.others.is_empty() {
             return Ok(None);

@@ -79,7 +79,6 @@ fn entries_come_once_in_order_over_files_pages_and_restarts() {
     let mut cursor = JournalCursor::after(0);
     let mut numbers = Vec::new();
     for _ in 0..3 {
-        // Files of 12 entries.
         let journal = Journal::open(JournalSettings { entries: 100, ..settings(folder.path()) }).unwrap();
         for _ in 0..25 {
             write(&journal, entry(0));
@@ -93,7 +92,6 @@ fn entries_come_once_in_order_over_files_pages_and_restarts() {
     numbers.extend(read(folder.path(), &mut cursor, 75).numbers);
     assert_eq!(numbers, (1..=75).collect::<Vec<_>>());
     assert!(files(folder.path()).len() > 3);
-    // Another reader, from a known number.
     let rest = read(folder.path(), &mut JournalCursor::after(40), 75);
     assert_eq!(rest, Read { numbers: (41..=75).collect(), ..Read::default() });
 }
@@ -113,7 +111,6 @@ fn reader_slower_than_the_journal_learns_of_its_gap() {
     let rest = read(folder.path(), &mut cursor, 201);
     let expected = Read { numbers: (first..=201).collect(), missed: vec![(2, first - 1)], damaged: 0 };
     assert_eq!(rest, expected);
-    // A reader from the oldest entry misses nothing.
     let all = read(folder.path(), &mut JournalCursor::at_oldest(), 201);
     assert_eq!(all, Read { missed: Vec::new(), ..expected });
 }
@@ -135,10 +132,8 @@ fn damaged_and_partial_lines_are_skipped_and_reported() {
     let read_all = || read(folder.path(), &mut JournalCursor::after(0), 6);
     let expected = Read { numbers: vec![1, 4, 6], missed: vec![(2, 3), (5, 5)], damaged: 3 };
     assert_eq!(read_all(), expected);
-    // An incomplete line is not read.
     OpenOptions::new().append(true).open(&file).unwrap().write_all(b"{\"number\":7,").unwrap();
     assert_eq!(read_all(), expected);
-    // A line longer than any valid one.
     fs::write(&file, format!("{}\n{damaged}", "x".repeat(3 << 20))).unwrap();
     let read = read_all();
     assert_eq!((read.numbers, read.missed), (expected.numbers, expected.missed));

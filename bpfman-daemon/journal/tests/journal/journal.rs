@@ -23,14 +23,12 @@ fn refused(uid: u32) -> HistoryEntry {
     HistoryEntry { result: EntryResult::Denied(EntryFailure::default()), ..entry("Attach", uid) }
 }
 
-/// Records an entry, and waits until it is reported as written.
 fn write(journal: &Journal, entry: HistoryEntry) {
     let (told, written) = channel();
     journal.record(entry, Some(Box::new(move || told.send(()).unwrap())));
     written.recv().unwrap();
 }
 
-/// Returns all entries, oldest first, read page by page.
 fn all(folder: &Path) -> Vec<HistoryEntry> {
     let reader = HistoryReader::new(&folder.join("journal"));
     let (mut found, mut before) = (Vec::new(), None);
@@ -54,7 +52,7 @@ fn files(folder: &Path) -> Vec<std::path::PathBuf> {
     files
 }
 
-/// Reads a map 100,000 times, like a script.
+/// A script reads a map 100,000 times.
 #[test]
 fn accesses_push_no_change_out() {
     let folder = tempfile::tempdir().unwrap();
@@ -81,7 +79,6 @@ fn accesses_push_no_change_out() {
     );
     let kept = fs::read_dir(folder.path().join("journal/accesses")).unwrap().count();
     assert!(kept <= 8, "{kept} files");
-    // Both continue their numbers after a restart.
     drop(journal);
     let journal = Journal::open(settings(folder.path())).unwrap();
     journal.record_access(entry("OpenForWriting", 1), None);
@@ -100,7 +97,7 @@ fn acknowledged_entry_is_on_disk_and_numbers_go_on_at_restart() {
         let journal = Journal::open(settings(folder.path())).unwrap();
         for _ in 0..5 {
             write(&journal, entry("Load", 0));
-            // Read independently from the file, not from the writer's memory.
+            // Read from the file, not from the writer's memory.
             let last = all(folder.path()).pop().unwrap();
             assert_eq!((last.verb.as_str(), last.time.len()), ("Load", "2026-01-01T00:00:00.000000Z".len()));
         }

@@ -12,7 +12,6 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// Counts warnings about accesses, and lines about gaps.
 #[derive(Clone, Default)]
 struct Log {
     warnings: Arc<AtomicUsize>,
@@ -55,7 +54,6 @@ impl Subscriber for Log {
     fn exit(&self, _: &Id) {}
 }
 
-/// Records an access, and waits until it was written or failed.
 fn access(journal: &Journal, verb: &str) {
     let (told, written) = channel();
     let entry = HistoryEntry { verb: verb.to_owned(), ..HistoryEntry::default() };
@@ -93,7 +91,6 @@ fn lost_accesses_are_warned_of_once_and_leave_a_gap() {
     access(&journal, "OpenForWriting");
     let gap = (6, "Gap".to_owned(), "5 entries could not be written".to_owned());
     assert_eq!(accesses(&journal), [gap, (7, "OpenForWriting".to_owned(), String::new())]);
-    // The log has everything that journald would have.
     drop(journal);
     assert_eq!(log.gaps.load(Ordering::SeqCst), 1);
 }

@@ -1,5 +1,3 @@
-//! Compared ways to run several programs on one hook.
-
 use std::time::Duration;
 
 use bpfmand_object::ObjectFile;
@@ -18,7 +16,6 @@ pub struct MeasuredProgram {
 }
 
 impl MeasuredProgram {
-    /// Returns the sum of the counters of all members.
     pub fn counted(&self) -> u64 {
         let maps = if self.chain.is_some() { &self.corpus.maps.spliced } else { &self.corpus.maps.alone };
         let counters = maps.iter().filter(|map| map.name.starts_with("count"));
@@ -29,7 +26,7 @@ impl MeasuredProgram {
     }
 }
 
-/// Returns the proceed-on set of each member: the hook's default for XDP, "unspecified" for TC.
+/// The hook's default for XDP, "unspecified" for TC.
 fn set(kind: ProgramKind) -> ProceedMask {
     ProceedMask(if kind == ProgramKind::Xdp { 1 << 2 | 1 << 31 } else { 1 })
 }
@@ -51,14 +48,12 @@ pub fn tail_calls(kind: ProgramKind, members: usize, drop: bool) -> MeasuredProg
     MeasuredProgram { program: corpus.named("link0").alone.duplicate(), corpus, chain: None }
 }
 
-/// Options of a chain of the splicer.
 #[derive(Clone, Copy, Debug)]
 pub struct Ours {
     pub counters: bool,
-    /// Set for a chain with a timed twin, which one packet in 1,024 takes.
+    /// A timed twin takes one packet in 1,024.
     pub timing: bool,
     pub attempt: Attempt,
-    /// Set if the read-only data of members is folded into them, as the daemon does.
     pub specialised: bool,
 }
 
@@ -71,12 +66,11 @@ impl Ours {
     pub const CALLS: Self = Self { attempt: Attempt::AllFunctions, ..Self::PLAIN };
 }
 
-/// Returns a chain of the programs of these objects. Each is loaded with maps of its own.
 pub fn ours(kind: ProgramKind, programs: &[(&ObjectFile, &str)], how: Ours) -> MeasuredProgram {
     remade(kind, programs, how).0
 }
 
-/// Returns such a chain, and the CPU time of making it from loaded members.
+/// The time is CPU time, from loaded members.
 pub fn remade(kind: ProgramKind, programs: &[(&ObjectFile, &str)], how: Ours) -> (MeasuredProgram, Duration) {
     let mut corpus = Corpus::default();
     for (object, name) in programs {

@@ -1,5 +1,4 @@
-//! Real packets. The kernel makes frames (live frames of test-run, Linux 5.18 and later) and sends them into one end of
-//! a pair of virtual interfaces. They reach the hook at the other end, all on one CPU.
+//! Live frames (Linux 5.18) through a pair of virtual interfaces to the hook at the other end, all on one CPU.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,7 +10,6 @@ use crate::kernel::{self, Link, Program, ProgramKind};
 use crate::objects;
 
 const FRAMES: u32 = 400_000;
-/// Frames in transit at the same time.
 const BATCH: u32 = 64;
 
 fn run(words: &str) {
@@ -19,7 +17,7 @@ fn run(words: &str) {
     assert!(status.success(), "{words}");
 }
 
-/// Two interfaces, in private network and mount namespaces of this process: they are removed with the namespaces.
+/// In private network and mount namespaces, and removed with them.
 pub struct VethPair {
     generator: Program,
     hook: u32,
@@ -27,7 +25,6 @@ pub struct VethPair {
     ksoftirqd: PathBuf,
 }
 
-/// Attached programs, detached when the value is dropped.
 pub enum MeasuredHook {
     Links(#[expect(dead_code, reason = "it holds them")] Vec<Link>),
     Filters,
@@ -42,7 +39,6 @@ impl Drop for MeasuredHook {
 }
 
 impl VethPair {
-    /// Makes the pair, and keeps the thread on one CPU from now on.
     pub fn new() -> Self {
         kernel::own_network_namespace().expect("namespaces can be made");
         kernel::own_mount_namespace().expect("namespaces can be made");
@@ -67,7 +63,6 @@ impl VethPair {
         self.attach_all(kind, &[program])
     }
 
-    /// Puts programs at a TC hook, each in a link or filter of its own.
     pub fn attach_all(&self, kind: ProgramKind, programs: &[&Program]) -> MeasuredHook {
         if kind == ProgramKind::Clsact {
             run("tc qdisc add dev vb clsact");
@@ -90,7 +85,7 @@ impl VethPair {
         MeasuredHook::Links(links.collect())
     }
 
-    /// Returns nanoseconds per frame, and the least number of frames: a batch may still be in transit.
+    /// A batch may still be in transit: the number is the least.
     pub fn sample(&self) -> (f64, u64) {
         let mut frame = [0xff_u8; 64];
         frame[12..14].copy_from_slice(&[0x88, 0xb5]);
@@ -99,7 +94,7 @@ impl VethPair {
         ((self.cpu_time() - start).as_nanos() as f64 / f64::from(FRAMES), u64::from(FRAMES - BATCH))
     }
 
-    /// Returns the CPU time of this thread, and of the kernel thread that takes over if there is much to receive.
+    /// Includes the kernel thread that takes over if there is much to receive.
     fn cpu_time(&self) -> Duration {
         let statistics =
             std::fs::read_to_string(&self.ksoftirqd).expect("the kernel keeps scheduler statistics");
@@ -108,7 +103,6 @@ impl VethPair {
     }
 }
 
-/// Returns the scheduler statistics of the kernel thread that receives packets on a CPU.
 fn ksoftirqd(cpu: u32) -> PathBuf {
     let name = format!("ksoftirqd/{cpu}");
     std::fs::read_dir("/proc")

@@ -1,21 +1,14 @@
-//! Members that parse the same headers and compare them with read-only data: the possible gain of a specialised chain.
-//!
-//! A chain that folds read-only data into its code, or parses headers once for several members, can at best be as fast
-//! as one program in which a person did so. These are such programs, with each of the two changes and with both.
+//! Members that parse the same headers, as programs in which a person folded data or parsed once: the possible gain.
 
 use std::fmt::Write as _;
 
-/// Differences of one program from a row of members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Folded {
-    /// Set if settings are literals, not read-only data.
     pub constants: bool,
-    /// Set if headers are parsed once.
     pub headers: bool,
 }
 
 impl Folded {
-    /// Each combination, with its name.
     pub const ALL: [(&str, Self); 4] = [
         ("by hand, nothing folded", Self { constants: false, headers: false }),
         ("by hand, constants folded", Self { constants: true, headers: false }),
@@ -39,11 +32,10 @@ const HEAD: &str = "#include <linux/bpf.h>\n#include <linux/if_ether.h>\n#includ
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SwitchedOn {
     All,
-    /// Every second member. The settings of the others switch them off, as options of programs mostly do.
+    /// Settings switch the other half off, as options of programs mostly do.
     Half,
 }
 
-/// Writes the maps and settings of a member.
 fn declared(text: &mut String, number: usize, on: SwitchedOn) {
     let _ = writeln!(
         text,
@@ -59,7 +51,6 @@ fn values(number: usize, on: SwitchedOn) -> String {
     format!("{enabled}, 17, {}, 0x0a000000, 0xff000000", 1000 + number)
 }
 
-/// Returns a step of a member: its comparison, and its counter.
 fn step(number: usize, on: SwitchedOn, folded: Folded) -> String {
     let settings = if folded.constants {
         values(number, on)
@@ -84,7 +75,6 @@ pub fn member(number: usize, on: SwitchedOn) -> String {
     text
 }
 
-/// Returns one program, called `merged`, that does the work of so many members.
 pub fn merged(members: usize, on: SwitchedOn, folded: Folded) -> String {
     let mut text = HEAD.to_owned();
     for number in 0..members {

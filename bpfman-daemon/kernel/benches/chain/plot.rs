@@ -1,5 +1,3 @@
-//! Figures as a picture: for each group a diagram of net nanoseconds over members, both on a logarithmic scale.
-
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -15,7 +13,7 @@ const COLOURS: [&str; 10] = [
     "#1b6ca8", "#d1495b", "#66a182", "#edae49", "#6a4c93", "#2e4057", "#8d6a4f", "#00798c", "#999999",
     "#c77dba",
 ];
-/// Limit below which differences are noise.
+/// Differences below are noise.
 const FLOOR: f64 = 0.3;
 const CEILING: f64 = 1000.0;
 const MAX_MEMBERS: f64 = 32.0;
@@ -29,7 +27,6 @@ fn y(net: f64) -> f64 {
     HEIGHT - BOTTOM - part * (HEIGHT - TOP - BOTTOM)
 }
 
-/// Draws all groups, one below the other.
 pub fn draw(cases: &[Case], caption: &str) -> String {
     let mut groups: Vec<&str> = Vec::new();
     // Making a chain takes milliseconds, which needs another scale.

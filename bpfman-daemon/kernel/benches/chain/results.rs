@@ -1,11 +1,8 @@
-//! Results: samples by case, JSON lines, and the facts of the machine that the figures depend on.
-
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 pub struct Case {
-    /// Group of the case: `xdp test-run` and the like. Figures are compared within a group.
     pub group: String,
     pub design: String,
     pub members: usize,
@@ -14,7 +11,7 @@ pub struct Case {
 }
 
 impl Case {
-    /// Returns the smallest sample, since noise only adds.
+    /// The smallest sample, since noise only adds.
     pub fn minimum(&self) -> f64 {
         self.samples.iter().copied().fold(f64::INFINITY, f64::min)
     }
@@ -26,13 +23,12 @@ impl Case {
     }
 }
 
-/// Returns the nanoseconds above the group's case without members.
+/// Subtracts the group's case without members.
 pub fn net(cases: &[Case], case: &Case) -> f64 {
     let nothing = cases.iter().find(|other| other.group == case.group && other.members == 0);
     case.minimum() - nothing.map_or(0.0, Case::minimum)
 }
 
-/// Returns the folder `bench` of the build folder.
 pub fn folder() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target"), PathBuf::from);
@@ -41,7 +37,6 @@ pub fn folder() -> PathBuf {
     folder
 }
 
-/// Returns the CPU, its mitigations and the kernel, without which figures mean nothing.
 pub fn machine() -> serde_json::Value {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let cpus = read("/proc/cpuinfo");
@@ -65,7 +60,6 @@ pub fn machine() -> serde_json::Value {
     })
 }
 
-/// Writes `chain.json` and prints one line per case.
 pub fn write(machine: &serde_json::Value, cases: &[Case]) {
     let mut file = File::create(folder().join("chain.json")).expect("the results can be written");
     let mut line = |value: serde_json::Value| writeln!(file, "{value}").expect("the results can be written");

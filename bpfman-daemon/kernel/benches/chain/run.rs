@@ -12,9 +12,7 @@ use crate::results::Case;
 use crate::sources;
 
 const MEMBERS: [usize; 6] = [1, 2, 5, 10, 20, 32];
-/// Number of slots of libxdp's dispatcher.
 const SLOTS: usize = 10;
-/// Number of tail calls after which the kernel ends those of a packet.
 const TAIL_CALLS: usize = 32;
 
 fn setting(name: &str, otherwise: u32) -> u32 {
@@ -25,11 +23,8 @@ fn wanted(group: &str) -> bool {
     std::env::var("BENCH_GROUPS").map_or(true, |groups| groups.split(',').any(|one| one == group))
 }
 
-/// Method of measuring a case.
 enum Measured {
-    /// Test-run on this packet.
     Alone(Box<MeasuredProgram>, Vec<u8>),
-    /// Real packets, with each program in a link or filter of its own.
     Live(ProgramKind, Vec<MeasuredProgram>),
 }
 
@@ -67,8 +62,7 @@ pub fn all() -> Vec<Case> {
     cases
 }
 
-/// Measures the time of making a chain, in the code of the splicer and in the kernel, and of attaching it in place of
-/// another.
+/// Includes the splicer, the kernel, and the attachment in place of another chain.
 fn making() -> Vec<Case> {
     let kind = ProgramKind::Xdp;
     let members = compile_text(&sources::members(kind));
@@ -96,7 +90,6 @@ fn making() -> Vec<Case> {
     cases
 }
 
-/// Measures members that count and let the packet go on.
 fn trivial(bench: &mut Bench, kind: ProgramKind, group: &str) {
     let packet = vec![0_u8; 64];
     let members = compile_text(&sources::members(kind));
@@ -134,7 +127,6 @@ fn example(name: &str) -> ObjectFile {
     compile_file(&folder.join(name))
 }
 
-/// Returns a datagram over IPv4.
 fn datagram() -> Vec<u8> {
     let mut packet = vec![0_u8; 64];
     packet[12..15].copy_from_slice(&[0x08, 0x00, 0x45]);
@@ -145,7 +137,6 @@ fn datagram() -> Vec<u8> {
     packet
 }
 
-/// Measures members that parse the same headers, as a chain and as one program that a person specialised.
 fn parsers(bench: &mut Bench) {
     let kind = ProgramKind::Xdp;
     for (on, group) in [
@@ -174,7 +165,6 @@ fn parsers_of(bench: &mut Bench, kind: ProgramKind, on: SwitchedOn, group: &str)
     }
 }
 
-/// Measures real programs on a datagram over IPv4.
 fn real(bench: &mut Bench) {
     let group = "XDP, real members, test-run";
     let kind = ProgramKind::Xdp;
@@ -234,7 +224,7 @@ fn real(bench: &mut Bench) {
     }
 }
 
-/// Measures members that let the packet go on, and one after them that drops: that one is the case without members.
+/// The last member drops: it is the case without members.
 fn live(bench: &mut Bench, kind: ProgramKind, group: &str) {
     let source = sources::members(kind);
     let members = compile_text(&source);
@@ -276,8 +266,8 @@ fn rounds(mut cases: Vec<(Case, Measured)>) -> Vec<Case> {
         for (case, measured) in &mut cases {
             let sample = match measured {
                 Measured::Alone(entry, packet) => {
-                    // The kernel reports whole nanoseconds per run, which is too coarse here. It also waits for a grace
-                    // period before the first run, which takes no CPU time.
+                    // The kernel reports whole nanoseconds per run, which is too coarse; its wait for a grace period
+                    // takes no CPU time.
                     let start = kernel::thread_cpu_time();
                     kernel::repeat(&entry.program, packet, repeats).expect("test-run");
                     (kernel::thread_cpu_time() - start).as_nanos() as f64 / f64::from(repeats)

@@ -1,13 +1,9 @@
-//! Programs in C for any number of members, as a person would write them, and as other chains are made.
-//!
-//! Every member counts in a per-CPU map of its own and lets the packet go on. Verdicts are those of the hook: XDP goes
-//! on with PASS, TC with -1.
+//! C sources of chains. Every member counts in a per-CPU map of its own and continues: PASS for XDP, -1 for TC.
 
 use std::fmt::Write as _;
 
 use crate::kernel::ProgramKind;
 
-/// Returns the verdict with which a member lets a packet go on.
 pub fn goes_on(kind: ProgramKind) -> i32 {
     if kind == ProgramKind::Xdp { 2 } else { -1 }
 }
@@ -42,7 +38,7 @@ fn program(text: &mut String, kind: ProgramKind, name: &str, body: &str) {
     let _ = writeln!(text, "SEC(\"{section}\") int {name}({context} *ctx) {{ {body} }}");
 }
 
-/// Returns `empty`, `member` (counts, goes on), `unknown` (the same with an unpredictable verdict) and `dropper`.
+/// `unknown` is `member` with an unpredictable verdict.
 pub fn members(kind: ProgramKind) -> String {
     let (on, off) = (goes_on(kind), drops(kind));
     let mut text = head(1);
@@ -54,7 +50,6 @@ pub fn members(kind: ProgramKind) -> String {
     text
 }
 
-/// Returns one program that does the work of so many members, and optionally drops at the end.
 pub fn merged(kind: ProgramKind, members: usize, drop: bool) -> String {
     let mut text = head(members);
     let mut body: String = (0..members).map(|number| format!("COUNT(count{number}); ")).collect();
@@ -63,8 +58,7 @@ pub fn merged(kind: ProgramKind, members: usize, drop: bool) -> String {
     text
 }
 
-/// Returns a dispatcher as libxdp makes it: a call of a global function for each member, then a check of the member's
-/// set in read-only data. libxdp replaces the functions (freplace), which costs one more jump: this is a lower bound.
+/// libxdp replaces the called functions (freplace), which costs one more jump: this is a lower bound.
 pub fn dispatcher(kind: ProgramKind, members: usize, drop: bool) -> String {
     let (on, context) = (goes_on(kind), context(kind).1);
     let mut text = head(members);
@@ -94,7 +88,7 @@ pub fn dispatcher(kind: ProgramKind, members: usize, drop: bool) -> String {
     text
 }
 
-/// Returns members that tail-call each other by constant keys: `link0`, `link1` and so on. The array `next` takes them.
+/// `link0`, `link1` and so on call each other by constant keys in the array `next`.
 pub fn tail_calls(kind: ProgramKind, members: usize, drop: bool) -> String {
     let mut text = head(members);
     let _ = writeln!(

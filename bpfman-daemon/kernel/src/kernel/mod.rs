@@ -1,5 +1,3 @@
-//! Traits of the kernel, one per concern.
-
 mod facts;
 mod hooks;
 mod network;
@@ -12,9 +10,7 @@ pub use network::KernelNetwork;
 pub use objects::KernelObjects;
 pub use pins::KernelPins;
 
-/// Sum of all kernel traits. For a type with this bound, their methods need no import.
-///
-/// A handle keeps its object alive. Objects also live while pinned, and while another object uses them.
+/// Sum of all kernel traits. Objects live while a handle, a pin or another object holds them.
 pub trait Kernel: KernelObjects + KernelPins + KernelHooks + KernelNetwork + KernelFacts {}
 
 impl<K: KernelObjects + KernelPins + KernelHooks + KernelNetwork + KernelFacts> Kernel for K {}

@@ -2,38 +2,32 @@ use std::path::Path;
 
 use crate::{FolderLock, KernelError, KernelObjects};
 
-/// Pins and their folders.
-///
-/// Paths are relative to the root of the implementation; absolute ones are in a third-party bpffs.
+/// Pins and their folders. Paths are relative to the implementation's root, or absolute in a third-party bpffs.
 pub trait KernelPins: KernelObjects {
-    /// Creates a folder for pins with its parents; an existing one is no error. At an absolute path, in a third-party
-    /// bpffs, only the folder itself is created. Fails if the file system refuses.
+    /// Creates a folder with its parents (only itself at an absolute path); an existing one is no error.
     fn make_folder(&self, path: &Path) -> Result<(), KernelError>;
 
-    /// Removes an empty folder; a missing one is no error. Fails if it is not empty, or the file system refuses.
+    /// Removes an empty folder; a missing one is no error.
     fn remove_folder(&self, path: &Path) -> Result<(), KernelError>;
 
-    /// Returns the names in a folder, sorted; empty if it is missing. Fails if the file system refuses.
+    /// Returns the names in a folder, sorted; empty if it is missing.
     fn list_folder(&self, path: &Path) -> Result<Vec<String>, KernelError>;
 
-    /// Pins an object. The path must be free. Fails if the path exists, or the kernel refuses.
+    /// Pins an object. The path must be free.
     fn pin(&self, handle: &Self::Handle, path: &Path) -> Result<(), KernelError>;
 
-    /// Opens a pinned object; `None` if nothing is pinned there. Fails if the kernel refuses.
+    /// Opens a pinned object; `None` if nothing is pinned there.
     fn open_pin(&self, path: &Path) -> Result<Option<Self::Handle>, KernelError>;
 
-    /// Removes a pin; a missing one is no error. Fails if the file system refuses.
+    /// Removes a pin; a missing one is no error.
     fn unpin(&self, path: &Path) -> Result<(), KernelError>;
 
-    /// Moves a pin or a folder of pins; the new path must be free. Fails if the file system refuses.
+    /// Moves a pin or a folder of pins; the new path must be free.
     fn rename(&self, from: &Path, to: &Path) -> Result<(), KernelError>;
 
-    /// Locks a folder of pins exclusively (`flock`), by which the users of a shared folder coordinate changes. Waits
-    /// for others at most some seconds. A simulated kernel has no locks. Fails if the folder is missing, or others keep
-    /// the lock.
+    /// Locks a folder exclusively (`flock`); waits some seconds. Not in a simulated kernel.
     fn lock_folder(&self, path: &Path) -> Result<FolderLock, KernelError>;
 
-    /// Checks that the path of the bpffs still leads to it. Errors: [`KernelError::NotMounted`]: the path leads
-    /// elsewhere. Operations on pins still work.
+    /// Checks that the path of the bpffs leads to it. [`KernelError::NotMounted`]: operations on pins still work.
     fn check_pins(&self) -> Result<(), KernelError>;
 }

@@ -1,5 +1,4 @@
-//! File access checks with a caller's permissions. The daemon opens files as root: without these checks, its answers
-//! would reveal files that the caller cannot see.
+//! File access checks with a caller's permissions: the daemon's own would reveal files that the caller cannot see.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,8 +8,7 @@ use bpfmand_core::FileReader;
 use super::sys;
 use crate::KernelError;
 
-/// Does this on a thread of its own, which has the caller's user and groups, and none of root's rights to files. What it opens
-/// keeps these rights.
+/// Runs `work` on a thread with the caller's user, groups and rights to files, which opened files keep.
 pub fn as_caller<T: Send>(caller: &FileReader, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     std::thread::scope(|scope| {
         let work = || {
@@ -25,8 +23,7 @@ pub fn as_caller<T: Send>(caller: &FileReader, work: impl FnOnce() -> io::Result
     })
 }
 
-/// The place of the first of these paths of which something is kept from this caller. Of the others the caller sees what is
-/// there, or that nothing is, and with `read` may read it. The kernel answers.
+/// Returns the first path that is hidden from this caller; others it sees, or knows to be absent.
 pub fn first_hidden(
     caller: &FileReader,
     paths: &[PathBuf],
@@ -47,13 +44,12 @@ pub fn first_hidden(
     as_caller(caller, look).map_err(|source| fail(first, source))?
 }
 
-/// Returns whether this thread may see all that the path can reveal.
 fn may_reach(path: &Path, read: bool) -> io::Result<bool> {
     match sys::access(path, read) {
         Ok(()) => Ok(true),
         Err(error) => match error.raw_os_error() {
             Some(libc::EACCES | libc::EPERM) => Ok(false),
-            // The caller also sees that a path does not exist or is invalid (contains a zero byte).
+            // The caller also sees that a path is absent or invalid (contains a zero byte).
             Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::ENAMETOOLONG) | None => Ok(true),
             _ => Err(error),
         },
@@ -101,12 +97,10 @@ mod tests {
         let [all, seen, none] = [[true, true], [true, false], [false, false]];
         assert_eq!(answers(&other), [all, seen, seen, none, none, all]);
         assert_eq!(answers(&member)[2], [true, true]);
-        // The first of all.
         assert_eq!([false, true].map(|read| first_hidden(&other, &paths, read).unwrap()), [Some(3), Some(1)]);
         assert_eq!(first_hidden(&other, &[], true).unwrap(), None);
-        // The thread is gone, and this one still has its own credentials.
+        // The thread is gone; this one still has its own credentials.
         assert!(fs::read(&roots).is_ok());
-        // An agent names network namespaces of other processes.
         let net = format!("/proc/{}/ns/net", std::process::id());
         assert_eq!(first_hidden(&other, &[net.into()], false).unwrap(), None);
     }

@@ -12,12 +12,10 @@ use crate::KernelError;
 
 const RTM_NEWADDR: u16 = 20;
 const RTM_GETADDR: u16 = 22;
-/// Size of `struct ifaddrmsg`, in bytes.
 const IFADDRMSG: usize = 8;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 
-/// Returns all interfaces of a namespace with their addresses, by index.
 pub fn list(path: Option<&Path>) -> Result<Vec<AddressedInterface>, KernelError> {
     netns::enter(path, || {
         let looked = || -> io::Result<Vec<AddressedInterface>> {
@@ -41,8 +39,7 @@ fn addresses_by(socket: &OwnedFd) -> io::Result<BTreeMap<IfIndex, BTreeSet<IpAdd
     Ok(found)
 }
 
-/// Parses the address in a message; `None` for other messages. On an IPv4 point-to-point link, `IFA_ADDRESS` is the
-/// peer; every IPv4 address has `IFA_LOCAL`.
+/// On IPv4 point-to-point links, `IFA_ADDRESS` is the peer; every IPv4 address has `IFA_LOCAL`.
 pub(super) fn address((kind, body): &Message) -> Option<(IfIndex, IpAddr)> {
     if *kind != RTM_NEWADDR {
         return None;

@@ -9,18 +9,16 @@ use bpfmand_core::MapSpec;
 
 use super::features::page_size;
 
-/// Bytes per write to the pipe: less than any pipe holds.
+/// Less than any pipe holds.
 const PIECE: usize = 4096;
 
-/// Mapping of an arena into the daemon, removed on drop.
 struct Mapping {
     place: *mut c_void,
     bytes: usize,
 }
 
 impl Mapping {
-    /// Maps an arena at the address from its object, or else at one chosen by the kernel: the addresses of the first
-    /// mapping then apply to all processes and programs.
+    /// Maps at the address from the object, or one chosen by the kernel; all later users have that address.
     fn new(fd: &OwnedFd, spec: &MapSpec, bytes: usize) -> io::Result<Self> {
         let access = libc::PROT_READ | libc::PROT_WRITE;
         // Never replace another mapping at the object's address.
@@ -34,8 +32,7 @@ impl Mapping {
         Ok(Self { place, bytes })
     }
 
-    /// Writes from the beginning. The kernel copies, so a failed page allocation is an error instead of a fatal page
-    /// fault.
+    /// The kernel copies, so a failed page allocation is an error instead of a fatal page fault.
     fn fill(&self, contents: &[u8]) -> io::Result<()> {
         let (source, mut sink) = io::pipe()?;
         let mut done = 0;
@@ -70,8 +67,7 @@ impl Drop for Mapping {
     }
 }
 
-/// Sets the addresses of an arena, if its object has none, and its initial contents. The verifier refuses programs with
-/// an arena without addresses.
+/// Sets address and initial contents: the verifier refuses programs with an arena without addresses.
 pub fn prepare(fd: &OwnedFd, spec: &MapSpec) -> io::Result<()> {
     let bytes = spec.max_entries as usize * page_size() as usize;
     if spec.initial.len() > bytes {
@@ -117,12 +113,10 @@ mod tests {
             return;
         }
         let contents: Vec<u8> = (0..10_000_u32).map(|number| number as u8).collect();
-        // At an address of the kernel's choice, and of the object's.
         for place in [0, 1 << 44] {
             let spec = spec(0, place, contents.clone());
             let fd = create(&spec, None).unwrap();
             let mapping = Mapping::new(&fd, &spec, 4 * page_size() as usize);
-            // The kernel accepts only the same addresses, which are free again if the object names them.
             if let Ok(mapping) = mapping {
                 // SAFETY: the mapping is longer, and nothing writes to it.
                 let found = unsafe { std::slice::from_raw_parts(mapping.place.cast::<u8>(), contents.len()) };
@@ -140,7 +134,6 @@ mod tests {
         }
         let error = create(&spec(0, 0, vec![1; 5 * page_size() as usize]), None).unwrap_err().to_string();
         assert!(error.contains("\"area\"") && error.contains("its variables take"), "{error}");
-        // A failed page allocation is an error of the call, not a signal.
         let error = create(&spec(SEGV_ON_FAULT, 0, vec![1; 8]), None).unwrap_err().to_string();
         assert!(error.contains("\"area\"") && error.contains("Bad address"), "{error}");
     }

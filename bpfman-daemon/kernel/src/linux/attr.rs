@@ -1,10 +1,7 @@
-//! Arguments of bpf(2), one struct per command, in the layout of `union bpf_attr` (`linux/bpf.h`).
-//!
-//! Only the used fields: the kernel treats the rest of a shorter argument as zero.
+//! Arguments of bpf(2), in the layout of `union bpf_attr`. The kernel treats missing fields at the end as zero.
 
 use std::os::fd::RawFd;
 
-/// Commands, as in `enum bpf_cmd`.
 #[derive(Clone, Copy, Debug)]
 #[repr(i64)]
 #[allow(missing_docs, reason = "named as in linux/bpf.h")]
@@ -39,11 +36,11 @@ pub enum Command {
     LinkDetach = 34,
 }
 
-/// Struct with bytes that may be passed to bpf(2): plain integers without implicit padding.
+/// Struct with bytes that may be passed to bpf(2).
 ///
 /// # Safety
-/// Implementors are `repr(C)`, hold only integers and arrays of them, have no padding between or after their fields,
-/// and match the kernel's layout of the command they are used with.
+/// Implementors are `repr(C)`, hold only integers and arrays of them without any padding, and match the kernel's layout
+/// of the command they are used with.
 pub unsafe trait Attr: Copy {}
 
 macro_rules! attr {

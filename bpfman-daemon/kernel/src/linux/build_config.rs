@@ -3,17 +3,13 @@ use std::io::{self, Read};
 
 use flate2::read::GzDecoder;
 
-/// Configuration provided by a kernel with `CONFIG_IKCONFIG_PROC`.
+/// With `CONFIG_IKCONFIG_PROC`.
 const OWN: &str = "/proc/config.gz";
 
-/// Maximum size in bytes: a configuration has some 300,000.
+/// A configuration has some 300,000 bytes.
 const MAX_BYTES: u64 = 8 << 20;
 
-/// Returns the text of the configuration: from the file of a distribution, next to the kernel or its modules, or from
-/// the kernel.
-///
-/// # Errors
-/// Fails with the searched paths if there is none.
+/// Reads the distribution's file, next to the kernel or its modules, or else the kernel's own.
 pub fn read(release: &str) -> io::Result<String> {
     let beside = [format!("/boot/config-{release}"), format!("/lib/modules/{release}/config")];
     let mut text = String::new();

@@ -18,11 +18,8 @@ pub struct CallerProcess {
     pub netns: Option<HeldNetns>,
 }
 
-/// Returns the process that made a connection, by the pid and user id that the kernel recorded. `None` if the process
-/// has ended, or cannot be distinguished from a later one with the same pid.
-///
-/// Since Linux 6.5, the socket leads to the process itself. Before, a later process with the same pid and user is
-/// mistaken for it.
+/// Returns the process that made a connection, by recorded pid and user, if it still exists. Since Linux 6.5, the
+/// socket leads to the process itself; before, a later process with the same pid and user is mistaken for it.
 #[must_use]
 pub fn caller_process(socket: impl AsFd, pid: u32, uid: u32) -> Option<CallerProcess> {
     caller(sys::peer_process(socket), pid, uid)
@@ -47,12 +44,10 @@ fn caller(peer: std::io::Result<OwnedFd>, pid: u32, uid: u32) -> Option<CallerPr
     }
     let groups = ProcessGroups::of_held(&held).unwrap_or_default();
     let netns = held.open_file("ns/net").and_then(held_netns);
-    // If this one ended meanwhile, another process has the pid.
     let now = processes::began(Path::new("/proc"), pid);
     (is_caller() && now == Some(began)).then_some(CallerProcess { groups, netns })
 }
 
-/// Returns whether the kernel lacks `SO_PEERPIDFD` (before Linux 6.5).
 fn is_old_kernel(error: &std::io::Error) -> bool {
     error.raw_os_error() == Some(libc::ENOPROTOOPT)
 }
@@ -63,7 +58,6 @@ fn held_netns(file: OwnedFd) -> Option<HeldNetns> {
     Some(HeldNetns::new(inode, file))
 }
 
-/// Returns the pid of a process by its descriptor; `None` after its end.
 fn number_of(process: &OwnedFd) -> Option<u32> {
     let facts = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", process.as_raw_fd())).ok()?;
     facts.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok()
@@ -92,7 +86,6 @@ mod tests {
         UnixListener::bind(folder.path().join("socket")).unwrap()
     }
 
-    /// Starts an idle process.
     fn idle() -> Child {
         Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap()
     }
@@ -102,7 +95,6 @@ mod tests {
         child.wait().unwrap();
     }
 
-    /// Starts processes until one has this free pid.
     fn with_number(pid: u32) -> Option<Child> {
         for _ in 0..100 {
             std::fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).ok()?;
@@ -140,7 +132,6 @@ mod tests {
         {
             assert_eq!(caller_process(&stream, pid, 0), None);
         }
-        // Kernels before 6.5 compare the user.
         let before = || Err(Error::from_raw_os_error(libc::ENOPROTOOPT));
         assert_eq!(caller(before(), pid, 4711), None);
         end(other);
@@ -191,7 +182,7 @@ mod tests {
         assert_eq!(held.id().inode, netns_of(&client));
         assert!(!namespaces::leads_to(None, held.id()));
         end(client);
-        // Namespace numbers are reused at once: none of these has the one that is held.
+        // Namespace numbers are reused at once: none of these has the held one.
         for _ in 0..50 {
             let mut command = Command::new("unshare");
             command.args(["-n", "cat"]).arg0("unshare").stdin(Stdio::piped()).stdout(Stdio::piped());

@@ -1,5 +1,3 @@
-//! Cgroups of version 2, and links to their hooks.
-
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -11,14 +9,14 @@ use super::attr::{self, Command};
 use super::{facts, hierarchies, sys, tcx};
 use crate::{KernelError, ListAnchor};
 
-/// Maximum number of programs in a query: `BPF_CGROUP_MAX_PROGS`, the kernel's limit per hook.
+/// `BPF_CGROUP_MAX_PROGS`, the kernel's limit per hook.
 const MAX_PROGRAMS: usize = 64;
 
-/// Maximum number of effective programs of a cgroup: more nested cgroups with programs are rare.
+/// More nested cgroups with programs are rare.
 const MAX_EFFECTIVE: usize = 8 * MAX_PROGRAMS;
 const F_QUERY_EFFECTIVE: u32 = 1;
 
-/// Opens a cgroup's folder: below the hierarchy's root as this process sees it, and never through a symbolic link.
+/// Never follows a symbolic link.
 fn open(path: &CgroupPath) -> Result<OwnedFd, KernelError> {
     let fail = |source| KernelError::call("open", format!("control group {path}"), source);
     let mounts = fs::read_to_string("/proc/self/mountinfo").map_err(fail)?;
@@ -39,7 +37,6 @@ fn open(path: &CgroupPath) -> Result<OwnedFd, KernelError> {
     })
 }
 
-/// Links a program to a hook of a cgroup, at a position. Other programs there and in nested cgroups run as well.
 pub fn attach(
     program: &OwnedFd,
     (path, attach_type): (&CgroupPath, u32),
@@ -70,7 +67,6 @@ pub fn attach(
         Some(libc::ENOENT) if anchor.name().is_some() => {
             KernelError::NoAnchor { anchor: anchor.name().unwrap_or_default(), hook: hook() }
         }
-        // A program there is attached exclusively.
         Some(libc::EPERM) => KernelError::HookHeld {
             hook: format!("of control group {path}, or of one above it"),
             holder: "a program that was attached there so that it is the only one".to_owned(),
@@ -80,7 +76,6 @@ pub fn attach(
     })
 }
 
-/// Returns the programs of a hook of the cgroup itself, with their links.
 pub fn contents(path: &CgroupPath, attach_type: u32) -> Result<GroupContents, KernelError> {
     let group = open(path)?;
     let fail = |source| KernelError::call("list", format!("programs of control group {path}"), source);
@@ -102,7 +97,6 @@ pub fn contents(path: &CgroupPath, attach_type: u32) -> Result<GroupContents, Ke
     let id = rustix::fs::fstat(&group).map_err(|error| fail(error.into()))?.st_ino;
     let mut links = if request.count == 0 { Vec::new() } else { links_at(id, attach_type).map_err(fail)? };
     let entries = order.into_iter().map(|program| {
-        // If a program has several links here, they are equivalent.
         let at = links.iter().position(|(_, runs)| *runs == program);
         (program, at.map(|at| links.remove(at).0))
     });
@@ -113,7 +107,7 @@ pub fn contents(path: &CgroupPath, attach_type: u32) -> Result<GroupContents, Ke
     })
 }
 
-/// Returns all effective programs of a cgroup, including those of its ancestors, in execution order.
+/// Includes programs of ancestors, in execution order.
 fn effective(group: &OwnedFd, attach_type: u32) -> std::io::Result<Vec<ProgramId>> {
     let mut programs = [0_u32; MAX_EFFECTIVE];
     let mut request = attr::Query {
@@ -129,9 +123,8 @@ fn effective(group: &OwnedFd, attach_type: u32) -> std::io::Result<Vec<ProgramId
 }
 
 /// Returns the execution order of a cgroup's own programs, and how many of the first certainly have `BPF_F_PREORDER`:
-/// the kernel lists programs regardless of the flag, but runs those with it first. Own programs are contiguous in the
-/// effective list, since those of ancestors run before the first class and after the second. `None` if the lists are
-/// inconsistent.
+/// the kernel lists regardless of the flag, but runs those first. Own programs are contiguous among the effective ones,
+/// since ancestors' run before the first class and after the second. `None` if inconsistent.
 fn run_order(list: &[ProgramId], all: &[ProgramId]) -> Option<(Vec<ProgramId>, usize)> {
     let start = all.iter().position(|program| list.contains(program))?;
     let own = all.get(start..start.checked_add(list.len())?)?;
@@ -139,9 +132,8 @@ fn run_order(list: &[ProgramId], all: &[ProgramId]) -> Option<(Vec<ProgramId>, u
     Some((own.to_vec(), preorder))
 }
 
-/// Returns whether a list is a merge of two others, each in order. A program may occur several times.
+/// A program may occur several times in the merged list.
 fn is_merged(list: &[ProgramId], (first, second): (&[ProgramId], &[ProgramId])) -> bool {
-    // Indexed by the number of elements of `first` in the beginning of the list.
     let mut taken = vec![false; first.len() + 1];
     taken[0] = true;
     for (at, program) in list.iter().enumerate() {
@@ -159,12 +151,10 @@ fn is_merged(list: &[ProgramId], (first, second): (&[ProgramId], &[ProgramId])) 
     taken[first.len()]
 }
 
-/// Returns the links to a hook of the cgroup with this id, the inode of its folder. The kernel's list does not contain
-/// them.
+/// The kernel's list lacks links. `group` is the inode of the cgroup's folder.
 fn links_at(group: u64, attach_type: u32) -> std::io::Result<Vec<(KernelLinkId, ProgramId)>> {
     let mut found = Vec::new();
     for id in facts::link_ids()? {
-        // The link may be gone by now.
         let Some(link) = facts::open(Command::LinkGetFdById, id.0)? else { continue };
         let mut info = attr::LinkInfo::default();
         sys::info(&link, &mut info)?;
@@ -186,13 +176,11 @@ mod tests {
         let order = |list: &[u32], all: &[u32]| run_order(&ids(list), &ids(all));
         assert_eq!(order(&[1, 2, 3], &[2, 1, 3]), Some((ids(&[2, 1, 3]), 1)));
         assert_eq!(order(&[1, 2, 3], &[2, 3, 1]), Some((ids(&[2, 3, 1]), 2)));
-        // The order reveals nothing about the flag of the first.
         assert_eq!(order(&[1, 2], &[1, 2]), Some((ids(&[1, 2]), 0)));
-        // Between those of ancestors.
         assert_eq!(order(&[1, 2], &[7, 2, 1, 8]), Some((ids(&[2, 1]), 1)));
-        // With two links: one that moves before the other ends.
+        // A link that moves before the other ends.
         assert_eq!(order(&[3, 1, 2, 3], &[1, 3, 2, 3]), Some((ids(&[1, 3, 2, 3]), 1)));
-        // The list changed between the two queries, or a program is also attached to an ancestor.
+        // Changed between the two queries, or a program is also attached to an ancestor.
         assert_eq!(order(&[1, 2], &[1]), None);
         assert_eq!(order(&[1, 2], &[3, 4]), None);
         assert_eq!(order(&[1, 2], &[2, 2, 1]), None);

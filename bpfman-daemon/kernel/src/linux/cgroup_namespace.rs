@@ -9,19 +9,12 @@ use rustix::thread::LinkNameSpaceType;
 use super::hierarchies::FIRST_GROUPS;
 use super::processes;
 
-/// Cgroup namespace of this thread.
 const OWN: &str = "/proc/thread-self/ns/cgroup";
 
-/// Enters the cgroup namespace of the node's first process, unless this process is in it or in the machine's initial
-/// one, which sees all cgroups.
-///
-/// In a namespace of its own, a process sees paths of outer cgroups as `/../..`, without unit or pod. Must be called
-/// before other threads start: each thread has its own namespace, and inherits that of its creator.
-///
-/// # Errors
-/// Fails if the node's first process cannot be accessed, or the daemon has no `CAP_SYS_ADMIN` there.
+/// Enters the cgroup namespace of the node's first process: in its own, a process sees outer cgroups as `/../..`. Must
+/// run before other threads start, which inherit it. Needs `CAP_SYS_ADMIN` there.
 pub fn enter_cgroup_namespace_of_node() -> io::Result<()> {
-    // All cgroups are visible there. A security module may hide the first process.
+    // All cgroups are visible there; a security module may hide the first process.
     if fs::metadata(OWN).is_ok_and(|own| own.ino() == FIRST_GROUPS) {
         return Ok(());
     }
@@ -31,7 +24,6 @@ pub fn enter_cgroup_namespace_of_node() -> io::Result<()> {
 fn enter(path: &Path) -> io::Result<()> {
     let own = match fs::metadata(OWN) {
         Ok(own) => own.ino(),
-        // The kernel lacks cgroup namespaces.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
@@ -69,7 +61,6 @@ mod tests {
             scope.spawn(|| {
                 enter(Path::new(&path)).unwrap();
                 assert_eq!(inode("/proc/thread-self/ns/cgroup"), wanted);
-                // A file of another kind has no effect.
                 assert!(enter(Path::new("/proc/thread-self/ns/net")).is_err());
                 assert_eq!(inode("/proc/thread-self/ns/cgroup"), wanted);
             });

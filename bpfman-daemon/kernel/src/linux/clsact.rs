@@ -1,7 +1,5 @@
-//! Filters on clsact hooks, for kernels without tcx.
-//!
-//! A filter is ours only if it has the recorded priority and handle *and* runs the expected program: the numbers alone
-//! prove nothing, since other tools may use the same ones.
+//! Filters on clsact hooks, for kernels without tcx. A filter is ours only if it has the recorded numbers *and* runs
+//! the expected program: other tools may use the same numbers.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
@@ -30,10 +28,8 @@ pub(super) const TCA_BPF_FLAGS: u16 = 8;
 pub(super) const TCA_BPF_ID: u16 = 11;
 pub(super) const FLAG_DIRECT_ACTION: u32 = 1;
 
-/// Size of `struct tcmsg`, in bytes.
 pub(super) const TCMSG: usize = 20;
 
-/// `struct tcmsg`.
 #[derive(Clone, Copy)]
 pub(super) struct TcMessage {
     pub ifindex: u32,
@@ -48,7 +44,6 @@ impl TcMessage {
         Self { handle: at.filter.handle, info, ..Self::filters(at.ifindex, at.direction) }
     }
 
-    /// Selects all filters of one direction.
     pub const fn filters(ifindex: IfIndex, direction: Direction) -> Self {
         let minor = match direction {
             Direction::Ingress => 0xfff2,
@@ -83,7 +78,6 @@ fn ensure_clsact(ifindex: IfIndex) -> Result<(), KernelError> {
     }
 }
 
-/// Returns the kind of the qdisc in the position of clsact and ingress.
 pub(super) fn qdisc_kind(ifindex: IfIndex) -> Result<Option<String>, KernelError> {
     let place = TcMessage { ifindex: ifindex.0, handle: 0, parent: 0, info: 0 };
     let messages = talk(&place.request(RTM_GETQDISC, DUMP).finish()).map_err(|source| {
@@ -105,7 +99,6 @@ fn bpf_options(program: RawFd, name: &str) -> Vec<u8> {
     options
 }
 
-/// Adds a filter. Never replaces one with the same numbers.
 pub fn add(at: &FilterPlace<'_>, program: &OwnedFd, name: &str) -> Result<(), KernelError> {
     ensure_clsact(at.ifindex)?;
     let request = TcMessage::filter(at)
@@ -115,10 +108,7 @@ pub fn add(at: &FilterPlace<'_>, program: &OwnedFd, name: &str) -> Result<(), Ke
     talk(&request.finish()).map(drop).map_err(|source| fail("add", at, source))
 }
 
-/// Replaces the program of a filter, if it runs the expected one.
-///
-/// Check and change are two calls, because clsact has no compare-and-swap: a third-party change between them goes
-/// unnoticed. With tcx this cannot happen.
+/// Check and change are two calls, because clsact has no compare-and-swap: a change between them goes unnoticed.
 pub fn replace(
     at: &FilterPlace<'_>,
     program: &OwnedFd,
@@ -137,7 +127,6 @@ pub fn replace(
     talk(&request.finish()).map(drop).map_err(|source| fail("replace", at, source))
 }
 
-/// Removes a filter if it runs the expected program.
 pub fn remove(at: &FilterPlace<'_>, expected: ProgramId) -> Result<(), KernelError> {
     if self::program(at)? != Some(expected) {
         return Ok(());
@@ -168,7 +157,6 @@ fn fail(action: &'static str, at: &FilterPlace<'_>, source: NetlinkError) -> Ker
     KernelError::call(action, format!("the filter at {} of {interface}", at.direction), source.in_words())
 }
 
-/// Returns whether the error means that a filter, its hook or its interface does not exist.
 fn is_gone(error: &NetlinkError) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::EINVAL))
 }

@@ -1,6 +1,5 @@
-//! Processes of containers, found by the names of their cgroups.
-//!
-//! Only names assigned by root count: the owner of a cgroup can create nested ones with the name of any container.
+//! Processes of containers, found by cgroup names. Only names assigned by root count: the owner of a cgroup can create
+//! nested ones with the name of any container.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -14,38 +13,32 @@ use super::hierarchies::{self, FIRST_GROUPS, Hierarchy, is_writable_by_root_alon
 use super::{netns, processes, sys};
 use crate::KernelError;
 
-/// Maximum number and depth of visited cgroups: a node has some hundred in each hierarchy.
+/// A node has some hundred cgroups in each hierarchy.
 const MAX_GROUPS: usize = 200_000;
 const DEEPEST: usize = 64;
-/// Maximum number of processes returned per container.
 const MAX_PROCESSES: usize = 1000;
-/// Maximum number of a container's processes tried for its network, since some may end meanwhile.
+/// Processes tried for the network of a container, since some may end meanwhile.
 const MAX_QUERIES: usize = 16;
 
-/// Processes by container, and by the path of the container's cgroup in its hierarchy: two cgroups are two containers.
+/// By the path of the container's cgroup too: two cgroups are two containers.
 type Found = BTreeMap<ContainerId, BTreeMap<PathBuf, BTreeSet<u32>>>;
 
-/// Context of a cgroup from its ancestors. A container can create nested cgroups with any name, including that of
-/// another container: the outermost name counts.
+/// Context of a cgroup. A container can create nested cgroups with any container's name: the outermost name counts.
 #[derive(Clone, Debug, Default)]
 struct AncestorContext<'w> {
-    /// Containers that it belongs to.
     containers: BTreeSet<&'w ContainerId>,
-    /// Path of their cgroup.
     group: PathBuf,
-    /// Names above the node's pods, which may be a container's themselves: they identify no container of the node.
+    /// Names above the node's pods, which identify no container of the node.
     of_node: &'w [String],
-    /// Set in a container's cgroup and below, where names have no meaning.
+    /// Names in and below a container's cgroup have no meaning.
     inside: bool,
 }
 
 impl<'w> AncestorContext<'w> {
-    /// Creates the context at the root of a hierarchy.
     fn node(of_node: &'w [String]) -> Self {
         Self { of_node, ..Self::default() }
     }
 
-    /// Returns the context of a nested cgroup with this name and path.
     fn enter(&self, name: &'w str, path: &Path, wanted: &'w WantedContainers) -> Self {
         if self.inside {
             return self.clone();
@@ -60,7 +53,6 @@ impl<'w> AncestorContext<'w> {
         Self { containers, group: path.to_owned(), of_node: &[], inside }
     }
 
-    /// Records processes of the containers.
     fn note(&self, found: &mut Found, pids: impl Iterator<Item = u32>) {
         for pid in pids {
             for id in &self.containers {
@@ -71,17 +63,13 @@ impl<'w> AncestorContext<'w> {
     }
 }
 
-/// Finds running containers.
-///
-/// # Errors
-/// Fails if `/proc` cannot be read.
 pub fn find(wanted: &WantedContainers) -> Result<FoundContainers, KernelError> {
     let failed = |source| KernelError::call("read", "/proc", source);
     let root = processes::root();
     let own = std::fs::read_to_string("/proc/self/cgroup").map_err(failed)?;
     let mut found = Found::new();
     let is_missing = |found: &Found| wanted.iter().any(|id| !found.contains_key(id));
-    // Cgroups list processes in the reader's pid namespace: 0 stands for processes outside of it.
+    // Cgroups list processes in the reader's pid namespace; 0 is a process outside of it.
     let numbered_alike = root == Path::new("/proc");
     let own_groups = std::fs::metadata("/proc/self/ns/cgroup").map_err(failed)?.ino();
     let sees_all = numbered_alike && own_groups == FIRST_GROUPS;
@@ -93,7 +81,7 @@ pub fn find(wanted: &WantedContainers) -> Result<FoundContainers, KernelError> {
         by_hierarchies(&hierarchies, wanted, &mut found);
     }
     if numbered_alike && !sees_all && is_missing(&found) {
-        // This process sees only the cgroups of its own container; the node's first process sees all.
+        // This process sees only its own container's cgroups; the node's first process sees all.
         let hierarchies = hierarchies::of_first_process(&root, &own);
         has_hierarchies |= !hierarchies.is_empty();
         by_hierarchies(&hierarchies, wanted, &mut found);
@@ -124,7 +112,6 @@ pub fn find(wanted: &WantedContainers) -> Result<FoundContainers, KernelError> {
     Ok(answer)
 }
 
-/// Searches hierarchies until all containers are found.
 fn by_hierarchies(hierarchies: &[Hierarchy], wanted: &WantedContainers, found: &mut Found) {
     let mut budget = MAX_GROUPS;
     for hierarchy in hierarchies {
@@ -142,7 +129,6 @@ fn by_hierarchies(hierarchies: &[Hierarchy], wanted: &WantedContainers, found: &
     }
 }
 
-/// Returns the remaining node names below the mounted cgroup.
 fn names_below(hierarchy: &Hierarchy) -> &[String] {
     let mounted: Vec<_> = hierarchy.root.iter().skip(1).collect();
     let of_node = hierarchy.of_node();
@@ -151,14 +137,13 @@ fn names_below(hierarchy: &Hierarchy) -> &[String] {
     if is_above { of_node.get(mounted.len()..).unwrap_or_default() } else { &[] }
 }
 
-/// Adds the containers of another hierarchy. Each container is taken from the first hierarchy with it.
+/// Each container is taken from the first hierarchy with it.
 fn merge(found: &mut Found, more: Found) {
     for (id, groups) in more {
         found.entry(id).or_insert(groups);
     }
 }
 
-/// Searches the cgroups in a cgroup, given as a folder and as a path in its hierarchy.
 fn by_groups(
     (folder, path): (&Path, &Path),
     wanted: &WantedContainers,
@@ -166,13 +151,11 @@ fn by_groups(
     found: &mut Found,
     (depth, budget): (usize, &mut usize),
 ) {
-    // Names not assigned by root have no meaning.
     if depth == 0 || !around.inside && !is_writable_by_root_alone(folder) {
         return;
     }
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
-        // Symbolic links are not the kernel's.
         if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             continue;
         }
@@ -188,7 +171,7 @@ fn by_groups(
             continue;
         }
         if !here.containers.is_empty() {
-            // A cgroup that was removed, or has only threads, has no processes of its own.
+            // A removed or threaded cgroup has no processes of its own.
             let text = std::fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
             here.note(found, text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid != 0));
         }
@@ -196,8 +179,7 @@ fn by_groups(
     }
 }
 
-/// Searches by the cgroups of all processes. A path counts as far as the owners of the cgroups in its hierarchy are
-/// known.
+/// A path counts as far as the owners of the cgroups in its hierarchy are known.
 fn by_processes(
     root: &Path,
     hierarchies: &[Hierarchy],
@@ -223,11 +205,8 @@ fn by_processes(
     Ok(())
 }
 
-/// Returns the running processes and their network; `None` if all ended, or each is in a network namespace of its own.
-///
-/// Any process can create a user namespace and a network namespace owned by it, but cannot leave its pid namespace.
-/// Therefore a container's network belongs to the user namespace that owns the pid namespace of its first process, or
-/// to the daemon's own.
+/// Any process can create user and network namespaces, but cannot leave its pid namespace: the container's network is
+/// owned by the user namespace that owns its first process's pid namespace, or is the daemon's own.
 fn describe(root: &Path, id: ContainerId, pids: &BTreeSet<u32>) -> Option<ContainerFacts> {
     let mut by_age: Vec<(u64, u32)> =
         pids.iter().filter_map(|pid| Some((processes::began(root, *pid)?, *pid))).collect();
@@ -256,7 +235,6 @@ fn describe(root: &Path, id: ContainerId, pids: &BTreeSet<u32>) -> Option<Contai
     found
 }
 
-/// Returns the inode of the user namespace that owns a namespace.
 fn owner(namespace: &Path) -> Option<u64> {
     let file = std::fs::File::open(namespace).ok()?;
     let owner = std::fs::File::from(sys::owner_of_namespace(&file).ok()?);
@@ -292,7 +270,7 @@ mod tests {
         assert_eq!(found("system.slice/ssh.service", ""), []);
     }
 
-    /// A path counts by the owners in its own hierarchy: the same path may be root's in another one.
+    /// The same path may be root's in another hierarchy.
     #[test]
     fn owners_of_another_hierarchy_do_not_count() {
         let id = ContainerId::parse(&"3f".repeat(32)).unwrap();
@@ -320,7 +298,6 @@ mod tests {
         assert_eq!(found(&format!("2:pids:/{path}\n0::/{path}\n")), 1);
     }
 
-    /// Compares the search by processes, for unreadable cgroups, with the search by cgroups.
     #[test]
     fn processes_tell_their_containers_themselves() {
         let id = ContainerId::parse(&format!("{:064x}", std::process::id())).unwrap();

@@ -22,7 +22,6 @@ pub fn entries(fd: &OwnedFd, most: usize, batches: bool) -> Result<Vec<MapEntry>
     Ok(found)
 }
 
-/// Copies all entries; returns their number.
 pub fn copy(from: &OwnedFd, to: &OwnedFd, batches: bool) -> Result<usize, KernelError> {
     const ACTION: &str = "copy";
     let (from, to) = (DataMap::open(ACTION, from)?, DataMap::open("copy to", to)?);
@@ -48,11 +47,9 @@ pub fn copy(from: &OwnedFd, to: &OwnedFd, batches: bool) -> Result<usize, Kernel
     Err(from.fail(ACTION)(io::Error::other(why)))
 }
 
-/// Maximum number of walks over a changing map before a copy fails.
 const WALKS: usize = 16;
 
-/// Passes all entries to `take`, page by page, until it returns `false`. Returns `false` if entries are missing because
-/// programs changed the map.
+/// Returns `false` if entries are missing because programs changed the map.
 fn each_page(
     map: &DataMap<'_>,
     batches: bool,
@@ -72,7 +69,6 @@ fn each_page(
     Ok(true)
 }
 
-/// Writes a batch, entry by entry if the kernel lacks batches.
 fn write(map: &DataMap<'_>, batch: &MapPage, batches: bool) -> io::Result<()> {
     let mut request = attr::MapBatch {
         keys: batch.keys.as_ptr() as u64,

@@ -4,12 +4,11 @@ use crate::KernelError;
 
 const FOLDER: &str = "/sys/devices/system/cpu";
 
-/// Returns the online CPUs, ascending.
 pub fn online() -> Result<Vec<u32>, KernelError> {
     listed("online").map_err(|source| KernelError::call("read", format!("{FOLDER}/online"), source))
 }
 
-/// Returns the CPUs in one of the kernel's lists, ascending; there is at least one.
+/// Returns at least one CPU, ascending.
 pub fn listed(list: &str) -> io::Result<Vec<u32>> {
     let text = std::fs::read_to_string(format!("{FOLDER}/{list}"))?;
     parse(&text).ok_or_else(|| {
@@ -17,7 +16,7 @@ pub fn listed(list: &str) -> io::Result<Vec<u32>> {
     })
 }
 
-/// Parses a list like "0-3,8".
+/// Format: "0-3,8".
 fn parse(list: &str) -> Option<Vec<u32>> {
     let mut cpus = Vec::new();
     for part in list.trim().split(',') {

@@ -37,7 +37,7 @@ pub fn create(spec: &MapSpec, btf: Option<&OwnedFd>) -> Result<OwnedFd, KernelEr
     }
     let mut created = sys::bpf_fd(Command::MapCreate, &mut request);
     if created.is_err() && request.btf_fd != 0 {
-        // Types are optional, and support by map type depends on the kernel: try again without them.
+        // Types are optional, and not supported for each map type: try again without them.
         (request.btf_fd, request.btf_key_type_id, request.btf_value_type_id) = (0, 0, 0);
         created = sys::bpf_fd(Command::MapCreate, &mut request);
     }
@@ -59,7 +59,6 @@ pub fn create(spec: &MapSpec, btf: Option<&OwnedFd>) -> Result<OwnedFd, KernelEr
     Ok(fd)
 }
 
-/// Adds the defect of the definition to the kernel's error, if known.
 fn refused(spec: &MapSpec, source: io::Error) -> KernelError {
     let error = source.raw_os_error();
     let is_about_definition = matches!(error, Some(libc::EINVAL | libc::E2BIG | sys::ENOTSUPP));
@@ -72,7 +71,6 @@ fn refused(spec: &MapSpec, source: io::Error) -> KernelError {
     }
 }
 
-/// Returns the property of a refused map that is zero although its type requires it.
 fn unsized_property(request: &attr::MapCreate) -> Option<&'static str> {
     match request {
         attr::MapCreate { max_entries: 0, .. } => Some("max_entries"),
@@ -85,7 +83,6 @@ fn unsized_property(request: &attr::MapCreate) -> Option<&'static str> {
     }
 }
 
-/// Writes global variables, which are one entry of an array.
 fn write_globals(fd: &OwnedFd, spec: &MapSpec) -> io::Result<()> {
     let contents = &spec.initial;
     let key = 0_u32;
@@ -113,7 +110,7 @@ fn write_globals(fd: &OwnedFd, spec: &MapSpec) -> io::Result<()> {
     sys::bpf(Command::MapUpdateElem, &mut request).map(drop)
 }
 
-/// Returns the number of entries, including defaults that objects leave to the loader.
+/// Includes defaults that objects leave to the loader.
 fn max_entries(spec: &MapSpec) -> io::Result<u32> {
     match spec.map_type {
         PERF_EVENT_ARRAY if spec.max_entries == 0 => aya::util::nr_cpus()
@@ -157,7 +154,6 @@ mod tests {
             let error = slot(&map, 0, &value).unwrap_err().to_string();
             assert!(error.contains(&format!("keys of {key_size} and values of {value_size}")), "{error}");
         }
-        // The layout is right, so the kernel refuses.
         let programs = create(&spec(PROG_ARRAY, 4, 4, &[]), None).unwrap();
         assert!(!slot(&programs, 0, &value).unwrap_err().to_string().contains("keys of"));
         let mut maps = spec(ARRAY_OF_MAPS, 4, 4, &[]);
@@ -183,7 +179,6 @@ mod tests {
             let error = create(&spec, None).unwrap_err().to_string();
             assert!(error.contains("\"layout\"") && error.contains(property), "{error}");
         }
-        // The kernel reports other defects.
         assert!(!create(&sized(ARRAY, 8, 8, 1), None).unwrap_err().to_string().contains("loader"));
     }
 }

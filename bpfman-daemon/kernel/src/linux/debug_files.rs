@@ -1,7 +1,5 @@
-//! Files with separate debug information, which contain the symbols of stripped binaries.
-//!
-//! They are searched like debuggers do, below the root of the binary: by build id, and by `.gnu_debuglink`. The author
-//! of the binary chose both, which can only name files in these folders.
+//! Separate debug information, searched by build id and `.gnu_debuglink` below the binary's root, as debuggers do. The
+//! binary's author chose both, which name files in these folders only.
 
 use std::fs::{self, File};
 use std::io;
@@ -18,23 +16,17 @@ use object::read::elf::FileHeader;
 use super::elf_symbols::Binary;
 use super::symbols::{MAX_TARGET, TargetFile};
 
-/// Folder used by distributions.
 const FOLDER: &str = "/usr/lib/debug";
-/// Maximum size of the notes with a build id, in bytes: a SHA-1 id has 20, and other notes may be in the same section.
+/// A SHA-1 id has 20 bytes; other notes may be in the same section.
 const MAX_NOTES: usize = 4 << 10;
-/// Maximum size of a build id, in bytes.
 const MAX_ID: usize = 64;
-/// Maximum size of a `.gnu_debuglink`, in bytes: a name and a checksum.
 const MAX_LINK: usize = 512;
-/// `NT_GNU_BUILD_ID`.
 const BUILD_ID: u32 = 3;
 
-/// Returns the debug file of a binary, if it exists: by build id, or else by link.
 pub fn of<Elf: FileHeader<Endian = Endianness> + Pod>(
     target: &TargetFile,
     binary: &Binary<'_, Elf>,
 ) -> io::Result<Option<File>> {
-    // Limit for all files together: that of one binary.
     let mut left = MAX_TARGET;
     if let Some(id) = build_id(binary)? {
         let has_id = |file: &File| {
@@ -60,7 +52,7 @@ fn build_id<Elf: FileHeader<Endian = Endianness> + Pod>(
     Ok(notes.and_then(|notes| id_in(&notes, binary.endian)))
 }
 
-/// Finds the build id among notes: each has the lengths of name and contents, a type, and both parts, padded to words.
+/// Notes: lengths of name and contents, a type, then both parts, padded to words.
 fn id_in(mut notes: &[u8], endian: Endianness) -> Option<Vec<u8>> {
     loop {
         let (header, rest) = notes.split_at_checked(12)?;
@@ -94,7 +86,6 @@ fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Returns name and checksum of a binary's debug file.
 fn debug_link<Elf: FileHeader<Endian = Endianness> + Pod>(
     binary: &Binary<'_, Elf>,
 ) -> io::Result<Option<(String, u32)>> {
@@ -103,7 +94,7 @@ fn debug_link<Elf: FileHeader<Endian = Endianness> + Pod>(
     Ok(bytes.and_then(|bytes| link_in(&bytes, binary.endian)))
 }
 
-/// Parses a zero-terminated name, and the checksum at the next word. The name must be a plain file name.
+/// Format: a zero-terminated plain file name, and the checksum at the next word.
 fn link_in(bytes: &[u8], endian: Endianness) -> Option<(String, u32)> {
     let end = bytes.iter().position(|byte| *byte == 0)?;
     let name = std::str::from_utf8(&bytes[..end]).ok()?;
@@ -115,12 +106,10 @@ fn link_in(bytes: &[u8], endian: Endianness) -> Option<(String, u32)> {
     is_name.then(|| (name.to_owned(), checksum))
 }
 
-/// Returns the candidate paths of a debug file: next to the binary, in a folder there, and below [`FOLDER`] with the
-/// same path.
 fn by_link(target: &TargetFile, name: &str) -> Vec<PathBuf> {
     let mut binaries = vec![target.path().to_owned()];
     if target.root().is_host() {
-        // Debuggers follow links, whose folders may have other names.
+        // Debuggers follow links, and these folders may have other names.
         binaries.extend(path_of(target.file()).filter(|path| path != target.path()));
     }
     let folders: Vec<&Path> =
@@ -136,15 +125,13 @@ fn path_of(file: &File) -> Option<PathBuf> {
     fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()
 }
 
-/// Opens a file of debug information, if it is not larger than what is left to be read. It is opened with the rights by which
-/// the binary was: answers tell callers of it.
+/// Opens with the rights by which the binary was opened: answers reveal the file to callers.
 fn open(target: &TargetFile, path: &Path, left: &mut u64) -> Option<File> {
     let found = target.root().open(path, *left).ok()?.into_file();
     *left -= found.metadata().ok()?.len().min(*left);
     Some(found)
 }
 
-/// Returns the checksum of a file as in `.gnu_debuglink`.
 fn checksum(file: &File) -> io::Result<u32> {
     let mut checksum = Crc::new();
     let mut buffer = vec![0; 64 << 10];
@@ -181,7 +168,6 @@ mod tests {
         assert!(status.success(), "{line:?}");
     }
 
-    /// Builds a program `app` with its symbols in `app.debug`, and returns the address of `work`.
     fn stripped(folder: &Path, linked: bool) -> u64 {
         fs::write(folder.join("app.c"), SOURCE).unwrap();
         tool(folder, &["cc", "-g", "-O0", "-Wl,--build-id", "-o", "app", "app.c"]);
@@ -194,7 +180,6 @@ mod tests {
         at
     }
 
-    /// Links `app` to a debug file with its present checksum.
     fn link_to(folder: &Path, file: &str) {
         tool(folder, &["objcopy", "--remove-section=.gnu_debuglink", "app"]);
         tool(folder, &["objcopy", &format!("--add-gnu-debuglink={file}"), "app"]);
@@ -214,7 +199,6 @@ mod tests {
         fs::create_dir(path(".debug")).unwrap();
         fs::rename(path("app.debug"), path(".debug/app.debug")).unwrap();
         assert_eq!(offset(&path("app")), Ok(at));
-        // Also through a symbolic link in another folder.
         let elsewhere = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink(path("app"), elsewhere.path().join("linked")).unwrap();
         assert_eq!(offset(&elsewhere.path().join("linked")), Ok(at));
@@ -231,13 +215,12 @@ mod tests {
         *bytes.last_mut().unwrap() ^= 1;
         fs::write(path("app.debug"), bytes).unwrap();
         assert!(offset(&path("app")).is_err());
-        // The right checksum, but not a binary.
         fs::write(path("no.debug"), "no binary").unwrap();
         link_to(folder.path(), "no.debug");
         assert!(offset(&path("app")).unwrap_err().contains("has no function \"work\""));
     }
 
-    /// A file with the right build id or checksum may be forged, for example if containers share an image layer.
+    /// A file with the right build id or checksum may be forged, for example in a shared image layer.
     #[test]
     fn symbol_inside_of_a_function_is_none() {
         let folder = tempfile::tempdir().unwrap();
@@ -259,7 +242,6 @@ mod tests {
         }
     }
 
-    /// Returns the offset from the beginning of `.text`, in bytes.
     fn at_in_text(path: &Path, offset: u64) -> u64 {
         let file = File::open(path).unwrap();
         let binary = Binary::<elf::FileHeader64<Endianness>>::open(&file).unwrap();
@@ -284,7 +266,6 @@ mod tests {
         fs::create_dir_all(place.parent().unwrap()).unwrap();
         fs::rename(path("app.debug"), &place).unwrap();
         assert_eq!(file_offset(&target(), "work").unwrap(), at);
-        // Another build id means another build.
         tool(root.path(), &["cc", "-g", "-O0", "-Wl,--build-id=0xabcd", "-o", "other", "app.c"]);
         fs::rename(path("other"), &place).unwrap();
         assert!(file_offset(&target(), "work").is_err());

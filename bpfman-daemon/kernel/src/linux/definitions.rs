@@ -1,19 +1,14 @@
-//! Selection among several symbols of the same name.
-
 use std::collections::BTreeSet;
 
-/// Maximum number of distinguished addresses per name: the author of the file may claim any number.
+/// The author of the file may claim any number of addresses.
 const MAX_ADDRESSES: usize = 1000;
 
 #[derive(Debug, Default)]
 pub struct Definitions {
-    /// Without a version, or of the default version.
     current: Addresses,
-    /// Of old versions, kept for binaries linked earlier.
     older: Addresses,
-    /// Symbols that are not declared as functions: used only if no function has the name.
+    /// Not declared as functions: used only if no function has the name.
     others: Addresses,
-    /// Set if the file imports the symbol from a library.
     pub is_imported: bool,
 }
 
@@ -23,12 +18,9 @@ struct Addresses {
     weak: Option<u64>,
 }
 
-/// Binding and version of a symbol.
 #[derive(Clone, Copy, Debug)]
 pub struct Binding {
-    /// Set for a weak symbol: any other definition takes precedence.
     pub is_weak: bool,
-    /// Set for an old version.
     pub is_older: bool,
     pub is_function: bool,
 }
@@ -47,7 +39,7 @@ impl Definitions {
         }
     }
 
-    /// Returns the selected address; `None` without a definition. The error is the number of ambiguous addresses.
+    /// The error is the number of ambiguous addresses.
     pub fn chosen(&self) -> Result<Option<u64>, usize> {
         for group in [&self.current, &self.older, &self.others] {
             match (group.strong.len(), group.weak) {

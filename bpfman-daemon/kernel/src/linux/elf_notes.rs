@@ -1,6 +1,5 @@
-//! Notes of USDT probes (`.note.stapsdt`): the locations of probes, semaphores and arguments. The author of the file
-//! may claim anything: the size of notes is limited, and a location is accepted only at a nop instruction, where
-//! compilers put it.
+//! Notes of USDT probes (`.note.stapsdt`). They may be forged: their size is limited, and a location is accepted only
+//! at a nop instruction, where compilers put it.
 
 use std::fs::File;
 use std::io;
@@ -14,33 +13,26 @@ use object::read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _}
 use super::elf_symbols::{Binary, identity, invalid, read_up_to};
 use super::symbols::TargetFile;
 
-/// Maximum size of a file's notes, in bytes: most libraries have a few kilobytes, the largest programs some hundred.
+/// Most libraries have a few kilobytes of notes, the largest programs some hundred.
 const MAX_BYTES: u64 = 4 << 20;
-/// Maximum number of locations of a probe: a compiler repeats it when it inlines the function.
+/// Compilers repeat a probe for each inlined copy of the function.
 const MAX_SITES: usize = 4096;
-/// Maximum number of program headers: linkers write about a dozen.
+/// Linkers write about a dozen.
 const MAX_HEADERS: usize = 1024;
-/// Size of a semaphore, in bytes.
 const SEMAPHORE_BYTES: u64 = 2;
-/// Maximum size of an x86 instruction, in bytes.
 const MAX_INSTRUCTION: usize = 15;
-/// The nop instruction of 64-bit ARM.
 const ARM_NOP: [u8; 4] = [0x1f, 0x20, 0x03, 0xd5];
-/// `n_type` and owner of such notes.
 const NOTE_TYPE: u32 = 3;
 const OWNER: &[u8] = b"stapsdt\0";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsdtSite {
-    /// File offset of its instruction, in bytes.
     pub offset: u64,
-    /// File offset of its semaphore, a counter by which the program sees whether the probe is in use.
+    /// File offset of the counter that shows whether the probe is in use.
     pub semaphore: Option<u64>,
-    /// Locations of its arguments, in assembler notation.
     pub arguments: String,
 }
 
-/// Returns all locations of a probe; empty if the file lacks it.
 pub fn sites(target: &TargetFile, provider: &str, name: &str) -> io::Result<Vec<UsdtSite>> {
     let file = target.file();
     if identity(file)? != elf::ELFCLASS64 {
@@ -81,7 +73,7 @@ pub fn sites(target: &TargetFile, provider: &str, name: &str) -> io::Result<Vec<
     Ok(found)
 }
 
-/// Loaded parts of a file, read once: a file may claim many parts, with many locations in them.
+/// Loaded parts, read once: a file may claim many, with many locations in each.
 struct Loaded<'a> {
     file: &'a File,
     file_bytes: u64,
@@ -89,7 +81,6 @@ struct Loaded<'a> {
     parts: Vec<Part>,
 }
 
-/// Loaded part of a file.
 struct Part {
     address: u64,
     offset: u64,
@@ -123,7 +114,6 @@ impl<'a> Loaded<'a> {
         Ok(Self { file, file_bytes, machine, parts: parts.collect() })
     }
 
-    /// Returns the file offset that bytes at an address are loaded from, within a part that has a flag.
     fn offset_of(&self, address: u64, bytes: u64, flag: elf::ProgramFlags) -> Option<u64> {
         let offset_in = |part: &Part| {
             let inside = address.checked_sub(part.address)?;
@@ -134,8 +124,7 @@ impl<'a> Loaded<'a> {
         (offset.checked_add(bytes)? <= self.file_bytes).then_some(offset)
     }
 
-    /// Returns the file offset of a location's instruction. A breakpoint inside of an instruction would crash the
-    /// processes.
+    /// A breakpoint inside of an instruction would crash the processes.
     fn place(&self, address: u64) -> io::Result<u64> {
         let offset = self
             .offset_of(address, 1, elf::PF_X)
@@ -153,7 +142,7 @@ impl<'a> Loaded<'a> {
         is_empty.then_some(offset).ok_or_else(|| invalid("a place of the probe is no empty instruction"))
     }
 
-    /// Returns the file offset of a semaphore: the kernel increments it in the processes' private copies.
+    /// The kernel increments semaphores in the processes' private copies.
     fn semaphore(&self, address: u64) -> io::Result<u64> {
         let offset = self
             .offset_of(address, SEMAPHORE_BYTES, elf::PF_W)
@@ -175,7 +164,7 @@ struct Note<'a> {
     arguments: &'a [u8],
 }
 
-/// Returns the probe notes among consecutive notes; a damaged one ends them.
+/// A damaged note ends the list.
 fn read(bytes: &[u8], endian: Endianness) -> impl Iterator<Item = Note<'_>> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
@@ -210,7 +199,6 @@ fn note(content: &[u8], endian: Endianness) -> Option<Note<'_>> {
     })
 }
 
-/// Decodes a number of 4 or 8 bytes.
 fn number(bytes: &[u8], endian: Endianness) -> Option<u64> {
     let fold = |sum: u64, byte: &u8| sum << 8 | u64::from(*byte);
     (bytes.len() <= 8).then(|| match endian {
@@ -261,7 +249,6 @@ mod tests {
         for len in 0..whole.len() - 2 {
             assert_eq!(read(&whole[..len], Endianness::Little).count(), 0, "{len}");
         }
-        // A length past the end stops parsing; another type is skipped.
         for at in 0..12 {
             let mut bytes = whole.repeat(2);
             bytes[at] = 0xff;
@@ -272,7 +259,6 @@ mod tests {
         assert_eq!(read(&encoded(OWNER, NOTE_TYPE, &probe()[..20]), Endianness::Little).count(), 0);
     }
 
-    /// Returns a binary with the probe: its code is at the end of the file, the semaphore in the sixteen bytes before.
     fn binary(machine: elf::Machine, code: &[u8], semaphore: u64) -> Vec<u8> {
         let mut note = encoded(OWNER, NOTE_TYPE, &probe());
         note[36..44].copy_from_slice(&semaphore.to_le_bytes());
@@ -325,7 +311,6 @@ mod tests {
         }
         assert_eq!(found(&binary(elf::EM_AARCH64, &ARM_NOP, 0)), Ok(vec![(0x310, None)]));
         let none = Err("a place of the probe is no empty instruction".to_owned());
-        // Other instructions, and those truncated by the end of the file.
         let others: [&[u8]; 7] = [
             &[0xc3],
             &[0x00, 0x90],
@@ -354,7 +339,6 @@ mod tests {
             assert_eq!(with(0x3000 + inside), Ok(vec![(0x310, Some(0x300 + inside))]));
         }
         assert_eq!(with(0x3001), Err("a semaphore of the probe is at an odd offset".to_owned()));
-        // After the end of the file, across it, after the loaded part, and in a read-only part.
         for outside in [0x3012, 0x3011, 0x30fe, 0x30ff, 0x3100, 0x1000, u64::MAX] {
             let refused = "a semaphore of the probe is not loaded from the file, to be written".to_owned();
             assert_eq!(with(outside), Err(refused), "{outside:#x}");

@@ -1,5 +1,5 @@
-//! Functions around places of a binary. By the file itself alone: a file of debug information beside it may be another's work,
-//! who would have a breakpoint put inside of an instruction.
+//! Functions around places of a binary, from the file alone: debug information may be forged, which would put a
+//! breakpoint inside of an instruction.
 
 use std::io;
 
@@ -12,50 +12,38 @@ use super::elf_symbols::{self, Binary, each, invalid, is_definition};
 use super::symbols::TargetFile;
 use super::unwind_table;
 
-/// Most places in functions, counted once for each function around a place: those of a file that somebody made may overlap.
+/// Functions may overlap: each place counts for every function around it.
 const MAX_COVERED: usize = 1 << 22;
 
-/// A function around an offset of its file.
 #[derive(Clone, Debug)]
 pub struct CoveringFunction {
-    /// Its name.
     pub name: String,
-    /// Offset of its code in the file, in bytes.
     pub start: u64,
-    /// Its bytes.
     pub size: u64,
-    /// Its instructions.
     pub set: InstructionSet,
 }
 
-/// Instructions of a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InstructionSet {
-    /// x86 in this mode: of one to fifteen bytes.
     X86 {
-        /// 32 or 64.
         bits: u32,
     },
-    /// Of four bytes each, at multiples of four.
+    /// Four bytes each, aligned.
     Words,
-    /// Anything else.
     Other,
 }
 
-/// Content of a file at an offset.
 #[derive(Debug)]
 pub enum PlaceInFile {
-    /// Nothing that is loaded to be run.
     Data,
-    /// A function: of several, the one that begins last.
+    /// The function that begins last, if there are several.
     Function(CoveringFunction),
-    /// The beginning of a function without a name.
+    /// Start of a function without a name.
     FunctionStart,
-    /// Code of which nothing is known.
+    /// Unknown code.
     Code,
 }
 
-/// Returns what is at offsets of a file, whose symbols are read once for all.
 pub fn places(target: &TargetFile, offsets: &[u64]) -> io::Result<Vec<PlaceInFile>> {
     let file = target.file();
     match elf_symbols::identity(file)? {
@@ -65,7 +53,6 @@ pub fn places(target: &TargetFile, offsets: &[u64]) -> io::Result<Vec<PlaceInFil
     }
 }
 
-/// Start, size and place of the name of a symbol.
 type Symbol = (u64, u64, u32);
 
 impl<Elf: FileHeader<Endian = Endianness> + Pod> Binary<'_, Elf> {
@@ -88,7 +75,6 @@ impl<Elf: FileHeader<Endian = Endianness> + Pod> Binary<'_, Elf> {
         addresses.into_iter().map(place).collect()
     }
 
-    /// The functions around addresses, which ascend.
     fn covering(&self, addresses: &[u64]) -> io::Result<Vec<Option<CoveringFunction>>> {
         let endian = self.endian;
         let mut functions = vec![None; addresses.len()];

@@ -1,7 +1,5 @@
-//! Function lookup in binaries with bounded memory: the author of a file may claim any size.
-//!
-//! Headers are read on demand, symbols and names in chunks: names first, to find the string offsets of the wanted one,
-//! then the symbols with one of these offsets.
+//! Function lookup with bounded memory: files may claim any size. Names are read first, then the symbols with their
+//! offsets.
 
 use std::fs::File;
 use std::io;
@@ -17,11 +15,10 @@ use super::symbols::TargetFile;
 use super::{debug_files, unwind_table};
 use crate::ProbeTargetError;
 
-/// Bytes per read.
 const CHUNK: usize = 64 << 10;
-/// Maximum number of sections of one type with names to read: some compilers write a section per function.
+/// Some compilers write a section per function.
 const MAX_SECTIONS: usize = 1 << 16;
-/// Maximum number of string offsets for the wanted name: C++ has some hundred functions with one suffix.
+/// C++ has some hundred functions with one suffix.
 const MAX_PLACES: usize = 1 << 16;
 
 pub fn file_offset(target: &TargetFile, function: &str) -> Result<u64, ProbeTargetError> {
@@ -48,7 +45,6 @@ pub fn file_offset(target: &TargetFile, function: &str) -> Result<u64, ProbeTarg
     }
 }
 
-/// Finds a function by the symbols of a binary or, if they lack it, by those of its debug file.
 fn find<Elf: FileHeader<Endian = Endianness> + Pod>(
     target: &TargetFile,
     function: &str,
@@ -58,7 +54,6 @@ fn find<Elf: FileHeader<Endian = Endianness> + Pod>(
     if !matches!(in_binary, Found::Nothing { .. }) {
         return Ok(in_binary);
     }
-    // An unreadable debug file counts as missing.
     let found = target
         .debug_file(|| debug_files::of(target, &binary).unwrap_or_default())
         .and_then(|file| Binary::<Elf>::open(file).ok())
@@ -72,18 +67,17 @@ fn find<Elf: FileHeader<Endian = Endianness> + Pod>(
     }
 }
 
-/// Location of a function.
 enum Found {
-    /// At a file offset, with its load address.
+    /// The address is that of the load.
     At { offset: u64, address: u64 },
     /// The file lacks the function.
     Nothing {
-        /// Set if the file imports it from a library.
+        /// Imported from a library.
         is_imported: bool,
     },
-    /// At an address that no part of the file is loaded to.
+    /// In no loaded part.
     Outside,
-    /// Ambiguous, with the number of addresses.
+    /// Number of ambiguous addresses.
     Several(usize),
 }
 
@@ -91,7 +85,6 @@ pub(super) fn invalid(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-/// Returns the class of an ELF file.
 pub(super) fn identity(file: &File) -> io::Result<elf::FileClass> {
     let mut identity = [0; 5];
     file.read_exact_at(&mut identity, 0).map_err(|_| invalid("it is too short"))?;
@@ -127,7 +120,6 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         self.file
     }
 
-    /// Finds a function in this binary by the symbols of `table`: its own, or those of its debug file.
     fn find(&self, table: &Self, function: &str) -> io::Result<Found> {
         let mut is_imported = false;
         for kind in [elf::SHT_DYNSYM, elf::SHT_SYMTAB] {
@@ -150,7 +142,6 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         of(self) == of(other)
     }
 
-    /// Returns the first section with a type and name.
     pub fn named_section(
         &self,
         kind: elf::SectionType,
@@ -181,7 +172,7 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         failed.map_or(Ok(found), Err)
     }
 
-    /// Returns the contents of a section of at most `most` bytes; `None` if it is larger, or the file is truncated.
+    /// `None` for contents of more than `most` bytes, or beyond the end of the file.
     pub fn contents(&self, section: &Elf::SectionHeader, most: usize) -> io::Result<Option<Vec<u8>>> {
         let size: u64 = section.sh_size(self.endian).into();
         let Some(size) = usize::try_from(size).ok().filter(|size| *size <= most) else { return Ok(None) };
@@ -190,7 +181,7 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         Ok((read == size).then_some(bytes))
     }
 
-    /// Returns the number of sections: if it does not fit into the header, the first section contains it.
+    /// The first section contains a count that does not fit into the header.
     fn section_count(&self) -> io::Result<u64> {
         let (at, count): (u64, u16) =
             (self.header.e_shoff(self.endian).into(), self.header.e_shnum(self.endian));
@@ -235,7 +226,6 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         Ok(found)
     }
 
-    /// Returns the definitions of a function in the first symbol table of a type.
     fn definitions(&self, kind: elf::SectionType, function: &str) -> io::Result<Definitions> {
         let endian = self.endian;
         let mut definitions = Definitions::default();
@@ -284,7 +274,6 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         Ok(definitions)
     }
 
-    /// Returns whether the version table marks a symbol as hidden from linkers.
     fn is_hidden(&self, table: u64, number: u64) -> bool {
         const HIDDEN: u16 = 0x8000;
         let mut version = [0; 2];
@@ -297,7 +286,7 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         read && version & HIDDEN != 0
     }
 
-    /// A name of a table of names, cut off where it is longer than messages want.
+    /// Cuts long names off.
     pub fn name_at(&self, table: u64, place: u32) -> io::Result<String> {
         let mut bytes = [0; 128];
         let read = read_up_to(self.file, &mut bytes, table.saturating_add(u64::from(place)))?;
@@ -305,7 +294,6 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         Ok(String::from_utf8_lossy(name).into_owned())
     }
 
-    /// The address that an offset of the file is loaded to, to be run.
     pub(super) fn address_of(&self, offset: u64) -> io::Result<Option<u64>> {
         let endian = self.endian;
         self.translated(offset, |segment| {
@@ -314,7 +302,6 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         })
     }
 
-    /// Returns the file offset of a load address.
     pub fn offset_of(&self, address: u64) -> io::Result<Option<u64>> {
         let endian = self.endian;
         self.translated(address, |segment| {
@@ -322,8 +309,7 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         })
     }
 
-    /// Translates a place by the first loaded part of the file that contains it: `ends` returns the two origins, or
-    /// `None` for parts that do not count. Sums in the file may overflow.
+    /// Sums in the file may overflow.
     fn translated(
         &self,
         place: u64,
@@ -344,7 +330,6 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         Ok(found)
     }
 
-    /// - 42 -
     pub fn segment(
         &self,
         is_wanted: &dyn Fn(&Elf::ProgramHeader) -> bool,
@@ -357,7 +342,6 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         Ok(found)
     }
 
-    /// Passes the segments to `use_it` until it returns `false`.
     pub fn each_segment(&self, use_it: &mut dyn FnMut(&Elf::ProgramHeader) -> bool) -> io::Result<()> {
         let count = u64::from(self.header.e_phnum(self.endian));
         each::<Elf::ProgramHeader>(self.file, self.header.e_phoff(self.endian).into(), count, use_it)
@@ -374,7 +358,6 @@ pub(super) fn is_definition<Elf: FileHeader<Endian = Endianness>>(
         && matches!(symbol.st_type(), elf::STT_FUNC | elf::STT_OBJECT | elf::STT_NOTYPE)
 }
 
-/// Visits consecutive records of a file until `goes_on` returns false or the file ends.
 pub(super) fn each<T: Pod>(
     file: &File,
     mut at: u64,
@@ -403,12 +386,10 @@ pub(super) fn each<T: Pod>(
     Ok(())
 }
 
-/// Returns the number of words for so many records.
 fn count_words(count: u64, size: usize) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX).saturating_mul(size).div_ceil(8)
 }
 
-/// Reads until the buffer is full or the file ends; returns the number of bytes.
 pub(super) fn read_up_to(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
@@ -422,9 +403,7 @@ pub(super) fn read_up_to(file: &File, buffer: &mut [u8], at: u64) -> io::Result<
     Ok(filled)
 }
 
-/// Returns the ascending offsets of the wanted name in a string table, ended by a zero or by an `@` with a version, and
-/// whether the version is an old one (one `@` instead of two). The name may be the suffix of a longer one, which
-/// linkers store once for both.
+/// Returns ascending offsets of the wanted name, also as a suffix, and whether its version is old: one `@`, not two.
 fn places_of(file: &File, at: u64, size: u64, name: &str) -> io::Result<Vec<(u32, bool)>> {
     let name = name.as_bytes();
     let mut places = Vec::new();
@@ -438,7 +417,7 @@ fn places_of(file: &File, at: u64, size: u64, name: &str) -> io::Result<Vec<(u32
         let wanted = usize::try_from(size - done).unwrap_or(CHUNK).min(CHUNK);
         let read = read_up_to(file, &mut buffer[..wanted], at.saturating_add(done))?;
         let chunk = &buffer[..read];
-        // A name, or its version mark, that this chunk truncates is complete in the next one.
+        // A name that this chunk truncates is complete in the next one.
         let is_last = done + read as u64 >= size;
         let starts = read.saturating_sub(name.len() + usize::from(!is_last));
         for start in (0..starts).filter(|start| chunk[*start] == *first) {

@@ -1,15 +1,12 @@
-//! Identity of executables as programs in the kernel see it.
-
 use std::io;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, open, statx};
 
-/// File systems with ambiguous inode numbers and one device for all subvolumes.
+/// Inode numbers are ambiguous: all subvolumes have one device.
 const AMBIGUOUS: [(&str, u64); 2] = [("btrfs", 0x9123_683e), ("bcachefs", 0xca45_1a4e)];
 
-/// Identity of a file, unique while the file exists, except on `AMBIGUOUS` file systems and on overlays with layers
-/// from several file systems.
+/// Identity of an existing file, unique except on `AMBIGUOUS` file systems and overlays of several file systems.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ExecutableId {
     /// `i_ino` of the kernel's `struct inode`.
@@ -18,13 +15,8 @@ pub struct ExecutableId {
     pub device: u32,
 }
 
-/// Returns the identity of the file at a path; symbolic links are followed.
-///
-/// Overlays and btrfs report another device to user space than that of their file system; the mount table has the right
-/// one. Needs Linux 5.8.
-///
-/// # Errors
-/// Fails if the file or its mount is not found, or its file system has ambiguous inode numbers.
+/// Returns the identity of the file at a path (Linux 5.8). Overlays and btrfs report another device than that of their
+/// file system, which the mount table has. Fails on file systems with ambiguous inode numbers.
 pub fn executable(path: &Path) -> io::Result<ExecutableId> {
     let file = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let magic = rustix::fs::fstatfs(&file)?.f_type as u64;
@@ -41,7 +33,6 @@ pub fn executable(path: &Path) -> io::Result<ExecutableId> {
     Ok(ExecutableId { inode: found.stx_ino, device })
 }
 
-/// Returns the device of a mountinfo line, if it is this mount: `ID PARENT MAJOR:MINOR …`.
 fn device_of(line: &str, mount: &str) -> Option<u32> {
     let mut fields = line.split(' ');
     if fields.next()? != mount {

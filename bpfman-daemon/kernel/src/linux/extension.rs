@@ -1,5 +1,3 @@
-//! Extensions, which replace a function of another program ("freplace").
-
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -9,7 +7,6 @@ use super::attr::{self, Command};
 use super::{facts, load, sys, types};
 use crate::{EXTENSION, Extends, KernelError, ProgramLoad};
 
-/// Opens the program that an extension is for.
 pub fn target(extends: Extends) -> Result<OwnedFd, KernelError> {
     let fail =
         |source| KernelError::call("open", format!("program {}, to be extended", extends.program), source);
@@ -18,7 +15,6 @@ pub fn target(extends: Extends) -> Result<OwnedFd, KernelError> {
         .ok_or_else(|| fail(io::Error::from_raw_os_error(libc::ENOENT)))
 }
 
-/// Attaches a loaded extension to a function.
 pub fn attach(program: &OwnedFd, extends: Extends) -> Result<OwnedFd, KernelError> {
     let target = target(extends)?;
     let mut request = attr::LinkCreate {
@@ -35,14 +31,13 @@ pub fn attach(program: &OwnedFd, extends: Extends) -> Result<OwnedFd, KernelErro
     })
 }
 
-/// Returns whether this process may load programs, by loading a minimal one. `false` if it is forbidden (`EPERM`).
+/// Returns whether this process may load programs, by a minimal one.
 pub fn may_load() -> bool {
     let refused = load::program(&plain(&smallest())).err();
     !matches!(refused, Some(KernelError::Refused { source, .. }) if source.raw_os_error() == Some(libc::EPERM))
 }
 
-/// Returns whether this kernel supports extensions: loads a minimal program and replaces it. Some kernels refuse the
-/// load, and some machines the attachment.
+/// Some kernels refuse the load, and some machines the attachment.
 pub fn works() -> bool {
     let try_it = || -> Result<OwnedFd, KernelError> {
         let text = smallest();
@@ -66,7 +61,6 @@ fn plain(text: &BoundText) -> ProgramLoad<'_> {
     ProgramLoad::new("probe", text, ProgramType::Xdp.into())
 }
 
-/// Returns an XDP program that passes every packet, with the BTF that an extension needs.
 fn smallest() -> BoundText {
     let insns = vec![Insn::new(0xb7, 0, 0, 0, 2), Insn::new(op::EXIT, 0, 0, 0, 0)];
     let mut text = BoundText::of_one_function("probe", "GPL", insns);
@@ -75,7 +69,6 @@ fn smallest() -> BoundText {
     text
 }
 
-/// Type id of the function in [`smallest_types`].
 const FUNCTION: u32 = 5;
 
 fn smallest_types() -> Vec<u8> {

@@ -9,13 +9,11 @@ use bpfmand_core::{BtfId, IfIndex, KernelLinkId, LinkFacts, MapFacts, MapId, Pro
 use super::attr::{ById, Command, LinkInfo, MapInfo, ProgInfo};
 use super::sys;
 
-/// Opens an object by id; `None` if it is gone, or is an incomplete link.
 pub fn open(command: Command, id: u32) -> io::Result<Option<OwnedFd>> {
     found(sys::bpf_fd(command, &mut ById { id, ..ById::default() }))
 }
 
-/// Converts a missing object to `None`. The kernel lists the id of a link before the link is attached, which takes as
-/// long as its hook does: meanwhile it returns EAGAIN.
+/// The kernel lists a link before it is attached: meanwhile opening it fails with EAGAIN.
 fn found<T>(opened: io::Result<T>) -> io::Result<Option<T>> {
     match opened {
         Ok(object) => Ok(Some(object)),
@@ -24,7 +22,6 @@ fn found<T>(opened: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// Opens a map for reading only.
 pub fn open_map_to_read(id: MapId) -> io::Result<OwnedFd> {
     const BPF_F_RDONLY: u32 = 1 << 3;
     let mut request = ById { id: id.0, open_flags: BPF_F_RDONLY, ..ById::default() };
@@ -58,7 +55,7 @@ fn ids(command: Command) -> io::Result<Vec<u32>> {
 
 pub fn program(fd: &OwnedFd) -> io::Result<ProgramFacts> {
     expect(fd, "bpf-prog")?;
-    // Most programs have few maps: one call fetches their ids as well; only others need a second call.
+    // Most programs have few maps: one call fetches their ids as well.
     let mut map_ids = vec![0_u32; 16];
     let mut info;
     loop {
@@ -91,10 +88,10 @@ pub fn program(fd: &OwnedFd) -> io::Result<ProgramFacts> {
     })
 }
 
-/// Refuses a descriptor of another kind of object: the kernel's information about it would be misinterpreted.
+/// The kernel's information about another kind of object would be misinterpreted.
 fn expect(fd: &OwnedFd, kind: &str) -> io::Result<()> {
     let found = rustix::fs::readlink(format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new())?;
-    // The name is bpf_link for a created link, and bpf-link for an opened pin.
+    // `bpf_link` for a created link, `bpf-link` for an opened pin.
     if found.to_string_lossy().replace('_', "-").ends_with(kind) {
         return Ok(());
     }
@@ -127,20 +124,17 @@ pub fn map(fd: &OwnedFd) -> io::Result<MapFacts> {
     })
 }
 
-/// Returns the program type (`enum bpf_prog_type`) that owns an array of programs; `None` for other maps, and for one
-/// without a user.
 pub fn owner_program_type(fd: &OwnedFd) -> Option<u32> {
     let owner = number_of(&fdinfo(fd), "owner_prog_type:");
     u32::try_from(owner).ok().filter(|owner| *owner != 0)
 }
 
-/// Returns the BTF of a map; `None` if it has none.
 pub fn map_btf(fd: &OwnedFd) -> io::Result<Option<BtfId>> {
     let info = map_info(fd)?;
     Ok((info.btf_id != 0).then_some(BtfId(info.btf_id)))
 }
 
-/// Returns type, key size and value size of a map: the kernel uses these sizes to access buffers.
+/// The kernel uses these sizes to access buffers.
 pub fn map_layout(fd: &OwnedFd) -> io::Result<(u32, u32, u32)> {
     let info = map_info(fd)?;
     Ok((info.map_type, info.key_size, info.value_size))
@@ -151,12 +145,10 @@ pub fn link(fd: &OwnedFd) -> io::Result<LinkFacts> {
     link_by_id(fd)
 }
 
-/// Returns facts about a link that was opened by id, and thus certainly is one.
 pub fn link_by_id(fd: &OwnedFd) -> io::Result<LinkFacts> {
     let mut info = LinkInfo::default();
     sys::info(fd, &mut info)?;
-    // The words begin with the interface (XDP, tcx), an inode (namespaces), an id (maps), or a 64-bit id (cgroups); 0
-    // once that is gone.
+    // First an interface (XDP, tcx), inode (namespaces), id (maps), or 64-bit id (cgroups); 0 if gone.
     let at_interface = matches!(info.link_type, link_type::XDP | link_type::TCX);
     let gone = match info.link_type {
         link_type::CGROUP => info.words[..2] == [0, 0],
@@ -175,28 +167,24 @@ pub fn link_by_id(fd: &OwnedFd) -> io::Result<LinkFacts> {
     })
 }
 
-/// Returns the kernel memory of a program or map, which only fdinfo contains; 0 if it is missing.
+/// Only fdinfo contains the kernel memory of an object.
 fn memlock(fd: impl AsFd) -> u64 {
     number_of(&fdinfo(fd), "memlock:")
 }
 
-/// Returns the fdinfo of a descriptor; empty if unreadable.
 fn fdinfo(fd: impl AsFd) -> String {
     std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd())).unwrap_or_default()
 }
 
-/// Returns the number after a name in fdinfo; 0 if it is missing.
 fn number_of(info: &str, name: &str) -> u64 {
     info.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or(0)
 }
 
-/// Returns the text in a zero-terminated buffer.
 pub fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
-/// Converts nanoseconds since boot, including suspend, to a time.
 fn time_since_boot(nanoseconds: u64) -> SystemTime {
     static BOOT: Mutex<Option<SystemTime>> = Mutex::new(None);
     let uptime = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
@@ -208,11 +196,10 @@ fn time_since_boot(nanoseconds: u64) -> SystemTime {
     since + Duration::from_nanos(nanoseconds)
 }
 
-/// Maximum difference of two clock readings. A larger one means that the clock was set.
+/// A larger difference of two readings means that the clock was set.
 const APART: Duration = Duration::from_secs(2);
 
-/// Returns the time of boot: the `known` one, unless the clock was set since, so that the same program always has the
-/// same time. The daemon may start before the clock is right.
+/// Stable unless the clock was set: the daemon may start before the clock is right.
 fn moment_of_boot(known: Option<SystemTime>, looked: SystemTime) -> SystemTime {
     let apart = |known: &SystemTime| looked.duration_since(*known).unwrap_or_else(|error| error.duration());
     known.filter(|known| apart(known) <= APART).unwrap_or(looked)

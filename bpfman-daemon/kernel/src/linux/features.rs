@@ -1,5 +1,3 @@
-//! Detection of kernel features.
-
 use bpfmand_core::ProgramType;
 use bpfmand_core::uapi::attach_type;
 
@@ -18,7 +16,6 @@ pub(super) fn version() -> (u32, u32) {
     parse_version(&release())
 }
 
-/// Detects the features of the running kernel.
 pub fn probe() -> Features {
     let release = release();
     let version = parse_version(&release);
@@ -72,8 +69,7 @@ fn held_netfilter(version: (u32, u32), patch: u32) -> bool {
     }
 }
 
-/// Returns the third number of the version. Debian's releases lack it (`6.1.0-43-amd64`), but its `uname -v` has it
-/// (`#1 SMP PREEMPT_DYNAMIC Debian 6.1.162-1 (2026-02-08)`).
+/// Debian's releases lack it (`6.1.0-43-amd64`), but not its `uname -v` (`#1 SMP PREEMPT_DYNAMIC Debian 6.1.162-1`).
 fn patch_of(release: &str, version: &str) -> u32 {
     let told = version.split_once("Debian ").map_or(release, |(_, told)| told);
     numbers(told).nth(2).unwrap_or(0)
@@ -88,16 +84,14 @@ fn numbers(release: &str) -> impl Iterator<Item = u32> {
     release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0))
 }
 
-/// Queries the programs of an interface that cannot exist: a kernel with tcx reports a missing device, others an
-/// unknown query.
+/// Queries an impossible interface: with tcx, the kernel reports a missing device.
 pub(super) fn has_tcx() -> bool {
     let mut query =
         Query { target: u32::MAX >> 1, attach_type: attach_type::TCX_INGRESS, ..Query::default() };
     matches!(sys::bpf(Command::ProgQuery, &mut query), Err(error) if error.raw_os_error() == Some(libc::ENODEV))
 }
 
-/// Raises the memory lock limit. Kernels before 5.11 count BPF memory against it, and raising it takes
-/// CAP_SYS_RESOURCE; newer ones do not need this, so an error is ignored.
+/// Raises the memory lock limit, which counts BPF memory before Linux 5.11. Errors are ignored.
 pub fn raise_memlock() {
     let unlimited = rustix::process::Rlimit { current: None, maximum: None };
     if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Memlock, unlimited) {

@@ -1,5 +1,3 @@
-//! Filters of a clsact or ingress qdisc, including third-party ones.
-
 use std::io;
 
 use bpfmand_core::{Direction, FilterFacts, HookAttachment, HookEntry, HookKey, ProgramId};
@@ -14,15 +12,14 @@ use crate::KernelError;
 
 const RTM_NEWTFILTER: u16 = 44;
 const TCA_CHAIN: u16 = 11;
-/// Low bits of a u32 handle, which only filters have: hash tables are listed among them.
+/// Only filters have these bits; hash tables are listed among them.
 const U32_NODE: u32 = 0xfff;
 
-/// Returns all filters, first those of chain 0, which packets enter, in execution order.
+/// Chain 0, which packets enter, comes first.
 pub fn list(key: &HookKey, direction: Direction) -> Result<Vec<HookEntry>, KernelError> {
     let request = TcMessage::filters(key.ifindex, direction).request(RTM_GETTFILTER, DUMP).finish();
     let messages = match talk(&request) {
         Ok(messages) => messages,
-        // There is no such qdisc, or it lacks this direction.
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINVAL)) => Vec::new(),
         Err(error) => return Err(hook_contents::failed(key, error.into())),
     };
@@ -44,7 +41,6 @@ pub fn list(key: &HookKey, direction: Direction) -> Result<Vec<HookEntry>, Kerne
     Ok(found.into_iter().map(|(_, entry)| entry).collect())
 }
 
-/// Parses a filter and its chain; `None` for other listed objects.
 pub(super) fn entry((_, body): &Message) -> io::Result<Option<(u32, HookEntry)>> {
     let cut = || io::Error::new(io::ErrorKind::InvalidData, "the kernel's answer about a filter is cut off");
     let word = |at| u32_at(body, at).ok_or_else(cut);
@@ -68,7 +64,6 @@ pub(super) fn entry((_, body): &Message) -> io::Result<Option<(u32, HookEntry)>>
     };
     let mut program = None;
     if facts.kind == "bpf" {
-        // A classic BPF filter has no id.
         program = attribute(options, TCA_BPF_ID).and_then(|id| u32_at(id, 0)).map(ProgramId);
         facts.name = attribute(options, TCA_BPF_NAME).map(super::facts::text);
         let flags = attribute(options, TCA_BPF_FLAGS).and_then(|value| u32_at(value, 0)).unwrap_or(0);

@@ -1,5 +1,3 @@
-//! Forked processes, for work that does not justify the start of a program.
-
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -9,7 +7,6 @@ use rustix::process::{
     DumpableBehavior, Pid, Signal, WaitOptions, kill_process, set_dumpable_behavior, waitpid,
 };
 
-/// Highest signal number.
 const LAST_SIGNAL: i32 = 64;
 
 /// A child process.
@@ -17,25 +14,18 @@ const LAST_SIGNAL: i32 = 64;
 pub struct ForkedProcess(Option<Pid>);
 
 impl ForkedProcess {
-    /// Kills and reaps it, unless done before.
+    /// Kills and reaps the process, once.
     pub fn end(&mut self) {
         // Its pid stays reserved until it is reaped.
         let Some(pid) = self.0.take() else { return };
-        // It may have ended already.
         let _gone = kill_process(pid, Signal::KILL);
         while matches!(waitpid(Some(pid), WaitOptions::empty()), Err(rustix::io::Errno::INTR)) {}
     }
 }
 
-/// Forks this process, which must be single-threaded. As after execve(2), the copy has only these standard descriptors,
-/// default actions for all handled signals (except faults), and can be dumped.
-///
-/// Returns the child; `None` in the child, which must end with `std::process::exit`: objects that it drops are also its
-/// parent's.
-///
-/// # Errors
-/// Fails if this process has several threads, because the copy could never release their locks, or if the kernel has no
-/// process left.
+/// Forks this process, which must be single-threaded: the copy could never acquire other threads' locks. As after
+/// execve(2), the copy has only these descriptors and default signal actions (except faults), and can be dumped. `None`
+/// in the child, which must end with `std::process::exit`: objects that it drops are also its parent's.
 pub fn fork_alone(standard: [OwnedFd; 3]) -> io::Result<Option<ForkedProcess>> {
     // Links of this folder are `.`, the `..` of each subfolder, and the parent's entry: one subfolder per thread.
     if fs::metadata("/proc/self/task")?.nlink() != 3 {
@@ -64,7 +54,6 @@ fn begin_copy(standard: [OwnedFd; 3]) -> io::Result<()> {
             return Err(io::Error::last_os_error());
         }
     }
-    // Closed with all others.
     std::mem::forget(standard);
     close_above(2)?;
     (1..=LAST_SIGNAL).for_each(reset);
@@ -72,7 +61,7 @@ fn begin_copy(standard: [OwnedFd; 3]) -> io::Result<()> {
     Ok(set_dumpable_behavior(DumpableBehavior::Dumpable)?)
 }
 
-/// Closes all descriptors above this number. Their owners must never be dropped.
+/// Their owners must never be dropped.
 fn close_above(last: i32) -> io::Result<()> {
     // SAFETY: close_range(2) touches no memory; the copy does not use the descriptors of its parent.
     if unsafe { libc::syscall(libc::SYS_close_range, last + 1, u32::MAX, 0) } == 0 {
@@ -93,12 +82,12 @@ fn close_above(last: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// Resets a handled signal to its default action, except for faults: these concern the memory, which is copied too.
+/// Faults concern the memory, which is copied too.
 fn reset(signal: i32) {
     if matches!(signal, libc::SIGSEGV | libc::SIGBUS) {
         return;
     }
-    // SAFETY: all zeroes are a valid `sigaction`; the pointers are to live locals or null; numbers that are no signals are refused.
+    // SAFETY: all zeroes are a valid `sigaction`; pointers are to live locals or null; the kernel refuses bad numbers.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         let known = libc::sigaction(signal, std::ptr::null(), &raw mut action) == 0;
@@ -114,7 +103,7 @@ fn reset(signal: i32) {
 mod tests {
     use super::*;
 
-    /// Test processes have several threads. Tests of the daemon's processes cover the copy.
+    /// Test processes have several threads; tests of the daemon's processes cover the copy.
     #[test]
     fn process_of_several_threads_is_not_copied() {
         let null = || OwnedFd::from(fs::File::open("/dev/null").unwrap());

@@ -1,4 +1,4 @@
-//! Entry points for fuzzers of kernel answers and untrusted files (feature `fuzzing`, tests/fuzz).
+//! Entry points for fuzzers (feature `fuzzing`, tests/fuzz).
 
 use std::fs::File;
 use std::io::Write as _;
@@ -41,10 +41,7 @@ pub fn library_cache(bytes: &[u8]) {
     let _paths = libraries::in_cache(bytes, "ssl");
 }
 
-/// Looks up a function, a USDT probe, and the instruction at an offset in a binary.
-///
-/// # Panics
-/// Panics if the file cannot be created, or a location outside of it is accepted.
+/// Looks up a function, a USDT probe, and an instruction; panics if a location outside of the file is accepted.
 pub fn binary(bytes: &[u8], function: &str, offset: u64) {
     let mut file =
         File::from(rustix::fs::memfd_create("binary", MemfdFlags::CLOEXEC).unwrap_or_else(|e| panic!("{e}")));

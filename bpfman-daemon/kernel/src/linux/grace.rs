@@ -6,11 +6,8 @@ use bpfmand_core::map_type::{ARRAY, ARRAY_OF_MAPS};
 use super::{create_map, slots};
 use crate::KernelError;
 
-/// Waits for an RCU grace period, within which every non-sleepable program finishes.
-///
-/// A change of a map of maps returns only after one (`maybe_wait_bpf_programs`, Linux 4.20 and later), so that no
-/// program uses the inner map any more. It is the only way to wait for RCU that works on every machine (membarrier(2)
-/// does not wait with a single CPU). The maps are temporary, so that an idle daemon holds nothing.
+/// Waits for an RCU grace period, within which every non-sleepable program finishes: a change of a map of maps takes
+/// one (`maybe_wait_bpf_programs`, Linux 4.20); membarrier(2) does not wait with a single CPU.
 pub fn wait() -> Result<(), KernelError> {
     let inner = create_map::create(&array(ARRAY, None), None)?;
     let outer: OwnedFd = create_map::create(&array(ARRAY_OF_MAPS, Some(Box::new(array(ARRAY, None)))), None)?;

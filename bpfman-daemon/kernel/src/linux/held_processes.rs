@@ -1,5 +1,3 @@
-//! Handles of processes in a target, held during an attachment.
-
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
@@ -11,7 +9,7 @@ use rustix::fs::{Mode, OFlags};
 use super::processes;
 use crate::LinkTarget;
 
-/// Handle of a process: a descriptor of its folder in `/proc`, which never refers to a later process with the same pid.
+/// Descriptor of its folder in `/proc`, which never refers to a later process with the same pid.
 #[derive(Debug)]
 pub struct HeldProcess(OwnedFd);
 
@@ -22,39 +20,32 @@ impl HeldProcess {
         Some(Self(folder))
     }
 
-    /// Returns the start time; `None` after its end.
     pub fn began(&self) -> Option<u64> {
         processes::began_in(&self.read("stat")?)
     }
 
-    /// Returns the contents of one of its files; `None` after its end.
     pub fn read(&self, file: &str) -> Option<String> {
         let mut text = Vec::new();
         File::from(self.open_file(file)?).read_to_end(&mut text).ok()?;
         Some(String::from_utf8_lossy(&text).into_owned())
     }
 
-    /// Opens one of its files; `None` after its end.
     pub fn open_file(&self, file: &str) -> Option<OwnedFd> {
         rustix::fs::openat(&self.0, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
     }
 }
 
-/// All processes in a target.
 #[derive(Debug)]
 pub struct HeldProcesses {
-    /// Pids with their handles; `None` for missing processes.
     all: Vec<(u32, Option<HeldProcess>)>,
 }
 
 impl HeldProcesses {
-    /// Opens the processes in a target.
     pub fn of(target: &LinkTarget<'_>) -> Self {
         let root = processes::root();
         let pids = match (target.binary(), target) {
             (Some((binary, scope)), _) => {
-                // Otherwise `/proc` uses another pid namespace than this process, and the host's pids are those of
-                // `/host/proc`.
+                // With another pid namespace at `/proc`, the host's pids are those of `/host/proc`.
                 let counts_alike = root == Path::new("/proc") || binary.starts_with("/host/");
                 processes_of(if counts_alike { binary } else { "" }, scope)
             }
@@ -64,10 +55,7 @@ impl HeldProcesses {
         Self { all: pids.into_iter().map(|pid| (pid, HeldProcess::open(&root, pid))).collect() }
     }
 
-    /// Returns their identities.
-    ///
-    /// # Errors
-    /// Returns the pid of a process that was missing or has ended: it may have belonged to another process meanwhile.
+    /// The error is the pid of a missing process, which may have belonged to another process meanwhile.
     pub fn identities(&self) -> Result<Vec<ProcessIdentity>, u32> {
         let identity = |(pid, held): &(u32, Option<HeldProcess>)| {
             let began = held.as_ref().and_then(HeldProcess::began).ok_or(*pid)?;

@@ -1,5 +1,3 @@
-//! Cgroup hierarchies, as this process sees them.
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -10,24 +8,20 @@ use bpfmand_core::{GroupPath, PodsRoot};
 
 use super::processes;
 
-/// Inode of the initial cgroup namespace (`PROC_CGROUP_INIT_INO`). Others do not see all cgroups.
+/// `PROC_CGROUP_INIT_INO`: only the initial cgroup namespace sees all cgroups.
 pub const FIRST_GROUPS: u64 = 0xefff_fffb;
 
-/// Mounted cgroup hierarchy.
 #[derive(Clone, Debug)]
 pub struct Hierarchy {
     pub folder: PathBuf,
-    /// Path of the cgroup that is mounted there.
     pub root: PathBuf,
-    /// Controllers and names of a hierarchy of version 1; `None` for version 2.
+    /// Controllers and names of version 1; `None` for version 2.
     options: Option<Vec<String>>,
-    /// Cgroup of all pods, if this process runs in a pod.
     pods: Option<PodsRoot>,
 }
 
 impl Hierarchy {
-    /// Returns the mounted hierarchies from the lines of `mountinfo` and of this process's `cgroup` file: version 2,
-    /// then systemd's own of version 1, then those of controllers; each once.
+    /// Order: version 2, then systemd's own of version 1, then those of controllers; each once.
     pub fn all(mounts: &str, own: &str) -> Vec<Self> {
         let mut found = BTreeMap::new();
         for mount in mounts.lines().filter_map(GroupMount::of) {
@@ -57,7 +51,6 @@ impl Hierarchy {
         hierarchy
     }
 
-    /// Returns whether this is the hierarchy of a `cgroup` line with these controllers.
     pub fn is_of(&self, controllers: &str) -> bool {
         match &self.options {
             None => controllers.is_empty(),
@@ -68,7 +61,6 @@ impl Hierarchy {
         }
     }
 
-    /// Returns the node's own names, above the cgroup of all pods.
     pub fn of_node(&self) -> &[String] {
         self.pods.as_ref().map_or(&[], PodsRoot::of_node)
     }
@@ -78,7 +70,6 @@ impl Hierarchy {
     }
 }
 
-/// Returns controllers and path of each line of a `cgroup` file.
 pub fn groups(lines: &str) -> impl Iterator<Item = (&str, &str)> {
     lines.lines().filter_map(|line| {
         let mut fields = line.splitn(3, ':').skip(1);
@@ -86,16 +77,14 @@ pub fn groups(lines: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// Returns the cgroup of a `cgroup` line, with the number of names in its path that root assigned. If the hierarchy is
-/// not mounted from its root, the owners of its cgroups are unknown.
+/// The owners are unknown if the hierarchy is not mounted from its root.
 pub fn group(controllers: &str, path: String) -> GroupPath {
     let found = whole().iter().find(|hierarchy| hierarchy.is_of(controllers));
     let by_root = found.map_or(0, |hierarchy| named_by_root(&hierarchy.folder, &path));
     GroupPath::new(path, by_root, found.and_then(|hierarchy| hierarchy.pods.as_ref()))
 }
 
-/// Returns the hierarchies that are mounted from their root, as in the paths that this process sees: its own, then
-/// those of the node's first process if both are in one cgroup namespace.
+/// Mounted from the root: this process's own, then the node's first process's in the same cgroup namespace.
 pub fn whole() -> &'static [Hierarchy] {
     static WHOLE: OnceLock<Vec<Hierarchy>> = OnceLock::new();
     WHOLE.get_or_init(|| {
@@ -112,7 +101,6 @@ pub fn whole() -> &'static [Hierarchy] {
     })
 }
 
-/// Returns the hierarchies mounted by the node's first process, with paths for this process.
 pub fn of_first_process(root: &Path, own: &str) -> Vec<Hierarchy> {
     let first = root.join("1");
     let mounts = fs::read_to_string(first.join("mountinfo")).unwrap_or_default();
@@ -123,13 +111,11 @@ pub fn of_first_process(root: &Path, own: &str) -> Vec<Hierarchy> {
     Hierarchy::all(&mounts, own).into_iter().filter_map(outside).collect()
 }
 
-/// Returns the mount point of the whole version 2 hierarchy.
 pub fn unified(mounts: &str) -> Option<PathBuf> {
     let found = Hierarchy::all(mounts, "").into_iter().find(|one| one.is_of("") && one.is_whole());
     found.map(|hierarchy| hierarchy.folder)
 }
 
-/// Returns the number of leading path components that root assigned.
 pub fn named_by_root(hierarchy: &Path, path: &str) -> usize {
     let mut at = hierarchy.to_owned();
     let names = path.split('/').filter(|name| !name.is_empty());
@@ -142,19 +128,16 @@ pub fn named_by_root(hierarchy: &Path, path: &str) -> usize {
         .count()
 }
 
-/// Returns whether only root can create cgroups in a cgroup.
 pub fn is_writable_by_root_alone(group: &Path) -> bool {
     const OTHERS_WRITE: u32 = 0o022;
     fs::symlink_metadata(group)
         .is_ok_and(|found| found.is_dir() && found.uid() == 0 && found.mode() & OTHERS_WRITE == 0)
 }
 
-/// Line of `/proc/self/mountinfo` about cgroups.
 struct GroupMount<'a> {
     device: &'a str,
     root: &'a str,
     at: &'a str,
-    /// Type of the file system, source and options.
     kind: &'a str,
 }
 
@@ -170,7 +153,6 @@ impl<'a> GroupMount<'a> {
     }
 }
 
-/// Decodes spaces in paths, which are written as `\040`.
 fn unescaped(path: &str) -> PathBuf {
     PathBuf::from(
         path.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\"),

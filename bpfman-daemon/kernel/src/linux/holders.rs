@@ -1,5 +1,3 @@
-//! Processes that hold programs and links, from `/proc`.
-
 use std::io;
 use std::path::Path;
 
@@ -7,21 +5,18 @@ use bpfmand_core::{Held, Holder};
 
 use crate::ObjectHolders;
 
-/// Maximum number of visited descriptors: a machine has some ten thousand.
+/// A machine has some ten thousand descriptors.
 const MAX_DESCRIPTORS: usize = 1_000_000;
 
-/// Searches the descriptors of all processes.
 pub fn find(of: Held) -> io::Result<Vec<Holder>> {
     let mut budget = MAX_DESCRIPTORS;
     Ok(pids()?.into_iter().filter(|pid| holds(*pid, of, &mut budget)).map(describe).collect())
 }
 
-/// Returns whether a process has a descriptor of the object; `false` if it ends meanwhile.
 fn holds(pid: u32, of: Held, budget: &mut usize) -> bool {
     look(pid, budget, &mut |info| is_of(info, of))
 }
 
-/// Passes the fdinfo of each eBPF descriptor of a process to `found`, until that returns `true`.
 fn look(pid: u32, budget: &mut usize, found: &mut dyn FnMut(&str) -> bool) -> bool {
     let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
     for descriptor in descriptors.flatten() {
@@ -31,7 +26,7 @@ fn look(pid: u32, budget: &mut usize, found: &mut dyn FnMut(&str) -> bool) -> bo
         }
         *budget -= 1;
         let Ok(target) = std::fs::read_link(descriptor.path()) else { continue };
-        // Names of eBPF descriptors: "anon_inode:bpf-prog", "anon_inode:bpf_link" and "anon_inode:bpf-link".
+        // Names: "anon_inode:bpf-prog", "anon_inode:bpf_link" and "anon_inode:bpf-link".
         if !target.to_string_lossy().starts_with("anon_inode:bpf") {
             continue;
         }
@@ -45,7 +40,6 @@ fn look(pid: u32, budget: &mut usize, found: &mut dyn FnMut(&str) -> bool) -> bo
 
 const MAX_NAMED: usize = 8;
 
-/// Returns the holders of all programs and links, with a single search of all descriptors.
 pub fn find_all() -> io::Result<ObjectHolders> {
     let mut all = ObjectHolders::default();
     let mut budget = MAX_DESCRIPTORS;
@@ -54,7 +48,6 @@ pub fn find_all() -> io::Result<ObjectHolders> {
         look(pid, &mut budget, &mut |info| {
             let of =
                 |field| info.lines().find_map(|line| line.strip_prefix(field)?.trim().parse::<u32>().ok());
-            // The fdinfo of a link also contains its program.
             let held = match (of("link_id:"), of("prog_id:")) {
                 (Some(link), _) => all.links.entry(link),
                 (None, Some(program)) => all.programs.entry(program),
@@ -78,7 +71,7 @@ fn pids() -> io::Result<Vec<u32>> {
     Ok(pids)
 }
 
-/// Returns whether an fdinfo is of the object. That of a link also contains its program.
+/// The fdinfo of a link also contains its program.
 fn is_of(info: &str, of: Held) -> bool {
     let (field, id) = match of {
         Held::Program(id) => ("prog_id:", id.0),
@@ -93,8 +86,7 @@ fn describe(pid: u32) -> Holder {
     Holder { pid, command, unit: unit(&read("cgroup")) }
 }
 
-/// Returns the systemd unit or container in the text of `/proc/<pid>/cgroup`: the innermost path component with such a
-/// name. Version 2 has one path; of those of version 1, systemd's own comes last.
+/// The innermost name of a systemd unit or container; of version 1, systemd's own path is last.
 fn unit(groups: &str) -> Option<String> {
     let path = |line: &str| line.splitn(3, ':').nth(2).map(str::to_owned);
     let unified = groups.lines().find(|line| line.starts_with("0::")).and_then(path);

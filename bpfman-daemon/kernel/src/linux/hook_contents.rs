@@ -1,5 +1,3 @@
-//! Contents of a hook, in its namespace at its present path.
-
 use std::path::Path;
 
 use bpfmand_core::{HookContents, HookKey, HookKind, LinkFacts};
@@ -15,7 +13,6 @@ pub fn describe(key: &HookKey) -> String {
     }
 }
 
-/// Reads the contents from the kernel, in the hook's namespace.
 pub fn read(
     finder: &NamespaceFinder,
     path: Option<&Path>,
@@ -32,8 +29,7 @@ pub fn read(
     })
 }
 
-/// Returns whether a link is at a hook, without listing the links there: XDP links are searched among all links of the
-/// machine.
+/// XDP links are searched among all links of the machine.
 pub fn has_link(
     finder: &NamespaceFinder,
     path: Option<&Path>,
@@ -48,7 +44,7 @@ pub fn has_link(
     })
 }
 
-/// Runs `work` in the network namespace of a hook. The path is its last known one, and may lead elsewhere by now.
+/// The path may lead elsewhere by now.
 pub fn at<T: Send>(
     finder: &NamespaceFinder,
     path: Option<&Path>,
@@ -62,7 +58,6 @@ pub fn at<T: Send>(
     finder.enter(home, path, || describe(key), work)
 }
 
-/// Converts the kernel's error about a hook.
 pub fn failed(key: &HookKey, source: std::io::Error) -> KernelError {
     match source.raw_os_error() {
         Some(libc::ENODEV) => {

@@ -1,5 +1,3 @@
-//! Network interfaces from route netlink.
-
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -13,16 +11,14 @@ use crate::KernelError;
 pub const RTM_NEWLINK: u16 = 16;
 pub const RTM_DELLINK: u16 = 17;
 pub const RTM_GETLINK: u16 = 18;
-/// Size of `struct ifinfomsg`, in bytes.
 pub const IFINFOMSG: usize = 16;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_ALT_IFNAME: u16 = 53;
-/// Size of an interface's primary name with its terminating zero, in bytes.
 const IFNAMSIZ: usize = 16;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_EXT_MASK: u16 = 29;
-/// Request without counters: the answer is a third shorter.
+/// The answer is a third shorter without counters.
 const SKIP_STATISTICS: u32 = 1 << 3;
 const IFF_UP: u32 = 1;
 
@@ -30,7 +26,6 @@ pub fn list(path: Option<&Path>) -> Result<Vec<InterfaceFacts>, KernelError> {
     netns::enter(path, || netlink::socket().and_then(|socket| list_by(&socket)).map_err(|e| failed(path, e)))
 }
 
-/// Returns all interfaces of a socket's namespace, by index.
 pub fn list_by(socket: &OwnedFd) -> io::Result<Vec<InterfaceFacts>> {
     let request = Request::new(RTM_GETLINK, DUMP, &[0; IFINFOMSG])
         .attribute(IFLA_EXT_MASK, &SKIP_STATISTICS.to_ne_bytes())
@@ -40,8 +35,7 @@ pub fn list_by(socket: &OwnedFd) -> io::Result<Vec<InterfaceFacts>> {
     Ok(found)
 }
 
-/// Parses the interface in a message; `None` for other messages. Bridges report their ports in messages of the same
-/// types, in which a port that leaves the bridge looks like a removed interface.
+/// Bridges report ports in messages of the same types: a port that leaves the bridge looks like a removed interface.
 pub fn interface((kind, body): &Message) -> Option<InterfaceFacts> {
     let family = *body.first()?;
     if !matches!(*kind, RTM_NEWLINK | RTM_DELLINK) || family != 0 {
@@ -56,12 +50,11 @@ pub fn interface((kind, body): &Message) -> Option<InterfaceFacts> {
     })
 }
 
-/// Returns the kind of an interface from the attributes of its message: "veth", "bond". `None` for a physical one.
+/// Kinds such as "veth"; `None` for a physical interface.
 pub fn kind_of(attributes: &[u8]) -> Option<String> {
     attribute(attributes, IFLA_LINKINFO).and_then(|info| attribute(info, IFLA_INFO_KIND)).map(facts::text)
 }
 
-/// Describes an interface of this thread's namespace, by name if it exists.
 pub fn named(ifindex: IfIndex) -> String {
     name_of(ifindex).map_or_else(|| format!("interface {ifindex}"), |name| format!("interface {name}"))
 }
@@ -70,8 +63,7 @@ pub fn name_of(ifindex: IfIndex) -> Option<String> {
     rustix::net::netdevice::index_to_name(netlink::socket().ok()?, ifindex.0).ok()
 }
 
-/// Returns the index of an interface of this thread's namespace by any of its names. Alternative names (`ip link
-/// property add … altname`) have up to 127 bytes, and are available only through netlink.
+/// Alternative names (`ip link property add … altname`) have up to 127 bytes, and only netlink knows them.
 pub fn index_of(name: &str) -> io::Result<IfIndex> {
     let kind = if name.len() < IFNAMSIZ { IFLA_IFNAME } else { IFLA_ALT_IFNAME };
     let value = [name.as_bytes(), &[0]].concat();

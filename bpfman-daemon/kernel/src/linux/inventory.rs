@@ -1,5 +1,3 @@
-//! Tests of program types, map types and helpers of this kernel, with aya's probes.
-
 use aya::maps::MapType as M;
 use aya::programs::{LsmAttachType, ProgramError, ProgramType as P};
 use aya::sys::{BpfHelper, is_helper_supported, is_map_supported, is_program_supported};
@@ -78,7 +76,7 @@ const MAP_TYPES: [(&str, M); 33] = [
     ("arena", M::Arena),
 ];
 
-/// Runs all tests: some thousand minimal programs, which takes about a tenth of a second.
+/// Loads some thousand minimal programs, which takes about a tenth of a second.
 pub fn take() -> Inventory {
     let program_types: Vec<TriedType> = PROGRAM_TYPES
         .iter()
@@ -86,7 +84,6 @@ pub fn take() -> Inventory {
         .collect();
     let map_types =
         MAP_TYPES.iter().map(|(name, map_type)| TriedType { name, there: said(is_map_supported(*map_type)) });
-    // Missing program types need no tests of helpers.
     let callers: Vec<_> = PROGRAM_TYPES
         .iter()
         .zip(&program_types)

@@ -1,5 +1,3 @@
-//! Iterators: programs with output for a reader (Linux 5.8 and later).
-
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -9,7 +7,6 @@ use crate::KernelError;
 
 const AT_ONCE: usize = 64 << 10;
 
-/// Links an iterator to the target of its load. It runs when it is read.
 pub fn attach(program: &OwnedFd) -> Result<OwnedFd, KernelError> {
     let mut request = attr::LinkCreate {
         prog_fd: program.as_raw_fd(),
@@ -26,12 +23,11 @@ pub fn attach(program: &OwnedFd) -> Result<OwnedFd, KernelError> {
     })
 }
 
-/// Delay before a program that requests another run gets it, and the maximum number of requests in a row.
+/// Delay before a requested rerun, and the maximum number of reruns in a row.
 const PAUSE: Duration = Duration::from_millis(1);
 const MAX_RERUNS: usize = 1000;
 
-/// Runs the program of a link from the beginning, and passes on its output until its end, or until `each` stops. The
-/// link is closed before: it can end meanwhile.
+/// The link is closed before, so that it can end meanwhile.
 pub fn read(link: OwnedFd, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), KernelError> {
     let fail = |source| KernelError::call("read", "what an iterator writes", source);
     let mut request = attr::IterCreate { link_fd: link.as_raw_fd(), ..Default::default() };

@@ -1,4 +1,4 @@
-//! Jump tables of a loaded program: a map of type `insn_array` each (Linux 6.19 and later).
+//! Jump tables: a map of type `insn_array` each (Linux 6.19).
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -10,8 +10,7 @@ use super::load::kernel_name;
 use super::{features, sys};
 use crate::KernelError;
 
-/// `struct bpf_insn_array_value`: the target of an entry in the given instructions; the kernel fills in the targets in
-/// its own code.
+/// `struct bpf_insn_array_value`; the kernel fills in the targets in its own code.
 #[derive(Clone, Copy, Default)]
 #[repr(C)]
 struct Entry {
@@ -21,8 +20,7 @@ struct Entry {
     padding: u32,
 }
 
-/// Creates the maps, and sets them in the instructions that load them. The program holds them once it is loaded, and no
-/// other program can use them.
+/// Sets the new maps in the instructions that load them. Only the loaded program can use them.
 pub fn bind(tables: &[JumpTable], insns: &mut [Insn]) -> Result<Vec<OwnedFd>, KernelError> {
     let mut maps = Vec::with_capacity(tables.len());
     for table in tables {

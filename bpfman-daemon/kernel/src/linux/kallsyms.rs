@@ -3,32 +3,29 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::ops::ControlFlow;
 
-/// The kernel's list: `ADDRESS KIND NAME` per line, some 200,000 of them.
+/// Format: `ADDRESS KIND NAME` per line, some 200,000 of them.
 pub const PATH: &str = "/proc/kallsyms";
 
-/// Returns the addresses of each symbol, including those of modules. The kernel shows zeros to unprivileged processes.
+/// Unprivileged processes see zeros.
 pub fn addresses(names: &BTreeSet<&str>) -> io::Result<BTreeMap<String, BTreeSet<u64>>> {
     read(BufReader::new(File::open(PATH)?), names)
 }
 
-/// Returns the number of kernel functions of this name; if there are none, that of module functions.
+/// The kernel's own functions of this name count; if there are none, those of modules.
 pub fn functions(name: &str) -> io::Result<usize> {
     count_functions(BufReader::new(File::open(PATH)?), name)
 }
 
-/// Returns up to three functions that the compiler derived from this one: `NAME.isra.0`, `NAME.constprop.0` and the
-/// like.
+/// Returns up to three functions named like `NAME.isra.0` or `NAME.constprop.0`.
 pub fn made_of(name: &str) -> io::Result<Vec<String>> {
     made_of_in(BufReader::new(File::open(PATH)?), name)
 }
 
-/// Bytes from the start of a function to the next symbol, in which other names of the function do not count: the function that
-/// the kernel takes for this name. None if it has none, or shows no addresses.
+/// Bytes to the next symbol that is no alias of the function; `None` if the kernel shows no addresses.
 pub fn size_of(function: &str) -> io::Result<Option<u64>> {
     size_in(BufReader::new(File::open(PATH)?), function)
 }
 
-/// Returns the module that defines the function; none if the kernel itself does, or neither.
 pub fn module_of(function: &str) -> io::Result<Option<String>> {
     module_in(BufReader::new(File::open(PATH)?), function)
 }
@@ -48,7 +45,6 @@ fn each(list: impl BufRead, mut take: impl FnMut(ListedSymbol<'_>)) -> io::Resul
     })
 }
 
-/// Passes symbols to `take` until it breaks.
 fn until(
     mut list: impl BufRead,
     mut take: impl FnMut(ListedSymbol<'_>) -> ControlFlow<()>,
@@ -67,7 +63,6 @@ fn until(
     Ok(())
 }
 
-/// Returns whether a symbol is code: other letters are data.
 fn is_function(symbol: &ListedSymbol<'_>) -> bool {
     matches!(symbol.kind, "t" | "T" | "w" | "W")
 }
@@ -90,7 +85,6 @@ fn size_in(list: impl BufRead, wanted: &str) -> io::Result<Option<u64>> {
     each(list, |symbol| {
         let Ok(address) = u64::from_str_radix(symbol.address, 16) else { return };
         all.push(address);
-        // The kernel's own symbols come first, as they do when it looks one up.
         if start.is_none() && symbol.name == wanted && is_function(&symbol) {
             start = Some(address);
         }

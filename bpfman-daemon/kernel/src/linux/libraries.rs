@@ -1,19 +1,15 @@
-//! Names of libraries, and their search paths.
-
 use std::path::PathBuf;
 
-/// Returns whether a file's name is that of the library: `libssl.so.3` matches `ssl`, `libssl`, `libssl.so` and
-/// `libssl.so.3`. Old glibc has versions before the suffix (`libc-2.31.so`).
+/// `libssl.so.3` matches `ssl`, `libssl`, `libssl.so` and itself; old glibc is `libc-2.31.so`.
 pub fn is_named(file: &str, library: &str) -> bool {
     file == library || stems(library).any(|stem| behind(file, &stem).is_some_and(is_version))
 }
 
-/// Returns a sort key for matching file names: the closest one comes first.
+/// Sort key: the closest name comes first.
 pub fn distance(file: &str, library: &str) -> (bool, usize, String) {
     (file != library, file.len(), file.to_owned())
 }
 
-/// Returns the possible prefixes of the library's file names.
 fn stems(library: &str) -> impl Iterator<Item = String> {
     let bare = library.strip_suffix(".so").unwrap_or(library);
     // musl's C library is its loader, and has two names of its own.
@@ -35,7 +31,6 @@ fn is_version(rest: &str) -> bool {
     }
 }
 
-/// Replaces `ARCH` by this machine's architecture, in the notation of Debian and musl.
 pub fn of_this_machine(name: &str) -> String {
     let architecture = match std::env::consts::ARCH {
         "powerpc64" if cfg!(target_endian = "little") => "powerpc64le",
@@ -44,7 +39,6 @@ pub fn of_this_machine(name: &str) -> String {
     name.replace("ARCH", architecture)
 }
 
-/// Returns the standard library folders: Debian's, those of other distributions, musl's.
 pub fn folders() -> impl Iterator<Item = PathBuf> {
     [
         "/lib/ARCH-linux-gnu",
@@ -61,9 +55,8 @@ pub fn folders() -> impl Iterator<Item = PathBuf> {
     .map(|folder| of_this_machine(folder).into())
 }
 
-/// Returns the paths of a library in the dynamic loader's cache. The newer part of the cache has a header of 48 bytes
-/// that begins with "glibc-ld.so.cache1.1" and the count of entries, entries of 24 bytes (flags, key, value, ...) with
-/// offsets from the header, then strings.
+/// Format: a header of 48 bytes ("glibc-ld.so.cache1.1", number of entries), entries of 24 bytes (flags, key, value,
+/// ...) with offsets from the header, then strings.
 pub fn in_cache(bytes: &[u8], library: &str) -> Vec<PathBuf> {
     const MAGIC: &[u8] = b"glibc-ld.so.cache1.1";
     let Some(start) = bytes.windows(MAGIC.len()).position(|window| window == MAGIC) else {

@@ -19,10 +19,7 @@ use crate::{KernelError, LinkTarget, NewLink, ProbeTargetError};
 
 pub(super) const F_REPLACE: u32 = 1 << 2;
 
-/// Attaches a program to a target.
-///
-/// If the identity of the network namespace is known, `finder` compares it within the entered namespace: the path may
-/// lead to another one by now.
+/// `finder` compares a known identity inside of the entered namespace: the path may lead to another one by now.
 pub fn attach(
     finder: &NamespaceFinder,
     program: &OwnedFd,
@@ -47,7 +44,6 @@ pub fn attach(
     Ok(NewLink { link, targets })
 }
 
-/// Creates a link, and adds the identity of a binary to `targets`.
 fn create(
     finder: &NamespaceFinder,
     program: &OwnedFd,
@@ -152,7 +148,6 @@ fn create(
     }
 }
 
-/// Opens the event of a tracepoint or probe without a program, and closes it again.
 pub fn find_target(target: &LinkTarget<'_>) -> Result<(), KernelError> {
     match target {
         LinkTarget::Tracepoint { category, name, .. } => perf::tracepoint(category, name).map(drop),
@@ -218,12 +213,10 @@ fn link_event(
         .map_err(|source| KernelError::call("attach", format!("a program to {subject}"), source))
 }
 
-/// Replaces the program of a link if it runs the expected one.
 pub fn replace(link: &OwnedFd, program: &OwnedFd, expected: &OwnedFd) -> Result<(), KernelError> {
     update("swap the program", link, program, expected)
 }
 
-/// Replaces the program or map of a link, if it holds the expected one; `action` is for errors.
 pub(super) fn update(
     action: &'static str,
     link: &OwnedFd,
@@ -247,10 +240,8 @@ pub(super) fn update(
     })
 }
 
-/// Removes a pinned link, or all of a folder, and waits until the kernel has released them.
-///
-/// Removing the pin drops its reference only after a grace period. XDP and tcx links are detached before, so no packet
-/// reaches them any more; for the others, the wait makes the detach synchronous.
+/// Removes a pinned link, or all of a folder, and waits until they are released: unpinning drops the reference only
+/// after a grace period. XDP and tcx links are detached before, so that no packet reaches them.
 pub fn end(pins: &Bpffs, path: &Path) -> Result<(), KernelError> {
     if !pins.is_folder(path)? {
         return release(pins, path)?.map_or(Ok(()), wait_until_gone);
@@ -264,7 +255,6 @@ pub fn end(pins: &Bpffs, path: &Path) -> Result<(), KernelError> {
     released.into_iter().try_for_each(wait_until_gone)
 }
 
-/// Detaches a pinned link if possible, and removes its pin; `None` if nothing is pinned there.
 fn release(pins: &Bpffs, path: &Path) -> Result<Option<KernelLinkId>, KernelError> {
     let Some(link) = pins.get(path)? else { return Ok(None) };
     let facts = facts::link(&link)
@@ -293,7 +283,7 @@ fn wait_until_gone(id: KernelLinkId) -> Result<(), KernelError> {
             let held = io::Error::new(io::ErrorKind::TimedOut, "something else still holds it");
             return Err(KernelError::call("end", format!("link {id}"), held));
         }
-        // The kernel has no notification about the end of a link; a query costs 2 µs.
+        // The kernel does not report the end of a link; a query costs 2 µs.
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(2));
     }

@@ -13,11 +13,9 @@ use crate::{KernelError, Loaded, LogRequest, ProgramLoad, RefusalReason};
 const FLAG_SLEEPABLE: u32 = 1 << 4;
 const FLAG_XDP_HAS_FRAGS: u32 = 1 << 5;
 const FLAG_XDP_DEVICE_BOUND: u32 = 1 << 6;
-/// `BPF_LOG_LEVEL1` and `BPF_LOG_STATS`.
 const LOG_VERIFIER: u32 = 1;
 const LOG_STATISTICS: u32 = 4;
 
-/// Loads a program, in the namespace of its interface if it has one.
 pub fn program(load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> {
     let Some(device) = load.device else { return program_here(load) };
     netns::enter(device.netns, || program_here(load))
@@ -34,7 +32,6 @@ fn program_here(load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> 
     // Most programs work without types: like libbpf, load without those that this kernel refuses.
     let (btf, refused) = match text.btf.as_deref().map(|bytes| types::of_maps_or_new(bytes, &maps)) {
         Some(Ok(btf)) => (Some(btf), None),
-        // A later attempt may succeed with types.
         Some(Err(KernelError::Call { source, action, subject })) if types::is_for_lack(&source) => {
             return Err(KernelError::Call { source, action, subject });
         }
@@ -112,7 +109,6 @@ fn program_here(load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> 
     })
 }
 
-/// Passes a program to the verifier, with the rights of this thread.
 fn verified(load: &ProgramLoad<'_>, request: &mut attr::ProgLoad) -> Result<Loaded<OwnedFd>, KernelError> {
     match load.log {
         LogRequest::OnFailure => {
@@ -135,14 +131,12 @@ fn verified(load: &ProgramLoad<'_>, request: &mut attr::ProgLoad) -> Result<Load
     with_log(load, request)
 }
 
-/// Returns whether the kernel refused a program that its verifier accepted.
 fn is_unsaid(why: &RefusalReason, source: &io::Error) -> bool {
     let is_silent = matches!(why, RefusalReason::Verifier(rejection) if rejection.message.is_empty());
     is_silent && source.raw_os_error() == Some(libc::EINVAL)
 }
 
-/// Names an array of programs in use by another program type: the type of its first user owns it. `None` if the program
-/// has no such array.
+/// Names an array of programs in use by another program type: the type of its first user owns it.
 fn arrays_of_others(load: &ProgramLoad<'_>, maps: &[OwnedFd]) -> Option<String> {
     let own = load.kind.kernel_type;
     let arrays = || {
@@ -167,7 +161,6 @@ fn arrays_of_others(load: &ProgramLoad<'_>, maps: &[OwnedFd]) -> Option<String> 
     })
 }
 
-/// Returns the name of a kernel program type: that of our first type that is loaded as it.
 fn program_type_name(number: u32) -> String {
     let named = ProgramType::ALL.into_iter().find(|known| known.kernel_type() == number);
     named.map_or_else(|| number.to_string(), |known| known.name().to_owned())
@@ -195,8 +188,6 @@ fn with_log(load: &ProgramLoad<'_>, request: &mut attr::ProgLoad) -> Result<Load
     }
 }
 
-/// Returns the instructions with descriptors instead of map ids and module indexes, and the descriptors, to be held
-/// during the load.
 fn with_descriptors(
     load: &ProgramLoad<'_>,
     modules: &[RawFd],
@@ -218,7 +209,7 @@ fn with_descriptors(
             insns[at].imm = *fd;
         }
     }
-    // A variable of a module: the second half holds the module.
+    // The second half of the instruction holds the module of a variable.
     for at in 1..insns.len() {
         let before = insns[at - 1];
         if before.is_ld_imm64()
@@ -231,7 +222,7 @@ fn with_descriptors(
     Ok((insns, held))
 }
 
-/// Returns a name in the kernel's form: 15 bytes of letters, digits, `_` and `.`, and a zero.
+/// Kernel names: 15 bytes of letters, digits, `_` and `.`, and a zero.
 pub fn kernel_name(name: &str) -> [u8; 16] {
     let mut bytes = [0_u8; 16];
     for (slot, byte) in bytes.iter_mut().zip(name.bytes()).take(15) {

@@ -1,5 +1,5 @@
-//! Loads of programs and maps without CAP_PERFMON. For a thread with that capability, the verifier lets programs store kernel
-//! addresses and read unwritten stack, and adds no barriers against speculative reads; indexes of its arrays are not masked.
+//! Loads without CAP_PERFMON: with it, the verifier lets programs store kernel addresses and read unwritten stack, adds
+//! no barriers against speculative reads, and does not mask array indexes.
 
 use std::io;
 
@@ -7,13 +7,10 @@ use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabiliti
 
 use crate::KernelError;
 
-/// Rights for loads that do not need CAP_PERFMON. CAP_SYS_ADMIN would stand for that one too.
+/// CAP_SYS_ADMIN would stand for CAP_PERFMON too.
 const RIGHTS: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::NET_ADMIN);
 
-/// Loads a program or map on a thread that has CAP_BPF and CAP_NET_ADMIN alone, and ends with the load.
-///
-/// # Errors
-/// The daemon lacks one of them, as on a kernel before 5.8, which has no CAP_BPF: nothing was loaded.
+/// Loads on a thread that has CAP_BPF (Linux 5.8) and CAP_NET_ADMIN alone, and ends with the load.
 pub fn without_perfmon<T: Send>(
     subject: &str,
     load: impl FnOnce() -> Result<T, KernelError> + Send,
@@ -35,7 +32,6 @@ pub fn without_perfmon<T: Send>(
     })
 }
 
-/// Leaves this thread [`RIGHTS`] alone.
 fn reduce() -> io::Result<()> {
     if !capabilities(None)?.permitted.contains(RIGHTS) {
         let why = "programs of tenants need CAP_BPF (Linux 5.8) and CAP_NET_ADMIN, and the daemon lacks one of them";

@@ -1,5 +1,4 @@
-//! Access to map entries. The kernel reads and writes as many bytes as the map defines: every buffer is sized by the
-//! map.
+//! Access to map entries. The kernel reads and writes as many bytes as the map defines: the map sizes every buffer.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -11,27 +10,23 @@ use super::{cpus, facts, sys};
 use crate::map_access::{Family, describe, wrong};
 use crate::{EntryRule, KernelError, MapEntry};
 
-/// Map with readable and writable entries.
 pub struct DataMap<'a> {
     pub fd: &'a OwnedFd,
     pub facts: MapFacts,
     pub family: Family,
-    /// Size of a value in system calls, in bytes: for per-CPU maps, of all CPUs together.
+    /// Bytes of a value in system calls: for per-CPU maps, of all CPUs together.
     pub value_bytes: usize,
 }
 
 impl<'a> DataMap<'a> {
-    /// Opens a map of plain data by key.
     pub fn open(action: &'static str, fd: &'a OwnedFd) -> Result<Self, KernelError> {
         Self::open_as(action, fd, Family::of)
     }
 
-    /// Opens a map with entries that can be listed.
     pub fn open_walk(action: &'static str, fd: &'a OwnedFd) -> Result<Self, KernelError> {
         Self::open_as(action, fd, Family::of_walk)
     }
 
-    /// Opens a map with entries.
     pub fn open_entry(action: &'static str, fd: &'a OwnedFd) -> Result<Self, KernelError> {
         Self::open_as(action, fd, Family::of_entry)
     }
@@ -78,14 +73,12 @@ impl<'a> DataMap<'a> {
         }
     }
 
-    /// Returns the value of a key of the right size.
     pub fn lookup(&self, key: &[u8]) -> io::Result<Vec<u8>> {
         let mut value = vec![0; self.value_bytes];
         sys::bpf(Command::MapLookupElem, &mut self.element(key, value.as_mut_ptr() as u64))?;
         Ok(value)
     }
 
-    /// Returns the key after one of the right size; without one, the first; `None` at the end.
     pub fn next_key(&self, key: Option<&[u8]>) -> io::Result<Option<Vec<u8>>> {
         let mut next = vec![0; self.facts.key_size as usize];
         let mut request = self.element(key.unwrap_or(&[]), next.as_mut_ptr() as u64);
@@ -96,7 +89,6 @@ impl<'a> DataMap<'a> {
         }
     }
 
-    /// Returns the value of a key; `None` if there is no such entry, or a map without keys is empty.
     pub fn value(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KernelError> {
         const ACTION: &str = "read an entry of";
         self.check_key(ACTION, key)?;
@@ -107,12 +99,10 @@ impl<'a> DataMap<'a> {
         }
     }
 
-    /// Sets an entry unconditionally.
     pub fn write(&self, entry: &MapEntry) -> Result<(), KernelError> {
         self.set(entry, EntryRule::Any).map(drop)
     }
 
-    /// Sets an entry; returns `false` if the rule forbids it.
     pub fn set(&self, entry: &MapEntry, rule: EntryRule) -> Result<bool, KernelError> {
         const ACTION: &str = "write to";
         self.check_key(ACTION, &entry.key)?;
@@ -135,7 +125,6 @@ impl<'a> DataMap<'a> {
         }
     }
 
-    /// Removes an entry; returns whether it existed.
     pub fn remove(&self, key: &[u8]) -> Result<bool, KernelError> {
         const ACTION: &str = "remove an entry of";
         self.check_key(ACTION, key)?;
@@ -150,12 +139,10 @@ impl<'a> DataMap<'a> {
     }
 }
 
-/// Returns the size of one CPU's value with its padding, in bytes.
 pub fn padded(facts: &MapFacts) -> usize {
     (facts.value_size as usize).next_multiple_of(8)
 }
 
-/// Reads an entry of a per-CPU map by number.
 pub fn read_per_cpu(fd: &OwnedFd, key: u32) -> Result<Vec<Vec<u8>>, KernelError> {
     let map = per_cpu("read", fd)?;
     let value = map.lookup(&key.to_ne_bytes()).map_err(map.fail("read an entry of"))?;
@@ -163,7 +150,6 @@ pub fn read_per_cpu(fd: &OwnedFd, key: u32) -> Result<Vec<Vec<u8>>, KernelError>
     Ok(value.chunks_exact(padded(&map.facts)).map(|value| value[..size].to_vec()).collect())
 }
 
-/// Sets an entry of a per-CPU map by number, for all CPUs.
 pub fn write_per_cpu(fd: &OwnedFd, key: u32, value: &[u8]) -> Result<(), KernelError> {
     const ACTION: &str = "write to";
     let map = per_cpu(ACTION, fd)?;
@@ -183,8 +169,7 @@ fn per_cpu<'a>(action: &'static str, fd: &'a OwnedFd) -> Result<DataMap<'a>, Ker
     Ok(map)
 }
 
-/// Returns the number of possible CPUs: a per-CPU entry has as many values, in the order of their numbers. The kernel
-/// uses `num_possible_cpus()`, the CPUs in its list; gaps in the numbering have no value.
+/// The kernel uses `num_possible_cpus()`, the CPUs in its list; gaps in the numbering have no value.
 fn possible_cpus() -> io::Result<usize> {
     Ok(cpus::listed("possible")?.len())
 }

@@ -1,5 +1,3 @@
-//! Pages of map entries: in batches if the kernel supports them, else key by key.
-
 use std::io;
 use std::os::fd::AsRawFd;
 
@@ -8,12 +6,11 @@ use super::map_access::DataMap;
 use super::sys::{self, ENOTSUPP};
 use crate::map_access::{Family, MapPage, MapPlace};
 
-/// Maximum size of a page, in bytes, unless one bucket of a hash table is larger.
+/// Bytes per page, unless one bucket of a hash table is larger.
 const PAGE_BYTES: usize = 1 << 20;
-/// Number of entries in the first batch. Hash tables need space for a whole bucket, and report if it is too small.
+/// Hash tables need space for a whole bucket, and report if it is too small.
 const BATCH: usize = 256;
 
-/// Returns a page of entries from a place on.
 pub fn read(map: &DataMap<'_>, from: &MapPlace, batches: bool) -> io::Result<MapPage> {
     let without = !batches || map.family.maps || from.by_keys;
     let page = if without { None } else { batch(map, from)? };
@@ -26,7 +23,6 @@ pub fn read(map: &DataMap<'_>, from: &MapPlace, batches: bool) -> io::Result<Map
     Ok(page)
 }
 
-/// Returns the next batch; `None` if the kernel does not support batches of such a map.
 fn batch(map: &DataMap<'_>, from: &MapPlace) -> io::Result<Option<MapPage>> {
     let (key, value) = (map.facts.key_size as usize, map.value_bytes);
     let bound = (PAGE_BYTES / (key + value)).clamp(1, map.facts.max_entries.max(1) as usize);
@@ -34,7 +30,6 @@ fn batch(map: &DataMap<'_>, from: &MapPlace) -> io::Result<Option<MapPage>> {
     loop {
         let mut page =
             MapPage { keys: vec![0; key * room], values: vec![0; value * room], ..MapPage::default() };
-        // Continuation in the kernel's format: a number or a key.
         let mut next = vec![0_u8; key.max(8)];
         let mut request = attr::MapBatch {
             in_batch: from.at.as_ref().map_or(0, |at| at.as_ptr() as u64),
@@ -49,7 +44,6 @@ fn batch(map: &DataMap<'_>, from: &MapPlace) -> io::Result<Option<MapPage>> {
             Ok(_) => false,
             Err(error) => match error.raw_os_error() {
                 Some(libc::ENOENT) => true,
-                // A bucket with more entries than the buffer holds.
                 Some(libc::ENOSPC) if room < map.facts.max_entries as usize => {
                     room *= 2;
                     continue;
@@ -84,7 +78,7 @@ fn one_by_one(map: &DataMap<'_>, from: &MapPlace) -> io::Result<MapPage> {
                 page.values.extend_from_slice(&value);
                 page.count += 1;
             }
-            // A program removed it meanwhile, or it is an empty slot.
+            // A program removed it meanwhile, or the slot is empty.
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
             Err(error) => return Err(error),
         }
@@ -97,7 +91,7 @@ fn one_by_one(map: &DataMap<'_>, from: &MapPlace) -> io::Result<MapPage> {
     Ok(page)
 }
 
-/// Returns whether a walk over such a map continues after a key, and so restarts if that key is gone.
+/// A walk by keys restarts if its key is gone.
 const fn walks_by_keys(family: Family, by_keys: bool) -> bool {
     !family.array && (by_keys || family.prefixes)
 }

@@ -1,21 +1,18 @@
-//! Reasons why the kernel refuses a map, derived from its definition: the kernel returns only an error number.
+//! Reasons why the kernel refuses a map, from its definition: the kernel returns only an error number.
 
 use bpfmand_core::MapSpec;
 use bpfmand_core::map_type as of;
 
-/// `BPF_F_NO_PREALLOC` and `BPF_F_NUMA_NODE`.
 const NO_PREALLOC: u32 = 1;
 const NUMA_NODE: u32 = 1 << 2;
-/// Maximum size of a per-CPU value, in bytes (`PCPU_MIN_UNIT_SIZE`).
+/// `PCPU_MIN_UNIT_SIZE`, in bytes.
 const MAX_PER_CPU: u32 = 32 << 10;
-/// Maximum size of a stack trace, in bytes: 8 per function (`kernel.perf_event_max_stack`, unless root changes it).
+/// 8 bytes per function (`kernel.perf_event_max_stack`, unless root changes it).
 const MAX_STACK: u32 = 127 * 8;
-/// Sizes in an LPM trie key, in bytes: the prefix length, and up to 256 of address.
+/// Bytes of an LPM trie key: the prefix length, and up to 256 of address.
 const PREFIX: u32 = 4;
 const MAX_ADDRESS: u32 = 256;
 
-/// Returns the defect of a map that the kernel refused with EINVAL, E2BIG or ENOTSUPP; `None` if it is unknown. `cpus`
-/// is the number of possible CPUs.
 pub fn reason(spec: &MapSpec, cpus: u32) -> Option<String> {
     sizes(spec).or_else(|| flags(spec)).or_else(|| entries(spec, cpus)).or_else(|| node(spec))
 }

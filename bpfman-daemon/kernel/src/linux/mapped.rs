@@ -1,5 +1,3 @@
-//! Libraries that a process has mapped as code, wherever its loader found them.
-
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::os::fd::OwnedFd;
@@ -11,13 +9,12 @@ use super::symbols::TargetFile;
 use super::target_root::reopen;
 use super::{libraries, processes};
 
-/// Maximum length of a line: numbers, and a path of at most 4096 bytes with escaped line breaks.
+/// Numbers, and a path of at most 4096 bytes with escaped line breaks.
 const MAX_LINE: u64 = 16 << 10;
-/// Maximum number of mappings; the kernel's default limit is 65,530.
+/// The kernel's default limit is 65,530.
 const MAX_MAPPINGS: usize = 1_000_000;
 
-/// Opens the library that a process has mapped as code, up to a size limit: the very file, even if it was removed or is
-/// in another mount namespace. `None` if there is none of that name.
+/// Opens the very file that a process has mapped, even if it was removed or is in another mount namespace.
 pub fn library(pid: u32, name: &str, limit: u64) -> Option<TargetFile> {
     let process = processes::root().join(pid.to_string());
     let maps = File::open(process.join("maps")).ok()?;
@@ -32,8 +29,7 @@ pub fn library(pid: u32, name: &str, limit: u64) -> Option<TargetFile> {
     })
 }
 
-/// Lines of a file, except too long ones and those that are not text. A process decides about its mappings and their
-/// number.
+/// Skips lines that are too long or no text: the process decides about its mappings.
 struct Lines(BufReader<File>);
 
 impl Iterator for Lines {
@@ -46,7 +42,7 @@ impl Iterator for Lines {
     }
 }
 
-/// Returns addresses and path of an executable mapping: "START-END r-xp OFFSET DEVICE INODE   PATH".
+/// Format: "START-END r-xp OFFSET DEVICE INODE   PATH".
 pub(super) fn executable(line: &str) -> Option<(&str, &str)> {
     let mut fields = line.trim_end_matches('\n').splitn(6, ' ');
     let (range, rights) = (fields.next()?, fields.next()?);
@@ -55,14 +51,14 @@ pub(super) fn executable(line: &str) -> Option<(&str, &str)> {
     (rights.as_bytes().get(2) == Some(&b'x') && path.starts_with('/')).then_some((range, path))
 }
 
-/// Opens a mapped file by the kernel's link to it, which takes CAP_SYS_ADMIN. Another file may be at its path by now.
+/// The kernel's link needs CAP_SYS_ADMIN; another file may be at the path by now.
 fn open(process: &Path, range: &str, limit: u64) -> io::Result<File> {
     let link = process.join("map_files").join(shortened(range));
     let place: OwnedFd = rustix::fs::open(link, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     reopen(&place, limit)
 }
 
-/// Removes leading zeros from addresses: `maps` has them, `map_files` does not.
+/// `maps` has leading zeros, `map_files` does not.
 fn shortened(range: &str) -> String {
     let bare = |address: &str| match address.trim_start_matches('0') {
         "" => "0".to_owned(),

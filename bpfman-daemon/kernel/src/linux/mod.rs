@@ -118,20 +118,13 @@ pub struct LinuxKernel {
     namespaces: NamespaceFinder,
 }
 
-/// Mounts a bpffs at `root` if there is none, like [`LinuxKernel::new`]. It stays when this process ends.
-///
-/// # Errors
-/// Fails without CAP_SYS_ADMIN, or if the folder cannot be created.
+/// Mounts a bpffs at `root` if there is none; it stays when this process ends. Needs CAP_SYS_ADMIN.
 pub fn mount_pins(root: &Path) -> Result<(), KernelError> {
     Bpffs::open(root).map(drop)
 }
 
 impl LinuxKernel {
-    /// Opens the bpffs at `root`, mounts one if there is none, and detects the kernel's features. Later, only
-    /// [`LinuxMounts`] mounts.
-    ///
-    /// # Errors
-    /// Fails to mount without CAP_SYS_ADMIN, or if the folder cannot be created.
+    /// Opens or mounts the bpffs at `root` (CAP_SYS_ADMIN), and detects features. Later, only [`LinuxMounts`] mounts.
     pub fn new(root: &Path) -> Result<Self, KernelError> {
         features::raise_memlock();
         let pins = Bpffs::open(root)?;
@@ -140,11 +133,7 @@ impl LinuxKernel {
         Ok(Self { pins, features: features::probe(), namespaces: NamespaceFinder::default() })
     }
 
-    /// Checks that a bpffs mounted by this process is visible to the machine: otherwise it ends with this process, and
-    /// all programs are detached with its pins. An earlier bpffs passes: its lifetime depends on its creator.
-    ///
-    /// # Errors
-    /// [`KernelError::PrivatePins`]; others: the kernel does not report its mounts.
+    /// Checks that a bpffs mounted by this process outlives it, and so its pins: [`KernelError::PrivatePins`].
     pub fn check_pins_outlive_process(&self) -> Result<(), KernelError> {
         // Without CAP_SYS_PTRACE, the first process's mount table is unknown: refuse nothing on a guess.
         let Ok(first) = LinuxMounts.table_of_the_first_process() else { return Ok(()) };
@@ -156,9 +145,6 @@ impl LinuxKernel {
     }
 
     /// Unmounts the bpffs if this process mounted it.
-    ///
-    /// # Errors
-    /// Fails if the kernel refuses.
     pub fn unmount_pins(&self) -> Result<(), KernelError> {
         if self.pins.is_new { LinuxMounts.unmount(self.pins.root()) } else { Ok(()) }
     }
@@ -168,10 +154,7 @@ impl LinuxKernel {
         self.features.switch_off(probe);
     }
 
-    /// Locks the bpffs exclusively while the result is held. Waits some seconds for a daemon that is ending.
-    ///
-    /// # Errors
-    /// [`KernelError::HeldByOther`]: another daemon uses it.
+    /// Locks the bpffs while the result is held, after some seconds: [`KernelError::HeldByOther`].
     pub fn hold_pins_alone(&self) -> Result<FolderLock, KernelError> {
         self.pins.hold_alone()
     }

@@ -1,5 +1,3 @@
-//! Kernel modules, which can be reloaded under the same name.
-
 use std::collections::{BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -9,10 +7,9 @@ use bpfmand_core::ModuleIdentity;
 
 use super::kallsyms;
 
-/// Folder in sysfs with a folder for each module. Those of built-in modules lack `coresize`.
+/// Folders of built-in modules lack `coresize`.
 const FOLDER: &str = "/sys/module";
 
-/// Returns the inode of a loaded module's folder; `None` if it is not loaded.
 pub fn inode(name: &str) -> Option<u64> {
     if name.is_empty() || name.contains(['/', '.']) {
         return None;
@@ -22,23 +19,19 @@ pub fn inode(name: &str) -> Option<u64> {
     Some(folder.symlink_metadata().ok()?.ino())
 }
 
-/// Returns the names of loaded modules; empty if the kernel does not report them.
 pub fn loaded() -> BTreeSet<String> {
     names(&std::fs::read_to_string("/proc/modules").unwrap_or_default())
 }
 
-/// Parses the names in `NAME SIZE USERS USED-BY STATE ADDRESS` lines. A module that is still loading has no functions.
+/// Format: `NAME SIZE USERS USED-BY STATE ADDRESS`. A module that is still loading has no functions.
 fn names(text: &str) -> BTreeSet<String> {
     let lines = text.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
     let live = lines.filter(|words| words.get(4) == Some(&"Live"));
     live.filter_map(|words| words.first().map(|name| (*name).to_owned())).collect()
 }
 
-/// Returns the module with a function (`FUNCTION`, or `MODULE:FUNCTION`); `None` if the kernel itself has the function,
-/// or it does not exist.
-///
-/// Must be called before the function is probed: if the module is reloaded in between, a later check finds another
-/// identity, and the function is probed again.
+/// Returns the module with a function (`FUNCTION`, or `MODULE:FUNCTION`). Must be called before the function is probed:
+/// after a reload in between, a later check finds another identity, and probes again.
 pub fn of_function(function: &str) -> Option<ModuleIdentity> {
     let name = match function.split_once(':') {
         Some((module, _)) => module.to_owned(),
@@ -47,8 +40,7 @@ pub fn of_function(function: &str) -> Option<ModuleIdentity> {
     inode(&name).map(|inode| ModuleIdentity { name, inode })
 }
 
-/// Cache of modules by function, valid while the same modules are loaded: the kernel's list has 200,000 symbols, and
-/// many probes are of few functions.
+/// Cache, valid while the same modules are loaded: the kernel's list has 200,000 symbols.
 struct FoundModules {
     loaded: String,
     of_function: HashMap<String, Option<String>>,

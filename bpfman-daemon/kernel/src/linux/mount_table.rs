@@ -1,12 +1,9 @@
-//! `/proc/self/mountinfo`, see proc_pid_mountinfo(5).
-
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 
 use crate::Mount;
 
-/// Parses all lines. Malformed ones are skipped.
 pub fn parse(text: &[u8]) -> Vec<Mount> {
     text.split(|byte| *byte == b'\n').filter_map(line).collect()
 }
@@ -36,7 +33,7 @@ fn has_option(options: &[u8], wanted: &[u8]) -> bool {
     options.split(|byte| *byte == b',').any(|option| option == wanted)
 }
 
-/// Decodes spaces and backslashes, which are written as a backslash and three octal digits.
+/// Spaces and backslashes are a backslash and three octal digits.
 fn unescape(text: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(text.len());
     let mut at = 0;

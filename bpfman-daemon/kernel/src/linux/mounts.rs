@@ -1,5 +1,3 @@
-//! Mounts of bpffs for other users, with system calls.
-
 use std::ffi::CString;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -13,16 +11,15 @@ use super::attr::{self, Command};
 use super::{facts, mount_table, sys};
 use crate::{KernelError, Mount, Mounts};
 
-/// Mount options: initially for root only; the mode is changed once all pins exist.
+/// For root only; the mode is changed once all pins exist.
 const OPTIONS: &std::ffi::CStr = c"mode=0700";
-/// Flag that opens a map for reading only.
 const BPF_F_RDONLY: u32 = 1 << 3;
 
 /// Mounts of this process's mount namespace.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LinuxMounts;
 
-/// Returns the flags of all mounts of the daemon: none contains executables.
+/// No mount of the daemon contains executables.
 pub(super) fn flags() -> MountFlags {
     MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RELATIME
 }
@@ -32,10 +29,7 @@ fn fail(action: &'static str, at: &Path, source: impl Into<io::Error>) -> Kernel
 }
 
 impl LinuxMounts {
-    /// Returns the mounts of the first process, which is the machine's own in the initial pid namespace.
-    ///
-    /// # Errors
-    /// Fails if the kernel does not report them, which needs CAP_SYS_PTRACE.
+    /// Returns the mounts of the first process of this pid namespace. Needs CAP_SYS_PTRACE.
     pub fn table_of_the_first_process(&self) -> Result<Vec<Mount>, KernelError> {
         read("/proc/1/mountinfo")
     }
@@ -46,7 +40,7 @@ fn read(path: &str) -> Result<Vec<Mount>, KernelError> {
     Ok(mount_table::parse(&text))
 }
 
-/// Returns the mount points of network namespaces, which container runtimes create outside of `/run/netns`.
+/// Container runtimes create network namespaces outside of `/run/netns`.
 pub(super) fn of_namespaces() -> Vec<PathBuf> {
     let mounts = read("/proc/self/mountinfo").unwrap_or_default();
     mounts.into_iter().filter(|mount| mount.file_system == "nsfs").map(|mount| mount.point).collect()

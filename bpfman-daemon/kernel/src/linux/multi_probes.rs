@@ -1,5 +1,3 @@
-//! Probes of many functions with one link.
-
 use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -10,12 +8,10 @@ use super::attr::{self, Command};
 use super::{kallsyms, perf, sys};
 use crate::{KernelError, ProbeTargetError};
 
-/// `BPF_F_KPROBE_MULTI_RETURN` and `BPF_F_UPROBE_MULTI_RETURN`.
 const ON_RETURN: u32 = 1;
-/// Maximum number of functions of a link: a pattern for all traceable functions of a kernel matches 60,000.
+/// A pattern for all traceable functions of a kernel matches 60,000.
 const MAX_FUNCTIONS: usize = 1 << 17;
 
-/// Links a program to all kernel functions with these names or patterns.
 pub fn attach_kprobes(
     program: &OwnedFd,
     functions: &[FunctionPattern],
@@ -45,7 +41,6 @@ pub fn attach_kprobes(
     })
 }
 
-/// Returns the reason why the kernel does not trace one of these functions: the first missing one, or a forbidden one.
 fn why_not(names: &BTreeSet<&str>, source: std::io::Error) -> ProbeTargetError {
     let known = kallsyms::addresses(names).unwrap_or_default();
     match names.iter().find(|name| !known.contains_key(**name)) {
@@ -54,7 +49,6 @@ fn why_not(names: &BTreeSet<&str>, source: std::io::Error) -> ProbeTargetError {
     }
 }
 
-/// Links a program to functions of a binary.
 pub fn attach_uprobes(
     program: &OwnedFd,
     place: &perf::UserPlaces<'_>,
@@ -86,7 +80,6 @@ pub fn attach_uprobes(
     Ok((link, identity))
 }
 
-/// Returns the function names, each once. Patterns are expanded to traceable functions.
 fn names(functions: &[FunctionPattern]) -> Result<BTreeSet<String>, KernelError> {
     let no_such = |pattern: &FunctionPattern| KernelError::NoProbeTarget {
         target: format!("kernel functions {pattern}"),

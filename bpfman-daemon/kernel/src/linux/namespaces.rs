@@ -12,43 +12,33 @@ use super::{mounts, netns, netns_numbers, network_watch, processes};
 use crate::search_once::{self, NamespacePaths};
 use crate::{FoundNamespace, KernelError};
 
-/// Maximum number of searches, which are repeated if a found path leads elsewhere when it is used.
+/// Repeated if a found path leads elsewhere when it is used.
 const SEARCHES: usize = 3;
-/// Namespace of this process; its threads in other namespaces end there.
 const OWN: &str = "/proc/self/ns/net";
 
-/// Finder of namespaces, with a cache of paths.
 #[derive(Debug, Default)]
 pub struct NamespaceFinder {
     known: Mutex<Known>,
 }
 
-/// Paths by inode, which is unique among existing namespaces.
+/// By inode, which is unique among existing namespaces.
 #[derive(Clone, Debug, Default)]
 struct Known(NamespacePaths);
 
 enum Visit<T> {
-    /// The namespace is there; result of the work.
     There(T),
-    /// The path leads to no namespace, or to one with another inode.
     Elsewhere,
     /// Another namespace has the inode: the wanted one has ended.
     Ended,
 }
 
-/// Visited path, `None` for the daemon's own namespace, with the result.
 type Visited<T> = (Option<PathBuf>, Visit<T>);
 
 impl NamespaceFinder {
-    /// Records a path that leads to a namespace.
     pub fn note(&self, netns: NetnsId, path: &Path) {
         self.known().0.insert(netns.inode, path.to_owned());
     }
 
-    /// Runs `work` in a namespace at its present path. `subject` is for errors.
-    ///
-    /// # Errors
-    /// [`KernelError::NamespaceNotFound`]; or the error of `work`.
     pub fn enter<T: Send>(
         &self,
         home: NetnsId,
@@ -69,8 +59,6 @@ impl NamespaceFinder {
         }
     }
 
-    /// Runs `work` in a namespace; if only a path is known, in the namespace there. The engine adds the subject to an
-    /// error.
     pub fn enter_known<T: Send>(
         &self,
         home: Option<NetnsId>,
@@ -83,10 +71,6 @@ impl NamespaceFinder {
         }
     }
 
-    /// Finds a namespace. With its number, its end can be proven.
-    ///
-    /// # Errors
-    /// Fails if the kernel refuses.
     pub fn find(
         &self,
         home: NetnsId,
@@ -104,11 +88,6 @@ impl NamespaceFinder {
         }
     }
 
-    /// Returns the number of a namespace in the table of the daemon's own, and assigns one if necessary; `None` if that
-    /// is not permitted.
-    ///
-    /// # Errors
-    /// [`KernelError::NamespaceNotFound`]; or the kernel assigns none.
     pub fn number(&self, home: NetnsId, hint: Option<&Path>) -> Result<Option<u32>, KernelError> {
         let failed = |source| {
             KernelError::call("give a number to", format!("network namespace {}", home.inode), source)
@@ -130,12 +109,10 @@ impl NamespaceFinder {
         }
     }
 
-    /// Returns one path to each namespace that can be found, named ones first, except the daemon's own.
     pub fn all(&self) -> Vec<PathBuf> {
         Self::others(&self.search())
     }
 
-    /// Returns the paths of a search, except those to the daemon's own namespace.
     fn others(found: &Known) -> Vec<PathBuf> {
         let own = inode(Path::new(OWN));
         let others = found.0.iter().filter(|(inode, _)| Some(**inode) != own);
@@ -144,7 +121,6 @@ impl NamespaceFinder {
         paths
     }
 
-    /// Visits possible paths of a namespace until one leads to it.
     fn visit_any<T>(
         &self,
         home: NetnsId,
@@ -169,7 +145,6 @@ impl NamespaceFinder {
                     found => return Ok(Some((Some(known), found))),
                 }
             }
-            // The result of an earlier search may be outdated as well.
             let found = if search == 0 { self.search_once() } else { self.search() };
             path = found.0.get(&home.inode).cloned();
             if path.is_none() {
@@ -179,7 +154,6 @@ impl NamespaceFinder {
         Ok(None)
     }
 
-    /// Returns whether a namespace has lost its number: it is not in the table, or belongs to another namespace.
     fn is_number_free(&self, home: NetnsId, number: NetnsNumber) -> Result<bool, KernelError> {
         let failed = |source| KernelError::call("list", "the numbers of network namespaces", source);
         if !is(netns::here()?, number.table) {
@@ -190,9 +164,7 @@ impl NamespaceFinder {
             return Ok(true);
         }
         for path in Self::others(&self.search_once()) {
-            // It ended meanwhile.
             let Ok(file) = netns::open(&path) else { continue };
-            // A path leads to the namespace again.
             let found = rustix::fs::fstat(&file);
             if found.map_err(|error| failed(error.into()))?.st_ino == home.inode {
                 return Ok(false);
@@ -204,8 +176,7 @@ impl NamespaceFinder {
         Ok(false)
     }
 
-    /// Searches all namespaces, and caches the result. Other threads do not wait: a path may lead to a hanging file
-    /// system.
+    /// Other threads do not wait: a path may lead to a hanging file system.
     fn search(&self) -> Known {
         let before = self.known().clone();
         let found = before.search();
@@ -214,23 +185,21 @@ impl NamespaceFinder {
         found
     }
 
-    /// Returns the result of the thread's [`crate::SearchOnce`], or searches.
     fn search_once(&self) -> Known {
         search_once::found().map_or_else(|| self.search(), Known)
     }
 
-    /// Locks the cache, which a panic cannot leave inconsistent.
+    /// A panic cannot leave the cache inconsistent.
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Returns whether a path leads to a namespace that certainly exists.
 pub fn leads_to(path: Option<&Path>, netns: NetnsId) -> bool {
     inode(path.unwrap_or_else(|| Path::new(OWN))) == Some(netns.inode)
 }
 
-/// Returns the inode of the namespace at a path: files of other file systems may have the same.
+/// Files of other file systems may have the same inode.
 fn inode(path: &Path) -> Option<u64> {
     static NAMESPACES: OnceLock<Option<u64>> = OnceLock::new();
     let namespaces = NAMESPACES.get_or_init(|| std::fs::metadata(OWN).ok().map(|file| file.dev()));
@@ -238,7 +207,6 @@ fn inode(path: &Path) -> Option<u64> {
     (Some(file.dev()) == *namespaces).then(|| file.ino())
 }
 
-/// Runs `work` at a path, if it leads to the namespace.
 fn visit<T: Send>(
     path: Option<&Path>,
     home: NetnsId,
@@ -267,13 +235,13 @@ fn visit<T: Send>(
     }
 }
 
-/// Compares identities. Records of interrupted operations of earlier versions have no cookie.
+/// Records of interrupted operations of earlier versions have no cookie.
 const fn is(found: NetnsId, wanted: NetnsId) -> bool {
     found.inode == wanted.inode && (wanted.cookie == 0 || found.cookie == wanted.cookie)
 }
 
 impl Known {
-    /// Searches names, mounts, processes and threads. Of several paths to a namespace, the most durable one is kept.
+    /// Of several paths to a namespace, the most durable one is kept.
     fn search(self) -> Self {
         let mut found = BTreeMap::new();
         let mut add = |path: PathBuf| {

@@ -1,5 +1,3 @@
-//! Programs of netkit devices (Linux 6.7 and later).
-
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
@@ -9,10 +7,9 @@ use super::attr::{self, Command};
 use super::{netns, sys};
 use crate::KernelError;
 
-/// Maximum number of programs at one end: `BPF_MPROG_MAX` minus the terminator of the list.
+/// `BPF_MPROG_MAX` minus the terminator of the list.
 const MAX_PROGRAMS: usize = 63;
 
-/// Links a program to a device, after the existing ones.
 pub fn attach(
     program: &OwnedFd,
     netns: Option<&Path>,

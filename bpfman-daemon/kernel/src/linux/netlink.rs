@@ -15,23 +15,16 @@ pub const CREATE: u16 = 0x400;
 
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
-/// Flags of an error with a truncated quote of its request, and of one with attributes.
 const CAPPED: u16 = 0x100;
 const ERROR_ATTRIBUTES: u16 = 0x200;
-/// Attribute with the reason of an error as text (`NLMSGERR_ATTR_MSG`).
 const ERROR_TEXT: u16 = 1;
-/// Flag of a listing that changed meanwhile.
 const DUMP_INTERRUPTED: u16 = 0x10;
-/// Maximum number of attempts for a listing: the second at once, later ones after growing delays, since bursts of
-/// changes have gaps.
+/// The second attempt follows at once, later ones after growing delays, since bursts of changes have gaps.
 const ATTEMPTS: u32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
-/// Size of a message header, in bytes.
 const HEADER: usize = 16;
-/// Flag of an attribute that contains attributes.
 pub const NESTED: u16 = 0x8000;
 
-/// Error of a request: the kernel's number, and its reason as text if it has one.
 #[derive(Debug)]
 pub struct NetlinkError {
     source: io::Error,
@@ -43,7 +36,6 @@ impl NetlinkError {
         self.source.raw_os_error()
     }
 
-    /// Converts to an error with the kernel's number and reason as text.
     pub fn in_words(self) -> io::Error {
         match self.words {
             Some(_) => io::Error::new(self.source.kind(), self.to_string()),
@@ -73,7 +65,6 @@ impl From<rustix::io::Errno> for NetlinkError {
     }
 }
 
-/// Only the number, for decisions.
 impl From<NetlinkError> for io::Error {
     fn from(error: NetlinkError) -> Self {
         error.source
@@ -83,7 +74,6 @@ impl From<NetlinkError> for io::Error {
 pub struct Request(Vec<u8>);
 
 impl Request {
-    /// Starts with the header and the body of the message type.
     pub fn new(message: u16, flags: u16, body: &[u8]) -> Self {
         let mut bytes = vec![0; HEADER];
         bytes[4..6].copy_from_slice(&message.to_ne_bytes());
@@ -112,7 +102,6 @@ pub fn put_attribute(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
     bytes.resize(bytes.len().next_multiple_of(4), 0);
 }
 
-/// Returns the attributes in a part of a message.
 pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let length = usize::from(u16::from_ne_bytes([*bytes.first()?, *bytes.get(1)?]));
@@ -123,20 +112,16 @@ pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     })
 }
 
-/// Returns the value of the first attribute of a kind.
 pub fn attribute(bytes: &[u8], kind: u16) -> Option<&[u8]> {
     attributes(bytes).find_map(|(found, value)| (found == kind).then_some(value))
 }
 
-/// Returns the number at an offset, in host byte order; `None` past the end.
 pub fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
-/// Message: type, and body after the header.
 pub type Message = (u16, Vec<u8>);
 
-/// Messages of one datagram, and whether more follow.
 struct Part {
     messages: Vec<Message>,
     done: bool,
@@ -151,18 +136,16 @@ pub fn socket() -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Returns the kernel's reason in an error message, if it has one.
 fn words_of(flags: u16, body: &[u8]) -> Option<String> {
     if flags & ERROR_ATTRIBUTES == 0 {
         return None;
     }
-    // The number, followed by the request, which may be truncated to its header.
+    // The number, then the request, which may be truncated to its header.
     let quoted = if flags & CAPPED == 0 { u32_at(body, 4)? as usize } else { HEADER };
     let attributes = body.get(4 + quoted.next_multiple_of(4)..)?;
     attribute(attributes, ERROR_TEXT).map(super::facts::text).filter(|words| !words.is_empty())
 }
 
-/// Parses the messages of a datagram. An error message becomes an error.
 fn parse(mut rest: &[u8]) -> Result<Part, NetlinkError> {
     let mut part = Part { messages: Vec::new(), done: false, interrupted: false };
     while rest.len() >= HEADER {
@@ -189,17 +172,15 @@ fn parse(mut rest: &[u8]) -> Result<Part, NetlinkError> {
     Ok(part)
 }
 
-/// Parses the messages in one datagram of notifications.
 pub fn notices(datagram: &[u8]) -> io::Result<Vec<Message>> {
     Ok(parse(datagram)?.messages)
 }
 
-/// Sends a request and returns the whole answer. Repeats a listing that changed meanwhile.
+/// Repeats a listing that changed meanwhile.
 pub fn talk(request: &[u8]) -> Result<Vec<Message>, NetlinkError> {
     talk_by(&socket()?, request)
 }
 
-/// Like [`talk`], on a socket without other traffic.
 pub fn talk_by(socket: &OwnedFd, request: &[u8]) -> Result<Vec<Message>, NetlinkError> {
     for attempt in 0..ATTEMPTS {
         if let Some(doublings) = attempt.checked_sub(2) {
@@ -268,7 +249,6 @@ mod tests {
         }
         let plain = error(0, &request, &[]);
         assert_eq!(io::Error::from(plain).raw_os_error(), Some(libc::EOPNOTSUPP));
-        // Truncated or malformed: the number is still reported.
         assert_eq!(error(ERROR_ATTRIBUTES, &request[..HEADER], &[]).words, None);
         assert_eq!(error(ERROR_ATTRIBUTES | CAPPED, &request[..HEADER], &[9, 0, 1]).words, None);
     }

@@ -11,10 +11,7 @@ use rustix::thread::LinkNameSpaceType;
 use super::{interfaces, sys};
 use crate::KernelError;
 
-/// Runs `work` in the network namespace at a path, or in the present one.
-///
-/// A separate thread enters the namespace and ends with the work, so that no thread of the daemon stays in another
-/// namespace.
+/// A thread of its own enters the namespace: no thread of the daemon stays in another one.
 pub fn enter<T: Send>(
     netns: Option<&Path>,
     work: impl FnOnce() -> Result<T, KernelError> + Send,
@@ -38,8 +35,7 @@ pub fn enter<T: Send>(
     })
 }
 
-/// Converts the error of setns(2). An invalid argument means a namespace of another kind. Other errors (memory,
-/// permission) do not prove that the namespace is gone.
+/// EINVAL means a namespace of another kind. Other errors (memory, permission) do not prove that it is gone.
 fn not_entered(path: &Path, source: io::Error) -> KernelError {
     match source.raw_os_error() {
         Some(libc::EINVAL) => KernelError::NoNamespace { path: path.to_owned(), source },
@@ -47,11 +43,10 @@ fn not_entered(path: &Path, source: io::Error) -> KernelError {
     }
 }
 
-/// Opens a namespace, and nothing else: opening a pipe may block for ever, and opening a device may have effects.
+/// Opens namespaces only: opening a pipe may block for ever, and opening a device may have effects.
 pub fn open(path: &Path) -> Result<OwnedFd, KernelError> {
     const NSFS_MAGIC: u64 = 0x6e73_6673;
     let fail = |source: io::Error| match (source.kind(), source.raw_os_error()) {
-        // The path leads nowhere, or to something else.
         (io::ErrorKind::InvalidInput, None)
         | (
             _,
@@ -83,7 +78,6 @@ pub fn open(path: &Path) -> Result<OwnedFd, KernelError> {
         .map_err(|error| fail(error.into()))
 }
 
-/// Returns the identity of this thread's namespace.
 pub fn here() -> Result<NetnsId, KernelError> {
     let fail = |source: io::Error| KernelError::call("identify", "the network namespace", source);
     let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
@@ -91,13 +85,11 @@ pub fn here() -> Result<NetnsId, KernelError> {
     identity(&socket).map_err(fail)
 }
 
-/// Returns the identity of this thread's namespace, where the socket was created.
 fn identity(socket: &OwnedFd) -> io::Result<NetnsId> {
     let inode = std::fs::metadata("/proc/thread-self/ns/net")?.ino();
     Ok(NetnsId { inode, cookie: sys::netns_cookie(socket) })
 }
 
-/// Finds an interface and the identity of its namespace.
 pub fn find_hook(interface: &Interface, kind: HookKind) -> Result<HookKey, KernelError> {
     enter(interface.netns.as_deref(), || find_hook_here(interface, kind))
 }
@@ -113,7 +105,6 @@ pub fn find_hook_here(interface: &Interface, kind: HookKind) -> Result<HookKey, 
     let is_it = |ifindex: &u32| interfaces::name_of(IfIndex(*ifindex)).as_ref() == Some(&interface.name);
     let found = match by_call.filter(is_it) {
         Some(ifindex) => Ok(IfIndex(ifindex)),
-        // An alternative name, possibly longer than the call supports.
         None => interfaces::index_of(&interface.name),
     };
     let ifindex = found.map_err(|_absent| KernelError::NoInterface {

@@ -7,12 +7,11 @@ use super::attr::{self, Command};
 use super::sys;
 use crate::KernelError;
 
-/// Most programs of one type in a namespace: 64 for `BPF_SK_LOOKUP`.
+/// 64 for `BPF_SK_LOOKUP`.
 const MAX_PROGRAMS: usize = 64;
-/// `BPF_F_NETFILTER_IP_DEFRAG`.
 const DEFRAGMENT: u32 = 1;
 
-/// Links a program to a hook of the namespace of this thread: socket lookup or flow dissector.
+/// Attaches socket lookup or flow dissector programs.
 pub fn attach(program: &OwnedFd, attach_type: u32) -> Result<OwnedFd, KernelError> {
     let fail = |source| KernelError::call("attach", "a program to a network namespace", source);
     let here = rustix::fs::open("/proc/thread-self/ns/net", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
@@ -24,7 +23,7 @@ pub fn attach(program: &OwnedFd, attach_type: u32) -> Result<OwnedFd, KernelErro
         ..Default::default()
     };
     sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| match source.raw_os_error() {
-        // A namespace can have only one flow dissector, and the one of the initial namespace applies to all namespaces.
+        // A namespace can have one flow dissector; that of the initial namespace applies to all.
         Some(libc::E2BIG) => {
             KernelError::HookFull { hook: "of the network namespace".to_owned(), most: MAX_PROGRAMS }
         }
@@ -37,7 +36,6 @@ pub fn attach(program: &OwnedFd, attach_type: u32) -> Result<OwnedFd, KernelErro
     })
 }
 
-/// Links a program to a netfilter hook of the namespace of this thread.
 pub fn attach_netfilter(program: &OwnedFd, place: &NetfilterPlace) -> Result<OwnedFd, KernelError> {
     let mut request = attr::LinkCreateNetfilter {
         prog_fd: program.as_raw_fd(),

@@ -1,7 +1,5 @@
-//! Numbers of network namespaces in the table of the namespace of the daemon (`ip netns list-id`).
-//!
-//! A number does not keep its namespace, and the kernel removes the number when the namespace ends. So a number that
-//! was recorded while the namespace could be reached shows later whether it still lives, even if no path leads to it.
+//! Numbers of network namespaces in the daemon's table (`ip netns list-id`). A number ends with its namespace: a
+//! recorded one shows whether that still lives, even if no path leads to it.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -15,15 +13,12 @@ const RTM_NEWNSID: u16 = 88;
 const RTM_GETNSID: u16 = 90;
 const NETNSA_NSID: u16 = 1;
 const NETNSA_FD: u16 = 3;
-/// Size of `struct rtgenmsg` in bytes, padded.
 const RTGENMSG: usize = 4;
-/// First number that the daemon chooses. Numbers that the kernel chooses itself begin at 0, and the kernel reuses the
-/// lowest free one at once. A number from here on is not given to another namespace by chance.
+/// Not reused by chance: the kernel's own numbers begin at 0, and the lowest free one comes first.
 const FIRST: u32 = 0x6270_0000;
-/// Numbers that are tried if the first is taken.
 const ATTEMPTS: u32 = 16;
 
-/// Returns the number of a namespace, and gives it one if it has none. Call it in the namespace of the daemon.
+/// Must be called in the namespace of the daemon.
 pub fn number_of(file: &impl AsFd, netns: NetnsId) -> io::Result<u32> {
     if let Some(number) = lookup(file)? {
         return Ok(number);
@@ -48,7 +43,6 @@ pub fn number_of(file: &impl AsFd, netns: NetnsId) -> io::Result<u32> {
     Err(io::ErrorKind::AlreadyExists.into())
 }
 
-/// Returns the number of a namespace, if it has one.
 pub fn lookup(file: &impl AsFd) -> io::Result<Option<u32>> {
     let request = Request::new(RTM_GETNSID, ACK, &[0; RTGENMSG])
         .attribute(NETNSA_FD, &file.as_fd().as_raw_fd().to_ne_bytes());
@@ -60,7 +54,7 @@ pub fn all() -> io::Result<BTreeSet<u32>> {
     Ok(talk(&request.finish())?.iter().filter_map(number).collect())
 }
 
-/// Returns the number in a message. `None` for a namespace without a number, for which the kernel reports -1.
+/// The kernel reports -1 for a namespace without a number.
 fn number((kind, body): &Message) -> Option<u32> {
     if *kind != RTM_NEWNSID {
         return None;

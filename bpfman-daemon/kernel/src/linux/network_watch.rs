@@ -1,5 +1,3 @@
-//! Watch of the interfaces and addresses of many namespaces, by one thread.
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,46 +11,38 @@ use super::watch::{GROUP_LINK, identity};
 use super::{interfaces, netlink, netns, sys};
 use crate::{KernelError, NetworkWatch};
 
-/// Folder in which `ip netns` and network plugins of container runtimes keep namespaces.
+/// Used by `ip netns` and network plugins of container runtimes.
 const NAMED: &str = "/run/netns";
-/// Namespace of this process. Threads that enter another namespace end there.
+/// Namespace of this process; threads that enter another namespace end there.
 const OWN: &str = "/proc/self/ns/net";
-/// Most namespaces with names that are read.
 const MAX_NAMED: usize = 4096;
-/// `RTMGRP_IPV4_IFADDR` and `RTMGRP_IPV6_IFADDR`.
 const GROUP_ADDRESSES: u32 = 0x10 | 0x100;
-/// Most messages that one call receives from a socket, so that the call ends in any case.
+/// Messages that one call receives, so that the call ends in any case.
 const MAX_MESSAGES: usize = 10_000;
 
-/// Returns all names of namespaces, sorted. Not every name belongs to a namespace.
+/// Not every name belongs to a namespace.
 pub fn names() -> Vec<PathBuf> {
-    // The folder does not exist as long as no namespace has a name.
     let entries = std::fs::read_dir(NAMED).into_iter().flatten().flatten();
     let mut found: Vec<PathBuf> = entries.take(MAX_NAMED).map(|entry| entry.path()).collect();
     found.sort_unstable();
     found
 }
 
-/// Returns the files of the namespaces that have a name, sorted. Each namespace occurs once, and the namespace of the
-/// daemon is left out.
 pub fn named() -> Vec<PathBuf> {
     let mut found = names();
-    // The inodes of two namespaces that exist at the same time differ. Only namespaces of different times need cookies.
+    // Inodes of namespaces that exist at the same time differ; only those of different times need cookies.
     let mut seen: BTreeSet<(u64, u64)> = identity(Path::new(OWN)).into_iter().collect();
-    // A path that cannot be read leads to no namespace. The caller finds that out when it uses the path.
     found.retain(|path| identity(path).map_or(true, |identity| seen.insert(identity)));
     found
 }
 
 #[derive(Debug)]
 struct Followed {
-    /// Identity of its file when the watch began. `None` for the namespace of the daemon.
     was: Option<(u64, u64)>,
-    /// Socket that receives notices of changes. It keeps the namespace alive until the next check finds its file gone.
+    /// Keeps the namespace alive until the next check finds its file gone.
     notices: OwnedFd,
 }
 
-/// Watched namespaces, with a socket in each.
 #[derive(Debug, Default)]
 pub struct NetlinkWatch {
     followed: BTreeMap<Option<PathBuf>, Followed>,
@@ -77,7 +67,6 @@ impl NetworkWatch for NetlinkWatch {
                     self.followed.insert(path.clone(), followed);
                     begun.insert(path.clone());
                 }
-                // The namespace does not exist yet, or no longer.
                 Err(KernelError::NoNamespace { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -117,8 +106,6 @@ fn open(path: Option<&Path>) -> Result<Followed, KernelError> {
     })
 }
 
-/// Receives all waiting messages and ignores their contents. Returns whether there was a message, or a notice that
-/// messages were lost.
 fn drain(notices: &OwnedFd) -> bool {
     let mut buffer = [0_u8; 64];
     let mut any = false;

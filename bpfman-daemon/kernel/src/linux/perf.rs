@@ -1,5 +1,3 @@
-//! Perf events for trace points and probes.
-
 use std::ffi::CString;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -14,7 +12,7 @@ use crate::{KernelError, ProbeTargetError};
 const TYPE_TRACEPOINT: u32 = 2;
 pub(super) const ANY_PROCESS: i32 = -1;
 pub(super) const ANY_CPU: i32 = -1;
-/// CPU on which a probe of every process is opened. It fires on all CPUs.
+/// A probe of every process is opened on one CPU, and fires on all.
 const FIRST_CPU: i32 = 0;
 
 pub fn tracepoint(category: &str, name: &str) -> Result<OwnedFd, KernelError> {
@@ -38,10 +36,8 @@ pub fn tracepoint(category: &str, name: &str) -> Result<OwnedFd, KernelError> {
         .map_err(|source| KernelError::call("open trace point", format!("{category}/{name}"), source))
 }
 
-/// Places at which a tracefs is mounted, in the order in which they are tried.
 const PLACES: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
-/// Returns the kernel functions that can be traced, one per line.
 pub fn traceable_functions() -> Result<String, KernelError> {
     let folder = events_folder()?.join("../available_filter_functions");
     std::fs::read_to_string(&folder).map_err(|source| {
@@ -60,8 +56,7 @@ pub(super) fn mounted_events() -> Option<PathBuf> {
     PLACES.iter().map(|place| Path::new(place).join("events")).find(|events| events.is_dir())
 }
 
-/// Mounts a tracefs at its usual place if the machine has none mounted. Called at start, since a daemon that serves
-/// requests mounts nothing more. Without a tracefs, programs cannot be attached to trace points.
+/// Mounts a missing tracefs, which tracepoints need. Only at start: later the daemon mounts nothing.
 pub fn mount_tracefs() {
     if mounted_events().is_some() {
         return;
@@ -71,7 +66,6 @@ pub fn mount_tracefs() {
     }
 }
 
-/// Returns up to three trace points with a name that contains the wanted name, or a part of it.
 fn similar(events: &Path, category: &str, name: &str) -> Vec<String> {
     let names = |folder: &Path| -> Vec<String> {
         std::fs::read_dir(folder)
@@ -96,8 +90,7 @@ fn similar(events: &Path, category: &str, name: &str) -> Vec<String> {
     found
 }
 
-/// Opens a probe of a kernel function. `inside_only`: at an offset that lies in it. The kernel adds the offset to the function's
-/// address, and takes whatever function is there.
+/// `inside_only` refuses offsets outside of the function: the kernel would probe whatever function is there.
 pub fn kprobe(
     function: &str,
     offset: u64,
@@ -109,7 +102,7 @@ pub fn kprobe(
         reason,
     };
     let source = EventSource::find("kprobe")?;
-    // Since Linux 6.7 the kernel itself refuses a name that several functions have. Older kernels probe any of them.
+    // Kernels before 6.7 probe any of several functions of a name.
     let several = |error: &io::Error| error.raw_os_error() == Some(libc::EADDRNOTAVAIL);
     if features::version() < (6, 7)
         && let Some(count) = functions_of(function).filter(|count| *count > 1)
@@ -136,7 +129,7 @@ pub fn kprobe(
             let count = functions_of(function).filter(|count| *count > 1);
             fail(ProbeTargetError::SeveralKernelFunctions(count.unwrap_or(2)))
         }
-        // A function begins with an instruction. So if the kernel refuses offset 0, it refuses the function.
+        // A function begins with an instruction: refusing offset 0 refuses the function.
         Some(libc::EINVAL) if offset == 0 => fail(ProbeTargetError::Forbidden { source: error }),
         Some(libc::EINVAL | libc::EILSEQ) => {
             fail(ProbeTargetError::NotAnInstruction { offset, source: error })
@@ -145,48 +138,37 @@ pub fn kprobe(
     })
 }
 
-/// Returns the error for a function that the kernel does not have, with the functions that the compiler made of it.
 pub fn no_kernel_function(name: &str) -> ProbeTargetError {
     ProbeTargetError::NoKernelFunction { renamed: kallsyms::made_of(name).unwrap_or_default() }
 }
 
-/// Returns how many functions of a name the kernel has. `None` if the number is unknown.
 fn functions_of(name: &str) -> Option<usize> {
     kallsyms::functions(name).ok().filter(|count| *count > 0)
 }
 
 pub struct UserPlace<'a> {
-    /// Absolute path of a binary, or the name of a library.
     pub target: &'a str,
-    /// Symbol in the binary. If it is `None`, the offset counts from the start of the file.
     pub function: Option<&'a str>,
     pub offset: u64,
-    /// Processes to probe, and the file system in which the target is found.
     pub scope: &'a ProcessScope,
-    /// The caller with whose rights the file is opened; none stands for root.
     pub reader: Option<&'a FileReader>,
 }
 
 pub struct UserPlaces<'a> {
-    /// Absolute path of a binary, or the name of a library.
     pub target: &'a str,
-    /// Symbols in the binary.
     pub functions: &'a [String],
-    /// Processes to probe, and the file system in which the target is found.
     pub scope: &'a ProcessScope,
-    /// The caller with whose rights the file is opened; none stands for root.
     pub reader: Option<&'a FileReader>,
 }
 
-/// File, its identity before its functions were looked up, and the places of these functions in it.
+/// The identity is from before the lookup of functions.
 pub struct FoundPlaces {
     pub file: symbols::TargetFile,
     pub identity: FileIdentity,
-    /// Offsets of the functions in the file, in bytes.
     pub offsets: Vec<u64>,
 }
 
-/// Returns the file of places, and their offsets in it. For `known_only` see [`uprobe`].
+/// For `known_only` see [`uprobe`].
 pub fn user_places(
     places: &UserPlaces<'_>,
     on_return: bool,
@@ -197,7 +179,7 @@ pub fn user_places(
         reason,
     };
     let file = symbols::find_file(places.target, places.scope, places.reader).map_err(fail)?;
-    // First: what is written meanwhile makes another file of it, which the next check looks up again.
+    // First: a later write changes the identity, and the next check looks up again.
     let identity = file.identity().map_err(fail)?;
     let offset = |function: &String| elf_symbols::file_offset(&file, function).map_err(fail);
     let offsets = places.functions.iter().map(offset).collect::<Result<Vec<_>, KernelError>>()?;
@@ -205,7 +187,7 @@ pub fn user_places(
     Ok(FoundPlaces { file, identity, offsets })
 }
 
-/// Refuses data, a place inside an instruction, and a return probe where stacks move. Of what is not certain, root is warned.
+/// Refuses data, a place inside an instruction, and a return probe where stacks move; warns root if uncertain.
 pub(super) fn check_places(
     file: &symbols::TargetFile,
     offsets: &[u64],
@@ -214,7 +196,7 @@ pub(super) fn check_places(
 ) -> Result<(), ProbeTargetError> {
     for checked in probe_place::check_all(file, offsets, on_return) {
         match checked {
-            // Where nothing is known, root may know better.
+            // Root may know better about unknown places.
             Err(ProbeTargetError::UnknownPlace { .. }) if !known_only => {}
             result => result?,
         }
@@ -229,9 +211,7 @@ pub(super) fn check_places(
     Ok(())
 }
 
-/// Opens a probe of a user-space function. With `known_only`, the probe must be at an instruction of a function that
-/// the file names. The kernel puts a breakpoint at any place, and a breakpoint inside an instruction ends every process
-/// that gets there.
+/// `known_only`: at an instruction of a named function, since a breakpoint inside one ends the processes.
 pub fn uprobe(
     place: &UserPlace<'_>,
     on_return: bool,
@@ -274,7 +254,7 @@ pub fn has_source(name: &'static str) -> bool {
     EventSource::find(name).is_ok()
 }
 
-/// Source of perf events with a number that the kernel chooses at boot.
+/// The kernel chooses the number at boot.
 struct EventSource {
     number: u32,
     return_bit: u32,
@@ -291,7 +271,7 @@ impl EventSource {
                 needs: "it was built without them",
             }
         })?;
-        // The file contains for example "config:0": the bit of `config` that requests a return probe.
+        // Contains for example "config:0": the bit of `config` that requests a return probe.
         let return_bit = read("format/retprobe")
             .ok()
             .and_then(|text| text.trim().strip_prefix("config:")?.parse().ok())

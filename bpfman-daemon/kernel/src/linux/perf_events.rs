@@ -1,5 +1,3 @@
-//! Perf events that count, and interrupt when the count reaches a number.
-
 use std::os::fd::OwnedFd;
 
 use bpfmand_core::{PerfEventPlace, PerfSource, SampleRate};
@@ -8,16 +6,13 @@ use super::sys::{self, PerfEventAttr};
 use super::{cpus, perf};
 use crate::{KernelError, ProbeTargetError};
 
-/// `PERF_TYPE_HARDWARE`, `PERF_TYPE_SOFTWARE`.
 const TYPE_HARDWARE: u32 = 0;
 const TYPE_SOFTWARE: u32 = 1;
-/// Bits of `struct perf_event_attr`. `INHERIT`: new threads of a thread are counted too. `BY_FREQUENCY`: the number is
-/// a rate of samples per second.
+/// `struct perf_event_attr`: new threads are counted too; the number is a rate of samples per second.
 const INHERIT: u64 = 1 << 1;
 const BY_FREQUENCY: u64 = 1 << 10;
 const MAX_SAMPLES: &str = "/proc/sys/kernel/perf_event_max_sample_rate";
 
-/// Opens an event on one CPU, or of one thread.
 pub fn open(place: &PerfEventPlace) -> Result<OwnedFd, KernelError> {
     let online = place.cpu.map(|cpu| cpus::online().map(|online| (cpu, online))).transpose()?;
     if let Some((cpu, online)) = online
@@ -46,7 +41,6 @@ pub fn open(place: &PerfEventPlace) -> Result<OwnedFd, KernelError> {
             target: format!("perf event {place}"),
             reason: ProbeTargetError::NoProcess(pid),
         },
-        // There is no such counter, or none that interrupts.
         (Some(libc::ENOENT | libc::EOPNOTSUPP | libc::ENXIO), _)
             if place.event.source() == PerfSource::Hardware =>
         {
@@ -56,7 +50,7 @@ pub fn open(place: &PerfEventPlace) -> Result<OwnedFd, KernelError> {
     })
 }
 
-/// Refuses a frequency above the limit of the machine. The kernel itself only reports that something is invalid.
+/// Names the machine's limit: the kernel only reports an invalid argument.
 fn check_frequency(frequency: u64) -> Result<(), KernelError> {
     let fail = |source| KernelError::call("read", MAX_SAMPLES, source);
     let text = std::fs::read_to_string(MAX_SAMPLES).map_err(fail)?;

@@ -1,5 +1,3 @@
-//! Pins and folders below one root, in the bpffs of the daemon.
-
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -15,36 +13,26 @@ use super::{mounts, sys};
 use crate::{FolderLock, KernelError};
 
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
-/// Only root creates and removes pins; other users may read. Without this option every user could write to a bpffs, as
-/// to /tmp.
+/// Without this option every user could write to a bpffs, as to /tmp.
 const MOUNT_OPTIONS: &CStr = c"mode=0755";
 const FOLDER_MODE: u32 = 0o755;
-/// Mode of a new folder in a bpffs of other users.
 const PRIVATE_MODE: u32 = 0o700;
-/// Longest wait for the lock of a folder, and the pause between two attempts.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
-/// Folder that the one daemon of a bpffs locks. Only root can open it. The root of the bpffs can be opened, and so
-/// locked, by every user.
+/// Locked by the one daemon of a bpffs. Only root can open it, whereas any user can open, and lock, the root folder.
 const OWNER: &str = "owner";
 
-/// Mounted bpffs.
-///
-/// It is reached by a descriptor of its root, not by its path: the path can be unmounted or covered while this process
-/// runs, and then a missing pin would be taken for a program that does not run.
+/// Mounted bpffs, held by a descriptor: at a covered path, a missing pin would look like a program that does not run.
 #[derive(Debug)]
 pub struct Bpffs {
-    /// Mount point, for messages.
     root: PathBuf,
     folder: OwnedFd,
-    /// Set if this process mounted the bpffs.
     pub(super) is_new: bool,
 }
 
 impl Bpffs {
-    /// Opens the bpffs at `root`, and mounts one if there is none.
     pub fn open(root: &Path) -> Result<Self, KernelError> {
         let fail = |action, source: io::Error| KernelError::call(action, root.display().to_string(), source);
         std::fs::create_dir_all(root).map_err(|source| fail("create folder", source))?;
@@ -60,12 +48,11 @@ impl Bpffs {
         Ok(Self { root: root.to_owned(), folder, is_new })
     }
 
-    /// Returns the mount point at the time of opening.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Returns the path by which this process reaches a pin, wherever the bpffs is mounted now.
+    /// Leads to the pin wherever the bpffs is mounted now.
     fn path(&self, relative: &Path) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.folder.as_raw_fd())).join(relative)
     }
@@ -74,8 +61,7 @@ impl Bpffs {
         KernelError::call(action, self.root.join(path).display().to_string(), source)
     }
 
-    /// Locks the bpffs until this process ends: each of two daemons would remove the pins that the records of the other
-    /// daemon name.
+    /// Locks until this process ends: each of two daemons would remove the pins in the records of the other.
     pub fn hold_alone(&self) -> Result<FolderLock, KernelError> {
         let folder = self.path(Path::new(OWNER));
         match std::fs::DirBuilder::new().mode(PRIVATE_MODE).create(&folder) {
@@ -91,7 +77,6 @@ impl Bpffs {
         })
     }
 
-    /// Fails if the path of the bpffs now leads elsewhere or nowhere.
     pub fn check_mounted(&self) -> Result<(), KernelError> {
         let same = || -> io::Result<bool> {
             let (ours, found) = (rustix::fs::fstat(&self.folder)?, rustix::fs::stat(&self.root)?);
@@ -107,7 +92,7 @@ impl Bpffs {
         self.make_each_folder(path).map_err(|source| self.fail("create folder", path, source))
     }
 
-    /// Locks a folder. Other holders need the lock only for a few system calls.
+    /// Other holders need the lock only for a few system calls.
     pub fn lock(&self, path: &Path) -> Result<FolderLock, KernelError> {
         let fail = |source: io::Error| self.fail("lock folder", path, source);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -155,7 +140,6 @@ impl Bpffs {
             .map_err(|source| self.fail("remove folder", path, source))
     }
 
-    /// Returns true for a folder, and false for a pin or if nothing is there.
     pub fn is_folder(&self, path: &Path) -> Result<bool, KernelError> {
         match std::fs::symlink_metadata(self.path(path)) {
             Ok(found) => Ok(found.is_dir()),
@@ -221,7 +205,7 @@ impl Bpffs {
     }
 }
 
-/// Ensures that only root can create pins in a bpffs, which another user may have mounted.
+/// Ensures that only root can create pins: another user may have mounted the bpffs.
 fn claim(root: &Path) -> io::Result<()> {
     let metadata = std::fs::metadata(root)?;
     if metadata.uid() != 0 {
@@ -231,8 +215,7 @@ fn claim(root: &Path) -> io::Result<()> {
         tracing::info!(root = %root.display(), mode = %format!("{:o}", metadata.mode() & 0o7777), "others could write to the bpffs; they no longer can");
         std::fs::set_permissions(root, std::fs::Permissions::from_mode(FOLDER_MODE))?;
     }
-    // Entries that were created while other users could write. It is better to refuse the start than to fail in the
-    // middle of work.
+    // Refuse the start for entries created while other users could write, instead of failing in the middle of work.
     for entry in std::fs::read_dir(root)? {
         let entry = entry?;
         let owner = entry.metadata()?.uid();
@@ -243,8 +226,7 @@ fn claim(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Refuses a folder that root did not make, or that other users can change: a link in place of a folder would lead pins
-/// elsewhere.
+/// Refuses a folder of other users: a link in its place would lead pins elsewhere.
 fn check_owned_by_root(folder: &Path) -> io::Result<()> {
     let metadata = std::fs::symlink_metadata(folder)?;
     if !metadata.is_dir() {
@@ -278,11 +260,9 @@ mod tests {
 
     use super::*;
 
-    /// Folder with the bpffs on it while the value lives.
     struct Mounted(tempfile::TempDir);
 
     impl Mounted {
-        /// Returns `None` if this user may not mount.
         fn new(options: Option<&CStr>) -> Option<Self> {
             if !rustix::process::geteuid().is_root() {
                 return None;

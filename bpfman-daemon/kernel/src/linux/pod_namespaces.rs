@@ -1,4 +1,4 @@
-//! Namespaces of pods, by the folders of their logs, which the kubelet makes before it starts a container.
+//! Namespaces of pods, by their log folders, which the kubelet makes before it starts a container.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,14 +7,13 @@ use std::sync::OnceLock;
 use super::process_groups::ProcessGroups;
 use super::processes;
 
-/// Folder of the node in which each pod has one, named `NAMESPACE_NAME_UID`. Only root makes names in it.
+/// Contains a folder `NAMESPACE_NAME_UID` per pod; only root makes names in it.
 const LOGS: &str = "1/root/var/log/pods";
 
-/// Returns whether a process, by the UID of its pod, is in a pod of the namespace that this process' own pod is in. `None` if this
-/// process is in no pod, or the node has no such folder.
+/// Returns whether a pod (by UID) is in this process's own pod's namespace; `None` if either is unknown.
 #[must_use]
 pub fn is_in_own_namespace(pod: Option<&str>) -> Option<bool> {
-    // A lookup that fails is made again: the folder of logs may be there later.
+    // A failed lookup is repeated: the folder of logs may be there later.
     static OWN: OnceLock<String> = OnceLock::new();
     let logs = logs();
     let find_own = || {
@@ -34,7 +33,7 @@ fn is_in(logs: &Path, namespace: &str, pod: Option<&str>) -> bool {
     pod.and_then(|pod| namespace_of(logs, pod)).is_some_and(|found| found == namespace)
 }
 
-/// Returns the namespace of a pod by its UID. Names of Kubernetes have no underscores; systemd's names of cgroups have them in UIDs.
+/// Kubernetes names have no underscores; systemd's cgroup names have them in UIDs.
 fn namespace_of(logs: &Path, uid: &str) -> Option<String> {
     let uid = uid.replace('_', "-");
     let names = fs::read_dir(logs).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
@@ -44,7 +43,6 @@ fn namespace_of(logs: &Path, uid: &str) -> Option<String> {
         (found == uid && parts.next().is_none()).then(|| namespace.to_owned())
     });
     let found = namespaces.next()?;
-    // One pod has one namespace.
     namespaces.all(|other| other == found).then_some(found)
 }
 

@@ -1,8 +1,5 @@
-//! Output of programs by `bpf_printk` (Linux 5.9 and later).
-//!
-//! The kernel writes it to the one buffer that all tracing tools share, where a reader of `trace_pipe` takes it from
-//! the other readers. It also sends it as the event `bpf_trace/bpf_trace_printk` to every instance of tracefs that
-//! enables the event. An instance of the daemon has only that event, so reading it takes nothing from other tools.
+//! Output of programs by `bpf_printk` (Linux 5.9 and later). Readers of the shared `trace_pipe` take output from each
+//! other; a tracefs instance with the event `bpf_trace/bpf_trace_printk` gets a copy.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
@@ -16,27 +13,21 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::perf;
 use crate::{KernelError, PrintFeed};
 
-/// Prefix of the names of the daemon's instances.
 const PREFIX: &str = "bpfman-prints-";
 const EVENT: &str = "events/bpf_trace/bpf_trace_printk/enable";
-/// Size of the buffer of each CPU, in kilobytes.
 const BUFFER_KIB: &str = "256";
 const AT_ONCE: usize = 64 << 10;
 
-/// Number of instances that this process made.
 static MADE: AtomicU32 = AtomicU32::new(0);
 
-/// Instance of tracefs with one event, which is removed with this value.
+/// Tracefs instance with one event, removed on drop.
 pub struct PrintInstance {
     folder: PathBuf,
-    /// `None` only while the value is dropped.
     pipe: Option<File>,
-    /// Beginning of an incomplete line.
     begun: Vec<u8>,
 }
 
 impl PrintInstance {
-    /// Makes an instance and enables its event.
     pub fn new() -> Result<Self, KernelError> {
         let instances = instances().ok_or_else(|| {
             let source = io::Error::new(io::ErrorKind::NotFound, "no tracefs with instances is mounted");

@@ -1,5 +1,5 @@
-//! Check whether a place in a binary may be probed. A breakpoint replaces the first byte of an instruction. Inside an
-//! instruction it changes the meaning of the instruction, in every process that runs the file.
+//! Check of a place to probe. A breakpoint replaces the first byte of an instruction; inside one, it changes the
+//! instruction, in every process that runs the file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::FileExt as _;
@@ -10,24 +10,17 @@ use super::elf_places::{self, CoveringFunction, InstructionSet, PlaceInFile};
 use super::symbols::TargetFile;
 use crate::ProbeTargetError;
 
-/// Most bytes of a function that are decoded.
 const MAX_FUNCTION: u64 = 4 << 20;
 
-/// Most bytes of functions that are decoded for one attachment.
 const MAX_DECODED: u64 = 64 << 20;
 
-/// Looks at an offset of a file.
-///
-/// # Errors
-/// [`ProbeTargetError::UnknownPlace`] where the file does not tell; [`ProbeTargetError::NoCode`],
-/// [`ProbeTargetError::InsideInstruction`] and [`ProbeTargetError::ReturnInside`] where processes would read other data, or be
-/// ended, for certain.
+/// [`ProbeTargetError::UnknownPlace`]: the file lacks the information. Others: the probe would do harm.
 #[cfg(test)]
 pub fn check(file: &TargetFile, offset: u64, on_return: bool) -> Result<(), ProbeTargetError> {
     check_all(file, &[offset], on_return).remove(0)
 }
 
-/// Looks at offsets of a file, each with its result. The file's symbols are read once, and each function is decoded once.
+/// Reads symbols, and decodes each function, once for all offsets.
 pub fn check_all(file: &TargetFile, offsets: &[u64], on_return: bool) -> Vec<Result<(), ProbeTargetError>> {
     let unknown = |offset, why| ProbeTargetError::UnknownPlace { path: file.path().to_owned(), offset, why };
     let Ok(places) = elf_places::places(file, offsets) else {
@@ -67,10 +60,8 @@ pub fn check_all(file: &TargetFile, offsets: &[u64], on_return: bool) -> Vec<Res
     offsets.iter().zip(places).map(check).collect()
 }
 
-/// Beginnings of the instructions that offsets are in, decoded from the function's start.
 type InstructionStarts = BTreeMap<u64, Result<u64, &'static str>>;
 
-/// Functions that were decoded, by start and size.
 struct DecodedFunctions<'a> {
     file: &'a TargetFile,
     offsets: &'a [u64],
@@ -130,13 +121,13 @@ mod tests {
     use super::*;
     use crate::linux::elf_symbols;
 
-    /// Library with one function of known bytes: `push %rbp; mov %rsp,%rbp; movabs $0x1122334455667788,%rax; pop; ret`.
+    /// One function: `push %rbp; mov %rsp,%rbp; movabs $0x1122334455667788,%rax; pop; ret`.
     #[cfg(target_arch = "x86_64")]
     const SOURCE: &str = "__attribute__((naked)) void known(void) { __asm__(\
         \".byte 0x55, 0x48, 0x89, 0xe5, 0x48, 0xb8, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, 0x5d, 0xc3\"); }\n\
         int data = 1;\n";
 
-    /// Library with one function of four instructions: `nop; nop; nop; ret`.
+    /// One function: `nop; nop; nop; ret`.
     #[cfg(target_arch = "aarch64")]
     const SOURCE: &str = "__attribute__((naked)) void known(void) { __asm__(\
         \".inst 0xd503201f, 0xd503201f, 0xd503201f, 0xd65f03c0\"); }\n\
@@ -180,7 +171,6 @@ mod tests {
         }
     }
 
-    /// Decodes a function once, for as many places as a static probe may have.
     #[test]
     #[cfg(target_arch = "x86_64")]
     fn a_function_of_many_places_is_decoded_once() {
@@ -215,8 +205,7 @@ mod tests {
         assert!(matches!(check(&file, 0, false), Err(ProbeTargetError::UnknownPlace { .. })));
     }
 
-    /// Every offset of a function of a real library that the decoder takes for a beginning is one for the disassembler
-    /// too.
+    /// Compares the decoder with the disassembler, on a real library.
     #[test]
     #[cfg(target_arch = "x86_64")]
     fn the_c_library_is_decoded_as_others_decode_it() {

@@ -1,5 +1,3 @@
-//! Facts of one process in `/proc`.
-
 use std::fs;
 
 use super::processes;
@@ -7,16 +5,16 @@ use super::processes;
 /// A process at the time of reading.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProcessFacts {
-    /// Path of its executable, in the file system of the process. `None` for a kernel thread.
+    /// Path of its executable, as the process sees it; `None` for a kernel thread.
     pub executable: Option<String>,
     /// Lines of its file `cgroup`.
     pub groups: String,
 }
 
-/// Length of a tick of `/proc` in nanoseconds: 10 ms.
+/// Length of a tick of `/proc`, in nanoseconds.
 const TICK: u64 = 10_000_000;
 
-/// Known facts of the start of a process, which tell it from a later process of the same number.
+/// Known start of a process, which distinguishes it from a later one with the same pid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProcessStart {
     /// Nanoseconds from boot to the start, with sleep.
@@ -26,19 +24,17 @@ pub enum ProcessStart {
 }
 
 impl ProcessStart {
-    /// Returns true for a process that began so many ticks after boot, with sleep.
+    /// `ticks` include suspend.
     const fn fits(self, ticks: u64) -> bool {
         match self {
             Self::At(time) => ticks == time / TICK,
-            // The time without sleep is never later than the time with sleep. So after a sleep the right process may be
-            // missed, but no other process is taken for it.
+            // After a sleep the right process may be missed, but no other is mistaken for it: this time is never later.
             Self::Before(time) => ticks <= time / TICK,
         }
     }
 }
 
-/// Returns the facts of a process, by its number on the machine. `None` if it is gone, or if a later process may have
-/// the number by now.
+/// Returns the facts of a process; `None` if it is gone, or a later process may have the pid.
 #[must_use]
 pub fn process_facts(pid: u32, start: ProcessStart) -> Option<ProcessFacts> {
     let root = processes::root();
@@ -49,7 +45,6 @@ pub fn process_facts(pid: u32, start: ProcessStart) -> Option<ProcessFacts> {
     let folder = root.join(pid.to_string());
     let executable = fs::read_link(folder.join("exe")).ok();
     let groups = fs::read_to_string(folder.join("cgroup")).ok()?;
-    // The process may have ended meanwhile, and another one begun.
     is_it().then(|| ProcessFacts {
         executable: executable.map(|path| path.to_string_lossy().into_owned()),
         groups,
@@ -71,7 +66,6 @@ mod tests {
         assert_eq!(facts.executable.as_deref(), Some(own.as_str()));
         assert!(facts.groups.contains(':'), "{facts:?}");
         assert_eq!(process_facts(pid, ProcessStart::At((ticks + 7) * TICK)), None);
-        // A process that began later is another one.
         assert!(process_facts(pid, ProcessStart::Before((ticks + 7) * TICK)).is_some());
         assert_eq!(process_facts(pid, ProcessStart::Before((ticks - 1) * TICK)), None);
         assert_eq!(process_facts(u32::MAX, ProcessStart::Before(u64::MAX)), None);

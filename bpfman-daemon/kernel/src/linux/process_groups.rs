@@ -1,5 +1,3 @@
-//! Cgroups of a process, with the path components that root named.
-
 use bpfmand_core::{GroupPath, cgroup_in};
 
 use super::held_processes::HeldProcess;
@@ -15,8 +13,7 @@ pub struct ProcessGroups {
 }
 
 impl ProcessGroups {
-    /// Returns the cgroups in the lines of the file `cgroup` of a process, as this process sees it, and reads the
-    /// owners of the cgroups.
+    /// Parses the lines of a process's `cgroup` file, and reads the owners of these cgroups.
     #[must_use]
     pub fn of(lines: &str) -> Self {
         let group = |controllers| Some(hierarchies::group(controllers, cgroup_in(lines, controllers)?));
@@ -24,13 +21,12 @@ impl ProcessGroups {
         Self { best: group("name=systemd").or_else(|| unified.clone()), unified }
     }
 
-    /// Returns the cgroups of a process. `None` if it has ended, or is moved again and again.
+    /// Returns `None` if the process has ended, or is moved again and again.
     pub(super) fn of_held(process: &HeldProcess) -> Option<Self> {
         Self::settled(|| process.read("cgroup"))
     }
 
-    /// Reads the cgroups until they are stable. Owners are read by path. The process must still have the same path
-    /// afterwards: another cgroup may have been made there after the process had left it.
+    /// Reads until the path is stable: owners are read by path, where another cgroup may be by now.
     fn settled(mut read: impl FnMut() -> Option<String>) -> Option<Self> {
         const MAX_TRIES: usize = 3;
         (0..MAX_TRIES).find_map(|_| {

@@ -1,14 +1,10 @@
-//! Processes that this daemon can see; it may run in a container itself.
-
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// Mount point of the processes of the host in the container of the daemon.
 const HOST: &str = "/host/proc";
 
-/// Returns the folder of the processes of the host. It is `/proc`, unless this process has a process namespace of its
-/// own and the processes of the host are mounted at `/host/proc`.
+/// Returns `/proc`, unless this process has its own pid namespace and the host's processes are at `/host/proc`.
 pub fn root() -> PathBuf {
     root_of(Path::new("/proc"), Path::new(HOST))
 }
@@ -21,20 +17,17 @@ fn root_of(own: &Path, host: &Path) -> PathBuf {
     }
 }
 
-/// Returns the ids of all processes below a root, in no order.
 pub fn all(root: &Path) -> io::Result<Vec<u32>> {
     let number = |entry: io::Result<std::fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse().ok();
     Ok(std::fs::read_dir(root)?.filter_map(number).collect())
 }
 
-/// Returns when a process began, in ticks since boot. `None` if it is gone.
 pub fn began(root: &Path, pid: u32) -> Option<u64> {
     let text = std::fs::read(root.join(pid.to_string()).join("stat")).ok()?;
     began_in(&String::from_utf8_lossy(&text))
 }
 
-/// Returns the 22nd field of `/proc/<pid>/stat`. The second field is a name that may contain any characters, also
-/// brackets and blanks.
+/// The 22nd field; the second one, a name, may contain brackets and blanks.
 pub(super) fn began_in(stat: &str) -> Option<u64> {
     let (_, behind_name) = stat.rsplit_once(')')?;
     behind_name.split_ascii_whitespace().nth(19)?.parse().ok()
@@ -67,7 +60,6 @@ mod tests {
             .spawn()
             .unwrap();
         let began = std::time::Instant::now();
-        // Wait until the process has made its own namespace.
         while root_of(own, host) == own {
             assert!(began.elapsed() < std::time::Duration::from_secs(30));
             process(other.id());

@@ -1,5 +1,3 @@
-//! Reader of a ring buffer of the daemon (Linux 5.8 and later).
-
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
@@ -9,17 +7,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::KernelError;
 
-/// Records of a ring buffer. Several readers of one ring buffer take records from each other.
+/// Records of a ring buffer (Linux 5.8). Several readers take records from each other.
 pub struct RingFeed {
     ring: RingBuf<MapData>,
 }
 
 impl RingFeed {
-    /// Reads the ring buffer of this descriptor, which must be open for writing. Reading continues after the last
-    /// record that any reader has taken.
-    ///
-    /// # Errors
-    /// The map is no ring buffer, or cannot be mapped.
+    /// Reads the ring buffer, open for writing, from the last record that any reader has taken.
     pub fn new(map: OwnedFd) -> Result<Self, KernelError> {
         let ring = MapData::from_fd(map).and_then(Map::from_map_data).and_then(RingBuf::try_from);
         let ring =
@@ -33,9 +27,6 @@ impl RingFeed {
     }
 
     /// Returns when there is a record, after the timeout, or at a signal.
-    ///
-    /// # Errors
-    /// The kernel refuses to wait.
     pub fn wait(&self, timeout: Duration) -> Result<(), KernelError> {
         let fail = |source: io::Error| KernelError::call("wait for", "a ring buffer", source);
         let timeout = Timespec::try_from(timeout).map_err(|_far| fail(io::ErrorKind::InvalidInput.into()))?;

@@ -1,5 +1,3 @@
-//! Number and duration of program runs, as the kernel counts them.
-
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -11,7 +9,7 @@ use super::sys;
 /// `BPF_STATS_RUN_TIME`, the only type.
 const RUN_TIME: u32 = 0;
 
-/// Makes the kernel measure all programs of this machine until the descriptor is closed, or this process ends.
+/// Measures all programs until the descriptor is closed, or this process ends.
 pub fn count() -> io::Result<OwnedFd> {
     sys::bpf_fd(Command::EnableStats, &mut EnableStats { stats_type: RUN_TIME })
 }

@@ -1,6 +1,5 @@
-//! Runtimes that move the stacks of their threads, found by the contents of binaries. A return probe replaces a return
-//! address by an address of the kernel: a runtime that looks up its frames, or copies a stack, ends the process when it
-//! finds that address.
+//! Runtimes that move stacks, found by the contents of binaries. A return probe replaces a return address: a runtime
+//! that looks up its frames, or copies a stack, ends the process when it finds that.
 
 use std::io;
 
@@ -12,7 +11,7 @@ use object::read::elf::{FileHeader, ProgramHeader as _};
 use super::elf_symbols::{self, Binary, read_up_to};
 use super::symbols::TargetFile;
 
-/// Sections that the linkers of Go write, by type and name. `strip` keeps them.
+/// Written by Go's linkers; `strip` keeps them.
 const SECTIONS_OF_GO: [(elf::SectionType, &str); 5] = [
     (elf::SHT_PROGBITS, ".gopclntab"),
     (elf::SHT_PROGBITS, ".data.rel.ro.gopclntab"),
@@ -22,13 +21,10 @@ const SECTIONS_OF_GO: [(elf::SectionType, &str); 5] = [
 ];
 /// Type and name of the note with Go's build id, which exists also without sections.
 const NOTE_OF_GO: [u8; 8] = *b"\x04\0\0\0Go\0\0";
-/// Most bytes of notes that are read.
 const MAX_NOTES: usize = 4096;
-/// Symbols of other runtimes, with the names of these runtimes.
 const SYMBOLS: [(&str, &str); 2] = [("caml_frametable", "OCaml"), ("__morestack", "split stacks")];
 
-/// Returns the name of a runtime that moves stacks, if a file has functions of one. A file that hides its runtime is
-/// not recognised.
+/// A file that hides its runtime is not recognised.
 pub fn that_moves_stacks(target: &TargetFile) -> Option<&'static str> {
     *target.runtime.get_or_init(|| look_for(target))
 }
@@ -72,7 +68,6 @@ mod tests {
 
     use super::*;
 
-    /// Links a library with these sections or symbols, and returns the runtime found in it.
     fn found_in(source: &str, stripped: bool) -> Option<&'static str> {
         let folder = tempfile::tempdir().unwrap();
         let (code, library) = (folder.path().join("code.c"), folder.path().join("library.so"));

@@ -1,4 +1,4 @@
-//! Memory that several processes read and no process can change any more.
+//! Memory that several processes read and that cannot change any more.
 
 use std::fs::File;
 use std::io;
@@ -7,13 +7,9 @@ use std::ptr::NonNull;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, memfd_create};
 
-/// Seals that fix both contents and size.
 const UNCHANGED: SealFlags = SealFlags::WRITE.union(SealFlags::SHRINK).union(SealFlags::GROW);
 
 /// Writes contents to a new memory file, and seals it.
-///
-/// # Errors
-/// The errors of `write`; the kernel has no memory left.
 pub fn seal(write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<OwnedFd> {
     const NAME: &str = "bpfman";
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
@@ -29,7 +25,7 @@ pub fn seal(write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<Owned
     Ok(memory)
 }
 
-/// Sealed memory, to be read. It stays mapped when its descriptor is closed, until this value is dropped.
+/// Sealed memory, mapped until dropped, even if its descriptor is closed.
 #[derive(Debug)]
 pub struct SealedMapping {
     start: NonNull<u8>,
@@ -42,10 +38,7 @@ unsafe impl Send for SealedMapping {}
 unsafe impl Sync for SealedMapping {}
 
 impl SealedMapping {
-    /// Maps all of the memory.
-    ///
-    /// # Errors
-    /// The memory is not sealed, or empty; the kernel has no addresses left.
+    /// Maps all of the memory; fails if it is not sealed, or empty.
     pub fn new(memory: impl AsFd) -> io::Result<Self> {
         if !fcntl_get_seals(&memory)?.contains(UNCHANGED) {
             return Err(io::Error::other("the memory is not sealed"));

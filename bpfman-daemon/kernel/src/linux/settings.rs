@@ -1,6 +1,5 @@
 use std::path::Path;
 
-/// Returns the settings in words, by name.
 pub fn read() -> Vec<(&'static str, String)> {
     let number = |path: &str, words: &[&'static str]| -> Option<String> {
         let text = std::fs::read_to_string(path).ok()?;
@@ -42,7 +41,6 @@ pub fn read() -> Vec<(&'static str, String)> {
     settings.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
-/// Returns the word in brackets in the kernel's list.
 fn lockdown() -> Option<String> {
     let text = std::fs::read_to_string("/sys/kernel/security/lockdown").ok()?;
     let (_, chosen) = text.split_once('[')?;

@@ -1,5 +1,3 @@
-//! Slots of maps of maps and of arrays of programs.
-
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -33,8 +31,7 @@ pub fn clear(map: &OwnedFd, slot: u32) -> Result<(), KernelError> {
     }
 }
 
-/// Refuses maps without slots. The kernel reads as many bytes of a key and value as the map defines, and for values of
-/// each CPU as many values as there are CPUs.
+/// Refuses maps without slots: the kernel reads as many bytes of key and value (for each CPU) as the map defines.
 fn check_slots(map: &OwnedFd) -> io::Result<()> {
     const SLOT: u32 = size_of::<u32>() as u32;
     let (map_type, key_size, value_size) = facts::map_layout(map)?;

@@ -1,5 +1,3 @@
-//! Maps of type `struct_ops`, and links that activate them (Linux 6.4).
-
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
@@ -11,7 +9,7 @@ use super::load::kernel_name;
 use super::{facts, links, sys};
 use crate::{KernelError, StructOpsSpec};
 
-/// `BPF_F_LINK` of map creation: a link activates the structure. Without the flag, filling it does.
+/// A link activates the structure; without the flag, filling does.
 const F_LINK: u32 = 1 << 13;
 
 fn request(name: &str, value_size: u32, value: u32) -> attr::MapCreate {
@@ -27,14 +25,12 @@ fn request(name: &str, value_size: u32, value: u32) -> attr::MapCreate {
     }
 }
 
-/// Returns whether the kernel has links that activate structures. A kernel with them looks up the type of the value,
-/// which does not exist; another kernel refuses the flag.
+/// A kernel with links looks up the missing type of the value; others refuse the flag.
 pub fn has_links() -> bool {
     let error = sys::bpf_fd(Command::MapCreate, &mut request("probe", 8, u32::MAX)).err();
     error.and_then(|error| error.raw_os_error()) == Some(sys::ENOTSUPP)
 }
 
-/// Makes a map for a structure, to be activated by a link if the kernel has such links.
 pub fn create(spec: &StructOpsSpec<'_>, btf: &OwnedFd, has_links: bool) -> Result<OwnedFd, KernelError> {
     let mut request = attr::MapCreate {
         btf_fd: btf.as_raw_fd(),
@@ -45,7 +41,6 @@ pub fn create(spec: &StructOpsSpec<'_>, btf: &OwnedFd, has_links: bool) -> Resul
         .map_err(|source| KernelError::call("create", format!("map \"{}\"", spec.name), source))
 }
 
-/// Writes the value of the map, with descriptors in the places of programs.
 pub fn fill(map: &OwnedFd, value: &[u8], programs: &[(u32, &OwnedFd)]) -> Result<(), KernelError> {
     let fail = |source| KernelError::call("fill", "a structure of functions", source);
     let invalid = |why: String| fail(io::Error::new(io::ErrorKind::InvalidInput, why));
@@ -79,7 +74,7 @@ pub fn attach(map: MapId) -> Result<OwnedFd, KernelError> {
     let held = facts::open(Command::MapGetFdById, map.0).map_err(fail)?;
     let held = held.ok_or_else(|| fail(io::Error::from_raw_os_error(libc::ENOENT)))?;
     let mut request = attr::LinkCreate {
-        // The descriptor of the map takes the place of the program in other links.
+        // The map takes the place of the program in other links.
         prog_fd: held.as_raw_fd(),
         attach_type: attach_type::STRUCT_OPS,
         ..Default::default()
@@ -90,8 +85,6 @@ pub fn attach(map: MapId) -> Result<OwnedFd, KernelError> {
     })
 }
 
-/// Makes a link hold the structure of another map, if it holds that of the expected map.
 pub fn replace(link: &OwnedFd, map: &OwnedFd, expected: &OwnedFd) -> Result<(), KernelError> {
-    // Maps take the place of the programs in other links.
     links::update("swap the functions", link, map, expected)
 }

@@ -1,5 +1,3 @@
-//! Files that user-space probes name.
-
 use std::cell::OnceCell;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
@@ -13,13 +11,12 @@ use super::target_root::{TargetRoot, too_large};
 use super::{libraries, mapped};
 use crate::ProbeTargetError;
 
-/// Limit of the size of a target in bytes. Real files are smaller, but a file can claim to be larger. Far less of it is
-/// read.
+/// Real files are smaller, but a file can claim to be larger; far less of it is read.
 pub(super) const MAX_TARGET: u64 = 1 << 30;
-/// Limit of the size of the loader's cache. On a machine with thousands of libraries it has some hundred kilobytes.
+/// With thousands of libraries, the cache has some hundred kilobytes.
 const MAX_CACHE: u64 = 2 << 20;
-/// File systems of disks and of memory, by the numbers of `linux/magic.h`: ext4, XFS, btrfs, tmpfs, ramfs, overlayfs, F2FS,
-/// squashfs, EROFS, ZFS, bcachefs, VFAT, ISO 9660. Others may be of another machine or of a process.
+/// File systems of disks and memory (`linux/magic.h`): ext4, XFS, btrfs, tmpfs, ramfs, overlayfs, F2FS, squashfs,
+/// EROFS, ZFS, bcachefs, VFAT, ISO 9660. Others may be of another machine or of a process.
 const LOCAL: [u32; 13] = [
     0xef53,
     0x5846_5342,
@@ -36,22 +33,18 @@ const LOCAL: [u32; 13] = [
     0x9660,
 ];
 
-/// File to probe. It stays the same file even if its name changes.
+/// File to probe; the same file even if its name changes.
 #[derive(Debug)]
 pub struct TargetFile {
     file: File,
-    /// Path of the file, as the process sees it.
     path: PathBuf,
-    /// The folder that is `/` in that.
     root: TargetRoot,
-    /// Its file of debug information, once it was looked for.
     debug_file: OnceCell<Option<File>>,
-    /// Name of its runtime that moves stacks, once it was looked for.
     pub(super) runtime: OnceCell<Option<&'static str>>,
 }
 
 impl TargetFile {
-    /// Returns a path by which the kernel finds this same file, while the value lives.
+    /// Leads to this same file, while the value lives.
     pub fn reopen_path(&self) -> String {
         format!("/proc/self/fd/{}", self.file.as_raw_fd())
     }
@@ -60,12 +53,10 @@ impl TargetFile {
         Self { file, path, root: TargetRoot::host(), debug_file: OnceCell::new(), runtime: OnceCell::new() }
     }
 
-    /// Returns its file of debug information, which is searched for once.
     pub(super) fn debug_file(&self, look: impl FnOnce() -> Option<File>) -> Option<&File> {
         self.debug_file.get_or_init(look).as_ref()
     }
 
-    /// The file below this root.
     pub(super) fn seen_by(self, root: TargetRoot) -> Self {
         Self { root, ..self }
     }
@@ -86,13 +77,12 @@ impl TargetFile {
         &self.path
     }
 
-    /// Returns whether its file system is on a disk or in memory of this machine, which always answer.
+    /// Local file systems always answer.
     pub(super) fn is_local(&self) -> bool {
         rustix::fs::fstatfs(&self.file).is_ok_and(|found| LOCAL.contains(&(found.f_type as u32)))
     }
 
-    /// Returns the identity of the file. It differs from that of another file at the same path, and changes at each
-    /// write. Fails if the file system does not report it.
+    /// Differs from that of another file at the same path, and changes at each write.
     pub(super) fn identity(&self) -> Result<FileIdentity, ProbeTargetError> {
         let found = self
             .file
@@ -103,11 +93,11 @@ impl TargetFile {
     }
 }
 
-/// Finds the file of a target: an absolute path, or a library by name. Paths are as the container's process sees them, if
-/// one is given. A library is the one that the named process has mapped, else what a loader would take there.
+/// Finds a target: an absolute path, or a library by name, as the container's process sees them, if one is given. A
+/// library is the one that the named process has mapped, else the one that a loader would find.
 ///
-/// Each file is opened with the rights of `reader`, so that neither the answer nor the probe depends on one that only root may
-/// read: any user can make a process that sees the whole machine as its own. None, or user 0, stands for root.
+/// Files are opened with the rights of `reader` (`None`: root): any user can make a process that sees the whole machine
+/// as its own, and neither answer nor probe may depend on a file that only root may read.
 pub fn find_file(
     target: &str,
     scope: &ProcessScope,
@@ -132,7 +122,7 @@ fn find_library(
     target: &str,
     reader: Option<&FileReader>,
 ) -> Result<TargetFile, ProbeTargetError> {
-    // The process that the probe is for knows best; that of its container knows what is there.
+    // The probed process knows best; that of its container knows which libraries exist.
     let pids: Vec<u32> = scope.pid.into_iter().chain(scope.container_pid).collect();
     for pid in &pids {
         if let Some(found) = find_mapped(*pid, target, reader)? {
@@ -152,11 +142,7 @@ fn find_library(
     found.map(|file| file.seen_by(root)).ok_or(ProbeTargetError::NoLibrary { pids })
 }
 
-/// Finds a library that a process has mapped. For a reader other than root it has to be the file that the reader finds at its
-/// path: if the reader may not read that one, the answer is that of a process without the library.
-///
-/// # Errors
-/// Another file is at its path, which the process does not run.
+/// For a reader other than root, the library must be the one at its path, and readable, or counts as missing.
 fn find_mapped(
     pid: u32,
     target: &str,
@@ -174,14 +160,13 @@ fn find_mapped(
     }
 }
 
-/// Returns whether a file is a binary. Libraries have linker scripts beside them with shorter names: `libc.so` beside
-/// `libc.so.6`.
+/// Linker scripts have shorter names: `libc.so` beside `libc.so.6`.
 fn is_binary(file: &TargetFile) -> bool {
     let mut magic = [0; 4];
     file.file.read_exact_at(&mut magic, 0).is_ok() && magic == *b"\x7fELF"
 }
 
-/// Files of the library in the folders of libraries, the likeliest first in each.
+/// The likeliest file of each folder comes first.
 fn in_folders(root: &TargetRoot, library: &str) -> impl Iterator<Item = PathBuf> {
     libraries::folders().flat_map(move |folder| {
         let mut names = root.names(&folder, |name| libraries::is_named(name, library));
@@ -190,7 +175,7 @@ fn in_folders(root: &TargetRoot, library: &str) -> impl Iterator<Item = PathBuf>
     })
 }
 
-/// All of a file, which may grow meanwhile.
+/// The file may grow meanwhile.
 fn read(mut file: &File, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.rewind()?;
@@ -291,7 +276,6 @@ mod tests {
         }
     }
 
-    /// The process runs on in the file that was there.
     #[test]
     fn library_that_was_replaced_is_the_one_that_the_process_runs() {
         let folder = tempfile::tempdir_in("/var/tmp").unwrap();

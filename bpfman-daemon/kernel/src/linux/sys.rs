@@ -1,5 +1,4 @@
-//! System calls that no safe library offers: bpf(2), perf_event_open(2), poll(2), ioctls of namespaces and of sockets,
-//! two socket options, and access to files as another user.
+//! System calls without a safe library.
 
 use std::ffi::CString;
 use std::io;
@@ -15,7 +14,6 @@ use super::attr::{self, Attr, Command};
 /// The kernel's internal "Not supported", for which the C library has no name.
 pub const ENOTSUPP: i32 = 524;
 
-/// Calls bpf(2). The kernel may write to `attr`.
 pub fn bpf<A: Attr>(command: Command, attr: &mut A) -> io::Result<i64> {
     let asked = *attr;
     uninterrupted(command, attr, asked, |attr| {
@@ -27,8 +25,7 @@ pub fn bpf<A: Attr>(command: Command, attr: &mut A) -> io::Result<i64> {
     })
 }
 
-/// Repeats a call until no signal interrupts it, each time with the original request. The kernel changes the request
-/// even if it fails, for example to report how many entries of a batch it has read.
+/// Repeats an interrupted call with the original request, which the kernel changes even on failure.
 fn uninterrupted<A: Attr>(
     command: Command,
     attr: &mut A,
@@ -42,8 +39,7 @@ fn uninterrupted<A: Attr>(
         };
         match (command, error.raw_os_error()) {
             (_, Some(libc::EINTR)) => {}
-            // A signal interrupted the verifier. For other commands EAGAIN is a final answer, which may stay the same
-            // for minutes.
+            // A signal interrupted the verifier. For other commands EAGAIN is final, and may stay for minutes.
             (Command::ProgLoad, Some(libc::EAGAIN)) => {}
             _ => return Err(error),
         }
@@ -51,14 +47,12 @@ fn uninterrupted<A: Attr>(
     }
 }
 
-/// Calls a bpf(2) command that answers with a new descriptor.
 pub fn bpf_fd<A: Attr>(command: Command, attr: &mut A) -> io::Result<OwnedFd> {
     let fd = bpf(command, attr)?;
     // SAFETY: the command succeeded, so its answer is a new descriptor without another owner.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-/// Reads the kernel's description of an object.
 pub fn info<A: Attr>(fd: impl AsFd, info: &mut A) -> io::Result<()> {
     let mut request = attr::InfoByFd {
         bpf_fd: fd.as_fd().as_raw_fd(),
@@ -68,15 +62,13 @@ pub fn info<A: Attr>(fd: impl AsFd, info: &mut A) -> io::Result<()> {
     bpf(Command::ObjGetInfoByFd, &mut request).map(drop)
 }
 
-/// `struct perf_event_attr` in its second version, 72 bytes: the last field that probes need is `config2`.
+/// Second version of `struct perf_event_attr`, 72 bytes, up to `config2`.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct PerfEventAttr {
-    /// Number of the event source.
     pub event_type: u32,
-    /// Size of this structure in bytes; filled in by [`perf_event_open`].
+    /// Filled in by [`perf_event_open`].
     pub size: u32,
-    /// Event in its source.
     pub config: u64,
     pub(super) sample_period: u64,
     pub(super) sample_type: u64,
@@ -86,11 +78,10 @@ pub struct PerfEventAttr {
     pub(super) bp_type: u32,
     /// Address of the symbol or path of a probe.
     pub config1: u64,
-    /// Offset of a probe.
     pub config2: u64,
 }
 
-/// Opens a perf event. `pid` -1 means every process, and then `cpu` must name one; probes fire on all CPUs.
+/// `pid` -1 means every process; then `cpu` must name one. Probes fire on all CPUs.
 pub fn perf_event_open(mut event: PerfEventAttr, pid: i32, cpu: i32) -> io::Result<OwnedFd> {
     event.size = size_of::<PerfEventAttr>() as u32;
     const CLOSE_ON_EXEC: u64 = 8;
@@ -106,7 +97,7 @@ pub fn perf_event_open(mut event: PerfEventAttr, pid: i32, cpu: i32) -> io::Resu
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-/// Returns a descriptor of the process that made a connection. Fails with ENOPROTOOPT before Linux 6.5.
+/// Fails with ENOPROTOOPT before Linux 6.5.
 pub fn peer_process(socket: impl AsFd) -> io::Result<OwnedFd> {
     const SO_PEERPIDFD: libc::c_int = 77;
     let mut fd: libc::c_int = -1;
@@ -128,8 +119,7 @@ pub fn peer_process(socket: impl AsFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Returns the cookie of the network namespace that a socket belongs to; 0 if the kernel has no cookies (before Linux
-/// 5.14).
+/// Returns 0 before Linux 5.14.
 pub fn netns_cookie(socket: impl AsFd) -> u64 {
     let mut cookie = 0_u64;
     let mut length = size_of::<u64>() as libc::socklen_t;
@@ -146,7 +136,7 @@ pub fn netns_cookie(socket: impl AsFd) -> u64 {
     if result == 0 { cookie } else { 0 }
 }
 
-/// Makes the kernel add its reasons in words to the errors of a netlink socket. Kernels without this option give none.
+/// Adds the kernel's reasons as text to errors of a netlink socket, if supported.
 pub fn explain_errors(socket: &OwnedFd) {
     const NETLINK_EXT_ACK: libc::c_int = 11;
     let on: libc::c_int = 1;
@@ -186,15 +176,13 @@ pub fn peer_groups(socket: impl AsFd) -> io::Result<Vec<u32>> {
                 groups.truncate(count);
                 return Ok(groups);
             }
-            // The answer contains the number of groups.
             (_, Some(libc::ERANGE)) if count > groups.len() => groups.resize(count, 0),
             _ => return Err(error),
         }
     }
 }
 
-/// Returns the bytes of kernel memory of sent data that the other end of a unix socket has not read yet; 0 once it has
-/// read all, or is closed in all processes.
+/// Returns the bytes of kernel memory of data unread by the other end of a unix socket.
 pub fn unread_by_peer(socket: impl AsFd) -> io::Result<usize> {
     let mut bytes: libc::c_int = 0;
     // SAFETY: SIOCOUTQ, which has the number of TIOCOUTQ, writes one `int`, and the pointer is to a live one.
@@ -202,10 +190,9 @@ pub fn unread_by_peer(socket: impl AsFd) -> io::Result<usize> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(usize::try_from(bytes).unwrap_or(0)) }
 }
 
-/// Gives this thread the user, the groups and the rights to files of a caller, until it ends. Other threads stay who they
-/// are: these are the bare calls, which a C library would make for all threads.
+/// Changes this thread only: a C library would make these calls for all threads.
 pub fn become_caller(caller: &FileReader) -> io::Result<()> {
-    // The kernel takes root's rights to files from a thread whose user for files is another.
+    // The kernel removes root's rights to files from a thread with another file-system user.
     let groups = &caller.groups;
     // SAFETY: the pointer and the number are those of a live vector, which the kernel only reads.
     if unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) } != 0 {
@@ -225,8 +212,7 @@ pub fn become_caller(caller: &FileReader) -> io::Result<()> {
     Ok(())
 }
 
-/// Calls faccessat2(2) with the user and groups for files of this thread. Functions of C libraries check the users of
-/// the process if real and effective users are equal, and ignore the user for files.
+/// Calls faccessat2(2) with this thread's file-system user and groups, which functions of C libraries ignore.
 pub fn access(path: &Path, read: bool) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mode = if read { libc::R_OK } else { libc::F_OK };
@@ -236,7 +222,7 @@ pub fn access(path: &Path, read: bool) -> io::Result<()> {
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Returns the user namespace that owns a namespace. Fails with EPERM if this process is not above it.
+/// Fails with EPERM if this process is not above the namespace.
 pub fn owner_of_namespace(namespace: impl AsFd) -> io::Result<OwnedFd> {
     const NS_GET_USERNS: libc::Ioctl = 0xb701;
     // SAFETY: the request takes no argument and touches no memory of this process.
@@ -248,8 +234,7 @@ pub fn owner_of_namespace(namespace: impl AsFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Waits until one of the sockets can be read, at most so long. Returns for each socket whether it can be read. A
-/// signal ends the wait too.
+/// Returns for each socket whether it can be read, once one can, or after the timeout or a signal.
 pub fn readable<'a>(sockets: impl Iterator<Item = &'a OwnedFd>, timeout: Duration) -> io::Result<Vec<bool>> {
     let mut polled: Vec<libc::pollfd> = sockets
         .map(|socket| libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLIN, revents: 0 })
@@ -277,11 +262,7 @@ pub fn trim_heap() {
     }
 }
 
-/// Makes all descriptors of this process but the first three close when it executes another program. Descriptors that
-/// its parent process passed on do not have that flag.
-///
-/// # Errors
-/// `/proc` is missing.
+/// Closes all descriptors but the first three on execve(2), even those passed on by the parent.
 pub fn close_on_execute() -> io::Result<()> {
     for entry in std::fs::read_dir("/proc/self/fd")? {
         let Some(number) = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
@@ -320,10 +301,9 @@ mod tests {
             attr.count = 7;
             Err(io::Error::from_raw_os_error(libc::ENOENT))
         });
-        // With the end of the map the kernel reports how many entries of the last batch there are.
+        // At the end of the map the kernel reports the number of entries of the last batch.
         assert_eq!((failed.unwrap_err().raw_os_error(), request.count), (Some(libc::ENOENT), 7));
     }
-    /// Returns how often a command is called that answers EAGAIN at first, and the result.
     fn calls(command: Command) -> (usize, io::Result<i64>) {
         let (mut request, mut calls) = (attr::ById::default(), 0);
         let answer = uninterrupted(command, &mut request, attr::ById::default(), |_| {

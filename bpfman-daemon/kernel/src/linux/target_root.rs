@@ -1,5 +1,3 @@
-//! Roots of paths that user-space probes name, and the rights with which files below them are opened.
-
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
@@ -12,26 +10,21 @@ use super::symbols::TargetFile;
 use super::{access, processes, tasks};
 use crate::ProbeTargetError;
 
-/// Most names that are looked at in one folder of libraries.
 const MAX_NAMES: usize = 100_000;
 
-/// The folder that `/` stands for in a path, and the rights with which files below it are opened.
+/// Folder that `/` denotes, and the rights with which files below are opened.
 #[derive(Debug)]
 pub struct TargetRoot {
-    /// The root folder of a process. The makers of its files also made its links, which must not lead out of it. None for the
-    /// root folder of this machine.
+    /// Root folder of a process, whose links must not lead out of it; `None` for the machine's.
     folder: Option<OwnedFd>,
-    /// The user and groups of a caller other than root.
     reader: Option<FileReader>,
 }
 
 impl TargetRoot {
-    /// The root folder of this machine, with root's rights.
     pub const fn host() -> Self {
         Self { folder: None, reader: None }
     }
 
-    /// The root folder that a process sees, or that of this machine, for a reader; none stands for root.
     pub fn of(process: Option<u32>, reader: Option<&FileReader>) -> Result<Self, ProbeTargetError> {
         let reader = reader.filter(|reader| reader.uid != 0);
         let Some(pid) = process else { return Ok(Self { folder: None, reader: reader.cloned() }) };
@@ -39,13 +32,13 @@ impl TargetRoot {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let open =
             |folder: BorrowedFd<'_>, path: &Path| rustix::fs::openat(folder, path, flags, Mode::empty());
-        // This folder is of no later process of the number.
+        // A held folder never belongs to a later process with the pid.
         let process = open(rustix::fs::CWD, &processes::root().join(pid.to_string())).map_err(gone)?;
         let before = mount_namespace(process.as_fd());
         let folder = open(process.as_fd(), Path::new("root")).map_err(gone)?;
-        // A process of a container's cgroup can see the files of the machine: one that entered the first mount namespace.
+        // A process in a container's cgroup that entered the first mount namespace sees the machine's files.
         let has_own_files = || {
-            // Where that of the first process is hidden, this process is on the machine itself.
+            // If that of the first process is hidden, this process is on the machine itself.
             let of = |name| open(rustix::fs::CWD, &processes::root().join(name)).ok();
             let of = |name| of(name).and_then(|folder| mount_namespace(folder.as_fd()));
             let first = of("1").or_else(|| of("self"));
@@ -59,23 +52,19 @@ impl TargetRoot {
         Ok(Self { folder: Some(folder), reader: reader.filter(|reader| !is_root(reader)).cloned() })
     }
 
-    /// A folder in the place of a process' root.
     #[cfg(test)]
     pub fn at(folder: File, reader: Option<FileReader>) -> Self {
         Self { folder: Some(folder.into()), reader }
     }
 
-    /// Returns whether files are opened with root's rights.
     pub const fn is_of_root(&self) -> bool {
         self.reader.is_none()
     }
 
-    /// Returns whether paths are those of this machine.
     pub const fn is_host(&self) -> bool {
         self.folder.is_none()
     }
 
-    /// The reason for a file that cannot be opened.
     pub fn refusal(&self, path: &str, source: io::Error) -> ProbeTargetError {
         let path = path.to_owned();
         match &self.reader {
@@ -86,14 +75,12 @@ impl TargetRoot {
         }
     }
 
-    /// Opens a regular file of at most so many bytes, and nothing else: not even to look, as to open a device may
-    /// already do something, and to open a pipe may never return.
+    /// Only regular files: opening a device may have effects, and opening a pipe may block for ever.
     pub fn open(&self, path: &Path, limit: u64) -> io::Result<TargetFile> {
         let file = self.as_reader(|| reopen(&self.place(path, OFlags::PATH | OFlags::CLOEXEC)?, limit))?;
         Ok(TargetFile::new(file, path.to_owned()))
     }
 
-    /// The names in a folder that are wanted; none if there is no such folder.
     pub fn names(&self, folder: &Path, is_wanted: impl Fn(&str) -> bool) -> Vec<String> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let opened = self.as_reader(|| Ok(self.place(folder, flags)?));
@@ -117,19 +104,17 @@ impl TargetRoot {
         let open = |folder, how| retried(|| rustix::fs::openat2(folder, path, flags, Mode::empty(), how));
         match &self.folder {
             Some(folder) => open(folder.as_fd(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS),
-            // Links in /proc name files too, by the rights of this process to other processes: they are root's alone.
+            // Links in /proc name files too, by this process's rights to other processes: for root alone.
             None if self.reader.is_some() => open(rustix::fs::CWD, ResolveFlags::NO_MAGICLINKS),
             None => rustix::fs::open(path, flags, Mode::empty()),
         }
     }
 }
 
-/// Returns the mount namespace of a process, given its folder in /proc; none if that cannot be read.
 fn mount_namespace(process: BorrowedFd<'_>) -> Option<u64> {
     rustix::fs::statat(process, "ns/mnt", AtFlags::empty()).ok().map(|found| found.st_ino)
 }
 
-/// Returns whether a process is in a container, given its folder.
 fn is_contained(process: &OwnedFd) -> bool {
     let mut lines = String::new();
     let file = rustix::fs::openat(process, "cgroup", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
@@ -137,7 +122,6 @@ fn is_contained(process: &OwnedFd) -> bool {
     read && tasks::is_contained(&lines)
 }
 
-/// Opens a place that was only looked at, if it is a regular file of at most so many bytes.
 pub fn reopen(place: &OwnedFd, limit: u64) -> io::Result<File> {
     let found = rustix::fs::fstat(place)?;
     if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
@@ -154,7 +138,7 @@ pub fn too_large(limit: u64) -> io::Error {
     io::Error::new(io::ErrorKind::FileTooLarge, format!("is larger than {} MiB", limit >> 20))
 }
 
-/// The kernel answers EAGAIN where something was renamed while it followed a path with `..` in it.
+/// The kernel answers EAGAIN if something was renamed while it followed a path with `..`.
 fn retried(open: impl Fn() -> rustix::io::Result<OwnedFd>) -> rustix::io::Result<OwnedFd> {
     const TRIES: usize = 16;
     for _ in 1..TRIES {
@@ -218,7 +202,6 @@ mod tests {
         assert_eq!(opened(Some(reader(4711, &[]))), [Ok(()), no, no, no, no]);
         assert_eq!(opened(Some(reader(4711, &[4242]))), [Ok(()), no, Ok(()), no, no]);
         assert_eq!(opened(None), [Ok(()), Ok(()), Ok(()), Ok(()), Err(io::ErrorKind::NotFound)]);
-        // This thread keeps its rights.
         assert!(fs::read(path("roots")).is_ok());
         let root = TargetRoot::at(File::open(folder.path()).unwrap(), Some(reader(4711, &[])));
         assert_eq!(root.names(Path::new("/hidden"), |_| true), [""; 0]);
@@ -233,7 +216,7 @@ mod tests {
         assert!(find("/proc/self/exe", None).is_ok());
         let refused = find("/proc/self/exe", Some(&reader)).unwrap_err().to_string();
         assert!(refused.contains("symbolic links"), "{refused}");
-        // The reader may not enter the folder of this build, or may: as the kernel answers.
+        // The reader may, or may not, enter the folder of this build: compare with the kernel's answer.
         let may = access::first_hidden(&reader, &[own.into()], true).unwrap().is_none();
         assert_eq!(find(own, Some(&reader)).is_ok(), may);
     }

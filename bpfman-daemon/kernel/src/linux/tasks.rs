@@ -1,8 +1,7 @@
 //! Tasks of one tenant, in a form that a program can compare with the current task.
 //!
-//! Ids of cgroups are never reused within a boot. They identify containers that are in the hierarchy of version 2, seen
-//! from its root. Elsewhere process namespaces identify them. The inodes of these are reused, so the start of their
-//! first process is part of the identity.
+//! Ids of cgroups (version 2, seen from the root) are never reused within a boot. Elsewhere, pid namespaces identify
+//! containers: their inodes are reused, so the start of their first process is part of the identity.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,13 +15,11 @@ use super::hierarchies::{self, FIRST_GROUPS};
 use super::processes;
 use crate::KernelError;
 
-/// Inode of the initial process namespace (`PROC_PID_INIT_INO`), which contains all processes that are in no container.
+/// `PROC_PID_INIT_INO`: the initial pid namespace has all processes outside of containers.
 const FIRST_PROCESSES: u64 = 0xefff_fffc;
 
-/// Most processes and cgroups that one look at the users of a cgroup takes.
 const MAX_LOOKED_AT: usize = 8192;
 
-/// The tasks of the container that a process is in.
 pub fn of_container(pid: u32) -> Result<ContainerTasks, KernelError> {
     let fail = |reason| KernelError::NoTaskGroup { of: format!("process {pid}"), reason };
     let root = processes::root();
@@ -31,25 +28,21 @@ pub fn of_container(pid: u32) -> Result<ContainerTasks, KernelError> {
         Some(tasks) => tasks,
         None => by_namespace(&root, pid).map_err(fail)?,
     };
-    // The number may belong to another process by now.
+    // The pid may belong to another process by now.
     match processes::began(&root, pid) {
         Some(now) if now == began => Ok(ContainerTasks { tasks, began }),
         _ => Err(fail("it is gone")),
     }
 }
 
-/// Returns the tasks of a cgroup, by its path in the hierarchy of version 2.
-///
-/// # Errors
-/// There is no such hierarchy or cgroup, or it is the root.
+/// Returns the tasks of a cgroup other than the root, by its path in the hierarchy of version 2.
 pub fn of_group(path: &str) -> Result<TaskGroup, KernelError> {
     let fail = |reason| KernelError::NoTaskGroup { of: format!("cgroup {path}"), reason };
     let hierarchy = whole_hierarchy().ok_or_else(|| fail("there is no hierarchy of version 2 here"))?;
     group(&hierarchy, Path::new(path)).ok_or_else(|| fail("there is no such group, or it is everybody's"))
 }
 
-/// Returns the real, effective and saved users of the processes in a cgroup, and in those below it, but for processes of other
-/// user namespaces, such as those of a rootless container.
+/// Leaves processes of other user namespaces out, such as those of a rootless container.
 pub fn users_of_group(path: &str, tasks: &TaskGroup) -> Result<BTreeSet<u32>, KernelError> {
     let fail = |reason| KernelError::NoTaskGroup { of: format!("cgroup {path}"), reason };
     let hierarchy = whole_hierarchy().ok_or_else(|| fail("there is no hierarchy of version 2 here"))?;
@@ -63,7 +56,7 @@ pub fn users_of_group(path: &str, tasks: &TaskGroup) -> Result<BTreeSet<u32>, Ke
         // A threaded cgroup cannot be read: its processes are those of the domain above it.
         let processes = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
         for process in processes.lines() {
-            // The user made those of another user namespace, with ids that are its own.
+            // Ids in another user namespace are chosen by its creator.
             if namespace(&root, process, "user") == own {
                 users.extend(users_of_process(&root, process));
             }
@@ -79,12 +72,11 @@ pub fn users_of_group(path: &str, tasks: &TaskGroup) -> Result<BTreeSet<u32>, Ke
     Ok(users)
 }
 
-/// Returns the inode of a namespace of a process, by its name in the folder `ns`.
 fn namespace(root: &Path, pid: &str, kind: &str) -> Option<u64> {
     fs::metadata(root.join(pid).join("ns").join(kind)).map(|file| file.ino()).ok()
 }
 
-/// Returns the first three user ids of a process: the fourth is that of file systems, which follows the effective one.
+/// The fourth id, of file systems, follows the effective one.
 fn users_of_process(root: &Path, pid: &str) -> impl Iterator<Item = u32> {
     let status = fs::read_to_string(root.join(pid).join("status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap_or_default();
@@ -93,11 +85,10 @@ fn users_of_process(root: &Path, pid: &str) -> impl Iterator<Item = u32> {
     users.into_iter()
 }
 
-/// Returns when a process began that is one of these tasks.
 pub fn began(tasks: &TaskGroup, pid: u32) -> Option<u64> {
     let root = processes::root();
     let began = processes::began(&root, pid)?;
-    // Its number may have become another one's while it was looked at.
+    // Its pid may belong to another process by now.
     (has(&root, tasks, pid) && processes::began(&root, pid) == Some(began)).then_some(began)
 }
 
@@ -116,8 +107,7 @@ fn has(root: &Path, tasks: &TaskGroup, pid: u32) -> bool {
     }
 }
 
-/// Returns whether a process is in a container of this node, given the lines of its file `cgroup`: in a cgroup that root named
-/// like a container's, in any hierarchy. Namespaces tell nothing: each user can make some.
+/// Root named a container's cgroup, in any hierarchy. Namespaces prove nothing: each user can make some.
 pub fn is_contained(groups_of_process: &str) -> bool {
     let is_containers = |(controllers, path): (&str, &str)| {
         hierarchies::group(controllers, path.to_owned()).container().is_some()
@@ -125,9 +115,8 @@ pub fn is_contained(groups_of_process: &str) -> bool {
     hierarchies::groups(groups_of_process).any(is_containers)
 }
 
-/// Returns the folder in which the hierarchy of version 2 is mounted whole, if this process sees it from its root.
 fn whole_hierarchy() -> Option<PathBuf> {
-    // Looked for with each connection, and mounted once.
+    // Needed for each connection, and mounted once.
     static FOUND: OnceLock<PathBuf> = OnceLock::new();
     if let Some(found) = FOUND.get() {
         return Some(found.clone());
@@ -138,7 +127,6 @@ fn whole_hierarchy() -> Option<PathBuf> {
     Some(FOUND.get_or_init(|| found).clone())
 }
 
-/// Returns a cgroup that is not the root.
 fn group(hierarchy: &Path, path: &Path) -> Option<TaskGroup> {
     let names: Vec<_> = path
         .components()
@@ -155,8 +143,7 @@ fn group(hierarchy: &Path, path: &Path) -> Option<TaskGroup> {
     known.then_some(TaskGroup::ControlGroup { level, id: found.ino() })
 }
 
-/// Returns the tasks by the cgroup of the container of a process, if it is in one. A cgroup counts as one of a
-/// container only if root named it: a user can give its own cgroups the same kind of name.
+/// A cgroup counts as a container's only if root named it: a user can give its own cgroups the same kind of name.
 fn by_cgroup(root: &Path, pid: u32) -> Result<Option<TaskGroup>, &'static str> {
     let lines = fs::read_to_string(root.join(pid.to_string()).join("cgroup")).ok();
     let Some(path) = lines.as_deref().and_then(unified_cgroup_of) else { return Ok(None) };
@@ -169,7 +156,6 @@ fn by_cgroup(root: &Path, pid: u32) -> Result<Option<TaskGroup>, &'static str> {
     Ok(of_container.and_then(|(path, hierarchy)| group(&hierarchy, Path::new(&path))))
 }
 
-/// Returns the tasks by the process namespace of a process, if it is not the initial one.
 fn by_namespace(root: &Path, pid: u32) -> Result<TaskGroup, &'static str> {
     let numbering = |process: &str| namespace(root, process, "pid");
     let inode = numbering(&pid.to_string()).ok_or("it is gone")?;
@@ -188,7 +174,6 @@ fn by_namespace(root: &Path, pid: u32) -> Result<TaskGroup, &'static str> {
     Ok(TaskGroup::PidNamespace { inode: number, began })
 }
 
-/// Returns true for the process that is number 1 in its own namespace.
 fn is_first(root: &Path, pid: u32) -> bool {
     let status = fs::read_to_string(root.join(pid.to_string()).join("status")).unwrap_or_default();
     let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));

@@ -1,5 +1,3 @@
-//! List of tcx programs of an interface (Linux 6.6 and later).
-
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -17,7 +15,7 @@ const F_AFTER: u32 = 1 << 4;
 const F_ID: u32 = 1 << 5;
 const F_LINK: u32 = 1 << 13;
 
-/// Most programs at one hook: one less than `BPF_MPROG_MAX`, because the last place ends the list.
+/// `BPF_MPROG_MAX` minus the terminator of the list.
 const MAX_PROGRAMS: usize = 63;
 
 const fn attach_type_of(direction: Direction) -> u32 {
@@ -27,7 +25,6 @@ const fn attach_type_of(direction: Direction) -> u32 {
     }
 }
 
-/// Returns the flags and the id that name a place in a request to create a link.
 pub fn flags(anchor: ListAnchor) -> (u32, u32) {
     match anchor {
         ListAnchor::First => (F_BEFORE, 0),
@@ -39,7 +36,6 @@ pub fn flags(anchor: ListAnchor) -> (u32, u32) {
     }
 }
 
-/// Links a program to a hook, at its place.
 pub fn attach(
     program: &OwnedFd,
     ifindex: IfIndex,
@@ -68,7 +64,7 @@ pub fn attach(
     })
 }
 
-/// Returns the programs and links of a hook. Empty on kernels without tcx.
+/// Empty on kernels without tcx.
 pub fn contents(key: &HookKey, direction: Direction) -> Result<HookContents, KernelError> {
     match query(key.ifindex, direction) {
         Ok(contents) => Ok(contents),

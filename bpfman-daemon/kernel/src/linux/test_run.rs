@@ -1,5 +1,3 @@
-//! Test runs of a program on a given packet, without a network.
-
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -8,22 +6,16 @@ use super::namespaces::NamespaceFinder;
 use super::sys;
 use crate::{KernelError, TestContext, TestRun, TestRunResult};
 
-/// Size of `struct xdp_md` in bytes.
 const XDP_CONTEXT: usize = 24;
-/// Size of `struct __sk_buff` in bytes, with room for fields of later kernels.
+/// With space for fields of later kernels.
 const TC_CONTEXT: usize = 256;
-/// Most bytes by which a packet may grow.
 const ROOM: usize = 64 << 10;
 
 /// Runs a packet program `repeat` times on a packet of at least 14 bytes.
-///
-/// # Errors
-/// The kernel cannot run programs of this type, or not on such a packet.
 pub fn test_run(program: &OwnedFd, packet: &[u8], repeat: u32) -> Result<TestRunResult, KernelError> {
     run_here(program, &TestRun { repeat, ..TestRun::once(packet) })
 }
 
-/// Runs a packet program in the namespace of the run.
 pub fn run(
     finder: &NamespaceFinder,
     program: &OwnedFd,
@@ -68,7 +60,7 @@ fn here(program: &OwnedFd, run: &TestRun<'_>) -> io::Result<TestRunResult> {
     })
 }
 
-/// Returns the context in the format of the kernel, and the number of bytes that the kernel may return.
+/// Returns the context in the kernel's format, and the maximum size of the answer.
 fn encode(context: &TestContext, packet: usize) -> io::Result<(Vec<u8>, usize)> {
     let mut bytes = Vec::new();
     let mut words = |words: &[u32]| bytes.extend(words.iter().flat_map(|word| word.to_ne_bytes()));

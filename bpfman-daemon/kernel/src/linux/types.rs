@@ -1,5 +1,3 @@
-//! Type information (BTF) in the kernel.
-
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -24,12 +22,11 @@ pub fn load(bytes: &[u8]) -> Result<OwnedFd, KernelError> {
     })
 }
 
-/// Returns whether an error comes from a lack of resources or rights, and not from the types.
+/// A lack of resources or rights does not depend on the types.
 pub fn is_for_lack(source: &io::Error) -> bool {
     matches!(source.raw_os_error(), Some(libc::ENOMEM | libc::EMFILE | libc::ENFILE | libc::EPERM))
 }
 
-/// Returns the last line of the kernel's log on types that it refuses. `None` if the log is empty.
 fn refusal_of(bytes: &[u8]) -> Option<String> {
     const LOG_LEVEL: u32 = 1;
     let (_, log) = verifier_log::growing(|log| {
@@ -46,7 +43,6 @@ fn refusal_of(bytes: &[u8]) -> Option<String> {
     facts::text(&log).lines().map(str::trim).rfind(|line| !line.is_empty()).map(str::to_owned)
 }
 
-/// Returns BTF in its loadable form, made of types and the names that they use.
 pub fn blob(types: &[u32], names: &[u8]) -> Vec<u8> {
     const HEADER: u32 = 24;
     let bytes = (types.len() * 4) as u32;
@@ -60,10 +56,9 @@ pub fn blob(types: &[u32], names: &[u8]) -> Vec<u8> {
     btf
 }
 
-/// Folder in which the kernel shows its types and those of its modules.
 pub const FOLDER: &str = "/sys/kernel/btf";
 
-/// Returns the types of each loaded module, by name. They are read one after another: some modules may go meanwhile.
+/// Some modules may go between the reads.
 pub fn modules() -> io::Result<Vec<(String, Vec<u8>)>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(FOLDER)? {
@@ -82,7 +77,7 @@ pub fn modules() -> io::Result<Vec<(String, Vec<u8>)>> {
     Ok(found)
 }
 
-/// Opens the types of a module, which the kernel finds only by number.
+/// The kernel finds types only by number.
 pub fn of_module(name: &str) -> Result<OwnedFd, KernelError> {
     let fail = |source| KernelError::call("open", format!("the types of kernel module {name}"), source);
     for id in facts::btf_ids().map_err(fail)? {
@@ -99,11 +94,8 @@ pub fn of_module(name: &str) -> Result<OwnedFd, KernelError> {
     Err(fail(io::Error::new(io::ErrorKind::NotFound, "it is not loaded")))
 }
 
-/// Returns the types of a program that uses these maps: the object that one of the maps was made with, if it holds the
-/// same bytes, otherwise a new one.
-///
-/// Lists, trees and pointers to a program's own types in a map depend on the object, not on its contents: the verifier
-/// treats the same types loaded twice as different. For all other types this saves a load.
+/// Reuses a map's own BTF object if it holds the same bytes: the verifier treats types loaded twice as different in
+/// lists, trees and pointers to a program's own types.
 pub fn of_maps_or_new(bytes: &[u8], maps: &[OwnedFd]) -> Result<OwnedFd, KernelError> {
     let ids: BTreeSet<BtfId> = maps.iter().filter_map(|map| facts::map_btf(map).ok().flatten()).collect();
     let same = ids.into_iter().find_map(|id| same(id, bytes).ok().flatten());
@@ -112,7 +104,6 @@ pub fn of_maps_or_new(bytes: &[u8], maps: &[OwnedFd]) -> Result<OwnedFd, KernelE
 
 pub fn of_program(program: &OwnedFd) -> io::Result<Option<Vec<u8>>> {
     let Some(id) = facts::program(program)?.btf_id else { return Ok(None) };
-    // The program keeps its types loaded.
     let Some(btf) = facts::open(Command::BtfGetFdById, id.0)? else { return Ok(None) };
     contents(&btf, size(&btf)?).map(Some)
 }

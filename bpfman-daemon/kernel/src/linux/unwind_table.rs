@@ -1,8 +1,8 @@
-//! Beginnings of functions, from the table that a binary has for unwinding its stack: `.eh_frame_hdr`.
+//! Function starts in a binary's unwind table (`.eh_frame_hdr`).
 //!
-//! The table is part of the loaded segments, so `strip` keeps it, and only a user who can write to the binary can
-//! change it. A probe writes a breakpoint into the file for every process that runs it. So an address from another
-//! file, as one of debug information, is used only if this table has a function there.
+//! The table is in the loaded segments: `strip` keeps it, and only a writer of the binary can change it. An address
+//! from another file, as from debug information, is used only if this table has a function there: a probe puts a
+//! breakpoint into every process.
 
 use std::fs::File;
 use std::io;
@@ -15,20 +15,16 @@ use object::read::elf::{FileHeader, ProgramHeader as _};
 
 use super::elf_symbols::Binary;
 
-/// Bytes before the address of `.eh_frame`: the version, and the encodings of that address, of the number of entries
-/// and of the entries.
+/// Bytes before the address of `.eh_frame`: version, and the encodings of address, count and entries.
 const HEADER: u64 = 4;
-/// Size of an entry in bytes: a function, and its record, each relative to the table.
+/// A function and its record, each relative to the table.
 const ENTRY: u64 = 8;
 /// `DW_EH_PE_udata4` and `DW_EH_PE_sdata4`, with any base: four bytes.
 const FOUR_BYTES: [u8; 2] = [0x03, 0x0b];
-/// `DW_EH_PE_datarel | DW_EH_PE_sdata4`: the encoding of entries that all linkers use.
+/// `DW_EH_PE_datarel | DW_EH_PE_sdata4`: the encoding that all linkers use.
 const RELATIVE: u8 = 0x3b;
 
-/// Returns whether a function of the binary begins at an address. False if the binary has no such table.
-///
-/// # Errors
-/// The file cannot be read.
+/// Returns false if the binary has no such table.
 pub fn has_start<Elf: FileHeader<Endian = Endianness> + Pod>(
     binary: &Binary<'_, Elf>,
     address: u64,
@@ -54,7 +50,7 @@ pub fn has_start<Elf: FileHeader<Endian = Endianness> + Pod>(
     let Some(count) = number(binary, at.checked_add(start))? else { return Ok(false) };
     let entries = start + 4;
     let count = u64::from(count.cast_unsigned()).min(size.saturating_sub(entries) / ENTRY);
-    // Sorted by function. In an unsorted table some functions are not found.
+    // Sorted by function; lookups in an unsorted table may miss some.
     let (mut low, mut high) = (0, count);
     while low < high {
         let middle = low + (high - low) / 2;
@@ -89,7 +85,6 @@ fn try_read(file: &File, bytes: &mut [u8], at: Option<u64>) -> io::Result<bool> 
     match file.read_exact_at(bytes, at) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        // The place is beyond the largest offset.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(false),
         Err(error) => Err(error),
     }

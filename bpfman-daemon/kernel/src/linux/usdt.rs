@@ -1,5 +1,4 @@
-//! Static user-space probes. One link attaches a program to all places of a probe (Linux 6.6), and its cookies lead the
-//! program to the arguments of each place.
+//! USDT probes: one link for all places of a probe (Linux 6.6); its cookies lead the program to each place's arguments.
 
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -18,18 +17,14 @@ use super::{copy_map, facts, perf, sys};
 use crate::usdt_spec::{SpecLayout, spec};
 use crate::{KernelError, MapEntry, ProbeTargetError};
 
-/// Most entries of a map of arguments that are read.
 const MAX_ENTRIES: usize = 1 << 16;
 
-/// Probe, and the processes to probe.
 pub struct UsdtPlace<'a> {
-    /// Absolute path of a binary, or the name of a library.
     pub target: &'a str,
     pub provider: &'a str,
     pub name: &'a str,
-    /// Processes to probe, and the file system in which the target is found.
     pub scope: &'a ProcessScope,
-    /// The caller with whose rights the file is opened; none stands for root.
+    /// Caller with whose rights the file is opened; `None` for root.
     pub reader: Option<&'a FileReader>,
 }
 
@@ -39,7 +34,7 @@ impl UsdtPlace<'_> {
         KernelError::NoProbeTarget { target: format!("\"{target}\", probe {provider}:{name}"), reason }
     }
 
-    /// Returns the file, its identity before it was read, and the places of the probe in it.
+    /// The identity is from before the file was read.
     fn find(&self) -> Result<(TargetFile, FileIdentity, Vec<UsdtSite>), KernelError> {
         let file =
             symbols::find_file(self.target, self.scope, self.reader).map_err(|reason| self.fail(reason))?;
@@ -51,21 +46,18 @@ impl UsdtPlace<'_> {
             let (provider, name) = (self.provider.to_owned(), self.name.to_owned());
             return Err(self.fail(ProbeTargetError::NoUsdt { path, provider, name }));
         }
-        // A file's notes may name any place of it. Without other evidence it is an instruction that does nothing, as the
-        // notes were read.
+        // A file's notes may name any place of it. Without other evidence, it is a nop, as the notes were read.
         let offsets: Vec<u64> = sites.iter().map(|site| site.offset).collect();
         perf::check_places(&file, &offsets, false, false).map_err(|reason| self.fail(reason))?;
         Ok((file, identity, sites))
     }
 }
 
-/// Checks that a probe exists.
 pub fn find(place: &UsdtPlace<'_>) -> Result<(), KernelError> {
     place.find().map(drop)
 }
 
-/// Links a program to all places of a probe. `specs` is the map of arguments of the program; `None` if the program
-/// reads no arguments.
+/// `specs`: the program's map of arguments; `None` if it reads none.
 pub fn attach(
     program: &OwnedFd,
     place: &UsdtPlace<'_>,
@@ -106,14 +98,12 @@ pub fn attach(
     Ok((link, identity))
 }
 
-/// Entries of a map of a program that describe the arguments of places.
 struct ArgumentEntries {
     map: OwnedFd,
     layout: SpecLayout,
     cookies: Vec<u64>,
-    /// Entries that were free before.
     written: Vec<MapEntry>,
-    /// Lock that is held while entries may be freed again, so that no other link shares them.
+    /// Held while entries may be freed again, so that no other link shares them.
     _taking: Option<MutexGuard<'static, ()>>,
 }
 
@@ -123,7 +113,7 @@ impl ArgumentEntries {
         self.written.iter().try_for_each(|entry| map.write(entry))
     }
 
-    /// Frees the new entries. An entry that cannot be freed is shared by the next place with such arguments.
+    /// An entry that cannot be freed is shared by the next place with such arguments.
     fn take_back(&self) {
         let Ok(map) = DataMap::open("write to", &self.map) else { return };
         for entry in &self.written {
@@ -133,10 +123,9 @@ impl ArgumentEntries {
     }
 }
 
-/// Writes the arguments of each place into the map of the program: all or none. Places with equal arguments share an
-/// entry, also with those of other links: entries of links are never changed.
+/// All, or none. Equal arguments share an entry, also with other links, whose entries never change.
 fn put_specs(place: &UsdtPlace<'_>, sites: &[UsdtSite], map: MapId) -> Result<ArgumentEntries, KernelError> {
-    /// Lock for the search and the use of free entries.
+    /// Held for the search and the use of free entries.
     static TAKING: Mutex<()> = Mutex::new(());
     let fail = |source| KernelError::call("tell arguments by", format!("map {map}"), source);
     let invalid = |why: String| fail(io::Error::new(io::ErrorKind::InvalidInput, why));

@@ -1,16 +1,12 @@
-//! Log of the verifier: a buffer of sufficient size, and its analysis.
-
 use std::io;
 
-/// Buffer size for the statistics alone: a few lines, and one number per function.
+/// A few lines, and one number per function.
 pub const STATISTICS: usize = 8 << 10;
-/// First size of a growing buffer.
 const START: usize = 64 << 10;
-/// Largest size that Linux accepts.
+/// The largest size that Linux accepts.
 const END: usize = (u32::MAX >> 8) as usize;
 
-/// Tries with a buffer that grows until the log fits. The kernel fails a load with a log that does not fit, even of a
-/// valid program: if the largest buffer is too small, the answer of a last try without a log counts.
+/// A log that does not fit fails even the load of a valid program: the last try has no log.
 pub fn growing<T>(attempt: impl FnMut(&mut [u8]) -> io::Result<T>) -> (io::Result<T>, Vec<u8>) {
     growing_between(START, END, attempt)
 }
@@ -35,8 +31,7 @@ fn growing_between<T>(
     }
 }
 
-/// Returns the numbers of "stack depth 24+0+16", which Linux 7.2 ends with " max 48". The last such line is that of the
-/// whole program.
+/// Parses "stack depth 24+0+16", which Linux 7.2 ends with " max 48". The last such line is that of the whole program.
 pub fn stack_depths(log: &str) -> Option<Vec<u32>> {
     let line = log.lines().rev().find_map(|line| line.trim().strip_prefix("stack depth "))?;
     line.split_whitespace().next()?.split('+').map(|depth| depth.parse().ok()).collect()

@@ -1,5 +1,3 @@
-//! Watch of the interfaces of a namespace by route netlink.
-
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
@@ -16,20 +14,17 @@ use super::{netlink, netns};
 use crate::watch::Known;
 use crate::{InterfaceWatch, KernelError};
 
-/// `RTMGRP_LINK`.
 pub const GROUP_LINK: u32 = 1;
-/// Size of the receive buffer. The kernel doubles it and counts some 2 KiB per message: enough for thousands of
-/// messages, while a new interface sends about five. Memory is used only while messages wait.
+/// For thousands of messages of some 2 KiB; memory is used only while messages wait.
 const RECEIVE_BUFFER: usize = 4 << 20;
-/// Most messages that one call receives, so that the call ends in any case.
+/// Messages that one call receives, so that the call ends in any case.
 const MAX_MESSAGES: usize = 100_000;
 
 struct NamespaceWatch {
-    /// File of the namespace with its identity. `None` for the namespace of the daemon.
+    /// File of the namespace with its identity; `None` for the daemon's.
     path: Option<(PathBuf, (u64, u64))>,
-    /// Socket that receives notices of changes.
     notices: OwnedFd,
-    /// Socket for requests, made in the same namespace.
+    /// Made in the same namespace.
     questions: OwnedFd,
     known: Known,
 }
@@ -54,7 +49,7 @@ pub fn open(path: Option<&Path>) -> Result<Box<dyn InterfaceWatch>, KernelError>
     .map(|watch| -> Box<dyn InterfaceWatch> { Box::new(watch) })
 }
 
-/// Returns the identity of the file that a path leads to now. It differs for any two namespaces.
+/// Differs for any two namespaces.
 pub fn identity(path: &Path) -> io::Result<(u64, u64)> {
     let metadata = std::fs::metadata(path)?;
     Ok((metadata.dev(), metadata.ino()))
@@ -75,7 +70,6 @@ impl NamespaceWatch {
         self.path.as_ref().map(|(path, _)| path.as_path())
     }
 
-    /// Waits for the first message that changes something, then receives all waiting messages.
     fn read(&mut self, timeout: Duration) -> io::Result<Vec<InterfaceEvent>> {
         let deadline = Instant::now() + timeout;
         let mut buffer = vec![0_u8; 64 << 10];
@@ -99,8 +93,7 @@ impl NamespaceWatch {
         }
     }
 
-    /// Receives one datagram. `None` if there was none in the time, or no waiting one if no time is given. `false` if
-    /// some were lost.
+    /// Returns `None` after the timeout, or without one if no datagram waits; `false` if some were lost.
     fn receive(&mut self, buffer: &mut [u8], timeout: Option<Duration>) -> io::Result<Option<bool>> {
         // The kernel treats a timeout of zero as endless.
         let timeout = timeout.filter(|timeout| *timeout >= Duration::from_micros(1));

@@ -1,5 +1,3 @@
-//! XDP of an interface: attaching by link, and its present programs.
-
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
@@ -34,18 +32,16 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_LINK: u16 = 5;
 const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_MASTER: u16 = 10;
-/// Places, in the order in which packets reach them.
+/// In the order in which packets reach them.
 const PLACES: [(XdpRunsIn, u16, u32); 3] = [
     (XdpRunsIn::Offload, IFLA_XDP_OFFLOAD_ID, F_OFFLOAD),
     (XdpRunsIn::Native, IFLA_XDP_NATIVE_ID, F_NATIVE),
     (XdpRunsIn::Generic, IFLA_XDP_GENERIC_ID, F_GENERIC),
 ];
-/// Value in a message that means "no program".
 const NO_PROGRAM: RawFd = -1;
-/// Limit of readings of a hook that changes during the reading.
+/// Readings of a hook that changes meanwhile.
 const ATTEMPTS: usize = 8;
 
-/// Links a program to an interface of the namespace of this thread.
 pub fn attach(program: &OwnedFd, ifindex: IfIndex, mode: XdpMode) -> Result<OwnedFd, KernelError> {
     let flags = match mode {
         XdpMode::Native => F_NATIVE,
@@ -82,7 +78,6 @@ pub fn attach(program: &OwnedFd, ifindex: IfIndex, mode: XdpMode) -> Result<Owne
     })
 }
 
-/// Replaces a program at a hook of the namespace of this thread by a netlink message, if the expected program is there.
 pub fn replace_unlinked(
     key: &HookKey,
     mode: XdpRunsIn,
@@ -105,8 +100,7 @@ pub fn replace_unlinked(
     })
 }
 
-/// Puts a program at a hook, or removes the one there, by a netlink message. `flags` define the required state if no
-/// program is expected.
+/// `flags` define the required state if no program is expected.
 fn set(ifindex: IfIndex, program: RawFd, expected: Option<RawFd>, flags: u32) -> Result<(), NetlinkError> {
     let mut xdp = Vec::new();
     put_attribute(&mut xdp, IFLA_XDP_FD, &program.to_ne_bytes());
@@ -118,7 +112,6 @@ fn set(ifindex: IfIndex, program: RawFd, expected: Option<RawFd>, flags: u32) ->
     talk(&request.finish()).map(drop)
 }
 
-/// Returns the holder of the hook in words, as far as the kernel shows it.
 fn holder(ifindex: IfIndex) -> Option<String> {
     let key = HookKey { netns: netns::here().ok()?.into(), ifindex, kind: HookKind::Xdp };
     let entry = contents(&key).ok()?.entries.into_iter().next()?;
@@ -127,17 +120,14 @@ fn holder(ifindex: IfIndex) -> Option<String> {
     Some(crate::error::holder(&facts::program(&program).ok()?, &entry.via))
 }
 
-/// Position of an interface that shares its packets with another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
     /// Bond or bridge that it is a member of, or a VLAN on top of it.
     Above,
-    /// Member of a bond.
     Below,
 }
 
-/// Returns the interfaces of the namespace of this thread that are on one side of another interface and run a program
-/// at XDP. The kernel runs the program of a bond at all its members, and refuses a second one at a member.
+/// The kernel runs the program of a bond at all its members, and refuses a second one at a member.
 fn neighbours(ifindex: IfIndex, side: Side) -> Vec<String> {
     let Ok(messages) = talk(&Request::new(RTM_GETLINK, DUMP, &[0; IFINFOMSG]).finish()) else {
         return Vec::new();
@@ -146,16 +136,13 @@ fn neighbours(ifindex: IfIndex, side: Side) -> Vec<String> {
     on_side(&stacked, ifindex.0, side)
 }
 
-/// Interface, and the interfaces that it shares packets with.
 #[derive(Clone, Debug)]
 struct Stacked {
     ifindex: u32,
     name: String,
     master: Option<u32>,
-    /// Interface below it.
     lower: Option<u32>,
-    /// Set if it runs its program in the drivers of its members. A bridge does not, since its members have packets of
-    /// their own.
+    /// A bond runs its program in its members' drivers; a bridge does not, since members have packets of their own.
     is_bond: bool,
     has_xdp: bool,
 }
@@ -192,7 +179,6 @@ fn on_side(all: &[Stacked], ifindex: u32, side: Side) -> Vec<String> {
         .collect()
 }
 
-/// Returns, in words, the program of another interface because of which a free hook is refused.
 fn of_neighbour(ifindex: IfIndex, side: Side) -> Option<String> {
     let names = neighbours(ifindex, side);
     let name = names.first()?;
@@ -202,7 +188,6 @@ fn of_neighbour(ifindex: IfIndex, side: Side) -> Option<String> {
     })
 }
 
-/// Returns the programs at the hook of an interface of the namespace of this thread.
 pub fn contents(key: &HookKey) -> Result<HookContents, KernelError> {
     let failed = |source| hook_contents::failed(key, source);
     let mut before = programs(key.ifindex).map_err(failed)?;
@@ -221,13 +206,11 @@ pub fn contents(key: &HookKey) -> Result<HookContents, KernelError> {
     Err(failed(io::Error::new(io::ErrorKind::Interrupted, "it keeps changing")))
 }
 
-/// Returns true if an interface of the namespace of this thread runs a program at its hook.
 pub fn runs(key: &HookKey, program: ProgramId) -> Result<bool, KernelError> {
     let running = programs(key.ifindex).map_err(|source| hook_contents::failed(key, source))?;
     Ok(running.iter().any(|(.., id)| *id == program))
 }
 
-/// Returns the program of each place, as the interface reports them.
 fn programs(ifindex: IfIndex) -> io::Result<Vec<(XdpRunsIn, u32, ProgramId)>> {
     let messages = talk(&Request::new(RTM_GETLINK, ACK, &interface(ifindex)).finish())?;
     let Some((_, body)) = messages.first() else { return Ok(Vec::new()) };
@@ -258,9 +241,7 @@ fn entry(ifindex: IfIndex, mode: XdpRunsIn, flag: u32, program: ProgramId) -> io
     Ok(HookEntry { program: Some(program), via })
 }
 
-/// Returns whether a link holds the place. The kernel offers no query for this. But it refuses two mistakes by
-/// different errors: a netlink message that would remove "no program" from the place changes nothing in any case; for a
-/// place of a link the answer is EBUSY, for a place of a program without link EEXIST.
+/// No query exists. A message that removes "no program" changes nothing: EBUSY for a link, EEXIST otherwise.
 fn is_linked(ifindex: IfIndex, flag: u32) -> io::Result<bool> {
     match set(ifindex, NO_PROGRAM, Some(NO_PROGRAM), flag | F_REPLACE) {
         Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(true),
@@ -271,7 +252,7 @@ fn is_linked(ifindex: IfIndex, flag: u32) -> io::Result<bool> {
     }
 }
 
-/// Returns the links of a program to an interface of this number, in any namespace.
+/// The interface may be in any namespace.
 fn links(ifindex: IfIndex, program: ProgramId) -> io::Result<Vec<KernelLinkId>> {
     let mut found = Vec::new();
     for id in facts::link_ids()? {

@@ -1,4 +1,4 @@
-//! Operations for the owner of a simulated kernel: changes of the machine around it, and failures.
+//! Control of a simulated kernel: changes of its machine, and failures.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -27,14 +27,13 @@ impl SimKernel {
         self.changed.notify_all();
     }
 
-    /// Removes a file of a network namespace that lives on: a process is in it, or a reference without a path keeps it.
+    /// Removes a file of a namespace that lives on, held by a process or without a path.
     pub fn remove_name(&self, path: &Path) {
         self.state().network.remove_name(path);
         self.changed.notify_all();
     }
 
-    /// Makes a file lead to a network namespace. Returns false if there is no such namespace. Files below `/proc` are
-    /// those of processes, and no names.
+    /// Makes a file lead to a live network namespace. Files below `/proc` are those of processes, and no names.
     pub fn add_name(&self, path: &Path, netns: NetnsId) -> bool {
         let added = self.state().network.add_name(path, netns);
         self.changed.notify_all();
@@ -51,21 +50,21 @@ impl SimKernel {
         self.changed.notify_all();
     }
 
-    /// Adds an interface. Returns `None` if there is no such namespace.
+    /// Adds an interface; `None` if there is no such namespace.
     pub fn add_interface(&self, netns: Option<&Path>, name: &str) -> Option<IfIndex> {
         let added = self.state().network.add_interface(netns, name);
         self.changed.notify_all();
         added
     }
 
-    /// Gives an interface another name. Returns false if there is no such interface, or the name is taken.
+    /// Renames an interface; false if it is missing, or the name is taken.
     pub fn rename_interface(&self, netns: Option<&Path>, name: &str, new: &str) -> bool {
         let renamed = self.state().network.rename_interface(netns, name, new);
         self.changed.notify_all();
         renamed
     }
 
-    /// Switches an interface on or off; new ones are off. Returns false if there is no such interface.
+    /// Switches an interface on or off; new ones are off.
     pub fn switch_interface(&self, netns: Option<&Path>, name: &str, up: bool) -> bool {
         let switched = self.state().network.switch(netns, name, up);
         self.changed.notify_all();
@@ -103,31 +102,29 @@ impl SimKernel {
         self.state().refused.remove(program);
     }
 
-    /// Makes the verifier refuse programs with this constant, or accept them again, and counts their loads. The
-    /// constant identifies one version of a program in any chain.
+    /// Makes the verifier refuse or accept programs with this constant, a version of one in any chain, and counts
+    /// loads.
     pub fn judge_constant(&self, constant: i32, refused: bool) {
         self.state().constants.entry(constant).or_default().refused = refused;
     }
 
-    /// Returns the results of loads of programs with this constant since the first call of
-    /// [`SimKernel::judge_constant`] for it.
+    /// Returns the loads with this constant since the first [`SimKernel::judge_constant`] for it.
     #[must_use]
     pub fn loads_with(&self, constant: i32) -> LoadsSeen {
         self.state().constants.get(&constant).copied().unwrap_or_default()
     }
 
-    /// Makes the verifier refuse programs with more instructions from now on, at the first instruction above the limit.
+    /// Limits the instructions of programs: the verifier refuses at the first one above the limit.
     pub fn refuse_longer_than(&self, insns: usize) {
         self.state().longest = Some(insns);
     }
 
-    /// Sets the number of instructions that the verifier walks through for every program.
+    /// Sets the instructions that the verifier walks through for every program.
     pub fn walk_through(&self, insns: u32) {
         self.state().walked = Some(insns);
     }
 
-    /// Reboots the machine: programs, maps, links, pins and filters are gone, interfaces and namespaces have the
-    /// numbers that others had before, and ids begin at 1 again. Older handles refer to nothing.
+    /// Reboots: objects and pins are gone, namespaces and interfaces exchange numbers, ids begin at 1.
     pub fn reboot(&self) {
         let mut state = self.state();
         state.objects.reboot();
@@ -161,20 +158,20 @@ impl SimKernel {
         counts.nanoseconds += nanoseconds;
     }
 
-    /// Makes the `n`-th call from now fail, counted from 1; the calls after it work. With 0 no call fails any more.
+    /// Makes the `n`-th call from now fail, counted from 1; 0 means none.
     pub fn fail_call(&self, n: u64) {
         let mut state = self.state();
         state.faults.countdown = (n > 0).then_some(n);
         state.faults.lasting = false;
     }
 
-    /// Makes the `n`-th call from now fail, counted from 1, and all after it, until `fail_call(0)`.
+    /// Makes the `n`-th call from now and all later ones fail, until `fail_call(0)`.
     pub fn fail_from(&self, n: u64) {
         self.fail_call(n);
         self.state().faults.lasting = true;
     }
 
-    /// Returns true while a failure ordered by [`SimKernel::fail_call`] has not happened yet.
+    /// Returns whether an ordered failure is still to happen.
     #[must_use]
     pub fn failure_pending(&self) -> bool {
         self.state().faults.countdown.is_some()
@@ -225,7 +222,6 @@ impl super::SimState {
         }
     }
 
-    /// Removes the programs without a link of an interface that is gone.
     fn drop_unlinked_programs(&mut self, netns: NetnsId, ifindex: IfIndex) {
         let mut gone = Vec::new();
         gone.extend(self.network.xdp.remove(&(netns, ifindex)).map(|(attached, _)| attached));

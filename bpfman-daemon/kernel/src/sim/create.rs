@@ -1,5 +1,3 @@
-//! Creation of maps, loads of programs, and their facts.
-
 use std::time::SystemTime;
 
 use bpfmand_core::map_type::{
@@ -18,11 +16,10 @@ use super::objects::{Body, Key, MAP, Object, SimLinkTarget};
 use super::{PAGE, SimState, refuse};
 use crate::{EXTENSION, KernelError, ProgramLoad, RefusalReason};
 
-/// Licences that allow GPL-only functions, as the kernel writes them.
+/// Spelled like in the kernel.
 const GPL: [&str; 6] =
     ["GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"];
 
-/// Returns the part of a name that the kernel keeps.
 pub(super) fn kernel_name(name: &str) -> String {
     name.chars()
         .take(15)
@@ -30,7 +27,6 @@ pub(super) fn kernel_name(name: &str) -> String {
         .collect()
 }
 
-/// Returns the number of entries of a map. `None` if the kernel refuses such a map.
 fn max_entries(spec: &MapSpec) -> Option<u32> {
     match spec.map_type {
         0 => None,
@@ -45,8 +41,7 @@ fn max_entries(spec: &MapSpec) -> Option<u32> {
     }
 }
 
-/// Returns the first eight bytes of SHA-256 over the instructions without the maps that they name, as Linux 6.18
-/// computes it.
+/// SHA-256 over the instructions without their maps, as in Linux 6.18.
 fn tag(insns: &[Insn]) -> [u8; 8] {
     let mut hash = Sha256::new();
     let mut second_half = false;
@@ -239,7 +234,6 @@ impl SimState {
             id: KernelLinkId(object.id),
             kernel_type: place.kernel_type(),
             program: match place {
-                // The map has the programs.
                 SimLinkTarget::StructOps { .. } => ProgramId(0),
                 _ => ProgramId(self.objects.id(*program)),
             },

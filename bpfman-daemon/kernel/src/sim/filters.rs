@@ -13,7 +13,6 @@ use crate::{FilterPlace, KernelError};
 pub(super) struct Filter {
     pub program: Key,
     pub name: String,
-    /// Number that grows with every filter.
     pub made: u64,
 }
 
@@ -26,7 +25,6 @@ pub(super) struct Filters {
 type FilterKey = (TcPlace, u16, u32);
 
 impl SimState {
-    /// Returns the key of a filter. `None` if the interface is gone.
     fn filter_key(&self, at: &FilterPlace<'_>) -> Result<Option<FilterKey>, KernelError> {
         let subject = format!("tc {} of interface {}", at.direction, at.ifindex);
         let namespace = self.network.reach(at.home, &subject)?;

@@ -5,7 +5,6 @@ use super::{SimState, refuse};
 use crate::sim::errno::EINVAL;
 use crate::{KernelError, ListAnchor};
 
-/// Returns a hook of a cgroup in words.
 pub(super) fn group_hook(path: &CgroupPath, attach_type: u32) -> String {
     format!("control group {path}, hook {attach_type}")
 }
@@ -13,7 +12,6 @@ pub(super) fn group_hook(path: &CgroupPath, attach_type: u32) -> String {
 #[derive(Clone, Debug)]
 pub(super) struct GroupHook {
     pub revision: u64,
-    /// Links, first to last.
     pub links: Vec<Key>,
 }
 

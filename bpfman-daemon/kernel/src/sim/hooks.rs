@@ -1,5 +1,3 @@
-//! Hooks of interfaces: the attached programs, their order, and their description.
-
 use bpfmand_core::{
     FilterFacts, HookAttachment, HookContents, HookEntry, HookKey, HookKind, IfIndex, KernelLinkId, NetnsId,
     ProgramId, XdpRunsIn,
@@ -11,10 +9,9 @@ use super::objects::{Body, Key, LINK, PROGRAM, SimLinkTarget};
 use super::{SimState, refuse};
 use crate::{KernelError, ListAnchor, XdpMode};
 
-/// Most programs at one tcx hook: one less than `BPF_MPROG_MAX`, because the last place ends the list.
+/// `BPF_MPROG_MAX` minus the terminator of the list.
 const MAX_TCX: usize = 63;
 
-/// Returns where a program of an XDP mode runs.
 pub(super) const fn runs_in(mode: XdpMode) -> XdpRunsIn {
     match mode {
         XdpMode::Native => XdpRunsIn::Native,
@@ -24,7 +21,6 @@ pub(super) const fn runs_in(mode: XdpMode) -> XdpRunsIn {
 }
 
 impl SimState {
-    /// Returns the program that an entry of a hook runs.
     pub(super) fn program_at(&self, attached: AttachedBy) -> Option<Key> {
         match attached {
             AttachedBy::Link(link) => self.program_of_link(link),
@@ -32,7 +28,6 @@ impl SimState {
         }
     }
 
-    /// Returns a free XDP hook that a program may be attached to.
     pub(super) fn xdp_place(
         &self,
         program: Key,
@@ -64,7 +59,6 @@ impl SimState {
         Ok((netns, ifindex))
     }
 
-    /// Puts a program at an XDP hook without a link.
     pub(super) fn replace_unlinked_xdp(
         &mut self,
         key: &HookKey,
@@ -72,7 +66,7 @@ impl SimState {
         program: Option<Key>,
         expected: Option<Key>,
     ) -> Result<(), KernelError> {
-        // This call refuses a hook that is gone.
+        // Refuses a hook that is gone.
         self.hook_contents(key)?;
         let place = (NetnsId::from(key.netns), key.ifindex);
         let now = self.network.xdp.get(&place).copied();
@@ -97,7 +91,6 @@ impl SimState {
         Ok(())
     }
 
-    /// Returns a tcx hook, and the position of an anchor in it.
     pub(super) fn tcx_position(
         &self,
         program: Key,

@@ -11,7 +11,7 @@ use super::objects::{Body, Key, MAP, SimLinkTarget};
 use super::{SimState, refuse};
 use crate::{KernelError, LinkTarget};
 
-/// Value of `/proc/sys/kernel/perf_event_max_sample_rate` on most machines.
+/// `/proc/sys/kernel/perf_event_max_sample_rate` of most machines.
 const MAX_SAMPLES: u64 = 100_000;
 
 impl SimState {
@@ -69,7 +69,7 @@ impl SimState {
             }
             LinkTarget::Tracepoint { category, name, .. } => {
                 let point = format!("{category}/{name}");
-                // All links to a trace point share one list of programs; each probe has its own list.
+                // All links to a tracepoint share one list of programs; each probe has its own list.
                 let place = SimLinkTarget::Event(format!("trace point {point}"));
                 if self.attached_to(program, &place) {
                     return Err(refuse("attach", format!("a program to trace point {point}"), EEXIST));
@@ -157,7 +157,6 @@ impl SimState {
         }
     }
 
-    /// Makes a link at a place that accepts each program once.
     fn attach_once(&mut self, program: Key, place: SimLinkTarget) -> Result<Key, KernelError> {
         if self.attached_to(program, &place) {
             return Err(refuse("attach", format!("a program to {place:?}"), EEXIST));
@@ -171,7 +170,7 @@ impl SimState {
         })
     }
 
-    /// Creates a link to a sockmap. The map runs one program at each hook, and only one of the two verdicts.
+    /// A sockmap runs one program per hook, and only one of the two verdict programs.
     fn attach_to_sockmap(&mut self, program: Key, map: MapId, attach_type: u32) -> Result<Key, KernelError> {
         let fail = |number| refuse("attach", format!("a program to map {map}"), number);
         let key = self.objects.find(MAP, map.0).ok_or_else(|| fail(ENOENT))?;
@@ -194,7 +193,6 @@ impl SimState {
         Ok(self.objects.add(Body::Link { program, place }))
     }
 
-    /// Refuses hardware events and frequencies that are too high. The CPUs of this machine have no counters.
     fn check_perf_event(&self, place: &PerfEventPlace) -> Result<(), KernelError> {
         if place.event.source() == PerfSource::Hardware {
             return Err(KernelError::NoCounter { event: place.event.name() });

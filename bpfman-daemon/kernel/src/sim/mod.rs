@@ -1,12 +1,7 @@
-//! In-memory kernel with the rules of the real one, for tests of the engine and for simulated fleets.
+//! In-memory kernel with the rules and errors of the real one, for tests of the engine and for simulated fleets.
 //!
-//! Objects live while a handle, a pin, a filter or another object refers to them, and vanish with the last of these.
-//! The simulation refuses the same requests as the real kernel, with the same errors. It cannot run a packet: a test
-//! sets the result of a test run before ([`SimKernel::answer_test_runs`]).
-//!
-//! In addition it has functions that no real kernel offers: it can fail the n-th call ([`SimKernel::fail_call`]),
-//! refuse a program by name, forget everything as in a reboot, and show all its contents as one comparable value
-//! ([`SimKernel::snapshot`]).
+//! It cannot run packets: tests set results ([`SimKernel::answer_test_runs`]). It can fail the n-th call
+//! ([`SimKernel::fail_call`]), refuse programs, reboot, and show its contents as one value ([`SimKernel::snapshot`]).
 
 mod control;
 mod create;
@@ -45,7 +40,6 @@ use crate::{Features, KernelError, TestRunResult};
 pub use self::objects::SimHandle;
 pub use self::snapshot::{SimFilter, SimLink, SimProgram, SimSnapshot};
 
-/// Size of a page of the machine in bytes.
 const PAGE: u32 = 4096;
 
 /// Options of a simulated kernel.
@@ -60,7 +54,6 @@ pub struct SimOptions {
 }
 
 impl Default for SimOptions {
-    /// Returns a current kernel without BTF.
     fn default() -> Self {
         Self {
             features: Features {
@@ -141,7 +134,6 @@ pub struct SimKernel {
     features: Features,
     btf: Option<Vec<u8>>,
     state: Arc<Mutex<SimState>>,
-    /// Notified of every change of the network.
     changed: Arc<Condvar>,
 }
 
@@ -152,21 +144,15 @@ struct SimState {
     network: SimNetwork,
     filters: Filters,
     refused: BTreeSet<String>,
-    /// Limit of instructions; longer programs are refused.
     longest: Option<usize>,
-    /// Instructions that the verifier walks through, whatever a program has.
     walked: Option<u32>,
-    /// Constants by which programs are known, and what became of loads of programs with them.
     constants: BTreeMap<i32, LoadsSeen>,
-    /// Processes that a test added.
     holders: Vec<(Held, Holder)>,
     runs: BTreeMap<String, TestRunResult>,
     run_counts: BTreeMap<ProgramId, RunCounts>,
     clock: SimClock,
-    /// Set if there are tcx hooks.
     tcx: bool,
     online_cpus: Vec<u32>,
-    /// Files, processes and modules that probes lead to.
     targets: SimTargets,
     faults: Faults,
 }
@@ -182,7 +168,6 @@ pub struct LoadsSeen {
     pub refused: bool,
 }
 
-/// Both clocks, which stand still unless a test moves them.
 #[derive(Debug)]
 struct SimClock {
     since_boot: Duration,
@@ -196,13 +181,11 @@ impl Default for SimClock {
     }
 }
 
-/// Recorded calls, and the call that is to fail.
 #[derive(Debug, Default)]
 struct Faults {
     calls: Vec<&'static str>,
     record: bool,
     countdown: Option<u64>,
-    /// Set if all calls after it fail too.
     lasting: bool,
 }
 
@@ -235,12 +218,11 @@ impl SimKernel {
         }
     }
 
-    /// Locks the state. A panic during an earlier lock leaves it complete enough for a test to read.
+    /// A panic leaves the state complete enough for a test to read.
     fn state(&self) -> MutexGuard<'_, SimState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a call: counts it, and fails it if it is the one to fail.
     fn enter(&self, call: &'static str) -> Result<MutexGuard<'_, SimState>, KernelError> {
         let mut state = self.state();
         if state.faults.record {
@@ -273,7 +255,6 @@ impl Default for SimKernel {
     }
 }
 
-/// Error numbers of the kernel, as on x86-64 and arm64.
 mod errno {
     pub const EPERM: i32 = 1;
     pub const ENOENT: i32 = 2;

@@ -1,5 +1,3 @@
-//! Network namespaces, their interfaces, and the links at their hooks.
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,7 +19,6 @@ pub(super) struct Namespace {
     last: u32,
 }
 
-/// The one interface that every namespace has from the beginning.
 const LOOPBACK: (&str, IfIndex) = ("lo", IfIndex(1));
 
 impl Namespace {
@@ -37,7 +34,6 @@ impl Namespace {
         ifindex == LOOPBACK.1 || self.interfaces.values().any(|found| *found == ifindex)
     }
 
-    /// Returns all interfaces, by number.
     pub fn list(&self) -> Vec<InterfaceFacts> {
         let facts = |name: &str, ifindex, kind: Option<&str>| InterfaceFacts {
             name: name.to_owned(),
@@ -51,18 +47,15 @@ impl Namespace {
         found
     }
 
-    /// Returns all interfaces in the format of a watch of many namespaces, by number; none has an address.
     pub fn addressed(&self) -> Vec<AddressedInterface> {
         let addressed = |facts| AddressedInterface { facts, addresses: Vec::new() };
         self.list().into_iter().map(addressed).collect()
     }
 }
 
-/// Form in which a program is attached to a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AttachedBy {
     Link(Key),
-    /// The program itself, without a link.
     Program(Key),
 }
 
@@ -83,18 +76,14 @@ pub(super) type TcPlace = (NetnsId, IfIndex, Direction);
 #[derive(Debug)]
 pub(super) struct SimNetwork {
     namespaces: BTreeMap<u64, Namespace>,
-    /// Inodes of namespaces, by the files that lead to them; `None` is the namespace of the daemon. A namespace without
-    /// a file lives on.
+    /// Inodes by file; `None` is the daemon's namespace. A namespace without a file lives on.
     names: BTreeMap<Option<PathBuf>, u64>,
-    /// Numbers of namespaces in the table of the daemon's namespace, by inode.
     numbers: BTreeMap<u64, u32>,
     numbered: u32,
     pub xdp: BTreeMap<(NetnsId, IfIndex), (AttachedBy, XdpRunsIn)>,
     pub tcx: BTreeMap<TcPlace, TcxHook>,
-    /// Hooks of cgroups, by their description.
     pub groups: BTreeMap<String, GroupHook>,
     made: u64,
-    /// Number of times that watches lost notices.
     pub overruns: u64,
 }
 
@@ -121,8 +110,7 @@ impl SimNetwork {
         id
     }
 
-    /// Ends the namespace that a file leads to, with all its files. Returns its interfaces, so that the programs
-    /// attached there can be ended.
+    /// Returns the interfaces of the ended namespace, for their programs.
     pub fn remove_namespace(&mut self, path: &Path) -> Vec<(NetnsId, IfIndex)> {
         self.names
             .get(&Some(path.to_owned()))
@@ -130,7 +118,6 @@ impl SimNetwork {
             .map_or_else(Vec::new, |inode| self.end_namespace(inode))
     }
 
-    /// Ends a namespace that may have no file, as [`Self::remove_namespace`] does.
     pub fn end_namespace(&mut self, inode: u64) -> Vec<(NetnsId, IfIndex)> {
         self.names.retain(|_, of| *of != inode);
         self.numbers.remove(&inode);
@@ -139,12 +126,10 @@ impl SimNetwork {
         })
     }
 
-    /// Removes a file. Its namespace lives on.
     pub fn remove_name(&mut self, path: &Path) {
         self.names.remove(&Some(path.to_owned()));
     }
 
-    /// Makes a file lead to a namespace. Returns false if there is no such namespace.
     pub fn add_name(&mut self, path: &Path, netns: NetnsId) -> bool {
         let lives = self.by_id(netns).is_some();
         if lives {
@@ -153,18 +138,16 @@ impl SimNetwork {
         lives
     }
 
-    /// Returns a live namespace, whether a file leads to it or not.
     fn by_id(&self, netns: NetnsId) -> Option<&Namespace> {
         self.namespaces.get(&netns.inode).filter(|found| netns.cookie == 0 || found.id == netns)
     }
 
-    /// Returns the first file that leads to a namespace; an inner `None` for the namespace of the daemon.
+    /// The inner `None` is the daemon's namespace.
     fn file_of(&self, netns: NetnsId) -> Option<&Option<PathBuf>> {
         let inode = self.by_id(netns)?.id.inode;
         self.names.iter().find(|(_, of)| **of == inode).map(|(file, _)| file)
     }
 
-    /// Returns a namespace, by any file that leads to it.
     pub fn reach(&self, netns: NetnsId, subject: &str) -> Result<&Namespace, KernelError> {
         let reached = self.file_of(netns).and_then(|_| self.by_id(netns));
         reached.ok_or_else(|| KernelError::NamespaceNotFound { subject: subject.to_owned(), netns })
@@ -184,7 +167,6 @@ impl SimNetwork {
         match self.file_of(netns) {
             Some(Some(file)) => FoundNamespace::At(file.clone()),
             Some(None) => FoundNamespace::Own,
-            // Another namespace has its inode.
             None if self.by_id(netns).is_none() && self.namespaces.contains_key(&netns.inode) => {
                 FoundNamespace::Ended
             }
@@ -211,7 +193,7 @@ impl SimNetwork {
         self.names.get(&path.map(Path::to_owned)) == Some(&netns.inode)
     }
 
-    /// Returns one file of each namespace but that of the daemon, files of processes last.
+    /// Returns one file per namespace but the daemon's, files of processes last.
     pub fn all(&self) -> Vec<PathBuf> {
         let own = self.names.get(&None).copied();
         let mut files: Vec<(&PathBuf, u64)> =
@@ -241,7 +223,6 @@ impl SimNetwork {
         Some((namespace.id, ifindex))
     }
 
-    /// Gives an interface another name. Returns false if there is no such interface, or the name is taken.
     pub fn rename_interface(&mut self, netns: Option<&Path>, name: &str, new: &str) -> bool {
         let Some(namespace) = self.named_mut(netns) else { return false };
         if namespace.index(new).is_some() {
@@ -252,12 +233,11 @@ impl SimNetwork {
         true
     }
 
-    /// Returns one file of each namespace with a name, except that of the daemon. Files of processes are no names.
+    /// Files of processes are no names.
     pub fn named(&self) -> Vec<PathBuf> {
         self.all().into_iter().filter(|file| !file.starts_with("/proc")).collect()
     }
 
-    /// Switches an interface on or off. Returns false if there is no such interface.
     pub fn switch(&mut self, netns: Option<&Path>, name: &str, up: bool) -> bool {
         let Some(namespace) = self.named_mut(netns) else { return false };
         let Some(ifindex) = namespace.index(name) else { return false };
@@ -269,15 +249,13 @@ impl SimNetwork {
         true
     }
 
-    /// Starts a new boot: namespaces but the first and interfaces are made in another order, so that each takes the
-    /// identity that another one had. If there is only one, it gets a new identity.
+    /// Gives each namespace the identity that another one had; a single one gets a new one.
     pub fn reboot(&mut self) {
         self.xdp.clear();
         self.tcx.clear();
         self.groups.clear();
         self.numbers.clear();
-        // Namespaces without a file have ended. Each other one has one file, and they are made in the order of the
-        // files.
+        // Namespaces without a file have ended; the others are made in the order of their one file.
         let own = self.names.get(&None).copied();
         let mut files: Vec<(PathBuf, u64)> =
             self.names.iter().filter_map(|(file, of)| Some((file.clone()?, *of))).collect();
@@ -333,7 +311,6 @@ impl SimNetwork {
         Ok(HookKey { netns: namespace.id.into(), ifindex, kind })
     }
 
-    /// Returns the namespace of an identity if it is given; otherwise the one that a file leads to.
     pub fn reach_known(
         &self,
         home: Option<NetnsId>,
@@ -345,13 +322,11 @@ impl SimNetwork {
         }
     }
 
-    /// Returns the identity of the namespace, if it has an interface of this number.
     pub fn place(&self, netns: Option<&Path>, ifindex: IfIndex) -> Result<Option<NetnsId>, KernelError> {
         let namespace = self.namespace(netns)?;
         Ok(namespace.has(ifindex).then_some(namespace.id))
     }
 
-    /// Removes a link from its hook.
     pub fn leave(&mut self, place: &SimLinkTarget, key: Key) {
         match place {
             SimLinkTarget::Xdp { netns, ifindex } => {

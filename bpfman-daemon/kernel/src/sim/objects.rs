@@ -1,5 +1,3 @@
-//! Maps, programs, links and BTF, and the references that keep them alive.
-
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -9,11 +7,10 @@ use bpfmand_core::{Direction, IfIndex, MapSpec, NetnsId, map_type};
 use super::SimState;
 use crate::ProgramKind;
 
-/// Key of an object of any kind. Never reused.
+/// Never reused.
 pub(super) type Key = u64;
 
-/// The one type of kernel map with slots that are emptied when only programs still refer to it. So programs that call
-/// each other through it do not keep each other alive.
+/// Emptied when only programs refer to it: programs that call each other do not keep each other alive.
 const EMPTIED: u32 = map_type::PROG_ARRAY;
 
 /// Keeps an object of a simulated kernel alive.
@@ -41,7 +38,7 @@ pub(super) enum Body {
         spec: MapSpec,
         max_entries: u32,
         slots: BTreeMap<u32, Key>,
-        /// Entries of data, without entries of arrays that were never written.
+        /// Without entries of arrays that were never written.
         entries: BTreeMap<Vec<u8>, Vec<u8>>,
     },
     Program {
@@ -55,9 +52,7 @@ pub(super) enum Body {
         btf: Option<Key>,
         types: Option<Arc<[u8]>>,
         maps: Vec<Key>,
-        /// Program that it extends.
         target: Option<Key>,
-        /// Interface that it is bound to.
         device: Option<(NetnsId, IfIndex)>,
     },
     Link {
@@ -77,10 +72,8 @@ pub(super) enum SimLinkTarget {
         ifindex: IfIndex,
         direction: Direction,
     },
-    /// Trace point or probe, in words.
     Event(String),
     Trampoline,
-    /// Place of another kind, in words.
     Place {
         kernel_type: u32,
         at: String,
@@ -95,12 +88,11 @@ pub(super) enum SimLinkTarget {
     StructOps {
         map: Key,
     },
-    /// Function of a program.
     Replacement {
         target: Key,
         function: u32,
     },
-    /// Interface that is gone, or a link that was detached by force.
+    /// Removed interface, or a link that was detached by force.
     Nowhere {
         kernel_type: u32,
     },
@@ -108,11 +100,8 @@ pub(super) enum SimLinkTarget {
 
 #[derive(Debug)]
 pub(super) struct Object {
-    /// Id of the kernel among objects of its kind.
     pub id: u32,
-    /// Number of handles and pins.
     pub held: usize,
-    /// Number of other objects, and filters.
     pub used: usize,
     pub body: Body,
 }
@@ -121,10 +110,9 @@ pub(super) struct Object {
 pub(super) struct Objects {
     pub all: BTreeMap<Key, Object>,
     last_key: Key,
-    /// Last id of each kind: BTF, map, program, link.
+    /// BTF, map, program, link.
     last_ids: [u32; 4],
     by_id: BTreeMap<(usize, u32), Key>,
-    /// Number of reboots.
     pub generation: u64,
 }
 
@@ -160,7 +148,6 @@ impl Body {
 }
 
 impl Objects {
-    /// Adds an object without a holder.
     pub fn add(&mut self, body: Body) -> Key {
         for used in body.uses() {
             self.use_it(used);
@@ -174,36 +161,31 @@ impl Objects {
         self.last_key
     }
 
-    /// Returns the object of an id.
     pub fn find(&self, kind: usize, id: u32) -> Option<Key> {
         self.by_id.get(&(kind, id)).copied()
     }
 
-    /// Returns the ids of one kind, ascending.
     pub fn ids(&self, kind: usize) -> impl Iterator<Item = u32> {
         self.by_id.range((kind, 0)..=(kind, u32::MAX)).map(|((_, id), _)| *id)
     }
 
-    /// Returns the id of an object in the kernel; 0 if it is gone.
     pub fn id(&self, key: Key) -> u32 {
         self.all.get(&key).map_or(0, |object| object.id)
     }
 
-    /// Adds a handle or pin.
     pub fn hold(&mut self, key: Key) {
         if let Some(object) = self.all.get_mut(&key) {
             object.held += 1;
         }
     }
 
-    /// Adds an object or filter that uses it.
     pub fn use_it(&mut self, key: Key) {
         if let Some(object) = self.all.get_mut(&key) {
             object.used += 1;
         }
     }
 
-    /// Removes everything but the numbers that tell handles from before a reboot from current ones.
+    /// Keeps the numbers that distinguish handles from before the reboot.
     pub fn reboot(&mut self) {
         self.all.clear();
         self.by_id.clear();
@@ -213,7 +195,6 @@ impl Objects {
 }
 
 impl SimState {
-    /// Removes a handle or pin.
     pub(super) fn let_go(&mut self, key: Key) {
         let Some(object) = self.objects.all.get_mut(&key) else { return };
         object.held = object.held.saturating_sub(1);
@@ -228,7 +209,6 @@ impl SimState {
         self.collect(key);
     }
 
-    /// Removes an object or filter that uses it.
     pub(super) fn unuse(&mut self, key: Key) {
         let Some(object) = self.objects.all.get_mut(&key) else { return };
         object.used = object.used.saturating_sub(1);

@@ -1,5 +1,3 @@
-//! Folders and pins, with the rules of bpffs.
-
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::{Component, Path, PathBuf};
@@ -13,7 +11,6 @@ pub(super) enum Node {
     Pin(Key),
 }
 
-/// All nodes below the root, which always exists.
 #[derive(Debug, Default)]
 pub(super) struct SimPins {
     pub nodes: BTreeMap<PathBuf, Node>,
@@ -21,7 +18,7 @@ pub(super) struct SimPins {
 
 type Answer<T> = Result<T, i32>;
 
-/// Returns a path without `.`. Refuses names with a dot, which bpffs reserves.
+/// Refuses names with a dot, which bpffs reserves.
 fn clean(path: &Path) -> Answer<PathBuf> {
     let mut clean = PathBuf::new();
     for part in path.components() {
@@ -40,7 +37,6 @@ impl SimPins {
         if path.as_os_str().is_empty() { Some(Node::Folder) } else { self.nodes.get(path).copied() }
     }
 
-    /// Returns the path of a new node: its parent is a folder, and the path is free.
     fn vacant(&self, path: &Path) -> Answer<PathBuf> {
         let path = clean(path)?;
         match path.parent().and_then(|parent| self.node(parent)) {
@@ -84,7 +80,7 @@ impl SimPins {
         }
     }
 
-    /// Returns all nodes below a folder. Paths are ordered by name, so these follow the folder directly.
+    /// Paths are ordered by name, so these follow the folder directly.
     fn below<'a>(&'a self, folder: &'a Path) -> impl Iterator<Item = &'a PathBuf> {
         let behind = (Bound::Excluded(folder), Bound::Unbounded);
         self.nodes
@@ -121,7 +117,6 @@ impl SimPins {
         }
     }
 
-    /// Removes a pin. Returns the pinned object.
     pub fn unpin(&mut self, path: &Path) -> Answer<Option<Key>> {
         let path = clean(path)?;
         match self.node(&path) {

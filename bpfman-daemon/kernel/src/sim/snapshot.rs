@@ -1,5 +1,3 @@
-//! Contents of a simulated kernel, as one value to compare.
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -38,8 +36,7 @@ pub struct SimFilter {
     pub name: String,
 }
 
-/// All live objects, by kernel id or path. Links at one hook of tcx or of a cgroup are also listed in the order in
-/// which they run.
+/// All live objects, by kernel id or path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SimSnapshot {
     /// Programs.
@@ -140,7 +137,7 @@ impl SimKernel {
         snapshot
     }
 
-    /// Returns the initial contents of a map of global variables. `None` if there is no such map.
+    /// Returns the initial contents of a map of global variables.
     #[must_use]
     pub fn first_contents(&self, map: MapId) -> Option<Vec<u8>> {
         let state = self.state();

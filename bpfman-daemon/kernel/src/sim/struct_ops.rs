@@ -1,5 +1,3 @@
-//! Simulated `struct_ops` maps.
-
 use bpfmand_core::uapi::prog_type;
 use bpfmand_core::{MapId, MapSpec, map_type};
 
@@ -8,7 +6,6 @@ use super::objects::{Body, Key, MAP, SimLinkTarget};
 use super::{SimState, refuse};
 use crate::{KernelError, StructOpsSpec};
 
-/// Key of the one entry.
 const KEY: [u8; 4] = [0; 4];
 
 impl SimState {
@@ -58,7 +55,6 @@ impl SimState {
         Ok(())
     }
 
-    /// Returns the value that a map was filled with. `None` if it was not filled.
     fn functions(&self, map: Key) -> Option<&Vec<u8>> {
         match &self.objects.all.get(&map)?.body {
             Body::Map { spec, entries, .. } if spec.map_type == map_type::STRUCT_OPS => {
@@ -68,8 +64,7 @@ impl SimState {
         }
     }
 
-    /// Makes a link for the structure of a map. Two structures of one name cannot be active at a time: here, two of the
-    /// same value.
+    /// Two structures of one name (here: of one value) cannot be active at a time.
     pub(super) fn attach_struct_ops(&mut self, program: Key, map: MapId) -> Result<Key, KernelError> {
         let fail = |number| refuse("attach", format!("the functions of map {map}"), number);
         let key = self.objects.find(MAP, map.0).ok_or_else(|| fail(ENOENT))?;

@@ -1,5 +1,3 @@
-//! Targets of probes: files, processes and kernel modules, which tests replace, end and load again.
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -9,30 +7,22 @@ use super::errno::{self, ENOENT};
 use super::{SimKernel, SimState};
 use crate::{KernelError, LinkTarget, ProbeTargetError};
 
-/// Inode of every file that no test has touched.
 const FIRST_FILE: u64 = 1;
 
 /// Differences from a machine on which every file, process and function exists.
 #[derive(Debug, Default)]
 pub(super) struct SimTargets {
     files: BTreeMap<String, SimFile>,
-    /// Files that only root may read.
     hidden: BTreeSet<String>,
-    /// Files of another machine.
     remote: BTreeSet<String>,
-    /// Files on a file system that does not answer.
     hanging: BTreeSet<String>,
-    /// Starts of processes. `None` for those that have ended.
+    /// Starts; `None` after the end.
     processes: BTreeMap<u32, Option<u64>>,
-    /// The cgroups of processes, beside the container that each is in.
     groups: BTreeMap<u32, String>,
-    /// Users of processes other than root.
     users: BTreeMap<u32, u32>,
-    /// Modules by name, with the inodes of those that are loaded.
     modules: BTreeMap<String, Option<u64>>,
-    /// Modules of functions.
     functions: BTreeMap<String, String>,
-    /// Number of changes so far, from which new files, writes, processes and modules get distinct numbers.
+    /// Changes so far: new files, writes, processes and modules get distinct numbers.
     made: u64,
 }
 
@@ -51,7 +41,6 @@ impl Default for SimFile {
 }
 
 impl SimTargets {
-    /// Ends all processes and unloads all modules, as a reboot does.
     pub(super) fn reboot(&mut self) {
         self.processes.clear();
         self.groups.clear();
@@ -63,7 +52,6 @@ impl SimTargets {
         self.files.get(target).copied().unwrap_or_default()
     }
 
-    /// Returns the file that a place is in, as text; empty for one that no test has touched.
     pub(super) fn suffix(&self, target: &str) -> String {
         match self.file(target) {
             SimFile { inode: FIRST_FILE, modified: 0, .. } => String::new(),
@@ -71,17 +59,14 @@ impl SimTargets {
         }
     }
 
-    /// Returns the index of the first of these paths that only root may read.
     pub(super) fn first_hidden(&self, paths: &[PathBuf]) -> Option<usize> {
         paths.iter().position(|path| path.to_str().is_some_and(|path| self.hidden.contains(path)))
     }
 
-    /// Returns the cgroup that a test put a process into.
     pub(super) fn group_of(&self, pid: u32) -> Option<String> {
         self.groups.get(&pid).cloned()
     }
 
-    /// Returns the users of the processes that a test put into a cgroup, or one below it.
     pub(super) fn users_of(&self, path: &str) -> BTreeSet<u32> {
         let is_below = |group: &str| {
             group.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -123,7 +108,6 @@ impl SimState {
         }
     }
 
-    /// Returns the identities of the things that a target leads to; an error if it leads nowhere.
     pub(super) fn identities(&self, target: &LinkTarget<'_>) -> Result<Vec<TargetIdentity>, KernelError> {
         let fail = |target: String, reason| Err(KernelError::NoProbeTarget { target, reason });
         let (binary, pids) = match (target.binary(), target) {

@@ -1,5 +1,3 @@
-//! Operations of other tools on a simulated machine.
-
 use std::path::Path;
 
 use bpfmand_core::{Direction, Held, Holder, IfIndex};
@@ -11,10 +9,7 @@ use super::{SimHandle, SimKernel};
 use crate::{KernelError, ListAnchor, ObjectHolders, TestRunResult, XdpMode};
 
 impl SimKernel {
-    /// Attaches a program as `ip link set xdp` does: without a link.
-    ///
-    /// # Errors
-    /// The errors of a link; a program that is already attached is not replaced.
+    /// Attaches a program as `ip link set xdp` does: without a link, and without replacing one.
     pub fn attach_xdp_by_netlink(
         &self,
         netns: Option<&Path>,
@@ -30,7 +25,7 @@ impl SimKernel {
         Ok(())
     }
 
-    /// Removes a program that [`SimKernel::attach_xdp_by_netlink`] attached. Returns whether there was one.
+    /// Removes a program of [`SimKernel::attach_xdp_by_netlink`]; returns whether there was one.
     pub fn detach_xdp_by_netlink(&self, netns: Option<&Path>, ifindex: IfIndex) -> bool {
         let mut state = self.state();
         let Ok(Some(netns)) = state.network.place(netns, ifindex) else { return false };
@@ -44,9 +39,6 @@ impl SimKernel {
     }
 
     /// Attaches a program to tcx by `BPF_PROG_ATTACH`: without a link.
-    ///
-    /// # Errors
-    /// The errors of a link.
     pub fn attach_tcx_program(
         &self,
         netns: Option<&Path>,
@@ -75,7 +67,6 @@ impl SimKernel {
 }
 
 impl super::SimState {
-    /// Returns the processes that a test added.
     pub(super) fn all_holders(&self) -> ObjectHolders {
         let mut all = ObjectHolders::default();
         for (held, holder) in &self.holders {

@@ -1,5 +1,3 @@
-//! Watch of the interfaces of a simulated namespace.
-
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! Meaning of a chain: its members run alone, one after another, and are folded here. It was written from the
-//! documentation, not from the splicer. The second verdict table below is deliberate.
+//! Meaning of a chain: its members run alone, one after another. Written from the documentation, not from the splicer:
+//! the second verdict table is deliberate.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, RawFd};
@@ -13,17 +13,13 @@ use crate::together::Together;
 pub struct Loaded {
     pub label: String,
     pub text: BoundText,
-    /// Text that chains run in its place, if its read-only data can be folded into it.
     pub specialised: Option<BoundText>,
-    /// Program with the maps of the members alone.
     pub alone: Program,
-    /// Program with the maps of chains, for chains that run it unchanged.
+    /// With the maps of chains, for chains that run it unchanged.
     pub own: Program,
-    /// Stack depth of each function, as counted by the verifier.
     pub depths: Vec<u32>,
     pub verified_insns: u32,
     pub needs_own_btf: bool,
-    /// Places of type ids of its own BTF in its instructions.
     pub local_type_ids: Vec<usize>,
 }
 
@@ -47,7 +43,6 @@ impl Loaded {
         loaded.specialised(maps)
     }
 
-    /// Returns the member with the text that chains run.
     pub fn specialised(mut self, maps: &Maps) -> Self {
         let frozen = maps.spliced.iter().enumerate().filter_map(|(place, map)| {
             Some(ReadOnlyMap { map: MapId(place as u32), value: map.read_only.as_deref()? })
@@ -63,7 +58,7 @@ impl Loaded {
 
 pub type Members<'a> = [(&'a Loaded, ProceedMask)];
 
-/// One set of maps for the members alone and one for chains, initially equal.
+/// Maps for the members alone and for chains, initially equal.
 #[derive(Default)]
 pub struct Maps {
     pub alone: Vec<Map>,
@@ -78,7 +73,7 @@ impl Maps {
     pub fn difference(&self) -> Option<String> {
         let pairs = self.alone.iter().zip(&self.spliced).enumerate();
         pairs
-            // No promise covers the time of deferred work. The heads of lists and trees show addresses.
+            // Deferred work has no promised time; the heads of lists and trees show addresses.
             .filter(|(_, (map, _))| !["fired", "queues", "trees"].contains(&map.name.as_str()))
             .map(|(place, (alone, together))| {
                 (place, alone.name.as_str(), alone.contents(), together.contents())
@@ -103,7 +98,7 @@ pub fn descriptors(maps: &[Map]) -> Vec<RawFd> {
     maps.iter().map(|map| map.fd.as_raw_fd()).collect()
 }
 
-/// Returns true if the chain goes on. XDP: bit n is code n; TC: bit n is code n - 1.
+/// XDP: bit n is code n; TC: bit n is code n - 1.
 fn proceeds(kind: ProgramKind, set: u32, code: i32) -> bool {
     let bit = if kind == ProgramKind::Xdp { i64::from(code) } else { i64::from(code) + 1 };
     set == u32::MAX || (0..=31).contains(&bit) && set & (1 << bit) != 0
@@ -124,15 +119,12 @@ fn answer(kind: ProgramKind, stopped: Option<i32>) -> i32 {
 pub struct Folded {
     pub verdict: i32,
     pub packet: Packet,
-    /// Member that ended the chain, and its own verdict.
     ended: Option<(usize, i32)>,
-    /// Verdict of the member that ran last.
     last: i32,
-    /// Shadow members that ran, with their verdicts.
     shadowed: Vec<(usize, i32)>,
 }
 
-/// Runs the members alone, one after another. `None` if a packet got too short to be run on.
+/// Returns `None` if a packet got too short to be run on.
 pub fn fold(kind: ProgramKind, members: &Members<'_>, packet: &Packet) -> Option<Folded> {
     let mut packet = packet.clone();
     let (mut last, mut shadowed) = (0, Vec::new());
@@ -155,7 +147,6 @@ pub fn fold(kind: ProgramKind, members: &Members<'_>, packet: &Packet) -> Option
     Some(Folded { verdict: answer(kind, None), packet, ended: None, last, shadowed })
 }
 
-/// Runs members and chain over the packets. Returns the number of compared packets, or an error with the difference.
 pub fn compare(
     kind: ProgramKind,
     members: &Members<'_>,
@@ -175,8 +166,7 @@ pub fn compare(
         };
         let mut expected = expected;
         if chain.plan.strategy == ChainStrategy::Direct {
-            // There is one exception: alone on its hook, a member that returns the code which libxdp's dispatcher
-            // reserves returns it unchanged.
+            // Exception: alone on its hook, a member returns the code that libxdp's dispatcher reserves unchanged.
             let dispatcher_return = expected.last == 31;
             expected.verdict = if dispatcher_return { 31 } else { expected.verdict };
         }

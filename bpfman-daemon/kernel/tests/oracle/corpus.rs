@@ -1,5 +1,4 @@
-//! Chains of the programs in tests/members, with one source for each known problem of chains, and of the objects that
-//! Debian's xdp-tools install.
+//! Chains of tests/members, one source per known problem of chains, and of the objects of Debian's xdp-tools.
 
 use bpfmand_splice::{ProceedMask, SpliceOptions};
 
@@ -10,8 +9,7 @@ use crate::objects::{self, Corpus};
 use crate::pool::{self, PACKETS, Shape, packets};
 use crate::together::{Tally, options};
 
-/// A source, the kernel function that it requires, and its members that have tests of their own: they show the stack,
-/// run for long, take bigger packets, or have effects that test-run does not show.
+/// Members in `apart` have tests of their own: deep stacks, long runs, big packets, effects outside of test-run.
 struct Source {
     file: &'static str,
     needs: Option<&'static str>,
@@ -42,7 +40,6 @@ const TC: &[Source] = &[
     Source { needs: Some("bpf_rbtree_first"), ..source("objects.c") },
 ];
 
-/// XDP members that are combined in every order: one for each possible problem.
 const PAIRS: [&str; 26] = [
     "prefix_filter",
     "global_counter",
@@ -72,7 +69,6 @@ const PAIRS: [&str; 26] = [
     "last_bytes",
 ];
 
-/// Returns all members of these sources, with their maps.
 pub fn corpus_of(kind: ProgramKind) -> Corpus {
     let sources = if kind == ProgramKind::Xdp { XDP } else { TC };
     let mut corpus = Corpus::default();
@@ -103,7 +99,7 @@ fn random_tc_chains_of_the_corpus_agree() {
     chains_agree(ProgramKind::Clsact, 150, 6);
 }
 
-/// Runs every member before and after every other. Each goes on always, so that the second runs.
+/// Each continues always, so that the second runs.
 fn all_pairs_agree(kind: ProgramKind, wanted: impl Fn(&str) -> bool) {
     let corpus = corpus_of(kind);
     let members: Vec<&Loaded> = corpus.members.iter().filter(|member| wanted(member.name())).collect();
@@ -147,7 +143,6 @@ fn installed_objects_do_in_chains_what_they_do_alone() {
     }
     let pool: Vec<&Loaded> = corpus.members.iter().collect();
     pool::agrees(kind, &pool, &corpus.maps, 6, 7, Shape { longest: 10, ..Shape::GENERATED });
-    // All ten filters run in one chain, and each goes on.
     let ten: Vec<_> = pool.iter().take(10).map(|member| (*member, ProceedMask(0x7))).collect();
     let packets = packets(&mut Random::new(8), kind, Shape::GENERATED);
     let mut tally = Tally::default();

@@ -1,8 +1,7 @@
-//! Minimal type and line information that the verifier needs for a program with callbacks.
+//! Minimal BTF that the verifier needs for a program with callbacks.
 
 use bpfmand_core::{FuncInfo, FunctionSpan, LineInfo};
 
-/// Returns raw BTF with one FUNC per function, and the place of each. With `lines`, also one line per function.
 pub fn describe(functions: &[FunctionSpan], lines: bool) -> (Vec<u8>, Vec<FuncInfo>, Vec<LineInfo>) {
     let mut strings = vec![0u8];
     let mut string = |text: &str| {
@@ -28,7 +27,7 @@ pub fn describe(functions: &[FunctionSpan], lines: bool) -> (Vec<u8>, Vec<FuncIn
             });
         }
     }
-    // Adds a section of variables, which the merge must convert.
+    // A section of variables, which the merge must convert.
     let variable = 3 + functions.len() as u32;
     types.extend([string("count"), 14 << 24, 1, 1]);
     types.extend([string(".bss"), 15 << 24 | 1, 4, variable, 0, 4]);

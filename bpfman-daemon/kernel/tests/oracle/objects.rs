@@ -1,5 +1,3 @@
-//! Members from C sources and from objects of other projects.
-
 use std::env::consts::ARCH;
 use std::path::Path;
 use std::process::Command;
@@ -15,7 +13,6 @@ use crate::kernel::{Map, Program, ProgramKind, load, shared_btf};
 static KERNEL_BTF: LazyLock<KernelBtf> =
     LazyLock::new(|| KernelBtf::parse(std::fs::read("/sys/kernel/btf/vmlinux").unwrap()).unwrap());
 
-/// Ids of kernel functions that the splicer must know.
 pub struct KernelFunctions {
     pub throwing: Vec<i32>,
     pub deferring: Vec<i32>,
@@ -31,14 +28,12 @@ pub fn kernel_functions() -> &'static KernelFunctions {
     &FUNCTIONS
 }
 
-/// Returns true if the kernel has this function for programs to call.
 pub fn kernel_has(function: &str) -> bool {
     KERNEL_BTF.function_id(function).is_some()
 }
 
 pub fn compile(source: &str) -> ObjectFile {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/members").join(source);
-    // Members that must come without type information have a source of their own.
     clang(&path, if source == "plain.c" { "-g0" } else { "-g" })
 }
 
@@ -58,9 +53,7 @@ pub fn compile_file(path: &Path) -> ObjectFile {
     clang(path, "-g")
 }
 
-/// Returns true if the verifier itself passes the calling program to functions that run its code later. On other
-/// kernels a program must pass itself as the last argument, and the names of these functions end in `_impl`. Type
-/// information of the newest kernels has both names, but only a function that the kernel has can be called.
+/// Otherwise a program passes itself, and the names end in `_impl`; BTF of the newest kernels has both names.
 fn passes_program() -> bool {
     static PASSES: LazyLock<bool> = LazyLock::new(|| {
         let symbols = std::fs::read_to_string("/proc/kallsyms").unwrap();
@@ -96,7 +89,6 @@ fn clang(source: &Path, debug: &str) -> ObjectFile {
     ObjectFile::parse(bytes).unwrap()
 }
 
-/// Returns Debian's xdp-filter and the default program of its AF_XDP library, if they are installed.
 pub fn installed() -> Vec<(String, ObjectFile)> {
     let Ok(folder) = std::fs::read_dir(format!("/usr/lib/{ARCH}-linux-gnu/bpf")) else { return Vec::new() };
     let mut found: Vec<(String, ObjectFile)> = folder
@@ -116,7 +108,6 @@ pub fn maps(object: &ObjectFile) -> Vec<Map> {
     let create = |spec: &MapSpec| {
         let map = Map::from_spec(spec, btf.as_ref()).unwrap();
         if spec.name == "blocked" {
-            // Half of all addresses: a prefix of one bit.
             map.update(&[1, 0, 0, 0, 0x80, 0, 0, 0], &[1, 0, 0, 0]).unwrap();
         }
         if spec.name == "jumps" {
@@ -132,13 +123,11 @@ fn dropper() -> Program {
     load(&program("dropper", insns), ProgramKind::Xdp, &[]).unwrap()
 }
 
-/// Returns a program of one function without type information.
 pub fn program(name: &str, insns: Vec<Insn>) -> BoundText {
     BoundText::of_one_function(name, "GPL", insns)
 }
 
-/// Returns every program of the object that `wanted` accepts, loaded alone. Map ids are indexes among the maps, with
-/// those of the object from `first` on.
+/// Map ids are indexes among the maps, those of the object from `first` on.
 pub fn members(
     object: &ObjectFile,
     label: &str,
@@ -165,20 +154,18 @@ pub fn members(
         .collect()
 }
 
-/// Returns the places of type ids of its object in the instructions of a program.
 pub fn local_type_ids(object: &ObjectFile, program: &str) -> Vec<usize> {
     let options = TextOptions { kernel_btf: Some(&KERNEL_BTF), features: BtfFeatures::ALL };
     object.local_type_ids(program, &options).unwrap()
 }
 
-/// Returns one program of an object, with the object's maps from index 0 on.
+/// The object's maps begin at index 0.
 pub fn text(object: &ObjectFile, program: &str) -> BoundText {
     let ids: Vec<MapId> = (0..object.maps().len()).map(|place| MapId(place as u32)).collect();
     let options = TextOptions { kernel_btf: Some(&KERNEL_BTF), features: BtfFeatures::ALL };
     object.text(program, &options).unwrap().bind(&ids).unwrap()
 }
 
-/// Members of several objects, with all their maps.
 #[derive(Default)]
 pub struct Corpus {
     pub maps: Maps,
@@ -186,7 +173,6 @@ pub struct Corpus {
 }
 
 impl Corpus {
-    /// Adds an object's maps, and its programs that `wanted` accepts.
     pub fn add(
         &mut self,
         kind: ProgramKind,

@@ -1,5 +1,3 @@
-//! Random chains of a pool of members, over random packets.
-
 use bpfmand_splice::{Attempt, ProceedMask, SpliceOptions};
 
 use crate::chain::{Loaded, Maps, Members};
@@ -8,16 +6,12 @@ use crate::kernel::{Map, Packet, ProgramKind};
 use crate::together::{Tally, options};
 
 pub const PACKETS: usize = 5;
-/// Members of a pool of generated programs.
 const GENERATED: usize = 300;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
-    /// Least number of bytes.
     pub from: u64,
-    /// Largest number of additional bytes.
     pub range: u64,
-    /// Set if some packets are shorter than programs check for.
     pub short: bool,
     pub longest: u64,
     pub packets: usize,
@@ -25,7 +19,7 @@ pub struct Shape {
 
 impl Shape {
     pub const GENERATED: Self = Self { from: 64, range: 200, short: true, longest: 32, packets: PACKETS };
-    /// Packets long enough for every member to shorten them.
+    /// Long enough for every member to shorten them.
     pub const LONG: Self = Self { from: 260, range: 260, short: false, longest: 32, packets: PACKETS };
 }
 
@@ -50,7 +44,6 @@ pub fn packets(random: &mut Random, kind: ProgramKind, shape: Shape) -> Vec<Pack
         .collect()
 }
 
-/// Returns the set of all verdicts, or a shadow's set.
 fn wide(random: &mut Random) -> ProceedMask {
     if random.below(2) == 0 { ProceedMask::EVERYTHING } else { ProceedMask(u32::MAX >> 1) }
 }
@@ -72,14 +65,13 @@ fn set(random: &mut Random, kind: ProgramKind) -> ProceedMask {
 pub const ATTEMPTS: [Attempt; 4] =
     [Attempt::First, Attempt::AllFunctions, Attempt::CutEach, Attempt::AllStandalone];
 
-/// Returns random members with random sets, and the options of their chain.
 pub fn draw<'a>(
     random: &mut Random,
     kind: ProgramKind,
     pool: &[&'a Loaded],
     shape: Shape,
 ) -> (Vec<(&'a Loaded, ProceedMask)>, SpliceOptions<'static>) {
-    // In some chains most members go on, so that the last ones are reached too.
+    // In some chains most members continue, so that the last ones are reached too.
     let goes_on = random.one_in(3);
     let longest = if random.one_in(12) { shape.longest } else { shape.longest.min(10) };
     let members = (0..=random.below(longest))
@@ -103,7 +95,6 @@ pub fn describe(members: &Members<'_>, options: &SpliceOptions<'_>) -> String {
     format!("{names:x?}, {:?}, counters {}, timing {}", options.attempt, options.counters, options.timing)
 }
 
-/// Checks so many random chains of the pool against their members.
 pub fn agrees(
     kind: ProgramKind,
     pool: &[&Loaded],
@@ -159,7 +150,6 @@ fn generated_chains_agree(kind: ProgramKind, chains: usize, seed: u64) {
     let pool: Vec<&Loaded> = pool.iter().collect();
     let tally = agrees(kind, &pool, &maps, chains, seed + 100, Shape::GENERATED);
     assert_eq!(tally.fallbacks.len(), 0, "the verifier takes every chain of these members");
-    // Every way to make a chain was among them.
     assert!(
         [tally.cut, tally.timed, tally.behind_calls, tally.own].iter().all(|chains| *chains > 10),
         "{tally:?}"
@@ -181,7 +171,6 @@ fn generated_clsact_chains_do_what_their_members_do_alone() {
     generated_chains_agree(ProgramKind::Clsact, 500, 3);
 }
 
-/// Checks the same members with every fallback.
 #[test]
 fn every_way_back_from_the_cheapest_chain_means_the_same() {
     for (kind, seed) in [(ProgramKind::Xdp, 20), (ProgramKind::Tcx, 21)] {

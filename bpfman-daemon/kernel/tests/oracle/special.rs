@@ -38,7 +38,6 @@ fn a_member_finds_no_stack_of_the_members_before_it() {
     assert_eq!(leaked[0].1, vec![0; 256], "read_stack must find an empty frame");
 }
 
-/// Compares a chain of one source, by name, with its members alone.
 fn chain_agrees(source: &str, names: &[&str], set: ProceedMask) -> Tally {
     let kind = ProgramKind::Xdp;
     let corpus = members_of(kind, source);
@@ -53,9 +52,7 @@ fn chain_agrees(source: &str, names: &[&str], set: ProceedMask) -> Tally {
 #[test]
 fn behind_a_full_frame_members_get_their_context_all_the_same() {
     chain_agrees("xdp.c", &["global_counter", "full_stack", "full_stack", "global_counter"], PASS);
-    // The last member may use every register.
     chain_agrees("xdp.c", &["full_stack", "per_cpu_counter", "prefix_filter"], PASS);
-    // A member before it may use some of them.
     let some = ProceedMask(0x0f);
     chain_agrees("xdp.c", &["full_stack", "prefix_filter", "prefix_filter", "global_counter"], some);
     chain_agrees("xdp.c", &["prefix_filter", "per_cpu_counter", "full_stack"], some);
@@ -136,7 +133,6 @@ fn deferred_work_and_exceptions_keep_a_program_separate() {
     }
 }
 
-/// Waits for deferred work of the kernel.
 fn wait(what: &str, holds: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(150);
     while !holds() {
@@ -178,7 +174,6 @@ fn a_chain_longer_than_a_short_jump_reaches_its_end() {
         .collect();
     let members: Vec<_> = members.iter().map(|member| (member, ProceedMask(0x0404))).collect();
     let packets = packets(&mut random, kind, Shape::GENERATED);
-    // Without long jumps, members go behind calls.
     for (ja32, calls) in [(false, true), (true, false)] {
         let chain = Together::new(kind, &members, &maps, &SpliceOptions { ja32, ..options(kind) }).unwrap();
         assert_eq!(chain.plan.members.iter().any(|member| member.way == JoinMode::Function), calls);
@@ -199,8 +194,7 @@ fn verifier_counts_no_more_stack_than_instructions_show() {
             &SpliceOptions { counters: true, ..options(ProgramKind::Xdp) },
         );
         assert!(joined.is_ok(), "{}: {}", member.label, joined.err().unwrap());
-        // The verifier adds one function to a program that throws without a handler. Linux 6.18 reports the depth of
-        // that one too, 7.2 does not.
+        // The verifier adds a function to a program that throws without a handler; Linux 6.18 reports its depth.
         let functions = member.text.0.functions.len();
         let given = member.name().starts_with("throw_from") && member.depths.len() == functions + 1;
         assert_eq!(member.depths.len(), functions + usize::from(given), "{}", member.label);

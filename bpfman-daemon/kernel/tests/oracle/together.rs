@@ -1,5 +1,3 @@
-//! Chains as the daemon makes them: planned, compiled, loaded, with filled program arrays.
-
 use std::collections::BTreeMap;
 
 use bpfmand_core::MapId;
@@ -17,13 +15,11 @@ pub struct Together {
     pub plan: ChainPlan,
     pub hook: SpliceHook,
     counters: Option<Map>,
-    /// Maps of the timed twin.
     ticks_and_samples: Option<[Map; 2]>,
     /// Arrays are emptied when they have no holder.
     _arrays: Vec<Map>,
 }
 
-/// Reason why a chain cannot run.
 #[derive(Debug)]
 pub enum Refused {
     Splicer(SpliceError),
@@ -56,7 +52,6 @@ pub fn options(kind: ProgramKind) -> SpliceOptions<'static> {
     }
 }
 
-/// Returns the members in the form that the splicer takes.
 pub fn parts<'a>(members: &Members<'a>) -> Vec<Member<'a>> {
     members
         .iter()
@@ -71,7 +66,6 @@ pub fn parts<'a>(members: &Members<'a>) -> Vec<Member<'a>> {
 }
 
 impl Together {
-    /// Makes the chain of these members, on the second set of maps.
     pub fn new(
         kind: ProgramKind,
         members: &Members<'_>,
@@ -123,7 +117,6 @@ impl Together {
         Ok(Self { entry, plan, hook: options.hook, counters, ticks_and_samples, _arrays: arrays })
     }
 
-    /// Makes the next packet take the timed twin, or not. Returns false if there is no twin.
     pub fn aim_at_twin(&self, twin: bool) -> bool {
         let Some([ticks, _]) = &self.ticks_and_samples else { return false };
         let before = if twin { u64::from(TIMED_ONE_IN) - 1 } else { 0 };
@@ -131,7 +124,6 @@ impl Together {
         twin
     }
 
-    /// Returns how often each member's time was measured. `None` without a timed twin.
     pub fn timed(&self) -> Option<Vec<u64>> {
         let [_, samples] = self.ticks_and_samples.as_ref()?;
         let layout = TimeLayout::new(self.plan.members.len());
@@ -145,13 +137,12 @@ impl Together {
         Some(sums)
     }
 
-    /// Returns how the chain counted test-run's packets since it was made, by cell. `None` without counters.
     pub fn exits(&self, layout: CounterLayout) -> Option<BTreeMap<usize, u64>> {
-        // These packets come in by the loopback interface.
+        // Test-run's packets come in by the loopback interface.
         self.counters.is_some().then(|| self.exits_at(layout, 1))
     }
 
-    /// Returns how the packets of an interface were counted, by cell. No other interface may have any.
+    /// No other interface may have any.
     pub fn exits_at(&self, layout: CounterLayout, interface: u32) -> BTreeMap<usize, u64> {
         let rows = self.counters.as_ref().expect("the chain counts").contents();
         assert_eq!(rows.len(), COUNTER_ROWS as usize);
@@ -172,19 +163,17 @@ impl Together {
 pub struct Tally {
     pub chains: usize,
     pub packets: usize,
-    /// Number of impossible chains.
     pub refused: usize,
-    /// Chains that the verifier refused at first, by the number of steps back.
+    /// By the number of steps back.
     pub fallbacks: BTreeMap<Attempt, usize>,
     pub cut: usize,
-    /// Chains with a timed twin, which every other packet took.
     pub timed: usize,
     pub behind_calls: usize,
     pub own: usize,
 }
 
 impl Tally {
-    /// Makes a chain as the daemon does, with a step back after each refusal of the verifier, and compares.
+    /// Steps back after each refusal of the verifier, as the daemon does.
     pub fn check(
         &mut self,
         kind: ProgramKind,
@@ -197,7 +186,7 @@ impl Tally {
         let chain = loop {
             match Together::new(kind, members, maps, &options) {
                 Ok(chain) => break chain,
-                // No chain offers these features to two members. The random options may request them.
+                // No chain offers these features to two members; random options may request them.
                 Err(Refused::Splicer(
                     SpliceError::TwoTailCallers { .. }
                     | SpliceError::TailCallerTooEarly { .. }
@@ -227,7 +216,6 @@ impl Tally {
     }
 }
 
-/// Returns the sum of all CPUs' copies, for maps with one value per CPU.
 pub fn sum_of_cpus(value: &[u8]) -> Vec<u8> {
     let each = value.len() / possible_cpus();
     let mut sums = vec![0_u64; each / 8];

@@ -1,13 +1,10 @@
-//! Type tags, which Debian 12's compiler does not write: a `typedef` named `kptr` becomes the tag of that name.
-//!
-//! Both records have the same layout, so only the kind changes.
+//! Type tags, which Debian 12's compiler does not write, made of `typedef`s named `kptr`.
 
 use object::{Object as _, ObjectSection as _};
 
 const TYPEDEF: u32 = 8;
 const TYPE_TAG: u32 = 18;
 
-/// Changes an object's BTF in place.
 pub fn write(elf: &mut [u8]) {
     let file = object::File::parse(&*elf).unwrap();
     let Some((start, size)) = file.section_by_name(".BTF").and_then(|section| section.file_range()) else {
@@ -25,7 +22,7 @@ pub fn write(elf: &mut [u8]) {
         if kind == TYPEDEF && btf[strings + name..].starts_with(b"kptr\0") {
             btf[at + 4..at + 8].copy_from_slice(&(TYPE_TAG << 24).to_le_bytes());
         }
-        // Number of bytes after the three words of every record.
+        // Bytes after the three words of every record.
         at += 12
             + match kind {
                 1 | 14 | 17 => 4,

@@ -1,5 +1,4 @@
-//! Facts that the ways of members depend on: the effect of a failed tail call, checks that verifiers lack, the initial
-//! stack of a program of its own, and the counts of a timed twin.
+//! Facts on which ways of members depend.
 
 use bpfmand_core::{BoundText, Insn, MapId};
 use bpfmand_splice::{
@@ -32,13 +31,11 @@ struct Chain {
     members: usize,
     counters: Option<Map>,
     samples: Option<Map>,
-    /// Ticks, arrays, later programs and members alone.
     _kept: (Vec<Map>, Vec<Program>),
 }
 
 impl Chain {
-    /// Loads a chain of members that refer to `maps` by their indexes. Arrays stay empty if `fills` returns false for
-    /// them.
+    /// Arrays stay empty if `fills` returns false for them.
     fn new(
         kind: ProgramKind,
         members: &[Member<'_>],
@@ -99,7 +96,6 @@ impl Chain {
         run(&self.entry, kind, &Packet { data: vec![0x11; 64], context }).unwrap().0
     }
 
-    /// Returns the sums of the cells of all rows.
     fn exits(&self) -> Vec<u64> {
         let rows = self.counters.as_ref().unwrap().contents();
         let mut sums = vec![0; rows[0].1.len() / 8];
@@ -112,7 +108,6 @@ impl Chain {
     }
 }
 
-/// Returns a program with `bpf_tail_call(ctx, map 0, slot 0)` and then a verdict.
 fn tail_caller(otherwise: i32) -> BoundText {
     program(
         "tail_caller",
@@ -171,7 +166,6 @@ fn tail_called_verdict_is_checked_though_verifiers_ignore_it() {
     let chain = Chain::new(kind, &members, &maps, &options(kind), |_| true);
     assert_eq!(chain.ways, [JoinMode::Function, JoinMode::Inline]);
     assert_eq!(chain.run(kind), 1);
-    // The same holds for a program of its own, with a function that contains the verdict after a failed call.
     let drop = constant(1);
     let own = Member { isolated: true, ..Member::new("own.o", &drop, ProceedMask(1 << 2)) };
     let chain = Chain::new(kind, &[own, members[1]], &[], &options(kind), |_| true);
@@ -181,7 +175,7 @@ fn tail_called_verdict_is_checked_though_verifiers_ignore_it() {
 #[test]
 fn failed_old_load_returns_zero_though_verifiers_ignore_it() {
     let kind = ProgramKind::Tcx;
-    // Loads beyond the end of the packet: the program ends with 0. Otherwise it would return PIPE.
+    // Loads beyond the end of the packet end the program with 0.
     let load_beyond = program(
         "load_beyond",
         vec![Insn::new(0xbf, 6, 1, 0, 0), Insn::new(0x30, 0, 0, 0, 5000), verdict(3), EXIT],
@@ -200,7 +194,6 @@ fn a_program_of_its_own_or_behind_a_call_finds_an_empty_stack() {
     let mut dirty: Vec<Insn> = (1..=16).map(|slot| Insn::new(0x7a, 10, 0, -8 * slot, 0x5a5a)).collect();
     dirty.extend([verdict(2), EXIT]);
     let dirty = program("dirty", dirty);
-    // Returns PASS if the whole stack is zero.
     let mut reader = vec![Insn::new(0xb7, 1, 0, 0, 0)];
     for slot in 1..=16 {
         reader.extend([Insn::new(0x79, 2, 10, -8 * slot, 0), Insn::new(0x4f, 1, 2, 0, 0)]);
@@ -240,7 +233,6 @@ fn type_ids_in_instructions_move_with_their_types() {
     let text = objects::text(&object, "make_object");
     let ids = objects::local_type_ids(&object, "make_object");
     assert_eq!(ids.len(), 1);
-    // Types that maps know do not move.
     let tied = object.maps().iter().enumerate().filter(|(index, _)| object.map_is_tied(*index));
     let tied = tied.map(|(_, map)| map.name.as_str());
     assert_eq!(tied.collect::<Vec<_>>(), ["queues", "trees", "holders"]);
@@ -316,7 +308,6 @@ fn one_packet_in_1024_is_timed_and_means_the_same() {
                 chain.samples.as_ref().unwrap().contents().iter().map(|(_, row)| cells_of(row)).collect();
             let used: Vec<usize> =
                 (0..rows.len()).filter(|row| rows[*row].iter().any(|cell| *cell > 0)).collect();
-            // Test-run's packets come in by the loopback interface.
             assert_eq!(used, [1], "a row for each interface");
             let cells = &rows[used[0]];
             let samples = |slot| cells[layout.samples(slot)];

@@ -1,5 +1,3 @@
-//! Place of a tcx link, and its revision.
-
 use bpfmand_core::{Direction, HookKind, KernelLinkId, ProgramId, ProgramType};
 use bpfmand_kernel::{Kernel, KernelError, ListAnchor};
 
@@ -48,7 +46,6 @@ fn an_anchor_that_is_not_at_the_hook_is_named<K: Kernel>(bench: &Bench<K>) {
     let absent = kernel.program_of(&elsewhere).unwrap().id;
     let other_way = kernel.attach(&elsewhere, &left.tcx(Direction::Ingress, ListAnchor::Last, None)).unwrap();
     let other_link = kernel.link_of(&other_way).unwrap().id;
-    // One program at the hook, for comparison.
     let there = answering(kernel, ProgramType::Tc, -1);
     let _there = kernel.attach(&there, &left.tcx(DIRECTION, ListAnchor::Last, None)).unwrap();
     let before = order(bench);
@@ -82,7 +79,6 @@ fn a_stale_revision_changes_nothing<K: Kernel>(bench: &Bench<K>) {
     assert!(error.to_string().contains("tcx egress of interface"), "{error}");
     let (revision, _) = order(bench);
     assert_ne!(revision, empty);
-    // A program that another tool adds, replaces or removes makes the revision stale too.
     bench.machine.attach_tcx_program(&left, DIRECTION, &programs[1], ListAnchor::First);
     assert!(matches!(attach(2, revision), Err(KernelError::HookChanged { .. })));
     let (revision, _) = order(bench);

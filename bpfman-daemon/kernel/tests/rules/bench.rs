@@ -1,5 +1,3 @@
-//! A kernel, a network namespace with the interfaces `left` and `right`, and operations of other tools there.
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,32 +5,26 @@ use std::time::Duration;
 use bpfmand_core::{Direction, HookKey, HookKind, IfIndex, Interface, NetnsId};
 use bpfmand_kernel::{Kernel, LinkTarget, ListAnchor, XdpMode};
 
-/// Longest wait for deferred work of the kernel. Generous: no test waits this long unless it fails, and machines are
-/// busy, or emulated.
+/// Reached only by failing tests: machines are busy, or emulated.
 pub const PATIENCE: Duration = Duration::from_secs(150);
 
-/// Changes of a machine that this daemon does not make.
 pub trait Machine<K: Kernel>: Send + Sync {
     fn add_interface(&self, netns: &Path, name: &str);
     fn remove_interface(&self, netns: &Path, name: &str);
-    /// Renames an interface that is switched off.
     fn rename_interface(&self, netns: &Path, name: &str, new: &str);
     fn switch_interface(&self, netns: &Path, name: &str, up: bool);
     fn attach_xdp_by_netlink(&self, at: &At<'_>, program: &K::Handle, mode: XdpMode);
-    /// Calls `ip link set xdp off`.
     fn detach_xdp_by_netlink(&self, at: &At<'_>);
     fn attach_tcx_program(&self, at: &At<'_>, direction: Direction, program: &K::Handle, anchor: ListAnchor);
-    /// Adds a namespace with interfaces `left` and `right` of the same numbers. It is removed with the machine.
+    /// Interfaces `left` and `right` have the same numbers in all namespaces.
     fn add_namespace(&self) -> PathBuf;
-    /// Removes a namespace's path, and the namespace with it if it has no other holder.
+    /// The namespace ends too if it has no other holder.
     fn remove_namespace(&self, netns: &Path);
-    /// Makes a process enter a namespace. Returns the namespace file of the process.
+    /// Returns the namespace file of the process.
     fn enter(&self, netns: &Path) -> PathBuf;
     fn leave(&self, process: &Path);
     fn keep(&self, netns: &Path);
-    /// Removes the path of a namespace with another holder.
     fn remove_name(&self, netns: &Path);
-    /// Closes the descriptor of a namespace, which ends with it.
     fn close(&self, netns: NetnsId);
 }
 
@@ -85,12 +77,10 @@ impl<K: Kernel> Bench<K> {
         At { name: "right", ifindex: self.key("right", HookKind::Xdp).ifindex, ..self.left() }
     }
 
-    /// Returns whether the kernel verifies and runs programs.
     pub fn is_real(&self) -> bool {
         !self.kernel.features().release.ends_with("-sim")
     }
 
-    /// Returns whether there is tcx, and prints a line if not.
     pub fn has_tcx(&self) -> bool {
         let features = self.kernel.features();
         if features.tcx {

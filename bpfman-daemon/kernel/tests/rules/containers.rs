@@ -1,5 +1,3 @@
-//! Containers found by their cgroups: real groups, with real processes in them.
-
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -15,7 +13,6 @@ use crate::bench::Bench;
 use crate::linux::name;
 use crate::on_linux;
 
-/// Process that waits until it is dropped.
 struct Process(Child);
 
 impl Process {
@@ -35,7 +32,7 @@ impl Drop for Process {
     }
 }
 
-/// Folders of cgroups, removed with this value; processes must be gone before.
+/// Removed on drop; processes must be gone before.
 struct Groups(Vec<PathBuf>);
 
 impl Groups {
@@ -63,7 +60,6 @@ impl Drop for Groups {
     }
 }
 
-/// Returns the mount points of hierarchies of a type.
 fn hierarchies(kind: &str) -> Vec<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
     let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
@@ -124,7 +120,6 @@ fn processes_of_inner_cgroups_belong_to_it_and_oldest_is_first(bench: &Bench<Lin
     let part = groups.add(outside.join("container"));
     let inside = groups.add(part.join(inner.as_str()));
     let monitor = groups.add(hierarchy.join(format!("crio-conmon-{monitored}.scope")));
-    // The process is in a network namespace of its own, as a container is.
     let first = Process::start(Command::new("ip").args(["netns", "exec", name(&bench.netns), "cat"]));
     let waits = std::time::Instant::now();
     let net = |process: &Process| fs::metadata(format!("/proc/{}/ns/net", process.0.id())).unwrap().ino();
@@ -137,7 +132,6 @@ fn processes_of_inner_cgroups_belong_to_it_and_oldest_is_first(bench: &Bench<Lin
         Groups::enter(group, process);
     }
     let found = find(bench, &[&outer, &inner, &monitored]);
-    // The names of groups that a container makes have no effect.
     let [of_outer] = &found[..] else { panic!("{found:?}") };
     assert_eq!(
         (&of_outer.id, &of_outer.pids),
@@ -162,7 +156,6 @@ fn no_container_takes_the_name_of_another(bench: &Bench<LinuxKernel>) {
     let (older, other, younger) = (Process::waiting(), Process::waiting(), Process::waiting());
     Groups::enter(&named, &older);
     Groups::enter(&hidden, &other);
-    // This holds even if the container that they are in is not wanted.
     assert_eq!(find(bench, &[&victim]), []);
     let true_one = groups.add(pods.join(format!("cri-containerd-{victim}.scope")));
     Groups::enter(&true_one, &younger);
@@ -192,7 +185,6 @@ fn child(process: &Process) -> u32 {
     }
 }
 
-/// Waits until a process is in another network than this one.
 fn leaves_this_network(pid: u32) {
     let of = |pid: &str| fs::metadata(format!("/proc/{pid}/ns/net")).map(|file| file.ino());
     let (here, waits) = (of("self").unwrap(), std::time::Instant::now());
@@ -207,7 +199,6 @@ fn a_containers_network_is_none_that_its_processes_made(bench: &Bench<LinuxKerne
     let id = id();
     let mut groups = Groups(Vec::new());
     let group = groups.add(hierarchy.join(format!("cri-containerd-{id}.scope")));
-    // First process, which entered a network in a user namespace of its own.
     let first = Process::start(Command::new("unshare").args(["--user", "--net", "cat"]));
     leaves_this_network(first.0.id());
     Groups::enter(&group, &first);
@@ -228,7 +219,7 @@ fn container_in_a_user_namespace_has_that_namespaces_network(bench: &Bench<Linux
     let id = id();
     let mut groups = Groups(Vec::new());
     let group = groups.add(hierarchy.join(format!("cri-containerd-{id}.scope")));
-    // A runtime begins it in this way: user, process and network namespace belong together.
+    // As a runtime does: user, pid and network namespace belong together.
     let runtime = Process::start(Command::new("unshare").args([
         "--user",
         "--map-root-user",

@@ -1,5 +1,3 @@
-//! Programs that replace a function of another program, and programs for one interface.
-
 use bpfmand_core::{ProgramId, ProgramType};
 use bpfmand_kernel::linux::{LinuxKernel, test_run};
 use bpfmand_kernel::prelude::*;
@@ -10,7 +8,6 @@ use crate::programs::{FUNCTION, PASS, exit, function_of, load_as, number, set, t
 
 const DROP: i32 = 1;
 
-/// Loads an extension that answers `verdict` in place of a function.
 fn extension<K: Kernel>(kernel: &K, extends: Extends, verdict: i32) -> Result<K::Handle, KernelError> {
     let text = typed("stand_in", verdict);
     let load = ProgramLoad { extends: Some(extends), ..load_as(&text, EXTENSION) };
@@ -22,7 +19,7 @@ fn target<K: Kernel>(kernel: &K) -> K::Handle {
     kernel.load_program(&load_as(&text, ProgramType::Xdp.into())).unwrap().program
 }
 
-/// Returns whether there are extensions. A kernel with this feature switched off must refuse one before it checks it.
+/// With this feature switched off, an extension must be refused before it is checked.
 fn has_extensions<K: Kernel>(bench: &Bench<K>) -> bool {
     let kernel = &*bench.kernel;
     if kernel.features().freplace {
@@ -84,7 +81,6 @@ fn an_extended_program_answers_as_its_extension(bench: &Bench<LinuxKernel>) {
         assert!(std::time::Instant::now() < deadline, "a dropped link still stands in");
         std::thread::yield_now();
     }
-    // Attached to another program than the one it was loaded for, with the same contents.
     let twin = typed("original", PASS);
     let twin = kernel.load_program(&load_as(&twin, ProgramType::Xdp.into())).unwrap().program;
     let _link = kernel.attach(&program, &LinkTarget::Replacement(function_of(kernel, &twin))).unwrap();

@@ -1,5 +1,3 @@
-//! Filters at a hook: those of the daemon, and those that `tc` makes.
-
 use bpfmand_core::{Direction, HookAttachment, HookKind, ProgramType};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
@@ -45,7 +43,6 @@ fn of_one_priority_the_newest_filter_runs_first<K: Kernel>(bench: &Bench<K>) {
     assert_eq!(handles, [2, 3, 1]);
 }
 
-/// Checks filters of `tc`: without names of the daemon, of other kinds, on other protocols and chains.
 fn filters_of_others_are_told_as_tc_shows_them(bench: &Bench<LinuxKernel>) {
     let (kernel, netns) = (&*bench.kernel, &bench.netns);
     let program = answering(kernel, ProgramType::Tc, 0);
@@ -100,7 +97,6 @@ fn filters_of_others_are_told_as_tc_shows_them(bench: &Bench<LinuxKernel>) {
     );
 }
 
-/// Adds a filter of another kind, if the kernel has one, on `place`: a device or shared block.
 fn add_u32(bench: &Bench<LinuxKernel>, place: &[&str]) -> bool {
     let classifier = ["prio", "2", "protocol", "all", "u32", "match", "u32", "0", "0", "classid", "1:1"];
     let (added, why) = tc(&bench.netns, &[&["filter", "add"], place, &classifier].concat());

@@ -1,5 +1,3 @@
-//! Processes with a descriptor of a program or link.
-
 use std::io::Read as _;
 use std::process::{Command, Stdio};
 
@@ -52,7 +50,6 @@ fn links_are_opened_by_their_ids<K: Kernel>(bench: &Bench<K>) {
     assert!(kernel.open_link(KernelLinkId(u32::MAX >> 1)).unwrap().is_none());
 }
 
-/// Starts a child that inherits a link and has no other relation to this process.
 fn another_process_is_told_by_name(bench: &Bench<LinuxKernel>) {
     let kernel = &*bench.kernel;
     let program = answering(kernel, ProgramType::Xdp, PASS);
@@ -72,7 +69,6 @@ fn another_process_is_told_by_name(bench: &Bench<LinuxKernel>) {
     let holder = loop {
         let found: Vec<Holder> = kernel.holders(Held::Link(link_id)).unwrap();
         assert!(std::time::Instant::now() < deadline, "{found:?}");
-        // The shell becomes `cat`, and this process has closed the descriptor that the child inherited.
         if let [holder] = found.as_slice()
             && holder.command == "cat"
         {

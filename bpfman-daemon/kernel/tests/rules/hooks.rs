@@ -37,7 +37,7 @@ fn an_xdp_program_without_link_is_told_from_one_with<K: Kernel>(bench: &Bench<K>
     let kernel = &*bench.kernel;
     let program = answering(kernel, ProgramType::Xdp, PASS);
     let right = bench.right();
-    // The same program is also linked to another interface, which must have no effect.
+    // The same program at another interface must have no effect.
     let _elsewhere = kernel.attach(&program, &right.xdp(XdpMode::Generic)).unwrap();
     let key = bench.key("left", HookKind::Xdp);
     for (mode, runs_in) in [(XdpMode::Native, XdpRunsIn::Native), (XdpMode::Generic, XdpRunsIn::Generic)] {
@@ -46,7 +46,6 @@ fn an_xdp_program_without_link_is_told_from_one_with<K: Kernel>(bench: &Bench<K>
         let [entry] = contents.entries.as_slice() else { panic!("{contents:?}") };
         assert_eq!(entry.program, Some(kernel.program_of(&program).unwrap().id));
         assert_eq!(entry.via, HookAttachment::XdpNetlink { mode: runs_in });
-        // Reading changed nothing.
         assert_eq!(kernel.hook_contents(Some(&bench.netns), &key).unwrap(), contents);
         bench.machine.detach_xdp_by_netlink(&bench.left());
         assert_eq!(kernel.hook_contents(Some(&bench.netns), &key).unwrap().entries, []);
@@ -118,7 +117,6 @@ fn a_program_without_a_link_gives_way_only_to_who_expects_it<K: Kernel>(bench: &
     refused(put(None, Some(&first)));
     put(None, Some(&second)).unwrap();
     assert_eq!(runs(), None);
-    // A program with a link must not be replaced.
     let _link = kernel.attach(&first, &bench.left().xdp(XdpMode::Native)).unwrap();
     refused(put(Some(&second), Some(&first)));
     refused(put(None, Some(&first)));
@@ -141,7 +139,6 @@ fn links_at_one_index_in_two_namespaces_are_both_reported<K: Kernel>(bench: &Ben
         assert_eq!(links.as_slice(), ids);
     }
     drop(links);
-    // A link in one of them is not taken for one in the other, which has a program by netlink.
     bench.machine.attach_xdp_by_netlink(&there, &program, XdpMode::Generic);
     let _link = kernel.attach(&program, &here.xdp(XdpMode::Generic)).unwrap();
     let contents = kernel.hook_contents(Some(&other), &there_key).unwrap();
@@ -200,7 +197,6 @@ fn a_hook_that_is_gone_is_told_so<K: Kernel>(bench: &Bench<K>) {
     let kinds = [HookKind::Xdp, HookKind::Tc(Direction::Ingress), HookKind::Tcx(Direction::Ingress)];
     let other = bench.machine.add_namespace();
     for kind in kinds {
-        // The path is a hint: the hook is found in its own namespace.
         let key = bench.key("left", kind);
         for path in [Some(&*other), None] {
             assert_eq!(kernel.hook_contents(path, &key).unwrap().entries, [], "{path:?}");

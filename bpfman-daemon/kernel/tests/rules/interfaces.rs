@@ -11,7 +11,6 @@ use crate::bench::Bench;
 use crate::linux::{attempt, ip, name};
 use crate::programs::{PASS, answering};
 
-/// Returns events up to the one for which `is_last` returns true.
 fn until(watch: &mut dyn InterfaceWatch, is_last: impl Fn(&InterfaceEvent) -> bool) -> Vec<InterfaceEvent> {
     let deadline = Instant::now() + crate::bench::PATIENCE;
     let mut events = Vec::new();
@@ -115,7 +114,6 @@ fn a_namespace_that_is_gone_is_told<K: Kernel>(bench: &Bench<K>) {
     assert_eq!(watch.next(Duration::from_millis(1)).unwrap(), [InterfaceEvent::NamespaceGone]);
 }
 
-/// Sends notices of 300 interfaces at once, and of many more than a small buffer holds.
 fn a_storm_of_interfaces_becomes_one_event_each(bench: &Bench<LinuxKernel>) {
     let (kernel, netns) = (&*bench.kernel, &bench.netns);
     let mut watch = kernel.watch_interfaces(Some(netns)).unwrap();
@@ -154,8 +152,6 @@ fn a_storm_of_interfaces_becomes_one_event_each(bench: &Bench<LinuxKernel>) {
     assert_eq!(kernel.interfaces(Some(netns)).unwrap().len(), 3);
 }
 
-/// Sends more notices than the socket's buffer holds, without a real change: the watch only reports that something was
-/// lost.
 fn a_watch_that_is_not_read_in_time_says_so(bench: &Bench<LinuxKernel>) {
     let netns = &bench.netns;
     // The kernel sends the alias only of an interface that is up.
@@ -168,7 +164,6 @@ fn a_watch_that_is_not_read_in_time_says_so(bench: &Bench<LinuxKernel>) {
     ip(netns, &["-batch", &path.display().to_string()]);
     ip(netns, &["link", "set", "right", "up"]);
     assert_eq!(watch.next(Duration::ZERO).unwrap(), [InterfaceEvent::Lost]);
-    // The watch itself finds the lost changes, and continues from there.
     assert_eq!(watch.next(Duration::ZERO).unwrap(), []);
     ip(netns, &["link", "set", "left", "down"]);
     let (name, ifindex) = ("left".to_owned(), bench.left().ifindex);

@@ -1,4 +1,4 @@
-//! Programs that jump by tables (Linux 6.19 and later).
+//! Jump tables (Linux 6.19 and later).
 
 use bpfmand_core::{Insn, JumpTable, ProgramType, op};
 use bpfmand_kernel::linux::LinuxKernel;
@@ -11,7 +11,7 @@ use crate::programs::{exit, load_as, set, text};
 /// `goto *(u64 *)r1`, by a table.
 const GOTOX: u8 = 0x0d;
 
-/// Returns 1 for a packet of even length, and 2 for one of odd length, by a table of these places.
+/// Returns 1 for a packet of even length, 2 for one of odd length.
 fn by_length() -> Vec<Insn> {
     vec![
         // r2 = length of the packet, r2 &= 1, r2 *= 8
@@ -38,7 +38,7 @@ fn a_table_leads_to_its_places_or_the_kernel_is_named(bench: &Bench<LinuxKernel>
     let mut jumps = text("jumps", by_length());
     jumps.0.jump_tables = vec![JumpTable { loads: vec![5], entries: vec![10, 12] }];
     let load = load_as(&jumps, ProgramType::Xdp.into());
-    // A table belongs to one program, so each load has one of its own.
+    // A table belongs to one program.
     for _ in 0..2 {
         let program = match kernel.load_program(&load) {
             Ok(loaded) => loaded.program,

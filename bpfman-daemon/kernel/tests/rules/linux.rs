@@ -1,5 +1,4 @@
-//! Bench on the kernel of this machine: a bpffs in a temporary folder and network namespaces of its own, all removed
-//! when the bench is dropped, also by a panic.
+//! Bench on this machine's kernel: a bpffs and network namespaces of its own, removed on drop, also by a panic.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -25,13 +24,11 @@ impl Drop for Mounted {
     }
 }
 
-/// Objects that a bench made on this machine.
 struct ThisMachine {
     kernel: Arc<LinuxKernel>,
     test: String,
     namespaces: Mutex<Vec<String>>,
     processes: Mutex<BTreeMap<PathBuf, Child>>,
-    /// Namespaces by their inodes.
     kept: Mutex<BTreeMap<u64, File>>,
     pins: Mounted,
 }
@@ -55,13 +52,11 @@ pub fn name(netns: &Path) -> &str {
     netns.file_name().unwrap().to_str().unwrap()
 }
 
-/// Runs a command that must succeed.
 pub fn run(program: &str, arguments: &[&str]) {
     let (worked, output) = attempt(program, arguments);
     assert!(worked, "{program} {arguments:?}: {output}");
 }
 
-/// Runs a command. Returns whether it succeeded, and its output.
 pub fn attempt(program: &str, arguments: &[&str]) -> (bool, String) {
     match Command::new(program).args(arguments).output() {
         Ok(done) => {
@@ -80,7 +75,6 @@ pub fn tc(netns: &Path, arguments: &[&str]) -> (bool, String) {
     attempt("tc", &[&["-n", name(netns)], arguments].concat())
 }
 
-/// Runs a command with a pinned program, as such commands need it: `PIN` stands for the path.
 pub fn with_pin(program: ProgramId, command: &str, arguments: &[&str]) {
     let folder = Mounted(tempfile::tempdir().unwrap());
     let path = folder.0.path().display().to_string();
@@ -181,8 +175,7 @@ impl Machine<LinuxKernel> for ThisMachine {
     }
 }
 
-/// Returns a bench with a veth pair in its own namespace. `test` is part of its name, unique among the tests of one
-/// process.
+/// `test` is part of the namespace's name, unique among the tests of one process.
 pub fn bench(test: &str) -> Bench<LinuxKernel> {
     let pins = Mounted(tempfile::tempdir().unwrap());
     let kernel = Arc::new(LinuxKernel::new(pins.0.path()).unwrap());

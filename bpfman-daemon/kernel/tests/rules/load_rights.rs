@@ -1,5 +1,3 @@
-//! Programs that are loaded without CAP_PERFMON.
-
 use bpfmand_core::map_type::ARRAY;
 use bpfmand_core::{Insn, MapId, ProgramType, op};
 use bpfmand_kernel::linux::LinuxKernel;
@@ -19,7 +17,7 @@ fn copy(target: u8, source: u8) -> Insn {
     Insn::new(0xbf, target, source, 0, 0)
 }
 
-/// Looks up entry 0 of a map, keeps the context in r6, runs `use_value` with the value in r0, and returns 0.
+/// Looks up entry 0, keeps the context in r6, and runs `use_value` with the value in r0.
 fn with_value(map: MapId, use_value: &[Insn]) -> Vec<Insn> {
     let found = Insn::new(0x55, 0, 0, 1, 0);
     let [first, second] = map_reference(1, map);
@@ -31,7 +29,7 @@ fn with_value(map: MapId, use_value: &[Insn]) -> Vec<Insn> {
     insns
 }
 
-/// Returns whether the kernel takes a program with CAP_PERFMON, and whether without.
+/// With CAP_PERFMON, and without.
 fn accepts(kernel: &LinuxKernel, kind: ProgramKind, insns: Vec<Insn>) -> [bool; 2] {
     let text = text("rights", insns);
     [false, true].map(|without_perfmon| {
@@ -46,22 +44,19 @@ fn addresses_of_the_kernel_are_kept_nowhere(bench: &Bench<LinuxKernel>) {
     let id = kernel.map_of(&array).unwrap().id;
     for kind in [ProgramType::Xdp, ProgramType::Tc, ProgramType::CgroupSkb] {
         let kind = ProgramKind::new(kind, Some("ingress"));
-        // The context, the value's own address, and that of the stack.
         for source in [6, 0, 10] {
             let leak = with_value(id, &[store(0, 0, source)]);
             assert_eq!(accepts(kernel, kind, leak), [true, false], "{kind:?}, r{source}");
         }
-        // A number.
         let fine = with_value(id, &[set(7, 1), store(0, 0, 7)]);
         assert_eq!(accepts(kernel, kind, fine), [true, true], "{kind:?}");
-        // Stack that the program did not write.
         let unwritten = vec![Insn::new(0x79, 0, 10, -8, 0), Insn::new(0x57, 0, 0, 0, 1), exit()];
         assert!(!accepts(kernel, kind, unwritten)[1], "{kind:?}");
     }
 }
 
 fn index_of_a_map_gets_a_barrier_against_speculation(bench: &Bench<LinuxKernel>) {
-    // The kernel then adds none for anybody.
+    // The kernel then adds none.
     if std::fs::read_to_string("/proc/cmdline").unwrap().contains("mitigations=off") {
         return;
     }
@@ -98,7 +93,6 @@ fn index_of_a_tenants_array_is_masked(bench: &Bench<LinuxKernel>) {
     assert!(of_tenant > of_root, "{of_tenant} bytes with a mask, {of_root} without");
 }
 
-/// The list of types is the kernel's.
 fn types_load_without_the_right_unless_the_list_has_them(bench: &Bench<LinuxKernel>) {
     let mut types = 0;
     for program_type in ProgramType::ALL {

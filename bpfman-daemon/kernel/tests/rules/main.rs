@@ -1,7 +1,5 @@
-//! Rules of the kernel traits for hooks, maps, watches, test runs and extensions.
-//!
-//! Rules of every kernel are written once and run twice: on the simulated kernel and on that of this machine. Other
-//! tools are `ip`, `tc` and bpf(2) there, and methods of the simulation here.
+//! Rules of the kernel traits, run on the simulated kernel and on that of this machine. Other tools are `ip`, `tc` and
+//! bpf(2) there, and methods of the simulation here.
 
 #![expect(clippy::unwrap_used, reason = "in tests a failure is to panic where it happens")]
 
@@ -25,7 +23,6 @@ mod simulated;
 mod strangers;
 mod test_runs;
 
-/// Makes two tests of each body: one on the simulated kernel, one on the real one.
 macro_rules! on_both_kernels {
     ($($name:ident),+ $(,)?) => {
         mod simulated {
@@ -38,7 +35,6 @@ macro_rules! on_both_kernels {
 }
 pub(crate) use on_both_kernels;
 
-/// Makes a test of each body, on the real kernel alone.
 macro_rules! on_linux {
     ($($name:ident),+ $(,)?) => {
         mod linux_alone {

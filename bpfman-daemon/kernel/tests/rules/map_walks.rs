@@ -1,5 +1,3 @@
-//! Entries of maps, page by page and one by one: the same on both kernels.
-
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -94,13 +92,11 @@ fn maps_of_maps_show_the_ids_of_those_in_them<K: Kernel>(bench: &Bench<K>) {
         assert_eq!((&pages[0].keys[..], &pages[0].values), (&2_u32.to_ne_bytes()[..], &id));
         assert_eq!(kernel.map_value(&outer, &2_u32.to_ne_bytes()).unwrap(), Some(id));
         assert_eq!(kernel.map_value(&outer, &1_u32.to_ne_bytes()).unwrap(), None);
-        // Numbers cannot be written in place of maps.
         assert!(kernel.write_entry(&outer, &MapEntry { key: vec![0; 4], value: vec![1; 4] }).is_err());
     }
 }
 
-/// Walks over prefixes and removes a key in between. The kernel continues after a key. If that key is gone, it would
-/// begin again.
+/// The kernel continues after a key; if that is gone, it would begin again.
 fn a_walk_over_prefixes_ends_where_it_would_begin_again(bench: &Bench<LinuxKernel>) {
     let kernel = &*bench.kernel;
     let spec = MapSpec { flags: NO_PREALLOC, ..MapSpec::sized("prefixes", map_type::LPM_TRIE, 8, 8, 1000) };
@@ -137,7 +133,6 @@ fn entries_that_stay_are_read_once_while_others_come_and_go(bench: &Bench<LinuxK
                 }
             }
         });
-        // The other thread ends in any case.
         let each_once = (0..20).all(|_| {
             let pages = all_pages(kernel, &map);
             let keys = pages.iter().flat_map(|page| page.keys.chunks_exact(4));

@@ -1,5 +1,3 @@
-//! Entries of maps: per CPU, copied, and slots.
-
 use bpfmand_core::map_type::{
     ARRAY, ARRAY_OF_MAPS, HASH, LPM_TRIE, LRU_HASH, LRU_PERCPU_HASH, PERCPU_ARRAY, PERCPU_HASH, PROG_ARRAY,
     QUEUE, RINGBUF,
@@ -14,7 +12,7 @@ use crate::programs::{PASS, answering, exit, load, map, map_reference, map_spec,
 
 fn every_cpu_has_a_value_of_its_own<K: Kernel>(bench: &Bench<K>) {
     let kernel = &*bench.kernel;
-    // The kernel pads values with a size that is no multiple of 8, which must not show.
+    // The kernel pads values to a multiple of 8, which must not show.
     for (map_type, value) in
         [(PERCPU_ARRAY, 8_u8), (PERCPU_ARRAY, 5), (PERCPU_HASH, 12), (LRU_PERCPU_HASH, 8)]
     {
@@ -84,7 +82,6 @@ fn entry(key: &[u8], value: &[u8]) -> MapEntry {
     MapEntry { key: key.to_vec(), value: value.to_vec() }
 }
 
-/// Returns keys for tests: numbers, or prefixes of all lengths.
 fn key(map_type: u32, number: u32) -> Vec<u8> {
     match map_type {
         LPM_TRIE => [32_u32.to_ne_bytes(), number.to_be_bytes()].concat(),
@@ -116,7 +113,6 @@ fn all_entries_of_a_map_are_copied<K: Kernel>(bench: &Bench<K>) {
         };
         let mut written = Vec::new();
         for number in 0..entries {
-            // Each CPU's value differs.
             let value: Vec<u8> = (0..value_bytes).map(|at| (number as usize + at) as u8).collect();
             written.push(entry(&key(map_type, number), &value));
             kernel.write_entry(&from, &written[number as usize]).unwrap();
@@ -172,7 +168,6 @@ fn maps_that_do_not_fit_are_refused_by_name<K: Kernel>(bench: &Bench<K>) {
     }
     let error = kernel.copy_map(&map(kernel, ARRAY, 4, 8, 4), &map(kernel, ARRAY, 4, 8, 3)).unwrap_err();
     assert!(error.to_string().contains("4 entries, and map"), "{error}");
-    // The new map is too small for the contents: the kernel refuses, and the old map keeps its entries.
     for number in 1..4 {
         kernel.write_entry(&hash, &entry(&key(HASH, number), &[1; 8])).unwrap();
     }
@@ -202,7 +197,6 @@ fn entries_of_the_wrong_size_are_refused<K: Kernel>(bench: &Bench<K>) {
     assert_eq!(kernel.map_entries(&rodata, 9).unwrap(), [entry(&[0; 4], &[5; 8])]);
 }
 
-/// Checks that a value is reported as frozen only if it is frozen and read-only for programs.
 fn only_a_value_that_cannot_change_is_told_as_frozen<K: Kernel>(bench: &Bench<K>) {
     const RDONLY_PROG: u32 = 1 << 7;
     let kernel = &*bench.kernel;
@@ -246,7 +240,6 @@ fn slots_are_emptied<K: Kernel>(bench: &Bench<K>) {
     assert!(kernel.clear_slot(&map(kernel, ARRAY, 4, 8, 2), 0).is_err(), "no map of slots");
 }
 
-/// Runs a program that counts its runs, on each CPU separately.
 fn counters_of_programs_add_up_over_all_cpus(bench: &Bench<LinuxKernel>) {
     let kernel = &*bench.kernel;
     let counters = map(kernel, PERCPU_ARRAY, 4, 8, 2);

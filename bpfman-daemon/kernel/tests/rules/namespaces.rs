@@ -1,5 +1,3 @@
-//! Network namespaces are found by their identity, wherever their paths lead.
-
 use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
@@ -36,15 +34,13 @@ fn namespace_is_found_by_processes_when_its_name_is_gone<K: Kernel>(bench: &Benc
     let process = machine.enter(&netns);
     machine.remove_name(&netns);
     let home = key.netns.into();
-    // A daemon of another test may have a thread in the namespace, by which it is found as well, until that daemon
-    // notices the end of the name.
+    // Another test's daemon may have a thread in the namespace until it notices the end of the name.
     let found = || kernel.find_namespace(home, Some(&netns), None).unwrap();
     let is_found = || (0..200).any(|_| found() == FoundNamespace::At(process.clone()));
     assert!(is_found(), "{:?}", found());
     assert!(kernel.all_namespaces().contains(&process), "{:?}", kernel.all_namespaces());
     assert!(!kernel.named_namespaces().contains(&process));
     assert_eq!(kernel.filter_program(&place(&key, Some(&netns))).unwrap(), Some(id));
-    // Another namespace has the name.
     let other = machine.add_namespace();
     assert_eq!(other, netns);
     assert_ne!(bench.key_in(&other, "left", TC), key);
@@ -92,7 +88,6 @@ fn link_is_made_where_its_namespace_is_found<K: Kernel>(bench: &Bench<K>) {
     let HookKey { netns: home, ifindex, .. } = bench.key_in(&netns, "left", HookKind::Xdp);
     let process = machine.enter(&netns);
     machine.remove_name(&netns);
-    // Another namespace has the name, and an interface of that number.
     let other = machine.add_namespace();
     assert_eq!((&other, bench.key_in(&other, "left", HookKind::Xdp).ifindex), (&netns, ifindex));
     let at = At { home: home.into(), netns: &netns, name: "left", ifindex };
@@ -111,7 +106,6 @@ fn link_is_made_where_its_namespace_is_found<K: Kernel>(bench: &Bench<K>) {
     }
     drop(links);
     machine.leave(&process);
-    // Nothing leads to it, and the path to the other namespace is no substitute.
     let lost = kernel.attach(&program, &at.xdp(XdpMode::Generic)).map(drop).unwrap_err();
     assert!(matches!(lost, KernelError::NamespaceNotFound { .. }), "{lost:?}");
 }
@@ -130,16 +124,13 @@ fn own_namespace_is_found_without_a_path<K: Kernel>(bench: &Bench<K>) {
     assert_eq!(kernel.find_namespace(left, None, None).unwrap(), FoundNamespace::At(bench.netns.clone()));
 }
 
-/// Thread in another namespace than its process.
 struct ThreadInside {
-    /// Path at which the thread shows its namespace.
     path: PathBuf,
     leave: Sender<()>,
     thread: JoinHandle<()>,
 }
 
 impl ThreadInside {
-    /// Starts a thread that enters the namespace of a file, and closes the file.
     fn of(file: File) -> Self {
         let (entered, is_inside) = channel();
         let (leave, may_leave) = channel::<()>();
@@ -191,14 +182,13 @@ fn one_search_does_for_the_looks_of_a_list(bench: &Bench<LinuxKernel>) {
     }
     let error = kernel.hook_contents(Some(&netns), &key).unwrap_err();
     assert!(matches!(error, KernelError::NamespaceNotFound { .. }), "{error:?}");
-    // A list of all namespaces is always current.
     assert!(kernel.all_namespaces().contains(&inside.path));
     drop(list);
     assert_eq!(find(), FoundNamespace::At(inside.path.clone()));
     inside.leave();
 }
 
-/// Finds a namespace by a mount: container runtimes mount namespaces elsewhere than in `/run/netns`.
+/// Container runtimes mount namespaces elsewhere than in `/run/netns`.
 fn namespace_is_found_by_a_mount(bench: &Bench<LinuxKernel>) {
     let (kernel, machine) = (&*bench.kernel, &bench.machine);
     let netns = machine.add_namespace();

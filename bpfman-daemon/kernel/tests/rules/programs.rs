@@ -1,12 +1,9 @@
-//! Programs of a few instructions, and maps.
-
 use bpfmand_core::map_type::LPM_TRIE;
 use bpfmand_core::{BoundText, FuncInfo, Insn, MapId, MapSpec, ProgramType, op};
 use bpfmand_kernel::{Extends, Kernel, KernelError, ProgramKind, ProgramLoad};
 
 pub const PASS: i32 = 2;
 
-/// Returns a 64-bit instruction that names a map.
 pub fn map_reference(register: u8, map: MapId) -> [Insn; 2] {
     [Insn::new(op::LD_IMM64, register, op::PSEUDO_MAP_FD, 0, map.0.cast_signed()), Insn::default()]
 }
@@ -48,10 +45,9 @@ pub fn map<K: Kernel>(kernel: &K, map_type: u32, key_size: u32, value_size: u32,
     kernel.create_map(&map_spec(map_type, key_size, value_size, most), None).unwrap()
 }
 
-/// Type id of the function in [`typed`].
 pub const FUNCTION: u32 = 5;
 
-/// Returns a text with the types `int <name>(struct xdp_md *)`, with a function that can be replaced and can replace.
+/// Its function can be replaced, and can replace.
 pub fn typed(name: &str, verdict: i32) -> BoundText {
     let mut typed = text(name, vec![set(0, verdict), exit()]);
     let strings = [b"\0int\0xdp_md\0ctx\0".as_slice(), name.as_bytes(), b"\0"].concat();
@@ -75,7 +71,6 @@ pub fn typed(name: &str, verdict: i32) -> BoundText {
     typed
 }
 
-/// Returns the function of a program that was loaded from [`typed`].
 pub fn function_of<K: Kernel>(kernel: &K, program: &K::Handle) -> Extends {
     Extends { program: kernel.program_of(program).unwrap().id, function: FUNCTION }
 }

@@ -1,5 +1,3 @@
-//! Wait until packets have left a program.
-
 use std::time::Instant;
 
 use bpfmand_core::map_type::ARRAY;
@@ -17,17 +15,15 @@ fn waiting_comes_to_an_end<K: Kernel>(bench: &Bench<K>) {
     }
 }
 
-/// Size of the large value in bytes.
 const LARGE: u32 = 1 << 20;
 
-/// Loads a program that records its start, works for some ten milliseconds, and records its end.
+/// Records its start, works for some ten milliseconds, and records its end.
 fn long_program(kernel: &LinuxKernel, notes: &std::os::fd::OwnedFd) -> std::os::fd::OwnedFd {
     const LOOKUP: i32 = 1;
     const PROBE_READ_KERNEL: i32 = 113;
     const ROUNDS: i32 = 300;
     let large = map(kernel, ARRAY, 4, LARGE, 1);
     let mut insns = vec![Insn::new(0x62, 10, 0, -4, 0)];
-    // r6: the notes, r7: the large value.
     for (map, register) in [(notes, 6), (&large, 7)] {
         insns.extend([Insn::new(0xbf, 2, 10, 0, 0), Insn::new(0x07, 2, 0, 0, -4)]);
         insns.extend(map_reference(1, kernel.map_of(map).unwrap().id));

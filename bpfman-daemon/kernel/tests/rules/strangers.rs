@@ -9,7 +9,6 @@ use bpfmand_kernel::ListAnchor;
 
 use crate::bench::At;
 
-/// Argument of `BPF_PROG_ATTACH`, as in `union bpf_attr`.
 #[repr(C)]
 struct ProgAttach {
     target_ifindex: u32,
@@ -21,7 +20,6 @@ struct ProgAttach {
     expected_revision: u64,
 }
 
-/// Attaches a program to tcx by `BPF_PROG_ATTACH`, in the interface's namespace.
 pub fn attach_to_tcx(
     at: &At<'_>,
     direction: Direction,

@@ -87,7 +87,7 @@ fn an_xdp_program_sees_its_context(bench: &Bench<LinuxKernel>) {
     let error = run(metadata.clone(), context(100, 0, 0)).unwrap_err().to_string();
     assert!(error.contains("cannot begin with 100 bytes"), "{error}");
     assert!(run(metadata.clone(), context(3, 0, 0)).is_err(), "no multiple of 4");
-    // An interface of the namespace has queues that know XDP while a native program is there.
+    // An interface has queues that know XDP while a native program is there.
     let left = bench.left();
     let holder = answering(kernel, ProgramType::Xdp, PASS);
     let _link = kernel.attach(&holder, &left.xdp(XdpMode::Native)).unwrap();

@@ -1,9 +1,5 @@
-//! Arguments tagged as the program's context (`__arg_ctx`), for kernels that do not know the tag.
-//!
-//! Linux 6.8 and later treat such an argument of a global function as the context, whatever its type. Earlier kernels
-//! go by the name of the type, which differs by program type; programs of several types may call one function.
-//! Therefore the types of such functions are appended once per context, and each program uses those of its type. Newer
-//! kernels accept them as well.
+//! Arguments tagged as the program's context (`__arg_ctx`, Linux 6.8). Earlier kernels go by the argument's type, which
+//! differs by program type: function types are appended once per context, and each program uses those of its type.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,22 +10,18 @@ use super::{Btf, Kind, Type};
 
 const TAG: &str = "arg:ctx";
 
-/// Maximum number of functions for one kind of context: the kernel allows 256 functions per program.
+/// The kernel allows 256 functions per program.
 const MAX_FUNCTIONS: usize = 1024;
 
-/// Functions with such arguments, and the contexts of the object's programs.
 #[derive(Debug, Default)]
 pub(crate) struct TaggedContexts {
-    /// Indexes of the tagged arguments, by the function's type id.
+    /// Indexes of tagged arguments, by function type id.
     functions: BTreeMap<u32, BTreeSet<u32>>,
-    /// Names of the kernel's context types.
     contexts: BTreeSet<&'static str>,
-    /// First id after all types of the object.
     first: u32,
 }
 
 impl TaggedContexts {
-    /// Collects the tagged functions of an object with programs of these types.
     pub(crate) fn of(btf: &Btf, types: impl Iterator<Item = ProgramType>) -> Self {
         let mut functions: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
         for tag in btf.types().filter(|ty| ty.kind == Kind::DeclTag && btf.name(ty) == TAG) {
@@ -51,12 +43,11 @@ impl TaggedContexts {
         self.contexts.len() as u32 * self.block()
     }
 
-    /// Returns the number of types per context: the context, a pointer to it, and two for each function.
+    /// Types per context: the context, a pointer to it, and two for each function.
     fn block(&self) -> u32 {
         2 + 2 * self.functions.len() as u32
     }
 
-    /// Returns the id of a function's type for programs of a type.
     pub(crate) fn function_for(&self, type_id: u32, program_type: Option<ProgramType>) -> u32 {
         let find = || {
             let context = self
@@ -69,7 +60,7 @@ impl TaggedContexts {
         find().unwrap_or(type_id)
     }
 
-    /// Writes the types with `write`, in the order of their ids; `named` returns the string offset of a name.
+    /// `named` returns the string offset of a name.
     pub(crate) fn write(&self, btf: &Btf, mut named: impl FnMut(&str) -> u32, mut write: impl FnMut(&[u32])) {
         for (index, context) in self.contexts.iter().enumerate() {
             let own = self.first + index as u32 * self.block();
@@ -90,8 +81,7 @@ impl TaggedContexts {
     }
 }
 
-/// Returns the kernel's name for the context of programs of a type; `None` if arguments are typed, or the context has
-/// no name.
+/// `None` if arguments are typed, or the context has no name.
 fn context_of(program_type: ProgramType) -> Option<&'static str> {
     Some(match program_type.kernel_type() {
         prog_type::SOCKET_FILTER

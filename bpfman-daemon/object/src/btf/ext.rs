@@ -1,5 +1,3 @@
-//! `.BTF.ext`: function information, source lines and CO-RE relocations by instruction.
-
 use std::collections::HashMap;
 
 use super::{Btf, word};
@@ -7,14 +5,12 @@ use crate::ObjectError;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FuncRecord {
-    /// Byte offset in the section.
     pub offset: u64,
     pub type_id: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LineRecord {
-    /// Byte offset in the section.
     pub offset: u64,
     pub file_name_off: u32,
     pub line_off: u32,
@@ -23,14 +19,13 @@ pub(crate) struct LineRecord {
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CoreRecord {
-    /// Byte offset in the section.
     pub offset: u64,
     pub type_id: u32,
     pub access_off: u32,
     pub kind: u32,
 }
 
-/// Records of one code section, each list ascending by offset.
+/// Lists of one code section, ascending by offset.
 #[derive(Debug, Default)]
 pub(crate) struct SectionRecords {
     pub functions: Vec<FuncRecord>,
@@ -108,7 +103,7 @@ impl BtfExt {
     }
 }
 
-/// Calls `each` for every record of `record size, (section name, count, records…)…`.
+/// Format: `record size, (section name, count, records…)…`.
 fn for_each_record(
     part: &[u8],
     smallest: usize,
@@ -135,7 +130,6 @@ fn for_each_record(
     Ok(())
 }
 
-/// Returns the records of a list, ascending by offset, within `start..end`.
 pub(crate) fn within<T>(records: &[T], offset: impl Fn(&T) -> u64, start: u64, end: u64) -> &[T] {
     let from = records.partition_point(|record| offset(record) < start);
     let to = records.partition_point(|record| offset(record) < end);

@@ -1,7 +1,4 @@
-//! Conversion of the compiler's BTF to BTF that a kernel accepts, with all type ids unchanged.
-//!
-//! The compiler leaves sections without sizes, externs without storage and parameters without names; older kernels lack
-//! the newer kinds. Anything that a kernel rejects is replaced by a supported type of the same size.
+//! Conversion of the compiler's BTF: rejected types become supported ones of the same size and id.
 
 use std::collections::{HashMap, HashSet};
 
@@ -35,9 +32,7 @@ impl Default for BtfFeatures {
     }
 }
 
-/// Returns the size and variables of a DATASEC as the kernel requires them; `None` if it cannot stay a DATASEC.
-///
-/// This is the case if it is empty (refused before Linux 5.12), lists externs, or contradicts its section.
+/// `None` if the kernel rejects the DATASEC: empty (before Linux 5.12), with externs, or contradicting its section.
 pub(crate) fn datasec_layout(btf: &Btf, elf: &Elf, ty: &Type<'_>) -> Option<(u32, Vec<SecInfo>)> {
     let name = btf.name(ty);
     let section = elf.section_named(name)?;
@@ -61,8 +56,7 @@ pub(crate) fn datasec_layout(btf: &Btf, elf: &Elf, ty: &Type<'_>) -> Option<(u32
     (end <= u64::from(size)).then_some((size, infos))
 }
 
-/// Rewrites the BTF for a kernel with the given features. Functions with the type ids in `programs` become global,
-/// because the kernel treats a static function as a subprogram (an extension must be global).
+/// Functions in `programs` become global: a static one would be a subprogram, and an extension must be global.
 pub(crate) fn fixed(
     btf: &Btf,
     elf: &Elf,
@@ -89,9 +83,8 @@ struct Writer<'a> {
     types: Vec<u8>,
     strings: Vec<u8>,
     added_strings: HashMap<String, u32>,
-    /// First id after all types that are always written.
     end: u32,
-    /// Id of a one-byte integer appended after all others, if a type needs it.
+    /// One-byte integer after all other types, if needed.
     filler: Option<u32>,
 }
 
@@ -135,8 +128,7 @@ impl<'a> Writer<'a> {
         self.put(&words);
     }
 
-    /// Writes an integer with a single encoding bit, as the kernel requires: gcc 12 writes `signed char` with two. The
-    /// lowest bit, the sign, is kept: it is the more useful one for readers.
+    /// The kernel requires a single encoding bit, and gcc 12 writes `signed char` with two: keep the lowest, the sign.
     fn integer(&mut self, ty: &Type<'_>) {
         let encoding = match ty.int_encoding() {
             0 => 0,
@@ -161,7 +153,7 @@ impl<'a> Writer<'a> {
                     self.put(&[name, ty.info, size]);
                     infos.iter().for_each(|info| self.put(&[info.type_id, info.offset, info.size]));
                 }
-                // Without a name, because the name of a struct must be an identifier.
+                // The name of a struct must be an identifier, so it has none.
                 None => self.put(&[0, Kind::Struct.info(0), 0]),
             },
             Kind::Var => {
@@ -175,8 +167,8 @@ impl<'a> Writer<'a> {
             }
             Kind::Func => {
                 let name = btf.name(ty);
-                // Hidden functions are verified with their callers, and so are the compiler's memory builtins, because
-                // only the caller knows their bounds. Extern functions have no linkage here.
+                // The callers of hidden functions and memory builtins know the bounds. Extern functions have no
+                // linkage.
                 let builtin = matches!(name, "memset" | "memcpy" | "memmove" | "memcmp");
                 let linkage = match ty.vlen() {
                     1 if !builtin && !hidden.contains(name) => 1,
@@ -213,7 +205,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Returns a section name with only characters that every kernel accepts.
+    /// Every kernel must accept the characters of the name.
     fn section_name(&mut self, ty: &Type<'_>) -> u32 {
         let name = self.btf.name(ty);
         let plain: String =
@@ -243,7 +235,6 @@ impl<'a> Writer<'a> {
 mod tests {
     use super::*;
 
-    /// Returns BTF with one integer type.
     fn integer(encoding: u32) -> Vec<u8> {
         let strings = b"\0signed char\0";
         let types = [1_u32, Kind::Int.info(0), 1, encoding << 24 | 8];

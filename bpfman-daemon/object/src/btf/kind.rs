@@ -66,7 +66,7 @@ impl Kind {
         matches!(self, Self::Enum | Self::Enum64)
     }
 
-    /// Returns the size after the twelve common bytes: a fixed part, and one for each of `vlen`.
+    /// Size after the twelve common bytes: a fixed part, and one for each of `vlen`.
     pub(crate) const fn extra(self) -> (usize, usize) {
         match self {
             Self::Int | Self::Var | Self::DeclTag => (4, 0),

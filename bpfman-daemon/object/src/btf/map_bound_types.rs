@@ -1,22 +1,17 @@
-//! Types that tie a map to its BTF: list heads, tree roots, and pointers to objects.
-
 use std::collections::HashSet;
 
 use super::{Btf, Kind};
 
-/// Maximum depth: the kernel searches such fields no deeper.
+/// The kernel searches such fields no deeper.
 const DEPTH: usize = 16;
 
-/// Kernel structs with contents of a type that the program's BTF describes.
+/// Their contents have types of the program's BTF.
 const HEADS: [&str; 2] = ["bpf_list_head", "bpf_rb_root"];
 
-/// Type tags of pointers to objects in a map.
 const POINTERS: [&str; 3] = ["kptr", "kptr_untrusted", "percpu_kptr"];
 
 impl Btf {
-    /// Returns whether a value of the type contains such a field.
-    ///
-    /// Each type is visited once: malformed BTF can make a struct contain itself many times.
+    /// Visits each type once: malformed BTF can make a struct contain itself many times.
     pub(crate) fn is_tied(&self, id: u32) -> bool {
         let (mut level, mut seen) = (vec![id], HashSet::new());
         for _ in 0..DEPTH {
@@ -37,8 +32,7 @@ impl Btf {
         false
     }
 
-    /// Returns whether a pointer to the type is tagged as a pointer to an object. Tags precede const and other
-    /// modifiers.
+    /// Tags precede const and other modifiers.
     fn is_tagged(&self, mut id: u32) -> bool {
         for _ in 0..DEPTH {
             let Some(ty) = self.get(id).filter(|ty| ty.kind.is_modifier()) else { return false };
@@ -55,7 +49,6 @@ impl Btf {
 pub(crate) mod tests {
     use super::*;
 
-    /// Returns BTF of one struct with `members` members, each of the struct's own type.
     pub(crate) fn self_containing(members: u32, name: &str) -> Vec<u8> {
         let strings = [b"\0", name.as_bytes(), b"\0"].concat();
         let name_off = u32::from(!name.is_empty());
@@ -75,7 +68,6 @@ pub(crate) mod tests {
 
     #[test]
     fn struct_that_contains_itself_repeatedly_is_visited_once() {
-        // Visiting 100 members at each level up to the maximum depth would never end.
         let btf = Btf::parse(self_containing(100, "again")).unwrap();
         assert!(!btf.is_tied(1));
     }

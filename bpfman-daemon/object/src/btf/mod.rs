@@ -1,5 +1,3 @@
-//! BTF, the compact type information of eBPF, read in place: an index holds the offset of each type.
-
 pub(crate) mod contexts;
 pub(crate) mod ext;
 pub(crate) mod fixup;
@@ -22,10 +20,10 @@ use crate::held::{HeldBytes, HeldNumbers};
 
 const MAGIC: u16 = 0xeb9f;
 const HEADER_LEN: usize = 24;
-/// Maximum depth of modifiers, arrays and anonymous members, as in libbpf.
+/// Depth of modifiers, arrays and anonymous members, as in libbpf.
 pub(crate) const MAX_DEPTH: usize = 32;
 
-/// Reads a word in host byte order; zero past the end, which the parser excludes where it matters.
+/// Zero past the end, which the parser excludes where it matters.
 pub(crate) fn word(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at.saturating_add(4)).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_ne_bytes)
 }
@@ -54,16 +52,14 @@ fn sections(data: &[u8]) -> Result<(Extent, Extent), ObjectError> {
     Ok((types, strings))
 }
 
-/// BTF blob with an index of its types.
-///
-/// Split BTF (of a kernel module) continues the type ids and string offsets of its base.
+/// Indexed BTF. Split BTF (of a module) continues the type ids and string offsets of its base.
 #[derive(Clone, Debug)]
 pub(crate) struct Btf {
     base: Option<Arc<Btf>>,
     data: HeldBytes,
     strings_at: usize,
     strings_end: usize,
-    /// Offsets of the own types in `data`. Type 0 is void; own ids start after those of the base.
+    /// Type 0 is void; own ids start after those of the base.
     offsets: HeldNumbers,
 }
 
@@ -90,7 +86,6 @@ impl Btf {
         Ok(Self { base, data, strings_at, strings_end, offsets })
     }
 
-    /// Creates BTF with an existing index of its types.
     pub(crate) fn indexed(data: HeldBytes, offsets: HeldNumbers) -> Result<Self, ObjectError> {
         let (_, (strings_at, strings_end)) = sections(&data)?;
         Ok(Self { base: None, data, strings_at, strings_end, offsets })
@@ -100,13 +95,12 @@ impl Btf {
         (&self.data, &self.offsets)
     }
 
-    /// Returns the number of types without void, which is the highest id.
+    /// Excludes void: the highest id.
     pub(crate) fn len(&self) -> u32 {
         // Each type has at least twelve bytes and offsets have 32 bits, so the count fits.
         self.first_own() + self.offsets.len() as u32
     }
 
-    /// Returns the number of types in the base.
     fn first_own(&self) -> u32 {
         self.base.as_deref().map_or(0, Self::len)
     }
@@ -115,7 +109,7 @@ impl Btf {
         &self.data[self.strings_at..self.strings_end]
     }
 
-    /// Returns the type of an id; `None` for void and for ids past the end.
+    /// `None` for void and for ids past the end.
     pub(crate) fn get(&self, id: u32) -> Option<Type<'_>> {
         let Some(own) = id.checked_sub(self.first_own()) else { return self.base.as_deref()?.get(id) };
         let Some(index) = (own as usize).checked_sub(1) else { return self.base.as_deref()?.get(id) };
@@ -124,7 +118,7 @@ impl Btf {
         Some(Type::new(id, self.data.get(start..end)?))
     }
 
-    /// Returns the name of an own type; `None` if it belongs to the base or has no name.
+    /// `None` for types of the base, or without a name.
     pub(crate) fn own_name(&self, id: u32) -> Option<&[u8]> {
         let index = id.checked_sub(self.first_own() + 1)?;
         let name_off = word(&self.data, self.offsets.get(index as usize)? as usize);
@@ -135,7 +129,7 @@ impl Btf {
         (1..=self.len()).filter_map(|id| self.get(id))
     }
 
-    /// Returns the string at an offset; empty for invalid offsets and for bytes that are not UTF-8.
+    /// Empty for invalid offsets and for bytes that are not UTF-8.
     pub(crate) fn string(&self, offset: u32) -> &str {
         std::str::from_utf8(self.string_bytes(offset)).unwrap_or_default()
     }
@@ -154,7 +148,6 @@ impl Btf {
         self.string(ty.name_off)
     }
 
-    /// Returns the first DATASEC of each name.
     pub(crate) fn datasecs(&self) -> HashMap<&str, Type<'_>> {
         let mut found = HashMap::new();
         for ty in self.types().filter(|ty| ty.kind == Kind::Datasec) {
@@ -163,7 +156,6 @@ impl Btf {
         found
     }
 
-    /// Resolves const, volatile, restrict, type tags and typedefs.
     pub(crate) fn resolve(&self, mut id: u32) -> Option<Type<'_>> {
         for _ in 0..MAX_DEPTH {
             let ty = self.get(id)?;
@@ -202,7 +194,6 @@ impl Btf {
         None
     }
 
-    /// Returns the C name of a type, for messages and listings.
     pub(crate) fn describe(&self, id: u32) -> String {
         let mut suffix = String::new();
         let mut id = id;

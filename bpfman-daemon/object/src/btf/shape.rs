@@ -2,13 +2,12 @@
 
 use super::{Btf, Kind};
 
-/// Limits of depth and text length, in bytes: types of map values are small.
+/// Types of map values are small.
 const DEPTH: usize = 8;
 const MAX_TEXT: usize = 16 << 10;
 
 impl Btf {
-    /// Returns the layout of a type: names and offsets of members, kinds and sizes of numbers. Names of typedefs and
-    /// structs, const and volatile are left out.
+    /// Names and offsets of members, kinds and sizes of numbers; without names of typedefs and structs.
     pub(crate) fn shape(&self, id: u32) -> String {
         let mut text = String::new();
         self.write_shape(id, DEPTH, &mut text);

@@ -1,18 +1,14 @@
-//! A BTF type, read in place.
-
 use super::{Kind, word};
 use crate::ObjectError;
 
 const COMMON_LEN: usize = 12;
 
-/// BTF type: its twelve common bytes and the rest.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Type<'a> {
     pub id: u32,
     pub kind: Kind,
     pub name_off: u32,
     pub info: u32,
-    /// Size in bytes, or type id, by kind.
     pub size_or_type: u32,
     pub rest: &'a [u8],
 }
@@ -22,7 +18,7 @@ pub(crate) struct BtfMember {
     pub name_off: u32,
     pub type_id: u32,
     pub bit_offset: u32,
-    /// Width of a bit field in bits, 0 for a plain member.
+    /// In bits; 0 for a plain member.
     pub bit_size: u32,
 }
 
@@ -32,7 +28,7 @@ pub(crate) struct Array {
     pub len: u32,
 }
 
-/// Variable (or, in `.ksyms`, function) of a DATASEC.
+/// Variable or, in `.ksyms`, function.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SecInfo {
     pub type_id: u32,
@@ -41,7 +37,6 @@ pub(crate) struct SecInfo {
 }
 
 impl<'a> Type<'a> {
-    /// Returns the encoded size of the type `id` at the start of `bytes`.
     pub(crate) fn encoded_len(id: u32, bytes: &[u8]) -> Result<usize, ObjectError> {
         let damaged = |why: String| ObjectError::btf(format!("type {id}"), why);
         if bytes.len() < COMMON_LEN {
@@ -58,7 +53,7 @@ impl<'a> Type<'a> {
         Ok(len)
     }
 
-    /// Reads a type with a checked length; `bytes` may be longer.
+    /// The length of `bytes` was checked.
     pub(crate) fn new(id: u32, bytes: &'a [u8]) -> Self {
         let info = word(bytes, 4);
         // The parser refuses unknown kinds, so the fallback is unreachable.
@@ -96,7 +91,7 @@ impl<'a> Type<'a> {
         })
     }
 
-    /// Returns names and values of an enumeration, sign-extended to 64 bits.
+    /// Values are sign-extended to 64 bits.
     pub(crate) fn enumerators(&self) -> impl Iterator<Item = (u32, u64)> + use<'a> {
         let wide = self.kind == Kind::Enum64;
         let signed = self.flag();
@@ -115,7 +110,6 @@ impl<'a> Type<'a> {
         })
     }
 
-    /// Returns names and types of a function prototype's parameters.
     pub(crate) fn params(&self) -> impl Iterator<Item = (u32, u32)> + use<'a> {
         let count = if self.kind == Kind::FuncProto { self.vlen() as usize } else { 0 };
         self.rest.chunks_exact(8).take(count).map(|raw| (word(raw, 0), word(raw, 4)))
@@ -130,23 +124,22 @@ impl<'a> Type<'a> {
         })
     }
 
-    /// Returns the linkage of a variable: 0 static, 1 global, 2 extern.
+    /// 0 static, 1 global, 2 extern.
     pub(crate) fn var_linkage(&self) -> u32 {
         word(self.rest, 0)
     }
 
-    /// Returns the index of the tagged argument or member of a declaration tag; `u32::MAX` if the tag is on the whole
-    /// target.
+    /// Index of the tagged argument or member; `u32::MAX` for the whole target.
     pub(crate) fn tagged_part(&self) -> u32 {
         word(self.rest, 0)
     }
 
-    /// Returns the encoding bits of an integer: 1 signed, 2 character, 4 boolean.
+    /// 1 signed, 2 character, 4 boolean.
     pub(crate) fn int_encoding(&self) -> u32 {
         word(self.rest, 0) >> 24 & 0xf
     }
 
-    /// Returns the bit offset of an integer in its storage: an old form of bit fields.
+    /// Bit offset in the storage: an old form of bit fields.
     pub(crate) fn int_offset(&self) -> u32 {
         word(self.rest, 0) >> 16 & 0xff
     }

@@ -1,9 +1,7 @@
-//! Reasons why values of a type have no size.
-
 use super::{Btf, Kind, MAX_DEPTH};
 
 impl Btf {
-    /// Returns the defect of a pointer that should lead to a type with a size, as a text that continues after "it".
+    /// The text continues after "it".
     pub(crate) fn why_no_size(&self, pointer: u32) -> String {
         let Some(ty) = self.get(pointer).filter(|ty| ty.kind == Kind::Ptr) else {
             return "is not a pointer to a type with a size".to_owned();

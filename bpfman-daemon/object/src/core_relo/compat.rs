@@ -1,9 +1,7 @@
-//! Compatibility of local and kernel types.
-
 use crate::btf::{Btf, Kind, MAX_DEPTH, Type};
 use crate::kernel_btf::essential_name;
 
-/// Returns whether kinds agree; enumerations agree whatever their width.
+/// Enumerations agree whatever their width.
 pub(super) fn kinds_agree(a: Kind, b: Kind) -> bool {
     a == b || a.is_enum() && b.is_enum()
 }
@@ -14,7 +12,7 @@ fn names_agree(local: &Btf, local_type: &Type<'_>, target: &Btf, target_type: &T
     local_name.is_empty() || target_name.is_empty() || local_name == target_name
 }
 
-/// Returns whether a field of one type can stand for one of the other: sizes may differ, kinds may not.
+/// Sizes may differ, kinds may not.
 pub(super) fn fields_agree(local: &Btf, mut local_id: u32, target: &Btf, mut target_id: u32) -> bool {
     for _ in 0..MAX_DEPTH {
         let (Some(a), Some(b)) = (local.resolve(local_id), target.resolve(target_id)) else { return false };
@@ -39,7 +37,7 @@ pub(super) fn fields_agree(local: &Btf, mut local_id: u32, target: &Btf, mut tar
     false
 }
 
-/// Remaining number of comparisons: recursive prototypes would otherwise be compared without end.
+/// Remaining comparisons: recursive prototypes would be compared without end.
 #[derive(Debug)]
 pub(super) struct Fuel(u32);
 
@@ -54,7 +52,7 @@ impl Fuel {
     }
 }
 
-/// Returns whether types are compatible at all levels; structs are compared by kind only.
+/// Structs are compared by kind only.
 pub(super) fn types_agree(
     local: &Btf,
     local_id: u32,
@@ -86,9 +84,7 @@ pub(super) fn types_agree(
     }
 }
 
-/// Returns whether types match by name, kind and (for structs) members: `bpf_core_type_matches`.
-///
-/// Every local member must be in the kernel's type; behind a pointer, names of structs suffice.
+/// `bpf_core_type_matches`: every local member must be in the kernel's type; behind a pointer, names suffice.
 pub(super) fn types_match(
     local: &Btf,
     local_id: u32,
@@ -140,7 +136,7 @@ pub(super) fn types_match(
     }
 }
 
-/// Returns whether the kernel's enumeration has all local names, whatever their values.
+/// Values of enumerators may differ.
 fn enums_match(local: &Btf, a: &Type<'_>, target: &Btf, b: &Type<'_>) -> bool {
     a.enumerators().all(|(name, _)| {
         let name = essential_name(local.string_bytes(name));

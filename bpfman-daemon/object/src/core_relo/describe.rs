@@ -1,16 +1,12 @@
-//! Relocations as text.
-
 use super::spec::Spec;
 use super::value::RelocKind;
 use crate::btf::Btf;
 
-/// Returns the type and field or enumerator, followed by libbpf's name of the relocation kind and the compiler's access
-/// path, for example "struct sock.sk_family (CO-RE byte_off, access path 0:1)".
+/// Example: "struct sock.sk_family (CO-RE byte_off, access path 0:1)".
 pub(super) fn describe(btf: &Btf, spec: &Spec, kind: RelocKind, path: &str) -> String {
     format!("{} (CO-RE {}, access path {path})", place(btf, spec, kind), kind.name())
 }
 
-/// Returns the type and field or enumerator.
 pub(super) fn place(btf: &Btf, spec: &Spec, kind: RelocKind) -> String {
     let mut place = btf.describe(spec.root);
     for (number, step) in spec.steps.iter().enumerate() {
@@ -23,7 +19,6 @@ pub(super) fn place(btf: &Btf, spec: &Spec, kind: RelocKind) -> String {
         match name.filter(|_| step.named) {
             Some(name) if kind.is_about_enumerators() => place.push_str(&format!(" {name}")),
             Some(name) => place.push_str(&format!(".{name}")),
-            // The first step counts whole values of the root.
             None if number == 0 && step.index == 0 => {}
             None => place.push_str(&format!("[{}]", step.index)),
         }

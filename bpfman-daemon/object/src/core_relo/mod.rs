@@ -22,13 +22,11 @@ pub(crate) use patch::{patch_local, starts, takes_type_id};
 use spec::Spec;
 use value::RelocKind;
 
-/// Returns whether a relocation needs only the object itself.
 pub(crate) const fn is_local(record: &CoreRecord) -> bool {
     record.kind == RelocKind::TypeIdLocal as u32
 }
 
-/// Returns a relocation as text, and whether it only tests for existence; `None` if it needs only the object, or is
-/// damaged.
+/// The second value marks existence tests. `None` if only the object is needed, or the relocation is damaged.
 pub(crate) fn in_words(record: &CoreRecord, local: &Btf) -> Option<(String, bool)> {
     let kind = RelocKind::from_number(record.kind).ok().filter(|kind| *kind != RelocKind::TypeIdLocal)?;
     let spec = Spec::parse(local, record.type_id, local.string(record.access_off), kind).ok()?;
@@ -39,7 +37,6 @@ pub(crate) fn in_words(record: &CoreRecord, local: &Btf) -> Option<(String, bool
     Some((describe::place(local, &spec, kind), asks))
 }
 
-/// Returns whether the kernel has no type with the name and kind of a relocation's root.
 pub(crate) fn is_unknown(record: &CoreRecord, local: &Btf, kernel: &KernelBtf) -> bool {
     local.get(record.type_id).is_some_and(|root| {
         let name = local.name(&root);
@@ -47,12 +44,10 @@ pub(crate) fn is_unknown(record: &CoreRecord, local: &Btf, kernel: &KernelBtf) -
     })
 }
 
-/// Resolver of one object's relocations against one kernel.
 #[derive(Debug)]
 pub(crate) struct Resolver<'a> {
     local: &'a Btf,
     kernel: &'a KernelBtf,
-    /// Kernel types by local root type, looked up once.
     candidates: HashMap<u32, Vec<(&'a Btf, u32)>>,
 }
 
@@ -61,10 +56,7 @@ impl<'a> Resolver<'a> {
         Self { local, kernel, candidates: HashMap::new() }
     }
 
-    /// Applies one relocation to the instruction at `at`.
-    ///
-    /// If the kernel lacks the target, the instruction becomes one that the verifier refuses when it is reachable: a
-    /// program may test first whether a field exists. Returns the missing target.
+    /// Returns a missing target, whose instruction the verifier refuses if reachable: programs may test for fields.
     pub(crate) fn relocate(
         &mut self,
         record: &CoreRecord,
@@ -91,7 +83,6 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// Returns the reason for a missing target.
     fn lack(&self, local: &Spec) -> String {
         let root = self.local.describe(local.root);
         match self.candidates.get(&local.root).map(Vec::len) {

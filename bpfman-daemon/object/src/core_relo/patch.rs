@@ -1,5 +1,3 @@
-//! Patches an instruction with the result of a relocation.
-
 use bpfmand_core::{Insn, op};
 
 use super::CoreError;
@@ -8,7 +6,7 @@ use super::value::{RelocKind, evaluate};
 use crate::btf::ext::CoreRecord;
 use crate::btf::{Btf, Kind};
 
-/// Number of a helper that does not exist, the same as in libbpf, so that known explanations of the verifier log apply.
+/// Number of libbpf, so that known explanations of the verifier log apply.
 const POISON: i32 = 0x0bad_2310;
 const CLASS_LD: u8 = 0;
 const CLASS_LDX: u8 = 1;
@@ -16,15 +14,12 @@ const CLASS_ST: u8 = 2;
 const CLASS_STX: u8 = 3;
 const CLASS_ALU: u8 = 4;
 const CLASS_ALU64: u8 = 7;
-/// `BPF_X`: the operand is a register.
 const SOURCE_REGISTER: u8 = 0x08;
-/// The size bits of a memory access.
 const SIZE_MASK: u8 = 0x18;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Applied {
     Changed,
-    /// The verifier refuses the instruction if it is reachable.
     Refused,
 }
 
@@ -32,9 +27,8 @@ pub(super) enum Applied {
 pub(super) struct Patch {
     /// Number written by the compiler, if it can be checked.
     before: Option<u64>,
-    /// New number; `None`: the instruction becomes one that the verifier refuses.
+    /// `None`: the verifier refuses the instruction.
     after: Option<u64>,
-    /// New width of a memory access.
     access: Access,
 }
 
@@ -42,7 +36,7 @@ pub(super) struct Patch {
 enum Access {
     Same,
     Bytes(u64),
-    /// A signed number cannot be read in another width without sign extension.
+    /// A signed number needs sign extension in another width.
     Impossible,
 }
 
@@ -78,7 +72,6 @@ impl Patch {
         self.after == other.after
     }
 
-    /// Returns whether the kernel has the target.
     pub(super) const fn has_answer(&self) -> bool {
         self.after.is_some()
     }
@@ -134,8 +127,7 @@ impl Patch {
     }
 }
 
-/// Sign-extends a 32-bit enumerator, as libbpf does for all of them: kernels without 64-bit enums in BTF report only
-/// the low half of their values.
+/// Sign-extends 32-bit enumerators, as libbpf does: kernels without 64-bit enums report only the low half.
 fn widened(kind: RelocKind, target: Option<(&Btf, &Spec)>, number: u64) -> u64 {
     let is_enum = |(btf, spec): (&Btf, &Spec)| {
         spec.steps.first().and_then(|step| btf.get(step.type_id)).is_some_and(|ty| ty.kind == Kind::Enum)
@@ -157,7 +149,7 @@ fn size_bits(bytes: u64) -> Result<u8, CoreError> {
     }
 }
 
-/// Sets the id of a type of the object itself. `starts` is true at the first slot of each instruction.
+/// `starts` is true at the first slot of each instruction.
 pub(crate) fn patch_local(
     record: &CoreRecord,
     insns: &mut [Insn],
@@ -173,15 +165,14 @@ pub(crate) fn patch_local(
     patch.apply(insns, at).map(drop)
 }
 
-/// Returns whether an instruction's immediate can be the id of a type of the object itself. It is rewritten when
-/// programs are spliced, so it must not be a map's index, a call's target, or the offset of a memory access.
+/// Splicing rewrites type ids: the immediate must not be a map's index, a call's target, or an offset.
 pub(crate) fn takes_type_id(insns: &[Insn], starts: &[bool], at: usize) -> bool {
     let Some(insn) = insns.get(at).filter(|_| starts.get(at) == Some(&true)) else { return false };
     let takes_immediate = matches!(insn.class(), CLASS_ALU | CLASS_ALU64) && insn.code & SOURCE_REGISTER == 0;
     takes_immediate || insn.is_ld_imm64() && insn.src() == 0
 }
 
-/// Returns for each element whether it is an instruction and not a second half.
+/// False for second halves.
 pub(crate) fn starts(insns: &[Insn]) -> Vec<bool> {
     let mut starts = vec![true; insns.len()];
     let mut at = 0;

@@ -1,5 +1,3 @@
-//! Access path into a type: numbers from the compiler, matched in the kernel's type by name.
-
 use std::collections::HashSet;
 
 use super::CoreError;
@@ -8,17 +6,14 @@ use super::value::RelocKind;
 use crate::btf::{Btf, Kind, MAX_DEPTH, Type};
 use crate::kernel_btf::essential_name;
 
-/// Maximum length of a path, as in libbpf.
+/// The limit of libbpf.
 const MAX_STEPS: usize = 64;
 
-/// Step of a path: a named member of a type, or an element of an array.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Step {
-    /// Type with the member; for an element, the element's type.
+    /// Type with the member, or of the element.
     pub type_id: u32,
-    /// Index of the member or element.
     pub index: u32,
-    /// Set for a member.
     pub named: bool,
 }
 
@@ -26,12 +21,11 @@ pub(super) struct Step {
 pub(super) struct Spec {
     pub root: u32,
     pub steps: Vec<Step>,
-    /// Offset of the end from the start of the root, in bits.
+    /// From the start of the root, in bits.
     pub bit_offset: u64,
 }
 
 impl Spec {
-    /// Parses a path such as `0:1:2` from `root`.
     pub(super) fn parse(btf: &Btf, root: u32, path: &str, kind: RelocKind) -> Result<Self, CoreError> {
         let bad = |why| CoreError::Path { path: path.to_owned(), root, why };
         let numbers: Vec<u32> = path
@@ -57,7 +51,7 @@ impl Spec {
             return Ok(spec);
         }
 
-        // The first number counts whole values: a pointer to the root may point into an array of them.
+        // A pointer to the root may point into an array: the first number counts whole values.
         let mut ty = btf.resolve(root).ok_or_else(|| bad("no such type"))?;
         let size = btf.size_of(ty.id).ok_or_else(|| bad("its type has no size"))?;
         spec.steps.push(Step { type_id: ty.id, index: first, named: false });
@@ -96,7 +90,6 @@ impl Spec {
         Some(())
     }
 
-    /// Returns the same path in a type of the kernel; `None` if the type lacks it.
     pub(super) fn matching(
         &self,
         local: &Btf,
@@ -179,14 +172,13 @@ impl Spec {
     }
 }
 
-/// Returns whether an array is a flexible array member: the last of its struct, with at most one element.
+/// A flexible array is the last member of its struct, with at most one element.
 fn is_flexible(btf: &Btf, spec: &Spec, array: &Type<'_>) -> bool {
     let Some(step) = spec.steps.last().filter(|step| step.named) else { return false };
     array.array().len <= 1
         && btf.get(step.type_id).is_some_and(|ty| ty.kind == Kind::Struct && step.index + 1 == ty.vlen())
 }
 
-/// Finds a member by name, also in anonymous members: its step, bit offset and type.
 fn find_member(btf: &Btf, ty: &Type<'_>, name: &[u8]) -> Option<(Step, u64, u32)> {
     find_member_in(btf, ty, name, 0, &mut HashSet::new())
 }

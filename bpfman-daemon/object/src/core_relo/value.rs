@@ -1,5 +1,3 @@
-//! Evaluation of a relocation for a path.
-
 use super::CoreError;
 use super::spec::Spec;
 use crate::btf::{Btf, Kind};
@@ -75,9 +73,8 @@ impl RelocKind {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Value {
     pub number: u64,
-    /// Size in bytes and type of a plain field, for its offset.
     pub field: Option<(u64, u32)>,
-    /// Set if an instruction compiled with this number must hold it.
+    /// An instruction compiled with this number must hold it.
     pub checked: bool,
 }
 
@@ -87,7 +84,7 @@ impl Value {
     }
 }
 
-/// Computes the value for a path; `None` if there is no path and the relocation needs one.
+/// `None` if there is no path and the relocation needs one.
 pub(super) fn evaluate(kind: RelocKind, side: Option<(&Btf, &Spec)>) -> Result<Option<Value>, CoreError> {
     let Some((btf, spec)) = side else {
         return Ok(match kind {
@@ -102,7 +99,7 @@ pub(super) fn evaluate(kind: RelocKind, side: Option<(&Btf, &Spec)>) -> Result<O
         | RelocKind::TypeMatches
         | RelocKind::EnumeratorExists => 1,
         RelocKind::TypeIdLocal | RelocKind::TypeIdTarget => {
-            // Compilers write arbitrary numbers here, so there is nothing to check.
+            // Compilers write arbitrary numbers here.
             return Ok(Some(Value { number: u64::from(spec.root), field: None, checked: false }));
         }
         RelocKind::TypeSize => btf.size_of(spec.root).ok_or(CoreError::NoSize(spec.root))?,
@@ -152,7 +149,7 @@ fn field(kind: RelocKind, btf: &Btf, spec: &Spec) -> Result<Value, CoreError> {
             return Err(CoreError::BitField(size));
         }
         offset = offset / size * size;
-        // Use the smallest aligned load that holds all bits.
+        // The smallest aligned load that holds all bits.
         while bit_offset + bits > (offset + size) * 8 {
             if size >= 8 {
                 return Err(CoreError::NoAnswer("a bit field that no load holds"));
@@ -162,7 +159,7 @@ fn field(kind: RelocKind, btf: &Btf, spec: &Spec) -> Result<Value, CoreError> {
         }
     }
     Ok(match kind {
-        // The offset of a bit field depends on the chosen load, so compilers' numbers may differ from ours.
+        // The offset of a bit field depends on the chosen load, so compilers' numbers may differ.
         RelocKind::FieldByteOffset if is_bit_field => Value { checked: false, ..Value::plain(offset) },
         RelocKind::FieldByteOffset => Value { field: Some((size, member.type_id)), ..Value::plain(offset) },
         RelocKind::FieldByteSize => Value { checked: !is_bit_field, ..Value::plain(size) },

@@ -1,18 +1,14 @@
-//! References to functions and variables of the kernel and its modules.
-
 use bpfmand_core::op;
 
 use super::{Linker, set_source};
 use crate::btf::Kind;
 use crate::{ObjectError, RelocationError};
 
-/// Base of the helper numbers for missing weak kernel functions: no such helper exists, so the verifier refuses a
-/// reachable call. The index of the function among the object's externs is added, as in libbpf.
+/// Plus the extern's index, as in libbpf: the verifier refuses a reachable call of a missing weak function.
 const MISSING_FUNCTION: i32 = 2_002_000_000;
 
 impl Linker<'_> {
-    /// Links a reference; `place` is the instruction's function and its index there. Returns the missing symbol if a
-    /// weak function is missing and must not be called.
+    /// `place`: function and index. Returns a missing weak function, which must not be called.
     pub(super) fn link_kernel(
         &mut self,
         at: usize,
@@ -62,7 +58,6 @@ impl Linker<'_> {
         Ok(None)
     }
 
-    /// Returns the number by which instructions refer to a module.
     fn module(&mut self, name: &str) -> i32 {
         let modules = &mut self.out.modules;
         let place = modules.iter().position(|known| known == name).unwrap_or_else(|| {

@@ -1,7 +1,4 @@
-//! Linking: one program and every function that it reaches become one list of instructions.
-//!
-//! Functions are appended where they are first called, depth first, as in libbpf: the same object gives the same
-//! instructions, and so the same kernel tag.
+//! Linking. Functions are appended where they are first called, depth first, as in libbpf: the same kernel tag.
 
 mod kernel;
 
@@ -27,13 +24,11 @@ pub struct Unresolved {
     pub at: usize,
     /// Function of the instruction, and the index in it.
     pub function: (String, usize),
-    /// Missing target, for example "struct sock.freebind (CO-RE byte_off, access path 0:14): struct sock has no such
-    /// field".
+    /// Missing target, such as "struct sock.freebind (CO-RE byte_off, access path 0:14): …".
     pub what: String,
 }
 
-/// Instruction that loads the address of a kernel symbol (`extern const void NAME __ksym`), still to be set: the text
-/// has zero.
+/// Instruction that loads the address of a kernel symbol (`extern const void NAME __ksym`), zero in the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WantedAddress {
     /// Index of the instruction's first half in the whole text.
@@ -50,18 +45,14 @@ pub(crate) struct Linked {
     pub functions: Vec<FunctionSpan>,
     pub func_info: Vec<FuncInfo>,
     pub line_info: Vec<LineInfo>,
-    /// Instructions with a type id of the object's own BTF as immediate.
     pub local_type_ids: Vec<usize>,
-    /// Kernel modules; instructions refer to them by index, from 1 on.
+    /// Referred to by index, from 1 on.
     pub modules: Vec<String>,
-    /// References that this kernel lacks.
     pub unresolved: Vec<Unresolved>,
-    /// Addresses to be set.
     pub addresses: Vec<WantedAddress>,
     pub jump_tables: Vec<JumpTable>,
 }
 
-/// Function being linked, with its remaining references.
 struct Frame<'a> {
     references: std::vec::IntoIter<(usize, Reference<'a>)>,
     key: FunctionKey,
@@ -76,7 +67,6 @@ pub(crate) struct Linker<'a> {
     kernel: Option<&'a KernelBtf>,
     types: Option<Resolver<'a>>,
     placed: HashMap<FunctionKey, usize>,
-    /// Index of each jump table met so far.
     jump_tables: HashMap<(FunctionKey, TablePlace<'a>), usize>,
     out: Linked,
     whole_func_info: bool,
@@ -103,7 +93,7 @@ impl<'a> Linker<'a> {
         }
     }
 
-    /// Links the program. Uses an explicit stack: a chain of calls may exceed the thread's stack.
+    /// Uses an explicit stack: a chain of calls may exceed the thread's stack.
     pub(crate) fn link(mut self) -> Result<Linked, ObjectError> {
         let (object, entry) = (self.object, self.entry);
         let first = self.place(entry.key, &entry.name, 0)?;
@@ -118,7 +108,6 @@ impl<'a> Linker<'a> {
         self.finish()
     }
 
-    /// Links a placed function and the functions that it reaches.
     fn link_reached(&mut self, first: Frame<'a>) -> Result<(), ObjectError> {
         let mut stack = vec![first];
         while let Some(frame) = stack.last_mut() {
@@ -172,8 +161,7 @@ impl<'a> Linker<'a> {
         Ok(())
     }
 
-    /// Records that an instruction takes the address of a jump table of its function, which starts at `start` of the
-    /// text.
+    /// The instruction's function starts at `start` of the text.
     fn link_jump_table(
         &mut self,
         table: TablePlace<'a>,
@@ -203,7 +191,7 @@ impl<'a> Linker<'a> {
         self.out.insns[at + 1].imm = second;
     }
 
-    /// Appends a function's instructions and information; `caller` and `at` are the location of its first call.
+    /// `caller` and `at` are the location of the first call.
     fn place(&mut self, key: FunctionKey, caller: &str, at: usize) -> Result<Frame<'a>, ObjectError> {
         let object = self.object;
         let function = object.functions.get(key).map_err(|why| self.fault(caller, (at, why)))?;
@@ -236,8 +224,7 @@ impl<'a> Linker<'a> {
             .object
             .core_records(key, function.len)
             .map_err(|why| self.fault(&function.name, (0, why)))?;
-        // An instruction with a local type id is rewritten when programs are spliced. If it also referred to a map or a
-        // function, it would then refer to another one.
+        // Splicing rewrites local type ids: a map or function reference in the same place would be changed.
         let mut written = HashMap::new();
         let starts = core_relo::starts(insns);
         for record in records {
@@ -256,7 +243,6 @@ impl<'a> Linker<'a> {
             if is_local {
                 core_relo::patch_local(record, insns, &starts, at)
                     .map_err(|why| self.fault(&function.name, (at, why.into())))?;
-                // The function's instructions are appended after the existing ones.
                 self.out.local_type_ids.push(self.out.insns.len() + at);
                 continue;
             }

@@ -1,7 +1,4 @@
-//! Maps declared with type information: variables of section `.maps`.
-//!
-//! Every property is the type of a struct member: a number is the length of an array behind the pointer, a key or value
-//! is the type behind it.
+//! Section `.maps`: properties are struct members; a number is an array's length, a key or value the pointer's target.
 
 use std::collections::HashMap;
 
@@ -12,7 +9,6 @@ use crate::ObjectError;
 use crate::btf::{Btf, Kind, MAX_DEPTH, Type};
 use crate::elf::Elf;
 
-/// `LIBBPF_PIN_BY_NAME`.
 const PIN_BY_NAME: u32 = 1;
 
 pub(super) fn read(
@@ -113,7 +109,6 @@ fn read_definition(
             }
             "values" => read_values(btf, &mut spec, member.type_id, outer)?,
             "numa_node" => spec.numa_node = small()?,
-            // Markers of size zero have no effect.
             _ if btf.size_of(member.type_id) == Some(0) => {}
             _ => return Err(wrong(format!("unknown property {field}"))),
         }
@@ -125,8 +120,7 @@ fn read_definition(
         return Err(ObjectError::map(name, "maps of maps of maps do not exist"));
     }
     if map_type::is_ring(spec.map_type) {
-        // `__type(value, struct event)` declares the type of records. For the kernel, a ring buffer has neither keys
-        // nor values.
+        // `__type(value, struct event)` declares records; for the kernel, a ring buffer has neither keys nor values.
         (spec.key_size, spec.value_size) = (0, 0);
     }
     if map_type::is_ring(spec.map_type) || !kernel_takes_types(btf, &spec) {
@@ -136,7 +130,7 @@ fn read_definition(
     Ok(spec)
 }
 
-/// Returns whether the kernel accepts type ids for such a map; otherwise it refuses the map.
+/// The kernel refuses other maps with type ids.
 fn kernel_takes_types(btf: &Btf, spec: &MapSpec) -> bool {
     let key = btf.resolve(spec.btf_key_type_id);
     let both = key.is_some() && spec.btf_value_type_id != 0;
@@ -151,12 +145,11 @@ fn kernel_takes_types(btf: &Btf, spec: &MapSpec) -> bool {
     }
 }
 
-/// Returns the declared key and value types of a map with their sizes, whatever the map type.
+/// Types with their sizes, whatever the map type.
 pub(crate) fn declared_types(btf: &Btf, map: &str) -> [Option<(u32, u32)>; 2] {
     declaration_of(btf, map).map_or([None; 2], |definition| types_in(btf, &definition))
 }
 
-/// Returns the same for the maps in a map of maps.
 pub(crate) fn declared_inner_types(btf: &Btf, map: &str) -> [Option<(u32, u32)>; 2] {
     let inner = || {
         let outer = declaration_of(btf, map)?;
@@ -184,7 +177,7 @@ fn types_in(btf: &Btf, definition: &Type<'_>) -> [Option<(u32, u32)>; 2] {
     })
 }
 
-/// Reads `values`: the definition of inner maps, or functions for an array of programs.
+/// Definition of inner maps, or functions for an array of programs.
 fn read_values(btf: &Btf, spec: &mut MapSpec, type_id: u32, outer: bool) -> Result<(), ObjectError> {
     let wrong = |why: &str| ObjectError::map(spec.name.clone(), why);
     let array = btf
@@ -209,7 +202,7 @@ fn read_values(btf: &Btf, spec: &mut MapSpec, type_id: u32, outer: bool) -> Resu
     agree(&spec.name, &mut spec.value_size, 4, "values")
 }
 
-/// Returns a number, encoded as the length of an array behind a pointer, or (with 64 bits) as an enumerator.
+/// The length of an array behind a pointer, or (64 bits) an enumerator.
 fn number(btf: &Btf, type_id: u32) -> Option<u64> {
     let ty = btf.resolve(type_id)?;
     match ty.kind {
@@ -222,14 +215,12 @@ fn number(btf: &Btf, type_id: u32) -> Option<u64> {
     }
 }
 
-/// Returns id and size in bytes of the type behind a pointer.
 fn pointee(btf: &Btf, type_id: u32) -> Option<(u32, u32)> {
     let pointer = btf.get(type_id).filter(|ty| ty.kind == Kind::Ptr)?;
     let size = btf.size_of(pointer.size_or_type)?;
     Some((pointer.size_or_type, u32::try_from(size).ok()?))
 }
 
-/// Sets a size of a map, or checks that it equals an earlier one.
 fn agree(map: &str, size: &mut u32, said: u32, field: &str) -> Result<(), ObjectError> {
     if *size != 0 && *size != said {
         let why = format!("{field} says {said} bytes, another property says {size}");

@@ -1,5 +1,3 @@
-//! Global variables: a one-entry array map for each data section.
-
 use std::collections::HashMap;
 
 use bpfmand_core::{MapRole, MapSpec, map_type};
@@ -9,16 +7,15 @@ use crate::ObjectError;
 use crate::btf::{Btf, Type, fixup::datasec_layout};
 use crate::elf::Elf;
 
-/// `BPF_F_RDONLY_PROG`: programs may only read, so that the verifier can treat the contents as constants.
+/// The verifier can treat the contents as constants.
 const RDONLY_PROG: u32 = 1 << 7;
 
-/// Maximum size of all global variables of an object, in bytes: zeroed ones take memory without taking file space.
+/// Zeroed variables take memory without taking file space.
 const MAX_GLOBAL_BYTES: usize = 64 << 20;
 
-/// Section of variables in address space 1, which clang uses for arenas.
+/// Variables in address space 1, which clang uses for arenas.
 const ARENA_SECTION: &str = ".addr_space.1";
 
-/// Returns the role of a section of global variables, by its name.
 pub(super) fn role_of(name: &str) -> Option<MapRole> {
     let is = |base: &str| name == base || name.strip_prefix(base).is_some_and(|rest| rest.starts_with('.'));
     if is(".rodata") {
@@ -64,14 +61,13 @@ pub(super) fn read(
     Ok(())
 }
 
-/// Returns the contents of a section; zeros if it has no bytes in the file.
+/// Zeros if the section has no bytes in the file.
 fn contents(elf: &Elf, section: usize) -> Vec<u8> {
     let mut initial = elf.section_data(section).to_vec();
     initial.resize(elf.sections[section].size, 0);
     initial
 }
 
-/// Places variables at the beginning of the object's arena.
 fn arena(table: &mut MapTable, section: usize, initial: Vec<u8>) -> Result<(), ObjectError> {
     let refuse = |why: &str| ObjectError::map(ARENA_SECTION, why);
     if initial.len() > MAX_GLOBAL_BYTES {
@@ -95,7 +91,6 @@ fn arena(table: &mut MapTable, section: usize, initial: Vec<u8>) -> Result<(), O
     Ok(())
 }
 
-/// Returns the map of `__kconfig` variables, all zero until they are set.
 pub(super) fn kconfig(bytes: usize) -> MapSpec {
     array(".kconfig".to_owned(), MapRole::Rodata, vec![0; bytes])
 }

@@ -1,5 +1,3 @@
-//! Maps declared without type information: structs of numbers in section `maps`.
-
 use super::{MapTable, blank};
 use crate::ObjectError;
 use crate::btf::word;
@@ -7,11 +5,9 @@ use crate::elf::Elf;
 
 /// `struct bpf_map_def`: type, key size, value size, entries, flags.
 const MIN_DEFINITION: u64 = 20;
-/// Sizes of longer definitions: aya's adds an id and a pinning; iproute2's (`struct bpf_elf_map`) may also have two
-/// numbers of an inner map.
+/// Longer definitions: aya's, and iproute2's (`struct bpf_elf_map`), perhaps with two numbers of an inner map.
 const WITH_PINNING: [u64; 2] = [28, 36];
-/// Pinning values for a pin by name: 1 in both formats. iproute2 distinguishes pins per object (1) from global ones
-/// (2).
+/// Pinning by name: 1 in both formats; iproute2 distinguishes per object (1) from global (2).
 const PINNED: [u32; 2] = [1, 2];
 
 pub(super) fn read(table: &mut MapTable, elf: &Elf, section: usize) -> Result<(), ObjectError> {

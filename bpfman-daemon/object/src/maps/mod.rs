@@ -20,21 +20,20 @@ use crate::check::is_map_name;
 use crate::elf::Elf;
 use crate::externs::Externs;
 
-/// Maximum number of maps of an object: a program can use 64.
+/// A program can use 64.
 pub(crate) const MAX_MAPS: usize = 4096;
-/// Maximum length of a map's name, in bytes: that of a file name.
+/// Limit of file names.
 pub(crate) const MAX_MAP_NAME: usize = 255;
 
-/// Maps of an object, with the lookup tables for references.
 #[derive(Debug, Default)]
 pub(crate) struct MapTable {
     pub specs: Vec<MapSpec>,
     pub slots: Vec<InitialSlot>,
     pub struct_ops: Vec<StructOpsMap>,
-    /// Declared maps by section and byte offset.
+    /// By section and byte offset.
     by_place: HashMap<(usize, u64), usize>,
     by_name: HashMap<String, usize>,
-    /// Byte offset of `values` in a map's declaration, by map.
+    /// By map.
     values_at: HashMap<usize, u64>,
     by_section: HashMap<usize, usize>,
     pub kconfig: Option<usize>,
@@ -102,7 +101,6 @@ impl MapTable {
         self.by_place.get(&(section, offset)).copied()
     }
 
-    /// Returns the map of a section of global variables.
     pub(crate) fn data_section(&self, section: usize) -> Option<usize> {
         self.by_section.get(&section).copied()
     }

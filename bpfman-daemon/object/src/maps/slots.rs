@@ -1,5 +1,3 @@
-//! Initial entries of maps of maps and arrays of programs (`.values = { [0] = &inner }`).
-
 use super::MapTable;
 use crate::ObjectError;
 use crate::check::check_slots;
@@ -26,7 +24,6 @@ pub struct InitialSlot {
     pub target: SlotTarget,
 }
 
-/// Size of a slot in the declaration, in bytes: a pointer.
 const SLOT_BYTES: u64 = 8;
 
 pub(super) fn read(table: &mut MapTable, elf: &Elf) -> Result<(), ObjectError> {

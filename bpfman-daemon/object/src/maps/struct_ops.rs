@@ -1,6 +1,4 @@
-//! struct_ops: variables of the sections `.struct_ops` and `.struct_ops.link`, each a map.
-//!
-//! Members are matched by name: the object's struct need not have the kernel's layout.
+//! Variables of `.struct_ops` and `.struct_ops.link`, each a map. Members are matched by name: layouts may differ.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,9 +10,9 @@ use crate::btf::{Btf, Kind, Type};
 use crate::check::check_name;
 use crate::elf::{Elf, Reloc, SymbolPlace};
 
-/// Maximum number of set members, over all struct_ops of an object: the kernel's largest type has about a hundred.
+/// Over all struct_ops of an object: the kernel's largest type has about a hundred.
 const MAX_MEMBERS: usize = 4096;
-/// Maximum size of members that are not functions, over all struct_ops of an object, in bytes.
+/// Over all struct_ops of an object, without functions.
 const MAX_BYTES: usize = 64 << 10;
 
 /// Map with a struct_ops value.
@@ -56,7 +54,6 @@ impl StructOpsMap {
     }
 }
 
-/// Returns whether the variables of a section are struct_ops.
 fn is_section(name: &str) -> bool {
     // libbpf creates a map with a question mark only on request; here it is created with its programs.
     matches!(name.strip_prefix('?').unwrap_or(name), ".struct_ops" | ".struct_ops.link")
@@ -118,7 +115,6 @@ pub(super) fn read(
     Ok(())
 }
 
-/// Location of a struct's initial value.
 struct Place<'a> {
     elf: &'a Elf,
     btf: &'a Btf,
@@ -168,7 +164,6 @@ impl Place<'_> {
         self.elf.section_data(self.section).get(start..end)
     }
 
-    /// Returns the name of the function that a pointer refers to.
     fn program(&self, reloc: Reloc, bytes: &[u8]) -> Option<String> {
         let symbol = self.elf.symbols.get(reloc.symbol)?;
         let SymbolPlace::Section(section) = symbol.place else { return None };
@@ -183,7 +178,6 @@ impl Place<'_> {
     }
 }
 
-/// Checks that struct_ops refer to maps of that type, each once, and are within the limits.
 pub(crate) fn check_struct_ops(maps: &[MapSpec], all: &[StructOpsMap]) -> Result<(), String> {
     let is_one = |map: &MapSpec| map.map_type == map_type::STRUCT_OPS && map.role == MapRole::Ordinary;
     let (mut members, mut bytes) = (0, 0);

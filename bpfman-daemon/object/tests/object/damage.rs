@@ -1,4 +1,4 @@
-//! Damaged files: an error or a valid object, never a panic; common defects are named.
+//! Damaged files: an error or a valid object, never a panic.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -20,7 +20,6 @@ static OBJECTS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
         .collect()
 });
 
-/// Calls every function of an object. Only the absence of panics matters.
 fn exercise(bytes: &[u8]) {
     let Ok(object) = ObjectFile::parse(bytes) else { return };
     assert_eq!(object.facts().check(), Ok(()), "what is read here could be told by another process");
@@ -51,7 +50,6 @@ fn refused(bytes: Vec<u8>) -> Result<String> {
     Ok(ObjectFile::parse(bytes).err().context("accepted")?.to_string())
 }
 
-/// Returns a valid object with some bytes replaced.
 fn altered(changes: &[(usize, &[u8])]) -> Result<Vec<u8>> {
     let mut bytes = compile::bytes("number.c")?;
     for (at, with) in changes {
@@ -95,7 +93,7 @@ fn a_section_table_that_is_not_there_is_refused() -> Result<()> {
         let message = refused(altered(&[(TABLE_AT, &offset.to_ne_bytes())])?)?;
         assert!(message.contains("the ELF file is damaged"), "{offset:#x}: {message}");
     }
-    // If the header has zero sections, the first section's size holds the number.
+    // With zero sections in the header, the first section's size holds the number.
     let bytes = compile::bytes("number.c")?;
     let table = usize::try_from(u64::from_ne_bytes(bytes[TABLE_AT..TABLE_AT + 8].try_into()?))?;
     let huge = (1_u64 << 60).to_ne_bytes();
@@ -121,7 +119,6 @@ fn a_file_cut_off_anywhere_is_refused() -> Result<()> {
 
 #[test]
 fn any_byte_may_be_another() -> Result<()> {
-    // The values that matter most for sizes and indexes.
     let bytes = compile::bytes("number.c")?;
     for at in 0..bytes.len() {
         for value in [0x00, 0x7f, 0xff] {
@@ -150,8 +147,7 @@ fn damaged_relocations_of_a_program_do_not_stop_its_siblings() -> Result<()> {
     Ok(())
 }
 
-/// Returns the file offset of a function's instructions, its offset in its section, and the file offsets of the CO-RE
-/// records of that section.
+/// File offset of a function, its offset in its section, and file offsets of the section's CO-RE records.
 fn function_of(bytes: &[u8], name: &str) -> Result<(usize, u32, Vec<usize>)> {
     const RECORD: usize = 16;
     let file = object::read::elf::ElfFile64::<object::Endianness>::parse(bytes)?;
@@ -163,8 +159,7 @@ fn function_of(bytes: &[u8], name: &str) -> Result<(usize, u32, Vec<usize>)> {
         file.section_by_name(".BTF.ext").and_then(|section| section.file_range()).context("no records")?;
     let ext = usize::try_from(ext.0)?;
     let word = |at: usize| Ok::<_, anyhow::Error>(u32::from_ne_bytes(bytes[at..at + 4].try_into()?));
-    // The header has its length at 4, the offset of the CO-RE records at 24, and their size at 28. The first word is
-    // the size of a record; then for each section its name and the number of records.
+    // Header: length at 4, offset and size of the CO-RE records at 24 and 28; the record size comes first.
     let mut at = ext + word(ext + 4)? as usize + word(ext + 24)? as usize;
     let end = at + word(ext + 28)? as usize;
     assert_eq!(word(at)? as usize, RECORD);
@@ -188,10 +183,9 @@ fn function_of(bytes: &[u8], name: &str) -> Result<(usize, u32, Vec<usize>)> {
     Ok((start, u32::try_from(symbol.address())?, found))
 }
 
-/// Type ids are rewritten when programs are spliced: nothing else may be in their place.
+/// Splicing rewrites type ids: nothing else may be in their place.
 #[test]
 fn a_type_number_is_only_where_a_number_is() -> Result<()> {
-    /// `BPF_CORE_TYPE_ID_LOCAL`.
     const LOCAL: u32 = 6;
     let options = TextOptions { kernel_btf: None, features: BtfFeatures::ALL };
     let good = compile::bytes("core.c")?;
@@ -203,7 +197,6 @@ fn a_type_number_is_only_where_a_number_is() -> Result<()> {
             .join(": "))
     };
 
-    // A load from memory, with the offset in the place of the number.
     let (start, offset, records) = function_of(&good, "local_only")?;
     let record = *records.first().context("no record")?;
     let at = u32::from_ne_bytes(good[record..record + 4].try_into()?) - offset;
@@ -212,7 +205,6 @@ fn a_type_number_is_only_where_a_number_is() -> Result<()> {
     let error = why(bytes, "local_only")?;
     assert!(error.contains("operation 0x61 cannot carry a CO-RE relocation"), "{error}");
 
-    // The second half of a load that looks like `r0 = 1`.
     let mut bytes = good.clone();
     assert_eq!(at, 0, "the function begins with it, so that one may be put in front");
     bytes[start] = 0x18;
@@ -221,7 +213,6 @@ fn a_type_number_is_only_where_a_number_is() -> Result<()> {
     let error = why(bytes, "local_only")?;
     assert!(error.contains("operation 0xb7 cannot carry a CO-RE relocation"), "{error}");
 
-    // Two numbers for one instruction.
     let (_, _, records) = function_of(&good, "types")?;
     let [first, second, ..] = records[..] else { anyhow::bail!("{} records", records.len()) };
     let mut bytes = good;
@@ -235,7 +226,7 @@ fn a_type_number_is_only_where_a_number_is() -> Result<()> {
     Ok(())
 }
 
-/// Runs at least 3000 cases; `PROPTEST_CASES` can raise the number.
+/// `PROPTEST_CASES` can raise the number.
 fn config() -> ProptestConfig {
     let usual = ProptestConfig::default();
     ProptestConfig { cases: usual.cases.max(3000), failure_persistence: None, ..usual }
@@ -268,7 +259,6 @@ proptest! {
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..16),
     ) {
         let Some(bytes) = OBJECTS.get(which) else { return Ok(()) };
-        // From the BTF magic on: types, strings, records and relocations.
         let magic = 0xeb9f_u16.to_ne_bytes();
         let Some(start) = bytes.windows(2).position(|two| two == magic) else { return Ok(()) };
         let mut damaged = bytes.clone();

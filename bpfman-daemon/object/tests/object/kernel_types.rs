@@ -1,12 +1,10 @@
-//! Lookups of the running kernel's types by name.
-
 use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use bpfmand_object::{KernelBtf, ObjectError, SharedBytes};
 
-/// Returns the ids printed by bpftool: `[76255] FUNC 'vfs_unlink' …`.
+/// bpftool prints `[76255] FUNC 'vfs_unlink' …`.
 fn ids_by_bpftool() -> Result<String> {
     let done = Command::new("bpftool").args(["btf", "dump", "file", "/sys/kernel/btf/vmlinux"]).output()?;
     ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
@@ -55,7 +53,6 @@ fn shared_index_answers_as_the_parsed_types_do() -> Result<()> {
     assert_eq!(index.member_offset("task_struct", "pid"), parsed.member_offset("task_struct", "pid"));
     assert_eq!(index.enumerators("bpf_map_type"), parsed.enumerators("bpf_map_type"));
     assert_eq!(index.offered_functions(), parsed.offered_functions());
-    // An index written from an index is identical.
     let mut again = Vec::new();
     index.write_index(&mut again)?;
     assert!(again == bytes);

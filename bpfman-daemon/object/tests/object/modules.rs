@@ -1,5 +1,3 @@
-//! Split BTF of kernel modules.
-
 use crate::compile;
 use anyhow::{Context, Result};
 use bpfmand_core::{Insn, ProgramText, op};
@@ -9,7 +7,7 @@ const INT: u32 = 1;
 const STRUCT: u32 = 4;
 const FUNC: u32 = 12;
 const FUNC_PROTO: u32 = 13;
-/// Number of the kernel types below; a module's own ids follow.
+/// A module's own ids follow.
 const KERNEL_TYPES: u32 = 4;
 
 const fn kind(kind: u32, parts: u32) -> u32 {
@@ -30,7 +28,6 @@ fn blob(types: &[&[u32]], strings: &[u8]) -> Vec<u8> {
 
 const KERNEL_STRINGS: &[u8] = b"\0int\0both\0late\0kernel_function\0";
 
-/// Returns BTF with `int`, `struct both { int late at 8; }`, `int kernel_function(int)`.
 fn kernel() -> Result<KernelBtf> {
     let (int, both, late, function) = (1, 5, 10, 15);
     let types: [&[u32]; KERNEL_TYPES as usize] = [
@@ -42,8 +39,7 @@ fn kernel() -> Result<KernelBtf> {
     Ok(KernelBtf::parse(blob(&types, KERNEL_STRINGS))?)
 }
 
-/// Returns split BTF with `struct only_in_module { int first; int second; }`, a different `struct both`, and a
-/// function. It refers to the kernel's types and names.
+/// Refers to the kernel's types and names.
 fn module(function: &str) -> Vec<u8> {
     let strings = [b"\0only_in_module\0first\0second\0", function.as_bytes(), b"\0"].concat();
     // Offsets continue after the kernel's strings.
@@ -145,7 +141,6 @@ fn what_nobody_has_is_named() -> Result<()> {
 fn split_types_of_another_kernel_are_refused_or_harmless() -> Result<()> {
     let mut types = kernel()?;
     assert!(types.add_module("damaged", b"\x9f\xeb".to_vec()).is_err());
-    // Ids and names past the end.
     let far = blob(&[&[u32::MAX - 7, kind(STRUCT, 1), 4, 1 << 30, 1 << 30, 0]], b"\0");
     types.add_module("far", far)?;
     assert_eq!(types.function("module_function"), None);

@@ -25,7 +25,6 @@ impl Moved {
         Ok(self.object.text(program, &options)?.insns)
     }
 
-    /// Returns operation and offset of the first instruction.
     fn first(&self, program: &str) -> Result<(u8, i16)> {
         let insns = self.insns(program)?;
         Ok((insns[0].code, insns[0].off))

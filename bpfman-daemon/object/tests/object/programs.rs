@@ -11,7 +11,6 @@ fn text(object: &ObjectFile, program: &str) -> Result<ProgramText, ObjectError> 
     object.text(program, &TextOptions::default())
 }
 
-/// Returns the target function of the entry function's call with this number.
 fn callee(text: &ProgramText, number: usize) -> Option<&str> {
     let entry = text.functions.first()?;
     let at = (0..entry.len).filter(|at| text.insns[*at].is_local_call()).nth(number)?;
@@ -99,7 +98,6 @@ fn the_declared_type_must_agree_with_the_section() -> Result<()> {
         error.to_string(),
         "program many is declared as kprobe but its section kprobe.multi/do_* says kprobe_multi"
     );
-    // Clients may declare some types in an unknown section.
     assert_eq!(siblings.resolve_type("unknown_section", ProgramType::Kprobe)?, ProgramType::Kprobe);
     let error = siblings.resolve_type("unknown_section", ProgramType::Fentry).err().context("admitted")?;
     let message = error.to_string();

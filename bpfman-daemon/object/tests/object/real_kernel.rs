@@ -1,5 +1,3 @@
-//! Maps, type information and programs, loaded on the running kernel.
-
 use std::collections::BTreeMap;
 use std::env::consts::ARCH;
 use std::os::fd::OwnedFd;
@@ -14,7 +12,7 @@ use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::{ProgramKind, ProgramLoad};
 use bpfmand_object::{BtfFeatures, KconfigValue, KernelBtf, ObjectFile, ProgramEntry, TextOptions};
 
-/// Folder with a bpffs that the kernel crate mounts; unmounted at the end, so that it can be removed.
+/// Unmounted at the end, so that it can be removed.
 struct PinFolder(tempfile::TempDir);
 
 impl Drop for PinFolder {
@@ -24,12 +22,10 @@ impl Drop for PinFolder {
     }
 }
 
-/// Loads the wanted programs of an object. Returns their number.
 fn load(object: &ObjectFile, features: BtfFeatures, wanted: impl Fn(&ProgramEntry) -> bool) -> Result<usize> {
     load_with(object, features, &BTreeMap::new(), wanted).map(|programs| programs.len())
 }
 
-/// Loads the wanted programs with these values of global variables.
 fn load_with(
     object: &ObjectFile,
     features: BtfFeatures,
@@ -78,7 +74,7 @@ fn load_with(
     Ok(loaded)
 }
 
-/// Returns whether the kernel has the functions that `kernel_symbols.c` calls; required since Linux 6.2.
+/// Required since Linux 6.2.
 fn kernel_has_the_functions() -> Result<bool> {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let mut numbers =
@@ -112,7 +108,6 @@ fn functions_of_several_sections_and_callbacks_load() -> Result<()> {
     Ok(())
 }
 
-/// Returns the verdict of an object's only program on a packet of 64 bytes.
 fn verdict(object: &ObjectFile, globals: &[(&str, &[u8])]) -> Result<u32> {
     let globals = globals.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec())).collect();
     let programs = load_with(object, BtfFeatures::ALL, &globals, |_| true)?;
@@ -140,7 +135,6 @@ fn global_variables_hold_what_was_declared_or_set() -> Result<()> {
 
 #[test]
 fn every_call_reaches_its_own_function() -> Result<()> {
-    // PASS of the first, DROP of the second, REDIRECT of the third.
     assert_eq!(verdict(&compile::object("text_sections.c")?, &[])?, 2 + 1 + 4);
     Ok(())
 }
@@ -220,7 +214,7 @@ fn the_objects_of_xdp_tools_load() -> Result<()> {
         let object = ObjectFile::parse(std::fs::read(&path)?).with_context(|| format!("{path:?}"))?;
         assert!(!object.programs().is_empty(), "{path:?}");
         loaded += load(&object, BtfFeatures::ALL, |program| {
-            // Others are fentry and fexit programs, and the tool chooses their functions when it runs.
+            // fentry and fexit targets are chosen by the tool when it runs.
             program.attach_target.is_none()
         })
         .with_context(|| format!("{path:?}"))?;

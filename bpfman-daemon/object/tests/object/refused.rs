@@ -1,5 +1,3 @@
-//! Objects that cannot be loaded, and the errors that name the defect.
-
 use crate::compile;
 use anyhow::{Context, Result, ensure};
 use bpfmand_object::{ObjectFile, TextOptions};
@@ -21,12 +19,10 @@ fn start_of(bytes: &[u8], section: &str) -> Result<usize> {
     Ok(usize::try_from(section.file_range().context("nothing in it")?.0)?)
 }
 
-/// Returns the error of parsing an object, with its causes.
 fn refusal(bytes: Vec<u8>) -> Result<String> {
     Ok(chain(&ObjectFile::parse(bytes).err().context("accepted")?))
 }
 
-/// Returns the error of linking a program, with its causes.
 fn link_refusal(bytes: Vec<u8>, program: &str) -> Result<String> {
     let object = ObjectFile::parse(bytes)?;
     Ok(chain(&object.link(program, &TextOptions::default()).err().context("linked")?))
@@ -53,7 +49,6 @@ fn sections_that_share_bytes_are_named_both() -> Result<()> {
     names(&refusal(bytes)?, &["(.maps)", "(xdp/filter)", "shares bytes"])
 }
 
-/// Returns an object with this first entry in its jump table.
 fn with_entry(entry: u64) -> Result<Vec<u8>> {
     let mut bytes = compile::bytes("jump_table.c")?;
     let at = start_of(&bytes, ".jumptables")?;
@@ -107,7 +102,6 @@ fn common_symbols_say_how_to_build_without_them() -> Result<()> {
     names(&link_refusal(std::fs::read(path)?, "filter")?, &["filter", "seen", "-fno-common"])
 }
 
-/// Returns the file offset of the first relocation of a program's section.
 fn relocation(bytes: &[u8]) -> Result<usize> {
     start_of(bytes, ".relxdp/filter")
 }
@@ -150,7 +144,6 @@ fn variables_beyond_all_sections_are_named() -> Result<()> {
     names(refused.first().context("every program links")?, &["seen", "far outside its section"])
 }
 
-/// Returns the file offset and id of the first wanted type.
 fn type_at(bytes: &[u8], wanted: impl Fn(u32, &str) -> bool) -> Result<(usize, u32)> {
     let start = start_of(bytes, ".BTF")?;
     let word = |at: usize| Ok::<_, anyhow::Error>(u32::from_ne_bytes(bytes[at..at + 4].try_into()?));
@@ -202,7 +195,6 @@ fn a_type_that_does_not_exist_has_no_size_for_a_map() -> Result<()> {
 fn type_information_that_ends_early_is_named() -> Result<()> {
     let mut bytes = compile::bytes("maps.c")?;
     let (at, _) = type_at(&bytes, |kind, _| kind == STRUCT)?;
-    // More members than the type has space for.
     bytes[at + 4..at + 6].copy_from_slice(&u16::MAX.to_ne_bytes());
     names(&refusal(bytes)?, &["the type information (BTF) is damaged", "of a Struct where"])
 }

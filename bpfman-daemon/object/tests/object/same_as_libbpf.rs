@@ -1,6 +1,4 @@
-//! Linked programs have the same instructions as libbpf's, compared by the kernel's tag, a hash over them.
-//!
-//! The hash excludes map references; the other tests compare those, and run programs.
+//! Linked programs have libbpf's instructions, by the kernel's tag, which excludes map references.
 
 use std::env::consts::ARCH;
 use std::path::{Path, PathBuf};
@@ -11,8 +9,7 @@ use anyhow::{Context, Result, ensure};
 use bpfmand_object::{KernelBtf, ObjectFile, TextOptions};
 use sha2::{Digest, Sha256};
 
-/// Loads and pins every program of the file `$1` in a temporary mount namespace, and prints the kernel's information
-/// about each.
+/// Pins every program of `$1` in a temporary mount namespace, and prints the kernel's information.
 const LOAD_AND_SHOW: &str = r#"
 set -e
 mount -t bpf none /sys/fs/bpf
@@ -26,7 +23,7 @@ done
 echo "]"
 "#;
 
-/// Returns whether the kernel hashes with SHA-256 (Linux 6.18 and later) instead of SHA-1.
+/// Linux 6.18 and later; SHA-1 before.
 fn kernel_hashes_with_sha256() -> Result<bool> {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let mut numbers =
@@ -54,7 +51,6 @@ fn tag(object: &ObjectFile, program: &str, kernel: &KernelBtf) -> Result<String>
     Ok(hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Loads all programs of a file with bpftool and compares each tag. Returns the number of programs.
 fn compare(path: &Path) -> Result<usize> {
     let object = ObjectFile::parse(std::fs::read(path)?)?;
     let kernel = KernelBtf::parse(std::fs::read("/sys/kernel/btf/vmlinux")?)?;
@@ -76,7 +72,7 @@ fn compare(path: &Path) -> Result<usize> {
     Ok(shown.len())
 }
 
-/// Excludes features that Debian's bpftool lacks.
+/// Debian's bpftool lacks these features.
 const FOR_LIBBPF_1_1: &[&str] = &["-DFOR_LIBBPF_1_1"];
 
 fn compare_source(name: &str, options: &[&str]) -> Result<()> {

@@ -8,9 +8,7 @@ use super::labels::{MemberCount, MemberLabels, application};
 use crate::catalogue as is;
 use crate::monotonic_sums::MonotonicSums;
 
-/// Sums by link id and counted event.
 type MemberSums = MonotonicSums<(LinkId, MemberCount), MemberLabels, 1>;
-/// Sums by hook and counted event.
 type ChainSums = MonotonicSums<(String, &'static str), (String, &'static str), 1>;
 
 const PROCEEDED: &str = "proceeded";

@@ -7,7 +7,6 @@ use bpfmand_kernel::Kernel;
 use super::{DaemonParts, DaemonStates};
 use crate::catalogue as is;
 
-/// Reasons caused by policy.toml.
 const POLICY: [&str; 2] = ["denied", "signature"];
 
 pub fn add<K: Kernel>(samples: &mut Exposition, parts: &DaemonParts<K>, states: DaemonStates) {

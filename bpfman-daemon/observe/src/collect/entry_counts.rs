@@ -12,7 +12,6 @@ use bpfmand_core::MapId;
 use bpfmand_engine::{Engine, MapFigures, has_countable_entries};
 use bpfmand_kernel::Kernel;
 
-/// Delay between the end of a pass and the beginning of the next one.
 const STAYS: Duration = Duration::from_secs(30);
 const OLD: Duration = Duration::from_secs(600);
 const MAX_OF_MAP: u64 = 65_536;
@@ -20,7 +19,6 @@ const MAX_OF_MAP: u64 = 65_536;
 const MAX_OF_PASS: u64 = 4 * MAX_OF_MAP;
 /// Maximum size of keys and values per pass, in bytes, since values may be large.
 const MAX_BYTES: u64 = 64 << 20;
-/// Maximum size of keys and values per map, in bytes.
 const MAX_BYTES_OF_MAP: u64 = MAX_BYTES / 4;
 
 #[derive(Debug, Default)]
@@ -29,13 +27,10 @@ pub struct EntryCounts(Mutex<Counts>);
 #[derive(Debug, Default)]
 struct Counts {
     of: HashMap<MapId, Try>,
-    /// Set while a pass runs.
     counting: bool,
-    /// End of the last pass.
     ended: Option<Instant>,
 }
 
-/// Last attempt to count a map.
 #[derive(Clone, Copy, Debug)]
 struct Try {
     /// `None` if the map had too many entries, or could not be read.
@@ -49,7 +44,6 @@ impl EntryCounts {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the recent counts by map.
     pub fn known(&self, now: Instant) -> HashMap<MapId, u64> {
         let counts = self.lock();
         let young = counts.of.iter().filter(|(_, tried)| now.duration_since(tried.at) < OLD);
@@ -67,7 +61,6 @@ impl EntryCounts {
         }
     }
 
-    /// Returns the maps to count, in order; `None` if no pass is due.
     fn begin(&self, maps: &[MapFigures], now: Instant) -> Option<Vec<MapId>> {
         let mut counts = self.lock();
         if counts.counting || counts.ended.is_some_and(|ended| now.duration_since(ended) < STAYS) {
@@ -107,7 +100,6 @@ impl EntryCounts {
     }
 }
 
-/// Guard that ends a pass, even after a panic.
 struct Ends<'a>(&'a EntryCounts);
 
 impl Drop for Ends<'_> {

@@ -4,7 +4,6 @@ use bpfmand_engine::{ProgramRecord, SourceRecord, recorded_application};
 /// Number of digits of a digest: enough to distinguish versions.
 const DIGITS: usize = 12;
 
-/// Labels of a program, in the order of the catalogue.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ProgramLabels {
     pub program: String,
@@ -14,18 +13,15 @@ pub struct ProgramLabels {
     pub digest: String,
 }
 
-/// Labels of a chain member.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MemberLabels {
     pub hook: String,
     pub program: String,
     pub owner: String,
     pub application: String,
-    /// Counted event, including the verdict.
     pub counted: MemberCount,
 }
 
-/// Event that is counted for a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MemberCount {
     Packets,
@@ -59,8 +55,7 @@ impl MemberLabels {
     }
 }
 
-/// Returns the Kubernetes application of a program as `namespace/name`, or the application in its metadata; empty if it
-/// has none.
+/// Returns the Kubernetes application as `namespace/name`, or the one in the metadata; empty if there is none.
 pub fn application(record: &ProgramRecord) -> String {
     let said = || {
         let keys = [APPLICATION_KEY, APPLICATION_KEY_NEWER];

@@ -70,7 +70,6 @@ pub struct DaemonMetrics<K: Kernel> {
     entries: Arc<EntryCounts>,
 }
 
-/// State kept between collections.
 #[derive(Debug, Default)]
 struct Memory {
     took: Duration,

@@ -18,11 +18,9 @@ use super::{PATIENCE, Scrapes};
 
 const PATH: &str = "/metrics";
 
-/// Maximum size of a request's head, in bytes.
 const HEAD: usize = 16 << 10;
 
-/// Answers the single request of a connection, within some seconds. `refusal` is the reason why this client lacks
-/// permission.
+/// `refusal` is the reason why this client lacks permission.
 pub async fn answer(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     scrapes: Arc<Scrapes>,

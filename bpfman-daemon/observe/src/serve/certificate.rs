@@ -12,9 +12,7 @@ use std::time::{Duration, Instant};
 use bpfmand_frames::Answering;
 use bpfmand_frames::tls::{TlsFault, TlsPem};
 
-/// Minimum interval between checks of the files.
 const LOOK: Duration = Duration::from_secs(5);
-/// Maximum size of each file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 /// Maximum time of a check by a worker.
 const CHECK: Duration = Duration::from_secs(30);

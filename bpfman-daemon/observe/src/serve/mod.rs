@@ -17,8 +17,6 @@ pub use scrapes::Scrapes;
 pub use tcp::{TcpReaders, serve_tcp};
 pub use unix::{ReadPermission, serve_unix};
 
-/// Maximum duration of a connection: the handshake, a request, a collection, and the transfer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Delay after a failed accept.
 const PAUSE: Duration = Duration::from_millis(50);

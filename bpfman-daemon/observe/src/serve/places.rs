@@ -6,10 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Maximum number of connections of all clients; a privileged client may exceed it.
 pub const MAX_CONNECTIONS: usize = 32;
-/// Maximum number of connections of one client.
 pub const MAX_OF_ONE: usize = 4;
 
-/// Connection slots by client.
 #[derive(Debug)]
 pub struct Places<Reader>(Mutex<HashMap<Reader, usize>>);
 
@@ -19,15 +17,14 @@ impl<Reader> Default for Places<Reader> {
     }
 }
 
-/// Connection slot, freed on drop.
 pub struct ReaderPlace<Reader: Eq + Hash> {
     places: Arc<Places<Reader>>,
     reader: Reader,
 }
 
 impl<Reader: Eq + Hash + Clone> Places<Reader> {
-    /// Returns a slot, or `None` if there are too many connections. With `is_always_let_in`, only the client's own
-    /// limit applies.
+    /// Returns a slot; `None` if there are too many connections. With `is_always_let_in`, only the client's limit
+    /// applies.
     pub fn take(self: &Arc<Self>, reader: &Reader, is_always_let_in: bool) -> Option<ReaderPlace<Reader>> {
         let mut taken = self.taken();
         let all: usize = taken.values().sum();

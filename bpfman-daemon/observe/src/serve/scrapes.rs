@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::Mutex;
 
-/// Time for which a text is shared.
 const SHARED_FOR: Duration = Duration::from_secs(1);
 
 /// Function that collects metrics; it may block for some milliseconds.

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bpfmand_engine::{EbpfObject, EngineError, KernelTypes, ReadHere, ReadObjects as _};
+use bpfmand_engine::{EbpfObject, EngineError, KernelTypes, LinkAhead, ReadHere, ReadObjects as _};
 use bpfmand_frames::Answering;
 use bpfmand_object::BtfFeatures;
 use bpfmand_reader::{ReaderClient, ReaderLink, ReaderTypes, StartReader, serve, write_types_index};
@@ -58,7 +58,6 @@ fn honest(stream: UnixStream) {
     serve(stream, || fs::read(TYPES).map(ReaderTypes::Blob)).unwrap();
 }
 
-/// Reads with an index of the kernel's types.
 fn honest_by_index(stream: UnixStream) {
     let index = || {
         let mut index = Vec::new();
@@ -95,7 +94,10 @@ fn a_reader_says_of_objects_what_is_read_here() {
     for (name, way) in there.flat_map(|name| ways.map(|way| (name, way))) {
         let bytes = bytes(name);
         let here = ReadHere.read(Arc::clone(&bytes)).unwrap();
-        let there = client(way).read(bytes).unwrap();
+        let there = client(way).read(Arc::clone(&bytes)).unwrap();
+        let programs = here.programs().iter().map(|program| program.name.clone()).collect();
+        let ahead = LinkAhead { programs, features: BtfFeatures::ALL };
+        let ahead = client(way).read_ahead(bytes, &ahead).unwrap();
         let (mut here_facts, mut there_facts) = ((*here).clone(), (*there).clone());
         // The location in the file is only for the linker.
         for facts in [&mut here_facts, &mut there_facts] {
@@ -117,11 +119,15 @@ fn a_reader_says_of_objects_what_is_read_here() {
             };
             let answer = ask(&here);
             assert_eq!(ask(&there), answer, "{name}: {}", program.name);
+            // What came ahead counts once; the second time the reader is asked.
+            assert_eq!(ask(&ahead), answer, "{name}: {}, ahead", program.name);
+            assert_eq!(ask(&ahead), answer, "{name}: {}, ahead, again", program.name);
             linked += usize::from(answer.3.is_ok());
             refused += usize::from(answer.2.is_err());
         }
         for features in [BtfFeatures::NONE, BtfFeatures::ALL, BtfFeatures::NONE] {
             assert_eq!(there.btf(features).unwrap(), here.btf(features).unwrap(), "{name}");
+            assert_eq!(ahead.btf(features).unwrap(), here.btf(features).unwrap(), "{name}, ahead");
         }
     }
     assert!(linked > 10 && refused > 0, "{linked} linked, {refused} refused");
@@ -135,7 +141,6 @@ fn what_is_no_object_is_refused_in_the_same_words() {
     }
 }
 
-/// Returns the error about a reader that behaves like this after it got an object.
 fn refusal(act: fn(UnixStream)) -> String {
     let client = client(act).with_patience(Duration::from_secs(2));
     let error = client.read(b"an object"[..].into()).unwrap_err();
@@ -175,7 +180,7 @@ fn says(stream: UnixStream, facts: &Value, contents: &[u8]) {
     let _next: io::Result<Option<Value>> = served.question();
 }
 
-/// Layout texts of all maps are bounded, which leaves space for other data: an object with more of them is read.
+/// Layout texts are bounded: an object with more of them is read.
 #[test]
 fn an_object_whose_maps_have_many_words_is_read_as_here() {
     let fields: String =
@@ -207,7 +212,6 @@ fn one_that_ends_is_told() {
     let half = |stream: UnixStream| {
         let mut stream = stream;
         stream.write_all(&[0, 200, 0, 0, 0, b'{']).unwrap();
-        // Consume the whole question, so that only the answer is missing.
         stream.shutdown(std::net::Shutdown::Write).unwrap();
         let _read = stream.read_to_end(&mut Vec::new());
     };
@@ -234,7 +238,6 @@ fn one_that_says_nothing_or_reads_nothing_is_not_waited_for() {
 #[test]
 fn one_that_says_too_much_is_cut_short() {
     let long = |mut stream: UnixStream| {
-        // An announced message of 32 MiB that is never sent.
         stream.write_all(&[0, 0, 0, 0, 2]).unwrap();
         let _read = stream.read_to_end(&mut Vec::new());
     };
@@ -282,7 +285,6 @@ fn one_that_says_what_no_object_says_is_refused() {
     }
 }
 
-/// Links every program to one instruction with this code, registers and immediate.
 fn links(stream: UnixStream, insn: [u8; 8]) {
     let mut served = receive_object(stream);
     served.say(&json!({ "Ok": facts() })).unwrap();
@@ -332,4 +334,44 @@ fn after_a_failure_nothing_more_is_asked() {
     let object = object.read(b"an object"[..].into()).unwrap();
     assert!(object.needs_kernel_types("pass").unwrap_err().to_string().contains("a message is none"));
     assert!(object.needs_kernel_types("pass").unwrap_err().to_string().contains("it was given up"));
+}
+
+#[test]
+fn lies_of_a_reader_that_links_ahead_are_refused() {
+    let refused = |act: fn(Answering)| {
+        let client = client_of(act);
+        let ahead = LinkAhead { programs: vec!["pass".to_owned()], features: BtfFeatures::ALL };
+        let object = client.read_ahead(b"an object"[..].into(), &ahead)?;
+        object.link("pass", None, BtfFeatures::ALL).map(drop)
+    };
+    let says = |refusal: Result<(), EngineError>, why: &str| {
+        let refusal = refusal.unwrap_err().to_string();
+        assert!(refusal.contains(why), "{refusal}");
+    };
+    says(refused(|served| drop(served)), "it ended in the middle of it");
+    says(refused(|mut served| served.say(&"no btf").unwrap()), "a message is none");
+    let announces = |mut served: Answering| {
+        served.say(&false).unwrap();
+        served.say(&false).unwrap();
+        served.say(&json!({ "Ok": { "insns": u32::MAX } })).unwrap();
+    };
+    says(refused(announces), "a message is none");
+    let error = |mut served: Answering| {
+        served.say(&false).unwrap();
+        served.say(&false).unwrap();
+        served.say(&json!({ "Err": "it has a loop" })).unwrap();
+        let _next: io::Result<Option<Value>> = served.question();
+    };
+    says(refused(error), "it has a loop");
+}
+
+/// Returns a client of readers that give valid facts of one program, and then act.
+fn client_of(act: fn(Answering)) -> ReaderClient {
+    acting(move |_, stream| {
+        let mut served = receive_object(stream);
+        served.say(&json!({ "Ok": facts() })).unwrap();
+        served.give(&[]).unwrap();
+        act(served);
+    })
+    .0
 }

@@ -13,10 +13,9 @@ use serde_json::{Value, json};
 
 const OBJECT: &[u8] = b"an object";
 const ALL: usize = 32 << 20;
-/// Contents slightly below the limit of one object, a quarter of all: they count twice.
+/// Slightly below a quarter of the limit: contents count twice.
 const LARGE: usize = (7 << 20) / 2;
 
-/// Announces so many bytes of variables without sending them.
 fn announces(stream: UnixStream, size: usize) -> bpfmand_frames::Answering {
     let mut served = receive_object(stream);
     let mut facts = facts();
@@ -53,7 +52,6 @@ fn refused(result: Result<EbpfObject, EngineError>) -> String {
 
 #[test]
 fn who_announces_and_sends_nothing_holds_nothing() {
-    // Announces more than the total limit, and sends nothing until the others have finished.
     let stalled = Arc::new(Barrier::new(13));
     let (announced, end) = (Arc::clone(&stalled), Arc::new(Barrier::new(13)));
     let may_end = Arc::clone(&end);
@@ -77,7 +75,6 @@ fn who_announces_and_sends_nothing_holds_nothing() {
 fn one_object_gets_a_quarter_of_the_memory_for_any_content() {
     let client = client(|number, stream| match number {
         0 => says(stream, LARGE + (1 << 20)),
-        // One program after the other, each well within the limit of one.
         _ => {
             let mut served = receive_object(stream);
             served.say(&json!({ "Ok": facts() })).unwrap();
@@ -90,7 +87,6 @@ fn one_object_gets_a_quarter_of_the_memory_for_any_content() {
                 } }));
                 let given = said.and_then(|()| served.give(&[0xb7, 0, 0, 0, 0, 0, 0, 0].repeat(INSNS)));
                 let asked = given.and_then(|()| served.question::<Value>());
-                // The question comes only the first time.
                 if asked.is_err() || served.say(&false).is_err() {
                     return;
                 }
@@ -100,7 +96,7 @@ fn one_object_gets_a_quarter_of_the_memory_for_any_content() {
     assert!(refused(client.read(OBJECT.into())).contains("than 8 MiB of the daemon's memory"));
     let object = client.read(OBJECT.into()).unwrap();
     let link = |features| object.link("pass", None, features);
-    // Another kernel each time, so that each is followed by the same two questions.
+    // Another kernel each time is followed by the same two questions.
     let features = [BtfFeatures::ALL, BtfFeatures { float: false, ..BtfFeatures::ALL }];
     let linked: Vec<_> = features.into_iter().cycle().take(16).map(link).collect();
     assert!(linked[0].is_ok(), "{:?}", linked[0].as_ref().err());
@@ -108,7 +104,7 @@ fn one_object_gets_a_quarter_of_the_memory_for_any_content() {
     assert!(why.contains("than 8 MiB of the daemon's memory"), "{why}");
 }
 
-/// Sends contents, and a signal once they are not accepted for a moment.
+/// Signals once contents are not accepted for a moment.
 fn gives_slowly(stream: &mut UnixStream, size: usize, stuck: &Sender<()>) -> io::Result<()> {
     stream.set_write_timeout(Some(Duration::from_millis(300)))?;
     let piece = [&header(true, PIECE)?[..], &vec![1; PIECE]].concat();
@@ -140,7 +136,6 @@ fn an_object_waits_for_room_until_another_is_dropped() {
     });
     let mut objects: Vec<_> = (0..4).map(|_| client.read(OBJECT.into()).unwrap()).collect();
     let fifth = reading(&client);
-    // If it had been refused at once, it would not be blocked.
     is_stuck.recv_timeout(Duration::from_secs(20)).unwrap();
     objects.pop();
     fifth.join().unwrap().unwrap();

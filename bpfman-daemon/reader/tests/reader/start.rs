@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 const OBJECT: &[u8] = b"an object";
 const TAKEN: &str = "others took all the time";
 
-/// Answers late, and with invalid data.
 fn slow_and_wrong(_: usize, stream: UnixStream) {
     let mut served = receive_object(stream);
     std::thread::sleep(Duration::from_millis(100));
@@ -41,7 +40,7 @@ fn silent_ones_at_a_start_leave_the_next_its_time() {
         served.give(&[]).unwrap();
         let _next: Result<Option<Value>, _> = served.question();
     });
-    // Two of them take more than the limit of one, and more than that of all repeated reads.
+    // Two of them exceed the limit of one, and that of all repeated reads.
     let start = StartPatience { each: Duration::from_secs(1), again: Duration::from_secs(1) };
     let client = client.starting(start);
     for _ in 0..2 {
@@ -50,7 +49,6 @@ fn silent_ones_at_a_start_leave_the_next_its_time() {
     client.read(OBJECT.into()).unwrap();
 }
 
-/// Reads again until the client refuses without a reader, and returns the number of started ones.
 fn read_until_refused(client: &ReaderClient, ask: fn(EbpfObject)) -> usize {
     let attempts = (0..100).map(|_| client.read_again(OBJECT.into()).map(ask));
     let refusals = attempts.map(|read| read.err().is_some_and(|error| error.to_string().contains(TAKEN)));
@@ -65,7 +63,6 @@ fn what_is_read_again_at_a_start_is_charged_whatever_came_of_it() {
     let read = read_until_refused(&client, |_| panic!("it is no object"));
     assert!(read > 1, "the first does not take all");
     assert_eq!(started.load(Ordering::Relaxed), read);
-    // The first pass is independent, and a started daemon has full time limits again.
     assert!(refused(client.read(OBJECT.into())).ends_with("it did not answer in time"));
     client.mark_started();
     for read in [client.read(OBJECT.into()), client.read_again(OBJECT.into())] {
@@ -73,7 +70,6 @@ fn what_is_read_again_at_a_start_is_charged_whatever_came_of_it() {
     }
 }
 
-/// A reader that answers correctly but late does not get more time.
 #[test]
 fn questions_that_were_answered_are_charged_too() {
     let (client, _) = acting(|_, stream| {

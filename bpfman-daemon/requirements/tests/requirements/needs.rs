@@ -1,5 +1,3 @@
-//! Requirements of compiled objects, and those that the running kernel lacks.
-
 use std::path::Path;
 use std::process::Command;
 
@@ -44,7 +42,6 @@ fn each_requirement_has_its_user_and_kernel_version() {
     assert!(of(NeedKind::Attachment, "kprobe").wanted_by.len() == 6);
     of(NeedKind::Function, "tcp_connect");
     of(NeedKind::Tracepoint, "sched_switch");
-    // A requirement that is only tested for existence may be missing.
     let family = of(NeedKind::Type, "struct sock.__sk_common.skc_family");
     assert!(!family.is_optional);
     let missing = of(NeedKind::Type, "struct sock.no_such_field");
@@ -61,7 +58,6 @@ fn each_requirement_has_its_user_and_kernel_version() {
     assert_eq!(needs.unsupported, [("for_nobody".to_owned(), "fsession/vfs_read".to_owned())]);
     assert_eq!(needs.damaged, []);
     let frags = frags.clone();
-    // One function has no known version.
     assert_eq!(needs.deciding(), None);
     let unknown: Vec<&str> = needs.without_version().map(|need| need.name.as_str()).collect();
     assert_eq!(unknown, ["bpf_no_such_function"]);
@@ -82,7 +78,6 @@ fn what_this_kernel_lacks_is_named_with_who_wants_it() {
     let lacks = KernelView { types: Some(&types), has_modules: true, version: None }.lacks(&object, &needs);
     // Uncertain: reads after another test, as in libbpf's own macros.
     let (certain, doubts): (Vec<_>, Vec<_>) = lacks.into_iter().partition(|lack| lack.is_certain);
-    // Features newer than this kernel's version are uncertain, too.
     let types = doubts.iter().filter(|lack| !lack.what.starts_with("feature "));
     let doubted: Vec<&str> = types.flat_map(|lack| &lack.wanted_by).map(String::as_str).collect();
     assert_eq!(doubted, ["asks_for_the_newer_one"], "{doubts:#?}");

@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 use bpfmand_object::KernelBtf;
 use bpfmand_requirements::{LinuxVersion, rows};
 
-/// Enumerations of the kernel, and the prefix that the table omits.
 const ENUMERATIONS: [(&str, &str, &str); 3] = [
     ("program_type", "bpf_prog_type", "BPF_PROG_TYPE_"),
     ("map_type", "bpf_map_type", "BPF_MAP_TYPE_"),
     ("helper", "bpf_func_id", "BPF_FUNC_"),
 ];
 
-/// A kernel's BTF has the names of all types and helpers of its version, whatever its configuration.
+/// A kernel's BTF has all names of its version, whatever its configuration.
 #[test]
 fn this_kernel_has_what_its_version_promises_and_nothing_later() {
     let Ok(bytes) = std::fs::read("/sys/kernel/btf/vmlinux") else {
@@ -36,7 +35,7 @@ fn this_kernel_has_what_its_version_promises_and_nothing_later() {
         }
     }
     assert_eq!(compared["helper"], 211);
-    // Functions of a kernel are not newer than itself. Not every kernel has all of them.
+    // Not every kernel has all functions of its version.
     for function in types.offered_functions() {
         if let Some(since) = bpfmand_requirements::since("kfunc", function.name) {
             assert!(since.version <= version, "{} on {release}", function.name);

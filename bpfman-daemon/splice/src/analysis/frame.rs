@@ -1,7 +1,5 @@
-//! Depth of each function's stack frame, from its instructions.
-//!
-//! Pointers into the frame are followed through registers, spills and calls. Where an offset is not a constant the
-//! depth is uncertain: then the verifier's own depth decides, or the frame counts as full.
+//! Frame depths, by pointers followed through registers, spills and calls. At an offset that is no constant, the
+//! verifier's own depth decides, or the frame counts as full.
 
 use bpfmand_core::{Insn, ProgramText};
 
@@ -12,15 +10,14 @@ use crate::text::flow;
 use crate::text::opcode;
 use crate::text::scan::{Effect, target};
 
-/// Distance that a function reaches, with its callees, below its frame pointer and below the target of each argument.
+/// Reach of a function and its callees below its frame pointer, and below each argument's target.
 pub(super) type FunctionSummary = [Option<Reach>; 6];
 
-/// Depth of a function's frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Depth {
-    /// Bytes below the frame pointer that constants show, in whole slots of eight as the verifier counts.
+    /// Constant bytes below the frame pointer, in whole slots of eight as the verifier counts.
     pub(crate) bytes: u32,
-    /// False if something reaches into the frame at an offset that is not a constant.
+    /// False if an offset into the frame is not a constant.
     pub(crate) certain: bool,
 }
 
@@ -28,7 +25,6 @@ pub(crate) fn depths(text: &ProgramText) -> Vec<Depth> {
     summaries(text).0.iter().map(|summary| depth(summary[OWN])).collect()
 }
 
-/// Returns the summary of every function, and the functions that the kernel may call back.
 pub(super) fn summaries(text: &ProgramText) -> (Vec<FunctionSummary>, Vec<usize>) {
     let callbacks: Vec<usize> = effects(text)
         .filter_map(|(at, effect)| match effect {
@@ -37,8 +33,7 @@ pub(super) fn summaries(text: &ProgramText) -> (Vec<FunctionSummary>, Vec<usize>
         })
         .collect();
     let mut summaries: Vec<FunctionSummary> = vec![[None; 6]; text.functions.len()];
-    // A caller's frame depends on its callees' use of arguments, and callees come later or earlier, so repeat. Every
-    // round widens or ends it; calls nest at most as deep as there are functions.
+    // A caller's frame depends on its callees' use of arguments. Calls nest at most as deep as there are functions.
     for _ in 0..=text.functions.len() {
         let before = summaries.clone();
         for function in (0..text.functions.len()).rev() {
@@ -90,7 +85,6 @@ impl<'a> Analysis<'a> {
         Self { text, summaries, callbacks, summary: [None; 6] }
     }
 
-    /// Records an access to memory at `offset` from the target of `pointer`.
     fn touch(&mut self, pointer: Pointer, offset: i32) {
         for (noted, reach) in self.summary.iter_mut().zip(pointer.0) {
             if let Some(reach) = reach {
@@ -100,7 +94,6 @@ impl<'a> Analysis<'a> {
         }
     }
 
-    /// Updates the possible targets of registers for one instruction.
     pub(super) fn step(&mut self, at: usize, insn: Insn, effect: Effect, state: &mut Values<Pointer>) {
         let (dst, src) = (usize::from(insn.dst()), usize::from(insn.src()));
         match effect {
@@ -139,7 +132,6 @@ impl<'a> Analysis<'a> {
         }
     }
 
-    /// Records that a pointer is passed to a function that reaches `below` it.
     fn pass(&mut self, pointer: Pointer, below: Option<Reach>) {
         self.touch(pointer, 0);
         if let Some(below) = below {
@@ -151,7 +143,7 @@ impl<'a> Analysis<'a> {
         }
     }
 
-    /// Records a call of the kernel, which may call back the program's functions with a pointer it received.
+    /// The kernel may call back the program's functions with a received pointer.
     fn call_kernel(&mut self, helper: Option<i32>, state: &mut Values<Pointer>) {
         for register in 1..=5 {
             let pointer = state.registers[register];
@@ -207,7 +199,6 @@ impl<'a> Analysis<'a> {
     }
 }
 
-/// Returns the slot of an access, if the pointer is into the own frame and its offset is known.
 fn exact_slot(pointer: Pointer, offset: i16) -> Option<i32> {
     match pointer.0 {
         [Some(own), None, None, None, None, None] if own.exact => Some(own.lowest + i32::from(offset)),
@@ -215,7 +206,6 @@ fn exact_slot(pointer: Pointer, offset: i16) -> Option<i32> {
     }
 }
 
-/// Returns the possible result of an eight-byte load: a pointer that was spilled there.
 fn load(from: Pointer, insn: Insn, state: &Values<Pointer>) -> Pointer {
     if !from.is_pointer() || insn.code & 0x18 != opcode::SIZE_DW {
         return Pointer::default();
@@ -226,8 +216,7 @@ fn load(from: Pointer, insn: Insn, state: &Values<Pointer>) -> Pointer {
     }
 }
 
-/// Returns the result of 64-bit arithmetic. Only sums and copies of pointers are pointers: the verifier allows no
-/// others.
+/// Only sums and copies of pointers are pointers: the verifier allows no others.
 fn arithmetic(insn: Insn, dst: Pointer, src: Pointer) -> Pointer {
     let register = insn.code & opcode::SOURCE_REGISTER != 0;
     match (insn.code & 0xf0, register) {
@@ -235,7 +224,6 @@ fn arithmetic(insn: Insn, dst: Pointer, src: Pointer) -> Pointer {
         (opcode::ADD, false) => dst.map(|reach| reach.moved(insn.imm)),
         (opcode::SUB, false) => dst.map(|reach| reach.moved(insn.imm.saturating_neg())),
         (opcode::ADD, true) => dst.or(src).map(Reach::anywhere),
-        // The difference of two pointers is a number.
         (opcode::SUB, true) if dst.0[OWN].is_some() && src.0[OWN].is_some() => Pointer::default(),
         (opcode::SUB, true) => dst.map(Reach::anywhere),
         _ => Pointer::default(),

@@ -40,7 +40,6 @@ fn a_variable_offset_is_uncertain_only_where_it_is_used() {
     let used = Insn::new(0x72, 2, 0, 0, 0);
     assert_eq!(of(&[&[copy(2, 10), add(2, -64), add_register(2, 1), used, EXIT]]), [(64, false)]);
     assert_eq!(of(&[&[copy(2, 10), add(2, -64), add_register(2, 1), EXIT]]), [(64, true)]);
-    // Operands swapped: index plus array.
     assert_eq!(of(&[&[copy(2, 10), add(2, -64), add_register(1, 2), used, EXIT]]), [(64, true)]);
     let other = Insn::new(0x72, 1, 0, 0, 0);
     assert_eq!(of(&[&[copy(2, 10), add(2, -64), add_register(1, 2), other, EXIT]]), [(64, false)]);

@@ -1,5 +1,3 @@
-//! Properties of members that their instructions show: verdicts, stack, writes to packets.
-
 pub(crate) mod frame;
 pub(crate) mod narrow;
 pub(crate) mod packet_write;

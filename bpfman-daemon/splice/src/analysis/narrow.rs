@@ -1,14 +1,7 @@
 //! Verdicts of tenants' tcx programs: NEXT or DROP, and nothing that ends the kernel's list for the machine's programs.
 //!
-//! Every exit of the entry function leads to the same end, which stands in front of what the program was:
-//!
-//! ```text
-//! go to the program
-//! end: DROP and REDIRECT answer DROP, all else NEXT
-//! the program as it was, each exit a jump to end
-//! ```
-//!
-//! A program that notes no target has nothing to redirect to, except what a program before it noted.
+//! Every exit of the entry function leads to one end in front of the program: DROP and REDIRECT become DROP, all else
+//! NEXT. A program that notes no target can redirect only to one that an earlier program noted.
 
 use bpfmand_core::{Insn, ProgramText};
 
@@ -33,15 +26,12 @@ pub enum NotNarrow {
     /// A failing load leaves the program with PASS.
     #[error("it loads by LD_ABS or LD_IND, which end a program when they fail")]
     OldPacketLoad,
-    /// An exit is farther from the beginning than a jump reaches.
+    /// An exit is out of a jump's reach.
     #[error("it is too long")]
     TooLong,
 }
 
-/// Returns a tcx program that answers NEXT or DROP alone.
-///
-/// # Errors
-/// A verdict may come from elsewhere, or is needed.
+/// Returns a tcx program that returns only NEXT or DROP.
 pub fn narrowed(text: &ProgramText) -> Result<Guarded, NotNarrow> {
     for (_, effect) in member::effects(text) {
         match effect {
@@ -84,7 +74,6 @@ mod tests {
             let jump = narrow.insns[at];
             assert_eq!((jump.code, at as i16 + 1 + jump.off), (op::JA, 1), "{at}");
         }
-        // Other functions return as they did.
         assert_eq!(narrow.insns[len + 6], EXIT);
         assert_eq!((narrow.functions[0].len, narrow.functions[1].start), (len + 5, len + 5));
     }

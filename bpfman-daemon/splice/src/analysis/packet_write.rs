@@ -1,8 +1,5 @@
-//! Detects TC programs that write into the packet by pointers.
-//!
-//! A program of this kind makes the kernel copy shared packets before its first instruction, so it is better not joined to
-//! readers. The analysis follows pointers that the program loads from its context, through registers, spills and calls.
-//! A missed writer costs time, but never gives a wrong verdict.
+//! Detects TC programs that write into the packet by pointers: the kernel copies shared packets before their first
+//! instruction, so they are better not joined to readers. A missed writer costs time, but never gives a wrong verdict.
 
 use bpfmand_core::{Insn, ProgramText};
 
@@ -12,10 +9,9 @@ use crate::text::flow;
 use crate::text::opcode;
 use crate::text::scan::{Effect, target};
 
-/// Fields of `__sk_buff` that are pointers into the packet: `data` and `data_meta`.
+/// `data` and `data_meta` of `__sk_buff`.
 const PACKET_FIELDS: [i16; 2] = [76, 140];
 
-/// Possible content of a register.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Kind {
     context: bool,
@@ -63,7 +59,6 @@ fn function_writes(text: &ProgramText, function: usize, entries: &mut [[Kind; 11
     writes
 }
 
-/// Follows one instruction. Returns whether it writes into the packet.
 fn step(insn: Insn, state: &mut Values<Kind>) -> bool {
     let (dst, src) = (usize::from(insn.dst()), usize::from(insn.src()));
     if dst > 10 || src > 10 {
@@ -94,8 +89,7 @@ fn step(insn: Insn, state: &mut Values<Kind>) -> bool {
                     state.registers[dst] = state.registers[dst].or(state.registers[src]);
                 }
                 (opcode::ADD | opcode::SUB, false) => {}
-                // The difference of two pointers is a number; other results are no pointers that can be written
-                // through.
+                // The difference of two pointers is a number; no other result can be written through.
                 _ => state.registers[dst] = Kind::default(),
             }
         }

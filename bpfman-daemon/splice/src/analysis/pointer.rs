@@ -1,19 +1,15 @@
-//! Pointers into stack frames in the analysis of depths: possible targets, and the distance down.
-
 use crate::analysis::values::{RegisterValue, Values};
 use crate::text::opcode;
 
-/// Largest frame that the kernel allows, in bytes.
 pub(crate) const FULL: u32 = 512;
 
-/// Distance that a pointer reaches down from its base.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reach {
-    /// Lowest constant offset, clamped to a little more than a frame.
+    /// Clamped to a little more than a frame.
     pub(crate) lowest: i32,
-    /// True if the offset is `lowest` on every path.
+    /// The offset is `lowest` on every path.
     pub(crate) exact: bool,
-    /// True if the offset is never below `lowest`.
+    /// The offset is never below `lowest`.
     pub(crate) certain: bool,
 }
 
@@ -38,17 +34,15 @@ impl Reach {
     }
 }
 
-/// Clamps an offset, so that the analysis of descending pointers ends: one byte beyond a frame is as good as any lower
-/// offset.
+/// Clamps an offset, so that the analysis of descending pointers ends: one byte beyond a frame suffices.
 fn clamp(offset: i32) -> i32 {
     offset.clamp(-(FULL.cast_signed() + 1), FULL.cast_signed())
 }
 
-/// Possible targets of a register: the function's own frame, or the targets of its arguments 1 to 5.
+/// Possible targets: the function's own frame, or the targets of its arguments 1 to 5.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pointer(pub(crate) [Option<Reach>; 6]);
 
-/// Index of the own frame in a [`Pointer`]; arguments are at 1 to 5.
 pub(crate) const OWN: usize = 0;
 
 impl Pointer {
@@ -74,7 +68,7 @@ impl RegisterValue for Pointer {
     }
 }
 
-/// Returns the pointers at a function's start: the frame pointer, and arguments unless it is the entry function.
+/// Entry functions have no pointer arguments.
 pub(crate) fn at_entry(has_arguments: bool) -> Values<Pointer> {
     let mut registers = [Pointer::default(); 11];
     registers[usize::from(opcode::FRAME)].0[OWN] = Some(Reach::START);

@@ -1,4 +1,4 @@
-//! Programs that may send packets independent of their verdict: a test run of one has side effects.
+//! Programs that send packets while they run: a test run of one has side effects.
 
 use bpfmand_core::{BoundText, Insn, ProgramText};
 
@@ -7,11 +7,10 @@ use crate::chain::member;
 use crate::text::opcode::{CLASS_ALU64, MOV};
 use crate::text::scan::Effect;
 
-/// `bpf_clone_redirect`: sends a copy at once. The other redirect helpers only set a target for the verdict, which a
-/// test run does not follow.
+/// Sends a copy at once; other redirect helpers only set a target for the verdict, which a test run does not follow.
 const CLONE_REDIRECT: i32 = 13;
 
-/// Returns why a program may send packets while it runs; none if it does not.
+/// Returns why a program may send packets while it runs.
 #[must_use]
 pub fn why_it_may_send(text: &ProgramText) -> Option<&'static str> {
     member::effects(text).find_map(|(_, effect)| match effect {
@@ -22,7 +21,7 @@ pub fn why_it_may_send(text: &ProgramText) -> Option<&'static str> {
     })
 }
 
-/// Answer of a helper that sends nothing: `-EPERM`.
+/// `-EPERM`, from a helper that sends nothing.
 const NOT_PERMITTED: i32 = -1;
 
 /// Returns whether a program's own instructions call `bpf_clone_redirect`.

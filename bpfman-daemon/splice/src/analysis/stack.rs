@@ -1,4 +1,4 @@
-//! The joined program's stack: the common frame, the place of the context, and the check of the limits.
+//! Stack of the joined program: common frame, place of the context, limits.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -13,37 +13,33 @@ use crate::chain::member::{self, Member};
 use crate::chain::options::{FrameRounding, SpliceOptions};
 use crate::text::scan::Effect;
 
-/// `bpf_loop`: the kernel inlines it and keeps three registers in 24 bytes more of the caller's frame.
+/// The kernel inlines `bpf_loop` and keeps three registers in 24 bytes more of the caller's frame.
 const BPF_LOOP: i32 = 181;
 const BPF_LOOP_BYTES: u32 = 24 + 7;
 /// `may_goto` keeps its count, and since Linux 6.15 a time, in up to 16 bytes more of its frame.
 const MAY_GOTO_BYTES: u32 = 16 + 7;
-/// Additional bytes of the common frame of timed chains: the time of the last reading, and the interface's row.
+/// In timed chains: the time of the last reading, and the interface's row.
 pub(crate) const CLOCK_BYTES: u32 = 16;
 
 /// The kernel refuses a tail call in a function below frames of this many bytes or more.
 const TAIL_CALL_LIMIT: u32 = 256;
 
-/// Place of the context while a member runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ContextPlace {
-    /// No place: it is not needed after the first member.
+    /// Not needed after the first member.
     Nowhere,
     /// Eight bytes of the frame, this many below the frame pointer.
     Slot(u32),
-    /// A callee-saved register that no inlined member uses while it is needed.
+    /// Callee-saved register that no inlined member uses meanwhile.
     Register(u8),
 }
 
-/// Depth of the frames of one member's functions in bytes, its entry function's first.
 pub(crate) type Frames = Vec<u32>;
 
-/// Returns the depths from the instructions, or from the kernel where the instructions are not certain. If the two
-/// contradict each other, returns the reason why the member must not share a frame.
+/// By the instructions, or the kernel where uncertain; if they contradict each other, the frame is not shared.
 pub(crate) fn frames(member: &Member<'_>) -> (Frames, Option<NotInlinedReason>) {
     let text = member.program();
     let computed = frame::depths(text);
-    // Without a depth per function there is nothing to compare.
     let kernel = member.kernel_stack_depths.filter(|depths| depths.len() == computed.len());
     let mut unclear = None;
     let frames = computed
@@ -84,8 +80,7 @@ fn decide(
     }
 }
 
-/// Returns the bytes that the kernel may add to a function's frame when it rewrites instructions, after its check of
-/// the sum.
+/// Bytes that the kernel may add to a frame when it rewrites instructions, after its check of the sum.
 fn added_by_kernel(text: &ProgramText, function: usize) -> u32 {
     let effects =
         || crate::text::scan::walk(&text.insns, member::span(text, function)).map(|(_, effect)| effect);
@@ -94,7 +89,6 @@ fn added_by_kernel(text: &ProgramText, function: usize) -> u32 {
     u32::from(loops) * BPF_LOOP_BYTES + u32::from(may_goto) * MAY_GOTO_BYTES
 }
 
-/// The members of one program, with their plans.
 #[derive(Clone, Copy)]
 pub(crate) struct Group<'a> {
     pub(crate) members: &'a [Member<'a>],
@@ -122,24 +116,18 @@ impl<'a> Group<'a> {
     }
 }
 
-/// The common frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stack {
     pub(crate) context: ContextPlace,
-    /// Depth of the common frame in bytes.
     pub(crate) frame: u32,
-    /// Bytes of the common frame above those of the clock, if the chain is timed.
     pub(crate) untimed: u32,
-    /// Bytes of the common frame and the deepest calls, rounded as in the kernel.
     pub(crate) worst: u32,
 }
 
-/// Error: the stack does not fit with the members' present ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DoesNotFit;
 
-/// Plans the frame and checks it against the kernel's limits: the context in a slot if that fits, otherwise in a
-/// register.
+/// Places the context in a slot if that fits, otherwise in a register.
 pub(crate) fn plan(group: Group<'_>, range: &Range<usize>) -> Result<Stack, DoesNotFit> {
     let outlives = group.context_outlives(range);
     let places: Vec<ContextPlace> = if !outlives && range.len() == 1 {
@@ -178,10 +166,10 @@ fn check(group: Group<'_>, range: &Range<usize>, context: ContextPlace) -> Optio
     fits.then_some(Stack { context, frame, untimed, worst })
 }
 
-/// Returns the bytes of the deepest calls below the entry function, without its own frame.
+/// Excludes the entry function's own frame.
 pub(crate) fn deepest_calls(calls: &[BTreeSet<usize>], frames: &Frames, rounding: FrameRounding) -> u32 {
     let mut below = vec![0; calls.len()];
-    // Calls have no cycles, as checked before: after as many rounds as there are functions nothing changes.
+    // Calls have no cycles, as checked before: this many rounds suffice.
     for _ in 0..calls.len() {
         let before = below.clone();
         for (function, callees) in calls.iter().enumerate() {
@@ -195,7 +183,7 @@ pub(crate) fn deepest_calls(calls: &[BTreeSet<usize>], frames: &Frames, rounding
     below[0]
 }
 
-/// Returns whether no function of the member, or of its replacement, tail-calls too far below the `common` frame.
+/// Tail calls must not be too far below the `common` frame.
 fn tail_calls_fit(group: Group<'_>, member: usize, common: u32) -> bool {
     let survey = &group.surveys[member];
     let rounded = |function: usize| group.options.rounding.round(survey.frames[function]);

@@ -1,4 +1,4 @@
-//! Properties of one member that do not depend on the others: analysed once, used by planner and compiler.
+//! Properties of one member that do not depend on the others.
 
 use std::collections::BTreeSet;
 
@@ -17,56 +17,45 @@ use crate::error::SpliceError;
 use crate::error::refusal::Refusal;
 use crate::text::scan::Effect;
 
-/// `bpf_tail_call`.
 const TAIL_CALL: i32 = 12;
 /// `bpf_timer_init`, `bpf_timer_set_callback`, `bpf_timer_start`.
 const TIMERS: std::ops::RangeInclusive<i32> = 169..=171;
 /// `bpf_redirect`, `bpf_redirect_map`, `bpf_redirect_neigh`, `bpf_redirect_peer`.
 pub(crate) const REDIRECTS: [i32; 4] = [23, 51, 152, 155];
 
-/// Returns whether an effect is `bpf_tail_call`.
 pub(crate) const fn is_tail_call(effect: Effect) -> bool {
     matches!(effect, Effect::Helper(TAIL_CALL))
 }
 
-/// Properties of a member.
 pub(crate) struct Survey {
-    /// Bytes of each function's frame.
     pub(crate) frames: Frames,
-    /// Slots of each function's frame that it may read before it wrote them.
+    /// Slots per frame that may be read before they are written.
     pub(crate) unwritten: Vec<FrameSlots>,
-    /// The functions that each function calls.
     pub(crate) graph: Vec<BTreeSet<usize>>,
-    /// Bytes of the deepest calls below the entry function, without its own frame, rounded as the kernel does.
+    /// Bytes of the deepest calls below the entry function, rounded as the kernel does.
     pub(crate) below: u32,
-    /// Number of functions on the longest path of calls, the entry function included.
+    /// Functions on the longest path of calls, with the entry function.
     pub(crate) depth: usize,
-    /// Required way of the member, with the reason.
     pub(crate) must: Option<(JoinMode, NotInlinedReason)>,
-    /// Its first tail call: the depth of further tail calls is unknown.
+    /// The depth of further tail calls is unknown.
     pub(crate) tail_call: Option<usize>,
-    /// Reason why its verdict may come from elsewhere than its own instructions, by a tail call or a failing load: the
-    /// verifier must not take it for known.
+    /// A tail call or a failing load may decide the verdict: the verifier must not take it for known.
     pub(crate) hidden_exit: Option<NotInlinedReason>,
-    /// True if it may leave a redirect target behind.
+    /// May leave a redirect target behind.
     pub(crate) redirects: bool,
-    /// Codes that its entry function can return.
     pub(crate) codes: Codes,
-    /// TC: true if it writes into the packet by pointers.
+    /// TC: writes into the packet by pointers.
     pub(crate) writes: bool,
-    /// Maps that it refers to.
     pub(crate) maps: BTreeSet<MapId>,
 }
 
 impl Survey {
-    /// Returns whether the function tail-calls.
     pub(crate) fn function_tail_calls(text: &ProgramText, function: usize) -> bool {
         crate::text::scan::walk(&text.insns, member::span(text, function))
             .any(|(_, effect)| is_tail_call(effect))
     }
 }
 
-/// Surveys all members.
 pub(crate) fn survey_all(
     members: &[Member<'_>],
     options: &SpliceOptions<'_>,
@@ -110,7 +99,6 @@ fn survey(member: &Member<'_>, options: &SpliceOptions<'_>) -> Result<Survey, Re
     })
 }
 
-/// Checks for properties that no strategy can handle.
 fn check(member: &Member<'_>) -> Result<(), Refusal> {
     if member.program().sleepable {
         return Err(Refusal::Sleepable);
@@ -121,7 +109,6 @@ fn check(member: &Member<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Returns why the member can be part of no other program.
 fn needs_own_program(member: &Member<'_>, options: &SpliceOptions<'_>) -> Option<NotInlinedReason> {
     let text = member.program();
     if member.needs_own_btf || text.btf.is_none() && !member.local_type_ids.is_empty() {
@@ -145,15 +132,14 @@ fn needs_own_program(member: &Member<'_>, options: &SpliceOptions<'_>) -> Option
     })
 }
 
-/// Detects an exception callback: a function that no instruction calls or points to. In a joined program it would be
-/// refused as unreachable, or be used for the other members too.
+/// An exception callback would be unreachable in a joined program, or be used for the other members too.
 fn exception_callback(text: &ProgramText, graph: &[BTreeSet<usize>]) -> Option<NotInlinedReason> {
     let reached: BTreeSet<usize> = graph.iter().flatten().copied().collect();
     let callback = (1..text.functions.len()).find(|function| !reached.contains(function))?;
     Some(NotInlinedReason::CatchesExceptions { at: text.functions[callback].start })
 }
 
-/// Returns why the entry function cannot share its frame with others. Tail calls depend on the position as well.
+/// Tail calls depend on the position as well.
 fn needs_own_frame(text: &ProgramText) -> Option<NotInlinedReason> {
     crate::text::scan::walk(&text.insns, member::span(text, 0)).find_map(|(at, effect)| match effect {
         Effect::OldPacketLoad => Some(NotInlinedReason::OldPacketLoad { at }),
@@ -162,7 +148,7 @@ fn needs_own_frame(text: &ProgramText) -> Option<NotInlinedReason> {
     })
 }
 
-/// Returns the first position where a function may end without an exit that every kernel's verifier sees.
+/// Position where a function may end without an exit that every kernel's verifier sees.
 fn hidden_exit(text: &ProgramText, entry_end: usize) -> Option<NotInlinedReason> {
     let tail_call = |at: usize, effect| is_tail_call(effect) && at < entry_end;
     let in_entry = member::effects(text).find(|(at, effect)| tail_call(*at, *effect));
@@ -174,7 +160,7 @@ fn hidden_exit(text: &ProgramText, entry_end: usize) -> Option<NotInlinedReason>
     below.map(|(at, _)| NotInlinedReason::HiddenExit { at })
 }
 
-/// Returns the number of functions on the longest path of calls. Calls have no cycles, as checked before.
+/// Calls have no cycles, as checked before.
 fn max_call_depth(graph: &[BTreeSet<usize>]) -> usize {
     let mut depth = vec![1; graph.len()];
     for _ in 0..graph.len() {
@@ -189,7 +175,6 @@ fn max_call_depth(graph: &[BTreeSet<usize>]) -> usize {
     depth[0]
 }
 
-/// Returns the bytes of the frames that the member's calls add below the common frame.
 pub(crate) fn calls_bytes(survey: &Survey, way: JoinMode, rounding: FrameRounding) -> u32 {
     match way {
         JoinMode::Inline => survey.below,

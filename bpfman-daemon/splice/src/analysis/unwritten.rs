@@ -1,11 +1,8 @@
-//! Slots of a function's frame that may be read before the function wrote them: they must be zeroed for it.
+//! Slots of a frame that may be read before the function wrote them: they must be zeroed.
 //!
-//! The verifier lets privileged programs read stack that they never wrote. A program that runs alone finds leftovers of
-//! the kernel there; one that runs behind another member of a chain finds that member's. Most functions write
-//! everything that they read, and cost nothing here.
-//!
-//! A write counts only if it is certain: by the frame pointer itself. Any other access that may point into the frame
-//! counts as a read: a load, and a call that receives a pointer, which may read from there up to the end of the frame.
+//! The verifier lets privileged programs read stack that they never wrote: behind another member, that member's data.
+//! Only a write by the frame pointer itself is certain. Any other access that may point into the frame counts as a
+//! read: a load, and a call that gets a pointer, up to the end of the frame.
 
 use bpfmand_core::{Insn, ProgramText};
 
@@ -17,20 +14,20 @@ use crate::text::flow::{self, FlowFacts};
 use crate::text::opcode;
 use crate::text::scan::Effect;
 
-/// Slots of eight bytes of a frame: the lowest bit is the one right below the frame pointer.
+/// Eight bytes each; the lowest bit is right below the frame pointer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FrameSlots(u64);
 
 impl FrameSlots {
     pub(crate) const ALL: Self = Self(u64::MAX);
 
-    /// Returns the slots within a frame of `frame` bytes, as distances of their starts below the frame pointer.
+    /// Distances of slot starts below the frame pointer, within `frame` bytes.
     pub(crate) fn depths(self, frame: u32) -> impl Iterator<Item = u32> {
         (8..=frame).step_by(8).filter(move |depth| self.0 >> (depth / 8 - 1) & 1 == 1)
     }
 }
 
-/// Bytes of a frame: the lowest bit of the first word is the one right below the frame pointer.
+/// The lowest bit of the first word is right below the frame pointer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct FrameBytes([u64; FULL as usize / 64]);
 
@@ -46,11 +43,9 @@ impl FrameBytes {
     }
 }
 
-/// Facts before an instruction.
 #[derive(Clone)]
 struct Known {
     pointers: Values<Pointer>,
-    /// Written on every path to here.
     written: FrameBytes,
 }
 
@@ -67,8 +62,7 @@ impl FlowFacts for Known {
 
 pub(crate) fn slots(text: &ProgramText) -> Vec<FrameSlots> {
     let (summaries, callbacks) = frame::summaries(text);
-    // A tail-called program runs in place of the function, and its reads are unknown, as is the target of an indirect
-    // jump.
+    // The reads of a tail-called program, and the target of an indirect jump, are unknown.
     let is_opaque = |effect| matches!(effect, Effect::IndirectJump) || effect == Effect::Helper(TAIL_CALL);
     let is_unclear = effects(text).any(|(_, effect)| is_opaque(effect));
     let of = |function| match is_unclear {
@@ -78,7 +72,6 @@ pub(crate) fn slots(text: &ProgramText) -> Vec<FrameSlots> {
     (0..text.functions.len()).map(of).collect()
 }
 
-/// `bpf_tail_call`.
 const TAIL_CALL: i32 = 12;
 
 fn of_function(
@@ -125,7 +118,6 @@ fn step(insn: Insn, effect: Effect, known: &mut Known, reads: &mut Reads, calls_
     }
 }
 
-/// Returns the bytes that a load or store accesses, `from` the frame pointer.
 fn bytes(from: i32, insn: Insn) -> impl Iterator<Item = u32> {
     let size = match insn.code & opcode::SIZE {
         opcode::SIZE_B => 1,
@@ -137,7 +129,6 @@ fn bytes(from: i32, insn: Insn) -> impl Iterator<Item = u32> {
     (start..start + size).filter_map(|offset| u32::try_from(-offset - 1).ok()).filter(|depth| *depth < FULL)
 }
 
-/// Reads of slots that may not have been written.
 #[derive(Default)]
 struct Reads {
     unwritten: FrameSlots,
@@ -150,7 +141,6 @@ impl Reads {
         }
     }
 
-    /// Adds one load, by a possible pointer into the frame.
     fn one(&mut self, pointer: Option<Reach>, insn: Insn, written: &FrameBytes) {
         match pointer {
             None => {}
@@ -161,7 +151,6 @@ impl Reads {
         }
     }
 
-    /// Adds reads from a pointer's lowest target up to the frame's end.
     fn upwards(&mut self, reach: Reach, written: &FrameBytes) {
         if !reach.certain {
             return self.anywhere(written);

@@ -4,8 +4,7 @@ use crate::text::testing::{
 };
 use bpfmand_core::op;
 
-/// Returns the distances below the frame pointer of slots that a program's first function may read before it wrote
-/// them.
+/// Distances below the frame pointer of slots that may be read unwritten.
 fn of(functions: &[&[Insn]]) -> Vec<u32> {
     of_each(functions)[0].clone()
 }
@@ -34,7 +33,6 @@ fn each_byte_of_a_slot_counts() {
     assert_eq!(of(&[&[word, other, load(2, 10, -8), set_r0(2), EXIT]]), []);
     let byte = Insn::new(0x71, 2, 10, -17, 0);
     assert_eq!(of(&[&[byte, set_r0(2), EXIT]]), [24]);
-    // Two slots at once.
     assert_eq!(of(&[&[load(2, 10, -12), set_r0(2), EXIT]]), [8, 16]);
 }
 
@@ -56,7 +54,6 @@ fn a_helper_may_read_from_its_pointer_to_the_frames_end() {
     let deeper =
         [store(-24), store(-8), copy(2, 10), add(2, -8), helper(1), load(3, 10, -24), set_r0(2), EXIT];
     assert_eq!(of(&[&deeper]), []);
-    // A helper may write only a part.
     let filled = [copy(2, 10), add(2, -8), helper(1), load(3, 10, -8), set_r0(2), EXIT];
     assert_eq!(of(&[&filled]), [8]);
 }
@@ -89,7 +86,6 @@ fn called_functions_may_read_what_they_are_shown_and_their_own() {
     assert_eq!(of_each(&[&shows, &own]), [all, vec![16]]);
     let silent = [local_call(2), set_r0(2), EXIT];
     assert_eq!(of_each(&[&silent, &own]), [vec![], vec![16]]);
-    // The target of an argument belongs to another function.
     let through = [load(2, 1, -16), set_r0(2), EXIT];
     assert_eq!(of_each(&[&silent, &through])[1], []);
 }

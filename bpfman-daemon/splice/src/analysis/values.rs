@@ -1,27 +1,21 @@
-//! Contents of the registers and the spill slots of one function, as far as an analysis knows them.
-
 use std::collections::BTreeMap;
 
 use crate::text::flow::FlowFacts;
 
 pub(crate) trait RegisterValue: Copy + Default + PartialEq {
-    /// Returns the facts that hold for either value: this only widens, and only finitely often.
+    /// Facts that hold for either value: widens, and only finitely often.
     #[must_use]
     fn or(self, other: Self) -> Self;
 }
 
-/// Contents of the registers and the spill slots.
 #[derive(Clone)]
 pub(crate) struct Values<V> {
     pub(crate) registers: [V; 11],
-    /// By exact offset from the frame pointer.
     pub(crate) slots: BTreeMap<i32, V>,
-    /// Spilled to a position that is not known exactly.
     pub(crate) anywhere: V,
 }
 
 impl<V: RegisterValue> Values<V> {
-    /// Returns the values at a function's start: nothing is spilled.
     pub(crate) fn given(registers: [V; 11]) -> Self {
         Self { registers, slots: BTreeMap::new(), anywhere: V::default() }
     }
@@ -47,7 +41,6 @@ impl<V: RegisterValue> FlowFacts for [V; 11] {
     }
 }
 
-/// Joins facts. Returns whether that widened them.
 fn take<V: RegisterValue>(mine: &mut V, theirs: V) -> bool {
     let before = *mine;
     *mine = before.or(theirs);

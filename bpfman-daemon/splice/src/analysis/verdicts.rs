@@ -1,7 +1,4 @@
-//! Codes that a member can return, as far as constants in its instructions show.
-//!
-//! This only saves a check or a table that the verifier would have to prove useless: everything other than a visible
-//! constant counts as any code.
+//! Codes that a member can return, by constants. Saves checks that the verifier would have to prove useless.
 
 use bpfmand_core::{Insn, ProgramText, op};
 
@@ -13,7 +10,6 @@ use crate::text::flow;
 use crate::text::opcode;
 use crate::text::scan::Effect;
 
-/// A set of codes from -1 to 31, or any code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Codes(u64);
 
@@ -26,7 +22,6 @@ impl Codes {
         if (-1..=31).contains(&value) { Self(1 << (value + 1)) } else { Self(ANY) }
     }
 
-    /// Returns the codes by value; none if they are not known.
     pub(crate) fn known(self) -> Option<impl Iterator<Item = Code>> {
         (self.0 & ANY == 0).then(|| (-1..=31).filter(move |code| self.0 >> (code + 1) & 1 == 1))
     }
@@ -36,12 +31,10 @@ impl Codes {
         known.next().filter(|_| known.next().is_none())
     }
 
-    /// Returns the codes that remain without those of `set`.
     pub(crate) fn outside(self, hook: SpliceHook, set: ProceedMask) -> Self {
         set.codes(hook).fold(self, |left, code| Self(left.0 & !(1 << (code + 1))))
     }
 
-    /// Returns the part of `set` that can occur.
     pub(crate) fn of(self, hook: SpliceHook, set: ProceedMask) -> ProceedMask {
         if self.0 & ANY != 0 {
             return set;
@@ -57,7 +50,6 @@ impl RegisterValue for Codes {
     }
 }
 
-/// Possible verdicts in each register.
 type Registers = [Codes; 11];
 
 pub(crate) fn possible(text: &ProgramText) -> Codes {
@@ -71,7 +63,6 @@ pub(crate) fn possible(text: &ProgramText) -> Codes {
             forget_scratch(registers);
         }
         Effect::Helper(_) | Effect::Kfunc { .. } | Effect::LocalCall { .. } => forget_scratch(registers),
-        // The targets of an indirect jump are not followed.
         Effect::IndirectJump => returned = Codes::UNKNOWN,
         // A failing load leaves the program with 0.
         Effect::OldPacketLoad => {
@@ -120,7 +111,6 @@ mod tests {
     use super::*;
     use crate::text::testing::{EXIT, copy, helper, local_call, program, set_r0};
 
-    /// Returns the codes that a body can return, ascending; none for any code.
     fn of(body: &[Insn]) -> Option<Vec<Code>> {
         let function = [set_r0(1), EXIT];
         let text = program(&[body, &function]);

@@ -1,12 +1,9 @@
-//! The map in which a chain counts where packets leave it: a per-CPU array with a row per interface.
-//!
-//! A row's value is a table of 64-bit cells: a slot for each member and one for "all proceeded", with a column for each
-//! verdict in each slot. A packet adds one to one cell, where it leaves; so the runs of member i are the sum over the
-//! slots from i on. Slots belong to the chain: all programs of a cut chain count in the same map.
+//! Per-CPU array of exits, with a row per interface, shared by all programs of a cut chain. A row has a slot per member
+//! and one for "all proceeded", with a 64-bit cell per verdict: a packet adds one to one cell.
 
 use crate::chain::hook::{Code, SpliceHook};
 
-/// Number of rows of the map: a power of two. A packet's row is its interface's index modulo this.
+/// Number of rows, a power of two. A packet's row is its interface's index modulo this.
 pub const COUNTER_ROWS: u32 = 64;
 
 /// Layout of a row.
@@ -42,19 +39,19 @@ impl CounterLayout {
         ifindex & (COUNTER_ROWS - 1)
     }
 
-    /// Returns the slot of packets with which every member proceeded; their column is the hook's end verdict.
+    /// Returns the slot of packets with which every member proceeded; the column is the end verdict.
     #[must_use]
     pub const fn all_proceeded(self) -> usize {
         self.slots - 1
     }
 
-    /// Returns the index of the cell (eight bytes each) for a member's verdict, as the member returned it.
+    /// Returns the index of the cell (eight bytes each) for a member's own verdict.
     #[must_use]
     pub const fn cell(self, slot: usize, code: Code) -> usize {
         slot * self.columns + self.column(code)
     }
 
-    /// Returns the index of the cell for packets whose tail call to a member or program failed.
+    /// Returns the index of the cell for failed tail calls to a member or program.
     #[must_use]
     pub const fn failed_cell(self, slot: usize) -> usize {
         slot * self.columns + self.failed_column()
@@ -72,7 +69,6 @@ impl CounterLayout {
         }
     }
 
-    /// Returns the number of verdicts that have a column of their own: they come first.
     pub(crate) const fn known_columns(self) -> usize {
         match self.hook {
             SpliceHook::Xdp => 5,
@@ -156,7 +152,6 @@ mod tests {
     #[test]
     fn the_largest_row_fits_a_per_cpu_map() {
         let layout = CounterLayout::new(SpliceHook::TcTcx, crate::MAX_MEMBERS);
-        // PCPU_MIN_UNIT_SIZE of the kernel.
         assert!(layout.value_size() <= 32 * 1024);
     }
 }

@@ -1,8 +1,6 @@
-//! Handling of a chain's verdict by its hook.
-
 use crate::chain::proceed::ProceedMask;
 
-/// Code that a program returns: XDP 0 and up, TC -1 and up.
+/// Verdict: XDP 0 and up, TC -1 and up.
 pub type Code = i32;
 
 const XDP_ABORTED: Code = 0;
@@ -14,12 +12,10 @@ const TC_OK: Code = 0;
 pub(crate) const TC_SHOT: Code = 2;
 const TC_REDIRECT: Code = 7;
 
-/// Codes that TC programs return, and the codes that a tcx link must return instead.
+/// Codes of TC programs, and those that a tcx link returns instead.
 ///
-/// tcx (Linux 6.6 and later) knows NEXT -1, PASS 0, DROP 2 and REDIRECT 7 and takes all others for NEXT, so without
-/// this table a stolen packet would go on to the next filter. RECLASSIFY has meant OK since Linux 4.12; PIPE and UNSPEC
-/// mean "go on to the next filter". Codes that are not listed mean UNSPEC, including REPEAT, which is a code of
-/// actions, not of filters.
+/// tcx (Linux 6.6) knows NEXT -1, PASS 0, DROP 2 and REDIRECT 7, and takes all others for NEXT: a stolen packet would
+/// go on to the next filter. RECLASSIFY has meant OK since Linux 4.12; PIPE, and codes not listed, mean UNSPEC.
 pub(crate) const TCX_TABLE: [(Code, Code); 9] = [
     (TC_UNSPEC, TC_UNSPEC),
     (TC_OK, TC_OK),
@@ -35,13 +31,13 @@ pub(crate) const TCX_TABLE: [(Code, Code); 9] = [
 /// Hook of the spliced program, which determines the result of a chain at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SpliceHook {
-    /// XDP. All proceeded: PASS. Otherwise the verdict that stopped the chain.
+    /// XDP. All proceeded: PASS. Otherwise the stopping verdict.
     Xdp,
-    /// A tcx link. All proceeded: NEXT. Otherwise the verdict that stopped the chain, in tcx's four codes.
+    /// A tcx link. All proceeded: NEXT. Otherwise the stopping verdict, in tcx's four codes.
     TcTcx,
     /// The same before other links of the machine: accepting verdicts are NEXT, so that those run.
     TcTcxOpen,
-    /// A clsact filter in direct-action mode. All proceeded: UNSPEC. Otherwise the verdict that stopped the chain.
+    /// A clsact filter in direct-action mode. All proceeded: UNSPEC. Otherwise the stopping verdict.
     TcClsact,
 }
 
@@ -55,8 +51,7 @@ impl SpliceHook {
         }
     }
 
-    /// Returns the verdict when a tail call inside the chain fails: the packet is dropped, since members that might
-    /// have dropped it did not run.
+    /// Returns the verdict of a failed tail call inside the chain: drop, since members that might drop did not run.
     #[must_use]
     pub const fn fail_verdict(self) -> Code {
         match self {
@@ -65,7 +60,7 @@ impl SpliceHook {
         }
     }
 
-    /// Returns the offset of the interface's index in the context: `xdp_md.ingress_ifindex`, `__sk_buff.ifindex`.
+    /// `xdp_md.ingress_ifindex`, `__sk_buff.ifindex`.
     pub(crate) const fn ifindex_offset(self) -> i16 {
         match self {
             Self::Xdp => 12,
@@ -104,9 +99,7 @@ impl SpliceHook {
         }
     }
 
-    /// Returns whether a program's own verdict is the chain's verdict, whether it is in the set or not.
-    ///
-    /// The code of bit 31, which libxdp's dispatcher reserves, counts as PASS in XDP's default set.
+    /// Bit 31's code, reserved by libxdp's dispatcher, counts as PASS in XDP's default set.
     pub(crate) fn verdict_survives(self, set: ProceedMask) -> bool {
         match self {
             Self::Xdp => set.0 & !(1 << XDP_PASS | ProceedMask::DISPATCHER_RETURN.0) == 0,
@@ -116,10 +109,7 @@ impl SpliceHook {
     }
 }
 
-/// Returns whether a chain of this single member is attached as the program itself, at no cost.
-///
-/// This applies to XDP if the set holds only PASS and the dispatcher's return code. TC always uses [`crate::splice()`],
-/// even for one member, for the verdict at its end.
+/// Returns whether a single member is attached itself: XDP with only PASS and the dispatcher's code in the set.
 #[must_use]
 pub fn can_attach_direct(hook: SpliceHook, proceed_on: ProceedMask) -> bool {
     hook == SpliceHook::Xdp && hook.verdict_survives(proceed_on)

@@ -1,5 +1,3 @@
-//! Ways in which the members of a chain run, and the reasons for the costlier ones.
-
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -10,11 +8,11 @@ use crate::chain::plan::Attempt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JoinMode {
-    /// Its entry function is part of the common one: no call, no return.
+    /// Its entry function is part of the common one.
     Inline,
-    /// Its entry function is a function of the same program, behind a call: about 9 ns where returns are mitigated.
+    /// Its entry function is behind a call: about 9 ns where returns are mitigated.
     Function,
-    /// It stays a separate program, behind a function that tail-calls it.
+    /// A separate program, behind a function that tail-calls it.
     #[serde(rename = "own")]
     Standalone,
 }
@@ -44,13 +42,13 @@ pub enum NotInlinedReason {
         /// Position of the load.
         at: usize,
     },
-    /// `may_goto` in the entry function: each frame has one loop budget, which members would share.
+    /// `may_goto` in the entry function: members would share one loop budget per frame.
     SharedLoopBudget {
         /// Position of the `may_goto`.
         at: usize,
     },
-    /// One of its functions may end by a tail call or a failing `LD_ABS`. The verifiers of Linux 6.1 and 6.12 overlook
-    /// the former, take the function's other results for all, and would delete the check of the member's verdict.
+    /// One of its functions may end by a tail call or a failing `LD_ABS`. Verifiers of Linux 6.1 and 6.12 overlook the
+    /// former, and would delete the check of the member's verdict.
     HiddenExit {
         /// Position of the exit.
         at: usize,
@@ -60,7 +58,7 @@ pub enum NotInlinedReason {
         /// Position of the call.
         at: usize,
     },
-    /// It has an exception callback, a function that no instruction calls: a program has only one, for all its members.
+    /// It has an exception callback, which no instruction calls: a program has only one for all members.
     CatchesExceptions {
         /// Position of the callback.
         at: usize,

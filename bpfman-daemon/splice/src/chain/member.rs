@@ -1,5 +1,3 @@
-//! A member of a chain, and checks of its functions and calls.
-
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -19,35 +17,31 @@ pub struct Member<'a> {
     pub text: &'a BoundText,
     /// Verdicts on which the next member runs.
     pub proceed_on: ProceedMask,
-    /// XDP verdicts after which it drops instead of sending the packet: a tenant's, where the machine's programs would not see it.
+    /// XDP verdicts after which a tenant's member drops instead of sending past the machine's programs.
     pub unsent: ProceedMask,
-    /// The program's instructions or maps carry type ids of its own BTF (`bpf_obj_new`, lists, trees, local kptrs).
+    /// Instructions or maps carry type ids of its own BTF (`bpf_obj_new`, lists, trees, local kptrs).
     pub needs_own_btf: bool,
-    /// Stack depth of each function in bytes as the kernel's verifier printed it when the member was loaded alone
-    /// (`stack depth 24+0+16`), if known. Checked against the instructions; the only source of exact figures
-    /// for functions that index arrays on the stack.
+    /// Stack depths by function (`stack depth 24+0+16`): the only exact ones for functions that index stack arrays.
     pub kernel_stack_depths: Option<&'a [u32]>,
-    /// Positions of instructions whose immediate is a type id of the program's own BTF (CO-RE's local type ids), which
-    /// moves with the BTF. Programs whose maps depend on it too set [`Self::needs_own_btf`].
+    /// Positions of CO-RE's local type ids, which change. If maps depend on them too: [`Self::needs_own_btf`].
     pub local_type_ids: &'a [usize],
     /// The text is not the one that was loaded: it cannot run as a program of its own.
     pub is_altered: bool,
     /// Runs as a program of its own, at any cost.
     pub isolated: bool,
-    /// The text is a placeholder for a program whose instructions are unknown: it may redirect, and tail-call to any
-    /// depth. Used with [`Self::isolated`].
+    /// The text stands for unknown instructions, which may redirect and tail-call; used with [`Self::isolated`].
     pub opaque: bool,
     /// Instructions that the verifier processed when the member was loaded alone, if known.
     pub verified_insns: Option<u32>,
-    /// Owner of the member: a chain that must be cut is cut between owners first.
+    /// Owner of the member: chains are cut between owners first.
     pub owner: MemberOwner,
-    /// Loaded for one device (receive-metadata functions), which then applies to the whole chain.
+    /// Loaded for one device (receive-metadata functions), which applies to the whole chain.
     pub device_bound: bool,
-    /// Made for the entries of a device or CPU map (`xdp/devmap`, `xdp/cpumap`): such programs are never chained.
+    /// Made for device or CPU map entries (`xdp/devmap`, `xdp/cpumap`): never chained.
     pub for_map: bool,
 }
 
-/// Owner of a member. Owners are only compared, so any numbering works.
+/// Owner of a member, only compared with others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MemberOwner(pub u32);
 
@@ -91,12 +85,10 @@ pub(crate) fn span(text: &ProgramText, function: usize) -> Range<usize> {
     span.start..span.start + span.len
 }
 
-/// Returns the number of the function that starts at `at`.
 pub(crate) fn function_at(text: &ProgramText, at: usize) -> Option<usize> {
     text.functions.binary_search_by_key(&at, |span| span.start).ok()
 }
 
-/// Returns the functions that `function` calls or takes the address of.
 pub(crate) fn callees(text: &ProgramText, function: usize) -> BTreeSet<usize> {
     walk(&text.insns, span(text, function))
         .filter_map(|(at, effect)| match effect {
@@ -152,13 +144,11 @@ fn check_function(text: &ProgramText, range: Range<usize>) -> Result<(), Refusal
         last = effect;
     }
     match last {
-        // Indirect jumps are refused later, by their own name.
         Effect::Exit | Effect::IndirectJump | Effect::Jump { conditional: false, .. } => Ok(()),
         _ => malformed(range.end - 1, "a function does not end with an exit or a jump"),
     }
 }
 
-/// Returns for each slot of a function whether an instruction starts there.
 fn starts(insns: &[Insn], range: Range<usize>) -> Vec<bool> {
     let mut starts = vec![false; range.len()];
     for (at, _) in walk(insns, range.clone()) {
@@ -167,10 +157,10 @@ fn starts(insns: &[Insn], range: Range<usize>) -> Vec<bool> {
     starts
 }
 
-/// Refuses recursion over any path: the kernel refuses it, and the depth would be unlimited.
+/// The kernel refuses recursion, and the depth would be unlimited.
 fn check_recursion(text: &ProgramText) -> Result<(), Refusal> {
     let calls: Vec<BTreeSet<usize>> = (0..text.functions.len()).map(|f| callees(text, f)).collect();
-    // Remove functions all of whose callees are removed; what cannot be removed is on a cycle or above one.
+    // Functions that cannot be removed after all their callees are on a cycle or above one.
     let mut left: BTreeSet<usize> = (0..calls.len()).collect();
     loop {
         let before = left.len();
@@ -192,7 +182,6 @@ fn check_recursion(text: &ProgramText) -> Result<(), Refusal> {
     }
 }
 
-/// Returns whether the program uses `register` in its entry function.
 pub(crate) fn entry_uses_register(text: &ProgramText, register: u8) -> bool {
     walk(&text.insns, span(text, 0)).any(|(at, effect)| {
         let insn = text.insns[at];

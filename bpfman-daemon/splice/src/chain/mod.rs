@@ -1,5 +1,3 @@
-//! Model of a chain: its hook, members, options and plan.
-
 pub(crate) mod counters;
 pub(crate) mod hook;
 pub(crate) mod join_mode;

@@ -1,5 +1,3 @@
-//! Options of a splice.
-
 use bpfmand_core::MapId;
 
 use crate::chain::hook::SpliceHook;
@@ -33,15 +31,14 @@ impl FrameRounding {
 pub enum FragsRule {
     /// Refuse the chain.
     MustAgree,
-    /// Join them without support: the kernel then refuses the program where the MTU needs several buffers (ERANGE).
+    /// Join without support: the kernel then refuses where the MTU needs several buffers (ERANGE).
     OnlyIfAll,
 }
 
 /// Kernel functions that unwind the stack.
 pub const THROWING_KFUNCS: &[&str] = &["bpf_throw"];
 
-/// Kernel functions that run a program's code later, and keep it loaded until then, under all names in different
-/// kernels: `_impl` is dropped where a kernel passes the program itself.
+/// Kernel functions that run a program's code later and keep it loaded, under the names of all kernels.
 pub const DEFERRING_KFUNCS: &[&str] = &[
     "bpf_wq_init",
     "bpf_wq_set_callback",
@@ -72,25 +69,21 @@ pub struct SpliceOptions<'a> {
     pub arenas: &'a [MapId],
     /// Counts where packets leave the chain ([`crate::CounterLayout`]): 1 to 3 ns per packet.
     pub counters: bool,
-    /// Creates a timed twin, which one packet in 1,024 takes ([`crate::TimeLayout`]): 2 ns per packet. Chains that are
-    /// bound to a device, and a program that the hook runs directly, have none.
+    /// Timed twin for one packet in 1,024 ([`crate::TimeLayout`]): 2 ns per packet; not bound to a device.
     pub timing: bool,
-    /// Clears the whole frame of each member, and not only what it may read: without CAP_PERFMON, the verifier lets no program
-    /// overwrite a part of an address that an earlier member left there.
+    /// Clears whole frames: without CAP_PERFMON, the verifier forbids to overwrite part of an address left there.
     pub clear_frames: bool,
     /// Makes every member a global function under its own name, for tools that trace functions.
     pub as_subprograms: bool,
-    /// TC: puts members that write packets directly behind a cut if read-only members come first. A program that writes
-    /// makes the kernel copy shared packets before its first instruction.
+    /// TC: cuts before packet writers if read-only members come first: for a writer, the kernel copies shared packets.
     pub tc_writers_behind_cut: bool,
-    /// Maximum number of instructions that the verifier may process for one program, as the sum of its members alone.
+    /// Maximum number of instructions to be verified per program, as the sum of its members alone.
     pub verified_limit: u64,
     /// Fallback level.
     pub attempt: Attempt,
 }
 
-/// The kernel's own limit is one million; splices of real members were measured at 1.0 to 1.02 times the sum of their
-/// members.
+/// The kernel's own limit is one million; real splices took 1.0 to 1.02 times the sum of their members.
 pub const VERIFIED_LIMIT: u64 = 800_000;
 
 impl SpliceOptions<'_> {

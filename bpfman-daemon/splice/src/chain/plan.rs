@@ -1,5 +1,3 @@
-//! Plan of a chain: its strategy, the way in which each member runs, where a new program begins, and the reasons.
-
 use std::fmt::{self, Write as _};
 use std::ops::Range;
 
@@ -18,7 +16,7 @@ pub enum ChainStrategy {
     Cut,
 }
 
-/// Fallback level, for when the verifier refuses a splice of members that pass alone.
+/// Fallback level after a refusal of the verifier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Attempt {
     /// The cheapest chain that the rules allow.
@@ -144,14 +142,13 @@ pub enum ArrayUse {
 pub struct ChainPlan {
     /// Structure of the chain.
     pub strategy: ChainStrategy,
-    /// Plans of the members. Members behind an empty proceed-on set never run and are left out.
+    /// Plans of the members that can run, up to an empty proceed-on set.
     pub members: Vec<MemberPlan>,
     /// Number of members that never run.
     pub unreached: usize,
     /// Programs to load, in the order in which packets meet them; none for [`ChainStrategy::Direct`].
     pub segments: Vec<SegmentPlan>,
-    /// One-slot program arrays to create, in the order of [`crate::Bindings::arrays`]. They must stay pinned while the
-    /// chain runs: the kernel empties an array without user references.
+    /// One-slot program arrays, pinned while the chain runs: the kernel empties arrays without user references.
     pub arrays: Vec<ArrayUse>,
     /// True if all programs of the chain handle packets in several buffers.
     pub frags: bool,
@@ -164,7 +161,7 @@ pub struct ChainPlan {
 }
 
 impl ChainPlan {
-    /// Returns the reasons for the plan: a line for the whole, and one for each member or program that is special.
+    /// Returns the reasons for the plan, one line per special member or program.
     #[must_use]
     pub fn reason(&self) -> String {
         let count = self.members.len();

@@ -1,14 +1,10 @@
-//! Sets of verdicts with which a chain continues, and the cheapest test for one.
-
 use bpfmand_core::Insn;
 
 use crate::chain::hook::{Code, SpliceHook, TC_SHOT};
 use crate::text::asm::{Asm, Label};
 use crate::text::opcode;
 
-/// A proceed-on set. XDP: bit n is code n. TC: bit n is code n - 1, so bit 0 is UNSPEC.
-///
-/// Codes without a bit (XDP above 31, TC above 30 or below -1) are in no set but [`Self::EVERYTHING`].
+/// A proceed-on set. XDP: bit n is code n. TC: bit n is code n - 1. Other codes are only in [`Self::EVERYTHING`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ProceedMask(pub u32);
 
@@ -16,15 +12,13 @@ impl ProceedMask {
     /// Bit 31: the code that a dispatcher returns for an empty slot.
     pub const DISPATCHER_RETURN: Self = Self(1 << 31);
 
-    /// Set of a shadow member: the chain continues with any code, even one without a bit. No set of named verdicts has
-    /// all bits.
+    /// Set of a shadow member: the chain continues with any code. No set of named verdicts has all bits.
     pub const EVERYTHING: Self = Self(u32::MAX);
 
-    /// TC verdicts that take a packet away from this interface: SHOT, STOLEN, QUEUED, REDIRECT and TRAP.
+    /// SHOT, STOLEN, QUEUED, REDIRECT and TRAP take a packet away from this interface.
     const DROPPING: u32 = 1 << 2 | 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8;
 
-    /// Of a TC member that runs before the machine's: it can drop, and the chain goes on after all else it returns, codes
-    /// without a bit too. No set that names verdicts has all these bits.
+    /// Set of a TC member before the machine's: it can drop, and continues after all other codes.
     pub const UNLESS_DROPPED: Self = Self(!(Self::DROPPING << 1));
 
     /// True if a chain goes on after `code`.
@@ -42,7 +36,7 @@ impl ProceedMask {
         (0..32).filter(move |bit| self.0 >> bit & 1 == 1).map(move |bit| bit + hook.first_code())
     }
 
-    /// Returns the set as runs of neighbouring codes, as unsigned numbers: -1 comes last.
+    /// Runs of unsigned numbers: -1 comes last.
     fn runs(self, hook: SpliceHook) -> Vec<(u32, u32)> {
         let mut codes: Vec<u32> = self.codes(hook).map(i32::cast_unsigned).collect();
         codes.sort_unstable();
@@ -57,13 +51,9 @@ impl ProceedMask {
     }
 }
 
-/// Emits a test of the code in `w0` for [`ProceedMask::UNLESS_DROPPED`]: jumps to `go`, or falls through with SHOT.
-///
-/// The kernel lets what it has no other word for pass, so every verdict of the kind becomes SHOT. Registers 1 and 2 may be
-/// overwritten.
+/// Jumps to `go`, or falls through with SHOT: the kernel lets unknown codes pass. May overwrite registers 1 and 2.
 pub(crate) fn emit_drop_test(asm: &mut Asm, go: Label) {
     let dropped = asm.label();
-    // Unsigned: -1 is large.
     asm.branch(opcode::JGT32, 8, go);
     asm.push(Insn::new(opcode::MOV32_IMM, 1, 0, 0, 1));
     asm.push(Insn::new(opcode::LSH32_REG, 1, 0, 0, 0));
@@ -73,10 +63,7 @@ pub(crate) fn emit_drop_test(asm: &mut Asm, go: Label) {
     asm.set(0, TC_SHOT);
 }
 
-/// Emits a test of the code in `w0`: falls through if it is in the set, else jumps to `stop`. Keeps `r0`.
-///
-/// All comparisons use 32 bits: a verdict has 32 bits, and -1 may come with a high half of zeros or of ones. Registers
-/// 1 and 2 may be overwritten.
+/// Falls through if `w0` is in the set, compared by 32 bits: the high half of -1 varies. May overwrite registers 1, 2.
 pub(crate) fn emit_test(asm: &mut Asm, hook: SpliceHook, set: ProceedMask, stop: Label) {
     if set == ProceedMask::EVERYTHING {
         return;
@@ -129,7 +116,6 @@ pub(crate) fn emit_test(asm: &mut Asm, hook: SpliceHook, set: ProceedMask, stop:
     asm.bind(go);
 }
 
-/// Returns the number of instructions of a test for membership in a run.
 fn compares((low, high): (u32, u32)) -> usize {
     if low == high || low == 0 { 1 } else { 2 }
 }

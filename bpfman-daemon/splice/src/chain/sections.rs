@@ -1,8 +1,6 @@
-//! Maps ranges of a joined program to its members.
-
 use std::ops::Range;
 
-/// Type of a range of a joined program. Members are counted in the chain, also in its later programs.
+/// Type of a range of a joined program; members are counted in the whole chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChainPart {
     /// Glue that leads into a member: saved context, zeroed frame, the call of a member behind a call.
@@ -15,7 +13,7 @@ pub enum ChainPart {
         /// Index of the member.
         member: usize,
     },
-    /// Glue behind a member: the check of its verdict and, behind the last one, the ends of the program.
+    /// Glue behind a member: the check of its verdict; behind the last one, the ends of the program.
     Check {
         /// Index of the member.
         member: usize,
@@ -55,7 +53,6 @@ impl ChainPart {
         }
     }
 
-    /// Returns the number of the member's function, if the instructions are a member's.
     pub(crate) const fn function(&self) -> Option<usize> {
         match self {
             Self::Body { .. } => Some(0),
@@ -64,7 +61,6 @@ impl ChainPart {
         }
     }
 
-    /// Returns whether the part can begin a function of the joined program.
     const fn is_function(&self) -> bool {
         matches!(self, Self::Start { .. } | Self::Function { .. } | Self::Stub { .. })
     }
@@ -79,7 +75,7 @@ pub struct ChainSection {
     pub part: ChainPart,
 }
 
-/// Returns the functions of the joined program besides its entry: first instruction and part of each.
+/// Besides the entry: first instruction and part of each.
 pub(crate) fn functions(sections: &[ChainSection]) -> impl Iterator<Item = (usize, &ChainPart)> {
     let mut before: Option<&ChainPart> = None;
     sections.iter().filter_map(move |section| {

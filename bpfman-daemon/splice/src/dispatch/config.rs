@@ -4,11 +4,10 @@ use super::dispatcher::{DISPATCHER_CONFIG_SIZE, DISPATCHER_EMPTY_SLOT, DISPATCHE
 use bpfmand_core::map_type::ARRAY;
 use bpfmand_core::{MapRole, MapSpec};
 
-/// First byte of every configuration since version 2.
 const MAGIC: u8 = 236;
 /// Version of the protocol that is read and written.
 pub const DISPATCHER_CONFIG_VERSION: u8 = 2;
-/// Flag of a slot whose program handles packets in several buffers (`BPF_F_XDP_HAS_FRAGS`).
+/// `BPF_F_XDP_HAS_FRAGS`.
 const HAS_FRAGS: u32 = 1 << 5;
 /// `BPF_F_RDONLY_PROG`.
 const READ_ONLY: u32 = 1 << 7;
@@ -58,7 +57,7 @@ pub fn read_dispatcher_config(bytes: &[u8]) -> DispatcherConfig {
     DispatcherConfig::Slots((0..count).map(slot).collect())
 }
 
-/// Returns whether a dispatcher of these programs handles packets in several buffers: all programs must.
+/// Returns whether all programs, and so their dispatcher, handle packets in several buffers.
 #[must_use]
 pub fn dispatcher_takes_frags(slots: &[DispatcherSlot]) -> bool {
     !slots.is_empty() && slots.iter().all(|slot| slot.frags)
@@ -96,7 +95,6 @@ mod tests {
         ];
         let bytes = dispatcher_config(&slots).initial;
         assert_eq!(bytes.len(), 124);
-        // From a dispatcher that xdp-loader 1.3.1 made.
         assert_eq!(bytes[..4], [236, 2, 2, 0]);
         assert_eq!(bytes[4..8], 0x8000_0004_u32.to_ne_bytes());
         assert_eq!(read_dispatcher_config(&bytes), DispatcherConfig::Slots(slots.to_vec()));

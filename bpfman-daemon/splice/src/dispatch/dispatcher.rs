@@ -1,7 +1,4 @@
-//! A dispatcher in libxdp's protocol: a program that calls a function for each of its slots, which other programs
-//! replace ("freplace"), and continues as long as each result is in the slot's proceed set in the configuration.
-//!
-//! The protocol is defined in libxdp's `protocol.org`; only this module builds its instructions and types.
+//! A dispatcher in libxdp's protocol (`protocol.org`), with a function per slot that other programs replace.
 
 use bpfmand_core::{BoundText, FuncInfo, FunctionSpan, Insn, MapId, ProgramText, op};
 
@@ -18,12 +15,11 @@ pub const DISPATCHER_EMPTY_SLOT: u32 = 31;
 /// Size of the configuration in bytes, the only value of the only map.
 pub const DISPATCHER_CONFIG_SIZE: usize = 4 + 3 * DISPATCHER_SLOTS * 4;
 
-/// Offset of the slots' proceed sets in the configuration.
 const ACTIONS: i16 = 4;
 const PASS: i32 = 2;
 /// `bpf_xdp_adjust_tail`.
 const ADJUST_TAIL: i32 = 65;
-/// Registers of the dispatcher, which calls preserve.
+/// Preserved by calls.
 const CONTEXT: u8 = 6;
 const CONFIG: u8 = 7;
 
@@ -39,8 +35,7 @@ pub fn dispatcher_slot_type(slot: usize) -> u32 {
     dispatcher_types::FIRST_SLOT + slot as u32
 }
 
-/// Returns a dispatcher with `slots` slots, at most [`DISPATCHER_SLOTS`]. `config` is the map whose only value is the
-/// configuration.
+/// Returns a dispatcher with at most [`DISPATCHER_SLOTS`] slots; `config` is the map of its configuration.
 #[must_use]
 pub fn dispatcher(slots: usize, config: MapId, frags: bool) -> BoundText {
     let slots = slots.min(DISPATCHER_SLOTS);
@@ -66,8 +61,7 @@ pub fn dispatcher(slots: usize, config: MapId, frags: bool) -> BoundText {
     for (slot, function) in functions.iter().enumerate() {
         let start = asm.here();
         asm.bind(*function);
-        // Shows the verifier that a replacement may change the packet (required by Linux 6.13 and later). Adjusting the
-        // tail by zero changes nothing, and runs only in an unused slot.
+        // Shows the verifier that a replacement may change the packet (Linux 6.13); runs only in an unused slot.
         asm.push(Insn::new(opcode::MOV64_IMM, 2, 0, 0, 0));
         asm.helper(ADJUST_TAIL);
         asm.set(0, DISPATCHER_EMPTY_SLOT as i32);

@@ -1,5 +1,4 @@
-//! Type information of a dispatcher: names and prototypes of its functions, with which the kernel compares their
-//! replacements.
+//! Names and prototypes of a dispatcher's functions, with which the kernel compares replacements.
 
 use crate::dispatch::dispatcher::{DISPATCHER_NAME, dispatcher_slot};
 
@@ -7,7 +6,7 @@ const INT: u32 = 1;
 const STRUCT: u32 = 2;
 const POINTER: u32 = 3;
 const PROTO: u32 = 4;
-/// Type id of the function of slot 0; those of the others follow.
+/// The types of the other slots' functions follow.
 pub(crate) const FIRST_SLOT: u32 = 5;
 
 /// `BTF_KIND_*`.
@@ -16,14 +15,14 @@ const KIND_PTR: u32 = 2;
 const KIND_STRUCT: u32 = 4;
 const KIND_FUNC: u32 = 12;
 const KIND_FUNC_PROTO: u32 = 13;
-/// `BTF_FUNC_GLOBAL`: only global functions can be replaced.
+/// Only global functions (`BTF_FUNC_GLOBAL`) can be replaced.
 const GLOBAL: u32 = 1;
 
 pub(crate) const fn entry(slots: usize) -> u32 {
     FIRST_SLOT + slots as u32
 }
 
-/// Returns the raw BTF of `int progN(struct xdp_md *ctx)` for each slot and of the dispatcher itself.
+/// `int progN(struct xdp_md *ctx)` for each slot, and the dispatcher.
 pub(crate) fn btf(slots: usize) -> Vec<u8> {
     const MAGIC: u16 = 0xeb9f;
     const VERSION: u8 = 1;
@@ -36,7 +35,6 @@ pub(crate) fn btf(slots: usize) -> Vec<u8> {
         at
     };
     let info = |kind: u32, count: u32| kind << 24 | count;
-    // Signed, of 32 bits.
     let mut types = vec![string("int"), info(KIND_INT, 0), 4, 1 << 24 | 32];
     types.extend([string("xdp_md"), info(KIND_STRUCT, 0), 4]);
     types.extend([0, info(KIND_PTR, 0), STRUCT]);

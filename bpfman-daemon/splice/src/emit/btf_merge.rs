@@ -1,18 +1,15 @@
-//! Merges the type information of all members, and of functions without any.
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::chain::hook::SpliceHook;
 use crate::text::btf_records::{self as records, WordType};
 
-/// Limits of the kernel (`BTF_MAX_TYPE`, `BTF_MAX_NAME_OFFSET`).
 const MAX_TYPES: usize = 0x000f_ffff;
 const MAX_STRINGS: usize = 0x00ff_ffff;
 
-/// Longest symbol name that every kernel accepts, in bytes.
+/// Accepted by every kernel, in bytes.
 const MAX_NAME: usize = 127;
 
-/// Relocation of a member's types and strings: the number to add to its ids and offsets.
+/// Numbers to add to a member's ids and offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Moved {
     types: u32,
@@ -29,26 +26,23 @@ impl Moved {
     }
 }
 
-/// BTF under construction. Begins with the description of the joined program: `int chain(struct xdp_md *context)`.
+/// Begins with `int chain(struct xdp_md *context)`, the joined program.
 pub(crate) struct Merge {
     types: Vec<u8>,
     count: u32,
     strings: Vec<u8>,
     own_strings: BTreeMap<String, u32>,
     functions: BTreeMap<String, u32>,
-    /// Prototype of functions without type information.
     prototype: u32,
-    /// Prototype of functions that receive the context: `int (struct xdp_md *context)`.
     entry: u32,
-    /// The FUNC of the joined program.
     pub(crate) chain: u32,
 }
 
-/// Linkage of a FUNC, in place of a length.
+/// In place of a length.
 const STATIC: u32 = 0;
 const GLOBAL: u32 = 1;
 
-/// Verification of a function: on each call with its arguments, or once by its type.
+/// Static: verified on each call with its arguments. Global: once, by its type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Linkage {
     Static,
@@ -92,7 +86,6 @@ impl Merge {
         self.count
     }
 
-    /// Returns the offset of a string of our own; each is stored once.
     pub(crate) fn string(&mut self, text: &str) -> u32 {
         let text: String = text.chars().filter(|c| !c.is_control()).collect();
         if text.is_empty() {
@@ -109,7 +102,7 @@ impl Merge {
         offset
     }
 
-    /// Adds a FUNC for a member's entry function behind a call. `name` must be an [`identifier`].
+    /// `name` must be an [`identifier`].
     pub(crate) fn entry_function(&mut self, name: &str, linkage: Linkage) -> u32 {
         let linkage = match linkage {
             Linkage::Static => STATIC,
@@ -118,7 +111,6 @@ impl Merge {
         self.add(name, records::FUNC, linkage, self.entry, &[])
     }
 
-    /// Adds a FUNC for a function without one.
     pub(crate) fn function(&mut self, name: &str) -> u32 {
         let name = identifier(name);
         if let Some(id) = self.functions.get(&name) {
@@ -129,7 +121,7 @@ impl Merge {
         id
     }
 
-    /// Appends a member's BTF. `entries` are the FUNCs of inlined entry functions, which are no longer functions.
+    /// `entries`: FUNCs of inlined entry functions, which are no longer functions.
     pub(crate) fn append(&mut self, raw: &[u8], entries: &BTreeSet<u32>) -> Result<Moved, &'static str> {
         let sections = records::sections(raw)?;
         let moved = Moved { types: self.count, strings: self.strings.len() as u32 };
@@ -143,7 +135,7 @@ impl Merge {
         Ok(moved)
     }
 
-    /// Appends one record and returns its size in the member, in bytes.
+    /// Returns the record's size in the member, in bytes.
     fn append_record(&mut self, from: &[u8], moved: Moved, is_entry: bool) -> Result<usize, &'static str> {
         let word = |index: usize| records::word_at(from, index * 4).ok_or("a type is cut short");
         let info = word(1)?;
@@ -179,7 +171,7 @@ impl Merge {
         Ok(words * 4)
     }
 
-    /// Returns the raw BTF, or the number of types and bytes of strings if they exceed the kernel's limits.
+    /// The error is the number of types, and bytes of strings, beyond the kernel's limits.
     pub(crate) fn finish(self) -> Result<Vec<u8>, (usize, usize)> {
         let types = self.count as usize;
         if types > MAX_TYPES || self.strings.len() > MAX_STRINGS || self.types.len() > MAX_STRINGS {
@@ -189,7 +181,6 @@ impl Merge {
     }
 }
 
-/// Returns a name that the kernel accepts for a function.
 pub(crate) fn identifier(name: &str) -> String {
     let mut identifier: String =
         name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).take(MAX_NAME).collect();

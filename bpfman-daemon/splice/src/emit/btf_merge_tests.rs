@@ -1,7 +1,6 @@
 use super::*;
 use crate::text::btf_records::{sections, word_at};
 
-/// BTF of `int`, a FUNC of each linkage, a variable in a section, a struct with a member, an enumeration.
 pub(crate) fn sample() -> Vec<u8> {
     let strings = b"\0int\0entry\0helper\0outside\0.bss\0point\0x\0colour\0red\0value\0";
     let at = |name: &str| {

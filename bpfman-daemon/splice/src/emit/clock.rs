@@ -1,7 +1,5 @@
-//! The timed twin: a copy of the chain that reads the clock between members, taken by one packet in 1,024.
-//!
-//! A clock reading costs more than most members, so the chain itself has none: its entry counts packets on each CPU and
-//! sends every 1,024th to the twin by a tail call (2 ns per packet). Members behave the same in both copies.
+//! The timed twin: a copy of the chain that reads the clock between members, which costs more than most members. The
+//! chain's entry counts packets per CPU and sends every 1,024th to it by a tail call (2 ns per packet).
 
 use bpfmand_core::{Insn, MapId};
 
@@ -13,19 +11,14 @@ use crate::emit::glue;
 use crate::text::asm::Asm;
 use crate::text::opcode;
 
-/// `bpf_map_lookup_elem`.
 const LOOKUP: i32 = 1;
-/// `bpf_ktime_get_ns`.
 const CLOCK: i32 = 5;
 
 /// One packet in this many is timed: a power of two.
 pub const TIMED_ONE_IN: u32 = 1024;
 
-/// Layout of the map of times: a per-CPU array with a row for each interface that runs the chain (as for
-/// [`crate::CounterLayout`]). A row has two 64-bit cells per slot: samples and nanoseconds.
-///
-/// There is a slot for each member and one for the clock itself, whose mean must be subtracted from every other slot's
-/// mean. A slot's time begins where the previous one ends, so it includes the check of the previous verdict.
+/// Layout of the times: rows as in [`crate::CounterLayout`], two 64-bit cells per slot: samples and nanoseconds. The
+/// last slot is the clock itself: subtract its mean. A member's time includes the check of the previous verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TimeLayout {
     /// Number of members that can run, plus one.
@@ -51,26 +44,23 @@ impl TimeLayout {
         self.slots - 1
     }
 
-    /// Returns the index of the cell (eight bytes each) that counts a slot's samples; the next cell has its
-    /// nanoseconds.
+    /// Returns the index of the cell (eight bytes each) of a slot's samples; its nanoseconds follow.
     #[must_use]
     pub const fn samples(self, slot: usize) -> usize {
         slot * 2
     }
 }
 
-/// Inputs of the twin's glue.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     pub(crate) samples: MapId,
     pub(crate) layout: TimeLayout,
     pub(crate) hook: SpliceHook,
     pub(crate) context: ContextPlace,
-    /// Bytes of the common frame above the clock's own 16.
     pub(crate) frame: u32,
 }
 
-/// At the chain's entry: counts the packet, and sends one of 1,024 to the twin. Preserves register 1.
+/// Sends one of 1,024 packets to the twin. Preserves register 1.
 pub(crate) fn tick(asm: &mut Asm, timing: Timing, twin: MapId) {
     let go = asm.label();
     const CONTEXT: u8 = 6;
@@ -82,13 +72,11 @@ pub(crate) fn tick(asm: &mut Asm, timing: Timing, twin: MapId) {
     asm.push(Insn::new(opcode::AND64_IMM, 1, 0, 0, TIMED_ONE_IN as i32 - 1));
     asm.branch_on(1, opcode::JNE64, u32::from(timing.phase) % TIMED_ONE_IN, go);
     asm.push(Insn::new(opcode::MOV64_REG, 1, CONTEXT, 0, 0));
-    // If there is no twin, the packet continues here.
     glue::tail_call(asm, twin);
     asm.bind(go);
     asm.push(Insn::new(opcode::MOV64_REG, 1, CONTEXT, 0, 0));
 }
 
-/// Looks up a value of a per-CPU array, by the key at `depth` in the frame.
 fn look_up(asm: &mut Asm, map: MapId, depth: u32) {
     asm.push(Insn::new(opcode::MOV64_REG, 2, opcode::FRAME, 0, 0));
     asm.push(Insn::new(opcode::ADD64_IMM, 2, 0, 0, i32::from(glue::below(depth))));
@@ -96,7 +84,6 @@ fn look_up(asm: &mut Asm, map: MapId, depth: u32) {
     asm.helper(LOOKUP);
 }
 
-/// Adds one, or the value of a register, to the cell at an offset from register 0.
 fn add(asm: &mut Asm, offset: i16, register: Option<u8>) {
     asm.push(Insn::new(opcode::LOAD_DW, 1, 0, offset, 0));
     asm.push(match register {
@@ -107,7 +94,6 @@ fn add(asm: &mut Asm, offset: i16, register: Option<u8>) {
 }
 
 impl Clock {
-    /// Returns registers that are free between members: none of them holds the context.
     fn free(&self) -> impl Iterator<Item = u8> {
         let context = self.context;
         (6..=9).filter(move |register| context != ContextPlace::Register(*register))
@@ -122,8 +108,7 @@ impl Clock {
         asm.push(Insn::new(opcode::STORE_DW_REG, opcode::FRAME, 0, self.last_reading(), 0));
     }
 
-    /// Before the first member of a program: stores the interface's row, measures the clock itself, and starts it.
-    /// Preserves register 1.
+    /// Stores the interface's row, measures the clock itself, and starts it. Preserves register 1.
     pub(crate) fn start(&self, asm: &mut Asm) {
         let context = self.free().nth(2).unwrap_or(9);
         asm.push(Insn::new(opcode::MOV64_REG, context, 1, 0, 0));
@@ -135,11 +120,10 @@ impl Clock {
         asm.push(Insn::new(opcode::MOV64_REG, 1, context, 0, 0));
     }
 
-    /// Behind a member: records its time, and starts that of the next. Preserves register 0.
+    /// Records a member's time, and starts that of the next. Preserves register 0.
     pub(crate) fn lap(&self, asm: &mut Asm, slot: usize) {
         let mut free = self.free();
         let (verdict, time) = (free.next().unwrap_or(6), free.next().unwrap_or(7));
-        // Slots are few.
         let cell = (self.layout.samples(slot) * 8) as i16;
         let skip = asm.label();
         asm.push(Insn::new(opcode::MOV64_REG, verdict, 0, 0, 0));

@@ -1,5 +1,3 @@
-//! Compiles a plan and its maps into programs.
-
 use bpfmand_core::MapId;
 
 use crate::analysis::stack::Group;
@@ -29,8 +27,7 @@ pub struct Timing {
     pub ticks: MapId,
     /// Per-CPU array of [`crate::COUNTER_ROWS`] rows of [`crate::TimeLayout`].
     pub samples: MapId,
-    /// Index, from 0, of the packet among 1,024 that takes the twin. A member that knew it could be slow only on the
-    /// others.
+    /// Index of the timed packet among 1,024: a member that knew it could be slow only on the others.
     pub phase: u16,
 }
 
@@ -43,13 +40,8 @@ pub struct Compiled {
     pub twins: Vec<Splice>,
 }
 
-/// Compiles a planned chain. `members` and `options` must be those of [`crate::plan()`].
-///
-/// The same input gives the same bytes; other map ids change only map references, which the kernel excludes from a
-/// program's tag.
-///
-/// # Errors
-/// [`SpliceError::Bindings`] if maps are missing; otherwise errors that [`crate::plan()`] cannot foresee.
+/// Compiles a plan of [`crate::plan()`]. The same input gives the same bytes, except for map references, which the
+/// kernel excludes from the tag. [`SpliceError::Bindings`]: maps are missing.
 pub fn compile(
     name: &str,
     members: &[Member<'_>],
@@ -82,11 +74,7 @@ pub fn compile(
     Ok(Compiled { programs: copies(Copy::Plain)?, twins })
 }
 
-/// Joins members that need no maps other than their own into one program, even a member that could be attached
-/// directly.
-///
-/// # Errors
-/// [`SpliceError::NeedsArrays`] if the chain needs program arrays: use [`crate::plan()`] and [`compile()`] then.
+/// Joins members into one program, even a single one. [`SpliceError::NeedsArrays`]: use [`compile()`].
 pub fn splice(
     name: &str,
     members: &[Member<'_>],

@@ -1,5 +1,3 @@
-//! Properties of every compiled chain, tested with random ones.
-
 use proptest::prelude::*;
 
 use super::*;
@@ -54,7 +52,6 @@ proptest! {
             .collect();
         let (plan, first) = compiled(&members, &options);
         prop_assert_eq!(&compiled(&members, &options), &(plan.clone(), first.clone()));
-        // Every member is in one program, in order.
         let covered: Vec<usize> = plan.segments.iter().flat_map(|segment| segment.members.clone()).collect();
         let direct = plan.segments.is_empty();
         prop_assert!(direct || covered == (0..plan.members.len()).collect::<Vec<_>>());
@@ -70,7 +67,7 @@ proptest! {
             }
             prop_assert!(text.line_info.is_sorted_by(|a, b| a.insn_off < b.insn_off));
         }
-        // Other maps: only references to them differ, which the kernel leaves out of the tag.
+        // Only references to maps differ, which the kernel leaves out of the tag.
         let arrays: Vec<MapId> = plan.arrays.iter().map(|_| MapId(77)).collect();
         let timing = plan.timed.then_some(Timing { ticks: MapId(79), samples: MapId(80), phase: 0 });
         let bindings = Bindings { arrays: &arrays, counters: counters.then_some(MapId(78)), timing };

@@ -44,7 +44,6 @@ const fn mov32(register: u8, value: i32) -> Insn {
     Insn::new(0xb4, register, 0, 0, value)
 }
 
-/// `*(u64 *)(r10 + offset) = r1`, and the load back.
 const fn save(offset: i16) -> Insn {
     Insn::new(0x7b, 10, 1, offset, 0)
 }
@@ -113,7 +112,6 @@ fn a_member_in_its_own_program_is_tail_called_by_a_function() {
         EXIT,
         mov32(0, 0),
         EXIT,
-        // The frame that the member will find.
         store(-8),
         store(-16),
         store(-24),
@@ -228,7 +226,6 @@ fn a_verdict_that_is_known_is_counted_in_a_constant_cell() {
     let cell = |slot, code| mov32(9, (layout.cell(slot, code) * 8) as i32);
     assert!(all.contains(&cell(1, 1)), "member 2 drops");
     assert!(all.contains(&cell(layout.all_proceeded(), 2)), "the verifier will see that none gets here");
-    // No column is computed.
     let by_verdict = compiled.programs[0].text.0.insns.iter().filter(|insn| insn.code == 0x64).count();
     assert_eq!(by_verdict, 1, "only member 1, whose PASS never stops, has no constant");
 }
@@ -331,7 +328,6 @@ fn traced_members_are_global_functions_with_names_of_their_own() {
     let raw = bound.btf.as_deref().unwrap();
     let types = types(raw);
     for (info, name) in bound.func_info.iter().zip(&names) {
-        // A tool that looks for a name finds the first.
         let found = types.iter().position(|(kind, _, found, ..)| *kind == FUNC && found == name).unwrap();
         assert_eq!((found as u32 + 1, types[found].1), (info.type_id, 1), "{name}");
     }

@@ -1,4 +1,4 @@
-//! Function and line information of the joined program, so that tools and the verifier name each member's lines.
+//! Function and line information: tools and the verifier name each member's lines.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -13,22 +13,20 @@ use crate::emit::btf_merge::{Linkage, Merge, Moved, identifier};
 use crate::error::SpliceError;
 use crate::error::refusal::Refusal;
 
-/// File name of generated lines.
 const OWN_FILE: &str = "bpfman chain";
 
 pub(crate) struct DebugInfo {
     pub(crate) btf: Vec<u8>,
     pub(crate) func_info: Vec<FuncInfo>,
     pub(crate) line_info: Vec<LineInfo>,
-    /// Instructions whose immediate is a type id, and the id.
+    /// Positions of immediates that are type ids, with the ids.
     pub(crate) local_type_ids: Vec<(usize, u32)>,
 }
 
-/// Names of members' entry functions that are behind calls, by member.
 pub(crate) struct Names(BTreeMap<usize, String>);
 
 impl Names {
-    /// Returns a name for each: its own, made unique in the program, so that tools find the right one.
+    /// Names are unique in the program, so that tools find the right one.
     pub(crate) fn of(group: Group<'_>, range: &Range<usize>) -> Self {
         let mut taken: BTreeSet<String> = BTreeSet::from(["chain".to_owned()]);
         for member in range.clone().filter(|member| group.ways[*member].way != JoinMode::Standalone) {
@@ -60,7 +58,7 @@ impl Names {
     }
 }
 
-/// Merges all members' information and fills the gaps: with line information every function needs a line.
+/// With line information, every function needs a line.
 pub(crate) fn build(
     group: Group<'_>,
     range: &Range<usize>,
@@ -104,8 +102,7 @@ pub(crate) fn build(
     Ok(DebugInfo { btf, func_info, line_info, local_type_ids })
 }
 
-/// Returns the linkage of a member's function. The verifier takes the result of a global function as unknown; for a
-/// static one it trusts what it sees, and those of Linux 6.1 and 6.12 do not see the result of a tail call.
+/// Verifiers of Linux 6.1 and 6.12 do not see a tail call's result in a static function; a global one's is unknown.
 fn linkage(group: Group<'_>, member: usize) -> Linkage {
     let survey = &group.surveys[member];
     let loads = matches!(survey.must, Some((_, NotInlinedReason::OldPacketLoad { .. })));
@@ -113,7 +110,7 @@ fn linkage(group: Group<'_>, member: usize) -> Linkage {
     if hides || group.options.as_subprograms { Linkage::Global } else { Linkage::Static }
 }
 
-/// Appends each member's BTF, the same BTF of several members once.
+/// Appends the same BTF of several members once.
 fn append_all(
     merge: &mut Merge,
     group: Group<'_>,
@@ -157,7 +154,6 @@ fn append_all(
     Ok(places)
 }
 
-/// Returns the FUNC type of a function in the member's own information.
 fn function_type(member: &Member<'_>, moved: Option<&Moved>, function: usize) -> Option<u32> {
     let text = member.program();
     let start = text.functions[function].start as u32;
@@ -169,7 +165,6 @@ fn member_range(member: &Member<'_>, section: &ChainSection) -> Option<Range<usi
     section.part.function().map(|function| member::span(member.program(), function))
 }
 
-/// Returns the member's own lines for a section, at their new positions.
 fn member_lines(member: &Member<'_>, moved: Option<&Moved>, section: &ChainSection) -> Vec<LineInfo> {
     let (Some(range), Some(moved)) = (member_range(member, section), moved) else { return Vec::new() };
     let lines = member.program().line_info.iter();
@@ -184,7 +179,6 @@ fn member_lines(member: &Member<'_>, moved: Option<&Moved>, section: &ChainSecti
         .collect()
 }
 
-/// Returns the type ids in a section's instructions: position and new id.
 fn moved_type_ids(member: &Member<'_>, moved: Option<&Moved>, section: &ChainSection) -> Vec<(usize, u32)> {
     let (Some(range), Some(moved)) = (member_range(member, section), moved) else { return Vec::new() };
     let ids = member.local_type_ids.iter().filter(|at| range.contains(at));
@@ -195,7 +189,6 @@ fn moved_type_ids(member: &Member<'_>, moved: Option<&Moved>, section: &ChainSec
     .collect()
 }
 
-/// Returns a line that describes the instructions: glue, or code of a member without line information.
 fn own_line(merge: &mut Merge, member: &Member<'_>, section: &ChainSection, index: usize) -> LineInfo {
     let text = member.program();
     let position = index + 1;

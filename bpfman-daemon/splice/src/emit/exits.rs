@@ -1,5 +1,3 @@
-//! Exits of a program: each one, counted if enabled, and the result for the hook.
-
 use bpfmand_core::{Insn, MapId};
 
 use crate::analysis::stack::ContextPlace;
@@ -11,21 +9,17 @@ use crate::emit::glue;
 use crate::text::asm::{Asm, Label};
 use crate::text::opcode;
 
-/// `bpf_map_lookup_elem`.
 const LOOKUP: i32 = 1;
 
-/// Result of a chain's function in place of a member when the tail call to it failed: not a verdict of any hook.
+/// A failed tail call to a member: not a verdict of any hook.
 pub(crate) const FAILED: Code = 0x6661_696c;
 
-/// Holds the verdict while it is counted. Members have finished by then: their registers are free.
+/// Members have finished by then: their registers are free.
 const VERDICT: u8 = 6;
 
-/// Reason why a packet leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Out {
-    /// A member's verdict, in register 0, is outside its set.
     Stopped(Codes),
-    /// Every member let the packet proceed.
     AllProceeded,
     Failed,
 }
@@ -34,17 +28,14 @@ enum Out {
 pub(crate) struct Counting {
     pub(crate) map: MapId,
     pub(crate) layout: CounterLayout,
-    /// True to hide from the verifier which cell each way takes: without CAP_PERFMON, it wants one bound for all.
+    /// Hides from the verifier which cell each exit uses: without CAP_PERFMON, it wants one bound for all.
     pub(crate) is_hidden: bool,
 }
 
-/// Exits of one program, collected while it is laid out.
 pub(crate) struct Exits {
     hook: SpliceHook,
     counting: Option<Counting>,
-    /// By slot: the member's, or the last for "all proceeded".
     ways: Vec<(Label, usize, Out)>,
-    /// Exit that the preceding instructions fall through to.
     first: Option<Label>,
 }
 
@@ -53,7 +44,7 @@ impl Exits {
         Self { hook, counting, ways: Vec::new(), first: None }
     }
 
-    /// Returns the label for a member that ended the chain with one of `codes` in register 0.
+    /// One of `codes` is in register 0.
     pub(crate) fn stopped(&mut self, asm: &mut Asm, member: usize, codes: Codes) -> Label {
         // Without counters all members share one exit.
         let shared = self.ways.iter_mut().find(|(_, _, out)| matches!(out, Out::Stopped(_)));
@@ -64,13 +55,11 @@ impl Exits {
         self.way(asm, member, Out::Stopped(codes))
     }
 
-    /// Returns the label for a packet that every member let proceed.
     pub(crate) fn all_proceeded(&mut self, asm: &mut Asm) -> Label {
         let slot = self.counting.map_or(0, |counting| counting.layout.all_proceeded());
         self.way(asm, slot, Out::AllProceeded)
     }
 
-    /// Returns the label for a failed tail call to a member, or to the program that begins with it.
     pub(crate) fn failed(&mut self, asm: &mut Asm, member: usize) -> Label {
         let shared = self.ways.iter().find(|(_, _, out)| *out == Out::Failed);
         if let (None, Some((label, _, _))) = (self.counting, shared) {
@@ -85,7 +74,6 @@ impl Exits {
         label
     }
 
-    /// Marks an exit that the program falls through to, without a jump.
     pub(crate) fn run_into(&mut self, way: Label) {
         self.first = Some(way);
     }
@@ -109,7 +97,7 @@ impl Exits {
         }
     }
 
-    /// Emits exits that each select their cell; counting and the result are shared.
+    /// Each exit selects its cell; counting and the result are shared.
     fn emit_counted(self, asm: &mut Asm, counting: Counting, context: ContextPlace) {
         let layout = counting.layout;
         // The context may be in a register until the row is known.
@@ -147,10 +135,7 @@ impl Exits {
     }
 }
 
-/// Counts the verdict of a shadow member, in its own row of cells, which has no other use: a shadow member ends no
-/// chain.
-///
-/// The context stays where later members expect it. All other registers are free between members.
+/// In a row of cells without other use: a shadow member ends no chain. The context stays in place.
 pub(crate) fn count_shadow(
     asm: &mut Asm,
     hook: SpliceHook,
@@ -161,7 +146,6 @@ pub(crate) fn count_shadow(
     let layout = counting.layout;
     let mut free = (6..=9).rev().filter(|register| context != ContextPlace::Register(*register));
     let (Some(offset), Some(kept)) = (free.next(), free.next()) else { return };
-    // A row has less than 5,000 bytes.
     asm.set(offset, (member * layout.columns * 8) as i32);
     add_column(asm, hook, layout, offset);
     glue::load_context(asm, context);
@@ -174,7 +158,6 @@ pub(crate) fn count_shadow(
     }
 }
 
-/// Adds the column of the verdict in register 0 to the offset of a slot.
 fn add_column(asm: &mut Asm, hook: SpliceHook, layout: CounterLayout, offset: u8) {
     let (other, done) = (asm.label(), asm.label());
     asm.push(Insn::new(opcode::MOV32_REG, 3, 0, 0, 0));
@@ -191,7 +174,7 @@ fn add_column(asm: &mut Asm, hook: SpliceHook, layout: CounterLayout, offset: u8
     asm.push(Insn::new(opcode::ADD64_REG, offset, 3, 0, 0));
 }
 
-/// Adds one to the cell at `offset` of the interface's row. Preserves register 0.
+/// Preserves register 0.
 fn emit_count(asm: &mut Asm, hook: SpliceHook, counting: Counting, context: ContextPlace, offset: u8) {
     glue::load_context(asm, context);
     asm.push(Insn::new(opcode::MOV64_REG, VERDICT, 0, 0, 0));
@@ -199,7 +182,7 @@ fn emit_count(asm: &mut Asm, hook: SpliceHook, counting: Counting, context: Cont
     asm.push(Insn::new(opcode::MOV64_REG, 0, VERDICT, 0, 0));
 }
 
-/// Adds one to the cell at `offset` of the row of the interface of the context in register 1.
+/// The context is in register 1.
 fn add_one(asm: &mut Asm, hook: SpliceHook, counting: Counting, context: ContextPlace, offset: u8) {
     // The slot of the context is free as soon as that is read; the frame has eight bytes otherwise.
     let key = match context {
@@ -209,7 +192,7 @@ fn add_one(asm: &mut Asm, hook: SpliceHook, counting: Counting, context: Context
     let done = asm.label();
     asm.push(Insn::new(opcode::LOAD_W, 1, 1, hook.ifindex_offset(), 0));
     if counting.is_hidden {
-        // Twice the same leaves the offset, of which the verifier knows no more than that it has 32 bits.
+        // Twice the same leaves the offset, of which the verifier knows only its 32 bits.
         asm.push(Insn::new(opcode::XOR32_REG, offset, 1, 0, 0));
         asm.push(Insn::new(opcode::XOR32_REG, offset, 1, 0, 0));
     }

@@ -1,5 +1,3 @@
-//! The glue between members and at the end of the chain.
-
 use bpfmand_core::{Insn, MapId};
 
 use crate::analysis::stack::ContextPlace;
@@ -10,12 +8,9 @@ use crate::chain::proceed::{ProceedMask, emit_test};
 use crate::text::asm::{Asm, Label};
 use crate::text::opcode;
 
-/// `bpf_redirect`.
 const REDIRECT: i32 = 23;
-/// `bpf_tail_call`.
 const TAIL_CALL: i32 = 12;
 
-/// Emits the first instructions of the program, which store the context where later members find it.
 pub(crate) fn save_context(asm: &mut Asm, place: ContextPlace) {
     match place {
         ContextPlace::Nowhere => {}
@@ -34,31 +29,26 @@ pub(crate) fn load_context(asm: &mut Asm, place: ContextPlace) {
     }
 }
 
-/// Clears these slots of a member's frame, so that it finds no data of earlier members.
-///
-/// Privileged programs may read stack that they never wrote: a pointer left there would leak into a map. Registers need
-/// no clearing: each member was loaded alone before, and the verifier lets no program read a register that it did not
-/// write.
+/// Privileged programs may read stack that they never wrote: a pointer there would leak into a map.
 pub(crate) fn zero_frame(asm: &mut Asm, frame: u32, slots: FrameSlots) {
     for depth in slots.depths(frame) {
         asm.push(Insn::new(opcode::STORE_DW_IMM, opcode::FRAME, 0, below(depth), 0));
     }
 }
 
-/// Returns the offset of a depth below the frame pointer. Frames are at most 512 bytes deep.
+/// Frames are at most 512 bytes deep.
 pub(crate) fn below(depth: u32) -> i16 {
     -(depth as i16)
 }
 
-/// Tail-calls the program in the only slot of an array, with the context in register 1. Falls through if it fails.
+/// The context is in register 1. Falls through if the tail call fails.
 pub(crate) fn tail_call(asm: &mut Asm, array: MapId) {
     asm.load_map(2, array);
     asm.set(3, 0);
     asm.helper(TAIL_CALL);
 }
 
-/// Emits a check that falls through if the code is in the set. If `far`, `stop` is reached only by an unconditional
-/// jump.
+/// Falls through if the code is in the set. If `far`, only an unconditional jump reaches `stop`.
 pub(crate) fn check(asm: &mut Asm, hook: SpliceHook, set: ProceedMask, stop: Label, far: bool) {
     if far {
         let (near_stop, go) = (asm.label(), asm.label());
@@ -72,20 +62,18 @@ pub(crate) fn check(asm: &mut Asm, hook: SpliceHook, set: ProceedMask, stop: Lab
     }
 }
 
-/// Clears a target that a redirect helper set: a later member's REDIRECT would send the packet there.
+/// A later member's REDIRECT would send the packet to an earlier one's target.
 pub(crate) fn forget_redirect(asm: &mut Asm) {
     asm.set(1, 0);
     asm.set(2, 0);
     asm.helper(REDIRECT);
 }
 
-/// Emits an exit that returns a constant to the hook.
 pub(crate) fn answer(asm: &mut Asm, code: Code) {
     asm.set(0, code);
     asm.exit();
 }
 
-/// Emits the exit of a member that ended the chain with one of `codes`, translated for the hook.
 pub(crate) fn stopped(asm: &mut Asm, hook: SpliceHook, codes: Codes) {
     let as_it_is = match codes.known() {
         Some(mut known) => known.all(|code| hook.translate(code) == code),
@@ -103,7 +91,7 @@ pub(crate) fn stopped(asm: &mut Asm, hook: SpliceHook, codes: Codes) {
     asm.exit();
 }
 
-/// Loads the result of [`TCX_TABLE`] into register 0; ends at the next instruction or by an exit.
+/// Ends at the next instruction or by an exit.
 fn emit_tcx_table(asm: &mut Asm) {
     let highest = TCX_TABLE.iter().map(|(code, _)| *code).max().unwrap_or(0);
     let bits = |answer: Code, changed: bool| {

@@ -2,8 +2,7 @@ use super::*;
 use crate::analysis::values::RegisterValue;
 use bpfmand_core::{Insn, op};
 
-/// Runs glue on a code as a processor would. Returns the code, and `true` if it reached the end, or `false` if it
-/// reached the label passed to `build`.
+/// Interprets glue: returns the code, and whether it reached the end instead of the label.
 fn run(build: impl Fn(&mut Asm, Label), code: u64) -> (u64, bool) {
     let mut asm = Asm::default();
     let stop = asm.label();
@@ -47,14 +46,13 @@ fn run(build: impl Fn(&mut Asm, Label), code: u64) -> (u64, bool) {
 
 const HOOKS: [SpliceHook; 3] = [SpliceHook::Xdp, SpliceHook::TcTcx, SpliceHook::TcClsact];
 
-/// Codes around every bit, and some that agree with them in the low bits only.
+/// Includes codes that agree in the low bits only.
 fn codes() -> impl Iterator<Item = i32> {
     (-3..=40).chain([62, 64, 66, 255, 256, 258, i32::MAX, i32::MIN, i32::MIN + 2])
 }
 
 fn test_agrees(hook: SpliceHook, set: ProceedMask) {
     for code in codes() {
-        // A code may come with any high half.
         for high in [0u64, 0xffff_ffff, 5] {
             let register = high << 32 | u64::from(code.cast_unsigned());
             let (left, passed) = run(|asm, stop| emit_test(asm, hook, set, stop), register);

@@ -1,4 +1,4 @@
-//! Layout of a program: context, bodies with glue between them, the ends of the program, then all functions.
+//! Order of a program: context, bodies with glue, the ends of the program, then all functions.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -24,29 +24,24 @@ use crate::text::asm::{Asm, JumpOutOfRange, Label};
 use crate::text::opcode;
 use crate::text::scan::Effect;
 
-/// All instructions at their final positions.
 pub(crate) struct Layout {
     pub(crate) insns: Vec<Insn>,
     /// In order, without gaps, none empty.
     pub(crate) sections: Vec<ChainSection>,
 }
 
-/// One program of a chain: its members, its frame, and the maps to later programs.
 pub(crate) struct Segment<'a> {
     pub(crate) group: Group<'a>,
     pub(crate) range: Range<usize>,
     pub(crate) stack: Stack,
-    /// Array with the next program; none for the last.
     pub(crate) next: Option<MapId>,
-    /// Arrays with members that stay programs of their own.
     pub(crate) own: BTreeMap<usize, MapId>,
     pub(crate) counting: Option<Counting>,
-    /// Map of ticks and array of the twin, for the first program of a timed chain.
     pub(crate) tick: Option<(Timing, MapId)>,
     pub(crate) clock: Option<Clock>,
 }
 
-/// Lays the program out. Conditional jumps to the chain's end that are out of reach get a longer form.
+/// Conditional jumps to a far end of the chain get a longer form.
 pub(crate) fn lay_out(segment: &Segment<'_>) -> Result<Layout, SpliceError> {
     let wide = segment.group.options.ja32;
     let mut far = vec![false; segment.group.members.len()];
@@ -72,17 +67,15 @@ pub(crate) fn lay_out(segment: &Segment<'_>) -> Result<Layout, SpliceError> {
     }
 }
 
-/// State of a program's layout.
 struct Emission<'a> {
     segment: &'a Segment<'a>,
-    /// Checks that are too far from the chain's end for a conditional jump.
+    /// Checks too far from the chain's end for a conditional jump.
     far: &'a [bool],
     asm: Asm,
     sections: Vec<ChainSection>,
 }
 
 impl Emission<'_> {
-    /// Closes a section: everything since the last one is `part`.
     fn close(&mut self, part: ChainPart) {
         let start = self.sections.last().map_or(0, |section| section.insns.end);
         if self.asm.here() > start {
@@ -139,7 +132,6 @@ impl Emission<'_> {
         }
     }
 
-    /// Emits the entry of a member: its context, and a frame without data of earlier members.
     fn enter(&mut self, member: usize) {
         let context = self.segment.stack.context;
         let is_first = member == self.segment.range.start;
@@ -168,8 +160,7 @@ impl Emission<'_> {
         }
     }
 
-    /// Emits a function of a member, with exits replaced by jumps to `end` if there is one. Instructions keep their
-    /// distances, so its own jumps stay correct.
+    /// Exits become jumps to `end` if there is one. Distances stay, so its own jumps stay correct.
     fn body(&mut self, member: usize, function: usize, end: Option<Label>) {
         let text = self.segment.group.members[member].program();
         let range = member::span(text, function);
@@ -183,7 +174,6 @@ impl Emission<'_> {
         }
     }
 
-    /// Emits a function of a member, which finds no data of earlier members in its frame.
     fn function(&mut self, member: usize, function: usize) {
         let survey = &self.segment.group.surveys[member];
         let frame = survey.frames[function].next_multiple_of(8);
@@ -196,8 +186,7 @@ impl Emission<'_> {
         self.close(ChainPart::Function { member, function });
     }
 
-    /// Emits the function that tail-calls a member. The kernel unwinds it first, so the member's frame is at the place
-    /// of the function's: slots cleared here are clear for the member.
+    /// The kernel unwinds the stub first: slots cleared here are clear for the member.
     fn stub(&mut self, member: usize) {
         if member > 0 {
             let group = self.segment.group;
@@ -212,7 +201,6 @@ impl Emission<'_> {
         self.close(ChainPart::Stub { member });
     }
 
-    /// Emits the code behind a member: to the next one, or out.
     fn leave(&mut self, member: usize, exits: &mut Exits) {
         let group = self.segment.group;
         let hook = group.options.hook;
@@ -220,7 +208,7 @@ impl Emission<'_> {
             clock.lap(&mut self.asm, member);
         }
         let is_shadow = group.members[member].proceed_on == ProceedMask::EVERYTHING;
-        // The chain continues with any verdict of a shadow member, and even if it cannot be reached.
+        // The chain continues after any verdict of a shadow member, and even if it cannot be reached.
         if self.way(member) == JoinMode::Standalone && !is_shadow {
             let failed = exits.failed(&mut self.asm, member);
             self.branch(opcode::JEQ32, FAILED.cast_unsigned(), failed, self.far[member]);
@@ -235,8 +223,7 @@ impl Emission<'_> {
         let set = self.occurring(member);
         let stopping = self.codes(member).outside(hook, group.members[member].proceed_on);
         if member + 1 == group.members.len() {
-            // Codes of the set with the same result as the end of the chain need no check, except for counting. An
-            // empty set always ends the chain, and the verifier refuses unreachable code.
+            // Needless for codes with the end's result. The verifier refuses unreachable code after an empty set.
             let needs_check = match self.segment.counting {
                 Some(_) => set != ProceedMask(0),
                 None => set.codes(hook).any(|code| hook.translate(code) != hook.end_verdict()),
@@ -258,7 +245,7 @@ impl Emission<'_> {
         self.go_on(member, exits);
     }
 
-    /// Drops what a member would send, unless the chain goes on after that verdict, which sends nothing.
+    /// A verdict in the set sends nothing.
     fn hold_back(&mut self, member: usize, exits: &mut Exits) {
         let group = self.segment.group;
         let (hook, set) = (group.options.hook, group.members[member].proceed_on);
@@ -279,7 +266,6 @@ impl Emission<'_> {
         self.asm.bind(on);
     }
 
-    /// Behind a member that can drop, and accept nothing.
     fn leave_unless_dropped(&mut self, member: usize, exits: &mut Exits) {
         let go = self.asm.label();
         emit_drop_test(&mut self.asm, go);
@@ -294,7 +280,6 @@ impl Emission<'_> {
         }
     }
 
-    /// Behind a shadow member: what it answered is counted, and the chain goes on.
     fn leave_shadow(&mut self, member: usize, exits: &mut Exits) {
         let group = self.segment.group;
         if let Some(counting) = self.segment.counting {
@@ -314,7 +299,7 @@ impl Emission<'_> {
         }
     }
 
-    /// Emits the transition from a member that is not the last to the next, which may be in the next program.
+    /// The next member may be in the next program.
     fn go_on(&mut self, member: usize, exits: &mut Exits) {
         if self.segment.group.surveys[member].redirects {
             glue::forget_redirect(&mut self.asm);
@@ -327,7 +312,6 @@ impl Emission<'_> {
         }
     }
 
-    /// Emits a conditional jump, in the longer form if `far`.
     fn branch(&mut self, code: u8, value: u32, to: Label, far: bool) {
         if far {
             let (near, on) = (self.asm.label(), self.asm.label());
@@ -341,8 +325,7 @@ impl Emission<'_> {
         }
     }
 
-    /// Returns the codes that a member can return. A separate program may have been replaced in the meantime, so it can
-    /// return any.
+    /// A separate program may have been replaced in the meantime: any code.
     fn codes(&self, member: usize) -> Codes {
         match self.way(member) {
             JoinMode::Standalone => Codes::UNKNOWN,
@@ -350,7 +333,7 @@ impl Emission<'_> {
         }
     }
 
-    /// Returns the part of a member's set that it can return; the whole set if it can return none of it.
+    /// Returns the whole set if none of it can occur.
     fn occurring(&self, member: usize) -> ProceedMask {
         let set = self.segment.group.members[member].proceed_on;
         match self.codes(member).of(self.segment.group.options.hook, set) {

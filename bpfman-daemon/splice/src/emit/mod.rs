@@ -1,5 +1,3 @@
-//! Emission of programs from a plan: glue, layout, type information.
-
 pub(crate) mod btf_merge;
 pub(crate) mod clock;
 pub(crate) mod compile;

@@ -1,5 +1,3 @@
-//! Relocates calls and function pointers of members to the new positions of their functions.
-
 use std::collections::BTreeMap;
 
 use bpfmand_core::Insn;

@@ -1,5 +1,3 @@
-//! Joins the members of one segment into one program.
-
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,7 +18,7 @@ use crate::error::SpliceError;
 use crate::error::limits::MAX_INSNS;
 use crate::text::licence::{self, Licence};
 
-/// Maximum length of a program name in the kernel, in bytes.
+/// In bytes, without the terminating zero.
 const MAX_NAME: usize = 15;
 
 /// A joined program, with the origin of its instructions.
@@ -39,7 +37,7 @@ pub struct Splice {
 }
 
 impl Splice {
-    /// Returns the section of an instruction, for example of a verifier message. None beyond the end.
+    /// Returns the section of an instruction, for example of a verifier message.
     #[must_use]
     pub fn section_at(&self, insn: usize) -> Option<&ChainSection> {
         let index = self.sections.partition_point(|section| section.insns.end <= insn);
@@ -47,7 +45,6 @@ impl Splice {
     }
 }
 
-/// Maps that one chain refers to, by content.
 pub(crate) struct ChainMaps<'a> {
     pub(crate) plan: &'a ChainPlan,
     pub(crate) arrays: &'a [MapId],
@@ -55,7 +52,6 @@ pub(crate) struct ChainMaps<'a> {
     pub(crate) timing: Option<Timing>,
 }
 
-/// Copy of a chain's program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Copy {
     Plain,
@@ -69,7 +65,6 @@ impl ChainMaps<'_> {
     }
 }
 
-/// Joins the members of one segment into one program called `name`.
 pub(crate) fn join(
     name: &str,
     group: Group<'_>,
@@ -135,7 +130,7 @@ pub(crate) fn join(
     Ok(Splice { text: BoundText(text), licence, sections, stack_bytes, members: range })
 }
 
-/// Returns whether an instruction's immediate is a plain number: neither a map nor the target of a call.
+/// No map reference, and no target of a call.
 fn holds_a_number(insns: &[Insn], at: usize) -> bool {
     let is_second_half =
         at.checked_sub(1).and_then(|before| insns.get(before)).is_some_and(|insn| insn.is_ld_imm64());
@@ -145,7 +140,6 @@ fn holds_a_number(insns: &[Insn], at: usize) -> bool {
     })
 }
 
-/// Returns the common entry function, then every function that is called.
 fn functions(
     name: &str,
     group: Group<'_>,
@@ -168,7 +162,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), SpliceError> {
     Ok(())
 }
 
-/// Returns the name of a chain's later program: the chain's name with a number, shortened to fit.
+/// Number and suffix fit into the name's limit.
 pub(crate) fn segment_name(name: &str, number: usize, copy: Copy) -> String {
     let suffix = match (copy, number) {
         (Copy::Plain, 0) => return name.to_owned(),
@@ -177,7 +171,6 @@ pub(crate) fn segment_name(name: &str, number: usize, copy: Copy) -> String {
         (Copy::Twin, number) => format!(".t{}", number + 1),
     };
     let kept = name.len().min(MAX_NAME - suffix.len());
-    // The name is ASCII, as checked before.
     format!("{}{suffix}", &name[..kept])
 }
 

@@ -1,5 +1,3 @@
-//! Properties of every splice, tested with random ones.
-
 use proptest::prelude::*;
 
 use super::*;
@@ -41,7 +39,6 @@ proptest! {
         let joined = build();
         prop_assert_eq!(&joined, &build());
         let text = &joined.text.0;
-        // The result is well-formed enough to be a member itself.
         prop_assert_eq!(crate::chain::member::check_shape(text), Ok(()));
         prop_assert_eq!(text.func_info.len(), text.functions.len());
         for (info, function) in text.func_info.iter().zip(&text.functions) {

@@ -21,7 +21,6 @@ fn join(texts: &[&BoundText], options: &SpliceOptions<'_>) -> Result<Splice, Spl
     splice("chain", &members, options)
 }
 
-/// The reason for which the second of two members is refused.
 fn refusal(member: Member<'_>, options: &SpliceOptions<'_>) -> Refusal {
     let first = constant(2);
     let last = constant(2);
@@ -148,7 +147,6 @@ fn redirect_in_a_set_goes_on_and_forgets_the_target() {
     let member = Member::new("asks.o", &asks, ProceedMask(1 << 4 | 1 << 2));
     let last = Member::new("plain.o", &plain, PASS);
     assert_eq!(helpers(&splice("chain", &[member, last], &XDP).unwrap()), [51, 23]);
-    // In TC bit 8 is REDIRECT.
     let asks = program(&[&[helper(23), set_r0(7), EXIT]]);
     let member = Member::new("asks.o", &asks, ProceedMask(1 << 8));
     assert_eq!(helpers(&splice("chain", &[member, last], &TCX).unwrap()), [23, 23]);
@@ -254,7 +252,6 @@ fn long_jumps_need_a_kernel_that_has_them() {
     let calls = |joined: &Splice| joined.text.0.insns.iter().filter(|insn| insn.is_local_call()).count();
     let of = |texts: &[&BoundText], options| join(texts, options).unwrap();
     assert_eq!(calls(&of(&[&near, &near], &XDP)), 0);
-    // Elsewhere what is too long goes behind a call.
     assert_eq!(calls(&of(&[&far], &XDP)), 1);
     assert_eq!(calls(&of(&[&near, &near, &near], &XDP)), 1);
     let wide = SpliceOptions { ja32: true, ..XDP };
@@ -332,7 +329,6 @@ fn the_kernels_stack_figure_decides_or_disagrees() {
     let planned = plan(&[Member { proceed_on: set, ..member(&[24]) }], &XDP).unwrap();
     let unclear = NotInlinedReason::UnclearStack { function: "entry".to_owned(), kernel: 24, computed: 16 };
     assert_eq!(planned.members, [MemberPlan { way: JoinMode::Standalone, reason: Some(unclear) }]);
-    // bpf_loop and may_goto grow frames when the kernel rewrites them.
     let may_goto = Insn::new(op::JCOND, 0, 0, 0, 0);
     let grown = program(&[&[local_call(2), helper(181), EXIT], &[may_goto, set_r0(2), EXIT]]);
     let grown = Member { kernel_stack_depths: Some(&[24, 16]), ..Member::new("b.o", &grown, PASS) };

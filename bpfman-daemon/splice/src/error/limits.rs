@@ -1,5 +1,3 @@
-//! Limits of a chain.
-
 /// Maximum number of members of one chain.
 pub const MAX_MEMBERS: usize = 32;
 /// Maximum number of maps of one program (`MAX_USED_MAPS` of the kernel).

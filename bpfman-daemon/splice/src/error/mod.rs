@@ -1,5 +1,3 @@
-//! Reasons why members cannot be joined, and remedies.
-
 pub(crate) mod limits;
 pub(crate) mod refusal;
 

@@ -1,5 +1,3 @@
-//! Reasons why a single member cannot be part of a splice.
-
 /// Reason why one member cannot be joined.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {

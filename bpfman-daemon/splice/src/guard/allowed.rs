@@ -1,8 +1,5 @@
-//! Calls that tenants' programs may make.
-//!
-//! Only the calls in the list are allowed. A tenant's program may read what the probed task could read itself, and pass
-//! it on by its own maps. It may not read the kernel's memory or addresses, write data that others read, change the
-//! task's behaviour, run later when another task may be the current one, or write to logs that others read.
+//! Calls that tenants' programs may make: reading what the probed task can read. Not: reading kernel memory or
+//! addresses, writing data or logs that others read, changing the task, or running later in another task.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +7,6 @@ use bpfmand_core::{Insn, ProgramText, ProgramType, TypeScope, op};
 
 use super::helper_names::HELPER_NAMES;
 
-/// For all types: maps, rings, clocks, numbers, loops.
 const ANY_TYPE: &[&str] = &[
     "map_lookup_elem",
     "map_update_elem",
@@ -49,7 +45,7 @@ const ANY_TYPE: &[&str] = &[
     "strncmp",
 ];
 
-/// For programs in tasks: identity of the task, and its own memory.
+/// In tasks: identity of the task, and its own memory.
 const TRACING: &[&str] = &[
     "get_current_pid_tgid",
     "get_ns_current_pid_tgid",
@@ -66,8 +62,7 @@ const TRACING: &[&str] = &[
     "get_func_arg_cnt",
 ];
 
-/// For packets. Tail calls between programs in tasks would end in the guard test of the next program, which does not
-/// know the link of the first.
+/// Not in tasks: the next program's guard test does not know the first one's link.
 const NETWORK: &[&str] = &[
     "tail_call",
     "skb_store_bytes",
@@ -135,8 +130,7 @@ const NETWORK: &[&str] = &[
     "sk_ancestor_cgroup_id",
 ];
 
-/// Helpers that the kernel gives to CAP_PERFMON alone, in programs of types that load without it. A tenant has them only
-/// by a grant that names them.
+/// Available with CAP_PERFMON alone, in types that load without it: only by a grant that names them.
 const OF_PERFMON: &[&str] = &[
     "trace_printk",
     "trace_vprintk",
@@ -160,7 +154,6 @@ const OF_PERFMON: &[&str] = &[
     "skc_to_mptcp_sock",
 ];
 
-/// Kernel functions for all types: loops, dynamic pointers and what the packet's driver knows.
 const KERNEL_FUNCTIONS: &[&str] = &[
     "bpf_iter_num_new",
     "bpf_iter_num_next",
@@ -206,11 +199,8 @@ impl<'a> Calls<'a> {
         Self { program_type, granted }
     }
 
-    /// Checks all instructions of a linked program, including its other functions and callbacks. `kernel_function`
-    /// returns the name of a kernel function by its type id and its module's index.
-    ///
-    /// # Errors
-    /// The first forbidden call.
+    /// Checks a linked program; fails with the first forbidden call. `kernel_function`: name by type id and module
+    /// index.
     pub fn check(
         &self,
         text: &ProgramText,
@@ -226,15 +216,12 @@ impl<'a> Calls<'a> {
         Ok(())
     }
 
-    /// Returns whether a program, whose calls were checked, has one for which its loader needs CAP_PERFMON: of a helper
-    /// that the kernel gives to that capability alone, or of a kernel function that root granted, which may return
-    /// structures of the kernel.
+    /// Returns whether a checked program's loader needs CAP_PERFMON, for a helper or a granted kernel function.
     pub fn need_perfmon(
         &self,
         text: &ProgramText,
         kernel_function: impl Fn(&Insn) -> Option<String>,
     ) -> bool {
-        // The second half of an address is no call.
         text.insns.iter().any(|insn| match (insn.code == op::CALL, insn.src()) {
             (true, 0) => helper_name(insn.imm).is_some_and(|name| OF_PERFMON.contains(&name)),
             (true, op::PSEUDO_KFUNC_CALL) => {
@@ -244,7 +231,6 @@ impl<'a> Calls<'a> {
         })
     }
 
-    /// Creates the error for an instruction.
     pub(super) fn forbidden(
         &self,
         text: &ProgramText,
@@ -262,7 +248,6 @@ impl<'a> Calls<'a> {
         }
     }
 
-    /// Returns whether root granted a helper or kernel function, by its whole name.
     pub(super) fn is_granted(&self, name: &str) -> bool {
         self.granted.contains(name)
     }
@@ -303,16 +288,13 @@ impl<'a> Calls<'a> {
     }
 }
 
-/// Returns whether programs of a type run in the context of arbitrary tasks.
 const fn is_of_tasks(program_type: ProgramType) -> bool {
     !matches!(program_type.scope(), TypeScope::Interface)
 }
 
-/// Numbers from here on are not helpers of any kernel, and stand for what this kernel lacks: the verifier refuses them
-/// where they are reachable. Smaller numbers may be helpers of later kernels.
+/// Missing helper, which the verifier refuses if reachable. Smaller numbers may be later helpers.
 const NO_HELPERS: i32 = 1 << 16;
 
-/// Returns a helper's name, if it is known.
 pub(super) fn helper_name(number: i32) -> Option<&'static str> {
     HELPER_NAMES.get(usize::try_from(number).ok()?).copied()
 }

@@ -94,7 +94,6 @@ fn a_type_has_its_own_helpers() {
     assert_eq!(check(ProgramType::Kprobe, helper("probe_read_user"), &[]), Ok(()));
     assert!(check(ProgramType::Tc, helper("probe_read_user"), &[]).is_err());
     assert_eq!(check(ProgramType::Tc, helper("skb_store_bytes"), &[]), Ok(()));
-    // Past the programs of egress of the peer's other end.
     assert!(check(ProgramType::Tc, helper("redirect_peer"), &[]).is_err());
     assert!(check(ProgramType::Lsm, helper("skb_store_bytes"), &[]).is_err());
     assert!(check(ProgramType::Uprobe, helper("tail_call"), &[]).is_err());
@@ -109,7 +108,6 @@ fn kfuncs_and_kernel_variables_are_refused_unless_listed() {
     let variable = Insn::new(op::LD_IMM64, 1, op::PSEUDO_BTF_ID, 0, 7);
     let refused = check(ProgramType::Uprobe, variable, &["anything"]).unwrap_err();
     assert_eq!((refused.name, refused.at), (None, 1));
-    // The second half of an address is data, whatever its value.
     let text = program(vec![Insn::new(op::LD_IMM64, 1, 0, 0, 0), helper("send_signal"), NOTHING]);
     assert_eq!(Calls::new(ProgramType::Uprobe, &BTreeSet::new()).check(&text, |_| None), Ok(()));
 }

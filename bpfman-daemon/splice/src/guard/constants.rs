@@ -1,4 +1,4 @@
-//! Constants in the arguments of calls. A value that is not proved to be one constant on all paths counts as unknown.
+//! Constants in the arguments of calls: proved on all paths, else unknown.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -16,7 +16,7 @@ pub(super) enum Constant {
     Number(u64),
     Map(usize),
     Function(usize),
-    /// An address in the function's own stack frame, by its distance from the frame's end.
+    /// Distance from the end of the function's own stack frame.
     Frame(i32),
 }
 
@@ -24,7 +24,6 @@ pub(super) enum Constant {
 pub(super) struct RegisterConstants([Constant; 11]);
 
 impl RegisterConstants {
-    /// Returns the content of a register; registers that do not exist are unknown.
     pub(super) fn get(&self, register: u8) -> Constant {
         self.0.get(usize::from(register)).copied().unwrap_or_default()
     }
@@ -48,7 +47,6 @@ impl FlowFacts for RegisterConstants {
     }
 }
 
-/// Registers before each call that a function reaches.
 pub(super) fn at_calls(insns: &[Insn], function: Range<usize>) -> BTreeMap<usize, RegisterConstants> {
     let mut calls = BTreeMap::new();
     // Any path may lead to the targets of such a jump.
@@ -92,7 +90,6 @@ fn follow((at, insn, next): (usize, Insn, Option<Insn>), effect: Effect, known: 
     }
 }
 
-/// The result of an arithmetic instruction: moves, and places in the frame.
 fn moved(insn: Insn, known: &RegisterConstants) -> Constant {
     if insn.off != 0 {
         return Constant::Unknown;

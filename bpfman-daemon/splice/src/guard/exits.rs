@@ -1,22 +1,12 @@
-//! One end for all exits of a program's entry function, in front of it.
-
 use bpfmand_core::{Insn, ProgramText, op};
 
 use super::test::{Guarded, put_in_front};
 use crate::text::scan::{Effect, walk};
 
-/// An exit is farther from the next one than a jump reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooFar;
 
-/// Returns a program whose exits lead to `end`, which returns. `front` runs before the program, and goes on behind itself.
-///
-/// ```text
-/// go to front
-/// end
-/// front
-/// the program as it was, each exit a jump to end, or to an exit before it that is nearer
-/// ```
+/// Jump to `front`, `end`, `front`, then the program, with exits as jumps to `end` or a nearer exit before.
 pub(crate) fn with_end(text: &ProgramText, end: &[Insn], front: Vec<Insn>) -> Result<Guarded, TooFar> {
     let over = i16::try_from(end.len()).map_err(|_| TooFar)?;
     let all = [&[Insn::new(op::JA, 0, 0, over, 0)], end, &front].concat();
@@ -25,7 +15,6 @@ pub(crate) fn with_end(text: &ProgramText, end: &[Insn], front: Vec<Insn>) -> Re
     let exits: Vec<usize> = walk(&ended.text.insns, ended.len..end)
         .filter_map(|(at, effect)| (effect == Effect::Exit).then_some(at))
         .collect();
-    // The end begins at instruction 1.
     let mut nearest = 1;
     for (number, at) in exits.iter().enumerate() {
         let distance = |to: usize| i16::try_from(to as i64 - *at as i64 - 1).map_err(|_| TooFar);

@@ -1,4 +1,4 @@
-//! Time of helpers, as a number of instructions: the verifier counts each call as one, whatever it copies or searches.
+//! Time of helpers in instructions: the verifier counts each call as one, whatever it copies or searches.
 
 use std::collections::BTreeMap;
 
@@ -14,26 +14,23 @@ pub struct MapBounds {
     pub key_size: u32,
     /// Bytes of a value.
     pub value_size: u32,
-    /// True if a lookup walks through a tree, which has as many levels as a key has bits.
+    /// True for a tree, with as many levels as a key has bits.
     pub is_trie: bool,
 }
 
-/// Bytes that the kernel copies or compares in the time of an instruction.
 const COPIED: u64 = 16;
-/// Bytes of a program's stack.
 const MAX_STACK: u64 = 512;
-/// Bytes of a packet, and of memory of which neither size nor place is known.
+/// Also for memory of unknown size and place.
 const MAX_PACKET: u64 = 64 << 10;
-/// Time of a call that does little.
 const CALL: u64 = 20;
-/// Time of one level of a tree, or of an element that a helper visits.
+/// One level of a tree, or a visited element.
 const VISIT: u64 = 10;
-/// Time of a lookup beyond the program's own maps: of a route, a socket.
+/// Beyond the program's own maps: a route, a socket.
 const LOOKUP: u64 = 500;
-/// Time of a call that gives a packet other memory, sends it, or formats text.
+/// Gives a packet other memory, sends it, or formats text.
 const HEAVY: u64 = 2000;
 
-/// Helpers that the kernel compiles into a program, or that only read a field.
+/// Compiled into the program, or only reading a field.
 const QUICK: &[&str] = &[
     "get_smp_processor_id",
     "get_numa_node_id",
@@ -48,7 +45,7 @@ const QUICK: &[&str] = &[
     "get_func_arg_cnt",
 ];
 
-/// Helpers that look something up outside of the program's maps, or compute a checksum of their own.
+/// Outside of the program's maps, or with a checksum of their own.
 const LOOKUPS: &[&str] = &[
     "fib_lookup",
     "sk_lookup_tcp",
@@ -66,7 +63,7 @@ const LOOKUPS: &[&str] = &[
     "get_hash_recalc",
 ];
 
-/// Helpers that may copy a whole packet, send it, write text, or walk through a stack.
+/// May copy a whole packet, send it, write text, or walk through a stack.
 const HEAVIES: &[&str] = &[
     "clone_redirect",
     "skb_pull_data",
@@ -89,7 +86,7 @@ const HEAVIES: &[&str] = &[
     "find_vma",
 ];
 
-/// Helpers that copy or read memory of a program: the register of its address, and that of its size.
+/// Registers of the address and size of the memory.
 const SIZED: &[(&str, u8, u8)] = &[
     ("probe_read", 1, 2),
     ("probe_read_str", 1, 2),
@@ -115,19 +112,16 @@ const SIZED: &[(&str, u8, u8)] = &[
     ("snprintf", 1, 2),
 ];
 
-/// Helpers that copy a value of the map in register 1.
+/// Copy a value of the map in register 1.
 const OF_VALUES: &[&str] = &["map_update_elem", "map_push_elem", "map_pop_elem", "map_peek_elem"];
 
-/// Costs of the calls of one program.
 pub(super) struct HelperCosts<'a> {
-    /// Map at an index.
     pub(super) map: &'a dyn Fn(usize) -> Option<MapBounds>,
-    /// Bytes of the largest value of all maps: memory whose place is not known may be one.
+    /// Memory at an unknown place may be such a value.
     pub(super) largest_value: u64,
 }
 
 impl HelperCosts<'_> {
-    /// Returns the time of a call of a helper, beyond that of its instruction.
     pub(super) fn of(&self, number: i32, registers: &RegisterConstants) -> u64 {
         let Some(name) = helper_name(number) else { return CALL };
         let base = match name {
@@ -141,7 +135,6 @@ impl HelperCosts<'_> {
         base + copied + self.of_map(name, registers)
     }
 
-    /// Bytes of memory that a call gets by an address and a size.
     fn size(&self, registers: &RegisterConstants, place: u8, size: u8) -> u64 {
         let most = match registers.get(place) {
             Constant::Frame(_) => MAX_STACK,
@@ -153,7 +146,6 @@ impl HelperCosts<'_> {
         }
     }
 
-    /// Time that a call takes for its map: for the key, and for the value where it is copied.
     fn of_map(&self, name: &str, registers: &RegisterConstants) -> u64 {
         if name == "perf_event_output" {
             // The upper half of the flags is how much of the packet is copied too.
@@ -179,16 +171,14 @@ impl HelperCosts<'_> {
         value + if map.is_trie { key * 8 * VISIT } else { key / COPIED }
     }
 
-    /// Time of all rounds of a helper that calls back, beyond that of the callback.
     pub(super) const fn of_visits(entries: u64) -> u64 {
         entries.saturating_mul(VISIT)
     }
 }
 
-/// Returns the time of the instruction at an index, with what it calls of the kernel.
 pub(super) fn cost_at(costs: &BTreeMap<usize, u64>, at: usize) -> u64 {
     costs.get(&at).map_or(1, |cost| cost.saturating_add(1))
 }
 
-/// Time of a call of a kernel function other than those of iterators, beyond that of its instruction.
+/// For kernel functions other than those of iterators.
 pub(super) const KERNEL_FUNCTION: u64 = CALL;

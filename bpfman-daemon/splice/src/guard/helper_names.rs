@@ -1,6 +1,4 @@
-//! Names of the kernel's helpers, by number.
-
-/// `enum bpf_func_id`, without the prefix `bpf_`. Linux 6.2 and later add no helpers: newer ones are kernel functions.
+/// `enum bpf_func_id`, without `bpf_`. Linux 6.2 and later add no helpers: newer ones are kernel functions.
 #[rustfmt::skip]
 pub(crate) const HELPER_NAMES: [&str; 212] = [
     "unspec", "map_lookup_elem", "map_update_elem", "map_delete_elem", "probe_read", "ktime_get_ns",

@@ -1,8 +1,7 @@
-//! Loops of one function as a tree: which instructions and calls each repeats, and what bounds its rounds.
+//! Loops of one function as a tree: repeated instructions and calls, and bounds of the rounds.
 //!
-//! A loop is a strongly connected component of the function's jumps. One that only goes round behind a call of
-//! `bpf_iter_num_next` which found a number makes as many rounds as the iterator has numbers. The verifier walks through the
-//! rounds of all others.
+//! A loop is a strongly connected component of jumps. If it only repeats behind `bpf_iter_num_next` with a number, the
+//! iterator bounds its rounds; the verifier walks through the rounds of all others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -14,31 +13,28 @@ use super::loops::CallSite;
 use crate::text::opcode;
 use crate::text::scan::{Effect, effect, target, walk, width};
 
-/// Iterators that loops may be nested in. The kernel's stack has room for more, and no use.
+/// The kernel's stack has space for more, and no use.
 const MAX_NESTING: usize = 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Times {
-    /// The function itself: no loop.
+    /// The function itself.
     Once,
-    /// At most one for each number of the iterator that begins at an instruction, and one more.
+    /// At most one round per number of the iterator begun at an instruction, and one more.
     Counted { begin: usize, rounds: u64 },
-    /// Unknown here: the verifier walked through each round, but for the rounds of iterators in it.
+    /// The verifier walked through each round, except rounds of iterators inside.
     Walked { begin: usize, iterated: u64 },
 }
 
-/// A loop, or a whole function.
 #[derive(Debug)]
 pub(super) struct LoopTree {
     pub(super) times: Times,
-    /// Time of the instructions outside of the loops inside, as a number of instructions.
+    /// Instructions outside of inner loops.
     pub(super) cost: u64,
-    /// Time of the longest of all its instructions.
     pub(super) longest: u64,
-    /// Calls outside of the loops inside.
+    /// Outside of inner loops.
     pub(super) calls: Vec<CallSite>,
     pub(super) inside: Vec<Self>,
-    /// All instructions of the loops inside.
     repeated: BTreeSet<usize>,
 }
 
@@ -49,26 +45,23 @@ impl LoopTree {
         Self { times, cost: cost_of(nodes, costs), longest, calls, inside, repeated }
     }
 
-    /// Calls of functions and of helpers that call back, in loops too.
     pub(super) fn all_calls(&self) -> Vec<&CallSite> {
         self.calls.iter().chain(self.inside.iter().flat_map(|part| part.all_calls())).collect()
     }
 
-    /// Calls of functions in loops that the verifier walks through.
     pub(super) fn walked_calls(&self) -> Vec<&CallSite> {
         let is_walked = matches!(self.times, Times::Walked { .. });
         let own = self.calls.iter().filter(|_| is_walked);
         own.chain(self.inside.iter().flat_map(|part| part.walked_calls())).collect()
     }
 
-    /// Returns whether a function asks an iterator, or has a helper call back, outside of what it calls.
+    /// Excludes what the function calls.
     pub(super) fn is_iterating(&self) -> bool {
         matches!(self.times, Times::Counted { .. })
             || self.calls.iter().any(|call| call.helper.is_some())
             || self.inside.iter().any(Self::is_iterating)
     }
 
-    /// Returns whether a loop of this function repeats an instruction.
     pub(super) fn repeats(&self, at: usize) -> bool {
         self.repeated.contains(&at)
     }
@@ -78,19 +71,15 @@ fn cost_of(nodes: &BTreeSet<usize>, costs: &BTreeMap<usize, u64>) -> u64 {
     nodes.iter().fold(0, |all: u64, at| all.saturating_add(cost_at(costs, *at)))
 }
 
-/// Calls of iterators in one function, by place in its stack frame.
 #[derive(Debug, Default)]
 pub(super) struct Iterators {
-    /// Places of the iterators that begin at instructions.
     begun: BTreeMap<usize, i32>,
-    /// Instruction and rounds of the longest iterator that begins at a place.
+    /// Instruction and rounds of the longest iterator per place.
     longest: BTreeMap<i32, (usize, u64)>,
-    /// Places of the iterators that are queried at instructions.
     asked: BTreeMap<usize, i32>,
 }
 
 impl Iterators {
-    /// Adds a call that begins an iterator.
     pub(super) fn begin(&mut self, at: usize, place: i32, rounds: u64) {
         self.begun.insert(at, place);
         let longest = self.longest.entry(place).or_insert((at, rounds));
@@ -99,27 +88,23 @@ impl Iterators {
         }
     }
 
-    /// Adds a call that asks an iterator for its next number.
     pub(super) fn ask(&mut self, at: usize, place: i32) {
         self.asked.insert(at, place);
     }
 }
 
-/// A loop of which nothing here bounds the rounds, and which the verifier does not walk through.
+/// Neither bounded by an iterator, nor walked through by the verifier.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unbounded {
-    /// Call in the loop that makes it so.
     pub(super) at: usize,
 }
 
-/// Jumps of one function.
 struct Graph<'a> {
     insns: &'a [Insn],
     function: Range<usize>,
     iterators: &'a Iterators,
-    /// Time of calls beyond that of their instructions.
     costs: &'a BTreeMap<usize, u64>,
-    /// From a test of what the iterator's call found, to where it goes on with a number: the place of the iterator.
+    /// From a test of the iterator's result to its continuation with a number: the place of the iterator.
     found: BTreeMap<(usize, usize), i32>,
 }
 
@@ -148,7 +133,7 @@ fn effect_at(insns: &[Insn], at: usize) -> Effect {
     effect(insns[at], insns.get(at + 1).copied())
 }
 
-/// Jumps by which a loop goes on with the number that it got. The test has to follow the call, and nothing may jump to it.
+/// The test must follow the call, and nothing may jump to it.
 fn found_edges(
     insns: &[Insn],
     function: Range<usize>,
@@ -166,7 +151,6 @@ fn found_edges(
         let Effect::Jump { distance, conditional: true } = effect_at(insns, test) else { return None };
         let is_null_test = insn.dst() == 0 && insn.imm == 0;
         let (taken, passed) = (target(test, distance)?, test + 1);
-        // Both ways may lead to one place.
         match insn.code {
             _ if !is_null_test || taken == passed => None,
             opcode::JEQ64 => Some(((test, passed), *place)),
@@ -189,8 +173,7 @@ impl Graph<'_> {
         .map(|to| to.filter(|to| self.function.contains(to)))
     }
 
-    /// Loops among `nodes`, without the jumps behind the calls for the iterators in `ended`. Takes a time that grows with the
-    /// number of instructions, whatever loops and calls these are: a tenant writes them.
+    /// Ignores loops of `ended` iterators. Linear in the instructions, whatever the loops: a tenant writes them.
     fn tree(
         &self,
         times: Times,
@@ -222,14 +205,13 @@ impl Graph<'_> {
         Ok(tree)
     }
 
-    /// The instructions of a loop. Each pass over a loop goes through these, and through nothing outside of it.
     fn looked_at<'p>(&self, part: &'p BTreeSet<usize>) -> impl Iterator<Item = &'p usize> + use<'p> {
         #[cfg(test)]
         tests::LOOKED_AT.with(|count| count.set(count.get() + part.len()));
         part.iter()
     }
 
-    /// The iterator that bounds a loop: queried in it, and begun outside.
+    /// Queried in the loop, and begun outside.
     fn bound(&self, part: &BTreeSet<usize>, ended: &BTreeSet<i32>) -> Option<(usize, i32, u64)> {
         let begun: BTreeSet<i32> =
             self.looked_at(part).filter_map(|at| self.iterators.begun.get(at).copied()).collect();
@@ -239,8 +221,8 @@ impl Graph<'_> {
         places.find_map(|place| self.iterators.longest.get(&place).map(|(at, rounds)| (*at, place, *rounds)))
     }
 
-    /// Refuses a loop that no iterator of this function bounds, and in which the program asks an iterator or has a helper call
-    /// back. There the verifier takes a round for the same as one before, and does not walk through all: such a loop need not end.
+    /// Refuses iterators and callbacks in unbounded loops: the verifier may take a round for an earlier one, without an
+    /// end.
     fn check_walked(&self, part: &BTreeSet<usize>, calls: &[CallSite]) -> Result<(), Unbounded> {
         let asked = self.looked_at(part).find(|at| self.iterators.asked.contains_key(at)).copied();
         let called_back = calls.iter().filter(|call| call.helper.is_some()).map(|call| call.at);
@@ -256,7 +238,7 @@ impl Graph<'_> {
         Times::Walked { begin, iterated }
     }
 
-    /// Strongly connected components that are loops, by Tarjan's algorithm without recursion.
+    /// Tarjan's algorithm without recursion.
     fn components(&self, nodes: &BTreeSet<usize>, ended: &BTreeSet<i32>) -> Vec<BTreeSet<usize>> {
         let edges = |at: usize| {
             self.successors(at).into_iter().flatten().filter(move |to| {

@@ -3,11 +3,9 @@ use std::cell::Cell;
 use crate::guard::loops::tests::{EXIT, bpf_for, counted, number, plain, program, turns};
 
 std::thread_local! {
-    /// Instructions that the analysis of this thread passed over.
     pub(super) static LOOKED_AT: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Instructions passed over for so many parts, for each instruction of the program.
 fn passes(part: &[bpfmand_core::Insn], count: usize) -> usize {
     let insns = [part.repeat(count), vec![EXIT]].concat();
     let len = insns.len();
@@ -18,7 +16,6 @@ fn passes(part: &[bpfmand_core::Insn], count: usize) -> usize {
 
 #[test]
 fn time_of_the_analysis_grows_with_the_text_alone() {
-    // Loops one behind the other, of each kind, with an iterator that none of them or each of them asks.
     for part in [
         plain(&[number(7, 0)]),
         bpf_for(-8, 10, &[]),

@@ -1,8 +1,8 @@
-//! Rounds of loops whose body the verifier processes only once: callbacks of `bpf_loop` and `bpf_for_each_map_elem`,
-//! number iterators, `may_goto`.
+//! Rounds of loops that the verifier processes once: callbacks of `bpf_loop` and `bpf_for_each_map_elem`, number
+//! iterators, `may_goto`.
 //!
-//! A tenant's program runs in the path of others' packets and calls, and nothing interrupts it. So the counts of its
-//! loops have to be constants, and the product along each nesting is bounded. Tail calls are not repeated.
+//! A tenant's program runs in the path of others' packets and calls, uninterrupted: counts must be constants, and the
+//! product along each nesting is bounded. Tail calls are not repeated.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -19,45 +19,36 @@ use crate::text::scan::{Effect, target, walk};
 /// Maximum number of rounds of all loops of one nesting together: a few milliseconds.
 pub const MAX_ROUNDS: u64 = 100_000;
 
-/// Maximum number of functions of a program: the kernel's own (`BPF_MAX_SUBPROGS`).
+/// The kernel's own limit (`BPF_MAX_SUBPROGS`).
 pub(super) const MAX_FUNCTIONS: usize = 256;
 
-/// Maximum nesting of calls of one function. The kernel allows eight frames.
+/// The kernel allows eight frames.
 const MAX_NESTING: usize = 16;
 
-/// A call, and the number of its rounds.
 #[derive(Debug)]
 pub(super) struct CallSite {
     pub(super) at: usize,
     pub(super) rounds: Option<u64>,
     pub(super) callee: Option<usize>,
-    /// Name of the helper; none for a function of the program.
     pub(super) helper: Option<&'static str>,
 }
 
-/// Result for a function: the maximum number of rounds that an instruction of it, or of a function that it calls, makes
-/// in one call.
+/// Maximum rounds of any instruction of a function, or of its callees, in one call.
 type Rounds = Result<u64, ForbiddenUse>;
 
-/// A program whose loops are counted.
 struct LoopCount<'a, N, M> {
     text: &'a ProgramText,
     calls: &'a Calls<'a>,
     kernel_function: N,
     map: M,
-    /// Bytes of the largest value of its maps.
     largest_value: u64,
     functions: BTreeMap<usize, CountedFunction>,
     known: BTreeMap<usize, u64>,
 }
 
 impl Calls<'_> {
-    /// Returns the loops of a program, each with its number of rounds. `map` returns the bounds of the map at an index. Loops by
-    /// helpers that root granted count as one round.
-    ///
-    /// # Errors
-    /// The first loop whose count is no constant, or that makes more than [`MAX_ROUNDS`], or a tail call that may be repeated; more
-    /// than [`MAX_FUNCTIONS`].
+    /// Returns the loops of a program, with constant rounds up to [`MAX_ROUNDS`]. `map` returns bounds by index.
+    /// Granted helpers count as one round. Refuses tail calls that may be repeated.
     pub fn loops(
         &self,
         text: &ProgramText,
@@ -91,11 +82,10 @@ impl Calls<'_> {
     }
 }
 
-/// Use that is refused in loops whose end only the verifier knows.
 const IN_PLAIN_LOOP: &str = "an iterator or a callback in a loop that no iterator bounds";
 
 impl<N: Fn(&Insn) -> Option<String>, M: Fn(usize) -> Option<MapBounds>> LoopCount<'_, N, M> {
-    /// Refuses calls, in loops that no iterator bounds, of functions that iterate themselves or call such functions.
+    /// Refuses functions that iterate, themselves or by callees, in loops that no iterator bounds.
     fn check_called_in_loops(&self) -> Result<(), ForbiddenUse> {
         let mut callers: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (start, function) in &self.functions {
@@ -169,7 +159,6 @@ impl<N: Fn(&Insn) -> Option<String>, M: Fn(usize) -> Option<MapBounds>> LoopCoun
         }
     }
 
-    /// Loops and calls of one function.
     fn tree(&self, function: Range<usize>) -> Result<LoopTree, ForbiddenUse> {
         let insns = &self.text.insns;
         let (mut calls, mut iterators) = (Vec::new(), Iterators::default());
@@ -185,7 +174,7 @@ impl<N: Fn(&Insn) -> Option<String>, M: Fn(usize) -> Option<MapBounds>> LoopCoun
                 Effect::LocalCall { distance } => {
                     calls.push(CallSite { at, rounds: Some(1), callee: target(at, distance), helper: None });
                 }
-                // The caller of a function continues behind it, whichever program the function's tail call went to.
+                // The caller continues behind the function, whichever program the tail call went to.
                 effect if is_tail_call(effect) && !is_entry => {
                     return Err(self.refused(at, "a tail call but in the program's entry function"));
                 }
@@ -219,8 +208,7 @@ impl<N: Fn(&Insn) -> Option<String>, M: Fn(usize) -> Option<MapBounds>> LoopCoun
         self.calls.forbidden(self.text, at, None, what.to_owned())
     }
 
-    /// A call of an iterator over numbers: returns whether it is one. The function that begins one has to be the one that runs its
-    /// rounds.
+    /// The function that begins an iterator must be the one that runs its rounds.
     fn iterator(
         &self,
         at: usize,
@@ -245,7 +233,6 @@ impl<N: Fn(&Insn) -> Option<String>, M: Fn(usize) -> Option<MapBounds>> LoopCoun
         Ok(true)
     }
 
-    /// Returns the call of a helper that calls a function of the program repeatedly.
     fn helper_loop(&self, at: usize, number: i32, registers: &RegisterConstants) -> Option<CallSite> {
         let (name, rounds) = match (number, registers.get(1)) {
             (LOOP, Constant::Number(rounds)) => ("bpf_loop", Some(u64::from(rounds as u32))),
@@ -265,21 +252,17 @@ impl<N: Fn(&Insn) -> Option<String>, M: Fn(usize) -> Option<MapBounds>> LoopCoun
     }
 }
 
-/// `bpf_loop` and `bpf_for_each_map_elem`.
 const LOOP: i32 = 181;
 const FOR_EACH_MAP_ELEM: i32 = 164;
-/// Begins an iterator over numbers.
 const ITERATOR: &str = "bpf_iter_num_new";
-/// Finds the next number of an iterator.
 const NEXT: &str = "bpf_iter_num_next";
-/// `bpf_tail_call`.
 const TAIL_CALL: i32 = 12;
 
 const fn is_tail_call(effect: Effect) -> bool {
     matches!(effect, Effect::Helper(TAIL_CALL))
 }
 
-/// Returns the rounds of an iterator from the second argument up to the third, exclusive.
+/// From the second argument up to the third, exclusive.
 fn iterated(registers: &RegisterConstants) -> Option<u64> {
     match (registers.get(2), registers.get(3)) {
         (Constant::Number(start), Constant::Number(end)) => {

@@ -19,19 +19,17 @@ fn kernel_function(id: i32) -> Insn {
     Insn::new(op::CALL, 0, op::PSEUDO_KFUNC_CALL, 0, id)
 }
 
-/// A map in a register.
 pub(in crate::guard) fn map_in(register: u8, map: i32) -> [Insn; 2] {
     [Insn::new(op::LD_IMM64, register, op::PSEUDO_MAP_FD, 0, map), Insn::new(0, 0, 0, 0, 0)]
 }
 
-/// A call of `bpf_loop`, of eight instructions, that begins at `at`.
+/// A call of `bpf_loop`, eight instructions from `at` on.
 pub(in crate::guard) fn looped(at: i32, rounds: i32, callback: i32) -> Vec<Insn> {
     let pointer = Insn::new(op::LD_IMM64, 2, op::PSEUDO_FUNC, 0, callback - at - 2);
     let half = Insn::new(0, 0, 0, 0, 0);
     vec![number(1, rounds), pointer, half, number(3, 0), number(4, 0), helper(LOOP), number(0, 0), EXIT]
 }
 
-/// Functions one behind the other.
 pub(in crate::guard) fn program(functions: &[Vec<Insn>]) -> ProgramText {
     let mut text = BoundText::of_one_function("f0", "GPL", functions.concat()).0;
     text.functions.clear();
@@ -58,29 +56,24 @@ fn count(functions: &[Vec<Insn>], granted: &[&str]) -> Result<u64, ForbiddenUse>
     counted(&program(functions), granted).map(|loops| loops.rounds())
 }
 
-/// The address of a place in the frame, in register 1.
 fn place(distance: i32) -> [Insn; 2] {
     [Insn::new(MOV64_REG, 1, FRAME, 0, 0), Insn::new(ADD64_IMM, 1, 0, 0, distance)]
 }
 
-/// Begins an iterator: five instructions.
 fn begin(distance: i32, rounds: i32) -> Vec<Insn> {
     [&place(distance)[..], &[number(2, 0), number(3, rounds), kernel_function(1)]].concat()
 }
 
-/// A loop over an iterator that was begun.
 pub(in crate::guard) fn turns(distance: i32, body: &[Insn]) -> Vec<Insn> {
     let out = Insn::new(JEQ64, 0, 0, body.len() as i16 + 1, 0);
     let back = Insn::new(op::JA, 0, 0, -(body.len() as i16) - 5, 0);
     [&place(distance)[..], &[kernel_function(2), out], body, &[back]].concat()
 }
 
-/// `bpf_for`: a loop of `rounds` rounds.
 pub(in crate::guard) fn bpf_for(distance: i32, rounds: i32, body: &[Insn]) -> Vec<Insn> {
     [begin(distance, rounds), turns(distance, body)].concat()
 }
 
-/// A loop that the verifier has to walk through.
 pub(in crate::guard) fn plain(body: &[Insn]) -> Vec<Insn> {
     [body, &[Insn::new(JEQ64, 6, 0, -(body.len() as i16) - 1, 0)]].concat()
 }
@@ -165,11 +158,10 @@ fn iterators_in_loops_multiply() {
 fn iterators_of_functions_multiply_where_these_are_called() {
     let call = |distance| Insn::new(op::CALL, 0, op::PSEUDO_CALL, 0, distance);
     let callee = |rounds| [bpf_for(-8, rounds, &[]), vec![EXIT]].concat();
-    // The call is the tenth instruction of twelve.
     let caller = [bpf_for(-8, 1000, &[call(2)]), vec![EXIT]].concat();
     assert_eq!(count(&[caller.clone(), callee(100)], &[]), Ok(100_000));
     assert!(count(&[caller, callee(101)], &[]).unwrap_err().what.contains("for 101000 rounds"));
-    // One that a function begins for its caller, which runs the rounds.
+    // Begun by a function for its caller, which runs the rounds.
     let begins = vec![number(2, 0), number(3, 1000), kernel_function(1), EXIT];
     let one = |distance| [&place(distance)[..], &[call(0)]].concat();
     let mut nested = [one(-8), turns(-8, &[one(-16), turns(-16, &[])].concat()), vec![EXIT]].concat();

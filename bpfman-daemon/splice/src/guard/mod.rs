@@ -1,5 +1,3 @@
-//! Programs of tenants: the test in front of them, and the calls that they may make.
-
 pub(crate) mod allowed;
 mod constants;
 pub(crate) mod exits;

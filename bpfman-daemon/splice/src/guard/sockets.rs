@@ -1,21 +1,15 @@
-//! Restricts socket lookups of tenants' programs to the network namespace of the packet.
-
 use bpfmand_core::ProgramText;
 
 use super::allowed::{Calls, ForbiddenUse};
 use super::constants::{Constant, at_calls};
 use crate::text::scan::{Effect, effect};
 
-/// Helpers that take the number of a network namespace as their fourth argument.
+/// The fourth argument is the number of a network namespace.
 const LOOKUPS: [(i32, &str); 3] =
     [(84, "bpf_sk_lookup_tcp"), (85, "bpf_sk_lookup_udp"), (99, "bpf_skc_lookup_tcp")];
 
 impl Calls<'_> {
-    /// Checks that a program looks up sockets only in the packet's own network namespace: the kernel also accepts the
-    /// number of any other namespace that this one knows.
-    ///
-    /// # Errors
-    /// The first lookup whose namespace is not proved to be `BPF_F_CURRENT_NETNS`.
+    /// Checks that sockets are looked up only in the packet's own network namespace (`BPF_F_CURRENT_NETNS`).
     pub fn check_sockets(&self, text: &ProgramText) -> Result<(), ForbiddenUse> {
         for function in &text.functions {
             for (at, registers) in at_calls(&text.insns, function.start..function.start + function.len) {

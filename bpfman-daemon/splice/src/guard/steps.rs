@@ -1,8 +1,7 @@
-//! Instructions that one run of a program may take: from its loops, and from what the verifier walked through.
+//! Instructions that one run may take: from counted loops, and from what the verifier walked through.
 //!
-//! The verifier walks through each round of plain loops, so that a run takes none of the instructions that it walked through
-//! twice, but for two: what its counted loops repeat, which it may walk through once, and global functions, which it walks
-//! through once however often they are called. A call of the kernel counts as many as it takes the time of.
+//! The verifier walks through each round of plain loops, but once through counted loops' bodies and global functions. A
+//! call of the kernel counts as many instructions as its time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +13,7 @@ use crate::text::btf_records::{self as records, WordType};
 
 #[derive(Debug)]
 pub(super) struct CountedFunction {
-    /// The verifier walks through it once, by itself.
+    /// Verified once, separately.
     pub(super) is_global: bool,
     pub(super) tree: LoopTree,
 }
@@ -28,7 +27,7 @@ pub struct CountedLoops {
 }
 
 impl CountedLoops {
-    /// Most rounds of its deepest nesting of loops whose rounds the verifier does not walk through.
+    /// Rounds of the deepest nesting of loops that the verifier does not walk through.
     #[must_use]
     pub const fn rounds(&self) -> u64 {
         self.rounds
@@ -40,7 +39,7 @@ impl CountedLoops {
         self.has_tail_call
     }
 
-    /// Most instructions of one run, with those in whose time the kernel does what it calls, where the verifier walked through `verified` instructions.
+    /// Maximum instructions of one run, kernel calls by their time, if the verifier walked through `verified` of them.
     #[must_use]
     pub fn steps(&self, verified: u32) -> u64 {
         let mut count = StepCount { loops: self, verified: verified.into(), known: BTreeMap::new() };
@@ -50,9 +49,9 @@ impl CountedLoops {
 
 #[derive(Clone, Copy)]
 struct Bounds {
-    /// Instructions, those of what it calls included.
+    /// With callees.
     steps: u64,
-    /// Instructions for each that the verifier walked through.
+    /// Instructions per verified one.
     weight: u64,
 }
 
@@ -110,7 +109,6 @@ impl Bounds {
     }
 }
 
-/// Returns the beginnings of the functions that the type information makes global ones for the verifier.
 pub(super) fn global_functions(text: &ProgramText) -> BTreeSet<usize> {
     let Some(btf) = &text.btf else { return BTreeSet::new() };
     let linkages = linkages(btf);
@@ -123,10 +121,9 @@ pub(super) fn global_functions(text: &ProgramText) -> BTreeSet<usize> {
     found.into_iter().filter(|(_, is_global)| *is_global).map(|(start, _)| start).collect()
 }
 
-/// Linkage of a FUNC, in the place of a length.
+/// In the place of a length.
 const STATIC: u32 = 0;
 
-/// Returns the linkages of all functions, by the id of their types.
 fn linkages(btf: &[u8]) -> BTreeMap<u32, u32> {
     let mut found = BTreeMap::new();
     let Ok(sections) = records::sections(btf) else { return found };

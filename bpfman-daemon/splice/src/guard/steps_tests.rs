@@ -5,7 +5,6 @@ use bpfmand_core::{FuncInfo, Insn, op};
 use super::*;
 use crate::guard::loops::tests::{EXIT, bpf_for, counted, helper, looped, map_in, number, plain, program};
 
-/// A call of the function behind this one, at `at` in a function of `len` instructions.
 fn call_next(at: usize, len: usize) -> Insn {
     Insn::new(op::CALL, 0, op::PSEUDO_CALL, 0, (len - at - 1) as i32)
 }
@@ -14,7 +13,6 @@ fn steps(functions: &[Vec<Insn>], verified: u32) -> u64 {
     counted(&program(functions), &[]).unwrap().steps(verified)
 }
 
-/// The same where all functions behind the first are global.
 fn steps_of_global(functions: &[Vec<Insn>], verified: u32) -> u64 {
     let mut text = program(functions);
     const GLOBAL: u32 = 1;
@@ -51,7 +49,6 @@ fn plain_loops_are_what_the_verifier_walked_through() {
     assert_eq!(steps(std::slice::from_ref(&one), 3000), 3000);
     let within = [looped(0, 100, 8), one.clone()];
     assert_eq!(steps(&within, 3000), 100 * 3000);
-    // Around a call of a function with a loop: the verifier walked through each round of both.
     let around = [plain(&[call_next(0, 3)]), vec![EXIT]].concat();
     assert_eq!(steps(&[around.clone(), one.clone()], 3000), 3000);
 }
@@ -70,19 +67,15 @@ fn loops_around_calls_of_global_functions_multiply() {
 fn time_of_helpers_in_loops_counts() {
     const UPDATE: i32 = 2;
     const CURRENT_CPU: i32 = 8;
-    // A map whose values have 4 MiB.
     let body = |call: i32| [&map_in(1, 3)[..], &[helper(call)]].concat();
     let counted = |call| [bpf_for(-8, 1000, &body(call)), vec![EXIT]].concat();
     assert!(steps(&[counted(UPDATE)], 20_000) > 1000 * (4 << 20) / 16);
     assert!(steps(&[counted(CURRENT_CPU)], 20_000) < 20_000);
-    // A loop that the verifier walks through.
     let walked = |call| [plain(&body(call)), vec![EXIT]].concat();
     assert!(steps(&[walked(UPDATE)], 4000) > 1000 * (4 << 20) / 16);
     assert_eq!(steps(&[walked(CURRENT_CPU)], 4000), 4000);
-    // One call of it, in a program without a loop.
     let once = [body(UPDATE), vec![EXIT]].concat();
     assert!(steps(&[once], 4000) < 300_000);
-    // A callback, and a function.
     let callback = [body(UPDATE), vec![EXIT]].concat();
     assert!(steps(&[looped(0, 1000, 8), callback], 4000) > 1000 * (4 << 20) / 16);
 }

@@ -1,20 +1,19 @@
 //! The test in front of a tenant's program: the program runs only for the tenant's tasks.
 //!
-//! The same program is attached for several tenants' tasks (the containers of one application), so the tasks are not in
-//! the code: each link has an index, its cookie, into a table that only the daemon writes. An unused entry matches no
-//! task, and neither does index 0, which other links have.
+//! A program is attached for several tenants, so the tasks are not in the code: each link's cookie is an index into a
+//! table that only the daemon writes. Unused entries, and index 0 of other links, match no task.
 //!
 //! ```text
 //! r6 = context; index = cookie; index < entries, or out
 //! by cgroup:             bpf_get_current_ancestor_cgroup_id(entry.level) == entry.id, or out
-//! by process namespace:  the namespace's inode and the beginning of its first process are the entry's, or out
-//! of one user:           the task's uid, euid and suid are entry.user, and its memory is not protected from that user, or out
-//! r1 = r6; the program as it was, but where perf events run it: there each exit returns 1
+//! by process namespace:  inode and beginning of its first process are the entry's, or out
+//! of one user:           uid, euid and suid are entry.user, and the memory is not protected from it, or out
+//! r1 = r6; the program, but where perf events run it, each exit returns 1
 //! out: return 1 where perf events run the program, else 0
 //! ```
 //!
-//! Both are neutral: a perf event takes no samples for a task where a program of its probe or trace point returns 0, not
-//! even for other users of the same place; fentry and fexit have to return 0; for LSM, 0 means to allow.
+//! Both are neutral: 0 would stop a perf event's samples for other users of the same place; fentry and fexit return 0;
+//! for LSM, 0 allows.
 
 use bpfmand_core::{FuncInfo, Insn, LineInfo, MapSpec, ProgramText, TaskGroup, map_type, op};
 
@@ -25,12 +24,11 @@ use crate::text::opcode::{
     MOV64_REG, SUB64_REG,
 };
 
-/// Number of entries of a table; the first matches no task. Each link uses one.
+/// Entries of a table, one per link; the first matches no task.
 pub const GUARD_ENTRIES: u32 = 1024;
-/// Size of an entry in bytes: type of the test (4), level or inode (4), id or start time (8), user (4), presence (4).
+/// Bytes: type of the test (4), level or inode (4), id or start time (8), user (4), presence (4).
 const ENTRY: usize = 32;
 const ENTRY_SHIFT: i32 = 5;
-/// Offsets in an entry.
 const AT_FIRST: i16 = 4;
 const AT_SECOND: i16 = 8;
 const AT_USER: i16 = 16;
@@ -39,16 +37,14 @@ const AT_HAS_USER: i16 = 20;
 const BY_GROUP: u32 = 1;
 const BY_NAMESPACE: u32 = 2;
 
-/// Low bits in which the kernel keeps whether a process may be dumped (`MMF_DUMPABLE_MASK`), and the value for one that its own
-/// user may trace (`SUID_DUMP_USER`). Processes that changed their user have another.
+/// `MMF_DUMPABLE_MASK`, and `SUID_DUMP_USER`, which processes that changed their user lack.
 const DUMPABLE: i32 = 3;
 const DUMPABLE_BY_USER: u32 = 1;
 
-/// Nanoseconds of a tick, the unit in which start times of processes are reported (`USER_HZ`, 100 on every architecture
-/// here).
+/// Nanoseconds of a tick (`USER_HZ`), the unit of reported start times.
 const TICK: i32 = 10_000_000;
 
-/// `BPF_F_RDONLY_PROG`: programs cannot write the map.
+/// Programs cannot write the map (`BPF_F_RDONLY_PROG`).
 const RDONLY_PROG: u32 = 1 << 7;
 
 const HELPER_ANCESTOR_CGROUP_ID: i32 = 123;
@@ -60,7 +56,7 @@ const HELPER_ATTACH_COOKIE: i32 = 174;
 pub struct TaskOffsets {
     /// `task_struct.nsproxy`.
     pub nsproxy: i16,
-    /// `nsproxy.pid_ns_for_children`, which is the task's own until it asks for another one.
+    /// `nsproxy.pid_ns_for_children`, the task's own until it requests another one.
     pub pid_ns: i16,
     /// `pid_namespace.ns.inum`.
     pub inode: i16,
@@ -73,7 +69,7 @@ pub struct TaskOffsets {
 /// Offsets, in bytes, of a task's credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CredentialOffsets {
-    /// `task_struct.real_cred`. The other one, `cred`, is somebody else's while the kernel acts for them, as overlayfs does.
+    /// `task_struct.real_cred`: `cred` may be another one while the kernel acts for others, as overlayfs does.
     pub cred: i16,
     /// `cred.uid`, `cred.euid` and `cred.suid`.
     pub users: [i16; 3],
@@ -81,7 +77,7 @@ pub struct CredentialOffsets {
     pub protection: Protection,
 }
 
-/// Place of the protection of a process. A task without the structure ends, and has no memory any more.
+/// Place of the protection; a task without the structure is ending, and has no memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protection {
     /// Linux before 7.2.
@@ -114,14 +110,13 @@ pub struct GuardedTasks {
 pub struct GuardTest {
     /// Index of the table among the program's maps.
     pub table: usize,
-    /// Offsets for the test by process namespace, which needs the kernel's types and a licence that lets the program
-    /// read them.
+    /// Offsets for the test by process namespace; needs the kernel's types and a licence to read them.
     pub namespaces: Option<TaskOffsets>,
     /// Offsets for the test of a task's credentials, with the same requirements.
     pub credentials: Option<CredentialOffsets>,
     /// Result of the program for tasks that do not match.
     pub neutral: i32,
-    /// True if the program has that result for all tasks: perf events keep samples from other users of the same place by another.
+    /// Always the neutral result: another one would drop samples of the perf event's other users.
     pub only_neutral: bool,
 }
 
@@ -159,8 +154,7 @@ pub fn guard_entry(tasks: &GuardedTasks) -> [u8; ENTRY] {
     entry
 }
 
-/// Sets one entry in the bytes of a table. Returns whether the table has such an entry, able to hold these tasks.
-/// Tables of programs that an earlier version loaded have entries of half the size, without a user.
+/// Sets an entry, if it can hold these tasks: those of an earlier version have half the size, without a user.
 #[must_use]
 pub fn set_guard_entry(table: &mut [u8], index: u32, tasks: &GuardedTasks) -> bool {
     let size = table.len() / GUARD_ENTRIES as usize;
@@ -176,8 +170,7 @@ pub fn set_guard_entry(table: &mut [u8], index: u32, tasks: &GuardedTasks) -> bo
     }
 }
 
-/// Returns a program with the test in front. The program itself is unchanged, but for its exits where it has one result only;
-/// positions in its function and line records move by the length of the test. `None` if an exit is too far from the others.
+/// Returns the program with the test in front; positions in its records move. `None` if an exit is out of reach.
 #[must_use]
 pub fn guarded(text: &ProgramText, test: &GuardTest) -> Option<Guarded> {
     if test.only_neutral {
@@ -187,7 +180,6 @@ pub fn guarded(text: &ProgramText, test: &GuardTest) -> Option<Guarded> {
     Some(put_in_front(text, front(test)))
 }
 
-/// A program with more instructions at the beginning of its entry function.
 pub(crate) fn put_in_front(text: &ProgramText, front: Vec<Insn>) -> Guarded {
     let len = front.len();
     let mut text = text.clone();
@@ -205,7 +197,7 @@ pub(crate) fn put_in_front(text: &ProgramText, front: Vec<Insn>) -> Guarded {
         ..*info
     };
     text.func_info = text.func_info.iter().map(func).collect();
-    // The kernel wants a line for the first instruction: what is in front counts as the line where the program begins.
+    // The kernel wants a line for the first instruction: the line where the program begins.
     let first = text.line_info.first().filter(|line| line.insn_off == 0).copied();
     let moved = text.line_info.iter().map(|line| LineInfo { insn_off: line.insn_off + by, ..*line });
     text.line_info = first.into_iter().chain(moved).collect();
@@ -216,7 +208,7 @@ pub(crate) fn put_in_front(text: &ProgramText, front: Vec<Insn>) -> Guarded {
     Guarded { text, len }
 }
 
-/// Registers of the test: context and entry must survive calls.
+/// Context and entry must survive calls.
 const CONTEXT: u8 = 6;
 const AT_ENTRY: u8 = 7;
 
@@ -288,7 +280,7 @@ fn front(test: &GuardTest) -> Vec<Insn> {
     }
     asm.bind(passed);
     asm.push(Insn::new(MOV64_REG, 1, CONTEXT, 0, 0));
-    // All jumps are near: the test has about sixty instructions. If one were not, the test would match no task.
+    // The test has about sixty instructions; an unreachable jump would match no task.
     asm.finish(false).unwrap_or_else(|_| {
         vec![Insn::new(MOV64_IMM, 0, 0, 0, test.neutral), Insn::new(op::EXIT, 0, 0, 0, 0)]
     })

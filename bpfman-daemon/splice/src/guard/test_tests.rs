@@ -14,7 +14,6 @@ const CREDENTIALS: CredentialOffsets = CredentialOffsets {
     users: [4, 20, 12],
     protection: Protection::OfMemory { mm: 56, flags: 64 },
 };
-/// The offsets of Linux 7.2.
 const NEWER: CredentialOffsets =
     CredentialOffsets { protection: Protection::OfProgram { exec_state: 56, dumpable: 64 }, ..CREDENTIALS };
 
@@ -54,25 +53,20 @@ fn what_it_was_follows_with_its_functions_and_lines() {
         assert_eq!(lines, [(0, 7), (at, 7), (at + 1, 8), (at + 2, 9)]);
         assert_eq!(after.jump_tables, [JumpTable { loads: vec![by], entries: vec![at + 2, at + 3] }]);
         assert_eq!(after.map_indexes(), [3]);
-        // The context is restored to the register where the program expects it.
         assert_eq!((after.insns[by - 1].dst(), after.insns[by - 1].src()), (1, 6));
     }
 }
 
-/// A task as the test sees it, with the program's cookie.
 struct Task {
     cookie: u64,
     group: u64,
-    /// Inode of its process namespace, and start time of the namespace's first process.
     namespace: (u32, u64),
-    /// uid, euid and suid.
     users: [u32; 3],
     flags: u64,
 }
 
-/// Runs the test in front of a program, on a table with one entry at index 1. Returns whether the program would run.
+/// One entry at index 1. Returns whether the program would run.
 fn passes(front: &[Insn], tasks: &GuardedTasks, task: &Task) -> bool {
-    // Addresses of the simulated kernel's structures, and of the entry.
     const TASK: u64 = 1 << 32;
     const PROXY: u64 = 2 << 32;
     const PID_NS: u64 = 3 << 32;
@@ -146,7 +140,6 @@ fn passes(front: &[Insn], tasks: &GuardedTasks, task: &Task) -> bool {
     registers[1] == registers[6]
 }
 
-/// The test, run by a small interpreter: each single difference keeps the program from running.
 #[test]
 fn program_runs_for_the_tasks_of_its_entry_alone() {
     let by_group = TaskGroup::ControlGroup { level: 3, id: 77 };
@@ -210,7 +203,6 @@ fn an_entry_that_nobody_filled_and_the_first_one_let_nobody_in() {
     assert_ne!(namespace[..4], guard_entry(&group)[..4]);
 }
 
-/// Tables of programs that an earlier version loaded have entries of 16 bytes.
 #[test]
 fn table_of_an_earlier_version_takes_tasks_but_no_user() {
     let mut table = vec![0; 16 * GUARD_ENTRIES as usize];
@@ -231,6 +223,5 @@ fn program_of_a_perf_event_has_one_result() {
     assert_eq!((exit.code, (len + 2) as i64 + i64::from(exit.off)), (op::JA, 1));
     assert_eq!(insns[1..3], [Insn::new(0xb7, 0, 0, 0, 1), Insn::new(op::EXIT, 0, 0, 0, 0)]);
     assert_eq!(insns[len + 3], Insn::new(op::EXIT, 0, 0, 0, 0));
-    // The test goes on with the program.
     assert_eq!((insns[0].code, insns[0].off), (op::JA, 2));
 }

@@ -1,4 +1,4 @@
-//! Decides where one program ends and the next begins, and which members leave the common frame for it.
+//! Decides where a new program begins, and which members leave the common frame for it.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -10,19 +10,17 @@ use crate::chain::plan::{Attempt, CutReason, SegmentPlan};
 use crate::error::limits::{MAX_INSNS, MAX_MAPS};
 use crate::text::licence;
 
-/// Maximum number of glue instructions that one member needs: zeroed frames, checks, counting.
+/// Per member: zeroed frames, checks, counting.
 const GLUE: usize = 256;
-/// Longest distance that is assumed to be in reach of a jump of 16 bits.
 const REACH: usize = 32_000;
-/// Maximum depth of nested calls, the entry included (`MAX_CALL_FRAMES` of the kernel).
+/// `MAX_CALL_FRAMES` of the kernel, with the entry.
 pub(crate) const MAX_DEPTH: usize = 8;
-/// Maximum size of the type information of one program, in bytes; the kernel's limit for strings is 16 MiB.
+/// In bytes; the kernel's limit for strings is 16 MiB.
 const MAX_BTF: usize = 15 << 20;
 
-/// Error: a member does not even fit a program that has no other.
 pub(crate) struct MemberTooLarge(pub(crate) usize);
 
-/// Divides the chain into as few programs as possible, and puts members behind calls where that avoids a cut.
+/// Makes few programs, and puts members behind calls where that avoids a cut.
 pub(crate) fn divide(group: Group<'_>) -> Result<(Vec<SegmentPlan>, Vec<MemberPlan>), MemberTooLarge> {
     let count = group.members.len();
     let mut ways = group.ways.to_vec();
@@ -58,7 +56,7 @@ pub(crate) fn divide(group: Group<'_>) -> Result<(Vec<SegmentPlan>, Vec<MemberPl
     Ok((segments, ways))
 }
 
-/// Returns the last position before `end` where the owner changes, if `end` divides an owner's members.
+/// The last owner change before `end`, if `end` divides an owner's members.
 fn owners_boundary(group: Group<'_>, start: usize, end: usize) -> Option<(usize, Vec<MemberPlan>)> {
     let owner = |member: usize| group.members[member].owner;
     if end == group.members.len() || owner(end) != owner(end - 1) {
@@ -68,7 +66,7 @@ fn owners_boundary(group: Group<'_>, start: usize, end: usize) -> Option<(usize,
     fit(group, start..boundary).ok().map(|moved| (boundary, moved))
 }
 
-/// Returns why the program that begins at `start` must end before `at`, independent of its size.
+/// Returns why the program must end before `at`, independent of its size.
 fn forced(group: Group<'_>, start: usize, at: usize) -> Option<CutReason> {
     let joined = |member: &usize| group.ways[*member].way != JoinMode::Standalone;
     if !joined(&at) {
@@ -85,8 +83,7 @@ fn forced(group: Group<'_>, start: usize, at: usize) -> Option<CutReason> {
     is_writer_behind_readers(group, at).then_some(CutReason::Writer)
 }
 
-/// Returns whether a member is the first that writes packets directly, with others before it and no risk in a tail
-/// call.
+/// The first writer behind readers, with no risk in a tail call.
 fn is_writer_behind_readers(group: Group<'_>, at: usize) -> bool {
     let writes =
         |member: usize| group.surveys[member].writes && group.ways[member].way != JoinMode::Standalone;
@@ -96,7 +93,6 @@ fn is_writer_behind_readers(group: Group<'_>, at: usize) -> bool {
         && !(0..at).any(|member| writes(member) || group.surveys[member].tail_call.is_some())
 }
 
-/// Returns the ways in which the members of `range` can run in one program.
 fn fit(group: Group<'_>, range: Range<usize>) -> Result<Vec<MemberPlan>, CutReason> {
     check_sums(group, &range)?;
     let mut ways = group.ways.to_vec();
@@ -118,8 +114,7 @@ fn fit(group: Group<'_>, range: Range<usize>) -> Result<Vec<MemberPlan>, CutReas
     Ok(ways[range].to_vec())
 }
 
-/// Checks the limits that apply independent of the members' ways. A single member always passes some of them: it was
-/// loaded before.
+/// Limits independent of the members' ways. A single member passes some of them: it was loaded before.
 fn check_sums(group: Group<'_>, range: &Range<usize>) -> Result<(), CutReason> {
     let (members, options) = (group.members, group.options);
     let joined = || range.clone().filter(|member| group.ways[*member].way != JoinMode::Standalone);
@@ -130,7 +125,7 @@ fn check_sums(group: Group<'_>, range: &Range<usize>) -> Result<(), CutReason> {
     }
     let arenas = maps.iter().filter(|id| options.arenas.contains(id)).count();
     let leads_on = usize::from(range.end < members.len());
-    // A timed chain has three more: the map of ticks, the map of times, and the array that holds the twin.
+    // A timed chain has the map of ticks, the map of times, and the twin's array.
     let ours = usize::from(options.counters) + 3 * usize::from(options.timing);
     let maps = maps.len() + own + leads_on + ours;
     if maps > MAX_MAPS {
@@ -189,7 +184,6 @@ fn check_frame(group: Group<'_>, range: &Range<usize>) -> Result<(), Crowded> {
     stack::plan(group, range).map(drop).map_err(|stack::DoesNotFit| Crowded::Stack)
 }
 
-/// Returns the longest distance of a jump to the end of its body or of the chain.
 fn reach(group: Group<'_>, range: &Range<usize>) -> usize {
     let len = |member: usize| match group.ways[member].way {
         JoinMode::Inline => entry_len(group, member),
@@ -200,8 +194,7 @@ fn reach(group: Group<'_>, range: &Range<usize>) -> usize {
     longest.max(behind_first + GLUE * range.len())
 }
 
-/// Returns the inlined member that uses most of the scarce resource, the first of several; none if moving a member does
-/// not help.
+/// Returns the first of the largest users; `None` if moving a member does not help.
 fn worst(group: Group<'_>, range: &Range<usize>, reason: &Crowded) -> Option<usize> {
     let size = |member: usize| match reason {
         Crowded::Stack => group.surveys[member].frames[0] as usize,

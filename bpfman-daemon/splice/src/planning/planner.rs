@@ -1,5 +1,3 @@
-//! Plans chains.
-
 use crate::analysis::stack::Group;
 use crate::analysis::survey::{Survey, survey_all};
 use crate::chain::hook::can_attach_direct;
@@ -13,15 +11,12 @@ use crate::error::limits::MAX_MEMBERS;
 use crate::planning::cut::{self, MAX_DEPTH, MemberTooLarge};
 use crate::planning::tail_calls;
 
-/// Decides how each member runs and where programs begin. Examines the members only: nothing is compiled yet.
-///
-/// # Errors
-/// No members or too many, or members that no strategy can run side by side: by name, with the reason.
+/// Decides how each member runs and where programs begin; compiles nothing. Errors name the member.
 pub fn plan(members: &[Member<'_>], options: &SpliceOptions<'_>) -> Result<ChainPlan, SpliceError> {
     decide(members, options, true)
 }
 
-/// Plans a chain; a chain that could be direct is compiled too if `may_be_direct` is false.
+/// Compiles a chain that could be direct too, unless `may_be_direct`.
 pub(crate) fn decide(
     members: &[Member<'_>],
     options: &SpliceOptions<'_>,
@@ -93,7 +88,7 @@ pub(crate) fn decide(
     Ok(plan)
 }
 
-/// Returns the way in which a member runs, as far as it does not depend on the others.
+/// Independent of the other members.
 fn initial_join_mode(
     members: &[Member<'_>],
     surveys: &[Survey],
@@ -128,9 +123,7 @@ fn initial_join_mode(
     }
 }
 
-/// Returns why a member's result may be hidden from the verifier. The result of a tail-called program is the program's
-/// verdict, without check, count or translation: so the last member may tail-call if that changes nothing. Behind a
-/// call it is the function's result.
+/// The last member may tail-call if its verdict needs no check, count or translation. Behind a call it is a result.
 fn hidden_exit(
     members: &[Member<'_>],
     survey: &Survey,
@@ -145,7 +138,7 @@ fn hidden_exit(
     (!ends_the_chain).then_some(reason)
 }
 
-/// Returns the arrays in the order in which a packet meets them.
+/// In the order in which a packet meets them.
 fn arrays(segments: &[SegmentPlan], ways: &[MemberPlan], timed: bool) -> Vec<ArrayUse> {
     let mut arrays = Vec::new();
     for (number, segment) in segments.iter().enumerate() {
@@ -173,7 +166,6 @@ fn decide_frags(members: &[Member<'_>], rule: FragsRule) -> Result<bool, SpliceE
     }
 }
 
-/// Checks the limits of program arrays: no programs bound to a device, and no programs that disagree about frags.
 fn check_arrays(members: &[Member<'_>], plan: &ChainPlan) -> Result<(), SpliceError> {
     if plan.arrays.is_empty() {
         return Ok(());

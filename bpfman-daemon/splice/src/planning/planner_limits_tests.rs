@@ -1,5 +1,3 @@
-//! Members that do not fit one program, and where a chain is cut for them.
-
 use super::*;
 
 #[test]
@@ -12,7 +10,7 @@ fn tail_call_below_a_large_frame_moves_the_frame_behind_a_call() {
     // A member in its own program is reached by a tail call in a function: the same limit applies.
     let timer = in_entry(helper(169));
     assert_eq!(ways(&chain(&[&big, &timer], &XDP).unwrap()), [JoinMode::Function, JoinMode::Standalone]);
-    // With the context in a register, 240 bytes are 240; 248 are 256: the kernel counts whole steps of 16.
+    // With the context in a register, 248 are 256: the kernel counts whole steps of 16.
     let fits = program(&[&[store(-240), set_r0(2), EXIT]]);
     assert_eq!(ways(&chain(&[&fits, &timer], &XDP).unwrap()), [JoinMode::Inline, JoinMode::Standalone]);
     let not_quite = program(&[&[store(-248), set_r0(2), EXIT]]);
@@ -27,12 +25,10 @@ fn frames_that_do_not_fit_go_behind_calls_or_another_program() {
     let frame = program(&[&[store(-400), set_r0(2), EXIT]]);
     let calls = |bytes: i16| program(&[&[local_call(1), EXIT], &[store(-bytes), set_r0(2), EXIT]]);
     assert_eq!(ways(&chain(&[&frame, &calls(96)], &XDP).unwrap()), [JoinMode::Inline, JoinMode::Inline]);
-    // With the context in a register, 400 and 112 are 512.
     assert_eq!(ways(&chain(&[&frame, &calls(112)], &XDP).unwrap()), [JoinMode::Inline, JoinMode::Inline]);
     let moved = chain(&[&frame, &calls(120)], &XDP).unwrap();
     assert_eq!(moved.members[0], function(NotInlinedReason::DeepStack { frame: 400 }));
     assert_eq!((moved.members[1].way, moved.segments.len()), (JoinMode::Inline, 1));
-    // A large frame that calls deeply itself fits beside nothing else that is large.
     let both = program(&[&[store(-300), local_call(1), EXIT], &[store(-208), set_r0(2), EXIT]]);
     let other = program(&[&[store(-200), local_call(1), EXIT], &[store(-304), set_r0(2), EXIT]]);
     let cut = chain(&[&both, &other], &SpliceOptions { rounding: FrameRounding::To32, ..XDP }).unwrap();
@@ -67,7 +63,6 @@ fn licences_are_not_mixed_in_one_program() {
     assert_eq!(starts(&planned), [0, 2, 3]);
     assert_eq!(planned.segments[1].reason, Some(CutReason::Licence));
     assert_eq!(planned.arrays, [ArrayUse::Segment(1), ArrayUse::Segment(2)]);
-    // A member in its own program keeps its own licence.
     let isolated = Member { isolated: true, ..member(&other) };
     let planned = plan(&[member(&gpl), isolated, member(&gpl)], &XDP).unwrap();
     assert_eq!((starts(&planned), &planned.arrays[..]), (vec![0], &[ArrayUse::Member(1)][..]));
@@ -85,7 +80,6 @@ fn heavy_members_are_cut_apart_but_never_split() {
     assert_eq!(planned(&[heavy(400_000, 0), heavy(400_000, 0)]).0, [0]);
     assert_eq!(planned(&[heavy(400_000, 0), heavy(400_001, 0)]).0, [0, 1]);
     assert_eq!(planned(&[heavy(900_000, 0), heavy(900_000, 0)]).0, [0, 1]);
-    // The chain is cut at the owner of the last two.
     let owners = [heavy(300_000, 1), heavy(300_000, 2), heavy(300_000, 2)];
     assert_eq!(planned(&owners), (vec![0, 1], vec![false, true]));
     let one_owner = [heavy(300_000, 1), heavy(300_000, 1), heavy(300_000, 1)];
@@ -136,7 +130,6 @@ fn first_writing_tc_member_follows_a_cut_if_readers_come_first() {
     assert_eq!(starts_of(&[&reader, &writer], &XDP), [0], "XDP packets are not shared");
     let planned = chain(&[&reader, &writer], &TCX).unwrap();
     assert_eq!(planned.segments[1].reason, Some(CutReason::Writer));
-    // A cut must not put a tail call at risk.
     let caller = in_entry(helper(12));
     assert_eq!(starts_of(&[&caller, &writer], &TCX), [0]);
 }
@@ -148,7 +141,6 @@ fn longest_chain_of_separate_programs_fits_the_tail_call_limit() {
         let plan = chain(&[&text; MAX_MEMBERS], &SpliceOptions { attempt, ..XDP }).unwrap();
         assert!(plan.arrays.len() <= crate::MAX_TAIL_CALLS);
     }
-    // Own programs and licences in turn take more.
     let mut other = pass();
     other.0.license = "Proprietary".to_owned();
     let timer = in_entry(helper(169));

@@ -1,5 +1,3 @@
-//! Properties of every plan, tested with random chains.
-
 use proptest::prelude::{Just, Strategy, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
 use super::*;
@@ -20,7 +18,6 @@ fn drawn() -> impl Strategy<Value = Drawn> {
     let isolated = proptest::bool::weighted(0.05);
     (insn, licence, (depth.clone(), depth), 1u32.., 0u32..3, weight, isolated).prop_map(
         |(insn, licence, (frame, below), set, owner, weight, isolated)| {
-            // Frames of one program fit its own stack.
             let (frame, below) = (frame.min(30), below.min(30));
             let slot = |depth: i16| if depth > 0 { store(-8 * depth) } else { helper(7) };
             let mut text =
@@ -66,7 +63,6 @@ proptest! {
         let own = |member: &usize| plan.members[*member].way == JoinMode::Standalone;
         let reaches = plan.arrays.iter().filter(|used| !matches!(used, ArrayUse::Twin(1..))).count();
         prop_assert!(reaches <= crate::MAX_TAIL_CALLS);
-        // No tail call of the chain comes after a member that tail-calls.
         let caller = (0..members.len()).find(|member| tail_calls(*member));
         for used in &plan.arrays {
             let reached = match used {
@@ -84,7 +80,6 @@ proptest! {
             let weight: u64 = joined.iter().map(|member| u64::from(drawn[*member].3)).sum();
             prop_assert!(joined.len() <= 1 || weight <= options.verified_limit);
         }
-        // Every way that is not the cheapest has its reason.
         for member in &plan.members {
             prop_assert_eq!(member.reason.is_none(), member.way == JoinMode::Inline);
         }

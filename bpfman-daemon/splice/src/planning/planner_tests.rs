@@ -40,7 +40,6 @@ fn starts(plan: &ChainPlan) -> Vec<usize> {
     plan.segments.iter().map(|segment| segment.members.start).collect()
 }
 
-/// Returns the plan of a member between two others that only pass.
 fn between(subject: Member<'_>, options: &SpliceOptions<'_>) -> MemberPlan {
     let pass = pass();
     plan(&[member(&pass), subject, member(&pass)], options).unwrap().members[1].clone()
@@ -54,7 +53,6 @@ fn own(reason: NotInlinedReason) -> MemberPlan {
     MemberPlan { way: JoinMode::Standalone, reason: Some(reason) }
 }
 
-/// Returns a program with `depth` nested functions, each calling the next.
 fn deep(depth: usize) -> BoundText {
     let call = [local_call(1), EXIT];
     let leaf = [set_r0(2), EXIT];
@@ -101,14 +99,13 @@ fn below_a_call_a_loop_is_harmless_and_a_hidden_exit_is_not() {
             function(NotInlinedReason::HiddenExit { at: 2 }),
             "{insn:?}"
         );
-        // At the end, where the verdict is not checked, it is allowed.
+        // The verdict of the last member is not checked.
         let plain = pass();
         let clsact = SpliceOptions { hook: SpliceHook::TcClsact, ..TCX };
         let last = Member { proceed_on: ProceedMask(1), ..member(&text) };
         let planned = plan(&[member(&plain), last], &clsact).unwrap();
         assert_eq!(planned.members[1], MemberPlan::INLINE);
     }
-    // An exception unwinds from anywhere, and a timer runs from anywhere.
     let options = SpliceOptions { throwing_kfuncs: &[77], ..XDP };
     assert_eq!(between(member(&below(KFUNC(77, 0))), &options).way, JoinMode::Standalone);
 }
@@ -162,7 +159,6 @@ fn single_member_with_final_verdict_is_direct_unless_counted() {
     assert_eq!(strategy(PASS, &TCX), ChainStrategy::Splice);
     assert_eq!(strategy(PASS, &SpliceOptions { counters: true, ..XDP }), ChainStrategy::Splice);
     assert_eq!(strategy(PASS, &SpliceOptions { timing: true, ..XDP }), ChainStrategy::Splice);
-    // A second one that is never reached changes nothing.
     let ends = Member { proceed_on: ProceedMask(0), ..member(&text) };
     let plan = plan(&[ends, member(&text)], &XDP).unwrap();
     assert_eq!((plan.strategy, plan.members.len(), plan.unreached), (ChainStrategy::Direct, 1, 1));
@@ -199,7 +195,6 @@ fn no_tail_call_follows_a_member_of_unknown_depth() {
     let two = chain(&[&caller, &plain, &caller], &XDP);
     let Err(SpliceError::TwoTailCallers { first, second }) = &two else { panic!("{two:?}") };
     assert_eq!((first.position, second.position), (1, 3));
-    // The behaviour of a third-party program is unknown too.
     let opaque = Member { isolated: true, opaque: true, ..member(&plain) };
     assert!(plan(&[member(&plain), opaque, member(&plain)], &XDP).is_ok());
     let isolated = Member { isolated: true, ..member(&plain) };

@@ -1,7 +1,5 @@
-//! The budget of tail calls: 33 per packet, for the whole chain (Linux 6.12 and later; per program before).
-//!
-//! Each cut and each member in a program of its own uses one. A member that tail-calls may use up all that are left,
-//! and a later tail call would fail silently: so none may come after it.
+//! The budget of tail calls: 33 per packet, for the whole chain (Linux 6.12; per program before). A member that
+//! tail-calls may use up all that are left, and later ones would fail silently: none may come after it.
 
 use crate::analysis::survey::Survey;
 use crate::chain::join_mode::JoinMode;
@@ -10,9 +8,7 @@ use crate::chain::plan::{ArrayUse, ChainPlan};
 use crate::error::SpliceError;
 use crate::error::limits::MAX_TAIL_CALLS;
 
-/// Checks that every tail call of the chain is sure to succeed.
 pub(crate) fn check(members: &[Member<'_>], surveys: &[Survey], plan: &ChainPlan) -> Result<(), SpliceError> {
-    // A packet takes the chain's programs or their twins.
     let tail_calls = plan.arrays.iter().filter(|used| !matches!(used, ArrayUse::Twin(1..))).count();
     if tail_calls > MAX_TAIL_CALLS {
         return Err(SpliceError::TooManyTailCalls { needed: tail_calls });

@@ -1,7 +1,4 @@
-//! Number of registers that each kernel helper takes.
-
-/// Argument counts by `enum bpf_func_id`, as declared in `linux/bpf.h`; variadic helpers count as five. Linux 6.2 and
-/// later add no helpers.
+/// By `enum bpf_func_id`, as in `linux/bpf.h`; variadic helpers count as five. Linux 6.2 and later add none.
 #[rustfmt::skip]
 const ARGUMENTS: [u8; 212] = [
     5, 2, 4, 2, 3, 0, 5, 0, 0, 5, 5, 5, 3, 3, 0, 0, 2, 1, 3, 1, 4, 4, 2, 2, 1, 5, 4, 3, 5, 3, 3, 3,
@@ -13,7 +10,7 @@ const ARGUMENTS: [u8; 212] = [
     3, 3, 2, 3, 1, 4, 4, 2, 2, 5, 5, 3, 3, 3, 2, 2, 0, 4, 4, 2,
 ];
 
-/// Returns the number of registers that a helper takes, from register 1 on; five for an unknown helper.
+/// Registers from 1 on; five for an unknown helper.
 pub(super) fn of_helper(id: i32) -> u8 {
     usize::try_from(id).ok().and_then(|id| ARGUMENTS.get(id)).copied().unwrap_or(5)
 }
@@ -24,7 +21,7 @@ mod tests {
 
     #[test]
     fn helpers_take_what_the_kernel_says() {
-        // map_lookup_elem, map_update_elem, ktime_get_ns, trace_printk, tail_call, xdp_adjust_head, loop, cgrp_storage_delete.
+        // Map lookup and update, ktime_get_ns, trace_printk, tail_call, xdp_adjust_head, loop, cgrp_storage_delete
         let known = [(1, 2), (2, 4), (5, 0), (6, 5), (12, 3), (44, 2), (181, 4), (211, 2)];
         for (id, registers) in known {
             assert_eq!(of_helper(id), registers, "{id}");

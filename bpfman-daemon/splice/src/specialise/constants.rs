@@ -1,5 +1,4 @@
-//! Known contents of registers: constants, and addresses in read-only data. The arithmetic is limited to what the
-//! verifier follows on every kernel since 5.10; what is unknown to the verifier is unknown here.
+//! Known contents of registers: constants, and addresses in read-only data, as the verifier knows them since 5.10.
 
 use bpfmand_core::{Insn, MapId, op};
 
@@ -8,15 +7,14 @@ use crate::specialise::ReadOnlyMap;
 use crate::text::opcode;
 use crate::text::scan::Effect;
 
-/// Content of a register.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum KnownValue {
     /// Anything.
     #[default]
     Nothing,
-    /// This number.
+    /// Constant.
     Number(u64),
-    /// The address of this byte of a read-only map's value.
+    /// Byte of a read-only map's value.
     Address { map: MapId, at: i64 },
 }
 
@@ -58,7 +56,6 @@ pub(super) fn step(
     }
 }
 
-/// Returns the number or address of a 64-bit load.
 fn wide(insn: Insn, next: Option<Insn>, maps: &[ReadOnlyMap<'_>]) -> KnownValue {
     let Some(half) = next.filter(|_| insn.is_ld_imm64()) else { return KnownValue::Nothing };
     let map = MapId(insn.imm.cast_unsigned());
@@ -154,7 +151,6 @@ fn arithmetic(operation: u8, is_wide: bool, left: u64, right: u64) -> KnownValue
     number.map_or(KnownValue::Nothing, |number| KnownValue::Number(low(number)))
 }
 
-/// Returns whether a conditional jump is taken, if both operands are known.
 pub(super) fn decided(insn: Insn, known: &Registers) -> Option<bool> {
     let KnownValue::Number(left) = *known.get(usize::from(insn.dst()))? else { return None };
     let KnownValue::Number(right) = operand(insn, known) else { return None };

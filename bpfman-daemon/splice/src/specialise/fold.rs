@@ -1,5 +1,3 @@
-//! Folds read-only data into one function.
-
 use std::cell::Cell;
 use std::ops::Range;
 
@@ -14,23 +12,20 @@ use crate::text::scan::{Effect, effect, target, walk, width};
 /// A jump to the next instruction: the kernel removes it.
 pub(super) const NOTHING: Insn = Insn::new(op::JA, 0, 0, 0, 0);
 
-/// Maximum number of rounds: each removes instructions that the previous one made unused, such as the outer of two
-/// nested conditions. More rounds gain little.
+/// Each round removes instructions that the previous one made unused; more rounds gain little.
 const ROUNDS: usize = 32;
 
-/// Maximum number of instructions between a jump and its target: enough for a large function that is switched off.
+/// Enough for a large function that is switched off.
 const FARTHEST: usize = 1024;
 
-/// Maximum number of such instructions in all of a member: a few hundredths of a second.
+/// Per member: a few hundredths of a second.
 pub(super) const MAX_STEPS: u32 = 4_000_000;
 
-/// A function of a member, and the known data of its maps.
 pub(super) struct FunctionFold<'a> {
     pub(super) range: Range<usize>,
     /// Ascending.
     pub(super) fixed: &'a [usize],
     pub(super) maps: &'a [ReadOnlyMap<'a>],
-    /// Remaining part of [`MAX_STEPS`].
     pub(super) steps: &'a Cell<u32>,
 }
 
@@ -57,24 +52,23 @@ impl FunctionFold<'_> {
             }
         }
         for round in 0..=ROUNDS {
-            // Fewer instructions leave more facts known.
             let places = followed(insns, self.range.clone(), self.fixed, self.maps);
-            // The last round removes only computations whose condition the previous round removed: a load from the
-            // packet must not outlive the check of the packet's length.
+            // A load from the packet must not outlive the check of its length: the last round removes computations
+            // only.
             if !self.take_out(insns, &places, round < ROUNDS) {
                 break;
             }
         }
     }
 
-    /// Removes unused instructions. Returns whether there were any.
+    /// Returns whether there were any.
     fn take_out(&self, insns: &mut [Insn], places: &[InsnFacts], jumps_too: bool) -> bool {
         let liveness = liveness(insns, &self.range, places);
         let of = |at: &usize| at - self.range.start;
         let mut taken = self.positions(insns);
         taken.retain(|at| liveness.needless[of(at)]);
-        // Repetitions have a round of their own: the instruction that makes another one a repetition must not be
-        // removed for its sake, and its result is now needed from earlier on, which jumps over it must respect.
+        // Repetitions have a round of their own: their originals stay, and are needed earlier, which jumps must
+        // respect.
         let repetitions = taken.is_empty();
         if repetitions {
             taken = self.positions(insns);
@@ -107,8 +101,7 @@ impl FunctionFold<'_> {
         all.filter(|at| self.fixed.binary_search(at).is_err() && insns[*at] != NOTHING).collect()
     }
 
-    /// Returns whether a conditional jump leads to its target whether it is taken or not, with nothing in between that
-    /// is needed there.
+    /// Taken or not, the jump leads to its target, with nothing needed in between.
     fn leads_nowhere_else(
         &self,
         insns: &[Insn],
@@ -148,7 +141,7 @@ impl FunctionFold<'_> {
     }
 }
 
-/// Returns the number that an instruction sets its register to, independent of its previous value.
+/// Independent of the register's previous value.
 fn sets(insn: Insn) -> Option<u64> {
     match (insn.code, insn.off) {
         (opcode::MOV64_IMM, 0) => Some(i64::from(insn.imm).cast_unsigned()),
@@ -157,7 +150,6 @@ fn sets(insn: Insn) -> Option<u64> {
     }
 }
 
-/// Returns the same instruction with a number instead of its source register, if one exists.
 fn with_immediate(insn: Insn, number: u64) -> Option<Insn> {
     let operation = insn.code & 0xf0;
     let is_wide = match insn.class() {
@@ -195,7 +187,6 @@ fn with_immediate(insn: Insn, number: u64) -> Option<Insn> {
     Some(Insn::new(insn.code & !opcode::SOURCE_REGISTER, insn.dst(), 0, insn.off, imm))
 }
 
-/// Returns one instruction that sets a register to a number, if one exists.
 fn constant(register: u8, number: u64) -> Option<Insn> {
     if let Ok(short) = u32::try_from(number) {
         return Some(Insn::new(opcode::MOV32_IMM, register, 0, 0, short.cast_signed()));

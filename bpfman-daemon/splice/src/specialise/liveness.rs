@@ -1,4 +1,4 @@
-//! Liveness analysis: finds the instructions whose results are needed, backward from visible effects of a function.
+//! Liveness analysis, backward from visible effects of a function.
 
 use std::ops::Range;
 
@@ -16,7 +16,6 @@ const fn bit(register: u8) -> Registers {
     1 << (register & 0xf)
 }
 
-/// Returns the registers of a call's arguments: `count` registers from 1 on.
 const fn arguments(count: u8) -> Registers {
     ((1 << count) - 1) << 1
 }
@@ -24,13 +23,12 @@ const fn arguments(count: u8) -> Registers {
 /// Registers that a call may change.
 const SCRATCH: Registers = 0b11_1111;
 
-/// Offset of `tstamp_type` in `struct __sk_buff`.
 const TSTAMP_TYPE: i16 = 180;
 
 struct Use {
     reads: Registers,
     writes: Registers,
-    /// True if it has no effect except writing its register.
+    /// No effect except writing its register.
     is_pure: bool,
 }
 
@@ -41,7 +39,6 @@ fn used(insn: Insn, effect: Effect) -> Use {
     match effect {
         Effect::Exit => acts(bit(0), 0),
         Effect::Helper(id) => acts(arguments(of_helper(id)), SCRATCH),
-        // The maximum number of registers.
         Effect::Kfunc { .. } | Effect::LocalCall { .. } => acts(arguments(5), SCRATCH),
         Effect::OldPacketLoad => acts(bit(6) | src, SCRATCH),
         Effect::Jump { conditional: false, .. } | Effect::BoundedLoop { .. } => acts(0, 0),
@@ -58,7 +55,7 @@ fn used(insn: Insn, effect: Effect) -> Use {
                 let is_pure = (second | dst) & bit(opcode::FRAME) == 0;
                 Use { reads: first | second, writes: dst, is_pure }
             }
-            // Reading `tstamp_type` from the context changes what a TC program reads as `tstamp` (Linux 5.18).
+            // Reading `tstamp_type` changes what a TC program reads as `tstamp` (Linux 5.18).
             opcode::CLASS_LDX => {
                 let is_asked_for = insn.off == TSTAMP_TYPE && insn.code & opcode::SIZE == opcode::SIZE_B;
                 Use { reads: src, writes: dst, is_pure: !is_asked_for }
@@ -75,16 +72,13 @@ fn used(insn: Insn, effect: Effect) -> Use {
     }
 }
 
-/// Liveness of a function's instructions, by position from its start.
+/// By position from the function's start.
 pub(super) struct Liveness {
-    /// Registers whose contents are needed before each instruction.
     live: Vec<Registers>,
-    /// True if the instruction there has no effect that is needed.
     pub(super) needless: Vec<bool>,
 }
 
 impl Liveness {
-    /// Returns whether an instruction only writes a register that is not needed at another position.
     pub(super) fn is_nothing_to(&self, insn: Insn, next: Option<Insn>, place: usize) -> bool {
         let used = used(insn, effect(insn, next));
         used.is_pure && self.live.get(place).is_some_and(|live| live & used.writes == 0)

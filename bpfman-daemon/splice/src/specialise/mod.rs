@@ -1,12 +1,10 @@
-//! Specialising a member: folds its constant read-only data into its instructions.
+//! Folds a member's constant read-only data into its instructions.
 //!
-//! A map that is frozen and read-only for programs never changes, so a load from it is a constant. The verifier knows
-//! that too, and removes branches that cannot be taken; it leaves the loads themselves, and work whose result is
-//! unused, such as parsing a packet for a member that its settings disable.
+//! A load from a frozen, read-only map is a constant. The verifier removes branches that cannot be taken, but leaves
+//! the loads, and work whose result is unused.
 //!
-//! Instructions keep their positions: an unused one becomes a jump to the next instruction, which the kernel removes.
-//! So functions, line information and local type ids stay valid. No call, store or jump that can be taken is removed,
-//! and no additional code becomes unreachable.
+//! Unused instructions become jumps to the next one, which the kernel removes: positions, line information and type ids
+//! stay valid. No call, store or jump that can be taken is removed, and no code becomes unreachable.
 
 mod arguments;
 mod constants;
@@ -30,17 +28,13 @@ pub struct ReadOnlyMap<'a> {
     pub value: &'a [u8],
 }
 
-/// Returns an equivalent member with the contents of its read-only maps folded into its instructions; none if nothing
-/// can be folded. `fixed` are positions of instructions that must not change: those with local type ids.
-///
-/// The verifier must have accepted the program: no access is assumed to be out of bounds.
+/// Folds read-only data into an equivalent, verified member; `fixed` instructions, with local type ids, stay.
 #[must_use]
 pub fn specialised(text: &BoundText, fixed: &[usize], maps: &[ReadOnlyMap<'_>]) -> Option<BoundText> {
     let program = &text.0;
     if maps.is_empty() || !text.map_ids().iter().any(|id| maps.iter().any(|map| map.map == *id)) {
         return None;
     }
-    // The analysis does not follow jump tables.
     if !program.jump_tables.is_empty() {
         return None;
     }
@@ -59,13 +53,11 @@ pub fn specialised(text: &BoundText, fixed: &[usize], maps: &[ReadOnlyMap<'_>]) 
     })
 }
 
-/// Maximum number of instructions that the kernel moves while it removes the unused ones of a chain: about half a
-/// second.
+/// Instructions that the kernel moves while it removes unused ones: about half a second.
 const MAX_MOVED: usize = 100_000_000;
 
-/// Returns whether the kernel removes the unused instructions of a chain of these members quickly. It removes one at a
-/// time and moves all behind it: for 80,000 out of as many, Linux 6.18 took 22 seconds, during which a tenant's member
-/// would block the hook.
+/// Returns whether the kernel removes unused instructions of these members quickly. It removes one at a time and moves
+/// all behind it: 80,000 took Linux 6.18 22 seconds, in which a tenant's member would block the hook.
 #[must_use]
 pub fn is_soon_removed<'a>(members: impl IntoIterator<Item = &'a BoundText>) -> bool {
     let (mut needless, mut all) = (0_usize, 0_usize);

@@ -1,5 +1,3 @@
-//! Reachable paths through a function.
-
 use std::ops::Range;
 
 use bpfmand_core::Insn;
@@ -10,15 +8,13 @@ use crate::specialise::constants::{self, KnownValue, Registers, decided, loaded}
 use crate::text::flow;
 use crate::text::scan::{Effect, effect, target, width};
 
-/// Facts of an instruction that hold on all paths to it. Indexed by its position from the function's start.
+/// Facts on all paths to an instruction, indexed from the function's start.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct InsnFacts {
     pub(super) reached: bool,
-    /// Direction of a conditional jump that always goes the same way: true if it is taken.
+    /// A conditional jump that always goes the same way: true if taken.
     pub(super) decided: Option<bool>,
-    /// Content of its destination register before it.
     before: KnownValue,
-    /// Content of its source register.
     source: KnownValue,
     pub(super) loaded: Option<u64>,
 }
@@ -28,7 +24,6 @@ impl InsnFacts {
         self.before == KnownValue::Number(number)
     }
 
-    /// Returns the number in its source register, if it is always the same.
     pub(super) fn source(self) -> Option<u64> {
         match self.source {
             KnownValue::Number(number) => Some(number),
@@ -57,8 +52,7 @@ pub(super) fn followed(
             source: register(insn.src()),
             loaded: is_load.then(|| loaded(insn, register(insn.src()), maps)).flatten(),
         };
-        // An instruction where paths meet is visited each time the facts widen; one that was reached with other facts
-        // in between keeps what holds for both.
+        // Each visit may widen the facts: keep what holds for all visits.
         let seen = &mut places[at - start];
         *seen = if seen.reached { seen.and(place) } else { place };
         constants::step(insn, insns.get(at + 1).copied(), effect, maps, known);
@@ -85,7 +79,6 @@ impl InsnFacts {
     }
 }
 
-/// Returns the instructions of the function that can follow one.
 pub(super) fn successors(
     insns: &[Insn],
     range: &Range<usize>,

@@ -1,5 +1,3 @@
-//! Tests of folding: instructions that are folded, and instructions that must stay.
-
 use bpfmand_core::{Insn, op};
 
 use super::*;
@@ -28,12 +26,10 @@ fn number(register: u8, number: i32) -> Insn {
     Insn::new(opcode::MOV32_IMM, register, 0, 0, number)
 }
 
-/// `if r<register> == 0 goto +distance`.
 fn if_zero(register: u8, distance: i16) -> Insn {
     Insn::new(opcode::JEQ64, register, 0, distance, 0)
 }
 
-/// Returns the instructions after folding; unchanged if nothing was folded.
 fn folded_with(body: &[Insn], fixed: &[usize]) -> Vec<Insn> {
     let text = program(&[body]);
     let value = value();
@@ -52,7 +48,6 @@ fn a_load_becomes_a_number_and_its_address_goes() {
         folded(&[high, low, load_word(2, 1, 4), spill(-8, 2), EXIT]),
         [NOTHING, NOTHING, number(2, 1500), spill(-8, 2), EXIT]
     );
-    // By arithmetic on the address, and from its middle.
     let [high, low] = address(3, 2);
     let moved = [high, low, copy(1, 3), add(1, 1), load_word(0, 1, 1), EXIT];
     assert_eq!(folded(&moved), [NOTHING, NOTHING, NOTHING, NOTHING, number(0, 1500), EXIT]);
@@ -72,7 +67,6 @@ fn numbers_have_the_width_and_sign_that_a_load_gives_them() {
         load(sign_extending | opcode::SIZE_B, 8),
         Insn::new(opcode::MOV64_IMM, 0, 0, 0, if cfg!(target_endian = "little") { -2 } else { -1 })
     );
-    // No single instruction sets it.
     assert_eq!(load(opcode::LOAD_DW, 16), Insn::new(opcode::LOAD_DW, 0, 1, 16, 0));
 }
 
@@ -125,7 +119,6 @@ fn what_a_member_that_is_switched_off_would_have_used_goes() {
         high,
         low,
         load_word(2, 1, 0),
-        // Loads from the packet, behind nested conditions.
         Insn::new(opcode::LOAD_W, 3, 6, 0, 0),
         if_zero(3, 4),
         Insn::new(opcode::LOAD_W, 4, 3, 8, 0),
@@ -158,8 +151,7 @@ fn calls_stores_and_the_ways_to_them_stay() {
     assert_eq!(folded(&acts), [&acts[..1], &[NOTHING, NOTHING, number(3, 1500)], &acts[4..]].concat());
 }
 
-/// After a repetition is removed, its result is needed from earlier on: a jump over an instruction that writes it
-/// stays.
+/// The repeated result is needed from earlier on: jumps over instructions that write it stay.
 #[test]
 fn a_jump_over_what_a_repetition_repairs_stays() {
     let [high, low] = address(7, 4);
@@ -169,12 +161,10 @@ fn a_jump_over_what_a_repetition_repairs_stays() {
         load_word(2, 7, 0),
         number(1, 0),
         spill(-8, 1),
-        // Decided: it is taken.
         Insn::new(0x55, 2, 0, 1, 0),
         Insn::new(opcode::LOAD_W, 1, 6, 0, 0),
         number(1, 0),
         spill(-16, 1),
-        // The address stays needed.
         Insn::new(0x0f, 7, 3, 0, 0),
         Insn::new(opcode::LOAD_W, 0, 7, 0, 0),
         EXIT,
@@ -187,7 +177,7 @@ fn a_jump_over_what_a_repetition_repairs_stays() {
     assert!(behind[0] == number(1, 0) || !loads(&folded) || asks(&folded), "{folded:?}");
 }
 
-/// The type id is written again when the member's types are merged with others'.
+/// The type id is written again when types are merged.
 #[test]
 fn a_type_id_is_not_copied() {
     let [high, low] = address(1, 4);
@@ -218,7 +208,6 @@ fn a_chain_of_much_that_is_needless_takes_the_kernel_too_long() {
     let (usual, large) = (member(100, 900), member(20_000, 100));
     assert!(is_soon_removed(&[usual.clone(), usual.clone(), usual.clone()]));
     assert!(!is_soon_removed([&large]));
-    // The unused instructions of one member are moved in all of them.
     assert!(!is_soon_removed([&usual, &member(0, 1_000_000)]));
 }
 
@@ -239,7 +228,7 @@ mod properties {
     use crate::specialise::constants::{KnownValue, decided, step};
     use crate::text::scan::{Effect, effect, target, width};
 
-    /// Runs one function. Returns its effects: arguments of calls, stores, and its result.
+    /// Effects: arguments of calls, stores, and the result.
     fn ran(insns: &[Insn], maps: &[ReadOnlyMap<'_>], given: u64) -> Vec<u64> {
         let mut registers = [KnownValue::Number(given); 11];
         let mut did = Vec::new();
@@ -265,7 +254,6 @@ mod properties {
                 }
                 Effect::Jump { distance, conditional: false } => Some(distance),
                 Effect::Jump { distance, .. } => {
-                    // Comparisons treat addresses as numbers.
                     let numbers = registers.map(|one| KnownValue::Number(text(one)));
                     decided(insn, &numbers).unwrap().then_some(distance)
                 }
@@ -344,7 +332,7 @@ mod properties {
         ]
     }
 
-    /// Returns functions whose jumps go forward, from the start of one block to that of another, or to the exit.
+    /// Jumps go forward, between starts of blocks, or to the exit.
     fn function() -> impl Strategy<Value = Vec<Insn>> {
         proptest::collection::vec(insn(), 1..60).prop_map(|blocks| {
             let mut starts = vec![0];
@@ -376,7 +364,6 @@ mod properties {
             let maps = [ReadOnlyMap { map: DATA, value: &value }];
             let Some(folded) = specialised(&program(&[&insns]), &[], &maps) else { return Ok(()) };
             prop_assert_eq!(ran(&insns, &maps, given), ran(&folded.0.insns, &maps, given));
-            // A second run finds nothing to fold.
             prop_assert_eq!(specialised(&folded, &[], &maps).map(|again| again.0.insns), None);
         }
     }

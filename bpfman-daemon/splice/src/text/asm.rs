@@ -1,22 +1,17 @@
-//! Instructions with labels: assembles glue and bodies before offsets are known.
-
 use bpfmand_core::{Insn, MapId, op};
 
 use crate::text::opcode;
 
-/// A position that may not be known yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Label(usize);
 
-/// Error: a jump does not reach its target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct JumpOutOfRange {
     pub(crate) at: usize,
-    /// True if the jump is conditional, which has no 32-bit form.
+    /// Conditional jumps have no 32-bit form.
     pub(crate) conditional: bool,
 }
 
-/// A growing program with unresolved jumps.
 #[derive(Default)]
 pub(crate) struct Asm {
     insns: Vec<Insn>,
@@ -65,7 +60,7 @@ impl Asm {
         self.push(Insn::default());
     }
 
-    /// Compares register 0 with `value` by the operation `code`, and jumps if it is true.
+    /// Compares register 0.
     pub(crate) fn branch(&mut self, code: u8, value: u32, to: Label) {
         self.branch_on(0, code, value, to);
     }
@@ -75,19 +70,17 @@ impl Asm {
         self.push(Insn::new(code, register, 0, 0, value.cast_signed()));
     }
 
-    /// Compares two registers by the operation `code`, and jumps if it is true.
     pub(crate) fn branch_registers(&mut self, code: u8, left: u8, right: u8, to: Label) {
         self.open.push((self.here(), to));
         self.push(Insn::new(code, left, right, 0, 0));
     }
 
-    /// Replaces an instruction by a jump to `to`.
     pub(crate) fn turn_into_jump(&mut self, at: usize, to: Label) {
         self.open.push((at, to));
         self.insns[at] = Insn::new(op::JA, 0, 0, 0, 0);
     }
 
-    /// Sets a register to a 32-bit constant, the high half to zero.
+    /// The high half becomes zero.
     pub(crate) fn set(&mut self, register: u8, value: i32) {
         self.push(Insn::new(opcode::MOV32_IMM, register, 0, 0, value));
     }
@@ -96,7 +89,7 @@ impl Asm {
         self.push(Insn::new(op::EXIT, 0, 0, 0, 0));
     }
 
-    /// Resolves all jumps. Jumps too far for 16 bits use the 32-bit form if `wide`.
+    /// Jumps too far for 16 bits use the 32-bit form if `wide`.
     pub(crate) fn finish(mut self, wide: bool) -> Result<Vec<Insn>, JumpOutOfRange> {
         for (at, label) in self.open {
             let conditional = !matches!(self.insns[at].code, op::JA);

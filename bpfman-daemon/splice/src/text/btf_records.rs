@@ -1,4 +1,4 @@
-//! The records of BTF (`linux/btf.h`): their positions, and which of their words are names and type ids.
+//! Records of BTF (`linux/btf.h`).
 
 pub(crate) const INT: u32 = 1;
 pub(crate) const PTR: u32 = 2;
@@ -31,8 +31,7 @@ pub(crate) enum WordType {
 }
 use WordType::{Name, Number, Type};
 
-/// Returns the meaning of a record's words after name and kind: the third common word, the words once behind it, and
-/// the words of each of its `vlen` entries.
+/// After name and kind: the third common word, the words once behind it, and those of each `vlen` entry.
 pub(crate) fn shape(kind: u32) -> Option<(WordType, &'static [WordType], &'static [WordType])> {
     Some(match kind {
         INT => (Number, &[Number], &[]),
@@ -51,13 +50,12 @@ pub(crate) fn shape(kind: u32) -> Option<(WordType, &'static [WordType], &'stati
     })
 }
 
-/// Types and strings of raw BTF.
 pub(crate) struct Sections<'a> {
     pub(crate) types: &'a [u8],
     pub(crate) strings: &'a [u8],
 }
 
-/// Finds both sections; supports this machine's byte order only.
+/// Supports this machine's byte order only.
 pub(crate) fn sections(raw: &[u8]) -> Result<Sections<'_>, &'static str> {
     let word = |at: usize| word_at(raw, at).ok_or("the header is cut short");
     let magic = raw.get(..2).ok_or("the header is cut short")?;
@@ -85,7 +83,6 @@ pub(crate) fn word_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes([word[0], word[1], word[2], word[3]]))
 }
 
-/// Returns the header of BTF with both sections behind it, types first.
 pub(crate) fn assemble(types: &[u8], strings: &[u8]) -> Vec<u8> {
     let mut raw = Vec::with_capacity(HEADER + types.len() + strings.len());
     raw.extend_from_slice(&MAGIC.to_ne_bytes());

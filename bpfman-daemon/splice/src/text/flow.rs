@@ -1,5 +1,3 @@
-//! Forward data flow over one function: facts before each instruction, joined over all paths to it.
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -7,15 +5,13 @@ use bpfmand_core::Insn;
 
 use crate::text::scan::{Effect, effect, target, width};
 
-/// Facts at a position. Joining may only widen, and only finitely often.
+/// Joining may only widen, and only finitely often.
 pub(crate) trait FlowFacts: Clone {
-    /// Joins the facts of another path to the same position. Returns whether that widened them.
+    /// Returns whether the other path's facts widened these.
     fn join(&mut self, other: &Self) -> bool;
 }
 
-/// Runs `step` over every reachable instruction of the function, each as often as its facts widen.
-///
-/// Jumps must have been checked to stay inside the function.
+/// Runs `step` over every reachable instruction, as often as its facts widen. Jumps must stay inside the function.
 pub(crate) fn run<K: FlowFacts>(
     insns: &[Insn],
     function: Range<usize>,
@@ -28,8 +24,7 @@ pub(crate) fn run<K: FlowFacts>(
     });
 }
 
-/// Runs `step`, which may decide a conditional jump: true if it is taken. The other branch is then not followed, unless
-/// the facts widen so far that the jump is no longer decided.
+/// `step` may decide a conditional jump (true: taken), until the facts widen too far.
 pub(crate) fn run_decided<K: FlowFacts>(
     insns: &[Insn],
     function: Range<usize>,

@@ -1,10 +1,7 @@
-//! Licences of joined programs: a GPL licence only for GPL-compatible members, which keep their GPL-only helpers.
-
-/// Licences that the kernel treats as GPL-compatible (`license_is_gpl_compatible`).
+/// Licences of the kernel's `license_is_gpl_compatible`.
 const GPL_COMPATIBLE: [&str; 6] =
     ["GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"];
 
-/// Licence text of a program joined from several licences without the GPL.
 const SEVERAL: &str = "several, none GPL-compatible";
 
 /// Licence of a joined program.
@@ -22,10 +19,7 @@ pub fn is_gpl_compatible(licence: &str) -> bool {
     GPL_COMPATIBLE.contains(&licence)
 }
 
-/// Returns one licence for all: the common one, "GPL" for several compatible ones, a neutral text for several others.
-///
-/// The planner never puts members of both kinds into one program. A program that only tail-calls others has no code but
-/// ours.
+/// The common licence, "GPL" for several compatible ones, else a neutral text. The planner never mixes both kinds.
 pub(crate) fn decide(licences: &[&str]) -> Licence {
     let gpl_compatible = !licences.is_empty() && licences.iter().all(|licence| is_gpl_compatible(licence));
     let text = match licences {

@@ -1,5 +1,3 @@
-//! Reads, traverses and writes instructions.
-
 pub(crate) mod asm;
 pub(crate) mod btf_records;
 pub(crate) mod flow;

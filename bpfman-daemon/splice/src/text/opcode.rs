@@ -1,8 +1,5 @@
-//! Operation codes that the glue emits and the analyses recognise, in addition to those of [`bpfmand_core::op`].
-//!
-//! Built from the fields of `linux/bpf.h`: class in the low three bits, source or size, operation or mode on top.
+//! Operation codes beyond [`bpfmand_core::op`]: class in the low three bits, source or size, operation or mode on top.
 
-/// Classes.
 pub(crate) const CLASS_LD: u8 = 0x00;
 pub(crate) const CLASS_LDX: u8 = 0x01;
 pub(crate) const CLASS_ST: u8 = 0x02;
@@ -10,10 +7,9 @@ pub(crate) const CLASS_STX: u8 = 0x03;
 pub(crate) const CLASS_ALU: u8 = 0x04;
 pub(crate) const CLASS_ALU64: u8 = 0x07;
 
-/// Second operand is a register.
 pub(crate) const SOURCE_REGISTER: u8 = 0x08;
 
-/// Arithmetic operations, the high four bits.
+/// The high four bits.
 pub(crate) const ADD: u8 = 0x00;
 pub(crate) const SUB: u8 = 0x10;
 pub(crate) const MUL: u8 = 0x20;
@@ -25,31 +21,29 @@ pub(crate) const NEG: u8 = 0x80;
 pub(crate) const XOR: u8 = 0xa0;
 pub(crate) const MOV: u8 = 0xb0;
 pub(crate) const ARSH: u8 = 0xc0;
-/// Changes of byte order.
 pub(crate) const END: u8 = 0xd0;
 
-/// Modes of memory operations, the high three bits.
+/// The high three bits.
 pub(crate) const MODE_ABS: u8 = 0x20;
 pub(crate) const MODE_IND: u8 = 0x40;
 pub(crate) const MODE: u8 = 0xe0;
 pub(crate) const MODE_MEM: u8 = 0x60;
-/// Loads that extend the sign (Linux 6.6 and later).
+/// Sign-extending loads (Linux 6.6 and later).
 pub(crate) const MODE_MEMSX: u8 = 0x80;
 pub(crate) const MODE_ATOMIC: u8 = 0xc0;
-/// Sizes in a memory operation: four, two, one, eight bytes.
 pub(crate) const SIZE: u8 = 0x18;
 pub(crate) const SIZE_W: u8 = 0x00;
 pub(crate) const SIZE_H: u8 = 0x08;
 pub(crate) const SIZE_B: u8 = 0x10;
 pub(crate) const SIZE_DW: u8 = 0x18;
-/// In an atomic operation's immediate: the old value goes to the source register.
+/// The old value goes to the source register.
 pub(crate) const ATOMIC_FETCH: i32 = 0x01;
-/// Atomic compare and exchange: the old value goes to register 0.
+/// The old value goes to register 0.
 pub(crate) const ATOMIC_CMPXCHG: i32 = 0xf1;
-/// Atomic load (Linux 6.15 and later): the value goes to the destination register.
+/// Linux 6.15 and later: the value goes to the destination register.
 pub(crate) const ATOMIC_LOAD_ACQUIRE: i32 = 0x100;
 
-/// Jump operations, the high four bits.
+/// The high four bits.
 pub(crate) const JUMP_EQ: u8 = 0x10;
 pub(crate) const JUMP_GT: u8 = 0x20;
 pub(crate) const JUMP_GE: u8 = 0x30;
@@ -64,7 +58,6 @@ pub(crate) const JUMP_SLE: u8 = 0xd0;
 pub(crate) const JUMP_CALL: u8 = 0x80;
 pub(crate) const JUMP_EXIT: u8 = 0x90;
 
-/// Whole instructions of the glue.
 pub(crate) const MOV64_REG: u8 = 0xbf;
 pub(crate) const MOV64_IMM: u8 = 0xb7;
 pub(crate) const MOV32_IMM: u8 = 0xb4;
@@ -87,10 +80,9 @@ pub(crate) const JNE64_REG: u8 = 0x5d;
 pub(crate) const JGE64: u8 = 0x35;
 pub(crate) const LOAD_DW: u8 = 0x79;
 pub(crate) const LOAD_W: u8 = 0x61;
-/// 64-bit compare with an immediate and jump.
 pub(crate) const JEQ64: u8 = 0x15;
 pub(crate) const JNE64: u8 = 0x55;
-/// 32-bit compare and jump (Linux 5.1 and later), with an immediate.
+/// Linux 5.1 and later, with an immediate.
 pub(crate) const JEQ32: u8 = 0x16;
 pub(crate) const JNE32: u8 = 0x56;
 pub(crate) const JGT32: u8 = 0x26;
@@ -98,9 +90,8 @@ pub(crate) const JLT32: u8 = 0xa6;
 pub(crate) const JLE32: u8 = 0xb6;
 pub(crate) const JSET32: u8 = 0x46;
 
-/// Pseudo sources of 64-bit loads that stand for an index into the loader's descriptor array.
+/// Indexes into the loader's descriptor array.
 pub(crate) const PSEUDO_MAP_IDX: u8 = 5;
 pub(crate) const PSEUDO_MAP_IDX_VALUE: u8 = 6;
 
-/// The frame pointer.
 pub(crate) const FRAME: u8 = 10;

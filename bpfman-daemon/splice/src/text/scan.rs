@@ -1,39 +1,36 @@
-//! Iteration over instructions, classified by their relevance to joining.
-
 use std::ops::Range;
 
 use bpfmand_core::{Insn, op};
 
 use crate::text::opcode;
 
-/// Effect of an instruction other than computing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     /// Leaves the function.
     Exit,
-    /// Jumps, or falls through as well if `conditional`. Relative to the next instruction.
+    /// Falls through as well if `conditional`. Relative to the next instruction.
     Jump { distance: i32, conditional: bool },
-    /// Calls a kernel helper by its number.
+    /// Number of a kernel helper.
     Helper(i32),
-    /// Calls a kernel function; `module` is nonzero for a function of a module.
+    /// `module` is nonzero for a function of a module.
     Kfunc { id: i32, module: i16 },
-    /// Calls a function of the program. Relative to the next instruction.
+    /// Relative to the next instruction.
     LocalCall { distance: i32 },
-    /// Takes the address of a function of the program. Relative to the next instruction.
+    /// Relative to the next instruction.
     FunctionPointer { distance: i32 },
-    /// Loads from the packet by the old instructions, which leave the program when they fail.
+    /// A failing load leaves the program.
     OldPacketLoad,
     /// `may_goto` and other instructions of its code.
     BoundedLoop { distance: i32 },
-    /// A 64-bit load of a map by its index in the loader's array, or of a module's variable.
+    /// A map by its index in the loader's array, or a module's variable.
     UnboundReference,
-    /// Jumps to a position from a table of the program's own positions (Linux 6.19 and later).
+    /// Jumps by a table of the program's own positions (Linux 6.19 and later).
     IndirectJump,
     /// No relevant effect.
     Plain,
 }
 
-/// Returns the effect of an instruction. `next` is the following one, needed for 64-bit loads.
+/// 64-bit loads need the `next` instruction.
 pub(crate) fn effect(insn: Insn, next: Option<Insn>) -> Effect {
     match insn.class() {
         op::CLASS_JMP | op::CLASS_JMP32 => jump_effect(insn),
@@ -65,7 +62,7 @@ fn jump_effect(insn: Insn) -> Effect {
     }
 }
 
-/// Returns positions and effects of the instructions in `range`; second halves of 64-bit loads are no instructions.
+/// Second halves of 64-bit loads are no instructions.
 pub(crate) fn walk(insns: &[Insn], range: Range<usize>) -> impl Iterator<Item = (usize, Effect)> + '_ {
     let mut at = range.start;
     std::iter::from_fn(move || {
@@ -78,12 +75,10 @@ pub(crate) fn walk(insns: &[Insn], range: Range<usize>) -> impl Iterator<Item = 
     })
 }
 
-/// Returns the number of slots of an instruction.
 pub(crate) fn width(insn: Insn) -> usize {
     if insn.is_ld_imm64() { 2 } else { 1 }
 }
 
-/// Returns the index at `distance` from the instruction after `at`, if it is not negative.
 pub(crate) fn target(at: usize, distance: i32) -> Option<usize> {
     usize::try_from(at as i64 + 1 + i64::from(distance)).ok()
 }

@@ -1,5 +1,3 @@
-//! Members for unit tests, written as instructions.
-
 use bpfmand_core::{BoundText, FunctionSpan, Insn, op};
 
 pub(crate) const EXIT: Insn = Insn::new(op::EXIT, 0, 0, 0, 0);
@@ -47,7 +45,7 @@ pub(crate) const fn add_register(dst: u8, src: u8) -> Insn {
     Insn::new(0x0f, dst, src, 0, 0)
 }
 
-/// Returns a GPL program of these functions, the entry first, without type information.
+/// The entry is first; there is no type information.
 pub(crate) fn program(functions: &[&[Insn]]) -> BoundText {
     let mut insns = Vec::new();
     let mut spans = Vec::new();
@@ -65,7 +63,6 @@ pub(crate) fn constant(value: i32) -> BoundText {
     program(&[&[set_r0(value), EXIT]])
 }
 
-/// Returns a program whose verdict cannot be derived.
 pub(crate) fn unknown() -> BoundText {
     program(&[&[helper(7), EXIT]])
 }

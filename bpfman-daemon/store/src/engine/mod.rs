@@ -18,10 +18,8 @@ pub type EngineWrite = (Vec<u8>, Option<Vec<u8>>);
 /// Callback of a scan for each entry, in key order; `Break` ends the scan.
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
 
-/// Ordered map of bytes on disk. It has a single caller and needs no locking of its own.
-///
-/// After any error of [`commit`](StorageEngine::commit), the owner drops the engine and opens it again: the contents on
-/// disk are unknown until they have been read back.
+/// Ordered map of bytes on disk with a single caller. After any error of [`commit`](StorageEngine::commit), the
+/// contents on disk are unknown: the owner opens the engine again.
 pub trait StorageEngine: Send {
     /// Returns the value of a key.
     fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError>;
@@ -29,8 +27,7 @@ pub trait StorageEngine: Send {
     /// Visits every entry with `from <= key < until`, in byte order.
     fn scan(&self, from: &[u8], until: &[u8], visit: &mut Visit<'_>) -> Result<(), StorageError>;
 
-    /// Applies all changes or none. When it returns `Ok`, they are on the disk, not only handed to the kernel. A key
-    /// occurs at most once.
+    /// Applies all changes or none; on `Ok` they are on the disk. A key occurs at most once.
     fn commit(&mut self, changes: &[EngineWrite]) -> Result<(), StorageError>;
 }
 
@@ -63,7 +60,6 @@ impl EngineKind {
         })
     }
 
-    /// Opens the database in `folder`, and creates it if it does not exist.
     pub(crate) fn open(self, folder: &Path) -> Result<Box<dyn StorageEngine>, StorageError> {
         let path = self.path(folder);
         Ok(match self {
@@ -72,8 +68,7 @@ impl EngineKind {
         })
     }
 
-    /// Returns whether the acknowledged number must be synced with every commit, because losing its last value could
-    /// hide lost records. sled silently discards the end of its log, so it needs the sync; redb does not.
+    /// Returns whether the number must be synced with every commit: sled silently discards the end of its log.
     pub(crate) fn number_must_be_synced(self) -> bool {
         matches!(self, EngineKind::Sled)
     }
@@ -151,7 +146,6 @@ pub enum StorageError {
 }
 
 impl StorageError {
-    /// Returns a function for `map_err` that adds action and path to an I/O error.
     pub(crate) fn io<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> StorageError + 'a {
         move |source| StorageError::Io { doing, path: path.to_owned(), source }
     }
@@ -171,20 +165,18 @@ impl StorageError {
     }
 }
 
-/// Runs `work` and converts a panic of the database library into an error. Damaged files make both libraries panic in
-/// places; the daemon must report the file's name instead of dying.
+/// Converts a panic of the database library into an error: damaged files make both libraries panic in places.
 pub(crate) fn caught<T>(
     doing: &'static str,
     path: &Path,
     work: impl FnOnce() -> Result<T, StorageError>,
 ) -> Result<T, StorageError> {
-    // After a panic, everything that `work` uses is dropped: every owner closes its engine on an error.
+    // After a panic, every owner closes its engine.
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         Err(StorageError::Panicked { doing, path: path.to_owned(), message: panic_text(&*panic) })
     })
 }
 
-/// Returns the message of a panic, if it is text.
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
     panic
         .downcast_ref::<&str>()

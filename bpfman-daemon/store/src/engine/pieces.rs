@@ -1,16 +1,14 @@
 //! Values split into pieces, for sled.
 //!
 //! A leaf of sled's tree holds up to 16 entries, some more while it splits or merges, and a leaf of more than 128 KiB
-//! moves from the log to a file of its own, which sled does not sync. Pieces of 4 KiB keep every leaf below that.
+//! moves to a file of its own, which sled does not sync. Pieces of 4 KiB keep every leaf below that.
 //!
 //! A piece's key is the entry's key with each zero byte followed by 0xff, then two zero bytes, then the piece's index,
 //! two bytes big-endian. Thus pieces of one entry are adjacent, and entries keep their order.
 
-/// Size of a piece, in bytes.
 pub(super) const PIECE: usize = 4096;
 
-/// Returns the prefix of the keys of `key`'s pieces, without the two zero bytes. As the bound of a range, it sorts
-/// before all pieces of `key` and after those of every smaller key.
+/// The bound of a range: it sorts before all pieces of `key` and after those of every smaller key.
 pub(super) fn bound(key: &[u8]) -> Vec<u8> {
     let mut escaped = Vec::with_capacity(key.len() + 4);
     for byte in key {
@@ -22,7 +20,7 @@ pub(super) fn bound(key: &[u8]) -> Vec<u8> {
     escaped
 }
 
-/// Returns the prefix that exactly the keys of `key`'s pieces have.
+/// The prefix that exactly the keys of `key`'s pieces have.
 pub(super) fn prefix(key: &[u8]) -> Vec<u8> {
     let mut prefix = bound(key);
     prefix.extend_from_slice(&[0, 0]);
@@ -33,7 +31,6 @@ pub(super) fn piece_key(prefix: &[u8], index: u16) -> Vec<u8> {
     [prefix, &index.to_be_bytes()].concat()
 }
 
-/// Returns the pieces of a value, in order; an empty value is one empty piece.
 pub(super) fn pieces(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     let first = &value[..value.len().min(PIECE)];
     std::iter::once(first).chain(value.chunks(PIECE).skip(1))
@@ -41,7 +38,6 @@ pub(super) fn pieces(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 pub(super) type WholeEntry = (Vec<u8>, Vec<u8>);
 
-/// Joins pieces that arrive in order.
 #[derive(Debug, Default)]
 pub(super) struct Joining {
     prefix: Vec<u8>,
@@ -49,12 +45,11 @@ pub(super) struct Joining {
     next: u16,
 }
 
-/// Error: a piece does not follow the previous one.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct UnexpectedPiece;
 
 impl Joining {
-    /// Adds a piece; returns the previous entry when it is complete.
+    /// Returns the previous entry when it is complete.
     pub(super) fn push(&mut self, key: &[u8], piece: &[u8]) -> Result<Option<WholeEntry>, UnexpectedPiece> {
         let (prefix, index) = key.split_last_chunk::<2>().ok_or(UnexpectedPiece)?;
         let index = u16::from_be_bytes(*index);

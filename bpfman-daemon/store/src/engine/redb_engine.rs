@@ -13,15 +13,14 @@ use redb::{
 use super::{EngineWrite, StorageEngine, StorageError, Visit, caught};
 use crate::durable;
 
-/// A single tree for all tables: a batch over several of them then dirties the fewest pages.
+/// A single tree for all tables: a batch over several of them dirties the fewest pages.
 const ENTRIES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("entries");
 
-/// Page cache, in bytes. The working set of a node is a few MiB at most and is read once, at start.
+/// Bytes. The working set of a node is a few MiB at most and is read once, at start.
 const CACHE: usize = 512 * 1024;
 
 /// The redb engine.
 pub struct RedbEngine {
-    /// `None` only during the drop.
     db: Option<Database>,
     path: PathBuf,
 }
@@ -43,8 +42,7 @@ impl RedbEngine {
             .write(true)
             .open(path)
             .map_err(StorageError::io("opening", path))?;
-        // The library would create a new database in an empty file. Our files are renamed into place when complete, so
-        // an empty one has lost its content.
+        // The library would create a new database in an empty file. Ours are renamed into place when complete.
         if file.metadata().map_err(StorageError::io("reading the size of", path))?.len() == 0 {
             return Err(StorageError::Damaged { path: path.to_owned(), why: "the file is empty".into() });
         }
@@ -56,8 +54,7 @@ impl RedbEngine {
         Self::checked(name, || redb::Builder::new().set_cache_size(CACHE).create_with_backend(backend))
     }
 
-    /// Creates the file under another name and renames it to `path` once it is on disk: a crash may interrupt the
-    /// library's first writes.
+    /// Renames a complete file into place: a crash may interrupt the library's first writes.
     fn create(path: &Path) -> Result<(), StorageError> {
         let building = path.with_extension("redb.new");
         let file = OpenOptions::new()
@@ -87,7 +84,7 @@ impl RedbEngine {
             // Opening does not read all pages; damage would surface later, or never.
             match db.check_integrity() {
                 Ok(true) => {}
-                // The ledger checks the records themselves, each and all together.
+                // The ledger checks the records themselves.
                 Ok(false) => {
                     tracing::warn!(path = %path.display(), "the store's free-space records were rebuilt")
                 }
@@ -158,7 +155,7 @@ impl StorageEngine for RedbEngine {
 impl Drop for RedbEngine {
     fn drop(&mut self) {
         let db = self.db.take();
-        // Closing writes, and on damaged or failing storage the library may panic there too.
+        // On damaged or failing storage the library may panic while it closes.
         let closed = caught("closing", &self.path, || {
             drop(db);
             Ok(())

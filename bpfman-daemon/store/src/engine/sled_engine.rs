@@ -1,5 +1,4 @@
-//! sled 0.34: a log-structured folder. Its `flush` starts write-back without waiting for the disk, so durability is
-//! added here, and remnants of its recovery are removed before it opens.
+//! sled 0.34: a log-structured folder. Its `flush` does not wait for the disk: durability is added here.
 
 use std::fmt;
 use std::fs::{self, File, TryLockError};
@@ -14,14 +13,12 @@ use crate::durable;
 
 const CACHE: u64 = 1024 * 1024;
 
-/// Maximum wait for sled's own threads when closing.
 const CLOSING: Duration = Duration::from_secs(2);
 
 /// The sled engine.
 pub struct SledEngine {
-    /// `None` only during the drop.
     db: Option<sled::Db>,
-    /// Second descriptor of the log: syncing any descriptor of a file syncs the file.
+    /// Syncing any descriptor of a file syncs the file.
     log: File,
     path: PathBuf,
 }
@@ -50,7 +47,6 @@ impl SledEngine {
         Self::open_folder(path)
     }
 
-    /// Creates the folder under another name, complete and synced, before it is renamed.
     fn create(path: &Path) -> Result<(), StorageError> {
         let building = path.with_extension("sled.new");
         if building.exists() {
@@ -73,9 +69,8 @@ impl SledEngine {
         Ok(engine)
     }
 
-    /// Waits until the log is unlocked. sled's threads may hold the log, and with it the file lock, a moment longer
-    /// than the handle: reopening at once would be refused. A child process of another thread may hold it too, until
-    /// its exec.
+    /// sled's threads may hold the log's lock a moment longer than the handle, and a child process until its exec:
+    /// reopening at once would be refused.
     fn wait_until_unlocked(&self) {
         let deadline = Instant::now() + CLOSING;
         while let Err(TryLockError::WouldBlock) = self.log.try_lock() {
@@ -85,7 +80,7 @@ impl SledEngine {
             }
             thread::sleep(Duration::from_micros(200));
         }
-        // Unlock explicitly instead of closing the file: a child process before its exec would keep the lock.
+        // Unlock explicitly: a child process before its exec would keep the lock.
         if let Err(error) = self.log.unlock() {
             tracing::warn!(%error, path = %self.path.display(), "the log's lock stays until this process ends");
         }
@@ -171,7 +166,6 @@ impl Drop for SledEngine {
     }
 }
 
-/// Opens a sled database and catches panics.
 pub(crate) fn open_database(path: &Path) -> Result<sled::Db, StorageError> {
     caught("opening", path, || {
         sled::Config::new()
@@ -188,8 +182,7 @@ pub(crate) fn open_database(path: &Path) -> Result<sled::Db, StorageError> {
     })
 }
 
-/// Removes unfinished snapshots: after a crash during an earlier open, sled takes a truncated snapshot with a temporary
-/// name for a finished one and refuses to open. The finished ones suffice.
+/// After a crash, sled takes a truncated snapshot with a temporary name for a finished one and refuses to open.
 fn remove_unfinished_snapshots(path: &Path) -> Result<(), StorageError> {
     for entry in fs::read_dir(path).map_err(StorageError::io("listing", path))? {
         let entry = entry.map_err(StorageError::io("listing", path))?;
@@ -202,7 +195,6 @@ fn remove_unfinished_snapshots(path: &Path) -> Result<(), StorageError> {
     Ok(())
 }
 
-/// Returns whether a process has the database open.
 fn is_locked(path: &Path) -> bool {
     File::open(path.join("db"))
         .is_ok_and(|log| matches!(log.try_lock_shared(), Err(TryLockError::WouldBlock)))

@@ -11,8 +11,7 @@ use crate::record::{
     JOURNAL, LAYOUT, RECORDS, STATE_KEY, StoreState, journal_number, range_of, split_record_key,
 };
 
-/// Checks every record, and adds it to `snapshot` if there is one; otherwise checks the journal as well. Returns `None`
-/// if the database is empty.
+/// Adds every record to `snapshot` if there is one; otherwise checks the journal. `None` if the database is empty.
 pub(super) fn read_all(
     folder: &Path,
     engine: &dyn StorageEngine,
@@ -76,7 +75,6 @@ fn read_state(folder: &Path, engine: &dyn StorageEngine) -> Result<Option<StoreS
     }
 }
 
-/// Returns the number of the first entry that contradicts the state.
 fn wrong_journal_entry(engine: &dyn StorageEngine, state: &StoreState) -> Result<Option<u64>, StoreError> {
     let (from, until) = range_of(JOURNAL);
     let mut next = state.journal_first;

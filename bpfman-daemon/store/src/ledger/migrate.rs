@@ -7,8 +7,7 @@ use crate::engine::EngineKind;
 use crate::error::StoreError;
 use crate::{Batch, Migration};
 
-/// Refuses a folder with the other engine's database: an empty database beside it would look like the loss of all
-/// records.
+/// An empty database beside the other engine's would look like the loss of all records.
 pub(super) fn refuse_other_engine(folder: &Path, wanted: EngineKind) -> Result<(), StoreError> {
     let found = EngineKind::ALL.into_iter().find(|kind| *kind != wanted && kind.path(folder).exists());
     match found {
@@ -18,8 +17,7 @@ pub(super) fn refuse_other_engine(folder: &Path, wanted: EngineKind) -> Result<(
 }
 
 impl Ledger {
-    /// Runs the migrations that lead to `schema`, each in one commit with its version number: a crash in between leaves
-    /// a store of an intermediate version.
+    /// Each migration is one commit with its version number: a crash leaves a store of an intermediate version.
     pub(super) fn migrate(&mut self, schema: u32, migrations: &[Migration]) -> Result<(), StoreError> {
         if self.state.schema > schema {
             return Err(StoreError::NewerSchema {

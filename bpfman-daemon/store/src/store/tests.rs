@@ -10,10 +10,9 @@ use crate::{StorageError, Table};
 const RECORDS: Table = Table("records");
 
 type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
-/// Damages the entries; also gets the entries of the previous commit.
 type Damage = fn(&mut Entries, Entries);
 
-/// Engine in memory with commits that wait at a gate, are counted, and panic on demand.
+/// Commits wait at a gate, are counted, and panic on demand.
 #[derive(Clone, Default)]
 struct Gated(Arc<(Mutex<Inside>, Condvar)>);
 

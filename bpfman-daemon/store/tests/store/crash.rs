@@ -12,7 +12,7 @@ use crate::fixture::{Chance, OpenOrPanic, on_each_engine, options};
 const LEFT: Table = Table("left");
 const RIGHT: Table = Table("right");
 const LARGE: Table = Table("large");
-/// Number of records of 1,600 bytes in a large batch: more than callers share in one write.
+/// More than callers share in one write.
 const MANY: u32 = 3 * MAX_SHARED as u32 / 2 / 1600;
 const FOLDER: &str = "STORE_CRASH_FOLDER";
 const ENGINE: &str = "STORE_CRASH_ENGINE";
@@ -27,7 +27,6 @@ on_each_engine!(
     killed_in_large_batches_it_holds_them_whole_or_not_at_all
 );
 
-/// Returns the number of the newest batch, after checking that it and all earlier ones are complete.
 fn newest_whole_batch(store: &Store) -> u64 {
     let snapshot = store.load().unwrap();
     let left: Vec<_> = snapshot.table(LEFT).collect();
@@ -98,7 +97,6 @@ fn killed_at_random_it_keeps_what_it_acknowledged(kind: EngineKind) {
     assert!(newest >= acknowledged && acknowledged > 50, "{newest} of {acknowledged}");
 }
 
-/// Returns a batch that rewrites all records of a table.
 fn large_batch(number: u64) -> Batch {
     let mut batch = Batch::new();
     for key in 0..MANY {
@@ -109,7 +107,6 @@ fn large_batch(number: u64) -> Batch {
     batch
 }
 
-/// Returns the number of the batch that all records belong to.
 fn newest_large_batch(store: &Store) -> u64 {
     let snapshot = store.load().unwrap();
     let numbers = snapshot.table(LARGE).map(|(_, value)| u64::from_le_bytes(value[..8].try_into().unwrap()));
@@ -139,7 +136,6 @@ fn killed_in_large_batches_it_holds_them_whole_or_not_at_all(kind: EngineKind) {
     assert!(acknowledged >= LARGE_ROUNDS as u64);
 }
 
-/// Returns the last number that the child acknowledged before it was killed.
 fn run_and_kill(folder: &Path, kind: EngineKind, batches: &str, lines: usize, spin: Duration) -> u64 {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["crash::child", "--exact", "--ignored", "--nocapture"])

@@ -64,7 +64,6 @@ fn damage_copies(original: &Path, kind: EngineKind, expected: &(Snapshot, Vec<Jo
     println!("{kind}: {right} of {TRIALS} gave the right data, {refused} a clear error");
 }
 
-/// Checks that an opened store has the right data, and accepts another commit.
 fn read_and_go_on(
     folder: &Path,
     kind: EngineKind,
@@ -92,7 +91,7 @@ fn damage(folder: &Path, chance: &mut Chance) -> String {
         handle.set_len(keep as u64).unwrap();
         return format!("{} cut from {length} to {keep}", file.display());
     }
-    // Half of the flips hit used bytes: files are mostly empty space.
+    // Files are mostly empty space.
     let used: Vec<usize> =
         fs::read(file).unwrap().iter().enumerate().filter(|(_, b)| **b != 0).map(|(at, _)| at).collect();
     let at = match chance.below(4) {

@@ -16,13 +16,9 @@ pub struct Disk(Arc<Mutex<Platters>>);
 
 #[derive(Debug, Default)]
 struct Platters {
-    /// Contents that certainly survive power loss.
     synced: Vec<u8>,
-    /// Contents seen by a reader.
     seen: Vec<u8>,
-    /// Writes since the last sync.
     pending: Vec<Pending>,
-    /// Number of operations until errors start; `fails_for` is the number of errors.
     fails_after: Option<usize>,
     fails_for: usize,
     syncs: usize,
@@ -39,7 +35,7 @@ impl Disk {
         Ok(Box::new(RedbEngine::on_backend(Path::new("a disk in memory"), self.clone())?))
     }
 
-    /// Makes `times` operations fail without effect, starting with the `after`th write, sync or resize.
+    /// Operations fail without effect, starting with the `after`th write, sync or resize.
     pub fn fail(&self, after: usize, times: usize) {
         let mut disk = self.0.lock().unwrap();
         (disk.fails_after, disk.fails_for) = (Some(after), times);
@@ -49,7 +45,7 @@ impl Disk {
         self.0.lock().unwrap().syncs
     }
 
-    /// Returns the contents after power loss: any unsynced write may be there, in part, sector by sector.
+    /// Any unsynced write may be there, in part, sector by sector.
     pub fn after_power_loss(&self, chance: &mut Chance) -> Disk {
         let disk = self.0.lock().unwrap();
         let mut found = disk.synced.clone();

@@ -25,13 +25,12 @@ impl OpenOrPanic for StoreOptions {
     }
 }
 
-/// Creates a temporary folder, in memory if possible: tests that do not prove durability need not wait for a disk.
+/// In memory if possible: tests that do not prove durability need not wait for a disk.
 pub fn quick_folder() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-/// xorshift64*, seeded from the clock or from `STORE_TEST_SEED`; the seed is printed, so that a failure can be
-/// reproduced.
+/// xorshift64*, seeded from the clock or from `STORE_TEST_SEED`; the seed is printed.
 pub struct Chance(u64);
 
 impl Chance {
@@ -53,7 +52,6 @@ impl Chance {
     }
 }
 
-/// Defines one `#[test]` per engine for each named function.
 macro_rules! on_each_engine {
     ($($name:ident),+ $(,)?) => {
         mod redb { $(#[test] fn $name() { super::$name(bpfmand_store::EngineKind::Redb); })+ }

@@ -60,7 +60,7 @@ fn what_is_no_database_is_refused_by_name() {
     assert!(damaged.to_string().contains("foreign-sled"), "{damaged}");
 }
 
-/// Waits for sled's threads, which may hold the log and its lock longer than the handles.
+/// sled's threads may hold the log and its lock longer than the handles.
 fn wait_until_closed(folder: &Path) {
     let log = File::open(folder.join("db")).unwrap();
     let deadline = Instant::now() + Duration::from_secs(150);

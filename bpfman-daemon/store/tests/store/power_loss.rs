@@ -22,7 +22,6 @@ fn write(store: &Store, number: u64) -> Result<(), StoreError> {
     store.commit(batch)
 }
 
-/// Returns the newest batch, after checking that batches are complete.
 fn newest(store: &Store) -> u64 {
     let snapshot = store.load().unwrap();
     assert!(snapshot.table(LEFT).eq(snapshot.table(RIGHT)), "half a batch");
@@ -41,7 +40,7 @@ fn redb_keeps_what_it_acknowledged_when_power_is_lost() {
         let folder = quick_folder();
         let mut disk = Disk::default();
         let mut acknowledged = 0;
-        // Several crashes of one database: writes of the recovery can be lost as well.
+        // Writes of the recovery can be lost as well.
         for _ in 0..3 {
             let store = open(folder.path(), &disk);
             let found = newest(&store);

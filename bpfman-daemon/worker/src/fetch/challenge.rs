@@ -12,10 +12,8 @@ use super::pace::TransferPace;
 use super::reach::{RegistryReach, shown};
 use super::refusal;
 
-/// Maximum size of a token service's answer, in bytes.
 const TOKEN_LIMIT: usize = 64 << 10;
 
-/// Returns the `Authorization` header for a registry that answered 401 with these headers.
 pub(crate) async fn answer(
     http: &reqwest::Client,
     headers: &HeaderMap,
@@ -27,7 +25,6 @@ pub(crate) async fn answer(
     let challenges = Challenge::read(texts);
     let offers_basic = Challenge::of_scheme(&challenges, "basic").is_some();
     let header = match (Challenge::of_scheme(&challenges, "bearer"), &place.credential) {
-        // Without a token service, use the basic scheme that the registry also offers.
         (Some(bearer), Some(credential)) if bearer.parameter("realm").is_none() && offers_basic => {
             credential.basic()
         }
@@ -38,15 +35,14 @@ pub(crate) async fn answer(
     sensitive(&header)
 }
 
-/// Marks the header as sensitive, which keeps it out of logs.
+/// Keeps the header out of logs.
 fn sensitive(header: &str) -> Result<HeaderValue, AuthorizationError> {
     let mut header = HeaderValue::try_from(header).map_err(|_| AuthorizationError::NotText)?;
     header.set_sensitive(true);
     Ok(header)
 }
 
-/// Fetches a token for reading this repository from the service that the registry names. Tokens are not cached:
-/// requests of different callers have different rights.
+/// Tokens are not cached: requests of different callers have different rights.
 async fn token(
     http: &reqwest::Client,
     challenge: &Challenge,
@@ -57,7 +53,7 @@ async fn token(
     let realm = challenge.parameter("realm").ok_or(AuthorizationError::NoRealm)?;
     let mut url: Url = realm.parse().map_err(|_| AuthorizationError::BadRealm)?;
     reach.token_from(&url)?;
-    // Only the host is shown: the registry controls the rest of the address.
+    // The registry controls the rest of the address.
     let realm = shown(&url);
     {
         let mut query = url.query_pairs_mut();

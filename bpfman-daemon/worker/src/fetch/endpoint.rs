@@ -1,9 +1,5 @@
-//! One address of a repository: requests, retries, size limits.
-//!
-//! The daemon does not use `oci-client`, by which the client pushes: here every answer, including refusals, is bounded
-//! in size and time, and redirects and names lead to no host that only the daemon can reach. oci-client 0.18 reads
-//! refusals and manifests to their end (`res.bytes()`, `res.text()`), and its `ClientConfig` accepts neither a redirect
-//! policy nor a resolver.
+//! One address of a repository. Unlike with `oci-client`, which reads refusals and manifests to their end, every answer
+//! is bounded in size and time, and redirects and names lead to no host that only the daemon can reach.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,17 +20,14 @@ use super::{challenge, redirect, refusal, retry};
 const USER_AGENT: &str = concat!("bpfmand/", env!("CARGO_PKG_VERSION"));
 const PAGES: usize = 16;
 
-/// Address of a repository, with what was learned about it.
 pub(crate) struct Endpoint {
     http: reqwest::Client,
     place: RepositoryPlace,
     reach: Arc<RegistryReach>,
     limits: Limits,
-    /// Set after the first challenge of the registry.
     authorization: Mutex<Option<HeaderValue>>,
-    /// Attempts per request. A mirror gets one: the registry behind it is the retry.
+    /// Attempts: one for a mirror, since the registry behind it is the retry.
     tries: u32,
-    /// Set when the endpoint did not answer: it is skipped for the rest of the load.
     silent: AtomicBool,
 }
 
@@ -42,11 +35,8 @@ pub(crate) struct Endpoint {
 struct Ask<'a> {
     url: &'a str,
     accept: Option<&'a str>,
-    /// Offset in bytes: earlier content is already there.
     from: u64,
-    /// Requests the headers only.
     head: bool,
-    /// Name of the content, for messages.
     what: &'a str,
 }
 
@@ -84,12 +74,10 @@ impl Endpoint {
         &self.place.host
     }
 
-    /// Returns whether this is a mirror that did not answer.
     pub(crate) fn is_silent(&self) -> bool {
         self.place.mirror && self.silent.load(Ordering::Relaxed)
     }
 
-    /// Marks the endpoint as silent if the error means that little or no data came from it.
     pub(crate) fn note(&self, error: &ImageError) {
         let is_silence = match error {
             ImageError::Unreachable { .. } | ImageError::Slow { .. } => true,
@@ -100,12 +88,10 @@ impl Endpoint {
         self.silent.fetch_or(is_silence, Ordering::Relaxed);
     }
 
-    /// Returns whether the registry was shown a password: its content may then be private.
     pub(crate) fn used_password(&self) -> bool {
         self.place.credential.is_some() && self.authorization().is_some()
     }
 
-    /// Checks that the content exists.
     pub(crate) async fn has(
         &self,
         kind: &str,
@@ -130,7 +116,6 @@ impl Endpoint {
         Ok(self.read(ask, limit).await?.0)
     }
 
-    /// Returns the list of manifests that refer to a digest, page by page.
     pub(crate) async fn referrers(
         &self,
         digest: Digest,
@@ -147,19 +132,16 @@ impl Endpoint {
             pages.push(page);
             let Some(next) = next else { return Ok(pages) };
             url = url.join(&next).map_err(|_| malformed("its next page has no address"))?;
-            // Accept only further pages of the same list: anything else could direct requests of the daemon to another
-            // host.
+            // Accept only pages of the same list: others could direct requests of the daemon to another host.
             if url.origin() != start.origin() || url.path() != start.path() {
                 return Err(malformed("its next page is elsewhere"));
             }
             if pages.len() == PAGES {
-                // Ignore further pages, as with long pages.
                 return Ok(pages);
             }
         }
     }
 
-    /// Streams a blob; resumes it after a broken connection.
     pub(crate) async fn blob(
         &self,
         descriptor: &Descriptor,
@@ -216,7 +198,6 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Reads a whole answer and the address of its next page.
     async fn read(&self, ask: Ask<'_>, limit: u64) -> Result<(Vec<u8>, Option<String>), ImageError> {
         let what = ask.what;
         let too_large = |size| ImageError::TooLarge { what: what.to_owned(), size, limit };
@@ -247,7 +228,6 @@ impl Endpoint {
         }
     }
 
-    /// Returns a successful answer, after retries if necessary.
     async fn get(&self, ask: Ask<'_>) -> Result<Response, ImageError> {
         let mut tries = 1;
         // The token of an earlier request may have expired: each request may fetch a new one.
@@ -310,7 +290,6 @@ impl Endpoint {
         self.authorization.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Answers a registry's challenge, for this request and later ones.
     async fn authorize(&self, response: &Response, what: &str) -> Result<(), ImageError> {
         let header =
             challenge::answer(&self.http, response.headers(), &self.place, &self.reach, &self.limits).await;
@@ -352,14 +331,12 @@ fn is_challenge(response: &Response) -> bool {
     response.status() == StatusCode::UNAUTHORIZED && response.headers().contains_key(WWW_AUTHENTICATE)
 }
 
-/// Returns whether the answer continues at offset `from`.
 fn continues_at(response: &Response, from: u64) -> bool {
     let range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
     response.status() == StatusCode::PARTIAL_CONTENT
         && range.is_some_and(|range| range.starts_with(&format!("bytes {from}-")))
 }
 
-/// Returns the address in a header `Link: <address>; rel="next"`.
 fn next_page(response: &Response) -> Option<String> {
     let link = response.headers().get(LINK)?.to_str().ok()?;
     let (address, relation) = link.strip_prefix('<')?.split_once('>')?;

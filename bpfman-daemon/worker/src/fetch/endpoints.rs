@@ -7,15 +7,12 @@ use bpfmand_image::{ImageError, Limits};
 
 use super::endpoint::Endpoint;
 
-/// One repository, reached with one credential.
 pub(crate) struct RegistryEndpoints {
     name: String,
-    /// Mirrors, then the registry itself.
     endpoints: Vec<Endpoint>,
 }
 
 impl RegistryEndpoints {
-    /// Creates the clients, without connecting.
     pub(crate) fn new(
         name: String,
         places: Vec<RepositoryPlace>,
@@ -26,18 +23,15 @@ impl RegistryEndpoints {
         Ok(Self { name, endpoints })
     }
 
-    /// Returns the endpoints to use: without mirrors that did not answer before.
     fn asked(&self) -> impl Iterator<Item = &Endpoint> {
         self.endpoints.iter().filter(|endpoint| !endpoint.is_silent())
     }
 
-    /// Returns the hosts of the mirrors that did not answer.
     pub(crate) fn silent_mirrors(&self) -> Vec<String> {
         let silent = self.endpoints.iter().filter(|endpoint| endpoint.is_silent());
         silent.map(|endpoint| endpoint.host().to_owned()).collect()
     }
 
-    /// Fetches the manifest at a tag or digest.
     pub(crate) async fn manifest(&self, target: &str, limit: u64) -> Result<Vec<u8>, ImageError> {
         let what = format!("the manifest {}:{target}", self.name);
         let accept = media::MANIFESTS.join(", ");
@@ -62,7 +56,6 @@ impl RegistryEndpoints {
         Err(failures.last(what))
     }
 
-    /// Returns the pages of the list of referrers to a digest; `None` if the registry has no such list.
     pub(crate) async fn pages(
         &self,
         digest: Digest,
@@ -82,12 +75,10 @@ impl RegistryEndpoints {
         }
     }
 
-    /// Returns whether a password was shown to the registry or to one of its mirrors.
     pub(crate) fn used_password(&self) -> bool {
         self.endpoints.iter().any(Endpoint::used_password)
     }
 
-    /// Checks that this repository has a manifest that is in the cache.
     pub(crate) async fn check_manifest(&self, digest: Digest) -> Result<(), ImageError> {
         let what = format!("the manifest {digest} of {}", self.name);
         self.has("manifests", digest, Some(&media::MANIFESTS.join(", ")), what).await
@@ -138,7 +129,7 @@ impl RegistryEndpoints {
     }
 }
 
-/// Errors of the endpoints before the last one. Only the last one's error is returned: the registry itself comes last.
+/// Only the last one's error is returned: the registry itself comes last.
 #[derive(Default)]
 struct Failures {
     last: Option<ImageError>,

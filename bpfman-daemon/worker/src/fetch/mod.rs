@@ -22,7 +22,6 @@ use self::endpoints::RegistryEndpoints;
 
 pub(crate) fn serve(stream: UnixStream) -> io::Result<()> {
     let mut served = Answering::new(stream);
-    // One thread, and a few for the system's resolver, which blocks.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
     let Some(first) = served.question()? else { return Ok(()) };
@@ -56,7 +55,7 @@ impl Working<'_> {
         Ok(())
     }
 
-    /// Waits for a registry at most as long as a load may take: by then the daemon has given up.
+    /// Waits at most as long as a load may take: by then the daemon has given up.
     fn wait<T>(&self, what: impl Future<Output = Result<T, ImageError>>) -> Result<T, ImageError> {
         let limit = self.limits.overall_timeout;
         let late = || ImageError::Unreachable {
@@ -121,7 +120,6 @@ impl Working<'_> {
     }
 }
 
-/// Sink that forwards a blob to the daemon piece by piece; nothing is stored here.
 struct SinkOfAsker<'a> {
     served: &'a mut Answering,
     broken: Option<io::Error>,

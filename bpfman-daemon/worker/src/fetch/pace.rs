@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use bpfmand_image::Limits;
 
-/// Counter of received bytes by time span.
 pub(crate) struct TransferPace {
     least_bytes: u64,
     least_time: Duration,
@@ -13,13 +12,11 @@ pub(crate) struct TransferPace {
 }
 
 impl TransferPace {
-    /// Starts the first time span.
     pub(crate) fn new(limits: &Limits) -> Self {
         let (least_bytes, least_time) = (limits.least_bytes, limits.least_time);
         Self { least_bytes, least_time, begin: Instant::now(), came: 0 }
     }
 
-    /// Adds received bytes. Returns `false` if a time span has passed with too few bytes.
     pub(crate) fn keeps_up(&mut self, bytes: usize) -> bool {
         self.came += bytes as u64;
         if self.begin.elapsed() < self.least_time {

@@ -1,11 +1,6 @@
-//! Private addresses and names: of this machine, of its networks, or not publicly routed.
-
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Returns whether the address is anything but a public unicast address.
-///
-/// Follows the special-purpose address registries of IANA. Addresses that embed an IPv4 address (mapped, NAT64, 6to4)
-/// count as private, because their destination depends on the network.
+/// Follows IANA's special-purpose registries. Embedded IPv4 addresses count: their destination depends on the network.
 pub(crate) fn is_private_address(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => is_private_v4(address),
@@ -35,7 +30,7 @@ fn is_private_v6(address: Ipv6Addr) -> bool {
         || address.is_unique_local()
         || address.is_unicast_link_local()
         || address.is_multicast()
-        // IPv4-compatible, NAT64 (both prefixes), discard, protocol assignments with Teredo, 6to4, site-local, documentation.
+        // IPv4-compatible, NAT64 (both), discard, protocol assignments with Teredo, 6to4, site-local, documentation.
         || segments[..6] == [0; 6]
         || segments[..2] == [0x64, 0xff9b]
         || segments[0] == 0x100
@@ -45,7 +40,6 @@ fn is_private_v6(address: Ipv6Addr) -> bool {
         || segments[0] == 0x3fff
 }
 
-/// Returns whether a host in an address is private, without resolving it.
 pub(crate) fn is_private_host(host: &str) -> bool {
     let host = host.trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase();
     match host.parse::<IpAddr>() {

@@ -1,5 +1,4 @@
-//! Hosts that a registry may direct this machine's requests to: itself, its own site, public storage, and configured
-//! hosts. A registry must not make the daemon connect to hosts that only the daemon can reach.
+//! Hosts that a registry may direct requests to, which must not be those that only the daemon can reach.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -13,17 +12,12 @@ use bpfmand_image::messages::RepositoryPlace;
 
 use super::private::{is_private_address, is_private_host};
 
-/// Hosts that one registry may direct requests to.
 #[derive(Debug)]
 pub(crate) struct RegistryReach {
-    /// Scheme, host and port of the registry.
     origin: Url,
-    /// Configured hosts, allowed at any address.
     others: BTreeSet<RegistryHost>,
-    /// Proxies, which are connected to instead of other hosts.
     proxies: BTreeSet<String>,
     plain_http: bool,
-    /// Set when the registry itself was found at a private address.
     registry_is_private: AtomicBool,
 }
 
@@ -35,8 +29,7 @@ impl RegistryReach {
         Some(Self { origin, others, proxies, plain_http, registry_is_private })
     }
 
-    /// Checks that a token may be requested at `realm`. The request carries the caller's password, and the registry
-    /// gets the answer.
+    /// The request carries the caller's password, and the registry gets the answer.
     pub(crate) fn token_from(&self, realm: &Url) -> Result<(), AuthorizationError> {
         let to = shown(realm);
         if !realm.username().is_empty() || realm.password().is_some() {
@@ -55,22 +48,20 @@ impl RegistryReach {
         Ok(())
     }
 
-    /// Returns whether a redirect is followed: within one origin, to a configured host, or by TLS to a host that is not
-    /// a private address literal. The resolver checks the addresses of names at connection time.
+    /// Follows within one origin, to a configured host, or by TLS to a host that is not a private address literal. The
+    /// resolver checks the addresses of names at connection time.
     pub(crate) fn redirects(&self, from: &Url, to: &Url) -> bool {
         from.origin() == to.origin()
             || self.is_named(to) && (to.scheme() == "https" || self.plain_http)
             || to.scheme() == "https" && !to.host_str().is_none_or(is_private_host)
     }
 
-    /// Records the addresses of the registry's own name.
     pub(crate) fn note(&self, host: &str, addresses: impl IntoIterator<Item = IpAddr>) {
         if self.origin.host_str() == Some(host) && addresses.into_iter().any(is_private_address) {
             self.registry_is_private.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Returns whether this address may be connected to for this name.
     pub(crate) fn connects(&self, host: &str, address: IpAddr) -> bool {
         let named = || self.others.iter().any(|other| other.host() == host) || self.proxies.contains(host);
         !is_private_address(address)
@@ -89,8 +80,7 @@ impl RegistryReach {
         format!("{host}:{port}").parse().is_ok_and(|host: RegistryHost| self.others.contains(&host))
     }
 
-    /// Returns whether the host belongs to the registry's site, judged by names: the last two labels are the same, or
-    /// the last three if the last two are short, as in `example.co.uk`.
+    /// Compares the last two labels of names, or the last three if these are short, as in `example.co.uk`.
     fn is_of_its_site(&self, host: &str) -> bool {
         let own = self.origin.host_str().unwrap_or_default();
         if own == host {
@@ -115,7 +105,7 @@ fn site(host: &str) -> Option<Vec<&str>> {
     })
 }
 
-/// Returns the address without path and query, which may contain a token.
+/// Path and query may contain a token.
 pub(crate) fn shown(url: &Url) -> String {
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     format!("{}://{}{port}", url.scheme(), url.host_str().unwrap_or_default())
@@ -227,7 +217,6 @@ mod tests {
             assert!(reach.connects(host, public) && !reach.connects(host, private), "{host}");
         }
         assert!(reach.connects("registry.corp.example", private) && reach.connects("minio.example", private));
-        // A registry in a private network has its token service there.
         reach.note("registry.corp.example", [private]);
         assert!(reach.connects("auth.corp.example", private) && !reach.connects("cdn.example.net", private));
     }

@@ -4,14 +4,13 @@ use reqwest::redirect::Policy;
 
 use super::reach::{RegistryReach, shown};
 
-/// Maximum number of redirects in a row. Registries use one, to their storage.
+/// Registries use one, to their storage.
 const MAX_REDIRECTS: usize = 4;
 
 #[derive(Debug, thiserror::Error)]
 #[error("it redirects to {0}, which is not followed")]
 pub(crate) struct RefusedRedirect(String);
 
-/// Follows redirects that the registry may make, as far as it can be decided without resolving names.
 pub(crate) fn policy(reach: Arc<RegistryReach>) -> Policy {
     Policy::custom(move |attempt| {
         let allowed = attempt.previous().len() <= MAX_REDIRECTS

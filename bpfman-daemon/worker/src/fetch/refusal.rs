@@ -5,7 +5,7 @@ use bpfmand_image::Limits;
 
 use super::pace::TransferPace;
 
-/// Reads the part of an answer that explains a refusal. If the body does not arrive, the status suffices.
+/// If the body does not arrive, the status suffices.
 pub(crate) async fn read(mut response: Response, limits: &Limits) -> RegistryAnswer {
     let (mut body, mut pace) = (Vec::new(), TransferPace::new(limits));
     while let Ok(Some(piece)) = response.chunk().await {

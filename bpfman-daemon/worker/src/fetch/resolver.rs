@@ -9,12 +9,10 @@ use tokio::sync::Semaphore;
 
 use super::reach::RegistryReach;
 
-/// Limit of concurrent lookups in the process. Each takes a thread that all requests share: an unresponsive name server
-/// must not take them all.
+/// Each lookup takes a shared thread: an unresponsive name server must not take them all.
 static LOOKUPS: Semaphore = Semaphore::const_new(8);
 
 pub(crate) fn system(name: &str) -> io::Result<Vec<SocketAddr>> {
-    // The HTTP client sets the port.
     Ok((name, 0).to_socket_addrs()?.collect())
 }
 
@@ -23,7 +21,6 @@ pub(crate) struct RegistryResolver {
     lookup: fn(&str) -> io::Result<Vec<SocketAddr>>,
 }
 
-/// Error: the name resolves to a forbidden private address.
 #[derive(Debug, thiserror::Error)]
 #[error("{name} is at the private address {address}, where this registry may not send requests")]
 struct Private {

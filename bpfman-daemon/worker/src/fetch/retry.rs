@@ -10,29 +10,24 @@ use bpfman_registry::tls_failure;
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
-/// Attempts per request, including the first.
 pub(crate) const TRIES: u32 = 3;
 const MAX_DELAY: Duration = Duration::from_secs(5);
 
-/// Returns whether a retry may succeed after this status: the registry, or a proxy in front of it, is busy or
-/// restarting. A status about the content or the credential is final.
+/// Retries while the registry or a proxy is busy or restarting; a status about content or credential is final.
 pub(crate) fn status(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
 }
 
-/// Returns whether a retry may succeed after this error: the connection failed, not the request. An untrusted
-/// certificate is final.
+/// Retries if the connection failed, not the request. An untrusted certificate is final.
 pub(crate) fn error(error: &reqwest::Error) -> bool {
     !error.is_redirect() && !error.is_builder() && tls_failure(error) != Some(TlsFailure::Certificate)
 }
 
-/// Returns the delay before attempt `next` (from 1).
 pub(crate) fn pause(next: u32) -> Duration {
     Duration::from_millis(100) * 4_u32.saturating_pow(next.saturating_sub(1))
 }
 
-/// Returns the delay before attempt `next`, as the headers request it. `None` if they request a longer one than the
-/// caller can wait: an earlier attempt would only count against the caller.
+/// Returns `None` for a longer delay than the caller can wait: an earlier attempt would only count against it.
 pub(crate) fn wait(next: u32, headers: Option<&HeaderMap>) -> Option<Duration> {
     let asked = headers.and_then(|headers| headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok());
     match asked.map(Duration::from_secs) {

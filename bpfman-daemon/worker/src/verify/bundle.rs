@@ -1,6 +1,4 @@
-//! Signatures in Sigstore's bundle format: one JSON document with the statement, the signature, and the proof of the
-//! signer: a key, or a certificate with the time and the inclusion proof from the Rekor log, which `sigstore-verify`
-//! checks.
+//! Signatures in Sigstore's bundle format; `sigstore-verify` checks the proof of the signer.
 
 use std::collections::BTreeMap;
 
@@ -105,7 +103,6 @@ struct Subject {
     annotations: BTreeMap<String, Value>,
 }
 
-/// Checks the signed statement and returns its subject.
 fn statement(envelope: &DsseEnvelope, digest: Digest, signer: &Signer) -> Result<Subject, SignatureError> {
     if envelope.payload_type != PAYLOAD {
         return Err(SignatureError::PayloadType(envelope.payload_type.clone()));

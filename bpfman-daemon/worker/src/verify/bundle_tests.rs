@@ -1,5 +1,4 @@
-//! Bundles from Sigstore's public and staging instances, checked against the roots of both. They are read from the
-//! source of the verifying library. None signs an image: a root accepts a bundle if only the statement is then refused.
+//! Recorded bundles, none of which signs an image: a root accepts a bundle if only the statement is then refused.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -10,7 +9,6 @@ use sigstore_verify::trust_root::SIGSTORE_STAGING_TRUSTED_ROOT;
 use super::*;
 use bpfmand_image::{Signers, TrustRoot, TrustedIdentity};
 
-/// Returns the folder of the recorded bundles in cargo's copy of the verifying library.
 fn recorded() -> PathBuf {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--offline", "--manifest-path"])
@@ -41,8 +39,6 @@ struct Recorded {
     issuer: &'static str,
 }
 
-/// The public instance, with the log's time; and staging, with log version 2, which gives no time, and a signed
-/// timestamp.
 fn recorded_bundles() -> [Recorded; 2] {
     let of = |name, root: TrustRoot, issuer| {
         let (text, digest) = bundle(name);
@@ -59,7 +55,6 @@ fn recorded_bundles() -> [Recorded; 2] {
     ]
 }
 
-/// Returns the reason for the refusal of a bundle, with this root and a rule for this issuer.
 fn refused(text: &str, digest: Digest, root: &TrustRoot, issuer: &str) -> String {
     let identities = vec![TrustedIdentity::new(issuer, "*").unwrap()];
     let rule = Signers { identities, minimum: 1, root: Some(root.clone()), ..Signers::default() };
@@ -99,7 +94,6 @@ fn trust_root_refuses_altered_or_unrelated_bundles() {
         material.as_object_mut().unwrap().remove("timestampVerificationData");
         material["tlogEntries"][0].as_object_mut().unwrap().remove("inclusionPromise");
         untrusted(&changed.to_string(), *digest);
-        // With a truncated inclusion proof.
         let mut changed: Value = serde_json::from_str(text).unwrap();
         let proof = &mut changed["verificationMaterial"]["tlogEntries"][0]["inclusionProof"];
         proof["hashes"].as_array_mut().unwrap().pop();

@@ -1,5 +1,3 @@
-//! Search for the signatures of a digest in a registry: cosign's tag, the referrers API, and its fallback tag.
-
 use std::collections::BTreeSet;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
@@ -50,24 +48,20 @@ pub(super) async fn find<S: SignatureSource>(
 
 /// Unanswered requests after which a search ends: each may take as long as the registry likes.
 const MAX_FAILURES: usize = 3;
-/// Maximum size of one signature with its annotations, in bytes: several times that of a signature with certificates.
+/// Several times the size of a signature with certificates.
 const SIGNATURE: usize = 64 << 10;
 
 struct Search<'a, S> {
     source: &'a S,
     digest: Digest,
     limits: &'a Limits,
-    /// Layers already tried: content, with the signature in its annotations.
     seen: BTreeSet<(Digest, Option<String>)>,
     found: FoundSignatures,
-    /// Layers that may still be tried.
     layers: usize,
-    /// Requests that the registry did not answer.
     failures: usize,
 }
 
 impl<S: SignatureSource> Search<'_, S> {
-    /// Notes faulty content or an unanswered request, and lets the search continue.
     fn go_on(&mut self, result: Result<(), ImageError>) -> Result<(), ImageError> {
         match result {
             Err(error) if is_fault(&error) => {
@@ -88,12 +82,11 @@ impl<S: SignatureSource> Search<'_, S> {
         }
     }
 
-    /// Returns whether the registry failed too often to be tried again.
     fn has_failed(&self) -> bool {
         self.failures >= MAX_FAILURES
     }
 
-    /// Reads cosign's own tag. The tag names the digest; the payloads are checked for it later.
+    /// The tag names the digest; the payloads are checked for it later.
     async fn tag(&mut self) -> Result<(), ImageError> {
         let tag = signature_tag(self.digest);
         let Some(bytes) = self.manifest(&tag).await? else { return Ok(()) };
@@ -124,7 +117,7 @@ impl<S: SignatureSource> Search<'_, S> {
         self.candidates(candidates).await
     }
 
-    /// Reads the layers of each candidate. The artifact type in the list is not used: cosign 3 writes a wrong one.
+    /// The artifact type in the list is not used: cosign 3 writes a wrong one.
     async fn candidates(&mut self, candidates: Vec<Descriptor>) -> Result<(), ImageError> {
         let mut seen = BTreeSet::new();
         let candidates: Vec<_> =
@@ -227,8 +220,7 @@ impl<S: SignatureSource> Search<'_, S> {
     }
 }
 
-/// Reorders a list to alternate between both ends. Lists grow at one end: thus added entries can push neither all older
-/// nor all newer ones beyond the limit.
+/// Alternates between both ends of a list, which grows at one: added entries push neither old nor new ones out.
 fn spread<T>(list: Vec<T>) -> Vec<T> {
     let mut list = std::collections::VecDeque::from(list);
     let mut spread = Vec::with_capacity(list.len());
@@ -239,7 +231,7 @@ fn spread<T>(list: Vec<T>) -> Vec<T> {
     spread
 }
 
-/// Returns whether this is the media type of a bundle, version 0.3 or later; it was written in two ways.
+/// Version 0.3 or later; it was written in two ways.
 fn is_bundle(media_type: &str) -> bool {
     media_type
         .strip_prefix("application/vnd.dev.sigstore.bundle")
@@ -255,7 +247,6 @@ mod tests {
 
     use super::*;
 
-    /// A repository with a signature tag that leads to these layers, of which only the content `good` exists.
     struct Listed {
         layers: Vec<serde_json::Value>,
         asked: AtomicUsize,

@@ -50,18 +50,12 @@ static TRUST: LazyLock<Trust> = LazyLock::new(|| {
     make().unwrap_or_else(|| panic!("no key can be made"))
 });
 
-/// Verifies a Sigstore bundle.
-///
-/// # Panics
-/// Panics if the bundle is accepted as a valid signature.
+/// Verifies a Sigstore bundle; panics if it is accepted as a valid signature.
 pub fn bundle(bytes: &[u8]) {
     assert!(bundle::verify(bytes, TRUST.digest, &VerifyingRule::new(&TRUST.rule)).is_err());
 }
 
-/// Verifies a payload that a trusted key signed.
-///
-/// # Panics
-/// Panics if the payload is accepted for an image that it does not name.
+/// Verifies a signed payload; panics if it is accepted for an image that it does not name.
 pub fn payload(bytes: &[u8]) {
     let Ok(signature) = TRUST.key.sign(bytes) else { return };
     let good = simple_signing::verify(
@@ -75,10 +69,7 @@ pub fn payload(bytes: &[u8]) {
     assert!(named || good.is_err());
 }
 
-/// Verifies a certificate and the transparency log entry of a signature.
-///
-/// # Panics
-/// Panics if they validate a forged signature.
+/// Verifies a certificate and the log entry of a signature; panics if a forged one is valid.
 pub fn certificate(certificate: &str, log: &str) {
     let material = Material {
         certificate: Some(certificate.to_owned()),

@@ -115,7 +115,6 @@ fn find(
     served.say(&SourceQuestion::Found(found))
 }
 
-/// Source of signatures that requests content from the daemon.
 struct CallerSource<'a> {
     name: &'a str,
     served: Mutex<&'a mut Answering>,

@@ -83,7 +83,6 @@ fn untrusted(error: &sigstore_verify::Error) -> SignatureError {
     SignatureError::Unproven { form: "signature".into(), why: causes(error) }
 }
 
-/// Promise of the log, as cosign writes it into an annotation.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct LogEntry {
@@ -107,8 +106,6 @@ struct Timestamp {
     token: String,
 }
 
-/// Converts the annotations to a bundle of version 0.1, which has the same parts, so that one verifier checks both
-/// formats.
 fn as_bundle(
     content: &Value,
     payload: &[u8],
@@ -154,7 +151,6 @@ fn as_bundle(
     Bundle::from_json(&bundle.to_string()).map_err(malformed("the parts of a signature"))
 }
 
-/// Returns the signer's certificate and its chain in the form of a bundle.
 fn certificates(leaf: &str, chain: Option<&str>) -> Result<Value, SignatureError> {
     const END: &str = "-----END CERTIFICATE-----";
     let blocks =

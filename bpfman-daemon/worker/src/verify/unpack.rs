@@ -1,5 +1,3 @@
-//! Unpacking of a layer to a checked object.
-
 use std::io::Read;
 
 use bpfman_image_format::layer::{self, FoundObject, LayerError};

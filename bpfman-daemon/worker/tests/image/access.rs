@@ -1,5 +1,3 @@
-//! Access to cached private images: only callers that the registry would serve.
-
 use crate::harness::hostile::{Answer, Hostile};
 use crate::harness::{Store, object, policy, unsigned};
 use bpfman_image_format::{AuthFile, Credential, ImageReference};
@@ -53,26 +51,22 @@ async fn a_private_image_comes_from_the_cache_only_to_who_may_pull_it() {
         assert_eq!(world.by(user, if_not_present).await.unwrap_err().category(), Category::Unauthorized);
     }
     world.by(Some("user"), if_not_present).await.unwrap();
-    // Without a password, or with another one, the registry refuses; without the registry, access is denied.
     for user in [None, Some("other")] {
         for pull_policy in [if_not_present, FetchPolicy::Never, FetchPolicy::Always] {
             let error = world.by(user, pull_policy).await.unwrap_err();
             assert_eq!(error.category(), Category::Unauthorized, "{user:?} {pull_policy:?}: {error}");
         }
     }
-    // A caller that had the image once has it again, also without the registry.
     let before = world.hostile.requests().len();
     world.by(Some("user"), if_not_present).await.unwrap();
     world.by(Some("user"), FetchPolicy::Never).await.unwrap();
     assert_eq!(world.hostile.requests().len(), before);
-    // Another caller with valid credentials causes one check; nothing is fetched again.
     world.hostile.lock_all(OTHERS, BASIC);
     world.by(Some("other"), if_not_present).await.unwrap();
     let asked = world.hostile.requests().split_off(before);
     assert!(asked.iter().all(|request| request.starts_with("HEAD ")), "{asked:?}");
     world.by(Some("other"), FetchPolicy::Never).await.unwrap();
     world.by(Some("user"), FetchPolicy::Never).await.unwrap();
-    // The daemon may read names and labels, which are not secret; content is not handed out.
     world.load(None, Caller::Daemon, FetchPolicy::Never).await.unwrap();
 }
 
@@ -100,13 +94,11 @@ async fn the_passwords_of_the_machine_are_for_those_who_may_use_them() {
     assert_eq!(error.category(), Category::Unauthorized, "{error}");
     assert!(world.hostile.requests().iter().all(|request| !request.contains("authorization")));
     world.load(None, Caller::Machine, FetchPolicy::IfNotPresent).await.unwrap();
-    // From then on without the registry for those callers, and not at all for others.
     world.load(None, Caller::Machine, FetchPolicy::Never).await.unwrap();
     let error = world.by(None, FetchPolicy::Never).await.unwrap_err();
     assert!(matches!(error, ImageError::NotYours { .. }), "{error}");
     let error = world.by(None, FetchPolicy::IfNotPresent).await.unwrap_err();
     assert_eq!(error.category(), Category::Unauthorized, "{error}");
-    // A password of their own is sufficient as well.
     world.by(Some("user"), FetchPolicy::IfNotPresent).await.unwrap();
     world.by(Some("user"), FetchPolicy::Never).await.unwrap();
 }
@@ -116,7 +108,7 @@ async fn own_manifest_gives_no_access_to_layers_of_others() {
     let mut world = World::new("borrowed");
     world.by(Some("user"), FetchPolicy::IfNotPresent).await.unwrap();
     let private = object("borrowed");
-    // Another registry. Its owner knows the digests of the private image but has none of its content.
+    // The owner of this registry knows the digests of the private image but has none of its content.
     let thief = Hostile::start();
     let (_, digest) = thief.image_of(private.bytes());
     let layer = bpfman_image_format::Digest::of(private.bytes());
@@ -126,7 +118,7 @@ async fn own_manifest_gives_no_access_to_layers_of_others() {
     assert_eq!(error.category(), Category::NotFound, "{error}");
     world.image = world.image.at_digest(digest);
     assert_eq!(world.by(None, FetchPolicy::Never).await.unwrap_err().category(), Category::Unauthorized);
-    // A policy change does not help either: content belongs to the names under which it was fetched.
+    // Content belongs to the names under which it was fetched.
     world.store.store.set_policy(policy("mode = \"off\"\n"));
     assert!(world.by(None, FetchPolicy::Never).await.is_err());
     assert!(!json!(world.store.kept()).to_string().contains("tmp/"));

@@ -41,7 +41,6 @@ async fn blob_of_another_size_or_content_is_refused() {
     hostile.set(&path, Answer::ok(object.bytes()).breaking_after(last));
     let error = refused(&hostile).await;
     assert!(matches!(error, RegistryError::Unreachable { .. }), "{error}");
-    // The descriptor has the right digest and a wrong size.
     for size in [layer.size - 1, layer.size + 1] {
         let hostile = Hostile::start();
         let (layer, _) = hostile.image_of(object.bytes());
@@ -64,7 +63,7 @@ async fn blob_that_is_refused_is_told_in_the_words_of_the_registry() {
         (500, body("UNKNOWN"), false),
         (503, String::new(), false),
     ] {
-        // Status or text: oci-client drops the status of a refusal with text if it is 400 to 499.
+        // oci-client drops the status of a refusal with text if it is 400 to 499.
         let told = if status < 500 && body.contains("code") {
             "in quarantine".to_owned()
         } else {
@@ -83,7 +82,6 @@ async fn blob_that_is_refused_is_told_in_the_words_of_the_registry() {
     }
 }
 
-/// A layer may name other addresses for its content.
 #[tokio::test]
 async fn addresses_in_a_manifest_are_not_followed() {
     let (hostile, elsewhere) = (Hostile::start(), Hostile::start());

@@ -1,6 +1,4 @@
-//! cosign as an independent signer: versions 2 and 3, with a key and without, in each format that they push.
-//!
-//! `tests/tools/cosign` fetches the two from Debian into the cache folder.
+//! cosign as an independent signer: versions 2 and 3, with and without a key, from `tests/tools/cosign`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,14 +13,12 @@ use bpfman_image_format::{Digest, ImageReference, OciLayout, Platform, PlatformI
 use bpfman_registry::{CosignKeyError, KeyError, PublicKey, SigningKey, push, sign};
 use bpfmand_image::{ImageError, Policy, Signer, VerifiedBy};
 
-/// One version of cosign, with a home of its own and no network beyond this machine.
 struct Cosign {
     program: String,
     folder: tempfile::TempDir,
 }
 
 impl Cosign {
-    /// Returns `None`, and prints the reason, if it cannot be fetched.
     fn version(version: &str) -> Option<Self> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/tools/cosign");
         let output = Command::new(script).arg(version).output().expect("bash is installed");
@@ -71,7 +67,6 @@ impl Cosign {
         std::fs::write(self.folder.path().join(name), content).unwrap();
     }
 
-    /// Returns a policy that requires its key, with further conditions.
     fn trusted(&self, more: &str) -> Policy {
         let public = std::fs::read_to_string(self.folder.path().join("cosign.pub")).unwrap();
         policy(&format!("[[images]]\npattern = \"*\"\nkeys = ['''{public}''']\n{more}\n"))
@@ -85,7 +80,6 @@ impl Cosign {
         self.run(&arguments);
     }
 
-    /// Returns a policy with the root of the private services.
     fn trusting(&self, services: &Services, subject: &str) -> Policy {
         self.write("root.json", &trusted_root(&services.authority, &services.log));
         let root = self.folder.path().join("root.json");
@@ -104,7 +98,6 @@ async fn published(registry: &DockerRegistry, name: &str) -> (ImageReference, Di
     (image, digest)
 }
 
-/// Checks that a signed image is loaded with its signer, and refused with another key.
 async fn accepted(image: &ImageReference, trusted: Policy) -> VerifiedBy {
     let verified = Store::new(trusted).pull(image).await.unwrap().verified_by;
     assert!(matches!(verified, VerifiedBy::Signers { .. }));
@@ -123,7 +116,6 @@ async fn cosign_2_with_a_key_is_verified_in_both_its_forms() {
     let error =
         Store::new(cosign.trusted("annotations = { stage = \"trial\" }")).pull(&image).await.unwrap_err();
     assert!(error.to_string().contains("stage=production"), "{error}");
-    // Our signature is added; both stay valid.
     let ours = SigningKey::generate().unwrap();
     sign(&image, &ours, &BTreeMap::new(), None).await.unwrap();
     Store::new(demand(&[&ours])).pull(&image).await.unwrap();

@@ -1,5 +1,3 @@
-//! Images in the formats of other builders, and the errors for unsupported ones.
-
 use std::io::Write as _;
 
 use crate::harness::hostile::Hostile;
@@ -14,7 +12,6 @@ async fn load(hostile: &Hostile) -> Result<VerifiedImage, ImageError> {
     let loaded = store.pull(&image).await;
     assert_eq!(store.left_over(), 0);
     if loaded.is_ok() {
-        // All required content is cached.
         let asked = hostile.requests().len();
         store.load(&image, FetchPolicy::Never).await.unwrap();
         store.pull(&image).await.unwrap();
@@ -44,7 +41,6 @@ fn tar(entries: &[(&str, &[u8])]) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
-/// Serves an image of these layers at the tag `latest`.
 fn image(hostile: &Hostile, layers: &[Descriptor]) -> Value {
     let config = hostile.blob(media::OCI_CONFIG, b"{}");
     let manifest = json!({
@@ -101,7 +97,6 @@ async fn the_layer_with_the_object_is_found_among_others() {
         image(&hostile, &layers);
         assert_eq!(&*load(&hostile).await.unwrap().bytes, object.bytes());
     }
-    // No layer has an object: the first error is returned. Layers beyond the limits are not read.
     image(&hostile, &[readme.clone(), empty.clone()]);
     let error = load(&hostile).await.unwrap_err();
     assert!(matches!(error, ImageError::NoObject { .. }) && error.to_string().contains("a text"), "{error}");

@@ -1,5 +1,3 @@
-//! A registry that lies, floods, stalls and redirects elsewhere.
-
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -20,7 +18,6 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// Loads `a:latest` with all images allowed; checks that the load fails and leaves nothing behind.
 async fn refused(hostile: &Hostile) -> ImageError {
     let store = Store::new(unsigned());
     let error = store.pull(&hostile.image("a:latest")).await.unwrap_err();
@@ -46,7 +43,6 @@ async fn an_oversize_manifest_is_cut_off() {
     hostile.set("manifests/latest", Answer::ok("{").header("content-length", "300000000"));
     let error = refused(&hostile).await;
     assert!(matches!(error, ImageError::TooLarge { size: Some(300_000_000), .. }), "{error}");
-    // Without a length, reading stops at the limit.
     hostile.set("manifests/latest", Answer::ok("{").endless());
     let error = refused(&hostile).await;
     assert!(matches!(error, ImageError::TooLarge { size: None, .. }), "{error}");
@@ -85,7 +81,6 @@ async fn a_blob_of_another_size_or_content_is_refused() {
     hostile.set(&path, Answer::ok(object.bytes()).endless());
     assert!(matches!(refused(&hostile).await, ImageError::TooLarge { .. }));
 
-    // The descriptor has the right digest and a wrong size.
     for size in [layer.size - 1, layer.size + 1, 1 << 40] {
         let hostile = Hostile::start();
         let (layer, _) = hostile.image_of(object.bytes());
@@ -113,11 +108,9 @@ async fn redirects_to_this_machine_are_not_followed() {
     assert!(matches!(error, ImageError::Malformed { .. }), "{error}");
     assert!(error.to_string().contains("redirects to") && !error.to_string().contains("token"), "{error}");
     assert_eq!(elsewhere.requests(), [""; 0]);
-    // A redirect loop.
     hostile.set("manifests/latest", Answer::status(302).header("location", "/v2/a/manifests/latest"));
     assert!(matches!(refused(&hostile).await, ImageError::Malformed { .. }));
     assert!(hostile.requests().len() < 10);
-    // A redirect within the registry is followed.
     let (_, digest) = hostile.image_of(object("redirect").bytes());
     let target = format!("/v2/a/manifests/{digest}");
     hostile.set("manifests/latest", Answer::status(307).header("location", &target));
@@ -175,7 +168,6 @@ async fn malformed_documents_are_named() {
         let error = refused(&hostile).await;
         assert!(matches!(error, ImageError::Malformed { .. }), "{manifest}: {error}");
     }
-    // A nested index without entries.
     hostile.manifest("latest", &json!({ "schemaVersion": 2, "manifests": [entry(inner)] }));
     assert!(matches!(refused(&hostile).await, ImageError::NoPlatform { .. }));
     for text in ["", "[]", r#"{"config":{"Labels":{"io.ebpf.programs":"xdp"}}}"#, r#"{"config":3}"#] {
@@ -183,7 +175,6 @@ async fn malformed_documents_are_named() {
         hostile.manifest("latest", &json!({ "schemaVersion": 2, "config": config, "layers": [layer] }));
         assert_eq!(refused(&hostile).await.category(), Category::Malformed, "{text}");
     }
-    // An index that offers another platform's image for this one.
     let config = hostile.blob(media::OCI_CONFIG, br#"{"architecture":"other"}"#);
     let member = hostile.manifest("m", &json!({ "schemaVersion": 2, "config": config, "layers": [layer] }));
     hostile.manifest("latest", &json!({ "schemaVersion": 2, "manifests": [entry(member)] }));
@@ -206,7 +197,6 @@ async fn malformed_signatures_are_refused() {
 
     hostile.manifest(&tag, &json!({ "layers": [layer] }));
     load().await.unwrap();
-    // Not base64, missing, or of another media type: ignored.
     for (media_type, value) in [
         (media::SIMPLE_SIGNING, Some("no base64!")),
         (media::SIMPLE_SIGNING, None),
@@ -222,7 +212,6 @@ async fn malformed_signatures_are_refused() {
     }
     hostile.manifest(&tag, &json!({ "layers": vec![layer.clone(); 500] }));
     load().await.unwrap();
-    // Unreadable signatures do not invalidate a valid one.
     let huge = Descriptor { size: 1 << 30, ..hostile.blob(media::SIMPLE_SIGNING, b"huge") };
     let mut missing = Descriptor::of(media::SIMPLE_SIGNING, b"missing");
     let mut wrong = hostile.blob(media::SIMPLE_SIGNING, b"right");
@@ -261,7 +250,6 @@ async fn a_silent_registry_does_not_hold_a_load_forever() {
         let store = Store::with_limits(unsigned(), limits);
         let error = store.pull(&hostile.image("a:latest")).await.unwrap_err();
         assert_eq!(error.category(), Category::Unreachable, "{error}");
-        // The next load is not blocked.
         hostile.image_of(object("silent").bytes());
         store.pull(&hostile.image("a:latest")).await.unwrap();
         hostile.set("manifests/latest", Answer::ok("{}").stall());
@@ -290,7 +278,7 @@ async fn a_token_is_fetched_where_the_registry_says() {
         let store = Store::new(unsigned()).store.with_settings(RegistrySettings::new(registries, None));
         store.load(&request, None).await
     };
-    // The token service fails, then issues a token; only it sees the password.
+    // Only the token service sees the password.
     let secret = || Some(Credential::new("user", "secret"));
     let error = load(secret()).await.unwrap_err();
     assert_eq!(error.category(), Category::Unauthorized, "{error}");
@@ -304,10 +292,8 @@ async fn a_token_is_fetched_where_the_registry_says() {
     );
     assert!(!asked[1].contains("authorization"), "{asked:?}");
     assert!(hostile.requests().iter().all(|request| !request.contains("Basic")));
-    // One authentication per load, however many documents.
     assert_eq!(asked.len(), 3);
 
-    // A token without effect is requested only once.
     realm.set_absolute("/token", Answer::ok(r#"{"token":"other"}"#));
     assert_eq!(load(None).await.unwrap_err().category(), Category::Unauthorized);
     assert_eq!(realm.requests().len(), 4);

@@ -1,5 +1,3 @@
-//! Layouts and archives in the formats of other tools: compressed, without names, with signatures beside images.
-
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -14,7 +12,6 @@ use bpfman_registry::{SigningKey, archive, save, sign};
 use bpfmand_image::{Category, FetchPolicy, ImageError, ImportOutcome, Policy};
 use serde_json::{Value, json};
 
-/// A signed image that its registry no longer has, in a layout.
 struct Saved {
     image: ImageReference,
     digest: Digest,
@@ -40,7 +37,6 @@ impl Saved {
         demand(&[&self.key])
     }
 
-    /// Replaces the annotations of the image's and the signatures' entries.
     fn annotate(&self, image: &Value, signatures: &Value) -> PathBuf {
         let folder = self.layout().path().to_owned();
         let index = std::fs::read(folder.join("index.json")).unwrap();
@@ -57,7 +53,6 @@ impl Saved {
         bpfman_image_format::signature_tag(self.digest)
     }
 
-    /// Imports from a path under a policy that requires the signature, and loads the image.
     async fn import_and_load(&self, path: &Path, name: Option<&ImageReference>) {
         let store = Store::new(self.policy());
         let imported = store.store.import(path, name).await.unwrap();
@@ -87,7 +82,6 @@ async fn compressed_archives_are_imported() {
     for path in packed(&content, &path) {
         saved.import_and_load(&path, None).await;
     }
-    // Truncated, and with an unsupported compression.
     let store = Store::new(unsigned());
     for path in packed(&content, &path) {
         let whole = std::fs::read(&path).unwrap();
@@ -117,12 +111,10 @@ async fn layouts_without_whole_names_are_imported_by_a_given_one() {
     ] {
         let path = saved.annotate(&of_image, &of_signatures);
         saved.import_and_load(&path, image).await;
-        // Without a name, no rule of the policy applies.
         let error = Store::new(saved.policy()).store.import(&path, None).await.unwrap_err();
         assert!(matches!(error, ImageError::NoImportName { .. }), "{error}");
         assert!(error.hint().unwrap().contains("--name"), "{error}");
     }
-    // Image and signatures under one name, as cosign saves a named image.
     let named = |kind: &str| json!({ "kind": format!("dev.cosignproject.cosign/{kind}"), media::REF_NAME: saved.image.to_string() });
     let path = saved.annotate(&named("image"), &named("sigs"));
     saved.import_and_load(&path, None).await;
@@ -216,7 +208,6 @@ async fn docker_and_podman_archives_import_if_no_signature_is_needed() {
     let imported = refused.store.import(&path, Some(&image)).await.unwrap();
     assert!(matches!(&imported[0].outcome, ImportOutcome::Refused(why) if why.contains("not signed")));
     assert_eq!(refused.kept(), Vec::<String>::new());
-    // The manifest names a missing layer.
     let mut builder = tar::Builder::new(std::fs::File::create(&path).unwrap());
     let manifest = br#"[{"Config":"c.json","RepoTags":null,"Layers":["x/layer.tar"]}]"#;
     for (name, content) in [("c.json", b"{}".as_slice()), ("manifest.json", manifest)] {

@@ -22,7 +22,6 @@ async fn layouts_of_skopeo_and_our_own_archives_are_imported() {
     assert_eq!((saved.digest, saved.signatures), (digest, 1));
     let packed = folder.path().join("image.tar");
     archive(&layout, &packed).unwrap();
-    // skopeo's own archive, with the complete name and no signature.
     let theirs = folder.path().join("theirs");
     let status = std::process::Command::new("skopeo")
         .args(["--insecure-policy", "copy", "--quiet", "--src-tls-verify=false"])
@@ -40,7 +39,6 @@ async fn layouts_of_skopeo_and_our_own_archives_are_imported() {
         let loaded = store.load(&image, FetchPolicy::Never).await;
         assert_eq!(loaded.is_ok(), is_signed);
         let store = store.restarted(unsigned());
-        // A refused image is not kept.
         let imported = store.store.import(path, None).await.unwrap();
         assert!(matches!(imported[0].outcome, ImportOutcome::Verified(_)));
         assert_eq!(&*store.load(&image, FetchPolicy::Never).await.unwrap().bytes, object.bytes());
@@ -99,7 +97,6 @@ async fn a_refused_import_changes_neither_tag_nor_signatures() {
         save(&image, &layout, None, None).await.unwrap();
         layout.path().to_owned()
     };
-    // The same name: unsigned, with two signatures, with one.
     publish(&image, &object("import_evil"), None).await;
     let evil = archived("evil").await;
     let good = object("import_good");
@@ -117,11 +114,9 @@ async fn a_refused_import_changes_neither_tag_nor_signatures() {
     assert_eq!(store.kept(), before);
     let loaded = store.load(&image, FetchPolicy::Never).await.unwrap();
     assert_eq!((loaded.digest, &*loaded.bytes), (digest, good.bytes()));
-    // Fewer signatures than known remove none.
     let imported = store.store.import(&one, None).await.unwrap();
     assert!(matches!(imported[0].outcome, ImportOutcome::Verified(_)), "{imported:?}");
     store.store.set_policy(demand(&[&second]));
     store.load(&image, FetchPolicy::Never).await.unwrap();
-    // An older image, although signed, is refused if rollback is forbidden.
     assert_eq!(store.left_over(), 0);
 }

@@ -1,5 +1,3 @@
-//! Signatures by identity: a private certificate authority and transparency log, and all possible faults.
-
 use crate::harness::authority::{Authority, SERVER, now};
 use crate::harness::hostile::Answer;
 use crate::harness::keyless::{ISSUER, Making, SUBJECT, key_bundle};
@@ -44,18 +42,15 @@ async fn an_older_signature_by_identity_is_verified_offline() {
     world.tag(&payload, &annotations);
     let verified = world.load(world.trusting(ISSUER, SUBJECT)).await.unwrap();
     assert!(matches!(signer(&verified), Signer::Identity { .. }));
-    // Each part of the proof is required.
     for missing in ["dev.sigstore.cosign/bundle", "dev.sigstore.cosign/certificate"] {
         let rest: Vec<_> = annotations.iter().filter(|(name, _)| *name != missing).cloned().collect();
         world.tag(&payload, &rest);
         world.refused(world.trusting(ISSUER, SUBJECT)).await;
     }
-    // A signed payload of another image.
     let (payload, annotations) = world.making().simple(&world.image.name(), Digest::of(b"other"));
     world.tag(&payload, &annotations);
     let why = world.refused(world.trusting(ISSUER, SUBJECT)).await;
     assert!(why.contains("another image"), "{why}");
-    // A chain of the attacker's own beside the certificate.
     let rogue = Authority::new("rogue");
     let (payload, annotations) =
         Making { authority: &rogue, ..world.making() }.simple(&world.image.name(), world.digest);
@@ -125,7 +120,6 @@ async fn a_forged_or_missing_proof_is_refused() {
         let error = world.load(world.trusting(ISSUER, SUBJECT)).await;
         assert!(matches!(error, Err(ImageError::Untrusted { .. })), "{name}: {error:?}");
     }
-    // The valid bundle is still accepted.
     world.refer(&[honest]);
     world.load(world.trusting(ISSUER, SUBJECT)).await.unwrap();
 }
@@ -149,7 +143,6 @@ async fn a_tampered_bundle_is_refused() {
         world.refer(&[bundle]);
         world.refused(world.trusting(ISSUER, SUBJECT)).await;
     }
-    // Complete and valid, but for another image.
     world.refer(&[stranger]);
     world.refused(world.trusting(ISSUER, SUBJECT)).await;
 }
@@ -178,7 +171,6 @@ async fn a_bundle_by_key_needs_a_log_only_where_the_rule_says_so() {
     let with_log = format!("{keys}\nlog = \"required\"");
     world.refer(&[key_bundle(&key, world.digest, predicate, None)]);
     world.load(world.policy(&keys)).await.unwrap();
-    // The error reports the missing log entry, not the trusted root.
     let error = world.load(world.policy(&with_log)).await.unwrap_err().to_string();
     assert!(
         error.contains("has no entry of a transparency log") && !error.contains("trusted root"),
@@ -226,17 +218,14 @@ async fn referrers_are_read_from_the_registrys_list_page_by_page() {
     world.hostile.set_query(&path, Answer::ok(list(std::slice::from_ref(&entry))));
     world.hostile.set(&place, Answer::ok(list(&[])).header("link", &next(&path)));
     world.load(world.trusting(ISSUER, SUBJECT)).await.unwrap();
-    // A loop of pages: reading stops at the limit without a signature.
     world.hostile.set(&place, Answer::ok(list(&[])).header("link", &next(&format!("/v2/a/{place}"))));
     let error = world.load(world.trusting(ISSUER, SUBJECT)).await.unwrap_err();
     assert!(matches!(error, ImageError::Unsigned { .. }), "{error}");
-    // Pages elsewhere are refused.
     for address in ["http://127.0.0.1:1/v2/a/x".to_owned(), "/v2/b/x".to_owned()] {
         world.hostile.set(&place, Answer::ok(list(&[])).header("link", &next(&address)));
         let error = world.load(world.trusting(ISSUER, SUBJECT)).await.unwrap_err();
         assert!(matches!(error, ImageError::Malformed { .. }), "{error}");
     }
-    // Among very many others: at the end of the list, at its beginning, and beyond the limits.
     let missing = |number: usize| {
         let digest = Digest::of(&number.to_le_bytes());
         json!({ "mediaType": media::OCI_MANIFEST, "digest": digest, "size": 100 })
@@ -274,15 +263,12 @@ async fn an_older_signature_counts_as_a_referrer_too() {
     world.refer_simple(&payload, &annotations, world.digest);
     let verified = world.load(trusting()).await.unwrap();
     assert!(matches!(signer(&verified), Signer::Identity { .. }));
-    // A referrer of something else.
     world.refer_simple(&payload, &annotations, Digest::of(b"other"));
     assert!(matches!(world.load(trusting()).await.unwrap_err(), ImageError::Unsigned { .. }));
-    // A referrer of the image with a signature for another one.
     let (payload, annotations) = world.making().simple(&world.image.name(), Digest::of(b"other"));
     world.refer_simple(&payload, &annotations, world.digest);
     let why = world.refused(trusting()).await;
     assert!(why.contains("another image"), "{why}");
-    // The same with a signature by key.
     let key = SigningKey::generate().unwrap();
     let payload = serde_json::to_vec(&bpfman_image_format::SimpleSigningPayload::new(
         &world.image.name(),
@@ -314,7 +300,6 @@ async fn a_revoked_identity_counts_no_more() {
     }
     // The same subject at another issuer is another identity.
     world.load(revoked("https://other.test", SUBJECT, "")).await.unwrap();
-    // The other signature alone suffices.
     world.refer(&both);
     let verified = world.load(revoked(ISSUER, SUBJECT, "")).await.unwrap();
     assert!(signer(&verified).to_string().contains("other@example.com"), "{verified}");

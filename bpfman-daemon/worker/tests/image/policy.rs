@@ -1,5 +1,3 @@
-//! `policy.toml`: parsing, and decisions.
-
 use std::io;
 use std::path::Path;
 
@@ -54,7 +52,6 @@ fn the_keys_of_v0_6_loosen_only_what_they_write_out() {
         (legacy(Some(false), Some(true)), Mode::Off),
     ] {
         assert_eq!(with_mode(None, keys), mode, "{keys:?}");
-        // policy.toml takes precedence.
         assert_eq!(with_mode(Some(Mode::Enforce), keys), Mode::Enforce);
     }
     assert_eq!(with_mode(Some(Mode::Off), LegacySigning::default()), Mode::Off);
@@ -102,7 +99,6 @@ fn mistakes_are_refused_with_their_line() {
             "= 2 with 1 different signers",
         ),
         (format!("{start}keys = [\"/keys/good.pub\"]\nmin_signatures = 0\n"), 6, "min_signatures = 0"),
-        // The same key twice is one signer.
         (
             format!("{start}min_signatures = 2\nkeys = [\"\"\"{one}\"\"\", \"\"\"{one}\"\"\"]\n"),
             5,
@@ -144,7 +140,6 @@ fn keys_of_other_kinds_are_refused() {
         eprintln!("skipped: openssl is not installed");
         return;
     }
-    // OpenSSL as an independent key generator.
     let folder = tempfile::tempdir().unwrap();
     let make = |name: &str, arguments: &[&str]| {
         let (private, public) = (folder.path().join(name), folder.path().join(format!("{name}.pub")));
@@ -165,7 +160,6 @@ fn keys_of_other_kinds_are_refused() {
     let trust = |public: &str| bpfmand_image::TrustedKey::from_pem(public);
     let (private, public) = make("p256", &curve("ec_paramgen_curve:P-256"));
     trust(&public).unwrap();
-    // Our tool signs with keys made by OpenSSL.
     let key = SigningKey::from_pem(&private).unwrap();
     assert_eq!(key.public_key().unwrap().to_pem(), public);
     trust(&make("rsa", &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"]).1).unwrap();

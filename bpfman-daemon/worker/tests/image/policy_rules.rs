@@ -1,5 +1,3 @@
-//! Rules beyond signatures: pinned digests, increasing annotations, revocation; and the content that the cache keeps.
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -13,7 +11,6 @@ fn key() -> SigningKey {
     SigningKey::generate().unwrap()
 }
 
-/// Returns a policy that requires a key, with further lines in its entry, and further tables.
 fn rule(key: &SigningKey, more: &str) -> Policy {
     let pem = key.public_key().unwrap().to_pem();
     policy(&format!("[[images]]\npattern = \"*\"\nkeys = ['''{pem}''']\n{more}\n"))
@@ -34,7 +31,6 @@ async fn a_rule_may_name_the_only_images_by_digest() {
     let error = Store::new(rule(&key, &other)).pull(&image).await.unwrap_err();
     assert!(matches!(error, ImageError::NotPinned { digest: found, .. } if found == digest), "{error}");
     assert_eq!(error.category(), Category::Denied);
-    // A pinned digest suffices if the rule allows unsigned images.
     let text = format!("[[images]]\npattern = \"*\"\nunsigned = true\ndigests = [\"{digest}\"]\n");
     Store::new(policy(&text)).pull(&image).await.unwrap();
     let text = format!("[[images]]\npattern = \"*\"\nunsigned = true\n{other}\n");
@@ -61,12 +57,10 @@ async fn an_annotation_that_has_to_grow_forbids_the_way_back() {
         assert_eq!(error.category(), Category::Denied);
     };
     refused(store.pull(&at("old")).await.unwrap_err());
-    // Also after a restart, from the cache, by digest, and after the cache was pruned.
     let store = store.restarted(growing());
     refused(store.load(&at("old"), FetchPolicy::Never).await.unwrap_err());
     store.store.prune(BTreeSet::new(), Duration::ZERO).await.unwrap();
     refused(store.pull(&at("old")).await.unwrap_err());
-    // Another repository has a version of its own.
     let other = registry.image("demo/other:v1");
     publish(&other, &object("growing_other"), None).await;
     sign_with(&other, &key, "version", "1").await;
@@ -80,7 +74,6 @@ async fn an_annotation_that_has_to_grow_forbids_the_way_back() {
     sign_with(&at("old"), &key, "version", "2").await;
     store.load(&at("old"), FetchPolicy::Always).await.unwrap();
     refused_below_two(store.pull(&at("new")).await);
-    // Without the annotation, or with an invalid value, an image is refused.
     let bare = registry.image("demo/bare:v1");
     publish_signed(&bare, &object("growing_bare"), &key).await;
     assert!(matches!(store.pull(&bare).await, Err(ImageError::Untrusted { .. })));
@@ -111,7 +104,6 @@ async fn what_is_revoked_is_refused_in_every_mode() {
     let fingerprint = key.public_key().unwrap().fingerprint();
     let store = Store::new(demand(&[&key]));
     store.pull(&image).await.unwrap();
-    // Cached and loaded before, but now revoked.
     store.store.set_policy(rule(&key, &format!("[revoked]\nkeys = [\"{fingerprint}\"]\n")));
     let error = store.load(&image, FetchPolicy::Never).await.unwrap_err();
     assert!(
@@ -140,7 +132,6 @@ async fn cache_is_collected_by_size_and_age_except_needed_images() {
         let images = store.store.images().await.unwrap();
         images.into_iter().map(|image| image.name.rsplit('/').next().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    // Space for two and a half images: the least recently used is removed.
     let bounds = Bounds { bytes: size * 5 / 2, age: Duration::from_secs(3600) };
     let store = Store { store: store.store.with_bounds(bounds), folder: store.folder };
     let collected = store.store.collect(BTreeSet::new()).await.unwrap();
@@ -151,7 +142,6 @@ async fn cache_is_collected_by_size_and_age_except_needed_images() {
         store.load(&loaded[0].0, FetchPolicy::Never).await.unwrap_err().category(),
         Category::NotCached
     );
-    // Images in use stay, however small the limit is.
     let store = Store { store: store.store.with_bounds(Bounds { bytes: 0, ..bounds }), folder: store.folder };
     store.store.collect([loaded[1].1.digest].into()).await.unwrap();
     assert_eq!(names(&store).await, ["two"]);
@@ -160,7 +150,6 @@ async fn cache_is_collected_by_size_and_age_except_needed_images() {
     assert_eq!(std::fs::read_dir(store.blobs()).unwrap().count(), 0, "nothing stays of images that went");
 }
 
-/// Ages every recorded use by `seconds`, unless it is older already.
 fn age(store: &Store, seconds: u64) {
     let then = std::time::SystemTime::now() - Duration::from_secs(seconds);
     for entry in std::fs::read_dir(store.folder.path().join("images/images")).unwrap() {
@@ -171,7 +160,6 @@ fn age(store: &Store, seconds: u64) {
     }
 }
 
-/// Copies an image and its signatures to another repository, like any user with write access there.
 fn copy(from: &ImageReference, to: &ImageReference, digest: Digest) {
     let signatures = bpfman_image_format::signature_tag(digest);
     for (from, to) in [(from.clone(), to.clone()), (from.at_tag(&signatures), to.at_tag(&signatures))] {
@@ -197,7 +185,6 @@ async fn image_cannot_pass_as_another_or_roll_back_by_another_name() {
     }
     let other = registry.image("network/other:v1");
     copy(&at("v1"), &other, digests[0]);
-    // Signed for another repository.
     let store = Store::new(rule(&key, "increasing = \"version\""));
     store.pull(&at("v2")).await.unwrap();
     for name in [other.clone(), other.at_digest(digests[0])] {
@@ -207,7 +194,6 @@ async fn image_cannot_pass_as_another_or_roll_back_by_another_name() {
             "{error}"
         );
     }
-    // Copies are allowed if the rule names the original, and share its floor.
     let original = registry.image("network/firewall").name();
     for signed_as in [original.as_str(), "*"] {
         let copies = || rule(&key, &format!("increasing = \"version\"\nsigned_as = [\"{signed_as}\"]"));
@@ -228,19 +214,16 @@ async fn what_was_refused_leaves_nothing_and_the_next_pull_has_room() {
     let store = Store::new(unsigned());
     let store = Store { store: store.store.with_bounds(bounds), folder: store.folder };
     for round in 0..3_u8 {
-        // Not a tar, and larger than the whole cache.
         hostile.image_of(&vec![round + 1; 21 << 20]);
         let error = store.pull(&hostile.image("a:latest")).await.unwrap_err();
         assert_eq!(error.category(), Category::Malformed, "{error}");
         assert_eq!(store.kept(), [""; 0]);
     }
-    // Unsigned although signatures are required.
     let key = key();
     store.store.set_policy(demand(&[&key]));
     let (_, digest) = hostile.image_of(object("refused").bytes());
     assert!(matches!(store.pull(&hostile.image("a:latest")).await, Err(ImageError::Unsigned { .. })));
     assert_eq!(store.kept(), [""; 0]);
-    // A revoked object is recognised only after the fetch.
     let loaded = Store::new(unsigned()).pull(&hostile.image("a:latest")).await.unwrap();
     assert_eq!(loaded.digest, digest);
     let text = format!(
@@ -271,7 +254,6 @@ async fn an_earlier_version_is_judged_by_the_policy_as_it_is_now() {
     publish(&newer, &object("back_newer"), None).await;
     sign_with(&newer, &key, "version", "2").await;
     let other = SigningKey::generate().unwrap();
-    // By its signatures, and by their recorded evidence when they are gone.
     for is_cached in [true, false] {
         let store = Store::new(growing());
         if is_cached {

@@ -1,5 +1,3 @@
-//! Pulls from a real registry: names, platforms, signatures, pull policies.
-
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::Arc;
@@ -55,7 +53,6 @@ async fn an_image_pushed_by_skopeo_is_loaded() {
     let loaded = store.pull(&image).await.unwrap();
     assert_eq!((&*loaded.bytes, loaded.digest), (object.bytes(), digest));
     assert_eq!(loaded.verified_by, VerifiedBy::UnsignedAllowed { rule: "*".to_owned() });
-    // Docker's media types.
     let loaded = store.pull(&image.at_tag("v2")).await.unwrap();
     assert_eq!((&*loaded.bytes, &loaded.labels), (object.bytes(), object.labels()));
 }
@@ -156,7 +153,6 @@ async fn the_cache_serves_without_a_registry() {
         }
     }
     assert_eq!(store.load(&image, FetchPolicy::Always).await.unwrap_err().category(), Category::Unreachable);
-    // Signatures are verified at every load: the cached ones do not satisfy another policy.
     let store = store.restarted(demand(&[&SigningKey::generate().unwrap()]));
     let error = store.load(&image, FetchPolicy::Never).await.unwrap_err();
     assert!(matches!(error, ImageError::Untrusted { .. }), "{error}");
@@ -211,10 +207,8 @@ async fn a_password_is_asked_for_and_used() {
     }
     let loaded = store.store.load(&request(Some(good)), None).await.unwrap();
     assert_eq!(&*loaded.bytes, object.bytes());
-    // A credential of one caller does not serve another.
     let error = store.store.load(&request(None), None).await.unwrap_err();
     assert_eq!(error.category(), Category::Unauthorized, "{error}");
-    // The credential is not stored on disk.
     for folder in ["sha256", "signatures", "tags"] {
         for entry in std::fs::read_dir(store.folder.path().join("images").join(folder)).unwrap() {
             let content = std::fs::read(entry.unwrap().path()).unwrap();

@@ -1,5 +1,3 @@
-//! Signatures that allow an image, from a registry or from the cache.
-
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::Mutex;
@@ -36,7 +34,6 @@ async fn an_unsigned_image_is_refused_and_no_layer_fetched() {
     assert_eq!(layers.into_inner(), 0, "no layer was fetched");
     assert_eq!(store.kept(), [""; 0], "nothing of it is kept");
 
-    // A later signature is found despite the cached result "no signatures".
     sign(&image, &key, &BTreeMap::new(), None).await.unwrap();
     store.pull(&image).await.unwrap();
 }
@@ -64,7 +61,6 @@ async fn a_signature_by_another_key_is_refused() {
     let store = Store::new(demand(&[&trusted]));
     let error = store.pull(&image).await.unwrap_err();
     assert!(matches!(error, ImageError::Untrusted { .. }), "{error}");
-    // A second signature is added and found.
     let signed = sign(&image, &trusted, &BTreeMap::new(), None).await.unwrap();
     assert_eq!(signed.outcome, SignOutcome::Created);
     store.pull(&image).await.unwrap();
@@ -87,7 +83,6 @@ async fn content_with_two_names_keeps_the_signatures_of_both() {
     for image in &images {
         store.pull(image).await.unwrap();
     }
-    // Each name has a signature of its own, all from the cache.
     for image in &images {
         store.load(image, FetchPolicy::Never).await.unwrap();
     }
@@ -108,7 +103,6 @@ async fn a_signing_tells_its_steps_and_how_much_it_pushes() {
     assert_eq!(steps, [SignStep::Resolve, SignStep::ReadSignatures, SignStep::Push { bytes }]);
     let numbers: Vec<usize> = steps.iter().map(|step| step.number()).collect();
     assert_eq!(numbers, Vec::from_iter(1..=SignStep::COUNT));
-    // An existing signature is not pushed again.
     let signed = sign_in_steps(&image, &key, &BTreeMap::new(), None, &tell).await.unwrap();
     assert_eq!(signed.outcome, SignOutcome::Unchanged);
     assert_eq!(*told.lock().unwrap(), [SignStep::Resolve, SignStep::ReadSignatures]);
@@ -141,7 +135,6 @@ async fn a_signature_of_another_image_is_refused() {
     let (good, evil) = (registry.image("demo/a:good"), registry.image("demo/a:evil"));
     let good_digest = publish_signed(&good, &object("good"), &key).await;
     let evil_digest = publish(&evil, &object("evil"), None).await;
-    // Copied to the place of the other image's signatures.
     let copied = Command::new("skopeo")
         .args(["--insecure-policy", "copy", "--quiet", "--src-tls-verify=false", "--dest-tls-verify=false"])
         .arg(format!("docker://{}", good.at_tag(&signature_tag(good_digest))))
@@ -165,7 +158,6 @@ async fn a_moved_tag_needs_a_signature_of_its_own() {
     let store = Store::new(demand(&[&key]));
     assert_eq!(&*store.load(&image, FetchPolicy::Always).await.unwrap().bytes, old.bytes());
     publish(&image, &new, None).await;
-    // Without a request to the registry, the former digest of the tag still applies.
     assert_eq!(&*store.pull(&image).await.unwrap().bytes, old.bytes());
     let error = store.load(&image, FetchPolicy::Always).await.unwrap_err();
     assert!(matches!(error, ImageError::Unsigned { .. }), "{error}");

@@ -1,5 +1,3 @@
-//! Pushing and signing at registries that implement only what the specification requires.
-
 use std::collections::BTreeMap;
 
 use crate::harness::authority::Authority;
@@ -21,7 +19,6 @@ async fn uploads_that_end_without_a_location_are_whole() {
         let digest = publish_signed(&image, &object, &key).await;
         let loaded = Store::new(demand(&[&key])).pull(&image).await.unwrap();
         assert_eq!((loaded.digest, &*loaded.bytes), (digest, object.bytes()));
-        // Existing blobs are not pushed again.
         let uploads = |requests: Vec<String>| requests.iter().filter(|one| one.starts_with("POST")).count();
         let before = uploads(registry.requests());
         publish_signed(&image, &object, &key).await;
@@ -29,7 +26,6 @@ async fn uploads_that_end_without_a_location_are_whole() {
     }
 }
 
-/// The client checks that the registry has the content.
 #[tokio::test]
 async fn uploads_that_end_by_another_success_are_whole() {
     for success in [200, 202, 204] {
@@ -109,7 +105,6 @@ async fn registry_with_an_authority_of_its_own_is_pushed_to() {
     assert_eq!((labels.digest, &labels.labels), (digest, object.labels()));
     let saved = bpfman_image_format::OciLayout::open_or_create(&folder.path().join("saved")).unwrap();
     assert_eq!(save(&image, &saved, &access, None).await.unwrap().signatures, 1);
-    // Without TLS where TLS is required, and with another authority.
     let plain = with_password.clone().with_plain_http(true);
     let error = push(&layout, "image", &image, &plain, None).await.unwrap_err().to_string();
     assert!(!error.contains("pass:word"), "{error}");

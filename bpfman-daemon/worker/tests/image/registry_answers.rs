@@ -1,5 +1,3 @@
-//! Unusual and failed answers of registries, and their effect on a load.
-
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::time::Duration;
@@ -15,7 +13,6 @@ use bpfmand_image::{
 };
 use serde_json::json;
 
-/// Serves a signature of an image under cosign's tag.
 fn sign(hostile: &Hostile, digest: Digest, key: &SigningKey) {
     use base64::prelude::{BASE64_STANDARD, Engine as _};
     let payload = SimpleSigningPayload::new(&hostile.image("a:latest").name(), digest, &BTreeMap::new());
@@ -43,7 +40,6 @@ async fn a_signature_that_suffices_needs_no_other_answer() {
     Store::new(demand(&[&key])).pull(&hostile.image("a:latest")).await.unwrap();
 }
 
-/// The reverse: the tag cannot be read, and a bundle that refers to the image suffices.
 #[tokio::test]
 async fn a_bundle_that_suffices_needs_no_signature_tag() {
     let world = World::new("tag_unanswered");
@@ -85,7 +81,6 @@ async fn unsigned_image_report_names_unanswered_registry_queries() {
         assert!(text.contains("is not signed") && text.contains(&status.to_string()), "{text}");
         assert!(text.contains("no such thing here"), "{text}");
     }
-    // With a signature by another key.
     sign(&hostile, digest, &SigningKey::generate().unwrap());
     let error = load().await;
     assert_eq!(error.category(), Category::Unreachable, "{error}");
@@ -95,7 +90,6 @@ async fn unsigned_image_report_names_unanswered_registry_queries() {
     assert!(matches!(error, ImageError::Untrusted { .. }) && error.to_string().contains("406"), "{error}");
 }
 
-/// Mode `warn` loads images that no rule allows, with a warning.
 #[tokio::test]
 async fn an_outage_of_signatures_is_a_warning_where_missing_ones_are() {
     let hostile = Hostile::start();
@@ -130,7 +124,6 @@ async fn words_of_a_registry_are_told_and_advice_fits_them() {
         assert_eq!(hint.is_some(), advice.is_some(), "{hint:?}");
         assert!(advice.is_none_or(|advice| hint.unwrap().contains(advice)));
     }
-    // No body, a page, an endless body: the status is reported.
     for body in ["", "<html>busy</html>"] {
         let error = load(403, body).await;
         assert!(error.to_string().contains("403") && error.hint().unwrap().contains("name"), "{error}");
@@ -149,7 +142,6 @@ async fn a_registry_that_wants_a_long_pause_is_asked_once() {
     assert_eq!(hostile.requests().len(), 1);
 }
 
-/// Creates a store with mirrors of the registry.
 fn mirrored(hostile: &Hostile, mirrors: &[&str], limits: Limits) -> Store {
     let mirrors = mirrors.iter().map(|mirror| (*mirror).to_owned()).collect();
     let setting = RegistrySetting { mirrors, ..RegistrySetting::default() };
@@ -164,7 +156,6 @@ async fn a_mirror_that_does_not_answer_is_asked_once() {
     hostile.image_of(object.bytes());
     let image = hostile.image("a:latest");
     let limits = Limits { read_timeout: Duration::from_secs(1), ..Limits::default() };
-    // A mirror that accepts connections and never answers.
     let silent = Hostile::start();
     silent.set("manifests/latest", Answer::ok("{}").stall());
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();

@@ -11,8 +11,7 @@ use bpfman_image_format::{Digest, ImageReference, OciLayout, media, signature_ta
 use bpfman_registry::{SigningKey, push, sign};
 use serde_json::Value;
 
-/// Copies the signatures of an image with skopeo, and counts those that OpenSSL verifies with `key` for `digest`.
-/// (Debian builds skopeo without signature checks.)
+/// OpenSSL verifies, because Debian builds skopeo without signature checks.
 fn good_signatures(image: &ImageReference, digest: Digest, key: &SigningKey) -> usize {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
@@ -53,7 +52,6 @@ async fn skopeo_and_openssl_verify_what_we_sign() {
     let image = registry.image("demo/skopeo-verifies:v1");
     let digest = publish_signed(&image, &object("skopeo_verifies"), &one).await;
     assert_eq!((good_signatures(&image, digest, &one), good_signatures(&image, digest, &two)), (1, 0));
-    // A second signature keeps the first one.
     let annotations = BTreeMap::from([("team".to_owned(), "net".to_owned())]);
     sign(&image, &two, &annotations, None).await.unwrap();
     for (key, count) in [(&one, 1), (&two, 1), (&stranger, 0)] {

@@ -1,5 +1,3 @@
-//! Registries that hang or trickle, and the loads that wait for them.
-
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -10,7 +8,6 @@ use crate::harness::{Store, object, unsigned};
 use bpfman_image_format::ImageReference;
 use bpfmand_image::{FetchPolicy, ImageError, Limits};
 
-/// Registries that accept requests without answering, all on one thread.
 struct Hanging {
     addresses: Vec<String>,
     listeners: Vec<TcpListener>,
@@ -24,7 +21,6 @@ impl Hanging {
         Self { addresses, listeners, held: Vec::new() }
     }
 
-    /// Waits until each registry has a request.
     fn all_asked(mut self) -> Vec<TcpStream> {
         for listener in &self.listeners {
             let (mut stream, _) = listener.accept().unwrap();
@@ -51,14 +47,12 @@ async fn hundred_hanging_registries_block_neither_cache_nor_others() {
     }
     let held = tokio::task::spawn_blocking(|| hanging.all_asked()).await.unwrap();
     assert_eq!((held.len(), pulls.try_join_next().is_none()), (100, true));
-    // While they all wait, these loads do not.
     for pull_policy in [FetchPolicy::Never, FetchPolicy::IfNotPresent, FetchPolicy::Always] {
         store.load(&warm, pull_policy).await.unwrap();
     }
     let other = Hostile::start();
     other.image_of(object("other_registry").bytes());
     store.pull(&other.image("a:latest")).await.unwrap();
-    // A collection does not wait either.
     store.store.prune(Default::default(), Duration::ZERO).await.unwrap();
     assert!(pulls.try_join_next().is_none(), "they still wait");
     drop(held);
@@ -93,7 +87,6 @@ async fn a_registry_that_trickles_is_given_up() {
         let (mut stream, _) = listener.accept().unwrap();
         assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
         stream.write_all(b"HTTP/1.1 200 x\r\ncontent-length: 1000000\r\n\r\n").unwrap();
-        // Send single bytes until the client closes the connection.
         while stream.write_all(b" ").and_then(|()| stream.flush()).is_ok() {
             std::thread::yield_now();
         }

@@ -9,7 +9,6 @@ use bpfman_image_format::Digest;
 use bpfmand_image::{ImageError, Policy, VerifiedBy};
 use serde_json::{Value, json};
 
-/// Returns the rule for the signer of these tests, with these timestamp authorities in the root.
 fn trusting(world: &World, authorities: &[Value]) -> Policy {
     let identity = format!("identities = [{{ issuer = \"{ISSUER}\", subject = \"{SUBJECT}\" }}]");
     world.policy_with(authorities, &identity)
@@ -45,11 +44,9 @@ async fn a_timestamp_outside_the_certificates_time_is_refused() {
         let why = world.refused(trusting(&world, &root)).await;
         assert!(why.contains("trusted root"), "{why}");
     }
-    // A valid timestamp does not outweigh a contradicting one.
     let two = Making { stamps: vec![(&clock, then + 60), (&clock, now())], ..last_year(&world, then) };
     world.refer(&[two.bundle(world.digest)]);
     world.refused(trusting(&world, &root)).await;
-    // A valid timestamp does not outweigh a contradicting log time.
     let logged = Making { promised: true, logged: now() - 5, ..last_year(&world, then) };
     world.refer(&[Making { stamps: vec![(&clock, then + 60)], ..logged }.bundle(world.digest)]);
     world.refused(trusting(&world, &root)).await;
@@ -62,14 +59,11 @@ async fn a_timestamp_of_a_foreign_authority_is_refused() {
     let by =
         |clock| Making { stamps: vec![(clock, then + 60)], ..last_year(&world, then) }.bundle(world.digest);
     world.refer(&[by(&stranger)]);
-    // Another authority of the same name is trusted; then none.
     for root in [vec![clock.in_root()], vec![]] {
         let why = world.refused(trusting(&world, &root)).await;
         assert!(why.contains("timestamp"), "{why}");
     }
-    // All authorities are tried.
     world.load(trusting(&world, &[clock.in_root(), stranger.in_root()])).await.unwrap();
-    // Trusted only from a later day on.
     let later = stranger.in_root_since("2026-01-01T00:00:00Z");
     let before = 1_735_000_000; // December 2024
     let old = Making { stamps: vec![(&stranger, before + 60)], ..last_year(&world, before) };

@@ -1,5 +1,3 @@
-//! Transport to registries: TLS, passwords, mirrors, retries, resumed transfers.
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
@@ -46,7 +44,6 @@ async fn registry_with_tls_and_password_is_reached_as_configured() {
     let image = registry.image("demo/tls:v1");
     let folder = tempfile::tempdir().unwrap();
     let (layout, digest) = layout(folder.path(), "ours", &object);
-    // skopeo pushes here.
     let certificates = folder.path().join("certs");
     std::fs::create_dir(&certificates).unwrap();
     std::fs::write(certificates.join("ca.crt"), authority.pem()).unwrap();
@@ -64,7 +61,6 @@ async fn registry_with_tls_and_password_is_reached_as_configured() {
     let auth = format!(r#"{{"auths":{{"{}":{{"auth":"{PASSWORD}"}}}}}}"#, registry.address());
     let loaded = load(settings(registry.address(), with_ca(), Some(&auth)), &image).await.unwrap();
     assert_eq!((&*loaded.bytes, loaded.digest), (object.bytes(), digest));
-    // Without the password, with another authority, without TLS.
     let error = load(settings(registry.address(), with_ca(), None), &image).await.unwrap_err();
     assert_eq!(error.category(), Category::Unauthorized, "{error}");
     let other = Authorities::from_pem(Authority::new("registries").pem().as_bytes()).unwrap();
@@ -131,15 +127,12 @@ async fn a_mirror_is_asked_first_and_the_registry_when_it_fails() {
         || RegistrySetting { mirrors: vec![mirror.address().to_owned()], ..RegistrySetting::default() };
     let from = || settings(origin.address(), setting(), None);
     let (_, digest) = origin.image_of(object.bytes());
-    // The mirror lacks the image: the registry is used.
     assert_eq!(load(from(), &image).await.unwrap().digest, digest);
     assert!(mirror.requests().iter().any(|request| request.contains("/v2/a/manifests/latest")));
-    // The mirror has the image: the registry is not used.
     mirror.image_of(object.bytes());
     let before = origin.requests().len();
     assert_eq!(load(from(), &image).await.unwrap().digest, digest);
     assert_eq!(origin.requests().len(), before);
-    // The mirror sends wrong content: the registry's is used.
     let layer = Descriptor::of(media::OCI_LAYER_GZIP, object.bytes());
     mirror.set(&format!("blobs/{}", layer.digest), Answer::ok(b"lies".as_slice()));
     assert_eq!(&*load(from(), &image).await.unwrap().bytes, object.bytes());
@@ -159,7 +152,6 @@ async fn passing_failures_are_tried_again_and_others_are_not() {
         load(RegistrySettings::default(), &image).await.unwrap();
         assert_eq!(asked(&blob) - before, 3, "{status}");
     }
-    // A busy registry: the load gives up with an error.
     hostile.set(&blob, Answer::status(503).header("retry-after", "0"));
     let before = asked(&blob);
     let error = load(RegistrySettings::default(), &image).await.unwrap_err();
@@ -188,16 +180,13 @@ async fn a_broken_transfer_goes_on_where_it_ended() {
     hostile.set(&blob, whole().with_ranges().after(1, whole().breaking_after(100)));
     assert_eq!(&*load(RegistrySettings::default(), &image).await.unwrap().bytes, object.bytes());
     assert!(ranges().last().unwrap().ends_with("range: 100"), "{:?}", ranges());
-    // A registry without range support sends the blob again.
     hostile.set(&blob, whole().after(1, whole().breaking_after(100)));
     assert_eq!(&*load(RegistrySettings::default(), &image).await.unwrap().bytes, object.bytes());
-    // A registry that resumes with other content is detected.
     let mut changed = object.bytes().to_vec();
     *changed.last_mut().unwrap() ^= 1;
     hostile.set(&blob, Answer::ok(changed).with_ranges().after(1, whole().breaking_after(100)));
     let error = load(RegistrySettings::default(), &image).await.unwrap_err();
     assert!(matches!(error, ImageError::WrongDigest { .. }), "{error}");
-    // A transfer that always breaks off fails.
     hostile.set(&blob, whole().breaking_after(100));
     let error = load(RegistrySettings::default(), &image).await.unwrap_err();
     assert_eq!(error.category(), Category::Unreachable, "{error}");

@@ -1,5 +1,4 @@
-//! XDP balancer and DNAT by nft: CPU time of a datagram of a known connection, by the number of connections; and the
-//! share of connections that move although their backend is still present, when another backend is removed.
+//! XDP balancer and DNAT by nft: CPU time by number of connections, and connections that move with a backend.
 
 mod going;
 mod ipvs;
@@ -18,18 +17,14 @@ use crate::live_frames::{Datagram, LiveFrames, inside};
 use crate::report::Report;
 
 const CONNECTIONS: [u32; 3] = [1, 4096, 65_536];
-/// Numbers of connections for the comparison with IPVS.
 const FEW_CONNECTIONS: [u32; 2] = [1, 4096];
 const BACKENDS: u32 = 10;
 const PORT: u16 = 53;
 const FRAMES: u32 = 400_000;
-/// Frames of a sample in an emulated machine, which is many times slower.
 const FEW_FRAMES: u32 = 40_000;
-/// Destination of DNAT: an interface that counts and drops all packets. The balancer sends its packets back over the
-/// veth, which takes longer.
+/// Drops all packets: the balancer's way back over the veth takes longer.
 const SINK: &str = "sink0";
 
-/// Client address and port of a connection, as in the program's map.
 type Flow = (Ipv4Addr, u16);
 
 fn backend(number: u32) -> Ipv4Addr {
@@ -48,12 +43,10 @@ struct Bench<'a> {
     ipvs: bool,
 }
 
-/// Runs all benchmarks except the one with IPVS, which few kernels have.
 pub fn run(report: &mut Report) {
     with_network(report, &CONNECTIONS, false);
 }
 
-/// Runs a smaller benchmark with IPVS; `tests/vm/ipvs` calls it on a kernel that has IPVS.
 pub fn run_beside_ipvs(report: &mut Report) {
     match ipvs::lacks() {
         Some(reason) => println!("skipped: {reason}"),
@@ -70,9 +63,7 @@ fn with_network(report: &mut Report, connections: &[u32], ipvs: bool) {
     far.ip(&["link", "add", "name", SINK, "type", "ifb"]);
     far.ip(&["address", "add", "10.9.255.254/16", "dev", SINK]);
     far.ip(&["link", "set", SINK, "up"]);
-    // Like veths, which have no queue.
     inside(far, &format!("tc qdisc replace dev {SINK} root noqueue"));
-    // Drop packets that come back.
     let drop_all = compile::object("drop").display().to_string();
     network.near.ip(&["link", "set", INTERFACE, "xdp", "obj", &drop_all, "sec", "xdp"]);
     let frames = if ipvs { FEW_FRAMES } else { FRAMES };
@@ -104,7 +95,6 @@ fn packets(report: &mut Report, bench: &Bench<'_>, senders: &[(u32, RefCell<Live
     let mut contenders = Vec::new();
     for (count, frames) in senders {
         let count = *count;
-        // The first run makes the connections known.
         let warm = move || {
             let _took = frames.borrow_mut().sample(count.max(1000));
         };
@@ -166,13 +156,11 @@ fn packets(report: &mut Report, bench: &Bench<'_>, senders: &[(u32, RefCell<Live
 }
 
 impl Bench<'_> {
-    /// Asserts that most frames were forwarded, so that the benchmark measured forwarding.
     fn assert_most(&self, forwarded: u64) {
         let frames = self.frames;
         assert!(forwarded >= u64::from(frames) * 9 / 10, "{forwarded} of {frames} frames were forwarded");
     }
 
-    /// Loads a new balancer at the far end, which knows no connections.
     fn load(&self) -> u32 {
         let words = format!("load image -i {} --programs xdp:xdp_balancer -o json", self.image);
         let loaded = self.gallery.daemon.bpfman(&words).json();
@@ -187,7 +175,6 @@ impl Bench<'_> {
         self.gallery.daemon.bpfman(&format!("unload {id}")).success();
     }
 
-    /// Configures backends `first` to `last`.
     fn apply(&self, id: u32, first: u32, last: u32) {
         let mut text = format!("source {FAR_ADDRESS}\nservice {FAR_ADDRESS} udp {PORT}\n");
         (first..=last).for_each(|number| writeln!(text, "backend {}", backend(number)).unwrap());
@@ -200,13 +187,11 @@ impl Bench<'_> {
         self.gallery.side("xdp-balancer", &format!("--program {id} {line}")).success()
     }
 
-    /// Returns the number of packets that the balancer has sent to backends.
     fn forwarded(&self, id: u32) -> u64 {
         let stats: serde_json::Value = serde_json::from_str(&self.side(id, "stats --json")).unwrap();
         stats["forwarded"].as_u64().unwrap()
     }
 
-    /// Configures the same backends with nft; the kernel's connection tracking remembers the connections.
     fn translate(&self) {
         let places: Vec<String> =
             (0..BACKENDS).map(|slot| format!("{slot} : {}", backend(slot + 1))).collect();
@@ -220,7 +205,6 @@ impl Bench<'_> {
         inside(self.far, &format!("nft -f {}", path.display()));
     }
 
-    /// Returns the number of packets that arrived at the sink.
     fn sunk(&self) -> u64 {
         let text = self.far.ip(&["-s", "-j", "link", "show", "dev", SINK]);
         let links: serde_json::Value = serde_json::from_str(&text).unwrap();

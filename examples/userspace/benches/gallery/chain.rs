@@ -1,13 +1,6 @@
-//! Ten programs on one hook: their cost in the daemon's chain, compared with the sum of the cost of each alone.
-//!
-//! The stack takes more time for a packet than the programs do, and not always the same. Therefore a program that only
-//! ends the packet follows each program. An empty program followed by it measures the cost of the hook and of the
-//! chain: this cost is subtracted from each program's. From the balancer's, which ends the packet itself, and from that
-//! of the ten, only the cost of the end alone is subtracted.
-//!
-//! A processor changes its speed within a second by more than the differences measured here. Therefore each variant
-//! stays attached in its own network, and all variants take many short turns one after another. The tenth percentile of
-//! a variant's turns is reported.
+//! Ten programs on one hook: their cost in the daemon's chain, compared with the sum of the cost of each alone. The
+//! cost of hook, chain and end, measured with an empty program, is subtracted. Since a processor changes its speed
+//! within a second, all variants stay attached in their own networks and take short turns; the tenth percentile counts.
 
 mod hook;
 
@@ -24,18 +17,13 @@ use crate::equipment::Gallery;
 use crate::live_frames::{Datagram, LiveFrames};
 use crate::report::Report;
 
-/// Frames of one turn, which takes some milliseconds.
 const FRAMES: u32 = 30_000;
-/// Turns for each requested round.
 const TURNS: usize = 20;
-/// Number of variants: two floors, ten single programs, and three chains of ten.
 const WAYS: usize = 15;
-/// Numbers of connections that the frames belong to, in turn. One shows the cost of the chain itself, many show the
-/// effect of its members on each other's caches.
+/// One connection shows the cost of the chain itself, many the members' effect on each other's caches.
 const CONNECTIONS: [u16; 3] = [1, 256, 4096];
 const RULES: u32 = 1000;
 const PORT: u16 = 53;
-/// The program that no packet passes.
 const ENDS: &str = "xdp-balancer, sends on";
 const SINK: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 
@@ -46,7 +34,6 @@ pub fn run(report: &mut Report) {
     tc(report, &gallery, &networks);
 }
 
-/// Returns one line for each of the networks, from `net.0.0/24` to that of the last rule.
 fn prefixes(net: u8, line: impl Fn(Ipv4Addr) -> String) -> String {
     (0..RULES).fold(String::new(), |mut text, rule| {
         let prefix = Ipv4Addr::from_bits((u32::from(net) << 24) + (rule << 8));
@@ -55,7 +42,6 @@ fn prefixes(net: u8, line: impl Fn(Ipv4Addr) -> String) -> String {
     })
 }
 
-/// Returns the configuration of services at `count` addresses from `first` on, with ten backends each.
 fn services(first: Ipv4Addr, count: u32) -> String {
     let mut text = format!("source {FAR_ADDRESS}\n");
     for number in 0..count {
@@ -65,10 +51,8 @@ fn services(first: Ipv4Addr, count: u32) -> String {
     text
 }
 
-/// Measures XDP. Nine programs inspect the frame, and the last one, a balancer, sends it on; for the single programs,
-/// the end sends it back.
+/// Nine programs inspect the frame, and a balancer sends it on; for single programs, the end sends it back.
 fn xdp(report: &mut Report, gallery: &Gallery, networks: &[Network]) {
-    // Drop frames that come back.
     let drop_all = compile::object("drop").display().to_string();
     for network in networks {
         network.near.ip(&["link", "set", INTERFACE, "xdp", "obj", &drop_all, "sec", "xdp"]);
@@ -116,7 +100,6 @@ fn xdp(report: &mut Report, gallery: &Gallery, networks: &[Network]) {
     }
 }
 
-/// Measures tc. All programs inspect the frame, and the end drops it.
 fn tc(report: &mut Report, gallery: &Gallery, networks: &[Network]) {
     let place = "--direction ingress --proceed-on unspec,pipe,dispatcher_return";
     let hook = Hook::new(gallery, &networks[0].far, "tc", place, ":ingress");
@@ -139,7 +122,6 @@ fn tc(report: &mut Report, gallery: &Gallery, networks: &[Network]) {
     compare(report, gallery, networks, "tc", &ways, frame);
 }
 
-/// Loads ten programs that inspect frames, for a hook.
 fn tc_members(hook: &Hook<'_>) -> [Member; 10] {
     let flows = || hook.load("flows", "flows_ingress");
     let port = |own: &str, others: u32| {
@@ -175,7 +157,6 @@ fn tc_members(hook: &Hook<'_>) -> [Member; 10] {
     .map(Member::new)
 }
 
-/// Variant that stays attached to its hook while it is measured.
 struct Way {
     name: &'static str,
     kind: &'static str,
@@ -184,14 +165,11 @@ struct Way {
     programs: Vec<u64>,
 }
 
-/// Returns the members' programs, and the end unless a member ends the packet itself.
 fn closed(members: &[Member], end: u64) -> Vec<u64> {
     let programs = members.iter().map(|member| member.program);
     programs.chain((!members.iter().any(|member| member.ends)).then_some(end)).collect()
 }
 
-/// Returns all variants: the end, the empty program with the end, each member, all members, all members in the other
-/// kind of chain, and a chain alone.
 fn ways(
     kind: &'static str,
     place: &'static str,
@@ -251,8 +229,6 @@ fn compare(
     gallery.daemon.detach_all();
 }
 
-/// Reports the results derived from the samples of all rounds and of three parts of them. The parts show the
-/// uncertainty.
 fn told(report: &mut Report, group: &str, measured: &[Measured]) {
     let rounds = measured[0].samples.len();
     let thirds = [0, rounds / 3, rounds * 2 / 3, rounds];

@@ -1,9 +1,5 @@
-//! Alternatives for the same task, measured in turns.
-
-/// Alternative: how to set it up, measure it once, and remove it.
 pub struct Contender<'a> {
     pub name: String,
-    /// Size of the task, for example the number of rules. Results with sizes are drawn as lines over them.
     pub at: Option<u32>,
     set_up: Box<dyn FnMut() + 'a>,
     sample: Box<dyn FnMut() -> f64 + 'a>,
@@ -11,7 +7,6 @@ pub struct Contender<'a> {
 }
 
 impl<'a> Contender<'a> {
-    /// Returns a contender. `sample` measures once, in the unit of the group.
     pub fn new(name: impl Into<String>, sample: impl FnMut() -> f64 + 'a) -> Self {
         let (set_up, tear_down) = (Box::new(|| {}), Box::new(|| {}));
         Self { name: name.into(), at: None, set_up, sample: Box::new(sample), tear_down }
@@ -22,13 +17,11 @@ impl<'a> Contender<'a> {
         self
     }
 
-    /// Sets the preparation of a measurement, which is not timed.
     pub fn set_up(mut self, set_up: impl FnMut() + 'a) -> Self {
         self.set_up = Box::new(set_up);
         self
     }
 
-    /// Sets the cleanup after a measurement, before the next contender's turn.
     pub fn tear_down(mut self, tear_down: impl FnMut() + 'a) -> Self {
         self.tear_down = Box::new(tear_down);
         self
@@ -39,7 +32,6 @@ impl<'a> Contender<'a> {
 pub struct Measured {
     pub name: String,
     pub at: Option<u32>,
-    /// One sample per round, in order.
     pub samples: Vec<f64>,
 }
 
@@ -57,14 +49,13 @@ impl Measured {
     }
 }
 
-/// Returns a quantile: `part(samples, 1, 4)` is the lower quartile.
 pub fn part(samples: &[f64], numerator: usize, denominator: usize) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted[(sorted.len() * numerator / denominator).min(sorted.len() - 1)]
 }
 
-/// Measures all contenders once per round, so that other load of the machine affects all equally.
+/// Once per round, so that other load of the machine affects all equally.
 pub fn measure(mut contenders: Vec<Contender<'_>>, rounds: usize) -> Vec<Measured> {
     let mut measured: Vec<Measured> = contenders
         .iter()

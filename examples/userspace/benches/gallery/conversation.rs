@@ -1,5 +1,3 @@
-//! Requests and answers between two threads of this process, one after the other.
-
 use std::io::{self, Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,13 +9,10 @@ impl<T: Read + Write + Send> Stream for T {}
 
 #[derive(Clone, Copy, Debug)]
 pub struct Taken {
-    /// Elapsed time, in microseconds.
     pub time: f64,
-    /// CPU time of both ends, in microseconds, including the kernel's work in their context.
     pub cpu: f64,
 }
 
-/// Sends `count` requests of `size` bytes, and answers of the same size.
 pub fn converse(
     mut client: impl Stream,
     mut server: impl Stream + 'static,
@@ -43,7 +38,7 @@ pub fn converse(
     taken
 }
 
-/// Fills the buffer. Returns false at the end of the stream. A socket in a sockmap may wake up without data.
+/// Returns false at the end of the stream. A socket in a sockmap may wake up without data.
 fn read_all(stream: &mut impl Stream, mut bytes: &mut [u8]) -> bool {
     while !bytes.is_empty() {
         match stream.read(bytes) {
@@ -56,7 +51,6 @@ fn read_all(stream: &mut impl Stream, mut bytes: &mut [u8]) -> bool {
     true
 }
 
-/// Returns the CPU time of all threads of this process.
 fn own_cpu() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)

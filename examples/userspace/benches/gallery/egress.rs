@@ -1,5 +1,3 @@
-//! Cost of the egress guard for a packet that leaves a cgroup or an interface: CPU time with and without it, in turns.
-
 use std::cell::RefCell;
 use std::fs;
 use std::process::Command;
@@ -13,21 +11,17 @@ use crate::equipment::Gallery;
 use crate::ordered::Ordered;
 use crate::report::Report;
 
-/// Destination of datagrams: a program drops them at the other end of a veth.
 const SINK: &str = "192.0.2.7";
 const PORT: u16 = 4242;
 const PACKETS: u32 = 300_000;
-/// Prefixes in addition to the one of the destination.
 const MANY: u32 = 1000;
 
-/// Starts a process in the cgroup. It answers with CPU nanoseconds per packet.
 fn sender(group: &Group, namespace: &Namespace) -> Ordered {
     let mut command = Command::new(compile::executable("group_sender"));
     command.arg(&group.folder).arg(namespace.path());
     Ordered::start(command)
 }
 
-/// Programs of the guard, and their attach points.
 struct Guard<'a> {
     gallery: &'a Gallery,
     programs: Vec<u64>,

@@ -1,5 +1,4 @@
-//! XDP firewall, nft and iptables: CPU time of a dropped datagram, by the number of rules, and the time that replacing
-//! the rules takes.
+//! XDP firewall, nft and iptables: CPU time of a dropped datagram by number of rules, and time to replace them.
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Write as _;
@@ -16,20 +15,16 @@ use crate::equipment::Gallery;
 use crate::live_frames::{Datagram, LiveFrames, inside};
 use crate::report::Report;
 
-/// Numbers of rules. With more rules, iptables takes minutes.
+/// With more rules, iptables takes minutes.
 const SIZES: [u32; 4] = [1, 100, 1_000, 10_000];
 const MAX_RULES: u32 = 100_000;
-/// Number of sources of frames, spread evenly over all rules.
 const SOURCES: u32 = 4096;
 const PORT: u16 = 53;
 
-/// Conditions of rules besides the source.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Prefixes,
-    /// Prefixes of length 24, each with a port.
     Ports,
-    /// Prefixes of each length from 8 on, as in lists of addresses to block.
     Lengths,
 }
 
@@ -50,7 +45,6 @@ impl Kind {
         format!("{address}/{length}")
     }
 
-    /// Returns the prefixes of `size` rules from `first` on; with shorter ones that contain no source of packets.
     fn prefixes(self, first: u32, size: u32) -> Vec<String> {
         let shorter = (8..24).map(|length| format!("{}/{length}", Ipv4Addr::from_bits(200 << 24)));
         let shorter = shorter.take(if self == Self::Lengths && size > 16 { 16 } else { 0 });
@@ -71,7 +65,6 @@ impl Rules<'_> {
         path
     }
 
-    /// Returns rules `first` to `first + size`, each as a line made from its prefix.
     fn lines(kind: Kind, first: u32, size: u32, line: impl Fn(&str) -> String) -> String {
         kind.prefixes(first, size).iter().fold(String::new(), |mut text, prefix| {
             writeln!(text, "{}", line(prefix)).unwrap();
@@ -79,7 +72,6 @@ impl Rules<'_> {
         })
     }
 
-    /// Replaces a set in one transaction, with the port as part of the elements if requested.
     fn nft(&self, first: u32, size: u32, kind: Kind) {
         let (type_, key, element) = if kind == Kind::Ports {
             ("ipv4_addr . inet_service", "ip saddr . udp dport", format!(" . {PORT}"))
@@ -193,10 +185,8 @@ fn packets(report: &mut Report, network: &Network, rules: &Rules<'_>) {
     report.measure("packets", "A dropped datagram, by number of rules", "CPU ns", contenders);
 }
 
-/// Replaces all rules; the numbers are the first rule and the number of rules.
 type Replace = fn(&Rules<'_>, u32, u32);
 
-/// Measures commands that replace all rules, including their start and writing the file.
 fn replacing(report: &mut Report, rules: &Rules<'_>) {
     let ways: [(&str, Replace, u32); 5] = [
         ("nft, prefixes", |rules, first, size| rules.nft(first, size, Kind::Prefixes), MAX_RULES),
@@ -233,9 +223,7 @@ fn replacing(report: &mut Report, rules: &Rules<'_>) {
     inside(rules.far, "nft flush ruleset; iptables-legacy -F INPUT");
 }
 
-/// Measures commands that add one prefix to many.
 fn adding(report: &mut Report, rules: &Rules<'_>) {
-    // Add a different prefix each time.
     let added = Cell::new(0_u32);
     let next = || {
         added.set(added.get() + 1);
@@ -260,7 +248,6 @@ fn adding(report: &mut Report, rules: &Rules<'_>) {
                 .at(size)
                 .set_up(move || rules.nft(0, size, Kind::Prefixes)),
         );
-        // The firewall has two generations: after two additions, both contain the rules.
         contenders.push(Contender::new("xdp-firewall", move || timed(&ours)).at(size).set_up(move || {
             rules.ours(0, size, Kind::Prefixes);
             (0..2).for_each(|_| ours(next()));

@@ -1,5 +1,4 @@
-//! Flow records, compared with nft and connection tracking: CPU time of a datagram, by the number of flows, and the
-//! number of datagrams missing from the table.
+//! Flow records, nft and connection tracking: CPU time of a datagram by the number of flows, and missing datagrams.
 
 use std::cell::RefCell;
 use std::net::Ipv4Addr;
@@ -15,10 +14,9 @@ use crate::report::Report;
 
 const SIZES: [u32; 3] = [1, 1024, 16_384];
 const FRAMES: u32 = 400_000;
-/// Destination with a blackhole route: a frame is dropped after its route lookup, without an answer.
+/// Blackhole route: a frame is dropped after its route lookup, without an answer.
 const NOWHERE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 
-/// Flow table of nft: a dynamic set with a counter for each element.
 const NFT_SET: &str = "table ip t { set s { type ipv4_addr . ipv4_addr . inet_service . inet_service; size 65536; \
     flags dynamic; counter; }; chain c { type filter hook prerouting priority -300; \
     update @s { ip saddr . ip daddr . udp sport . udp dport }; }; }";
@@ -48,7 +46,6 @@ impl Flows<'_> {
         self.gallery.daemon.detach_all();
     }
 
-    /// Returns the packets of all flows in the table.
     fn packets(&self) -> u64 {
         let listed = self.gallery.side("flows", &format!("--program {} list --json", self.ingress)).success();
         let flows = listed.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());

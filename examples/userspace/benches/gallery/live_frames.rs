@@ -1,5 +1,3 @@
-//! Frames sent into the receive path of a veth, and the CPU time of each.
-
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -9,14 +7,11 @@ use bpfman_tests::network::{INTERFACE, Namespace};
 use bpfman_tests::{Network, command, compile};
 use tempfile::NamedTempFile;
 
-/// Size of the part in which frames may differ, in bytes: see `live_frames.c`.
 const WINDOW: usize = 64;
-/// Frames in flight at once.
 const BATCH: u32 = 64;
 
-/// Sender of frames from the near end of a network to the far one, always on the same CPU.
 pub struct LiveFrames {
-    /// Counters of the far end: the file stays bound to the namespace in which it was opened.
+    /// The file stays bound to the namespace in which it was opened.
     counters: File,
     sender: Child,
     orders: ChildStdin,
@@ -25,8 +20,7 @@ pub struct LiveFrames {
 }
 
 impl LiveFrames {
-    /// Prepares frames of one length that differ in at most [`WINDOW`] bytes and are sent in turn. With many frames,
-    /// the receiver does not always look up the same entry. They are repeated up to a power of two.
+    /// Frames differ in at most [`WINDOW`] bytes. With many, the receiver does not always look up the same entry.
     pub fn new(network: &Network, frames: &[Vec<u8>]) -> Self {
         let length = frames[0].len();
         let differs = |at: &usize| frames.iter().any(|frame| frame[*at] != frames[0][*at]);
@@ -54,7 +48,6 @@ impl LiveFrames {
         Self { counters, sender, orders, answers, _frames: file }
     }
 
-    /// Returns CPU nanoseconds per frame: creating and sending it, and processing at the far end in the kernel.
     pub fn sample(&mut self, frames: u32) -> f64 {
         let before = self.received();
         writeln!(self.orders, "{frames} {BATCH}").expect("the sender takes orders");
@@ -62,13 +55,11 @@ impl LiveFrames {
         self.answers.read_line(&mut line).expect("the sender answers");
         let nanoseconds: f64 = line.trim().parse().expect("the sender says a time");
         let received = self.received() - before;
-        // A receiver that is slower than the sender loses frames. If it loses too many, the result is not the
-        // receiver's cost.
+        // If a receiver that is slower than the sender loses too many, the result is not its cost.
         assert!(received >= u64::from(frames) * 9 / 10, "{received} of {frames} frames came to the far end");
         nanoseconds / received as f64
     }
 
-    /// Returns the number of frames that the far end has received, whatever happened to them afterwards.
     pub fn received(&self) -> u64 {
         let (mut counters, mut text) = (&self.counters, String::new());
         counters.rewind().expect("counters begin anew");
@@ -78,7 +69,6 @@ impl LiveFrames {
             .filter_map(|line| line.trim_start().split_once(':'))
             .find(|(name, _)| *name == INTERFACE)
             .expect("the interface is there");
-        // The first number is bytes, the second packets.
         counters
             .split_whitespace()
             .nth(1)
@@ -98,12 +88,10 @@ impl Drop for LiveFrames {
 pub struct Datagram {
     pub source: std::net::Ipv4Addr,
     pub destination: std::net::Ipv4Addr,
-    /// Source port, then destination port.
     pub ports: (u16, u16),
 }
 
 impl Datagram {
-    /// Returns a frame of 64 bytes with a valid header checksum.
     pub fn frame(self) -> Vec<u8> {
         let mut frame = vec![0_u8; 64];
         frame[..6].copy_from_slice(&[2, 0, 0, 0, 0, 2]);
@@ -122,7 +110,6 @@ impl Datagram {
     }
 }
 
-/// Runs a shell command in a namespace; it must succeed.
 pub fn inside(namespace: &Namespace, words: &str) -> String {
     let path = format!("--net={}", namespace.path().display());
     command::run(&["nsenter", &path, "sh", "-c", words])

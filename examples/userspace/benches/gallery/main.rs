@@ -1,9 +1,7 @@
 //! `make bench-gallery`: benchmarks of the examples, compared with the tools that they replace.
 //!
-//! Each example has a file: it creates [`Contender`](contender::Contender)s, and a [`Report`] measures them in turns.
-//! Environment variables: `BENCH_ENTRIES` (names; default all), `BENCH_ROUNDS` (default 6). Results are written to
-//! `target/bench/gallery-<entry>.json` and `gallery-<entry>-<group>.svg`. The benchmark uses the binaries next to it,
-//! of the same profile, and the equipment of the tests.
+//! Each example's file creates [`Contender`](contender::Contender)s, which a [`Report`] measures in turns. Environment:
+//! `BENCH_ENTRIES` (default all), `BENCH_ROUNDS` (default 6). Results: `target/bench/gallery-<entry>.json` and `.svg`.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that cannot go on ends")]
 

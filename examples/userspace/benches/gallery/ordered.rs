@@ -1,9 +1,6 @@
-//! Process that executes commands line by line, for measuring its work.
-
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-/// Process that is killed when this value is dropped.
 pub struct Ordered {
     process: Child,
     orders: ChildStdin,
@@ -17,7 +14,6 @@ impl Ordered {
         Self { process, orders, answers: BufReader::new(answers) }
     }
 
-    /// Sends a command, and returns the answer: a line of numbers.
     pub fn does<const N: usize>(&mut self, order: &str) -> [f64; N] {
         writeln!(self.orders, "{order}").unwrap();
         let mut line = String::new();

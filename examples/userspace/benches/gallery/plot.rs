@@ -1,5 +1,3 @@
-//! Diagrams of results: lines over the size of the task if there is one, else bars. The scale is logarithmic.
-
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -13,7 +11,6 @@ const BOTTOM: f64 = 40.0;
 const COLOURS: [&str; 8] =
     ["#1b6ca8", "#d1495b", "#66a182", "#edae49", "#6a4c93", "#2e4057", "#8d6a4f", "#00798c"];
 
-/// Logarithmic scale over whole powers of ten.
 struct Scale {
     low: f64,
     high: f64,
@@ -29,7 +26,6 @@ impl Scale {
         Self { low, high: high.max(low + 1.0) }
     }
 
-    /// Returns the position of a value on the scale, 0 to 1.
     fn part(&self, value: f64) -> f64 {
         (value.max(0.01).log10() - self.low) / (self.high - self.low)
     }

@@ -1,5 +1,4 @@
-//! Pod fast path, compared with a process of the host, routed pods, and pods at a bridge with iptables: requests of a
-//! client outside the node, and their answers.
+//! Pod fast path, compared with a host process, routed pods, and pods at a bridge with iptables, for an outside client.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
@@ -13,7 +12,6 @@ use crate::equipment::{Gallery, WATCHER};
 use crate::live_frames::inside;
 use crate::report::Report;
 
-/// Size of a request and of its answer, in bytes.
 const SIZE: usize = 64;
 const COUNT: u32 = 20_000;
 
@@ -42,8 +40,6 @@ impl<'a> Server<'a> {
     }
 }
 
-/// Sets up the network like a container engine: the pod at a bridge, connection tracking, and masquerading of outgoing
-/// packets.
 fn bridge(cluster: &Cluster) {
     let Pod { address, interface, mac, .. } = &cluster.pods[0];
     inside(
@@ -61,7 +57,6 @@ fn bridge(cluster: &Cluster) {
     );
 }
 
-/// Program at the node's interface.
 #[derive(Clone, Copy)]
 enum Uplink {
     Tcx,
@@ -76,8 +71,7 @@ fn fast_path(gallery: &Gallery, cluster: &Cluster, uplink: Uplink) {
     };
     if matches!(uplink, Uplink::Xdp) {
         inside(namespace, "ethtool -K eth0 gro on");
-        // A sender on a veth leaves checksums to the adapter, but the frame does not say so; frames from a real adapter
-        // have them.
+        // A sender on a veth leaves checksums to the adapter, but the frame does not say so.
         inside(&cluster.client, "ethtool -K eth0 tx off");
     }
     let programs = gallery.load("pod-fastpath", &format!("--programs {from_network} tcx:from_pod"));
@@ -124,7 +118,6 @@ pub fn run(report: &mut Report) {
     let cpu = all(|taken| taken.cpu);
     report.measure("cpu", "A request and its answer, client and server", "CPU us", cpu);
     assert!(host.forwarded_by_stack() == 0 && routed.forwarded_by_stack() > 0);
-    // Packets that open and close connections are included: none went through the stack.
     for cluster in [&fast, &over_xdp] {
         assert_eq!(cluster.forwarded_by_stack(), 0, "the fast path was taken");
     }

@@ -1,6 +1,3 @@
-//! Cost of profiling the whole machine for a working process: CPU time of a fixed amount of work, and the duration of a
-//! short stretch without other interruptions.
-
 use std::cell::RefCell;
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -12,14 +9,11 @@ use crate::equipment::{Gallery, WATCHER};
 use crate::ordered::Ordered;
 use crate::report::Report;
 
-/// Samples per second: a usual rate, and one high enough to have a visible cost.
 const FREQUENCY: u32 = 99;
 const MANY: u32 = 4999;
-/// Rounds of work that take about a second and a half.
 const WORK: u32 = 30_000;
-/// Duration of a profile, which begins before the work and ends after it, even if the work has to wait for a processor.
+/// Longer than the work, even if that has to wait for a processor.
 const SECONDS: u32 = 8;
-/// Name of the worker as a task.
 const WORKER: &str = "fixed_work";
 
 struct Worker(Ordered);
@@ -31,7 +25,6 @@ impl Worker {
         Self(Ordered::start(Command::new(path)))
     }
 
-    /// Works for some rounds, and returns milliseconds of CPU time, and microseconds of a stretch.
     fn works(&mut self, rounds: u32) -> (f64, f64) {
         let [cpu, stretch] = self.0.does(&rounds.to_string());
         (cpu / 1e6, stretch / 1e3)
@@ -86,12 +79,10 @@ pub fn run(report: &mut Report) {
                 .set_up(move || {
                     profiler.attach(frequency);
                     profiler.record();
-                    // The companion command has started by then.
                     worker.borrow_mut().works(WORK / 2);
                 })
                 .tear_down(move || {
                     let samples = profiler.recorded();
-                    // The work alone must have more samples than those of one second.
                     assert!(samples > u64::from(frequency), "{samples} samples of {frequency} a second");
                     profiler.detach();
                 }),

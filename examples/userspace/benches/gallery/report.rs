@@ -1,5 +1,3 @@
-//! Results as lines on standard output, as lines of JSON, and as diagrams.
-
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -10,7 +8,6 @@ use serde_json::{Value, json};
 use crate::contender::{Contender, Measured, measure};
 use crate::plot;
 
-/// Results of one example: `target/bench/gallery-<entry>.json`, and a diagram for each group.
 pub struct Report {
     entry: String,
     rounds: usize,
@@ -19,7 +16,6 @@ pub struct Report {
 }
 
 impl Report {
-    /// Starts a report and replaces an earlier one. `rounds` is the requested number.
     pub fn new(entry: &str, rounds: usize) -> Self {
         let path = folder().join(format!("gallery-{entry}.json"));
         let mut file = File::create(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -29,8 +25,6 @@ impl Report {
         Self { entry: entry.to_owned(), rounds, machine, file }
     }
 
-    /// Measures a group of contenders in turns, writes the results, and draws them. Results are compared within a
-    /// group; `title` describes them, without the unit.
     pub fn measure(
         &mut self,
         group: &str,
@@ -41,7 +35,6 @@ impl Report {
         self.measure_often(group, title, unit, 1, contenders)
     }
 
-    /// Measures with `times` as many rounds, for short samples.
     pub fn measure_often(
         &mut self,
         group: &str,
@@ -77,7 +70,6 @@ impl Report {
         measured
     }
 
-    /// Writes a value derived from the results of a group.
     pub fn derived(&mut self, group: &str, name: &str, unit: &str, value: f64) {
         let rounded = (value * 1000.0).round() / 1000.0;
         let line = json!({ "group": group, "derived": name, "unit": unit, "value": rounded });
@@ -86,7 +78,6 @@ impl Report {
     }
 }
 
-/// Returns the directory `bench` of the build directory.
 fn folder() -> PathBuf {
     let build = binaries::build_folder();
     let folder = build.parent().expect("a profile lies in a target folder").join("bench");
@@ -94,7 +85,6 @@ fn folder() -> PathBuf {
     folder
 }
 
-/// Describes CPU, mitigations, kernel and load, without which results cannot be compared.
 fn machine() -> Value {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let cpus = read("/proc/cpuinfo");

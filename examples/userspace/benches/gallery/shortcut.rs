@@ -15,10 +15,8 @@ use crate::conversation::{Stream, Taken, converse};
 use crate::equipment::Gallery;
 use crate::report::Report;
 
-/// Sizes of a request and of its answer, in bytes.
 const REQUESTS: [usize; 3] = [64, 1_024, 16_384];
 const COUNT: u32 = 20_000;
-/// Sizes of a write to a stream, in bytes.
 const WRITES: [usize; 3] = [1_024, 16_384, 131_072];
 const STREAM: usize = 512 << 20;
 
@@ -71,7 +69,6 @@ impl Place<'_> {
         self.gallery.side("sock-shortcut", &format!("--program {} {line}", self.program)).success()
     }
 
-    /// Runs a closure with a connection, and asserts that it went the expected way.
     fn with<T>(&self, way: Way, least: u64, work: impl FnOnce([Box<dyn Stream>; 2]) -> T) -> T {
         self.side("allow all");
         let before = self.taken();
@@ -90,7 +87,6 @@ impl Place<'_> {
         self.with(way, u64::from(COUNT), |[client, server]| converse(client, server, size, COUNT))
     }
 
-    /// Returns megabytes per second, until the last byte was read.
     fn stream(&self, way: Way, size: usize) -> f64 {
         self.with(way, 1, |[mut sender, mut receiver]| {
             let reader = thread::spawn(move || {

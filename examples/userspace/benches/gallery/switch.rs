@@ -1,6 +1,3 @@
-//! Cost of the filter at a bridge's ports for a forwarded frame, compared with the bridge alone and with stateful
-//! iptables called by the bridge (`bridge-nf-call-iptables`).
-
 use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::fs;
@@ -14,10 +11,8 @@ use crate::live_frames::{Datagram, LiveFrames, inside};
 use crate::report::Report;
 
 const FRAMES: u32 = 200_000;
-/// Number of connections that frames belong to, in turn.
 const CONNECTIONS: u16 = 4096;
 const PORT: u16 = 53;
-/// Destination of frames: a program drops them at the other end of a veth.
 const SINK: &str = "sink";
 
 struct Switch<'a> {
@@ -27,7 +22,6 @@ struct Switch<'a> {
 }
 
 impl Switch<'_> {
-    /// Attaches the programs to the ports of the sender and of the destination.
     fn attach(&self, others: u32) {
         let port = format!("port {INTERFACE} mac 02:00:00:00:00:01 address {NEAR_ADDRESS}\nport {SINK}\n");
         let mut rules = format!(

@@ -1,5 +1,4 @@
-//! Cost of a call of `SSL_write_ex` for the caller, with and without the programs of tls-trace, by the size of the
-//! write.
+//! Cost of a call of `SSL_write_ex` with and without the programs of tls-trace, by the size of the write.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -11,12 +10,10 @@ use crate::contender::Contender;
 use crate::equipment::{Gallery, WATCHER};
 use crate::report::Report;
 
-/// Bytes per call.
 const SIZES: [u32; 3] = [16, 1024, 4096];
 const CALLS: u32 = 20_000;
 
-/// TLS connection in memory, without a network. For each line with a number of calls, it prints the CPU nanoseconds per
-/// call, including Python's own work. It pauses between batches, so that the reader of the ring buffer can keep up.
+/// Prints CPU nanoseconds per call, with Python's own work. Pauses let the reader of the ring buffer keep up.
 const WRITER: &str = r#"
 import ssl, sys, time
 folder, size = sys.argv[1], int(sys.argv[2])
@@ -46,7 +43,6 @@ for order in sys.stdin:
     print(spent / calls, flush=True)
 "#;
 
-/// Process that writes a number of bytes per call.
 struct Writer {
     process: Child,
     orders: ChildStdin,
@@ -77,7 +73,6 @@ impl Drop for Writer {
     }
 }
 
-/// Measures with a copy of OpenSSL that no other process uses.
 pub fn run(report: &mut Report) {
     let gallery = Gallery::open();
     let folder = gallery.daemon.path("tls");

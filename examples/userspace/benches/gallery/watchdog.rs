@@ -1,6 +1,3 @@
-//! Cost of the watchdog for actions of processes, and the number of events per second that its companion command can
-//! follow.
-
 use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::fs;
@@ -14,17 +11,13 @@ use crate::equipment::{Gallery, WATCHER};
 use crate::ordered::Ordered;
 use crate::report::Report;
 
-/// Requested events per second.
 const RATES: [u32; 6] = [1_000, 2_000, 5_000, 10_000, 20_000, 40_000];
 const SECONDS: u32 = 2;
-/// Name of the contender with an event for each call.
 const TOLD: &str = "watchdog, told of each";
 
-/// Companion command that follows events until this value is dropped.
 struct Follower(Child);
 
 impl Follower {
-    /// Returns the CPU nanoseconds that it has used.
     fn cpu(&self) -> f64 {
         let threads = fs::read_dir(format!("/proc/{}/task", self.0.id())).unwrap();
         let of = |thread: &Path| {
@@ -42,7 +35,6 @@ impl Drop for Follower {
     }
 }
 
-/// Watchdog loaded by its manifest, and the files that it watches.
 struct Watchdog<'a> {
     gallery: &'a Gallery,
     manifest: String,
@@ -83,7 +75,6 @@ impl Watchdog<'_> {
         Follower(side.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
 
-    /// Returns rules that match both files.
     fn that_match(&self) -> String {
         format!(
             "- {{name: read, event: open, when: {{path: [{}]}}, action: alert}}\n\
@@ -93,7 +84,6 @@ impl Watchdog<'_> {
     }
 }
 
-/// Returns the maximum number of rules, none of which matches.
 fn others() -> String {
     (0..64).fold(String::new(), |mut text, number| {
         let event = if number % 2 == 0 { "open" } else { "exec" };
@@ -157,8 +147,6 @@ fn calls(report: &mut Report, watchdog: &Watchdog<'_>, caller: &RefCell<Ordered>
     }
 }
 
-/// Measures files opened at some rate, each of which is an event, and the number of events lost because the ring buffer
-/// was full.
 fn events(report: &mut Report, watchdog: &Watchdog<'_>, caller: &RefCell<Ordered>) {
     watchdog.put_up(&watchdog.that_match());
     let follower = watchdog.follow();

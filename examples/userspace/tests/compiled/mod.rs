@@ -1,12 +1,9 @@
-//! Compiled example programs.
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-/// Compiles the examples. Tests run in parallel and all call this: make compiles once, and clang replaces files
-/// atomically. The objects are next to the build output of the test, which is in `target/<profile>/deps`.
+/// Tests run in parallel and all call this: make compiles once, and clang replaces files atomically.
 pub fn object(example: &str) -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     let target = test.ancestors().nth(3).context("a test lies in target/<profile>/deps")?;

@@ -1,5 +1,4 @@
-//! Reports of jobs: they include descendants after the exit of their parents, and are never `clean` if something was
-//! lost.
+//! Reports of jobs: they include descendants of exited parents, and are never `clean` if something was lost.
 
 mod members;
 
@@ -41,7 +40,6 @@ impl Guard {
         Self { gallery, program: programs[0] }
     }
 
-    /// Runs a shell script as a job. The report is the standard error of the outcome.
     fn job(&self, policy: &str, script: &str) -> Outcome {
         let file = self.gallery.daemon.path("policy.yaml");
         fs::write(&file, policy).unwrap();
@@ -65,7 +63,6 @@ fn a_report_has_what_all_descendants_did() {
     let guard = Guard::new();
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
-    // The parents of the last process exit before it starts anything.
     let script = format!(
         "/bin/echo one two; bash -c ': > /dev/tcp/127.0.0.1/{port}'; (setsid sh -c 'sleep 0.2; exec /bin/echo late' &) ; exit 7"
     );
@@ -135,7 +132,6 @@ fn a_job_of_which_something_was_lost_is_never_clean() {
     let report = report(&outcome);
     assert!(report["lost"].as_u64().unwrap() > 0, "{}", report["lost"]);
     assert_eq!((outcome.code, &report["verdict"]), (21, &"incomplete".into()));
-    // The next job gets the same slot and an empty ring buffer.
     let next = guard.job("enforce: true\n", "true");
     assert_eq!(next.code, 0, "{}", next.stderr);
 }
@@ -165,7 +161,6 @@ fn its_manifest_is_applied_and_the_side_says_what_is_wrong() {
     refusals(&mut gallery, "ci-guard", program, "run -- true");
 }
 
-/// Cgroup in which the user of ci-guard may create cgroups and move processes.
 struct Delegated(Group);
 
 impl Delegated {
@@ -182,7 +177,6 @@ impl Delegated {
         entries.filter(|path| path.is_dir()).collect()
     }
 
-    /// Returns the only job's cgroup, once a process is in it.
     fn job(&self) -> PathBuf {
         wait::until("the job is in its group", || {
             self.groups().iter().any(|group| !processes_of(group).is_empty())
@@ -192,7 +186,6 @@ impl Delegated {
 }
 
 fn processes_of(group: &Path) -> Vec<u32> {
-    // The cgroup may have been removed since it was listed.
     let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
     text.lines().map(|line| line.parse().unwrap()).collect()
 }
@@ -205,7 +198,6 @@ fn whoever_is_moved_into_its_group_is_of_the_job() {
     let mut side = guard.side("--cgroup own", &script);
     let side = delegated.0.inside(|| side.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
     let group = delegated.job();
-    // Like a build daemon: the process is not a descendant of the job, and outlives the command.
     let moved = format!(
         "mkdir {0}/below; echo $$ > {0}/below/cgroup.procs; /bin/echo moved; touch {1}; sleep 0.3; exec /bin/echo outlived",
         group.display(),
@@ -240,7 +232,7 @@ fn a_side_that_is_killed_leaves_nothing_of_its_job() {
     for process in processes {
         assert!(!Path::new("/proc").join(process.to_string()).join("exe").exists(), "{process}");
     }
-    // Directory of a ci-guard that was killed together with its keeper: no process has this number.
+    // Left by a ci-guard that was killed together with its keeper.
     let left = delegated.0.folder.join(format!("ci-guard-{}", u32::MAX));
     let (running, other) = (delegated.0.folder.join("ci-guard-1"), delegated.0.folder.join("other"));
     for folder in [&left, &running, &other] {
@@ -259,7 +251,6 @@ fn a_side_that_is_killed_leaves_nothing_of_its_job() {
 fn report_explains_a_missing_cgroup_and_requested_one_is_needed() {
     let guard = Guard::new();
     let run = |words: &str| Outcome::of(&mut guard.side(words, "echo ran"));
-    // The user may not create a cgroup below that of the tests.
     let outcome = run("");
     let said = report(&outcome);
     assert_eq!((outcome.code, &said["verdict"], &said["cgroup"]), (0, &"clean".into(), &Value::Null));
@@ -275,8 +266,7 @@ fn report_explains_a_missing_cgroup_and_requested_one_is_needed() {
         refused.fails(code, &[says]);
         assert_eq!(refused.stdout, "", "{words}");
     }
-    // A cgroup in which the user may create cgroups, but to which it may not move processes, because ci-guard itself
-    // runs in another one.
+    // The user may create cgroups here, but not move processes, because ci-guard itself runs in another one.
     let delegated = Delegated::new("foreign");
     let words = format!("--cgroup {}", delegated.0.folder.display());
     let refused = run(&words);

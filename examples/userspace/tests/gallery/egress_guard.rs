@@ -1,5 +1,3 @@
-//! Egress guard of a cgroup: a process with a real resolver library, and the traffic that the rules allow.
-
 mod at_interface;
 mod guarded;
 
@@ -19,13 +17,11 @@ use self::guarded::{CDN, Client, EVIL, Guarded, PORT, RULES, SHOP, SHOP_V6};
 use crate::equipment::{Gallery, refusals, turns};
 use crate::name_server::{Data, SILENT, answer};
 
-/// Returns the next refused packet that the companion command prints.
 fn refused(side: &mut Lines<BufReader<ChildStdout>>) -> Value {
     let line = within("an event of the side", || side.next());
     serde_json::from_str(&line.unwrap().unwrap()).unwrap()
 }
 
-/// Returns the next event with a value. Packets before it may have been sent more than once.
 fn next_with(side: &mut Lines<BufReader<ChildStdout>>, key: &str, value: &str) -> Value {
     loop {
         let event = refused(side);
@@ -54,7 +50,6 @@ fn only_allowed_names_prefixes_and_ports_leave_the_group() {
     let mut side = guarded.follow();
     let mut events = BufReader::new(side.stdout.take().unwrap()).lines();
     let group = fs::metadata(&guarded.group.folder).unwrap().ino();
-    // No answer with this address has been received yet.
     assert_eq!(guarded.udp(SHOP), "refused");
     let event = refused(&mut events);
     assert_eq!(
@@ -63,7 +58,6 @@ fn only_allowed_names_prefixes_and_ports_leave_the_group() {
     );
     assert_eq!((&event["source"], &event["destination_port"]), (&json!(NEAR_ADDRESS), &json!(PORT)));
     assert_eq!((&event["cgroup"], &event["bytes"]), (&json!(group), &json!(29)));
-    // Over IPv4 and IPv6.
     assert_eq!(guarded.does("resolve SHOP.example.com"), format!("{SHOP} {SHOP_V6}"));
     for address in [SHOP, SHOP_V6] {
         assert_eq!(guarded.udp(address), "sent");
@@ -73,13 +67,11 @@ fn only_allowed_names_prefixes_and_ports_leave_the_group() {
     assert_eq!(refused(&mut events)["reason"], "port");
     assert_eq!(guarded.tcp(SHOP), "refused");
     assert_eq!(next_with(&mut events, "protocol", "tcp")["reason"], "port");
-    // By a wildcard, and by two aliases.
     assert_eq!(guarded.does("resolve a.img.example.com"), CDN);
     assert_eq!(guarded.tcp(CDN), "connected");
     assert_eq!(guarded.does("say hello"), "hello");
     assert_eq!(guarded.udp(CDN), "refused");
     assert_eq!(next_with(&mut events, "destination", CDN)["protocol"], "udp");
-    // A name that may only be queried, then names that may not.
     assert_eq!(guarded.does("resolve db.local"), EVIL);
     assert_eq!(guarded.udp(EVIL), "refused");
     assert_eq!(refused(&mut events)["reason"], "port");
@@ -88,7 +80,6 @@ fn only_allowed_names_prefixes_and_ports_leave_the_group() {
         assert_eq!(next_with(&mut events, "name", name)["reason"], "name");
     }
     end(side);
-    // A prefix, with any port.
     assert_eq!(guarded.does("udp 192.0.2.7 9"), "sent");
     assert_eq!(guarded.does("udp 192.0.3.7 9"), "refused");
     assert_eq!(guarded.does("options 192.0.2.7 9"), "refused");
@@ -122,7 +113,6 @@ fn a_name_is_known_as_long_as_its_ttl_and_a_connection_longer() {
         let known = guarded.run("learned --json").json();
         assert!(known.as_array().unwrap().iter().all(|one| one["seconds"].as_u64().unwrap() <= longest));
     }
-    // New rules keep the connection if they have its name, and end it if they do not.
     guarded.with_rules("apply", &format!("{rules}allow dst 192.0.2.0/24\n")).success();
     assert_eq!(guarded.does("say again"), "again");
     let dropped = guarded.count("dropped");
@@ -142,11 +132,9 @@ fn answers_that_nobody_asked_for_are_not_believed() {
         .map(|name| (name, 60, Data::Address(EVIL.parse().unwrap())));
     let port: u16 = guarded.does(&format!("open {NEAR_ADDRESS}")).parse().unwrap();
     let client = SocketAddr::new(IpAddr::V4(NEAR_ADDRESS.parse::<Ipv4Addr>().unwrap()), port);
-    // Capture a query of the resolver library; it gets no answer.
     assert_eq!(guarded.does(&format!("ask {FAR_ADDRESS} {name} 7")), "sent");
     let (query, from) = guarded.server.unanswered();
     assert_eq!(from, client);
-    // The name is replaced by others of the same length; it follows the header and the length of the label.
     assert_eq!(&query[13..19], b"silent");
     let with = |number: u16, name: &str| {
         let mut query = query.clone();
@@ -179,7 +167,6 @@ fn answers_that_nobody_asked_for_are_not_believed() {
         assert!(guarded.learned().is_empty(), "{what}");
         assert_eq!(guarded.udp(EVIL), "refused", "{what}");
     }
-    // The right answer, which reports an error; then a second answer to the same query.
     for (message, counted) in [(failed, 0), (good, 1)] {
         guarded.server.socket.send_to(&message, client).unwrap();
         assert_eq!(guarded.does("receive"), "0007");
@@ -196,7 +183,6 @@ fn answers_that_nobody_asked_for_are_not_believed() {
     assert_eq!(guarded.does("receive"), "0009");
     assert_eq!(guarded.learned(), [("*.example.com".to_owned(), EVIL.to_owned())]);
     assert_eq!(guarded.udp(EVIL), "sent");
-    // Messages to the resolver that are not plain queries do not leave.
     let strange = guarded.does(&format!("strange {FAR_ADDRESS} a.example.com"));
     assert_eq!(strange, ["refused"; 8].join(" "));
     let reader = guarded.run("follow --count 14").success();
@@ -213,7 +199,6 @@ fn in_shadow_everything_passes_and_what_would_not_is_reported() {
     wait::until("it came", || guarded.arrived() == 1);
     let event = refused(&mut events);
     assert_eq!((&event["reason"], &event["dropped"]), (&json!("destination"), &json!(false)));
-    // Names that may not be queried pass, too; their addresses are not learned.
     assert_eq!(guarded.does("resolve evil.example"), EVIL);
     assert_eq!(next_with(&mut events, "name", "evil.example")["dropped"], false);
     assert_eq!(guarded.tcp(EVIL), "connected");
@@ -228,7 +213,6 @@ fn in_shadow_everything_passes_and_what_would_not_is_reported() {
     end(side);
 }
 
-/// The package's service applies it like this at each boot.
 #[test]
 fn a_file_of_rules_may_say_the_mode() {
     let mut guarded = Guarded::new("egress-mode");
@@ -239,7 +223,6 @@ fn a_file_of_rules_may_say_the_mode() {
     assert_eq!(guarded.udp(EVIL), "refused");
     guarded.with_rules("diff", &enforcing).success();
     assert_eq!(guarded.run("list").success(), RULES);
-    // A file without a mode keeps the current one.
     assert_eq!(guarded.with_rules("apply", RULES).success(), "5 rules, mode enforce\n");
     for (rules, says) in [
         ("mode shadow\nmode enforce\n", "two lines say the mode"),
@@ -312,7 +295,6 @@ fn works_without_its_daemon_and_counts_unread_reports() {
     end(side);
 }
 
-/// Waits until the programs of a manifest are attached, and applies rules by the application's name.
 fn with_rules_by_name(gallery: &Gallery, programs: [&str; 2], text: &str) {
     for program in programs {
         gallery.daemon.bpfman(&format!("wait program {program} --for attached")).success();

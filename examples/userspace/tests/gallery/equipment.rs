@@ -1,5 +1,3 @@
-//! Daemon that trusts one key, a registry, and a user with permission to read and write maps.
-
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::process::Command;
@@ -9,12 +7,10 @@ use bpfman_tests::network::Namespace;
 use bpfman_tests::registry::Registry;
 use bpfman_tests::{Daemon, Launch, Outcome, binaries, compile};
 
-/// User of the companion commands: not a user of this machine, without any capability.
+/// Not a user of this machine, without any capability.
 pub const WATCHER: u32 = 64_777;
-/// Another user, whom no grant names.
 pub const STRANGER: u32 = 64_778;
 
-/// Daemon and registry of a test. The registry has the examples' images, and the policy accepts only signed images.
 pub struct Gallery {
     pub daemon: Daemon,
     registry: Registry,
@@ -27,7 +23,6 @@ impl Gallery {
         Self::with_grants("")
     }
 
-    /// Starts with additional grants in the policy.
     pub fn with_grants(grants: &str) -> Self {
         let registry = Registry::start();
         let mut daemon = Daemon::prepare();
@@ -45,15 +40,12 @@ impl Gallery {
         Self { daemon, registry, key: format!("{prefix}.key"), launch }
     }
 
-    /// Pushes and signs the image of an example, and returns its reference.
     pub fn publish(&self, entry: &str) -> String {
         let image = self.registry.image(&format!("gallery/{entry}:v1"));
         self.daemon.publish(&image, &compile::example(entry), &self.key);
         image
     }
 
-    /// Publishes an example, loads programs of it (`TYPE:FUNCTION`, with other arguments of `load`), and returns their
-    /// ids.
     pub fn load(&self, entry: &str, words: &str) -> Vec<u64> {
         let image = self.publish(entry);
         let loaded = self.daemon.bpfman(&format!("load image -i {image} {words} -o json")).json();
@@ -65,12 +57,10 @@ impl Gallery {
             .collect()
     }
 
-    /// Writes the manifest of an example with its image in this registry, and returns the path.
     pub fn manifest(&self, entry: &str) -> String {
         self.manifest_of(entry, "app.yaml")
     }
 
-    /// Writes another manifest of the example.
     pub fn manifest_of(&self, entry: &str, file: &str) -> String {
         let image = self.publish(entry);
         let source = format!("{}/../{entry}/{file}", env!("CARGO_MANIFEST_DIR"));
@@ -82,7 +72,7 @@ impl Gallery {
         path
     }
 
-    /// Writes a manifest for an interface of the test: the machine's primary interface is in use.
+    /// The machine's primary interface is in use.
     pub fn manifest_at(&self, entry: &str, file: &str, interface: &Interface) -> String {
         let path = self.manifest_of(entry, file);
         let text = fs::read_to_string(&path).unwrap();
@@ -92,7 +82,6 @@ impl Gallery {
         path
     }
 
-    /// Returns the companion command of an example, run as a user without capabilities.
     pub fn side_as(&self, user: u32, entry: &str) -> Command {
         let copy = self.daemon.path(format!("side-{entry}"));
         if !copy.exists() {
@@ -106,7 +95,6 @@ impl Gallery {
         command
     }
 
-    /// Returns the command in a network namespace.
     pub fn side_in(&self, namespace: &Namespace, user: u32, entry: &str) -> Command {
         let side = self.side_as(user, entry);
         let mut command = namespace.command(&side.get_program().to_string_lossy());
@@ -117,12 +105,10 @@ impl Gallery {
         command
     }
 
-    /// Runs the companion command as the user with permission.
     pub fn side(&self, entry: &str, line: &str) -> Outcome {
         Outcome::of(self.side_as(WATCHER, entry).args(line.split_whitespace()))
     }
 
-    /// Kills the daemon and starts it again, with the same policy.
     pub fn restart(&mut self) {
         self.daemon.kill();
         self.daemon.again(&self.launch);
@@ -130,7 +116,6 @@ impl Gallery {
     }
 }
 
-/// Sets the holder of the writer's lock: a process id and its PID namespace.
 fn begin_turn(gallery: &Gallery, program: u64, process: u32, namespace: u64) {
     let pin = format!("{}/writer", map_folder(gallery, program));
     let value = (namespace << 32 | u64::from(process)).to_le_bytes().map(|byte| byte.to_string());
@@ -138,7 +123,6 @@ fn begin_turn(gallery: &Gallery, program: u64, process: u32, namespace: u64) {
     run(&words.into_iter().chain(value.iter().map(String::as_str)).collect::<Vec<_>>());
 }
 
-/// Makes this test the holder of the writer's lock.
 pub fn begin_own_turn(gallery: &Gallery, program: u64) {
     let here = fs::metadata("/proc/self/ns/pid").unwrap().ino();
     begin_turn(gallery, program, std::process::id(), here);
@@ -149,7 +133,7 @@ fn map_folder(gallery: &Gallery, program: u64) -> String {
     shown["map_pin_path"].as_str().unwrap().to_owned()
 }
 
-/// Tests the writer's lock: a running holder is not disturbed, and the lock of a killed holder is taken over.
+/// A running holder is not disturbed, and the lock of a killed holder is taken over.
 pub fn turns(gallery: &Gallery, program: u64, apply: &dyn Fn() -> Outcome, unlock: &dyn Fn() -> Outcome) {
     let here = fs::metadata("/proc/self/ns/pid").unwrap().ino();
     let begin = |process: u32, namespace: u64| begin_turn(gallery, program, process, namespace);
@@ -168,7 +152,6 @@ pub fn turns(gallery: &Gallery, program: u64, apply: &dyn Fn() -> Outcome, unloc
     apply().success();
 }
 
-/// End of a veth, deleted when this value is dropped.
 pub struct Interface(pub String);
 
 impl Interface {
@@ -185,8 +168,6 @@ impl Drop for Interface {
     }
 }
 
-/// Tests that the companion command reports each mistake in one line, with the exit codes of the client. `line` has the
-/// words after the source of its maps.
 pub fn refusals(gallery: &mut Gallery, entry: &str, program: u64, line: &str) {
     let run = |gallery: &Gallery, user: u32, words: &str| {
         Outcome::of(gallery.side_as(user, entry).args(words.split_whitespace()))
@@ -198,7 +179,6 @@ pub fn refusals(gallery: &mut Gallery, entry: &str, program: u64, line: &str) {
     run(gallery, WATCHER, &format!("--app nobody-made-it {line}"))
         .fails(5, &["error: ", "nobody-made-it", "hint: "]);
     run(gallery, STRANGER, &format!("--program {program} {line}")).fails(4, &["error: ", "may not"]);
-    // A program without these maps, a directory without them, and pins, which only root may open.
     let other = gallery
         .daemon
         .bpfman(&format!("load file -p {} --programs xdp:pass -q", compile::object("pass").display()));

@@ -1,5 +1,3 @@
-//! Exec snoop, the smallest example with a ring buffer.
-
 use bpfman_tests::wait::within;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};

@@ -1,5 +1,3 @@
-//! Flows between two namespaces: all packets counted, drops with the kernel's reason, also over HTTP.
-
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, ChildStdout, Stdio};
@@ -17,15 +15,11 @@ use serde_json::Value;
 
 use crate::equipment::{Gallery, Interface, WATCHER, refusals};
 
-/// Destination port of [`Traffic`]; its marker uses the next port.
 const PORT: u16 = 4242;
-/// Port without a listener.
 const CLOSED: u16 = 4999;
-/// Port of a listener that does not read.
 const FULL: u16 = 5999;
 const OPEN: u16 = 6999;
 
-/// Programs at both directions of the far end of a network, and at drops.
 struct Flows {
     gallery: Gallery,
     network: Network,
@@ -34,7 +28,7 @@ struct Flows {
 }
 
 impl Flows {
-    /// Attaches to both directions only: drops are recorded for the whole machine, and other tests cause some.
+    /// Drops are recorded for the whole machine, and other tests cause some.
     fn without_drops() -> Self {
         let gallery = Gallery::open();
         let network = Network::new();
@@ -77,7 +71,6 @@ impl Flows {
         side.stdout(Stdio::piped()).stderr(stderr).spawn().unwrap()
     }
 
-    /// Sends a datagram to each of these ports of the far end.
     fn send_to(&self, ports: impl Iterator<Item = u16> + Send + 'static) {
         self.network.near.inside(|| {
             let socket = UdpSocket::bind((NEAR_ADDRESS, 0)).unwrap();
@@ -88,7 +81,6 @@ impl Flows {
     }
 }
 
-/// Server that ends when this value is dropped.
 struct Serving {
     side: Child,
     address: SocketAddr,
@@ -126,7 +118,6 @@ fn json_lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Reads until an event of this kind has a flow from or to the port.
 fn event(lines: &mut BufReader<ChildStdout>, kind: &str, port: u16) -> Value {
     loop {
         let mut line = String::new();
@@ -260,7 +251,6 @@ fn flows_and_counters_are_served_also_while_the_daemon_is_away() {
     serving.get("/flows");
 }
 
-/// Nothing reads the ring buffer: events are lost and counted, flows are not.
 #[test]
 fn events_that_do_not_fit_are_counted_and_no_packet_is_lost() {
     const FLOWS: u16 = 8_000;
@@ -284,7 +274,6 @@ fn events_that_do_not_fit_are_counted_and_no_packet_is_lost() {
     assert_eq!(counted.count(), usize::from(FLOWS));
     assert!(serving.metric("flows_events_lost_total") > 0.0, "{}", serving.get("/metrics"));
     assert_eq!(serving.metric("flows_packets_total{kind=\"unstored\"}"), 0.0);
-    // A new follower reads the buffered events, then new ones.
     let mut side = flows.spawn("follow", Stdio::inherit());
     let mut events = BufReader::new(side.stdout.take().unwrap());
     event(&mut events, "new", OPEN);

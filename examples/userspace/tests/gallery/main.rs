@@ -1,5 +1,4 @@
-//! Tests of the examples as users run them: the image is pushed, signed and loaded, and the companion command runs as a
-//! user without rights, by a grant.
+//! Tests of the examples as users run them: a signed image, and a companion command without rights, by a grant.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod ci_guard;

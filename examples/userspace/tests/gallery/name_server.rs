@@ -1,5 +1,3 @@
-//! Small DNS server in a network namespace that answers from a table.
-
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 
@@ -11,17 +9,13 @@ pub enum Data {
     Alias(&'static str),
 }
 
-/// Record: owner, TTL in seconds, and data.
 pub type Record = (&'static str, u32, Data);
 
-/// Prefix of names. Queries for them get no answer, and are kept.
 pub const SILENT: &str = "silent";
 
 pub type Query = (Vec<u8>, SocketAddr);
 
-/// DNS server. It answers as long as this process runs.
 pub struct NameServer {
-    /// Socket of the server: messages sent by it come from the resolver's address.
     pub socket: UdpSocket,
     unanswered: Arc<Mutex<Vec<Query>>>,
 }
@@ -39,7 +33,6 @@ impl NameServer {
                 if name_of(query).starts_with(SILENT) {
                     kept.lock().unwrap().push((query.to_vec(), from));
                 } else {
-                    // The client may be gone.
                     let _sent = own.send_to(&answer(query, &table), from);
                 }
             }
@@ -47,7 +40,6 @@ impl NameServer {
         Self { socket, unanswered }
     }
 
-    /// Waits for the query without an answer, and returns it with its sender.
     pub fn unanswered(&self) -> Query {
         let mut found = None;
         bpfman_tests::wait::until("the query came", || {
@@ -58,7 +50,6 @@ impl NameServer {
     }
 }
 
-/// Returns the name of a query's first question, in lower case.
 fn name_of(query: &[u8]) -> String {
     let mut labels = Vec::new();
     let mut rest = &query[12..];
@@ -80,8 +71,6 @@ fn wire_name(name: &str) -> Vec<u8> {
     bytes
 }
 
-/// Returns the answer to a query: the chain of aliases, and the records of the last name. Owners are compressed if the
-/// message already contains the name.
 pub fn answer(query: &[u8], table: &[Record]) -> Vec<u8> {
     let name = name_of(query);
     let question = 12 + wire_name(&name).len() + 4;

@@ -1,5 +1,3 @@
-//! Packets to pods bypass the node's stack, according to its own counter of forwarded packets.
-
 mod networks;
 mod xdp;
 
@@ -63,7 +61,6 @@ impl FastPath {
         }
     }
 
-    /// Adds both pods, and the client's networks.
     fn know_all(&self) {
         self.know_pods();
         self.run(&format!("add 10.88.0.0/24 {UPLINK}")).success();
@@ -74,8 +71,7 @@ impl FastPath {
         serde_json::from_str(&self.run(line).success()).unwrap()
     }
 
-    /// Asserts that the stack informs senders of packets that have no hop left, or exceed the MTU of the pod's
-    /// interface, which is 1,400 bytes from here on.
+    /// The MTU of the pod's interface is 1,400 bytes from here on.
     fn assert_senders_are_told(&self, pod: &Pod) {
         let Cluster { client, node, .. } = &self.cluster;
         let expired = ping(client, 1, &format!("-t 1 {}", pod.address));
@@ -107,7 +103,6 @@ fn run_in(gallery: &Gallery, node: &Namespace, line: &str) -> Outcome {
     Outcome::of(&mut side_in(gallery, node, line))
 }
 
-/// Returns the companion command in the node's namespace, run as the user with permission.
 fn side_in(gallery: &Gallery, node: &Namespace, line: &str) -> Command {
     let side = gallery.side_as(WATCHER, "pod-fastpath");
     let mut inside = node.command(&side.get_program().to_string_lossy());
@@ -116,7 +111,6 @@ fn side_in(gallery: &Gallery, node: &Namespace, line: &str) -> Command {
     inside
 }
 
-/// Running companion command, killed when this value is dropped.
 struct Staying(Child);
 
 impl Drop for Staying {
@@ -126,7 +120,6 @@ impl Drop for Staying {
     }
 }
 
-/// Sends `count` echo requests, with further arguments of `ping`.
 fn ping(from: &Namespace, count: u32, words: &str) -> Outcome {
     let mut ping: Command = from.command("ping");
     ping.args(["-n", "-c", &count.to_string(), "-i", "0.01", "-W", "60"]);
@@ -156,7 +149,7 @@ fn packets_of_known_pods_pass_the_stack_by() {
         (&two.namespace, &client_v4),
         (&two.namespace, &client_v6),
     ];
-    // An IPv6 address does not answer for a second after the interface is up, because of duplicate address detection.
+    // Duplicate address detection: an IPv6 address does not answer for a second.
     for (from, to) in pairs {
         wait::until("neighbours know each other", || ping(from, 1, &format!("-W 1 {to}")).code == 0);
     }
@@ -188,7 +181,6 @@ fn packets_of_known_pods_pass_the_stack_by() {
         sender.join().unwrap();
     }
     assert_eq!(path.cluster.forwarded_by_stack(), before);
-    // Duplicate address detection and the like belong to the stack; no packet of a pod was refused.
     let refused = ["foreign_source", "expired", "too_large"].map(|outcome| path.packets(outcome));
     assert_eq!(refused, [0, 0, 0]);
     let listed = path.run("list").success();
@@ -210,7 +202,6 @@ fn what_needs_more_than_forwarding_is_the_stacks() {
     let [one, two] = &pods[..] else { panic!("two pods") };
     path.assert_senders_are_told(one);
 
-    // A pod that uses the address of another.
     one.namespace.ip(&["address", "add", &format!("{}/32", two.address), "dev", "lo"]);
     let address = two.address.clone();
     one.namespace.inside(move || {
@@ -218,7 +209,6 @@ fn what_needs_more_than_forwarding_is_the_stacks() {
     });
     wait::until("it was seen to be another's", || path.packets("foreign_source") == 1);
 
-    // A pod that is gone, but still in the table.
     node.ip(&["link", "delete", &two.interface]);
     let gone = ping(&path.cluster.client, 1, &two.address);
     assert!(gone.stdout.contains("nreachable"), "the stack says so: {gone:?}");
@@ -257,7 +247,6 @@ fn it_follows_the_hosts_routes_and_leaves_what_was_added() {
             ("fd99::3/128", true)
         ]
     );
-    // A pod with an unknown hardware address.
     path.cluster.node.ip(&["neighbour", "delete", "10.99.0.3", "dev", "veth-pod3"]);
     path.run("remove 10.99.0.3").success();
     let outcome = path.run("sync");
@@ -337,7 +326,6 @@ fn it_goes_on_while_its_daemon_is_away() {
     assert_eq!((path.cluster.forwarded_by_stack(), path.packets("to_pod")), (before, 6));
 }
 
-/// Veth in the machine's own namespace, deleted with the namespace of its other end.
 struct OwnEnd {
     name: String,
     pod: Namespace,
@@ -379,7 +367,6 @@ impl OwnEnd {
         Self { name, pod }
     }
 
-    /// Returns a manifest of the example for this interface only.
     fn manifest(&self, gallery: &Gallery, file: &str) -> String {
         let manifest = gallery.manifest_of("pod-fastpath", file);
         let mut text = fs::read_to_string(&manifest).unwrap();
@@ -395,7 +382,7 @@ impl OwnEnd {
     }
 }
 
-/// The manifest attaches to interfaces of the machine, which is in use: the test replaces them by its own.
+/// Interfaces of the machine are in use.
 #[test]
 fn its_manifest_is_applied_and_the_side_finds_it_by_its_name() {
     if lacks_tcx("its_manifest_is_applied_and_the_side_finds_it_by_its_name") {

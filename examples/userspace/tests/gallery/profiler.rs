@@ -1,5 +1,3 @@
-//! Profiles of a busy process, with the names of its functions and of the kernel's.
-
 mod symbols;
 
 use std::fs::{self, Permissions};
@@ -15,14 +13,11 @@ use bpfman_tests::{Outcome, binaries, compile, wait};
 
 use crate::equipment::{Gallery, WATCHER, refusals};
 
-/// Functions of the busy process, caller first.
 const CALLS: &str = "work_all_day;spin_in_user_space";
-/// Kernel function that all of its reads call.
 const KERNEL: &str = "vfs_read_[k]";
-/// Time that a sample at 99 Hz stands for, in nanoseconds.
 const PERIOD: u64 = 1_000_000_000 / 99;
 
-/// Busy process, run as the user who takes profiles: names need the right to read the process.
+/// Runs as the user who takes profiles: names need the right to read the process.
 struct Busy(Child);
 
 impl Busy {
@@ -53,7 +48,6 @@ impl Busy {
             "--",
         ]);
         let busy = Self(command.arg(&copy).spawn().unwrap());
-        // Before that, the process is the shell.
         let comm = format!("/proc/{}/comm", busy.0.id());
         wait::until("it works", || fs::read_to_string(&comm).is_ok_and(|comm| comm.trim() == name));
         busy
@@ -67,7 +61,6 @@ impl Drop for Busy {
     }
 }
 
-/// Loads the program, and attaches it to every CPU's clock.
 fn profiled(gallery: &Gallery) -> u64 {
     let program = gallery.load("profiler", "--programs perf_event:profiler")[0];
     let line = format!("attach {program} perf-event --event cpu-clock --frequency 99");
@@ -112,8 +105,6 @@ fn busy_process_shows_its_functions_in_every_format() {
     let svg = fs::read_to_string(&file).unwrap();
     assert!(svg.contains("<title>spin_in_user_space: "), "{svg}");
 
-    // A user sees only that the process was in the kernel; root sees the functions. The profile has nothing from before
-    // it started.
     let as_root = |words: &str| {
         let mut side = Command::new(binaries::side("profiler"));
         side.env("BPFMAN_SOCKET_PATH", gallery.daemon.socket());

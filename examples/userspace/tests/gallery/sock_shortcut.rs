@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::equipment::{Gallery, WATCHER, refusals};
 
-/// Returns whether the kernel lacks links on sockmaps (Linux 6.10).
+/// Linux 6.10 has links on sockmaps.
 fn lacks_it(test: &str) -> bool {
     is_older_than((6, 10), "sockmap-links", test)
 }
@@ -49,7 +49,6 @@ impl Shortcut {
         self.json("stats --json")[outcome]["messages"].as_u64().unwrap()
     }
 
-    /// Opens a connection in the cgroup to an address of the namespace.
     fn connect(&self, address: &'static str) -> Ends {
         self.group.inside(|| {
             self.namespace.inside(move || {
@@ -59,7 +58,6 @@ impl Shortcut {
         })
     }
 
-    /// Returns the number of packets on the loopback interface of the namespace.
     fn packets(&self) -> u64 {
         let text = self.namespace.ip(&["-s", "-j", "link", "show", "dev", "lo"]);
         let links: Value = serde_json::from_str(&text).unwrap();
@@ -130,7 +128,6 @@ fn streams_of_any_size_end_as_they_would_over_tcp() {
         return;
     }
     let shortcut = Shortcut::new("streams", "");
-    // Half closed: earlier data arrives, then the end, and the other direction still works.
     for length in [1, 70_000, 8 << 20] {
         let Ends { mut client, mut server } = shortcut.connect("127.0.0.1");
         let bytes = pattern(length);
@@ -147,12 +144,10 @@ fn streams_of_any_size_end_as_they_would_over_tcp() {
         assert_eq!(read(&mut client, 1), b"");
     }
     assert_eq!(shortcut.messages("after_tcp") + shortcut.messages("no_peer"), 0);
-    // Closed at once: no data is lost.
     let Ends { mut client, mut server } = shortcut.connect("127.0.0.1");
     client.write_all(&pattern(100_000)).unwrap();
     drop(client);
     assert!(read(&mut server, 200_000) == pattern(100_000));
-    // The peer is gone.
     let error = (0..).find_map(|_| server.write_all(b"x").err()).unwrap();
     assert!(matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset), "{error}");
 }
@@ -240,7 +235,6 @@ fn a_sender_waits_for_a_receiver_that_does_not_read() {
     assert!(sent < bytes.len(), "nothing stopped it");
     assert_eq!(shortcut.messages("queue_full"), 1);
     assert!(read(&mut server, sent) == bytes[..sent]);
-    // TCP continues to work.
     client.set_nonblocking(false).unwrap();
     passes(&mut client, &mut server, b"more");
 }
@@ -313,7 +307,6 @@ fn ports_are_allowed_and_denied_and_bad_words_change_nothing() {
     assert_eq!(shortcut.run("ports").success(), "allow all\n");
 }
 
-/// The package's service applies it like this at each boot.
 #[test]
 fn a_file_of_rules_takes_the_place_of_what_was_said() {
     if lacks_it("a_file_of_rules_takes_the_place_of_what_was_said") {
@@ -378,7 +371,6 @@ fn it_goes_on_while_its_daemon_is_away() {
         (shortcut.messages("shortcut"), shortcut.json("list --json").as_array().unwrap().len()),
         (4, 2)
     );
-    // Without the programs, known connections continue over TCP.
     let loaded = shortcut.gallery.daemon.bpfman("list programs -q").success();
     shortcut.gallery.daemon.bpfman(&format!("unload {loaded}")).success();
     passes(&mut client, &mut server, b"without");

@@ -1,5 +1,3 @@
-//! Hosts at a bridge: connections that they may open, and addresses that they may use.
-
 mod bridge;
 mod extensions;
 mod frame;
@@ -18,7 +16,6 @@ use crate::equipment::{Gallery, refusals, turns};
 const RULES: &str = "allow port1 out to 10.9.0.0/24 proto tcp dport 4242\nallow port1 out proto udp dport 4242\n\
                      allow port2 in from 10.9.0.1/32 proto tcp\nallow port2 in proto udp\n";
 
-/// Returns the number of datagrams that a socket has received.
 fn received(socket: &UdpSocket) -> usize {
     std::iter::from_fn(|| socket.recv(&mut [0; 64]).ok()).count()
 }
@@ -50,17 +47,14 @@ fn connections_are_begun_by_rules_and_answered_back() {
 
     bridge.apply(&bridge.ports_and(RULES));
     assert_eq!(bridge.run("list").success(), bridge.ports_and(RULES));
-    // No rule allows connections from the second port.
     sockets[1].send_to(b"x", (one.address(), PORT)).unwrap();
     wait::until("it is refused", || bridge.count(1, "refused_out") == 1);
-    // An answer passes; a datagram to another port is not an answer.
     sockets[0].send_to(b"x", (two.address(), PORT)).unwrap();
     arrives(&sockets[1]);
     sockets[1].send_to(b"x", (one.address(), PORT)).unwrap();
     arrives(&sockets[0]);
     sockets[1].send_to(b"x", (one.address(), PORT + 1)).unwrap();
     wait::until("it is refused", || bridge.count(1, "refused_out") == 2);
-    // First the rules of the first port apply, then those of the second.
     sockets[0].send_to(b"x", (two.address(), PORT + 1)).unwrap();
     wait::until("it is refused", || bridge.count(0, "refused_out") == 1);
     sockets[2].send_to(b"x", (one.address(), PORT)).unwrap();
@@ -83,7 +77,6 @@ fn connections_are_begun_by_rules_and_answered_back() {
         let seen = ["port", "own", "peer", "begun", "state"].map(|key| seen[key].clone());
         assert_eq!(seen, expected);
     }
-    // A packet in the middle of a connection that is not tracked.
     bridge.run("flush").success();
     assert!(bridge.connections().is_empty());
     let refused = bridge.count(0, "refused_out");
@@ -111,7 +104,7 @@ fn a_port_sends_from_its_own_addresses_only() {
         (one.address(), three.address(), two.address()),
         (one.address_v6(), three.address_v6(), two.address_v6()),
     ] {
-        // ARP and neighbour discovery must use the port's own address, so resolve the neighbour from that address first.
+        // ARP and neighbour discovery must use the port's own address: resolve the neighbour from that one first.
         one.udp(&own, 0).send_to(b"x", (to.clone(), PORT)).unwrap();
         arrives(&receiver);
         let length = if others.contains(':') { 128 } else { 32 };
@@ -130,7 +123,6 @@ fn a_port_sends_from_its_own_addresses_only() {
     wait::until("its answer is seen to be spoofed", || seen(&bridge));
     let neighbours = three.namespace.ip(&["neighbour", "show", "to", &three.address()]);
     assert!(!neighbours.contains(&one.mac()), "{neighbours}");
-    // From another MAC address.
     let seen = spoofed(1);
     one.namespace.ip(&["link", "set", INTERFACE, "address", "02:00:00:00:00:0f"]);
     let words = ["neighbour", "replace", &two.address(), "lladdr", &two.mac(), "dev", INTERFACE];
@@ -156,7 +148,6 @@ fn connections_end_with_their_timeouts() {
     assert_eq!(received(&near), 0);
     connection.write_all(b"x").unwrap();
     wait::until("the connection is none any more", || bridge.count(0, "refused_out") >= 1);
-    // Both connections may be opened again.
     near.send_to(b"x", (two.address(), PORT)).unwrap();
     arrives(&far);
     assert!(echoed(&mut connect(&bridge, 0, 1), "again"));
@@ -167,7 +158,6 @@ fn errors_about_a_connection_pass_and_others_do_not() {
     let rules = "allow port1 out proto udp\nallow port2 in proto udp\nallow port1 out proto icmp\nallow port2 in proto icmp\n";
     let bridge = Bridge::with_rules(rules);
     let [one, two, _] = &bridge.hosts;
-    // The port has no listener: the second port may send only the error.
     let sender = one.udp(&one.address(), 0);
     sender.connect((two.address(), PORT)).unwrap();
     wait::until("it is told", || {
@@ -183,7 +173,7 @@ fn errors_about_a_connection_pass_and_others_do_not() {
     assert_eq!(ping(0, 1), 0);
     assert_eq!(ping(1, 0), 1);
     assert!(bridge.count(1, "refused_out") >= 1);
-    // Errors also pass if only the second port allows the datagram; an error about an unknown connection is refused.
+    // Errors also pass if only the second port allows the datagram.
     bridge.apply(&bridge.ports_and("allow port2 in proto udp\n"));
     let refused = bridge.count(1, "refused_out");
     let stranger = bridge.hosts[2].udp(&bridge.hosts[2].address(), 0);
@@ -215,7 +205,6 @@ fn opener_of_many_connections_loses_only_its_oldest_ones() {
     let receiver = two.udp(&two.address(), PORT);
     one.udp(&one.address(), 0).send_to(b"x", (two.address(), PORT)).unwrap();
     arrives(&receiver);
-    // Connections opened by the second port, and by a host at a port without rules. No rule allows the answers.
     let [by_two, with_three] = [two.udp(&two.address(), 0), three.udp(&three.address(), PORT)];
     by_two.send_to(b"x", (three.address(), PORT)).unwrap();
     arrives(&with_three);
@@ -225,7 +214,6 @@ fn opener_of_many_connections_loses_only_its_oldest_ones() {
     let senders = [0; 2].map(|_| one.udp(&one.address(), 0));
     for port in 1..u16::MAX {
         for sender in &senders {
-            // The answers are errors, some of which reach the sender.
             let _sent = sender.send_to(b"x", (two.address(), port));
         }
     }
@@ -238,7 +226,6 @@ fn opener_of_many_connections_loses_only_its_oldest_ones() {
     });
     receiver.send_to(b"x", from.unwrap()).unwrap();
     arrives(&late);
-    // One third of all, including those that the second port opened.
     let connections = bridge.connections();
     let own = format!("{}:", one.address());
     let by_one = connections.iter().filter(|connection| {
@@ -335,7 +322,6 @@ fn its_manifest_is_applied_and_the_side_finds_it_by_its_name() {
     gallery.side("switch-port", "--app switch-port list").fails(5, &["switch-port"]);
 }
 
-/// Interface of this machine, deleted when this value is dropped.
 struct Interface(String);
 
 impl Drop for Interface {

@@ -1,5 +1,4 @@
-//! TLS server and client, both traced. Both use their own copy of the machine's OpenSSL, so that no other process is
-//! traced.
+//! TLS server and client, both traced, with their own copy of OpenSSL, so that no other process is traced.
 
 mod go;
 
@@ -18,10 +17,9 @@ use serde_json::Value;
 use crate::equipment::{Gallery, WATCHER, refusals};
 
 const PORT: u16 = 4433;
-/// Size that fills the ring buffer several times.
 const LARGE: usize = 16 << 20;
 
-/// Python server, which uses `SSL_read_ex` and `SSL_write_ex`. `/large` returns many bytes, all other paths a secret.
+/// Uses `SSL_read_ex` and `SSL_write_ex`. `/large` returns many bytes, all other paths a secret.
 const SERVER: &str = r#"
 import http.server, ssl, sys
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -41,7 +39,6 @@ server.socket = context.wrap_socket(server.socket, server_side=True)
 server.serve_forever()
 "#;
 
-/// Server, with the programs attached to its library.
 struct Stage {
     gallery: Gallery,
     namespace: Namespace,
@@ -55,7 +52,6 @@ impl Stage {
         Self::with("")
     }
 
-    /// Starts with additional arguments of `load`.
     fn with(words: &str) -> Self {
         let gallery = Gallery::open();
         let folder = gallery.daemon.path("tls");
@@ -92,7 +88,6 @@ impl Stage {
         stage
     }
 
-    /// Sends a request with curl, which uses `SSL_read` and `SSL_write`.
     fn ask(&self, target: &str) -> Outcome {
         let mut client = self.namespace.command("curl");
         client.args(["-sS", "--http1.1", "--noproxy", "*", "--resolve"]);
@@ -117,7 +112,6 @@ impl Drop for Stage {
     }
 }
 
-/// Companion command, killed when this value is dropped.
 struct Follower {
     side: Child,
     lines: BufReader<ChildStdout>,
@@ -144,7 +138,7 @@ impl Follower {
         }
     }
 
-    /// Returns one call for each condition, in any order: both ends of a connection run in parallel.
+    /// In any order: both ends of a connection run in parallel.
     fn all<const N: usize>(&mut self, wanted: [&dyn Fn(&Value) -> bool; N]) -> [Value; N] {
         let mut found = [const { Value::Null }; N];
         while found.contains(&Value::Null) {
@@ -169,7 +163,6 @@ impl Drop for Follower {
     }
 }
 
-/// Creates a key and a certificate for localhost as files of a directory.
 fn certificate(folder: &Path) {
     let path = |name: &str| folder.join(name).display().to_string();
     let line = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost";
@@ -177,7 +170,6 @@ fn certificate(folder: &Path) {
     run(&line.split(' ').chain(files).collect::<Vec<_>>());
 }
 
-/// Returns the path of the library that this machine's curl uses.
 fn system_library() -> PathBuf {
     let libraries = run(&["ldconfig", "-p"]);
     let line = libraries.lines().find(|line| line.trim_start().starts_with("libssl.so.3 "));
@@ -233,7 +225,6 @@ fn raw_shows_what_each_call_carries_of_one_process() {
         call["text"] == "the secret of /raw"
     });
     assert_eq!((&body["call"], &body["bytes"]), (&"write".into(), &18.into()));
-    // A large call shows its beginning and its size.
     stage.ask("/large").success();
     let large = follower.until(|call| call["bytes"].as_u64().unwrap() > 4096);
     assert_eq!(large["text"], "x".repeat(4096));
@@ -273,7 +264,6 @@ fn passwords_in_headers_are_hidden_unless_they_are_asked_for() {
     }
 }
 
-/// The test does not read the output, so the companion command does not read the ring buffer.
 #[test]
 fn what_does_not_fit_into_the_ring_is_counted_and_it_goes_on() {
     let stage = Stage::new();

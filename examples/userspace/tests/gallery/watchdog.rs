@@ -1,5 +1,4 @@
-//! Actions of processes that match rules: reported, killed, and only reported in shadow mode. Rules that kill require a
-//! path in the test's own directory or its own cgroup, so that they match no other process.
+//! Actions of processes that match rules. Rules that kill require the test's own directory or cgroup.
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader, Lines};
@@ -16,7 +15,6 @@ use serde_json::Value;
 
 use crate::equipment::{Gallery, WATCHER, refusals, turns};
 
-/// Programs that the manifest attaches.
 const PROGRAMS: &str = "--programs tp_btf:watch_exec tp_btf:watch_connect tracepoint:watch_open \
                         tracepoint:watch_call tracepoint:watch_privileges tracepoint:watch_datagram \
                         cgroup_sock_addr:note_connect4 cgroup_sock_addr:note_connect6 \
@@ -29,7 +27,6 @@ struct Watchdog {
     gallery: Gallery,
     program: u64,
     guards: Vec<u64>,
-    /// Directory of this test only: all paths in rules are below it.
     folder: tempfile::TempDir,
 }
 
@@ -38,7 +35,6 @@ impl Watchdog {
         Self::with(PROGRAMS)
     }
 
-    /// Loads the programs of `forbid.yaml`.
     fn with_guards() -> Self {
         let guards = "lsm:guard_open:file_open lsm:guard_exec:bprm_check_security lsm:guard_connect:socket_connect \
              lsm:guard_send:socket_sendmsg";
@@ -85,12 +81,10 @@ impl Watchdog {
         self.run(&format!("apply {}", path.display()))
     }
 
-    /// Returns the path of a file in the test's directory, without symbolic links, as the kernel reports it.
     fn path(&self, name: &str) -> PathBuf {
         fs::canonicalize(self.folder.path()).unwrap().join(name)
     }
 
-    /// Copies a program that no other process starts.
     fn program(&self, name: &str) -> PathBuf {
         let path = self.path(name);
         fs::copy("/bin/cat", &path).unwrap();
@@ -122,7 +116,6 @@ struct Alerts {
 }
 
 impl Alerts {
-    /// Returns the next alert of a rule.
     fn next_of(&mut self, rule: &str) -> Value {
         loop {
             let line = within("an alert of the watchdog", || self.lines.next()).unwrap().unwrap();
@@ -194,7 +187,6 @@ fn starts_opened_files_connections_and_privileges_are_told() {
     assert_eq!(alerts.next_of("write")["pid"], std::process::id());
 
     assert!(group.connects());
-    // The port belongs to this test; its listener is not in the cgroup.
     std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
     let script = format!("echo $$ > {}/cgroup.procs; : > /dev/tcp/127.0.0.1/{port}", group.folder.display());
     assert!(Command::new("bash").args(["-c", &script]).status().unwrap().success());
@@ -212,7 +204,6 @@ fn starts_opened_files_connections_and_privileges_are_told() {
     assert_eq!(watchdog.matches("gain"), 0);
 }
 
-/// Returns a UDP socket on loopback, and its port.
 fn bound(address: &str) -> (UdpSocket, u16) {
     let socket = UdpSocket::bind((address, 0)).unwrap();
     let port = socket.local_addr().unwrap().port();
@@ -245,12 +236,10 @@ fn datagrams_are_told_by_their_protocol_and_killed_for() {
     told("v4", "127.0.0.1", v4, "udp");
     sender.connect(("127.0.0.1", v4)).unwrap();
     told("v4", "127.0.0.1", v4, "udp");
-    // Sent on a connected socket: `connect` was reported already.
     sender.send(b"x").unwrap();
     let (sender6, _) = bound("::1");
     sender6.send_to(b"x", ("::1", v6)).unwrap();
     told("v6", "::1", v6, "udp");
-    // Without a listener: the attempt to connect is reported.
     std::net::TcpStream::connect(("127.0.0.1", v4)).unwrap_err();
     told("tcp", "127.0.0.1", v4, "tcp");
     assert_eq!((watchdog.matches("v4"), watchdog.matches("v6"), watchdog.matches("tcp")), (2, 1, 1));
@@ -305,7 +294,6 @@ fn a_rule_kills_when_it_is_enforced_and_only_says_so_in_shadow() {
     assert!(status(&reader, &free).success(), "what no rule names is left alone");
     assert_eq!(watchdog.stat("killed"), 2);
 
-    // Rules apply while the daemon is down, and after its restart.
     watchdog.gallery.daemon.kill();
     assert_eq!(status(&reader, &secret).signal(), Some(SIGKILL));
     watchdog.gallery.restart();
@@ -398,7 +386,6 @@ fn kill_needs_no_ring_capacity_and_lost_reports_are_counted() {
     assert_eq!(status(&reader, &secret).signal(), Some(SIGKILL));
     assert_eq!(watchdog.stat("killed"), 1);
     assert_eq!(watchdog.stat("lost"), lost + 1);
-    // The buffered events are read, then later ones.
     let mut alerts = watchdog.follow();
     for _ in 0..2000 - lost {
         assert_eq!(alerts.next_of("all")["path"].as_str(), free.to_str());
@@ -408,7 +395,6 @@ fn kill_needs_no_ring_capacity_and_lost_reports_are_counted() {
     assert_eq!(watchdog.stat("lost"), lost + 1);
 }
 
-/// The package's service applies it like this at each boot.
 #[test]
 fn a_file_of_rules_may_say_the_mode() {
     let watchdog = Watchdog::new();
@@ -420,7 +406,6 @@ fn a_file_of_rules_may_say_the_mode() {
     let killed = || status(&victim, &secret).signal();
     for (behind, says, ends) in [
         ("mode: enforce\n", "enforce", Some(SIGKILL)),
-        // A file without a mode keeps the current one.
         ("", "enforce", Some(SIGKILL)),
         ("mode: shadow\n", "shadow", None),
         ("", "shadow", None),

@@ -1,5 +1,3 @@
-//! Connections through the balancer: which backend answers, before and after a change.
-
 #[path = "xdp_balancer/town.rs"]
 mod town;
 
@@ -12,13 +10,11 @@ use serde_json::Value;
 use crate::equipment::{Gallery, Interface, begin_own_turn, refusals, turns};
 use town::{BACKENDS, PORT, Town, V4, V6, ask, backend};
 
-/// Returns the configuration of a service. Each backend has its options.
 fn service(address: &str, backends: &[(u8, &str)]) -> String {
     let lines = backends.iter().map(|(number, more)| format!("backend {} {more}\n", backend(*number, false)));
     format!("service {address} tcp {PORT}\n{}", lines.collect::<String>())
 }
 
-/// Opens `count` connections, grouped by the backend that answers.
 fn connections(town: &Town, count: usize) -> BTreeMap<u8, Vec<TcpStream>> {
     let mut by_backend: BTreeMap<u8, Vec<TcpStream>> = BTreeMap::new();
     for _ in 0..count {
@@ -43,7 +39,6 @@ fn connections_spread_and_stay_when_backends_go_come_and_drain() {
     let mut open = connections(&town, 30);
     assert_eq!(open.len(), usize::from(BACKENDS), "every backend gets some of 30 connections");
 
-    // Connections to the removed backend end, as at a machine that does not know them; no other connection moves.
     town.apply(&service(V4, &[(1, ""), (3, "")])).success();
     let mut ended = open.remove(&2).unwrap();
     assert!(ended.iter_mut().all(|stream| ask(stream).is_none()), "nobody else goes on with a connection");
@@ -53,7 +48,6 @@ fn connections_spread_and_stay_when_backends_go_come_and_drain() {
     assert!(all_stay(&mut open));
     assert!(connections(&town, 12).keys().all(|number| [1, 3].contains(number)));
 
-    // The backend returns, and gets only new connections.
     town.apply(&service(V4, &[(1, ""), (2, "weight 3"), (3, "")])).success();
     assert!(all_stay(&mut open));
 
@@ -64,7 +58,6 @@ fn connections_spread_and_stay_when_backends_go_come_and_drain() {
     town.run(&format!("undrain {}", backend(3, false))).success();
     assert_eq!(connections(&town, 30).len(), usize::from(BACKENDS));
 
-    // A killed and restarted daemon does not affect packets; nor do invalid commands.
     let program = town.program;
     refusals(&mut town.gallery, "xdp-balancer", program, "list");
     let same = || town.run(&format!("undrain {}", backend(3, false)));
@@ -89,7 +82,6 @@ fn a_backend_that_does_not_answer_gets_nothing_until_it_does() {
     let watch = "watch --interval 0.05 --failures 2 --successes 2 --rounds 3";
     assert_eq!(town.run(watch).success(), "", "all of them answer");
     drop(servers.remove(1));
-    // Another writer is active: the change is made later, and the command continues.
     begin_own_turn(&town.gallery, town.program);
     let waited = town.run(watch);
     assert_eq!((waited.code, waited.stdout.as_str()), (0, ""), "{waited:?}");
@@ -100,13 +92,11 @@ fn a_backend_that_does_not_answer_gets_nothing_until_it_does() {
     assert!(said.starts_with(&format!("{} is down: port {PORT}: ", backend(2, false))), "{said}");
     assert_eq!(states(&town), ["up", "down", "up"]);
     assert!(!connections(&town, 12).contains_key(&2));
-    // Applying a file does not change the state; an answer does.
     town.apply(&service(V4, &[(1, ""), (2, ""), (3, "")])).success();
     assert_eq!(states(&town), ["up", "down", "up"]);
     servers.push(town.serve(2));
     assert_eq!(town.run(watch).success(), format!("{} is up: it answers\n", backend(2, false)));
     assert_eq!(connections(&town, 30).len(), usize::from(BACKENDS));
-    // Without any backend, packets are dropped and counted.
     assert_eq!(town.json("stats --json")["no_backend"], 0);
     servers.clear();
     town.run(watch).success();

@@ -1,5 +1,3 @@
-//! XDP counter, the smallest example with counters.
-
 use bpfman_tests::Network;
 use bpfman_tests::network::INTERFACE;
 use bpfman_tests::traffic::Traffic;

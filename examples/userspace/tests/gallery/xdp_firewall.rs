@@ -1,5 +1,3 @@
-//! Datagrams through the XDP firewall: the effect of rules, also while they are replaced.
-
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::net::UdpSocket;
@@ -11,7 +9,6 @@ use serde_json::Value;
 
 use crate::equipment::{Gallery, Interface, WATCHER, refusals, turns};
 
-/// Destination port of [`Traffic`]; its marker uses the next port.
 const PORT: u16 = 4242;
 
 struct Firewall {
@@ -40,7 +37,6 @@ impl Firewall {
         self.gallery.side("xdp-firewall", &format!("--program {} {line}", self.program))
     }
 
-    /// Runs a subcommand with rules on standard input.
     fn with_rules(&self, verb: &str, rules: &str) -> Outcome {
         let file = self.gallery.daemon.path("rules");
         fs::write(&file, rules).unwrap();
@@ -49,7 +45,6 @@ impl Firewall {
         Outcome::of(side.stdin(File::open(file).unwrap()))
     }
 
-    /// Returns the number of packets that a rule has matched.
     fn matched(&self, rule: &str) -> u64 {
         let rules: Vec<Value> = serde_json::from_str(&self.run("list --json").success()).unwrap();
         let found = rules.iter().find(|one| one["rule"] == rule);
@@ -81,7 +76,6 @@ fn the_first_rule_that_matches_decides_and_counts() {
     firewall.with_rules("apply", &port).success();
     assert_eq!(traffic.send(5), 0);
     assert_eq!(firewall.matched(&port), 5);
-    // A rule that stays keeps its counter.
     let more = format!("allow proto icmp\n{port}\n");
     let difference = firewall.with_rules("diff", &more);
     assert_eq!((difference.code, difference.stdout.as_str()), (1, "+ allow proto icmp\n"));
@@ -90,7 +84,6 @@ fn the_first_rule_that_matches_decides_and_counts() {
     assert_eq!(firewall.run("list --rules").success(), more);
     assert_eq!(traffic.send(1), 0);
     assert_eq!(firewall.matched(&port), 6);
-    // Rules of `add` are inserted before the first rule that could decide otherwise.
     firewall.with_rules("apply", "allow src 10.77.0.0/16").success();
     assert_eq!(
         firewall.run("add 192.0.2.0/24 192.0.2.0/24").success(),
@@ -124,8 +117,7 @@ fn bad_rules_are_named_and_change_nothing() {
     assert_eq!(firewall.run("list --rules").success(), good);
 }
 
-/// The last of 10,001 rules drops the test's packets. They are replaced by other rules that drop them, too: no packet
-/// passes in between.
+/// All generations of the rules drop the test's packets: no packet passes in between.
 #[test]
 fn a_packet_meets_the_old_rules_or_the_new_ones_whole() {
     let firewall = Firewall::new();

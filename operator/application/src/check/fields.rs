@@ -1,5 +1,3 @@
-//! Rules of single fields, and of the fields that both scopes share.
-
 use regex::Regex;
 
 use super::SpecProblem;
@@ -10,20 +8,16 @@ use crate::map_export::{self, ExportedMap};
 use crate::name;
 use crate::values::{MAX_NAME, MAX_NAMES, MAX_TEXT};
 
-/// Problems found so far, in the order of the fields.
 #[derive(Debug, Default)]
 pub struct SpecProblems {
-    /// Problems, in the order of the fields.
     pub problems: Vec<SpecProblem>,
 }
 
 impl SpecProblems {
-    /// Adds a problem.
     pub fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
         self.problems.push(SpecProblem { path: path.into(), message: message.into() });
     }
 
-    /// Checks the name of a program, function or tracepoint.
     pub fn name(&mut self, path: &str, value: &str) {
         let length = value.chars().count();
         if !(1..=64).contains(&length) || !matches(name::NAME, value) {
@@ -36,7 +30,6 @@ impl SpecProblems {
         }
     }
 
-    /// Checks a priority.
     pub fn priority(&mut self, path: &str, value: Option<i32>) {
         if let Some(value) = value.filter(|value| !(0..=1000).contains(value)) {
             self.add(format!("{path}.priority"), format!("{value} is out of range: 0 to 1000 are allowed"));
@@ -44,18 +37,16 @@ impl SpecProblems {
     }
 }
 
-/// Returns whether a value contains a match of a pattern of [`name`] or of a schema.
 pub fn matches(pattern: &str, value: &str) -> bool {
-    // Compilation cannot fail: the patterns are constants of this crate, and a test compiles each.
+    // Compilation cannot fail: the patterns are constants, and a test compiles each.
     compiled(pattern).is_ok_and(|pattern| pattern.is_match(value))
 }
 
-/// Compiles a pattern. The published patterns write the null byte as `\0`, which this engine does not support.
+/// The published patterns write the null byte as `\0`, which this engine does not support.
 fn compiled(pattern: &str) -> Result<Regex, regex::Error> {
     Regex::new(&pattern.replace(r"\0", r"\x00"))
 }
 
-/// Checks the fields that both scopes share.
 pub fn common(found: &mut SpecProblems, common: &ApplicationCommon) {
     label_selector(found, "spec.nodeSelector", &common.node_selector);
     byte_code(found, &common.byte_code);

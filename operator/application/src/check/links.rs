@@ -1,5 +1,3 @@
-//! Checks of attachments: interface, order, function and process.
-
 use super::fields::SpecProblems;
 use super::selectors::{interface_selector, label_selector};
 use crate::packets::of_program;
@@ -8,7 +6,6 @@ use crate::probe::UprobePoint;
 use crate::program::ClusterProgram;
 use crate::tracing::Tracing;
 
-/// Checks XDP, TC and TCX attachments. `at` is the index of the program.
 pub fn packets(found: &mut SpecProblems, at: usize, program: &ClusterProgram) {
     for link in of_program(at, program) {
         interface_selector(found, &link.path, link.interfaces);
@@ -20,7 +17,6 @@ pub fn packets(found: &mut SpecProblems, at: usize, program: &ClusterProgram) {
     }
 }
 
-/// Checks all other attachments. `namespaced`: the application belongs to a namespace.
 pub fn probes(found: &mut SpecProblems, path: &str, program: &ClusterProgram, namespaced: bool) {
     tracing(found, &format!("{path}.fentry"), program.fentry.as_ref());
     tracing(found, &format!("{path}.fexit"), program.fexit.as_ref());
@@ -48,7 +44,6 @@ pub fn probes(found: &mut SpecProblems, path: &str, program: &ClusterProgram, na
     }
 }
 
-/// Checks the order relative to other programs.
 pub fn order(found: &mut SpecProblems, path: &str, order: Option<&LinkOrder>) {
     let Some(order) = order else { return };
     if let Some(role) = &order.role {
@@ -104,8 +99,7 @@ fn uprobe(found: &mut SpecProblems, path: &str, point: &UprobePoint) {
     offset(found, path, point.offset);
 }
 
-/// Checks the restrictions of a namespaced uprobe. A probe on a file runs in every process that maps the file,
-/// including those of other namespaces whose images share the layer, so only the start of a function is allowed.
+/// A probe on a file runs in every process that maps it, also of other namespaces: only a function's start is allowed.
 fn uprobe_of_namespace(found: &mut SpecProblems, path: &str, point: &UprobePoint) {
     if point.offset > 0 {
         found.add(

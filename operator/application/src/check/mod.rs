@@ -1,5 +1,4 @@
-//! Local check of the rules of the definitions, for use without an API server, or with one that is too old for some
-//! of them.
+//! Local check of the rules of the definitions: without an API server, or with one that is too old for some of them.
 //!
 //! A problem names the field by its path, in the notation of `kubectl explain`, and states the allowed values.
 
@@ -42,8 +41,7 @@ pub fn application(spec: &ApplicationSpec) -> Vec<SpecProblem> {
     problems
 }
 
-/// Returns violations of the schema, and selectors that cannot be evaluated. Unlike [`application`], this accepts
-/// invalid interface patterns: if the cluster already has such an object, its other attachments still apply.
+/// Returns violations of the schema and unusable selectors, but not, as [`application`], invalid interface patterns.
 #[must_use]
 pub fn structure(spec: &ApplicationSpec) -> Vec<SpecProblem> {
     let mut found = fields::SpecProblems::default();

@@ -1,5 +1,3 @@
-//! Checks of attachments of the types that the published API does not have.
-
 use super::fields::{SpecProblems, matches};
 use super::links::order;
 use super::selectors::{is_interface_name, label_selector};
@@ -9,10 +7,9 @@ use crate::points::maps::MAP_NAME;
 use crate::points::network::NetfilterPoint;
 use crate::points::{MAX_FUNCTIONS, MAX_PATTERNS, PointBlocks, links};
 
-/// Priority at which netfilter reassembles fragments (`NF_IP_PRI_CONNTRACK_DEFRAG`).
+/// `NF_IP_PRI_CONNTRACK_DEFRAG` of the kernel.
 const DEFRAGMENTS_AT: i32 = -400;
 
-/// Checks every block. `path` is that of the program.
 pub fn check(found: &mut SpecProblems, path: &str, blocks: &PointBlocks) {
     let count = blocks.loaded_for.as_ref().map_or(0, |block| block.links.len());
     if count > 1 {
@@ -47,7 +44,6 @@ pub fn check(found: &mut SpecProblems, path: &str, blocks: &PointBlocks) {
     networks(found, path, blocks);
 }
 
-/// Checks a text against a pattern and a maximum number of characters.
 fn text(found: &mut SpecProblems, path: String, value: &str, (pattern, longest): (&str, usize), says: &str) {
     if value.chars().count() > longest || !matches(pattern, value) {
         found.add(path, format!("{:?} is {says}", value.chars().take(60).collect::<String>()));

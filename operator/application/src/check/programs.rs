@@ -1,5 +1,3 @@
-//! Checks of the list of programs: names, types, and the block of each type.
-
 use std::collections::BTreeSet;
 
 use super::fields::SpecProblems;
@@ -9,7 +7,6 @@ use crate::points::MAX_TARGET;
 use crate::program::ClusterProgram;
 use crate::spec::ApplicationSpec;
 
-/// Checks every program.
 pub fn check(found: &mut SpecProblems, spec: &ApplicationSpec) {
     let count = spec.programs.len();
     if count == 0 {
@@ -41,7 +38,6 @@ pub fn check(found: &mut SpecProblems, spec: &ApplicationSpec) {
     }
 }
 
-/// Checks that only the block of the program's type is present, and `target` only if the type accepts one.
 fn blocks(found: &mut SpecProblems, path: &str, program: &ClusterProgram) {
     let (kind, own) = (program.program_type.name(), program.program_type.block());
     let published = [

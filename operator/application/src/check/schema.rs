@@ -1,5 +1,3 @@
-//! Validation of a manifest against the schema of its definition, like the API server's.
-
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,11 +7,8 @@ use super::SpecProblem;
 use super::fields::{SpecProblems, matches};
 use crate::crd;
 
-/// Returns every field of a manifest that the schema of its kind does not allow, by its path. Kinds without a
-/// definition here have no problems.
-///
-/// Unknown fields are problems: the API server would drop them silently. An explicit `null` counts as absent, as in
-/// the API server.
+/// Returns every field of a manifest that the schema of its kind, if known, does not allow, by its path. Unknown fields
+/// count, as API servers drop them silently; an explicit `null` counts as absent, as there.
 #[must_use]
 pub fn manifest(manifest: &Value) -> Vec<SpecProblem> {
     let kind = manifest.get("kind").and_then(Value::as_str).unwrap_or_default();
@@ -31,14 +26,12 @@ pub fn manifest(manifest: &Value) -> Vec<SpecProblem> {
         }
         match manifest.get("spec") {
             None | Some(Value::Null) => found.add("spec", "it is missing"),
-            // The schema leaves the type of these values open.
             Some(spec) => found.problems.extend(crate::global_data::problems(spec)),
         }
     }
     found.problems
 }
 
-/// Returns the schema of a kind. Cached per process, because deriving it takes longer than checking a manifest.
 fn schema_of(kind: &str) -> Option<Arc<Value>> {
     static KNOWN: Mutex<BTreeMap<String, Arc<Value>>> = Mutex::new(BTreeMap::new());
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -138,7 +131,6 @@ fn array(found: &mut SpecProblems, path: &str, schema: &Value, items: &[Value]) 
     }
 }
 
-/// Checks the bounds of a count: `minItems`, `maxProperties` and so on.
 fn count(found: &mut SpecProblems, path: &str, count: usize, schema: &Value, of: &str) {
     let bound = |side: &str| schema.get(format!("{side}{of}")).and_then(Value::as_u64);
     let (least, most) = (bound("min"), bound("max"));

@@ -1,5 +1,3 @@
-//! Checks of label selectors and interface selectors.
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use regex::Regex;
 
@@ -9,7 +7,7 @@ use crate::interface::InterfaceSelector;
 use crate::spec::ApplicationSpec;
 use crate::{labels, packets};
 
-/// Checks a label selector. The API server does not: the schema has no rules for operators.
+/// The API server does not check it: the schema has no rules for operators.
 pub fn label_selector(found: &mut SpecProblems, path: &str, selector: &LabelSelector) {
     for (at, expression) in selector.match_expressions.iter().flatten().enumerate() {
         for fault in labels::faults(expression) {
@@ -18,7 +16,6 @@ pub fn label_selector(found: &mut SpecProblems, path: &str, selector: &LabelSele
     }
 }
 
-/// Checks that exactly one way to choose interfaces is given, and that interface names are valid.
 pub fn interface_selector(found: &mut SpecProblems, path: &str, selector: &InterfaceSelector) {
     let path = format!("{path}.interfaceSelector");
     let given = usize::from(selector.interfaces.is_some())
@@ -45,7 +42,6 @@ pub fn interface_selector(found: &mut SpecProblems, path: &str, selector: &Inter
     }
 }
 
-/// Returns whether the kernel accepts a name for an interface (`dev_valid_name`).
 pub fn is_interface_name(name: &str) -> bool {
     (1..16).contains(&name.len())
         && !matches!(name, "." | "..")
@@ -58,7 +54,6 @@ pub fn pattern(entry: &str) -> Option<&str> {
     entry.strip_prefix('/')?.strip_suffix('/')
 }
 
-/// Returns the invalid interface patterns of a spec.
 pub fn patterns(spec: &ApplicationSpec) -> Vec<SpecProblem> {
     let mut found = SpecProblems::default();
     for link in packets::links(spec) {

@@ -1,16 +1,11 @@
-//! Check of the size of a spec.
-
 use super::SpecProblem;
 use crate::spec::ApplicationSpec;
 
-/// Maximum size of a spec, in bytes of JSON. An API server stores objects of up to 1.5 MiB, which include metadata
-/// and status; each revision of a rollout holds the spec once more.
+/// An API server stores objects of up to 1.5 MiB, with metadata and status.
 const MAX_SPEC: usize = 1 << 20;
 
-/// Returns a problem if the spec is too large.
 pub fn spec(spec: &ApplicationSpec) -> Option<SpecProblem> {
     let json = serde_json::to_vec(&(&spec.common, &spec.programs));
-    // Serialization cannot fail: the spec was read from text.
     let size = json.map_or(0, |json| json.len());
     (size > MAX_SPEC).then(|| SpecProblem {
         path: "spec".to_owned(),

@@ -1,5 +1,4 @@
-//! Attachments of the types that the published API does not have: one block for each kind of attach point, for all
-//! program types that use it. For cluster applications only, because these attach points belong to the node.
+//! Attachments that the published API does not have: one block per kind of attach point, for cluster applications only.
 
 pub mod cgroup;
 pub mod kernel;
@@ -127,7 +126,6 @@ pub fn links<A>(block: Option<&Attachments<A>>) -> impl Iterator<Item = (usize, 
     block.into_iter().flat_map(|block| &block.links).enumerate()
 }
 
-/// Returns the rule that a block is present exactly if the program's type is one of its types.
 pub(crate) fn only_with_types(block: &str) -> Rule {
     let types = ClusterProgramType::of_block(block);
     let message = match &types[..] {
@@ -137,7 +135,6 @@ pub(crate) fn only_with_types(block: &str) -> Rule {
     Rule::new(format!("(self.type in ['{}']) == has(self.{block})", types.join("', '"))).message(&*message)
 }
 
-/// Returns the rule that `target` is present only if the type accepts one.
 pub(crate) fn target_only_where_taken() -> Rule {
     let types: Vec<&str> = ClusterProgramType::ALL
         .into_iter()

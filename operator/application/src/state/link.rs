@@ -153,7 +153,7 @@ pub struct LinksState<L> {
     pub links: Vec<L>,
 }
 
-/// Returns an empty list. A function, because plain `default` would require `L: Default`.
+/// A function, because plain `default` would require `L: Default`.
 fn no_links<L>() -> Vec<L> {
     Vec::new()
 }

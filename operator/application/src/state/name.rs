@@ -2,20 +2,17 @@
 
 use sha2::{Digest as _, Sha256};
 
-/// Maximum length of a label value, in bytes (Kubernetes).
+/// Bounds of Kubernetes, in bytes.
 const LABEL_BYTES: usize = 63;
 
-/// Maximum length of an object name, in bytes (Kubernetes).
 const NAME_BYTES: usize = 253;
 
-/// Number of hexadecimal digits at the end of a state object's name.
 const DIGITS: usize = 8;
 
 /// Returns the name of the state object of an application on a node.
 ///
-/// The name depends only on the application and the node: a restarted or second agent computes the same name, and the
-/// API server lets only one of them create the object. An application that is deleted and created again has another
-/// uid, and so another state object.
+/// It depends only on both: any agent computes the same, and the API server lets one create it. A recreated application
+/// has another uid, and so another state object.
 #[must_use]
 pub fn state_name(application: &str, uid: &str, node: &str) -> String {
     let room = NAME_BYTES - DIGITS - 1;
@@ -31,12 +28,10 @@ pub fn label(name: &str) -> String {
     format!("{}-{}", cut(name, LABEL_BYTES - DIGITS - 1), digits(&[name]))
 }
 
-/// Cuts a name to a number of bytes; the result ends in a letter or digit.
 fn cut(name: &str, bytes: usize) -> &str {
     name[..name.floor_char_boundary(bytes)].trim_end_matches(|end: char| !end.is_ascii_alphanumeric())
 }
 
-/// Returns eight hexadecimal digits of a hash over the parts.
 fn digits(parts: &[&str]) -> String {
     let mut hash = Sha256::new();
     for part in parts {

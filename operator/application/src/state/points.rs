@@ -1,5 +1,4 @@
-//! Attachments on a node, of the types that the published API does not have. Attach points have the form of the spec,
-//! with the namespace or process that was found for each.
+//! Attachments on a node that the published API does not have, in the form of the spec with what was found.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

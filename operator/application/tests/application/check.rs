@@ -1,5 +1,3 @@
-//! Checks of manifests: wrong fields are named by their path, with the allowed values.
-
 use bpfman_application::application::{BpfApplication, ClusterBpfApplication};
 use bpfman_application::check;
 use bpfman_application::spec::ApplicationSpec;
@@ -68,7 +66,6 @@ fn namespaced() -> Value {
     })
 }
 
-/// Returns all problems: those of the schema, or those of the parsed spec if there are none.
 fn problems(manifest: &Value) -> Vec<String> {
     let mut found = check::manifest(manifest);
     if found.is_empty() {
@@ -101,7 +98,6 @@ fn with(mut manifest: Value, pointer: &str, value: Value) -> Value {
 fn good_manifests_have_no_problems() {
     assert_eq!(problems(&cluster()), [""; 0]);
     assert_eq!(problems(&namespaced()), [""; 0]);
-    // An explicit null counts as absent, as in the API server.
     assert_eq!(check::manifest(&with(cluster(), "/spec/globalData", json!(null))), []);
     assert_eq!(problems(&with(cluster(), "/spec/globalData/sampling", json!([1, 0, 0, 255]))), [""; 0]);
 }
@@ -266,7 +262,6 @@ fn each_field_of_a_cluster_application_is_held_against_its_rule() {
         ),
     ] {
         let found = problems(&with(cluster(), pointer, value));
-        // A wrong type breaks two rules: the block belongs to another type, and the type's own block is missing.
         let wrong = if pointer.ends_with("/type") { 2 } else { 1 };
         assert_eq!(found.len(), wrong, "{pointer}: {found:?}");
         assert!(found[0].contains(says), "{pointer}: {found:?} lacks {says:?}");

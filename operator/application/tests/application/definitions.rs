@@ -1,11 +1,8 @@
-//! Comparison of the definitions with the published API: names, scopes, required fields, values, defaults.
-
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
-/// Definitions, derived once because deriving is slow without optimisation.
 static DEFINITIONS: LazyLock<Vec<Value>> = LazyLock::new(|| {
     bpfman_application::crd::all().iter().map(|crd| serde_json::to_value(crd).unwrap()).collect()
 });
@@ -14,7 +11,6 @@ fn definition(kind: &str) -> &'static Value {
     DEFINITIONS.iter().find(|crd| crd["spec"]["names"]["kind"] == kind).unwrap()
 }
 
-/// Returns the schema at a path of property names; `[]` steps into the items of a list.
 fn schema(kind: &str, path: &str) -> Value {
     let crd = definition(kind);
     let mut at = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
@@ -71,9 +67,7 @@ fn kinds_names_and_scopes() {
         assert_eq!(spec["names"]["kind"], kind);
         assert_eq!(spec["names"]["plural"], plural);
         assert_eq!(spec["names"]["singular"], kind.to_lowercase());
-        // Short names are additions: the published definitions have none.
         assert_eq!(words(&spec["names"]["shortNames"]), set(short));
-        // Categories are additions: `kubectl get bpfman` lists all kinds of this project.
         assert_eq!(words(&spec["names"]["categories"]), set("bpfman"));
         let [version] = spec["versions"].as_array().unwrap().as_slice() else { panic!("{kind}") };
         assert_eq!(version["name"], "v1alpha1");
@@ -248,7 +242,6 @@ fn defaults() {
     ] {
         assert_eq!(schema("ClusterBpfApplication", &path)["default"], default, "{path}");
     }
-    // The agent, not the API server, sets the default priority.
     assert!(schema("ClusterBpfApplication", &format!("{links}.xdp.links.[].priority"))["default"].is_null());
     assert_eq!(schema("Config", "spec.agent.healthProbePort")["default"], 8175);
 }
@@ -334,7 +327,6 @@ fn states_have_no_spec() {
 #[test]
 fn each_type_has_its_rule() {
     for (kind, path, rules) in [
-        // One rule for each block, and one for `target`.
         ("ClusterBpfApplication", "spec.programs.[]", 10 + 13 + 1),
         ("BpfApplication", "spec.programs.[]", 5),
         ("ClusterBpfApplicationState", "status.programs.[]", 10 + 13),
@@ -371,7 +363,6 @@ fn for_older_servers_only_the_rules_are_left_out() {
     }
 }
 
-/// Checks the API server's requirements for schemas, which schemars does not know.
 #[test]
 fn schemas_are_structural() {
     fn check(at: &Value, path: &str) {

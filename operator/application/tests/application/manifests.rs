@@ -1,5 +1,3 @@
-//! Manifests as users write them can be read, and the rules of the definitions accept and reject the right ones.
-
 use bpfman_application::application::{BpfApplication, ClusterBpfApplication};
 use bpfman_application::bytecode::ImagePullPolicy;
 use bpfman_application::config::{CONFIG_NAME, Config};
@@ -162,10 +160,7 @@ spec:
     - { apiVersion: apps/v1, kind: DaemonSet, namespace: bpfman, name: bpfman-daemon, unmanaged: true }
 "#;
 
-/// Returns the messages of the rules that a resource's programs break.
-///
-/// Supports only the three forms of rules in use: an interpreter of the whole expression language would be larger
-/// than the rest of the tests. API servers evaluate the rules in other tests.
+/// Supports only the three forms of rules in use; API servers evaluate the rules in other tests.
 fn broken_rules<T: CustomResourceExt + Serialize>(resource: &T, part: &str) -> Vec<String> {
     let crd = serde_json::to_value(T::crd()).unwrap();
     let path = format!("/spec/versions/0/schema/openAPIV3Schema/properties/{part}/properties/programs/items");
@@ -253,7 +248,7 @@ fn a_config() {
     assert!(config.spec.overrides[0].unmanaged);
 }
 
-/// With server-side apply the client would own a field that it sends as null, so an absent field must stay absent.
+/// With server-side apply the client would own a field that it sends as null.
 #[test]
 fn nothing_absent_is_written_as_null() {
     fn nulls(value: &Value) -> usize {

@@ -1,6 +1,3 @@
-//! Checks of types that the published API does not have: wrong fields are named by their path, with the allowed
-//! values.
-
 use bpfman_application::application::ClusterBpfApplication;
 use bpfman_application::check;
 use bpfman_application::program_type::ClusterProgramType;
@@ -11,13 +8,11 @@ fn manifest() -> Value {
     serde_norway::from_str(include_str!("../points.yaml")).unwrap()
 }
 
-/// Returns the violations of the rules that are not in the schema.
 fn structure(manifest: &Value) -> Vec<String> {
     let spec = serde_json::from_value::<ClusterBpfApplication>(manifest.clone()).unwrap().spec;
     check::application(&ApplicationSpec::from(spec)).iter().map(ToString::to_string).collect()
 }
 
-/// Returns the index of a type's program, and the manifest with one value replaced.
 fn changed(kind: ClusterProgramType, pointer: &str, value: Value) -> (usize, Value) {
     let at = ClusterProgramType::ALL[10..].iter().position(|one| *one == kind).unwrap();
     let mut manifest = manifest();
@@ -36,8 +31,7 @@ fn every_type_is_taken() {
     assert_eq!(structure(&manifest()), [""; 0]);
 }
 
-/// The agent needs these rules if the API server is too old for the schema, and for those that a schema cannot
-/// express.
+/// Needed with an API server that is too old for the schema, and for rules that a schema cannot express.
 #[test]
 fn each_field_is_held_against_its_rule() {
     use ClusterProgramType as T;

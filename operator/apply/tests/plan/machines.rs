@@ -1,5 +1,3 @@
-//! Machines and applications that the tests share.
-
 use bpfman_apply::desired::ProgramOwner;
 use bpfman_apply::facts::{Facts, Netns, NodeInterface, PodContainer, PodFacts};
 use bpfman_apply::plan::ApplicationSpec;
@@ -34,8 +32,6 @@ fn pod(namespace: &str, name: &str, netns: Option<(u64, u64)>) -> PodFacts {
     }
 }
 
-/// Returns a machine with interfaces, a named namespace, and pods of two namespaces; one pod is on the node's
-/// network, the network of another is not known yet.
 pub fn machine() -> Facts {
     let host = PodFacts {
         host_network: true,

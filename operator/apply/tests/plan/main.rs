@@ -15,7 +15,6 @@ use bpfman_proto::v1::bytecode_location::Location;
 use bpfman_proto::v1::{BpfmanProgramType as Wire, LoadRequest};
 use machines::{cluster, machine, namespaced, owner};
 
-/// Returns the attachment keys of the only program, and its problems.
 fn links(spec: &ApplicationSpec, facts: &Facts) -> (Vec<String>, Vec<String>) {
     let owner = ProgramOwner { namespace: Some("shop".into()), ..owner() };
     let desired = desired(&owner, spec, facts);
@@ -147,7 +146,6 @@ fn namespaced_application_attaches_only_in_its_own_pods() {
     assert_eq!(links(&xdp_of_pods(link), &machine()).0, ["eth0 in pod uid-web net:11:1"]);
 }
 
-/// Returns the only program, with the scopes that are unknown.
 fn only(spec: &ApplicationSpec, facts: &Facts) -> Program {
     desired(&owner(), spec, facts).load.expect("it is wanted").programs.remove(0)
 }
@@ -230,7 +228,6 @@ fn pod_with_unread_namespace_keeps_its_links() {
         desired(&owner, &discovered, facts).load.unwrap().programs.remove(0)
     };
     let mut facts = machine();
-    // The container was restarted: another process leads to the same namespace.
     facts.pods[0].netns.as_mut().unwrap().path = "/proc/99/ns/net".into();
     let program = plan(&facts);
     assert!(program.links.is_empty());
@@ -271,7 +268,6 @@ fn ambiguous_container_is_a_problem_with_its_reason() {
     let program = only(&probes, &facts);
     assert_eq!(program.problems, [problem]);
     assert!(program.keeps(&AttachmentKey("libc:malloc+0 in containerd://web-main".into())));
-    // Another container shows the pod's network too, so the ambiguity does not matter here.
     assert!(!only(&packets, &facts).problems.contains(&problem.to_owned()));
     facts.pods[0].netns = None;
     assert!(only(&packets, &facts).problems.contains(&problem.to_owned()));
@@ -396,7 +392,6 @@ fn only_programs_of_a_namespaced_application_name_its_namespace() {
     let with = |spec: &ApplicationSpec| desired(&owner(), spec, &machine).load.unwrap();
     let shop = with(&namespaced(programs));
     assert_eq!(shop.request.metadata["bpfman.io/ProgramNamespace"], "shop");
-    // Programs that were loaded without this key are loaded again.
     let other = ApplicationSpec { namespace: Some("bank".to_owned()), ..namespaced(programs) };
     assert_ne!(shop.content, with(&other).content);
     let cluster = with(&cluster(programs));
@@ -434,7 +429,6 @@ fn content_hash_changes_exactly_with_the_version() {
     let size = |entries| Some([("rate".to_owned(), entries)].into());
     other(&|spec| spec.common.map_sizes = size(1));
     other(&|spec| spec.common.map_sizes = size(2));
-    // A spec without values has the same version as before these fields existed.
     let mut empty = cluster(programs);
     (empty.common.globals, empty.common.map_sizes) = (Some([].into()), Some([].into()));
     assert_eq!(content(&empty), first);
@@ -442,7 +436,6 @@ fn content_hash_changes_exactly_with_the_version() {
         spec.programs.pop();
     });
     other(&|spec| spec.programs[1].name.push('s'));
-    // Attach points and the order of the list make no other version.
     let turned = "[{name: shape, type: TC, tc: {}}, {name: count, type: XDP, xdp: {links: [{interfaceSelector: {interfaces: [eth0]}}]}}]";
     assert_eq!(content(&cluster(turned)), first);
 }

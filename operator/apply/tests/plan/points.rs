@@ -1,5 +1,3 @@
-//! Desired state of a spec on a machine, for the types that `bpfman.v1` does not have.
-
 use std::collections::BTreeSet;
 
 use bpfman_application::program_type::ClusterProgramType;

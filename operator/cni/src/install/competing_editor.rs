@@ -1,21 +1,17 @@
 //! Detection of another program that removes the plugin from the configuration repeatedly. Pure.
 
-/// Number of polls considered, and of additions among them that prove a rival: five in ten seconds.
+/// Polls considered, and additions among them that prove a rival: five in ten seconds.
 const LOOKS: u32 = 20;
 const ADDITIONS: u32 = 5;
 
-/// Recent polls and their additions.
 #[derive(Debug, Default)]
 pub struct PollHistory {
-    /// One bit per poll, the last one lowest: whether the plugin had to be added.
     history: u32,
-    /// Additions since the watch started, or since a rival stopped.
     additions: u64,
     has_rival: bool,
 }
 
 impl PollHistory {
-    /// Records whether the plugin had to be added. The first addition is not caused by a rival.
     pub fn looked(&mut self, added: bool) {
         if !added && self.has_rival {
             // The plugin stayed between two polls, which are far apart while there is a rival.
@@ -27,7 +23,6 @@ impl PollHistory {
         self.has_rival |= self.history.count_ones() >= ADDITIONS;
     }
 
-    /// Returns the number of additions, if another program removes the plugin repeatedly.
     pub const fn undone(&self) -> Option<u64> {
         if self.has_rival { Some(self.additions) } else { None }
     }

@@ -1,5 +1,3 @@
-//! Directory of network configurations.
-
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,16 +9,12 @@ use super::{InstallError, InstallOptions, at};
 use crate::conflist::{self, ConflistChange};
 use crate::write::atomically;
 
-/// File extensions that runtimes read.
 const ENDINGS: [&str; 3] = ["conf", "conflist", "json"];
 
-/// Extension of the configuration of a single plugin while a list replaces it. Runtimes do not read it.
+/// Extension of a single plugin's configuration while a list replaces it; runtimes do not read it.
 const SAVED: &str = "bpfman-saved";
 
-/// Adds the plugin to the active configuration. Returns the changed file, if any.
-///
-/// # Errors
-/// Returns [`InstallError`]; nothing was changed.
+/// Adds the plugin to the active configuration. Returns the changed file, if any; nothing is changed on failure.
 pub fn add(options: &InstallOptions) -> Result<Option<PathBuf>, InstallError> {
     let file = active(options)?;
     let text = fs::read(&file).map_err(at(&file))?;
@@ -39,10 +33,7 @@ pub fn add(options: &InstallOptions) -> Result<Option<PathBuf>, InstallError> {
     }
 }
 
-/// Removes the plugin from all configurations. Returns the changed files.
-///
-/// # Errors
-/// Returns [`InstallError`]; files before the failing one were changed.
+/// Removes the plugin from all configurations. Files before a failing one are changed.
 pub fn remove(options: &InstallOptions) -> Result<Vec<PathBuf>, InstallError> {
     let mut changed = Vec::new();
     for file in configurations(options)? {
@@ -67,7 +58,6 @@ fn saved(single: &Path) -> PathBuf {
     single.with_file_name(format!("{name}.{SAVED}"))
 }
 
-/// Writes a configuration with the permissions of the one that it replaces.
 fn replace(file: &Path, like: &Path, value: &Value) -> Result<(), InstallError> {
     let mode = fs::metadata(like).map_err(at(like))?.permissions().mode() & 0o777;
     let mut text = serde_json::to_vec_pretty(value).map_err(|error| at(file)(error.into()))?;
@@ -75,7 +65,6 @@ fn replace(file: &Path, like: &Path, value: &Value) -> Result<(), InstallError> 
     atomically(file, &text, mode).map_err(at(file))
 }
 
-/// Returns the configuration that runtimes use: the first by name, or the one that was named.
 fn active(options: &InstallOptions) -> Result<PathBuf, InstallError> {
     if let Some(name) = &options.name_of_conflist {
         let file = options.conf_dir.join(name);

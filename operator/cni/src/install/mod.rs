@@ -22,11 +22,10 @@ use crate::PLUGIN;
 use crate::conflist::ConflistError;
 use crate::write::atomically;
 
-/// Polling interval of `--watch`. If a network plugin rewrites its configuration, the entry is missing for this time.
+/// If a network plugin rewrites its configuration, the entry is missing for this time.
 const TURN: Duration = Duration::from_millis(500);
 
-/// Number of intervals that `--watch` pauses while another program removes the plugin each time: two programs that
-/// rewrite a file all the time keep the node's runtime busy and protect no pod.
+/// Intervals of a pause: two programs that rewrite a file all the time keep the runtime busy and protect no pod.
 const BACK_OFF: u32 = 20;
 
 /// Reason why the installation failed. The named file was not changed.
@@ -61,15 +60,11 @@ pub enum InstallError {
     },
 }
 
-/// Returns a function that adds the file to an error.
 fn at(file: &Path) -> impl FnOnce(io::Error) -> InstallError + '_ {
     move |error| InstallError::File { file: file.to_owned(), error }
 }
 
 /// Runs the command of the arguments.
-///
-/// # Errors
-/// Returns [`InstallError`].
 pub fn command(words: &[String]) -> Result<(), InstallError> {
     let options = InstallOptions::parse(words)?;
     if options.uninstall {
@@ -80,8 +75,8 @@ pub fn command(words: &[String]) -> Result<(), InstallError> {
     if options.watch {
         watch(&options)
     } else if options.prepare {
-        // The agent admits pods once its programs are back, so the plugin must be in place before. If there is no
-        // usable configuration yet, the agent starts nevertheless; `--watch` reports the problem again.
+        // The agent admits pods once its programs are back, so the plugin must be in place before. Without a usable
+        // configuration the agent starts nevertheless; `--watch` reports the problem again.
         add(&options).unwrap_or_else(|error| eprintln!("{PLUGIN}: {error}"));
         Ok(())
     } else {
@@ -96,7 +91,6 @@ fn add(options: &InstallOptions) -> Result<(), InstallError> {
     Ok(())
 }
 
-/// Adds the plugin for `--watch`: if another program removes it each time, reports how often.
 fn add_again(options: &InstallOptions, rival: &mut PollHistory) -> Result<(), InstallError> {
     let added = folder::add(options)?;
     rival.looked(added.is_some());
@@ -114,11 +108,8 @@ fn add_again(options: &InstallOptions, rival: &mut PollHistory) -> Result<(), In
     Ok(())
 }
 
-/// Keeps the plugin in the active configuration until SIGTERM or SIGINT. It stays there afterwards: pods are
-/// protected while a new version of this program takes over.
-///
-/// The first process of a container has no default action for these signals: without handlers, every update of the
-/// agent's pod would take the whole termination grace period.
+/// The plugin stays in the configuration for the next version's start. The first process of a container has no default
+/// action for signals: without handlers, an update would take the whole grace period.
 fn watch(options: &InstallOptions) -> Result<(), InstallError> {
     let ends = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
@@ -130,7 +121,6 @@ fn watch(options: &InstallOptions) -> Result<(), InstallError> {
         match add_again(options, &mut rival) {
             Ok(()) => last_reported.clear(),
             Err(error) => {
-                // If the directory cannot be read, forget the rival: the next configuration gets the plugin at once.
                 rival = PollHistory::default();
                 let text = error.to_string();
                 if text != last_reported {
@@ -150,7 +140,7 @@ fn watch(options: &InstallOptions) -> Result<(), InstallError> {
     Ok(())
 }
 
-/// Copies this program, atomically for a runtime that calls it meanwhile.
+/// Copies atomically, for a runtime that calls the plugin meanwhile.
 fn binary(options: &InstallOptions) -> Result<(), InstallError> {
     let this = std::env::current_exe().map_err(at(Path::new("/proc/self/exe")))?;
     let target = options.bin_dir.join(PLUGIN);
@@ -161,7 +151,7 @@ fn binary(options: &InstallOptions) -> Result<(), InstallError> {
     atomically(&target, &contents, 0o755).map_err(at(&target))
 }
 
-/// Creates the directories of the agent's socket and rules, because the agent has no privileges on its node.
+/// The agent has no privileges on its node.
 fn folders_of_agent(options: &InstallOptions) -> Result<(), InstallError> {
     let Some(user) = options.agent_user else { return Ok(()) };
     for folder in &options.agent_dirs {
@@ -171,7 +161,7 @@ fn folders_of_agent(options: &InstallOptions) -> Result<(), InstallError> {
     Ok(())
 }
 
-/// Removes the plugin from every configuration, and only then the binary, which a configuration may still call.
+/// The binary last: a configuration may still call it.
 fn uninstall(options: &InstallOptions) -> Result<(), InstallError> {
     for file in folder::remove(options)? {
         eprintln!("{PLUGIN}: removed from {}", file.display());

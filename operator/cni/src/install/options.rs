@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use crate::conflist::PluginEntry;
 use crate::{SOCKET, STATE_FILE};
 
-/// Usage text.
 pub const USAGE: &str = "\
 usage: bpfman-cni install [--bin-dir DIR] [--conf-dir DIR] [--name-of-conflist NAME] [--watch]
                           [--agent-socket PATH] [--state-file PATH] [--timeout-seconds N]
@@ -44,9 +43,6 @@ pub struct InstallOptions {
 
 impl InstallOptions {
     /// Parses the arguments.
-    ///
-    /// # Errors
-    /// Returns [`UsageError`].
     pub fn parse(words: &[String]) -> Result<Self, UsageError> {
         let wrong = |why: String| Err(UsageError(why));
         let (uninstall, prepare) = match words.first().map(String::as_str) {

@@ -1,5 +1,3 @@
-//! Tests of the binary, called like by a container runtime.
-
 use std::fs;
 use std::io::{BufReader, Write as _};
 use std::os::unix::net::UnixListener;
@@ -18,7 +16,6 @@ struct Outcome {
     notes: String,
 }
 
-/// Calls the plugin. Variables of `changes` without a value are not set.
 fn call(command: &str, changes: &[(&str, Option<&str>)], input: &str) -> Outcome {
     let mut process = Command::new(env!("CARGO_BIN_EXE_bpfman-cni"));
     process.env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -63,7 +60,6 @@ fn network(folder: &Path) -> Value {
     })
 }
 
-/// Starts an agent that answers one request, and returns that request.
 fn agent(folder: &Path, answer: PluginAnswer) -> std::thread::JoinHandle<PluginRequest> {
     let listener = UnixListener::bind(folder.join("cni.sock")).unwrap();
     std::thread::spawn(move || {

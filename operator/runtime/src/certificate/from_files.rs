@@ -1,5 +1,3 @@
-//! Certificate in files, which are reloaded after they are replaced.
-
 use std::convert::Infallible;
 use std::io;
 use std::path::PathBuf;
@@ -11,7 +9,7 @@ use tracing::{info, warn};
 
 use crate::tls::{ServeError, Served};
 
-/// Interval at which the files are read. The kubelet takes up to a minute to update a changed Secret.
+/// The kubelet takes up to a minute to update a changed Secret.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// Files of a certificate and its key, as PEM.
@@ -45,7 +43,6 @@ impl GivenCertificate {
     }
 }
 
-/// Files of a certificate and its key.
 #[derive(Clone, Debug)]
 pub struct CertificateFiles {
     certificate: PathBuf,
@@ -53,11 +50,7 @@ pub struct CertificateFiles {
 }
 
 impl CertificateFiles {
-    /// Serves the files forever. Later read errors, for example while only one of the files has been replaced, change
-    /// nothing and are logged once.
-    ///
-    /// # Errors
-    /// Returns an error if the files cannot be used at the first attempt.
+    /// Serves the files, if they can be used at first. Later errors, as while one file is replaced, change nothing.
     pub async fn keep(&self, served: &Served) -> Result<Infallible, GivenError> {
         self.read(served).await?;
         let mut said = None;

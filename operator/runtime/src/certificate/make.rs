@@ -1,5 +1,3 @@
-//! Generation of a certificate and of the authority that signs it.
-
 use std::time::Duration;
 
 use rcgen::{
@@ -9,7 +7,6 @@ use rcgen::{
 
 use super::{CertificateTerms, Generation};
 
-/// Maximum time that clients' clocks may be behind, in seconds.
 pub(super) const SKEW: u64 = 3600;
 
 /// Error of generating a certificate.
@@ -20,17 +17,13 @@ pub struct MakeError {
     source: rcgen::Error,
 }
 
-/// Makes a certificate for names or addresses.
-///
-/// # Errors
-/// Returns an error if a name is invalid.
+/// Makes a certificate for names or addresses; fails if a name is invalid.
 pub fn make(names: &[String], now: u64, terms: CertificateTerms) -> Result<Generation, MakeError> {
     made(names, now, terms).map_err(|source| MakeError { names: names.join(", "), source })
 }
 
 fn made(names: &[String], now: u64, terms: CertificateTerms) -> Result<Generation, rcgen::Error> {
     let not_after = now + terms.seconds;
-    // The common name is the first label of the first name.
     let common =
         names.first().map_or("bpfman", |name| name.split_once('.').map_or(name.as_str(), |(label, _)| label));
     let at = |seconds| date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds);

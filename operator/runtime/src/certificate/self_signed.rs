@@ -7,21 +7,15 @@ use thiserror::Error;
 use super::{CertificateTerms, MakeError, make};
 use crate::tls::{ServeError, Served};
 
-/// Reason why there is no self-made certificate.
 #[derive(Debug, Error)]
 pub enum SelfSignedError {
-    /// A name is invalid.
     #[error(transparent)]
     Make(#[from] MakeError),
-    /// The certificate that was made cannot be used.
     #[error(transparent)]
     Serve(#[from] ServeError),
 }
 
 /// Makes one certificate after the other, for this process only. `now` returns seconds since 1970.
-///
-/// # Errors
-/// Returns an error if a name is invalid.
 pub async fn alone(
     names: &[String],
     terms: CertificateTerms,

@@ -1,5 +1,3 @@
-//! Connector that accepts only HTTP/2.
-
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,18 +11,14 @@ use kube::{Config, Error};
 use thiserror::Error;
 use tower::{BoxError, Service};
 
-/// Reason why there is no HTTP/2 connection.
 #[derive(Debug, Error)]
 pub enum DialError {
-    /// The server does not offer HTTP/2.
     #[error("the server speaks no HTTP/2")]
     NoHttp2,
-    /// The connection was not established in time.
     #[error("no connection within {0:?}: is the API server reachable from here?")]
     TooLong(Duration),
 }
 
-/// Connector that uses TLS if the address requires it, and accepts only HTTP/2.
 #[derive(Clone)]
 pub struct Dial<H> {
     inner: HttpsConnector<H>,
@@ -32,8 +26,7 @@ pub struct Dial<H> {
 }
 
 impl<H> Dial<H> {
-    /// Returns a connector that uses the connections of `connector`. HTTP/1.1 is offered too: some servers answer
-    /// with an alert if they support none of the offered protocols, which would hide the reason.
+    /// HTTP/1.1 is offered too: some servers answer an unsupported protocol with an alert, which would hide the reason.
     pub fn new(config: &Config, connector: H, patience: Duration) -> Result<Self, Error> {
         let mut builder =
             HttpsConnectorBuilder::new().with_tls_config(config.rustls_client_config()?).https_or_http();

@@ -1,5 +1,3 @@
-//! Messages for people about failed lists and watches.
-
 use std::error::Error as StdError;
 
 use kube::runtime::watcher::Error;

@@ -1,8 +1,7 @@
 //! Connection to the API server, shared by all requests and watches.
 //!
-//! The client that kube builds speaks HTTP/1.1, where each watch takes a connection of its own: seven for each node.
-//! This one speaks HTTP/2, and HTTP/1.1 only with servers without HTTP/2 (`negotiate`). Everything else is left to
-//! kube: the server's address, its certificate, headers and credentials, except for tokens in files (`token`).
+//! kube's client speaks HTTP/1.1, with a connection for each watch. This one speaks HTTP/2, and HTTP/1.1 only with
+//! servers without HTTP/2 (`negotiate`). Everything else is left to kube, except for tokens in files (`token`).
 
 mod dial;
 mod failure_text;
@@ -32,23 +31,17 @@ use negotiate::Negotiate;
 pub use pings::Pings;
 use token::TokenFile;
 
-/// Timeout for establishing a connection, including TLS; for HTTP/1.1 also for a blocked write. kube's defaults are
-/// longer.
+/// Limit of connecting, including TLS; for HTTP/1.1 also of a blocked write. kube's defaults are longer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// HTTP/2 windows of one stream and of the connection, in bytes. A watch that is not read must not block the
-/// responses to other requests.
+/// A watch that is not read must not block other responses of the connection.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 256 << 20;
 
 /// Service that sends requests.
 pub type ApiService = BoxService<Request<Body>, Response<Incoming>, BoxError>;
 
-/// Returns a client builder for the server of a configuration, to which layers may be added.
-///
-/// # Errors
-/// Returns an error if a certificate, key or token of the configuration is invalid, or if it requires a proxy, which
-/// is not supported.
+/// Returns a client builder for a configuration without proxy, to which layers may be added.
 pub fn client(config: &Config, pings: Pings) -> Result<ClientBuilder<ApiService>, Error> {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
@@ -56,10 +49,7 @@ pub fn client(config: &Config, pings: Pings) -> Result<ClientBuilder<ApiService>
     client_over(config, connector, pings)
 }
 
-/// Returns a client builder that uses a connector.
-///
-/// # Errors
-/// The errors of [`client`].
+/// Returns a client builder that uses a connector, with the errors of [`client`].
 pub fn client_over<H>(config: &Config, connector: H, pings: Pings) -> Result<ClientBuilder<ApiService>, Error>
 where
     H: Service<Uri> + Clone + Send + Sync + 'static,
@@ -89,8 +79,8 @@ where
         .http2_keep_alive_interval(pings.interval)
         .http2_keep_alive_timeout(pings.timeout)
         .http2_keep_alive_while_idle(true)
-        // By default the pool forgets a connection without requests for 90 seconds, although watches still use it,
-        // and the next request opens another one. Pings detect a dead connection.
+        // By default the pool forgets a connection without requests for 90 seconds, although watches still use it.
+        // Pings detect a dead connection.
         .pool_idle_timeout(None)
         .build(shared);
     let mut single =

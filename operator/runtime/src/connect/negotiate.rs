@@ -1,8 +1,4 @@
-//! Fallback from HTTP/2 to HTTP/1.1.
-//!
-//! A client that accepts both opens a connection for each concurrent request before it learns that one would be
-//! enough: six at each start of an agent. A client for HTTP/2 only opens one, and all requests wait for it. Therefore
-//! there are two clients, of which the second one is used for servers without HTTP/2.
+//! Fallback from HTTP/2 to HTTP/1.1, by two clients: one that accepts both opens a connection per concurrent request.
 
 use std::error::Error as StdError;
 use std::pin::Pin;
@@ -19,19 +15,17 @@ use tower::{BoxError, Service};
 
 use super::dial::DialError;
 
-/// Time after which HTTP/2 is tried again: a proxy in front of the server may have been removed.
+/// A proxy in front of the server may have been removed by then.
 const KNOWN_FOR: Duration = Duration::from_secs(600);
 
 #[derive(Clone)]
 pub struct Negotiate<Shared, Single> {
     shared: Client<Shared, Body>,
     single: Client<Single, Body>,
-    /// Time of the last attempt that found no HTTP/2.
     no_http2: Arc<Mutex<Option<Instant>>>,
 }
 
 impl<Shared, Single> Negotiate<Shared, Single> {
-    /// Combines `shared`, which speaks HTTP/2 only, with `single`, which speaks HTTP/1.1.
     pub fn new(shared: Client<Shared, Body>, single: Client<Single, Body>) -> Self {
         Self { shared, single, no_http2: Arc::default() }
     }

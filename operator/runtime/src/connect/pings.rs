@@ -1,5 +1,3 @@
-//! Detection of dead connections.
-
 use std::time::Duration;
 
 use clap::builder::TypedValueParser;
@@ -23,8 +21,7 @@ pub struct Pings {
 impl Pings {
     /// Default of an agent.
     pub const AGENT: Self = Self { interval: Duration::from_secs(30), timeout: Duration::from_secs(10) };
-    /// Setting of the controller: there is one per cluster, and it must renew its lease on another connection in
-    /// time.
+    /// Setting of the controller, which must renew its lease on another connection in time.
     pub const CONTROLLER: Self = Self { interval: Duration::from_secs(4), timeout: Duration::from_secs(4) };
 }
 

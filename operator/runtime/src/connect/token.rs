@@ -1,7 +1,4 @@
-//! Bearer token in a file, reloaded regularly: kubelets write a new one long before the old one expires.
-//!
-//! kube reloads it too, but by the wall clock. If the clock is set back by hours, kube sends the old token until long
-//! after it has expired. This module uses the monotonic clock.
+//! Bearer token in a file, reloaded by the monotonic clock: after the wall clock is set back, kube sends expired ones.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +11,6 @@ use kube::{Config, Error};
 use tower::util::MapRequestLayer;
 use tracing::warn;
 
-/// Age at which a token is reloaded, as in Kubernetes' own clients.
 const YOUNG: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug)]
@@ -28,12 +24,8 @@ struct Kept {
 
 impl TokenFile {
     /// Removes the token file from a configuration if it provides the credential, so that kube adds none.
-    ///
-    /// # Errors
-    /// Returns an error if the file cannot be read or contains no token.
     pub fn take(config: &mut Config) -> Result<Option<Self>, Error> {
         let who = &mut config.auth_info;
-        // Credentials that take precedence over a token file in kube.
         let other = who.auth_provider.is_some()
             || who.username.is_some() && who.password.is_some()
             || who.token.is_some();
@@ -44,7 +36,6 @@ impl TokenFile {
         Ok(Some(Self(Arc::new(Kept { path, read: Mutex::new((header, Instant::now())) }))))
     }
 
-    /// Returns a layer that adds the token to each request.
     pub fn telling<B>(&self) -> MapRequestLayer<impl Fn(Request<B>) -> Request<B> + Clone + use<B>> {
         let file = self.clone();
         MapRequestLayer::new(move |mut request: Request<B>| {
@@ -53,7 +44,7 @@ impl TokenFile {
         })
     }
 
-    /// Returns the token at a time. If the file cannot be read, the last token may still be valid.
+    /// If the file cannot be read, the last token may still be valid.
     fn at(&self, now: Instant) -> HeaderValue {
         let mut read = self.0.read.lock().unwrap_or_else(PoisonError::into_inner);
         if now.saturating_duration_since(read.1) >= YOUNG {

@@ -1,5 +1,3 @@
-//! Connection with idle timeouts.
-
 use std::future::Future as _;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -11,21 +9,15 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::places::ListenerPlace;
 
-/// Timeout for receiving a request and starting its response, which also ends idle connections. Clients such as API
-/// servers and Prometheus close theirs earlier, or reconnect.
+/// Limit of receiving a request and starting its response; usual clients close idle connections earlier.
 const ANSWERED: Duration = Duration::from_secs(180);
-/// Timeout for the client to accept more bytes of a response.
 const TAKEN: Duration = Duration::from_secs(30);
 
-/// Connection that holds its slot and ends after a timeout.
-///
-/// Received bytes do not extend it, so that a client gains nothing by sending a request byte by byte.
+/// Connection that holds its slot and ends after a timeout, which received bytes do not extend.
 #[derive(Debug)]
 pub struct Quiet<S> {
     stream: S,
-    /// Timer that each write resets.
     answered: Pin<Box<Sleep>>,
-    /// Timer of a write that is blocked.
     taken: Option<Pin<Box<Sleep>>>,
     _place: ListenerPlace,
 }
@@ -37,7 +29,6 @@ impl<S> Quiet<S> {
         Self { stream, answered: Box::pin(sleep(ANSWERED)), taken: None, _place: place }
     }
 
-    /// Resets the timer after a successful write, and limits one that is blocked.
     fn wrote<T>(&mut self, context: &mut Context<'_>, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if done.is_ready() {
             self.answered.as_mut().reset(Instant::now() + ANSWERED);
@@ -45,8 +36,7 @@ impl<S> Quiet<S> {
         self.bounded(context, done)
     }
 
-    /// Limits the time of a blocked operation. Used directly for flushes, which succeed without data and so are no
-    /// sign of life.
+    /// Used directly for flushes, which succeed without data and so are no sign of life.
     fn bounded<T>(&mut self, context: &mut Context<'_>, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if done.is_ready() {
             self.taken = None;

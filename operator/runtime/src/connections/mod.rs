@@ -1,7 +1,4 @@
-//! Limits on incoming connections, in number and idle time.
-//!
-//! Everyone who reaches a listener can open connections, because no token is required before a request is read. The
-//! number of connections is therefore limited, in total and per address, and idle ones are closed.
+//! Limits on incoming connections, in number and idle time: they need no token until a request is read.
 
 mod idle_timeout;
 mod places;
@@ -17,7 +14,6 @@ use tracing::debug;
 pub use idle_timeout::Quiet;
 pub use places::{ListenerPlace, ListenerPlaces};
 
-/// Delay after the system failed to accept a connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Listener without TLS whose connections are limited.
@@ -33,7 +29,6 @@ impl Admitted {
         Self { listener, places: ListenerPlaces::default() }
     }
 
-    /// Returns the next connection within the limits; others are closed at once.
     pub(crate) async fn next(&self) -> (TcpStream, SocketAddr, ListenerPlace) {
         loop {
             match self.listener.accept().await {
@@ -50,9 +45,6 @@ impl Admitted {
     }
 
     /// Returns the local address.
-    ///
-    /// # Errors
-    /// Returns the system's error.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }

@@ -1,14 +1,11 @@
-//! Limit on the number of connections, in total and per address.
-
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const MAX_CONNECTIONS: usize = 1024;
-/// Maximum number of connections from one address. The API server calls admission from one address, for all writes of
-/// a fleet.
+/// The API server calls admission from one address, for all writes of a fleet.
 const MAX_OF_PEER: usize = 256;
-/// Prefix length by which IPv6 addresses count as one, because their owner has the whole network.
+/// The owner of an IPv6 address has the whole network.
 const PREFIX: u32 = 64;
 
 /// Free slots of a listener.
@@ -27,8 +24,7 @@ impl ListenerPlaces {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns a slot for a connection from an address, or `None` if the limit of the address or the total is
-    /// reached.
+    /// Returns a slot for a connection from an address, or `None` if a limit is reached.
     #[must_use]
     pub fn take(&self, peer: IpAddr) -> Option<ListenerPlace> {
         let peer = network_of(peer);
@@ -73,7 +69,6 @@ mod tests {
         let mut held: Vec<ListenerPlace> = (0..MAX_OF_PEER).filter_map(|_| places.take(address(1))).collect();
         assert_eq!(held.len(), MAX_OF_PEER);
         assert!(places.take(address(1)).is_none());
-        // The IPv4-mapped form of the same address.
         let mapped = Ipv6Addr::from_bits(0xffff_0a00_0001).into();
         assert!(places.take(mapped).is_none());
         assert!(places.take(address(2)).is_some());

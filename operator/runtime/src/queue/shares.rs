@@ -1,8 +1,5 @@
-//! Limit on the workers that keys of one group may occupy at the same time.
-
 use std::collections::HashMap;
 
-/// Number of keys being processed, by group. Without [`Shares::of`], no key is limited.
 #[derive(Debug)]
 pub struct Shares<K> {
     group: fn(&K) -> Option<String>,
@@ -17,7 +14,6 @@ impl<K> Default for Shares<K> {
 }
 
 impl<K> Shares<K> {
-    /// Limits keys of one group to `most`; keys without a group are not limited.
     pub fn of(group: fn(&K) -> Option<String>, most: usize) -> Self {
         Self { group, most: most.max(1), working: HashMap::new() }
     }

@@ -1,13 +1,11 @@
 use super::*;
 
-/// Delay that joins events into one turn.
 const GATHER: Duration = Duration::from_millis(20);
 
 fn key(name: &str) -> String {
     name.to_owned()
 }
 
-/// Schedule with a clock that the test moves.
 struct Test {
     plan: Schedule<String>,
     now: Instant,
@@ -30,7 +28,7 @@ impl Test {
         self.plan.failed(self.now, &key(name), MAX_DELAY).as_secs_f64()
     }
 
-    /// Returns the key that becomes due within a time, and moves the clock to that moment, or to the end of the time.
+    /// Returns the key that becomes due, and moves the clock to that moment, or to the end of the time.
     fn within(&mut self, seconds: u64) -> Option<String> {
         let end = self.now + Duration::from_secs(seconds);
         loop {
@@ -124,7 +122,6 @@ fn what_a_try_stirs_up_is_not_the_cause_of_the_next_if_it_fails() {
         test.failed("a");
     }
     assert_eq!(test.within(6), None);
-    // A real change triggers a new turn, and so does any cause after a success.
     assert_eq!(test.within(4), name("a"));
     test.add("a", QueueCause::Changed);
     test.failed("a");
@@ -237,9 +234,7 @@ fn keys_of_one_group_leave_workers_to_others() {
         [take(), take(), take(), take(), take()],
         [name("evil/a"), name("evil/b"), name("shop/d"), name("wall"), None]
     );
-    // All due keys exceed their group's share, so workers sleep.
     assert_eq!(plan.next(), None);
-    // A key that changed during its turn comes after those that wait.
     plan.mark(now + Duration::from_millis(1), &key("evil/a"));
     plan.done(now, &key("evil/a"));
     assert_eq!(plan.take_one(now), name("evil/c"));

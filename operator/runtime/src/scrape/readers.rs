@@ -13,13 +13,11 @@ use sha2::{Digest as _, Sha256};
 
 use crate::manager::Manager;
 
-/// Time for which an allowed reader is cached: a scrape every 15 s then costs two requests a minute instead of eight.
+/// A scrape every 15 s then costs two requests a minute instead of eight.
 const REMEMBERED_FOR: Duration = Duration::from_secs(60);
 
-/// Maximum number of cached readers. A cluster has a few.
 const REMEMBERED: usize = 64;
 
-/// Timeout for the API server: a scrape has a deadline of its own.
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// Decision of the API server about a reader.
@@ -50,10 +48,8 @@ pub enum DecisionUnavailable {
 /// Authorizer of readers.
 pub struct Readers {
     client: Client,
-    /// Field manager of the reviews.
     manager: Manager,
-    /// Time at which readers were allowed a path, by the hash of token and path, so that no tokens are kept in
-    /// memory.
+    /// Keyed by the hash of token and path, so that no tokens are kept in memory.
     allowed: Mutex<HashMap<[u8; 32], Instant>>,
 }
 
@@ -64,10 +60,7 @@ impl Readers {
         Self { client, manager, allowed: Mutex::default() }
     }
 
-    /// Decides whether the bearer of an `Authorization` header may get a path.
-    ///
-    /// # Errors
-    /// Returns an error if the API server makes no decision; access is then denied.
+    /// Decides whether the bearer of an `Authorization` header may get a path; an error denies access.
     pub async fn judge(
         &self,
         authorization: Option<&str>,
@@ -117,7 +110,6 @@ impl Readers {
     }
 }
 
-/// Returns the review of whether a user may get a path.
 fn access(user: UserInfo, path: &str) -> SubjectAccessReview {
     let attributes = NonResourceAttributes { path: Some(path.to_owned()), verb: Some("get".to_owned()) };
     let spec = SubjectAccessReviewSpec {
@@ -131,7 +123,6 @@ fn access(user: UserInfo, path: &str) -> SubjectAccessReview {
     SubjectAccessReview { spec, ..SubjectAccessReview::default() }
 }
 
-/// Returns the token of a header. The scheme is case-insensitive.
 fn bearer(header: &str) -> Option<&str> {
     let (scheme, token) = header.split_once(' ')?;
     let token = token.trim();
@@ -159,7 +150,6 @@ mod tests {
 
     use super::*;
 
-    /// Returns a reader with an API server that accepts one token for one path, and the number of requests to it.
     fn server() -> (Readers, Arc<AtomicUsize>) {
         let asked = Arc::new(AtomicUsize::new(0));
         let count = asked.clone();

@@ -1,5 +1,3 @@
-//! Metrics over TLS, for readers that the API server allows.
-
 use std::sync::Arc;
 
 use axum::Router;
@@ -13,9 +11,6 @@ use crate::serve::{METRICS, shown};
 use crate::tls::TlsListener;
 
 /// Serves `/metrics` over TLS to readers that the API server allows.
-///
-/// # Errors
-/// Returns an error if the listener fails.
 pub async fn metrics_for(
     readers: Readers,
     listener: TlsListener,

@@ -20,7 +20,6 @@ struct Lean {
     owner_references: Option<Vec<OwnerReference>>,
 }
 
-/// Deserializes metadata; other fields are skipped without being allocated.
 pub(super) fn lean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     let lean = Lean::deserialize(deserializer)?;
     Ok(ObjectMeta {

@@ -1,8 +1,7 @@
 //! Objects of the API server, reduced to the fields that this operator reads.
 //!
-//! Other fields are skipped while parsing and never allocated; managed fields alone are half of a state object. All
-//! fields are optional text, so that objects of newer or older versions can be read: one object that cannot be parsed
-//! would fail the whole list.
+//! Other fields are never allocated; managed fields alone are half of a state object. All fields are optional text: one
+//! object that cannot be parsed would fail the whole list.
 
 mod meta;
 
@@ -29,7 +28,7 @@ pub struct Wire<Spec, Status> {
     pub status: Option<Status>,
 }
 
-/// Returns `None`. A function, because plain `default` would require a default of the type.
+/// A function, because plain `default` would require a default of the type.
 fn none<T>() -> Option<T> {
     None
 }

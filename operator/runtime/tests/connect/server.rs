@@ -1,4 +1,3 @@
-//! TLS server for tests that counts its connections.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::convert::Infallible;
@@ -16,11 +15,8 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-/// Number of accepted connections.
 pub type Accepted = Arc<AtomicUsize>;
 
-/// Starts a server that offers `protocols`, and responds with the version and token of the request. Returns its
-/// address and the certificate to trust.
 pub async fn start(protocols: &[&str]) -> (String, Vec<u8>, Accepted) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();

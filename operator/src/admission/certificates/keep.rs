@@ -1,5 +1,3 @@
-//! Periodic check of the certificates.
-
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -75,7 +73,6 @@ impl CertificateRenewer {
                     info!(generations = wanted.len(), "the certificates of admission changed");
                     generations = wanted;
                 }
-                // The other controller's certificate is as good.
                 Err(CertificateStoreError::Raced) => generations = self.store.read().await?.0,
                 Err(error) => return Err(error.into()),
             }

@@ -1,11 +1,8 @@
-//! Certificates of the webhook: created here, stored in a Secret, and rotated while both the old and the new one are
-//! trusted.
+//! Certificates of the webhook: created here, stored in a Secret, rotated while both old and new one are trusted.
 //!
-//! A [`Generation`] is a certificate of the webhook and the authority that signed it. The authority's key is discarded
-//! at once, so that it cannot sign another certificate. All controllers share the Secret and can serve. After two
-//! thirds of a generation's lifetime, the next one is added and the API server is configured to trust both (`trust`).
-//! `turn` serves the new one only after the configuration has had time to propagate, and removes the old one after
-//! that. The API server thus never meets a certificate that it does not trust.
+//! A [`Generation`] is a certificate and the authority that signed it, whose key is discarded at once. All controllers
+//! share the Secret. After two thirds of a generation's lifetime the API server is configured to trust the next one
+//! too (`trust`); `turn` serves it after a propagation delay and then removes the old one.
 
 mod keep;
 mod store;

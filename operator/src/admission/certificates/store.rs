@@ -1,5 +1,3 @@
-//! Secret with the certificates, shared by all controllers.
-
 use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
@@ -10,21 +8,17 @@ use super::bundle;
 use bpfman_runtime::certificate::Generation;
 use bpfman_runtime::manager::Manager;
 
-/// Name of the Secret. It is part of the manifests, so that the controller needs no permission to create secrets.
+/// Part of the manifests, so that the controller needs no permission to create secrets.
 pub const SECRET: &str = "bpfman-admission-certificates";
 
-/// Key with all generations, as JSON.
 const GENERATIONS: &str = "generations.json";
 
-/// Key with the authorities, for administrators.
 const AUTHORITIES: &str = "ca.crt";
 
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateStoreError {
-    /// The Secret does not exist, although it is part of the manifests.
     #[error("there is no Secret {0}/{SECRET}: apply the manifests of admission again")]
     Missing(String),
-    /// Another controller wrote first: its content is read at the next check.
     #[error("another controller wrote the certificates meanwhile")]
     Raced,
     #[error("Secret {SECRET}: {0}")]
@@ -42,10 +36,6 @@ impl CertificateStore {
         Self { secrets: Api::namespaced(client, namespace), namespace: namespace.to_owned() }
     }
 
-    /// Reads the generations. Unreadable content counts as none, so that new certificates are created.
-    ///
-    /// # Errors
-    /// Returns an error if the Secret does not exist or cannot be read.
     pub async fn read(&self) -> Result<(Vec<Generation>, Secret), CertificateStoreError> {
         let found = self
             .secrets
@@ -58,16 +48,12 @@ impl CertificateStore {
         Ok((generations, secret))
     }
 
-    /// Replaces the version that was read.
-    ///
-    /// # Errors
-    /// Returns [`CertificateStoreError::Raced`] if there is another version now.
+    /// Replaces the version that was read; [`CertificateStoreError::Raced`] if there is another one now.
     pub async fn write(
         &self,
         mut secret: Secret,
         generations: &[Generation],
     ) -> Result<(), CertificateStoreError> {
-        // A list of texts and numbers always serializes.
         let json = serde_json::to_vec(generations).unwrap_or_default();
         let authorities = bundle(generations).into_bytes();
         secret.data = Some(BTreeMap::from([

@@ -1,5 +1,3 @@
-//! Configuration of the webhook: the trusted authorities, and the policy for requests that cannot be reviewed.
-
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use kube::{Api, Client};
@@ -8,17 +6,14 @@ use tracing::info;
 use super::super::flags::FailurePolicy;
 use bpfman_runtime::manager::Manager;
 
-/// Name of the configuration. It is part of the manifests, so that the API server fails closed before a controller
-/// runs.
+/// Name of the configuration, part of the manifests: the API server fails closed before a controller runs.
 pub const CONFIGURATION: &str = "bpfman-admission";
 
-/// Name prefixes of its webhooks, for state objects and for applications.
 const STATES: &str = "states.";
 const APPLICATIONS: &str = "applications.";
 
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
-    /// The configuration does not exist, although it is part of the manifests.
     #[error(
         "there is no ValidatingWebhookConfiguration {CONFIGURATION}, so nothing is reviewed: apply the manifests of \
          admission again"
@@ -28,10 +23,7 @@ pub enum TrustError {
     Server(Box<kube::Error>),
 }
 
-/// Makes the configuration trust exactly this bundle, and returns it.
-///
-/// # Errors
-/// Returns an error if the configuration does not exist or cannot be written, for example after a concurrent change.
+/// Makes the configuration trust exactly this bundle, and returns it; fails after a concurrent change.
 pub async fn trust(
     client: &Client,
     bundle: &str,

@@ -1,8 +1,6 @@
-//! Rotation: which generation is served, when the next one is created, and when the last one is removed. Pure: the time
-//! is an argument.
+//! Rotation: which generation is served, when the next one is created, and when the last one is removed. Pure.
 //!
-//! Validity is checked against the API server's clock, since the API server checks it. Durations are measured by the
-//! monotonic clock of this process.
+//! Validity is compared with the API server's clock; durations are measured by this process's monotonic clock.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -19,7 +17,6 @@ pub struct CertificateMoment {
 }
 
 impl CertificateMoment {
-    /// Returns whether at least this many seconds have passed since a moment.
     fn is_past(self, since: Instant, seconds: u64) -> bool {
         self.own.saturating_duration_since(since) >= Duration::from_secs(seconds)
     }
@@ -28,9 +25,7 @@ impl CertificateMoment {
 /// State of the rotation in this process.
 #[derive(Debug, Default)]
 pub struct CertificateRotation {
-    /// Time since which the configuration trusts each generation, by its creation time.
     trusted: BTreeMap<u64, Instant>,
-    /// Creation time of the served generation, and the time since which it is served.
     serving: Option<(u64, Instant)>,
 }
 
@@ -52,8 +47,7 @@ impl CertificateRotation {
         }
     }
 
-    /// Returns the generation to serve: the newest that has been trusted long enough; otherwise the current one while
-    /// it is valid; otherwise the oldest valid one, which has been trusted longest.
+    /// Returns the newest generation that was trusted long enough; else the current or oldest valid one.
     pub fn serve<'a>(
         &mut self,
         generations: &'a [Generation],
@@ -74,8 +68,7 @@ impl CertificateRotation {
         chosen
     }
 
-    /// Returns the generations that are still needed. Generations outside of their validity are removed, and so are
-    /// those older than one that has been served long enough for all controllers to serve it.
+    /// Returns the generations still needed: valid, and not older than one that all controllers serve by now.
     #[must_use]
     pub fn needed(
         &self,
@@ -100,7 +93,6 @@ mod tests {
     /// One day: renewed after 16 hours, ten minutes to settle.
     const TERMS: CertificateTerms = CertificateTerms { seconds: 86_400 };
 
-    /// Returns a moment at which both clocks agree.
     fn at(seconds: u64) -> CertificateMoment {
         static ZERO: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
         CertificateMoment { server: seconds, own: *ZERO + Duration::from_secs(seconds) }
@@ -134,7 +126,6 @@ mod tests {
         assert!(CertificateRotation::is_due(&both[..1], at(start), TERMS));
         turn.see(&both, &both[0].authority, at(start));
         assert_eq!(turn.serve(&both, at(start), TERMS).unwrap().created, 100);
-        // The configuration cannot be written for an hour.
         let written = start + 3600;
         turn.see(&both, &both[0].authority, at(written));
         assert_eq!(turn.serve(&both, at(written), TERMS).unwrap().created, 100);
@@ -189,7 +180,6 @@ mod tests {
         assert!(CertificateRotation::is_due(&ahead, at(right), TERMS));
         assert!(turn.needed(&ahead, at(right), TERMS).is_empty());
         assert_eq!(turn.serve(&ahead, at(right), TERMS), None);
-        // Created in 1970: it expired long ago.
         let behind = [generation(0)];
         assert!(
             CertificateRotation::is_due(&behind, at(right), TERMS)
@@ -216,7 +206,6 @@ mod tests {
         };
         // Three hours ahead: other API servers have not had more time to update.
         assert_eq!(served(&mut turn, 10_800, 1), (start, 2));
-        // Half an hour back, after they had their time.
         assert_eq!(served(&mut turn, -1_800, TERMS.settle()), (start + 200, 2));
         assert_eq!(served(&mut turn, -1_800, 3 * TERMS.settle()), (start + 200, 1));
     }

@@ -1,5 +1,3 @@
-//! Search for an order cycle through one application.
-
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -7,15 +5,13 @@ use super::overlap::{candidates, covered, may_meet};
 use super::rank::cannot_precede;
 use super::slot::{PacketSlot, SlotAnchor};
 
-/// Maximum steps of a search. More are needed only if hundreds of attachments name each other on one hook.
+/// More are needed only if hundreds of attachments name each other on one hook.
 const STEPS: usize = 200_000;
 
-/// Requested order of two members, the first of which should run before the second.
 #[derive(Clone, Debug)]
 struct RequestedOrder<'a> {
     first: Member<'a>,
     second: Member<'a>,
-    /// Attachment with the request, its direction, and its text.
     because: (&'a PacketSlot, &'static str, &'a str),
 }
 
@@ -67,7 +63,6 @@ pub fn find(own: &[PacketSlot], others: &[PacketSlot]) -> Option<Cycle> {
     None
 }
 
-/// Collects all requested orders of attachments at the same hook.
 fn wishes<'a>(all: &[&'a PacketSlot]) -> Vec<RequestedOrder<'a>> {
     let mut wishes = Vec::new();
     for (at, &slot) in all.iter().enumerate() {
@@ -106,8 +101,6 @@ struct Search<'a, 'b> {
 }
 
 impl<'a> Search<'a, '_> {
-    /// Extends a path from its last member back to its first one. `interfaces` are those that all members so far can
-    /// share.
     fn from(&mut self, last: Member<'a>, interfaces: BTreeSet<usize>, path: &mut Vec<usize>) -> bool {
         for (at, wish) in self.wishes.iter().enumerate().filter(|(_, wish)| wish.first == last) {
             let Some(left) = self.steps.checked_sub(1) else { return false };
@@ -161,7 +154,6 @@ mod tests {
     use super::super::slot::{ApplicationName, slots, unknown_anchors};
     use super::*;
 
-    /// Creates a cluster application with one XDP program.
     fn one(name: &str, program: &str, interfaces: Value, order: Value) -> Vec<PacketSlot> {
         with(name, program, json!({ "interfaceSelector": interfaces, "order": order }), json!({}))
     }
@@ -228,7 +220,6 @@ mod tests {
         };
         let others =
             [wish("b", "bbb", &["eth0", "eth1"], "ccc"), wish("c", "ccc", &["eth1", "eth2"], "aaa")].concat();
-        // Each pair shares an interface, but all three share none.
         assert_eq!(find(&wish("a", "aaa", &["eth0", "eth2"], "bbb"), &others), None);
         assert!(find(&wish("a", "aaa", &["eth0", "eth1", "eth2"], "bbb"), &others).is_some());
     }

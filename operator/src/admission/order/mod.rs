@@ -1,8 +1,7 @@
 //! Detection of contradicting orders across all applications.
 //!
-//! A cycle is reported only if all of its members could be on one interface: at the same hook, in the same kind of
-//! network namespace, on the same node. Unknown facts count as possible: the primary interface of a node, names that
-//! match two patterns, and labels of nodes and pods.
+//! A cycle is reported only if all members could be on one interface: same hook, kind of network namespace, and node.
+//! Unknown facts count as possible: primary interfaces, overlapping patterns, and labels.
 
 mod cycle;
 mod overlap;

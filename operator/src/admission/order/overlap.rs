@@ -1,5 +1,3 @@
-//! Checks whether attachments can share an interface.
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use bpfman_application::check::pattern;
@@ -10,18 +8,13 @@ use regex::Regex;
 use super::slot::PacketSlot;
 use super::slot::SlotPlace;
 
-/// Class of interfaces that selectors may distinguish.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Candidate {
-    /// The interface of this name.
     Name(String),
-    /// An interface that matches a pattern and has none of the known names.
     Matching(String),
-    /// Any other interface.
     Other,
 }
 
-/// Returns all classes that the selectors distinguish.
 #[must_use]
 pub fn candidates<'a>(slots: impl Iterator<Item = &'a PacketSlot>) -> Vec<Candidate> {
     let mut all = BTreeSet::from([Candidate::Other]);
@@ -41,7 +34,6 @@ pub fn candidates<'a>(slots: impl Iterator<Item = &'a PacketSlot>) -> Vec<Candid
     all.into_iter().collect()
 }
 
-/// Returns the indices of the candidates that a selector may match.
 #[must_use]
 pub fn covered(selector: &InterfaceSelector, candidates: &[Candidate]) -> BTreeSet<usize> {
     let allowed: Vec<(&str, Option<Regex>)> = selector
@@ -73,14 +65,12 @@ pub fn covered(selector: &InterfaceSelector, candidates: &[Candidate]) -> BTreeS
     (0..candidates.len()).filter(|&at| may(&candidates[at])).collect()
 }
 
-/// Returns whether two patterns may match one name. Only literal prefixes are compared: `^eth` and `^veth` are
-/// disjoint.
+/// Compares only literal prefixes: `^eth` and `^veth` are disjoint.
 fn may_share_names(one: &str, other: &str) -> bool {
     let (Some(one), Some(other)) = (beginning(one), beginning(other)) else { return true };
     one.starts_with(other) || other.starts_with(one)
 }
 
-/// Returns the literal prefix of all matches.
 fn beginning(pattern: &str) -> Option<&str> {
     let rest = pattern.strip_prefix('^')?;
     if rest.contains('|') {
@@ -92,7 +82,6 @@ fn beginning(pattern: &str) -> Option<&str> {
     Some(&rest[..if repeated { end.saturating_sub(1) } else { end }])
 }
 
-/// Returns whether two attachments may be at one hook, in one network namespace of one node.
 #[must_use]
 pub fn may_meet(one: &PacketSlot, other: &PacketSlot) -> bool {
     let places = match (&one.place, &other.place) {
@@ -111,13 +100,11 @@ pub fn may_meet(one: &PacketSlot, other: &PacketSlot) -> bool {
     one.hook == other.hook && places && may_select_one(&one.nodes, &other.nodes)
 }
 
-/// Returns whether one set of labels could match both selectors.
 fn may_select_one(one: &LabelSelector, other: &LabelSelector) -> bool {
     let (one, other) = (demands(one), demands(other));
     one.iter().all(|(key, values)| other.get(key).is_none_or(|others| !values.is_disjoint(others)))
 }
 
-/// Returns the labels that a selector requires, with their allowed values.
 fn demands(selector: &LabelSelector) -> BTreeMap<&str, BTreeSet<&str>> {
     let mut all: BTreeMap<&str, BTreeSet<&str>> = selector
         .match_labels

@@ -1,5 +1,4 @@
-//! Orders against ranks: programs of cluster applications come before those of a namespace on the way in, and behind them on the
-//! way out, whatever either writes.
+//! Ranks: cluster applications are closer to the network than those of a namespace, whatever either orders.
 
 use std::fmt;
 
@@ -9,17 +8,14 @@ use bpfman_application::packets::PacketHook;
 use super::overlap::may_meet;
 use super::slot::{PacketSlot, SlotAnchor};
 
-/// Returns whether a slot belongs to a cluster application, which runs closer to the network than those of a namespace.
 const fn is_of_cluster(slot: &PacketSlot) -> bool {
     slot.application.namespace.is_none()
 }
 
-/// Returns whether packets leave by a slot's hook.
 const fn is_outbound(slot: &PacketSlot) -> bool {
     matches!(slot.hook, PacketHook::Tc(TrafficDirection::Egress) | PacketHook::Tcx(TrafficDirection::Egress))
 }
 
-/// True if the daemon never puts one before the other. Both are at one hook.
 pub fn cannot_precede(first: &PacketSlot, second: &PacketSlot) -> bool {
     is_of_cluster(first) != is_of_cluster(second) && is_of_cluster(first) == is_outbound(first)
 }
@@ -50,7 +46,6 @@ pub fn against_ranks(own: &[PacketSlot], others: &[PacketSlot]) -> Vec<RankConfl
         .collect()
 }
 
-/// Wishes of a program of a namespace to run between those of the cluster and the network.
 fn of_namespace(slot: &PacketSlot, others: &[PacketSlot]) -> Vec<RankConflict> {
     let (side, anchors, rank) = if is_outbound(slot) {
         ("after", &slot.after, "programs of a BpfApplication run before those of the machine on the way out")
@@ -70,7 +65,6 @@ fn of_namespace(slot: &PacketSlot, others: &[PacketSlot]) -> Vec<RankConflict> {
     anchors.iter().enumerate().filter_map(conflict).collect()
 }
 
-/// Wishes of a program of the cluster against those of a namespace that ranks do not let come true.
 fn of_cluster(slot: &PacketSlot, others: &[PacketSlot]) -> Vec<RankConflict> {
     let (side, anchors, run) = if is_outbound(slot) {
         ("before", &slot.before, "whose programs run before it on the way out")
@@ -98,12 +92,10 @@ mod tests {
     use super::super::{ApplicationName, find, slots};
     use super::*;
 
-    /// Creates an application with one XDP program, at the pods of a namespace.
     fn one(namespace: Option<&str>, name: &str, program: &str, order: Value) -> Vec<PacketSlot> {
         at(namespace, name, program, ("XDP", json!({})), order)
     }
 
-    /// The same of a type, with what its links have besides.
     fn at(
         namespace: Option<&str>,
         name: &str,
@@ -131,13 +123,11 @@ mod tests {
         let found = against_ranks(&tenant(json!({ "before": ["filter"] })), &wall);
         assert!(found[0].refused && found[0].path.ends_with("order.before[0]"), "{found:?}");
         assert!(found[0].to_string().contains("ClusterBpfApplication wall"), "{found:?}");
-        // The daemon ignores these.
         for anchor in ["role=firewall", "foreign:cilium"] {
             let found = against_ranks(&tenant(json!({ "before": [anchor] })), &wall);
             assert_eq!(found.iter().map(|one| one.refused).collect::<Vec<_>>(), [false], "{anchor}");
         }
         assert_eq!(against_ranks(&tenant(json!({ "after": ["filter"] })), &wall), []);
-        // Between equal ranks the orders apply.
         let equal = one(Some("shop"), "other", "filter", json!({}));
         assert_eq!(against_ranks(&tenant(json!({ "before": ["filter"] })), &equal), []);
         assert_eq!(against_ranks(&one(None, "net", "meter", json!({ "before": ["filter"] })), &wall), []);
@@ -162,7 +152,6 @@ mod tests {
         let tenant = out(Some("shop"), "count", json!({ "after": ["filter"] }));
         let found = against_ranks(&out(None, "filter", json!({ "before": ["count"] })), &tenant);
         assert!(!found[0].refused && found[0].to_string().contains("before it on the way out"), "{found:?}");
-        // Neither wish closes a cycle with one that holds.
         let wall = out(None, "filter", json!({ "after": ["count"] }));
         assert_eq!(find(&wall, &tenant), None);
     }
@@ -173,7 +162,6 @@ mod tests {
         let tenant = one(Some("shop"), "shop", "count", json!({ "before": ["filter"] }));
         let wall = one(None, "wall", "filter", json!({ "before": ["count"] }));
         assert_eq!(find(&wall, &tenant), None);
-        // Between equal ranks it is a cycle.
         let equal = one(None, "shop", "count", json!({ "before": ["filter"] }));
         assert!(find(&wall, &equal).is_some());
     }

@@ -1,5 +1,3 @@
-//! Attachments of an application to packet hooks, and their orders.
-
 use std::fmt;
 
 use bpfman_application::interface::InterfaceSelector;
@@ -54,16 +52,12 @@ impl SlotAnchor {
     }
 }
 
-/// Network namespaces of an attachment.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SlotPlace {
-    /// Network namespace of the node.
     Node,
-    /// Network namespaces of pods.
     Pods {
-        /// Kubernetes namespace of the pods; `None` for all.
+        /// `None` for all.
         namespace: Option<String>,
-        /// Labels of the pods.
         labels: LabelSelector,
     },
 }

@@ -1,5 +1,3 @@
-//! Attachments to pods that are required, as rules that the CNI plugin applies while no agent answers.
-
 use bpfman_application::packets::{self, PacketLink};
 use bpfman_application::place::OnUnavailable;
 use bpfman_application::pods::PodSelector;
@@ -10,16 +8,14 @@ use bpfman_cni::rules::{PodRule, Rules};
 use crate::agent::objects::selector;
 use crate::agent::shared::Shared;
 
-/// Returns the attachments in pods' networks, with their pod selectors.
 pub fn in_pods(spec: &ApplicationSpec) -> impl Iterator<Item = (PacketLink<'_>, PodSelector<'_>)> {
-    // An attachment without pods is for the node's own interfaces.
     packets::links(spec).into_iter().filter_map(|mut link| {
         let pods = link.pods.take()?;
         Some((link, pods))
     })
 }
 
-/// Returns the rules of this node, or `None` before all applications are known.
+/// Returns `None` before all applications are known.
 #[must_use]
 pub fn rules(shared: &Shared) -> Option<Rules> {
     let known = shared.cache.known();

@@ -23,23 +23,16 @@ use tokio::sync::Semaphore;
 use self::protect::{NetworkNotFound, PodToProtect, ProtectError, check, protect};
 use crate::agent::shared::Shared;
 
-/// Maximum number of pod networks that are set up at the same time; further requests wait.
 const MAX_PENDING: usize = 64;
 
-/// Time limit for receiving a request.
 const REQUEST: Duration = Duration::from_secs(10);
 
-/// Interval at which the agent checks whether it may act.
 const TURN: Duration = Duration::from_millis(100);
 
-/// Serves the plugin forever, if a socket is configured. `rules` is the file with the rules for when no agent listens.
-///
-/// # Errors
-/// Returns an error if the socket cannot be created.
+/// Serves the plugin forever, if a socket is configured. `rules` is the file for when no agent listens.
 pub async fn serve(shared: &Arc<Shared>, socket: Option<&Path>, rules: &Path) -> anyhow::Result<()> {
     let Some(socket) = socket else { return std::future::pending().await };
     shared.arriving.keep_in(&socket.with_file_name("pods.json"));
-    // Until then, another agent of this node listens there.
     while !shared.is_acting() {
         tokio::time::sleep(TURN).await;
     }
@@ -49,7 +42,7 @@ pub async fn serve(shared: &Arc<Shared>, socket: Option<&Path>, rules: &Path) ->
     Ok(())
 }
 
-/// Creates the socket with access for its owner and root only, since a connection can cause programs to run.
+/// Creates the socket for its owner and root only, since a connection can cause programs to run.
 fn listen(socket: &Path) -> io::Result<UnixListener> {
     let temporary = socket.with_extension("new");
     for left in [&temporary, socket] {
@@ -58,7 +51,7 @@ fn listen(socket: &Path) -> io::Result<UnixListener> {
             _ => {}
         }
     }
-    // The socket gets its final name after its mode was set, so that it is never reachable with another mode.
+    // Renamed after its mode was set, so that it is never reachable with another mode.
     let listener = UnixListener::bind(&temporary)?;
     fs::set_permissions(&temporary, fs::Permissions::from_mode(0o600))?;
     fs::rename(&temporary, socket)?;
@@ -68,7 +61,6 @@ fn listen(socket: &Path) -> io::Result<UnixListener> {
 async fn accept(shared: &Arc<Shared>, listener: UnixListener) {
     let places = Arc::new(Semaphore::new(MAX_PENDING));
     loop {
-        // The semaphore is never closed.
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -142,19 +134,15 @@ fn failed(error: ProtectError) -> PluginAnswer {
     }
 }
 
-/// Returns the pod with its network, as the daemon finds it.
 async fn pod<'a>(shared: &Shared, request: &'a PluginRequest) -> PodToProtect<'a> {
     PodToProtect { request, network: find(shared, &request.netns).await }
 }
 
-/// The two paths of the folder of network namespaces; the first is the one that the daemon uses.
 const NAMED: [&str; 2] = ["/run/netns/", "/var/run/netns/"];
 
-/// True if the daemon found the last namespace by the second path.
 static SECOND_NAME: AtomicBool = AtomicBool::new(false);
 
-/// Asks the daemon for a network namespace that the runtime named. The daemon may run in a container in which only one
-/// of the two paths is the host's; it names namespaces by the first path itself.
+/// A containerized daemon may see only one of the two paths; it names namespaces by the first itself.
 async fn find(shared: &Shared, named: &str) -> Result<(Netns, Vec<NodeInterface>), NetworkNotFound> {
     let mut paths = vec![named.to_owned()];
     for folder in NAMED {
@@ -184,7 +172,6 @@ async fn find(shared: &Shared, named: &str) -> Result<(Netns, Vec<NodeInterface>
     Err(NetworkNotFound(why))
 }
 
-/// Writes the rules whenever they change.
 async fn keep_rules(shared: &Shared, file: &Path) {
     let mut written = Rules::read(file).ok().flatten();
     loop {

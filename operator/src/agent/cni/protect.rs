@@ -32,10 +32,9 @@ use bpfman_application::scope::ApplicationKey;
 use bpfman_runtime::queue::QueueCause;
 use bpfman_runtime::wire::WirePod;
 
-/// Time to wait for a running reconciliation of the same application: the plugin waits twice as long.
+/// The plugin waits twice as long.
 const TURN: Duration = Duration::from_secs(10);
 
-/// Timeout for reading a pod that the watch has not delivered yet.
 const API: Duration = Duration::from_secs(5);
 
 /// Pod as the network plugin names it.
@@ -86,11 +85,7 @@ pub enum ProtectError {
     },
 }
 
-/// Makes all attachments of a pod.
-///
-/// # Errors
-/// Returns [`ProtectError`] if the pod must not start. Attachments that were made stay; the runtime tries the pod
-/// again.
+/// Makes all attachments of a pod. [`ProtectError`] if it must not start: what was made stays for the next attempt.
 pub async fn protect(shared: &Arc<Shared>, pod: &PodToProtect<'_>) -> Result<Protected, ProtectError> {
     let known = known_pod(shared, pod).await?;
     let applications = meaning(shared, &pod.request.namespace, &known);
@@ -111,17 +106,13 @@ pub async fn protect(shared: &Arc<Shared>, pod: &PodToProtect<'_>) -> Result<Pro
         }
     }
     for application in applications {
-        // The next reconciliation writes the status, even if the pod is refused.
         shared.queue.add(&application.key, QueueCause::Changed);
         one(shared, &application, &pod.request.namespace, &known, &mut done).await?;
     }
     Ok(done)
 }
 
-/// Checks whether all attachments of a pod exist. Changes nothing.
-///
-/// # Errors
-/// Returns [`ProtectError::Closed`] with a missing attachment.
+/// Checks whether all attachments of a pod exist; [`ProtectError::Closed`] has a missing one.
 pub async fn check(shared: &Shared, pod: &PodToProtect<'_>) -> Result<(), ProtectError> {
     let known = known_pod(shared, pod).await?;
     for application in meaning(shared, &pod.request.namespace, &known) {
@@ -149,7 +140,6 @@ pub async fn check(shared: &Shared, pod: &PodToProtect<'_>) -> Result<(), Protec
     Ok(())
 }
 
-/// Returns the applications that select a pod.
 fn meaning(shared: &Shared, namespace: &str, pod: &KnownPod) -> Vec<Arc<WantedApplication>> {
     let known = shared.cache.known();
     let mut keys = known.meaning(&shared.memories, namespace, &[pod]);
@@ -164,7 +154,6 @@ fn meaning(shared: &Shared, namespace: &str, pod: &KnownPod) -> Vec<Arc<WantedAp
     keys.iter().filter_map(|key| known.applications.get(key).cloned()).collect()
 }
 
-/// Returns the known pod, or reads it from the API server if the watch has not delivered it yet.
 async fn known_pod(shared: &Shared, pod: &PodToProtect<'_>) -> Result<KnownPod, ProtectError> {
     if !shared.is_acting() || !shared.cache.known().complete() {
         let why = shared.not_ready().unwrap_or_default();
@@ -185,7 +174,6 @@ async fn known_pod(shared: &Shared, pod: &PodToProtect<'_>) -> Result<KnownPod, 
         .ok_or_else(|| ProtectError::Pod(named(), "there is no such pod, or it has ended".to_owned()))
 }
 
-/// Reconciles one application, and checks the result for the pod.
 async fn one(
     shared: &Shared,
     application: &WantedApplication,
@@ -205,7 +193,6 @@ async fn one(
     let state = state_of(shared, application);
     let (spec, version) = match role(shared, &mut memory.revisions, application, state.as_deref()).await {
         Ok(NodeRole::Act(spec, version)) => (spec, version),
-        // The programs must not run on this node.
         Ok(NodeRole::Leave) => return Ok(()),
         Ok(NodeRole::Wait(why)) => {
             match waiting(shared, &mut memory.revisions, key, state.as_deref()).await {
@@ -219,7 +206,6 @@ async fn one(
         Ok(NodeRole::Unclear(failure)) => return missing(&failure.message, done),
         Err(error) => return missing(&error.to_string(), done),
     };
-    // The application was never loaded here: there is no last known state.
     let Some(state) = state else { return missing("it is not loaded on this node yet", done) };
     let load = &mut memory.state(&state.uid).load;
     match apply(shared, load, &state, &spec, &version).await {
@@ -234,7 +220,6 @@ async fn one(
     }
 }
 
-/// Returns the spec that runs while an application waits for its turn.
 async fn waiting(
     shared: &Shared,
     revisions: &mut ReadRevisions,
@@ -247,13 +232,11 @@ async fn waiting(
     }
 }
 
-/// Returns whether any revision of an application has run on this node.
 fn has_run(state: Option<&StateObject>) -> bool {
     let status = state.and_then(|state| state.status.as_ref());
     status.is_some_and(|status| status.node.details.observed_revision.is_some())
 }
 
-/// Handles an attachment that cannot be made: applies the strictest `onUnavailable` that selects the pod.
 fn missing(
     shared: &Shared,
     application: &WantedApplication,
@@ -287,7 +270,6 @@ fn unclear(report: &Report, uid: &str) -> Option<String> {
     Some(format!("{}: {why}", program.name))
 }
 
-/// Checks that each attachment of a pod exists or may be missing.
 fn verdict(
     key: &ApplicationKey,
     report: &Report,

@@ -1,9 +1,7 @@
 //! Resource usage of this node's programs: one measurement shared by all requests of the same time.
 //!
-//! It is served on the probe port, without TLS and without access control except for requests through the API server's
-//! proxy. `kubectl bpfman top` sorts by CPU time, so a measurement makes the kernel time all programs of the node,
-//! which costs packets some tens of nanoseconds per run. The result is cached for so long that runs are timed during
-//! one second of ten.
+//! Served on the probe port without access control. Timing all programs costs packets some tens of nanoseconds per run,
+//! so results are cached: runs are timed during one second of ten.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,14 +13,10 @@ use tonic::{Code, Status, Streaming};
 
 use crate::figures::NodeFigures;
 
-/// Time between the two samples, in milliseconds.
 const WINDOW_MS: u32 = 1000;
-/// Time for which a result or an error is cached. Runs are not timed meanwhile, however many requests arrive.
 const SHARED: Duration = Duration::from_secs(9);
-/// Time limit for the daemon's answer.
 const MAX_TIME: Duration = Duration::from_secs(8);
 
-/// Usage of the node's programs, or the daemon's error.
 type FiguresAnswer = Result<Arc<NodeFigures>, String>;
 
 /// Last result, and the time at which it was obtained.
@@ -30,11 +24,7 @@ type FiguresAnswer = Result<Arc<NodeFigures>, String>;
 pub struct LastFigures(Mutex<Option<(Instant, FiguresAnswer)>>);
 
 impl LastFigures {
-    /// Returns a result that is at most `SHARED` old. The future must be awaited to its end: a measurement that is
-    /// dropped is not cached, and the next one begins at once.
-    ///
-    /// # Errors
-    /// Returns the daemon's error as text.
+    /// Returns a result that is at most `SHARED` old, or the daemon's error. A dropped measurement is not cached.
     pub async fn read(&self, daemon: &Daemon) -> Result<Arc<NodeFigures>, String> {
         self.shared(async {
             match tokio::time::timeout(MAX_TIME, read(daemon)).await {
@@ -45,7 +35,6 @@ impl LastFigures {
         .await
     }
 
-    /// Returns the cached result, or runs the measurement. Concurrent callers wait for the same one.
     async fn shared(&self, read: impl Future<Output = Result<NodeFigures, String>>) -> FiguresAnswer {
         let mut last = self.0.lock().await;
         if let Some((made, answer)) = last.as_ref().filter(|(made, _)| made.elapsed() < SHARED) {
@@ -58,7 +47,7 @@ impl LastFigures {
     }
 }
 
-/// Takes two samples. If runs cannot be timed, the samples lack only the times.
+/// If runs cannot be timed, the samples lack only the times.
 async fn read(daemon: &Daemon) -> Result<NodeFigures, Status> {
     let request =
         |time_runs| FollowFiguresRequest { interval_ms: WINDOW_MS, time_runs, ..Default::default() };
@@ -86,12 +75,10 @@ mod tests {
 
     use super::*;
 
-    /// Returns a measurement over this many seconds.
     async fn told(seconds: f64) -> Result<NodeFigures, String> {
         Ok(NodeFigures { seconds, ..NodeFigures::default() })
     }
 
-    /// Fails the test if it is awaited.
     async fn again() -> Result<NodeFigures, String> {
         panic!("it is read again")
     }
@@ -101,7 +88,6 @@ mod tests {
         let last = LastFigures::default();
         assert_eq!(last.shared(told(1.0)).await.unwrap().seconds, 1.0);
         assert_eq!(last.shared(again()).await.unwrap().seconds, 1.0);
-        // An error is cached as well.
         let last = LastFigures::default();
         for why in ["it restarts", "it is there again"] {
             let answer = last.shared(async { Err(why.to_owned()) }).await;

@@ -32,8 +32,7 @@ pub struct SlotFigures {
 }
 
 impl SlotFigures {
-    /// Returns the difference to an earlier check. A counter that decreased was reset by another version, and counts
-    /// whole.
+    /// Returns the difference to an earlier check. A decreased counter was reset by another version, and counts whole.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let less = |now: u64, then: u64| now.checked_sub(then).unwrap_or(now);
@@ -46,15 +45,13 @@ impl SlotFigures {
         slot
     }
 
-    /// Returns the packets with a verdict. `None` if unknown: several verdicts let the next program run, and such
-    /// packets are only counted together.
+    /// `None` if several verdicts let the next program run: such packets are only counted together.
     fn packets(&self, verdict: &str) -> Option<u64> {
         let runs = self.runs?;
         let ended = self.ended.get(verdict).copied().unwrap_or_default();
         if !self.proceed_on.iter().any(|one| one == verdict) {
             return Some(ended);
         }
-        // No program returns this verdict.
         let mut others = self.proceed_on.iter().filter(|one| *one != verdict && *one != "dispatcher_return");
         if others.next().is_some() {
             return None;
@@ -116,8 +113,7 @@ pub fn judge(gates: &Gates, slots: &[SlotFigures], links_off: u64) -> GateVerdic
     GateVerdict { within, message: broken.join("; ") }
 }
 
-/// Returns the statistic of a program that a gate needs but that is not available. Such a gate does not hold: a rollout
-/// must not continue because the agent was denied the statistics.
+/// Returns a needed statistic that is unavailable. Its gate does not hold: a denied statistic must not pass a rollout.
 fn lacking(gates: &Gates, slot: &SlotFigures) -> Option<&'static str> {
     let (is_timed, bounds_errors) = (gates.max_nanoseconds_per_run.is_some(), gates.max_errors.is_some());
     let of_verdicts = gates.verdicts.iter().any(|gate| concerns(gate, slot));
@@ -230,7 +226,6 @@ mod tests {
             let word = judge(gates, std::slice::from_ref(slot), 0);
             assert!(!word.within && word.message.contains(why), "{word:?}");
         }
-        // A timed program without packets has no mean time, and breaks no gate.
         let idle = SlotFigures { nanoseconds: None, ..slot(0, &[]) };
         assert!(judge(&timed, &[idle], 0).within);
         assert!(judge(&errors, &[not_timed], 0).within);

@@ -1,5 +1,3 @@
-//! State of a running soak.
-
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -45,7 +43,6 @@ pub struct EventFigures(BTreeMap<u32, Sampled>);
 struct Sampled {
     runs: u64,
     nanoseconds: u64,
-    /// Events missed at the first and at the last check.
     missed: (u64, u64),
 }
 

@@ -23,7 +23,7 @@ pub struct ApplicationMemory {
     pub broken_off: u32,
     /// Revisions that were read.
     pub revisions: ReadRevisions,
-    /// State objects by uid. There is more than one only while an old one is being deleted.
+    /// More than one only while an old object is being deleted.
     states: HashMap<String, StateMemory>,
 }
 
@@ -43,8 +43,7 @@ pub struct StateMemory {
 pub struct LoadMemory {
     /// Registry access and its backoff.
     pub registry: RegistryBackoff,
-    /// True if no programs of an earlier state object remain. None appear later, since only this agent loads for its
-    /// node.
+    /// True if no programs of an earlier state object remain; none appear later.
     pub settled: bool,
 }
 
@@ -76,11 +75,8 @@ impl ApplicationMemory {
 pub struct Published {
     /// Spec and version that this agent last applied. With a rollout, this is not the newest spec.
     pub in_force: Option<(Arc<ApplicationSpec>, String)>,
-    /// Numbers of programs and links.
     counts: (u64, u64),
-    /// Unnamed network namespaces that the daemon watches for the application, by path.
     netns: BTreeSet<String>,
-    /// Time at which another writer last wrote a state object, by its uid.
     other_writers: HashMap<String, Instant>,
 }
 

@@ -1,8 +1,7 @@
 //! Arriving pods: their network is being set up, and no container runs yet.
 //!
-//! Only the network plugin reports the namespace of such a pod, and only once. It is therefore kept in a file for the
-//! next start of the agent, which would otherwise treat the pod's programs as unwanted. The file is below `/run`,
-//! because no network namespace survives a boot.
+//! Only the network plugin reports the namespace of such a pod, once. A file below `/run` keeps it for the next start
+//! of the agent, which would otherwise treat the pod's programs as unwanted.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -14,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::objects::machine::{KnownPod, PodKey};
 
-/// Time after which a sandbox without a pod in the API server is dropped.
+/// A sandbox without a pod in the API server is dropped after this time.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 
 /// Pod with a network that is being set up.
@@ -28,7 +27,6 @@ pub struct Arriving {
     pub netns: Netns,
     /// Interfaces of the namespace at that time.
     pub interfaces: Vec<NodeInterface>,
-    /// Time of arrival; `None` if it was reported to an earlier process of the agent.
     since: Option<Instant>,
 }
 
@@ -75,7 +73,6 @@ impl ArrivingPods {
             Vec::new()
         });
         self.change(|all| all.extend(kept.into_iter().map(|kept| (kept.uid.clone(), kept.into()))));
-        // The file is set once, when the agent starts.
         let _set = self.file.set(file.to_owned());
     }
 

@@ -1,6 +1,4 @@
-//! Watched state of the cluster and of this machine, as last delivered by each watch.
-//!
-//! It stays unchanged while the API server is away, so that applications are still reconciled against it.
+//! Watched state of the cluster and of this machine, as last delivered; kept while the API server is away.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -73,14 +71,13 @@ pub struct KnownObjects {
     pub pods: Listing<PodKey, KnownPod>,
     /// Interfaces of this machine; `None` until the daemon listed them.
     pub interfaces: Option<Vec<NodeInterface>>,
-    /// Sources that were listed at least once.
     listed: BTreeSet<WatchSource>,
 }
 
 impl ObjectCache {
     /// Locks the cache for reading or writing. The lock must not be held across an await.
     pub fn known(&self) -> MutexGuard<'_, KnownObjects> {
-        // A panic while the lock was held leaves at most one outdated entry, which the next event corrects.
+        // A panic leaves at most one outdated entry, which the next event corrects.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -156,7 +153,6 @@ impl KnownObjects {
         self.keys_of(memories, selector::uses_interfaces)
     }
 
-    /// Returns the applications with a newest spec, or a spec in force on this node, that satisfies a condition.
     fn keys_of(&self, memories: &Memories, is_one: impl Fn(&ApplicationSpec) -> bool) -> Vec<ApplicationKey> {
         let is_one = |one: &&Arc<WantedApplication>| {
             one.spec.as_ref().is_ok_and(&is_one)

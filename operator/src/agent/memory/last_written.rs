@@ -1,14 +1,10 @@
-//! Detection of status fields that the API server drops.
-//!
-//! If the installed definitions are older than the agent, the API server drops unknown fields. The stored status then
-//! always differs from the written one, and without this memory the agent would write it forever.
+//! Detection of status fields that the API server drops: the agent would write them forever with older definitions.
 
 use std::time::{Duration, Instant};
 
 use crate::agent::objects::state::Status;
 use crate::agent::status::same;
 
-/// Time after which the next reconciliation writes the status again, since the definitions may have been updated.
 const AGAIN: Duration = Duration::from_secs(600);
 
 /// Last written status of a state object and the stored one, if they differ.

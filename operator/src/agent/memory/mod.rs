@@ -1,5 +1,4 @@
-//! State of the agent: watched objects ([`cache`]), and further state per application ([`application`]). Nothing here
-//! performs I/O on the network.
+//! State of the agent: watched objects ([`cache`]) and state per application ([`application`]). No network I/O.
 
 pub mod application;
 pub mod arriving;

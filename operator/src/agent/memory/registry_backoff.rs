@@ -1,7 +1,4 @@
-//! Backoff for registry access per application.
-//!
-//! Thousands of agents share one registry. Each agent accesses it once for a version of an application. Failures are
-//! retried with a growing delay, whatever else happens on the node.
+//! Backoff for registry access: thousands of agents share one registry, with one access per version of an application.
 
 use std::time::{Duration, Instant};
 
@@ -9,8 +6,7 @@ use bpfman_application::state::node::NodeFailure;
 
 use bpfman_runtime::backoff::after;
 
-/// First delay after a failure. The delays are shorter than those of the queue, which add jitter, so that the queue's
-/// own retry always accesses the registry.
+/// Shorter than the delays of the queue, whose own retry thus always accesses the registry.
 const FIRST: Duration = Duration::from_millis(700);
 
 const MAX_DELAY: Duration = Duration::from_secs(210);
@@ -22,7 +18,6 @@ pub struct RegistryBackoff(Option<Last>);
 #[derive(Debug)]
 struct Last {
     version: String,
-    /// `None` after a success.
     failed: Option<Failed>,
 }
 
@@ -30,9 +25,8 @@ struct Last {
 struct Failed {
     times: u32,
     why: NodeFailure,
-    /// Incarnation of the daemon: a restarted one may have other permissions.
+    /// Incarnation: a restarted daemon may have other permissions.
     daemon: u64,
-    /// Earliest time of the next attempt.
     again: Instant,
 }
 
@@ -118,7 +112,6 @@ mod tests {
             }
             assert_eq!(asked.turn("1", 0, now), RegistryTurn::Wait(why("no answer")));
         }
-        // At 0, 1, 3, 6, 12, ... and then every 210 seconds.
         assert!((20..30).contains(&tries), "{tries}");
         assert_eq!(asked.turn("2", 0, start), RegistryTurn::Ask, "another version does not wait");
         assert_eq!(asked.turn("1", 1, start), RegistryTurn::Ask, "the daemon was started again");

@@ -2,10 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// Maximum number of writes of one state object in a burst.
 const BURST: f64 = 20.0;
 
-/// Seconds after which one further write is allowed.
 const REFILL_SECONDS: f64 = 10.0;
 
 /// Time for which another writer of the same object is suspected.
@@ -19,7 +17,6 @@ pub struct WritePace(Option<Writes>);
 struct Writes {
     left: f64,
     refilled: Instant,
-    /// Time at which a write was last delayed.
     put_off: Option<Instant>,
 }
 
@@ -38,8 +35,7 @@ impl WritePace {
         Ok(())
     }
 
-    /// Returns whether another machine seems to have this node's name: a write was delayed, and there is another
-    /// writer.
+    /// Returns whether another machine seems to have this node's name: a delayed write, and another writer.
     #[must_use]
     pub fn suspects(&self, other: Option<Instant>, now: Instant) -> bool {
         let is_recent =

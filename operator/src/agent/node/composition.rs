@@ -1,7 +1,5 @@
-//! Hash of the other programs that share hooks with an application on this node. Nodes with equal kernel and hash form
-//! one group of a preflight.
-//!
-//! Interface names and the number of hooks are left out: nodes with two and with three uplinks run the same programs.
+//! Hash of the other programs on an application's hooks: nodes with equal kernel and hash form one preflight group.
+//! Interface names and the number of hooks are left out: nodes with two and three uplinks run the same programs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,8 +15,7 @@ use super::facts;
 use crate::agent::objects::state::StateObject;
 use crate::agent::shared::Shared;
 
-/// Returns the composition of this machine for a spec. Empty if the application shares no hook; `None` if the daemon
-/// does not list programs.
+/// Returns the composition for a spec; empty without shared hooks, `None` if the daemon does not list programs.
 pub async fn here(
     shared: &Shared,
     spec: &ApplicationSpec,
@@ -50,7 +47,6 @@ pub fn hook(info: Option<&Info>) -> Option<ChainHook> {
     }
 }
 
-/// Hashes the tags of the programs at these hooks in run order, without those of one owner.
 fn hash(programs: &[Program], hooks: &BTreeSet<ChainHook>, owner: &str) -> String {
     let mut at: BTreeMap<ChainHook, Vec<(u32, &str)>> = BTreeMap::new();
     for program in programs {

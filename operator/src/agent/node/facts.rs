@@ -15,8 +15,6 @@ use crate::agent::objects::state::StateObject;
 use crate::agent::shared::Shared;
 use bpfman_application::scope::ApplicationKey;
 
-/// Collects the facts. Only pods that the application selects are looked up. Returns [`Unreachable`] if the daemon does
-/// not answer. If it cannot find containers, they are omitted, and the plan reports their pods as problems.
 async fn gather(shared: &Shared, key: &ApplicationKey, spec: &ApplicationSpec) -> Result<Facts, Unreachable> {
     let (mut facts, pods) = known(shared, spec);
     let FoundContainers { found, ambiguous } = find(shared, &pods).await?;
@@ -26,8 +24,7 @@ async fn gather(shared: &Shared, key: &ApplicationKey, spec: &ApplicationSpec) -
             path: found.netns.clone(),
             identity: (found.netns_inode, found.netns_cookie),
         });
-        // The network plugin created the pod's network, and knows it before the first container runs; a process in a
-        // container may move to another one.
+        // The network plugin created the pod's network; a process in a container may move to another one.
         let netns = arriving.get(&pod.uid).map(|pod| pod.netns.clone()).or(netns);
         // A pod without a running container stays in the list, so that its attachments do not count as unwanted.
         let unseen = pod.containers.iter().map(|(_, id)| id).filter(|id| !found.contains_key(*id));
@@ -61,9 +58,6 @@ async fn gather(shared: &Shared, key: &ApplicationKey, spec: &ApplicationSpec) -
 }
 
 /// Returns the desired state of an application on this machine.
-///
-/// # Errors
-/// Returns [`Unreachable`], as `gather` does.
 pub async fn desired(
     shared: &Shared,
     state: &StateObject,
@@ -73,11 +67,8 @@ pub async fn desired(
     Ok(plan::desired(&state.owner(), spec, &facts))
 }
 
-/// Maximum number of namespaces per call.
 const MAX_NAMESPACES: usize = 500;
 
-/// Asks for interfaces that the daemon's stream has not delivered yet: at the start, or of a pod that has just started
-/// or has a restarted container.
 async fn look_into(shared: &Shared, spec: &ApplicationSpec, facts: &mut Facts) -> Result<(), Unreachable> {
     if !selector::needs_interfaces(spec) {
         return Ok(());
@@ -88,14 +79,13 @@ async fn look_into(shared: &Shared, spec: &ApplicationSpec, facts: &mut Facts) -
     }
     paths.truncate(MAX_NAMESPACES);
     shared.metrics.daemon_calls.add("Watch", 1);
-    // If the daemon cannot list them, they stay unknown, and the plan reports that.
     if let Some(found) = ask::interfaces(&shared.daemon, &paths).await? {
         add(facts, &paths, found);
     }
     Ok(())
 }
 
-/// Returns the paths of pods' namespaces without a known interface. Each namespace has at least `lo`.
+/// Each namespace has at least `lo`, so that none means unknown.
 fn not_listed(facts: &Facts) -> Vec<String> {
     let listed: BTreeSet<&String> =
         facts.interfaces.iter().flatten().filter_map(|interface| interface.netns.as_ref()).collect();
@@ -105,7 +95,6 @@ fn not_listed(facts: &Facts) -> Vec<String> {
     paths.into_iter().cloned().collect()
 }
 
-/// Adds the found interfaces: all of them if none were known, otherwise those in the requested namespaces.
 fn add(facts: &mut Facts, paths: &[String], found: Vec<NodeInterface>) {
     match &mut facts.interfaces {
         None => facts.interfaces = Some(found),
@@ -116,7 +105,6 @@ fn add(facts: &mut Facts, paths: &[String], found: Vec<NodeInterface>) {
     }
 }
 
-/// Returns the facts that need no call, and the selected pods.
 fn known(shared: &Shared, spec: &ApplicationSpec) -> (Facts, BTreeMap<PodKey, KnownPod>) {
     let known = shared.cache.known();
     let node = known.node.get(&()).cloned().unwrap_or_default();
@@ -160,11 +148,9 @@ fn known(shared: &Shared, spec: &ApplicationSpec) -> (Facts, BTreeMap<PodKey, Kn
 
 const MAX_IDS: usize = 1000;
 
-/// Containers by id, as the daemon found them.
 #[derive(Debug, Default)]
 struct FoundContainers {
     found: HashMap<String, Found>,
-    /// Reasons for which the processes of a container are ambiguous.
     ambiguous: HashMap<String, String>,
 }
 
@@ -175,14 +161,12 @@ impl FoundContainers {
     }
 }
 
-/// Asks the daemon for the processes of containers.
 async fn find(shared: &Shared, pods: &BTreeMap<PodKey, KnownPod>) -> Result<FoundContainers, Unreachable> {
     let ids: BTreeSet<&String> = pods.values().flat_map(|pod| &pod.containers).map(|(_, id)| id).collect();
     let ids: Vec<&String> = ids.into_iter().collect();
     let mut found = FoundContainers::default();
     for some in ids.chunks(MAX_IDS) {
         if let Err(refusal) = find_some(shared, some, &mut found).await? {
-            // One invalid id must not hide the others.
             tracing::warn!(why = refusal.failure().message, "containers are asked for one by one");
             for one in some {
                 if let Err(refusal) = find_some(shared, std::slice::from_ref(one), &mut found).await? {
@@ -243,7 +227,6 @@ mod tests {
         assert_eq!(missing, ["/proc/2/ns/net"]);
         facts.pods[1].host_network = true;
         assert!(not_listed(&facts).is_empty());
-        // The answer has all namespaces that the daemon watches; only the requested ones are added.
         let answer = || vec![interface("eth0", None), interface("lo", Some("/proc/2/ns/net"))];
         add(&mut facts, &missing, answer());
         assert_eq!(facts.interfaces.as_ref().map(Vec::len), Some(3));

@@ -1,9 +1,7 @@
-//! Lock that allows one acting agent per daemon: two agents that load the same application at once would load it twice.
+//! Lock that allows one acting agent per daemon: two agents would load the same application twice.
 //!
-//! The lock is on a file beside the daemon's socket, which the daemon creates. It costs no request to the API server
-//! and ends with the process. A second agent, for example during an update of its DaemonSet, waits until the first one
-//! has ended. Only root and the socket's group can open the file, since everyone who can open a file can lock it, and
-//! the folder is open to all.
+//! The lock is on a file beside the daemon's socket, which only root and the socket's group can open. It costs no
+//! request to the API server and ends with the process; a second agent, as during an update, waits for that.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -16,8 +14,7 @@ use bpfman_runtime::backoff::jittered;
 
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// Attempts without a lock file after which the folder is locked instead, as earlier agents do. A daemon of an earlier
-/// version creates no file, and a missing daemon must not prevent the agent from reporting that.
+/// Afterwards the folder is locked, as earlier agents do: an earlier daemon creates no file.
 const TRIES_WITHOUT_FILE: u32 = 10;
 
 /// Right to act, held until it is dropped.
@@ -26,10 +23,8 @@ pub struct ActingLock {
     _locked: Option<File>,
 }
 
-/// Waits for the right to act. `waiting` is called once if another agent holds it.
-///
-/// If the file cannot be opened or locked, for example on a file system without locks, the agent acts: an agent that
-/// never acts would be worse.
+/// Waits for the right to act; `waiting` is called once if another agent holds it. If the lock cannot be tried, the
+/// agent acts: an agent that never acts would be worse.
 pub async fn acquire(socket: &Path, waiting: impl FnOnce()) -> ActingLock {
     let mut waiting = Some(waiting);
     let file = agent_lock(socket);
@@ -64,7 +59,6 @@ pub async fn acquire(socket: &Path, waiting: impl FnOnce()) -> ActingLock {
     }
 }
 
-/// Tries to acquire the lock; `None` if another agent holds it.
 fn attempt(path: &Path) -> io::Result<Option<ActingLock>> {
     let file = File::open(path)?;
     match file.try_lock() {

@@ -1,7 +1,5 @@
-//! Unloads programs of missing state objects: their finalizers were removed while no agent ran.
-//!
-//! They would stay forever, unless the application has a new state object on this node ([`super::predecessors`]).
-//! Programs that other tools loaded, or that were applied without a cluster, are left alone.
+//! Unloads programs of missing state objects, whose finalizers were removed while no agent ran. Programs of
+//! applications with a new state object here ([`super::predecessors`]), and of other tools, stay.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -16,21 +14,17 @@ use bpfman_proto::v1::ListRequest;
 use crate::agent::shared::Shared;
 use bpfman_runtime::backoff::jittered;
 
-/// Delay before it is checked again whether a sweep can start.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Prefix of owners of programs that were applied without a cluster.
 const LOCAL: &str = "local:";
 
-/// Sweeps forever: at the start, and then at intervals of twice `grace`. A program is unloaded after its owner was
-/// missing for `grace`, and the API server confirmed that no such object exists.
+/// Sweeps at the start, and then every twice `grace`. Unloads if the owner was missing for `grace` and in the database.
 pub async fn sweep(shared: Arc<Shared>, grace: Duration) {
     let mut found = Found::default();
     loop {
         let wait = if shared.cache.known().complete() && shared.daemon_link.now().up {
             match round(&shared, &mut found, grace).await {
                 Ok(()) => found.next(Instant::now(), grace),
-                // Reconciliations resume when the daemon is back; the sweep is not urgent.
                 Err(away) => {
                     tracing::debug!(%away, "programs of state objects that are gone are not looked for");
                     jittered(grace)
@@ -81,17 +75,13 @@ async fn round(shared: &Shared, found: &mut Found, grace: Duration) -> Result<()
     Ok(())
 }
 
-/// Returns the owners of programs that agents loaded, by uid.
 async fn loaded(shared: &Shared) -> Result<BTreeMap<String, ProgramOwner>, Unreachable> {
     let select = ListRequest { bpfman_programs_only: Some(true), ..ListRequest::default() };
-    // If the daemon does not list programs, nothing is concluded.
     let programs = shared.programs(select).await?.unwrap_or_default();
     let metadata = programs.into_iter().filter_map(|program| Some(program.info?.metadata));
     Ok(metadata.filter_map(|metadata| owner(&metadata)).map(|owner| (owner.uid.clone(), owner)).collect())
 }
 
-/// Returns the owner of a program that an agent loaded, by the metadata that agents write. `None` for any other
-/// program.
 pub(super) fn owner(metadata: &HashMap<String, String>) -> Option<ProgramOwner> {
     let uid = metadata.get(UUID_KEY).filter(|uid| !uid.is_empty() && !uid.starts_with(LOCAL))?;
     metadata.get(CONTENT_KEY)?;
@@ -99,12 +89,10 @@ pub(super) fn owner(metadata: &HashMap<String, String>) -> Option<ProgramOwner> 
     Some(ProgramOwner { namespace: None, name: name.clone(), uid: uid.clone() })
 }
 
-/// Owners without a state object, with the time at which they were first seen.
 #[derive(Debug, Default)]
 struct Found(HashMap<String, Instant>);
 
 impl Found {
-    /// Updates the set of owners, and returns those that are due.
     fn due(
         &mut self,
         owners: BTreeMap<String, ProgramOwner>,
@@ -126,10 +114,9 @@ impl Found {
         self.0.remove(uid);
     }
 
-    /// Returns the time until the next sweep.
     fn next(&self, now: Instant, grace: Duration) -> Duration {
         let left = |since: &Instant| (*since + grace).saturating_duration_since(now);
-        // An owner that was due but could not be unloaded is tried again after the whole grace period.
+        // An owner that could not be unloaded is tried again after the whole grace period.
         let due = self.0.values().map(left).filter(|left| !left.is_zero()).min();
         due.unwrap_or_else(|| jittered(grace * if self.0.is_empty() { 2 } else { 1 }))
     }
@@ -174,7 +161,6 @@ mod tests {
         };
         assert_eq!(due(&["a"], 0), (vec![], 300));
         assert_eq!(due(&["a", "b"], 100), (vec![], 200));
-        // Its object was not listed yet.
         assert_eq!(due(&["b"], 200), (vec![], 200));
         assert_eq!(due(&["a", "b"], 400).0, ["b"]);
         let (none, wait) = due(&[], 500);

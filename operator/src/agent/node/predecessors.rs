@@ -1,7 +1,5 @@
-//! Programs of an application that were loaded for a state object which no longer exists: the node was renamed, its
-//! objects were deleted with it, or the state object was removed.
-//!
-//! The programs of the new state object would run beside them. They are treated as an older version, and replaced.
+//! Programs that were loaded for a state object that no longer exists, as after a node's renaming: treated as an older
+//! version and replaced, since the new ones would run beside them.
 
 use std::collections::{HashMap, HashSet};
 

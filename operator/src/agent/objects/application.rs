@@ -7,9 +7,7 @@ use serde_json::Value;
 
 use bpfman_application::scope::{ApplicationKey, Scope};
 
-/// Application with the fields that the agent needs.
-///
-/// Equal values require no action: the status, which the controller writes often, is not among the fields.
+/// Application with the fields that the agent needs: without status, so that equal values require no action.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WantedApplication {
     /// Scope, namespace and name.
@@ -34,16 +32,12 @@ pub struct Unreadable {
 }
 
 impl WantedApplication {
-    /// Parses an object.
-    ///
-    /// A spec that this agent cannot parse, perhaps of a newer definition, is kept as such, so that it hides no other
-    /// object.
+    /// Parses an object. An unknown spec, perhaps of a newer definition, is kept, so that it hides no other object.
     #[must_use]
     pub fn read(scope: Scope, object: DynamicObject) -> Option<Self> {
         let metadata = object.metadata;
         let mut data = object.data;
         let spec = data.get_mut("spec").map(Value::take).unwrap_or_default();
-        // The API server sets a namespace on every object of a namespaced kind.
         let namespace = match scope {
             Scope::Cluster => None,
             Scope::Namespaced => Some(metadata.namespace?),

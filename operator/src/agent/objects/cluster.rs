@@ -152,7 +152,6 @@ impl Cluster {
         let params = Manager::Agent.post();
         self.metrics.writes.add(1);
         match api.create(&params, &object).await.map_err(ApiError::from) {
-            // An earlier process, or another agent of this node, created the same object.
             Err(ApiError::Conflict(_)) => self.state(key, &name).await,
             made => read(key, made?),
         }
@@ -163,10 +162,7 @@ impl Cluster {
         read(key, self.states_beside(key).get(name).await?)
     }
 
-    /// Replaces the last read status, and increments its counter. Sends only the difference.
-    ///
-    /// # Errors
-    /// Returns [`ApiError`]; [`ApiError::Conflict`] if another writer wrote meanwhile: read the object again.
+    /// Replaces the last read status, sending only the difference; after [`ApiError::Conflict`], read the object again.
     pub async fn write_status(
         &self,
         state: &StateObject,
@@ -192,10 +188,7 @@ impl Cluster {
         read(&state.application, api.patch_status(&state.name, &params(), &Patch::Merge(patch)).await?)
     }
 
-    /// Sets the finalizers of a state object.
-    ///
-    /// # Errors
-    /// Returns [`ApiError`], as for [`Self::write_status`].
+    /// Sets the finalizers of a state object, with errors as of [`Self::write_status`].
     pub async fn write_finalizers(
         &self,
         state: &StateObject,

@@ -129,7 +129,6 @@ mod tests {
         }
         // Before its first container runs, its labels already determine which applications select it.
         assert!(pod("Pending", json!([])).unwrap().containers.is_empty());
-        // While an init container runs, the pod's network exists already.
         assert_eq!(pod("Pending", running).unwrap().containers.len(), 1);
     }
 

@@ -8,7 +8,6 @@ use bpfman_application::spec::{ApplicationSpec, SpecError};
 use super::cluster::{ApiError, Cluster};
 use bpfman_application::scope::ApplicationKey;
 
-/// Maximum number of cached revisions per application; a rollout has three.
 const KEPT: usize = 16;
 
 /// Reason for which a revision cannot be used.

@@ -1,5 +1,4 @@
-//! State object as the agent stores it. Both scopes share one type: the status of a namespaced state object has a
-//! subset of the cluster-scoped fields, with fewer program types.
+//! State object as the agent stores it, one type for both scopes: namespaced ones have a subset of the fields.
 
 use std::sync::Arc;
 
@@ -124,11 +123,8 @@ impl StateObject {
     }
 }
 
-/// Returns the state object of an application that this agent maintains.
-///
-/// Its name follows from application and node. Otherwise it is one that another operator's agent created for the same
-/// application, whatever its name: programs are found by the uid of their state object, so that those of that agent
-/// keep running until the new ones are attached.
+/// Returns the state object that this agent maintains: by its name, or created by another operator's agent, whose
+/// programs are found by its uid and run until the new ones are attached.
 #[must_use]
 pub fn own<'a>(
     states: &'a [Arc<StateObject>],
@@ -140,7 +136,6 @@ pub fn own<'a>(
         !state.deleted && !state.application_uid.is_empty() && state.application_uid == application.uid
     };
     let named = states.iter().find(|state| state.name == name);
-    // Choose deterministically among several.
     named.or_else(|| states.iter().filter(adopted).min_by_key(|state| &state.name))
 }
 

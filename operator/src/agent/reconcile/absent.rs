@@ -1,5 +1,3 @@
-//! Status while the daemon or the Node object is missing: programs stay as they are.
-
 use std::time::Duration;
 
 use bpfman_application::state::node::NodeFailure;
@@ -20,7 +18,6 @@ use bpfman_runtime::backoff::jittered;
 
 const SEE_LOG: &str = "see the log of the daemon on this node";
 
-/// Writes that the state is unknown, for programs that are left unchanged.
 async fn unknown(
     shared: &Shared,
     memory: &mut ApplicationMemory,
@@ -37,7 +34,6 @@ async fn unknown(
     .await
 }
 
-/// Writes the same into each state object of an application.
 async fn all_unknown(
     shared: &Shared,
     memory: &mut ApplicationMemory,
@@ -55,10 +51,6 @@ async fn all_unknown(
     ended
 }
 
-/// Handles a missing Node object: programs stay, and their state objects show why nothing changes.
-///
-/// # Errors
-/// Returns [`ApiError`] if a status cannot be written.
 pub async fn node_is_gone(
     shared: &Shared,
     memory: &mut ApplicationMemory,
@@ -74,10 +66,8 @@ pub async fn node_is_gone(
     Ok(Ended::Done.after(written))
 }
 
-/// Maximum number of consecutive interrupted calls that a restart of the daemon may explain.
 const PASSING: u32 = 3;
 
-/// Reports a failure if the calls of an application are interrupted each time although the daemon is up.
 async fn broken_off(
     shared: &Shared,
     memory: &mut ApplicationMemory,
@@ -87,18 +77,15 @@ async fn broken_off(
     let message = format!("bpfmand at {} breaks a call off without an answer: {}", away.daemon, away.why);
     let why = NodeReason::DaemonBrokeOff.failure(&message, SEE_LOG);
     tracing::warn!(%key, why = why.message, "not as it should be");
-    // The result is the daemon's failure, whether or not the status can be written.
     let _written = all_unknown(shared, memory, key, &why).await;
     Ended::Failed(why.reason)
 }
 
-/// Counts one more interrupted call. Returns whether a restart of the daemon may explain it.
 fn is_passing(memory: &mut ApplicationMemory) -> bool {
     memory.broken_off = memory.broken_off.saturating_add(1);
     memory.broken_off <= PASSING
 }
 
-/// Handles an unreachable daemon: programs keep running. After some seconds the state objects report it, once.
 pub async fn daemon_away(
     shared: &Shared,
     memory: &mut ApplicationMemory,
@@ -108,7 +95,6 @@ pub async fn daemon_away(
     let now = shared.daemon_link.now();
     if now.up {
         if is_passing(memory) {
-            // The stream has not noticed yet, or the daemon is back already.
             return Ended::Later(jittered(Duration::from_millis(500)));
         }
         return broken_off(shared, memory, key, away).await;
@@ -121,7 +107,6 @@ pub async fn daemon_away(
     let message =
         format!("bpfmand at {} does not answer; programs go on, and nothing can be changed", away.daemon);
     let why = NodeReason::DaemonAway.failure(&message, SEE_LOG);
-    // All applications are reconciled when the daemon is back.
     all_unknown(shared, memory, key, &why).await
 }
 

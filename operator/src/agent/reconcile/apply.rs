@@ -49,7 +49,6 @@ pub async fn apply(
     };
     let held = authorized.desired.load.as_ref().is_some_and(|load| load.held.is_some());
     let report = shared.make(&authorized.desired, authorized.credentials.as_ref()).await?;
-    // After a complete success, no programs of earlier owners remain.
     if report.load == ReportedLoad::Loaded && report.failure.is_none() {
         memory.settled = true;
     }
@@ -60,7 +59,6 @@ pub async fn apply(
     Ok(AppliedSpec::Report(report))
 }
 
-/// Records the result of the registry access, if there was one.
 fn note(registry: &mut RegistryBackoff, version: &str, daemon: u64, report: &Report) {
     let failure = match report.load {
         ReportedLoad::Loaded => report.not_compared.clone(),

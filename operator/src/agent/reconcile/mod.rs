@@ -33,7 +33,6 @@ use crate::agent::shared::ended::{Ended, Stop};
 use crate::agent::shared::write_status::write_status;
 use crate::agent::status::{ReconcileOutcome, StatusContext, failure, status};
 
-/// Duration of a load after which the status shows it as pending.
 const PENDING_AFTER: Duration = Duration::from_secs(2);
 
 /// Reconciles an application.
@@ -103,7 +102,7 @@ async fn whole(shared: &Shared, memory: &mut ApplicationMemory, key: &Applicatio
     act(shared, memory, &application, state).await
 }
 
-/// Returns whether the application still exists. The list may come from a stale cache, so the database is read.
+/// Reads the database: the list may come from a stale cache.
 async fn still_there(shared: &Shared, key: &ApplicationKey, state: &StateObject) -> Result<bool, ApiError> {
     let application = shared.cluster.application(key).await?;
     let there = application.is_some_and(|one| {
@@ -147,7 +146,6 @@ async fn act(
             Ok(Ended::Failed(why.reason).after(written))
         }
         NodeRole::Wait(why) => {
-            // A rollout was added to an application that runs already: maintain what runs until the node's turn.
             if let Some((spec, version)) = last_acted(shared, &mut memory.revisions, key, &state).await? {
                 return run(shared, memory, application, &state, &spec, &version).await;
             }
@@ -176,11 +174,7 @@ async fn act(
     }
 }
 
-/// Returns the spec that the node applied before it had to wait: the remembered one, or the revision that its state
-/// names.
-///
-/// # Errors
-/// Returns an error if the API server is away and that revision was never read.
+/// Returns the spec applied before the wait: remembered, or read by the revision that the state names.
 pub async fn last_acted(
     shared: &Shared,
     revisions: &mut ReadRevisions,
@@ -201,9 +195,7 @@ pub async fn last_acted(
     }
 }
 
-/// Returns the status of an application that waits, if the spec of its running version is unknown.
-///
-/// Its programs keep running, but cannot be repaired: this is no success. After a reboot it is unknown if they run.
+/// The programs run on, but cannot be repaired: no success. After a reboot it is unknown if they run.
 fn waiting(why: &str, about: &StatusContext, before: Option<&Status>) -> Status {
     let ran = before.and_then(|before| before.node.details.observed_revision.clone());
     let Some(ran) = ran else { return status(&ReconcileOutcome::Pending(why), about, before) };
@@ -221,7 +213,6 @@ fn waiting(why: &str, about: &StatusContext, before: Option<&Status>) -> Status 
     new
 }
 
-/// Returns the state object with the agent's finalizer; creates it if necessary.
 async fn claim(
     shared: &Shared,
     application: &WantedApplication,
@@ -240,7 +231,6 @@ async fn claim(
     Ok(Arc::new(state))
 }
 
-/// Applies the spec and writes the resulting status.
 async fn run(
     shared: &Shared,
     memory: &mut ApplicationMemory,
@@ -259,7 +249,6 @@ async fn run(
             Err(_) => {
                 if state.status.is_none() {
                     let pending = ReconcileOutcome::Pending("the programs are being loaded");
-                    // This status is temporary: an error does not matter, since the final one follows.
                     let _written =
                         write_status(shared, writes, key, name, |before| status(&pending, &about, before))
                             .await;
@@ -271,7 +260,6 @@ async fn run(
     let rollout = application.spec.as_ref().is_ok_and(|spec| spec.common.rollout.is_some());
     let mut answer = PreflightReply::None;
     let mut health = soak::SoakHealth::default();
-    // A dry run is also possible for an application without a rollout.
     if rollout || state.orders.preflight.is_some() {
         about.composition = composition::here(shared, spec, state).await?;
         answer = preflight::answer(shared, &mut memory.revisions, application, state).await?;
@@ -303,7 +291,6 @@ async fn run(
                 Ended::Failed(failure.reason)
             }
             None if report.load == ReportedLoad::Loaded || report.load == ReportedLoad::NotWanted => {
-                // Try again if the registry did not resolve the tag.
                 let asks = memory
                     .load
                     .registry
@@ -317,9 +304,7 @@ async fn run(
     Ok(answer.then(ended).after(written))
 }
 
-/// Returns the generation and revision to which a status applies. A revision that the controller ordered may be of
-/// another generation than the current one: then no generation is given, so that its verdict is not attributed to the
-/// current spec.
+/// No generation for a revision of an earlier one: its verdict must not be attributed to the current spec.
 fn about(
     shared: &Shared,
     application: &WantedApplication,

@@ -1,5 +1,3 @@
-//! Removal of an application from this node: its programs are unloaded, then its state object is released.
-
 use std::time::Duration;
 
 use bpfman_application::application::ApplicationCommon;
@@ -23,8 +21,6 @@ pub enum RemovalReason {
     NotSelected,
 }
 
-/// Unloads the programs of a state object and releases it.
-///
 /// The object stays until its programs are gone, so that it shows what delays a deletion.
 pub async fn remove(
     shared: &Shared,
@@ -46,7 +42,6 @@ pub async fn remove(
     let unknown =
         ApplicationSpec { namespace: None, common: ApplicationCommon::default(), programs: Vec::new() };
     let outcome = ReconcileOutcome::Reported(&report, spec.unwrap_or(&unknown));
-    // An object that is about to disappear needs no other last status.
     let written = write_status(shared, &mut memory.writes, key, &state.name, |before| {
         let mut new = status(&outcome, &about, before);
         if gone && why == RemovalReason::NotSelected {
@@ -68,9 +63,7 @@ pub async fn remove(
     let_go(shared, &state, why).await
 }
 
-/// Returns whether the removal continues after the last status write. A refused write must not keep an object without
-/// programs. If the API server is away, the finalizer cannot be removed either. Returns the error of a write that must
-/// be repeated.
+/// Continues after a refused write, which must not keep an object without programs; returns an error to repeat it.
 fn after_the_word(written: Result<(), ApiError>, gone: bool) -> Result<bool, ApiError> {
     match written {
         Ok(()) => Ok(true),
@@ -83,7 +76,6 @@ fn after_the_word(written: Result<(), ApiError>, gone: bool) -> Result<bool, Api
     }
 }
 
-/// Removes the finalizer, and deletes the object if the garbage collector would keep it.
 async fn let_go(shared: &Shared, state: &StateObject, why: RemovalReason) -> Result<Ended, Stop> {
     let key = &state.application;
     if state.has_finalizer() {
@@ -100,8 +92,7 @@ async fn let_go(shared: &Shared, state: &StateObject, why: RemovalReason) -> Res
             Err(error) => return Err(error.into()),
         }
     }
-    // The garbage collector deletes the object of a deleted application, but keeps that of a node which is not
-    // selected.
+    // The garbage collector deletes the object of a deleted application, but not that of an unselected node.
     if why == RemovalReason::NotSelected && !state.deleted {
         match shared.cluster.delete_state(state).await {
             Ok(()) | Err(ApiError::NotFound) => _ = shared.cache.known().states.remove(&state.key()),

@@ -26,10 +26,7 @@ pub enum NodeRole {
     Unclear(NodeFailure),
 }
 
-/// Determines the action.
-///
-/// # Errors
-/// Returns an error if the API server is away and the revision was never read.
+/// Determines the action; fails if the API server is away and the revision was never read.
 pub async fn role(
     shared: &Shared,
     revisions: &mut ReadRevisions,

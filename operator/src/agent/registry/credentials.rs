@@ -1,7 +1,5 @@
-//! Decides whether the registry is accessed, and with which credentials.
-//!
-//! The registry, and the API server for the pull secret, are accessed only if something must be loaded, or if the
-//! policy is `Always` and the application changed or this agent started; never for an event of a pod.
+//! Decides whether and how the registry is accessed: only to load something, or for the policy `Always` after a change
+//! or a start of the agent; never for a pod's event.
 
 use std::time::Instant;
 
@@ -21,7 +19,6 @@ use crate::agent::memory::registry_backoff::{RegistryBackoff, RegistryTurn};
 use crate::agent::objects::cluster::ApiError;
 use crate::agent::shared::Shared;
 
-/// `IfNotPresent` on the wire.
 const IF_NOT_PRESENT: i32 = 1;
 
 /// Desired state to send to the daemon, with credentials.
@@ -33,10 +30,7 @@ pub struct Authorized {
     pub credentials: Option<RegistryCredentials>,
 }
 
-/// Determines whether and with which credentials to access the registry. `version` is that of the application's spec.
-///
-/// # Errors
-/// Returns an error if the daemon is away; the inner error is that of the secret.
+/// Decides on access and credentials for `version` of the spec; the inner error is that of the secret.
 pub async fn authorize(
     shared: &Shared,
     registry: &RegistryBackoff,
@@ -87,10 +81,7 @@ pub struct NoUser {
     pub passing: bool,
 }
 
-/// Returns the credentials of the named secret for the image. `own` is the namespace of a namespaced application.
-///
-/// # Errors
-/// Returns why a named secret gives no credentials.
+/// Returns the secret's credentials for the image. `own` is the namespace of a namespaced application.
 pub async fn user(
     shared: &Shared,
     own: Option<&str>,
@@ -127,9 +118,7 @@ fn unusable(named: &ImagePullSecret, why: &str, hint: &str) -> NodeFailure {
     NodeReason::PullSecret.failure(&message, hint)
 }
 
-/// Checks whether an application may use this secret. The agent may read secrets that the application's author may not:
-/// using one of another namespace would give the author that namespace's access to the registry. Admission refuses such
-/// an application too, if enabled.
+/// Another namespace's secret would give the author its registry access. Admission refuses it too, if enabled.
 fn may_name(own: Option<&str>, named: &ImagePullSecret) -> Result<(), NodeFailure> {
     match own {
         Some(own) if own != named.namespace => Err(unusable(
@@ -141,7 +130,6 @@ fn may_name(own: Option<&str>, named: &ImagePullSecret) -> Result<(), NodeFailur
     }
 }
 
-/// Makes the daemon use its cached image. The wanted version stays the same.
 fn quiet(desired: &mut Desired) {
     let bytecode = desired.load.as_mut().and_then(|load| load.request.bytecode.as_mut());
     if let Some(Location::Image(image)) = bytecode.and_then(|bytecode| bytecode.location.as_mut())

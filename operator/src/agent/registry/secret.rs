@@ -1,8 +1,7 @@
-//! Pull secrets: extracts the credentials for one registry from a Kubernetes secret.
+//! Pull secrets: `kubernetes.io/dockerconfigjson` and the older `kubernetes.io/dockercfg`.
 //!
-//! Both types are supported, `kubernetes.io/dockerconfigjson` and the older `kubernetes.io/dockercfg`; an entry has
-//! `auth`, or user name and password. Keys match as in the kubelet: by host, with `*` for a part of it, and by path
-//! prefix; the most specific entry wins. Without an entry for the registry, access is anonymous.
+//! Keys match as in the kubelet: by host, with `*` for a part of it, and by path prefix; the most specific entry wins.
+//! Without an entry for the registry, access is anonymous.
 
 use std::collections::BTreeMap;
 
@@ -12,22 +11,19 @@ use k8s_openapi::api::core::v1::Secret;
 use regex::Regex;
 use serde::Deserialize;
 
-/// Registry of references without a host.
 const DEFAULT_REGISTRY: &str = "docker.io";
 
-/// Other names of the default registry in secrets.
 const DEFAULT_REGISTRY_NAMES: [&str; 2] = ["index.docker.io", "registry-1.docker.io"];
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
     #[error("it has neither .dockerconfigjson nor .dockercfg; its type is {0:?}")]
     NoConfig(String),
-    /// The content is not valid JSON. It is not shown, since it may contain a password.
+    /// Not shown, since it may contain a password.
     #[error("{0} is not the JSON that a registry's configuration is")]
     NotJson(&'static str),
     #[error("the entry {entry:?} {what}")]
     Entry {
-        /// Key of the entry.
         entry: String,
         /// Defect of the entry.
         what: &'static str,
@@ -50,7 +46,6 @@ struct Entry {
     password: String,
 }
 
-/// Returns the credentials of a secret for an image. `None` if it has none for the registry.
 pub fn credentials(secret: &Secret, image: &str) -> Result<Option<RegistryCredentials>, SecretError> {
     let data = secret.data.clone().unwrap_or_default();
     let entries = if let Some(ByteString(json)) = data.get(".dockerconfigjson") {
@@ -95,7 +90,6 @@ fn user(key: &str, entry: &Entry) -> Result<RegistryCredentials, SecretError> {
     })
 }
 
-/// Host and path of an image, or of a key in a secret.
 #[derive(Debug, PartialEq, Eq)]
 struct Location {
     host: String,
@@ -103,7 +97,6 @@ struct Location {
 }
 
 impl Location {
-    /// Parses `registry/repository:tag@digest`.
     fn of_image(image: &str) -> Self {
         let name = image.split_once('@').map_or(image, |(name, _)| name);
         let (host, path) = match name.split_once('/') {
@@ -117,7 +110,6 @@ impl Location {
         Self { host: registry(host), path: path.to_owned() }
     }
 
-    /// Parses a key, with or without scheme, and with or without the version of the registry's API.
     fn of_key(key: &str) -> Self {
         let key = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
         let (host, path) = key.split_once('/').unwrap_or((key, ""));
@@ -132,7 +124,6 @@ impl Location {
             && path.is_some_and(|rest| self.path.is_empty() || rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// Returns the sort key: longer paths win, then hosts without wildcards.
     fn exactness(&self) -> (usize, bool, usize) {
         (self.path.len(), !self.host.contains('*'), self.host.len())
     }
@@ -140,12 +131,10 @@ impl Location {
 
 fn registry(host: &str) -> String {
     let host = host.to_ascii_lowercase();
-    // Port 443 is the default.
     let host = host.strip_suffix(":443").map(str::to_owned).unwrap_or(host);
     if DEFAULT_REGISTRY_NAMES.contains(&host.as_str()) { DEFAULT_REGISTRY.to_owned() } else { host }
 }
 
-/// Returns whether a host matches. A `*` matches any text without a dot; ports must be equal.
 fn host_matches(pattern: &str, host: &str) -> bool {
     let port = |text: &str| text.split_once(':').map(|(_, port)| port.to_owned());
     let expression = regex::escape(pattern).replace(r"\*", "[^.:]*");

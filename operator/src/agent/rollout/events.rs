@@ -10,10 +10,8 @@ use bpfman_proto::ext::v1::SampleRunsRequest;
 use crate::agent::gates::{EventFigures, SlotFigures};
 use crate::agent::shared::Shared;
 
-/// Program types that run in chains, which have their own counters.
 const CHAINED: [&str; 2] = ["XDP", "TC"];
 
-/// Samples the programs for a while, if a gate needs it, and returns the statistics of each.
 pub async fn sample(
     shared: &Shared,
     report: &Report,
@@ -41,7 +39,6 @@ pub async fn sample(
     Ok(programs.into_iter().map(|program| events.slot(program)).collect())
 }
 
-/// Returns whether the program is attached outside of chains.
 fn is_of_events(program: &ProgramReport) -> bool {
     !CHAINED.contains(&program.program_type)
         && program.links.iter().any(|link| link.status == LinkOutcome::Attached)

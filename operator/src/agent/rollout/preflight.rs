@@ -41,10 +41,7 @@ impl PreflightReply {
     }
 }
 
-/// Tries the ordered revision, if it has no valid answer yet.
-///
-/// # Errors
-/// Returns an error if the daemon or the API server is away; all other failures are answers.
+/// Tries the ordered revision, if it has no valid answer yet; fails only if daemon or API server is away.
 pub async fn answer(
     shared: &Shared,
     revisions: &mut ReadRevisions,
@@ -69,7 +66,7 @@ pub async fn answer(
     Ok(verdict(name, trial))
 }
 
-/// Converts the result into a reply. A failure that is independent of the revision gives no verdict.
+/// A failure that is independent of the revision gives no verdict.
 fn verdict(name: &str, trial: Result<DryRunResult, NoUser>) -> PreflightReply {
     match trial {
         Err(none) if none.passing => PreflightReply::Again(none.failure.reason),

@@ -1,7 +1,7 @@
 //! Soak order: watches the gates of a rollout with the daemon's statistics of the application's links.
 //!
-//! Counters and timing of the hooks are enabled for the soak and restored afterwards. The state object lists the hooks
-//! before they are changed, so that a restarted agent can restore them too.
+//! Counters and timing of hooks are enabled for the soak. The state object lists the hooks first, so that a restarted
+//! agent can restore them.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -26,7 +26,6 @@ use bpfman_runtime::backoff::jittered;
 
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Duration for which a hook, or programs outside of chains, are timed at each check.
 const SAMPLE: Duration = Duration::from_millis(200);
 
 /// Result of a check.
@@ -34,7 +33,6 @@ const SAMPLE: Duration = Duration::from_millis(200);
 pub struct SoakHealth {
     answer: Option<HealthAnswer>,
     again: Option<Duration>,
-    /// True if all changed hooks were restored.
     ended: bool,
 }
 
@@ -58,10 +56,7 @@ impl SoakHealth {
     }
 }
 
-/// Checks the gates, if ordered and due. Ends a soak that is not ordered any more.
-///
-/// # Errors
-/// Returns an error if the daemon is away.
+/// Checks the gates, if ordered and due; ends a soak that is not ordered any more.
 pub async fn watch_gates(
     shared: &Shared,
     memory: &mut StateMemory,
@@ -90,7 +85,6 @@ pub async fn watch_gates(
         return Ok(SoakHealth { again: Some(jittered(Duration::from_secs(1))), ..SoakHealth::default() });
     };
     let mut soak = running.unwrap_or_else(|| Soak::of(revision));
-    // Include hooks of interfaces that are new or came back.
     soak.hooks.retain(|hook| hooks.contains(hook));
     let new: Vec<Hook> = hooks.iter().filter(|hook| !soak.hooks.contains(hook)).cloned().collect();
     soak.began.extend(begin(shared, &mut memory.writes, state, last, &new, &gates).await?);
@@ -111,13 +105,11 @@ pub async fn watch_gates(
     Ok(SoakHealth { answer: Some(answer), again: Some(jittered(INTERVAL)), ended: false })
 }
 
-/// Returns the changed hooks as listed in the latest state object.
 fn noted(shared: &Shared, state: &StateObject) -> Vec<SwitchedHook> {
     let latest = latest(shared, &state.application, &state.name);
     latest.and_then(|state| Some(state.status.as_ref()?.node.details.switched.clone())).unwrap_or_default()
 }
 
-/// Enables the needed statistics at hooks, and returns those of their links.
 async fn begin(
     shared: &Shared,
     memory: &mut WriteMemory,
@@ -156,11 +148,7 @@ async fn begin(
     Ok(began)
 }
 
-/// Restores the hooks that this agent or an earlier one changed for an application. Returns whether there were any and
-/// all were restored; otherwise they stay listed and are tried again.
-///
-/// # Errors
-/// Returns an error if the daemon is away.
+/// Restores hooks that any agent changed for an application, and returns whether all were; others stay listed.
 pub async fn end(
     shared: &Shared,
     memory: &mut StateMemory,
@@ -195,7 +183,6 @@ fn hook_of(noted: &SwitchedHook) -> Hook {
     }
 }
 
-/// Sets timing and counters of a hook. Returns whether that succeeded or the hook is gone.
 async fn switch(shared: &Shared, hook: &Hook, timing: bool, counters: bool) -> Result<bool, Unreachable> {
     let request = SetHookRequest {
         hook: Some(hook.clone()),
@@ -209,14 +196,12 @@ async fn switch(shared: &Shared, hook: &Hook, timing: bool, counters: bool) -> R
     if why.is_not_found() {
         return Ok(true);
     }
-    // Gates that need the statistics do not hold without them.
     tracing::warn!(hook = name(hook), why = why.failure().message, "its switches could not be set");
     Ok(false)
 }
 
 enum Shown {
     Chain(Box<ShowChainResponse>),
-    /// The hook is gone, or has no chain.
     Gone,
     Refused,
 }
@@ -234,7 +219,6 @@ async fn show(shared: &Shared, hook: &Hook, sample: Duration) -> Result<Shown, U
     }
 }
 
-/// Returns the statistics of the application's links, by link.
 async fn figures(
     shared: &Shared,
     hooks: &[Hook],
@@ -259,7 +243,6 @@ async fn figures(
     Ok(figures)
 }
 
-/// Returns entries without statistics for the links at a hook, after the daemon refused the statistics.
 fn without_figures(report: &Report, at: &Hook) -> Vec<(u32, SlotFigures)> {
     let links =
         report.programs.iter().flat_map(|program| program.links.iter().map(move |link| (program, link)));
@@ -272,7 +255,6 @@ fn without_figures(report: &Report, at: &Hook) -> Vec<(u32, SlotFigures)> {
     here.filter_map(|(program, link)| Some((link.id?, slot(program)))).collect()
 }
 
-/// Returns the statistics of all members of a chain, by link.
 fn slots(shown: &ShowChainResponse, hook: &Hook) -> Vec<(u32, SlotFigures)> {
     let Some(chain) = &shown.chain else { return Vec::new() };
     let both = chain.members.iter().zip(&shown.members);
@@ -305,14 +287,12 @@ fn hooks(report: &Report) -> Vec<Hook> {
     hooks
 }
 
-/// Returns the hook of a link in a chain; TCX links are in none.
 fn hook_of_link(link: &WantedLink) -> Option<Hook> {
     let (kind, direction, iface, netns) = hook(link.point.as_published())?;
     let of_link = Hook { kind: kind.to_owned(), iface, direction, netns: netns.unwrap_or_default() };
     (kind != "tcx").then_some(of_link)
 }
 
-/// Returns the hook's name as in chain commands, without the namespace.
 fn name(hook: &Hook) -> String {
     let side = if hook.direction.is_empty() { String::new() } else { format!(":{}", hook.direction) };
     format!("{}:{}{side}", hook.kind, hook.iface)

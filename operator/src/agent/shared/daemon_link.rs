@@ -13,7 +13,7 @@ pub const REPORTED_AFTER: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct DaemonLink {
     now: Mutex<DaemonLinkStatus>,
-    /// Notified when the daemon was called, whether or not it answered. Supports one waiter.
+    /// Notified whether or not the daemon answered. Supports one waiter.
     contacted: Notify,
 }
 
@@ -54,8 +54,7 @@ impl DaemonLink {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until the daemon was called once, or a time limit. The first status then names the kernel, and need not be
-    /// written again. Supports one waiter.
+    /// Waits for the first call of the daemon or a time limit: the first status then names the kernel. One waiter only.
     pub async fn contacted_once(&self) {
         let _in_vain = tokio::time::timeout(REPORTED_AFTER, self.contacted.notified()).await;
     }

@@ -32,7 +32,6 @@ use crate::agent::objects::state::StateObject;
 /// Default time for which programs stay after their state object is gone.
 pub const LEFTOVER_GRACE: Duration = Duration::from_secs(300);
 
-/// Time in which events are merged into one reconciliation.
 const GATHER: Duration = Duration::from_millis(20);
 
 /// Context of the agent.

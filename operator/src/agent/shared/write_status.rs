@@ -38,10 +38,7 @@ pub fn state_of(shared: &Shared, application: &WantedApplication) -> Option<Arc<
     own(&states, application, &shared.node).cloned()
 }
 
-/// Writes the status of a state object, unless it is unchanged. `what` computes it from the last one.
-///
-/// # Errors
-/// Returns [`ApiError`]. After a conflict the object is read again, and the write is tried once more.
+/// Writes the status that `what` computes from the last one, if it differs; tries once more after a conflict.
 pub async fn write_status(
     shared: &Shared,
     memory: &mut WriteMemory,
@@ -100,8 +97,6 @@ pub async fn write_status(
     Err(ApiError::Conflict("twice in a row".to_owned()))
 }
 
-/// Publishes an event about a failure or its end, in the background: nothing waits for it, and a lost event is no
-/// failure. An event that the rate limit suppresses is published later if it still applies.
 fn tell(shared: &Shared, memory: &mut WriteMemory, state: &StateObject, status: &Status, now: Instant) {
     let told = memory.told.get_or_insert_with(|| LastEventReport::with(state.status.as_ref()));
     let Some((note, will_know)) = note(told, status) else { return };
@@ -115,7 +110,6 @@ fn tell(shared: &Shared, memory: &mut WriteMemory, state: &StateObject, status: 
     tokio::spawn(async move { events.write_event(&about, note).await });
 }
 
-/// Text added to the message if another writer is suspected.
 const OTHER_WRITER: &str =
     "; somebody else writes this object too: does another machine have this node's name?";
 
@@ -125,7 +119,6 @@ fn suspect(status: &mut Status) {
     }
 }
 
-/// Truncates a status to the size limit, and adds the number of omitted attachments to its message.
 fn shorten(status: &mut Status) {
     let Some((left_out, all)) = size::fit(status, size::MAX_STATUS) else { return };
     for condition in &mut status.node.conditions {

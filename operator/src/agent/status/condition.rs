@@ -5,7 +5,6 @@ use bpfman_apply::failure::cut;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
-/// Maximum length of a message that the API server accepts.
 const MAX_MESSAGE: usize = 32_768;
 
 /// Type of a condition. The reason is the same word, since the API server refuses reasons with spaces.

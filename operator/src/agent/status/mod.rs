@@ -24,7 +24,6 @@ use bpfman_runtime::sentence::{list, list_of};
 
 use crate::agent::objects::state::Status;
 
-/// Maximum number of failures in a message.
 const LISTED: usize = 5;
 
 /// Context of a status, apart from the state of the programs.
@@ -72,14 +71,12 @@ pub fn status(outcome: &ReconcileOutcome<'_>, about: &StatusContext, before: Opt
         ),
         ReconcileOutcome::Unknown(failure) => (None, None, Some(failure.clone())),
         ReconcileOutcome::Refused(failure) => {
-            // An older version may still be running.
             let loaded =
                 before.is_some_and(|before| before.node.app_load_status == AppLoadStatus::LoadSuccess);
             let load = (!loaded).then_some(AppLoadStatus::LoadError);
             (load, None, Some(failure.clone()))
         }
     };
-    // Unknown values stay as they were.
     let mut details = last.cloned().unwrap_or_default();
     details.preflight =
         last.and_then(|last| holding(last, about.kernel.as_deref(), about.boot_id.as_deref())).cloned();
@@ -119,8 +116,7 @@ pub fn holding<'a>(
     last.preflight.as_ref().filter(|_| !stale)
 }
 
-/// Returns the hash of the hooks, or the last one if it is unknown. It is omitted if the application shares no hook,
-/// since the API server refuses an empty text in a new status.
+/// Omitted without shared hooks: the API server refuses an empty text in a new status.
 fn composition(about: &StatusContext, last: Option<&NodeDetails>) -> Option<String> {
     match &about.composition {
         Some(now) => Some(now.clone()).filter(|now| !now.is_empty()),
@@ -184,7 +180,6 @@ fn words(outcome: &ReconcileOutcome<'_>) -> (NodeCondition, String) {
     }
 }
 
-/// Returns the attachments with a selector that matches nothing on this node.
 fn unmatched(report: &Report) -> Vec<String> {
     let of = |program: &ProgramReport| {
         let name = program.name.clone();

@@ -8,9 +8,7 @@ use bpfman_runtime::note::Note;
 use super::condition::NodeCondition;
 use crate::agent::objects::state::Status;
 
-/// Programs are not loaded.
 const LOAD_ERROR: &str = "LoadError";
-/// Programs are loaded, but one is not attached everywhere.
 const ATTACH_ERROR: &str = "AttachError";
 
 /// Last published event about a state object.
@@ -39,9 +37,7 @@ impl LastEventReport {
     }
 }
 
-/// Returns the event for a status and the state after publishing it; `None` if it was published already. The comparison
-/// is with the last published event, since the event of the last status may have been suppressed by the rate limit. The
-/// same failure is published once, however often it is retried.
+/// Returns the event and the state after it, or `None` if the last published event, not status, equals it.
 #[must_use]
 pub fn note(told: &LastEventReport, now: &Status) -> Option<(Note, LastEventReport)> {
     let text = now.node.conditions.first().map_or("", |condition| condition.message.as_str());

@@ -20,7 +20,6 @@ use super::program::links;
 #[must_use]
 pub fn points(kind: ClusterProgramType, report: &ProgramReport, before: Option<&PointStates>) -> PointStates {
     let mut shown = PointStates::default();
-    // Fills the block of a type: its links, each with the attach point of that type.
     macro_rules! block {
         ($field:ident, $kind:ident, |$at:ident| $show:expr) => {{
             let before = before.and_then(|before| before.$field.as_ref());
@@ -86,12 +85,11 @@ pub fn points(kind: ClusterProgramType, report: &ProgramReport, before: Option<&
     shown
 }
 
-/// Converts a namespace of the wire, where the empty path is the node's own.
+/// On the wire, the empty path is the node's own namespace.
 fn namespace(path: &str) -> NamespaceState {
     NamespaceState { netns_path: Some(path.to_owned()).filter(|path| !path.is_empty()) }
 }
 
-/// Converts a netfilter point. Its words are those of the API; an unknown word did not come from a spec.
 fn netfilter(at: &ext::NetfilterPoint) -> Option<InNamespace<NetfilterPoint>> {
     fn word<T: DeserializeOwned>(text: &str) -> Option<T> {
         serde_json::from_value(Value::from(text)).ok()

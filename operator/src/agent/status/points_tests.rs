@@ -1,4 +1,3 @@
-//! Tests that a status shows attachments of types that the published API does not have as in the spec.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use bpfman_application::spec::ApplicationSpec;
@@ -11,7 +10,6 @@ use serde_json::{Value, json};
 
 use super::program::program;
 
-/// A program of each type with its attach points; the application crate tests the same manifest.
 const EVERY_TYPE: &str = include_str!("../../../application/tests/points.yaml");
 
 fn spec() -> ApplicationSpec {
@@ -19,7 +17,6 @@ fn spec() -> ApplicationSpec {
     ApplicationSpec::read(None, manifest["spec"].clone()).unwrap()
 }
 
-/// Reports all programs as if everything that is wanted were attached. There are no pods.
 fn reports(spec: &ApplicationSpec) -> Vec<ProgramReport> {
     let load = desired(&ProgramOwner::default(), spec, &Facts::default()).load.unwrap();
     let attached = |(key, wanted): (&AttachmentKey, _)| LinkReport {

@@ -15,8 +15,7 @@ use serde_json::Value;
 use super::link;
 use super::points::points;
 
-/// Converts a program; `None` for a type that a state object cannot have. `told` is the program in the spec. `before`
-/// is the last written one: it provides the entries of attachments that still exist but are no longer wanted.
+/// Converts a program, or `None` for an impossible type; `before` has the attachments that are no longer wanted.
 #[must_use]
 pub fn program(
     report: &ProgramReport,
@@ -49,7 +48,6 @@ pub fn program(
         function: traced.map(|block| block.function.clone()).unwrap_or_default(),
         links: report.links.iter().map(link::link).collect(),
     };
-    // TC and TCX have the same attach point, in separate messages.
     macro_rules! tcx {
         ($link:ident, $info:ident) => {
             TcxLinkState {
@@ -61,7 +59,6 @@ pub fn program(
             }
         };
     }
-    // Fills the block of a type: its links, each with the attach point of that type.
     macro_rules! block {
         ($field:ident, $info:ident, |$link:ident, $at:ident| $show:expr) => {{
             let before = before.and_then(|before| before.$field.as_ref());
@@ -101,7 +98,6 @@ pub fn program(
             link,
             name: info.tracepoint.clone(),
         }),
-        // The block of any other type is among those that the published API does not have.
         _ => {}
     }
     Some(shown)

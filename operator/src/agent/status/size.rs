@@ -1,7 +1,5 @@
-//! Limits the size of a status: the API server refuses objects of more than about one MiB.
-//!
-//! A node with thousands of attachments must not cause a write that fails forever. Healthy attachments are left out
-//! first, from the end; the condition's message has their number.
+//! Limits the size of a status: the API server refuses objects above about one MiB, and the write would fail forever.
+//! Healthy attachments are left out first, from the end; the condition has their number.
 
 use bpfman_application::state::link::LinkStatus;
 use bpfman_application::state::program::ClusterProgramState;
@@ -22,7 +20,6 @@ pub fn fit(status: &mut Status, largest: usize) -> Option<(usize, usize)> {
         status.programs.iter().map(|program| blocks(program).map_or(0, |links| links.len())).sum();
     let mut excess = size - largest;
     let mut left_out = 0;
-    // Healthy attachments first, then the rest.
     for only_attached in [true, false] {
         for program in status.programs.iter_mut().rev() {
             let (removed, bytes) = remove(program, excess, only_attached);
@@ -37,18 +34,15 @@ pub fn fit(status: &mut Status, largest: usize) -> Option<(usize, usize)> {
 }
 
 fn size(status: &Status) -> usize {
-    // A status consists of text and numbers, so that serialization cannot fail.
     serde_json::to_vec(status).map_or(0, |json| json.len())
 }
 
-/// Returns the attachments of a program, as JSON.
 fn blocks(program: &ClusterProgramState) -> Option<Vec<Value>> {
     let value = serde_json::to_value(program).ok()?;
     let block = value.as_object()?.values().find_map(|block| block.get("links"))?;
     block.as_array().cloned()
 }
 
-/// Removes attachments from the end. Returns their number and size.
 fn remove(program: &mut ClusterProgramState, excess: usize, only_attached: bool) -> (usize, usize) {
     let Ok(mut value) = serde_json::to_value(&*program) else { return (0, 0) };
     let Some(links) = value
@@ -64,7 +58,6 @@ fn remove(program: &mut ClusterProgramState, excess: usize, only_attached: bool)
     while let Some(link) = links.pop() {
         if bytes < excess && (!only_attached || link["linkStatus"] == attached) {
             removed += 1;
-            // Count the comma.
             bytes += link.to_string().len() + 1;
         } else {
             kept.push(link);

@@ -1,4 +1,3 @@
-//! Tests of the conversion from reports to statuses, for all program types and results.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
@@ -75,7 +74,6 @@ fn words(status: &Status) -> (String, String) {
     (condition.type_.clone(), condition.message.clone())
 }
 
-/// Returns for every type: its name, its block, an attach point, and the block's content.
 fn types() -> Vec<(&'static str, &'static str, Info, Value)> {
     let netns = || Some("/run/netns/a".to_owned());
     let xdp = v1::XdpAttachInfo {

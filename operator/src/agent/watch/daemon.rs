@@ -15,12 +15,10 @@ use crate::agent::shared::daemon_link::REPORTED_AFTER;
 use bpfman_runtime::backoff::{after, jittered};
 use bpfman_runtime::queue::QueueCause;
 
-/// First delay before reconnecting. The daemon is on the same machine, so a short delay burdens no shared service.
 const FIRST: Duration = Duration::from_millis(100);
 
 const MAX_DELAY: Duration = Duration::from_secs(2);
 
-/// Polling interval for a daemon without the stream.
 const POLL: Duration = Duration::from_secs(10);
 
 /// Follows the daemon forever.
@@ -32,7 +30,6 @@ pub async fn follow(shared: Arc<Shared>) {
         let ended = tokio::select! {
             ended = one_stream(&shared, &paths) => Some(ended),
             changed = netns.changed() => {
-                // The sender lives as long as the agent.
                 let _kept = changed;
                 None
             }
@@ -46,7 +43,6 @@ pub async fn follow(shared: Arc<Shared>) {
         if shared.daemon_link.is_down(&root_cause(&status)) {
             failures = 0;
             tracing::warn!(why = root_cause(&status), "the daemon is away; programs go on");
-            // If the daemon is still away by then, the state objects report it.
             for key in shared.cache.known().keys() {
                 shared.queue.add_after(&key, jittered(REPORTED_AFTER + Duration::from_secs(2)));
             }
@@ -56,7 +52,6 @@ pub async fn follow(shared: Arc<Shared>) {
     }
 }
 
-/// Follows one stream until it ends.
 async fn one_stream(shared: &Shared, netns: &BTreeSet<String>) -> Result<(), Status> {
     shared.metrics.daemon_calls.add("Info", 1);
     let info = shared.daemon.ext().info(InfoRequest {}).await?.into_inner();
@@ -85,14 +80,12 @@ async fn events(shared: &Shared, mut stream: Streaming<WatchEvent>) -> Result<()
         match event.event {
             Some(Event::Interfaces(list)) => interfaces(shared, &list.interfaces),
             Some(Event::Changed(_)) => shared.reconcile_all(QueueCause::Maybe),
-            // Event of a newer daemon.
             None => {}
         }
     }
     Err(Status::unavailable("the daemon ended the stream"))
 }
 
-/// Polls a daemon without the stream. Changes are unknown, so everything is reconciled each time.
 async fn poll(shared: &Shared) -> Result<(), Status> {
     loop {
         tokio::time::sleep(jittered(POLL)).await;
@@ -102,7 +95,6 @@ async fn poll(shared: &Shared) -> Result<(), Status> {
     }
 }
 
-/// Stores a list of interfaces, and reconciles applications that attach to interfaces if it changed.
 fn interfaces(shared: &Shared, list: &[NetworkInterface]) {
     let now: Vec<NodeInterface> = list.iter().map(NodeInterface::from).collect();
     let mut known = shared.cache.known();

@@ -1,5 +1,4 @@
-//! Events about other tools' changes on this node, from the daemon's journal: restored links, and changed hooks. A
-//! status may never show them, since a removed link is restored at once.
+//! Events about other tools' changes, from the daemon's journal: no status shows a link that is restored at once.
 
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,26 +14,20 @@ use tonic::{Code, Status};
 use crate::agent::objects::state::StateObject;
 use crate::agent::shared::Shared;
 
-/// Journal verb of a restored link, and reason of the event.
 const PUT_BACK: &str = "PutBack";
-/// Journal verb of a change of an owned hook by another process, and reason of the event.
 const TOUCHED: &str = "HookTouched";
-/// First delay before the stream is opened again.
 const FIRST: Duration = Duration::from_secs(1);
 const MAX_DELAY: Duration = Duration::from_secs(30);
-/// Interval at which a daemon without the stream is tried again: it may have been updated.
+/// An older daemon may have been updated.
 const WITHOUT: Duration = Duration::from_secs(600);
 
-/// Position in the journal.
 #[derive(Clone, Debug, Default)]
 struct JournalPlace {
     number: u64,
-    /// Epoch of the daemon that sent the position; empty before the first one.
     epoch: String,
 }
 
 impl JournalPlace {
-    /// Returns a request for the entries after this position, or for new entries if there is none.
     fn request(&self) -> FollowEventsRequest {
         FollowEventsRequest {
             after: (!self.epoch.is_empty()).then_some(self.number),
@@ -68,7 +61,6 @@ pub async fn follow(shared: Arc<Shared>) {
     }
 }
 
-/// Follows one stream until it ends.
 async fn one_stream(shared: &Shared, place: &mut JournalPlace) -> Result<std::convert::Infallible, Status> {
     shared.metrics.daemon_calls.add("FollowEvents", 1);
     let mut stream = shared.daemon.node().follow_events(place.request()).await?.into_inner();
@@ -84,7 +76,6 @@ async fn one_stream(shared: &Shared, place: &mut JournalPlace) -> Result<std::co
     Err(Status::unavailable("the daemon ended the stream"))
 }
 
-/// Publishes an event for the state objects of all applications that own the entry's objects.
 fn tell(shared: &Shared, entry: &JournalLine) {
     for key in entry.owners.iter().filter_map(|owner| application(owner)) {
         let states: Vec<Arc<StateObject>> = shared.cache.known().states_of(&key).cloned().collect();
@@ -99,7 +90,6 @@ fn tell(shared: &Shared, entry: &JournalLine) {
     }
 }
 
-/// Builds the event. Repeated changes of a hook, by whatever process, are one cause.
 fn note(node: &str, entry: &JournalLine) -> Note {
     if entry.verb == PUT_BACK {
         let text = format!("on node {node}: bpfman put back what others removed: {}", entry.object);
@@ -117,7 +107,6 @@ fn note(node: &str, entry: &JournalLine) -> Note {
     Note::warning(TOUCHED, hook, text)
 }
 
-/// Parses an owner of the form `application:NAME` or `application:NAMESPACE/NAME`.
 fn application(owner: &str) -> Option<ApplicationKey> {
     let name = owner.strip_prefix("application:")?;
     Some(match name.split_once('/') {

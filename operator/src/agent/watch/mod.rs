@@ -17,14 +17,12 @@ use crate::agent::shared::Shared;
 use bpfman_runtime::backoff::random;
 use bpfman_runtime::watch::{Waits, events};
 
-/// Returns the configuration. Lists come from the server's cache: when a fleet starts, it must not read the database a
-/// thousand times. An outdated object is detected at the next write and read again then.
+/// Returns the configuration: lists come from the server's cache, so that a starting fleet spares the database.
 #[must_use]
 pub fn config() -> Config {
     // Spread the ends of watches that many agents started when the server came up.
     let seconds = 240.0 + 50.0 * random();
-    // A paged list would come from the database: the client then omits the version, and the server reads all objects of
-    // the kind to find those of one node.
+    // A paged list would come from the database: the client omits the version, and the server reads all objects.
     Config { page_size: None, ..Config::default().any_semantic().timeout(seconds as u32) }
 }
 

@@ -1,9 +1,7 @@
 //! `console`: shows the fleet in a browser on this machine.
 //!
-//! The page is served here, on loopback. Its data comes from the controller, through the API server's proxy to the
-//! Service `bpfman-console`, over the connection that all commands use. `promote` and `abort` do not go through the
-//! controller: they are written as the user, so that the API server checks the user's permission and names the user in
-//! its audit log.
+//! The page is served on loopback; its data comes from the controller's Service `bpfman-console` through the API
+//! server's proxy. `promote` and `abort` are written as the user, so that permission check and audit log name the user.
 
 mod source;
 mod user_token;

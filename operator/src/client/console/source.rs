@@ -1,5 +1,3 @@
-//! Requests of the console's page: reads are forwarded to the controller, commands are executed as the user.
-
 use std::time::Duration;
 
 use bpfman_application::scope::Scope;
@@ -15,10 +13,8 @@ use crate::client::connect::ClientSession;
 use crate::client::error::ClientError;
 use crate::client::rollout_command;
 
-/// Maximum size of a response, in bytes: a fleet of 5,000 nodes has a few hundred kilobytes.
 const MAX_ANSWER: usize = 64 << 20;
 
-/// Time limit for the controller's response, and for obtaining a token.
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// Header with the user's token: the API server's proxy strips `Authorization`.
@@ -103,7 +99,7 @@ impl FleetSource {
         Ok(ConsoleAnswer::json_text(head.status, body))
     }
 
-    /// Returns the current token. A login program may prompt the user, who may not respond.
+    /// A login program may prompt the user, who may not respond.
     async fn token(&self) -> Result<String, ConsoleRefusal> {
         let token = match tokio::time::timeout(ANSWER, self.token.now()).await {
             Ok(token) => token,
@@ -135,7 +131,6 @@ impl ConsoleSource for FleetSource {
     }
 }
 
-/// Converts an error of the API server itself: the user has no permission, or no controller is reachable.
 fn of_server(status: StatusCode, body: &[u8], operator: &str) -> Option<ConsoleRefusal> {
     let said: Value = serde_json::from_slice(body).unwrap_or_default();
     if said.get("error").is_some() {
@@ -179,7 +174,6 @@ fn refusal(error: &ClientError) -> ConsoleRefusal {
     };
     let text = error.to_string();
     let (message, hint) = text.split_once('\n').unwrap_or((&text, ""));
-    // The page ends sentences itself.
     ConsoleRefusal::new(status, reason, message).with_hint(hint.trim_end_matches('.'))
 }
 
@@ -196,7 +190,6 @@ mod tests {
         of_server(status, body.as_bytes(), "bpfman").unwrap()
     }
 
-    /// Simulates a controller that accepts the token `new` only.
     fn session() -> ClientSession {
         let service = tower::service_fn(|request: Request<Body>| {
             let is_known = request.headers().get(TOKEN).is_some_and(|token| token == "new");
@@ -242,7 +235,6 @@ mod tests {
         assert_eq!(refusal.status, StatusCode::FORBIDDEN);
         assert!(refusal.hint.contains("bpfman-console-user"), "{refusal:?}");
         assert_eq!(told_of(StatusCode::BAD_GATEWAY, "").status, StatusCode::SERVICE_UNAVAILABLE);
-        // Errors of the controller are passed on.
         assert!(of_server(StatusCode::UNAUTHORIZED, br#"{"error":{"reason":"denied"}}"#, "bpfman").is_none());
     }
 }

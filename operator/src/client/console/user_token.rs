@@ -1,5 +1,4 @@
-//! Token of the kubeconfig's user, passed on to the controller. Login programs issue tokens for minutes, so that it is
-//! obtained for each request.
+//! Token of the kubeconfig's user. Login programs issue tokens for minutes, so that it is obtained for each request.
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -13,9 +12,8 @@ use tower::{Layer as _, ServiceExt as _};
 use crate::client::error::ClientError;
 
 pub enum UserToken {
-    /// The kubeconfig. kube caches the token of a file or program, and renews it before it expires.
+    /// Read by kube, which caches the token of a file or program, and renews it before it expires.
     Login(AuthLayer),
-    /// A file that the user writes.
     File(PathBuf),
 }
 
@@ -33,7 +31,6 @@ impl UserToken {
     }
 }
 
-/// Returns the token that the layer adds to requests, from whatever source.
 async fn sent_by(layer: &AuthLayer) -> Result<String, ClientError> {
     // The request is inspected and not sent.
     let seen = tower::service_fn(|request: Request<Body>| async move {
@@ -90,7 +87,6 @@ mod tests {
             "apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential",
             "status": { "token": "NUMBER", "expirationTimestamp": "2020-01-01T00:00:00Z" },
         });
-        // The script counts its calls, and returns tokens that expire at once.
         let script = format!(
             "echo >> '{file}' && echo '{credential}' | sed \"s/NUMBER/token-$(wc -l < '{file}')/\"",
             file = asked.display()
@@ -104,7 +100,6 @@ mod tests {
         let token = UserToken::of(&config).unwrap();
         assert_eq!(token.now().await.unwrap(), "token-2");
         assert_eq!(token.now().await.unwrap(), "token-3");
-        // A login that fails permanently is reported as such.
         std::fs::remove_file(&asked).unwrap();
         std::fs::create_dir(&asked).unwrap();
         assert!(matches!(token.now().await, Err(ClientError::Token(_))));

@@ -1,5 +1,3 @@
-//! Compact view of a fleet: applications, and the state of each on every node, one letter per node.
-
 use std::collections::{BTreeMap, HashMap};
 
 use bpfman_application::rollout::{Gates, RolloutStatus};
@@ -11,7 +9,6 @@ use crate::controller::memory::{Memory, View};
 use crate::controller::projection::text::SharedText;
 use crate::controller::projection::{NodeAnswer, NodeOutcome};
 
-/// Maximum number of distinct gate answers per application.
 const GATE_ANSWERS: usize = 20;
 
 /// Fleet as the console's page shows it.
@@ -27,56 +24,34 @@ pub struct FleetFacts {
     pub applications: Vec<FleetApplication>,
 }
 
-/// Nodes in columns, sorted by kernel and name.
 #[derive(Clone, Debug, Serialize)]
 pub struct FleetNodes {
-    /// Names of the nodes.
     pub names: Vec<String>,
-    /// Kernels, each once.
     pub kernels: Vec<String>,
-    /// Index into `kernels`, for each node.
     pub kernel_of: Vec<usize>,
-    /// `1` for each node that Kubernetes reports as ready, otherwise `0`.
     pub ready: String,
 }
 
-/// Application as the page shows it.
 #[derive(Clone, Debug, Serialize)]
 pub struct FleetApplication {
-    /// `cluster` or `namespaced`.
     pub scope: &'static str,
-    /// Namespace; null for cluster applications.
     pub namespace: Option<String>,
-    /// Name of the application.
     pub name: String,
-    /// `Pending`, `Success`, `Error`, `DeleteError` or `Unknown`.
     pub condition: String,
-    /// Message of the condition.
     pub message: String,
-    /// Sums and causes of failure, as the controller wrote them.
     pub summary: Option<Summary>,
-    /// State of the rollout.
     pub rollout: Option<RolloutStatus>,
-    /// Gates of the rollout.
     pub gates: Option<Gates>,
-    /// Gate answers of the nodes: statistics, or the broken gate.
     pub gate_answers: Vec<GateAnswer>,
-    /// True if the user may promote and abort the rollout.
     pub may_change: bool,
-    /// One letter per node, see [`cell`]. Null if the user may not list nodes.
     pub cells: Option<String>,
 }
 
-/// Gate answer that several nodes have in common.
 #[derive(Clone, Debug, Serialize)]
 pub struct GateAnswer {
-    /// True if all gates hold.
     pub within: bool,
-    /// Statistics, or which gate was broken by how much.
     pub message: String,
-    /// Number of nodes with this answer.
     pub nodes: usize,
-    /// Name of one of the nodes.
     pub example: String,
 }
 
@@ -150,8 +125,7 @@ impl FleetApplication {
     }
 }
 
-/// Returns the state of an application on a node that it selects: `1` runs the wanted revision, `2` changing, `3` no
-/// answer, `4` failed. The caller uses `0` for nodes that are not selected.
+/// `1` runs the wanted revision, `2` changing, `3` no answer, `4` failed; the caller adds `0`, not selected.
 fn cell(view: View<'_>, answer: Option<&NodeAnswer>) -> char {
     let Some(answer) = answer else { return '3' };
     match answer.outcome {
@@ -161,7 +135,6 @@ fn cell(view: View<'_>, answer: Option<&NodeAnswer>) -> char {
     }
 }
 
-/// Returns whether a node runs the wanted revision: the one that it was ordered to run, or else the newest spec.
 pub(super) fn runs_wanted(view: View<'_>, answer: &NodeAnswer) -> bool {
     match (&view.application.rollout, &answer.orders.revision) {
         (Some(_), Some(wanted)) => answer.revision.as_ref() == Some(wanted),
@@ -173,7 +146,6 @@ pub(super) fn runs_wanted(view: View<'_>, answer: &NodeAnswer) -> bool {
     }
 }
 
-/// Returns the gate answers: broken gates first, then those of most nodes.
 fn gate_answers(view: View<'_>, names: bool) -> Vec<GateAnswer> {
     let mut groups: BTreeMap<(bool, &str), (usize, &SharedText)> = BTreeMap::new();
     for answer in view.answers() {

@@ -1,7 +1,5 @@
-//! Read-only view of a fleet for the web console, restricted to the user's permissions.
-//!
-//! `kubectl bpfman console` connects through the API server's proxy to the Service and passes the user's token on. The
-//! API server identifies the user and decides what they may see (`rights.rs`).
+//! Read-only view of a fleet for `kubectl bpfman console`. The API server identifies the user by the user's token, and
+//! decides on permissions (`rights.rs`).
 
 mod fleet;
 mod node;

@@ -1,5 +1,3 @@
-//! Explanation of one node: which revisions it should run, which it runs, and what failed.
-
 use bpfman_application::state::node::{HealthAnswer, PreflightAnswer};
 use serde::Serialize;
 
@@ -25,30 +23,18 @@ pub struct ExplainedNode {
     pub applications: Vec<ApplicationOnNode>,
 }
 
-/// Application on a node.
 #[derive(Clone, Debug, Serialize)]
 pub struct ApplicationOnNode {
-    /// `namespace/name`, or the name alone.
     pub name: String,
-    /// True if the application selects this node.
     pub selected: bool,
-    /// `pending`, `success`, `error`, `unloaded`, `not selected` or `nothing heard`.
     pub outcome: &'static str,
-    /// Revision that the node should run, or the generation of the application.
     pub wanted: String,
-    /// Revision that the node reports to run.
     pub runs: Option<String>,
-    /// True if the node runs the wanted revision.
     pub as_wanted: bool,
-    /// Digest of the image that runs.
     pub digest: Option<String>,
-    /// Failure: its kind, the program, and the message.
     pub failure: Option<[String; 3]>,
-    /// Attachments with a selector that matches nothing on the node.
     pub unmatched: Vec<String>,
-    /// Answer to the preflight.
     pub preflight: Option<PreflightAnswer>,
-    /// Answer about the gates.
     pub gates: Option<HealthAnswer>,
 }
 

@@ -1,5 +1,3 @@
-//! Identity and permissions of console users, both obtained from the API server.
-
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,28 +10,20 @@ use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessRevie
 use kube::{Api, Client};
 use sha2::{Digest as _, Sha256};
 
-/// Time for which an answer of the API server is cached: a page sends a request every few seconds.
 const REMEMBERED_FOR: Duration = Duration::from_secs(15);
 
-/// Maximum number of cached answers; further ones are not cached.
 const REMEMBERED: usize = 4096;
 
-/// Timeout of a request to the API server.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// Maximum number of concurrent requests for one user: each namespace and each rollout needs one.
 const AT_ONCE: usize = 16;
 
-/// API group of the custom resources.
 const GROUP: &str = "bpfman.io";
 
-/// Failure to obtain a user's permissions from the API server.
 #[derive(Debug, thiserror::Error)]
 pub enum PermissionLookupError {
-    /// The API server did not answer in time.
     #[error("the API server does not answer who may see the fleet")]
     Away,
-    /// The API server refused the request, or the connection failed.
     #[error("the API server does not say who may see the fleet: {0}")]
     Server(Box<kube::Error>),
 }
@@ -159,8 +149,7 @@ impl ConsoleRights {
         self.those_allowed(user, questions).await
     }
 
-    /// Returns the items that a user has access to. An error of any request fails the whole call: a partial answer
-    /// would present items as forbidden that are not.
+    /// An error of any request fails the whole call: a partial answer would present allowed items as forbidden.
     async fn those_allowed<T: Ord>(
         &self,
         user: &UserInfo,
@@ -238,8 +227,6 @@ mod tests {
 
     use super::*;
 
-    /// Simulates an API server that allows everything in one namespace and nothing elsewhere. Also returns the maximum
-    /// number of concurrent requests.
     fn server(allowed: &'static str) -> (ConsoleRights, Arc<AtomicUsize>) {
         let (open, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let seen = Arc::clone(&most);

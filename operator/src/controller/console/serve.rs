@@ -1,5 +1,3 @@
-//! HTTPS endpoint of the console.
-
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,12 +20,11 @@ use super::rights::{ConsoleRights, FleetPermissions, PermissionLookupError};
 use crate::controller::memory::Memory;
 use bpfman_runtime::tls::TlsListener;
 
-/// Header in which `kubectl bpfman console` passes the user's token: the API server's proxy strips `Authorization`.
+/// The API server's proxy strips `Authorization`.
 const TOKEN: &str = "x-bpfman-token";
 
 const AT_A_TIME: usize = 32;
 
-/// Time limit for the controller's loop to answer.
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// Query of the controller's memory, executed by its loop between two events.
@@ -40,9 +37,6 @@ struct FleetConsole {
 }
 
 /// Serves the console's requests, restricted to each user's permissions.
-///
-/// # Errors
-/// Returns an error if the listener fails.
 pub async fn serve_console(
     rights: ConsoleRights,
     listener: TlsListener,
@@ -155,7 +149,6 @@ impl FleetConsole {
         };
         let (told, answer) = oneshot::channel();
         let question: ConsoleQuestion = Box::new(move |memory| {
-            // The requester may have disconnected.
             let _gone = told.send(question(memory));
         });
         let asked = async {

@@ -34,10 +34,8 @@ pub struct Plan {
     pub stuck: Option<String>,
 }
 
-/// Decides about one application. `aim` is the revision that its nodes should run after this round.
-///
-/// A status is written only with a verdict on the spec of its `observedGeneration`. While the revision of that spec is
-/// unknown, the last status stays; its `observedGeneration` shows which spec it is about.
+/// Decides about one application; `aim` is the revision that its nodes should run after this round. A status is written
+/// only with a verdict on the spec of its `observedGeneration`.
 #[must_use]
 pub fn decide(view: View<'_>, aim: ComparedRevision, presence: Presence, now: Timestamp) -> Plan {
     let application = view.application;
@@ -79,7 +77,6 @@ pub fn decide(view: View<'_>, aim: ComparedRevision, presence: Presence, now: Ti
     }
 }
 
-/// Returns the verdict, first as in the published API, and the conditions that `kstatus` reads.
 fn conditions(sum: &Sum, make: Conditions<'_>) -> Vec<Condition> {
     let progress = match sum.verdict {
         ApplicationVerdict::Success => Readiness::Ready,
@@ -91,8 +88,7 @@ fn conditions(sum: &Sum, make: Conditions<'_>) -> Vec<Condition> {
     [verdict].into_iter().chain(make.readiness(progress, sum.reason, &sum.message)).collect()
 }
 
-/// Returns the patch from the server's status to the new one. The comparison is on types, so that defaults which the
-/// server adds are no difference.
+/// Compares types, so that defaults which the server adds are no difference.
 fn status_patch(raw: &Value, old: &ApplicationStatus, new: &ApplicationStatus) -> Option<Value> {
     if !raw.is_null() && old == new {
         return None;
@@ -101,7 +97,6 @@ fn status_patch(raw: &Value, old: &ApplicationStatus, new: &ApplicationStatus) -
     difference(raw, &new).map(|patch| json!({ "status": patch }))
 }
 
-/// Returns the events to publish: the application became healthy, and each cause of failure when it first appears.
 fn notes(old: &ApplicationStatus, sum: &Sum) -> Vec<Note> {
     let was_healthy = matches!(old.verdict(), Some((ApplicationVerdict::Success, _)));
     let mut notes = Vec::new();

@@ -1,8 +1,4 @@
-//! Rate limit for status writes in which only counts change. Pure.
-//!
-//! Every agent watches every application: in a fleet of 5,000 nodes, each status is sent 5,000 times. While a change
-//! spreads, the counts change all the time, and no reader needs them every second. All other changes than those of
-//! counts and messages are written at once.
+//! Rate limit for status writes in which only counts change: every agent of a fleet receives each status. Pure.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -13,10 +9,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::controller::projection::ApplicationId;
 
-/// Number of nodes per second of delay.
 const NODES_A_SECOND: u64 = 500;
 
-/// Maximum delay, so that an observer can see progress.
 const MAX_DELAY: Duration = Duration::from_secs(10);
 
 /// Time of the last status write of each application.
@@ -48,7 +42,6 @@ impl StatusPace {
     }
 }
 
-/// Minimum time between two statuses of a fleet in which only counts differ.
 fn pause(nodes: i32) -> Duration {
     let seconds = u64::try_from(nodes).unwrap_or_default() / NODES_A_SECOND;
     Duration::from_secs(seconds.max(1)).min(MAX_DELAY)

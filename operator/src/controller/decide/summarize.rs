@@ -10,13 +10,11 @@ use crate::controller::memory::View;
 use crate::controller::projection::{NodeAnswer, NodeOutcome};
 use bpfman_runtime::sentence;
 
-/// Maximum number of nodes that a message names.
 const NAMED: usize = 10;
 
 const CAUSES: usize = 20;
 
-/// Reason of a success in which a selector of pods or containers matches none on any node. This may be a mistake, but
-/// is no error, as the pods may still be created.
+/// Success with a selector that matches no pods or containers anywhere: perhaps a mistake, perhaps not created yet.
 pub const SELECTS_NOTHING: &str = "SelectorMatchesNothing";
 
 /// Summary of one application.
@@ -88,17 +86,13 @@ pub fn summarize(view: View<'_>, aim: &ComparedRevision, presence: Presence) -> 
     Sum { verdict, reason, message, released, summary: counted.summary }
 }
 
-/// Nodes by state, sorted by name.
 #[derive(Default)]
 struct Count<'a> {
     summary: Summary,
     failed: Vec<&'a str>,
-    /// Nodes on which the earlier spec failed; they are pending as well.
     failed_before: Vec<&'a str>,
     pending: Vec<&'a str>,
-    /// Selected nodes without an agent.
     without_agent: Vec<&'a str>,
-    /// Attachments with a selector that matches nothing on any finished node; `None` while no node has finished.
     unmatched: Option<BTreeSet<&'a str>>,
 }
 
@@ -162,7 +156,7 @@ impl<'a> Count<'a> {
                 }
             }
         }
-        // The remaining answers are from nodes that are not selected; only failures to unload matter.
+        // The rest is of nodes that are not selected; only failures to unload matter.
         for answer in by_node.values().filter(|answer| answer.outcome == NodeOutcome::Error) {
             let Some(node) = view.node(&answer.node) else { continue };
             count.failed.push(&answer.object);
@@ -178,7 +172,6 @@ impl<'a> Count<'a> {
         count
     }
 
-    /// Returns verdict and message of an application that is not being deleted.
     fn staying(&self, view: View<'_>, rollout: Option<&RolloutStatus>) -> (ApplicationVerdict, String) {
         if let Err(error) = &view.application.selector {
             return (ApplicationVerdict::Error, error.to_string());
@@ -231,7 +224,6 @@ impl<'a> Count<'a> {
         }
     }
 
-    /// Returns verdict and message of an application that is being deleted.
     fn deleting(&self, view: View<'_>) -> (ApplicationVerdict, String) {
         let mut holding: Vec<&NodeAnswer> = view.answers().filter(|answer| answer.has_finalizer).collect();
         holding.sort_unstable_by(|one, other| one.object.cmp(&other.object));
@@ -250,8 +242,7 @@ impl<'a> Count<'a> {
     }
 }
 
-/// Returns why a rollout does not continue by itself, if the revision of the current spec failed. A rollback to the
-/// revision of the current spec is no failure.
+/// A rollback to the revision of the current spec is no failure.
 fn failed_rollout(rollout: &RolloutStatus) -> Option<String> {
     let ended = matches!(rollout.phase, RolloutPhase::RollingBack | RolloutPhase::Idle);
     let failed = rollout.phase == RolloutPhase::Failed || (ended && rollout.failed_revision.is_some());
@@ -262,7 +253,6 @@ fn list(names: &[&str]) -> String {
     sentence::list(names, NAMED)
 }
 
-/// Replaces an empty text by a word that can be shown in tables.
 fn or_unknown(text: &str) -> String {
     if text.is_empty() { "unknown".to_owned() } else { text.to_owned() }
 }
@@ -292,7 +282,6 @@ impl<'a> Causes<'a> {
             message: or_unknown(example.failure.as_ref().map_or("", |failure| &failure.message)),
         };
         let mut causes: Vec<FailureCause> = self.groups.into_iter().map(cause).collect();
-        // The sort is stable: equal counts stay in the order of reason and kernel.
         causes.sort_by_key(|cause| std::cmp::Reverse(cause.nodes));
         causes.truncate(CAUSES);
         causes

@@ -8,18 +8,14 @@ use super::daemon::SOCKET_GROUP;
 use super::images::DeployImages;
 use super::objects::{self, host_folder, labels, pod_field, push};
 
-/// Port of metrics over TLS, and the port to use if probes have that one.
 const METRICS: u16 = 8443;
 const METRICS_ELSE: u16 = 8444;
 
-/// Mount path of the Secret with the metrics certificate, if the `Config` names one.
 const CERTIFICATE: &str = "/etc/bpfman-metrics";
 
-/// Name of the DaemonSet and of its service account.
 const NAME: &str = "bpfman-agent";
 
-/// User id that no other process on a node has, since the agent's socket and its file for the network plugin belong to
-/// it. Rootless images commonly use 65532 and the like; distributions and systemd do not assign this id.
+/// Owner of the agent's socket and plugin file: unlike 65532, no common image, distribution or systemd uses it.
 pub(super) const USER: u32 = 60_750;
 
 #[must_use]
@@ -74,7 +70,6 @@ fn container(spec: &ConfigSpec, images: &DeployImages) -> Value {
         },
         "livenessProbe": probe("/healthz", 20),
         "readinessProbe": probe("/readyz", 5),
-        // Memory depends on the number of objects on the node: measured in docs/scale.md.
         "resources": objects::resources(spec.agent.resources.as_ref(), "10m", "25Mi"),
         "ports": [
             { "name": "probes", "containerPort": port, "protocol": "TCP" },
@@ -87,7 +82,6 @@ fn container(spec: &ConfigSpec, images: &DeployImages) -> Value {
     })
 }
 
-/// Mounts the Secret with the metrics certificate, of type `kubernetes.io/tls`.
 fn give_certificate(pod: &mut Value, secret: &str) {
     let container = &mut pod["containers"][0];
     let files = [("--metrics-certificate", "tls.crt"), ("--metrics-key", "tls.key")];
@@ -99,17 +93,14 @@ fn give_certificate(pod: &mut Value, secret: &str) {
     push(&mut pod["volumes"], [json!({ "name": "metrics-certificate", "secret": volume })]);
 }
 
-/// Returns the volume of the service account. Its token is bound to this pod, by which admission determines the agent's
-/// node. Servers before 1.21 would mount an unbound token, which is valid for every node.
+/// Mounts a token bound to this pod, by which admission determines the node; servers before 1.21 ignore the binding.
 fn account() -> Value {
     let namespace = json!({ "apiVersion": "v1", "fieldPath": "metadata.namespace" });
     json!({
         "name": "account",
         "projected": {
-            // The agent does not run as root, but the files belong to root.
             "defaultMode": 0o444,
             "sources": [
-                // The kubelet's default lifetime in seconds; it renews the token in time.
                 { "serviceAccountToken": { "path": "token", "expirationSeconds": 3607 } },
                 { "configMap": { "name": "kube-root-ca.crt", "items": [{ "key": "ca.crt", "path": "ca.crt" }] } },
                 { "downwardAPI": { "items": [{ "path": "namespace", "fieldRef": namespace }] } }

@@ -1,5 +1,3 @@
-//! Containers that install the CNI plugin beside the agent, and the folders that both share.
-
 use bpfman_application::config::{CniSpec, ConfigSpec};
 use serde_json::{Value, json};
 
@@ -7,15 +5,12 @@ use super::agent::USER;
 use super::images::DeployImages;
 use super::objects::{host_folder, namespace, push, resources};
 
-/// Folders of the agent's socket, and of the state that applies while the agent is down.
 const FOLDERS: [(&str, &str); 2] =
     [("cni-socket", "/run/bpfman-agent"), ("cni-state", "/var/lib/bpfman-agent")];
 
-/// Mount paths of the node's folders of plugins and network configurations.
 const BIN: &str = "/host/opt/cni/bin";
 const CONF: &str = "/host/etc/cni/net.d";
 
-/// Adds the plugin to the agent's DaemonSet.
 pub fn add(set: &mut Value, spec: &ConfigSpec, images: &DeployImages) {
     let Some(cni) = &spec.cni else { return };
     let pod = &mut set["spec"]["template"]["spec"];
@@ -27,8 +22,8 @@ pub fn add(set: &mut Value, spec: &ConfigSpec, images: &DeployImages) {
     let exempt = format!("--exempt-namespaces=kube-system,{}", namespace(spec));
     pod["initContainers"] = json!([match cni.remove {
         true => container("bpfman-cni-remove", cni, images, &["uninstall".to_owned()], &[]),
-        // The agent cannot write to the host: it becomes the owner of these two folders. The init container installs
-        // the plugin before the agent reports that pods may start.
+        // The agent cannot write to the host: it becomes the owner of these folders. The init container installs the
+        // plugin before the agent reports that pods may start.
         false => {
             let words = ["prepare".to_owned(), format!("--agent-user={USER}"), exempt.clone()];
             container("bpfman-cni-prepare", cni, images, &words, &["CHOWN"])
@@ -44,7 +39,6 @@ pub fn add(set: &mut Value, spec: &ConfigSpec, images: &DeployImages) {
     push(&mut pod["containers"], [container("bpfman-cni", cni, images, &words, &[])]);
 }
 
-/// Builds a container that runs as root, to which the plugin folders belong, without further privileges.
 fn container(
     name: &str,
     cni: &CniSpec,
@@ -100,7 +94,6 @@ mod tests {
         );
         let sidecar = &with["containers"][1];
         assert_eq!(sidecar["securityContext"]["capabilities"], json!({ "drop": ["ALL"], "add": [] }));
-        // Both containers write the same into the node's configuration.
         for writer in [sidecar, &with["initContainers"][0]] {
             assert!(
                 writer["args"].to_string().contains("--exempt-namespaces=kube-system,bpfman"),

@@ -1,12 +1,9 @@
-//! Comparison of an object on the server with the applied one. Pure.
-//!
-//! The server adds defaults, and other managers may own further fields: both are ignored, as in server-side apply.
+//! Comparison of an object on the server with the applied one; defaults and other managers' fields are ignored. Pure.
 
 use serde_json::Value;
 
 use super::quantity::same_amount;
 
-/// Returns whether everything in `wanted` is in `found`. Lists of named items are compared by name, others in order.
 #[must_use]
 pub fn covers(found: &Value, wanted: &Value) -> bool {
     match (found, wanted) {
@@ -31,7 +28,6 @@ pub fn covers(found: &Value, wanted: &Value) -> bool {
     }
 }
 
-/// Compares amounts of resources, which the server normalizes.
 fn same_amounts(found: &Value, wanted: &Value) -> bool {
     let (Some(found), Some(wanted)) = (found.as_object(), wanted.as_object()) else { return found == wanted };
     wanted.iter().all(|(resource, wanted)| {
@@ -42,7 +38,6 @@ fn same_amounts(found: &Value, wanted: &Value) -> bool {
     })
 }
 
-/// Returns the field that identifies the items of a list.
 fn key_of(items: &[Value]) -> Option<&'static str> {
     ["name", "mountPath"]
         .into_iter()
@@ -53,7 +48,6 @@ fn is_empty(value: &Value) -> bool {
     match value {
         Value::Object(fields) => fields.is_empty(),
         Value::Array(items) => items.is_empty(),
-        // Go omits false.
         Value::Bool(value) => !value,
         _ => value.is_null(),
     }

@@ -1,5 +1,4 @@
-//! DaemonSet of the daemon, which loads programs: privileged if it mounts volumes for pods, otherwise with the
-//! capabilities that the daemon keeps.
+//! DaemonSet of the daemon: privileged if it mounts volumes for pods, otherwise with the capabilities that it keeps.
 
 use bpfman_application::config::ConfigSpec;
 use serde_json::{Value, json};
@@ -8,18 +7,14 @@ use super::agent::USER;
 use super::images::DeployImages;
 use super::objects::{self, CONFIG_MAP, POLICY_MAP, host_folder, labels, pod_field};
 
-/// Name of the DaemonSet and of its service account.
 const NAME: &str = "bpfman-daemon";
 
-/// Group with access to the daemon's socket. The agent has it as a supplemental group.
 pub const SOCKET_GROUP: u32 = 2750;
 
-/// Folder of the CSI plugin and its socket, with the same paths for the daemon and the kubelet. It is part of the
-/// runtime folder: a separate mount would propagate to the node, once more with each start of the pod.
+/// Same path for daemon and kubelet. In the runtime folder: a separate mount would propagate to the node at each start.
 const PLUGIN: &str = "/run/bpfman/csi";
 const PLUGIN_SOCKET: &str = "/run/bpfman/csi/csi.sock";
 
-/// Capabilities that the daemon keeps (`docs/cage.md`), without prefix, as Kubernetes writes them.
 const CAPABILITIES: [&str; 10] = [
     "BPF",
     "PERFMON",
@@ -33,21 +28,15 @@ const CAPABILITIES: [&str; 10] = [
     "FOWNER",
 ];
 
-/// Mount propagation between the node and the daemon's container.
 #[derive(Clone, Copy)]
 enum Propagation {
-    /// No mounts are added later.
     None,
-    /// Mounts of the host propagate into the container.
     In,
-    /// Mounts of volumes propagate to the host as well, which Kubernetes allows only for privileged containers.
+    /// Mounts also propagate to the host, which Kubernetes allows only for privileged containers.
     Volumes,
 }
 
-/// Host folders in the daemon's container: name, path on the host, path in the container, propagation.
-///
-/// The daemon finds processes and network namespaces below `/host/proc` and `/run/netns`. Its own bpffs, which must
-/// outlive the container, is mounted before it starts.
+/// Name, paths on the host and in the container, propagation. The bpffs must outlive the container.
 const MOUNTS: [(&str, &str, &str, Propagation); 10] = [
     ("runtime", RUNTIME, RUNTIME, Propagation::Volumes),
     ("socket", "/run/bpfman-sock", "/run/bpfman-sock", Propagation::None),
@@ -71,8 +60,7 @@ fn registry(spec: &ConfigSpec) -> String {
     format!("{}/plugins_registry", spec.kubelet_dir())
 }
 
-/// Returns the mounts of this deployment. The kubelet's folders are for volumes: their mounts propagate in both
-/// directions. Their paths are those on the node, since the kubelet names volumes by them.
+/// The kubelet names volumes by their paths on the node, and their mounts propagate in both directions.
 fn mounts(spec: &ConfigSpec) -> Vec<(&'static str, String, String, Propagation)> {
     let mut mounts: Vec<_> = MOUNTS
         .into_iter()
@@ -86,7 +74,7 @@ fn mounts(spec: &ConfigSpec) -> Vec<(&'static str, String, String, Propagation)>
     mounts
 }
 
-/// Returns the pods' labels, including the one of the published deployment, which manifests of users select.
+/// One is of the published deployment, and manifests of users select it.
 fn pod_labels() -> Value {
     let mut labels = labels(NAME);
     labels["name"] = json!(NAME);
@@ -102,8 +90,8 @@ pub fn daemon_set(spec: &ConfigSpec, images: &DeployImages) -> Value {
     if serves_volumes(spec) && spec.daemon.csi_registrar_image.is_some() {
         volumes.push(host_folder("plugin", PLUGIN));
     }
-    // The policy is in a ConfigMap of its own, which the operator only reads: permission to change the deployment need
-    // not include permission to change the policy. A change reaches the daemon without a restart.
+    // A ConfigMap of its own: permission to change the deployment need not include permission to change the policy. A
+    // change reaches the daemon without a restart.
     volumes.push(json!({
         "name": "configuration",
         "projected": { "sources": [
@@ -123,15 +111,14 @@ pub fn daemon_set(spec: &ConfigSpec, images: &DeployImages) -> Value {
         "volumes": volumes
     });
     let mut set = objects::daemon_set(NAME, spec, pod_labels(), pod);
-    // AppArmor profiles of container runtimes deny mounts and access to other processes. Kubernetes before 1.30 reads
-    // this annotation instead of the field; without AppArmor it has no effect.
+    // AppArmor profiles of runtimes deny mounts and access to other processes. Kubernetes before 1.30 reads this
+    // annotation instead of the field.
     set["spec"]["template"]["metadata"]["annotations"]["container.apparmor.security.beta.kubernetes.io/bpfman"] =
         json!("unconfined");
     set
 }
 
-/// Builds the init container that mounts the daemon's bpffs for the whole node, unless it is mounted. The kubelet
-/// requires a privileged container for that, which the daemon's own need not be.
+/// Mounts the bpffs for the whole node: for that, the kubelet requires a privileged container.
 fn bpffs(spec: &ConfigSpec, images: &DeployImages) -> Value {
     json!({
         "name": "bpffs",
@@ -144,7 +131,6 @@ fn bpffs(spec: &ConfigSpec, images: &DeployImages) -> Value {
     })
 }
 
-/// Returns the security context of the container. The daemon drops further privileges in both cases: `docs/cage.md`.
 fn security(spec: &ConfigSpec) -> Value {
     if serves_volumes(spec) {
         return json!({ "privileged": true, "runAsUser": 0, "readOnlyRootFilesystem": true });
@@ -154,8 +140,8 @@ fn security(spec: &ConfigSpec) -> Value {
         "readOnlyRootFilesystem": true,
         "allowPrivilegeEscalation": false,
         "capabilities": { "drop": ["ALL"], "add": CAPABILITIES },
-        // The daemon's own filter is stricter. Profiles of older runtimes return EPERM instead of ENOSYS for calls that
-        // they do not know (openat2, faccessat2), which prevents fallbacks.
+        // The daemon's own filter is stricter. Profiles of older runtimes return EPERM instead of ENOSYS for openat2
+        // and faccessat2, which prevents fallbacks.
         "seccompProfile": { "type": "Unconfined" }
     })
 }
@@ -199,17 +185,16 @@ fn container(spec: &ConfigSpec, images: &DeployImages) -> Value {
         ],
         "securityContext": security(spec),
         "readinessProbe": probe(10, 3),
-        // Programs keep running while the daemon restarts. A change of thousands of hooks, or a start with as many, may
-        // take a while, so that failures are tolerated for minutes.
+        // Programs run on while the daemon restarts. A start with thousands of hooks may take minutes.
         "livenessProbe": probe(60, 5),
-        // A memory request keeps the daemon from early eviction. There is no default limit: maps of all programs count
-        // as its memory, and their sizes are up to the users. The daemon limits its own memory (docs/cage.md).
+        // A memory request prevents early eviction. No default limit: maps of all programs count as the daemon's
+        // memory. It limits its own (docs/cage.md).
         "resources": objects::resources(spec.daemon.resources.as_ref(), "10m", "64Mi"),
         "volumeMounts": mounts
     })
 }
 
-/// Returns a probe that sends a request like any client: a daemon that listens but does not answer is not ready.
+/// Sends a request like any client: a daemon that listens but does not answer is not ready.
 fn probe(seconds: u32, failures: u32) -> Value {
     json!({
         "exec": { "command": ["/usr/sbin/bpfmand", "check"] },
@@ -219,7 +204,6 @@ fn probe(seconds: u32, failures: u32) -> Value {
     })
 }
 
-/// Returns the registrar of the published deployment if the `Config` names one; otherwise the daemon registers itself.
 fn registrar(spec: &ConfigSpec, images: &DeployImages) -> Option<Value> {
     let image = spec.daemon.csi_registrar_image.as_ref().filter(|_| serves_volumes(spec))?;
     Some(json!({

@@ -1,11 +1,8 @@
-//! `Config` object that the controller creates if there is none.
-
 use bpfman_application::config::{AgentSpec, CONFIG_NAME, Config, ConfigSpec, DaemonSpec};
 
 use super::images::DeployImages;
 
-/// Default configuration of the daemon. As in the published default, signatures are verified, and images without one
-/// are loaded with a warning.
+/// Signatures are verified, and images without one loaded with a warning, as in the published default.
 const CONFIGURATION: &str = "\
 [database]
 max_retries = 30

@@ -1,15 +1,11 @@
-//! Deployed objects as they are on the server.
-
 use bpfman_runtime::listing::{Listing, ListingChange};
 use kube::api::{ApiResource, DynamicObject};
 use kube::core::GroupVersionKind;
 use kube::runtime::watcher::Event;
 use serde_json::Value;
 
-/// Label selector of everything that is deployed; watches use it.
 pub const SELECTOR: &str = "app.kubernetes.io/managed-by=bpfman-operator,app.kubernetes.io/part-of=bpfman";
 
-/// Kinds that are deployed: group, version, kind.
 pub const KINDS: [(&str, &str, &str); 3] =
     [("", "v1", "ConfigMap"), ("storage.k8s.io", "v1", "CSIDriver"), ("apps", "v1", "DaemonSet")];
 
@@ -18,7 +14,6 @@ pub fn resource((group, version, kind): (&str, &str, &str)) -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
 }
 
-/// Kind, namespace and name.
 pub type ObjectKey = (String, String, String);
 
 #[must_use]
@@ -31,7 +26,6 @@ pub fn key(object: &Value) -> ObjectKey {
 pub struct DeployedObjects(Listing<ObjectKey, Value, { KINDS.len() }>);
 
 impl DeployedObjects {
-    /// Applies an event of one of [`KINDS`].
     pub fn take(&mut self, kind: usize, event: Event<DynamicObject>) {
         let key = |object| value(kind, object).map(|value| key(&value));
         if let ListingChange::Present(object) = self.0.take(kind, event, key) {
@@ -39,7 +33,6 @@ impl DeployedObjects {
         }
     }
 
-    /// Stores an object as returned by a write.
     pub fn written(&mut self, kind: usize, object: DynamicObject) {
         if let Some(value) = value(kind, object) {
             self.0.put(kind, key(&value), value);
@@ -56,7 +49,6 @@ impl DeployedObjects {
         self.0.get(key)
     }
 
-    /// Returns the objects of an owner, by its uid.
     pub fn owned_by<'a>(&'a self, uid: &'a str) -> impl Iterator<Item = &'a ObjectKey> {
         let owned = move |value: &Value| {
             value["metadata"]["ownerReferences"]
@@ -67,13 +59,12 @@ impl DeployedObjects {
     }
 }
 
-/// Returns the index of a kind in [`KINDS`].
 #[must_use]
 pub fn index(kind: &str) -> usize {
     KINDS.iter().position(|(_, _, name)| *name == kind).unwrap_or_default()
 }
 
-/// Converts an object to JSON. The kind is added, since items of lists do not have it.
+/// Adds the kind, which items of lists do not have.
 fn value(kind: usize, object: DynamicObject) -> Option<Value> {
     let mut value = serde_json::to_value(object).ok()?;
     value["kind"] = KINDS[kind].2.into();

@@ -1,6 +1,3 @@
-//! Deployment settings from the environment: default images, which the `Config` overrides, and the operator's
-//! namespace.
-
 use std::env;
 
 use thiserror::Error;
@@ -16,8 +13,7 @@ pub struct DeployImages {
     pub agent: String,
     /// Pull policy of all containers, from `BPFMAN_IMAGE_PULL_POLICY`.
     pub pull_policy: String,
-    /// Namespace of the operator, from `POD_NAMESPACE`: agents read revisions of cluster applications there, in
-    /// whichever namespace they run.
+    /// Namespace of the operator (`POD_NAMESPACE`), where agents read revisions of cluster applications.
     pub home: String,
 }
 

@@ -1,5 +1,3 @@
-//! Objects that a `Config` describes. Pure.
-
 use bpfman_application::config::{Config, ConfigSpec};
 use bpfman_application::deployment::ContainerResources;
 use bpfman_application::{GROUP, VERSION};
@@ -11,17 +9,13 @@ use super::{agent, daemon};
 
 pub const CONFIG_MAP: &str = "bpfman-config";
 
-/// Name of the ConfigMap with the daemon's `policy.toml`, which a user may create.
 pub const POLICY_MAP: &str = "bpfman-policy";
 
-/// Default namespace of all objects.
 pub const NAMESPACE: &str = "bpfman";
 
-/// Default PriorityClass of all pods.
 const PRIORITY: &str = "system-node-critical";
 
-/// Annotation with the hash of the applied object. A field that was removed from the wanted object is no difference in
-/// the comparison with the found one, but the hash differs.
+/// Hash of the applied object: a removed field is no difference in the comparison with the found object.
 const MADE_FROM: &str = "bpfman.io/made-from";
 
 /// Returns all objects in the order in which they are applied, without those that `overrides` excludes.
@@ -65,14 +59,10 @@ pub fn labels(name: &str) -> Value {
     })
 }
 
-/// Builds a DaemonSet. `pod` is the part of the pods' spec that differs between DaemonSets.
-///
-/// Programs and links are pinned and keep running while a daemon restarts: replacing a pod only delays changes on its
-/// node for seconds. Ten percent at a time upgrade 5,000 nodes in ten steps, and leave nine of ten nodes working if the
-/// new version does not start.
+/// Replacing a pod only delays changes on its node for seconds, as programs and links are pinned. Ten percent at a time
+/// upgrade 5,000 nodes in ten steps, and leave nine of ten nodes working if the new version does not start.
 #[must_use]
 pub fn daemon_set(name: &str, spec: &ConfigSpec, pod_labels: Value, mut pod: Value) -> Value {
-    // Daemon and agent mount their service account explicitly, if they need it.
     pod["automountServiceAccountToken"] = json!(false);
     pod["priorityClassName"] = json!(spec.priority_class_name.as_deref().unwrap_or(PRIORITY));
     pod["nodeSelector"] = json!(spec.node_labels());
@@ -99,19 +89,16 @@ pub fn daemon_set(name: &str, spec: &ConfigSpec, pod_labels: Value, mut pod: Val
     })
 }
 
-/// Returns the resources of a container: those of the `Config`, or else a default request without a limit.
 #[must_use]
 pub fn resources(given: Option<&ContainerResources>, cpu: &str, memory: &str) -> Value {
     given.map_or_else(|| json!({ "requests": { "cpu": cpu, "memory": memory } }), |given| json!(given))
 }
 
-/// Returns a volume for a folder of the node, which is created if missing.
 #[must_use]
 pub fn host_folder(name: &str, path: &str) -> Value {
     json!({ "name": name, "hostPath": { "path": path, "type": "DirectoryOrCreate" } })
 }
 
-/// Returns an environment variable with a field of the pod.
 #[must_use]
 pub fn pod_field(name: &str, path: &str) -> Value {
     json!({ "name": name, "valueFrom": { "fieldRef": { "apiVersion": "v1", "fieldPath": path } } })
@@ -146,8 +133,7 @@ fn config_map(spec: &ConfigSpec) -> Value {
     })
 }
 
-/// Builds the CSIDriver object. Fields added after Kubernetes 1.20 are omitted, since a server that does not know a
-/// field refuses the object; their defaults are right.
+/// Omits fields added after Kubernetes 1.20: a server that does not know a field refuses the object.
 fn csi_driver() -> Value {
     let mut labels = labels("bpfman-csi");
     // Without this label, OpenShift allows volumes of the driver only in privileged namespaces.
@@ -400,7 +386,6 @@ mod tests {
             assert_eq!(pod["nodeSelector"], json!({ "kubernetes.io/os": "linux", "tier": "edge" }));
             assert_eq!(pod["priorityClassName"], "high");
             assert_eq!(pod["imagePullSecrets"], json!([{ "name": "registry" }]));
-            // Nodes with this taint wait for the agent.
             let ours = json!({ "key": "bpfman.io/not-ready", "operator": "Exists" });
             assert_eq!(pod["tolerations"].as_array().unwrap().len(), 2);
             assert_eq!(pod["tolerations"][1], ours);
@@ -410,7 +395,6 @@ mod tests {
         let agent = &find(&objects, "bpfman-agent")["spec"]["template"]["spec"];
         assert_eq!(agent["containers"][1]["resources"], json!({ "limits": { "memory": "32Mi" } }));
         assert!(!daemon.to_string().contains("/var/lib/kubelet"), "{daemon}");
-        // The kubelet names volumes by their paths on the node: they must be the same in the container.
         for (volume, path) in
             [("pods", "/var/lib/k0s/kubelet/pods"), ("registry", "/var/lib/k0s/kubelet/plugins_registry")]
         {

@@ -1,12 +1,11 @@
 //! Kubernetes quantities: `1000m` and `1` are equal, and the API server stores the shorter one. Pure.
 
-/// Returns whether two texts are the same amount.
 #[must_use]
 pub fn same_amount(one: &str, other: &str) -> bool {
     one == other || nanos(one).is_some_and(|amount| nanos(other) == Some(amount))
 }
 
-/// Parses an amount in billionths, the finest unit of Kubernetes. `None` if it is invalid or out of range.
+/// Returns billionths, the finest unit of Kubernetes. `None` if invalid or out of range.
 fn nanos(text: &str) -> Option<i128> {
     let end =
         text.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(text.len());
@@ -25,7 +24,6 @@ fn nanos(text: &str) -> Option<i128> {
     }
 }
 
-/// Returns the factor and the power of ten of a suffix.
 fn unit(suffix: &str) -> Option<(i128, i32)> {
     let binary = ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
     if let Some(at) = binary.iter().position(|unit| *unit == suffix) {

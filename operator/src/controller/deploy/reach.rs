@@ -1,11 +1,8 @@
-//! Nodes to which daemon and agent are deployed, by labels and tolerations.
-
 use bpfman_application::config::ConfigSpec;
 use bpfman_application::deployment::NodeToleration;
 
 use crate::controller::projection::ClusterNode;
 
-/// Key prefix of the taints that Kubernetes lets all pods of a DaemonSet tolerate.
 const OF_DAEMON_SETS: &str = "node.kubernetes.io/";
 
 /// Nodes on which daemon and agent run.
@@ -16,7 +13,6 @@ pub struct DaemonNodes {
 }
 
 impl Default for DaemonNodes {
-    /// Returns the reach without a `Config`: every node that can run a daemon.
     fn default() -> Self {
         Self::of(&ConfigSpec::default())
     }

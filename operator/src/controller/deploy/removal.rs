@@ -1,5 +1,3 @@
-//! Conditions that delay the removal of a deployment: applications that agents must unload first, and marked nodes.
-
 use super::error::DeployError;
 use bpfman_application::orders::NOT_READY_TAINT;
 use k8s_openapi::api::core::v1::Node;
@@ -11,13 +9,10 @@ use bpfman_application::scope::Scope;
 use crate::controller::projection::READY_BOOT;
 use bpfman_runtime::sentence::list_of;
 
-/// Maximum number of applications in a message.
 const NAMED: u32 = 5;
 
-/// Nodes per page of a list.
 const PAGE: u32 = 500;
 
-/// Returns why daemons and agents have to stay, or `None` if they can be removed.
 pub async fn blocked(client: &Client) -> Result<Option<String>, DeployError> {
     let (mut names, mut all) = (Vec::new(), 0);
     for scope in Scope::ALL {
@@ -38,7 +33,6 @@ pub async fn blocked(client: &Client) -> Result<Option<String>, DeployError> {
     Ok(message(&names, all))
 }
 
-/// Returns why a deployment that taints nodes has to stay: a node still has the taint, or the annotation of its boot.
 pub async fn marked(client: &Client) -> Result<Option<String>, DeployError> {
     let nodes: Api<Node> = Api::all(client.clone());
     let mut page = ListParams::default().limit(PAGE);

@@ -1,5 +1,3 @@
-//! Watches the `Config` object and the deployed objects, and reconciles the two.
-
 use std::collections::HashSet;
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
@@ -34,13 +32,10 @@ use bpfman_runtime::queue::sleep_until;
 use bpfman_runtime::reading::reading;
 use bpfman_runtime::watch::{Waits, events};
 
-/// Finalizer that keeps the `Config` until its deletion has been handled.
 const FINALIZER: &str = "bpfman.io/config-finalizer";
 
-/// Time to wait for further changes after the first one; also the minimum time between two rounds.
 const SETTLE: Duration = Duration::from_millis(500);
 
-/// Delay before a failed round is repeated.
 const RETRY: Duration = Duration::from_secs(5);
 
 #[expect(clippy::large_enum_variant, reason = "one at a time, and few of either")]
@@ -54,12 +49,9 @@ struct Deployer {
     images: DeployImages,
     home: String,
     config: Option<Config>,
-    /// True if the `Config` objects were listed once.
     listed: bool,
-    /// True until a `Config` was seen or the default was created.
     make_default: bool,
     found: DeployedObjects,
-    /// Uid and generation of the `Config` for which the namespace was labelled.
     labelled: Option<(Option<String>, Option<i64>)>,
 }
 
@@ -116,7 +108,7 @@ pub async fn run(
     }
 }
 
-/// Returns a stream of watch events. Failures are dropped, because the watch is retried with a growing delay.
+/// Failures are dropped, because the watch is retried with a growing delay.
 fn watched<K>(
     api: Api<K>,
     config: watcher::Config,
@@ -156,7 +148,7 @@ impl Deployer {
         }
     }
 
-    /// Publishes facts about the deployment. While the `Config` is being deleted, its taints are disabled.
+    /// While the `Config` is being deleted, its taints are disabled.
     fn publish(&self, deployed: &watch::Sender<Deployed>) {
         if !self.listed {
             return;
@@ -165,7 +157,6 @@ impl Deployer {
             let asked = self.config.as_ref().filter(|config| config.metadata.deletion_timestamp.is_none());
             let taints = match (asked, &self.config) {
                 (Some(config), _) => config.spec.node_taint,
-                // This also holds for a controller that starts during the deletion.
                 (None, Some(deleting)) => deleting.spec.node_taint.map(|_| false),
                 (None, None) => deployed.taints.map(|_| false),
             };
@@ -195,8 +186,7 @@ impl Deployer {
         }
         if deleting {
             let reason = match blocked(&self.client).await? {
-                // The node part of this controller must remove the taints first: the controller may be deleted with the
-                // Config.
+                // The node part must remove the taints first: the controller may be deleted with the Config.
                 None if config.spec.node_taint.is_some() => marked(&self.client).await?,
                 // Only agents unload programs: they stay until there is nothing to unload.
                 reason => reason,
@@ -206,7 +196,6 @@ impl Deployer {
             }
         }
         let finalizers: Vec<String> = match deleting {
-            // Kubernetes deletes the objects that the Config owns.
             true => finalizers.into_iter().filter(|finalizer| finalizer != FINALIZER).collect(),
             false => finalizers.into_iter().chain([FINALIZER.to_owned()]).collect(),
         };
@@ -231,7 +220,6 @@ impl Deployer {
                 info!("made the default Config");
                 self.give_away(&made).await;
             }
-            // Another client created it first.
             Err(kube::Error::Api(status)) if status.code == 409 => {}
             Err(error) => return Err(DeployError::about("making the default Config")(error)),
         }
@@ -239,8 +227,7 @@ impl Deployer {
         Ok(())
     }
 
-    /// Removes the controller from the managers of the default `Config`, so that users can apply theirs without
-    /// conflicts.
+    /// Users can then apply theirs without conflicts with the controller as a manager.
     async fn give_away(&self, made: &Config) {
         let Some(patch) = unowned(made) else { return };
         if let Err(error) =
@@ -250,9 +237,7 @@ impl Deployer {
         }
     }
 
-    /// Applies differing objects, deletes obsolete ones, and writes the status. `blocked` is what delays a deletion.
     async fn deploy(&mut self, config: &Config, blocked: Option<String>) -> Result<(), DeployError> {
-        // All steps run; the first error is reported.
         let mut outcome = blocked.map_or(Ok(()), |reason| Err(DeployError::Held(reason)));
         let objects = objects(config, &self.images);
         match self.possible(config, &objects).await {
@@ -270,7 +255,7 @@ impl Deployer {
         outcome
     }
 
-    /// Checks whether all objects can be applied, since a partial update would leave daemon and agent inconsistent.
+    /// A partial update would leave daemon and agent inconsistent.
     async fn possible(&self, config: &Config, objects: &[Value]) -> Result<(), DeployError> {
         let problems = config.spec.problems();
         if !problems.is_empty() {
@@ -290,7 +275,6 @@ impl Deployer {
         for object in differing {
             let key = key(object);
             match self.api(&key).patch(&key.2, &parameters, &Patch::Apply(object)).await {
-                // Invalid objects stay invalid. Any other error appears when the object is applied.
                 Err(kube::Error::Api(status)) if status.code == 422 => {
                     let what = format!("{} {}", key.0, key.2);
                     return Err(DeployError::Refused(what, kube::Error::Api(status)));
@@ -322,7 +306,6 @@ impl Deployer {
         }
     }
 
-    /// Deletes obsolete objects of this `Config`, for example in the namespace that it named before.
     async fn remove_left_over(&mut self, config: &Config) -> Result<(), DeployError> {
         let mut managed = config.clone();
         managed.spec.overrides.clear();
@@ -342,7 +325,6 @@ impl Deployer {
         Ok(())
     }
 
-    /// Labels the namespace to allow privileged pods, once for each version of the `Config`.
     async fn label_namespace(&mut self, config: &Config) -> Result<(), DeployError> {
         let version = (config.metadata.uid.clone(), config.metadata.generation);
         if self.labelled.as_ref() == Some(&version) {
@@ -401,8 +383,7 @@ impl Deployer {
     }
 }
 
-/// Returns a patch that removes the spec from an object's field managers. One entry has to remain: the API server
-/// treats an object without entries as one from before field management, with an owner for each field.
+/// One manager has to remain: an object without counts as from before field management, with an owner for each field.
 fn unowned(made: &Config) -> Option<Value> {
     let mut managed = made.metadata.managed_fields.clone()?;
     for entry in &mut managed {

@@ -1,11 +1,8 @@
-//! Conditions of a deployment, computed from its DaemonSets. Pure.
-
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use bpfman_application::condition::{Conditions, Readiness};
 
-/// Returns the conditions of a `Config`: its own three, and those for `kstatus`. `error` is from applying objects.
 #[must_use]
 pub fn conditions(make: Conditions<'_>, daemon_sets: &[DaemonSet], error: Option<&str>) -> Vec<Condition> {
     let waiting: Vec<String> = daemon_sets.iter().filter_map(updating).collect();
@@ -41,7 +38,6 @@ fn or(text: String, error: Option<&str>) -> String {
     if text.is_empty() { error.unwrap_or_default().to_owned() } else { text }
 }
 
-/// Returns a message about pods that are not updated yet.
 fn updating(set: &DaemonSet) -> Option<String> {
     let name = set.metadata.name.as_deref().unwrap_or_default();
     let status = set.status.as_ref()?;
@@ -53,7 +49,6 @@ fn updating(set: &DaemonSet) -> Option<String> {
     (updated < wanted).then(|| format!("{name}: {updated} of {wanted} pods are updated."))
 }
 
-/// Returns a message about nodes without an available pod.
 fn unavailable(set: &DaemonSet) -> Option<String> {
     let name = set.metadata.name.as_deref().unwrap_or_default();
     // A DaemonSet that Kubernetes has not reconciled yet reports zero of zero pods.

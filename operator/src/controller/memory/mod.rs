@@ -1,7 +1,5 @@
-//! The controller's view of the cluster, updated by watch events.
-//!
-//! It has one owner and no locks. An event updates only its own object and marks the affected applications as changed;
-//! their status is computed later, once for many events (`decide`).
+//! The controller's view of the cluster, with one owner and no locks. An event updates its object and marks affected
+//! applications; `decide` computes their status once for many events.
 
 mod view;
 
@@ -24,11 +22,9 @@ use bpfman_application::scope::Scope;
 pub struct Memory {
     interner: Interner,
     applications: Listing<ApplicationId, TrackedApplication, 2>,
-    /// By owning application and name of the state object. Answers may arrive before their application and remain after
-    /// it. They are boxed because a B-tree allocates more entries than it holds.
+    /// Keyed by application, which may arrive later, and state object. Boxed: a B-tree allocates spare entries.
     answers: Listing<(ApplicationId, SharedText), Box<NodeAnswer>, 2>,
     nodes: Listing<SharedText, ClusterNode>,
-    /// Pods of agents by name: their nodes, and whether they are ready.
     agents: Listing<SharedText, (SharedText, bool)>,
     changed: ChangedObjects,
 }
@@ -66,7 +62,7 @@ impl Memory {
         }
     }
 
-    /// Stores an application, unless a newer version is known: a watch may lag behind the controller's own writes.
+    /// A watch may lag behind the controller's own writes.
     fn keep(&mut self, application: TrackedApplication) {
         if let Some(kept) = self.applications.seen(&application.id)
             && (*kept == application || is_older(&application.resource_version, &kept.resource_version))
@@ -134,7 +130,6 @@ impl Memory {
             }
         }
         if listed {
-            // Answers of nodes that are not in the list.
             let lost = self.answers.values().map(|answer| &answer.node);
             let lost = lost.filter(|node| self.nodes.get(*node).is_none());
             self.changed.lost_nodes.extend(lost.cloned());
@@ -155,8 +150,7 @@ impl Memory {
             ListingChange::Gone(gone) => !gone.is_empty(),
         };
         if changed {
-            // Mark all applications: finding the affected ones is not worthwhile, since agent pods change rarely and an
-            // application is summarized at most once a second.
+            // Mark all: agent pods change rarely, and an application is summarized at most once a second.
             self.changed.applications.extend(self.applications.iter().map(|(id, _)| id.clone()));
             self.changed.taints = true;
         }

@@ -1,5 +1,3 @@
-//! Tests of the changes that events cause.
-
 pub mod fixture;
 
 use kube::runtime::watcher::Event;
@@ -12,7 +10,6 @@ fn changed(memory: &mut Memory) -> Vec<String> {
     memory.changed().applications.iter().map(ToString::to_string).collect()
 }
 
-/// Creates two applications, one of them for edge nodes, and one node.
 fn two() -> Memory {
     let mut memory = empty();
     let edge = json!({ "nodeSelector": { "matchLabels": { "tier": "edge" } } });
@@ -63,7 +60,6 @@ fn what_went_while_nobody_watched_is_gone_after_the_next_list() {
     memory.changed();
     memory.answer(Scope::Cluster, Event::Init);
     memory.answer(Scope::Cluster, Event::InitApply(state("all", "n2", "Success", json!({}))));
-    // Nothing counts as missing until the list is complete.
     assert_eq!(memory.view(&id("all")).unwrap().answers().count(), 2);
     memory.answer(Scope::Cluster, Event::InitDone);
     assert_eq!(changed(&mut memory), ["all"]);

@@ -1,5 +1,3 @@
-//! View of one application.
-
 use std::collections::HashMap;
 
 use super::Memory;
@@ -26,12 +24,8 @@ impl<'a> View<'a> {
         from.take_while(move |((of, _), _)| of == id).map(|(_, answer)| &**answer)
     }
 
-    /// Returns one answer per node, from the object that its agent maintains.
-    ///
-    /// After a migration from the published operator, a node may have two objects: one that the earlier agent created
-    /// under another name, which no longer changes, and one of the present agent. Objects that are being deleted come
-    /// last. Otherwise the order of preference is: written in the node's current boot; has a kernel or a boot id, which
-    /// the published agent does not write; name, so that the choice is deterministic.
+    /// Returns one answer per node. After a migration a node may have a second object of the published operator's
+    /// agent: preferred is one not being deleted, of the current boot, with kernel or boot id, then by name.
     #[must_use]
     pub fn answer_of_each(&self) -> HashMap<&'a str, &'a NodeAnswer> {
         let rank = |answer: &'a NodeAnswer| {

@@ -14,13 +14,11 @@ use catalogue::{
     APPLICATION_NODES, BUILD, LEADER, LISTS, NODES, STATES, SUMMING, TAINTED, TEXTS, WATCH_FAILURES, WRITES,
 };
 
-/// By kind, namespace and name of an application; with its uid.
 type Summaries = BTreeMap<[String; 3], (Arc<str>, Summary)>;
 
 /// Metrics of one controller.
 #[derive(Debug, Default)]
 pub struct ControllerMetrics {
-    /// Writes by kind of object and result.
     writes: Counters<&'static str, 2>,
     /// Full lists, by kind of object.
     pub lists: Counters<&'static str>,

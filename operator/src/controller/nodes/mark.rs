@@ -11,11 +11,7 @@ use crate::controller::projection::READY_BOOT;
 use crate::controller::write::act::{ApiWriter, WriteOutcome};
 use bpfman_runtime::manager::Manager;
 
-/// Executes a decision about a node. The list of taints can only be replaced as a whole: it is read first, and written
-/// only if the node has the same version.
-///
-/// # Errors
-/// Returns an error if the node was deleted or changed meanwhile, or if the server refused or did not answer.
+/// Executes a decision about a node. Taints can only be replaced as a whole: fails if the node changed since the read.
 pub async fn mark(writer: &ApiWriter, name: &str, decision: TaintDecision) -> Result<(), WriteOutcome> {
     let nodes: Api<Node> = Api::all(writer.client.clone());
     let node = writer.judge("taint", nodes.get(name).await)?;
@@ -24,7 +20,6 @@ pub async fn mark(writer: &ApiWriter, name: &str, decision: TaintDecision) -> Re
     writer.judge("taint", answer).map(|_| ())
 }
 
-/// Returns the merge patch of a node, or `None` if the node is in the wanted state.
 fn patch(node: &Node, decision: TaintDecision) -> Option<Value> {
     let old = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
     let mut taints: Vec<Taint> = old.iter().filter(|taint| taint.key != NOT_READY_TAINT).cloned().collect();

@@ -1,5 +1,4 @@
-//! Nodes: taints that keep pods away until the node's programs are back ([`taint`] decides, [`mark`] writes), and
-//! cleanup after deleted nodes ([`reap`]).
+//! Nodes: taints until programs are back ([`taint`] decides, [`mark`] writes), and cleanup after deletion ([`reap`]).
 
 pub mod mark;
 pub mod reap;

@@ -15,11 +15,7 @@ use crate::controller::write::act::{ApiWriter, WriteOutcome};
 use bpfman_application::scope::Scope;
 use bpfman_runtime::manager::Manager;
 
-/// Deletes the state objects of a node, after checking with the API server that the node does not exist: the watch of
-/// nodes may lag behind the watch of states.
-///
-/// # Errors
-/// Returns an error as [`super::mark::mark`] does; if several objects fail, one of the errors.
+/// Deletes a node's state objects, if the API server, ahead of the watch, confirms that the node does not exist.
 pub async fn reap(
     writer: &ApiWriter,
     node: &str,
@@ -40,7 +36,6 @@ pub async fn reap(
     worst
 }
 
-/// Removes the agent's finalizers from a state object, keeps all other finalizers, and deletes the object.
 async fn release(
     writer: &ApiWriter,
     scope: Scope,

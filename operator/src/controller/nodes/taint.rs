@@ -1,8 +1,7 @@
 //! Decides which nodes are tainted until their programs are back. Pure.
 //!
-//! A node counts as new in each boot until its programs have returned. An annotation records that boot, so that an
-//! application created later does not taint the node again. Kubelets may register with the taint
-//! (`--register-with-taints`), which closes the gap before the controller's first write.
+//! A node is new in each boot until its programs have returned; an annotation records that, so that a later application
+//! does not taint it again. Kubelets that register with the taint close the gap before the controller's first write.
 
 use std::collections::{HashMap, HashSet};
 
@@ -68,7 +67,6 @@ pub fn decide(question: &Question<'_>) -> TaintDecision {
     }
 }
 
-/// Returns whether all selecting applications have an answer from this boot, and none that fails closed has failed.
 fn is_back(question: &Question<'_>) -> bool {
     let boot = &question.node.boot_id;
     if boot.is_empty() {
@@ -92,7 +90,6 @@ fn is_back(question: &Question<'_>) -> bool {
     })
 }
 
-/// Returns whether there is no stable revision yet, which a new node would get at once.
 fn is_first_rollout(application: &TrackedApplication) -> bool {
     application.rollout.is_some()
         && application.typed_status().rollout.is_some_and(|rollout| rollout.stable_revision.is_none())
@@ -105,8 +102,7 @@ pub fn decide_all(
     presence: Presence,
     daemon_selected: impl Fn(&ClusterNode) -> bool,
 ) -> Vec<(SharedText, TaintDecision)> {
-    // Only cluster applications count, since nodes are shared: otherwise everyone who may create an application in one
-    // namespace could keep all pods from new nodes.
+    // Cluster applications only: otherwise anyone with permission in a namespace could keep pods from new nodes.
     let counts =
         |application: &TrackedApplication| application.scope == Scope::Cluster && !application.deleting;
     let applications: Vec<View<'_>> = memory.applications().filter(|view| counts(view.application)).collect();
@@ -217,7 +213,6 @@ mod tests {
         };
         let mut waiting = answer("Pending", "boot-2");
         assert_eq!(ask(&waiting, true), TaintDecision::Settle);
-        // There is a revision that it is about to get.
         assert_eq!(ask(&waiting, false), TaintDecision::Leave);
         assert_eq!(ask(&answer("Pending", "boot-1"), true), TaintDecision::Leave);
         waiting.orders.revision = Some("r1".into());
@@ -260,7 +255,6 @@ mod tests {
 
     #[test]
     fn a_taint_on_a_settled_node_goes() {
-        // A kubelet that restarts adds the taint again.
         assert_eq!(ask(&node(Some("boot-2"), true), true, vec![]), TaintDecision::Settle);
     }
 

@@ -1,5 +1,3 @@
-//! Answer of a node about one application.
-
 use bpfman_application::orders::NodeOrders;
 use bpfman_application::scope::Scope;
 use bpfman_application::state::NODE_LABEL;
@@ -11,7 +9,7 @@ use super::wire::{StateStatus, WireState};
 /// Finalizers that agents put on state objects.
 pub const STATE_FINALIZERS: [&str; 2] = [Scope::Cluster.finalizer(), Scope::Namespaced.finalizer()];
 
-/// Maximum length of a stored message, in bytes. It keeps an answer below 1 KiB.
+/// Limit in bytes that keeps an answer below 1 KiB.
 const MESSAGE_LIMIT: usize = 400;
 
 /// Stored fields of a state object.
@@ -33,8 +31,7 @@ pub struct NodeAnswer {
     pub outcome: NodeOutcome,
     /// Generation of the application, or revision ordered by the controller, to which the answer applies.
     pub revision: Option<SharedText>,
-    /// Generation of the application to which the condition applies. An `Error` may apply to a newer generation than
-    /// `revision`, which keeps running.
+    /// Generation of the condition; of an `Error`, it may be newer than `revision`, which keeps running.
     pub generation: Option<i64>,
     /// Kernel release, as printed by `uname -r`.
     pub kernel: Option<SharedText>,
@@ -135,7 +132,6 @@ impl NodeAnswer {
     }
 }
 
-/// Returns the outcome of a status. Agents write one condition; a status without one was not filled in yet.
 fn outcome(status: &StateStatus) -> NodeOutcome {
     let condition = status.conditions.first().map_or("", |condition| condition.type_.as_str());
     match (status.app_load_status.as_str(), condition) {
@@ -163,7 +159,6 @@ fn failure(status: &StateStatus, interner: &mut Interner) -> KeptFailure {
     }
 }
 
-/// Returns the first line that is not blank, truncated to the limit.
 fn first_line(message: &str) -> &str {
     let line = message.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     &line[..line.floor_char_boundary(MESSAGE_LIMIT)]

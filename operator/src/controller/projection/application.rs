@@ -1,5 +1,3 @@
-//! Application as the controller stores it.
-
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -28,13 +26,10 @@ impl fmt::Display for ApplicationId {
     }
 }
 
-/// Error in the node selector of an application.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum BadSelector {
-    /// The selector cannot be parsed.
     #[error("nodeSelector: {0}")]
     Unreadable(String),
-    /// An expression of the selector is invalid.
     #[error("nodeSelector: {0}")]
     Expression(SelectorError),
 }
@@ -131,7 +126,6 @@ impl TrackedApplication {
     }
 }
 
-/// Returns whether any attachment has `onUnavailable: closed`.
 fn fails_closed(value: &Value) -> bool {
     match value {
         Value::Object(fields) => {

@@ -1,6 +1,4 @@
-//! Stored fields of each object: a few hundred bytes, with repeated text stored once.
-//!
-//! Pure: built from the objects as read ([`wire`]), and used by all decisions.
+//! Stored fields of each object ([`wire`]): a few hundred bytes, with repeated text stored once. Pure.
 
 mod answer;
 mod application;

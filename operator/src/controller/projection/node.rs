@@ -1,12 +1,9 @@
-//! Fields of a node that selectors and taints need.
-
 use bpfman_application::orders::NOT_READY_TAINT;
 
 use super::text::{Interner, SharedText};
 use bpfman_runtime::wire::{WireNode, WireTaint, is_true};
 
-/// Annotation of a node: the boot in which its programs returned. It is written together with the taint's removal, so
-/// that an application which is created later in the same boot does not taint the node again.
+/// Annotation with the boot in which a node's programs returned, so that a later application does not taint it again.
 pub const READY_BOOT: &str = "bpfman.io/ready-boot";
 
 /// Stored fields of a node.
@@ -22,9 +19,7 @@ pub struct ClusterNode {
     pub ready: bool,
     /// True if the node has the `not-ready` taint.
     pub tainted: bool,
-    /// Other taints that keep pods away.
     repelling: Box<[WireTaint]>,
-    /// Sorted by key.
     labels: Box<[(SharedText, SharedText)]>,
 }
 

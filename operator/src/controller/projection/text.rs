@@ -10,7 +10,6 @@ pub type SharedText = Arc<str>;
 #[derive(Debug, Default)]
 pub struct Interner {
     held: HashSet<SharedText>,
-    /// Size at which unused text is removed.
     sweep_at: usize,
 }
 

@@ -45,7 +45,7 @@ pub struct StateStatus {
     pub health: Option<HealthAnswer>,
 }
 
-/// Reads an optional value. A form that an agent of another version wrote counts as absent.
+/// A form that an agent of another version wrote counts as absent.
 fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Option<T>, D::Error> {
     Ok(serde_json::from_value(Value::deserialize(from)?).ok())
 }

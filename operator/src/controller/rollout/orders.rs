@@ -17,14 +17,11 @@ use crate::controller::projection::text::SharedText;
 use crate::controller::projection::{ApplicationId, TrackedApplication};
 use crate::controller::write::act::{ApiWriter, WriteOutcome};
 
-/// Maximum number of concurrent writes for one application.
 const AT_A_TIME: usize = 16;
 
-/// Time after which the watch takes precedence over what was written.
 const BELIEVED: Duration = Duration::from_secs(30);
 
-/// Orders that were written but not yet seen in the watch. Without them, a decision made before the watch catches up
-/// would treat ordered nodes as free; if another node joins meanwhile, the wave would become too large.
+/// Orders written but not yet seen in the watch: without them, another joining node would make the wave too large.
 #[derive(Debug, Default)]
 pub struct UnseenOrders(HashMap<ApplicationId, HashMap<SharedText, (NodeOrders, Instant)>>);
 
@@ -69,8 +66,7 @@ pub struct NodeOrder {
     pub object: SharedText,
     /// All orders of the node after this change.
     pub orders: NodeOrders,
-    /// Merge patch with the changed annotations only. Its resource version is the observed one, so that concurrent
-    /// changes are not overwritten.
+    /// Merge patch with the changed annotations, for the observed resource version only.
     pub patch: Value,
 }
 
@@ -87,10 +83,7 @@ impl NodeOrder {
     }
 }
 
-/// Writes orders. Returns those that were written, and the worst result.
-///
-/// Leadership is checked before each write: a controller that was suspended for a while would otherwise write orders
-/// that another one has revoked.
+/// Writes orders, each after a check of leadership; returns those that were written, and the worst result.
 pub async fn write(
     writer: &ApiWriter,
     application: &TrackedApplication,
@@ -164,7 +157,6 @@ mod tests {
         };
         assert_eq!(look("r1", Duration::ZERO).as_deref(), Some("r2"));
         assert_eq!(look("r2", Duration::ZERO).as_deref(), Some("r2"));
-        // The watch showed the order: from now on the watch takes precedence.
         assert_eq!(look("r1", Duration::ZERO).as_deref(), Some("r1"));
     }
 

@@ -46,9 +46,6 @@ impl<'a> RevisionObjects<'a> {
     }
 
     /// Finds or creates the revision of the current spec, and deletes old revisions that are not in use.
-    ///
-    /// # Errors
-    /// Returns an error if the API server refused or did not answer.
     pub async fn know(&self, needed: &BTreeSet<String>) -> kube::Result<KnownRevisions> {
         let of_this = ListParams::default().labels(&format!("{REVISION_OF}={}", self.application.id));
         let all = self.api.list(&of_this).await?.items;
@@ -72,7 +69,6 @@ impl<'a> RevisionObjects<'a> {
         for name in revision::surplus(&all, &needed) {
             match self.api.delete(name, &DeleteParams::default()).await {
                 Ok(_) => _ = known.names.remove(name),
-                // The old revision only costs some space until the next change.
                 Err(error) => warn!(name, %error, "an old revision stays"),
             }
         }
@@ -80,9 +76,6 @@ impl<'a> RevisionObjects<'a> {
     }
 
     /// Creates the revision with the image pinned to the digest, unless it exists.
-    ///
-    /// # Errors
-    /// Returns an error if the API server refused or did not answer.
     pub async fn pin(&self, known: &mut KnownRevisions, name: &str, digest: &str) -> kube::Result<()> {
         if known.names.contains(name) {
             return Ok(());
@@ -97,7 +90,7 @@ impl<'a> RevisionObjects<'a> {
         let object = revision::object(&name, self.namespace, &owner(self.application), data, number);
         match self.api.create(&Manager::Controller.post(), &object).await {
             Ok(_) => {}
-            // Another controller created it first; the name guarantees equal content.
+            // Another controller created it; the name guarantees equal content.
             Err(kube::Error::Api(status)) if status.code == 409 => {}
             Err(error) => return Err(error),
         }
@@ -106,8 +99,7 @@ impl<'a> RevisionObjects<'a> {
         Ok(())
     }
 
-    /// Returns whether a revision has this content when parsed with the current types, so that new defaults do not
-    /// count.
+    /// Compares parsed content, so that new defaults do not count.
     fn says(&self, one: &ControllerRevision, data: &Value) -> bool {
         let named = one.metadata.name.as_deref().is_some_and(|name| revision::source(name) == name);
         let rehearsal =
@@ -120,7 +112,6 @@ impl<'a> RevisionObjects<'a> {
     }
 }
 
-/// Returns an owner reference, by which Kubernetes deletes the object together with the application.
 fn owner(application: &TrackedApplication) -> OwnerReference {
     let resource = application.scope.applications();
     OwnerReference {

@@ -19,8 +19,7 @@ use crate::rollout::command::{ReadCommand, forget, read_command};
 use crate::rollout::{Observation, UnixSeconds, clear, decide, revision};
 use bpfman_runtime::note::Note;
 
-/// Maximum number of orders in one round. Between two rounds everything is reconciled again, so that a failure or a
-/// user's command does not wait until thousands of obsolete orders were written.
+/// Everything is reconciled between batches: a command does not wait for thousands of obsolete orders.
 const BATCH: usize = 256;
 
 /// State of rollouts that the controller keeps beside its memory. All of it can be rebuilt.
@@ -46,11 +45,8 @@ pub struct Round {
 /// Changes to write beside the status.
 #[derive(Clone, Debug, Default)]
 pub struct Work {
-    /// If set, the revisions must be listed first, and nothing was decided; contains the revisions that are in use.
     unknown: Option<BTreeSet<String>>,
-    /// Merge patch of the application's annotations.
     command_patch: Option<Value>,
-    /// Revision with a pinned image, and the digest.
     pinned: Option<(String, String)>,
     known: Option<KnownRevisions>,
     orders: Vec<NodeOrder>,
@@ -89,11 +85,7 @@ impl Work {
             && self.orders.is_empty()
     }
 
-    /// Writes what precedes the status: the acceptance of a user's command, then revisions.
-    ///
-    /// The command is accepted on the version of the application that was decided about. The status write creates a new
-    /// version, after which accepting the command would fail in every round that writes a status. `application` becomes
-    /// the version with the command.
+    /// Accepts a command before the status, whose write would replace the version that was decided about.
     async fn prepare(
         &self,
         writer: &ApiWriter,
@@ -116,8 +108,7 @@ impl Work {
         Ok(())
     }
 
-    /// Writes everything: the user's command and the revisions, then finalizers and status, then the orders. No step
-    /// follows a failed one. `application` becomes the newest version.
+    /// Writes command, revisions, finalizers, status and orders, up to the first failure; updates `application`.
     pub async fn carry_out(
         mut self,
         writer: &ApiWriter,
@@ -245,7 +236,7 @@ fn place(seen: &BTreeMap<String, NodeView>, orders: BTreeMap<String, NodeOrders>
     with_object.map(|(seen, orders)| NodeOrder::new(seen, orders)).collect()
 }
 
-/// Restricts the patch to the version from which it was made, so that a concurrent command is not lost.
+/// A concurrent command must not be lost.
 fn at_version(mut patch: Value, application: &TrackedApplication) -> Value {
     patch["metadata"]["resourceVersion"] = application.resource_version.clone().into();
     patch

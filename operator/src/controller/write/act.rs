@@ -47,11 +47,7 @@ impl From<Result<(), Self>> for WriteOutcome {
 }
 
 impl ApiWriter {
-    /// Writes finalizers and status of an application, each only on the version that was decided about. `application`
-    /// becomes the newest version.
-    ///
-    /// # Errors
-    /// Returns an error as [`Self::annotate`] does. The finalizers may have been written already.
+    /// Writes finalizers and status of an application on the decided version; on failure, perhaps only the former.
     pub async fn application(
         &self,
         application: &mut TrackedApplication,
@@ -89,11 +85,7 @@ impl ApiWriter {
         TrackedApplication::new(application.scope, self.judge(kind, answer)?).ok_or(WriteOutcome::Outdated)
     }
 
-    /// Patches annotations of an application and returns the new version.
-    ///
-    /// # Errors
-    /// Returns an error if the application was deleted or changed meanwhile, or if the server refused or did not
-    /// answer.
+    /// Patches annotations of an application and returns the new version; fails if it was deleted or changed.
     pub async fn annotate(
         &self,
         application: &TrackedApplication,

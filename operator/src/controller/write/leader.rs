@@ -1,12 +1,9 @@
 //! Leader election among several controllers, by a `Lease` that the leader renews.
 //!
-//! Other candidates acquire the lease when they have not seen a renewal for its whole duration, measured by their own
-//! clocks. The leader stops acting earlier, measured from before its last renewal request. Different clocks therefore
-//! do no harm, and two controllers never act at the same time unless a write takes longer than the difference. Such a
-//! late write cannot revert later decisions: statuses, finalizers and orders are written only on the version that was
-//! decided about. Since many orders belong to one decision, the lease is checked before each of them. An order that was
-//! sent just before its controller was suspended may arrive late on a node without an order from the next leader; that
-//! leader sees it in the watch and revokes it like any other.
+//! Others acquire the lease after no renewal for its whole duration, by their own clocks; the leader stops earlier,
+//! measured from before its last request. Two act at once only if a write takes longer than the difference. A late
+//! write reverts nothing: statuses, finalizers and orders are written on the decided version. One decision has many
+//! orders, so the lease is checked before each. The next leader sees and revokes a late order like any other.
 
 use std::time::{Duration, Instant};
 
@@ -34,7 +31,6 @@ impl Leadership {
         Self(watch::channel(Some(far)).1)
     }
 
-    /// Creates a leadership that a test controls.
     #[cfg(test)]
     pub(in crate::controller) fn given() -> (watch::Sender<Option<Instant>>, Self) {
         let (sender, receiver) = watch::channel(Self::alone().0.borrow().to_owned());
@@ -50,7 +46,6 @@ impl Leadership {
     /// Waits until the lease was acquired, lost or renewed.
     pub async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
-            // The election ended, so there will be no change.
             std::future::pending::<()>().await;
         }
     }
@@ -61,12 +56,10 @@ pub struct Election {
     leases: Api<Lease>,
     namespace: String,
     identity: String,
-    /// Time without a renewal after which others acquire the lease.
     duration: Duration,
     until: watch::Sender<Option<Instant>>,
 }
 
-/// Lease of another controller, and the time since which it is unchanged.
 struct Seen {
     version: Option<String>,
     since: Instant,
@@ -81,12 +74,11 @@ impl Election {
         (Self { leases, namespace: namespace.to_owned(), identity, duration, until }, Leadership(receiver))
     }
 
-    /// Returns how long the leader acts after it requested a successful renewal.
+    /// Measured from the request of a successful renewal.
     fn hold(&self) -> Duration {
         self.duration * 2 / 3
     }
 
-    /// Returns the time between two renewals, or two attempts to acquire the lease.
     fn retry(&self) -> Duration {
         self.duration / 6
     }
@@ -139,7 +131,6 @@ impl Election {
         }
     }
 
-    /// Makes one attempt, and returns whether this controller holds the lease. On a conflict, another one was faster.
     async fn attempt(&self, seen: &mut Option<Seen>, now: Instant) -> kube::Result<bool> {
         let answer = match self.leases.get_opt(LEASE).await? {
             None => self.leases.create(&Manager::Controller.post(), &self.first()).await,
@@ -157,7 +148,6 @@ impl Election {
         }
     }
 
-    /// Returns whether the lease is held by this controller or by none, or was not renewed for its whole duration.
     fn is_free(&self, lease: &Lease, seen: &mut Option<Seen>, now: Instant) -> bool {
         let holder = holder(lease).unwrap_or_default();
         if holder.is_empty() || holder == self.identity {

@@ -1,5 +1,3 @@
-//! Nodes that join, leave, or do not report.
-
 use std::collections::BTreeSet;
 
 use bpfman_application::rollout::{Rollout, RolloutPhase};
@@ -69,7 +67,6 @@ fn a_node_away_during_the_rollout_gets_it_when_it_is_back() {
     assert_eq!(fleet.with(V2).len(), 4);
 }
 
-/// Returns a fleet of forty nodes, of which two have the second version when all but ten are cut off.
 fn cut_in_the_first_wave(version: Version) -> Fleet {
     let mut fleet =
         Fleet::stable(&[(OLD, 40)], Rollout { max_failed: Some(amount("1")), ..waves(&["5%", "50%"]) });
@@ -101,7 +98,6 @@ fn reachable_half_of_a_partitioned_fleet_is_not_the_whole() {
     assert_eq!(fleet.status().stable_revision.as_deref(), Some(V1));
     let message = &fleet.status().message;
     assert!(message.contains("waits for nodes that are away") && message.contains("30 of 40"), "{message}");
-    // Nodes that return get the rest of the second wave, and then the third.
     fleet.heal();
     fleet.control();
     assert_eq!(fleet.with(V2).len(), 20);
@@ -136,7 +132,6 @@ fn promote_continues_without_absent_nodes_which_follow_in_steps() {
     while fleet.with(V2).len() < 40 {
         fleet.control();
         sizes.push(fleet.with(V2).len());
-        // Further nodes change only after these have reported.
         fleet.control();
         assert_eq!(fleet.with(V2).len(), *sizes.last().unwrap());
         fleet.work_all();
@@ -157,7 +152,6 @@ fn node_that_returns_with_a_failed_revision_rolls_back_at_once() {
         fleet.seen.nodes.get_mut(name).unwrap().present = false;
     }
     fleet.say(RolloutCommand::Abort);
-    // The controller stops after the status and three orders: the other nodes have no orders yet.
     fleet.control_and_stop_after(4);
     assert!(fleet.settle());
     fleet.heal();

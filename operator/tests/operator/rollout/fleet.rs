@@ -16,17 +16,12 @@ pub const V2: &str = "app-0000000002";
 pub const OLD: &str = "6.1.0";
 pub const NEW: &str = "6.12.0";
 
-/// Revision of the application, and its behaviour on nodes.
 #[derive(Clone, Debug, Default)]
 pub struct Version {
     pub name: String,
-    /// Digest that its tag currently resolves to.
     pub digest: Option<String>,
-    /// Kernels that reject it, also in a preflight.
     pub refused_by: BTreeSet<String>,
-    /// Nodes on which it passes the preflight, but fails when it runs.
     pub fails_on: BTreeSet<String>,
-    /// Nodes on which it violates a gate.
     pub slow_on: BTreeSet<String>,
 }
 
@@ -36,14 +31,11 @@ impl Version {
     }
 }
 
-/// Nodes, an application, and a controller that may be stopped after any write.
 #[derive(Clone, Debug)]
 pub struct Fleet {
     pub seen: Observation,
     pub versions: Vec<Version>,
-    /// Nodes whose agents do not report.
     pub silent: BTreeSet<String>,
-    /// All revisions that each node was ordered to run, in order.
     pub told: BTreeMap<String, Vec<String>>,
     pub events: Vec<&'static str>,
 }
@@ -56,7 +48,6 @@ pub fn amount(text: &str) -> IntOrString {
     text.parse().map_or_else(|_| IntOrString::String(text.to_owned()), IntOrString::Int)
 }
 
-/// Returns a rollout with waves of these sizes and a deadline of five minutes.
 pub fn waves(amounts: &[&str]) -> Rollout {
     Rollout {
         waves: amounts.iter().map(|text| amount(text)).collect(),
@@ -70,7 +61,6 @@ pub fn names(numbers: std::ops::Range<usize>) -> BTreeSet<String> {
 }
 
 impl Fleet {
-    /// Returns a fleet of nodes by kernel, with a first version that is stable on all of them.
     pub fn stable(kernels: &[(&str, usize)], rollout: Rollout) -> Self {
         let first = Rollout { progress_deadline_seconds: 300, ..Rollout::default() };
         let mut fleet = Self::new(kernels, first);
@@ -83,7 +73,6 @@ impl Fleet {
         fleet
     }
 
-    /// Returns a fleet of nodes by kernel, without an application.
     pub fn new(kernels: &[(&str, usize)], rollout: Rollout) -> Self {
         let mut fleet = Self {
             seen: Observation { now: UnixSeconds(1_700_000_000), rollout, ..Observation::default() },
@@ -113,7 +102,6 @@ impl Fleet {
         name
     }
 
-    /// Changes the spec, as a user does.
     pub fn release(&mut self, version: Version) {
         self.seen.target.clone_from(&version.name);
         self.seen.tagged = version.digest.is_some();
@@ -121,14 +109,12 @@ impl Fleet {
         self.versions.push(version);
     }
 
-    /// Cuts nodes off the network: they no longer report.
     pub fn split(&mut self, is_cut_off: impl Fn(usize) -> bool) {
         for (number, node) in self.seen.nodes.values_mut().enumerate() {
             node.present &= !is_cut_off(number);
         }
     }
 
-    /// Reconnects all nodes.
     pub fn heal(&mut self) {
         self.seen.nodes.values_mut().for_each(|node| node.present = true);
     }
@@ -146,23 +132,19 @@ impl Fleet {
         self.seen.now.0 += seconds;
     }
 
-    /// Returns the nodes whose last order is to run a version.
     pub fn with(&self, version: &str) -> Vec<&str> {
         let told =
             |node: &RolloutNode| node.orders.revision.as_deref().map(revision::source) == Some(version);
         self.seen.nodes.iter().filter(|(_, node)| told(node)).map(|(name, _)| name.as_str()).collect()
     }
 
-    /// Runs the controller once, with all of its writes.
     pub fn control(&mut self) -> RolloutDecision {
         self.control_and_stop_after(usize::MAX)
     }
 
-    /// Runs the controller once, and stops it after a number of writes, of which the status is the first.
     pub fn control_and_stop_after(&mut self, writes: usize) -> RolloutDecision {
         let decision = decide(&self.seen);
         self.check(&decision);
-        // A node that is ordered again what it still runs has already reported.
         let answers_at_once = decision.orders.iter().any(|(name, orders)| {
             let node = &self.seen.nodes[name];
             let tried = node.preflight.as_ref().map(|answer| &answer.revision);
@@ -200,7 +182,6 @@ impl Fleet {
         decision
     }
 
-    /// Checks the invariants of every decision.
     fn check(&self, decision: &RolloutDecision) {
         let status = &decision.status;
         self.check_end(decision);
@@ -252,8 +233,6 @@ impl Fleet {
         }
     }
 
-    /// Checks that a revision becomes stable only if no more nodes lack it than a first wave has, unless a user
-    /// promotes it: these nodes get it later, without a wave of their own.
     fn check_end(&self, decision: &RolloutDecision) {
         let before = &self.seen.status;
         let Some(target) = before.target_revision.as_deref() else { return };
@@ -269,7 +248,6 @@ impl Fleet {
         assert!(without <= first, "{without} nodes never had a wave, and a first wave has {first}");
     }
 
-    /// Checks that nodes with an older revision then change in batches no larger than a first wave.
     fn check_stragglers(&self, decision: &RolloutDecision) {
         let status = &decision.status;
         let (RolloutPhase::Idle, Some(stable)) = (status.phase, status.stable_revision.as_deref()) else {
@@ -303,7 +281,6 @@ impl Fleet {
         waves.iter().take(wave).map(|amount| count(amount, total)).max().unwrap_or(total)
     }
 
-    /// Lets a node execute its orders.
     pub fn work(&mut self, name: &str) {
         let Some(node) = self.seen.nodes.get_mut(name) else { return };
         if !node.present || self.silent.contains(name) {
@@ -348,7 +325,6 @@ impl Fleet {
         }
     }
 
-    /// Lets nodes work and time pass until nothing changes any more. Returns whether that state was reached.
     pub fn settle(&mut self) -> bool {
         for _ in 0..2_000 {
             self.control();

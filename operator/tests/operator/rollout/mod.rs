@@ -1,5 +1,4 @@
-//! Rollouts of simulated fleets: invariants of the decisions under any behaviour of nodes, clocks, users and
-//! restarts.
+//! Rollouts of simulated fleets: invariants under any behaviour of nodes, clocks, users and restarts.
 
 mod absences;
 mod fleet;

@@ -1,5 +1,3 @@
-//! Preflights before the first wave, and the digests that they resolve.
-
 use bpfman_application::rollout::{Preflight, PreflightVerdict, Rollout, RolloutPhase};
 use bpfman_operator::rollout::command::RolloutCommand;
 use bpfman_operator::rollout::revision;
@@ -90,7 +88,6 @@ fn tag_that_moves_between_two_answers_is_retried_by_digest() {
     assert_eq!(fleet.status().target_revision.as_deref(), Some(pinned.as_str()));
     assert_eq!(fleet.seen.nodes[&second].orders.preflight.as_deref(), Some(pinned.as_str()));
     assert_eq!(fleet.status().phase, RolloutPhase::Preflight);
-    // A digest identifies one image: the tag may move now.
     fleet.versions.last_mut().unwrap().digest = digest("ab");
     assert!(fleet.settle());
     assert_eq!(fleet.status().stable_revision.as_deref(), Some(pinned.as_str()));

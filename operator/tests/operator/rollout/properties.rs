@@ -1,5 +1,3 @@
-//! Properties that hold for every order of events.
-
 use std::collections::BTreeMap;
 
 use bpfman_application::rollout::{Gates, OnFailure, Preflight, Rollout, RolloutPhase};
@@ -11,7 +9,6 @@ use super::fleet::{Fleet, Version, amount};
 
 const KERNELS: [&str; 3] = ["6.1.0", "6.6.0", "6.12.0"];
 
-/// Event of a simulation. Numbers are taken modulo the number of nodes.
 #[derive(Clone, Debug)]
 enum Happening {
     Control,
@@ -149,7 +146,6 @@ fn happen(fleet: &mut Fleet, happening: &Happening, version: &mut u32) {
             fleet.release(version);
         }
         Happening::Pause(paused) => fleet.seen.rollout.paused = *paused,
-        // Cuts off seven of ten nodes, different ones each time.
         Happening::Split(number) => fleet.split(|node| (node * 3 + number % 10) % 10 < 7),
         Happening::Heal => fleet.heal(),
         Happening::Unselect(number) => {
@@ -210,9 +206,7 @@ proptest! {
         }
     }
 
-    /// Most nodes are cut off for a while during a rollout. Each decision is checked: waves are parts of the whole
-    /// fleet, a revision does not become stable on the remaining nodes only, and returning nodes do not change all at
-    /// once.
+    /// Waves are parts of the whole fleet: the rest does not become stable alone, nor change at once when it returns.
     #[test]
     fn a_split_makes_no_node_change_before_its_wave(
         counts in proptest::collection::vec(5usize..15, 3),
@@ -264,8 +258,7 @@ proptest! {
         prop_assert_eq!(run(&[]), run(&stops));
     }
 
-    /// Without a new spec or a command, a node is ordered at most once to run the new revision, and at most once to
-    /// return.
+    /// A node is ordered at most once each to run the new revision, and to return.
     #[test]
     fn every_order_is_written_once(
         counts in proptest::collection::vec(1usize..8, 3),

@@ -1,5 +1,3 @@
-//! Typical rollouts: waves, failures, commands.
-
 use bpfman_application::rollout::{Gates, OnFailure, Preflight, Rollout, RolloutPhase};
 use bpfman_operator::rollout::clear;
 use bpfman_operator::rollout::command::RolloutCommand;
@@ -39,10 +37,8 @@ fn failing_wave_rolls_back_and_reaches_no_other_node() {
     assert!(fleet.told.len() <= 12, "{:?}", fleet.told);
     assert!(fleet.told.values().all(|told| told == &[V2, V1]), "{:?}", fleet.told);
     assert!(fleet.events.ends_with(&["RollingBack", "RolledBack"]), "{:?}", fleet.events);
-    // A failed revision is not retried automatically.
     fleet.pass(10_000);
     assert!(fleet.control().orders.is_empty());
-    // A user can retry it.
     fleet.versions.last_mut().unwrap().refused_by.clear();
     fleet.say(RolloutCommand::Promote);
     assert!(fleet.settle());
@@ -70,7 +66,6 @@ fn with_pause_a_failed_wave_waits_and_promote_accepts_it() {
     fleet.release(Version { fails_on: names(0..2), ..Version::good(2) });
     assert!(fleet.settle());
     assert_eq!(fleet.status().phase, RolloutPhase::Failed);
-    // Each of the two failed nodes may be in a wave of its own.
     for _ in 0..2 {
         fleet.say(RolloutCommand::Promote);
         assert!(fleet.settle());

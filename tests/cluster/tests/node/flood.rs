@@ -10,22 +10,19 @@ use bpfman_cluster_tests::{Cluster, wait};
 /// UDP port that programs of `tests/programs/chain` filter.
 pub const JUDGED: u16 = 4242;
 
-/// Thread that sends until this value is dropped.
 pub struct Flood {
     sent: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
 }
 
 impl Flood {
-    /// Sends from the node's own network to the pod addresses of `tests/kube/node-up`.
     pub fn start(cluster: &Cluster) -> Self {
         let (sent, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         let (count, ended) = (Arc::clone(&sent), Arc::clone(&stop));
         let socket = cluster.inside(|| UdpSocket::bind("0.0.0.0:0").unwrap());
         std::thread::spawn(move || {
             while !ended.load(Ordering::Relaxed) {
-                // Addresses are assigned in ascending order. Unassigned ones have no route, so that sending fails at
-                // once.
+                // Addresses are assigned in ascending order. Unassigned ones have no route: sending fails at once.
                 for host in 2..64 {
                     if socket.send_to(b"bpfman", (Ipv4Addr::new(10, 88, 0, host), JUDGED)).is_ok() {
                         count.fetch_add(1, Ordering::Relaxed);
@@ -38,7 +35,6 @@ impl Flood {
         Self { sent, stop }
     }
 
-    /// Waits until `count` more datagrams have been sent.
     pub async fn more(&self, count: usize) {
         let goal = self.sent.load(Ordering::Relaxed) + count;
         wait::until("datagrams are sent", async || self.sent.load(Ordering::Relaxed) >= goal).await;

@@ -15,7 +15,6 @@ use crate::node::{RealNode, text, timeout};
 /// Registry in the manifests: each node has one there, with the test's images.
 const REGISTRY: &str = "localhost:5000";
 
-/// Registries of the nodes, and the key that their daemons trust.
 pub struct Gallery {
     key: PathBuf,
     networks: [PathBuf; 2],
@@ -23,7 +22,6 @@ pub struct Gallery {
 }
 
 impl Gallery {
-    /// Starts the registries of a cluster of two nodes.
     pub fn open(node: &RealNode) -> Self {
         let networks = [node.cluster.netns(), node.second_netns()];
         let registries =
@@ -34,26 +32,22 @@ impl Gallery {
         gallery
     }
 
-    /// Returns lines for a daemon's policy that allow only images signed by the test's key.
     pub fn policy(&self) -> String {
         let key = fs::read_to_string(self.key.with_extension("pub")).unwrap();
         format!("[[images]]\npattern = \"{REGISTRY}/*\"\nkeys = ['''\n{key}''']\n")
     }
 
-    /// Pushes and signs the program of an example, and applies its `app.yaml` and `cluster.yaml`; waits until program
-    /// and companion command run on both nodes.
+    /// Pushes and signs an example's program, applies its manifests, and waits until it runs on both nodes.
     pub async fn deploy(&self, node: &RealNode, entry: &str) {
         self.apply(node, entry);
         node.wait(&["--for=condition=Success", &format!("clusterbpfapplication/{entry}")]);
         node.side_runs(entry);
     }
 
-    /// Like [`Self::deploy`], without waiting.
     pub fn apply(&self, node: &RealNode, entry: &str) {
         self.apply_at(node, entry, None);
     }
 
-    /// Like [`Self::apply`], with a replacement of a text in `app.yaml` by another.
     pub fn apply_at(&self, node: &RealNode, entry: &str, place: Option<(&str, &str)>) {
         let image = format!("{REGISTRY}/examples/{entry}:latest");
         let object = text(&compile::example(entry));
@@ -89,7 +83,6 @@ impl Gallery {
 }
 
 impl RealNode {
-    /// Waits until the companion command of an example runs on every node.
     pub fn side_runs(&self, entry: &str) {
         let all = format!("daemonset/{entry}");
         self.cluster
@@ -98,7 +91,6 @@ impl RealNode {
     }
 }
 
-/// Returns the manifest, with the companion command's image replaced by the one on the nodes.
 fn in_cluster(path: &Path, entry: &str) -> String {
     let manifest = fs::read_to_string(path).unwrap();
     let published = format!("{REGISTRY}/examples/{entry}-side:latest");

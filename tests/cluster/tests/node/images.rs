@@ -24,16 +24,13 @@ pub fn ours(image: &str) -> String {
     format!("bpfman.test/bpfman-{image}:test")
 }
 
-/// Returns the name of the image of an example's companion command on the node.
 pub fn side(entry: &str) -> String {
     format!("bpfman.test/{entry}-side:test")
 }
 
-/// Image that [`RealNode::busy_image`] imports.
 pub const BUSY: &str = "bpfman.test/busy:1";
 
 impl RealNode {
-    /// Imports all images of the project and of test pods.
     pub fn images(&self) {
         for (image, binaries) in OURS {
             self.image(&format!("bpfman-{image}"), binaries, &ours(image));
@@ -62,7 +59,6 @@ impl RealNode {
         }
     }
 
-    /// Adds another name to one of the project's images, as if it were the next version.
     pub fn tag(&self, image: &str, name: &str) {
         scripts::run("ctr", &self.cluster.path(""), &["images", "tag", &ours(image), name]);
     }

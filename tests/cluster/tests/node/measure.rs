@@ -66,7 +66,6 @@ async fn memory_and_apply_to_attached_in_pods() {
     eprintln!("apply to attached, beside 20 applications: median {median:?}, longest {most:?}");
 }
 
-/// Prints the memory of the operator's processes, in MiB.
 fn memory(node: &RealNode, when: &str) {
     for app in ["bpfman-agent", "bpfman-operator", "bpfman-daemon"] {
         for pod in node.pods_of(app) {

@@ -12,16 +12,14 @@ use crate::pods::{application, in_pods};
 
 /// Name in the node's hosts file, and name that only its name server knows.
 const NAMES: [(&str, u16); 2] = [("by-hosts.bpfman.test", 5001), ("by-dns.bpfman.test", 5002)];
-/// Second name in DNS encoding.
 const ASKED: &[u8] = b"\x06by-dns\x06bpfman\x04test\0";
 
-/// Makes both names resolvable on a node. Call this first: pods on the host network copy its files when they start.
+/// Call this first: pods on the host network copy its files when they start.
 pub fn announce(node: &RealNode) {
     let (name, _) = NAMES[0];
     let write = format!("echo 127.0.0.1 {name} >> /etc/hosts; echo nameserver 127.0.0.1 > /etc/resolv.conf");
     node.on_node(&["sh", "-c", &write]).success();
     let socket = node.cluster.inside(|| UdpSocket::bind("127.0.0.1:53").unwrap());
-    // The thread ends with the process.
     std::thread::spawn(move || {
         let mut datagram = [0; 512];
         while let Ok((length, client)) = socket.recv_from(&mut datagram) {
@@ -32,7 +30,6 @@ pub fn announce(node: &RealNode) {
     });
 }
 
-/// Returns the name server's response: the address of the only name that it knows.
 fn answer(question: &[u8]) -> Option<Vec<u8>> {
     let (id, rest) = (question.get(..2)?, question.get(12..)?);
     let name = rest.iter().position(|byte| *byte == 0)? + 1;
@@ -48,8 +45,7 @@ fn answer(question: &[u8]) -> Option<Vec<u8>> {
     Some(reply)
 }
 
-/// Loads from registries of both names for an existing pod, and waits until the daemon has connected to both
-/// addresses.
+/// Waits until the daemon has connected to both addresses.
 pub async fn are_looked_up(node: &RealNode) {
     for (host, port) in NAMES {
         let came = Arc::new(AtomicBool::new(false));

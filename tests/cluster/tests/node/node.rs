@@ -16,7 +16,6 @@ use serde_json::{Value, json};
 /// sandbox that still runs then stays until garbage collection, which happens every minute.
 const POD_LEAVES: Duration = wait::DEADLINE.saturating_add(Duration::from_secs(330));
 
-/// Cluster with one or two real nodes.
 pub struct RealNode {
     pub cluster: Cluster,
     /// Lock, released after the node is stopped.
@@ -24,10 +23,7 @@ pub struct RealNode {
 }
 
 impl RealNode {
-    /// Starts a node, and imports all images.
-    ///
-    /// Returns `None`, and prints a line that counts as a skip, if Kubernetes or the programs of a node were not
-    /// built.
+    /// Starts a node, and imports all images; `None`, with a skip line, if the programs of a node were not built.
     pub fn start() -> Option<Self> {
         Self::of(&["node-a"])
     }
@@ -55,7 +51,6 @@ impl RealNode {
         self.deploy_with("").await;
     }
 
-    /// Like [`Self::deploy`], with additional lines in the daemons' policy.
     pub async fn deploy_with(&self, policy: &str) {
         self.cluster.apply_definitions().await;
         let base =
@@ -82,7 +77,6 @@ images:
         }
     }
 
-    /// Removes the operator by the documented command.
     pub fn take_away(&self) {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/kubernetes/remove");
         let seconds = POD_LEAVES.as_secs().to_string();
@@ -92,7 +86,6 @@ images:
         assert!(told.contains("nothing of bpfman is left in the cluster, or on its nodes"), "{told}");
     }
 
-    /// Deletes objects and waits for their removal, for as long as pods may take.
     pub fn delete(&self, words: &[&str]) -> Outcome {
         self.cluster.kubectl(&[&["delete", &*timeout(POD_LEAVES)], words].concat())
     }
@@ -103,27 +96,23 @@ images:
         self.cluster.kubectl(&words).success();
     }
 
-    /// Waits for a condition that holds only after a pod is removed.
     pub async fn without_a_pod(&self, what: &str, holds: impl AsyncFnMut() -> bool) {
         wait::until_within(POD_LEAVES, what, holds).await;
     }
 
-    /// Returns the network namespace of node-b, see `tests/kube/node-up`.
     pub fn second_netns(&self) -> PathBuf {
         let mut name = self.cluster.netns().into_os_string();
         name.push("-b");
         name.into()
     }
 
-    /// Runs a command with the files, network and mounts of the node's processes.
     pub fn on_node(&self, words: &[&str]) -> Outcome {
         let pid = fs::read_to_string(self.cluster.path("containerd.pid")).unwrap();
         let pid = pid.split(' ').next().unwrap();
         Outcome::of(Command::new("nsenter").args(["--mount", "--net", "--target", pid]).args(words))
     }
 
-    /// Copies an object file of `tests/programs` to the node. The agent owns it, because it may load only its own
-    /// files (see `deploy`).
+    /// The agent owns the file, because it may load only its own (see `deploy`).
     pub fn bytecode(&self, name: &str) -> String {
         let object = compile::object(name);
         let path = format!("/var/lib/bpfman/{name}.o");
@@ -132,14 +121,12 @@ images:
         path
     }
 
-    /// Copies the packaged seccomp profile to the kubelet's directory of profiles.
     pub fn install_profile(&self) {
         let profile =
             concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging/kubernetes/seccomp/bpfman-map-reader.json");
         self.on_node(&["install", "-D", "-t", "/var/lib/kubelet/seccomp", profile]).success();
     }
 
-    /// Waits until daemon and agent are ready on the node.
     pub async fn deployed(&self) {
         self.wait(&["-n", "bpfman", "--for=condition=Available", "deployment/bpfman-operator"]);
         for app in ["bpfman-daemon", "bpfman-agent"] {
@@ -162,7 +149,6 @@ images:
         line.split_whitespace().nth(1).unwrap().to_owned()
     }
 
-    /// Returns the XDP program on the interface of a pod, as `ip` reports it; null if there is none.
     pub fn xdp_of(&self, pod: &Value) -> Value {
         let process = self.process(pod);
         let told = run(&["nsenter", "--net", "--target", &process, "ip", "-j", "link", "show", "eth0"]);
@@ -180,7 +166,6 @@ images:
 }
 
 impl Drop for RealNode {
-    /// Prints the state of the node if the test failed.
     fn drop(&mut self) {
         if !std::thread::panicking() {
             return;

@@ -22,7 +22,6 @@ use crate::pods::pod;
 /// Addresses of the nodes, see `tests/kube/node-up`.
 const FIRST: &str = "198.51.100.1";
 const SECOND: &str = "198.51.100.2";
-/// Port with a listener on node-b.
 const OPEN: u16 = 7001;
 const CLOSED: u16 = 7002;
 const BYTES: usize = 100_000;
@@ -46,13 +45,11 @@ fn connect(node: &RealNode) {
     server.join().unwrap();
 }
 
-/// Makes a connection that node-b refuses.
 fn connect_in_vain(node: &RealNode) {
     let refused = node.cluster.inside(|| TcpStream::connect((SECOND, CLOSED)).unwrap_err());
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
 }
 
-/// Returns flows to a port of node-b with a verdict, from the JSON output.
 fn flows_to(node: &RealNode, port: u16, verdict: &str) -> Vec<Value> {
     let lines = asked(node, "flows --json").success();
     let flows = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -148,7 +145,6 @@ async fn who_may_not_is_told(node: &RealNode) {
         .fails(3, &["no pod with the label", "examples/profiler/cluster.yaml"]);
 }
 
-/// Cuts node-b off: its pods become unreachable.
 fn who_is_cut_off_is_named(node: &RealNode) {
     let netns = node.cluster.netns();
     run(&["ip", "-n", netns.file_name().unwrap().to_str().unwrap(), "link", "set", "to-b", "down"]);

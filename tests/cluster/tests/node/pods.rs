@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-/// Returns a pod that runs a command as an ordinary user.
 pub fn pod(name: &str, image: &str, words: &[&str]) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",
@@ -19,8 +18,7 @@ pub fn pod(name: &str, image: &str, words: &[&str]) -> Value {
     })
 }
 
-/// Returns a pod that reads the map `hits` of an application, which CSI mounts for it, under the packaged seccomp
-/// profile. `RealNode::install_profile` must have run.
+/// The map `hits` is mounted by CSI, under the packaged seccomp profile: `RealNode::install_profile` must have run.
 pub fn reader(application: &str) -> Value {
     let mut reader = pod("reader", "bpfman.test/reader:1", &["/bin/read_map", "/maps/hits"]);
     // Kubelets pass the pod's fsGroup to a CSI driver since 1.22; without one, the map's pin has the group root.
@@ -35,12 +33,10 @@ pub fn reader(application: &str) -> Value {
     reader
 }
 
-/// Returns a pod that counts the datagrams that it receives.
 pub fn receiver(name: &str) -> Value {
     pod(name, "bpfman.test/receiver:1", &["/bin/receive"])
 }
 
-/// Returns a program of `tests/programs/chain`, attached to `eth0` of labelled pods of the default namespace.
 pub fn in_pods(program: &str, kind: &str, app: &str) -> Value {
     let mut link = json!({
         "interfaceSelector": { "interfaces": ["eth0"] },

@@ -1,5 +1,4 @@
-//! Pods wait for their node's programs, are filtered from their first packet on, and stay so while the daemon is
-//! replaced.
+//! Pods wait for their node's programs, and are filtered from their first packet on, also while a daemon is replaced.
 
 use bpfman_application::orders::NOT_READY_TAINT;
 use bpfman_cluster_tests::wait;
@@ -44,7 +43,6 @@ async fn pods_wait_for_node_programs_and_have_them_from_first_packet() {
         .await;
     assert!(node.is_tainted() && node.pod("web")["spec"]["nodeName"].is_null());
 
-    // Once the bytecode exists, the pod starts, and every packet to its interface passes through the program.
     let flood = Flood::start(cluster);
     node.edit("guard", json!({ "byteCode": { "path": node.bytecode("chain") } })).await;
     wait::until("the node lets pods in", async || !node.is_tainted()).await;
@@ -73,11 +71,9 @@ async fn pods_wait_for_node_programs_and_have_them_from_first_packet() {
     wait::until("the program goes on", async || node.reads() > met).await;
     assert_eq!(node.received("web").await, 0, "packets while the daemon was replaced");
     assert!(!node.is_tainted(), "a daemon that restarts makes no node new");
-    // The new daemon applies changes.
     node.edit("guard", json!({ "globalData": { "verdict": PASS } })).await;
     wait::until("packets pass", async || node.received("web").await > 0).await;
 
-    // Without the plugin pods start as before.
     node.configure(json!({ "cni": { "image": ours("cni"), "remove": true } })).await;
     node.without_a_pod("the plugin is gone", async || !node.networks().contains("bpfman-cni")).await;
     node.delete(&["pod", "reader", "plain", "web"]).success();
@@ -96,7 +92,6 @@ fn config() -> Value {
     })
 }
 
-/// Sets new images in the Config, and waits until daemon and agent run them.
 async fn replaced(node: &RealNode) {
     for (field, image, app) in [("daemon", "daemon", "bpfman-daemon"), ("agent", "operator", "bpfman-agent")]
     {
@@ -146,12 +141,10 @@ impl RealNode {
         api.patch(name, &PatchParams::default(), &patch).await.unwrap();
     }
 
-    /// Returns the number of datagrams that a pod has logged as received.
     async fn received(&self, pod: &str) -> u64 {
         wait::some("it says", async || self.last_number(pod, "received ")).await
     }
 
-    /// Returns the number that the reader pod has logged.
     fn reads(&self) -> u64 {
         self.last_number("reader", "reads ").unwrap_or(0)
     }

@@ -11,10 +11,8 @@ use serde_json::{Value, json};
 use crate::node::{RealNode, text};
 use crate::pods::pod;
 
-/// Registry of the published samples.
 const PUBLISHED: &str = "quay.io/acme/";
 const REGISTRY: &str = "localhost:5000/acme/";
-/// Image with `sample_app` and the libraries that it is linked with.
 const APP: &str = "bpfman.test/sample-app:1";
 
 /// Samples that cannot succeed on such a node, with a part of the error.
@@ -40,7 +38,6 @@ fn samples() -> Vec<Value> {
         .collect()
 }
 
-/// Pushes the object under the name of each image that samples name by tag.
 fn publish(node: &RealNode, samples: &[Value]) {
     let bpfman = |words: &[&str]| {
         let mut command = std::process::Command::new("nsenter");
@@ -70,7 +67,6 @@ fn interfaces(node: &RealNode) {
     }
 }
 
-/// Creates the pods `web` and `api` in the samples' namespace.
 async fn pods(node: &RealNode) {
     let app = compile::executable("sample_app");
     let mut files = vec![format!("{}:/usr/bin/app", app.display())];
@@ -89,7 +85,6 @@ async fn pods(node: &RealNode) {
     }
 }
 
-/// Returns reason and message of the condition of an application's only node, once it is final.
 async fn outcome(node: &RealNode, sample: &Value) -> (String, String) {
     let name = sample["metadata"]["name"].as_str().unwrap();
     let kind = format!("{}State", sample["kind"].as_str().unwrap());

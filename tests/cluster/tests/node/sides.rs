@@ -1,5 +1,4 @@
-//! Companion commands of the examples in a cluster, deployed by their manifests on two nodes. `observers.rs` tests
-//! those of flows and profiler by `kubectl bpfman`.
+//! Companion commands of the examples on two nodes; `observers.rs` tests those of flows and profiler.
 
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
@@ -35,19 +34,15 @@ const RULES: [(&str, &str, &str); 5] = [
     ("switch-port", "rules", "1 rules"),
     ("sock-shortcut", "rules", "1 rules"),
 ];
-/// Examples with pods that log events.
 const TOLD: [&str; 5] = ["watchdog", "exec-snoop", "xdp-counter", "tls-trace", "pod-fastpath"];
-/// Image of a TLS server, OpenSSL's own command.
 const SECURE: &str = "bpfman.test/secure:1";
 
-/// Returns the logs of a container of all pods of an example. `words` are further arguments of kubectl.
 fn logs(node: &RealNode, entry: &str, container: &str, words: &[&str]) -> String {
     let pods = format!("app.kubernetes.io/name={entry}");
     let all = ["-n", entry, "logs", "-l", &pods, "-c", container, "--tail=-1"];
     node.cluster.kubectl(&[&all, words].concat()).success()
 }
 
-/// Waits until pods of both nodes have logged a text.
 async fn both_say(node: &RealNode, entry: &str, container: &str, what: &str) {
     wait::until(&format!("{entry}, {container}: {what}"), async || {
         let said = logs(node, entry, container, &["--prefix"]);
@@ -58,7 +53,6 @@ async fn both_say(node: &RealNode, entry: &str, container: &str, what: &str) {
     .await;
 }
 
-/// Returns the error of a connection from node-a to a port of node-b.
 fn failure(node: &RealNode, port: u16, patience: Duration) -> ErrorKind {
     let to = SocketAddr::new(SECOND.parse().unwrap(), port);
     let connect = move || TcpStream::connect_timeout(&to, patience).unwrap_err();
@@ -73,7 +67,6 @@ fn assert_refused(node: &RealNode, port: u16) {
     assert_eq!(failure(node, port, wait::DEADLINE), ErrorKind::ConnectionRefused);
 }
 
-/// Runs a program with a name, from a directory of temporary files.
 fn start(node: &RealNode, name: &str) {
     let program = node.cluster.path(name);
     fs::copy("/bin/true", &program).unwrap();
@@ -81,7 +74,6 @@ fn start(node: &RealNode, name: &str) {
     assert!(Command::new(program).status().unwrap().success());
 }
 
-/// Starts a TLS server in a pod on node-b, which tls-trace observes.
 async fn speak_tls(node: &RealNode) {
     let file = |name: &str| text(&node.cluster.path(name));
     let (key, certificate) = (file("secure.key"), file("secure.crt"));
@@ -113,7 +105,6 @@ async fn speak_tls(node: &RealNode) {
     node.wait(&["--for=condition=Ready", "pod/secure"]);
 }
 
-/// Sends requests to the pod until one is logged.
 async fn what_a_pod_reads_is_told(node: &RealNode) {
     let pod = node.cluster.kubectl(&["get", "pod/secure", "-o", "json"]).json();
     let address = pod["status"]["podIP"].as_str().unwrap().to_owned();

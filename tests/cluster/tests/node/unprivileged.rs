@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use crate::node::RealNode;
 use crate::pods::{application, in_pods, pod};
 
-/// Returns the daemon's pod, if there is only one and it is not being deleted.
 fn daemon(node: &RealNode) -> Option<Value> {
     match &node.pods_of("bpfman-daemon")[..] {
         [pod] if pod["metadata"]["deletionTimestamp"].is_null() => Some(pod.clone()),

@@ -18,7 +18,6 @@ async fn application_attaches_in_a_pod_and_another_pod_reads_its_map() {
     node.deploy().await;
     node.deployed().await;
 
-    // The agent has no capabilities, no host namespaces, and no other tokens.
     let agent = &node.pods_of("bpfman-agent")[0]["spec"];
     assert!(agent["hostNetwork"].is_null() && agent["hostPID"].is_null(), "{agent}");
     assert_eq!(agent["containers"][0]["securityContext"]["capabilities"]["drop"], json!(["ALL"]));
@@ -31,8 +30,7 @@ async fn application_attaches_in_a_pod_and_another_pod_reads_its_map() {
     node.wait(&["--for=condition=Success", "clusterbpfapplication/counter"]);
     node.wait(&["--for=condition=Ready", "clusterbpfapplication/counter"]);
 
-    // Admission is reachable by its Service: the agent's state objects exist, which cannot be written without it. No
-    // definition rejects this spec, so that the refusal comes from the webhook even on a newer server.
+    // No definition rejects this spec: the refusal comes from the webhook, also on a newer server.
     let mut nowhere = application("nowhere", "", &programs);
     nowhere["spec"]["byteCode"] = json!({ "image": { "url": "xdp_pass:v1" } });
     let file = cluster.path("nowhere.json");
@@ -42,7 +40,6 @@ async fn application_attaches_in_a_pod_and_another_pod_reads_its_map() {
         assert!(refused.stderr.contains(word), "{}", refused.stderr);
     }
 
-    // `ip` confirms it in the pod's network.
     let web = node.pod("web");
     assert!(!node.xdp_of(&web).is_null(), "{}", node.xdp_of(&web));
 
@@ -66,15 +63,13 @@ async fn application_attaches_in_a_pod_and_another_pod_reads_its_map() {
 
     names::are_looked_up(&node).await;
 
-    // After the pod is deleted, the daemon must unmount the volume.
     node.delete(&["pod", "reader"]).success();
     // The Pod object disappears at once; the kubelet unmounts later.
     node.without_a_pod("the volume is taken down", async || mounts(&node) == "1").await;
     node.delete_application("counter");
     assert!(node.xdp_of(&web).is_null(), "{}", node.xdp_of(&web));
 
-    // Removal leaves nothing. The network plugin is installed first, because its remains could prevent pods from
-    // starting.
+    // The network plugin is installed first, because its remains could prevent pods from starting.
     let plugin = json!({ "spec": { "cni": { "image": ours("cni") } } }).to_string();
     cluster
         .kubectl(&["patch", "configs.bpfman.io", "bpfman-config", "--type=merge", "-p", &plugin])

@@ -49,8 +49,7 @@ pub fn everything(name: &str) -> Value {
     })
 }
 
-/// Returns a cluster application with a program of each type that the published API does not have, from the unit
-/// tests.
+/// Returns a cluster application with a program of each type that the published API lacks.
 pub fn places(name: &str) -> Value {
     let text = include_str!("../../../../operator/application/tests/points.yaml");
     let mut places: Value = serde_norway::from_str(text).unwrap();
@@ -58,7 +57,6 @@ pub fn places(name: &str) -> Value {
     places
 }
 
-/// Returns a namespaced application with a program of each allowed type.
 pub fn in_namespace(namespace: &str, name: &str) -> Value {
     let pods = json!({ "pods": { "matchLabels": { "app": "web" } } });
     let containers = json!({ "pods": { "matchLabels": { "app": "web" } }, "containerNames": ["main"] });
@@ -86,7 +84,6 @@ pub fn in_namespace(namespace: &str, name: &str) -> Value {
     })
 }
 
-/// Returns the state of an application on a node, as an agent writes it.
 pub fn state(name: &str, node: &str) -> Value {
     json!({
         "apiVersion": "bpfman.io/v1alpha1",

@@ -16,7 +16,6 @@ async fn apply(api: &Api<DynamicObject>, who: &str, name: &str, what: &Value) ->
     api.patch(name, &PatchParams::apply(who), &Patch::Apply(what)).await
 }
 
-/// Returns an application with this partial spec only.
 fn only(name: &str, spec: Value) -> Value {
     json!({ "apiVersion": "bpfman.io/v1alpha1", "kind": "ClusterBpfApplication", "metadata": { "name": name }, "spec": spec })
 }
@@ -119,7 +118,6 @@ async fn what_is_left_out_is_filled_in() {
     let rollout = &spec["rollout"];
     assert_eq!((&rollout["preflight"], &rollout["onFailure"]), (&json!("Always"), &json!("Rollback")));
     assert_eq!((&rollout["paused"], &rollout["progressDeadlineSeconds"]), (&json!(false), &json!(300)));
-    // The types of this project can read the server's response.
     let typed: Api<ClusterBpfApplication> = Api::all(cluster.client().await);
     assert_eq!(typed.get("defaults").await.unwrap().spec.programs.len(), 4);
 }

@@ -21,7 +21,6 @@ fn chart() -> String {
     packaging().join("helm/bpfman").display().to_string()
 }
 
-/// Returns every file below a directory, by relative path.
 fn files(folder: &Path) -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
@@ -120,7 +119,6 @@ fn a_rendered_chart_is_what_kustomize_installs() {
     assert!(wanted.len() > 30, "{} objects", wanted.len());
 }
 
-/// Values take effect, and invalid ones are rejected before anything is sent.
 #[test]
 fn values_are_in_what_is_installed() {
     let Some(helm) = Helm::find() else { return };
@@ -149,7 +147,6 @@ fn values_are_in_what_is_installed() {
     let pod = &objects[&format!("Deployment {NAMESPACE}/bpfman-operator")]["spec"]["template"]["spec"];
     assert_eq!(pod["nodeSelector"], json!({ "tier": "control" }));
     assert_eq!(pod["imagePullSecrets"], json!([{ "name": "regcred" }]));
-    // The manifests' namespace does not appear anywhere.
     let everything = template(&["--set=monitoring.enabled=true,admissionPolicies.enabled=true"]).success();
     for named in ["namespace: bpfman", "bpfman.svc", "serviceaccount:bpfman:", "- bpfman\n"] {
         assert!(!everything.contains(named), "{named}");
@@ -171,7 +168,6 @@ async fn helm_installs_upgrades_and_rolls_back_on_a_real_server() {
     let made = configs.get("bpfman-config").await.unwrap();
     assert_eq!(made.spec.agent.image, concat!("registry.example/operator:", env!("CARGO_PKG_VERSION")));
 
-    // The controller uses the account and namespace of the release.
     let controller = controller(&cluster).await;
     let daemon = async || {
         let spec = daemons.get_opt("bpfman-daemon").await.unwrap()?.spec?.template.spec?;

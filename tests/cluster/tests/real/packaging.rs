@@ -15,7 +15,6 @@ pub(super) fn packaging() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging").canonicalize().unwrap()
 }
 
-/// Returns the objects that kustomize builds from a directory and an overlay with these lines.
 pub(super) fn kustomized(what: &str, overlay: &str) -> Vec<Value> {
     // Kustomize reads only files below the overlay's resources, by relative paths.
     let folder = tempfile::tempdir_in(packaging().join("kubernetes")).unwrap();
@@ -181,8 +180,7 @@ async fn a_real_server_takes_every_object() {
     assert_eq!(made.data["spec"]["serviceAccountName"], "bpfman-operator");
 }
 
-/// Uses stand-ins for the binaries, because a build takes minutes; `make test-kube-node` builds and runs the real
-/// ones.
+/// Uses stand-ins, because a build takes minutes; `make test-kube-node` builds and runs the real images.
 #[test]
 fn images_are_built_offline_with_one_program_and_its_licences() {
     let folder = tempfile::tempdir().unwrap();
@@ -250,8 +248,7 @@ fn images_are_built_offline_with_one_program_and_its_licences() {
     Outcome::of(Command::new("sha256sum").args(["--check", "SHA256SUMS"]).current_dir(&archives)).success();
 }
 
-/// Uses a stand-in for each architecture, with a patched ELF header: `make images-oci ARCHITECTURES=...` builds real
-/// ones.
+/// Uses stand-ins with a patched ELF header: `make images-oci ARCHITECTURES=...` builds real ones.
 #[test]
 fn an_index_has_the_images_of_each_architecture() {
     let folder = tempfile::tempdir().unwrap();
@@ -291,7 +288,6 @@ fn an_index_has_the_images_of_each_architecture() {
         assert_eq!(config["architecture"], architecture);
         assert_eq!(config["config"]["Entrypoint"], json!(["/usr/sbin/bpfmand"]));
     }
-    // A binary of another architecture is rejected.
     fs::copy(folder.path().join("amd64/bpfmand"), folder.path().join("arm64/bpfmand")).unwrap();
     build().fails(1, &["is not for arm64"]);
 }
@@ -344,13 +340,11 @@ fn krew_gets_an_archive_for_each_machine_with_its_checksum() {
     }
     let sums = folder.path().join("first");
     Outcome::of(Command::new("sha256sum").args(["--check", "SHA256SUMS"]).current_dir(sums)).success();
-    // The build is reproducible.
     build("second").success();
     let same = Outcome::of(
         Command::new("diff").arg("-r").args(["first", "second"].map(|out| folder.path().join(out))),
     );
     same.success();
-    // Two binaries of the same architecture are rejected.
     fs::copy(folder.path().join("amd64/kubectl-bpfman"), folder.path().join("arm64/kubectl-bpfman")).unwrap();
     build("third").fails(1, &["two binaries are for amd64"]);
 }

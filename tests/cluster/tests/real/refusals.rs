@@ -152,8 +152,7 @@ async fn a_cluster_application_with_a_mistake_is_refused() {
     refused(&cluster, &everything("refused"), cases).await;
 }
 
-/// Checks types that the published API does not have: each is accepted, and a mistake in its block is rejected. Rules
-/// are tested in `api_server::rules`.
+/// Types that the published API lacks; rules are tested in `api_server::rules`.
 #[tokio::test]
 async fn a_program_of_a_place_with_a_mistake_is_refused() {
     let Some(cluster) = Cluster::shared().await else { return };
@@ -185,7 +184,6 @@ async fn a_program_of_a_place_with_a_mistake_is_refused() {
 async fn a_namespaced_application_with_a_mistake_is_refused() {
     let mut cases = common();
     cases.extend([
-        // Types of cluster applications only.
         ("/spec/programs/0/type", json!("KProbe"), "spec.programs.type"),
         ("/spec/programs/0/type", json!("TracePoint"), "spec.programs.type"),
         ("/spec/programs/0/type", json!("FEntry"), "spec.programs.type"),
@@ -251,8 +249,7 @@ async fn a_state_with_a_mistake_is_refused() {
     refused(&cluster, &state("refused", "node"), cases).await;
 }
 
-/// Checks that the object is accepted, and that each case alone makes the server reject it with 422 and the field's
-/// name.
+/// Each case alone makes the server reject the object with 422 and the field's name.
 async fn refused(cluster: &Cluster, good: &Value, cases: Vec<Case>) {
     let api = cluster.api_of(good).await.unwrap();
     if !good["status"].is_null() {
@@ -285,7 +282,6 @@ fn without_indices(message: &str) -> String {
     })
 }
 
-/// Sends an object, or its status, to the server with dry run.
 async fn ask(api: &Api<DynamicObject>, object: &Value) -> kube::Result<DynamicObject> {
     if !object["status"].is_null() {
         let name = object["metadata"]["name"].as_str().unwrap();
@@ -296,7 +292,6 @@ async fn ask(api: &Api<DynamicObject>, object: &Value) -> kube::Result<DynamicOb
     api.create(&PostParams { dry_run: true, ..Default::default() }, &object).await
 }
 
-/// Returns the object with another value at a path of which all but the last step must exist.
 fn changed(object: &Value, path: &str, value: Value) -> Value {
     let mut object = object.clone();
     let (parent, field) = path.rsplit_once('/').unwrap();

@@ -5,7 +5,6 @@ use bpfman_tests::Outcome;
 
 use crate::packaging::{kustomized, packaging};
 
-/// Runs the script as the cluster's administrator, with the cluster's kubectl and optionally helm.
 pub fn remove(cluster: &Cluster, helm: Option<&Helm>, words: &[&str]) -> Outcome {
     let mut command = cluster.command(packaging().join("kubernetes/remove"));
     command.env("KUBECONFIG", cluster.kubeconfig()).env("HOME", cluster.path(""));
@@ -15,7 +14,6 @@ pub fn remove(cluster: &Cluster, helm: Option<&Helm>, words: &[&str]) -> Outcome
     Outcome::of(command.args(words))
 }
 
-/// Checks that nothing of bpfman is in a cluster.
 pub fn nothing_is_left(cluster: &Cluster) {
     let kinds = "crd,clusterroles,clusterrolebindings,csidrivers,validatingwebhookconfigurations,priorityclasses,namespaces";
     let left = cluster.kubectl(&["get", kinds, "-o", "name"]).success();
@@ -68,7 +66,6 @@ async fn removal_runs_in_order_and_resumes_after_a_failed_step() {
     })
     .await;
 
-    // Without `--yes` the script only shows what it would remove.
     let shown = remove(&cluster, None, &[]);
     assert_eq!(shown.code, 1);
     for named in ["guard", "counter", "bpfman-config", "configs.bpfman.io"] {
@@ -79,15 +76,13 @@ async fn removal_runs_in_order_and_resumes_after_a_failed_step() {
         .fails(1, &["no Deployment bpfman-operator in elsewhere"]);
     cluster.kubectl(&["get", "clusterbpfapplications", "guard"]).success();
 
-    // Without a controller applications keep their finalizers: nothing else is removed, and the message names the
-    // reason.
+    // Without a controller applications keep their finalizers, and nothing else is removed.
     drop(running);
     let stuck = remove(&cluster, None, &["--yes", "--timeout", "3"]);
     stuck.fails(1, &["nothing else was removed", "Is the controller running in bpfman?"]);
     cluster.kubectl(&["-n", "bpfman", "get", "deployment", "bpfman-operator"]).success();
     cluster.kubectl(&["get", "configs.bpfman.io", "bpfman-config"]).success();
 
-    // The script succeeds once a controller runs.
     let running = controller(&cluster).await;
     let removed = remove(&cluster, None, &["--yes", "--timeout", "120"]).success();
     drop(running);
@@ -102,6 +97,5 @@ async fn removal_runs_in_order_and_resumes_after_a_failed_step() {
     let places: Vec<_> = steps.iter().map(|step| removed.find(step)).collect();
     assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{removed}");
     nothing_is_left(&cluster);
-    // On a cluster without bpfman there is nothing to do.
     remove(&cluster, None, &["--yes", "--keep-nodes"]).success();
 }

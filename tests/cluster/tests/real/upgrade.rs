@@ -123,7 +123,6 @@ async fn stored_objects_live_through_the_change_and_can_then_say_more() {
     assert_eq!(written.data["status"]["kernel"], "6.12.0");
 }
 
-/// Returns a spec without the defaults of new fields.
 fn without_defaults(mut spec: Value) -> Value {
     for program in spec["programs"].as_array_mut().unwrap() {
         for kind in ["xdp", "tc", "tcx"] {

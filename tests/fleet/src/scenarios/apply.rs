@@ -7,7 +7,6 @@ use crate::applications::{guard, watch};
 use crate::stage::Stage;
 use crate::version::Version;
 
-/// Applies the first applications, one after the other.
 pub async fn run(stage: &mut Stage, applications: usize) -> Result<()> {
     let nodes = stage.nodes();
     let all = [guard("guard", &stage.folder, Version(1)), watch("watch", &stage.folder, Version(1))];
@@ -17,8 +16,8 @@ pub async fn run(stage: &mut Stage, applications: usize) -> Result<()> {
         let asked = stage.fleet.totals().await? - &before;
         let made = stage.cluster.count_states().await? - states;
         stage.report.check(made == nodes, || format!("{made} state objects were made on {nodes} nodes"));
-        // Each node creates its state object and writes the result; one more write in between reports a slow load.
-        // Requests that an overloaded server did not answer, or rejected, are repeated.
+        // A node creates its state object, reports a slow load, and writes the result; requests that an overloaded
+        // server did not answer are repeated.
         let failed: u64 = asked.errors.values().sum();
         let most = 3 * nodes as u64 + failed;
         stage.report.check(asked.writes <= most, || {

@@ -10,10 +10,8 @@ use crate::node::{KERNELS, in_tenth};
 use crate::stage::Stage;
 use crate::version::Version;
 
-/// Version that is rejected.
 const REFUSED: Version = Version(7);
 
-/// Applies the version, checks the summary, and deletes the application.
 pub async fn run(stage: &mut Stage) -> Result<()> {
     let (nodes, tenth) = (stage.nodes(), stage.count(in_tenth));
     stage.fleet.refuse(REFUSED, in_tenth).await?;
@@ -53,7 +51,6 @@ pub async fn run(stage: &mut Stage) -> Result<()> {
     deleted(stage).await
 }
 
-/// Deletes the application: its programs are unloaded everywhere, and its state objects are removed.
 async fn deleted(stage: &mut Stage) -> Result<()> {
     let (before, begun) = (stage.fleet.totals().await?, Instant::now());
     stage.cluster.delete("refused").await?;

@@ -27,7 +27,6 @@ pub async fn run(stage: &mut Stage) -> Result<()> {
     fleet.rename(which).await?;
     cluster.make_node(number, &new).await?;
     fleet.start_agents(which).await?;
-    // The programs of the old state objects are unloaded after the grace period.
     fleet
         .until("it has what it had, and once", async || {
             let now = (fleet.loaded(number).await?, cluster.states_of(&new).await?);

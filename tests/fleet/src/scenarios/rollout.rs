@@ -1,5 +1,4 @@
-//! Scenario: rollouts. A preflight stops one version, a wave stops another, and one completes although the controller
-//! is killed.
+//! Scenario: a preflight stops one version, a wave another, and one completes though the controller is killed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,7 +25,6 @@ const GOOD: Version = Version(6);
 
 pub async fn run(stage: &mut Stage) -> Result<()> {
     let seen = Ordered::follow(&stage.cluster);
-    // The first version reaches all nodes without waves.
     let before = stage.fleet.totals().await?;
     let took = stage.apply(&version(stage, STABLE, "Never"), stage.nodes()).await?;
     settled(stage).await?;
@@ -47,7 +45,6 @@ fn version(stage: &Stage, version: Version, preflight: &str) -> Value {
     in_waves(watch(NAME, &stage.folder, version), &rollout)
 }
 
-/// A preflight on one node of each kernel rejects the version, and no other node loads it.
 async fn stopped_by_preflight(stage: &mut Stage) -> Result<()> {
     let (before, begun) = (stage.fleet.totals().await?, Instant::now());
     stage.cluster.apply(&version(stage, STOPPED_BY_PREFLIGHT, "Always")).await?;
@@ -96,7 +93,6 @@ async fn returns(stage: &mut Stage, seen: &Ordered) -> Result<()> {
     Ok(())
 }
 
-/// The controller is killed during the second wave, and a new one continues.
 async fn over_a_death(stage: &mut Stage, seen: &Ordered) -> Result<()> {
     let (before, begun, nodes) = (stage.fleet.totals().await?, Instant::now(), stage.nodes());
     let known = seen.revisions();
@@ -128,7 +124,6 @@ async fn over_a_death(stage: &mut Stage, seen: &Ordered) -> Result<()> {
     Ok(())
 }
 
-/// Waits until a rollout has failed with another revision than before, and has reached a phase.
 async fn failed(stage: &Stage, phase: &str, before: &Value) -> Result<Value> {
     let end = async || {
         let rollout = stage.cluster.status(NAME).await["rollout"].clone();
@@ -140,7 +135,6 @@ async fn failed(stage: &Stage, phase: &str, before: &Value) -> Result<Value> {
     Ok(stage.cluster.status(NAME).await["rollout"].clone())
 }
 
-/// Waits until a rollout has completed.
 async fn settled(stage: &Stage) -> Result<Value> {
     let end = async || {
         let rollout = stage.cluster.status(NAME).await["rollout"].clone();
@@ -157,7 +151,6 @@ async fn asked_for(stage: &Stage, version: Version) -> Result<Vec<usize>> {
     Ok(loads.filter(|(_, loads)| loads.asked > 0).map(|(number, _)| number).collect())
 }
 
-/// Returns the nodes that have a version loaded.
 async fn running(stage: &Stage, version: Version) -> Result<Vec<usize>> {
     let runs = stage.fleet.runs(version).await?.into_iter().enumerate();
     Ok(runs.filter(|(_, runs)| *runs).map(|(number, _)| number).collect())
@@ -191,12 +184,10 @@ impl Ordered {
         Self { told, follower }
     }
 
-    /// Returns the revisions that any node was ordered to run.
     fn revisions(&self) -> BTreeSet<String> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
-    /// Returns the nodes that were ordered to run a revision that is not among these.
     fn of_others_than(&self, known: &BTreeSet<String>) -> BTreeSet<String> {
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         told.iter()

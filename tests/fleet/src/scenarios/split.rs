@@ -1,5 +1,4 @@
-//! Scenario: a tenth of the agents is cut off from the API server. Their programs stay, and reconnecting causes no
-//! storm.
+//! Scenario: a tenth of the agents is cut off: their programs stay, and reconnecting causes no storm.
 
 use std::time::Instant;
 
@@ -19,7 +18,6 @@ pub async fn run(stage: &mut Stage) -> Result<()> {
     let (nodes, tenth) = (stage.nodes(), stage.count(in_tenth));
     let application = guard("guard", &stage.folder, Version(2));
     let running = stage.fleet.running().await?;
-    // Connections of every second node break; those of the others stay silent.
     stage.fleet.line(Line::Refused, |number| in_tenth(number) && number % 2 == 0).await?;
     stage.fleet.line(Line::Silent, |number| in_tenth(number) && number % 2 != 0).await?;
     let before = stage.fleet.totals_of(in_tenth).await?;

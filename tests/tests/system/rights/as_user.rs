@@ -3,7 +3,6 @@
 use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 
-/// Runs `work` in a thread with only this user and this group.
 pub fn as_user<T: Send>(user: u32, work: impl FnOnce() -> T + Send) -> T {
     let thread = move || {
         set_thread_groups(&[]).unwrap();

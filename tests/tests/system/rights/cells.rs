@@ -18,8 +18,7 @@ const SCOPED: u32 = 64_242;
 const STRANGER: u32 = 64_243;
 const AGENT: u32 = 64_244;
 
-/// Verbs that a grant can allow, except `adopt`, which no grant with hooks allows, and the radar's, which has no
-/// owners.
+/// Verbs that a grant with hooks can allow: not `adopt`, nor the radar's, which has no owners.
 const VERBS: &str =
     r#"["read", "load", "attach", "replace", "trace", "settings", "maps-read", "maps-write"]"#;
 
@@ -43,7 +42,6 @@ fn policy(folder: &str) -> String {
 /// Rule for a registry that does not exist, so that permitted pulls fail.
 const IMAGES: &str = "[[images]]\npattern = \"127.0.0.1:1/*\"\nunsigned = true\n";
 
-/// Daemon, and a namespace with the hooks of the tests.
 struct Bench {
     daemon: Daemon,
     netns: Namespace,
@@ -80,7 +78,6 @@ impl Bench {
         answer
     }
 
-    /// Asserts that all cells of these classes are refused for objects of another owner.
     fn assert_refused(&self, user: u32, own: &Things, theirs: &Things, classes: &[Class]) {
         let before = self.records();
         let agents = self.agents_verbs();
@@ -94,7 +91,6 @@ impl Bench {
     }
 }
 
-/// Returns the keys of a grant that exclude objects of a class.
 const fn obstacles(class: Class) -> &'static [&'static str] {
     match class {
         Class::Program | Class::Link | Class::Map | Class::Hook => &["by its \"over\""],
@@ -121,7 +117,6 @@ fn users_have_no_right_over_things_of_others() {
             bench.assert_refused(user, &own, theirs, &Class::ALL);
         }
     }
-    // The agent acts for applications only.
     let own = bench.things(AGENT, Some(("shop", "web")));
     let owned = [Class::Program, Class::Link, Class::Map, Class::Hook];
     bench.assert_refused(AGENT, &own, &roots, &owned);
@@ -145,7 +140,6 @@ fn users_have_each_right_over_their_own() {
 }
 
 impl Bench {
-    /// Verbs of the node agent, as the daemon lists them for it.
     fn agents_verbs(&self) -> Vec<String> {
         let shown = self.daemon.bpfman_as(AGENT, "whoami -o json").json();
         let verbs = shown["grants"][0]["allow"].as_array().unwrap_or_else(|| panic!("{shown}"));
@@ -159,7 +153,7 @@ fn is_allowed(row: &Row, verbs: &[String]) -> bool {
     row.verbs.iter().take(needed).all(|verb| verbs.contains(verb))
 }
 
-/// The page is for who judges whether these are too many: those of the calls of `operator/src/agent` and `operator/apply`.
+/// The page has the verbs of the calls of `operator/src/agent` and `operator/apply`.
 #[test]
 fn verbs_of_the_agent_are_those_that_the_page_names() {
     let bench = Bench::new();

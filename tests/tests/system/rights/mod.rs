@@ -1,5 +1,4 @@
-//! The access table (`docs/calls.md`), cell by cell: each call is refused for an object of each class that belongs to
-//! another owner, and not for the caller's own.
+//! The access table (`docs/calls.md`): calls are refused for objects of another owner, not for the caller's own.
 
 mod as_user;
 mod cells;

@@ -23,10 +23,8 @@ use tonic::{Code, Response, Status, Streaming};
 
 use super::things::{Things, one_program};
 
-/// Connection for one call.
 pub struct Called(Channel);
 
-/// Connects as the user of this thread, and makes one call.
 pub fn called<T, F: Future<Output = Result<T, Status>>>(
     socket: &Path,
     call: impl FnOnce(Called) -> F,
@@ -40,7 +38,6 @@ pub fn called<T, F: Future<Output = Result<T, Status>>>(
     })
 }
 
-/// Reads a stream until it shows whether the call is allowed.
 async fn begun<T>(stream: Response<Streaming<T>>) -> Result<(), Status> {
     let wait = std::time::Duration::from_secs(5);
     tokio::time::timeout(wait, stream.into_inner().message()).await.map_or(Ok(()), |first| first.map(drop))
@@ -73,7 +70,6 @@ impl Called {
     }
 }
 
-/// Makes a call by its service and name, as the user of this thread.
 pub fn make(socket: &Path, call: &str, on: &Things) -> Result<(), Status> {
     let (service, name) = call.rsplit_once('/').unwrap();
     let service = service.rsplit_once('.').unwrap().1;

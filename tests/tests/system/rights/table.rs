@@ -13,7 +13,6 @@ pub struct Row {
     rules: Vec<String>,
 }
 
-/// Classes of objects, in the order of the columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     Program,
@@ -31,7 +30,6 @@ impl Class {
 }
 
 impl Row {
-    /// Returns the classes of objects that a grant must cover.
     pub fn covered(&self) -> impl Iterator<Item = Class> {
         let classes = Class::ALL.into_iter().zip(&self.rules);
         classes.filter(|(_, rule)| *rule == "covered").map(|(class, _)| class)

@@ -22,25 +22,19 @@ pub const UNCOVERED: &str = "other0";
 /// Priority that grants do not cover.
 const UNCOVERED_PRIORITY: i32 = 950;
 
-/// Objects of a call, one of each class.
 #[derive(Clone, Debug)]
 pub struct Things {
     /// Path of a pin in the daemon's bpffs that does not exist.
     pub pin: PathBuf,
     pub netns: PathBuf,
     pub program: u32,
-    /// Target program of an extension.
     pub extended: Option<u32>,
-    /// Owner of the maps that a load shares.
     pub map_owner: Option<u32>,
     pub link: u32,
     pub matching: u32,
     pub map: u32,
-    /// Interface of the hook that a call names.
     pub hook: String,
-    /// True if an attachment sets `keep_attached` on its hook.
     pub keeps_hook: bool,
-    /// Interface of new attachments.
     pub interface: String,
     pub priority: i32,
     pub program_type: Type,
@@ -48,7 +42,6 @@ pub struct Things {
     pub elsewhere: u32,
     pub file: PathBuf,
     pub image: String,
-    /// Application named by loads.
     pub application: Option<(String, String)>,
 }
 
@@ -110,7 +103,6 @@ impl Things {
         }
     }
 
-    /// Returns these objects with one replaced by another owner's, or by one that grants do not cover.
     pub fn with(&self, class: Class, theirs: &Self) -> Self {
         let mut things = self.clone();
         match class {

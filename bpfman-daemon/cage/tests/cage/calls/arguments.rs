@@ -1,13 +1,9 @@
-//! Allowed calls with forbidden arguments.
-
 use bpfmand_cage::CageMode;
 
 use super::process::{CallEnd, call};
 
-/// Call, its first arguments, and their use for an attacker.
 type Attempt = (libc::c_long, &'static [i64], &'static str);
 
-/// Flags for creating threads.
 const THREAD: i64 = 0x003d_0f00;
 
 const ATTEMPTS: &[Attempt] = &[
@@ -73,7 +69,6 @@ fn bits_that_the_kernel_does_not_read_change_nothing() {
     assert_eq!(call(CageMode::On, false, libc::SYS_socket, |_| unix), CallEnd::Made);
 }
 
-/// The numbers of x32, an alternative ABI of x86-64 for the same calls.
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn the_other_numbers_of_a_processor_are_no_way_round() {

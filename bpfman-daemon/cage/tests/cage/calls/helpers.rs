@@ -14,7 +14,6 @@ fn of_fetcher() -> Vec<&'static CallGroup> {
     VERIFIER.iter().chain(FETCHER).collect()
 }
 
-/// Returns the first allowed arguments of a call.
 fn allowed(number: i64, own: u32) -> [i64; 6] {
     let mut arguments = NOTHING;
     let narrowed = of_helpers().remove(&number).or_else(|| narrowed(own).remove(&number));
@@ -65,8 +64,7 @@ fn a_fetcher_opens_no_file_to_write_to_it() {
     assert_eq!(call_of_helper(&of_fetcher(), libc::SYS_openat, reading), CallEnd::Made);
 }
 
-/// Otherwise a signal from the kernel could kill a process of the same user, or the daemon if there is no separate
-/// user.
+/// A signal could kill a process of the same user, even the daemon.
 #[test]
 fn no_descriptor_sends_signals() {
     let ways = [

@@ -1,5 +1,3 @@
-//! Process that makes one call under the filters.
-
 use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
@@ -11,21 +9,18 @@ use bpfmand_cage::{CageMode, CallFilters};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallEnd {
     Killed,
-    /// The kernel returned ENOSYS.
     Unknown,
-    /// The call was executed, with any result.
     Made,
 }
 
-/// Arguments that are all -1: invalid descriptors, addresses and flags.
+/// Invalid descriptors, addresses and flags.
 pub const NOTHING: [i64; 6] = [-1; 6];
 
-/// Makes a call. `arguments` gets the process id.
+/// `arguments` gets the process id.
 pub fn call(mode: CageMode, mounting: bool, number: i64, arguments: impl Fn(u32) -> [i64; 6]) -> CallEnd {
     under(|own| CallFilters::compile(mode, own, mounting).unwrap(), number, arguments)
 }
 
-/// Makes a call in a helper process with these groups.
 pub fn call_of_helper(groups: &[&CallGroup], number: i64, arguments: impl Fn(u32) -> [i64; 6]) -> CallEnd {
     let filters = |own| CallFilters::of_helper(CageMode::On, own, groups.iter().copied()).unwrap();
     under(filters, number, arguments)
@@ -59,7 +54,6 @@ fn end(status: ExitStatus) -> CallEnd {
     }
 }
 
-/// Compiles `call.c` once.
 fn program() -> PathBuf {
     use std::sync::LazyLock;
     static BUILT: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(|| {

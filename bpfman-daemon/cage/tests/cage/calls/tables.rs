@@ -33,13 +33,11 @@ fn every_call_that_is_forbidden_ends_the_process() {
     }
 }
 
-/// All other numbers, independently of any list.
 #[test]
 fn every_number_that_is_in_no_table_ends_the_process() {
     let known: Vec<i64> =
         GROUPS.iter().flat_map(|group| group.all()).chain(UNKNOWN).map(|call| call.number).collect();
-    // `uretprobe` and `uprobe` of x86-64: the kernel inserts them into probed programs, and excludes them from all
-    // filters. From any other place they kill the process.
+    // Excluded from all filters: `uretprobe` and `uprobe`, which kill processes outside of probed programs.
     let passed = 335..=336;
     let is_told = |number: &i64| !known.contains(number) && !passed.contains(number);
     for number in (0..LATER.start).filter(is_told) {

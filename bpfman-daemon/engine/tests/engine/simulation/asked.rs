@@ -9,7 +9,6 @@ use bpfmand_kernel::sim::SimKernel;
 use super::schedule::{Change, PROGRAMS};
 use crate::bench::Ask as _;
 
-/// Programs by uid, with their indexes in `PROGRAMS`; links with their programs, places and priorities.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
     pub programs: BTreeMap<ProgramUid, usize>,
@@ -18,7 +17,6 @@ pub struct Asked {
 
 pub type AskedLink = (ProgramUid, String, Option<i32>);
 
-/// Returns the place of a link, without its priority.
 pub fn place(point: &AttachPoint) -> String {
     match point.hook() {
         Some((interface, kind)) => format!("{kind:?} of {}", interface.name),
@@ -26,7 +24,6 @@ pub fn place(point: &AttachPoint) -> String {
     }
 }
 
-/// Effect of an acknowledged change.
 #[derive(Clone, Debug)]
 pub enum Made {
     Program(ProgramUid, usize),
@@ -57,19 +54,16 @@ impl Asked {
         }
     }
 
-    /// Returns a loaded program by index, modulo their number, with its index in `PROGRAMS`.
     pub fn program(&self, index: usize) -> Option<(ProgramUid, usize)> {
         self.programs.iter().nth(index % self.programs.len().max(1)).map(|(uid, index)| (*uid, *index))
     }
 
-    /// Returns a program that is not loaded by index, modulo their number.
     pub fn not_loaded(&self, index: usize) -> Option<usize> {
         let loaded: BTreeSet<usize> = self.programs.values().copied().collect();
         let free: Vec<usize> = (0..PROGRAMS.len()).filter(|program| !loaded.contains(program)).collect();
         free.get(index % free.len().max(1)).copied()
     }
 
-    /// Returns a link by index, modulo their number.
     pub fn link(&self, index: usize) -> Option<LinkId> {
         let links: Vec<LinkId> = self.links.keys().copied().collect();
         links.get(index % links.len().max(1)).copied()
@@ -95,7 +89,7 @@ impl Asked {
         }
     }
 
-    /// Returns whether `found` is this state, or this state after the given change, for a change without an answer.
+    /// A change without an answer may have happened.
     pub fn is_or_became(&self, found: &Self, change: Change) -> bool {
         if found == self {
             return true;

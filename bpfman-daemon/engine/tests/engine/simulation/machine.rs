@@ -35,7 +35,6 @@ pub struct Machine {
     pub tally: Tally,
 }
 
-/// Numbers of changes by result.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally {
     pub acknowledged: u64,
@@ -55,7 +54,6 @@ impl Machine {
         Self { bench, engine, ending, asked, interfaces, disturbed: false, tally: Tally::default() }
     }
 
-    /// Plays one event, and checks the promises.
     pub fn happens(mut self, event: Event) -> Result<Self, Broken> {
         match event {
             Event::Asked(change, trouble) => return self.asked(change, trouble),
@@ -106,7 +104,6 @@ impl Machine {
         Ok(self)
     }
 
-    /// Returns a pin of one of our links by index, modulo their number.
     fn pin_of_a_link(&self, at: usize) -> Option<PathBuf> {
         let kernel = &*self.bench.kernel;
         let all: Vec<String> = ["xdp", "tc-ingress", "tc-egress", "links"]
@@ -116,17 +113,16 @@ impl Machine {
         all.get(at % all.len().max(1)).map(PathBuf::from)
     }
 
-    /// Detaches a link as `bpftool link detach` does: the link exists, and runs nothing.
+    /// The same as `bpftool link detach` does: the link exists, and runs nothing.
     fn force_off(&self, pin: &Path) {
         let (kernel, other) = (&*self.bench.kernel, Path::new("stranger"));
         let link = kernel.open_pin(pin).unwrap().unwrap();
         kernel.pin(&link, other).unwrap();
         drop(link);
-        // Fails with the information that our pin still holds the link.
+        // Our pin still holds the link.
         kernel.end_link(other).unwrap_err();
     }
 
-    /// Returns an attach point for the program; rarely, with the last place, an invalid one.
     fn point(&self, program: usize, place: usize, priority: i32) -> AttachPoint {
         let xdp = |name: &str| AttachPoint::Xdp {
             interface: self.bench.interface(name),
@@ -152,7 +148,6 @@ impl Machine {
         found.map(|program| program.id)
     }
 
-    /// Returns the call of a change; `None` if it has no object.
     fn call(&self, change: Change) -> Option<Call> {
         Some(match change {
             Change::Load { program } => {
@@ -227,7 +222,7 @@ impl Machine {
         Ok(self)
     }
 
-    /// Starts the daemon after a kill in the middle of a change, which must have happened fully or not at all.
+    /// The change must have happened fully or not at all.
     fn after_unanswered(mut self, change: Change) -> Result<Self, Broken> {
         let before = self.asked.clone();
         self = self.started(None)?;
@@ -244,7 +239,6 @@ impl Machine {
         Ok(self)
     }
 
-    /// Performs two changes at once. The acknowledged ones must have happened in some order.
     fn together(&mut self, one: Change, other: Change) -> Result<(), Broken> {
         let calls: Vec<Call> = [one, other].into_iter().filter_map(|change| self.call(change)).collect();
         let engine = &self.engine;
@@ -264,14 +258,12 @@ impl Machine {
         Ok(())
     }
 
-    /// Restarts the daemon; with a step, the first start is killed before it.
     fn again(self, cut_short: Option<usize>) -> Result<Self, Broken> {
         let machine = self.started(cut_short)?;
         machine.matches("after a start, ")?;
         Ok(machine)
     }
 
-    /// Stops the daemon in any state, and starts it.
     fn started(self, cut_short: Option<usize>) -> Result<Self, Broken> {
         let Self { bench, engine, ending, asked, interfaces, disturbed, tally } = self;
         drop(engine);
@@ -307,7 +299,7 @@ impl Machine {
         Ok(self)
     }
 
-    /// Runs the daemon's checks of interfaces and hooks: after that, everything with an interface must run.
+    /// After the daemon's checks, everything with an interface must run.
     pub fn check(&mut self) -> Result<(), Broken> {
         let followed =
             self.engine.follow_interfaces(Some(&self.bench.netns)).map_err(|error| error.to_string())?;
@@ -337,9 +329,8 @@ impl Machine {
         Ok(())
     }
 
-    /// Returns whether a program is recorded twice at one tcx hook, which accepts it once. This happens when it is
-    /// attached again before the daemon has noticed that the interface of the first link was replaced. Either of the
-    /// two may run.
+    /// True if a program is recorded twice at one tcx hook, which accepts it once: it was attached again before the
+    /// daemon noticed that the interface of the first link was replaced. Either may run.
     fn has_twins(&self) -> bool {
         let links = self.engine.all_links();
         let tcx: Vec<_> =
@@ -348,7 +339,6 @@ impl Machine {
         (0..tcx.len()).any(is_twin)
     }
 
-    /// Compares the engine's state with the acknowledged one.
     fn matches(&self, when: &str) -> Result<(), Broken> {
         let found = Asked::of(&self.engine);
         if found == self.asked { Ok(()) } else { Err(format!("{when}{}", self.difference(&found))) }
@@ -358,7 +348,6 @@ impl Machine {
         format!("there is {found:?} instead of {:?}", self.asked)
     }
 
-    /// Removes everything: nothing must remain in the kernel.
     pub fn taken_down(mut self) -> Result<Tally, Broken> {
         self = self.again(None)?;
         let wanted: Vec<ProgramUid> = self.asked.programs.keys().copied().collect();

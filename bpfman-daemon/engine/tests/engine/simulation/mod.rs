@@ -1,11 +1,9 @@
-//! Random schedules of events on a machine: changes by clients, failures of a single call or of all, kills at any step,
-//! reboots, interfaces and namespaces that disappear and appear, and third-party changes. After each event exactly the
-//! acknowledged state exists, and at the end nothing remains.
+//! Random schedules of events on a machine: changes by clients, failing calls, kills at any step, reboots, interfaces
+//! and namespaces that come and go, and third-party changes. After each event exactly the acknowledged state exists.
 //!
-//! A schedule is derived from a seed. A failing one is reduced to a minimum and printed with its seed:
-//! `SIMULATE_SEED=SEED` plays it alone. `SIMULATE_SCHEDULES=COUNT` plays more than CI does (`make simulate`), from the
-//! seed `SIMULATE_FROM` on, so that a long run can be split. Two clients at once run on two threads, so that the result
-//! may vary.
+//! A failing schedule is reduced and printed with its seed: `SIMULATE_SEED=SEED` plays it alone.
+//! `SIMULATE_SCHEDULES=COUNT` plays more than CI does (`make simulate`), from the seed `SIMULATE_FROM` on. Two clients
+//! at once run on two threads, so that the result may vary.
 
 mod asked;
 mod machine;
@@ -30,7 +28,6 @@ fn play(events: &[Event]) -> Result<Tally, String> {
     machine.taken_down()
 }
 
-/// Plays the schedule of a seed; reduces it if it fails.
 fn run(seed: u64) -> Result<Tally, String> {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
@@ -57,7 +54,6 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().unwrap())
 }
 
-/// Plays a quarter of the schedules; the four tests run in parallel.
 fn quarter(number_of: u64) {
     let seeds: Vec<u64> = match number("SIMULATE_SEED") {
         Some(seed) => vec![seed],

@@ -3,14 +3,13 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-/// Programs by index, each in a load of its own. Two are the same function loaded twice, so that names are equal.
+/// Each in a load of its own. Two are the same function loaded twice, so that names are equal.
 pub const PROGRAMS: [&str; 7] = ["alpha", "bravo", "alpha", "tango", "tulip", "xray", "trace"];
 
-/// Index of the place where a program cannot be attached. Even indexes are one interface or direction, odd ones the
-/// other.
+/// Index of an invalid place. Even indexes are one interface or direction, odd ones the other.
 pub const WRONG_PLACE: usize = 16;
 
-/// Change requested by a client. Indexes count modulo the number of choices.
+/// Indexes count modulo the number of choices.
 #[derive(Clone, Copy, Debug)]
 pub enum Change {
     Load { program: usize },
@@ -21,7 +20,7 @@ pub enum Change {
     Unload { program: usize },
 }
 
-/// Fault during a change. Calls and steps count from 1; a change may have fewer.
+/// Calls and steps count from 1; a change may have fewer.
 #[derive(Clone, Copy, Debug)]
 pub enum Trouble {
     Nothing,
@@ -34,22 +33,16 @@ pub enum Trouble {
 #[derive(Clone, Copy, Debug)]
 pub enum Event {
     Asked(Change, Trouble),
-    /// Changes by two clients at once.
     Together(Change, Change),
-    /// The daemon stops normally, and starts.
     Restart,
-    /// Restart in which the first start is killed before this step.
+    /// The first start is killed before this step.
     StartCutShort(usize),
     Reboot,
     InterfaceGoes(usize),
     InterfaceComes(usize),
-    /// The network namespace ends, and another one gets its name.
     NamespaceAnew,
-    /// A third party removes the pin of a link.
     PinRemoved(usize),
-    /// A third party detaches a link by force.
     ForcedOff(usize),
-    /// The daemon checks interfaces and hooks, as it does periodically.
     Check,
 }
 
@@ -90,7 +83,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// Generates enough events for chains of several members.
+/// Enough events for chains of several members.
 pub fn schedule() -> impl Strategy<Value = Vec<Event>> {
     vec(event(), 8..40)
 }

@@ -13,7 +13,6 @@ use crate::linux::{
 use crate::{FilterPlace, FoundFile, KernelError, KernelHooks, LinkTarget, NewLink, ProbeTargetError};
 
 impl LinuxKernel {
-    /// Runs `work` in the namespace of a filter.
     fn at_filter<T: Send>(
         &self,
         at: &FilterPlace<'_>,

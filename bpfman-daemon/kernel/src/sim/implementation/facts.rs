@@ -63,12 +63,11 @@ impl KernelFacts for SimKernel {
 
     fn follow_prints(&self) -> Result<Box<dyn PrintFeed>, KernelError> {
         let _world = self.enter("follow_prints")?;
-        // No program runs here, so none prints.
         Err(refuse("follow", "what programs print", ENOENT))
     }
 
     fn run_counts(&self, program: &SimHandle) -> Result<RunCounts, KernelError> {
-        // The counts come from the test, since no program runs here.
+        // The test sets the counts, since no program runs here.
         let state = self.enter("run_counts")?;
         let facts = state.program_facts(program.key)?;
         Ok(state.run_counts.get(&facts.id).copied().unwrap_or_default())
@@ -80,7 +79,7 @@ impl KernelFacts for SimKernel {
 
     fn tasks_of_container(&self, pid: u32) -> Result<ContainerTasks, KernelError> {
         let state = self.enter("tasks_of_container")?;
-        // Every process has a container of its own. Number 0 is no process.
+        // Every process has a container of its own; 0 is no process.
         let tasks = TaskGroup::ControlGroup { level: 2, id: state.objects.generation << 32 | u64::from(pid) };
         match state.process_began(pid) {
             None => Err(KernelError::NoTaskGroup { of: format!("process {pid}"), reason: "it is gone" }),

@@ -1,5 +1,3 @@
-//! Hooks: their programs, and links and filters that attach programs.
-
 use std::path::Path;
 
 use bpfmand_core::{
@@ -79,7 +77,6 @@ impl KernelHooks for SimKernel {
     }
 
     fn find_target(&self, _: &LinkTarget<'_>) -> Result<(), KernelError> {
-        // All targets exist.
         self.enter("find_target").map(drop)
     }
 

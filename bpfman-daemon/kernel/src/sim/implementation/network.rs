@@ -1,5 +1,3 @@
-//! Interfaces of network namespaces, and watches of them.
-
 use std::path::{Path, PathBuf};
 
 use bpfmand_core::{AddressedInterface, InterfaceFacts, NetnsId, NetnsNumber};

@@ -1,5 +1,3 @@
-//! Maps, programs and type information: loaded, opened, described, read and written.
-
 use std::os::fd::OwnedFd;
 
 use bpfmand_core::{MapFacts, MapId, MapSpec, ProgramFacts, ProgramId};
@@ -46,7 +44,6 @@ impl KernelObjects for SimKernel {
         Ok(self.handle(&mut state, key))
     }
 
-    /// Handles of simulated maps have no access mode.
     fn open_map_to_read(&self, id: MapId) -> Result<SimHandle, KernelError> {
         self.open_map(id)
     }
@@ -62,7 +59,7 @@ impl KernelObjects for SimKernel {
 
     fn load_btf(&self, btf: &[u8]) -> Result<SimHandle, KernelError> {
         let mut state = self.enter("load_btf")?;
-        // Checks the magic number of BTF in the byte order of this machine, and the size of a header.
+        // The magic number in this machine's byte order, and the size of a header.
         if btf.len() < 24 || btf[..2] != 0xeb9f_u16.to_ne_bytes() {
             return Err(refuse("load", format!("BTF of {} bytes", btf.len()), EINVAL));
         }
@@ -145,7 +142,6 @@ impl KernelObjects for SimKernel {
     }
 
     fn wait_for_readers(&self) -> Result<(), KernelError> {
-        // There are no packets, so there are no readers.
         self.enter("wait_for_readers").map(drop)
     }
 
@@ -186,7 +182,7 @@ impl KernelObjects for SimKernel {
             LogRequest::OnFailure | LogRequest::StackDepths => String::new(),
             LogRequest::Always => format!("processed {} insns\n", load.text.0.insns.len()),
         };
-        // Without a verifier there are no depths. The engine then uses what the text itself shows.
+        // Without a verifier there are no depths: the engine then uses the text itself.
         Ok(Loaded { program: self.handle(&mut state, key), log, stack_depths: None })
     }
 }

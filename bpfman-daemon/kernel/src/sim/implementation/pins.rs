@@ -53,7 +53,6 @@ impl KernelPins for SimKernel {
     fn lock_folder(&self, path: &Path) -> Result<FolderLock, KernelError> {
         drop(self.enter("lock_folder")?);
         match self.list_folder(path)?.is_empty() && self.open_pin(path).is_ok() {
-            // The path is neither a folder nor in one.
             true => Err(refuse("lock", path.display().to_string(), ENOENT)),
             false => Ok(FolderLock { _held: None }),
         }

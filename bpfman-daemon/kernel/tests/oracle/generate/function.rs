@@ -1,12 +1,9 @@
-//! Functions under construction, and the program that they become.
-
 use bpfmand_core::{BoundText, FunctionSpan, Insn, MapId, ProgramText};
 
 use super::random::Random;
 use super::{COUNTERS, NOTES, SETTINGS};
 use crate::little_btf;
 
-/// Function under construction. Jumps to its ends are patched when it closes.
 pub struct Function {
     pub name: String,
     pub insns: Vec<Insn>,
@@ -35,7 +32,6 @@ impl Function {
         self.push(0, 0, 0, 0, 0);
     }
 
-    /// Loads the address of a byte of a map's value.
     pub fn value(&mut self, dst: u8, place: u32, at: i32) {
         self.push(0x18, dst, 2, 0, place.cast_signed());
         self.push(0, 0, 0, 0, at);
@@ -60,7 +56,6 @@ impl Function {
         self.push(0, 0, 0, 0, 0);
     }
 
-    /// Adds a forward jump with a target that follows later.
     pub fn open(&mut self, code: u8, dst: u8, src: u8, imm: i32) -> usize {
         self.push(code, dst, src, 0, imm);
         self.insns.len() - 1
@@ -71,7 +66,6 @@ impl Function {
     }
 }
 
-/// Joins the reachable functions, and resolves calls.
 pub fn link(functions: &[Function], random: &mut Random, number: usize) -> BoundText {
     let mut order = vec![0];
     let mut at = 0;
@@ -117,6 +111,5 @@ pub fn link(functions: &[Function], random: &mut Random, number: usize) -> Bound
         modules: Vec::new(),
         jump_tables: Vec::new(),
     };
-    // Ids are indexes in the list of descriptors.
     text.bind(&[MapId(COUNTERS), MapId(NOTES), MapId(SETTINGS)]).unwrap()
 }

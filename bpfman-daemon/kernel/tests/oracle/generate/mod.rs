@@ -9,20 +9,19 @@ use self::function::Function;
 pub use self::random::Random;
 use crate::kernel::ProgramKind;
 
-/// Indexes of the maps that generated programs use.
 pub const COUNTERS: u32 = 0;
 pub const NOTES: u32 = 1;
 pub const SETTINGS: u32 = 2;
 
 pub const ENTRIES: u32 = 16;
 pub const NOTE_BYTES: u32 = 32;
-/// Read-only data: flags that are off and on, numbers of all signs and sizes.
+/// Flags that are off and on, numbers of all signs and sizes.
 pub const SETTING_BYTES: [u8; 32] = [
     0, 0, 0, 0, 1, 0, 0, 0, 0xdc, 0x05, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0x80, 0, 0, 0, 0, 0x7f, 0x80,
     17, 6, 0, 1, 2, 0xf0,
 ];
 
-/// Bytes of each packet that every program checks.
+/// Checked by every program.
 const REACH: i32 = 40;
 
 const R0: u8 = 0;
@@ -32,7 +31,7 @@ const R3: u8 = 3;
 const R4: u8 = 4;
 const R10: u8 = 10;
 
-/// Registers that keep the context, the packet and a scratch value over calls; shuffled for each program.
+/// Registers kept over calls; shuffled for each program.
 struct Kept {
     context: u8,
     packet: u8,
@@ -44,7 +43,6 @@ struct Generator<'a> {
     kind: ProgramKind,
     kept: Kept,
     functions: Vec<Function>,
-    /// Lowest stack byte that ordinary operations use.
     depth: i16,
 }
 
@@ -83,7 +81,6 @@ impl Generator<'_> {
         self.functions[0] = entry;
     }
 
-    /// Puts the start of the packet into its register, or leaves with a verdict if the packet is too short.
     fn bounds(&mut self, f: &mut Function) {
         let (data, end) = if self.kind == ProgramKind::Xdp { (0, 4) } else { (76, 80) };
         f.push(0x61, self.kept.packet, self.kept.context, data, 0);
@@ -105,7 +102,6 @@ impl Generator<'_> {
         f.push(0x71, to, self.kept.packet, offset, 0);
     }
 
-    /// Mixes a register into a byte of the packet.
     fn store_byte(&mut self, f: &mut Function, from: u8) {
         let offset = self.offset();
         f.push(0x73, self.kept.packet, from, offset, 0);
@@ -139,7 +135,6 @@ impl Generator<'_> {
         }
     }
 
-    /// Adds to a counter selected by a constant or by the packet.
     fn count(&mut self, f: &mut Function) {
         if self.random.one_in(2) {
             f.push(0x62, R10, 0, -4, self.random.below(u64::from(ENTRIES)) as i32);
@@ -158,7 +153,6 @@ impl Generator<'_> {
         f.close(missing);
     }
 
-    /// Writes a note of 32 bytes from the stack, partly of packet bytes.
     fn note(&mut self, f: &mut Function) {
         let base = self.depth;
         for word in 0..4 {
@@ -176,14 +170,12 @@ impl Generator<'_> {
         f.call(2);
     }
 
-    /// Reads a setting, computes with it, and uses the result in a branch or in the output.
     fn setting(&mut self, f: &mut Function, nesting: u32) {
         self.read_setting(f, R1);
         for _ in 0..self.random.below(3) {
             let operation = self.random.pick(&[0x07, 0x17, 0x27, 0x47, 0x57, 0x67, 0x77, 0xa7, 0xc7]);
             let is_shift = matches!(operation, 0x67 | 0x77 | 0xc7);
             let imm = if is_shift { self.random.below(32) as i32 } else { self.random.next() as i32 >> 20 };
-            // The operation has 64 bits, or 32.
             f.push(if self.random.one_in(2) { operation } else { operation & !0x03 }, R1, 0, 0, imm);
         }
         if self.random.one_in(4) {
@@ -195,7 +187,6 @@ impl Generator<'_> {
         }
         let by_register = self.random.one_in(3);
         let code = self.random.pick(&[0x15, 0x25, 0x35, 0x45, 0x55, 0x65, 0x75, 0xa5, 0xb5, 0xc5, 0xd5]);
-        // The comparison has 64 bits, or 32.
         let code = if self.random.one_in(3) { code & !0x07 | 0x06 } else { code };
         let skip = if by_register {
             match self.random.below(2) {
@@ -206,7 +197,6 @@ impl Generator<'_> {
         } else {
             f.open(code, R1, 0, self.random.pick(&[0, 1, -1, 17, 1500]))
         };
-        // These packet bytes may remain unused.
         self.load_byte(f, R3);
         let inner = f.open(0x15, R3, 0, 0);
         self.load_byte(f, R4);
@@ -283,7 +273,6 @@ impl Generator<'_> {
         number
     }
 
-    /// Adds a loop by callback that adds up in the caller's frame.
     fn bounded_loop(&mut self, f: &mut Function) {
         let number = self.functions.len();
         let mut callback = Function::new(format!("callback_{number}"));
@@ -307,7 +296,6 @@ impl Generator<'_> {
         self.store_byte(f, R1);
     }
 
-    /// Makes the packet longer or shorter, and checks its bounds again.
     fn resize(&mut self, f: &mut Function) {
         f.copy(R1, self.kept.context);
         if self.kind == ProgramKind::Xdp {
@@ -352,14 +340,12 @@ impl Generator<'_> {
         f.push(0x63, self.kept.context, R1, field, 0);
     }
 
-    /// Returns a constant, a byte of the packet, one of several constants, or a code with a high half.
     fn verdict(&mut self, f: &mut Function) {
         let usual: &[i32] = match self.kind {
             ProgramKind::Xdp => &[0, 1, 2, 2, 2, 2, 3, 4, 31],
             ProgramKind::Tcx | ProgramKind::Clsact => &[-1, 0, 0, 1, 2, 3, 3, 3, 4, 5, 6, 7, 8, 30],
         };
         if self.random.one_in(2) {
-            // The following code overwrites this constant.
             f.mov(R0, self.random.pick(usual));
         }
         match self.random.below(9) {
@@ -407,11 +393,10 @@ impl Generator<'_> {
     }
 }
 
-/// Inserts this number of instructions at the beginning of a program's entry function: stores to its stack, none of
-/// which is redundant. The kernel removes redundant ones one at a time, which takes 20 seconds for 80,000 of them.
+/// Inserts non-redundant stack stores: the kernel removes redundant ones one at a time, 20 seconds for 80,000.
 pub fn lengthen(text: &mut BoundText, by: usize) {
     let program = &mut text.0;
-    // The context arrives in register 1, which the program copies first. The program writes its stack later.
+    // The context arrives in register 1, which the program copies first.
     program.insns.splice(1..1, std::iter::repeat_n(Insn::new(0x7a, R10, 0, -8, 0), by));
     program.functions[0].len += by;
     let moved = |at: u32| if at == 0 { 0 } else { at + by as u32 };

@@ -1,11 +1,8 @@
-//! Minimal socket that receives packets from XDP (AF_XDP).
-
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Frames that the kernel may fill, a power of two.
 const FRAMES: u32 = 1024;
 const FRAME_BYTES: u32 = 2048;
 const RX_RING: libc::off_t = 0;
@@ -17,7 +14,6 @@ struct Shared {
 }
 
 impl Shared {
-    /// Maps memory. `fd` is -1 for private memory.
     fn map(fd: RawFd, offset: libc::off_t, bytes: usize) -> io::Result<Self> {
         let flags = if fd < 0 { libc::MAP_PRIVATE | libc::MAP_ANONYMOUS } else { libc::MAP_SHARED };
         // SAFETY: a new mapping at a place that the kernel chooses does not affect existing memory.
@@ -50,7 +46,6 @@ impl Drop for Shared {
     }
 }
 
-/// Places of the parts of a ring (`struct xdp_ring_offset`).
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 struct Offsets {
@@ -65,7 +60,6 @@ struct Ring {
     offsets: Offsets,
 }
 
-/// Packet in the receive ring (`struct xdp_desc`).
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Descriptor {
@@ -74,7 +68,7 @@ struct Descriptor {
     options: u32,
 }
 
-/// Socket, bound to queue 0 of an interface, in copy mode.
+/// Bound to queue 0 of an interface, in copy mode.
 pub struct XdpSocket {
     receive: Ring,
     fill: Ring,
@@ -132,7 +126,6 @@ impl XdpSocket {
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(socket) }
     }
 
-    /// Returns a frame to the kernel to fill. The ring has room for all frames.
     fn give_back(&self, address: u64) {
         let ring = &self.fill;
         let produced = ring.memory.counter(ring.offsets.producer as usize);

@@ -7,23 +7,19 @@ use bpfmand_core::{MapRole, MapSpec};
 use super::{Attr, Program};
 use crate::together::sum_of_cpus;
 
-/// Entries that are read of a map: a table of all 65,536 ports would take most of the time.
+/// A table of all 65,536 ports would take most of the time.
 const MAX_ENTRIES: usize = 512;
 
-/// Types of maps with a value for each CPU.
 const PER_CPU: [u32; 3] = [5, 6, 10];
 const PROG_ARRAY: u32 = 3;
-/// Types of maps with entries that no member can change, or that user space removes by reading.
+/// No member can change these entries, or reading removes them.
 const UNREADABLE: [u32; 4] = [PROG_ARRAY, 22, 23, 27];
 
-/// A map and the facts that are needed to read all of it.
 pub struct Map {
     pub fd: OwnedFd,
-    /// Empty for maps that no object declares.
     pub name: String,
-    /// Value of a map that can no longer be written.
     pub read_only: Option<Vec<u8>>,
-    /// Type information that the map was made with: programs that refer to its types need the same object.
+    /// Programs that refer to the map's types need the same object.
     _btf: Option<Arc<OwnedFd>>,
     per_cpu: bool,
     kind: u32,
@@ -49,7 +45,6 @@ impl Map {
         })
     }
 
-    /// Creates a map as an object declares it, with its initial contents and the types of its key and value.
     pub fn from_spec(spec: &MapSpec, btf: Option<&Arc<OwnedFd>>) -> io::Result<Self> {
         let entries = if spec.max_entries == 0 { 1 } else { spec.max_entries };
         let mut attr = Attr::new()
@@ -82,7 +77,6 @@ impl Map {
         Ok(map)
     }
 
-    /// Creates read-only data: an array of one value, frozen.
     pub fn settings(value: &[u8]) -> io::Result<Self> {
         const RDONLY_PROG: u32 = 0x80;
         let mut map = Self::create(2, 4, value.len() as u32, 1, RDONLY_PROG)?;
@@ -97,7 +91,7 @@ impl Map {
         Ok(())
     }
 
-    /// Creates a program array of one slot. It holds a program only while the array itself is open.
+    /// Holds a program only while the array itself is open.
     pub fn empty_slot() -> io::Result<Self> {
         Self::create(PROG_ARRAY, 4, 4, 1, 0)
     }
@@ -118,7 +112,6 @@ impl Map {
         Attr::new().fd(0, self.fd.as_raw_fd()).pointer(8, key.as_ptr())
     }
 
-    /// Returns keys with their values, by key; of huge maps the first ones.
     pub fn contents(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut all = Vec::new();
         if UNREADABLE.contains(&self.kind) {

@@ -1,5 +1,3 @@
-//! Calls of bpf(2) that the oracle needs: maps, type information, loading, running once.
-
 #![allow(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -21,9 +19,7 @@ pub use network::*;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProgramKind {
     Xdp,
-    /// `SCHED_CLS`, for a tcx link.
     Tcx,
-    /// `SCHED_CLS`, for a clsact filter.
     Clsact,
 }
 
@@ -37,14 +33,14 @@ impl ProgramKind {
     }
 }
 
-/// Returns version and patch level of the running kernel. Tests use it only if the rules of kernels differ.
+/// Used only if the rules of kernels differ.
 pub fn kernel_version() -> (u32, u32) {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let mut numbers = release.split(['.', '-']).map(|number| number.parse().unwrap_or(0));
     (numbers.next().unwrap(), numbers.next().unwrap())
 }
 
-/// `union bpf_attr` as bytes: fields are written at their offsets.
+/// `union bpf_attr` as bytes.
 struct Attr([u8; 168]);
 
 impl Attr {
@@ -110,7 +106,7 @@ impl AsRawFd for Program {
     }
 }
 
-/// Loads a program; map ids are indexes in `maps`. The error contains the verifier's log.
+/// Map ids are indexes in `maps`. The error contains the verifier's log.
 pub fn load(text: &BoundText, kind: ProgramKind, maps: &[RawFd]) -> Result<Program, String> {
     load_with_log(text, kind, maps, 0, 0).map(|(program, _)| program)
 }
@@ -119,7 +115,7 @@ pub fn load_bound(text: &BoundText, maps: &[RawFd], device: u32) -> Result<Progr
     load_with_log(text, ProgramKind::Xdp, maps, 0, device).map(|(program, _)| program)
 }
 
-/// Facts of an accepted program, from the verifier's log of level 4.
+/// From the verifier's log of level 4.
 pub struct Verified {
     pub depths: Vec<u32>,
     pub insns: u32,
@@ -196,8 +192,7 @@ fn load_with_log(
     }
 }
 
-/// Returns the kernel's object for this type information. The same bytes give the same object, as long as it is held:
-/// the relation between types of maps and of programs depends on the object.
+/// The relation between types of maps and programs depends on the object: the same bytes give the same one, while held.
 pub fn shared_btf(raw: &[u8]) -> Result<Arc<OwnedFd>, String> {
     static LOADED: Mutex<BTreeMap<Vec<u8>, Weak<OwnedFd>>> = Mutex::new(BTreeMap::new());
     let mut loaded = LOADED.lock().unwrap();
@@ -226,7 +221,6 @@ fn load_btf(raw: &[u8]) -> Result<OwnedFd, String> {
     })
 }
 
-/// Returns the end of a log, which contains the reason.
 fn tail(log: &[u8]) -> String {
     let text = String::from_utf8_lossy(log.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned();
     let lines: Vec<&str> = text.lines().collect();
@@ -237,10 +231,8 @@ fn tail(log: &[u8]) -> String {
     end
 }
 
-/// Packet and the context fields that pass from one program to the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
-    /// Metadata (XDP), then the packet.
     pub data: Vec<u8>,
     /// XDP: bytes of metadata. TC: mark, priority and the five words of cb.
     pub context: Vec<u32>,
@@ -258,7 +250,7 @@ pub fn thread_cpu_time() -> Duration {
     Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
 }
 
-/// Runs a program so many times on the same packet, which it must not change.
+/// The packet must not change.
 pub fn repeat(program: &Program, packet: &[u8], times: u32) -> io::Result<()> {
     Attr::new()
         .fd(0, program.as_raw_fd())
@@ -269,7 +261,6 @@ pub fn repeat(program: &Program, packet: &[u8], times: u32) -> io::Result<()> {
         .map(drop)
 }
 
-/// Runs a program once. Returns its verdict, and the packet after the run.
 pub fn run(program: &Program, kind: ProgramKind, packet: &Packet) -> io::Result<(i32, Packet)> {
     let mut data = vec![0u8; 1 << 16];
     let mut context_in = [0u32; 48];

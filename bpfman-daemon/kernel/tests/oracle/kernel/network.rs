@@ -1,5 +1,3 @@
-//! Live packets: links to hooks, namespaces, frames.
-
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -8,11 +6,9 @@ use std::path::Path;
 
 use super::{Attr, Program};
 
-/// Link; the program is detached when it is dropped.
 pub struct Link(OwnedFd);
 
-/// Another process may have a descriptor of the link, for example one that lists all links. So it is not enough to
-/// close this one.
+/// Another process may hold a descriptor of the link, for example one that lists links: closing this one is not enough.
 impl Drop for Link {
     fn drop(&mut self) {
         let _gone = Attr::new().fd(0, self.0.as_raw_fd()).call(34);
@@ -23,13 +19,11 @@ pub fn attach_tcx_ingress(program: &Program, interface: u32) -> io::Result<Link>
     Attr::new().fd(0, program.as_raw_fd()).u32(4, interface).u32(8, 46).open(28).map(Link)
 }
 
-/// Moves this thread, and its children, into a network namespace of its own.
 pub fn own_network_namespace() -> io::Result<()> {
     // SAFETY: no pointers; only this thread changes its namespace.
     if unsafe { libc::unshare(libc::CLONE_NEWNET) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Opens a socket for whole frames.
 fn packet_socket(protocol: u16) -> io::Result<OwnedFd> {
     let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
     // SAFETY: no pointers.
@@ -81,7 +75,7 @@ pub fn send_frame(interface: u32, frame: &[u8]) -> io::Result<()> {
     Sender::new(interface)?.send(frame)
 }
 
-/// Opens a socket that gets a copy of every frame that comes in by an interface, before any TC program.
+/// Gets a copy of every frame of an interface, before any TC program.
 pub fn tap(interface: u32) -> io::Result<OwnedFd> {
     const EVERYTHING: u16 = 3;
     // Bound before it receives, so that it never receives frames of another interface.
@@ -94,7 +88,7 @@ pub fn tap(interface: u32) -> io::Result<OwnedFd> {
     if result == 0 { Ok(socket) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Returns the next frames of a tap, which must have arrived already.
+/// The frames must have arrived already.
 pub fn receive(tap: &OwnedFd, count: usize) -> io::Result<Vec<Vec<u8>>> {
     let mut frames = Vec::new();
     while frames.len() < count {
@@ -140,7 +134,6 @@ pub fn interface(name: &str) -> u32 {
     index
 }
 
-/// Moves this thread, and its children, into a mount namespace of its own, which shares no mounts with others.
 pub fn own_mount_namespace() -> io::Result<()> {
     // SAFETY: pointers are to strings that end with a zero, or null if the call takes none.
     unsafe {
@@ -159,7 +152,6 @@ pub fn own_mount_namespace() -> io::Result<()> {
     Ok(())
 }
 
-/// Keeps this thread on its present CPU.
 pub fn stay_on_one_cpu() -> io::Result<u32> {
     // SAFETY: no pointers.
     let here = unsafe { libc::sched_getcpu() };
@@ -173,7 +165,7 @@ pub fn stay_on_one_cpu() -> io::Result<u32> {
     if result == 0 { Ok(here.cast_unsigned()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Runs an XDP program on frames that the kernel makes and sends as the program decides (Linux 5.18 and later).
+/// The kernel makes frames and sends them as the program decides (Linux 5.18).
 pub fn send_live_frames(program: &Program, frame: &[u8], count: u32, batch: u32) -> io::Result<()> {
     const LIVE_FRAMES: u32 = 1 << 1;
     let mut context = [0_u32; 6];
@@ -191,7 +183,7 @@ pub fn send_live_frames(program: &Program, frame: &[u8], count: u32, batch: u32)
         .map(drop)
 }
 
-/// Switches "generic receive offload" on: a virtual interface with it accepts redirected frames without an XDP program.
+/// With "generic receive offload", a virtual interface accepts redirected frames without an XDP program.
 pub fn receive_redirected_frames(interface: &str) -> io::Result<()> {
     const SET_GRO: u32 = 0x2c;
     const SIOCETHTOOL: libc::Ioctl = 0x8946;

@@ -13,7 +13,6 @@ use super::wire::{Judged, Watchers, interfaces, lacks_tcx, only_number, until};
 const SWAPS: u8 = 20;
 const PASS: ProceedMask = ProceedMask(1 << 2);
 
-/// Returns a chain that calls the driver, then writes the stamps of its generation.
 fn bound(number: u8, maps: &[Map], device: u32) -> Program {
     let kind = ProgramKind::Xdp;
     let asks = objects::text(&objects::compile("device.c"), "receive_hash");
@@ -41,7 +40,6 @@ fn device_bound_chain_alternates_with_an_ordinary_one() {
     let maps = objects::maps(&objects::compile("device.c"));
     let no_maps = Maps::default();
     let first = bound(1, &maps, at);
-    // A bound program can only be attached to its device.
     assert!(kernel::attach_xdp(&first, interface("out1"), XdpMode::Native).is_err(), "another interface");
     assert!(kernel::attach_xdp(&first, at, XdpMode::Generic).is_err(), "generic mode");
     let link = kernel::attach_xdp(&first, at, XdpMode::Native).unwrap();

@@ -1,5 +1,3 @@
-//! Destination of a redirected packet.
-
 use std::time::{Duration, Instant};
 
 use bpfmand_core::{BoundText, Insn};
@@ -25,7 +23,6 @@ fn redirect(interface: u32) -> [Insn; 3] {
     ]
 }
 
-/// Adds one to the only entry of map 0, then returns `verdict`.
 fn counted(before: &[Insn], verdict: i32) -> BoundText {
     let mut insns = before.to_vec();
     insns.extend([
@@ -44,8 +41,7 @@ fn counted(before: &[Insn], verdict: i32) -> BoundText {
     program("counted", insns)
 }
 
-/// Sends frames into the chain of these members until `until` holds for the frames that passed all members and the
-/// packets that left by `out0`. Returns the latter.
+/// Returns the packets that left by `out0`; `until` gets the frames that passed all members, and these.
 fn redirected(members: &[(BoundText, ProceedMask)], until: impl Fn(u64, u64) -> bool) -> u64 {
     let maps = Maps::new(|| vec![Map::create(2, 4, 8, 1, 0).unwrap()]);
     let loaded: Vec<Loaded> = members
@@ -86,6 +82,5 @@ fn a_noted_redirect_does_not_outlive_its_member() {
     );
     let many = |passed, left| passed > 20 || left > 0;
     assert_eq!(redirected(&[(changed_its_mind, PIPE), (never_asked.clone(), PIPE)], many), 0);
-    // The same holds if the chain goes on after the redirect itself.
     assert_eq!(redirected(&[(asks, PIPE_AND_REDIRECT), (never_asked, PIPE)], many), 0);
 }

@@ -1,5 +1,4 @@
-//! TC: a chain against its members as a row of tcx links, on real packets: tags beside the packet, marks and cb,
-//! packets that a tap shares.
+//! TC: a chain against its members as a row of tcx links, on real packets.
 
 use bpfmand_splice::{ProceedMask, SpliceOptions};
 
@@ -15,11 +14,9 @@ use super::wire::{self, BYTES, Seen, Watchers, interfaces, lacks_tcx};
 const CHAINS: usize = 15;
 const FRAMES: usize = 4;
 
-/// "Unspecified", -1, is the only verdict with which a row of links goes on: the members are compiled with it in place
-/// of PIPE.
+/// A row of links continues at -1 only: members are compiled with it in place of PIPE.
 const AS_LINKS_DO: ProceedMask = ProceedMask(1);
 
-/// Members with verdicts that mean the same in a row of links, and with effects that a packet shows.
 const MEMBERS: [&str; 12] = [
     "hand_over",
     "take_over",
@@ -39,7 +36,6 @@ fn frames(random: &mut Random) -> Vec<Vec<u8>> {
     (0..FRAMES)
         .map(|_| {
             let mut frame: Vec<u8> = (0..200 + random.below(300)).map(|_| random.next() as u8).collect();
-            // The stack ignores frames that are not for this interface.
             frame[..6].fill(0xff);
             let kind: [u8; 2] = random.pick(&[[0x08, 0x00], [0x88, 0xb5], [0x81, 0x00]]);
             frame[12..14].copy_from_slice(&kind);
@@ -51,7 +47,7 @@ fn frames(random: &mut Random) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Returns the received form of a frame. `None` if it was dropped. A marker after it shows when it is through.
+/// A marker after the frame shows when it is through.
 fn through(watchers: &Watchers, frame: &[u8]) -> Option<Seen> {
     let mut marker = [0xff; 64];
     marker[12..14].copy_from_slice(&[0x88, 0xb6]);
@@ -63,12 +59,11 @@ fn through(watchers: &Watchers, frame: &[u8]) -> Option<Seen> {
     (count > before).then_some(seen)
 }
 
-/// Attaches the members to the hook, each in a link of its own.
 fn row(members: &[&Loaded], interface: u32) -> Vec<Link> {
     members.iter().map(|member| kernel::attach_tcx_ingress(&member.alone, interface).unwrap()).collect()
 }
 
-/// Compares random chains of distinct members: a hook takes a program once.
+/// Members are distinct: a hook accepts a program once.
 fn rows_agree(seed: u64, tapped: bool) {
     interfaces();
     let kind = ProgramKind::Tcx;

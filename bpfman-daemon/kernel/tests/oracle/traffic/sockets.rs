@@ -14,7 +14,6 @@ use crate::together::{Together, options};
 use super::wire::{interfaces, until};
 
 const SWAPS: u64 = 50;
-/// Packets between two replacements, and the most packets in transit.
 const BETWEEN: u64 = 200;
 const ON_THEIR_WAY: u64 = 64;
 const PASS: ProceedMask = ProceedMask(1 << 2);
@@ -38,7 +37,6 @@ fn receives_across_swaps(mode: XdpMode) {
     let sockets = corpus.maps.spliced.iter().find(|map| map.name == "sockets").unwrap();
     sockets.update(&[0; 4], &socket.as_raw_fd().to_ne_bytes()).unwrap();
     let chain = |swap: u64| {
-        // One to four members run before that of the socket, in every way.
         let mut members: Vec<(&Loaded, ProceedMask)> = vec![(counter, PASS); (swap % 4 + 1) as usize];
         members.push((to_socket, PASS));
         let attempt = ATTEMPTS[(swap % 3) as usize];
@@ -59,7 +57,6 @@ fn receives_across_swaps(mode: XdpMode) {
     for swap in 1..=SWAPS {
         let next = chain(swap);
         std::thread::scope(|scope| {
-            // The replacement happens while packets arrive.
             let swapped = scope.spawn(|| kernel::replace(&link, &next.entry));
             for _ in 0..BETWEEN {
                 sender.send(&frame(sent)).unwrap();

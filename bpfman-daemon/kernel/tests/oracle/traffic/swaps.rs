@@ -1,5 +1,4 @@
-//! Chains that are cut are replaced under a flood, each with program arrays of its own: no packet falls out of an
-//! array, and none meets two generations.
+//! Cut chains, replaced under a flood: no packet falls out of an array, and none meets two generations.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,12 +13,10 @@ use crate::together::{Together, options};
 
 use super::wire::{self, Judged, Watchers, interfaces, lacks_tcx};
 
-/// Members of a generation, each in a program of its own.
 pub const MEMBERS: usize = 4;
 const FIRST_STAMP: usize = 20;
 const SWAPS: u32 = 50;
 
-/// Returns a program that writes the number of the generation into the packet, at the place of the member.
 pub fn stamp(kind: ProgramKind, place: usize, generation: u8) -> BoundText {
     let (data, end, verdict) = if kind == ProgramKind::Xdp { (0, 4, 2) } else { (76, 80, -1) };
     let insns = vec![
@@ -35,7 +32,6 @@ pub fn stamp(kind: ProgramKind, place: usize, generation: u8) -> BoundText {
     program("stamp", insns)
 }
 
-/// Returns the chain of a generation, with the arrays that it is cut by.
 pub fn generation(kind: ProgramKind, attempt: Attempt, number: u8, maps: &Maps) -> Together {
     let members: Vec<Loaded> = (0..MEMBERS)
         .map(|place| Loaded::new(format!("generation {number}"), stamp(kind, place, number), kind, maps))
@@ -46,7 +42,6 @@ pub fn generation(kind: ProgramKind, attempt: Attempt, number: u8, maps: &Maps) 
     Together::new(kind, &members, maps, &options).unwrap()
 }
 
-/// Thread that sends frames until the value is dropped.
 pub struct Flood {
     stop: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
@@ -98,12 +93,12 @@ fn swaps(kind: ProgramKind, mode: Option<XdpMode>, attempt: Attempt) {
     let flood = Flood::start();
     let mut left_by = 0;
     for swap in 1..=SWAPS {
-        // Every generation receives packets. Packets that are judged now may have met the generation before.
+        // Packets that are judged now may have met the generation before.
         let met = || chain.exits_at(layout, at).values().sum::<u64>();
         wire::until("packets came through", || met() > 20);
         let next = generation(kind, attempt, (swap % 250 + 1) as u8, &maps);
         kernel::replace(&link, &next.entry).unwrap();
-        // The old arrays are dropped now: packets that are still on the way through them hold them.
+        // Packets on the way through the old arrays hold them.
         let old = std::mem::replace(&mut chain, next);
         let exits = old.exits_at(layout, at);
         left_by += exits.values().sum::<u64>();
@@ -114,7 +109,7 @@ fn swaps(kind: ProgramKind, mode: Option<XdpMode>, attempt: Attempt) {
     let judged = watchers.judged();
     assert_eq!(judged, Judged { whole: sent, mixed: 0, unfiltered: 0 });
     left_by += chain.exits_at(layout, at).values().sum::<u64>();
-    // Only packets that were counted between the replacement and the reading of the old counters may be missing.
+    // Only packets counted between the replacement and the reading of the old counters may be missing.
     assert!(left_by <= sent && left_by + u64::from(SWAPS) * 64 >= sent, "{left_by} of {sent} were counted");
     println!("{kind:?} {mode:?} {attempt:?}: {SWAPS} swaps, {sent} packets, 0 mixed, 0 unfiltered");
 }

@@ -1,12 +1,9 @@
-//! Two pairs of interfaces in a namespace of the thread's own, and the programs that watch them.
-
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::kernel::{self, Link, Map, ProgramKind, interface};
 use crate::objects::{self, Corpus};
 
-/// Bytes that the witness keeps of a packet.
 pub const BYTES: usize = 64;
 
 pub fn ip(arguments: &str) {
@@ -14,7 +11,6 @@ pub fn ip(arguments: &str) {
     assert!(status.success(), "ip {arguments}");
 }
 
-/// Returns true, and prints a line, if the kernel has no tcx, which the watching programs need.
 pub fn lacks_tcx() -> bool {
     let lacks = kernel::kernel_version() < (6, 6);
     if lacks {
@@ -23,12 +19,12 @@ pub fn lacks_tcx() -> bool {
     lacks
 }
 
-/// Makes the interfaces. Frames leave by `in0` and meet chains at `in1`; `out0` and `out1` are for redirected frames.
+/// Frames leave by `in0` and meet chains at `in1`; `out0` and `out1` are for redirected frames.
 pub fn interfaces() {
     kernel::own_network_namespace().unwrap();
-    // On one CPU frames stay in order, and are through when the call that sends them returns, or soon after.
+    // On one CPU frames stay in order, and are through soon after the call that sends them.
     kernel::stay_on_one_cpu().unwrap();
-    // Without IPv6 an interface sends nothing by itself.
+    // Without IPv6 an interface sends nothing on its own.
     for which in ["all", "default"] {
         let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{which}/disable_ipv6"), "1");
     }
@@ -39,7 +35,6 @@ pub fn interfaces() {
     }
 }
 
-/// Waits for an effect of a packet.
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(150);
     while !holds() {
@@ -48,21 +43,18 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Programs of tests/members/live.c.
 pub struct Watchers {
     corpus: Corpus,
 }
 
-/// Packet after the chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     pub length: u32,
-    /// Mark, priority, cb, the flag of a tag, and the tag.
     pub fields: Vec<u32>,
     pub bytes: Vec<u8>,
 }
 
-/// Counts of packets by their stamps: packets with equal stamps, with stamps of two generations, and with none.
+/// Packets with equal stamps, with stamps of two generations, and with none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Judged {
     pub whole: u64,
@@ -77,7 +69,6 @@ impl Watchers {
         Self { corpus }
     }
 
-    /// Attaches one of the programs at the end of the row at an interface.
     pub fn stand(&self, name: &str, interface: u32) -> Link {
         kernel::attach_tcx_ingress(&self.corpus.named(name).alone, interface).unwrap()
     }
@@ -95,7 +86,6 @@ impl Watchers {
         self.numbers("arrived")[0]
     }
 
-    /// Returns the number of packets that came through, and the last of them.
     pub fn witnessed(&self) -> (u64, Seen) {
         let value = self.value("witnessed");
         let word = |at: usize| u32::from_ne_bytes(value[at..at + 4].try_into().unwrap());
@@ -114,7 +104,6 @@ impl Watchers {
         Judged { whole: numbers[0], mixed: numbers[1], unfiltered: numbers[2] }
     }
 
-    /// Returns true once a packet was not judged as whole.
     pub fn broken(&self) -> bool {
         let judged = self.judged();
         judged.mixed + judged.unfiltered > 0
@@ -131,7 +120,6 @@ pub fn send(frame: &[u8]) {
     kernel::send_frame(interface("in0"), frame).unwrap();
 }
 
-/// Returns the only value of a map, eight bytes.
 pub fn only_number(map: &Map) -> u64 {
     u64::from_ne_bytes(map.contents()[0].1.clone().try_into().unwrap())
 }

@@ -15,7 +15,6 @@ const CHAINS: usize = 40;
 const FRAMES: usize = 5;
 const PASS: i32 = 2;
 
-/// Members that use nothing of the interface but the packet, and do not redirect.
 const MEMBERS: [&str; 16] = [
     "prefix_filter",
     "global_counter",
@@ -74,7 +73,6 @@ fn chains_agree(mode: XdpMode, seed: u64) {
             passed += 1;
             wire::until(&format!("a frame passed: {what}"), || watchers.witnessed().0 == before + 1);
             let (_, seen) = watchers.witnessed();
-            // The witness gets the packet without its metadata.
             let data = &expected.packet.data[expected.packet.context[0] as usize..];
             assert_eq!(seen.length as usize, data.len(), "{what}");
             assert_eq!(seen.bytes, data[..BYTES.min(data.len())], "{what}");

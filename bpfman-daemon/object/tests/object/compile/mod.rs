@@ -1,5 +1,3 @@
-//! Compiles the C sources of the tests.
-
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::env::consts::ARCH;
@@ -13,7 +11,7 @@ pub fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/src").join(name)
 }
 
-/// Compiles `tests/src/NAME` into a temporary folder, which is removed with the result.
+/// The folder is removed with the result.
 pub fn object_path(name: &str, options: &[&str]) -> Result<(tempfile::TempDir, PathBuf)> {
     let folder = tempfile::tempdir()?;
     let out = folder.path().join("object.o");

@@ -1,5 +1,3 @@
-//! Reader threads with arbitrary behaviour.
-
 use std::fmt;
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -12,7 +10,6 @@ use serde_json::{Value, json};
 
 type Act = dyn Fn(usize, UnixStream) + Send + Sync;
 
-/// Starter of threads with behaviour by their number, from zero.
 struct Acting(Arc<Act>, Arc<AtomicUsize>);
 
 impl fmt::Debug for Acting {
@@ -30,13 +27,11 @@ impl StartReader for Acting {
     }
 }
 
-/// Returns a client of such readers, and the number of started ones.
 pub fn acting(act: impl Fn(usize, UnixStream) + Send + Sync + 'static) -> (ReaderClient, Arc<AtomicUsize>) {
     let started = Arc::new(AtomicUsize::new(0));
     (ReaderClient::new(Arc::new(Acting(Arc::new(act), Arc::clone(&started)))), started)
 }
 
-/// Receives the question and the object.
 pub fn receive_object(stream: UnixStream) -> Answering {
     let mut served = Answering::new(stream);
     let _read: Option<Value> = served.question().unwrap();

@@ -1,5 +1,3 @@
-//! Certificate authority of the tests: certifies identities like Fulcio, and hosts.
-
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bpfman_registry::SigningKey;
@@ -18,12 +16,9 @@ pub struct Authority {
 }
 
 pub struct Claims<'a> {
-    /// Subject alternative name, in DER.
     pub name: Vec<u8>,
-    /// Issuer of the identity, for signers.
     pub issuer: Option<&'a str>,
     pub usage: &'a [u64],
-    /// Seconds since 1970.
     pub valid: (i64, i64),
 }
 
@@ -78,7 +73,6 @@ impl Authority {
     pub fn new(name: &str) -> Self {
         let (key, name) = (SigningKey::generate().unwrap(), common_name(name));
         let extensions = [
-            // Certificate authority; signs certificates.
             extension(&[2, 5, 29, 19], true, &sequence(&[&[1, 1, 0xff]])),
             extension(&[2, 5, 29, 15], true, &tlv(3, &[1, 0x06])),
             extension(&[2, 5, 29, 14], false, &tlv(4, &key_id(&key))),
@@ -96,7 +90,6 @@ impl Authority {
         der::pem("CERTIFICATE", &self.certificate)
     }
 
-    /// Returns a certificate for a public key, in DER.
     pub fn issue(&self, spki: &[u8], claims: &Claims<'_>) -> Vec<u8> {
         let mut extensions = vec![
             extension(&[2, 5, 29, 15], true, &tlv(3, &[7, 0x80])),

@@ -9,15 +9,10 @@ use bpfman_image_format::{Digest, ImageReference};
 
 #[derive(Clone, Copy, Default)]
 pub struct Habits {
-    /// The address of an upload is absolute instead of a path.
     pub absolute_uploads: bool,
-    /// Requests per token; `None` if no token is required.
     pub token_lasts: Option<usize>,
-    /// Status and body of the answer to a pushed manifest.
     pub refuses_manifests: Option<(u16, &'static str)>,
-    /// Status of complete uploads; 201 if `None`.
     pub success: Option<u16>,
-    /// Accepts content without keeping it.
     pub forgets: bool,
 }
 
@@ -26,11 +21,9 @@ struct State {
     content: HashMap<String, (String, Vec<u8>)>,
     requests: Vec<String>,
     tokens: usize,
-    /// Requests left for the present token.
     left: usize,
 }
 
-/// Registry that serves until the process ends.
 pub struct BareRegistry {
     address: String,
     state: Arc<Mutex<State>>,

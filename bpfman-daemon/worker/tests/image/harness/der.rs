@@ -1,6 +1,3 @@
-//! Minimal DER encoder for certificates.
-
-/// Tag, length, content.
 pub fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
     let mut out = vec![tag];
     match content.len() {
@@ -61,7 +58,6 @@ pub fn pem(label: &str, der: &[u8]) -> String {
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
 }
 
-/// Returns the first block of a PEM text.
 pub fn from_pem(text: &str) -> Vec<u8> {
     use base64::prelude::{BASE64_STANDARD, Engine as _};
     let body: String = text.lines().skip(1).take_while(|line| !line.starts_with("-----")).collect();

@@ -1,5 +1,3 @@
-//! Debian's `docker-registry` on a port of its own, stopped with the test.
-
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
@@ -13,7 +11,7 @@ pub struct DockerRegistry {
     address: String,
 }
 
-/// Password file for user `user` with password `pass:word` (bcrypt, the only supported kind).
+/// `user` with password `pass:word`, in bcrypt, the only supported kind.
 const PASSWORDS: &str = "user:$2b$04$cTWaXCLjv72J2vKYIufww.v.qkLHHc.b/.RXIAn/KDrf45xfmamHm\n";
 
 impl DockerRegistry {
@@ -21,12 +19,10 @@ impl DockerRegistry {
         Self::start_with("")
     }
 
-    /// Starts a registry with user `user` and password `pass:word`.
     pub fn start_with_password() -> Self {
         Self::start_with("auth: { htpasswd: { realm: test, path: PASSWORDS } }\n")
     }
 
-    /// Starts a registry with a password that accepts only TLS, with a certificate of this authority.
     pub fn start_with_tls(authority: &super::authority::Authority) -> Self {
         use super::authority::{Claims, SERVER, address, now, spki};
         let key = bpfman_registry::SigningKey::generate().unwrap();
@@ -72,7 +68,6 @@ impl DockerRegistry {
             .spawn()
             .expect("docker-registry is installed");
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        // The registry logs its port; that line ends the wait, the end of the log ends the test.
         let address = lines
             .by_ref()
             .map_while(Result::ok)
@@ -99,7 +94,6 @@ impl DockerRegistry {
         self.folder.path().join(format!("data/docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]))
     }
 
-    /// Returns the size of all layers, configurations and manifests, in bytes.
     pub fn bytes(&self) -> u64 {
         let blobs = self.folder.path().join("data/docker/registry/v2/blobs/sha256");
         let of_prefix = |prefix: std::io::Result<fs::DirEntry>| fs::read_dir(prefix.unwrap().path()).unwrap();

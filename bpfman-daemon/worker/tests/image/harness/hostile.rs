@@ -1,5 +1,3 @@
-//! Registry that returns arbitrary answers.
-
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -14,16 +12,11 @@ pub struct Answer {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// Sends zeros without end after the body, in chunks.
     pub endless: bool,
-    /// Keeps the connection open without sending the body.
     pub stall: bool,
     pub first: Option<(usize, Box<Answer>)>,
-    /// Closes the connection after so many bytes of the body.
     pub breaks_after: Option<usize>,
-    /// Supports `Range: bytes=N-`.
     pub ranges: bool,
-    /// Required `Authorization`, and the challenge sent without it.
     pub lock: Option<(String, String)>,
 }
 
@@ -55,7 +48,6 @@ impl Answer {
         Self { lock: Some((authorization.to_owned(), challenge.to_owned())), ..self }
     }
 
-    /// Returns another answer to the first `count` requests.
     pub fn after(self, count: usize, first: Self) -> Self {
         Self { first: Some((count, Box::new(first))), ..self }
     }
@@ -68,7 +60,6 @@ impl Answer {
         Self { ranges: true, ..self }
     }
 
-    /// Returns the answer to a range request.
     fn from(mut self, start: usize) -> Self {
         if self.ranges && start > 0 {
             let whole = self.body.len();
@@ -109,7 +100,6 @@ impl State {
     }
 }
 
-/// Registry that serves until the process ends.
 pub struct Hostile {
     address: String,
     state: Arc<State>,
@@ -124,7 +114,6 @@ impl Hostile {
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let state = shared.clone();
-                // A client that hangs up ends its thread; nothing depends on it.
                 std::thread::spawn(move || serve(stream, &state));
             }
         });
@@ -143,7 +132,6 @@ impl Hostile {
         self.set_absolute(&format!("/v2/a/{path}"), answer);
     }
 
-    /// Sets the answer to any path, regardless of the query.
     pub fn set_absolute(&self, path: &str, answer: Answer) {
         self.state.answers.lock().unwrap().insert(path.to_owned(), answer);
     }
@@ -152,14 +140,12 @@ impl Hostile {
         self.set_absolute(path_and_query, answer);
     }
 
-    /// Requires an `Authorization` for everything set so far.
     pub fn lock_all(&self, authorization: &str, challenge: &str) {
         for answer in self.state.answers.lock().unwrap().values_mut() {
             *answer = answer.clone().behind(authorization, challenge);
         }
     }
 
-    /// Serves a blob correctly, and returns its descriptor.
     pub fn blob(&self, media_type: &str, content: &[u8]) -> Descriptor {
         let descriptor = Descriptor::of(media_type, content);
         self.set(&format!("blobs/{}", descriptor.digest), Answer::ok(content));
@@ -174,7 +160,6 @@ impl Hostile {
         digest
     }
 
-    /// Serves an image of one layer at the tag `latest`.
     pub fn image_of(&self, layer: &[u8]) -> (Descriptor, Digest) {
         let config = self.blob(media::OCI_CONFIG, b"{}");
         let layer = self.blob(media::OCI_LAYER_GZIP, layer);
@@ -184,13 +169,11 @@ impl Hostile {
         (layer, self.manifest("latest", &manifest))
     }
 
-    /// Serves a manifest with this layer at the tag `latest`; the layer need not exist.
     pub fn image_with(&self, layer: impl Serialize) {
         let config = self.blob(media::OCI_CONFIG, b"{}");
         self.manifest("latest", &json!({ "schemaVersion": 2, "config": config, "layers": [layer] }));
     }
 
-    /// Serves a manifest with a layer that only another registry has, by its URL.
     pub fn image_of_layer_at(&self, elsewhere: &Self, layer: &[u8]) {
         let mut described = serde_json::to_value(Descriptor::of(media::OCI_LAYER_GZIP, layer)).unwrap();
         described["urls"] = json!([format!("http://{}/v2/a/x", elsewhere.address())]);
@@ -198,7 +181,6 @@ impl Hostile {
         self.image_with(described);
     }
 
-    /// Returns the requests so far, as `METHOD path` and the credential, if any.
     pub fn requests(&self) -> Vec<String> {
         self.state.requests.lock().unwrap().clone()
     }
@@ -258,7 +240,6 @@ fn serve(stream: TcpStream, state: &State) {
             return;
         }
         if answer.stall {
-            // Returns when the client hangs up.
             let _ = reader.read_line(&mut String::new());
             return;
         }

@@ -19,13 +19,10 @@ pub struct Making<'a> {
     pub subject: &'a str,
     pub usage: &'a [u64],
     pub valid: (i64, i64),
-    /// Time of the log entry.
     pub logged: i64,
     pub predicate: &'a str,
     pub annotations: Value,
-    /// False: the log gives no time, only a proof of inclusion.
     pub promised: bool,
-    /// Timestamp authorities, with their times.
     pub stamps: Vec<(&'a Timestamper, i64)>,
 }
 
@@ -56,7 +53,6 @@ impl<'a> Making<'a> {
         self.authority.issue(&spki(key), &claims)
     }
 
-    /// Returns a bundle of version 0.3.
     pub fn bundle(&self, digest: Digest) -> Value {
         let key = SigningKey::generate().unwrap();
         let certificate = self.certificate(&key);
@@ -80,7 +76,6 @@ impl<'a> Making<'a> {
         bundle(&material, &payload, &signature)
     }
 
-    /// Returns the payload, and the annotations of its layer, in cosign's older format.
     pub fn simple(&self, repository: &str, digest: Digest) -> (Vec<u8>, Vec<(&'static str, String)>) {
         let key = SigningKey::generate().unwrap();
         let certificate = pem("CERTIFICATE", &self.certificate(&key));
@@ -106,7 +101,6 @@ impl<'a> Making<'a> {
     }
 }
 
-/// Returns a bundle by key, with or without a log entry.
 pub fn key_bundle(key: &SigningKey, digest: Digest, predicate: &str, log: Option<&Log>) -> Value {
     let (payload, signature) = statement(key, digest, predicate, &json!({}));
     let mut material = json!({ "publicKey": { "hint": "" } });

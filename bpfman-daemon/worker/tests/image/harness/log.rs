@@ -1,5 +1,3 @@
-//! Transparency log of the tests: promises, proofs and checkpoints like Rekor's.
-
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bpfman_image_format::Digest;
 use bpfman_registry::SigningKey;
@@ -36,7 +34,6 @@ impl Log {
         self.key.public_key().unwrap().to_pem()
     }
 
-    /// Adds an entry at a time: always the second of a tree of two.
     pub fn add(&self, body: Vec<u8>, time: i64) -> Entry {
         let id = Digest::of(&spki(&self.key));
         let promised = json!({
@@ -56,7 +53,6 @@ impl Log {
 }
 
 impl Entry {
-    /// Returns the entry in the form of a bundle of version 0.3.
     pub fn in_bundle(&self) -> Value {
         let body: Value = serde_json::from_slice(&self.body).unwrap();
         json!({
@@ -76,7 +72,6 @@ impl Entry {
         })
     }
 
-    /// Returns the entry in the form of cosign's annotation.
     pub fn in_annotation(&self) -> Value {
         json!({
             "SignedEntryTimestamp": base64(&self.promise),
@@ -89,7 +84,6 @@ impl Entry {
         })
     }
 
-    /// Returns the entry in the form of the log's API.
     pub fn in_answer(&self) -> Value {
         json!({
             "body": base64(&self.body),
@@ -136,7 +130,6 @@ pub fn trusted_root(authority: &Authority, log: &Log) -> String {
     .to_string()
 }
 
-/// Returns a validity of ten minutes, like that of Fulcio's certificates.
 pub fn ten_minutes() -> (i64, i64) {
     (now() - 60, now() + 540)
 }

@@ -1,5 +1,3 @@
-//! Test harness: a real registry, a hostile one, objects and keys.
-
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub mod authority;
@@ -28,7 +26,6 @@ use bpfmand_image::{
     VerifiedImage,
 };
 
-/// Returns a small XDP object, compiled once per `salt`.
 pub fn object(salt: &str) -> BytecodeFile {
     static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| tempfile::tempdir().unwrap()).path();
@@ -47,7 +44,6 @@ pub fn object(salt: &str) -> BytecodeFile {
     BytecodeFile::parse("prog.o", std::fs::read(path).unwrap()).unwrap()
 }
 
-/// Creates a layout in `folder` with a single image of `object` for this machine, named `name`.
 pub fn layout(folder: &Path, name: &str, object: &BytecodeFile) -> (OciLayout, Digest) {
     let inputs = PlatformInputs::one(Platform::host().unwrap(), object.clone()).unwrap();
     let image = inputs.build(SourceDate::default()).unwrap();
@@ -56,7 +52,6 @@ pub fn layout(folder: &Path, name: &str, object: &BytecodeFile) -> (OciLayout, D
     (layout, image.digest())
 }
 
-/// Builds and pushes an image of `object`; returns its digest.
 pub async fn publish(
     image: &ImageReference,
     object: &BytecodeFile,
@@ -74,7 +69,6 @@ pub async fn publish_signed(image: &ImageReference, object: &BytecodeFile, key: 
     digest
 }
 
-/// Returns a policy that requires one of these keys for everything.
 pub fn demand(keys: &[&SigningKey]) -> Policy {
     let keys: Vec<String> =
         keys.iter().map(|key| format!("'''{}'''", key.public_key().unwrap().to_pem())).collect();
@@ -107,7 +101,6 @@ impl Store {
         Self { folder, store }
     }
 
-    /// Opens another store in the same folder, as after a restart.
     pub fn restarted(self, policy: Policy) -> Self {
         let store = ImageStore::new(self.folder.path().join("images"), policy, Arc::new(WorkerThreads));
         Self { folder: self.folder, store }
@@ -131,7 +124,6 @@ impl Store {
         self.folder.path().join("images/sha256")
     }
 
-    /// Returns the files in the cache, as `folder/name`, without the key of passwords.
     pub fn kept(&self) -> Vec<String> {
         let root = self.folder.path().join("images");
         let mut found = Vec::new();
@@ -143,7 +135,6 @@ impl Store {
         found
     }
 
-    /// Returns the number of files in `tmp`, which must be zero.
     pub fn left_over(&self) -> usize {
         std::fs::read_dir(self.folder.path().join("images/tmp")).map(|entries| entries.count()).unwrap_or(0)
     }

@@ -1,5 +1,4 @@
-//! The services of cosign's keyless signing, as far as it uses them: a certificate authority that accepts every token,
-//! and a transparency log.
+//! Services of cosign's keyless signing: a certificate authority that accepts every token, and a transparency log.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -36,7 +35,6 @@ impl Services {
     }
 }
 
-/// Returns a token with the identity; its signature is not checked here.
 pub fn token() -> String {
     let part = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
     let claims = json!({
@@ -47,7 +45,7 @@ pub fn token() -> String {
 }
 
 fn serve(stream: TcpStream, authority: &Authority, log: &Log) {
-    // Answers are written in parts. With Nagle's algorithm each would wait 40 ms for the client's acknowledgement.
+    // Without Nagle's algorithm, which would delay each part of an answer by 40 ms.
     stream.set_nodelay(true).unwrap();
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut out = stream;
@@ -114,7 +112,6 @@ fn chain(authority: &Authority, spki: &[u8]) -> Vec<String> {
     vec![pem("CERTIFICATE", &authority.issue(spki, &claims)), authority.pem()]
 }
 
-/// Returns the canonical form of a proposed entry.
 fn canonical(asked: &Value) -> Vec<u8> {
     if asked["kind"] != "dsse" {
         return asked.to_string().into_bytes();

@@ -1,5 +1,3 @@
-//! Timestamp authority of the tests: `openssl ts` signs (RFC 3161), at an arbitrary time.
-
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -47,7 +45,6 @@ impl Timestamper {
         Self { authority, certificate, folder, clock }
     }
 
-    /// Returns the answer to a timestamp request for a signature, in DER.
     pub fn stamp(&self, signature: &[u8], at: i64) -> Vec<u8> {
         fs::write(self.folder.path().join("signature"), signature).unwrap();
         self.openssl(&["-query", "-data", "signature", "-sha256", "-cert", "-out", "query"], at);
@@ -82,12 +79,10 @@ impl Timestamper {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// Returns the authority's entry in a trusted root.
     pub fn in_root(&self) -> Value {
         self.in_root_since("2000-01-01T00:00:00Z")
     }
 
-    /// Returns the entry, valid from `start` on.
     pub fn in_root_since(&self, start: &str) -> Value {
         let chain = [self.certificate.as_slice(), self.authority.der()];
         let chain: Vec<Value> = chain.iter().map(|der| json!({ "rawBytes": base64(der) })).collect();

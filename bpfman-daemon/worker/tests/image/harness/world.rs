@@ -8,7 +8,6 @@ use super::keyless::Making;
 use super::log::{Log, trusted_root};
 use super::{Store, object, policy};
 
-/// Registry with one image, and a private authority with its log.
 pub struct World {
     pub hostile: Hostile,
     pub image: ImageReference,
@@ -33,12 +32,10 @@ impl World {
         Making::new(&self.authority, &self.log)
     }
 
-    /// Returns a policy with the private root; `rule` continues the entry.
     pub fn policy(&self, rule: &str) -> Policy {
         self.policy_with(&[], rule)
     }
 
-    /// Returns the policy with these timestamp authorities in the root.
     pub fn policy_with(&self, timestampers: &[Value], rule: &str) -> Policy {
         let mut trusted: Value = serde_json::from_str(&trusted_root(&self.authority, &self.log)).unwrap();
         trusted["timestampAuthorities"] = timestampers.into();
@@ -51,7 +48,6 @@ impl World {
         self.policy(&format!("identities = [{{ issuer = \"{issuer}\", subject = \"{subject}\" }}]"))
     }
 
-    /// Serves bundles like cosign 3 at a registry without a referrers API.
     pub fn refer(&self, bundles: &[Value]) {
         let entries: Vec<Value> = bundles.iter().map(|bundle| self.referrer(bundle, self.digest)).collect();
         let index = json!({ "schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": entries });
@@ -73,7 +69,6 @@ impl World {
         })
     }
 
-    /// Serves a signature in cosign's older format as a referrer of the image, without a tag.
     pub fn refer_simple(&self, payload: &[u8], annotations: &[(&str, String)], subject: Digest) {
         let mut layer = self.hostile.blob(media::SIMPLE_SIGNING, payload);
         for (name, value) in annotations {
@@ -92,7 +87,6 @@ impl World {
         self.hostile.manifest(&referrers_tag(self.digest), &index);
     }
 
-    /// Serves signatures in cosign's older format.
     pub fn tag(&self, payload: &[u8], annotations: &[(&str, String)]) {
         let mut layer = self.hostile.blob(media::SIMPLE_SIGNING, payload);
         for (name, value) in annotations {

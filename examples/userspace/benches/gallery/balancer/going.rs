@@ -1,5 +1,3 @@
-//! Removal of one backend: the share of the other backends' connections that move.
-
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -11,7 +9,6 @@ use crate::contender::Contender;
 use crate::live_frames::LiveFrames;
 use crate::report::Report;
 
-/// Numbers of backends, one of which is removed.
 const GOING: [u32; 3] = [3, 10, 100];
 
 pub fn measure(report: &mut Report, bench: &Bench<'_>, count: u32, frames: &RefCell<LiveFrames>) {
@@ -40,7 +37,6 @@ pub fn measure(report: &mut Report, bench: &Bench<'_>, count: u32, frames: &RefC
         );
         contenders.push(
             Contender::new("by the table alone", move || {
-                // A newly loaded program knows none of the connections.
                 let [before, after] = [1, 2].map(|first| {
                     let id = bench.load();
                     bench.apply(id, first, backends);
@@ -62,7 +58,6 @@ pub fn measure(report: &mut Report, bench: &Bench<'_>, count: u32, frames: &RefC
     );
 }
 
-/// Returns the share of moved connections, in percent of those with a remaining backend.
 fn moved(before: &HashMap<Flow, Ipv4Addr>, after: &HashMap<Flow, Ipv4Addr>, count: u32) -> f64 {
     let gone = backend(1);
     assert!(before.values().any(|place| *place == gone), "no connection had the backend that goes");
@@ -72,12 +67,10 @@ fn moved(before: &HashMap<Flow, Ipv4Addr>, after: &HashMap<Flow, Ipv4Addr>, coun
         .filter(|(_, place)| **place != gone)
         .filter_map(|(flow, place)| Some((place, after.get(flow)?)))
         .collect();
-    // With three backends, one third of the connections had the removed one. Nearly all others are known both times.
     assert!(both.len() * 10 > count as usize * 6, "{} of {count} connections can be compared", both.len());
     both.iter().filter(|(old, new)| old != new).count() as f64 * 100.0 / both.len() as f64
 }
 
-/// Returns the connections in the program's map, each with the address of its backend.
 fn placements(program: u32) -> HashMap<Flow, Ipv4Addr> {
     let shown = kernel::program(program);
     let maps: Vec<u32> =

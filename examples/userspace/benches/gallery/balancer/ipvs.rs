@@ -9,7 +9,6 @@ use bpfman_tests::network::{FAR_ADDRESS, Namespace};
 use super::{BACKENDS, PORT, backend};
 use crate::live_frames::inside;
 
-/// Returns the reason for which IPVS cannot be measured here, if any.
 pub fn lacks() -> Option<&'static str> {
     let _loaded = Command::new("modprobe").arg("ip_vs").output();
     if !Path::new("/proc/net/ip_vs").exists() {
@@ -18,7 +17,6 @@ pub fn lacks() -> Option<&'static str> {
     Command::new("ipvsadm").arg("--version").output().is_err().then_some("ipvsadm is missing")
 }
 
-/// Configures one service with the balancer's backends, also placed by Maglev hashing.
 pub fn set_up(far: &Namespace) {
     let mut text = format!("-A -u {FAR_ADDRESS}:{PORT} -s mh\n");
     for number in 1..=BACKENDS {

@@ -1,5 +1,3 @@
-//! Hook of the benchmark, and its members.
-
 use std::fs;
 
 use bpfman_tests::network::{INTERFACE, Namespace};
@@ -8,11 +6,9 @@ use bpfman_tests::{Outcome, compile};
 use super::FRAMES;
 use crate::equipment::{Gallery, WATCHER};
 
-/// Hook of the far end, for one program or ten.
 pub struct Hook<'a> {
     gallery: &'a Gallery,
     far: &'a Namespace,
-    /// Type, options and suffix for `attach` and `chain show`.
     kind: &'static str,
     pub place: &'static str,
     pub side: &'static str,
@@ -22,7 +18,6 @@ pub struct Hook<'a> {
 pub struct Member {
     pub name: &'static str,
     pub program: u64,
-    /// True if no packet passes it.
     pub ends: bool,
 }
 
@@ -52,7 +47,6 @@ impl<'a> Hook<'a> {
         }
     }
 
-    /// Loads a program of the tests that does nothing.
     pub fn empty(&self, name: &str) -> u64 {
         let object = compile::object(name).display().to_string();
         let words = format!("load file -p {object} --programs {}:{name} -o json", self.kind);
@@ -60,19 +54,16 @@ impl<'a> Hook<'a> {
         loaded["programs"][0]["program_id"].as_u64().unwrap()
     }
 
-    /// Loads a program of an example again, with its own maps.
     pub fn load(&self, entry: &str, function: &str) -> u64 {
         self.gallery.load(entry, &format!("--programs {}:{function}", self.kind))[0]
     }
 
-    /// Runs the companion command of an example in the hook's namespace.
     pub fn run_side(&self, entry: &str, program: u64, line: &str) {
         let mut side = self.gallery.side_in(self.far, WATCHER, entry);
         side.args(["--program", &program.to_string()]).args(line.split_whitespace());
         Outcome::of(&mut side).success();
     }
 
-    /// Loads a program and applies a rule file or configuration.
     pub fn apply(&self, entry: &str, function: &str, rules: &str) -> u64 {
         let program = self.load(entry, function);
         let file = self.gallery.daemon.path("rules.txt");
@@ -81,7 +72,6 @@ impl<'a> Hook<'a> {
         program
     }
 
-    /// Asserts that frames went through all members, so that the benchmark measured all of them.
     pub fn assert_all_ran(&self, count: usize) {
         let shown = self.gallery.daemon.bpfman(&format!("chain show {} -o json", self.name)).json();
         let members = shown["members"].as_array().unwrap();

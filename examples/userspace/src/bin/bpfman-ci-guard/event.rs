@@ -1,5 +1,4 @@
-//! Records that `ci_guard.bpf.c` writes to a job's ring buffer. They are parsed by hand, without casts of untrusted
-//! bytes.
+//! Records of `ci_guard.bpf.c` in a job's ring buffer, parsed by hand: the bytes are untrusted.
 
 use std::net::IpAddr;
 
@@ -12,7 +11,7 @@ const ARGUMENTS_LENGTH: usize = 256;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobAction {
-    /// The program file and its arguments, which are incomplete if `whole` is false.
+    /// The arguments are incomplete if `whole` is false.
     Exec {
         path: Option<String>,
         arguments: Vec<String>,

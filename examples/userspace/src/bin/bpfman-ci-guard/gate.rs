@@ -9,11 +9,8 @@ use rustix::process::{
     Pid, Signal, WaitOptions, getpid, kill_process, set_parent_process_death_signal, waitpid,
 };
 
-/// Hidden subcommand with which ci-guard starts this process.
 pub const VERB: &str = "behind-the-gate";
 
-/// Starts a process that will become the command, and waits until it is stopped. Fails if the process cannot be
-/// started, or ends before it stops.
 pub fn start(command: &[String]) -> Result<Child> {
     let child = Command::new("/proc/self/exe").arg(VERB).arg("--").args(command).spawn();
     let child = child.context("cannot start a process")?;
@@ -25,12 +22,10 @@ pub fn start(command: &[String]) -> Result<Child> {
     Ok(child)
 }
 
-/// Releases the command. Fails if the process is gone.
 pub fn open(child: &Child) -> Result<()> {
     kill_process(Pid::from_child(child), Signal::CONT).context("cannot let the command through")
 }
 
-/// Runs in the new process: stops until released, then executes the command. Returns only if that fails.
 pub fn pass(command: &[String]) -> io::Error {
     // The job must end with the process that reports on it.
     if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {

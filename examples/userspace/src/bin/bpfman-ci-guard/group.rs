@@ -1,7 +1,5 @@
-//! Cgroup of a job, created for the job and removed with it.
-//!
-//! A separate cleanup process, the keeper, ends the cgroup's processes when the write end of its pipe closes. Only
-//! ci-guard holds that end, so nothing of the job is left even if ci-guard is killed.
+//! Cgroup of a job. A separate process, the keeper, ends the cgroup's processes when its pipe closes, which only
+//! ci-guard holds: nothing is left even if ci-guard is killed.
 
 use std::fs::{self, File};
 use std::io;
@@ -16,20 +14,15 @@ use bpfman_examples::control_group;
 use bpfman_examples::failure::Failure;
 use rustix::event::{PollFd, PollFlags, poll};
 
-/// Hidden subcommand with which ci-guard starts the keeper.
 pub const VERB: &str = "keep-group";
-/// Prefix of the cgroup's name; the process id of ci-guard follows.
 const NAME: &str = "ci-guard-";
-/// Link text of the initial cgroup namespace (`PROC_CGROUP_INIT_INO`).
+/// Kernel's `PROC_CGROUP_INIT_INO`.
 const FIRST_NAMESPACE: &str = "cgroup:[4026531835]";
 
 #[derive(Clone, Debug)]
 pub enum Place {
-    /// The cgroup of ci-guard itself.
     Own,
-    /// The cgroup with this path.
     Below(PathBuf),
-    /// No cgroup for the job.
     Nowhere,
 }
 
@@ -50,16 +43,13 @@ impl FromStr for Place {
 
 pub struct Group {
     folder: PathBuf,
-    /// Cgroup id, and its depth below the root.
     pub id: (u64, u64),
     events: File,
     keeper: Child,
 }
 
 impl Group {
-    /// Creates the cgroup at `place`, by default below the cgroup of ci-guard. Returns the reason if there is no
-    /// cgroup: it was disabled, or no place was requested and none can be created. Fails if the cgroup cannot be
-    /// created at the requested place.
+    /// Returns the reason if there is no cgroup: it was disabled, or no place was requested and none can be created.
     pub fn make(place: Option<&Place>) -> Result<Result<Self, String>> {
         match place {
             Some(Place::Nowhere) => Ok(Err("the user wants none".to_owned())),
@@ -110,18 +100,15 @@ impl Group {
             .with_context(|| format!("cannot move a process into the control group {shown}"))
     }
 
-    /// Returns the file that has an exceptional condition (`POLLPRI`) after processes came or went.
+    /// Has an exceptional condition (`POLLPRI`) after processes came or went.
     pub const fn events(&self) -> &File {
         &self.events
     }
 
-    /// Returns whether the cgroup or one below it contains a process. Fails if the cgroup was removed by another
-    /// program.
     pub fn is_populated(&self) -> Result<bool> {
         is_populated(&self.events)
     }
 
-    /// Ends the cgroup's processes and removes the cgroup. Fails if the cgroup still exists.
     pub fn end(mut self) -> Result<()> {
         drop(self.keeper.stdin.take());
         let status = self.keeper.wait().context("cannot wait for the keeper of the control group")?;
@@ -132,14 +119,11 @@ impl Group {
     }
 }
 
-/// Moves the command's process into the cgroup. If that fails and no place was requested, the cgroup is removed and the
-/// job continues without one. Fails if the process cannot be moved to a requested place, or the cgroup cannot be
-/// removed.
+/// If the move fails and no place was requested, the cgroup is removed and the job continues without one.
 pub fn enter(group: &mut Result<Group, String>, child: &Child, place: Option<&Place>) -> Result<()> {
     let Ok(made) = group else { return Ok(()) };
     match made.enter(child.id()) {
-        // The right to create a cgroup does not imply the right to move processes into it: that takes write access to
-        // the common ancestor, too.
+        // Moving processes into the cgroup takes write access to the common ancestor, too.
         Err(error) if place.is_none() => {
             let made = std::mem::replace(group, Err(format!("{error:#}")));
             made.map_or(Ok(()), Group::end)
@@ -148,8 +132,6 @@ pub fn enter(group: &mut Result<Group, String>, child: &Child, place: Option<&Pl
     }
 }
 
-/// Runs in the keeper: waits until the other end of its standard input is closed, ends the cgroup's processes, and
-/// removes the cgroup. Fails if a process or a cgroup is left.
 pub fn keep(folder: &Path) -> Result<()> {
     io::copy(&mut io::stdin(), &mut io::sink()).context("cannot wait for who runs the job")?;
     if !folder.exists() {
@@ -169,7 +151,6 @@ pub fn keep(folder: &Path) -> Result<()> {
     }
 }
 
-/// Reads `cgroup.events`. After the read, the file has an exceptional condition when it changes.
 fn is_populated(events: &File) -> Result<bool> {
     let mut buffer = [0; 256];
     let length = events.read_at(&mut buffer, 0).context("cannot read whether the control group is empty")?;
@@ -177,7 +158,6 @@ fn is_populated(events: &File) -> Result<bool> {
     Ok(text.lines().any(|line| line == "populated 1"))
 }
 
-/// Removes a cgroup with the cgroups that the job created below it.
 fn remove(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -188,7 +168,6 @@ fn remove(folder: &Path) -> io::Result<()> {
     fs::remove_dir(folder)
 }
 
-/// Returns the path of the cgroup of ci-guard itself.
 fn own() -> Result<PathBuf> {
     let groups = fs::read_to_string("/proc/self/cgroup").context("cannot read /proc/self/cgroup")?;
     let path = groups.lines().find_map(|line| line.strip_prefix("0::"));
@@ -199,7 +178,6 @@ fn own() -> Result<PathBuf> {
     Ok(root.join(path.trim_start_matches('/')))
 }
 
-/// Removes empty cgroups of ci-guard processes that were killed together with their keepers.
 fn remove_left_over(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();

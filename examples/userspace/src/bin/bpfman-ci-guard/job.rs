@@ -1,5 +1,3 @@
-//! Slot of a job among the jobs that are followed: its ring buffer, its processes, and its count of lost events.
-
 use std::io;
 use std::path::Path;
 
@@ -13,14 +11,10 @@ use bpfman_examples::source::MapSource;
 use crate::event::Event;
 use crate::group::Group;
 
-/// Number of slots: the programs have one ring buffer for each.
 const JOBS: u32 = 4;
-/// Flag of a map update: do not overwrite.
 const BPF_NOEXIST: u64 = 1;
 
-/// Id and level of a cgroup; zeros for none.
 type RawGroup = [u64; 2];
-/// Run of a process, and the run that it belonged to before.
 type RawMember = [u64; 2];
 /// Current run (0 for none), number of the last run, processes that entered, and processes of these that left.
 type RawTally = [u64; 4];
@@ -39,7 +33,6 @@ pub struct Job {
 }
 
 impl Job {
-    /// Acquires a free slot, or the slot of a killed process. Fails if all slots are in use, or a map cannot be opened.
     pub fn begin(maps: &MapSource) -> Result<Self> {
         let mut jobs: HashMap<MapData, u32, u64> = maps.open("jobs", MapAccess::Write)?;
         let number = take_place(&mut jobs)?;
@@ -64,12 +57,10 @@ impl Job {
         wait_for_packets();
         while job.ring.next().is_some() {}
         job.lost_before = job.lost_in_all()?;
-        // The tally counts the command already; it is entered later.
         job.set_tally([run, run, 1, 0])?;
         Ok(job)
     }
 
-    /// Follows a process, and all processes that it will start. Fails if the map is full.
     pub fn enter(&mut self, process: u32) -> Result<()> {
         // If ci-guard itself runs inside a job, the outer job has counted the command and waits for it, too.
         let outer = self.run_of(process)?.unwrap_or(0);
@@ -77,7 +68,6 @@ impl Job {
         self.members.insert(process, [self.run, outer], 0).context("cannot follow the command")
     }
 
-    /// Counts the processes of a cgroup and of those below it. Fails if the map cannot be written.
     pub fn watch_group(&mut self, (number, level): (u64, u64)) -> Result<()> {
         self.set_group([number, level])
     }
@@ -94,11 +84,8 @@ impl Job {
         self.tallies.get(&self.number, 0).context("cannot read how many are followed")
     }
 
-    /// Returns whether all processes that entered have left, and the cgroup is empty.
-    ///
-    /// Both counts only grow, and a process enters before it leaves. `left` is read before the cgroup, and `entered`
-    /// after it. If both are equal, no counted process existed when the cgroup was read. Fails if the map or the cgroup
-    /// cannot be read.
+    /// Both counts only grow, and a process enters before it leaves. `left` is read before the cgroup, `entered` after
+    /// it: if they are equal, no counted process existed when the cgroup was read.
     pub fn is_over(&self, group: Option<&Group>) -> Result<bool> {
         let [.., left] = self.tally()?;
         let populated = group.map_or(Ok(false), Group::is_populated)?;
@@ -106,7 +93,6 @@ impl Job {
         Ok(left == entered && !populated)
     }
 
-    /// Returns whether the programs missed the end of the command, which has ended. Fails if a map cannot be read.
     pub fn has_missed(&self, command: u32) -> Result<bool> {
         let [.., left] = self.tally()?;
         Ok(left == 0 || self.run_of(command)? == Some(self.run))
@@ -120,7 +106,6 @@ impl Job {
         }
     }
 
-    /// Removes the command from the map if the programs missed its end: nothing else removes it.
     fn forget_command(&mut self) -> Result<()> {
         let Some(command) = self.command else { return Ok(()) };
         if self.run_of(command)? != Some(self.run) {
@@ -133,7 +118,6 @@ impl Job {
         }
     }
 
-    /// Returns the next record of the ring buffer. Fails if the record is malformed.
     pub fn next(&mut self) -> Result<Option<Event>> {
         let Some(record) = self.ring.next() else { return Ok(None) };
         Event::parse(&record)
@@ -141,7 +125,6 @@ impl Job {
             .with_context(|| format!("a record of {} bytes is not ci-guard's", record.len()))
     }
 
-    /// Returns the number of events and processes that were lost since the job began. Fails if the map cannot be read.
     pub fn lost(&self) -> Result<u64> {
         Ok(self.lost_in_all()? - self.lost_before)
     }
@@ -150,7 +133,6 @@ impl Job {
         Ok(self.lost.get(&self.number, 0).context("cannot read what was lost")?.iter().sum())
     }
 
-    /// Releases the slot. Fails if a map cannot be written.
     pub fn end(mut self) -> Result<()> {
         self.set_group(RawGroup::default())?;
         self.forget_command()?;

@@ -25,11 +25,8 @@ use crate::group::{Group, Place};
 use crate::job::Job;
 use crate::policy::Policy;
 
-/// Exit code if the policy is enforced and the job did something unexpected.
 const UNEXPECTED: u8 = 20;
-/// Exit code if the policy is enforced and the record of the job is incomplete.
 const INCOMPLETE: u8 = 21;
-/// Exit code of shells for a command that cannot be started.
 const NOT_STARTED: u8 = 127;
 
 /// Runs a command and reports what it and all its descendants did
@@ -155,7 +152,6 @@ fn run(
     })
 }
 
-/// Returns the exit code that a shell would return.
 fn code_of(status: ExitStatus) -> u8 {
     let signal = status.signal().map(|signal| 128 + signal);
     u8::try_from(status.code().or(signal).unwrap_or(1)).unwrap_or(1)
@@ -168,11 +164,9 @@ struct Seen {
     writes: Vec<Value>,
     unexpected: u64,
     lost: u64,
-    /// False if the programs missed the end of the command.
     whole: bool,
 }
 
-/// Releases the command, and waits until it, its descendants and all processes of its cgroup have ended.
 fn follow(
     job: &mut Job,
     group: Option<&Group>,
@@ -190,7 +184,7 @@ fn follow(
     let (mut execs, mut connects, mut writes, mut unexpected) = (Vec::new(), Vec::new(), Vec::new(), 0);
     let mut status = None;
     let whole = loop {
-        // Check this before reading the ring buffer, which then contains everything that ended processes did.
+        // Before reading the ring buffer, which then contains everything that ended processes did.
         let over = job.is_over(group)?;
         let mut idle = true;
         while let Some(event) = job.next()? {
@@ -219,7 +213,7 @@ fn follow(
         if status.is_none() {
             sources.push(PollFd::new(&ended, PollFlags::IN));
         }
-        // Append it last: the code below finds the other sources by position.
+        // Last: the code below finds the other sources by position.
         sources.extend(group.map(|group| PollFd::new(group.events(), PollFlags::PRI)));
         match poll(&mut sources, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}

@@ -1,5 +1,3 @@
-//! Actions that a job is expected to perform.
-
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -11,15 +9,13 @@ use serde::Deserialize;
 
 use crate::event::JobAction;
 
-/// Expected actions. An omitted list allows everything, an empty list nothing.
+/// An omitted list allows everything, an empty list nothing.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
-    /// Paths; a trailing slash includes everything below.
     exec: Option<Vec<PathPattern>>,
     connect: Option<Vec<Destination>>,
     write: Option<Vec<PathPattern>>,
-    /// True if unexpected actions result in a separate exit code.
     pub enforce: bool,
 }
 
@@ -77,7 +73,6 @@ impl Destination {
 }
 
 impl Policy {
-    /// Reads a policy file. Fails, with the line, if the file cannot be read or parsed.
     pub fn read(path: &Path) -> Result<Self> {
         let name = path.display();
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
@@ -88,8 +83,6 @@ impl Policy {
         })
     }
 
-    /// Returns whether an action is expected. An action without a path is expected only if the list is omitted; writes
-    /// below the workspace are always expected.
     pub fn expects(&self, deed: &JobAction, workspace: &str) -> bool {
         let listed = |list: &Option<Vec<PathPattern>>, path: &Option<String>| match (list, path) {
             (None, _) => true,

@@ -1,5 +1,3 @@
-//! Compilation of rules to map entries: prefixes and names lead to classes, and classes to protocols and ports.
-
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
@@ -11,19 +9,16 @@ use bpfman_examples::service::Service;
 use crate::pattern::Pattern;
 use crate::rule::{Bounds, Destination, Rule};
 
-/// Capacity of the maps `resolvers` and `ports` for one generation.
 const MAX_RESOLVERS: usize = 128;
 const MAX_PORTS: usize = 32_768;
 
-/// Number of a set of protocols and ports; never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Class(pub u32);
 
 impl Class {
-    /// `NAME_CLASS`: classes with this bit belong to names, which keep them from one generation to the next.
+    /// Names keep classes with this bit (`NAME_CLASS`) from one generation to the next.
     const OF_NAMES: u32 = 0x8000_0000;
 
-    /// Returns the class of the name with this number, which starts at 1.
     pub fn of_name(number: u32) -> Self {
         Self(Self::OF_NAMES | number)
     }
@@ -38,7 +33,6 @@ pub struct Compiled {
     pub ports: Vec<(Class, Service)>,
 }
 
-/// Compiles rules. Fails if the entries exceed the capacity, or two rules set the time for which names are known.
 pub fn compile(rules: &[Rule], classes: &HashMap<Pattern, Class>) -> Result<Compiled> {
     let mut compiled = Compiled::default();
     let mut bounded = false;

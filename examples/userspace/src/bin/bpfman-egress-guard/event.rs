@@ -1,5 +1,4 @@
-//! Records that `egress_guard.bpf.c` writes to its ring buffer. They are parsed by hand, without casts of untrusted
-//! bytes.
+//! Records of `egress_guard.bpf.c` in its ring buffer, parsed by hand: the bytes are untrusted.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::{NonZeroU32, NonZeroU64};
@@ -7,28 +6,23 @@ use std::num::{NonZeroU32, NonZeroU64};
 use bpfman_examples::protocol::Protocol;
 use serde_json::{Value, json};
 
-/// Names of `enum reason`.
 const REASONS: [&str; 5] = ["destination", "port", "name", "query", "header"];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// Cgroup id: the inode of its directory. `None` if no socket sent the packet.
+    /// Inode of the cgroup's directory. `None` if no socket sent the packet.
     pub group: Option<NonZeroU64>,
-    /// Interface index, if the packet was seen at an interface.
     pub interface: Option<NonZeroU32>,
     pub source: (IpAddr, u16),
     pub destination: (IpAddr, u16),
     pub protocol: Protocol,
     pub reason: &'static str,
     pub dropped: bool,
-    /// Length in bytes, from the IP header on; at an interface, from the Ethernet header on.
     pub bytes: u32,
-    /// Name in the query; empty if no name was refused.
     pub name: String,
 }
 
 impl Refused {
-    /// Parses one record of the ring buffer. Returns `None` if it is malformed.
     pub fn parse(record: &[u8]) -> Option<Self> {
         let (group, rest) = record.split_first_chunk()?;
         let (source, rest) = rest.split_first_chunk::<16>()?;

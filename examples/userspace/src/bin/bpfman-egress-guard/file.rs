@@ -1,5 +1,3 @@
-//! Rule file, with an optional line that sets the mode.
-
 use std::str::FromStr;
 
 use anyhow::Result;
@@ -10,7 +8,6 @@ use bpfman_examples::rule_file;
 use crate::guard::MAX_RULES;
 use crate::rule::{GRAMMAR, Rule};
 
-/// Contents of a rule file. Without a mode, the current mode stays.
 #[derive(Debug, PartialEq, Eq)]
 pub struct RuleFile {
     pub rules: Vec<Rule>,
@@ -40,12 +37,9 @@ pub fn read(path: &str) -> Result<RuleFile> {
     parse(&text, &name)
 }
 
-/// Parses a rule file. Fails with the number of the first invalid line and the reason, or if there are too many rules
-/// or two modes.
 pub fn parse(text: &str, name: &str) -> Result<RuleFile> {
     let grammar = format!("{GRAMMAR}; `mode shadow|enforce` says the mode");
     let mut file = RuleFile { rules: Vec::new(), mode: None };
-    // One more line than rules: the mode.
     for line in rule_file::parse::<Line>(text, name, &grammar, MAX_RULES + 1)? {
         match line {
             Line::Rule(rule) => file.rules.push(rule),

@@ -1,5 +1,3 @@
-//! Maps of the guard: the rules in force, and their replacement by a new generation.
-
 use std::collections::HashMap as Table;
 use std::net::IpAddr;
 
@@ -19,14 +17,10 @@ use crate::compile::{Class, Compiled, compile};
 use crate::pattern::{KEY_BYTES, Pattern};
 use crate::rule::Rule;
 
-/// Capacity of the maps for one generation.
 pub const MAX_RULES: usize = 4096;
-/// Bits of a key before the address: generation and family.
 const FAMILY_BITS: u32 = 64;
-/// Length of the IPv4-mapped prefix, `::ffff:0:0/96`.
 const MAPPED_BITS: u32 = 96;
 
-/// Contents of the map `active`: the generation in force, and the number of the next new name.
 #[derive(Clone, Copy, Debug)]
 struct Active {
     generation: u32,
@@ -44,7 +38,6 @@ impl Active {
     }
 }
 
-/// Rules in their order, with the classes of their names.
 #[derive(Debug, Default)]
 pub struct ActiveRules {
     pub rules: Vec<Rule>,
@@ -52,8 +45,6 @@ pub struct ActiveRules {
 }
 
 impl ActiveRules {
-    /// Returns the rules in force, using read-only descriptors; `None` before the first `apply`. Fails if a map cannot
-    /// be opened or read.
     pub fn read(maps: &MapSource) -> Result<Option<Self>> {
         let active = Active::read(&maps.open("active", MapAccess::Read)?)?;
         Self::of(&RuleTexts::new(maps.open("rules", MapAccess::Read)?), active)
@@ -100,16 +91,13 @@ impl Guard {
         })
     }
 
-    /// Replaces all rules at once. A name that stays keeps its class, and with it the addresses learned for it. Fails
-    /// if another writer is active, the capacity is exceeded, or a map cannot be written; the old rules stay in force
-    /// then.
+    /// A name that stays keeps its class, and with it the learned addresses. On failure, the old rules stay in force.
     pub fn replace(&mut self, rules: &[Rule]) -> Result<()> {
         self.turn.take()?;
         let done = self.replace_alone(rules);
         self.turn.end().and(done)
     }
 
-    /// Releases the writer's lock, whichever process holds it. Fails if the map cannot be written.
     pub fn unlock(&mut self) -> Result<()> {
         self.turn.end()
     }
@@ -126,7 +114,6 @@ impl Guard {
             }
         }
         let compiled = compile(rules, &classes)?;
-        // Remove entries left by a writer that was killed.
         self.clear_all_but(now.generation).context("cannot clear what is not in use")?;
         self.write(next.generation, rules, &classes, &compiled)?;
         self.active.set(0, next.to_word(), 0).context("cannot put the rules in force")?;
@@ -189,7 +176,6 @@ pub fn mode(maps: &MapSource) -> Result<Mode> {
     Ok(Mode::of_word(mode.get(&0, 0).context("cannot read the mode")?.into()))
 }
 
-/// Sets the mode. Fails if there are no rules to enforce, or the map cannot be opened or written.
 pub fn set_mode(maps: &MapSource, wanted: Mode) -> Result<()> {
     let mut mode: Array<MapData, u32> = maps.open("mode", MapAccess::Write)?;
     if wanted == Mode::Enforce && ActiveRules::read(maps)?.is_none() {

@@ -1,5 +1,3 @@
-//! Addresses that were learned for names.
-
 use std::net::IpAddr;
 
 use anyhow::{Context as _, Result};
@@ -11,17 +9,13 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::guard::ActiveRules;
 
-/// One address of one name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Learned {
-    /// The name or pattern, as in the rule.
     pub name: String,
     pub address: IpAddr,
-    /// Seconds until the entry expires.
     pub seconds: u64,
 }
 
-/// Returns the unexpired addresses for rules in force, sorted. Fails if a map cannot be opened or read.
 pub fn learned(maps: &MapSource) -> Result<Vec<Learned>> {
     let rules = ActiveRules::read(maps)?.unwrap_or_default();
     let learnt: HashMap<MapData, [u32; 4], [u64; 4]> = maps.open("learnt", MapAccess::Read)?;
@@ -32,7 +26,6 @@ pub fn learned(maps: &MapSource) -> Result<Vec<Learned>> {
         let key = key.context("cannot read what was learnt")?;
         let slots = match learnt.get(&key, 0) {
             Ok(slots) => slots,
-            // The entry was evicted in the meantime.
             Err(MapError::KeyNotFound) => continue,
             Err(error) => return Err(error).context("cannot read what was learnt"),
         };

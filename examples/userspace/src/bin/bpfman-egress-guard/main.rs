@@ -88,11 +88,10 @@ enum Action {
     Unlock,
 }
 
-/// Names of the slots of the map `stats`, in the order of `enum count`.
+/// Order of `enum count`.
 const COUNTS: [&str; 6] =
     ["passed", "refused_in_shadow", "dropped", "queries", "addresses_learnt", "answers_unasked"];
 
-/// Exit code of `diff` if there is a difference.
 const DIFFERENT: u8 = 1;
 
 fn main() -> ExitCode {

@@ -1,27 +1,20 @@
-//! DNS names, as rules write them and as keys of the trie `names`.
-
 use std::fmt;
 use std::str::FromStr;
 
 use anyhow::{Result, ensure};
 
-/// `DNS_NAME_MAX`.
 const MAX_NAME: usize = 183;
 const MAX_LABEL: usize = 63;
-/// Size of the key: generation, and `reversed` of `struct dns_name`.
 pub const KEY_BYTES: usize = 188;
 
-/// One name, or all names below a domain.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Pattern {
-    /// Name in lower case, without a trailing dot. Empty for the root, which is valid only with `below`.
+    /// Lower case, without a trailing dot. Empty for the root, which is valid only with `below`.
     name: String,
-    /// True if the pattern matches names below `name`, but not `name` itself.
     below: bool,
 }
 
 impl Pattern {
-    /// Returns whether this pattern matches all names of the other.
     pub fn covers(&self, other: &Self) -> bool {
         if !self.below {
             return self == other;
@@ -33,7 +26,6 @@ impl Pattern {
         }
     }
 
-    /// Returns the trie key of the pattern for a generation, with its prefix length in bits.
     pub fn to_key(&self, generation: u32) -> (u32, [u8; KEY_BYTES]) {
         let mut key = [0; KEY_BYTES];
         let reversed = self.name.bytes().rev();
@@ -52,7 +44,6 @@ impl Pattern {
     }
 }
 
-/// Parses `example.com`, `*.example.com` or `*`.
 impl FromStr for Pattern {
     type Err = anyhow::Error;
 
@@ -70,7 +61,6 @@ impl FromStr for Pattern {
             None => (text, false),
         };
         let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-        // A wildcard must leave space for a label.
         ensure!(name.len() + usize::from(below) <= MAX_NAME, "{text:?} is longer than {MAX_NAME} characters");
         for label in name.split('.') {
             let plain =

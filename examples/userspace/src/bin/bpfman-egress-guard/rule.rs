@@ -1,5 +1,3 @@
-//! Rule, parsed from one line of text.
-
 use std::fmt;
 use std::net::IpAddr;
 use std::str::{FromStr, SplitWhitespace};
@@ -11,17 +9,15 @@ use bpfman_examples::service::Service;
 
 use crate::pattern::Pattern;
 
-/// Grammar of rules, for error messages.
 pub const GRAMMAR: &str = "`allow dst PREFIX|name NAME [proto NAME [dport PORT]]`, `ask NAME`, `resolver ADDRESS` or `ttl LEAST MOST`";
 
-/// Bounds of the time, in seconds, for which a learned address stays valid, regardless of its TTL.
+/// In seconds; a learned address stays valid this long, regardless of its TTL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Bounds {
     pub least: u32,
     pub most: u32,
 }
 
-/// Bounds without a `ttl` rule.
 impl Default for Bounds {
     fn default() -> Self {
         Self { least: 5, most: 3600 }
@@ -36,16 +32,13 @@ pub enum Destination {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Rule {
-    /// Queries may be sent to this address, and its answers are trusted.
     Resolver(IpAddr),
     Ttl(Bounds),
-    /// The name may be queried; its addresses are not allowed by this rule.
     Ask(Pattern),
     Allow(Destination, Service),
 }
 
 impl Rule {
-    /// Returns the names that the rule allows to query.
     pub fn pattern(&self) -> Option<&Pattern> {
         match self {
             Self::Ask(pattern) | Self::Allow(Destination::Name(pattern), _) => Some(pattern),

@@ -1,10 +1,7 @@
-//! Conversion of times since boot, which the programs record, to wall-clock time.
-
 use rustix::time::{ClockId, clock_gettime};
 
 const NANOSECONDS: i128 = 1_000_000_000;
 
-/// Readings of both clocks at one moment, in nanoseconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     since_boot: i128,
@@ -20,13 +17,11 @@ impl Clock {
         Self { since_boot: read(ClockId::Boottime), since_1970: read(ClockId::Realtime) }
     }
 
-    /// Returns a time since boot as seconds since 1970, with millisecond precision.
     pub fn unix_seconds(self, boot_nanoseconds: u64) -> f64 {
         let moment = self.since_1970 - self.since_boot + i128::from(boot_nanoseconds);
         (moment / 1_000_000) as f64 / 1000.0
     }
 
-    /// Returns the whole seconds that have passed since a time.
     pub fn seconds_ago(self, boot_nanoseconds: u64) -> i128 {
         (self.since_boot - i128::from(boot_nanoseconds)).max(0) / NANOSECONDS
     }

@@ -1,12 +1,10 @@
-//! Records that the programs write to their ring buffer.
-
 use serde_json::Value;
 
 use crate::clock::Clock;
 use crate::flow::{FLOW_BYTES, Flow, RECORD_BYTES, Record, Seen};
 use crate::reasons::{DropReason, Reasons};
 
-/// Names of `enum kind`, in its order.
+/// Order of `enum kind`.
 const KINDS: [&str; 3] = ["new", "ended", "dropped"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +25,6 @@ impl Event {
         })
     }
 
-    /// Returns the flow as a JSON object with the field `event`.
     pub fn to_json(self, reasons: &Reasons, clock: Clock) -> Value {
         let mut object = self.seen.to_json(reasons, clock);
         object["event"] = self.kind.into();

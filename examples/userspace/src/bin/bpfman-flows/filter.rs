@@ -1,5 +1,3 @@
-//! Filter of flows to show.
-
 use std::net::IpAddr;
 
 use bpfman_examples::prefix::Prefix;
@@ -22,7 +20,6 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Returns whether the filter accepts a flow.
     pub fn takes(&self, flow: &Flow) -> bool {
         let ends = [flow.source, flow.destination];
         self.address.is_none_or(|wanted| ends.iter().any(|(address, _)| wanted.contains(whole(*address))))

@@ -1,5 +1,3 @@
-//! Flows and their counters, as `flows.bpf.c` stores them; parsed by hand.
-
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -12,7 +10,6 @@ pub const FLOW_BYTES: usize = 44;
 pub const RECORD_BYTES: usize = 40;
 pub const DROP_BYTES: usize = FLOW_BYTES + 4;
 
-/// Fate of a flow's packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Ingress,
@@ -22,18 +19,15 @@ pub enum Verdict {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
-    /// Address and port of the sender; the port is 0 if the protocol has none.
     pub source: (IpAddr, u16),
-    /// Address and port of the receiver, likewise.
     pub destination: (IpAddr, u16),
     pub protocol: u8,
-    /// Index of the interface; 0 for packets dropped where they were created.
+    /// 0 for packets dropped where they were created.
     pub interface: u32,
     pub verdict: Verdict,
 }
 
 impl Flow {
-    /// Parses `struct flow`. `reason` applies to drops only.
     pub fn parse(bytes: &[u8], reason: DropReason) -> Option<Self> {
         let (source, rest) = bytes.split_first_chunk::<16>()?;
         let (destination, rest) = rest.split_first_chunk::<16>()?;
@@ -78,14 +72,12 @@ impl Flow {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Packets; a packet that the kernel merged from several counts as several.
+    /// A packet that the kernel merged from several counts as several.
     pub packets: u64,
     pub bytes: u64,
     /// Nanoseconds since boot.
     pub first_seen: u64,
-    /// Nanoseconds since boot.
     pub last_seen: u64,
-    /// Union of the TCP flags of all packets.
     pub flags: u8,
 }
 
@@ -105,7 +97,6 @@ impl Record {
         }
     }
 
-    /// Returns the names of the TCP flags; empty for other protocols.
     fn flag_names(self) -> Vec<&'static str> {
         const NAMES: [&str; 8] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
         (0..8).filter(|bit| self.flags & 1 << bit != 0).map(|bit| NAMES[bit]).collect()
@@ -119,7 +110,6 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Returns the flow as a JSON object; times are seconds since 1970.
     pub fn to_json(self, reasons: &Reasons, clock: Clock) -> Value {
         let Self { flow, record } = self;
         let mut object = json!({
@@ -159,7 +149,6 @@ impl Seen {
     }
 }
 
-/// Returns the header of the table that [`Seen::line`] writes.
 pub fn heading() -> String {
     format!(
         "{:<8} {:<28} {:<28} {:>9} {:>12} {:>6} {:<16} VERDICT",
@@ -167,7 +156,6 @@ pub fn heading() -> String {
     )
 }
 
-/// Address with an optional port; port 0 is not shown.
 struct Endpoint((IpAddr, u16));
 
 impl fmt::Display for Endpoint {

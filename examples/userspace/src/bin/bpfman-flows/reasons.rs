@@ -3,13 +3,11 @@
 use std::collections::HashMap;
 use std::fs;
 
-/// Path of the kernel's BTF, readable by every user.
 const TYPES: &str = "/sys/kernel/btf/vmlinux";
 const ENUM: &str = "skb_drop_reason";
 const PREFIX: &str = "SKB_DROP_REASON_";
 const MAGIC: u16 = 0xeb9f;
 
-/// Drop reason, as numbered by the running kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DropReason(pub u32);
 
@@ -17,8 +15,7 @@ pub struct DropReason(pub u32);
 pub struct Reasons(HashMap<u32, String>);
 
 impl Reasons {
-    /// Returns the names of the running kernel. If they cannot be read, prints a warning to standard error and shows
-    /// numbers.
+    /// Without readable names, prints a warning and shows numbers.
     pub fn of_this_kernel() -> Self {
         let read = fs::read(TYPES).map_err(|error| error.to_string());
         let names = read.and_then(|types| parse(&types).ok_or_else(|| format!("no enum {ENUM} in it")));
@@ -30,8 +27,7 @@ impl Reasons {
         }))
     }
 
-    /// Returns the name, such as `NO_SOCKET`. Reasons of subsystems have no name: the upper half is the subsystem, the
-    /// lower half its reason.
+    /// Reasons of subsystems have no name: the upper half is the subsystem, the lower half its reason.
     pub fn name(&self, DropReason(number): DropReason) -> String {
         match (self.0.get(&number), number >> 16) {
             (Some(name), _) => name.clone(),
@@ -49,7 +45,6 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-/// Searches BTF (`linux/btf.h`) for the enumeration. Returns `None` if it is not there, or the bytes are not BTF.
 fn parse(btf: &[u8]) -> Option<HashMap<u32, String>> {
     if half(btf, 0)? != MAGIC {
         return None;
@@ -82,7 +77,6 @@ fn parse(btf: &[u8]) -> Option<HashMap<u32, String>> {
 
 const KIND_ENUM: u32 = 6;
 
-/// Returns the number of bytes that follow the three header words of a type.
 fn body_bytes(kind: u32, members: usize) -> Option<usize> {
     Some(match kind {
         // Pointers, forward declarations, type definitions, qualifiers, functions, floats, type tags.
@@ -103,7 +97,6 @@ fn body_bytes(kind: u32, members: usize) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// BTF with one pointer, then the enumeration.
     fn sample() -> Vec<u8> {
         let strings = b"\0skb_drop_reason\0SKB_CONSUMED\0SKB_DROP_REASON_NO_SOCKET\0";
         let types: Vec<u8> = [0, 2 << 24, 1, 1, 6 << 24 | 2, 4, 17, 1, 30, 3]

@@ -1,5 +1,3 @@
-//! HTTP server for flows and counters, for users without a shell on the node.
-
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,17 +16,15 @@ use crate::clock::Clock;
 use crate::reasons::Reasons;
 use crate::tables::{Counters, Tables};
 
-/// Maps and names that stay open for all requests.
 struct Served {
     tables: Tables,
     counters: Counters,
     reasons: Reasons,
 }
 
-/// The lock serializes requests: reading all flows takes tens of milliseconds of CPU time, and megabytes.
+/// Serializes requests: reading all flows takes tens of milliseconds of CPU time, and megabytes.
 type Shared = State<Arc<Mutex<Served>>>;
 
-/// Serves until the process is terminated. Fails if the maps cannot be opened, or the address cannot be bound.
 pub fn serve(maps: &MapSource, address: SocketAddr) -> Result<()> {
     let served = Served {
         tables: Tables::open(maps)?,

@@ -1,5 +1,3 @@
-//! Maps of the programs, read as a whole.
-
 use anyhow::{Context, Result};
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
 use bpfman_client::MapAccess;
@@ -8,25 +6,22 @@ use bpfman_examples::source::MapSource;
 use crate::flow::{DROP_BYTES, FLOW_BYTES, Flow, RECORD_BYTES, Record, Seen};
 use crate::reasons::DropReason;
 
-/// Names of the slots of the map `totals`, in the order of the program's enumerations.
+/// Order of the program's enumerations.
 pub const TOTALS: [&str; 5] = ["ingress", "egress", "dropped", "other", "unstored"];
 
 type Table<const KEY: usize> = HashMap<MapData, [u8; KEY], [u8; RECORD_BYTES]>;
 
-/// Maps of flows and drops. They stay usable while the daemon restarts.
 pub struct Tables {
     flows: Table<FLOW_BYTES>,
     drops: Table<DROP_BYTES>,
 }
 
 impl Tables {
-    /// Opens the maps. Fails if the daemon does not provide them, or they belong to another program.
     pub fn open(maps: &MapSource) -> Result<Self> {
         Ok(Self { flows: maps.open("flows", MapAccess::Read)?, drops: maps.open("drops", MapAccess::Read)? })
     }
 
-    /// Returns all current flows and drops, most recently seen first. Entries that the kernel evicts during the read
-    /// may be missing. Fails if a map cannot be read.
+    /// Most recently seen first. Entries that the kernel evicts during the read may be missing.
     pub fn read(&self) -> Result<Vec<Seen>> {
         let flows = entries(&self.flows, |key| Flow::parse(key, DropReason(0)));
         let drops = entries(&self.drops, Flow::parse_drop);
@@ -37,11 +32,9 @@ impl Tables {
     }
 }
 
-/// Bound of the steps through one table.
 const MAX_STEPS: usize = 4 * 65_536;
 
-/// Reads all entries. If a key disappears between two steps, the kernel restarts the iteration: entries are
-/// deduplicated by key, and the number of steps is bounded.
+/// If a key disappears between two steps, the kernel restarts the iteration: hence deduplication and a bound.
 fn entries<const KEY: usize>(
     table: &Table<KEY>,
     parse: impl Fn(&[u8; KEY]) -> Option<Flow>,
@@ -51,7 +44,6 @@ fn entries<const KEY: usize>(
         let key = key?;
         match table.get(&key, 0) {
             Ok(record) => drop(all.insert(key, record)),
-            // The entry was evicted in the meantime.
             Err(MapError::KeyNotFound) => {}
             Err(error) => return Err(error.into()),
         }
@@ -78,7 +70,6 @@ impl Counters {
         })
     }
 
-    /// Returns packets and bytes of each of [`TOTALS`]. Fails if the map cannot be read.
     pub fn totals(&self) -> Result<Vec<(&'static str, u64, u64)>> {
         (0..)
             .zip(TOTALS)
@@ -89,8 +80,6 @@ impl Counters {
             .collect()
     }
 
-    /// Returns the drops by reason, without zeros; `None` stands for all reasons of subsystems. Fails if the map cannot
-    /// be read.
     pub fn drops(&self) -> Result<Vec<(Option<DropReason>, u64)>> {
         let last = self.reasons.len() - 1;
         let mut all = Vec::new();
@@ -103,7 +92,6 @@ impl Counters {
         Ok(all)
     }
 
-    /// Returns the number of events that were lost because the ring buffer was full. Fails if the map cannot be read.
     pub fn lost(&self) -> Result<u64> {
         Ok(self.lost.get(&0, 0).context("cannot read the lost events")?.iter().sum())
     }

@@ -1,5 +1,3 @@
-//! Addition of pods and networks, and synchronization with the host's routes.
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::net::IpAddr;
@@ -15,7 +13,6 @@ use crate::host::{Host, Mac};
 use crate::interfaces;
 use crate::table::{Origin, Table, Target, whole};
 
-/// Redirects packets for a pod to the peer of an interface, or packets of pods for a network out of the interface.
 pub fn add(
     maps: &MapSource,
     prefix: Prefix,
@@ -61,11 +58,8 @@ pub fn add(
     table.set(prefix, target)
 }
 
-/// Synchronizes the table with the host's routes to pods; leaves entries that were added by hand. Writes a line for
-/// each change.
-///
-/// `takes_frames` states that the peers of all pods' interfaces accept frames. `left` has the addresses that are left
-/// to the stack; those already in it are not reported again.
+/// Leaves entries that were added by hand. `takes_frames`: the peers of all pods' interfaces accept frames. `left` has
+/// the addresses left to the stack, which are not reported again.
 pub fn sync(
     maps: &MapSource,
     out: &mut impl Write,

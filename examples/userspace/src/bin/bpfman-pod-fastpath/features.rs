@@ -1,5 +1,4 @@
-//! XDP features of the interfaces of this network namespace, read by generic netlink, family `netdev` (Linux 6.3). No
-//! privileges are needed.
+//! XDP features of interfaces, by generic netlink, family `netdev` (Linux 6.3). No privileges are needed.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -11,21 +10,17 @@ use rustix::net::netlink::GENERIC;
 use crate::host::InterfaceIndex;
 use crate::netlink::{Answer, ask, attribute, number, written};
 
-/// Constants of the generic netlink controller: its number, the request, and its attributes.
 const CONTROL: u16 = 0x10;
 const GET_FAMILY: u8 = 3;
 const FAMILY_ID: u16 = 1;
 const FAMILY_NAME: u16 = 2;
-/// Constants of `netdev`, from `linux/netdev.h`.
 const GET_DEVICE: u8 = 1;
 const DEVICE_INTERFACE: u16 = 1;
 const DEVICE_XDP_FEATURES: u16 = 3;
-/// Bit of interfaces that transmit redirected frames (`ndo_xdp_xmit`). For a veth, the peer receives them.
+/// Interfaces transmit redirected frames (`ndo_xdp_xmit`). For a veth, the peer receives them.
 const SENDS_FRAMES: u64 = 1 << 2;
-/// Size of the family's own header, which precedes the attributes.
 const FAMILY_HEADER: usize = 4;
 
-/// Returns the interfaces out of which frames can be sent; `None` if the kernel does not report it.
 pub fn frame_senders() -> Result<Option<BTreeSet<InterfaceIndex>>> {
     read().context("cannot ask the kernel which interfaces take frames from XDP")
 }
@@ -46,12 +41,10 @@ fn read() -> io::Result<Option<BTreeSet<InterfaceIndex>>> {
     Ok(Some(devices.iter().filter_map(sends).collect()))
 }
 
-/// Returns the header of a request to a family.
 const fn command(number: u8) -> [u8; FAMILY_HEADER] {
     [number, 1, 0, 0]
 }
 
-/// Returns the value of an attribute of a family's message.
 fn value<const LENGTH: usize>(message: &[u8], kind: u16) -> Option<[u8; LENGTH]> {
     number(attribute(message.get(FAMILY_HEADER..)?, kind)?, 0)
 }

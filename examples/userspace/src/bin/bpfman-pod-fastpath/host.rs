@@ -16,7 +16,6 @@ pub struct InterfaceIndex(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mac(pub [u8; 6]);
 
-/// Parses `02:00:00:00:00:01`.
 impl FromStr for Mac {
     type Err = Error;
 
@@ -41,16 +40,12 @@ impl fmt::Display for Mac {
 #[derive(Clone, Debug)]
 pub struct Interface {
     pub index: InterfaceIndex,
-    /// Hardware address of the interface itself.
     pub mac: Mac,
-    /// True if the peer is in another namespace: packets can be redirected there.
     pub leads_to_peer: bool,
 }
 
-/// Route of the host to one address, directly out of an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostRoute {
-    /// Destination, with a prefix of full length.
     pub address: IpAddr,
     pub interface: String,
 }
@@ -111,28 +106,24 @@ impl Host {
         self.interfaces.iter().find(|(_, one)| one.index == index).map(|(name, _)| name.as_str())
     }
 
-    /// Returns the hardware address that the host has learned for an address at an interface.
     pub fn mac_of(&self, address: IpAddr, interface: &str) -> Option<Mac> {
         let index = self.interfaces.get(interface)?.index;
         let entry = self.neighbours.iter().find(|one| one.interface == index && one.address == address)?;
         Some(entry.mac)
     }
 
-    /// Returns the routes to single addresses that lead to the peer of an interface.
     pub fn routes_to_peers(&self) -> Vec<HostRoute> {
         let to_peer = |name: &str| self.interfaces.get(name).is_some_and(|one| one.leads_to_peer);
         self.routes.iter().filter(|route| to_peer(&route.interface)).cloned().collect()
     }
 }
 
-/// Messages of rtnetlink and sizes of their headers, from `linux/rtnetlink.h`.
 const GET_LINK: u16 = 18;
 const GET_ROUTE: u16 = 26;
 const GET_NEIGHBOUR: u16 = 30;
 const LINK_HEADER: usize = 16;
 const ROUTE_HEADER: usize = 12;
 const NEIGHBOUR_HEADER: usize = 12;
-/// `AF_INET` and `AF_INET6`.
 const FAMILY_V4: u8 = 2;
 const FAMILY_V6: u8 = 10;
 
@@ -157,7 +148,7 @@ fn interface(message: &[u8]) -> Option<(String, Interface)> {
 
 const NEIGHBOUR_ADDRESS: u16 = 1;
 const NEIGHBOUR_MAC: u16 = 2;
-/// States in which the address was learned or configured: all except `NUD_NOARP`, the state of multicast, and none.
+/// Learned or configured: all states except `NUD_NOARP`, that of multicast, and none.
 const LEARNT: u16 = 0xbf;
 
 fn neighbour(message: &[u8]) -> Option<Neighbour> {
@@ -180,7 +171,6 @@ const UNICAST: u8 = 1;
 /// `RTM_F_CLONED`: a cache entry that the kernel created from a route.
 const CLONED: u32 = 0x200;
 
-/// Returns the destination and the interface of a route of the main table to one address without a gateway.
 fn host_route(message: &[u8]) -> Option<(IpAddr, InterfaceIndex)> {
     let [_family, length, _from, _tos, table, _protocol, _scope, kind] = number(message, 0)?;
     let flags = u32::from_ne_bytes(number(message, 8)?);
@@ -213,7 +203,6 @@ fn mac(bytes: &[u8]) -> Option<Mac> {
     <[u8; 6]>::try_from(bytes).ok().map(Mac)
 }
 
-/// Returns the text before the terminating zero.
 fn text(bytes: &[u8]) -> Option<String> {
     let text = bytes.split(|byte| *byte == 0).next()?;
     String::from_utf8(text.to_vec()).ok()
@@ -235,7 +224,6 @@ mod tests {
         }
     }
 
-    /// Returns a route of the main table out of interface 7, with additional attributes.
     fn route(length: u8, kind: u8, others: &[Vec<u8>]) -> Vec<u8> {
         let header = vec![FAMILY_V4, length, 0, 0, 254, 3, 253, kind, 0, 0, 0, 0];
         let interface = written(ROUTE_INTERFACE, &7_u32.to_ne_bytes());

@@ -1,5 +1,3 @@
-//! The XDP program's map of interfaces: their addresses, and whether frames sent out of them arrive.
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
@@ -10,15 +8,13 @@ use bpfman_examples::source::MapSource;
 use crate::features::frame_senders;
 use crate::host::{Host, InterfaceIndex};
 
-/// Source of the statement that an interface takes frames, in the last bytes of its value; 0 if there is none.
 const KERNEL: u16 = 1;
 const USER: u16 = 2;
 
 type RawInterface = [u8; 8];
 
-/// Writes the host's current interfaces to the map. `told` has the user's statements that the peers of interfaces take
-/// frames (true), or that the kernel's report applies (false). They hold until the next statement or until the
-/// interface is gone. Fails if the kernel cannot be queried, or the map cannot be opened or written.
+/// `told` has the user's statements that peers take frames (true), or that the kernel's report applies (false). They
+/// hold until the next statement or until the interface is gone.
 pub fn write(maps: &MapSource, host: &Host, told: &BTreeMap<InterfaceIndex, bool>) -> Result<()> {
     let mut map = open(maps, MapAccess::Write)?;
     let mut known = read(&map)?;
@@ -45,7 +41,6 @@ pub fn write(maps: &MapSource, host: &Host, told: &BTreeMap<InterfaceIndex, bool
     Ok(())
 }
 
-/// Returns the interfaces that take frames: by the kernel's current report, or else by the map. Fails like `write`.
 pub fn taking_frames(maps: &MapSource) -> Result<BTreeSet<InterfaceIndex>> {
     let known = read(&open(maps, MapAccess::Read)?)?;
     let written = |who: &[u16]| {

@@ -82,7 +82,7 @@ enum Action {
     },
 }
 
-/// Names of the slots of the map `stats`, in the order of `enum outcome`.
+/// Order of `enum outcome`.
 const OUTCOMES: [&str; 10] = [
     "to_pod",
     "to_network",
@@ -95,7 +95,6 @@ const OUTCOMES: [&str; 10] = [
     "takes_no_frames",
     "dropped",
 ];
-/// Slots that count packets for pods behind interfaces that take no frames.
 const NO_FRAMES: [u32; 2] = [8, 9];
 
 fn main() -> ExitCode {
@@ -122,7 +121,6 @@ fn run(Arguments { maps, action }: Arguments) -> Result<()> {
     }
 }
 
-/// Removes all given prefixes that are present, even if others are missing.
 fn remove(maps: &MapSource, prefixes: &[Prefix]) -> Result<()> {
     let mut table = Table::open(maps, MapAccess::Write)?;
     let mut missing = Vec::new();
@@ -163,7 +161,6 @@ fn print_table(maps: &MapSource, out: &mut impl Write, json: bool) -> Result<()>
     Ok(())
 }
 
-/// Prints one warning for each interface.
 fn warn_of_pods_without_frames(
     table: &[(Prefix, Target)],
     host: &Host,

@@ -1,5 +1,3 @@
-//! Netlink requests about this network namespace. No privileges are needed.
-
 use std::io;
 
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType};
@@ -9,7 +7,6 @@ const NLMSG_DONE: u16 = 3;
 const REQUEST: u16 = 1;
 const DUMP: u16 = 0x300;
 const HEADER: usize = 16;
-/// Mask of an attribute's type; the bits above are flags.
 const KIND: u16 = 0x3fff;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +15,6 @@ pub enum Answer {
     List,
 }
 
-/// Sends a request, and returns each message of the answer without its header. `protocol` is that of the socket; `None`
-/// stands for rtnetlink. Fails if the kernel refuses the request, or its answer is malformed.
 pub fn ask(protocol: Option<Protocol>, kind: u16, answer: Answer, body: &[u8]) -> io::Result<Vec<Vec<u8>>> {
     let (family, socket_type) = (AddressFamily::NETLINK, SocketType::RAW);
     let socket = rustix::net::socket_with(family, socket_type, SocketFlags::CLOEXEC, protocol)?;
@@ -59,19 +54,16 @@ fn request(kind: u16, answer: Answer, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Returns the value of the first attribute of a type.
 pub fn attribute(mut bytes: &[u8], wanted: u16) -> Option<&[u8]> {
     loop {
         let length = usize::from(u16::from_ne_bytes(number(bytes, 0)?));
         if u16::from_ne_bytes(number(bytes, 2)?) & KIND == wanted {
             return bytes.get(4..length);
         }
-        // An attribute that extends beyond the message ends the search.
         bytes = bytes.get(length.max(4).next_multiple_of(4)..)?;
     }
 }
 
-/// Returns an array of bytes from an offset on, if there are enough.
 pub fn number<const LENGTH: usize>(bytes: &[u8], at: usize) -> Option<[u8; LENGTH]> {
     bytes.get(at..)?.first_chunk().copied()
 }

@@ -1,5 +1,3 @@
-//! Maps of pods and networks, as `pod_fastpath.bpf.c` defines them.
-
 use std::net::{IpAddr, Ipv6Addr};
 
 use anyhow::{Context, Result};
@@ -15,32 +13,26 @@ use crate::host::{InterfaceIndex, Mac};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     Added = 0,
-    /// `sync`, which also removes the entry when the host has no route to the address any more.
+    /// `sync` also removes the entry when the host has no route to the address any more.
     Synced = 1,
 }
 
-/// Destination of packets to an address or a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// Host's end of a pod's veth, or the interface towards the network.
     pub interface: InterfaceIndex,
     pub origin: Origin,
-    /// Hardware addresses of the pod and of the host's end; `None` for networks.
     pub macs: Option<(Mac, Mac)>,
     pub sent: Count,
 }
 
 type RawAddress = [u8; 16];
-/// Address family, then the address.
 type RawPrefix = [u8; 20];
 type RawPod = [u8; 40];
 type RawNetwork = [u8; 24];
 
-/// `AF_INET` and `AF_INET6`.
 const FAMILY_V4: u32 = 2;
 const FAMILY_V6: u32 = 10;
 const FAMILY_BITS: u32 = u32::BITS;
-/// Length of the IPv4-mapped prefix, `::ffff:0:0/96`.
 const MAPPED_BITS: u32 = 96;
 
 pub struct Table {
@@ -53,7 +45,6 @@ impl Table {
         Ok(Self { pods: maps.open("pods", access)?, networks: maps.open("networks", access)? })
     }
 
-    /// Returns all entries, ordered by prefix.
     pub fn read(&self) -> Result<Vec<(Prefix, Target)>> {
         let mut found = Vec::new();
         for entry in self.pods.iter() {
@@ -68,7 +59,6 @@ impl Table {
         Ok(found)
     }
 
-    /// Adds or replaces an entry; an existing entry keeps its counts.
     pub fn set(&mut self, prefix: Prefix, target: Target) -> Result<()> {
         let address = raw_address(prefix);
         let failed = || format!("cannot add {prefix}");
@@ -86,7 +76,6 @@ impl Table {
         self.networks.insert(&Key::new(length, bytes), value, 0).with_context(failed)
     }
 
-    /// Removes an entry. Returns false if there was none.
     pub fn remove(&mut self, prefix: Prefix) -> Result<bool> {
         let removed = if matches!(prefix, Prefix::V4(_, 32) | Prefix::V6(_, 128)) {
             self.pods.remove(&raw_address(prefix))
@@ -106,7 +95,6 @@ impl Table {
     }
 }
 
-/// Map value with interface and origin; everything else is zero.
 trait Begun {
     fn default_of(interface: InterfaceIndex, origin: Origin) -> Self;
 }
@@ -120,7 +108,6 @@ impl<const LENGTH: usize> Begun for [u8; LENGTH] {
     }
 }
 
-/// Returns the address as a prefix of full length.
 pub const fn whole(address: IpAddr) -> Prefix {
     match address {
         IpAddr::V4(address) => Prefix::V4(address, 32),
@@ -135,7 +122,6 @@ const fn raw_address(prefix: Prefix) -> RawAddress {
     }
 }
 
-/// Returns the key and its length in bits.
 fn raw_network(prefix: Prefix) -> (RawPrefix, u32) {
     let (family, length) = match prefix {
         Prefix::V4(_, length) => (FAMILY_V4, MAPPED_BITS + length),

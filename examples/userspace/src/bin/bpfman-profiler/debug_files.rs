@@ -1,5 +1,5 @@
-//! Debug files of stripped binaries: cached in a directory, and fetched from debuginfod servers by build id. Variables,
-//! directory and files are those of elfutils' client, so that both share their cache.
+//! Debug files of stripped binaries: cached, and fetched from debuginfod servers by build id. Variables, directory and
+//! files are those of elfutils' client, so that both share their cache.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -15,40 +15,29 @@ use tokio::runtime::Runtime;
 
 use crate::debug_settings::{MAX_SIZE_VARIABLE, MAX_TIME, Settings, shown};
 
-/// Bound of the requests for one profile.
 const MAX_QUERIES: usize = 128;
-/// Upper bound of the length of a build id, in bytes.
 const MAX_ID: usize = 64;
 
-/// Cache of debug files, and the servers that provide more.
 pub struct DebugFiles {
     settings: Settings,
-    /// Reasons for which servers are not queried again for this profile, in the order of the settings.
     failed: Vec<Option<String>>,
     client: Client,
     runtime: Runtime,
-    /// Result for each build id, for this profile.
     found: BTreeMap<String, Option<PathBuf>>,
-    /// Deadline of all requests.
     end: Instant,
     asked: usize,
-    /// Number of build ids for which no server was queried because a bound was reached.
     not_asked: usize,
-    /// Number of files that a server has, and that are too large.
     too_large: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Answer {
-    /// The server has the file, and it was fetched completely.
     File,
     Absent,
     TooLarge,
 }
 
 impl DebugFiles {
-    /// Uses the given servers, by default those of the environment. Returns `None` if there are none. Fails if
-    /// [`Settings::new`] or [`Settings::client`] fails.
     pub fn new(servers: &[String]) -> Result<Option<Self>> {
         let Some(settings) = Settings::new(servers)? else { return Ok(None) };
         Ok(Some(Self {
@@ -64,7 +53,6 @@ impl DebugFiles {
         }))
     }
 
-    /// Starts another profile: failed servers are queried again, and the cache is read again.
     pub fn begin(&mut self) {
         self.end = Instant::now() + MAX_TIME;
         (self.asked, self.not_asked, self.too_large) = (0, 0, 0);
@@ -72,7 +60,6 @@ impl DebugFiles {
         self.failed.fill(None);
     }
 
-    /// Returns the debug file of a binary; `None` if neither the cache nor a server has it.
     pub fn of(&mut self, build_id: &[u8]) -> Option<PathBuf> {
         if build_id.is_empty() || build_id.len() > MAX_ID {
             return None;
@@ -87,7 +74,6 @@ impl DebugFiles {
         found
     }
 
-    /// Returns notes about symbols that are missing, with reasons.
     pub fn notes(&self) -> Vec<String> {
         let mut notes: Vec<String> = self.failed.iter().flatten().cloned().collect();
         if self.too_large > 0 {
@@ -128,7 +114,6 @@ impl DebugFiles {
         None
     }
 
-    /// Fetches the file into the cache if this server has it.
     fn fetch_from(&self, server: &Url, id: &str, build_id: &[u8], kept: &Path) -> Result<Answer> {
         let url = server.join(&format!("buildid/{id}/debuginfo")).context("its address leads nowhere")?;
         let folder = kept.parent().unwrap_or(&self.settings.folder);
@@ -183,12 +168,10 @@ impl DebugFiles {
     }
 }
 
-/// Removes the URL from an error, because the message names the server already.
 fn plain(error: reqwest::Error) -> anyhow::Error {
     anyhow::Error::new(error.without_url())
 }
 
-/// Returns whether a debug file belongs to a binary, by their build id.
 fn is_of(file: &Path, build_id: &[u8]) -> bool {
     matches!(read_elf_build_id(file), Ok(Some(found)) if *found == *build_id)
 }

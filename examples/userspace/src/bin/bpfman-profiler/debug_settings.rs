@@ -1,5 +1,3 @@
-//! Servers of debuginfod and limits of their use, from flags and from the variables of elfutils' client.
-
 use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -9,33 +7,24 @@ use anyhow::{Error, Result};
 use bpfman_examples::failure::Failure;
 use reqwest::{Client, Url, redirect};
 
-/// Variables of elfutils' client.
 const URLS: &str = "DEBUGINFOD_URLS";
 const CACHE: &str = "DEBUGINFOD_CACHE_PATH";
 const TIMEOUT: &str = "DEBUGINFOD_TIMEOUT";
-/// Variable with the largest size of a file, in bytes.
 pub const MAX_SIZE_VARIABLE: &str = "DEBUGINFOD_MAXSIZE";
 
-/// Default time without data after which a server has failed.
 const USUAL_TIMEOUT: Duration = Duration::from_secs(90);
-/// Default of the largest size of a file, in bytes.
 const USUAL_MOST: u64 = 1 << 30;
-/// Time limit of all requests for one profile, because the user waits for it.
+/// Bound for one profile, because the user waits for it.
 pub const MAX_TIME: Duration = Duration::from_secs(300);
 
-/// Servers (at least one) and limits.
 pub struct Settings {
     pub servers: Vec<Url>,
     pub folder: PathBuf,
-    /// Time without data after which a server has failed.
     pub timeout: Duration,
-    /// Largest size of a file, in bytes.
     pub most: u64,
 }
 
 impl Settings {
-    /// Uses the given servers, by default those of the environment. Returns `None` if there are none. Fails if a server
-    /// is not a URL, a variable is not a number, or there is no cache directory.
     pub fn new(named: &[String]) -> Result<Option<Self>> {
         let servers = servers(named, &env::var(URLS).unwrap_or_default())?;
         if servers.is_empty() {
@@ -51,7 +40,6 @@ impl Settings {
         Ok(Some(Self { servers, folder: folder(|name| env::var_os(name))?, timeout, most }))
     }
 
-    /// Returns the HTTP client. Fails if a server uses TLS and this machine has no certificate authorities.
     pub fn client(&self) -> Result<Client> {
         let builder = || {
             Client::builder()
@@ -75,7 +63,7 @@ impl Settings {
     }
 }
 
-/// Returns a server's URL for messages, without user name and password: others read these messages.
+/// Omits user name and password: others read these messages.
 pub fn shown(server: &Url) -> String {
     let mut server = server.clone();
     let _both_can_be_taken_from_http = (server.set_username(""), server.set_password(None));
@@ -86,8 +74,7 @@ fn servers(named: &[String], of_environment: &str) -> Result<Vec<Url>> {
     if !named.is_empty() {
         return named.iter().map(|text| parse(text)).collect();
     }
-    // The variable may contain elfutils' signature policies (`ima:`). They are ignored: a file fetched here provides
-    // names only.
+    // The variable may contain elfutils' signature policies (`ima:`), which are ignored: a file provides names only.
     of_environment.split_whitespace().filter(|word| !word.starts_with("ima:")).map(parse).collect()
 }
 
@@ -105,8 +92,7 @@ fn parse(text: &str) -> Result<Url> {
     Ok(url)
 }
 
-/// Returns the number in a variable's text; `None` if it is empty. Zero and negative numbers mean no limit to elfutils'
-/// client; both are 0 here.
+/// Zero and negative numbers mean no limit to elfutils' client; both are 0 here.
 fn number(variable: &str, text: &str) -> Result<Option<u64>> {
     if text.is_empty() {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! Lease of the sampler. Only one profile is taken at a time; the lease of a killed process expires.
+//! Lease of the sampler: one profile at a time; the lease of a killed process expires.
 
 use std::time::Duration;
 
@@ -7,28 +7,23 @@ use aya::maps::{HashMap, MapData, MapError};
 use bpfman_examples::failure::Failure;
 use rustix::time::{ClockId, clock_gettime};
 
-/// `struct lease` in the map: until, expires, owner, tgid, cgroup, level.
+/// `struct lease`: until, expires, owner, tgid, cgroup, level.
 pub type RawLease = [u64; 6];
 pub type LeaseMap = HashMap<MapData, u32, RawLease>;
 
-/// Key of the only entry.
 const PLACE: u32 = 0;
-/// `BPF_NOEXIST` and `BPF_EXIST`.
 const IF_FREE: u64 = 1;
 const IF_TAKEN: u64 = 2;
-/// Time for which sampling is allowed at once. Sampling continues at most this long after the process is killed.
+/// Sampling continues at most this long after the process is killed.
 const AHEAD: Duration = Duration::from_secs(4);
-/// Interval of renewals.
 pub const RENEWAL: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Scope {
     pub process: Option<u32>,
-    /// Limits the profile to this cgroup and those below it: its id, and its depth below the root.
     pub control_group: Option<(u64, u64)>,
 }
 
-/// Exclusive right to take a profile, until it is dropped.
 pub struct Lease<'a> {
     map: &'a mut LeaseMap,
     scope: Scope,
@@ -37,7 +32,6 @@ pub struct Lease<'a> {
 }
 
 impl<'a> Lease<'a> {
-    /// Acquires the lease. Sampling does not start yet. Fails if another process holds it.
     pub fn take(map: &'a mut LeaseMap, scope: Scope) -> Result<Self> {
         let now = now();
         let owner = now ^ (u64::from(std::process::id()) << 40);
@@ -55,8 +49,8 @@ impl<'a> Lease<'a> {
         ))
     }
 
-    /// Extends sampling for a while, at most to `end`. Returns whether sampling was continuous since the last call.
-    /// Fails if another process holds the lease: this process was stopped for longer than it lasts.
+    /// Extends sampling, at most to `end`; returns whether it was continuous. Fails if another process holds the lease:
+    /// this one was stopped for longer than it lasts.
     pub fn renew(&mut self, end: u64) -> Result<bool> {
         if self.map.get(&PLACE, 0).context("cannot read the lease")?[2] != self.owner {
             bail!(Failure::conflict(
@@ -73,7 +67,6 @@ impl<'a> Lease<'a> {
         Ok(was_sampled)
     }
 
-    /// Removes an expired lease.
     fn end_expired(&mut self) -> Result<()> {
         match self.map.get(&PLACE, 0) {
             Ok([_, expires, ..]) if now() < expires => Ok(()),
@@ -104,7 +97,7 @@ fn is_taken(error: &MapError) -> bool {
     matches!(error, MapError::SyscallError(error) if error.io_error.kind() == std::io::ErrorKind::AlreadyExists)
 }
 
-/// Returns the time of the clock that `bpf_ktime_get_ns` reads.
+/// Returns the time of the clock of `bpf_ktime_get_ns`.
 pub fn now() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)

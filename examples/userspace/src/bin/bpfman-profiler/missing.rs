@@ -1,5 +1,3 @@
-//! Names for addresses in stripped binaries, from separate debug files.
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::Path;
@@ -13,7 +11,6 @@ use object::{Object as _, ObjectSegment as _, ReadCache};
 
 use crate::debug_files::DebugFiles;
 
-/// Returns names for addresses that a process's own files do not name.
 pub fn names(files: &mut DebugFiles, process: u32, missing: &BTreeSet<u64>) -> BTreeMap<u64, String> {
     let mut names = BTreeMap::new();
     let addresses: Vec<u64> = missing.iter().copied().collect();
@@ -33,7 +30,6 @@ pub fn names(files: &mut DebugFiles, process: u32, missing: &BTreeSet<u64>) -> B
             let all = addresses.iter().zip(&places.outputs);
             let within =
                 all.filter(|(_, (_, meta))| *meta == number).map(|(address, (at, _))| (*address, *at));
-            // A debug file that is damaged or gone provides no names.
             names.extend(named(&binary.path, &debug, &within.collect::<Vec<_>>()).unwrap_or_default());
         }
         if !names.is_empty() {
@@ -43,7 +39,6 @@ pub fn names(files: &mut DebugFiles, process: u32, missing: &BTreeSet<u64>) -> B
     names
 }
 
-/// Returns names for addresses at file offsets of a binary, using the symbols of its debug file.
 fn named(binary: &Path, debug: &Path, places: &[(u64, u64)]) -> Result<BTreeMap<u64, String>> {
     // The debug file has the same addresses as the binary, but not its file offsets.
     let cache = ReadCache::new(File::open(binary)?);

@@ -1,33 +1,23 @@
-//! Names for addresses: of the kernel from `/proc/kallsyms`, of processes from the symbol tables of their files.
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use blazesym::symbolize::source::{Kernel, Process, Source};
 use blazesym::symbolize::{Input, Symbolized, Symbolizer};
 use blazesym::{MaybeDefault, Pid};
 
-/// Suffix of kernel functions, as in other profilers.
 const KERNEL: &str = "_[k]";
-/// Name of an address without a symbol.
 const UNKNOWN: &str = "[unknown]";
-/// Kernel stack with names that are hidden from this user.
 const HIDDEN: &str = "[kernel]_[k]";
-/// Stack that did not fit into the map.
 pub const LOST: &str = "[stack lost]";
 
-/// Names by address, for the kernel and for each process.
 pub struct Names {
     symbolizer: Symbolizer,
     kernel: BTreeMap<u64, String>,
     processes: BTreeMap<u32, BTreeMap<u64, String>>,
-    /// True if the kernel hides its names from this user.
     pub kernel_hidden: bool,
-    /// Processes that have exited, or that this user may not read.
     pub unreadable: BTreeSet<u32>,
 }
 
 impl Names {
-    /// Looks up the names of kernel addresses.
     pub fn new(addresses: &BTreeSet<u64>) -> Self {
         let mut names = Self {
             symbolizer: Symbolizer::builder().enable_demangling(true).build(),
@@ -45,10 +35,9 @@ impl Names {
         names
     }
 
-    /// Looks up the names of a process, while it still runs.
     pub fn add_process(&mut self, process: u32, addresses: &BTreeSet<u64>) {
-        // Try the mapped files first: this is right for containers and for files that were replaced since, but needs
-        // rights over the process that its own user does not have. Paths need no such rights.
+        // Mapped files first: right for containers and replaced files, but they need rights over the process that its
+        // own user does not have.
         for map_files in [true, false] {
             let mut source = Process::new(Pid::from(process));
             source.map_files = map_files;
@@ -72,8 +61,7 @@ impl Names {
         }
     }
 
-    /// Returns the addresses of a process that have no name. These may be all: a program that consists of stripped code
-    /// only cannot be distinguished from one that may not be read.
+    /// May return all: a stripped program cannot be distinguished from one that may not be read.
     pub fn missing(&self, process: u32, addresses: &BTreeSet<u64>) -> BTreeSet<u64> {
         let known = self.processes.get(&process);
         let is_missing = |address: &u64| known.is_none_or(|known| !known.contains_key(address));
@@ -90,7 +78,6 @@ impl Names {
         Some(names.collect())
     }
 
-    /// Returns the names of a kernel stack, outermost function first.
     pub fn kernel_stack(&self, frames: &[u64]) -> Vec<String> {
         if self.kernel_hidden && !frames.is_empty() {
             return vec![HIDDEN.to_owned()];
@@ -99,7 +86,7 @@ impl Names {
         calls(frames).rev().map(|address| format!("{}{KERNEL}", name(address))).collect()
     }
 
-    /// Returns the names of a process's stack, outermost function first. A process without any names is one frame.
+    /// Outermost function first. A process without any names is one frame.
     pub fn user_stack(&self, process: u32, frames: &[u64]) -> Vec<String> {
         let Some(names) = self.processes.get(&process) else {
             return frames.first().map(|_| UNKNOWN.to_owned()).into_iter().collect();
@@ -109,8 +96,8 @@ impl Names {
     }
 }
 
-/// Returns the addresses of the calls. The kernel reports return addresses: the call lies before them, and may be the
-/// last instruction of its function. The innermost address is that of the current instruction.
+/// The kernel reports return addresses: the call lies before them, and may be the last instruction of its function. The
+/// innermost address is that of the current instruction.
 pub fn calls(frames: &[u64]) -> impl DoubleEndedIterator<Item = u64> + '_ {
     frames.iter().enumerate().map(|(depth, address)| address.saturating_sub(u64::from(depth > 0)))
 }
@@ -133,7 +120,6 @@ mod tests {
         let stack = names.user_stack(here, &[inside, 9]);
         assert_eq!(stack[0], UNKNOWN);
         assert!(stack[1].contains("known_by_its_name"), "{stack:?}");
-        // No process can have a number this large.
         names.add_process(u32::MAX >> 1, &BTreeSet::from([inside]));
         assert_eq!(names.user_stack(u32::MAX >> 1, &[inside, inside]), [UNKNOWN]);
         assert_eq!(names.unreadable.len(), 1);

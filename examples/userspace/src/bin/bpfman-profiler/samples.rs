@@ -1,17 +1,13 @@
-//! Samples in the maps of the program.
-
 use anyhow::{Context, Result};
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
 use bpfman_client::MapAccess;
 use bpfman_examples::source::MapSource;
 use bpfman_profile::Weight;
 
-/// Maximum number of frames of a stack.
 const DEPTH: usize = 127;
-/// `struct seen` in the map: both stack hashes, thread and process, name.
+/// `struct seen`: both stack hashes, thread and process, name.
 type RawSeen = [u64; 5];
 type RawFrames = [u64; DEPTH];
-/// Values instead of a hash: there was no stack, or the map was full.
 const NO_STACK: u64 = 0;
 const LOST_STACK: u64 = 1;
 
@@ -21,10 +17,9 @@ pub struct Samples {
     counters: PerCpuArray<MapData, u64>,
 }
 
-/// Addresses of a stack, innermost first; `None` if it was lost.
+/// Innermost first; `None` if the stack was lost.
 pub type Frames = Option<Vec<u64>>;
 
-/// Samples of one thread with one pair of stacks.
 pub struct Seen {
     pub process: u32,
     pub name: String,
@@ -33,7 +28,7 @@ pub struct Seen {
     pub weight: Weight,
 }
 
-/// Counters, in the order of `enum counter`; they never decrease.
+/// Order of `enum counter`; they never decrease.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counters {
     pub samples: u64,
@@ -44,7 +39,6 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Returns the difference to an earlier reading.
     pub const fn since(self, before: Self) -> Self {
         Self {
             samples: self.samples.wrapping_sub(before.samples),
@@ -65,7 +59,6 @@ impl Samples {
         })
     }
 
-    /// Removes the samples of earlier profiles. Fails if a map cannot be read or written.
     pub fn clear(&mut self) -> Result<()> {
         let counts = self.counts.keys().collect::<Result<Vec<_>, _>>().context("cannot read old samples")?;
         for key in counts {
@@ -121,7 +114,6 @@ impl Samples {
     }
 }
 
-/// Accepts an entry that another process has removed already.
 fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {
         Err(MapError::KeyNotFound) => Ok(()),
@@ -129,13 +121,11 @@ fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
     }
 }
 
-/// Splits a word into two numbers in native byte order.
 fn halves(both: u64) -> [u32; 2] {
     let [a, b, c, d, e, f, g, h] = both.to_ne_bytes();
     [u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h])]
 }
 
-/// Returns the text before the terminating zero.
 fn text(words: [u64; 2]) -> String {
     let bytes: Vec<u8> =
         words.iter().flat_map(|word| word.to_ne_bytes()).take_while(|byte| *byte != 0).collect();

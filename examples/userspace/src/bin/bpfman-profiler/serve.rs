@@ -16,18 +16,15 @@ use tokio::sync::Mutex;
 use crate::lease::Scope;
 use crate::take::Profiler;
 
-/// Longest profile of a request, in seconds.
 const MAX_SECONDS: u64 = 300;
-/// Default duration, in seconds.
 const SECONDS: u64 = 10;
 
-/// Profiler behind a lock: one profile is taken at a time, further requests wait.
+/// Lock: one profile is taken at a time, further requests wait.
 type Shared = Arc<Mutex<Profiler>>;
 
-/// Serves until the process is terminated. Fails if the address cannot be bound.
 pub fn serve(profiler: Profiler, listen: SocketAddr) -> Result<()> {
-    // Create it outside the runtime, so that it is dropped after it: the debuginfod client has a runtime of its own,
-    // which must not be dropped in asynchronous code.
+    // Outside the runtime, so that it is dropped after it: the debuginfod client has a runtime of its own, which
+    // must not be dropped in asynchronous code.
     let shared: Shared = Arc::new(Mutex::new(profiler));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -48,8 +45,7 @@ async fn profile(State(shared): State<Shared>, RawQuery(query): RawQuery) -> Res
         Ok(query) => query,
         Err(message) => return (StatusCode::BAD_REQUEST, message + "\n").into_response(),
     };
-    // The blocking task keeps the lock, so if the client disconnects, the next request still waits for the end of this
-    // profile.
+    // The blocking task keeps the lock: if the client disconnects, the next request waits for the end of this profile.
     let mut profiler = shared.lock_owned().await;
     let taken = tokio::task::spawn_blocking(move || {
         profiler.take(Scope::default(), Duration::from_secs(seconds)).map(|profile| format.write(&profile))
@@ -68,7 +64,6 @@ struct Query {
 }
 
 impl Query {
-    /// Parses the query. Neither keys nor values need escapes.
     fn parse(query: &str) -> Result<Self, String> {
         let mut parsed = Self { seconds: SECONDS, format: Format::Folded };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {

@@ -1,5 +1,3 @@
-//! Taking of profiles: enables sampling for a while, and resolves names.
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
@@ -17,7 +15,6 @@ use crate::samples::{Counters, Frames, Samples, Seen};
 pub struct Profiler {
     lease: LeaseMap,
     samples: Samples,
-    /// Source of names that a process's own files do not have.
     debug_files: Option<DebugFiles>,
 }
 
@@ -27,7 +24,6 @@ impl Profiler {
         Ok(Self { lease, samples: Samples::open(maps)?, debug_files })
     }
 
-    /// Takes a profile, starting now. Fails if another process takes a profile, or a map cannot be read or written.
     pub fn take(&mut self, scope: Scope, duration: Duration) -> Result<Profile> {
         let started = SystemTime::now();
         let mut lease = Lease::take(&mut self.lease, scope)?;
@@ -45,7 +41,7 @@ impl Profiler {
         }
         let counters = self.samples.counters()?.since(before);
         let seen = self.samples.read()?;
-        // Release the lease early: resolving names takes time, and another profile may start.
+        // Early: resolving names takes time, and another profile may start.
         drop(lease);
         let mut profile =
             profile(&seen, &mut self.debug_files, counters, gaps, Profile::new(started, duration));
@@ -82,7 +78,6 @@ fn profile(
     };
     note(counters.others, "samples of others than asked for");
     note(counters.lost_samples, "samples lost: their map was full");
-    // Samples that arrived while the maps were read.
     note(counters.samples.saturating_sub(counters.lost_samples + counted), "samples not read");
     note(counters.lost_stacks, "stacks lost: their map was full");
     note(unnamed, "samples without names: their process has ended, or may not be read by this user");

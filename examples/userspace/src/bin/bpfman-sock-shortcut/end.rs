@@ -1,16 +1,12 @@
-//! Ends of connections, the keys of the sockmap in `sock_shortcut.bpf.c`.
-
 use std::fmt;
 use std::net::{Ipv6Addr, SocketAddr};
 
-/// `struct end` in the map.
 pub type RawEnd = [u8; 48];
 
-/// Cookie of a network namespace, unique since boot.
+/// Unique since boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NamespaceCookie(pub u64);
 
-/// One end of a TCP connection, from the point of view of its own socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct End {
     pub namespace: NamespaceCookie,
@@ -19,13 +15,12 @@ pub struct End {
 }
 
 impl End {
-    /// Returns the same connection, seen from the other end.
     pub const fn other(self) -> Self {
         Self { namespace: self.namespace, local: self.remote, remote: self.local }
     }
 }
 
-/// Parses field by field. A map with another key size would not have been opened.
+/// A map with another key size would not have been opened.
 impl From<RawEnd> for End {
     fn from(raw: RawEnd) -> Self {
         let [mut local, mut remote] = [[0; 16]; 2];
@@ -43,7 +38,6 @@ impl From<RawEnd> for End {
     }
 }
 
-/// Returns the bytes of a port that is stored in four bytes.
 const fn low_half(port: [u8; 4]) -> [u8; 2] {
     (u32::from_ne_bytes(port) as u16).to_ne_bytes()
 }

@@ -1,5 +1,3 @@
-//! Rule file: `deny 4000`, `allow all`.
-
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
@@ -10,7 +8,6 @@ use bpfman_examples::rule_file::{self, next_word};
 use crate::ports::{Ports, Verdict};
 
 const GRAMMAR: &str = "`allow PORT` or `deny PORT`, and PORT is 1 to 65535 or `all`";
-/// One rule for each port, and one for all.
 const MAX_RULES: usize = 65_536;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,8 +34,6 @@ impl FromStr for Rule {
     }
 }
 
-/// Reads the verdict of each port from a file. Fails if the file cannot be read, or two rules contradict each other,
-/// and with the number of the first invalid line and the reason.
 pub fn read(path: &str) -> Result<BTreeMap<Ports, Verdict>> {
     let (text, name) = rule_file::read(path)?;
     parse(&text, &name)
@@ -47,7 +42,6 @@ pub fn read(path: &str) -> Result<BTreeMap<Ports, Verdict>> {
 fn parse(text: &str, name: &str) -> Result<BTreeMap<Ports, Verdict>> {
     let mut rules = BTreeMap::new();
     for Rule { verdict, ports } in rule_file::parse::<Rule>(text, name, GRAMMAR, MAX_RULES)? {
-        // Two equal rules are refused earlier, with their line.
         if rules.insert(ports, verdict).is_some() {
             let why = format!("{name}: {ports} is both allowed and denied");
             return Err(Failure::invalid(why, "nothing was changed").into());

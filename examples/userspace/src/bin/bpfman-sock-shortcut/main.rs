@@ -71,7 +71,7 @@ enum Action {
     },
 }
 
-/// Names of the slots of the map `stats`, in the order of `enum outcome`.
+/// Order of `enum outcome`.
 const OUTCOMES: [&str; 7] = ["shortcut", "no_peer", "denied", "after_tcp", "queue_full", "errors", "sockets"];
 
 fn main() -> ExitCode {

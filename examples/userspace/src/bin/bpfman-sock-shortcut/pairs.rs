@@ -1,5 +1,3 @@
-//! Connections, paired from the ends in the map.
-
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
@@ -11,20 +9,16 @@ use serde_json::{Value, json};
 
 use crate::end::{End, RawEnd};
 
-/// Twice the capacity of the map: a socket that disappears during the iteration may restart it.
+/// Twice the capacity: a socket that disappears during the iteration may restart it.
 const MAX_READ: usize = 2 * 65_536;
 
-/// Connection with at least one end in the map.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Pair {
-    /// The end with the lower port, usually the server.
     pub end: End,
-    /// True if both ends are in the map.
     pub whole: bool,
 }
 
 impl Pair {
-    /// Returns the connection as a JSON object `{"namespace", "ends": [ADDRESS, ADDRESS], "shortcut"}`.
     pub fn to_json(&self) -> Value {
         json!({
             "namespace": self.end.namespace.0,
@@ -53,7 +47,6 @@ fn join(ends: &BTreeSet<End>) -> Vec<Pair> {
     let pairs = ends.iter().filter_map(|end| {
         let whole = ends.contains(&end.other());
         let shown = if lower(end) { *end } else { end.other() };
-        // A connection with both ends is listed once.
         (!whole || shown == *end).then_some(Pair { end: shown, whole })
     });
     pairs.collect()

@@ -1,5 +1,3 @@
-//! Ports of connections that take the shortcut.
-
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -9,15 +7,12 @@ use aya::maps::{HashMap, MapData, MapError};
 use bpfman_client::MapAccess;
 use bpfman_examples::source::MapSource;
 
-/// Key of the rule for all other ports: port 0 is used by no connection.
+/// Port 0 is used by no connection.
 const REST: u32 = 0;
 
-/// Verdict of a rule, as `enum rule`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
-    /// Leave the connection to TCP.
     Deny = 0,
-    /// Send from socket to socket.
     Allow = 1,
 }
 
@@ -32,12 +27,10 @@ impl fmt::Display for Verdict {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Ports {
-    /// All ports without a rule of their own.
     All,
     One(u16),
 }
 
-/// Parses a number from 1 to 65535, or `all`.
 impl FromStr for Ports {
     type Err = anyhow::Error;
 
@@ -68,7 +61,6 @@ impl Rules {
         Ok(Self { map: maps.open("ports", access)? })
     }
 
-    /// Returns the rules in order, starting with the rule for all ports.
     pub fn read(&self) -> Result<Vec<(Ports, Verdict)>> {
         let mut rules = vec![(Ports::All, self.rest()?)];
         for entry in self.map.iter() {
@@ -81,7 +73,6 @@ impl Rules {
         Ok(rules)
     }
 
-    /// Sets a rule. A rule for all ports replaces all others.
     pub fn set(&mut self, ports: Ports, verdict: Verdict) -> Result<()> {
         match ports {
             Ports::All => {
@@ -98,8 +89,7 @@ impl Rules {
         }
     }
 
-    /// Replaces all rules. Without a rule for all ports, other ports are allowed. Each port changes directly from its
-    /// old verdict to its new one.
+    /// Without a rule for all ports, other ports are allowed. Each port changes directly to its new verdict.
     pub fn replace(&mut self, rules: &BTreeMap<Ports, Verdict>) -> Result<()> {
         let rest = rules.get(&Ports::All).copied().unwrap_or(Verdict::Allow);
         let old: Vec<Ports> = self.read()?.into_iter().map(|(ports, _)| ports).collect();
@@ -135,7 +125,6 @@ impl Rules {
     }
 }
 
-/// Returns the verdict of a map value: every value except 0 allows the shortcut.
 const fn verdict_of(raw: u32) -> Verdict {
     if raw == Verdict::Deny as u32 { Verdict::Deny } else { Verdict::Allow }
 }

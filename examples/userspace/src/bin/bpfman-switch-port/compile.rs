@@ -1,5 +1,3 @@
-//! Compilation of rules to map entries: source addresses of each port, and the connections it may open or accept.
-
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -10,13 +8,11 @@ use bpfman_examples::service::Service;
 
 use crate::rule::{Direction, Mac, Phase, PortName, Rule};
 
-/// Bounds of one generation: `MAX_PORTS`, `MAX_ADDRESSES`, and half of `MAX_SERVICES` and of the trie `peers`.
 const MAX_PORTS: usize = 256;
 const MAX_ADDRESSES: usize = 4096;
 const MAX_SERVICES: usize = 32_768;
 const MAX_PEERS: usize = 8192;
 
-/// Index of an interface in its network namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PortIndex(pub u32);
 
@@ -26,21 +22,16 @@ pub struct Port {
     pub addresses: Vec<IpAddr>,
 }
 
-/// Port, direction in which connections are opened, and addresses of the other side.
 pub type Peer = (PortIndex, Direction, Prefix);
 
 #[derive(Debug)]
 pub struct Compiled {
     pub ports: BTreeMap<PortIndex, Port>,
-    /// Peers with the number of their set of services, which starts at 1.
     pub peers: Vec<(Peer, u32)>,
     pub services: Vec<(u32, Service)>,
-    /// Timeouts by [`Phase`], in seconds.
     pub timeouts: [u32; 3],
 }
 
-/// Compiles rules. `find` returns the index of an interface. Fails if `find` fails, a rule refers to an undeclared port
-/// or is a duplicate, or the bounds are exceeded.
 pub fn compile(rules: &[Rule], find: impl Fn(&PortName) -> Result<PortIndex>) -> Result<Compiled> {
     let mut compiled = Compiled {
         ports: BTreeMap::new(),

@@ -1,5 +1,3 @@
-//! Tracked connections of ports.
-
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -25,19 +23,15 @@ type Connections = HashMap<MapData, RawKey, RawConnection>;
 pub struct Connection {
     pub port: PortName,
     pub protocol: Protocol,
-    /// Address at the port; the peer is the remote address. For ICMP echo, the port numbers are its identifier.
+    /// For ICMP echo, the port numbers are its identifier.
     pub own: SocketAddr,
     pub peer: SocketAddr,
     pub begun: Direction,
     pub state: &'static str,
-    /// Packets sent and received by the port.
     pub packets: [u64; 2],
-    /// Seconds since the last frame.
     pub idle: u64,
 }
 
-/// Returns the connections that have not timed out, sorted by port and address. Fails if a map cannot be opened or
-/// read.
 pub fn connections(maps: &MapSource) -> Result<Vec<Connection>> {
     let names = port_names(maps)?;
     let map: Connections = maps.open("connections", MapAccess::Read)?;
@@ -52,7 +46,6 @@ pub fn connections(maps: &MapSource) -> Result<Vec<Connection>> {
         let key = key.context("cannot read the connections")?;
         match map.get(&key, 0) {
             Ok(raw) => found.extend(parse(&key, &raw, &names, timeouts, now)),
-            // The entry was evicted in the meantime.
             Err(MapError::KeyNotFound) => {}
             Err(error) => return Err(error).context("cannot read the connections"),
         }
@@ -62,8 +55,7 @@ pub fn connections(maps: &MapSource) -> Result<Vec<Connection>> {
     Ok(found)
 }
 
-/// Removes all connections, so that later frames must be allowed by rules again. Returns how many there were. Fails if
-/// the map cannot be opened, read or written.
+/// Later frames must be allowed by rules again. Returns how many connections there were.
 pub fn flush(maps: &MapSource) -> Result<usize> {
     let mut map: Connections = maps.open("connections", MapAccess::Write)?;
     let keys = map.keys().collect::<Result<Vec<_>, _>>().context("cannot read the connections")?;
@@ -76,7 +68,6 @@ pub fn flush(maps: &MapSource) -> Result<usize> {
     Ok(keys.len())
 }
 
-/// Returns `None` for a port without rules, and for a connection that has timed out.
 fn parse(
     key: &RawKey,
     raw: &RawConnection,

@@ -75,10 +75,9 @@ enum Action {
     Unlock,
 }
 
-/// Names of the counters, in the order of `enum outcome`.
+/// Order of `enum outcome`.
 const OUTCOMES: [&str; 6] = ["passed_out", "passed_in", "refused_out", "refused_in", "spoofed", "unreadable"];
 
-/// Exit code of `diff` if there is a difference.
 const DIFFERENT: u8 = 1;
 
 fn main() -> ExitCode {
@@ -135,7 +134,6 @@ fn print_stats(maps: &MapSource, out: &mut impl Write, json: bool) -> Result<()>
     let mut ports = serde_json::Map::new();
     for (index, name) in port_names(maps)? {
         let cpus = match stats.get(&index.0, 0) {
-            // Another process is replacing the rules.
             Err(MapError::KeyNotFound) => continue,
             counts => counts.with_context(|| format!("cannot read the counts of {name}"))?,
         };

@@ -1,5 +1,3 @@
-//! Rule, parsed from one line of text.
-
 use std::fmt;
 use std::net::IpAddr;
 use std::str::{FromStr, SplitWhitespace};
@@ -9,7 +7,6 @@ use bpfman_examples::prefix::Prefix;
 use bpfman_examples::rule_file::next_word;
 use bpfman_examples::service::Service;
 
-/// Grammar of rules, for error messages.
 pub const GRAMMAR: &str = "`port NAME [mac MAC] [address ADDRESS]…`, `allow NAME out|in [to|from PREFIX] \
                            [proto NAME [dport PORT]]` or `timeout opening|established|other SECONDS`";
 
@@ -26,7 +23,6 @@ pub enum Direction {
     In,
 }
 
-/// Phase of a connection, in the order of `enum phase`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
     Opening,
@@ -36,12 +32,8 @@ pub enum Phase {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Rule {
-    /// Declares a port, which is then filtered. Frames from it must have this MAC address and one of these addresses,
-    /// if any are given.
     Port { name: PortName, mac: Option<Mac>, addresses: Vec<IpAddr> },
-    /// Connections that may be opened.
     Allow { port: PortName, direction: Direction, peer: Option<Prefix>, service: Service },
-    /// Sets the time in seconds after which a connection without frames is forgotten.
     Timeout { phase: Phase, seconds: u32 },
 }
 

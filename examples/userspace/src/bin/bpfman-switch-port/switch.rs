@@ -1,5 +1,3 @@
-//! Maps of the switch's ports: the rules in force, and their replacement by a new generation.
-
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -21,32 +19,24 @@ use crate::compile::{Compiled, Port, PortIndex, compile};
 use crate::rule::{Direction, PortName, Rule};
 
 pub const MAX_RULES: usize = 4096;
-/// `MAX_PLACES`.
 const PLACES: u32 = 65_536;
 const CHECK_MAC: u16 = 1;
 const CHECK_ADDRESS: u16 = 2;
-/// Bits of a key before the address: generation, port, direction and IP version.
 const BITS_BEFORE_ADDRESS: u32 = 96;
-/// Length of the IPv4-mapped prefix, `::ffff:0:0/96`.
 const MAPPED_BITS: u32 = 96;
 
-/// Frames and bytes by outcome: `struct counts`.
 pub type RawCounts = [u64; 12];
 
-/// Returns the rules in force, with the interface index that each had when it was applied. Fails if a map cannot be
-/// opened or read.
 pub fn rules_in_force(maps: &MapSource) -> Result<Vec<(Rule, PortIndex)>> {
     let generation = generation_of(&maps.open("active", MapAccess::Read)?)?;
     read_rules(&RuleTexts::new(maps.open("rules", MapAccess::Read)?), generation)
 }
 
-/// Returns the names of the ports that have rules. Fails if a map cannot be opened or read.
 pub fn port_names(maps: &MapSource) -> Result<BTreeMap<PortIndex, PortName>> {
     let rules = rules_in_force(maps)?;
     Ok(rules.into_iter().filter_map(|(rule, index)| Some((index, rule.port()?.clone()))).collect())
 }
 
-/// Returns the generation in force; 0 before the first `apply`. Fails if the map cannot be read.
 pub fn generation_of(active: &Array<MapData, u64>) -> Result<u32> {
     Ok(active.get(&0, 0).context("cannot read which rules are active")? as u32)
 }
@@ -58,7 +48,6 @@ fn read_rules(texts: &RuleTexts, generation: u32) -> Result<Vec<(Rule, PortIndex
         .collect()
 }
 
-/// Returns the index of an interface in the network namespace of this process.
 fn find_port(name: &PortName) -> Result<PortIndex> {
     let any = socket(AddressFamily::UNIX, SocketType::DGRAM, None).context("cannot ask for interfaces")?;
     match name_to_index(any, &name.0) {
@@ -99,9 +88,7 @@ impl Switch {
         })
     }
 
-    /// Replaces all rules at once. Existing connections and the counters of remaining ports are kept. Fails if a port
-    /// does not exist, another writer is active, the capacity is exceeded, or a map cannot be written; the old rules
-    /// stay in force then.
+    /// Connections and counters of remaining ports are kept. On failure, the old rules stay in force.
     pub fn replace(&mut self, rules: &[Rule]) -> Result<()> {
         let compiled = compile(rules, find_port)?;
         self.turn.take()?;
@@ -109,7 +96,6 @@ impl Switch {
         self.turn.end().and(done)
     }
 
-    /// Releases the writer's lock, whichever process holds it. Fails if the map cannot be written.
     pub fn unlock(&mut self) -> Result<()> {
         self.turn.end()
     }
@@ -117,7 +103,6 @@ impl Switch {
     fn replace_alone(&mut self, rules: &[Rule], compiled: &Compiled) -> Result<()> {
         let now = generation_of(&self.active)?;
         let next = generation::after(now);
-        // Remove entries left by a writer that was killed.
         self.clear_all_but(now).context("cannot clear what is not in use")?;
         self.write(next, compiled)?;
         let index = |rule: &Rule| rule.port().map_or(Ok(0), |name| find_port(name).map(|index| index.0));
@@ -156,7 +141,6 @@ impl Switch {
         Ok(())
     }
 
-    /// Writes a port. `places` is the first of its places for connections, and their number.
     fn write_port(&mut self, generation: u32, index: PortIndex, port: &Port, places: [u32; 2]) -> Result<()> {
         let Port { mac, addresses } = port;
         let checks =

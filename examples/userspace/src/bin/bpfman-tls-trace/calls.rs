@@ -1,10 +1,8 @@
-//! Assembly of pieces into calls.
-
 use std::collections::HashMap;
 
 use crate::piece::{Caller, Direction, Piece};
 
-/// Maximum number of threads with an incomplete call; pieces of further threads are shown separately.
+/// Pieces of further threads are shown separately.
 const MAX_THREADS: usize = 4096;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,16 +10,12 @@ pub struct Call {
     /// Nanoseconds since boot.
     pub time: u64,
     pub caller: Caller,
-    /// Identifies the connection within the process.
     pub connection: u64,
     pub direction: Direction,
-    /// Size of the data of the whole call, in bytes.
     pub total: u32,
-    /// Sampled data: the beginning of the call's data.
     pub bytes: Vec<u8>,
 }
 
-/// One direction of a connection: process, connection, direction.
 pub type Stream = (u32, u64, Direction);
 
 impl Call {
@@ -30,12 +24,10 @@ impl Call {
     }
 }
 
-/// Incomplete calls by thread. A thread is in one call at a time.
 #[derive(Default)]
 pub struct Calls(HashMap<u32, Call>);
 
 impl Calls {
-    /// Adds a piece, and returns the calls that it ends: an earlier one without an end, its own, both or none.
     pub fn take(&mut self, piece: Piece) -> Vec<Call> {
         let thread = piece.caller.tid;
         let mut ended = Vec::new();

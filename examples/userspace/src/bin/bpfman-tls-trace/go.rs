@@ -1,4 +1,4 @@
-//! Probes at the TLS functions of Go programs. Each program contains them in its own file, at its own offsets.
+//! Probes at the TLS functions of Go programs, each of which contains them at its own offsets.
 
 mod file;
 mod returns;
@@ -15,26 +15,21 @@ use bpfman_examples::source::MapSource;
 
 use file::{GoProgram, READ, WRITE};
 
-/// Map that the programs for Go share.
 const CALLS: &str = "go_calls";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GoFile {
     path: PathBuf,
-    /// Process in which the path is resolved, by its root directory; `None` for this process.
     container: Option<i32>,
 }
 
 impl GoFile {
-    /// Returns the file with a path, which may be relative to this process's working directory unless a process is
-    /// given. Fails if the path is empty, or the working directory was removed.
     pub fn new(path: &Path, container: Option<i32>) -> Result<Self> {
         let absolute = std::path::absolute(path);
         let path = absolute.with_context(|| format!("cannot tell which file \"{}\" is", path.display()))?;
         Ok(Self { path, container })
     }
 
-    /// Returns the path by which this process can open the file.
     fn seen_from_here(&self) -> PathBuf {
         match self.container {
             Some(process) => {
@@ -62,8 +57,7 @@ impl GoFile {
     }
 }
 
-/// Attaches the loaded programs to a Go program's file, and replaces earlier attachments to it. If an attachment fails,
-/// the earlier state is restored.
+/// Replaces earlier attachments to the file; if one fails, the earlier state is restored.
 pub fn attach(maps: &MapSource, file: &GoFile) -> Result<()> {
     let found = GoProgram::open(&file.seen_from_here())?;
     let path = file.path.display();
@@ -79,7 +73,6 @@ pub fn attach(maps: &MapSource, file: &GoFile) -> Result<()> {
     Ok(())
 }
 
-/// Removes the attachments of [`attach`].
 pub fn detach(maps: &MapSource, file: &GoFile) -> Result<()> {
     let path = file.path.display();
     let count = runtime()?.block_on(async {
@@ -100,7 +93,6 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }
 
-/// Detaches all links, even if one fails; returns the last error.
 async fn end(links: Vec<RemoteLink>) -> Result<()> {
     let mut ended = Ok(());
     for link in links {
@@ -111,7 +103,6 @@ async fn end(links: Vec<RemoteLink>) -> Result<()> {
     ended
 }
 
-/// Programs for Go of one load.
 struct Programs {
     enter: RemoteProgram,
     leave_read: RemoteProgram,
@@ -137,7 +128,6 @@ impl Programs {
         })
     }
 
-    /// Returns the links of the programs at a file.
     async fn links(&self, file: &GoFile) -> Result<Vec<RemoteLink>> {
         let mut found = Vec::new();
         for program in [&self.enter, &self.leave_read, &self.leave_write] {
@@ -148,7 +138,6 @@ impl Programs {
         Ok(found)
     }
 
-    /// Attaches all probes, or none. Returns their number.
     async fn attach(&self, found: &GoProgram, file: &GoFile) -> Result<usize> {
         let entries = [READ, WRITE].map(|function| (&self.enter, function, 0));
         let read = found.read.iter().map(|offset| (&self.leave_read, READ, *offset));

@@ -1,5 +1,3 @@
-//! Heads of HTTP/1 requests and responses in the data of connections.
-
 use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
@@ -8,24 +6,18 @@ use crate::calls::{Call, Stream};
 use crate::secrets::{HIDDEN, is_secret};
 
 const MAX_HEADERS: usize = 100;
-/// Maximum number of bytes of a head that arrives in parts.
 const MAX_BYTES: usize = 16 * 1024;
 const MAX_CONNECTIONS: usize = 1024;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Head {
-    /// Method, target and headers of a request.
     Request(String, String, Headers),
-    /// Status code, reason and headers of a response.
     Response(u16, String, Headers),
 }
 
-/// Names and values in the order sent; invalid UTF-8 is replaced.
 pub type Headers = Vec<(String, String)>;
 
 impl Head {
-    /// Returns `{"kind", "method", "target", "headers"}` or `{"kind", "status", "reason", "headers"}`. Values of
-    /// headers with the same name are joined by commas.
     pub fn to_json(&self) -> Value {
         match self {
             Self::Request(method, target, headers) => {
@@ -37,7 +29,6 @@ impl Head {
         }
     }
 
-    /// Hides the values of headers that contain credentials.
     pub fn hide_secrets(&mut self) {
         let (Self::Request(.., headers) | Self::Response(.., headers)) = self;
         for (_, value) in headers.iter_mut().filter(|(name, _)| is_secret(name)) {
@@ -45,7 +36,6 @@ impl Head {
         }
     }
 
-    /// Returns the request line with the host, or the status line.
     pub fn line(&self) -> String {
         match self {
             Self::Request(method, target, headers) => {
@@ -71,12 +61,10 @@ fn joined(headers: &Headers) -> Value {
     Value::Object(object)
 }
 
-/// Beginnings of incomplete heads, by connection and direction.
 #[derive(Default)]
 pub struct Heads(HashMap<Stream, Vec<u8>>);
 
 impl Heads {
-    /// Returns the head that a call completes, if any. Data after the head, and data without a head, is ignored.
     pub fn take(&mut self, call: &Call) -> Option<Head> {
         let stream = call.stream();
         let mut bytes = self.0.remove(&stream).unwrap_or_default();

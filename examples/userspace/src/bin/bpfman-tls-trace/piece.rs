@@ -20,11 +20,9 @@ impl Direction {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// Process id in the initial pid namespace.
     pub pid: u32,
     pub tid: u32,
     pub uid: u32,
-    /// Name of the thread, at most 15 bytes.
     pub comm: String,
     pub cgroup: u64,
 }
@@ -37,17 +35,13 @@ pub struct Piece {
     /// Identifies the connection among those that are open in the process at the same time.
     pub connection: u64,
     pub direction: Direction,
-    /// Size of the data of the whole call, in bytes.
     pub total: u32,
     pub offset: u32,
-    /// True if no other piece of the call follows.
     pub last: bool,
-    /// Data of the piece; empty if the kernel could not read it.
     pub bytes: Vec<u8>,
 }
 
 impl Piece {
-    /// Parses one record of the ring buffer. Returns `None` if it is malformed.
     pub fn parse(record: &[u8]) -> Option<Self> {
         let mut rest = record;
         let [time, cgroup, connection] = [long(&mut rest)?, long(&mut rest)?, long(&mut rest)?];

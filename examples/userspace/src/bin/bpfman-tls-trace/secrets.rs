@@ -4,15 +4,11 @@ use std::collections::HashMap;
 
 use crate::calls::{Call, Stream};
 
-/// Names in lower case.
 const NAMES: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "set-cookie"];
-/// Length of the longest name with its colon: bytes of a line that decide whether it is such a header.
 const MAX_NAME: usize = "proxy-authorization:".len();
-/// Maximum number of streams that end in the middle of such a line.
 const MAX_STREAMS: usize = 1024;
 pub const HIDDEN: &str = "(hidden)";
 
-/// Returns whether the values of a header are hidden.
 pub fn is_secret(name: &str) -> bool {
     NAMES.iter().any(|secret| name.eq_ignore_ascii_case(secret))
 }
@@ -22,7 +18,6 @@ pub fn is_secret(name: &str) -> bool {
 pub struct Secrets(HashMap<Stream, Line>);
 
 impl Secrets {
-    /// Returns the data of a call without hidden values.
     pub fn hide(&mut self, call: &Call) -> Vec<u8> {
         let stream = call.stream();
         let mut line = self.0.remove(&stream).unwrap_or_default();
@@ -43,7 +38,7 @@ impl Secrets {
 struct Line {
     head: Vec<u8>,
     is_secret: bool,
-    /// True if the previous line was hidden: it continues in this one if this line begins with a space or tab.
+    /// The previous line was hidden: it continues in this one after a space or tab.
     after_secret: bool,
 }
 
@@ -51,7 +46,6 @@ impl Line {
     fn take(&mut self, part: &[u8], text: &mut Vec<u8>) {
         let known = self.head.len();
         self.head.extend(part.iter().take(MAX_NAME - known));
-        // Number of bytes of the part that are shown: up to the colon, if the name ends here.
         let mut shown = 0;
         if known == 0 && self.after_secret && matches!(part[0], b' ' | b'\t') {
             self.is_secret = true;
@@ -76,13 +70,11 @@ impl Line {
         }
     }
 
-    /// Returns the position of the colon, if the name is that of a hidden header.
     fn secret_colon(&self) -> Option<usize> {
         let colon = self.head.iter().position(|byte| *byte == b':')?;
         str::from_utf8(&self.head[..colon]).is_ok_and(is_secret).then_some(colon)
     }
 
-    /// Returns whether the state must be kept, because text of the next call may have to be hidden.
     fn matters(&self) -> bool {
         let begins = |name: &str| {
             name.as_bytes().get(..self.head.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(&self.head))
@@ -120,7 +112,6 @@ mod tests {
         );
     }
 
-    /// Cuts a head at every position into two calls, or three.
     #[test]
     fn headers_that_come_in_several_calls_are_hidden() {
         let text = "HTTP/1.1 200 OK\r\nProxy-Authorization: s3cr3t\r\n f0ld3d\r\nServer: here\r\n\r\n";

@@ -1,8 +1,6 @@
-//! Capabilities by name.
-
 use serde::Deserialize;
 
-/// Names in the order of their numbers, as of Linux 5.9.
+/// Order of the numbers, as of Linux 5.9.
 const NAMES: [&str; 41] = [
     "CHOWN",
     "DAC_OVERRIDE",
@@ -51,7 +49,6 @@ const NAMES: [&str; 41] = [
 #[serde(try_from = "String")]
 pub struct Capability(pub u32);
 
-/// Accepts names with or without `CAP_`, in any case.
 impl TryFrom<String> for Capability {
     type Error = String;
 
@@ -66,7 +63,6 @@ impl TryFrom<String> for Capability {
     }
 }
 
-/// Returns the names of the capabilities in a bit set.
 pub fn names(set: u64) -> Vec<String> {
     (0..)
         .zip(NAMES)

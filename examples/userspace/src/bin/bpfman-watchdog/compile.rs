@@ -1,5 +1,3 @@
-//! Compilation of rules to tables: each value leads to the rules that it satisfies.
-
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -7,10 +5,9 @@ use bpfman_examples::prefix::Prefix;
 
 use crate::rule::{Access, Action, Comm, Conditions, Destination, Event, Group, PathPattern, Rule};
 
-/// Set of rules, one bit each.
 pub type Rules = u64;
 
-/// Condition of a rule, in the order of `enum condition`.
+/// Order of `enum condition`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
     Comm,
@@ -28,7 +25,6 @@ pub enum Condition {
 const CONDITIONS: usize = 10;
 const EVENTS: usize = 5;
 
-/// `struct set`, as words.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Set {
     of_event: [Rules; EVENTS],
@@ -43,11 +39,9 @@ pub const SET_WORDS: usize = EVENTS + 2 + 2 * CONDITIONS;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Compiled {
     pub set: Set,
-    /// Condition, value of 16 bytes, and rules.
     pub values: Vec<(Condition, [u8; 16], Rules)>,
     pub groups: Vec<(Group, Rules)>,
     pub paths: Vec<(PathPattern, Rules)>,
-    /// Address, length and rules; IPv4 prefixes are mapped to IPv6.
     pub destinations: Vec<([u8; 16], u32, Rules)>,
 }
 
@@ -63,7 +57,6 @@ impl Set {
     }
 }
 
-/// Compiles at most 64 rules.
 pub fn compile(rules: &[Rule]) -> Compiled {
     let mut compiled = Compiled::default();
     for (number, rule) in rules.iter().enumerate() {
@@ -146,8 +139,7 @@ fn equal(
     table(set, condition, rules, of, |one, other| one == other)
 }
 
-/// Returns each value that a rule names, with all rules that it satisfies: rules with this value or a wider one, and
-/// rules without the condition, except for their exceptions. The program needs only the most specific match.
+/// Includes for each value the rules with a wider one, or without the condition: only the most specific match counts.
 fn table<V: Ord + Clone>(
     set: &mut Set,
     condition: Condition,
@@ -187,7 +179,6 @@ fn widened(prefix: Prefix) -> Prefix {
     }
 }
 
-/// Returns the IPv4 address of a mapped address, or the IPv6 address.
 pub fn narrowed(octets: [u8; 16]) -> IpAddr {
     IpAddr::from(octets).to_canonical()
 }

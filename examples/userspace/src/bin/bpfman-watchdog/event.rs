@@ -1,4 +1,4 @@
-//! Records that `watchdog.bpf.c` writes to its ring buffer. They are parsed by hand, without casts of untrusted bytes.
+//! Records of `watchdog.bpf.c` in its ring buffer, parsed by hand: the bytes are untrusted.
 
 use bpfman_examples::protocol;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ const PATH_LENGTH: usize = 252;
 const ENFORCED: u8 = 1;
 const KILLED: u8 = 2;
 const FORBIDDEN: u8 = 4;
-/// Names of `enum event_kind`, in its order.
+/// Order of `enum event_kind`.
 const KINDS: [&str; 5] = ["exec", "open", "open", "connect", "privileges"];
 const OPEN_TO_WRITE: u8 = 2;
 const CONNECT: u8 = 3;
@@ -41,7 +41,6 @@ pub struct Event {
 }
 
 impl Event {
-    /// Parses one record of the ring buffer. Returns `None` if it is malformed.
     pub fn parse(record: &[u8]) -> Option<Self> {
         let mut rest = record;
         let (cgroup, pid, parent, uid) =
@@ -76,7 +75,6 @@ impl Event {
         })
     }
 
-    /// Returns one object for each rule that matched. `names` has the rules of the event's revision, if they are known.
     pub fn alerts(&self, names: Option<&[Named]>) -> Vec<Value> {
         let matched = (0..64).filter(|number| self.rules & (1 << number) != 0);
         matched.map(|number| self.alert(number, names.and_then(|names| names.get(number)))).collect()

@@ -1,5 +1,3 @@
-//! Rule file, with an optional mode.
-
 use std::collections::HashMap;
 use std::io::Read as _;
 
@@ -10,7 +8,6 @@ use serde::Deserialize;
 
 use crate::rule::{MAX_RULES, Rule};
 
-/// Contents of a rule file. Without a mode, the current mode stays.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RuleFile {
@@ -18,8 +15,6 @@ pub struct RuleFile {
     pub mode: Option<Mode>,
 }
 
-/// Parses a rule file. Fails with the line and the reason of the first mistake, or if there are two rules with one name
-/// or too many rules.
 pub fn parse(text: &str, file: &str) -> Result<RuleFile> {
     let wrong = |line: Option<usize>, why: String| {
         let line = line.map(|line| format!(", line {line}")).unwrap_or_default();
@@ -30,7 +25,7 @@ pub fn parse(text: &str, file: &str) -> Result<RuleFile> {
     };
     let written: RuleFile = serde_norway::from_str(text).map_err(|error| {
         let line = error.location().map(|location| location.line());
-        // Remove the position from the parser's text: the message has the line already, and the column is of no use.
+        // Remove the position: the message has the line already, and the column is of no use.
         let why = error.to_string();
         let why = why.rsplit_once(" at line ").map_or(why.as_str(), |(before, _)| before);
         wrong(line, why.to_owned())

@@ -85,7 +85,7 @@ enum OfLoaded {
     Unlock,
 }
 
-/// Names of the slots of the map `deeds`, in the order of `enum deed`.
+/// Order of `enum deed`.
 const DEEDS: [&str; 7] = ["seen", "matched", "killed", "not_killed", "forbidden", "unnamed", "undecided"];
 
 fn main() -> ExitCode {

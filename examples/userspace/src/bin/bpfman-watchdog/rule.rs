@@ -1,5 +1,3 @@
-//! Rules of a rule file.
-
 use std::fmt;
 
 use bpfman_examples::prefix::Prefix;
@@ -10,16 +8,13 @@ use serde::{Deserialize, Deserializer};
 
 use crate::capability::Capability;
 
-/// Maximum number of rules: each is one bit of a word.
 pub const MAX_RULES: usize = 64;
-/// Bytes of a name in the map, without its action and terminating zero.
 pub const MAX_NAME: usize = 62;
 const MAX_COMM: usize = 15;
 const MAX_PATH: usize = 251;
-/// Number of cgroup levels that the program searches.
 const MAX_LEVELS: usize = 8;
 
-/// Event, in the order of `enum event_kind`, in which opening for writing is a separate kind.
+/// Order of `enum event_kind`, in which opening for writing is a separate kind.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Event {
@@ -45,17 +40,16 @@ pub enum Access {
     Write,
 }
 
-/// Name of a task: at most 15 bytes, as in the kernel.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(try_from = "String")]
 pub struct Comm(pub String);
 
-/// Path; a trailing slash includes everything below the directory.
+/// A trailing slash includes everything below the directory.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(try_from = "String")]
 pub struct PathPattern(pub String);
 
-/// Path of a cgroup from the root of the hierarchy; includes all cgroups below.
+/// Path from the root of the hierarchy; includes all cgroups below.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(try_from = "String")]
 pub struct Group(pub String);
@@ -64,7 +58,6 @@ pub struct Group(pub String);
 #[serde(try_from = "String")]
 pub struct Destination(pub Prefix);
 
-/// Conditions: all that are given must hold, each for one of its values.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Conditions {
@@ -94,7 +87,6 @@ struct Written {
     action: Action,
 }
 
-/// Rule for events that meet all conditions and none of the exceptions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     pub name: String,
@@ -106,14 +98,12 @@ pub struct Rule {
 }
 
 impl PathPattern {
-    /// Returns whether this pattern includes everything that the other matches.
     pub fn covers(&self, other: &Self) -> bool {
         self == other || (self.0.ends_with('/') && other.0.starts_with(&self.0))
     }
 }
 
 impl Group {
-    /// Returns whether the other cgroup is this one or below it.
     pub fn covers(&self, other: &Self) -> bool {
         other.0.strip_prefix(&self.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
@@ -172,7 +162,6 @@ fn check_absolute(text: &str) -> Result<(), String> {
 }
 
 impl Conditions {
-    /// Returns the names of the conditions that are given.
     fn asked(&self) -> Vec<&'static str> {
         [
             ("path", self.path.is_empty()),
@@ -193,7 +182,6 @@ impl Conditions {
 }
 
 impl Event {
-    /// Returns whether a condition applies to the event; some apply only to certain events.
     fn has(self, condition: &str) -> bool {
         match condition {
             "path" => matches!(self, Self::Exec | Self::Open),

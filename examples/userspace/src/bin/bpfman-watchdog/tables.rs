@@ -1,5 +1,3 @@
-//! Maps of the watchdog: the rules in force, the next generation, and counters.
-
 use std::os::unix::fs::MetadataExt as _;
 
 use anyhow::{Context, Result};
@@ -17,9 +15,7 @@ use crate::rule::{Action, Group, MAX_RULES, Rule};
 
 /// Generation, condition, value.
 type ValueKey = [u32; 6];
-/// Generation and path.
 type PathKey = [u8; 256];
-/// Generation and address.
 type AddressKey = [u32; 5];
 /// Action and name, with a terminating zero.
 type RawName = [u8; 64];
@@ -33,20 +29,17 @@ impl Revision {
         (self.0 & 1) as u32
     }
 
-    /// Returns the first of this generation's 64 slots in `names` and `matches`.
     fn first_slot(self) -> u32 {
         self.generation() * MAX_RULES as u32
     }
 }
 
-/// Name and action of a rule in force, for reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Named {
     pub name: String,
     pub action: Action,
 }
 
-/// Maps with the names of the rules in force.
 pub struct Names {
     active: Array<MapData, u64>,
     names: Array<MapData, RawName>,
@@ -64,7 +57,6 @@ impl Names {
         Ok(Revision(self.active.get(&0, 0).context("cannot read which rules are in force")?))
     }
 
-    /// Returns the rules of a revision; `None` if it is no longer in force. Fails if a map cannot be read.
     pub fn of(&self, revision: Revision) -> Result<Option<Vec<Named>>> {
         let mut found = Vec::new();
         for slot in (revision.first_slot()..).take(MAX_RULES) {
@@ -73,12 +65,10 @@ impl Names {
                 None => break,
             }
         }
-        // Names are written before their revision comes into force, so they did not change while the revision stayed
-        // the same.
+        // Names are written before their revision comes into force, so they did not change.
         Ok((self.revision()? == revision).then_some(found))
     }
 
-    /// Returns the revision in force and its rules. Fails if a map cannot be read.
     pub fn current(&self) -> Result<(Revision, Vec<Named>)> {
         loop {
             let revision = self.revision()?;
@@ -89,7 +79,6 @@ impl Names {
     }
 }
 
-/// Returns the number of matches of each rule in force. Fails if a map cannot be opened or read.
 pub fn matches(maps: &MapSource) -> Result<Vec<(Named, u64)>> {
     let (revision, names) = Names::open(maps)?.current()?;
     let matches: PerCpuArray<MapData, u64> = maps.open("matches", MapAccess::Read)?;
@@ -147,8 +136,7 @@ impl Tables {
         })
     }
 
-    /// Replaces all rules at once. Fails if another writer is active, a cgroup does not exist, or a map cannot be
-    /// written. The old rules stay in force then.
+    /// On failure, as while another writer is active, the old rules stay in force.
     pub fn replace(&mut self, rules: &[Rule]) -> Result<Revision> {
         let compiled = compile(rules);
         let groups = group_ids(&compiled)?;
@@ -157,7 +145,6 @@ impl Tables {
         self.turn.end().and(done)
     }
 
-    /// Releases the writer's lock, whichever process holds it. Fails if the map cannot be written.
     pub fn unlock(&mut self) -> Result<()> {
         self.turn.end()
     }
@@ -170,9 +157,8 @@ impl Tables {
     ) -> Result<Revision> {
         let now = self.active.get(&0, 0).context("cannot read which rules are in force")?;
         let next = Revision(now + 1);
-        // A program that read the previous generation may still run: wait until the kernel has finished all such
-        // programs. The kernel refuses the barrier on CPUs without a tick; there, no program runs as long as this
-        // process took to start.
+        // A program that read the previous generation may still run: wait until the kernel has finished all of these.
+        // It refuses the barrier on CPUs without a tick; no program there runs as long as this process took to start.
         let _refused = membarrier(MembarrierCommand::Global);
         self.clear(next).context("cannot clear the generation that is not in use")?;
         self.fill(next, compiled, groups)?;
@@ -243,7 +229,6 @@ fn fill_words(words: &mut [u32], bytes: &[u8; 16]) {
     }
 }
 
-/// Returns the ids of the cgroups: the inode numbers of their directories.
 fn group_ids(compiled: &Compiled) -> Result<Vec<(u64, Rules)>> {
     if compiled.groups.is_empty() {
         return Ok(Vec::new());

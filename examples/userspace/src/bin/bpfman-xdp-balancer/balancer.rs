@@ -1,5 +1,3 @@
-//! Maps of the balancer: the configuration in force, and the next generation.
-
 use std::collections::{BTreeMap, HashMap as Table, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -17,7 +15,6 @@ use crate::maglev::{self, Candidate, TABLE_SIZE};
 use crate::service::{Backend, Service, State, address_bytes};
 use crate::slots::{Placed, Slots};
 
-/// Number of entries of `backends`.
 pub const MAX_BACKENDS: u32 = 1024;
 
 type RawSettings = [u8; 44];
@@ -38,33 +35,25 @@ pub struct Balancer {
     turn: Turn,
 }
 
-/// Configuration in force; the numbers are indices of map entries.
 pub struct ActiveConfig {
     pub settings: Settings,
-    /// Number of identities that were assigned to services so far.
     pub identities: u32,
-    /// Services by their number.
     pub services: BTreeMap<u32, Serving>,
-    /// Backends of all services, by their number.
     pub backends: BTreeMap<u32, Backend>,
 }
 
 pub struct Serving {
     pub service: Service,
-    /// Identity by which connections refer to the service.
     pub identity: u32,
-    /// Weights of its backends, by their number.
     pub weights: BTreeMap<u32, u32>,
 }
 
 impl ActiveConfig {
-    /// Returns the backends that failed health checks; configuration files do not contain this state.
     fn down(&self) -> HashSet<IpAddr> {
         let down = self.backends.values().filter(|backend| backend.state == State::Down);
         down.map(|backend| backend.address).collect()
     }
 
-    /// Returns the configuration as a file would contain it.
     fn config(&self) -> Config {
         let member = |(number, weight): (&u32, &u32)| {
             let backend = self.backends[number];
@@ -80,7 +69,6 @@ impl ActiveConfig {
     }
 }
 
-/// Returns the configuration in force, using read-only descriptors. Fails if a map cannot be opened or read.
 pub fn in_force(maps: &MapSource) -> Result<ActiveConfig> {
     let now = read_active(&maps.open("active", MapAccess::Read)?)?;
     read(
@@ -121,7 +109,6 @@ fn read(
     Ok(ActiveConfig { settings, identities, services: found, backends: used })
 }
 
-/// Returns the settings and the number of assigned identities.
 fn settings_of(bytes: &RawSettings) -> (Settings, u32) {
     let v4 = Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]);
     let mut v6 = [0; 16];
@@ -176,15 +163,11 @@ impl Balancer {
         read(now, &generation.slots, &generation.members, &self.settings, &self.backends)
     }
 
-    /// Replaces the whole configuration at once. Connections stay with their backends, except those to removed
-    /// backends. Fails if another writer is active, or a map cannot be written; the old configuration stays in force
-    /// then.
+    /// Connections stay, except those to removed backends. On failure, the old configuration stays in force.
     pub fn apply(&mut self, config: &Config) -> Result<()> {
         self.write(|now| Ok(Some((config.clone(), now.down()))))
     }
 
-    /// Changes the state of backends in force with `change`. Nothing is written if no state changes. Fails if `change`
-    /// fails, and like [`apply`](Self::apply).
     pub fn change(&mut self, change: impl FnOnce(&mut BTreeMap<u32, Backend>) -> Result<()>) -> Result<()> {
         self.write(|mut now| {
             let before = now.backends.clone();
@@ -193,7 +176,6 @@ impl Balancer {
         })
     }
 
-    /// Releases the writer's lock, which a killed process may hold. Fails if the map cannot be written.
     pub fn unlock(&mut self) -> Result<()> {
         self.turn.end()
     }
@@ -253,8 +235,6 @@ impl Balancer {
         Ok(())
     }
 
-    /// Assigns an entry to each backend, and returns it with the state: the entry that the backend has, or an unused
-    /// one.
     fn place_backends(
         &mut self,
         config: &Config,
@@ -304,8 +284,7 @@ impl Balancer {
         Ok(places)
     }
 
-    /// Assigns an entry to each service, in the configuration's order: the entry that it has, or an unused one with a
-    /// new identity. Also returns the number of identities assigned so far.
+    /// Keeps the configuration's order, and a service's entry; others get an unused one with a new identity.
     fn place_services(
         &mut self,
         config: &Config,

@@ -1,5 +1,3 @@
-//! Configuration file of `apply`: source addresses of outer packets, and services with their backends.
-
 use std::collections::HashSet;
 use std::net::IpAddr;
 
@@ -9,21 +7,16 @@ use bpfman_examples::failure::Failure;
 use crate::maglev::MAX_WEIGHT;
 use crate::service::{Protocol, Service};
 
-/// Grammar of lines, for hints.
 pub const GRAMMAR: &str = "`source ADDRESS`, `mtu BYTES`, `service ADDRESS tcp|udp PORT`, and under a service \
                            `backend ADDRESS [weight N] [draining]`";
-/// `MAX_SERVICES` and `MAX_BACKENDS` of the program.
 const MAX_SERVICES: usize = 64;
 const MAX_BACKENDS: usize = 1024;
-/// Minimum MTU of IPv6.
 const MIN_MTU: u32 = 1280;
 
-/// Source addresses and maximum size of outer packets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Settings {
     pub source_v4: Option<IpAddr>,
     pub source_v6: Option<IpAddr>,
-    /// MTU of outer packets, in bytes.
     pub mtu: u32,
 }
 
@@ -47,8 +40,6 @@ pub struct Config {
 }
 
 impl Config {
-    /// Parses a configuration file. Fails with the number of the first invalid line, or if a backend has no source
-    /// address of its family.
     pub fn parse(text: &str, name: &str) -> Result<Self> {
         let mut config = Self::default();
         for (number, line) in (1..).zip(text.lines()) {

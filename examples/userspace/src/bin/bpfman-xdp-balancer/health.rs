@@ -1,5 +1,3 @@
-//! Health checks of backends: TCP connections to the ports that they serve.
-
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -7,7 +5,6 @@ use std::time::Duration;
 use crate::balancer::{ActiveConfig, Serving};
 use crate::service::{Protocol, State};
 
-/// Number of consecutive results that change a backend's state.
 #[derive(Clone, Copy, Debug)]
 pub struct Thresholds {
     pub failures: u32,
@@ -21,15 +18,12 @@ pub struct Change {
     pub reason: String,
 }
 
-/// Results of earlier checks.
 #[derive(Debug, Default)]
 pub struct Health {
-    /// Number of consecutive results that contradict a backend's state.
     against: HashMap<IpAddr, u32>,
 }
 
-/// Connects to each backend that is up or down at each of its TCP ports, and returns the result with the reason of a
-/// failure. UDP ports and draining backends are not checked.
+/// Connects to backends that are up or down at each TCP port; UDP ports and draining backends are not checked.
 pub fn ask(now: &ActiveConfig, timeout: Duration) -> BTreeMap<IpAddr, Result<(), String>> {
     let mut questions: BTreeMap<IpAddr, Vec<u16>> = BTreeMap::new();
     for Serving { service, weights, .. } in now.services.values() {
@@ -62,8 +56,7 @@ pub fn ask(now: &ActiveConfig, timeout: Duration) -> BTreeMap<IpAddr, Result<(),
 }
 
 impl Health {
-    /// Returns the changes that these results cause. A change is returned again with further results until it is passed
-    /// to [`made`](Self::made).
+    /// A change is returned again until it is passed to [`made`](Self::made).
     pub fn judge(
         &mut self,
         now: &ActiveConfig,
@@ -92,7 +85,6 @@ impl Health {
         changes
     }
 
-    /// Records that changes are in force, and restarts the count of their backends.
     pub fn made(&mut self, changes: &[Change]) {
         for change in changes {
             self.against.remove(&change.address);

@@ -1,28 +1,22 @@
-//! Maglev hashing ("Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016, section 3.4): each backend
-//! gets entries by its weight, and a backend that is added or removed moves few entries of others.
+//! Maglev hashing (NSDI 2016, section 3.4): adding or removing a backend moves few entries of others.
 
 use std::net::IpAddr;
 
 use crate::service::address_bytes;
 
-/// Number of entries of a table, a prime: `TABLE_SIZE` of the program.
+/// A prime: `TABLE_SIZE` of the program.
 pub const TABLE_SIZE: u32 = 4099;
-/// Entry of a table without backends.
 pub const NO_BACKEND: u32 = u32::MAX;
-/// Largest weight: with larger ones, other backends would get hardly any entries.
+/// With larger weights, other backends would get hardly any entries.
 pub const MAX_WEIGHT: u32 = 100;
 
-/// Backend that accepts new connections.
 pub struct Candidate {
-    /// Index in the map of backends.
     pub number: u32,
-    /// Address, which determines the entries, so that the index does not matter.
+    /// Determines the entries, so that the index does not matter.
     pub address: IpAddr,
-    /// Weight, 1 to [`MAX_WEIGHT`].
     pub weight: u32,
 }
 
-/// Returns the backend's number for each entry.
 pub fn table(mut candidates: Vec<Candidate>) -> Vec<u32> {
     let size = TABLE_SIZE as usize;
     let mut places = vec![NO_BACKEND; size];
@@ -52,7 +46,7 @@ pub fn table(mut candidates: Vec<Candidate>) -> Vec<u32> {
     }
 }
 
-/// Permutation of the entries by a backend's preference. It visits every entry once because the size is a prime.
+/// Permutation by a backend's preference. It visits every entry once because the size is a prime.
 struct Order {
     at: u32,
     skip: u32,
@@ -65,7 +59,6 @@ impl Order {
                 .into_iter()
                 .fold(seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
         };
-        // The upper bits of FNV-1a are mixed better.
         let [first, second] =
             [0xcbf2_9ce4_8422_2325, 0x8422_2325_cbf2_9ce4].map(|seed| (hash(seed) >> 32) as u32);
         Self { at: first % TABLE_SIZE, skip: second % (TABLE_SIZE - 1) + 1 }

@@ -128,7 +128,6 @@ fn seconds(flag: &str, value: f64) -> Result<Duration> {
     }
 }
 
-/// Sets the state of all these backends, or of none.
 fn put(maps: &MapSource, addresses: &[IpAddr], state: State) -> Result<()> {
     Balancer::open(maps)?.change(|backends| {
         for address in addresses {
@@ -151,7 +150,6 @@ fn find(backends: &mut BTreeMap<u32, Backend>, address: IpAddr) -> Option<&mut B
     backends.values_mut().find(|backend| backend.address == address)
 }
 
-/// Sets the states of backends by the results of health checks.
 fn put_changes(balancer: &mut Balancer, changes: &[Change]) -> Result<()> {
     if changes.is_empty() {
         return Ok(());

@@ -1,5 +1,3 @@
-//! Virtual addresses and backends, and their encoding in the maps.
-
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -36,7 +34,6 @@ impl Service {
         bytes
     }
 
-    /// Decodes `struct service`. Fails if the bytes are malformed.
     pub fn from_bytes(bytes: &[u8; 20]) -> Result<Self> {
         let protocol = match bytes[18] {
             TCP => Protocol::Tcp,
@@ -60,7 +57,6 @@ impl fmt::Display for Service {
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum State {
-    /// The entry is unused.
     #[default]
     Gone,
     Up,
@@ -85,12 +81,10 @@ impl State {
 pub struct Backend {
     pub address: IpAddr,
     pub state: State,
-    /// Changes with each backend that the entry is assigned to.
     pub epoch: u32,
 }
 
 impl Backend {
-    /// Entry that was never assigned.
     pub const NOBODY: Self =
         Self { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), state: State::Gone, epoch: 0 };
 
@@ -103,7 +97,6 @@ impl Backend {
         bytes
     }
 
-    /// Decodes `struct backend`. Fails if the bytes are malformed.
     pub fn from_bytes(bytes: &[u8; 24]) -> Result<Self> {
         let state = match bytes[17] {
             0 => State::Gone,
@@ -131,7 +124,6 @@ pub fn address_bytes(address: IpAddr) -> [u8; 16] {
     }
 }
 
-/// Decodes `struct address`. Fails if the family is unknown.
 fn address_of(bytes: [u8; 16], family: u8) -> Result<IpAddr> {
     Ok(match family {
         AF_INET => Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]).into(),

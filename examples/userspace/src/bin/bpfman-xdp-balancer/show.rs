@@ -1,5 +1,3 @@
-//! Output of the configuration in force and of the counters, as text and JSON.
-
 use std::io::Write;
 
 use anyhow::{Context as _, Result};
@@ -11,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::balancer::{Serving, in_force};
 
-/// Names of the entries of the map `outcomes`, in the order of `enum outcome`.
+/// Order of `enum outcome`.
 const OUTCOMES: [&str; 7] =
     ["forwarded", "connections", "no_backend", "too_large", "no_route", "fragments", "icmp_errors"];
 
@@ -20,7 +18,6 @@ fn count(counts: &PerCpuArray<MapData, RawCount>, number: u32) -> Result<Count> 
     Ok(cpus.iter().copied().map(Count::from).sum())
 }
 
-/// Prints services with their backends. Fails if a map cannot be opened or read, or the output cannot be written.
 pub fn services(maps: &MapSource, out: &mut impl Write, as_json: bool) -> Result<()> {
     let now = in_force(maps)?;
     let of_services = maps.open("service_counts", MapAccess::Read)?;
@@ -55,7 +52,6 @@ pub fn services(maps: &MapSource, out: &mut impl Write, as_json: bool) -> Result
     Ok(())
 }
 
-/// Prints the outcomes of packets for the services. Fails like [`services`].
 pub fn outcomes(maps: &MapSource, out: &mut impl Write, as_json: bool) -> Result<()> {
     let counts: PerCpuArray<MapData, u64> = maps.open("outcomes", MapAccess::Read)?;
     let mut object = Map::new();

@@ -7,22 +7,18 @@ use aya::maps::{Array, MapData};
 
 use crate::service::Service;
 
-/// `SLOTS` of the program, a power of two and sixteen times the maximum number of services: even then, one seed in
-/// eight gives each service a slot of its own.
+/// `SLOTS` of the program, a power of two: even with all services, one seed in eight gives each a slot of its own.
 const SLOTS: u32 = 1024;
 
 type RawSlot = [u8; 28];
 
-/// Numbers of a service in a slot.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Placed {
-    /// Index of the service in tables and counters.
     pub number: u32,
-    /// Identity by which connections refer to the service. It is never used again in these maps.
+    /// Connections refer to the service by it. It is never used again in these maps.
     pub identity: u32,
 }
 
-/// Map `slots_…` of a generation.
 pub struct Slots(Array<MapData, RawSlot>);
 
 impl Slots {
@@ -30,7 +26,6 @@ impl Slots {
         Self(map)
     }
 
-    /// Returns all services. Fails if the map cannot be read, or its contents are malformed.
     pub fn read(&self) -> Result<Vec<(Service, Placed)>> {
         let mut found = Vec::new();
         for slot in 0..SLOTS {
@@ -40,7 +35,6 @@ impl Slots {
         Ok(found)
     }
 
-    /// Replaces all services, and returns the seed. Fails if the map cannot be read or written.
     pub fn write(&mut self, services: &[(Service, Placed)]) -> Result<u32> {
         let seed = seed_for(services.iter().map(|(service, _)| service))?;
         let mut table = vec![[0; _]; SLOTS as usize];
@@ -56,7 +50,6 @@ impl Slots {
     }
 }
 
-/// Returns the first seed by which no two services share a slot.
 fn seed_for<'a>(services: impl Iterator<Item = &'a Service> + Clone) -> Result<u32> {
     let is_good = |seed: &u32| {
         let mut taken = HashSet::new();
@@ -65,10 +58,9 @@ fn seed_for<'a>(services: impl Iterator<Item = &'a Service> + Clone) -> Result<u
     (0..=u32::MAX).find(is_good).context("no seed gives each service a slot of its own")
 }
 
-/// `FACTOR` of the program.
 const FACTOR: u64 = 0xff51_afd7_ed55_8ccd;
 
-/// Computes the slot like `find_service` of the program: the sum of all words, each multiplied by a different factor.
+/// Computes like `find_service` of the program: the sum of all words, each multiplied by a different factor.
 fn slot_of(service: &Service, seed: u32) -> u32 {
     let bytes = service.to_bytes();
     let (words, _) = bytes.as_chunks();
@@ -89,7 +81,6 @@ fn to_bytes(service: &Service, placed: Placed) -> RawSlot {
     raw
 }
 
-/// Returns `None` for an empty slot.
 fn from_bytes(raw: &RawSlot) -> Result<Option<(Service, Placed)>> {
     let (service, words) = raw.split_first_chunk::<20>().context("a slot begins with a service")?;
     if *service == [0; 20] {

@@ -13,7 +13,6 @@ use crate::search::Search;
 const NO_RULE: u32 = u32::MAX;
 const MAX_PREFIXES: usize = 262_144;
 const ANY_PROTOCOL: u16 = u16::MAX;
-/// `LOOK_PROTOCOL` and the other flags.
 const LOOK_PROTOCOL: u32 = 0x01;
 const LOOK_PORT: u32 = 0x02;
 const LOOK_ALL: u32 = 0x04;
@@ -26,14 +25,11 @@ pub struct Detail {
     pub port: u16,
 }
 
-/// `struct class`, with rules by their number.
 #[derive(Clone, Copy, Debug)]
 pub struct Class {
-    /// First rule for the whole prefix.
     pub plain: Option<usize>,
     pub number: u32,
     pub looks: u32,
-    /// With `LOOK_ONE`, the only entry, which is not in the table.
     pub one: Option<(Detail, usize)>,
 }
 
@@ -41,12 +37,10 @@ pub struct Class {
 pub struct Compiled {
     pub looks: u32,
     pub searches: Searches,
-    /// Prefixes with their classes, including markers.
     pub prefixes: Vec<(Direction, Prefix, Class)>,
     pub details: Vec<(Detail, usize)>,
 }
 
-/// Searches for the longest prefix, by direction.
 #[derive(Debug, Default)]
 pub struct Searches {
     pub v4: [Search; 2],
@@ -75,7 +69,6 @@ impl Searches {
     }
 }
 
-/// First rule of each kind that applies to a class, including those of wider prefixes.
 #[derive(Clone, Default)]
 struct First {
     plain: Option<usize>,
@@ -97,8 +90,7 @@ impl First {
         }
     }
 
-    /// Returns the entries that packets look up. The first lookup that finds an entry decides, so an entry with a port
-    /// names an earlier rule without one, if there is any.
+    /// The first lookup that finds an entry decides, so an entry with a port names an earlier rule without one, if any.
     fn details(&self, class: u32) -> impl Iterator<Item = (Detail, usize)> {
         let least = |numbers: [Option<usize>; 3]| numbers.into_iter().flatten().min();
         let protocols = self.protocols.iter().filter_map(move |(protocol, number)| {
@@ -119,10 +111,8 @@ impl First {
 }
 
 impl Class {
-    /// Class of a marker that no wider prefix contains.
     const NOTHING: Self = Self { plain: None, number: 0, looks: 0, one: None };
 
-    /// Encodes the class, with the rules that have these numbers.
     pub fn to_value(self, rules: &[(Rule, u32)]) -> [u32; 7] {
         let [plain, plain_counter] = decision(rules, self.plain);
         let [one, one_counter] = decision(rules, self.one.map(|(_, number)| number));
@@ -133,8 +123,7 @@ impl Class {
     }
 }
 
-/// Compiles rules. The first rule for a prefix may be one of a wider prefix, so each class includes the rules of wider
-/// prefixes. Fails if the classes have more entries than the maps hold.
+/// The first rule for a prefix may be one of a wider prefix, so each class includes the rules of wider prefixes.
 pub fn compile(rules: &[Rule]) -> Result<Compiled> {
     let mut everywhere = First::default();
     let mut own: BTreeMap<(Direction, Prefix), First> = BTreeMap::new();
@@ -218,7 +207,6 @@ fn check_capacity(compiled: &Compiled) -> Result<()> {
     Ok(())
 }
 
-/// `LOOK_SOURCE_V4` and the other flags.
 fn look_at(direction: Direction, prefix: Prefix) -> u32 {
     match (direction, prefix) {
         (Direction::Source, Prefix::V4(..)) => 0x08,
@@ -228,7 +216,6 @@ fn look_at(direction: Direction, prefix: Prefix) -> u32 {
     }
 }
 
-/// Encodes `struct decision`: the rule's number, whether it allows the packet, and its counter.
 pub fn decision(rules: &[(Rule, u32)], number: Option<usize>) -> [u32; 2] {
     number.and_then(|number| Some((number, rules.get(number)?))).map_or(
         [NO_RULE, 0],

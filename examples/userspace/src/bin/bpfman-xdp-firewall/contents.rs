@@ -1,5 +1,3 @@
-//! Encoded contents of a generation's tables, from which the minimal change is computed.
-
 use std::collections::HashMap as Table;
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 
@@ -9,9 +7,7 @@ use crate::compile::{Compiled, decision};
 use crate::rule::Rule;
 
 pub type ClassValue = [u32; 7];
-/// `struct prefix_v4`.
 pub type KeyV4 = [u16; 4];
-/// `struct prefix_v6`.
 pub type KeyV6 = [u32; 5];
 pub type DetailKey = [u16; 4];
 
@@ -23,7 +19,6 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// Encodes rules, each given with the index of its counter.
     pub fn new(rules: &[(Rule, u32)], compiled: &Compiled) -> Self {
         let mut contents = Self::default();
         for (direction, prefix, class) in &compiled.prefixes {
@@ -54,8 +49,7 @@ impl Contents {
         contents
     }
 
-    /// Returns a hash of all entries; never 0. Another version of this program may compute a different one for the same
-    /// entries.
+    /// Never 0. Another version of this program may compute a different hash of the same entries.
     pub fn sum(&self) -> u64 {
         let sum = sum(4, &self.v4) ^ sum(6, &self.v6) ^ sum(0, &self.details);
         sum.max(1)

@@ -1,5 +1,3 @@
-//! Both generations of the firewall's maps: the one in force, and the next one.
-
 use std::collections::{HashMap as Table, HashSet};
 use std::hash::Hash;
 
@@ -17,12 +15,10 @@ use crate::contents::{ClassValue, Contents, DetailKey, KeyV4, KeyV6};
 use crate::list::MAX_RULES;
 use crate::rule::Rule;
 
-/// Number of entries of `counters`.
 const COUNTERS: u32 = 262_144;
 const RULES_OF_PAGE: usize = 128;
 
 type Page = [u8; 32 * RULES_OF_PAGE];
-/// `struct filling`: number of rules, and hash of the tables' contents.
 type Filling = [u64; 2];
 
 struct Generation {
@@ -42,14 +38,12 @@ pub struct Firewall {
     turn: Turn,
 }
 
-/// Numbers of rules that a replacement added, removed and kept.
 pub struct Replaced {
     pub added: usize,
     pub removed: usize,
     pub kept: usize,
 }
 
-/// Returns the rules in force, each with the index of its counter, using read-only descriptors.
 fn current(maps: &MapSource) -> Result<Vec<(Rule, u32)>> {
     let now = read_active(&maps.open("active", MapAccess::Read)?)?;
     read_rules(&maps.open(&format!("rules_{}", now & 1), MapAccess::Read)?, now >> 32)
@@ -76,8 +70,6 @@ fn read_rules(rules: &Array<MapData, Page>, count: u64) -> Result<Vec<(Rule, u32
     Ok(read)
 }
 
-/// Returns the rules in force with their counters, using read-only descriptors. Fails if a map cannot be opened or
-/// read.
 pub fn counted(maps: &MapSource) -> Result<Vec<(Rule, Count)>> {
     let rules = current(maps)?;
     let counters: Array<MapData, RawCount> = maps.open("counters", MapAccess::Read)?;
@@ -115,9 +107,7 @@ impl Firewall {
         })
     }
 
-    /// Replaces the rules at once with those that `change` returns for the current ones. Nothing is written if it
-    /// returns none. A rule that stays keeps its counter. Fails if `change` fails, another writer is active or a map
-    /// cannot be written; the old rules stay in force then.
+    /// A rule that stays keeps its counter. On failure, as while another writer is active, the old rules stay in force.
     pub fn replace<T>(
         &mut self,
         change: impl FnOnce(&[Rule]) -> Result<(Option<Vec<Rule>>, T)>,
@@ -127,7 +117,6 @@ impl Firewall {
         self.unlock().and(done)
     }
 
-    /// Releases the writer's lock, whichever process holds it. Fails if the map cannot be written.
     pub fn unlock(&mut self) -> Result<()> {
         self.turn.end()
     }
@@ -164,8 +153,7 @@ impl Firewall {
         Ok(())
     }
 
-    /// Fills a generation with these rules. Entries that it contains already are kept: most rules are the same as two
-    /// generations ago.
+    /// Entries that the generation contains already are kept: most rules are the same as two generations ago.
     fn fill(&mut self, generation: u32, rules: &[(Rule, u32)], wanted: &Contents) -> Result<()> {
         let filling = self.fillings.get(&generation, 0).context("cannot read what a generation holds")?;
         let maps = &mut self.generations[generation as usize];
@@ -189,8 +177,6 @@ impl Firewall {
     }
 }
 
-/// Assigns a counter to every rule: its own if it was present before, else one that no old rule uses. The latter are
-/// returned separately, too.
 fn with_counters(old: &[(Rule, u32)], new: Vec<Rule>) -> (Vec<(Rule, u32)>, Vec<u32>) {
     let places: Table<Rule, u32> = old.iter().copied().collect();
     let taken: HashSet<u32> = places.values().copied().collect();
@@ -212,7 +198,6 @@ fn with_counters(old: &[(Rule, u32)], new: Vec<Rule>) -> (Vec<(Rule, u32)>, Vec<
 }
 
 impl Generation {
-    /// Returns the tables' contents, computed from the rules that they were filled with. `None` if they are unknown.
     fn held(&self, [count, sum]: Filling) -> Option<Contents> {
         if sum == 0 {
             return None;
@@ -241,7 +226,6 @@ impl Generation {
     }
 }
 
-/// Changes a table from `held` to `wanted` by writing only the differences.
 fn change<K: Pod + Eq + Hash, V: Pod + Eq>(
     table: &mut HashMap<MapData, K, V>,
     held: &Table<K, V>,

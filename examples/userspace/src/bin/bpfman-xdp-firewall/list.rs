@@ -1,5 +1,3 @@
-//! Ordered lists of rules: parsing, single changes and comparison.
-
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
@@ -12,9 +10,7 @@ use crate::rule::{Direction, Rule};
 
 pub const MAX_RULES: usize = 131_072;
 
-/// Parses rules, one per line, with comments after `#`. Fails with the number of the first invalid line and the reason.
-/// A rule is invalid, too, if it can never match because an earlier line has the same conditions, or if there are too
-/// many rules.
+/// One rule per line, with comments after `#`. A rule that can never match because of an earlier line is invalid, too.
 pub fn parse(text: &str, name: &str) -> Result<Vec<Rule>> {
     let mut rules = Vec::new();
     let mut seen = HashMap::new();
@@ -50,14 +46,12 @@ pub fn check_number(rules: &[Rule]) -> Result<()> {
     Ok(())
 }
 
-/// Reads the rules of a file; `-` is standard input. Fails if the file cannot be read, or [`parse`] fails.
 pub fn read(path: &str) -> Result<Vec<Rule>> {
     let (text, name) = rule_file::read(path)?;
     parse(&text, &name)
 }
 
-/// Inserts a rule that drops everything from a prefix, before the first rule that could match such packets: among such
-/// rules, the longest prefix decides. Returns whether the rule was absent.
+/// Inserts before the first rule that could match: the longest prefix decides. Returns whether the rule was absent.
 pub fn block(rules: &mut Vec<Rule>, prefix: Prefix) -> bool {
     let rule = Rule::drop_from(prefix);
     if rules.contains(&rule) {
@@ -72,15 +66,12 @@ pub fn block(rules: &mut Vec<Rule>, prefix: Prefix) -> bool {
     true
 }
 
-/// Removes the rule of [`block`]. Returns whether it was present.
 pub fn unblock(rules: &mut Vec<Rule>, prefix: Prefix) -> bool {
     let before = rules.len();
     rules.retain(|rule| *rule != Rule::drop_from(prefix));
     rules.len() < before
 }
 
-/// Returns the differences as lines: `-` for rules only in the first list, `+` for rules only in the second. Empty if
-/// both lists have the same effect.
 pub fn difference(old: &[Rule], new: &[Rule]) -> String {
     let sets = [old, new].map(|rules| rules.iter().collect::<HashSet<_>>());
     let mut text = String::new();

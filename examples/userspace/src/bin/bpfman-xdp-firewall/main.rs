@@ -80,10 +80,9 @@ enum Action {
     Unlock,
 }
 
-/// Names of the slots of the map `stats`, in the order of `enum outcome`.
+/// Order of `enum outcome`.
 const OUTCOMES: [&str; 5] = ["passed_ipv4", "passed_ipv6", "passed_other", "dropped_ipv4", "dropped_ipv6"];
 
-/// Exit code of `diff` if there is a difference.
 const DIFFERENT: u8 = 1;
 
 fn main() -> ExitCode {
@@ -125,7 +124,6 @@ fn run(Arguments { maps, action }: Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Changes the rules by each of the prefixes, and puts all changes in force at once.
 fn change(
     maps: &MapSource,
     out: &mut impl Write,

@@ -1,5 +1,3 @@
-//! Rule, as a line of text and as `struct rule` in the maps.
-
 use std::fmt;
 use std::num::NonZeroU16;
 use std::str::FromStr;
@@ -14,7 +12,7 @@ pub enum Action {
     Allow,
 }
 
-/// Address of a packet that a prefix applies to, in the order of `enum direction`.
+/// Order of `enum direction`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Direction {
     Source,
@@ -35,19 +33,16 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// Returns the rule that drops everything from a prefix.
     pub fn drop_from(prefix: Prefix) -> Self {
         let matches = Match { prefix: Some((Direction::Source, prefix)), ..Match::default() };
         Self { action: Action::Drop, matches }
     }
 
-    /// Returns the prefix if the rule is [`drop_from`](Self::drop_from) of a prefix.
     pub fn blocked_source(&self) -> Option<Prefix> {
         let (_, prefix) = self.matches.prefix?;
         (*self == Self::drop_from(prefix)).then_some(prefix)
     }
 
-    /// Encodes `struct rule`, with the index of its counter.
     pub fn to_bytes(self, counter: u32) -> [u8; 32] {
         let mut bytes = [0; 32];
         let Match { prefix, protocol, port } = self.matches;
@@ -75,7 +70,6 @@ impl Rule {
         bytes
     }
 
-    /// Decodes `struct rule` and the index of its counter. Returns `None` if the bytes are malformed.
     pub fn from_bytes(bytes: &[u8; 32]) -> Option<(Self, u32)> {
         let address = bytes[8..24].first_chunk::<16>()?;
         let length = u32::from(bytes[3]);
@@ -96,7 +90,6 @@ impl Rule {
     }
 }
 
-/// Parses `drop src 192.0.2.0/24 proto tcp dport 22`, `allow dst 2001:db8::/32`, `drop proto icmp`, `drop`.
 impl FromStr for Rule {
     type Err = anyhow::Error;
 

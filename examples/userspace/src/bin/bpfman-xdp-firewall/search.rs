@@ -1,35 +1,28 @@
-//! Binary search over prefix lengths for the longest matching prefix.
-//!
-//! Each step looks up the address, cut to one length. If there is an entry, the longest prefix has that length or a
-//! greater one. Therefore the table has markers, entries without a prefix, on the way to longer prefixes.
+//! Binary search over prefix lengths for the longest matching prefix. An entry for a length means that the longest
+//! prefix has at least that length: the table has markers, entries without a prefix, on the way to longer prefixes.
 
 use std::collections::BTreeMap;
 
 use bpfman_examples::prefix::{Prefix, mask_v4, mask_v6};
 
-/// `MAX_STEPS_V4` and `MAX_STEPS_V6`.
 const MAX_STEPS_V4: u32 = 6;
 const MAX_STEPS_V6: u32 = 8;
-/// `STEPS_V4` and `STEPS_V6`.
 const STEPS_V4: usize = 64;
 const STEPS_V6: usize = 256;
 
-/// Prefix lengths of one family and direction, as a tree of steps; the first step is the root.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Search(Vec<Step>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Step {
     length: u32,
-    /// Index of the next step; 0 for none, because no step leads to the first.
+    /// 0 for none, because no step leads to the first.
     longer: u8,
     shorter: u8,
 }
 
 impl Search {
-    /// Builds a search over lengths, given with the number of prefixes of each. No path is longer than `most` steps,
-    /// the limit of the program, and common lengths have short paths. Each step halves the number of prefixes
-    /// approximately, which saves markers, too.
+    /// No path is longer than `most` steps; each step halves the number of prefixes, so that common lengths are near.
     fn new(lengths: &BTreeMap<u32, usize>, most: u32) -> Self {
         let lengths: Vec<(u32, usize)> = lengths.iter().map(|(length, count)| (*length, *count)).collect();
         let mut search = Self::default();
@@ -45,7 +38,6 @@ impl Search {
         Self::new(lengths, MAX_STEPS_V6)
     }
 
-    /// Adds steps over some lengths, few enough that each is reached in `most` steps. Returns the index of their root.
     fn add(&mut self, lengths: &[(u32, usize)], most: u32) -> u8 {
         let reached = 2_usize.pow(most.saturating_sub(1)) - 1;
         let prefixes = |lengths: &[(u32, usize)]| lengths.iter().map(|(_, count)| count).sum::<usize>();
@@ -63,7 +55,6 @@ impl Search {
         own as u8
     }
 
-    /// Returns the markers that a search for the prefix needs. The prefix has one of the lengths.
     pub fn markers(&self, prefix: Prefix) -> impl Iterator<Item = Prefix> {
         let mut at = 0_usize;
         let way = std::iter::from_fn(move || {
@@ -93,7 +84,6 @@ impl Search {
         bytes
     }
 
-    /// Returns the entry that the program would find for an address, and the number of steps.
     #[cfg(test)]
     pub fn find<T>(&self, address: Prefix, table: impl Fn(Prefix) -> Option<T>) -> (Option<T>, u32) {
         let (mut found, mut at, mut steps) = (None, 0, 0);

@@ -1,5 +1,3 @@
-//! Membership in a job without a cgroup: all descendants, and no other process.
-
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, ChildStdout, Stdio};
@@ -9,7 +7,6 @@ use serde_json::{Value, json};
 
 use super::{Guard, report};
 
-/// Starts a job, and reads the first line of its output.
 fn start(guard: &Guard, script: &str) -> (Child, BufReader<ChildStdout>, String) {
     let mut side = guard.side("--cgroup none", script);
     let mut side = side.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -23,8 +20,7 @@ fn started(report: &Value, arguments: &Value) -> bool {
     report["exec"].as_array().unwrap().iter().any(|one| one["arguments"] == *arguments)
 }
 
-/// Reading one process after the other can miss a child that is created meanwhile, and then its parent. The more
-/// processes another job has, the longer reading takes.
+/// Reading one process after the other can miss a child that is created meanwhile, and then its parent.
 #[test]
 fn descendants_that_take_turns_are_followed_to_the_last() {
     let guard = Guard::new();
@@ -37,7 +33,6 @@ fn descendants_that_take_turns_are_followed_to_the_last() {
     let told = report(&outcome);
     assert_eq!((outcome.code, &told["verdict"], &told["lost"]), (0, &"clean".into(), &0.into()), "{told:#}");
     assert!(started(&told, &json!(["/bin/echo", "last"])), "{told:#}");
-    // All end together when their standard input closes.
     let ended = crowd.wait_with_output().unwrap();
     let told: Value = serde_json::from_slice(&ended.stderr).unwrap();
     assert_eq!((&told["verdict"], &told["lost"]), (&"clean".into(), &0.into()), "{told:#}");
@@ -72,7 +67,6 @@ fn whoever_a_killed_job_has_left_is_not_of_the_next() {
         format!("echo here; while [ -e /proc/{left}/exe ]; do sleep 0.02; done; exec /bin/echo mine");
     let (side, mut out, here) = start(&guard, &script);
     assert_eq!(here, "here");
-    // The process that the killed job left ends while the next job runs.
     fs::write(&go_on, "").unwrap();
     let ended = side.wait_with_output().unwrap();
     let mut rest = String::new();

@@ -1,5 +1,3 @@
-//! Egress guard of an interface, where packets cannot be matched by cgroup.
-
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -15,14 +13,12 @@ use super::guarded::{CDN, EVIL, Guarded, PORT, Place, RULES, SHOP, SHOP_V6};
 use super::{end, next_with, with_rules_by_name};
 use crate::equipment::{Gallery, Interface};
 
-/// Rules for neighbour discovery, which the kernel sends by itself over IPv6.
 const NEIGHBOURS: &str =
     "allow dst fe80::/10 proto icmpv6\nallow dst ff02::/16 proto icmpv6\nallow dst fd77::/64 proto icmpv6\n";
 
 const PLACES: [(Place, &str); 2] = [(Place::Interface, "egress-own"), (Place::OtherEnd, "egress-other")];
 
-/// Asserts that a datagram is dropped. The sender gets no error for a drop after its socket, so the guard's counter is
-/// read.
+/// Reads the counter: the sender gets no error for a drop after its socket.
 fn assert_dropped(guarded: &mut Guarded, order: &str) {
     let dropped = guarded.count("dropped");
     guarded.does(order);
@@ -47,7 +43,6 @@ fn only_allowed_names_prefixes_and_ports_pass_an_interface() {
         let event = next_with(&mut events, "destination", SHOP);
         assert_eq!((&event["reason"], &event["dropped"]), (&json!("destination"), &json!(true)));
         assert_eq!((&event["source"], &event["destination_port"]), (&json!(NEAR_ADDRESS), &json!(PORT)));
-        // With its Ethernet header.
         assert_eq!(event["bytes"], 14 + 20 + 8 + 1);
         assert!(event["interface"].as_u64().unwrap() > 0);
         // The packet still belongs to its socket after the veth.
@@ -70,7 +65,6 @@ fn only_allowed_names_prefixes_and_ports_pass_an_interface() {
         assert_eq!(next_with(&mut events, "name", "evil.example")["reason"], "name");
         assert_dropped(&mut guarded, "options 192.0.2.7 9");
         assert_eq!(next_with(&mut events, "destination", "192.0.2.7")["reason"], "header");
-        // An unrequested answer, from the resolver itself.
         guarded.does(&format!("open {NEAR_ADDRESS}"));
         let unasked = guarded.count("answers_unasked");
         guarded.server.socket.send_to(&[0; 40], (NEAR_ADDRESS, 4000)).unwrap();
@@ -94,9 +88,7 @@ fn connection_outlives_its_name_but_cannot_be_opened_again() {
         wait::until("it is not known any more", || guarded.learned().is_empty());
         assert_eq!(guarded.does("say hello"), "hello", "a connection that is there stays");
         assert_dropped(&mut guarded, &format!("udp {CDN} {PORT}"));
-        // A new connection from the same port is evaluated again.
         assert_eq!(guarded.does(&format!("again {CDN} {PORT}")), "refused");
-        // New rules keep the connection if they have its name.
         guarded.does("resolve a.img.example.com");
         assert_eq!(guarded.does(&format!("again {CDN} {PORT}")), "connected");
         wait::until("it is not known any more", || guarded.learned().is_empty());
@@ -105,7 +97,6 @@ fn connection_outlives_its_name_but_cannot_be_opened_again() {
     }
 }
 
-/// Returns a datagram to a host at the other end, after an Ethernet header with these tags.
 fn frame(destination: &str, tags: &[[u8; 4]]) -> String {
     let addresses = [NEAR_ADDRESS, destination].map(|text| text.parse::<Ipv4Addr>().unwrap().octets());
     let mut ip = [&[0x45, 0, 0, 29, 0, 1, 0, 0, 64, 17, 0, 0][..], addresses.as_flattened()].concat();
@@ -117,7 +108,6 @@ fn frame(destination: &str, tags: &[[u8; 4]]) -> String {
     hex(&[&macs, tags.as_flattened(), &[8, 0], &ip, &udp].concat())
 }
 
-/// Returns an IPv6 packet with the router alert option in a hop-by-hop header, followed by the protocol `behind`.
 fn to_router(destination: &str, behind: u8) -> String {
     let addresses = ["fd77::1", destination].map(|text| text.parse::<Ipv6Addr>().unwrap().octets());
     let macs = [0x33, 0x33, 0, 0, 0, 0x16, 2, 0, 0, 0, 0, 1];
@@ -148,14 +138,12 @@ fn multicast_reports_pass_by_rules_and_other_headers_do_not() {
     }
 }
 
-/// The sender of a frame also declares its protocol, to the kernel and in tags, and may declare a wrong one.
 #[test]
 fn frames_of_packet_sockets_cannot_spoof_their_interface() {
     for (place, test) in PLACES {
         let mut guarded = Guarded::at(place, &format!("{test}-frames"));
         guarded.with_rules("apply", &format!("{NEIGHBOURS}allow dst 192.0.2.0/24\n")).success();
         let as_arp = |destination: &str| format!("frame {INTERFACE} 0806 {}", frame(destination, &[]));
-        // In shadow mode it would arrive.
         arrives(&mut guarded, &as_arp(EVIL));
         assert_eq!(guarded.count("refused_in_shadow"), 1);
         guarded.run("mode enforce").success();

@@ -1,5 +1,4 @@
-//! Process in a cgroup and at an interface, one of which is guarded: it resolves names and sends packets on request,
-//! and the test observes the packets that arrive.
+//! Process in a cgroup and at an interface, one of which is guarded, that resolves names and sends packets on request.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Lines, Write as _};
@@ -39,15 +38,12 @@ fn table() -> Vec<Record> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// Cgroup of the process.
     Group,
-    /// Interface of the process, by tcx.
     Interface,
-    /// The other end of the veth, by tc, like the host's end of a pod's veth: sent packets are ingress there.
+    /// The host's end of a pod's veth: sent packets are ingress there.
     OtherEnd,
 }
 
-/// Process in the cgroup that executes requests.
 pub struct Client {
     process: Child,
     pub orders: ChildStdin,
@@ -103,7 +99,6 @@ fn attach(place: Place, gallery: &Gallery, network: &Network, group: &Group) -> 
     programs
 }
 
-/// Guarded process at the near end of a network; the resolver and all other hosts are at the far end.
 pub struct Guarded {
     pub client: Client,
     pub group: Group,
@@ -160,7 +155,6 @@ impl Guarded {
         self.gallery.side("egress-guard", &format!("--program {} {line}", self.program))
     }
 
-    /// Runs a subcommand with rules on standard input.
     pub fn with_rules(&self, verb: &str, rules: &str) -> Outcome {
         let file = self.gallery.daemon.path("rules");
         fs::write(&file, rules).unwrap();
@@ -181,7 +175,6 @@ impl Guarded {
         self.does(&format!("tcp {address} {PORT}"))
     }
 
-    /// Returns the number of datagrams that arrived at the far end since the last call.
     pub fn arrived(&self) -> usize {
         std::iter::from_fn(|| self.receiver.recv(&mut [0; 64]).ok()).count()
     }

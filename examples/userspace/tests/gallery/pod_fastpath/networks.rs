@@ -1,5 +1,4 @@
-//! Networks in the table: they apply only to packets of pods, follow the node's own routes, and never capture packets
-//! to the node itself.
+//! Networks in the table apply only to packets of pods, follow the node's routes, and never capture its own packets.
 
 use bpfman_tests::network::Namespace;
 use bpfman_tests::pods::{CLIENT, CLIENT_V6, Cluster, NODE, NODE_V6, UPLINK};
@@ -8,7 +7,6 @@ use bpfman_tests::wait;
 
 use super::{FastPath, ping};
 
-/// Waits for an answer: an IPv6 address does not answer for a second after the interface is up.
 fn answers(from: &Namespace, to: &str) {
     wait::until("it answers", || ping(from, 1, &format!("-W 1 {to}")).code == 0);
 }
@@ -26,7 +24,7 @@ fn node_answers_at_its_own_addresses_in_known_networks() {
         (client, NODE),
         (client, NODE_V6),
         (&pod.namespace, NODE),
-        // Select the source address: before duplicate address detection has finished, the kernel would use another one.
+        // Before duplicate address detection has finished, the kernel would use another source.
         (&pod.namespace, &format!("-I {} {NODE_V6}", pod.address_v6)),
         (node, pod.address.as_str()),
         (node, pod.address_v6.as_str()),
@@ -35,7 +33,6 @@ fn node_answers_at_its_own_addresses_in_known_networks() {
     }
     assert_eq!(path.packets("to_network"), 0, "it is in none of them");
     assert!(path.packets("not_forwarded") >= 4, "the pod's requests and answers");
-    // An address that was added later, without a new `sync`.
     node.ip(&["address", "add", "10.88.0.253/24", "dev", UPLINK]);
     answers(&pod.namespace, "10.88.0.253");
     answers(client, "10.88.0.253");
@@ -51,7 +48,6 @@ fn only_packets_of_pods_take_the_route_to_a_network() {
     path.know_all();
     let Cluster { client, node, pods } = &path.cluster;
     let pod = &pods[0].namespace;
-    // Networks behind the client.
     for (address, network, next_hop) in
         [("10.77.0.1/32", "10.77.0.0/24", CLIENT), ("fd77::1/128", "fd77::/64", CLIENT_V6)]
     {
@@ -65,7 +61,6 @@ fn only_packets_of_pods_take_the_route_to_a_network() {
         ping(pod, 3, to).success();
         assert_eq!((path.cluster.forwarded_by_stack(), path.sent_to(network)), (forwarded, sent + 3));
     }
-    // A network without a route on the node: the stack informs the sender, also a pod.
     path.run(&format!("add 10.66.0.0/24 {UPLINK}")).success();
     client.ip(&["route", "add", "10.66.0.0/24", "via", NODE]);
     for from in [client, pod] {
@@ -89,7 +84,6 @@ fn a_prefix_of_one_family_has_no_address_of_the_other() {
         answers(pod, to);
         let before = seen();
         ping(pod, 3, to).success();
-        // Answers reach the pod without the stack.
         assert_eq!(seen(), (before.0 + forwarded, before.1 + to_network), "{to}");
     }
 }

@@ -1,5 +1,4 @@
-//! Fast path with XDP at the node's interface: packets that it does not redirect to a pod go through the stack, and are
-//! answered.
+//! Fast path with XDP at the node's interface: packets that it does not redirect go through the stack.
 
 use std::io::Write as _;
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -17,7 +16,6 @@ use crate::equipment::Gallery;
 
 const PROGRAMS: &str = "--programs xdp:from_network_xdp tcx:from_pod tracepoint:refused tracepoint:lost";
 
-/// Sets up the fast path after a firewall. The pods' interfaces take frames.
 fn over_xdp() -> (FastPath, u64) {
     let path = without_gro();
     path.cluster.pods.iter().for_each(|pod| set(&pod.namespace, "gro", "on"));
@@ -28,7 +26,6 @@ fn over_xdp() -> (FastPath, u64) {
     (path, firewall)
 }
 
-/// Sets up the fast path with veths as the kernel creates them.
 fn without_gro() -> FastPath {
     let (gallery, cluster) = (Gallery::open(), Cluster::new(2));
     let programs = gallery.load("pod-fastpath", PROGRAMS);
@@ -44,7 +41,6 @@ fn without_gro() -> FastPath {
     path
 }
 
-/// Sets a feature of `eth0`.
 fn set(namespace: &Namespace, feature: &str, value: &str) {
     let path = format!("--net={}", namespace.path().display());
     run(&["nsenter", &path, "ethtool", "-K", "eth0", feature, value]);
@@ -54,7 +50,6 @@ fn both(cluster: &Cluster) -> (&Pod, &Pod) {
     (&cluster.pods[0], &cluster.pods[1])
 }
 
-/// Waits for answers: an IPv6 address does not answer for a second after the interface is up.
 fn wait_for_answers(path: &FastPath) {
     let Cluster { client, pods, .. } = &path.cluster;
     for address in pods.iter().flat_map(|pod| [&pod.address, &pod.address_v6]) {
@@ -79,7 +74,6 @@ fn frames_for_known_pods_pass_the_stack_by_behind_a_firewall() {
     let before = path.cluster.forwarded_by_stack();
     for to in [&one.address, &one.address_v6, &two.address, &two.address_v6] {
         let answered = ping(client, 5, to).success();
-        // With a wrong header checksum, there would be no answer.
         assert_eq!(answered.matches("ttl=63").count(), 5, "{answered}");
     }
     assert_eq!((path.packets("to_pod"), path.packets("to_network")), (4 * 5, 4 * 5));
@@ -148,7 +142,6 @@ fn a_pod_whose_end_takes_no_frames_is_the_stacks() {
     asked(0);
     assert_eq!((counted(), takes()), ([1, 2, 0], vec![true, false]));
 
-    // The table has not been updated after this change.
     set(&one.namespace, "gro", "off");
     asked(1);
     assert_eq!((counted(), takes()), ([2, 2, 1], vec![false, false]));
@@ -156,7 +149,6 @@ fn a_pod_whose_end_takes_no_frames_is_the_stacks() {
     asked(0);
     assert_eq!(counted(), [2, 3, 1]);
 
-    // The user states it wrongly; this holds until `add` runs again without the flag.
     let mac = format!("add {} {} --mac {}", one.address, one.interface, one.mac);
     path.run(&format!("{mac} --takes-frames")).success();
     path.run("sync").success();
@@ -182,7 +174,6 @@ fn frames_that_need_more_than_forwarding_are_the_stacks() {
     let (one, two) = both(&path.cluster);
     path.assert_senders_are_told(one);
 
-    // From outside, with a pod's address.
     client.ip(&["address", "add", &format!("{}/32", two.address), "dev", "lo"]);
     let (from, to) = (two.address.clone(), one.address.clone());
     client.inside(move || {
@@ -191,7 +182,6 @@ fn frames_that_need_more_than_forwarding_are_the_stacks() {
     wait::until("it was seen to be a pod's", || path.packets("foreign_source") == 1);
     client.ip(&["address", "delete", &format!("{}/32", two.address), "dev", "lo"]);
 
-    // For another machine of the client's network: the hardware address is not the node's.
     let (other, sent) = (path.packets("other"), path.packets("to_pod"));
     client.ip(&["neighbour", "replace", "10.88.0.7", "lladdr", "02:00:00:88:00:07", "dev", "eth0"]);
     client.ip(&["route", "add", &format!("{}/32", one.address), "via", "10.88.0.7"]);
@@ -203,7 +193,6 @@ fn frames_that_need_more_than_forwarding_are_the_stacks() {
     assert_eq!(path.packets("to_pod"), sent);
     client.ip(&["route", "delete", &format!("{}/32", one.address)]);
 
-    // The node's own address changes.
     node.ip(&["link", "set", UPLINK, "address", "02:00:00:88:00:aa"]);
     client.ip(&["neighbour", "replace", NODE, "lladdr", "02:00:00:88:00:aa", "dev", "eth0"]);
     ping(client, 1, &one.address).success();
@@ -212,7 +201,6 @@ fn frames_that_need_more_than_forwarding_are_the_stacks() {
     ping(client, 1, &one.address).success();
     assert_eq!(path.packets("to_pod"), sent + 1);
 
-    // A pod that is gone, but still in the table.
     node.ip(&["link", "delete", &two.interface]);
     let gone = ping(client, 1, &two.address);
     assert!(gone.stdout.contains("nreachable"), "the stack says so: {gone:?}");
@@ -220,7 +208,7 @@ fn frames_that_need_more_than_forwarding_are_the_stacks() {
     path.run("sync").success();
 }
 
-/// The manifest attaches to interfaces of the machine, which is in use: the test replaces them by its own.
+/// Interfaces of the machine are in use.
 #[test]
 fn its_other_manifest_takes_the_place_of_the_first() {
     if lacks_tcx("its_other_manifest_takes_the_place_of_the_first") {

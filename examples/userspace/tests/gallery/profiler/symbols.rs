@@ -14,13 +14,11 @@ use bpfman_tests::{Outcome, compile, wait};
 use super::{Busy, CALLS, get, lines_of, profiled};
 use crate::equipment::{Gallery, WATCHER};
 
-/// Name of the process without symbols.
 const OWN: &str = "stripped";
 const RECORD: [&str; 3] = ["record", "--seconds", "1"];
-/// Disables certificate authorities, as in the image of the companion command.
+/// Same as in the image of the companion command.
 const NO_AUTHORITIES: (&str, &str) = ("SSL_CERT_FILE", "/dev/null");
 
-/// Server of the files in a directory, killed when this value is dropped.
 struct Server {
     process: Child,
     address: SocketAddr,
@@ -51,7 +49,6 @@ impl Drop for Server {
     }
 }
 
-/// Starts a server that answers every request with the file of another binary.
 fn liar() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -68,8 +65,6 @@ fn liar() -> SocketAddr {
     address
 }
 
-/// Builds a stripped binary with additional flags. Returns its path, the directory with its debug file, and its build
-/// id.
 fn binary(gallery: &Gallery, flags: &[&str]) -> (PathBuf, PathBuf, String) {
     let [whole, stripped, folder] = ["whole", "shipped", "symbols"].map(|name| gallery.daemon.path(name));
     fs::create_dir(&folder).unwrap();
@@ -92,7 +87,6 @@ struct Bench {
 }
 
 impl Bench {
-    /// Returns a new directory that the user may write.
     fn folder(&mut self) -> PathBuf {
         self.folders += 1;
         let folder = self.gallery.daemon.path(format!("kept-{}", self.folders));

@@ -1,5 +1,3 @@
-//! Bridge in its own network namespace, with three hosts at its ports and the filter at two of them.
-
 use std::fs::{self, File};
 use std::net::{TcpListener, UdpSocket};
 use std::process::Command;
@@ -35,7 +33,6 @@ impl Host {
         format!("fd09::{}", self.number)
     }
 
-    /// Returns the link-local address that the kernel derives from the MAC address.
     pub fn local_address(&self) -> String {
         format!("fe80::ff:fe00:{:x}", self.number)
     }
@@ -46,7 +43,6 @@ impl Host {
         self.namespace.ip(&["address", "add", &address, "dev", INTERFACE, "nodad"]);
     }
 
-    /// Returns a socket bound to an address and port of the host.
     pub fn udp(&self, address: &str, port: u16) -> UdpSocket {
         let address = address.to_owned();
         let socket = self.namespace.inside(move || UdpSocket::bind((address.as_str(), port)).unwrap());
@@ -54,7 +50,6 @@ impl Host {
         socket
     }
 
-    /// Starts a TCP server on [`PORT`] that echoes all data.
     pub fn echoes(&self) {
         let address = self.address();
         let listener = self.namespace.inside(move || TcpListener::bind((address.as_str(), PORT)).unwrap());
@@ -70,7 +65,7 @@ impl Host {
     }
 }
 
-/// Disables IPv6: its neighbour discovery would be counted as well.
+/// Neighbour discovery of IPv6 would be counted as well.
 fn without_ipv6(namespace: &Namespace) {
     for of in ["all", "default"] {
         set_ipv6_disabled(namespace, of, true);
@@ -138,7 +133,6 @@ impl Bridge {
         self
     }
 
-    /// Returns a bridge with rules for the addresses of both filtered ports, and more rules.
     pub fn with_rules(rules: &str) -> Self {
         let bridge = Self::new();
         bridge.apply(&bridge.ports_and(rules));
@@ -168,7 +162,6 @@ impl Bridge {
         Outcome::of(self.side().args(line.split_whitespace()))
     }
 
-    /// Runs a subcommand with rules on standard input.
     pub fn feed(&self, verb: &str, rules: &str) -> Outcome {
         let file = self.gallery.daemon.path("rules");
         fs::write(&file, rules).unwrap();

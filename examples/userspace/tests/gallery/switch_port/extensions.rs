@@ -1,5 +1,4 @@
-//! IPv6 extension headers: packets are evaluated as if they had none. The first host's stack sends nothing over IPv6,
-//! so only the test's frames are counted at its port.
+//! IPv6 extension headers: packets are evaluated as if they had none. The first host's stack sends nothing over IPv6.
 
 use std::net::Ipv6Addr;
 
@@ -11,14 +10,12 @@ use super::frame::{
     DESTINATION_OPTIONS, Extension, HOP_BY_HOP, ICMP, ROUTER_ALERT, UDP, Way, fragment, send,
 };
 
-/// Sends a frame from the first host, and waits until one more has this outcome at its port.
 fn assert_outcome(bridge: &Bridge, frame: &[u8], outcome: &str) {
     let before = bridge.count(0, outcome);
     send(&bridge.hosts[0], frame);
     wait::until(outcome, || bridge.count(0, outcome) == before + 1);
 }
 
-/// Returns a neighbour advertisement that assigns the sender's MAC address to the target, overriding earlier entries.
 fn advertisement(way: &Way, sender: &Host, target: &Host) -> Vec<u8> {
     let mut bytes: Vec<u8> = vec![136, 0, 0, 0, 0x60, 0, 0, 0];
     bytes.extend(target.address_v6().parse::<Ipv6Addr>().unwrap().octets());
@@ -48,7 +45,6 @@ fn address_of_a_neighbour_is_not_read_behind_extension_headers() {
     }
     let many = [DESTINATION_OPTIONS; 9];
     assert_outcome(&bridge, &way.frame(&many, ICMP, &spoofed), "unreadable");
-    // A header that claims to end after the packet.
     let endless: Extension = (DESTINATION_OPTIONS.0, [255, 1, 4, 0, 0, 0, 0]);
     assert_outcome(&bridge, &way.frame(&[endless], ICMP, &spoofed), "unreadable");
     let neighbours = two.namespace.ip(&["neighbour", "show", "to", &address]);
@@ -89,7 +85,7 @@ fn first_fragment_has_a_connection_and_later_ones_need_rules() {
     assert!(begun.iter().any(|one| one["port"] == "port1" && one["protocol"] == "udp"), "{begun:?}");
     assert_outcome(&bridge, &second, "refused_out");
     bridge.apply(&bridge.ports_and("allow port1 out proto udp\nallow port2 in proto udp\n"));
-    // Send both fragments again: the receiver waits for the rest of a datagram for one minute only.
+    // Both again: the receiver waits for the rest of a datagram for one minute only.
     assert_outcome(&bridge, &first, "passed_out");
     assert_outcome(&bridge, &second, "passed_out");
     arrives(&receiver);

@@ -1,5 +1,3 @@
-//! IPv6 frames with extension headers that no kernel sends by itself.
-
 use std::net::Ipv6Addr;
 
 use bpfman_tests::Outcome;
@@ -8,20 +6,16 @@ use bpfman_tests::hex::hex;
 
 use super::bridge::{Host, INTERFACE};
 
-/// Values of a next-header field.
 pub const UDP: u8 = 17;
 pub const ICMP: u8 = 58;
 
-/// Extension header of eight bytes: its number in the previous header, and its content after the first byte.
 pub type Extension = (u8, [u8; 7]);
 
 const PADDING: [u8; 7] = [0, 1, 4, 0, 0, 0, 0];
 pub const HOP_BY_HOP: Extension = (0, PADDING);
 pub const DESTINATION_OPTIONS: Extension = (60, PADDING);
-/// Router alert option, as in reports of multicast listeners.
 pub const ROUTER_ALERT: Extension = (0, [0, 5, 2, 0, 0, 1, 0]);
 
-/// Returns a fragment header. `offset` is in units of eight bytes; `more` is true if more fragments follow.
 pub const fn fragment(offset: u8, more: bool) -> Extension {
     (44, [0, 0, offset << 3 | more as u8, 0, 0, 0, 77])
 }
@@ -37,13 +31,11 @@ impl Way {
         Self { macs: [from, to].map(mac), addresses }
     }
 
-    /// Returns the way of listener reports: from the link-local address to all multicast routers.
     pub fn of_reports(from: &Host) -> Self {
         let addresses = [from.local_address().as_str(), "ff02::16"].map(|text| text.parse().unwrap());
         Self { macs: [mac(from), [0x33, 0x33, 0, 0, 0, 0x16]], addresses }
     }
 
-    /// Writes the checksum into the bytes of the upper layer at an offset.
     pub fn checked(&self, protocol: u8, mut bytes: Vec<u8>, at: usize) -> Vec<u8> {
         let mut all: Vec<u8> = self.addresses.iter().flat_map(Ipv6Addr::octets).collect();
         all.extend(u32::try_from(bytes.len()).unwrap().to_be_bytes());
@@ -53,7 +45,6 @@ impl Way {
         bytes
     }
 
-    /// Returns a frame with these headers and bytes of the upper layer.
     pub fn frame(&self, extensions: &[Extension], protocol: u8, bytes: &[u8]) -> Vec<u8> {
         let [from, to] = self.macs;
         let mut numbers = extensions.iter().map(|(number, _)| *number).chain([protocol]);
@@ -76,7 +67,6 @@ fn mac(host: &Host) -> [u8; 6] {
     [2, 0, 0, 0, 0, host.number]
 }
 
-/// Sends a frame without the host's own stack.
 pub fn send(from: &Host, frame: &[u8]) {
     let bytes = hex(frame);
     let script = format!(

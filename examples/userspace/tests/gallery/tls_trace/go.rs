@@ -13,15 +13,13 @@ use super::{Follower, PORT, certificate};
 use crate::equipment::{Gallery, STRANGER, WATCHER};
 
 const ROOT: u32 = 0;
-/// User with a grant that limits the number of links.
 const PROBER: u32 = 64_779;
 const PROBER_GRANT: &str = "[[grants]]\nname = \"prober\"\nusers = [64779]\nallow = [\"read\", \"load\", \"attach\"]\n\
                             limits = { links = 5 }\n";
 const LOADED: &str = "--programs uprobe:go_enter uprobe:go_leave_read uprobe:go_leave_write";
-/// Number of probes for Go 1.19: two functions, with seven and eight return instructions.
+/// In Go 1.19: two functions, with seven and eight return instructions.
 const PROBES: usize = 2 + 7 + 8;
 
-/// Returns the path of a built Go program. Prints a line that counts as a skip, and returns `None`, if Go is missing.
 fn built(linker: &str, test: &str) -> Option<PathBuf> {
     let built = compile::go("tls", linker);
     if built.is_none() {
@@ -30,7 +28,6 @@ fn built(linker: &str, test: &str) -> Option<PathBuf> {
     built
 }
 
-/// Server and clients in a namespace, and the programs, which are not attached yet.
 struct Stage {
     gallery: Gallery,
     namespace: Namespace,
@@ -109,14 +106,12 @@ fn heads_of_go_programs_show_at_both_ends_until_detached() {
     assert_eq!((&answer["pid"], &answer["http"]["status"]), (&sent["pid"], &200.into()));
     drop(follower);
 
-    // A large call shows its beginning.
     let mut follower = stage.follow("--json --raw --show-secrets");
     stage.client("ask", PORT, "/large").success();
     let large = follower.until(|call| call["bytes"].as_u64().unwrap() > 4096);
     assert_eq!(large["text"].as_str().unwrap().len(), 4096);
     drop(follower);
 
-    // Attaching again changes nothing, and the probes stay while the daemon is down.
     stage.go(ROOT, &stage.file()).success();
     assert_eq!(stage.probes(), PROBES);
     let mut follower = stage.follow("--json");
@@ -127,8 +122,7 @@ fn heads_of_go_programs_show_at_both_ends_until_detached() {
     stage.go(ROOT, &format!("{} --detach", stage.file())).fails(5, &["no probe is at", "hint: "]);
 }
 
-/// The data is on the stack of a goroutine, which moves during the call; and the call contains another call of the same
-/// function.
+/// The data is on a goroutine's stack, which moves during the call; and the call contains another of the same function.
 #[test]
 fn nested_connections_are_seen_even_when_stacks_move() {
     let Some(stage) = Stage::new("nested_connections_are_seen_even_when_stacks_move") else {
@@ -144,7 +138,6 @@ fn nested_connections_are_seen_even_when_stacks_move() {
     }]);
     assert_eq!(written["pid"], stage.server.id());
     assert_eq!(read["bytes"], GREETING.len());
-    // The outer connection carries encrypted TLS records.
     stage.client("greeted", PORT + 1, "").success();
     let is_outer = |text: &str| text.starts_with('\u{17}');
     follower.until(|call| call["pid"] == stage.server.id() && is_outer(call["text"].as_str().unwrap()));
@@ -186,7 +179,6 @@ fn impossible_attachment_is_refused_with_reason_and_no_probe() {
     }
     let unreadable = unreadable.display().to_string();
     stage.go(WATCHER, &unreadable).fails(1, &["cannot open", "Permission denied"]);
-    // The user who follows may not attach.
     stage.go(WATCHER, &stage.file()).fails(4, &["cannot attach to", "may not attach", "hint: "]);
     stage.go(STRANGER, &stage.file()).fails(4, &["may not"]);
     let maps = format!("--map-dir /sys/fs/bpf go {}", stage.file());
@@ -204,7 +196,6 @@ fn probes_that_are_not_all_allowed_are_taken_back() {
     stage.program = loaded["programs"][0]["program_id"].as_u64().unwrap();
     stage.go(PROBER, &stage.file()).fails(6, &["cannot attach to", "limits.links"]);
     assert_eq!(stage.probes(), 0);
-    // Earlier probes stay.
     stage.go(ROOT, &stage.file()).success();
     stage.go(PROBER, &stage.file()).fails(6, &["limits.links"]);
     assert_eq!(stage.probes(), PROBES);

@@ -1,5 +1,3 @@
-//! Network of a client, a router, a balancer, and backends that answer with their number.
-
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
@@ -15,7 +13,6 @@ pub const BACKENDS: u8 = 3;
 pub const PORT: u16 = 8443;
 pub const V4: &str = "198.51.100.1";
 pub const V6: &str = "2001:db8::1";
-/// Largest size of a packet that fits into an outer packet.
 const INNER_MTU: &str = "1400";
 
 pub struct Town {
@@ -31,12 +28,10 @@ pub fn backend(number: u8, v6: bool) -> String {
 }
 
 impl Town {
-    /// Returns a town with a balancer that sends all packets back to the router.
     pub fn new() -> Self {
         Self::with("")
     }
 
-    /// Returns a town with a balancer that uses its own routes.
     pub fn by_routes() -> Self {
         let town = Self::with("--global by_routes=1");
         sysctl(&town.balancer, &["net.ipv4.ip_forward=1"]);
@@ -83,7 +78,6 @@ impl Town {
         Self { gallery, program, street, balancer, backends }
     }
 
-    /// Runs the companion command in the namespace of the client.
     pub fn run(&self, line: &str) -> Outcome {
         let side = self.gallery.side_as(WATCHER, "xdp-balancer");
         let mut inside = self.street.command(side.get_program().to_str().unwrap());
@@ -94,7 +88,6 @@ impl Town {
         Outcome::of(inside.args(line.split_whitespace()))
     }
 
-    /// Applies a file with these lines, after source addresses of both families.
     pub fn apply(&self, lines: &str) -> Outcome {
         let path = self.gallery.daemon.path("services");
         std::fs::write(&path, format!("source 10.80.0.2\nsource fd80::2\n{lines}")).unwrap();
@@ -105,7 +98,6 @@ impl Town {
         serde_json::from_str(&self.run(line).success()).unwrap()
     }
 
-    /// Starts the server of a backend, which stops when the value is dropped.
     pub fn serve(&self, number: u8) -> Server {
         let backend = &self.backends[usize::from(number) - 1];
         let listener = backend.inside(|| TcpListener::bind(("::", PORT)).unwrap());
@@ -129,7 +121,6 @@ impl Town {
         });
     }
 
-    /// Opens a connection of the client. Returns the backend that answers, and the stream.
     pub fn connect(&self, address: &str) -> Option<(u8, TcpStream)> {
         let place = SocketAddr::new(address.parse::<IpAddr>().unwrap(), PORT);
         let mut stream = self.street.inside(move || TcpStream::connect_timeout(&place, DEADLINE)).ok()?;
@@ -138,7 +129,6 @@ impl Town {
         Some((number, stream))
     }
 
-    /// Starts to connect, and does not wait for an answer.
     pub fn knock(&self) {
         self.street.inside(|| {
             let socket = rustix::net::socket_with(
@@ -153,7 +143,6 @@ impl Town {
         });
     }
 
-    /// Returns the backend that answers a datagram.
     pub fn datagram(&self) -> u8 {
         self.street.inside(|| {
             let socket = UdpSocket::bind(("10.80.0.1", 0)).unwrap();
@@ -165,7 +154,6 @@ impl Town {
         })
     }
 
-    /// Sends a datagram of a given size over a route with an MTU that has no space for the outer header.
     pub fn send_large(&self, length: usize) {
         self.street.ip(&["route", "replace", V4, "via", "10.80.0.2"]);
         self.street.inside(move || {
@@ -174,14 +162,12 @@ impl Town {
         });
     }
 
-    /// Returns whether the balancer's machine answers; then both ends know each other's hardware address.
     pub fn pings_the_balancer(&self) -> bool {
         let mut ping = self.street.command("ping");
         Outcome::of(ping.args(["-c", "1", "-W", "5", "10.80.0.2"])).code == 0
     }
 }
 
-/// Asks over a connection for the number of the backend.
 pub fn ask(stream: &mut TcpStream) -> Option<u8> {
     stream.write_all(b"?").ok()?;
     let mut number = [0];
@@ -194,7 +180,6 @@ fn answer(mut stream: TcpStream, number: u8) {
     while stream.read_exact(&mut byte).is_ok() && stream.write_all(&[number]).is_ok() {}
 }
 
-/// Listener that is closed when this value is dropped; its connections stay.
 pub struct Server {
     listener: TcpListener,
 }

@@ -1,5 +1,3 @@
-//! Tests of the summary of nodes' answers.
-
 use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 
@@ -8,7 +6,6 @@ use crate::controller::memory::Memory;
 use crate::controller::memory::tests::fixture::{agent, application, empty, id, node, state};
 use bpfman_application::scope::Scope;
 
-/// Creates an application for edge nodes, nodes `n1`…`n4` of that tier with agents, and `core` of another tier.
 fn cluster() -> Memory {
     let mut memory = empty();
     let spec = json!({ "nodeSelector": { "matchLabels": { "tier": "edge" } } });

@@ -1,4 +1,3 @@
-//! Objects for the tests of the controller, as an API server sends them.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use kube::runtime::watcher::Event;
@@ -10,7 +9,6 @@ use crate::controller::projection::wire::{WireApplication, WireState};
 use bpfman_application::scope::Scope;
 use bpfman_runtime::wire::{WireNode, WirePod};
 
-/// Creates an empty memory in which every kind was listed.
 pub fn empty() -> Memory {
     let mut memory = Memory::default();
     for scope in Scope::ALL {
@@ -46,7 +44,6 @@ pub fn agent(node: &str, ready: &str) -> WirePod {
     .unwrap()
 }
 
-/// Creates a state object of an application on a node with the given condition, and `more` in its status.
 pub fn state(uid: &str, node: &str, condition: &str, more: Value) -> WireState {
     let mut status = json!({
         "node": node,

@@ -36,7 +36,6 @@ fn temporary_failures_are_waited_for_and_refusals_are_not() {
     }
 }
 
-/// Creates the state object of an earlier agent, without kernel and boot id.
 fn of_the_agent_before(name: &str) -> WireState {
     let mut old = state("u", "n1", "Success", json!({}));
     old.metadata.name = Some(name.to_owned());
@@ -47,7 +46,6 @@ fn of_the_agent_before(name: &str) -> WireState {
 
 #[test]
 fn of_two_state_objects_of_a_node_the_agents_one_gets_the_order() {
-    // The result depends neither on the names nor on the order of arrival.
     for name in ["a", "z"] {
         let kept = state("u", "n1", "Pending", json!({ "bootId": "b1" }));
         for states in

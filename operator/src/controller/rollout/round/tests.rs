@@ -1,5 +1,3 @@
-//! Tests of the writes of one round, with a server that stores one application and accepts orders.
-
 mod verdicts;
 
 use std::sync::{Arc, Mutex};
@@ -16,12 +14,10 @@ use bpfman_application::scope::Scope;
 use bpfman_runtime::manager::Manager;
 use bpfman_runtime::note::EventWriter;
 
-/// Server with one application and its version, and the state objects that got an order.
 struct Server {
     application: Value,
     version: u64,
     ordered: Vec<String>,
-    /// Called after each order with the number of orders.
     after_order: Box<dyn Fn(usize) + Send>,
 }
 
@@ -104,7 +100,6 @@ fn orders(count: usize) -> Vec<NodeOrder> {
     (0..count).map(|number| NodeOrder::new(&seen(number), told.clone())).collect()
 }
 
-/// Executes a round. Returns the newest version of the application, and the outcome.
 async fn carry_out(
     work: Work,
     writer: &ApiWriter,
@@ -176,7 +171,6 @@ async fn who_loses_the_lease_in_the_middle_of_its_orders_stops() {
     let writer = writer(client, leadership);
     let (_, outcome, written) = carry_out(work, &writer, application(&server), None).await;
     assert_eq!(written, WriteOutcome::Failed);
-    // Orders that were already being written arrive.
     let arrived = server.lock().unwrap().ordered.len();
     assert!((20..20 + 16).contains(&arrived), "{arrived}");
     assert_eq!(outcome.orders.len(), arrived);

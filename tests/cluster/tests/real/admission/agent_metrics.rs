@@ -11,7 +11,6 @@ use super::metrics::{assert_cached_decisions, assert_refused, readers, scrape};
 use super::{NAMESPACE, rights};
 use crate::agent::equipment::{agent_as, metrics, probes};
 
-/// Starts an agent with the permissions of its packaged account, and additional flags.
 async fn start(cluster: &Cluster, more: &[&str]) -> (Node, Operator) {
     cluster.apply_definitions().await;
     rights(cluster).await;
@@ -88,7 +87,6 @@ async fn a_certificate_that_is_given_is_served_and_replaced() {
     wait::until("the next one is served", async || reads(&second.authority).await).await;
     assert!(!reads(&first.authority).await);
 
-    // An invalid certificate at the start makes the agent exit with an error.
     fs::write(&key, "nothing").unwrap();
     drop(agent);
     let token = cluster.token(NAMESPACE, "bpfman-agent").await;

@@ -93,7 +93,6 @@ async fn errors_beyond_schemas_are_refused_with_field_and_advice() {
     let message = refusal(try_create(&cluster, &namespaced).await);
     assert!(message.contains("only secrets of \"shop\" are allowed"), "{message}");
 
-    // Questionable specs are accepted with a warning.
     let doubtful = application("doubtful", |spec| {
         spec["rollout"] = json!({});
         spec["byteCode"]["image"]["imagePullSecret"] = json!({ "name": "pull", "namespace": "shop" });
@@ -110,8 +109,7 @@ async fn errors_beyond_schemas_are_refused_with_field_and_advice() {
     assert!(!outcome.stderr.contains("Secret"), "{}", outcome.stderr);
 }
 
-/// Cluster applications take precedence: an order against it is rejected for a namespace, and blocks no cluster
-/// application.
+/// Cluster applications take precedence: an order against them is rejected for a namespace alone.
 #[tokio::test]
 async fn an_order_against_ranks_is_refused_to_a_namespace_alone() {
     let Some((cluster, _controller)) = reviewed().await else { return };
@@ -129,7 +127,6 @@ async fn an_order_against_ranks_is_refused_to_a_namespace_alone() {
         object
     };
     let tenant = in_pods(ordered("shop", "count", "eth0", json!({ "before": ["filter"] })), Some("tenant"));
-    // No program has that name yet.
     cluster.apply_one(tenant.clone()).await;
     let wall = in_pods(ordered("wall", "filter", "eth0", json!({ "before": ["count"] })), None);
     cluster.apply_one(wall).await;
@@ -158,8 +155,7 @@ async fn an_order_that_closes_a_circle_is_refused_with_the_circle() {
         assert!(message.contains(says), "{message}");
     }
 
-    // On different interfaces the orders cannot conflict; an update to the same interface is rejected, and changes
-    // nothing.
+    // An update to the same interface makes the orders conflict: it is rejected, and changes nothing.
     let taken = cluster.apply_one(ordered("wall", "filter", "eth1", json!({ "before": ["count"] }))).await;
     let api: Api<DynamicObject> = cluster.api_of(&cycle).await.unwrap();
     let meet = Patch::Merge(json!({ "spec": cycle["spec"] }));
@@ -167,7 +163,6 @@ async fn an_order_that_closes_a_circle_is_refused_with_the_circle() {
     assert!(message.contains("orders contradict each other"), "{message}");
     assert_eq!(api.get("wall").await.unwrap().data["spec"], taken.data["spec"]);
 
-    // Labels and finalizers can be changed without a review of the spec.
     let label = Patch::Merge(json!({ "metadata": { "labels": { "team": "net" } } }));
     api.patch("wall", &PatchParams::default(), &label).await.unwrap();
 

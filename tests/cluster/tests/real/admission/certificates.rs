@@ -14,7 +14,6 @@ use super::{
     NAMESPACE, application, configure, controller, controller_with, rights, try_create, until_reviewed,
 };
 
-/// Returns the creation times of the certificates in the Secret.
 async fn generations(cluster: &Cluster) -> BTreeSet<u64> {
     let secrets: Api<Secret> = Api::namespaced(cluster.client().await, NAMESPACE);
     let data = secrets.get("bpfman-admission-certificates").await.unwrap().data.unwrap_or_default();
@@ -40,8 +39,7 @@ async fn no_review_fails_while_certificates_are_replaced() {
     // Wait until the first certificates are removed: another one is served by then.
     while !generations(&cluster).await.is_disjoint(&first) {
         assert!(Instant::now() < end, "the first certificate is never replaced");
-        // The API server reuses connections: those with the old certificate must keep working, and new ones must
-        // succeed.
+        // Reused connections with the old certificate must keep working, and new ones must succeed.
         for _ in 0..5 {
             try_create(&cluster, &good).await.unwrap_or_else(|error| panic!("review {reviews}: {error}"));
             reviews += 1;

@@ -17,7 +17,6 @@ use super::{NAMESPACE, controller_with, packaged, rights};
 /// Address of the controller: API servers do not proxy to loopback addresses.
 const ADDRESS: &str = "10.88.0.1";
 
-/// Binds an account of the namespace `people` to a role.
 async fn bind(cluster: &Cluster, account: &str, kind: &str, role: &str) {
     let scope = if kind == "Role" { "RoleBinding" } else { "ClusterRoleBinding" };
     let mut object = json!({
@@ -49,7 +48,6 @@ async fn application(cluster: &Cluster, name: &str, rollout: Value) -> String {
     cluster.apply_one(object).await.metadata.uid.unwrap()
 }
 
-/// Writes a state object like the agent of a node.
 async fn answer(cluster: &Cluster, (name, uid): (&str, &str), node: &str, more: Value) {
     let object = format!("{name}-{node}");
     cluster
@@ -144,7 +142,6 @@ async fn fleet_is_shown_and_changed_as_the_api_server_authorizes() {
     }
     bind(&cluster, "editor", "ClusterRole", "bpfman-clusterbpfapplication-editor-role").await;
 
-    // A viewer can read.
     let viewing = console(&cluster, "viewer").await;
     let browser = viewing.browser("fleet");
     browser.shows("3 nodes, 1 kernel, 2 applications");
@@ -171,7 +168,6 @@ async fn fleet_is_shown_and_changed_as_the_api_server_authorizes() {
     );
     assert_eq!(browser.errors(), [""; 0]);
 
-    // An editor can change, under its own user name.
     let editing = console(&cluster, "editor").await;
     let browser = editing.browser("rollouts");
     browser.shows("rolling");

@@ -12,8 +12,7 @@ use super::{NAMESPACE, configure, controller_with, rights};
 
 const ADDRESS: &str = "127.0.0.1:8443";
 
-/// Scrapes an address. Returns the text, or the status and its text. With an authority the certificate is verified;
-/// without one, any is accepted.
+/// With an authority the certificate is verified; without one, any is accepted.
 pub async fn scrape(
     cluster: &Cluster,
     address: &str,
@@ -58,7 +57,6 @@ pub async fn readers(cluster: &Cluster) -> (String, String) {
     (cluster.token("monitoring", "prometheus").await, cluster.token("monitoring", "other").await)
 }
 
-/// Checks that unauthorized readers get an error with a remedy.
 pub async fn assert_refused(cluster: &Cluster, address: &str, authority: Option<&[u8]>, other: &str) {
     let (code, says) = scrape(cluster, address, authority, Some(other)).await.unwrap_err();
     assert_eq!(code, 403, "{says}");
@@ -72,7 +70,6 @@ pub async fn assert_refused(cluster: &Cluster, address: &str, authority: Option<
     }
 }
 
-/// Checks that during an outage unknown readers are refused, while recently allowed ones are not.
 pub async fn assert_cached_decisions(
     cluster: &Cluster,
     address: &str,
@@ -86,7 +83,6 @@ pub async fn assert_cached_decisions(
     scrape(cluster, address, authority, Some(allowed)).await.unwrap();
 }
 
-/// Returns the authorities in the Secret of admission.
 pub async fn authority(cluster: &Cluster) -> Vec<u8> {
     let secrets: Api<Secret> = Api::namespaced(cluster.client().await, NAMESPACE);
     let data = secrets.get("bpfman-admission-certificates").await.unwrap().data.unwrap_or_default();

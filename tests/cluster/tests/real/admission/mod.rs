@@ -24,7 +24,6 @@ fn packaged(file: &str) -> Vec<Value> {
     manifests::parse(&fs::read_to_string(folder.join(file)).unwrap())
 }
 
-/// Applies namespace, service accounts and their permissions, as packaged.
 pub async fn rights(cluster: &Cluster) {
     cluster.namespace(NAMESPACE).await;
     for account in ["bpfman-operator", "bpfman-agent"] {
@@ -51,12 +50,10 @@ pub async fn configure(cluster: &Cluster) {
     }
 }
 
-/// Starts a controller with webhooks, and its packaged service account and permissions.
 pub async fn controller(cluster: &Cluster, more: &[&str]) -> Operator {
     controller_with(cluster, "--metrics-bind-address=0", more, &[]).await
 }
 
-/// Like [`controller`], with a flag for metrics and environment variables.
 async fn controller_with(
     cluster: &Cluster,
     metrics: &str,
@@ -90,7 +87,6 @@ async fn reviewed() -> Option<(Cluster, Operator)> {
     Some((cluster, controller))
 }
 
-/// Waits until an invalid application is rejected by the webhook.
 pub async fn until_reviewed(cluster: &Cluster) {
     wait::until("applications are reviewed", async || {
         let answer =
@@ -104,7 +100,6 @@ fn image(url: &str) -> Value {
     json!({ "image": { "url": url } })
 }
 
-/// Returns an application with an XDP program on eth0.
 pub fn application(name: &str, change: impl FnOnce(&mut Value)) -> Value {
     let mut spec = json!({
         "nodeSelector": {},
@@ -120,14 +115,12 @@ pub fn application(name: &str, change: impl FnOnce(&mut Value)) -> Value {
     })
 }
 
-/// Creates an object with dry run, so that it is not stored.
 async fn try_create(cluster: &Cluster, object: &Value) -> kube::Result<DynamicObject> {
     let api: Api<DynamicObject> = cluster.api_of(object).await?;
     let object = serde_json::from_value(object.clone()).unwrap();
     api.create(&PostParams { dry_run: true, ..PostParams::default() }, &object).await
 }
 
-/// Returns the message of a rejection by a webhook.
 pub fn refusal<T: std::fmt::Debug>(answer: kube::Result<T>) -> String {
     match answer {
         Err(kube::Error::Api(status)) => status.message.clone(),

@@ -1,5 +1,4 @@
-//! Debian's Prometheus scrapes controller, agent and daemon, and every expression shipped for the operator returns
-//! data.
+//! Debian's Prometheus scrapes controller, agent and daemon: every shipped expression returns data.
 
 use std::fs;
 use std::time::Duration;
@@ -34,7 +33,6 @@ async fn daemon(cluster: &Cluster, name: &str) -> Daemon {
     daemon
 }
 
-/// Returns Prometheus' configuration, with its token and targets.
 async fn config(cluster: &Cluster, agent: &str) -> String {
     let (token, _) = readers(cluster).await;
     let (ca, file) = (cluster.path("prometheus-ca.crt"), cluster.path("prometheus-token"));
@@ -88,7 +86,6 @@ async fn every_expression_about_the_operator_gives_data() {
     prometheus.until_all_give_data(&expressions);
     let nodes = prometheus.query("bpfman_application_nodes{name=\"guard\",state=\"healthy\"}");
     assert_eq!(nodes.len(), 1, "{nodes:?}");
-    // All three export metrics of their process.
     assert_eq!(prometheus.query("process_resident_memory_bytes > 0").len(), 3);
     if let Some(folder) = data_folder() {
         tokio::time::sleep(Duration::from_secs(60)).await;

@@ -15,7 +15,6 @@ type Right = (&'static str, &'static str, &'static [&'static str], &'static str,
 const READ: &[&str] = &["get", "list", "watch"];
 const ANY: &[&str] = &["get", "list", "watch", "create", "update", "patch", "delete"];
 
-/// Returns the permissions of a user that differ from the expectation.
 async fn wrong(cluster: &Cluster, user: &str, rights: &[Right], allowed: bool) -> Vec<String> {
     let reviews: Api<SubjectAccessReview> = Api::all(cluster.client().await);
     let mut wrong = Vec::new();

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use super::{NAMESPACE, application, refusal, reviewed};
 
-/// Returns a client with the token of an agent's pod on a node.
 async fn agent(cluster: &Cluster, node: &str) -> kube::Client {
     let pod = cluster
         .apply_one(json!({
@@ -77,8 +76,7 @@ async fn an_agent_cannot_touch_what_another_node_answers() {
     let (one, two) = (states.api(&one, &cluster).await, states.api(&two, &cluster).await);
     let (new, params) = (PostParams::default(), PatchParams::default());
 
-    // An agent may write and delete its own object, under its computed name only, so that it cannot occupy another
-    // node's.
+    // Under its computed name only, so that an agent cannot occupy another node's object.
     let message = refusal(one.create(&new, &states.of("one", "app-00000000")).await);
     let (_, name) =
         message.split_once("what node one answers for app is named ").unwrap_or_else(|| panic!("{message}"));
@@ -119,7 +117,6 @@ async fn an_agent_cannot_touch_what_another_node_answers() {
     admin.patch_status(name, &params, &status("one")).await.unwrap();
     admin.patch(name, &params, &annotate("bpfman.io/soak")).await.unwrap();
 
-    // While no webhook reviews, all writes are rejected.
     controller.kill();
     let message = refusal(one.patch_status(name, &params, &status("one")).await);
     assert!(message.contains("failed calling webhook"), "{message}");

@@ -19,10 +19,8 @@ use super::equipment::{application, links, until_state, until_success};
 
 /// Address of every pod: each test has one pod at a time that receives packets.
 const POD: &str = "10.89.0.2";
-/// UDP port that the test's program filters.
 const JUDGED: u16 = 4242;
 
-/// Node with pods that use the plugin.
 struct Site {
     cluster: Cluster,
     node: Node,
@@ -61,7 +59,6 @@ impl Site {
         Some((site, agent))
     }
 
-    /// Starts the agent, and waits until it listens.
     async fn agent(&self) -> Operator {
         let flags = [
             format!("--node-name={}", self.node.name),
@@ -96,7 +93,6 @@ impl Site {
             .await;
     }
 
-    /// Calls a plugin like a container runtime, in the node's network.
     fn call(&self, plugin: &Path, command: &str, pod: &str, network: &Namespace, input: &Value) -> Added {
         let (namespace, name) = pod.split_once('/').unwrap();
         let mut process = self.node.network.command(&plugin.display().to_string());
@@ -137,7 +133,6 @@ impl Site {
         self.protect("ADD", pod, network, &made.output)
     }
 
-    /// Calls only the project's plugin, for a pod that already has an interface.
     fn add_bare(&self, pod: &str) -> (Added, Namespace) {
         let network = Namespace::new("pod");
         network.ip(&["link", "add", "eth0", "type", "veth", "peer", "name", "peer0"]);
@@ -145,7 +140,6 @@ impl Site {
     }
 }
 
-/// Datagrams sent continuously to the pod's address, starting before the address exists.
 struct Stream {
     sent: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
@@ -180,8 +174,7 @@ impl Drop for Stream {
     }
 }
 
-/// Adds the pod's hardware address to the node's neighbour table: the pod's program drops the ARP response, and
-/// without a neighbour no datagrams would reach the program.
+/// The pod's program drops the ARP response: without a neighbour entry no datagrams would reach it.
 fn introduce(node: &Node, network: &Namespace) {
     let link: Value = serde_json::from_str(&network.ip(&["-j", "link", "show", "eth0"])).unwrap();
     let route: Value = serde_json::from_str(&node.network.ip(&["-j", "route", "get", POD])).unwrap();
@@ -204,7 +197,6 @@ async fn received(network: &Namespace, stream: &Stream) -> usize {
     }
 }
 
-/// Returns an application that drops the filtered datagrams on `eth0` of pods of a namespace.
 fn dropper(name: &str, app: &str, on_unavailable: &str, object: &Path) -> Value {
     let mut written = application(
         name,
@@ -236,8 +228,7 @@ async fn first_packet_of_a_pod_meets_its_program_and_link_is_found() {
     assert!(received(&network, &stream).await > 0);
     assert!(links(&site.node).is_empty());
     drop((stream, network));
-    // The kernel removes the pod's namespace in the background. A remaining route to the same address would be
-    // mistaken for that of the next pod.
+    // The kernel removes the pod's namespace in the background; a remaining route would be taken for the next pod's.
     wait::until("the route is gone", async || site.node.network.ip(&["route", "show", POD]).is_empty()).await;
 
     site.pod("shop", "web-1", "web").await;
@@ -327,7 +318,6 @@ async fn outages_leave_no_pod_unprotected_and_no_other_waiting() {
     site.add_bare("other/unheard-of").0.accepted();
     site.cluster.start_api_server();
 
-    // Without the agent, the rules decide by namespace.
     agent.kill();
     site.add_bare("shop/web-2").0.refused(11, &["cni.sock", "ClusterBpfApplication guard", "protect.json"]);
     for passes in ["other/web-1", "bpfman/bpfman-agent-x", "kube-system/dns-1"] {

@@ -15,7 +15,6 @@ use super::equipment::{
 };
 use crate::upgrade::published;
 
-/// Returns the response of a readiness probe.
 fn readiness(cluster: &Cluster, address: &str) -> String {
     let address = address.to_owned();
     cluster.inside(move || {
@@ -61,7 +60,6 @@ async fn missing_definitions_are_named_and_work_begins_when_they_come() {
     })
     .await;
 
-    // The published operator's definitions have fewer fields.
     let definitions: Api<CustomResourceDefinition> = Api::all(cluster.client().await);
     for definition in bpfman_application::crd::all() {
         let name = definition.metadata.name.clone().unwrap();
@@ -131,7 +129,6 @@ async fn fields_of_newer_definitions_are_reported_by_an_old_agent() {
     );
     assert_eq!(programs(&node), [""; 0]);
 
-    // Other applications are not affected, and neither are nodes that are not selected.
     let written = application("known", &object, json!([xdp("xdp_member", &["up0"], 50)]));
     let made = cluster.apply_one(written).await;
     until_success(&cluster, &made).await;

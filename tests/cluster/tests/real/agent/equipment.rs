@@ -15,7 +15,6 @@ pub fn agent_with(cluster: &Cluster, node: &str, socket: &Path, more: &[&str]) -
     agent_as(cluster, node, socket, &cluster.kubeconfig(), more)
 }
 
-/// Starts the agent of a node with a kubeconfig and additional flags.
 pub fn agent_as(cluster: &Cluster, node: &str, socket: &Path, kubeconfig: &Path, more: &[&str]) -> Operator {
     let mut flags = vec![
         format!("--node-name={node}"),
@@ -27,7 +26,6 @@ pub fn agent_as(cluster: &Cluster, node: &str, socket: &Path, kubeconfig: &Path,
     Operator::start(cluster, "agent", kubeconfig, &flags, &[("BPFMAN_LOG", "info,bpfman_operator=debug")])
 }
 
-/// Returns the address of an agent's probes, from its log.
 pub async fn probes(agent: &Operator) -> String {
     listens(agent, "probes").await
 }
@@ -56,7 +54,6 @@ pub async fn start(name: &str) -> Option<(Cluster, Node, Operator)> {
     Some((cluster, node, agent))
 }
 
-/// Returns an application for nodes with the label `zone=one`.
 pub fn application(name: &str, object: &Path, programs: Value) -> Value {
     json!({
         "apiVersion": "bpfman.io/v1alpha1", "kind": "ClusterBpfApplication",
@@ -85,14 +82,12 @@ pub async fn states(cluster: &Cluster, application: &str) -> Vec<DynamicObject> 
     api.list(&ListParams::default().labels(&label)).await.unwrap().items
 }
 
-/// Returns reason and message of a state object's condition.
 pub fn condition(state: &DynamicObject) -> (String, String) {
     let text =
         |field: &str| state.data["status"]["conditions"][0][field].as_str().unwrap_or_default().to_owned();
     (text("reason"), text("message"))
 }
 
-/// Waits until the only state object of an application satisfies a condition.
 pub async fn until_state(
     cluster: &Cluster,
     application: &str,
@@ -121,7 +116,6 @@ pub async fn until_state(
     found.unwrap_or_else(|_| panic!("{what}: {:#?}", last.map(|state| state.data)))
 }
 
-/// Waits until the current spec of an application is loaded and attached.
 pub async fn until_success(cluster: &Cluster, application: &DynamicObject) -> DynamicObject {
     let generation = application.metadata.generation;
     let name = application.name_any();
@@ -132,7 +126,6 @@ pub async fn until_success(cluster: &Cluster, application: &DynamicObject) -> Dy
     .await
 }
 
-/// Returns the daemon's links as pairs of program name and attach point.
 pub fn links(node: &Node) -> Vec<(String, String)> {
     let list = node.daemon.bpfman("list links -o json").json();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();

@@ -59,7 +59,6 @@ async fn an_attach_point_that_is_not_there_is_named() {
     .await;
     assert!(condition(&state).1.contains("none0"), "{:?}", condition(&state));
     assert_eq!(links(&node).len(), 1, "the other is attached");
-    // The interface is attached when it appears.
     node.add_interface("none0");
     until_state(&cluster, "absent", "both are attached", |status| {
         status["conditions"][0]["reason"] == "Success"

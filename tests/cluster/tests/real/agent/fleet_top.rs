@@ -76,14 +76,12 @@ async fn top_sums_up_agents_and_names_nodes_that_do_not_answer() {
         (&json!("xdp_member"), &json!("xdp"))
     );
 
-    // A node that does not answer is named; the others are shown.
     pod_of_agent(&cluster, "agent-gone", "gone", NOWHERE).await;
     let outcome = top(&cluster, cluster.kubeconfig(), "programs").await;
     assert_eq!(outcome.code, 1, "{outcome:?}");
     assert!(outcome.stdout.contains("xdp_member  xdp   shop"), "{}", outcome.stdout);
     assert!(outcome.stdout.contains("node gone did not answer: "), "{}", outcome.stdout);
 
-    // An account that may only list pods.
     cluster.account(NAMESPACE, "looker").await;
     for object in [
         json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
@@ -106,7 +104,6 @@ async fn top_sums_up_agents_and_names_nodes_that_do_not_answer() {
         "{}",
         outcome.stdout
     );
-    // The shipped role is sufficient.
     let shipped = include_str!("../../../../../packaging/kubernetes/base/user-roles.yaml");
     let role = bpfman_cluster_tests::manifests::parse(shipped).into_iter().find(is_top_role).unwrap();
     cluster.apply_one(role).await;

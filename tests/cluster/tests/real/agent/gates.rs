@@ -18,7 +18,6 @@ use super::equipment::{application, links, objects, start, until_state, xdp};
 /// Interval that gives some hundred runs in a sample of 200 ms with little load.
 const PACE: Duration = Duration::from_millis(1);
 
-/// Activity that repeats until this value is dropped.
 struct Busy {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -37,7 +36,6 @@ impl Busy {
         Self { stop, thread: Some(thread) }
     }
 
-    /// Sends datagrams to the node's interface `up0`.
     fn packets(node: &Node) -> Self {
         let shown: Value = serde_json::from_str(&node.network.ip(&["-j", "link", "show", "up0"])).unwrap();
         let address = shown[0]["address"].as_str().unwrap();

@@ -48,7 +48,6 @@ async fn unknown_or_unsigned_image_is_named_and_runs_once_allowed() {
     let made = cluster.apply_one(other(50)).await;
     until_success(&cluster, &made).await;
 
-    // An unsigned image.
     let (unsigned, later) = (format!("{REGISTRY}/team/unsigned:1"), format!("{REGISTRY}/team/later"));
     publish(&node, &unsigned, "chain");
     let written = cluster.apply_one(of_image("unsigned", &unsigned, "xdp_another")).await;
@@ -75,7 +74,6 @@ async fn unknown_or_unsigned_image_is_named_and_runs_once_allowed() {
     assert!(message.contains(&digest) && message.contains("team/later"), "{message}");
     assert_eq!(programs(&node), ["xdp_another", "xdp_member"]);
 
-    // A failed image does not stop changes of other applications.
     let edited = cluster.apply_one(other(40)).await;
     until_success(&cluster, &edited).await;
 

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use super::equipment::{agent, application, start, until_success};
 
-/// Returns an application that discovers `eth0` in the networks of pods.
 fn discovering(priority: i32) -> Value {
     let found = json!({ "interfaceAutoDiscovery": true, "allowedInterfaces": ["eth0"] });
     let pods = json!({ "namespace": "shop", "pods": { "matchLabels": { "app": "web" } } });
@@ -26,7 +25,6 @@ fn ids(node: &Node) -> Vec<u64> {
     list["links"].as_array().unwrap().iter().map(|link| link["link_id"].as_u64().unwrap()).collect()
 }
 
-/// Makes the agent reconcile the application, and returns its report of the only link.
 async fn looked(cluster: &Cluster, priority: i32) -> Value {
     let edited = cluster.apply_one(discovering(priority)).await;
     let state = until_success(cluster, &edited).await;
@@ -52,7 +50,6 @@ async fn pod_keeps_links_over_restarts_of_its_container_and_the_agent() {
     assert_eq!(ids(&node), attached, "the pod's network is there still");
     assert_eq!((&kept["shouldAttach"], kept["linkId"].as_u64()), (&json!(true), Some(attached[0])));
 
-    // The container is restarted, as another process in the same network.
     let second = Container::start(32, &network);
     cluster.pod("shop", "web-1", "keep", &[("app", "web")], &[("main", &second.id)]).await;
     let again = looked(&cluster, 52).await;
@@ -60,7 +57,6 @@ async fn pod_keeps_links_over_restarts_of_its_container_and_the_agent() {
     let log = first_agent.log();
     assert!(!log.contains("detached xdp_member"), "{log}");
 
-    // A new agent starts, which does not know any interfaces yet.
     first_agent.kill();
     let second_agent = agent(&cluster, "keep", &node.daemon.socket());
     wait::until("the second agent acts", async || second_agent.log().contains("everything is known")).await;

@@ -10,7 +10,6 @@ use serde_json::json;
 
 use super::equipment::{agent, application, condition, programs, states};
 
-/// Waits until the application's state on a node has a reason.
 async fn until_said(cluster: &Cluster, node: &str, word: &str) -> DynamicObject {
     wait::some(&format!("{word} on {node}"), async || {
         let all = states(cluster, "traced").await;

@@ -26,6 +26,5 @@ async fn what_would_not_fit_into_a_state_object_is_counted_there() {
     assert!(size < 800 << 10 && message.len() < 4096, "{size} bytes: {message}");
     let listed = shown["links"].as_array().unwrap().len();
     assert!((3000..4201).contains(&listed), "{listed}");
-    // Existing interfaces are attached.
     assert_eq!(links(&node).len(), 1);
 }

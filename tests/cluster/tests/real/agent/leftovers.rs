@@ -14,7 +14,6 @@ fn again(cluster: &Cluster, node: &Node) -> Operator {
     agent_with(cluster, &node.name, &node.daemon.socket(), &["--leftover-seconds=1"])
 }
 
-/// Returns the owners of all programs, from their metadata.
 fn owners(node: &Node) -> Vec<String> {
     let list = node.daemon.bpfman("list programs -o json").json();
     let of = |program: &Value| program["metadata"]["bpfman.io/uuid"].as_str().unwrap_or_default().to_owned();
@@ -32,7 +31,6 @@ async fn own_programs_without_state_object_are_unloaded() {
         let made = cluster.apply_one(application(name, &object, programs_of("up0"))).await;
         until_success(&cluster, &made).await;
     }
-    // Third-party programs with some of the agent's metadata.
     for metadata in [
         "-m bpfman.io/uuid=local:ClusterBpfApplication/mine -m bpfman.io/content=aa -m bpfman.io/ProgramName=mine",
         "-m bpfman.io/uuid=11111111-2222-3333-4444-555555555555",

@@ -41,15 +41,13 @@ async fn an_application_is_attached_changed_and_gone_again() {
     assert_eq!((&shown["programId"], &shown["xdp"]["links"][0]["priority"]), (&program, &json!(70)));
     assert_eq!(shown["xdp"]["links"][0]["uuid"], link["uuid"]);
 
-    // A longer list of programs is an ordinary change.
     let both = json!([xdp("xdp_member", &["up0"], 70), xdp("xdp_another", &["up0"], 80)]);
     let longer = cluster.apply_one(application("life", &object, both)).await;
     until_success(&cluster, &longer).await;
     assert_eq!(programs(&node), ["xdp_another", "xdp_member"]);
     assert_eq!(links(&node).len(), 2);
 
-    // Interfaces are attached as they appear, and forgotten as they disappear. The node's network namespace is a
-    // named one, so that the daemon finds it twice.
+    // The node's network namespace is a named one, so that the daemon finds it twice.
     let found = json!([{ "name": "xdp_member", "type": "XDP", "xdp": { "links": [{ "interfaceSelector": {
         "interfacesDiscoveryConfig": { "interfaceAutoDiscovery": true, "allowedInterfaces": ["/^life/"] } } }] } }]);
     let discovering = cluster.apply_one(application("life", &object, found)).await;
@@ -70,7 +68,6 @@ async fn an_application_is_attached_changed_and_gone_again() {
 
     nothing_is_asked_while_nothing_changes(&cluster, &agent).await;
 
-    // A node that is no longer selected has neither programs nor a state object.
     cluster.node("life", &[("zone", "two")]).await;
     wait::until("the state object is gone", async || states(&cluster, "life").await.is_empty()).await;
     assert_eq!(programs(&node), [""; 0]);
@@ -90,7 +87,6 @@ async fn an_application_is_attached_changed_and_gone_again() {
     eprintln!("memory of the agent: {} KiB", agent.memory());
 }
 
-/// Checks that the agent makes no request except watches over some seconds without changes.
 async fn nothing_is_asked_while_nothing_changes(cluster: &bpfman_cluster_tests::Cluster, agent: &Operator) {
     let settled = async || {
         let mark = cluster.mark();

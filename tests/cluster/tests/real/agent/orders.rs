@@ -14,7 +14,6 @@ fn ordered(application_name: &str, program: &str, order: &Value) -> Value {
 #[tokio::test]
 async fn order_that_contradicts_another_application_is_reported() {
     let Some((cluster, node, _agent)) = start("orders").await else { return };
-    // The order refers to a role that no program has yet.
     let first = ordered("shop", "xdp_member", &json!({ "role": "shop", "before": ["role=wall"] }));
     let made = cluster.apply_one(first).await;
     until_success(&cluster, &made).await;

@@ -23,7 +23,6 @@ async fn programs_are_kept_true_whoever_is_away() {
     let attached = links(&node);
     assert_eq!(attached.len(), 1);
 
-    // Without the API server, manual changes are still reverted.
     cluster.kill_api_server();
     detach_all(&node);
     wait::until("the link is back", async || links(&node) == attached).await;
@@ -49,7 +48,6 @@ async fn programs_are_kept_true_whoever_is_away() {
     let count = |state: &kube::api::DynamicObject| state.data["status"]["updateCount"].as_i64().unwrap();
     assert_eq!(count(&back), count(&away) + 1, "one word each way");
 
-    // Without the agent, which is killed; and with two agents.
     first.kill();
     detach_all(&node);
     let second = agent(&cluster, "outages", &node.daemon.socket());

@@ -43,7 +43,6 @@ async fn cgroup_program_is_attached_moved_and_removed() {
     let program = |state: &kube::api::DynamicObject| state.data["status"]["programs"][0]["programId"].clone();
     assert_eq!(program(&second), program(&first), "it is not loaded again");
 
-    // A missing cgroup is a separate failure that names it.
     cluster.apply_one(with("/nowhere.slice")).await;
     let state = until_state(&cluster, "places", "the group is missed", |status| {
         status["conditions"][0]["reason"] == "Error"
@@ -83,7 +82,6 @@ async fn netns_program_follows_the_selected_pods() {
     let path = format!("/proc/{}/ns/net", container.pid());
     assert_eq!((&link["netnsPath"], &link["linkStatus"]), (&json!(path), &json!("Attached")));
     assert_eq!(links(&node).len(), 1);
-    // The pod's labels are no longer selected.
     cluster.pod("shop", "web-1", "lookup", &[("app", "other")], &[("main", &container.id)]).await;
     until_state(&cluster, "lookup", "the pod is not meant any more", |status| {
         status["programs"][0]["netns"]["links"].is_null() && status["conditions"][0]["reason"] == "Success"

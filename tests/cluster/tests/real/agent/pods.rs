@@ -88,7 +88,6 @@ async fn packets_of_a_pod_are_met_in_its_own_network() {
     let shown = network.ip(&["link", "show", "eth0"]);
     assert!(shown.contains("xdp"), "{shown}");
 
-    // The link is removed with the pod.
     let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(cluster.client().await, "shop");
     pods.delete("web-1", &DeleteParams::default().grace_period(0)).await.unwrap();
     wait::until("it is detached", async || links(&node).is_empty()).await;

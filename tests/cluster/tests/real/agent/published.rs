@@ -27,7 +27,6 @@ async fn claimed(cluster: &Cluster, application_uid: &str) -> String {
     cluster.apply_one(object).await.uid().unwrap()
 }
 
-/// Returns the status that the published agent writes after the load.
 fn said(program: u64, link: u64) -> Value {
     json!({ "status": {
         "updateCount": 5, "node": "published", "appLoadStatus": "LoadSuccess",

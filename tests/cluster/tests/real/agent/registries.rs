@@ -17,7 +17,6 @@ fn always(name: &str, image: &str) -> Value {
     written
 }
 
-/// Changes the node repeatedly, each time until the application was reconciled.
 async fn look_again(cluster: &Cluster, agent: &Operator, application: &str, times: usize) {
     let looks = || {
         let log = agent.log();

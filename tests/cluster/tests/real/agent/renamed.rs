@@ -23,7 +23,6 @@ async fn delete_node(cluster: &Cluster, name: &str) {
     nodes.delete(name, &DeleteParams::default()).await.unwrap();
 }
 
-/// Waits until the application runs on a node, and returns its state.
 async fn until_runs_on(cluster: &Cluster, application: &str, node: &str) -> DynamicObject {
     wait::some(&format!("it runs on {node}"), async || {
         let all = states(cluster, application).await;
@@ -33,7 +32,6 @@ async fn until_runs_on(cluster: &Cluster, application: &str, node: &str) -> Dyna
     .await
 }
 
-/// Returns the ids of the daemon's links, each with its program's owner.
 fn links(node: &Node) -> Vec<(u64, String)> {
     let programs = node.daemon.bpfman("list programs -o json").json();
     let of = |id: &Value| {

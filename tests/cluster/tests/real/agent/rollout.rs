@@ -50,7 +50,6 @@ async fn a_node_acts_only_on_what_the_controller_ordered() {
     assert_eq!(state.data["status"]["appLoadStatus"], "NotLoaded");
     assert_eq!(programs(&node), [""; 0]);
 
-    // It executes a preflight, and keeps nothing loaded.
     order(&states, &state, json!({ "bpfman.io/preflight": "bad" })).await;
     let tried = until_state(&cluster, "waves", "the bad one is refused", |status| {
         status["preflight"]["revision"] == "bad"
@@ -85,8 +84,7 @@ async fn a_node_acts_only_on_what_the_controller_ordered() {
     assert_eq!(programs(&node), ["sound"]);
     written["spec"]["programs"] = bad["programs"].clone();
     cluster.apply_one(written).await;
-    // A preflight result shows that the agent has seen the change. The condition is about the revision, whatever its
-    // generation.
+    // A preflight result shows that the agent has seen the change; the condition is about the revision.
     order(&states, &state, json!({ "bpfman.io/preflight": "bad" })).await;
     let after = until_state(&cluster, "waves", "it has seen the change", |status| {
         runs(status) && status["preflight"]["revision"] == "bad"
@@ -95,7 +93,6 @@ async fn a_node_acts_only_on_what_the_controller_ordered() {
     assert!(after.data["status"]["conditions"][0]["observedGeneration"].is_null(), "{:?}", after.data);
     assert_eq!(programs(&node), ["sound"]);
 
-    // It watches the gates, and restores the hook's settings afterwards.
     order(&states, &state, json!({ "bpfman.io/soak": "good" })).await;
     let soaked = until_state(&cluster, "waves", "its health is known", |status| {
         status["health"]["revision"] == "good"
@@ -125,7 +122,6 @@ async fn what_runs_without_a_rollout_can_be_rehearsed() {
         })
         .await;
         assert_eq!(tried.data["status"]["preflight"]["verdict"], verdict, "{:?}", tried.data);
-        // The application and its condition are unchanged.
         assert_eq!(condition(&tried).0, "Success");
         assert_eq!((programs(&node), links(&node)), (vec!["sound".to_owned()], running.clone()));
     }
@@ -159,13 +155,11 @@ async fn an_application_is_checked_before_it_is_applied() {
     let refused = check(&bad, words).await;
     assert_eq!(refused.code, 1, "{refused:?}");
     assert!(refused.stdout.contains("invalid access to map value"), "{refused:?}");
-    // A spec that the server rejects, or that selects no node, creates nothing.
     let (mut unknown, mut elsewhere) = (good.clone(), good.clone());
     unknown["spec"]["programms"] = json!([]);
     check(&unknown, words).await.fails(3, &["programms"]);
     elsewhere["spec"]["nodeSelector"] = json!({ "matchLabels": { "zone": "nowhere" } });
     check(&elsewhere, words).await.fails(3, &["`new` is for no node"]);
-    // Nothing was run, and nothing is left.
     assert_eq!((programs(&node), links(&node).len()), (Vec::<String>::new(), 0));
     let applications = objects(&cluster, "ClusterBpfApplication").await;
     wait::until("the applications are gone", async || {

@@ -53,7 +53,6 @@ async fn images_are_pulled_as_whom_the_secret_names() {
     let image = closed.image("team/chain:1");
     let registry = closed.address().to_owned();
 
-    // The secret does not exist.
     cluster.apply_one(with_image("missing", &image, Some("missing"))).await;
     let failed = |status: &Value| status["conditions"][0]["reason"] == "Error";
     let state = until_state(&cluster, "missing", "the secret is missing", failed).await;
@@ -68,7 +67,6 @@ async fn images_are_pulled_as_whom_the_secret_names() {
     assert_ne!(state.data["status"]["failure"]["reason"], "pull-secret", "{:?}", condition(&state));
     assert_eq!(programs(&node), [""; 0]);
 
-    // All formats of secrets are accepted.
     let auth =
         serde_json::to_value(k8s_openapi::ByteString(format!("{USER}:{PASSWORD}").into_bytes())).unwrap();
     let pair = json!({ "username": USER, "password": PASSWORD });
@@ -88,7 +86,6 @@ async fn images_are_pulled_as_whom_the_secret_names() {
         let state = until_success(&cluster, &made).await;
         assert!(state.data["status"]["digest"].as_str().unwrap().starts_with("sha256:"), "{:?}", state.data);
     }
-    // Passwords are neither logged nor written to the state.
     let (log, states) = (agent.log(), super::equipment::states(&cluster, "auth").await);
     assert!(!log.contains(PASSWORD) && !format!("{states:?}").contains(PASSWORD));
 

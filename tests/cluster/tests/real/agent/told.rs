@@ -9,7 +9,6 @@ use serde_json::json;
 
 use super::equipment::{application, start, until_state, until_success, xdp};
 
-/// Returns all events about an object, in the order of their times.
 async fn events(cluster: &Cluster, object: &DynamicObject) -> Vec<Event> {
     let events: Api<Event> = Api::all(cluster.client().await);
     let uid = object.uid();
@@ -56,8 +55,7 @@ async fn failure_on_a_node_and_its_end_are_one_event_each() {
     let quiet = until_success(&cluster, &other).await;
     assert_eq!(told(&cluster, &quiet).await, []);
 
-    // Removed attachments are restored, perhaps before any status shows it, and an event is written for every
-    // application concerned.
+    // Removed attachments are restored, with an event for every application, perhaps before a status shows it.
     for pin in std::fs::read_dir(node.daemon.fs().join("xdp")).unwrap() {
         std::fs::remove_file(pin.unwrap().path()).unwrap();
     }

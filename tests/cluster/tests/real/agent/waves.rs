@@ -1,5 +1,4 @@
-//! Complete rollout: the real controller, two real agents, each with a daemon and a network of its own, and an image
-//! from a registry.
+//! Complete rollout: the real controller, two agents with daemons and networks of their own, an image of a registry.
 
 use std::collections::BTreeMap;
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -99,7 +98,6 @@ impl Fleet {
         .await
     }
 
-    /// Waits until the rollout is idle with a stable revision other than `old`.
     async fn until_stable(&self, old: &Value) -> Value {
         self.until("it is through", |rollout| {
             rollout["phase"] == "Idle"
@@ -109,7 +107,6 @@ impl Fleet {
         .await
     }
 
-    /// Returns revision and condition of each node.
     async fn says(&self) -> BTreeMap<String, (String, String)> {
         let all = self.states.list(&ListParams::default()).await.unwrap().items;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -121,7 +118,6 @@ impl Fleet {
         all.into_iter().map(of).collect()
     }
 
-    /// Waits until both nodes report that they run a revision successfully.
     async fn until_both_run(&self, revision: &Value) {
         let wanted = (revision.as_str().unwrap().to_owned(), "Success".to_owned());
         wait::until("both run it", async || {
@@ -170,7 +166,6 @@ async fn good_version_reaches_nodes_in_waves_and_bad_one_rolls_back() {
     fleet.each_runs("sound");
     assert_eq!(second["preflight"][0]["verdict"], "Passed", "{second}");
 
-    // The preflight stops a version that the verifier rejects.
     let running = fleet.ids();
     fleet.change(json!({ "programs": [xdp("broken", &["up0"], 50)] })).await;
     let failed = |rollout: &Value| rollout["failedRevision"].is_string();

@@ -9,8 +9,7 @@ use serde_json::{Value, json};
 
 use crate::agent::equipment::{agent, application, links, objects, until_state, until_success, xdp};
 
-/// Applies the definitions of a simulated later release: one more field in each part of an object, and one more
-/// program type.
+/// A simulated later release: one more field in each part of an object, and one more program type.
 async fn later_definitions(cluster: &Cluster) {
     let definitions: Api<CustomResourceDefinition> = Api::all(cluster.client().await);
     for definition in crd::all() {
@@ -23,7 +22,6 @@ async fn later_definitions(cluster: &Cluster) {
     }
 }
 
-/// Adds a field `later` to every object of a schema, and a value to every program type.
 fn add(schema: &mut Value) {
     if let Some(values) = schema["enum"].as_array_mut()
         && values.contains(&json!("XDP"))
@@ -65,7 +63,6 @@ async fn fields_of_a_later_release_are_passed_over_and_stay() {
         cluster.apply_one(wanted.clone()).await.data["spec"]["later"] == later
     })
     .await;
-    // Status as written by a controller of that release.
     let applications = objects(&cluster, "ClusterBpfApplication").await;
     let status = Patch::Merge(json!({ "status": { "later": later } }));
     applications.patch_status("later", &PatchParams::default(), &status).await.unwrap();
@@ -84,7 +81,6 @@ async fn fields_of_a_later_release_are_passed_over_and_stay() {
     assert_eq!(now.data["spec"], stored.data["spec"]);
     assert_eq!(now.metadata.generation, stored.metadata.generation);
 
-    // The agent reports an unknown type, and other applications are not affected.
     let mut unknown = application("unknown", &object, json!([xdp("xdp_another", &["up0"], 60)]));
     unknown["spec"]["programs"][0] = json!({ "name": "something", "type": "Later", "later": {} });
     // Servers accept this with create, but not with server-side apply, because it is not base64.

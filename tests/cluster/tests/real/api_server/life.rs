@@ -1,5 +1,4 @@
-//! The operator's own programs with a real server and everything packaged in force: permissions, webhooks, the
-//! admission policy.
+//! The operator's own programs with everything packaged in force: permissions, webhooks, the admission policy.
 
 use bpfman_cluster_tests::tokens::token;
 use bpfman_cluster_tests::{Node, Operator, wait};
@@ -45,7 +44,6 @@ async fn agent_and_controller_are_refused_nothing_that_they_do() {
     let applications = objects(&cluster, "ClusterBpfApplication").await;
     until_summed_up(&applications, &first).await;
 
-    // An edit; and a rollout, in which the controller writes orders that the agent executes.
     let edited =
         cluster.apply_one(application("life", &object, json!([xdp("xdp_member", &["up0"], 70)]))).await;
     until_success(&cluster, &edited).await;
@@ -87,7 +85,6 @@ async fn agent_and_controller_are_refused_nothing_that_they_do() {
     assert!(!log.contains("ValidatingAdmissionPolicy") && !log.contains("admission webhook"), "{log}");
 }
 
-/// Waits until the controller reports success for the current generation of an application.
 async fn until_summed_up(applications: &Api<DynamicObject>, application: &DynamicObject) {
     let generation = application.metadata.generation;
     wait::until("the controller sums up", async || {

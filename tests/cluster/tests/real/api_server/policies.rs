@@ -1,5 +1,4 @@
-//! Packaged ValidatingAdmissionPolicy in a server's own admission chain, with users whose tokens name their node,
-//! like those of servers from 1.30 on.
+//! Packaged ValidatingAdmissionPolicy on a server, with users whose tokens name their node, as from 1.30 on.
 
 use std::path::Path;
 
@@ -51,7 +50,6 @@ struct States {
 }
 
 impl States {
-    /// Creates an application for state objects.
     async fn of(cluster: &Cluster, name: &str, kind: &str) -> Self {
         let namespace = (kind == "BpfApplicationState").then_some("shop");
         let mut owner = application(name, |spec| {
@@ -117,7 +115,6 @@ const ORDER: &str =
     "orders to a node (annotations bpfman.io/revision, soak) are written by the controller only";
 const PREFLIGHT: &str = "an agent does not ask itself to try a revision (annotation bpfman.io/preflight)";
 
-/// Returns a description unless the request was rejected by the policy with this message.
 fn not_refused<T: std::fmt::Debug>(what: &str, answer: kube::Result<T>, message: &str) -> Option<String> {
     match answer {
         Err(kube::Error::Api(status))
@@ -140,7 +137,6 @@ async fn an_agent_writes_its_own_nodes_state_and_no_other() {
         let unbound = states.api(&cluster, &token(NAMESPACE, "bpfman-agent", None)).await;
         let (new, merge, delete) = (PostParams::default(), PatchParams::default(), DeleteParams::default());
 
-        // Everything that an agent does with its own objects.
         one.create(&new, &states.object("one", "a")).await.unwrap();
         one.patch_status("a", &merge, &status("one")).await.unwrap();
         one.patch("a", &merge, &metadata(json!({ "finalizers": ["bpfman.io/held"] }))).await.unwrap();
@@ -202,7 +198,6 @@ async fn an_agent_writes_its_own_nodes_state_and_no_other() {
                 .await,
                 OWNER,
             ),
-            // Orders to itself.
             not_refused("revision", one.patch("a", &merge, &annotate("bpfman.io/revision")).await, ORDER),
             not_refused("soak", one.patch("a", &merge, &annotate("bpfman.io/soak")).await, ORDER),
             not_refused(
@@ -232,7 +227,6 @@ async fn an_agent_writes_its_own_nodes_state_and_no_other() {
         .collect();
         assert!(wrong.is_empty(), "{kind}\n{}", wrong.join("\n"));
 
-        // The rejected requests changed nothing; an agent may delete its own objects.
         let now = one.get("a").await.unwrap();
         assert_eq!(now.data["status"]["node"], "one");
         assert_eq!(now.metadata.annotations, None);
@@ -267,7 +261,6 @@ async fn orders_are_the_controllers_and_all_else_is_as_roles_allow() {
     let agent = states.api(&cluster, &token("elsewhere", "bpfman-agent", Some("one"))).await;
     let master = Api::all_with(cluster.client().await, &states.resource);
 
-    // Agents are recognized in any namespace.
     agent.create(&new, &states.object("one", "a")).await.unwrap();
     let refused = [
         not_refused("agent", agent.create(&new, &states.object("two", "b")).await, FOREIGN),
@@ -317,8 +310,7 @@ async fn its_expressions_go_with_the_schemas_of_our_definitions() {
         .await;
         shown["expressionWarnings"].to_string()
     };
-    // Each generation is checked only once, and not against kinds that are unknown at that time: change the policy
-    // until an undefined field is reported.
+    // Each generation is checked once, against the kinds known then: change the policy until the field is reported.
     let misspelt = policy.to_string().replace("object.status.node ==", "object.status.nodes ==");
     let mut misspelt: Value = serde_json::from_str(&misspelt).unwrap();
     let mut generation = 0;

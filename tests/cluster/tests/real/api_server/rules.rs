@@ -42,9 +42,7 @@ fn rules(kind: &str, part: &str) -> (Vec<Rule>, usize) {
     (rules.iter().filter_map(read).collect(), schema.to_string().matches(r#""rule":"#).count())
 }
 
-/// Checks that the server rejects a program without the block of its type, and one with the block of another type,
-/// with that rule's message. Rules of another form, or elsewhere in the schema, fail here until they have a test of
-/// their own.
+/// Rules of another form, or elsewhere in the schema, fail here until they have a test of their own.
 async fn each_rule_refuses(cluster: &Cluster, kind: &str, part: &str, good: &Value, programs: &[Value]) {
     let (rules, all) = rules(kind, part);
     let of_targets = usize::from(kind == "ClusterBpfApplication");
@@ -79,7 +77,6 @@ async fn each_rule_refuses(cluster: &Cluster, kind: &str, part: &str, good: &Val
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Returns the block of a program with its name, or `None` for a type that is only loaded.
 fn block_of(program: &Value) -> Option<(&String, &Value)> {
     program.as_object().unwrap().iter().find(|(_, value)| value.is_object())
 }
@@ -102,7 +99,6 @@ fn programs(object: &Value) -> Vec<Value> {
     object["spec"]["programs"].as_array().unwrap().clone()
 }
 
-/// Returns the status of these programs as an agent writes it, before there are links.
 fn answered(programs: &[Value]) -> Vec<Value> {
     let one = |program: &Value| {
         let mut answered =

@@ -27,7 +27,6 @@ async fn application_is_deleted_after_all_nodes_and_names_the_others() {
     let held = status(&cluster, "guard", "both hold it", |status| is(status, "DeleteError")).await;
     assert!(held.conditions[0].message.contains("guard-dead, guard-n1"), "{held:?}");
 
-    // The node is deleted, and its agent no longer runs.
     let nodes: Api<Node> = Api::all(cluster.client().await);
     nodes.delete("dead", &DeleteParams::default()).await.unwrap();
     let states = states(&cluster).await;

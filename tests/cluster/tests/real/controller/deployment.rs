@@ -62,7 +62,6 @@ async fn config_deploys_daemon_and_agent_and_reverts_changes() {
     });
     configs.patch("bpfman-config", &PatchParams::apply("somebody"), &Patch::Apply(own)).await.unwrap();
 
-    // Manual changes are reverted.
     let wrong = json!({ "spec": { "template": { "spec": { "containers": [{ "name": "bpfman", "image": "evil:1" }] } } } });
     sets.patch("bpfman-daemon", &PatchParams::default(), &Patch::Strategic(wrong)).await.unwrap();
     maps.delete("bpfman-config", &DeleteParams::default()).await.unwrap();
@@ -194,7 +193,6 @@ async fn pod_settings_reach_pods_and_invalid_ones_change_nothing() {
     })
     .await;
 
-    // The schema rejects these, with the field's name.
     for (field, spec) in [
         ("spec.kubeletDir", json!({ "kubeletDir": "/var/lib/../etc" })),
         ("spec.nodeSelector.tier", json!({ "nodeSelector": { "tier": "no label!" } })),
@@ -244,7 +242,6 @@ async fn pod_settings_reach_pods_and_invalid_ones_change_nothing() {
         .await;
     }
 
-    // Settings that are removed are reverted.
     set(&configs, json!({ "spec": { "nodeSelector": null, "imagePullSecrets": null, "daemon": { "resources": null } } })).await;
     wait::until("what was said no more is gone", async || {
         let daemon = pod_of("bpfman-daemon").await.unwrap();

@@ -71,7 +71,6 @@ async fn frozen_controller_learns_of_its_successor_and_writes_nothing() {
     .await;
     assert_eq!(version().await, written_by_second, "what the first thought when it was frozen");
     assert_eq!(holder(&cluster).await.as_ref(), Some(&held_by_second));
-    // The second is still the leader, and the first waits.
     say(&states(&cluster).await, "guard-n1", "n1", json!({ "conditions": [condition("Success")] })).await;
     status(&cluster, "guard", "the second acts again", |status| is(status, "Success")).await;
     assert_eq!(holder(&cluster).await, Some(held_by_second));

@@ -99,7 +99,6 @@ async fn config_is_failed_if_invalid_and_in_progress_until_pods_run() {
     wait::until("it was applied: InProgress", async || kstatus(&now().await) == "InProgress").await;
 }
 
-/// Returns the script for Argo CD in the documentation, for a kind.
 fn argo_script(kind: &str) -> String {
     let page = include_str!("../../../../../docs/cluster-installation.md");
     let start = page.find("```yaml\nresource.customizations").expect("the page has it") + "```yaml\n".len();
@@ -109,7 +108,6 @@ fn argo_script(kind: &str) -> String {
     all[format!("bpfman.io/{kind}")]["health.lua"].as_str().unwrap().to_owned()
 }
 
-/// Returns a value in Lua syntax.
 fn in_lua(value: &Value) -> String {
     match value {
         Value::Null => "nil".to_owned(),
@@ -122,7 +120,6 @@ fn in_lua(value: &Value) -> String {
     }
 }
 
-/// Returns the status that a script computes for an object.
 fn judged(script: &str, object: &Value) -> String {
     let program = format!(
         "local obj = {}\nlocal function judge()\n{script}\nend\nio.write(judge().status)",

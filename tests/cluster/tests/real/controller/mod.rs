@@ -23,7 +23,6 @@ const SUMS: [&str; 4] =
 /// Agent's finalizer on state objects of cluster applications.
 const HELD: &str = "bpfman.io.clbpfapplicationcontroller/finalizer";
 
-/// Returns a control plane with the definitions and the operator's namespace.
 async fn cluster() -> Option<Cluster> {
     let cluster = Cluster::own()?;
     cluster.apply_definitions().await;
@@ -43,7 +42,6 @@ async fn states(cluster: &Cluster) -> Api<ClusterBpfApplicationState> {
     Api::all(cluster.client().await)
 }
 
-/// Applies an application for nodes with a label; returns its uid.
 async fn application(cluster: &Cluster, name: &str, selector: Value) -> String {
     let object = json!({
         "apiVersion": "bpfman.io/v1alpha1", "kind": "ClusterBpfApplication", "metadata": { "name": name },
@@ -96,7 +94,6 @@ fn condition(type_: &str) -> Value {
     json!({ "type": type_, "status": "True", "reason": type_, "message": "so it is", "lastTransitionTime": time })
 }
 
-/// Waits until an application's status satisfies a condition, and returns it.
 async fn status(
     cluster: &Cluster,
     name: &str,
@@ -107,7 +104,6 @@ async fn status(
     wait::some(what, async || applications.get(name).await.ok()?.status.filter(|status| holds(status))).await
 }
 
-/// Returns whether the first condition, which tables show, has a type.
 fn is(status: &ApplicationStatus, type_: &str) -> bool {
     status.conditions.first().is_some_and(|condition| condition.type_ == type_)
 }

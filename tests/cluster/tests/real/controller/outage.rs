@@ -61,7 +61,6 @@ async fn what_went_while_nobody_watched_is_not_remembered() {
     assert!(states.get("guard-n1").await.unwrap().metadata.finalizers.unwrap().contains(&HELD.to_owned()));
 }
 
-/// Returns one metric, requested inside the cluster's network.
 fn metric(cluster: &bpfman_cluster_tests::Cluster, name: &str) -> u64 {
     let text = cluster.inside(|| {
         use std::io::{Read, Write};

@@ -30,7 +30,6 @@ async fn node_repels_pods_from_boot_until_its_programs_are_back() {
     let _controller = Operator::start(&cluster, "controller", &cluster.kubeconfig(), &flags, &IMAGES);
     wait::until("the new node is tainted", async || tainted(&cluster, "edge").await).await;
 
-    // No application selects the node, and its agent is ready.
     let labels = [("app.kubernetes.io/name", "bpfman-agent")];
     cluster.pod("bpfman", "agent-edge", "edge", &labels, &[("agent", "containerd://1")]).await;
     let pods: Api<Pod> = Api::namespaced(cluster.client().await, "bpfman");
@@ -51,8 +50,7 @@ async fn node_repels_pods_from_boot_until_its_programs_are_back() {
     wait::until("its programs are back", async || !tainted(&cluster, "edge").await).await;
     assert!(!tainted(&cluster, "other").await, "the daemon never runs there");
 
-    // Annotations on nodes are removed before the Config disappears, because the controller may be removed right
-    // after.
+    // Annotations on nodes are removed first: the controller may be removed right after the Config.
     let nodes: Api<Node> = Api::all(cluster.client().await);
     let noted = nodes.get("edge").await.unwrap().metadata.annotations.unwrap();
     assert!(noted.contains_key("bpfman.io/ready-boot"), "{noted:?}");

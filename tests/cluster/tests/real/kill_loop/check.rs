@@ -67,8 +67,7 @@ impl World {
         (applications, states)
     }
 
-    /// Deletes state objects of deleted applications unless a finalizer blocks it, because there is no garbage
-    /// collector.
+    /// Deletes state objects of deleted applications unless a finalizer blocks it, as a garbage collector would.
     async fn collect(&self, applications: &[DynamicObject], states: &[DynamicObject]) {
         let uids: BTreeSet<_> = applications.iter().filter_map(kube::ResourceExt::uid).collect();
         for state in states.iter().filter(|state| !uids.contains(&state.owner_references()[0].uid)) {
@@ -150,7 +149,6 @@ impl World {
         assert_eq!((starting("pending"), starting("prog_")), (0, programs), "round {round}: {pins:?}");
     }
 
-    /// Returns the programs and attachments of a revision on a node, or `None` if there is no revision.
     async fn revision(&self, name: &str) -> Option<(BTreeSet<String>, BTreeSet<Place>)> {
         if name.is_empty() {
             return None;

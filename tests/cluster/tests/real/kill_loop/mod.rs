@@ -37,7 +37,6 @@ struct World {
     cluster_states: Api<DynamicObject>,
     states: Api<DynamicObject>,
     random: Random,
-    /// Wanted applications, by name.
     wanted: BTreeMap<&'static str, Wanted>,
     told: BTreeMap<&'static str, usize>,
 }
@@ -136,7 +135,6 @@ impl World {
         *self.told.entry(what).or_default() += 1;
     }
 
-    /// Kills one process, and starts it again, at once or after some more changes.
     async fn kill(&mut self) {
         match self.random.below(3) {
             0 => {

@@ -17,7 +17,6 @@ pub struct Wanted {
     programs: Value,
     object: &'static str,
     rollout: Value,
-    /// True if the controller rolls it out.
     pub has_rollout: bool,
 }
 
@@ -32,7 +31,6 @@ pub fn head(name: &str, is_namespaced: bool) -> Value {
 }
 
 impl Wanted {
-    /// Returns a random spec that follows a previous one.
     pub fn any(random: &mut Random, is_namespaced: bool, before: Option<&Self>) -> Self {
         // Programs of namespaced applications are loaded only: they attach in pods, of which there are none.
         let has_rollout = !is_namespaced && random.below(3) == 0;
@@ -79,7 +77,6 @@ impl Wanted {
         object
     }
 
-    /// Returns its program names and attachments.
     pub fn on_node(&self) -> (BTreeSet<String>, BTreeSet<Place>) {
         on_node(&self.programs)
     }
@@ -106,7 +103,6 @@ fn program(random: &mut Random, name: &str, is_namespaced: bool) -> Value {
     json!({ "name": name, "type": kind.to_uppercase(), kind: { "links": links } })
 }
 
-/// Returns program names and attachments of a spec on a node without pods.
 pub fn on_node(programs: &Value) -> (BTreeSet<String>, BTreeSet<Place>) {
     let (mut names, mut places) = (BTreeSet::new(), BTreeSet::new());
     for program in programs.as_array().into_iter().flatten() {

@@ -9,11 +9,9 @@ use kube::{Client, ResourceExt as _};
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-/// Task that runs until this value is dropped.
 pub struct Kubelet(JoinHandle<()>);
 
 impl Kubelet {
-    /// Starts the task for all nodes. `address` is that of the pods.
     pub async fn start(cluster: &Cluster, address: &'static str) -> Self {
         let client = cluster.client().await;
         Self(tokio::spawn(async move {

@@ -1,5 +1,4 @@
-//! Terminal of a cluster's administrator with its cluster: a node with daemon and agent, and a controller once it is
-//! deployed.
+//! Terminal of a cluster's administrator: a node with daemon and agent, and a controller once it is deployed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -38,7 +37,6 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Returns a terminal, or `None` with a line that counts as a skip if Kubernetes was not built.
     pub async fn open(name: &str) -> Option<Self> {
         let cluster = Cluster::own_with(Setup { full: true, ..Setup::default() })?;
         let netns = cluster.netns();
@@ -64,12 +62,10 @@ impl Terminal {
         })
     }
 
-    /// Adds helm to PATH.
     pub fn has(&mut self, helm: &Helm) {
         self.path = format!("{}:{}", helm.folder().display(), self.path);
     }
 
-    /// Runs the lines of a list.
     pub async fn follow(&mut self, steps: &[Step]) {
         for step in steps {
             let lines = page::command_lines(step.0);
@@ -82,7 +78,6 @@ impl Terminal {
         }
     }
 
-    /// Simulates the events in the cluster before the administrator types a line.
     async fn before(&mut self, line: &CommandLine) {
         if line.text.starts_with("kubectl get configs") || line.text.contains("condition=Ready") {
             wait::until("there is a Config", async || {
@@ -155,7 +150,6 @@ impl Drop for Terminal {
     }
 }
 
-/// Returns the kubeconfig of an administrator with a token, which the console needs.
 async fn administrator(cluster: &Cluster) -> PathBuf {
     let token = cluster.token("default", "administrator").await;
     cluster
@@ -232,7 +226,6 @@ async fn node(cluster: &Cluster, name: &str) -> (Node, Registry) {
     (node, registry)
 }
 
-/// Starts the agent with the flags of its pod.
 fn agent(cluster: &Cluster, node: &Node) -> Operator {
     let flags = [
         format!("--node-name={}", node.name),
@@ -243,7 +236,6 @@ fn agent(cluster: &Cluster, node: &Node) -> Operator {
     Operator::start(cluster, "agent", &cluster.kubeconfig(), &flags, &[])
 }
 
-/// Starts the controller with the flags of its pod.
 async fn controller(cluster: &Cluster) -> Operator {
     let token = cluster.token("bpfman", "bpfman-operator").await;
     let images = [("BPFMAN_IMG", "daemon:1"), ("BPFMAN_AGENT_IMG", "agent:1"), ("POD_NAMESPACE", "bpfman")];

@@ -19,7 +19,6 @@ pub struct World {
     pub fails: BTreeSet<(String, String)>,
     /// Times of the nodes' clocks, by kernel; the default is in 2026.
     pub clocks: BTreeMap<String, String>,
-    /// Images that violate a gate.
     pub slow: BTreeSet<String>,
     /// All images that each node ran, in order, by state object.
     pub ran: BTreeMap<String, Vec<String>>,
@@ -27,7 +26,6 @@ pub struct World {
     pub told: BTreeMap<String, Vec<NodeOrders>>,
 }
 
-/// Task that runs until this value is dropped.
 pub struct Agents {
     pub world: Arc<Mutex<World>>,
     task: tokio::task::JoinHandle<()>,
@@ -63,10 +61,8 @@ impl Drop for Agents {
     }
 }
 
-/// Returns the image of a revision in a state object's orders, with or without a digest.
-///
-/// Returns `None` if the revision and the order have been deleted meanwhile, as a rehearsal does, or if the API
-/// server is unavailable.
+/// Returns the image of a revision in a state object's orders; `None` if both were deleted meanwhile, as by a
+/// rehearsal, or if the API server is unavailable.
 async fn image(
     client: &Client,
     namespace: &str,

@@ -43,7 +43,6 @@ async fn rollout_depends_on_no_clock_of_nodes_or_former_controllers() {
     }
 }
 
-/// Sends an unknown command to the rollout, and waits until the controller has processed it.
 async fn say(fleet: &Fleet, word: &str) {
     let annotations = json!({ "metadata": { "annotations": { "bpfman.io/rollout": word } } });
     fleet.applications.patch(APPLICATION, &PatchParams::default(), &Patch::Merge(annotations)).await.unwrap();
@@ -53,7 +52,6 @@ async fn say(fleet: &Fleet, word: &str) {
     .await;
 }
 
-/// Returns the time of the latest event, from the controller's clock.
 async fn told_at(fleet: &Fleet) -> Option<Timestamp> {
     let events: Api<Event> = Api::all(fleet.cluster.client().await);
     let events = events.list(&ListParams::default()).await.unwrap();
@@ -88,7 +86,6 @@ async fn a_controller_whose_clock_is_hours_ahead_ends_no_soak_early() {
         (soaking.phase, soaking.since, soaking.healthy_since)
     );
 
-    // Otherwise the rollout works, and the written times are correct.
     fleet.kubectl_bpfman("promote filter").await.success();
     let end = fleet.until_stable(&stable).await;
     assert_eq!((end.failed_revision, fleet.run(2)), (None, 2));

@@ -26,7 +26,6 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Starts a fleet of nodes by kernel, which all run version 1 of the application.
     pub async fn start(kernels: &[(&str, usize)], rollout: Value) -> Option<Self> {
         let cluster = Cluster::own()?;
         cluster.apply_definitions().await;
@@ -105,7 +104,6 @@ impl Fleet {
         application.status.and_then(|status| status.rollout).unwrap_or_default()
     }
 
-    /// Waits until the rollout's status satisfies a condition, and returns it.
     pub async fn until(&self, what: &str, is: impl Fn(&RolloutStatus) -> bool) -> RolloutStatus {
         wait::some(what, async || Some(self.rollout().await).filter(|rollout| is(rollout))).await
     }
@@ -114,7 +112,6 @@ impl Fleet {
         self.until(&format!("it is {phase:?}"), |rollout| rollout.phase == phase).await
     }
 
-    /// Waits until a revision other than `old` is stable.
     pub async fn until_stable(&self, old: &Option<String>) -> RolloutStatus {
         self.until("another revision is stable", |rollout| {
             rollout.phase == RolloutPhase::Idle && rollout.stable_revision != *old
@@ -133,7 +130,6 @@ impl Fleet {
         self.agents.with(|world| world.ran.values().filter(|ran| ran.last() == Some(&image(version))).count())
     }
 
-    /// Returns the maximum number of times that a node was ordered to run a revision.
     pub fn most_orders(&self, revision: &str) -> usize {
         let counts = |told: &Vec<bpfman_application::orders::NodeOrders>| {
             let mut revisions: Vec<_> = told.iter().map(|orders| orders.revision.clone()).collect();
@@ -147,13 +143,11 @@ impl Fleet {
         self.restart_controller_with(&[]);
     }
 
-    /// Like [`Self::restart_controller`], with environment variables.
     pub fn restart_controller_with(&mut self, environment: &[(&str, &str)]) {
         self.controller.kill();
         self.controller = controller(&self.cluster, environment);
     }
 
-    /// Runs the client inside the cluster's network, as the administrator.
     pub async fn kubectl_bpfman(&self, words: &str) -> Outcome {
         self.kubectl_bpfman_as(&self.cluster.kubeconfig(), words).await
     }
@@ -165,7 +159,6 @@ impl Fleet {
         tokio::task::spawn_blocking(move || Outcome::of(&mut command)).await.unwrap()
     }
 
-    /// Returns the number of state objects with an order of a preflight.
     pub async fn preflight_orders(&self) -> usize {
         let states: Api<ClusterBpfApplicationState> = Api::all(self.cluster.client().await);
         let all = states.list(&ListParams::default()).await.unwrap().items;

@@ -11,7 +11,6 @@ async fn a_version_that_fails_on_one_kernel_comes_back_by_itself() {
     let Some(fleet) = Fleet::start(&kernels, json!({ "waves": [4, 12] })).await else { return };
     let stable = fleet.rollout().await.stable_revision;
 
-    // A version that fails in the preflight is attached nowhere.
     fleet.agents.with(|world| world.refused.insert((image(2), "6.1.0".to_owned())));
     fleet.release(2).await;
     let failed = fleet.until_phase(RolloutPhase::Failed).await;
@@ -25,8 +24,7 @@ async fn a_version_that_fails_on_one_kernel_comes_back_by_itself() {
     assert_eq!(shown.code, 1, "{shown:?}");
     assert!(shown.stdout.contains("R1 invalid mem access"), "{}", shown.stdout);
 
-    // A version that passes the preflight but fails when it runs: the wave is rolled back, and no other node has had
-    // it.
+    // A version that passes the preflight but fails when it runs: the wave is rolled back.
     fleet.agents.with(|world| world.fails.insert((image(3), "6.1.0".to_owned())));
     fleet.release(3).await;
     let back = fleet
@@ -39,7 +37,6 @@ async fn a_version_that_fails_on_one_kernel_comes_back_by_itself() {
     assert!(!had.is_empty() && had.len() <= 12, "{had:?}");
     assert_eq!(fleet.run(1), 20, "every node runs the stable version");
 
-    // A version that violates a gate during the soak.
     let gates = json!({ "maxNanosecondsPerRun": 500 });
     fleet.agents.with(|world| world.slow.insert(image(4)));
     fleet.change(&json!({ "rollout": { "gates": gates, "soakSeconds": 1 } })).await;
@@ -51,7 +48,6 @@ async fn a_version_that_fails_on_one_kernel_comes_back_by_itself() {
         .await;
     assert_eq!((back.stable_revision, fleet.ever_ran(4).len(), fleet.run(1)), (stable.clone(), 4, 20));
 
-    // A good version is rolled out to all nodes.
     fleet.release(5).await;
     fleet.until_stable(&stable).await;
     assert_eq!(fleet.run(5), 20);

@@ -1,5 +1,4 @@
-//! Rollouts on a real API server with the real controller and client; the agents are simulated, and only report
-//! results.
+//! Rollouts on a real API server with the real controller and client, and simulated agents.
 
 mod agents;
 mod clocks;

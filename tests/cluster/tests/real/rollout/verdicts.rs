@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 
 use super::fleet::{APPLICATION, Fleet};
 
-/// Process that records each version of the application that the API server reports.
 struct Witness {
     process: Child,
     file: std::path::PathBuf,
@@ -42,7 +41,6 @@ impl Drop for Witness {
     }
 }
 
-/// Returns the version of an image, from its tag or from the digest that tests use.
 fn version(url: &str) -> u32 {
     let digits = url.rsplit_once(":v").or_else(|| url.rsplit_once("sha256:")).unwrap().1;
     digits.trim_start_matches('0').parse().unwrap()

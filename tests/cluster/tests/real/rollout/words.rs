@@ -11,12 +11,10 @@ async fn users_promote_abort_rehearse_and_are_told_why() {
     let Some(fleet) = Fleet::start(&[("6.1.0", 4), ("6.12.0", 2)], rollout).await else { return };
     let stable = fleet.rollout().await.stable_revision;
 
-    // Abort.
     fleet.release(2).await;
     fleet.until_phase(RolloutPhase::AwaitingPromotion).await;
     let all = fleet.kubectl_bpfman("status").await;
     assert!(all.stdout.contains("AwaitingPromotion 1/2"), "{}", all.stdout);
-    // `--follow` shows the current state, and that it waits for a user.
     let followed = fleet.kubectl_bpfman("status filter --follow").await;
     assert_eq!(followed.code, 4, "{followed:?}");
     for part in
@@ -39,13 +37,11 @@ async fn users_promote_abort_rehearse_and_are_told_why() {
         serde_json::from_str(&fleet.kubectl_bpfman("status filter -o json").await.stdout).unwrap();
     assert_eq!((&report["rollout"]["phase"], &report["summary"]["wanted"]), (&json!("Idle"), &json!(6)));
 
-    // Explain.
     let shown = fleet.kubectl_bpfman("explain node-6-12-0-00").await.success();
     for text in ["kernel 6.12.0", "filter: Success", "no pod of agent or daemon"] {
         assert!(shown.contains(text), "{text}: {shown}");
     }
 
-    // Rehearse: runs the current version on a given kernel, and leaves nothing behind.
     let good = fleet.kubectl_bpfman("rehearse --kernel 6.12.0 --operator-namespace bpfman").await.success();
     assert!(good.contains("Passed"), "{good}");
     fleet.agents.with(|world| world.refused.insert((image(1), "6.12.0".to_owned())));
@@ -56,7 +52,6 @@ async fn users_promote_abort_rehearse_and_are_told_why() {
     let left = fleet.cluster.kubectl(&["get", "controllerrevisions", "-A", "-o", "name"]);
     assert!(!left.stdout.contains("rehearsal"), "{}", left.stdout);
 
-    // Errors come with a hint.
     for (words, says) in [
         ("promote filters", "there are filter"),
         ("rehearse --kernel 5.4.0", "Kernels here: 6.1.0, 6.12.0"),

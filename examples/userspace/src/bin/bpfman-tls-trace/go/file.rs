@@ -1,5 +1,3 @@
-//! ELF file of a Go program: start and return offsets of its TLS functions.
-
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -11,20 +9,16 @@ use object::{Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, Rea
 
 use super::returns;
 
-/// Symbols of the functions.
 pub const READ: &str = "crypto/tls.(*Conn).Read";
 pub const WRITE: &str = "crypto/tls.(*Conn).Write";
 
-/// Bound of a function's size; in Go 1.19 they have 1 and 2 KiB.
+/// In Go 1.19 these functions have 1 and 2 KiB.
 const MAX_FUNCTION: u64 = 1 << 20;
-/// Start of `.go.buildinfo`; the size of a pointer and the flags follow.
 const BUILD_INFO: &[u8] = b"\xff Go buildinf:";
 const FLAGS_AT: usize = 15;
-/// Offset of the Go version, present if the flag is set.
 const VERSION_AT: usize = 32;
 const FLAG_WRITTEN: u8 = 2;
 
-/// Offsets of probes, in bytes from the start of the functions.
 #[derive(Debug, PartialEq, Eq)]
 pub struct GoProgram {
     pub version: String,
@@ -33,8 +27,6 @@ pub struct GoProgram {
 }
 
 impl GoProgram {
-    /// Reads a file. Fails if the file does not exist or cannot be read, is not a Go program for this architecture, is
-    /// too old, or has no symbols of the functions.
     pub fn open(path: &Path) -> Result<Self> {
         let name = path.display();
         let file = File::open(path).map_err(|error| match error.kind() {
@@ -126,8 +118,7 @@ impl NoProbes {
     }
 }
 
-/// Returns the version of Go, if it is new enough to be stored in the file. All such versions pass arguments in
-/// registers, on every architecture.
+/// A version that is new enough to be stored in the file passes arguments in registers, on every architecture.
 fn version<'a>(binary: &ElfFile64<'a, Endianness, impl ReadRef<'a>>) -> Result<String, NoProbes> {
     let section = binary.section_by_name(".go.buildinfo").ok_or(NoProbes::NoGo)?;
     let info = section.data().map_err(|_| NoProbes::NoGo)?;

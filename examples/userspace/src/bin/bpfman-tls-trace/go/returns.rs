@@ -1,6 +1,3 @@
-//! Return instructions of a function.
-
-/// Returns the offsets of return instructions; `None` if the bytes are not valid code.
 #[cfg(not(target_arch = "aarch64"))]
 pub fn of(code: &[u8]) -> Option<Vec<u64>> {
     use iced_x86::{Decoder, DecoderOptions, Mnemonic};
@@ -19,7 +16,7 @@ pub fn of(code: &[u8]) -> Option<Vec<u64>> {
     Some(found)
 }
 
-/// Returns the offsets of return instructions, each of which has four bytes; `None` if the code is cut.
+/// Instructions have four bytes; returns `None` if the code is cut.
 #[cfg(target_arch = "aarch64")]
 pub fn of(code: &[u8]) -> Option<Vec<u64>> {
     /// `ret`: returns to the address in the link register.

@@ -9,7 +9,6 @@ struct Packet {
     port: u16,
 }
 
-/// Returns the first rule that matches, by a linear search.
 fn first_match(rules: &[Rule], packet: Packet) -> Option<usize> {
     rules.iter().position(|rule| {
         let wanted = rule.matches;
@@ -23,7 +22,6 @@ fn first_match(rules: &[Rule], packet: Packet) -> Option<usize> {
     })
 }
 
-/// Returns the rule that the program would find in the maps.
 fn looked_up(compiled: &Compiled, packet: Packet) -> Option<usize> {
     let find = |class: u32, protocol: u16, port: u16| {
         let key = Detail { class, protocol, port };
@@ -60,7 +58,6 @@ fn looked_up(compiled: &Compiled, packet: Packet) -> Option<usize> {
     found.into_iter().flatten().min()
 }
 
-/// Pseudo-random numbers, the same in each run.
 struct Numbers(u64);
 
 impl Numbers {
@@ -69,7 +66,7 @@ impl Numbers {
         (self.0 >> 33) % bound
     }
 
-    /// Returns one of few addresses, so that prefixes contain one another.
+    /// One of few, so that prefixes contain one another.
     fn address(&mut self, v6: bool) -> Prefix {
         let bits = self.below(16) as u32;
         if v6 {

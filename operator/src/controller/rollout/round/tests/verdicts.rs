@@ -16,20 +16,13 @@ const NODES: [&str; 3] = ["n1", "n2", "n3"];
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// A user changes the spec to this one.
     Edit(usize),
-    /// A user adds or removes the rollout.
     Rollout(bool),
-    /// The controller finds the revision of the current spec.
     Know,
     Control,
-    /// A node acts on its orders, or on the spec.
     Act(usize),
-    /// The daemon of a node is away: its programs stay, and their state is unknown.
     Away(usize),
-    /// A spec starts or stops failing on a node.
     Break(usize, usize),
-    /// Seconds pass.
     Pass(i64),
 }
 
@@ -49,12 +42,9 @@ fn step() -> impl Strategy<Value = Step> {
 
 #[derive(Clone, Debug)]
 struct LastReport {
-    /// Spec that runs on the node.
     spec: usize,
-    /// Revision as the node reports it.
     revision: String,
     fails: bool,
-    /// Newest generation when the daemon was found to be away.
     away: Option<i64>,
 }
 
@@ -183,7 +173,6 @@ impl Fleet {
         let (spec, revision) = match (self.has_rollout, ordered) {
             (false, _) => (self.spec, self.generation.to_string()),
             (true, Some(revision)) => ((0..3).find(|spec| revision_of(*spec) == revision).unwrap(), revision),
-            // The node waits for its turn; its programs keep running.
             (true, None) => match self.reports.get(name) {
                 Some(report) => (report.spec, report.revision.clone()),
                 None => return,
@@ -211,7 +200,6 @@ impl Fleet {
         }
     }
 
-    /// Checks that the written status is true.
     fn judge(&mut self) {
         let condition = &self.status["conditions"][0];
         assert_eq!(self.status["observedGeneration"], self.generation, "{}", self.status);
@@ -221,7 +209,6 @@ impl Fleet {
             report.spec == self.spec && (self.has_rollout || report.revision == self.generation.to_string())
         };
         let fails = self.reports.values().filter(today).any(|report| report.fails);
-        // The running revision may be the wanted one again.
         let newest = |report: &LastReport| report.away == Some(self.generation);
         let away =
             self.reports.values().any(|report| newest(report) || (report.away.is_some() && today(&report)));
@@ -242,7 +229,6 @@ impl Fleet {
     }
 }
 
-/// Applies a merge patch like the API server.
 fn merge(value: &mut Value, patch: &Value) {
     let Value::Object(fields) = patch else {
         value.clone_from(patch);
