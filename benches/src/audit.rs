@@ -1,8 +1,8 @@
 use std::sync::mpsc::channel;
 use std::time::Instant;
 
+use bpfman_model::{GroupPath, HookKind, Interface, Owner, Peer, ProgramId};
 use bpfmand_access::{AccessObject, AccessPolicy, AccessVerb, Grant, GrantCallers, HookPattern, OwnedObject};
-use bpfmand_core::{GroupPath, HookKind, Interface, Owner, Peer, ProgramId};
 use bpfmand_journal::{EntryActor, HistoryEntry, Journal, JournalSettings, JournalSync};
 
 use crate::samples::{Results, ms};

@@ -1,8 +1,8 @@
 use std::path::Path;
 use std::time::Instant;
 
+use bpfman_model::{Direction, HookKind, Interface, ProcessScope};
 use bpfman_proto::v1::BpfmanProgramType as Type;
-use bpfmand_core::{Direction, HookKind, Interface, ProcessScope};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::{LinkTarget, ListAnchor};

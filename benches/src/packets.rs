@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Instant;
 
-use bpfmand_core::{BoundText, MapId, ProgramType, VerdictFamily};
+use bpfman_model::{BoundText, MapId, ProgramType, VerdictFamily};
 use bpfmand_kernel::linux::{LinuxKernel, test_run};
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::{LogRequest, ProgramLoad};
@@ -91,7 +91,7 @@ pub fn run(objects: &Objects) -> anyhow::Result<()> {
     let mut options = SpliceOptions::new(SpliceHook::Xdp);
     options.rounding = if features.frames_by_16 { FrameRounding::To16 } else { FrameRounding::To32 };
     options.ja32 = features.long_jumps;
-    let set = ProceedMask(bpfmand_core::ProceedOn::default_for(VerdictFamily::Xdp).mask());
+    let set = ProceedMask(bpfman_model::ProceedOn::default_for(VerdictFamily::Xdp).mask());
 
     let mut kept = Vec::new();
     let mut cases = Vec::new();

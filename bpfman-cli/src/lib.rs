@@ -10,7 +10,6 @@ pub mod error;
 pub mod exit;
 pub mod figures;
 pub mod finding_class;
-pub mod hook;
 pub mod image_error;
 pub mod kernel_type;
 pub mod show;

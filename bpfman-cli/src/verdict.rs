@@ -1,7 +1,7 @@
 //! Names of verdicts in proceed-on sets.
 
-use bpfman_verdicts::Verdicts;
-pub use bpfman_verdicts::{TC, TC_DEFAULT, XDP, XDP_DEFAULT};
+use bpfman_model::verdicts::Verdicts;
+pub use bpfman_model::verdicts::{TC, TC_DEFAULT, XDP, XDP_DEFAULT};
 
 /// Error of a verdict name that the hook does not have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,7 +15,7 @@ pub struct UnknownVerdictName {
 
 /// Returns the number of a verdict's name.
 pub fn number(table: &Verdicts, name: &str) -> Result<i32, UnknownVerdictName> {
-    bpfman_verdicts::number(table, name).ok_or_else(|| UnknownVerdictName {
+    bpfman_model::verdicts::number(table, name).ok_or_else(|| UnknownVerdictName {
         name: name.to_owned(),
         expected: table.iter().map(|(known, _)| *known).collect(),
     })
@@ -26,7 +26,7 @@ pub fn number(table: &Verdicts, name: &str) -> Result<i32, UnknownVerdictName> {
 pub fn names(table: &Verdicts, numbers: &[i32], default: &[i32]) -> Vec<String> {
     let numbers = if numbers.is_empty() { default } else { numbers };
     let shown = |number: &i32| {
-        bpfman_verdicts::name(table, *number).map_or_else(|| number.to_string(), str::to_owned)
+        bpfman_model::verdicts::name(table, *number).map_or_else(|| number.to_string(), str::to_owned)
     };
     numbers.iter().map(shown).collect()
 }

@@ -50,6 +50,8 @@ mod watch;
 
 #[cfg(feature = "aya")]
 pub use aya;
+/// Direction of packets, and condition for fetching an image.
+pub use bpfman_model::{Direction as Traffic, PullPolicy as PullWhen};
 /// Messages of the wire.
 pub use bpfman_proto as wire;
 pub use bpfman_proto::ext::v1::ProgramTypeNumber as MoreProgramTypes;
@@ -59,11 +61,11 @@ pub use client::Client;
 pub use error::{Error, RefusedCall};
 pub use events::{EventPlace, EventQuery, Events, JournalEvent};
 pub use lease::ProgramLease;
-pub use load::{NewLoad, PullWhen};
+pub use load::NewLoad;
 pub use map::MapFile;
 #[cfg(feature = "aya")]
 pub use perf::{PerfReader, PerfRecord};
-pub use point::{AttachAt, Traffic};
+pub use point::AttachAt;
 pub use program::{RemoteLink, RemoteMap, RemoteProgram};
 #[cfg(feature = "aya")]
 pub use ring::RingReader;

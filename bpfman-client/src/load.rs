@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use bpfman_model::PullPolicy;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 use v1::bytecode_location::Location;
@@ -44,17 +45,6 @@ impl From<MoreProgramTypes> for ProgramNumber {
     }
 }
 
-/// Time at which an image is fetched from its registry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PullWhen {
-    /// At every load: a tag may have moved.
-    Always,
-    /// If the daemon does not have it.
-    IfNotPresent,
-    /// Never: load only what the daemon has.
-    Never,
-}
-
 impl NewLoad {
     /// Loads from an object file that the daemon opens. The caller has to be allowed to read it.
     pub fn file(path: impl AsRef<Path>) -> Self {
@@ -65,7 +55,7 @@ impl NewLoad {
     pub fn image(reference: impl Into<String>) -> Self {
         Self::of(Location::Image(v1::BytecodeImage {
             url: reference.into(),
-            image_pull_policy: pull_number(PullWhen::IfNotPresent),
+            image_pull_policy: PullPolicy::IfNotPresent.number(),
             ..v1::BytecodeImage::default()
         }))
     }
@@ -78,11 +68,11 @@ impl NewLoad {
     }
 
     /// Sets when the image is fetched; has no effect on files.
-    pub fn pull(mut self, when: PullWhen) -> Self {
+    pub fn pull(mut self, when: PullPolicy) -> Self {
         if let Some(Location::Image(image)) =
             self.request.bytecode.as_mut().and_then(|bytecode| bytecode.location.as_mut())
         {
-            image.image_pull_policy = pull_number(when);
+            image.image_pull_policy = when.number();
         }
         self
     }
@@ -158,14 +148,6 @@ impl NewLoad {
     }
 }
 
-const fn pull_number(when: PullWhen) -> i32 {
-    match when {
-        PullWhen::Always => 0,
-        PullWhen::IfNotPresent => 1,
-        PullWhen::Never => 2,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,7 +155,7 @@ mod tests {
     #[test]
     fn a_load_becomes_the_request_of_the_wire() {
         let load = NewLoad::image("quay.io/a/b:v1")
-            .pull(PullWhen::Never)
+            .pull(PullPolicy::Never)
             .program("pass", ProgramType::Xdp)
             .program_for("traced", ProgramType::Fentry, "vfs_unlink")
             .program_for("guard", MoreProgramTypes::CgroupSockAddr, "connect4")

@@ -1,7 +1,8 @@
 //! Attach points of programs.
 
+use bpfman_model::{Direction, HookKind, Interface};
 use bpfman_proto::ext::v1 as ext;
-use bpfman_proto::v1;
+use bpfman_proto::{WirePoint, v1};
 use ext::point::At;
 use v1::attach_info::Info;
 
@@ -17,22 +18,7 @@ use v1::attach_info::Info;
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "nothing is attached before RemoteProgram::attach"]
 pub struct AttachAt {
-    at: WireAt,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum WireAt {
-    Published(Info),
-    More(At),
-}
-
-/// Direction of packets for a program of type TC or tcx.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Traffic {
-    /// Incoming packets.
-    Ingress,
-    /// Outgoing packets.
-    Egress,
+    at: WirePoint,
 }
 
 /// Default priority: members without a priority run after those that have one.
@@ -41,34 +27,33 @@ const LAST: i32 = 1000;
 impl AttachAt {
     /// Attaches to an interface, before the network stack (XDP), at priority 1000.
     pub fn xdp(interface: impl Into<String>) -> Self {
-        let info = v1::XdpAttachInfo { iface: interface.into(), priority: LAST, ..Default::default() };
-        Self { at: WireAt::Published(Info::XdpAttachInfo(info)) }
+        Self::of_hook(HookKind::Xdp, interface.into())
     }
 
     /// Attaches to an interface through traffic control (TC), at priority 1000.
-    pub fn tc(interface: impl Into<String>, way: Traffic) -> Self {
-        let (iface, direction) = (interface.into(), way.name().to_owned());
-        let info = v1::TcAttachInfo { iface, direction, priority: LAST, ..Default::default() };
-        Self { at: WireAt::Published(Info::TcAttachInfo(info)) }
+    pub fn tc(interface: impl Into<String>, direction: Direction) -> Self {
+        Self::of_hook(HookKind::Tc(direction), interface.into())
     }
 
     /// Attaches to an interface through tcx (Linux 6.6), at priority 1000.
-    pub fn tcx(interface: impl Into<String>, way: Traffic) -> Self {
-        let (iface, direction) = (interface.into(), way.name().to_owned());
-        let info = v1::TcxAttachInfo { iface, direction, priority: LAST, ..Default::default() };
-        Self { at: WireAt::Published(Info::TcxAttachInfo(info)) }
+    pub fn tcx(interface: impl Into<String>, direction: Direction) -> Self {
+        Self::of_hook(HookKind::Tcx(direction), interface.into())
+    }
+
+    fn of_hook(kind: HookKind, name: String) -> Self {
+        Self { at: WirePoint::of_hook(kind, &Interface { name, netns: None }, LAST) }
     }
 
     /// Attaches to a trace point, as `category/name`.
     pub fn tracepoint(name: impl Into<String>) -> Self {
         let info = v1::TracepointAttachInfo { tracepoint: name.into(), ..Default::default() };
-        Self { at: WireAt::Published(Info::TracepointAttachInfo(info)) }
+        Self { at: WirePoint::from(Info::TracepointAttachInfo(info)) }
     }
 
     /// Attaches to the beginning of a kernel function, or to its end for a program of type kretprobe.
     pub fn kprobe(function: impl Into<String>) -> Self {
         let info = v1::KprobeAttachInfo { fn_name: function.into(), ..Default::default() };
-        Self { at: WireAt::Published(Info::KprobeAttachInfo(info)) }
+        Self { at: WirePoint::from(Info::KprobeAttachInfo(info)) }
     }
 
     /// Attaches to the beginning of a function in a binary, by absolute path, or in a library, by name; to its end for
@@ -76,7 +61,7 @@ impl AttachAt {
     pub fn uprobe(target: impl Into<String>, function: impl Into<String>) -> Self {
         let (target, fn_name) = (target.into(), Some(function.into()));
         Self {
-            at: WireAt::Published(Info::UprobeAttachInfo(v1::UprobeAttachInfo {
+            at: WirePoint::from(Info::UprobeAttachInfo(v1::UprobeAttachInfo {
                 target,
                 fn_name,
                 ..Default::default()
@@ -86,17 +71,17 @@ impl AttachAt {
 
     /// Attaches to the function that a program of type fentry was loaded for.
     pub fn fentry() -> Self {
-        Self { at: WireAt::Published(Info::FentryAttachInfo(v1::FentryAttachInfo::default())) }
+        Self { at: WirePoint::from(Info::FentryAttachInfo(v1::FentryAttachInfo::default())) }
     }
 
     /// Attaches to the function that a program of type fexit was loaded for.
     pub fn fexit() -> Self {
-        Self { at: WireAt::Published(Info::FexitAttachInfo(v1::FexitAttachInfo::default())) }
+        Self { at: WirePoint::from(Info::FexitAttachInfo(v1::FexitAttachInfo::default())) }
     }
 
     /// Attaches to the hook that a program of type LSM was loaded for.
     pub fn lsm() -> Self {
-        Self { at: WireAt::Published(Info::LsmAttachInfo(v1::LsmAttachInfo::default())) }
+        Self { at: WirePoint::from(Info::LsmAttachInfo(v1::LsmAttachInfo::default())) }
     }
 
     /// Attaches a program of type `tp_btf`, `fmod_ret`, `iter` or `freplace` to the target it was loaded for; takes the
@@ -176,57 +161,29 @@ impl AttachAt {
     }
 
     /// Sets the order among the programs of the hook, the lowest first; has no effect at hooks without an order.
-    pub fn priority(mut self, priority: i32) -> Self {
-        match &mut self.at {
-            WireAt::Published(Info::XdpAttachInfo(info)) => info.priority = priority,
-            WireAt::Published(Info::TcAttachInfo(info)) => info.priority = priority,
-            WireAt::Published(Info::TcxAttachInfo(info)) => info.priority = priority,
-            WireAt::More(At::Netfilter(point)) => point.priority = priority,
-            _ => {}
-        }
-        self
+    pub fn priority(self, priority: i32) -> Self {
+        Self { at: self.at.with_priority(priority) }
     }
 
     /// Sets the network namespace of the interface, by the path of its file; has no effect without an interface.
-    pub fn netns(mut self, path: impl Into<String>) -> Self {
-        let path = path.into();
-        match &mut self.at {
-            WireAt::Published(Info::XdpAttachInfo(info)) => info.netns = Some(path),
-            WireAt::Published(Info::TcAttachInfo(info)) => info.netns = Some(path),
-            WireAt::Published(Info::TcxAttachInfo(info)) => info.netns = Some(path),
-            WireAt::More(At::Netns(netns)) => *netns = path,
-            WireAt::More(At::Netfilter(point)) => point.netns = path,
-            _ => {}
-        }
-        self
+    pub fn netns(self, path: impl Into<String>) -> Self {
+        Self { at: self.at.with_netns(path.into()) }
     }
 
     pub(crate) fn into_wire(self) -> (Option<v1::AttachInfo>, Option<ext::Point>) {
-        match self.at {
-            WireAt::Published(info) => (Some(v1::AttachInfo { info: Some(info) }), None),
-            WireAt::More(at) => (None, Some(ext::Point { at: Some(at), ..ext::Point::default() })),
-        }
+        self.at.into_fields()
     }
 }
 
 impl From<Info> for AttachAt {
     fn from(info: Info) -> Self {
-        Self { at: WireAt::Published(info) }
+        Self { at: info.into() }
     }
 }
 
 impl From<At> for AttachAt {
     fn from(at: At) -> Self {
-        Self { at: WireAt::More(at) }
-    }
-}
-
-impl Traffic {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Ingress => "ingress",
-            Self::Egress => "egress",
-        }
+        Self { at: at.into() }
     }
 }
 
@@ -236,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_point_becomes_the_message_of_the_wire() {
-        let at = AttachAt::tc("eth0", Traffic::Egress).priority(7).netns("/run/netns/blue");
+        let at = AttachAt::tc("eth0", Direction::Egress).priority(7).netns("/run/netns/blue");
         let published = |at: AttachAt| at.into_wire().0.and_then(|attach| attach.info);
         let Some(Info::TcAttachInfo(info)) = published(at) else { panic!("a hook of TC") };
         assert_eq!((info.iface.as_str(), info.direction.as_str(), info.priority), ("eth0", "egress", 7));

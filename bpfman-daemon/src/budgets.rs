@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Builder;
 use std::time::Duration;
 
+use bpfman_model::{CpuExcess, CpuLimit, Owner, ProgramUid};
 use bpfmand_access::AccessPolicy;
 use bpfmand_api::{AccessSource as _, Gate};
-use bpfmand_core::{CpuExcess, CpuLimit, Owner, ProgramUid};
 use bpfmand_engine::{
     CpuOutcome, CpuReadings, Ending, Engine, EngineError, Expired, ProgramRecord, excesses,
 };

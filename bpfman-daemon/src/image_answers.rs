@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use bpfman_image_format::{Digest, ImageReference};
+use bpfman_model::Reason;
 use bpfman_proto::ext::v1 as wire;
-use bpfmand_engine::{ImageFailure, ImageFailureKind};
+use bpfmand_engine::ImageFailure;
 use bpfmand_image::{CachedImage, Category, ImageError, VerifiedBy, VerifiedImage};
 
 pub fn reference(url: &str) -> Result<ImageReference, ImageFailure> {
@@ -48,26 +49,21 @@ pub fn outcome(loaded: &Result<VerifiedImage, ImageFailure>) -> &'static str {
         Ok(image) if matches!(image.verified_by, VerifiedBy::Signers { .. }) => "verified",
         Ok(_) => "unverified",
         Err(failure) => match failure.kind {
-            ImageFailureKind::NotFound => "not-found",
-            ImageFailureKind::Malformed => "malformed",
-            ImageFailureKind::Signature => "signature",
-            ImageFailureKind::Denied => "denied",
-            ImageFailureKind::Registry => "registry",
-            ImageFailureKind::TooLarge => "too-large",
-            ImageFailureKind::Internal => "internal",
+            Reason::Invalid => "malformed",
+            kind => kind.name(),
         },
     }
 }
 
 pub fn failure(error: &ImageError) -> ImageFailure {
     let kind = match error.category() {
-        Category::InvalidRequest | Category::Malformed => ImageFailureKind::Malformed,
-        Category::NotFound | Category::NotCached => ImageFailureKind::NotFound,
-        Category::Denied => ImageFailureKind::Signature,
-        Category::Unauthorized => ImageFailureKind::Denied,
-        Category::Unreachable => ImageFailureKind::Registry,
-        Category::TooLarge => ImageFailureKind::TooLarge,
-        Category::Storage | Category::Helper => ImageFailureKind::Internal,
+        Category::InvalidRequest | Category::Malformed => Reason::Invalid,
+        Category::NotFound | Category::NotCached => Reason::NotFound,
+        Category::Denied => Reason::Signature,
+        Category::Unauthorized => Reason::Denied,
+        Category::Unreachable => Reason::Registry,
+        Category::TooLarge => Reason::TooLarge,
+        Category::Storage | Category::Helper => Reason::Internal,
     };
     ImageFailure { kind, message: error.to_string(), hint: error.hint() }
 }

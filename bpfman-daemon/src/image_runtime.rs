@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use bpfman_model::Reason;
 use bpfmand_cage::{Landlock, WritableFolders};
-use bpfmand_engine::{ImageFailure, ImageFailureKind};
+use bpfmand_engine::ImageFailure;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -63,7 +64,7 @@ impl ImageRuntime {
             return Ok(Arc::clone(running));
         }
         let running = self.start().map_err(|error| ImageFailure {
-            kind: ImageFailureKind::Internal,
+            kind: Reason::Internal,
             message: format!("no thread for images can be started: {error:#}"),
             hint: None,
         })?;
@@ -135,7 +136,7 @@ impl ImageRuntime {
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
                 Err(_cancelled) => Err(ImageFailure {
-                    kind: ImageFailureKind::Internal,
+                    kind: Reason::Internal,
                     message: "the daemon is ending".to_owned(),
                     hint: None,
                 }),

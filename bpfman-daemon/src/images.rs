@@ -7,12 +7,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use bpfman_image_format::{Credential, Digest, ImageReference, ReferenceError};
+use bpfman_model::{BytecodeSource, PullPolicy, Reason};
 use bpfman_proto::ext::v1 as wire;
 use bpfmand_api::{ImageService, Prepared};
-use bpfmand_core::{BytecodeSource, PullPolicy};
-use bpfmand_engine::{
-    FetchedImage, ImageAsk, ImageFailure, ImageFailureKind, Images, ProgramRecord, Revocation, SourceRecord,
-};
+use bpfmand_engine::{FetchedImage, ImageAsk, ImageFailure, Images, ProgramRecord, Revocation, SourceRecord};
 use bpfmand_image::{
     CachedImage, Caller, Category, Evidence, ImageRequest, ImageStore, ImportOutcome, RevokedRunning,
     VerifiedImage,
@@ -114,7 +112,7 @@ impl RegistryImages {
             *in_force = Some(policy);
         }
         unknown.map(|why| ImageFailure {
-            kind: ImageFailureKind::Signature,
+            kind: Reason::Signature,
             message: format!("no image is loaded until the policy has no mistake: {why}"),
             hint: Some("`bpfman policy check` shows all of them; no restart is needed".to_owned()),
         })
@@ -296,7 +294,7 @@ impl ImageService for RegistryImages {
                 }
         };
         let found = images.into_iter().find(is_wanted).ok_or_else(|| ImageFailure {
-            kind: ImageFailureKind::NotFound,
+            kind: Reason::NotFound,
             message: format!("{wanted} is not in the cache"),
             hint: Some("`bpfman image list` shows what is, `bpfman image pull` fetches it".to_owned()),
         })?;
@@ -326,7 +324,7 @@ impl ImageService for RegistryImages {
     ) -> Result<wire::VerifyImageResponse, ImageFailure> {
         let BytecodeSource::Image { url, pull_policy, credentials } = source else {
             let message = "no image is named".to_owned();
-            return Err(ImageFailure { kind: ImageFailureKind::Malformed, message, hint: None });
+            return Err(ImageFailure { kind: Reason::Invalid, message, hint: None });
         };
         let ask = ImageAsk { url, pull_policy: *pull_policy, credentials: credentials.as_ref(), caller_uid };
         let loaded = self.load(&self.wanted(ask), None)?;
@@ -349,7 +347,7 @@ impl ImageService for RegistryImages {
         let path = Path::new(path);
         if !path.is_absolute() {
             return Err(ImageFailure {
-                kind: ImageFailureKind::Malformed,
+                kind: Reason::Invalid,
                 message: format!("\"{}\" is not an absolute path", path.display()),
                 hint: None,
             });

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
+use bpfman_model::Peer;
 use bpfmand_access::AccessVerb;
 use bpfmand_api::{AccessSource as _, WantedIdentity};
-use bpfmand_core::Peer;
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::{KernelFacts as _, RunClock};
 use bpfmand_observe::serve::{ReadPermission, Scrapes, TcpReaders, serve_tcp, serve_unix};

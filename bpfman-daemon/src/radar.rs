@@ -23,8 +23,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
+use bpfman_model::BytecodeSource;
 use bpfmand_api::{Gate, RadarControl, RadarRefusal, RadarState};
-use bpfmand_core::BytecodeSource;
 use bpfmand_engine::{Engine, Images};
 use bpfmand_journal::Journal;
 use bpfmand_kernel::linux::LinuxKernel;

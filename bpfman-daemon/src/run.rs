@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use bpfman_model::Selector;
 use bpfmand_api::{Activity, Api, MAX_THREADS, Paths, RadarState, SocketSystem};
-use bpfmand_core::Selector;
 use bpfmand_engine::{
     ChangeListener, Engine, EngineOptions, Images, MIGRATIONS, ProgramDetails, ReadObjects, SCHEMA,
     StepObserver,

@@ -9,8 +9,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
+use bpfman_model::Peer;
 use bpfmand_api::WantedIdentity;
-use bpfmand_core::Peer;
 
 pub struct Socket {
     pub listener: UnixListener,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bpfmand_engine::{EbpfObject, EngineError, ReadObjects, StepObserver};
+use bpfmand_engine::{EbpfObject, EngineError, LinkAhead, ReadObjects, StepObserver};
 use bpfmand_reader::SharedBytes;
 use sd_notify::NotifyState;
 
@@ -88,6 +88,11 @@ impl ReadObjects for StartReads {
     fn read(&self, bytes: Arc<[u8]>) -> Result<EbpfObject, EngineError> {
         self.progress.goes_on();
         self.objects.read(bytes)
+    }
+
+    fn read_ahead(&self, bytes: Arc<[u8]>, ahead: &LinkAhead) -> Result<EbpfObject, EngineError> {
+        self.progress.goes_on();
+        self.objects.read_ahead(bytes, ahead)
     }
 
     fn read_again(&self, bytes: Arc<[u8]>) -> Result<EbpfObject, EngineError> {

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
+use bpfman_model::InterfaceEvent;
 use bpfmand_api::Gate;
-use bpfmand_core::InterfaceEvent;
 use bpfmand_engine::{Engine, EngineError, FollowReport};
 use bpfmand_journal::Journal;
 use bpfmand_kernel::linux::LinuxKernel;

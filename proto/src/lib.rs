@@ -1,14 +1,18 @@
 //! Wire protocol between `bpfmand` and its clients: [`v1`], the API of bpfman v0.6.0 with the same tags; [`ext::v1`],
 //! the additions of this project; [`csi::v1`] and [`pluginregistration`] for a kubelet.
 
+pub mod attach_point;
 pub mod handover;
 mod map_exports;
 pub mod printable;
-mod reason;
+mod program_type;
+mod wire_point;
 mod xdp_fallback;
 
+pub use bpfman_model::Reason;
 pub use map_exports::{MAP_EXPORTS_KEY, MAX_EXPORTS, MapAccess, MapExport, MapExportError, MapExports};
-pub use reason::Reason;
+pub use program_type::{type_number, type_of_number};
+pub use wire_point::WirePoint;
 pub use xdp_fallback::xdp_fallback;
 
 /// `bpfman.v1`: the compatible API.
@@ -74,40 +78,3 @@ pub const HINT_TRAILER: &str = "bpfman-hint-bin";
 
 /// Trailer of a failed call with the kind of failure: see [`Reason`].
 pub const REASON_TRAILER: &str = "bpfman-reason";
-
-/// Kernel's program types (`enum bpf_prog_type`) by number; v0.6.0's names win: 2 is `probe`, 3 is `tc`.
-pub const KERNEL_PROGRAM_TYPES: [&str; 33] = [
-    "unspec",
-    "socket_filter",
-    "probe",
-    "tc",
-    "sched_act",
-    "tracepoint",
-    "xdp",
-    "perf_event",
-    "cgroup_skb",
-    "cgroup_sock",
-    "lwt_in",
-    "lwt_out",
-    "lwt_xmit",
-    "sock_ops",
-    "sk_skb",
-    "cgroup_device",
-    "sk_msg",
-    "raw_tracepoint",
-    "cgroup_sock_addr",
-    "lwt_seg6_local",
-    "lirc_mode2",
-    "sk_reuseport",
-    "flow_dissector",
-    "cgroup_sysctl",
-    "raw_tracepoint_writable",
-    "cgroup_sockopt",
-    "tracing",
-    "struct_ops",
-    "ext",
-    "lsm",
-    "sk_lookup",
-    "syscall",
-    "netfilter",
-];

@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use bpfman_model::Direction;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 
 use super::OutputForm;
@@ -10,7 +12,6 @@ use super::interface::InterfaceFlags;
 use super::object_name::ObjectName;
 use super::place::{OrderFlags, SharingFlags};
 use super::value::KeyValue;
-use crate::hook::InterfaceSide;
 use crate::verdict;
 
 /// `bpfman attach PROGRAM_ID …`.
@@ -160,8 +161,8 @@ pub struct AttachXdp {
 #[derive(Args, Debug)]
 pub struct AttachTc {
     /// Side of the interface.
-    #[arg(short, long, value_enum)]
-    pub direction: InterfaceSide,
+    #[arg(short, long, value_parser = directions())]
+    pub direction: Direction,
     /// Interface flags.
     #[command(flatten)]
     pub interface: InterfaceFlags,
@@ -184,8 +185,8 @@ pub struct AttachTc {
 #[derive(Args, Debug)]
 pub struct AttachTcx {
     /// Side of the interface.
-    #[arg(short, long, value_enum)]
-    pub direction: InterfaceSide,
+    #[arg(short, long, value_parser = directions())]
+    pub direction: Direction,
     /// Interface flags.
     #[command(flatten)]
     pub interface: InterfaceFlags,
@@ -468,6 +469,12 @@ pub struct LongOutput {
     pub output: OutputForm,
 }
 
+fn directions() -> impl TypedValueParser<Value = Direction> {
+    let ingress = PossibleValue::new("ingress").help("Packets that come in");
+    let egress = PossibleValue::new("egress").help("Packets that go out");
+    PossibleValuesParser::new([ingress, egress]).try_map(|name| name.parse::<Direction>())
+}
+
 fn xdp_verdict(name: &str) -> Result<i32, verdict::UnknownVerdictName> {
     verdict::number(verdict::XDP, name)
 }
@@ -510,7 +517,7 @@ mod tests {
         else {
             panic!()
         };
-        assert_eq!((tc.direction, &tc.proceed_on[..]), (InterfaceSide::Egress, &[-1, 0][..]));
+        assert_eq!((tc.direction, &tc.proceed_on[..]), (Direction::Egress, &[-1, 0][..]));
         for line in [
             "bpfman attach 7 tc -i eth0 -p 1",
             "bpfman attach 7 tc -d sideways -i eth0 -p 1",

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bpfman_model::HookName;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::top::interval;
 use super::value::PacketBytes;
-use crate::hook::HookName;
 
 /// Chain commands.
 #[derive(Debug, Subcommand)]

@@ -3,9 +3,8 @@
 use std::str::FromStr;
 use std::time::SystemTime;
 
+use bpfman_model::HookName;
 use clap::Args;
-
-use crate::hook::HookName;
 
 /// `bpfman history`.
 #[derive(Args, Debug)]

@@ -2,71 +2,78 @@
 
 use std::path::Path;
 
-use super::run_hook::{AnyHook, DEFAULT_PRIORITY, ProbedPlace};
-use crate::hook::{HookName, HookPoint};
+use bpfman_model::{AttachPoint, Interface, SampleRate, WrittenPoint};
 
-/// Returns the subcommand of a hook with its flags, unless the hook names a target that the program has from its load.
-pub fn with_flags(hook: &AnyHook, has_priority: bool) -> Result<Vec<String>, String> {
-    Ok(match hook {
-        AnyHook::Interface(hook) => {
-            let mut words = interface(hook);
-            words.extend((!has_priority).then(|| format!("--priority={DEFAULT_PRIORITY}")));
-            words
-        }
-        AnyHook::Tracepoint(name) => words("tracepoint", [format!("--tracepoint={name}")]),
-        AnyHook::RawTracepoint(name) => words("raw-tracepoint", [format!("--tracepoint={name}")]),
-        AnyHook::Kprobe(place) => words("kprobe", function(place)),
-        AnyHook::Uprobe { target, place } => {
-            words("uprobe", function(place).into_iter().chain([format!("--target={target}")]))
-        }
-        AnyHook::KprobeMulti(functions) => {
-            words("kprobe-multi", [format!("--fn-name={}", functions.join(","))])
-        }
-        AnyHook::UprobeMulti { target, functions } => words(
-            "uprobe-multi",
-            [format!("--target={target}"), format!("--fn-name={}", functions.join(","))],
-        ),
-        AnyHook::LoadedFor { kind, target: None } => words(&kind.replace('_', "-"), []),
-        AnyHook::LoadedFor { kind, target: Some(target) } => {
-            return Err(format!("its program was loaded for its target: write {kind} without {target}"));
-        }
-        AnyHook::Cgroup(path) => words("cgroup", [format!("--path={path}")]),
-        AnyHook::Netns(path) => words("netns", path.as_deref().map(netns)),
-        AnyHook::Netfilter { family, hook, priority } => words(
-            "netfilter",
-            [format!("--family={family}"), format!("--hook={hook}"), format!("--priority={priority}")],
-        ),
-        AnyHook::PerfEvent { event, frequency } => {
-            words("perf-event", [format!("--event={event}"), format!("--frequency={frequency}")])
-        }
-        AnyHook::Sockmap(map) => words("sockmap", [format!("--map={map}")]),
-        AnyHook::StructOps(map) => words("struct-ops", [format!("--map={map}")]),
-        AnyHook::Usdt { target, provider, name } => {
-            words("usdt", [format!("--target={target}"), format!("--name={provider}:{name}")])
-        }
-        AnyHook::Ksyscall(name) => words("ksyscall", [format!("--name={name}")]),
-        AnyHook::Netkit(interface) => words("netkit", [format!("--iface={interface}")]),
-    })
+/// Returns the subcommand of a hook with its flags.
+///
+/// # Errors
+/// The hook names the target of a program that has it from its load.
+pub fn with_flags(hook: &WrittenPoint, has_priority: bool) -> Result<Vec<String>, String> {
+    let kind = hook.point.type_name();
+    if let Some(target) = &hook.target {
+        return Err(format!("its program was loaded for its target: write {kind} without {target}"));
+    }
+    let mut words = vec![kind.replace('_', "-")];
+    words.extend(flags(&hook.point));
+    words
+        .extend(hook.point.priority().filter(|_| !has_priority).map(|number| format!("--priority={number}")));
+    Ok(words)
 }
 
-fn words(kind: &str, flags: impl IntoIterator<Item = String>) -> Vec<String> {
-    std::iter::once(kind.to_owned()).chain(flags).collect()
+fn flags(point: &AttachPoint) -> Vec<String> {
+    match point {
+        AttachPoint::Xdp { interface, .. } | AttachPoint::Netkit { interface } => at(interface),
+        AttachPoint::Tc { interface, direction, .. } | AttachPoint::Tcx { interface, direction, .. } => {
+            [vec![format!("--direction={direction}")], at(interface)].concat()
+        }
+        AttachPoint::Tracepoint { .. } | AttachPoint::RawTracepoint { .. } => {
+            vec![format!("--tracepoint={point}")]
+        }
+        AttachPoint::Kprobe { function, offset } => probe(Some(function), *offset),
+        AttachPoint::Uprobe { target, function, offset, .. } => {
+            [probe(function.as_ref(), *offset), vec![format!("--target={target}")]].concat()
+        }
+        AttachPoint::KprobeMulti { functions } => {
+            let names: Vec<_> = functions.iter().map(ToString::to_string).collect();
+            vec![format!("--fn-name={}", names.join(","))]
+        }
+        AttachPoint::UprobeMulti { target, functions, .. } => {
+            vec![format!("--target={target}"), format!("--fn-name={}", functions.join(","))]
+        }
+        AttachPoint::Cgroup { path } => vec![format!("--path={path}")],
+        AttachPoint::Netns { netns: path } => path.as_deref().map(netns).into_iter().collect(),
+        AttachPoint::Netfilter { place, .. } => vec![
+            format!("--family={}", place.family.name()),
+            format!("--hook={}", place.hook.name()),
+            format!("--priority={}", place.priority),
+        ],
+        AttachPoint::PerfEvent { place } => {
+            let (SampleRate::Frequency(rate) | SampleRate::Period(rate)) = place.rate;
+            vec![format!("--event={}", place.event.name()), format!("--frequency={rate}")]
+        }
+        AttachPoint::Sockmap { map } | AttachPoint::StructOps { map } => vec![format!("--map={map}")],
+        AttachPoint::Usdt { target, provider, name, .. } => {
+            vec![format!("--target={target}"), format!("--name={provider}:{name}")]
+        }
+        AttachPoint::Ksyscall { name } => vec![format!("--name={name}")],
+        AttachPoint::Fentry
+        | AttachPoint::Fexit
+        | AttachPoint::Lsm
+        | AttachPoint::BtfTracepoint
+        | AttachPoint::FmodRet
+        | AttachPoint::Iter
+        | AttachPoint::Freplace => Vec::new(),
+    }
 }
 
-fn interface(hook: &HookName) -> Vec<String> {
-    let (kind, side) = match hook.point {
-        HookPoint::Xdp => ("xdp", None),
-        HookPoint::Tc(side) => ("tc", Some(side)),
-        HookPoint::Tcx(side) => ("tcx", Some(side)),
-    };
-    let side = side.map(|side| format!("--direction={}", side.name()));
-    let place = [format!("--iface={}", hook.iface)];
-    words(kind, side.into_iter().chain(place).chain(hook.netns.as_deref().map(netns)))
+fn at(interface: &Interface) -> Vec<String> {
+    let name = format!("--iface={}", interface.name);
+    std::iter::once(name).chain(interface.netns.as_deref().map(netns)).collect()
 }
 
-fn function(place: &ProbedPlace) -> Vec<String> {
-    let offset = (place.offset != 0).then(|| format!("--offset={}", place.offset));
-    std::iter::once(format!("--fn-name={}", place.function)).chain(offset).collect()
+fn probe(function: Option<&String>, offset: u64) -> Vec<String> {
+    let name = function.map(|function| format!("--fn-name={function}"));
+    name.into_iter().chain((offset != 0).then(|| format!("--offset={offset}"))).collect()
 }
 
 fn netns(path: &Path) -> String {

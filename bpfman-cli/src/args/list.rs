@@ -1,5 +1,6 @@
 //! `bpfman list` and `bpfman get`.
 
+use bpfman_model::ProgramType;
 use clap::{Args, Subcommand};
 
 use super::object_name::ObjectName;
@@ -50,8 +51,8 @@ pub struct ListLinks {
     pub program_id: Vec<u32>,
     /// Only links of these types, each xdp, tc, tcx, tracepoint, kprobe, kretprobe, uprobe, uretprobe, fentry, fexit
     /// or lsm; several with commas, or by repeating the flag.
-    #[arg(long, value_delimiter = ',', value_name = "TYPE", value_parser = kernel_type::exact_name)]
-    pub kind: Vec<&'static str>,
+    #[arg(long, value_delimiter = ',', value_name = "TYPE", value_parser = kernel_type::exact)]
+    pub kind: Vec<ProgramType>,
 }
 
 /// Program selection.
@@ -123,7 +124,7 @@ mod tests {
     fn every_selector_of_programs() {
         let line = "bpfman list programs -p kretprobe --application shop -m a=b,c=d -m e=f -a";
         let ListCommand::Programs(programs) = list(line) else { panic!() };
-        assert_eq!(programs.select.program_type, Some(TypeFilter::Exact("kretprobe")));
+        assert_eq!(programs.select.program_type, Some(TypeFilter::Exact(ProgramType::Kretprobe)));
         assert_eq!(programs.select.metadata_selector.len(), 3);
         assert!(programs.all);
     }
@@ -139,7 +140,10 @@ mod tests {
         else {
             panic!()
         };
-        assert_eq!((&links.program_id[..], &links.kind[..]), (&[7, 8, 9][..], &["xdp", "kretprobe"][..]));
+        assert_eq!(
+            (&links.program_id[..], &links.kind[..]),
+            (&[7, 8, 9][..], &[ProgramType::Xdp, ProgramType::Kretprobe][..])
+        );
         for line in [
             "bpfman list programs --attached --unattached",
             "bpfman list programs -l a=b=c",

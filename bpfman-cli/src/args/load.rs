@@ -1,11 +1,12 @@
 //! `bpfman load`.
 
 use bpfman_image_format::Credential;
+use bpfman_model::{HookName, PullPolicy};
 use bpfman_proto::MapExport;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::credential::{CredentialParser, REGISTRY_AUTH_VARIABLE};
-use crate::hook::HookName;
 
 use super::source_name::{ImageName, ObjectPath};
 use super::value::{GlobalValue, KeyValue, MapSize, ProgramSpec};
@@ -53,33 +54,18 @@ pub struct ImageSource {
           value_parser = CredentialParser)]
     pub registry_auth: Option<Credential>,
     /// Condition for pulling the image from the registry.
-    #[arg(short, long, value_name = "POLICY", value_enum, default_value_t)]
-    pub pull_policy: PullPolicyFlag,
+    #[arg(short, long, value_name = "POLICY", value_parser = pull_policies(), default_value = "IfNotPresent")]
+    pub pull_policy: PullPolicy,
 }
 
-/// Condition for a request to the registry. The numbers are those of the wire.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "PascalCase")]
-pub enum PullPolicyFlag {
-    /// Every time.
-    Always = 0,
-    /// Only if the image is not on this machine.
-    #[default]
-    IfNotPresent = 1,
-    /// Never: fail if the image is not on this machine.
-    Never = 2,
-}
-
-impl PullPolicyFlag {
-    /// Returns the name of a number on the wire.
-    #[must_use]
-    pub const fn name(number: i32) -> &'static str {
-        match number {
-            0 => "Always",
-            2 => "Never",
-            _ => "IfNotPresent",
-        }
-    }
+/// Returns the parser of `--pull-policy`.
+pub fn pull_policies() -> impl TypedValueParser<Value = PullPolicy> {
+    let names = [
+        PossibleValue::new("Always").help("Every time"),
+        PossibleValue::new("IfNotPresent").help("Only if the image is not on this machine"),
+        PossibleValue::new("Never").help("Never: fail if the image is not on this machine"),
+    ];
+    PossibleValuesParser::new(names).try_map(|name| PullPolicy::of_name(&name).ok_or("unknown policy"))
 }
 
 /// Action of the daemon on a program that exceeds its CPU limit.
@@ -207,18 +193,15 @@ mod tests {
         let LoadCommand::Image(image) = load("bpfman load image -i r/x:1 -p Always --programs xdp:a") else {
             panic!()
         };
-        assert_eq!(image.image.pull_policy, PullPolicyFlag::Always);
+        assert_eq!(image.image.pull_policy, PullPolicy::Always);
     }
 
     #[test]
     fn pull_policy_is_case_sensitive_and_defaults_to_if_not_present() {
         let LoadCommand::Image(image) = load("bpfman load image -i r/x:1 --programs xdp:a") else { panic!() };
-        assert_eq!(image.image.pull_policy as i32, 1);
+        assert_eq!(image.image.pull_policy, PullPolicy::IfNotPresent);
         let line = "bpfman load image -i r/x:1 -p always --programs xdp:a";
         assert!(Cli::try_parse_from(line.split_whitespace()).is_err());
-        for policy in [PullPolicyFlag::Always, PullPolicyFlag::IfNotPresent, PullPolicyFlag::Never] {
-            assert_eq!(PullPolicyFlag::name(policy as i32), format!("{policy:?}"));
-        }
     }
 
     #[test]

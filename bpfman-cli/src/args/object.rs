@@ -1,10 +1,11 @@
 //! Arguments that are an object file, or an image with one.
 
 use bpfman_image_format::Credential;
+use bpfman_model::PullPolicy;
 use clap::Args;
 
 use super::credential::{CredentialParser, REGISTRY_AUTH_VARIABLE};
-use super::load::PullPolicyFlag;
+use super::load::pull_policies;
 
 /// An object file or an image, as the first argument of a command.
 #[derive(Args, Debug)]
@@ -18,6 +19,6 @@ pub struct ObjectArgument {
           value_parser = CredentialParser)]
     pub registry_auth: Option<Credential>,
     /// Condition for pulling the image from the registry.
-    #[arg(long, value_name = "POLICY", value_enum, default_value_t)]
-    pub pull_policy: PullPolicyFlag,
+    #[arg(long, value_name = "POLICY", value_parser = pull_policies(), default_value = "IfNotPresent")]
+    pub pull_policy: PullPolicy,
 }

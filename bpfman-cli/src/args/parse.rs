@@ -7,7 +7,7 @@ use clap::{FromArgMatches as _, Parser as _};
 
 use super::attach::{Attach, AttachTo};
 use super::hook_words::with_flags;
-use super::run_hook::AnyHook;
+use super::named_hook::point;
 use super::{Cli, CliCommand, definition};
 
 /// Commands of the Go rewrite and of other tools, each with the command that does the same.
@@ -46,7 +46,7 @@ pub fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
         let mut attach = attach.override_usage("bpfman attach [OPTIONS] <ID|NAME> <HOOK|COMMAND>");
         attach.error(ErrorKind::InvalidValue, format!("invalid value '{text}' for '<HOOK>': {why}"))
     };
-    let parsed: AnyHook = text.parse().map_err(|error: super::run_hook::BadAnyHook| refused(error.why))?;
+    let parsed = point(&text).map_err(|error| refused(error.why))?;
     let has_priority = flags.iter().any(|flag| {
         let flag = flag.to_string_lossy();
         flag.starts_with("--priority") || (flag.starts_with("-p") && !flag.starts_with("--"))

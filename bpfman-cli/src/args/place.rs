@@ -1,12 +1,8 @@
 //! Order of a program in a chain, and how it shares the chain.
 
-use std::fmt;
-use std::str::FromStr;
-
+use bpfman_model::Anchor;
 use bpfman_proto::ext::v1 as ext;
 use clap::Args;
-
-use super::value_error::ValueError;
 
 /// Place among the programs of a hook: overrides priorities.
 #[derive(Args, Clone, Debug, Default)]
@@ -14,10 +10,10 @@ pub struct OrderFlags {
     /// Run before this member: a link's id, a program's function name, role=NAME, or foreign:NAME for a program of
     /// others (tcx, cgroup). Several with commas, or by repeating the flag.
     #[arg(long, value_delimiter = ',', value_name = "ANCHOR", help_heading = ORDER)]
-    pub before: Vec<OrderAnchor>,
+    pub before: Vec<Anchor>,
     /// Run after this member.
     #[arg(long, value_delimiter = ',', value_name = "ANCHOR", help_heading = ORDER)]
-    pub after: Vec<OrderAnchor>,
+    pub after: Vec<Anchor>,
     /// Role of this program, which others can name in --before and --after: for example firewall.
     #[arg(long, value_name = "NAME", help_heading = ORDER)]
     pub role: Option<String>,
@@ -32,7 +28,7 @@ impl OrderFlags {
         if self.before.is_empty() && self.after.is_empty() && self.role.is_none() {
             return None;
         }
-        let texts = |anchors: &[OrderAnchor]| anchors.iter().map(ToString::to_string).collect();
+        let texts = |anchors: &[Anchor]| anchors.iter().map(ToString::to_string).collect();
         Some(ext::Order {
             role: self.role.clone().unwrap_or_default(),
             before: texts(&self.before),
@@ -69,81 +65,9 @@ impl SharingFlags {
     }
 }
 
-/// Member that an order refers to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OrderAnchor {
-    /// Link of the daemon.
-    Link(u32),
-    /// Programs by their function name.
-    Program(String),
-    /// Members with a role.
-    Role(String),
-    /// Third-party program.
-    Foreign(String),
-}
-
-impl FromStr for OrderAnchor {
-    type Err = ValueError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let named = |kind, name: &str| match name {
-            "" => Err(ValueError::NoAnchorName(kind)),
-            name => Ok(name.to_owned()),
-        };
-        if let Some(name) = text.strip_prefix("role=") {
-            return named("role=", name).map(Self::Role);
-        }
-        if let Some(name) = text.strip_prefix("foreign:") {
-            return named("foreign:", name).map(Self::Foreign);
-        }
-        match text {
-            "" => Err(ValueError::NoAnchor),
-            digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-                digits.parse().map(Self::Link).map_err(|_| ValueError::NotLinkId(digits.to_owned()))
-            }
-            name if name.contains(['=', ':']) => Err(ValueError::NotAnchor(name.to_owned())),
-            name => Ok(Self::Program(name.to_owned())),
-        }
-    }
-}
-
-impl fmt::Display for OrderAnchor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Link(id) => write!(f, "{id}"),
-            Self::Program(name) => f.write_str(name),
-            Self::Role(name) => write!(f, "role={name}"),
-            Self::Foreign(name) => write!(f, "foreign:{name}"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn anchors_print_as_they_are_written() {
-        for text in ["7", "xdp_pass", "role=firewall", "foreign:cil_from_netdev", "foreign:7"] {
-            assert_eq!(text.parse::<OrderAnchor>().unwrap().to_string(), text);
-        }
-        assert_eq!("007".parse::<OrderAnchor>(), Ok(OrderAnchor::Link(7)));
-    }
-
-    #[test]
-    fn what_is_no_anchor_says_what_would_be_one() {
-        for (text, says) in [
-            ("", "the anchor is empty"),
-            ("role=", "after role="),
-            ("foreign:", "after foreign:"),
-            ("rôle=x", "is not an anchor"),
-            ("link:7", "is not an anchor"),
-            ("4294967296", "is not a link id"),
-        ] {
-            let message = text.parse::<OrderAnchor>().unwrap_err().to_string();
-            assert!(message.contains(says), "{text}: {message}");
-        }
-    }
 
     #[test]
     fn no_intent_sends_none() {

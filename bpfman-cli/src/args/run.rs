@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use bpfman_model::WrittenPoint;
 use clap::Args;
 
+use super::named_hook::NamedHook;
 use super::object::ObjectArgument;
-use super::run_hook::{DEFAULT_PRIORITY, NamedHook};
 use super::value::{GlobalValue, KeyValue, MapSize};
 
 /// `bpfman run FILE|IMAGE [PROGRAM...]`.
@@ -26,7 +27,7 @@ pub struct RunPrograms {
     #[arg(long, num_args = 1.., value_name = "[PROGRAM=]HOOK")]
     pub attach: Vec<NamedHook>,
     /// Place in the chains of interfaces: lower runs earlier. 0 to 1000.
-    #[arg(short, long, default_value_t = DEFAULT_PRIORITY)]
+    #[arg(short, long, default_value_t = WrittenPoint::DEFAULT_PRIORITY)]
     pub priority: i32,
     /// End after this time: a number and s, m, h or d. Without: at Ctrl-C.
     #[arg(long = "for", value_name = "TIME", value_parser = super::image::age)]

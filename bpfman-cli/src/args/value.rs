@@ -4,13 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::str::FromStr;
 
+use bpfman_model::{LoadTarget, ProgramType, from_hexadecimal};
 use bpfman_proto::ext::v1::LoadValues;
+use bpfman_proto::type_number;
 use bpfman_proto::v1::prog_specific_info::Info;
 use bpfman_proto::v1::{
     BpfmanProgramType, FentryLoadInfo, FexitLoadInfo, LoadInfo, LsmLoadInfo, ProgSpecificInfo,
 };
-
-use bpfmand_core::{LoadTarget, ProgramType};
 
 use super::value_error::ValueError;
 use crate::kernel_type;
@@ -112,13 +112,6 @@ fn ensure_distinct<'n>(
     }
 }
 
-fn from_hex(hex: &str) -> Option<Vec<u8>> {
-    if !hex.len().is_multiple_of(2) || !hex.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).ok()).collect()
-}
-
 /// Packet in hexadecimal digits. Colons between bytes are allowed, as in addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PacketBytes(pub Vec<u8>);
@@ -127,7 +120,7 @@ impl FromStr for PacketBytes {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match from_hex(&text.replace(':', "")) {
+        match from_hexadecimal(&text.replace(':', "")) {
             Some(bytes) if !bytes.is_empty() => Ok(Self(bytes)),
             _ => Err(ValueError::NotPacket),
         }
@@ -155,7 +148,7 @@ impl FromStr for ProgramSpec {
         let parts: Vec<&str> = text.split(':').collect();
         let (name, rest) = (parts[0], &parts[1..]);
         let known = kernel_type::exact(name)?;
-        let target = known.name.parse::<ProgramType>().ok().and_then(target_form);
+        let target = target_form(known);
         if rest.iter().any(|part| part.is_empty()) {
             return Err(ValueError::EmptyPart(text.to_owned()));
         }
@@ -164,15 +157,15 @@ impl FromStr for ProgramSpec {
             ([function], None | Some((_, false))) => (*function, None),
             ([function, target], Some(_)) => (*function, Some((*target).to_owned())),
             // The section may name the function.
-            ([function, program, replaced], Some(_)) if known.name == "freplace" => {
+            ([function, program, replaced], Some(_)) if known == ProgramType::Freplace => {
                 (*function, Some(format!("{program}:{replaced}")))
             }
             (_, None) => return wrong(format!("{name}:FUNCTION")),
             (_, Some((target, true))) => return wrong(format!("{name}:FUNCTION:{target}")),
             (_, Some((target, false))) => return wrong(format!("{name}:FUNCTION[:{target}]")),
         };
-        let actual_type = matches!(name, "kretprobe" | "uretprobe").then_some(known.name);
-        Ok(Self { program_type: known.wire, actual_type, function: function.to_owned(), target })
+        let actual_type = (known.declared() != known).then_some(known.name());
+        Ok(Self { program_type: type_number(known), actual_type, function: function.to_owned(), target })
     }
 }
 
@@ -336,7 +329,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(rows, kernel_type::EXACT.len(), "each type has its row");
+        assert_eq!(rows, ProgramType::ALL.len(), "each type has its row");
     }
 
     #[test]

@@ -35,21 +35,9 @@ pub enum ValueError {
     /// Kernel link by neither an id nor a pin.
     #[error("{0:?} is neither a link id nor the path of a pin: write a number, or a path with a slash")]
     NotLink(String),
-    /// Anchor without the name that has to follow its kind.
-    #[error("the name after {0} is missing: write {0}NAME")]
-    NoAnchorName(&'static str),
-    /// Empty anchor.
-    #[error("the anchor is empty: write a link id, a function name, role=NAME or foreign:NAME")]
-    NoAnchor,
     /// Text that is no map.
     #[error("{0:?} is no map: write a map's id (`bpfman map list` shows them), or PROGRAM_ID:NAME")]
     NotMap(String),
-    /// Number that is too large for a link id.
-    #[error("{0} is not a link id: it is larger than 4294967295")]
-    NotLinkId(String),
-    /// Anchor of an unknown kind.
-    #[error("{0:?} is not an anchor: write a link id, a function name, role=NAME or foreign:NAME")]
-    NotAnchor(String),
     /// Selector with unbalanced parentheses.
     #[error("{0:?} has parentheses that do not match")]
     Parentheses(String),

@@ -10,7 +10,7 @@ use tonic::Code;
 use super::connect;
 use super::program_name::program_id;
 use super::progress::warn;
-use super::wire_point::{WirePoint, on_the_wire};
+use super::wire_point::on_the_wire;
 use crate::args::attach::{Attach, AttachTo};
 use crate::args::place::SharingFlags;
 use crate::args::value::absolute;
@@ -33,10 +33,7 @@ pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
     }
     let ttl_seconds = command.point.link().and_then(|link| link.ttl).map(|ttl| ttl.as_secs());
     let matching = matching(&command.point);
-    let (attach, point) = match on_the_wire(command.point)? {
-        WirePoint::Published(info) => (Some(v1::AttachInfo { info: Some(info) }), None),
-        WirePoint::More(point) => (None, Some(point)),
-    };
+    let (attach, point) = on_the_wire(command.point)?.into_fields();
     let mut client = connect(global).await?;
     let program_id = program_id(&mut client, &command.program).await?;
     if let Some(which) = matching {
@@ -181,6 +178,7 @@ fn matching(point: &AttachTo) -> Option<ext::InterfaceMatch> {
 
 #[cfg(test)]
 mod tests {
+    use bpfman_proto::WirePoint;
     use clap::Parser;
 
     use super::*;

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use bpfman_client::Services;
+use bpfman_model::HookName;
 use bpfman_proto::ext::v1 as ext;
 
 use super::{chain_watch, connect, hook, trace};
 use crate::args::chain::{ChainCommand, ShowChain};
 use crate::args::{Global, OutputForm};
 use crate::error::CliError;
-use crate::hook::HookName;
 use crate::show;
 use crate::show::chain::ChainJson;
 use crate::show::hooks::HookList;

@@ -1,6 +1,7 @@
 //! `bpfman chain watch`.
 
 use bpfman_client::{Client, Error};
+use bpfman_model::HookName;
 use bpfman_proto::ext::v1 as ext;
 use tonic::Streaming;
 
@@ -11,7 +12,6 @@ use super::run::signals::Signals;
 use crate::args::Global;
 use crate::args::chain::WatchChain;
 use crate::error::CliError;
-use crate::hook::HookName;
 use crate::show;
 use crate::show::chain_tick::ChainTick;
 

@@ -21,14 +21,14 @@ pub fn examine(global: &Global, error: &io::Error, diagnosis: &mut Diagnosis) {
         _ => ("the socket cannot be used", "no daemon can be asked"),
     };
     let start = "systemctl start bpfmand.socket bpfmand";
-    diagnosis.because(FindingClass::DaemonDead, socket, format!("{what}: {error}"), why, start);
+    diagnosis.because(FindingClass::DAEMON_DEAD, socket, format!("{what}: {error}"), why, start);
     unit(diagnosis);
     lock(&state, diagnosis);
     pins(&runtime.join("fs"), diagnosis);
     for marker in [state.join("break-glass"), runtime.join("break-glass")] {
         if marker.exists() {
             diagnosis.because(
-                FindingClass::Detached,
+                FindingClass::DETACHED,
                 marker.display().to_string(),
                 "root detached everything of bpfman",
                 "a daemon that starts attaches nothing until this ends",
@@ -42,7 +42,7 @@ pub fn examine(global: &Global, error: &io::Error, diagnosis: &mut Diagnosis) {
         if free < 16 << 20 {
             let (subject, what) = (folder.display().to_string(), format!("{} KiB are free", free / 1024));
             let fix = format!("df -h {subject}");
-            diagnosis.because(FindingClass::Disk, subject, what, "changes are refused when it is full", fix);
+            diagnosis.because(FindingClass::DISK, subject, what, "changes are refused when it is full", fix);
         }
     }
 }
@@ -71,7 +71,7 @@ fn unit(diagnosis: &mut Diagnosis) {
             of("SubState").unwrap_or_default(),
             of("Result").unwrap_or_default()
         );
-        diagnosis.found(FindingClass::DaemonDead, "bpfmand.service", what, "journalctl -u bpfmand -n 50");
+        diagnosis.found(FindingClass::DAEMON_DEAD, "bpfmand.service", what, "journalctl -u bpfmand -n 50");
     }
 }
 
@@ -89,7 +89,7 @@ fn lock(state: &Path, diagnosis: &mut Diagnosis) {
     };
     if let Some(pid) = fs::read_to_string("/proc/locks").ok().and_then(|locks| holder(&locks, found.ino())) {
         diagnosis.because(
-            FindingClass::DaemonDead,
+            FindingClass::DAEMON_DEAD,
             path.display().to_string(),
             format!("process {pid} has the records locked"),
             "a daemon runs, and does not listen on this socket: it starts, ends, hangs, or listens elsewhere",
@@ -117,7 +117,7 @@ fn pins(fs_root: &Path, diagnosis: &mut Diagnosis) {
     };
     if !mounts.lines().any(is_bpffs) {
         diagnosis.because(
-            FindingClass::Kernel,
+            FindingClass::KERNEL,
             root,
             "no bpffs is mounted there",
             "nothing of bpfman is pinned: nothing of it runs, unless somebody unmounted it",

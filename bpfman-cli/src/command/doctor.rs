@@ -1,6 +1,7 @@
 //! `bpfman doctor`: recorded state, compared with the kernel.
 
 use bpfman_client::Services;
+use bpfman_model::HookName;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::printable::shell_word;
 use bpfman_proto::v1;
@@ -10,7 +11,6 @@ use super::{connect, dead_daemon};
 use crate::args::Global;
 use crate::error::CliError;
 use crate::finding_class::FindingClass;
-use crate::hook::HookName;
 use crate::show::diagnosis::Diagnosis;
 use crate::show::verified::VerifiedChain;
 
@@ -43,7 +43,7 @@ pub async fn run(global: &Global) -> Result<(), CliError> {
 async fn living(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
     let examined = itself(client, diagnosis).await?;
     // During break-glass, everything attached would be a finding, and the other checks need calls that are suspended.
-    if diagnosis.findings.iter().any(|found| found.class == FindingClass::Detached) {
+    if diagnosis.findings.iter().any(|found| found.class == FindingClass::DETACHED) {
         return Ok(());
     }
     programs(client, diagnosis).await?;
@@ -88,7 +88,7 @@ async fn programs(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<()
     for program in answer.programs.iter().filter(|program| !program.cpu_excess.is_empty()) {
         let id = program.kernel_info.as_ref().map_or(0, |kernel| kernel.id);
         let look = format!("bpfman get program {id}");
-        diagnosis.found(FindingClass::Drift, format!("program {id}"), program.state.clone(), &look);
+        diagnosis.found(FindingClass::DRIFT, format!("program {id}"), program.state.clone(), &look);
     }
     for program in answer.programs.iter().filter(|program| differs(program.standing())) {
         let id = program.kernel_info.as_ref().map_or(0, |kernel| kernel.id);
@@ -97,7 +97,7 @@ async fn programs(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<()
             ext::Standing::Waiting => format!("bpfman get program {id}"),
             _ => RESTART.to_owned(),
         };
-        diagnosis.found(FindingClass::Drift, format!("program {id}"), program.state.clone(), fix);
+        diagnosis.found(FindingClass::DRIFT, format!("program {id}"), program.state.clone(), fix);
     }
     Ok(())
 }
@@ -115,7 +115,7 @@ async fn links(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), C
             }
             _ => RESTART.to_owned(),
         };
-        diagnosis.found(FindingClass::Drift, format!("link {}", link.id), link.state.clone(), fix);
+        diagnosis.found(FindingClass::DRIFT, format!("link {}", link.id), link.state.clone(), fix);
     }
     Ok(())
 }
@@ -127,7 +127,7 @@ async fn hooks(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), C
     for summary in &answer.hooks {
         if differs(summary.standing()) {
             // Do not verify a hook that is known to differ: one finding is enough.
-            diagnosis.found(FindingClass::Drift, &summary.hook, &summary.state, look(&summary.hook));
+            diagnosis.found(FindingClass::DRIFT, &summary.hook, &summary.state, look(&summary.hook));
             continue;
         }
         // The kernel orders tcx links itself: there is no chain to build.
@@ -141,7 +141,7 @@ async fn hooks(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), C
             Ok(answer) => {
                 let verified = VerifiedChain::new(&summary.hook, &answer.into_inner());
                 for difference in verified.differences() {
-                    diagnosis.found(FindingClass::Drift, &summary.hook, difference, look(&summary.hook));
+                    diagnosis.found(FindingClass::DRIFT, &summary.hook, difference, look(&summary.hook));
                 }
             }
             // The hook was detached after it was listed.
@@ -152,7 +152,7 @@ async fn hooks(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), C
                 diagnosis.note(&summary.hook, format!("its chain was not verified: {}", status.message()));
             }
             Err(status) => {
-                diagnosis.found(FindingClass::Drift, &summary.hook, status.message(), look(&summary.hook));
+                diagnosis.found(FindingClass::DRIFT, &summary.hook, status.message(), look(&summary.hook));
             }
         }
     }
@@ -168,7 +168,7 @@ async fn provenance(
     let answer = match client.images.check_provenance(ext::CheckProvenanceRequest {}).await {
         // The policy is unusable, which a daemon that examines itself has reported, or the caller lacks the permission.
         Err(status) if status.code() == tonic::Code::PermissionDenied && examined => {
-            if diagnosis.findings.iter().all(|found| found.class != FindingClass::Policy) {
+            if diagnosis.findings.iter().all(|found| found.class != FindingClass::POLICY) {
                 diagnosis.note(
                     "policy",
                     format!("running programs were not held against it: {}", status.message()),
@@ -178,7 +178,7 @@ async fn provenance(
         }
         // An older daemon does not examine itself: the policy may be unusable.
         Err(status) if status.code() == tonic::Code::PermissionDenied => {
-            diagnosis.found(FindingClass::Policy, "policy", status.message(), "bpfman whoami");
+            diagnosis.found(FindingClass::POLICY, "policy", status.message(), "bpfman whoami");
             return Ok(());
         }
         answer => answer,
@@ -193,7 +193,7 @@ async fn provenance(
         };
         let fix = format!("bpfman unload {id}");
         diagnosis.found(
-            FindingClass::Policy,
+            FindingClass::POLICY,
             format!("program {id}"),
             format!("{why} ({source}); {action}"),
             fix,
@@ -208,11 +208,11 @@ async fn strays(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), 
     };
     // A daemon that examines itself has reported it.
     if !answer.pins_problem.is_empty() && diagnosis.findings.iter().all(|found| found.subject != "bpffs") {
-        diagnosis.found(FindingClass::Kernel, "bpffs", answer.pins_problem, RESTART);
+        diagnosis.found(FindingClass::KERNEL, "bpffs", answer.pins_problem, RESTART);
     }
     for stray in answer.strays {
         let fix = format!("bpfman stray remove {}", shell_word(&stray.pin));
-        diagnosis.found(FindingClass::Strays, format!("stray {}", stray.pin), stray.description, fix);
+        diagnosis.found(FindingClass::STRAYS, format!("stray {}", stray.pin), stray.description, fix);
     }
     Ok(())
 }
@@ -225,7 +225,7 @@ async fn matches(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(),
     for matching in &answer.matchings {
         for failure in &matching.failures {
             let subject = format!("match {}", matching.id);
-            diagnosis.found(FindingClass::Drift, subject, failure, "bpfman list matches");
+            diagnosis.found(FindingClass::DRIFT, subject, failure, "bpfman list matches");
         }
     }
     Ok(())

@@ -1,15 +1,14 @@
 //! `bpfman load … --dry-run`.
 
 use bpfman_client::Services;
+use bpfman_model::HookKind;
 use bpfman_proto::ext::v1 as ext;
-use bpfman_proto::v1;
 use bpfman_proto::v1::BpfmanProgramType;
-use bpfman_proto::v1::attach_info::Info;
+use bpfman_proto::{WirePoint, v1};
 
 use crate::args::Global;
 use crate::args::load::LoadWhat;
 use crate::error::CliError;
-use crate::hook::{HookName, HookPoint};
 use crate::show;
 use crate::show::tried::Tried;
 
@@ -49,16 +48,17 @@ pub fn refusal(answer: ext::DryRunResponse) -> Result<Option<(ext::Failure, Stri
 fn attachments(what: &LoadWhat) -> Result<Vec<ext::DryRunAttachment>, CliError> {
     let mut all = Vec::new();
     for hook in &what.attach {
-        let kind = match hook.point {
-            HookPoint::Xdp => BpfmanProgramType::Xdp,
-            HookPoint::Tc(_) => BpfmanProgramType::Tc,
-            HookPoint::Tcx(_) => BpfmanProgramType::Tcx,
+        let kind = match hook.kind {
+            HookKind::Xdp => BpfmanProgramType::Xdp,
+            HookKind::Tc(_) => BpfmanProgramType::Tc,
+            HookKind::Tcx(_) => BpfmanProgramType::Tcx,
         };
+        let (attach, _) = WirePoint::of_hook(hook.kind, &hook.interface, PRIORITY).into_fields();
         let before = all.len();
         let fitting = what.programs.iter().filter(|program| program.program_type == kind as i32);
         all.extend(fitting.map(|program| ext::DryRunAttachment {
             program: program.function.clone(),
-            attach: Some(v1::AttachInfo { info: Some(point(hook)) }),
+            attach: attach.clone(),
             order: None,
             isolated: false,
             point: None,
@@ -68,28 +68,4 @@ fn attachments(what: &LoadWhat) -> Result<Vec<ext::DryRunAttachment>, CliError> 
         }
     }
     Ok(all)
-}
-
-fn point(hook: &HookName) -> Info {
-    let iface = hook.iface.clone();
-    let netns = hook.netns.as_ref().map(|path| path.to_string_lossy().into_owned());
-    match hook.point {
-        HookPoint::Xdp => {
-            Info::XdpAttachInfo(v1::XdpAttachInfo { priority: PRIORITY, iface, netns, ..Default::default() })
-        }
-        HookPoint::Tc(side) => Info::TcAttachInfo(v1::TcAttachInfo {
-            priority: PRIORITY,
-            iface,
-            netns,
-            direction: side.name().to_owned(),
-            ..Default::default()
-        }),
-        HookPoint::Tcx(side) => Info::TcxAttachInfo(v1::TcxAttachInfo {
-            priority: PRIORITY,
-            iface,
-            netns,
-            direction: side.name().to_owned(),
-            ..Default::default()
-        }),
-    }
 }

@@ -71,7 +71,7 @@ fn is_labelled(select: &Select, program: &ProgramJson) -> bool {
 fn programs_request(command: &ListPrograms) -> ext::ListProgramsRequest {
     let (kernel, exact) = match &command.select.program_type {
         Some(TypeFilter::Kernel(number)) => (Some(*number), ""),
-        Some(TypeFilter::Exact(name)) => (None, *name),
+        Some(TypeFilter::Exact(known)) => (None, known.name()),
         None => (None, ""),
     };
     let select = v1::ListRequest {
@@ -113,7 +113,9 @@ async fn links(global: &Global, command: ListLinks) -> Result<(), CliError> {
         .filter(|link| select.application.is_none() || link.application == select.application)
         .filter(|link| labelled.as_ref().is_none_or(|programs| programs.contains(&link.program_id)))
         .filter(|link| command.program_id.is_empty() || command.program_id.contains(&link.program_id))
-        .filter(|link| command.kind.is_empty() || command.kind.iter().any(|kind| *kind == link.program_type))
+        .filter(|link| {
+            command.kind.is_empty() || command.kind.iter().any(|kind| kind.name() == link.program_type)
+        })
         .collect();
     show::answer(global, &LinkList { links })
 }
@@ -121,7 +123,7 @@ async fn links(global: &Global, command: ListLinks) -> Result<(), CliError> {
 /// Returns the request by exact type. A kernel type, which stands for several, is selected by the client.
 fn links_request(command: &ListLinks) -> ext::ListLinksRequest {
     let exact = match &command.select.program_type {
-        Some(TypeFilter::Exact(name)) => *name,
+        Some(TypeFilter::Exact(known)) => known.name(),
         Some(TypeFilter::Kernel(_)) | None => "",
     };
     ext::ListLinksRequest {

@@ -17,6 +17,8 @@ mod events;
 mod features;
 mod figure_readings;
 mod generate;
+#[cfg(test)]
+mod golden_tests;
 mod history;
 mod hook;
 mod image;

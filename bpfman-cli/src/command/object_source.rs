@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bpfman_client::Services;
 use bpfman_image_format::{ImageReference, Platform, ReferenceError};
+use bpfman_model::PullPolicy;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 use bpfman_proto::v1::bytecode_location::Location;
@@ -12,7 +13,6 @@ use bpfman_registry::fetch_object;
 use bpfmand_object::{MAX_OBJECT_BYTES, ObjectFile};
 
 use crate::args::Global;
-use crate::args::load::PullPolicyFlag;
 use crate::args::object::ObjectArgument;
 use crate::args::value::absolute;
 use crate::command::check;
@@ -39,7 +39,7 @@ impl ObjectSource {
         let auth = argument.registry_auth.as_ref();
         Self::Image(v1::BytecodeImage {
             url: argument.source.clone(),
-            image_pull_policy: argument.pull_policy as i32,
+            image_pull_policy: argument.pull_policy.number(),
             username: auth.map(|auth| auth.user().to_owned()),
             password: auth.map(|auth| auth.password().to_owned()),
         })
@@ -58,8 +58,8 @@ impl ObjectSource {
             Self::File(path) => Location::File(absolute(path)),
             Self::Image(image) => {
                 let policy = match image.image_pull_policy {
-                    never if never == PullPolicyFlag::Never as i32 => never,
-                    _ => PullPolicyFlag::IfNotPresent as i32,
+                    never if never == PullPolicy::Never.number() => never,
+                    _ => PullPolicy::IfNotPresent.number(),
                 };
                 Location::Image(v1::BytecodeImage { image_pull_policy: policy, ..image.clone() })
             }

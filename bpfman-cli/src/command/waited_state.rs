@@ -6,7 +6,7 @@ use bpfman_proto::ext::v1 as ext;
 use super::program_name::of_name;
 use crate::args::object_name::ObjectName;
 use crate::args::wait::{WaitCondition, WaitFor, WaitKind};
-use crate::show::standing::{StandingWord, state_text};
+use crate::show::standing::state_text;
 use crate::show::waited::Waited;
 
 #[derive(Debug)]
@@ -132,10 +132,12 @@ fn link_differs(link: &ext::Link) -> Option<String> {
 }
 
 fn differs(what: &str, id: u32, standing: ext::Standing, state: &str) -> Option<String> {
-    match StandingWord::of(standing) {
-        Some(StandingWord::Running) => None,
-        Some(_) => Some(format!("{what} {id}: {}", state_text(state))),
-        None => Some(format!("the daemon does not say how {what} {id} stands: it is older than this client")),
+    match standing {
+        ext::Standing::Running => None,
+        ext::Standing::Unspecified => {
+            Some(format!("the daemon does not say how {what} {id} stands: it is older than this client"))
+        }
+        _ => Some(format!("{what} {id}: {}", state_text(state))),
     }
 }
 

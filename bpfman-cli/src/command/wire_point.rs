@@ -4,19 +4,12 @@ use std::path::{Path, PathBuf};
 
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::ext::v1::point::At;
-use bpfman_proto::v1;
 use bpfman_proto::v1::attach_info::Info;
+use bpfman_proto::{WirePoint, v1};
 
 use crate::args::attach::{AttachTo, LinkMetadata, ProbedFile};
 use crate::args::value::{absolute, to_map};
 use crate::error::CliError;
-
-#[derive(Debug)]
-pub enum WirePoint {
-    /// Message of `bpfman.v1`, which daemons of v0.6.0 support.
-    Published(Info),
-    More(ext::Point),
-}
 
 pub fn on_the_wire(point: AttachTo) -> Result<WirePoint, CliError> {
     Ok(WirePoint::Published(match point {

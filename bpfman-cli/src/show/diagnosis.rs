@@ -166,7 +166,7 @@ mod tests {
         let summary = " checked: 2 programs, 3 links, 1 chains, 0 patterns\n";
         assert_eq!(diagnosis.table(Screen::PLAIN), format!("{summary} all is as it was asked for\n\n"));
         let missing = "missing: the pin of its chain was removed";
-        diagnosis.found(FindingClass::Drift, "xdp:eth0", missing, "bpfman chain show xdp:eth0");
+        diagnosis.found(FindingClass::DRIFT, "xdp:eth0", missing, "bpfman chain show xdp:eth0");
         assert_eq!(
             diagnosis.table(Screen::PLAIN),
             format!(
@@ -176,7 +176,7 @@ mod tests {
         );
         assert_eq!(diagnosis.ids(), ["xdp:eth0"]);
         assert_eq!(diagnosis.gravest().map(|found| found.exit_code), Some(7));
-        diagnosis.found(FindingClass::Disk, "/var", "full", "");
+        diagnosis.found(FindingClass::DISK, "/var", "full", "");
         assert_eq!(diagnosis.gravest().map(|found| found.exit_code), Some(13));
         let json = serde_json::to_value(&diagnosis).unwrap();
         assert_eq!(

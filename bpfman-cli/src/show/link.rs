@@ -1,5 +1,6 @@
 //! Links: one as a block, several as a table.
 
+use bpfman_model::ProgramType;
 use serde::Serialize;
 
 use super::CommandOutput;
@@ -50,7 +51,7 @@ impl CommandOutput for LinkList {
             ];
             row.extend(has_mode.then(|| link.xdp_mode.clone().unwrap_or_default()));
             row.extend(has_netns.then(|| netns(link).unwrap_or_default().to_owned()));
-            row.extend(has_state.then(|| link.standing.map_or("", StandingWord::name).to_owned()));
+            row.extend(has_state.then(|| link.standing.map(StandingWord::name).unwrap_or_default()));
             table.row(row);
         }
         let mut text = table.render(screen);
@@ -85,8 +86,9 @@ fn block(link: &LinkJson, screen: Screen) -> String {
         .line("Program Type", kind)
         .line("Program ID", link.program_id)
         .line("Link ID", link.link_id);
-    match kind {
-        "xdp" | "tc" | "tcx" => {
+    let known = link.program_type.parse::<ProgramType>().ok();
+    match known.and_then(ProgramType::point_kind).unwrap_or_default() {
+        "xdp" | "tc" => {
             block.optional("Interface", attach.iface.as_ref());
             if kind != "xdp" {
                 block.optional("Direction", attach.direction.as_ref());
@@ -114,8 +116,7 @@ fn block(link: &LinkJson, screen: Screen) -> String {
                 .optional("PID", attach.pid)
                 .optional("Container PID", attach.container_pid);
         }
-        "cgroup_skb" | "cgroup_sock" | "cgroup_sock_addr" | "cgroup_sockopt" | "cgroup_sysctl"
-        | "cgroup_device" | "sock_ops" | "lsm_cgroup" => {
+        "cgroup" => {
             block.optional("Control Group", attach.cgroup.as_ref());
             block.optional("Attach Hook", attach.fn_name.as_ref());
         }
@@ -129,16 +130,15 @@ fn block(link: &LinkJson, screen: Screen) -> String {
             block.optional("Probe", attach.fn_name.as_ref());
             block.optional("PID", attach.pid).optional("Container PID", attach.container_pid);
         }
-        "ksyscall" | "kretsyscall" => {
+        "ksyscall" => {
             block.optional("System Call", attach.fn_name.as_ref());
         }
-        "kprobe_multi" | "kretprobe_multi" | "kprobe_session" | "uprobe_multi" | "uretprobe_multi"
-        | "uprobe_session" => {
+        "kprobe_multi" | "uprobe_multi" => {
             block.optional("Target", attach.target.as_ref());
             block.lines("Attach Functions", attach.functions.iter().cloned());
             block.optional("PID", attach.pid).optional("Container PID", attach.container_pid);
         }
-        "sk_skb" | "sk_msg" | "struct_ops" => {
+        "sockmap" | "struct_ops" => {
             block.optional("Map", attach.map.as_ref());
             block.optional("Attach Hook", attach.fn_name.as_ref());
         }
@@ -150,7 +150,7 @@ fn block(link: &LinkJson, screen: Screen) -> String {
             }
             block.optional("PID", attach.pid);
         }
-        "sk_lookup" | "flow_dissector" => {
+        "netns" => {
             block.line("Network Namespace", attach.netns.as_deref().unwrap_or("the daemon's own"));
         }
         "netfilter" => {
@@ -338,9 +338,9 @@ mod tests {
             link("xdp", "eth0 pos-0", Info::XdpAttachInfo(info))
         };
         let mut waits = xdp(None);
-        waits.standing = Some(StandingWord::Waiting);
+        waits.standing = Some(StandingWord(ext::Standing::Waiting));
         let mut runs = xdp(Some("/run/netns/blue"));
-        runs.standing = Some(StandingWord::Running);
+        runs.standing = Some(StandingWord(ext::Standing::Running));
         assert_eq!(
             LinkList { links: vec![waits, runs] }.table(Screen::PLAIN),
             " Program ID  Link ID  Application  Type  Function Name  Attachment  Network Namespace  State

@@ -1,7 +1,7 @@
 //! List of the maps of the daemon's programs.
 
+use bpfman_model::map_type;
 use bpfman_proto::ext::v1 as ext;
-use bpfmand_core::map_type;
 use serde::Serialize;
 
 use super::CommandOutput;

@@ -1,6 +1,6 @@
 //! Traces of packets through the programs of a hook.
 
-use bpfman_apply::content::hexadecimal;
+use bpfman_model::hexadecimal;
 use bpfman_proto::ext::v1 as ext;
 use serde::Serialize;
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use bpfman_model::hexadecimal;
 use bpfmand_object::{ValueLayout, read_bits, sign_extended};
 use serde::ser::{SerializeMap as _, SerializeSeq as _};
 use serde::{Serialize, Serializer};
@@ -155,10 +156,7 @@ fn characters(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
+/// Maximum number of shown bytes of an unknown type.
 const SHOWN_BYTES: usize = 64;
 
 impl fmt::Display for TypedValue {
@@ -192,7 +190,7 @@ impl fmt::Display for TypedValue {
                     )
                     .collect();
                 let more = if shown.len() < bytes.len() { "..." } else { "" };
-                write!(f, "{}{more} |{readable}|", hex(shown))
+                write!(f, "{}{more} |{readable}|", hexadecimal(shown))
             }
         }
     }
@@ -223,7 +221,7 @@ impl Serialize for TypedValue {
                 fields.iter().try_for_each(|(name, value)| map.serialize_entry(name, value))?;
                 map.end()
             }
-            Self::Bytes(bytes) => serializer.serialize_str(&hex(bytes)),
+            Self::Bytes(bytes) => serializer.serialize_str(&hexadecimal(bytes)),
         }
     }
 }

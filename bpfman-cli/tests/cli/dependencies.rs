@@ -3,7 +3,7 @@
 use std::process::Command;
 
 /// Crates of the daemon without I/O or system calls, which `check` uses to read object files.
-const PURE: [&str; 3] = ["bpfmand-core", "bpfmand-object", "bpfmand-requirements"];
+const PURE: [&str; 3] = ["bpfman-model", "bpfmand-object", "bpfmand-requirements"];
 
 #[test]
 fn no_signature_verifier_no_store_no_daemon_room() {

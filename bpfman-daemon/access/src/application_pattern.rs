@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use bpfmand_core::{Glob, OwningApplication, OwningApplicationName};
+use bpfman_model::{Glob, OwningApplication, OwningApplicationName};
 
 use crate::BadPattern;
 

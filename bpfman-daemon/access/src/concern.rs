@@ -1,6 +1,6 @@
 //! Permission to read the history of an owner.
 
-use bpfmand_core::{Owner, Peer};
+use bpfman_model::{Owner, Peer};
 
 use crate::AccessPolicy;
 
@@ -21,7 +21,7 @@ impl AccessPolicy {
 
 #[cfg(test)]
 mod tests {
-    use bpfmand_core::OwningApplication;
+    use bpfman_model::OwningApplication;
 
     use super::*;
     use crate::{Grant, GrantCallers};

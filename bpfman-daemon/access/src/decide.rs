@@ -1,6 +1,6 @@
 //! Decision about a call.
 
-use bpfmand_core::{Owner, Peer, TenantRules};
+use bpfman_model::{Owner, Peer, TenantRules};
 
 use crate::{AccessObject, AccessPolicy, AccessVerb, Denial, Grant, GrantLimits, OwnedObject, SocketGroup};
 

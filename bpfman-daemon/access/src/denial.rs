@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use bpfmand_core::Peer;
+use bpfman_model::Peer;
 
 use crate::suggestion::SuggestedGrant;
 use crate::{AccessObject, AccessPolicy, AccessVerb};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use bpfmand_core::{CpuLimit, Glob, Owner, OwningApplication, Peer, ProgramType, TenantRules};
+use bpfman_model::{CpuLimit, Glob, Owner, OwningApplication, Peer, ProgramType, TenantRules};
 
 use crate::pattern::takes_name;
 use crate::{AccessObject, AccessVerb, ApplicationPattern, HookPattern, ImagePattern, TargetPattern};
@@ -150,7 +150,7 @@ impl Grant {
                     None => true,
                     Some(NetnsRule::Own) => false,
                     Some(NetnsRule::Files(files)) => {
-                        let covered = |pattern: &bpfmand_core::NetnsPattern| {
+                        let covered = |pattern: &bpfman_model::NetnsPattern| {
                             let pattern = Glob::parse(&pattern.to_string());
                             pattern.is_ok_and(|pattern| files.iter().any(|file| file.covers(&pattern)))
                         };

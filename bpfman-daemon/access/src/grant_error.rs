@@ -1,6 +1,6 @@
 //! Mistakes in the text of a grant.
 
-use bpfmand_core::{BadCpuAction, BadCpuShare, BadGlob, UnknownProgramType};
+use bpfman_model::{BadCpuAction, BadCpuShare, BadGlob, UnknownProgramType};
 
 use crate::policy_file::MAX_NAME;
 use crate::{BadPattern, UnknownVerb};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use bpfman_image_name::{ImageReference, RegistryHost};
-use bpfmand_core::Glob;
+use bpfman_model::Glob;
 
 use crate::BadPattern;
 

@@ -1,6 +1,6 @@
 //! Access control: callers, grants and owners. Decisions without I/O.
 //!
-//! A call is an [`AccessVerb`] on [`AccessObject`]s by a [`bpfmand_core::Peer`]; only [`AccessPolicy::decide`] allows
+//! A call is an [`AccessVerb`] on [`AccessObject`]s by a [`bpfman_model::Peer`]; only [`AccessPolicy::decide`] allows
 //! or denies it. Root may do everything. Other callers may do what one grant of `policy.toml` allows, and what its
 //! `[access]` table allows all users of the socket.
 

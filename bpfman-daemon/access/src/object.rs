@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use bpfman_image_name::ImageReference;
-use bpfmand_core::{
+use bpfman_model::{
     Glob, HookKind, Interface, InterfaceMatch, OrderIntent, Owner, OwningApplication, ProgramType,
 };
 

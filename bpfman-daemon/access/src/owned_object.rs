@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use bpfmand_core::{HookKind, Interface, LinkId, MapId, MatchingId, ProgramId};
+use bpfman_model::{HookKind, Interface, LinkId, MapId, MatchingId, ProgramId};
 
 use crate::ObjectClass;
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use bpfmand_core::{BadGlob, Direction, Glob, HookKind};
+use bpfman_model::{BadGlob, Direction, Glob, HookKind};
 
 /// Pattern of hooks: `xdp:eth*`, `tc:*:ingress`, `tcx:eth0`, without a direction for both. `*` alone matches all hooks.
 #[derive(Clone, Debug, PartialEq, Eq)]

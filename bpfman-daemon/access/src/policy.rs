@@ -1,6 +1,6 @@
 //! Grants, and the permissions of all users of the socket.
 
-use bpfmand_core::Peer;
+use bpfman_model::Peer;
 use serde::Deserialize;
 
 use crate::Grant;

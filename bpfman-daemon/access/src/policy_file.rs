@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use bpfmand_core::{CpuLimit, Glob, TaskScope, TenantRules};
+use bpfman_model::{CpuLimit, Glob, TaskScope, TenantRules};
 use bpfmand_policy_text::{PolicyTables, ReadTable, TextDefects};
 use serde::Deserialize;
 use toml::Spanned;

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use crate::{AccessObject, AccessVerb, ApplicationPattern, HookPattern, ImagePattern, TargetPattern};
-use bpfmand_core::{Glob, Interface, OwningApplication};
+use bpfman_model::{Glob, Interface, OwningApplication};
 
 #[derive(Debug)]
 pub(crate) struct SuggestedGrant {
@@ -108,7 +108,7 @@ mod tests {
     use std::path::Path;
 
     use bpfman_image_name::ImageReference;
-    use bpfmand_core::{Direction, HookKind, Owner, Peer, ProgramId, ProgramType};
+    use bpfman_model::{Direction, HookKind, Owner, Peer, ProgramId, ProgramType};
     use proptest::prelude::*;
 
     use super::*;

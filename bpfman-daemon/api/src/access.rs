@@ -3,17 +3,18 @@
 use std::path::Path;
 
 use bpfman_image_name::{ImageReference, ReferenceError};
+use bpfman_model::{HookKind, Interface, Peer};
+use bpfman_proto::attach_point;
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_access_server::BpfmanAccess;
 use bpfmand_access::{AccessObject, AccessVerb, Grant, TARGETS};
-use bpfmand_core::{HookKind, Interface, Peer};
 use bpfmand_kernel::Kernel;
 use tonic::{Request, Response, Status};
 
 use crate::audit;
 use crate::authorize::everybody;
 use crate::server::{Api, Reply};
-use crate::status::{self, denied, invalid};
+use crate::status::{self, bad_point, denied, invalid};
 
 #[tonic::async_trait]
 impl<K: Kernel> BpfmanAccess for Api<K> {
@@ -122,7 +123,7 @@ fn parse(text: &str) -> Result<Option<Named<'_>>, Status> {
                 )));
             }
         };
-        return Ok(Some(Named::Hook(kind, crate::parse::interface(name, None)?)));
+        return Ok(Some(Named::Hook(kind, attach_point::interface(name, None).map_err(bad_point)?)));
     }
     let target = TARGETS.into_iter().find(|target| *target == first);
     Ok(Some(match target {
@@ -133,7 +134,7 @@ fn parse(text: &str) -> Result<Option<Named<'_>>, Status> {
 
 #[cfg(test)]
 mod tests {
-    use bpfmand_core::Direction;
+    use bpfman_model::Direction;
 
     use super::*;
 

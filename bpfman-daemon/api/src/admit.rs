@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use bpfmand_core::{
+use bpfman_model::{
     AttachPoint, FileReader, Interface, InterfaceMatch, NetnsPattern, ProbeReader, ProcessScope,
 };
 use bpfmand_kernel::Kernel;

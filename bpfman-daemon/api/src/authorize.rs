@@ -6,9 +6,9 @@
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use bpfman_model::{Owner, Peer, TenantRules};
 use bpfman_proto::Method;
 use bpfmand_access::{AccessObject, AccessPolicy, AccessVerb, Allowed, Denial, DenialHint, GrantLimits};
-use bpfmand_core::{Owner, Peer, TenantRules};
 use bpfmand_kernel::Kernel;
 use tonic::Status;
 

@@ -1,8 +1,8 @@
 //! Service `bpfman.v1.Bpfman`.
 
-use bpfman_proto::v1;
+use bpfman_model::{AttachRequest, BytecodeSource, LinkId, OrderIntent, Owner, ProgramId, Sharing};
 use bpfman_proto::v1::bpfman_server::Bpfman;
-use bpfmand_core::{AttachRequest, BytecodeSource, LinkId, OrderIntent, Owner, ProgramId, Sharing};
+use bpfman_proto::{attach_point, v1};
 use bpfmand_engine::{EngineError, ImageAsk};
 use bpfmand_kernel::Kernel;
 use tonic::{Request, Response};
@@ -34,7 +34,7 @@ impl<K: Kernel> Bpfman for Api<K> {
 
     async fn attach(&self, request: Request<v1::AttachRequest>) -> Reply<v1::AttachResponse> {
         let request = request.into_inner();
-        let (point, metadata) = parse::attach(request.attach)?;
+        let (point, metadata) = attach_point::published(request.attach).map_err(status::bad_point)?;
         let order = OrderIntent::default();
         let mut request = AttachRequest {
             ttl: None,

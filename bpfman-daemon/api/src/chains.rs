@@ -2,13 +2,14 @@
 
 use std::time::Instant;
 
-use bpfman_proto::ext::v1 as wire;
-use bpfman_proto::ext::v1::bpfman_chains_server::BpfmanChains;
-use bpfmand_access::AccessVerb;
-use bpfmand_core::{
+use bpfman_model::{
     AttachRequest, HookKind, Interface, LinkId, MatchingId, Owner, ProgramId, ProgramType, Sharing,
     VerdictFamily,
 };
+use bpfman_proto::attach_point;
+use bpfman_proto::ext::v1 as wire;
+use bpfman_proto::ext::v1::bpfman_chains_server::BpfmanChains;
+use bpfmand_access::AccessVerb;
 use bpfmand_engine::{
     EngineError, HookChange, HookSwitches, Remainder, ReplaceOutcome, SwitchCaller, SwitchRight, TraceLimits,
     TracePacket, UndoFailure,
@@ -21,14 +22,15 @@ use crate::chains_show::HookView;
 use crate::explain::explain;
 use crate::member_timing::{self, TimedMembers};
 use crate::server::{Api, Reply, caller, fail};
-use crate::{audit, chains_parse, chains_show, ext_show, parse, points, strays};
+use crate::{audit, chains_parse, chains_show, ext_show, parse, status, strays};
 
 #[tonic::async_trait]
 impl<K: Kernel> BpfmanChains for Api<K> {
     async fn attach(&self, request: Request<wire::ChainAttachRequest>) -> Reply<wire::ChainAttachResponse> {
         let by = format!("user {}", caller(request.extensions())?);
         let request = request.into_inner();
-        let (point, metadata) = points::either(request.attach, request.point)?;
+        let (point, metadata) =
+            attach_point::either(request.attach, request.point).map_err(status::bad_point)?;
         let order = chains_parse::order(request.order)?.unwrap_or_default();
         let sharing = Sharing {
             isolated: request.isolated,

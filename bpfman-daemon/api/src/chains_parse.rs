@@ -3,16 +3,17 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bpfman_proto::ext::v1 as wire;
-use bpfmand_core::{
+use bpfman_model::{
     Anchor, AttachRequest, BadAnchor, InterfaceMatch, KernelLinkId, LinkId, MatchRequest, OrderIntent, Owner,
     ProceedOn, ProgramId, Role, Sharing, VerdictFamily,
 };
+use bpfman_proto::attach_point;
+use bpfman_proto::ext::v1 as wire;
 use bpfmand_engine::{AdoptRequest, AdoptWhat, HookChange, MapPolicy, ReplaceRequest, UpdateLinkRequest};
 use tonic::Status;
 
 use crate::parse;
-use crate::status::{invalid, too_large, unsupported};
+use crate::status::{bad_point, invalid, too_large, unsupported};
 
 /// Maximum time over which rates are measured, in milliseconds: a call has to end.
 const MAX_SAMPLE: u32 = 60_000;
@@ -49,7 +50,7 @@ pub fn adopt(request: wire::AdoptRequest, caller_uid: u32) -> Result<AdoptReques
         (true, false) => {
             return Err(invalid("a network namespace without an interface says nothing of where a link is"));
         }
-        (false, _) => Some(parse::interface(&request.iface, Some(request.netns))?),
+        (false, _) => Some(attach_point::interface(&request.iface, Some(request.netns)).map_err(bad_point)?),
     };
     let names = &request.proceed_on;
     Ok(AdoptRequest {
@@ -113,7 +114,7 @@ pub fn replace(request: wire::ReplaceProgramRequest, caller_uid: u32) -> Result<
         maps,
         keep_old: !request.forget_old,
         caller_uid,
-        limits: bpfmand_core::LoadLimits::default(),
+        limits: bpfman_model::LoadLimits::default(),
         tenant: None,
         places: None,
     })
@@ -145,7 +146,7 @@ pub fn hook_change(request: &wire::SetHookRequest) -> Result<HookChange, Status>
 }
 
 pub fn matching(request: wire::AttachMatchingRequest) -> Result<MatchRequest, Status> {
-    let (point, metadata) = parse::attach_to_matching(request.attach)?;
+    let (point, metadata) = attach_point::matching(request.attach).map_err(bad_point)?;
     if request.keep_attached {
         return Err(unsupported(
             "an attachment by pattern does not keep empty chains: keep the ones you want, hook by hook",

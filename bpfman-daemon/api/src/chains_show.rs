@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use bpfman_model::{LinkId, VerdictFamily};
 use bpfman_proto::ext::v1 as wire;
-use bpfmand_core::{LinkId, VerdictFamily};
 use bpfmand_engine::{
     ChainDetails, ChainMember, ChainTrace, ChainVerification, HookEntryDetails, HookSummary, HookSwitches,
     MapFate, MapOutcome, MatchingDetails, PacketTrace, ReplaceOutcome, SegmentRecord, Standing, TraceStep,
@@ -74,7 +74,7 @@ pub fn by_verdict(counts: &[(&'static str, u64)]) -> Vec<wire::VerdictCount> {
 fn segment(segment: &SegmentRecord) -> wire::ChainSegment {
     wire::ChainSegment {
         program_id: segment.program.0,
-        program_tag: bpfmand_core::hexadecimal(&segment.tag),
+        program_tag: bpfman_model::hexadecimal(&segment.tag),
         first_member: segment.first,
         members: segment.members,
         verified_insns: segment.verified_insns,

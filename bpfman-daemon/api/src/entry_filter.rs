@@ -78,7 +78,7 @@ fn is_by(entry: &HistoryEntry, who: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use bpfmand_core::Peer;
+    use bpfman_model::Peer;
 
     use super::*;
 

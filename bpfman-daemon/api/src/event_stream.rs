@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
+use bpfman_model::Peer;
 use bpfman_proto::ext::v1 as wire;
-use bpfmand_core::Peer;
 use bpfmand_journal::JournalCursor;
 use bpfmand_kernel::Kernel;
 use tokio::sync::{mpsc, watch};

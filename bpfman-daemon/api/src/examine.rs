@@ -1,8 +1,8 @@
 //! Health findings that only the daemon can detect, for `bpfman doctor`.
 
+use bpfman_model::ProgramId;
 use bpfman_proto::ext::v1::{HealthFinding, HealthNote};
 use bpfman_proto::printable::shell_word;
-use bpfmand_core::ProgramId;
 use bpfmand_kernel::Kernel;
 
 use crate::authorize::PolicyHealth;

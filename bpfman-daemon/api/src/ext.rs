@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use bpfman_model::{BytecodeSource, ClientLease, LinkId, LoadRequest, ProgramId};
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_ext_server::BpfmanExt;
-use bpfmand_core::{BytecodeSource, ClientLease, LinkId, LoadRequest, ProgramId};
 use bpfmand_engine::{EngineError, ImageAsk, ProgramDetails};
 use bpfmand_kernel::Kernel;
 use tokio::sync::mpsc;

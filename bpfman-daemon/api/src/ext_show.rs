@@ -2,15 +2,16 @@
 
 use std::path::Path;
 
+use bpfman_model::uapi::prog_type;
+use bpfman_model::{AttachPoint, CpuAction};
 use bpfman_proto::ext::v1 as ext;
-use bpfman_proto::{APPLICATION_KEY, APPLICATION_KEY_NEWER, KERNEL_PROGRAM_TYPES, v1};
-use bpfmand_core::{AttachPoint, CpuAction, Interface};
+use bpfman_proto::{APPLICATION_KEY, APPLICATION_KEY_NEWER, WirePoint};
 use bpfmand_engine::{
     ChainDetails, ChainMember, LinkDetails, ManagedProgram, MapDetails, ProgramDetails, SourceRecord,
     Standing, XdpPlacement,
 };
 
-use crate::{points, show};
+use crate::show;
 
 pub fn program(
     program: &ProgramDetails,
@@ -89,15 +90,16 @@ pub fn link(details: LinkDetails, fs: &Path) -> ext::Link {
         .cloned()
         .unwrap_or_default();
     let (link, program) = (&details.record, &details.program);
+    let (attach_info, point) =
+        WirePoint::of_record(&link.point, details.position, &link.metadata).into_fields();
     ext::Link {
         id: link.id.0,
         program_id: program.id.0,
         program_name: program.name.clone(),
         program_type: program.program_type.name().to_owned(),
         attachment,
-        attach_info: attach_info(&link.point, details.position, &link.metadata)
-            .map(|info| v1::AttachInfo { info: Some(info) }),
-        point: points::to_wire(&link.point, &link.metadata),
+        attach_info,
+        point,
         metadata: show::pairs(&link.metadata),
         position: details.position,
         kernel_link_id: details.kernel_link.map(|id| id.0),
@@ -164,85 +166,6 @@ fn attachment(details: &LinkDetails) -> String {
     }
 }
 
-fn attach_info(
-    point: &AttachPoint,
-    position: Option<u32>,
-    metadata: &std::collections::BTreeMap<String, String>,
-) -> Option<v1::attach_info::Info> {
-    use v1::attach_info::Info;
-    let metadata = show::pairs(metadata);
-    let position = position.map_or(0, u32::cast_signed);
-    let netns = |interface: &Interface| interface.netns.as_ref().map(|path| path.display().to_string());
-    Some(match point {
-        AttachPoint::Xdp { interface, priority, proceed_on } => Info::XdpAttachInfo(v1::XdpAttachInfo {
-            priority: *priority,
-            iface: interface.name.clone(),
-            position,
-            proceed_on: proceed_on.codes().collect(),
-            netns: netns(interface),
-            metadata,
-        }),
-        AttachPoint::Tc { interface, direction, priority, proceed_on } => {
-            Info::TcAttachInfo(v1::TcAttachInfo {
-                priority: *priority,
-                iface: interface.name.clone(),
-                position,
-                direction: direction.name().to_owned(),
-                proceed_on: proceed_on.codes().collect(),
-                netns: netns(interface),
-                metadata,
-            })
-        }
-        AttachPoint::Tcx { interface, direction, priority } => Info::TcxAttachInfo(v1::TcxAttachInfo {
-            priority: *priority,
-            iface: interface.name.clone(),
-            position,
-            direction: direction.name().to_owned(),
-            netns: netns(interface),
-            metadata,
-        }),
-        AttachPoint::Tracepoint { category, name } => Info::TracepointAttachInfo(v1::TracepointAttachInfo {
-            tracepoint: format!("{category}/{name}"),
-            metadata,
-        }),
-        AttachPoint::Kprobe { function, offset } => Info::KprobeAttachInfo(v1::KprobeAttachInfo {
-            fn_name: function.clone(),
-            offset: *offset,
-            container_pid: None,
-            metadata,
-        }),
-        AttachPoint::Uprobe { target, function, offset, scope } => {
-            Info::UprobeAttachInfo(v1::UprobeAttachInfo {
-                fn_name: function.clone(),
-                offset: *offset,
-                target: target.clone(),
-                pid: scope.pid.map(u32::cast_signed),
-                container_pid: scope.container_pid.map(u32::cast_signed),
-                metadata,
-            })
-        }
-        AttachPoint::Fentry => Info::FentryAttachInfo(v1::FentryAttachInfo { metadata }),
-        AttachPoint::Fexit => Info::FexitAttachInfo(v1::FexitAttachInfo { metadata }),
-        AttachPoint::Lsm => Info::LsmAttachInfo(v1::LsmAttachInfo { metadata }),
-        AttachPoint::RawTracepoint { .. }
-        | AttachPoint::KprobeMulti { .. }
-        | AttachPoint::UprobeMulti { .. }
-        | AttachPoint::BtfTracepoint
-        | AttachPoint::FmodRet
-        | AttachPoint::Iter
-        | AttachPoint::Freplace
-        | AttachPoint::Cgroup { .. }
-        | AttachPoint::Netns { .. }
-        | AttachPoint::PerfEvent { .. }
-        | AttachPoint::Sockmap { .. }
-        | AttachPoint::StructOps { .. }
-        | AttachPoint::Ksyscall { .. }
-        | AttachPoint::Usdt { .. }
-        | AttachPoint::Netkit { .. }
-        | AttachPoint::Netfilter { .. } => return None,
-    })
-}
-
 pub fn chain(details: &ChainDetails, hook: Option<ext::Hook>) -> ext::GetChainResponse {
     let entry = details.entry.as_ref();
     ext::GetChainResponse {
@@ -251,7 +174,7 @@ pub fn chain(details: &ChainDetails, hook: Option<ext::Hook>) -> ext::GetChainRe
         reason: details.reason.clone(),
         program_id: entry.map(|facts| facts.id.0),
         program_name: entry.map_or_else(String::new, |facts| facts.name.clone()),
-        program_tag: entry.map_or_else(String::new, bpfmand_core::ProgramFacts::tag_text),
+        program_tag: entry.map_or_else(String::new, bpfman_model::ProgramFacts::tag_text),
         kernel_link_id: details.kernel_link.map(|id| id.0),
         verified_insns: entry.map_or(0, |facts| facts.verified_insns),
         members: details
@@ -277,7 +200,5 @@ pub fn chain(details: &ChainDetails, hook: Option<ext::Hook>) -> ext::GetChainRe
 }
 
 pub fn kernel_type_name(number: u32) -> String {
-    KERNEL_PROGRAM_TYPES
-        .get(number as usize)
-        .map_or_else(|| format!("type {number}"), |name| (*name).to_owned())
+    prog_type::published_name(number).map_or_else(|| format!("type {number}"), str::to_owned)
 }

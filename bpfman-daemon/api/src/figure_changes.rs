@@ -4,8 +4,8 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
+use bpfman_model::{MapId, ProgramId};
 use bpfman_proto::ext::v1 as wire;
-use bpfmand_core::{MapId, ProgramId};
 use bpfmand_engine::{ChainFigures, MapFigures, ProgramFigures};
 
 use crate::figures_show;

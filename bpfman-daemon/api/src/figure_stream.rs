@@ -5,10 +5,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bpfman_model::Peer;
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_figures_server::BpfmanFigures;
 use bpfmand_access::AccessVerb;
-use bpfmand_core::Peer;
 use bpfmand_engine::Figures;
 use bpfmand_kernel::Kernel;
 use tokio::sync::mpsc;

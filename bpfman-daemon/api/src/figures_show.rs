@@ -1,8 +1,8 @@
 //! Conversion of statistics to the wire.
 
+use bpfman_model::map_type;
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::{APPLICATION_KEY, APPLICATION_KEY_NEWER};
-use bpfmand_core::map_type;
 use bpfmand_engine::{ChainFigures, MapFigures, MemberFigures, ProgramFigures, SourceRecord};
 
 use crate::chains_show::by_verdict;

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bpfmand_core::Peer;
+use bpfman_model::Peer;
 use http::{Request, Response};
 use tower::{Layer, Service};
 

@@ -1,8 +1,8 @@
 //! Journal as callers see it: filters, permissions, and conversion to the wire.
 
+use bpfman_model::{Owner, Peer};
 use bpfman_proto::ext::v1 as wire;
 use bpfmand_access::{AccessPolicy, AccessVerb};
-use bpfmand_core::{Owner, Peer};
 use bpfmand_engine::ProgramDetails;
 use bpfmand_journal::{DaemonPart, EntryActor, HistoryEntry, Journal};
 use bpfmand_kernel::Kernel;
@@ -173,7 +173,7 @@ impl<K: Kernel> Api<K> {
 
     pub(crate) fn note_revoked(
         &self,
-        link: bpfmand_core::LinkId,
+        link: bpfman_model::LinkId,
         program: &ProgramDetails,
         why: &str,
         failed: Option<&Status>,
@@ -193,7 +193,7 @@ impl<K: Kernel> Api<K> {
 
 #[cfg(test)]
 mod tests {
-    use bpfmand_core::GroupPath;
+    use bpfman_model::GroupPath;
     use bpfmand_journal::ThirdPartyActor;
 
     use super::*;

@@ -1,7 +1,7 @@
 //! Conversion of the programs at a hook, of the daemon and of third parties.
 
+use bpfman_model::{FilterFacts, HookAttachment, ProgramFacts};
 use bpfman_proto::ext::v1 as wire;
-use bpfmand_core::{FilterFacts, HookAttachment, ProgramFacts};
 use bpfmand_engine::HookEntryDetails;
 
 pub fn entry(entry: HookEntryDetails) -> wire::HookEntry {

@@ -1,8 +1,8 @@
 //! Service `bpfman.ext.v1.BpfmanImages`.
 
+use bpfman_model::{BytecodeSource, LinkId, Selector};
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_images_server::BpfmanImages;
-use bpfmand_core::{BytecodeSource, LinkId, Selector};
 use bpfmand_engine::{EngineError, FreezeExemption, ImageFailure, ProgramDetails, SourceRecord};
 use bpfmand_kernel::Kernel;
 use tonic::{Request, Response, Status};

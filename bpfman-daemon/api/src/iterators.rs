@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use bpfman_model::LinkId;
 use bpfman_proto::ext::v1 as wire;
-use bpfmand_core::LinkId;
 use bpfmand_kernel::Kernel;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;

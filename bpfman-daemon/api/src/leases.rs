@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use bpfman_model::ClientLease;
 use bpfman_proto::ext::v1 as wire;
-use bpfmand_core::ClientLease;
 use bpfmand_engine::{Engine, LeasesTaken, MAX_LEASES, MAX_LEASES_OF_ONE};
 use bpfmand_kernel::Kernel;
 use tokio::sync::mpsc;

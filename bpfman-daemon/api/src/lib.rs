@@ -48,8 +48,11 @@ mod node_watch;
 mod objects;
 mod parse;
 mod places;
-mod points;
+#[cfg(test)]
+mod points_golden_tests;
 mod prints;
+#[cfg(test)]
+mod program_types_tests;
 mod radar;
 mod radar_state;
 mod replaced;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use bpfman_model::{MapFacts, Owner, Peer, ProgramId, map_type};
 use bpfman_proto::ext::v1 as wire;
 use bpfmand_access::AccessVerb;
-use bpfmand_core::{MapFacts, Owner, Peer, ProgramId, map_type};
 use bpfmand_engine::WantedMap;
 use bpfmand_kernel::{Kernel, MapEntry};
 use tokio::sync::mpsc;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use bpfman_model::{Owner, Peer, ProgramId};
 use bpfman_proto::ext::v1 as wire;
 use bpfmand_access::AccessVerb;
-use bpfmand_core::{Owner, Peer, ProgramId};
 use bpfmand_engine::UsedMap;
 use bpfmand_kernel::{Kernel, MapPage, MapPlace};
 use tokio::sync::mpsc;

@@ -1,8 +1,8 @@
 //! Service `bpfman.ext.v1.BpfmanMapEntries`: maps as users see them, and single entries.
 
+use bpfman_model::{MapFacts, MapId, Owner, ProgramId, map_type};
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_map_entries_server::BpfmanMapEntries;
-use bpfmand_core::{MapFacts, MapId, Owner, ProgramId, map_type};
 use bpfmand_engine::{EngineError, ShownMap, UsedMap, WantedMap};
 use bpfmand_kernel::{EntryRule, Kernel, KernelError, MapEntry};
 use tonic::{Request, Response, Status};
@@ -254,7 +254,7 @@ fn for_all_cpus(facts: &MapFacts, value: Vec<u8>, cpus: u32) -> Vec<u8> {
 }
 
 fn digits(key: &[u8]) -> String {
-    let shown: String = key.iter().take(SHOWN_KEY).map(|byte| format!("{byte:02x}")).collect();
+    let shown = bpfman_model::hexadecimal(&key[..key.len().min(SHOWN_KEY)]);
     if key.len() > SHOWN_KEY { format!("{shown}…") } else { shown }
 }
 

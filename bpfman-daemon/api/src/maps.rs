@@ -1,8 +1,8 @@
 //! Calls of `bpfman.ext.v1.BpfmanMaps`, which hand maps to callers. For their entries, see `map_entries.rs`.
 
+use bpfman_model::{MapId, Owner, ProgramId};
 use bpfman_proto::ext::v1 as wire;
 use bpfmand_access::{AccessObject, OwnedObject};
-use bpfmand_core::{MapId, Owner, ProgramId};
 use bpfmand_engine::{MapRecipients, UsedMap, WantedMap};
 use bpfmand_kernel::Kernel;
 use tonic::Status;

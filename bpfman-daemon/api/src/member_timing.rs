@@ -1,7 +1,7 @@
 //! `TimeMembers`: times the members of a chain while a client is connected.
 
+use bpfman_model::{HookKey, HookKind, Interface, LinkId};
 use bpfman_proto::ext::v1 as wire;
-use bpfmand_core::{HookKey, HookKind, Interface, LinkId};
 use bpfmand_journal::{DaemonPart, HistoryEntry};
 use bpfmand_kernel::Kernel;
 use tokio::sync::mpsc;

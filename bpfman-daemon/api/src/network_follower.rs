@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bpfmand_core::AddressedInterface;
+use bpfman_model::AddressedInterface;
 use bpfmand_engine::{Engine, EngineError};
 use bpfmand_kernel::{Kernel, KernelError, NetworkWatch};
 

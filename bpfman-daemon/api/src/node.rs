@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use bpfman_model::{ContainerFacts, ContainerId, FoundContainers, ProgramId, WantedContainers};
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_node_server::BpfmanNode;
-use bpfmand_core::{ContainerFacts, ContainerId, FoundContainers, ProgramId, WantedContainers};
 use bpfmand_kernel::Kernel;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};

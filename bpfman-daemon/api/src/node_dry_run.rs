@@ -1,16 +1,18 @@
 //! Conversion of `DryRun` between the wire and the engine.
 
+use bpfman_model::{LoadRequest, ProbeReader, ProgramId, Sharing};
+use bpfman_proto::attach_point;
 use bpfman_proto::ext::v1 as wire;
-use bpfmand_core::{LoadRequest, ProbeReader, ProgramId, Sharing};
 use bpfmand_engine::{DryRunAttachment, DryRunOutcome, DryRunPart, DryRunRequest};
 use tonic::Status;
 
-use crate::{chains_parse, parse, points, status};
+use crate::{chains_parse, parse, status};
 
 pub(crate) fn request(request: wire::DryRunRequest, caller: u32) -> Result<DryRunRequest, Status> {
     let load = request.load.ok_or_else(|| status::invalid("the trial has no load"))?;
     let attachments = request.attachments.into_iter().map(|attachment| {
-        let (point, metadata) = points::either(attachment.attach, attachment.point)?;
+        let (point, metadata) =
+            attach_point::either(attachment.attach, attachment.point).map_err(status::bad_point)?;
         Ok(DryRunAttachment {
             program: attachment.program,
             point,

@@ -1,7 +1,7 @@
 //! Replacement of a whole load: request and answer.
 
+use bpfman_model::{LoadRequest, ProgramId};
 use bpfman_proto::ext::v1 as wire;
-use bpfmand_core::{LoadRequest, ProgramId};
 use bpfmand_engine::{LoadOutcome, ReplaceLoadRequest, ReplaceOutcome};
 use bpfmand_kernel::Kernel;
 use tonic::Status;

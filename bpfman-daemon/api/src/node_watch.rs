@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bpfman_model::AddressedInterface;
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::watch_event::Event;
-use bpfmand_core::AddressedInterface;
 use bpfmand_engine::ChangeListener;
 use bpfmand_kernel::Kernel;
 use tokio::sync::{Notify, mpsc};

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bpfman_image_name::ReferenceError;
-use bpfmand_access::{AccessObject, AccessVerb, OwnedObject};
-use bpfmand_core::{
+use bpfman_model::{
     AttachPoint, AttachRequest, BytecodeSource, CallerGroup, FunctionPattern, Glob, HookKind, Interface,
     LinkId, LoadLimits, LoadRequest, LoadTarget, MatchRequest, MatchingId, OrderIntent, Owner,
     OwningApplication, ProgramId, ProgramRequest,
 };
+use bpfmand_access::{AccessObject, AccessVerb, OwnedObject};
 use bpfmand_engine::{AdoptRequest, UpdateLinkRequest, application_claim};
 use bpfmand_kernel::Kernel;
 use tonic::Status;
@@ -53,6 +53,12 @@ pub(crate) struct NamedTarget {
 impl NamedTarget {
     const fn new(kind: &'static str, name: String) -> Self {
         Self { kind, name, pattern: None }
+    }
+
+    /// Returns the kind, as patterns of grants name it.
+    #[cfg(test)]
+    pub(crate) const fn kind(&self) -> &'static str {
+        self.kind
     }
 
     fn object(&self) -> AccessObject<'_> {

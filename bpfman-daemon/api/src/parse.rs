@@ -3,16 +3,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
-use bpfman_proto::ext::v1 as wire;
-use bpfman_proto::{ACTUAL_TYPE_PREFIX, MAP_EXPORTS_KEY, MapExports, v1};
-use bpfmand_core::{
-    AttachPoint, BadCpuAction, BadCpuShare, BytecodeSource, CpuLimit, Credentials, Direction, Interface,
-    LoadLimits, LoadRequest, LoadValues, Owner, ProceedOn, ProcessScope, ProgramId, ProgramRequest,
-    ProgramType, PullPolicy, Selector, VerdictFamily,
+use bpfman_model::{
+    BadCpuAction, BadCpuShare, BytecodeSource, CpuLimit, Credentials, HookKind, Interface, LoadLimits,
+    LoadRequest, LoadValues, Owner, ProgramId, ProgramRequest, ProgramType, PullPolicy, Selector,
 };
+use bpfman_proto::ext::v1 as wire;
+use bpfman_proto::{ACTUAL_TYPE_PREFIX, MAP_EXPORTS_KEY, MapExports, attach_point, type_of_number, v1};
 use tonic::Status;
 
-use crate::status::{invalid, unsupported};
+use crate::status::{bad_point, invalid};
 
 pub fn load(request: v1::LoadRequest, caller_uid: u32, verifier_log: bool) -> Result<LoadRequest, Status> {
     let source = source(request.bytecode, "load")?;
@@ -83,7 +82,7 @@ pub fn source(bytecode: Option<v1::BytecodeLocation>, what: &str) -> Result<Byte
 
 fn program(info: v1::LoadInfo) -> Result<ProgramRequest, Status> {
     use v1::prog_specific_info::Info;
-    let declared = declared_type(info.program_type).ok_or_else(|| {
+    let declared = type_of_number(info.program_type).ok_or_else(|| {
         invalid(format!("program \"{}\" has the unknown type number {}", info.name, info.program_type))
     })?;
     let target = info.info.and_then(|specific| specific.info).map(|specific| match specific {
@@ -92,28 +91,6 @@ fn program(info: v1::LoadInfo) -> Result<ProgramRequest, Status> {
         Info::LsmLoadInfo(load) => load.hook_name,
     });
     Ok(ProgramRequest { name: info.name, program_type: declared, target })
-}
-
-fn declared_type(number: i32) -> Option<ProgramType> {
-    let published = || v1::BpfmanProgramType::try_from(number).ok().map(program_type);
-    // The other numbers have the names of the types, in upper case.
-    let others = || wire::ProgramTypeNumber::try_from(number).ok()?.as_str_name().to_lowercase().parse().ok();
-    published().or_else(others)
-}
-
-fn program_type(declared: v1::BpfmanProgramType) -> ProgramType {
-    use v1::BpfmanProgramType as Wire;
-    match declared {
-        Wire::Xdp => ProgramType::Xdp,
-        Wire::Tc => ProgramType::Tc,
-        Wire::Tracepoint => ProgramType::Tracepoint,
-        Wire::Kprobe => ProgramType::Kprobe,
-        Wire::Uprobe => ProgramType::Uprobe,
-        Wire::Fentry => ProgramType::Fentry,
-        Wire::Fexit => ProgramType::Fexit,
-        Wire::Tcx => ProgramType::Tcx,
-        Wire::Lsm => ProgramType::Lsm,
-    }
 }
 
 /// Moves exact types from a load's metadata to its programs: `bpfman.v1` has no numbers for return probes.
@@ -148,16 +125,10 @@ pub fn image_source(image: v1::BytecodeImage) -> Result<BytecodeSource, Status> 
     if image.url.is_empty() {
         return Err(invalid("the image has no reference"));
     }
-    let pull_policy = match image.image_pull_policy {
-        0 => PullPolicy::Always,
-        1 => PullPolicy::IfNotPresent,
-        2 => PullPolicy::Never,
-        other => {
-            return Err(invalid(format!(
-                "pull policy {other} does not exist: 0 is Always, 1 IfNotPresent, 2 Never"
-            )));
-        }
-    };
+    let number = image.image_pull_policy;
+    let pull_policy = PullPolicy::of_number(number).ok_or_else(|| {
+        invalid(format!("pull policy {number} does not exist: 0 is Always, 1 IfNotPresent, 2 Never"))
+    })?;
     let given = |text: Option<String>| text.filter(|text| !text.is_empty());
     let credentials = match (given(image.username), given(image.password)) {
         (Some(username), Some(password)) => Some(Credentials { username, password }),
@@ -166,145 +137,9 @@ pub fn image_source(image: v1::BytecodeImage) -> Result<BytecodeSource, Status> 
     Ok(BytecodeSource::Image { url: image.url, pull_policy, credentials })
 }
 
-pub fn attach(info: Option<v1::AttachInfo>) -> Result<(AttachPoint, BTreeMap<String, String>), Status> {
-    attach_point(info, interface)
-}
-
-/// Parses an attach point for all matching interfaces, and its metadata: it may lack an interface.
-pub fn attach_to_matching(
-    info: Option<v1::AttachInfo>,
-) -> Result<(AttachPoint, BTreeMap<String, String>), Status> {
-    attach_point(info, |name, netns| match name {
-        "" => Ok(Interface { name: String::new(), netns: file(netns) }),
-        name => interface(name, netns),
-    })
-}
-
-fn attach_point(
-    info: Option<v1::AttachInfo>,
-    interface: impl Fn(&str, Option<String>) -> Result<Interface, Status>,
-) -> Result<(AttachPoint, BTreeMap<String, String>), Status> {
-    use v1::attach_info::Info;
-    let info = info
-        .and_then(|attach| attach.info)
-        .ok_or_else(|| invalid("the attach names no attach point that this daemon knows"))?;
-    Ok(match info {
-        Info::XdpAttachInfo(xdp) => (
-            AttachPoint::Xdp {
-                interface: interface(&xdp.iface, xdp.netns)?,
-                priority: xdp.priority,
-                proceed_on: proceed_on(VerdictFamily::Xdp, &xdp.proceed_on)?,
-            },
-            sorted(xdp.metadata),
-        ),
-        Info::TcAttachInfo(tc) => (
-            AttachPoint::Tc {
-                interface: interface(&tc.iface, tc.netns)?,
-                direction: direction(&tc.direction)?,
-                priority: tc.priority,
-                proceed_on: proceed_on(VerdictFamily::Tc, &tc.proceed_on)?,
-            },
-            sorted(tc.metadata),
-        ),
-        Info::TcxAttachInfo(tcx) => (
-            AttachPoint::Tcx {
-                interface: interface(&tcx.iface, tcx.netns)?,
-                direction: direction(&tcx.direction)?,
-                priority: tcx.priority,
-            },
-            sorted(tcx.metadata),
-        ),
-        Info::TracepointAttachInfo(point) => {
-            let (category, name) = tracepoint(&point.tracepoint)?;
-            (AttachPoint::Tracepoint { category, name }, sorted(point.metadata))
-        }
-        Info::KprobeAttachInfo(probe) => {
-            if probe.container_pid.is_some() {
-                return Err(unsupported(
-                    "a kernel probe fires for the whole machine: it cannot be limited to a container",
-                ));
-            }
-            if probe.fn_name.is_empty() {
-                return Err(invalid("the kernel probe names no function"));
-            }
-            (AttachPoint::Kprobe { function: probe.fn_name, offset: probe.offset }, sorted(probe.metadata))
-        }
-        Info::UprobeAttachInfo(probe) => {
-            if probe.target.is_empty() {
-                return Err(invalid("the user-space probe names no target"));
-            }
-            (
-                AttachPoint::Uprobe {
-                    target: probe.target,
-                    // Some clients send an empty name for none.
-                    function: probe.fn_name.filter(|name| !name.is_empty()),
-                    offset: probe.offset,
-                    scope: ProcessScope {
-                        pid: process(probe.pid)?,
-                        container_pid: process(probe.container_pid)?,
-                    },
-                },
-                sorted(probe.metadata),
-            )
-        }
-        Info::FentryAttachInfo(fentry) => (AttachPoint::Fentry, sorted(fentry.metadata)),
-        Info::FexitAttachInfo(fexit) => (AttachPoint::Fexit, sorted(fexit.metadata)),
-        Info::LsmAttachInfo(lsm) => (AttachPoint::Lsm, sorted(lsm.metadata)),
-    })
-}
-
-pub fn interface(name: &str, netns: Option<String>) -> Result<Interface, Status> {
-    Interface::parse(name, file(netns)).map_err(|error| invalid(error.to_string()))
-}
-
-fn file(netns: Option<String>) -> Option<PathBuf> {
-    netns.filter(|path| !path.is_empty()).map(PathBuf::from)
-}
-
-fn direction(text: &str) -> Result<Direction, Status> {
-    text.parse().map_err(|error: bpfmand_core::UnknownDirection| invalid(error.to_string()))
-}
-
-fn proceed_on(family: VerdictFamily, codes: &[i32]) -> Result<ProceedOn, Status> {
-    ProceedOn::from_codes(family, codes).map_err(|error| invalid(error.to_string()))
-}
-
-fn tracepoint(text: &str) -> Result<(String, String), Status> {
-    match text.split('/').collect::<Vec<_>>()[..] {
-        [category, name]
-            if !category.is_empty()
-                && !name.is_empty()
-                && !category.starts_with('.')
-                && !name.starts_with('.') =>
-        {
-            Ok((category.to_owned(), name.to_owned()))
-        }
-        _ => Err(invalid(format!("trace point \"{text}\" is not of the form category/name"))),
-    }
-}
-
-pub fn process(pid: Option<i32>) -> Result<Option<u32>, Status> {
-    pid.map(|pid| {
-        u32::try_from(pid)
-            .ok()
-            .filter(|pid| *pid > 0)
-            .ok_or_else(|| invalid(format!("process id {pid} is not positive")))
-    })
-    .transpose()
-}
-
-pub fn hook(
-    hook: Option<bpfman_proto::ext::v1::Hook>,
-) -> Result<(Interface, bpfmand_core::HookKind), Status> {
-    use bpfmand_core::HookKind;
-    let hook = hook.ok_or_else(|| invalid("the request names no hook"))?;
-    let kind = match hook.kind.as_str() {
-        "xdp" => HookKind::Xdp,
-        "tc" => HookKind::Tc(direction(&hook.direction)?),
-        "tcx" => HookKind::Tcx(direction(&hook.direction)?),
-        other => return Err(invalid(format!("hook kind \"{other}\" is none of xdp, tc, tcx"))),
-    };
-    Ok((interface(&hook.iface, Some(hook.netns))?, kind))
+/// Parses a hook of `bpfman.ext.v1`.
+pub fn hook(hook: Option<wire::Hook>) -> Result<(Interface, HookKind), Status> {
+    attach_point::hook(hook).map_err(bad_point)
 }
 
 pub fn selector(request: v1::ListRequest, program_type: &str) -> Result<Selector, Status> {
@@ -320,7 +155,7 @@ pub fn exact_type(name: &str) -> Result<Option<ProgramType>, Status> {
     if name.is_empty() {
         return Ok(None);
     }
-    name.parse().map(Some).map_err(|error: bpfmand_core::UnknownProgramType| invalid(error.to_string()))
+    name.parse().map(Some).map_err(|error: bpfman_model::UnknownProgramType| invalid(error.to_string()))
 }
 
 pub fn sorted<V>(map: HashMap<String, V>) -> BTreeMap<String, V> {
@@ -347,11 +182,11 @@ mod tests {
     #[test]
     fn every_type_has_a_number() {
         let numbered: std::collections::BTreeSet<_> =
-            (0..9).chain(1001..1100).filter_map(declared_type).collect();
+            (0..9).chain(1001..1100).filter_map(type_of_number).collect();
         let declared = ProgramType::ALL.into_iter().map(ProgramType::declared).collect();
         assert_eq!(numbered, declared);
         for other in [-1, 9, 1000, wire::ProgramTypeNumber::Unspecified.into()] {
-            assert_eq!(declared_type(other).filter(|_| other != 0), None, "{other}");
+            assert_eq!(type_of_number(other).filter(|_| other != 0), None, "{other}");
         }
     }
 
@@ -381,10 +216,10 @@ mod tests {
             let info = v1::XdpAttachInfo { iface: iface.to_owned(), ..Default::default() };
             Some(v1::AttachInfo { info: Some(v1::attach_info::Info::XdpAttachInfo(info)) })
         };
-        let status = attach(xdp("")).unwrap_err();
-        assert!(status.message().contains("is empty"), "{}", status.message());
-        assert!(attach(xdp("eth0")).is_ok() && attach_to_matching(xdp("")).is_ok());
-        assert!(attach_to_matching(xdp("a:b")).is_err());
+        let error = attach_point::published(xdp("")).unwrap_err().to_string();
+        assert!(error.contains("is empty"), "{error}");
+        assert!(attach_point::published(xdp("eth0")).is_ok() && attach_point::matching(xdp("")).is_ok());
+        assert!(attach_point::matching(xdp("a:b")).is_err());
         let of_hook = wire::Hook { kind: "xdp".to_owned(), ..Default::default() };
         assert!(hook(Some(of_hook)).is_err());
     }

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use bpfman_proto::KERNEL_PROGRAM_TYPES;
+use bpfman_model::uapi::{link_type, prog_type};
+use bpfman_model::{BytecodeSource, Holder, KernelLinkId, LinkFacts, ProgramFacts, PullPolicy, Selector};
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_radar_server::BpfmanRadar;
 use bpfman_proto::ext::v1::start_radar_request::Source;
-use bpfmand_core::uapi::link_type;
-use bpfmand_core::{BytecodeSource, Holder, KernelLinkId, LinkFacts, ProgramFacts, PullPolicy, Selector};
 use bpfmand_engine::OwnObjects;
 use bpfmand_journal::ThirdPartyActor;
 use bpfmand_kernel::Kernel;
@@ -136,11 +135,11 @@ fn program(
     holders: Option<&Vec<Holder>>,
     loader: Option<&ThirdPartyActor>,
 ) -> wire::StrangeProgram {
-    let name = KERNEL_PROGRAM_TYPES.get(facts.kernel_type as usize);
+    let name = prog_type::published_name(facts.kernel_type);
     wire::StrangeProgram {
         id: facts.id.0,
         name: facts.name.clone(),
-        r#type: name.map_or_else(|| facts.kernel_type.to_string(), |name| (*name).to_owned()),
+        r#type: name.map_or_else(|| facts.kernel_type.to_string(), str::to_owned),
         tag: facts.tag_text(),
         loaded_at: humantime::format_rfc3339_seconds(facts.loaded_at).to_string(),
         uid: facts.created_by_uid,

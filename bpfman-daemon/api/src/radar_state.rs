@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use bpfmand_core::BytecodeSource;
+use bpfman_model::BytecodeSource;
 use bpfmand_journal::ThirdPartyActor;
 
 const MAX_MAKERS: usize = 4096;

@@ -1,7 +1,7 @@
 //! Replacements as permission checks see them: a load, and an attachment wherever the old version is.
 
+use bpfman_model::{LoadRequest, LoadTarget, ProgramId, ProgramType, ReplacedFunction};
 use bpfmand_access::AccessObject;
-use bpfmand_core::{LoadRequest, LoadTarget, ProgramId, ProgramType, ReplacedFunction};
 use bpfmand_engine::{AllowedPlaces, ProgramToReplace, ReplaceRequest};
 use bpfmand_kernel::Kernel;
 use tonic::Status;

@@ -1,6 +1,6 @@
 //! Number and duration of runs over a short time, for programs outside of chains. Chains have counters of their own.
 
-use bpfmand_core::{ProgramId, RunCounts};
+use bpfman_model::{ProgramId, RunCounts};
 use bpfmand_engine::{Engine, EngineError};
 use bpfmand_kernel::{Kernel, RunClock};
 

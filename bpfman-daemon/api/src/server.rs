@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use bpfman_model::{BytecodeSource, Peer};
 use bpfman_proto::ext::v1::CagePart;
 use bpfman_proto::ext::v1::bpfman_access_server::BpfmanAccessServer;
 use bpfman_proto::ext::v1::bpfman_chains_server::BpfmanChainsServer;
@@ -14,7 +15,6 @@ use bpfman_proto::ext::v1::bpfman_node_server::BpfmanNodeServer;
 use bpfman_proto::ext::v1::bpfman_radar_server::BpfmanRadarServer;
 use bpfman_proto::v1::bpfman_server::BpfmanServer;
 use bpfmand_access::AccessPolicy;
-use bpfmand_core::{BytecodeSource, Peer};
 use bpfmand_engine::{Engine, EngineError, FiguresCache, FreezeExemption, Images};
 use bpfmand_journal::Journal;
 use bpfmand_kernel::Kernel;

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bpfman_model::{Owner, OwningApplication};
 use bpfman_proto::printable::one_line;
-use bpfmand_core::{Owner, OwningApplication};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
+use bpfman_model::ProgramFacts;
 use bpfman_proto::v1;
-use bpfmand_core::{ProgramFacts, PullPolicy};
 use bpfmand_engine::{ManagedProgram, ProgramDetails, SourceRecord};
 
 pub fn program_info(managed: &ManagedProgram, fs: &Path) -> v1::ProgramInfo {
@@ -30,11 +30,7 @@ fn location(source: &SourceRecord) -> v1::bytecode_location::Location {
         SourceRecord::Adopted { link, .. } => Location::File(format!("adopted link {link}")),
         SourceRecord::Image { url, pull_policy, .. } => Location::Image(v1::BytecodeImage {
             url: url.clone(),
-            image_pull_policy: match pull_policy {
-                PullPolicy::Always => 0,
-                PullPolicy::IfNotPresent => 1,
-                PullPolicy::Never => 2,
-            },
+            image_pull_policy: pull_policy.number(),
             // Empty: credentials are never stored.
             username: Some(String::new()),
             password: Some(String::new()),

@@ -1,26 +1,28 @@
 //! The one table from failures to gRPC codes.
 
+use bpfman_proto::attach_point::BadPoint;
 use bpfman_proto::printable::{lines, one_line, shell_word};
 use bpfman_proto::{HINT_TRAILER, REASON_TRAILER, Reason, ext::v1::Failure};
 use bpfmand_access::{Denial, DenialHint};
-use bpfmand_engine::{EngineError, ErrorKind};
+use bpfmand_engine::EngineError;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
 
-const fn entry(kind: ErrorKind) -> (Code, Reason) {
-    match kind {
-        ErrorKind::NotFound => (Code::NotFound, Reason::NotFound),
-        ErrorKind::Invalid => (Code::InvalidArgument, Reason::Invalid),
-        ErrorKind::Precondition => (Code::FailedPrecondition, Reason::Invalid),
-        ErrorKind::Conflict => (Code::FailedPrecondition, Reason::Conflict),
-        ErrorKind::Denied => (Code::PermissionDenied, Reason::Denied),
-        ErrorKind::KernelRefused => (Code::Aborted, Reason::KernelRefused),
-        ErrorKind::Registry => (Code::Unavailable, Reason::Registry),
-        ErrorKind::Signature => (Code::PermissionDenied, Reason::Signature),
-        ErrorKind::Unsupported => (Code::Unimplemented, Reason::Unsupported),
-        ErrorKind::TooLarge => (Code::InvalidArgument, Reason::TooLarge),
-        ErrorKind::Internal => (Code::Internal, Reason::Internal),
-    }
+/// Code of each reason, and the reason in answers.
+const fn entry(reason: Reason) -> (Code, Reason) {
+    let code = match reason {
+        Reason::NotFound => Code::NotFound,
+        Reason::Precondition => return (Code::FailedPrecondition, Reason::Invalid),
+        Reason::Conflict => Code::FailedPrecondition,
+        Reason::Denied | Reason::Signature => Code::PermissionDenied,
+        Reason::KernelRefused => Code::Aborted,
+        Reason::Registry => Code::Unavailable,
+        Reason::Unsupported => Code::Unimplemented,
+        Reason::Invalid | Reason::TooLarge => Code::InvalidArgument,
+        Reason::Busy => Code::ResourceExhausted,
+        Reason::Internal => Code::Internal,
+    };
+    (code, reason)
 }
 
 pub fn from_engine(error: &EngineError) -> Status {
@@ -42,30 +44,38 @@ pub fn failure(error: &EngineError) -> Failure {
 /// Returns the error's text. Names in it may come from users: only a verifier log keeps its line breaks.
 fn message(error: &EngineError) -> String {
     match error.kind() {
-        ErrorKind::KernelRefused => error.to_string(),
+        Reason::KernelRefused => error.to_string(),
         _ => one_line(&error.to_string()).into_owned(),
     }
 }
 
 pub fn invalid(message: impl Into<String>) -> Status {
-    refusal(ErrorKind::Invalid, message)
+    refusal(Reason::Invalid, message)
+}
+
+/// A request with an invalid attach point.
+pub fn bad_point(error: BadPoint) -> Status {
+    match error {
+        BadPoint::Invalid(message) => invalid(message),
+        BadPoint::Unsupported(message) => unsupported(message),
+    }
 }
 
 pub fn too_large(message: impl Into<String>) -> Status {
-    refusal(ErrorKind::TooLarge, message)
+    refusal(Reason::TooLarge, message)
 }
 
 pub fn conflict(message: &str, hint: &str) -> Status {
-    let (code, reason) = entry(ErrorKind::Conflict);
+    let (code, reason) = entry(Reason::Conflict);
     with_trailers(code, one_line(message).into_owned(), reason, Some(hint))
 }
 
 pub fn denied(message: impl Into<String>) -> Status {
-    refusal(ErrorKind::Denied, message)
+    refusal(Reason::Denied, message)
 }
 
 pub fn denial(denial: &Denial) -> Status {
-    let (code, reason) = entry(ErrorKind::Denied);
+    let (code, reason) = entry(Reason::Denied);
     with_trailers(code, one_line(&denial.message).into_owned(), reason, Some(&denial_hint(&denial.hint)))
 }
 
@@ -81,15 +91,15 @@ pub fn denial_hint(hint: &DenialHint) -> String {
 }
 
 pub fn failed(message: impl Into<String>) -> Status {
-    refusal(ErrorKind::Internal, message)
+    refusal(Reason::Internal, message)
 }
 
 pub fn unsupported(message: impl Into<String>) -> Status {
-    refusal(ErrorKind::Unsupported, message)
+    refusal(Reason::Unsupported, message)
 }
 
 pub fn unsupported_with(message: &str, hint: &str) -> Status {
-    let (code, reason) = entry(ErrorKind::Unsupported);
+    let (code, reason) = entry(Reason::Unsupported);
     with_trailers(code, one_line(message).into_owned(), reason, Some(hint))
 }
 
@@ -98,7 +108,7 @@ pub fn busy(message: impl Into<String>) -> Status {
 }
 
 /// A refusal, whose message may have names in it that others chose.
-fn refusal(kind: ErrorKind, message: impl Into<String>) -> Status {
+fn refusal(kind: Reason, message: impl Into<String>) -> Status {
     let (code, reason) = entry(kind);
     with_trailers(code, one_line(&message.into()).into_owned(), reason, None)
 }
@@ -138,7 +148,7 @@ mod tests {
 
     #[test]
     fn an_unknown_program_is_not_found_with_a_hint() {
-        let status = from_engine(&EngineError::NoProgram(bpfmand_core::ProgramId(7)));
+        let status = from_engine(&EngineError::NoProgram(bpfman_model::ProgramId(7)));
         assert_eq!(status.code(), Code::NotFound);
         assert_eq!(status.metadata().get(REASON_TRAILER).unwrap(), "not-found");
         assert!(status.metadata().get_bin(HINT_TRAILER).is_some());
@@ -156,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_status_is_told_whole_where_there_are_no_trailers() {
-        let error = EngineError::NoProgram(bpfmand_core::ProgramId(7));
+        let error = EngineError::NoProgram(bpfman_model::ProgramId(7));
         assert_eq!(failure_of(&from_engine(&error)), failure(&error));
         assert!(!failure(&error).hint.is_empty());
     }

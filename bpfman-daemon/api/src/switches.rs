@@ -1,8 +1,8 @@
 //! Switches of a hook: the rights that a change of them needs.
 
+use bpfman_model::{HookKind, Interface, LinkId, Owner, Reason};
 use bpfmand_access::{AccessObject, OwnedObject};
-use bpfmand_core::{HookKind, Interface, LinkId, Owner};
-use bpfmand_engine::{EngineError, ErrorKind, HookChange, SwitchCaller, SwitchRight};
+use bpfmand_engine::{EngineError, HookChange, SwitchCaller, SwitchRight};
 use bpfmand_kernel::Kernel;
 use tonic::Status;
 
@@ -38,7 +38,7 @@ impl SwitchRights {
     /// Converts a failure of the change to a status; if rights were missing, the denial names them.
     pub fn fail(self, error: EngineError) -> Status {
         match self.right {
-            RightOver::Some(_, denial) if error.kind() == ErrorKind::Denied => denial,
+            RightOver::Some(_, denial) if error.kind() == Reason::Denied => denial,
             _ => fail(error),
         }
     }

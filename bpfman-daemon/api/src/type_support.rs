@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bpfmand_core::{BoundText, Insn, LoadTarget, ProgramType, SocketHook, op};
+use bpfman_model::{BoundText, Insn, LoadTarget, ProgramType, SocketHook, op};
 use bpfmand_kernel::{Kernel, KernelError, PROBES, Probe, ProgramKind, ProgramLoad};
 use bpfmand_object::KernelBtf;
 
@@ -39,8 +39,9 @@ pub fn try_support(kernel: &impl Kernel) -> Support {
     let mut support: Support = ProgramType::ALL
         .into_iter()
         .map(|program_type| {
-            let lacks = needed_by(program_type)
-                .iter()
+            let needed = program_type.needed_features().iter();
+            let lacks = needed
+                .filter_map(|name| Probe::named(name).ok())
                 .find_map(lack)
                 .or_else(|| try_type(kernel, program_type, types.as_ref()));
             (program_type.name(), lacks)
@@ -52,28 +53,7 @@ pub fn try_support(kernel: &impl Kernel) -> Support {
     support
 }
 
-/// Returns the probes without which programs of a type can be loaded, but not attached.
-const fn needed_by(program_type: ProgramType) -> &'static [Probe] {
-    match program_type {
-        ProgramType::Tcx => &[Probe::TCX],
-        ProgramType::Tracepoint | ProgramType::PerfEvent => &[Probe::PERF_LINKS],
-        ProgramType::Kprobe | ProgramType::Kretprobe | ProgramType::Ksyscall | ProgramType::Kretsyscall => {
-            &[Probe::KPROBES, Probe::PERF_LINKS]
-        }
-        ProgramType::Uprobe | ProgramType::Uretprobe => &[Probe::UPROBES, Probe::PERF_LINKS],
-        ProgramType::KprobeMulti | ProgramType::KretprobeMulti => &[Probe::KPROBE_MULTI],
-        ProgramType::KprobeSession => &[Probe::KPROBE_SESSION],
-        ProgramType::SkSkb | ProgramType::SkMsg => &[Probe::SOCKMAP_LINKS],
-        ProgramType::StructOps => &[Probe::STRUCT_OPS_LINKS],
-        ProgramType::UprobeMulti | ProgramType::UretprobeMulti | ProgramType::Usdt => &[Probe::UPROBE_MULTI],
-        ProgramType::Netkit => &[Probe::NETKIT],
-        ProgramType::UprobeSession => &[Probe::UPROBE_SESSION],
-        ProgramType::Netfilter => &[Probe::NETFILTER],
-        ProgramType::Freplace => &[Probe::FREPLACE],
-        _ => &[],
-    }
-}
-
+/// Returns the reason why the kernel does not accept a program of this type; `None` if it does.
 fn try_type(
     kernel: &impl Kernel,
     program_type: ProgramType,

@@ -4,13 +4,13 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use bpfman_model::Peer;
 use bpfman_proto::REASON_TRAILER;
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_node_client::BpfmanNodeClient;
 use bpfman_proto::ext::v1::bpfman_node_server::BpfmanNodeServer;
 use bpfmand_access::{AccessPolicy, SocketGroup};
 use bpfmand_api::{AccessSource, Api, FixedPeerLayer, Paths};
-use bpfmand_core::Peer;
 use bpfmand_engine::{Engine, EngineOptions, NoImages, SCHEMA};
 use bpfmand_journal::{EntryActor, HistoryEntry, Journal, JournalSettings};
 use bpfmand_kernel::sim::{SimKernel, SimOptions};

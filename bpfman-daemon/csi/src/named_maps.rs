@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use bpfman_model::{MapFacts, MapId};
 use bpfman_proto::{MAP_EXPORTS_KEY, MapAccess, MapExports};
-use bpfmand_core::{MapFacts, MapId};
 use bpfmand_engine::{
     Engine, EngineError, MapRecipients, OWNER_KEY, PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY, ProgramRecord,
     recipients_for_writing,

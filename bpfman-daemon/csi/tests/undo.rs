@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use bpfmand_core::{MapId, MapSpec};
+use bpfman_model::{MapId, MapSpec};
 use bpfmand_csi::{
     CsiError, MapSource, NamedMap, NamedMapsError, Publication, UnexportedMaps, VolumeId, Volumes, WantedMaps,
 };

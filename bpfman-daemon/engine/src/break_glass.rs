@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use bpfmand_core::uapi::prog_type;
-use bpfmand_core::{
+use bpfman_model::uapi::prog_type;
+use bpfman_model::{
     Direction, HookAttachment, HookKey, HookKind, Interface, KernelLinkId, NetnsId, NetnsNumber,
     ProgramFacts, ProgramId,
 };

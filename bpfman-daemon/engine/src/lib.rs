@@ -80,9 +80,8 @@ pub use engine::{
     MAX_LEASES, MAX_LEASES_OF_ONE, OwnerBudget, RecoveryReport, WorkCounters, XdpModes,
 };
 pub use error::{
-    AdoptRefusal, Attached, Dispatcher, DispatcherProgram, EngineError, ErrorKind, ExtensionRefusal,
-    GuardRefusal, HookConflict, ImageFailure, ImageFailureKind, Interference, Remainder, UndoFailure,
-    VerifiedLimit,
+    AdoptRefusal, Attached, Dispatcher, DispatcherProgram, EngineError, ExtensionRefusal, GuardRefusal,
+    HookConflict, ImageFailure, Interference, Remainder, UndoFailure, VerifiedLimit,
 };
 pub use follow::FollowReport;
 pub use load::LoadOutcome;

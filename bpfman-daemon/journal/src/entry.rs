@@ -1,4 +1,4 @@
-use bpfmand_core::{GroupPath, Peer, audit_text};
+use bpfman_model::{GroupPath, Peer, audit_text};
 use serde::{Deserialize, Serialize};
 
 use crate::ThirdPartyActor;

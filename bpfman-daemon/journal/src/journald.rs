@@ -97,7 +97,7 @@ fn datagram(entry: &HistoryEntry) -> Vec<u8> {
 }
 
 fn put(bytes: &mut Vec<u8>, name: &str, value: &str) {
-    let value = bpfmand_core::audit_text(value);
+    let value = bpfman_model::audit_text(value);
     if value.is_empty() {
         return;
     }
@@ -126,7 +126,7 @@ mod tests {
             number: 7,
             verb: "Load".to_owned(),
             object: "file /x\nBPFMAN_UID=0".to_owned(),
-            by: EntryActor::of(&bpfmand_core::Peer { uid: 1000, ..Default::default() }),
+            by: EntryActor::of(&bpfman_model::Peer { uid: 1000, ..Default::default() }),
             result: EntryResult::Denied(EntryFailure { reason: "denied".to_owned(), ..Default::default() }),
             ..HistoryEntry::default()
         };

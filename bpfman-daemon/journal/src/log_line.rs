@@ -1,6 +1,6 @@
 //! Entries as lines of the daemon's log, with the target `audit`.
 
-use bpfmand_core::audit_text as text;
+use bpfman_model::audit_text as text;
 
 use crate::{EntryActor, EntryResult, HistoryEntry};
 

@@ -1,6 +1,6 @@
 //! Third-party actors: processes that used eBPF without calling the daemon.
 
-use bpfmand_core::audit_text;
+use bpfman_model::audit_text;
 use serde::{Deserialize, Serialize};
 
 /// Third-party actor: the kernel's data at the moment of the action, and `/proc` right after it.

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use bpfmand_core::{
+use bpfman_model::{
     CgroupPath, Direction, FileIdentity, FileReader, FunctionPattern, IfIndex, KernelLinkId, MapId,
     NetfilterPlace, NetnsId, PerfEventPlace, ProcessScope, ProgramId, TargetIdentity,
 };
@@ -78,7 +78,8 @@ pub enum LinkTarget<'a> {
         direction: Direction,
         /// Position among the programs of the hook.
         anchor: ListAnchor,
-        /// Expected revision of the hook; with another one, nothing is attached. `None`: any.
+        /// Expected revision of the hook ([`bpfman_model::HookContents::revision`]): with another one, nothing is
+        /// attached. `None`: any.
         expected_revision: Option<u64>,
     },
     /// A tracepoint.
@@ -200,7 +201,7 @@ pub enum LinkTarget<'a> {
         attach_type: u32,
         /// Position among the cgroup's own programs; any but the last needs [`crate::Features::cgroup_order`].
         anchor: ListAnchor,
-        /// Expected revision ([`bpfmand_core::GroupContents::revision`]), as for tcx.
+        /// Expected revision ([`bpfman_model::GroupContents::revision`]), as for tcx.
         expected_revision: Option<u64>,
     },
     /// A hook of a network namespace.

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::{fmt, io};
 
-use bpfmand_core::{
+use bpfman_model::{
     CgroupPath, HookAttachment, KernelLinkId, MapId, NetfilterPlace, NetnsId, ProgramFacts, ProgramText,
 };
 use bpfmand_rejection::Rejection;

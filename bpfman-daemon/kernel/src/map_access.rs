@@ -1,5 +1,7 @@
-use bpfmand_core::MapFacts;
-use bpfmand_core::map_type::{
+//! Entries of maps, and the types of maps that have them.
+
+use bpfman_model::MapFacts;
+use bpfman_model::map_type::{
     self, ARRAY, ARRAY_OF_MAPS, HASH, HASH_OF_MAPS, LPM_TRIE, LRU_HASH, LRU_PERCPU_HASH, PERCPU_ARRAY,
     PERCPU_HASH, QUEUE, STACK,
 };

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::MapId;
+use bpfman_model::MapId;
 
 use crate::KernelError;
 

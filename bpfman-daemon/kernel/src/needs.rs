@@ -1,4 +1,6 @@
-use bpfmand_core::uapi::{attach_type, prog_type};
+//! Features of the kernel that loads and attachments need.
+
+use bpfman_model::uapi::{attach_type, prog_type};
 
 use crate::{Features, KernelError, LinkTarget, ListAnchor, Probe, ProgramLoad};
 

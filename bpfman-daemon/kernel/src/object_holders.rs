@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use bpfmand_core::Holder;
+use bpfman_model::Holder;
 
 /// Processes with open descriptors of programs and of links, by the kernel's ids; the first eight of each object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 use std::path::Path;
 
-use bpfmand_core::uapi::{attach_type, prog_type};
-use bpfmand_core::{BoundText, IfIndex, ProgramType, SocketHook};
+use bpfman_model::uapi::{attach_type, prog_type};
+use bpfman_model::{BoundText, IfIndex, ProgramType, SocketHook};
 
 use crate::Extends;
 
@@ -53,35 +53,14 @@ impl From<ProgramType> for ProgramKind {
 }
 
 fn expected_attach_type(program_type: ProgramType, target: Option<&str>) -> u32 {
-    match program_type {
-        ProgramType::Xdp => attach_type::XDP,
-        ProgramType::Fentry => attach_type::TRACE_FENTRY,
-        ProgramType::Fexit => attach_type::TRACE_FEXIT,
-        ProgramType::FmodRet => attach_type::MODIFY_RETURN,
-        ProgramType::BtfTracepoint => attach_type::TRACE_RAW_TP,
-        ProgramType::Iter => attach_type::TRACE_ITER,
-        ProgramType::Lsm => attach_type::LSM_MAC,
-        ProgramType::LsmCgroup => attach_type::LSM_CGROUP,
-        ProgramType::SkLookup => attach_type::SK_LOOKUP,
-        ProgramType::FlowDissector => attach_type::FLOW_DISSECTOR,
-        ProgramType::Netfilter => attach_type::NETFILTER,
-        ProgramType::KprobeMulti | ProgramType::KretprobeMulti => attach_type::TRACE_KPROBE_MULTI,
-        ProgramType::KprobeSession => attach_type::TRACE_KPROBE_SESSION,
-        ProgramType::UprobeSession => attach_type::TRACE_UPROBE_SESSION,
-        ProgramType::XdpDevmap => attach_type::XDP_DEVMAP,
-        ProgramType::XdpCpumap => attach_type::XDP_CPUMAP,
-        ProgramType::SkReuseportMigrate => attach_type::SK_REUSEPORT_SELECT_OR_MIGRATE,
-        ProgramType::UprobeMulti | ProgramType::UretprobeMulti | ProgramType::Usdt => {
-            attach_type::TRACE_UPROBE_MULTI
+    let of_hook = || match (SocketHook::of_type(program_type), target) {
+        ([only], _) => only.attach_type,
+        (_, Some(target)) => {
+            SocketHook::named(program_type, target).map_or(attach_type::NONE, |hook| hook.attach_type)
         }
-        other => match (SocketHook::of_type(other), target) {
-            ([only], _) => only.attach_type,
-            (_, Some(target)) => {
-                SocketHook::named(other, target).map_or(attach_type::NONE, |hook| hook.attach_type)
-            }
-            (_, None) => attach_type::NONE,
-        },
-    }
+        (_, None) => attach_type::NONE,
+    };
+    program_type.attach_type().unwrap_or_else(of_hook)
 }
 
 /// Requested verifier log of a successful load; a failed load always returns it.

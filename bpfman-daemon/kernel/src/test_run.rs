@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use bpfmand_core::NetnsId;
+use bpfman_model::NetnsId;
 
 /// Packet, and its context for the program.
 #[derive(Clone, Debug)]

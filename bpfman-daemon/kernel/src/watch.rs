@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bpfmand_core::{IfIndex, InterfaceEvent, InterfaceFacts};
+use bpfman_model::{IfIndex, InterfaceEvent, InterfaceFacts};
 
 use crate::KernelError;
 

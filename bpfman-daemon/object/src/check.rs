@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use bpfmand_core::{Insn, MapRole, MapSpec, ProgramText, map_type, op};
+use bpfman_model::{Insn, MapRole, MapSpec, ProgramText, map_type, op};
 
 use crate::core_relo::{starts, takes_type_id};
 use crate::maps::{InitialSlot, MAX_MAP_NAME, MAX_MAPS, check_struct_ops};

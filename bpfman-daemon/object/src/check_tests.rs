@@ -1,4 +1,4 @@
-use bpfmand_core::{BoundText, FuncInfo, FunctionSpan, LineInfo};
+use bpfman_model::{BoundText, FuncInfo, FunctionSpan, LineInfo};
 
 use super::*;
 use crate::layout::MAX_PARTS;

@@ -1,4 +1,6 @@
-use bpfmand_core::from_hexadecimal;
+//! Text form of map keys and values: `10`, `eth0`, `{"pid": 7}`, `pid=7,comm=cat`.
+
+use bpfman_model::from_hexadecimal;
 use serde_json::Value;
 
 use crate::field_text;

@@ -1,4 +1,4 @@
-use bpfmand_core::ProgramType;
+use bpfman_model::ProgramType;
 
 use crate::RelocationError;
 use crate::section_family::{SUPPORTED_SECTIONS, TYPES_OF_ANY_SECTION};

@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 
-use bpfmand_core::MapSpec;
+use bpfman_model::MapSpec;
 
 use crate::ObjectError;
 use crate::btf::{Btf, Kind, Type};

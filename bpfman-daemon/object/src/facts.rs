@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use bpfmand_core::{LoadValues, MapRole, MapSpec, ProgramType, map_type};
+use bpfman_model::{LoadValues, MapRole, MapSpec, ProgramType, map_type};
 
 use crate::ObjectError;
 use crate::btf::Btf;
@@ -139,8 +139,12 @@ impl ObjectFacts {
         &self.license
     }
 
-    /// Returns the maps with other initial values; a `.bss` map that is not zero becomes
-    /// [`bpfmand_core::MapRole::Data`].
+    /// Returns the maps with other initial values of global variables. The text of programs does not depend on them.
+    /// A `.bss` map that is no longer all zero becomes [`bpfman_model::MapRole::Data`].
+    ///
+    /// # Errors
+    /// [`ObjectError::UnknownGlobal`] with the existing names, [`ObjectError::GlobalSize`] with both sizes, or
+    /// [`ObjectError::AmbiguousGlobal`] if two static variables share a name.
     pub fn with_globals(&self, values: &BTreeMap<String, Vec<u8>>) -> Result<Vec<MapSpec>, ObjectError> {
         let mut maps = self.maps.clone();
         globals::write(&self.globals, &mut maps, values)?;

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use bpfmand_core::Insn;
+use bpfman_model::Insn;
 
 use crate::RelocationError;
 use crate::elf::Elf;

@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, HashMap};
 
-use bpfmand_core::{MapRole, MapSpec, from_hexadecimal};
+use bpfman_model::{MapRole, MapSpec, from_hexadecimal};
 
 use crate::ObjectError;
 use crate::btf::{Btf, Kind};

@@ -1,6 +1,6 @@
 use std::collections::HashSet;
 
-use bpfmand_core::Insn;
+use bpfman_model::Insn;
 
 use crate::RelocationError;
 use crate::core_relo;

@@ -2,7 +2,7 @@ use std::collections::HashSet;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bpfmand_core::ProgramText;
+use bpfman_model::ProgramText;
 
 use crate::ObjectError;
 use crate::btf::contexts::TaggedContexts;

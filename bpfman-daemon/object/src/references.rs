@@ -1,4 +1,6 @@
-use bpfmand_core::{Insn, op};
+//! References of instructions outside their function: relocations, and calls without one.
+
+use bpfman_model::{Insn, op};
 
 use crate::RelocationError;
 use crate::btf::Kind;

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use bpfmand_core::{LoadTarget, ProgramType, SocketHook, TypeScope};
+use bpfman_model::{LoadTarget, ProgramType, SectionOption, SocketHook, TypeScope};
 
 pub(crate) const SUPPORTED_SECTIONS: &str = "xdp, xdp.frags, tc, classifier, tcx/ingress, tcx/egress, \
      tracepoint/CATEGORY/NAME, tp/CATEGORY/NAME, raw_tp, raw_tracepoint, tp_btf, kprobe, kretprobe, uprobe, uretprobe, \
@@ -46,70 +46,6 @@ pub(crate) struct ParsedSection {
     pub sleepable: bool,
     pub frags: bool,
 }
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum SectionOption {
-    Sleepable,
-    Frags,
-}
-
-/// Options of each prefix; all others are program types of their own.
-const KINDS: [(&str, ProgramType, Option<SectionOption>); 50] = {
-    use ProgramType as T;
-    use SectionOption::{Frags, Sleepable};
-    [
-        ("xdp", T::Xdp, Some(Frags)),
-        ("tc", T::Tc, None),
-        ("classifier", T::Tc, None),
-        ("tcx", T::Tcx, None),
-        ("tracepoint", T::Tracepoint, None),
-        ("tp", T::Tracepoint, None),
-        ("raw_tracepoint", T::RawTracepoint, None),
-        ("raw_tp", T::RawTracepoint, None),
-        ("tp_btf", T::BtfTracepoint, None),
-        ("kprobe", T::Kprobe, None),
-        ("kretprobe", T::Kretprobe, None),
-        ("uprobe", T::Uprobe, Some(Sleepable)),
-        ("uretprobe", T::Uretprobe, Some(Sleepable)),
-        ("fentry", T::Fentry, Some(Sleepable)),
-        ("fexit", T::Fexit, Some(Sleepable)),
-        ("fmod_ret", T::FmodRet, Some(Sleepable)),
-        ("lsm", T::Lsm, Some(Sleepable)),
-        ("lsm_cgroup", T::LsmCgroup, None),
-        ("iter", T::Iter, Some(Sleepable)),
-        ("cgroup_skb", T::CgroupSkb, None),
-        ("sockops", T::SockOps, None),
-        ("sk_lookup", T::SkLookup, None),
-        ("flow_dissector", T::FlowDissector, None),
-        ("netfilter", T::Netfilter, None),
-        ("kprobe.multi", T::KprobeMulti, None),
-        ("kretprobe.multi", T::KretprobeMulti, None),
-        ("kprobe.session", T::KprobeSession, None),
-        ("uprobe.multi", T::UprobeMulti, Some(Sleepable)),
-        ("uretprobe.multi", T::UretprobeMulti, Some(Sleepable)),
-        ("perf_event", T::PerfEvent, None),
-        ("sk_skb", T::SkSkb, None),
-        ("sk_msg", T::SkMsg, None),
-        ("socket", T::SocketFilter, None),
-        ("sk_reuseport", T::SkReuseport, None),
-        ("struct_ops", T::StructOps, Some(Sleepable)),
-        ("uprobe.session", T::UprobeSession, Some(Sleepable)),
-        ("netkit", T::Netkit, None),
-        ("usdt", T::Usdt, Some(Sleepable)),
-        ("ksyscall", T::Ksyscall, None),
-        ("kretsyscall", T::Kretsyscall, None),
-        ("raw_tracepoint.w", T::RawTracepointWritable, None),
-        ("raw_tp.w", T::RawTracepointWritable, None),
-        ("lwt_in", T::LwtIn, None),
-        ("lwt_out", T::LwtOut, None),
-        ("lwt_xmit", T::LwtXmit, None),
-        ("lwt_seg6local", T::LwtSeg6local, None),
-        ("action", T::SchedAct, None),
-        ("syscall", T::Syscall, None),
-        ("lirc_mode2", T::LircMode2, None),
-        ("freplace", T::Freplace, None),
-    ]
-};
 
 impl SectionFamily {
     /// Returns whether a program of this section may be loaded as the declared type.
@@ -178,8 +114,9 @@ fn known_section(head: &str, rest: Option<&str>) -> Option<ParsedSection> {
         // This one also runs when a socket closes; the kernel needs that type at load.
         ("sk_reuseport", Some("migrate")) if option.is_none() => (ProgramType::SkReuseportMigrate, None),
         _ => {
-            let (_, program_type, may_have) = *KINDS.iter().find(|(known, ..)| *known == kind)?;
-            if option.is_some() && option != may_have {
+            let program_type =
+                ProgramType::ALL.into_iter().find(|known| known.sections().0.contains(&kind))?;
+            if option.is_some() && option != program_type.sections().1 {
                 return None;
             }
             let target = rest.filter(|_| takes_target(program_type));

@@ -1,4 +1,6 @@
-use bpfmand_core::{BoundText, Insn, op};
+//! Program tags, computed like the kernel's.
+
+use bpfman_model::{BoundText, Insn, op};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 

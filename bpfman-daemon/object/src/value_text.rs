@@ -1,6 +1,6 @@
 //! Parser of values by their type: `100`, `0x1f`, `true`, `eth0`, `[1, 2]`, `{"rate": 5}`.
 
-use bpfmand_core::from_hexadecimal;
+use bpfman_model::from_hexadecimal;
 use serde_json::Value;
 
 use crate::bit_field::{read_bits, sign_extended, write_bits};

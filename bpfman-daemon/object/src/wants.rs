@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use bpfmand_core::{Insn, op};
+use bpfman_model::{Insn, op};
 
 use crate::btf::Kind;
 use crate::core_relo;

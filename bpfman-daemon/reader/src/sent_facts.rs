@@ -1,4 +1,6 @@
-use bpfmand_core::{MapRole, MapSpec};
+//! Facts about an object in serialized form; contents of maps follow as bytes.
+
+use bpfman_model::{MapRole, MapSpec};
 use bpfmand_object::{
     GlobalVariable, InitialSlot, KconfigExtern, KconfigKind, MapTypes, ObjectFacts, ProgramEntry, SlotTarget,
     StructOpsMap, StructOpsMember, StructOpsValue, ValueLayout,

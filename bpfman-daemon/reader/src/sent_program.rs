@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::FlatText;
+use bpfman_model::FlatText;
 use bpfmand_object::{LinkedProgram, Unresolved, WantedAddress};
 use serde::{Deserialize, Serialize};
 
@@ -71,7 +71,7 @@ impl SentProgram {
 
 #[cfg(test)]
 mod tests {
-    use bpfmand_core::{BoundText, Insn};
+    use bpfman_model::{BoundText, Insn};
 
     use super::*;
 

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use bpfmand_core::ProgramText;
+use bpfman_model::ProgramText;
 
 use crate::cause::RejectionCause;
 use crate::log;

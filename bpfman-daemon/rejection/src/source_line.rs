@@ -1,6 +1,6 @@
 use std::fmt;
 
-use bpfmand_core::{LineInfo, ProgramText};
+use bpfman_model::{LineInfo, ProgramText};
 
 /// Source line of an instruction, from the compiler.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl fmt::Display for SourceLine {
 
 #[cfg(test)]
 mod tests {
-    use bpfmand_core::{BoundText, Insn};
+    use bpfman_model::{BoundText, Insn};
 
     use super::*;
 

@@ -4,11 +4,9 @@
 mod need;
 mod of_object;
 mod on_kernel;
-mod program_types;
 mod since;
 
 pub use need::{KernelNeed, NeedKind, ObjectNeeds};
 pub use of_object::needs_of;
 pub use on_kernel::{KernelView, Lack};
-pub use program_types::attached_since;
-pub use since::{FirstLinux, LinuxVersion, SinceRow, helper, rows, since};
+pub use since::{FirstLinux, LinuxVersion, SinceRow, attached_since, helper, rows, since};

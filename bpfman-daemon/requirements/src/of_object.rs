@@ -1,11 +1,11 @@
 use std::collections::BTreeMap;
 
-use bpfmand_core::{ProgramType, map_type};
+use bpfman_model::uapi::prog_type;
+use bpfman_model::{ProgramType, map_type};
 use bpfmand_object::{NewerInstruction, ObjectFile, ProgramEntry, ProgramWants};
 
 use crate::need::{KernelNeed, NeedKind, ObjectNeeds};
-use crate::program_types::{attached_since, kernel_name};
-use crate::since::{FirstLinux, LinuxVersion, helper, since};
+use crate::since::{FirstLinux, LinuxVersion, attached_since, helper, since};
 
 const READ_KERNEL: [u32; 2] = [4, 113];
 
@@ -56,7 +56,7 @@ impl Collected {
 
     fn program(&mut self, entry: &ProgramEntry, program_type: ProgramType, wants: &ProgramWants) {
         let by = &entry.name;
-        let loaded_as = kernel_name(program_type);
+        let loaded_as = prog_type::name(program_type.kernel_type());
         let unasked = entry.section.starts_with('?');
         let mut need = |kind, name: &str, since| self.maybe(kind, name, by, since, unasked);
         need(NeedKind::ProgramType, &loaded_as, since("program_type", &loaded_as));

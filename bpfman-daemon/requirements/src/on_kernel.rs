@@ -1,8 +1,9 @@
-use bpfmand_core::ProgramType;
+//! Requirements of an object that a kernel lacks.
+
+use bpfman_model::ProgramType;
 use bpfmand_object::{KernelBtf, ObjectFile, ProgramWants, TextOptions};
 
 use crate::need::{KernelNeed, NeedKind, ObjectNeeds};
-use crate::program_types::attached_by;
 use crate::since::{LinuxVersion, rows};
 
 /// Description of a kernel.
@@ -134,8 +135,8 @@ fn find_in_types(types: &KernelBtf, need: &KernelNeed) -> Option<bool> {
         NeedKind::MapType if need.name.parse::<u32>().is_ok() => None,
         NeedKind::MapType => among("bpf_map_type", &format!("BPF_MAP_TYPE_{}", upper())),
         NeedKind::Attachment => {
-            let program_type = ProgramType::ALL.into_iter().find(|known| known.name() == need.name)?;
-            let (enumeration, name) = attached_by(program_type)?;
+            let program_type = need.name.parse::<ProgramType>().ok()?;
+            let (enumeration, name) = program_type.attached_by()?;
             among(enumeration, name)
         }
         NeedKind::Helper if need.since.is_none() => None,

@@ -4,6 +4,8 @@
 use std::fmt;
 use std::sync::LazyLock;
 
+use bpfman_model::ProgramType;
+
 /// Linux version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LinuxVersion(pub u16, pub u16);
@@ -74,9 +76,35 @@ pub fn helper(number: u32) -> Option<SinceRow> {
     rows().find(|row| row.number == Some(number))
 }
 
+/// Returns the first Linux version with the links that the daemon uses for programs of a type (docs/types.md).
+#[must_use]
+pub const fn attached_since(program_type: ProgramType) -> FirstLinux {
+    let (major, minor) = program_type.attached_since();
+    FirstLinux { version: LinuxVersion(major, minor), commit: "" }
+}
+
 #[cfg(test)]
 mod tests {
+    use bpfman_model::uapi::prog_type;
+
     use super::*;
+
+    /// The first number in the column "Linux" of each type's row.
+    #[test]
+    fn versions_are_those_that_the_documentation_states() {
+        let page = include_str!("../../../docs/types.md");
+        for program_type in ProgramType::ALL {
+            let named = format!("`{program_type}`");
+            let mut rows = page.lines().map(|line| line.split('|').map(str::trim).collect::<Vec<_>>());
+            let row = rows
+                .find(|cells| cells.get(1).is_some_and(|names| names.split(", ").any(|name| name == named)));
+            let stated = row.unwrap_or_else(|| panic!("docs/types.md has no row for {program_type}"))[5];
+            let version = LinuxVersion::of_release(stated);
+            assert_eq!(version, Some(attached_since(program_type).version), "{program_type}: {stated}");
+            let loaded_as = prog_type::name(program_type.kernel_type());
+            assert!(since("program_type", &loaded_as).is_some(), "{program_type}");
+        }
+    }
 
     #[test]
     fn every_line_of_the_table_is_read() {

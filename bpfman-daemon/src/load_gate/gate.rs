@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
-use bpfmand_api::GateStatus;
-use bpfmand_core::{
+use bpfman_model::{
     AttachPoint, AttachRequest, BytecodeSource, LoadLimits, LoadRequest, LoadValues, OrderIntent, Owner,
     ProgramId, ProgramRequest, ProgramType, PullPolicy, Selector, Sharing,
 };
+use bpfmand_api::GateStatus;
 use bpfmand_engine::{Engine, ImageAsk, Images, ProgramDetails, WantedMap};
 use bpfmand_journal::{DaemonPart, EntryFailure, EntryResult, HistoryEntry, Journal};
 use bpfmand_kernel::linux::LinuxKernel;

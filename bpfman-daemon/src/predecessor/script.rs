@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use bpfman_model::{VerdictFamily, hexadecimal};
 use bpfman_proto::printable::shell_word as word;
-use bpfmand_core::VerdictFamily;
 
 use super::state::{
     PredecessorLink, PredecessorPlace, PredecessorPoint, PredecessorProgram, PredecessorSource,
@@ -64,8 +64,7 @@ impl Script<'_> {
             write!(out, " -m {}", word(&format!("{key}={value}")))?;
         }
         for (key, value) in &program.globals {
-            let value: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
-            write!(out, " -g {}", word(&format!("{key}={value}")))?;
+            write!(out, " -g {}", word(&format!("{key}={}", hexadecimal(value))))?;
         }
         if let Some(owner) = self.map_owner(program) {
             write!(out, " --map-owner-id \"$p{owner}\"")?;

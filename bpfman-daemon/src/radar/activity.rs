@@ -1,7 +1,7 @@
 //! Classification and description of third-party activity.
 
-use bpfmand_core::hexadecimal;
-use bpfmand_core::uapi::{attach_type, link_type, map_type, prog_type};
+use bpfman_model::hexadecimal;
+use bpfman_model::uapi::{attach_type, link_type, map_type, prog_type};
 
 use super::event::{CallEnd, RadarEvent, kind};
 
@@ -142,7 +142,7 @@ fn interface(event: &RadarEvent) -> String {
 }
 
 pub const fn is_at_interface(event: &RadarEvent) -> bool {
-    use bpfmand_core::uapi::attach_type as at;
+    use bpfman_model::uapi::attach_type as at;
     match event.attach_type {
         at::TCX_INGRESS | at::TCX_EGRESS | at::NETKIT_PRIMARY | at::NETKIT_PEER => {
             matches!(event.kind, kind::LINK_CREATE | kind::PROG_ATTACH | kind::PROG_DETACH)
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn an_interface_is_named_where_the_call_names_one() {
-        use bpfmand_core::uapi::attach_type::{CGROUP_INET_INGRESS, TCX_EGRESS, XDP};
+        use bpfman_model::uapi::attach_type::{CGROUP_INET_INGRESS, TCX_EGRESS, XDP};
         for (kind, attach_type, text) in [
             (kind::PROG_ATTACH, TCX_EGRESS, "program 41 \"wall\" at tcx_egress of interface 3"),
             (kind::PROG_DETACH, TCX_EGRESS, "program 41 \"wall\" at tcx_egress of interface 3"),

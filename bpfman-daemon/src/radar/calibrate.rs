@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::{Duration, Instant};
 
-use bpfmand_core::MapSpec;
+use bpfman_model::MapSpec;
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::{KernelError, KernelObjects as _};
 

@@ -1,6 +1,6 @@
 //! Finding the process that created an object in the id lists: the process with a descriptor of it.
 
-use bpfmand_core::Holder;
+use bpfman_model::Holder;
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::{KernelFacts as _, ObjectHolders};
 

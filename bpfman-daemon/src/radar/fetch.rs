@@ -6,7 +6,7 @@ use std::thread::Builder;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use bpfmand_core::PullPolicy;
+use bpfman_model::PullPolicy;
 use bpfmand_engine::{ImageAsk, Images};
 
 pub struct ImageFetch(Receiver<anyhow::Result<()>>);

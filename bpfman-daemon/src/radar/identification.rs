@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use bpfmand_core::{GroupPath, cgroup_of, unified_cgroup_of};
+use bpfman_model::{GroupPath, cgroup_of, unified_cgroup_of};
 use bpfmand_journal::ThirdPartyActor;
 use bpfmand_kernel::linux::{ProcessGroups, ProcessStart, process_facts};
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use bpfman_model::uapi::{link_type, prog_type};
+use bpfman_model::{KernelLinkId, LinkFacts, ProgramFacts, ProgramId};
 use bpfmand_api::RadarReport;
-use bpfmand_core::uapi::{link_type, prog_type};
-use bpfmand_core::{KernelLinkId, LinkFacts, ProgramFacts, ProgramId};
 use bpfmand_engine::OwnObjects;
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::{KernelError, KernelHooks as _, KernelObjects as _};

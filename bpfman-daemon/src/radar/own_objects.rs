@@ -1,7 +1,7 @@
 //! Objects of the daemon, to detect changes to them by other processes.
 
-use bpfmand_core::uapi::attach_type;
-use bpfmand_core::{Direction, HookKey, HookKind, KernelLinkId};
+use bpfman_model::uapi::attach_type;
+use bpfman_model::{Direction, HookKey, HookKind, KernelLinkId};
 use bpfmand_engine::{Engine, EngineError, OwnObjects, OwnPlace};
 use bpfmand_kernel::linux::LinuxKernel;
 
@@ -86,7 +86,7 @@ const fn at(direction: Direction) -> [HookKind; 2] {
 
 #[cfg(test)]
 mod tests {
-    use bpfmand_core::{HookNetns, IfIndex, NetnsId};
+    use bpfman_model::{HookNetns, IfIndex, NetnsId};
 
     use super::super::event::tests::record;
     use super::*;

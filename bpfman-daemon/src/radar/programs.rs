@@ -5,10 +5,10 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
-use bpfmand_api::RadarSource;
-use bpfmand_core::{
+use bpfman_model::{
     AttachRequest, LoadLimits, LoadRequest, LoadValues, OrderIntent, Owner, ProgramId, Selector, Sharing,
 };
+use bpfmand_api::RadarSource;
 use bpfmand_engine::{Engine, ManagedProgram, WantedMap};
 use bpfmand_kernel::KernelObjects as _;
 use bpfmand_kernel::linux::{LinuxKernel, RingFeed};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::bail;
-use bpfmand_core::{BytecodeSource, PullPolicy};
+use bpfman_model::{BytecodeSource, PullPolicy};
 use serde::Deserialize;
 
 /// The table as written. Unknown keys are errors, since one may be misspelt.

@@ -1,6 +1,6 @@
 //! Detection of programs that came and went between two readings of the id list: ids are assigned in sequence.
 
-use bpfmand_core::{BoundText, Insn, ProgramId, ProgramType, op};
+use bpfman_model::{BoundText, Insn, ProgramId, ProgramType, op};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::{KernelError, KernelObjects as _, ProgramLoad};
 

@@ -1,7 +1,7 @@
 //! The radar's programs, their attach points, and the activity that each observes.
 
+use bpfman_model::{AttachPoint, ProgramRequest, ProgramType};
 use bpfmand_api::RadarSource;
-use bpfmand_core::{AttachPoint, ProgramRequest, ProgramType};
 use bpfmand_kernel::SYSCALL_WRAPPERS;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-use bpfmand_core::hexadecimal;
+use bpfman_model::hexadecimal;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 

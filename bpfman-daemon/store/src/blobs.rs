@@ -5,6 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
 
 use crate::blob_id::BlobId;
 use crate::error::FileError;
@@ -15,45 +16,19 @@ pub struct Blobs {
     folder: PathBuf,
 }
 
-/// Maximum size of contents that are drafted on a thread, in bytes: a load that is refused has then cost no more.
-const MAX_DRAFT: usize = 1 << 20;
-/// Stack of that thread, in bytes.
-const DRAFT_STACK: usize = 128 << 10;
+/// Maximum size of contents that are written ahead, in bytes: a load that is refused has then cost no more.
+const MAX_AHEAD: usize = 1 << 20;
+/// Stack of the thread that writes ahead, in bytes.
+const AHEAD_STACK: usize = 128 << 10;
 
-/// Contents that a thread writes.
+/// Contents that a thread stores. The thread is waited for on drop.
 #[derive(Debug)]
-pub struct BlobDrafting(std::thread::JoinHandle<Result<BlobDraft, FileError>>);
+pub struct BlobAhead(Option<JoinHandle<()>>);
 
-/// Contents in a file of another name, which is removed unless it gets its own.
-#[derive(Debug)]
-struct BlobDraft {
-    draft: PathBuf,
-    path: PathBuf,
-    is_placed: bool,
-}
-
-impl BlobDraft {
-    fn write(path: PathBuf, bytes: &[u8], durably: bool) -> Result<Self, FileError> {
-        // Two loads of the same bytecode may write concurrently, each its own draft.
-        static DRAFTS: AtomicU64 = AtomicU64::new(0);
-        let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
-        let draft = path.with_extension(format!("{}.{number}.draft", std::process::id()));
-        let one = Self { draft, path, is_placed: false };
-        let write = || -> io::Result<()> {
-            let mut file = File::create(&one.draft)?;
-            file.write_all(bytes)?;
-            if durably { file.sync_all() } else { Ok(()) }
-        };
-        write().map_err(fail("keep bytecode in", &one.path))?;
-        Ok(one)
-    }
-}
-
-impl Drop for BlobDraft {
+impl Drop for BlobAhead {
     fn drop(&mut self) {
-        if !self.is_placed {
-            // The next start removes a draft that stays.
-            let _ = fs::remove_file(&self.draft);
+        if let Some(thread) = self.0.take() {
+            let _panicked = thread.join();
         }
     }
 }
@@ -105,45 +80,44 @@ impl Blobs {
 
     fn keep(&self, bytes: &[u8], durably: bool) -> Result<BlobId, FileError> {
         let id = BlobId::of(bytes);
-        if !holds(&self.path(&id), bytes) {
-            self.place(BlobDraft::write(self.path(&id), bytes, durably)?, durably)?;
+        let path = self.path(&id);
+        if holds(&path, bytes) {
+            return Ok(id);
         }
-        Ok(id)
-    }
-
-    /// Starts to write contents durably, on a thread of its own, for [`Self::put_drafted`]. `None` if they are large or a
-    /// file has them already: nothing is gained then.
-    #[must_use]
-    pub fn draft(&self, bytes: &Arc<[u8]>) -> Option<BlobDrafting> {
-        let path = self.path(&BlobId::of(bytes));
-        if bytes.len() > MAX_DRAFT || path.exists() {
-            return None;
-        }
-        let bytes = Arc::clone(bytes);
-        let write = move || BlobDraft::write(path, &bytes, true);
-        let thread = std::thread::Builder::new().name("draft".to_owned()).stack_size(DRAFT_STACK);
-        thread.spawn(write).ok().map(BlobDrafting)
-    }
-
-    /// Stores contents as [`Self::put`] does, of which a draft was begun.
-    pub fn put_drafted(&self, bytes: &[u8], drafting: Option<BlobDrafting>) -> Result<BlobId, FileError> {
-        let id = BlobId::of(bytes);
-        let draft = drafting.and_then(|drafting| drafting.0.join().ok()?.ok());
-        match draft {
-            Some(draft) if !holds(&self.path(&id), bytes) => self.place(draft, true)?,
-            _ => return self.put(bytes),
-        }
-        Ok(id)
-    }
-
-    fn place(&self, mut draft: BlobDraft, durably: bool) -> Result<(), FileError> {
-        let place = || -> io::Result<()> {
-            fs::rename(&draft.draft, &draft.path)?;
+        // Two loads of the same bytecode may write concurrently, each its own draft.
+        static DRAFTS: AtomicU64 = AtomicU64::new(0);
+        let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
+        let draft = path.with_extension(format!("{}.{number}.draft", std::process::id()));
+        let write = || -> io::Result<()> {
+            let mut file = File::create(&draft)?;
+            file.write_all(bytes)?;
+            if durably {
+                file.sync_all()?;
+            }
+            fs::rename(&draft, &path)?;
             if durably { File::open(&self.folder)?.sync_all() } else { Ok(()) }
         };
-        place().map_err(fail("keep bytecode in", &draft.path))?;
-        draft.is_placed = true;
-        Ok(())
+        write().map_err(|source| {
+            let _ = fs::remove_file(&draft);
+            fail("keep bytecode in", &path)(source)
+        })?;
+        Ok(id)
+    }
+
+    /// Starts to store contents durably, on a thread of its own, so that a later [`Self::put`] finds them. `None` if they
+    /// are large or a file of that name exists: nothing is gained then. The caller removes what no record needs.
+    #[must_use]
+    pub fn put_ahead(&self, bytes: &Arc<[u8]>) -> Option<BlobAhead> {
+        if bytes.len() > MAX_AHEAD || self.path(&BlobId::of(bytes)).exists() {
+            return None;
+        }
+        let (blobs, bytes) = (Self { folder: self.folder.clone() }, Arc::clone(bytes));
+        let write = move || {
+            // The later call reports a failure that lasts.
+            let _failed = blobs.put(&bytes);
+        };
+        let thread = std::thread::Builder::new().name("bytecode".to_owned()).stack_size(AHEAD_STACK);
+        Some(BlobAhead(Some(thread.spawn(write).ok()?)))
     }
 
     /// Reads contents and verifies their digest.
@@ -190,27 +164,21 @@ mod tests {
     }
 
     #[test]
-    fn drafted_contents_are_kept_once_and_unwanted_drafts_go() {
+    fn contents_written_ahead_are_found_by_a_later_put() {
         let folder = tempfile::tempdir().unwrap();
         let blobs = Blobs::open(folder.path().to_owned()).unwrap();
         let bytes: Arc<[u8]> = b"an object"[..].into();
-        let (one, other) = (blobs.draft(&bytes), blobs.draft(&bytes));
+        let (one, other) = (blobs.put_ahead(&bytes), blobs.put_ahead(&bytes));
         assert!(one.is_some() && other.is_some());
-        let id = blobs.put_drafted(&bytes, one).unwrap();
-        assert_eq!(blobs.put_drafted(&bytes, other).unwrap(), id);
+        drop((one, other));
+        let id = BlobId::of(&bytes);
         assert_eq!(files(folder.path()), [id.as_str()]);
-        assert!(blobs.draft(&bytes).is_none(), "they are there");
-        // A load that is refused lets go of its draft.
+        assert!(blobs.put_ahead(&bytes).is_none(), "they are there");
+        // Removed by an unload meanwhile, they are written again.
         blobs.remove(&id);
-        drop(blobs.draft(&bytes));
-        while !files(folder.path()).is_empty() {
-            std::thread::yield_now();
-        }
-        // Without a draft, or with one that failed, contents are written at once.
-        let failed = BlobDrafting(std::thread::spawn(|| panic!("no room")));
-        assert_eq!(blobs.put_drafted(&bytes, Some(failed)).unwrap(), id);
+        assert_eq!(blobs.put(&bytes).unwrap(), id);
         assert_eq!(*blobs.get(&id).unwrap(), *bytes);
-        let large: Arc<[u8]> = vec![0; MAX_DRAFT + 1].into();
-        assert!(blobs.draft(&large).is_none());
+        let large: Arc<[u8]> = vec![0; MAX_AHEAD + 1].into();
+        assert!(blobs.put_ahead(&large).is_none());
     }
 }

@@ -32,7 +32,7 @@ mod store;
 
 pub use batch::{Batch, MAX_KEY, MAX_SHARED, MAX_TABLE_NAME, MAX_VALUE, Table};
 pub use blob_id::BlobId;
-pub use blobs::{BlobDrafting, Blobs};
+pub use blobs::{BlobAhead, Blobs};
 pub use engine::redb_engine::RedbEngine;
 pub use engine::sled_engine::SledEngine;
 pub use engine::{EngineKind, EngineWrite, StorageEngine, StorageError, UnknownEngine, Visit};

@@ -1,5 +1,6 @@
 //! Source of the bytecode: an image or a file.
 
+use bpfman_model::PullPolicy;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +45,16 @@ pub enum ImagePullPolicy {
     /// If the image is not on the node.
     #[default]
     IfNotPresent,
+}
+
+impl From<ImagePullPolicy> for PullPolicy {
+    fn from(policy: ImagePullPolicy) -> Self {
+        match policy {
+            ImagePullPolicy::Always => Self::Always,
+            ImagePullPolicy::Never => Self::Never,
+            ImagePullPolicy::IfNotPresent => Self::IfNotPresent,
+        }
+    }
 }
 
 /// A secret of type `kubernetes.io/dockerconfigjson` or `kubernetes.io/dockercfg`.

@@ -1,5 +1,6 @@
 //! Selectors of network interfaces, and traffic directions.
 
+use bpfman_model::Direction;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -55,4 +56,13 @@ pub enum TrafficDirection {
     Ingress,
     /// Packets that go out.
     Egress,
+}
+
+impl From<TrafficDirection> for Direction {
+    fn from(direction: TrafficDirection) -> Self {
+        match direction {
+            TrafficDirection::Ingress => Self::Ingress,
+            TrafficDirection::Egress => Self::Egress,
+        }
+    }
 }

@@ -1,34 +1,13 @@
 //! Packet attachments of both scopes and of all blocks, as one type.
 
-use crate::interface::{InterfaceSelector, TrafficDirection};
+use bpfman_model::{Direction, HookKind};
+
+use crate::interface::InterfaceSelector;
 use crate::place::{LinkOrder, OnUnavailable};
 use crate::pods::{ClusterNetworkNamespaceSelector, PodSelector};
 use crate::program::ClusterProgram;
 use crate::spec::ApplicationSpec;
 use crate::tc::TcxPoint;
-
-/// Kind of hook that packets pass on an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum PacketHook {
-    /// XDP.
-    Xdp,
-    /// Filter of the clsact qdisc.
-    Tc(TrafficDirection),
-    /// TCX: the kernel's list of links.
-    Tcx(TrafficDirection),
-}
-
-impl PacketHook {
-    /// Returns the name of the block of a program.
-    #[must_use]
-    pub const fn block(self) -> &'static str {
-        match self {
-            Self::Xdp => "xdp",
-            Self::Tc(_) => "tc",
-            Self::Tcx(_) => "tcx",
-        }
-    }
-}
 
 /// Attachment as the spec has it, for all interfaces that it selects.
 #[derive(Clone, Debug)]
@@ -38,7 +17,7 @@ pub struct PacketLink<'a> {
     /// Function name of the program.
     pub program: &'a str,
     /// Hook of the attachment.
-    pub hook: PacketHook,
+    pub hook: HookKind,
     /// Index in the block.
     pub link_at: usize,
     /// Selector of the interfaces.
@@ -68,7 +47,7 @@ pub fn of_program(at: usize, program: &ClusterProgram) -> Vec<PacketLink<'_>> {
     let xdp = xdp.enumerate().map(|(link_at, link)| PacketLink {
         path: format!("spec.programs[{at}].xdp.links[{link_at}]"),
         program: &program.name,
-        hook: PacketHook::Xdp,
+        hook: HookKind::Xdp,
         link_at,
         interfaces: &link.point.interface_selector,
         priority: link.point.priority,
@@ -80,11 +59,11 @@ pub fn of_program(at: usize, program: &ClusterProgram) -> Vec<PacketLink<'_>> {
     let tc = program.tc.iter().flat_map(|block| &block.links);
     let tc = tc.enumerate().map(|(link_at, link)| PacketLink {
         proceed_on: link.point.proceed_on.iter().map(|verdict| verdict.number()).collect(),
-        ..of_side(at, program, PacketHook::Tc, link_at, &link.point.at, &link.network_namespaces)
+        ..of_side(at, program, HookKind::Tc, link_at, &link.point.at, &link.network_namespaces)
     });
     let tcx = program.tcx.iter().flat_map(|block| &block.links).enumerate();
     let tcx = tcx.map(|(link_at, link)| {
-        of_side(at, program, PacketHook::Tcx, link_at, &link.point, &link.network_namespaces)
+        of_side(at, program, HookKind::Tcx, link_at, &link.point, &link.network_namespaces)
     });
     xdp.chain(tc).chain(tcx).collect()
 }
@@ -92,14 +71,14 @@ pub fn of_program(at: usize, program: &ClusterProgram) -> Vec<PacketLink<'_>> {
 fn of_side<'a>(
     at: usize,
     program: &'a ClusterProgram,
-    hook: fn(TrafficDirection) -> PacketHook,
+    hook: fn(Direction) -> HookKind,
     link_at: usize,
     point: &'a TcxPoint,
     pods: &'a Option<ClusterNetworkNamespaceSelector>,
 ) -> PacketLink<'a> {
-    let hook = hook(point.direction);
+    let hook = hook(point.direction.into());
     PacketLink {
-        path: format!("spec.programs[{at}].{}.links[{link_at}]", hook.block()),
+        path: format!("spec.programs[{at}].{}.links[{link_at}]", hook.name()),
         program: &program.name,
         hook,
         link_at,
@@ -142,9 +121,9 @@ mod tests {
             let told: Vec<_> =
                 found.iter().map(|link| (link.path.clone(), link.program, link.hook)).collect();
             let expected = [
-                ("spec.programs[0].tcx.links[0]", "first", PacketHook::Tcx(TrafficDirection::Egress)),
-                ("spec.programs[1].tc.links[0]", "second", PacketHook::Tc(TrafficDirection::Egress)),
-                ("spec.programs[2].xdp.links[0]", "third", PacketHook::Xdp),
+                ("spec.programs[0].tcx.links[0]", "first", HookKind::Tcx(Direction::Egress)),
+                ("spec.programs[1].tc.links[0]", "second", HookKind::Tc(Direction::Egress)),
+                ("spec.programs[2].xdp.links[0]", "third", HookKind::Xdp),
             ];
             assert_eq!(told, expected.map(|(path, program, hook)| (path.to_owned(), program, hook)));
             assert!(found.iter().all(|link| link.pods.unwrap().namespace == Some("shop")), "{found:?}");

@@ -1,5 +1,6 @@
 //! Program of an application: its name, its type, and the block of that type.
 
+use bpfman_model::ProgramType;
 use kube_core::Rule;
 use kube_derive::KubeSchema;
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use super::attachment::{Attachments, ClusterPackets, ClusterUprobes, NamespacedP
 use super::name;
 use super::points::{PointBlocks, only_with_types, target_only_where_taken};
 use super::probe::{KprobeLink, KretprobeLink, TracepointLink};
-pub use super::program_type::{ClusterProgramType, NamespacedProgramType};
+pub use super::program_type::{ManifestType, NamespacedProgramType};
 use super::tc::{TcPoint, TcxPoint};
 use super::tracing::Tracing;
 use super::xdp::XdpPoint;
@@ -54,8 +55,8 @@ pub struct ClusterProgram {
     /// Type of the program, which decides the block to set. Types that are only loaded have none: SocketFilter,
     /// SkReuseport, SkReuseportMigrate, XdpDevmap, XdpCpumap, LwtIn, LwtOut, LwtXmit, LwtSeg6local, SchedAct, Syscall,
     /// LircMode2.
-    #[serde(rename = "type")]
-    pub program_type: ClusterProgramType,
+    #[serde(rename = "type", with = "ManifestType")]
+    pub program_type: ProgramType,
     /// Load target of the program, if its section name has none or another one: a tracepoint (TpBtf), a kernel function
     /// (FModRet), a hook (Lsm, LsmCgroup, CgroupSkb, CgroupSock, CgroupSockAddr, CgroupSockopt, SkSkb), a kind of
     /// objects (Iter), an end (Netkit), `STRUCTURE.MEMBER` (StructOps). Changing it makes a new version of the

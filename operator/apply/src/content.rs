@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bpfman_model::hexadecimal;
 use bpfman_proto::ext::v1::LoadValues;
 use bpfman_proto::v1::{LoadInfo, LoadRequest, bytecode_location::Location, prog_specific_info::Info};
 use bpfman_proto::{ACTUAL_TYPE_PREFIX, MAP_EXPORTS_KEY};
@@ -144,16 +145,6 @@ pub fn link_uuid(owner: &str, program: &str, key: &str) -> String {
     bytes[8] = bytes[8] & 0x3f | 0x80;
     let text = hexadecimal(&bytes);
     format!("{}-{}-{}-{}-{}", &text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..])
-}
-
-/// Returns bytes in lower-case hexadecimal.
-#[must_use]
-pub fn hexadecimal(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _infallible = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -5,10 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bpfman_application::check::SpecProblem;
 use bpfman_application::place::{LinkOrder, OnUnavailable};
 use bpfman_application::state::node::NodeFailure;
+use bpfman_proto::WirePoint;
 use bpfman_proto::ext::v1::LoadValues;
 use bpfman_proto::v1::LoadRequest;
-
-use crate::wanted_point::WantedPoint;
 
 /// Owner of programs: an application, and its state object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -154,7 +153,7 @@ pub struct AttachmentKey(pub String);
 #[derive(Clone, Debug, PartialEq)]
 pub struct WantedLink {
     /// Attach point, as in the API call.
-    pub point: WantedPoint,
+    pub point: WirePoint,
     /// Order relative to other programs, by name.
     pub order: Option<LinkOrder>,
     /// Treatment of pods for which the attachment cannot be made.

@@ -57,7 +57,7 @@ pub async fn dry_run(
 fn request(load: &Load, seen: &ObservedPrograms, with: Option<&RegistryCredentials>) -> ext::DryRunRequest {
     let attachments = load.programs.iter().flat_map(|program| {
         program.links.values().map(|link| {
-            let (attach, point) = link.point.clone().on_the_wire();
+            let (attach, point) = link.point.clone().into_fields();
             let order = link.order.as_ref().map(on_the_wire);
             ext::DryRunAttachment { program: program.name.clone(), attach, order, isolated: false, point }
         })

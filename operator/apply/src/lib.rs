@@ -29,4 +29,3 @@ pub mod step;
 mod step_results;
 #[cfg(test)]
 mod tests;
-pub mod wanted_point;

@@ -1,14 +1,13 @@
 use std::collections::BTreeMap;
 
 use bpfman_proto::ext::v1 as ext;
-use bpfman_proto::v1;
+use bpfman_proto::{WirePoint, v1};
 
 use crate::content::{CONTENT_KEY, LINK_KEY, UUID_KEY, is_pinned_form};
 use crate::daemon::Daemon;
 use crate::desired::{AttachmentKey, Desired, Load};
 use crate::failure::{CallRefusal, Unreachable, refusal};
 use crate::place::HookPlace;
-use crate::wanted_point::WantedPoint;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ObservedPrograms {
@@ -38,7 +37,9 @@ pub struct ObservedLink {
     pub uuid: String,
     pub place: HookPlace,
     pub netns: Option<String>,
-    pub point: Option<WantedPoint>,
+    /// Attach point as requested, with its metadata.
+    pub point: Option<WirePoint>,
+    /// True if the attachment is as requested.
     pub runs: bool,
     /// The path leads to another namespace now, or the interface was moved.
     pub elsewhere: bool,
@@ -73,7 +74,7 @@ impl ObservedLink {
     /// The key identifies a pod's network. If that has another path now, the old path's process id may have been
     /// reused.
     #[must_use]
-    pub fn is_in_force(&self, wanted: &WantedPoint) -> bool {
+    pub fn is_in_force(&self, wanted: &WirePoint) -> bool {
         self.runs || self.elsewhere && self.netns != wanted.netns()
     }
 }
@@ -171,18 +172,18 @@ fn gather(programs: Vec<ext::Program>, links: &[ext::Link]) -> ObservedPrograms 
 
 fn link(link: &ext::Link) -> Option<ObservedLink> {
     let key = link.metadata.get(LINK_KEY)?;
-    let point = WantedPoint::of_link(link);
+    let point = WirePoint::of_link(link);
     Some(ObservedLink {
         id: link.id,
         key: AttachmentKey(key.clone()),
         uuid: link.metadata.get(UUID_KEY).cloned().unwrap_or_default(),
         place: HookPlace::of_link(link),
-        netns: point.as_ref().and_then(WantedPoint::netns),
+        netns: point.as_ref().and_then(WirePoint::netns),
         state: link.state.clone(),
         runs: link.standing() == ext::Standing::Running,
         // The daemon itself moves a probe to its path's current file: a new attachment would be a second one.
         elsewhere: link.standing() == ext::Standing::Elsewhere
-            && !point.as_ref().is_some_and(WantedPoint::is_in_binary),
+            && !point.as_ref().is_some_and(WirePoint::is_in_binary),
         attachment: link.attachment.clone(),
         point,
     })
@@ -190,7 +191,7 @@ fn link(link: &ext::Link) -> Option<ObservedLink> {
 
 #[cfg(test)]
 mod tests {
-    use bpfman_application::program_type::ClusterProgramType;
+    use bpfman_model::ProgramType;
 
     use super::*;
     use crate::desired::Program;
@@ -212,13 +213,14 @@ mod tests {
     #[test]
     fn a_manifest_and_the_daemon_mean_the_same_type() {
         let mut seen = std::collections::BTreeSet::new();
-        for kind in ClusterProgramType::ALL {
-            assert_eq!(declared(kind.name()), declared(kind.exact()), "{kind:?}");
-            seen.insert(declared(kind.exact()));
+        for name in ProgramType::MANIFEST_NAMES {
+            let kind = ProgramType::of_manifest(name).unwrap();
+            assert_eq!(declared(name), declared(kind.name()), "{kind:?}");
+            seen.insert(declared(name));
         }
         assert_eq!(
             seen.len(),
-            ClusterProgramType::ALL.len() - 2,
+            ProgramType::MANIFEST_NAMES.len() - 2,
             "return probes are declared as their entry probes"
         );
     }

@@ -1,9 +1,9 @@
 use std::collections::BTreeSet;
 
 use bpfman_application::place::LinkOrder;
+use bpfman_model::verdicts::{TC, TC_DEFAULT, Verdicts, XDP, XDP_DEFAULT};
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1::attach_info::Info;
-use bpfman_verdicts::{TC, TC_DEFAULT, Verdicts, XDP, XDP_DEFAULT};
 
 pub const DEFAULT_PRIORITY: i32 = 1000;
 
@@ -62,7 +62,7 @@ impl HookPlace {
 
     #[must_use]
     pub fn proceeds_on_redirect(&self, info: Option<&Info>) -> bool {
-        let number = table(info).and_then(|table| bpfman_verdicts::number(table, "redirect"));
+        let number = table(info).and_then(|table| bpfman_model::verdicts::number(table, "redirect"));
         match (&self.proceed_on, number) {
             (Some(set), Some(number)) => set.contains(&number),
             _ => false,
@@ -85,7 +85,7 @@ fn set(given: &[i32], default: &[i32]) -> BTreeSet<i32> {
 }
 
 fn names(info: Option<&Info>, set: &BTreeSet<i32>) -> Vec<String> {
-    let known = |number: &i32| table(info).and_then(|table| bpfman_verdicts::name(table, *number));
+    let known = |number: &i32| table(info).and_then(|table| bpfman_model::verdicts::name(table, *number));
     set.iter().filter_map(known).map(str::to_owned).collect()
 }
 

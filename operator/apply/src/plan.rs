@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 
 use bpfman_application::application::ApplicationCommon;
-use bpfman_application::bytecode::{ByteCode, ImagePullPolicy};
+use bpfman_application::bytecode::ByteCode;
 use bpfman_application::map_export::{ExportedAccess, ExportedMap};
-use bpfman_application::program::{ClusterProgram, ClusterProgramType};
+use bpfman_application::program::ClusterProgram;
 pub use bpfman_application::spec::ApplicationSpec;
 use bpfman_application::{check, labels};
-use bpfman_proto::ext::v1::{LoadValues, ProgramTypeNumber};
-use bpfman_proto::v1::BpfmanProgramType as Wire;
+use bpfman_model::{ProgramType, PullPolicy};
+use bpfman_proto::ext::v1::LoadValues;
 use bpfman_proto::v1::bytecode_location::Location;
 use bpfman_proto::{
-    ACTUAL_TYPE_PREFIX, APPLICATION_KEY_NEWER, MAP_EXPORTS_KEY, MapAccess, MapExport, MapExports, v1,
+    ACTUAL_TYPE_PREFIX, APPLICATION_KEY_NEWER, MAP_EXPORTS_KEY, MapAccess, MapExport, MapExports,
+    type_number, v1,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
@@ -104,34 +105,11 @@ fn location(code: &ByteCode) -> Option<Location> {
     if let Some(image) = &code.image {
         return Some(Location::Image(v1::BytecodeImage {
             url: image.url.clone(),
-            image_pull_policy: match image.image_pull_policy {
-                ImagePullPolicy::Always => 0,
-                ImagePullPolicy::IfNotPresent => 1,
-                ImagePullPolicy::Never => 2,
-            },
+            image_pull_policy: PullPolicy::from(image.image_pull_policy).number(),
             ..Default::default()
         }));
     }
     code.path.clone().map(Location::File)
-}
-
-fn declared(kind: ClusterProgramType) -> i32 {
-    let published = match kind {
-        ClusterProgramType::Xdp => Wire::Xdp,
-        ClusterProgramType::Tc => Wire::Tc,
-        ClusterProgramType::Tcx => Wire::Tcx,
-        ClusterProgramType::FEntry => Wire::Fentry,
-        ClusterProgramType::FExit => Wire::Fexit,
-        ClusterProgramType::KProbe | ClusterProgramType::KRetProbe => Wire::Kprobe,
-        ClusterProgramType::UProbe | ClusterProgramType::URetProbe => Wire::Uprobe,
-        ClusterProgramType::TracePoint => Wire::Tracepoint,
-        ClusterProgramType::Lsm => Wire::Lsm,
-        other => {
-            let number = ProgramTypeNumber::from_str_name(&other.exact().to_ascii_uppercase());
-            return number.unwrap_or_default().into();
-        }
-    };
-    published.into()
 }
 
 fn load_info(program: &ClusterProgram) -> v1::LoadInfo {
@@ -145,13 +123,13 @@ fn load_info(program: &ClusterProgram) -> v1::LoadInfo {
         .as_ref()
         .map(|block| Specific::FexitLoadInfo(v1::FexitLoadInfo { fn_name: block.function.clone() }));
     let target = program.target.clone().map(|target| match program.program_type {
-        ClusterProgramType::Lsm => Specific::LsmLoadInfo(v1::LsmLoadInfo { hook_name: target }),
+        ProgramType::Lsm => Specific::LsmLoadInfo(v1::LsmLoadInfo { hook_name: target }),
         // The API carries the target of all other types in the field of fentry.
         _ => Specific::FentryLoadInfo(v1::FentryLoadInfo { fn_name: target }),
     });
     v1::LoadInfo {
         name: program.name.clone(),
-        program_type: declared(program.program_type),
+        program_type: type_number(program.program_type),
         info: fentry.or(fexit).or(target).map(|info| v1::ProgSpecificInfo { info: Some(info) }),
     }
 }

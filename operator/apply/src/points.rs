@@ -2,19 +2,17 @@ use bpfman_application::place::OnUnavailable;
 use bpfman_application::points::kernel::PerfEventLink;
 use bpfman_application::points::network::NamespaceChoice;
 use bpfman_application::points::{PointBlocks, links};
-use bpfman_application::program_type::ClusterProgramType;
+use bpfman_model::{ProgramType, hexadecimal};
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::ext::v1::point::At;
-use bpfman_proto::v1;
 use bpfman_proto::v1::attach_info::Info;
+use bpfman_proto::{WirePoint, v1};
 use sha2::{Digest as _, Sha256};
 
-use crate::content::hexadecimal;
 use crate::desired::WantedLink;
 use crate::facts::{PodContainer, PodFacts};
 use crate::interfaces::{Point, namespace_points};
 use crate::program_plan::ProgramPlan;
-use crate::wanted_point::WantedPoint;
 
 /// Bound in bytes, because the key is metadata of the link.
 const MAX_NAMES: usize = 256;
@@ -22,19 +20,18 @@ const MAX_NAMES: usize = 256;
 type Selected<'a> = Option<Vec<(&'a PodFacts, &'a PodContainer)>>;
 
 impl ProgramPlan<'_> {
-    pub(crate) fn points(&mut self, kind: ClusterProgramType, blocks: &PointBlocks) {
+    pub(crate) fn points(&mut self, kind: ProgramType, blocks: &PointBlocks) {
         self.kernel(kind, blocks);
         self.networks(blocks);
         self.binaries(blocks);
     }
 
-    fn kernel(&mut self, kind: ClusterProgramType, blocks: &PointBlocks) {
+    /// Adds attachments to the node's kernel, which belong to no pod.
+    fn kernel(&mut self, kind: ProgramType, blocks: &PointBlocks) {
         if blocks.loaded_for.as_ref().is_some_and(|block| !block.links.is_empty()) {
             let point = match kind {
-                ClusterProgramType::Lsm => {
-                    WantedPoint::published(Info::LsmAttachInfo(v1::LsmAttachInfo::default()))
-                }
-                _ => WantedPoint::more(At::LoadedFor(kind.exact().to_owned())),
+                ProgramType::Lsm => WirePoint::from(Info::LsmAttachInfo(v1::LsmAttachInfo::default())),
+                _ => WirePoint::from(At::LoadedFor(kind.name().to_owned())),
             };
             // A program is loaded for one target, so a constant identifies its link.
             self.links.add("what it was loaded for", link(point, None));
@@ -45,7 +42,7 @@ impl ProgramPlan<'_> {
         for (_, wanted) in links(blocks.cgroup.as_ref()) {
             let path = &wanted.point.path;
             let order = wanted.order.clone();
-            let point = WantedPoint::more(At::Cgroup(path.clone()));
+            let point = WirePoint::from(At::Cgroup(path.clone()));
             self.links.add(cgroup(path), WantedLink { order, ..link(point, None) });
         }
         for (_, wanted) in links(blocks.kprobe_multi.as_ref()) {
@@ -107,7 +104,7 @@ impl ProgramPlan<'_> {
     }
 
     fn in_network(&mut self, place: Point, at: impl FnOnce(String) -> At) {
-        let point = WantedPoint::more(at(place.netns.unwrap_or_default()));
+        let point = WirePoint::from(at(place.netns.unwrap_or_default()));
         self.links.add(&place.identity, link(point, place.pod));
     }
 
@@ -156,17 +153,16 @@ impl ProgramPlan<'_> {
         for (pod, container) in containers {
             // A restarted container has another id, as it has another process.
             let identity = format!("{what} in {}", container.id);
-            self.links
-                .add(&identity, link(WantedPoint::more(at(Some(container.pid))), Some(pod.uid.clone())));
+            self.links.add(&identity, link(WirePoint::from(at(Some(container.pid))), Some(pod.uid.clone())));
         }
     }
 
     fn more(&mut self, identity: &str, at: At) {
-        self.links.add(identity, link(WantedPoint::more(at), None));
+        self.links.add(identity, link(WirePoint::from(at), None));
     }
 }
 
-fn link(point: WantedPoint, pod: Option<String>) -> WantedLink {
+fn link(point: WirePoint, pod: Option<String>) -> WantedLink {
     WantedLink { point, order: None, on_unavailable: OnUnavailable::default(), pod }
 }
 

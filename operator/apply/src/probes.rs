@@ -1,21 +1,15 @@
 use bpfman_application::place::OnUnavailable;
 use bpfman_application::probe::UprobePoint;
 use bpfman_application::tracing::Tracing;
-use bpfman_proto::v1;
 use bpfman_proto::v1::attach_info::Info;
+use bpfman_proto::{WirePoint, v1};
 
 use crate::desired::WantedLink;
 use crate::facts::{PodContainer, PodFacts};
 use crate::key::WantedLinks;
-use crate::wanted_point::WantedPoint;
 
 fn link(info: Info, pod: Option<String>) -> WantedLink {
-    WantedLink {
-        point: WantedPoint::published(info),
-        order: None,
-        on_unavailable: OnUnavailable::default(),
-        pod,
-    }
+    WantedLink { point: WirePoint::from(info), order: None, on_unavailable: OnUnavailable::default(), pod }
 }
 
 pub fn kprobe(links: &mut WantedLinks, function: &str, offset: i64) {

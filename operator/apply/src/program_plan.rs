@@ -1,9 +1,13 @@
-use bpfman_application::interface::TrafficDirection;
-use bpfman_application::packets::{self, PacketHook, PacketLink};
+//! Attachments of one program, collected from its blocks.
+
+use std::path::PathBuf;
+
+use bpfman_application::packets::{self, PacketLink};
 use bpfman_application::pods::{ClusterContainerSelector, PodSelector};
 use bpfman_application::program::ClusterProgram;
 use bpfman_application::spec::ApplicationSpec;
-use bpfman_proto::v1;
+use bpfman_model::Interface;
+use bpfman_proto::WirePoint;
 use bpfman_proto::v1::attach_info::Info;
 
 use crate::desired::{Program, UnknownPlace, WantedLink};
@@ -12,7 +16,6 @@ use crate::interfaces::{Doubts, Point, SearchedNamespaces, points};
 use crate::key::WantedLinks;
 use crate::place::DEFAULT_PRIORITY;
 use crate::probes;
-use crate::wanted_point::WantedPoint;
 
 pub fn program(program: &ClusterProgram, spec: &ApplicationSpec, facts: &Facts) -> Program {
     let mut plan = ProgramPlan::new(facts);
@@ -41,7 +44,7 @@ pub fn program(program: &ClusterProgram, spec: &ApplicationSpec, facts: &Facts) 
         }
     }
     plan.points(program.program_type, &program.points);
-    plan.program(&program.name, program.program_type.name())
+    plan.program(&program.name, program.program_type.manifest_name().unwrap_or_default())
 }
 
 fn pods<'a>(facts: &'a Facts, selector: &PodSelector<'_>) -> Vec<&'a PodFacts> {
@@ -103,17 +106,15 @@ impl<'a> ProgramPlan<'a> {
     }
 
     fn packets(&mut self, wanted: &PacketLink<'_>, namespaced: bool) {
-        let field = (wanted.hook.block(), wanted.link_at);
+        let field = (wanted.hook.name(), wanted.link_at);
         let namespaces = self.namespaces(field, wanted.pods.as_ref(), namespaced);
         for at in points(wanted.interfaces, &namespaces, self.facts, &mut self.doubts) {
-            let identity = match wanted.hook {
-                PacketHook::Xdp => at.identity.clone(),
-                PacketHook::Tc(side) | PacketHook::Tcx(side) => {
-                    format!("{} {}", direction(side), at.identity)
-                }
+            let identity = match wanted.hook.direction() {
+                None => at.identity.clone(),
+                Some(direction) => format!("{direction} {}", at.identity),
             };
             let link = WantedLink {
-                point: WantedPoint::published(info(wanted, &at)),
+                point: packet_point(wanted, &at),
                 order: wanted.order.cloned(),
                 on_unavailable: wanted.on_unavailable,
                 pod: at.pod,
@@ -137,38 +138,13 @@ impl<'a> ProgramPlan<'a> {
     }
 }
 
-fn info(wanted: &PacketLink<'_>, at: &Point) -> Info {
-    let (priority, iface) = (wanted.priority.unwrap_or(DEFAULT_PRIORITY), at.interface.clone());
-    let (proceed_on, netns) = (wanted.proceed_on.clone(), at.netns.clone());
-    match wanted.hook {
-        PacketHook::Xdp => Info::XdpAttachInfo(v1::XdpAttachInfo {
-            priority,
-            iface,
-            proceed_on,
-            netns,
-            ..Default::default()
-        }),
-        PacketHook::Tc(side) => Info::TcAttachInfo(v1::TcAttachInfo {
-            priority,
-            iface,
-            direction: direction(side).to_owned(),
-            proceed_on,
-            netns,
-            ..Default::default()
-        }),
-        PacketHook::Tcx(side) => Info::TcxAttachInfo(v1::TcxAttachInfo {
-            priority,
-            iface,
-            direction: direction(side).to_owned(),
-            netns,
-            ..Default::default()
-        }),
+fn packet_point(wanted: &PacketLink<'_>, at: &Point) -> WirePoint {
+    let interface = Interface { name: at.interface.clone(), netns: at.netns.as_ref().map(PathBuf::from) };
+    let mut point = WirePoint::of_hook(wanted.hook, &interface, wanted.priority.unwrap_or(DEFAULT_PRIORITY));
+    match &mut point {
+        WirePoint::Published(Info::XdpAttachInfo(info)) => info.proceed_on.clone_from(&wanted.proceed_on),
+        WirePoint::Published(Info::TcAttachInfo(info)) => info.proceed_on.clone_from(&wanted.proceed_on),
+        _ => {}
     }
-}
-
-const fn direction(direction: TrafficDirection) -> &'static str {
-    match direction {
-        TrafficDirection::Ingress => "ingress",
-        TrafficDirection::Egress => "egress",
-    }
+    point
 }

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use bpfman_application::program_type::ClusterProgramType;
 use bpfman_application::state::node::NodeFailure;
+use bpfman_model::ProgramType;
 
 use crate::content::link_uuid;
 use crate::desired::{AttachmentKey, Desired, Load, Program};
@@ -162,8 +162,9 @@ fn still(program: &ObservedProgram, came: &StepResults) -> ProgramReport {
 
 /// Only the spec distinguishes return probes from entry probes.
 fn type_name(of: &str) -> &'static str {
-    let known = ClusterProgramType::ALL.into_iter().find(|kind| declared(kind.name()) == of);
-    known.map_or("unknown", ClusterProgramType::name)
+    let known = ProgramType::ALL.into_iter().find(|kind| declared(kind.name()) == of);
+    // A newer daemon may have more types.
+    known.and_then(ProgramType::manifest_name).unwrap_or("unknown")
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use bpfman_proto::Reason;
 use bpfman_proto::ext::v1 as ext;
-use bpfman_proto::v1;
+use bpfman_proto::{WirePoint, v1};
 
 use crate::content::{LINK_KEY, UUID_KEY, link_uuid};
 use crate::credentials::{self, RegistryCredentials};
@@ -13,7 +13,6 @@ use crate::observed::ObservedProgram;
 use crate::place::{HookPlace, on_the_wire};
 use crate::step::ApplyStep;
 use crate::step_results::StepResults;
-use crate::wanted_point::WantedPoint;
 
 pub struct Run<'a> {
     pub daemon: &'a Daemon,
@@ -194,7 +193,7 @@ impl Run<'_> {
         program: &Program,
         key: &AttachmentKey,
         running: &ObservedProgram,
-        (link, was): (u32, &WantedPoint),
+        (link, was): (u32, &WirePoint),
         step: &ApplyStep,
     ) -> Result<(), Unreachable> {
         let place = (program.name.clone(), key.clone());
@@ -211,7 +210,7 @@ impl Run<'_> {
         if !self.came.not_attached.contains_key(&place) {
             return Ok(());
         }
-        let (attach, point) = was.clone().on_the_wire();
+        let (attach, point) = was.clone().into_fields();
         let request = ext::ChainAttachRequest {
             program_id: running.id,
             attach,
@@ -243,7 +242,7 @@ impl Run<'_> {
         let info = link.point.as_published();
         let place = HookPlace::of(info, link.order.as_ref());
         let redirect_may_proceed = place.proceeds_on_redirect(info);
-        let (attach, point) = self.named(program, key, link).on_the_wire();
+        let (attach, point) = self.named(program, key, link).into_fields();
         let request = ext::ChainAttachRequest {
             program_id: running.id,
             attach,
@@ -272,7 +271,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn named(&self, program: &Program, key: &AttachmentKey, link: &WantedLink) -> WantedPoint {
+    /// Returns the attach point with the metadata by which the link is found again.
+    fn named(&self, program: &Program, key: &AttachmentKey, link: &WantedLink) -> WirePoint {
         let uuid = link_uuid(&self.owner.uid, &program.name, &key.0);
         let pairs = [(UUID_KEY, uuid), (LINK_KEY, key.0.clone())];
         link.point.clone().with_metadata(pairs.map(|(key, value)| (key.to_owned(), value)).into())

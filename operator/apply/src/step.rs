@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use bpfman_proto::WirePoint;
 use bpfman_proto::ext::v1 as ext;
 
 use crate::desired::{AttachmentKey, Desired, Load, Program, WantedLink};
 use crate::observed::{ObservedLink, ObservedProgram, ObservedPrograms, declared, latest};
 use crate::place::HookPlace;
-use crate::wanted_point::WantedPoint;
 
 /// Step: one call, or several with one purpose.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,7 +50,7 @@ pub enum ApplyStep {
         /// Id in the daemon.
         link: u32,
         /// Current attach point.
-        was: WantedPoint,
+        was: WirePoint,
     },
     /// Detachment of a program.
     Detach {
@@ -318,7 +318,8 @@ enum Difference {
     None,
     Place(ext::UpdateLinkRequest),
     Another,
-    Excluding(WantedPoint),
+    /// A new link is needed, and cannot exist at the same time as this one.
+    Excluding(WirePoint),
 }
 
 fn compare(link: &ObservedLink, wanted: &WantedLink) -> Difference {
@@ -359,7 +360,7 @@ mod tests {
 
     fn steps_of(wanted: Option<&str>, observed: ObservedLink) -> Vec<ApplyStep> {
         let link = WantedLink {
-            point: WantedPoint::published(Info::XdpAttachInfo(Default::default())),
+            point: WirePoint::from(Info::XdpAttachInfo(Default::default())),
             order: None,
             on_unavailable: OnUnavailable::default(),
             pod: Some("uid-web".to_owned()),

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bpfman_application::place::{LinkOrder, OnUnavailable};
-use bpfman_proto::v1;
 use bpfman_proto::v1::attach_info::Info;
+use bpfman_proto::{WirePoint, v1};
 use proptest::prelude::*;
 
 use crate::content::content;
@@ -12,7 +12,6 @@ use crate::desired::{AttachmentKey, Desired, Load, Program, WantedLink};
 use crate::observed::{ObservedLink, ObservedProgram, ObservedPrograms, declared};
 use crate::place::HookPlace;
 use crate::step::{ApplyStep, current, link_steps, load_step, steps};
-use crate::wanted_point::WantedPoint;
 
 const NAMES: [&str; 3] = ["count", "judge", "shape"];
 const TYPES: [&str; 2] = ["XDP", "TCX"];
@@ -40,7 +39,7 @@ fn links(kind: &'static str) -> impl Strategy<Value = BTreeMap<AttachmentKey, Wa
     prop::collection::vec(link, 0..4).prop_map(move |links| {
         let of = |(interface, priority, redirect, role): (u8, i32, bool, Option<String>)| {
             let order = role.map(|role| LinkOrder { role: Some(role), ..LinkOrder::default() });
-            let point = WantedPoint::published(attach(kind, interface, priority, redirect));
+            let point = WirePoint::from(attach(kind, interface, priority, redirect));
             let link = WantedLink { point, order, on_unavailable: OnUnavailable::default(), pod: None };
             (AttachmentKey(format!("eth{interface}")), link)
         };

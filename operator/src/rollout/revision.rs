@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use bpfman_application::orders::REVISION_OF;
-use bpfman_apply::content::hexadecimal;
+use bpfman_model::hexadecimal;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use k8s_openapi::apimachinery::pkg::runtime::RawExtension;

@@ -211,9 +211,7 @@ fn labels(name: &str, file: &File<'_>, endian: Endian) -> Result<Labels, Bytecod
     if let Some(section) = file.section_by_name(".BTF") {
         let found = btf::maps(section.data().map_err(not_elf)?, endian)
             .map_err(|source| BytecodeError::Btf { name: name.to_owned(), source })?;
-        labels
-            .maps
-            .extend(found.into_iter().map(|(name, kind)| (name, vocabulary::map_type_word(kind).to_owned())));
+        labels.maps.extend(found.into_iter().map(|(name, kind)| (name, vocabulary::map_type_word(kind))));
     }
     legacy_maps(file, endian, &mut labels).map_err(not_elf)?;
     // Maps that the compiler makes for global variables are not an interface.
@@ -237,7 +235,7 @@ fn legacy_maps(file: &File<'_>, endian: Endian, labels: &mut Labels) -> object::
         if let Some(word) = word.filter(|_| !name.is_empty()) {
             let kind =
                 if endian == Endian::Little { u32::from_le_bytes(word) } else { u32::from_be_bytes(word) };
-            labels.maps.insert(name.to_owned(), vocabulary::map_type_word(kind).to_owned());
+            labels.maps.insert(name.to_owned(), vocabulary::map_type_word(kind));
         }
     }
     Ok(())

@@ -1,6 +1,9 @@
 //! Words for program and map types in labels, in the two vocabularies that tools use.
 
-/// The first match counts, so longer prefixes come first. A prefix is the whole name, or is followed by `/` or `.`.
+use bpfman_model::map_type;
+
+/// Prefixes of section names, and the word for each in labels. The first match counts, so longer prefixes come first. A
+/// prefix is the whole name, or is followed by `/` or `.` (`xdp`, `xdp/name`, `xdp.frags`).
 const SECTIONS: &[(&str, &str)] = &[
     ("kprobe", "kprobe"),
     ("kretprobe", "kretprobe"),
@@ -64,54 +67,14 @@ pub fn label_may_mean(label: &str, word: &str) -> bool {
     label == word || label == program_type_in_v06(word)
 }
 
-/// Order of `enum bpf_map_type` (0 is `unspec`; 33 is `arena`, Linux 6.9).
-const MAP_TYPES: [&str; 34] = [
-    "unspec",
-    "hash",
-    "array",
-    "prog_array",
-    "perf_event_array",
-    "per_cpu_hash",
-    "per_cpu_array",
-    "stack_trace",
-    "cgroup_array",
-    "lru_hash",
-    "lru_per_cpu_hash",
-    "lpm_trie",
-    "array_of_maps",
-    "hash_of_maps",
-    "devmap",
-    "sockmap",
-    "cpumap",
-    "xskmap",
-    "sockhash",
-    "cgroup_storage",
-    "reuseport_sockarray",
-    "per_cpu_cgroup_storage",
-    "queue",
-    "stack",
-    "sk_storage",
-    "devmap_hash",
-    "struct_ops",
-    "ringbuf",
-    "inode_storage",
-    "task_storage",
-    "bloom_filter",
-    "user_ringbuf",
-    "cgrp_storage",
-    "arena",
-];
+/// Number of map types with a word; the last one is `arena` (Linux 6.9).
+const MAP_TYPES: u32 = map_type::ARENA + 1;
 
 /// Returns the word for a kernel map type; `unspec` for numbers beyond the table.
 #[must_use]
-pub fn map_type_word(map_type: u32) -> &'static str {
-    usize::try_from(map_type).ok().and_then(|at| MAP_TYPES.get(at)).copied().unwrap_or("unspec")
-}
-
-/// Returns the kernel's map type for a word.
-#[must_use]
-pub fn map_type_number(word: &str) -> Option<u32> {
-    MAP_TYPES.iter().position(|known| *known == word).and_then(|at| u32::try_from(at).ok())
+pub fn map_type_word(number: u32) -> String {
+    let name = if number < MAP_TYPES { map_type::name(number) } else { map_type::name(0) };
+    name.replace("percpu", "per_cpu")
 }
 
 #[cfg(test)]
@@ -166,13 +129,18 @@ mod tests {
     }
 
     #[test]
-    fn map_words_read_back() {
-        for number in 0..34 {
-            assert_eq!(map_type_number(map_type_word(number)), Some(number));
+    fn map_words_are_those_of_labels() {
+        for (number, word) in [
+            (5, "per_cpu_hash"),
+            (10, "lru_per_cpu_hash"),
+            (11, "lpm_trie"),
+            (21, "per_cpu_cgroup_storage"),
+            (27, "ringbuf"),
+            (33, "arena"),
+            (34, "unspec"),
+            (4_000, "unspec"),
+        ] {
+            assert_eq!(map_type_word(number), word);
         }
-        assert_eq!(map_type_word(27), "ringbuf");
-        assert_eq!(map_type_word(11), "lpm_trie");
-        assert_eq!(map_type_word(4_000), "unspec");
-        assert_eq!(map_type_number("no such map"), None);
     }
 }

@@ -3,6 +3,7 @@
 
 mod handover;
 mod map_exports;
+mod points;
 mod printable;
 mod reason;
 mod xdp_fallback;

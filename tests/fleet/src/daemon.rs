@@ -8,12 +8,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bpfman_apply::daemon::Daemon;
+use bpfman_model::{NetnsId, Peer};
 use bpfman_proto::ext::v1::bpfman_chains_server::BpfmanChainsServer;
 use bpfman_proto::ext::v1::bpfman_ext_server::BpfmanExtServer;
 use bpfman_proto::ext::v1::bpfman_node_server::BpfmanNodeServer;
 use bpfman_proto::v1::bpfman_server::BpfmanServer;
 use bpfmand_api::{Api, FixedPeerLayer, Paths};
-use bpfmand_core::{NetnsId, Peer};
 use bpfmand_engine::{Engine, EngineOptions, NoImages, SCHEMA, SourceRecord};
 use bpfmand_kernel::Features;
 use bpfmand_kernel::sim::{LoadsSeen, SimKernel, SimOptions};
@@ -101,13 +101,13 @@ impl SimDaemon {
 
     #[must_use]
     pub fn loaded(&self) -> Vec<u32> {
-        let managed = bpfmand_core::Selector { managed_only: true, ..Default::default() };
+        let managed = bpfman_model::Selector { managed_only: true, ..Default::default() };
         self.engine.list(&managed).unwrap_or_default().iter().map(|program| program.id.0).collect()
     }
 
     #[must_use]
     pub fn runs(&self, version: Version) -> bool {
-        let managed = bpfmand_core::Selector { managed_only: true, ..Default::default() };
+        let managed = bpfman_model::Selector { managed_only: true, ..Default::default() };
         let programs = self.engine.list(&managed).unwrap_or_default();
         programs.iter().any(|program| match program.managed.as_ref().map(|managed| &managed.record.source) {
             Some(SourceRecord::File { path }) => Path::new(path).ends_with(version.file_name()),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bpfmand_core::LoadValues;
+use bpfman_model::LoadValues;
 use bpfmand_object::{BtfFeatures, KernelBtf, ObjectFile, TextOptions};
 
 use crate::world;

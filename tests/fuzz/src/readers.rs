@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bpfmand_core::{AttachPoint, Interface, ProceedOn, VerdictFamily};
+use bpfman_model::{AttachPoint, Interface, ProceedOn, VerdictFamily};
 use bpfmand_reader::{ReaderClient, ReaderLink, StartReader, serve};
 
 use crate::world::{self, INTERFACE, World};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bpfmand_core::{AttachPoint, Interface, ProceedOn, VerdictFamily};
+use bpfman_model::{AttachPoint, Interface, ProceedOn, VerdictFamily};
 use bpfmand_store::{Batch, Table};
 
 use crate::world::{self, World};

@@ -6,10 +6,10 @@ use std::os::unix::net::UnixStream as ClientStream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bpfman_model::Peer;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::{Method, v1};
 use bpfmand_api::{Api, Paths, SocketSystem};
-use bpfmand_core::Peer;
 use bpfmand_engine::NoImages;
 use tokio::net::{UnixListener, UnixStream};
 use tonic::Code;

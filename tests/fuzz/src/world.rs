@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bpfmand_core::{
+use bpfman_model::{
     AttachPoint, AttachRequest, BytecodeSource, LoadRequest, NetnsId, ProgramId, ProgramRequest, ProgramType,
 };
 use bpfmand_engine::{Engine, EngineError, EngineOptions, ReadObjects, SCHEMA};

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use bpfman_client::{EventPlace, Reconnect, Services};
 use bpfman_console::{ConsoleAnswer, ConsoleRefusal, ConsoleRequest, ConsoleSource, StreamPlaces};
+use bpfman_model::HookName;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 use http::{Method, StatusCode};
@@ -13,7 +14,6 @@ use super::live::LiveStream;
 use super::machine_facts::MachineFacts;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::hook::HookName;
 use crate::show::chain::ChainJson;
 use crate::show::history::HistoryJson;
 use crate::show::hook_answers::Explained;
@@ -171,7 +171,7 @@ fn number(text: &str, path: &str) -> Result<u32, ConsoleRefusal> {
 
 fn hook(request: &ConsoleRequest) -> Result<HookName, ConsoleRefusal> {
     let text = request.asked("hook").ok_or_else(|| ConsoleRefusal::invalid("which hook?"))?;
-    text.parse().map_err(|error: crate::hook::BadHook| ConsoleRefusal::invalid(error.to_string()))
+    text.parse().map_err(|error: bpfman_model::BadHook| ConsoleRefusal::invalid(error.to_string()))
 }
 
 pub fn refusal(error: &CliError) -> ConsoleRefusal {

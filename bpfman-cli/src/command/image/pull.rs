@@ -1,12 +1,13 @@
 //! `bpfman image pull`: the daemon fetches and verifies.
 
 use bpfman_client::Services;
+use bpfman_model::PullPolicy;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 use serde::Serialize;
 
 use crate::args::Global;
-use crate::args::load::{ImageSource, PullPolicyFlag};
+use crate::args::load::ImageSource;
 use crate::command::progress::{self, ProgressLine};
 use crate::error::CliError;
 use crate::show::CommandOutput;
@@ -15,7 +16,7 @@ pub fn on_the_wire(image: &ImageSource) -> v1::BytecodeImage {
     let auth = image.registry_auth.as_ref();
     v1::BytecodeImage {
         url: image.name.url().to_owned(),
-        image_pull_policy: image.pull_policy as i32,
+        image_pull_policy: image.pull_policy.number(),
         username: auth.map(|auth| auth.user().to_owned()),
         password: auth.map(|auth| auth.password().to_owned()),
     }
@@ -29,7 +30,7 @@ pub async fn pulled_where_watched(
     image: &ImageSource,
 ) -> Result<v1::BytecodeImage, CliError> {
     let wanted = on_the_wire(image);
-    if progress::is_shown(global) && image.pull_policy != PullPolicyFlag::Never {
+    if progress::is_shown(global) && image.pull_policy != PullPolicy::Never {
         pull(global, client, wanted.clone()).await?;
     }
     Ok(wanted)

@@ -1,8 +1,8 @@
 //! Map with the types of its keys and values.
 
 use bpfman_client::Services;
+use bpfman_model::map_type;
 use bpfman_proto::ext::v1 as ext;
-use bpfmand_core::map_type;
 use bpfmand_object::{DeclaredTypes, ProgramTypes, ValueLayout, is_prefix, plain_bytes, prefix_of_text};
 
 use crate::args::map::MapName;

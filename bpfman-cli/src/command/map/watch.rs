@@ -1,6 +1,6 @@
 //! `bpfman map watch`: changes of entries, or records as they arrive.
 
-use bpfmand_core::map_type;
+use bpfman_model::map_type;
 use bpfmand_object::{GlobalVariable, ValueLayout};
 use tokio::time::Instant;
 

@@ -1,7 +1,7 @@
 //! Maps that a run follows, and their contents.
 
+use bpfman_model::{MapRole, map_type};
 use bpfman_proto::ext::v1 as ext;
-use bpfmand_core::{MapRole, map_type};
 use bpfmand_object::{GlobalVariable, ObjectFile, ValueLayout};
 
 use crate::args::value::KeyValue;

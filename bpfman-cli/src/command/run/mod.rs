@@ -4,7 +4,7 @@ pub(super) mod changes;
 mod file_watch;
 pub(super) mod followed;
 mod plan;
-mod point;
+pub(super) mod point;
 mod prints;
 pub(super) mod readers;
 mod session;
@@ -209,13 +209,13 @@ impl Running {
             self.tell(&RunEvent::Loaded {
                 program: program.planned.name.clone(),
                 program_id: program.id,
-                program_type: program.planned.type_name.clone(),
+                program_type: program.planned.type_name().to_owned(),
             })?;
         }
         self.writer.ids(self.session.programs.iter().map(|program| program.id));
         let openers = self.session.programs.iter().filter(|program| program.planned.is_for_openers());
         for program in openers {
-            let (name, of, id) = (&program.planned.name, &program.planned.type_name, program.id);
+            let (name, of, id) = (&program.planned.name, program.planned.type_name(), program.id);
             self.note(format!(
                 "{name} is of type {of}, which whoever opens the pin of program {id} attaches"
             ))?;

@@ -1,8 +1,9 @@
 //! Programs of a run and their hooks, chosen before anything is loaded.
 
+use bpfman_model::{AttachPoint, ProgramType, WrittenPoint};
 use bpfmand_object::{ObjectFile, ProgramEntry};
 
-use crate::args::run_hook::{AnyHook, NamedHook};
+use crate::args::named_hook::NamedHook;
 use crate::args::value::ProgramSpec;
 use crate::error::CliError;
 
@@ -10,15 +11,23 @@ use crate::error::CliError;
 pub struct PlannedProgram {
     pub name: String,
     pub spec: ProgramSpec,
-    pub type_name: String,
-    pub hooks: Vec<AnyHook>,
+    /// Type as which the program is loaded.
+    pub program_type: Option<ProgramType>,
+    /// Hooks to attach to; empty if programs of this type do not attach.
+    pub hooks: Vec<WrittenPoint>,
 }
 
 impl PlannedProgram {
+    /// Returns the name of the type as which the program is loaded.
+    #[must_use]
+    pub fn type_name(&self) -> &'static str {
+        type_name(self.program_type)
+    }
+
     /// Returns whether programs of this type run by opening their pin: socket filters, routes, system calls and so on.
     #[must_use]
     pub fn is_for_openers(&self) -> bool {
-        self.hooks.is_empty() && AnyHook::forms(&self.type_name).is_none()
+        self.hooks.is_empty() && self.program_type.is_some_and(|of| of.hook_form().is_none())
     }
 }
 
@@ -33,9 +42,9 @@ pub fn plan(
     hooks: &[NamedHook],
 ) -> Result<Vec<PlannedProgram>, CliError> {
     let chosen = choose(object, names, hooks)?;
-    let mut hooks_of: Vec<Vec<AnyHook>> = vec![Vec::new(); chosen.len()];
+    let mut hooks_of: Vec<Vec<WrittenPoint>> = vec![Vec::new(); chosen.len()];
     for NamedHook { program, hook } in hooks {
-        let fits = |entry: &ProgramEntry| hook.takes(type_of(entry)).is_some();
+        let fits = |entry: &ProgramEntry| type_of(entry).and_then(|of| hook.takes(of)).is_some();
         let fitting: Vec<usize> = (0..chosen.len())
             .filter(|index| program.as_ref().is_none_or(|name| chosen[*index].name == *name))
             .filter(|index| fits(chosen[*index]))
@@ -43,10 +52,10 @@ pub fn plan(
         match (fitting[..].as_ref(), program) {
             ([one], _) => hooks_of[*one].push(hook.clone()),
             ([], Some(name)) => {
-                let of = chosen.iter().find(|entry| entry.name == *name).map_or("", |entry| type_of(entry));
+                let of = chosen.iter().find(|entry| entry.name == *name).and_then(|entry| type_of(entry));
                 return invalid(
-                    format!("program \"{name}\" of type {of} cannot be attached to {hook}"),
-                    AnyHook::forms(of).map(|forms| format!("it can be to {forms}")),
+                    format!("program \"{name}\" of type {} cannot be attached to {hook}", type_name(of)),
+                    of.and_then(ProgramType::hook_form).map(|form| format!("it can be to {form}")),
                 );
             }
             ([], None) => {
@@ -55,7 +64,7 @@ pub fn plan(
             (several, _) => {
                 let names: Vec<&str> = several.iter().map(|index| chosen[*index].name.as_str()).collect();
                 // All of them belong to the structure.
-                if matches!(hook, AnyHook::StructOps(_)) {
+                if matches!(hook.point, AttachPoint::StructOps { .. }) {
                     hooks_of[several[0]].push(hook.clone());
                     continue;
                 }
@@ -67,7 +76,8 @@ pub fn plan(
         }
     }
     // A struct_ops map is attached once, through any of its programs.
-    let has_structure = hooks_of.iter().flatten().any(|hook| matches!(hook, AnyHook::StructOps(_)));
+    let has_structure =
+        hooks_of.iter().flatten().any(|hook| matches!(hook.point, AttachPoint::StructOps { .. }));
     chosen.iter().zip(hooks_of).map(|(entry, hooks)| planned(entry, hooks, has_structure)).collect()
 }
 
@@ -113,54 +123,57 @@ fn choose<'o>(
     Ok(chosen)
 }
 
-fn type_of(entry: &ProgramEntry) -> &'static str {
-    entry.family.program_type().map_or("", |program_type| program_type.name())
+const fn type_of(entry: &ProgramEntry) -> Option<ProgramType> {
+    entry.family.program_type()
+}
+
+fn type_name(program_type: Option<ProgramType>) -> &'static str {
+    program_type.map_or("", ProgramType::name)
 }
 
 fn listed(chosen: &[&ProgramEntry]) -> String {
-    let each = |entry: &&ProgramEntry| format!("{} is of type {}", entry.name, type_of(entry));
+    let each = |entry: &&ProgramEntry| format!("{} is of type {}", entry.name, type_name(type_of(entry)));
     chosen.iter().map(each).collect::<Vec<_>>().join(", ")
 }
 
 fn planned(
     entry: &ProgramEntry,
-    mut hooks: Vec<AnyHook>,
+    mut hooks: Vec<WrittenPoint>,
     has_structure: bool,
 ) -> Result<PlannedProgram, CliError> {
     let own = type_of(entry);
     if hooks.is_empty() {
-        hooks.extend(AnyHook::of_section(own, entry.attach_target.as_deref()));
+        hooks.extend(own.and_then(|of| WrittenPoint::of_section(of, entry.attach_target.as_deref())));
     }
-    let is_member = has_structure && own == "struct_ops";
-    if let (true, Some(forms)) = (hooks.is_empty() && !is_member, AnyHook::forms(own)) {
+    let is_member = has_structure && own == Some(ProgramType::StructOps);
+    if let (true, Some(form)) = (hooks.is_empty() && !is_member, own.and_then(ProgramType::hook_form)) {
         return invalid(
             format!(
-                "program \"{}\" of type {own}: its section \"{}\" does not say where it attaches",
-                entry.name, entry.section
+                "program \"{}\" of type {}: its section \"{}\" does not say where it attaches",
+                entry.name,
+                type_name(own),
+                entry.section
             ),
-            format!("say it: --attach {}={forms}", entry.name),
+            format!("say it: --attach {}={form}", entry.name),
         );
     }
-    let mut types: Vec<String> = hooks.iter().filter_map(|hook| hook.takes(own)).collect();
+    let mut types: Vec<ProgramType> =
+        hooks.iter().filter_map(|hook| own.and_then(|of| hook.takes(of))).collect();
     types.dedup();
-    let type_name = match &types[..] {
-        [] => own.to_owned(),
-        [one] => one.clone(),
-        _ => {
+    let program_type = match &types[..] {
+        [] => own,
+        [one] => Some(*one),
+        several => {
+            let names: Vec<_> = several.iter().map(|of| of.name()).collect();
             return invalid(
-                format!("program \"{}\" cannot be loaded as {} at once", entry.name, types.join(" and as ")),
+                format!("program \"{}\" cannot be loaded as {} at once", entry.name, names.join(" and as ")),
                 "run it once for each".to_owned(),
             );
         }
     };
-    let targets = hooks.iter().find_map(|hook| match hook {
-        AnyHook::LoadedFor { target, .. } => target.as_ref(),
-        _ => None,
-    });
-    let needs_target =
-        entry.family.program_type().is_some_and(|program_type| program_type.needs_load_target());
-    let target = targets.or(entry.attach_target.as_ref()).filter(|_| needs_target);
+    let target = hooks.iter().find_map(|hook| hook.target.as_ref()).or(entry.attach_target.as_ref());
+    let target = target.filter(|_| own.is_some_and(ProgramType::needs_load_target));
     let target = target.map(|target| format!(":{target}")).unwrap_or_default();
-    let spec = format!("{type_name}:{}{target}", entry.name).parse()?;
-    Ok(PlannedProgram { name: entry.name.clone(), spec, type_name, hooks })
+    let spec = format!("{}:{}{target}", type_name(program_type), entry.name).parse()?;
+    Ok(PlannedProgram { name: entry.name.clone(), spec, program_type, hooks })
 }

@@ -6,12 +6,11 @@ use bpfman_client::{Client, Services};
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 use bpfman_proto::v1::attach_info::Info;
-use bpfman_proto::{ACTUAL_TYPE_PREFIX, v1::bytecode_location::Location};
+use bpfman_proto::{ACTUAL_TYPE_PREFIX, WirePoint, v1::bytecode_location::Location};
 use tonic::Streaming;
 
 use super::plan::PlannedProgram;
 use super::point;
-use crate::command::wire_point::WirePoint;
 use crate::error::CliError;
 use crate::show::json::LinkJson;
 use crate::show::xdp_mode::fallback_warning;

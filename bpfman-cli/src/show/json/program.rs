@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bpfman_apply::content::hexadecimal;
+use bpfman_model::{PullPolicy, hexadecimal};
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 use bpfman_proto::v1::bytecode_location::Location;
@@ -10,7 +10,6 @@ use serde::Serialize;
 
 use super::link::LinkJson;
 use super::{application, filled};
-use crate::args::load::PullPolicyFlag;
 use crate::kernel_type;
 use crate::show::json_shape::json_shape;
 use crate::show::standing::{StandingWord, state_text};
@@ -224,7 +223,9 @@ impl BytecodeJson {
             Location::File(path) => Self { path: Some(path), ..empty },
             Location::Image(image) => Self {
                 image_url: Some(image.url),
-                pull_policy: Some(PullPolicyFlag::name(image.image_pull_policy)),
+                pull_policy: Some(
+                    PullPolicy::of_number(image.image_pull_policy).unwrap_or(PullPolicy::IfNotPresent).name(),
+                ),
                 ..empty
             },
         })

@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
-use bpfmand_core::{
+use bpfman_model::{
     Direction, Glob, HookKind, Interface, InterfaceMatch, LinkId, OrderIntent, OwningApplication, ProgramId,
     ProgramType,
 };

@@ -62,9 +62,9 @@ fn a_grant_with_a_scope_holds_programs_to_what_tenants_may() {
     let helpers = ["bpf_probe_read_kernel".to_owned()].into();
     assert_eq!(scoped.tenant, Some(TenantRules { scope: TaskScope::Caller, helpers }));
     assert_eq!((grant("").tenant, grant("scope = \"machine\"").tenant), (None, None));
-    let peer = bpfmand_core::Peer { uid: 1, ..Default::default() };
+    let peer = bpfman_model::Peer { uid: 1, ..Default::default() };
     let keeps = |grant: &Grant, of| grant.obstacle(&peer, &crate::AccessObject::Type(of));
-    use bpfmand_core::ProgramType::{Fentry, Kprobe, Lsm};
+    use bpfman_model::ProgramType::{Fentry, Kprobe, Lsm};
     assert_eq!(keeps(&scoped, Kprobe), None);
     assert_eq!((keeps(&scoped, Fentry), keeps(&scoped, Lsm)), (Some("types"), Some("types")));
     assert_eq!(keeps(&grant("scope = \"cgroup\"\ntypes = [\"lsm\"]"), Lsm), None);
@@ -134,6 +134,6 @@ fn account_that_has_gone_names_no_caller() {
     let grants = AccessPolicy::parse(text, &Later).unwrap().grants;
     assert_eq!(grants[0].callers, GrantCallers::default());
     assert_eq!((&grants[1].callers.users, &grants[1].callers.groups), (&[7].into(), &[2001].into()));
-    let peer = bpfmand_core::Peer { uid: 1000, ..Default::default() };
+    let peer = bpfman_model::Peer { uid: 1000, ..Default::default() };
     assert!(!grants.iter().any(|grant| grant.callers.include(&peer)));
 }

@@ -6,8 +6,8 @@ mod notes;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bpfman_model::Peer;
 use bpfman_proto::{Method, REASON_TRAILER, Reason};
-use bpfmand_core::Peer;
 use bpfmand_journal::{EntryActor, EntryFailure, EntryResult, HistoryEntry, Journal, WriteCallback};
 use tokio::sync::oneshot;
 use tonic::{Code, Status};
@@ -158,6 +158,7 @@ pub(crate) fn result(code: Code, reason: Reason, message: &str) -> EntryResult {
         Reason::Denied | Reason::Signature => EntryResult::Denied(failure),
         Reason::NotFound
         | Reason::Invalid
+        | Reason::Precondition
         | Reason::Conflict
         | Reason::Unsupported
         | Reason::TooLarge

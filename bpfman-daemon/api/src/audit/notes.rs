@@ -3,12 +3,12 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
-use bpfman_proto::Method;
-use bpfmand_access::By;
-use bpfmand_core::{
+use bpfman_model::{
     AttachPoint, AttachRequest, BytecodeSource, HookKind, Interface, LinkId, LoadRequest, MatchingId, Owner,
     Peer, ProgramId,
 };
+use bpfman_proto::Method;
+use bpfmand_access::By;
 use bpfmand_engine::{ProgramDetails, RecordSummary, SourceRecord, WantedMap};
 use bpfmand_journal::HistoryEntry;
 use tonic::Code;

@@ -3,7 +3,7 @@
 mod findings;
 mod times;
 
-use bpfmand_core::{HookAttachment, HookKind, Interface, ProceedOn, XdpRunsIn};
+use bpfman_model::{HookAttachment, HookKind, Interface, ProceedOn, XdpRunsIn};
 use bpfmand_engine::{
     ChainDetails, ChainMember, Engine, EngineError, HookEntryDetails, SourceRecord, XdpPlacement,
 };

@@ -6,8 +6,8 @@ mod stored;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use bpfman_model::ProgramType;
 use bpfman_proto::ext::v1::{self as wire, FeatureKind, FeatureState};
-use bpfmand_core::ProgramType;
 use bpfmand_kernel::{Inventory, Kernel, PROBES, ProbedBy, TriedType};
 use bpfmand_object::KernelBtf;
 

@@ -1,7 +1,7 @@
 //! Accounts of callers: which places on the socket they have.
 
+use bpfman_model::Peer;
 use bpfmand_access::{AccessPolicy, Grant};
-use bpfmand_core::Peer;
 
 use super::WantedIdentity;
 use super::limits::{

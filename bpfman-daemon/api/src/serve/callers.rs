@@ -192,8 +192,8 @@ mod tests {
     use std::future::Future;
     use std::task::{Context, Poll, Waker};
 
+    use bpfman_model::{GroupPath, Peer};
     use bpfmand_access::{AccessPolicy, Grant};
-    use bpfmand_core::{GroupPath, Peer};
 
     use super::*;
     use crate::serve::WantedIdentity;

@@ -10,9 +10,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bpfman_model::Peer;
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::handover::{LENGTH, MAX_REQUEST, PREFACE, frame, length};
-use bpfmand_core::Peer;
 use bpfmand_journal::Journal;
 use prost::Message as _;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, sendmsg};

@@ -17,9 +17,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bpfman_model::Peer;
 use bpfman_proto::handover::PREFACE;
 use bpfmand_access::{AccessPolicy, Grant};
-use bpfmand_core::Peer;
 use bpfmand_journal::Journal;
 use http_body_util::Full;
 use hyper::body::Incoming;

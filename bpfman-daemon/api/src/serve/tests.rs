@@ -22,7 +22,7 @@ fn user_of_the_agent_in_another_pod_is_not_the_agent() {
     let looks = counting(policy.clone(), |_, _| Err(io::ErrorKind::Unsupported.into()));
     let callers = Arc::<Callers>::default();
     let peer = |unit: bool| {
-        let cgroup = unit.then(|| bpfmand_core::GroupPath::new("/system.slice/agent.service", 2, None));
+        let cgroup = unit.then(|| bpfman_model::GroupPath::new("/system.slice/agent.service", 2, None));
         Peer { uid: 60_750, cgroup, ..Peer::default() }
     };
     let mut places = Vec::new();

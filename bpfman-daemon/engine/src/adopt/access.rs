@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::KernelLinkId;
+use bpfman_model::KernelLinkId;
 use rustix::fs::OFlags;
 
 use crate::EngineError;

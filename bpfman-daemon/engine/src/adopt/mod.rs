@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bpfmand_core::{
+use bpfman_model::{
     AttachPoint, Direction, HookKey, HookKind, HookNetns, Interface, InterfaceFacts, KernelLinkId, LinkFacts,
     OperationId, OrderIntent, Owner, ProceedOn, ProgramFacts, ProgramType, ProgramUid,
 };

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bpfmand_core::{BoundText, HookKind, Insn, OperationId, ProgramId, op};
+use bpfman_model::{BoundText, HookKind, Insn, OperationId, ProgramId, op};
 use bpfmand_kernel::Kernel;
 
 use crate::engine::RecoveryReport;

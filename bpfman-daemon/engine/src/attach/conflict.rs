@@ -1,6 +1,6 @@
 //! Hooks that third-party programs hold: reports the holder and the remedy.
 
-use bpfmand_core::{
+use bpfman_model::{
     AttachPoint, HookAttachment, HookEntry, HookKey, HookKind, Interface, KernelLinkId, Owner, ProgramFacts,
     ProgramId, XdpRunsIn,
 };

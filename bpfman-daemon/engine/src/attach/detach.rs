@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, HookKind, LinkId};
+use bpfman_model::{HookKey, HookKind, LinkId};
 use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::chain::BuiltChain;

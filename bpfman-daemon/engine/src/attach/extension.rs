@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{AttachPoint, HookKey, HookKind, Interface, ProgramId, ProgramType, ProgramUid};
+use bpfman_model::{AttachPoint, HookKey, HookKind, Interface, ProgramId, ProgramType, ProgramUid};
 use bpfmand_kernel::{Extends, Kernel, LinkTarget};
 use bpfmand_object::ProgramFunctions;
 
@@ -86,7 +86,7 @@ impl<K: Kernel> Engine<K> {
         let fault = || EngineError::Fault(format!("program {} extends nothing", program.id));
         let extends = program.extends.as_ref().ok_or_else(fault)?;
         let again = self.request_again(program)?.target.unwrap_or_default();
-        let wanted: bpfmand_core::ReplacedFunction = again.parse().map_err(|_| fault())?;
+        let wanted: bpfman_model::ReplacedFunction = again.parse().map_err(|_| fault())?;
         let gone = || {
             let extended = format!("program {}, which is loaded no more", wanted.program);
             let (program, function) = (program.name.clone(), extends.function.clone());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, HookKind, Interface, MAX_CHAIN_MEMBERS, NetnsId, OperationId, XdpRunsIn};
+use bpfman_model::{HookKey, HookKind, Interface, MAX_CHAIN_MEMBERS, NetnsId, OperationId, XdpRunsIn};
 use bpfmand_kernel::{FilterPlace, Kernel, KernelError, LinkTarget, ListAnchor, TcFilter, XdpMode};
 
 use crate::chain::BuiltChain;

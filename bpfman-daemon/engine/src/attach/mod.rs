@@ -15,7 +15,7 @@ pub mod update;
 use std::path::Path;
 use std::sync::Arc;
 
-use bpfmand_core::{
+use bpfman_model::{
     AttachPoint, AttachRequest, HookKind, NetnsId, OperationId, OrderIntent, Owner, ProbeReader, ProgramId,
     Sharing, TargetIdentity,
 };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{AttachPoint, HookKey, HookKind, Interface, LinkId, MatchingId, ProgramUid};
+use bpfman_model::{AttachPoint, HookKey, HookKind, Interface, LinkId, MatchingId, ProgramUid};
 use bpfmand_kernel::Kernel;
 
 use crate::state::State;

@@ -1,6 +1,6 @@
 //! Attachments to a map of the program itself.
 
-use bpfmand_core::{MapFacts, MapId};
+use bpfman_model::{MapFacts, MapId};
 use bpfmand_kernel::Kernel;
 
 use crate::state::records::ProgramRecord;

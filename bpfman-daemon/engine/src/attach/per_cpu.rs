@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::{PerfEventPlace, TargetIdentity};
+use bpfman_model::{PerfEventPlace, TargetIdentity};
 use bpfmand_kernel::{Kernel, LinkTarget, NewLink};
 
 use crate::engine::undo::Undo;

@@ -1,6 +1,6 @@
 //! Attachments to sockmaps.
 
-use bpfmand_core::{AttachPoint, MapId, map_type};
+use bpfman_model::{AttachPoint, MapId, map_type};
 use bpfmand_kernel::Kernel;
 
 use crate::state::records::ProgramRecord;

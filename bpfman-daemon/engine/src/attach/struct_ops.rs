@@ -1,6 +1,6 @@
 //! Attachments of struct_ops maps: the link attaches the map, not a single program.
 
-use bpfmand_core::{AttachPoint, LinkFacts, LinkId, MapId, map_type};
+use bpfman_model::{AttachPoint, LinkFacts, LinkId, MapId, map_type};
 use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::engine::undo::Undo;

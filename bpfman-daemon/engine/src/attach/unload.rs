@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bpfmand_core::{AttachPoint, ProgramId, ProgramType, ProgramUid};
+use bpfman_model::{AttachPoint, ProgramId, ProgramType, ProgramUid};
 use bpfmand_kernel::Kernel;
 
 use crate::engine::locks::Subject;

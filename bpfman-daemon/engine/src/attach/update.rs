@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bpfmand_core::{
+use bpfman_model::{
     Anchor, AttachPoint, HookKey, HookKind, Interface, LinkId, OrderIntent, OrderedEntry, ProceedOn,
     VerdictFamily,
 };

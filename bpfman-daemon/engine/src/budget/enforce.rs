@@ -1,6 +1,6 @@
 //! Actions for programs that exceed their CPU limit.
 
-use bpfmand_core::{CpuAction, CpuExcess, ProgramUid};
+use bpfman_model::{CpuAction, CpuExcess, ProgramUid};
 use bpfmand_kernel::Kernel;
 
 use crate::engine::freeze_exemption::FreezeExemption;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bpfmand_core::{CpuExcess, CpuLimit, CpuShare, Owner, ProgramUid};
+use bpfman_model::{CpuExcess, CpuLimit, CpuShare, Owner, ProgramUid};
 
 /// CPU use of one program in a window.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub fn excesses(
 
 #[cfg(test)]
 mod tests {
-    use bpfmand_core::CpuAction::{Detach, Warn};
+    use bpfman_model::CpuAction::{Detach, Warn};
 
     use super::*;
 
@@ -84,7 +84,7 @@ mod tests {
         }
     }
 
-    const fn percent(percent: u64, action: bpfmand_core::CpuAction) -> CpuLimit {
+    const fn percent(percent: u64, action: bpfman_model::CpuAction) -> CpuLimit {
         CpuLimit { share: CpuShare(percent * 10_000), action }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bpfmand_core::{Deadline, LinkId, MachineTime, MatchingId, ProgramId, ProgramUid};
+use bpfman_model::{Deadline, LinkId, MachineTime, MatchingId, ProgramId, ProgramUid};
 use bpfmand_kernel::Kernel;
 
 use crate::engine::freeze_exemption::FreezeExemption;

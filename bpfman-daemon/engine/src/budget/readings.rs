@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bpfmand_core::{ProgramId, ProgramUid};
+use bpfman_model::{ProgramId, ProgramUid};
 use bpfmand_kernel::Kernel;
 
 use super::exceeded::CpuUse;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, Interface};
+use bpfman_model::{HookKey, Interface};
 use bpfmand_kernel::Kernel;
 
 use crate::chain::build::{Joined, application_of};

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::map_type::ARENA;
-use bpfmand_core::{HookKey, HookKind, Interface, LinkId, Owner, RankOrder};
+use bpfman_model::map_type::ARENA;
+use bpfman_model::{HookKey, HookKind, Interface, LinkId, Owner, RankOrder};
 use bpfmand_kernel::Kernel;
 use bpfmand_splice::{
     DEFERRING_KFUNCS, FragsRule, FrameRounding, Member, MemberOwner, ProceedMask, SpliceHook, SpliceOptions,
@@ -344,7 +344,7 @@ fn runs_alone(hook: SpliceHook, members: &[Joined]) -> Option<&Joined> {
 pub(crate) struct SpecialKfuncs {
     pub throwing: Vec<i32>,
     pub deferring: Vec<i32>,
-    pub arenas: Vec<bpfmand_core::MapId>,
+    pub arenas: Vec<bpfman_model::MapId>,
 }
 
 pub(super) fn application_of(metadata: &std::collections::BTreeMap<String, String>) -> Option<&str> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, Interface, LinkId, OperationId, ProgramId};
+use bpfman_model::{HookKey, Interface, LinkId, OperationId, ProgramId};
 use bpfmand_kernel::Kernel;
 
 use crate::Engine;

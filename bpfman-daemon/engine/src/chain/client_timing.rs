@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, HookKind, Interface, LinkId};
+use bpfman_model::{HookKey, HookKind, Interface, LinkId};
 use bpfmand_kernel::Kernel;
 
 use crate::engine::locks::Subject;

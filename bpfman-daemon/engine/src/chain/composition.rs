@@ -1,6 +1,6 @@
 //! Inputs on which the bytecode of a chain depends.
 
-use bpfmand_core::hexadecimal;
+use bpfman_model::hexadecimal;
 use bpfmand_splice::SpliceHook;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};

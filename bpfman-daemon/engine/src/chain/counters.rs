@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use bpfmand_core::{HookKey, HookKind, LinkId, MapId};
+use bpfman_model::{HookKey, HookKind, LinkId, MapId};
 use bpfmand_kernel::Kernel;
 use bpfmand_splice::{CounterLayout, SpliceHook};
 

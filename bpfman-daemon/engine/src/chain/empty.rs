@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{BoundText, HookKey, Insn, op};
+use bpfman_model::{BoundText, HookKey, Insn, op};
 use bpfmand_kernel::{Kernel, ProgramLoad};
 use bpfmand_splice::Attempt;
 use bpfmand_splice::SpliceHook;
@@ -25,7 +25,7 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<Lease<'_, K>, EngineError> {
         let id = ChainId(self.number());
         let facts = undoing(|undo| {
-            undo.push(|| self.undo_pending_of(bpfmand_core::OperationId(id.0)));
+            undo.push(|| self.undo_pending_of(bpfman_model::OperationId(id.0)));
             let folder = paths::pending_chain(id);
             self.step("chain", "make pending folder");
             self.kernel.make_folder(&folder)?;

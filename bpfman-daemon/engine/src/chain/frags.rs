@@ -1,6 +1,6 @@
 //! Packets in several buffers (frags): explanation of the error if the kernel requires a chain to support them.
 
-use bpfmand_core::{HookKind, Interface};
+use bpfman_model::{HookKind, Interface};
 use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::chain::built::BuiltChain;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, HookKind, Interface, Owner};
+use bpfman_model::{HookKey, HookKind, Interface, Owner};
 use bpfmand_kernel::Kernel;
 
 use crate::chain::settings::{HookChange, SwitchCaller};

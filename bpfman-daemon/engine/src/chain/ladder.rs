@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bpfmand_core::{HookKey, Interface, OperationId};
+use bpfman_model::{HookKey, Interface, OperationId};
 use bpfmand_kernel::Kernel;
 use bpfmand_splice::{Attempt, ChainPlan, plan};
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use bpfmand_core::{HookKey, LinkId, ProgramId};
+use bpfman_model::{HookKey, LinkId, ProgramId};
 use bpfmand_kernel::Kernel;
 
 use crate::state::chain_record::{ChainRecord, HookCounted};

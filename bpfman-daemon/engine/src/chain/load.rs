@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bpfmand_core::map_type::{PERCPU_ARRAY, PROG_ARRAY};
-use bpfmand_core::{HookKey, HookKind, Interface, MapId, MapSpec, ProgramFacts, ProgramType};
+use bpfman_model::map_type::{PERCPU_ARRAY, PROG_ARRAY};
+use bpfman_model::{HookKey, HookKind, Interface, MapId, MapSpec, ProgramFacts, ProgramType};
 use bpfmand_kernel::{Kernel, KernelError, ProgramKind, ProgramLoad};
 use bpfmand_splice::{
     ArrayUse, Bindings, COUNTER_ROWS, ChainPlan, CounterLayout, JoinMode, Member, Splice, SpliceOptions,

@@ -1,6 +1,6 @@
 //! Entry of a chain: a link or a filter, and the replacement of its program.
 
-use bpfmand_core::{Interface, ProgramId};
+use bpfman_model::{Interface, ProgramId};
 use bpfmand_kernel::{Kernel, KernelError, TcFilter};
 
 use crate::state::hook_names::{filter_name, filter_place};

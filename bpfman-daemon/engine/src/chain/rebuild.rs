@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::LinkId;
+use bpfman_model::LinkId;
 use bpfmand_kernel::Kernel;
 
 use crate::engine::undo::undoing;

@@ -11,7 +11,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, HookNetns, LinkId};
+use bpfman_model::{HookKey, HookNetns, LinkId};
 use bpfmand_kernel::{Kernel, TcFilter};
 
 use crate::engine::locks::Subject;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bpfmand_core::{HookKey, HookKind, Interface, LinkId, Owner};
+use bpfman_model::{HookKey, HookKind, Interface, LinkId, Owner};
 use bpfmand_kernel::Kernel;
 
 use crate::chain::client_timing::ensure_can_be_timed;

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use bpfmand_core::HookKey;
+use bpfman_model::HookKey;
 use bpfmand_kernel::Kernel;
 
 use crate::chain::built::BuiltChain;

@@ -1,6 +1,6 @@
 //! Division of a chain's CPU time among its members.
 
-use bpfmand_core::ProgramUid;
+use bpfman_model::ProgramUid;
 
 use crate::state::cpu_time::{ChainReading, MemberReading};
 

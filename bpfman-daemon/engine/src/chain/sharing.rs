@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, LinkId};
+use bpfman_model::{HookKey, LinkId};
 use bpfmand_kernel::Kernel;
 use bpfmand_splice::{CounterLayout, JoinMode};
 
@@ -145,7 +145,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     fn remove_pending_chain(&self, id: ChainId) -> Result<(), EngineError> {
-        self.remove_tree(&paths::pending(bpfmand_core::OperationId(id.0)))
+        self.remove_tree(&paths::pending(bpfman_model::OperationId(id.0)))
     }
 
     pub(crate) fn drop_unused_chain(&self, chain: &ChainRecord) {
@@ -154,7 +154,7 @@ impl<K: Kernel> Engine<K> {
         }
         if let Err(error) = retry_once(|| self.remove_chain(chain)) {
             tracing::warn!(%error, chain = %chain.id, "what was loaded for a chain is still there");
-            let operation = bpfmand_core::OperationId(chain.id.0);
+            let operation = bpfman_model::OperationId(chain.id.0);
             let leftover = crate::state::records::LeftoverRecord {
                 folders: vec![
                     paths::chain(chain.id).display().to_string(),

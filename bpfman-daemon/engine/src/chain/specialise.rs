@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bpfmand_core::{BoundText, MapId};
+use bpfman_model::{BoundText, MapId};
 use bpfmand_kernel::Kernel;
 use bpfmand_splice::{ReadOnlyMap, is_soon_removed, specialised};
 

@@ -3,7 +3,7 @@
 //!
 //! Times start when the hook begins to run a chain: a mean needs no history, and a change may affect times.
 
-use bpfmand_core::HookKey;
+use bpfman_model::HookKey;
 use bpfmand_kernel::Kernel;
 use bpfmand_splice::{CounterLayout, TimeLayout};
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, HookKind, Interface, LinkId};
+use bpfman_model::{HookKey, HookKind, Interface, LinkId};
 use bpfmand_kernel::Kernel;
 use bpfmand_splice::JoinMode;
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bpfmand_core::{
+use bpfman_model::{
     CpuExcess, HookAttachment, KernelLinkId, LinkId, MapFacts, ProgramFacts, ProgramId, Waiting,
 };
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{KernelLinkId, ProgramFacts};
+use bpfman_model::{KernelLinkId, ProgramFacts};
 use bpfmand_splice::JoinMode;
 
 use crate::chain::{HookSwitches, LinkCounters, MemberTime};

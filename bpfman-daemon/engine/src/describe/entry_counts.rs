@@ -1,7 +1,7 @@
 //! Numbers of entries of maps. The kernel does not report them: the entries must be read.
 
-use bpfmand_core::map_type::{HASH, HASH_OF_MAPS, LPM_TRIE, LRU_HASH, LRU_PERCPU_HASH, PERCPU_HASH};
-use bpfmand_core::{MapFacts, MapId};
+use bpfman_model::map_type::{HASH, HASH_OF_MAPS, LPM_TRIE, LRU_HASH, LRU_PERCPU_HASH, PERCPU_HASH};
+use bpfman_model::{MapFacts, MapId};
 use bpfmand_kernel::{Kernel, MapPlace};
 
 use crate::{Engine, EngineError};

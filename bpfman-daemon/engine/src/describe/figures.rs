@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bpfmand_core::{HookKey, LinkId, MapFacts, MapId, Owner, ProgramFacts, ProgramId, RunCounts};
+use bpfman_model::{HookKey, LinkId, MapFacts, MapId, Owner, ProgramFacts, ProgramId, RunCounts};
 
 use crate::chain::{LinkCounters, MemberTime};
 use crate::engine::swap_counts::ChainSwaps;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use bpfmand_core::{LinkId, ProgramFacts, ProgramId, ProgramUid, RunCounts};
+use bpfman_model::{LinkId, ProgramFacts, ProgramId, ProgramUid, RunCounts};
 use bpfmand_kernel::Kernel;
 
 use crate::chain::{ChainCounters, MemberTime, shares};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use bpfmand_core::{
+use bpfman_model::{
     Held, Holder, HookAttachment, HookEntry, HookKey, HookKind, Interface, KernelLinkId, ProgramId,
 };
 use bpfmand_kernel::Kernel;

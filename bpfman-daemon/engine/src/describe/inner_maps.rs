@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bpfmand_core::{MapFacts, MapId, ProgramId, map_type};
+use bpfman_model::{MapFacts, MapId, ProgramId, map_type};
 use bpfmand_kernel::{Kernel, MapPlace};
 
 use crate::describe::open_maps::{UsedMap, WantedMap};

@@ -1,6 +1,6 @@
 //! Output of iterators.
 
-use bpfmand_core::{AttachPoint, LinkId};
+use bpfman_model::{AttachPoint, LinkId};
 use bpfmand_kernel::Kernel;
 
 use crate::{Engine, EngineError, paths};

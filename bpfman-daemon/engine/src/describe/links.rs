@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, KernelLinkId, LinkId, ProgramId, ProgramType};
+use bpfman_model::{HookKey, KernelLinkId, LinkId, ProgramId, ProgramType};
 use bpfmand_kernel::{Kernel, SearchOnce};
 
 use crate::describe::details::LinkDetails;

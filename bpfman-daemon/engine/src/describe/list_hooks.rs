@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, HookKind, LinkId, ProgramId};
+use bpfman_model::{HookKey, HookKind, LinkId, ProgramId};
 use bpfmand_kernel::{Kernel, SearchOnce};
 
 use crate::describe::settled::ObservationBudget;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bpfmand_core::{MapFacts, MapId};
+use bpfman_model::{MapFacts, MapId};
 
 const STAYS: Duration = Duration::from_mins(1);
 

@@ -25,7 +25,7 @@ pub mod writable_maps;
 
 use std::sync::Arc;
 
-use bpfmand_core::{ProgramFacts, ProgramId, Selector};
+use bpfman_model::{ProgramFacts, ProgramId, Selector};
 use bpfmand_kernel::Kernel;
 
 use crate::describe::details::{ManagedProgram, MapDetails, PreviousVersion, ProgramDetails};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{MapFacts, MapId, Owner, ProgramId};
+use bpfman_model::{MapFacts, MapId, Owner, ProgramId};
 use bpfmand_kernel::Kernel;
 
 use crate::describe::details::MapDetails;

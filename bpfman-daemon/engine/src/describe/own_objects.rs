@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bpfmand_core::{HookKey, KernelLinkId, Owner, ProgramId};
+use bpfman_model::{HookKey, KernelLinkId, Owner, ProgramId};
 use bpfmand_kernel::Kernel;
 
 use crate::{Engine, EngineError};

@@ -1,6 +1,6 @@
 //! Owners of programs, links and attachments.
 
-use bpfmand_core::{AttachPoint, HookKind, Interface, LinkId, MatchingId, Owner, ProgramId};
+use bpfman_model::{AttachPoint, HookKind, Interface, LinkId, MatchingId, Owner, ProgramId};
 use bpfmand_kernel::Kernel;
 
 use crate::state::State;

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use bpfmand_core::ProgramId;
+use bpfman_model::ProgramId;
 use bpfmand_kernel::Kernel;
 
 use crate::Engine;

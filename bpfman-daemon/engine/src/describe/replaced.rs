@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{AttachPoint, HookKind, InterfaceMatch, LinkId, MatchingId, ProgramId, ProgramType};
+use bpfman_model::{AttachPoint, HookKind, InterfaceMatch, LinkId, MatchingId, ProgramId, ProgramType};
 use bpfmand_kernel::Kernel;
 
 use crate::Engine;

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use bpfmand_core::{HookKey, LinkId};
+use bpfman_model::{HookKey, LinkId};
 use bpfmand_kernel::Kernel;
 
 use crate::describe::links::Running;

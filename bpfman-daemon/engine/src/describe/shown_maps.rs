@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use bpfmand_core::{BtfId, MapId, Owner, ProgramId};
+use bpfman_model::{BtfId, MapId, Owner, ProgramId};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::{ProgramTypes, TypeNames};
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{LinkId, Owner, ProgramId, ProgramUid};
+use bpfman_model::{LinkId, Owner, ProgramId, ProgramUid};
 use bpfmand_kernel::Kernel;
 
 use crate::Engine;

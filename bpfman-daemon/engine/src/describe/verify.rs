@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bpfmand_core::{
+use bpfman_model::{
     HookKind, Interface, LinkId, MapId, ProgramFacts, ProgramId, ProgramUid, hexadecimal, map_type,
 };
 use bpfmand_kernel::Kernel;
@@ -245,7 +245,7 @@ impl<K: Kernel> Engine<K> {
         let kind = self.splice_hook(hook.key.kind, Some(hook.entry), self.is_open(&hook.key, members));
         let name = program_name(hook.key.kind);
         let code =
-            |text: &bpfmand_core::BoundText| Code { tags: kernel_tags(text).to_vec(), maps: text.map_ids() };
+            |text: &bpfman_model::BoundText| Code { tags: kernel_tags(text).to_vec(), maps: text.map_ids() };
         if members.is_empty() {
             return Ok((vec![code(&empty::text(name, kind))], Vec::new()));
         }

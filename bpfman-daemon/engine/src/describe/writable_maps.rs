@@ -1,6 +1,6 @@
 //! Rules about maps whose entries users may set.
 
-use bpfmand_core::{MapFacts, map_type};
+use bpfman_model::{MapFacts, map_type};
 use bpfmand_kernel::Kernel;
 
 use crate::describe::open_maps::UsedMap;
@@ -88,7 +88,7 @@ impl<K: Kernel> Engine<K> {
 
 #[cfg(test)]
 mod tests {
-    use bpfmand_core::MapId;
+    use bpfman_model::MapId;
 
     use super::*;
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bpfmand_core::{
+use bpfman_model::{
     AttachPoint, CallerGroup, HookKey, Interface, LoadRequest, OrderIntent, ProbeReader, ProgramId,
     ProgramUid, Sharing,
 };

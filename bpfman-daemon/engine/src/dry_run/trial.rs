@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, HookKind, Interface, ProgramId, hexadecimal};
+use bpfman_model::{HookKey, HookKind, Interface, ProgramId, hexadecimal};
 use bpfmand_kernel::Kernel;
 use sha2::{Digest as _, Sha256};
 

@@ -7,11 +7,11 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use bpfmand_core::{Credentials, PullPolicy};
+use bpfman_model::{Credentials, PullPolicy, Reason};
 use rustix::fs::{FileType, Mode, OFlags};
 
 use crate::EngineError;
-use crate::error::{ImageFailure, ImageFailureKind};
+use crate::error::ImageFailure;
 use crate::state::records::ProgramRecord;
 
 pub const MAX_OBJECT: u64 = bpfmand_object::MAX_OBJECT_BYTES as u64;
@@ -90,7 +90,7 @@ impl Images for NoImages {
         _: &(dyn Fn(u64, u64) + Send + Sync),
     ) -> Result<FetchedImage, ImageFailure> {
         Err(ImageFailure {
-            kind: ImageFailureKind::Registry,
+            kind: Reason::Registry,
             message: format!("image {} cannot be fetched: this daemon has no image store", ask.url),
             hint: None,
         })

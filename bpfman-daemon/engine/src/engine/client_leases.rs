@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use bpfmand_core::ClientLease;
+use bpfman_model::ClientLease;
 use bpfmand_kernel::Kernel;
 
 use crate::{Engine, EngineError};

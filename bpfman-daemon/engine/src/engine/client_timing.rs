@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use bpfmand_core::HookKey;
+use bpfman_model::HookKey;
 
 #[derive(Debug, Default)]
 pub struct ClientTiming(Mutex<BTreeMap<HookKey, usize>>);

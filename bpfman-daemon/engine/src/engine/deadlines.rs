@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bpfmand_core::{Deadline, MachineTime};
+use bpfman_model::{Deadline, MachineTime};
 use bpfmand_kernel::Kernel;
 
 use super::Engine;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bpfmand_core::{FileIdentity, FileReader, LinkId, ProcessScope};
+use bpfman_model::{FileIdentity, FileReader, LinkId, ProcessScope};
 use bpfmand_kernel::{FoundFile, Kernel, KernelError};
 
 /// Local file systems answer within microseconds, remote ones within milliseconds.

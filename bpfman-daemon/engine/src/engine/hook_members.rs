@@ -1,6 +1,6 @@
 //! Check for new members of a hook since access was checked.
 
-use bpfmand_core::{HookKey, LinkId};
+use bpfman_model::{HookKey, LinkId};
 use bpfmand_kernel::Kernel;
 
 use crate::{Engine, EngineError};

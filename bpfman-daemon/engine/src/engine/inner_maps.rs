@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bpfmand_core::{MapId, ProgramId};
+use bpfman_model::{MapId, ProgramId};
 
 use crate::EngineError;
 use crate::state::records::ProgramRecord;

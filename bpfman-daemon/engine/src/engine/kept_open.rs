@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bpfmand_core::ProgramId;
+use bpfman_model::ProgramId;
 use bpfmand_kernel::Kernel;
 
 use crate::{Engine, EngineError};

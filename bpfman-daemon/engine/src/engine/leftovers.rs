@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bpfmand_core::OperationId;
+use bpfman_model::OperationId;
 use bpfmand_kernel::{Kernel, KernelError, TcFilter};
 
 use crate::engine::locks::Subject;

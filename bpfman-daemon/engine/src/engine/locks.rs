@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use bpfmand_core::{CountedDurations, DurationCounts, HookKey, NetnsId, ProgramUid};
+use bpfman_model::{CountedDurations, DurationCounts, HookKey, NetnsId, ProgramUid};
 
 /// Lockable object. An operation takes its locks in this order, and programs by ascending uid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bpfmand_core::{LoadRequest, ProgramUid};
+use bpfman_model::{LoadRequest, ProgramUid};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::ObjectFacts;
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use bpfmand_core::{BoundText, Insn, MapId, ProgramText, ProgramUid, map_type, op};
+use bpfman_model::{BoundText, Insn, MapId, ProgramText, ProgramUid, map_type, op};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::ObjectFacts;
 use bpfmand_splice::MapBounds;

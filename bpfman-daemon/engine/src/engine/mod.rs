@@ -40,7 +40,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use bpfmand_core::{HookKey, LinkId, OperationId, ProgramId, ProgramUid};
+use bpfman_model::{HookKey, LinkId, OperationId, ProgramId, ProgramUid};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::BtfFeatures;
 use bpfmand_store::Blobs;

@@ -22,9 +22,7 @@ pub trait ReadObjects: Debug + Send + Sync {
 
     /// Reads an object file of which these programs will be linked, as far as possible in the same request. Errors: those
     /// of [`Self::read`].
-    fn read_ahead(&self, bytes: Arc<[u8]>, _ahead: &LinkAhead) -> Result<EbpfObject, EngineError> {
-        self.read(bytes)
-    }
+    fn read_ahead(&self, bytes: Arc<[u8]>, ahead: &LinkAhead) -> Result<EbpfObject, EngineError>;
 
     /// Reads a file again whose reader failed during recovery. The total time of such reads in one start is limited.
     fn read_again(&self, bytes: Arc<[u8]>) -> Result<EbpfObject, EngineError> {
@@ -158,6 +156,10 @@ impl ReadObjects for ReadHere {
     fn read(&self, bytes: Arc<[u8]>) -> Result<EbpfObject, EngineError> {
         let object = caught(|| ObjectFile::parse(bytes))??;
         EbpfObject::new(Arc::clone(object.facts()), Box::new(LinkHere(object)))
+    }
+
+    fn read_ahead(&self, bytes: Arc<[u8]>, _ahead: &LinkAhead) -> Result<EbpfObject, EngineError> {
+        self.read(bytes)
     }
 }
 

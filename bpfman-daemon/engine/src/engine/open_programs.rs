@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use bpfmand_core::ProgramId;
+use bpfman_model::ProgramId;
 use bpfmand_kernel::Kernel;
 
 use crate::{Engine, EngineError};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use bpfmand_core::MapId;
+use bpfman_model::MapId;
 use bpfmand_kernel::Kernel;
 
 use crate::Engine;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::ProgramUid;
+use bpfman_model::ProgramUid;
 use bpfmand_kernel::Kernel;
 
 use crate::Engine;

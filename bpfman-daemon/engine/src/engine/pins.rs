@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bpfmand_core::{LinkFacts, MapId, ProgramFacts};
+use bpfman_model::{LinkFacts, MapId, ProgramFacts};
 use bpfmand_kernel::Kernel;
 
 use crate::state::records::{LinkRecord, ProgramRecord};

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-use bpfmand_core::KernelLinkId;
+use bpfman_model::KernelLinkId;
 
 /// The kernel does not report the flag: these are links beside which one of the daemon's was refused. A link never
 /// loses the flag, and no id is reused within a boot.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{BoundText, FlatText, ProgramText};
+use bpfman_model::{BoundText, FlatText, ProgramText};
 use bpfmand_kernel::Kernel;
 use bpfmand_store::Blobs;
 use serde::{Deserialize, Serialize};
@@ -165,7 +165,7 @@ pub fn bind(text: &ProgramText, program: &ProgramRecord) -> Result<Arc<BoundText
 
 #[cfg(test)]
 mod tests {
-    use bpfmand_core::{FunctionSpan, Insn, LineInfo};
+    use bpfman_model::{FunctionSpan, Insn, LineInfo};
 
     use super::*;
 

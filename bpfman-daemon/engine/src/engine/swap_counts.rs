@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bpfmand_core::HookKey;
+use bpfman_model::HookKey;
 use bpfmand_kernel::Kernel;
 
 use crate::{Engine, EngineError};

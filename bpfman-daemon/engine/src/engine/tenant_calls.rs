@@ -1,6 +1,6 @@
 //! Calls and addresses that programs of tenants may use, checked whenever an object reader created a text.
 
-use bpfmand_core::{Insn, Owner, ProgramText, ProgramType, TenantRules};
+use bpfman_model::{Insn, Owner, ProgramText, ProgramType, TenantRules};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::{KernelBtf, LinkedProgram};
 use bpfmand_splice::{Calls, CountedLoops, ForbiddenUse, MapBounds};

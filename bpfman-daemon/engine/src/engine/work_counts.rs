@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use bpfmand_core::{CountedDurations, DurationCounts};
+use bpfman_model::{CountedDurations, DurationCounts};
 use bpfmand_kernel::Kernel;
 
 use crate::{Engine, EngineError};

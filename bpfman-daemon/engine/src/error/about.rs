@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bpfmand_core::LinkId;
+use bpfman_model::LinkId;
 use bpfmand_kernel::KernelError;
 
 use super::EngineError;

@@ -1,8 +1,6 @@
 //! Reasons why a third-party link is not adopted.
 
-use bpfmand_core::{KernelLinkId, ProgramId};
-
-use super::ErrorKind;
+use bpfman_model::{KernelLinkId, ProgramId, Reason};
 
 /// Refusal to adopt a link in its present state.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -31,11 +29,11 @@ pub enum AdoptRefusal {
 }
 
 impl AdoptRefusal {
-    pub(crate) const fn error_kind(&self) -> ErrorKind {
+    pub(crate) const fn error_kind(&self) -> Reason {
         match self {
-            Self::OwnLink(..) | Self::Changed(_) => ErrorKind::Conflict,
-            Self::NotThere(..) => ErrorKind::NotFound,
-            Self::OwnProgram(..) | Self::NoInterface(_) | Self::Ambiguous(..) => ErrorKind::Precondition,
+            Self::OwnLink(..) | Self::Changed(_) => Reason::Conflict,
+            Self::NotThere(..) => Reason::NotFound,
+            Self::OwnProgram(..) | Self::NoInterface(_) | Self::Ambiguous(..) => Reason::Precondition,
         }
     }
 }

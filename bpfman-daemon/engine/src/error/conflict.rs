@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use bpfmand_core::{Interface, KernelLinkId, ProgramFacts, ProgramId, XdpRunsIn};
+use bpfman_model::{Interface, KernelLinkId, ProgramFacts, ProgramId, XdpRunsIn};
 
 /// Third-party program that holds a hook which accepts only one.
 #[derive(Clone, Debug, PartialEq, Eq)]

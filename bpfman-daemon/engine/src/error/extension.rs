@@ -1,8 +1,8 @@
 //! Refusals of extensions, and of changes of programs that are extended.
 
-use bpfmand_core::{BadReplacedFunction, LinkId, ProgramId};
+use bpfman_model::{BadReplacedFunction, LinkId, ProgramId, Reason};
 
-use super::{EngineError, ErrorKind};
+use super::EngineError;
 
 /// Refusal concerning an extension (type `freplace`) or an extended program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -204,19 +204,19 @@ impl From<ExtensionRefusal> for EngineError {
 }
 
 impl ExtensionRefusal {
-    pub(super) const fn error_kind(&self) -> ErrorKind {
+    pub(super) const fn error_kind(&self) -> Reason {
         match self {
             Self::Unnamed { .. }
             | Self::SameLoad { .. }
             | Self::Recursive { .. }
             | Self::NoTypes { .. }
             | Self::Static { .. }
-            | Self::Differs { .. } => ErrorKind::Invalid,
-            Self::NoProgram { .. } | Self::NoFunction { .. } => ErrorKind::NotFound,
-            Self::NotOwn { .. } | Self::Guarded { .. } => ErrorKind::Denied,
-            Self::Extended { .. } | Self::Gone { .. } => ErrorKind::Precondition,
+            | Self::Differs { .. } => Reason::Invalid,
+            Self::NoProgram { .. } | Self::NoFunction { .. } => Reason::NotFound,
+            Self::NotOwn { .. } | Self::Guarded { .. } => Reason::Denied,
+            Self::Extended { .. } | Self::Gone { .. } => Reason::Precondition,
             Self::InChain { .. } | Self::Joins { .. } | Self::Taken { .. } | Self::Attached { .. } => {
-                ErrorKind::Conflict
+                Reason::Conflict
             }
         }
     }

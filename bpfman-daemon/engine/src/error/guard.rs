@@ -1,8 +1,8 @@
 //! Reasons why a tenant's program is not loaded or attached.
 
-use bpfmand_core::{LinkId, ProgramType};
+use bpfman_model::{LinkId, ProgramType, Reason};
 
-use super::{EngineError, ErrorKind};
+use super::EngineError;
 
 /// Refusal of a program that cannot be limited to a tenant's own tasks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -202,7 +202,7 @@ impl From<GuardRefusal> for EngineError {
 }
 
 impl GuardRefusal {
-    pub(super) const fn error_kind(&self) -> ErrorKind {
+    pub(super) const fn error_kind(&self) -> Reason {
         match self {
             Self::ForbiddenUse { .. }
             | Self::UnboundedMap { .. }
@@ -210,17 +210,17 @@ impl GuardRefusal {
             | Self::ReturnsOfMany { .. }
             | Self::OtherProcess { .. }
             | Self::FarExit { .. }
-            | Self::TooLong { .. } => ErrorKind::Denied,
+            | Self::TooLong { .. } => Reason::Denied,
             Self::NoCookies { .. } | Self::NoNamespaceTest { .. } | Self::ReturnsOfOthers { .. } => {
-                ErrorKind::Unsupported
+                Reason::Unsupported
             }
             Self::NotGuarded(_)
             | Self::NoGroup(_)
             | Self::NoUserTest(_)
             | Self::GroupOfOthers { .. }
-            | Self::NotOfOneProcess { .. } => ErrorKind::Precondition,
-            Self::NoContainer(_) | Self::NoProcess(_) => ErrorKind::Invalid,
-            Self::Full { .. } => ErrorKind::Conflict,
+            | Self::NotOfOneProcess { .. } => Reason::Precondition,
+            Self::NoContainer(_) | Self::NoProcess(_) => Reason::Invalid,
+            Self::Full { .. } => Reason::Conflict,
         }
     }
 

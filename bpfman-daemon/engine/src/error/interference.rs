@@ -1,6 +1,6 @@
 //! Interference by other tools with the daemon's attachments.
 
-use bpfmand_core::LinkId;
+use bpfman_model::LinkId;
 
 /// Another tool blocks or changed an attachment of ours.
 #[derive(Clone, Debug, thiserror::Error)]

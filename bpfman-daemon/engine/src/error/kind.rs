@@ -1,60 +1,14 @@
 //! Kinds of errors, for callers to branch on.
 
+use bpfman_model::Reason;
 use bpfmand_kernel::{KernelError, ProbeTargetError};
 
 use super::EngineError;
 
-/// Kind of a failure, for callers to branch on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ErrorKind {
-    /// The named object does not exist.
-    NotFound,
-    /// The request is invalid.
-    Invalid,
-    /// The request does not fit the present state.
-    Precondition,
-    /// The object is held by someone else, or full.
-    Conflict,
-    /// The caller lacks permission.
-    Denied,
-    /// The kernel refused.
-    KernelRefused,
-    /// A registry could not be reached.
-    Registry,
-    /// A signature is missing or wrong.
-    Signature,
-    /// Not on this kernel, or not in this version.
-    Unsupported,
-    /// Larger than the limit.
-    TooLarge,
-    /// The daemon's own fault, or its disk's.
-    Internal,
-}
-
-impl ErrorKind {
-    /// Returns the word for it in metrics.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::NotFound => "not-found",
-            Self::Invalid => "invalid",
-            Self::Precondition => "precondition",
-            Self::Conflict => "conflict",
-            Self::Denied => "denied",
-            Self::KernelRefused => "kernel-refused",
-            Self::Registry => "registry",
-            Self::Signature => "signature",
-            Self::Unsupported => "unsupported",
-            Self::TooLarge => "too-large",
-            Self::Internal => "internal",
-        }
-    }
-}
-
 impl EngineError {
     /// Returns the kind of the failure.
     #[must_use]
-    pub fn kind(&self) -> ErrorKind {
+    pub fn kind(&self) -> Reason {
         match self {
             Self::NoProgram(_)
             | Self::NoKernelProgram(_)
@@ -68,7 +22,7 @@ impl EngineError {
             | Self::NoMatching(_)
             | Self::NoChain { .. }
             | Self::NoMember { .. }
-            | Self::NoAnchor { .. } => ErrorKind::NotFound,
+            | Self::NoAnchor { .. } => Reason::NotFound,
             Self::NoForeignOrder { .. }
             | Self::TcxBeforeFilter { .. }
             | Self::NotNarrowed { .. }
@@ -77,11 +31,11 @@ impl EngineError {
             | Self::MapReadOnly { .. }
             | Self::MapOwner { .. }
             | Self::Object(_)
-            | Self::Bytes { .. } => ErrorKind::Invalid,
+            | Self::Bytes { .. } => Reason::Invalid,
             Self::Bytecode { source, .. } => match source.kind() {
-                std::io::ErrorKind::NotFound => ErrorKind::NotFound,
-                std::io::ErrorKind::PermissionDenied => ErrorKind::Denied,
-                _ => ErrorKind::Invalid,
+                std::io::ErrorKind::NotFound => Reason::NotFound,
+                std::io::ErrorKind::PermissionDenied => Reason::Denied,
+                _ => Reason::Invalid,
             },
             Self::NoFrags { .. }
             | Self::TraceMaySend { .. }
@@ -92,7 +46,7 @@ impl EngineError {
             | Self::OlderRecords { .. }
             | Self::EarlierProcess { .. }
             | Self::Lost { .. }
-            | Self::MapsShared { .. } => ErrorKind::Precondition,
+            | Self::MapsShared { .. } => Reason::Precondition,
             Self::HookHeld(_)
             | Self::Dispatcher { .. }
             | Self::ChainFull { .. }
@@ -112,45 +66,43 @@ impl EngineError {
             | Self::NewMember { .. }
             | Self::OtherFreeze { .. }
             | Self::NewPlace { .. }
-            | Self::HookOnHold { .. } => ErrorKind::Conflict,
-            Self::Denied(_) | Self::InnerMapOfOthers { .. } => ErrorKind::Denied,
-            Self::TooLarge { .. } | Self::MapMemory { .. } | Self::OwnersMapMemory { .. } => {
-                ErrorKind::TooLarge
-            }
-            Self::Image(failure) => failure.error_kind(),
-            Self::Chain { .. } | Self::Unplanned(_) | Self::Unsupported(_) => ErrorKind::Unsupported,
-            Self::ChainRefused { .. } | Self::NotInKernel { .. } => ErrorKind::KernelRefused,
+            | Self::HookOnHold { .. } => Reason::Conflict,
+            Self::Denied(_) | Self::InnerMapOfOthers { .. } => Reason::Denied,
+            Self::TooLarge { .. } | Self::MapMemory { .. } | Self::OwnersMapMemory { .. } => Reason::TooLarge,
+            Self::Image(failure) => failure.kind,
+            Self::Chain { .. } | Self::Unplanned(_) | Self::Unsupported(_) => Reason::Unsupported,
+            Self::ChainRefused { .. } | Self::NotInKernel { .. } => Reason::KernelRefused,
             Self::Kernel(error) => match error {
-                KernelError::Refused { .. } | KernelError::Call { .. } => ErrorKind::KernelRefused,
+                KernelError::Refused { .. } | KernelError::Call { .. } => Reason::KernelRefused,
                 KernelError::HookHeld { .. }
                 | KernelError::SharedHook { .. }
                 | KernelError::HookChanged { .. }
                 | KernelError::HookFull { .. }
                 | KernelError::Preorder { .. }
                 | KernelError::HeldByOther { .. }
-                | KernelError::NoAnchor { .. } => ErrorKind::Conflict,
+                | KernelError::NoAnchor { .. } => Reason::Conflict,
                 KernelError::NoProbeTarget {
                     reason: ProbeTargetError::Unreadable { .. } | ProbeTargetError::OutsideFunction { .. },
                     ..
-                } => ErrorKind::Denied,
+                } => Reason::Denied,
                 KernelError::HookGone { .. }
                 | KernelError::NoTracepoint { .. }
                 | KernelError::NoRawTracepoint { .. }
                 | KernelError::NoControlGroup { .. }
                 | KernelError::NoCpu { .. }
-                | KernelError::NoProbeTarget { .. } => ErrorKind::NotFound,
+                | KernelError::NoProbeTarget { .. } => Reason::NotFound,
                 KernelError::NoInterface { .. }
                 | KernelError::NoNamespace { .. }
                 | KernelError::TooFrequent { .. }
                 | KernelError::NoNetkit { .. }
                 | KernelError::BadMap { .. }
-                | KernelError::UnsizedMap { .. } => ErrorKind::Invalid,
+                | KernelError::UnsizedMap { .. } => Reason::Invalid,
                 KernelError::NotMounted { .. }
                 | KernelError::PrivatePins { .. }
                 | KernelError::NoTaskGroup { .. }
-                | KernelError::NamespaceNotFound { .. } => ErrorKind::Precondition,
-                KernelError::Unsupported { .. } | KernelError::NoCounter { .. } => ErrorKind::Unsupported,
-                _ => ErrorKind::Internal,
+                | KernelError::NamespaceNotFound { .. } => Reason::Precondition,
+                KernelError::Unsupported { .. } | KernelError::NoCounter { .. } => Reason::Unsupported,
+                _ => Reason::Internal,
             },
             Self::Adopt(refusal) => refusal.error_kind(),
             Self::Guard(refusal) => refusal.error_kind(),
@@ -161,7 +113,7 @@ impl EngineError {
             | Self::Store(_)
             | Self::StoreUnsure
             | Self::Files(_)
-            | Self::NotUndone { .. } => ErrorKind::Internal,
+            | Self::NotUndone { .. } => Reason::Internal,
         }
     }
 }

@@ -14,7 +14,7 @@ mod verified;
 
 use std::time::Duration;
 
-use bpfmand_core::{
+use bpfman_model::{
     Anchor, Contradiction, KernelLinkId, LinkId, MapId, MatchingId, ProgramId, ProgramType, Side,
 };
 use bpfmand_kernel::KernelError;
@@ -29,9 +29,8 @@ pub use adopt::AdoptRefusal;
 pub use conflict::{Attached, Dispatcher, DispatcherProgram, HookConflict};
 pub use extension::ExtensionRefusal;
 pub use guard::GuardRefusal;
-pub use image::{ImageFailure, ImageFailureKind};
+pub use image::ImageFailure;
 pub use interference::Interference;
-pub use kind::ErrorKind;
 pub use undo_failure::{Remainder, UndoFailure};
 pub use verified::VerifiedLimit;
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bpfmand_core::{HookKey, Interface, LinkId, OperationId, ProgramId};
+use bpfman_model::{HookKey, Interface, LinkId, OperationId, ProgramId};
 use bpfmand_kernel::TcFilter;
 
 use super::EngineError;

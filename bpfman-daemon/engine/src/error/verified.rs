@@ -1,6 +1,6 @@
 //! Loads that exceed the owner's limit of verified instructions.
 
-use super::ErrorKind;
+use bpfman_model::Reason;
 
 /// Refusal of a load above its owner's limit of verified instructions.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,10 +45,10 @@ pub enum VerifiedLimit {
 }
 
 impl VerifiedLimit {
-    pub(super) const fn error_kind(&self) -> ErrorKind {
+    pub(super) const fn error_kind(&self) -> Reason {
         match self {
-            Self::Text { .. } | Self::Walked { .. } => ErrorKind::TooLarge,
-            Self::Uncounted { .. } => ErrorKind::Unsupported,
+            Self::Text { .. } | Self::Walked { .. } => Reason::TooLarge,
+            Self::Uncounted { .. } => Reason::Unsupported,
         }
     }
 

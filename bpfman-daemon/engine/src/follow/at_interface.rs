@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use bpfmand_core::{HookKey, HookKind, Interface, LinkId};
+use bpfman_model::{HookKey, HookKind, Interface, LinkId};
 
 use crate::state::{State, paths};
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, HookKind, InterfaceFacts, LinkId};
+use bpfman_model::{HookKey, HookKind, InterfaceFacts, LinkId};
 use bpfmand_kernel::Kernel;
 
 use crate::engine::locks::Subject;

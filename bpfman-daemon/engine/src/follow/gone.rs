@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, Interface, LinkId, NetnsId, ProgramUid};
+use bpfman_model::{HookKey, Interface, LinkId, NetnsId, ProgramUid};
 use bpfmand_kernel::Kernel;
 
 use crate::follow::FollowReport;

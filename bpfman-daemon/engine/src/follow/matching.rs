@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{AttachPoint, HookKey, Interface, LinkId, MatchRequest, MatchingId};
+use bpfman_model::{AttachPoint, HookKey, Interface, LinkId, MatchRequest, MatchingId};
 use bpfmand_kernel::{Kernel, KernelError, SearchOnce};
 
 use crate::attach::already_there;

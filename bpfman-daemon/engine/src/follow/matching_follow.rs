@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bpfmand_core::{AttachRequest, HookKey, IfIndex, Interface, InterfaceFacts, LinkId, ProbeReader};
+use bpfman_model::{AttachRequest, HookKey, IfIndex, Interface, InterfaceFacts, LinkId, ProbeReader};
 use bpfmand_kernel::Kernel;
 
 use crate::attach::AttachFor;

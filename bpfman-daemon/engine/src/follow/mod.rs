@@ -13,7 +13,7 @@ mod namespaces;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
-use bpfmand_core::{HookKey, HookKind, IfIndex, Interface, InterfaceFacts, NetnsId, ProgramUid};
+use bpfman_model::{HookKey, HookKind, IfIndex, Interface, InterfaceFacts, NetnsId, ProgramUid};
 use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::engine::locks::{Guard, Subject};

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, HookKind, LinkFacts, LinkId};
+use bpfman_model::{HookKey, HookKind, LinkFacts, LinkId};
 use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::state::records::{Entry, HookRecord, LinkRecord};

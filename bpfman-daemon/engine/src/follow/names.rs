@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, Interface, LinkId};
+use bpfman_model::{HookKey, Interface, LinkId};
 use bpfmand_kernel::Kernel;
 
 use crate::follow::at_interface::{AtInterface, ChainOrLink};

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bpfmand_core::{AddressedInterface, InterfaceMatch, NetnsId, NetnsPattern};
+use bpfman_model::{AddressedInterface, InterfaceMatch, NetnsId, NetnsPattern};
 use bpfmand_kernel::Kernel;
 
 use crate::state::records::LinkRecord;

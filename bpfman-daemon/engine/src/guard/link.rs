@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use bpfmand_core::{
+use bpfman_model::{
     AttachPoint, CallerGroup, ProcessScope, ProgramType, TargetIdentity, TaskGroup, TaskScope,
 };
 use bpfmand_kernel::{Kernel, MapEntry, Probe};

@@ -3,7 +3,7 @@
 
 mod link;
 
-use bpfmand_core::{ProgramText, ProgramType, TypeScope};
+use bpfman_model::{ProgramText, ProgramType, TypeScope};
 use bpfmand_kernel::{Kernel, Probe};
 use bpfmand_object::KernelBtf;
 use bpfmand_splice::{

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{BoundText, HookKey, Interface, RankOrder};
+use bpfman_model::{BoundText, HookKey, Interface, RankOrder};
 use bpfmand_kernel::{EXTENSION, Extends, Kernel, KernelError, LinkTarget, ProgramLoad};
 use bpfmand_splice::{
     DISPATCHER_NAME, DISPATCHER_SLOTS, DispatcherSlot, dispatcher, dispatcher_config, dispatcher_slot_type,
@@ -78,7 +78,7 @@ impl<K: Kernel> Engine<K> {
         let loaded = self.kernel.load_program(&ProgramLoad::new(
             DISPATCHER_NAME,
             &text,
-            bpfmand_core::ProgramType::Xdp.into(),
+            bpfman_model::ProgramType::Xdp.into(),
         ))?;
         let facts = self.kernel.program_of(&loaded.program)?;
         new.after = Some(LoadedDispatcher { id: facts.id, tag: facts.tag, handle: loaded.program });
@@ -130,7 +130,7 @@ impl<K: Kernel> Engine<K> {
                     Candidate { slot, name, tag, what: What::There(there.handle, Some(record)) }
                 }
                 None => {
-                    let text = BoundText(bpfmand_core::ProgramText { frags: false, ..text.0.clone() });
+                    let text = BoundText(bpfman_model::ProgramText { frags: false, ..text.0.clone() });
                     let what = What::New(Arc::clone(link), program, Box::new(text));
                     Candidate { slot, name, tag: [0; 8], what }
                 }

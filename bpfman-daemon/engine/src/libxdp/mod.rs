@@ -11,7 +11,7 @@ mod switch;
 
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::{IfIndex, ProgramId};
+use bpfman_model::{IfIndex, ProgramId};
 
 pub use observe::{DispatcherAtHook, SlotProgram};
 pub use switch::NewDispatcher;

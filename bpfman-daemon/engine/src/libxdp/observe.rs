@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bpfmand_core::{HookAttachment, HookKey, Interface, ProgramFacts, ProgramId, XdpRunsIn};
+use bpfman_model::{HookAttachment, HookKey, Interface, ProgramFacts, ProgramId, XdpRunsIn};
 use bpfmand_kernel::Kernel;
 use bpfmand_splice::{
     DISPATCHER_CONFIG_VERSION, DISPATCHER_NAME, DispatcherConfig, DispatcherSlot, read_dispatcher_config,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::{
+use bpfman_model::{
     HookAttachment, HookKey, HookKind, IfIndex, Interface, NetnsId, OperationId, ProgramId, XdpRunsIn,
 };
 use bpfmand_kernel::{Kernel, KernelError};

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::{HookKey, Interface, OperationId, ProgramId, XdpRunsIn};
+use bpfman_model::{HookKey, Interface, OperationId, ProgramId, XdpRunsIn};
 use bpfmand_kernel::Kernel;
 
 use crate::engine::undo::{Undo, retry_once};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use bpfmand_core::{Owner, ProgramId, ProgramRequest, ProgramType, ProgramUid, ReplacedFunction};
+use bpfman_model::{Owner, ProgramId, ProgramRequest, ProgramType, ProgramUid, ReplacedFunction};
 use bpfmand_kernel::{Extends, Kernel, Probe};
 use bpfmand_object::{LinkedProgram, ObjectFacts, ProgramFunctions};
 
@@ -58,7 +58,7 @@ impl<K: Kernel> Engine<K> {
         };
         let facts = self.kernel.program_of(&target)?;
         let name = ours.as_ref().map_or(facts.name, |ours| ours.name.clone());
-        if facts.kernel_type == bpfmand_core::uapi::prog_type::EXT {
+        if facts.kernel_type == bpfman_model::uapi::prog_type::EXT {
             return Err(ExtensionRefusal::Recursive { program, extended, name }.into());
         }
         let types = self.kernel.program_btf(&target)?;

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use bpfmand_core::{LoadTarget, ProgramType};
+use bpfman_model::{LoadTarget, ProgramType};
 use bpfmand_kernel::{Kernel, KernelError};
 use bpfmand_object::{KernelBtf, KernelSymbol, ObjectFacts, Unresolved};
 use bpfmand_rejection::Rejection;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use bpfmand_core::{LoadTarget, ProgramRequest, ProgramType, SocketHook};
+use bpfman_model::{LoadTarget, ProgramRequest, ProgramType, SocketHook};
 use bpfmand_kernel::{Kernel, ProgramKind};
 use bpfmand_object::{LinkedProgram, ObjectFacts};
 

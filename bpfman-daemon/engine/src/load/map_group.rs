@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{MapId, MapSpec};
+use bpfman_model::{MapId, MapSpec};
 use bpfmand_kernel::Kernel;
 
 use crate::state::MapGroup;

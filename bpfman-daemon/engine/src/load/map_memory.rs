@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 
-use bpfmand_core::{MapId, MapSpec, map_type};
+use bpfman_model::{MapId, MapSpec, map_type};
 use bpfmand_kernel::Kernel;
 
 use crate::engine::locks::{Guard, Subject};
@@ -104,7 +104,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     fn has_map(&self, plan: &LoadPlan<'_>, spec: &MapSpec) -> Result<bool, EngineError> {
-        let is_public = spec.role == bpfmand_core::MapRole::Ordinary;
+        let is_public = spec.role == bpfman_model::MapRole::Ordinary;
         let is_taken = is_public && (plan.owner.is_some() || plan.inherited.contains_key(&spec.name));
         Ok(is_taken || spec.pin_by_name && self.find_shared_map(spec, &plan.group)?.is_some())
     }

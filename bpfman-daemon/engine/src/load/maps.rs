@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use bpfmand_core::{MapRole, MapSpec, map_type};
+use bpfman_model::{MapRole, MapSpec, map_type};
 use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::load::plan::{LoadPlan, Wanted};

@@ -1,6 +1,7 @@
 //! Load: turns bytecode into loaded, pinned and recorded programs, all or none.
 
 mod addresses;
+mod ahead;
 pub mod extension;
 mod kconfig;
 mod kernel_types;
@@ -19,7 +20,7 @@ mod verified;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bpfmand_core::{BytecodeSource, LoadRequest, ProgramId, ProgramUid};
+use bpfman_model::{BytecodeSource, LoadRequest, ProgramId, ProgramUid};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::{ObjectError, ObjectFacts};
 
@@ -28,6 +29,7 @@ use crate::engine::bytecode::{ImageAsk, read_file};
 use crate::engine::locks::{Guard, Subject};
 use crate::engine::undo::{retry_once, undoing};
 use crate::guard::rules_of;
+use crate::load::ahead::BytecodeAhead;
 use crate::load::plan::LoadPlan;
 use crate::load::record::LoadRecorder;
 use crate::load::struct_ops::check_own;
@@ -72,8 +74,7 @@ impl<K: Kernel> Engine<K> {
 
     fn load_bytecode(&self, request: &LoadRequest, bytecode: &Bytecode) -> Result<LoadOutcome, EngineError> {
         let sizes = self.map_sizes(request);
-        // Written while the object is read and loaded.
-        let drafting = self.blobs.draft(&bytecode.bytes);
+        let ahead = BytecodeAhead::begin(self, bytecode);
         let object = self.link_load(Arc::clone(&bytecode.bytes), &request.programs, &sizes)?;
         check_own(&object, &request.programs, request.map_owner)?;
         // Lock order: memory and shared maps before programs.
@@ -98,13 +99,14 @@ impl<K: Kernel> Engine<K> {
             // Undo runs after `_kept` is released.
             undo.push_sure(|| self.drop_bytecode([&BlobId::of(&bytecode.bytes)]));
             self.step("load", "keep bytecode");
+            ahead.finish();
             let (texts, files) = self.keep_texts(&object);
             undo.push_sure(move || self.drop_bytecode(&files));
             let recorder = LoadRecorder {
                 operation,
                 load: request,
                 bytecode,
-                blob: self.blobs.put_drafted(&bytecode.bytes, drafting)?,
+                blob: self.blobs.put(&bytecode.bytes)?,
                 plan: &plan,
                 budget: budget.clone(),
                 boot: &self.boot,

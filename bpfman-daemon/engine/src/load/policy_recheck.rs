@@ -2,7 +2,9 @@
 
 use bpfmand_kernel::Kernel;
 
-use crate::error::{ImageFailure, ImageFailureKind};
+use bpfman_model::Reason;
+
+use crate::error::ImageFailure;
 use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
@@ -30,5 +32,5 @@ impl<K: Kernel> Engine<K> {
 
 fn refused(message: String) -> EngineError {
     let hint = Some("replace the program by a version that is trusted".to_owned());
-    EngineError::Image(ImageFailure { kind: ImageFailureKind::Signature, message, hint })
+    EngineError::Image(ImageFailure { kind: Reason::Signature, message, hint })
 }

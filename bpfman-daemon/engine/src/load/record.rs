@@ -1,6 +1,6 @@
 //! Builds the records of loaded programs.
 
-use bpfmand_core::{LoadRequest, OperationId, ProgramUid};
+use bpfman_model::{LoadRequest, OperationId, ProgramUid};
 
 use crate::load::Bytecode;
 use crate::load::plan::{LoadPlan, LoadedProgram};

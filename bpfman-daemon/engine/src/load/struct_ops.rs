@@ -1,6 +1,6 @@
 //! struct_ops: the member that each program implements, and the maps that hold the programs.
 
-use bpfmand_core::{MapSpec, ProgramId, ProgramRequest};
+use bpfman_model::{MapSpec, ProgramId, ProgramRequest};
 use bpfmand_kernel::{Kernel, StructOpsSpec};
 use bpfmand_object::{KernelBtf, KernelStructOps, ObjectFacts, StructOpsMap};
 

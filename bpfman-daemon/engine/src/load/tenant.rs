@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use bpfmand_core::{Insn, MapSpec, ProgramType, TenantRules, map_type, op};
+use bpfman_model::{Insn, MapSpec, ProgramType, TenantRules, map_type, op};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::KernelBtf;
 use bpfmand_splice::{CountedLoops, MapBounds, calls_clone_redirect, narrowed};

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{
+use bpfman_model::{
     Anchor, AttachPoint, CgroupPath, Contradiction, Foreign, GroupContents, KernelLinkId, LinkId, Occupant,
     OrderedEntry, Place, ProgramId, ProgramType, Side, Waiting, is_called, moves, solve,
 };

@@ -6,7 +6,7 @@ pub mod tcx;
 
 use std::sync::Arc;
 
-use bpfmand_core::{
+use bpfman_model::{
     Anchor, AttachPoint, Contradiction, HookKey, HookKind, Interface, LinkId, MAX_ANCHORS, Occupant,
     OrderIntent, OrderedEntry, Place, Waiting, solve,
 };

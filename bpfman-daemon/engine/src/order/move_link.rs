@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bpfmand_core::{
+use bpfman_model::{
     BoundText, HookKey, HookKind, Insn, Interface, LinkId, MapId, MapSpec, OperationId, ProgramId, Waiting,
     map_type, op,
 };

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{
+use bpfman_model::{
     Contradiction, Direction, Foreign, HookAttachment, HookContents, HookEntry, HookKey, HookKind, Interface,
     LinkId, Moves, Occupant, OrderIntent, OrderedEntry, Place, ProgramId, Rank, RankOrder, Side, Solution,
     TcChain, Waiting, moves, solve_with_chain,
@@ -341,8 +341,8 @@ pub fn solve_or_fall_back(
         Err(contradiction) => contradiction,
     };
     let keep = |intent: &OrderIntent| {
-        let own = |anchors: &[bpfmand_core::Anchor]| {
-            let is_own = |anchor: &&bpfmand_core::Anchor| !matches!(anchor, bpfmand_core::Anchor::Foreign(_));
+        let own = |anchors: &[bpfman_model::Anchor]| {
+            let is_own = |anchor: &&bpfman_model::Anchor| !matches!(anchor, bpfman_model::Anchor::Foreign(_));
             anchors.iter().filter(is_own).cloned().collect()
         };
         OrderIntent { role: intent.role.clone(), before: own(&intent.before), after: own(&intent.after) }

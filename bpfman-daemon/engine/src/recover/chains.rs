@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::{OperationId, ProgramId};
+use bpfman_model::{OperationId, ProgramId};
 use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::engine::RecoveryReport;

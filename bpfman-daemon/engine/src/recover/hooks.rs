@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, ProgramUid};
+use bpfman_model::{HookKey, ProgramUid};
 use bpfmand_kernel::Kernel;
 
 use crate::Engine;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{AttachPoint, HookKey, HookKind};
+use bpfman_model::{AttachPoint, HookKey, HookKind};
 use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::engine::RecoveryReport;

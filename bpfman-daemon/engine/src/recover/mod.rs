@@ -15,7 +15,7 @@ mod retries;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::ProgramId;
+use bpfman_model::ProgramId;
 use bpfmand_kernel::Kernel;
 
 use crate::engine::RecoveryReport;

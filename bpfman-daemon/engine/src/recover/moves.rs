@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, HookNetns};
+use bpfman_model::{HookKey, HookNetns};
 use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::engine::RecoveryReport;

@@ -6,7 +6,7 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bpfmand_core::{Owner, OwningApplication, ProgramUid};
+use bpfman_model::{Owner, OwningApplication, ProgramUid};
 use bpfmand_kernel::Kernel;
 
 use crate::engine::RecoveryReport;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bpfmand_core::{OperationId, ProgramFacts};
+use bpfman_model::{OperationId, ProgramFacts};
 use bpfmand_kernel::{FilterPlace, FoundNamespace, Kernel, KernelError, TcFilter};
 
 use crate::engine::RecoveryReport;

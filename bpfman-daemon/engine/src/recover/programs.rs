@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use bpfmand_core::{LoadLimits, MapId, OperationId, ProgramId, ProgramUid};
+use bpfman_model::{LoadLimits, MapId, OperationId, ProgramId, ProgramUid};
 use bpfmand_kernel::{Kernel, LogRequest};
 
 use crate::engine::RecoveryReport;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bpfmand_core::{OperationId, ProgramUid};
+use bpfman_model::{OperationId, ProgramUid};
 use bpfmand_kernel::Kernel;
 
 use crate::engine::locks::{Guard, Subject};

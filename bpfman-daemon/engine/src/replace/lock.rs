@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bpfmand_core::ProgramId;
+use bpfman_model::ProgramId;
 use bpfmand_kernel::Kernel;
 
 use crate::engine::locks::{Guard, Subject};

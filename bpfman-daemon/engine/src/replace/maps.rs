@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bpfmand_core::{MapId, MapRole, MapSpec, ProgramId, ProgramUid};
+use bpfman_model::{MapId, MapRole, MapSpec, ProgramId, ProgramUid};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::ObjectFacts;
 
@@ -164,7 +164,7 @@ impl<K: Kernel> Engine<K> {
 }
 
 const fn can_be_copied(map_type: u32) -> bool {
-    use bpfmand_core::map_type::{
+    use bpfman_model::map_type::{
         ARRAY, HASH, LPM_TRIE, LRU_HASH, LRU_PERCPU_HASH, PERCPU_ARRAY, PERCPU_HASH,
     };
     matches!(map_type, HASH | ARRAY | PERCPU_HASH | PERCPU_ARRAY | LRU_HASH | LRU_PERCPU_HASH | LPM_TRIE)

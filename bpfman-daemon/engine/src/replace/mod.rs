@@ -12,7 +12,7 @@ mod versions;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bpfmand_core::{
+use bpfman_model::{
     BytecodeSource, LoadLimits, LoadRequest, LoadTarget, LoadValues, ProgramId, ProgramRequest, TenantRules,
 };
 use bpfmand_kernel::Kernel;

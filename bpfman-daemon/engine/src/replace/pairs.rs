@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bpfmand_core::{LoadRequest, ProgramUid};
+use bpfman_model::{LoadRequest, ProgramUid};
 use bpfmand_object::ObjectFacts;
 
 use crate::EngineError;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use bpfmand_core::{LinkId, MatchingId};
+use bpfman_model::{LinkId, MatchingId};
 use bpfmand_kernel::Kernel;
 
 use super::lock::Locked;

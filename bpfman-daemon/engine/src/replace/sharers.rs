@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bpfmand_core::{MapId, ProgramId};
+use bpfman_model::{MapId, ProgramId};
 use bpfmand_kernel::Kernel;
 
 use crate::replace::maps::Fates;

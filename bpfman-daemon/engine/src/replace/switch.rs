@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bpfmand_core::{AttachPoint, Direction, HookKey, HookKind, LinkId, OperationId, RankOrder};
+use bpfman_model::{AttachPoint, Direction, HookKey, HookKind, LinkId, OperationId, RankOrder};
 use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::attach::sockmap::stays_in_place;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, LoadRequest, OperationId, ProgramUid};
+use bpfman_model::{HookKey, LoadRequest, OperationId, ProgramUid};
 use bpfmand_kernel::Kernel;
 
 use crate::engine::locks::Guard;

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::sync::atomic::Ordering;
 
-use bpfmand_core::{HookKey, HookKind, LinkId, Owner, ProgramId, ProgramUid};
+use bpfman_model::{HookKey, HookKind, LinkId, Owner, ProgramId, ProgramUid};
 use bpfmand_kernel::{Kernel, KernelError};
 
 use super::{HookCheck, Standing};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 
-use bpfmand_core::{Direction, HookAttachment, HookContents, HookKey, HookKind, Interface, InterfaceFacts};
+use bpfman_model::{Direction, HookAttachment, HookContents, HookKey, HookKind, Interface, InterfaceFacts};
 use bpfmand_kernel::{Kernel, KernelError, TcFilter};
 
 use crate::state::{FoundFilter, FoundFilters, HookPresence};

@@ -1,6 +1,6 @@
 //! Status of a clsact filter.
 
-use bpfmand_core::ProgramId;
+use bpfman_model::ProgramId;
 use bpfmand_kernel::{Kernel, KernelError, SearchOnce, TcFilter};
 
 use super::{Loss, Observed, Standing};

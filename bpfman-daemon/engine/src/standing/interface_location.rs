@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bpfmand_core::{HookKey, HookKind, Interface, NetnsId};
+use bpfman_model::{HookKey, HookKind, Interface, NetnsId};
 use bpfmand_kernel::{FoundNamespace, Kernel, KernelError, SearchOnce};
 
 use crate::state::namespace_number::NamespaceNumber;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use bpfmand_core::{HookAttachment, HookEntry, HookKey, KernelLinkId, LinkFacts, ProgramId};
+use bpfman_model::{HookAttachment, HookEntry, HookKey, KernelLinkId, LinkFacts, ProgramId};
 use bpfmand_kernel::Kernel;
 
 use super::{HookPart, Loss, Observed, Standing};

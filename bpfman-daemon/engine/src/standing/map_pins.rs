@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::{MapId, ProgramUid};
+use bpfman_model::{MapId, ProgramUid};
 use bpfmand_kernel::Kernel;
 
 use super::{HookCheck, HookPart, Standing};

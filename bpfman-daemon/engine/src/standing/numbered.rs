@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use bpfmand_core::{HookKey, HookKind, NetnsId, NetnsNumber};
+use bpfman_model::{HookKey, HookKind, NetnsId, NetnsNumber};
 use bpfmand_kernel::{FoundNamespace, Kernel, KernelError};
 
 use crate::engine::locks::{Guard, Subject};

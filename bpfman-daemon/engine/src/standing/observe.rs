@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bpfmand_core::{AttachPoint, HookKind, LinkFacts, ProgramId};
+use bpfman_model::{AttachPoint, HookKind, LinkFacts, ProgramId};
 use bpfmand_kernel::{Kernel, KernelError, SearchOnce};
 
 use super::{HookPart, Standing};

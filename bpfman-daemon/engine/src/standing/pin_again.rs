@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use bpfmand_core::{HookKind, KernelLinkId, ProgramUid};
+use bpfman_model::{HookKind, KernelLinkId, ProgramUid};
 use bpfmand_kernel::Kernel;
 
 use crate::error::Interference;

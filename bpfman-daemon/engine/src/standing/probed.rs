@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use bpfmand_core::{AttachPoint, FileIdentity, FileReader, LinkId, Owner, ProbeReader, TargetIdentity};
+use bpfman_model::{AttachPoint, FileIdentity, FileReader, LinkId, Owner, ProbeReader, TargetIdentity};
 use bpfmand_kernel::{FoundFile, Kernel, KernelError, ProbeTargetError};
 
 use super::{HookCheck, Loss, Observed, Standing};

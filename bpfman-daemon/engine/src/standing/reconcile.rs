@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, HookKind, LinkId, ProgramId};
+use bpfman_model::{HookKey, HookKind, LinkId, ProgramId};
 use bpfmand_kernel::Kernel;
 
 use super::{Loss, Observed, Standing};

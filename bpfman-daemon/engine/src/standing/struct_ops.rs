@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bpfmand_core::{AttachPoint, MapId};
+use bpfman_model::{AttachPoint, MapId};
 use bpfmand_kernel::Kernel;
 
 use super::{Loss, Observed, Standing};

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bpfmand_core::{AttachPoint, HookKey, LinkId, OperationId, ProgramId};
+use bpfman_model::{AttachPoint, HookKey, LinkId, OperationId, ProgramId};
 use bpfmand_kernel::{Kernel, TcFilter};
 
 use crate::engine::locks::Subject;

@@ -1,6 +1,6 @@
 //! Records of a program's CPU limit and lifetime.
 
-use bpfmand_core::{ClientLease, CpuAction, CpuExcess, CpuLimit, Deadline};
+use bpfman_model::{ClientLease, CpuAction, CpuExcess, CpuLimit, Deadline};
 use serde::{Deserialize, Serialize};
 
 /// CPU limit, consequence of exceeding it, and lifetime of a program. They do not belong to a single version.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use bpfmand_core::{Deadline, LinkId, MapId, Owner, ProgramId, ProgramUid};
+use bpfman_model::{Deadline, LinkId, MapId, Owner, ProgramId, ProgramUid};
 use bpfmand_splice::{Attempt, JoinMode};
 use serde::{Deserialize, Serialize};
 

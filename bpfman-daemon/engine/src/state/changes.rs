@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, LinkId, MatchingId, OperationId, ProgramUid};
+use bpfman_model::{HookKey, LinkId, MatchingId, OperationId, ProgramUid};
 use bpfmand_store::{Batch, Table};
 
 use super::State;

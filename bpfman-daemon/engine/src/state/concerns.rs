@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use bpfmand_core::{HookKey, HookKind, RankOrder};
+use bpfman_model::{HookKey, HookKind, RankOrder};
 
 use crate::state::State;
 use crate::state::records::LinkRecord;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use bpfmand_core::{Owner, ProgramId, ProgramUid};
+use bpfman_model::{Owner, ProgramId, ProgramUid};
 
 /// Samples of one member since its hook began to run this chain, with the cost of reading the clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Memory of the maps that an object declares.
 
-use bpfmand_core::MapSpec;
+use bpfman_model::MapSpec;
 use serde::{Deserialize, Serialize};
 
 /// Bytes of all maps that an object declares, for 1 CPU and for 4,096 CPUs: the size is linear in the number of CPUs,
@@ -31,7 +31,7 @@ impl DeclaredBytes {
 
 #[cfg(test)]
 mod tests {
-    use bpfmand_core::map_type;
+    use bpfman_model::map_type;
 
     use super::*;
 

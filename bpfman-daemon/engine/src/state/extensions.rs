@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use bpfmand_core::{ProgramId, ProgramUid};
+use bpfman_model::{ProgramId, ProgramUid};
 use serde::{Deserialize, Serialize};
 
 use crate::state::records::ProgramRecord;

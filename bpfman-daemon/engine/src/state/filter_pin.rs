@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64_NAME;
-use bpfmand_core::{Direction, HookKey, IfIndex, Interface, NetnsId, NetnsNumber};
+use bpfman_model::{Direction, HookKey, IfIndex, Interface, NetnsId, NetnsNumber};
 
 const MAX_NAME: usize = 255;
 const NO_NUMBER: &str = "-";
@@ -77,7 +77,7 @@ fn parse_number(text: &str) -> Option<Option<NetnsNumber>> {
 mod tests {
     use std::path::Path;
 
-    use bpfmand_core::HookKind;
+    use bpfman_model::HookKind;
 
     use super::*;
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use bpfmand_core::{HookEntry, HookKey, Interface, NetnsId, ProgramId};
+use bpfman_model::{HookEntry, HookKey, Interface, NetnsId, ProgramId};
 use bpfmand_kernel::TcFilter;
 
 #[derive(Clone, Debug, PartialEq, Eq)]

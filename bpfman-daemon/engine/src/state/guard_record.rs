@@ -1,6 +1,6 @@
 //! Records of guards: programs of tenants, and the tasks for which each of their links lets them run.
 
-use bpfmand_core::{MapId, ProcessIdentity, ProcessScope, TaskGroup, TenantRules};
+use bpfman_model::{MapId, ProcessIdentity, ProcessScope, TaskGroup, TenantRules};
 use serde::{Deserialize, Serialize};
 
 /// Guard of a tenant's program.

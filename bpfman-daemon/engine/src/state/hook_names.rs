@@ -1,6 +1,6 @@
 //! Names of filters and interfaces, in messages and in the kernel.
 
-use bpfmand_core::{HookKey, Interface};
+use bpfman_model::{HookKey, Interface};
 use bpfmand_kernel::{FilterPlace, TcFilter};
 
 pub fn filter_place<'a>(
@@ -17,8 +17,8 @@ pub fn filter_place<'a>(
 pub fn filter_name(key: &HookKey, interface: &Interface) -> String {
     let prefix = match key.kind.direction() {
         None => "xdp",
-        Some(bpfmand_core::Direction::Ingress) => "tci",
-        Some(bpfmand_core::Direction::Egress) => "tce",
+        Some(bpfman_model::Direction::Ingress) => "tci",
+        Some(bpfman_model::Direction::Egress) => "tce",
     };
     let clean: String =
         interface.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).take(11).collect();

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Deref;
 use std::sync::Arc;
 
-use bpfmand_core::HookKey;
+use bpfman_model::HookKey;
 
 use crate::paths;
 use crate::state::chain_record::{ChainId, ChainRecord, Composition};

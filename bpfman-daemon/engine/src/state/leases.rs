@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use bpfmand_core::HookKey;
+use bpfman_model::HookKey;
 
 use crate::state::chain_record::{ChainId, ChainRecord, Composition};
 

@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, HookNetns, LinkId, ProgramUid};
+use bpfman_model::{HookKey, HookNetns, LinkId, ProgramUid};
 
 use crate::state::records::LinkRecord;
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use bpfmand_core::{MapId, OperationId, ProgramUid};
+use bpfman_model::{MapId, OperationId, ProgramUid};
 
 /// New ids of maps that this start created again, by the load of the map, its name and its former id.
 pub type Renewed = HashMap<(OperationId, String, MapId), MapId>;

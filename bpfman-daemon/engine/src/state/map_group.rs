@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use bpfmand_core::{
+use bpfman_model::{
     BadApplicationName, NamespaceName, Owner, OwningApplication, OwningApplicationName, hexadecimal,
 };
 use serde::{Deserialize, Serialize};

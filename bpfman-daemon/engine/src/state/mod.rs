@@ -36,7 +36,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use bpfmand_core::{
+use bpfman_model::{
     CpuExcess, HookKey, HookNetns, Interface, LinkId, MatchingId, OperationId, OrderedEntry, Place,
     ProgramId, ProgramUid, order_chain, order_links, solve,
 };
@@ -277,7 +277,7 @@ impl State {
     pub fn places(&self, key: &HookKey, links: &[Arc<LinkRecord>], newcomer: Option<LinkId>) -> Vec<Place> {
         let mut places: Vec<Place> = links.iter().map(|link| self.place(link)).collect();
         match key.kind {
-            bpfmand_core::HookKind::Tcx(_) => order_links(&mut places),
+            bpfman_model::HookKind::Tcx(_) => order_links(&mut places),
             _ => order_chain(&mut places, newcomer),
         }
         places

@@ -1,6 +1,6 @@
 //! Number of a hook's network namespace, by which the end of the namespace is detected.
 
-use bpfmand_core::{NetnsId, NetnsNumber};
+use bpfman_model::{NetnsId, NetnsNumber};
 use serde::{Deserialize, Serialize};
 
 /// Number of the namespace in the table of the daemon's own namespace. A namespace can live on without any path: only

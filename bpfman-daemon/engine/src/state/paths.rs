@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bpfmand_core::{HookKey, LinkId, OperationId, ProgramId};
+use bpfman_model::{HookKey, LinkId, OperationId, ProgramId};
 
 use crate::state::chain_record::ChainId;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
 use std::sync::Arc;
 
-use bpfmand_core::ProgramUid;
+use bpfman_model::ProgramUid;
 
 use crate::paths;
 use crate::state::records::{MapRecord, PreviousRecord, ProgramRecord};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use bpfmand_core::{
+use bpfman_model::{
     KernelLinkId, MapId, OperationId, Owner, ProgramId, ProgramRequest, ProgramType, ProgramUid, PullPolicy,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

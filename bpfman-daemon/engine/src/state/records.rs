@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bpfmand_core::{
+use bpfman_model::{
     AttachPoint, Deadline, HookKey, HookKind, Interface, InterfaceMatch, LinkId, MatchingId, NetnsId,
     OperationId, OrderIntent, Owner, ProbeReader, ProceedOn, ProgramId, ProgramUid, Sharing, TargetIdentity,
 };
@@ -336,7 +336,7 @@ impl LeftoverFilter {
 }
 
 pub fn hook_key(key: &HookKey) -> Vec<u8> {
-    let direction = key.kind.direction().map_or("", bpfmand_core::Direction::name);
+    let direction = key.kind.direction().map_or("", bpfman_model::Direction::name);
     let NetnsId { inode, cookie } = key.netns.into();
     format!("{}:{direction}:{inode}:{cookie}:{}", key.kind.name(), key.ifindex).into_bytes()
 }

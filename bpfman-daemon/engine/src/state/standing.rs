@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::ProgramId;
+use bpfman_model::ProgramId;
 
 /// Status of a program, a link or the chain of a hook, compared with its record.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bpfmand_core::{HookKey, IfIndex, Interface, KernelLinkId, NetnsId, ProgramId};
+use bpfman_model::{HookKey, IfIndex, Interface, KernelLinkId, NetnsId, ProgramId};
 
 use super::hook_names::place;
 

@@ -1,6 +1,6 @@
 //! Turns of links: the place of their programs among those of other ranks.
 
-use bpfmand_core::{HookKind, Rank, RankOrder};
+use bpfman_model::{HookKind, Rank, RankOrder};
 
 use crate::state::records::{LinkRecord, ProgramRecord};
 

@@ -1,6 +1,6 @@
 //! Ways to send packets that programs of tenants are without, where the machine's programs would not see the packets.
 
-use bpfmand_core::{Direction, HookKey, HookKind, RankOrder};
+use bpfman_model::{Direction, HookKey, HookKind, RankOrder};
 use bpfmand_splice::ProceedMask;
 use serde::{Deserialize, Serialize};
 

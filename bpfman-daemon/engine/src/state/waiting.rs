@@ -1,6 +1,6 @@
 //! Links that wait for their interface, and the condition for their return.
 
-use bpfmand_core::{HookNetns, NetnsId};
+use bpfman_model::{HookNetns, NetnsId};
 
 use super::records::LinkRecord;
 
@@ -16,7 +16,7 @@ pub fn may_return(link: &LinkRecord, boot: &str, netns: HookNetns) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use bpfmand_core::HookKey;
+    use bpfman_model::HookKey;
 
     #[test]
     fn parked_hook_is_recorded_with_a_namespace_without_inode() {

@@ -1,6 +1,6 @@
 //! Mode in which the kernel runs the chain of an XDP hook.
 
-use bpfmand_core::{HookAttachment, HookContents, XdpRunsIn};
+use bpfman_model::{HookAttachment, HookContents, XdpRunsIn};
 use serde::{Deserialize, Serialize};
 
 /// Mode in which a hook's chain runs, chosen when it was attached: the kernel cannot change it later.
@@ -22,7 +22,7 @@ impl XdpPlacement {
     /// Returns the mode of the first program at a hook that `is_it` accepts.
     pub fn of_entry(
         contents: &HookContents,
-        is_it: impl Fn(bpfmand_core::ProgramId) -> bool,
+        is_it: impl Fn(bpfman_model::ProgramId) -> bool,
     ) -> Option<Self> {
         let entry = contents.entries.iter().find(|entry| entry.program.is_some_and(&is_it))?;
         Self::mode_of(&entry.via).map(Self::of)

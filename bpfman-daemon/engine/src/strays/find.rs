@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::uapi::prog_type::SCHED_CLS as TC;
-use bpfmand_core::{HookKey, Interface, KernelLinkId, ProgramFacts, ProgramId};
+use bpfman_model::uapi::prog_type::SCHED_CLS as TC;
+use bpfman_model::{HookKey, Interface, KernelLinkId, ProgramFacts, ProgramId};
 use bpfmand_kernel::{Kernel, KernelError, TcFilter};
 
 use crate::engine::RecoveryReport;

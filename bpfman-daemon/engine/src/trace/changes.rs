@@ -1,6 +1,6 @@
 //! Text about the differences of a packet before and after a program.
 
-use bpfmand_core::hexadecimal;
+use bpfman_model::hexadecimal;
 
 const MAX_RANGES: usize = 8;
 

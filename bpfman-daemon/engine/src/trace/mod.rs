@@ -9,7 +9,7 @@ mod sends;
 
 use std::path::Path;
 
-use bpfmand_core::{HookKey, HookKind, Interface, LinkId, NetnsId, ProceedOn, RankOrder};
+use bpfman_model::{HookKey, HookKind, Interface, LinkId, NetnsId, ProceedOn, RankOrder};
 use bpfmand_kernel::{Kernel, KernelError, TestContext, TestRun, TestRunResult};
 use bpfmand_splice::{ProceedMask, SpliceHook};
 

@@ -1,6 +1,6 @@
 //! Check for members that may send packets during a trace.
 
-use bpfmand_core::{HookKey, HookKind, ProgramUid};
+use bpfman_model::{HookKey, HookKind, ProgramUid};
 use bpfmand_kernel::Kernel;
 use bpfmand_splice::why_it_may_send;
 

@@ -2,7 +2,9 @@
 
 use std::cell::RefCell;
 
-use bpfmand_engine::{ErrorKind, Standing};
+use bpfman_model::Reason;
+
+use bpfmand_engine::Standing;
 
 use crate::bench::{Ask as _, edit_records};
 use crate::dispatcher_ranks::disown;
@@ -25,7 +27,7 @@ fn a_reboot_ends_no_program_that_was_accepted_before() {
     assert!(why.contains("tail call"), "{why}");
     engine.attached(engine.loads(&bench.request("programs", &["alpha"]))[0], bench.xdp(1));
     let refused = engine.load(&of_namespace(bench.request("hops", &["hops"]))).unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::Denied, "{refused}");
+    assert_eq!(refused.kind(), Reason::Denied, "{refused}");
     assert!(refused.to_string().contains("tail call"), "{refused}");
     drop(engine);
     bench.kernel.reboot();

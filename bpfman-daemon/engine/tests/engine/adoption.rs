@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use bpfmand_core::{Direction, HookKind, KernelLinkId, OrderIntent, ProgramId, ProgramType};
-use bpfmand_engine::{AdoptRequest, AdoptWhat, Engine, ErrorKind, HookCheck};
+use bpfman_model::{Direction, HookKind, KernelLinkId, OrderIntent, ProgramId, ProgramType, Reason};
+use bpfmand_engine::{AdoptRequest, AdoptWhat, Engine, HookCheck};
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::{Kernel, LinkTarget, ListAnchor, XdpMode};
 
@@ -55,8 +55,8 @@ pub fn runs<K: Testable>(bench: &Bench<K>, stranger: &Stranger<K>) -> ProgramId 
 
 pub fn watch<K: Testable>(bench: &Bench<K>, engine: &Engine<K>, program: ProgramId) {
     let right = match bench.xdp(0) {
-        bpfmand_core::AttachPoint::Xdp { priority, proceed_on, .. } => {
-            bpfmand_core::AttachPoint::Xdp { interface: bench.interface("right"), priority, proceed_on }
+        bpfman_model::AttachPoint::Xdp { priority, proceed_on, .. } => {
+            bpfman_model::AttachPoint::Xdp { interface: bench.interface("right"), priority, proceed_on }
         }
         other => other,
     };
@@ -71,7 +71,7 @@ fn an_adopted_program_is_a_member_and_goes_back_as_it_was<K: Testable>(bench: &B
     let records = bench_records(&engine);
     let theirs = stranger(bench, &at_xdp(bench), ProgramType::Xdp, 2);
     let adopted = engine.adopt(&request(theirs.id, 5)).unwrap();
-    assert_eq!(adopted.xdp, Some(bpfmand_engine::XdpPlacement::of(bpfmand_core::XdpRunsIn::Generic)));
+    assert_eq!(adopted.xdp, Some(bpfmand_engine::XdpPlacement::of(bpfman_model::XdpRunsIn::Generic)));
     assert_eq!((adopted.standing.name(), adopted.program.id), ("ok", theirs.program));
     assert_eq!((adopted.kernel_link, runs(bench, &theirs)), (Some(theirs.id), theirs.program));
     let ours = engine.attached(alpha, bench.xdp(1));
@@ -84,7 +84,8 @@ fn an_adopted_program_is_a_member_and_goes_back_as_it_was<K: Testable>(bench: &B
     assert!(verified.matches(), "{verified:#?}");
     assert!(engine.all_links().iter().all(|link| link.standing.is_running()));
     // The owner may still end the link, and then all members return with a link of the daemon.
-    assert_eq!(engine.adopt(&request(theirs.id, 5)).unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(engine.adopt(&request(theirs.id, 5)).unwrap_err().kind(), Reason::Conflict);
+    // After our member leaves, the third-party program runs alone again.
     engine.detach(ours).unwrap();
     assert_eq!(runs(bench, &theirs), theirs.program);
     let ours = engine.attached(alpha, bench.xdp(9));
@@ -184,7 +185,7 @@ fn what_cannot_be_adopted_is_refused_and_left_alone<K: Testable>(bench: &Bench<K
     let kernel_link = |link| engine.describe_link(link).unwrap().kernel_link.unwrap();
     let pin = |path: &str| AdoptRequest { what: AdoptWhat::Pin(path.into()), ..request(KernelLinkId(0), 0) };
     let before = pins(&*bench.kernel, Path::new(""));
-    use ErrorKind::{Invalid, NotFound, Precondition};
+    use Reason::{Invalid, NotFound, Precondition};
     for (wrong, says, kind) in [
         (request(KernelLinkId(u32::MAX), 0), "no link", NotFound),
         (request(kernel_link(ours), 0), "bpfman", Precondition),

@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Barrier, Mutex};
 
-use bpfmand_core::{Direction, HookKey, HookKind, Interface, KernelLinkId, ProgramType};
-use bpfmand_engine::{AdoptRequest, AdoptWhat, Engine, ErrorKind, StepObserver};
+use bpfman_model::{Direction, HookKey, HookKind, Interface, KernelLinkId, ProgramType, Reason};
+use bpfmand_engine::{AdoptRequest, AdoptWhat, Engine, StepObserver};
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
 use bpfmand_kernel::{LinkTarget, ListAnchor};
@@ -33,12 +33,12 @@ fn others_than_root_may_not_name_links_and_pins_of_others<K: Testable>(bench: &B
     let mut answers = Vec::new();
     for path in ["/proc/self/ns/net", "/sys/fs/bpf/nothing-is-here"] {
         let error = engine.adopt(&by_pin(Path::new(path), SOMEBODY)).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+        assert_eq!(error.kind(), Reason::Denied, "{error}");
         answers.push(error.to_string().replace(path, ""));
     }
     assert_eq!(answers[0], answers[1]);
     let error = engine.adopt(&by_id).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+    assert_eq!(error.kind(), Reason::Denied, "{error}");
     assert!(error.to_string().contains("only root"), "{error}");
     assert_eq!((pins(&*bench.kernel, Path::new("")), engine.all_links().len()), (before, 1));
     assert_eq!(runs(bench, &theirs), theirs.program);
@@ -57,7 +57,7 @@ fn the_link_of_our_own_tc_chain_is_not_adopted<K: Testable>(bench: &Bench<K>) {
     let before = pins(&*bench.kernel, Path::new(""));
     let error = engine.adopt(&request(ours, 5)).unwrap_err();
     assert!(error.to_string().contains("is the one by which bpfman"), "{error}");
-    assert_eq!((error.kind(), engine.all_links().len()), (ErrorKind::Conflict, 2));
+    assert_eq!((error.kind(), engine.all_links().len()), (Reason::Conflict, 2));
     assert_eq!(pins(&*bench.kernel, Path::new("")), before);
 }
 
@@ -87,7 +87,7 @@ fn linux_a_pin_of_ones_own_is_adopted() {
     std::os::unix::fs::lchown(&around, Some(SOMEBODY), None).unwrap();
     for path in [&pin, &around] {
         let error = engine.adopt(&by_pin(path, SOMEBODY)).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+        assert_eq!(error.kind(), Reason::Denied, "{error}");
     }
     std::os::unix::fs::chown(&pin, Some(SOMEBODY), None).unwrap();
     let adopted = engine.adopt(&by_pin(&pin, SOMEBODY)).unwrap();

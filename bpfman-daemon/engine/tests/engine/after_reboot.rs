@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bpfmand_core::{AttachPoint, HookKind, Interface, ProcessScope};
-use bpfmand_engine::{ErrorKind, StepObserver};
+use bpfman_model::{AttachPoint, HookKind, Interface, ProcessScope, Reason};
+use bpfmand_engine::StepObserver;
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
 
@@ -28,9 +28,9 @@ fn at(bench: &Bench<SimKernel>, interface: Interface, priority: i32) -> AttachPo
 fn clsact(interface: Interface) -> AttachPoint {
     AttachPoint::Tc {
         interface,
-        direction: bpfmand_core::Direction::Ingress,
+        direction: bpfman_model::Direction::Ingress,
         priority: 1,
-        proceed_on: bpfmand_core::ProceedOn::default_for(bpfmand_core::VerdictFamily::Tc),
+        proceed_on: bpfman_model::ProceedOn::default_for(bpfman_model::VerdictFamily::Tc),
     }
 }
 
@@ -54,7 +54,7 @@ fn chains_follow_interfaces_that_swap_their_numbers() {
         let after = bench.kernel.find_hook(&own("right"), XDP).unwrap();
         assert_eq!(after == before, boot % 2 == 0, "the interfaces swapped their numbers");
         let engine = bench.engine();
-        let tc = HookKind::Tc(bpfmand_core::Direction::Ingress);
+        let tc = HookKind::Tc(bpfman_model::Direction::Ingress);
         assert_eq!(engine.names(&own("left"), XDP), ["alpha"]);
         assert_eq!(engine.names(&own("right"), XDP), ["bravo", "charlie"]);
         assert_eq!(engine.names(&own("left"), tc), ["tango"]);
@@ -132,7 +132,7 @@ fn link_of_a_missing_interface_yields_its_number_and_waits() {
     let bench = bench();
     let tcx = |name: &str| AttachPoint::Tcx {
         interface: own(name),
-        direction: bpfmand_core::Direction::Ingress,
+        direction: bpfman_model::Direction::Ingress,
         priority: 1,
     };
     let engine = bench.engine();
@@ -176,11 +176,11 @@ fn hooks_that_move_together_move_in_one_commit_of_any_size() {
     let program = engine.loads(&bench.request("programs", &["alpha"]))[0];
     for (priority, name) in (0..).zip(&names) {
         engine
-            .attach(&bpfmand_core::AttachRequest {
+            .attach(&bpfman_model::AttachRequest {
                 ttl: None,
                 program,
                 point: at(&bench, own(name), priority),
-                order: bpfmand_core::OrderIntent::default(),
+                order: bpfman_model::OrderIntent::default(),
                 sharing: Default::default(),
                 metadata: [("note".to_owned(), "x".repeat(15 << 10))].into(),
                 owner: Default::default(),
@@ -304,7 +304,7 @@ fn program_lost_at_reboot_harms_no_new_user_of_its_id() {
         // Its pins are gone, and only the lost program still has the name.
         assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
         let error = engine.try_attach(id, at(&bench, own("right"), 1)).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Precondition, "{error}");
+        assert_eq!(error.kind(), Reason::Precondition, "{error}");
         drop(engine);
         bench.kernel.accept(lost);
         let engine = bench.engine();

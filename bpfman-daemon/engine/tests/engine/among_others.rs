@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use bpfmand_core::{BoundText, Direction, HookKey, HookKind, Insn, ProgramType, op};
-use bpfmand_engine::{Engine, ErrorKind, UpdateLinkRequest};
+use bpfman_model::{BoundText, Direction, HookKey, HookKind, Insn, ProgramType, Reason, op};
+use bpfmand_engine::{Engine, UpdateLinkRequest};
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::{Kernel, LinkTarget, ListAnchor, ProgramLoad};
 
@@ -91,14 +91,14 @@ fn ours_come_beside_the_strangers_that_they_name<K: Testable>(bench: &Bench<K>) 
         (error.kind(), error.to_string())
     };
     let (kind, message) = refused(&["foreign:third"], &[]);
-    assert_eq!(kind, ErrorKind::NotFound);
+    assert_eq!(kind, Reason::NotFound);
     assert!(message.contains("foreign:first, foreign:second"), "{message}");
     let (kind, message) = refused(&["foreign:first"], &["foreign:second"]);
-    assert_eq!(kind, ErrorKind::Conflict);
+    assert_eq!(kind, Reason::Conflict);
     assert!(message.contains("(first) runs before") && message.contains("does not change"), "{message}");
     // Indirect: front runs before the first program, which runs before the second.
     let (kind, message) = refused(&["role=front"], &["foreign:second"]);
-    assert_eq!(kind, ErrorKind::Conflict, "{message}");
+    assert_eq!(kind, Reason::Conflict, "{message}");
     assert_eq!((runs(bench), engine.all_links()), before);
     engine.attached(zulu, bench.tcx(60));
     assert_eq!(runs(bench), ["yankee", "first", "xray", "zulu", "second"]);
@@ -145,10 +145,10 @@ fn ours_follow_when_strangers_come_and_go<K: Testable>(bench: &Bench<K>) {
         order: Some(intent("", &["foreign:guard"], &["foreign:late"])),
         ..UpdateLinkRequest::of(link.record.id)
     };
-    assert_eq!(engine.update_link(&both).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(engine.update_link(&both).unwrap_err().kind(), Reason::NotFound);
     stranger(bench, "late", 4, ListAnchor::Last);
     let error = engine.update_link(&both).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    assert_eq!(error.kind(), Reason::Conflict, "{error}");
     assert_eq!(runs(bench), ["xray", "yankee", "guard", "late"].map(str::to_owned).to_vec());
 }
 
@@ -169,10 +169,10 @@ fn a_chain_stands_among_strangers_as_its_members_want<K: Testable>(bench: &Bench
     };
     assert_eq!(at(bench), 0);
     let error = attach(&engine, tulip, tc(6), intent("", &[], &["foreign:meter"])).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    assert_eq!(error.kind(), Reason::Conflict, "{error}");
     assert!(error.to_string().contains("foreign:meter of the new link"), "{error}");
     let error = attach(&engine, tulip, tc(6), intent("", &["foreign:nobody"], &[])).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    assert_eq!(error.kind(), Reason::NotFound, "{error}");
     attach(&engine, tulip, tc(6), intent("", &["foreign:meter"], &[])).unwrap();
     assert_eq!((at(bench), runs(bench).len()), (0, 3));
     stranger(bench, "guard", 3, ListAnchor::First);

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use bpfmand_core::{Direction, HookKind, LinkId, ProgramId};
-use bpfmand_engine::{Engine, ErrorKind, StepObserver, UpdateLinkRequest};
+use bpfman_model::{Direction, HookKind, LinkId, ProgramId, Reason};
+use bpfmand_engine::{Engine, StepObserver, UpdateLinkRequest};
 use bpfmand_kernel::{Kernel, LinkTarget, ListAnchor};
 
 use crate::among_others::{is_fine, key, names, open, runs, stranger};
@@ -135,7 +135,7 @@ fn an_intent_about_a_stranger_behind_the_chain_moves_the_chain<K: Testable>(benc
         ..UpdateLinkRequest::of(chain)
     };
     let error = engine.update_link(&before).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    assert_eq!(error.kind(), Reason::Conflict, "{error}");
     assert!(error.to_string().contains("before the tc chain"), "{error}");
     for link in engine.all_links().iter().filter(|link| link.program.id == xray) {
         engine.detach(link.record.id).unwrap();
@@ -145,7 +145,7 @@ fn an_intent_about_a_stranger_behind_the_chain_moves_the_chain<K: Testable>(benc
     engine.update_link(&before).unwrap();
     assert_eq!(list(bench), ["yankee", "chain", "guard"]);
     let error = attach(&engine, xray, bench.tcx(5), intent("", &[], &["foreign:guard"])).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    assert_eq!(error.kind(), Reason::Conflict, "{error}");
     assert_eq!(list(bench), ["yankee", "chain", "guard"]);
 }
 
@@ -159,7 +159,7 @@ crate::on_both_kernels!(
 struct Witness {
     kernel: Arc<bpfmand_kernel::linux::LinuxKernel>,
     netns: std::path::PathBuf,
-    key: bpfmand_core::HookKey,
+    key: bpfman_model::HookKey,
     seen: Mutex<Vec<Vec<String>>>,
 }
 

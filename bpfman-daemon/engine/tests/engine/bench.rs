@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bpfmand_core::{
+use bpfman_model::{
     AttachPoint, AttachRequest, BytecodeSource, Direction, HookKind, Interface, LinkId, LoadRequest,
     LoadValues, NetnsId, OrderIntent, ProceedOn, ProgramId, ProgramRequest, ProgramType, Selector,
     VerdictFamily,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bpfmand_core::{Direction, ProgramType};
+use bpfman_model::{Direction, ProgramType};
 use bpfmand_engine::{DetachRank, find_attached};
 
 use crate::bench::{Ask as _, Bench, Testable, pins, tracepoint};

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use bpfmand_core::{
+use bpfman_model::{
     CpuAction, CpuExcess, CpuLimit, CpuShare, InterfaceMatch, LinkId, MatchRequest, Owner, ProgramId,
-    ProgramUid,
+    ProgramUid, Reason,
 };
-use bpfmand_engine::{CpuOutcome, Engine, ErrorKind, SwitchCaller, excesses};
+use bpfmand_engine::{CpuOutcome, Engine, SwitchCaller, excesses};
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
 use bpfmand_splice::{CounterLayout, SpliceHook, TimeLayout};
@@ -60,10 +60,10 @@ fn over_limit_program_is_detached_until_attached_again() {
     let hot = limited(&bench, &engine, "alpha", CpuAction::Detach);
     let cold = limited(&bench, &engine, "bravo", CpuAction::Detach);
     engine.attached(hot, bench.xdp(10));
-    let right = bpfmand_core::AttachPoint::Xdp {
+    let right = bpfman_model::AttachPoint::Xdp {
         interface: bench.interface("right"),
         priority: 10,
-        proceed_on: bpfmand_core::ProceedOn::default_for(bpfmand_core::VerdictFamily::Xdp),
+        proceed_on: bpfman_model::ProceedOn::default_for(bpfman_model::VerdictFamily::Xdp),
     };
     engine.attached(cold, right);
     assert_eq!(window(&bench, &engine, &[(hot, Duration::from_millis(500))]), []);
@@ -79,7 +79,7 @@ fn over_limit_program_is_detached_until_attached_again() {
     drop(engine);
     bench.kernel.reboot();
     let engine = bench.engine();
-    let programs = engine.list(&bpfmand_core::Selector::default()).unwrap();
+    let programs = engine.list(&bpfman_model::Selector::default()).unwrap();
     let of = |name: &str| {
         let named = |managed: &bpfmand_engine::ManagedProgram| managed.record.name == name;
         programs.iter().find(|program| program.managed.as_ref().is_some_and(named)).unwrap().id
@@ -97,7 +97,7 @@ fn selector_does_not_attach_again_after_detach_for_cost() {
     let bench = crate::simulated::bench();
     let engine = bench.engine();
     let hot = limited(&bench, &engine, "alpha", CpuAction::Detach);
-    let attach = bpfmand_core::AttachRequest {
+    let attach = bpfman_model::AttachRequest {
         program: hot,
         point: bench.xdp(10),
         order: Default::default(),
@@ -159,7 +159,7 @@ fn a_hot_member_of_a_chain_goes_and_the_others_stay() {
     let hot = limited(&bench, &engine, "alpha", CpuAction::Detach);
     let stays = engine.attached(cold, bench.xdp(10));
     engine.attached(hot, bench.xdp(20));
-    let shown = engine.show_chain(&bench.left(), bpfmand_core::HookKind::Xdp).unwrap();
+    let shown = engine.show_chain(&bench.left(), bpfman_model::HookKind::Xdp).unwrap();
     assert!(shown.members.iter().all(|member| member.time.is_some()), "each member's time is taken");
     let entry = shown.entry.unwrap().id;
     let before = engine.read_cpu().unwrap();
@@ -171,7 +171,7 @@ fn a_hot_member_of_a_chain_goes_and_the_others_stay() {
     let [(program, found)] = &excesses(&uses, WINDOW, |_| None)[..] else { panic!() };
     assert_eq!(engine.limit_cpu(*program, found).unwrap(), CpuOutcome::Detached { links: 1 });
     assert_eq!((links(&engine, hot), links(&engine, cold)), (vec![], vec![stays]));
-    let shown = engine.show_chain(&bench.left(), bpfmand_core::HookKind::Xdp).unwrap();
+    let shown = engine.show_chain(&bench.left(), bpfman_model::HookKind::Xdp).unwrap();
     assert_eq!((shown.strategy, shown.members.len()), ("direct", 1), "nobody is measured any more");
 }
 
@@ -191,7 +191,7 @@ fn write(bench: &Sim, map: &str, size: usize, cells: &[u64]) {
     let map = bench.kernel.open_pin(std::path::Path::new(pin)).unwrap().unwrap();
     let mut row: Vec<u8> = cells.iter().flat_map(|cell| cell.to_ne_bytes()).collect();
     row.resize(size, 0);
-    let key = bench.kernel.find_hook(&bench.left(), bpfmand_core::HookKind::Xdp).unwrap();
+    let key = bench.kernel.find_hook(&bench.left(), bpfman_model::HookKind::Xdp).unwrap();
     bench.kernel.write_per_cpu(&map, CounterLayout::row(key.ifindex.0), &row).unwrap();
 }
 
@@ -307,7 +307,7 @@ fn chain_rebuilt_between_two_checks_is_charged_to_its_members() {
     engine.attached(cold, bench.xdp(10));
     let link = engine.attached(hot, bench.xdp(20));
     let before = engine.read_cpu().unwrap();
-    let entry = engine.show_chain(&bench.left(), bpfmand_core::HookKind::Xdp).unwrap().entry.unwrap().id;
+    let entry = engine.show_chain(&bench.left(), bpfman_model::HookKind::Xdp).unwrap().entry.unwrap().id;
     a_second_of_packets(&bench, entry);
     engine.detach(link).unwrap();
     engine.attached(hot, bench.xdp(20));
@@ -326,7 +326,7 @@ fn what_has_lived_long_enough_ends_with_all_that_is_its_own() {
     let mortal = engine.loads(&request)[0];
     let stays = engine.loads(&bench.request("programs", &["bravo"]))[0];
     engine.attached(mortal, bench.xdp(10));
-    let attach = |ttl| bpfmand_core::AttachRequest {
+    let attach = |ttl| bpfman_model::AttachRequest {
         program: stays,
         point: bench.xdp(20),
         order: Default::default(),
@@ -338,7 +338,7 @@ fn what_has_lived_long_enough_ends_with_all_that_is_its_own() {
     };
     for wrong in [0, u64::MAX] {
         let error = engine.attach(&attach(Some(wrong))).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert_eq!(error.kind(), Reason::Invalid);
         assert!(error.to_string().contains("1 s to 10 years"), "{error}");
     }
     let link = engine.attach(&attach(Some(60))).unwrap();
@@ -355,7 +355,7 @@ fn what_has_lived_long_enough_ends_with_all_that_is_its_own() {
     assert!(engine.next_deadline().unwrap().unwrap().is_zero());
     let [expired] = &engine.expire().unwrap()[..] else { panic!() };
     assert_eq!(expired.programs, [mortal]);
-    assert_eq!(engine.describe_program(mortal).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(engine.describe_program(mortal).unwrap_err().kind(), Reason::NotFound);
     assert!(!engine.has_deadlines());
 }
 
@@ -453,17 +453,17 @@ fn freeze_holds_off_no_expiry_and_no_budget() {
     engine.attached(other, bench.xdp(20));
     let frozen = bpfmand_engine::HookChange { held: Some(true), ..Default::default() };
     engine
-        .set_hook(&bench.left(), bpfmand_core::HookKind::Xdp, &frozen, &SwitchCaller::root("user 0"))
+        .set_hook(&bench.left(), bpfman_model::HookKind::Xdp, &frozen, &SwitchCaller::root("user 0"))
         .unwrap();
     let link = links(&engine, mortal)[0];
-    assert_eq!(engine.detach(link).unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(engine.detach(link).unwrap_err().kind(), Reason::Conflict);
     bench.kernel.pass_time(Duration::from_secs(3));
     let [expired] = &engine.expire().unwrap()[..] else { panic!() };
     assert!(expired.failure.is_none(), "{expired:?}");
     assert_eq!(engine.list_links(None, None, &Default::default()).unwrap().len(), 1);
     // The freeze still applies to others, and expires.
     let link = links(&engine, other)[0];
-    assert_eq!(engine.detach(link).unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(engine.detach(link).unwrap_err().kind(), Reason::Conflict);
     bench.kernel.pass_time(Duration::from_secs(bpfmand_engine::DEFAULT_FREEZE_SECONDS));
     engine.detach(link).unwrap();
 }
@@ -484,7 +484,7 @@ fn linux_slow_member_is_charged_its_own_time_and_detached_alone() {
     let _clock = bench.kernel.count_runs().unwrap();
     let before = engine.read_cpu().unwrap();
     let samples = || {
-        let chain = engine.show_chain(&bench.left(), bpfmand_core::HookKind::Xdp).unwrap();
+        let chain = engine.show_chain(&bench.left(), bpfman_model::HookKind::Xdp).unwrap();
         chain.members.iter().map(|member| member.time.unwrap().samples).min().unwrap()
     };
     let deadline = std::time::Instant::now() + crate::bench::PATIENCE;

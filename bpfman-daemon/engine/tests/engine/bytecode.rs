@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bpfmand_core::{BytecodeSource, HookKind};
+use bpfman_model::{BytecodeSource, HookKind};
 use bpfmand_engine::ReplaceRequest;
 
 use crate::bench::{Ask as _, Bench};

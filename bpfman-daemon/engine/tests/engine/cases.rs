@@ -1,6 +1,6 @@
 //! Operations in every situation that takes a different path through the engine.
 
-use bpfmand_core::{AttachPoint, Direction, HookKind, ProceedOn, VerdictFamily};
+use bpfman_model::{AttachPoint, Direction, HookKind, ProceedOn, VerdictFamily};
 use bpfmand_engine::{Engine, EngineError, HookChange, HookCheck, SwitchCaller, UpdateLinkRequest};
 use bpfmand_kernel::sim::SimKernel;
 

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bpfmand_core::{
-    AttachPoint, AttachRequest, Direction, HookKind, MAX_CHAIN_MEMBERS, OrderIntent, ProbeReader,
+use bpfman_model::{
+    AttachPoint, AttachRequest, Direction, HookKind, MAX_CHAIN_MEMBERS, OrderIntent, ProbeReader, Reason,
 };
-use bpfmand_engine::{Engine, EngineError, EngineOptions, ErrorKind, OwnerBudget};
+use bpfmand_engine::{Engine, EngineError, EngineOptions, OwnerBudget};
 
 use crate::bench::{Ask as _, Bench, Testable, pins, tracepoint};
 use bpfmand_engine::Standing;
@@ -42,7 +42,7 @@ fn xdp_members_run_by_priority_and_newcomers_first_among_equals<K: Testable>(ben
     engine.detach(bravo_link).unwrap();
     assert_eq!(order(), ["delta", "alpha", "charlie"]);
     engine.detach(again).unwrap();
-    assert_eq!(engine.detach(again).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(engine.detach(again).unwrap_err().kind(), Reason::NotFound);
     for link in engine.all_links() {
         assert_eq!(link.standing, Standing::Running);
         engine.detach(link.record.id).unwrap();
@@ -82,7 +82,7 @@ fn the_eleventh_is_refused_and_nothing_changes<K: Testable>(bench: &Bench<K>) {
     }
     let (links, running) = (engine.all_links(), entry(bench, &engine, XDP));
     let error = engine.try_attach(alpha, bench.xdp(0)).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    assert_eq!(error.kind(), Reason::Conflict, "{error}");
     assert_eq!((engine.all_links(), entry(bench, &engine, XDP)), (links, running));
     assert!(bench.kernel.list_folder(Path::new("pending")).unwrap().is_empty());
 }
@@ -91,8 +91,8 @@ fn unloading_takes_a_program_out_of_every_chain<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
     let right = |priority| match bench.xdp(priority) {
-        bpfmand_core::AttachPoint::Xdp { proceed_on, priority, .. } => {
-            bpfmand_core::AttachPoint::Xdp { interface: bench.interface("right"), priority, proceed_on }
+        bpfman_model::AttachPoint::Xdp { proceed_on, priority, .. } => {
+            bpfman_model::AttachPoint::Xdp { interface: bench.interface("right"), priority, proceed_on }
         }
         other => other,
     };
@@ -125,7 +125,7 @@ fn tcx_links_stand_in_the_kernels_list_by_priority<K: Testable>(bench: &Bench<K>
     engine.attached(yankee, bench.tcx(1));
     assert_eq!(engine.names(&bench.left(), TCX), ["yankee", "zulu", "xray"]);
     let error = engine.try_attach(xray, bench.tcx(9)).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    assert_eq!(error.kind(), Reason::Conflict, "{error}");
     engine.detach(second).unwrap();
     assert_eq!(engine.names(&bench.left(), TCX), ["yankee", "zulu"]);
     engine.attached(xray, bench.tcx(3));
@@ -158,18 +158,18 @@ fn a_program_is_attached_to_many_trace_points_but_to_each_once<K: Testable>(benc
 fn wrong_attachments_change_nothing<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let [alpha, trace] = engine.loads(&bench.request("programs", &["alpha", "trace"]))[..] else { panic!() };
-    let nowhere = |name: &str| bpfmand_core::AttachPoint::Xdp {
+    let nowhere = |name: &str| bpfman_model::AttachPoint::Xdp {
         interface: bench.interface(name),
         priority: 0,
-        proceed_on: bpfmand_core::ProceedOn::default_for(bpfmand_core::VerdictFamily::Xdp),
+        proceed_on: bpfman_model::ProceedOn::default_for(bpfman_model::VerdictFamily::Xdp),
     };
     let cases = [
-        (alpha, tracepoint("sched_switch"), ErrorKind::Precondition),
-        (trace, bench.xdp(0), ErrorKind::Precondition),
-        (alpha, bench.xdp(-1), ErrorKind::Invalid),
-        (alpha, nowhere("nowhere"), ErrorKind::Invalid),
-        (alpha, nowhere(""), ErrorKind::Invalid),
-        (bpfmand_core::ProgramId(u32::MAX), bench.xdp(0), ErrorKind::NotFound),
+        (alpha, tracepoint("sched_switch"), Reason::Precondition),
+        (trace, bench.xdp(0), Reason::Precondition),
+        (alpha, bench.xdp(-1), Reason::Invalid),
+        (alpha, nowhere("nowhere"), Reason::Invalid),
+        (alpha, nowhere(""), Reason::Invalid),
+        (bpfman_model::ProgramId(u32::MAX), bench.xdp(0), Reason::NotFound),
     ];
     let before = pins(&*bench.kernel, Path::new(""));
     for (program, point, kind) in cases {
@@ -233,7 +233,7 @@ fn program_is_attached_twice_only_where_that_is_meant() {
     let before = bench.kernel.snapshot();
     let refused = engine.attach_once(&of(alpha, bench.xdp(2)), ProbeReader::Root).unwrap_err();
     let is_named = matches!(refused, EngineError::Repeated { link, .. } if link == first.record.id);
-    assert!(is_named && refused.kind() == ErrorKind::Conflict, "{refused}");
+    assert!(is_named && refused.kind() == Reason::Conflict, "{refused}");
     assert!(refused.hint().unwrap().contains("--again"));
     assert_eq!(bench.kernel.snapshot(), before);
     engine.attach_once(&of(bravo, bench.xdp(2)), ProbeReader::Root).unwrap();
@@ -274,7 +274,7 @@ fn an_owner_has_no_more_members_than_the_budget_allows() {
         group: None,
     };
     let refused = engine.attach(&request).unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::Conflict);
+    assert_eq!(refused.kind(), Reason::Conflict);
     let told = "root would have 3 members on xdp:left@";
     assert!(refused.to_string().starts_with(told), "{refused}");
     assert_eq!(bench.kernel.snapshot(), before);

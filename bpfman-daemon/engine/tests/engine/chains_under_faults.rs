@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use bpfmand_core::{AttachPoint, Direction, HookKind, ProgramId};
+use bpfman_model::{AttachPoint, Direction, HookKind, ProgramId};
 use bpfmand_engine::{Engine, EngineOptions, HookChange, StepObserver, SwitchCaller, UpdateLinkRequest};
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;

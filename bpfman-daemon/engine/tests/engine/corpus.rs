@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use bpfmand_core::{BytecodeSource, LoadRequest, ProgramRequest, ProgramType, SocketHook};
+use bpfman_model::{BytecodeSource, LoadRequest, ProgramRequest, ProgramType, SocketHook};
 use bpfmand_engine::{Engine, EngineOptions};
 use bpfmand_kernel::KernelFacts as _;
 use bpfmand_kernel::linux::LinuxKernel;

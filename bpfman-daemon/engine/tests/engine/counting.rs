@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::{AttachPoint, HookKind, LinkId};
+use bpfman_model::{AttachPoint, HookKind, LinkId};
 use bpfmand_engine::{ChainCounters, Engine, HookChange, SwitchCaller};
 use bpfmand_splice::{CounterLayout, SpliceHook};
 
@@ -38,7 +38,7 @@ fn count<K: Testable>(bench: &Bench<K>, engine: &Engine<K>, exits: &[(usize, i32
     bench.kernel.read_per_cpu(&map, row).unwrap().len() as u64
 }
 
-fn key<K: Testable>(bench: &Bench<K>) -> bpfmand_core::HookKey {
+fn key<K: Testable>(bench: &Bench<K>) -> bpfman_model::HookKey {
     bench.kernel.find_hook(&bench.left(), XDP).unwrap()
 }
 

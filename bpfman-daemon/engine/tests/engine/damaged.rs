@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use bpfmand_core::{BytecodeSource, LoadRequest};
-use bpfmand_engine::ErrorKind;
+use bpfman_model::{BytecodeSource, LoadRequest, Reason};
 use bpfmand_kernel::sim::SimOptions;
 
 use crate::bench::{Ask as _, Bench, Testable, pins};
@@ -72,7 +71,7 @@ fn damaged_objects_are_refused_by_name_and_leave_nothing<K: Testable>(bench: &Be
     for (number, (damage, says)) in DAMAGES.into_iter().enumerate() {
         let error = engine.load(&damaged(bench, number, damage)).unwrap_err();
         let message = error.to_string();
-        assert_eq!(error.kind(), ErrorKind::Invalid, "{message}");
+        assert_eq!(error.kind(), Reason::Invalid, "{message}");
         assert!(
             message.contains(says) && message.contains(&format!("damaged{number}.o")),
             "{says}: {message}"

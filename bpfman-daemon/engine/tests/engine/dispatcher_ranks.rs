@@ -1,6 +1,6 @@
 //! Ranks in libxdp's dispatcher: tenants' programs run behind the machine's, and send nothing past it.
 
-use bpfmand_core::{Direction, HookKind};
+use bpfman_model::{Direction, HookKind};
 use bpfmand_engine::{Engine, EngineError, Standing, UpdateLinkRequest};
 use bpfmand_kernel::sim::SimKernel;
 
@@ -12,7 +12,8 @@ use crate::simulated::bench;
 
 const OTHERS: [(&str, u32); 2] = [("first", 20), ("last", 60)];
 
-fn together(bench: &Sim) -> (Engine<SimKernel>, [bpfmand_core::LinkId; 2]) {
+/// Puts a tenant's program of priority 10, and one of the machine's of priority 40, beside two of others.
+fn together(bench: &Sim) -> (Engine<SimKernel>, [bpfman_model::LinkId; 2]) {
     put_dispatcher(bench, 2, &OTHERS);
     let engine = bench.engine();
     let bravo = engine.loads(&of_namespace(bench.request("programs", &["bravo"])))[0];

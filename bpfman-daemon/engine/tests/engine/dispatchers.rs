@@ -1,10 +1,10 @@
 //! Dispatchers in libxdp's protocol at a simulated kernel; the tests `libxdp` use the real `xdp-loader`.
 
-use bpfmand_core::{
+use bpfman_model::{
     BoundText, FuncInfo, FunctionSpan, HookKind, Insn, MapRole, MapSpec, ProgramId, ProgramText, ProgramType,
-    XdpRunsIn, op,
+    Reason, XdpRunsIn, op,
 };
-use bpfmand_engine::{Attached, DispatcherProgram, Engine, EngineError, ErrorKind};
+use bpfmand_engine::{Attached, DispatcherProgram, Engine, EngineError};
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::{SimHandle, SimKernel, SimOptions};
 use bpfmand_kernel::{EXTENSION, Extends, LinkTarget, ProgramKind, ProgramLoad};
@@ -136,7 +136,7 @@ fn refused_join_lists_the_programs_of_the_dispatcher() {
     let id = put_dispatcher(&bench, 2, &[("first", 20), ("last", 60)]);
     let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
     let error = engine.try_attach(alpha, bench.xdp(40)).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert_eq!(error.kind(), Reason::Conflict);
     let (text, hint) = (error.to_string(), error.hint().unwrap());
     let EngineError::HookHeld(conflict) = error else { panic!("{error}") };
     let Attached::LibxdpDispatcher(dispatcher) = &conflict.attached else { panic!("{conflict:?}") };
@@ -171,7 +171,7 @@ fn a_dispatcher_that_is_not_understood_is_left_as_it_is() {
         }
         let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
         let error = engine.try_attach(alpha, bench.xdp(40)).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Conflict);
+        assert_eq!(error.kind(), Reason::Conflict);
         assert!(error.to_string().contains(says), "{error}");
         assert!(error.hint().is_some());
         let contents = bench.kernel.hook_contents(Some(&bench.netns), &key).unwrap();

@@ -5,7 +5,7 @@ const PAGE: &str = include_str!("../../../../docs/configuration.md");
 #[test]
 fn documented_limits_are_those_of_the_code() {
     let members = bpfmand_splice::MAX_MEMBERS;
-    assert_eq!(bpfmand_core::MAX_CHAIN_MEMBERS, members, "the order and the splicer take the same number");
+    assert_eq!(bpfman_model::MAX_CHAIN_MEMBERS, members, "the order and the splicer take the same number");
     for (what, most) in [
         ("members of a chain", members.to_string()),
         ("an object file", format!("{} MiB", bpfmand_object::MAX_OBJECT_BYTES >> 20)),

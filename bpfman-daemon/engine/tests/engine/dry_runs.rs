@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use bpfmand_core::{AttachPoint, Direction, LoadRequest, OrderIntent, ProgramId, ProgramType};
-use bpfmand_engine::{DryRunAttachment, DryRunOutcome, DryRunRequest, Engine, ErrorKind};
+use bpfman_model::{AttachPoint, Direction, LoadRequest, OrderIntent, ProgramId, ProgramType, Reason};
+use bpfmand_engine::{DryRunAttachment, DryRunOutcome, DryRunRequest, Engine};
 use bpfmand_kernel::Kernel;
 
 use crate::bench::{Ask as _, Bench, Testable, pins, tracepoint};
@@ -83,7 +83,7 @@ fn dry_run_builds_chains_with_members_and_leaves_nothing<K: Testable>(bench: &Be
     assert_eq!(one.chains[0].members, 2);
     assert_ne!(one.composition, outcome.composition);
     assert_eq!(all(bench, &engine), before);
-    assert!(engine.verify_chain(&bench.left(), bpfmand_core::HookKind::Xdp, None).unwrap().matches());
+    assert!(engine.verify_chain(&bench.left(), bpfman_model::HookKind::Xdp, None).unwrap().matches());
 }
 
 fn what_is_refused_is_answered_with_the_verifiers_words<K: Testable>(bench: &Bench<K>) {
@@ -98,7 +98,7 @@ fn what_is_refused_is_answered_with_the_verifiers_words<K: Testable>(bench: &Ben
     assert!(!outcome.accepted());
     let [wild, tame] = &outcome.programs[..] else { panic!("{outcome:?}") };
     let error = wild.failure.as_ref().unwrap();
-    assert_eq!(error.kind(), ErrorKind::KernelRefused);
+    assert_eq!(error.kind(), Reason::KernelRefused);
     assert!(!wild.verifier_line().is_empty(), "{wild:?}");
     assert!(error.verifier_log().unwrap().contains(wild.verifier_line().split("; ").next().unwrap()));
     assert!(tame.failure.is_none(), "one behind a refused one is tried too");
@@ -112,7 +112,7 @@ fn points_are_looked_up_and_named<K: Testable>(bench: &Bench<K>) {
     let absent = AttachPoint::Xdp {
         interface: bench.interface("absent"),
         priority: 1,
-        proceed_on: bpfmand_core::ProceedOn::default_for(bpfmand_core::VerdictFamily::Xdp),
+        proceed_on: bpfman_model::ProceedOn::default_for(bpfman_model::VerdictFamily::Xdp),
     };
     let outcome = engine
         .dry_run(&trial(
@@ -145,7 +145,7 @@ fn points_are_looked_up_and_named<K: Testable>(bench: &Bench<K>) {
         (trial(bench.request("programs", &[]), Vec::new(), &[]), "no program"),
     ] {
         let error = engine.dry_run(&request).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert_eq!(error.kind(), Reason::Invalid);
         assert!(error.to_string().contains(says), "{error}");
     }
     let missing = engine.dry_run(&trial(bench.request("programs", &["nobody"]), Vec::new(), &[])).unwrap();
@@ -155,7 +155,7 @@ fn points_are_looked_up_and_named<K: Testable>(bench: &Bench<K>) {
 fn a_hook_of_someone_else_is_told_before_anything_is_built<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let theirs = crate::kernel_rules::program(&*bench.kernel, ProgramType::Xdp, 2, None);
-    let ifindex = bench.kernel.find_hook(&bench.left(), bpfmand_core::HookKind::Xdp).unwrap().ifindex;
+    let ifindex = bench.kernel.find_hook(&bench.left(), bpfman_model::HookKind::Xdp).unwrap().ifindex;
     let (home, netns) = (bench.home(), Some(&*bench.netns));
     let mode = bpfmand_kernel::XdpMode::Generic;
     let target = bpfmand_kernel::LinkTarget::Xdp { home, netns, ifindex, mode };
@@ -163,7 +163,7 @@ fn a_hook_of_someone_else_is_told_before_anything_is_built<K: Testable>(bench: &
     let request = trial(bench.request("programs", &["alpha"]), vec![attachment("alpha", bench.xdp(1))], &[]);
     let outcome = engine.dry_run(&request).unwrap();
     assert!(!outcome.accepted());
-    assert_eq!(outcome.chains[0].failure.as_ref().unwrap().kind(), ErrorKind::Conflict);
+    assert_eq!(outcome.chains[0].failure.as_ref().unwrap().kind(), Reason::Conflict);
 }
 
 on_both_kernels!(

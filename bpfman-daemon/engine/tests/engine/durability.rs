@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use bpfmand_core::{HookKind, LinkId, ProgramId};
-use bpfmand_engine::{Engine, EngineOptions, ErrorKind, SCHEMA, StepObserver};
+use bpfman_model::{HookKind, LinkId, ProgramId, Reason};
+use bpfmand_engine::{Engine, EngineOptions, SCHEMA, StepObserver};
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
 use bpfmand_store::{Batch, EngineWrite, RedbEngine, StorageError, Store, StoreOptions, Table, Visit};
@@ -120,7 +120,7 @@ fn nothing_is_changed_while_nobody_knows_what_is_on_disk() {
         engine.unload(alpha).unwrap_err(),
         engine.load(&bench.request("programs", &["alpha"])).unwrap_err(),
     ] {
-        assert_eq!(error.kind(), ErrorKind::Internal);
+        assert_eq!(error.kind(), Reason::Internal);
         assert!(error.hint().unwrap().contains("restart"), "{error}");
     }
     assert_eq!(bench.kernel.calls(), Vec::<&str>::new(), "refused before anything is tried");
@@ -155,11 +155,7 @@ fn with_a_disk_that_works_again_changes_go_on_without_a_restart() {
             let before = (shape(&bench.kernel.snapshot()), engine.all_links(), engine.ids());
             mood.store(accident, Ordering::SeqCst);
             change(&bench, &engine, (alpha, bravo, first));
-            assert_eq!(
-                engine.unload(bravo).unwrap_err().kind(),
-                ErrorKind::Internal,
-                "try {at}: still broken"
-            );
+            assert_eq!(engine.unload(bravo).unwrap_err().kind(), Reason::Internal, "try {at}: still broken");
             mood.store(WELL, Ordering::SeqCst);
             engine.check_all();
             assert_eq!(
@@ -343,7 +339,7 @@ fn map_pins_that_nobody_needs_are_swept_at_the_start() {
     let engine = bench.engine();
     let host = engine.loads(&bench.request("sharing", &["host"]))[0];
     let before = pins(&*bench.kernel, Path::new(""));
-    let map = bpfmand_core::MapId(engine.map_pins(host)["everyone"]);
+    let map = bpfman_model::MapId(engine.map_pins(host)["everyone"]);
     drop(engine);
     {
         let map = bench.kernel.open_map(map).unwrap();

@@ -1,11 +1,11 @@
 //! Extensions (freplace): attached while the extended program runs by itself, and kept together with it.
 
-use bpfmand_core::{
-    AttachPoint, Direction, HookKind, LinkId, LoadRequest, Owner, ProgramId, ProgramType, TenantRules,
+use bpfman_model::{
+    AttachPoint, Direction, HookKind, LinkId, LoadRequest, Owner, ProgramId, ProgramType, Reason, TenantRules,
 };
 use bpfmand_engine::{
-    Engine, EngineError, ErrorKind, HookChange, HookCheck, MapPolicy, ReplaceLoadRequest, Standing,
-    SwitchCaller, TraceLimits, TracePacket,
+    Engine, EngineError, HookChange, HookCheck, MapPolicy, ReplaceLoadRequest, Standing, SwitchCaller,
+    TraceLimits, TracePacket,
 };
 use bpfmand_kernel::Kernel;
 use bpfmand_kernel::prelude::*;
@@ -45,7 +45,7 @@ fn lacks<K: Testable>(bench: &Bench<K>) -> bool {
     let filter = filter(bench, &engine);
     let before = pins(&*bench.kernel, "".as_ref());
     let error = engine.load(&extension(bench, "drops", filter)).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    assert_eq!(error.kind(), Reason::Unsupported, "{error}");
     assert!(error.to_string().contains("lets no program take the place"), "{error}");
     assert_eq!(pins(&*bench.kernel, "".as_ref()), before);
     true
@@ -53,7 +53,7 @@ fn lacks<K: Testable>(bench: &Bench<K>) -> bool {
 
 fn refused<K: Testable, T>(
     bench: &Bench<K>,
-    (kind, says): (ErrorKind, &str),
+    (kind, says): (Reason, &str),
     ask: impl FnOnce() -> Result<T, EngineError>,
 ) {
     let before = pins(&*bench.kernel, "".as_ref());
@@ -91,21 +91,21 @@ fn what_is_extended_stays_as_it_is<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let (filter, drops, link) = extended(bench, &engine);
     let by = format!("it is extended by program {drops} (\"drops\", link {link})");
-    refused(bench, (ErrorKind::Precondition, &by), || engine.unload(filter));
-    refused(bench, (ErrorKind::Precondition, &by), || {
+    refused(bench, (Reason::Precondition, &by), || engine.unload(filter));
+    refused(bench, (Reason::Precondition, &by), || {
         engine.replace_program(&replacement(bench, filter, EXTENDED))
     });
     let load = bench.request(EXTENDED, &["filter"]);
     let whole = ReplaceLoadRequest { programs: vec![filter], load, maps: MapPolicy::Keep, places: None };
-    refused(bench, (ErrorKind::Precondition, &by), || engine.replace_load(&whole));
+    refused(bench, (Reason::Precondition, &by), || engine.replace_load(&whole));
     // The kernel accepts a new version of an attached extension only after the old link is gone.
     let held = format!("while link {link} attaches it");
-    refused(bench, (ErrorKind::Conflict, &held), || {
+    refused(bench, (Reason::Conflict, &held), || {
         engine.replace_program(&replacement(bench, drops, EXTENDED))
     });
     engine.detach(link).unwrap();
     let by = format!("it is extended by program {drops} (\"drops\")");
-    refused(bench, (ErrorKind::Precondition, &by), || engine.unload(filter));
+    refused(bench, (Reason::Precondition, &by), || engine.unload(filter));
     let new = engine.replace_program(&replacement(bench, drops, EXTENDED)).unwrap().programs[0].id;
     engine.attached(new, AttachPoint::Freplace);
     engine.detach(engine.all_links().last().unwrap().record.id).unwrap();
@@ -123,31 +123,33 @@ fn what_cannot_be_extended_is_refused_by_name<K: Testable>(bench: &Bench<K>) {
     let (filter, drops, _) = extended(bench, &engine);
     let ask = |name: &str, of: String| engine.load(&extension(bench, name, of));
     let none = engine.loads(&bench.request("programs", &["alpha"]))[0];
-    let load = |says: (ErrorKind, &str), name: &str, of: String| refused(bench, says, || ask(name, of));
-    load((ErrorKind::Invalid, "no program is named"), "drops", String::new());
-    load((ErrorKind::Invalid, "\"limit\" is no id of a program"), "drops", "limit".to_owned());
-    load((ErrorKind::Invalid, "no function of program"), "anywhere", filter.to_string());
-    load((ErrorKind::NotFound, "program 4000000000, which does not exist"), "drops", "4000000000".to_owned());
-    load((ErrorKind::Invalid, "is an extension itself"), "aborts", drops.to_string());
-    load((ErrorKind::NotFound, "no function \"nothing\""), "anywhere", format!("{filter}:nothing"));
-    load((ErrorKind::NotFound, "limit"), "drops", none.to_string());
-    load((ErrorKind::Invalid, "\"own\" of program"), "anywhere", format!("{filter}:own"));
-    load((ErrorKind::Invalid, "takes 1 arguments instead of 2"), "takes_less", filter.to_string());
-    // The kernel attaches one program per function.
+    let load = |says: (Reason, &str), name: &str, of: String| refused(bench, says, || ask(name, of));
+    load((Reason::Invalid, "no program is named"), "drops", String::new());
+    load((Reason::Invalid, "\"limit\" is no id of a program"), "drops", "limit".to_owned());
+    load((Reason::Invalid, "no function of program"), "anywhere", filter.to_string());
+    load((Reason::NotFound, "program 4000000000, which does not exist"), "drops", "4000000000".to_owned());
+    load((Reason::Invalid, "is an extension itself"), "aborts", drops.to_string());
+    load((Reason::NotFound, "no function \"nothing\""), "anywhere", format!("{filter}:nothing"));
+    load((Reason::NotFound, "limit"), "drops", none.to_string());
+    load((Reason::Invalid, "\"own\" of program"), "anywhere", format!("{filter}:own"));
+    load((Reason::Invalid, "takes 1 arguments instead of 2"), "takes_less", filter.to_string());
+    // An extension for an occupied function can be loaded, but not attached: the kernel attaches one program per
+    // function.
     let aborts = ask("aborts", filter.to_string()).unwrap().programs[0].id;
     let by = format!("replaced already, by program {drops} (\"drops\")");
-    refused(bench, (ErrorKind::Conflict, &by), || engine.try_attach(aborts, AttachPoint::Freplace));
+    refused(bench, (Reason::Conflict, &by), || engine.try_attach(aborts, AttachPoint::Freplace));
     let twice = "already attached";
     let error = engine.try_attach(drops, AttachPoint::Freplace).unwrap_err();
     assert!(error.to_string().contains(twice), "{error}");
     let error = engine.try_attach(filter, AttachPoint::Freplace).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Precondition, "{error}");
+    assert_eq!(error.kind(), Reason::Precondition, "{error}");
+    // A load cannot extend a program that it replaces.
     let mut both = bench.request(EXTENDED, &["beside", "drops"]);
     let beside = engine.loads(&bench.request(EXTENDED, &["beside"]))[0];
     both.programs[1].target = Some(beside.to_string());
     let whole =
         ReplaceLoadRequest { programs: vec![beside], load: both, maps: MapPolicy::Keep, places: None };
-    refused(bench, (ErrorKind::Invalid, "which the same load replaces"), || engine.replace_load(&whole));
+    refused(bench, (Reason::Invalid, "which the same load replaces"), || engine.replace_load(&whole));
 }
 
 /// Chains run copies of their members, to which extensions do not apply.
@@ -162,13 +164,13 @@ fn an_extended_program_is_not_spliced<K: Testable>(bench: &Bench<K>) {
     engine.attached(filter, bench.xdp(1));
     let second = engine.attached(beside, bench.xdp(2));
     let says = format!("program {filter} (\"filter\") does not run by itself at xdp:left");
-    refused(bench, (ErrorKind::Conflict, &says), || engine.try_attach(drops, AttachPoint::Freplace));
+    refused(bench, (Reason::Conflict, &says), || engine.try_attach(drops, AttachPoint::Freplace));
     engine.detach(second).unwrap();
     let link = engine.attached(drops, AttachPoint::Freplace);
     let says = format!("which its extension by program {drops} (\"drops\"), link {link} does not reach");
-    refused(bench, (ErrorKind::Conflict, &says), || engine.try_attach(beside, bench.xdp(2)));
+    refused(bench, (Reason::Conflict, &says), || engine.try_attach(beside, bench.xdp(2)));
     let timed = HookChange { timing: Some(true), ..HookChange::default() };
-    refused(bench, (ErrorKind::Conflict, &says), || {
+    refused(bench, (Reason::Conflict, &says), || {
         engine.set_hook(&bench.left(), HookKind::Xdp, &timed, &SwitchCaller::root("user 0"))
     });
     assert_eq!(engine.names(&bench.left(), HookKind::Xdp), ["filter"]);
@@ -205,7 +207,7 @@ fn tenants_extend_what_is_their_own_and_never_its_guard() {
         engine.load(&request)
     };
     let says = |error: EngineError, says: &str| {
-        assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+        assert_eq!(error.kind(), Reason::Denied, "{error}");
         assert!(error.to_string().contains(says), "{error}");
     };
     says(of("b", "drops", filter.to_string()).unwrap_err(), "is not of the same owner");
@@ -246,12 +248,12 @@ fn extensions_return_after_reboot_before_their_targets_run() {
     let of_filter = state.links.iter().find(|(_, link)| link.program == filter).unwrap();
     assert!(of_extension.0 < of_filter.0, "links are numbered as they are made");
     assert!(of_extension.1.place.contains(&format!("of program {filter}")), "{}", of_extension.1.place);
-    refused(&bench, (ErrorKind::Precondition, "it is extended by"), || engine.unload(filter));
+    refused(&bench, (Reason::Precondition, "it is extended by"), || engine.unload(filter));
     drop(squatter);
 }
 
 fn bench_load(bench: &Bench<SimKernel>) -> Vec<bpfmand_kernel::sim::SimHandle> {
-    use bpfmand_core::{BoundText, Insn, op};
+    use bpfman_model::{BoundText, Insn, op};
     let insns = vec![Insn::new(0xb7, 0, 0, 0, 2), Insn::new(op::EXIT, 0, 0, 0, 0)];
     let text = BoundText::of_one_function("theirs", "GPL", insns);
     let load = bpfmand_kernel::ProgramLoad::new("theirs", &text, ProgramType::Xdp.into());
@@ -317,7 +319,7 @@ fn extended_member_of_tc_is_traced_for_real_alone() {
     assert!(!may_send(kind), "not attached yet");
     engine.attached(other, AttachPoint::Freplace);
     assert!(may_send(kind));
-    assert_eq!(trace(kind).unwrap_err().kind(), ErrorKind::Precondition);
+    assert_eq!(trace(kind).unwrap_err().kind(), Reason::Precondition);
     // XDP programs send no packets in a test run.
     let _ = extended(&bench, &engine);
     assert!(!may_send(HookKind::Xdp));

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
-use bpfmand_core::ProgramId;
+use bpfman_model::ProgramId;
 use bpfmand_engine::Engine;
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::HookKind;
+use bpfman_model::HookKind;
 use bpfmand_engine::Engine;
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
@@ -204,6 +204,6 @@ fn a_hook_of_someone_else_is_left_alone() {
         (bench.kernel.attach(&program, &target).unwrap(), bench.kernel.snapshot())
     };
     let error = engine.try_attach(programs[1], bench.xdp(0)).unwrap_err();
-    assert_eq!(error.kind(), bpfmand_engine::ErrorKind::Conflict);
+    assert_eq!(error.kind(), bpfman_model::Reason::Conflict);
     assert_eq!(shape(&bench.kernel.snapshot()), shape(&before));
 }

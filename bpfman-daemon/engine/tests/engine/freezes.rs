@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use bpfmand_core::{AttachPoint, AttachRequest, HookKind, LinkId, MatchRequest, Owner, ProgramId};
-use bpfmand_engine::{
-    Engine, EngineError, ErrorKind, FreezeExemption, HookChange, SwitchCaller, SwitchRight,
-};
+use bpfman_model::{AttachPoint, AttachRequest, HookKind, LinkId, MatchRequest, Owner, ProgramId, Reason};
+use bpfmand_engine::{Engine, EngineError, FreezeExemption, HookChange, SwitchCaller, SwitchRight};
 use bpfmand_kernel::Kernel;
 
 use crate::bench::{Ask as _, Bench, Testable};
@@ -75,7 +73,7 @@ fn freeze_gives_way_by_owner_of_changed_link<K: Testable>(bench: &Bench<K>) {
             match result {
                 Ok(()) => assert!(passes, "{owner}"),
                 Err(error) => {
-                    assert_eq!((error.kind(), *passes), (ErrorKind::Conflict, false), "{owner}: {error}");
+                    assert_eq!((error.kind(), *passes), (Reason::Conflict, false), "{owner}: {error}");
                     assert!(error.to_string().contains("is released, for another 3"), "{error}");
                     assert!(error.hint().unwrap().contains("debug release xdp:left@"), "{error}");
                 }
@@ -91,7 +89,7 @@ fn freeze_gives_way_by_owner_of_changed_link<K: Testable>(bench: &Bench<K>) {
     for owner in [Owner::Root, application("firewall")] {
         let refused = FreezeExemption::NotRoots
             .during(|| attach_as(&engine, bravo, bench.xdp(40), owner.clone()).unwrap_err());
-        assert_eq!(refused.kind(), ErrorKind::Conflict, "{owner}");
+        assert_eq!(refused.kind(), Reason::Conflict, "{owner}");
     }
 }
 
@@ -151,7 +149,7 @@ fn right_over_one_member_counts_and_times<K: Testable>(bench: &Bench<K>) {
     let denied = |change: HookChange, caller: &SwitchCaller<'_>| {
         let before = engine.show_chain(&bench.left(), XDP).unwrap().switches;
         let error = set(change, caller).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Denied, "{change:?}: {error}");
+        assert_eq!(error.kind(), Reason::Denied, "{change:?}: {error}");
         assert_eq!(engine.show_chain(&bench.left(), XDP).unwrap().switches, before);
     };
     let timing = |on| HookChange { timing: Some(on), counters: Some(true), ..HookChange::default() };

@@ -1,7 +1,7 @@
 //! Order of the programs at one hook of a cgroup.
 
-use bpfmand_core::{AttachPoint, LinkId, MapId, ProgramId, uapi::attach_type};
-use bpfmand_engine::{Engine, ErrorKind, UpdateLinkRequest};
+use bpfman_model::{AttachPoint, LinkId, MapId, ProgramId, Reason, uapi::attach_type};
+use bpfmand_engine::{Engine, UpdateLinkRequest};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::{KernelFacts as _, KernelObjects as _, LinkTarget, ListAnchor};
 
@@ -85,15 +85,15 @@ fn what_cannot_be_is_refused_and_nothing_changes<K: Testable>(bench: &Bench<K>) 
     let links = engine.all_links().len();
     if !bench.kernel.features().cgroup_order {
         let error = attach(&engine, two, point.clone(), intent("", &["one"], &[])).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        assert_eq!(error.kind(), Reason::Unsupported, "{error}");
         assert!(error.to_string().contains("order among programs of a control group"), "{error}");
         assert_eq!(names(bench, &point), ["one"]);
         return;
     }
     for (before, after, kind) in [
-        (&["nobody"][..], &[][..], ErrorKind::NotFound),
-        (&["one"], &["one"], ErrorKind::Conflict),
-        (&[], &["foreign:nobody"], ErrorKind::NotFound),
+        (&["nobody"][..], &[][..], Reason::NotFound),
+        (&["one"], &["one"], Reason::Conflict),
+        (&[], &["foreign:nobody"], Reason::NotFound),
     ] {
         let error = attach(&engine, two, point.clone(), intent("", before, after)).unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
@@ -102,7 +102,7 @@ fn what_cannot_be_is_refused_and_nothing_changes<K: Testable>(bench: &Bench<K>) 
     }
     let second = engine.attached(two, point.clone());
     let error = attach(&engine, three, point.clone(), intent("", &["one"], &["two"])).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    assert_eq!(error.kind(), Reason::Conflict, "{error}");
     let [named, other] = [first, second].map(|id| error.to_string().contains(&format!("link {id} at")));
     assert!(named != other, "{error} names one of them");
     assert_eq!(names(bench, &point), ["one", "two"]);
@@ -206,7 +206,7 @@ fn linux_program_that_runs_before_all_others_is_no_anchor() {
         let refused = |program, before: &[&str]| {
             let error = attach(&engine, program, point.clone(), intent("", before, &[])).unwrap_err();
             assert!(error.to_string().contains("BPF_F_PREORDER"), "{early}: {error}");
-            assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+            assert_eq!(error.kind(), Reason::Invalid, "{error}");
         };
         refused(one, &["foreign:early"]);
         assert_eq!(

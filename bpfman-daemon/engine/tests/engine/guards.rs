@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{
+use bpfman_model::{
     AttachPoint, AttachRequest, CallerGroup, LoadRequest, Owner, OwningApplication, ProcessScope, ProgramId,
-    ProgramType, TaskGroup, TaskScope, TenantRules,
+    ProgramType, Reason, TaskGroup, TaskScope, TenantRules,
 };
-use bpfmand_engine::{Engine, EngineError, ErrorKind, GuardRefusal, LinkDetails, StepObserver};
+use bpfmand_engine::{Engine, EngineError, GuardRefusal, LinkDetails, StepObserver};
 use bpfmand_kernel::sim::SimKernel;
 use bpfmand_kernel::{Kernel, KernelFacts as _, KernelObjects as _};
 
@@ -116,9 +116,9 @@ fn whose_tasks_are_not_known_nothing_is_attached() {
     let of_group = engine.loads(&of_grant(bench.request("programs", &["probe"])))[0];
     let before = bench.kernel.snapshot();
     for (program, point, group, kind) in [
-        (of_container, probe(None), Some(group(&bench, "/a.service")), ErrorKind::Invalid),
-        (of_container, probe(Some(0)), Some(group(&bench, "/a.service")), ErrorKind::Precondition),
-        (of_group, probe(Some(7)), None, ErrorKind::Precondition),
+        (of_container, probe(None), Some(group(&bench, "/a.service")), Reason::Invalid),
+        (of_container, probe(Some(0)), Some(group(&bench, "/a.service")), Reason::Precondition),
+        (of_group, probe(Some(7)), None, Reason::Precondition),
     ] {
         let refused = attach(&engine, program, point, group).unwrap_err();
         assert_eq!(refused.kind(), kind, "{refused}");

@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
-use bpfmand_core::Selector;
+use bpfman_model::Selector;
 use bpfmand_engine::{Engine, EngineOptions, StepObserver};
 use bpfmand_kernel::sim::SimKernel;
 

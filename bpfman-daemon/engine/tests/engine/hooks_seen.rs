@@ -1,6 +1,6 @@
 //! All cgroup hooks without a test of their own: attached together, with each program seen to run.
 
-use bpfmand_core::{LinkId, MapId, ProgramId, ProgramType};
+use bpfman_model::{LinkId, MapId, ProgramId, ProgramType};
 use bpfmand_engine::Engine;
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use bpfmand_core::{AttachPoint, HookKey, HookKind, LinkId, MapId};
-use bpfmand_engine::{Engine, ErrorKind, StepObserver, UpdateLinkRequest};
+use bpfman_model::{AttachPoint, HookKey, HookKind, LinkId, MapId, Reason};
+use bpfmand_engine::{Engine, StepObserver, UpdateLinkRequest};
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
 use bpfmand_kernel::{Kernel, ListAnchor};
@@ -58,7 +58,7 @@ fn strangers_that_never_rest_give_a_conflict<K: Testable>(bench: &Bench<K>) {
     let engine = meddled(bench, 40);
     let xray = engine.loads(&bench.request("programs", &["xray"]))[0];
     let error = attach(&engine, xray, bench.tcx(5), intent("", &["foreign:guard"], &[])).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    assert_eq!(error.kind(), Reason::Conflict, "{error}");
     assert!(engine.all_links().is_empty());
     assert!(runs(bench).iter().all(|name| name == "guard"));
     assert!(bench.kernel.list_folder(Path::new("pending")).unwrap().is_empty());

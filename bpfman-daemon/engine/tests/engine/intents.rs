@@ -1,7 +1,7 @@
 //! Order by intent, which takes precedence over priorities.
 
-use bpfmand_core::{AttachRequest, Direction, HookKind, LinkId, OrderIntent, ProgramId};
-use bpfmand_engine::{Engine, EngineError, ErrorKind, LinkDetails, UpdateLinkRequest};
+use bpfman_model::{AttachRequest, Direction, HookKind, LinkId, OrderIntent, ProgramId, Reason};
+use bpfmand_engine::{Engine, EngineError, LinkDetails, UpdateLinkRequest};
 
 use crate::bench::{Ask as _, Bench, Testable, tracepoint};
 
@@ -20,7 +20,7 @@ pub fn intent(role: &str, before: &[&str], after: &[&str]) -> OrderIntent {
 pub fn attach<K: Testable>(
     engine: &Engine<K>,
     program: ProgramId,
-    point: bpfmand_core::AttachPoint,
+    point: bpfman_model::AttachPoint,
     order: OrderIntent,
 ) -> Result<LinkDetails, EngineError> {
     engine.attach(&AttachRequest {
@@ -110,12 +110,12 @@ fn what_an_intent_cannot_mean_is_refused_and_nothing_changes<K: Testable>(bench:
         (error.kind(), error.to_string())
     };
     let (kind, message) = refused(charlie, bench.xdp(0), intent("", &["nobody"], &[]));
-    assert_eq!(kind, ErrorKind::NotFound);
+    assert_eq!(kind, Reason::NotFound);
     assert!(message.contains("--before nobody names nothing at xdp:left"), "{message}");
     assert!(message.contains(&format!("link {first} (alpha, role=front)")), "{message}");
-    assert_eq!(refused(charlie, bench.xdp(0), intent("", &[], &["4711"])).0, ErrorKind::NotFound);
+    assert_eq!(refused(charlie, bench.xdp(0), intent("", &[], &["4711"])).0, Reason::NotFound);
     let (kind, message) = refused(charlie, bench.xdp(0), intent("back", &["alpha"], &[]));
-    assert_eq!(kind, ErrorKind::Conflict);
+    assert_eq!(kind, Reason::Conflict);
     assert!(
         message.contains(&format!(
             "link {first} (alpha) must run before the new link (charlie) because of --before role=back"
@@ -127,20 +127,20 @@ fn what_an_intent_cannot_mean_is_refused_and_nothing_changes<K: Testable>(bench:
         "{message}"
     );
     let (kind, message) = refused(charlie, bench.xdp(0), intent("", &["foreign:cil_from_netdev"], &[]));
-    assert_eq!(kind, ErrorKind::Invalid);
+    assert_eq!(kind, Reason::Invalid);
     assert!(message.contains("an XDP hook runs one program"), "{message}");
     let (kind, message) = refused(trace, tracepoint("sched_switch"), intent("front", &[], &[]));
-    assert_eq!((kind, message.contains("type tracepoint")), (ErrorKind::Invalid, true), "{message}");
+    assert_eq!((kind, message.contains("type tracepoint")), (Reason::Invalid, true), "{message}");
     let many = vec!["role=x"; 17];
-    assert_eq!(refused(charlie, bench.xdp(0), intent("", &many, &[])).0, ErrorKind::Invalid);
+    assert_eq!(refused(charlie, bench.xdp(0), intent("", &many, &[])).0, Reason::Invalid);
     // The only program of a name cannot be its own anchor.
     let alone = attach(&engine, tango, bench.tc(Direction::Ingress, 1), intent("", &["tango"], &[]));
-    assert_eq!(alone.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(alone.unwrap_err().kind(), Reason::NotFound);
     assert!(engine.chain(&bench.left(), TC).is_none());
 }
 
 fn a_link_is_changed_in_place<K: Testable>(bench: &Bench<K>) {
-    use bpfmand_core::{ProceedOn, VerdictFamily};
+    use bpfman_model::{ProceedOn, VerdictFamily};
     let engine = bench.engine();
     let names = ["alpha", "bravo", "charlie"];
     let [alpha, bravo, charlie] = engine.loads(&bench.request("programs", &names))[..] else { panic!() };
@@ -180,15 +180,15 @@ fn a_link_is_changed_in_place<K: Testable>(bench: &Bench<K>) {
     assert_eq!(engine.update_link(&between).unwrap().1.position, Some(1));
     assert_eq!(kernel_link(), kept, "it was never detached");
     let refused = |request: UpdateLinkRequest| engine.update_link(&request).unwrap_err().kind();
-    assert_eq!(refused(UpdateLinkRequest { priority: Some(-1), ..of(links[0]) }), ErrorKind::Invalid);
-    assert_eq!(refused(UpdateLinkRequest { position: Some(3), ..of(links[0]) }), ErrorKind::Invalid);
+    assert_eq!(refused(UpdateLinkRequest { priority: Some(-1), ..of(links[0]) }), Reason::Invalid);
+    assert_eq!(refused(UpdateLinkRequest { position: Some(3), ..of(links[0]) }), Reason::Invalid);
     let both = UpdateLinkRequest { position: Some(0), priority: Some(1), ..of(links[0]) };
-    assert_eq!(refused(both), ErrorKind::Invalid);
+    assert_eq!(refused(both), Reason::Invalid);
     let tc = ProceedOn::default_for(VerdictFamily::Tc);
-    assert_eq!(refused(UpdateLinkRequest { proceed_on: Some(tc), ..of(links[0]) }), ErrorKind::Invalid);
+    assert_eq!(refused(UpdateLinkRequest { proceed_on: Some(tc), ..of(links[0]) }), Reason::Invalid);
     let cycle = UpdateLinkRequest { order: Some(intent("", &["bravo"], &["bravo"])), ..of(links[0]) };
-    assert_eq!(refused(cycle), ErrorKind::Conflict);
-    assert_eq!(refused(of(LinkId(u32::MAX))), ErrorKind::NotFound);
+    assert_eq!(refused(cycle), Reason::Conflict);
+    assert_eq!(refused(of(LinkId(u32::MAX))), Reason::NotFound);
 }
 
 crate::on_both_kernels!(

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use bpfmand_core::{
+use bpfman_model::{
     AttachPoint, AttachRequest, Direction, HookKind, Interface, InterfaceMatch, MatchRequest, OrderIntent,
-    ProgramId,
+    ProgramId, Reason,
 };
-use bpfmand_engine::{Engine, EngineError, ErrorKind, MatchingDetails};
+use bpfmand_engine::{Engine, EngineError, MatchingDetails};
 use bpfmand_kernel::Kernel;
 
 use crate::bench::{Ask as _, Bench, Testable, pins};
@@ -83,7 +83,7 @@ fn every_interface_that_matches_is_attached_to_now_and_later<K: Testable>(bench:
     assert_eq!(engine.detach_matching(matching.record.id).unwrap(), 3);
     assert!(engine.all_links().is_empty() && engine.list_matching().unwrap().is_empty());
     assert!(pins(&*bench.kernel, Path::new("xdp")).is_empty());
-    assert_eq!(engine.detach_matching(matching.record.id).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(engine.detach_matching(matching.record.id).unwrap_err().kind(), Reason::NotFound);
     drop(engine);
     assert!(bench.records().iter().all(|(name, _)| name.starts_with("programs/")));
 }
@@ -209,13 +209,10 @@ fn what_cannot_be_attached_to_is_told_and_the_rest_is_attached<K: Testable>(benc
     let [failure] = &matching.failures[..] else { panic!("{:?}", matching.failures) };
     assert!(failure.contains("left") && failure.contains(&format!("link {by_hand}")), "{failure}");
     let nothing = ask(&engine, trace, bench.xdp(0), names.clone()).unwrap_err();
-    assert_eq!(nothing.kind(), ErrorKind::Precondition);
+    assert_eq!(nothing.kind(), Reason::Precondition);
     let trace = ask(&engine, trace, crate::bench::tracepoint("sched_switch"), names.clone()).unwrap_err();
-    assert_eq!(trace.kind(), ErrorKind::Invalid);
-    assert_eq!(
-        ask(&engine, ProgramId(u32::MAX), bench.xdp(0), names).unwrap_err().kind(),
-        ErrorKind::NotFound
-    );
+    assert_eq!(trace.kind(), Reason::Invalid);
+    assert_eq!(ask(&engine, ProgramId(u32::MAX), bench.xdp(0), names).unwrap_err().kind(), Reason::NotFound);
     assert_eq!(engine.list_matching().unwrap().len(), 1);
     // A pattern without matches is valid, and so is a namespace that does not exist yet.
     let none = ask(&engine, alpha, bench.xdp(1), chosen(bench, &["nothing*"], &[])).unwrap();

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
-use bpfmand_core::{AttachPoint, Direction, HookKind, Interface, ProgramType};
-use bpfmand_engine::{Engine, ErrorKind, HookChange, HookCheck, StepObserver, SwitchCaller};
+use bpfman_model::{AttachPoint, Direction, HookKind, Interface, ProgramType, Reason};
+use bpfmand_engine::{Engine, HookChange, HookCheck, StepObserver, SwitchCaller};
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
 use bpfmand_kernel::{Kernel, LinkTarget, XdpMode};
@@ -39,14 +39,14 @@ fn a_held_hook_whose_interface_is_gone_holds_nobody<K: Testable>(bench: &Bench<K
     engine.attached(bravo, at(bench, pod.clone(), 2));
     ask(&engine, charlie, bench.xdp(3), chosen(bench, &["pod*"], &[])).unwrap();
     hold(&engine, &pod, true);
-    assert_eq!(engine.detach(first).unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(engine.detach(first).unwrap_err().kind(), Reason::Conflict);
     bench.kernel.remove_interface(netns, "pod1");
     let report = engine.follow_interfaces(Some(netns)).unwrap();
     assert_eq!((report.detached, report.waiting, report.problems), (1, 1, vec![]));
     engine.detach(first).unwrap();
     bench.kernel.add_interface(netns, "pod1");
     engine.follow_interfaces(Some(netns)).unwrap();
-    assert_eq!(engine.unload(bravo).unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(engine.unload(bravo).unwrap_err().kind(), Reason::Conflict);
     hold(&engine, &pod, false);
     engine.unload(bravo).unwrap();
 }
@@ -56,7 +56,7 @@ fn what_a_failed_end_of_a_matching_left_ends_with_the_next_look<K: Testable>(ben
     let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
     let matching = ask(&engine, alpha, bench.xdp(3), chosen(bench, &["left", "right"], &[])).unwrap();
     hold(&engine, &bench.left(), true);
-    assert_eq!(engine.detach_matching(matching.record.id).unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(engine.detach_matching(matching.record.id).unwrap_err().kind(), Reason::Conflict);
     assert_eq!((attached_to(&engine), engine.list_matching().unwrap().len()), (vec!["left".to_owned()], 0));
     let report = engine.follow_interfaces(Some(&bench.netns)).unwrap();
     assert!(report.problems[0].contains("frozen"), "{report:?}");

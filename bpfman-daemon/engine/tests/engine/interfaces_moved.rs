@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use bpfmand_core::{AttachPoint, Direction, HookKind, Interface, LinkId, ProgramId};
+use bpfman_model::{AttachPoint, Direction, HookKind, Interface, LinkId, ProgramId};
 use bpfmand_engine::{Engine, Standing};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;

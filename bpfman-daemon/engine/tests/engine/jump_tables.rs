@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bpfmand_core::HookKind;
+use bpfman_model::HookKind;
 use bpfmand_engine::{EngineError, TracePacket};
 use bpfmand_kernel::KernelError;
 use bpfmand_kernel::prelude::*;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use bpfmand_core::ProgramId;
+use bpfman_model::ProgramId;
 use bpfmand_engine::{FiguresCache, ReplaceRequest};
 
 use crate::bench::{Ask as _, Bench, Testable};

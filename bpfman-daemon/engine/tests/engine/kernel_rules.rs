@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bpfmand_core::{BoundText, Direction, HookKind, IfIndex, Insn, MapSpec, ProgramType, op};
+use bpfman_model::{BoundText, Direction, HookKind, IfIndex, Insn, MapSpec, ProgramType, op};
 use bpfmand_kernel::{
     FilterPlace, Kernel, KernelError, LinkTarget, ListAnchor, ProgramLoad, TcFilter, XdpMode,
 };
@@ -191,7 +191,7 @@ fn what_is_not_there_is_named<K: Testable>(bench: &Bench<K>) {
     let kernel = &*bench.kernel;
     let nowhere = bench.interface("nowhere");
     assert!(matches!(kernel.find_hook(&nowhere, HookKind::Xdp), Err(KernelError::NoInterface { .. })));
-    let gone = bpfmand_core::Interface { netns: Some("/run/netns/no-such".into()), ..bench.left() };
+    let gone = bpfman_model::Interface { netns: Some("/run/netns/no-such".into()), ..bench.left() };
     assert!(matches!(kernel.find_hook(&gone, HookKind::Xdp), Err(KernelError::NoNamespace { .. })));
     let (left, right) = (bench.left(), bench.interface("right"));
     let [left, right] = [left, right].map(|interface| kernel.find_hook(&interface, HookKind::Xdp).unwrap());

@@ -1,7 +1,7 @@
 //! Addresses of kernel symbols, and kernel configuration options.
 
-use bpfmand_core::{LoadRequest, Owner, OwningApplication, ProgramRequest, ProgramType};
-use bpfmand_engine::{EngineError, ErrorKind, GuardRefusal};
+use bpfman_model::{LoadRequest, Owner, OwningApplication, ProgramRequest, ProgramType, Reason};
+use bpfmand_engine::{EngineError, GuardRefusal};
 
 use crate::bench::{Ask as _, Bench, Testable};
 
@@ -43,7 +43,7 @@ fn tenants_are_told_no_addresses<K: Testable>(bench: &Bench<K>) {
         ..request(bench, "kernel_symbols", program)
     };
     let error = engine.load(&tenants("probe_address")).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+    assert_eq!(error.kind(), Reason::Denied, "{error}");
     let EngineError::Guard(refusal) = &error else { panic!("{error}") };
     assert!(matches!(**refusal, GuardRefusal::ForbiddenUse { grantable: false, .. }), "{refusal:?}");
     assert!(error.to_string().contains("the address of the kernel symbol "), "{error}");

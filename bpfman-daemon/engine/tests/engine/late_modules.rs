@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bpfmand_core::HookKind;
+use bpfman_model::HookKind;
 use bpfmand_engine::{Engine, Standing};
 use bpfmand_kernel::sim::SimKernel;
 

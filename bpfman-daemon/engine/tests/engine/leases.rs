@@ -1,9 +1,7 @@
 //! Leases of clients, and the objects that end with them.
 
-use bpfmand_core::{BytecodeSource, ClientLease, LoadRequest, ProgramId};
-use bpfmand_engine::{
-    Engine, ErrorKind, LeasesTaken, MAX_LEASES, MAX_LEASES_OF_ONE, MapPolicy, ReplaceLoadRequest,
-};
+use bpfman_model::{BytecodeSource, ClientLease, LoadRequest, ProgramId, Reason};
+use bpfmand_engine::{Engine, LeasesTaken, MAX_LEASES, MAX_LEASES_OF_ONE, MapPolicy, ReplaceLoadRequest};
 use bpfmand_kernel::sim::SimKernel;
 
 use crate::bench::Ask as _;
@@ -66,7 +64,7 @@ fn a_load_names_a_lease_that_its_user_holds() {
     let lease = engine.hold_client_lease(7).unwrap();
     for wrong in [lease, ClientLease(lease.0 + 100)] {
         let error = engine.load(&leased(&bench, wrong, "alpha")).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert_eq!(error.kind(), Reason::Invalid);
         assert!(error.to_string().contains("user 0 holds no lease"), "{error}");
     }
     let mine = engine.hold_client_lease(0).unwrap();

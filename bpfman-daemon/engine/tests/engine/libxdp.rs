@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::{HookKey, HookKind, LinkId, OrderIntent, ProgramId};
-use bpfmand_engine::{Attached, Engine, EngineError, ErrorKind, HookCheck, UpdateLinkRequest};
+use bpfman_model::{HookKey, HookKind, LinkId, OrderIntent, ProgramId, Reason};
+use bpfmand_engine::{Attached, Engine, EngineError, HookCheck, UpdateLinkRequest};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
 
@@ -228,8 +228,8 @@ fn what_a_dispatcher_cannot_do_is_refused_and_changes_nothing() {
     let (loader, engine, link) = together(&bench);
     let before = (running(&bench), loader.status(), loader.folders());
     let bravo = load(&engine, &bench, "bravo");
-    let order = OrderIntent { before: vec![bpfmand_core::Anchor::Link(link)], ..OrderIntent::default() };
-    let request = bpfmand_core::AttachRequest {
+    let order = OrderIntent { before: vec![bpfman_model::Anchor::Link(link)], ..OrderIntent::default() };
+    let request = bpfman_model::AttachRequest {
         ttl: None,
         program: bravo,
         point: bench.xdp(50),
@@ -250,7 +250,7 @@ fn what_a_dispatcher_cannot_do_is_refused_and_changes_nothing() {
         full = engine.try_attach(program, bench.xdp(50)).err();
     }
     let error = full.unwrap();
-    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert_eq!(error.kind(), Reason::Conflict);
     assert!(error.to_string().contains("already runs 10 programs"), "{error}");
     assert_eq!(loader.status().len(), 10);
     for link in engine.all_links().into_iter().map(|link| link.record.id).filter(|other| *other != link) {

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{
+use bpfman_model::{
     AttachRequest, InterfaceMatch, LoadRequest, MapId, MatchRequest, Owner, OwningApplication, ProgramId,
+    Reason,
 };
-use bpfmand_engine::{Engine, EngineError, EngineOptions, ErrorKind};
+use bpfmand_engine::{Engine, EngineError, EngineOptions};
 use bpfmand_kernel::KernelObjects as _;
 use bpfmand_kernel::sim::SimKernel;
 
@@ -44,7 +45,7 @@ fn maps_of_one_owner_have_so_much_memory_together() {
     load("application:evil/two").unwrap();
     let before = bench.kernel.snapshot();
     let refused = load("application:evil/three").unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::TooLarge);
+    assert_eq!(refused.kind(), Reason::TooLarge);
     for part in ["namespace \"evil\" take ", "the limit is ", "(maps.mib_per_owner)"] {
         assert!(refused.to_string().contains(part), "{part}: {refused}");
     }
@@ -127,7 +128,7 @@ fn a_walk_of_a_map_declared_without_a_size_is_refused() {
     load("application:shop/one", "sharing", "host").unwrap();
     let before = bench.kernel.snapshot();
     let refused = load("application:shop/one", "visitor", "walks").unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::Denied);
+    assert_eq!(refused.kind(), Reason::Denied);
     for part in ["bpf_for_each_map_elem with a number of rounds that is no constant", "function walks"] {
         assert!(refused.to_string().contains(part), "{part}: {refused}");
     }
@@ -150,7 +151,7 @@ fn a_map_that_somebody_holds_counts_after_its_program() {
     engine.unload(first).unwrap();
     let before = bench.kernel.snapshot();
     let refused = load("grant:team").unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::TooLarge, "{refused}");
+    assert_eq!(refused.kind(), Reason::TooLarge, "{refused}");
     assert_eq!(bench.kernel.snapshot(), before);
     let other = load("user:4711").unwrap().programs[0].id;
     assert!(load("user:4712").unwrap_err().to_string().contains("(maps.mib_of_owners)"));
@@ -189,7 +190,7 @@ fn attachments_of_owners_leave_room_for_the_machine() {
     assert!(
         matches!(&refused, EngineError::MaxMatchings { of, count: 256, limit: 256 } if of.contains("evil"))
     );
-    assert_eq!(refused.kind(), ErrorKind::Conflict);
+    assert_eq!(refused.kind(), Reason::Conflict);
     let other = Owner::Application(OwningApplication::parse(Some("evil"), "two").unwrap());
     assert!(attach(&other).is_err(), "the namespace has them");
     assert_eq!(

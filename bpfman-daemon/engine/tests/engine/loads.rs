@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use bpfmand_core::{LoadRequest, Owner, ProgramId, Selector};
-use bpfmand_engine::{ErrorKind, SCHEMA};
+use bpfman_model::{LoadRequest, Owner, ProgramId, Reason, Selector};
+use bpfmand_engine::SCHEMA;
 use bpfmand_store::{Batch, Store, StoreOptions, Table};
 
 use crate::bench::{Ask as _, Bench, Testable, pins};
@@ -24,8 +24,8 @@ fn a_loaded_program_is_listed_until_it_is_unloaded<K: Testable>(bench: &Bench<K>
     assert_eq!(listed.managed, engine.describe_program(id).unwrap().managed);
 
     engine.unload(id).unwrap();
-    assert_eq!(engine.describe_program(id).unwrap_err().kind(), ErrorKind::NotFound);
-    assert_eq!(engine.unload(id).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(engine.describe_program(id).unwrap_err().kind(), Reason::NotFound);
+    assert_eq!(engine.unload(id).unwrap_err().kind(), Reason::NotFound);
     assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
     assert_eq!(bench.kernel.program(id).unwrap(), None);
     assert_eq!(std::fs::read_dir(bench.folder.path().join("bytecode")).unwrap().count(), 0);
@@ -53,7 +53,7 @@ fn global_data_reaches_the_program<K: Testable>(bench: &Bench<K>) {
     assert_eq!((bench.kernel.verdict(untouched), bench.kernel.verdict(given)), (2, 1));
 
     request.global_data.insert("nonsense".to_owned(), vec![0]);
-    assert_eq!(engine.load(&request).unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(engine.load(&request).unwrap_err().kind(), Reason::Invalid);
 }
 
 fn maps_of_an_owner_outlive_it_until_their_last_user_leaves<K: Testable>(bench: &Bench<K>) {
@@ -82,7 +82,7 @@ fn maps_of_an_owner_outlive_it_until_their_last_user_leaves<K: Testable>(bench: 
 fn maps_over_the_memory_limit_are_refused_before_any_is_created<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let error = engine.load(&bench.request("huge", &["hoards"])).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::TooLarge);
+    assert_eq!(error.kind(), Reason::TooLarge);
     let message = error.to_string();
     assert!(message.contains("3072 MiB are of map \"everything\" with 786432 entries"), "{message}");
     assert!(message.contains("the limit is 1024 MiB"), "{message}");
@@ -93,7 +93,7 @@ fn maps_over_the_memory_limit_are_refused_before_any_is_created<K: Testable>(ben
 
 fn a_map_that_its_own_loader_sizes_is_named<K: Testable>(bench: &Bench<K>) {
     let error = bench.engine().load(&bench.request("unsized", &["counts"])).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!(error.kind(), Reason::Invalid);
     let message = error.to_string();
     assert!(message.contains("map \"per_interface\": its max_entries is 0"), "{message}");
     assert!(message.contains("the object's own loader sets it"), "{message}");
@@ -107,7 +107,7 @@ fn an_owner_without_the_map_or_of_nobody_is_refused<K: Testable>(bench: &Bench<K
     let mut request = bench.request("programs", &["alpha"]);
     request.map_owner = Some(owner);
     assert!(engine.load(&request).unwrap_err().to_string().contains("has no map \"counts\""));
-    request.map_owner = Some(bpfmand_core::ProgramId(u32::MAX));
+    request.map_owner = Some(bpfman_model::ProgramId(u32::MAX));
     assert!(engine.load(&request).unwrap_err().to_string().contains("does not exist"));
     assert_eq!(pins(&*bench.kernel, Path::new("")), before);
 }
@@ -239,7 +239,7 @@ fn rejected_program_unloads_its_siblings_and_leaves_nothing<K: Testable>(bench: 
     let kept = engine.loads(&bench.request("refused", &["tame"]))[0];
     let before = pins(&*bench.kernel, Path::new(""));
     let refused = engine.load(&bench.request("refused", &["tame", "wild"])).unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::KernelRefused, "{refused}");
+    assert_eq!(refused.kind(), Reason::KernelRefused, "{refused}");
     assert_eq!(pins(&*bench.kernel, Path::new("")), before);
     assert_eq!(bench.kernel.list_folder(Path::new("pending")).unwrap(), Vec::<String>::new());
     assert_eq!(engine.ids(), [kept]);
@@ -248,15 +248,15 @@ fn rejected_program_unloads_its_siblings_and_leaves_nothing<K: Testable>(bench: 
 fn wrong_requests_change_nothing<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let mut cases = vec![
-        (bench.request("programs", &[]), ErrorKind::Invalid),
-        (bench.request("programs", &["alpha", "alpha"]), ErrorKind::Invalid),
-        (bench.request("programs", &["nobody"]), ErrorKind::Invalid),
-        (bench.request("programs", &["alpha"]), ErrorKind::Denied),
-        (bench.request("programs", &["alpha"]), ErrorKind::Invalid),
-        (bench.request("programs", &["alpha"]), ErrorKind::TooLarge),
+        (bench.request("programs", &[]), Reason::Invalid),
+        (bench.request("programs", &["alpha", "alpha"]), Reason::Invalid),
+        (bench.request("programs", &["nobody"]), Reason::Invalid),
+        (bench.request("programs", &["alpha"]), Reason::Denied),
+        (bench.request("programs", &["alpha"]), Reason::Invalid),
+        (bench.request("programs", &["alpha"]), Reason::TooLarge),
     ];
     cases[3].0.caller_uid = 1000;
-    cases[4].0.programs[0].program_type = bpfmand_core::ProgramType::Tc;
+    cases[4].0.programs[0].program_type = bpfman_model::ProgramType::Tc;
     cases[5].0.metadata.insert("long".to_owned(), "x".repeat(1 << 20));
     for (request, kind) in cases {
         let error = engine.load(&request).unwrap_err();
@@ -289,7 +289,7 @@ mod refusal {
         let bench = crate::linux::bench("missing");
         let error =
             super::Bench::engine(&bench).load(&bench.request("missing", &["trace_missing"])).unwrap_err();
-        assert_eq!(error.kind(), super::ErrorKind::KernelRefused);
+        assert_eq!(error.kind(), super::Reason::KernelRefused);
         let message = error.to_string();
         for says in [
             "missing.o: program \"trace_missing\" (section tp/sched/sched_switch)",

@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
-use bpfmand_core::{
+use bpfman_model::{
     FunctionSpan, HookKind, Insn, LoadRequest, MapRole, MapSpec, Owner, OwningApplication, ProgramId,
     map_type, op,
 };
 use bpfmand_engine::{
-    EbpfObject, Engine, EngineError, EngineOptions, KernelTypes, LinkPrograms, ReadHere, ReadObjects,
-    RecoveryReport,
+    EbpfObject, Engine, EngineError, EngineOptions, KernelTypes, LinkAhead, LinkPrograms, ReadHere,
+    ReadObjects, RecoveryReport,
 };
 use bpfmand_kernel::sim::SimKernel;
 use bpfmand_object::{BtfFeatures, LinkedProgram, ObjectFacts};
@@ -64,6 +64,10 @@ impl ReadObjects for Reader {
             facts.maps.iter_mut().filter(|map| map.role == MapRole::Ordinary).for_each(enlarge);
         }
         EbpfObject::new(facts.into(), Box::new(LyingLinker { honest, liar: Arc::clone(&self.0) }))
+    }
+
+    fn read_ahead(&self, bytes: Arc<[u8]>, _ahead: &LinkAhead) -> Result<EbpfObject, EngineError> {
+        self.read(bytes)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bpfmand_core::{AttachPoint, Direction, HookKind, Interface, ProceedOn, ProgramId, VerdictFamily};
+use bpfman_model::{AttachPoint, Direction, HookKind, Interface, ProceedOn, ProgramId, VerdictFamily};
 use bpfmand_engine::{Engine, EngineError, ReplaceRequest, SCHEMA};
 use bpfmand_kernel::Kernel;
 use bpfmand_kernel::sim::SimKernel;

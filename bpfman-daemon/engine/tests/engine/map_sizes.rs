@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use bpfmand_core::{LoadRequest, LoadValues, MapId, ProgramId};
-use bpfmand_engine::{Engine, ErrorKind, MapFate, MapPolicy, ReplaceLoadRequest, ReplaceRequest};
+use bpfman_model::{LoadRequest, LoadValues, MapId, ProgramId, Reason};
+use bpfmand_engine::{Engine, MapFate, MapPolicy, ReplaceLoadRequest, ReplaceRequest};
 use bpfmand_kernel::{Kernel, MapEntry};
 
 use crate::bench::{Ask as _, Bench, Testable};
@@ -55,7 +55,7 @@ fn a_map_that_its_own_loader_sizes_loads_with_a_size<K: Testable>(bench: &Bench<
 }
 
 fn sizes_that_no_map_can_have_are_refused_and_leave_nothing<K: Testable>(bench: &Bench<K>) {
-    let invalid = ErrorKind::Invalid;
+    let invalid = Reason::Invalid;
     for (map, size, kind, says) in [
         ("speed", 4, invalid, "no map named speed; the object has first, second, tables, flows"),
         ("flows", 0, invalid, "map flows: it cannot have 0 entries: give it 1 or more"),
@@ -70,17 +70,17 @@ fn sizes_that_no_map_can_have_are_refused_and_leave_nothing<K: Testable>(bench: 
             "map of_sockets: the kernel sizes maps of its type by what they belong to",
         ),
         ("tables", 1, invalid, "map tables: with 1 entries the object fills slot 1"),
-        ("flows", u32::MAX, ErrorKind::TooLarge, "map \"flows\" with 4294967295 entries"),
-        ("events", 1 << 31, ErrorKind::TooLarge, "2048 MiB are of map \"events\""),
+        ("flows", u32::MAX, Reason::TooLarge, "map \"flows\" with 4294967295 entries"),
+        ("events", 1 << 31, Reason::TooLarge, "2048 MiB are of map \"events\""),
     ] {
         let error = refused(bench, sizes(&[(map, size)]));
         let message = error.to_string();
-        assert!(message.contains("settings.o") || kind == ErrorKind::TooLarge, "{message}");
+        assert!(message.contains("settings.o") || kind == Reason::TooLarge, "{message}");
         assert!(message.contains(says), "{map}={size}: {message}");
         assert_eq!(error.kind(), kind, "{message}");
     }
     let long = "x".repeat(25_000);
-    assert_eq!(refused(bench, sizes(&[(&long, 1)])).kind(), ErrorKind::TooLarge);
+    assert_eq!(refused(bench, sizes(&[(&long, 1)])).kind(), Reason::TooLarge);
 }
 
 fn who_shares_maps_has_them_as_large_as_their_owner_does<K: Testable>(bench: &Bench<K>) {
@@ -97,7 +97,7 @@ fn who_shares_maps_has_them_as_large_as_their_owner_does<K: Testable>(bench: &Be
 
     sharing.values = sizes(&[("flows", 999)]);
     let (ids, error) = (engine.ids(), engine.load(&sharing).unwrap_err());
-    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!(error.kind(), Reason::Invalid);
     let message = error.to_string();
     let says = "its map \"flows\" has another shape: entries 1000 instead of 999; ask for as many: --map-size flows=1000";
     assert!(message.contains(&format!("cannot share the maps of program {owner}: {says}")), "{message}");
@@ -119,7 +119,7 @@ fn a_map_shared_by_name_keeps_its_size<K: Testable>(bench: &Bench<K>) {
     assert_eq!(entries(bench, &engine, first, "everyone"), 32);
     for (of, wanted) in [(&[][..], 8), (&[("everyone", 33)][..], 33)] {
         let error = load(of).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Conflict);
+        assert_eq!(error.kind(), Reason::Conflict);
         let says = format!("entries 32 instead of {wanted}; ask for as many: --map-size everyone=32");
         assert!(error.to_string().contains(&says), "{error}");
     }
@@ -153,7 +153,7 @@ fn a_new_version_keeps_sizes_or_changes_them<K: Testable>(bench: &Bench<K>) {
 
     // The contents of a ring buffer cannot be copied into a smaller one.
     let error = engine.replace_program(&by(third, sizes(&[("events", 4096)]))).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert_eq!(error.kind(), Reason::Conflict);
     assert!(
         error.to_string().contains("cannot keep its map \"events\": entries 8192 instead of 4096"),
         "{error}"

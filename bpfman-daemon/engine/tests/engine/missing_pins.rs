@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::{AttachPoint, Direction, HookKind, LinkId, ProgramId};
+use bpfman_model::{AttachPoint, Direction, HookKind, LinkId, ProgramId};
 use bpfmand_engine::Engine;
 use bpfmand_kernel::Kernel;
 

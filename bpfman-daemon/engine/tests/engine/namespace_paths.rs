@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::{AttachPoint, NetfilterFamily, NetfilterHook, NetfilterPlace, NetnsId};
+use bpfman_model::{AttachPoint, NetfilterFamily, NetfilterHook, NetfilterPlace, NetnsId};
 use bpfmand_engine::Standing;
 use bpfmand_kernel::prelude::*;
 

@@ -4,11 +4,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bpfmand_core::{
+use bpfman_model::{
     AttachPoint, AttachRequest, Direction, HookKind, Interface, LinkId, NetnsId, OrderIntent, ProgramId,
-    Sharing,
+    Reason, Sharing,
 };
-use bpfmand_engine::{Engine, EngineError, ErrorKind, HookCheck, Standing, StrayKind, find_attached};
+use bpfmand_engine::{Engine, EngineError, HookCheck, Standing, StrayKind, find_attached};
 use bpfmand_kernel::KernelError;
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::{SimKernel, SimOptions};
@@ -147,7 +147,7 @@ fn chain_stays_whole_under_a_filter_that_nobody_reaches() {
         // An impossible detach is not acknowledged.
         for refused in [engine.detach(first), engine.unload(engine.ids()[0])] {
             let error = refused.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Precondition, "{error}");
+            assert_eq!(error.kind(), Reason::Precondition, "{error}");
             assert!(error.to_string().contains("no name, mount or process leads"), "{error}");
         }
         assert_eq!(engine.all_links().len(), 2);
@@ -232,7 +232,7 @@ fn chain_without_records_stays_where_nobody_reaches_it() {
         assert!(hidden.description().contains("nothing leads there"), "{}", hidden.description());
         assert!(report.problems.iter().any(|problem| problem.contains("nothing leads there")), "{report:?}");
         let error = engine.remove_stray(&hidden.pin).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Precondition, "{error}");
+        assert_eq!(error.kind(), Reason::Precondition, "{error}");
         assert_eq!((bench.kernel.snapshot().filters, chain_pins(&bench)), before);
     }
     bench.kernel.end_namespace(home);

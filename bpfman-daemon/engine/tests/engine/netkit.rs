@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use bpfmand_core::{AttachPoint, Interface, LoadRequest, MapId, ProgramId, TenantRules};
-use bpfmand_engine::{Engine, ErrorKind, HookCheck, Standing};
+use bpfman_model::{AttachPoint, Interface, LoadRequest, MapId, ProgramId, Reason, TenantRules};
+use bpfmand_engine::{Engine, HookCheck, Standing};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
 
@@ -20,10 +20,10 @@ fn both_ends_live_as_other_links_do<K: Testable>(bench: &Bench<K>) {
     let programs = engine.loads(&bench.request("openers", &["no_primary", "no_peer"]));
     let links: Vec<_> = programs.iter().map(|program| engine.attached(*program, at(bench, "kit0"))).collect();
     let again = engine.try_attach(programs[0], at(bench, "kit0")).unwrap_err();
-    assert_eq!(again.kind(), ErrorKind::Conflict, "{again}");
+    assert_eq!(again.kind(), Reason::Conflict, "{again}");
     let tenant = Some(TenantRules::of_containers());
     let denied = engine.load(&LoadRequest { tenant, ..bench.request("openers", &["no_peer"]) }).unwrap_err();
-    assert_eq!(denied.kind(), ErrorKind::Denied, "{denied}");
+    assert_eq!(denied.kind(), Reason::Denied, "{denied}");
     drop(engine);
     let engine = bench.engine();
     for link in links {
@@ -86,12 +86,9 @@ fn linux_netkit_programs_decide_what_leaves_an_end() {
     let link = engine.attached(program, at(&bench, "kit0"));
     assert!(send() > 0, "attached");
     let error = engine.try_attach(program, at(&bench, "left")).unwrap_err();
-    assert!(
-        error.to_string().contains("is no netkit device") && error.kind() == ErrorKind::Invalid,
-        "{error}"
-    );
+    assert!(error.to_string().contains("is no netkit device") && error.kind() == Reason::Invalid, "{error}");
     let error = engine.try_attach(program, at(&bench, "nowhere")).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    assert_eq!(error.kind(), Reason::Invalid, "{error}");
     assert!(ip(&bench, &["link", "del", "kit0"]));
     assert!(matches!(engine.describe_link(link).unwrap().standing, Standing::Lost { .. }));
     assert!(ip(&bench, &["link", "add", "kit0", "type", "netkit"]));

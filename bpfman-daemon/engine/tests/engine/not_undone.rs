@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-use bpfmand_core::HookKind;
+use bpfman_model::HookKind;
 use bpfmand_engine::{Engine, EngineError, EngineOptions, StepObserver};
 use bpfmand_kernel::prelude::*;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
-use bpfmand_core::{Direction, LinkId, ProgramId};
+use bpfman_model::{Direction, LinkId, ProgramId};
 use bpfmand_engine::{Engine, StepObserver};
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;

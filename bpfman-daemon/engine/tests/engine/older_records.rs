@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::{Direction, HookKind, LinkId, OrderIntent, Sharing};
-use bpfmand_engine::{AdoptRequest, AdoptWhat, Engine, ErrorKind, StrayKind};
+use bpfman_model::{Direction, HookKind, LinkId, OrderIntent, Reason, Sharing};
+use bpfmand_engine::{AdoptRequest, AdoptWhat, Engine, StrayKind};
 use bpfmand_kernel::Kernel;
 
 use crate::bench::{Ask as _, Bench, Testable, pins, quick_folder};
@@ -16,7 +16,7 @@ fn cut_chain<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>) -> LinkId {
     let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
     let attach = |program, priority| {
         let sharing = Sharing { isolated: true, ..Sharing::default() };
-        let request = bpfmand_core::AttachRequest {
+        let request = bpfman_model::AttachRequest {
             ttl: None,
             program,
             point: bench.xdp(priority),
@@ -57,7 +57,7 @@ fn copy_folder(from: &Path, to: &Path) {
     }
 }
 
-fn adopt<K: Kernel>(bench: &Bench<K>, link: bpfmand_core::KernelLinkId, priority: i32) -> AdoptRequest {
+fn adopt<K: Kernel>(bench: &Bench<K>, link: bpfman_model::KernelLinkId, priority: i32) -> AdoptRequest {
     AdoptRequest {
         what: AdoptWhat::Link(link),
         interface: Some(bench.left()),
@@ -103,11 +103,11 @@ fn what_runs_without_records_goes_on_and_can_be_removed<K: Testable>(bench: Benc
     let points = [(charlie, bench.xdp(1)), (tulip, bench.tc(Direction::Ingress, 1))];
     for (program, point) in points.into_iter().take(if bench.tc_by_clsact || !has_tcx { 1 } else { 2 }) {
         let error = engine.try_attach(program, point).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+        assert_eq!(error.kind(), Reason::Conflict, "{error}");
     }
     assert!(engine.all_links().is_empty());
     let error = engine.remove_stray(Path::new("links/4711")).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    assert_eq!(error.kind(), Reason::NotFound, "{error}");
     for pin in pins_of(&engine) {
         engine.remove_stray(&pin).unwrap();
     }
@@ -174,10 +174,10 @@ fn an_older_copy_of_the_records_ends_nothing<K: Testable>(bench: Bench<K>) {
     copy_folder(bench.folder.path(), copy.path());
     let engine = bench.engine();
     let newest = engine.attached(bravo, bench.xdp(2));
-    let later = bpfmand_core::AttachPoint::Xdp {
+    let later = bpfman_model::AttachPoint::Xdp {
         interface: bench.interface("later"),
         priority: 1,
-        proceed_on: bpfmand_core::ProceedOn::default_for(bpfmand_core::VerdictFamily::Xdp),
+        proceed_on: bpfman_model::ProceedOn::default_for(bpfman_model::VerdictFamily::Xdp),
     };
     engine.attached(bravo, later.clone());
     let has_tcx = bench.kernel.features().tcx;
@@ -194,7 +194,7 @@ fn an_older_copy_of_the_records_ends_nothing<K: Testable>(bench: Bench<K>) {
     let other = engine.attached(beside.0, beside.1);
     assert!(other > tcx && other > newest, "{other}");
     assert_eq!(engine.describe_link(other).unwrap().standing, Standing::Running);
-    assert_eq!(engine.try_attach(bravo, later.clone()).unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(engine.try_attach(bravo, later.clone()).unwrap_err().kind(), Reason::Conflict);
     let newer = strays.iter().find(|stray| matches!(stray.kind, StrayKind::NewerChain { .. })).unwrap();
     assert_ne!(
         engine.all_links().iter().find(|link| link.program.id == alpha).unwrap().standing,

@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use bpfmand_core::{AttachPoint, LoadRequest, MapId, ProcessScope, ProgramId, TenantRules};
-use bpfmand_engine::{Engine, EngineError, ErrorKind, Standing};
+use bpfman_model::{AttachPoint, LoadRequest, MapId, ProcessScope, ProgramId, Reason, TenantRules};
+use bpfmand_engine::{Engine, EngineError, Standing};
 use bpfmand_kernel::linux::{LinuxKernel, test_run};
 use bpfmand_kernel::{KernelError, prelude::*};
 
@@ -38,7 +38,7 @@ fn programs_for_who_opens_them_live_as_others_do<K: Testable>(bench: &Bench<K>) 
         }
         let tenant = Some(TenantRules::of_containers());
         let denied = engine.load(&LoadRequest { tenant, ..bench.request("openers", &[name]) });
-        assert_eq!(denied.unwrap_err().kind(), ErrorKind::Denied);
+        assert_eq!(denied.unwrap_err().kind(), Reason::Denied);
     }
     assert!(loaded.len() >= 6);
     for program in &loaded {
@@ -200,7 +200,7 @@ fn linux_a_writable_trace_point_takes_what_the_program_writes() {
     let program = engine.load(&request).unwrap().programs[0].id;
     assert!(engine.try_attach(program, other).is_err(), "that one hands no buffer");
     let tenant = Some(TenantRules::of_containers());
-    assert_eq!(engine.load(&LoadRequest { tenant, ..request }).unwrap_err().kind(), ErrorKind::Denied);
+    assert_eq!(engine.load(&LoadRequest { tenant, ..request }).unwrap_err().kind(), Reason::Denied);
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn linux_a_session_of_a_library_runs_at_entry_and_return() {
     if bench.kernel.features().version < (6, 13) {
         println!("skipped: Linux before 6.13 has no sessions of user-space functions");
         let error = engine.try_attach(program, point).unwrap_err();
-        assert_eq!((error.kind(), engine.all_links().len()), (ErrorKind::Unsupported, 0), "{error}");
+        assert_eq!((error.kind(), engine.all_links().len()), (Reason::Unsupported, 0), "{error}");
         return;
     }
     let link = engine.attached(program, point);
@@ -242,7 +242,7 @@ fn linux_system_calls_are_probed_by_their_names() {
         python(&bench, "os.getpriority(os.PRIO_PROCESS, 0)");
         assert!(runs(&bench, &engine, program) > 0, "{name} did not run");
         let none = AttachPoint::Ksyscall { name: "no_such_call".to_owned() };
-        assert_eq!(engine.try_attach(program, none).unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(engine.try_attach(program, none).unwrap_err().kind(), Reason::NotFound);
         engine.detach(link).unwrap();
     }
 }

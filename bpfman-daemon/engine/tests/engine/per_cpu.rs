@@ -2,10 +2,8 @@
 
 use std::path::Path;
 
-use bpfmand_core::{AttachPoint, KernelLinkId, PerfEventPlace, SampleRate};
-use bpfmand_engine::{
-    Engine, EngineError, ErrorKind, HookCheck, HookPart, LinkDetails, Standing, find_attached,
-};
+use bpfman_model::{AttachPoint, KernelLinkId, PerfEventPlace, Reason, SampleRate};
+use bpfmand_engine::{Engine, EngineError, HookCheck, HookPart, LinkDetails, Standing, find_attached};
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::{Kernel, KernelError};
 
@@ -164,9 +162,9 @@ fn what_no_machine_can_sample_changes_nothing<K: Testable>(bench: &Bench<K>) {
     let AttachPoint::PerfEvent { place } = clock(None) else { panic!("an event") };
     let often = SampleRate::Frequency(1 << 40);
     for (place, kind, says) in [
-        (PerfEventPlace { rate: often, ..place }, ErrorKind::Invalid, "this machine takes at most"),
-        (PerfEventPlace { rate: often, cpu: Some(0), ..place }, ErrorKind::Invalid, "1099511627776 samples"),
-        (PerfEventPlace { cpu: Some(5000), ..place }, ErrorKind::NotFound, "CPU 5000 is not online"),
+        (PerfEventPlace { rate: often, ..place }, Reason::Invalid, "this machine takes at most"),
+        (PerfEventPlace { rate: often, cpu: Some(0), ..place }, Reason::Invalid, "1099511627776 samples"),
+        (PerfEventPlace { cpu: Some(5000), ..place }, Reason::NotFound, "CPU 5000 is not online"),
     ] {
         let error = engine.try_attach(program, AttachPoint::PerfEvent { place }).unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
@@ -289,6 +287,6 @@ fn a_counter_that_the_machine_does_not_have_is_named() {
     let cycles = PerfEventPlace { event: "cycles".parse().unwrap(), ..place };
     let error = engine.try_attach(program, AttachPoint::PerfEvent { place: cycles }).unwrap_err();
     assert!(matches!(error, EngineError::Kernel(KernelError::NoCounter { event: "cycles" })), "{error}");
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert_eq!(error.kind(), Reason::Unsupported);
     assert_eq!(engine.all_links().len(), 0);
 }

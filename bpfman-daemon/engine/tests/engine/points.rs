@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use bpfmand_core::{
+use bpfman_model::{
     AttachPoint, AttachRequest, LinkId, LoadRequest, NetfilterFamily, NetfilterHook, NetfilterPlace, Owner,
-    PerfEventPlace, ProcessScope, ProgramType, SampleRate, TenantRules,
+    PerfEventPlace, ProcessScope, ProgramType, Reason, SampleRate, TenantRules,
 };
-use bpfmand_engine::{Engine, EngineError, ErrorKind, HookCheck, LinkDetails, Standing};
+use bpfmand_engine::{Engine, EngineError, HookCheck, LinkDetails, Standing};
 use bpfmand_kernel::Kernel;
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
@@ -103,7 +103,7 @@ fn programs_of_other_types_are_refused<K: Testable>(bench: &Bench<K>) {
         assert!(matches!(error, EngineError::WrongPoint { .. }), "{error}");
     }
     let error = engine.try_attach(raw, bench.xdp(1)).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Precondition, "{error}");
+    assert_eq!(error.kind(), Reason::Precondition, "{error}");
     let [_, first, ..] = &places[..] else { panic!("places") };
     assert!(engine.try_attach(raw, first.1.clone()).is_err());
     assert_eq!(engine.all_links().len(), 0);
@@ -129,7 +129,7 @@ fn a_new_version_takes_the_place_of_the_old_one<K: Testable>(bench: &Bench<K>) {
         assert_eq!(now.standing, Standing::Running, "{}", link.record.point);
         if matches!(link.record.point, AttachPoint::Netfilter { .. }) {
             let error = replaced.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Conflict);
+            assert_eq!(error.kind(), Reason::Conflict);
             assert!(error.to_string().ends_with(&format!("link {id} is there")), "{error}");
             assert!(error.hint().unwrap().contains(&format!("`bpfman detach {id}`")));
             assert_eq!((now.program.id, now.kernel_link), (old, link.kernel_link));
@@ -149,7 +149,7 @@ fn a_hook_that_a_type_does_not_have_is_refused<K: Testable>(bench: &Bench<K>) {
     let mut request = bench.request("points", &["no_connect"]);
     request.programs[0].target = Some("egress".to_owned());
     let error = engine.load(&request).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!(error.kind(), Reason::Invalid);
     let text = error.to_string();
     assert!(text.contains("\"egress\", which type cgroup_sock_addr does not have: one of bind4"), "{text}");
     request.programs[0].target = Some("connect6".to_owned());
@@ -165,7 +165,7 @@ fn a_new_version_for_another_hook_is_refused<K: Testable>(bench: &Bench<K>) {
     request.programs[0].target = Some("bind4".to_owned());
     let old = engine.loads(&request)[0];
     let error = engine.replace_program(&replacement(bench, old, "points")).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!(error.kind(), Reason::Invalid);
     assert!(
         error.to_string().contains("is for the hook connect4, and the version that it replaces for bind4"),
         "{error}"
@@ -180,7 +180,7 @@ fn tenants_load_no_types_without_a_guard<K: Testable>(bench: &Bench<K>) {
         let tenant = Some(TenantRules::of_containers());
         let request = LoadRequest { tenant, ..bench.request("points", &[program]) };
         let error = engine.load(&request).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+        assert_eq!(error.kind(), Reason::Denied, "{error}");
         assert!(error.to_string().contains("no guard keeps programs of this type"), "{error}");
         assert!(error.hint().is_some_and(|hint| hint.contains("let root load it")));
     }

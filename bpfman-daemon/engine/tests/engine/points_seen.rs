@@ -5,11 +5,11 @@ use std::io::{BufRead as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use bpfmand_core::{
+use bpfman_model::{
     AttachPoint, AttachRequest, CallerGroup, LoadRequest, MapId, PerfEventPlace, ProcessScope, ProgramId,
-    ProgramType, SampleRate, TaskScope, TenantRules,
+    ProgramType, Reason, SampleRate, TaskScope, TenantRules,
 };
-use bpfmand_engine::{Engine, EngineError, ErrorKind};
+use bpfmand_engine::{Engine, EngineError};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::{KernelError, SYSCALL_WRAPPERS};
@@ -222,7 +222,7 @@ fn linux_each_netfilter_program_has_a_priority_of_its_own() {
     let program = engine.loads(&bench.request("points", &["no_packet"]))[0];
     engine.attached(program, netfilter(&bench, -5));
     let error = engine.try_attach(program, netfilter(&bench, -5)).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    assert_eq!(error.kind(), Reason::Conflict, "{error}");
     assert!(error.to_string().contains("ipv4 input priority -5"), "{error}");
     engine.attached(program, netfilter(&bench, -4));
 }
@@ -236,7 +236,7 @@ fn linux_raw_trace_points_count() {
     let program = engine.loads(&bench.request("points", &["raw_switch"]))[0];
     let missing = AttachPoint::RawTracepoint { name: "no_such_event".to_owned() };
     let error = engine.try_attach(program, missing).unwrap_err();
-    assert_eq!((error.kind(), engine.all_links().len()), (ErrorKind::NotFound, 0), "{error}");
+    assert_eq!((error.kind(), engine.all_links().len()), (Reason::NotFound, 0), "{error}");
 }
 
 #[test]
@@ -340,7 +340,7 @@ fn linux_perf_events_of_a_thread_are_its_own() {
     engine.detach(link).unwrap();
     let gone = perf_event("page-faults", SampleRate::Period(1), None, Some(child.id()));
     let error = engine.try_attach(program, gone).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    assert_eq!(error.kind(), Reason::NotFound, "{error}");
     assert!(error.to_string().contains(&child.id().to_string()), "{error}");
     assert_eq!(engine.all_links().len(), 0);
 }
@@ -417,7 +417,7 @@ fn linux_probes_of_many_kernel_functions_count() {
         let program = engine.loads(&bench.request("points", &[program]))[0];
         for none in ["no_such_function", "no_such_*"] {
             let error = engine.try_attach(program, kernel_functions(none)).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+            assert_eq!(error.kind(), Reason::NotFound, "{error}");
             assert!(error.to_string().contains(none), "{error}");
         }
     }
@@ -437,7 +437,7 @@ fn linux_probes_of_many_functions_of_a_library_count() {
         // An older kernel would treat the program as an ordinary probe.
         let program = engine.loads(&bench.request("points", &["many_functions"]))[0];
         let error = engine.try_attach(program, at(&["getpriority"])).unwrap_err();
-        assert_eq!((error.kind(), engine.all_links().len()), (ErrorKind::Unsupported, 0), "{error}");
+        assert_eq!((error.kind(), engine.all_links().len()), (Reason::Unsupported, 0), "{error}");
         return;
     }
     drop(engine);
@@ -497,7 +497,7 @@ fn linux_only_iterators_are_read() {
     let program = engine.loads(&bench.request("points", &["raw_switch"]))[0];
     let link = engine.attached(program, AttachPoint::RawTracepoint { name: "sched_switch".to_owned() });
     let error = engine.read_iterator(link, &mut |_| true).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!(error.kind(), Reason::Invalid);
     assert!(error.to_string().contains("is of type raw_tracepoint"), "{error}");
 }
 
@@ -508,7 +508,7 @@ fn linux_what_is_not_there_is_named() {
     let group = AttachPoint::Cgroup { path: "/no/such/group".parse().unwrap() };
     let program = engine.loads(&bench.request("points", &["tcp_events"]))[0];
     let error = engine.try_attach(program, group).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert_eq!(error.kind(), Reason::NotFound);
     assert!(error.to_string().contains("control group /no/such/group does not exist"), "{error}");
     for (name, target, says) in [
         ("typed_switch", "no_such_event", "no trace point with typed arguments \"no_such_event\""),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bpfmand_core::{
+use bpfman_model::{
     AttachRequest, FileReader, LinkId, OrderIntent, Owner, ProbeReader, ProcessScope, ProgramId,
 };
 use bpfmand_engine::{Engine, HookCheck};

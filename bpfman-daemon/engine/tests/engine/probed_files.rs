@@ -4,7 +4,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::Command;
 
-use bpfmand_core::{
+use bpfman_model::{
     AttachPoint, AttachRequest, FileIdentity, FileReader, KernelLinkId, LinkId, OrderIntent, Owner,
     ProbeReader, ProcessScope, ProgramId, TargetIdentity,
 };

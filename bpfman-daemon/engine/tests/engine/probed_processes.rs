@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bpfmand_core::{AttachPoint, LinkId, PerfEventPlace, ProcessScope, ProgramType};
+use bpfman_model::{AttachPoint, LinkId, PerfEventPlace, ProcessScope, ProgramType};
 use bpfmand_engine::{Engine, HookCheck, Standing};
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;

@@ -1,6 +1,6 @@
 //! Program arrays: programs in their slots are loaded too, and an array is for one type of programs.
 
-use bpfmand_engine::ErrorKind;
+use bpfman_model::Reason;
 
 use crate::bench::{Ask as _, Bench, Testable};
 use crate::on_both_kernels;
@@ -12,7 +12,7 @@ fn load_without_a_program_of_its_array_is_refused<K: Testable>(bench: &Bench<K>)
     for part in ["slot 2", "\"jumps\"", "add --programs xdp:xdp_drops"] {
         assert!(message.contains(part), "{part}: {message}");
     }
-    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!(error.kind(), Reason::Invalid);
     assert!(engine.ids().is_empty());
     assert_eq!(engine.loads(&bench.request("tail_calls", &["xdp_enters", "xdp_drops"])).len(), 2);
     engine.loads(&bench.request("tail_calls", &["xdp_alone"]));

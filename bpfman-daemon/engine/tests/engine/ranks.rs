@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use bpfmand_core::{
-    AttachPoint, AttachRequest, Direction, HookKind, LoadRequest, Owner, OwningApplication, TaskScope,
-    TenantRules,
+use bpfman_model::{
+    AttachPoint, AttachRequest, Direction, HookKind, LoadRequest, Owner, OwningApplication, Reason,
+    TaskScope, TenantRules,
 };
-use bpfmand_engine::{EngineError, ErrorKind, UpdateLinkRequest};
+use bpfmand_engine::{EngineError, UpdateLinkRequest};
 use bpfmand_kernel::ListAnchor;
 
 use crate::among_others::{is_fine, names, open, stranger};
@@ -207,7 +207,7 @@ fn others_leave_places_to_root_and_cluster_applications() {
         }
         let full = attached("bravo", other, bench.xdp(10)).unwrap_err();
         assert!(matches!(full, EngineError::KeptPlaces { limit: 24, .. }), "{full}");
-        assert_eq!(full.kind(), ErrorKind::Conflict);
+        assert_eq!(full.kind(), Reason::Conflict);
         for _ in 0..8 {
             attached("alpha", kept_for, bench.xdp(10)).unwrap();
         }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bpfmand_core::{Direction, HookKind, Selector};
+use bpfman_model::{Direction, HookKind, Selector};
 use bpfmand_engine::{Engine, ManagedProgram};
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::{SimKernel, SimOptions};
@@ -41,13 +41,13 @@ fn links(engine: &Engine<SimKernel>) -> Vec<String> {
 
 /// They get the first ids of the new boot, so that new ids collide with old ones.
 pub fn others_load_first(bench: &Bench<SimKernel>, count: usize) -> Vec<bpfmand_kernel::sim::SimHandle> {
-    use bpfmand_core::{BoundText, Insn};
+    use bpfman_model::{BoundText, Insn};
     let text = BoundText::of_one_function(
         "other",
         "GPL",
         vec![Insn::new(0xb7, 0, 0, 0, 2), Insn::new(0x95, 0, 0, 0, 0)],
     );
-    let load = bpfmand_kernel::ProgramLoad::new("other", &text, bpfmand_core::ProgramType::Xdp.into());
+    let load = bpfmand_kernel::ProgramLoad::new("other", &text, bpfman_model::ProgramType::Xdp.into());
     (0..count).map(|_| bench.kernel.load_program(&load).unwrap().program).collect()
 }
 

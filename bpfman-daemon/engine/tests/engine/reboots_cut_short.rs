@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bpfmand_core::Direction;
+use bpfman_model::Direction;
 use bpfmand_engine::{Engine, EngineOptions, SCHEMA, StepObserver};
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::{LoadRequest, Owner, ProgramId};
+use bpfman_model::{LoadRequest, Owner, ProgramId};
 use bpfmand_engine::{Engine, MIGRATIONS, SCHEMA};
 use bpfmand_store::{Batch, Store, StoreOptions, Table};
 

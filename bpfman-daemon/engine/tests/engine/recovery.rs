@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bpfmand_core::{Direction, HookKind, ProgramType};
+use bpfman_model::{Direction, HookKind, ProgramType};
 
 use crate::bench::{Ask as _, Bench, Testable, pins, tracepoint};
 use bpfmand_engine::Standing;
@@ -140,8 +140,8 @@ fn folders_of_unfinished_operations_are_cleared<K: Testable>(bench: &Bench<K>) {
     assert!(bench.kernel.list_folder(Path::new("pending")).unwrap().is_empty());
     let alpha = engine.chain(&bench.left(), XDP).unwrap().members[0].program.id;
     let right = match bench.xdp(0) {
-        bpfmand_core::AttachPoint::Xdp { priority, proceed_on, .. } => {
-            bpfmand_core::AttachPoint::Xdp { interface: bench.interface("right"), priority, proceed_on }
+        bpfman_model::AttachPoint::Xdp { priority, proceed_on, .. } => {
+            bpfman_model::AttachPoint::Xdp { interface: bench.interface("right"), priority, proceed_on }
         }
         other => other,
     };

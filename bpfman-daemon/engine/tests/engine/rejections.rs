@@ -1,6 +1,8 @@
 //! Explanations of programs that the verifier rejects: cause, source line and advice, on each kernel.
 
-use bpfmand_engine::{EngineError, ErrorKind};
+use bpfman_model::Reason;
+
+use bpfmand_engine::EngineError;
 use bpfmand_kernel::KernelFacts as _;
 use bpfmand_rejection::Rejection;
 
@@ -49,7 +51,7 @@ fn linux_rejection_has_cause_line_and_advice() {
             ));
             continue;
         }
-        assert_eq!(error.kind(), ErrorKind::KernelRefused);
+        assert_eq!(error.kind(), Reason::KernelRefused);
         let advice = rejection.cause.as_ref().unwrap().advice;
         let hint = error.hint().unwrap();
         assert!(hint.lines().any(|line| line == advice) && hint.contains("--verifier-log"), "{hint}");

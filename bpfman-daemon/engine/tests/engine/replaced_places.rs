@@ -1,7 +1,7 @@
 //! Replacements of programs that were attached elsewhere between the decision and the call.
 
-use bpfmand_core::{HookKind, LinkId, MatchingId};
-use bpfmand_engine::{AllowedPlaces, EngineError, ErrorKind, ReplaceLoadRequest, ReplaceRequest};
+use bpfman_model::{HookKind, LinkId, MatchingId, Reason};
+use bpfmand_engine::{AllowedPlaces, EngineError, ReplaceLoadRequest, ReplaceRequest};
 
 use crate::bench::{Ask as _, Bench, Testable};
 use crate::interfaces::{ask, chosen};
@@ -31,7 +31,7 @@ fn replacement_runs_in_no_place_that_was_not_allowed<K: Testable>(bench: &Bench<
         let all = ReplaceLoadRequest { places: allowed, ..version(bench, &[alpha], "second", &["alpha"]) };
         // Node agents would take `Conflict` for one about maps.
         let error = engine.replace_load(&all).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+        assert_eq!(error.kind(), Reason::Invalid, "{error}");
         assert!(error.to_string().contains("was attached in another place"), "{error}");
         assert_eq!(
             bench.kernel.verdict(engine.chain(&bench.left(), HookKind::Xdp).unwrap().members[0].program.id),

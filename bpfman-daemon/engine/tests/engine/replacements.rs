@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use bpfmand_core::{
-    BytecodeSource, Direction, HookKind, Interface, LoadRequest, LoadValues, MapId, ProgramId, Selector,
+use bpfman_model::{
+    BytecodeSource, Direction, HookKind, Interface, LoadRequest, LoadValues, MapId, ProgramId, Reason,
+    Selector,
 };
 use bpfmand_engine::{
-    Engine, EngineOptions, ErrorKind, FetchedImage, ImageAsk, ImageFailure, Images, MapFate, MapPolicy,
-    ProgramRecord, ReplaceRequest, Revocation,
+    Engine, EngineOptions, FetchedImage, ImageAsk, ImageFailure, Images, MapFate, MapPolicy, ProgramRecord,
+    ReplaceRequest, Revocation,
 };
 use bpfmand_kernel::{Kernel, MapEntry};
 
@@ -69,8 +70,8 @@ fn a_new_version_takes_every_place_of_the_old_one<K: Testable>(bench: &Bench<K>)
     };
     let right = bench.interface("right");
     let at_right = |priority| match bench.xdp(priority) {
-        bpfmand_core::AttachPoint::Xdp { priority, proceed_on, .. } => {
-            bpfmand_core::AttachPoint::Xdp { interface: right.clone(), priority, proceed_on }
+        bpfman_model::AttachPoint::Xdp { priority, proceed_on, .. } => {
+            bpfman_model::AttachPoint::Xdp { interface: right.clone(), priority, proceed_on }
         }
         other => other,
     };
@@ -135,10 +136,7 @@ fn a_new_version_takes_every_place_of_the_old_one<K: Testable>(bench: &Bench<K>)
     for gone in [alpha, second] {
         until_gone(&*bench.kernel, gone);
     }
-    assert_eq!(
-        engine.rollback_program(last.programs[0].id, None).unwrap_err().kind(),
-        ErrorKind::Precondition
-    );
+    assert_eq!(engine.rollback_program(last.programs[0].id, None).unwrap_err().kind(), Reason::Precondition);
     assert_eq!(engine.map_pins(last.programs[0].id)["counts"], maps["counts"]);
     for program in [last.programs[0].id, bravo, tango, xray, trace] {
         engine.unload(program).unwrap();
@@ -159,10 +157,10 @@ fn a_map_that_cannot_go_on_is_named_and_nothing_changes<K: Testable>(bench: &Ben
         (error.kind(), error.to_string())
     };
     let (kind, message) = refused(replacement(bench, alpha, "reshaped"));
-    assert_eq!(kind, ErrorKind::Conflict);
+    assert_eq!(kind, Reason::Conflict);
     assert!(message.contains("map \"counts\"") && message.contains("packets"), "{message}");
     let (kind, message) = refused(replacement(bench, alpha, "grown"));
-    assert_eq!(kind, ErrorKind::Conflict);
+    assert_eq!(kind, Reason::Conflict);
     assert!(
         message.contains(&format!("entries 16 instead of 64, and program {bravo} uses it too")),
         "{message}"
@@ -170,16 +168,17 @@ fn a_map_that_cannot_go_on_is_named_and_nothing_changes<K: Testable>(bench: &Ben
     let only = ReplaceRequest { maps: MapPolicy::ReuseOnly, ..replacement(bench, alpha, "grown") };
     assert!(refused(only).1.contains("entries 16 instead of 64"));
     let other = ReplaceRequest { name: Some("tango".to_owned()), ..replacement(bench, alpha, "second") };
-    assert_eq!(refused(other).0, ErrorKind::Invalid);
+    assert_eq!(refused(other).0, Reason::Invalid);
     let unknown = ReplaceRequest { name: Some("nobody".to_owned()), ..replacement(bench, alpha, "second") };
-    assert_eq!(refused(unknown).0, ErrorKind::Invalid);
-    assert_eq!(refused(replacement(bench, ProgramId(u32::MAX), "second")).0, ErrorKind::NotFound);
+    assert_eq!(refused(unknown).0, Reason::Invalid);
+    assert_eq!(refused(replacement(bench, ProgramId(u32::MAX), "second")).0, Reason::NotFound);
     let nothing = BytecodeSource::File(bench.folder.path().join("nothing.o"));
     assert_eq!(
         refused(ReplaceRequest { source: nothing, ..replacement(bench, alpha, "second") }).0,
-        ErrorKind::NotFound
+        Reason::NotFound
     );
-    assert_eq!(engine.rollback_program(alpha, None).unwrap_err().kind(), ErrorKind::Precondition);
+    assert_eq!(engine.rollback_program(alpha, None).unwrap_err().kind(), Reason::Precondition);
+    // New maps, as requested.
     let fresh = ReplaceRequest { maps: MapPolicy::Fresh, ..replacement(bench, alpha, "reshaped") };
     let fresh = engine.replace_program(&fresh).unwrap();
     assert!(fresh.maps.iter().all(|map| map.fate == MapFate::New), "{:?}", fresh.maps);
@@ -271,7 +270,7 @@ fn programs_of_a_load_share_maps_after_replacement_and_reboot() {
     let error = engine.replace_program(&error).unwrap_err();
     assert!(error.to_string().contains("extra"), "{error}");
     let fresh = ReplaceRequest { maps: MapPolicy::Fresh, ..replacement(&bench, sharer, "programs") };
-    assert_eq!(engine.replace_program(&fresh).unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(engine.replace_program(&fresh).unwrap_err().kind(), Reason::Invalid);
     engine.replace_program(&replacement(&bench, sharer, "programs")).unwrap();
     check(&engine);
     let mut engine = Some(engine);
@@ -332,12 +331,12 @@ fn a_version_that_was_revoked_does_not_come_back() {
     let new = engine.replace_program(&replacement(&bench, alpha, "grown")).unwrap().programs[0].id;
     *policy.refused.lock().unwrap() = Some(sha256.clone());
     let refused = engine.rollback_program(new, None).unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::Signature, "{refused}");
+    assert_eq!(refused.kind(), Reason::Signature, "{refused}");
     assert!(refused.to_string().contains("may not come back: a newer one ran"), "{refused}");
     *policy.refused.lock().unwrap() = None;
     *policy.revoked.lock().unwrap() = Some(sha256);
     let refused = engine.rollback_program(new, None).unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::Signature, "{refused}");
+    assert_eq!(refused.kind(), Reason::Signature, "{refused}");
     assert!(refused.to_string().contains("was revoked: the policy says so"), "{refused}");
     *policy.revoked.lock().unwrap() = None;
     assert_eq!(engine.rollback_program(new, None).unwrap().programs[0].id, alpha);
@@ -367,7 +366,7 @@ fn a_revoked_program_is_not_loaded_again_after_a_reboot() {
     policy.detach.store(true, Ordering::Relaxed);
     let id = engine.ids()[0];
     let error = engine.try_attach(id, bench.xdp(2)).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Signature, "{error}");
+    assert_eq!(error.kind(), Reason::Signature, "{error}");
     drop(engine);
     bench.kernel.reboot();
     let (engine, report) = open();

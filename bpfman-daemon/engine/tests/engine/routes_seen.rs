@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use bpfmand_core::ProgramId;
+use bpfman_model::ProgramId;
 use bpfmand_engine::Engine;
 use bpfmand_kernel::linux::LinuxKernel;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use bpfmand_core::{
+use bpfman_model::{
     AttachPoint, AttachRequest, Direction, HookKey, HookKind, Interface, InterfaceMatch, KernelLinkId,
     LinkId, LoadRequest, MatchRequest, OrderIntent, ProceedOn, ProgramId,
 };
@@ -164,7 +164,7 @@ pub fn kept_empty(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
 pub fn attached_by_another(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let programs = engine.loads(&bench.request("programs", &["alpha"]));
     let kernel = &*bench.kernel;
-    let theirs = crate::kernel_rules::program(kernel, bpfmand_core::ProgramType::Xdp, 2, None);
+    let theirs = crate::kernel_rules::program(kernel, bpfman_model::ProgramType::Xdp, 2, None);
     let HookKey { netns, ifindex, .. } = kernel.find_hook(&own("left"), HookKind::Xdp).unwrap();
     let target = LinkTarget::Xdp { home: netns.into(), netns: None, ifindex, mode: XdpMode::Generic };
     let link = kernel.attach(&theirs, &target).unwrap();
@@ -176,7 +176,7 @@ pub fn attached_by_another(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
 pub fn tcx_by_another(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let programs = engine.loads(&bench.request("programs", &["xray"]));
     let kernel = &*bench.kernel;
-    let theirs = crate::kernel_rules::program(kernel, bpfmand_core::ProgramType::Tc, -1, None);
+    let theirs = crate::kernel_rules::program(kernel, bpfman_model::ProgramType::Tc, -1, None);
     let HookKey { netns, ifindex, .. } = kernel.find_hook(&own("left"), HookKind::Xdp).unwrap();
     let (direction, anchor) = (Direction::Ingress, ListAnchor::Last);
     let home = netns.into();
@@ -242,7 +242,7 @@ pub fn matched(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
         program: programs[0],
         point,
         order,
-        sharing: bpfmand_core::Sharing::default(),
+        sharing: bpfman_model::Sharing::default(),
         metadata,
         owner: Default::default(),
         group: None,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bpfmand_core::AttachPoint;
+use bpfman_model::AttachPoint;
 use bpfmand_engine::Engine;
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
@@ -17,7 +17,7 @@ fn told(file: &str) -> String {
 
 fn ready(bench: &Bench<LinuxKernel>, engine: &Engine<LinuxKernel>) -> u64 {
     let maps = bench.kernel.program(engine.ids()[0]).unwrap().unwrap().map_ids;
-    let is_bss = |map: &&bpfmand_core::MapId| {
+    let is_bss = |map: &&bpfman_model::MapId| {
         bench.kernel.map(**map).unwrap().is_some_and(|facts| facts.name.ends_with(".bss"))
     };
     let map = bench.kernel.open_map(*maps.iter().find(is_bss).unwrap()).unwrap();

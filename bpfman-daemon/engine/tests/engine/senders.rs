@@ -1,7 +1,7 @@
 //! Tenants' members that could send packets past the machine's programs: left out while their chain cannot be built.
 
-use bpfmand_core::{AttachPoint, Direction, HookKind, LinkId, ProceedOn, ProgramId, VerdictFamily};
-use bpfmand_engine::{Engine, ErrorKind, Loss, Standing};
+use bpfman_model::{AttachPoint, Direction, HookKind, LinkId, ProceedOn, ProgramId, Reason, VerdictFamily};
+use bpfmand_engine::{Engine, Loss, Standing};
 use bpfmand_kernel::Kernel;
 use bpfmand_kernel::prelude::*;
 
@@ -131,7 +131,7 @@ fn programs_of_arrays_of_tenants_send_no_copies() {
     let engine = bench.engine();
     let load = || bench.request("copies", &["tc_jumps", "tc_copies"]);
     let refused = engine.load(&of_namespace(load())).unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::Denied, "{refused}");
+    assert_eq!(refused.kind(), Reason::Denied, "{refused}");
     assert!(refused.to_string().contains("bpf_clone_redirect in a program of a program array"), "{refused}");
     assert!(engine.ids().is_empty());
     engine.loads(&load());

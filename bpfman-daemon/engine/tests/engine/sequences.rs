@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use bpfmand_core::{
-    AttachPoint, Direction, HookKind, LinkId, MAX_CHAIN_MEMBERS, MapId, ProceedOn, ProgramId, VerdictFamily,
+use bpfman_model::{
+    AttachPoint, Direction, HookKind, LinkId, MAX_CHAIN_MEMBERS, MapId, ProceedOn, ProgramId, Reason,
+    VerdictFamily,
 };
-use bpfmand_engine::{Engine, ErrorKind};
+use bpfmand_engine::Engine;
 use bpfmand_kernel::sim::SimKernel;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -179,8 +180,8 @@ fn play(bench: &Bench<SimKernel>, changes: &[Change]) {
                             proceed_on: *proceed_on,
                         });
                     }
-                    Err(error) if !fits => assert_eq!(error.kind(), ErrorKind::Precondition, "{error}"),
-                    Err(error) => assert!(!room && error.kind() == ErrorKind::Conflict, "{error}"),
+                    Err(error) if !fits => assert_eq!(error.kind(), Reason::Precondition, "{error}"),
+                    Err(error) => assert!(!room && error.kind() == Reason::Conflict, "{error}"),
                 }
             }
             Change::Detach { .. } if model.members.is_empty() => {}

@@ -1,14 +1,14 @@
 //! Shadow members, which have no effect on the verdict.
 
-use bpfmand_core::{AttachRequest, HookKind, LinkId, ProceedOn, ProgramId, Sharing, VerdictFamily};
-use bpfmand_engine::{Engine, ErrorKind, UpdateLinkRequest};
+use bpfman_model::{AttachRequest, HookKind, LinkId, ProceedOn, ProgramId, Reason, Sharing, VerdictFamily};
+use bpfmand_engine::{Engine, UpdateLinkRequest};
 use bpfmand_kernel::Kernel;
 
 use crate::bench::{Ask as _, Bench, Testable};
 
 const XDP: HookKind = HookKind::Xdp;
 
-fn shadow(program: ProgramId, point: bpfmand_core::AttachPoint) -> AttachRequest {
+fn shadow(program: ProgramId, point: bpfman_model::AttachPoint) -> AttachRequest {
     AttachRequest {
         program,
         point,
@@ -61,7 +61,7 @@ fn the_kernels_own_chain_has_no_shadows<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let program = engine.loads(&bench.request("programs", &["xray"]))[0];
     let error = engine.attach(&shadow(program, bench.tcx(10))).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!(error.kind(), Reason::Invalid);
     assert!(error.to_string().contains("nor be a shadow"), "{error}");
 }
 

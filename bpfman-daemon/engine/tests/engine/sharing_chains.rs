@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use bpfmand_core::{AttachPoint, Direction, HookKind, Interface, ProgramId};
-use bpfmand_engine::{Engine, ErrorKind, HookChange, ReplaceRequest, SwitchCaller};
+use bpfman_model::{AttachPoint, Direction, HookKind, Interface, ProgramId, Reason};
+use bpfmand_engine::{Engine, HookChange, ReplaceRequest, SwitchCaller};
 
 use crate::bench::{Ask as _, Bench, Testable, pins};
 
@@ -149,7 +149,7 @@ fn a_held_hook_refuses_changes_and_says_who_holds_it<K: Testable>(bench: &Bench<
     ];
     for result in refused {
         let error = result.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+        assert_eq!(error.kind(), Reason::Conflict, "{error}");
         assert!(error.to_string().contains("frozen by user 4711"), "{error}");
     }
     assert_eq!((engine.all_links(), pins(&*bench.kernel, Path::new(""))), before);
@@ -206,9 +206,9 @@ fn switches_of_a_hook_without_members_are_refused<K: Testable>(bench: &Bench<K>)
     let engine = bench.engine();
     let change = HookChange { held: Some(true), ..HookChange::default() };
     let error = engine.set_hook(&bench.left(), XDP, &change, &SwitchCaller::root("user 0")).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    assert_eq!(error.kind(), Reason::NotFound, "{error}");
     let error = engine.verify_chain(&bench.left(), XDP, None).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    assert_eq!(error.kind(), Reason::NotFound, "{error}");
 }
 
 crate::on_both_kernels!(

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bpfmand_core::{MapId, NetnsId, ProgramId};
+use bpfman_model::{MapId, NetnsId, ProgramId};
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::{SimKernel, SimOptions, SimSnapshot};
 

@@ -4,8 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bpfmand_core::{LoadRequest, Owner, OwningApplication};
-use bpfmand_engine::{EbpfObject, Engine, EngineError, EngineOptions, ReadHere, ReadObjects, RecoveryReport};
+use bpfman_model::{LoadRequest, Owner, OwningApplication};
+use bpfmand_engine::{
+    EbpfObject, Engine, EngineError, EngineOptions, LinkAhead, ReadHere, ReadObjects, RecoveryReport,
+};
 use bpfmand_kernel::sim::SimKernel;
 
 use crate::bench::{Ask as _, Bench};
@@ -48,6 +50,10 @@ impl Failing {
 impl ReadObjects for Failing {
     fn read(&self, bytes: Arc<[u8]>) -> Result<EbpfObject, EngineError> {
         self.try_to(bytes, false)
+    }
+
+    fn read_ahead(&self, bytes: Arc<[u8]>, _ahead: &LinkAhead) -> Result<EbpfObject, EngineError> {
+        self.read(bytes)
     }
 
     fn read_again(&self, bytes: Arc<[u8]>) -> Result<EbpfObject, EngineError> {

@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use bpfmand_core::{AttachPoint, LoadRequest, MapId, TenantRules};
-use bpfmand_engine::{Engine, EngineError, ErrorKind, HookCheck, LinkDetails, Standing, WantedMap};
+use bpfman_model::{AttachPoint, LoadRequest, MapId, Reason, TenantRules};
+use bpfmand_engine::{Engine, EngineError, HookCheck, LinkDetails, Standing, WantedMap};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::sim::SimOptions;
 
@@ -74,7 +74,7 @@ fn a_map_takes_one_program_at_each_hook<K: Testable>(bench: &Bench<K>) {
     let before = pins(&*bench.kernel, "".as_ref());
     for other in [stream, data] {
         let error = engine.try_attach(other, connections()).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+        assert_eq!(error.kind(), Reason::Conflict, "{error}");
         assert_eq!(pins(&*bench.kernel, "".as_ref()), before);
     }
     engine.detach(link).unwrap();
@@ -88,10 +88,10 @@ fn what_is_no_map_of_sockets_is_refused<K: Testable>(bench: &Bench<K>) {
     let before = pins(&*bench.kernel, "".as_ref());
     let at = |name: &str| AttachPoint::Sockmap { map: name.to_owned() };
     for (program, point, kind, says) in [
-        (program, at("runs"), ErrorKind::Invalid, "map \"runs\" of program"),
-        (program, at("nothing"), ErrorKind::NotFound, "has no map \"nothing\""),
-        (program, AttachPoint::Cgroup { path: "/".parse().unwrap() }, ErrorKind::Precondition, "sk_msg"),
-        (other, at("runs"), ErrorKind::Precondition, "sock_ops"),
+        (program, at("runs"), Reason::Invalid, "map \"runs\" of program"),
+        (program, at("nothing"), Reason::NotFound, "has no map \"nothing\""),
+        (program, AttachPoint::Cgroup { path: "/".parse().unwrap() }, Reason::Precondition, "sk_msg"),
+        (other, at("runs"), Reason::Precondition, "sock_ops"),
     ] {
         let error = engine.try_attach(program, point).unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
@@ -100,7 +100,7 @@ fn what_is_no_map_of_sockets_is_refused<K: Testable>(bench: &Bench<K>) {
     }
     let tenant = Some(TenantRules::of_containers());
     let denied = engine.load(&LoadRequest { tenant, ..bench.request("sockets", &["nothing_sent"]) });
-    assert_eq!(denied.unwrap_err().kind(), ErrorKind::Denied);
+    assert_eq!(denied.unwrap_err().kind(), Reason::Denied);
     let mut request = bench.request("sockets", &["no_stream"]);
     request.programs[0].target = Some("connect4".to_owned());
     let error = engine.load(&request).unwrap_err();
@@ -130,7 +130,7 @@ fn older_kernels_without_such_links_are_named() {
     let engine = bench.engine();
     let program = engine.loads(&bench.request("sockets", &["nothing_sent"]))[0];
     let error: EngineError = engine.try_attach(program, connections()).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert_eq!(error.kind(), Reason::Unsupported);
     assert!(error.to_string().contains("Linux 6.10 or later"), "{error}");
 }
 
@@ -201,7 +201,7 @@ fn linux_programs_of_maps_of_sockets_decide() {
     );
     python(&bench, &by_others);
     let error = engine.try_attach(loaded[0], connections()).unwrap_err();
-    assert_eq!((error.kind(), engine.all_links().len()), (ErrorKind::Conflict, 0), "{error}");
+    assert_eq!((error.kind(), engine.all_links().len()), (Reason::Conflict, 0), "{error}");
     assert_eq!(exchange(&bench, map), "Permission denied received", "theirs stays");
 }
 

@@ -1,6 +1,6 @@
 //! Chains with the read-only data of their members folded in.
 
-use bpfmand_core::{HookKind, MapId, ProgramId};
+use bpfman_model::{HookKind, MapId, ProgramId};
 use bpfmand_engine::Engine;
 use bpfmand_kernel::Kernel;
 

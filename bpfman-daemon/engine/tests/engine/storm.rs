@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use bpfmand_core::{AttachRequest, HookKind, InterfaceMatch, MatchRequest, OrderIntent, Sharing};
+use bpfman_model::{AttachRequest, HookKind, InterfaceMatch, MatchRequest, OrderIntent, Sharing};
 use bpfmand_engine::EngineError;
 use bpfmand_kernel::KernelError;
 use bpfmand_kernel::prelude::*;

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use bpfmand_core::{Direction, HookAttachment, HookKey, HookKind, ProgramType};
-use bpfmand_engine::{Attached, Engine, EngineError, ErrorKind, HookCheck, HookConflict, Loss, Standing};
+use bpfman_model::{Direction, HookAttachment, HookKey, HookKind, ProgramType, Reason};
+use bpfmand_engine::{Attached, Engine, EngineError, HookCheck, HookConflict, Loss, Standing};
 use bpfmand_kernel::{FilterPlace, Kernel, LinkTarget, ListAnchor, TcFilter, XdpMode};
 
 use crate::bench::{Ask as _, Bench, Testable, pins};
@@ -38,7 +38,7 @@ fn at_tcx<K: Testable>(bench: &Bench<K>, anchor: ListAnchor) -> LinkTarget<'_> {
 }
 
 fn conflict(error: EngineError) -> HookConflict {
-    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    assert_eq!(error.kind(), Reason::Conflict, "{error}");
     match error {
         EngineError::HookHeld(conflict) => *conflict,
         other => panic!("{other}"),
@@ -156,7 +156,7 @@ fn a_filter_that_someone_removed_comes_back<K: Testable>(bench: &Bench<K>) {
     let find = || {
         let contents = kernel.hook_contents(Some(&bench.netns), &key).unwrap();
         let filters = contents.entries.iter().filter_map(|entry| match &entry.via {
-            bpfmand_core::HookAttachment::Filter(filter) => {
+            bpfman_model::HookAttachment::Filter(filter) => {
                 Some((filter.priority, filter.handle, entry.program))
             }
             _ => None,
@@ -257,7 +257,7 @@ fn what_others_put_in_our_place_is_named_and_never_overwritten<K: Testable>(benc
     assert_eq!(kernel.link_of(&link).unwrap().program, their_id);
     assert_eq!(engine.drift_counts(), (1, 0), "what stays lost counts once");
     let error = engine.try_attach(bravo, bench.xdp(2)).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    assert_eq!(error.kind(), Reason::Conflict, "{error}");
     kernel.replace(&link, &ours, &theirs).unwrap();
     assert_eq!(engine.check_hook(&key).unwrap(), HookCheck::Right);
     assert_eq!(engine.all_links().remove(0).standing, Standing::Running);

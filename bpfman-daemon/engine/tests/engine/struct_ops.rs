@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use bpfmand_core::{AttachPoint, BytecodeSource, LoadRequest, TenantRules};
-use bpfmand_engine::{Engine, EngineError, ErrorKind, HookCheck, LinkDetails, Standing};
+use bpfman_model::{AttachPoint, BytecodeSource, LoadRequest, Reason, TenantRules};
+use bpfmand_engine::{Engine, EngineError, HookCheck, LinkDetails, Standing};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimOptions;
@@ -99,12 +99,12 @@ fn what_the_kernel_could_not_call_is_refused<K: Testable>(bench: &Bench<K>) {
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.to_string().contains(says), "{error}");
     };
-    refused(&request(bench, &["take", "grow"]), ErrorKind::Invalid, "needs program window, threshold too");
+    refused(&request(bench, &["take", "grow"]), Reason::Invalid, "needs program window, threshold too");
     let mut other = request(bench, &PROGRAMS);
     other.programs[0].target = Some("tcp_congestion_ops.no_such".to_owned());
-    refused(&other, ErrorKind::Invalid, "a member tcp_congestion_ops.no_such");
+    refused(&other, Reason::Invalid, "a member tcp_congestion_ops.no_such");
     let tenant = Some(TenantRules::of_containers());
-    refused(&LoadRequest { tenant, ..request(bench, &PROGRAMS) }, ErrorKind::Denied, "struct_ops");
+    refused(&LoadRequest { tenant, ..request(bench, &PROGRAMS) }, Reason::Denied, "struct_ops");
     assert_eq!(pins(&*bench.kernel, "".as_ref()), Vec::<String>::new());
     let loaded = engine.loads(&request(bench, &PROGRAMS));
     let twice = engine.loads(&request(bench, &PROGRAMS));
@@ -112,16 +112,11 @@ fn what_the_kernel_could_not_call_is_refused<K: Testable>(bench: &Bench<K>) {
     let link = engine.attached(loaded[0], steady());
     let before = pins(&*bench.kernel, "".as_ref());
     for (program, point, kind, says) in [
-        (loaded[0], steady(), ErrorKind::Conflict, "already"),
-        (loaded[1], steady(), ErrorKind::Conflict, "by the same name"),
-        (twice[0], steady(), ErrorKind::Conflict, "by the same name"),
-        (loaded[0], at("nothing"), ErrorKind::NotFound, "has no map \"nothing\""),
-        (
-            loaded[0],
-            AttachPoint::Cgroup { path: "/".parse().unwrap() },
-            ErrorKind::Precondition,
-            "struct_ops",
-        ),
+        (loaded[0], steady(), Reason::Conflict, "already"),
+        (loaded[1], steady(), Reason::Conflict, "by the same name"),
+        (twice[0], steady(), Reason::Conflict, "by the same name"),
+        (loaded[0], at("nothing"), Reason::NotFound, "has no map \"nothing\""),
+        (loaded[0], AttachPoint::Cgroup { path: "/".parse().unwrap() }, Reason::Precondition, "struct_ops"),
     ] {
         let error = engine.try_attach(program, point).unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
@@ -141,7 +136,7 @@ fn a_function_that_the_kernel_calls_stays<K: Testable>(bench: &Bench<K>) {
     let link = engine.attached(programs[1], steady());
     let before = pins(&*bench.kernel, "".as_ref());
     let error = engine.unload(programs[0]).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    assert_eq!(error.kind(), Reason::Invalid, "{error}");
     assert!(error.to_string().contains(&format!("detach link {link} first")), "{error}");
     assert_eq!(pins(&*bench.kernel, "".as_ref()), before);
     // Unloading the link's program ends the link, and the kernel no longer calls the others.
@@ -199,7 +194,7 @@ fn kernels_without_links_of_structures_are_named() {
     // Without links nothing could keep the struct_ops map in use.
     let programs = engine.loads(&request(&bench, &PROGRAMS));
     let error: EngineError = engine.try_attach(programs[0], steady()).unwrap_err();
-    assert_eq!((error.kind(), engine.all_links().len()), (ErrorKind::Unsupported, 0));
+    assert_eq!((error.kind(), engine.all_links().len()), (Reason::Unsupported, 0));
     assert!(error.to_string().contains("Linux 6.4 or later"), "{error}");
 }
 

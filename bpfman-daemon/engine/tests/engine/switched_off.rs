@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use bpfmand_core::{
+use bpfman_model::{
     AttachPoint, BytecodeSource, Direction, HookKind, LoadRequest, MapSpec, NetfilterFamily, NetfilterHook,
-    NetfilterPlace, ProcessScope, ProgramId, ProgramType, TenantRules, map_type,
+    NetfilterPlace, ProcessScope, ProgramId, ProgramType, Reason, TenantRules, map_type,
 };
-use bpfmand_engine::{Engine, EngineError, ErrorKind, TracePacket};
+use bpfmand_engine::{Engine, EngineError, TracePacket};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::{KernelError, MapEntry, MapPlace, PROBES, Probe, SYSCALL_WRAPPERS};
@@ -60,7 +60,7 @@ const FALLBACKS: [(&str, Look); 27] = [
     ("freplace", |(bench, engine), there| {
         let extended = filter(bench, engine);
         let error = engine.load(&extension(bench, "drops", extended)).unwrap_err();
-        assert_eq!((error.kind(), engine.ids()), (ErrorKind::Unsupported, vec![extended]), "{error}");
+        assert_eq!((error.kind(), engine.ids()), (Reason::Unsupported, vec![extended]), "{error}");
         engine.unload(extended).unwrap();
         if !there {
             println!("skipped: xdp-loader has no dispatcher where the kernel lacks freplace");
@@ -69,23 +69,18 @@ const FALLBACKS: [(&str, Look); 27] = [
         Loader::new(bench).load("xdpfilt_alw_eth", 20);
         let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
         let error = engine.try_attach(alpha, bench.xdp(40)).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+        assert_eq!(error.kind(), Reason::Conflict, "{error}");
     }),
     ("device_bound", |(bench, engine), there| {
         let driver = engine.load(&bench.request("fallbacks", &["asks_driver"]));
         match (driver, there) {
             (Err(error), _) => {
-                let kinds = [
-                    ErrorKind::Unsupported,
-                    ErrorKind::KernelRefused,
-                    ErrorKind::NotFound,
-                    ErrorKind::Invalid,
-                ];
+                let kinds = [Reason::Unsupported, Reason::KernelRefused, Reason::NotFound, Reason::Invalid];
                 assert!(kinds.contains(&error.kind()) && engine.ids().is_empty(), "{error}");
             }
             (Ok(loaded), true) => {
                 let error = engine.try_attach(loaded.programs[0].id, bench.xdp(1)).unwrap_err();
-                assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+                assert_eq!(error.kind(), Reason::Unsupported, "{error}");
             }
             (Ok(_), false) => panic!("a program that asks the driver was loaded"),
         }
@@ -216,8 +211,8 @@ fn refuses_as(
         Ok(loaded) => loaded,
         // A kernel that does not know the type, or lacks its probe, reports it at load.
         Err(error) => {
-            let kinds = [ErrorKind::Unsupported, ErrorKind::KernelRefused];
-            assert!(!there || error.kind() == ErrorKind::Unsupported, "{error}");
+            let kinds = [Reason::Unsupported, Reason::KernelRefused];
+            assert!(!there || error.kind() == Reason::Unsupported, "{error}");
             assert!(kinds.contains(&error.kind()) && engine.ids().is_empty(), "{error}");
             return;
         }
@@ -225,14 +220,14 @@ fn refuses_as(
     let before = pins(&*bench.kernel, Path::new(""));
     let error = engine.try_attach(loaded.programs[0].id, point).unwrap_err();
     assert!(matches!(error, EngineError::Kernel(KernelError::Unsupported { .. })), "{error:?}");
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert_eq!(error.kind(), Reason::Unsupported);
     assert_eq!((engine.all_links().len(), pins(&*bench.kernel, Path::new(""))), (0, before));
 }
 
 fn refuses_tenants((bench, engine): With<'_>, program: &str) {
     let tenant = Some(TenantRules::of_containers());
     let error = engine.load(&LoadRequest { tenant, ..bench.request("points", &[program]) }).unwrap_err();
-    assert_eq!((error.kind(), engine.ids().len()), (ErrorKind::Unsupported, 0), "{error}");
+    assert_eq!((error.kind(), engine.ids().len()), (Reason::Unsupported, 0), "{error}");
 }
 
 fn chained((bench, engine): With<'_>, programs: &[&str]) -> Vec<String> {

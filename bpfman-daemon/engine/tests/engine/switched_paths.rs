@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use bpfmand_core::{AttachPoint, HookKey, HookKind};
+use bpfman_model::{AttachPoint, HookKey, HookKind};
 use bpfmand_engine::{Engine, EngineError, StepObserver, UpdateLinkRequest};
 use bpfmand_kernel::KernelError;
 use bpfmand_kernel::prelude::*;

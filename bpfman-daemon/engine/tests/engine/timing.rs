@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use bpfmand_core::{AttachPoint, HookKind, ProceedOn, VerdictFamily};
+use bpfman_model::{AttachPoint, HookKind, ProceedOn, VerdictFamily};
 use bpfmand_engine::{ChainDetails, Engine, HookChange, MemberTime, SwitchCaller};
 use bpfmand_kernel::Kernel;
 use bpfmand_kernel::prelude::*;

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use bpfmand_core::{AttachPoint, Direction, HookKind, ProceedOn, VerdictFamily};
+use bpfman_model::{AttachPoint, Direction, HookKind, ProceedOn, VerdictFamily};
 use bpfmand_engine::{HookChange, SwitchCaller};
 use bpfmand_kernel::prelude::*;
 

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use bpfmand_core::{AttachPoint, LoadRequest, MapId, ProcessScope, ProgramId, TenantRules};
-use bpfmand_engine::{Engine, EngineError, ErrorKind, HookCheck, Standing};
+use bpfman_model::{AttachPoint, LoadRequest, MapId, ProcessScope, ProgramId, Reason, TenantRules};
+use bpfmand_engine::{Engine, EngineError, HookCheck, Standing};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
 
@@ -65,7 +65,7 @@ fn linux_programs_are_told_the_arguments_of_each_place() {
     if !bench.kernel.features().uprobe_multi {
         println!("skipped: Linux before 6.6 has no probes of many functions of a library");
         let error = engine.try_attach(program, point(&shop, "sold")).unwrap_err();
-        assert_eq!((error.kind(), engine.all_links().len()), (ErrorKind::Unsupported, 0), "{error}");
+        assert_eq!((error.kind(), engine.all_links().len()), (Reason::Unsupported, 0), "{error}");
         return;
     }
     assert_eq!(said(&bench, &engine, program, &shop), ("unwatched".to_owned(), vec![]), "before");
@@ -88,10 +88,10 @@ fn linux_programs_are_told_the_arguments_of_each_place() {
     let new = engine.replace_program(&replacement(&bench, program, "usdt")).unwrap().programs[0].id;
     assert_eq!(said(&bench, &engine, new, &shop), seen, "replaced");
     let error = engine.try_attach(new, point(&shop, "bought")).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    assert_eq!(error.kind(), Reason::NotFound, "{error}");
     assert!(error.to_string().contains("has no static probe shop:bought"), "{error}");
     let error = engine.try_attach(new, point(Path::new("/etc/passwd"), "sold")).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    assert_eq!(error.kind(), Reason::NotFound, "{error}");
     engine.detach(link).unwrap();
     assert_eq!(said(&bench, &engine, new, &shop), ("unwatched".to_owned(), vec![]), "detached");
     engine.unload(new).unwrap();
@@ -150,7 +150,7 @@ fn usdt_probes_are_refused_to_tenants_and_return_after_reboot() {
     let tenant = Some(TenantRules::of_containers());
     let denied: EngineError =
         engine.load(&LoadRequest { tenant, ..bench.request("usdt", &["sold"]) }).unwrap_err();
-    assert_eq!(denied.kind(), ErrorKind::Denied);
+    assert_eq!(denied.kind(), Reason::Denied);
     let program = engine.loads(&bench.request("usdt", &["sold"]))[0];
     let link = engine.attached(program, point(Path::new("/bin/shop"), "sold"));
     drop(engine);

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use bpfmand_core::{LoadValues, MapId, ProgramId};
-use bpfmand_engine::{EngineError, ErrorKind, MapPolicy, ReplaceLoadRequest, ReplaceRequest};
+use bpfman_model::{LoadValues, MapId, ProgramId, Reason};
+use bpfmand_engine::{EngineError, MapPolicy, ReplaceLoadRequest, ReplaceRequest};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::ObjectFile;
 
@@ -133,7 +133,7 @@ fn a_new_version_has_the_values_that_it_is_given<K: Testable>(bench: &Bench<K>) 
     let third = engine.replace_load(&by).unwrap().programs[0].id;
     assert_eq!(bytes(bench, third, "port"), 445_u16.to_ne_bytes());
     let wrong = ReplaceRequest { values: globals(&[("port", "x")]), ..replacement(bench, third, "settings") };
-    assert_eq!(engine.replace_program(&wrong).unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(engine.replace_program(&wrong).unwrap_err().kind(), Reason::Invalid);
     assert_eq!(bytes(bench, third, "port"), 445_u16.to_ne_bytes());
 }
 
@@ -154,7 +154,7 @@ fn values_stay_over_a_restart<K: Testable>(bench: &Bench<K>) {
 pub fn refused<K: Testable>(bench: &Bench<K>, values: LoadValues) -> EngineError {
     let engine = bench.engine();
     let before = pins(&*bench.kernel, Path::new(""));
-    let request = bpfmand_core::LoadRequest { values, ..bench.request("settings", &["reads"]) };
+    let request = bpfman_model::LoadRequest { values, ..bench.request("settings", &["reads"]) };
     let ids = engine.ids();
     let error = engine.load(&request).map(drop).unwrap_err();
     assert_eq!(pins(&*bench.kernel, Path::new("")), before);
@@ -187,16 +187,16 @@ fn what_is_no_value_is_refused_and_leaves_nothing<K: Testable>(bench: &Bench<K>)
         ("pointer", "1", "give its 8 byte(s) as 16 hexadecimal digits"),
     ] {
         let error = refused(bench, globals(&[(variable, text)]));
-        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert_eq!(error.kind(), Reason::Invalid);
         let message = error.to_string();
         assert!(message.contains("settings.o") && message.contains(says), "{variable}={text}: {message}");
         assert!(error.hint().is_some(), "{message}");
     }
     // A short text may expand to more than a record can hold, and a long one is refused before it is parsed.
     let error = refused(bench, globals(&[("large", "x")]));
-    assert_eq!((error.kind(), error.to_string().contains("the global data")), (ErrorKind::TooLarge, true));
+    assert_eq!((error.kind(), error.to_string().contains("the global data")), (Reason::TooLarge, true));
     let error = refused(bench, globals(&[("list", &"[".repeat(30_000))]));
-    assert_eq!(error.kind(), ErrorKind::TooLarge);
+    assert_eq!(error.kind(), Reason::TooLarge);
     let error = refused(bench, globals(&[("list", &"[".repeat(20_000))]));
     assert!(error.to_string().contains("recursion limit") && error.to_string().len() < 500, "{error}");
 }

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use bpfmand_core::{LoadLimits, LoadRequest, Owner, OwningApplication};
-use bpfmand_engine::{DryRunRequest, EngineError, ErrorKind, VerifiedLimit};
+use bpfman_model::{LoadLimits, LoadRequest, Owner, OwningApplication, Reason};
+use bpfmand_engine::{DryRunRequest, EngineError, VerifiedLimit};
 use bpfmand_kernel::KernelFacts as _;
 
 use crate::bench::{Ask as _, Bench, Testable, pins};
@@ -26,7 +26,7 @@ fn a_text_over_the_limit_is_refused_before_the_kernel_is_asked<K: Testable>(benc
     // The trivial program has two instructions; both together exceed the limit.
     request.limits = at_most(4);
     let error = engine.load(&request).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::TooLarge);
+    assert_eq!(error.kind(), Reason::TooLarge);
     assert!(error.hint().unwrap().contains("limits.verified_instructions"));
     let VerifiedLimit::Text { program, insns, limit } = limit(error) else { panic!("the kernel was asked") };
     assert_eq!((program.as_str(), limit), ("slow", 4));
@@ -70,8 +70,8 @@ fn acknowledged_program_returns_if_more_is_verified() {
     let engine = bench.engine();
     assert!(engine.describe_link(link).unwrap().standing.is_running());
     let refused = engine.load(&load()).unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::Denied, "{refused}");
-    // Each instruction of its loop may call a helper, which counts 20 more.
+    assert_eq!(refused.kind(), Reason::Denied, "{refused}");
+    // Each instruction of its loop may be the one that calls a helper, which counts 20 more.
     assert!(refused.to_string().contains("may run for 880803840 instructions"), "{refused}");
     assert_eq!(engine.ids().len(), 1);
 }
@@ -87,7 +87,7 @@ mod walked {
         request.limits = at_most(1000);
         let error = engine.load(&request).unwrap_err();
         if bench.kernel.features().version < (5, 16) {
-            assert_eq!(error.kind(), ErrorKind::Unsupported);
+            assert_eq!(error.kind(), Reason::Unsupported);
             assert!(matches!(limit(error), VerifiedLimit::Uncounted { .. }));
             return;
         }

@@ -4,12 +4,11 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
-use bpfmand_core::{
-    AttachPoint, AttachRequest, Direction, HookKind, OrderIntent, ProgramId, ProgramType, Selector, Sharing,
+use bpfman_model::{
+    AttachPoint, AttachRequest, Direction, HookKind, OrderIntent, ProgramId, ProgramType, Reason, Selector,
+    Sharing,
 };
-use bpfmand_engine::{
-    Engine, EngineError, ErrorKind, HookCheck, ReplaceRequest, StepObserver, UpdateLinkRequest,
-};
+use bpfmand_engine::{Engine, EngineError, HookCheck, ReplaceRequest, StepObserver, UpdateLinkRequest};
 use bpfmand_kernel::prelude::*;
 
 use crate::bench::{Ask as _, Bench, PATIENCE, Testable, pins};
@@ -21,7 +20,7 @@ fn isolated<K: Testable>(
     engine: &Engine<K>,
     program: ProgramId,
     point: AttachPoint,
-) -> Result<bpfmand_core::LinkId, EngineError> {
+) -> Result<bpfman_model::LinkId, EngineError> {
     let sharing = Sharing { isolated: true, ..Sharing::default() };
     let order = OrderIntent::default();
     let request = AttachRequest {
@@ -60,7 +59,7 @@ fn an_isolated_member_stays_the_program_that_it_is<K: Testable>(bench: &Bench<K>
     let engine = bench.engine();
     assert_eq!(engine.show_chain(&bench.left(), XDP).unwrap().members[1].way.name(), "own");
     let tracing = isolated(&engine, alpha, crate::bench::tracepoint("sched_switch")).unwrap_err();
-    assert_eq!(tracing.kind(), ErrorKind::Invalid, "{tracing}");
+    assert_eq!(tracing.kind(), Reason::Invalid, "{tracing}");
 }
 
 /// The new program has the same verdicts, but its own counters and records.
@@ -129,7 +128,7 @@ fn rejected_splice_becomes_a_chain_of_another_strategy() {
     let before = bench.kernel.snapshot();
     bench.kernel.refuse_longer_than(1);
     let error = engine.try_attach(bravo, bench.xdp(2)).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::KernelRefused);
+    assert_eq!(error.kind(), Reason::KernelRefused);
     let text = error.to_string();
     assert!(text.contains("xdp:left") && text.contains("\"alpha\""), "{text}");
     assert!(text.contains("invalid func unknown#0"), "{text}");
@@ -147,7 +146,7 @@ fn members_that_an_mtu_needs_frags_of_are_named() {
     engine.attached(frags, bench.xdp(1));
     let before = pins(&*bench.kernel, Path::new(""));
     let error = engine.try_attach(alpha, bench.xdp(1)).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Precondition, "{error}");
+    assert_eq!(error.kind(), Reason::Precondition, "{error}");
     assert!(error.to_string().contains("which alpha does not handle"), "{error}");
     assert!(error.hint().unwrap().contains("xdp.frags"));
     assert_eq!(pins(&*bench.kernel, Path::new("")), before);

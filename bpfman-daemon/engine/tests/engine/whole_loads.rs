@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use bpfmand_core::{Direction, HookKind, LoadRequest, MapId, OrderIntent, ProgramId, ProgramUid};
+use bpfman_model::{Direction, HookKind, LoadRequest, MapId, OrderIntent, ProgramId, ProgramUid, Reason};
 use bpfmand_engine::{
-    Engine, EngineError, ErrorKind, LinkDetails, MapFate, MapPolicy, ReplaceLoadRequest, ReplaceOutcome,
+    Engine, EngineError, LinkDetails, MapFate, MapPolicy, ReplaceLoadRequest, ReplaceOutcome,
 };
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::{Kernel, LinkTarget, MapEntry, XdpMode};
@@ -56,8 +56,8 @@ fn new_version_of_a_load_takes_all_places_with_other_programs<K: Testable>(bench
     let [alpha, bravo, charlie, tango, tulip, xray, yankee, trace] = old[..] else { panic!() };
     let other = engine.loads(&bench.request("programs", &["delta"]))[0];
     let at_right = |priority| match bench.xdp(priority) {
-        bpfmand_core::AttachPoint::Xdp { priority, proceed_on, .. } => {
-            bpfmand_core::AttachPoint::Xdp { interface: bench.interface("right"), priority, proceed_on }
+        bpfman_model::AttachPoint::Xdp { priority, proceed_on, .. } => {
+            bpfman_model::AttachPoint::Xdp { interface: bench.interface("right"), priority, proceed_on }
         }
         other => other,
     };
@@ -126,7 +126,7 @@ fn new_version_of_a_load_takes_all_places_with_other_programs<K: Testable>(bench
     }
     for gone in &old {
         until_gone(&*bench.kernel, *gone);
-        assert_eq!(engine.describe_program(*gone).unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(engine.describe_program(*gone).unwrap_err().kind(), Reason::NotFound);
     }
     let held = pins(&*bench.kernel, Path::new(""));
     drop(engine);
@@ -136,7 +136,7 @@ fn new_version_of_a_load_takes_all_places_with_other_programs<K: Testable>(bench
     assert_eq!(pins(&*bench.kernel, Path::new("")), held);
     // No old version is kept: a rollback needs the earlier bytecode.
     let error = engine.rollback_program(new[0], None).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Precondition);
+    assert_eq!(error.kind(), Reason::Precondition);
     assert!(error.to_string().contains("replaced as a whole"), "{error}");
     let back = engine.replace_load(&version(bench, &new, "programs", &["alpha", "bravo", "tango"])).unwrap();
     assert_eq!((back.links_switched, back.programs_removed), (4, 3));
@@ -159,7 +159,7 @@ fn impossible_replacement_of_a_load_changes_nothing<K: Testable>(bench: &Bench<K
     let other = engine.loads(&bench.request("refused", &["tame"]))[0];
     engine.attached(alpha, bench.xdp(1));
     engine.attached(bravo, bench.xdp(2));
-    let foreign = crate::kernel_rules::program(&*bench.kernel, bpfmand_core::ProgramType::Xdp, 2, None);
+    let foreign = crate::kernel_rules::program(&*bench.kernel, bpfman_model::ProgramType::Xdp, 2, None);
     let foreign = bench.kernel.program_of(&foreign).unwrap().id;
     let look = || (all_stays(&engine), pins(&*bench.kernel, Path::new("")), engine.ids());
     let before = look();
@@ -168,35 +168,27 @@ fn impossible_replacement_of_a_load_changes_nothing<K: Testable>(bench: &Bench<K
     let of = |programs: &[ProgramId]| version(bench, programs, "second", &both);
     let absent = bench.folder.path().join("nothing.o");
     let mut cases = vec![
-        (of(&[]), ErrorKind::Invalid, "no program is named".to_owned()),
-        (of(&[alpha, ProgramId(u32::MAX)]), ErrorKind::NotFound, format!("program {}", u32::MAX)),
-        (of(&[foreign]), ErrorKind::NotFound, format!("program {foreign} does not exist or is not managed")),
-        (
-            of(&[alpha, bravo, other]),
-            ErrorKind::Invalid,
-            format!("{other} (\"tame\") are of different loads"),
-        ),
-        (of(&[bravo]), ErrorKind::Invalid, format!("program {alpha} (\"alpha\") is of the same load")),
-        (version(bench, &[alpha, bravo], "second", &[]), ErrorKind::Invalid, "names no program".to_owned()),
-        (version(bench, &[alpha, bravo], "second", &["nobody"]), ErrorKind::Invalid, "nobody".to_owned()),
-        (
-            version(bench, &[alpha, bravo], "reshaped", &both),
-            ErrorKind::Conflict,
-            "map \"counts\"".to_owned(),
-        ),
+        (of(&[]), Reason::Invalid, "no program is named".to_owned()),
+        (of(&[alpha, ProgramId(u32::MAX)]), Reason::NotFound, format!("program {}", u32::MAX)),
+        (of(&[foreign]), Reason::NotFound, format!("program {foreign} does not exist or is not managed")),
+        (of(&[alpha, bravo, other]), Reason::Invalid, format!("{other} (\"tame\") are of different loads")),
+        (of(&[bravo]), Reason::Invalid, format!("program {alpha} (\"alpha\") is of the same load")),
+        (version(bench, &[alpha, bravo], "second", &[]), Reason::Invalid, "names no program".to_owned()),
+        (version(bench, &[alpha, bravo], "second", &["nobody"]), Reason::Invalid, "nobody".to_owned()),
+        (version(bench, &[alpha, bravo], "reshaped", &both), Reason::Conflict, "map \"counts\"".to_owned()),
     ];
     let only =
         ReplaceLoadRequest { maps: MapPolicy::ReuseOnly, ..version(bench, &[alpha, bravo], "grown", &both) };
-    cases.push((only, ErrorKind::Conflict, "entries 16 instead of 64".to_owned()));
+    cases.push((only, Reason::Conflict, "entries 16 instead of 64".to_owned()));
     let mut missing = good();
-    missing.load.source = bpfmand_core::BytecodeSource::File(absent);
-    cases.push((missing, ErrorKind::NotFound, "nothing.o".to_owned()));
+    missing.load.source = bpfman_model::BytecodeSource::File(absent);
+    cases.push((missing, Reason::NotFound, "nothing.o".to_owned()));
     let mut owned = good();
     owned.load.map_owner = Some(other);
-    cases.push((owned, ErrorKind::Invalid, format!("cannot share the maps of program {other}")));
+    cases.push((owned, Reason::Invalid, format!("cannot share the maps of program {other}")));
     let mut user = good();
     user.load.caller_uid = 1000;
-    cases.push((user, ErrorKind::Denied, "1000".to_owned()));
+    cases.push((user, Reason::Denied, "1000".to_owned()));
     for (request, kind, says) in cases {
         let error = engine.replace_load(&request).unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
@@ -208,7 +200,7 @@ fn impossible_replacement_of_a_load_changes_nothing<K: Testable>(bench: &Bench<K
         bpfmand_engine::ReplaceRequest { maps: MapPolicy::Fresh, ..replacement(bench, alpha, "second") };
     let alone = engine.replace_program(&fresh).unwrap().programs[0].id;
     let error = engine.replace_load(&of(&[alone, bravo])).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert_eq!(error.kind(), Reason::Conflict);
     assert!(error.to_string().contains("of the same load has another one of that name"), "{error}");
     let fresh = ReplaceLoadRequest { maps: MapPolicy::Fresh, ..of(&[alone, bravo]) };
     let outcome = engine.replace_load(&fresh).unwrap();
@@ -255,13 +247,13 @@ fn programs_that_share_the_maps_of_a_load_keep_them<K: Testable>(bench: &Bench<K
         (version(bench, &old, "sharing", &["host"]), "would not go on"),
     ] {
         let error = engine.replace_load(&request).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Precondition, "{error}");
+        assert_eq!(error.kind(), Reason::Precondition, "{error}");
         let text = error.to_string();
         assert!(text.contains(says) && text.contains(&format!("program {sharer} (\"charlie\")")), "{text}");
         assert_eq!(look(), before, "{error}");
     }
     let grown = engine.replace_load(&version(bench, &old, "grown", &both)).unwrap_err();
-    assert_eq!(grown.kind(), ErrorKind::Conflict, "{grown}");
+    assert_eq!(grown.kind(), Reason::Conflict, "{grown}");
     assert_eq!(look(), before);
     let new = ids(&engine.replace_load(&version(bench, &old, "second", &both)).unwrap());
     assert_eq!((engine.map_pins(new[0])["counts"], engine.map_pins(sharer)["counts"]), (counts, counts));
@@ -274,7 +266,7 @@ fn programs_that_share_the_maps_of_a_load_keep_them<K: Testable>(bench: &Bench<K
         assert_eq!(engine.map_pins(outcome.programs[0].id)["counts"], counts);
         request.programs = ids(&outcome);
         request.maps = MapPolicy::Fresh;
-        assert_eq!(engine.replace_load(&request).unwrap_err().kind(), ErrorKind::Invalid);
+        assert_eq!(engine.replace_load(&request).unwrap_err().kind(), Reason::Invalid);
     }
     for program in engine.ids() {
         engine.unload(program).unwrap();
@@ -298,7 +290,7 @@ fn a_version_that_the_verifier_refuses_changes_nothing() {
     let look = || (all_stays(&engine), pins(&*bench.kernel, Path::new("")), engine.ids());
     let before = look();
     let error = engine.replace_load(&version(&bench, &tame, "refused", &["tame", "wild"])).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::KernelRefused, "{error}");
+    assert_eq!(error.kind(), Reason::KernelRefused, "{error}");
     assert!(error.verifier_log().is_some_and(|log| !log.is_empty()), "{error}");
     assert_eq!(look(), before);
     assert_eq!(bench.kernel.list_folder(Path::new("pending")).unwrap(), Vec::<String>::new());
@@ -351,7 +343,7 @@ fn a_replaced_load_comes_back_as_one_after_a_reboot() {
 fn an_adopted_program_is_of_no_load() {
     let bench = crate::simulated::bench();
     let engine = bench.engine();
-    let theirs = crate::kernel_rules::program(&*bench.kernel, bpfmand_core::ProgramType::Xdp, 2, None);
+    let theirs = crate::kernel_rules::program(&*bench.kernel, bpfman_model::ProgramType::Xdp, 2, None);
     let key = bench.kernel.find_hook(&bench.left(), XDP).unwrap();
     let target = LinkTarget::Xdp {
         home: bench.home(),
@@ -374,7 +366,7 @@ fn an_adopted_program_is_of_no_load() {
         .unwrap();
     let request = version(&bench, &[adopted.program.id], "second", &["alpha"]);
     let error: EngineError = engine.replace_load(&request).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!(error.kind(), Reason::Invalid);
     assert!(error.to_string().contains("adopted"), "{error}");
     assert_eq!(engine.all_links().len(), 1);
 }

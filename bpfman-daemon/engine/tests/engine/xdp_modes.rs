@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{AttachPoint, HookKind, ProceedOn, VerdictFamily, XdpRunsIn};
+use bpfman_model::{AttachPoint, HookKind, ProceedOn, VerdictFamily, XdpRunsIn};
 use bpfmand_engine::{Engine, EngineOptions, SCHEMA, XdpPlacement};
 use bpfmand_kernel::{Kernel, XdpMode};
 use bpfmand_store::{Batch, Store, StoreOptions, Table};

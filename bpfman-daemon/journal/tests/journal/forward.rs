@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
-use bpfmand_core::Peer;
+use bpfman_model::Peer;
 use bpfmand_journal::{
     EntryActor, HistoryEntry, HistoryReader, Journal, JournalCursor, JournalSettings, MissedNumbers,
     WrittenListener,

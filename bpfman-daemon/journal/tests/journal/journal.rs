@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::mpsc::channel;
 
-use bpfmand_core::Peer;
+use bpfman_model::Peer;
 use bpfmand_journal::{
     EntryActor, EntryFailure, EntryResult, HistoryEntry, HistoryReader, Journal, JournalSettings, JournalSync,
 };

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use bpfmand_core::Insn;
+use bpfman_model::Insn;
 
 use crate::kernel::{self, Link, Program, ProgramKind};
 use crate::objects;

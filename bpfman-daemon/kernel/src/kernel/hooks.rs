@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use bpfmand_core::{
+use bpfman_model::{
     CgroupPath, FileReader, GroupContents, HookContents, HookKey, HookKind, Interface, KernelLinkId,
     LinkFacts, ProcessScope, ProgramId, XdpRunsIn,
 };

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::{AddressedInterface, InterfaceFacts, NetnsId, NetnsNumber};
+use bpfman_model::{AddressedInterface, InterfaceFacts, NetnsId, NetnsNumber};
 
 use crate::{FoundNamespace, InterfaceWatch, KernelError, NetworkWatch};
 
@@ -9,8 +9,9 @@ pub trait KernelNetwork {
     /// Returns all interfaces of a namespace, by index.
     fn interfaces(&self, netns: Option<&Path>) -> Result<Vec<InterfaceFacts>, KernelError>;
 
-    /// Watches the interfaces of a namespace from now on. The watch keeps it alive, even if its path is removed: see
-    /// [`InterfaceEvent::NamespaceGone`](bpfmand_core::InterfaceEvent::NamespaceGone).
+    /// Watches the interfaces of a namespace from now on. The watch keeps the namespace alive, even if its path is
+    /// removed: see [`InterfaceEvent::NamespaceGone`](bpfman_model::InterfaceEvent::NamespaceGone). Errors:
+    /// [`KernelError::NoNamespace`], or the kernel refuses.
     fn watch_interfaces(&self, netns: Option<&Path>) -> Result<Box<dyn InterfaceWatch>, KernelError>;
 
     /// Returns the paths in `ip netns`, each namespace once, without the daemon's own; some may not be namespaces.

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::FileReader;
+use bpfman_model::FileReader;
 
 use super::sys;
 use crate::KernelError;

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use bpfmand_core::{AddressedInterface, IfIndex, InterfaceFacts};
+use bpfman_model::{AddressedInterface, IfIndex, InterfaceFacts};
 
 use super::netlink::{DUMP, Message, Request, attribute, talk_by, u32_at};
 use super::{interfaces, netlink, netns};

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
 
-use bpfmand_core::MapSpec;
+use bpfman_model::MapSpec;
 
 use super::features::page_size;
 
@@ -83,7 +83,7 @@ pub fn prepare(fd: &OwnedFd, spec: &MapSpec) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use bpfmand_core::map_type::ARENA;
+    use bpfman_model::map_type::ARENA;
 
     use super::super::create_map::create;
     use super::*;

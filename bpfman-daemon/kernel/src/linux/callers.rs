@@ -3,7 +3,7 @@ use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use bpfmand_core::HeldNetns;
+use bpfman_model::HeldNetns;
 
 use super::held_processes::HeldProcess;
 use super::process_groups::ProcessGroups;

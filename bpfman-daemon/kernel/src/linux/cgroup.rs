@@ -1,8 +1,8 @@
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use bpfmand_core::uapi::link_type;
-use bpfmand_core::{CgroupPath, GroupContents, KernelLinkId, ProgramId};
+use bpfman_model::uapi::link_type;
+use bpfman_model::{CgroupPath, GroupContents, KernelLinkId, ProgramId};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use super::attr::{self, Command};

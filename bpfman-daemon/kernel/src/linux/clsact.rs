@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use bpfmand_core::{Direction, IfIndex, ProgramId};
+use bpfman_model::{Direction, IfIndex, ProgramId};
 
 use super::interfaces;
 use super::netlink::{

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
-use bpfmand_core::{AmbiguousContainer, ContainerFacts, ContainerId, FoundContainers, WantedContainers};
+use bpfman_model::{AmbiguousContainer, ContainerFacts, ContainerId, FoundContainers, WantedContainers};
 
 use super::hierarchies::{self, FIRST_GROUPS, Hierarchy, is_writable_by_root_alone, named_by_root};
 use super::{netns, processes, sys};

@@ -1,10 +1,10 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use bpfmand_core::map_type::{
+use bpfman_model::map_type::{
     ARENA, ARRAY, BLOOM_FILTER, PERF_EVENT_ARRAY, QUEUE, RINGBUF, STACK, USER_RINGBUF, ring_bytes,
 };
-use bpfmand_core::{MapRole, MapSpec};
+use bpfman_model::{MapRole, MapSpec};
 
 use super::arena;
 use super::attr::{self, Command};
@@ -123,7 +123,7 @@ fn max_entries(spec: &MapSpec) -> io::Result<u32> {
 
 #[cfg(test)]
 mod tests {
-    use bpfmand_core::map_type::{ARRAY_OF_MAPS, HASH, PERCPU_ARRAY, PROG_ARRAY};
+    use bpfman_model::map_type::{ARRAY_OF_MAPS, HASH, PERCPU_ARRAY, PROG_ARRAY};
 
     use super::super::slots::fill as slot;
     use super::*;

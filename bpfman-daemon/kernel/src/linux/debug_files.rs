@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Component, Path, PathBuf};
 
+use bpfman_model::hexadecimal;
 use flate2::Crc;
 use object::Endianness;
 use object::elf;
@@ -82,10 +83,7 @@ fn by_build_id(id: &[u8]) -> Option<PathBuf> {
     Some(Path::new(FOLDER).join(".build-id").join(first).join(format!("{rest}.debug")))
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
+/// Returns name and checksum of a binary's debug file.
 fn debug_link<Elf: FileHeader<Endian = Endianness> + Pod>(
     binary: &Binary<'_, Elf>,
 ) -> io::Result<Option<(String, u32)>> {
@@ -154,7 +152,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
     use std::process::Command;
 
-    use bpfmand_core::FileReader;
+    use bpfman_model::FileReader;
 
     use super::super::elf_symbols::file_offset;
     use super::super::symbols::find_file;

@@ -1,7 +1,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use bpfmand_core::{BoundText, FuncInfo, Insn, ProgramType, op};
+use bpfman_model::{BoundText, FuncInfo, Insn, ProgramType, op};
 
 use super::attr::{self, Command};
 use super::{facts, load, sys, types};

@@ -1,10 +1,10 @@
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use bpfmand_core::uapi::link_type;
-use bpfmand_core::{BtfId, IfIndex, KernelLinkId, LinkFacts, MapFacts, MapId, ProgramFacts, ProgramId};
+use bpfman_model::uapi::link_type;
+use bpfman_model::{BtfId, IfIndex, KernelLinkId, LinkFacts, MapFacts, MapId, ProgramFacts, ProgramId};
 
 use super::attr::{ById, Command, LinkInfo, MapInfo, ProgInfo};
 use super::sys;
@@ -172,8 +172,15 @@ fn memlock(fd: impl AsFd) -> u64 {
     number_of(&fdinfo(fd), "memlock:")
 }
 
+/// Size of an fdinfo, in bytes: several times the longest.
+const FDINFO: usize = 4 << 10;
+
 fn fdinfo(fd: impl AsFd) -> String {
-    std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd())).unwrap_or_default()
+    let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
+    // One call reads all of it, where a text that grows takes five.
+    let mut info = Vec::with_capacity(FDINFO);
+    let read = std::fs::File::open(path).and_then(|file| file.take(FDINFO as u64).read_to_end(&mut info));
+    read.ok().and_then(|_| String::from_utf8(info).ok()).unwrap_or_default()
 }
 
 fn number_of(info: &str, name: &str) -> u64 {

@@ -1,8 +1,8 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use bpfmand_core::uapi::attach_type;
-use bpfmand_core::{BoundText, IfIndex, Insn, MapSpec, ProgramType, map_type, op};
+use bpfman_model::uapi::attach_type;
+use bpfman_model::{BoundText, IfIndex, Insn, MapSpec, ProgramType, map_type, op};
 
 use super::attr::{self, Command};
 use super::{create_map, load, sys, tcx, test_run, types};

@@ -1,5 +1,7 @@
-use bpfmand_core::ProgramType;
-use bpfmand_core::uapi::attach_type;
+//! Detection of kernel features.
+
+use bpfman_model::ProgramType;
+use bpfman_model::uapi::attach_type;
 
 use super::attr::{Command, Query};
 use super::feature_checks::{self, BtfKind};

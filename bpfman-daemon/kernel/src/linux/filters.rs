@@ -1,6 +1,6 @@
 use std::io;
 
-use bpfmand_core::{Direction, FilterFacts, HookAttachment, HookEntry, HookKey, ProgramId};
+use bpfman_model::{Direction, FilterFacts, HookAttachment, HookEntry, HookKey, ProgramId};
 
 use super::clsact::{
     FLAG_DIRECT_ACTION, RTM_GETTFILTER, TCA_BPF_FLAGS, TCA_BPF_ID, TCA_BPF_NAME, TCA_KIND, TCA_OPTIONS,

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use bpfmand_core::{GroupPath, PodsRoot};
+use bpfman_model::{GroupPath, PodsRoot};
 use bpfmand_rejection::Rejection;
 use rustix::fs::MemfdFlags;
 

@@ -1,7 +1,7 @@
 use std::os::fd::OwnedFd;
 
-use bpfmand_core::MapSpec;
-use bpfmand_core::map_type::{ARRAY, ARRAY_OF_MAPS};
+use bpfman_model::MapSpec;
+use bpfman_model::map_type::{ARRAY, ARRAY_OF_MAPS};
 
 use super::{create_map, slots};
 use crate::KernelError;

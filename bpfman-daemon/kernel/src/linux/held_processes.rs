@@ -3,7 +3,7 @@ use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use bpfmand_core::{ProcessIdentity, processes_of};
+use bpfman_model::{ProcessIdentity, processes_of};
 use rustix::fs::{Mode, OFlags};
 
 use super::processes;
@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn a_missing_process_is_named() {
         let scope =
-            bpfmand_core::ProcessScope { pid: Some(u32::MAX), container_pid: Some(std::process::id()) };
+            bpfman_model::ProcessScope { pid: Some(u32::MAX), container_pid: Some(std::process::id()) };
         let (target, provider, name) = ("libc", "p", "n");
         let target = LinkTarget::Usdt { target, provider, name, scope: &scope, reader: None, specs: None };
         assert_eq!(HeldProcesses::of(&target).identities(), Err(u32::MAX));

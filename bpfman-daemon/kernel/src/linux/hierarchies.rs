@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use bpfmand_core::{GroupPath, PodsRoot};
+use bpfman_model::{GroupPath, PodsRoot};
 
 use super::processes;
 

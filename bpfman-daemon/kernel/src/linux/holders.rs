@@ -1,7 +1,7 @@
 use std::io;
 use std::path::Path;
 
-use bpfmand_core::{Held, Holder};
+use bpfman_model::{Held, Holder};
 
 use crate::ObjectHolders;
 
@@ -105,7 +105,7 @@ fn is_unit(part: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use bpfmand_core::{KernelLinkId, ProgramId};
+    use bpfman_model::{KernelLinkId, ProgramId};
 
     use super::*;
 

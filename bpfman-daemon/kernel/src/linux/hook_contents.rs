@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use bpfmand_core::{HookContents, HookKey, HookKind, LinkFacts};
+use bpfman_model::{HookContents, HookKey, HookKind, LinkFacts};
 
 use super::namespaces::NamespaceFinder;
 use super::{filters, tcx, xdp};

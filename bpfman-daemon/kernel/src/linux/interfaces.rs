@@ -2,7 +2,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use bpfmand_core::{IfIndex, InterfaceFacts};
+use bpfman_model::{IfIndex, InterfaceFacts};
 
 use super::netlink::{ACK, DUMP, Message, Request, attribute, talk_by, u32_at};
 use super::{facts, netlink, netns};

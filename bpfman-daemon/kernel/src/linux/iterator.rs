@@ -10,7 +10,7 @@ const AT_ONCE: usize = 64 << 10;
 pub fn attach(program: &OwnedFd) -> Result<OwnedFd, KernelError> {
     let mut request = attr::LinkCreate {
         prog_fd: program.as_raw_fd(),
-        attach_type: bpfmand_core::uapi::attach_type::TRACE_ITER,
+        attach_type: bpfman_model::uapi::attach_type::TRACE_ITER,
         ..Default::default()
     };
     sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| match source.raw_os_error() {

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use bpfmand_core::{Insn, JumpTable, map_type, op};
+use bpfman_model::{Insn, JumpTable, map_type, op};
 
 use super::attr::{self, Command};
 use super::load::kernel_name;

@@ -4,8 +4,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bpfmand_core::uapi::attach_type;
-use bpfmand_core::{FileIdentity, KernelLinkId, TargetIdentity};
+use bpfman_model::uapi::attach_type;
+use bpfman_model::{FileIdentity, KernelLinkId, TargetIdentity};
 
 use super::attr::{self, Command};
 use super::held_processes::HeldProcesses;

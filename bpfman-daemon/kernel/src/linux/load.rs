@@ -3,7 +3,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use bpfmand_core::{FuncInfo, Insn, LineInfo, MapId, ProgramType, op};
+use bpfman_model::{FuncInfo, Insn, LineInfo, MapId, ProgramType, op};
 
 use super::attr::{self, Command};
 use super::verifier_log::{self, STATISTICS};

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use bpfmand_core::MapFacts;
+use bpfman_model::MapFacts;
 
 use super::attr::{self, Command};
 use super::{cpus, facts, sys};

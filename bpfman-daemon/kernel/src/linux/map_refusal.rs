@@ -1,7 +1,7 @@
 //! Reasons why the kernel refuses a map, from its definition: the kernel returns only an error number.
 
-use bpfmand_core::MapSpec;
-use bpfmand_core::map_type as of;
+use bpfman_model::MapSpec;
+use bpfman_model::map_type as of;
 
 const NO_PREALLOC: u32 = 1;
 const NUMA_NODE: u32 = 1 << 2;

@@ -3,7 +3,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use bpfmand_core::ModuleIdentity;
+use bpfman_model::ModuleIdentity;
 
 use super::kallsyms;
 

@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::MapId;
+use bpfman_model::MapId;
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use super::attr::{self, Command};

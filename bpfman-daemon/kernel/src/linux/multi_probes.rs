@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use bpfmand_core::{FileIdentity, FunctionPattern};
+use bpfman_model::{FileIdentity, FunctionPattern};
 
 use super::attr::{self, Command};
 use super::{kallsyms, perf, sys};

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use bpfmand_core::{NetnsId, NetnsNumber};
+use bpfman_model::{NetnsId, NetnsNumber};
 
 use super::{mounts, netns, netns_numbers, network_watch, processes};
 use crate::search_once::{self, NamespacePaths};

@@ -1,7 +1,7 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
-use bpfmand_core::{HookKind, Interface};
+use bpfman_model::{HookKind, Interface};
 
 use super::attr::{self, Command};
 use super::{netns, sys};

@@ -3,7 +3,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use bpfmand_core::{HookKey, HookKind, IfIndex, Interface, NetnsId};
+use bpfman_model::{HookKey, HookKind, IfIndex, Interface, NetnsId};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::thread::LinkNameSpaceType;

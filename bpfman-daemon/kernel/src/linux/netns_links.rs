@@ -1,6 +1,6 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use bpfmand_core::NetfilterPlace;
+use bpfman_model::NetfilterPlace;
 use rustix::fs::{Mode, OFlags};
 
 use super::attr::{self, Command};
@@ -39,7 +39,7 @@ pub fn attach(program: &OwnedFd, attach_type: u32) -> Result<OwnedFd, KernelErro
 pub fn attach_netfilter(program: &OwnedFd, place: &NetfilterPlace) -> Result<OwnedFd, KernelError> {
     let mut request = attr::LinkCreateNetfilter {
         prog_fd: program.as_raw_fd(),
-        attach_type: bpfmand_core::uapi::attach_type::NETFILTER,
+        attach_type: bpfman_model::uapi::attach_type::NETFILTER,
         family: place.protocol(),
         hook: place.hook.number(),
         priority: place.priority,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
-use bpfmand_core::NetnsId;
+use bpfman_model::NetnsId;
 
 use super::netlink::{ACK, DUMP, Message, Request, attribute, talk, u32_at};
 

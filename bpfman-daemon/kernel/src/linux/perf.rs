@@ -3,7 +3,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::{FileIdentity, FileReader, ProcessScope};
+use bpfman_model::{FileIdentity, FileReader, ProcessScope};
 
 use super::sys::{self, PerfEventAttr};
 use super::{elf_symbols, features, kallsyms, mounts, probe_place, runtimes, symbols};

@@ -1,6 +1,6 @@
 use std::os::fd::OwnedFd;
 
-use bpfmand_core::{PerfEventPlace, PerfSource, SampleRate};
+use bpfman_model::{PerfEventPlace, PerfSource, SampleRate};
 
 use super::sys::{self, PerfEventAttr};
 use super::{cpus, perf};

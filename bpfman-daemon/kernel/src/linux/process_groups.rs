@@ -1,4 +1,6 @@
-use bpfmand_core::{GroupPath, cgroup_in};
+//! Cgroups of a process, with the path components that root named.
+
+use bpfman_model::{GroupPath, cgroup_in};
 
 use super::held_processes::HeldProcess;
 use super::hierarchies;
@@ -41,7 +43,7 @@ impl ProcessGroups {
 mod tests {
     use std::path::Path;
 
-    use bpfmand_core::{cgroup_of, unified_cgroup_of};
+    use bpfman_model::{cgroup_of, unified_cgroup_of};
 
     use super::*;
 

@@ -1,7 +1,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use bpfmand_core::RunCounts;
+use bpfman_model::RunCounts;
 
 use super::attr::{Command, EnableStats, ProgInfo};
 use super::sys;

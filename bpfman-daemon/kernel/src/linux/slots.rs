@@ -4,7 +4,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use super::attr::{self, Command};
 use super::{facts, sys};
 use crate::KernelError;
-use bpfmand_core::map_type::{ARRAY_OF_MAPS, HASH_OF_MAPS, PROG_ARRAY};
+use bpfman_model::map_type::{ARRAY_OF_MAPS, HASH_OF_MAPS, PROG_ARRAY};
 
 pub fn fill(map: &OwnedFd, slot: u32, value: &OwnedFd) -> Result<(), KernelError> {
     let fail = |source| KernelError::call("fill", format!("slot {slot} of a map"), source);

@@ -1,7 +1,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use bpfmand_core::MapId;
+use bpfman_model::MapId;
 
 use super::attr::{self, Command};
 use super::{facts, sys};

@@ -1,8 +1,8 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use bpfmand_core::uapi::attach_type;
-use bpfmand_core::{MapId, map_type};
+use bpfman_model::uapi::attach_type;
+use bpfman_model::{MapId, map_type};
 
 use super::attr::{self, Command};
 use super::load::kernel_name;

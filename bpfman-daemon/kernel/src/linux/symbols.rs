@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::{FileIdentity, FileReader, ProcessScope};
+use bpfman_model::{FileIdentity, FileReader, ProcessScope};
 
 use super::target_root::{TargetRoot, too_large};
 use super::{libraries, mapped};

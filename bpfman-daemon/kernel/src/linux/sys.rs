@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use bpfmand_core::FileReader;
+use bpfman_model::FileReader;
 
 use super::attr::{self, Attr, Command};
 

@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
 
-use bpfmand_core::{ContainerTasks, TaskGroup, unified_cgroup_of};
+use bpfman_model::{ContainerTasks, TaskGroup, unified_cgroup_of};
 
 use super::hierarchies::{self, FIRST_GROUPS};
 use super::processes;

@@ -1,8 +1,8 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use bpfmand_core::uapi::attach_type;
-use bpfmand_core::{
+use bpfman_model::uapi::attach_type;
+use bpfman_model::{
     Direction, HookAttachment, HookContents, HookEntry, HookKey, IfIndex, KernelLinkId, ProgramId,
 };
 

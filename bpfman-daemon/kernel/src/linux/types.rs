@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use bpfmand_core::BtfId;
+use bpfman_model::BtfId;
 
 use super::attr::{self, BtfInfo, Command};
 use super::{facts, sys, verifier_log};

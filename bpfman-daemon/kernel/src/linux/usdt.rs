@@ -6,8 +6,8 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use bpfmand_core::uapi::attach_type;
-use bpfmand_core::{FileIdentity, FileReader, MapId, ProcessScope, map_type};
+use bpfman_model::uapi::attach_type;
+use bpfman_model::{FileIdentity, FileReader, MapId, ProcessScope, map_type};
 
 use super::attr::{self, Command};
 use super::elf_notes::{self, UsdtSite};

@@ -1,8 +1,8 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use bpfmand_core::uapi::{attach_type, link_type};
-use bpfmand_core::{
+use bpfman_model::uapi::{attach_type, link_type};
+use bpfman_model::{
     HookAttachment, HookContents, HookEntry, HookKey, HookKind, IfIndex, KernelLinkId, ProgramId, XdpRunsIn,
 };
 

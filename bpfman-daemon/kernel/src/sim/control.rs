@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use bpfmand_core::{Direction, IfIndex, NetnsId, ProgramId};
+use bpfman_model::{Direction, IfIndex, NetnsId, ProgramId};
 
 use super::filters::Filters;
 use super::network::AttachedBy;

@@ -1,11 +1,11 @@
 use std::time::SystemTime;
 
-use bpfmand_core::map_type::{
+use bpfman_model::map_type::{
     ARENA, ARRAY, ARRAY_OF_MAPS, HASH_OF_MAPS, PERCPU_ARRAY, PERF_EVENT_ARRAY, PROG_ARRAY, RINGBUF,
     STRUCT_OPS, USER_RINGBUF, has_no_entries, ring_bytes,
 };
-use bpfmand_core::uapi::{link_type, prog_type};
-use bpfmand_core::{
+use bpfman_model::uapi::{link_type, prog_type};
+use bpfman_model::{
     BtfId, IfIndex, Insn, KernelLinkId, LinkFacts, MapFacts, MapId, MapRole, MapSpec, ProgramFacts, ProgramId,
 };
 

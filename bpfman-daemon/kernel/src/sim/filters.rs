@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
-use bpfmand_core::ProgramId;
-use bpfmand_core::uapi::prog_type;
+use bpfman_model::ProgramId;
+use bpfman_model::uapi::prog_type;
 
 use super::errno::{EEXIST, EINVAL, ENODEV};
 use super::network::TcPlace;

@@ -1,4 +1,4 @@
-use bpfmand_core::{CgroupPath, GroupContents, KernelLinkId, ProgramId};
+use bpfman_model::{CgroupPath, GroupContents, KernelLinkId, ProgramId};
 
 use super::objects::{Body, Key, LINK, SimLinkTarget};
 use super::{SimState, refuse};

@@ -1,4 +1,6 @@
-use bpfmand_core::{
+//! Hooks of interfaces: the attached programs, their order, and their description.
+
+use bpfman_model::{
     FilterFacts, HookAttachment, HookContents, HookEntry, HookKey, HookKind, IfIndex, KernelLinkId, NetnsId,
     ProgramId, XdpRunsIn,
 };

@@ -1,7 +1,7 @@
 use std::path::Path;
 
-use bpfmand_core::uapi::{attach_type, link_type, prog_type};
-use bpfmand_core::{MapId, PerfEventPlace, PerfSource, SampleRate, map_type};
+use bpfman_model::uapi::{attach_type, link_type, prog_type};
+use bpfman_model::{MapId, PerfEventPlace, PerfSource, SampleRate, map_type};
 
 use super::errno::{EBUSY, EEXIST, EINVAL, ENOENT, ENOLINK, ETIMEDOUT};
 use super::groups::group_hook;

@@ -1,6 +1,6 @@
 //! Entries of maps, page by page and one by one.
 
-use bpfmand_core::map_type::{QUEUE, STACK};
+use bpfman_model::map_type::{QUEUE, STACK};
 
 use super::errno::{E2BIG, EINVAL};
 use super::objects::{Body, Key};

@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 
-use bpfmand_core::map_type::{
+use bpfman_model::map_type::{
     ARRAY, ARRAY_OF_MAPS, HASH_OF_MAPS, LRU_HASH, LRU_PERCPU_HASH, PERCPU_ARRAY, PROG_ARRAY,
 };
-use bpfmand_core::{MapFacts, MapId, MapRole};
+use bpfman_model::{MapFacts, MapId, MapRole};
 
 use super::errno::{E2BIG, EINVAL, ENOENT, EPERM};
 use super::objects::{Body, Key, MAP};

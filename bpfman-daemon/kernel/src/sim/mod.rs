@@ -28,7 +28,7 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use bpfmand_core::{Held, Holder, NetnsId, ProgramId, RunCounts};
+use bpfman_model::{Held, Holder, NetnsId, ProgramId, RunCounts};
 
 use self::filters::Filters;
 use self::network::SimNetwork;

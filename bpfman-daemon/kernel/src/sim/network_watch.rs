@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bpfmand_core::{AddressedInterface, NetnsId};
+use bpfman_model::{AddressedInterface, NetnsId};
 
 use super::SimState;
 use crate::{KernelError, NetworkWatch};

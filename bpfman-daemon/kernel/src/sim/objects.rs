@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use bpfmand_core::{Direction, IfIndex, MapSpec, NetnsId, map_type};
+use bpfman_model::{Direction, IfIndex, MapSpec, NetnsId, map_type};
 
 use super::SimState;
 use crate::ProgramKind;

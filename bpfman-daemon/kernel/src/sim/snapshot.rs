@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use bpfmand_core::{MapId, ProgramId};
+use bpfman_model::{MapId, ProgramId};
 
 use super::SimKernel;
 use super::objects::{Body, Key, MAP, SimLinkTarget};

@@ -1,5 +1,7 @@
-use bpfmand_core::uapi::prog_type;
-use bpfmand_core::{MapId, MapSpec, map_type};
+//! Simulated `struct_ops` maps.
+
+use bpfman_model::uapi::prog_type;
+use bpfman_model::{MapId, MapSpec, map_type};
 
 use super::errno::{EBUSY, EINVAL, ENOENT, ENOLINK};
 use super::objects::{Body, Key, MAP, SimLinkTarget};

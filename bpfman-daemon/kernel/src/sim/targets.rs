@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use bpfmand_core::{FileIdentity, ModuleIdentity, ProcessIdentity, TargetIdentity, processes_of};
+use bpfman_model::{FileIdentity, ModuleIdentity, ProcessIdentity, TargetIdentity, processes_of};
 
 use super::errno::{self, ENOENT};
 use super::{SimKernel, SimState};

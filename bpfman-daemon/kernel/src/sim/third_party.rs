@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use bpfmand_core::{Direction, Held, Holder, IfIndex};
+use bpfman_model::{Direction, Held, Holder, IfIndex};
 
 use super::hooks::runs_in;
 use super::network::AttachedBy;

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bpfmand_core::{InterfaceEvent, NetnsId};
+use bpfman_model::{InterfaceEvent, NetnsId};
 
 use super::SimState;
 use crate::watch::Known;

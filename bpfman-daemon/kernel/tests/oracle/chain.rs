@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, RawFd};
 
-use bpfmand_core::{BoundText, MapId};
+use bpfman_model::{BoundText, MapId};
 use bpfmand_splice::{ChainStrategy, CounterLayout, ProceedMask, ReadOnlyMap, specialised};
 
 use crate::kernel::{Map, Packet, Program, ProgramKind, load, load_verified, run};

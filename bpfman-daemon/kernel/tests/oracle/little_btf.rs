@@ -1,6 +1,6 @@
 //! Minimal BTF that the verifier needs for a program with callbacks.
 
-use bpfmand_core::{FuncInfo, FunctionSpan, LineInfo};
+use bpfman_model::{FuncInfo, FunctionSpan, LineInfo};
 
 pub fn describe(functions: &[FunctionSpan], lines: bool) -> (Vec<u8>, Vec<FuncInfo>, Vec<LineInfo>) {
     let mut strings = vec![0u8];

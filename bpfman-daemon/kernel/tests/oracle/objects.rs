@@ -3,7 +3,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::LazyLock;
 
-use bpfmand_core::{BoundText, Insn, MapId, MapSpec};
+use bpfman_model::{BoundText, Insn, MapId, MapSpec};
 use bpfmand_object::{BtfFeatures, KernelBtf, ObjectFile, TextOptions};
 use bpfmand_splice::{DEFERRING_KFUNCS, THROWING_KFUNCS};
 

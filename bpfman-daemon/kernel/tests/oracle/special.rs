@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use bpfmand_core::{Insn, op};
+use bpfman_model::{Insn, op};
 use bpfmand_splice::{JoinMode, ProceedMask, SpliceOptions};
 
 use crate::chain::{Loaded, compare};

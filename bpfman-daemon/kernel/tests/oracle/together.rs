@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use bpfmand_core::MapId;
+use bpfman_model::MapId;
 use bpfmand_splice::{
     ArrayUse, Attempt, Bindings, COUNTER_ROWS, ChainPlan, CounterLayout, FragsRule, FrameRounding, Member,
     Splice, SpliceError, SpliceHook, SpliceOptions, TIMED_ONE_IN, TimeLayout, Timing, compile, plan,

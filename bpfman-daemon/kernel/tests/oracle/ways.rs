@@ -1,6 +1,6 @@
 //! Facts on which ways of members depend.
 
-use bpfmand_core::{BoundText, Insn, MapId};
+use bpfman_model::{BoundText, Insn, MapId};
 use bpfmand_splice::{
     ArrayUse, Attempt, Bindings, COUNTER_ROWS, CounterLayout, FrameRounding, JoinMode, Member, ProceedMask,
     SpliceOptions, TIMED_ONE_IN, TimeLayout, Timing, compile, plan,

@@ -1,4 +1,6 @@
-use bpfmand_core::{Direction, HookKind, KernelLinkId, ProgramId, ProgramType};
+//! Place of a tcx link, and its revision.
+
+use bpfman_model::{Direction, HookKind, KernelLinkId, ProgramId, ProgramType};
 use bpfmand_kernel::{Kernel, KernelError, ListAnchor};
 
 use crate::bench::Bench;

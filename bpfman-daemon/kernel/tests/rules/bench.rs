@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bpfmand_core::{Direction, HookKey, HookKind, IfIndex, Interface, NetnsId};
+use bpfman_model::{Direction, HookKey, HookKind, IfIndex, Interface, NetnsId};
 use bpfmand_kernel::{Kernel, LinkTarget, ListAnchor, XdpMode};
 
 /// Reached only by failing tests: machines are busy, or emulated.

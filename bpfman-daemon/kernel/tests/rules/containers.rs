@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use bpfmand_core::{ContainerFacts, ContainerId, HookKind, Interface, WantedContainers};
+use bpfman_model::{ContainerFacts, ContainerId, HookKind, Interface, WantedContainers};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
 

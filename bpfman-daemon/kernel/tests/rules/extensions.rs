@@ -1,4 +1,6 @@
-use bpfmand_core::{ProgramId, ProgramType};
+//! Programs that replace a function of another program, and programs for one interface.
+
+use bpfman_model::{ProgramId, ProgramType};
 use bpfmand_kernel::linux::{LinuxKernel, test_run};
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::{Device, EXTENSION, Extends, Kernel, KernelError, LinkTarget, ProgramLoad, XdpMode};
@@ -114,7 +116,7 @@ fn a_program_for_one_interface_runs_nowhere_else<K: Kernel>(bench: &Bench<K>) {
     assert!(kernel.attach(&program, &right.xdp(XdpMode::Native)).is_err(), "another interface");
     assert!(kernel.attach(&program, &left.xdp(XdpMode::Generic)).is_err(), "not by the driver");
     kernel.attach(&program, &left.xdp(XdpMode::Native)).unwrap();
-    let nowhere = Device { netns: Some(&bench.netns), ifindex: bpfmand_core::IfIndex(4_000_000) };
+    let nowhere = Device { netns: Some(&bench.netns), ifindex: bpfman_model::IfIndex(4_000_000) };
     let error = kernel.load_program(&ProgramLoad { device: Some(nowhere), ..load }).unwrap_err();
     assert_eq!(number(&error), Some(libc::EINVAL), "{error:?}");
 }

@@ -1,4 +1,6 @@
-use bpfmand_core::{Direction, HookAttachment, HookKind, ProgramType};
+//! Filters at a hook: those of the daemon, and those that `tc` makes.
+
+use bpfman_model::{Direction, HookAttachment, HookKind, ProgramType};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::{FilterPlace, Kernel, KernelError, TcFilter};

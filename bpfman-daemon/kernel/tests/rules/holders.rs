@@ -1,7 +1,7 @@
 use std::io::Read as _;
 use std::process::{Command, Stdio};
 
-use bpfmand_core::{Held, Holder, KernelLinkId, ProgramId, ProgramType};
+use bpfman_model::{Held, Holder, KernelLinkId, ProgramId, ProgramType};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;

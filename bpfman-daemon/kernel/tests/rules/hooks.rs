@@ -1,4 +1,4 @@
-use bpfmand_core::{Direction, HookAttachment, HookKind, KernelLinkId, ProgramType, XdpRunsIn};
+use bpfman_model::{Direction, HookAttachment, HookKind, KernelLinkId, ProgramType, XdpRunsIn};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::{FilterPlace, Kernel, KernelError, ListAnchor, TcFilter, XdpMode};

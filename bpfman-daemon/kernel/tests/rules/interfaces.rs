@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bpfmand_core::{HookKind, Interface, InterfaceEvent, ProgramType};
+use bpfman_model::{HookKind, Interface, InterfaceEvent, ProgramType};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;

@@ -1,6 +1,6 @@
 //! Jump tables (Linux 6.19 and later).
 
-use bpfmand_core::{Insn, JumpTable, ProgramType, op};
+use bpfman_model::{Insn, JumpTable, ProgramType, op};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::{KernelError, TestRun};

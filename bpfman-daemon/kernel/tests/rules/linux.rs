@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use bpfmand_core::{Direction, NetnsId, ProgramId};
+use bpfman_model::{Direction, NetnsId, ProgramId};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::{ListAnchor, XdpMode};

@@ -1,5 +1,7 @@
-use bpfmand_core::map_type::ARRAY;
-use bpfmand_core::{Insn, MapId, ProgramType, op};
+//! Programs that are loaded without CAP_PERFMON.
+
+use bpfman_model::map_type::ARRAY;
+use bpfman_model::{Insn, MapId, ProgramType, op};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::{ProgramKind, ProgramLoad};

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bpfmand_core::{MapSpec, map_type};
+use bpfman_model::{MapSpec, map_type};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::{EntryRule, Kernel, KernelError, MapEntry, MapPage, MapPlace};

@@ -1,8 +1,10 @@
-use bpfmand_core::map_type::{
+//! Entries of maps: per CPU, copied, and slots.
+
+use bpfman_model::map_type::{
     ARRAY, ARRAY_OF_MAPS, HASH, LPM_TRIE, LRU_HASH, LRU_PERCPU_HASH, PERCPU_ARRAY, PERCPU_HASH, PROG_ARRAY,
     QUEUE, RINGBUF,
 };
-use bpfmand_core::{Insn, MapRole, ProgramType};
+use bpfman_model::{Insn, MapRole, ProgramType};
 use bpfmand_kernel::linux::{LinuxKernel, test_run};
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::{Kernel, KernelError, MapEntry};
@@ -45,7 +47,7 @@ fn a_map_that_was_opened_to_read_is_read_and_not_written(bench: &Bench<LinuxKern
     assert_eq!(number(&kernel.write_entry(&opened, &entry(8)).unwrap_err()), Some(libc::EPERM));
     kernel.write_entry(&kernel.open_map(id).unwrap(), &entry(9)).unwrap();
     assert_eq!(kernel.map_entries(&opened, 2).unwrap()[1], entry(9));
-    let gone = bpfmand_core::MapId(u32::MAX - 7);
+    let gone = bpfman_model::MapId(u32::MAX - 7);
     assert_eq!(number(&kernel.open_map_to_read(gone).unwrap_err()), Some(libc::ENOENT));
 }
 

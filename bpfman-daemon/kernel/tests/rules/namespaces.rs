@@ -5,7 +5,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use bpfmand_core::{Direction, HookKey, HookKind, NetnsId, ProgramType};
+use bpfman_model::{Direction, HookKey, HookKind, NetnsId, ProgramType};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::{
@@ -66,7 +66,7 @@ fn only_the_number_tells_an_end_from_a_namespace_without_a_path<K: Kernel>(bench
     let errors = [
         kernel.hook_contents(Some(&netns), &key).unwrap_err(),
         kernel.filter_program(&place(&key, Some(&netns))).unwrap_err(),
-        kernel.remove_filter(&place(&key, None), bpfmand_core::ProgramId(1)).unwrap_err(),
+        kernel.remove_filter(&place(&key, None), bpfman_model::ProgramId(1)).unwrap_err(),
         kernel.number_namespace(home, Some(&netns)).unwrap_err(),
     ];
     for error in errors {
@@ -112,7 +112,7 @@ fn link_is_made_where_its_namespace_is_found<K: Kernel>(bench: &Bench<K>) {
 
 fn own_namespace_is_found_without_a_path<K: Kernel>(bench: &Bench<K>) {
     let kernel = &*bench.kernel;
-    let own = bpfmand_core::Interface { name: "lo".to_owned(), netns: None };
+    let own = bpfman_model::Interface { name: "lo".to_owned(), netns: None };
     let home = kernel.find_hook(&own, HookKind::Xdp).unwrap().netns.into();
     for hint in [None, Some(&*bench.netns)] {
         assert_eq!(kernel.find_namespace(home, hint, None).unwrap(), FoundNamespace::Own);

@@ -1,5 +1,7 @@
-use bpfmand_core::map_type::LPM_TRIE;
-use bpfmand_core::{BoundText, FuncInfo, Insn, MapId, MapSpec, ProgramType, op};
+//! Programs of a few instructions, and maps.
+
+use bpfman_model::map_type::LPM_TRIE;
+use bpfman_model::{BoundText, FuncInfo, Insn, MapId, MapSpec, ProgramType, op};
 use bpfmand_kernel::{Extends, Kernel, KernelError, ProgramKind, ProgramLoad};
 
 pub const PASS: i32 = 2;

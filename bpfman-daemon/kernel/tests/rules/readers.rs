@@ -1,7 +1,7 @@
 use std::time::Instant;
 
-use bpfmand_core::map_type::ARRAY;
-use bpfmand_core::{Insn, ProgramType};
+use bpfman_model::map_type::ARRAY;
+use bpfman_model::{Insn, ProgramType};
 use bpfmand_kernel::Kernel;
 use bpfmand_kernel::linux::{LinuxKernel, test_run};
 use bpfmand_kernel::prelude::*;

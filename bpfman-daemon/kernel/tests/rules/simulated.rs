@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bpfmand_core::{Direction, HookKind, Interface, NetnsId};
+use bpfman_model::{Direction, HookKind, Interface, NetnsId};
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::{SimHandle, SimKernel};
 use bpfmand_kernel::{ListAnchor, XdpMode};

@@ -3,8 +3,8 @@
 use std::io;
 use std::os::fd::{AsRawFd as _, RawFd};
 
-use bpfmand_core::Direction;
-use bpfmand_core::uapi::attach_type;
+use bpfman_model::Direction;
+use bpfman_model::uapi::attach_type;
 use bpfmand_kernel::ListAnchor;
 
 use crate::bench::At;

@@ -1,5 +1,5 @@
-use bpfmand_core::map_type::ARRAY;
-use bpfmand_core::{Insn, ProgramType};
+use bpfman_model::map_type::ARRAY;
+use bpfman_model::{Insn, ProgramType};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;

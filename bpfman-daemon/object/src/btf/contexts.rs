@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bpfmand_core::ProgramType;
-use bpfmand_core::uapi::prog_type;
+use bpfman_model::ProgramType;
+use bpfman_model::uapi::prog_type;
 
 use super::{Btf, Kind, Type};
 

@@ -9,7 +9,7 @@ mod value;
 
 use std::collections::HashMap;
 
-use bpfmand_core::Insn;
+use bpfman_model::Insn;
 
 use crate::KernelBtf;
 use crate::btf::Btf;

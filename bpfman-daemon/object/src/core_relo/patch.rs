@@ -1,4 +1,6 @@
-use bpfmand_core::{Insn, op};
+//! Patches an instruction with the result of a relocation.
+
+use bpfman_model::{Insn, op};
 
 use super::CoreError;
 use super::spec::Spec;

@@ -1,4 +1,6 @@
-use bpfmand_core::op;
+//! References to functions and variables of the kernel and its modules.
+
+use bpfman_model::op;
 
 use super::{Linker, set_source};
 use crate::btf::Kind;

@@ -4,7 +4,7 @@ mod kernel;
 
 use std::collections::{HashMap, HashSet};
 
-use bpfmand_core::{FuncInfo, FunctionSpan, Insn, JumpTable, LineInfo, op};
+use bpfman_model::{FuncInfo, FunctionSpan, Insn, JumpTable, LineInfo, op};
 
 use crate::btf::Kind;
 use crate::btf::ext::within;

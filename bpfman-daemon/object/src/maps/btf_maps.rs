@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use bpfmand_core::{MapSpec, map_type};
+use bpfman_model::{MapSpec, map_type};
 
 use super::{MapTable, blank};
 use crate::ObjectError;

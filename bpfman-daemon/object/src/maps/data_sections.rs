@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 
-use bpfmand_core::{MapRole, MapSpec, map_type};
+use bpfman_model::{MapRole, MapSpec, map_type};
 
 use super::{MapTable, blank};
 use crate::ObjectError;

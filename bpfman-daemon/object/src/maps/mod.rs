@@ -8,7 +8,7 @@ mod struct_ops;
 
 use std::collections::HashMap;
 
-use bpfmand_core::{MapRole, MapSpec};
+use bpfman_model::{MapRole, MapSpec};
 
 pub use slots::{InitialSlot, SlotTarget};
 pub(crate) use struct_ops::check_struct_ops;

@@ -2,7 +2,7 @@ use super::MapTable;
 use crate::ObjectError;
 use crate::check::check_slots;
 use crate::elf::{Elf, SymbolPlace};
-use bpfmand_core::map_type;
+use bpfman_model::map_type;
 
 /// Initial value of a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]

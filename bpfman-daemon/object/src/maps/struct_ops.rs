@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use bpfmand_core::{MapRole, MapSpec, map_type};
+use bpfman_model::{MapRole, MapSpec, map_type};
 
 use super::{MapTable, blank};
 use crate::ObjectError;

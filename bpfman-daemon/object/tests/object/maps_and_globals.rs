@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::compile;
 use anyhow::{Context, Result};
-use bpfmand_core::{MapRole, MapSpec};
+use bpfman_model::{MapRole, MapSpec};
 use bpfmand_object::{KconfigKind, KconfigValue, ObjectFile, SlotTarget};
 
 fn map<'a>(maps: &'a [MapSpec], name: &str) -> Result<&'a MapSpec> {

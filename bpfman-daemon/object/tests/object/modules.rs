@@ -1,6 +1,6 @@
 use crate::compile;
 use anyhow::{Context, Result};
-use bpfmand_core::{Insn, ProgramText, op};
+use bpfman_model::{Insn, ProgramText, op};
 use bpfmand_object::{KernelBtf, ObjectFile, TextOptions};
 
 const INT: u32 = 1;

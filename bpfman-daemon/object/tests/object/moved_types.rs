@@ -2,7 +2,7 @@
 
 use crate::compile;
 use anyhow::{Context, Result};
-use bpfmand_core::{Insn, op};
+use bpfman_model::{Insn, op};
 use bpfmand_object::{BtfFeatures, KernelBtf, ObjectError, ObjectFile, TextOptions};
 
 const LOAD_4: u8 = 0x61;

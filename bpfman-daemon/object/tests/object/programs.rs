@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::compile;
 use anyhow::{Context, Result, ensure};
-use bpfmand_core::{Insn, JumpTable, ProgramText, ProgramType, op};
+use bpfman_model::{Insn, JumpTable, ProgramText, ProgramType, op};
 use bpfmand_object::{BtfFeatures, KernelBtf, ObjectError, ObjectFile, SectionFamily, TextOptions};
 
 fn text(object: &ObjectFile, program: &str) -> Result<ProgramText, ObjectError> {
@@ -30,7 +30,7 @@ fn programs_are_listed_with_what_their_sections_say() -> Result<()> {
     assert!(!names.contains(&"judge") && !names.contains(&"count"), "functions are no programs: {names:?}");
     assert!(object.program("frags")?.frags);
     assert!(!object.program("pass")?.frags);
-    assert_eq!(object.program("filter")?.family, SectionFamily::Type(bpfmand_core::ProgramType::Xdp));
+    assert_eq!(object.program("filter")?.family, SectionFamily::Type(bpfman_model::ProgramType::Xdp));
     assert_eq!(object.program("on_exec")?.attach_target.as_deref(), Some("syscalls/sys_enter_execve"));
     assert_eq!(object.program("probe")?.attach_target.as_deref(), Some("vfs_unlink"));
     assert_eq!(object.program("user")?.attach_target, None);

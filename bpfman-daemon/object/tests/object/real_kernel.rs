@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::compile;
 use anyhow::{Context, Result, ensure};
-use bpfmand_core::MapId;
+use bpfman_model::MapId;
 use bpfmand_kernel::linux::{LinuxKernel, test_run};
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::{ProgramKind, ProgramLoad};

@@ -1,7 +1,7 @@
 //! Metrics of chains: packets by member and verdict, and the time of members.
 
 use bpfman_metrics::Exposition;
-use bpfmand_core::LinkId;
+use bpfman_model::LinkId;
 use bpfmand_engine::{ChainFigures, MemberFigures};
 
 use super::labels::{MemberCount, MemberLabels, application};

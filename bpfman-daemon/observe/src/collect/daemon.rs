@@ -1,7 +1,7 @@
 //! Metrics of the daemon: its actions, refusals and state.
 
 use bpfman_metrics::{Exposition, MetricValue};
-use bpfmand_core::CountedDurations;
+use bpfman_model::CountedDurations;
 use bpfmand_kernel::Kernel;
 
 use super::{DaemonParts, DaemonStates};

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bpfmand_core::MapId;
+use bpfman_model::MapId;
 use bpfmand_engine::{Engine, MapFigures, has_countable_entries};
 use bpfmand_kernel::Kernel;
 
@@ -113,7 +113,7 @@ impl Drop for Ends<'_> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use bpfmand_core::{MapFacts, map_type};
+    use bpfman_model::{MapFacts, map_type};
 
     use super::*;
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use bpfman_metrics::Exposition;
-use bpfmand_core::{MapId, map_type};
+use bpfman_model::{MapId, map_type};
 use bpfmand_engine::MapFigures;
 
 use crate::catalogue as is;

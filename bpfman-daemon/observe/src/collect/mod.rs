@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bpfman_metrics::{Exposition, add_process};
-use bpfmand_core::{LinkId, ProgramId};
+use bpfman_model::{LinkId, ProgramId};
 use bpfmand_engine::{Engine, FiguresCache};
 use bpfmand_journal::Journal;
 use bpfmand_kernel::Kernel;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use bpfman_metrics::Exposition;
-use bpfmand_core::ProgramId;
+use bpfman_model::ProgramId;
 use bpfmand_engine::{ProgramFigures, RecordCounts};
 
 use super::DaemonStates;

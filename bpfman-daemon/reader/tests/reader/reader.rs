@@ -14,6 +14,8 @@ use bpfmand_object::BtfFeatures;
 use bpfmand_reader::{ReaderClient, ReaderLink, ReaderTypes, StartReader, serve, write_types_index};
 use serde_json::{Value, json};
 
+use crate::acting::acting;
+
 const TYPES: &str = "/sys/kernel/btf/vmlinux";
 
 fn bytes(name: &str) -> Arc<[u8]> {
@@ -119,7 +121,7 @@ fn a_reader_says_of_objects_what_is_read_here() {
             };
             let answer = ask(&here);
             assert_eq!(ask(&there), answer, "{name}: {}", program.name);
-            // What came ahead counts once; the second time the reader is asked.
+            // An answer that came ahead counts once; the second time the reader gets the question.
             assert_eq!(ask(&ahead), answer, "{name}: {}, ahead", program.name);
             assert_eq!(ask(&ahead), answer, "{name}: {}, ahead, again", program.name);
             linked += usize::from(answer.3.is_ok());

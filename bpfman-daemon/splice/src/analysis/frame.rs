@@ -1,7 +1,7 @@
 //! Frame depths, by pointers followed through registers, spills and calls. At an offset that is no constant, the
 //! verifier's own depth decides, or the frame counts as full.
 
-use bpfmand_core::{Insn, ProgramText};
+use bpfman_model::{Insn, ProgramText};
 
 use crate::analysis::pointer::{self, OWN, Pointer, Reach};
 use crate::analysis::values::{RegisterValue, Values};

@@ -3,7 +3,7 @@ use crate::analysis::pointer::FULL;
 use crate::text::testing::{
     EXIT, add, add_register, copy, helper, local_call, program, set_r0, spill, store,
 };
-use bpfmand_core::op;
+use bpfman_model::op;
 
 fn of(functions: &[&[Insn]]) -> Vec<(u32, bool)> {
     depths(&program(functions).0).iter().map(|depth| (depth.bytes, depth.certain)).collect()

@@ -3,7 +3,7 @@
 //! Every exit of the entry function leads to one end in front of the program: DROP and REDIRECT become DROP, all else
 //! NEXT. A program that notes no target can redirect only to one that an earlier program noted.
 
-use bpfmand_core::{Insn, ProgramText};
+use bpfman_model::{Insn, ProgramText};
 
 use crate::analysis::survey::{REDIRECTS, is_tail_call};
 use crate::chain::hook::{SpliceHook, TC_SHOT};
@@ -59,7 +59,7 @@ fn end() -> Result<Vec<Insn>, NotNarrow> {
 
 #[cfg(test)]
 mod tests {
-    use bpfmand_core::op;
+    use bpfman_model::op;
 
     use super::*;
     use crate::text::testing::{EXIT, helper, local_call, program, set_r0};

@@ -1,7 +1,7 @@
 //! Detects TC programs that write into the packet by pointers: the kernel copies shared packets before their first
 //! instruction, so they are better not joined to readers. A missed writer costs time, but never gives a wrong verdict.
 
-use bpfmand_core::{Insn, ProgramText};
+use bpfman_model::{Insn, ProgramText};
 
 use crate::analysis::values::{RegisterValue, Values};
 use crate::chain::member::{function_at, span};

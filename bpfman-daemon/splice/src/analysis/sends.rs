@@ -1,6 +1,6 @@
 //! Programs that send packets while they run: a test run of one has side effects.
 
-use bpfmand_core::{BoundText, Insn, ProgramText};
+use bpfman_model::{BoundText, Insn, ProgramText};
 
 use crate::analysis::survey::is_tail_call;
 use crate::chain::member;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use bpfmand_core::ProgramText;
+use bpfman_model::ProgramText;
 
 use crate::analysis::frame::{self, Depth};
 use crate::analysis::pointer::FULL;

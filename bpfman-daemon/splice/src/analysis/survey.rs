@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use bpfmand_core::{MapId, ProgramText};
+use bpfman_model::{MapId, ProgramText};
 
 use crate::analysis::packet_write;
 use crate::analysis::pointer::FULL;

@@ -4,7 +4,7 @@
 //! Only a write by the frame pointer itself is certain. Any other access that may point into the frame counts as a
 //! read: a load, and a call that gets a pointer, up to the end of the frame.
 
-use bpfmand_core::{Insn, ProgramText};
+use bpfman_model::{Insn, ProgramText};
 
 use crate::analysis::frame::{self, Analysis, FunctionSummary};
 use crate::analysis::pointer::{self, FULL, OWN, Pointer, Reach};

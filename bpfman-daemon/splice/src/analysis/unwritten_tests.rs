@@ -2,7 +2,7 @@ use super::*;
 use crate::text::testing::{
     EXIT, add, add_register, copy, helper, load, local_call, program, set_r0, spill, store,
 };
-use bpfmand_core::op;
+use bpfman_model::op;
 
 /// Distances below the frame pointer of slots that may be read unwritten.
 fn of(functions: &[&[Insn]]) -> Vec<u32> {

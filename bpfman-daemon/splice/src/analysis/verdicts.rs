@@ -1,6 +1,6 @@
 //! Codes that a member can return, by constants. Saves checks that the verifier would have to prove useless.
 
-use bpfmand_core::{Insn, ProgramText, op};
+use bpfman_model::{Insn, ProgramText, op};
 
 use crate::analysis::values::RegisterValue;
 use crate::chain::hook::{Code, SpliceHook};

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use bpfmand_core::{BoundText, Insn, ProgramText, op};
+use bpfman_model::{BoundText, Insn, ProgramText, op};
 
 use crate::chain::proceed::ProceedMask;
 use crate::error::MemberName;

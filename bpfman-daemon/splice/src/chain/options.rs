@@ -1,4 +1,6 @@
-use bpfmand_core::MapId;
+//! Options of a splice.
+
+use bpfman_model::MapId;
 
 use crate::chain::hook::SpliceHook;
 use crate::chain::plan::Attempt;

@@ -1,4 +1,6 @@
-use bpfmand_core::Insn;
+//! Sets of verdicts with which a chain continues, and the cheapest test for one.
+
+use bpfman_model::Insn;
 
 use crate::chain::hook::{Code, SpliceHook, TC_SHOT};
 use crate::text::asm::{Asm, Label};

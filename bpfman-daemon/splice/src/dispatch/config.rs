@@ -1,8 +1,8 @@
 //! Configuration of a dispatcher: the only value of its only map, in version 2 of the protocol.
 
 use super::dispatcher::{DISPATCHER_CONFIG_SIZE, DISPATCHER_EMPTY_SLOT, DISPATCHER_SLOTS};
-use bpfmand_core::map_type::ARRAY;
-use bpfmand_core::{MapRole, MapSpec};
+use bpfman_model::map_type::ARRAY;
+use bpfman_model::{MapRole, MapSpec};
 
 const MAGIC: u8 = 236;
 /// Version of the protocol that is read and written.

@@ -1,6 +1,6 @@
 //! A dispatcher in libxdp's protocol (`protocol.org`), with a function per slot that other programs replace.
 
-use bpfmand_core::{BoundText, FuncInfo, FunctionSpan, Insn, MapId, ProgramText, op};
+use bpfman_model::{BoundText, FuncInfo, FunctionSpan, Insn, MapId, ProgramText, op};
 
 use crate::dispatch::dispatcher_types;
 use crate::text::asm::Asm;

@@ -1,7 +1,7 @@
 //! The timed twin: a copy of the chain that reads the clock between members, which costs more than most members. The
 //! chain's entry counts packets per CPU and sends every 1,024th to it by a tail call (2 ns per packet).
 
-use bpfmand_core::{Insn, MapId};
+use bpfman_model::{Insn, MapId};
 
 use crate::analysis::stack::{CLOCK_BYTES, ContextPlace};
 use crate::chain::counters::COUNTER_ROWS;

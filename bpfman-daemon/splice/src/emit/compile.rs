@@ -1,4 +1,6 @@
-use bpfmand_core::MapId;
+//! Compiles a plan and its maps into programs.
+
+use bpfman_model::MapId;
 
 use crate::analysis::stack::Group;
 use crate::analysis::survey::survey_all;

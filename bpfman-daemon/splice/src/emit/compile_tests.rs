@@ -15,7 +15,7 @@ use crate::text::btf_records::FUNC;
 use crate::text::testing::{
     EXIT, add, constant, copy, helper, load, local_call, program, set_r0, store, unknown,
 };
-use bpfmand_core::{BoundText, Insn, op};
+use bpfman_model::{BoundText, Insn, op};
 
 const PASS: ProceedMask = ProceedMask(1 << 2);
 const XDP: SpliceOptions<'static> =

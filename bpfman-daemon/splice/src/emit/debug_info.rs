@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use bpfmand_core::{FuncInfo, LineInfo};
+use bpfman_model::{FuncInfo, LineInfo};
 
 use crate::analysis::stack::Group;
 use crate::chain::join_mode::{JoinMode, NotInlinedReason};

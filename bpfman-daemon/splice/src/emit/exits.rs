@@ -1,4 +1,6 @@
-use bpfmand_core::{Insn, MapId};
+//! Exits of a program: each one, counted if enabled, and the result for the hook.
+
+use bpfman_model::{Insn, MapId};
 
 use crate::analysis::stack::ContextPlace;
 use crate::analysis::values::RegisterValue;

@@ -1,4 +1,6 @@
-use bpfmand_core::{Insn, MapId};
+//! The glue between members and at the end of the chain.
+
+use bpfman_model::{Insn, MapId};
 
 use crate::analysis::stack::ContextPlace;
 use crate::analysis::unwritten::FrameSlots;

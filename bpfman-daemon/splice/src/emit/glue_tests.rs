@@ -1,6 +1,6 @@
 use super::*;
 use crate::analysis::values::RegisterValue;
-use bpfmand_core::{Insn, op};
+use bpfman_model::{Insn, op};
 
 /// Interprets glue: returns the code, and whether it reached the end instead of the label.
 fn run(build: impl Fn(&mut Asm, Label), code: u64) -> (u64, bool) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use bpfmand_core::{Insn, MapId};
+use bpfman_model::{Insn, MapId};
 
 use crate::analysis::pointer::FULL;
 use crate::analysis::stack::{Group, Stack};

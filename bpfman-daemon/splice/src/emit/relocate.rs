@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use bpfmand_core::Insn;
+use bpfman_model::Insn;
 
 use crate::analysis::stack::Group;
 use crate::chain::member::{self, function_at};

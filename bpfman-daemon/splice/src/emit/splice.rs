@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use bpfmand_core::{BoundText, FunctionSpan, Insn, MapId, ProgramText};
+use bpfman_model::{BoundText, FunctionSpan, Insn, MapId, ProgramText};
 
 use crate::analysis::stack::{self, Group};
 use crate::chain::counters::CounterLayout;

@@ -10,7 +10,7 @@ use crate::error::limits::MAX_MEMBERS;
 use crate::error::refusal::Refusal;
 use crate::planning::planner::plan;
 use crate::text::testing::{EXIT, constant, copy, helper, load, local_call, program, set_r0, store, unknown};
-use bpfmand_core::{Insn, op};
+use bpfman_model::{Insn, op};
 
 const PASS: ProceedMask = ProceedMask(1 << 2);
 const XDP: SpliceOptions<'static> = SpliceOptions::new(SpliceHook::Xdp);

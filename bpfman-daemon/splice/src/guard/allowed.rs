@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use bpfmand_core::{Insn, ProgramText, ProgramType, TypeScope, op};
+use bpfman_model::{Insn, ProgramText, ProgramType, TypeScope, op};
 
 use super::helper_names::HELPER_NAMES;
 

@@ -1,10 +1,10 @@
 use super::*;
 
 fn program(insns: Vec<Insn>) -> ProgramText {
-    let mut text = bpfmand_core::BoundText::of_one_function("entry", "GPL", insns).0;
+    let mut text = bpfman_model::BoundText::of_one_function("entry", "GPL", insns).0;
     text.functions[0].len = 2;
     let rest = text.insns.len() - 2;
-    text.functions.push(bpfmand_core::FunctionSpan { name: "callee".to_owned(), start: 2, len: rest });
+    text.functions.push(bpfman_model::FunctionSpan { name: "callee".to_owned(), start: 2, len: rest });
     text
 }
 

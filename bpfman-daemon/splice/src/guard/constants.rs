@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use bpfmand_core::{Insn, op};
+use bpfman_model::{Insn, op};
 
 use crate::text::flow::{FlowFacts, run};
 use crate::text::opcode;
@@ -120,7 +120,7 @@ fn wide(insn: Insn, next: Option<Insn>) -> Constant {
 #[cfg(test)]
 #[test]
 fn only_one_value_on_all_paths_is_a_constant() {
-    use bpfmand_core::op::{CALL, EXIT};
+    use bpfman_model::op::{CALL, EXIT};
     let number = |register, imm| Insn::new(opcode::MOV64_IMM, register, 0, 0, imm);
     let call = Insn::new(CALL, 0, 0, 0, 181);
     let jump = Insn::new(opcode::JEQ64, 0, 0, 1, 0);

@@ -1,4 +1,6 @@
-use bpfmand_core::{Insn, ProgramText, op};
+//! One end for all exits of a program's entry function, in front of it.
+
+use bpfman_model::{Insn, ProgramText, op};
 
 use super::test::{Guarded, put_in_front};
 use crate::text::scan::{Effect, walk};

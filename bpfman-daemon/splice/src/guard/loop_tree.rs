@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use bpfmand_core::Insn;
+use bpfman_model::Insn;
 
 use super::helper_costs::cost_at;
 use super::loops::CallSite;

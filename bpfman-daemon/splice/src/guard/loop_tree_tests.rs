@@ -6,7 +6,8 @@ std::thread_local! {
     pub(super) static LOOKED_AT: Cell<usize> = const { Cell::new(0) };
 }
 
-fn passes(part: &[bpfmand_core::Insn], count: usize) -> usize {
+/// Instructions passed over for so many parts, for each instruction of the program.
+fn passes(part: &[bpfman_model::Insn], count: usize) -> usize {
     let insns = [part.repeat(count), vec![EXIT]].concat();
     let len = insns.len();
     LOOKED_AT.set(0);

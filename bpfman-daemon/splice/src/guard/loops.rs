@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use bpfmand_core::{Insn, ProgramText};
+use bpfman_model::{Insn, ProgramText};
 
 use super::allowed::{Calls, ForbiddenUse};
 use super::constants::{Constant, RegisterConstants, at_calls};

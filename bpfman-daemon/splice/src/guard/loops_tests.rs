@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use bpfmand_core::{BoundText, FunctionSpan, ProgramType, op};
+use bpfman_model::{BoundText, FunctionSpan, ProgramType, op};
 
 use super::*;
 use crate::text::opcode::{ADD64_IMM, FRAME, JEQ64, MOV64_IMM, MOV64_REG};

@@ -1,4 +1,6 @@
-use bpfmand_core::ProgramText;
+//! Restricts socket lookups of tenants' programs to the network namespace of the packet.
+
+use bpfman_model::ProgramText;
 
 use super::allowed::{Calls, ForbiddenUse};
 use super::constants::{Constant, at_calls};
@@ -33,7 +35,7 @@ impl Calls<'_> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use bpfmand_core::{BoundText, Insn, ProgramType, op};
+    use bpfman_model::{BoundText, Insn, ProgramType, op};
 
     use super::*;
     use crate::text::opcode::{MOV32_IMM, MOV64_IMM, MOV64_REG};

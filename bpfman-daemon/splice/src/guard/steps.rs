@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bpfmand_core::ProgramText;
+use bpfman_model::ProgramText;
 
 use super::loop_tree::{LoopTree, Times};
 use super::loops::CallSite;

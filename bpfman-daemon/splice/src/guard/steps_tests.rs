@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use bpfmand_core::{FuncInfo, Insn, op};
+use bpfman_model::{FuncInfo, Insn, op};
 
 use super::*;
 use crate::guard::loops::tests::{EXIT, bpf_for, counted, helper, looped, map_in, number, plain, program};

@@ -15,7 +15,7 @@
 //! Both are neutral: 0 would stop a perf event's samples for other users of the same place; fentry and fexit return 0;
 //! for LSM, 0 allows.
 
-use bpfmand_core::{FuncInfo, Insn, LineInfo, MapSpec, ProgramText, TaskGroup, map_type, op};
+use bpfman_model::{FuncInfo, Insn, LineInfo, MapSpec, ProgramText, TaskGroup, map_type, op};
 
 use super::exits::with_end;
 use crate::text::asm::Asm;

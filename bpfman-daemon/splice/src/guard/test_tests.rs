@@ -1,4 +1,4 @@
-use bpfmand_core::{
+use bpfman_model::{
     BoundText, FuncInfo, FunctionSpan, Insn, JumpTable, LineInfo, ProgramText, TaskGroup, op,
 };
 

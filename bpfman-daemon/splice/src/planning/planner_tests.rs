@@ -7,7 +7,7 @@ use crate::chain::proceed::ProceedMask;
 use crate::error::SpliceError;
 use crate::error::refusal::Refusal;
 use crate::text::testing::{EXIT, copy, helper, local_call, program, set_r0, store};
-use bpfmand_core::{BoundText, Insn, MapId, op};
+use bpfman_model::{BoundText, Insn, MapId, op};
 
 const PASS: ProceedMask = ProceedMask(1 << 2);
 const XDP: SpliceOptions<'static> =

@@ -1,6 +1,6 @@
 //! Known contents of registers: constants, and addresses in read-only data, as the verifier knows them since 5.10.
 
-use bpfmand_core::{Insn, MapId, op};
+use bpfman_model::{Insn, MapId, op};
 
 use crate::analysis::values::RegisterValue;
 use crate::specialise::ReadOnlyMap;

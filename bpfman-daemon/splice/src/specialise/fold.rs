@@ -1,7 +1,7 @@
 use std::cell::Cell;
 use std::ops::Range;
 
-use bpfmand_core::{Insn, op};
+use bpfman_model::{Insn, op};
 
 use crate::specialise::ReadOnlyMap;
 use crate::specialise::liveness::{Liveness, liveness};

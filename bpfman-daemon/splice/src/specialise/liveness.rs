@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use bpfmand_core::{Insn, op};
+use bpfman_model::{Insn, op};
 
 use crate::specialise::arguments::of_helper;
 use crate::specialise::reachable::{InsnFacts, successors};

@@ -14,7 +14,7 @@ mod reachable;
 
 use std::cell::Cell;
 
-use bpfmand_core::{BoundText, MapId};
+use bpfman_model::{BoundText, MapId};
 
 use crate::chain::member::{check_shape, span};
 use crate::specialise::fold::{FunctionFold, MAX_STEPS, NOTHING};

@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use bpfmand_core::Insn;
+use bpfman_model::Insn;
 
 use crate::analysis::values::RegisterValue as _;
 use crate::specialise::ReadOnlyMap;

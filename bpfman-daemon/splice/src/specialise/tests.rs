@@ -1,4 +1,6 @@
-use bpfmand_core::{Insn, op};
+//! Tests of folding: instructions that are folded, and instructions that must stay.
+
+use bpfman_model::{Insn, op};
 
 use super::*;
 use crate::text::opcode;

@@ -1,4 +1,6 @@
-use bpfmand_core::{Insn, MapId, op};
+//! Instructions with labels: assembles glue and bodies before offsets are known.
+
+use bpfman_model::{Insn, MapId, op};
 
 use crate::text::opcode;
 

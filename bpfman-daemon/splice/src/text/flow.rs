@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use bpfmand_core::Insn;
+use bpfman_model::Insn;
 
 use crate::text::scan::{Effect, effect, target, width};
 

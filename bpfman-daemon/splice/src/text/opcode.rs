@@ -1,4 +1,6 @@
-//! Operation codes beyond [`bpfmand_core::op`]: class in the low three bits, source or size, operation or mode on top.
+//! Operation codes that the glue emits and the analyses recognise, in addition to those of [`bpfman_model::op`].
+//!
+//! Built from the fields of `linux/bpf.h`: class in the low three bits, source or size, operation or mode on top.
 
 pub(crate) const CLASS_LD: u8 = 0x00;
 pub(crate) const CLASS_LDX: u8 = 0x01;

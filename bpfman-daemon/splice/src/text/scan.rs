@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use bpfmand_core::{Insn, op};
+use bpfman_model::{Insn, op};
 
 use crate::text::opcode;
 

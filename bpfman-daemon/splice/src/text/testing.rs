@@ -1,4 +1,6 @@
-use bpfmand_core::{BoundText, FunctionSpan, Insn, op};
+//! Members for unit tests, written as instructions.
+
+use bpfman_model::{BoundText, FunctionSpan, Insn, op};
 
 pub(crate) const EXIT: Insn = Insn::new(op::EXIT, 0, 0, 0, 0);
 

@@ -39,7 +39,8 @@ pub fn check(found: &mut SpecProblems, spec: &ApplicationSpec) {
 }
 
 fn blocks(found: &mut SpecProblems, path: &str, program: &ClusterProgram) {
-    let (kind, own) = (program.program_type.name(), program.program_type.block());
+    let (kind, own) =
+        (program.program_type.manifest_name().unwrap_or_default(), program.program_type.block());
     let published = [
         ("xdp", program.xdp.is_some()),
         ("tc", program.tc.is_some()),

@@ -6,13 +6,14 @@ pub mod maps;
 pub mod network;
 pub mod user;
 
+use bpfman_model::ProgramType;
 use kube_core::Rule;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::attachment::Attachments;
 use crate::pods::PodSelector;
-use crate::program_type::ClusterProgramType;
+use crate::program_type::ManifestType;
 use crate::tracing::TracingLink;
 use cgroup::CgroupLink;
 use kernel::{KprobeMultiLink, KsyscallLink, PerfEventLink, RawTracepointLink};
@@ -127,7 +128,7 @@ pub fn links<A>(block: Option<&Attachments<A>>) -> impl Iterator<Item = (usize, 
 }
 
 pub(crate) fn only_with_types(block: &str) -> Rule {
-    let types = ClusterProgramType::of_block(block);
+    let types = ManifestType::of_block(block);
     let message = match &types[..] {
         [one] => format!("the block {block} belongs to type {one}, and is needed there"),
         several => format!("the block {block} belongs to types {}, and is needed there", several.join(", ")),
@@ -136,11 +137,8 @@ pub(crate) fn only_with_types(block: &str) -> Rule {
 }
 
 pub(crate) fn target_only_where_taken() -> Rule {
-    let types: Vec<&str> = ClusterProgramType::ALL
-        .into_iter()
-        .filter(|kind| kind.takes_target())
-        .map(ClusterProgramType::name)
-        .collect();
+    let with_target = ProgramType::ALL.into_iter().filter(|kind| kind.takes_target());
+    let types: Vec<&str> = with_target.filter_map(ProgramType::manifest_name).collect();
     let message = format!("target belongs to types {}", types.join(", "));
     Rule::new(format!("!has(self.target) || (self.type in ['{}'])", types.join("', '"))).message(&*message)
 }

@@ -1,6 +1,7 @@
 //! Network namespaces, and attach points in them.
 
-use schemars::JsonSchema;
+use bpfman_model::{NetfilterFamily, NetfilterHook};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::pods::{ClusterNetworkNamespaceSelector, PodSelector};
@@ -30,9 +31,11 @@ impl NamespaceChoice {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NetfilterPoint {
     /// Protocol of the packets.
-    pub family: PacketFamily,
+    #[schemars(schema_with = "families")]
+    pub family: NetfilterFamily,
     /// Hook at which the program sees them.
-    pub hook: PacketPath,
+    #[schemars(schema_with = "hooks")]
+    pub hook: NetfilterHook,
     /// Lower runs first; tables of nft and iptables use 0, -100, 100, -150, -200 and -300. Numbers are unique at a
     /// hook.
     pub priority: i32,
@@ -52,55 +55,12 @@ pub struct NetfilterLink {
     pub namespace: NamespaceChoice,
 }
 
-/// Protocols of netfilter, as nft names them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum PacketFamily {
-    /// IPv4.
-    Ipv4,
-    /// IPv6.
-    Ipv6,
+fn families(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "enum": ["ipv4", "ipv6"] })
 }
 
-impl PacketFamily {
-    /// Returns the name that the daemon uses too.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Ipv4 => "ipv4",
-            Self::Ipv6 => "ipv6",
-        }
-    }
-}
-
-/// Hooks of netfilter, as nft names them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum PacketPath {
-    /// Packets as they arrive.
-    Prerouting,
-    /// Packets for the namespace itself.
-    Input,
-    /// Forwarded packets.
-    Forward,
-    /// Packets that processes of the namespace send.
-    Output,
-    /// Packets as they leave.
-    Postrouting,
-}
-
-impl PacketPath {
-    /// Returns the name that the daemon uses too.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Prerouting => "prerouting",
-            Self::Input => "input",
-            Self::Forward => "forward",
-            Self::Output => "output",
-            Self::Postrouting => "postrouting",
-        }
-    }
+fn hooks(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "enum": ["prerouting", "input", "forward", "output", "postrouting"] })
 }
 
 /// A netkit device, at the end that the program was loaded for.

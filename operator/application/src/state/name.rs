@@ -39,7 +39,7 @@ fn digits(parts: &[&str]) -> String {
         hash.update(part.as_bytes());
     }
     let hash = hash.finalize();
-    hash.iter().take(DIGITS / 2).map(|byte| format!("{byte:02x}")).collect()
+    bpfman_model::hexadecimal(&hash[..DIGITS / 2])
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Programs on a node.
 
+use bpfman_model::ProgramType;
 use kube_derive::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use super::link::{
 };
 use super::points::PointStates;
 use crate::points::only_with_types;
-use crate::program::{ClusterProgramType, NamespacedProgramType, only_with};
+use crate::program::{ManifestType, NamespacedProgramType, only_with};
 
 /// State of the attachments of one program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,8 +75,8 @@ pub struct ClusterProgramState {
     #[serde(flatten)]
     pub program: ProgramState,
     /// Type of the program, which decides the block that is set.
-    #[serde(rename = "type")]
-    pub program_type: ClusterProgramType,
+    #[serde(rename = "type", with = "ManifestType")]
+    pub program_type: ProgramType,
     /// Load target, if the application sets one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,

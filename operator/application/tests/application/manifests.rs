@@ -1,11 +1,11 @@
 use bpfman_application::application::{BpfApplication, ClusterBpfApplication};
 use bpfman_application::bytecode::ImagePullPolicy;
 use bpfman_application::config::{CONFIG_NAME, Config};
-use bpfman_application::program::ClusterProgramType;
 use bpfman_application::state::application::{AppLoadStatus, ClusterBpfApplicationState};
 use bpfman_application::state::link::LinkStatus;
 use bpfman_application::tc::TcProceedOn;
 use bpfman_application::xdp::XdpProceedOn;
+use bpfman_model::ProgramType;
 use kube_core::CustomResourceExt;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -218,7 +218,7 @@ fn a_cluster_application_with_every_published_type() {
     let tc = &app.spec.programs[1].tc.as_ref().unwrap().links[0];
     assert_eq!(tc.point.proceed_on, [TcProceedOn::Pipe, TcProceedOn::DispatcherReturn]);
     assert_eq!(tc.point.at.priority, None);
-    assert_eq!(app.spec.programs[9].program_type, ClusterProgramType::URetProbe);
+    assert_eq!(app.spec.programs[9].program_type, ProgramType::Uretprobe);
     assert_eq!(broken_rules(&app, "spec"), Vec::<String>::new());
 }
 
@@ -274,7 +274,7 @@ fn nothing_absent_is_written_as_null() {
 #[test]
 fn the_block_of_another_type_is_refused() {
     let mut app: ClusterBpfApplication = read(CLUSTER);
-    app.spec.programs[0].program_type = ClusterProgramType::Tc;
+    app.spec.programs[0].program_type = ProgramType::Tc;
     assert_eq!(
         broken_rules(&app, "spec"),
         [
@@ -304,15 +304,17 @@ fn types_of_the_cluster_are_unknown_in_a_namespace() {
     assert!(message.contains("networkNamespaces"), "{message}");
 }
 
+/// Types that the published API does not have.
+const BEYOND: &[ProgramType] =
+    ProgramType::ALL.split_at(10).1.split_at(ProgramType::MANIFEST_NAMES.len() - 10).0;
 const POINTS: &str = include_str!("../points.yaml");
 
 #[test]
 fn cluster_application_with_every_type_beyond_the_published_api() {
     let app: ClusterBpfApplication = read(POINTS);
     assert_eq!(broken_rules(&app, "spec"), Vec::<String>::new());
-    let kinds: Vec<ClusterProgramType> =
-        app.spec.programs.iter().map(|program| program.program_type).collect();
-    assert_eq!(kinds, ClusterProgramType::ALL[10..], "each, in the order in which they are explained");
+    let kinds: Vec<ProgramType> = app.spec.programs.iter().map(|program| program.program_type).collect();
+    assert_eq!(kinds, BEYOND, "each, in the order in which they are explained");
     let again: ClusterBpfApplication = serde_json::from_value(serde_json::to_value(&app).unwrap()).unwrap();
     assert_eq!(again, app);
 }
@@ -324,21 +326,17 @@ fn rules_for_shared_blocks_and_targets_are_enforced() {
         change(&mut manifest["spec"]["programs"][at]);
         broken_rules(&serde_json::from_value::<ClusterBpfApplication>(manifest).unwrap(), "spec")
     };
-    let of =
-        |kind: ClusterProgramType| ClusterProgramType::ALL[10..].iter().position(|one| *one == kind).unwrap();
-    let lookup = of(ClusterProgramType::SkLookup);
+    let of = |kind: ProgramType| BEYOND.iter().position(|one| *one == kind).unwrap();
+    let lookup = of(ProgramType::SkLookup);
     let removed = broken(lookup, &|program| {
         program.as_object_mut().unwrap().remove("netns");
     });
     assert_eq!(removed, ["the block netns belongs to types SkLookup, FlowDissector, and is needed there"]);
     let second = broken(lookup, &|program| program["cgroup"] = json!({}));
     assert!(second[0].starts_with("the block cgroup belongs to types CgroupSkb"), "{second:?}");
-    let loaded_only = broken(of(ClusterProgramType::Syscall), &|program| program["ksyscall"] = json!({}));
+    let loaded_only = broken(of(ProgramType::Syscall), &|program| program["ksyscall"] = json!({}));
     assert_eq!(loaded_only.len(), 1, "{loaded_only:?}");
     let told = broken(lookup, &|program| program["target"] = json!("connect4"));
     assert!(told[0].starts_with("target belongs to types TpBtf"), "{told:?}");
-    assert_eq!(
-        broken(of(ClusterProgramType::CgroupSkb), &|program| program["target"] = json!("egress")),
-        [""; 0]
-    );
+    assert_eq!(broken(of(ProgramType::CgroupSkb), &|program| program["target"] = json!("egress")), [""; 0]);
 }

@@ -1,8 +1,12 @@
 use bpfman_application::application::ClusterBpfApplication;
 use bpfman_application::check;
-use bpfman_application::program_type::ClusterProgramType;
 use bpfman_application::spec::ApplicationSpec;
+use bpfman_model::ProgramType;
 use serde_json::{Value, json};
+
+/// Types that the published API does not have.
+const BEYOND: &[ProgramType] =
+    ProgramType::ALL.split_at(10).1.split_at(ProgramType::MANIFEST_NAMES.len() - 10).0;
 
 fn manifest() -> Value {
     serde_norway::from_str(include_str!("../points.yaml")).unwrap()
@@ -13,8 +17,9 @@ fn structure(manifest: &Value) -> Vec<String> {
     check::application(&ApplicationSpec::from(spec)).iter().map(ToString::to_string).collect()
 }
 
-fn changed(kind: ClusterProgramType, pointer: &str, value: Value) -> (usize, Value) {
-    let at = ClusterProgramType::ALL[10..].iter().position(|one| *one == kind).unwrap();
+/// Returns the index of a type's program, and the manifest with one value replaced.
+fn changed(kind: ProgramType, pointer: &str, value: Value) -> (usize, Value) {
+    let at = BEYOND.iter().position(|one| *one == kind).unwrap();
     let mut manifest = manifest();
     let program = &mut manifest["spec"]["programs"][at];
     let (parent, field) = pointer.rsplit_once('/').unwrap();
@@ -34,20 +39,20 @@ fn every_type_is_taken() {
 /// Needed with an API server that is too old for the schema, and for rules that a schema cannot express.
 #[test]
 fn each_field_is_held_against_its_rule() {
-    use ClusterProgramType as T;
+    use ProgramType as T;
     let long = "x".repeat(129);
     let functions = |count: usize, name: &str| json!(vec![name; count]);
     for (kind, pointer, value, says) in [
         (
-            T::RawTracePoint,
+            T::RawTracepoint,
             "/rawTracepoint/links/0/name",
             json!("sched/sched_switch"),
             "name: \"sched/sched_switch\" is no raw trace point",
         ),
-        (T::TpBtf, "/target", json!(long), "target: it has 129 characters: 1 to 128 are allowed"),
+        (T::BtfTracepoint, "/target", json!(long), "target: it has 129 characters: 1 to 128 are allowed"),
         (T::SkLookup, "/target", json!("x"), "target: it does not belong to type SkLookup"),
         (
-            T::TpBtf,
+            T::BtfTracepoint,
             "/loadedFor/links",
             json!([{ "mode": "Attach" }, { "mode": "Attach" }]),
             "loadedFor.links: it has 2 entries",
@@ -113,43 +118,43 @@ fn each_field_is_held_against_its_rule() {
             "netfilter.links[0].priority: 2147483647 is the kernel's own",
         ),
         (
-            T::KProbeMulti,
+            T::KprobeMulti,
             "/kprobeMulti/links/0/functions",
             json!([]),
             "functions: it has 0 entries: 1 to 1000 are allowed",
         ),
         (
-            T::KProbeMulti,
+            T::KprobeMulti,
             "/kprobeMulti/links/0/functions",
             functions(101, "tcp_*"),
             "functions: 101 of its entries are patterns",
         ),
         (
-            T::KProbeMulti,
+            T::KprobeMulti,
             "/kprobeMulti/links/0/functions/1",
             json!("a b"),
             "functions[1]: \"a b\" is neither a kernel function nor a pattern",
         ),
         (
-            T::UProbeMulti,
+            T::UprobeMulti,
             "/uprobeMulti/links/0/functions",
             functions(1001, "malloc"),
             "functions: it has 1001 entries",
         ),
         (
-            T::UProbeMulti,
+            T::UprobeMulti,
             "/uprobeMulti/links/0/target",
             json!(""),
             "uprobeMulti.links[0].target: it is empty",
         ),
         (
-            T::UProbeMulti,
+            T::UprobeMulti,
             "/uprobeMulti/links/0/pid",
             json!(0),
             "uprobeMulti.links[0].pid: 0 is no process id",
         ),
         (
-            T::UProbeMulti,
+            T::UprobeMulti,
             "/uprobeMulti/links/1/containers/pods",
             json!({ "matchExpressions": [{ "key": "a", "operator": "Near" }] }),
             "containers.pods.matchExpressions[0].operator",
@@ -182,7 +187,7 @@ fn each_field_is_held_against_its_rule() {
         ),
         (T::Usdt, "/usdt/links/0/provider", json!(""), "usdt.links[0].provider: it is empty"),
         (
-            T::KSyscall,
+            T::Ksyscall,
             "/ksyscall/links/0/name",
             json!("open at"),
             "ksyscall.links[0].name: \"open at\" is no name of a system call",
@@ -214,11 +219,11 @@ fn words_that_are_none_are_named_with_those_that_are() {
             "hook: \"ingress\" is not allowed: prerouting, input, forward",
         ),
     ] {
-        let (_, manifest) = changed(ClusterProgramType::Netfilter, pointer, json!(word));
+        let (_, manifest) = changed(ProgramType::Netfilter, pointer, json!(word));
         let found: Vec<String> = check::manifest(&manifest).iter().map(ToString::to_string).collect();
         assert!(found.len() == 1 && found[0].contains(says), "{found:?} lacks {says:?}");
     }
-    let (_, manifest) = changed(ClusterProgramType::SkLookup, "/type", json!("SkLockup"));
+    let (_, manifest) = changed(ProgramType::SkLookup, "/type", json!("SkLockup"));
     let found = check::manifest(&manifest)[0].to_string();
     assert!(found.contains("\"SkLockup\" is not allowed") && found.contains("SkLookup"), "{found}");
 }
@@ -228,8 +233,8 @@ fn a_namespace_has_none_of_these_types() {
     let mut manifest = manifest();
     manifest["kind"] = json!("BpfApplication");
     let found = check::manifest(&manifest);
-    for kind in &ClusterProgramType::ALL[10..] {
-        let says = format!("\"{}\" is not allowed", kind.name());
+    for kind in BEYOND {
+        let says = format!("\"{}\" is not allowed", kind.manifest_name().unwrap());
         assert!(found.iter().any(|problem| problem.message.starts_with(&says)), "{says}");
     }
 }

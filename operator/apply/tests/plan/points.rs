@@ -1,15 +1,14 @@
 use std::collections::BTreeSet;
 
-use bpfman_application::program_type::ClusterProgramType;
 use bpfman_apply::desired::{AttachmentKey, Load, Program};
 use bpfman_apply::plan::{ApplicationSpec, desired};
-use bpfman_apply::wanted_point::WantedPoint;
+use bpfman_model::ProgramType;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::ext::v1::ProgramTypeNumber;
 use bpfman_proto::ext::v1::point::At;
-use bpfman_proto::v1;
 use bpfman_proto::v1::attach_info::Info;
 use bpfman_proto::v1::prog_specific_info::Info as Specific;
+use bpfman_proto::{WirePoint, v1};
 
 use crate::machines::{cluster, machine, owner};
 
@@ -42,18 +41,17 @@ fn at(program: &Program, key: &str) -> At {
 #[test]
 fn every_type_is_declared_by_its_number_and_what_it_is_for() {
     let load = every_type();
-    let types = &ClusterProgramType::ALL[10..];
+    let types = &ProgramType::ALL[10..ProgramType::MANIFEST_NAMES.len()];
     assert_eq!(load.request.info.len(), types.len());
     for (info, kind) in load.request.info.iter().zip(types) {
         match ProgramTypeNumber::try_from(info.program_type) {
-            Ok(number) => assert_eq!(number.as_str_name().to_lowercase(), kind.exact()),
-            Err(_) => assert_eq!(
-                (info.program_type, *kind),
-                (v1::BpfmanProgramType::Lsm.into(), ClusterProgramType::Lsm)
-            ),
+            Ok(number) => assert_eq!(number.as_str_name().to_lowercase(), kind.name()),
+            Err(_) => {
+                assert_eq!((info.program_type, *kind), (v1::BpfmanProgramType::Lsm.into(), ProgramType::Lsm))
+            }
         }
     }
-    let told = |kind: ClusterProgramType| {
+    let told = |kind: ProgramType| {
         let at = types.iter().position(|one| *one == kind).unwrap();
         match load.request.info[at].info.clone()?.info? {
             Specific::FentryLoadInfo(info) => Some(info.fn_name),
@@ -61,10 +59,10 @@ fn every_type_is_declared_by_its_number_and_what_it_is_for() {
             Specific::FexitLoadInfo(info) => panic!("{info:?}"),
         }
     };
-    assert_eq!(told(ClusterProgramType::TpBtf).as_deref(), Some("sched_switch"));
-    assert_eq!(told(ClusterProgramType::Lsm).as_deref(), Some("lsm file_open"));
-    assert_eq!(told(ClusterProgramType::CgroupSockAddr).as_deref(), Some("connect4"));
-    assert_eq!(told(ClusterProgramType::Iter), None, "its section says it");
+    assert_eq!(told(ProgramType::BtfTracepoint).as_deref(), Some("sched_switch"));
+    assert_eq!(told(ProgramType::Lsm).as_deref(), Some("lsm file_open"));
+    assert_eq!(told(ProgramType::CgroupSockAddr).as_deref(), Some("connect4"));
+    assert_eq!(told(ProgramType::Iter), None, "its section says it");
     assert!(!load.request.metadata.keys().any(|key| key.starts_with(bpfman_proto::ACTUAL_TYPE_PREFIX)));
 }
 
@@ -80,7 +78,7 @@ fn what_is_the_nodes_is_attached_where_it_says() {
     assert_eq!(at(&of(&load, "Iter"), own), At::LoadedFor("iter".to_owned()));
     assert_eq!(keys(&of(&load, "FModRet")), [""; 0], "loaded, and not attached");
     let lsm = of(&load, "Lsm").links[&AttachmentKey(own.to_owned())].point.clone();
-    assert_eq!(lsm, WantedPoint::published(Info::LsmAttachInfo(v1::LsmAttachInfo::default())));
+    assert_eq!(lsm, WirePoint::from(Info::LsmAttachInfo(v1::LsmAttachInfo::default())));
     let functions = vec!["tcp_*".to_owned(), "udp_sendmsg".to_owned()];
     assert_eq!(
         at(&of(&load, "KProbeMulti"), "tcp_*,udp_sendmsg"),
@@ -94,8 +92,8 @@ fn what_is_the_nodes_is_attached_where_it_says() {
     assert_eq!(at(&of(&load, "SkMsg"), "connections"), At::Sockmap("connections".to_owned()));
     assert_eq!(at(&of(&load, "StructOps"), "steady"), At::StructOps("steady".to_owned()));
     assert_eq!(at(&of(&load, "KSyscall"), "openat"), At::Ksyscall("openat".to_owned()));
-    for kind in &ClusterProgramType::ALL[41..] {
-        assert_eq!((kind.block(), of(&load, kind.name()).links.len()), (None, 0));
+    for kind in &ProgramType::ALL[41..ProgramType::MANIFEST_NAMES.len()] {
+        assert_eq!((kind.block(), of(&load, kind.manifest_name().unwrap()).links.len()), (None, 0));
     }
 }
 

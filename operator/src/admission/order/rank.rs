@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use bpfman_application::interface::TrafficDirection;
-use bpfman_application::packets::PacketHook;
+use bpfman_model::Direction;
 
 use super::overlap::may_meet;
 use super::slot::{PacketSlot, SlotAnchor};
@@ -12,8 +11,9 @@ const fn is_of_cluster(slot: &PacketSlot) -> bool {
     slot.application.namespace.is_none()
 }
 
-const fn is_outbound(slot: &PacketSlot) -> bool {
-    matches!(slot.hook, PacketHook::Tc(TrafficDirection::Egress) | PacketHook::Tcx(TrafficDirection::Egress))
+/// Returns whether packets leave by a slot's hook.
+fn is_outbound(slot: &PacketSlot) -> bool {
+    slot.hook.direction() == Some(Direction::Egress)
 }
 
 pub fn cannot_precede(first: &PacketSlot, second: &PacketSlot) -> bool {

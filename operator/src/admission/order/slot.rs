@@ -1,8 +1,9 @@
 use std::fmt;
 
 use bpfman_application::interface::InterfaceSelector;
-use bpfman_application::packets::{self, PacketHook};
+use bpfman_application::packets;
 use bpfman_application::spec::ApplicationSpec;
+use bpfman_model::HookKind;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 /// Name of an application. Its kind follows from whether it has a namespace.
@@ -72,7 +73,7 @@ pub struct PacketSlot {
     /// Function name.
     pub program: String,
     /// Hook.
-    pub hook: PacketHook,
+    pub hook: HookKind,
     /// Interfaces.
     pub interfaces: InterfaceSelector,
     /// Network namespaces.

@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bpfman_application::spec::ApplicationSpec;
-use bpfman_apply::content::{UUID_KEY, hexadecimal};
+use bpfman_apply::content::UUID_KEY;
 use bpfman_apply::failure::Unreachable;
+use bpfman_model::hexadecimal;
 use bpfman_proto::ext::v1::Program;
 use bpfman_proto::v1::ListRequest;
 use bpfman_proto::v1::attach_info::Info;

@@ -5,20 +5,18 @@ use bpfman_application::points::kernel::{KprobeMultiLink, KsyscallLink, PerfEven
 use bpfman_application::points::maps::{SockmapLink, StructOpsLink};
 use bpfman_application::points::network::{NetfilterPoint, NetkitPoint};
 use bpfman_application::points::user::{UprobeMultiPoint, UsdtPoint};
-use bpfman_application::program_type::ClusterProgramType;
 use bpfman_application::state::points::{InNamespace, InProcess, NamespaceState, PointState, PointStates};
 use bpfman_apply::report::ProgramReport;
+use bpfman_model::ProgramType;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::ext::v1::point::At;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use super::link::signed;
 use super::program::links;
 
 /// Returns the blocks of a program, at most one of which is set. `before` are the last written ones.
 #[must_use]
-pub fn points(kind: ClusterProgramType, report: &ProgramReport, before: Option<&PointStates>) -> PointStates {
+pub fn points(kind: ProgramType, report: &ProgramReport, before: Option<&PointStates>) -> PointStates {
     let mut shown = PointStates::default();
     macro_rules! block {
         ($field:ident, $kind:ident, |$at:ident| $show:expr) => {{
@@ -91,13 +89,10 @@ fn namespace(path: &str) -> NamespaceState {
 }
 
 fn netfilter(at: &ext::NetfilterPoint) -> Option<InNamespace<NetfilterPoint>> {
-    fn word<T: DeserializeOwned>(text: &str) -> Option<T> {
-        serde_json::from_value(Value::from(text)).ok()
-    }
     Some(InNamespace {
         point: NetfilterPoint {
-            family: word(&at.family)?,
-            hook: word(&at.hook)?,
+            family: at.family.parse().ok()?,
+            hook: at.hook.parse().ok()?,
             priority: at.priority,
             defragment: at.defragment,
         },

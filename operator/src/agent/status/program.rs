@@ -1,13 +1,14 @@
 //! Programs in a status: one block each, named as in the spec.
 
-use bpfman_application::program::{ClusterProgram, ClusterProgramType};
+use bpfman_application::program::ClusterProgram;
 use bpfman_application::state::link::{
     KprobeLinkState, KretprobeLinkState, LinkState, LinksState, TcLinkState, TcxLinkState,
     TracepointLinkState, TracingState, XdpLinkState,
 };
 use bpfman_application::state::program::{ClusterProgramState, ProgramLinkStatus, ProgramState};
 use bpfman_apply::report::{LinkOutcome, LinkReport, ProgramReport};
-use bpfman_apply::wanted_point::WantedPoint;
+use bpfman_model::ProgramType;
+use bpfman_proto::WirePoint;
 use bpfman_proto::v1::attach_info::Info;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -22,7 +23,7 @@ pub fn program(
     told: Option<&ClusterProgram>,
     before: Option<&ClusterProgramState>,
 ) -> Option<ClusterProgramState> {
-    let program_type: ClusterProgramType = serde_json::from_value(Value::from(report.program_type)).ok()?;
+    let program_type = ProgramType::of_manifest(report.program_type)?;
     let mut shown = ClusterProgramState {
         program: ProgramState {
             name: report.name.clone(),
@@ -107,7 +108,7 @@ pub fn program(
 pub fn links<L: Clone + serde::Serialize + DeserializeOwned>(
     report: &ProgramReport,
     before: Option<&LinksState<L>>,
-    show: impl Fn(LinkState, &WantedPoint) -> Option<L>,
+    show: impl Fn(LinkState, &WirePoint) -> Option<L>,
 ) -> LinksState<L> {
     let shown = |report: &LinkReport| {
         if let Some(wanted) = &report.wanted {

@@ -6,9 +6,8 @@ use bpfman_application::spec::ApplicationSpec;
 use bpfman_application::state::node::NodeFailure;
 use bpfman_apply::desired::{AttachmentKey, WantedLink};
 use bpfman_apply::report::{LinkOutcome, LinkReport, ProgramReport, Report, ReportedLoad};
-use bpfman_apply::wanted_point::WantedPoint;
-use bpfman_proto::v1;
 use bpfman_proto::v1::attach_info::Info;
+use bpfman_proto::{WirePoint, v1};
 use serde_json::{Value, json};
 
 use super::notes::{LastEventReport, note};
@@ -40,7 +39,7 @@ fn link(info: Info, status: LinkOutcome) -> LinkReport {
     LinkReport {
         key: AttachmentKey("here".to_owned()),
         wanted: Some(WantedLink {
-            point: WantedPoint::published(info),
+            point: WirePoint::from(info),
             order: None,
             on_unavailable: Default::default(),
             pod: None,

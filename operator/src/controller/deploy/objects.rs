@@ -31,7 +31,7 @@ pub fn objects(config: &Config, images: &DeployImages) -> Vec<Value> {
     objects.retain(|object| !is_unmanaged(spec, object));
     for object in &mut objects {
         let digest = Sha256::digest(object.to_string());
-        let start: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        let start = bpfman_model::hexadecimal(&digest[..8]);
         object["metadata"]["annotations"] = json!({ MADE_FROM: start });
         object["metadata"]["ownerReferences"] = json!([{
             "apiVersion": format!("{GROUP}/{VERSION}"),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bpfmand_core::{AttachPoint, LinkId, ProgramUid};
+use bpfman_model::{AttachPoint, LinkId, ProgramUid};
 use bpfmand_engine::Engine;
 use bpfmand_kernel::sim::SimKernel;
 
@@ -37,7 +37,7 @@ pub enum Made {
 impl Asked {
     pub fn of(engine: &Engine<SimKernel>) -> Self {
         let programs =
-            engine.list(&bpfmand_core::Selector { managed_only: true, ..Default::default() }).unwrap();
+            engine.list(&bpfman_model::Selector { managed_only: true, ..Default::default() }).unwrap();
         let managed = programs.into_iter().filter_map(|program| program.managed);
         let links = engine.all_links();
         Self {

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bpfmand_core::{AttachPoint, Direction, ProceedOn, ProgramId, ProgramUid, VerdictFamily};
+use bpfman_model::{AttachPoint, Direction, ProceedOn, ProgramId, ProgramUid, VerdictFamily};
 use bpfmand_engine::{
     Engine, EngineError, EngineOptions, LinkDetails, ReplaceRequest, StepObserver, UpdateLinkRequest,
 };
@@ -140,7 +140,7 @@ impl Machine {
     }
 
     fn kernel_id(&self, uid: ProgramUid) -> Option<ProgramId> {
-        let ours = bpfmand_core::Selector { managed_only: true, ..Default::default() };
+        let ours = bpfman_model::Selector { managed_only: true, ..Default::default() };
         let programs = self.engine.list(&ours).unwrap();
         let found = programs
             .iter()

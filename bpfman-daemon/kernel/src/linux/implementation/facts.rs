@@ -3,7 +3,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use bpfmand_core::{
+use bpfman_model::{
     ContainerTasks, FileReader, FoundContainers, Held, Holder, MachineTime, RunCounts, TaskGroup,
     WantedContainers,
 };

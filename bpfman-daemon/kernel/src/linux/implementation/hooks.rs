@@ -1,7 +1,7 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use bpfmand_core::{
+use bpfman_model::{
     CgroupPath, FileReader, GroupContents, HookContents, HookKey, HookKind, Interface, KernelLinkId,
     LinkFacts, ProcessScope, ProgramId, XdpRunsIn,
 };

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::{AddressedInterface, InterfaceFacts, NetnsId, NetnsNumber};
+use bpfman_model::{AddressedInterface, InterfaceFacts, NetnsId, NetnsNumber};
 
 use crate::linux::{LinuxKernel, addresses, interfaces, namespaces, netns, network_watch, watch};
 use crate::{FoundNamespace, InterfaceWatch, KernelError, KernelNetwork, NetworkWatch};

@@ -1,4 +1,4 @@
-use bpfmand_core::{MapFacts, MapId, MapSpec, ProgramFacts, ProgramId};
+use bpfman_model::{MapFacts, MapId, MapSpec, ProgramFacts, ProgramId};
 use std::io;
 use std::os::fd::OwnedFd;
 

@@ -1,11 +1,11 @@
 use std::path::Path;
 
-use bpfmand_core::{
+use bpfman_model::{
     CgroupPath, FileReader, GroupContents, HookContents, HookKey, HookKind, Interface, KernelLinkId,
     LinkFacts, ProcessScope, ProgramId, XdpRunsIn,
 };
 
-use bpfmand_core::uapi::link_type;
+use bpfman_model::uapi::link_type;
 
 use crate::sim::errno::EINVAL;
 use crate::sim::{SimHandle, SimKernel, objects::LINK, refuse};

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::{AddressedInterface, InterfaceFacts, NetnsId, NetnsNumber};
+use bpfman_model::{AddressedInterface, InterfaceFacts, NetnsId, NetnsNumber};
 
 use crate::sim::{SimKernel, network_watch::Networks, watch::SimWatch};
 use crate::{FoundNamespace, InterfaceWatch, KernelError, KernelNetwork, NetworkWatch};

@@ -1,6 +1,6 @@
 use std::os::fd::OwnedFd;
 
-use bpfmand_core::{MapFacts, MapId, MapSpec, ProgramFacts, ProgramId};
+use bpfman_model::{MapFacts, MapId, MapSpec, ProgramFacts, ProgramId};
 
 use crate::sim::{
     SimHandle, SimKernel,

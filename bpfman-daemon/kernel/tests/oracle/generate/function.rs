@@ -1,4 +1,6 @@
-use bpfmand_core::{BoundText, FunctionSpan, Insn, MapId, ProgramText};
+//! Functions under construction, and the program that they become.
+
+use bpfman_model::{BoundText, FunctionSpan, Insn, MapId, ProgramText};
 
 use super::random::Random;
 use super::{COUNTERS, NOTES, SETTINGS};

@@ -3,7 +3,7 @@
 mod function;
 mod random;
 
-use bpfmand_core::{BoundText, Insn};
+use bpfman_model::{BoundText, Insn};
 
 use self::function::Function;
 pub use self::random::Random;

@@ -2,7 +2,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
-use bpfmand_core::{MapRole, MapSpec};
+use bpfman_model::{MapRole, MapSpec};
 
 use super::{Attr, Program};
 use crate::together::sum_of_cpus;

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use bpfmand_core::{BoundText, MapId};
+use bpfman_model::{BoundText, MapId};
 
 pub mod af_xdp;
 mod maps;

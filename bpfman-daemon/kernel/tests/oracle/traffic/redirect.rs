@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use bpfmand_core::{BoundText, Insn};
+use bpfman_model::{BoundText, Insn};
 use bpfmand_splice::ProceedMask;
 
 use crate::chain::{Loaded, Maps};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use bpfmand_core::{BoundText, Insn};
+use bpfman_model::{BoundText, Insn};
 use bpfmand_splice::{Attempt, ChainStrategy, CounterLayout, ProceedMask, SpliceOptions};
 
 use crate::chain::{Loaded, Maps};

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use bpfman_application::crd;
-use bpfman_application::program_type::ClusterProgramType;
 use bpfman_cluster_tests::Cluster;
+use bpfman_model::ProgramType;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
@@ -200,11 +200,8 @@ async fn what_is_told_at_load_has_to_go_with_the_type_too() {
     let good = places("targets");
     let api = cluster.api_of(&good).await.unwrap();
     for mut program in programs(&good) {
-        let takes = ClusterProgramType::ALL
-            .into_iter()
-            .find(|kind| kind.name() == program["type"])
-            .unwrap()
-            .takes_target();
+        let kind = program["type"].as_str().and_then(ProgramType::of_manifest);
+        let takes = kind.unwrap().takes_target();
         program["target"] = json!("something");
         match ask(&api, &good, "spec", json!([program])).await {
             Ok(()) if takes => {}

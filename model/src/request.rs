@@ -7,19 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AttachPoint, CallerGroup, ClientLease, CpuLimit, InterfaceMatch, OrderIntent, Owner, ProgramId,
-    ProgramType, TenantRules,
+    ProgramType, PullPolicy, TenantRules,
 };
-
-/// Condition for fetching an image from its registry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum PullPolicy {
-    /// Fetching on every load.
-    Always,
-    /// Fetching if the cache does not have the image.
-    IfNotPresent,
-    /// No fetching: the load fails if the cache does not have the image.
-    Never,
-}
 
 /// User and password of a registry. Never stored and never shown.
 #[derive(Clone, PartialEq, Eq)]

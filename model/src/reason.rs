@@ -1,4 +1,4 @@
-//! Kinds of failures, as in [`crate::REASON_TRAILER`] and messages of failures.
+//! Kinds of failures, as answers and metrics name them.
 
 /// Kind of a failed call. The names are stable: clients choose exit codes by them, controllers whether to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -7,6 +7,8 @@ pub enum Reason {
     NotFound,
     /// The request can never succeed as it is.
     Invalid,
+    /// The request does not fit the present state. Answers name it invalid.
+    Precondition,
     /// The request conflicts with the present state.
     Conflict,
     /// The caller lacks the permission.
@@ -29,9 +31,10 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::NotFound,
         Self::Invalid,
+        Self::Precondition,
         Self::Conflict,
         Self::Denied,
         Self::KernelRefused,
@@ -43,12 +46,13 @@ impl Reason {
         Self::Internal,
     ];
 
-    /// Returns the name on the wire.
+    /// Returns the name on the wire and in metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::NotFound => "not-found",
             Self::Invalid => "invalid",
+            Self::Precondition => "precondition",
             Self::Conflict => "conflict",
             Self::Denied => "denied",
             Self::KernelRefused => "kernel-refused",
@@ -68,7 +72,7 @@ impl Reason {
             Self::Busy | Self::Internal => 1,
             Self::Denied => 4,
             Self::NotFound => 5,
-            Self::Invalid | Self::Unsupported | Self::TooLarge => 6,
+            Self::Invalid | Self::Precondition | Self::Unsupported | Self::TooLarge => 6,
             Self::Conflict => 7,
             Self::KernelRefused => 8,
             Self::Registry | Self::Signature => 9,

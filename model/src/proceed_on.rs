@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use bpfman_verdicts::Verdicts;
 use serde::{Deserialize, Serialize};
+
+use crate::verdicts::{self, Verdicts};
 
 /// Family of verdicts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -17,15 +18,15 @@ pub enum VerdictFamily {
 impl VerdictFamily {
     const fn verdicts(self) -> &'static Verdicts {
         match self {
-            Self::Xdp => bpfman_verdicts::XDP,
-            Self::Tc => bpfman_verdicts::TC,
+            Self::Xdp => verdicts::XDP,
+            Self::Tc => verdicts::TC,
         }
     }
 
     const fn default_codes(self) -> &'static [i32] {
         match self {
-            Self::Xdp => bpfman_verdicts::XDP_DEFAULT,
-            Self::Tc => bpfman_verdicts::TC_DEFAULT,
+            Self::Xdp => verdicts::XDP_DEFAULT,
+            Self::Tc => verdicts::TC_DEFAULT,
         }
     }
 
@@ -41,7 +42,7 @@ impl VerdictFamily {
     /// Returns the code of a verdict; `None` if the kernel has no verdict of this name.
     #[must_use]
     pub fn code_of(self, name: &str) -> Option<i32> {
-        bpfman_verdicts::number(self.verdicts(), name)
+        verdicts::number(self.verdicts(), name)
     }
 
     const fn bit(self, code: i32) -> u32 {
@@ -54,7 +55,7 @@ impl VerdictFamily {
     /// Returns the name of a verdict; `None` if the kernel has no such verdict.
     #[must_use]
     pub fn name_of(self, code: i32) -> Option<&'static str> {
-        bpfman_verdicts::name(self.verdicts(), code)
+        verdicts::name(self.verdicts(), code)
     }
 }
 

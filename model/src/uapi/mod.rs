@@ -39,45 +39,62 @@ pub mod prog_type {
     pub const SYSCALL: u32 = 31;
     pub const NETFILTER: u32 = 32;
 
+    /// Names of all types by number, as bpftool writes them.
+    const NAMES: [&str; 33] = [
+        "unspec",
+        "socket_filter",
+        "kprobe",
+        "sched_cls",
+        "sched_act",
+        "tracepoint",
+        "xdp",
+        "perf_event",
+        "cgroup_skb",
+        "cgroup_sock",
+        "lwt_in",
+        "lwt_out",
+        "lwt_xmit",
+        "sock_ops",
+        "sk_skb",
+        "cgroup_device",
+        "sk_msg",
+        "raw_tracepoint",
+        "cgroup_sock_addr",
+        "lwt_seg6local",
+        "lirc_mode2",
+        "sk_reuseport",
+        "flow_dissector",
+        "cgroup_sysctl",
+        "raw_tracepoint_writable",
+        "cgroup_sockopt",
+        "tracing",
+        "struct_ops",
+        "ext",
+        "lsm",
+        "sk_lookup",
+        "syscall",
+        "netfilter",
+    ];
+
     /// Returns the name of a type, as bpftool writes it; the number of an unknown one.
     #[must_use]
     pub fn name(kind: u32) -> String {
-        const NAMES: [&str; 33] = [
-            "unspec",
-            "socket_filter",
-            "kprobe",
-            "sched_cls",
-            "sched_act",
-            "tracepoint",
-            "xdp",
-            "perf_event",
-            "cgroup_skb",
-            "cgroup_sock",
-            "lwt_in",
-            "lwt_out",
-            "lwt_xmit",
-            "sock_ops",
-            "sk_skb",
-            "cgroup_device",
-            "sk_msg",
-            "raw_tracepoint",
-            "cgroup_sock_addr",
-            "lwt_seg6local",
-            "lirc_mode2",
-            "sk_reuseport",
-            "flow_dissector",
-            "cgroup_sysctl",
-            "raw_tracepoint_writable",
-            "cgroup_sockopt",
-            "tracing",
-            "struct_ops",
-            "ext",
-            "lsm",
-            "sk_lookup",
-            "syscall",
-            "netfilter",
-        ];
         NAMES.get(kind as usize).map_or_else(|| kind.to_string(), |name| (*name).to_owned())
+    }
+
+    /// Names of all types by number, as v0.6.0 writes them.
+    pub const PUBLISHED_NAMES: [&str; NAMES.len()] = {
+        let mut names = NAMES;
+        names[KPROBE as usize] = "probe";
+        names[SCHED_CLS as usize] = "tc";
+        names[LWT_SEG6LOCAL as usize] = "lwt_seg6_local";
+        names
+    };
+
+    /// Returns the name of a type, as v0.6.0 writes it; none for an unknown one.
+    #[must_use]
+    pub fn published_name(kind: u32) -> Option<&'static str> {
+        PUBLISHED_NAMES.get(kind as usize).copied()
     }
 }
 

@@ -17,6 +17,7 @@ mod group_path;
 mod hexadecimal;
 mod hook;
 mod hook_facts;
+mod hook_name;
 mod ids;
 mod insn;
 mod interface_match;
@@ -33,12 +34,16 @@ mod proceed_on;
 mod process_names;
 mod program_text;
 mod program_type;
+mod pull_policy;
+mod reason;
 mod replaced_function;
 mod request;
 mod socket_hook;
 mod target_identity;
 mod tasks;
 pub mod uapi;
+pub mod verdicts;
+mod written_point;
 
 pub use application::{BadApplicationName, NamespaceName, OwningApplication, OwningApplicationName};
 pub use attach::{AttachPoint, Interface, ProcessScope};
@@ -61,6 +66,7 @@ pub use hook_facts::{
     AddressedInterface, FilterFacts, GroupContents, Held, Holder, HookAttachment, HookContents, HookEntry,
     InterfaceEvent, InterfaceFacts, XdpRunsIn,
 };
+pub use hook_name::{BadHook, HookName};
 pub use ids::{
     BtfId, ClientLease, IfIndex, KernelLinkId, LinkId, MapId, MatchingId, OperationId, ProgramId, ProgramUid,
 };
@@ -80,11 +86,13 @@ pub use peer::{HeldNetns, Peer, cgroup_in, cgroup_of, unified_cgroup_of};
 pub use perf_event::{BadPerfEvent, PerfEvent, PerfEventPlace, PerfSource, SampleRate};
 pub use proceed_on::{ProceedOn, UnknownVerdict, VerdictFamily};
 pub use program_text::{BoundText, FuncInfo, FunctionSpan, JumpTable, LineInfo, ProgramText};
-pub use program_type::{LoadTarget, ProgramType, TypeScope, UnknownProgramType};
+pub use program_type::{LoadTarget, ProgramType, SectionOption, TypeProof, TypeScope, UnknownProgramType};
+pub use pull_policy::PullPolicy;
+pub use reason::Reason;
 pub use replaced_function::{BadReplacedFunction, ReplacedFunction};
 pub use request::{
     AttachRequest, BytecodeSource, Credentials, LoadLimits, LoadRequest, LoadValues, MatchRequest,
-    ProgramRequest, PullPolicy, Selector, Sharing,
+    ProgramRequest, Selector, Sharing,
 };
 pub use socket_hook::SocketHook;
 pub use target_identity::{
@@ -92,3 +100,4 @@ pub use target_identity::{
 };
 pub use tasks::{CallerGroup, ContainerTasks, TaskGroup, TaskScope, TenantRules};
 pub use uapi::map_type;
+pub use written_point::{BadWrittenPoint, WrittenPoint};

@@ -1,51 +1,18 @@
 //! Hooks in the form of the command line: `xdp:eth0`, `tc:eth0:ingress`, `tcx:eth0:egress@/run/netns/blue`.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 
-use bpfman_proto::ext::v1 as ext;
+use crate::{Direction, HookKind, Interface};
 
 /// Hook of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookName {
     /// Kind of hook, and direction.
-    pub point: HookPoint,
-    /// Name of the interface.
-    pub iface: String,
-    /// Absolute path of a network namespace file; none for the daemon's own.
-    pub netns: Option<PathBuf>,
-}
-
-/// Kind of a hook with an order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HookPoint {
-    /// XDP: packets as the driver receives them.
-    Xdp,
-    /// TC: traffic control, chained by the daemon.
-    Tc(InterfaceSide),
-    /// tcx: traffic control, chained by the kernel.
-    Tcx(InterfaceSide),
-}
-
-/// Side of an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum InterfaceSide {
-    /// Packets that come in.
-    Ingress,
-    /// Packets that go out.
-    Egress,
-}
-
-impl InterfaceSide {
-    /// Returns the name on the wire.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Ingress => "ingress",
-            Self::Egress => "egress",
-        }
-    }
+    pub kind: HookKind,
+    /// Interface, in the network namespace of an absolute path or the daemon's own.
+    pub interface: Interface,
 }
 
 /// Error of a text that is not a hook.
@@ -73,58 +40,29 @@ impl FromStr for HookName {
             None => (text, None),
         };
         let parts: Vec<&str> = place.split(':').collect();
-        let (point, iface) = match parts[..] {
-            ["xdp", iface] => (HookPoint::Xdp, iface),
+        let (kind, name) = match parts[..] {
+            ["xdp", iface] => (HookKind::Xdp, iface),
             ["xdp", _, ..] => return Err(bad("xdp has no direction")),
-            ["tc", iface, side] => (HookPoint::Tc(direction(side).map_err(bad)?), iface),
-            ["tcx", iface, side] => (HookPoint::Tcx(direction(side).map_err(bad)?), iface),
+            ["tc", iface, side] => (HookKind::Tc(direction(side).map_err(bad)?), iface),
+            ["tcx", iface, side] => (HookKind::Tcx(direction(side).map_err(bad)?), iface),
             ["tc" | "tcx", _] => return Err(bad("the direction is missing")),
             ["xdp" | "tc" | "tcx", ..] => return Err(bad("it has too few or too many parts")),
             _ => return Err(bad("it must begin with xdp:, tc: or tcx:")),
         };
-        if iface.is_empty() {
+        if name.is_empty() {
             return Err(bad("the interface is missing"));
         }
-        Ok(Self { point, iface: iface.to_owned(), netns })
+        Ok(Self { kind, interface: Interface { name: name.to_owned(), netns } })
     }
 }
 
-fn direction(name: &str) -> Result<InterfaceSide, &'static str> {
-    match name {
-        "ingress" => Ok(InterfaceSide::Ingress),
-        "egress" => Ok(InterfaceSide::Egress),
-        _ => Err("the direction is ingress or egress"),
-    }
+fn direction(name: &str) -> Result<Direction, &'static str> {
+    name.parse().map_err(|_| "the direction is ingress or egress")
 }
 
 impl fmt::Display for HookName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.point {
-            HookPoint::Xdp => write!(f, "xdp:{}", self.iface)?,
-            HookPoint::Tc(side) => write!(f, "tc:{}:{}", self.iface, side.name())?,
-            HookPoint::Tcx(side) => write!(f, "tcx:{}:{}", self.iface, side.name())?,
-        }
-        match &self.netns {
-            Some(path) => write!(f, "@{}", path.display()),
-            None => Ok(()),
-        }
-    }
-}
-
-impl From<&HookName> for ext::Hook {
-    fn from(hook: &HookName) -> Self {
-        let (kind, direction) = match hook.point {
-            HookPoint::Xdp => ("xdp", ""),
-            HookPoint::Tc(side) => ("tc", side.name()),
-            HookPoint::Tcx(side) => ("tcx", side.name()),
-        };
-        let netns = hook.netns.as_ref().map(|path| path.to_string_lossy().into_owned());
-        Self {
-            kind: kind.to_owned(),
-            iface: hook.iface.clone(),
-            direction: direction.to_owned(),
-            netns: netns.unwrap_or_default(),
-        }
+        f.write_str(&self.kind.at(&self.interface))
     }
 }
 
@@ -146,14 +84,6 @@ mod tests {
         ] {
             assert_eq!(text.parse::<HookName>().unwrap().to_string(), text);
         }
-    }
-
-    #[test]
-    fn the_wire_form_keeps_every_part() {
-        let hook: HookName = "tc:eth0:egress@/run/netns/blue".parse().unwrap();
-        let wire = ext::Hook::from(&hook);
-        assert_eq!((wire.kind.as_str(), wire.iface.as_str()), ("tc", "eth0"));
-        assert_eq!((wire.direction.as_str(), wire.netns.as_str()), ("egress", "/run/netns/blue"));
     }
 
     #[test]
