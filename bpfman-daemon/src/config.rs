@@ -10,6 +10,7 @@ use bpfmand_cage::{CageMode, DEFAULT_MEMORY, WritableFolders};
 use bpfmand_engine::{CountersMode, DEFAULT_MAP_BYTES, DEFAULT_OWNERS_MAP_BYTES, OwnerBudget, XdpModes};
 use bpfmand_image::{Bounds, LegacySigning, RegistrySettings};
 use bpfmand_journal::JournalSettings;
+use bpfmand_kernel::linux::DEFAULT_POD_LOGS;
 use bpfmand_kernel::{Probe, XdpMode};
 use bpfmand_store::EngineKind;
 use serde::Deserialize;
@@ -40,6 +41,9 @@ pub struct Config {
     /// Group with access to the socket; `None` for the daemon's own.
     pub socket_group: Option<u32>,
     pub node_agent_user: Option<u32>,
+    /// The kubelet's folder of logs of pods, as a path of the node.
+    pub pod_logs: PathBuf,
+    /// Path of the policy file, and whether it must exist.
     pub policy: (PathBuf, bool),
     pub signing: LegacySigning,
     pub registries: RegistrySettings,
@@ -94,6 +98,7 @@ struct File {
     limits: LimitsTable,
     watch: WatchTable,
     kernel: KernelTable,
+    kubernetes: KubernetesTable,
     logging: LoggingTable,
     csi: CsiTable,
     cage: CageTable,
@@ -155,6 +160,12 @@ struct WatchTable {
 #[serde(default)]
 struct KernelTable {
     without: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct KubernetesTable {
+    pod_logs_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -232,6 +243,7 @@ impl Config {
                 (None, None) => None,
             },
             node_agent_user: arguments.node_agent_user,
+            pod_logs: pod_logs(file.kubernetes.pod_logs_dir)?,
             policy: match &arguments.policy {
                 Some(path) => (path.clone(), true),
                 None => (PathBuf::from(POLICY), false),
@@ -398,6 +410,14 @@ fn check_period(seconds: Option<f64>) -> anyhow::Result<Option<Duration>> {
             RANGE.end()
         ),
     }
+}
+
+fn pod_logs(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    let folder = given.unwrap_or_else(|| PathBuf::from(DEFAULT_POD_LOGS));
+    if !folder.is_absolute() {
+        bail!("configuration: kubernetes.pod_logs_dir \"{}\" is no absolute path", folder.display());
+    }
+    Ok(folder)
 }
 
 /// Returns the mode that a chain must have; `None` for the driver's, with the network stack's as the fallback.

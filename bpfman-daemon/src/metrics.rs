@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
-use bpfman_model::Peer;
 use bpfmand_access::AccessVerb;
 use bpfmand_api::{AccessSource as _, WantedIdentity};
 use bpfmand_kernel::linux::LinuxKernel;
@@ -94,7 +93,7 @@ fn listen(path: &Path, clients: &Path) -> anyhow::Result<UnixListener> {
 fn may_read(policy: Arc<PolicySource>) -> ReadPermission {
     Box::new(move |stream| {
         let peer = match socket::peer(stream, WantedIdentity::Process) {
-            Ok(peer) => Peer { is_beside_daemon: socket::is_beside_daemon(&peer), ..peer },
+            Ok(peer) => peer,
             Err(error) => return Some(format!("nobody knows whose connection this is: {error}")),
         };
         policy.policy().decide(&peer, AccessVerb::Read, &[]).err().map(|denial| denial.message)

@@ -315,9 +315,9 @@ async fn serve(
     tracing::info!(socket = %config.socket.display(), "serving");
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     subordinate_users::read();
+    socket::compare_pods(config.pod_logs.clone());
     let system = SocketSystem {
         identify: socket::peer,
-        is_beside_daemon: socket::is_beside_daemon,
         unread: |stream| bpfmand_kernel::linux::unread_by_peer(stream),
         counts_for: subordinate_users::counts_for,
         trim: bpfmand_kernel::linux::trim_heap,

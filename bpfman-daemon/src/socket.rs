@@ -6,11 +6,13 @@ use std::os::unix::fs::{
     FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown, fchown,
 };
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use anyhow::{Context as _, bail};
-use bpfman_model::Peer;
+use bpfman_model::{Peer, PodRelation};
 use bpfmand_api::WantedIdentity;
+use bpfmand_kernel::linux::{PodEnvironment, PodNamespaces};
 
 pub struct Socket {
     pub listener: UnixListener,
@@ -109,18 +111,31 @@ pub fn peer(stream: &tokio::net::UnixStream, wanted: WantedIdentity) -> io::Resu
         cgroup: process.groups.best,
         group_tasks: None,
         counts_for: None,
-        is_beside_daemon: None,
+        pod_relation: PodRelation::NotCompared,
         netns: process.netns,
     };
-    // By the connection, so that no later cgroup of the path is taken for this one.
-    let group = if wanted >= WantedIdentity::Tasks { peer.group() } else { None };
-    peer.group_tasks = group.and_then(|path| bpfmand_kernel::linux::tasks_of_group(&path).ok());
+    if wanted >= WantedIdentity::Process {
+        // Now, so that no later cgroup of the path is taken for this one.
+        let tasks = peer.group().map(|path| bpfmand_kernel::linux::tasks_of_group(&path));
+        peer.group_tasks = tasks.and_then(Result::ok);
+        if peer.uid != 0 {
+            peer.pod_relation = pods().relation_of(peer.cgroup.as_ref());
+        }
+    }
     Ok(peer)
 }
 
-/// Returns whether a caller is in a pod of the namespace of the daemon's own pod; none if the daemon is in no pod.
-pub fn is_beside_daemon(peer: &Peer) -> Option<bool> {
-    bpfmand_kernel::linux::is_in_own_namespace(peer.pod())
+static PODS: OnceLock<PodNamespaces> = OnceLock::new();
+
+/// Compares pods of callers by the kubelet's folder of logs, from now on.
+pub fn compare_pods(logs: PathBuf) {
+    let environment = PodEnvironment::of(|name| std::env::var(name).ok());
+    // Set once, at the start.
+    let _set = PODS.set(PodNamespaces::new(environment, logs));
+}
+
+fn pods() -> &'static PodNamespaces {
+    PODS.get_or_init(|| PodNamespaces::new(None, bpfmand_kernel::linux::DEFAULT_POD_LOGS.into()))
 }
 
 #[cfg(test)]

@@ -122,6 +122,12 @@ impl GroupPath {
         Some(self.up_to(last))
     }
 
+    /// Returns whether the daemon sees where in its hierarchy the cgroup is.
+    #[must_use]
+    pub fn is_seen(&self) -> bool {
+        self.by_root > 0 || names(&self.path).next().is_none()
+    }
+
     fn given(&self) -> impl Iterator<Item = (usize, &str)> {
         names(&self.path).take(self.by_root).enumerate()
     }

@@ -30,6 +30,7 @@ mod order;
 mod owner;
 mod peer;
 mod perf_event;
+mod pod_relation;
 mod proceed_on;
 mod process_names;
 mod program_text;
@@ -84,6 +85,7 @@ pub use order::{
 pub use owner::{BadOwner, Owner, Rank};
 pub use peer::{HeldNetns, Peer, cgroup_in, cgroup_of, unified_cgroup_of};
 pub use perf_event::{BadPerfEvent, PerfEvent, PerfEventPlace, PerfSource, SampleRate};
+pub use pod_relation::{PodObstacle, PodRelation};
 pub use proceed_on::{ProceedOn, UnknownVerdict, VerdictFamily};
 pub use program_text::{BoundText, FuncInfo, FunctionSpan, JumpTable, LineInfo, ProgramText};
 pub use program_type::{LoadTarget, ProgramType, SectionOption, TypeProof, TypeScope, UnknownProgramType};

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use crate::{CallerGroup, GroupPath, NetnsId, TaskGroup};
+use crate::{CallerGroup, GroupPath, NetnsId, PodRelation, TaskGroup};
 
 /// Process that made a connection, as the kernel recorded it when the connection was made.
 ///
@@ -27,9 +27,8 @@ pub struct Peer {
     pub group_tasks: Option<TaskGroup>,
     /// User that its connections and streams count for, which has it as a subordinate user; none for itself.
     pub counts_for: Option<u32>,
-    /// True if it is in a pod of the namespace that the daemon's own pod is in, looked up where a grant needs it; none where
-    /// the daemon is in no pod.
-    pub is_beside_daemon: Option<bool>,
+    /// Relation of its pod to the daemon's own.
+    pub pod_relation: PodRelation,
     /// Its network namespace when its connection was taken; none where that could not be opened.
     pub netns: Option<HeldNetns>,
 }

@@ -132,6 +132,9 @@ impl Daemon {
             "RUST_LOG",
             "KUBE_NODE_NAME",
             "KUBERNETES_SERVICE_HOST",
+            "POD_NAMESPACE",
+            "POD_NAME",
+            "POD_UID",
             "SYSTEMD_EXEC_PID",
         ] {
             command.env_remove(variable);

@@ -72,7 +72,11 @@ impl Denial {
                 write!(text, "; grant \"{name}\" does not allow \"{verb}\"")
             };
         }
-        if !has_grant {
+        let obstacle = policy.grants.iter().find_map(|grant| Some((grant, grant.callers.obstacle(peer)?)));
+        if let Some((grant, obstacle)) = obstacle {
+            let _written = write!(text, "; grant \"{}\" does not count for it, since {obstacle}", grant.name);
+            hint = DenialHint::Text(obstacle.advice().to_owned());
+        } else if !has_grant {
             text.push_str("; no grant is for this user");
             hint = DenialHint::Command(SuggestedGrant::new(peer.uid, verb, objects).command());
         }

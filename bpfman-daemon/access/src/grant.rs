@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use bpfman_model::{CpuLimit, Glob, Owner, OwningApplication, Peer, ProgramType, TenantRules};
+use bpfman_model::{
+    CpuLimit, Glob, Owner, OwningApplication, Peer, PodObstacle, PodRelation, ProgramType, TenantRules,
+};
 
 use crate::pattern::takes_name;
 use crate::{AccessObject, AccessVerb, ApplicationPattern, HookPattern, ImagePattern, TargetPattern};
@@ -54,7 +56,7 @@ pub struct GrantCallers {
     pub units: BTreeSet<String>,
     /// UIDs of pods.
     pub pods: BTreeSet<String>,
-    /// True if callers have to be in a pod of the daemon's own namespace besides, where the daemon is in a pod.
+    /// True if callers have to be beside the daemon besides: in a pod of its own namespace, where it is in a pod.
     pub beside_daemon: bool,
 }
 
@@ -86,7 +88,20 @@ impl GrantCallers {
     /// Returns whether the peer is one of the callers.
     #[must_use]
     pub fn include(&self, peer: &Peer) -> bool {
-        !(self.beside_daemon && peer.is_beside_daemon == Some(false)) && self.name_of(peer)
+        self.are_beside(peer) && self.name_of(peer)
+    }
+
+    /// Returns why a peer that is named does not count: its pod cannot be compared with the daemon's.
+    #[must_use]
+    pub fn obstacle<'p>(&self, peer: &'p Peer) -> Option<&'p PodObstacle> {
+        match &peer.pod_relation {
+            PodRelation::Unknown(obstacle) if self.beside_daemon && self.name_of(peer) => Some(obstacle),
+            _ => None,
+        }
+    }
+
+    fn are_beside(&self, peer: &Peer) -> bool {
+        !self.beside_daemon || peer.pod_relation.is_beside_daemon()
     }
 
     fn name_of(&self, peer: &Peer) -> bool {

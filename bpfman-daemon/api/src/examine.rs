@@ -68,6 +68,15 @@ impl<K: Kernel> Api<K> {
             let why = "it is tried again with each check of all hooks";
             finding("drift", &concern.hook, concern.what, why, fix)
         }));
+        found.extend(self.engine.links_that_send_copies().into_iter().map(|(link, concern)| {
+            let why = "no chain holds its copies back: load it as type tc, or without bpf_clone_redirect";
+            finding("drift", &concern.hook, concern.what, why, format!("bpfman detach {link}"))
+        }));
+        found.extend(self.engine.chains_without_barriers().into_iter().map(|concern| {
+            let fix = format!("bpfman chain show {}", shell_word(&concern.hook));
+            let why = "a program of a tenant there may read memory of the kernel by speculation";
+            finding("kernel", &concern.hook, concern.what, why, fix)
+        }));
         let health = self.access.health();
         examine_policy(&health, &mut found);
         find_users_fault(&health, &mut found);

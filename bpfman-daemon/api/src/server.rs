@@ -36,7 +36,7 @@ use crate::member_timing::MEMBER_TIMINGS;
 use crate::places::ReadingPlaces;
 use crate::prints::PrintFollowers;
 use crate::radar_state::{RadarControl, RadarState};
-use crate::serve::{Connections, MAX_REQUEST, OpenMaps, SocketSystem};
+use crate::serve::{Connections, IDENTIFYING, MAX_REQUEST, OpenMaps, SocketSystem};
 use crate::shares::ChangeShares;
 use crate::status;
 use crate::type_support::Support;
@@ -55,7 +55,7 @@ const WAITING_OF_ONE: usize = 48;
 const CHANGES_OF_OTHERS: usize = CHANGES - CHANGES / 4;
 
 /// Maximum number of threads that calls need at the same time: the runtime must have as many.
-pub const MAX_THREADS: usize = CHANGES + VIEWS + READS + READINGS + crate::prints::FOLLOWERS;
+pub const MAX_THREADS: usize = CHANGES + VIEWS + READS + READINGS + IDENTIFYING + crate::prints::FOLLOWERS;
 
 #[derive(Debug)]
 struct Threads {

@@ -42,7 +42,6 @@ impl Served {
         let api = Api::new(engine, Arc::new(NoImages), paths);
         let system = SocketSystem {
             identify: |_, _| Ok(Peer::default()),
-            is_beside_daemon: |_| None,
             unread: |_| Ok(0),
             counts_for: |uid| uid,
             trim: || {},

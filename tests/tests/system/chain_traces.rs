@@ -189,6 +189,36 @@ fn a_packet_of_several_pieces_is_traced() {
     assert_eq!(packet["steps"][0]["changes"], json!(["byte 30: 00 -> 09"]));
 }
 
+/// The claim of an application in a namespace.
+const TENANT: &str = "-m bpfman.io/ProgramNamespace=shop -m bpfman.io/ProgramName=filter";
+
+/// The chain drops what a tenant's program would send past the machine's programs.
+#[test]
+fn verdicts_that_are_held_back_are_traced_as_drops() {
+    let bench = Bench::new();
+    let hook = format!("xdp:{INTERFACE}");
+    let trace = || bench.trace(&hook, &format!("--packet {JUDGED}"))["packets"][0].clone();
+    bench.put("chain", "xdp_member", &format!("-g who=01000000 verdict=03000000 {TENANT}"), "-p 10");
+    let alone = trace();
+    assert_eq!((&alone["verdict"], &alone["agrees"]), (&json!("tx"), &json!(true)), "{alone:#}");
+    bench.put("chain", "tc_member", "-g who=02000000 verdict=00000000", "-d ingress -p 10");
+    let held = trace();
+    assert_eq!(verdicts(&held), ["tx"]);
+    assert_eq!((&held["verdict"], &held["agrees"]), (&json!("drop"), &json!(true)), "{held:#}");
+    assert!(held["steps"][0]["changes"].to_string().contains("dropped by the chain"), "{held:#}");
+}
+
+/// A run of the member alone would send what the chain holds back.
+#[test]
+fn members_whose_copies_are_held_back_are_not_traced() {
+    let bench = Bench::new();
+    bench.put("chain", "tc_member", "-g who=02000000 verdict=00000000", "-d ingress -p 10");
+    bench.put("ranks", "tc_clone_away", &format!("-g target=01000000 {TENANT}"), "-d egress -p 10");
+    let hook = bench.hook(&format!("tc:{INTERFACE}:egress"));
+    let line = format!("chain trace {hook} --packet {JUDGED} --for-real");
+    bench.daemon.bpfman(&line).fails(6, &["tc_clone_away", "holds back the copies"]);
+}
+
 #[test]
 fn what_cannot_be_traced_is_refused_by_name() {
     let bench = Bench::new();

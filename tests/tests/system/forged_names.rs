@@ -34,7 +34,8 @@ fn policy() -> String {
     )
 }
 
-struct Group {
+/// Cgroup of a test. On drop it is removed, with the groups inside and above that the test created.
+pub struct Group {
     folder: PathBuf,
     top: PathBuf,
 }
@@ -43,7 +44,7 @@ impl Group {
     /// Groups that tests share, with the kubelet's and systemd's names.
     const SHARED: [&str; 3] = ["kubepods", "kubepods.slice", "system.slice"];
 
-    fn new(hierarchy: &Path, path: &str) -> Self {
+    pub fn new(hierarchy: &Path, path: &str) -> Self {
         let folder = hierarchy.join(path);
         // Another test may remove a shared group meanwhile.
         until("the cgroups are made", || fs::create_dir_all(&folder).is_ok());
@@ -62,7 +63,7 @@ impl Group {
         group
     }
 
-    fn folder(&self) -> &Path {
+    pub fn folder(&self) -> &Path {
         &self.folder
     }
 

@@ -5,13 +5,16 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 use std::process::Command;
 
+use bpfman_proto::v1;
 use bpfman_tests::container::Container;
 use bpfman_tests::skip::{is_older_than, lacks, lacks_kprobes};
 use bpfman_tests::target::{self, Target};
-use bpfman_tests::{Daemon, Launch, Outcome, compile, kernel, perf};
+use bpfman_tests::wire::Wire;
+use bpfman_tests::{Daemon, Launch, Outcome, compile, kernel, perf, requests};
 
 use crate::equipment::test_name;
 use crate::grants::daemon;
+use crate::rights::as_user::as_user;
 
 const ADA: u32 = 64_211;
 const BOB: u32 = 64_212;
@@ -118,6 +121,39 @@ fn a_grants_uprobe_sees_the_callers_control_group_alone() {
     team.daemon.again(&Launch { policy: policy(""), ..Launch::default() });
     team.daemon.open_to_users();
     team.assert_sees_its_group("uprobe:on_uprobe", 3, &line, Target::call);
+}
+
+#[test]
+fn grant_with_a_scope_counts_for_open_connections() {
+    // A thread of this process connects, whose user is not that of the process.
+    if is_older_than((6, 5), "the process behind a connection", &test_name()) {
+        return;
+    }
+    let mut team = Team::new("");
+    let id = team.probe("tracepoint:on_tracepoint");
+    let put = |policy: &str| fs::write(team.daemon.path("policy.toml"), policy).unwrap();
+    put("");
+    // This process connects as the user, from inside the cgroup, while no grant has a scope.
+    let (outside, inside) = (team.group.path().parent().unwrap(), team.group.path());
+    let enter = |group: &Path| fs::write(group.join("cgroup.procs"), "0").unwrap();
+    enter(inside);
+    let socket = team.daemon.socket();
+    let wire = as_user(ADA, || {
+        let wire = Wire::new(&socket);
+        wire.list(v1::ListRequest::default()).unwrap();
+        wire
+    });
+    enter(outside);
+    let attach =
+        requests::attach(u32::try_from(id).unwrap(), requests::tracepoint("syscalls/sys_enter_getpriority"));
+    let refused = wire.attach(attach.clone()).unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{refused}");
+    put(&policy(""));
+    wire.attach(attach).unwrap();
+    team.other.get_priority();
+    assert_eq!(team.fired(id, 0), 0, "another's");
+    team.ours.get_priority();
+    assert_eq!(team.fired(id, 0), 1, "its own");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! System tests on the running kernel, through the interfaces of users.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod agent_pod;
 mod answers;
 mod apply;
 mod apply_changes;

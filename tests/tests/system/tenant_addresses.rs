@@ -88,6 +88,11 @@ fn machines_program_that_needs_the_right_joins_tenants() {
     let link = wire.attach(attach(length.id, place(50))).unwrap().link_id;
     assert_eq!((traffic.send(2), first.hits(), second.hits()), (2, 4, 4), "with the machine's");
     assert!((40..1500).contains(&kept(&length)), "{}", kept(&length));
+    // Its own program of the chain has the right, and those of tenants have barriers.
+    let shown =
+        daemon.bpfman(&format!("chain show xdp:{INTERFACE}@{} -o json", network.far.path().display()));
+    assert_eq!(shown.json()["strategy"], "cut");
+    assert!(!daemon.bpfman("doctor").stdout.contains("no barriers"));
     detach(&wire, link);
     let counting = Program::member(&wire, "xdp_member", Type::Xdp, 3, 2);
     wire.attach(attach(counting.id, place(50))).unwrap();

@@ -1,13 +1,13 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 use bpfman_model::{
-    Direction, Glob, HookKind, Interface, InterfaceMatch, LinkId, OrderIntent, OwningApplication, ProgramId,
-    ProgramType,
+    Direction, Glob, HookKind, Interface, InterfaceMatch, LinkId, OrderIntent, OwningApplication,
+    PodObstacle, PodRelation, ProgramId, ProgramType,
 };
 use proptest::prelude::*;
 
 use super::*;
 use crate::policy_file::tests::Machine;
-use crate::{AccessPolicy, DenialHint};
+use crate::{AccessPolicy, DenialHint, GrantCallers};
 
 const TEAM: &str = r#"
 [[grants]]
@@ -246,4 +246,26 @@ fn only_the_grant_that_allows_a_call_speaks_for_all() {
     assert!(speaks(AccessVerb::Load));
     assert!(!speaks(AccessVerb::Attach));
     assert!(!policy.decide(&user(0), AccessVerb::Load, &[]).unwrap().speaks_for_all, "root needs no grant");
+}
+
+#[test]
+fn agent_whose_pod_is_unknown_is_refused_with_the_cause() {
+    let callers = GrantCallers { users: [60_750].into(), beside_daemon: true, ..GrantCallers::default() };
+    let verbs = [AccessVerb::Load].into();
+    let grant = Grant { name: "node-agent".to_owned(), callers, verbs, ..Grant::default() };
+    let policy = AccessPolicy { grants: vec![grant], ..AccessPolicy::default() };
+    let decide = |pod_relation| {
+        policy.decide(&Peer { uid: 60_750, pod_relation, ..Peer::default() }, AccessVerb::Load, &[])
+    };
+    assert!(decide(PodRelation::SameNamespace).is_ok());
+    let obstacle = PodObstacle::OwnPod;
+    let denied = decide(PodRelation::Unknown(obstacle.clone())).unwrap_err();
+    assert!(
+        denied.message.contains("grant \"node-agent\"") && denied.message.contains(&obstacle.to_string())
+    );
+    assert_eq!(denied.hint, DenialHint::Text(obstacle.advice().to_owned()));
+    // Another user is not advised about the agent's pod.
+    let other = Peer { uid: 4711, pod_relation: PodRelation::Unknown(obstacle), ..Peer::default() };
+    let denied = policy.decide(&other, AccessVerb::Load, &[]).unwrap_err();
+    assert!(matches!(denied.hint, DenialHint::Command(_)), "{denied:?}");
 }

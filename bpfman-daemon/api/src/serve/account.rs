@@ -68,10 +68,11 @@ impl Account {
 }
 
 /// Returns the part of its identity, besides its user, that the tier of a caller may depend on; none if it does not.
-pub fn needed_for_grants(policy: &AccessPolicy) -> Option<WantedIdentity> {
+pub fn needed_for_grants(policy: &AccessPolicy, uid: u32) -> Option<WantedIdentity> {
     let of_grant = |grant: &Grant| {
         let callers = &grant.callers;
-        let of_process = !callers.units.is_empty() || !callers.pods.is_empty() || callers.beside_daemon;
+        let is_agents = callers.beside_daemon && callers.users.contains(&uid);
+        let of_process = !callers.units.is_empty() || !callers.pods.is_empty() || is_agents;
         match (!of_process, callers.groups.is_empty()) {
             (false, _) => Some(WantedIdentity::Process),
             (true, false) => Some(WantedIdentity::Groups),

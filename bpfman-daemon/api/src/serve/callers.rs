@@ -7,19 +7,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::account::{Account, AccountKey, Tier};
-use super::limits::{ANSWERS_OF_A_USER, CONNECTIONS_OF_A_USER, REQUESTS, REQUESTS_OF_A_USER, SMALL_REQUEST};
+pub use super::limits::IDENTIFYING;
+use super::limits::{
+    ANSWERS_OF_A_USER, CANDIDATES, CANDIDATES_OF_A_USER, CONNECTIONS_OF_A_USER, REQUESTS, REQUESTS_OF_A_USER,
+    SMALL_REQUEST,
+};
 
 #[derive(Debug)]
 pub struct Callers {
     users: Mutex<Users>,
     /// Memory for the larger requests of all users but root, and of root, in bytes.
     requests: [Arc<Semaphore>; 2],
+    /// Threads that identify processes.
+    identifying: Arc<Semaphore>,
 }
 
 #[derive(Debug, Default)]
 struct Users {
     all: HashMap<AccountKey, User>,
     open: [usize; 4],
+    /// Connections without a place whose processes are identified, by user.
+    candidates: HashMap<u32, usize>,
 }
 
 #[derive(Debug)]
@@ -42,6 +50,14 @@ pub struct ConnectionPlace {
     share: Arc<Share>,
 }
 
+/// Connection without a place, until its process is identified.
+#[derive(Debug)]
+pub struct CandidatePlace {
+    callers: Arc<Callers>,
+    user: u32,
+}
+
+/// Memory that a request occupies until this is dropped.
 #[derive(Debug, Default)]
 pub struct RequestMemory {
     _user: Option<OwnedSemaphorePermit>,
@@ -63,7 +79,8 @@ pub struct NoPlace {
 impl Default for Callers {
     fn default() -> Self {
         let room = || Arc::new(Semaphore::new(REQUESTS / 2));
-        Self { users: Mutex::default(), requests: [room(), room()] }
+        let identifying = Arc::new(Semaphore::new(IDENTIFYING));
+        Self { users: Mutex::default(), requests: [room(), room()], identifying }
     }
 }
 
@@ -72,6 +89,42 @@ impl Callers {
         let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
         let share = users.enter(&account)?;
         Ok(ConnectionPlace { callers: Arc::clone(self), account, share })
+    }
+
+    /// A place for the time in which a process is identified that has no place by its user, or the reason why it has none.
+    pub fn candidate(self: &Arc<Self>, user: u32, full: NoPlace) -> Result<CandidatePlace, NoPlace> {
+        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: usize = users.candidates.values().sum();
+        let own = users.candidates.entry(user).or_default();
+        if *own >= CANDIDATES_OF_A_USER || all >= CANDIDATES {
+            // Nothing is kept of a user without one.
+            users.candidates.retain(|_, count| *count > 0);
+            return Err(full);
+        }
+        *own += 1;
+        Ok(CandidatePlace { callers: Arc::clone(self), user })
+    }
+
+    /// Waits for a thread that identifies processes.
+    pub async fn thread(&self) -> Option<OwnedSemaphorePermit> {
+        // Never closed.
+        Arc::clone(&self.identifying).acquire_owned().await.ok()
+    }
+}
+
+impl CandidatePlace {
+    pub const fn callers(&self) -> &Arc<Callers> {
+        &self.callers
+    }
+}
+
+impl Drop for CandidatePlace {
+    fn drop(&mut self) {
+        let mut users = self.callers.users.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = users.candidates.get_mut(&self.user) {
+            *count -= 1;
+        }
+        users.candidates.retain(|_, count| *count > 0);
     }
 }
 
@@ -116,6 +169,10 @@ impl Default for Share {
 }
 
 impl ConnectionPlace {
+    pub const fn callers(&self) -> &Arc<Callers> {
+        &self.callers
+    }
+
     /// Counts for another account from now on, if that one has a place.
     pub fn count_for(&mut self, account: Account) {
         if account == self.account {
@@ -265,7 +322,7 @@ mod tests {
             ("11111111-1111-1111-1111-111111111111", "22222222-2222-2222-2222-222222222222");
         let grants = vec![grant("team", team), grant("first", pods(first)), grant("second", pods(second))];
         let policy = AccessPolicy { grants, ..AccessPolicy::default() };
-        assert_eq!(needed_for_grants(&policy), Some(WantedIdentity::Process));
+        assert_eq!(needed_for_grants(&policy, 4711), Some(WantedIdentity::Process));
         let in_pod = |pod: &str| Peer {
             uid: 65_532,
             cgroup: Some(GroupPath::new(

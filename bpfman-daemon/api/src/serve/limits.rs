@@ -14,6 +14,13 @@ pub const CONNECTIONS_BESIDES_ROOT: usize = 448;
 /// Maximum number of connections of one user other than root, including those of its subordinate users.
 pub const CONNECTIONS_OF_A_USER: usize = 64;
 pub const CONNECTIONS: usize = 512;
+/// Maximum number of connections of one user, without a place, whose processes are identified at a time: a grant may have a place
+/// for them.
+pub const CANDIDATES_OF_A_USER: usize = 8;
+/// Maximum number of such connections of all users.
+pub const CANDIDATES: usize = 64;
+/// Maximum number of threads that identify processes.
+pub const IDENTIFYING: usize = 4;
 
 /// Maximum number of requests in progress on one connection. Further ones wait until one ends.
 pub const STREAMS: u32 = 32;

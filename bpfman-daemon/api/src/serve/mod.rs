@@ -5,6 +5,7 @@
 //! another. A connection that does not begin with HTTP/2 is a handover.
 
 mod account;
+mod admission;
 mod answer;
 mod callers;
 mod handover;
@@ -19,7 +20,6 @@ use std::time::Duration;
 
 use bpfman_model::Peer;
 use bpfman_proto::handover::PREFACE;
-use bpfmand_access::{AccessPolicy, Grant};
 use bpfmand_journal::Journal;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -34,14 +34,15 @@ use tonic::body::Body;
 use tonic::service::Routes;
 use tower::Service as _;
 
-use account::{Account, needed_for_grants};
+use admission::{ConnectionAccounts, Entrance, admit, enter};
 use answer::{AnswerBody, AnswerProgress};
-use callers::{Callers, ConnectionPlace, NoPlace};
+use callers::{Callers, ConnectionPlace};
 
 use crate::audit::Call;
 use crate::authorize::AccessSource;
 use crate::named_host::NamedHost;
 
+pub(crate) use callers::IDENTIFYING;
 pub use handover::UnreadBytes;
 pub(crate) use handover::{OpenMaps, OpenedMap};
 pub(crate) use limits::MAX_REQUEST;
@@ -54,10 +55,8 @@ pub type Identify = fn(&UnixStream, WantedIdentity) -> io::Result<Peer>;
 pub enum WantedIdentity {
     /// User and groups, as the kernel noted them.
     Groups,
-    /// Unit, pod and namespace of the process.
+    /// Unit, pod and namespace of the process, and the tasks of its cgroup.
     Process,
-    /// Tasks of its cgroup too, for which programs of a grant with a scope run.
-    Tasks,
 }
 
 /// Function that returns unused memory to the system.
@@ -66,10 +65,8 @@ pub type Trim = fn();
 /// Functions of the operating system that the server of a socket needs.
 #[derive(Clone, Copy, Debug)]
 pub struct SocketSystem {
-    /// Identifies the process behind a connection.
+    /// Identifies the process behind a connection, on a thread where it may block.
     pub identify: Identify,
-    /// Returns whether a caller is in a pod of the daemon's own namespace; none where the daemon is in no pod.
-    pub is_beside_daemon: fn(&Peer) -> Option<bool>,
     /// Returns the memory of data that a client has not read yet.
     pub unread: UnreadBytes,
     /// Returns the uid that connections of a user count for: subordinate users of one user count together.
@@ -99,10 +96,9 @@ impl Connections {
                 () = &mut stop => break,
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {
-                        let admitted = admit(&stream, &self.counting(), &callers, &self.journal);
-                        if let Some((peer, place)) = admitted {
-                            let ended = ended.clone();
-                            connections.spawn(self.connection(stream, peer, place, ended));
+                        let counting = self.counting();
+                        if let Some(entrance) = enter(&stream, &counting, &callers, &self.journal) {
+                            connections.spawn(self.connection(stream, (entrance, counting), ended.clone()));
                         }
                     }
                     Err(error) => {
@@ -123,21 +119,24 @@ impl Connections {
         while connections.join_next().await.is_some() {}
     }
 
-    fn counting(&self) -> Counting {
-        let SocketSystem { identify, is_beside_daemon, counts_for, .. } = self.system;
-        Counting { identify, is_beside_daemon, counts_for, policy: self.access.policy() }
+    fn counting(&self) -> ConnectionAccounts {
+        let SocketSystem { identify, counts_for, .. } = self.system;
+        ConnectionAccounts { identify, counts_for, policy: self.access.policy() }
     }
 
+    /// Identifies the process behind a connection, and serves it; its first byte determines the protocol.
     fn connection(
         &self,
         stream: UnixStream,
-        peer: Peer,
-        place: ConnectionPlace,
+        (entrance, counting): (Entrance, ConnectionAccounts),
         ended: watch::Receiver<()>,
     ) -> impl Future<Output = ()> + use<> {
         let (routes, maps, unread) = (self.routes.clone(), Arc::clone(&self.maps), self.system.unread);
         let journal = Arc::clone(&self.journal);
         async move {
+            let Some((stream, peer, place)) = admit(stream, entrance, counting, &journal).await else {
+                return;
+            };
             match handover::first_byte(&stream).await {
                 None => {}
                 Some(byte) if byte == PREFACE[0] => {
@@ -146,103 +145,6 @@ impl Connections {
                 }
                 Some(_) => http((routes, journal), stream, peer, place, ended).await,
             }
-        }
-    }
-}
-
-struct Counting {
-    identify: Identify,
-    is_beside_daemon: fn(&Peer) -> Option<bool>,
-    counts_for: fn(u32) -> u32,
-    policy: Arc<AccessPolicy>,
-}
-
-enum Admission {
-    Placed(Peer, ConnectionPlace),
-    /// There is none, and the peer may be unknown.
-    Full(Option<Peer>, NoPlace),
-    Unknown,
-}
-
-impl Counting {
-    fn account(&self, peer: &Peer) -> Account {
-        Account::of_peer(&self.policy, peer, (self.counts_for)(peer.uid))
-    }
-
-    /// Gives a connection a place, then identifies its process: only those who have a place cost the dozens of system calls
-    /// that this takes. Where no place is left for its user, the process may have one by a grant.
-    fn place(
-        &self,
-        uid: u32,
-        callers: &Arc<Callers>,
-        identify: impl Fn(WantedIdentity) -> Option<Peer>,
-    ) -> Admission {
-        let counts_for = (self.counts_for)(uid);
-        let beside = |grant: &Grant| grant.callers.beside_daemon && grant.callers.users.contains(&uid);
-        let is_asked_for = self.policy.grants.iter().any(beside);
-        let identify = |wanted| {
-            let mut peer = identify(wanted)?;
-            peer.counts_for = Some(counts_for);
-            if is_asked_for && wanted >= WantedIdentity::Process {
-                peer.is_beside_daemon = (self.is_beside_daemon)(&peer);
-            }
-            Some(peer)
-        };
-        let wanted = wanted_by(&self.policy);
-        let user = Account::of_user(&self.policy, uid, counts_for);
-        match callers.place(user) {
-            Ok(mut place) => {
-                let Some(peer) = identify(wanted) else { return Admission::Unknown };
-                place.count_for(self.account(&peer));
-                Admission::Placed(peer, place)
-            }
-            Err(full) => {
-                // A grant may have a place for it: by a group, which takes one system call, or by more.
-                let Some(needed) = needed_for_grants(&self.policy) else {
-                    return Admission::Full(None, full);
-                };
-                let Some(peer) = identify(needed) else { return Admission::Unknown };
-                match callers.place(self.account(&peer)) {
-                    Ok(place) if needed >= wanted => Admission::Placed(peer, place),
-                    Ok(place) => match identify(wanted) {
-                        Some(peer) => Admission::Placed(peer, place),
-                        None => Admission::Unknown,
-                    },
-                    Err(full) => Admission::Full(Some(peer), full),
-                }
-            }
-        }
-    }
-}
-
-fn wanted_by(policy: &AccessPolicy) -> WantedIdentity {
-    let has_scope = policy.grants.iter().any(|grant| grant.tenant.is_some());
-    if has_scope { WantedIdentity::Tasks } else { WantedIdentity::Process }
-}
-
-fn admit(
-    stream: &UnixStream,
-    counting: &Counting,
-    callers: &Arc<Callers>,
-    journal: &Arc<Journal>,
-) -> Option<(Peer, ConnectionPlace)> {
-    let unknown = |error: &io::Error| {
-        tracing::warn!(%error, "a connection is refused: the process that made it is unknown");
-    };
-    let credentials = stream.peer_cred().inspect_err(unknown).ok()?;
-    let (uid, gid) = (credentials.uid(), credentials.gid());
-    let identify = |wanted| (counting.identify)(stream, wanted).inspect_err(unknown).ok();
-    match counting.place(uid, callers, identify) {
-        Admission::Placed(peer, place) => Some((peer, place)),
-        Admission::Unknown => None,
-        Admission::Full(peer, NoPlace { open, own }) => {
-            let whose = if own { "of this user" } else { "of users like this one" };
-            let reason = format!("{open} connections {whose} are open, as many as may be");
-            let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0);
-            let peer = peer.unwrap_or_else(|| Peer { uid, gid, pid, ..Peer::default() });
-            Call::new(peer, "Connect", Arc::clone(journal))
-                .refuse(&tonic::Status::resource_exhausted(reason));
-            None
         }
     }
 }

@@ -1,16 +1,35 @@
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use bpfmand_access::{AccessVerb, GrantCallers};
+use bpfman_model::{PodObstacle, PodRelation};
+use bpfmand_access::{AccessPolicy, AccessVerb, Grant, GrantCallers};
 
+use super::callers::NoPlace;
 use super::*;
 
-fn counting(policy: AccessPolicy, identify: Identify) -> Counting {
-    // Callers with a unit, which a test gives them for want of a pod, are beside the daemon.
-    let is_beside_daemon = |peer: &Peer| Some(peer.unit().is_some());
-    Counting { identify, is_beside_daemon, counts_for: |uid| uid + 1, policy: Arc::new(policy) }
+/// Counts by a policy whose callers all are of one group.
+fn counting(policy: AccessPolicy, identify: Identify) -> ConnectionAccounts {
+    ConnectionAccounts { identify, counts_for: |uid| uid + 1, policy: Arc::new(policy) }
 }
 
-/// The number of the node agent's user proves nothing where the daemon sees in which pods its callers are.
+fn unsupported() -> Identify {
+    |_, _| Err(io::ErrorKind::Unsupported.into())
+}
+
+impl ConnectionAccounts {
+    /// Admits a connection of a peer at once.
+    fn admitted(
+        &self,
+        uid: u32,
+        callers: &Arc<Callers>,
+        identify: impl Fn(WantedIdentity) -> Option<Peer>,
+    ) -> Result<(Peer, ConnectionPlace), NoPlace> {
+        let (peer, place) = self.place(self.enter(uid, callers)?, identify).expect("it is known");
+        place.map(|place| (peer, place))
+    }
+}
+
+/// The number of the node agent's user proves nothing where the daemon is in a pod, also where it does not see in which its
+/// callers are.
 #[test]
 fn user_of_the_agent_in_another_pod_is_not_the_agent() {
     let agent = GrantCallers { users: [60_750].into(), beside_daemon: true, ..GrantCallers::default() };
@@ -19,28 +38,31 @@ fn user_of_the_agent_in_another_pod_is_not_the_agent() {
     let grant =
         Grant { name: "node-agent".to_owned(), callers: agent, verbs, applications, ..Grant::default() };
     let policy = AccessPolicy { grants: vec![grant], ..AccessPolicy::default() };
-    let looks = counting(policy.clone(), |_, _| Err(io::ErrorKind::Unsupported.into()));
+    let looks = counting(policy.clone(), unsupported());
     let callers = Arc::<Callers>::default();
-    let peer = |unit: bool| {
-        let cgroup = unit.then(|| bpfman_model::GroupPath::new("/system.slice/agent.service", 2, None));
-        Peer { uid: 60_750, cgroup, ..Peer::default() }
-    };
+    let peer = |pod_relation| Peer { uid: 60_750, pod_relation, ..Peer::default() };
     let mut places = Vec::new();
-    let mut placed = |unit: bool| match looks.place(60_750, &callers, |_| Some(peer(unit))) {
-        Admission::Placed(peer, place) => {
-            places.push(place);
-            let allowed = policy.decide(&peer, AccessVerb::Load, &[]);
-            allowed.is_ok_and(|allowed| allowed.speaks_for_all)
-        }
-        _ => panic!("there is a place"),
+    let mut placed = |relation: &PodRelation| {
+        let (peer, place) = looks.admitted(60_750, &callers, |_| Some(peer(relation.clone()))).unwrap();
+        places.push(place);
+        policy.decide(&peer, AccessVerb::Load, &[]).is_ok_and(|allowed| allowed.speaks_for_all)
     };
-    assert_eq!([placed(true), placed(false)], [true, false]);
+    for relation in [PodRelation::SameNamespace, PodRelation::DaemonInNoPod] {
+        assert!(placed(&relation), "{relation:?}");
+    }
+    let obstacles =
+        [PodObstacle::OwnPod, PodObstacle::CallerGroup, PodObstacle::LogFolder("/var/log/pods".into())];
+    let unknown = obstacles.map(PodRelation::Unknown);
+    for relation in unknown.iter().chain(&[PodRelation::OtherNamespace, PodRelation::NotCompared]) {
+        assert!(!placed(relation), "{relation:?}");
+    }
     // Nor has it the places that are kept for the agent.
-    while let Admission::Placed(_, place) = looks.place(60_750, &callers, |_| Some(peer(false))) {
+    let other = |_| Some(peer(PodRelation::OtherNamespace));
+    while let Ok((_, place)) = looks.admitted(60_750, &callers, other) {
         places.push(place);
     }
-    assert!(places.len() <= limits::CONNECTIONS_WITHOUT_GRANT + 1);
-    assert!(matches!(looks.place(60_750, &callers, |_| Some(peer(true))), Admission::Placed(..)));
+    assert!(places.len() <= limits::CONNECTIONS_WITHOUT_GRANT + 2);
+    assert!(looks.admitted(60_750, &callers, |_| Some(peer(PodRelation::SameNamespace))).is_ok());
 }
 
 #[tokio::test]
@@ -51,16 +73,88 @@ async fn process_is_looked_at_once_there_is_a_place() {
         Ok(Peer { uid: stream.peer_cred()?.uid(), ..Peer::default() })
     };
     let (callers, journal) = (Arc::<Callers>::default(), Arc::<Journal>::default());
-    let (stream, _other) = UnixStream::pair().unwrap();
+    let looks = || counting(AccessPolicy::default(), identify);
     let mut places = Vec::new();
-    let looks = counting(AccessPolicy::default(), identify);
-    while let Some(admitted) = admit(&stream, &looks, &callers, &journal) {
-        places.push(admitted);
+    loop {
+        let (stream, other) = UnixStream::pair().unwrap();
+        let Some(entrance) = enter(&stream, &looks(), &callers, &journal) else { break };
+        places.push((admit(stream, entrance, looks(), &journal).await.unwrap(), other));
     }
     assert!(!places.is_empty());
     assert_eq!(LOOKED.load(Ordering::SeqCst), places.len());
-    assert!(admit(&stream, &looks, &callers, &journal).is_none());
-    assert_eq!(LOOKED.load(Ordering::SeqCst), places.len());
+}
+
+/// A policy with a grant for a unit, and one for the agent: each caller may have a place by what its process is.
+fn policy_by_process() -> AccessPolicy {
+    let grant = |name: &str, callers| Grant { name: name.to_owned(), callers, ..Grant::default() };
+    let agent = GrantCallers { users: [60_750].into(), beside_daemon: true, ..GrantCallers::default() };
+    let unit = GrantCallers { units: ["netops.service".to_owned()].into(), ..GrantCallers::default() };
+    AccessPolicy { grants: vec![grant("agent", agent), grant("unit", unit)], ..AccessPolicy::default() }
+}
+
+#[test]
+fn refused_connections_are_identified_only_a_few_at_a_time() {
+    let callers = Arc::<Callers>::default();
+    let looks = counting(policy_by_process(), unsupported());
+    let known = |uid| move |_: WantedIdentity| Some(Peer { uid, ..Peer::default() });
+    let mut places = Vec::new();
+    while let Ok(placed) = looks.admitted(4711, &callers, known(4711)) {
+        places.push(placed);
+    }
+    // Connections that have no place wait for their identification: of one user, and of all, only so many.
+    let waiting = |uid: u32| std::iter::from_fn(|| looks.enter(uid, &callers).ok()).collect::<Vec<_>>();
+    let of_one = waiting(4711);
+    assert_eq!(of_one.len(), limits::CANDIDATES_OF_A_USER);
+    // Another user has its places meanwhile.
+    let (other, place) = looks.admitted(5000, &callers, known(5000)).unwrap();
+    assert_eq!(other.uid, 5000);
+    drop(place);
+    drop(of_one);
+    assert!(looks.enter(4711, &callers).is_ok(), "the first have been refused");
+    // Without a grant that its process could have, a user is not identified.
+    let agent_alone =
+        AccessPolicy { grants: vec![policy_by_process().grants.remove(0)], ..AccessPolicy::default() };
+    let looks = counting(agent_alone, unsupported());
+    assert!(looks.enter(4711, &callers).is_err());
+}
+
+#[tokio::test]
+async fn callers_are_accepted_while_others_are_identified() {
+    static IDENTIFIED: AtomicUsize = AtomicUsize::new(0);
+    static IS_OVER: AtomicBool = AtomicBool::new(false);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    // The first caller is not identified before the test ends.
+    let identify: Identify = |_, _| {
+        if IDENTIFIED.fetch_add(1, Ordering::SeqCst) == 0 {
+            while !IS_OVER.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+        }
+        Ok(Peer { uid: 4711, ..Peer::default() })
+    };
+    let system = SocketSystem { identify, unread: |_| Ok(0), counts_for: |uid| uid, trim: || {} };
+    let maps: OpenMaps = Arc::new(|_| Box::pin(async { Err(tonic::Status::unimplemented("none")) }));
+    let access: Arc<dyn AccessSource> = Arc::new(Arc::<AccessPolicy>::default());
+    let connections =
+        Connections { routes: Routes::default(), maps, system, journal: Arc::default(), access };
+    let listener = UnixListener::bind(&path).unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let served = tokio::spawn(connections.serve(listener, async { drop(stopped.await) }));
+    let first = UnixStream::connect(&path).await.unwrap();
+    while IDENTIFIED.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    // The second is answered: a handover that asks for nothing.
+    let mut second = UnixStream::connect(&path).await.unwrap();
+    let empty = bpfman_proto::handover::frame(&bpfman_proto::ext::v1::HandoverRequest::default());
+    let message = [&bpfman_proto::handover::PREFACE[..], &empty].concat();
+    tokio::io::AsyncWriteExt::write_all(&mut second, &message).await.unwrap();
+    let mut byte = [0];
+    tokio::io::AsyncReadExt::read_exact(&mut second, &mut byte).await.unwrap();
+    IS_OVER.store(true, Ordering::SeqCst);
+    drop((first, second, stop));
+    served.await.unwrap();
 }
 
 #[test]
@@ -68,7 +162,7 @@ fn a_grant_by_group_has_a_place_where_users_have_none() {
     let callers = GrantCallers { groups: [500].into(), ..GrantCallers::default() };
     let grants = vec![Grant { name: "team".to_owned(), callers, ..Grant::default() }];
     let policy = AccessPolicy { grants, ..AccessPolicy::default() };
-    let by_group = counting(policy, |_, _| Err(io::ErrorKind::Unsupported.into()));
+    let by_group = counting(policy, unsupported());
     let callers = Arc::<Callers>::default();
     let has_room = std::cell::Cell::new(true);
     let place = |uid: u32, groups: &[u32]| {
@@ -78,11 +172,7 @@ fn a_grant_by_group_has_a_place_where_users_have_none() {
             assert!(wanted == WantedIdentity::Groups || !groups.is_empty() || has_room.get());
             Some(peer.clone())
         };
-        match by_group.place(uid, &callers, identify) {
-            Admission::Placed(_, place) => Some(place),
-            Admission::Full(..) => None,
-            Admission::Unknown => panic!("it is known"),
-        }
+        by_group.admitted(uid, &callers, identify).ok().map(|(_, place)| place)
     };
     let users: Vec<_> = (1000..).step_by(2).map_while(|uid| place(uid, &[])).collect();
     has_room.set(false);

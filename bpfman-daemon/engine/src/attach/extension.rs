@@ -3,14 +3,17 @@
 
 use std::sync::Arc;
 
-use bpfman_model::{AttachPoint, HookKey, HookKind, Interface, ProgramId, ProgramType, ProgramUid};
+use bpfman_model::{
+    AttachPoint, HookKey, HookKind, Interface, LinkId, ProgramId, ProgramType, ProgramUid, RankOrder,
+};
 use bpfmand_kernel::{Extends, Kernel, LinkTarget};
 use bpfmand_object::ProgramFunctions;
 
+use crate::chain::build::Joined;
 use crate::engine::locks::{Guard, Subject};
 use crate::error::ExtensionRefusal;
 use crate::state::records::{LinkRecord, ProgramRecord, Strategy};
-use crate::state::{ExtendedProgram, ExtendsRecord};
+use crate::state::{ExtendedProgram, ExtendsRecord, State};
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
@@ -131,6 +134,24 @@ impl<K: Kernel> Engine<K> {
         Err(ExtensionRefusal::Attached { program: program.id, name: program.name.clone(), link }.into())
     }
 
+    /// Returns the members of tenants that an attached extension keeps from a chain, if these links have one of the machine: it
+    /// must not depend on them.
+    pub(crate) fn extended_beside_machine(
+        &self,
+        links: &[Arc<LinkRecord>],
+    ) -> Result<Vec<LinkId>, EngineError> {
+        let members = self.joined(links)?;
+        let is_machines = |member: &Joined| member.turn == RankOrder::Machine;
+        if !members.iter().any(is_machines) {
+            return Ok(Vec::new());
+        }
+        let state = self.state();
+        let tenants = members.iter().filter(|member| !is_machines(member));
+        let extended = tenants.filter(|member| state.extension_of(member.program.uid).is_some());
+        Ok(extended.map(|member| member.link.id).collect())
+    }
+
+    /// Refuses to run copies of programs that an attached extension extends: the copies would not be extended.
     pub(crate) fn ensure_none_extended(
         &self,
         key: &HookKey,
@@ -139,18 +160,21 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<(), EngineError> {
         let state = self.state();
         for uid in members {
-            let attached = state.extensions.of(uid).find_map(|by| Some((by, state.links_of(by).next()?)));
-            let Some((by, link)) = attached else { continue };
-            let text = |uid: ProgramUid| state.programs.get(&uid).map(|of| (of.id, of.name.clone()));
-            let (Some((extended, name)), Some((by, by_name))) = (text(uid), text(by)) else { continue };
-            return Err(ExtensionRefusal::Joins {
-                hook: key.kind.at(interface),
-                extended,
-                name,
-                by: format!("program {by} (\"{by_name}\"), link {}", link.id),
-            }
-            .into());
+            let Some((by, extended)) = state.extension_of(uid).zip(state.programs.get(&uid)) else {
+                continue;
+            };
+            let (extended, name) = (extended.id, extended.name.clone());
+            return Err(ExtensionRefusal::Joins { hook: key.kind.at(interface), extended, name, by }.into());
         }
         Ok(())
+    }
+}
+
+impl State {
+    /// Returns the extension that is attached to a program, in text for users.
+    pub fn extension_of(&self, uid: ProgramUid) -> Option<String> {
+        let (by, link) = self.extensions.of(uid).find_map(|by| Some((by, self.links_of(by).next()?)))?;
+        let by = self.programs.get(&by)?;
+        Some(format!("program {} (\"{}\"), link {}", by.id, by.name, link.id))
     }
 }

@@ -77,7 +77,14 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<BuiltChain<'_, K>, EngineError> {
         self.ensure_not_frozen(key, changed)?;
         let settings = self.settings_of(key);
-        self.build_chain_as(key, interface, links, entered, &settings)
+        let before = self.state().hooks.get(key).map(|hook| hook.withheld.clone()).unwrap_or_default();
+        let built = self.build_chain_as(key, interface, links, entered, &settings)?;
+        // A member that an extension keeps from the chain is left out for the sake of others' changes, not of its own.
+        let is_left_out =
+            |link: &&Arc<LinkRecord>| built.withheld.contains(&link.id) && !before.contains(&link.id);
+        let left_out = changed.iter().filter(is_left_out).map(|link| link.program);
+        self.ensure_none_extended(key, interface, left_out)?;
+        Ok(built)
     }
 
     /// Builds the program regardless of a freeze. Members that the chain leaves out stay so.
@@ -93,6 +100,8 @@ impl<K: Kernel> Engine<K> {
         self.build_without((key, interface), links, entered, settings, &withheld)
     }
 
+    /// Builds the program without some of its members, and beside programs of the machine without those of tenants that an
+    /// extension keeps from a chain.
     pub(crate) fn build_without(
         &self,
         (key, interface): (&HookKey, &Interface),
@@ -101,7 +110,8 @@ impl<K: Kernel> Engine<K> {
         settings: &HookSettings,
         withheld: &[LinkId],
     ) -> Result<BuiltChain<'_, K>, EngineError> {
-        // Also for a direct member: the kernel may have reused the ids of lost programs.
+        let withheld = &[withheld, &self.extended_beside_machine(all)?].concat();
+        // Also for the member of a direct chain: the kernel may have reused the ids of lost programs.
         let runs = |link: &&Arc<LinkRecord>| !withheld.contains(&link.id);
         self.ensure_not_lost(all.iter().filter(runs).map(|link| &**link))?;
         self.fold_counters(key)?;

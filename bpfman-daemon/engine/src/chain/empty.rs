@@ -48,6 +48,7 @@ impl<K: Kernel> Engine<K> {
             attempt: Attempt::First,
             as_subprograms: false,
             specialised: false,
+            has_perfmon: false,
             segments: vec![SegmentRecord {
                 program: facts.id,
                 tag: facts.tag,

@@ -22,25 +22,62 @@ pub(crate) struct ChainInputs<'a> {
     pub wanted: &'a Wanted,
 }
 
+/// Programs of a chain that are loaded with `CAP_PERFMON`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PerfmonUse {
+    /// Programs without a member that was loaded without.
+    NotForTenants,
+    /// All. That a tenant's member keeps no addresses was verified of it alone.
+    ForAll,
+}
+
 pub(crate) struct Taken {
     pub id: ChainId,
     pub programs: Programs,
     pub plan: ChainPlan,
     pub attempt: Attempt,
     pub specialised: bool,
+    /// True if programs with members of tenants were loaded with `CAP_PERFMON`.
+    pub has_perfmon: bool,
+    /// Number of plans that the verifier refused before.
     pub fallbacks: u32,
     pub load_time: Duration,
 }
 
 impl<K: Kernel> Engine<K> {
+    /// Loads a chain by the first plan that the verifier accepts, and pins it unless this is a dry run. Programs with members that
+    /// are loaded without `CAP_PERFMON` are, too: they have it only if no plan passes without.
     pub(crate) fn climb(&self, recipe: &ChainInputs<'_>, is_pinned: bool) -> Result<Taken, EngineError> {
+        let refused = match self.climb_with(recipe, is_pinned, PerfmonUse::NotForTenants) {
+            Err(EngineError::ChainRefused { ways, source, .. })
+                if recipe.members.iter().any(Joined::is_without_perfmon) =>
+            {
+                tracing::warn!(
+                    hook = recipe.key.kind.at(recipe.interface),
+                    error = %source,
+                    "a chain with tenants' members is loaded with CAP_PERFMON, without barriers against speculative reads"
+                );
+                ways
+            }
+            taken => return taken,
+        };
+        let taken = self.climb_with(recipe, is_pinned, PerfmonUse::ForAll)?;
+        let refused = u32::try_from(refused).unwrap_or(u32::MAX);
+        Ok(Taken { fallbacks: taken.fallbacks.saturating_add(refused), ..taken })
+    }
+
+    fn climb_with(
+        &self,
+        recipe: &ChainInputs<'_>,
+        is_pinned: bool,
+        perfmon: PerfmonUse,
+    ) -> Result<Taken, EngineError> {
         let texts = &held_texts(recipe.members, recipe.texts);
         let special = self.special_of(recipe.members, texts)?;
         let mut options = self.splice_options(recipe.wanted, &special, recipe.members);
         let specialised = self.specialised(texts)?;
         let mut parts = self.parts(recipe.members, specialised.as_deref().unwrap_or(texts))?;
         let mut is_specialised = specialised.is_some();
-        let mut without_perfmon = recipe.members.iter().any(Joined::is_without_perfmon);
         let hook = recipe.key.kind.at(recipe.interface);
         let cannot = |source| EngineError::Chain { hook: hook.clone(), source };
         let mut first: Option<Box<Refused>> = None;
@@ -66,7 +103,7 @@ impl<K: Kernel> Engine<K> {
                 if is_pinned {
                     undo.push(|| self.undo_pending_of(OperationId(id.0)));
                 }
-                self.load_plan(is_pinned.then_some(id), recipe, &parts, (&plan, without_perfmon), &options)
+                self.load_plan(is_pinned.then_some(id), recipe, &parts, (&plan, perfmon), &options)
             });
             match loaded {
                 Ok(programs) => {
@@ -77,6 +114,7 @@ impl<K: Kernel> Engine<K> {
                         plan,
                         attempt: now,
                         specialised: is_specialised,
+                        has_perfmon: perfmon == PerfmonUse::ForAll,
                         fallbacks,
                         load_time,
                     });
@@ -91,18 +129,6 @@ impl<K: Kernel> Engine<K> {
                     fallbacks += 1;
                     parts = self.parts(recipe.members, texts)?;
                     is_specialised = false;
-                    attempt = Some(now);
-                    continue;
-                }
-                Err(Failure::Verifier(refused)) if without_perfmon => {
-                    tracing::info!(
-                        hook,
-                        error = %refused.source,
-                        "a chain with tenants' members is loaded with CAP_PERFMON, without barriers against speculative reads"
-                    );
-                    fallbacks += 1;
-                    without_perfmon = false;
-                    // The same plan: a program of the machine, or the code between members, may need it.
                     attempt = Some(now);
                     continue;
                 }

@@ -13,7 +13,7 @@ use bpfmand_splice::{
 
 use crate::chain::build::{Joined, Wanted};
 use crate::chain::built::Lease;
-use crate::chain::ladder::ChainInputs;
+use crate::chain::ladder::{ChainInputs, PerfmonUse};
 use crate::chain::refused::{Refused, member_at};
 use crate::engine::undo::Cause;
 use crate::error::UndoFailure;
@@ -24,10 +24,22 @@ use crate::{Engine, EngineError, paths};
 
 struct Loading<'a, H> {
     plan: &'a ChainPlan,
-    without_perfmon: bool,
+    /// For each program, whether it is loaded without `CAP_PERFMON`.
+    without_perfmon: Vec<bool>,
     arrays: Vec<(MapId, H)>,
     counters: Option<(MapId, H)>,
     timing: Option<Timing>,
+}
+
+impl<H> Loading<'_, H> {
+    fn is_without_perfmon(&self, place: ArrayUse) -> bool {
+        match place {
+            ArrayUse::Segment(number) | ArrayUse::Twin(number) => {
+                self.without_perfmon.get(number).is_some_and(|without| *without)
+            }
+            ArrayUse::Member(_) => false,
+        }
+    }
 }
 
 pub(crate) struct Programs {
@@ -95,6 +107,7 @@ impl<K: Kernel> Engine<K> {
             attempt: taken.attempt,
             as_subprograms: wanted.as_subprograms,
             specialised: taken.specialised,
+            has_perfmon: taken.has_perfmon,
             segments,
             arrays,
             counters,
@@ -115,7 +128,7 @@ impl<K: Kernel> Engine<K> {
         id: Option<ChainId>,
         recipe: &ChainInputs<'_>,
         parts: &[Member<'_>],
-        (planned, without_perfmon): (&ChainPlan, bool),
+        (planned, perfmon): (&ChainPlan, PerfmonUse),
         options: &SpliceOptions<'_>,
     ) -> Result<Programs, Failure> {
         let kind = recipe.key.kind;
@@ -125,6 +138,11 @@ impl<K: Kernel> Engine<K> {
             self.kernel.make_folder(folder)?;
         }
         let pin = |name: &str| folder.as_ref().map(|folder| folder.join(name));
+        let without_perfmon = planned.segments.iter().map(|segment| {
+            let mut members = recipe.members[segment.members.clone()].iter();
+            perfmon == PerfmonUse::NotForTenants && members.any(Joined::is_without_perfmon)
+        });
+        let without_perfmon = without_perfmon.collect();
         let mut loading =
             Loading { plan: planned, without_perfmon, arrays: Vec::new(), counters: None, timing: None };
         for number in 0..planned.arrays.len() {
@@ -199,7 +217,7 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<ProgramFacts, Failure> {
         self.step("chain", "load");
         let load = ProgramLoad {
-            without_perfmon: loading.without_perfmon,
+            without_perfmon: loading.is_without_perfmon(place),
             ..ProgramLoad::new(&program.text.0.name, &program.text, program_kind(kind))
         };
         let loaded = match self.work.chain_programs.during(|| self.kernel.load_program(&load)) {

@@ -61,7 +61,9 @@ impl State {
     /// its network namespace, which would wait for it.
     fn is_unsettled(&self, key: &HookKey, touched: &HashSet<HookKey>) -> bool {
         let Some(hook) = self.hooks.get(key) else { return false };
-        let is_incomplete = || !hook.withheld.is_empty() || self.is_taken_away(key);
+        let is_incomplete = || {
+            !hook.withheld.is_empty() || self.is_taken_away(key) || self.senders_concerns.contains_key(key)
+        };
         hook.unsent != self.unsent_at(key) || touched.contains(key) && is_incomplete()
     }
 
@@ -78,9 +80,28 @@ impl State {
         matches!(self.drifted.get(key), Some(Standing::Lost { how: Loss::Sends, .. }))
     }
 
+    /// Returns why a member is left out of the chain of its hook.
     #[must_use]
-    pub fn why_withheld(&self, key: &HookKey) -> String {
-        self.senders_concerns.get(key).map(|concern| concern.why().to_owned()).unwrap_or_default()
+    pub fn why_withheld(&self, link: &LinkRecord) -> String {
+        match link.hook.and_then(|key| self.senders_concerns.get(&key)) {
+            Some(concern) => {
+                format!("it could send packets past the machine's programs of tc or tcx: {}", concern.why())
+            }
+            None => match self.extension_of(link.program) {
+                Some(by) => {
+                    format!("{by} replaces a function of it, and copies in a chain have no extensions")
+                }
+                None => String::new(),
+            },
+        }
+    }
+
+    /// Returns whether a hook leaves out members that extensions keep from its chain.
+    pub fn leaves_out_extended(&self, hook: &HookRecord) -> bool {
+        let is_extended = |link: &&Arc<LinkRecord>| {
+            hook.withheld.contains(&link.id) && self.extension_of(link.program).is_some()
+        };
+        self.links.of_hook(&hook.key).any(|link| is_extended(&link))
     }
 }
 
@@ -91,6 +112,13 @@ impl<K: Kernel> Engine<K> {
         self.state().hidden_concerns()
     }
 
+    /// Returns the chains with members of tenants that run without barriers against speculative reads.
+    #[must_use]
+    pub fn chains_without_barriers(&self) -> Vec<HookConcern> {
+        self.state().chains_without_barriers()
+    }
+
+    /// Settles all chains.
     pub(crate) fn settle_all_senders(&self) {
         {
             let mut state = self.state();

@@ -148,7 +148,7 @@ impl<K: Kernel> Engine<K> {
         let (standing, warnings) = {
             let state = self.state();
             let is_withheld = standing.is_running() && state.is_withheld(link);
-            let why = || link.hook.map(|key| state.why_withheld(&key)).unwrap_or_default();
+            let why = || state.why_withheld(link);
             let standing = if is_withheld { Standing::Withheld { why: why() } } else { standing };
             (standing, state.concerns_of(link))
         };

@@ -49,6 +49,10 @@ impl<K: Kernel> Engine<K> {
             part.strategy = Strategy::Direct.name();
             return Ok(part);
         }
+        let left_out = self.extended_beside_machine(&links)?;
+        links.retain(|link| {
+            !left_out.contains(&link.id) || new.iter().any(|member| member.link.id == link.id)
+        });
         self.ensure_not_frozen(key, &changed)?;
         let entered = self.state().hooks.get(key).map(|hook| (hook.entry, hook.program));
         if entered.is_none() {

@@ -8,10 +8,16 @@ use std::time::{Duration, Instant};
 use bpfman_model::{FileIdentity, FileReader, LinkId, ProcessScope};
 use bpfmand_kernel::{FoundFile, Kernel, KernelError};
 
-/// Local file systems answer within microseconds, remote ones within milliseconds.
+use crate::state::MapGroup;
+
+/// Maximum wait for a file system. Local ones answer within microseconds, remote ones within milliseconds.
 const MAX_WAIT: Duration = Duration::from_secs(2);
-/// Maximum number of paths that do not answer. While it is reached, no other file is checked.
-const MAX_HANGING: usize = 8;
+/// Maximum number of paths of one owner that do not answer. While it is reached, no other file of that owner is checked.
+const MAX_HANGING_OF_OWNER: usize = 2;
+/// Maximum number of such paths of all owners but root and cluster applications: each holds a thread.
+const MAX_HANGING_OF_OWNERS: usize = 32;
+/// Maximum number of such paths of root, and of cluster applications.
+const MAX_HANGING_OF_MACHINE: usize = 8;
 /// Answer time up to which a file system does not delay the checks of other files.
 const QUICK: Duration = Duration::from_millis(200);
 /// Pause before a check repeats a slow access, or a failed move of a probe to a file.
@@ -24,30 +30,51 @@ pub enum FileCheck {
     Absent(KernelError),
     /// The file system does not answer this check, or an earlier one.
     Unanswered,
-    /// Not checked: too many file systems do not answer, or this one was slow a moment ago.
+    /// The file was not checked: too many other paths of its owner do not answer, or this one was slow a moment ago.
     NotLooked,
 }
 
 type CheckedPath = (String, Option<u32>, Option<u32>, Option<FileReader>);
 
+/// File to check, for an owner with whose other files it shares places.
+#[derive(Clone, Copy, Debug)]
+pub struct CheckedFile<'f> {
+    pub owner: &'f MapGroup,
+    pub target: &'f str,
+    /// User with whose rights the file is looked for; none stands for root.
+    pub reader: Option<&'f FileReader>,
+}
+
+/// Checks that wait for an answer, with their start times and owners.
 #[derive(Debug, Default)]
 struct Waiting {
-    since: Mutex<HashMap<CheckedPath, Instant>>,
+    since: Mutex<HashMap<CheckedPath, (Instant, MapGroup)>>,
     answered: Condvar,
 }
 
 impl Waiting {
-    fn enter(&self, looked: &CheckedPath) -> Result<(), FileCheck> {
+    /// Registers a check, unless the file system of this path does not answer, or too many others of the owner do not: owners
+    /// take no places of each other.
+    fn enter(&self, looked: &CheckedPath, owner: &MapGroup) -> Result<(), FileCheck> {
         let mut since = lock(&self.since);
         // Another thread may be checking the same path, which can take a moment or block forever.
-        while let Some(began) = since.get(looked) {
+        while let Some((began, _)) = since.get(looked) {
             let left = MAX_WAIT.checked_sub(began.elapsed()).ok_or(FileCheck::Unanswered)?;
             since = self.answered.wait_timeout(since, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        if since.values().filter(|began| began.elapsed() >= MAX_WAIT).count() >= MAX_HANGING {
+        let hanging = || since.values().filter(|(began, _)| began.elapsed() >= MAX_WAIT).map(|(_, of)| of);
+        let of_owner = hanging().filter(|of| *of == owner).count();
+        let is_full = match owner.is_unlimited() {
+            true => of_owner >= MAX_HANGING_OF_MACHINE,
+            false => {
+                of_owner >= MAX_HANGING_OF_OWNER
+                    || hanging().filter(|of| !of.is_unlimited()).count() >= MAX_HANGING_OF_OWNERS
+            }
+        };
+        if is_full {
             return Err(FileCheck::NotLooked);
         }
-        since.insert(looked.clone(), Instant::now());
+        since.insert(looked.clone(), (Instant::now(), owner.clone()));
         Ok(())
     }
 
@@ -66,36 +93,30 @@ pub struct FileChecks {
 }
 
 impl FileChecks {
-    /// Checks a file as one of many: skips one that was slow a moment ago.
-    pub fn look_in_check<K: Kernel>(
-        &self,
-        kernel: &Arc<K>,
-        target: &str,
-        reader: Option<&FileReader>,
-    ) -> FileCheck {
-        let looked: CheckedPath = (target.to_owned(), None, None, reader.cloned());
+    /// Checks a file as part of a periodic check, which visits many files: skips one that was slow a moment ago.
+    pub fn look_in_check<K: Kernel>(&self, kernel: &Arc<K>, file: CheckedFile<'_>) -> FileCheck {
+        let looked: CheckedPath = (file.target.to_owned(), None, None, file.reader.cloned());
         if lock(&self.slow).get(&looked).is_some_and(|at| at.elapsed() < PAUSE) {
             return FileCheck::NotLooked;
         }
         let began = Instant::now();
-        let look = self.look(kernel, target, &ProcessScope::default(), reader);
+        let look = self.look(kernel, file, &ProcessScope::default());
+        // A path that does not answer at all is already registered in `waiting`.
         if matches!(look, FileCheck::Found(_) | FileCheck::Absent(_)) && began.elapsed() > QUICK {
             lock(&self.slow).insert(looked, Instant::now());
         }
         look
     }
 
-    /// Resolves a path or a library name with the rights of a user; none stands for root. Waits for an earlier answer
-    /// first.
+    /// Resolves a path or a library name to its file. If a file system did not answer, waits for that answer first.
     pub fn look<K: Kernel>(
         &self,
         kernel: &Arc<K>,
-        target: &str,
+        CheckedFile { owner, target, reader }: CheckedFile<'_>,
         scope: &ProcessScope,
-        reader: Option<&FileReader>,
     ) -> FileCheck {
         let looked: CheckedPath = (target.to_owned(), scope.pid, scope.container_pid, reader.cloned());
-        if let Err(look) = self.waiting.enter(&looked) {
+        if let Err(look) = self.waiting.enter(&looked, owner) {
             return look;
         }
         let (send, answer) = mpsc::channel();

@@ -14,8 +14,8 @@ use bpfman_model::{
 use bpfmand_kernel::{Kernel, ListAnchor};
 
 use crate::order::{ensure_anchors_known, foreign_anchor};
-use crate::state::State;
 use crate::state::records::{Entry, HookRecord, LinkRecord};
+use crate::state::{HookConcern, State};
 use crate::{Engine, EngineError, paths};
 
 pub const TRIES: usize = 16;
@@ -191,6 +191,33 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
+    /// Returns the links of tenants' tcx programs on the way out that may send copies past programs of the machine: earlier versions
+    /// attached them.
+    #[must_use]
+    pub fn links_that_send_copies(&self) -> Vec<(LinkId, HookConcern)> {
+        let state = self.state();
+        let is_out = |key: &HookKey| key.kind == HookKind::Tcx(Direction::Egress);
+        let sends = |link: &LinkRecord| {
+            let key = link.hook.filter(is_out)?;
+            let program = state.member(link.program)?;
+            let may_send = link.turn(program) != RankOrder::Machine && program.may_clone();
+            (may_send && state.is_guarded(&key)).then_some(())?;
+            let what = format!(
+                "program {} (\"{}\") of {}, which an earlier version attached, may send copies of packets past the machine's \
+                 programs of tc and tcx",
+                program.id,
+                program.name,
+                link.owner(program)
+            );
+            let (interface, kind) = link.point.hook()?;
+            Some((link.id, HookConcern { hook: kind.at(interface), what }))
+        };
+        let mut found: Vec<_> = state.links.values().filter_map(|link| sends(link)).collect();
+        found.sort_unstable_by_key(|(id, _)| *id);
+        found
+    }
+
+    /// Returns whether any link at a hook has an intent in addition to its priority.
     pub(crate) fn has_intents(&self, key: &HookKey) -> bool {
         self.state().links.of_hook(key).any(|link| !link.order.is_empty())
     }

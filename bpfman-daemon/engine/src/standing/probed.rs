@@ -8,9 +8,9 @@ use bpfman_model::{AttachPoint, FileIdentity, FileReader, LinkId, Owner, ProbeRe
 use bpfmand_kernel::{FoundFile, Kernel, KernelError, ProbeTargetError};
 
 use super::{HookCheck, Loss, Observed, Standing};
-use crate::engine::file_checks::FileCheck;
-use crate::state::Changes;
+use crate::engine::file_checks::{CheckedFile, FileCheck};
 use crate::state::records::{LinkRecord, ProgramRecord};
+use crate::state::{Changes, MapGroup, with_application};
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
@@ -19,7 +19,15 @@ impl<K: Kernel> Engine<K> {
         let link = self.state().links.get(&id).cloned()?;
         let path = link.point.followed_binary()?;
         let reader = self.reader_of_checks(&link)?;
-        Some(self.file_looks.look_in_check(&self.kernel, path, reader.as_ref()))
+        let owner = self.group_of_link(&link)?;
+        let file = CheckedFile { owner: &owner, target: path, reader: reader.as_ref() };
+        Some(self.file_looks.look_in_check(&self.kernel, file))
+    }
+
+    /// Returns the owner whose places the checks of a link take.
+    fn group_of_link(&self, link: &LinkRecord) -> Option<MapGroup> {
+        let program = self.record(link.program)?;
+        Some(MapGroup::of(&link.owner(&program), &with_application(&link.metadata, &program.metadata)))
     }
 
     /// Returns the user with whose rights the file of a link is looked for; the inner `None` stands for root. A record
@@ -165,8 +173,11 @@ impl<K: Kernel> Engine<K> {
         }
         if let Some((target, scope)) = link.point.binary() {
             let reader = self.reader_of_checks(link).ok_or(EngineError::NoLink(link.id))?;
-            match self.file_looks.look(&self.kernel, target, scope, reader.as_ref()) {
-                // A file system that does not respond, such as a container's, must not block a start or other checks.
+            let owner = self.group_of_link(link).ok_or(EngineError::NoLink(link.id))?;
+            let file = CheckedFile { owner: &owner, target, reader: reader.as_ref() };
+            match self.file_looks.look(&self.kernel, file, scope) {
+                // A file system that does not respond, such as a container's, must not block a start or the check of
+                // others.
                 FileCheck::Unanswered => {
                     let source = io::Error::new(io::ErrorKind::TimedOut, "its file system does not answer");
                     return Err(

@@ -44,6 +44,10 @@ pub struct ChainRecord {
     pub as_subprograms: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub specialised: bool,
+    /// True if programs with members of tenants were loaded with `CAP_PERFMON`: they have no barriers against speculative reads.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_perfmon: bool,
+    /// Reason for the plan, in text for users.
     pub reason: String,
 }
 

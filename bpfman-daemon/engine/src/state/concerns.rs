@@ -5,7 +5,7 @@ use std::fmt;
 use bpfman_model::{HookKey, HookKind, RankOrder};
 
 use crate::state::State;
-use crate::state::records::LinkRecord;
+use crate::state::records::{HookRecord, LinkRecord};
 
 /// A chain with members of tenants that cannot be built as it should. The texts are the errors.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,9 +28,11 @@ impl SendersConcern {
     }
 }
 
-impl fmt::Display for SendersConcern {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self {
+impl SendersConcern {
+    /// Returns the description without the error, which may name programs of any owner.
+    #[must_use]
+    pub const fn what(&self) -> &'static str {
+        match self {
             Self::LeftOut(_) => {
                 "programs of tenants are left out of its chain, since they could send packets past the machine's programs"
             }
@@ -43,10 +45,18 @@ impl fmt::Display for SendersConcern {
             Self::StillKept(_) => {
                 "programs of tenants are kept from sending packets, though the machine has no programs of tc or tcx any more"
             }
-        };
-        write!(formatter, "{what}: {}", self.why())
+        }
     }
 }
+
+impl fmt::Display for SendersConcern {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.what(), self.why())
+    }
+}
+
+/// End of a warning: only findings have errors.
+const SEE_DOCTOR: &str = "`bpfman doctor` has the reason";
 
 /// A place, and what is wrong there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,18 +74,29 @@ impl fmt::Display for HookConcern {
 }
 
 impl State {
-    /// Returns problems of which a link may be the cause: at its hook, and, for a link of the machine, where tenants
-    /// send packets in its network namespace. Texts have names of others' programs.
+    /// Returns what is wrong where a link may be the cause: at its hook, and, for a link of the machine, where tenants send packets in
+    /// its network namespace. The texts name no programs.
     #[must_use]
     pub fn concerns_of(&self, link: &LinkRecord) -> Vec<String> {
         let Some(own) = link.hook else { return Vec::new() };
         let guards = self.place(link).turn == RankOrder::Machine && own.kind != HookKind::Xdp;
         let senders =
             self.senders_concerns.iter().filter(|(key, _)| **key == own || guards && key.netns == own.netns);
-        let senders = senders.map(|(key, concern)| self.concern(key, concern));
+        let senders = senders.map(|(key, concern)| {
+            let what = concern.what();
+            self.concern(key, &format_args!("{what}; {SEE_DOCTOR}"))
+        });
         let orders = self.disordered.iter().filter(|(key, _)| key.of_chain() == own.of_chain());
-        let orders = orders.map(|(key, why)| self.order_concern(key, why));
-        let mut all: Vec<String> = senders.chain(orders).map(|concern| concern.to_string()).collect();
+        let orders = orders.map(|(key, _)| self.order_concern(key, SEE_DOCTOR));
+        let hook = self.hooks.get(&own);
+        let bare = hook.and_then(|hook| self.bare_concern(hook));
+        let extended = hook.filter(|hook| self.leaves_out_extended(hook)).map(|_| {
+            let what =
+                "programs of tenants are left out of its chain, since extensions replace functions of them";
+            self.concern(&own, &what)
+        });
+        let all = senders.chain(orders).chain(bare).chain(extended);
+        let mut all: Vec<String> = all.map(|concern| concern.to_string()).collect();
         all.sort_unstable();
         all
     }
@@ -92,6 +113,21 @@ impl State {
         let mut all: Vec<HookConcern> = senders.chain(orders).collect();
         all.sort_unstable_by(|a, b| a.hook.cmp(&b.hook));
         all
+    }
+
+    /// Returns the chains with members of tenants that run without barriers against speculative reads.
+    #[must_use]
+    pub fn chains_without_barriers(&self) -> Vec<HookConcern> {
+        let mut all: Vec<HookConcern> =
+            self.hooks.values().filter_map(|hook| self.bare_concern(hook)).collect();
+        all.sort_unstable_by(|a, b| a.hook.cmp(&b.hook));
+        all
+    }
+
+    fn bare_concern(&self, hook: &HookRecord) -> Option<HookConcern> {
+        let what = "programs of tenants in its chain have no barriers against speculative reads: the verifier accepted no form of it \
+                    without CAP_PERFMON";
+        hook.chain.as_ref().filter(|chain| chain.has_perfmon).map(|_| self.concern(&hook.key, &what))
     }
 
     fn concern(&self, key: &HookKey, what: &impl fmt::Display) -> HookConcern {

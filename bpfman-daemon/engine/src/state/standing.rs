@@ -30,9 +30,10 @@ pub enum Standing {
         /// Failure of the last attempt.
         why: String,
     },
-    /// Left out of its chain, which could not be built so that the program sends no packets past the machine's.
+    /// Its chain runs without it, because it could not be built so that the program sends no packets past the machine's, or since an
+    /// extension replaces a function of it.
     Withheld {
-        /// Failure of the last attempt.
+        /// Reason.
         why: String,
     },
     /// The attached process has ended. The link is never attached to another process that reuses the pid.
@@ -195,10 +196,7 @@ impl Standing {
                 );
             }
             Self::Withheld { why } => {
-                return format!(
-                    "it could send packets past the machine's programs of tc or tcx, and is left out until its chain can be built \
-                     so that it drops them: {why}"
-                );
+                return format!("it is left out until its chain can be built with it: {why}");
             }
             Self::Ended { pid } => {
                 (format!("process {pid}, which it was attached to, has ended"), &None)

@@ -64,7 +64,8 @@ impl State {
         of_links.fold(Unsent::default(), Unsent::and)
     }
 
-    fn is_guarded(&self, key: &HookKey) -> bool {
+    /// Returns whether the machine has programs of tc or tcx in the network namespace of a hook.
+    pub fn is_guarded(&self, key: &HookKey) -> bool {
         let hooks = self.links.hooks_in(key.netns).filter(|hook| hook.kind != HookKind::Xdp);
         let mut links = hooks.flat_map(|hook| self.links.of_hook(&hook).collect::<Vec<_>>());
         links.any(|link| self.place(link).turn == RankOrder::Machine)

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use bpfman_model::{HookKey, HookKind, Interface, LinkId, NetnsId, ProceedOn, RankOrder};
 use bpfmand_kernel::{Kernel, KernelError, TestContext, TestRun, TestRunResult};
-use bpfmand_splice::{ProceedMask, SpliceHook};
+use bpfmand_splice::{ProceedMask, SpliceHook, calls_clone_redirect};
 
 use crate::engine::locks::Subject;
 use crate::state::records::Entry;
@@ -22,6 +22,11 @@ use crate::{Engine, EngineError};
 const MIN_PACKET: usize = 14;
 
 const MAX_PACKETS: usize = 8192;
+
+const XDP_DROP: i32 = 1;
+/// Note on a verdict that the chain turns into a drop.
+const HELD_BACK: &str =
+    "dropped by the chain: the machine's programs of tc and tcx would not see what it sends";
 
 /// A packet to be traced.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +94,8 @@ struct Member<H> {
     shadow: bool,
     /// True for a tenant's at egress, which accepts nothing.
     can_only_drop: bool,
+    /// Verdicts that the chain turns into a drop, since they would send the packet past the machine's programs.
+    held_back: ProceedMask,
     handle: H,
 }
 
@@ -180,12 +187,22 @@ impl<K: Kernel> Engine<K> {
             .iter()
             .map(|link| {
                 let program = self.record(link.program).ok_or(EngineError::NoLink(link.id))?;
+                let unsent = self.state().unsent(key, link, &program);
+                if unsent.has_clones() && calls_clone_redirect(&self.member(&program)?.text.0) {
+                    return Err(EngineError::Invalid(format!(
+                        "\"{}\" at {} is not traced: the chain holds back the copies that it sends, and a run of it alone would \
+                         send them",
+                        program.name,
+                        key.kind.at(interface)
+                    )));
+                }
                 Ok(Member {
                     link: link.id,
                     name: program.name.clone(),
                     proceed_on: link.point.proceed_on(),
                     shadow: link.sharing.shadow,
                     can_only_drop: link.turn(&program) == RankOrder::TenantsFirst,
+                    held_back: unsent.verdicts(),
                     handle: self.loaded_program(program.id)?,
                 })
             })
@@ -236,18 +253,25 @@ impl<K: Kernel> Engine<K> {
                 // The tcx hook continues after NEXT, and after all verdicts that it does not know.
                 None => !matches!(verdict, 0 | 2 | 7),
             };
+            let is_held_back = !proceeded && member.held_back.codes(answers).any(|code| code == verdict);
+            let mut changes = differences(&now, &behind);
+            changes.extend(is_held_back.then(|| HELD_BACK.to_owned()));
             steps.push(TraceStep {
                 link: member.link,
                 name: member.name.clone(),
                 verdict,
                 proceeded,
                 packet: (behind.packet() != now.packet()).then(|| behind.packet().to_vec()),
-                changes: differences(&now, &behind),
+                changes,
                 nanoseconds: run.nanoseconds,
             });
             now = behind;
             if !proceeded {
-                let verdict = if member.can_only_drop { answers.fail_verdict() } else { verdict };
+                let verdict = match is_held_back {
+                    true => XDP_DROP,
+                    false if member.can_only_drop => answers.fail_verdict(),
+                    false => verdict,
+                };
                 let end = member.proceed_on.map_or(verdict, |_| answers.translate(verdict));
                 return Ok((steps, end, now));
             }

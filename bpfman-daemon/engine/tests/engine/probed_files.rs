@@ -212,6 +212,29 @@ fn a_file_system_that_does_not_answer_holds_nothing() {
     bench.kernel.answer_file(APP);
 }
 
+/// A user has a path on a file system of its own, and any number of users may read it.
+#[test]
+fn paths_of_one_owner_that_hang_take_no_places_of_others() {
+    let bench = simulated_bench();
+    let engine = bench.engine();
+    let program = engine.loads(&bench.request("programs", &["probe"]))[0];
+    let [one, another] = ["one", "another"].map(|name| Owner::Grant(name.to_owned()));
+    let hang = "/home/ada/fuse/app";
+    let hanging: Vec<_> = (0..9).map(|uid| attach_at(&engine, program, &one, (hang, 4711 + uid))).collect();
+    let other = attach_at(&engine, program, &another, ("/bin/true", 4800));
+    let roots = engine.attached(program, probe("/bin/false", ProcessScope::default()));
+    bench.kernel.hang_file(hang);
+    for link in hanging {
+        assert_eq!(engine.check_link(link).unwrap(), HookCheck::Right);
+    }
+    for (link, path) in [(other, "/bin/true"), (roots, "/bin/false")] {
+        bench.kernel.replace_file(path);
+        assert!(is_moved(&engine.check_link(link).unwrap()), "{path} is compared meanwhile");
+    }
+    bench.kernel.answer_file(hang);
+}
+
+/// Whatever fails, the next check succeeds, and nothing runs twice.
 #[test]
 fn a_move_that_fails_anywhere_is_made_up_for() {
     let prepared = || {

@@ -74,7 +74,71 @@ fn an_extended_program_is_left_out_while_the_machine_is_there<K: Testable>(bench
     assert!(engine.check_all().lost.is_empty());
 }
 
-crate::on_both_kernels!(an_extended_program_is_left_out_while_the_machine_is_there);
+/// A tenant's extension of its own program keeps the machine's from no hook.
+fn extension_of_a_tenant_keeps_no_program_of_the_machine_away<K: Testable>(bench: &Bench<K>) {
+    if !bench.kernel.features().freplace {
+        println!("skipped: this kernel does not let programs replace functions of others (freplace)");
+        return;
+    }
+    let engine = bench.engine();
+    let filter = engine.loads(&of_namespace(bench.request(EXTENDED, &["filter"])))[0];
+    let tenant = engine.attached(filter, bench.xdp(1));
+    let drops = engine.loads(&of_namespace(extension(bench, "drops", filter)))[0];
+    let extends = engine.attached(drops, AttachPoint::Freplace);
+    // Programs of tenants do not take its place.
+    let other = of_tenant(bench, &engine, "bravo");
+    let refused = engine.try_attach(other, bench.xdp(2)).unwrap_err();
+    assert!(refused.to_string().contains("\"filter\""), "{refused}");
+    assert_eq!(runs(bench), Some(filter));
+    let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
+    let attached = engine.try_attach(alpha, bench.xdp(3)).unwrap();
+    let [warning] = &attached.warnings[..] else { panic!("{attached:?}") };
+    assert!(warning.starts_with("xdp:left") && warning.contains("left out"), "{warning}");
+    assert_eq!(runs(bench), Some(alpha), "the machine's alone");
+    let standing = engine.describe_link(tenant).unwrap().standing;
+    assert!(matches!(&standing, Standing::Withheld { why } if why.contains("\"drops\"")), "{standing}");
+    assert!(engine.check_all().lost.is_empty());
+    drop(engine);
+    let engine = bench.engine();
+    assert_eq!(runs(bench), Some(alpha), "a new daemon");
+    assert!(is_withheld(&engine, tenant));
+    engine.detach(extends).unwrap();
+    assert_eq!(engine.describe_link(tenant).unwrap().standing, Standing::Running);
+    assert_eq!(engine.names(&bench.left(), XDP), ["alpha", "filter"]);
+    // It cannot be extended in the chain, and is by itself again once the machine's has gone.
+    engine.try_attach(drops, AttachPoint::Freplace).unwrap_err();
+    engine.detach(attached.record.id).unwrap();
+    assert_eq!(runs(bench), Some(filter));
+    engine.attached(drops, AttachPoint::Freplace);
+    let alpha_again = engine.attached(alpha, bench.xdp(3));
+    assert!(is_withheld(&engine, tenant));
+    engine.detach(alpha_again).unwrap();
+    assert_eq!(runs(bench), Some(filter));
+    assert_eq!(engine.describe_link(tenant).unwrap().standing, Standing::Running);
+}
+
+/// The tenant itself gets the error.
+fn extended_program_does_not_join_one_of_the_machine<K: Testable>(bench: &Bench<K>) {
+    if !bench.kernel.features().freplace {
+        println!("skipped: this kernel does not let programs replace functions of others (freplace)");
+        return;
+    }
+    let engine = bench.engine();
+    let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
+    engine.attached(alpha, bench.xdp(3));
+    let filter = engine.loads(&of_namespace(bench.request(EXTENDED, &["filter"])))[0];
+    let drops = engine.loads(&of_namespace(extension(bench, "drops", filter)))[0];
+    engine.attached(drops, AttachPoint::Freplace);
+    let refused = engine.try_attach(filter, bench.xdp(1)).unwrap_err();
+    assert!(refused.to_string().contains("\"filter\""), "{refused}");
+    assert_eq!((runs(bench), engine.all_links().len()), (Some(alpha), 2));
+}
+
+crate::on_both_kernels!(
+    an_extended_program_is_left_out_while_the_machine_is_there,
+    extension_of_a_tenant_keeps_no_program_of_the_machine_away,
+    extended_program_does_not_join_one_of_the_machine,
+);
 
 #[test]
 fn members_of_the_machine_run_on_without_those_of_tenants() {

@@ -101,7 +101,7 @@ pub use self::extension::may_load;
 pub use self::features::{raise_memlock, release};
 pub use self::fork::{ForkedProcess, fork_alone};
 pub use self::mounts::LinuxMounts;
-pub use self::pod_namespaces::is_in_own_namespace;
+pub use self::pod_namespaces::{DEFAULT_POD_LOGS, PodEnvironment, PodNamespaces};
 pub use self::process_facts::{ProcessFacts, ProcessStart, process_facts};
 pub use self::process_groups::ProcessGroups;
 pub use self::ring::RingFeed;

@@ -97,6 +97,12 @@ impl SimKernel {
         self.state().refused.insert(program.to_owned());
     }
 
+    /// Returns how many loads of programs of this name the verifier refused.
+    #[must_use]
+    pub fn refused_loads(&self, program: &str) -> usize {
+        self.state().refused_loads.get(program).copied().unwrap_or_default()
+    }
+
     /// Makes the verifier accept programs of this name again.
     pub fn accept(&self, program: &str) {
         self.state().refused.remove(program);
@@ -119,7 +125,13 @@ impl SimKernel {
         self.state().longest = Some(insns);
     }
 
-    /// Sets the instructions that the verifier walks through for every program.
+    /// Makes the verifier refuse programs with more instructions that are loaded without `CAP_PERFMON`: there it follows
+    /// speculative paths, too.
+    pub fn refuse_longer_without_perfmon(&self, insns: usize) {
+        self.state().longest_without_perfmon = Some(insns);
+    }
+
+    /// Sets the number of instructions that the verifier walks through for every program.
     pub fn walk_through(&self, insns: u32) {
         self.state().walked = Some(insns);
     }

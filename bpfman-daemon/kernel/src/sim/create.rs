@@ -148,13 +148,16 @@ impl SimState {
                 Some((netns.ok_or_else(|| refused("", EINVAL))?, device.ifindex))
             }
         };
-        if let Some(longest) = self.longest.filter(|longest| text.insns.len() > *longest) {
+        let without_perfmon = self.longest_without_perfmon.filter(|_| load.without_perfmon);
+        let longest = self.longest.into_iter().chain(without_perfmon).min();
+        if let Some(longest) = longest.filter(|longest| text.insns.len() > *longest) {
             return Err(refused(
                 &format!("{longest}: (85) call unknown#0\ninvalid func unknown#0"),
                 errno::EINVAL,
             ));
         }
         if self.refused.contains(&text.name) || self.refused.contains(load.name) {
+            *self.refused_loads.entry(text.name.clone()).or_default() += 1;
             return Err(refused("R2 !read_ok", errno::EACCES));
         }
         let mut refused_by_constant = false;
@@ -182,6 +185,7 @@ impl SimState {
             maps,
             target,
             device,
+            without_perfmon: load.without_perfmon,
         }))
     }
 

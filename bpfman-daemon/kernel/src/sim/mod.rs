@@ -144,7 +144,13 @@ struct SimState {
     network: SimNetwork,
     filters: Filters,
     refused: BTreeSet<String>,
+    /// Number of loads that were refused, by name.
+    refused_loads: BTreeMap<String, usize>,
+    /// Limit of instructions; longer programs are refused.
     longest: Option<usize>,
+    /// Limit of instructions of programs that are loaded without `CAP_PERFMON`.
+    longest_without_perfmon: Option<usize>,
+    /// Instructions that the verifier walks through, whatever a program has.
     walked: Option<u32>,
     constants: BTreeMap<i32, LoadsSeen>,
     holders: Vec<(Held, Holder)>,
@@ -202,7 +208,9 @@ impl SimKernel {
                 network: SimNetwork::new(options.own_namespace),
                 filters: Filters::default(),
                 refused: BTreeSet::new(),
+                refused_loads: BTreeMap::new(),
                 longest: None,
+                longest_without_perfmon: None,
                 walked: None,
                 constants: BTreeMap::new(),
                 holders: Vec::new(),

@@ -54,6 +54,7 @@ pub(super) enum Body {
         maps: Vec<Key>,
         target: Option<Key>,
         device: Option<(NetnsId, IfIndex)>,
+        without_perfmon: bool,
     },
     Link {
         program: Key,

@@ -16,6 +16,8 @@ pub struct SimProgram {
     pub tag: [u8; 8],
     /// Maps of the program.
     pub maps: Vec<MapId>,
+    /// True if it was loaded without `CAP_PERFMON`.
+    pub without_perfmon: bool,
 }
 
 /// Link in a snapshot.
@@ -71,9 +73,10 @@ impl SimKernel {
                     let slots = slots.values().map(|key| id(*key)).collect();
                     snapshot.maps.insert(MapId(object.id), (spec.name.clone(), slots));
                 }
-                Body::Program { name, tag, maps, .. } => {
+                Body::Program { name, tag, maps, without_perfmon, .. } => {
                     let maps = maps.iter().map(|map| MapId(id(*map))).collect();
-                    let program = SimProgram { name: name.clone(), tag: *tag, maps };
+                    let program =
+                        SimProgram { name: name.clone(), tag: *tag, maps, without_perfmon: *without_perfmon };
                     snapshot.programs.insert(ProgramId(object.id), program);
                 }
                 Body::Link { program, place } => {

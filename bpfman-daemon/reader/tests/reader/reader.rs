@@ -350,7 +350,7 @@ fn lies_of_a_reader_that_links_ahead_are_refused() {
         let refusal = refusal.unwrap_err().to_string();
         assert!(refusal.contains(why), "{refusal}");
     };
-    says(refused(|served| drop(served)), "it ended in the middle of it");
+    says(refused(drop), "it ended in the middle of it");
     says(refused(|mut served| served.say(&"no btf").unwrap()), "a message is none");
     let announces = |mut served: Answering| {
         served.say(&false).unwrap();

@@ -181,7 +181,11 @@ fn container(spec: &ConfigSpec, images: &DeployImages) -> Value {
         "args": arguments,
         "env": [
             { "name": "BPFMAN_LOG", "value": spec.daemon.log_level.as_deref().unwrap_or("info") },
-            pod_field("KUBE_NODE_NAME", "spec.nodeName")
+            pod_field("KUBE_NODE_NAME", "spec.nodeName"),
+            // The daemon compares pods of callers with its own, whose cgroup it may not see.
+            pod_field("POD_NAMESPACE", "metadata.namespace"),
+            pod_field("POD_NAME", "metadata.name"),
+            pod_field("POD_UID", "metadata.uid")
         ],
         "securityContext": security(spec),
         "readinessProbe": probe(10, 3),

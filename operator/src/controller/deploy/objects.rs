@@ -216,6 +216,21 @@ mod tests {
         assert_eq!(agent["securityContext"]["runAsNonRoot"], true);
     }
 
+    #[test]
+    fn daemon_knows_its_pod_by_its_environment() {
+        let objects = objects(&config(), &images());
+        let container = &find(&objects, "bpfman-daemon")["spec"]["template"]["spec"]["containers"][0];
+        let variables = container["env"].as_array().unwrap();
+        for (name, path) in [
+            ("POD_NAMESPACE", "metadata.namespace"),
+            ("POD_NAME", "metadata.name"),
+            ("POD_UID", "metadata.uid"),
+        ] {
+            let variable = variables.iter().find(|variable| variable["name"] == name).unwrap();
+            assert_eq!(variable["valueFrom"]["fieldRef"]["fieldPath"], path);
+        }
+    }
+
     /// The API server refuses bidirectional mount propagation for unprivileged containers.
     #[test]
     fn daemon_without_volumes_has_only_the_capabilities_it_keeps() {

@@ -1,6 +1,6 @@
 //! The access table (`docs/calls.md`): calls are refused for objects of another owner, not for the caller's own.
 
-mod as_user;
+pub mod as_user;
 mod cells;
 mod requests;
 mod table;
