@@ -127,18 +127,12 @@ impl Client {
     }
 
     /// Opens a map by the kernel's id. A program of the daemon has to use it.
-    ///
-    /// # Errors
-    /// See [`crate::RemoteMap::open`].
     pub async fn open_map(&self, id: u32, access: MapAccess) -> Result<MapFile, Error> {
         self.hand_over(RequestedMap::Id(id), access).await
     }
 
     /// Opens a map by the kernel's id of a program of the daemon, and the map's name in the object. The caller needs
     /// rights over maps only, not the right to list them.
-    ///
-    /// # Errors
-    /// See [`crate::RemoteMap::open`].
     pub async fn open_map_of(
         &self,
         program: u32,

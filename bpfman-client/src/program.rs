@@ -79,27 +79,18 @@ impl RemoteProgram {
     }
 
     /// Returns the current links.
-    ///
-    /// # Errors
-    /// See [`RemoteProgram::describe`].
     pub async fn links(&self) -> Result<Vec<RemoteLink>, Error> {
         let of = |link: ext::Link| RemoteLink { client: self.client.clone(), id: link.id };
         Ok(self.describe().await?.links.into_iter().map(of).collect())
     }
 
     /// Returns the current maps, including those of global variables.
-    ///
-    /// # Errors
-    /// See [`RemoteProgram::describe`].
     pub async fn maps(&self) -> Result<Vec<RemoteMap>, Error> {
         let of = |description| RemoteMap { client: self.client.clone(), description };
         Ok(self.describe().await?.maps.into_iter().map(of).collect())
     }
 
     /// Opens one of the maps, by its name in the object.
-    ///
-    /// # Errors
-    /// See [`RemoteMap::open`].
     pub async fn open_map(&self, name: impl Into<String>, access: MapAccess) -> Result<MapFile, Error> {
         self.client.open_map_of(self.id, name, access).await
     }

@@ -78,10 +78,7 @@ impl OwningApplicationName {
 }
 
 impl OwningApplication {
-    /// Parses the names of an application. An empty name means none.
-    ///
-    /// # Errors
-    /// One of the names is invalid.
+    /// Parses the names of an application. An empty name means none. Errors: one of the names is invalid.
     pub fn parse(namespace: Option<&str>, name: &str) -> Result<Self, BadApplicationName> {
         let namespace = namespace.map(NamespaceName::parse).transpose()?;
         let name = (!name.is_empty()).then(|| OwningApplicationName::parse(name)).transpose()?;

@@ -39,10 +39,7 @@ impl Deadline {
     /// Difference between the clocks, in seconds, above which the wall clock counts as set.
     const PUT: u64 = 5;
 
-    /// Creates a deadline so many seconds from now.
-    ///
-    /// # Errors
-    /// The time is 0, or more than ten years.
+    /// Creates a deadline so many seconds from now. Errors: the time is 0, or more than ten years.
     pub fn after(seconds: u64, now: &MachineTime) -> Result<Self, BadTtl> {
         if seconds == 0 || seconds > Self::MAX_SECONDS {
             return Err(BadTtl(seconds));

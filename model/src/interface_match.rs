@@ -60,9 +60,6 @@ const MAX_PATTERNS: usize = 256;
 
 impl InterfaceMatch {
     /// Parses a selection.
-    ///
-    /// # Errors
-    /// See [`BadMatch`].
     pub fn parse<'a>(
         names: impl IntoIterator<Item = &'a str>,
         except: impl IntoIterator<Item = &'a str>,

@@ -93,10 +93,7 @@ impl ProceedOn {
         Self { family, mask }
     }
 
-    /// Builds a set from verdict codes; an empty list means the default.
-    ///
-    /// # Errors
-    /// A code does not belong to the family.
+    /// Builds a set from verdict codes; an empty list means the default. Errors: a code does not belong to the family.
     pub fn from_codes(family: VerdictFamily, codes: &[i32]) -> Result<Self, UnknownVerdict> {
         if codes.is_empty() {
             return Ok(Self::default_for(family));

@@ -7,11 +7,10 @@ const P256: [u8; 23] = [
 ];
 /// Length of a P-256 key, with an uncompressed point.
 const P256_KEY: usize = 91;
-/// Algorithm identifier of RSA keys.
-const RSA: [u8; 15] =
-    [0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00];
-/// Minimum length of an RSA key: one of 2,048 bits.
-const RSA_KEY: usize = 294;
+/// Object identifier of RSA keys, encoded.
+const RSA: [u8; 11] = [0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
+/// Minimum size of the modulus of an RSA key, in bytes.
+const RSA_MODULUS: usize = 2048 / 8;
 
 /// Kind of a public key, by its beginning and its length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,12 +26,24 @@ pub(crate) enum KeyShape {
 impl KeyShape {
     pub(crate) fn of(der: &[u8]) -> Self {
         let Some(body) = sequence(der) else { return Self::NoKey };
-        match body {
-            _ if der.len() == P256_KEY && der.starts_with(&P256) => Self::P256,
-            body if body.starts_with(&RSA) && der.len() >= RSA_KEY => Self::Rsa,
+        if der.len() == P256_KEY && der.starts_with(&P256) {
+            return Self::P256;
+        }
+        match rsa_modulus(body) {
+            Some(modulus) if modulus.len() >= RSA_MODULUS => Self::Rsa,
             _ => Self::Other,
         }
     }
+}
+
+/// Returns the modulus of an RSA key, without leading zeros, from the contents of its SubjectPublicKeyInfo.
+fn rsa_modulus(info: &[u8]) -> Option<&[u8]> {
+    let (algorithm, key) = element(info, 0x30)?;
+    let (key, _) = element(key, 0x03)?;
+    let numbers = sequence(algorithm.starts_with(&RSA).then_some(key)?.strip_prefix(&[0])?)?;
+    let (modulus, _) = element(numbers, 0x02)?;
+    let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
+    modulus.get(zeros..)
 }
 
 /// Returns whether the bytes are one DER sequence, whole.
@@ -42,16 +53,22 @@ pub(crate) fn is_der_sequence(der: &[u8]) -> bool {
 
 /// Returns the contents of a sequence that fills the bytes.
 fn sequence(der: &[u8]) -> Option<&[u8]> {
-    let [0x30, first, rest @ ..] = der else { return None };
-    let (length, body) = match first {
+    let (body, rest) = element(der, 0x30)?;
+    (rest.is_empty() && !body.is_empty()).then_some(body)
+}
+
+/// Returns the contents of the first element, which has this tag, and the bytes after it.
+fn element(der: &[u8], wanted: u8) -> Option<(&[u8], &[u8])> {
+    let [tag, first, rest @ ..] = der else { return None };
+    let (length, rest) = match first {
         0..=0x7f => (usize::from(*first), rest),
         0x81..=0x84 => {
-            let (length, body) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            (length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)), body)
+            let (length, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+            (length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)), rest)
         }
         _ => return None,
     };
-    (body.len() == length && length > 0).then_some(body)
+    if *tag == wanted { rest.split_at_checked(length) } else { None }
 }
 
 #[cfg(test)]
@@ -68,5 +85,22 @@ mod tests {
         }
         assert_eq!(KeyShape::of(&[0x30, 1, 0]), KeyShape::Other);
         assert_eq!(KeyShape::of(b"no key"), KeyShape::NoKey);
+    }
+
+    #[test]
+    fn rsa_keys_are_known_by_their_modulus() {
+        let element =
+            |tag: u8, body: &[u8]| [&[tag, 0x82, (body.len() >> 8) as u8, body.len() as u8], body].concat();
+        let key = |modulus: usize, parameters: &[u8], exponent: &[u8]| {
+            let modulus = element(2, &[&[0][..], &vec![0xff; modulus]].concat());
+            let numbers = element(0x30, &[modulus, element(2, exponent)].concat());
+            let bits = element(3, &[&[0][..], &numbers].concat());
+            element(0x30, &[element(0x30, &[&RSA[..], parameters].concat()), bits].concat())
+        };
+        for parameters in [&[5, 0][..], &[]] {
+            assert_eq!(KeyShape::of(&key(256, parameters, &[3])), KeyShape::Rsa);
+            assert_eq!(KeyShape::of(&key(512, parameters, &[1, 0, 1])), KeyShape::Rsa);
+            assert_eq!(KeyShape::of(&key(255, parameters, &[1, 0, 1])), KeyShape::Other);
+        }
     }
 }

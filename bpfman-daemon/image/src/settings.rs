@@ -119,10 +119,7 @@ impl RegistrySettings {
     }
 
     /// Returns the addresses of a repository: mirrors first, the registry last. Only the registry gets the request's
-    /// credential.
-    ///
-    /// # Errors
-    /// Fails if the password of the registry itself cannot be read.
+    /// credential. Fails if the password of the registry itself cannot be read.
     pub fn places(
         &self,
         image: &ImageReference,

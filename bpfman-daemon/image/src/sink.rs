@@ -3,15 +3,9 @@ use crate::ImageError;
 /// Receiver of a blob. Its content must not be used before the transfer returned `Ok`: only then size and digest are
 /// verified.
 pub trait Sink: Send {
-    /// Takes the next bytes.
-    ///
-    /// # Errors
-    /// Fails if they cannot be kept.
+    /// Takes the next bytes. Fails if they cannot be kept.
     fn write(&mut self, bytes: &[u8]) -> Result<(), ImageError>;
-    /// Discards the bytes so far, because the blob starts again.
-    ///
-    /// # Errors
-    /// Fails if they cannot be discarded.
+    /// Discards the bytes so far, because the blob starts again. Fails if they cannot be discarded.
     fn restart(&mut self) -> Result<(), ImageError>;
 }
 

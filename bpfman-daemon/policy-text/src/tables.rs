@@ -92,10 +92,7 @@ impl<'t> PolicyTables<'t> {
         }
     }
 
-    /// Finishes parsing.
-    ///
-    /// # Errors
-    /// Returns the defects found.
+    /// Finishes parsing; the error has all defects.
     pub fn finish(self) -> Result<(), TextDefects> {
         match self.defects.is_empty() {
             true => Ok(()),

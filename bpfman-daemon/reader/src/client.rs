@@ -298,13 +298,14 @@ impl LinkPrograms for ReaderLinker {
         types: Option<&KernelTypes<'_>>,
         features: BtfFeatures,
     ) -> Result<LinkedProgram, EngineError> {
-        if let Some(types) = types {
+        // A program that needs no types of the kernel is the same with them.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let ahead = state.linked_ahead(program, features);
+        drop(state);
+        if let Some(types) = types.filter(|_| ahead.is_none()) {
             self.asked.uses_types();
             self.give_modules(types)?;
         }
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let ahead = if types.is_none() { state.linked_ahead(program, features) } else { None };
-        drop(state);
         let question = ReaderQuestion::Link {
             program: program.to_owned(),
             with_kernel: types.is_some(),

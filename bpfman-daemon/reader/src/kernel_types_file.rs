@@ -11,10 +11,7 @@ pub struct KernelTypesFile {
 /// Maximum size of the kernel's types; kernels have five to ten million bytes.
 const TYPES: u64 = 256 << 20;
 
-/// Opens the file.
-///
-/// # Errors
-/// Fails if the kernel has no types, or they cannot be read.
+/// Opens the file. Fails if the kernel has no types, or they cannot be read.
 pub fn open_kernel_types() -> io::Result<KernelTypesFile> {
     let file = File::open("/sys/kernel/btf/vmlinux")?;
     let size = file.metadata()?.len().min(TYPES) as usize;

@@ -12,12 +12,10 @@ use rustix::fs::{Mode, OFlags};
 use rustix::net::{RecvFlags, recv};
 
 const NAME: &str = "bpfman-worker";
-/// Place of packages, from the folder of the daemon's program.
 const LIBEXEC: &str = "../libexec/bpfman";
 /// Time for the starter to report its version, in seconds.
 const PATIENCE: i64 = 30;
 
-/// Environment variables that workers inherit: access to registries.
 const ENVIRONMENT: [&str; 13] = [
     "HTTPS_PROXY",
     "HTTP_PROXY",
@@ -52,7 +50,6 @@ impl WorkerProgram {
         Ok(Self { path, file })
     }
 
-    /// Returns a command that runs it, with the environment of workers.
     pub fn command(&self) -> Command {
         let mut command = Command::new(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
         command.arg0(NAME);
@@ -76,7 +73,6 @@ fn find() -> anyhow::Result<PathBuf> {
     })
 }
 
-/// Replaces the environment of a command by the variables that workers use.
 fn set_environment(command: &mut Command) {
     let kept = ENVIRONMENT.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
     command.env_clear().envs(kept);

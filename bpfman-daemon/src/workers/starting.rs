@@ -179,7 +179,6 @@ impl StartTls for WorkerProcesses {
     }
 }
 
-/// Process started ahead, so that the next load need not wait for one.
 #[derive(Debug, Default)]
 struct PrestartedProcess(Mutex<Option<(Instant, HelperLink)>>);
 

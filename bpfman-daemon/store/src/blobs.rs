@@ -21,15 +21,15 @@ const MAX_AHEAD: usize = 1 << 20;
 /// Stack of the thread that writes ahead, in bytes.
 const AHEAD_STACK: usize = 128 << 10;
 
-/// Contents that a thread stores. The thread is waited for on drop.
+/// Contents that a thread stores.
 #[derive(Debug)]
-pub struct BlobAhead(Option<JoinHandle<()>>);
+pub struct BlobAhead(JoinHandle<bool>);
 
-impl Drop for BlobAhead {
-    fn drop(&mut self) {
-        if let Some(thread) = self.0.take() {
-            let _panicked = thread.join();
-        }
+impl BlobAhead {
+    /// Waits for the thread, and returns whether the contents are durable.
+    #[must_use]
+    pub fn is_durable(self) -> bool {
+        self.0.join().unwrap_or(false)
     }
 }
 
@@ -70,7 +70,22 @@ impl Blobs {
 
     /// Stores contents durably. Existing contents are compared, and replaced if they changed on disk.
     pub fn put(&self, bytes: &[u8]) -> Result<BlobId, FileError> {
-        self.keep(bytes, true)
+        self.put_after(bytes, false)
+    }
+
+    /// Stores contents as [`Self::put`] does; with `are_durable`, existing ones need not be written to the disk again.
+    pub fn put_after(&self, bytes: &[u8], are_durable: bool) -> Result<BlobId, FileError> {
+        let id = BlobId::of(bytes);
+        let path = self.path(&id);
+        if !holds(&path, bytes) {
+            return self.keep(bytes, true);
+        }
+        if !are_durable {
+            // Another load may have renamed the file just now, and not synchronized the folder yet.
+            let sync = || File::open(&path)?.sync_all().and_then(|()| File::open(&self.folder)?.sync_all());
+            sync().map_err(fail("keep bytecode in", &path))?;
+        }
+        Ok(id)
     }
 
     /// Stores contents until the next reboot: they may be lost at a power loss, and [`Self::get`] then fails.
@@ -104,7 +119,7 @@ impl Blobs {
         Ok(id)
     }
 
-    /// Starts to store contents durably, on a thread of its own, so that a later [`Self::put`] finds them. `None` if they
+    /// Starts to store contents durably, on a thread of its own, so that a later [`Self::put_after`] finds them. `None` if they
     /// are large or a file of that name exists: nothing is gained then. The caller removes what no record needs.
     #[must_use]
     pub fn put_ahead(&self, bytes: &Arc<[u8]>) -> Option<BlobAhead> {
@@ -112,12 +127,10 @@ impl Blobs {
             return None;
         }
         let (blobs, bytes) = (Self { folder: self.folder.clone() }, Arc::clone(bytes));
-        let write = move || {
-            // The later call reports a failure that lasts.
-            let _failed = blobs.put(&bytes);
-        };
+        // The later call tries again after a failure, and reports it.
+        let write = move || blobs.put(&bytes).is_ok();
         let thread = std::thread::Builder::new().name("bytecode".to_owned()).stack_size(AHEAD_STACK);
-        Some(BlobAhead(Some(thread.spawn(write).ok()?)))
+        Some(BlobAhead(thread.spawn(write).ok()?))
     }
 
     /// Reads contents and verifies their digest.
@@ -169,8 +182,7 @@ mod tests {
         let blobs = Blobs::open(folder.path().to_owned()).unwrap();
         let bytes: Arc<[u8]> = b"an object"[..].into();
         let (one, other) = (blobs.put_ahead(&bytes), blobs.put_ahead(&bytes));
-        assert!(one.is_some() && other.is_some());
-        drop((one, other));
+        assert!(one.unwrap().is_durable() && other.unwrap().is_durable());
         let id = BlobId::of(&bytes);
         assert_eq!(files(folder.path()), [id.as_str()]);
         assert!(blobs.put_ahead(&bytes).is_none(), "they are there");

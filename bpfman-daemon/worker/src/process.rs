@@ -83,7 +83,6 @@ pub fn work(
     Ok(())
 }
 
-/// Waits for the first request, and returns whether it came in time.
 fn wait_for_request(stream: &UnixStream) -> anyhow::Result<bool> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let patience = Timespec { tv_sec: PATIENCE.as_secs().try_into()?, tv_nsec: 0 };

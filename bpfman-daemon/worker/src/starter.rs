@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, IoSliceMut, Write as _};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
 use std::panic::catch_unwind;
 use std::process::{Child, Command, Stdio};
 
@@ -20,6 +21,10 @@ use super::{READER_NAME, process};
 
 /// Maximum number of processes: more than the loads that may wait, their verifiers, and readers for all calls.
 const MAX_PROCESSES: usize = 800;
+
+/// Environment variables with proxies, which fetchers alone need.
+const PROXIES: [&str; 6] =
+    ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "https_proxy", "http_proxy", "all_proxy"];
 
 /// Child process, alive as long as the requester keeps `life` open.
 struct Started {
@@ -44,7 +49,6 @@ impl Drop for Process {
     }
 }
 
-/// Starts processes on request until the daemon exits, then kills them.
 pub fn run(orders: &OwnedFd, restrictions: WorkerRestrictions) -> anyhow::Result<()> {
     // Signals to the whole service are meant for the daemon, which ends this process by closing the socket. Catching
     // them is enough to ignore them.
@@ -134,7 +138,13 @@ fn execute(
     restrictions: WorkerRestrictions,
 ) -> anyhow::Result<Child> {
     let mut command = Command::new("/proc/self/exe");
-    command.arg(role).args(restrictions.arguments());
+    command.arg0("bpfman-worker").arg(role).args(restrictions.arguments());
+    if role != "fetcher" {
+        // The address of a proxy may hold a password.
+        for name in PROXIES {
+            command.env_remove(name);
+        }
+    }
     command.stdin(Stdio::from(stream)).stdout(output.map_or_else(Stdio::null, Stdio::from));
     command.stderr(Stdio::from(errors()?));
     command.spawn().context("the kernel does not start the worker's binary again")

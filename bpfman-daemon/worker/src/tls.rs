@@ -18,19 +18,13 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig, ServerConnection};
 const PIECE: usize = 16 << 10;
 
 /// Starts the library's generator of random numbers, which looks for a device that the sandbox does not permit.
-///
-/// # Errors
-/// Fails without random numbers.
 pub fn prepare_tls() -> io::Result<()> {
     let filled = aws_lc_rs::default_provider().secure_random.fill(&mut [0]);
     filled.map_err(|error| io::Error::other(format!("{error:?}")))
 }
 
 /// Serves one client with the identity that the daemon sends first. Without a client, only checks the identity. The daemon
-/// ends the process if the client is too slow.
-///
-/// # Errors
-/// Fails if the daemon violates the protocol, or a connection breaks.
+/// ends the process if the client is too slow. Fails if the daemon violates the protocol, or a connection breaks.
 pub fn serve_tls(daemon: UnixStream, client: Option<TcpStream>) -> io::Result<()> {
     let mut served = Answering::new(daemon.try_clone()?);
     let Some(pem) = served.question::<TlsPem>()? else { return Ok(()) };
@@ -44,19 +38,23 @@ pub fn serve_tls(daemon: UnixStream, client: Option<TcpStream>) -> io::Result<()
     pass(connection, &daemon, &client)
 }
 
-/// Passes bytes between the client and the daemon until one of them ends.
 fn pass(mut tls: ServerConnection, mut daemon: &UnixStream, mut client: &TcpStream) -> io::Result<()> {
-    let mut buffer = [0; PIECE];
+    let (mut buffer, mut client_ended) = ([0; PIECE], false);
     loop {
         while tls.wants_write() {
             tls.write_tls(&mut client)?;
         }
-        let mut ready = [PollFd::new(client, PollFlags::IN), PollFd::new(daemon, PollFlags::IN)];
-        poll(&mut ready, None)?;
-        let [of_client, of_daemon] = ready.map(|one| !one.revents().is_empty());
+        // A client that has sent its request and nothing more still gets the answer.
+        let mut ready = [PollFd::new(daemon, PollFlags::IN), PollFd::new(client, PollFlags::IN)];
+        poll(if client_ended { &mut ready[..1] } else { &mut ready[..] }, None)?;
+        let [of_daemon, of_client] = ready.map(|one| !one.revents().is_empty());
         if of_client {
             if tls.read_tls(&mut client)? == 0 {
-                return Ok(());
+                if tls.is_handshaking() {
+                    return Ok(());
+                }
+                client_ended = true;
+                continue;
             }
             let state = match tls.process_new_packets() {
                 Ok(state) => state,

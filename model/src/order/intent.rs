@@ -63,7 +63,7 @@ pub enum BadAnchor {
     Role(String),
     /// Invalid anchor.
     #[error(
-        "\"{0}\" names nothing to run before or after: expected a link id, a program's name, role=ROLE or foreign:NAME"
+        "\"{0}\" names nothing to run before or after: expected a link id, a program's name, role=NAME or foreign:NAME"
     )]
     Anchor(String),
     /// Number that is no link id.
@@ -213,7 +213,7 @@ mod tests {
         {
             let error = text.parse::<Anchor>().unwrap_err().to_string();
             assert!(error.starts_with(&format!("\"{}\"", text.trim_start_matches("role="))), "{error}");
-            let says = ["role=ROLE", "a role has", "link id"].iter().any(|expected| error.contains(expected));
+            let says = ["role=NAME", "a role has", "link id"].iter().any(|expected| error.contains(expected));
             assert!(says, "{error}");
         }
         assert!("x".repeat(128).parse::<Anchor>().is_err());

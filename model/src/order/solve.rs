@@ -117,9 +117,6 @@ pub struct TcChain<'a> {
 /// The same where a chain of tc programs stands among tcx links, or is to come: between those of tenants and those of the
 /// machine, and where its members want it among programs of others. An open chain runs before those of the machine, any other
 /// after them.
-///
-/// # Errors
-/// The errors of [`solve`].
 pub fn solve_with_chain(
     places: &[Place],
     chain: Option<TcChain<'_>>,

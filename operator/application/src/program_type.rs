@@ -12,19 +12,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct ManifestType;
 
 impl ManifestType {
-    /// Writes the name in manifests.
-    ///
-    /// # Errors
-    /// Manifests do not have the type.
+    /// Writes the name in manifests. Errors: manifests do not have the type.
     pub fn serialize<S: Serializer>(kind: &ProgramType, serializer: S) -> Result<S::Ok, S::Error> {
         let name = kind.manifest_name();
         name.ok_or_else(|| S::Error::custom(format!("manifests have no type {kind}")))?.serialize(serializer)
     }
 
-    /// Reads the name in manifests.
-    ///
-    /// # Errors
-    /// The name is unknown.
+    /// Reads the name in manifests. Errors: the name is unknown.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ProgramType, D::Error> {
         let name = Cow::<str>::deserialize(deserializer)?;
         ProgramType::of_manifest(&name)

@@ -46,10 +46,7 @@ pub fn either(
     }
 }
 
-/// Parses a point of `bpfman.v1`, and its metadata.
-///
-/// # Errors
-/// There is none, or a value is invalid.
+/// Parses a point of `bpfman.v1`, and its metadata. Errors: there is none, or a value is invalid.
 pub fn published(info: Option<v1::AttachInfo>) -> Result<PointWithMetadata, BadPoint> {
     attach_point(info, interface)
 }
@@ -153,10 +150,7 @@ pub fn interface(name: &str, netns: Option<String>) -> Result<Interface, BadPoin
     Interface::parse(name, file(netns)).map_err(|error| invalid(error.to_string()))
 }
 
-/// Parses a hook of `bpfman.ext.v1`.
-///
-/// # Errors
-/// There is none, or a value is invalid.
+/// Parses a hook of `bpfman.ext.v1`. Errors: there is none, or a value is invalid.
 pub fn hook(hook: Option<wire::Hook>) -> Result<(Interface, HookKind), BadPoint> {
     let hook = hook.ok_or_else(|| invalid("the request names no hook"))?;
     let kind = match hook.kind.as_str() {

@@ -32,7 +32,6 @@ fn daemon(logs: &Path) -> Daemon {
     daemon
 }
 
-/// Cgroup that the kubelet made for a container of a pod.
 fn pod(number: u32) -> Group {
     let pod = format!("kubepods-pod{}.slice", uid(number).replace('-', "_"));
     Group::new(&naming_hierarchy(), &format!("kubepods.slice/{pod}/cri-containerd-{number}.scope"))

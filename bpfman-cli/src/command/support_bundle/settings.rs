@@ -37,6 +37,7 @@ pub static BPFMAN: AllowedSettings = AllowedSettings(&[
     "csi.node_name",
     "csi.registration_dir",
     "csi.kubelet_socket",
+    "kubernetes.pod_logs_dir",
     "gate.image",
     "gate.executables",
     "gate.groups",

@@ -16,9 +16,9 @@ pub const CONNECTIONS_OF_A_USER: usize = 64;
 pub const CONNECTIONS: usize = 512;
 /// Maximum number of connections of one user, without a place, whose processes are identified at a time: a grant may have a place
 /// for them.
-pub const CANDIDATES_OF_A_USER: usize = 8;
+pub const CANDIDATES_OF_A_USER: usize = 32;
 /// Maximum number of such connections of all users.
-pub const CANDIDATES: usize = 64;
+pub const CANDIDATES: usize = 192;
 /// Maximum number of threads that identify processes.
 pub const IDENTIFYING: usize = 4;
 

@@ -83,17 +83,13 @@ impl State {
     /// Returns why a member is left out of the chain of its hook.
     #[must_use]
     pub fn why_withheld(&self, link: &LinkRecord) -> String {
-        match link.hook.and_then(|key| self.senders_concerns.get(&key)) {
-            Some(concern) => {
-                format!("it could send packets past the machine's programs of tc or tcx: {}", concern.why())
-            }
-            None => match self.extension_of(link.program) {
-                Some(by) => {
-                    format!("{by} replaces a function of it, and copies in a chain have no extensions")
-                }
-                None => String::new(),
-            },
+        if let Some(by) = self.extension_of(link.program) {
+            return format!("{by} replaces a function of it, and copies in a chain have no extensions");
         }
+        let concern = link.hook.and_then(|key| self.senders_concerns.get(&key));
+        concern.map_or_else(String::new, |concern| {
+            format!("it could send packets past the machine's programs of tc or tcx: {}", concern.why())
+        })
     }
 
     /// Returns whether a hook leaves out members that extensions keep from its chain.

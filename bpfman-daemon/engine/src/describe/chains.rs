@@ -97,9 +97,11 @@ impl<K: Kernel> Engine<K> {
                 reason: self.state().place(link).reason(&waiting),
                 way: carried.map_or(JoinMode::Standalone, |carried| carried.way),
                 way_reason: match (carried, chain) {
-                    _ if at.is_none() => {
-                        "it is left out, since it could send packets past the machine's programs".to_owned()
-                    }
+                    _ if at.is_none() => match self.state().extension_of(link.program) {
+                        Some(_) => "it is left out, since an extension replaces a function of it".to_owned(),
+                        None => "it is left out, since it could send packets past the machine's programs"
+                            .to_owned(),
+                    },
                     (Some(carried), _) => carried.reason.clone(),
                     (None, Some(_)) => "it never runs: no verdict of a member before it goes on".to_owned(),
                     (None, None) if hook.is_some_and(|hook| hook.entry == Entry::Dispatcher) => {

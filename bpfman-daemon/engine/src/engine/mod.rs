@@ -37,6 +37,7 @@ mod work_counts;
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
@@ -98,6 +99,10 @@ pub struct Engine<K: Kernel> {
     locks: Arc<Locks>,
     /// Shared by loads between the bytecode and its record, exclusive for unloads that remove bytecode.
     bytecode_use: RwLock<()>,
+    /// Bytecode of refused loads, to be removed by the next that can.
+    unneeded: Mutex<Vec<BlobId>>,
+    /// Loads that keep their reader until their end.
+    pub(crate) kept_readers: AtomicUsize,
 }
 
 impl<K: Kernel> Engine<K> {
@@ -126,6 +131,8 @@ impl<K: Kernel> Engine<K> {
             locks: Arc::default(),
             options,
             bytecode_use: RwLock::default(),
+            unneeded: Mutex::default(),
+            kept_readers: AtomicUsize::new(0),
         };
         engine.read_records()?;
         Ok(engine)
@@ -226,6 +233,25 @@ impl<K: Kernel> Engine<K> {
 
     pub(crate) fn drop_bytecode<'b>(&self, blobs: impl IntoIterator<Item = &'b BlobId>) {
         let _alone = self.bytecode_use.write().unwrap_or_else(PoisonError::into_inner);
+        let blobs: Vec<BlobId> = blobs.into_iter().cloned().chain(self.take_unneeded()).collect();
+        self.remove_bytecode(&blobs);
+    }
+
+    /// Removes bytecode as [`Self::drop_bytecode`] does, now or with the next removal: a load that is refused does not wait
+    /// for changes that keep bytecode.
+    pub(crate) fn drop_bytecode_soon(&self, blob: BlobId) {
+        self.unneeded.lock().unwrap_or_else(PoisonError::into_inner).push(blob);
+        if let Ok(_alone) = self.bytecode_use.try_write() {
+            self.remove_bytecode(&self.take_unneeded());
+        }
+    }
+
+    fn take_unneeded(&self) -> Vec<BlobId> {
+        std::mem::take(&mut *self.unneeded.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The caller holds `bytecode_use` alone.
+    fn remove_bytecode(&self, blobs: &[BlobId]) {
         for blob in blobs {
             let state = self.state();
             // A change that may be on disk may need it.

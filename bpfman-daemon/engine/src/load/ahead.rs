@@ -19,17 +19,17 @@ impl<'e, K: Kernel> BytecodeAhead<'e, K> {
         Self { engine, stored: ahead.map(|ahead| (BlobId::of(&bytecode.bytes), ahead)) }
     }
 
-    /// Waits for the thread. From here on the load removes the bytecode if it fails.
-    pub fn finish(mut self) {
-        self.stored = None;
+    /// Waits for the thread, and returns whether the bytecode is durable. From here on the load removes it if it fails.
+    pub fn finish(mut self) -> bool {
+        self.stored.take().is_some_and(|(_, ahead)| ahead.is_durable())
     }
 }
 
 impl<K: Kernel> Drop for BytecodeAhead<'_, K> {
     fn drop(&mut self) {
         if let Some((id, ahead)) = self.stored.take() {
-            drop(ahead);
-            self.engine.drop_bytecode([&id]);
+            let _durable = ahead.is_durable();
+            self.engine.drop_bytecode_soon(id);
         }
     }
 }

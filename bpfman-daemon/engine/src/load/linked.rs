@@ -41,7 +41,7 @@ impl ResolvedProgram {
     }
 }
 
-/// Linked programs of an object. The reader is finished; the object's facts are its own claims.
+/// Linked programs of an object, whose facts are its own claims.
 pub struct LinkedLoad<'k> {
     object: EbpfObject,
     pub btf: Option<Arc<[u8]>>,
@@ -53,8 +53,12 @@ impl LinkedLoad<'_> {
     /// Releases the reader now instead of with the load. The end of a reader and the start of the next one compete with the
     /// load for processors.
     pub(crate) fn without_reader(self) -> Self {
-        self.object.finish();
+        self.release_reader();
         self
+    }
+
+    pub(crate) fn release_reader(&self) {
+        self.object.finish();
     }
 
     pub fn map_sizes(&self) -> &BTreeMap<String, u32> {

@@ -4,6 +4,7 @@ mod addresses;
 mod ahead;
 pub mod extension;
 mod kconfig;
+mod kept_reader;
 mod kernel_types;
 pub mod linked;
 mod map_group;
@@ -30,6 +31,7 @@ use crate::engine::locks::{Guard, Subject};
 use crate::engine::undo::{retry_once, undoing};
 use crate::guard::rules_of;
 use crate::load::ahead::BytecodeAhead;
+use crate::load::kept_reader::KeptReader;
 use crate::load::plan::LoadPlan;
 use crate::load::record::LoadRecorder;
 use crate::load::struct_ops::check_own;
@@ -76,6 +78,7 @@ impl<K: Kernel> Engine<K> {
         let sizes = self.map_sizes(request);
         let ahead = BytecodeAhead::begin(self, bytecode);
         let object = self.link_load(Arc::clone(&bytecode.bytes), &request.programs, &sizes)?;
+        let _kept = KeptReader::of(self, &object);
         check_own(&object, &request.programs, request.map_owner)?;
         // Lock order: memory and shared maps before programs.
         let _memory = self.alone_of_owner(&MapGroup::of(&request.owner, &request.metadata));
@@ -99,14 +102,14 @@ impl<K: Kernel> Engine<K> {
             // Undo runs after `_kept` is released.
             undo.push_sure(|| self.drop_bytecode([&BlobId::of(&bytecode.bytes)]));
             self.step("load", "keep bytecode");
-            ahead.finish();
+            let are_durable = ahead.finish();
             let (texts, files) = self.keep_texts(&object);
             undo.push_sure(move || self.drop_bytecode(&files));
             let recorder = LoadRecorder {
                 operation,
                 load: request,
                 bytecode,
-                blob: self.blobs.put(&bytecode.bytes)?,
+                blob: self.blobs.put_after(&bytecode.bytes, are_durable)?,
                 plan: &plan,
                 budget: budget.clone(),
                 boot: &self.boot,

@@ -14,12 +14,10 @@ fn of_tenant(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>, name: &str) -
     engine.loads(&of_namespace(bench.request("programs", &[name])))[0]
 }
 
-/// Returns the number of instructions of the chain's first program.
 fn length(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>) -> usize {
     engine.chain(&bench.left(), XDP).unwrap().entry.unwrap().bytes_xlated as usize / 8
 }
 
-/// Returns, for each program of the chain, whether it has barriers.
 fn barriers(bench: &Bench<SimKernel>) -> Vec<bool> {
     let programs = bench.kernel.snapshot().programs.into_values();
     let of_chain = programs.filter(|program| program.name.starts_with("xdp_chain"));

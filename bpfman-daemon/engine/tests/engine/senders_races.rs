@@ -31,7 +31,6 @@ fn tcx(bench: &Sim, interface: &str, priority: i32) -> AttachPoint {
     AttachPoint::Tcx { interface: bench.interface(interface), direction: OUT, priority }
 }
 
-/// Returns the program that the kernel runs at XDP of `left`.
 fn runs(bench: &Sim) -> Option<ProgramId> {
     let key = bench.kernel.find_hook(&bench.left(), XDP).unwrap();
     let contents = bench.kernel.hook_contents(Some(&bench.netns), &key).unwrap();
@@ -79,7 +78,6 @@ fn machines_program_that_comes_during_a_build_is_not_passed_by() {
     assert_eq!(engine.describe_link(tenant).unwrap().standing, Standing::Running);
 }
 
-/// Returns the number of chains that the verifier refused.
 fn tries(bench: &Sim) -> usize {
     bench.kernel.refused_loads("xdp_chain")
 }

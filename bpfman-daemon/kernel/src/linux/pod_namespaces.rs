@@ -2,19 +2,19 @@
 //! kubelet makes before it starts a container.
 
 use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use bpfman_model::{GroupPath, PodObstacle, PodRelation};
 
-use super::hierarchies::FIRST_GROUPS;
 use super::process_groups::ProcessGroups;
 use super::processes;
 
 /// Default folder of the node in which each pod has one, named `NAMESPACE_NAME_UID`. Only root makes names in it.
 pub const DEFAULT_POD_LOGS: &str = "/var/log/pods";
+
+/// Mount of that folder in the daemon's container: the root of the node's first process may be hidden.
+const MOUNTED_POD_LOGS: &str = "/host/pod-logs";
 
 /// Pod of this process by the environment of its container. The kubelet sets it from the pod's own fields (downward API).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,10 +36,8 @@ impl PodEnvironment {
 #[derive(Debug)]
 pub struct PodNamespaces {
     environment: Option<PodEnvironment>,
-    /// Folder of logs as this process sees it, and as the node does.
     logs: PathBuf,
     logs_on_node: PathBuf,
-    /// Namespace that was found by the process's own cgroup.
     own: OnceLock<String>,
 }
 
@@ -47,7 +45,9 @@ impl PodNamespaces {
     /// Creates it with the folder of the kubelet's logs, as a path of the node.
     #[must_use]
     pub fn new(environment: Option<PodEnvironment>, logs: PathBuf) -> Self {
-        let seen = processes::root().join("1/root").join(logs.strip_prefix("/").unwrap_or(&logs));
+        let mounted = Some(Path::new(MOUNTED_POD_LOGS)).filter(|_| logs == Path::new(DEFAULT_POD_LOGS));
+        let on_node = || processes::root().join("1/root").join(logs.strip_prefix("/").unwrap_or(&logs));
+        let seen = mounted.filter(|mounted| mounted.is_dir()).map_or_else(on_node, Path::to_path_buf);
         Self { environment, logs: seen, logs_on_node: logs, own: OnceLock::new() }
     }
 
@@ -80,7 +80,6 @@ impl PodNamespaces {
         }
     }
 
-    /// Returns the namespace of the pod that this process is in.
     fn own_namespace(&self, own_group: impl Fn() -> Option<GroupPath>) -> Result<String, PodObstacle> {
         if let Some(own) = &self.environment {
             return Ok(own.namespace.clone());
@@ -124,21 +123,17 @@ impl PodNamespaces {
     }
 }
 
-/// Returns whether this process is in no pod for certain, although it finds none in its cgroup: it sees the cgroups of the whole
-/// machine, or those of a container that the kubelet did not make.
+/// Returns whether this process is in no pod for certain, although it finds none in its cgroup: neither its environment nor
+/// its cgroups are those of a container of the kubelet.
 fn is_surely_in_no_pod() -> bool {
     const OF_EACH_CONTAINER: &str = "KUBERNETES_SERVICE_HOST";
-    match fs::metadata("/proc/self/ns/cgroup") {
-        Ok(own) => own.ino() == FIRST_GROUPS || std::env::var_os(OF_EACH_CONTAINER).is_none(),
-        // The kernel has no cgroup namespaces.
-        Err(error) => error.kind() == io::ErrorKind::NotFound,
-    }
+    let groups = fs::read_to_string("/proc/self/cgroup");
+    let names_a_pod = groups.map_or(true, |groups| groups.contains("kubepods") || groups.contains("/pod"));
+    !names_a_pod && std::env::var_os(OF_EACH_CONTAINER).is_none()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     fn uid(number: u32) -> String {

@@ -15,7 +15,7 @@ use bpfmand_frames::tls::{TlsFault, TlsPem};
 const LOOK: Duration = Duration::from_secs(5);
 const MAX_FILE: u64 = 1 << 20;
 /// Maximum time of a check by a worker.
-const CHECK: Duration = Duration::from_secs(30);
+const CHECK: Duration = Duration::from_secs(10);
 
 /// PEM files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,10 +94,7 @@ pub struct TlsIdentity {
 }
 
 impl TlsIdentity {
-    /// Reads the files, and has a worker check them.
-    ///
-    /// # Errors
-    /// Fails if they are unusable, with the reason.
+    /// Reads the files, and has a worker check them. Fails if they are unusable, with the reason.
     pub fn read(files: TlsFiles, workers: Arc<dyn StartTls>) -> Result<Self, TlsFileError> {
         let stamps = files.stamps();
         let pem = Arc::new(files.checked(&*workers)?);
@@ -123,8 +120,12 @@ impl TlsIdentity {
         if stamps == self.stamps {
             return;
         }
-        self.stamps = stamps;
-        match self.files.checked(&*self.workers) {
+        let checked = self.files.checked(&*self.workers);
+        // Without a worker nothing is known of the files: they are looked at again.
+        if !matches!(checked, Err(TlsFileError::Worker(_))) {
+            self.stamps = stamps;
+        }
+        match checked {
             Ok(pem) => {
                 self.pem = Arc::new(pem);
                 tracing::info!(certificate = %self.files.certificate.display(), "the certificate for metrics was read again");
@@ -168,10 +169,10 @@ impl TlsFiles {
     }
 }
 
-/// Has a worker check an identity.
 fn ask(workers: &dyn StartTls, pem: &TlsPem) -> io::Result<Result<(), TlsFault>> {
     let link = workers.start_tls(None)?;
     link.stream.set_read_timeout(Some(CHECK))?;
+    link.stream.set_write_timeout(Some(CHECK))?;
     let mut asking = Answering::new(link.stream);
     asking.say(pem)?;
     asking.hear()
@@ -184,5 +185,6 @@ fn read(file: &Path) -> Result<String, TlsFileError> {
         let what = io::Error::other(format!("it is no file of at most {MAX_FILE} bytes"));
         return Err(fail(what));
     }
-    fs::read_to_string(file).map_err(fail)
+    // Comments beside the blocks may be of any encoding.
+    fs::read(file).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).map_err(fail)
 }

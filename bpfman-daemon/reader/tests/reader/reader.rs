@@ -367,7 +367,6 @@ fn lies_of_a_reader_that_links_ahead_are_refused() {
     says(refused(error), "it has a loop");
 }
 
-/// Returns a client of readers that give valid facts of one program, and then act.
 fn client_of(act: fn(Answering)) -> ReaderClient {
     acting(move |_, stream| {
         let mut served = receive_object(stream);

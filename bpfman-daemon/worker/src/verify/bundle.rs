@@ -13,7 +13,7 @@ use bpfman_image_format::manifest;
 use bpfmand_image::{SignatureError, Signer};
 
 use super::count::{ValidSignature, identity, name_of, signed_at};
-use super::key::{made, spki};
+use super::key::{maker, spki};
 use super::malformed;
 use super::trust_root::VerifyingRule;
 
@@ -22,7 +22,6 @@ pub(super) const PREDICATE: &str = "https://sigstore.dev/cosign/sign/v1";
 const PAYLOAD: &str = "application/vnd.in-toto+json";
 const STATEMENT: &str = "https://in-toto.io/Statement/v1";
 
-/// Returns the signer of exactly this digest, if the rule names it.
 pub(super) fn verify(
     json: &[u8],
     digest: Digest,
@@ -43,12 +42,7 @@ pub(super) fn verify(
     let has_entry = !bundle.verification_material.tlog_entries.is_empty();
     // Verify the signature first: an unsigned statement is never parsed.
     let mut good = if let VerificationMaterialContent::PublicKey(_) = &bundle.verification_material.content {
-        let key = rule
-            .rule
-            .keys
-            .iter()
-            .find(|key| made(key, &envelope.pae(), envelope.signature.sig.as_bytes()))
-            .ok_or(SignatureError::NoKey)?;
+        let key = maker(&rule.rule.keys, &envelope.pae(), envelope.signature.sig.as_bytes())?;
         let mut at = None;
         if rule.rule.log_required {
             if !has_entry {

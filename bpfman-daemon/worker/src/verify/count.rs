@@ -9,7 +9,6 @@ use bpfmand_image::{Revoked, SignatureError, Signer, Signers, TooFewSigners};
 use super::trust_root::VerifyingRule;
 use super::{bundle, simple_signing};
 
-/// Signature that is valid in itself.
 #[derive(Clone, Debug)]
 pub(super) struct ValidSignature {
     pub(super) signer: Signer,
@@ -62,7 +61,6 @@ pub(super) fn count(
     Err(TooFewSigners { found, minimum, seen, faults, cut: false, unanswered: None })
 }
 
-/// Returns the repository in a signed document, which may have a tag.
 pub(super) fn name_of(written: &str) -> Option<String> {
     written.parse().ok().map(|image: ImageReference| image.name())
 }
@@ -120,7 +118,6 @@ fn check_repository(
     }
 }
 
-/// Checks the claims of a certificate that was verified against the trusted root.
 pub(super) fn identity(
     rule: &Signers,
     result: &sigstore_verify::VerificationResult,
@@ -138,7 +135,6 @@ pub(super) fn identity(
     Ok(ValidSignature { signer, annotations: BTreeMap::new(), repository: None, signed_at })
 }
 
-/// Returns the earliest time that a log or an authority proves.
 pub(super) fn signed_at(result: &sigstore_verify::VerificationResult) -> Option<i64> {
     let times = result.verified_timestamps().iter().map(|time| time.as_second());
     times.chain(result.integrated_time().map(|time| time.as_second())).min()

@@ -75,7 +75,6 @@ fn answer(served: &mut Answering, question: VerifyQuestion) -> io::Result<()> {
     }
 }
 
-/// Returns a function that converts a parser's error into an error about one part.
 fn malformed<E: fmt::Display>(part: &'static str) -> impl FnOnce(E) -> SignatureError {
     move |error| SignatureError::Malformed { part: part.into(), why: error.to_string() }
 }

@@ -13,11 +13,10 @@ use bpfmand_image::messages::Material;
 use bpfmand_image::{SignatureError, Signer};
 
 use super::count::{ValidSignature, identity, signed_at};
-use super::key::{made, spki};
+use super::key::{maker, spki};
 use super::malformed;
 use super::trust_root::VerifyingRule;
 
-/// Returns the signer of exactly this digest, if the rule names it.
 pub(super) fn verify(
     payload: &[u8],
     signature: &[u8],
@@ -62,7 +61,7 @@ fn by_key(
     material: &Material,
     rule: &VerifyingRule<'_>,
 ) -> Result<ValidSignature, SignatureError> {
-    let key = rule.rule.keys.iter().find(|key| made(key, payload, signature)).ok_or(SignatureError::NoKey)?;
+    let key = maker(&rule.rule.keys, payload, signature)?;
     let mut at = None;
     if rule.rule.log_required {
         let content = json!({ "publicKey": { "hint": "" } });

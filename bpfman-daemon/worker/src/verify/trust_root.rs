@@ -24,7 +24,6 @@ impl<'r> VerifyingRule<'r> {
     }
 }
 
-/// Trusted root, parsed.
 pub(super) struct VerifyingRoot {
     pub(super) verifier: Verifier,
     /// False for private roots without a certificate log: their certificates carry no SCT.

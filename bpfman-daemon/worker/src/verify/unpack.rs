@@ -5,7 +5,6 @@ use bpfman_image_format::{BytecodeError, Descriptor, Endian, ImageReference, che
 
 use bpfmand_image::ImageError;
 
-/// Extracts the object from a layer and checks it. The caller verifies the digest of the layer.
 pub(super) fn unpack(
     content: impl Read,
     layer: &Descriptor,

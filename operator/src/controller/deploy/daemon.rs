@@ -37,7 +37,7 @@ enum Propagation {
 }
 
 /// Name, paths on the host and in the container, propagation. The bpffs must outlive the container.
-const MOUNTS: [(&str, &str, &str, Propagation); 10] = [
+const MOUNTS: [(&str, &str, &str, Propagation); 11] = [
     ("runtime", RUNTIME, RUNTIME, Propagation::Volumes),
     ("socket", "/run/bpfman-sock", "/run/bpfman-sock", Propagation::None),
     ("state", "/var/lib/bpfman", "/var/lib/bpfman", Propagation::None),
@@ -48,7 +48,11 @@ const MOUNTS: [(&str, &str, &str, Propagation); 10] = [
     ("host-proc", "/proc", "/host/proc", Propagation::None),
     ("netns", "/var/run/netns", "/var/run/netns", Propagation::In),
     ("host-netns", "/var/run/netns", "/host/netns", Propagation::In),
+    (POD_LOGS, "/var/log/pods", "/host/pod-logs", Propagation::None),
 ];
+
+/// Folders of logs, by whose names the daemon knows the namespaces of pods.
+const POD_LOGS: &str = "pod-logs";
 
 const RUNTIME: &str = "/run/bpfman";
 
@@ -151,6 +155,9 @@ fn container(spec: &ConfigSpec, images: &DeployImages) -> Value {
         .into_iter()
         .map(|(name, _, path, propagation)| {
             let mut mount = json!({ "name": name, "mountPath": path });
+            if name == POD_LOGS {
+                mount["readOnly"] = json!(true);
+            }
             let propagation = match propagation {
                 Propagation::None => return mount,
                 Propagation::Volumes if serves_volumes(spec) => "Bidirectional",
