@@ -91,17 +91,23 @@ impl<K: Kernel> Engine<K> {
             let at = running.iter().position(|id| *id == link.id);
             let carried = chain.zip(at).and_then(|(chain, at)| chain.members.get(at));
             let counted = counters.and_then(|all| all.links.iter().find(|counted| counted.link == link.id));
+            let (program, reason, is_extended) = {
+                let state = self.state();
+                let program = state.programs.get(&link.program).cloned()?;
+                (program, state.place(link).reason(&waiting), state.extension_of(link.program).is_some())
+            };
             Some(ChainMember {
                 link: Arc::clone(link),
-                program: self.record(link.program)?,
-                reason: self.state().place(link).reason(&waiting),
+                program,
+                reason,
                 way: carried.map_or(JoinMode::Standalone, |carried| carried.way),
                 way_reason: match (carried, chain) {
-                    _ if at.is_none() => match self.state().extension_of(link.program) {
-                        Some(_) => "it is left out, since an extension replaces a function of it".to_owned(),
-                        None => "it is left out, since it could send packets past the machine's programs"
-                            .to_owned(),
-                    },
+                    _ if at.is_none() && is_extended => {
+                        "it is left out, since an extension replaces a function of it".to_owned()
+                    }
+                    _ if at.is_none() => {
+                        "it is left out, since it could send packets past the machine's programs".to_owned()
+                    }
                     (Some(carried), _) => carried.reason.clone(),
                     (None, Some(_)) => "it never runs: no verdict of a member before it goes on".to_owned(),
                     (None, None) if hook.is_some_and(|hook| hook.entry == Entry::Dispatcher) => {
