@@ -41,4 +41,13 @@ impl Objects {
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(format!("{name}.o"))
     }
+
+    /// Writes an object with the same programs and other bytes: a number behind its sections.
+    pub fn another(&self, name: &str, number: u32) -> anyhow::Result<PathBuf> {
+        let mut bytes = std::fs::read(self.path(name))?;
+        bytes.extend_from_slice(&number.to_le_bytes());
+        let path = self.folder.path().join(format!("{name}-another.o"));
+        std::fs::write(&path, bytes)?;
+        Ok(path)
+    }
 }

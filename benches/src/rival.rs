@@ -13,10 +13,13 @@ use crate::samples::Results;
 pub const RIVAL: &str = "rival";
 const ROUNDS: usize = 100;
 const LOADED: usize = 500;
-const CALLS: [&str; 6] = ["load from file", "get", "list", "attach tcx", "detach tcx", "unload"];
+const CALLS: [&str; 7] =
+    ["load a new object", "load it again", "get", "list", "attach tcx", "detach tcx", "unload"];
 
 struct Side {
     client: Client,
+    /// Objects of this side: a daemon may keep what it read of one.
+    objects: u32,
     took: [Vec<f64>; CALLS.len()],
 }
 
@@ -75,18 +78,22 @@ impl Side {
     async fn connect(socket: &Path) -> anyhow::Result<Self> {
         let client =
             Client::connect(socket).await.with_context(|| format!("no daemon at {}", socket.display()))?;
-        Ok(Self { client, took: Default::default() })
+        Ok(Self { client, objects: 0, took: Default::default() })
     }
 
     async fn turn(&mut self, objects: &Objects, network: &Network) -> anyhow::Result<()> {
         let client = &mut self.client;
-        let (id, load) = client.load(&objects.path("trivial"), "tcx_trivial", Type::Tcx).await?;
+        self.objects += 1;
+        let object = objects.another("trivial", self.objects)?;
+        let (id, load) = client.load(&object, "tcx_trivial", Type::Tcx).await?;
+        client.unload(id).await?;
+        let (id, again) = client.load(&object, "tcx_trivial", Type::Tcx).await?;
         let get = client.get(id).await?;
         let list = client.list().await?.1;
         let (link, attach) = client.attach(id, tcx(&network.path(), 1)).await?;
         let detach = client.detach(link).await?;
         let unload = client.unload(id).await?;
-        for (samples, took) in self.took.iter_mut().zip([load, get, list, attach, detach, unload]) {
+        for (samples, took) in self.took.iter_mut().zip([load, again, get, list, attach, detach, unload]) {
             samples.push(took);
         }
         Ok(())

@@ -6,8 +6,11 @@
 
 mod client;
 mod connection;
+mod first_answer;
 mod kernel_types_file;
+mod linker;
 mod memory_limit;
+mod recent;
 mod sent;
 mod sent_facts;
 mod sent_program;

@@ -46,6 +46,10 @@ impl MemoryShare {
         Self { all: Arc::clone(all), own: AtomicUsize::new(0) }
     }
 
+    pub(crate) fn held(&self) -> usize {
+        self.own.load(Ordering::Relaxed)
+    }
+
     /// Waits for free memory until the deadline.
     pub(crate) fn take(&self, bytes: usize, is_content: bool, until: Instant) -> io::Result<()> {
         let size = bytes.saturating_mul(if is_content { CONTENT } else { MESSAGE });

@@ -86,7 +86,7 @@ mod tests {
             addresses: Vec::new(),
         };
         let (sent, lists) = SentProgram::of(&linked);
-        assert!(serde_json::to_vec(&sent).unwrap().len() < crate::client::PROGRAM);
+        assert!(serde_json::to_vec(&sent).unwrap().len() < crate::first_answer::PROGRAM);
         let heard = sent.with(&lists, None).unresolved;
         assert_eq!((heard.len(), heard[255].at, heard[0].function.1), (256, 255, 7));
         assert!(heard[0].what.len() == 512 && heard[0].function.0.len() == 512);

@@ -41,7 +41,7 @@ pub trait ReadObjects: Debug + Send + Sync {
 }
 
 /// Programs that will be linked, for a kernel with these features.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkAhead {
     /// Names of the programs.
     pub programs: Vec<String>,

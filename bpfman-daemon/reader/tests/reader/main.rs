@@ -3,5 +3,6 @@
 
 mod acting;
 mod reader;
+mod recent;
 mod room;
 mod start;

@@ -18,7 +18,7 @@ use crate::acting::acting;
 
 const TYPES: &str = "/sys/kernel/btf/vmlinux";
 
-fn bytes(name: &str) -> Arc<[u8]> {
+pub fn bytes(name: &str) -> Arc<[u8]> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../object/tests/src");
     let output = tempfile::NamedTempFile::new().unwrap();
     let done = std::process::Command::new("clang")
@@ -56,7 +56,7 @@ fn client(act: fn(UnixStream)) -> ReaderClient {
     ReaderClient::new(Arc::new(Thread(act)))
 }
 
-fn honest(stream: UnixStream) {
+pub fn honest(stream: UnixStream) {
     serve(stream, || fs::read(TYPES).map(ReaderTypes::Blob)).unwrap();
 }
 
@@ -121,7 +121,6 @@ fn a_reader_says_of_objects_what_is_read_here() {
             };
             let answer = ask(&here);
             assert_eq!(ask(&there), answer, "{name}: {}", program.name);
-            // An answer that came ahead counts once; the second time the reader gets the question.
             assert_eq!(ask(&ahead), answer, "{name}: {}, ahead", program.name);
             assert_eq!(ask(&ahead), answer, "{name}: {}, ahead, again", program.name);
             linked += usize::from(answer.3.is_ok());

@@ -1,0 +1,63 @@
+//! Answers about objects of recent loads: a load of the same bytes needs no reader.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bpfmand_engine::LinkAhead;
+
+use crate::first_answer::FirstAnswer;
+use crate::memory_limit::MemoryShare;
+
+/// Maximum size of a kept object, in bytes. Reading is a small part of the load of a larger one.
+const MAX_OBJECT: usize = 128 << 10;
+/// Memory of all kept objects and answers, as [`MemoryShare`] charges it, in bytes.
+const MAX_MEMORY: usize = 2 << 20;
+
+/// The oldest comes first.
+#[derive(Debug, Default)]
+pub(crate) struct RecentAnswers(Mutex<VecDeque<RecentAnswer>>);
+
+#[derive(Debug)]
+struct RecentAnswer {
+    bytes: Arc<[u8]>,
+    ahead: LinkAhead,
+    first: Arc<FirstAnswer>,
+    share: Arc<MemoryShare>,
+}
+
+impl RecentAnswer {
+    fn memory(&self) -> usize {
+        self.bytes.len() + self.share.held()
+    }
+}
+
+impl RecentAnswers {
+    /// Returns the answer to the same question, with its memory.
+    pub fn find(&self, bytes: &[u8], ahead: &LinkAhead) -> Option<(Arc<FirstAnswer>, Arc<MemoryShare>)> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = all.iter().position(|recent| recent.ahead == *ahead && *recent.bytes == *bytes)?;
+        let found = all.remove(at)?;
+        let answer = (Arc::clone(&found.first), Arc::clone(&found.share));
+        all.push_back(found);
+        Some(answer)
+    }
+
+    /// Keeps an answer if it has all that a load asks.
+    pub fn add(
+        &self,
+        bytes: Arc<[u8]>,
+        ahead: &LinkAhead,
+        first: &Arc<FirstAnswer>,
+        share: &Arc<MemoryShare>,
+    ) {
+        if bytes.len() > MAX_OBJECT || !first.is_complete() {
+            return;
+        }
+        let (first, share) = (Arc::clone(first), Arc::clone(share));
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push_back(RecentAnswer { bytes, ahead: ahead.clone(), first, share });
+        while all.iter().map(RecentAnswer::memory).sum::<usize>() > MAX_MEMORY {
+            all.pop_front();
+        }
+    }
+}
