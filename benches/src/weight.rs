@@ -23,10 +23,10 @@ pub fn run() -> anyhow::Result<()> {
     for name in names_of_threads(daemon.pid())? {
         println!("    {name}");
     }
-    let helpers = descendants(daemon.pid())?;
-    results.add("processes beside it", "processes", vec![helpers.len() as f64])?;
-    for helper in helpers {
-        results.add("  resident, one of them", "MB", vec![resident(helper)?])?;
+    let workers = descendants(daemon.pid())?;
+    results.add("processes beside it", "processes", vec![workers.len() as f64])?;
+    for worker in workers {
+        results.add("  resident, one of them", "MB", vec![resident(worker)?])?;
     }
     for name in ["bpfmand", "bpfman-worker", "bpfman"] {
         results.add(&format!("{name}, stripped"), "MB", vec![stripped(binary(name)?)?])?;

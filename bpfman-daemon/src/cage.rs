@@ -10,7 +10,7 @@ pub struct Cage {
     seccomp: CageMode,
     landlock: Option<Landlock>,
     /// User of the worker processes.
-    helpers: u32,
+    workers_user: u32,
     /// True if the bpffs is in a mount namespace that ends with this process.
     pins_end: bool,
     /// Reason why this process stays in its own cgroup namespace; `None` if it is in the node's.
@@ -30,7 +30,7 @@ impl Cage {
             pins_end: false,
             seccomp: config.seccomp,
             landlock: None,
-            helpers: config.helpers,
+            workers_user: config.workers_user,
             cgroups_hidden: cgroups_hidden.map(|error| error.to_string()),
         })
     }
@@ -46,7 +46,7 @@ impl Cage {
 
     /// Sets the user that the workers got.
     pub const fn set_worker_user(&mut self, user: u32) {
-        self.helpers = user;
+        self.workers_user = user;
     }
 
     pub const fn pins_end_with_it(&mut self) {
@@ -92,7 +92,7 @@ impl Cage {
                     Some("threads for images can write anywhere: [cage] in bpfman.toml says so"),
                 ),
             },
-            match self.helpers {
+            match self.workers_user {
                 0 => part(
                     "helpers",
                     "on, as root without capabilities".to_owned(),

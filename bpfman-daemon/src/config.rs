@@ -30,7 +30,7 @@ pub const POLICY: &str = "/etc/bpfman/policy.toml";
 const RUNTIME: &str = "/run/bpfman";
 pub const STATE: &str = "/var/lib/bpfman";
 /// User id of the worker processes, from a range that systemd's table of users lists as unused.
-const DEFAULT_HELPERS_USER: u32 = 60_919;
+const DEFAULT_WORKERS_USER: u32 = 60_919;
 
 #[derive(Debug)]
 pub struct Config {
@@ -74,7 +74,7 @@ pub struct Config {
     /// True if Landlock restricts image threads to the cache, and workers further.
     pub landlock: bool,
     /// User of the workers.
-    pub helpers: u32,
+    pub workers_user: u32,
     /// Maximum memory of the daemon itself, in bytes; 0 for no limit.
     pub memory: u64,
     pub journal: JournalSettings,
@@ -323,11 +323,11 @@ impl Config {
                     bail!("configuration: cage.landlock \"{other}\" is neither \"on\" nor \"off\"")
                 }
             },
-            helpers: match (file.cage.helpers.as_deref(), file.cage.helpers_user) {
+            workers_user: match (file.cage.helpers.as_deref(), file.cage.helpers_user) {
                 (_, Some(0)) => {
                     bail!("configuration: cage.helpers_user 0 is root, who is not to read what others wrote")
                 }
-                (None | Some("on"), user) => user.unwrap_or(DEFAULT_HELPERS_USER),
+                (None | Some("on"), user) => user.unwrap_or(DEFAULT_WORKERS_USER),
                 (Some(other), _) => bail!(
                     "configuration: cage.helpers \"{other}\": workers are a program of their own, which cannot be \
                      switched off; remove the line"

@@ -63,7 +63,7 @@ pub fn failure(error: &ImageError) -> ImageFailure {
         Category::Unauthorized => Reason::Denied,
         Category::Unreachable => Reason::Registry,
         Category::TooLarge => Reason::TooLarge,
-        Category::Storage | Category::Helper => Reason::Internal,
+        Category::Storage | Category::Worker => Reason::Internal,
     };
     ImageFailure { kind, message: error.to_string(), hint: error.hint() }
 }

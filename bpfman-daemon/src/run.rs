@@ -248,7 +248,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .with_gate(gate)
         .with_load_gate(gate_standing)
         .with_radar(Arc::clone(&radar_standing), radar.control())
-        .with_helpers({
+        .with_worker_check({
             let workers = Arc::clone(&workers);
             Arc::new(move || workers.has_starter())
         });

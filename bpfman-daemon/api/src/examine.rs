@@ -48,7 +48,7 @@ impl<K: Kernel> Api<K> {
                 RESTART.to_owned(),
             ));
         }
-        if self.helpers.as_ref().is_some_and(|are_able| !are_able()) {
+        if self.worker_check.as_ref().is_some_and(|are_able| !are_able()) {
             found.push(finding(
                 "kernel",
                 "helpers",

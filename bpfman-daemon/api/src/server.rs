@@ -106,7 +106,7 @@ pub struct Api<K: Kernel> {
     pub(crate) radar: Arc<RadarState>,
     pub(crate) radar_control: Option<Arc<dyn RadarControl>>,
     /// True if worker processes can be started; `None` if the daemon needs none.
-    pub(crate) helpers: Option<WorkerCheck>,
+    pub(crate) worker_check: Option<WorkerCheck>,
     threads: Arc<Threads>,
     pub(crate) readings: Arc<ReadingPlaces>,
     pub(crate) map_readings: Arc<ReadingPlaces>,
@@ -145,7 +145,7 @@ impl<K: Kernel> Clone for Api<K> {
             load_gate: Arc::clone(&self.load_gate),
             radar: Arc::clone(&self.radar),
             radar_control: self.radar_control.clone(),
-            helpers: self.helpers.clone(),
+            worker_check: self.worker_check.clone(),
             threads: Arc::clone(&self.threads),
             support: Arc::clone(&self.support),
             features: Arc::clone(&self.features),
@@ -180,7 +180,7 @@ impl<K: Kernel> Api<K> {
             load_gate: Arc::default(),
             radar: Arc::default(),
             radar_control: None,
-            helpers: None,
+            worker_check: None,
             threads: Arc::default(),
             support: Arc::default(),
             features: Arc::default(),
@@ -244,8 +244,8 @@ impl<K: Kernel> Api<K> {
 
     /// Sets the function that checks whether worker processes can be started.
     #[must_use]
-    pub fn with_helpers(self, are_able: WorkerCheck) -> Self {
-        Self { helpers: Some(are_able), ..self }
+    pub fn with_worker_check(self, are_able: WorkerCheck) -> Self {
+        Self { worker_check: Some(are_able), ..self }
     }
 
     /// Returns the times of requests, for the idle exit.

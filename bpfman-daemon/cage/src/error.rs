@@ -40,9 +40,9 @@ pub enum CageError {
         /// Number of threads.
         count: usize,
     },
-    /// setrlimit(2) or prctl(2) failed in a helper process.
+    /// setrlimit(2) or prctl(2) failed in a worker process.
     #[error("a process for images or objects does not get rid of its {right}: {source}")]
-    Helper {
+    Worker {
         /// Right to be dropped.
         right: &'static str,
         /// Error of the kernel.

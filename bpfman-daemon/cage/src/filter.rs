@@ -5,7 +5,7 @@ use seccompiler::{
     TargetArch,
 };
 
-use crate::seccomp::arguments::{Argument, Arguments, narrowed, of_helpers};
+use crate::seccomp::arguments::{Argument, Arguments, narrowed, of_workers};
 use crate::seccomp::groups::{CallGroup, GROUPS, MOUNTING};
 use crate::seccomp::refused::{LATER, UNKNOWN};
 use crate::{CageError, CageMode};
@@ -29,14 +29,14 @@ impl CallFilters {
         Self::of_groups(mode, narrowed(own), GROUPS.iter().chain(mounting.then_some(&MOUNTING)))
     }
 
-    /// Compiles the filters of a helper process, with further restricted arguments.
-    pub fn of_helper<'a>(
+    /// Compiles the filters of a worker process, with further restricted arguments.
+    pub fn of_worker<'a>(
         mode: CageMode,
         own: u32,
         groups: impl Iterator<Item = &'a CallGroup>,
     ) -> Result<Option<Self>, CageError> {
         let mut narrowed = narrowed(own);
-        narrowed.extend(of_helpers());
+        narrowed.extend(of_workers());
         Self::of_groups(mode, narrowed, groups)
     }
 

@@ -3,7 +3,7 @@
 //! 1. [`drop_capabilities`], before the first thread starts: keeps those of [`KEPT`]; executed programs gain none.
 //! 2. [`filter_calls`], once everything is mounted: all threads may make only the system calls of [`GROUPS`].
 //! 3. [`WritableFolders`], for threads that process third-party requests: they write to their folders only.
-//! 4. [`confine_helper`], in helper processes for images and objects: no capability, no user, and a call table each.
+//! 4. [`confine_worker`], in worker processes for images and objects: no capability, no user, and a call table each.
 //!
 //! A seccomp filter applies to the whole process and cannot be removed.
 
@@ -11,17 +11,17 @@ mod capabilities;
 mod error;
 mod files;
 mod filter;
-mod helper;
 mod memory;
 mod mode;
 pub mod seccomp;
+mod worker;
 
 pub use capabilities::{Capabilities, KEPT, KeptCapability, drop_capabilities};
 pub use error::CageError;
 pub use files::{Landlock, WritableFolders};
 pub use filter::{CallFilters, filter_calls};
-pub use helper::{HelperCage, HelperRights, WorkerRestrictions, can_change_users, confine_helper};
 pub use memory::{DEFAULT_MEMORY, limit_memory};
 pub use mode::CageMode;
 pub use seccomp::groups::{CallGroup, GROUPS};
 pub use seccomp::refused::{FORBIDDEN, UNKNOWN};
+pub use worker::{WorkerCage, WorkerRestrictions, WorkerRights, can_change_users, confine_worker};

@@ -38,7 +38,7 @@ pub enum AuthorizationError {
     /// The token service cannot be reached: its address, and the chain of causes.
     #[error("no token from {0}: {1}")]
     Unreachable(String, String),
-    /// Text of an error that a helper process reported.
+    /// Text of an error that a worker process reported.
     #[error("{0}")]
     Told(String),
     /// The token service answered without a token.

@@ -21,8 +21,8 @@ pub enum Category {
     NotCached,
     /// The cache on this machine cannot be read or written.
     Storage,
-    /// A helper process failed.
-    Helper,
+    /// A worker process failed.
+    Worker,
 }
 
 impl ImageError {
@@ -65,7 +65,7 @@ impl ImageError {
             Self::TooLarge { .. } | Self::NoRoom { .. } => Category::TooLarge,
             Self::NotCached { .. } => Category::NotCached,
             Self::Storage { .. } => Category::Storage,
-            Self::Helper { .. } => Category::Helper,
+            Self::Worker { .. } => Category::Worker,
         }
     }
 }

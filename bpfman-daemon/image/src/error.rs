@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use bpfman_image_format::{Digest, ReferenceError, RegistryAnswer, TlsFailure, causes};
 
-use crate::{AuthorizationError, HelperRole, UntrustedReason};
+use crate::{AuthorizationError, UntrustedReason, WorkerRole};
 
 pub type ErrorCause = Box<dyn std::error::Error + Send + Sync>;
 
@@ -239,11 +239,11 @@ pub enum ImageError {
         /// Underlying error.
         source: ErrorCause,
     },
-    /// A helper process cannot be started, or ended during its work.
+    /// A worker process cannot be started, or ended during its work.
     #[error("the {role} for images did not do its work: {source}")]
-    Helper {
-        /// Role of the helper.
-        role: HelperRole,
+    Worker {
+        /// Role of the worker.
+        role: WorkerRole,
         /// Observed failure.
         source: std::io::Error,
     },

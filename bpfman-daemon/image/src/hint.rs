@@ -62,7 +62,7 @@ impl ImageError {
                 "check that the registry answers, then try again".to_owned()
             }
             Self::NotCached { .. } => "`bpfman image pull` fetches it".to_owned(),
-            Self::Helper { .. } => {
+            Self::Worker { .. } => {
                 "try again; if it fails for this image alone, something in the image ends who reads it: the daemon's log \
                  and the kernel's (SIGSYS, out of memory) say what"
                     .to_owned()

@@ -19,7 +19,6 @@ mod der;
 mod error;
 mod file_rule;
 mod found_signatures;
-mod helper;
 mod hint;
 mod identity;
 mod import;
@@ -49,27 +48,27 @@ mod untrusted;
 mod verified_by;
 mod version;
 mod version_floors;
+mod worker;
 
 /// Messages between the daemon and its worker, `bpfman-worker`, which are of one version.
 pub mod messages {
     pub use crate::found_signatures::FoundSignatures;
-    pub use crate::helper::{
-        BlobEvent, ConfigAnswer, DocumentAnswer, FetchAnswer, FetchQuestion, ReadConfig, SentError,
-        SentSignatures, SourceQuestion, VerifyQuestion,
-    };
     pub use crate::settings::RepositoryPlace;
     pub use crate::signature::{Material, Signature};
     pub use crate::signature_place::{MAX_LAYERS, SignaturePlace, is_fault, is_unanswered};
     pub use crate::signature_source::SignatureSource;
     pub use crate::signers::CountedSigners;
     pub use crate::sink::Sink;
+    pub use crate::worker::{
+        BlobEvent, ConfigAnswer, DocumentAnswer, FetchAnswer, FetchQuestion, ReadConfig, SentError,
+        SentSignatures, SourceQuestion, VerifyQuestion,
+    };
 }
 
 pub use authorization_error::AuthorizationError;
 pub use category::Category;
 pub use error::ImageError;
 pub use file_rule::FileRule;
-pub use helper::{HelperLink, HelperRole, StartHelper};
 pub use identity::{IdentityError, TrustedIdentity};
 pub use import::{ImportOutcome, Imported};
 pub use inventory::{Bounds, CachedImage, Collected};
@@ -85,3 +84,4 @@ pub use store::ImageStore;
 pub use trust_root::{TrustRoot, TrustRootError};
 pub use untrusted::{EvidenceError, SignatureError, TooFewSigners, UntrustedReason};
 pub use verified_by::{Evidence, Signed, Signer, VerifiedBy};
+pub use worker::{StartWorker, WorkerLink, WorkerRole};

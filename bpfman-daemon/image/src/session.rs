@@ -9,7 +9,7 @@ use crate::access::{ImageCaller, Right};
 use crate::blocking::blocking;
 use crate::cache::{ImageCache, storage};
 use crate::error::ErrorCause;
-use crate::helper::{Checked, DocumentAnswer, RegistryClient, Unpacked, VerifierClient};
+use crate::worker::{Checked, DocumentAnswer, RegistryClient, Unpacked, VerifierClient};
 
 use crate::policy_evaluation::PolicyVerdict;
 use crate::signature::Signature;

@@ -10,12 +10,12 @@ use crate::access::{ImageCaller, Right};
 use crate::blocking::blocking;
 use crate::cache::ImageCache;
 use crate::error::ErrorCause;
-use crate::helper::{ConfigAnswer, ReadConfig, RegistryClient, StartHelper, Unpacked, VerifierClient};
 use crate::inventory::{Bounds, CachedImage, Collected, InventoryEntry};
 use crate::session::LoadSession;
 use crate::staging::Staging;
 use crate::turns::{RegistrySlot, Turns};
 use crate::unresponsive_mirrors::UnresponsiveMirrors;
+use crate::worker::{ConfigAnswer, ReadConfig, RegistryClient, StartWorker, Unpacked, VerifierClient};
 use crate::{
     Caller, FetchPolicy, ImageError, ImageRequest, Limits, Mode, Policy, PolicyDecision, RegistrySettings,
     VerifiedBy, VerifiedImage,
@@ -36,7 +36,7 @@ pub struct ImageStore {
     looks: Semaphore,
     settings: RwLock<Arc<RegistrySettings>>,
     bounds: Bounds,
-    helpers: Arc<dyn StartHelper>,
+    workers: Arc<dyn StartWorker>,
     /// Write-locked by a collection; read-locked by loads, but never while they wait for a registry.
     pub(crate) in_use: tokio::sync::RwLock<()>,
     /// One slot per repository, so that concurrent loads of one image download it once.
@@ -46,10 +46,10 @@ pub struct ImageStore {
 }
 
 impl ImageStore {
-    /// Creates a store that keeps images below `cache`, with this starter of helpers. Does no I/O; the first pull creates the folders.
+    /// Creates a store that keeps images below `cache`, with this starter of workers. Does no I/O; the first pull creates the folders.
     #[must_use]
-    pub fn new(cache: PathBuf, policy: Policy, helpers: Arc<dyn StartHelper>) -> Self {
-        Self::with_limits(cache, policy, helpers, Limits::default())
+    pub fn new(cache: PathBuf, policy: Policy, workers: Arc<dyn StartWorker>) -> Self {
+        Self::with_limits(cache, policy, workers, Limits::default())
     }
 
     /// Creates a store with other limits.
@@ -57,7 +57,7 @@ impl ImageStore {
     pub fn with_limits(
         cache: PathBuf,
         policy: Policy,
-        helpers: Arc<dyn StartHelper>,
+        workers: Arc<dyn StartWorker>,
         limits: Limits,
     ) -> Self {
         Self {
@@ -69,7 +69,7 @@ impl ImageStore {
             looks: Semaphore::new(LOOKS),
             settings: RwLock::default(),
             bounds: Bounds::default(),
-            helpers,
+            workers,
             in_use: tokio::sync::RwLock::default(),
             flights: Mutex::default(),
             registries: Mutex::default(),
@@ -168,8 +168,8 @@ impl ImageStore {
             let (image, credential) = (image.clone(), request.credential.clone());
             blocking(move || settings.places(&image, credential.as_ref())).await?
         };
-        let (helpers, silent) = (&*self.helpers, &self.silent_mirrors);
-        let registry = RegistryClient::open(helpers, image.name(), places, self.limits, silent).await?;
+        let (workers, silent) = (&*self.workers, &self.silent_mirrors);
+        let registry = RegistryClient::open(workers, image.name(), places, self.limits, silent).await?;
         let online = self.session(image, asker, Some(registry), &self.verifier(), progress);
         self.run(&online, ask, &policy, decision, platform).await
     }
@@ -194,7 +194,7 @@ impl ImageStore {
     }
 
     pub(crate) fn verifier(&self) -> Arc<VerifierClient> {
-        Arc::new(VerifierClient::new(Arc::clone(&self.helpers)))
+        Arc::new(VerifierClient::new(Arc::clone(&self.workers)))
     }
 
     pub(crate) fn session<'a>(

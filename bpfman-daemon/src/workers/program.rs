@@ -33,7 +33,7 @@ const ENVIRONMENT: [&str; 13] = [
 ];
 /// Variable by which tests of debug builds make a worker hostile.
 #[cfg(debug_assertions)]
-const HOSTILE: &str = "BPFMAN_TEST_HOSTILE_HELPER";
+const HOSTILE: &str = "BPFMAN_TEST_HOSTILE_WORKER";
 
 /// The worker's program, held open: its user need not be able to reach its folder.
 pub struct WorkerProgram {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use bpfmand_cage::WorkerRestrictions;
 use bpfmand_frames::order;
-use bpfmand_image::{HelperLink, HelperRole, StartHelper};
+use bpfmand_image::{StartWorker, WorkerLink, WorkerRole};
 use bpfmand_kernel::linux::{SealedMapping, seal};
 use bpfmand_observe::serve::{StartTls, TlsLink};
 use bpfmand_reader::{ReaderLink, SharedBytes, StartReader, open_kernel_types, write_types_index};
@@ -57,7 +57,7 @@ impl WorkerProcesses {
         // Terminal signals go to the daemon only.
         command.process_group(0);
         let user = if bpfmand_cage::can_change_users()? {
-            let user = config.helpers;
+            let user = config.workers_user;
             // A new uid drops the supplementary groups too.
             command.uid(user).gid(user);
             user
@@ -108,12 +108,12 @@ impl WorkerProcesses {
         self.types.get_or_init(|| make().ok()).as_ref()
     }
 
-    fn order(&self, what: u8) -> io::Result<HelperLink> {
+    fn order(&self, what: u8) -> io::Result<WorkerLink> {
         let types = (what == order::READER).then(|| self.types.get()?.as_ref()).flatten();
         self.order_with(what, types.map(OwnedFd::as_fd))
     }
 
-    fn order_with(&self, what: u8, third: Option<BorrowedFd<'_>>) -> io::Result<HelperLink> {
+    fn order_with(&self, what: u8, third: Option<BorrowedFd<'_>>) -> io::Result<WorkerLink> {
         let (stream, theirs) = UnixStream::pair()?;
         let (life, ours) = pipe_with(PipeFlags::CLOEXEC)?;
         let mut descriptors = vec![theirs.as_fd(), life.as_fd()];
@@ -131,16 +131,16 @@ impl WorkerProcesses {
             }
             other => other.into(),
         })?;
-        Ok(HelperLink { stream, life: Some(ours) })
+        Ok(WorkerLink { stream, life: Some(ours) })
     }
 }
 
-impl StartHelper for WorkerProcesses {
-    fn start(&self, role: HelperRole) -> io::Result<HelperLink> {
+impl StartWorker for WorkerProcesses {
+    fn start(&self, role: WorkerRole) -> io::Result<WorkerLink> {
         let of_verifier = || self.order(order::VERIFIER);
         match role {
-            HelperRole::Fetcher => self.order(order::FETCHER),
-            HelperRole::Verifier => {
+            WorkerRole::Fetcher => self.order(order::FETCHER),
+            WorkerRole::Verifier => {
                 let link = self.verifier_ahead.take().map_or_else(of_verifier, Ok)?;
                 self.verifier_ahead.fill(of_verifier);
                 Ok(link)
@@ -152,7 +152,7 @@ impl StartHelper for WorkerProcesses {
 impl StartReader for WorkerProcesses {
     fn start_reader(&self) -> io::Result<ReaderLink> {
         let ready = self.reader_ahead.take();
-        let HelperLink { stream, life } = ready.map_or_else(|| self.order(order::READER), Ok)?;
+        let WorkerLink { stream, life } = ready.map_or_else(|| self.order(order::READER), Ok)?;
         Ok(ReaderLink { stream, life })
     }
 
@@ -174,26 +174,26 @@ impl StartReader for WorkerProcesses {
 
 impl StartTls for WorkerProcesses {
     fn start_tls(&self, client: Option<BorrowedFd<'_>>) -> io::Result<TlsLink> {
-        let HelperLink { stream, life } = self.order_with(order::TLS, client)?;
+        let WorkerLink { stream, life } = self.order_with(order::TLS, client)?;
         Ok(TlsLink { stream, life })
     }
 }
 
 #[derive(Debug, Default)]
-struct PrestartedProcess(Mutex<Option<(Instant, HelperLink)>>);
+struct PrestartedProcess(Mutex<Option<(Instant, WorkerLink)>>);
 
 impl PrestartedProcess {
-    fn lock(&self) -> MutexGuard<'_, Option<(Instant, HelperLink)>> {
+    fn lock(&self) -> MutexGuard<'_, Option<(Instant, WorkerLink)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self) -> Option<HelperLink> {
+    fn take(&self) -> Option<WorkerLink> {
         let (since, link) = self.lock().take()?;
         is_usable(since, &link).then_some(link)
     }
 
     /// Starts a process unless one is ready. A failure is ignored: it is not one of the current load.
-    fn fill(&self, order: impl FnOnce() -> io::Result<HelperLink>) {
+    fn fill(&self, order: impl FnOnce() -> io::Result<WorkerLink>) {
         let mut ready = self.lock();
         if ready.as_ref().is_some_and(|(since, link)| is_usable(*since, link)) {
             return;
@@ -202,11 +202,11 @@ impl PrestartedProcess {
     }
 }
 
-fn is_usable(since: Instant, link: &HelperLink) -> bool {
+fn is_usable(since: Instant, link: &WorkerLink) -> bool {
     since.elapsed() < FRESH && is_there(link)
 }
 
-fn is_there(link: &HelperLink) -> bool {
+fn is_there(link: &WorkerLink) -> bool {
     is_open(&link.stream, PollFlags::RDHUP)
 }
 

@@ -11,7 +11,7 @@ mod verify;
 use std::io;
 use std::os::unix::net::UnixStream;
 
-use bpfmand_image::{HelperLink, HelperRole, StartHelper};
+use bpfmand_image::{StartWorker, WorkerLink, WorkerRole};
 
 pub use tls::{prepare_tls, serve_tls};
 #[cfg(feature = "fuzzing")]
@@ -21,10 +21,10 @@ pub use verify::fuzzing;
 ///
 /// # Errors
 /// Fails if the other end violates the protocol, or closes the connection within a message.
-pub fn serve(role: HelperRole, stream: UnixStream) -> io::Result<()> {
+pub fn serve(role: WorkerRole, stream: UnixStream) -> io::Result<()> {
     match role {
-        HelperRole::Fetcher => fetch::serve(stream),
-        HelperRole::Verifier => verify::serve(stream),
+        WorkerRole::Fetcher => fetch::serve(stream),
+        WorkerRole::Verifier => verify::serve(stream),
     }
 }
 
@@ -32,8 +32,8 @@ pub fn serve(role: HelperRole, stream: UnixStream) -> io::Result<()> {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WorkerThreads;
 
-impl StartHelper for WorkerThreads {
-    fn start(&self, role: HelperRole) -> io::Result<HelperLink> {
+impl StartWorker for WorkerThreads {
+    fn start(&self, role: WorkerRole) -> io::Result<WorkerLink> {
         let (stream, other) = UnixStream::pair()?;
         let work = move || {
             if let Err(error) = serve(role, other) {
@@ -41,6 +41,6 @@ impl StartHelper for WorkerThreads {
             }
         };
         std::thread::Builder::new().name(role.to_string()).spawn(work)?;
-        Ok(HelperLink { stream, life: None })
+        Ok(WorkerLink { stream, life: None })
     }
 }

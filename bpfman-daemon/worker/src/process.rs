@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bpfman_worker::{prepare_tls, serve, serve_tls};
-use bpfmand_cage::{HelperCage, HelperRights, WorkerRestrictions, confine_helper};
-use bpfmand_image::HelperRole;
+use bpfmand_cage::{WorkerCage, WorkerRestrictions, WorkerRights, confine_worker};
+use bpfmand_image::WorkerRole;
 use bpfmand_kernel::linux::SealedMapping;
 use bpfmand_reader::{ReaderTypes, open_kernel_types};
 
@@ -25,10 +25,10 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
     const STARTED: &str = "the daemon, bpfmand, starts this program; it has no use by hand";
     let (role, restrictions) = arguments.split_first().context(STARTED)?;
     let rights = match role.as_str() {
-        "starter" => HelperRights::Starter,
-        "fetcher" => HelperRights::Fetcher,
-        "verifier" => HelperRights::Verifier,
-        "tls" => HelperRights::Tls,
+        "starter" => WorkerRights::Starter,
+        "fetcher" => WorkerRights::Fetcher,
+        "verifier" => WorkerRights::Verifier,
+        "tls" => WorkerRights::Tls,
         _ => bail!(STARTED),
     };
     work(rights, WorkerRestrictions::parse(restrictions).context(STARTED)?, None)
@@ -37,24 +37,24 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
 /// Drops all rights that the process does not need, and serves until the peer on standard input closes. A reader
 /// without an index of the kernel's types reads them itself.
 pub fn work(
-    rights: HelperRights,
+    rights: WorkerRights,
     restrictions: WorkerRestrictions,
     types: Option<SealedMapping>,
 ) -> anyhow::Result<()> {
     let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(std::env::var_os);
-    let cage = HelperCage { rights, restrictions, reads: named.map(PathBuf::from).collect() };
+    let cage = WorkerCage { rights, restrictions, reads: named.map(PathBuf::from).collect() };
     let input = std::io::stdin().as_fd().try_clone_to_owned().context("there is no standard input")?;
     let client = match rights {
-        HelperRights::Tls => {
+        WorkerRights::Tls => {
             prepare_tls()?;
             connection()?
         }
         _ => None,
     };
     // Open before confinement: the sandbox permits no `open`, but the descriptor stays usable.
-    let types_file = (rights == HelperRights::Reader && types.is_none()).then(open_kernel_types);
-    confine_helper(&cage)?;
-    if rights == HelperRights::Starter {
+    let types_file = (rights == WorkerRights::Reader && types.is_none()).then(open_kernel_types);
+    confine_worker(&cage)?;
+    if rights == WorkerRights::Starter {
         return starter::run(&input, restrictions);
     }
     let stream = UnixStream::from(input);
@@ -67,11 +67,11 @@ pub fn work(
         return Ok(());
     }
     match rights {
-        HelperRights::Starter => {}
-        HelperRights::Fetcher => serve(HelperRole::Fetcher, stream)?,
-        HelperRights::Verifier => serve(HelperRole::Verifier, stream)?,
-        HelperRights::Tls => serve_tls(stream, client)?,
-        HelperRights::Reader => {
+        WorkerRights::Starter => {}
+        WorkerRights::Fetcher => serve(WorkerRole::Fetcher, stream)?,
+        WorkerRights::Verifier => serve(WorkerRole::Verifier, stream)?,
+        WorkerRights::Tls => serve_tls(stream, client)?,
+        WorkerRights::Reader => {
             let types = || match (types, types_file) {
                 (Some(index), _) => Ok(ReaderTypes::Index(Arc::new(index))),
                 (None, Some(file)) => file?.read().map(ReaderTypes::Blob),

@@ -10,7 +10,7 @@ use std::panic::catch_unwind;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::Context as _;
-use bpfmand_cage::{HelperRights, WorkerRestrictions};
+use bpfmand_cage::{WorkerRestrictions, WorkerRights};
 use bpfmand_frames::order;
 use bpfmand_kernel::linux::{ForkedProcess, SealedMapping, fork_alone};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -167,7 +167,7 @@ fn copy_as_reader(
     }
     let read = catch_unwind(|| {
         rustix::thread::set_name(READER_NAME)?;
-        process::work(HelperRights::Reader, restrictions, types)
+        process::work(WorkerRights::Reader, restrictions, types)
     });
     // Skip destructors: they belong to the starter and would kill the other processes.
     std::process::exit(i32::from(!matches!(read, Ok(Ok(())))))

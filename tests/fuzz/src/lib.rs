@@ -10,7 +10,6 @@
 
 mod csi;
 mod dispatchers;
-mod helpers;
 mod images;
 mod journal;
 mod machine;
@@ -22,6 +21,7 @@ mod readers;
 mod records;
 mod requests;
 mod values;
+mod workers;
 mod world;
 
 use std::path::Path;
@@ -45,7 +45,6 @@ pub const TARGETS: &[FuzzTarget] = &[
     target("csi", csi::run, csi::seeds),
     target("dispatchers", dispatchers::run, dispatchers::seeds),
     target("evidence", images::evidence, images::evidence_seeds),
-    target("helpers", helpers::run, helpers::seeds),
     target("history", journal::run, journal::seeds),
     target("images", images::document, images::document_seeds),
     target("layers", images::layer, images::layer_seeds),
@@ -57,6 +56,7 @@ pub const TARGETS: &[FuzzTarget] = &[
     target("records", records::run, records::seeds),
     target("requests", requests::request, requests::request_seeds),
     target("values", values::run, values::seeds),
+    target("workers", workers::run, workers::seeds),
 ];
 
 pub fn write_seeds(target: &FuzzTarget, folder: &Path) -> std::io::Result<()> {

@@ -123,8 +123,8 @@ macro_rules! tests {
 }
 
 tests! {
-    cni connections csi dispatchers evidence helpers history images layers machine netlink objects policies readers records
-    requests values
+    cni connections csi dispatchers evidence history images layers machine netlink objects policies readers records
+    requests values workers
 }
 
 #[test]

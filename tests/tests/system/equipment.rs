@@ -1,4 +1,4 @@
-//! Helpers shared by all tests.
+//! Functions shared by all tests.
 
 use bpfman_proto::v1;
 use bpfman_proto::v1::BpfmanProgramType as Type;

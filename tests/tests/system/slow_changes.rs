@@ -32,7 +32,7 @@ fn slow_loads_of_one_user_keep_nobody_else_waiting() {
          [[grants]]\nname = \"other\"\nusers = [{OTHER}]\nallow = [\"all\"]\n"
     );
     // No object reader of this daemon ever answers.
-    let environment = vec![("BPFMAN_TEST_HOSTILE_HELPER".to_owned(), "reader:hang:".to_owned())];
+    let environment = vec![("BPFMAN_TEST_HOSTILE_WORKER".to_owned(), "reader:hang:".to_owned())];
     let daemon = Daemon::start_with(&Launch { policy, environment, ..Launch::default() });
     daemon.open_to_users();
     let path = daemon.path("own.o");

@@ -105,9 +105,9 @@ pub fn narrowed(own: u32) -> BTreeMap<i64, Vec<Arguments>> {
     ])
 }
 
-/// Returns further restrictions for helper processes: no writes, and no signals to descriptors' owners.
+/// Returns further restrictions for worker processes: no writes, and no signals to descriptors' owners.
 #[must_use]
-pub fn of_helpers() -> BTreeMap<i64, Vec<Arguments>> {
+pub fn of_workers() -> BTreeMap<i64, Vec<Arguments>> {
     const WRITING: u32 =
         (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_TMPFILE & !libc::O_DIRECTORY) as u32;
     BTreeMap::from([

@@ -3,5 +3,5 @@
 pub mod arguments;
 pub mod call;
 pub mod groups;
-pub mod helpers;
 pub mod refused;
+pub mod workers;

@@ -2,7 +2,7 @@
 
 use bpfmand_cage::seccomp::arguments::NARROWED;
 use bpfmand_cage::seccomp::groups::{CallGroup, MOUNTING};
-use bpfmand_cage::seccomp::helpers::{FETCHER, VERIFIER};
+use bpfmand_cage::seccomp::workers::{FETCHER, VERIFIER};
 use bpfmand_cage::{GROUPS, KEPT, UNKNOWN};
 
 const PAGE: &str = include_str!("../../../../docs/cage.md");

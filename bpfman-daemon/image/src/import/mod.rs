@@ -12,9 +12,9 @@ use bpfman_image_format::{Digest, ImageReference};
 
 use crate::access::ImageCaller;
 use crate::blocking::blocking;
-use crate::helper::{DocumentAnswer, VerifierClient};
 use crate::session::{ArchivedImage, LoadSession};
 use crate::staging::Staging;
+use crate::worker::{DocumentAnswer, VerifierClient};
 use crate::{ImageError, ImageStore, Limits, VerifiedBy};
 use names::{ImportNames, NamedImage};
 use repository::ImportedRepository;

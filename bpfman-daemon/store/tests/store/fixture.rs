@@ -1,4 +1,4 @@
-//! Shared helpers of the tests: opening a store, and reproducible random numbers.
+//! Shared functions of the tests: opening a store, and reproducible random numbers.
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -1,6 +1,6 @@
 //! Filters on the real kernel: a process installs the same filters and makes one call.
 
 mod arguments;
-mod helpers;
 mod process;
 mod tables;
+mod workers;

@@ -21,8 +21,8 @@ pub fn call(mode: CageMode, mounting: bool, number: i64, arguments: impl Fn(u32)
     under(|own| CallFilters::compile(mode, own, mounting).unwrap(), number, arguments)
 }
 
-pub fn call_of_helper(groups: &[&CallGroup], number: i64, arguments: impl Fn(u32) -> [i64; 6]) -> CallEnd {
-    let filters = |own| CallFilters::of_helper(CageMode::On, own, groups.iter().copied()).unwrap();
+pub fn call_of_worker(groups: &[&CallGroup], number: i64, arguments: impl Fn(u32) -> [i64; 6]) -> CallEnd {
+    let filters = |own| CallFilters::of_worker(CageMode::On, own, groups.iter().copied()).unwrap();
     under(filters, number, arguments)
 }
 

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bpfman_image_format::{Descriptor, Digest, Hasher, TransferProgress};
 use serde::de::DeserializeOwned;
 
-use super::link::{Asking, ExchangeError, HelperConnection, failed};
+use super::link::{Asking, ExchangeError, WorkerConnection, failed};
 use super::sent_fetch::{BlobEvent, FetchAnswer, FetchQuestion};
-use super::{HelperRole, StartHelper};
+use super::{StartWorker, WorkerRole};
 use crate::settings::RepositoryPlace;
 use crate::signature_source::SignatureSource;
 use crate::sink::Sink;
@@ -30,7 +30,7 @@ pub(crate) struct RegistryClient {
 
 impl RegistryClient {
     pub(crate) async fn open(
-        helpers: &dyn StartHelper,
+        workers: &dyn StartWorker,
         name: String,
         mut places: Vec<RepositoryPlace>,
         limits: Limits,
@@ -38,8 +38,8 @@ impl RegistryClient {
     ) -> Result<Self, ImageError> {
         silent.leave_out(&mut places);
         let mirrors = places.iter().filter(|place| place.mirror).map(|place| place.host.clone()).collect();
-        let role = HelperRole::Fetcher;
-        let link = helpers.start(role).map_err(|error| failed(role, error))?;
+        let role = WorkerRole::Fetcher;
+        let link = workers.start(role).map_err(|error| failed(role, error))?;
         let asking = Asking::new(role, link)?;
         let (used_password, silent) = (AtomicBool::new(false), Arc::clone(silent));
         let client = Self { name: name.clone(), limits, asking, used_password, mirrors, silent };
@@ -58,7 +58,7 @@ impl RegistryClient {
 
     async fn heard<T: DeserializeOwned>(
         &self,
-        connection: &mut HelperConnection,
+        connection: &mut WorkerConnection,
     ) -> Result<Result<T, ImageError>, ExchangeError> {
         Ok(self.noted(connection.hear(SMALL).await?))
     }
@@ -211,7 +211,7 @@ mod tests {
 
     use bpfmand_frames::Answering;
 
-    use super::super::HelperLink;
+    use super::super::WorkerLink;
     use super::*;
 
     type Act = fn(&mut Answering) -> io::Result<()>;
@@ -219,8 +219,8 @@ mod tests {
     #[derive(Debug)]
     struct Hostile(Mutex<Option<Act>>);
 
-    impl StartHelper for Hostile {
-        fn start(&self, _: HelperRole) -> io::Result<HelperLink> {
+    impl StartWorker for Hostile {
+        fn start(&self, _: WorkerRole) -> io::Result<WorkerLink> {
             let (stream, other) = std::os::unix::net::UnixStream::pair()?;
             let act = self.0.lock().unwrap().take().unwrap();
             std::thread::spawn(move || {
@@ -230,17 +230,17 @@ mod tests {
                 let _asked: FetchQuestion = served.hear()?;
                 act(&mut served)
             });
-            Ok(HelperLink { stream, life: None })
+            Ok(WorkerLink { stream, life: None })
         }
     }
 
     async fn open(act: Act) -> RegistryClient {
-        let helpers = Hostile(Mutex::new(Some(act)));
+        let workers = Hostile(Mutex::new(Some(act)));
         let (name, limits) = ("quay.io/a".to_owned(), Limits::default());
-        RegistryClient::open(&helpers, name, Vec::new(), limits, &Arc::default()).await.unwrap()
+        RegistryClient::open(&workers, name, Vec::new(), limits, &Arc::default()).await.unwrap()
     }
 
-    fn done<T>(result: Result<T, crate::helper::sent_error::SentError>) -> FetchAnswer<T> {
+    fn done<T>(result: Result<T, crate::worker::sent_error::SentError>) -> FetchAnswer<T> {
         FetchAnswer { used_password: false, silent: Vec::new(), result }
     }
 
@@ -295,7 +295,7 @@ mod tests {
         for act in acts {
             let client = open(act).await;
             let error = client.manifest("latest", 100).await.unwrap_err();
-            assert!(matches!(error, ImageError::Helper { role: HelperRole::Fetcher, .. }), "{error}");
+            assert!(matches!(error, ImageError::Worker { role: WorkerRole::Fetcher, .. }), "{error}");
             // The connection cannot be used again: the next message would be ambiguous.
             assert!(client.check_manifest(Digest::of(b"")).await.is_err());
         }

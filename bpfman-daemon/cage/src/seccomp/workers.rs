@@ -1,4 +1,4 @@
-//! Allowed system calls of helper processes, on an inherited socket; a test compares `docs/cage.md`.
+//! Allowed system calls of worker processes, on an inherited socket; a test compares `docs/cage.md`.
 
 use super::call::calls;
 use super::groups::{CallGroup, older};

@@ -10,12 +10,12 @@ use landlock::{
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal, setrlimit};
 
 use crate::files::RULES;
-use crate::seccomp::helpers::{FETCHER, VERIFIER};
+use crate::seccomp::workers::{FETCHER, VERIFIER};
 use crate::{CageError, CageMode, CallFilters};
 
-/// Role of a helper process.
+/// Role of a worker process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HelperRights {
+pub enum WorkerRights {
     /// Starts the others.
     Starter,
     /// Connects to registries.
@@ -52,11 +52,11 @@ impl WorkerRestrictions {
     }
 }
 
-/// Sandbox settings of a helper process.
+/// Sandbox settings of a worker process.
 #[derive(Clone, Debug)]
-pub struct HelperCage {
+pub struct WorkerCage {
     /// Role of the process.
-    pub rights: HelperRights,
+    pub rights: WorkerRights,
     /// Restrictions of all of them.
     pub restrictions: WorkerRestrictions,
     /// Further files that a fetcher reads: certificates named in the environment.
@@ -81,20 +81,20 @@ const MEMORY: u64 = 1 << 30;
 /// The largest object takes a few seconds.
 const CPU_SECONDS: u64 = 60;
 const DESCRIPTORS: u64 = 64;
-/// Helpers are killed before other processes.
+/// Workers are killed before other processes.
 const OOM_SCORE: &str = "800";
 
 /// Drops everything that this single-threaded process does not need. Call it first; exit after an error.
-pub fn confine_helper(cage: &HelperCage) -> Result<(), CageError> {
-    let fail = |right| move |source| CageError::Helper { right, source };
+pub fn confine_worker(cage: &WorkerCage) -> Result<(), CageError> {
+    let fail = |right| move |source| CageError::Worker { right, source };
     rustix::thread::set_no_new_privs(true).map_err(CageError::NewPrivileges)?;
     for set in [CapSet::Ambient, CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
         caps::set(None, set, &CapsHashSet::new())
-            .map_err(|source| CageError::Capabilities { action: "drop capabilities of a helper", source })?;
+            .map_err(|source| CageError::Capabilities { action: "drop capabilities of a worker", source })?;
     }
-    if cage.rights != HelperRights::Starter {
+    if cage.rights != WorkerRights::Starter {
         // The starter keeps its score: the daemon needs it. Before the process becomes non-dumpable, after which root
-        // owns this file; without truncation, which Landlock rules forbid. After an error, helpers are killed later.
+        // owns this file; without truncation, which Landlock rules forbid. After an error, workers are killed later.
         let file = OpenOptions::new().write(true).open("/proc/self/oom_score_adj");
         let _told = file.and_then(|mut file| file.write_all(OOM_SCORE.as_bytes()));
     }
@@ -105,20 +105,20 @@ pub fn confine_helper(cage: &HelperCage) -> Result<(), CageError> {
         setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) }).map_err(fail(right))
     };
     limit(Resource::Core, 0, "core dumps")?;
-    if cage.rights == HelperRights::Starter {
+    if cage.rights == WorkerRights::Starter {
         return if cage.restrictions.landlock { write_nothing() } else { Ok(()) };
     }
     limit(Resource::Data, MEMORY, "memory")?;
     limit(Resource::Nofile, DESCRIPTORS, "descriptors")?;
-    if cage.rights == HelperRights::Reader {
+    if cage.rights == WorkerRights::Reader {
         limit(Resource::Cpu, CPU_SECONDS, "time of processors")?;
     }
     if cage.restrictions.landlock {
         hold_files(cage)?;
     }
-    let more = if cage.rights == HelperRights::Fetcher { FETCHER } else { &[] };
+    let more = if cage.rights == WorkerRights::Fetcher { FETCHER } else { &[] };
     let groups = VERIFIER.iter().chain(more);
-    match CallFilters::of_helper(cage.restrictions.seccomp, std::process::id(), groups)? {
+    match CallFilters::of_worker(cage.restrictions.seccomp, std::process::id(), groups)? {
         Some(filters) => filters.put_on(),
         None => Ok(()),
     }
@@ -150,8 +150,8 @@ pub fn can_change_users() -> Result<bool, CageError> {
     Ok(has(Capability::CAP_SETUID)? && has(Capability::CAP_SETGID)?)
 }
 
-fn hold_files(cage: &HelperCage) -> Result<(), CageError> {
-    let connects = cage.rights == HelperRights::Fetcher;
+fn hold_files(cage: &WorkerCage) -> Result<(), CageError> {
+    let connects = cage.rights == WorkerRights::Fetcher;
     let mut net = BitFlags::from(AccessNet::BindTcp);
     if !connects {
         net |= AccessNet::ConnectTcp;

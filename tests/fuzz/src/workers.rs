@@ -4,8 +4,8 @@ use std::io::{self, Write as _};
 use std::os::unix::net::UnixStream;
 
 use bpfmand_image::{
-    Caller, FetchPolicy, HelperLink, HelperRole, ImageRequest, ImageStore, LegacySigning, Policy, PolicyFile,
-    StartHelper,
+    Caller, FetchPolicy, ImageRequest, ImageStore, LegacySigning, Policy, PolicyFile, StartWorker,
+    WorkerLink, WorkerRole,
 };
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,19 +19,19 @@ struct Scripted {
     held: Mutex<Vec<UnixStream>>,
 }
 
-impl StartHelper for Scripted {
-    fn start(&self, role: HelperRole) -> io::Result<HelperLink> {
+impl StartWorker for Scripted {
+    fn start(&self, role: WorkerRole) -> io::Result<WorkerLink> {
         let (stream, mut other) = UnixStream::pair()?;
         let answers = match role {
-            HelperRole::Fetcher => &self.fetcher,
-            HelperRole::Verifier => &self.verifier,
+            WorkerRole::Fetcher => &self.fetcher,
+            WorkerRole::Verifier => &self.verifier,
         };
         // Bytes that exceed the socket buffer are not sent.
         other.set_nonblocking(true)?;
         let _cut = other.write(answers);
         other.shutdown(std::net::Shutdown::Write)?;
         self.held.lock().unwrap_or_else(PoisonError::into_inner).push(other);
-        Ok(HelperLink { stream, life: None })
+        Ok(WorkerLink { stream, life: None })
     }
 }
 
@@ -40,12 +40,12 @@ impl StartHelper for Scripted {
 pub fn run(bytes: &[u8]) {
     let Some((length, rest)) = bytes.split_first_chunk::<2>() else { return };
     let (fetcher, verifier) = rest.split_at(usize::from(u16::from_le_bytes(*length)).min(rest.len()));
-    let helpers = Scripted { fetcher: fetcher.to_vec(), verifier: verifier.to_vec(), held: Mutex::default() };
+    let workers = Scripted { fetcher: fetcher.to_vec(), verifier: verifier.to_vec(), held: Mutex::default() };
     let folder = world::folder();
     let unsigned = "mode = \"enforce\"\n[[images]]\npattern = \"*/**\"\nunsigned = true\n";
     let file = PolicyFile::parse(unsigned, &mut |_| Err(io::ErrorKind::NotFound.into())).expect("a policy");
     let policy = Policy::resolve(Some(file), LegacySigning::default());
-    let store = ImageStore::new(folder.path().join("images"), policy, Arc::new(helpers));
+    let store = ImageStore::new(folder.path().join("images"), policy, Arc::new(workers));
     let request = ImageRequest {
         image: "localhost:5000/a:1".parse().expect("a reference"),
         pull_policy: FetchPolicy::Always,

@@ -7,29 +7,29 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
-use super::{HelperLink, HelperRole};
+use super::{WorkerLink, WorkerRole};
 use crate::ImageError;
 
 #[derive(Debug)]
 pub(crate) struct Asking {
-    role: HelperRole,
+    role: WorkerRole,
     /// Taken during a question, and not put back if the caller stops waiting: the next message would be ambiguous.
-    connection: Mutex<Option<HelperConnection>>,
+    connection: Mutex<Option<WorkerConnection>>,
 }
 
 impl Asking {
-    pub(crate) fn new(role: HelperRole, link: HelperLink) -> Result<Self, ImageError> {
+    pub(crate) fn new(role: WorkerRole, link: WorkerLink) -> Result<Self, ImageError> {
         let connect = || {
             link.stream.set_nonblocking(true)?;
             UnixStream::from_std(link.stream)
         };
         let stream = connect().map_err(|error| failed(role, error))?;
-        Ok(Self { role, connection: Mutex::new(Some(HelperConnection { stream, _life: link.life })) })
+        Ok(Self { role, connection: Mutex::new(Some(WorkerConnection { stream, _life: link.life })) })
     }
 
     pub(crate) async fn ask<T>(
         &self,
-        talk: impl AsyncFnOnce(&mut HelperConnection) -> Result<T, ExchangeError>,
+        talk: impl AsyncFnOnce(&mut WorkerConnection) -> Result<T, ExchangeError>,
     ) -> Result<T, ImageError> {
         let taken = self.connection.lock().unwrap_or_else(PoisonError::into_inner).take();
         let gone =
@@ -64,17 +64,17 @@ impl From<ImageError> for ExchangeError {
     }
 }
 
-pub(crate) fn failed(role: HelperRole, source: io::Error) -> ImageError {
-    ImageError::Helper { role, source }
+pub(crate) fn failed(role: WorkerRole, source: io::Error) -> ImageError {
+    ImageError::Worker { role, source }
 }
 
 #[derive(Debug)]
-pub(crate) struct HelperConnection {
+pub(crate) struct WorkerConnection {
     stream: UnixStream,
     _life: Option<std::os::fd::OwnedFd>,
 }
 
-impl HelperConnection {
+impl WorkerConnection {
     pub(crate) async fn say(&mut self, message: &impl Serialize) -> io::Result<()> {
         let message = serde_json::to_vec(message)?;
         self.stream.write_all(&header(false, message.len())?).await?;

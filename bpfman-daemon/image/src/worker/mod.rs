@@ -1,7 +1,7 @@
-//! Processing of untrusted input in helpers without rights: a fetcher that connects to registries, and a verifier that
+//! Processing of untrusted input in workers without rights: a fetcher that connects to registries, and a verifier that
 //! parses manifests, signatures and layers.
 //!
-//! A helper is the other end of a socket, which [`StartHelper`] starts; the crate `bpfman-worker` serves it. The daemon does not trust the answers: it computes
+//! A worker is the other end of a socket, which [`StartWorker`] starts; the crate `bpfman-worker` serves it. The daemon does not trust the answers: it computes
 //! every digest itself, and decides what is kept.
 
 mod link;
@@ -24,16 +24,16 @@ pub use sent_verify::{
 };
 pub(crate) use verifier_client::{Checked, Unpacked, VerifierClient};
 
-/// Role of a helper.
+/// Role of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HelperRole {
+pub enum WorkerRole {
     /// Connects to the registries of one load. Needs network, resolver files and certificate authorities.
     Fetcher,
     /// Parses fetched content. Needs no rights.
     Verifier,
 }
 
-impl fmt::Display for HelperRole {
+impl fmt::Display for WorkerRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Fetcher => "fetcher",
@@ -42,17 +42,17 @@ impl fmt::Display for HelperRole {
     }
 }
 
-/// Handle of one helper.
+/// Handle of one worker.
 #[derive(Debug)]
-pub struct HelperLink {
-    /// Socket to the helper.
+pub struct WorkerLink {
+    /// Socket to the worker.
     pub stream: UnixStream,
-    /// Descriptor that ends the helper when it is closed. `None`: closing the socket suffices.
+    /// Descriptor that ends the worker when it is closed. `None`: closing the socket suffices.
     pub life: Option<OwnedFd>,
 }
 
-/// Starter of helpers.
-pub trait StartHelper: fmt::Debug + Send + Sync {
-    /// Starts a helper for a single load; waits for nothing but the kernel.
-    fn start(&self, role: HelperRole) -> io::Result<HelperLink>;
+/// Starter of workers.
+pub trait StartWorker: fmt::Debug + Send + Sync {
+    /// Starts a worker for a single load; waits for nothing but the kernel.
+    fn start(&self, role: WorkerRole) -> io::Result<WorkerLink>;
 }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use bpfman_image_format::{Descriptor, Digest, ELF_LIMIT, Endian, Hasher, ImageReference};
 use tokio::sync::OnceCell;
 
-use super::link::{Asking, ExchangeError, HelperConnection, failed};
+use super::link::{Asking, ExchangeError, WorkerConnection, failed};
 use super::sent_error::SentError;
 use super::sent_verify::{ConfigAnswer, DocumentAnswer, SentSignatures, SourceQuestion, VerifyQuestion};
-use super::{HelperRole, StartHelper};
+use super::{StartWorker, WorkerRole};
 use crate::blocking::blocking;
 use crate::cache::storage;
 use crate::found_signatures::FoundSignatures;
@@ -27,7 +27,7 @@ const QUESTIONS: usize = 2048;
 
 #[derive(Debug)]
 pub(crate) struct VerifierClient {
-    helpers: Arc<dyn StartHelper>,
+    workers: Arc<dyn StartWorker>,
     asking: OnceCell<Asking>,
 }
 
@@ -48,17 +48,17 @@ pub(crate) enum Checked<T> {
 }
 
 impl VerifierClient {
-    pub(crate) fn new(helpers: Arc<dyn StartHelper>) -> Self {
-        Self { helpers, asking: OnceCell::new() }
+    pub(crate) fn new(workers: Arc<dyn StartWorker>) -> Self {
+        Self { workers, asking: OnceCell::new() }
     }
 
     async fn ask<T>(
         &self,
-        talk: impl AsyncFnOnce(&mut HelperConnection) -> Result<T, ExchangeError>,
+        talk: impl AsyncFnOnce(&mut WorkerConnection) -> Result<T, ExchangeError>,
     ) -> Result<T, ImageError> {
         let start = async || {
-            let link = self.helpers.start(HelperRole::Verifier);
-            Asking::new(HelperRole::Verifier, link.map_err(|error| failed(HelperRole::Verifier, error))?)
+            let link = self.workers.start(WorkerRole::Verifier);
+            Asking::new(WorkerRole::Verifier, link.map_err(|error| failed(WorkerRole::Verifier, error))?)
         };
         self.asking.get_or_try_init(start).await?.ask(talk).await
     }
@@ -208,7 +208,7 @@ impl VerifierClient {
 }
 
 async fn give_file(
-    connection: &mut HelperConnection,
+    connection: &mut WorkerConnection,
     file: File,
     named: Digest,
 ) -> Result<(Digest, u64), ExchangeError> {

@@ -1,10 +1,10 @@
-use bpfmand_cage::seccomp::arguments::{narrowed, of_helpers};
+use bpfmand_cage::seccomp::arguments::{narrowed, of_workers};
 use bpfmand_cage::seccomp::groups::{CallGroup, MOUNTING};
-use bpfmand_cage::seccomp::helpers::{FETCHER, VERIFIER};
 use bpfmand_cage::seccomp::refused::LATER;
+use bpfmand_cage::seccomp::workers::{FETCHER, VERIFIER};
 use bpfmand_cage::{GROUPS, UNKNOWN};
 
-use super::process::{CallEnd, NOTHING, call_of_helper};
+use super::process::{CallEnd, NOTHING, call_of_worker};
 
 fn of_verifier() -> Vec<&'static CallGroup> {
     VERIFIER.iter().collect()
@@ -16,7 +16,7 @@ fn of_fetcher() -> Vec<&'static CallGroup> {
 
 fn allowed(number: i64, own: u32) -> [i64; 6] {
     let mut arguments = NOTHING;
-    let narrowed = of_helpers().remove(&number).or_else(|| narrowed(own).remove(&number));
+    let narrowed = of_workers().remove(&number).or_else(|| narrowed(own).remove(&number));
     for argument in narrowed.iter().flat_map(|ways| &ways[0]) {
         arguments[usize::from(argument.place)] = argument.value.into();
     }
@@ -29,7 +29,7 @@ fn allowed_worker_calls_succeed_and_any_other_kills_the_process() {
         let of_table: Vec<i64> =
             groups.iter().flat_map(|group| group.all()).map(|call| call.number).collect();
         for number in &of_table {
-            let end = call_of_helper(&groups, *number, |own| allowed(*number, own));
+            let end = call_of_worker(&groups, *number, |own| allowed(*number, own));
             assert_ne!(end, CallEnd::Killed, "call {number}");
         }
         let unknown: Vec<i64> = UNKNOWN.iter().map(|call| call.number).collect();
@@ -39,7 +39,7 @@ fn allowed_worker_calls_succeed_and_any_other_kills_the_process() {
             !of_table.contains(number) && !unknown.contains(number) && !passed.contains(number)
         });
         for number in others {
-            assert_eq!(call_of_helper(&groups, number, |_| NOTHING), CallEnd::Killed, "call {number}");
+            assert_eq!(call_of_worker(&groups, number, |_| NOTHING), CallEnd::Killed, "call {number}");
         }
     }
 }
@@ -58,10 +58,10 @@ fn a_fetcher_opens_no_file_to_write_to_it() {
     let ways = [libc::O_WRONLY, libc::O_RDWR, libc::O_CREAT, libc::O_TRUNC, libc::O_TMPFILE];
     for way in ways {
         let arguments = |_| [-1, -1, way.into(), 0, 0, 0];
-        assert_eq!(call_of_helper(&of_fetcher(), libc::SYS_openat, arguments), CallEnd::Killed, "{way:o}");
+        assert_eq!(call_of_worker(&of_fetcher(), libc::SYS_openat, arguments), CallEnd::Killed, "{way:o}");
     }
     let reading = |_| [-1, -1, (libc::O_RDONLY | libc::O_CLOEXEC | libc::O_DIRECTORY).into(), 0, 0, 0];
-    assert_eq!(call_of_helper(&of_fetcher(), libc::SYS_openat, reading), CallEnd::Made);
+    assert_eq!(call_of_worker(&of_fetcher(), libc::SYS_openat, reading), CallEnd::Made);
 }
 
 /// A signal could kill a process of the same user, even the daemon.
@@ -78,10 +78,10 @@ fn no_descriptor_sends_signals() {
     for groups in [of_verifier(), of_fetcher()] {
         for [command, argument] in ways {
             let arguments = |_| [-1, command.into(), argument.into(), 0, 0, 0];
-            let end = call_of_helper(&groups, libc::SYS_fcntl, arguments);
+            let end = call_of_worker(&groups, libc::SYS_fcntl, arguments);
             assert_eq!(end, CallEnd::Killed, "{command} {argument}");
         }
         let status = |_| [-1, libc::F_SETFL.into(), libc::O_NONBLOCK.into(), 0, 0, 0];
-        assert_eq!(call_of_helper(&groups, libc::SYS_fcntl, status), CallEnd::Made);
+        assert_eq!(call_of_worker(&groups, libc::SYS_fcntl, status), CallEnd::Made);
     }
 }

@@ -64,7 +64,7 @@ fn is_confined(process: &Process) -> bool {
 fn launch(act: &str) -> Launch {
     let environment = match act {
         "" => Vec::new(),
-        act => vec![("BPFMAN_TEST_HOSTILE_HELPER".to_owned(), act.to_owned())],
+        act => vec![("BPFMAN_TEST_HOSTILE_WORKER".to_owned(), act.to_owned())],
     };
     Launch { policy: POLICY.to_owned(), environment, ..Launch::default() }
 }

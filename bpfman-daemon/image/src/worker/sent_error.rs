@@ -1,4 +1,4 @@
-//! Errors as a helper sends them: the kind with its data, and causes as text.
+//! Errors as a worker sends them: the kind with its data, and causes as text.
 #![expect(
     missing_docs,
     reason = "messages between two programs of one version, whose fields name their contents"
@@ -105,8 +105,8 @@ impl From<ImageError> for SentError {
             }
             ImageError::Bytecode { image, source } => Self::Bytecode { image, why: text(&source) },
             ImageError::Label { image, source } => Self::Label { image, why: text(&source) },
-            // Helpers do no work that fails with another error.
-            other => Self::Malformed { what: "the work of a helper".to_owned(), why: other.to_string() },
+            // Workers do no work that fails with another error.
+            other => Self::Malformed { what: "the work of a worker".to_owned(), why: other.to_string() },
         }
     }
 }
