@@ -24,7 +24,7 @@ pub async fn run(objects: &Objects) -> anyhow::Result<()> {
     let before = fs::read_to_string(COUNTED)?;
     fs::write(COUNTED, "1")?;
     let measured = async {
-        for (how, grouped) in [("control group", true), ("process namespace", false)] {
+        for (how, grouped) in [("cgroup", true), ("process namespace", false)] {
             by(how, grouped, objects, &mut results).await?;
         }
         anyhow::Ok(())

@@ -255,7 +255,7 @@ impl Worker {
             CpuOutcome::StillOver | CpuOutcome::Gone => return,
             CpuOutcome::Warned => (&self.counts.warned, "OverCpu", String::new()),
             CpuOutcome::Detached { links } => {
-                (&self.counts.detached, "Detach", format!("{links} links ended, until it is attached anew"))
+                (&self.counts.detached, "Detach", format!("{links} links ended, until it is attached again"))
             }
             CpuOutcome::TookBack => {
                 (&self.counts.took_back, "TakeBack", "the version before took its place".to_owned())

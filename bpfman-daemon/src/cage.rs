@@ -79,8 +79,8 @@ impl Cage {
                 self.seccomp.to_string(),
                 match self.seccomp {
                     CageMode::On => None,
-                    CageMode::Log => Some("system calls are logged and made: [cage] in bpfman.toml says so"),
-                    CageMode::Off => Some("system calls are not filtered: [cage] in bpfman.toml says so"),
+                    CageMode::Log => Some("system calls are logged and made, as [cage] in bpfman.toml sets"),
+                    CageMode::Off => Some("system calls are not filtered, as [cage] in bpfman.toml sets"),
                 },
             ),
             match self.landlock {
@@ -89,7 +89,7 @@ impl Cage {
                 None => part(
                     "landlock",
                     "off".to_owned(),
-                    Some("threads for images can write anywhere: [cage] in bpfman.toml says so"),
+                    Some("threads for images can write anywhere, as [cage] in bpfman.toml sets"),
                 ),
             },
             match self.workers_user {
@@ -118,7 +118,7 @@ impl Cage {
                 "mounts",
                 "private".to_owned(),
                 Some(
-                    "only this process sees its bpffs: all programs are detached when it ends; --allow-private-mounts says so",
+                    "only this process sees its bpffs: all programs are detached when it ends, as --allow-private-mounts allows",
                 ),
             ));
         }

@@ -1,7 +1,9 @@
 //! Settings of the daemon. Flags override environment variables, which override the file, which overrides defaults.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+mod file;
+mod folders;
+
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,21 +15,20 @@ use bpfmand_journal::JournalSettings;
 use bpfmand_kernel::linux::DEFAULT_POD_LOGS;
 use bpfmand_kernel::{Probe, XdpMode};
 use bpfmand_store::EngineKind;
-use serde::Deserialize;
 
 use crate::arguments::DaemonArguments;
-use crate::csi_settings::{CsiSettings, CsiTable};
-use crate::group;
-use crate::journal_settings::{self, JournalTable};
-use crate::load_gate::{GateSettings, GateTable};
-use crate::metrics_settings::{MetricsSettings, MetricsTable};
+use crate::config::file::ConfigFile;
+use crate::csi_settings::CsiSettings;
+use crate::load_gate::GateSettings;
+use crate::metrics_settings::MetricsSettings;
 use crate::policy::file::read_root_file;
-use crate::radar::{RadarObject, RadarTable};
-use crate::registries::{self, ImagesTable, RegistryTable};
+use crate::radar::RadarObject;
+use crate::{group, journal_settings, registries};
+
+pub use self::folders::Folders;
 
 const CONFIG: &str = "/etc/bpfman/bpfman.toml";
 pub const POLICY: &str = "/etc/bpfman/policy.toml";
-const RUNTIME: &str = "/run/bpfman";
 pub const STATE: &str = "/var/lib/bpfman";
 /// User id of the worker processes, from a range that systemd's table of users lists as unused.
 const DEFAULT_WORKERS_USER: u32 = 60_919;
@@ -84,130 +85,6 @@ pub struct Config {
     pub without: Vec<&'static Probe>,
 }
 
-/// Contents of `bpfman.toml`. Unknown keys are ignored: files of other versions have others.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct File {
-    interfaces: BTreeMap<String, InterfaceTable>,
-    signing: LegacySigning,
-    socket: SocketTable,
-    store: StoreTable,
-    tc: TcTable,
-    chains: ChainsTable,
-    maps: MapsTable,
-    limits: LimitsTable,
-    watch: WatchTable,
-    kernel: KernelTable,
-    kubernetes: KubernetesTable,
-    logging: LoggingTable,
-    csi: CsiTable,
-    cage: CageTable,
-    journal: JournalTable,
-    metrics: MetricsTable,
-    gate: GateTable,
-    radar: RadarTable,
-    images: ImagesTable,
-    registries: BTreeMap<String, RegistryTable>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct InterfaceTable {
-    xdp_mode: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct SocketTable {
-    group: Option<NameOrNumber>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum NameOrNumber {
-    Number(u32),
-    Name(String),
-}
-
-impl fmt::Display for NameOrNumber {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Number(number) => number.fmt(f),
-            Self::Name(name) => f.write_str(name),
-        }
-    }
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct StoreTable {
-    engine: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct TcTable {
-    attach: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct WatchTable {
-    check_seconds: Option<f64>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct KernelTable {
-    without: Vec<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct KubernetesTable {
-    pod_logs_dir: Option<PathBuf>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct ChainsTable {
-    counters: Option<String>,
-    owner_members: Option<u64>,
-    owner_verified_insns: Option<u64>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct MapsTable {
-    mib_per_load: Option<u64>,
-    mib_per_owner: Option<u64>,
-    mib_of_owners: Option<u64>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct LimitsTable {
-    cpu_window_seconds: Option<f64>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct LoggingTable {
-    level: Option<String>,
-    format: Option<String>,
-}
-
-/// Parts of the sandbox that root switches off, to find out whether one causes a problem.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct CageTable {
-    seccomp: Option<String>,
-    landlock: Option<String>,
-    helpers: Option<String>,
-    helpers_user: Option<u32>,
-    memory_mib: Option<u64>,
-}
-
 impl Config {
     pub fn read(arguments: &DaemonArguments) -> anyhow::Result<Self> {
         let path = arguments.config.as_deref().unwrap_or(Path::new(CONFIG));
@@ -221,12 +98,12 @@ impl Config {
                 return Err(error).with_context(|| format!("cannot read configuration {}", path.display()));
             }
         };
-        let file: File = toml::from_str(&text)
+        let file: ConfigFile = toml::from_str(&text)
             .with_context(|| format!("configuration {} is not understood", path.display()))?;
         Self::merge(arguments, file)
     }
 
-    fn merge(arguments: &DaemonArguments, file: File) -> anyhow::Result<Self> {
+    fn merge(arguments: &DaemonArguments, file: ConfigFile) -> anyhow::Result<Self> {
         let Folders { runtime, state } = Folders::of(arguments)?;
         let csi = CsiSettings::merge(arguments, file.csi, &runtime)?;
         let journal = journal_settings::settings(&file.journal, &state)?;
@@ -343,35 +220,6 @@ impl Config {
 
     pub fn image_folders(&self) -> Option<WritableFolders> {
         self.landlock.then(|| WritableFolders::new(vec![self.images.clone()]))
-    }
-
-    pub fn fs(&self) -> PathBuf {
-        self.runtime.join("fs")
-    }
-}
-
-/// Folders of a daemon. Flags and environment variables set them, the file does not.
-#[derive(Clone, Debug)]
-pub struct Folders {
-    pub runtime: PathBuf,
-    pub state: PathBuf,
-}
-
-impl Folders {
-    pub fn of(arguments: &DaemonArguments) -> anyhow::Result<Self> {
-        let runtime = arguments.runtime_dir.clone().unwrap_or_else(|| PathBuf::from(RUNTIME));
-        let state = match (&arguments.state_dir, &arguments.runtime_dir) {
-            (Some(state), _) => state.clone(),
-            // Daemons with their own runtime folders must never share records.
-            (None, Some(runtime)) => runtime.join("state"),
-            (None, None) => PathBuf::from(STATE),
-        };
-        for (flag, folder) in [("--runtime-dir", &runtime), ("--state-dir", &state)] {
-            if !folder.is_absolute() {
-                bail!("{flag} \"{}\" is not an absolute path", folder.display());
-            }
-        }
-        Ok(Self { runtime, state })
     }
 
     pub fn fs(&self) -> PathBuf {

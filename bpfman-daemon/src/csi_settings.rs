@@ -76,7 +76,7 @@ impl CsiSettings {
         if !arguments.csi_support && !table.enabled {
             if let Some(folder) = registration {
                 bail!(
-                    "the CSI driver is to be registered in {}, but nobody asked for it: add --csi-support, or csi.enabled = true in the configuration",
+                    "the CSI driver is to be registered in {}, but it is off: add --csi-support, or csi.enabled = true in the configuration",
                     folder.display()
                 );
             }

@@ -25,6 +25,7 @@ mod radar;
 mod registries;
 mod reserve;
 mod run;
+mod serve;
 mod socket;
 mod start_progress;
 #[cfg(debug_assertions)]

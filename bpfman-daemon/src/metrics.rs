@@ -94,7 +94,7 @@ fn may_read(policy: Arc<PolicySource>) -> ReadPermission {
     Box::new(move |stream| {
         let peer = match socket::peer(stream, WantedIdentity::Process) {
             Ok(peer) => peer,
-            Err(error) => return Some(format!("nobody knows whose connection this is: {error}")),
+            Err(error) => return Some(format!("the user of this connection is unknown: {error}")),
         };
         policy.policy().decide(&peer, AccessVerb::Read, &[]).err().map(|denial| denial.message)
     })

@@ -16,6 +16,7 @@ mod programs;
 mod settings;
 mod short_lived;
 mod sources;
+mod switching;
 mod tally;
 mod watch;
 

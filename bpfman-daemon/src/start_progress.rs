@@ -38,7 +38,7 @@ impl StartProgress {
         told.goes_on = Some(Instant::now());
         let time = u32::try_from(NEXT_STEP.as_micros()).unwrap_or(u32::MAX);
         if let Err(error) = sd_notify::notify(&[NotifyState::ExtendTimeoutUsec(time)]) {
-            tracing::warn!(%error, "systemd was not told that the start goes on");
+            tracing::warn!(%error, "systemd was not notified that the start goes on");
         }
     }
 

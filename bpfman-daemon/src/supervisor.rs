@@ -18,11 +18,11 @@ pub fn starter_ends(workers: &WorkerProcesses) -> io::Result<impl Future<Output 
         ends.await;
         if is_there() {
             tracing::error!(
-                "the process that starts others has ended: loads are refused until the daemon is started anew"
+                "the process that starts others has ended: loads are refused until the daemon is started again"
             );
             tokio::time::sleep_until(began + MIN_LIFETIME).await;
             return anyhow::anyhow!(
-                "the process that starts others has ended: this daemon ends, to be started anew with another"
+                "the process that starts others has ended: this daemon ends, to be started again with another"
             );
         }
         tracing::error!("the process that starts others has ended: loads are refused; restart bpfmand");

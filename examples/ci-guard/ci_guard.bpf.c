@@ -2,7 +2,7 @@
 //
 // Follows the processes of jobs: what they start, where they connect, which files they open to write. User space enters
 // a job's first process before it does anything; its descendants are entered where the kernel makes them, so that one
-// whose parents have ended is still followed. Whoever is in the job's control group or below is of it, too: also one that
+// whose parents have ended is still followed. Whoever is in the job's cgroup or below is of it, too: also one that
 // something else has started there, or moved there.
 //
 // Every job has a ring of its own, since who reads a ring takes the records out. An event that is lost, or a process that
@@ -69,7 +69,7 @@ struct {
 	__type(value, struct tally);
 } tallies SEC(".maps");
 
-// A control group as the kernel knows it: its number, and how far below the root it is. None: number 0.
+// A cgroup as the kernel knows it: its number, and how far below the root it is. None: number 0.
 struct group {
 	__u64 number;
 	__u64 level;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// Lets leave a control group, or pass an interface, what rules allow: packets to prefixes, and to addresses that allowed
+// Lets leave a cgroup, or pass an interface, what rules allow: packets to prefixes, and to addresses that allowed
 // DNS names have. Everything else is reported, and dropped if the mode says so.
 //
 // Names are learnt from answers that pass. `egress_guard_out` sees a query to an allowed resolver and notes it;
@@ -99,7 +99,7 @@ static __always_inline void read_ports(struct __sk_buff *skb, struct packet *pac
 }
 
 // False if the packet may go elsewhere than its header says. A process can ask for such headers; what its kernel sends by
-// itself has none, and is cut into fragments only behind a control group. What is for groups of the link (224.0.0.0/24,
+// itself has none, and is cut into fragments only behind a cgroup. What is for groups of the link (224.0.0.0/24,
 // ff02::/16) leaves it by no header: reports of multicast listeners have some. `type` is an Ethernet type, `at` where its
 // header begins.
 static __always_inline bool read_packet(struct __sk_buff *skb, struct packet *packet, __be16 type, __u32 at)

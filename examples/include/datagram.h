@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// Where datagrams go: of connect, and of sends that have an address. Programs at control groups get the kernel's own copy of
+// Where datagrams go: of connect, and of sends that have an address. Programs at cgroups get the kernel's own copy of
 // it, which the process cannot change any more, but can neither read other memory nor send signals on all kernels. So they
 // note it, and a program at the end of the call finds it.
 #ifndef EXAMPLES_DATAGRAM_H

@@ -110,7 +110,7 @@ struct {
 
 // Queries that wait for their answer.
 struct query {
-	struct address asker; // at an interface; at a control group the socket's cookie
+	struct address asker; // at an interface; at a cgroup the socket's cookie
 	struct address resolver;
 	__u16 port; // the asker's
 	__be16 id;
@@ -211,7 +211,7 @@ enum reason {
 };
 
 struct event {
-	__u64 group; // the control group's id: the inode of its folder; 0 where no socket sent it
+	__u64 group; // the cgroup's id: the inode of its folder; 0 where no socket sent it
 	struct address source;
 	struct address destination;
 	__u16 source_port;
@@ -221,7 +221,7 @@ struct event {
 	__u8 dropped;
 	__u8 version; // 4, 6
 	__u32 bytes;
-	__u32 interface; // its index; 0 at a control group
+	__u32 interface; // its index; 0 at a cgroup
 	char reversed[DNS_NAME_MAX + 1]; // the name that was asked for, from its end
 };
 

@@ -19,7 +19,7 @@ struct lease {
 	__u64 expires; // the same; others may take the lease from then on. Only for user space
 	__u64 owner; // likewise
 	__u64 tgid; // of this process alone; 0: of all
-	__u64 cgroup; // of this control group and those below it; 0: of all
+	__u64 cgroup; // of this cgroup and those below it; 0: of all
 	__u64 level; // its depth below the root
 };
 

@@ -108,7 +108,7 @@ struct net_device {
 struct event {
 	__u64 time;	// nanoseconds since boot, without sleep
 	__u64 began;	// when the process began: nanoseconds since boot, with sleep; 0: not known
-	__u64 group;	// control group of version 2
+	__u64 group;	// cgroup of version 2
 	__u32 process;
 	__u32 user;
 	__u32 user_group;

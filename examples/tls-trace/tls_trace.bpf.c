@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
 // Tells user space what programs read and write through OpenSSL and Go's crypto/tls, before it is encrypted and after it was
-// decrypted: by process and control group, and of each call the beginning alone.
+// decrypted: by process and cgroup, and of each call the beginning alone.
 //
 // The `enter` programs remember where a call's bytes are; the `leave` programs know how many there were. Which function of
 // OpenSSL is which: SSL_read and SSL_write return a length; SSL_read_ex and SSL_write_ex return 1, and write the length to
@@ -63,7 +63,7 @@ enum direction { READ, WRITE };
 // User space parses this by hand, in the machine's byte order. Of a call there are as many as its sample needs, in order.
 struct piece {
 	__u64 time; // nanoseconds since boot, when the call returned
-	__u64 cgroup; // id of the task's control group
+	__u64 cgroup; // id of the task's cgroup
 	__u64 connection;
 	__u32 pid, tid;
 	__u32 uid;

@@ -17,7 +17,7 @@ pub struct CgroupPath(String);
 /// Invalid path of a cgroup.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "\"{path}\" is no control group: {why}; expected its path in the hierarchy of version 2, such as /system.slice/web.service"
+    "\"{path}\" is no cgroup: {why}; expected its path in the hierarchy of version 2, such as /system.slice/web.service"
 )]
 pub struct BadCgroupPath {
     path: String,

@@ -28,6 +28,10 @@ pub struct GroupContents {
     /// could be the same without the flag, which the kernel does not report. `None` if the entries are not in the order
     /// in which they run, because that order is unknown.
     pub preorder: Option<usize>,
+    /// Programs of cgroups above that run before all entries: each has `BPF_F_PREORDER`. Empty if `preorder` is `None`.
+    pub above_first: Vec<ProgramId>,
+    /// Other programs of cgroups above. They run after all entries.
+    pub above_last: Vec<ProgramId>,
 }
 
 /// Program, or filter without one, at a hook.

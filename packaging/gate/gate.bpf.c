@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// The gate: while it is closed, nobody loads eBPF programs but the executables and control groups that the daemon lets
+// The gate: while it is closed, nobody loads eBPF programs but the executables and cgroups that the daemon lets
 // (docs/gate.md). Needs Linux 5.11 with LSM "bpf".
 //
-// The daemon says until when it is closed, and says so anew all the time. When it is gone for longer than that, the gate
+// The daemon says until when it is closed, and says so again all the time. When it is gone for longer than that, the gate
 // stands open: a machine without its daemon must not be one that nobody can repair.
 #include <linux/bpf.h>
 #include <linux/types.h>

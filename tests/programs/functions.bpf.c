@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// An algorithm of congestion control, a probe of a static probe and one that whoever opens it runs, as users' objects have
+// An algorithm of congestion control, a probe of a USDT probe and one that whoever opens it runs, as users' objects have
 // them.
 #include <stdbool.h>
 #include <linux/bpf.h>

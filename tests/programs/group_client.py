@@ -1,4 +1,4 @@
-"""Does in a control group and a network namespace what it is told, line by line, and answers each with a line.
+"""Does in a cgroup and a network namespace what it is told, line by line, and answers each with a line.
 
 Arguments: the group's folder, the namespace's file, and a file in the place of /etc/resolv.conf.
 """

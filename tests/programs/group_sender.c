@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// Sends from a control group and a network namespace, and tells what that took.
+// Sends from a cgroup and a network namespace, and tells what that took.
 //
-//     group_sender GROUP NAMESPACE      the folder of a control group, and the file of a namespace
+//     group_sender GROUP NAMESPACE      the folder of a cgroup, and the file of a namespace
 //
 // For each line on standard input it answers with a line: nanoseconds of this thread's CPU time for each packet.
 //

@@ -28,7 +28,7 @@ impl Container {
             .map(|line| line.split(' ').collect::<Vec<_>>())
             .find(|fields| fields[2] == "cgroup2")
             .map(|fields| PathBuf::from(fields[1]))
-            .expect("control groups of version 2 are mounted");
+            .expect("cgroups of version 2 are mounted");
         let digits = format!("{:056x}{number:08x}", std::process::id());
         let group = hierarchy.join(format!("cri-containerd-{digits}.scope"));
         fs::create_dir(&group).unwrap();
@@ -65,6 +65,6 @@ impl Container {
 impl Drop for Container {
     fn drop(&mut self) {
         self.process = None;
-        wait::until("the control group is empty", || fs::remove_dir(&self.group).is_ok());
+        wait::until("the cgroup is empty", || fs::remove_dir(&self.group).is_ok());
     }
 }

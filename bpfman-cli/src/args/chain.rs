@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bpfman_model::HookName;
+use bpfman_model::{BadCgroupPath, BadHook, CgroupPath, HookName};
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::top::interval;
@@ -136,11 +136,29 @@ impl Switch {
 /// `bpfman explain`.
 #[derive(Args, Debug)]
 pub struct Explain {
-    /// Hook flags.
-    #[command(flatten)]
-    pub at: AtHook,
+    /// Hook of a chain, or cgroup:/PATH for the order of the programs of a cgroup.
+    #[arg(value_name = "HOOK", value_parser = explained_place)]
+    pub place: ExplainedPlace,
     /// Function name or link id of one program. Default: all programs.
     pub member: Option<String>,
+}
+
+/// Place that `bpfman explain` describes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExplainedPlace {
+    /// Hook of a chain.
+    Hook(HookName),
+    /// Cgroup.
+    Cgroup(CgroupPath),
+}
+
+fn explained_place(text: &str) -> Result<ExplainedPlace, String> {
+    match text.strip_prefix("cgroup:") {
+        Some(path) => {
+            path.parse().map(ExplainedPlace::Cgroup).map_err(|error: BadCgroupPath| error.to_string())
+        }
+        None => text.parse().map(ExplainedPlace::Hook).map_err(|error: BadHook| error.to_string()),
+    }
 }
 
 /// Commands for debugging a running chain.
@@ -224,6 +242,8 @@ mod tests {
             "bpfman chain trace xdp:eth0 --packet 000",
             "bpfman debug freeze",
             "bpfman explain",
+            "bpfman explain cgroup:web",
+            "bpfman explain cgroup:",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

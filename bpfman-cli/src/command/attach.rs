@@ -28,7 +28,7 @@ pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
     if forgets_redirects(&command.point) && !sharing.allow_redirect {
         warn(
             "the chain goes on after redirect: a packet that the program redirects is not sent there, but goes the way \
-             that the programs behind it decide (--allow-redirect says that this is meant)",
+             that the programs behind it decide (--allow-redirect states that this is intended)",
         );
     }
     let ttl_seconds = command.point.link().and_then(|link| link.ttl).map(|ttl| ttl.as_secs());

@@ -81,6 +81,6 @@ async fn verify(global: &Global, hook: HookName) -> Result<(), CliError> {
             "{hook} does not run what its programs make: {differing} of {} parts differ",
             verified.parts.len()
         ),
-        hint: "restart the daemon: it puts back what its records say, or says why it cannot",
+        hint: "restart the daemon: it puts back what its records say, or reports why it cannot",
     })
 }

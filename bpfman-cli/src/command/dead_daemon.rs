@@ -15,9 +15,10 @@ pub fn examine(global: &Global, error: &io::Error, diagnosis: &mut Diagnosis) {
     let socket = global.socket_path.display().to_string();
     let (what, why) = match error.kind() {
         ErrorKind::NotFound => ("there is no such socket", "no daemon was started, or it listens elsewhere"),
-        ErrorKind::ConnectionRefused => {
-            ("the socket is there, and nobody listens", "the daemon ended without removing it: it was killed")
-        }
+        ErrorKind::ConnectionRefused => (
+            "the socket is there, and no process listens",
+            "the daemon ended without removing it: it was killed",
+        ),
         _ => ("the socket cannot be used", "no daemon can be asked"),
     };
     let start = "systemctl start bpfmand.socket bpfmand";

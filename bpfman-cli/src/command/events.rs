@@ -72,7 +72,7 @@ async fn resume(client: &Client, query: &EventQuery, mut place: EventPlace) -> R
 
 fn cut_short(position: u64, newest: u64) -> CliError {
     CliError::CutShort {
-        what: format!("the daemon ended after it had told entries up to number {position} of {newest}"),
+        what: format!("the daemon ended after it had sent entries up to number {position} of {newest}"),
         hint: format!("`bpfman events --after {position}` shows the rest once the daemon is back"),
     }
 }

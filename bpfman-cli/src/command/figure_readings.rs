@@ -113,7 +113,7 @@ pub fn older(error: CliError) -> CliError {
             if refused.code == Code::Unimplemented && refused.reason.is_none() =>
         {
             CliError::Invalid {
-                what: "this daemon tells no figures: it is older than this client".to_owned(),
+                what: "this daemon reports no figures: it is older than this client".to_owned(),
                 hint: Some("`bpfman chain show HOOK --watch` works with it".to_owned()),
             }
         }

@@ -5,18 +5,25 @@ use bpfman_proto::ext::v1 as ext;
 use super::connect;
 use super::progress::warn;
 use crate::args::Global;
-use crate::args::chain::{DebugCommand, Explain, Switch, SwitchHook};
+use crate::args::chain::{DebugCommand, Explain, ExplainedPlace, Switch, SwitchHook};
 use crate::error::CliError;
 use crate::show;
 use crate::show::hook_answers::{Explained, HookSwitchesJson};
 
 pub async fn explain(global: &Global, command: Explain) -> Result<(), CliError> {
-    let hook = command.at.hook;
     let member = command.member.clone().unwrap_or_default();
-    let request = ext::ExplainRequest { hook: Some(ext::Hook::from(&hook)), member };
+    let (hook, request) = match &command.place {
+        ExplainedPlace::Hook(hook) => {
+            let request = ext::ExplainRequest { hook: Some(hook.into()), member, ..Default::default() };
+            (hook.to_string(), request)
+        }
+        ExplainedPlace::Cgroup(path) => {
+            (format!("cgroup:{path}"), ext::ExplainRequest { member, cgroup: path.to_string(), hook: None })
+        }
+    };
     let answer = connect(global).await?.chains.explain(request).await?.into_inner();
     let member = command.member;
-    show::answer(global, &Explained { hook: hook.to_string(), member, findings: answer.findings })
+    show::answer(global, &Explained { hook, member, findings: answer.findings })
 }
 
 pub async fn debug(global: &Global, command: DebugCommand) -> Result<(), CliError> {

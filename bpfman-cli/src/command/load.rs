@@ -139,7 +139,7 @@ fn metadata(what: &LoadWhat) -> HashMap<String, String> {
     if let Some(name) = &what.application {
         if let Some(written) = metadata.get(APPLICATION_KEY) {
             progress::warn(&format!(
-                "--application {name} is ignored: the metadata already says {APPLICATION_KEY}={written}"
+                "--application {name} is ignored: the metadata already has {APPLICATION_KEY}={written}"
             ));
         } else {
             metadata.insert(APPLICATION_KEY.to_owned(), name.clone());

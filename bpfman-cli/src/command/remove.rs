@@ -23,7 +23,8 @@ pub async fn unload(global: &Global, command: Unload) -> Result<(), CliError> {
     };
     let each = async |id| client.v1.clone().unload(v1::UnloadRequest { id }).await.map(|_| None);
     let named = Wanted::named(RemovalSubject::Program, &ids, ignore_missing);
-    remove(global, Wanted { is_list: command.all || command.programs.len() != 1, ..named }, each).await
+    let is_list = command.all || command.programs.len() != 1;
+    remove(global, Wanted { is_list, is_all: command.all, ..named }, each).await
 }
 
 /// Returns the ids of the programs that the command line names. Nothing is unloaded if a name is wrong.
@@ -77,37 +78,67 @@ struct Wanted<'a> {
     /// True if the answer is a list, also for one object or none.
     is_list: bool,
     ignore_missing: bool,
+    /// True if some may be refused only as long as others are there.
+    is_all: bool,
 }
 
 impl<'a> Wanted<'a> {
     const fn named(subject: RemovalSubject, ids: &'a [u32], ignore_missing: bool) -> Self {
-        Self { subject, ids, is_list: ids.len() != 1, ignore_missing }
+        Self { subject, ids, is_list: ids.len() != 1, ignore_missing, is_all: false }
     }
 }
 
-/// Removes objects one after the other, also after a failure, and shows the results. Failures are reported at once.
+/// Removes objects one after the other, also after a failure. Failures are reported at once; of all objects, those that
+/// are left when nothing more can be removed.
+async fn remove_each(
+    wanted: &Wanted<'_>,
+    each: impl AsyncFn(u32) -> Result<Option<u32>, tonic::Status>,
+) -> Result<(Vec<Removal>, Option<Exit>), CliError> {
+    let &Wanted { subject, is_list, ignore_missing, is_all, .. } = wanted;
+    let mut removed = Vec::with_capacity(wanted.ids.len());
+    let mut left = wanted.ids.to_vec();
+    loop {
+        let mut refused = Vec::new();
+        for id in &left {
+            let outcome = match each(*id).await.map_err(CliError::from) {
+                Ok(links_ended) => RemovalOutcome::Removed { links_ended },
+                Err(error) if ignore_missing && error.exit() == Exit::NotFound => RemovalOutcome::Missing,
+                Err(error) if !is_list => return Err(error),
+                Err(error) => {
+                    if !is_all {
+                        error.report_of(&format!("{} {id}", subject.name()));
+                    }
+                    refused.push((*id, error));
+                    continue;
+                }
+            };
+            removed.push(Removal { subject, id: *id, outcome });
+        }
+        if is_all && !refused.is_empty() && refused.len() < left.len() {
+            left = refused.into_iter().map(|(id, _)| id).collect();
+            continue;
+        }
+        let first = refused.first().map(|(_, error)| error.exit());
+        for (id, error) in refused {
+            if is_all {
+                error.report_of(&format!("{} {id}", subject.name()));
+            }
+            removed.push(Removal { subject, id, outcome: RemovalOutcome::Failed(error.to_string()) });
+        }
+        let place = |one: &Removal| wanted.ids.iter().position(|id| *id == one.id);
+        removed.sort_by_key(place);
+        return Ok((removed, first));
+    }
+}
+
 async fn remove(
     global: &Global,
     wanted: Wanted<'_>,
     each: impl AsyncFn(u32) -> Result<Option<u32>, tonic::Status>,
 ) -> Result<(), CliError> {
-    let Wanted { subject, ids, is_list, ignore_missing } = wanted;
+    let Wanted { subject, ids, is_list, .. } = wanted;
     ensure_distinct(subject, ids)?;
-    let mut removed = Vec::with_capacity(ids.len());
-    let mut first: Option<Exit> = None;
-    for id in ids {
-        let outcome = match each(*id).await.map_err(CliError::from) {
-            Ok(links_ended) => RemovalOutcome::Removed { links_ended },
-            Err(error) if ignore_missing && error.exit() == Exit::NotFound => RemovalOutcome::Missing,
-            Err(error) if !is_list => return Err(error),
-            Err(error) => {
-                error.report_of(&format!("{} {id}", subject.name()));
-                first = first.or(Some(error.exit()));
-                RemovalOutcome::Failed(error.to_string())
-            }
-        };
-        removed.push(Removal { subject, id: *id, outcome });
-    }
+    let (removed, first) = remove_each(&wanted, each).await?;
     let failed = removed.iter().filter(|one| matches!(one.outcome, RemovalOutcome::Failed(_))).count();
     show::answer(global, &Removed { subject, is_list, all: removed })?;
     match first {
@@ -136,5 +167,35 @@ mod tests {
         assert!(ensure_distinct(RemovalSubject::Link, &[7, 8, 9]).is_ok());
         let error = ensure_distinct(RemovalSubject::Link, &[7, 8, 7]).unwrap_err();
         assert_eq!((error.exit(), error.to_string().as_str()), (Exit::Usage, "link 7 is named twice"));
+    }
+
+    async fn remove_of_structure(ids: &[u32], is_all: bool) -> (Vec<bool>, Option<Exit>) {
+        let gone = std::sync::Mutex::new(Vec::new());
+        let each = async |id| {
+            let mut gone = gone.lock().unwrap();
+            if id > 20 && !gone.contains(&20) || id == 9 {
+                return Err(tonic::Status::failed_precondition("it is in use"));
+            }
+            gone.push(id);
+            Ok(None)
+        };
+        let named = Wanted::named(RemovalSubject::Program, ids, true);
+        let (removed, exit) = remove_each(&Wanted { is_list: true, is_all, ..named }, each).await.unwrap();
+        assert_eq!(removed.iter().map(|one| one.id).collect::<Vec<_>>(), ids);
+        let failed = |one: &Removal| matches!(one.outcome, RemovalOutcome::Failed(_));
+        (removed.iter().map(failed).collect(), exit)
+    }
+
+    #[tokio::test]
+    async fn program_refused_until_another_is_gone_is_unloaded() {
+        assert_eq!(remove_of_structure(&[22, 21, 20], true).await, (vec![false; 3], None));
+        let (failed, exit) = remove_of_structure(&[22, 20, 9], true).await;
+        assert_eq!((failed, exit.is_some()), (vec![false, false, true], true));
+    }
+
+    #[tokio::test]
+    async fn named_programs_are_tried_once_in_their_order() {
+        let (failed, exit) = remove_of_structure(&[22, 20], false).await;
+        assert_eq!((failed, exit.is_some()), (vec![true, false], true));
     }
 }

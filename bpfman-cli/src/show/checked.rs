@@ -260,7 +260,7 @@ impl CheckedObject {
         lines.extend(self.damaged.iter().map(|program| format!("Damaged: {program}")));
         for kernel in &self.kernels {
             if !kernel.lacks.iter().any(|lack| lack.certain) {
-                lines.push(format!("Has everything that can be told beforehand: {}", kernel.kernel));
+                lines.push(format!("Has everything that can be known beforehand: {}", kernel.kernel));
             }
             lines.extend(kernel.lacks.iter().map(|lack| {
                 let wanted_by = lack.wanted_by.join(", ");

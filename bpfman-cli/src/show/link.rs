@@ -117,7 +117,7 @@ fn block(link: &LinkJson, screen: Screen) -> String {
                 .optional("Container PID", attach.container_pid);
         }
         "cgroup" => {
-            block.optional("Control Group", attach.cgroup.as_ref());
+            block.optional("Cgroup", attach.cgroup.as_ref());
             block.optional("Attach Hook", attach.fn_name.as_ref());
         }
         "netkit" => {

@@ -182,7 +182,7 @@ fn nothing(screen: &TopScreen) -> &'static str {
         TopView::Programs => "no programs are loaded; --others shows those of others",
         TopView::Chains => "no hook has programs",
         TopView::Maps => "no program has maps",
-        TopView::Owners => "nobody has programs",
+        TopView::Owners => "no user has programs",
     }
 }
 

@@ -15,7 +15,7 @@ pub enum GrantError {
     #[error("another grant has this name, which owns what callers make")]
     SecondOfItsName,
     /// Grant without callers.
-    #[error("it is for nobody: write users, groups, units or pods")]
+    #[error("it is for no caller: write users, groups, units or pods")]
     Nobody,
     /// Grant without a verb.
     #[error("it allows nothing")]
@@ -72,7 +72,7 @@ pub enum GrantError {
     #[error("limits.over_cpu: {0}")]
     OverCpu(#[from] BadCpuAction),
     /// Action without a CPU limit.
-    #[error("limits.over_cpu says what follows over limits.cpu, which is not there")]
+    #[error("limits.over_cpu sets what follows over limits.cpu, which is not there")]
     OverNoCpu,
     /// CPU limit for applications, which are their own owners and have none.
     #[error(

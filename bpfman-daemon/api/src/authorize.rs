@@ -90,7 +90,7 @@ impl<K: Kernel> Api<K> {
         if !row_of(call).has(verb, objects.iter().map(AccessObject::class)) {
             tracing::error!(?call, %verb, ?objects, "the row of the call lacks the right that it asks for");
             return Err(Status::internal(
-                "this call asks for a right that the daemon has no rule for; its log says more",
+                "this call asks for a right that the daemon has no rule for; its log has more",
             ));
         }
         // Also where it is denied: it concerns only the owners of the named objects.

@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status};
 
 use crate::authorize::Permit;
 use crate::chains_show::HookView;
-use crate::explain::explain;
+use crate::explain::{PlaceToExplain, explain};
 use crate::member_timing::{self, TimedMembers};
 use crate::server::{Api, Reply, caller, fail};
 use crate::{audit, chains_parse, chains_show, ext_show, parse, status, strays};
@@ -199,13 +199,14 @@ impl<K: Kernel> BpfmanChains for Api<K> {
 
     async fn explain(&self, request: Request<wire::ExplainRequest>) -> Reply<wire::ExplainResponse> {
         let request = request.into_inner();
-        let (interface, kind) = parse::hook(request.hook)?;
+        let place = chains_parse::explained_place(request.hook, &request.cgroup)?;
         let permit = self.authorize(&[])?;
-        self.admit_interface(&permit, &interface).await?;
+        if let PlaceToExplain::Hook(interface, _) = &place {
+            self.admit_interface(&permit, interface).await?;
+        }
         let member = Some(request.member).filter(|member| !member.is_empty());
-        let findings = self.view(&permit, move |api| {
-            explain(&api.engine, &interface, kind, member.as_deref()).map_err(fail)
-        });
+        let findings =
+            self.view(&permit, move |api| explain(&api.engine, &place, member.as_deref()).map_err(fail));
         let findings = findings.await?;
         Ok(Response::new(wire::ExplainResponse { findings }))
     }

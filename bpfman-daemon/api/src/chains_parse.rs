@@ -4,19 +4,31 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bpfman_model::{
-    Anchor, AttachRequest, BadAnchor, InterfaceMatch, KernelLinkId, LinkId, MatchRequest, OrderIntent, Owner,
-    ProceedOn, ProgramId, Role, Sharing, VerdictFamily,
+    Anchor, AttachRequest, BadAnchor, BadCgroupPath, InterfaceMatch, KernelLinkId, LinkId, MatchRequest,
+    OrderIntent, Owner, ProceedOn, ProgramId, Role, Sharing, VerdictFamily,
 };
 use bpfman_proto::attach_point;
 use bpfman_proto::ext::v1 as wire;
 use bpfmand_engine::{AdoptRequest, AdoptWhat, HookChange, MapPolicy, ReplaceRequest, UpdateLinkRequest};
 use tonic::Status;
 
+use crate::explain::PlaceToExplain;
 use crate::parse;
 use crate::status::{bad_point, invalid, too_large, unsupported};
 
 /// Maximum time over which rates are measured, in milliseconds: a call has to end.
 const MAX_SAMPLE: u32 = 60_000;
+
+pub fn explained_place(hook: Option<wire::Hook>, cgroup: &str) -> Result<PlaceToExplain, Status> {
+    if cgroup.is_empty() {
+        let (interface, kind) = parse::hook(hook)?;
+        return Ok(PlaceToExplain::Hook(interface, kind));
+    }
+    if hook.is_some() {
+        return Err(invalid("the request has a hook and a cgroup: only one of them can be explained"));
+    }
+    cgroup.parse().map(PlaceToExplain::Cgroup).map_err(|error: BadCgroupPath| invalid(error.to_string()))
+}
 
 pub fn order(order: Option<wire::Order>) -> Result<Option<OrderIntent>, Status> {
     order.map(intent).transpose()
@@ -48,7 +60,7 @@ pub fn adopt(request: wire::AdoptRequest, caller_uid: u32) -> Result<AdoptReques
     let interface = match (request.iface.is_empty(), request.netns.is_empty()) {
         (true, true) => None,
         (true, false) => {
-            return Err(invalid("a network namespace without an interface says nothing of where a link is"));
+            return Err(invalid("a network namespace without an interface does not locate a link"));
         }
         (false, _) => Some(attach_point::interface(&request.iface, Some(request.netns)).map_err(bad_point)?),
     };

@@ -31,7 +31,7 @@ impl<K: Kernel> Api<K> {
             found.push(finding(
                 "store",
                 &self.paths.state.join("store").display().to_string(),
-                "nobody knows whether the last change is on disk".to_owned(),
+                "it is unknown whether the last change is on disk".to_owned(),
                 "changes are refused until the records are read again",
                 RESTART.to_owned(),
             ));
@@ -85,7 +85,7 @@ impl<K: Kernel> Api<K> {
                 "policy",
                 "gate",
                 format!("it stands open: {why}"),
-                "others than the daemon load eBPF programs, though [gate] of bpfman.toml says that they must not",
+                "others than the daemon load eBPF programs, though [gate] of bpfman.toml forbids it",
                 "journalctl -u bpfmand".to_owned(),
             ));
         }
@@ -101,7 +101,7 @@ impl<K: Kernel> Api<K> {
                 "history",
                 &folder,
                 format!("entries cannot be written: {}; {} are lost", standing.failure, standing.lost),
-                "changes go on, and nobody will know who made them",
+                "changes go on, and it will be unknown who made them",
                 format!("df -h {folder}"),
             ));
         }
@@ -123,7 +123,7 @@ impl<K: Kernel> Api<K> {
                 "history",
                 &folder,
                 error.to_string(),
-                "nobody can see who changed what",
+                "who changed what cannot be shown",
                 format!("ls -l {folder}"),
             )),
         }

@@ -199,7 +199,7 @@ impl<K: Kernel> BpfmanExt for Api<K> {
             };
             let last = tokio::select! {
                 last = pulled_and_sent => last,
-                () = events.closed() => Err(Status::cancelled("nobody waits for it any more")),
+                () = events.closed() => Err(Status::cancelled("no caller waits for it any more")),
             };
             if let Some(call) = call {
                 if let Ok(event) = &last {

@@ -113,7 +113,7 @@ impl<K: Kernel> BpfmanNode for Api<K> {
     ) -> Reply<wire::SampleRunsResponse> {
         let request = request.into_inner();
         let Some(time) = chains_parse::sample(request.sample_ms)? else {
-            return Err(status::invalid("runs cannot be counted over 0 ms: sample_ms says for how long"));
+            return Err(status::invalid("runs cannot be counted over 0 ms: sample_ms sets for how long"));
         };
         if request.program_ids.len() > MAX_SAMPLED {
             return Err(status::too_large(format!(

@@ -51,7 +51,7 @@ pub fn values(values: Option<wire::LoadValues>) -> LoadValues {
 pub fn cpu_limit(share: &str, over: &str) -> Result<Option<CpuLimit>, Status> {
     match (share, over) {
         ("", "") => Ok(None),
-        ("", _) => Err(invalid("over_cpu says what follows over cpu_limit, which is not there")),
+        ("", _) => Err(invalid("over_cpu sets what follows over cpu_limit, which is not there")),
         (share, over) => {
             let share = share.parse().map_err(|error: BadCpuShare| invalid(error.to_string()))?;
             let action = (!over.is_empty()).then(|| over.parse()).transpose();

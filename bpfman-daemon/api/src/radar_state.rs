@@ -135,7 +135,7 @@ impl RadarState {
 #[derive(Debug, thiserror::Error)]
 pub enum RadarRefusal {
     /// Object that root's configuration determines.
-    #[error("[radar] of bpfman.toml says which object it has: {0}")]
+    #[error("[radar] of bpfman.toml sets its object: {0}")]
     Configured(String),
     /// Failure of the switch.
     #[error("{0}")]

@@ -359,7 +359,7 @@ impl<K: Kernel> Api<K> {
         });
         done.await.unwrap_or_else(|error| {
             tracing::error!(%error, "a request ended in a panic");
-            Err(Status::internal("the daemon failed while it worked on this request; its log says more"))
+            Err(Status::internal("the daemon failed while it worked on this request; its log has more"))
         })
     }
 }

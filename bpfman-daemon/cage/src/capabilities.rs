@@ -36,7 +36,7 @@ pub const KEPT: [KeptCapability; 10] = [
     ),
     kept(
         Capability::CAP_DAC_READ_SEARCH,
-        "open object files and binaries that clients name, once the kernel said that the client could",
+        "open object files and binaries that clients name, once the kernel confirmed that the client could",
     ),
     kept(Capability::CAP_SETUID, "ask the kernel that, on a thread with the client's user"),
     kept(Capability::CAP_SETGID, "ask the kernel that, on a thread with the client's groups"),

@@ -18,7 +18,7 @@ pub enum CsiError {
     Invalid(String),
     /// The program or a map does not exist. The kubelet retries, so a pod waits for its program.
     #[error(
-        "{0}; the pod starts once it is loaded: `kubectl get clusterbpfapplicationstates,bpfapplicationstates -A` tells what keeps it"
+        "{0}; the pod starts once it is loaded: `kubectl get clusterbpfapplicationstates,bpfapplicationstates -A` shows what keeps it"
     )]
     NotThere(NamedMapsError),
     /// The program exists, but not the map.

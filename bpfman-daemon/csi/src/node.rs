@@ -58,7 +58,7 @@ impl<M: MapSource> NodeService<M> {
             Ok(Err(error)) => Err(error.into()),
             Err(error) => {
                 tracing::error!(call, %error, "a request ended in a panic");
-                Err(Status::internal("the daemon failed while it worked on this request; its log says more"))
+                Err(Status::internal("the daemon failed while it worked on this request; its log has more"))
             }
         }
     }

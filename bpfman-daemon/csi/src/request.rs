@@ -136,7 +136,7 @@ fn capability(capability: Option<&v1::VolumeCapability>) -> Result<u32, CsiError
     let mount = match &capability.access_type {
         Some(AccessType::Mount(mount)) => mount,
         Some(AccessType::Block(_)) => return invalid("maps are files in a folder, not a block device"),
-        None => return invalid("the volume capability says neither mount nor block"),
+        None => return invalid("the volume capability is neither mount nor block"),
     };
     // Accept the kubelet's default for a pod without a type.
     if !["", "bpf"].contains(&mount.fs_type.as_str()) {

@@ -85,6 +85,7 @@ pub use error::{
 };
 pub use follow::FollowReport;
 pub use load::LoadOutcome;
+pub use order::group_programs::{GroupProgram, GroupPrograms};
 pub use order::move_link::OrderReport;
 
 pub use replace::{

@@ -2,10 +2,14 @@
 //! bytes.
 //!
 //! A frame is its kind (one byte), its length (four bytes, little-endian), and its bytes. Content is a sequence of
-//! pieces, ended by an empty one. Clients wait for answers on a runtime or with a deadline, and have ends of their own;
-//! the server end is the same everywhere: [`Answering`].
+//! pieces, ended by an empty one. [`Answering`] is the server end. Clients wait for answers on a runtime
+//! (`WorkerConnection`, with the feature `tokio`) or with a deadline.
 
 mod answering;
+#[cfg(feature = "tokio")]
+mod connection;
+pub mod environment;
+mod link;
 pub mod order;
 pub mod tls;
 mod writing;
@@ -15,6 +19,9 @@ use std::io;
 use serde::de::DeserializeOwned;
 
 pub use answering::{Answering, Content};
+#[cfg(feature = "tokio")]
+pub use connection::WorkerConnection;
+pub use link::WorkerLink;
 pub use writing::Writing;
 
 /// Maximum size of a message, in bytes: more than the encoded signatures of one digest.

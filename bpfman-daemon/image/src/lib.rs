@@ -84,4 +84,4 @@ pub use store::ImageStore;
 pub use trust_root::{TrustRoot, TrustRootError};
 pub use untrusted::{EvidenceError, SignatureError, TooFewSigners, UntrustedReason};
 pub use verified_by::{Evidence, Signed, Signer, VerifiedBy};
-pub use worker::{StartWorker, WorkerLink, WorkerRole};
+pub use worker::{StartWorker, WorkerRole};

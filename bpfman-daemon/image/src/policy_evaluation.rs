@@ -168,7 +168,7 @@ impl LoadSession<'_> {
     }
 
     pub(crate) fn forbidden(&self, rule: &str, offer: &Offer, lowest: &Version) -> ImageError {
-        let why = format!("it says {}, and {lowest} was accepted before", offer.version);
+        let why = format!("it has {}, and {lowest} was accepted before", offer.version);
         self.rollback_error(rule, &offer.annotation, why)
     }
 

@@ -94,9 +94,7 @@ impl ImageStore {
         let offer = Offer { annotation: annotation.clone(), version, floors, raises: Default::default() };
         match self.cache.forbidding(&offer)? {
             None => Ok(()),
-            Some(lowest) => {
-                Err(refuse(format!("it says {}, and {lowest} was accepted since", offer.version)))
-            }
+            Some(lowest) => Err(refuse(format!("it has {}, and {lowest} was accepted since", offer.version))),
         }
     }
 }

@@ -81,7 +81,7 @@ pub enum SignatureError {
         wanted: String,
     },
     /// An annotation has another value than required.
-    #[error("a signature by {signer} says {name}={found} instead of {wanted}")]
+    #[error("a signature by {signer} has {name}={found} instead of {wanted}")]
     WrongAnnotation {
         /// Signer of the image.
         signer: Signer,

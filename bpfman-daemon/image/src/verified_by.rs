@@ -108,9 +108,9 @@ impl fmt::Display for VerifiedBy {
                 let signers: Vec<String> = signers.iter().map(Signer::to_string).collect();
                 write!(f, "{} (rule {rule})", signers.join(", "))
             }
-            Self::UnsignedAllowed { rule } => write!(f, "nobody: unsigned images allowed by rule {rule}"),
-            Self::Warned { reason } => write!(f, "nobody: policy warns only ({reason})"),
-            Self::Off => f.write_str("nobody: policy off"),
+            Self::UnsignedAllowed { rule } => write!(f, "none: unsigned images allowed by rule {rule}"),
+            Self::Warned { reason } => write!(f, "none: policy warns only ({reason})"),
+            Self::Off => f.write_str("none: policy off"),
         }
     }
 }

@@ -64,7 +64,7 @@ impl Journal {
         let folder = settings.folder.clone();
         let journald = settings.journald.as_deref().and_then(|path| {
             let opened = Journald::open(path);
-            opened.inspect_err(|error| tracing::warn!(%error, "journald is not told of changes")).ok()
+            opened.inspect_err(|error| tracing::warn!(%error, "journald gets no changes")).ok()
         });
         let most_bytes = settings.bytes;
         let last = |segments: &Segments| segments.next().saturating_sub(1);

@@ -155,7 +155,7 @@ pub enum KernelError {
         netns: NetnsId,
     },
     /// The cgroup does not exist.
-    #[error("control group {path} does not exist{}", if *unified { "" } else { ": there is no hierarchy of version 2 here" })]
+    #[error("cgroup {path} does not exist{}", if *unified { "" } else { ": there is no hierarchy of version 2 here" })]
     NoControlGroup {
         /// Path from the root of the hierarchy.
         path: CgroupPath,
@@ -223,7 +223,7 @@ pub enum KernelError {
         most: u64,
     },
     /// A set of tasks cannot be distinguished from others.
-    #[error("the tasks of {of} cannot be told from those of others: {reason}")]
+    #[error("the tasks of {of} cannot be distinguished from those of others: {reason}")]
     NoTaskGroup {
         /// Process or cgroup.
         of: String,
@@ -251,7 +251,7 @@ pub enum KernelError {
     },
     /// The path of the bpffs leads elsewhere since this process opened it.
     #[error(
-        "the bpffs is no longer mounted at {root}: programs run on and can be changed, but nobody finds their pins by \
+        "the bpffs is no longer mounted at {root}: programs run on and can be changed, but no tool finds their pins by \
          path; restart bpfmand, which mounts it again and puts everything back"
     )]
     NotMounted {
@@ -292,7 +292,7 @@ impl KernelError {
     pub(crate) fn priority_taken(place: &NetfilterPlace) -> Self {
         Self::HookHeld {
             hook: format!("netfilter {place}"),
-            holder: "another program, or a table of nft or iptables, of this priority: take one that nobody there has".to_owned(),
+            holder: "another program, or a table of nft or iptables, of this priority: take one that none there has".to_owned(),
             look: Some("nft list hooks".to_owned()),
         }
     }

@@ -178,7 +178,7 @@ pub enum ProbeTargetError {
     /// The return probe is on a function of a runtime that copies stacks.
     #[error(
         "{} has functions of {runtime}, which moves the stacks of its threads: return probes change return addresses there, and \
-         end such processes; attach an entry probe (uprobe) to the instructions that return, or to a static probe (usdt)",
+         end such processes; attach an entry probe (uprobe) to the instructions that return, or to a USDT probe (usdt)",
         path.display()
     )]
     MovesStacks {
@@ -217,8 +217,8 @@ pub enum ProbeTargetError {
         /// Name of the function.
         function: String,
     },
-    /// The file does not have the static probe.
-    #[error("{} has no static probe {provider}:{name}: `readelf -n` lists those that a file has", path.display())]
+    /// The file does not have the USDT probe.
+    #[error("{} has no USDT probe {provider}:{name}: `readelf -n` lists those that a file has", path.display())]
     NoUsdt {
         /// Path of the file.
         path: PathBuf,

@@ -81,11 +81,11 @@ impl Probe {
         "uprobe_multi, uretprobe_multi and usdt programs are not attached");
     pub const UPROBE_SESSION: Self = probe!(uprobe_session, "user-space probes of entry and return", "Linux 6.13 or later has them", Trying,
         "uprobe_session programs are not attached");
-    pub const SOCKMAP_LINKS: Self = probe!(sockmap_links, "links on maps of sockets", "Linux 6.10 or later has them", Trying,
+    pub const SOCKMAP_LINKS: Self = probe!(sockmap_links, "links on sockmaps", "Linux 6.10 or later has them", Trying,
         "sk_skb and sk_msg programs are not attached");
     pub const NETKIT: Self = probe!(netkit, "netkit devices", "Linux 6.7 or later has them, if it was built with CONFIG_NETKIT", Trying,
         "netkit programs are not attached");
-    pub const STRUCT_OPS_LINKS: Self = probe!(struct_ops_links, "links of structures of functions", "Linux 6.4 or later has them", Trying,
+    pub const STRUCT_OPS_LINKS: Self = probe!(struct_ops_links, "struct_ops links", "Linux 6.4 or later has them", Trying,
         "struct_ops programs are loaded, and not attached");
     pub const TRAMPOLINE_COOKIES: Self = probe!(trampoline_cookies, "cookies of links to functions", "Linux 6.0 or later has them", Version,
         "tenants' fentry, fexit, fmod_ret and LSM programs are refused: they cannot be guarded");
@@ -98,9 +98,9 @@ impl Probe {
     pub const NETFILTER_HELD: Self = probe!(netfilter_held, "netfilter programs in a network namespace that may go (CVE-2024-50130)",
         "Linux 6.6.59, 6.11.6, 6.12 or later has them; in the daemon's own namespace they work here", Version,
         "netfilter programs are attached in the daemon's own network namespace only");
-    pub const CGROUP_ORDER: Self = probe!(cgroup_order, "order among programs of a control group", "Linux 6.17 or later has it, and newer ones of 6.12", Trying,
-        "programs of control groups run in the order in which they were attached; those that want another place are refused");
-    pub const XDP_CONTEXTS: Self = probe!(xdp_contexts, "test runs of XDP programs that are told their interface", "Linux 5.15 or later has them", Trying,
+    pub const CGROUP_ORDER: Self = probe!(cgroup_order, "order among programs of a cgroup", "Linux 6.17 or later has it, and newer ones of 6.12", Trying,
+        "programs of cgroups run in the order in which they were attached; those that want another place are refused");
+    pub const XDP_CONTEXTS: Self = probe!(xdp_contexts, "test runs of XDP programs that get their interface", "Linux 5.15 or later has them", Trying,
         "traced packets of XDP chains say nothing of the interface they came by");
     pub const MAP_BATCHES: Self = probe!(map_batches, "batches of map entries", "Linux 5.6 or later has them", Trying,
         "entries of maps are read and copied one by one; of a map that changes meanwhile some may be left out");

@@ -139,10 +139,10 @@ fn struct_ops_in_wrong_maps_or_too_many_are_refused() {
     let mut unnamed = program();
     unnamed.name.push('\0');
     for (all, why) in [
-        (vec![structure(0, vec![program()])], "holds none"),
-        (vec![structure(1, vec![program()])], "holds none"),
-        (vec![structure(3, vec![program()])], "holds none"),
-        (vec![structure(2, vec![]), structure(2, vec![])], "holds none"),
+        (vec![structure(0, vec![program()])], "is no struct_ops map"),
+        (vec![structure(1, vec![program()])], "is no struct_ops map"),
+        (vec![structure(3, vec![program()])], "is no struct_ops map"),
+        (vec![structure(2, vec![]), structure(2, vec![])], "is no struct_ops map"),
         (vec![structure(2, vec![data((64 << 10) + 1)])], "too many"),
         (vec![structure(2, vec![program(); 4097])], "too many"),
         (vec![structure(2, vec![unnamed])], "name that none can be"),

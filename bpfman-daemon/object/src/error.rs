@@ -113,7 +113,7 @@ pub enum ObjectError {
         section: String,
     },
     /// The section of the program stands for another type than declared.
-    #[error("program {program} is declared as {declared} but its section {section} says {family}")]
+    #[error("program {program} is declared as {declared} but its section {section} is for {family}")]
     TypeMismatch {
         /// The program.
         program: String,

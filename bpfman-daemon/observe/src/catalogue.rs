@@ -15,7 +15,7 @@ metrics! {
     OWN_METRICS:
     BUILD = Metric::gauge("bpfman_build_info", &["version"], "1, with the version of the daemon.");
     DETACHED = Metric::gauge("bpfman_detached", &[], "1 while root has everything detached (break glass).");
-    STORE_IN_DOUBT = Metric::gauge("bpfman_store_in_doubt", &[], "1 while nobody knows whether the last change is on disk; changes are refused.");
+    STORE_IN_DOUBT = Metric::gauge("bpfman_store_in_doubt", &[], "1 while it is unknown whether the last change is on disk; changes are refused.");
     RUN_STATISTICS = Metric::gauge("bpfman_run_statistics", &[], "1 while the kernel counts and times the runs of programs, which run metrics need.");
     RADAR = Metric::gauge("bpfman_radar", &["source"], "1, with what the radar sees by: `trampolines`, `tracepoints`, `polling` or `off`.");
     RADAR_EVENTS = Metric::counter("bpfman_radar_events", &[], "What others did with eBPF since the radar is on.");

@@ -1,11 +1,10 @@
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bpfmand_engine::{EbpfObject, EngineError, LinkAhead, ReadObjects};
+use bpfmand_frames::WorkerLink;
 use bpfmand_object::{MAX_OBJECT_BYTES, ObjectError, SharedBytes};
 
 use crate::connection::ReaderConnection;
@@ -18,19 +17,10 @@ use crate::timeouts::{ReaderTimeouts, StartPatience};
 /// No object is read faster.
 const MIN_TIMEOUT: Duration = Duration::from_millis(20);
 
-/// Handle of a reader.
-#[derive(Debug)]
-pub struct ReaderLink {
-    /// Socket to the reader.
-    pub stream: UnixStream,
-    /// Descriptor that ends the reader when it is closed. `None`: closing the socket suffices.
-    pub life: Option<OwnedFd>,
-}
-
 /// Starter of readers.
 pub trait StartReader: fmt::Debug + Send + Sync {
     /// Starts a reader for one object. Must wait for nothing but the kernel.
-    fn start_reader(&self) -> io::Result<ReaderLink>;
+    fn start_reader(&self) -> io::Result<WorkerLink>;
 
     /// Starts the next reader in advance. Called after an object was read; `used_types`: it needed the kernel's types.
     fn make_ready(&self, _used_types: bool) {}
@@ -86,9 +76,9 @@ impl ReaderClient {
     }
 
     pub(crate) fn start(&self) -> Result<(BusyReader, Arc<MemoryShare>), EngineError> {
-        let ReaderLink { stream, life } = self.start.start_reader().map_err(failed)?;
+        let link = self.start.start_reader().map_err(failed)?;
         let share = Arc::new(MemoryShare::of(&self.room));
-        let connection = ReaderConnection::new(stream, life, Arc::clone(&share));
+        let connection = ReaderConnection::new(link, Arc::clone(&share));
         Ok((BusyReader { connection, start: Arc::clone(&self.start), used_types: false }, share))
     }
 

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bpfmand_frames::{Frame, HEADER, PIECE, SMALL, Writing, announced, frame, understood, wrong};
+use bpfmand_frames::{Frame, HEADER, PIECE, SMALL, WorkerLink, Writing, announced, frame, understood, wrong};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -36,9 +36,9 @@ impl TimedStream {
 }
 
 impl ReaderConnection {
-    pub(crate) fn new(stream: UnixStream, life: Option<OwnedFd>, room: Arc<MemoryShare>) -> Self {
-        let stream = TimedStream { stream, until: Instant::now() };
-        Self { stream: BufReader::with_capacity(AHEAD, stream), room, _life: life }
+    pub(crate) fn new(link: WorkerLink, room: Arc<MemoryShare>) -> Self {
+        let stream = TimedStream { stream: link.stream, until: Instant::now() };
+        Self { stream: BufReader::with_capacity(AHEAD, stream), room, _life: link.life }
     }
 
     pub(crate) fn begin(&mut self, time: Duration) {

@@ -18,7 +18,7 @@ mod server;
 mod timeouts;
 
 pub use bpfmand_object::SharedBytes;
-pub use client::{ReaderClient, ReaderLink, StartReader};
+pub use client::{ReaderClient, StartReader};
 pub use kernel_types_file::{KernelTypesFile, open_kernel_types};
 pub use server::{ReaderTypes, serve, write_types_index};
 pub use timeouts::StartPatience;

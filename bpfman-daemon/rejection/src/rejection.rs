@@ -95,7 +95,7 @@ impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.cause {
             Some(cause) => write!(f, "{} ({})", cause.sentence, self.message)?,
-            None if self.message.is_empty() => f.write_str("its log says nothing of why")?,
+            None if self.message.is_empty() => f.write_str("its log gives no reason")?,
             None => f.write_str(&self.message)?,
         }
         if let Some(source) = &self.source {
@@ -139,7 +139,7 @@ mod tests {
             Rejection::read("5: (bf) r1 = r2\nsomething new about R12 and fooR3\nprocessed 1 insns\n");
         assert_eq!((&rejection.cause, &rejection.register), (&None, &None));
         assert_eq!(rejection.to_string(), "something new about R12 and fooR3, instruction 5: r1 = r2");
-        assert_eq!(Rejection::read("").to_string(), "its log says nothing of why");
+        assert_eq!(Rejection::read("").to_string(), "its log gives no reason");
     }
 
     #[test]

@@ -92,7 +92,7 @@ pub fn end(arguments: &DaemonArguments) -> anyhow::Result<()> {
     }
     let deadline = Instant::now() + BACK;
     while !check::info(&arguments.socket_path, BACK)?.detached.is_empty() {
-        ensure!(Instant::now() < deadline, "the daemon puts things back for {BACK:?} now: its log says more");
+        ensure!(Instant::now() < deadline, "the daemon puts things back for {BACK:?} now: its log has more");
         std::thread::sleep(LOOK);
     }
     println!("the daemon has put everything back, as far as it can: `bpfman doctor` compares");

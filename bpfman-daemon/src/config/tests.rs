@@ -10,12 +10,14 @@ fn arguments(words: &[&str]) -> DaemonArguments {
 
 #[test]
 fn a_given_runtime_folder_moves_the_state_below_it() {
-    let config = Config::merge(&arguments(&["--runtime-dir", "/r"]), File::default()).unwrap();
+    let config = Config::merge(&arguments(&["--runtime-dir", "/r"]), ConfigFile::default()).unwrap();
     assert_eq!(config.state, Path::new("/r/state"));
     assert_eq!(config.images, Path::new("/r/state/images"));
-    let config =
-        Config::merge(&arguments(&["serve", "--runtime-dir", "/r", "--state-dir", "/s"]), File::default())
-            .unwrap();
+    let config = Config::merge(
+        &arguments(&["serve", "--runtime-dir", "/r", "--state-dir", "/s"]),
+        ConfigFile::default(),
+    )
+    .unwrap();
     assert_eq!(config.state, Path::new("/s"));
 }
 
@@ -56,7 +58,7 @@ fn a_mistake_in_the_file_is_named() {
     let text = "[interfaces.eth0]\nxdp_mode = \"fast\"\n";
     let error = Config::merge(&arguments(&[]), toml::from_str(text).unwrap()).unwrap_err();
     assert!(error.to_string().contains("\"fast\""), "{error}");
-    let error = Config::merge(&arguments(&["--runtime-dir", "r"]), File::default()).unwrap_err();
+    let error = Config::merge(&arguments(&["--runtime-dir", "r"]), ConfigFile::default()).unwrap_err();
     assert!(error.to_string().contains("absolute"), "{error}");
     for wrong in ["0.01", "-1", "1e9", "nan"] {
         let text = format!("[watch]\ncheck_seconds = {wrong}\n");
@@ -134,7 +136,7 @@ fn hooks_are_checked_as_often_as_configured() {
 #[test]
 fn the_cage_is_whole_unless_it_is_written_otherwise() {
     let merged = |text: &str| {
-        let file: File = toml::from_str(text).map_err(anyhow::Error::from)?;
+        let file: ConfigFile = toml::from_str(text).map_err(anyhow::Error::from)?;
         Config::merge(&arguments(&[]), file).map(|config| config.seccomp)
     };
     assert_eq!(merged("").unwrap(), CageMode::On);

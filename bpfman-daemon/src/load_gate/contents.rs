@@ -71,7 +71,7 @@ pub fn exceptions(settings: &GateSettings) -> anyhow::Result<Exceptions> {
         });
         match id {
             Ok(id) => drop(groups.insert(id.to_ne_bytes().to_vec(), YES.to_vec())),
-            Err(error) => missing.push(format!("control group {} ({error})", path.display())),
+            Err(error) => missing.push(format!("cgroup {} ({error})", path.display())),
         }
     }
     Ok(Exceptions { executables, groups, missing })

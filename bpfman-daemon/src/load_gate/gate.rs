@@ -286,7 +286,7 @@ impl LoadGate {
         let Some(map) = self.up.as_ref().and_then(|up| up.maps.get("refused")) else { return };
         match self.kernel.map_entries(map, MAX_ENTRIES) {
             Ok(entries) => self.told.tell(&self.journal, entries),
-            Err(error) => tracing::warn!(%error, "nobody knows whom the gate refused"),
+            Err(error) => tracing::warn!(%error, "it is unknown whom the gate refused"),
         }
     }
 }

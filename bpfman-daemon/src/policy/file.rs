@@ -73,7 +73,7 @@ pub fn read_root_file(path: &Path) -> io::Result<String> {
 
 pub fn others_can_change(path: &Path, metadata: &Metadata) -> Option<String> {
     let is_roots = metadata.uid() == 0 && metadata.mode() & 0o022 == 0;
-    (!is_roots).then(|| format!("{} must belong to root and be writable by nobody else", path.display()))
+    (!is_roots).then(|| format!("{} must belong to root and be writable by no other user", path.display()))
 }
 
 /// Reads a regular file of at most `most` bytes. Others are refused at once: opening a FIFO would block.

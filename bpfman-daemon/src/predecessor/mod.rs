@@ -55,7 +55,7 @@ pub fn import(arguments: &DaemonArguments) -> anyhow::Result<()> {
         fs::symlink_metadata(&folder).with_context(|| format!("cannot look at {}", folder.display()))?;
     ensure!(
         owner.is_dir() && owner.uid() == 0,
-        "{} is not root's: what it says is not to be relied on",
+        "{} is not root's: its contents are not trusted",
         folder.display()
     );
     ensure!(

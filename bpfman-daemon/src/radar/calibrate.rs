@@ -91,7 +91,7 @@ impl FinalEvents {
         // A call counts as lost only after two readings without its event.
         let readings = [(); 2].map(|()| counts.read(kernel, &programs.counts, &programs.floods));
         let known = |news: Result<CallDeltas, KernelError>| {
-            news.inspect_err(|error| tracing::warn!(%error, "nobody knows what the radar lost")).ok()
+            news.inspect_err(|error| tracing::warn!(%error, "it is unknown what the radar lost")).ok()
         };
         Self { early, news: readings.into_iter().filter_map(known).collect() }
     }

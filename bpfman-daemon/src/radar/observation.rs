@@ -26,7 +26,7 @@ impl RadarWatch {
         let mut hook = None;
         if act.may_touch() {
             if let Err(error) = self.ours.refresh(&self.parts.engine) {
-                tracing::warn!(%error, "nobody knows what of ours others touch");
+                tracing::warn!(%error, "it is unknown what of ours others touch");
             }
             hook = self.ours.touched_by(event).cloned();
         }
@@ -113,7 +113,7 @@ impl RadarWatch {
         }
         self.standing.lock().lost += news.lost;
         let text = format!(
-            "{} calls came too fast: nobody knows who made them, what they were, or whether something of \
+            "{} calls came too fast: it is unknown who made them, what they were, or whether something of \
              bpfman was touched",
             news.lost
         );
@@ -126,7 +126,7 @@ impl RadarWatch {
         }
         self.standing.lock().lost += programs;
         let text = format!(
-            "{programs} programs came and went between two looks: nobody knows whose they were; those that bpfman tries \
+            "{programs} programs came and went between two looks: it is unknown whose they were; those that bpfman tries \
              are among them"
         );
         self.note_lost(programs, &text);
@@ -145,7 +145,7 @@ impl RadarWatch {
             self.counted(news);
         }
         let text = "programs of the radar did not show a map that this daemon made, and are unloaded: what \
-                    they saw is told, calls of this daemon among it, and nobody knows what they did not see";
+                    they saw is reported, calls of this daemon among it, and what they did not see is unknown";
         tracing::warn!("{text}");
         self.note("Lost", text.to_owned(), EntryResult::Done);
     }

@@ -47,7 +47,8 @@ impl RadarLoader {
             Some(object) => (true, object),
             None => (false, label.as_str()),
         };
-        let object = RadarObject::parse(object).ok_or_else(|| anyhow!("nobody knows \"{label}\""))?;
+        let object =
+            RadarObject::parse(object).ok_or_else(|| anyhow!("\"{label}\" is no object of the radar"))?;
         let named: BTreeMap<&str, &ManagedProgram> =
             found.iter().map(|(_, managed)| (managed.record.name.as_str(), managed)).collect();
         let works = |program: &RadarProgram| {

@@ -181,7 +181,7 @@ impl Tally {
             // The target of calls that found the ring buffer full is unknown.
             (0, count) if key.act.may_touch() && key.error == 0 => {
                 let what = key.act.in_general();
-                format!("{count} times: {what}; nobody knows whether something of bpfman was touched")
+                format!("{count} times: {what}; it is unknown whether something of bpfman was touched")
             }
             (0, count) => format!("{count} times: {}", key.act.in_general()),
             (_, count) if count > listed => {
@@ -263,7 +263,7 @@ mod tests {
             tallies.waiting.remove(&key).unwrap().entry(&key).object
         };
         assert_eq!(told(ActivityKind::Load, 0), "9 times: programs");
-        let touched = "9 times: links; nobody knows whether something of bpfman was touched";
+        let touched = "9 times: links; it is unknown whether something of bpfman was touched";
         assert_eq!(told(ActivityKind::Link, 0), touched);
         // A refused call affected nothing.
         assert_eq!(told(ActivityKind::Link, 1), "9 times: links");

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context as _;
+use bpfmand_frames::environment;
 use bpfmand_frames::order::{MAX_VERSION, VERSION};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
@@ -15,25 +16,6 @@ const NAME: &str = "bpfman-worker";
 const LIBEXEC: &str = "../libexec/bpfman";
 /// Time for the starter to report its version, in seconds.
 const PATIENCE: i64 = 30;
-
-const ENVIRONMENT: [&str; 13] = [
-    "HTTPS_PROXY",
-    "HTTP_PROXY",
-    "ALL_PROXY",
-    "NO_PROXY",
-    "https_proxy",
-    "http_proxy",
-    "all_proxy",
-    "no_proxy",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "RES_OPTIONS",
-    "LOCALDOMAIN",
-    "RUST_BACKTRACE",
-];
-/// Variable by which tests of debug builds make a worker hostile.
-#[cfg(debug_assertions)]
-const HOSTILE: &str = "BPFMAN_TEST_HOSTILE_WORKER";
 
 /// The worker's program, held open: its user need not be able to reach its folder.
 pub struct WorkerProgram {
@@ -74,10 +56,8 @@ fn find() -> anyhow::Result<PathBuf> {
 }
 
 fn set_environment(command: &mut Command) {
-    let kept = ENVIRONMENT.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+    let kept = environment::passed_on().filter_map(|name| Some((name, std::env::var_os(name)?)));
     command.env_clear().envs(kept);
-    #[cfg(debug_assertions)]
-    command.envs(std::env::var_os(HOSTILE).map(|act| (HOSTILE, act)));
 }
 
 /// Reads the version that a starter sends first, and compares it with the daemon's.

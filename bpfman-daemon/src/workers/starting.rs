@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bpfmand_cage::WorkerRestrictions;
-use bpfmand_frames::order;
-use bpfmand_image::{StartWorker, WorkerLink, WorkerRole};
+use bpfmand_frames::{WorkerLink, order};
+use bpfmand_image::{StartWorker, WorkerRole};
 use bpfmand_kernel::linux::{SealedMapping, seal};
-use bpfmand_observe::serve::{StartTls, TlsLink};
-use bpfmand_reader::{ReaderLink, SharedBytes, StartReader, open_kernel_types, write_types_index};
+use bpfmand_observe::serve::StartTls;
+use bpfmand_reader::{SharedBytes, StartReader, open_kernel_types, write_types_index};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sendmsg,
@@ -150,10 +150,8 @@ impl StartWorker for WorkerProcesses {
 }
 
 impl StartReader for WorkerProcesses {
-    fn start_reader(&self) -> io::Result<ReaderLink> {
-        let ready = self.reader_ahead.take();
-        let WorkerLink { stream, life } = ready.map_or_else(|| self.order(order::READER), Ok)?;
-        Ok(ReaderLink { stream, life })
+    fn start_reader(&self) -> io::Result<WorkerLink> {
+        self.reader_ahead.take().map_or_else(|| self.order(order::READER), Ok)
     }
 
     fn make_ready(&self, used_types: bool) {
@@ -173,9 +171,8 @@ impl StartReader for WorkerProcesses {
 }
 
 impl StartTls for WorkerProcesses {
-    fn start_tls(&self, client: Option<BorrowedFd<'_>>) -> io::Result<TlsLink> {
-        let WorkerLink { stream, life } = self.order_with(order::TLS, client)?;
-        Ok(TlsLink { stream, life })
+    fn start_tls(&self, client: Option<BorrowedFd<'_>>) -> io::Result<WorkerLink> {
+        self.order_with(order::TLS, client)
     }
 }
 

@@ -78,9 +78,8 @@ impl Blobs {
         let id = BlobId::of(bytes);
         let path = self.path(&id);
         if !holds(&path, bytes) {
-            return self.keep(bytes, true);
-        }
-        if !are_durable {
+            self.write(&path, bytes, true)?;
+        } else if !are_durable {
             // Another load may have renamed the file just now, and not synchronized the folder yet.
             let sync = || File::open(&path)?.sync_all().and_then(|()| File::open(&self.folder)?.sync_all());
             sync().map_err(fail("keep bytecode in", &path))?;
@@ -90,15 +89,15 @@ impl Blobs {
 
     /// Stores contents until the next reboot: they may be lost at a power loss, and [`Self::get`] then fails.
     pub fn put_for_this_boot(&self, bytes: &[u8]) -> Result<BlobId, FileError> {
-        self.keep(bytes, false)
-    }
-
-    fn keep(&self, bytes: &[u8], durably: bool) -> Result<BlobId, FileError> {
         let id = BlobId::of(bytes);
         let path = self.path(&id);
-        if holds(&path, bytes) {
-            return Ok(id);
+        if !holds(&path, bytes) {
+            self.write(&path, bytes, false)?;
         }
+        Ok(id)
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8], durably: bool) -> Result<(), FileError> {
         // Two loads of the same bytecode may write concurrently, each its own draft.
         static DRAFTS: AtomicU64 = AtomicU64::new(0);
         let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
@@ -109,14 +108,13 @@ impl Blobs {
             if durably {
                 file.sync_all()?;
             }
-            fs::rename(&draft, &path)?;
+            fs::rename(&draft, path)?;
             if durably { File::open(&self.folder)?.sync_all() } else { Ok(()) }
         };
         write().map_err(|source| {
             let _ = fs::remove_file(&draft);
-            fail("keep bytecode in", &path)(source)
-        })?;
-        Ok(id)
+            fail("keep bytecode in", path)(source)
+        })
     }
 
     /// Starts to store contents durably, on a thread of its own, so that a later [`Self::put_after`] finds them. `None` if they
@@ -151,7 +149,7 @@ impl Blobs {
         if let Err(error) = fs::remove_file(self.path(id))
             && error.kind() != io::ErrorKind::NotFound
         {
-            tracing::warn!(%error, blob = id.as_str(), "bytecode that nobody needs stays on disk");
+            tracing::warn!(%error, blob = id.as_str(), "unneeded bytecode stays on disk");
         }
     }
 

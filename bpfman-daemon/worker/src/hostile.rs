@@ -8,15 +8,14 @@ use std::process::Command;
 use anyhow::Context as _;
 use bpfmand_cage::WorkerRights;
 use bpfmand_frames::Answering;
+use bpfmand_frames::environment::HOSTILE;
 use rustix::process::{Pid, Signal};
 
-/// Variable with role and act, as in `verifier:read:/etc/shadow`. Acts are `read:PATH`, `write:PATH`, `list:PATH`,
+/// Returns role and act of [`HOSTILE`], if the role is this. Acts are `read:PATH`, `write:PATH`, `list:PATH`,
 /// `connect:PATH`, `dial:ADDRESS`, `execute:PATH` and `kill:PID`; for `reader` also `lie:NAME`, which reports a map of
 /// that name for any object, and `hang:`, which never responds.
-pub const ACT: &str = "BPFMAN_TEST_HOSTILE_WORKER";
-
 pub fn act_of(rights: WorkerRights) -> Option<String> {
-    let act = std::env::var(ACT).ok()?;
+    let act = std::env::var(HOSTILE).ok()?;
     let role = format!("{rights:?}:").to_lowercase();
     act.starts_with(&role).then_some(act)
 }

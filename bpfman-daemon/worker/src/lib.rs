@@ -11,7 +11,8 @@ mod verify;
 use std::io;
 use std::os::unix::net::UnixStream;
 
-use bpfmand_image::{StartWorker, WorkerLink, WorkerRole};
+use bpfmand_frames::WorkerLink;
+use bpfmand_image::{StartWorker, WorkerRole};
 
 pub use tls::{prepare_tls, serve_tls};
 #[cfg(feature = "fuzzing")]

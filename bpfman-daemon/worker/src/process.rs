@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use bpfman_worker::{prepare_tls, serve, serve_tls};
 use bpfmand_cage::{WorkerCage, WorkerRestrictions, WorkerRights, confine_worker};
+use bpfmand_frames::environment;
 use bpfmand_image::WorkerRole;
 use bpfmand_kernel::linux::SealedMapping;
 use bpfmand_reader::{ReaderTypes, open_kernel_types};
@@ -41,7 +42,7 @@ pub fn work(
     restrictions: WorkerRestrictions,
     types: Option<SealedMapping>,
 ) -> anyhow::Result<()> {
-    let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(std::env::var_os);
+    let named = environment::AUTHORITIES.into_iter().filter_map(std::env::var_os);
     let cage = WorkerCage { rights, restrictions, reads: named.map(PathBuf::from).collect() };
     let input = std::io::stdin().as_fd().try_clone_to_owned().context("there is no standard input")?;
     let client = match rights {

@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::Context as _;
 use bpfmand_cage::{WorkerRestrictions, WorkerRights};
-use bpfmand_frames::order;
+use bpfmand_frames::{environment, order};
 use bpfmand_kernel::linux::{ForkedProcess, SealedMapping, fork_alone};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send};
@@ -21,10 +21,6 @@ use super::{READER_NAME, process};
 
 /// Maximum number of processes: more than the loads that may wait, their verifiers, and readers for all calls.
 const MAX_PROCESSES: usize = 800;
-
-/// Environment variables with proxies, which fetchers alone need.
-const PROXIES: [&str; 6] =
-    ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "https_proxy", "http_proxy", "all_proxy"];
 
 /// Child process, alive as long as the requester keeps `life` open.
 struct Started {
@@ -124,7 +120,7 @@ fn start(what: u8, descriptors: Vec<OwnedFd>, restrictions: WorkerRestrictions) 
 /// Opens the standard error of a process. It is not the daemon's log: a compromised worker could forge log lines there.
 fn errors() -> io::Result<OwnedFd> {
     #[cfg(debug_assertions)]
-    if std::env::var_os(super::hostile::ACT).is_some() {
+    if std::env::var_os(environment::HOSTILE).is_some() {
         use std::os::fd::AsFd as _;
         return io::stderr().as_fd().try_clone_to_owned();
     }
@@ -140,8 +136,7 @@ fn execute(
     let mut command = Command::new("/proc/self/exe");
     command.arg0("bpfman-worker").arg(role).args(restrictions.arguments());
     if role != "fetcher" {
-        // The address of a proxy may hold a password.
-        for name in PROXIES {
+        for name in environment::PROXIES {
             command.env_remove(name);
         }
     }

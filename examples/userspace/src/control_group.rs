@@ -22,7 +22,7 @@ pub fn id_and_level(path: &Path) -> Result<(u64, u64)> {
         .map_err(|error| Failure::not_found(format!("{error:#}"), "give its folder below /sys/fs/cgroup"))?;
     // Directories of version 1 lack `cgroup.controllers`, other directories lack both files.
     if !here.join("cgroup.procs").exists() || !here.join("cgroup.controllers").exists() {
-        let message = format!("{} is no control group of version 2", here.display());
+        let message = format!("{} is no cgroup of version 2", here.display());
         return Err(Failure::invalid(message, "give a folder below /sys/fs/cgroup").into());
     }
     let metadata = std::fs::metadata(&here)?;

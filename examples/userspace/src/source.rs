@@ -55,7 +55,7 @@ impl MapSource {
         }
         let Some(program) = self.program else {
             return Err(Failure::invalid(
-                "a folder of maps says nothing of programs",
+                "a folder of maps names no programs",
                 "name one of the programs with --program, or their application with --app",
             )
             .into());

@@ -181,7 +181,7 @@ impl LoadTarget {
             Self::LsmHook | Self::SocketHook => "hook",
             Self::Tracepoint => "trace point",
             Self::Iterator => "kind of objects",
-            Self::StructMember => "member of a structure of functions",
+            Self::StructMember => "member of a struct_ops type",
             Self::ProgramFunction => "function of another program",
         }
     }

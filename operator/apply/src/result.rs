@@ -128,7 +128,7 @@ fn program_report(
 
 fn differs(program: &str, link: &ObservedLink) -> NodeFailure {
     let message = format!("link {} at {}: {}", link.id, link.attachment, link.state);
-    let hint = "the daemon mends it when it can; `bpfman doctor` tells more";
+    let hint = "the daemon mends it when it can; `bpfman doctor` reports more";
     NodeFailure { program: program.to_owned(), ..failure::failure("waiting", &message, hint) }
 }
 

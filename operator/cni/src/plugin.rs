@@ -135,7 +135,7 @@ fn by_rules(network: &PodNetwork, pod: &PodName, why: &str) -> Result<Vec<String
 fn farewell(network: &PodNetwork, container: &CniContainer) -> Done {
     let Some(pod) = &container.pod else { return Done::default() };
     let told = ask(&network.agent_socket, &request(Verb::Del, container, pod), FAREWELL);
-    let note = told.err().map(|error| format!("the agent was not told: {error}"));
+    let note = told.err().map(|error| format!("the agent was not notified: {error}"));
     Done { output: None, notes: note.into_iter().collect() }
 }
 

@@ -48,7 +48,7 @@ pub enum CallerIdentity {
 pub enum UnknownCaller {
     /// The token is not bound to a pod, so that it could be used anywhere.
     #[error(
-        "the token of {0} is not bound to a pod, so nobody knows for which node it speaks: mount a projected service \
+        "the token of {0} is not bound to a pod, so its node is unknown: mount a projected service \
          account token (servers before 1.21 do not by themselves)"
     )]
     Unbound(String),

@@ -44,7 +44,7 @@ fn waves(verdict: &mut ReviewVerdict, waves: &[IntOrString]) {
         } else if number <= *last {
             verdict.refuse(
                 &format!("spec.rollout.waves[{at}]"),
-                format!("{text} does not grow: a wave says how many nodes have the revision after it"),
+                format!("{text} does not grow: a wave states how many nodes have the revision after it"),
             );
         }
         *last = (*last).max(number);

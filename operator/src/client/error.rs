@@ -51,12 +51,12 @@ pub enum ClientError {
     NoNode(String),
     /// No agent was found.
     #[error(
-        "no pod of an agent (app.kubernetes.io/name=bpfman-agent) is in namespace `{0}`\n`kubectl get pods -A` lists pods; --operator-namespace says where to look."
+        "no pod of an agent (app.kubernetes.io/name=bpfman-agent) is in namespace `{0}`\n`kubectl get pods -A` lists pods; --operator-namespace sets where to look."
     )]
     NoAgents(String),
     /// No pod with this label runs on a node.
     #[error(
-        "no pod with the label app.kubernetes.io/name={0} runs on a node\nApply examples/{0}/app.yaml and examples/{0}/cluster.yaml; --namespace says where to look."
+        "no pod with the label app.kubernetes.io/name={0} runs on a node\nApply examples/{0}/app.yaml and examples/{0}/cluster.yaml; --namespace sets where to look."
     )]
     NoObservers(&'static str),
     /// No pod answered.

@@ -140,7 +140,7 @@ fn people(report: &Report) -> String {
         lines.push(format!("\n{}: {}", one.name, one.condition));
         lines.push(format!("  wanted: {}", one.wanted));
         if !one.answered {
-            lines.push("  nobody on the node has heard of it: look at its agent".to_owned());
+            lines.push("  the node has not heard of it: look at its agent".to_owned());
             continue;
         }
         let digest = one.digest.as_ref().map(|digest| format!(", {digest}")).unwrap_or_default();

@@ -91,7 +91,7 @@ async fn ask(session: &ClientSession, pod: &Pod) -> Result<NodeFigures, String> 
     let port = port_of(pod, "probes").unwrap_or(PORT);
     let body = get(session, pod, (port, FIGURES), MAX_TIME).await.map_err(|silence| match silence {
         PodSilence::Refused(StatusCode::NOT_FOUND, _) => {
-            "its agent tells no figures: it is older than this client".to_owned()
+            "its agent reports no figures: it is older than this client".to_owned()
         }
         silence => silence.to_string(),
     })?;

@@ -265,7 +265,7 @@ impl RolloutTurn<'_> {
             self.pass();
         } else if self.is_late(limit) {
             let why = if well {
-                format!("{} nodes said nothing about the gates within {limit} s", count.unanswered)
+                format!("{} nodes reported nothing about the gates within {limit} s", count.unanswered)
             } else {
                 late_because(&count, count.members, limit)
             };

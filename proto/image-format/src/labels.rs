@@ -13,7 +13,7 @@ pub struct Labels {
 
 /// Error of a label that is not a JSON object of strings.
 #[derive(Debug, thiserror::Error)]
-#[error("the image's label {label} is not a JSON object of strings: {source}; it says `{value}`")]
+#[error("the image's label {label} is not a JSON object of strings: {source}; it is `{value}`")]
 pub struct LabelError {
     /// Name of the label.
     pub label: &'static str,

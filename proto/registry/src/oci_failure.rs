@@ -43,9 +43,7 @@ impl OciFailure {
             Self::Answer(answer) => connection.answered(what, &answer),
             Self::Missing => RegistryError::NotFound(what.to_owned()),
             Self::Denied(why) => connection.unauthorized(what, why),
-            Self::WrongDigest => {
-                connection.refused(what, "its content is not what its digest says".to_owned())
-            }
+            Self::WrongDigest => connection.refused(what, "its content does not match its digest".to_owned()),
             Self::UnexpectedSuccess(why) | Self::Other(why) => connection.refused(what, why),
         }
     }

@@ -220,12 +220,12 @@ fn of_wire(at: At) -> Result<AttachPoint, BadPoint> {
         At::Netfilter(point) => {
             AttachPoint::Netfilter { netns: file(Some(point.netns.clone())), place: netfilter(&point)? }
         }
-        At::Sockmap(map) if map.is_empty() => return Err(invalid("the attach names no map of sockets")),
+        At::Sockmap(map) if map.is_empty() => return Err(invalid("the attach names no sockmap")),
         At::Sockmap(map) => AttachPoint::Sockmap { map },
         At::Usdt(point)
             if [&point.target, &point.provider, &point.name].iter().any(|text| text.is_empty()) =>
         {
-            return Err(invalid("the static probe has no target, no provider or no name"));
+            return Err(invalid("the USDT probe has no target, no provider or no name"));
         }
         At::Usdt(point) => AttachPoint::Usdt {
             target: point.target,
@@ -242,7 +242,7 @@ fn of_wire(at: At) -> Result<AttachPoint, BadPoint> {
         At::Ksyscall(name) if name.is_empty() => return Err(invalid("the attach names no system call")),
         At::Ksyscall(name) => AttachPoint::Ksyscall { name },
         At::StructOps(map) if map.is_empty() => {
-            return Err(invalid("the attach names no map with a structure of functions"));
+            return Err(invalid("the attach names no struct_ops map"));
         }
         At::StructOps(map) => AttachPoint::StructOps { map },
         At::PerfEvent(point) => AttachPoint::PerfEvent { place: perf_event(&point)? },

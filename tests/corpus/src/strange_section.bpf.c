@@ -1,4 +1,4 @@
-// feature: sections that nobody knows: a program is what it is declared as
+// feature: unknown sections: a program is what it is declared as
 // since: 5.10
 #include "corpus.h"
 

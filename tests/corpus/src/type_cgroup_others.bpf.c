@@ -1,4 +1,4 @@
-// feature: programs of options, settings, devices and connections of a control group
+// feature: programs of options, settings, devices and connections of a cgroup
 // since: 5.10
 #include "corpus.h"
 

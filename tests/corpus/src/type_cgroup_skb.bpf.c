@@ -1,4 +1,4 @@
-// feature: programs of packets of a control group
+// feature: programs of packets of a cgroup
 // since: 5.10
 #include "corpus.h"
 

@@ -1,4 +1,4 @@
-// feature: programs of sockets of a control group
+// feature: programs of sockets of a cgroup
 // since: 5.10
 #include "corpus.h"
 

@@ -1,4 +1,4 @@
-// feature: programs of addresses of a control group
+// feature: programs of addresses of a cgroup
 // since: 5.10
 #include "corpus.h"
 

@@ -1,4 +1,4 @@
-// feature: security hooks of a control group
+// feature: security hooks of a cgroup
 // since: 6.0
 #include "corpus.h"
 

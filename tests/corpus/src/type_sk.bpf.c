@@ -1,4 +1,4 @@
-// feature: programs of maps of sockets, of lookups and of groups of sockets
+// feature: programs of sockmaps, of lookups and of groups of sockets
 // since: 5.10
 #include "corpus.h"
 

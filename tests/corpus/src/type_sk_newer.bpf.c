@@ -1,4 +1,4 @@
-// feature: verdicts of maps of sockets without a parser
+// feature: verdicts of sockmaps without a parser
 // since: 5.14
 #include "corpus.h"
 

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bpfman_model::{AttachPoint, Interface, ProceedOn, VerdictFamily};
-use bpfmand_reader::{ReaderClient, ReaderLink, StartReader, serve};
+use bpfmand_frames::WorkerLink;
+use bpfmand_reader::{ReaderClient, StartReader, serve};
 
 use crate::world::{self, INTERFACE, World};
 
@@ -19,14 +20,14 @@ struct Scripted {
 }
 
 impl StartReader for Scripted {
-    fn start_reader(&self) -> io::Result<ReaderLink> {
+    fn start_reader(&self) -> io::Result<WorkerLink> {
         let (stream, mut other) = UnixStream::pair()?;
         // Bytes that exceed the socket buffer are not sent.
         other.set_nonblocking(true)?;
         let _cut = other.write(&self.answers);
         other.shutdown(Shutdown::Write)?;
         self.held.lock().unwrap_or_else(PoisonError::into_inner).push(other);
-        Ok(ReaderLink { stream, life: None })
+        Ok(WorkerLink { stream, life: None })
     }
 }
 
@@ -66,7 +67,7 @@ struct Listened {
 }
 
 impl StartReader for Listened {
-    fn start_reader(&self) -> io::Result<ReaderLink> {
+    fn start_reader(&self) -> io::Result<WorkerLink> {
         let (stream, ours) = UnixStream::pair()?;
         let (theirs, served) = UnixStream::pair()?;
         std::thread::spawn(move || serve(served, || Err(io::ErrorKind::Unsupported.into())));
@@ -85,6 +86,6 @@ impl StartReader for Listened {
                 to.write_all(&buffer[..count])?;
             }
         });
-        Ok(ReaderLink { stream, life: None })
+        Ok(WorkerLink { stream, life: None })
     }
 }

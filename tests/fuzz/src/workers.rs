@@ -3,9 +3,9 @@
 use std::io::{self, Write as _};
 use std::os::unix::net::UnixStream;
 
+use bpfmand_frames::WorkerLink;
 use bpfmand_image::{
-    Caller, FetchPolicy, ImageRequest, ImageStore, LegacySigning, Policy, PolicyFile, StartWorker,
-    WorkerLink, WorkerRole,
+    Caller, FetchPolicy, ImageRequest, ImageStore, LegacySigning, Policy, PolicyFile, StartWorker, WorkerRole,
 };
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -40,7 +40,7 @@ fn parse_command(words: &[String]) -> Result<(), String> {
         "bpfman" | "bpfmand" | "bpfman-operator" | "kubectl-bpfman" => parser::takes(program, rest),
         _ if is_side(program) => parser::takes(program, rest),
         _ if program.contains('/') && root().join(program).exists() => machine_tools::script(words),
-        _ => Err(format!("nobody knows the program {program}; a block without commands has a mark: ```text")),
+        _ => Err(format!("unknown program {program}: a block without commands has a mark: ```text")),
     }
 }
 

@@ -133,7 +133,7 @@ fn invalid_place_is_named_by_its_field_and_changes_nothing() {
         ),
         (
             of(&|program| program["cgroup"]["links"][0]["path"] = json!("/a/../b")),
-            "spec.programs[0].cgroup.links[0].path: \"/a/../b\" is no control group",
+            "spec.programs[0].cgroup.links[0].path: \"/a/../b\" is no cgroup",
         ),
         (
             of(&|program| program["cgroup"]["links"][0] = json!({})),
@@ -231,9 +231,7 @@ fn a_place_among_others_is_changed_without_another_attachment() {
     let all = machine.daemon.bpfman("features -o json").json();
     if crate::features::state(&all, "probe", "cgroup_order")["state"] == "no" {
         machine.run("apply", &other, "").fails(6, &["order among programs", "Linux 6.17"]);
-        eprintln!(
-            "SKIPPED(order in control groups): a_place_among_others_is_changed_without_another_attachment"
-        );
+        eprintln!("SKIPPED(order in cgroups): a_place_among_others_is_changed_without_another_attachment");
         return;
     }
     assert_eq!(machine.apply(&other), "clusterbpfapplication/places changed\n");
@@ -263,7 +261,6 @@ fn place_for_one_program_is_left_before_it_is_taken_again() {
 
 #[test]
 fn place_that_cannot_be_taken_as_wanted_is_restored() {
-    // Kernels before 6.6 behave like this.
     let machine = Machine::with_config("[kernel]\nwithout = [\"netfilter_defragment\"]\n");
     let filter = |defragment: bool| {
         let link = json!({ "family": "ipv4", "hook": "input", "priority": 7, "defragment": defragment });

@@ -156,7 +156,6 @@ fn the_radar_asks_no_registry_while_everything_is_detached() {
     let ask_and_hang_up = || std::iter::from_fn(|| registry.accept().ok()).count();
     until("the radar's image is asked for", || ask_and_hang_up() > 0);
     bench.breaks();
-    // The fetch in progress ends, in any number of connections.
     let source = || bench.daemon.bpfman("radar -o json").json()["radar"]["why"].to_string();
     until("the radar knows", || source().contains("everything of bpfman is detached"));
     until("the last fetch ended", || {

@@ -12,7 +12,6 @@ use crate::grants::load_as;
 
 const ADA: u32 = 64_401;
 
-/// A millionth of a CPU over short windows, which any packet exceeds.
 const MIN_SHARE: &str = "0.0001%";
 
 fn launch(policy: &str) -> Launch {

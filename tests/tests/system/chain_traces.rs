@@ -165,7 +165,6 @@ fn trace_of_a_stateful_chain_mentions_that_it_may_differ() {
     bench.put("rewrite", "xdp_alternates", "", "-p 10");
     let line = format!("chain trace {} --packet {JUDGED}", bench.hook(&format!("xdp:{INTERFACE}")));
     let mut outcome = bench.daemon.bpfman(&line);
-    // Another packet of the machine between the two runs makes them agree.
     until("the two runs differ", || {
         outcome = bench.daemon.bpfman(&line);
         outcome.stdout.contains("DIFFER")

@@ -64,7 +64,6 @@ fn what_a_kubelet_asks_for_leaves_a_line_in_the_audit_log() {
     node.load(APPLICATION);
     csi.publish(node.request("pod", "hits")).unwrap();
     csi.unpublish("pod", &node.target("pod")).unwrap();
-    // The entry is written before the response.
     let log = node.daemon.log();
     let lines: Vec<&str> = log.lines().filter(|line| line.contains("by=\"csi\"")).collect();
     let object = format!("object=\"volume pod at {}\"", node.target("pod").display());

@@ -144,7 +144,7 @@ fn a_dead_daemon_is_examined_from_outside() {
     daemon.kill();
     let report = doctor(&daemon);
     let text = report["findings"].to_string();
-    assert!(text.contains("nobody listens") && !text.contains("has the records locked"), "{text}");
+    assert!(text.contains("no process listens") && !text.contains("has the records locked"), "{text}");
     assert_eq!(report["findings"][0]["class"], "daemon-dead");
     assert!(report["notes"].to_string().contains("1 programs are pinned"), "{report}");
 }

@@ -27,7 +27,6 @@ fn the_kernel_is_told_part_by_part() {
     }
     let redirect = state(&all, "helper", "bpf_redirect")["program_types"].as_array().unwrap();
     assert!(redirect.contains(&"xdp".into()) && !redirect.contains(&"kprobe".into()), "{redirect:?}");
-    // All types of the daemon are listed, including those whose probe has the same name.
     let types = daemon.bpfman("features types -q").success();
     assert!(["tcx", "netfilter", "kprobe_multi"].iter().all(|name| types.lines().any(|line| line == *name)));
     let missing = daemon.bpfman("features --missing -o json").json();

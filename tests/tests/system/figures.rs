@@ -49,7 +49,6 @@ fn packets_are_counted_by_member_of_a_chain() {
         assert!(now.runs.unwrap() - then.runs.unwrap() >= 5, "{then:?} {now:?}");
     }
     let [verdict] = &members[1].ended[..] else { panic!("{members:?}") };
-    // The program passes other packets than the test's datagrams.
     assert_eq!((verdict.verdict.as_str(), verdict.packets), ("drop", 5));
     let ids: Vec<u32> = after.programs.iter().map(|program| program.id).collect();
     assert_eq!(ids, [passing.id, dropping.id]);

@@ -141,7 +141,7 @@ fn what_cannot_be_guarded_is_not_attached() {
     let program = ContainerImage::program().display().to_string();
     let no_container = v1::UprobeAttachInfo { target: program, ..no_container };
     let answer = wire.attach(attach(probe.program.id, Info::UprobeAttachInfo(no_container)));
-    let says = ["cannot be told from those of others", "neither a process namespace of its own"];
+    let says = ["cannot be distinguished from those of others", "neither a process namespace of its own"];
     assert_status(answer, Code::FailedPrecondition, "invalid", &says);
     assert_eq!(daemon.state(), before);
 }

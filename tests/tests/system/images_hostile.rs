@@ -73,7 +73,6 @@ fn private_images_and_machine_passwords_are_not_for_all_users() {
     let load = |policy: &str| format!("load image -i {name} -p {policy} --programs xdp:xdp_member -q");
     daemon.bpfman(&load("IfNotPresent")).fails(4, &[&name]);
     daemon.bpfman(&format!("{} --registry-auth {auth}", load("IfNotPresent"))).success();
-    // The cached image is available only to callers with the password.
     daemon.bpfman(&load("IfNotPresent")).fails(4, &["team/private"]);
     daemon.bpfman(&load("Never")).fails(4, &[&name, "hint: "]);
     daemon.bpfman(&format!("{} --registry-auth {auth}", load("Never"))).success();

@@ -63,7 +63,6 @@ fn registry_is_reached_by_the_proxy_of_the_environment() {
     let manifest = format!("GET http://{HOST}/v2/team/chain/manifests/1");
     assert!(asked.contains(&manifest), "{asked:?}");
     assert!(asked.iter().any(|request| request.contains("/blobs/sha256:")), "{asked:?}");
-    // Loopback registries are reached without the proxy.
     world.load(&world.registry.image("team/chain:1")).success();
     assert_eq!(proxy.requests(), asked);
 }

@@ -328,7 +328,7 @@ fn a_mistake_in_the_configuration_keeps_it_from_starting() {
     fs::set_permissions(daemon.path("bpfman.toml"), fs::Permissions::from_mode(0o666)).unwrap();
     let output = command.stderr(std::process::Stdio::piped()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success() && said.contains("writable by nobody else"), "{said}");
+    assert!(!output.status.success() && said.contains("writable by no other user"), "{said}");
 }
 
 #[test]

@@ -90,7 +90,6 @@ fn sections_data_and_functions_are_as_libbpf_takes_them() {
     let total = kernel::array_bytes(*bss.unwrap(), 0);
     let numbers = total.chunks_exact(8).map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap()));
     assert!(numbers.into_iter().any(|number| number >= 43 * 3 && number % 43 == 0), "{total:?}");
-    // Internal maps are not pinned; the others are.
     let pins = daemon.state().pins;
     assert!(pins.iter().any(|pin| pin.ends_with("/events")), "{pins:?}");
     assert!(!pins.iter().any(|pin| pin.contains("bss") || pin.contains("rodata")), "{pins:?}");

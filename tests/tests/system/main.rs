@@ -17,6 +17,7 @@ mod budgets;
 mod c_core;
 mod cage;
 mod callers_by_path;
+mod cgroup_explain;
 mod chain_front;
 mod chain_orders;
 mod chain_strangers;

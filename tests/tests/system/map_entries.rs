@@ -144,7 +144,6 @@ fn entries_are_written_and_read_by_their_types() {
     assert_eq!(bench.get("headers", "0"), "{length=6, flags=FLAG_SYN, last=true, step=-3, port=80}");
     bench.set("plain", &["0a0b0c0d", "0xff01"]);
     assert_eq!(bench.dump("plain")["entries"], json!([{"key": "0a0b0c0d", "value": "ff01"}]));
-    // Variables are fields of one entry.
     bench.set(".data", &["0", "limit=9"]);
     assert_eq!(bench.get(".data", "0"), "{limit=9}");
 }

@@ -16,7 +16,6 @@ use crate::grants::{daemon, load_as};
 
 pub const EVE: u32 = 64_231;
 pub const AGENT: u32 = 64_232;
-/// A datagram to port 4242.
 const PACKET: &str =
     "0200000000020200000000010800450000220000000040110000000000000000000012341092000e000061626364656667";
 

@@ -133,7 +133,6 @@ fn the_machine_decides_over_what_leaves() {
     machine_decides("egress");
 }
 
-/// The machine's program accepts, and the tenant's drops: nothing arrives.
 fn tenants_may_drop(direction: &'static str) {
     for (config, machine, other) in pairs(direction) {
         let bench = Bench::new(direction, config);

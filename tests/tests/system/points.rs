@@ -40,7 +40,7 @@ fn a_program_of_a_control_group_lives_as_others_do() {
     assert!(!group.connects());
     let id = &link["link_id"];
     let shown = daemon.bpfman(&format!("get link {id}")).success();
-    assert!(shown.contains("Control Group") && shown.contains("connect4"), "{shown}");
+    assert!(shown.contains("Cgroup") && shown.contains("connect4"), "{shown}");
     let listed = daemon.bpfman("list programs --program-type cgroup-sock-addr -q").success();
     assert_eq!(listed.trim(), program.to_string());
     daemon.kill();
@@ -65,7 +65,7 @@ fn cgroup_programs_run_in_the_requested_order() {
     let all = daemon.bpfman("features -o json").json();
     if crate::features::state(&all, "probe", "cgroup_order")["state"] == "no" {
         attach(&daemon, second, "--before role=gate").fails(6, &["order among programs", "Linux 6.17"]);
-        eprintln!("SKIPPED(order in control groups): cgroup_programs_run_in_the_requested_order");
+        eprintln!("SKIPPED(order in cgroups): cgroup_programs_run_in_the_requested_order");
         return;
     }
     let second_link = attach(&daemon, second, "--before role=gate").json();
@@ -83,7 +83,7 @@ fn cgroup_programs_run_in_the_requested_order() {
     assert_eq!(now(), [second, first, third]);
     let before = daemon.state();
     let contradiction = format!("update link {third_link} --before role=gate --after role=gate");
-    daemon.bpfman(&contradiction).fails(7, &["would contradict itself", "connect4 of control group"]);
+    daemon.bpfman(&contradiction).fails(7, &["would contradict itself", "connect4 of cgroup"]);
     attach(&daemon, second, "--before nobody").fails(5, &["--before nobody names nothing"]);
     assert_eq!((daemon.state(), now()), (before, vec![second, first, third]));
 }
@@ -336,7 +336,7 @@ fn a_static_probe_lives_as_others_do() {
     let shown = daemon.bpfman(&format!("get link {id}")).success();
     assert!(shown.contains("python:audit"), "{shown}");
     let other = format!("attach {program} usdt --target /usr/bin/python3 --name");
-    daemon.bpfman(&format!("{other} python:none")).fails(5, &["has no static probe python:none"]);
+    daemon.bpfman(&format!("{other} python:none")).fails(5, &["has no USDT probe python:none"]);
     daemon.bpfman(&format!("{other} python")).fails(2, &["its provider and its name"]);
     daemon.kill();
     daemon.again(&Launch::default());

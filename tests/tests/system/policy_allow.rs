@@ -145,7 +145,6 @@ fn refused_additions_change_nothing() {
         (&["allow", "quay.io/x", "--key", "/nonexistent.pub", "-y"], 5, "/nonexistent.pub"),
         (&["allow", "quay.io/x", "--key", &no_key, "-y"], 6, "would not be read with these lines"),
         (&["allow", "quay.io/x", "--key", &others_key.display().to_string(), "-y"], 6, "others.pub"),
-        // No terminal answers here.
         (&["allow", "quay.io/x", "--unsigned"], 2, "--yes"),
     ] {
         assert_refused(&daemon, words, code, reason);

@@ -100,7 +100,6 @@ fn an_object_with_bytes_flipped_never_ends_the_daemon() {
     let wire = daemon.wire();
     let sound = fs::read(compile::object("stranger")).unwrap();
     let path = daemon.path("flipped.o");
-    // Deterministic, and distributed over the file.
     for round in 0..120usize {
         let mut damaged = sound.clone();
         for hit in 0..4usize {

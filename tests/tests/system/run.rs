@@ -229,7 +229,6 @@ fn a_client_that_is_killed_leaves_nothing() {
     until("the history has why it went", || history().contains("tell: its client is gone"));
 }
 
-/// Unlike everything else, leased programs do not outlive the daemon.
 #[test]
 fn killed_daemon_ends_leased_programs_when_it_starts_again() {
     let network = Network::new();

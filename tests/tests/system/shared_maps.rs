@@ -50,7 +50,6 @@ fn a_map_owner_lends_its_maps() {
     }
     let hits = kernel::map_named(&owner.maps, "hits");
     assert_eq!(kernel::map_named(&user.maps, "hits"), hits, "the very same map");
-    // The owner may be unloaded first: the maps stay while others use them.
     unload(&wire, owner.id);
     assert!(kernel::has_map(hits) && Path::new(&info.map_pin_path).join("hits").exists());
     unload(&wire, user.id);

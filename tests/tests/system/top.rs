@@ -191,7 +191,6 @@ fn without_trace_no_cpu_times_and_without_read_nothing() {
 fn names_of_programs_command_no_terminal() {
     let request = |name: &str| ext::FollowFiguresRequest { hook: name.to_owned(), ..Default::default() };
     let daemon = Daemon::start();
-    // An invalid hook name with a terminal sequence: the error shows it as text.
     let refused = daemon.wire().follow_figures(request("xdp:\x1b[2J")).unwrap_err();
     assert!(refused.message().contains("xdp:"), "{refused}");
     let outcome = daemon.bpfman("chain watch xdp:eth\u{1b}[2J --count 1");

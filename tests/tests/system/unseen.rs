@@ -163,7 +163,6 @@ fn library_of_a_process_is_probed_by_who_may_read_it() {
     let before = daemon.state();
     for process in &processes {
         for process in [format!("--pid {}", process.pid()), format!("--container-pid {}", process.pid())] {
-            // The same answer as for a library that the process does not have.
             let answers = ["libroots", "libabsent"].map(|library| {
                 let outcome = as_user(&daemon, &at(library, &process));
                 outcome.fails(5, &["no library of that name"]);

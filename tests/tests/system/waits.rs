@@ -9,7 +9,6 @@ use bpfman_tests::{Daemon, Launch, Network};
 
 use crate::equipment::{Program, detach, link, unload};
 
-/// Longer than anything in a test.
 const LONG: &str = "--timeout 300s";
 
 struct Waiting(Child);

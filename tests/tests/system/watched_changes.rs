@@ -72,7 +72,6 @@ fn readers_beside_two_changing_clients_see_no_wrong_state() {
             .map(|_| scope.spawn(|| (0..LOOKS).flat_map(|_| look(&daemon, &stay)).collect::<Vec<_>>()))
             .collect();
         let wrong = readers.into_iter().map(thread::ScopedJoinHandle::join).collect::<Vec<_>>();
-        // Stop the writers before a failed reader ends this test.
         is_over.store(true, Ordering::Relaxed);
         wrong.into_iter().flat_map(Result::unwrap).collect()
     });

@@ -209,7 +209,10 @@ fn what_a_hostile_reader_says_is_no_object_is_refused() {
     let before = daemon.state();
     let object = compile::object("chain").display().to_string();
     let load = daemon.bpfman(&format!("load file -p {object} --programs xdp:xdp_member"));
-    load.fails(1, &["it says of an object that it has a map that is named so that no file can be", "hint: "]);
+    load.fails(
+        1,
+        &["it reports of an object that it has a map that is named so that no file can be", "hint: "],
+    );
     assert_eq!(daemon.state(), before);
     // The map is accepted, since no other process has read the file. The reader exits when its program is requested.
     let daemon = Daemon::start_with(&launch("reader:lie:invented"));
@@ -288,7 +291,6 @@ fn without_the_starter_loads_fail_and_loaded_programs_attach() {
     assert!(daemon.log().contains("loads are refused; restart bpfmand"), "{}", daemon.log());
     daemon.bpfman(&load).fails(1, &["restart bpfmand"]);
     let file = format!("load file -p {} --programs xdp:xdp_member", compile::object("chain").display());
-    // A reader started ahead may still exist.
     until("no reader is there", || daemon.bpfman(&file).stderr.contains("restart bpfmand"));
     daemon.bpfman("list programs").success();
     let network = Network::new();

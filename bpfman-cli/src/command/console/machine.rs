@@ -112,7 +112,7 @@ impl MachineSource {
     }
 
     async fn explain(&self, hook: HookName) -> Result<ConsoleAnswer, CliError> {
-        let request = ext::ExplainRequest { hook: Some(ext::Hook::from(&hook)), member: String::new() };
+        let request = ext::ExplainRequest { hook: Some(ext::Hook::from(&hook)), ..Default::default() };
         let findings = self.daemon().await?.chains.explain(request).await?.into_inner().findings;
         Ok(ConsoleAnswer::json(&Explained { hook: hook.to_string(), member: None, findings }))
     }

@@ -110,7 +110,7 @@ fn what_is_wrong_in_a_grant_is_named_with_its_line() {
     assert_eq!(lines, [6, 6, 7, 8, 9, 10, 12, 13, 14, 18], "{found}");
     let nobody = "[[grants]]\nname = \"x\"\nallow = [\"all\"]\n";
     let error = AccessPolicy::parse(nobody, &Machine).unwrap_err().to_string();
-    assert!(error.contains("line 1") && error.contains("for nobody"), "{error}");
+    assert!(error.contains("line 1") && error.contains("for no caller"), "{error}");
     let named = "[[grants]]\nname = \"a b\"\nusers = [1]\nallow = [\"all\"]\n";
     assert!(AccessPolicy::parse(named, &Machine).unwrap_err().to_string().contains("a name has"));
 }

@@ -1,20 +1,39 @@
 //! Collects the facts about a hook that explain why a member is not reached.
 
 mod findings;
+mod groups;
 mod times;
 
-use bpfman_model::{HookAttachment, HookKind, Interface, ProceedOn, XdpRunsIn};
+use bpfman_model::{CgroupPath, HookAttachment, HookKind, Interface, ProceedOn, XdpRunsIn};
 use bpfmand_engine::{
     ChainDetails, ChainMember, Engine, EngineError, HookEntryDetails, SourceRecord, XdpPlacement,
 };
 use bpfmand_kernel::Kernel;
 
 use crate::explain::findings::{MemberScene, Scene, findings};
+use crate::explain::groups::explain_group;
 use crate::explain::times::MemberTimes;
 
-/// Returns the reasons why a member of a hook is or is not reached, most relevant first. `member`: a link id or
-/// function name; `None`: all.
+#[derive(Debug)]
+pub enum PlaceToExplain {
+    Hook(Interface, HookKind),
+    Cgroup(CgroupPath),
+}
+
+/// Returns the reasons why a member of a hook is or is not reached, most relevant first; of a cgroup, the order of its
+/// programs. `member`: a link id or function name; `None`: all.
 pub fn explain<K: Kernel>(
+    engine: &Engine<K>,
+    place: &PlaceToExplain,
+    member: Option<&str>,
+) -> Result<Vec<String>, EngineError> {
+    match place {
+        PlaceToExplain::Hook(interface, kind) => explain_chain(engine, interface, *kind, member),
+        PlaceToExplain::Cgroup(path) => explain_group(engine, path, member),
+    }
+}
+
+fn explain_chain<K: Kernel>(
     engine: &Engine<K>,
     interface: &Interface,
     kind: HookKind,

@@ -37,7 +37,7 @@ pub(crate) use older;
 /// Calls allowed in every daemon.
 pub const GROUPS: &[CallGroup] = &[
     CallGroup {
-        reason: "files: the store, bytecode, images, pins, what clients name, what the kernel tells in /proc and /sys",
+        reason: "files: the store, bytecode, images, pins, what clients name, what the kernel shows in /proc and /sys",
         calls: calls![
             SYS_openat,
             SYS_openat2,
@@ -203,7 +203,7 @@ pub const GROUPS: &[CallGroup] = &[
         older: older![SYS_time],
     },
     CallGroup {
-        reason: "a thread that asks what a client could open: its user and groups for files; nobody's user changes",
+        reason: "a thread that asks what a client could open: its user and groups for files; no thread's user changes",
         calls: calls![
             SYS_getuid,
             SYS_geteuid,

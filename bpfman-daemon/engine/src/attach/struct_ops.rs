@@ -15,7 +15,7 @@ impl<K: Kernel> Engine<K> {
             return Ok(id);
         }
         Err(EngineError::Invalid(format!(
-            "map \"{name}\" of program {} holds no structure of functions: programs of type {} are attached by a variable \
+            "map \"{name}\" of program {} is no struct_ops map: programs of type {} are attached by a variable \
              of section .struct_ops.link",
             program.id, program.program_type
         )))

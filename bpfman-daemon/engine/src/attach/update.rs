@@ -127,8 +127,8 @@ impl<K: Kernel> Engine<K> {
             // The selector defines the setting for links of interfaces that appear later.
             if let Some(matching) = old.matching.filter(|_| shadow != old.sharing.shadow) {
                 return invalid(format!(
-                    "link {} is one of attachment {matching} by an interface selector, which says for all its links whether \
-                     they are shadows: attach the program anew, {} --shadow, and end the attachment",
+                    "link {} is one of attachment {matching} by an interface selector, which sets for all its links whether \
+                     they are shadows: attach the program again, {} --shadow, and end the attachment",
                     old.id,
                     if shadow { "with" } else { "without" },
                 ));

@@ -34,7 +34,7 @@ impl<K: Kernel> Engine<K> {
                 }
             }
             Ok(None) => {}
-            Err(error) => tracing::warn!(%error, "nobody is charged for what a program took before it left"),
+            Err(error) => tracing::warn!(%error, "what a program took before it left is charged to no owner"),
         }
     }
 
@@ -44,7 +44,7 @@ impl<K: Kernel> Engine<K> {
         }
         let mut read = HashMap::new();
         if let Err(error) = self.read_chain(key, chain, slots, &mut read) {
-            tracing::warn!(%error, "nobody is charged for what a chain took before it left");
+            tracing::warn!(%error, "what a chain took before it left is charged to no owner");
         }
         if let Some(departed) = &mut self.state().departed {
             for (entry, reading) in read {

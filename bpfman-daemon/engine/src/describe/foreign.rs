@@ -114,7 +114,7 @@ impl<K: Kernel> Engine<K> {
         for held in link.into_iter().chain(program.map(Held::Program)) {
             match self.kernel.holders(held) {
                 Ok(holders) => found.extend(holders.into_iter().map(|holder| (holder.pid, holder))),
-                Err(error) => tracing::debug!(%error, "who holds a program cannot be told"),
+                Err(error) => tracing::debug!(%error, "who holds a program is unknown"),
             }
         }
         let mut found: Vec<Holder> = found.into_values().filter(|holder| holder.pid != own).collect();

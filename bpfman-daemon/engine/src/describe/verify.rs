@@ -171,6 +171,11 @@ impl<K: Kernel> Engine<K> {
             if let Some(found) = found.as_mut().filter(|_| !text.text.0.jump_tables.is_empty()) {
                 self.leave_out_jump_tables(found)?;
             }
+            // A load binds maps that the text does not name.
+            let is_bound = |id: &MapId| program.maps.iter().any(|map| map.public && map.id == Some(*id));
+            if let Some(found) = &mut found {
+                found.map_ids.retain(|id| wanted.maps.contains(id) || !is_bound(id));
+            }
             let part = compare(format!("member {}", program.name), &wanted, found.as_ref());
             parts.push(VerifiedPart { provenance, ..part });
         }
@@ -226,7 +231,7 @@ impl<K: Kernel> Engine<K> {
         let pinned = |path: PathBuf| -> Result<String, EngineError> {
             Ok(match self.pinned_map(&path)? {
                 Some(id) => format!("map {id}"),
-                None => "its pin was removed: the kernel empties an array that nobody holds".to_owned(),
+                None => "its pin was removed: the kernel empties an array that no process holds".to_owned(),
             })
         };
         for (number, id) in chain.arrays.iter().enumerate() {

@@ -36,6 +36,9 @@ pub enum FileCheck {
 
 type CheckedPath = (String, Option<u32>, Option<u32>, Option<FileReader>);
 
+/// Files that a periodic check found: many links may probe one file.
+pub type FoundFiles = HashMap<CheckedPath, FoundFile>;
+
 /// File to check, for an owner with whose other files it shares places.
 #[derive(Clone, Copy, Debug)]
 pub struct CheckedFile<'f> {
@@ -93,14 +96,25 @@ pub struct FileChecks {
 }
 
 impl FileChecks {
-    /// Checks a file as part of a periodic check, which visits many files: skips one that was slow a moment ago.
-    pub fn look_in_check<K: Kernel>(&self, kernel: &Arc<K>, file: CheckedFile<'_>) -> FileCheck {
+    /// Checks a file as part of a periodic check, which visits many links: skips one that was slow a moment ago.
+    pub fn look_in_check<K: Kernel>(
+        &self,
+        kernel: &Arc<K>,
+        file: CheckedFile<'_>,
+        found: &mut FoundFiles,
+    ) -> FileCheck {
         let looked: CheckedPath = (file.target.to_owned(), None, None, file.reader.cloned());
+        if let Some(found) = found.get(&looked) {
+            return FileCheck::Found(found.clone());
+        }
         if lock(&self.slow).get(&looked).is_some_and(|at| at.elapsed() < PAUSE) {
             return FileCheck::NotLooked;
         }
         let began = Instant::now();
         let look = self.look(kernel, file, &ProcessScope::default());
+        if let FileCheck::Found(file) = &look {
+            found.insert(looked.clone(), file.clone());
+        }
         // A path that does not answer at all is already registered in `waiting`.
         if matches!(look, FileCheck::Found(_) | FileCheck::Absent(_)) && began.elapsed() > QUICK {
             lock(&self.slow).insert(looked, Instant::now());

@@ -83,7 +83,7 @@ pub struct EbpfObject {
 impl EbpfObject {
     /// Creates an object from a reader's result, if an object can have these properties.
     pub fn new(facts: Arc<ObjectFacts>, linker: Box<dyn LinkPrograms>) -> Result<Self, EngineError> {
-        facts.check().map_err(|why| EngineError::Reader(format!("it says of an object that it {why}")))?;
+        facts.check().map_err(|why| EngineError::Reader(format!("it reports of an object that it {why}")))?;
         Ok(Self { facts, linker, sizes: BTreeMap::new() })
     }
 
@@ -129,9 +129,9 @@ impl EbpfObject {
     ) -> Result<LinkedProgram, EngineError> {
         let entry = self.program(program)?;
         let mut linked = self.linker.link(program, types, features)?;
-        linked
-            .check(self.maps().len())
-            .map_err(|why| EngineError::Reader(format!("it says of program \"{program}\" that it {why}")))?;
+        linked.check(self.maps().len()).map_err(|why| {
+            EngineError::Reader(format!("it reports of program \"{program}\" that it {why}"))
+        })?;
         // These were already reported and used for decisions: do not let the linker change them.
         linked.text.name.clone_from(&entry.name);
         linked.text.license = self.license().to_owned();

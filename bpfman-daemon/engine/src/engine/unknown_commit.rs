@@ -32,7 +32,7 @@ impl<K: Kernel> Engine<K> {
                     "the store can be written again and holds what was acknowledged; changes go on"
                 );
                 if let Err(error) = self.sweep_bytecode() {
-                    tracing::warn!(%error, "bytecode that nobody needs stays on disk");
+                    tracing::warn!(%error, "unneeded bytecode stays on disk");
                 }
             }
             Err(error) => tracing::warn!(%error, "the store cannot be written yet"),

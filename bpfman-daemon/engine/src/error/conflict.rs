@@ -106,7 +106,7 @@ impl HookConflict {
                     .to_owned()
             }
             Attached::Netlink { mode } => format!(
-                "it is attached without a link, so nobody can take it over without a gap: {} removes it, and packets \
+                "it is attached without a link, so it cannot be taken over without a gap: {} removes it, and packets \
                  pass unfiltered until something is attached in its place",
                 off(*mode)
             ),

@@ -76,7 +76,7 @@ pub enum GuardRefusal {
     NoContainer(String),
     /// The caller's tasks cannot be distinguished from others.
     #[error(
-        "program \"{0}\" runs for the control group of whoever attaches it, and the caller is in none of its own in the \
+        "program \"{0}\" runs for the cgroup of whoever attaches it, and the caller is in none of its own in the \
          hierarchy of version 2"
     )]
     NoGroup(String),
@@ -100,7 +100,7 @@ pub enum GuardRefusal {
     },
     /// Tasks that are known by their process namespace alone, and a program that cannot look at that.
     #[error(
-        "program \"{program}\" cannot tell the container's tasks: they are in no control group of version 2 that the \
+        "program \"{program}\" cannot tell the container's tasks: they are in no cgroup of version 2 that the \
          daemon sees, and to compare process namespaces {needs}"
     )]
     NoNamespaceTest {

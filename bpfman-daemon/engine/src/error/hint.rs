@@ -63,7 +63,7 @@ impl EngineError {
             Self::Object(source) => return source.hint().map(str::to_owned),
             Self::Bytes { source, .. } => return source.hint().map(str::to_owned),
             Self::NoAnchor { .. } => {
-                "`bpfman chain show` tells what runs at a hook; role=NAME may name what comes later; applications of a \
+                "`bpfman chain show` prints what runs at a hook; role=NAME may name what comes later; applications of a \
                  namespace always run after cluster applications and programs of the machine"
             }
             Self::Contradiction { .. } => {

@@ -16,7 +16,7 @@ pub enum Interference {
     TakenOver(String),
     /// The link, and the number of unpinned links that may be this one.
     #[error(
-        "the pin of link {0} was removed, and {1} links of its program run without a pin: nobody knows which is \
+        "the pin of link {0} was removed, and {1} links of its program run without a pin: it is unknown which is \
          this one; unload the program, which ends all of them"
     )]
     Unpinned(LinkId, usize),

@@ -102,7 +102,7 @@ pub fn attach_id(
         Some(LoadTarget::LsmHook) => (kernel.lsm_hook_id(target).map(own), "LSM hook"),
         Some(LoadTarget::StructMember) => {
             let (structure, _) = target.split_once('.').unwrap_or((target, ""));
-            (kernel.struct_ops(structure).map(|ops| own(ops.structure)), "structure of functions with member")
+            (kernel.struct_ops(structure).map(|ops| own(ops.structure)), "struct_ops type with member")
         }
         Some(LoadTarget::Tracepoint) => (kernel.tracepoint(target), "trace point with typed arguments"),
         Some(LoadTarget::Iterator) => (kernel.iterator(target), "iterator over objects of kind"),

@@ -78,7 +78,7 @@ impl<K: Kernel> Engine<K> {
         let sizes = self.map_sizes(request);
         let ahead = BytecodeAhead::begin(self, bytecode);
         let object = self.link_load(Arc::clone(&bytecode.bytes), &request.programs, &sizes)?;
-        let _kept = KeptReader::of(self, &object);
+        let _kept_reader = KeptReader::of(self, &object);
         check_own(&object, &request.programs, request.map_owner)?;
         // Lock order: memory and shared maps before programs.
         let _memory = self.alone_of_owner(&MapGroup::of(&request.owner, &request.metadata));
@@ -98,8 +98,8 @@ impl<K: Kernel> Engine<K> {
             let uids: Vec<_> = loaded.iter().map(|_| ProgramUid(self.number())).collect();
             _new.extend(uids.iter().map(|uid| self.lock(Subject::Program(*uid))));
             // Keep unloads from removing this bytecode before its record is written.
-            let _kept = self.keep_bytecode();
-            // Undo runs after `_kept` is released.
+            let _kept_bytecode = self.keep_bytecode();
+            // Undo runs after `_kept_bytecode` is released.
             undo.push_sure(|| self.drop_bytecode([&BlobId::of(&bytecode.bytes)]));
             self.step("load", "keep bytecode");
             let are_durable = ahead.finish();

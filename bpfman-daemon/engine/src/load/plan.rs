@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bpfman_model::uapi::map_type;
 use bpfman_model::{
     BoundText, LoadLimits, LoadRequest, MapId, MapSpec, OperationId, ProgramFacts, ProgramText, ProgramType,
     TenantRules,
@@ -275,6 +276,7 @@ impl<K: Kernel> Engine<K> {
         let id = program.facts.id;
         self.step("load", "pin program");
         self.kernel.pin(&program.handle, &folder.join(format!("prog_{id}")))?;
+        self.hold_maps(program, handles)?;
         if plan.owner.is_none() {
             let pins = folder.join(format!("maps_{id}"));
             self.kernel.make_folder(&pins)?;
@@ -282,6 +284,22 @@ impl<K: Kernel> Engine<K> {
                 if let (Some(handle), true) = (handle, map.public) {
                     self.kernel.pin(handle, &pins.join(&map.name))?;
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// A map that only its pin holds would end with a removed pin. Maps of other objects could hold the program in turn.
+    fn hold_maps(
+        &self,
+        program: &LoadedProgram<K::Handle>,
+        handles: &[Option<K::Handle>],
+    ) -> Result<(), EngineError> {
+        for (handle, map) in handles.iter().zip(&program.maps) {
+            let Some(handle) = handle.as_ref().filter(|_| map.public) else { continue };
+            let is_named = map.id.is_some_and(|id| program.facts.map_ids.contains(&id));
+            if !is_named && !map_type::holds_objects(self.kernel.map_of(handle)?.map_type) {
+                self.kernel.bind_map(&program.handle, handle)?;
             }
         }
         Ok(())

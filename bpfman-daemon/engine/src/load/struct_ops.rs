@@ -35,7 +35,7 @@ pub fn check_whole(object: &ObjectFacts, programs: &[ProgramRequest]) -> Result<
             ops.programs().map(|(program, _)| program).filter(|program| !is_loaded(program)).collect();
         if !missing.is_empty() && missing.len() < ops.programs().count() {
             return Err(EngineError::Invalid(format!(
-                "map \"{}\" needs program {} too: programs of one structure of functions are loaded together",
+                "map \"{}\" needs program {} too: programs of one struct_ops map are loaded together",
                 object.maps().get(ops.map).map_or("", |map| map.name.as_str()),
                 missing.join(", ")
             )));
@@ -70,7 +70,7 @@ pub fn member_number(program: &str, target: &str, kernel: &KernelBtf) -> Result<
         target.split_once('.').and_then(|(structure, member)| kernel.struct_ops(structure)?.function(member));
     number.ok_or_else(|| {
         EngineError::Invalid(format!(
-            "the kernel has no structure of functions with a member {target}, which program \"{program}\" is for"
+            "the kernel has no struct_ops type with a member {target}, which program \"{program}\" is for"
         ))
     })
 }
@@ -135,6 +135,6 @@ fn is_wanted(plan: &LoadPlan<'_>, ops: &StructOpsMap) -> bool {
 
 fn functions_of_kernel(plan: &LoadPlan<'_>, ops: &StructOpsMap) -> Result<KernelStructOps, EngineError> {
     plan.object.types.btf()?.struct_ops(&ops.structure).ok_or_else(|| {
-        EngineError::Invalid(format!("the kernel has no structure of functions \"{}\"", ops.structure))
+        EngineError::Invalid(format!("the kernel has no struct_ops type \"{}\"", ops.structure))
     })
 }

@@ -16,27 +16,27 @@ use crate::state::records::{LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError, paths};
 
 #[derive(Clone, Copy)]
-struct GroupHook<'a> {
+pub(super) struct CgroupHook<'a> {
     path: &'a CgroupPath,
-    attach_type: u32,
+    pub(super) attach_type: u32,
     program: &'a ProgramRecord,
 }
 
-impl<'a> GroupHook<'a> {
-    fn of(program: &'a ProgramRecord, link: &'a LinkRecord) -> Option<Self> {
+impl<'a> CgroupHook<'a> {
+    pub(super) fn of(program: &'a ProgramRecord, link: &'a LinkRecord) -> Option<Self> {
         let AttachPoint::Cgroup { path } = &link.point else { return None };
         let attach_type = attach_type(program);
         Some(Self { path, attach_type, program })
     }
 
     /// All LSM hooks share one attach type.
-    fn is_mixed(&self) -> bool {
+    pub(super) fn is_mixed(&self) -> bool {
         self.program.program_type == ProgramType::LsmCgroup
     }
 
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         let hook = self.program.target.as_deref().unwrap_or(self.program.program_type.name());
-        format!("{hook} of control group {}", self.path)
+        format!("{hook} of cgroup {}", self.path)
     }
 }
 
@@ -121,7 +121,7 @@ impl GroupOrder {
 
 fn ensure_not_before(
     preorder: &[Occupant],
-    hook: &GroupHook<'_>,
+    hook: &CgroupHook<'_>,
     link: &LinkRecord,
 ) -> Result<(), EngineError> {
     let names = |anchor: &Anchor| {
@@ -139,13 +139,22 @@ fn ensure_not_before(
     })
 }
 
+fn no_known_order(hook: &CgroupHook<'_>, link: &LinkRecord) -> EngineError {
+    let reason = "programs of it are also attached to a control group above, some with BPF_F_PREORDER, so that the \
+                  kernel's lists do not tell in which order they run";
+    match foreign_anchor(link) {
+        Some(anchor) => EngineError::NoForeignOrder { anchor: anchor.clone(), hook: hook.name(), reason },
+        None => EngineError::Invalid(format!("{}: {reason}", hook.name())),
+    }
+}
+
 impl<K: Kernel> Engine<K> {
     pub(crate) fn check_group(
         &self,
         program: &ProgramRecord,
         link: &Arc<LinkRecord>,
     ) -> Result<(), EngineError> {
-        let Some(hook) = GroupHook::of(program, link) else { return Ok(()) };
+        let Some(hook) = CgroupHook::of(program, link) else { return Ok(()) };
         // A role alone needs no support by the kernel.
         if link.order.anchors().next().is_some() {
             self.kernel.features().require(&Probe::CGROUP_ORDER)?;
@@ -177,7 +186,7 @@ impl<K: Kernel> Engine<K> {
         link: &LinkRecord,
     ) -> Result<ListPlace, EngineError> {
         let last = (ListAnchor::Last, None);
-        let Some(hook) = GroupHook::of(program, link) else { return Ok(last) };
+        let Some(hook) = CgroupHook::of(program, link) else { return Ok(last) };
         let Some(order) = self.group_order(hook, &Arc::new(link.clone()))? else { return Ok(last) };
         let anchor = order.place(OrderedEntry::Ours(link.id)).unwrap_or(ListAnchor::Last);
         Ok((anchor, order.revision))
@@ -189,23 +198,24 @@ impl<K: Kernel> Engine<K> {
         program: &ProgramRecord,
         link: &LinkRecord,
     ) -> Result<(), EngineError> {
-        let Some(hook) = GroupHook::of(program, link).filter(|hook| !hook.is_mixed()) else { return Ok(()) };
+        let Some(hook) = CgroupHook::of(program, link).filter(|hook| !hook.is_mixed()) else { return Ok(()) };
         if !link.order.names_foreign() {
             return Ok(());
         }
         let contents = self.kernel.group_contents(hook.path, hook.attach_type)?;
-        let preorder = contents.entries.iter().take(self.preorder_of(&contents));
+        let count = self.preorder_of(&contents).ok_or_else(|| no_known_order(&hook, link))?;
+        let preorder = contents.entries.iter().take(count);
         let preorder = preorder.map(|(program, _)| self.other(*program)).collect::<Result<Vec<_>, _>>()?;
         ensure_not_before(&preorder, &hook, link)
     }
 
-    /// A program before one of them is one, too.
-    fn preorder_of(&self, contents: &GroupContents) -> usize {
+    /// A program before one of them is one, too. `None` if unknown.
+    pub(super) fn preorder_of(&self, contents: &GroupContents) -> Option<usize> {
         let is_known = |(_, link): &(ProgramId, Option<KernelLinkId>)| {
             link.is_some_and(|link| self.preorder_links.contains(link))
         };
         let known = contents.entries.iter().rposition(is_known).map_or(0, |at| at + 1);
-        contents.preorder.map_or(0, |told| told.max(known))
+        contents.preorder.map(|told| told.max(known))
     }
 
     fn other(&self, program: ProgramId) -> Result<Occupant, EngineError> {
@@ -214,7 +224,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     pub(crate) fn waits_in_group(&self, program: &ProgramRecord, link: &Arc<LinkRecord>) -> Vec<Waiting> {
-        let Some(hook) = GroupHook::of(program, link).filter(|_| !link.order.is_empty()) else {
+        let Some(hook) = CgroupHook::of(program, link).filter(|_| !link.order.is_empty()) else {
             return Vec::new();
         };
         let waiting = if link.order.names_foreign() {
@@ -229,7 +239,7 @@ impl<K: Kernel> Engine<K> {
 
     fn group_order(
         &self,
-        hook: GroupHook<'_>,
+        hook: CgroupHook<'_>,
         link: &Arc<LinkRecord>,
     ) -> Result<Option<GroupOrder>, EngineError> {
         if !self.kernel.features().cgroup_order {
@@ -247,6 +257,10 @@ impl<K: Kernel> Engine<K> {
         }
         let (mut standing, mut kernel_links) = (Vec::new(), Vec::new());
         let all_preorder = self.preorder_of(&contents);
+        if all_preorder.is_none() && link.order.names_foreign() && !hook.is_mixed() {
+            return Err(no_known_order(&hook, link));
+        }
+        let all_preorder = all_preorder.unwrap_or(0);
         let mut preorder = 0;
         for (at, (program, link)) in contents.entries.into_iter().enumerate() {
             let own = ours.iter().find(|(kernel_link, _)| Some(*kernel_link) == link);
@@ -279,7 +293,7 @@ impl<K: Kernel> Engine<K> {
         Ok(Some(order))
     }
 
-    fn places_in_group(&self, hook: GroupHook<'_>, link: &Arc<LinkRecord>) -> Vec<Place> {
+    fn places_in_group(&self, hook: CgroupHook<'_>, link: &Arc<LinkRecord>) -> Vec<Place> {
         let state = self.state();
         let is_here = |other: &&Arc<LinkRecord>| {
             let path = matches!(&other.point, AttachPoint::Cgroup { path } if path == hook.path);
@@ -299,7 +313,7 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<(), EngineError> {
         self.check_group(program, new)?;
         let own = OrderedEntry::Ours(new.id);
-        let hook = GroupHook::of(program, new);
+        let hook = CgroupHook::of(program, new);
         let order = hook.map(|hook| self.group_order(hook, new)).transpose()?.flatten();
         if !order.is_some_and(|order| order.moves(own)) {
             self.step("update", "record");

@@ -1,6 +1,7 @@
 //! Order by intent: requested positions of links, checked before anything changes.
 
 mod group;
+pub mod group_programs;
 pub mod move_link;
 pub mod tcx;
 
@@ -21,7 +22,7 @@ pub fn check_intent(point: &AttachPoint, intent: &OrderIntent) -> Result<(), Eng
     if !intent.is_empty() && point.hook().is_none() && !matches!(point, AttachPoint::Cgroup { .. }) {
         return invalid(format!(
             "links of type {} have no order among each other: role, before and after are for xdp, tc, tcx and programs of \
-             control groups",
+             cgroups",
             point.type_name()
         ));
     }

@@ -9,6 +9,7 @@ use bpfman_model::{HookKey, HookKind, LinkId, Owner, ProgramId, ProgramUid};
 use bpfmand_kernel::{Kernel, KernelError};
 
 use super::{HookCheck, Standing};
+use crate::engine::file_checks::FoundFiles;
 use crate::state::State;
 use crate::state::records::LinkRecord;
 use crate::{Engine, EngineError};
@@ -81,8 +82,9 @@ impl<K: Kernel> Engine<K> {
             report.add(self.check_hook(&key), || self.hook_place(&key));
         }
         self.file_looks.keep(&links);
+        let mut found = FoundFiles::default();
         for link in links {
-            report.add(self.check_link(link), || self.link_place(link));
+            report.add(self.check_link_among(link, &mut found), || self.link_place(link));
         }
         self.settle_all_senders();
         self.prune_left_maps();

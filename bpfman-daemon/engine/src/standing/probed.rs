@@ -8,20 +8,20 @@ use bpfman_model::{AttachPoint, FileIdentity, FileReader, LinkId, Owner, ProbeRe
 use bpfmand_kernel::{FoundFile, Kernel, KernelError, ProbeTargetError};
 
 use super::{HookCheck, Loss, Observed, Standing};
-use crate::engine::file_checks::{CheckedFile, FileCheck};
+use crate::engine::file_checks::{CheckedFile, FileCheck, FoundFiles};
 use crate::state::records::{LinkRecord, ProgramRecord};
 use crate::state::{Changes, MapGroup, with_application};
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
     /// `None` for links whose file is not followed. The caller holds no lock: the file system may not respond.
-    pub(super) fn look_at_binary(&self, id: LinkId) -> Option<FileCheck> {
+    pub(super) fn look_at_binary(&self, id: LinkId, found: &mut FoundFiles) -> Option<FileCheck> {
         let link = self.state().links.get(&id).cloned()?;
         let path = link.point.followed_binary()?;
         let reader = self.reader_of_checks(&link)?;
         let owner = self.group_of_link(&link)?;
         let file = CheckedFile { owner: &owner, target: path, reader: reader.as_ref() };
-        Some(self.file_looks.look_in_check(&self.kernel, file))
+        Some(self.file_looks.look_in_check(&self.kernel, file, found))
     }
 
     /// Returns the owner whose places the checks of a link take.

@@ -7,6 +7,7 @@ use bpfman_model::{HookKey, HookKind, LinkId, ProgramId};
 use bpfmand_kernel::Kernel;
 
 use super::{Loss, Observed, Standing};
+use crate::engine::file_checks::FoundFiles;
 use crate::engine::locks::Subject;
 use crate::engine::undo::undoing;
 use crate::error::Interference;
@@ -65,8 +66,17 @@ impl<K: Kernel> Engine<K> {
 
     /// Compares and restores a link that is not a member of a chain: tcx, or a probe.
     pub fn check_link(&self, id: LinkId) -> Result<HookCheck, EngineError> {
+        self.check_link_among(id, &mut FoundFiles::default())
+    }
+
+    /// Checks a link as part of a check of many, of which `found` has the files.
+    pub(super) fn check_link_among(
+        &self,
+        id: LinkId,
+        found: &mut FoundFiles,
+    ) -> Result<HookCheck, EngineError> {
         // Before any lock: the binary's file system may not respond.
-        let look = self.look_at_binary(id);
+        let look = self.look_at_binary(id, found);
         let Some((link, _held)) = self.lock_link(id) else { return Ok(HookCheck::Absent) };
         match (link.hook.map(|key| key.kind), link.point.hook()) {
             (Some(HookKind::Tcx(_)), _) if self.link_is_elsewhere(&link)? => {

@@ -234,7 +234,7 @@ impl Standing {
                     Loss::LinkRemoved => "its link was removed".to_owned(),
                     Loss::ForcedOff => "its link was detached by force".to_owned(),
                     Loss::PlaceGone => {
-                        "its control group, network namespace or map is gone, or its link was detached by force"
+                        "its cgroup, network namespace or map is gone, or its link was detached by force"
                             .to_owned()
                     }
                     Loss::FilterRemoved => "its filter was removed".to_owned(),

@@ -5,18 +5,22 @@
 //! are compared.
 
 mod changes;
+mod outcome;
+mod packet;
 mod sends;
 
 use std::path::Path;
 
 use bpfman_model::{HookKey, HookKind, Interface, LinkId, NetnsId, ProceedOn, RankOrder};
-use bpfmand_kernel::{Kernel, KernelError, TestContext, TestRun, TestRunResult};
+use bpfmand_kernel::{Kernel, KernelError, TestRun, TestRunResult};
 use bpfmand_splice::{ProceedMask, SpliceHook, calls_clone_redirect};
 
 use crate::engine::locks::Subject;
 use crate::state::records::Entry;
-use crate::trace::changes::changes;
+use crate::trace::packet::{PacketInFlight, TestRunContext, differences, long_enough};
 use crate::{Engine, EngineError};
+
+pub use crate::trace::outcome::{ChainTrace, PacketTrace, TraceLimits, TracePacket, TraceStep};
 
 /// An Ethernet header: the kernel runs programs on nothing shorter.
 const MIN_PACKET: usize = 14;
@@ -27,65 +31,6 @@ const XDP_DROP: i32 = 1;
 /// Note on a verdict that the chain turns into a drop.
 const HELD_BACK: &str =
     "dropped by the chain: the machine's programs of tc and tcx would not see what it sends";
-
-/// A packet to be traced.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TracePacket {
-    /// Bytes of the packet, beginning with its Ethernet header.
-    pub data: Vec<u8>,
-    /// Mark of the packet, for tc and tcx.
-    pub mark: u32,
-}
-
-/// Limits of a trace.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TraceLimits<'a> {
-    /// Members for which the caller's access was checked, in any order; `None`: all.
-    pub members: Option<&'a [LinkId]>,
-    /// True to refuse programs that may send packets while they run.
-    pub sends_nothing: bool,
-}
-
-/// Result of one member.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TraceStep {
-    /// Link of the member.
-    pub link: LinkId,
-    /// Name of the function.
-    pub name: String,
-    /// Returned verdict.
-    pub verdict: i32,
-    /// True if the next member ran.
-    pub proceeded: bool,
-    /// Packet after the member, without metadata, if the member changed it.
-    pub packet: Option<Vec<u8>>,
-    /// Changes of the packet, in text for users.
-    pub changes: Vec<String>,
-    /// Time of its run.
-    pub nanoseconds: u32,
-}
-
-/// Result of one packet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PacketTrace {
-    /// Members that it reached.
-    pub steps: Vec<TraceStep>,
-    /// Verdict of the chain.
-    pub verdict: i32,
-    /// True if the members one by one and the chain gave the same verdict and left the same packet.
-    pub agrees: bool,
-}
-
-/// Result of a trace.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChainTrace {
-    /// Result of each packet, in order.
-    pub packets: Vec<PacketTrace>,
-    /// True if the hook runs a chain, with which the members were compared.
-    pub has_chain: bool,
-    /// True if the kernel could set the interface for test runs, and keep metadata and marks.
-    pub told_where: bool,
-}
 
 struct Member<H> {
     link: LinkId,
@@ -103,25 +48,6 @@ struct Member<H> {
 struct RunPlace<'a> {
     home: NetnsId,
     netns: Option<&'a Path>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct PacketInFlight {
-    bytes: Vec<u8>,
-    context: TestContext,
-}
-
-impl PacketInFlight {
-    fn metadata(&self) -> usize {
-        match self.context {
-            TestContext::Xdp { metadata, .. } => (metadata as usize).min(self.bytes.len()),
-            _ => 0,
-        }
-    }
-
-    fn packet(&self) -> &[u8] {
-        &self.bytes[self.metadata()..]
-    }
 }
 
 impl<K: Kernel> Engine<K> {
@@ -313,23 +239,6 @@ impl<K: Kernel> Engine<K> {
 
 type Run = (TestRunResult, PacketInFlight);
 
-#[derive(Clone, Copy, Debug)]
-enum TestRunContext {
-    Xdp { ifindex: u32 },
-    Tc { ifindex: u32 },
-    Nothing,
-}
-
-impl TestRunContext {
-    const fn context(self, mark: u32) -> TestContext {
-        match self {
-            Self::Xdp { ifindex } => TestContext::Xdp { metadata: 0, ingress_ifindex: ifindex, rx_queue: 0 },
-            Self::Tc { ifindex } => TestContext::Tc { mark, priority: 0, cb: [0; 5], ifindex },
-            Self::Nothing => TestContext::Plain,
-        }
-    }
-}
-
 fn check(packets: &[TracePacket]) -> Result<(), EngineError> {
     if packets.is_empty() {
         return Err(EngineError::Invalid("the trace has no packets".to_owned()));
@@ -351,17 +260,6 @@ fn check(packets: &[TracePacket]) -> Result<(), EngineError> {
     }
 }
 
-fn long_enough<'a>(packet: &'a PacketInFlight, member: &str) -> Result<&'a PacketInFlight, EngineError> {
-    let length = packet.packet().len();
-    if length >= MIN_PACKET {
-        return Ok(packet);
-    }
-    Err(EngineError::Invalid(format!(
-        "\"{member}\" cannot be traced: the packet that reaches it has {length} bytes, and the kernel runs programs on \
-         nothing shorter than {MIN_PACKET}"
-    )))
-}
-
 fn in_packet(error: EngineError, index: usize) -> EngineError {
     match error {
         EngineError::Invalid(what) => EngineError::Invalid(format!("packet {}: {what}", index + 1)),
@@ -373,58 +271,9 @@ fn in_packet(error: EngineError, index: usize) -> EngineError {
     }
 }
 
-fn differences(before: &PacketInFlight, behind: &PacketInFlight) -> Vec<String> {
-    let mut all = changes(before.packet(), behind.packet());
-    let (old, new) = (&before.bytes[..before.metadata()], &behind.bytes[..behind.metadata()]);
-    if old != new {
-        all.push(format!("metadata of {} -> {} bytes", old.len(), new.len()));
-    }
-    if let (
-        TestContext::Tc { mark: old_mark, priority: old_priority, cb: old_cb, .. },
-        TestContext::Tc { mark, priority, cb, .. },
-    ) = (before.context, behind.context)
-    {
-        let mut number = |name: &str, old: u32, new: u32| {
-            if old != new {
-                all.push(format!("{name} {old:#x} -> {new:#x}"));
-            }
-        };
-        number("mark", old_mark, mark);
-        number("priority", old_priority, priority);
-        for (place, (old, new)) in old_cb.into_iter().zip(cb).enumerate() {
-            number(&format!("cb[{place}]"), old, new);
-        }
-    }
-    all
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn tc(bytes: &[u8], mark: u32, first: u32) -> PacketInFlight {
-        let context = TestContext::Tc { mark, priority: 0, cb: [first, 0, 0, 0, 0], ifindex: 1 };
-        PacketInFlight { bytes: bytes.to_vec(), context }
-    }
-
-    fn xdp(bytes: &[u8], metadata: u32) -> PacketInFlight {
-        let context = TestContext::Xdp { metadata, ingress_ifindex: 1, rx_queue: 0 };
-        PacketInFlight { bytes: bytes.to_vec(), context }
-    }
-
-    #[test]
-    fn what_goes_with_a_packet_is_compared_too() {
-        assert_eq!(differences(&tc(&[1, 2], 0, 0), &tc(&[1, 2], 0, 0)), [""; 0]);
-        let all = differences(&tc(&[1, 2], 0, 5), &tc(&[1, 3], 7, 6));
-        assert_eq!(all, ["byte 1: 02 -> 03", "mark 0x0 -> 0x7", "cb[0] 0x5 -> 0x6"]);
-    }
-
-    #[test]
-    fn metadata_is_no_part_of_the_packet() {
-        let all = differences(&xdp(&[1, 2, 3], 0), &xdp(&[9, 9, 9, 9, 1, 2, 3], 4));
-        assert_eq!(all, ["metadata of 0 -> 4 bytes"]);
-        assert_eq!(xdp(&[1, 2], 8).packet(), [0_u8; 0], "what the kernel says is not trusted to fit");
-    }
 
     #[test]
     fn packets_that_cannot_run_are_refused_before_any_runs() {

@@ -85,7 +85,6 @@ fn an_adopted_program_is_a_member_and_goes_back_as_it_was<K: Testable>(bench: &B
     assert!(engine.all_links().iter().all(|link| link.standing.is_running()));
     // The owner may still end the link, and then all members return with a link of the daemon.
     assert_eq!(engine.adopt(&request(theirs.id, 5)).unwrap_err().kind(), Reason::Conflict);
-    // After our member leaves, the third-party program runs alone again.
     engine.detach(ours).unwrap();
     assert_eq!(runs(bench, &theirs), theirs.program);
     let ours = engine.attached(alpha, bench.xdp(9));

@@ -76,7 +76,6 @@ fn chain_without_barriers_is_a_warning_and_a_finding() {
     assert!(warning.starts_with("xdp:left") && warning.contains("no barriers"), "{warning}");
     let text = || engine.chains_without_barriers().into_iter().map(|concern| concern.to_string());
     assert_eq!(&text().collect::<Vec<_>>(), &attached.warnings);
-    // A new daemon knows it by the record.
     drop(engine);
     let engine = bench.engine();
     assert_eq!(engine.chains_without_barriers().len(), 1);

@@ -78,7 +78,6 @@ fn what_others_took_away_comes_back_before_the_chain<K: Testable>(bench: &Bench<
     assert!(is_fine(&engine));
 }
 
-/// Older versions of the daemon put tcx links there.
 fn put_last<K: Testable>(bench: &Bench<K>, link: LinkId, program: ProgramId) {
     let pin = Path::new("links").join(link.to_string());
     bench.kernel.end_link(&pin).unwrap();

@@ -154,39 +154,36 @@ pub fn cases() -> Vec<Case> {
             update(e, s.links[0], 1, &["foreign:guard"])
         }),
         case!("update an intent", attached, |b, e, s| update(e, s.links[0], 1, &["bravo"])),
-        case!("attach to a control group", loaded_for_places, |b, e, s| e
+        case!("attach to a cgroup", loaded_for_places, |b, e, s| e
             .try_attach(s.programs[0], control_group())
             .map(drop)),
-        case!("attach between two of a control group", in_order, |b, e, s| {
+        case!("attach between two of a cgroup", in_order, |b, e, s| {
             attach(e, s.programs[2], control_group(), intent("", &["one"], &["two"])).map(drop)
         }),
-        case!("update the order of a control group", in_order, |b, e, s| {
+        case!("update the order of a cgroup", in_order, |b, e, s| {
             let order = Some(intent("", &[], &["one"]));
             e.update_link(&UpdateLinkRequest { order, ..UpdateLinkRequest::of(s.links[1]) }).map(drop)
         }),
-        case!("detach one of an ordered control group", in_order, |b, e, s| e.detach(s.links[0])),
+        case!("detach one of an ordered cgroup", in_order, |b, e, s| e.detach(s.links[0])),
         case!("attach to a perf event on all CPUs", loaded_for_cpus, |b, e, s| e
             .try_attach(s.programs[0], clock(None))
             .map(drop)),
-        case!("attach to a map of sockets", loaded_for_sockets, |b, e, s| e
+        case!("attach to a sockmap", loaded_for_sockets, |b, e, s| e
             .try_attach(s.programs[0], connections())
             .map(drop)),
-        case!("detach from a map of sockets", at_sockets, |b, e, s| e.detach(s.links[0])),
-        case!("replace one at a map of sockets", at_sockets, |b, e, s| e
+        case!("detach from a sockmap", at_sockets, |b, e, s| e.detach(s.links[0])),
+        case!("replace one at a sockmap", at_sockets, |b, e, s| e
             .replace_program(&replacement(b, s.programs[0], "sockets"))
             .map(drop)),
-        case!("replace a load at a map of sockets", at_sockets, |b, e, s| {
+        case!("replace a load at a sockmap", at_sockets, |b, e, s| {
             load_replaced(b, e, s, "sockets", &["no_stream", "nothing_sent"])
         }),
-        case!("load a structure of functions", nothing, |b, e, s| load(
-            e,
-            &b.request("struct_ops", &PROGRAMS)
-        )),
-        case!("attach a structure of functions", loaded_functions, |b, e, s| e
+        case!("load a struct_ops map", nothing, |b, e, s| load(e, &b.request("struct_ops", &PROGRAMS))),
+        case!("attach a struct_ops map", loaded_functions, |b, e, s| e
             .try_attach(s.programs[0], steady())
             .map(drop)),
-        case!("detach a structure of functions", at_functions, |b, e, s| e.detach(s.links[0])),
-        case!("replace a structure of functions", at_functions, |b, e, s| {
+        case!("detach a struct_ops map", at_functions, |b, e, s| e.detach(s.links[0])),
+        case!("replace a struct_ops map", at_functions, |b, e, s| {
             load_replaced(b, e, s, "struct_ops", &PROGRAMS)
         }),
         case!("load an extension", loaded_extension, |b, e, s| load(
@@ -207,8 +204,8 @@ pub fn cases() -> Vec<Case> {
             .replace_program(&replacement(b, s.programs[0], "points"))
             .map(drop)),
         case!("unload one at a perf event on all CPUs", on_all_cpus, |b, e, s| e.unload(s.programs[0])),
-        case!("detach from a control group", at_places, |b, e, s| e.detach(s.links[0])),
-        case!("replace one of a control group", at_places, |b, e, s| e
+        case!("detach from a cgroup", at_places, |b, e, s| e.detach(s.links[0])),
+        case!("replace one of a cgroup", at_places, |b, e, s| e
             .replace_program(&replacement(b, s.programs[0], "points"))
             .map(drop)),
         case!("replace one of a namespace", at_places, |b, e, s| e

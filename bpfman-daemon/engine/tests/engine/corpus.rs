@@ -22,12 +22,8 @@ use crate::linux::bench;
 
 #[derive(Debug)]
 enum Outcome {
-    Loaded {
-        tag: String,
-        returned: Option<String>,
-    },
+    Loaded { tag: String, returned: Option<String> },
     Refused(String),
-    /// The loader does not find the program in the object.
     Unknown,
 }
 

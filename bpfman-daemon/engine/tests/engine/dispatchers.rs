@@ -38,7 +38,6 @@ fn load(kernel: &SimKernel, text: &BoundText, kind: ProgramKind, extends: Option
     kernel.load_program(&load).unwrap().program
 }
 
-/// According to the protocol, built without the engine's code.
 fn configuration(version: u8, priorities: &[u32]) -> MapSpec {
     let mut bytes = vec![236, version, priorities.len() as u8, 0];
     let number = |slot: usize| priorities.get(slot).copied();

@@ -143,7 +143,6 @@ fn what_cannot_be_extended_is_refused_by_name<K: Testable>(bench: &Bench<K>) {
     assert!(error.to_string().contains(twice), "{error}");
     let error = engine.try_attach(filter, AttachPoint::Freplace).unwrap_err();
     assert_eq!(error.kind(), Reason::Precondition, "{error}");
-    // A load cannot extend a program that it replaces.
     let mut both = bench.request(EXTENDED, &["beside", "drops"]);
     let beside = engine.loads(&bench.request(EXTENDED, &["beside"]))[0];
     both.programs[1].target = Some(beside.to_string());

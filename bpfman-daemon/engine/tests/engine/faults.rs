@@ -61,7 +61,6 @@ fn fail_every_call(case: &Case) {
         let check = |when: &str, engine: &Engine<SimKernel>, wrong: &mut Vec<String>| {
             let now = kernel.snapshot();
             match &result {
-                // Folders are created on demand and may stay.
                 Err(_) => {
                     if shape(&now) != shape(&before) {
                         wrong.push(format!(
@@ -89,7 +88,6 @@ fn fail_every_call(case: &Case) {
         check("at once", &engine, &mut wrong);
         drop(engine);
         let wanted = if result.is_ok() { &records_after } else { &records_before };
-        // A retry is another operation.
         let same = |found: &[String]| match case.name.starts_with("update") {
             true => found.iter().map(|r| anonymous(r)).eq(wanted.iter().map(|r| anonymous(r))),
             false => found == wanted,

@@ -11,23 +11,23 @@ use crate::points_seen::{Group, python};
 
 const PROGRAMS: [&str; 4] = ["one", "two", "three", "four"];
 
-fn lacks_order<K: Testable>(bench: &Bench<K>) -> bool {
+pub fn lacks_order<K: Testable>(bench: &Bench<K>) -> bool {
     let lacks = !bench.kernel.features().cgroup_order;
     if lacks {
         assert!(bench.kernel.features().version < (6, 17));
-        println!("skipped: this kernel has no order among programs of a control group");
+        println!("skipped: this kernel has no order among programs of a cgroup");
     }
     lacks
 }
 
-fn names<K: Testable>(bench: &Bench<K>, point: &AttachPoint) -> Vec<String> {
+pub fn names<K: Testable>(bench: &Bench<K>, point: &AttachPoint) -> Vec<String> {
     let AttachPoint::Cgroup { path } = point else { panic!("{point}") };
     let contents = bench.kernel.group_contents(path, attach_type::CGROUP_INET_SOCK_CREATE).unwrap();
     let name = |(program, _): (ProgramId, _)| bench.kernel.program(program).unwrap().unwrap().name;
     contents.entries.into_iter().map(name).collect()
 }
 
-fn loaded<K: Testable>(bench: &Bench<K>, engine: &Engine<K>) -> [ProgramId; 4] {
+pub fn loaded<K: Testable>(bench: &Bench<K>, engine: &Engine<K>) -> [ProgramId; 4] {
     engine.loads(&bench.request("ordered", &PROGRAMS)).try_into().unwrap()
 }
 
@@ -86,7 +86,7 @@ fn what_cannot_be_is_refused_and_nothing_changes<K: Testable>(bench: &Bench<K>) 
     if !bench.kernel.features().cgroup_order {
         let error = attach(&engine, two, point.clone(), intent("", &["one"], &[])).unwrap_err();
         assert_eq!(error.kind(), Reason::Unsupported, "{error}");
-        assert!(error.to_string().contains("order among programs of a control group"), "{error}");
+        assert!(error.to_string().contains("order among programs of a cgroup"), "{error}");
         assert_eq!(names(bench, &point), ["one"]);
         return;
     }
@@ -97,7 +97,7 @@ fn what_cannot_be_is_refused_and_nothing_changes<K: Testable>(bench: &Bench<K>) 
     ] {
         let error = attach(&engine, two, point.clone(), intent("", before, after)).unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
-        assert!(error.to_string().contains("sock_create of control group"), "{error}");
+        assert!(error.to_string().contains("sock_create of cgroup"), "{error}");
         assert_eq!((names(bench, &point), engine.all_links().len()), (vec!["one".to_owned()], links));
     }
     let second = engine.attached(two, point.clone());
@@ -126,7 +126,8 @@ fn programs_of_others_stay_and_can_be_named<K: Testable>(bench: &Bench<K>) {
     drop(theirs);
 }
 
-/// Attaches `early` with BPF_F_PREORDER, with or without a link, and `plain` without that flag, until stdin closes.
+/// Attaches `early` with BPF_F_PREORDER, with or without a link, and `plain` without that flag, until stdin closes;
+/// `early` also to the group above, if there is one.
 const OTHERS: &str = r#"
 import ctypes, os, struct, sys
 libc, keep = ctypes.CDLL(None, use_errno=True), []
@@ -150,11 +151,14 @@ if sys.argv[2] == 'link':
     first = bpf(28, struct.pack('<IIIIIIQ', programs[0], group, 2, 64, 0, 0, 0))
 else:
     first = bpf(8, struct.pack('<IIII', group, programs[0], 2, 2 | 64))
+if len(sys.argv) > 4 and first >= 0:
+    above = os.open(sys.argv[4], os.O_RDONLY)
+    first = bpf(28, struct.pack('<IIIIIIQ', programs[0], above, 2, 64, 0, 0, 0))
 print(first if first < 0 else bpf(28, struct.pack('<IIIIIIQ', programs[1], group, 2, 0, 0, 0, 0)), flush=True)
 sys.stdin.read()
 "#;
 
-struct Others(std::process::Child);
+pub struct Others(std::process::Child);
 
 impl Drop for Others {
     fn drop(&mut self) {
@@ -164,7 +168,7 @@ impl Drop for Others {
 }
 
 /// Returns the kernel's errno if it has no BPF_F_PREORDER.
-fn others(group: &Group, early: &str) -> Result<Others, i32> {
+pub fn others(group: &Group, early: &str, above: Option<&Group>) -> Result<Others, i32> {
     use std::io::{BufRead as _, BufReader};
     use std::process::{Command, Stdio};
     let call = if cfg!(target_arch = "x86_64") { "321" } else { "280" };
@@ -172,6 +176,7 @@ fn others(group: &Group, early: &str) -> Result<Others, i32> {
         .args(["-I", "-S", "-c", OTHERS])
         .arg(&group.folder)
         .args([early, call])
+        .args(above.map(|above| &above.folder))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -192,7 +197,7 @@ fn linux_program_that_runs_before_all_others_is_no_anchor() {
     let [one, two, three, _] = loaded(&bench, &engine);
     for early in ["link", "program"] {
         let group = Group::new(&format!("preorder_{early}"));
-        let _others = match others(&group, early) {
+        let _others = match others(&group, early, None) {
             Ok(others) => others,
             // EINVAL: Linux before 6.15.
             Err(22) => {

@@ -188,7 +188,6 @@ fn program_in_an_applications_namespace_is_guarded_by_default() {
     assert_eq!(guard(roots), None);
     assert_eq!(guard(tenants).unwrap().rules, TenantRules::of_containers());
     attach(&engine, roots, probe(None), None).unwrap();
-    // Programs on packets run in no task.
     let packets = engine.loads(&of_namespace(bench.request("programs", &["alpha"])))[0];
     assert_eq!(guard(packets).unwrap().table, None);
     engine.attached(packets, bench.xdp(1));

@@ -9,7 +9,6 @@ use crate::bench::{Ask as _, Bench};
 use crate::linux::bench;
 use crate::points_seen::{Group, python, up, wait_until};
 
-/// In the order of their programs' counter slots.
 const HOOKS: [&str; 21] = [
     "ingress",
     "sock_release",

@@ -15,7 +15,6 @@ use crate::intents::{attach, intent};
 
 use crate::among_others::{is_fine, key, names, open, runs, strange, stranger};
 
-/// Acts as a third party before the steps of one name.
 struct Meddler<F> {
     step: &'static str,
     times: AtomicUsize,

@@ -40,7 +40,6 @@ fn maps_of_one_owner_have_so_much_memory_together() {
     assert!(one > 0);
     let engine = engine(&bench, 2 * one, None);
     let load = |owner: &str| engine.load(&of(owner, bench.request("programs", &["alpha"])));
-    // Applications of one namespace are one owner.
     let first = load("application:evil/one").unwrap().programs[0].id;
     load("application:evil/two").unwrap();
     let before = bench.kernel.snapshot();

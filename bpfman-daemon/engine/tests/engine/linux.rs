@@ -101,7 +101,6 @@ fn ip(netns: &Path, words: &[&str]) {
     assert!(run("ip", &[&["-n", name, "link"], words].concat()));
 }
 
-/// `test` distinguishes the tests of one process.
 pub fn bench(test: &str) -> Bench<LinuxKernel> {
     bench_without(test, &[])
 }

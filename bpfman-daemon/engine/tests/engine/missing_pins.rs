@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use bpfman_model::{AttachPoint, Direction, HookKind, LinkId, ProgramId};
-use bpfmand_engine::Engine;
-use bpfmand_kernel::Kernel;
+use bpfman_model::{AttachPoint, Direction, HookKind, LinkId, MapId, ProgramId};
+use bpfmand_engine::{Engine, Standing};
+use bpfmand_kernel::{Kernel, KernelObjects as _, KernelPins as _};
 
 use crate::bench::{Ask as _, Bench, Testable, pins};
 use crate::on_both_kernels;
+use crate::points_seen::wait_until;
 
 fn trace_point() -> AttachPoint {
     AttachPoint::Tracepoint { category: "syscalls".to_owned(), name: "sys_enter_getppid".to_owned() }
@@ -107,11 +108,59 @@ fn pins_of_maps_come_back<K: Testable>(bench: &Bench<K>) {
     assert!(standing.cause().contains("pins of its maps were removed"), "{standing}");
     let report = engine.check_all();
     assert_eq!((report.mended.len(), report.lost.len()), (1, 0), "{report:?}");
-    assert_eq!(maps(&engine), (bpfmand_engine::Standing::Running, pinned.clone()));
+    assert_eq!(maps(&engine), (Standing::Running, pinned.clone()));
     lose();
     drop(engine);
     let engine = bench.engine();
-    assert_eq!(maps(&engine), (bpfmand_engine::Standing::Running, pinned.clone()));
+    assert_eq!(maps(&engine), (Standing::Running, pinned.clone()));
+}
+
+fn map_that_no_program_names_outlives_its_pin<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let program = engine.loads(&bench.request("kept_map", &["pass"]))[0];
+    let before = engine.map_pins(program);
+    let facts = bench.kernel.program(program).unwrap().unwrap();
+    assert_eq!(facts.map_ids, [MapId(before["kept"])], "the program holds it");
+    let link = engine.attached(program, bench.xdp(1));
+    let folder = Path::new("maps").join(program.to_string());
+    bench.kernel.unpin(&folder.join("kept")).unwrap();
+    let report = engine.check_all();
+    assert_eq!((report.mended.len(), report.lost.len()), (1, 0), "{report:?}");
+    let standing = engine.describe_program(program).unwrap().managed.unwrap().standing;
+    assert_eq!((standing, engine.map_pins(program)), (Standing::Running, before));
+    let verified = engine.verify_chain(&bench.left(), HookKind::Xdp, None).unwrap();
+    assert!(verified.matches(), "{verified:?}");
+    engine.detach(link).unwrap();
+    engine.unload(program).unwrap();
+    let is_gone = || bench.kernel.map(facts.map_ids[0]).unwrap().is_none();
+    assert!(wait_until(is_gone), "it ends with the program");
+}
+
+#[test]
+fn linux_emptied_program_array_is_filled_again() {
+    let bench = crate::linux::bench("emptied");
+    let engine = bench.engine();
+    let programs = engine.loads(&bench.request("tail_calls", &["xdp_enters", "xdp_drops"]));
+    let array = engine.map_pins(programs[0])["jumps"];
+    let slot = || {
+        let map = bench.kernel.open_map(MapId(array)).unwrap();
+        bench.kernel.has_slot(&map, 2).unwrap()
+    };
+    assert!(slot());
+    let lose_pins = || {
+        for program in &programs {
+            let folder = Path::new("maps").join(program.to_string());
+            bench.kernel.unpin(&folder.join("jumps")).unwrap();
+        }
+        assert!(wait_until(|| !slot()), "the kernel empties the array");
+    };
+    lose_pins();
+    engine.check_all();
+    assert!(slot());
+    lose_pins();
+    drop(engine);
+    let _engine = bench.engine();
+    assert!(slot());
 }
 
 /// The kernel attaches a program once per tcx hook: one record has the link, and the other waits.
@@ -165,5 +214,6 @@ on_both_kernels!(
     a_start_pins_again_what_still_runs,
     a_start_makes_a_chain_whole_whose_link_still_runs,
     pins_of_maps_come_back,
+    map_that_no_program_names_outlives_its_pin,
     a_link_is_not_taken_for_that_of_another_record,
 );

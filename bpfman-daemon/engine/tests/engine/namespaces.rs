@@ -27,7 +27,6 @@ pub fn by_clsact() -> Sim {
     Bench { tc_by_clsact: true, ..crate::simulated::bench() }
 }
 
-/// A process is still in it.
 pub fn leave_name(bench: &Sim) {
     assert!(bench.kernel.add_name(Path::new(PROCESS), bench.home()));
     bench.kernel.remove_name(&bench.netns);
@@ -144,7 +143,6 @@ fn chain_stays_whole_under_a_filter_that_nobody_reaches() {
         assert_eq!(state_of(engine, first), Standing::Unreachable);
         assert_eq!(engine.check_hook(&key).unwrap(), HookCheck::Unreachable);
         assert_eq!((bench.kernel.snapshot().filters, chain_pins(&bench)), before);
-        // An impossible detach is not acknowledged.
         for refused in [engine.detach(first), engine.unload(engine.ids()[0])] {
             let error = refused.unwrap_err();
             assert_eq!(error.kind(), Reason::Precondition, "{error}");

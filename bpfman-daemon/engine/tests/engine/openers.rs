@@ -112,7 +112,6 @@ fn linux_a_route_runs_the_program_that_it_was_made_with() {
     let engine = bench.engine();
     for (name, way) in [("no_way_out", "out"), ("no_way_on", "xmit")] {
         let Some(program) = load_one(&engine, &bench, name) else { return };
-        // The folder of pins is also the parent of libxdp's.
         let pin = bench.libxdp_pins.ancestors().nth(2).unwrap().join(format!("prog_{program}"));
         let ip = |words: &[&str]| {
             let done = Command::new("ip").args(["-n", netns]).args(words).output().unwrap();

@@ -262,7 +262,6 @@ fn a_change_of_cpus_that_fails_anywhere_is_made_up_for() {
     }
 }
 
-/// After a reboot a process id denotes another process.
 #[test]
 fn a_thread_of_before_a_reboot_is_not_sampled_again() {
     let bench = simulated_bench();

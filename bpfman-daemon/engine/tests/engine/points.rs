@@ -15,7 +15,6 @@ use crate::bench::{Ask as _, Bench, Testable, pins};
 use crate::replacements::replacement;
 use crate::simulated::bench as simulated_bench;
 
-/// These affect no other process.
 fn places<K: Testable>(bench: &Bench<K>) -> Vec<(&'static str, AttachPoint)> {
     let mut all = vec![
         ("raw_switch", AttachPoint::RawTracepoint { name: "sched_switch".to_owned() }),

@@ -55,6 +55,20 @@ fn nothing_is_left(bench: &Bench<SimKernel>, said: &str) {
 }
 
 #[test]
+fn checks_look_for_a_file_of_many_probes_once() {
+    let bench = simulated_bench();
+    let engine = bench.engine();
+    let (program, _) = attached(&bench, &engine, APP);
+    for _ in 0..3 {
+        engine.attached(program, probe(APP, ProcessScope::default()));
+    }
+    bench.kernel.note_calls();
+    assert!(engine.check_all().lost.is_empty());
+    let looks = bench.kernel.calls().into_iter().filter(|call| *call == "binary_identity").count();
+    assert_eq!(looks, 1);
+}
+
+#[test]
 fn a_probe_follows_its_file() {
     let bench = simulated_bench();
     let engine = bench.engine();
@@ -234,7 +248,6 @@ fn paths_of_one_owner_that_hang_take_no_places_of_others() {
     bench.kernel.answer_file(hang);
 }
 
-/// Whatever fails, the next check succeeds, and nothing runs twice.
 #[test]
 fn a_move_that_fails_anywhere_is_made_up_for() {
     let prepared = || {

@@ -42,7 +42,6 @@ while head := requests.readline():
 static RUNNING: Mutex<Option<Python>> = Mutex::new(None);
 
 struct Python {
-    /// A path may lead to another network namespace later.
     netns: u64,
     /// Standard error: a file, since Python may exit after the test, and nextest would wait for a pipe.
     errors: File,

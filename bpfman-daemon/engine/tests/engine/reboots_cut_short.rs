@@ -69,7 +69,6 @@ fn seen(bench: &Bench<SimKernel>) -> (BTreeMap<String, Vec<String>>, Vec<String>
     }
     let mut shape = shape(&bench.kernel.snapshot());
     for (what, values) in &mut shape {
-        // Ids depend on the number of starts.
         if ["pins", "links", "tcx"].contains(&what.as_str()) {
             values.iter_mut().for_each(|value| *value = value.replace(|c: char| c.is_ascii_digit(), ""));
             values.sort();

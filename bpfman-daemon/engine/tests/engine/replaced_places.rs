@@ -19,7 +19,6 @@ fn replacement_runs_in_no_place_that_was_not_allowed<K: Testable>(bench: &Bench<
     let engine = bench.engine();
     let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
     let first = engine.attached(alpha, bench.xdp(10));
-    // Both are attached while the new version is fetched.
     let second = engine.attached(alpha, bench.xdp(20));
     let netns = bench.netns.as_path();
     let matching = ask(&engine, alpha, bench.xdp(30), chosen(bench, &["pod*"], &[])).unwrap().record.id;

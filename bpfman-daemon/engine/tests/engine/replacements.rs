@@ -178,7 +178,6 @@ fn a_map_that_cannot_go_on_is_named_and_nothing_changes<K: Testable>(bench: &Ben
         Reason::NotFound
     );
     assert_eq!(engine.rollback_program(alpha, None).unwrap_err().kind(), Reason::Precondition);
-    // New maps, as requested.
     let fresh = ReplaceRequest { maps: MapPolicy::Fresh, ..replacement(bench, alpha, "reshaped") };
     let fresh = engine.replace_program(&fresh).unwrap();
     assert!(fresh.maps.iter().all(|map| map.fate == MapFate::New), "{:?}", fresh.maps);

@@ -10,7 +10,6 @@ use crate::bench::Bench;
 use crate::openers::{load_one, runs};
 use crate::sockmaps::python;
 
-/// The peer `right` must forward it.
 fn forwarded(bench: &Bench<LinuxKernel>, ethertype: u16, packet: &str) {
     let lines = format!(
         "

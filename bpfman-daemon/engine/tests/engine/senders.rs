@@ -85,7 +85,6 @@ fn extension_of_a_tenant_keeps_no_program_of_the_machine_away<K: Testable>(bench
     let tenant = engine.attached(filter, bench.xdp(1));
     let drops = engine.loads(&of_namespace(extension(bench, "drops", filter)))[0];
     let extends = engine.attached(drops, AttachPoint::Freplace);
-    // Programs of tenants do not take its place.
     let other = of_tenant(bench, &engine, "bravo");
     let refused = engine.try_attach(other, bench.xdp(2)).unwrap_err();
     assert!(refused.to_string().contains("\"filter\""), "{refused}");
@@ -117,7 +116,6 @@ fn extension_of_a_tenant_keeps_no_program_of_the_machine_away<K: Testable>(bench
     assert_eq!(engine.describe_link(tenant).unwrap().standing, Standing::Running);
 }
 
-/// The tenant itself gets the error.
 fn extended_program_does_not_join_one_of_the_machine<K: Testable>(bench: &Bench<K>) {
     if !bench.kernel.features().freplace {
         println!("skipped: this kernel does not let programs replace functions of others (freplace)");

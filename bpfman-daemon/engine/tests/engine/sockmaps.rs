@@ -21,7 +21,7 @@ pub fn connections() -> AttachPoint {
 fn lacks_links<K: Testable>(bench: &Bench<K>) -> bool {
     let lacks = bench.kernel.features().version < (6, 10);
     if lacks {
-        println!("skipped: Linux before 6.10 has no links on maps of sockets");
+        println!("skipped: Linux before 6.10 has no links on sockmaps");
     }
     lacks
 }

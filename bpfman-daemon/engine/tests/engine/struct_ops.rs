@@ -49,7 +49,7 @@ fn request<K: Testable>(bench: &Bench<K>, programs: &[&str]) -> LoadRequest {
 fn lacks_links<K: Testable>(bench: &Bench<K>) -> bool {
     let lacks = bench.kernel.features().version < (6, 4);
     if lacks {
-        println!("skipped: Linux before 6.4 has no links of structures of functions");
+        println!("skipped: Linux before 6.4 has no struct_ops links");
     }
     lacks
 }

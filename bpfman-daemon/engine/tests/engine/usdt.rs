@@ -89,7 +89,7 @@ fn linux_programs_are_told_the_arguments_of_each_place() {
     assert_eq!(said(&bench, &engine, new, &shop), seen, "replaced");
     let error = engine.try_attach(new, point(&shop, "bought")).unwrap_err();
     assert_eq!(error.kind(), Reason::NotFound, "{error}");
-    assert!(error.to_string().contains("has no static probe shop:bought"), "{error}");
+    assert!(error.to_string().contains("has no USDT probe shop:bought"), "{error}");
     let error = engine.try_attach(new, point(Path::new("/etc/passwd"), "sold")).unwrap_err();
     assert_eq!(error.kind(), Reason::NotFound, "{error}");
     engine.detach(link).unwrap();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// One program a hook of control groups, which lets everything happen and counts.
+// One program a hook of cgroups, which lets everything happen and counts.
 #include "runs.h"
 
 #define HOOK(slot, name)              \

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// Types that a simulated kernel has: a structure of functions, with members that no program of the tests sets.
+// Types that a simulated kernel has: a struct_ops type, with members that no program of the tests sets.
 #include <linux/bpf.h>
 
 struct sock;

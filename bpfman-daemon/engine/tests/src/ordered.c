@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// Programs of one hook of a control group, which write down in which order they run.
+// Programs of one hook of a cgroup, which write down in which order they run.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// A program with a static probe at three places, written as the notes of probes are: with a semaphore, with arguments in
+// A program with a USDT probe at three places, written as the notes of probes are: with a semaphore, with arguments in
 // registers, in memory and as numbers, and without.
 #ifndef INSTRUCTION
 #define INSTRUCTION "nop"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// Programs of a map of sockets. What they decide about is lost, so that who sends or receives sees it.
+// Programs of a sockmap. What they decide about is lost, so that who sends or receives sees it.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include "runs.h"

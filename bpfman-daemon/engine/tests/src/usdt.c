@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// Reads the arguments of a static probe, by libbpf's header.
+// Reads the arguments of a USDT probe, by libbpf's header.
 #include <stdbool.h>
 #include <linux/bpf.h>
 #include <linux/ptrace.h>

@@ -13,9 +13,8 @@ mod verifier_client;
 
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 
+use bpfmand_frames::WorkerLink;
 pub(crate) use registry_client::RegistryClient;
 pub use sent_error::SentError;
 pub use sent_fetch::{BlobEvent, FetchAnswer, FetchQuestion};
@@ -40,15 +39,6 @@ impl fmt::Display for WorkerRole {
             Self::Verifier => "verifier",
         })
     }
-}
-
-/// Handle of one worker.
-#[derive(Debug)]
-pub struct WorkerLink {
-    /// Socket to the worker.
-    pub stream: UnixStream,
-    /// Descriptor that ends the worker when it is closed. `None`: closing the socket suffices.
-    pub life: Option<OwnedFd>,
 }
 
 /// Starter of workers.

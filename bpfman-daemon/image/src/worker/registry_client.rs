@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bpfman_image_format::{Descriptor, Digest, Hasher, TransferProgress};
 use serde::de::DeserializeOwned;
 
-use super::link::{Asking, ExchangeError, WorkerConnection, failed};
+use super::link::{Asking, ExchangeError, failed};
 use super::sent_fetch::{BlobEvent, FetchAnswer, FetchQuestion};
 use super::{StartWorker, WorkerRole};
 use crate::settings::RepositoryPlace;
@@ -14,7 +14,7 @@ use crate::signature_source::SignatureSource;
 use crate::sink::Sink;
 use crate::unresponsive_mirrors::UnresponsiveMirrors;
 use crate::{ImageError, Limits};
-use bpfmand_frames::{Frame, SMALL, understood, wrong};
+use bpfmand_frames::{Frame, SMALL, WorkerConnection, understood, wrong};
 
 const PAGES: usize = 64;
 const RESTARTS: usize = 64;
@@ -209,9 +209,8 @@ mod tests {
     use std::io;
     use std::sync::Mutex;
 
-    use bpfmand_frames::Answering;
+    use bpfmand_frames::{Answering, WorkerLink};
 
-    use super::super::WorkerLink;
     use super::*;
 
     type Act = fn(&mut Answering) -> io::Result<()>;

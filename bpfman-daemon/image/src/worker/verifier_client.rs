@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bpfman_image_format::{Descriptor, Digest, ELF_LIMIT, Endian, Hasher, ImageReference};
 use tokio::sync::OnceCell;
 
-use super::link::{Asking, ExchangeError, WorkerConnection, failed};
+use super::link::{Asking, ExchangeError, failed};
 use super::sent_error::SentError;
 use super::sent_verify::{ConfigAnswer, DocumentAnswer, SentSignatures, SourceQuestion, VerifyQuestion};
 use super::{StartWorker, WorkerRole};
@@ -20,7 +20,7 @@ use crate::signature_source::SignatureSource;
 use crate::signers::CountedSigners;
 use crate::{ImageError, Limits, Revoked, Signers, TooFewSigners};
 use bpfman_image_format::layer::FoundObject;
-use bpfmand_frames::{PIECE, SMALL, wrong};
+use bpfmand_frames::{PIECE, SMALL, WorkerConnection, wrong};
 
 /// More than the limits of any search at one place need.
 const QUESTIONS: usize = 2048;
@@ -197,7 +197,7 @@ impl VerifierClient {
         }
         if size != layer.size {
             let what = format!("the layer {} of {}", layer.digest, image.name());
-            let source = format!("it has {size} bytes, and the manifest says {}", layer.size).into();
+            let source = format!("it has {size} bytes, and the manifest states {}", layer.size).into();
             return Err(ImageError::Malformed { what, source });
         }
         Ok(Checked::Whole(found.map(|object| {

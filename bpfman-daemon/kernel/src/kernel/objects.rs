@@ -51,6 +51,12 @@ pub trait KernelObjects: Send + Sync + 'static {
         self.create_map(spec, btf)
     }
 
+    /// Returns whether a slot of an array of programs has one.
+    fn has_slot(&self, map: &Self::Handle, slot: u32) -> Result<bool, KernelError>;
+
+    /// Lets a program hold a map that its instructions do not name.
+    fn bind_map(&self, program: &Self::Handle, map: &Self::Handle) -> Result<(), KernelError>;
+
     /// Stores a map or program in a slot of a map of maps or an array of programs.
     fn fill_slot(&self, map: &Self::Handle, slot: u32, value: &Self::Handle) -> Result<(), KernelError>;
 

@@ -34,6 +34,7 @@ pub enum Command {
     EnableStats = 32,
     IterCreate = 33,
     LinkDetach = 34,
+    ProgBindMap = 35,
 }
 
 /// Struct with bytes that may be passed to bpf(2).
@@ -73,6 +74,7 @@ attr!(MapCreate {
     map_extra: u64,
 });
 attr!(MapElement { map_fd: RawFd, pad: u32, key: u64, value: u64, flags: u64 });
+attr!(BindMap { prog_fd: RawFd, map_fd: RawFd, flags: u32 });
 attr!(MapBatch {
     in_batch: u64,
     out_batch: u64,

@@ -15,10 +15,12 @@ const MAX_PROGRAMS: usize = 64;
 /// More nested cgroups with programs are rare.
 const MAX_EFFECTIVE: usize = 8 * MAX_PROGRAMS;
 const F_QUERY_EFFECTIVE: u32 = 1;
+/// The list may change between two queries.
+const MAX_READINGS: usize = 8;
 
 /// Never follows a symbolic link.
 fn open(path: &CgroupPath) -> Result<OwnedFd, KernelError> {
-    let fail = |source| KernelError::call("open", format!("control group {path}"), source);
+    let fail = |source| KernelError::call("open", format!("cgroup {path}"), source);
     let mounts = fs::read_to_string("/proc/self/mountinfo").map_err(fail)?;
     let Some(hierarchy) = hierarchies::unified(&mounts) else {
         return Err(KernelError::NoControlGroup { path: path.clone(), unified: false });
@@ -58,7 +60,7 @@ pub fn attach(
         expected_revision: expected_revision.unwrap_or(0),
         ..Default::default()
     };
-    let hook = || format!("of control group {path}");
+    let hook = || format!("of cgroup {path}");
     sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| match source.raw_os_error() {
         Some(libc::ESTALE) => KernelError::HookChanged { hook: hook() },
         Some(libc::EINVAL) if let ListAnchor::Before(link) | ListAnchor::After(link) = anchor => {
@@ -68,17 +70,52 @@ pub fn attach(
             KernelError::NoAnchor { anchor: anchor.name().unwrap_or_default(), hook: hook() }
         }
         Some(libc::EPERM) => KernelError::HookHeld {
-            hook: format!("of control group {path}, or of one above it"),
+            hook: format!("of cgroup {path}, or of one above it"),
             holder: "a program that was attached there so that it is the only one".to_owned(),
             look: Some("bpftool cgroup tree".to_owned()),
         },
-        _ => KernelError::call("attach", format!("a program to control group {path}"), source),
+        _ => KernelError::call("attach", format!("a program to cgroup {path}"), source),
     })
 }
 
 pub fn contents(path: &CgroupPath, attach_type: u32) -> Result<GroupContents, KernelError> {
     let group = open(path)?;
-    let fail = |source| KernelError::call("list", format!("programs of control group {path}"), source);
+    let fail = |source| KernelError::call("list", format!("programs of cgroup {path}"), source);
+    let (mut list, mut revision) = listed(&group, attach_type).map_err(fail)?;
+    let mut found = None;
+    for _ in 0..MAX_READINGS {
+        let all = effective(&group, attach_type);
+        let (again, latest) = listed(&group, attach_type).map_err(fail)?;
+        if (&again, latest) == (&list, revision) {
+            // Kernels do not list the effective programs of LSM.
+            found = all.ok().and_then(|all| run_order(&list, &all));
+            break;
+        }
+        (list, revision) = (again, latest);
+    }
+    let is_short = list.len() < 2;
+    let RunOrder { above_first, entries: order, above_last, preorder } = found.unwrap_or_else(|| RunOrder {
+        entries: list,
+        preorder: is_short.then_some(0),
+        ..RunOrder::default()
+    });
+    let id = rustix::fs::fstat(&group).map_err(|error| fail(error.into()))?.st_ino;
+    let mut links = if order.is_empty() { Vec::new() } else { links_at(id, attach_type).map_err(fail)? };
+    let entries = order.into_iter().map(|program| {
+        let at = links.iter().position(|(_, runs)| *runs == program);
+        (program, at.map(|at| links.remove(at).0))
+    });
+    Ok(GroupContents {
+        revision: Some(revision).filter(|revision| *revision != 0),
+        entries: entries.collect(),
+        preorder,
+        above_first,
+        above_last,
+    })
+}
+
+/// Returns the cgroup's own programs, and the revision of that list: 0 before Linux 6.17.
+fn listed(group: &OwnedFd, attach_type: u32) -> std::io::Result<(Vec<ProgramId>, u64)> {
     let mut programs = [0_u32; MAX_PROGRAMS];
     let mut request = attr::Query {
         target: group.as_raw_fd().cast_unsigned(),
@@ -87,24 +124,9 @@ pub fn contents(path: &CgroupPath, attach_type: u32) -> Result<GroupContents, Ke
         count: MAX_PROGRAMS as u32,
         ..Default::default()
     };
-    sys::bpf(Command::ProgQuery, &mut request).map_err(fail)?;
-    let list: Vec<ProgramId> = programs.iter().take(request.count as usize).copied().map(ProgramId).collect();
-    let (order, preorder) = match effective(&group, attach_type) {
-        _ if list.len() < 2 => (list, Some(0)),
-        Ok(all) => run_order(&list, &all).map_or((list, None), |(order, preorder)| (order, Some(preorder))),
-        Err(_) => (list, None),
-    };
-    let id = rustix::fs::fstat(&group).map_err(|error| fail(error.into()))?.st_ino;
-    let mut links = if request.count == 0 { Vec::new() } else { links_at(id, attach_type).map_err(fail)? };
-    let entries = order.into_iter().map(|program| {
-        let at = links.iter().position(|(_, runs)| *runs == program);
-        (program, at.map(|at| links.remove(at).0))
-    });
-    Ok(GroupContents {
-        revision: Some(request.revision).filter(|revision| *revision != 0),
-        entries: entries.collect(),
-        preorder,
-    })
+    sys::bpf(Command::ProgQuery, &mut request)?;
+    let list = programs.iter().take(request.count as usize).copied().map(ProgramId);
+    Ok((list.collect(), request.revision))
 }
 
 /// Includes programs of ancestors, in execution order.
@@ -122,14 +144,37 @@ fn effective(group: &OwnedFd, attach_type: u32) -> std::io::Result<Vec<ProgramId
     Ok(programs.into_iter().take(request.count as usize).map(ProgramId).collect())
 }
 
-/// Returns the execution order of a cgroup's own programs, and how many of the first certainly have `BPF_F_PREORDER`:
-/// the kernel lists regardless of the flag, but runs those first. Own programs are contiguous among the effective ones,
-/// since ancestors' run before the first class and after the second. `None` if inconsistent.
-fn run_order(list: &[ProgramId], all: &[ProgramId]) -> Option<(Vec<ProgramId>, usize)> {
-    let start = all.iter().position(|program| list.contains(program))?;
-    let own = all.get(start..start.checked_add(list.len())?)?;
-    let preorder = (0..own.len()).find(|end| is_merged(list, own.split_at(*end)))?;
-    Some((own.to_vec(), preorder))
+#[derive(Debug, Default, PartialEq, Eq)]
+struct RunOrder {
+    above_first: Vec<ProgramId>,
+    entries: Vec<ProgramId>,
+    above_last: Vec<ProgramId>,
+    preorder: Option<usize>,
+}
+
+/// Returns the execution order, and how many of the cgroup's own programs certainly have `BPF_F_PREORDER`: the kernel
+/// lists regardless of the flag, but runs those first. Own programs are contiguous among the effective ones, since
+/// ancestors' run before the first class and after the second. `None` if inconsistent or ambiguous: an ancestor may
+/// have the same programs.
+fn run_order(list: &[ProgramId], all: &[ProgramId]) -> Option<RunOrder> {
+    let starts = 0..(all.len() + 1).checked_sub(list.len())?;
+    let fitting = starts.filter_map(|start| {
+        let own = &all[start..start + list.len()];
+        let preorder = (0..own.len().max(1)).find(|end| is_merged(list, own.split_at(*end)))?;
+        Some((preorder, start, own))
+    });
+    let fitting: Vec<_> = fitting.collect();
+    let (preorder, start, own) =
+        fitting.iter().copied().min_by_key(|(preorder, start, _)| (*preorder, *start))?;
+    if fitting.iter().any(|other| other.0 == preorder && other.2 != own) {
+        return None;
+    }
+    Some(RunOrder {
+        above_first: all[..start].to_vec(),
+        entries: own.to_vec(),
+        above_last: all[start + own.len()..].to_vec(),
+        preorder: Some(preorder),
+    })
 }
 
 /// A program may occur several times in the merged list.
@@ -170,20 +215,41 @@ fn links_at(group: u64, attach_type: u32) -> std::io::Result<Vec<(KernelLinkId, 
 mod tests {
     use super::*;
 
+    fn ids(numbers: &[u32]) -> Vec<ProgramId> {
+        numbers.iter().copied().map(ProgramId).collect()
+    }
+
+    fn order(list: &[u32], all: &[u32]) -> Option<(Vec<ProgramId>, usize)> {
+        let found = run_order(&ids(list), &ids(all))?;
+        Some((found.entries, found.preorder?))
+    }
+
     #[test]
     fn program_that_runs_before_its_place_has_the_flag() {
-        let ids = |numbers: &[u32]| -> Vec<ProgramId> { numbers.iter().copied().map(ProgramId).collect() };
-        let order = |list: &[u32], all: &[u32]| run_order(&ids(list), &ids(all));
         assert_eq!(order(&[1, 2, 3], &[2, 1, 3]), Some((ids(&[2, 1, 3]), 1)));
         assert_eq!(order(&[1, 2, 3], &[2, 3, 1]), Some((ids(&[2, 3, 1]), 2)));
         assert_eq!(order(&[1, 2], &[1, 2]), Some((ids(&[1, 2]), 0)));
         assert_eq!(order(&[1, 2], &[7, 2, 1, 8]), Some((ids(&[2, 1]), 1)));
         // A link that moves before the other ends.
         assert_eq!(order(&[3, 1, 2, 3], &[1, 3, 2, 3]), Some((ids(&[1, 3, 2, 3]), 1)));
-        // Changed between the two queries, or a program is also attached to an ancestor.
+        // Changed between the two queries.
         assert_eq!(order(&[1, 2], &[1]), None);
         assert_eq!(order(&[1, 2], &[3, 4]), None);
-        assert_eq!(order(&[1, 2], &[2, 2, 1]), None);
+        assert_eq!(order(&[1, 2], &[2, 2, 3]), None);
         assert_eq!(order(&[1, 2, 3, 4], &[4, 3, 2, 1]), None);
+    }
+
+    #[test]
+    fn ancestor_with_the_same_program_does_not_hide_the_flag() {
+        assert_eq!(order(&[1, 2], &[2, 2, 1]), Some((ids(&[2, 1]), 1)));
+        assert_eq!(order(&[1, 2, 3], &[2, 2, 1, 3]), Some((ids(&[2, 1, 3]), 1)));
+        assert_eq!(order(&[1, 2], &[1, 2, 1, 2]), Some((ids(&[1, 2]), 0)));
+        assert_eq!(order(&[1, 2, 3], &[2, 1, 3, 2, 1, 3, 1]), Some((ids(&[2, 1, 3]), 1)));
+    }
+
+    #[test]
+    fn programs_of_ancestors_run_before_and_after() {
+        let found = run_order(&ids(&[1, 2]), &ids(&[7, 2, 1, 8])).unwrap();
+        assert_eq!((found.above_first, found.above_last), (ids(&[7]), ids(&[8])));
     }
 }

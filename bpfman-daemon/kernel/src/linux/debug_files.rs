@@ -14,7 +14,7 @@ use object::elf;
 use object::pod::Pod;
 use object::read::elf::FileHeader;
 
-use super::elf_symbols::Binary;
+use super::elf_binary::Binary;
 use super::symbols::{MAX_TARGET, TargetFile};
 
 const FOLDER: &str = "/usr/lib/debug";

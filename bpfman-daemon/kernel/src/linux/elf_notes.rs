@@ -10,7 +10,7 @@ use object::elf::{self, FileHeader64, ProgramHeader64};
 use object::pod;
 use object::read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _};
 
-use super::elf_symbols::{Binary, identity, invalid, read_up_to};
+use super::elf_binary::{Binary, identity, invalid, read_up_to};
 use super::symbols::TargetFile;
 
 /// Most libraries have a few kilobytes of notes, the largest programs some hundred.

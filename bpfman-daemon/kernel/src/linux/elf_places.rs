@@ -8,7 +8,8 @@ use object::elf::{self, FileHeader32, FileHeader64};
 use object::pod::Pod;
 use object::read::elf::{FileHeader, SectionHeader as _, Sym as _};
 
-use super::elf_symbols::{self, Binary, each, invalid, is_definition};
+use super::elf_binary::{self, Binary, each, invalid};
+use super::elf_symbols::is_definition;
 use super::symbols::TargetFile;
 use super::unwind_table;
 
@@ -46,7 +47,7 @@ pub enum PlaceInFile {
 
 pub fn places(target: &TargetFile, offsets: &[u64]) -> io::Result<Vec<PlaceInFile>> {
     let file = target.file();
-    match elf_symbols::identity(file)? {
+    match elf_binary::identity(file)? {
         elf::ELFCLASS64 => Binary::<FileHeader64<Endianness>>::open(file)?.places(offsets),
         elf::ELFCLASS32 => Binary::<FileHeader32<Endianness>>::open(file)?.places(offsets),
         _ => Err(invalid("it is of no known class")),

@@ -15,7 +15,8 @@ pub fn attach(program: &OwnedFd) -> Result<OwnedFd, KernelError> {
     };
     sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| match source.raw_os_error() {
         Some(libc::EBADF | libc::EINVAL) => {
-            let why = "the kernel wants to be told which objects (a map, a control group), which this daemon cannot say";
+            let why =
+                "the kernel needs to know which objects (a map, a cgroup), which this daemon cannot pass on";
             let source = std::io::Error::new(std::io::ErrorKind::InvalidInput, format!("{why}: {source}"));
             KernelError::call("attach", "the iterator to what it was loaded for", source)
         }

@@ -15,6 +15,7 @@ mod cpus;
 mod create_map;
 mod debug_files;
 mod definitions;
+mod elf_binary;
 mod elf_notes;
 mod elf_places;
 mod elf_symbols;

@@ -220,7 +220,7 @@ fn visit<T: Send>(
         let here = netns::here()?;
         if here.inode == home.inode && here.cookie == 0 && home.cookie != 0 {
             // Without a cookie, another namespace cannot be excluded.
-            let source = std::io::Error::other("the kernel tells no cookie");
+            let source = std::io::Error::other("the kernel reports no cookie");
             return Err(KernelError::call("identify", "a network namespace", source));
         }
         match here.inode == home.inode {

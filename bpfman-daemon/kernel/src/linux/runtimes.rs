@@ -8,7 +8,8 @@ use object::elf::{self, FileHeader32, FileHeader64};
 use object::pod::Pod;
 use object::read::elf::{FileHeader, ProgramHeader as _};
 
-use super::elf_symbols::{self, Binary, read_up_to};
+use super::elf_binary::{Binary, identity, read_up_to};
+use super::elf_symbols;
 use super::symbols::TargetFile;
 
 /// Written by Go's linkers; `strip` keeps them.
@@ -31,7 +32,7 @@ pub fn that_moves_stacks(target: &TargetFile) -> Option<&'static str> {
 
 fn look_for(target: &TargetFile) -> Option<&'static str> {
     let file = target.file();
-    let is_go = match elf_symbols::identity(file).ok()? {
+    let is_go = match identity(file).ok()? {
         elf::ELFCLASS64 => Binary::<FileHeader64<Endianness>>::open(file).and_then(|binary| is_go(&binary)),
         _ => Binary::<FileHeader32<Endianness>>::open(file).and_then(|binary| is_go(&binary)),
     };

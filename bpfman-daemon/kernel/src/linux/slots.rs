@@ -19,6 +19,29 @@ pub fn fill(map: &OwnedFd, slot: u32, value: &OwnedFd) -> Result<(), KernelError
     sys::bpf(Command::MapUpdateElem, &mut request).map(drop).map_err(fail)
 }
 
+pub fn has(map: &OwnedFd, slot: u32) -> Result<bool, KernelError> {
+    let fail = |source| KernelError::call("read", format!("slot {slot} of a map"), source);
+    check_slots(map).map_err(fail)?;
+    let mut value = 0_u32;
+    let mut request = attr::MapElement {
+        map_fd: map.as_raw_fd(),
+        key: (&raw const slot) as u64,
+        value: (&raw mut value) as u64,
+        ..Default::default()
+    };
+    match sys::bpf(Command::MapLookupElem, &mut request) {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(source) => Err(fail(source)),
+    }
+}
+
+pub fn bind(program: &OwnedFd, map: &OwnedFd) -> Result<(), KernelError> {
+    let mut request = attr::BindMap { prog_fd: program.as_raw_fd(), map_fd: map.as_raw_fd(), flags: 0 };
+    let fail = |source| KernelError::call("bind", "a map to a program", source);
+    sys::bpf(Command::ProgBindMap, &mut request).map(drop).map_err(fail)
+}
+
 pub fn clear(map: &OwnedFd, slot: u32) -> Result<(), KernelError> {
     let fail = |source| KernelError::call("empty", format!("slot {slot} of a map"), source);
     check_slots(map).map_err(fail)?;

@@ -42,7 +42,7 @@ pub fn create(spec: &StructOpsSpec<'_>, btf: &OwnedFd, has_links: bool) -> Resul
 }
 
 pub fn fill(map: &OwnedFd, value: &[u8], programs: &[(u32, &OwnedFd)]) -> Result<(), KernelError> {
-    let fail = |source| KernelError::call("fill", "a structure of functions", source);
+    let fail = |source| KernelError::call("fill", "a struct_ops map", source);
     let invalid = |why: String| fail(io::Error::new(io::ErrorKind::InvalidInput, why));
     let (map_type, key_size, value_size) = facts::map_layout(map).map_err(fail)?;
     let key = 0_u32;

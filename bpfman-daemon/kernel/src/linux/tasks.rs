@@ -160,10 +160,8 @@ fn by_namespace(root: &Path, pid: u32) -> Result<TaskGroup, &'static str> {
     let numbering = |process: &str| namespace(root, process, "pid");
     let inode = numbering(&pid.to_string()).ok_or("it is gone")?;
     if inode == FIRST_PROCESSES || Some(inode) == numbering("self") || Some(inode) == numbering("1") {
-        return Err(
-            "it has neither a process namespace of its own, nor a control group of a container in the \
-                    hierarchy of version 2",
-        );
+        return Err("it has neither a process namespace of its own, nor a cgroup of a container in the \
+                    hierarchy of version 2");
     }
     let number = u32::try_from(inode).map_err(|_| "its process namespace has no number of 32 bits")?;
     let others = || processes::all(root).unwrap_or_default();

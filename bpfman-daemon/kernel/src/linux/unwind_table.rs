@@ -13,7 +13,7 @@ use object::elf;
 use object::pod::Pod;
 use object::read::elf::{FileHeader, ProgramHeader as _};
 
-use super::elf_symbols::Binary;
+use super::elf_binary::Binary;
 
 /// Bytes before the address of `.eh_frame`: version, and the encodings of address, count and entries.
 const HEADER: u64 = 4;

@@ -87,6 +87,27 @@ impl SimState {
         }))
     }
 
+    pub(super) fn has_slot(&self, map: Key, slot: u32) -> Result<bool, KernelError> {
+        match &self.object(map)?.body {
+            Body::Map { slots, .. } => Ok(slots.contains_key(&slot)),
+            _ => Err(refuse("read", format!("slot {slot} of a map"), EINVAL)),
+        }
+    }
+
+    pub(super) fn bind_map(&mut self, program: Key, map: Key) -> Result<(), KernelError> {
+        let is_map = matches!(self.object(map)?.body, Body::Map { .. });
+        match self.objects.all.get_mut(&program).map(|object| &mut object.body) {
+            Some(Body::Program { maps, .. }) if is_map => {
+                if !maps.contains(&map) {
+                    maps.push(map);
+                    self.objects.use_it(map);
+                }
+                Ok(())
+            }
+            _ => Err(refuse("bind", "a map to a program".to_owned(), EINVAL)),
+        }
+    }
+
     pub(super) fn fill_slot(&mut self, map: Key, slot: u32, value: Key) -> Result<(), KernelError> {
         let fail = |number| refuse("fill", format!("slot {slot} of a map"), number);
         let takes = match &self.object(map)?.body {

@@ -6,7 +6,7 @@ use crate::sim::errno::EINVAL;
 use crate::{KernelError, ListAnchor};
 
 pub(super) fn group_hook(path: &CgroupPath, attach_type: u32) -> String {
-    format!("control group {path}, hook {attach_type}")
+    format!("cgroup {path}, hook {attach_type}")
 }
 
 #[derive(Clone, Debug)]
@@ -33,6 +33,7 @@ impl SimState {
             revision: Some(hook.revision),
             entries: hook.links.iter().filter_map(entry).collect(),
             preorder: Some(0),
+            ..GroupContents::default()
         }
     }
 

@@ -28,7 +28,7 @@ impl SimState {
         value: &[u8],
         programs: &[(u32, Key)],
     ) -> Result<(), KernelError> {
-        let fail = |number| refuse("fill", "a structure of functions", number);
+        let fail = |number| refuse("fill", "a struct_ops map", number);
         match &self.object(map)?.body {
             Body::Map { spec, entries, .. }
                 if spec.map_type == map_type::STRUCT_OPS && spec.value_size as usize == value.len() =>

@@ -85,7 +85,7 @@ fn container_is_found_in_all_hierarchies_by_all_driver_names(bench: &Bench<Linux
         .into_iter()
         .filter_map(|h| h.into_iter().next())
         .collect();
-    assert!(!all.is_empty(), "no control groups at all");
+    assert!(!all.is_empty(), "no cgroups at all");
     for hierarchy in all {
         for name in ["ID", "cri-containerd-ID.scope", "crio-ID.scope", "docker-ID.scope"] {
             let id = id();

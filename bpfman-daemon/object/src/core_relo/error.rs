@@ -42,7 +42,7 @@ pub enum CoreError {
     #[error("the second half of a 64-bit load is missing")]
     HalfLoad,
     /// The instruction does not hold the expected value.
-    #[error("it holds {found} where its CO-RE relocation says {expected}")]
+    #[error("it holds {found} where its CO-RE relocation has {expected}")]
     Differs {
         /// Value in the instruction.
         found: u64,

@@ -223,7 +223,7 @@ fn pointee(btf: &Btf, type_id: u32) -> Option<(u32, u32)> {
 
 fn agree(map: &str, size: &mut u32, said: u32, field: &str) -> Result<(), ObjectError> {
     if *size != 0 && *size != said {
-        let why = format!("{field} says {said} bytes, another property says {size}");
+        let why = format!("{field} has {said} bytes, another property has {size}");
         return Err(ObjectError::map(map, why));
     }
     *size = said;

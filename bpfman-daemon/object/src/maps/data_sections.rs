@@ -80,7 +80,7 @@ fn arena(table: &mut MapTable, section: usize, initial: Vec<u8>) -> Result<(), O
     })?;
     if arenas.next().is_some() {
         return Err(refuse(
-            "the object has several arenas, so that nothing says in which of them its variables lie",
+            "the object has several arenas, so that it is unknown in which of them its variables lie",
         ));
     }
     if table.by_section.values().any(|other| *other == map) {

@@ -78,7 +78,7 @@ impl MapTable {
         }
         // A static variable in a function is named after it: `count.hits`.
         if spec.role == MapRole::Ordinary && spec.name.contains('.') {
-            let why = "a map is declared outside of functions: the name says that this one is a static variable of one";
+            let why = "a map is declared outside of functions: its name shows that this one is a static variable of one";
             return Err(ObjectError::map(spec.name, why));
         }
         if spec.role == MapRole::Ordinary && !is_map_name(&spec.name) {

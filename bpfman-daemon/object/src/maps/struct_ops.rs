@@ -89,8 +89,7 @@ pub(super) fn read(
             let name = btf.name(&variable);
             let offset = symbols.get(name).copied().unwrap_or(u64::from(info.offset));
             let structure = btf.resolve(variable.size_or_type).filter(|ty| ty.kind == Kind::Struct);
-            let structure =
-                structure.ok_or_else(|| ObjectError::map(name, "it is no structure of functions"))?;
+            let structure = structure.ok_or_else(|| ObjectError::map(name, "its type is no structure"))?;
             let map = table.specs.len();
             let spec = MapSpec {
                 map_type: map_type::STRUCT_OPS,
@@ -183,7 +182,7 @@ pub(crate) fn check_struct_ops(maps: &[MapSpec], all: &[StructOpsMap]) -> Result
     let (mut members, mut bytes) = (0, 0);
     for (number, ops) in all.iter().enumerate() {
         if !maps.get(ops.map).is_some_and(is_one) || all[..number].iter().any(|other| other.map == ops.map) {
-            return Err("has a structure of functions in a map that holds none".to_owned());
+            return Err("has struct_ops members in a map that is no struct_ops map".to_owned());
         }
         check_name(&ops.structure)?;
         members += ops.members.len();
@@ -196,7 +195,7 @@ pub(crate) fn check_struct_ops(maps: &[MapSpec], all: &[StructOpsMap]) -> Result
         }
         if members > MAX_MEMBERS || bytes > MAX_BYTES || number > 64 {
             return Err(format!(
-                "has too many structures of functions, or more than {MAX_MEMBERS} members or {MAX_BYTES} bytes in them"
+                "has too many struct_ops maps, or more than {MAX_MEMBERS} members or {MAX_BYTES} bytes in them"
             ));
         }
     }

@@ -91,12 +91,12 @@ fn the_declared_type_must_agree_with_the_section() -> Result<()> {
     assert_eq!(object.resolve_type("user", ProgramType::Uretprobe)?, ProgramType::Uretprobe);
     assert!(object.resolve_type("user", ProgramType::Kretprobe).is_err());
     let error = object.resolve_type("pass", ProgramType::Tracepoint).err().context("admitted")?;
-    assert_eq!(error.to_string(), "program pass is declared as tracepoint but its section xdp says xdp");
+    assert_eq!(error.to_string(), "program pass is declared as tracepoint but its section xdp is for xdp");
     let siblings = compile::object("siblings.c")?;
     let error = siblings.resolve_type("many", ProgramType::Kprobe).err().context("admitted")?;
     assert_eq!(
         error.to_string(),
-        "program many is declared as kprobe but its section kprobe.multi/do_* says kprobe_multi"
+        "program many is declared as kprobe but its section kprobe.multi/do_* is for kprobe_multi"
     );
     assert_eq!(siblings.resolve_type("unknown_section", ProgramType::Kprobe)?, ProgramType::Kprobe);
     let error = siblings.resolve_type("unknown_section", ProgramType::Fentry).err().context("admitted")?;

@@ -73,7 +73,7 @@ async fn respond(
         }
         None => said(
             StatusCode::INTERNAL_SERVER_ERROR,
-            "gathering metrics failed; the daemon's log says more\n".to_owned(),
+            "gathering metrics failed; the daemon's log has more\n".to_owned(),
         ),
     }
 }

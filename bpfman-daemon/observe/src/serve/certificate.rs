@@ -2,15 +2,14 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bpfmand_frames::Answering;
 use bpfmand_frames::tls::{TlsFault, TlsPem};
+use bpfmand_frames::{Answering, WorkerLink};
 
 const LOOK: Duration = Duration::from_secs(5);
 const MAX_FILE: u64 = 1 << 20;
@@ -28,22 +27,14 @@ pub struct TlsFiles {
     pub client_ca: Option<PathBuf>,
 }
 
-/// Connection to a worker that speaks TLS.
-#[derive(Debug)]
-pub struct TlsLink {
-    /// Socket to the worker: messages first, then the plain connection of the client.
-    pub stream: UnixStream,
-    /// Descriptor that ends the worker when it is closed. `None`: closing the socket suffices.
-    pub life: Option<OwnedFd>,
-}
-
 /// Starter of workers that speak TLS.
 pub trait StartTls: std::fmt::Debug + Send + Sync {
-    /// Starts a worker for one client, or for a check of an identity. Must wait for nothing but the kernel.
+    /// Starts a worker for one client, or for a check of an identity. Must wait for nothing but the kernel. After the
+    /// messages, its socket is the plain connection of the client.
     ///
     /// # Errors
     /// Fails if the kernel refuses, or if the process that starts workers has ended.
-    fn start_tls(&self, client: Option<BorrowedFd<'_>>) -> io::Result<TlsLink>;
+    fn start_tls(&self, client: Option<BorrowedFd<'_>>) -> io::Result<WorkerLink>;
 }
 
 /// Error of the certificate files.

@@ -12,7 +12,7 @@ mod unix;
 
 use std::time::Duration;
 
-pub use certificate::{StartTls, TlsFileError, TlsFiles, TlsIdentity, TlsLink};
+pub use certificate::{StartTls, TlsFileError, TlsFiles, TlsIdentity};
 pub use scrapes::Scrapes;
 pub use tcp::{TcpReaders, serve_tcp};
 pub use unix::{ReadPermission, serve_unix};

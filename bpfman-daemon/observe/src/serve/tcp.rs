@@ -6,14 +6,14 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 
 use bpfmand_frames::tls::{TlsFault, TlsPem};
-use bpfmand_frames::{HEADER, SMALL, announced, header, understood, wrong};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use bpfmand_frames::{SMALL, WorkerConnection, wrong};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::task::JoinSet;
 
 use super::answer::answer;
 use super::places::Places;
-use super::{PATIENCE, PAUSE, Scrapes, StartTls, TlsIdentity, TlsLink};
+use super::{PATIENCE, PAUSE, Scrapes, StartTls, TlsIdentity};
 
 /// Clients allowed by TCP.
 #[derive(Debug)]
@@ -105,22 +105,10 @@ async fn begin_tls(
     let client = client.into_std()?;
     // The worker waits for each step.
     client.set_nonblocking(false)?;
-    let TlsLink { stream, life } = workers.start_tls(Some(client.as_fd()))?;
+    let mut connection = WorkerConnection::new(workers.start_tls(Some(client.as_fd()))?)?;
     drop(client);
-    stream.set_nonblocking(true)?;
-    let mut stream = UnixStream::from_std(stream)?;
-    let question = serde_json::to_vec(pem)?;
-    stream.write_all(&header(false, question.len())?).await?;
-    stream.write_all(&question).await?;
-    let mut head = [0; HEADER];
-    stream.read_exact(&mut head).await?;
-    let (is_piece, length) = announced(head)?;
-    if is_piece || length > SMALL {
-        return Err(wrong("no short answer came".to_owned()));
-    }
-    let mut answer = vec![0; length];
-    stream.read_exact(&mut answer).await?;
-    let accepted: Result<(), TlsFault> = understood(&answer)?;
+    connection.say(pem).await?;
+    let accepted: Result<(), TlsFault> = connection.hear(SMALL).await?;
     accepted.map_err(|fault| wrong(format!("the certificate is refused: {fault:?}")))?;
-    Ok((stream, life))
+    Ok(connection.into_parts())
 }

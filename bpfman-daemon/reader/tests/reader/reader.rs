@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bpfmand_engine::{EbpfObject, EngineError, KernelTypes, LinkAhead, ReadHere, ReadObjects as _};
-use bpfmand_frames::Answering;
+use bpfmand_frames::{Answering, WorkerLink};
 use bpfmand_object::BtfFeatures;
-use bpfmand_reader::{ReaderClient, ReaderLink, ReaderTypes, StartReader, serve, write_types_index};
+use bpfmand_reader::{ReaderClient, ReaderTypes, StartReader, serve, write_types_index};
 use serde_json::{Value, json};
 
 use crate::acting::acting;
@@ -44,11 +44,11 @@ pub fn bytes(name: &str) -> Arc<[u8]> {
 struct Thread(fn(UnixStream));
 
 impl StartReader for Thread {
-    fn start_reader(&self) -> io::Result<ReaderLink> {
+    fn start_reader(&self) -> io::Result<WorkerLink> {
         let (stream, other) = UnixStream::pair()?;
         let act = self.0;
         std::thread::spawn(move || act(other));
-        Ok(ReaderLink { stream, life: None })
+        Ok(WorkerLink { stream, life: None })
     }
 }
 
@@ -282,7 +282,7 @@ fn one_that_says_what_no_object_says_is_refused() {
         },
         |stream| says(stream, &map(|facts| facts["license"] = json!("GPL\0")), b""),
     ] {
-        assert!(refusal(act).contains("it says of an object that it "), "{}", refusal(act));
+        assert!(refusal(act).contains("it reports of an object that it "), "{}", refusal(act));
     }
 }
 

@@ -27,7 +27,7 @@ fn ahead(object: &EbpfObject) -> LinkAhead {
     LinkAhead { programs, features: BtfFeatures::ALL }
 }
 
-/// Whatever the first answer lacks is asked of a reader that is started then.
+/// A reader starts for a question that the first answer lacks.
 #[test]
 fn same_bytes_and_programs_need_one_reader() {
     let object = bytes("maps.c");
@@ -97,7 +97,6 @@ fn kept_answers_have_a_limit() {
     assert_eq!(asked.load(Ordering::SeqCst), 41);
 }
 
-/// Its programs depend on the running kernel.
 #[test]
 fn programs_that_need_the_kernels_types_are_read_each_time() {
     let object = bytes("core.c");

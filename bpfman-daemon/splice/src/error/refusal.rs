@@ -28,7 +28,7 @@ impl Refusal {
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Malformed { .. } | Self::BadBtf { .. } => "compile the program anew",
+            Self::Malformed { .. } | Self::BadBtf { .. } => "compile the program again",
             Self::Sleepable => "choose a packet program",
             Self::ForMap => "put the program into an entry of its map",
         }

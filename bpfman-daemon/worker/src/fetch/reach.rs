@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bpfman_image_format::RegistryHost;
+use bpfmand_frames::environment::PROXIES;
 use reqwest::Url;
 
 use bpfmand_image::AuthorizationError;
@@ -112,12 +113,11 @@ pub(crate) fn shown(url: &Url) -> String {
 }
 
 pub(crate) fn proxies(variable: impl Fn(&str) -> Option<String>) -> BTreeSet<String> {
-    let names = ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "https_proxy", "http_proxy", "all_proxy"];
     let host = |text: String| {
         let with_scheme = if text.contains("://") { text } else { format!("http://{text}") };
         with_scheme.parse::<Url>().ok()?.host_str().map(str::to_owned)
     };
-    names.into_iter().filter_map(variable).filter_map(host).collect()
+    PROXIES.into_iter().filter_map(variable).filter_map(host).collect()
 }
 
 #[cfg(test)]

@@ -24,13 +24,13 @@ async fn blob_of_another_size_or_content_is_refused() {
     let mut changed = object.bytes().to_vec();
     changed[last] ^= 1;
     for (answer, why) in [
-        (Answer::ok(changed), "is not what its digest says"),
-        (Answer::ok(&object.bytes()[..last]), "is not what its digest says"),
+        (Answer::ok(changed), "does not match its digest"),
+        (Answer::ok(&object.bytes()[..last]), "does not match its digest"),
         (Answer::ok([object.bytes(), b"more"].concat()), "it sends more than"),
         (Answer::ok(object.bytes()).endless(), "it sends more than"),
         (
             Answer::ok(object.bytes()).header("docker-content-digest", "sha256:00"),
-            "is not what its digest says",
+            "does not match its digest",
         ),
     ] {
         hostile.set(&path, answer);

@@ -118,5 +118,5 @@ pub fn run(report: &mut Report) {
             );
         }
     }
-    report.measure("packets", "A packet that leaves a control group or an interface", "CPU ns", contenders);
+    report.measure("packets", "A packet that leaves a cgroup or an interface", "CPU ns", contenders);
 }

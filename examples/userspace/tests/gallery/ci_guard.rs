@@ -254,11 +254,11 @@ fn report_explains_a_missing_cgroup_and_requested_one_is_needed() {
     let outcome = run("");
     let said = report(&outcome);
     assert_eq!((outcome.code, &said["verdict"], &said["cgroup"]), (0, &"clean".into(), &Value::Null));
-    assert!(said["no_cgroup"].as_str().unwrap().contains("cannot make the control group"), "{said:#}");
+    assert!(said["no_cgroup"].as_str().unwrap().contains("cannot make the cgroup"), "{said:#}");
     assert_eq!(report(&run("--cgroup none"))["no_cgroup"], "the user wants none");
     for (words, code, says) in [
-        ("--cgroup own", 1, "cannot make the control group"),
-        ("--cgroup /proc", 6, "/proc is no control group of version 2"),
+        ("--cgroup own", 1, "cannot make the cgroup"),
+        ("--cgroup /proc", 6, "/proc is no cgroup of version 2"),
         ("--cgroup /no/such/group", 5, "cannot find /no/such/group"),
         ("--cgroup below/here", 2, "no absolute path"),
     ] {
@@ -270,6 +270,6 @@ fn report_explains_a_missing_cgroup_and_requested_one_is_needed() {
     let delegated = Delegated::new("foreign");
     let words = format!("--cgroup {}", delegated.0.folder.display());
     let refused = run(&words);
-    refused.fails(1, &["cannot move a process into the control group"]);
+    refused.fails(1, &["cannot move a process into the cgroup"]);
     assert_eq!((refused.stdout.as_str(), delegated.groups().len()), ("", 0));
 }

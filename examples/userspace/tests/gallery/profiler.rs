@@ -129,7 +129,7 @@ fn a_control_group_is_seen_without_its_neighbours() {
     let folded = gallery.side("profiler", &line(&folder)).success();
     assert!(folded.lines().any(|line| line.contains(CALLS)), "{folded}");
     assert_eq!(lines_of(&folded, "inside").len(), folded.lines().count(), "{folded}");
-    gallery.side("profiler", &line("/proc")).fails(6, &["/proc", "no control group"]);
+    gallery.side("profiler", &line("/proc")).fails(6, &["/proc", "no cgroup"]);
     gallery.side("profiler", &line("/nowhere")).fails(5, &["/nowhere"]);
     drop(inside);
 }

@@ -117,7 +117,7 @@ fn uprobe_of_namespace(found: &mut SpecProblems, path: &str, point: &UprobePoint
             format!("{path}.pid"),
             format!(
                 "{pid} is not allowed in a BpfApplication: it is a process of the node, whoever it belongs to; take it \
-                 away, `containers` says where to attach"
+                 away, `containers` sets where to attach"
             ),
         );
     }

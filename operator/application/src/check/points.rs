@@ -53,7 +53,7 @@ fn text(found: &mut SpecProblems, path: String, value: &str, (pattern, longest):
 fn cgroup(found: &mut SpecProblems, path: String, group: &str) {
     let leads_away = group.split('/').any(|name| matches!(name, "." | ".."));
     if !group.starts_with('/') || leads_away || group.len() > 4096 || group.contains(char::is_control) {
-        let says = "no control group: its path from the root of the hierarchy, such as /system.slice/web.service, is needed";
+        let says = "no cgroup: its path from the root of the hierarchy, such as /system.slice/web.service, is needed";
         found.add(path, format!("{:?} is {says}", group.chars().take(60).collect::<String>()));
     }
 }

@@ -75,7 +75,7 @@ fn blocks(found: &mut SpecProblems, path: &str, program: &ClusterProgram) {
     let (path, length) = (format!("{path}.target"), target.chars().count());
     if !program.program_type.takes_target() {
         found
-            .add(path, format!("it does not belong to type {kind}, which is told nothing when it is loaded"));
+            .add(path, format!("it does not belong to type {kind}, which takes no target when it is loaded"));
     } else if !(1..=MAX_TARGET).contains(&length) {
         found.add(path, format!("it has {length} characters: 1 to {MAX_TARGET} are allowed"));
     }

@@ -23,7 +23,7 @@ pub struct UprobeMultiPoint {
 /// Functions of one binary, in containers or on the node.
 pub type UprobeMultiLink = InContainers<UprobeMultiPoint>;
 
-/// A static probe, at all places that the binary's notes name.
+/// A USDT probe, at all places that the binary's notes name.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct UsdtPoint {
     /// Path of a program or library, or a library's name.

@@ -61,13 +61,13 @@ fn each_field_is_held_against_its_rule() {
             T::CgroupSock,
             "/cgroup/links/0/path",
             json!("web.service"),
-            "cgroup.links[0].path: \"web.service\" is no control group",
+            "cgroup.links[0].path: \"web.service\" is no cgroup",
         ),
         (
             T::CgroupSock,
             "/cgroup/links/0/path",
             json!("/a/../b"),
-            "cgroup.links[0].path: \"/a/../b\" is no control group",
+            "cgroup.links[0].path: \"/a/../b\" is no cgroup",
         ),
         (
             T::CgroupSock,

@@ -98,7 +98,7 @@ fn add_again(options: &InstallOptions, rival: &mut PollHistory) -> Result<(), In
         (Some(file), None) => eprintln!("{PLUGIN}: added to {}", file.display()),
         (Some(file), Some(times)) => eprintln!(
             "{PLUGIN}: warning: another program rewrites {} again and again and takes this plugin out ({times} times so far): \
-             pods start without it. A network plugin that keeps the folder to itself has to be told not to (Cilium: \
+             pods start without it. A network plugin that keeps the folder to itself has to be configured not to (Cilium: \
              cni.exclusive=false). Next attempt in {} s",
             file.display(),
             (TURN * BACK_OFF).as_secs()

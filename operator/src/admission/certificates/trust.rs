@@ -46,7 +46,7 @@ pub async fn trust(
     }
     if wanted != found {
         configurations.replace(CONFIGURATION, &Manager::Controller.post(), &wanted).await.map_err(server)?;
-        info!("the API server was told whom to trust for admission");
+        info!("the API server was configured whom to trust for admission");
     }
     Ok(bundle.to_owned())
 }

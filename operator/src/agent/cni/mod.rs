@@ -88,7 +88,7 @@ async fn exchange(shared: &Arc<Shared>, mut stream: UnixStream) -> io::Result<()
     let answer = match protocol::parse::<PluginRequest>(&line) {
         Ok(request) if request.version == VERSION => answer(shared, &request).await,
         Ok(request) => PluginAnswer::unknown(format!(
-            "the plugin speaks version {} and the agent {VERSION}: install one of them anew",
+            "the plugin speaks version {} and the agent {VERSION}: install one of them again",
             request.version
         )),
         Err(error) => PluginAnswer::unknown(format!("the request cannot be read: {error}")),

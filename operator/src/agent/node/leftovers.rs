@@ -61,7 +61,7 @@ async fn round(shared: &Shared, found: &mut Found, grace: Duration) -> Result<()
         tracing::warn!(
             application = owner.name,
             uid = owner.uid,
-            "its state object is gone, and nobody else unloads its programs"
+            "its state object is gone, and no other agent unloads its programs"
         );
         let uid = owner.uid.clone();
         let report = shared.make(&Desired::nothing(owner), None).await?;

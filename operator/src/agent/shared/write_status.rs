@@ -70,7 +70,7 @@ pub async fn write_status(
                 if memory.last.wrote(&status, written.status.as_ref(), now) {
                     tracing::warn!(
                         %key,
-                        "the API server does not keep all that is said of this node: are its custom resource \
+                        "the API server does not keep all fields of this node: are its custom resource \
                          definitions older than this agent? `bpfman-operator crds` prints those of this version"
                     );
                 }

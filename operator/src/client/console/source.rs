@@ -109,9 +109,8 @@ impl FleetSource {
     }
 
     async fn rollout(&self, body: &[u8]) -> Result<ConsoleAnswer, ConsoleRefusal> {
-        let asked: RolloutWord = serde_json::from_slice(body).map_err(|error| {
-            ConsoleRefusal::invalid(format!("what is to be done is not said as it should be: {error}"))
-        })?;
+        let asked: RolloutWord = serde_json::from_slice(body)
+            .map_err(|error| ConsoleRefusal::invalid(format!("the request is malformed: {error}")))?;
         let word = match asked.word {
             Word::Promote => "promote",
             Word::Abort => "abort",
@@ -149,7 +148,7 @@ fn of_server(status: StatusCode, body: &[u8], operator: &str) -> Option<ConsoleR
         }
         StatusCode::NOT_FOUND => {
             let hint = format!("is the operator in namespace {operator}, and as new as this command?");
-            let hint = format!("{hint} --operator-namespace says where it is");
+            let hint = format!("{hint} --operator-namespace sets where it is");
             (StatusCode::SERVICE_UNAVAILABLE, "unreachable", hint)
         }
         _ => {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::cni;
 use super::daemon::SOCKET_GROUP;
 use super::images::DeployImages;
-use super::objects::{self, host_folder, labels, pod_field, push};
+use super::manifest::{self, host_folder, labels, pod_field, push};
 
 const METRICS: u16 = 8443;
 const METRICS_ELSE: u16 = 8444;
@@ -37,7 +37,7 @@ pub fn daemon_set(spec: &ConfigSpec, images: &DeployImages) -> Value {
             account()
         ]
     });
-    let mut set = objects::daemon_set(NAME, spec, labels(NAME), pod);
+    let mut set = manifest::daemon_set(NAME, spec, labels(NAME), pod);
     if let Some(secret) = &spec.agent.metrics_certificate {
         give_certificate(&mut set["spec"]["template"]["spec"], secret);
     }
@@ -70,7 +70,7 @@ fn container(spec: &ConfigSpec, images: &DeployImages) -> Value {
         },
         "livenessProbe": probe("/healthz", 20),
         "readinessProbe": probe("/readyz", 5),
-        "resources": objects::resources(spec.agent.resources.as_ref(), "10m", "25Mi"),
+        "resources": manifest::resources(spec.agent.resources.as_ref(), "10m", "25Mi"),
         "ports": [
             { "name": "probes", "containerPort": port, "protocol": "TCP" },
             { "name": "metrics", "containerPort": metrics, "protocol": "TCP" }

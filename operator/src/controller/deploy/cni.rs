@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::agent::USER;
 use super::images::DeployImages;
-use super::objects::{host_folder, namespace, push, resources};
+use super::manifest::{host_folder, namespace, push, resources};
 
 const FOLDERS: [(&str, &str); 2] =
     [("cni-socket", "/run/bpfman-agent"), ("cni-state", "/var/lib/bpfman-agent")];

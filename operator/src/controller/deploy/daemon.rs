@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::agent::USER;
 use super::images::DeployImages;
-use super::objects::{self, CONFIG_MAP, POLICY_MAP, host_folder, labels, pod_field};
+use super::manifest::{self, CONFIG_MAP, POLICY_MAP, host_folder, labels, pod_field};
 
 const NAME: &str = "bpfman-daemon";
 
@@ -114,7 +114,7 @@ pub fn daemon_set(spec: &ConfigSpec, images: &DeployImages) -> Value {
         "containers": containers,
         "volumes": volumes
     });
-    let mut set = objects::daemon_set(NAME, spec, pod_labels(), pod);
+    let mut set = manifest::daemon_set(NAME, spec, pod_labels(), pod);
     // AppArmor profiles of runtimes deny mounts and access to other processes. Kubernetes before 1.30 reads this
     // annotation instead of the field.
     set["spec"]["template"]["metadata"]["annotations"]["container.apparmor.security.beta.kubernetes.io/bpfman"] =
@@ -200,7 +200,7 @@ fn container(spec: &ConfigSpec, images: &DeployImages) -> Value {
         "livenessProbe": probe(60, 5),
         // A memory request prevents early eviction. No default limit: maps of all programs count as the daemon's
         // memory. It limits its own (docs/cage.md).
-        "resources": objects::resources(spec.daemon.resources.as_ref(), "10m", "64Mi"),
+        "resources": manifest::resources(spec.daemon.resources.as_ref(), "10m", "64Mi"),
         "volumeMounts": mounts
     })
 }

@@ -2,7 +2,7 @@ use std::env;
 
 use thiserror::Error;
 
-use super::objects::NAMESPACE;
+use super::manifest::NAMESPACE;
 
 /// Settings from the environment.
 #[derive(Clone, Debug, PartialEq, Eq)]

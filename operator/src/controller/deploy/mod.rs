@@ -8,6 +8,7 @@ mod default;
 mod error;
 mod found;
 mod images;
+mod manifest;
 mod objects;
 mod quantity;
 mod reach;

@@ -58,7 +58,6 @@ async fn pods_wait_for_node_programs_and_have_them_from_first_packet() {
     node.wait(&["--for=condition=Ready", "pod/plain"]);
     wait::until("the other pod receives", async || node.received("plain").await > 0).await;
     assert!(node.xdp_of(&node.pod("plain")).is_null());
-    // The program counts packets, so it is the one that drops them.
     node.install_profile();
     cluster.apply_one(reader("guard")).await;
     node.wait(&["--for=condition=Ready", "pod/reader"]);

@@ -19,7 +19,6 @@ const APP: &str = "bpfman.test/sample-app:1";
 const REFUSED: [(&str, &str); 3] = [
     // The agent is an ordinary user and does not own this file.
     ("from-a-file", "file /var/lib/ebpf/counter.o"),
-    // No role allows the agent to read this secret.
     ("private-image", "pull secret bpfman/registry"),
     ("tcx-mirror", "interface \"eth1\" does not exist"),
 ];

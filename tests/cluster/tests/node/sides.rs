@@ -81,7 +81,6 @@ async fn speak_tls(node: &RealNode) {
         "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=secure -keyout {key} -out {certificate}"
     );
     run(&[&["openssl"], &line.split(' ').collect::<Vec<_>>()[..]].concat());
-    // The pod does not run as root.
     fs::set_permissions(&key, Permissions::from_mode(0o644)).unwrap();
     let openssl = run(&["sh", "-c", "command -v openssl"]);
     let mut files =
@@ -188,7 +187,6 @@ async fn each_entry_has_its_side_on_every_node() {
     let started = text(&node.cluster.path("seen-to-start"));
     both_say(&node, "exec-snoop", "exec-snoop", &started).await;
     both_say(&node, "watchdog", "alerts", &started).await;
-    // Responses to the connections above arrived at node-b.
     both_say(&node, "xdp-counter", "xdp-counter", "\"ipv4/tcp\"").await;
     // This is the node's own route to a pod.
     both_say(&node, "pod-fastpath", "sync", "+ 10.88.").await;

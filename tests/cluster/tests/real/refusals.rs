@@ -187,7 +187,6 @@ async fn a_namespaced_application_with_a_mistake_is_refused() {
         ("/spec/programs/0/type", json!("KProbe"), "spec.programs.type"),
         ("/spec/programs/0/type", json!("TracePoint"), "spec.programs.type"),
         ("/spec/programs/0/type", json!("FEntry"), "spec.programs.type"),
-        // Attachments outside the pods of the namespace.
         ("/spec/programs/0/xdp/links/0/networkNamespaces", REMOVED, "xdp.links.networkNamespaces"),
         ("/spec/programs/1/tc/links/0/networkNamespaces", REMOVED, "tc.links.networkNamespaces"),
         ("/spec/programs/2/tcx/links/0/networkNamespaces", REMOVED, "tcx.links.networkNamespaces"),

@@ -192,7 +192,6 @@ fn applications_share_nothing_through_the_agent() {
     for row in bench.rows.iter().filter(|row| row.covered().any(|class| class == Class::Application)) {
         for class in row.covered().filter(|class| [Class::Program, Class::Map].contains(class)) {
             let mut on = own.with(class, &theirs);
-            // The agent may replace programs of all applications.
             if row.call.ends_with("/ReplaceLoad") {
                 on.program = own.program;
                 if class == Class::Program {

@@ -196,7 +196,7 @@ async fn chains(mut client: BpfmanChainsClient<Channel>, name: &str, on: &Things
         }
         "ShowChain" => client.show_chain(ext::ShowChainRequest { hook, sample_ms: 0 }).await.map(drop),
         "ListHooks" => client.list_hooks(ext::ListHooksRequest {}).await.map(drop),
-        "Explain" => client.explain(ext::ExplainRequest { hook, member: String::new() }).await.map(drop),
+        "Explain" => client.explain(ext::ExplainRequest { hook, ..Default::default() }).await.map(drop),
         "VerifyChain" => client.verify_chain(ext::VerifyChainRequest { hook }).await.map(drop),
         "TraceChain" => {
             let packets = vec![ext::TracePacket { data: vec![0; 64], mark: 0 }];

@@ -71,6 +71,14 @@ impl KernelObjects for LinuxKernel {
         load_rights::without_perfmon(&format!("map {}", spec.name), || create_map::create(spec, btf))
     }
 
+    fn has_slot(&self, map: &OwnedFd, slot: u32) -> Result<bool, KernelError> {
+        slots::has(map, slot)
+    }
+
+    fn bind_map(&self, program: &OwnedFd, map: &OwnedFd) -> Result<(), KernelError> {
+        slots::bind(program, map)
+    }
+
     fn fill_slot(&self, map: &OwnedFd, slot: u32, value: &OwnedFd) -> Result<(), KernelError> {
         slots::fill(map, slot, value)
     }

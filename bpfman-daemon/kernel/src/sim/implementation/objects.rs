@@ -73,6 +73,14 @@ impl KernelObjects for SimKernel {
         Ok(self.handle(&mut state, key))
     }
 
+    fn has_slot(&self, map: &SimHandle, slot: u32) -> Result<bool, KernelError> {
+        self.enter("has_slot")?.has_slot(map.key, slot)
+    }
+
+    fn bind_map(&self, program: &SimHandle, map: &SimHandle) -> Result<(), KernelError> {
+        self.enter("bind_map")?.bind_map(program.key, map.key)
+    }
+
     fn fill_slot(&self, map: &SimHandle, slot: u32, value: &SimHandle) -> Result<(), KernelError> {
         self.enter("fill_slot")?.fill_slot(map.key, slot, value.key)
     }

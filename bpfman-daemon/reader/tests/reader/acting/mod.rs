@@ -4,8 +4,8 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bpfmand_frames::Answering;
-use bpfmand_reader::{ReaderClient, ReaderLink, StartReader};
+use bpfmand_frames::{Answering, WorkerLink};
+use bpfmand_reader::{ReaderClient, StartReader};
 use serde_json::{Value, json};
 
 type Act = dyn Fn(usize, UnixStream) + Send + Sync;
@@ -19,11 +19,11 @@ impl fmt::Debug for Acting {
 }
 
 impl StartReader for Acting {
-    fn start_reader(&self) -> io::Result<ReaderLink> {
+    fn start_reader(&self) -> io::Result<WorkerLink> {
         let (stream, other) = UnixStream::pair()?;
         let (act, number) = (Arc::clone(&self.0), self.1.fetch_add(1, Ordering::Relaxed));
         std::thread::spawn(move || act(number, other));
-        Ok(ReaderLink { stream, life: None })
+        Ok(WorkerLink { stream, life: None })
     }
 }
 

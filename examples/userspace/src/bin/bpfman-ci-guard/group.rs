@@ -34,9 +34,9 @@ impl FromStr for Place {
             "own" => Ok(Self::Own),
             "none" => Ok(Self::Nowhere),
             path if path.starts_with('/') => Ok(Self::Below(path.into())),
-            other => bail!(
-                "`{other}` is no absolute path of a control group's folder, and neither `own` nor `none`"
-            ),
+            other => {
+                bail!("`{other}` is no absolute path of a cgroup's folder, and neither `own` nor `none`")
+            }
         }
     }
 }
@@ -64,7 +64,7 @@ impl Group {
         let namespace = fs::read_link("/proc/self/ns/cgroup").context("cannot read /proc/self/ns/cgroup")?;
         if namespace.as_os_str() != FIRST_NAMESPACE {
             return Err(Failure::invalid(
-                "ci-guard runs in a namespace of control groups of its own",
+                "ci-guard runs in a namespace of cgroups of its own",
                 "run it in the machine's, or with `--cgroup none`",
             )
             .into());
@@ -72,15 +72,14 @@ impl Group {
         control_group::id_and_level(parent)?;
         remove_left_over(parent);
         let folder = parent.join(format!("{NAME}{}", std::process::id()));
-        fs::create_dir(&folder)
-            .with_context(|| format!("cannot make the control group {}", folder.display()))?;
+        fs::create_dir(&folder).with_context(|| format!("cannot make the cgroup {}", folder.display()))?;
         Self::kept(&folder).inspect_err(|_| {
             let _as_it_was = fs::remove_dir(&folder);
         })
     }
 
     fn kept(folder: &Path) -> Result<Self> {
-        let events = File::open(folder.join("cgroup.events")).context("cannot watch the control group")?;
+        let events = File::open(folder.join("cgroup.events")).context("cannot watch the cgroup")?;
         let id = control_group::id_and_level(folder)?;
         let mut keeper = Command::new("/proc/self/exe");
         // An interrupt at the terminal must not reach the keeper, so it gets its own process group.
@@ -97,7 +96,7 @@ impl Group {
     fn enter(&self, process: u32) -> Result<()> {
         let shown = self.folder.display();
         fs::write(self.folder.join("cgroup.procs"), process.to_string())
-            .with_context(|| format!("cannot move a process into the control group {shown}"))
+            .with_context(|| format!("cannot move a process into the cgroup {shown}"))
     }
 
     /// Has an exceptional condition (`POLLPRI`) after processes came or went.
@@ -111,9 +110,9 @@ impl Group {
 
     pub fn end(mut self) -> Result<()> {
         drop(self.keeper.stdin.take());
-        let status = self.keeper.wait().context("cannot wait for the keeper of the control group")?;
+        let status = self.keeper.wait().context("cannot wait for the keeper of the cgroup")?;
         if !status.success() || self.folder.exists() {
-            bail!("the control group {} is left: its keeper ended with {status}", self.folder.display());
+            bail!("the cgroup {} is left: its keeper ended with {status}", self.folder.display());
         }
         Ok(())
     }
@@ -137,12 +136,11 @@ pub fn keep(folder: &Path) -> Result<()> {
     if !folder.exists() {
         return Ok(());
     }
-    let events = File::open(folder.join("cgroup.events")).context("cannot watch the control group")?;
+    let events = File::open(folder.join("cgroup.events")).context("cannot watch the cgroup")?;
     fs::write(folder.join("cgroup.kill"), "1").context("cannot end the job's processes")?;
     loop {
         if !is_populated(&events)? {
-            return remove(folder)
-                .with_context(|| format!("cannot remove the control group {}", folder.display()));
+            return remove(folder).with_context(|| format!("cannot remove the cgroup {}", folder.display()));
         }
         match poll(&mut [PollFd::new(&events, PollFlags::PRI)], None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -153,7 +151,7 @@ pub fn keep(folder: &Path) -> Result<()> {
 
 fn is_populated(events: &File) -> Result<bool> {
     let mut buffer = [0; 256];
-    let length = events.read_at(&mut buffer, 0).context("cannot read whether the control group is empty")?;
+    let length = events.read_at(&mut buffer, 0).context("cannot read whether the cgroup is empty")?;
     let text = String::from_utf8_lossy(&buffer[..length]);
     Ok(text.lines().any(|line| line == "populated 1"))
 }
@@ -171,9 +169,8 @@ fn remove(folder: &Path) -> io::Result<()> {
 fn own() -> Result<PathBuf> {
     let groups = fs::read_to_string("/proc/self/cgroup").context("cannot read /proc/self/cgroup")?;
     let path = groups.lines().find_map(|line| line.strip_prefix("0::"));
-    let none = || {
-        Failure::invalid("this machine mounts no control groups of version 2", "run it with `--cgroup none`")
-    };
+    let none =
+        || Failure::invalid("this machine mounts no cgroups of version 2", "run it with `--cgroup none`");
     let (root, path) = (control_group::mount_point()?.ok_or_else(none)?, path.ok_or_else(none)?);
     Ok(root.join(path.trim_start_matches('/')))
 }

@@ -73,7 +73,7 @@ impl Job {
     }
 
     fn set_group(&mut self, group: RawGroup) -> Result<()> {
-        self.groups.set(self.number, group, 0).context("cannot say which control group is the job's")
+        self.groups.set(self.number, group, 0).context("cannot say which cgroup is the job's")
     }
 
     fn set_tally(&mut self, tally: RawTally) -> Result<()> {

@@ -76,7 +76,7 @@ fn main() -> ExitCode {
         (Verb::Run { .. }, None) => Arguments::command()
             .error(
                 ErrorKind::MissingRequiredArgument,
-                "one of --program, --app and --map-dir says which ci-guard",
+                "one of --program, --app and --map-dir selects which ci-guard",
             )
             .exit(),
         (Verb::Run { policy, report, cgroup, command }, Some(maps)) => {

@@ -38,7 +38,7 @@ pub fn read(path: &str) -> Result<RuleFile> {
 }
 
 pub fn parse(text: &str, name: &str) -> Result<RuleFile> {
-    let grammar = format!("{GRAMMAR}; `mode shadow|enforce` says the mode");
+    let grammar = format!("{GRAMMAR}; `mode shadow|enforce` sets the mode");
     let mut file = RuleFile { rules: Vec::new(), mode: None };
     for line in rule_file::parse::<Line>(text, name, &grammar, MAX_RULES + 1)? {
         match line {

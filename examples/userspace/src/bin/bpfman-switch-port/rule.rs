@@ -151,7 +151,7 @@ impl FromStr for Mac {
         let bytes = bytes.and_then(|bytes| <[u8; 6]>::try_from(bytes).ok());
         let mac =
             bytes.with_context(|| format!("{text:?} is no MAC address: six bytes as 02:00:00:00:00:01"))?;
-        ensure!(mac[0] & 1 == 0, "{text:?} is the address of a group, and nobody's own");
+        ensure!(mac[0] & 1 == 0, "{text:?} is the address of a group, not of one station");
         Ok(Self(mac))
     }
 }

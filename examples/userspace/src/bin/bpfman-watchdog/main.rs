@@ -100,7 +100,7 @@ fn run(Arguments { maps, verb }: Arguments) -> Result<()> {
         (Verb::Loaded(_), None) => Arguments::command()
             .error(
                 ErrorKind::MissingRequiredArgument,
-                "one of --program, --app and --map-dir says whose rules",
+                "one of --program, --app and --map-dir selects whose rules",
             )
             .exit(),
     };

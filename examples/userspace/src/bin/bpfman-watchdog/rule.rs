@@ -139,7 +139,7 @@ impl TryFrom<String> for Group {
         check_absolute(&text)?;
         let levels = text.split('/').skip(1).count();
         if text.ends_with('/') || levels > MAX_LEVELS {
-            return Err(format!("the control group {text:?} is not 1 to {MAX_LEVELS} levels below the root"));
+            return Err(format!("the cgroup {text:?} is not 1 to {MAX_LEVELS} levels below the root"));
         }
         Ok(Self(text))
     }

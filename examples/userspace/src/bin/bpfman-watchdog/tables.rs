@@ -234,16 +234,13 @@ fn group_ids(compiled: &Compiled) -> Result<Vec<(u64, Rules)>> {
         return Ok(Vec::new());
     }
     let root = control_group::mount_point()?.ok_or_else(|| {
-        Failure::invalid(
-            "this machine mounts no control groups of version 2",
-            "rules with `cgroup` need them",
-        )
+        Failure::invalid("this machine mounts no cgroups of version 2", "rules with `cgroup` need them")
     })?;
     let id = |(group, rules): &(Group, Rules)| {
         let folder = format!("{}{}", root.display(), group.0);
         let metadata = std::fs::metadata(&folder).map_err(|error| {
             Failure::not_found(
-                format!("the control group {} is not there: {folder}: {error}", group.0),
+                format!("the cgroup {} is not there: {folder}: {error}", group.0),
                 "nothing was changed; rules know a group by its folder's number: make it first",
             )
         })?;

@@ -54,7 +54,6 @@ async fn node_repels_pods_from_boot_until_its_programs_are_back() {
     let nodes: Api<Node> = Api::all(cluster.client().await);
     let noted = nodes.get("edge").await.unwrap().metadata.annotations.unwrap();
     assert!(noted.contains_key("bpfman.io/ready-boot"), "{noted:?}");
-    // Simulates the node's agent, which has unloaded the programs.
     let release = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
     states(&cluster).await.patch("guard-edge", &PatchParams::default(), &release).await.unwrap();
     cluster.kubectl(&["delete", "clusterbpfapplications", "--all", "--timeout=60s"]).success();

@@ -117,7 +117,6 @@ impl Terminal {
         eprintln!("$ {text}");
         let outcome = self.shell(&text).await;
         let wanted = match text.split('#').next().unwrap().trim() {
-            // Without `--yes` it only shows what it would remove.
             "packaging/kubernetes/remove" => 1,
             _ if is_endless => 124,
             _ => 0,

@@ -102,7 +102,9 @@ impl NoProbes {
                 (format!("{name} is built for another kind of machine"), "name a program that runs here")
             }
             Self::Stripped => (
-                format!("{name} is stripped: it has no table of symbols, which says where its functions are"),
+                format!(
+                    "{name} is stripped: it has no table of symbols, which shows where its functions are"
+                ),
                 "build it without `-ldflags=-s` and do not strip it; `-ldflags=-w` alone keeps the table",
             ),
             Self::NoTls(function) => (
@@ -110,7 +112,7 @@ impl NoProbes {
                 "it does not use Go's crypto/tls, or its names were changed when it was built",
             ),
             Self::Unreadable(function) => (
-                format!("{name}: it cannot be told where {function} returns"),
+                format!("{name}: it is unknown where {function} returns"),
                 "what stands there are no instructions as Go makes them; was the file changed?",
             ),
         };

@@ -1,221 +1,12 @@
-//! Computation of the steps from the current to the desired state. Pure.
-
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use bpfman_proto::WirePoint;
 use bpfman_proto::ext::v1 as ext;
 
-use crate::desired::{AttachmentKey, Desired, Load, Program, WantedLink};
-use crate::observed::{ObservedLink, ObservedProgram, ObservedPrograms, declared, latest};
+use super::ApplyStep;
+use crate::desired::{AttachmentKey, Load, Program, WantedLink};
+use crate::observed::{ObservedLink, ObservedProgram, ObservedPrograms};
 use crate::place::HookPlace;
-
-/// Step: one call, or several with one purpose.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ApplyStep {
-    /// Load of all programs.
-    Load {
-        /// Names of the programs.
-        programs: Vec<String>,
-    },
-    /// Replacement of the running version of all programs by a new one.
-    Replace {
-        /// Kernel ids of the running version.
-        old: Vec<u32>,
-        /// Description of the difference.
-        why: String,
-    },
-    /// Attachment of a program.
-    Attach {
-        /// Name of the program.
-        program: String,
-        /// Identity of the attachment.
-        key: AttachmentKey,
-    },
-    /// Change of the order of an attachment.
-    Update {
-        /// Name of the program.
-        program: String,
-        /// Identity of the attachment.
-        key: AttachmentKey,
-        /// Request that makes the change.
-        request: ext::UpdateLinkRequest,
-    },
-    /// Replacement of an attachment by detaching and attaching. If that fails, the previous attachment is restored.
-    Remake {
-        /// Name of the program.
-        program: String,
-        /// Identity of the attachment.
-        key: AttachmentKey,
-        /// Id in the daemon.
-        link: u32,
-        /// Current attach point.
-        was: WirePoint,
-    },
-    /// Detachment of a program.
-    Detach {
-        /// Name of the program.
-        program: String,
-        /// Identity of the attachment.
-        key: AttachmentKey,
-        /// Id in the daemon.
-        link: u32,
-        /// Possible replacements. If one cannot be made, the old one stays: a mistyped path must not remove protection.
-        instead: Vec<AttachmentKey>,
-    },
-    /// Unloading of a program together with its remaining attachments.
-    Unload {
-        /// Name of the program.
-        program: String,
-        /// Kernel id.
-        id: u32,
-        /// Uid in the daemon: if the program does not run, the kernel may have given its id to another one.
-        uid: u64,
-        /// Places of its wanted new version. It stays if the new version cannot be attached at one of them.
-        instead: Vec<AttachmentKey>,
-    },
-}
-
-impl fmt::Display for ApplyStep {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Load { programs } => write!(f, "load {}", programs.join(", ")),
-            Self::Replace { why, .. } => write!(f, "replace the running version: {why}"),
-            Self::Attach { program, key } => write!(f, "attach {program} at {}", key.0),
-            Self::Update { program, key, request } => {
-                write!(f, "change {program} at {}: {}", key.0, changes(request).join(", "))
-            }
-            Self::Remake { program, key, .. } => write!(f, "remake {program} at {}", key.0),
-            Self::Detach { program, key, .. } => write!(f, "detach {program} from {}", key.0),
-            Self::Unload { program, id, .. } => write!(f, "unload {program} ({id})"),
-        }
-    }
-}
-
-fn changes(request: &ext::UpdateLinkRequest) -> Vec<String> {
-    let mut changes: Vec<String> =
-        request.priority.iter().map(|priority| format!("priority {priority}")).collect();
-    if request.set_proceed_on {
-        let names = request.proceed_on.join(",");
-        changes.push(format!("proceed on {}", if names.is_empty() { "nothing" } else { &names }));
-    }
-    if let Some(order) = &request.order {
-        let mut words = Vec::new();
-        if !order.role.is_empty() {
-            words.push(format!("role {}", order.role));
-        }
-        words.extend(order.before.iter().map(|anchor| format!("before {anchor}")));
-        words.extend(order.after.iter().map(|anchor| format!("after {anchor}")));
-        changes.push(if words.is_empty() { "no intents".to_owned() } else { words.join(" and ") });
-    }
-    changes
-}
-
-/// Returns all steps that are known in advance. `digest` is the one that the image's tag currently resolves to.
-pub fn steps(desired: &Desired, seen: &ObservedPrograms, digest: Option<&str>) -> Vec<ApplyStep> {
-    if !desired.refused.is_empty() {
-        return Vec::new();
-    }
-    let Some(load) = &desired.load else {
-        return seen.programs.iter().rev().map(|program| unload(program, None)).collect();
-    };
-    let Some(first) = load_step(load, seen, digest) else {
-        return link_steps(load, &current(load, seen, digest), seen, true);
-    };
-    let after = after(load, seen, &first);
-    let rest = link_steps(load, &newest(load, &after), &after, false);
-    // Programs of still older versions are unloaded at the end, but those that do not run at the beginning.
-    let replaced = match &first {
-        ApplyStep::Replace { old, .. } => old.iter().copied().collect(),
-        _ => BTreeSet::new(),
-    };
-    let (left, lost) =
-        unload_all(load, seen.programs.iter().filter(|program| !replaced.contains(&program.id)));
-    [first].into_iter().chain(lost).chain(rest).chain(left).collect()
-}
-
-/// Returns the step that loads the wanted version, or `None` if it runs.
-pub fn load_step(load: &Load, seen: &ObservedPrograms, digest: Option<&str>) -> Option<ApplyStep> {
-    if current(load, seen, digest).len() == load.programs.len() {
-        return None;
-    }
-    let latest = latest(&seen.programs);
-    // A program that does not run cannot be replaced; attachments of another agent have no keys and would stay beside
-    // the new ones. In both cases the new version is loaded beside the old one, which is then unloaded.
-    let replaceable = |program: &&ObservedProgram| program.runs && !program.content.is_empty();
-    if latest.is_empty() || !latest.values().all(replaceable) {
-        return Some(ApplyStep::Load {
-            programs: load.programs.iter().map(|program| program.name.clone()).collect(),
-        });
-    }
-    let why = why(load, &latest, digest);
-    Some(ApplyStep::Replace { old: latest.values().map(|program| program.id).collect(), why })
-}
-
-fn why(load: &Load, latest: &BTreeMap<(&str, &str), &ObservedProgram>, digest: Option<&str>) -> String {
-    let wanted: Vec<(&str, String)> =
-        load.programs.iter().map(|program| (program.name.as_str(), declared(program.program_type))).collect();
-    let new = wanted.iter().filter(|(name, kind)| !latest.contains_key(&(*name, kind.as_str())));
-    let gone =
-        latest.keys().filter(|(name, kind)| !wanted.iter().any(|one| one.0 == *name && one.1 == *kind));
-    let mut parts: Vec<String> = new.map(|(name, _)| format!("{name} is not loaded")).collect();
-    parts.extend(gone.map(|(name, _)| format!("{name} is not wanted any more")));
-    let moved = digest.filter(|digest| latest.values().any(|program| program.digest != **digest));
-    if let Some(digest) = moved {
-        parts.push(format!("the image is now {digest}"));
-    }
-    let other = |sha256: &String| latest.values().any(|program| program.object_sha256 != *sha256);
-    if load.object_sha256.as_ref().is_some_and(other) {
-        parts.push("the object file is another one".to_owned());
-    }
-    if latest.values().any(|program| program.inherited) {
-        parts.push("it was loaded for another object of this application".to_owned());
-    }
-    if parts.is_empty() {
-        parts.push("bytecode, globals or what was loaded for differ".to_owned());
-    }
-    parts.join("; ")
-}
-
-/// Returns the running programs of the wanted version, by name.
-pub fn current<'a>(
-    load: &Load,
-    seen: &'a ObservedPrograms,
-    digest: Option<&str>,
-) -> BTreeMap<String, &'a ObservedProgram> {
-    of_load(load, seen.programs.iter().filter(|program| program.is_current(load, digest)))
-}
-
-/// Returns the latest version of each wanted program, by name.
-pub fn newest<'a>(load: &Load, seen: &'a ObservedPrograms) -> BTreeMap<String, &'a ObservedProgram> {
-    of_load(load, &seen.programs)
-}
-
-fn of_load<'a>(
-    load: &Load,
-    programs: impl IntoIterator<Item = &'a ObservedProgram>,
-) -> BTreeMap<String, &'a ObservedProgram> {
-    let latest = latest(programs);
-    let of = |program: &Program| {
-        let kind = declared(program.program_type);
-        latest.get(&(program.name.as_str(), kind.as_str())).map(|found| (program.name.clone(), *found))
-    };
-    load.programs.iter().filter_map(of).collect()
-}
-
-fn after(load: &Load, seen: &ObservedPrograms, step: &ApplyStep) -> ObservedPrograms {
-    let kept = match step {
-        ApplyStep::Replace { .. } => newest(load, seen),
-        _ => BTreeMap::new(),
-    };
-    let of = |program: &Program| ObservedProgram {
-        name: program.name.clone(),
-        declared: declared(program.program_type),
-        links: kept.get(&program.name).map(|old| old.links.clone()).unwrap_or_default(),
-        ..ObservedProgram::default()
-    };
-    ObservedPrograms { programs: load.programs.iter().map(of).collect() }
-}
 
 /// Returns the steps for attachments: new ones, changes, removals. With `sweep`, programs not among `versions` are
 /// unloaded at the end; at the beginning if they do not run, as the daemon changes no chain with such members.
@@ -283,7 +74,7 @@ pub fn link_steps(
     [lost, attach, update, detach, left].concat()
 }
 
-fn unload(program: &ObservedProgram, newer: Option<&Program>) -> ApplyStep {
+pub(super) fn unload(program: &ObservedProgram, newer: Option<&Program>) -> ApplyStep {
     let wanted =
         |link: &&ObservedLink| link.runs && newer.is_some_and(|newer| newer.links.contains_key(&link.key));
     let instead = program.links.iter().filter(wanted).map(|link| link.key.clone()).collect();
@@ -302,7 +93,7 @@ fn forget(program: &ObservedProgram) -> Vec<ApplyStep> {
     program.links.iter().map(end).chain([unload(program, None)]).collect()
 }
 
-fn unload_all<'a>(
+pub(super) fn unload_all<'a>(
     load: &Load,
     programs: impl Iterator<Item = &'a ObservedProgram>,
 ) -> (Vec<ApplyStep>, Vec<ApplyStep>) {

@@ -1,14 +1,11 @@
-//! The radar: eBPF activity of other processes is recorded with its actors, also when there is too much of it.
+//! Activity of other processes is recorded, with its actor and its effect.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_tests::network::INTERFACE;
-use bpfman_tests::registry::Registry;
 use bpfman_tests::requests::{attach, tc, xdp};
 use bpfman_tests::skip::lacks_tcx;
 use bpfman_tests::wait::{DEADLINE, until, within};
@@ -16,151 +13,14 @@ use bpfman_tests::{Daemon, Launch, Network, compile};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use super::*;
 use crate::equipment::Program;
 use crate::events::follow;
-use crate::images::trusting_daemon;
 use crate::strangers::command_with_bpffs;
 
 const ADA: u32 = 64_321;
 const EVE: u32 = 64_322;
-pub const LOADER: u32 = 64_323;
 const MAKER: u32 = 64_324;
-
-pub struct Stranger {
-    process: Child,
-    stdin: Option<ChildStdin>,
-    /// Its output: the name and the number of each action.
-    did: Vec<(String, i64)>,
-}
-
-fn binary() -> PathBuf {
-    compile::executable("radar_stranger")
-}
-
-fn as_user(user: u32, mut setpriv: Command, capabilities: &str) -> Command {
-    setpriv.args(["--reuid", &user.to_string(), "--clear-groups", "--inh-caps", capabilities]);
-    setpriv.args(["--ambient-caps", capabilities]).arg(binary());
-    setpriv
-}
-
-impl Stranger {
-    fn stays(mut command: Command, words: &[&str]) -> Self {
-        command.args(words).arg("wait").stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut process = command.spawn().unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let told = words.iter().filter(|word| {
-            [
-                "load",
-                "socket",
-                "map",
-                "link",
-                "tcx",
-                "tcx-off",
-                "open-link",
-                "detach",
-                "pin",
-                "flood",
-                "refused",
-            ]
-            .contains(word)
-        });
-        let did = lines.by_ref().map_while(Result::ok).take(told.count()).map(|line| {
-            let (name, number) = line.split_once(' ').unwrap();
-            (name.to_owned(), number.parse().unwrap())
-        });
-        let did = within(&format!("the stranger to do {words:?}"), || did.collect());
-        Self { stdin: process.stdin.take(), process, did }
-    }
-
-    pub fn new(words: &[&str]) -> Self {
-        Self::stays(Command::new(binary()), words)
-    }
-
-    /// Runs as a user with permission to load programs only, so that the limit of audit entries per user is not shared.
-    pub fn of_user(user: u32, words: &[&str]) -> Self {
-        Self::stays(as_user(user, Command::new("setpriv"), "+bpf,+net_admin"), words)
-    }
-
-    pub fn made(&self, what: &str) -> u64 {
-        let (_, number) = self.did.iter().find(|(name, _)| name == what).unwrap();
-        u64::try_from(*number).unwrap_or_else(|_| panic!("{what} failed: {number}"))
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.process.id()
-    }
-
-    /// Ends the process. Unpinned objects are gone then.
-    fn end(mut self) {
-        drop(self.stdin.take());
-        assert!(within("the stranger to end", || self.process.wait()).unwrap().success());
-    }
-}
-
-impl Drop for Stranger {
-    fn drop(&mut self) {
-        let _gone = self.process.kill();
-        let _reaped = self.process.wait();
-    }
-}
-
-fn seen(daemon: &Daemon) -> Vec<Value> {
-    let told = daemon.bpfman("events --by radar -o json").success();
-    let events = told.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    events.filter(|event| event["event"] == "entry").collect()
-}
-
-fn of_process(daemon: &Daemon, pid: u32) -> Vec<Value> {
-    seen(daemon).into_iter().filter(|entry| entry["pid"] == pid).collect()
-}
-
-fn entry(daemon: &Daemon, pid: u32, verb: &str) -> Value {
-    entry_about(daemon, pid, verb, "")
-}
-
-fn entry_about(daemon: &Daemon, pid: u32, verb: &str, what: &str) -> Value {
-    let mut found = None;
-    until(&format!("{verb} of process {pid} is told about {what:?}"), || {
-        let is_it = |entry: &Value| entry["verb"] == verb && entry["object"].as_str().unwrap().contains(what);
-        found = of_process(daemon, pid).into_iter().find(is_it);
-        found.is_some()
-    });
-    found.unwrap()
-}
-
-fn object() -> PathBuf {
-    compile::example("radar")
-}
-
-fn status(daemon: &Daemon) -> Value {
-    daemon.bpfman("radar -o json").json()["radar"].clone()
-}
-
-pub fn launch() -> Launch {
-    Launch { config: format!("[radar]\nfile = \"{}\"\n", object().display()), ..Launch::default() }
-}
-
-pub fn wait_until_on(daemon: &Daemon) {
-    until("the radar sees", || {
-        ["trampolines", "tracepoints"].contains(&status(daemon)["source"].as_str().unwrap())
-    });
-}
-
-fn daemon() -> Daemon {
-    let daemon = Daemon::start_with(&launch());
-    wait_until_on(&daemon);
-    daemon
-}
-
-fn programs(daemon: &Daemon) -> BTreeSet<String> {
-    let listed = daemon.bpfman("list programs -q").success();
-    listed.lines().map(str::to_owned).collect()
-}
-
-fn counts(entries: &[Value], verb: &str) -> u64 {
-    let of_verb = entries.iter().filter(|entry| entry["verb"] == verb);
-    of_verb.map(|entry| entry["count"].as_u64().unwrap()).sum()
-}
 
 #[test]
 fn loads_links_pins_and_maps_of_third_parties_name_their_makers() {
@@ -310,35 +170,6 @@ fn what_is_done_without_the_syscall_is_reported_or_its_lack_is() {
 }
 
 #[test]
-fn signed_image_loads_and_survives_restarts_without_registry() {
-    let mut registry = Registry::start();
-    let (mut daemon, launch, key) = trusting_daemon(&registry);
-    let name = registry.image("bpfman/radar:1");
-    daemon.bpfman(&format!("image build -t {name} -b {}", object().display())).success();
-    daemon.bpfman(&format!("image push {name}")).success();
-    let start = format!("radar start --image {name}");
-    daemon.bpfman(&start).fails(1, &["the radar is not switched", "signature", &name]);
-    assert_eq!(status(&daemon)["source"], "off");
-    assert!(programs(&daemon).is_empty());
-    daemon.bpfman(&format!("image sign {name} --key {key}")).success();
-    daemon.bpfman(&start).success();
-    wait_until_on(&daemon);
-    assert!(status(&daemon)["object"].as_str().unwrap().contains(&name), "{}", status(&daemon));
-    let made = programs(&daemon);
-    let first = Stranger::new(&["load"]);
-    entry(&daemon, first.pid(), "SeenLoad");
-    registry.stop();
-    daemon.terminate();
-    daemon.again(&launch);
-    wait_until_on(&daemon);
-    assert_eq!(programs(&daemon), made);
-    let second = Stranger::new(&["load"]);
-    entry(&daemon, second.pid(), "SeenLoad");
-    daemon.bpfman("radar stop").success();
-    assert!(programs(&daemon).is_empty());
-}
-
-#[test]
 fn first_load_of_a_process_is_sent_at_once_later_ones_batched() {
     const ROUNDS: usize = 20;
     let daemon = daemon();
@@ -387,90 +218,6 @@ fn own_actions_are_not_reported_and_refused_calls_are() {
     );
     assert!(told.iter().all(|entry| entry["pid"] != daemon.pid()), "{told:?}");
     assert!(status(&daemon)["own_events"].as_u64().unwrap() > 0);
-}
-
-#[test]
-fn a_flood_is_counted_whole_and_pushes_nobodys_entries_out() {
-    /// Takes two seconds or less.
-    const LOADS: u64 = 20_000;
-    let daemon = daemon();
-    let before = seen(&daemon).len();
-    let stranger = Stranger::new(&["flood", &LOADS.to_string()]);
-    let told = || of_process(&daemon, stranger.pid());
-    let lost = || counts(&seen(&daemon), "Lost");
-    until("all loads are told", || counts(&told(), "SeenLoad") + lost() >= LOADS);
-    assert_eq!((counts(&told(), "SeenLoad"), lost()), (LOADS, 0));
-    let entries = told().len();
-    eprintln!("{LOADS} loads took {entries} entries");
-    // The limit of entries is that for refusals of a user: 100, and one each half second.
-    assert!(entries < 400 && before < 100, "{entries} entries");
-}
-
-#[test]
-fn what_finds_the_ring_full_is_counted_and_no_loss_is_unnoticed() {
-    /// Several times the capacity of the ring buffer.
-    const LOADS: u64 = 15_000;
-    let daemon = daemon();
-    let signal = |signal| kill_process(Pid::from_raw(daemon.pid().cast_signed()).unwrap(), signal).unwrap();
-    signal(Signal::STOP);
-    let stranger = Stranger::new(&["flood", &LOADS.to_string(), "refused", "100"]);
-    signal(Signal::CONT);
-    let of = |result: &str| -> Vec<Value> {
-        of_process(&daemon, stranger.pid()).into_iter().filter(|entry| entry["result"] == result).collect()
-    };
-    let lost = || counts(&seen(&daemon), "Lost");
-    until("all calls are told", || {
-        counts(&of("done"), "SeenLoad") + counts(&of("failed"), "SeenLoad") + lost() >= LOADS + 100
-    });
-    assert_eq!((counts(&of("done"), "SeenLoad"), counts(&of("failed"), "SeenLoad"), lost()), (LOADS, 100, 0));
-    let status = status(&daemon);
-    assert!(status["aggregated"].as_u64().unwrap() > 1000, "the ring took all: {status}");
-    assert_eq!(status["lost"], 0);
-}
-
-#[test]
-fn a_killed_daemon_resumes_and_reports_what_happened_meanwhile() {
-    let mut daemon = daemon();
-    let before = programs(&daemon);
-    daemon.kill();
-    let stranger = Stranger::new(&["load"]);
-    daemon.again(&launch());
-    let load = entry(&daemon, stranger.pid(), "SeenLoad");
-    assert_eq!(load["programs"], serde_json::json!([stranger.made("load")]));
-    assert_eq!(programs(&daemon), before);
-    daemon.terminate();
-    daemon.again(&Launch::default());
-    until("they are gone", || programs(&daemon).is_empty());
-    assert_eq!(status(&daemon)["source"], "off");
-}
-
-#[test]
-fn a_daemon_that_starts_with_a_full_ring_reports_all_of_it_once() {
-    /// Several times the capacity of the ring buffer.
-    const LOADS: u64 = 15_000;
-    let mut daemon = daemon();
-    let before = programs(&daemon);
-    daemon.kill();
-    let stranger = Stranger::new(&["flood", &LOADS.to_string()]);
-    daemon.again(&launch());
-    let told = || counts(&of_process(&daemon, stranger.pid()), "SeenLoad");
-    let lost = || counts(&seen(&daemon), "Lost");
-    until("all loads are told", || told() + lost() >= LOADS);
-    assert_eq!((told(), lost()), (LOADS, 0));
-    assert_eq!(programs(&daemon), before);
-    assert!(status(&daemon)["aggregated"].as_u64().unwrap() > 1000, "the ring took all: {}", status(&daemon));
-}
-
-#[test]
-fn a_radar_whose_program_is_unloaded_comes_back() {
-    let daemon = daemon();
-    let first = programs(&daemon).into_iter().next().unwrap();
-    daemon.bpfman(&format!("unload {first}")).success();
-    until("it says so", || seen(&daemon).iter().any(|entry| entry["verb"] == "Lost"));
-    wait_until_on(&daemon);
-    assert!(!programs(&daemon).contains(&first));
-    let stranger = Stranger::new(&["load"]);
-    entry(&daemon, stranger.pid(), "SeenLoad");
 }
 
 /// Returns whether all threads of a process are stopped (proc_pid_stat(5)).
@@ -599,62 +346,4 @@ fn what_strangers_do_is_for_root_and_for_who_has_a_grant() {
             daemon.bpfman_as(user, line).fails(4, &["only root"]);
         }
     }
-}
-
-#[test]
-fn switching_by_call_works_and_unusable_programs_leave_nothing() {
-    let mut daemon = Daemon::start();
-    assert_eq!(status(&daemon)["source"], "off");
-    daemon
-        .bpfman("radar start --file /nowhere/radar.o")
-        .fails(1, &["the radar is not switched", "/nowhere/radar.o"]);
-    let other = compile::example("xdp-counter");
-    daemon.bpfman(&format!("radar start --file {}", other.display())).fails(1, &["traced_ended"]);
-    assert!(programs(&daemon).is_empty());
-    daemon.bpfman(&format!("radar start --file {}", object().display())).success();
-    assert_ne!(status(&daemon)["source"], "off");
-    let made = programs(&daemon);
-    assert!(made.len() >= 2);
-    daemon.bpfman(&format!("radar start --file {}", object().display())).success();
-    daemon.terminate();
-    daemon.again(&Launch::default());
-    wait_until_on(&daemon);
-    assert_eq!(programs(&daemon), made);
-    daemon.bpfman("radar stop").success();
-    assert!(programs(&daemon).is_empty());
-    assert_eq!(status(&daemon)["source"], "off");
-    daemon.terminate();
-    daemon.again(&launch());
-    wait_until_on(&daemon);
-    daemon.bpfman("radar stop").fails(7, &["[radar] of bpfman.toml"]);
-    let (code, said) = Daemon::prepare()
-        .refuses(&Launch { config: "[radar]\nfile = \"radar.o\"\n".to_owned(), ..Launch::default() });
-    assert!(
-        !code.success() && said.contains("radar.file: \"radar.o\" does not begin with a slash"),
-        "{said}"
-    );
-}
-
-#[test]
-fn without_a_source_that_the_kernel_takes_lists_of_ids_are_read() {
-    let config = format!("[radar]\nfile = \"{}\"\n", compile::example("xdp-counter").display());
-    let daemon = Daemon::start_with(&Launch { config, ..Launch::default() });
-    until("it polls", || status(&daemon)["source"] == "polling");
-    let why = status(&daemon)["why"].as_str().unwrap().to_owned();
-    assert!(why.contains("call_ended") && why.contains("traced_ended"), "{why}");
-    let stranger = Stranger::new(&["load"]);
-    let program = stranger.made("load");
-    let mut found = None;
-    until("the load is told", || {
-        let is_it =
-            |entry: &Value| entry["verb"] == "SeenLoad" && entry["programs"] == serde_json::json!([program]);
-        found = seen(&daemon).into_iter().find(is_it);
-        found.is_some()
-    });
-    assert_eq!(found.unwrap()["pid"], stranger.pid(), "who holds it is taken for who made it");
-    const LOADS: u64 = 2_000;
-    let before = counts(&seen(&daemon), "Lost");
-    Stranger::new(&["flood", &LOADS.to_string()]);
-    until("the flood is told", || counts(&seen(&daemon), "Lost") >= before + LOADS);
-    assert!(status(&daemon)["lost"].as_u64().unwrap() >= LOADS);
 }

@@ -1,0 +1,60 @@
+use bpfman_model::LinkId;
+
+/// A packet to be traced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TracePacket {
+    /// Bytes of the packet, beginning with its Ethernet header.
+    pub data: Vec<u8>,
+    /// Mark of the packet, for tc and tcx.
+    pub mark: u32,
+}
+
+/// Limits of a trace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TraceLimits<'a> {
+    /// Members for which the caller's access was checked, in any order; `None`: all.
+    pub members: Option<&'a [LinkId]>,
+    /// True to refuse programs that may send packets while they run.
+    pub sends_nothing: bool,
+}
+
+/// Result of one member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceStep {
+    /// Link of the member.
+    pub link: LinkId,
+    /// Name of the function.
+    pub name: String,
+    /// Returned verdict.
+    pub verdict: i32,
+    /// True if the next member ran.
+    pub proceeded: bool,
+    /// Packet after the member, without metadata, if the member changed it.
+    pub packet: Option<Vec<u8>>,
+    /// Changes of the packet, in text for users.
+    pub changes: Vec<String>,
+    /// Time of its run.
+    pub nanoseconds: u32,
+}
+
+/// Result of one packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PacketTrace {
+    /// Members that it reached.
+    pub steps: Vec<TraceStep>,
+    /// Verdict of the chain.
+    pub verdict: i32,
+    /// True if the members one by one and the chain gave the same verdict and left the same packet.
+    pub agrees: bool,
+}
+
+/// Result of a trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChainTrace {
+    /// Result of each packet, in order.
+    pub packets: Vec<PacketTrace>,
+    /// True if the hook runs a chain, with which the members were compared.
+    pub has_chain: bool,
+    /// True if the kernel could set the interface for test runs, and keep metadata and marks.
+    pub told_where: bool,
+}

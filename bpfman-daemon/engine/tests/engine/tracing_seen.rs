@@ -1,0 +1,163 @@
+//! Trace points and probes on this machine's kernel run their program.
+
+use std::collections::BTreeSet;
+
+use bpfman_model::{
+    AttachPoint, AttachRequest, CallerGroup, LoadRequest, ProcessScope, ProgramType, Reason, TaskScope,
+    TenantRules,
+};
+use bpfmand_engine::EngineError;
+use bpfmand_kernel::prelude::*;
+use bpfmand_kernel::{KernelError, SYSCALL_WRAPPERS};
+
+use crate::bench::Ask as _;
+use crate::linux::bench;
+use crate::points_seen::{Deed, Group, assert_seen, lacks_trampolines, python, runs};
+
+#[test]
+fn linux_raw_trace_points_count() {
+    let bench = bench("raw");
+    let point = AttachPoint::RawTracepoint { name: "sched_switch".to_owned() };
+    assert_seen(&bench, "raw_switch", None, point, &Deed { lines: "pass", without: "done", with: "done" });
+    let engine = bench.engine();
+    let program = engine.loads(&bench.request("points", &["raw_switch"]))[0];
+    let missing = AttachPoint::RawTracepoint { name: "no_such_event".to_owned() };
+    let error = engine.try_attach(program, missing).unwrap_err();
+    assert_eq!((error.kind(), engine.all_links().len()), (Reason::NotFound, 0), "{error}");
+}
+
+#[test]
+fn linux_typed_trace_points_count() {
+    let bench = bench("typed");
+    assert_seen(
+        &bench,
+        "typed_switch",
+        None,
+        AttachPoint::BtfTracepoint,
+        &Deed { lines: "pass", without: "done", with: "done" },
+    );
+}
+
+/// Other tasks switch all the time; only those of the cgroup count.
+#[test]
+fn linux_tenants_raw_and_typed_trace_points_see_their_own_tasks() {
+    let (bench, group) = (bench("tenants"), Group::new("tenants"));
+    let engine = bench.engine();
+    let raw = AttachPoint::RawTracepoint { name: "sched_switch".to_owned() };
+    for (program, point) in [("raw_switch", raw), ("typed_switch", AttachPoint::BtfTracepoint)] {
+        let tenant = Some(TenantRules { scope: TaskScope::Caller, helpers: BTreeSet::new() });
+        let load = LoadRequest { tenant, ..bench.request("points", &[program]) };
+        if bench.kernel.features().version < (6, 10) {
+            println!("skipped: Linux before 6.10 has no cookies of raw trace points");
+            let error = engine.load(&load).unwrap_err();
+            assert!(error.to_string().contains("Linux 6.10 or later has them"), "{error}");
+            continue;
+        }
+        let loaded = engine.loads(&load)[0];
+        let (order, sharing, metadata, owner) = Default::default();
+        let tasks = bench.kernel.tasks_of_group(&group.path).unwrap();
+        let of = Some(CallerGroup { path: group.path.clone(), tasks, user: Some(0) });
+        let attach =
+            AttachRequest { ttl: None, program: loaded, point, order, sharing, metadata, owner, group: of };
+        engine.attach(&attach).unwrap();
+        python(&bench.netns, None, "pass");
+        assert_eq!(runs(&bench.kernel, &engine, loaded), 0, "{program} sees tasks of others");
+        python(&bench.netns, Some(&group), "import time\ntime.sleep(0.01)");
+        assert!(runs(&bench.kernel, &engine, loaded) > 0, "{program} does not see its own tasks");
+    }
+}
+
+#[test]
+fn linux_fmod_ret_sees_calls() {
+    let bench = bench("fmod");
+    if lacks_trampolines(&bench) {
+        return;
+    }
+    let deed = Deed { lines: "open('/proc/self/comm').close()", without: "done", with: "done" };
+    assert_seen(&bench, "keep_return", None, AttachPoint::FmodRet, &deed);
+}
+
+/// getppid(2) and getpriority(2) call these.
+fn kernel_functions(text: &str) -> AttachPoint {
+    AttachPoint::KprobeMulti { functions: text.split(' ').map(|name| name.parse().unwrap()).collect() }
+}
+
+#[test]
+fn linux_probes_of_many_kernel_functions_count() {
+    let bench = bench("kprobes");
+    let release = bench.kernel.features().version;
+    let mut programs = vec![("many_entries", (5, 18)), ("many_returns", (5, 18)), ("many_sessions", (6, 10))];
+    programs.retain(|(_, since)| release >= *since);
+    for (program, _) in programs {
+        let engine = bench.engine();
+        let loaded = engine.loads(&bench.request("points", &[program]));
+        let wrapper = SYSCALL_WRAPPERS.unwrap();
+        let names = format!("{wrapper}getpriorit? {wrapper}getppid");
+        let attached = engine.try_attach(loaded[0], kernel_functions(&format!("{wrapper}getppid")));
+        if let Err(EngineError::Kernel(KernelError::Unsupported { .. })) = &attached {
+            println!("skipped: this kernel was built without fprobe");
+            return;
+        }
+        engine.detach(attached.unwrap().record.id).unwrap();
+        engine.unload(loaded[0]).unwrap();
+        drop(engine);
+        let lines = "os.getpriority(os.PRIO_PROCESS, 0)\nos.getppid()";
+        let deed = Deed { lines, without: "done", with: "done" };
+        assert_seen(&bench, program, None, kernel_functions(&names), &deed);
+        let engine = bench.engine();
+        let program = engine.loads(&bench.request("points", &[program]))[0];
+        for none in ["no_such_function", "no_such_*"] {
+            let error = engine.try_attach(program, kernel_functions(none)).unwrap_err();
+            assert_eq!(error.kind(), Reason::NotFound, "{error}");
+            assert!(error.to_string().contains(none), "{error}");
+        }
+    }
+}
+
+#[test]
+fn linux_probes_of_many_functions_of_a_library_count() {
+    let bench = bench("uprobes");
+    let engine = bench.engine();
+    let at = |functions: &[&str]| AttachPoint::UprobeMulti {
+        target: "libc".to_owned(),
+        functions: functions.iter().map(|name| (*name).to_owned()).collect(),
+        scope: ProcessScope::default(),
+    };
+    if bench.kernel.features().version < (6, 6) {
+        println!("skipped: Linux before 6.6 has no probes of many functions of a library");
+        // An older kernel would treat the program as an ordinary probe.
+        let program = engine.loads(&bench.request("points", &["many_functions"]))[0];
+        let error = engine.try_attach(program, at(&["getpriority"])).unwrap_err();
+        assert_eq!((error.kind(), engine.all_links().len()), (Reason::Unsupported, 0), "{error}");
+        return;
+    }
+    drop(engine);
+    let lines = "os.getpriority(os.PRIO_PROCESS, 0)\nos.getloadavg()";
+    for program in ["many_functions", "many_function_returns"] {
+        let deed = Deed { lines, without: "done", with: "done" };
+        assert_seen(&bench, program, None, at(&["getpriority", "getloadavg"]), &deed);
+    }
+    let engine = bench.engine();
+    let program = engine.loads(&bench.request("points", &["many_functions"]))[0];
+    let error = engine.try_attach(program, at(&["getpriority", "no_such_function"])).unwrap_err();
+    assert!(error.to_string().contains("has no function \"no_such_function\""), "{error}");
+    assert_eq!(engine.all_links().len(), 0);
+}
+
+/// A kernel has static functions of one name in several files; a dozen are named `init_once`.
+#[test]
+fn linux_a_function_with_many_addresses_is_refused_with_count() {
+    let bench = bench("several");
+    if !bench.kernel.features().kprobes {
+        println!("SKIPPED(kprobes): linux_a_function_with_many_addresses_is_refused_with_count");
+        return;
+    }
+    let engine = bench.engine();
+    let mut request = bench.request("fallbacks", &["probes_kernel"]);
+    request.programs[0].program_type = ProgramType::Kprobe;
+    let program = engine.loads(&request)[0];
+    let point = AttachPoint::Kprobe { function: "init_once".to_owned(), offset: 0 };
+    let error = engine.try_attach(program, point).unwrap_err().to_string();
+    assert!(error.contains("\"init_once\"") && error.contains("functions of that name"), "{error}");
+    assert_eq!(engine.all_links().len(), 0);
+}
