@@ -9,7 +9,7 @@ use bpfmand_object::{MAX_OBJECT_BYTES, ObjectError, SharedBytes};
 
 use crate::connection::ReaderConnection;
 use crate::first_answer::FirstAnswer;
-use crate::linker::{Asked, BusyReader, ReaderLinker, failed, told};
+use crate::linker::{Asked, BusyReader, ReaderLinker, failed};
 use crate::memory_limit::{MemoryPool, MemoryShare};
 use crate::recent::RecentAnswers;
 use crate::timeouts::{ReaderTimeouts, StartPatience};
@@ -75,11 +75,14 @@ impl ReaderClient {
         self.patience.mark_started();
     }
 
-    pub(crate) fn start(&self) -> Result<(BusyReader, Arc<MemoryShare>), EngineError> {
+    pub(crate) fn start(&self, share: Arc<MemoryShare>) -> Result<BusyReader, EngineError> {
         let link = self.start.start_reader().map_err(failed)?;
-        let share = Arc::new(MemoryShare::of(&self.room));
-        let connection = ReaderConnection::new(link, Arc::clone(&share));
-        Ok((BusyReader { connection, start: Arc::clone(&self.start), used_types: false }, share))
+        let connection = ReaderConnection::new(link, share);
+        Ok(BusyReader { connection, start: Arc::clone(&self.start), used_types: false })
+    }
+
+    fn share(&self) -> Arc<MemoryShare> {
+        Arc::new(MemoryShare::of(&self.room))
     }
 
     fn read_within(
@@ -92,10 +95,9 @@ impl ReaderClient {
         if bytes.len() > MAX_OBJECT_BYTES {
             return Err(ObjectError::TooLarge { bytes: bytes.len(), limit: MAX_OBJECT_BYTES }.into());
         }
-        let (reader, share) = self.start()?;
-        let asked = Asked::of(reader, time, charged);
-        let first = asked.ask(|connection| FirstAnswer::ask(connection, &bytes, ahead))?;
-        let first = Arc::new(first.map_err(told)?);
+        let (share, later) = (self.share(), self.share());
+        let asked = Asked::of(self.start(Arc::clone(&later))?, time, charged, later);
+        let first = Arc::new(asked.ask_first(&bytes, ahead, Arc::clone(&share))?);
         let object = object(&first, asked, Arc::clone(&share))?;
         if let Some(ahead) = ahead {
             self.recent.add(bytes, ahead, &first, &share);
@@ -130,7 +132,7 @@ impl ReadObjects for ReaderClient {
     fn read_ahead(&self, bytes: Arc<[u8]>, ahead: &LinkAhead) -> Result<EbpfObject, EngineError> {
         let time = self.patience.of_one();
         if let Some((first, share)) = self.recent.find(&bytes, ahead) {
-            return object(&first, Asked::unneeded(self.clone(), bytes, time), share);
+            return object(&first, Asked::unneeded(self.clone(), bytes, time, self.share()), share);
         }
         self.read_within(bytes, time, None, Some(ahead))
     }

@@ -41,6 +41,10 @@ impl ReaderConnection {
         Self { stream: BufReader::with_capacity(AHEAD, stream), room, _life: link.life }
     }
 
+    pub(crate) fn charge_to(&mut self, share: Arc<MemoryShare>) {
+        self.room = share;
+    }
+
     pub(crate) fn begin(&mut self, time: Duration) {
         self.stream.get_mut().until = Instant::now() + time;
     }

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bpfmand_engine::{EngineError, KernelTypes, LinkPrograms};
+use bpfmand_engine::{EngineError, KernelTypes, LinkAhead, LinkPrograms};
 use bpfmand_frames::SMALL;
 use bpfmand_object::{BtfFeatures, LinkedProgram, ObjectError};
 use serde::de::DeserializeOwned;
@@ -81,6 +81,9 @@ impl LinkPrograms for ReaderLinker {
     }
 
     fn exceeds(&self, program: &str, types: &KernelTypes<'_>) -> Result<bool, EngineError> {
+        if self.first.needs_kernel_types(program) == Some(false) {
+            return Ok(false);
+        }
         self.asked.uses_types();
         let exceeds: Result<bool, String> =
             self.request_answer(&ReaderQuestion::Exceeds { program: program.to_owned() })?;
@@ -151,19 +154,39 @@ pub(crate) struct Asked {
     reader: Mutex<ReaderState>,
     left: Mutex<Duration>,
     charged: Option<Arc<ReaderTimeouts>>,
+    /// Memory of all answers but the first, which later loads may use.
+    later: Arc<MemoryShare>,
 }
 
 impl Asked {
-    pub fn of(reader: BusyReader, time: Duration, charged: Option<Arc<ReaderTimeouts>>) -> Self {
-        Self { reader: Mutex::new(ReaderState::Busy(reader)), left: Mutex::new(time), charged }
+    pub fn of(
+        reader: BusyReader,
+        time: Duration,
+        charged: Option<Arc<ReaderTimeouts>>,
+        later: Arc<MemoryShare>,
+    ) -> Self {
+        Self { reader: Mutex::new(ReaderState::Busy(reader)), left: Mutex::new(time), charged, later }
     }
 
-    pub fn unneeded(client: ReaderClient, bytes: Arc<[u8]>, time: Duration) -> Self {
-        Self {
-            reader: Mutex::new(ReaderState::Unneeded(client, bytes)),
-            left: Mutex::new(time),
-            charged: None,
-        }
+    pub fn unneeded(client: ReaderClient, bytes: Arc<[u8]>, time: Duration, later: Arc<MemoryShare>) -> Self {
+        let reader = Mutex::new(ReaderState::Unneeded(client, bytes));
+        Self { reader, left: Mutex::new(time), charged: None, later }
+    }
+
+    /// Asks for the first answer, with its memory.
+    pub fn ask_first(
+        &self,
+        bytes: &[u8],
+        ahead: Option<&LinkAhead>,
+        share: Arc<MemoryShare>,
+    ) -> Result<FirstAnswer, EngineError> {
+        let first = self.ask(|connection| {
+            connection.charge_to(share);
+            let first = FirstAnswer::ask(connection, bytes, ahead);
+            connection.charge_to(Arc::clone(&self.later));
+            first
+        });
+        first?.map_err(told)
     }
 
     fn uses_types(&self) {
@@ -183,7 +206,7 @@ impl Asked {
         let mut held = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         let mut unread = None;
         if let ReaderState::Unneeded(client, bytes) = &*held {
-            let (started, _share) = client.start()?;
+            let started = client.start(Arc::clone(&self.later))?;
             unread = Some(Arc::clone(bytes));
             *held = ReaderState::Busy(started);
         }

@@ -1,4 +1,4 @@
-//! Memory limit for answers. Memory is charged as bytes arrive, not as announced, and released with the object.
+//! Memory limit for answers. Memory is charged as bytes arrive, not as announced, and released with the object, or when no later load may use the answer.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -26,6 +26,10 @@ struct RecentAnswer {
 }
 
 impl RecentAnswer {
+    fn is_for(&self, bytes: &[u8], ahead: &LinkAhead) -> bool {
+        self.ahead == *ahead && *self.bytes == *bytes
+    }
+
     fn memory(&self) -> usize {
         self.bytes.len() + self.share.held()
     }
@@ -35,7 +39,7 @@ impl RecentAnswers {
     /// Returns the answer to the same question, with its memory.
     pub fn find(&self, bytes: &[u8], ahead: &LinkAhead) -> Option<(Arc<FirstAnswer>, Arc<MemoryShare>)> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = all.iter().position(|recent| recent.ahead == *ahead && *recent.bytes == *bytes)?;
+        let at = all.iter().position(|recent| recent.is_for(bytes, ahead))?;
         let found = all.remove(at)?;
         let answer = (Arc::clone(&found.first), Arc::clone(&found.share));
         all.push_back(found);
@@ -54,8 +58,12 @@ impl RecentAnswers {
             return;
         }
         let (first, share) = (Arc::clone(first), Arc::clone(share));
+        let recent = RecentAnswer { bytes, ahead: ahead.clone(), first, share };
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.push_back(RecentAnswer { bytes, ahead: ahead.clone(), first, share });
+        if recent.memory() > MAX_MEMORY || all.iter().any(|other| other.is_for(&recent.bytes, ahead)) {
+            return;
+        }
+        all.push_back(recent);
         while all.iter().map(RecentAnswer::memory).sum::<usize>() > MAX_MEMORY {
             all.pop_front();
         }

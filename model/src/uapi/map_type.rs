@@ -79,6 +79,12 @@ pub const fn holds_objects(kind: u32) -> bool {
     holds_maps(kind) || matches!(kind, PROG_ARRAY | CGROUP_ARRAY | DEVMAP | DEVMAP_HASH | CPUMAP | STRUCT_OPS)
 }
 
+/// Returns whether the entries of a map are sockets that its programs redirect to.
+#[must_use]
+pub const fn is_sockmap(kind: u32) -> bool {
+    matches!(kind, SOCKMAP | SOCKHASH)
+}
+
 /// Returns whether a map is a ring buffer: its entries are bytes, a power of two in whole pages.
 #[must_use]
 pub const fn is_ring(kind: u32) -> bool {

@@ -82,7 +82,7 @@ fn explain_shows_third_party_preorder_programs_of_a_cgroup() {
     assert!(found.contains("does not report whether") && found.contains("(early), third-party"), "{found}");
     let all = daemon.bpfman("features -o json").json();
     if crate::features::state(&all, "probe", "cgroup_order")["state"] == "no" {
-        return eprintln!("SKIPPED(order in control groups): explain_shows_third_party_preorder_programs");
+        return eprintln!("SKIPPED(order in cgroups): explain_shows_third_party_preorder_programs");
     }
 
     attach(&second, "--before foreign:early").fails(6, &["BPF_F_PREORDER"]);

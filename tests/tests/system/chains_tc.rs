@@ -111,7 +111,6 @@ fn tcx_links_run_by_priority_and_newcomers_last_among_equals() {
     put(&wire, &dropping, at(50));
     assert_eq!(traffic.send(1), 0);
     assert_eq!(members[0].trail(), [1, 2, 3, 5]);
-    // The kernel attaches a program only once per hook.
     let answer = wire.attach(attach(members[0].id, at(7)));
     assert_eq!(answer.unwrap_err().code(), Code::FailedPrecondition);
 }

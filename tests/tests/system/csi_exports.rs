@@ -88,7 +88,6 @@ fn own_namespace_of_an_application_gets_its_maps_by_default() {
         ("shop", "telling", "hits", Code::PermissionDenied),
         ("bank", "shop/telling", "trail", Code::PermissionDenied),
         ("bank", "shop/counter", "hits", Code::PermissionDenied),
-        // The error does not reveal that another namespace has the application.
         ("bank", "telling", "hits", Code::NotFound),
         ("bank", "mall/telling", "hits", Code::NotFound),
     ] {

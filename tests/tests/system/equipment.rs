@@ -17,7 +17,6 @@ impl Program {
         Self { id: kernel.id, maps: kernel.map_ids.clone() }
     }
 
-    /// Loads a member of chains: `xdp_member`, `tc_member` or `tcx_member`.
     pub fn member(wire: &Wire, name: &str, kind: Type, who: i32, verdict: i32) -> Self {
         let mut request = load(&compile::object("chain"), &[(name, kind)]);
         request.global_data.insert("who".to_owned(), number(who));

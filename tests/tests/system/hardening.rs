@@ -92,7 +92,6 @@ fn a_probe_is_set_on_regular_files_alone() {
     }
 }
 
-/// In a container an absolute symbolic link refers to the container's file, not to the machine's.
 #[test]
 fn links_of_a_container_lead_to_its_own_files() {
     let daemon = Daemon::start();

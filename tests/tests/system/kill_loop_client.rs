@@ -30,7 +30,6 @@ pub struct Client {
     pub calls: usize,
     programs: BTreeMap<String, u32>,
     links: BTreeMap<String, (u32, String)>,
-    /// Requests without a response: both outcomes are right.
     open: BTreeSet<String>,
 }
 
@@ -98,7 +97,6 @@ impl Client {
         let mut point = match program.split('-').next() {
             Some("xdp") => place.xdp_at(priority, &mut self.random),
             Some("tc") => place.tc_at(priority, &mut self.random),
-            // The kernel attaches a program once per tcx hook.
             _ if !place.has_tcx || self.links.values().any(|(_, of)| *of == program) => return Ok(()),
             _ => tcx(&place.tc.path(&mut self.random), INTERFACE, "ingress", priority),
         };
@@ -218,7 +216,6 @@ impl There {
         let listed = wire.list_links(ext::ListLinksRequest::default()).unwrap().links;
         let links = listed.into_iter().filter_map(|link| {
             let name = link.metadata.get(NAME)?.clone();
-            // The name now leads to another namespace.
             let is_elsewhere = mode.unnamed && link.state.starts_with("elsewhere: /run/netns/");
             assert!(link.state == "ok" || is_elsewhere, "{name}: {}", link.state);
             Some((name, (link.id, by_id[&link.program_id].clone())))

@@ -88,7 +88,6 @@ fn records_of_a_ring_are_watched_by_their_type() {
     let refused = bench.map("watch", "events", &["--record", "struct nothing"]);
     refused.fails(6, &["have no such type", "event"]);
     bench.map("watch", "line", &[]).fails(6, &["cannot be watched"]);
-    // Reading a ring buffer consumes its records.
     bench.map_as(READER, "watch", "events", &["--for", "1s"]).fails(4, &["may not"]);
 }
 

@@ -269,7 +269,6 @@ fn xdp_of_the_machine_sends_as_before() {
     assert_eq!(returns.returned(), 2);
 }
 
-/// Packets that tc programs send meet the machine's programs of the interface.
 #[test]
 fn the_machine_judges_what_tc_of_a_tenant_sends() {
     for (object, name) in [("ranks", "tc_redirect"), ("clones", "tc_clones")] {

@@ -351,7 +351,6 @@ fn a_static_probe_lives_as_others_do() {
     assert_eq!(daemon.state().pins, [""; 0]);
 }
 
-/// State after a reboot: records without kernel objects.
 #[test]
 fn every_kind_of_place_is_taken_again_when_all_pins_are_lost() {
     let (mut daemon, network, group) = (Daemon::start(), Network::new(), Group::new("lost"));

@@ -89,7 +89,6 @@ fn they_have_a_user_of_their_own_and_nothing_else() {
         assert_eq!(field("NoNewPrivs"), "1", "{}", process.what);
     }
     let score = |pid: u32| fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap();
-    // The starter is as important as the daemon, and terminates after it.
     assert_eq!(score(found[0].pid), score(daemon.pid()));
     for process in &found[1..] {
         assert_eq!(status(process.pid)["Seccomp"], "2", "{}", process.what);

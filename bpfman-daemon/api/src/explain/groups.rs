@@ -11,7 +11,7 @@ pub fn explain_group<K: Kernel>(
 ) -> Result<Vec<String>, EngineError> {
     let hooks = engine.group_programs(path)?;
     if hooks.is_empty() {
-        return Err(EngineError::NoChain { hook: format!("control group {path}") });
+        return Err(EngineError::NoChain { hook: format!("cgroup {path}") });
     }
     let link = |program: &GroupProgram| program.link.map(|id| id.0);
     let is_it = |program: &GroupProgram, wanted: &str| {
@@ -27,7 +27,7 @@ pub fn explain_group<K: Kernel>(
             let there = own.filter_map(|one| one.link.map(|link| format!("{} (link {link})", one.name)));
             Err(EngineError::NoMember {
                 member: wanted.to_owned(),
-                hook: format!("control group {path}"),
+                hook: format!("cgroup {path}"),
                 there: there.collect::<Vec<_>>().join(", "),
             })
         }
@@ -38,7 +38,11 @@ pub fn explain_group<K: Kernel>(
 fn findings(hook: &GroupPrograms) -> Vec<String> {
     let at = &hook.hook;
     let mut found = Vec::new();
-    if hook.is_order_known {
+    if hook.own.is_empty() {
+        found.push(format!(
+            "no program of the cgroup itself runs at {at}: bpfman's links there are lost (bpfman doctor)"
+        ));
+    } else if hook.is_order_known {
         found.push(format!("programs run at {at} in this order: {}", texts(&hook.own)));
     } else {
         found.push(format!(
@@ -60,10 +64,10 @@ fn findings(hook: &GroupPrograms) -> Vec<String> {
         ));
     }
     if !hook.above_first.is_empty() {
-        found.push(format!("before them run those of control groups above: {}", texts(&hook.above_first)));
+        found.push(format!("before them run those of cgroups above: {}", texts(&hook.above_first)));
     }
     if !hook.above_last.is_empty() {
-        found.push(format!("after them run those of control groups above: {}", texts(&hook.above_last)));
+        found.push(format!("after them run those of cgroups above: {}", texts(&hook.above_last)));
     }
     found
 }
@@ -117,7 +121,7 @@ mod tests {
 
     fn hook(own: Vec<GroupProgram>) -> GroupPrograms {
         GroupPrograms {
-            hook: "ingress of control group /web".to_owned(),
+            hook: "ingress of cgroup /web".to_owned(),
             above_first: Vec::new(),
             own,
             above_last: Vec::new(),
@@ -134,7 +138,7 @@ mod tests {
         ]));
         assert_eq!(
             found[0],
-            "programs run at ingress of control group /web in this order: program 1 (early), third-party, kernel link \
+            "programs run at ingress of cgroup /web in this order: program 1 (early), third-party, kernel link \
              11, BPF_F_PREORDER, held by guard (7); mine (link 5); program 2 (plain), third-party, kernel link 12, held \
              by guard (7)"
         );
@@ -159,10 +163,7 @@ mod tests {
             ..hook(vec![ours("mine")])
         };
         let found = findings(&above).join("\n");
-        assert!(
-            found.contains("before them run those of control groups above: program 8 (first)"),
-            "{found}"
-        );
-        assert!(found.contains("after them run those of control groups above: program 9 (last)"), "{found}");
+        assert!(found.contains("before them run those of cgroups above: program 8 (first)"), "{found}");
+        assert!(found.contains("after them run those of cgroups above: program 9 (last)"), "{found}");
     }
 }

@@ -1,12 +1,12 @@
 //! Third-party programs at a hook: listed beside the daemon's, and named where they cause a conflict.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bpfman_model::{
     Held, Holder, HookAttachment, HookEntry, HookKey, HookKind, Interface, KernelLinkId, ProgramId,
 };
-use bpfmand_kernel::Kernel;
+use bpfmand_kernel::{Kernel, ObjectHolders};
 
 use crate::describe::details::HookEntryDetails;
 use crate::state::records::{Entry, HookRecord};
@@ -108,19 +108,35 @@ impl<K: Kernel> Engine<K> {
     }
 
     pub(crate) fn holders(&self, program: Option<ProgramId>, link: Option<KernelLinkId>) -> Vec<String> {
-        let own = std::process::id();
-        let mut found: HashMap<u32, Holder> = HashMap::new();
+        let mut found = Vec::new();
         let link = link.map(Held::Link);
         for held in link.into_iter().chain(program.map(Held::Program)) {
             match self.kernel.holders(held) {
-                Ok(holders) => found.extend(holders.into_iter().map(|holder| (holder.pid, holder))),
+                Ok(holders) => found.extend(holders),
                 Err(error) => tracing::debug!(%error, "who holds a program is unknown"),
             }
         }
-        let mut found: Vec<Holder> = found.into_values().filter(|holder| holder.pid != own).collect();
-        found.sort_unstable_by_key(|holder| holder.pid);
-        found.iter().take(MAX_HOLDERS).map(holder_text).collect()
+        holder_texts(found)
     }
+}
+
+/// Returns the holders of a program and its link among all, which one look at all processes finds.
+pub(crate) fn holders_among(
+    all: &ObjectHolders,
+    program: ProgramId,
+    link: Option<KernelLinkId>,
+) -> Vec<String> {
+    let of_link = link.and_then(|link| all.links.get(&link.0));
+    let found = of_link.into_iter().chain(all.programs.get(&program.0));
+    holder_texts(found.flatten().cloned().collect())
+}
+
+fn holder_texts(mut found: Vec<Holder>) -> Vec<String> {
+    let own = std::process::id();
+    found.retain(|holder| holder.pid != own);
+    found.sort_by_key(|holder| holder.pid);
+    found.dedup_by_key(|holder| holder.pid);
+    found.iter().take(MAX_HOLDERS).map(holder_text).collect()
 }
 
 fn holder_text(holder: &Holder) -> String {

@@ -6,7 +6,7 @@ pub mod details_chains;
 pub mod entry_counts;
 pub mod figures;
 pub mod figures_cache;
-mod foreign;
+pub mod foreign;
 mod inner_maps;
 mod iterator;
 mod links;

@@ -46,6 +46,8 @@ pub struct CheckedFile<'f> {
     pub target: &'f str,
     /// User with whose rights the file is looked for; none stands for root.
     pub reader: Option<&'f FileReader>,
+    /// File that is expected there.
+    pub recorded: Option<&'f FileIdentity>,
 }
 
 /// Checks that wait for an answer, with their start times and owners.
@@ -104,7 +106,8 @@ impl FileChecks {
         found: &mut FoundFiles,
     ) -> FileCheck {
         let looked: CheckedPath = (file.target.to_owned(), None, None, file.reader.cloned());
-        if let Some(found) = found.get(&looked) {
+        // Another file may be there since: it is looked for again before a probe moves to it.
+        if let Some(found) = found.get(&looked).filter(|found| file.recorded == Some(&found.identity)) {
             return FileCheck::Found(found.clone());
         }
         if lock(&self.slow).get(&looked).is_some_and(|at| at.elapsed() < PAUSE) {
@@ -126,7 +129,7 @@ impl FileChecks {
     pub fn look<K: Kernel>(
         &self,
         kernel: &Arc<K>,
-        CheckedFile { owner, target, reader }: CheckedFile<'_>,
+        CheckedFile { owner, target, reader, .. }: CheckedFile<'_>,
         scope: &ProcessScope,
     ) -> FileCheck {
         let looked: CheckedPath = (target.to_owned(), scope.pid, scope.container_pid, reader.cloned());

@@ -140,7 +140,7 @@ fn ensure_not_before(
 }
 
 fn no_known_order(hook: &CgroupHook<'_>, link: &LinkRecord) -> EngineError {
-    let reason = "programs of it are also attached to a control group above, some with BPF_F_PREORDER, so that the \
+    let reason = "programs of it are also attached to a cgroup above, some with BPF_F_PREORDER, so that the \
                   kernel's lists do not tell in which order they run";
     match foreign_anchor(link) {
         Some(anchor) => EngineError::NoForeignOrder { anchor: anchor.clone(), hook: hook.name(), reason },

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use bpfman_model::{AttachPoint, CgroupPath, KernelLinkId, LinkId, ProgramId, ProgramType};
-use bpfmand_kernel::Kernel;
+use bpfmand_kernel::{Kernel, ObjectHolders};
 
+use crate::describe::foreign::holders_among;
 use crate::order::group::CgroupHook;
 use crate::{Engine, EngineError, paths};
 
@@ -60,9 +61,12 @@ impl<K: Kernel> Engine<K> {
                 links.push((link.id, program.name.clone()));
             }
         }
+        // A look at all processes takes long: one is for all programs.
+        let holders = if hooks.is_empty() { None } else { self.kernel.all_holders().ok() };
+        let holders = holders.unwrap_or_default();
         hooks
             .into_iter()
-            .map(|(attach_type, (hook, links))| self.programs_at(path, attach_type, hook, &links))
+            .map(|(attach_type, (hook, links))| self.programs_at(path, attach_type, hook, &links, &holders))
             .collect()
     }
 
@@ -72,6 +76,7 @@ impl<K: Kernel> Engine<K> {
         attach_type: u32,
         hook: String,
         links: &[(LinkId, String)],
+        holders: &ObjectHolders,
     ) -> Result<GroupPrograms, EngineError> {
         let contents = self.kernel.group_contents(path, attach_type)?;
         let mut ours = Vec::with_capacity(links.len());
@@ -99,11 +104,12 @@ impl<K: Kernel> Engine<K> {
                 Some(_) if first_own.is_some_and(|own| own < at) => Some(false),
                 _ => None,
             };
-            self.other_attachment(*program, *kernel_link, is_preorder)
+            self.other_attachment(*program, *kernel_link, is_preorder, holders)
         });
         let own = own.collect::<Result<_, EngineError>>()?;
         let above = |programs: &[ProgramId], preorder| -> Result<Vec<GroupProgram>, EngineError> {
-            programs.iter().map(|program| self.other_attachment(*program, None, Some(preorder))).collect()
+            let other = |program: &ProgramId| self.other_attachment(*program, None, Some(preorder), holders);
+            programs.iter().map(other).collect()
         };
         Ok(GroupPrograms {
             hook,
@@ -119,6 +125,7 @@ impl<K: Kernel> Engine<K> {
         program: ProgramId,
         kernel_link: Option<KernelLinkId>,
         preorder: Option<bool>,
+        holders: &ObjectHolders,
     ) -> Result<GroupProgram, EngineError> {
         let own = self.state().program(program).map(|own| own.name.clone());
         let is_third_party = own.is_none();
@@ -127,7 +134,7 @@ impl<K: Kernel> Engine<K> {
             None => {
                 let facts = self.kernel.program(program)?;
                 let name = facts.map(|facts| facts.name).unwrap_or_default();
-                (name, self.holders(Some(program), kernel_link))
+                (name, holders_among(holders, program, kernel_link))
             }
         };
         Ok(GroupProgram { program, name, link: None, is_third_party, kernel_link, preorder, held_by })

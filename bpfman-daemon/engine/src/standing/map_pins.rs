@@ -2,12 +2,9 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use bpfman_model::uapi::map_type;
 use bpfman_model::{MapId, ProgramUid};
 use bpfmand_kernel::Kernel;
-use bpfmand_object::SlotTarget;
 
 use super::{HookCheck, HookPart, Standing};
 use crate::engine::locks::Subject;
@@ -57,49 +54,21 @@ impl<K: Kernel> Engine<K> {
         // A map that no program uses ended with its pins. Restore the other pins all the same.
         let mut failed = None;
         for (pin, id) in &missing {
-            let pinned = self.pin_map(*id, pin).and_then(|map| self.fill_emptied(program, *id, &map));
-            if let Err(error) = pinned {
+            if let Err(error) = self.pin_map(*id, pin) {
                 failed.get_or_insert(error);
             }
         }
         failed.map_or(Ok(!missing.is_empty()), Err)
     }
 
-    fn pin_map(&self, id: MapId, pin: &Path) -> Result<K::Handle, EngineError> {
+    fn pin_map(&self, id: MapId, pin: &Path) -> Result<(), EngineError> {
         let map = self.kernel.open_map(id)?;
+        // Before it is pinned: a check that fails here, or ends, is repeated.
+        self.fill_emptied(id, &map)?;
         if let Some(folder) = pin.parent() {
             self.kernel.make_folder(folder)?;
         }
-        self.kernel.pin(&map, pin)?;
-        Ok(map)
-    }
-
-    /// The kernel empties an array of programs when its last pin and descriptor are gone, though programs still use it.
-    fn fill_emptied(&self, program: &ProgramRecord, id: MapId, map: &K::Handle) -> Result<(), EngineError> {
-        let facts = self.kernel.map_of(map)?;
-        if facts.map_type != map_type::PROG_ARRAY {
-            return Ok(());
-        }
-        for slot in 0..facts.max_entries {
-            if self.kernel.has_slot(map, slot)? {
-                return Ok(());
-            }
-        }
-        let owner = program.map_owner_uid.and_then(|owner| self.state().programs.get(&owner).cloned());
-        let program = owner.as_deref().unwrap_or(program);
-        let object = self.options.objects.read(self.blobs.get(&program.blob)?)?;
-        let slots = object.initial_slots().iter();
-        for slot in slots.filter(|slot| program.maps.get(slot.map).is_some_and(|map| map.id == Some(id))) {
-            let SlotTarget::Program(name) = &slot.target else { continue };
-            let is_target =
-                |other: &&Arc<ProgramRecord>| other.operation == program.operation && other.name == *name;
-            let target = self.state().programs.values().find(is_target).cloned();
-            if let Some(target) = target {
-                self.kernel.fill_slot(map, slot.key, &self.loaded_program(target.id)?)?;
-            }
-        }
-        tracing::warn!(map = %id, "an array of programs was emptied: slots that its object fills are filled again, others are not");
-        Ok(())
+        Ok(self.kernel.pin(&map, pin)?)
     }
 
     /// Compares the pins of a program's maps with its record, and restores missing ones.

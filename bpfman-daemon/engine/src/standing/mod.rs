@@ -2,6 +2,7 @@
 
 mod dispatcher;
 pub mod drift;
+mod emptied_arrays;
 mod everywhere;
 mod filter;
 mod interface_location;

@@ -20,7 +20,8 @@ impl<K: Kernel> Engine<K> {
         let path = link.point.followed_binary()?;
         let reader = self.reader_of_checks(&link)?;
         let owner = self.group_of_link(&link)?;
-        let file = CheckedFile { owner: &owner, target: path, reader: reader.as_ref() };
+        let recorded = file_of(&link);
+        let file = CheckedFile { owner: &owner, target: path, reader: reader.as_ref(), recorded };
         Some(self.file_looks.look_in_check(&self.kernel, file, found))
     }
 
@@ -174,7 +175,8 @@ impl<K: Kernel> Engine<K> {
         if let Some((target, scope)) = link.point.binary() {
             let reader = self.reader_of_checks(link).ok_or(EngineError::NoLink(link.id))?;
             let owner = self.group_of_link(link).ok_or(EngineError::NoLink(link.id))?;
-            let file = CheckedFile { owner: &owner, target, reader: reader.as_ref() };
+            let file =
+                CheckedFile { owner: &owner, target, reader: reader.as_ref(), recorded: file_of(link) };
             match self.file_looks.look(&self.kernel, file, scope) {
                 // A file system that does not respond, such as a container's, must not block a start or the check of
                 // others.

@@ -163,6 +163,22 @@ fn linux_emptied_program_array_is_filled_again() {
     assert!(slot());
 }
 
+/// The kernel emptied nothing: somebody switched the tail calls off.
+#[test]
+fn linux_slots_that_were_deleted_stay_empty() {
+    let bench = crate::linux::bench("deleted_slots");
+    let engine = bench.engine();
+    let programs = engine.loads(&bench.request("tail_calls", &["xdp_enters", "xdp_drops"]));
+    let map = bench.kernel.open_map(MapId(engine.map_pins(programs[0])["jumps"])).unwrap();
+    bench.kernel.clear_slot(&map, 2).unwrap();
+    let pin = Path::new("maps").join(programs[0].to_string()).join("jumps");
+    bench.kernel.unpin(&pin).unwrap();
+    let report = engine.check_all();
+    assert_eq!((report.mended.len(), report.lost.len()), (1, 0), "{report:?}");
+    assert!(bench.kernel.open_pin(&pin).unwrap().is_some());
+    assert!(!bench.kernel.has_slot(&map, 2).unwrap());
+}
+
 /// The kernel attaches a program once per tcx hook: one record has the link, and the other waits.
 fn a_link_is_not_taken_for_that_of_another_record<K: Testable>(bench: &Bench<K>) {
     if !bench.kernel.features().tcx {

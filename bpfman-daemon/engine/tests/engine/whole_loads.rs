@@ -134,7 +134,6 @@ fn new_version_of_a_load_takes_all_places_with_other_programs<K: Testable>(bench
     assert_eq!((report.reloaded, report.reattached, report.problems.len()), (0, 0, 0), "{report:?}");
     assert_eq!(all_stays(&engine), before);
     assert_eq!(pins(&*bench.kernel, Path::new("")), held);
-    // No old version is kept: a rollback needs the earlier bytecode.
     let error = engine.rollback_program(new[0], None).unwrap_err();
     assert_eq!(error.kind(), Reason::Precondition);
     assert!(error.to_string().contains("replaced as a whole"), "{error}");

@@ -164,15 +164,15 @@ fn run_order(list: &[ProgramId], all: &[ProgramId]) -> Option<RunOrder> {
         Some((preorder, start, own))
     });
     let fitting: Vec<_> = fitting.collect();
-    let (preorder, start, own) =
-        fitting.iter().copied().min_by_key(|(preorder, start, _)| (*preorder, *start))?;
-    if fitting.iter().any(|other| other.0 == preorder && other.2 != own) {
+    let (preorder, start, own) = fitting.iter().copied().min()?;
+    if fitting.iter().any(|other| other.2 != own) {
         return None;
     }
+    let above = if list.is_empty() || fitting.len() > 1 { None } else { Some((start, start + own.len())) };
     Some(RunOrder {
-        above_first: all[..start].to_vec(),
+        above_first: above.map_or_else(Vec::new, |(start, _)| all[..start].to_vec()),
         entries: own.to_vec(),
-        above_last: all[start + own.len()..].to_vec(),
+        above_last: above.map_or_else(Vec::new, |(_, end)| all[end..].to_vec()),
         preorder: Some(preorder),
     })
 }
@@ -243,13 +243,21 @@ mod tests {
     fn ancestor_with_the_same_program_does_not_hide_the_flag() {
         assert_eq!(order(&[1, 2], &[2, 2, 1]), Some((ids(&[2, 1]), 1)));
         assert_eq!(order(&[1, 2, 3], &[2, 2, 1, 3]), Some((ids(&[2, 1, 3]), 1)));
-        assert_eq!(order(&[1, 2], &[1, 2, 1, 2]), Some((ids(&[1, 2]), 0)));
-        assert_eq!(order(&[1, 2, 3], &[2, 1, 3, 2, 1, 3, 1]), Some((ids(&[2, 1, 3]), 1)));
+        // Its own may be [1, 2], or [2, 1] with the flag for 2.
+        assert_eq!(order(&[1, 2], &[2, 1, 2]), None);
+        assert_eq!(order(&[1, 2], &[1, 2, 1, 2]), None);
+        assert_eq!(order(&[1, 9, 2], &[2, 1, 9, 2]), None);
+        assert_eq!(order(&[1, 2, 3], &[2, 1, 3, 2, 1, 3, 1]), None);
     }
 
     #[test]
     fn programs_of_ancestors_run_before_and_after() {
         let found = run_order(&ids(&[1, 2]), &ids(&[7, 2, 1, 8])).unwrap();
         assert_eq!((found.above_first, found.above_last), (ids(&[7]), ids(&[8])));
+        // The program above may run first or last.
+        let found = run_order(&ids(&[1]), &ids(&[1, 1])).unwrap();
+        assert_eq!((found.entries, found.above_first, found.above_last), (ids(&[1]), Vec::new(), Vec::new()));
+        let found = run_order(&[], &ids(&[7])).unwrap();
+        assert_eq!((found.above_first, found.above_last), (Vec::new(), Vec::new()));
     }
 }

@@ -26,7 +26,7 @@ pub(crate) fn serve(stream: UnixStream) -> io::Result<()> {
         tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
     let Some(first) = served.question()? else { return Ok(()) };
     let FetchQuestion::Open { name, places, limits } = first else {
-        return Err(wrong("it was asked for something before it was configured where".to_owned()));
+        return Err(wrong("it was asked for something before it was configured".to_owned()));
     };
     let (endpoints, answer) = match RegistryEndpoints::new(name, places, limits) {
         Ok(endpoints) => (Some(endpoints), Ok(())),

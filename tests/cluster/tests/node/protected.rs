@@ -33,7 +33,6 @@ async fn pods_wait_for_node_programs_and_have_them_from_first_packet() {
     node.deployed().await;
     wait::until("the agent says what is missing", async || node.state().to_string().contains("guard.o"))
         .await;
-    // Kubernetes 1.36 and later do not name the taint.
     wait::until("the scheduler says why the pod waits", async || {
         let said = node.pod("web")["status"]["conditions"].to_string();
         said.contains(NOT_READY_TAINT) || said.contains("had untolerated taint(s)")

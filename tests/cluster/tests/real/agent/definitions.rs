@@ -76,7 +76,7 @@ async fn missing_definitions_are_named_and_work_begins_when_they_come() {
     let state = until_success(&cluster, &made).await;
     assert!(state.data["status"]["kernel"].is_null(), "{:?}", state.data);
     assert_eq!(links(&node).len(), 1);
-    until_logged(&first, "does not keep all that is said").await;
+    until_logged(&first, "does not keep all fields").await;
 
     // Fields that the server drops must not cause repeated writes.
     let mark = cluster.mark();

@@ -66,7 +66,6 @@ async fn a_node_acts_only_on_what_the_controller_ordered() {
     assert_eq!(tried.data["status"]["preflight"]["verdict"], "Passed", "{:?}", tried.data);
     assert_eq!(programs(&node), [""; 0]);
 
-    // The result is removed with the order, and a repeated order is executed again.
     order(&states, &state, json!({ "bpfman.io/preflight": null })).await;
     until_state(&cluster, "waves", "the answer is gone", |status| status["preflight"].is_null()).await;
     order(&states, &state, json!({ "bpfman.io/preflight": "good" })).await;

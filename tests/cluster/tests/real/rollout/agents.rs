@@ -20,7 +20,6 @@ pub struct World {
     /// Times of the nodes' clocks, by kernel; the default is in 2026.
     pub clocks: BTreeMap<String, String>,
     pub slow: BTreeSet<String>,
-    /// All images that each node ran, in order, by state object.
     pub ran: BTreeMap<String, Vec<String>>,
     /// All different orders that each state object had, in order.
     pub told: BTreeMap<String, Vec<NodeOrders>>,
