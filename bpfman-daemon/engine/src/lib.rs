@@ -56,6 +56,7 @@ pub use describe::figures::{
     ChainFigures, Figures, MapFigures, MemberFigures, ProgramFigures, ProgramPlaces,
 };
 pub use describe::figures_cache::FiguresCache;
+pub use describe::group_programs::{GroupProgram, GroupPrograms};
 pub use describe::list_hooks::HookSummary;
 pub use describe::open_maps::{UsedMap, WantedMap};
 pub use describe::own_objects::{OwnObjects, OwnPlace};
@@ -85,7 +86,6 @@ pub use error::{
 };
 pub use follow::FollowReport;
 pub use load::LoadOutcome;
-pub use order::group_programs::{GroupProgram, GroupPrograms};
 pub use order::move_link::OrderReport;
 
 pub use replace::{

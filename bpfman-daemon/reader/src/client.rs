@@ -95,25 +95,20 @@ impl ReaderClient {
         if bytes.len() > MAX_OBJECT_BYTES {
             return Err(ObjectError::TooLarge { bytes: bytes.len(), limit: MAX_OBJECT_BYTES }.into());
         }
-        let (share, later) = (self.share(), self.share());
+        let later = self.share();
         let asked = Asked::of(self.start(Arc::clone(&later))?, time, charged, later);
-        let first = Arc::new(asked.ask_first(&bytes, ahead, Arc::clone(&share))?);
-        let object = object(&first, asked, Arc::clone(&share))?;
+        let first = Arc::new(asked.ask_first(&bytes, ahead, self.share())?);
+        let object = object(Arc::clone(&first), asked)?;
         if let Some(ahead) = ahead {
-            self.recent.add(bytes, ahead, &first, &share);
+            self.recent.add(bytes, ahead, first);
         }
         Ok(object)
     }
 }
 
-fn object(
-    first: &Arc<FirstAnswer>,
-    asked: Asked,
-    share: Arc<MemoryShare>,
-) -> Result<EbpfObject, EngineError> {
-    let first = Arc::clone(first);
+fn object(first: Arc<FirstAnswer>, asked: Asked) -> Result<EbpfObject, EngineError> {
     let facts = Arc::clone(&first.facts);
-    EbpfObject::new(facts, Box::new(ReaderLinker { first, asked, later: Mutex::default(), _share: share }))
+    EbpfObject::new(facts, Box::new(ReaderLinker { first, asked, later: Mutex::default() }))
 }
 
 impl ReadObjects for ReaderClient {
@@ -131,8 +126,8 @@ impl ReadObjects for ReaderClient {
 
     fn read_ahead(&self, bytes: Arc<[u8]>, ahead: &LinkAhead) -> Result<EbpfObject, EngineError> {
         let time = self.patience.of_one();
-        if let Some((first, share)) = self.recent.find(&bytes, ahead) {
-            return object(&first, Asked::unneeded(self.clone(), bytes, time, self.share()), share);
+        if let Some(first) = self.recent.find(&bytes, ahead) {
+            return object(first, Asked::unneeded(self.clone(), bytes, time, self.share()));
         }
         self.read_within(bytes, time, None, Some(ahead))
     }

@@ -41,6 +41,10 @@ impl ReaderConnection {
         Self { stream: BufReader::with_capacity(AHEAD, stream), room, _life: link.life }
     }
 
+    pub(crate) fn share(&self) -> Arc<MemoryShare> {
+        Arc::clone(&self.room)
+    }
+
     pub(crate) fn charge_to(&mut self, share: Arc<MemoryShare>) {
         self.room = share;
     }

@@ -9,6 +9,7 @@ use bpfmand_frames::{SMALL, wrong};
 use bpfmand_object::{BtfFeatures, LinkedProgram, MAX_INSTRUCTIONS, MAX_OBJECT_BYTES, ObjectFacts};
 
 use crate::connection::ReaderConnection;
+use crate::memory_limit::MemoryShare;
 use crate::sent::ReaderQuestion;
 use crate::sent_facts::SentFacts;
 use crate::sent_program::SentProgram;
@@ -28,6 +29,7 @@ pub(crate) type Answer<T> = Result<T, String>;
 pub(crate) struct FirstAnswer {
     pub facts: Arc<ObjectFacts>,
     ahead: Option<LinkedAhead>,
+    share: Arc<MemoryShare>,
 }
 
 #[derive(Debug)]
@@ -62,7 +64,12 @@ impl FirstAnswer {
         }
         let facts = Arc::new(sent.with(&connection.take_exactly(size)?));
         let ahead = ahead.map(|ahead| LinkedAhead::receive(ahead, connection)).transpose()?;
-        Ok(Ok(Self { facts, ahead }))
+        Ok(Ok(Self { facts, ahead, share: connection.share() }))
+    }
+
+    /// Returns its charged memory, in bytes.
+    pub fn memory(&self) -> usize {
+        self.share.held()
     }
 
     /// Returns whether all its programs were linked.

@@ -21,8 +21,6 @@ pub(crate) struct ReaderLinker {
     pub first: Arc<FirstAnswer>,
     pub asked: Asked,
     pub later: Mutex<LaterAnswers>,
-    /// Memory of the first answer.
-    pub _share: Arc<MemoryShare>,
 }
 
 #[derive(Debug, Default)]

@@ -6,11 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bpfmand_engine::LinkAhead;
 
 use crate::first_answer::FirstAnswer;
-use crate::memory_limit::MemoryShare;
 
 /// Maximum size of a kept object, in bytes. Reading is a small part of the load of a larger one.
 const MAX_OBJECT: usize = 128 << 10;
-/// Memory of all kept objects and answers, as [`MemoryShare`] charges it, in bytes.
+/// Memory of all kept objects and answers, as [`MemoryShare`](crate::memory_limit::MemoryShare) charges it, in bytes.
 const MAX_MEMORY: usize = 2 << 20;
 
 /// The oldest comes first.
@@ -22,7 +21,6 @@ struct RecentAnswer {
     bytes: Arc<[u8]>,
     ahead: LinkAhead,
     first: Arc<FirstAnswer>,
-    share: Arc<MemoryShare>,
 }
 
 impl RecentAnswer {
@@ -31,34 +29,27 @@ impl RecentAnswer {
     }
 
     fn memory(&self) -> usize {
-        self.bytes.len() + self.share.held()
+        self.bytes.len() + self.first.memory()
     }
 }
 
 impl RecentAnswers {
-    /// Returns the answer to the same question, with its memory.
-    pub fn find(&self, bytes: &[u8], ahead: &LinkAhead) -> Option<(Arc<FirstAnswer>, Arc<MemoryShare>)> {
+    /// Returns the answer to the same question.
+    pub fn find(&self, bytes: &[u8], ahead: &LinkAhead) -> Option<Arc<FirstAnswer>> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let at = all.iter().position(|recent| recent.is_for(bytes, ahead))?;
         let found = all.remove(at)?;
-        let answer = (Arc::clone(&found.first), Arc::clone(&found.share));
+        let answer = Arc::clone(&found.first);
         all.push_back(found);
         Some(answer)
     }
 
     /// Keeps an answer if it has all that a load asks.
-    pub fn add(
-        &self,
-        bytes: Arc<[u8]>,
-        ahead: &LinkAhead,
-        first: &Arc<FirstAnswer>,
-        share: &Arc<MemoryShare>,
-    ) {
+    pub fn add(&self, bytes: Arc<[u8]>, ahead: &LinkAhead, first: Arc<FirstAnswer>) {
         if bytes.len() > MAX_OBJECT || !first.is_complete() {
             return;
         }
-        let (first, share) = (Arc::clone(first), Arc::clone(share));
-        let recent = RecentAnswer { bytes, ahead: ahead.clone(), first, share };
+        let recent = RecentAnswer { bytes, ahead: ahead.clone(), first };
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if recent.memory() > MAX_MEMORY || all.iter().any(|other| other.is_for(&recent.bytes, ahead)) {
             return;

@@ -16,25 +16,25 @@ use crate::state::records::{LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError, paths};
 
 #[derive(Clone, Copy)]
-pub(super) struct CgroupHook<'a> {
+pub(crate) struct CgroupHook<'a> {
     path: &'a CgroupPath,
-    pub(super) attach_type: u32,
+    pub(crate) attach_type: u32,
     program: &'a ProgramRecord,
 }
 
 impl<'a> CgroupHook<'a> {
-    pub(super) fn of(program: &'a ProgramRecord, link: &'a LinkRecord) -> Option<Self> {
+    pub(crate) fn of(program: &'a ProgramRecord, link: &'a LinkRecord) -> Option<Self> {
         let AttachPoint::Cgroup { path } = &link.point else { return None };
         let attach_type = attach_type(program);
         Some(Self { path, attach_type, program })
     }
 
     /// All LSM hooks share one attach type.
-    pub(super) fn is_mixed(&self) -> bool {
+    pub(crate) fn is_mixed(&self) -> bool {
         self.program.program_type == ProgramType::LsmCgroup
     }
 
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         let hook = self.program.target.as_deref().unwrap_or(self.program.program_type.name());
         format!("{hook} of cgroup {}", self.path)
     }
@@ -210,7 +210,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// A program before one of them is one, too. `None` if unknown.
-    pub(super) fn preorder_of(&self, contents: &GroupContents) -> Option<usize> {
+    pub(crate) fn preorder_of(&self, contents: &GroupContents) -> Option<usize> {
         let is_known = |(_, link): &(ProgramId, Option<KernelLinkId>)| {
             link.is_some_and(|link| self.preorder_links.contains(link))
         };

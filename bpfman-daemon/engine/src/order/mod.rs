@@ -1,7 +1,6 @@
 //! Order by intent: requested positions of links, checked before anything changes.
 
-mod group;
-pub mod group_programs;
+pub mod group;
 pub mod move_link;
 pub mod tcx;
 

@@ -1,5 +1,6 @@
 //! Programs at the hooks of one cgroup, in the order in which they run.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use bpfman_model::{AttachPoint, CgroupPath, KernelLinkId, LinkId, ProgramId, ProgramType};
@@ -62,8 +63,7 @@ impl<K: Kernel> Engine<K> {
             }
         }
         // A look at all processes takes long: one is for all programs.
-        let holders = if hooks.is_empty() { None } else { self.kernel.all_holders().ok() };
-        let holders = holders.unwrap_or_default();
+        let holders = OnceCell::new();
         hooks
             .into_iter()
             .map(|(attach_type, (hook, links))| self.programs_at(path, attach_type, hook, &links, &holders))
@@ -76,7 +76,7 @@ impl<K: Kernel> Engine<K> {
         attach_type: u32,
         hook: String,
         links: &[(LinkId, String)],
-        holders: &ObjectHolders,
+        holders: &OnceCell<ObjectHolders>,
     ) -> Result<GroupPrograms, EngineError> {
         let contents = self.kernel.group_contents(path, attach_type)?;
         let mut ours = Vec::with_capacity(links.len());
@@ -125,7 +125,7 @@ impl<K: Kernel> Engine<K> {
         program: ProgramId,
         kernel_link: Option<KernelLinkId>,
         preorder: Option<bool>,
-        holders: &ObjectHolders,
+        holders: &OnceCell<ObjectHolders>,
     ) -> Result<GroupProgram, EngineError> {
         let own = self.state().program(program).map(|own| own.name.clone());
         let is_third_party = own.is_none();
@@ -134,7 +134,8 @@ impl<K: Kernel> Engine<K> {
             None => {
                 let facts = self.kernel.program(program)?;
                 let name = facts.map(|facts| facts.name).unwrap_or_default();
-                (name, holders_among(holders, program, kernel_link))
+                let all = || self.kernel.all_holders().unwrap_or_default();
+                (name, holders_among(holders.get_or_init(all), program, kernel_link))
             }
         };
         Ok(GroupProgram { program, name, link: None, is_third_party, kernel_link, preorder, held_by })
