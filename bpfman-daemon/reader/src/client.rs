@@ -22,8 +22,9 @@ pub trait StartReader: fmt::Debug + Send + Sync {
     /// Starts a reader for one object. Must wait for nothing but the kernel.
     fn start_reader(&self) -> io::Result<WorkerLink>;
 
-    /// Starts the next reader in advance. Called after an object was read; `used_types`: it needed the kernel's types.
-    fn make_ready(&self, _used_types: bool) {}
+    /// Ends a reader, and may start the next in advance; must not delay the caller. `used_types`: its object needed the
+    /// kernel's types.
+    fn end_reader(self: Arc<Self>, _reader: WorkerLink, _used_types: bool) {}
 
     /// Returns the index of the kernel's types ([`crate::write_types_index`]), created at first use.
     fn kernel_types(&self) -> Option<SharedBytes> {

@@ -19,7 +19,7 @@ const AHEAD: usize = 8 << 10;
 pub(crate) struct ReaderConnection {
     stream: BufReader<TimedStream>,
     room: Arc<MemoryShare>,
-    _life: Option<OwnedFd>,
+    life: Option<OwnedFd>,
 }
 
 #[derive(Debug)]
@@ -38,7 +38,11 @@ impl TimedStream {
 impl ReaderConnection {
     pub(crate) fn new(link: WorkerLink, room: Arc<MemoryShare>) -> Self {
         let stream = TimedStream { stream: link.stream, until: Instant::now() };
-        Self { stream: BufReader::with_capacity(AHEAD, stream), room, _life: link.life }
+        Self { stream: BufReader::with_capacity(AHEAD, stream), room, life: link.life }
+    }
+
+    pub(crate) fn into_link(self) -> WorkerLink {
+        WorkerLink { stream: self.stream.into_inner().stream, life: self.life }
     }
 
     pub(crate) fn share(&self) -> Arc<MemoryShare> {

@@ -123,18 +123,11 @@ impl LinkPrograms for ReaderLinker {
     }
 }
 
-/// The next reader starts on drop: earlier, it would compete for a CPU.
 #[derive(Debug)]
 pub(crate) struct BusyReader {
     pub connection: ReaderConnection,
     pub start: Arc<dyn StartReader>,
     pub used_types: bool,
-}
-
-impl Drop for BusyReader {
-    fn drop(&mut self) {
-        self.start.make_ready(self.used_types);
-    }
 }
 
 #[derive(Debug)]
@@ -144,6 +137,14 @@ enum ReaderState {
     Busy(BusyReader),
     /// After a failed question: later messages would be ambiguous.
     Ended,
+}
+
+impl ReaderState {
+    fn end(&mut self) {
+        if let Self::Busy(reader) = std::mem::replace(self, Self::Ended) {
+            reader.start.end_reader(reader.connection.into_link(), reader.used_types);
+        }
+    }
 }
 
 /// Reader of one object, with the time that is left for questions.
@@ -194,7 +195,7 @@ impl Asked {
     }
 
     fn finish(&self) {
-        *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = ReaderState::Ended;
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner).end();
     }
 
     pub fn ask<T>(
@@ -229,10 +230,16 @@ impl Asked {
             charged.charge(took);
         }
         let answer = answer.map_err(|error| {
-            *held = ReaderState::Ended;
+            held.end();
             failed(error)
         });
         answer?.map_err(told)
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.reader.get_mut().unwrap_or_else(PoisonError::into_inner).end();
     }
 }
 

@@ -23,11 +23,17 @@ use rustix::net::{
 };
 use rustix::pipe::{PipeFlags, pipe_with};
 
+use tokio::runtime::Handle;
+
 use super::program::{WorkerProgram, check_version};
 use crate::config::Config;
 
 /// Maximum age of a process started ahead, below the time after which it exits.
 const FRESH: Duration = Duration::from_secs(20);
+
+/// Time after which a load has usually been answered. A process that ends or starts occupies a CPU for as long as some loads
+/// take.
+const ANSWERED: Duration = Duration::from_millis(1);
 
 #[derive(Debug)]
 pub struct WorkerProcesses {
@@ -154,11 +160,19 @@ impl StartReader for WorkerProcesses {
         self.reader_ahead.take().map_or_else(|| self.order(order::READER), Ok)
     }
 
-    fn make_ready(&self, used_types: bool) {
-        if used_types {
-            let _made = self.types();
-        }
-        self.reader_ahead.fill(|| self.order(order::READER));
+    fn end_reader(self: Arc<Self>, reader: WorkerLink, used_types: bool) {
+        let end = move || {
+            drop(reader);
+            if used_types {
+                let _made = self.types();
+            }
+            self.reader_ahead.fill(|| self.order(order::READER));
+        };
+        let Ok(runtime) = Handle::try_current() else { return end() };
+        runtime.spawn(async move {
+            tokio::time::sleep(ANSWERED).await;
+            tokio::task::spawn_blocking(end);
+        });
     }
 
     fn kernel_types(&self) -> Option<SharedBytes> {

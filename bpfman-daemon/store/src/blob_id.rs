@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use bpfman_model::hexadecimal;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -16,5 +18,29 @@ impl BlobId {
     /// Returns the hexadecimal digits.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// Contents with their id.
+#[derive(Clone, Debug)]
+pub struct Blob {
+    id: BlobId,
+    bytes: Arc<[u8]>,
+}
+
+impl Blob {
+    /// Computes the id of contents.
+    pub fn new(bytes: Arc<[u8]>) -> Self {
+        Self { id: BlobId::of(&bytes), bytes }
+    }
+
+    /// Returns the id.
+    pub const fn id(&self) -> &BlobId {
+        &self.id
+    }
+
+    /// Returns the contents.
+    pub const fn bytes(&self) -> &Arc<[u8]> {
+        &self.bytes
     }
 }

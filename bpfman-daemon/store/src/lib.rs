@@ -31,7 +31,7 @@ mod snapshot;
 mod store;
 
 pub use batch::{Batch, MAX_KEY, MAX_SHARED, MAX_TABLE_NAME, MAX_VALUE, Table};
-pub use blob_id::BlobId;
+pub use blob_id::{Blob, BlobId};
 pub use blobs::{BlobAhead, Blobs};
 pub use engine::redb_engine::RedbEngine;
 pub use engine::sled_engine::SledEngine;

@@ -21,7 +21,6 @@ use crate::load::Bytecode;
 use crate::load::plan::LoadPlan;
 use crate::load::record::LoadRecorder;
 use crate::load::struct_ops::check_own;
-use crate::state::BlobId;
 use crate::state::budget_record::ProgramBudget;
 use crate::state::records::{LinkRecord, ProgramRecord, SourceRecord};
 use crate::{Engine, EngineError};
@@ -159,7 +158,7 @@ impl<K: Kernel> Engine<K> {
         outcome: &mut DryRunOutcome,
     ) -> Result<(), EngineError> {
         let sizes = self.map_sizes(&request.load);
-        let object = self.link_load(Arc::clone(&bytecode.bytes), &request.load.programs, &sizes)?;
+        let object = self.link_load(Arc::clone(bytecode.blob.bytes()), &request.load.programs, &sizes)?;
         let object = object.without_reader();
         check_own(&object, &request.load.programs, request.load.map_owner)?;
         let _shared = object.holds_several().then(|| self.lock(Subject::SharedMaps));
@@ -187,7 +186,6 @@ impl<K: Kernel> Engine<K> {
             operation: self.operation(),
             load: &request.load,
             bytecode,
-            blob: BlobId::of(&bytecode.bytes),
             plan,
             budget: ProgramBudget::default(),
             boot: &self.boot,

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use bpfman_model::{BytecodeSource, LoadRequest, ProgramId, ProgramUid};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::{ObjectError, ObjectFacts};
+use bpfmand_store::Blob;
 
 use crate::describe::details::ProgramDetails;
 use crate::engine::bytecode::{ImageAsk, read_file};
@@ -37,7 +38,7 @@ use crate::load::record::LoadRecorder;
 use crate::load::struct_ops::check_own;
 use crate::state::budget_record::ProgramBudget;
 use crate::state::records::{ProgramRecord, SourceRecord};
-use crate::state::{BlobId, Changes, MapGroup, check_metadata, ensure_fits};
+use crate::state::{Changes, MapGroup, check_metadata, ensure_fits};
 use crate::{Engine, EngineError};
 
 const MAX_PROGRAMS: usize = 64;
@@ -55,7 +56,7 @@ pub struct LoadOutcome {
 }
 
 pub struct Bytecode {
-    pub bytes: Arc<[u8]>,
+    pub blob: Blob,
     pub source: SourceRecord,
 }
 
@@ -76,8 +77,8 @@ impl<K: Kernel> Engine<K> {
 
     fn load_bytecode(&self, request: &LoadRequest, bytecode: &Bytecode) -> Result<LoadOutcome, EngineError> {
         let sizes = self.map_sizes(request);
-        let ahead = BytecodeAhead::begin(self, bytecode);
-        let object = self.link_load(Arc::clone(&bytecode.bytes), &request.programs, &sizes)?;
+        let ahead = BytecodeAhead::begin(self, &bytecode.blob);
+        let object = self.link_load(Arc::clone(bytecode.blob.bytes()), &request.programs, &sizes)?;
         let _kept_reader = KeptReader::of(self, &object);
         check_own(&object, &request.programs, request.map_owner)?;
         // Lock order: memory and shared maps before programs.
@@ -100,16 +101,15 @@ impl<K: Kernel> Engine<K> {
             // Keep unloads from removing this bytecode before its record is written.
             let _kept_bytecode = self.keep_bytecode();
             // Undo runs after `_kept_bytecode` is released.
-            undo.push_sure(|| self.drop_bytecode([&BlobId::of(&bytecode.bytes)]));
+            undo.push_sure(|| self.drop_bytecode([bytecode.blob.id()]));
             self.step("load", "keep bytecode");
-            let are_durable = ahead.finish();
+            ahead.finish()?;
             let (texts, files) = self.keep_texts(&object);
             undo.push_sure(move || self.drop_bytecode(&files));
             let recorder = LoadRecorder {
                 operation,
                 load: request,
                 bytecode,
-                blob: self.blobs.put_after(&bytecode.bytes, are_durable)?,
                 plan: &plan,
                 budget: budget.clone(),
                 boot: &self.boot,
@@ -147,11 +147,11 @@ impl<K: Kernel> Engine<K> {
     pub(crate) fn fetch(&self, request: &LoadRequest) -> Result<Bytecode, EngineError> {
         match &request.source {
             BytecodeSource::File(path) => Ok(Bytecode {
-                bytes: read_file(
+                blob: Blob::new(read_file(
                     path,
                     request.caller_uid,
                     self.options.images.allows_files(request.caller_uid)?,
-                )?,
+                )?),
                 source: SourceRecord::File { path: path.display().to_string() },
             }),
             BytecodeSource::Image { url, pull_policy, credentials } => {
@@ -174,7 +174,7 @@ impl<K: Kernel> Engine<K> {
                     )));
                 }
                 Ok(Bytecode {
-                    bytes: image.bytes,
+                    blob: Blob::new(image.bytes),
                     source: SourceRecord::Image {
                         url: url.clone(),
                         pull_policy: *pull_policy,

@@ -4,7 +4,6 @@ use bpfman_model::{LoadRequest, OperationId, ProgramUid};
 
 use crate::load::Bytecode;
 use crate::load::plan::{LoadPlan, LoadedProgram};
-use crate::state::BlobId;
 use crate::state::budget_record::ProgramBudget;
 use crate::state::records::{KeptText, ProgramRecord};
 
@@ -12,7 +11,6 @@ pub struct LoadRecorder<'a> {
     pub operation: OperationId,
     pub load: &'a LoadRequest,
     pub bytecode: &'a Bytecode,
-    pub blob: BlobId,
     pub plan: &'a LoadPlan<'a>,
     pub budget: ProgramBudget,
     pub boot: &'a str,
@@ -33,7 +31,7 @@ impl LoadRecorder<'_> {
             name: program.name.clone(),
             program_type: program.program_type,
             source: self.bytecode.source.clone(),
-            blob: self.blob.clone(),
+            blob: self.bytecode.blob.id().clone(),
             license: self.plan.object.license().to_owned(),
             metadata: self.load.metadata.clone(),
             global_data: self.plan.globals.clone(),

@@ -23,7 +23,7 @@ pub struct Declared<'l> {
 
 impl<'l> Declared<'l> {
     pub fn new(bytecode: &Bytecode, object: &'l LinkedLoad<'l>, policy: MapPolicy) -> Self {
-        Self { new: (BlobId::of(&bytecode.bytes), object), old: BTreeMap::new(), policy }
+        Self { new: (bytecode.blob.id().clone(), object), old: BTreeMap::new(), policy }
     }
 
     pub fn by(&self, program: &ProgramRecord) -> Result<&ObjectFacts, EngineError> {

@@ -16,6 +16,7 @@ use bpfman_model::{
     BytecodeSource, LoadLimits, LoadRequest, LoadTarget, LoadValues, ProgramId, ProgramRequest, TenantRules,
 };
 use bpfmand_kernel::Kernel;
+use bpfmand_store::Blob;
 pub use places::AllowedPlaces;
 
 use crate::describe::details::ProgramDetails;
@@ -159,7 +160,8 @@ impl<K: Kernel> Engine<K> {
         crate::load::check(&load)?;
         let bytecode = self.fetch(&load)?;
         let in_file = |error: EngineError| error.of(&origin(&request.source));
-        let object = self.link_load(Arc::clone(&bytecode.bytes), &load.programs, &sizes).map_err(in_file)?;
+        let object =
+            self.link_load(Arc::clone(bytecode.blob.bytes()), &load.programs, &sizes).map_err(in_file)?;
         let object = object.without_reader();
         check_hook(&object, &load).map_err(in_file)?;
         let mut declared = Declared::new(&bytecode, &object, request.maps);
@@ -198,9 +200,10 @@ impl<K: Kernel> Engine<K> {
             let asked = (record.caller_uid, LoadLimits::default());
             let load =
                 &load_of_one(record, self.request_again(record)?, (&source, &record.global_data), asked);
-            let bytecode = &Bytecode { bytes: self.blobs.get(&record.blob)?, source: record.source.clone() };
+            let bytecode =
+                &Bytecode { blob: Blob::new(self.blobs.get(&record.blob)?), source: record.source.clone() };
             let sizes = MapSizes::recorded(&record.map_sizes);
-            let object = self.link_load(Arc::clone(&bytecode.bytes), &load.programs, &sizes)?;
+            let object = self.link_load(Arc::clone(bytecode.blob.bytes()), &load.programs, &sizes)?;
             let object = &object.without_reader();
             let mut declared = Declared::new(bytecode, object, MapPolicy::Keep);
             let locked = self.lock_declared(vec![present], &mut declared, || self.lock_version(id))?;
@@ -260,7 +263,8 @@ impl<K: Kernel> Engine<K> {
         let in_file = |error: EngineError| error.of(&origin(&load.source));
         let owner = seen.first().and_then(|first| first.map_owner_uid);
         let sizes = self.map_sizes_of_version(load, owner);
-        let object = self.link_load(Arc::clone(&bytecode.bytes), &load.programs, &sizes).map_err(in_file)?;
+        let object =
+            self.link_load(Arc::clone(bytecode.blob.bytes()), &load.programs, &sizes).map_err(in_file)?;
         let object = object.without_reader();
         let mut declared = Declared::new(&bytecode, &object, request.maps);
         let locked = self.lock_declared(seen, &mut declared, || self.lock_load(&request.programs))?;

@@ -21,7 +21,7 @@ use crate::replace::pairs::Pairing;
 use crate::replace::switch::{Pair, Switched, VersionSwitch};
 use crate::state::budget_record::ProgramBudget;
 use crate::state::records::{KeptText, LeftoverRecord, LinkRecord, MapRecord, PreviousRecord, ProgramRecord};
-use crate::state::{BlobId, Changes, version_paths};
+use crate::state::{Changes, version_paths};
 use crate::{Engine, EngineError, paths};
 
 pub struct NewVersions<'a> {
@@ -55,7 +55,7 @@ impl<K: Kernel> Engine<K> {
         let result = self.switch_versions(replacement, Some(new.fates), load);
         drop(kept);
         // Bytecode that a record still uses stays.
-        self.drop_bytecode([&BlobId::of(&new.bytecode.bytes)]);
+        self.drop_bytecode([new.bytecode.blob.id()]);
         self.drop_bytecode(&files);
         old.iter().for_each(|program| self.drop_bytecode(program.blobs()));
         before.iter().for_each(|before| self.drop_bytecode(before.program.blobs()));
@@ -92,11 +92,11 @@ impl<K: Kernel> Engine<K> {
         let plan = LoadPlan { inherited: fates.kept(), tenant, ..plan };
         let mut loaded = self.load_pending(operation, &plan)?;
         self.step("replace", "keep bytecode");
+        self.blobs.put(&bytecode.blob)?;
         let recorder = LoadRecorder {
             operation,
             load,
             bytecode,
-            blob: self.blobs.put(&bytecode.bytes)?,
             plan: &plan,
             budget: ProgramBudget::default(),
             boot: &self.boot,
