@@ -16,9 +16,11 @@ mod sent_facts;
 mod sent_program;
 mod server;
 mod timeouts;
+mod warm_up;
 
 pub use bpfmand_object::SharedBytes;
 pub use client::{ReaderClient, StartReader};
 pub use kernel_types_file::{KernelTypesFile, open_kernel_types};
 pub use server::{ReaderTypes, serve, write_types_index};
 pub use timeouts::StartPatience;
+pub use warm_up::warm_up;

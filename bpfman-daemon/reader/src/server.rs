@@ -34,21 +34,11 @@ pub fn serve(stream: UnixStream, kernel_types: impl FnOnce() -> io::Result<Reade
         Ok(object) => object,
         Err(error) => return served.say(&Err::<SentFacts, _>(cut(error.to_string()))),
     };
-    let (facts, contents) = SentFacts::of(object.facts());
     // Written together: each write wakes the daemon.
     let mut answers = served.writing();
-    answers.message(&Ok::<_, String>(facts))?;
-    answers.content(&contents)?;
-    drop(contents);
+    add_facts(&mut answers, &object)?;
     if let Some(features) = features {
-        add_btf(&mut answers, &object, features)?;
-        for program in &programs {
-            let needs_kernel = object.needs_kernel_btf(program);
-            answers.message(&needs_kernel)?;
-            if !needs_kernel {
-                add_program(&mut answers, &object, program, &TextOptions { kernel_btf: None, features })?;
-            }
-        }
+        add_linked(&mut answers, &object, features, &programs)?;
     }
     answers.send()?;
     let mut types = Types { read: Some(kernel_types), kernel: None };
@@ -95,18 +85,45 @@ pub fn serve(stream: UnixStream, kernel_types: impl FnOnce() -> io::Result<Reade
     Ok(())
 }
 
-type Answers<'s> = Writing<'s, UnixStream>;
+/// Adds the answer of [`ReaderQuestion::Read`].
+pub fn add_facts<W: io::Write>(answers: &mut Writing<'_, W>, object: &ObjectFile) -> io::Result<()> {
+    let (facts, contents) = SentFacts::of(object.facts());
+    answers.message(&Ok::<_, String>(facts))?;
+    answers.content(&contents)
+}
+
+/// Adds what the answer of [`ReaderQuestion::ReadAhead`] has besides.
+pub fn add_linked<W: io::Write>(
+    answers: &mut Writing<'_, W>,
+    object: &ObjectFile,
+    features: BtfFeatures,
+    programs: &[String],
+) -> io::Result<()> {
+    add_btf(answers, object, features)?;
+    for program in programs {
+        let needs_kernel = object.needs_kernel_btf(program);
+        answers.message(&needs_kernel)?;
+        if !needs_kernel {
+            add_program(answers, object, program, &TextOptions { kernel_btf: None, features })?;
+        }
+    }
+    Ok(())
+}
 
 /// Adds the answer of [`ReaderQuestion::Btf`].
-fn add_btf(answers: &mut Answers<'_>, object: &ObjectFile, features: BtfFeatures) -> io::Result<()> {
+fn add_btf<W: io::Write>(
+    answers: &mut Writing<'_, W>,
+    object: &ObjectFile,
+    features: BtfFeatures,
+) -> io::Result<()> {
     let btf = object.btf(features);
     answers.message(&btf.is_some())?;
     btf.map_or(Ok(()), |btf| answers.content(&btf))
 }
 
 /// Adds the answer of [`ReaderQuestion::Link`].
-fn add_program(
-    answers: &mut Answers<'_>,
+fn add_program<W: io::Write>(
+    answers: &mut Writing<'_, W>,
     object: &ObjectFile,
     program: &str,
     options: &TextOptions<'_>,

@@ -14,7 +14,7 @@ use bpfmand_cage::{WorkerCage, WorkerRestrictions, WorkerRights, confine_worker}
 use bpfmand_frames::environment;
 use bpfmand_image::WorkerRole;
 use bpfmand_kernel::linux::SealedMapping;
-use bpfmand_reader::{ReaderTypes, open_kernel_types};
+use bpfmand_reader::{ReaderTypes, open_kernel_types, warm_up};
 
 use super::starter;
 
@@ -62,9 +62,12 @@ pub fn work(
     #[cfg(debug_assertions)]
     if let Some(act) = super::hostile::act_of(rights) {
         // Wait for a request, as a real intruder would arrive with one.
-        return if wait_for_request(&stream)? { super::hostile::run(&act, stream) } else { Ok(()) };
+        return if has_request(&stream, PATIENCE)? { super::hostile::run(&act, stream) } else { Ok(()) };
     }
-    if !wait_for_request(&stream)? {
+    if rights == WorkerRights::Reader && !has_request(&stream, Duration::ZERO)? {
+        warm_up()?;
+    }
+    if !has_request(&stream, PATIENCE)? {
         return Ok(());
     }
     match rights {
@@ -84,9 +87,9 @@ pub fn work(
     Ok(())
 }
 
-fn wait_for_request(stream: &UnixStream) -> anyhow::Result<bool> {
+fn has_request(stream: &UnixStream, patience: Duration) -> anyhow::Result<bool> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let patience = Timespec { tv_sec: PATIENCE.as_secs().try_into()?, tv_nsec: 0 };
+    let patience = Timespec { tv_sec: patience.as_secs().try_into()?, tv_nsec: 0 };
     let mut waiting = [PollFd::new(stream, PollFlags::IN)];
     Ok(poll(&mut waiting, Some(&patience))? > 0)
 }

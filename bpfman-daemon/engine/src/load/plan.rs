@@ -297,10 +297,11 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<(), EngineError> {
         for (handle, map) in handles.iter().zip(&program.maps) {
             let Some(handle) = handle.as_ref().filter(|_| map.public) else { continue };
-            let is_named = map.id.is_some_and(|id| program.facts.map_ids.contains(&id));
+            if map.id.is_some_and(|id| program.facts.map_ids.contains(&id)) {
+                continue;
+            }
             let kind = self.kernel.map_of(handle)?.map_type;
-            let may_hold = map_type::holds_objects(kind) || map_type::is_sockmap(kind);
-            if !is_named && !may_hold {
+            if !map_type::holds_objects(kind) && !map_type::is_sockmap(kind) {
                 self.kernel.bind_map(&program.handle, handle)?;
             }
         }
