@@ -108,6 +108,12 @@ impl<K: Kernel> Engine<K> {
         Ok(ProgramDetails { id, facts, managed })
     }
 
+    /// Describes a program that the caller has just loaded and holds.
+    pub(crate) fn describe_loaded(&self, record: &Arc<ProgramRecord>, facts: ProgramFacts) -> ProgramDetails {
+        let managed = self.managed(record, Standing::Running);
+        ProgramDetails { id: record.id, facts: Some(facts), managed: Some(managed) }
+    }
+
     /// Compares a program in the kernel with its record; a record that was removed meanwhile is ignored.
     fn seen(&self, id: ProgramId, record: Option<Arc<ProgramRecord>>) -> Result<Seen, EngineError> {
         let facts = self.kernel.program(id)?;

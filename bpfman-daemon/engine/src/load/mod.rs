@@ -128,8 +128,9 @@ impl<K: Kernel> Engine<K> {
         }
         self.step("load", "move into place");
         retry_once(|| self.place_programs(operation, &recorded))?;
-        let programs = recorded.iter().map(|program| retry_once(|| self.describe_program(program.id)));
-        let programs = programs.collect::<Result<_, _>>()?;
+        let described = recorded.iter().zip(&loaded);
+        let programs =
+            described.map(|(record, loaded)| self.describe_loaded(record, loaded.facts.clone())).collect();
         let logs = loaded.into_iter().filter(|_| request.verifier_log).map(|program| program.log).collect();
         Ok(LoadOutcome { programs, logs })
     }

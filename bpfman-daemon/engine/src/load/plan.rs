@@ -380,6 +380,6 @@ impl<K: Kernel> Engine<K> {
             }
         }
         // Other pins there have no record: an earlier version reused the number of an interrupted start.
-        self.remove_tree(&folder)
+        self.kernel.remove_folder(&folder).or_else(|_not_empty| self.remove_tree(&folder))
     }
 }

@@ -14,7 +14,10 @@ fn a_loaded_program_is_listed_until_it_is_unloaded<K: Testable>(bench: &Bench<K>
     let engine = bench.engine();
     let mut request = bench.request("programs", &["alpha"]);
     request.metadata.insert("team".to_owned(), "blue".to_owned());
-    let [id] = engine.loads(&request)[..] else { panic!("one program") };
+    let [loaded] = &engine.load(&request).unwrap().programs[..] else { panic!("one program") };
+    let id = loaded.id;
+    let described = engine.describe_program(id).unwrap();
+    assert_eq!((&loaded.facts, &loaded.managed), (&described.facts, &described.managed));
     let selector = Selector { metadata: request.metadata, ..Selector::default() };
     let [listed] = &engine.list(&selector).unwrap()[..] else { panic!("one program") };
     let managed = listed.managed.as_ref().unwrap();
