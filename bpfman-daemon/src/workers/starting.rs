@@ -161,17 +161,17 @@ impl StartReader for WorkerProcesses {
     }
 
     fn end_reader(self: Arc<Self>, reader: WorkerLink, used_types: bool) {
-        let end = move || {
-            drop(reader);
+        let start_next = move || {
             if used_types {
                 let _made = self.types();
             }
             self.reader_ahead.fill(|| self.order(order::READER));
         };
-        let Ok(runtime) = Handle::try_current() else { return end() };
+        let Ok(runtime) = Handle::try_current() else { return start_next() };
         runtime.spawn(async move {
             tokio::time::sleep(ANSWERED).await;
-            tokio::task::spawn_blocking(end);
+            drop(reader);
+            tokio::task::spawn_blocking(start_next);
         });
     }
 

@@ -59,10 +59,14 @@ impl WriterThread {
 
 fn serve(first: Order, orders: &Receiver<Order>) {
     let mut next = Some(first);
-    while let Some(Order { folder, blob, done }) = next {
-        // After a failure, the load tries again and reports it. It may have been given up meanwhile.
-        let _given_up = done.send(folder.put(&blob).is_ok());
-        drop(folder);
+    while let Some(order) = next {
+        store(&order);
+        drop(order);
         next = orders.recv_timeout(IDLE).ok();
     }
+}
+
+fn store(Order { folder, blob, done }: &Order) {
+    // After a failure, the load tries again and reports it. It may have been given up meanwhile.
+    let _given_up = done.send(folder.put(blob).is_ok());
 }
