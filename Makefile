@@ -104,6 +104,10 @@ packages: ## .deb and .rpm of daemon, tools and gallery, with bills of materials
 	@$(MAKE) --no-print-directory -C examples
 	@packaging/all
 
+dist: packages ## a release: archives, repositories for apt and rpm, images, chart, install.sh: target/dist (root; KEY=… of gpg, ARCHITECTURES="amd64 arm64")
+	@packaging/install-deps dist
+	@packaging/release/build $(if $(KEY),-k $(KEY)) $(ARCHITECTURES:%=-a %)
+
 reproducible: ## build the binaries twice, in two folders, and compare them and their packages (an hour on two cores)
 	@packaging/install-deps packages
 	@tests/packages/reproducible
