@@ -53,7 +53,6 @@ impl Client {
         name: &str,
         kind: v1::BpfmanProgramType,
     ) -> anyhow::Result<(u32, f64)> {
-        // Policy 2 never accesses the registry.
         let image = v1::BytecodeImage { url: image.to_owned(), image_pull_policy: 2, ..Default::default() };
         self.load_from(Location::Image(image), name, kind, &[]).await
     }

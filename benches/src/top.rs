@@ -87,7 +87,6 @@ fn spawn(daemon: &Daemon, rows: u16, columns: u16) -> anyhow::Result<Child> {
 /// User and kernel, including ended threads, with a resolution of 10 ms.
 fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // Skip the name, which may contain any character.
     let fields = stat.rsplit_once(')').context("no name in stat")?.1;
     let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
     let ticks = ticks.sum::<Result<u64, _>>()?;

@@ -110,7 +110,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let first = Epochs::begin(folder.path(), 0);
         assert_eq!(first.resume(first.now(), 20), JournalResumption::Same);
-        // Of its 20 entries, 9 are in the files.
         let second = Epochs::begin(folder.path(), 9);
         assert_eq!(second.resume(first.now(), 9), JournalResumption::Same);
         assert_eq!(second.resume(first.now(), 20), JournalResumption::Renumbered(9));

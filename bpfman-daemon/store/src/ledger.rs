@@ -140,7 +140,6 @@ impl Ledger {
         }
         let keep = trim_to.unwrap_or(u64::MAX).min(self.journal_limit);
         let first = next.journal_first.max(next.journal_next.saturating_sub(keep));
-        // Entries appended and trimmed in the same step are never written.
         entries.retain(|(key, _)| *key >= journal_key(first));
         let trimmed = next.journal_first..first.min(self.state.journal_next);
         let mut changes: Vec<EngineWrite> = trimmed.map(|number| (journal_key(number), None)).collect();

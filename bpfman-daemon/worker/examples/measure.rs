@@ -104,7 +104,6 @@ async fn memory() {
         let image = registry.image(&format!("demo/large:{mib}"));
         push_with_skopeo(&image, mib);
         let store = Store::new(unsigned());
-        // Resets the peak.
         std::fs::write("/proc/self/clear_refs", "5").unwrap();
         let before = peak();
         let request = ImageRequest {

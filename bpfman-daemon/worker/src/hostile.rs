@@ -63,7 +63,6 @@ fn lie(stream: UnixStream, name: &str) -> anyhow::Result<()> {
     });
     served.say(&serde_json::json!({ "Ok": facts }))?;
     served.give(&[])?;
-    // No BTF, and a program that needs the kernel's types.
     served.say(&false)?;
     served.say(&true)?;
     // Stay alive, so that the daemon sees no early exit of this process.

@@ -39,7 +39,6 @@ fn leftovers_of_another_load_do_not_block_a_new_version() {
     let machine = Machine::new();
     let mut manifest = application(&[xdp("xdp_member", 10)]);
     machine.apply(&manifest);
-    // The daemon replaces one load at a time, and refuses programs of two.
     let mut left = load(&compile::object("chain"), &[("tc_member", Type::Tc)]);
     left.metadata = pairs(&[
         ("bpfman.io/uuid", "local:ClusterBpfApplication/judges"),

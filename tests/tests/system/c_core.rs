@@ -57,7 +57,6 @@ fn c_core_clients_work_with_every_notation_of_the_socket() {
         assert_eq!(listed.results.len(), 1, "{target}");
         let many = call("/bpfman.v1.Bpfman/List", &list, &["--times", "200"]);
         let _last: v1::ListResponse = answer(&many);
-        // Another authority than the library's default, as set by proxies and tests.
         let options = ["--authority", "bpfman.example"];
         let _listed: v1::ListResponse = answer(&call("/bpfman.v1.Bpfman/List", &list, &options));
         let unload = v1::UnloadRequest { id }.encode_to_vec();

@@ -199,7 +199,6 @@ fn newcomer_runs_first_among_equals_and_by_name_after_rebuild() {
     put(&wire, &plain, at(50));
     assert_eq!(traffic.send(1), 1);
     assert_eq!(plain.trail(), [2, 1]);
-    // Priority 0 is not a default: it runs before all others.
     let link = put(&wire, &third, at(0));
     assert_eq!(traffic.send(1), 1);
     assert_eq!(plain.trail()[0], 3);

@@ -40,7 +40,6 @@ fn changed_clock_affects_displayed_times_and_no_actions() {
     let used = load(&format!("image -i {}", images[0]));
     daemon.bpfman(&format!("image pull -i {}", images[1])).success();
 
-    // Ahead by eighty years: nothing expires because of that.
     clock.put("+30000d");
     assert!(year(used) > 2100, "{}", loaded_at(&daemon, used));
     attach(used, 20);

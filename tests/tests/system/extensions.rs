@@ -21,7 +21,6 @@ fn load(daemon: &Daemon, program: &str) -> u32 {
 
 #[test]
 fn an_extension_lives_as_other_programs_do() {
-    // Both are attached by trampolines.
     let lacks = lacks("freplace", "sample_fentry", "an_extension_lives_as_other_programs_do");
     let (mut daemon, network) = (Daemon::start(), Network::new());
     let far = network.far.path().display().to_string();

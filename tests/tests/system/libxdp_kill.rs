@@ -183,7 +183,6 @@ fn an_xdp_loader_that_is_killed_leaves_ours_where_they_are() {
     let mut random = Random(seed);
     let join = join(&loader, &daemon);
     join.act(&daemon.wire()).unwrap();
-    // Measure the duration, so that it can be killed at any point.
     let begun = std::time::Instant::now();
     loader.load("xdpfilt_alw_ip", 30);
     let whole = begun.elapsed();

@@ -38,7 +38,6 @@ fn comes_to(wire: &Wire, id: u32, word: &str) {
 fn filter_attached_by_a_process_ends_with_its_link() {
     let (daemon, network) = (Daemon::start_with(&launch()), Network::new());
     let (wire, traffic) = (daemon.wire(), Traffic::new(&network));
-    // A container restarts in its pod three times: the agent names its namespace by a process.
     for direction in ["ingress", "egress", "ingress"] {
         let end = if direction == "ingress" { &network.far } else { &network.near };
         let (first, stays) = (Inside::new(&end.path()), Inside::new(&end.path()));

@@ -138,7 +138,6 @@ fn switches_of_a_hook_ask_for_all_its_members() {
     assert_eq!(bench.chain()["timing"], false);
     bench.daemon.bpfman(&format!("chain timing {hook} on")).success();
     bench.daemon.bpfman_as(EVE, &format!("chain timing {hook} off")).fails(4, &["may not settings", &why]);
-    // Root's program can be detached: the hook was not frozen.
     bench.daemon.bpfman(&format!("unload {}", bench.roots.id)).success();
 }
 

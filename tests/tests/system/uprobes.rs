@@ -160,7 +160,6 @@ fn a_uprobe_by_offset_alone_counts_from_the_start_of_the_file() {
 fn a_uprobe_finds_its_target_where_a_container_sees_it() {
     let daemon = Daemon::start();
     let wire = daemon.wire();
-    // A mount namespace with a private file system, which contains the program.
     let inside = daemon.path("inside");
     std::fs::create_dir(&inside).unwrap();
     let script = format!(

@@ -227,7 +227,6 @@ fn one_that_says_nothing_or_reads_nothing_is_not_waited_for() {
         let _next: io::Result<Option<Value>> = served.question();
     };
     assert!(refusal(silent).ends_with(late), "{}", refusal(silent));
-    // More than the kernel's socket buffer.
     let deaf = client(|stream| {
         std::thread::park();
         drop(stream);

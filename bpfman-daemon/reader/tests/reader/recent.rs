@@ -74,7 +74,6 @@ fn other_questions_and_other_bytes_need_readers() {
     read(&longer, &question, 4);
     read(&longer, &question, 4);
     read(&object, &question, 4);
-    // Of a large object, the reading is a small part of the load.
     let large: Arc<[u8]> = [&object[..], &[0; 128 << 10]].concat().into();
     read(&large, &question, 5);
     read(&large, &question, 6);

@@ -96,7 +96,6 @@ fn one_object_gets_a_quarter_of_the_memory_for_any_content() {
     assert!(refused(client.read(OBJECT.into())).contains("than 8 MiB of the daemon's memory"));
     let object = client.read(OBJECT.into()).unwrap();
     let link = |features| object.link("pass", None, features);
-    // Another kernel each time is followed by the same two questions.
     let features = [BtfFeatures::ALL, BtfFeatures { float: false, ..BtfFeatures::ALL }];
     let linked: Vec<_> = features.into_iter().cycle().take(16).map(link).collect();
     assert!(linked[0].is_ok(), "{:?}", linked[0].as_ref().err());

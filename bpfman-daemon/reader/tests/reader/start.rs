@@ -40,7 +40,6 @@ fn silent_ones_at_a_start_leave_the_next_its_time() {
         served.give(&[]).unwrap();
         let _next: Result<Option<Value>, _> = served.question();
     });
-    // Two of them exceed the limit of one, and that of all repeated reads.
     let start = StartPatience { each: Duration::from_secs(1), again: Duration::from_secs(1) };
     let client = client.starting(start);
     for _ in 0..2 {

@@ -220,7 +220,6 @@ fn the_largest_of_everything_fits(kind: EngineKind) {
 fn a_batch_has_no_largest_size(kind: EngineKind) {
     let folder = quick_folder();
     let store = open(folder.path(), kind);
-    // Eight times the limit of shared writes.
     let record = |n: u32, fill: u8| (n.to_be_bytes(), vec![fill; 1600]);
     for fill in [1, 2] {
         let mut batch = Batch::new();

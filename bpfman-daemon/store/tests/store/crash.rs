@@ -85,7 +85,6 @@ fn killed_at_random_it_keeps_what_it_acknowledged(kind: EngineKind) {
         let spin = Duration::from_micros(chance.below(if lines == 0 { 12_000 } else { 600 }) as u64);
         acknowledged = acknowledged.max(run_and_kill(folder.path(), kind, "small", lines, spin));
         if round % 2 == 0 {
-            // In the other rounds, the next child is the first to open the database.
             let newest = newest_whole_batch(&open(folder.path(), kind));
             assert!(
                 newest >= acknowledged,
@@ -122,7 +121,6 @@ fn killed_in_large_batches_it_holds_them_whole_or_not_at_all(kind: EngineKind) {
     let mut chance = Chance::new("large batches");
     let mut acknowledged = 0;
     for _ in 0..LARGE_ROUNDS {
-        // A commit takes some hundred milliseconds in a debug build: kills hit the middle of one.
         let spin = Duration::from_micros(chance.below(400_000) as u64);
         let lines = 1 + chance.below(2);
         acknowledged = acknowledged.max(run_and_kill(folder.path(), kind, "large", lines, spin));

@@ -91,7 +91,6 @@ fn damage(folder: &Path, chance: &mut Chance) -> String {
         handle.set_len(keep as u64).unwrap();
         return format!("{} cut from {length} to {keep}", file.display());
     }
-    // Files are mostly empty space.
     let used: Vec<usize> =
         fs::read(file).unwrap().iter().enumerate().filter(|(_, b)| **b != 0).map(|(at, _)| at).collect();
     let at = match chance.below(4) {

@@ -16,7 +16,6 @@ on_each_engine!(a_full_disk_loses_nothing_and_is_reported);
 
 fn a_full_disk_loses_nothing_and_is_reported(kind: EngineKind) {
     let folder = tempfile::tempdir().unwrap();
-    // The small file system disappears with its mount namespace.
     let output = Command::new("unshare")
         .args(["--mount", "--propagation", "private", "sh", "-c"])
         .arg("mount -t tmpfs -o size=6m small \"$0\" && exec \"$@\"")

@@ -40,7 +40,6 @@ fn redb_keeps_what_it_acknowledged_when_power_is_lost() {
         let folder = quick_folder();
         let mut disk = Disk::default();
         let mut acknowledged = 0;
-        // Writes of the recovery can be lost as well.
         for _ in 0..3 {
             let store = open(folder.path(), &disk);
             let found = newest(&store);

@@ -88,7 +88,6 @@ fn trust_root_refuses_altered_or_unrelated_bundles() {
             assert!(why.contains(UNTRUSTED), "{why}");
         };
         untrusted(text, Digest::of(b"other"));
-        // Without the proof of the time: the log's promise in one bundle, the timestamp in the other.
         let mut changed: Value = serde_json::from_str(text).unwrap();
         let material = &mut changed["verificationMaterial"];
         material.as_object_mut().unwrap().remove("timestampVerificationData");
