@@ -7,7 +7,6 @@ use std::process::Command;
 #[derive(Debug)]
 pub struct Group {
     pub folder: PathBuf,
-    /// Path from the root of the hierarchy.
     pub path: String,
 }
 

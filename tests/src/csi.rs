@@ -120,7 +120,6 @@ impl Csi {
     }
 }
 
-/// Returns a kubelet's request for an inline volume of a pod without fsGroup.
 #[must_use]
 pub fn publish(volume: &str, target: &Path, program: &str, maps: &str) -> v1::NodePublishVolumeRequest {
     let context = [

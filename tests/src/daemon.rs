@@ -82,7 +82,6 @@ impl Daemon {
         }
     }
 
-    /// Returns its messages to the service manager up to and including readiness.
     #[must_use]
     pub fn told_before_ready(&self) -> &[String] {
         &self.told_before

@@ -14,7 +14,6 @@ use crate::wait::DEADLINE;
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: u16,
-    /// Head, with header names in lower case.
     pub head: String,
     pub body: Vec<u8>,
 }

@@ -30,7 +30,6 @@ impl Inside {
         self.process.id()
     }
 
-    /// Returns the path of the namespace through this process.
     #[must_use]
     pub fn path(&self) -> PathBuf {
         PathBuf::from(format!("/proc/{}/ns/net", self.pid()))

@@ -12,7 +12,6 @@ fn bpftool(words: &[&str]) -> Outcome {
     Outcome::of(Command::new("bpftool").arg("-j").args(words))
 }
 
-/// Returns the function by which this machine's kernel enters a system call.
 #[must_use]
 pub fn entry_of(call: &str) -> String {
     let wrapper = if cfg!(target_arch = "aarch64") { "__arm64_sys_" } else { "__x64_sys_" };
@@ -34,7 +33,6 @@ pub fn has_link(id: u32) -> bool {
     bpftool(&["link", "show", "id", &id.to_string()]).code == 0
 }
 
-/// Returns the ids of a cgroup's programs, in the order in which they run.
 #[must_use]
 pub fn programs_of_group(folder: &Path) -> Vec<u32> {
     let shown = bpftool(&["cgroup", "show", &folder.display().to_string()]).json();
@@ -58,7 +56,6 @@ pub fn map(id: u32) -> Value {
     bpftool(&["map", "show", "id", &id.to_string()]).json()
 }
 
-/// Returns the number at an index of an array map with values of four or eight bytes.
 #[must_use]
 pub fn array_value(map: u32, index: u32) -> u64 {
     let bytes = array_bytes(map, index);

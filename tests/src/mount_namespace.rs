@@ -5,7 +5,6 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// Mount namespace, kept alive by an idle process.
 #[derive(Debug)]
 pub struct MountNamespace {
     keeper: Child,

@@ -11,11 +11,8 @@ use std::path::{Path, PathBuf};
 pub enum BlockKind {
     /// Commands to run unchanged in a shell that keeps its variables.
     Script,
-    /// One command per line.
     Commands,
-    /// Commands after prompts, with their output.
     Terminal,
-    /// No commands.
     Data,
 }
 
@@ -23,7 +20,6 @@ pub enum BlockKind {
 pub struct Block {
     pub kind: BlockKind,
     pub first: usize,
-    /// Lines without their indentation.
     pub lines: Vec<String>,
 }
 
@@ -40,7 +36,6 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests lie in the repository").to_owned()
 }
 
-/// Returns the paths of all pages from the repository's root, in the order of the table of contents.
 #[must_use]
 pub fn book() -> Vec<String> {
     let contents = read("docs/SUMMARY.md");

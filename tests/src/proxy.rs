@@ -8,7 +8,6 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 pub struct Proxy {
     address: String,
     requests: Arc<Mutex<Vec<String>>>,
-    /// Text of requests that wait.
     held: Arc<(Mutex<Option<String>>, Condvar)>,
 }
 
@@ -29,7 +28,6 @@ impl Proxy {
         proxy
     }
 
-    /// Returns host and port, for clients that use the proxy as if it were the target.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address

@@ -7,8 +7,9 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
+use crate::network::Namespace;
+
 pub const USER: &str = "ann";
-/// Password. It contains a colon, which is allowed.
 pub const PASSWORD: &str = "s3cret:word";
 /// Hash of the password for the registry: bcrypt, the only accepted hash, with the lowest cost.
 const PASSWORD_HASH: &str = "$2b$05$3VG89O.o3oHBhTaemRhLj.JH4.6OZu00Sjd0a0XqZcr9wxhy7SyqK";
@@ -31,6 +32,13 @@ impl Registry {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
         Self::serve(folder, &data, &format!("addr: \"{address}\""))
+    }
+
+    #[must_use]
+    pub fn start_inside(namespace: &Namespace, address: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        Self::serve_by(namespace.command("docker-registry"), folder, &data, &format!("addr: \"{address}:0\""))
     }
 
     /// Starts another registry with the same images, which accepts only TLS as `host`; also returns its certificate.
@@ -70,6 +78,10 @@ impl Registry {
     }
 
     fn serve(folder: TempDir, data: &Path, http: &str) -> Self {
+        Self::serve_by(Command::new("docker-registry"), folder, data, http)
+    }
+
+    fn serve_by(mut command: Command, folder: TempDir, data: &Path, http: &str) -> Self {
         let config = folder.path().join("config.yml");
         let text = format!(
             "version: 0.1\nlog: {{ level: info }}\nhttp: {{ {http} }}\n\
@@ -77,7 +89,7 @@ impl Registry {
             data.display()
         );
         fs::write(&config, text).unwrap();
-        let mut process = Command::new("docker-registry")
+        let mut process = command
             .arg("serve")
             .arg(&config)
             .stdin(Stdio::null())

@@ -53,7 +53,6 @@ impl Daemon {
     }
 }
 
-/// Returns the value of a series, named as in the text of the metrics.
 #[must_use]
 pub fn value_of(text: &str, series: &str) -> Option<f64> {
     text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())

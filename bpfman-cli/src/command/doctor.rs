@@ -67,9 +67,9 @@ async fn itself(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<bool
     Ok(true)
 }
 
-/// Returns whether an object differs from its record. Third-party programs are not compared.
+/// Returns whether an object differs from its record; not while an operation changes it, or if it is third-party.
 const fn differs(standing: ext::Standing) -> bool {
-    !matches!(standing, ext::Standing::Running | ext::Standing::Unspecified)
+    !matches!(standing, ext::Standing::Running | ext::Standing::Changing | ext::Standing::Unspecified)
 }
 
 fn offered<T>(answer: Result<tonic::Response<T>, tonic::Status>) -> Result<Option<T>, CliError> {
@@ -128,6 +128,11 @@ async fn hooks(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), C
         if differs(summary.standing()) {
             // Do not verify a hook that is known to differ: one finding is enough.
             diagnosis.found(FindingClass::DRIFT, &summary.hook, &summary.state, look(&summary.hook));
+            continue;
+        }
+        if summary.standing() == ext::Standing::Changing {
+            diagnosis
+                .note(&summary.hook, "an operation changes its chain, which was not verified: ask again");
             continue;
         }
         // The kernel orders tcx links itself: there is no chain to build.

@@ -232,6 +232,57 @@ fn the_doctor_names_every_difference_once() {
     assert_eq!(daemon.run("doctor -q").stdout, "link 1007\nxdp:eth0\nxdp:eth1\nmatch 0\n");
 }
 
+#[test]
+fn doctor_advises_what_helps_in_each_state() {
+    use ext::Standing::{Elsewhere, Gone, Lost, Unreachable, Waiting};
+    for (standing, fix) in [
+        (Waiting, "bpfman get link 1007"),
+        (Elsewhere, "bpfman get link 1007"),
+        (Unreachable, "bpfman get link 1007"),
+        (Gone, "bpfman detach 1007"),
+        (Lost, "systemctl restart bpfmand"),
+    ] {
+        let mut script = script();
+        script.links[0].state = "not as it was".into();
+        script.links[0].standing = standing.into();
+        let outcome = FakeDaemon::start(script).run("doctor");
+        assert_eq!(outcome.code, 7, "{outcome:?}");
+        assert!(outcome.stdout.contains(&format!(" fix: link 1007: {fix}\n")), "{outcome:?}");
+        let advised = [&outcome.stdout, &outcome.stderr].iter().any(|text| text.contains("restart"));
+        assert_eq!(advised, standing == Lost, "{outcome:?}");
+    }
+    let mut script = script();
+    script.programs[0].standing = Waiting.into();
+    script.chains.hooks = vec![ext::HookSummary {
+        hook: "xdp:eth1".into(),
+        state: "unreachable: nothing leads there".into(),
+        standing: Unreachable.into(),
+        ..Default::default()
+    }];
+    let outcome = FakeDaemon::start(script).run("doctor");
+    for fix in [" fix: program 7: bpfman get program 7\n", " fix: xdp:eth1: bpfman chain show xdp:eth1\n"] {
+        assert!(outcome.stdout.contains(fix), "{outcome:?}");
+    }
+    assert!(!outcome.stdout.contains("restart") && !outcome.stderr.contains("restart"), "{outcome:?}");
+}
+
+#[test]
+fn change_that_has_not_finished_is_no_finding() {
+    let mut script = script();
+    let (state, standing) = ("changing: an operation changes it".to_owned(), ext::Standing::Changing.into());
+    script.links[0].state.clone_from(&state);
+    script.links[0].standing = standing;
+    script.chains.hooks =
+        vec![ext::HookSummary { hook: "xdp:eth0".into(), state, standing, ..Default::default() }];
+    script.chains.verified = ext::VerifyChainResponse { matches: false, parts: Vec::new() };
+    let daemon = FakeDaemon::start(script);
+    let outcome = daemon.run("doctor");
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{outcome:?}");
+    assert!(outcome.stdout.contains("xdp:eth0: an operation changes its chain"), "{outcome:?}");
+    let listed = daemon.run("list links").stdout;
+    assert!(listed.contains("changing"), "{listed}");
+}
+
 fn strays() -> ext::ListStraysResponse {
     let stray = |pin: &str, kind: ext::StrayKind| ext::Stray {
         pin: pin.into(),

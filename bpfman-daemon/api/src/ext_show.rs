@@ -137,6 +137,7 @@ pub const fn standing(standing: &Standing) -> ext::Standing {
         }
         Standing::Unreachable => ext::Standing::Unreachable,
         Standing::Gone | Standing::Ended { .. } => ext::Standing::Gone,
+        Standing::Changing => ext::Standing::Changing,
         Standing::Unpinned => ext::Standing::Unpinned,
         Standing::Replaced { .. } => ext::Standing::Replaced,
         Standing::Torn { .. } => ext::Standing::Torn,

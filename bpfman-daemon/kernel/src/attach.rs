@@ -171,6 +171,8 @@ pub enum LinkTarget<'a> {
     },
     /// A netkit device (Linux 6.7 and later), after the programs already attached.
     Netkit {
+        /// Namespace; `None` if only its path is known.
+        home: Option<NetnsId>,
         /// Path of the namespace; `None` for the daemon's own.
         netns: Option<&'a Path>,
         /// Primary end of the device.

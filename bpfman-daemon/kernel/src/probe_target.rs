@@ -145,6 +145,18 @@ pub enum ProbeTargetError {
         /// Number of such functions.
         count: usize,
     },
+    /// The loader chooses the function among several when a process starts (`STT_GNU_IFUNC`).
+    #[error(
+        "{} has several functions behind \"{function}\", of which a process chooses one for its CPU when it starts: name the \
+         function that it chooses, or none and an offset in the file",
+        path.display()
+    )]
+    ChosenAtRunTime {
+        /// Path of the file.
+        path: PathBuf,
+        /// Name of the function.
+        function: String,
+    },
     /// The function is at an address that no part of its file is loaded to.
     #[error("function \"{function}\" of {} is in no loaded segment", path.display())]
     NotLoaded {

@@ -180,7 +180,7 @@ fn link(link: &ext::Link) -> Option<ObservedLink> {
         place: HookPlace::of_link(link),
         netns: point.as_ref().and_then(WirePoint::netns),
         state: link.state.clone(),
-        runs: link.standing() == ext::Standing::Running,
+        runs: matches!(link.standing(), ext::Standing::Running | ext::Standing::Changing),
         // The daemon itself moves a probe to its path's current file: a new attachment would be a second one.
         elsewhere: link.standing() == ext::Standing::Elsewhere
             && !point.as_ref().is_some_and(WirePoint::is_in_binary),

@@ -8,7 +8,6 @@ use crate::Operator;
 /// Port 443 in the notation of `/proc`.
 const SERVER: &str = ":01BB";
 
-/// `TCP_ESTABLISHED`.
 const ESTABLISHED: &str = "01";
 
 impl Operator {

@@ -42,7 +42,6 @@ impl Cluster {
     pub fn requests_since(&self, mark: Mark) -> Vec<Request> {
         let bytes = fs::read(self.path("audit.log")).unwrap_or_default();
         let tail = &bytes[usize::try_from(mark.0).unwrap().min(bytes.len())..];
-        // The last line may be incomplete.
         let end = tail.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
         let lines = tail[..end].split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
         lines.filter_map(|line| serde_json::from_slice::<Event>(line).unwrap().request()).collect()

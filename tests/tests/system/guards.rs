@@ -58,7 +58,6 @@ impl Twins {
 
 impl Drop for Twins {
     fn drop(&mut self) {
-        // A cgroup can be removed only once it is empty.
         for container in [&self.ours, &self.other] {
             let _gone = std::process::Command::new("kill").args(["-9", &container.pid.to_string()]).status();
         }

@@ -7,12 +7,13 @@ use std::path::PathBuf;
 
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_tests::network::INTERFACE;
-use bpfman_tests::requests::{attach, xdp};
+use bpfman_tests::requests::{attach, tc, tcx, xdp};
+use bpfman_tests::skip::has_tcx;
 use bpfman_tests::wait::until;
 use bpfman_tests::{Daemon, Launch, Network, compile};
 use serde_json::{Value, json};
 
-use crate::equipment::{Program, detach, unload};
+use crate::equipment::{Program, detach, link, unload};
 
 const ADA: u32 = 64_301;
 const BOB: u32 = 64_302;
@@ -183,4 +184,29 @@ fn a_journal_that_cannot_be_written_fails_no_change_and_is_told() {
     Program::member(&daemon.wire(), "xdp_member", Type::Xdp, 1, 2);
     assert!(status(&daemon)["failure"].is_null());
     assert_eq!(verbs(&history(&daemon, "")), ["Gap", "Load"]);
+}
+
+#[test]
+fn end_of_a_namespace_is_no_loss_in_the_history() {
+    let config = "[tc]\nattach = \"clsact\"\n".to_owned();
+    let (daemon, network) = (Daemon::start_with(&Launch { config, ..Launch::default() }), Network::new());
+    let wire = daemon.wire();
+    let far = network.far.path();
+    let mut points = vec![(Type::Tc, tc(&far, INTERFACE, "ingress", 50, &[]))];
+    if has_tcx() {
+        points.push((Type::Tcx, tcx(&far, INTERFACE, "ingress", 50)));
+    }
+    let put = |(kind, point)| {
+        let name = if kind == Type::Tcx { "tcx_member" } else { "tc_member" };
+        let program = Program::member(&wire, name, kind, 1, 0).id;
+        wire.attach(attach(program, point)).unwrap().link_id
+    };
+    let links: Vec<u32> = points.into_iter().map(put).collect();
+    network.far.delete();
+    for id in links {
+        until("the link waits", || link(&wire, id).state.starts_with("waiting"));
+    }
+    let text = format!("{:?}", history(&daemon, ""));
+    assert!(!text.contains("Lost") && !text.contains("HookKey"), "{text}");
+    daemon.bpfman("history").success();
 }

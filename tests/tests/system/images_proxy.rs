@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::Path;
 
+use bpfman_tests::network::FAR_ADDRESS;
 use bpfman_tests::proxy::Proxy;
 use bpfman_tests::registry::Registry;
-use bpfman_tests::{Daemon, Launch, Outcome};
+use bpfman_tests::{Daemon, Launch, Network, Outcome, binaries, compile};
 
 use crate::images::publish;
 
@@ -118,4 +119,33 @@ fn machine_without_ca_bundle_uses_cas_set_for_a_registry() {
     let asked = proxy.requests();
     world.load("other.test/team/chain:1").fails(9, &["other.test", "CA certificates", "ca_file"]);
     assert_eq!((world.daemon.state(), proxy.requests()), (before, asked));
+}
+
+/// Loopback is reached without TLS in any case.
+#[test]
+fn plain_http_registry_of_another_machine_is_pushed_to() {
+    let (network, daemon) = (Network::new(), Daemon::prepare());
+    let registry = Registry::start_inside(&network.far, FAR_ADDRESS);
+    let (prefix, config) = (daemon.path("key").display().to_string(), daemon.path("client.toml"));
+    daemon.bpfman(&format!("image generate-key-pair {prefix}")).success();
+    let run = |line: String| {
+        let mut command = network.near.command(binaries::find("bpfman").to_str().unwrap());
+        command.env("HOME", daemon.path("home")).env("BPFMAN_CONFIG", &config).env("NO_PROXY", FAR_ADDRESS);
+        Outcome::of(command.args(line.split_whitespace()))
+    };
+    let object = compile::object("chain");
+    for (number, option) in [(1, "--plain-http"), (2, "")] {
+        let image = registry.image(&format!("team/app:{number}"));
+        run(format!("image build -t {image} -b {}", object.display())).success();
+        if option.is_empty() {
+            run(format!("image push {image}")).fails(9, &[registry.address(), "--plain-http"]);
+            let table = format!("[registries.\"{}\"]\nplain_http = true\n", registry.address());
+            fs::write(&config, table).unwrap();
+        }
+        run(format!("image push {option} {image}")).success();
+        run(format!("image sign {option} {image} --key {prefix}.key")).success();
+        let archive = daemon.path(format!("{number}.tar"));
+        let saved = run(format!("image save {option} {image} --to {} -o json", archive.display())).json();
+        assert_eq!(saved["signatures"], 1, "{saved}");
+    }
 }

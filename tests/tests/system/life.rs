@@ -46,7 +46,6 @@ fn sigterm_ends_the_daemon_and_programs_run_on() {
 
 fn threads(daemon: &Daemon) -> Vec<String> {
     let folder = fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap().flatten();
-    // A thread may exit meanwhile.
     let names = folder.filter_map(|thread| fs::read_to_string(thread.path().join("comm")).ok());
     let mut names: Vec<String> = names.map(|name| name.trim_end().to_owned()).collect();
     names.sort();
@@ -137,7 +136,6 @@ fn after_loss_of_all_pins_everything_is_loaded_and_attached() {
         values.sort_by_key(serde_json::Value::to_string);
         values
     };
-    // Kernel ids are new; the daemon's own ids stay.
     assert_ne!(of(&before, "program_id"), of(&after, "program_id"));
     for key in ["uid", "name", "global_data", "metadata", "link_ids"] {
         assert_eq!(sorted(of(&before, key)), sorted(of(&after, key)), "{key}");

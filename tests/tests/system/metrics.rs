@@ -110,7 +110,6 @@ fn entries_of_hash_tables_are_counted_beside_scrapes() {
     let text = bench.daemon.metrics();
     assert_eq!(of(&text, "bpfman_map_entries", "flows"), Some(2.0));
     assert_eq!(of(&text, "bpfman_map_counted_max_entries", "flows"), Some(4.0));
-    // All entries of an array always exist.
     let arrays =
         text.lines().filter(|line| line.starts_with("bpfman_map_entries{") && line.contains("array\""));
     assert_eq!(arrays.count(), 0, "{text}");

@@ -82,6 +82,11 @@ fn filter_ends_where_only_the_name_was_removed() {
     assert_eq!(traffic.send(2), 2);
 }
 
+fn chain_at(daemon: &Daemon, netns: &Path) -> String {
+    let hook = format!("tc:{INTERFACE}:ingress@{}", netns.display());
+    ["chain show", "explain"].map(|command| daemon.bpfman(&format!("{command} {hook}")).success()).concat()
+}
+
 /// Attaches two isolated members that pass everything: the array between them keeps its contents by its pin alone.
 fn cut_chain(daemon: &Daemon, netns: &Path) -> Vec<u32> {
     let wire = daemon.wire();
@@ -107,6 +112,9 @@ fn chain_stays_whole_when_its_process_ends() {
     let path = inside.path();
     inside.end();
     knows_that_it_leads_nowhere(&daemon, &path, links[1]);
+    let shown = chain_at(&daemon, &path);
+    assert!(shown.contains("every program proceeded: 5 packets"), "{shown}");
+    assert!(shown.contains("tc_member is reached by 5 of"), "{shown}");
     assert_eq!(traffic.send(5), 5);
     daemon.kill();
     daemon.again(&launch());
@@ -122,11 +130,12 @@ fn chain_stays_whole_when_its_process_ends() {
 fn chain_stays_whole_where_nobody_reaches_it() {
     let (mut daemon, network) = (Daemon::start_with(&launch()), Network::new());
     let traffic = Traffic::new(&network);
-    let links = cut_chain(&daemon, &network.far.path());
+    let (path, links) = (network.far.path(), cut_chain(&daemon, &network.far.path()));
     // Only the sockets of the traffic keep the namespace.
     network.far.delete();
     for _ in 0..2 {
         comes_to(&daemon.wire(), links[0], "unreachable: ");
+        assert!(chain_at(&daemon, &path).contains("may run on"));
         assert_eq!(traffic.send(5), 5);
         let refused =
             daemon.wire().detach(bpfman_proto::v1::DetachRequest { link_id: links[0] }).unwrap_err();
@@ -134,6 +143,8 @@ fn chain_stays_whole_where_nobody_reaches_it() {
         assert!(daemon.bpfman("doctor").stdout.contains("may run on"));
         daemon.kill();
         daemon.again(&launch());
+        let started = daemon.log();
+        assert!(started.contains("records and kernel were compared, and differ in what was not mended"));
     }
     drop(traffic);
     for id in links {

@@ -154,7 +154,6 @@ fn tenants_may_drop(direction: &'static str) {
         };
         wire.attach(attach(counting.id, place)).unwrap();
         bench.attach(&wire, other, &refusing);
-        // XDP comes before tc.
         let is_first = direction == "ingress" && (machine == XDP || other != XDP);
         let seen = if is_first { 2 } else { 0 };
         assert_eq!(sent(&traffic, [&counting, &refusing]), (0, [seen, 2]), "{case}");

@@ -69,7 +69,6 @@ fn terminal_shows_programs_chains_verdicts_maps_and_owners() {
     top.press("/hits\r");
     let shown = top.until_text("only: hits");
     assert!(shown.contains("hits") && !shown.contains("trail"), "{shown}");
-    // Escape alone, not the start of a sequence.
     top.press("\x1b");
     top.until_shown("all maps again", |shown| !shown.contains("only: "));
 

@@ -45,7 +45,7 @@ fn explain_chain<K: Kernel>(
     let ours = entries.iter().position(|entry| entry.ours);
     let mode = ours.and_then(|at| XdpPlacement::mode_of(&entries[at].via));
     let trouble = view.standing.iter().filter(|standing| !standing.is_running());
-    let interfaces = engine.kernel().interfaces(interface.netns.as_deref())?;
+    let interfaces = engine.interfaces_beside(interface, kind)?;
     let scene = Scene {
         may_redirect_to_veth: mode == Some(XdpRunsIn::Native)
             && interfaces.iter().any(|facts| facts.kind.as_deref() == Some("veth")),

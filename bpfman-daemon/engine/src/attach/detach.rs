@@ -19,6 +19,8 @@ impl<K: Kernel> Engine<K> {
     /// Removes one attachment. The kernel has released it when this returns; on an error the link stays.
     pub fn detach(&self, id: LinkId) -> Result<(), EngineError> {
         let _operation = self.begin()?;
+        let at = self.state().links.get(&id).and_then(|link| link.hook);
+        self.follow_moved_dispatchers_at(at)?;
         let (link, _held) = self.lock_link(id).ok_or(EngineError::NoLink(id))?;
         let hook = link.hook;
         let adopted = self.record(link.program).filter(|program| {

@@ -226,6 +226,7 @@ impl<K: Kernel> Engine<K> {
                 LinkTarget::Kprobe { function, offset: *offset, inside_only, on_return, cookie }
             }
             AttachPoint::Netkit { interface } => LinkTarget::Netkit {
+                home: link.namespace,
                 netns: interface.netns.as_deref(),
                 interface: &interface.name,
                 attach_type: attach_type(),

@@ -14,6 +14,12 @@ impl<K: Kernel> Engine<K> {
     /// Detaches and unloads a program. Maps stay while another managed program uses them. On an error, all stays.
     pub fn unload(&self, id: ProgramId) -> Result<(), EngineError> {
         let _operation = self.begin()?;
+        let at: BTreeSet<_> = {
+            let state = self.state();
+            let program = state.program(id).map(|program| program.uid);
+            program.into_iter().flat_map(|uid| state.links_of(uid)).filter_map(|link| link.hook).collect()
+        };
+        self.follow_moved_dispatchers_at(at)?;
         // Lock order: shared maps, programs, hooks. Of two programs that use the same maps and leave at the same time,
         // the second has to see the first one gone.
         let _shared = self.lock(Subject::SharedMaps);

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bpfman_model::{
-    Held, Holder, HookAttachment, HookEntry, HookKey, HookKind, Interface, KernelLinkId, ProgramId,
+    Held, Holder, HookAttachment, HookEntry, HookKey, HookKind, Interface, InterfaceFacts, KernelLinkId,
+    ProgramId,
 };
-use bpfmand_kernel::{Kernel, ObjectHolders};
+use bpfmand_kernel::{FoundNamespace, Kernel, ObjectHolders};
 
 use crate::describe::details::HookEntryDetails;
+use crate::state::HookPresence;
 use crate::state::records::{Entry, HookRecord};
 use crate::{Engine, EngineError, paths};
 
@@ -64,10 +66,29 @@ impl<K: Kernel> Engine<K> {
         interface: &Interface,
         kind: HookKind,
     ) -> Result<Vec<HookEntryDetails>, EngineError> {
-        let key = self.kernel.find_hook(interface, kind)?;
-        let contents = self.kernel.hook_contents(interface.netns.as_deref(), &key)?;
+        let key = self.hook_by_name(interface, kind)?;
+        let entries = match self.at_hook_key(interface.netns.as_deref(), &key, None)? {
+            HookPresence::There(entries) => entries,
+            HookPresence::Gone | HookPresence::Unreachable => return Ok(Vec::new()),
+        };
         let ours = self.own_hook_at(&key)?;
-        contents.entries.iter().map(|entry| self.entry_details(entry, &ours)).collect()
+        entries.iter().map(|entry| self.entry_details(entry, &ours)).collect()
+    }
+
+    /// Returns the interfaces of the network namespace of a hook; none if no path leads there.
+    pub fn interfaces_beside(
+        &self,
+        interface: &Interface,
+        kind: HookKind,
+    ) -> Result<Vec<InterfaceFacts>, EngineError> {
+        let key = self.hook_by_name(interface, kind)?;
+        let Some(home) = key.netns.id() else { return Ok(Vec::new()) };
+        let path = match self.kernel.find_namespace(home, interface.netns.as_deref(), None)? {
+            FoundNamespace::At(path) => Some(path),
+            FoundNamespace::Own => None,
+            FoundNamespace::Ended | FoundNamespace::NotFound => return Ok(Vec::new()),
+        };
+        Ok(self.kernel.interfaces(path.as_deref())?)
     }
 
     fn entry_details(&self, entry: &HookEntry, ours: &Ours) -> Result<HookEntryDetails, EngineError> {

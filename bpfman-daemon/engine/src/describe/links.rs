@@ -106,8 +106,7 @@ impl<K: Kernel> Engine<K> {
         budget: &ObservationBudget,
         id: LinkId,
     ) -> Result<LinkDetails, EngineError> {
-        let is_half_done = |link: &LinkDetails| link.standing.may_be_half_done();
-        self.settled(budget, || self.held_link(id), is_half_done, || self.subjects_of(id))
+        self.settled(budget, || self.held_link(id), |link| Some(&mut link.standing), || self.subjects_of(id))
     }
 
     pub(crate) fn held_link(&self, id: LinkId) -> Result<LinkDetails, EngineError> {

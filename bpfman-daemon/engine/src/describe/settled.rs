@@ -40,6 +40,7 @@ impl Standing {
                 | Self::Elsewhere
                 | Self::OtherPath { .. }
                 | Self::Unreachable
+                | Self::Changing
                 | Self::Ended { .. }
                 | Self::ModuleGone { .. }
                 | Self::NotLoaded { .. }
@@ -54,23 +55,26 @@ impl<K: Kernel> Engine<K> {
         ObservationBudget::new(self.options.observation_wait)
     }
 
-    /// Observes an object; if `is_half_done`, again while its subjects are locked, until one observation is consistent
-    /// or the budget is spent. Each call of `observe` reads the records again. The caller holds none of the subjects.
+    /// Observes an object that may be half done again while its subjects are locked; it is [`Standing::Changing`] once the
+    /// budget is spent. Each call of `observe` reads the records again. The caller holds none of the subjects.
     pub(super) fn settled<T>(
         &self,
         budget: &ObservationBudget,
         observe: impl Fn() -> Result<T, EngineError>,
-        is_half_done: impl Fn(&T) -> bool,
+        standing_of: impl Fn(&mut T) -> Option<&mut Standing>,
         subjects: impl Fn() -> Vec<Subject>,
     ) -> Result<T, EngineError> {
         let mut seen = observe()?;
-        while is_half_done(&seen) {
+        while standing_of(&mut seen).is_some_and(|standing| standing.may_be_half_done()) {
             let held: Option<Vec<Guard>> =
                 subjects().into_iter().map(|subject| self.try_lock(subject)).collect();
             if held.is_some() {
                 return observe();
             }
             if budget.is_spent() {
+                if let Some(standing) = standing_of(&mut seen) {
+                    *standing = Standing::Changing;
+                }
                 break;
             }
             let began = Instant::now();
@@ -92,7 +96,7 @@ impl<K: Kernel> Engine<K> {
                 let hook = self.state().hooks.get(key).cloned();
                 hook.map(|hook| self.running_chain(&hook)).transpose()
             },
-            |running| running.as_ref().is_some_and(|running| running.standing.may_be_half_done()),
+            |running| running.as_mut().map(|running| &mut running.standing),
             || vec![Subject::Hook(*key)],
         )
     }

@@ -16,6 +16,10 @@ impl<K: Kernel> Engine<K> {
     /// Releases a hook whose interface may have left its namespace; one that is still there continues. A moved
     /// interface takes its XDP and tcx programs along: attachments by name stay, since no request ended them.
     pub(crate) fn let_hook_go(&self, key: &HookKey, report: &mut FollowReport) -> Result<(), EngineError> {
+        if let Some(ended) = self.follow_moved_dispatcher(key)? {
+            report.detached += ended;
+            return Ok(());
+        }
         let _locks = self.lock_members(&[*key])?;
         let Some(hook) = self.state().hooks.get(key).cloned() else { return Ok(()) };
         let found = self.at_hook_of(&hook)?;
@@ -27,7 +31,7 @@ impl<K: Kernel> Engine<K> {
             }
             HookPresence::There(_) | HookPresence::Unreachable | HookPresence::Gone => {}
         }
-        // The kernel removes all queueing disciplines of a moved interface, and libxdp attaches without a link.
+        // The kernel removes all queueing disciplines of a moved interface.
         let lives_on = hook.entry == Entry::Link && self.live_link(&paths::hook_link(key))?.is_some();
         let links = self.state().chain(key);
         let (made, asked): (Vec<_>, Vec<_>) = links.into_iter().partition(|link| link.matching.is_some());

@@ -13,8 +13,8 @@ use crate::engine::RecoveryReport;
 use crate::engine::locks::Subject;
 use crate::error::if_there;
 use crate::state::hook_names::place;
-use crate::state::records::{MatchingRecord, ProgramRecord};
-use crate::state::{Changes, MapGroup, with_application};
+use crate::state::records::{LinkRecord, MatchingRecord, ProgramRecord};
+use crate::state::{Changes, MapGroup, Standing, with_application};
 use crate::{Engine, EngineError};
 
 const MAX_MATCHINGS: usize = 1024;
@@ -191,17 +191,36 @@ impl<K: Kernel> Engine<K> {
             state.links.values().filter(|link| link.matching.is_some()).cloned().collect()
         };
         for link in made {
-            let Some((interface, kind)) = link.point.hook() else { continue };
-            let gone = matches!(
-                self.kernel.find_hook(interface, kind),
-                Err(KernelError::NoInterface { .. } | KernelError::NoNamespace { .. })
-            );
-            // A namespace without its path may still exist: remove both the link and its record, or neither.
-            if gone {
-                let result = self.remove_made(vec![Arc::clone(&link)]).map(drop);
-                report.note(format!("link {}", link.id), result);
-            }
+            let result = match self.is_match_gone(&link) {
+                // A namespace without its path may still exist: remove both the link and its record, or neither.
+                Ok(true) => self.remove_made(vec![Arc::clone(&link)]).map(drop),
+                Ok(false) => Ok(()),
+                Err(error) => Err(error),
+            };
+            report.note(format!("link {}", link.id), result);
         }
+    }
+
+    /// An interface that was renamed, or whose namespace has another of its paths, is there: following decides.
+    fn is_match_gone(&self, link: &LinkRecord) -> Result<bool, EngineError> {
+        let Some((interface, kind)) = link.point.hook() else { return Ok(false) };
+        let is_named = !matches!(
+            self.kernel.find_hook(interface, kind),
+            Err(KernelError::NoInterface { .. } | KernelError::NoNamespace { .. })
+        );
+        if is_named {
+            return Ok(false);
+        }
+        let Some(key) = link.hook.filter(|key| link.boot == self.boot && key.netns.id().is_some()) else {
+            return Ok(true);
+        };
+        let hook = self.state().hooks.get(&key).cloned();
+        let standing = match hook {
+            Some(hook) => self.observe_entry(&hook)?.standing,
+            None => self.observe_alone(link)?.standing,
+        };
+        // Another interface has the number of one that is gone.
+        Ok(matches!(standing, Standing::Gone | Standing::Waiting | Standing::Lost { .. }))
     }
 
     /// Refuses a link of an ended matching, or of a program that is there already. The caller holds the locks.

@@ -7,6 +7,7 @@ mod gone;
 mod matching;
 mod matching_follow;
 mod moved;
+mod moved_dispatchers;
 mod names;
 mod namespaces;
 

@@ -49,6 +49,9 @@ impl<K: Kernel> Engine<K> {
 
     /// Nothing changes for packets. No lock may be held.
     pub(crate) fn set_moved_aside(&self, key: &HookKey) -> Result<bool, EngineError> {
+        if self.follow_moved_dispatcher(key)?.is_some() {
+            return Ok(true);
+        }
         let find = || self.state().hooks.get(key).cloned();
         let Some(hook) = find() else { return Ok(false) };
         if !self.hook_is_elsewhere(&hook)? {

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use bpfman_model::{HookKey, Interface, LinkId};
+use bpfman_model::{AttachPoint, HookKey, Interface, LinkId};
 use bpfmand_kernel::Kernel;
 
 use crate::follow::at_interface::{AtInterface, ChainOrLink};
 use crate::follow::{FollowReport, Present};
+use crate::standing::NetkitDevice;
 use crate::state::Changes;
 use crate::state::records::{HookRecord, LinkRecord};
-use crate::{Engine, EngineError};
+use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
     pub(crate) fn follow_names(&self, present: &Present<'_>, report: &mut FollowReport) {
@@ -26,6 +27,38 @@ impl<K: Kernel> Engine<K> {
             };
             report.renamed += usize::from(result.is_ok());
             report.add(result, || format!("following the name {name}"));
+        }
+        self.follow_netkit_names(present, report);
+    }
+
+    /// No record has the number of a netkit device: its link finds it.
+    fn follow_netkit_names(&self, present: &Present<'_>, report: &mut FollowReport) {
+        let here: Vec<LinkId> = {
+            let state = self.state();
+            let is_here = |link: &&Arc<LinkRecord>| {
+                matches!(link.point, AttachPoint::Netkit { .. }) && link.namespace == Some(present.netns)
+            };
+            state.links.values().filter(is_here).map(|link| link.id).collect()
+        };
+        for id in here {
+            let renamed = self.rename_netkit(id).map(|renamed| report.renamed += usize::from(renamed));
+            report.add(renamed, || format!("following the name of the device of link {id}"));
+        }
+    }
+
+    fn rename_netkit(&self, id: LinkId) -> Result<bool, EngineError> {
+        let Some((link, _held)) = self.lock_link(id) else { return Ok(false) };
+        let AttachPoint::Netkit { interface } = &link.point else { return Ok(false) };
+        let Some(program) = self.record(link.program) else { return Ok(false) };
+        let Some((handle, _)) = self.live_link(&paths::link(id))? else { return Ok(false) };
+        match self.netkit_device(&link, &program, &handle)? {
+            NetkitDevice::Here(name) if name != interface.name => {
+                self.step("follow", "rename");
+                let point = AttachPoint::Netkit { interface: Interface { name, ..interface.clone() } };
+                self.record_link(&Arc::new(LinkRecord { point, ..(*link).clone() }), None)?;
+                Ok(true)
+            }
+            _ => Ok(false),
         }
     }
 

@@ -1,11 +1,10 @@
 //! Network namespaces in which something is attached or to be attached.
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bpfman_model::{AddressedInterface, InterfaceMatch, NetnsId, NetnsPattern};
+use bpfman_model::{AddressedInterface, AttachPoint, InterfaceMatch, NetnsId, NetnsPattern};
 use bpfmand_kernel::Kernel;
 
 use crate::state::records::LinkRecord;
@@ -21,11 +20,14 @@ impl<K: Kernel> Engine<K> {
         let (mut all, matches) = {
             let state = self.state();
             let of_now = |link: &LinkRecord| {
-                !link.point.names_process() || link.boot == self.boot && !waits_elsewhere(link)
+                !link.point.names_process() || link.boot == self.boot && !self.waits_elsewhere(link)
             };
             // Called every second: most links of a busy machine are at no interface.
             let namespace = |link: &Arc<LinkRecord>| {
-                let (interface, _) = link.point.hook()?;
+                let interface = match &link.point {
+                    AttachPoint::Netkit { interface } => interface,
+                    point => point.hook()?.0,
+                };
                 of_now(link).then(|| interface.netns.clone())
             };
             let all: BTreeSet<Option<PathBuf>> = state.links.values().filter_map(namespace).collect();
@@ -94,14 +96,14 @@ impl<K: Kernel> Engine<K> {
             Some(path) => chosen.netns().iter().any(|pattern| pattern.matches(path)),
         }
     }
-}
 
-/// The link's process has ended, and another may have its number.
-fn waits_elsewhere(link: &LinkRecord) -> bool {
-    if link.hook.is_some_and(|key| key.netns.id().is_some()) {
-        return false;
+    /// The link's process has ended, and another may have its number.
+    fn waits_elsewhere(&self, link: &LinkRecord) -> bool {
+        if link.hook.is_some_and(|key| key.netns.id().is_some()) {
+            return false;
+        }
+        let path = link.point.hook().map(|(interface, _)| &interface.netns).or(link.point.netns());
+        let home = home_of(link).or(link.namespace);
+        !path.zip(home).is_some_and(|(path, home)| self.kernel.leads_to(path.as_deref(), home))
     }
-    let file = link.point.hook().and_then(|(interface, _)| interface.netns.as_deref());
-    let inode = file.and_then(|file| std::fs::metadata(file).ok()).map(|file| file.ino());
-    inode.is_none() || inode != home_of(link).map(|home| home.inode)
 }

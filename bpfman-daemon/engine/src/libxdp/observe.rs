@@ -8,7 +8,7 @@ use bpfmand_splice::{
     DISPATCHER_CONFIG_VERSION, DISPATCHER_NAME, DispatcherConfig, DispatcherSlot, read_dispatcher_config,
 };
 
-use crate::libxdp::{folder, program_pin};
+use crate::libxdp::program_pin;
 use crate::state::records::HookRecord;
 use crate::{Engine, EngineError};
 
@@ -58,10 +58,7 @@ impl<K: Kernel> Engine<K> {
             None => None,
         };
         let config = value.map_or(DispatcherConfig::Other, |value| read_dispatcher_config(&value));
-        Ok(Some(PartialDispatcher {
-            config,
-            folder: folder(&self.options.libxdp_pins, key.ifindex, program.id),
-        }))
+        Ok(Some(PartialDispatcher { config, folder: self.dispatcher_folder(key.ifindex, program.id)? }))
     }
 
     /// Fewer than configured if pins are missing. For decisions, the caller must lock the folder of all dispatchers.

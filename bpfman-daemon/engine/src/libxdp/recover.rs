@@ -7,7 +7,7 @@ use bpfman_model::{
 };
 use bpfmand_kernel::{Kernel, KernelError};
 
-use crate::libxdp::{DispatcherAtHook, folder};
+use crate::libxdp::DispatcherAtHook;
 use crate::state::filter_pin::{netns_name, parse_netns_name};
 use crate::state::records::{Entry, HookRecord};
 use crate::state::{HookPresence, XdpPlacement};
@@ -75,7 +75,7 @@ impl<K: Kernel> Engine<K> {
         }
         for id in [before, after].into_iter().flatten().map(|(id, _)| id) {
             if running.is_none_or(|(running, _)| running != id) {
-                self.remove_tree(&folder(&self.options.libxdp_pins, key.ifindex, id))?;
+                self.remove_tree(&self.dispatcher_folder(key.ifindex, id)?)?;
             }
         }
         self.remove_tree(&pending)?;

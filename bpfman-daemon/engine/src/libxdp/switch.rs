@@ -68,7 +68,9 @@ impl<'a, K: Kernel> NewDispatcher<'a, K> {
     }
 
     pub(crate) fn leftovers(&self) -> [PathBuf; 2] {
-        let before = folder(&self.engine.options.libxdp_pins, self.key.ifindex, self.before.id);
+        let (pins, ifindex, id) = (&self.engine.options.libxdp_pins, self.key.ifindex, self.before.id);
+        let before = self.engine.dispatcher_folder(ifindex, id);
+        let before = before.unwrap_or_else(|_| folder(pins, ifindex, id));
         [before, paths::pending(self.operation)]
     }
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use bpfman_model::{AttachPoint, HookKey, HookKind};
-use bpfmand_kernel::{Kernel, KernelError};
+use bpfman_model::{AttachPoint, HookKey, HookKind, NetnsId};
+use bpfmand_kernel::{FoundNamespace, Kernel, KernelError};
 
 use crate::engine::RecoveryReport;
 use crate::engine::undo::{retry_once, undoing};
@@ -80,11 +80,29 @@ impl<K: Kernel> Engine<K> {
         Ok(Some(self.kernel.find_hook(interface, kind)?))
     }
 
-    pub(crate) fn reattach(&self, link: &Arc<LinkRecord>) -> Result<(), EngineError> {
-        // A process number may be reused after a reboot. A network namespace that is gone took its process with it.
-        if link.point.names_process() && (link.boot != self.boot || link.point.netns().is_some()) {
+    /// Returns the recorded namespace of a link, as long as it may exist, or the one that its path leads to.
+    fn namespace_again(&self, link: &LinkRecord) -> Result<Option<NetnsId>, EngineError> {
+        let of_now = link.boot == self.boot;
+        if let (true, Some(home), Some(netns)) = (of_now, link.namespace, link.point.netns()) {
+            match self.kernel.find_namespace(home, netns.as_deref(), None)? {
+                FoundNamespace::At(_) | FoundNamespace::Own => return Ok(Some(home)),
+                // A link that lost its namespace is gone. Without a pin, that is unknown.
+                FoundNamespace::NotFound if !self.is_dead(&paths::link(link.id)) => {
+                    let subject = link.point.to_string();
+                    return Err(KernelError::NamespaceNotFound { subject, netns: home }.into());
+                }
+                FoundNamespace::NotFound | FoundNamespace::Ended => {}
+            }
+        }
+        // A network namespace that is gone took its process with it.
+        if link.point.names_process() && (!of_now || link.point.netns().is_some()) {
             return Err(EngineError::EarlierProcess { link: link.id, point: link.point.to_string() });
         }
+        self.namespace_at(&link.point)
+    }
+
+    pub(crate) fn reattach(&self, link: &Arc<LinkRecord>) -> Result<(), EngineError> {
+        let namespace = self.namespace_again(link)?;
         self.check_processes_are_known(link)?;
         self.check_probe_again(link)?;
         let program = self.record(link.program).ok_or(EngineError::NoLink(link.id))?;
@@ -100,7 +118,7 @@ impl<K: Kernel> Engine<K> {
             boot: self.boot.clone(),
             adopted: false,
             waits_in: None,
-            namespace: self.namespace_at(&link.point)?,
+            namespace,
             guard: self.guarded_again(&program, link)?,
             ..(**link).clone()
         });

@@ -57,6 +57,7 @@ impl<K: Kernel> Engine<K> {
             // All programs of tenants would count as programs that cannot be loaded again.
             return Err(EngineError::Reader("no process is left that reads objects".to_owned()));
         }
+        self.follow_moved_dispatchers(&mut report);
         self.forget_absent_matches(&mut report);
         // Extensions first: no packet or task may reach the functions that they replace.
         self.recover_links(RecoveredLinks::Extensions, &mut report);

@@ -72,7 +72,7 @@ impl<K: Kernel> Engine<K> {
         Ok(self.keeps_maps(program)?.then(|| Arc::clone(program)))
     }
 
-    fn is_of_this_boot(&self, program: &ProgramRecord) -> bool {
+    pub(crate) fn is_of_this_boot(&self, program: &ProgramRecord) -> bool {
         program.boot.is_empty() || program.boot == self.boot
     }
 

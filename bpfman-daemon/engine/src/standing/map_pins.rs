@@ -1,4 +1,4 @@
-//! Pins of maps: clients, volumes and libbpf find maps by them, so removed pins are restored.
+//! Removed pins are restored: they hold programs without links, and clients, volumes and libbpf find maps by them.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -71,17 +71,33 @@ impl<K: Kernel> Engine<K> {
         Ok(self.kernel.pin(&map, pin)?)
     }
 
-    /// Compares the pins of a program's maps with its record, and restores missing ones.
-    pub fn check_maps(&self, uid: ProgramUid) -> Result<HookCheck, EngineError> {
+    fn lacks_own_pin(&self, program: &ProgramRecord) -> Result<bool, EngineError> {
+        let is_pinned = || Ok::<_, EngineError>(self.kernel.open_pin(&paths::program(program.id))?.is_some());
+        if !self.is_of_this_boot(program) || self.state().lost.why(&program.uid).is_some() || is_pinned()? {
+            return Ok(false);
+        }
+        let is_placed = self.kernel.list_folder(&paths::pending(program.operation))?.is_empty();
+        Ok(is_placed && !is_pinned()?)
+    }
+
+    /// Compares the pins of a program and its maps with its record, and restores missing ones.
+    pub fn check_pins_of(&self, uid: ProgramUid) -> Result<HookCheck, EngineError> {
         let find = || self.state().programs.get(&uid).cloned();
         match find() {
-            Some(program) if !self.missing_map_pins(&program)?.is_empty() => {}
+            Some(program)
+                if self.lacks_own_pin(&program)? || !self.missing_map_pins(&program)?.is_empty() => {}
             _ => return Ok(HookCheck::Right),
         }
         let _held = self.lock(Subject::Program(uid));
         let Some(program) = find() else { return Ok(HookCheck::Absent) };
+        // Nothing holds a program that has ended: lists report it.
+        let is_pinned = self.lacks_own_pin(&program)? && self.is_still_loaded(&program)?;
+        if is_pinned {
+            tracing::warn!(program = %program.id, "its pin was removed, and is back");
+        }
         let torn = Standing::torn(HookPart::MapPins);
         Ok(match self.pin_maps_again(&program) {
+            Ok(false) if is_pinned => HookCheck::Mended(Standing::torn(HookPart::ProgramPin)),
             Ok(false) => HookCheck::Right,
             Ok(true) => {
                 tracing::warn!(program = %program.id, "pins of its maps were removed, and are back");

@@ -8,6 +8,7 @@ mod filter;
 mod interface_location;
 mod link;
 mod map_pins;
+mod netkit;
 mod numbered;
 mod observe;
 mod pin_again;
@@ -18,6 +19,7 @@ mod unfinished;
 
 use crate::state::{HookPart, Loss, Standing};
 
+pub use netkit::NetkitDevice;
 pub use numbered::{MAX_NAMESPACE_END, NAMESPACE_END_PAUSE, numbered_namespaces};
 pub use observe::Observed;
 pub use reconcile::HookCheck;

@@ -86,7 +86,10 @@ impl<K: Kernel> Engine<K> {
                 self.observe_functions(&pin, &program, &link.point)
             }
             _ if link.point.is_per_cpu() => self.observe_per_cpu(&pin, program.id),
-            _ => Ok(self.with_target(link, self.observe_pin(&pin, program.id)?)),
+            _ => {
+                let observed = self.with_target(link, self.observe_pin(&pin, program.id)?);
+                self.with_device(link, &program, observed)
+            }
         }
     }
 

@@ -95,7 +95,7 @@ impl<K: Kernel> Engine<K> {
             self.check_binary(&link, look)?
         } else {
             self.reconcile(observed, &pin, || {
-                if link.point.names_process() && link.hook.is_none() {
+                if link.point.names_process() && link.hook.is_none() && link.point.netns().is_none() {
                     return Err(EngineError::EarlierProcess { link: id, point: link.point.to_string() });
                 }
                 // A dead link at an interface blocks other links there. Elsewhere it stays: it shows what happened.
@@ -133,8 +133,8 @@ impl<K: Kernel> Engine<K> {
                 HookCheck::Absent
             }
             Standing::Unreachable => HookCheck::Unreachable,
-            // Only lists report this status; the hook itself is unaffected.
-            Standing::OtherPath { .. } => HookCheck::Right,
+            // Only lists report these statuses; the hook itself is unaffected.
+            Standing::OtherPath { .. } | Standing::Changing => HookCheck::Right,
             Standing::Replaced { .. }
             | Standing::Ended { .. }
             | Standing::ModuleGone { .. }

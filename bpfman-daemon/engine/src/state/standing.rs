@@ -55,6 +55,8 @@ pub enum Standing {
         /// Failure of the attempt to attach to that file, if there was one.
         why: Option<String>,
     },
+    /// An operation changes it, and has not finished within the wait of a list.
+    Changing,
     /// The pin of the link is gone. The program may or may not run.
     Unpinned,
     /// Another process replaced the program of the link.
@@ -89,6 +91,8 @@ pub enum HookPart {
     Slot,
     /// Links for exactly the existing CPUs.
     CpuLinks,
+    /// Pin of a program.
+    ProgramPin,
     /// Pins of a program's maps.
     MapPins,
 }
@@ -159,6 +163,7 @@ impl Standing {
             Self::Elsewhere | Self::OtherPath { .. } | Self::OldFile { .. } => "elsewhere",
             Self::Unreachable => "unreachable",
             Self::Gone | Self::Ended { .. } => "gone",
+            Self::Changing => "changing",
             Self::Unpinned => "missing",
             Self::Replaced { .. } => "replaced",
             Self::Torn { .. } => "torn",
@@ -213,6 +218,7 @@ impl Standing {
                 format!("{path} leads to no file any more, and it runs on in the one that was there before"),
                 why,
             ),
+            Self::Changing => ("an operation changes it and has not finished yet".to_owned(), &None),
             Self::Unpinned => ("the pin of its link was removed".to_owned(), &None),
             Self::Replaced { by, name } => {
                 (format!("someone put {} into its link, which is left as it is", named(by, name)), &None)
@@ -223,6 +229,7 @@ impl Standing {
                     HookPart::CpuLinks => {
                         "CPUs were switched on or off, or pins of its links for them were removed"
                     }
+                    HookPart::ProgramPin => "its pin was removed",
                     HookPart::MapPins => "pins of its maps were removed",
                     HookPart::Slot => "someone took a program of its chain out of libxdp's dispatcher",
                 }

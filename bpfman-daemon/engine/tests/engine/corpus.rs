@@ -253,7 +253,6 @@ fn compare_all(folder: &Path, built: &Path, runs: bool) -> Vec<Row> {
 
 /// Compiles the corpus and the judge, unless a virtual machine already has them.
 fn built() -> PathBuf {
-    // Tests are in `target/<profile>/deps`.
     let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_path_buf();
     let folder = target.join("corpus");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/corpus/build");

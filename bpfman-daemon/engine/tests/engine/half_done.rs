@@ -84,7 +84,7 @@ fn change_that_is_half_done_is_no_difference() {
 #[derive(Default)]
 struct Lister {
     engine: OnceLock<Weak<Engine<SimKernel>>>,
-    listed: Mutex<Option<usize>>,
+    listed: Mutex<Option<Vec<String>>>,
 }
 
 impl StepObserver for Lister {
@@ -94,7 +94,7 @@ impl StepObserver for Lister {
             return;
         }
         let (done, listed) = channel();
-        std::thread::spawn(move || done.send(differences(&engine).len()));
+        std::thread::spawn(move || done.send(differences(&engine)));
         *self.listed.lock().unwrap() = listed.recv_timeout(PATIENCE).ok();
     }
 }
@@ -118,7 +118,8 @@ fn list_waits_once_for_all_hooks_that_are_being_changed() {
     }
     lister.engine.set(Arc::downgrade(&engine)).unwrap();
     engine.replace_load(&version(&bench, &[alpha], "second", &["alpha"])).unwrap();
-    let listed = lister.listed.lock().unwrap().take();
-    assert_eq!(listed, Some(2 * HOOKS), "links and hooks that are shown in the middle of a change");
+    let listed = lister.listed.lock().unwrap().take().expect("one wait for all");
+    assert_eq!(listed.len(), 2 * HOOKS, "links and hooks that are shown in the middle of a change");
+    assert!(listed.iter().all(|line| line.contains(": changing: an operation changes it")), "{}", listed[0]);
     assert_eq!(differences(&engine), Vec::<String>::new());
 }

@@ -3,24 +3,29 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use bpfman_model::{AttachPoint, Direction, HookKind, Interface, LinkId, ProgramId};
+use bpfman_model::{AttachPoint, Direction, HookKind, Interface, InterfaceMatch, LinkId, ProgramId};
 use bpfmand_engine::{Engine, Standing};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
 
 use crate::bench::{Ask as _, Bench};
+use crate::interfaces::ask;
 use crate::linux::{add_interface_of_number, bench};
 
-struct Beside(String);
+pub struct Beside(String);
 
 impl Beside {
-    fn new(test: &str) -> Self {
+    pub fn new(test: &str) -> Self {
         let name = format!("engine-{}-{test}-b", std::process::id());
         ip(&["netns", "add", &name]);
         Self(name)
     }
 
-    fn left(&self) -> Interface {
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+
+    pub fn left(&self) -> Interface {
         Interface { name: "left".to_owned(), netns: Some(PathBuf::from("/run/netns").join(&self.0)) }
     }
 }
@@ -31,11 +36,11 @@ impl Drop for Beside {
     }
 }
 
-fn ip(words: &[&str]) {
+pub fn ip(words: &[&str]) {
     assert!(Command::new("ip").args(words).status().unwrap().success(), "ip {words:?}");
 }
 
-fn name_of(netns: &Path) -> &str {
+pub fn name_of(netns: &Path) -> &str {
     netns.file_name().unwrap().to_str().unwrap()
 }
 
@@ -48,7 +53,7 @@ fn number_of(bench: &Bench<LinuxKernel>) -> u32 {
     bench.kernel.find_hook(&bench.left(), HookKind::Xdp).unwrap().ifindex.0
 }
 
-fn programs_at(bench: &Bench<LinuxKernel>, interface: &Interface, kind: HookKind) -> Vec<ProgramId> {
+pub fn programs_at(bench: &Bench<LinuxKernel>, interface: &Interface, kind: HookKind) -> Vec<ProgramId> {
     let key = bench.kernel.find_hook(interface, kind).unwrap();
     let contents = bench.kernel.hook_contents(interface.netns.as_deref(), &key).unwrap();
     contents.entries.iter().filter_map(|entry| entry.program).collect()
@@ -182,6 +187,15 @@ fn linux_what_came_with_an_interface_is_told_as_ours() {
     let error = engine.try_attach(bravo, there.clone()).unwrap_err();
     assert!(error.to_string().contains("which bpfman attached before the interface was moved"), "{error}");
     assert!(error.hint().unwrap().contains("`bpfman list links`"), "{error}");
+    let netns = beside.left().netns;
+    let pattern = InterfaceMatch::parse(["left"], [], [], netns.as_deref()).unwrap();
+    let chosen = ask(&engine, bravo, bench.xdp(2), pattern).unwrap();
+    assert!(chosen.links.is_empty() && chosen.failures.len() == 1, "{chosen:?}");
+    assert!(
+        chosen.failures[0].contains("which bpfman attached before the interface was moved"),
+        "{chosen:?}"
+    );
+    engine.detach_matching(chosen.record.id).unwrap();
     assert_eq!(state_of(&engine, link), Standing::Elsewhere);
     engine.detach(link).unwrap();
     engine.attached(bravo, there);

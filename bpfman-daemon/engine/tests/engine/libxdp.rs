@@ -8,6 +8,7 @@ use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
 
 use crate::bench::{Ask as _, Bench, Testable as _};
+use crate::interfaces_moved::{Beside, ip, name_of, programs_at};
 use crate::linux::command_in;
 use bpfmand_engine::Standing;
 
@@ -138,7 +139,6 @@ fn a_program_joins_those_of_xdp_loader_at_its_priority() {
     assert_eq!(loader.names(), ["bravo", "xdpfilt_alw_eth", "xdpfilt_dny_eth", "alpha"]);
     all_well(&engine, &bench);
 
-    // Third-party programs are not loaded again.
     engine.detach(link).unwrap();
     assert_eq!(loader.names(), ["bravo", "xdpfilt_alw_eth", "xdpfilt_dny_eth"]);
     engine.detach(second).unwrap();
@@ -276,4 +276,29 @@ fn xdp_loader_hook_without_dispatcher_is_named_in_the_conflict() {
     let EngineError::HookHeld(conflict) = error else { panic!("{error}") };
     assert!(matches!(conflict.attached, Attached::Netlink { .. }), "{conflict:?}");
     assert!(text.contains("xdpfilt_alw_eth") && text.contains("by netlink in native mode"), "{text}");
+}
+
+#[test]
+fn dispatcher_that_went_along_with_its_interface_is_left() {
+    let bench = crate::linux::bench("went_along");
+    if !can_join(&bench) {
+        return;
+    }
+    let beside = Beside::new("went_along");
+    let (loader, engine, link) = together(&bench);
+    ip(&["-n", name_of(&bench.netns), "link", "set", "left", "netns", beside.name()]);
+    engine.follow_interfaces(Some(&bench.netns)).unwrap();
+    let there = || programs_at(&bench, &beside.left(), XDP);
+    let (state, before) = (engine.describe_link(link).unwrap(), there());
+    assert_eq!((state.standing.name(), state.running.as_slice()), ("elsewhere", &before[..]), "{state:?}");
+    engine.detach(link).unwrap();
+    let after = there();
+    assert!(after.len() == 1 && after != before, "{before:?} {after:?}");
+    let folders = loader.folders();
+    let [folder] = &folders[..] else { panic!("{folders:?}") };
+    let pins = (0..).map(|slot| bench.libxdp_pins.join(folder).join(format!("prog{slot}-prog")));
+    let programs = pins.map_while(|pin| bench.kernel.open_pin(&pin).unwrap());
+    let names: Vec<String> =
+        programs.map(|program| bench.kernel.program_of(&program).unwrap().name).collect();
+    assert!(names.len() == 2 && names.iter().all(|name| name.starts_with("xdpfilt_")), "{names:?}");
 }

@@ -58,6 +58,7 @@ mod lying_readers;
 mod many_hooks;
 mod map_sizes;
 mod missing_pins;
+mod moved_dispatchers;
 mod namespace_paths;
 mod namespaces;
 mod netkit;

@@ -137,7 +137,6 @@ fn many(name: &'static str, by_clsact: bool, operation: Operation) -> Case {
     Case { name, by_clsact, before: everywhere_at_seven, operation }
 }
 
-/// The leftovers are in several records.
 fn ends_anywhere_whole(case: &Case) {
     let bench = small_records();
     let engine = bench.engine();

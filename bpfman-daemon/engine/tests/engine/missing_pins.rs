@@ -64,6 +64,23 @@ fn a_start_pins_again_what_still_runs<K: Testable>(bench: &Bench<K>) {
     assert_eq!(after, before, "the same links, pinned as they were: nothing runs twice");
 }
 
+fn pin_of_a_program_comes_back<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
+    let link = engine.attached(alpha, bench.xdp(1));
+    let pin = PathBuf::from(format!("prog_{alpha}"));
+    bench.kernel.unpin(&pin).unwrap();
+    let report = engine.check_all();
+    assert!(report.lost.is_empty() && report.mended.len() == 1, "{report:?}");
+    assert!(format!("{report:?}").contains("its pin was removed"), "{report:?}");
+    assert!(bench.kernel.open_pin(&pin).unwrap().is_some());
+    engine.detach(link).unwrap();
+    assert!(bench.kernel.program(alpha).unwrap().is_some());
+    assert!(engine.check_all().mended.is_empty());
+    engine.unload(alpha).unwrap();
+    assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
+}
+
 /// State after a bpffs was unmounted, while the link still exists.
 fn a_start_makes_a_chain_whole_whose_link_still_runs<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
@@ -229,6 +246,7 @@ on_both_kernels!(
     links_of_a_program_that_is_unloaded_run_nothing,
     a_start_pins_again_what_still_runs,
     a_start_makes_a_chain_whole_whose_link_still_runs,
+    pin_of_a_program_comes_back,
     pins_of_maps_come_back,
     map_that_no_program_names_outlives_its_pin,
     a_link_is_not_taken_for_that_of_another_record,

@@ -2,9 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use bpfman_model::{AttachPoint, NetfilterFamily, NetfilterHook, NetfilterPlace, NetnsId};
-use bpfmand_engine::Standing;
+use bpfman_model::{
+    AttachPoint, HookKind, InterfaceMatch, NetfilterFamily, NetfilterHook, NetfilterPlace, NetnsId,
+};
+use bpfmand_engine::{Engine, Standing};
 use bpfmand_kernel::prelude::*;
+use bpfmand_kernel::sim::SimKernel;
 
 use crate::bench::{Ask as _, pins};
 use crate::interfaces::{ask, chosen};
@@ -168,6 +171,149 @@ fn link_of_a_namespace_tells_that_its_path_changed() {
                 Standing::OtherPath { was: Some(bench.netns.clone()), now: None }
             );
         }
+    }
+}
+
+#[test]
+fn lost_links_of_a_namespace_return_to_it() {
+    for (at_start, given_away) in [(false, false), (true, false), (false, true), (true, true)] {
+        let bench = crate::simulated::bench();
+        let mut engine = bench.engine();
+        let names = ["no_packet", "no_listener"];
+        let [packets, listeners] = engine.loads(&bench.request("points", &names))[..] else { panic!() };
+        let home = bench.home();
+        assert!(bench.kernel.add_name(Path::new("/proc/4712/ns/net"), home));
+        let netns = Some(bench.netns.clone());
+        let (family, hook) = (NetfilterFamily::Ipv4, NetfilterHook::Input);
+        let place = NetfilterPlace { family, hook, priority: 7, defragment: false };
+        let links = [
+            engine.attached(packets, AttachPoint::Netfilter { netns: netns.clone(), place }),
+            engine.attached(listeners, AttachPoint::Netns { netns }),
+        ];
+        bench.kernel.remove_name(&bench.netns);
+        if given_away {
+            bench.kernel.add_namespace(&bench.netns);
+        }
+        for link in links {
+            bench.kernel.end_link(&PathBuf::from(format!("links/{link}"))).unwrap();
+        }
+        if at_start {
+            drop(engine);
+            engine = bench.engine();
+        } else {
+            engine.check_all();
+        }
+        let name = if given_away { "elsewhere" } else { "ok" };
+        assert!(links.iter().all(|link| state_of(&engine, *link).name() == name), "{:?}", engine.all_links());
+        let places: Vec<_> = bench.kernel.snapshot().links.into_values().map(|link| link.place).collect();
+        let is_home = |place: &String| place.contains(&home.inode.to_string());
+        assert!(places.len() == 2 && places.iter().all(is_home), "{places:?}");
+    }
+}
+
+#[test]
+fn link_of_a_namespace_follows_its_path_after_the_end() {
+    let bench = crate::simulated::bench();
+    let engine = bench.engine();
+    let listeners = engine.loads(&bench.request("points", &["no_listener"]))[0];
+    let link = engine.attached(listeners, AttachPoint::Netns { netns: Some(bench.netns.clone()) });
+    let old = bench.home();
+    bench.kernel.remove_namespace(&bench.netns);
+    bench.kernel.add_namespace(&bench.netns);
+    engine.check_all();
+    assert_eq!(state_of(&engine, link), Standing::Running);
+    let place = bench.kernel.snapshot().links.into_values().map(|link| link.place).next().unwrap();
+    assert!(!place.contains(&old.inode.to_string()), "{place}");
+}
+
+#[test]
+fn hook_is_described_by_a_path_that_leads_nowhere() {
+    for bench in [crate::simulated::bench(), by_clsact()] {
+        let engine = bench.engine();
+        let [alpha, tango] = engine.loads(&bench.request("programs", &["alpha", "tango"]))[..] else {
+            panic!()
+        };
+        let hooks = [(alpha, bench.xdp(1), XDP), (tango, bench.tc(INGRESS, 1), HookKind::Tc(INGRESS))];
+        for (program, point, _) in hooks.clone() {
+            engine.attached(program, point);
+        }
+        leave_name(&bench);
+        let here = |kind| engine.hook_entries(&bench.left(), kind).unwrap();
+        let beside = |kind| engine.interfaces_beside(&bench.left(), kind).unwrap();
+        for (_, _, kind) in &hooks {
+            let entries = here(*kind);
+            assert!(entries.len() == 1 && entries[0].ours && entries[0].program.is_some(), "{entries:?}");
+            assert!(beside(*kind).iter().any(|facts| facts.name == "left"));
+        }
+        bench.kernel.remove_name(Path::new(PROCESS));
+        for (_, _, kind) in hooks {
+            assert!(here(kind).is_empty() && beside(kind).is_empty());
+            assert_eq!(engine.show_chain(&bench.left(), kind).unwrap().members.len(), 1);
+        }
+    }
+}
+
+#[test]
+fn match_that_was_renamed_stays_attached_over_a_start() {
+    for bench in [crate::simulated::bench(), by_clsact()] {
+        let engine = bench.engine();
+        let names = ["alpha", "tango", "xray"];
+        let [alpha, tango, xray] = engine.loads(&bench.request("programs", &names))[..] else { panic!() };
+        for (program, point) in [(alpha, bench.xdp(1)), (tango, bench.tc(INGRESS, 1)), (xray, bench.tcx(1))] {
+            ask(&engine, program, point, chosen(&bench, &["left", "wan"], &[])).unwrap();
+        }
+        let attached = || {
+            let snapshot = bench.kernel.snapshot();
+            (snapshot.links.into_keys().collect::<Vec<_>>(), snapshot.filters.len())
+        };
+        let ids = |engine: &Engine<SimKernel>| -> Vec<_> {
+            engine.all_links().iter().map(|link| (link.record.id, link.kernel_link)).collect()
+        };
+        let before = (ids(&engine), attached());
+        drop(engine);
+        assert!(bench.kernel.rename_interface(Some(&bench.netns), "left", "wan"));
+        let engine = bench.engine();
+        assert_eq!((ids(&engine), attached()), before);
+        engine.follow_interfaces(Some(&bench.netns)).unwrap();
+        assert_eq!((ids(&engine), attached()), before);
+        assert!(engine.all_links().iter().all(|link| link.standing.is_running()));
+        drop(engine);
+        assert!(bench.kernel.rename_interface(Some(&bench.netns), "wan", "other"));
+        let engine = bench.engine();
+        engine.follow_interfaces(Some(&bench.netns)).unwrap();
+        assert!(engine.all_links().is_empty());
+        assert_eq!(attached(), (Vec::new(), 0));
+    }
+}
+
+#[test]
+fn match_keeps_its_links_when_one_of_its_paths_is_removed() {
+    for bench in [crate::simulated::bench(), by_clsact()] {
+        let engine = bench.engine();
+        let second = Path::new("/run/netns/second");
+        assert!(bench.kernel.add_name(second, bench.home()));
+        let names = ["alpha", "tango", "xray"];
+        let [alpha, tango, xray] = engine.loads(&bench.request("programs", &names))[..] else { panic!() };
+        let netns = [bench.netns.as_path(), second];
+        let both = InterfaceMatch::parse(["left"], [], [], netns).unwrap();
+        for (program, point) in [(alpha, bench.xdp(1)), (tango, bench.tc(INGRESS, 1)), (xray, bench.tcx(1))] {
+            ask(&engine, program, point, both.clone()).unwrap();
+        }
+        let links = |engine: &Engine<SimKernel>| -> Vec<_> {
+            engine.all_links().iter().map(|link| (link.record.id, link.kernel_link)).collect()
+        };
+        let before = links(&engine);
+        assert_eq!(before.len(), 3);
+        drop(engine);
+        let named = bench.kernel.named_namespaces();
+        assert_eq!(named.len(), 1, "{named:?}");
+        bench.kernel.remove_name(&bench.netns);
+        let engine = bench.engine();
+        assert_eq!(links(&engine), before);
+        follow(&engine, &bench);
+        engine.follow_interfaces(Some(second)).unwrap();
+        assert_eq!(links(&engine), before);
+        assert!(engine.all_links().iter().all(|link| link.standing.is_running()), "{:?}", engine.all_links());
     }
 }
 

@@ -108,6 +108,21 @@ fn filter_is_removed_where_its_namespace_lives_on() {
 }
 
 #[test]
+fn hook_is_lost_if_two_checks_find_its_namespace_unreachable() {
+    let bench = by_clsact();
+    let engine = bench.engine();
+    let tango = engine.loads(&bench.request("programs", &["tango"]))[0];
+    engine.attached(tango, bench.tc(INGRESS, 1));
+    hide(&bench);
+    follow(&engine, &bench);
+    assert_eq!(engine.check_all().lost, []);
+    for _ in 0..2 {
+        let lost = format!("{:?}", engine.check_all().lost);
+        assert!(lost.contains("no name, mount or process leads"), "{lost}");
+    }
+}
+
+#[test]
 fn second_attach_by_another_path_joins_the_hook() {
     let bench = by_clsact();
     let engine = bench.engine();

@@ -1,13 +1,17 @@
 //! Programs of netkit devices: they behave like other links, and their verdicts apply.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use bpfman_model::{AttachPoint, Interface, LoadRequest, MapId, ProgramId, Reason, TenantRules};
+use bpfman_model::{AttachPoint, Interface, LinkId, LoadRequest, MapId, ProgramId, Reason, TenantRules};
 use bpfmand_engine::{Engine, HookCheck, Standing};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
+use bpfmand_kernel::sim::SimKernel;
 
 use crate::bench::{Ask as _, Bench, Testable, pins};
+use crate::interfaces_moved::Beside;
+use crate::namespaces::PROCESS;
 use crate::replacements::replacement;
 use crate::simulated::bench as simulated_bench;
 
@@ -43,7 +47,88 @@ fn both_ends_live_as_other_links_do<K: Testable>(bench: &Bench<K>) {
 
 #[test]
 fn simulated_both_ends_live_as_other_links_do() {
-    both_ends_live_as_other_links_do(&simulated_bench());
+    both_ends_live_as_other_links_do(&with_device());
+}
+
+fn with_device() -> Bench<SimKernel> {
+    let bench = simulated_bench();
+    bench.kernel.add_interface(Some(&bench.netns), "kit0").unwrap();
+    bench
+}
+
+fn lose_pin(bench: &Bench<SimKernel>, link: LinkId) {
+    bench.kernel.end_link(&Path::new("links").join(link.to_string())).unwrap();
+}
+
+#[test]
+fn lost_netkit_link_returns_to_its_own_namespace() {
+    for (at_start, path) in [(false, None), (true, None), (false, Some(PROCESS)), (true, Some(PROCESS))] {
+        let bench = with_device();
+        let mut engine = bench.engine();
+        let program = engine.loads(&bench.request("openers", &["no_primary"]))[0];
+        let home = bench.home();
+        assert!(bench.kernel.add_name(Path::new(PROCESS), home));
+        let netns = Some(path.map_or_else(|| bench.netns.clone(), PathBuf::from));
+        let interface = Interface { name: "kit0".to_owned(), netns: netns.clone() };
+        let link = engine.attached(program, AttachPoint::Netkit { interface });
+        assert!(bench.kernel.add_name(Path::new("/proc/4712/ns/net"), home));
+        for path in [Path::new(PROCESS), &bench.netns] {
+            bench.kernel.remove_name(path);
+        }
+        let taken = netns.as_deref().unwrap();
+        bench.kernel.add_namespace(taken);
+        bench.kernel.add_interface(Some(taken), "kit0").unwrap();
+        lose_pin(&bench, link);
+        if at_start {
+            drop(engine);
+            engine = bench.engine();
+        } else {
+            assert!(matches!(engine.check_link(link).unwrap(), HookCheck::Mended(_)));
+        }
+        let places: Vec<_> = bench.kernel.snapshot().links.into_values().map(|link| link.place).collect();
+        assert!(places.len() == 1 && places[0].contains(&home.inode.to_string()), "{places:?}");
+        assert_eq!(engine.describe_link(link).unwrap().standing.name(), "elsewhere");
+        engine.unload(program).unwrap();
+        assert!(bench.kernel.snapshot().links.is_empty());
+    }
+}
+
+#[test]
+fn netkit_link_follows_the_name_of_its_device() {
+    let bench = with_device();
+    let mut engine = bench.engine();
+    let program = engine.loads(&bench.request("openers", &["no_peer"]))[0];
+    let link = engine.attached(program, at(&bench, "kit0"));
+    assert!(engine.watched_namespaces().contains(&Some(bench.netns.clone())));
+    for (from, to) in [("kit0", "kit1"), ("kit1", "kit2")] {
+        assert!(bench.kernel.rename_interface(Some(&bench.netns), from, to));
+        assert_eq!(engine.follow_interfaces(Some(&bench.netns)).unwrap().renamed, 1);
+        assert_eq!(engine.describe_link(link).unwrap().record.point, at(&bench, to));
+    }
+    lose_pin(&bench, link);
+    drop(engine);
+    engine = bench.engine();
+    assert_eq!(engine.describe_link(link).unwrap().standing, Standing::Running);
+}
+
+#[test]
+fn netkit_link_of_a_moved_device_is_elsewhere() {
+    let bench = with_device();
+    let engine = bench.engine();
+    let program = engine.loads(&bench.request("openers", &["no_peer"]))[0];
+    let link = engine.attached(program, at(&bench, "kit0"));
+    let other = Path::new("/run/netns/beside");
+    bench.kernel.add_namespace(other);
+    assert!(bench.kernel.move_interface(&bench.netns, "kit0", other));
+    bench.kernel.add_interface(Some(&bench.netns), "kit0").unwrap();
+    assert_eq!(engine.follow_interfaces(Some(&bench.netns)).unwrap().renamed, 0);
+    assert_eq!(engine.check_link(link).unwrap(), HookCheck::Absent);
+    assert_eq!(engine.describe_link(link).unwrap().standing, Standing::Elsewhere);
+    drop(engine);
+    let engine = bench.engine();
+    assert_eq!(engine.describe_link(link).unwrap().standing, Standing::Elsewhere);
+    engine.detach(link).unwrap();
+    assert!(bench.kernel.snapshot().links.is_empty());
 }
 
 fn ip(bench: &Bench<LinuxKernel>, words: &[&str]) -> bool {
@@ -93,9 +178,21 @@ fn linux_netkit_programs_decide_what_leaves_an_end() {
     assert!(matches!(engine.describe_link(link).unwrap().standing, Standing::Lost { .. }));
     assert!(ip(&bench, &["link", "add", "kit0", "type", "netkit"]));
     assert!(matches!(engine.check_link(link).unwrap(), HookCheck::Mended(_)));
-    assert_eq!(
-        engine.describe_link(link).unwrap().standing,
-        Standing::Running,
-        "a device of that name again"
-    );
+    let standing = || engine.describe_link(link).unwrap().standing;
+    assert_eq!(standing(), Standing::Running, "a device of that name again");
+    let peer = engine.loads(&bench.request("openers", &["no_peer"]))[0];
+    let peer = engine.attached(peer, at(&bench, "kit0"));
+    assert!(ip(&bench, &["link", "set", "kit0", "name", "kit1"]));
+    assert_eq!(engine.follow_interfaces(Some(&bench.netns)).unwrap().renamed, 2);
+    for link in [link, peer] {
+        let details = engine.describe_link(link).unwrap();
+        assert_eq!((details.standing, &details.record.point), (Standing::Running, &at(&bench, "kit1")));
+    }
+    let beside = Beside::new("netkit");
+    assert!(ip(&bench, &["link", "set", "kit1", "netns", beside.name()]));
+    engine.follow_interfaces(Some(&bench.netns)).unwrap();
+    assert_eq!(standing(), Standing::Elsewhere);
+    assert_eq!(engine.check_link(link).unwrap(), HookCheck::Absent);
+    engine.detach(link).unwrap();
+    engine.detach(peer).unwrap();
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use bpfman_model::{AttachPoint, MapId, ProgramId, Reason};
+use bpfman_model::{AttachPoint, AttachRequest, MapId, OrderIntent, Owner, ProgramId, Reason};
 use bpfmand_engine::{Engine, EngineError};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
@@ -11,6 +11,7 @@ use bpfmand_kernel::prelude::*;
 use crate::bench::{Ask as _, Bench};
 use crate::linux::bench;
 use crate::points::netfilter;
+use crate::replacements::replacement;
 
 pub struct Group {
     pub folder: PathBuf,
@@ -214,10 +215,29 @@ fn linux_each_netfilter_program_has_a_priority_of_its_own() {
     }
     let engine = bench.engine();
     let program = engine.loads(&bench.request("points", &["no_packet"]))[0];
-    engine.attached(program, netfilter(&bench, -5));
-    let error = engine.try_attach(program, netfilter(&bench, -5)).unwrap_err();
-    assert_eq!(error.kind(), Reason::Conflict, "{error}");
-    assert!(error.to_string().contains("ipv4 input priority -5"), "{error}");
+    let link = engine.attached(program, netfilter(&bench, -5));
+    let of_another = AttachRequest {
+        ttl: None,
+        program,
+        point: netfilter(&bench, -5),
+        order: OrderIntent::default(),
+        sharing: Default::default(),
+        metadata: Default::default(),
+        owner: Owner::User(64_801),
+        group: None,
+    };
+    for (error, is_named) in [
+        (engine.try_attach(program, netfilter(&bench, -5)).unwrap_err(), true),
+        (engine.replace_program(&replacement(&bench, program, "points")).unwrap_err(), true),
+        (engine.attach(&of_another).unwrap_err(), false),
+    ] {
+        assert_eq!(error.kind(), Reason::Conflict, "{error}");
+        let (text, hint) = (error.to_string(), error.hint().unwrap());
+        assert!(text.contains("ipv4 input priority -5"), "{text}");
+        assert_eq!(text.contains(&format!("link {link}")), is_named, "{text}");
+        assert_eq!(hint.contains(&format!("`bpfman detach {link}`")), is_named, "{hint}");
+    }
+    assert!(engine.describe_link(link).unwrap().standing.is_running());
     engine.attached(program, netfilter(&bench, -4));
 }
 

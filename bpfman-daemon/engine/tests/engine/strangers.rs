@@ -51,7 +51,6 @@ fn force_off<K: Testable>(bench: &Bench<K>, pin: &str) {
     let link = kernel.open_pin(Path::new(pin)).unwrap().unwrap();
     kernel.pin(&link, Path::new("stranger")).unwrap();
     drop(link);
-    // Our pin still holds the link.
     kernel.end_link(Path::new("stranger")).unwrap_err();
 }
 

@@ -305,7 +305,6 @@ fn linux_each_feature_of_the_kernel_can_be_done_without() {
     }
 }
 
-/// Unless a build option decides.
 #[test]
 fn linux_probed_features_exist_since_their_kernel_version() {
     let bench = bench("versions");

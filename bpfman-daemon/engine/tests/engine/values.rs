@@ -95,7 +95,6 @@ fn digits_are_a_number_where_bytes_are_not_asked_for<K: Testable>(bench: &Bench<
     assert_eq!(written(bench, "zeroed", "10000000", true), 10_000_000_u32.to_ne_bytes());
     assert_eq!(written(bench, "name", "616263", true), b"616263\0\0");
     assert_eq!(written(bench, "mac", "abcdef", true), b"abcdef");
-    // These can only be given as bytes.
     assert_eq!(written(bench, "pointer", "0102030405060708", true), [1, 2, 3, 4, 5, 6, 7, 8]);
 }
 

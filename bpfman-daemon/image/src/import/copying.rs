@@ -22,12 +22,42 @@ pub(super) struct Copied {
     pub(super) shown: String,
     pub(super) index: Option<Vec<u8>>,
     pub(super) docker: Option<Vec<u8>>,
-    pub(super) files: BTreeMap<String, (Digest, u64)>,
+    files: BTreeMap<String, (Digest, u64)>,
+    links: BTreeMap<String, String>,
+}
+
+impl Copied {
+    /// Earlier versions of docker keep a layer of several images once, with symbolic links to it in the archive.
+    pub(super) fn file(&self, name: &str) -> Option<(Digest, u64)> {
+        let target = || self.files.get(self.links.get(name)?);
+        self.files.get(name).or_else(target).copied()
+    }
+}
+
+/// Returns where a symbolic link leads; none if outside of the archive.
+fn link_target(link: &str, target: &str) -> Option<String> {
+    let mut parts: Vec<&str> = link.split('/').collect();
+    parts.pop();
+    for part in target.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop()?;
+            }
+            part => parts.push(part),
+        }
+    }
+    (!target.starts_with('/')).then(|| parts.join("/"))
 }
 
 pub(super) fn copy(staging: &Arc<Staging>, path: &Path, limits: &Limits) -> Result<Copied, ImageError> {
-    let copied =
-        Copied { shown: path.display().to_string(), index: None, docker: None, files: BTreeMap::new() };
+    let copied = Copied {
+        shown: path.display().to_string(),
+        index: None,
+        docker: None,
+        files: BTreeMap::new(),
+        links: BTreeMap::new(),
+    };
     let mut copying = Copying { staging, limits, left: TOTAL_LIMIT, copied };
     if fs::metadata(path).map_err(storage(path))?.is_dir() {
         copying.folder(path)?;
@@ -79,9 +109,14 @@ impl Copying<'_> {
             if count == MAX_ENTRIES {
                 return Err(self.malformed(format!("it has more than {MAX_ENTRIES} entries")));
             }
+            let name = String::from_utf8_lossy(&entry.path_bytes()).trim_start_matches("./").to_owned();
             if entry.header().entry_type().is_file() {
-                let name = String::from_utf8_lossy(&entry.path_bytes()).trim_start_matches("./").to_owned();
                 self.file(&name, &mut entry)?;
+            } else if entry.header().entry_type().is_symlink()
+                && let Some(target) = entry.link_name_bytes()
+                && let Some(target) = link_target(&name, &String::from_utf8_lossy(&target))
+            {
+                self.copied.links.insert(name, target);
             }
         }
         Ok(())
@@ -186,5 +221,22 @@ impl<R: Read> Read for Bounded<R> {
         let read = self.inner.read(buffer)?;
         self.left = self.left.checked_sub(read as u64).ok_or_else(|| io::Error::other(Bound))?;
         Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn link_leads_to_a_name_inside_of_the_archive_alone() {
+        for (target, expected) in [
+            ("../b/layer.tar", Some("b/layer.tar")),
+            ("./layer", Some("a/layer")),
+            ("../../b/layer.tar", None),
+            ("/b/layer.tar", None),
+        ] {
+            assert_eq!(link_target("a/layer.tar", target).as_deref(), expected, "{target}");
+        }
     }
 }

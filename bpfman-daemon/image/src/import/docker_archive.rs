@@ -33,7 +33,7 @@ pub(super) fn entries(copied: &Copied, staging: &Arc<Staging>) -> Result<Vec<Des
     }
     let file = |name: &str, kind: &str| {
         let blob = name.strip_prefix("blobs/sha256/").and_then(|hex| format!("sha256:{hex}").parse().ok());
-        let named = copied.files.get(name.trim_start_matches("./")).copied();
+        let named = copied.file(name.trim_start_matches("./"));
         let size = |digest: Digest| staging.size(digest).map(|size| (digest, size));
         let (digest, size) = named
             .or_else(|| blob.and_then(size))

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use bpfman_model::{
     CgroupPath, FileReader, GroupContents, HookContents, HookKey, HookKind, Interface, KernelLinkId,
-    LinkFacts, ProcessScope, ProgramId, XdpRunsIn,
+    LinkFacts, NetnsId, ProcessScope, ProgramId, XdpRunsIn,
 };
 
 use crate::{FilterPlace, FoundFile, KernelError, KernelObjects, LinkTarget, NewLink};
@@ -95,6 +95,15 @@ pub trait KernelHooks: KernelObjects {
     fn is_link_at(&self, netns: Option<&Path>, key: &HookKey, link: &LinkFacts) -> Result<bool, KernelError> {
         Ok(self.hook_contents(netns, key)?.entries.iter().any(|entry| entry.may_be_link(link.id)))
     }
+
+    /// Returns the name of the device of a netkit link, if it is in this namespace, which is searched, first at `netns`.
+    fn netkit_device(
+        &self,
+        home: NetnsId,
+        netns: Option<&Path>,
+        link: &Self::Handle,
+        attach_type: u32,
+    ) -> Result<Option<String>, KernelError>;
 
     /// Ends the link, or folder of links, pinned at `path`, and waits for their release. A missing pin is no error.
     fn end_link(&self, path: &Path) -> Result<(), KernelError>;

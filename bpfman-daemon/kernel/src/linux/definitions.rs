@@ -9,6 +9,9 @@ pub struct Definitions {
     older: Addresses,
     /// Not declared as functions: used only if no function has the name.
     others: Addresses,
+    /// A function that picks one of several when a process starts.
+    has_resolver: bool,
+    has_older_resolver: bool,
     pub is_imported: bool,
 }
 
@@ -16,6 +19,12 @@ pub struct Definitions {
 struct Addresses {
     strong: BTreeSet<u64>,
     weak: Option<u64>,
+}
+
+impl Addresses {
+    fn is_empty(&self) -> bool {
+        self.strong.is_empty() && self.weak.is_none()
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +45,19 @@ impl Definitions {
             group.weak.get_or_insert(address);
         } else if group.strong.len() < MAX_ADDRESSES {
             group.strong.insert(address);
+        }
+    }
+
+    pub fn add_resolver(&mut self, is_older: bool) {
+        self.has_resolver |= !is_older;
+        self.has_older_resolver |= is_older;
+    }
+
+    pub fn is_chosen_at_run_time(&self) -> bool {
+        match (self.has_resolver, self.has_older_resolver) {
+            (true, _) => self.current.is_empty(),
+            (false, true) => self.current.is_empty() && self.older.is_empty(),
+            (false, false) => false,
         }
     }
 
@@ -82,6 +104,25 @@ mod tests {
         assert_eq!(definitions.chosen(), Ok(Some(1)));
         definitions.add(2, Binding { is_weak: true, is_older: true, is_function: true });
         assert_eq!(definitions.chosen(), Ok(Some(2)));
+    }
+
+    #[test]
+    fn resolver_is_meant_before_an_older_function() {
+        let function = |is_older| Binding { is_weak: false, is_older, is_function: true };
+        for (resolver_is_older, functions, is_resolved) in [
+            (false, &[][..], true),
+            (false, &[true], true),
+            (false, &[true, false], false),
+            (true, &[], true),
+            (true, &[true], false),
+            (true, &[false], false),
+        ] {
+            let mut definitions = Definitions::default();
+            definitions.add_resolver(resolver_is_older);
+            functions.iter().for_each(|is_older| definitions.add(1, function(*is_older)));
+            let found = definitions.is_chosen_at_run_time();
+            assert_eq!(found, is_resolved, "{resolver_is_older} {functions:?}");
+        }
     }
 
     #[test]

@@ -34,6 +34,9 @@ pub fn file_offset(target: &TargetFile, function: &str) -> Result<u64, ProbeTarg
         Ok(Found::Nothing { is_imported: true }) => {
             Err(ProbeTargetError::Imported { path, function: function.to_owned() })
         }
+        Ok(Found::ChosenAtRunTime) => {
+            Err(ProbeTargetError::ChosenAtRunTime { path, function: function.to_owned() })
+        }
         Ok(Found::Outside) => Err(ProbeTargetError::NotLoaded { path, function: function.to_owned() }),
         Ok(Found::Several(count)) => {
             Err(ProbeTargetError::SeveralFunctions { path, function: function.to_owned(), count })
@@ -66,12 +69,16 @@ fn find<Elf: FileHeader<Endian = Endianness> + Pod>(
 
 enum Found {
     /// The address is that of the load.
-    At { offset: u64, address: u64 },
+    At {
+        offset: u64,
+        address: u64,
+    },
     /// The file lacks the function.
     Nothing {
         /// Imported from a library.
         is_imported: bool,
     },
+    ChosenAtRunTime,
     /// In no loaded part.
     Outside,
     /// Number of ambiguous addresses.
@@ -84,6 +91,9 @@ impl<Elf: FileHeader<Endian = Endianness> + Pod> Binary<'_, Elf> {
         for kind in [elf::SHT_DYNSYM, elf::SHT_SYMTAB] {
             let definitions = table.definitions(kind, function)?;
             is_imported |= definitions.is_imported;
+            if definitions.is_chosen_at_run_time() {
+                return Ok(Found::ChosenAtRunTime);
+            }
             match definitions.chosen() {
                 Ok(None) => {}
                 Ok(Some(address)) => {
@@ -127,14 +137,20 @@ impl<Elf: FileHeader<Endian = Endianness> + Pod> Binary<'_, Elf> {
         let mut number = 0;
         each::<Elf::Sym>(self.file(), table.sh_offset(endian).into(), count, &mut |symbol| {
             let place = places.binary_search_by_key(&symbol.st_name(endian), |(place, _)| *place);
+            let is_older =
+                |place: usize| places[place].1 || versions.is_some_and(|table| self.is_hidden(table, number));
             if let Ok(place) = place
                 && is_definition::<Elf>(symbol, endian)
             {
-                let by_table = versions.is_some_and(|table| self.is_hidden(table, number));
                 let is_weak = symbol.st_bind() == elf::STB_WEAK;
                 let is_function = symbol.st_type() == elf::STT_FUNC;
-                let binding = Binding { is_weak, is_older: places[place].1 || by_table, is_function };
+                let binding = Binding { is_weak, is_older: is_older(place), is_function };
                 definitions.add(symbol.st_value(endian).into(), binding);
+            } else if let Ok(place) = place
+                && is_defined::<Elf>(symbol, endian)
+                && symbol.st_type() == elf::STT_GNU_IFUNC
+            {
+                definitions.add_resolver(is_older(place));
             } else if place.is_ok()
                 && symbol.st_shndx(endian) == elf::SHN_UNDEF
                 // Many binaries have weak references without a definition.
@@ -166,10 +182,13 @@ pub(super) fn is_definition<Elf: FileHeader<Endian = Endianness>>(
     symbol: &Elf::Sym,
     endian: Endianness,
 ) -> bool {
-    let place = symbol.st_shndx(endian);
-    place != elf::SHN_UNDEF
-        && (!place.is_special() || place == elf::SHN_XINDEX)
+    is_defined::<Elf>(symbol, endian)
         && matches!(symbol.st_type(), elf::STT_FUNC | elf::STT_OBJECT | elf::STT_NOTYPE)
+}
+
+fn is_defined<Elf: FileHeader<Endian = Endianness>>(symbol: &Elf::Sym, endian: Endianness) -> bool {
+    let place = symbol.st_shndx(endian);
+    place != elf::SHN_UNDEF && (!place.is_special() || place == elf::SHN_XINDEX)
 }
 
 /// Returns ascending offsets of the wanted name, also as a suffix, and whether its version is old: one `@`, not two.

@@ -102,8 +102,8 @@ fn create(
             let how = (*on_return, *known_only, *attach_type);
             multi_probes::attach_uprobes(program, &places, how, *cookie).map(in_file)
         }
-        LinkTarget::Netkit { netns, interface, attach_type } => {
-            netkit::attach(program, *netns, interface, *attach_type)
+        LinkTarget::Netkit { home, netns, interface, attach_type } => {
+            finder.enter_known(*home, *netns, || netkit::attach(program, *netns, interface, *attach_type))
         }
         LinkTarget::Usdt { target, provider, name, scope, reader, specs } => {
             let place = usdt::UsdtPlace { target, provider, name, scope, reader: *reader };

@@ -88,11 +88,19 @@ fn program_here(load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> 
             request.line_info_cnt = text.line_info.len() as u32;
         }
     }
-    let loaded = if load.without_perfmon {
-        load_rights::without_perfmon(&format!("program \"{}\"", text.name), || verified(load, &mut request))
-    } else {
-        verified(load, &mut request)
+    let attempt = |request: &mut attr::ProgLoad| match load.without_perfmon {
+        true => {
+            load_rights::without_perfmon(&format!("program \"{}\"", text.name), || verified(load, request))
+        }
+        false => verified(load, request),
     };
+    let mut loaded = attempt(&mut request);
+    while let Err(KernelError::Refused { log, .. }) = &loaded
+        && let Some(what) = leave_out(&mut request, log)
+    {
+        tracing::warn!(program = text.name, log, "loaded without {what}, which the kernel refuses");
+        loaded = attempt(&mut request);
+    }
     loaded.map_err(|error| match (error, refused) {
         (KernelError::Refused { program, why, log, source }, _) if is_unsaid(&why, &source) => {
             let why = match arrays_of_others(load, &maps) {
@@ -107,6 +115,23 @@ fn program_here(load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> 
         }
         (error, _) => error,
     })
+}
+
+/// Leaves debug information out of a request that the kernel refused for it, before it verified any instruction.
+fn leave_out(request: &mut attr::ProgLoad, log: &str) -> Option<&'static str> {
+    let is_about =
+        |names: [&str; 2]| log.contains("processed 0 insns") && names.iter().any(|name| log.contains(name));
+    if request.line_info_cnt != 0 && is_about(["line_info", "line info"]) {
+        (request.line_info, request.line_info_cnt, request.line_info_rec_size) = (0, 0, 0);
+        return Some("its source lines");
+    }
+    if request.func_info_cnt != 0 && is_about(["func_info", "func info"]) {
+        (request.line_info, request.line_info_cnt, request.line_info_rec_size) = (0, 0, 0);
+        (request.func_info, request.func_info_cnt, request.func_info_rec_size) = (0, 0, 0);
+        request.prog_btf_fd = 0;
+        return Some("the types of its functions");
+    }
+    None
 }
 
 fn verified(load: &ProgramLoad<'_>, request: &mut attr::ProgLoad) -> Result<Loaded<OwnedFd>, KernelError> {

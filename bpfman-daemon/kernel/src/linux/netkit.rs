@@ -1,10 +1,11 @@
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
-use bpfman_model::{HookKind, Interface};
+use bpfman_model::{HookKind, IfIndex, Interface};
 
 use super::attr::{self, Command};
-use super::{netns, sys};
+use super::{interfaces, netlink, netns, sys};
 use crate::KernelError;
 
 /// `BPF_MPROG_MAX` minus the terminator of the list.
@@ -18,22 +19,55 @@ pub fn attach(
 ) -> Result<OwnedFd, KernelError> {
     let place = Interface { name: interface.to_owned(), netns: netns.map(Path::to_owned) };
     let subject = || format!("a program to netkit device {interface}");
-    netns::enter(netns, || {
-        // Looks up the index in the very namespace where it denotes that device.
-        let ifindex = netns::find_hook_here(&place, HookKind::Xdp)?.ifindex;
-        let mut request = attr::LinkCreate {
-            prog_fd: program.as_raw_fd(),
-            target: ifindex.0,
-            attach_type,
-            ..Default::default()
-        };
-        sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| match source.raw_os_error() {
-            Some(libc::ENXIO) => KernelError::NoNetkit { name: interface.to_owned(), why: "it is none" },
-            Some(libc::EACCES) => {
-                KernelError::NoNetkit { name: interface.to_owned(), why: "it is the other end of one" }
-            }
-            Some(libc::ERANGE) => KernelError::HookFull { hook: subject(), most: MAX_PROGRAMS },
-            _ => KernelError::call("attach", subject(), source),
-        })
+    let ifindex = netns::find_hook_here(&place, HookKind::Xdp)?.ifindex;
+    let mut request = attr::LinkCreate {
+        prog_fd: program.as_raw_fd(),
+        target: ifindex.0,
+        attach_type,
+        ..Default::default()
+    };
+    sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| match source.raw_os_error() {
+        Some(libc::ENXIO) => KernelError::NoNetkit { name: interface.to_owned(), why: "it is none" },
+        Some(libc::EACCES) => {
+            KernelError::NoNetkit { name: interface.to_owned(), why: "it is the other end of one" }
+        }
+        Some(libc::ERANGE) => KernelError::HookFull { hook: subject(), most: MAX_PROGRAMS },
+        _ => KernelError::call("attach", subject(), source),
     })
+}
+
+/// Returns the name of the device at which a link runs, if it is in the namespace of this thread. The kernel describes
+/// a program at the peer by the number of that end, which may be in another namespace.
+pub fn device_here(link: &OwnedFd, attach_type: u32) -> Result<Option<String>, KernelError> {
+    let fail = |source: io::Error| KernelError::call("find", "the netkit device of a link", source);
+    let mut info = attr::LinkInfo::default();
+    sys::info(link, &mut info).map_err(fail)?;
+    let all = netlink::socket().and_then(|socket| interfaces::list_by(&socket)).map_err(fail)?;
+    for device in all.into_iter().filter(|facts| facts.kind.as_deref() == Some("netkit")) {
+        if has_link(device.ifindex, attach_type, info.id).map_err(fail)? {
+            return Ok(Some(device.name));
+        }
+    }
+    Ok(None)
+}
+
+fn has_link(device: IfIndex, attach_type: u32, link: u32) -> io::Result<bool> {
+    let mut programs = [0_u32; MAX_PROGRAMS];
+    let mut links = [0_u32; MAX_PROGRAMS];
+    let mut request = attr::Query {
+        target: device.0,
+        attach_type,
+        prog_ids: programs.as_mut_ptr() as u64,
+        count: MAX_PROGRAMS as u32,
+        link_ids: links.as_mut_ptr() as u64,
+        ..Default::default()
+    };
+    match sys::bpf(Command::ProgQuery, &mut request) {
+        // Gone by now, or the other end of a device.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENXIO | libc::EACCES)) => {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+        Ok(_) => Ok(links.contains(&link)),
+    }
 }

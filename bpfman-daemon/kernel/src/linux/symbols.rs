@@ -248,6 +248,24 @@ mod tests {
     }
 
     #[test]
+    fn function_that_is_chosen_at_run_time_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = "int old(void) { return 1; } int fast(void) { return 2; }
+                      static void *choose(void) { return fast; }
+                      int new(void) __attribute__((ifunc(\"choose\")));
+                      __asm__(\".symver old,copied@V1\"); __asm__(\".symver new,copied@@V2\");";
+        let script = folder.path().join("versions");
+        std::fs::write(&script, "V1 { global: old; new; fast; }; V2 { } V1;").unwrap();
+        let script = format!("-Wl,--version-script={}", script.display());
+        let file = library(folder.path(), &[source], &[&script]);
+        for function in ["copied", "new"] {
+            let error = file_offset(&file, function).unwrap_err().to_string();
+            assert!(error.contains(&format!("behind \"{function}\", of which a process chooses")), "{error}");
+        }
+        assert!(file_offset(&file, "fast").unwrap() > 0);
+    }
+
+    #[test]
     fn libraries_without_a_cache_are_found_in_all_distro_folders() {
         for (folder, file, target) in [
             ("usr/lib/ARCH-linux-gnu", "libc.so.6", "libc"),

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use bpfman_model::uapi::link_type;
 use bpfman_model::{Direction, IfIndex, NetnsId, ProgramId};
 
 use super::filters::Filters;
@@ -20,8 +21,8 @@ impl SimKernel {
     /// Removes a network namespace with its interfaces.
     pub fn remove_namespace(&self, path: &Path) {
         let mut state = self.state();
-        for place in state.network.remove_namespace(path) {
-            state.interface_gone(place);
+        if let Some(inode) = state.network.inode_of(path) {
+            state.namespace_gone(inode);
         }
         drop(state);
         self.changed.notify_all();
@@ -43,9 +44,7 @@ impl SimKernel {
     /// Ends a network namespace with its interfaces, whether a file leads to it or not.
     pub fn end_namespace(&self, netns: NetnsId) {
         let mut state = self.state();
-        for place in state.network.end_namespace(netns.inode) {
-            state.interface_gone(place);
-        }
+        state.namespace_gone(netns.inode);
         drop(state);
         self.changed.notify_all();
     }
@@ -75,6 +74,18 @@ impl SimKernel {
     pub fn overrun_watches(&self) {
         self.state().network.overruns += 1;
         self.changed.notify_all();
+    }
+
+    /// Moves an interface to another namespace, without its filters; false if there is no such interface or namespace.
+    pub fn move_interface(&self, from: &Path, name: &str, to: &Path) -> bool {
+        let mut state = self.state();
+        let moved = state.network.move_interface(from, name, to);
+        if let Some((from, to)) = moved {
+            state.interface_moved(from, to);
+        }
+        drop(state);
+        self.changed.notify_all();
+        moved.is_some()
     }
 
     /// Removes an interface. Its filters are removed, its links stay and run nothing.
@@ -204,6 +215,42 @@ impl SimKernel {
 }
 
 impl super::SimState {
+    fn namespace_gone(&mut self, inode: u64) {
+        for place in self.network.end_namespace(inode) {
+            self.interface_gone(place);
+        }
+        let at_namespace = format!("network namespace {inode},");
+        let is_there = |body: &Body| {
+            matches!(body, Body::Link { place: SimLinkTarget::Place { kernel_type: link_type::NETNS, at }, .. }
+                if at.starts_with(&at_namespace))
+        };
+        let all = self.objects.all.iter();
+        let links: Vec<Key> = all.filter(|(_, object)| is_there(&object.body)).map(|(key, _)| *key).collect();
+        links.into_iter().for_each(|link| self.detach(link));
+    }
+
+    fn interface_moved(&mut self, from: (NetnsId, IfIndex), to: (NetnsId, IfIndex)) {
+        for object in self.objects.all.values_mut() {
+            let Body::Link { place, .. } = &mut object.body else { continue };
+            if let SimLinkTarget::Xdp { netns, ifindex }
+            | SimLinkTarget::Tcx { netns, ifindex, .. }
+            | SimLinkTarget::Netkit { netns, ifindex, .. } = place
+                && (*netns, *ifindex) == from
+            {
+                (*netns, *ifindex) = to;
+            }
+        }
+        if let Some(attached) = self.network.xdp.remove(&from) {
+            self.network.xdp.insert(to, attached);
+        }
+        for direction in [Direction::Ingress, Direction::Egress] {
+            if let Some(hook) = self.network.tcx.remove(&(from.0, from.1, direction)) {
+                self.network.tcx.insert((to.0, to.1, direction), hook);
+            }
+        }
+        self.drop_filters(from);
+    }
+
     fn interface_gone(&mut self, (netns, ifindex): (NetnsId, IfIndex)) {
         let links: Vec<Key> = self
             .objects
@@ -211,7 +258,10 @@ impl super::SimState {
             .iter()
             .filter(|(_, object)| {
                 matches!(&object.body, Body::Link {
-                    place: SimLinkTarget::Xdp { netns: n, ifindex: i } | SimLinkTarget::Tcx { netns: n, ifindex: i, .. }, ..
+                    place: SimLinkTarget::Xdp { netns: n, ifindex: i }
+                        | SimLinkTarget::Tcx { netns: n, ifindex: i, .. }
+                        | SimLinkTarget::Netkit { netns: n, ifindex: i, .. },
+                    ..
                 } if *n == netns && *i == ifindex)
             })
             .map(|(key, _)| *key)
@@ -220,6 +270,10 @@ impl super::SimState {
             self.detach(link);
         }
         self.drop_unlinked_programs(netns, ifindex);
+        self.drop_filters((netns, ifindex));
+    }
+
+    fn drop_filters(&mut self, (netns, ifindex): (NetnsId, IfIndex)) {
         let filters: Vec<_> = self
             .filters
             .all

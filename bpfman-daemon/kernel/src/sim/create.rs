@@ -277,6 +277,7 @@ impl SimLinkTarget {
         match self {
             Self::Xdp { .. } => link_type::XDP,
             Self::Tcx { .. } => link_type::TCX,
+            Self::Netkit { .. } => link_type::NETKIT,
             Self::Event(_) => link_type::PERF_EVENT,
             Self::Group { .. } => link_type::CGROUP,
             Self::Sockmap { .. } => link_type::SOCKMAP,

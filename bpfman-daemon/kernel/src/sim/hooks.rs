@@ -168,7 +168,7 @@ impl SimState {
         HookAttachment::XdpLink { links, mode }
     }
 
-    fn place_of_link(&self, link: Key) -> Option<&SimLinkTarget> {
+    pub(super) fn place_of_link(&self, link: Key) -> Option<&SimLinkTarget> {
         match &self.objects.all.get(&link)?.body {
             Body::Link { place, .. } => Some(place),
             _ => None,

@@ -103,10 +103,14 @@ impl SimState {
                 let place = SimLinkTarget::Place { kernel_type: link_type::UPROBE_MULTI, at };
                 Ok(self.objects.add(Body::Link { program, place }))
             }
-            LinkTarget::Netkit { netns, interface, attach_type } => {
-                let netns = self.network.namespace(*netns)?.id.inode;
-                let at = format!("device {interface} of network namespace {netns}, hook {attach_type}");
-                self.attach_once(program, SimLinkTarget::Place { kernel_type: link_type::NETKIT, at })
+            LinkTarget::Netkit { home, netns, interface, attach_type } => {
+                let namespace = self.network.reach_known(*home, *netns)?;
+                let ifindex = namespace.index(interface).ok_or_else(|| KernelError::NoInterface {
+                    name: (*interface).to_owned(),
+                    netns: netns.map(Path::to_owned),
+                })?;
+                let (netns, attach_type) = (namespace.id, *attach_type);
+                self.attach_once(program, SimLinkTarget::Netkit { netns, ifindex, attach_type })
             }
             LinkTarget::Usdt { target, provider, name, .. } => {
                 let at = format!("{target}: probe {provider}:{name}{}", self.targets.suffix(target));
@@ -251,8 +255,9 @@ impl SimState {
                     return Err(fail(EINVAL));
                 }
             }
-            SimLinkTarget::Place { kernel_type, .. } => {
-                let updates = [link_type::NETNS, link_type::ITER, link_type::NETKIT].contains(kernel_type);
+            SimLinkTarget::Place { .. } | SimLinkTarget::Netkit { .. } => {
+                let kernel_type = place.kernel_type();
+                let updates = [link_type::NETNS, link_type::ITER, link_type::NETKIT].contains(&kernel_type);
                 let is_alike = matches!(
                     &self.object(old)?.body, Body::Program { kind, .. } if kind.kernel_type == wanted
                 );
@@ -290,11 +295,10 @@ impl SimState {
         let forced = match place {
             SimLinkTarget::Xdp { .. }
             | SimLinkTarget::Tcx { .. }
+            | SimLinkTarget::Netkit { .. }
             | SimLinkTarget::Group { .. }
             | SimLinkTarget::Sockmap { .. } => true,
-            SimLinkTarget::Place { kernel_type, .. } => {
-                matches!(*kernel_type, link_type::NETNS | link_type::NETKIT)
-            }
+            SimLinkTarget::Place { kernel_type, .. } => *kernel_type == link_type::NETNS,
             _ => false,
         };
         if forced {

@@ -30,6 +30,10 @@ impl Namespace {
         if name == LOOPBACK.0 { Some(LOOPBACK.1) } else { self.interfaces.get(name).copied() }
     }
 
+    pub fn name_of(&self, ifindex: IfIndex) -> Option<String> {
+        self.list().into_iter().find(|facts| facts.ifindex == ifindex).map(|facts| facts.name)
+    }
+
     pub fn has(&self, ifindex: IfIndex) -> bool {
         ifindex == LOOPBACK.1 || self.interfaces.values().any(|found| *found == ifindex)
     }
@@ -110,14 +114,11 @@ impl SimNetwork {
         id
     }
 
-    /// Returns the interfaces of the ended namespace, for their programs.
-    pub fn remove_namespace(&mut self, path: &Path) -> Vec<(NetnsId, IfIndex)> {
-        self.names
-            .get(&Some(path.to_owned()))
-            .copied()
-            .map_or_else(Vec::new, |inode| self.end_namespace(inode))
+    pub fn inode_of(&self, path: &Path) -> Option<u64> {
+        self.names.get(&Some(path.to_owned())).copied()
     }
 
+    /// Returns the interfaces of the ended namespace, for their programs.
     pub fn end_namespace(&mut self, inode: u64) -> Vec<(NetnsId, IfIndex)> {
         self.names.retain(|_, of| *of != inode);
         self.numbers.remove(&inode);
@@ -221,6 +222,27 @@ impl SimNetwork {
         let ifindex = namespace.interfaces.remove(name)?;
         namespace.up.remove(&ifindex);
         Some((namespace.id, ifindex))
+    }
+
+    pub fn move_interface(
+        &mut self,
+        from: &Path,
+        name: &str,
+        to: &Path,
+    ) -> Option<((NetnsId, IfIndex), (NetnsId, IfIndex))> {
+        if self.namespace(Some(to)).ok()?.index(name).is_some() {
+            return None;
+        }
+        let from = self.remove_interface(Some(from), name)?;
+        let namespace = self.named_mut(Some(to))?;
+        let mut ifindex = from.1;
+        if namespace.has(ifindex) {
+            namespace.last += 1;
+            ifindex = IfIndex(namespace.last);
+        }
+        namespace.last = namespace.last.max(ifindex.0);
+        namespace.interfaces.insert(name.to_owned(), ifindex);
+        Some((from, (namespace.id, ifindex)))
     }
 
     pub fn rename_interface(&mut self, netns: Option<&Path>, name: &str, new: &str) -> bool {
@@ -349,6 +371,7 @@ impl SimNetwork {
                 }
             }
             SimLinkTarget::Event(_)
+            | SimLinkTarget::Netkit { .. }
             | SimLinkTarget::Trampoline
             | SimLinkTarget::Place { .. }
             | SimLinkTarget::Replacement { .. }

@@ -73,6 +73,11 @@ pub(super) enum SimLinkTarget {
         ifindex: IfIndex,
         direction: Direction,
     },
+    Netkit {
+        netns: NetnsId,
+        ifindex: IfIndex,
+        attach_type: u32,
+    },
     Event(String),
     Trampoline,
     Place {

@@ -89,6 +89,9 @@ impl SimKernel {
                         SimLinkTarget::Tcx { netns, ifindex, direction } => {
                             format!("tcx {} {ifindex} {direction}", netns.inode)
                         }
+                        SimLinkTarget::Netkit { netns, ifindex, attach_type } => {
+                            format!("netkit {} {ifindex} {attach_type}", netns.inode)
+                        }
                         SimLinkTarget::Event(point) => point.clone(),
                         SimLinkTarget::Trampoline => "trampoline".to_owned(),
                         SimLinkTarget::Group { at } => at.clone(),

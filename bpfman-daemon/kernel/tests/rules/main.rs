@@ -6,6 +6,7 @@
 mod anchors;
 mod bench;
 mod containers;
+mod damaged_types;
 mod extensions;
 mod filters;
 mod holders;

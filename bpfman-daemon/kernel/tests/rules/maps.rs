@@ -1,10 +1,10 @@
 //! Entries of maps: per CPU, copied, and slots.
 
 use bpfman_model::map_type::{
-    ARRAY, ARRAY_OF_MAPS, HASH, LPM_TRIE, LRU_HASH, LRU_PERCPU_HASH, PERCPU_ARRAY, PERCPU_HASH, PROG_ARRAY,
-    QUEUE, RINGBUF,
+    ARRAY, ARRAY_OF_MAPS, CPUMAP, HASH, LPM_TRIE, LRU_HASH, LRU_PERCPU_HASH, PERCPU_ARRAY, PERCPU_HASH,
+    PROG_ARRAY, QUEUE, RINGBUF,
 };
-use bpfman_model::{Insn, MapRole, ProgramType};
+use bpfman_model::{Insn, MapRole, MapSpec, ProgramType};
 use bpfmand_kernel::linux::{LinuxKernel, test_run};
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::{Kernel, KernelError, MapEntry};
@@ -49,6 +49,23 @@ fn a_map_that_was_opened_to_read_is_read_and_not_written(bench: &Bench<LinuxKern
     assert_eq!(kernel.map_entries(&opened, 2).unwrap()[1], entry(9));
     let gone = bpfman_model::MapId(u32::MAX - 7);
     assert_eq!(number(&kernel.open_map_to_read(gone).unwrap_err()), Some(libc::ENOENT));
+}
+
+fn refused_definition_is_explained(bench: &Bench<LinuxKernel>) {
+    const NO_PREALLOC: u32 = 1;
+    for (map_type, key, value, entries, flags, words) in [
+        (LPM_TRIE, 8, 4, 1, 0, "BPF_F_NO_PREALLOC"),
+        (QUEUE, 4, 4, 1, 0, "has no keys"),
+        (ARRAY, 8, 8, 1, 0, "keys of 4 bytes"),
+        (LRU_HASH, 4, 8, 1, NO_PREALLOC, "cannot have the flag"),
+        (PERCPU_ARRAY, 4, 40_000, 1, 0, "32768 bytes for each CPU"),
+        (CPUMAP, 4, 4, 1 << 20, 0, "--map-size numbers="),
+    ] {
+        let spec = MapSpec { flags, ..MapSpec::sized("numbers", map_type, key, value, entries) };
+        let error = bench.kernel.create_map(&spec, None).unwrap_err();
+        assert!(matches!(error, KernelError::BadMap { .. }), "{error:?}");
+        assert!(error.to_string().contains(words), "{error} does not say {words}");
+    }
 }
 
 fn per_cpu_access_refuses_what_does_not_fit<K: Kernel>(bench: &Bench<K>) {
@@ -287,4 +304,5 @@ crate::on_both_kernels!(
 crate::on_linux!(
     counters_of_programs_add_up_over_all_cpus,
     a_map_that_was_opened_to_read_is_read_and_not_written,
+    refused_definition_is_explained,
 );

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -180,6 +181,35 @@ async fn bundles_beside_an_image_in_a_layout_count() {
     assert!(matches!(imported[0].outcome, ImportOutcome::Verified(_)), "{imported:?}");
 }
 
+/// Docker before 25 writes a symbolic link for a layer of another image.
+fn with_linked_layer(archive: &Path, linked: &Path) {
+    let (mut read, mut files) = (tar::Archive::new(File::open(archive).unwrap()), Vec::new());
+    for entry in read.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let (name, mut content) = (entry.path().unwrap().display().to_string(), Vec::new());
+        entry.read_to_end(&mut content).unwrap();
+        files.push((entry.header().entry_type().is_file(), name, content));
+    }
+    let mut builder = tar::Builder::new(File::create(linked).unwrap());
+    for (_, name, content) in files.into_iter().filter(|(is_file, ..)| *is_file) {
+        let is_manifest = name == "manifest.json";
+        let mut manifest: Value = serde_json::from_slice(&content).unwrap_or_default();
+        if is_manifest {
+            let layer = manifest[0]["Layers"][0].as_str().unwrap().to_owned();
+            manifest[0]["Layers"][0] = "first/layer.tar".into();
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(tar::EntryType::Symlink);
+            header.set_size(0);
+            builder.append_link(&mut header, "first/layer.tar", format!("../{layer}")).unwrap();
+        }
+        let content = if is_manifest { manifest.to_string().into_bytes() } else { content };
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        builder.append_data(&mut header, name, &*content).unwrap();
+    }
+    builder.into_inner().unwrap();
+}
+
 #[tokio::test]
 async fn docker_and_podman_archives_import_if_no_signature_is_needed() {
     let (registry, object) = (DockerRegistry::start(), object("docker_archive"));
@@ -204,6 +234,11 @@ async fn docker_and_podman_archives_import_if_no_signature_is_needed() {
         assert_eq!(imported[0].name, image.to_string());
         assert_eq!(&*store.load(&image, FetchPolicy::Never).await.unwrap().bytes, object.bytes());
     }
+    let linked = folder.path().join("linked.tar");
+    with_linked_layer(&path, &linked);
+    let store = Store::new(unsigned());
+    store.store.import(&linked, Some(&image)).await.unwrap();
+    assert_eq!(&*store.load(&image, FetchPolicy::Never).await.unwrap().bytes, object.bytes());
     let refused = Store::new(demand(&[&SigningKey::generate().unwrap()]));
     let imported = refused.store.import(&path, Some(&image)).await.unwrap();
     assert!(matches!(&imported[0].outcome, ImportOutcome::Refused(why) if why.contains("not signed")));

@@ -103,7 +103,6 @@ fn contains(whole: &Value, part: &Value, path: &str) {
     }
 }
 
-/// Removes empty lists, which equal absent ones.
 fn without_empty(mut value: Value) -> Value {
     match &mut value {
         Value::Object(fields) => {

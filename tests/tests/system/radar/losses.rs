@@ -64,7 +64,6 @@ fn a_killed_daemon_resumes_and_reports_what_happened_meanwhile() {
 
 #[test]
 fn a_daemon_that_starts_with_a_full_ring_reports_all_of_it_once() {
-    /// Several times the capacity of the ring buffer.
     const LOADS: u64 = 15_000;
     let mut daemon = daemon();
     let before = programs(&daemon);

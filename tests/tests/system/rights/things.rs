@@ -17,9 +17,7 @@ use super::table::Class;
 
 /// Interface of a hook with programs of all owners, which grants cover.
 pub const SHARED: &str = "shared0";
-/// Interface of a hook that grants do not cover.
 pub const UNCOVERED: &str = "other0";
-/// Priority that grants do not cover.
 const UNCOVERED_PRIORITY: i32 = 950;
 
 #[derive(Clone, Debug)]

@@ -119,7 +119,6 @@ impl Machine {
         let link = kernel.open_pin(pin).unwrap().unwrap();
         kernel.pin(&link, other).unwrap();
         drop(link);
-        // Our pin still holds the link.
         kernel.end_link(other).unwrap_err();
     }
 

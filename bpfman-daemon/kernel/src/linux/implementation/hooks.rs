@@ -3,12 +3,12 @@ use std::path::Path;
 
 use bpfman_model::{
     CgroupPath, FileReader, GroupContents, HookContents, HookKey, HookKind, Interface, KernelLinkId,
-    LinkFacts, ProcessScope, ProgramId, XdpRunsIn,
+    LinkFacts, NetnsId, ProcessScope, ProgramId, XdpRunsIn,
 };
 
 use crate::linux::{
-    LinuxKernel, attr::Command, cgroup, clsact, facts, hook_contents, iterator, links, netns, struct_ops,
-    symbols, xdp,
+    LinuxKernel, attr::Command, cgroup, clsact, facts, hook_contents, iterator, links, netkit, netns,
+    struct_ops, symbols, xdp,
 };
 use crate::{FilterPlace, FoundFile, KernelError, KernelHooks, LinkTarget, NewLink, ProbeTargetError};
 
@@ -110,6 +110,16 @@ impl KernelHooks for LinuxKernel {
 
     fn is_link_at(&self, netns: Option<&Path>, key: &HookKey, link: &LinkFacts) -> Result<bool, KernelError> {
         hook_contents::has_link(&self.namespaces, netns, key, link)
+    }
+
+    fn netkit_device(
+        &self,
+        home: NetnsId,
+        netns: Option<&Path>,
+        link: &OwnedFd,
+        attach_type: u32,
+    ) -> Result<Option<String>, KernelError> {
+        self.namespaces.enter_known(Some(home), netns, || netkit::device_here(link, attach_type))
     }
 
     fn end_link(&self, path: &Path) -> Result<(), KernelError> {

@@ -2,13 +2,17 @@ use std::path::Path;
 
 use bpfman_model::{
     CgroupPath, FileReader, GroupContents, HookContents, HookKey, HookKind, Interface, KernelLinkId,
-    LinkFacts, ProcessScope, ProgramId, XdpRunsIn,
+    LinkFacts, NetnsId, ProcessScope, ProgramId, XdpRunsIn,
 };
 
 use bpfman_model::uapi::link_type;
 
 use crate::sim::errno::EINVAL;
-use crate::sim::{SimHandle, SimKernel, objects::LINK, refuse};
+use crate::sim::{
+    SimHandle, SimKernel,
+    objects::{LINK, SimLinkTarget},
+    refuse,
+};
 use crate::{FilterPlace, FoundFile, KernelError, KernelHooks, LinkTarget, NewLink, ProbeTargetError};
 
 impl KernelHooks for SimKernel {
@@ -113,6 +117,23 @@ impl KernelHooks for SimKernel {
             program.map(key_of),
             expected.map(key_of),
         )
+    }
+
+    fn netkit_device(
+        &self,
+        home: NetnsId,
+        _: Option<&Path>,
+        link: &SimHandle,
+        _: u32,
+    ) -> Result<Option<String>, KernelError> {
+        let state = self.enter("netkit_device")?;
+        let namespace = state.network.reach(home, "a network namespace")?;
+        Ok(match state.place_of_link(link.key) {
+            Some(SimLinkTarget::Netkit { netns, ifindex, .. }) if *netns == namespace.id => {
+                namespace.name_of(*ifindex)
+            }
+            _ => None,
+        })
     }
 
     fn end_link(&self, path: &Path) -> Result<(), KernelError> {

@@ -32,7 +32,6 @@ async fn all_watches_share_one_connection_that_is_replaced_when_dead() {
     attach(50).await;
     one_connection(&agent, "six watches and what is written have one connection").await;
 
-    // The server exits and closes its connections.
     cluster.kill_api_server();
     cluster.start_api_server();
     attach(60).await;

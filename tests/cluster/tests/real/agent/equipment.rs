@@ -99,7 +99,6 @@ pub async fn until_state(
     let params = ListParams::default().labels(&format!("bpfman.io/ownedByProgram={application}"));
     let found = tokio::time::timeout(wait::DEADLINE, async {
         loop {
-            // Tests stop the server, so errors are ignored.
             if let Ok(list) = api.list(&params).await {
                 assert!(list.items.len() <= 1, "{:?}", list.items);
                 last = list.items.into_iter().next();

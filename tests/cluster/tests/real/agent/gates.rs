@@ -53,7 +53,6 @@ impl Busy {
             "permanent",
         ]);
         let socket = node.outside.inside(|| UdpSocket::bind("10.77.0.2:0").unwrap());
-        // A full queue does not matter.
         Self::with(move || drop(socket.send_to(b"bpfman", "10.77.0.1:4242")))
     }
 }

@@ -1,0 +1,65 @@
+//! Types that the kernel refuses: a program that does not need them is loaded without them.
+
+use bpfman_model::uapi::prog_type;
+use bpfman_model::{BoundText, LineInfo, ProgramType};
+use bpfmand_kernel::linux::LinuxKernel;
+use bpfmand_kernel::prelude::*;
+use bpfmand_kernel::{KernelError, ProgramKind, RefusalReason};
+
+use crate::bench::Bench;
+use crate::programs::{PASS, load_as, typed};
+
+/// The kernel knows three bits of an integer's encoding, one at a time.
+fn with_damaged_integer() -> BoundText {
+    const ENCODING: usize = 24 + 3 * 4;
+    let mut text = typed("damaged", PASS);
+    let mut btf = text.0.btf.take().unwrap().to_vec();
+    btf[ENCODING..ENCODING + 4].copy_from_slice(&(7_u32 << 24 | 32).to_ne_bytes());
+    text.0.btf = Some(btf.into());
+    text
+}
+
+fn program_is_loaded_without_damaged_types(bench: &Bench<LinuxKernel>) {
+    for (text, has_types) in [(typed("whole", PASS), true), (with_damaged_integer(), false)] {
+        let loaded = bench.kernel.load_program(&load_as(&text, ProgramType::Xdp.into())).unwrap();
+        let facts = bench.kernel.program_of(&loaded.program).unwrap();
+        assert_eq!(facts.btf_id.is_some(), has_types, "{}", facts.name);
+    }
+}
+
+fn program_is_loaded_without_damaged_debug_information(bench: &Bench<LinuxKernel>) {
+    let line = |line_off| LineInfo { insn_off: 0, file_name_off: 1, line_off, line_col: 1 << 10 };
+    let with_lines = |line_off| {
+        let mut text = typed("lines", PASS);
+        text.0.line_info = vec![line(line_off)];
+        text
+    };
+    let mut of_no_function = with_lines(1);
+    of_no_function.0.func_info[0].type_id = 1;
+    for (text, has_types) in [(with_lines(1), true), (with_lines(4711), true), (of_no_function, false)] {
+        let loaded = bench.kernel.load_program(&load_as(&text, ProgramType::Xdp.into())).unwrap();
+        let facts = bench.kernel.program_of(&loaded.program).unwrap();
+        assert_eq!(facts.btf_id.is_some(), has_types, "{:?}", text.0.func_info);
+    }
+    let mut rejected = with_lines(4711);
+    rejected.0.insns.remove(0);
+    let error = bench.kernel.load_program(&load_as(&rejected, ProgramType::Xdp.into())).unwrap_err();
+    assert!(error.to_string().contains("R0"), "{error}");
+}
+
+fn refused_program_may_need_its_damaged_types(bench: &Bench<LinuxKernel>) {
+    // The kernel refuses this attach type before it verifies, without a word.
+    let kind = ProgramKind { kernel_type: prog_type::CGROUP_SOCK_ADDR, expected_attach_type: u32::MAX };
+    for (text, supposed) in [(typed("whole", PASS), false), (with_damaged_integer(), true)] {
+        let error = bench.kernel.load_program(&load_as(&text, kind)).unwrap_err();
+        let KernelError::Refused { why, .. } = &error else { panic!("{error:?}") };
+        assert_eq!(matches!(why, RefusalReason::Supposed(_)), supposed, "{error:?}");
+        assert_eq!(error.to_string().contains("it may need its types"), supposed, "{error}");
+    }
+}
+
+crate::on_linux!(
+    program_is_loaded_without_damaged_types,
+    program_is_loaded_without_damaged_debug_information,
+    refused_program_may_need_its_damaged_types
+);
