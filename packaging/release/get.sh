@@ -6,19 +6,23 @@
 set -eu
 address=${BPFMAN_ADDRESS:-@ADDRESS@} version=@VERSION@
 fail() { echo "install.sh: $*" >&2; exit 1; }
-case $(uname -s)-$(uname -m) in
-    Linux-x86_64) machine=amd64 ;;
-    Linux-aarch64) machine=arm64 ;;
-    *) fail "there is no archive for $(uname -s) on $(uname -m)" ;;
-esac
-name=bpfman-$version-linux-$machine
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
-for file in SHA256SUMS "$name.tar.gz"; do
-    curl -fsSLO "$address/$file" || fail "cannot download $address/$file"
-done
-grep " $name.tar.gz\$" SHA256SUMS | sha256sum -c - > /dev/null || fail "$name.tar.gz is not what SHA256SUMS says"
-tar -xzf "$name.tar.gz"
-# A shell that reads this file from a pipe gives its input to nothing else.
-"./$name/install.sh" "$@" < /dev/null
+
+# Nothing runs before all of this file has come.
+main() {
+    case $(uname -s)-$(uname -m) in
+        Linux-x86_64) machine=amd64 ;;
+        Linux-aarch64) machine=arm64 ;;
+        *) fail "there is no archive for $(uname -s) on $(uname -m)" ;;
+    esac
+    name=bpfman-$version-linux-$machine
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    for file in SHA256SUMS "$name.tar.gz"; do
+        curl -fsSLo "$work/$file" "$address/$file" || fail "cannot download $address/$file"
+    done
+    (cd "$work" && grep " $name.tar.gz\$" SHA256SUMS | sha256sum -c - > /dev/null) || fail "$name.tar.gz is not what SHA256SUMS says"
+    tar -C "$work" -xzf "$work/$name.tar.gz"
+    # Input of this shell may be this file.
+    sh "$work/$name/install.sh" "$@" < /dev/null
+}
+main "$@"

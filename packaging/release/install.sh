@@ -7,6 +7,7 @@
 #
 # Settings in /etc/bpfman that exist are kept; new ones go beside them as NAME.new.
 set -eu
+umask 022
 
 fail() { echo "install.sh: $*" >&2; exit 1; }
 here=$(cd "$(dirname "$0")" && pwd)
@@ -14,7 +15,7 @@ into='' action=install
 while [ $# -gt 0 ]; do
     case $1 in
         --remove) action=remove ;;
-        --into) [ $# -gt 1 ] || fail "--into takes a folder"; into=$2; shift ;;
+        --into) [ -n "${2:-}" ] || fail "--into takes a folder"; into=$2; shift ;;
         *) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p;}' "$0" >&2; exit 2 ;;
     esac
     shift
@@ -27,10 +28,9 @@ if [ -z "$into" ]; then
         *-linux-"$machine") ;;
         *-linux-*) fail "this archive is for ${here##*-linux-}, and this machine is $machine" ;;
     esac
-    for tool in dpkg-query rpm; do
-        case $tool in dpkg-query) is="dpkg-query -W bpfman" ;; *) is="rpm -q bpfman" ;; esac
-        if command -v $tool > /dev/null && $is > /dev/null 2>&1; then
-            fail "bpfman is installed as a package, which this would overwrite: remove the package first, or upgrade it instead"
+    for package in bpfman bpfman-tools bpfman-gallery; do
+        if dpkg-query -W -f '${db:Status-Status}' $package 2> /dev/null | grep -qx installed || rpm -q $package > /dev/null 2>&1; then
+            fail "$package is installed as a package, which this would overwrite: remove the package first, or upgrade it instead"
         fi
     done
 fi
@@ -57,6 +57,9 @@ files | while read -r file; do
         *) target=$into/$file ;;
     esac
     cp -pP "$here/files/$file" "$target.install.$$"
+    # Whoever unpacked the archive must not own what root runs.
+    [ "$(id -u)" != 0 ] || chown -h 0:0 "$target.install.$$"
+    [ -L "$target.install.$$" ] || chmod go-w "$target.install.$$"
     mv -f "$target.install.$$" "$target"
 done
 chmod 0750 "$into/etc/bpfman"

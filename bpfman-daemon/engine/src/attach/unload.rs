@@ -14,17 +14,18 @@ impl<K: Kernel> Engine<K> {
     /// Detaches and unloads a program. Maps stay while another managed program uses them. On an error, all stays.
     pub fn unload(&self, id: ProgramId) -> Result<(), EngineError> {
         let _operation = self.begin()?;
-        let at: BTreeSet<_> = {
-            let state = self.state();
-            let program = state.program(id).map(|program| program.uid);
-            program.into_iter().flat_map(|uid| state.links_of(uid)).filter_map(|link| link.hook).collect()
-        };
-        self.follow_moved_dispatchers_at(at)?;
+        let program = self.state().program(id).map(|program| program.uid);
+        program.map_or(Ok(()), |uid| self.follow_moved_dispatchers_of(uid))?;
         // Lock order: shared maps, programs, hooks. Of two programs that use the same maps and leave at the same time,
         // the second has to see the first one gone.
         let _shared = self.lock(Subject::SharedMaps);
         let (_program_lock, program) = self.lock_program(id)?;
         self.unload_held(&program)
+    }
+
+    fn follow_moved_dispatchers_of(&self, uid: ProgramUid) -> Result<(), EngineError> {
+        let at: BTreeSet<_> = self.state().links_of(uid).filter_map(|link| link.hook).collect();
+        self.follow_moved_dispatchers_at(at)
     }
 
     /// Unloads the program of a record if it is `still` the expected one: another may have its kernel id.
@@ -34,6 +35,7 @@ impl<K: Kernel> Engine<K> {
         still: impl FnOnce(&ProgramRecord) -> bool,
     ) -> Result<bool, EngineError> {
         let _operation = self.begin()?;
+        self.follow_moved_dispatchers_of(uid)?;
         let _shared = self.lock(Subject::SharedMaps);
         let _program_lock = self.lock(Subject::Program(uid));
         match self.record(uid).filter(|program| still(program)) {

@@ -8,6 +8,7 @@ use bpfman_model::{HookAttachment, HookContents, HookKey, HookKind};
 use bpfmand_kernel::Kernel;
 
 use crate::engine::RecoveryReport;
+use crate::engine::undo::undoing;
 use crate::error::Interference;
 use crate::state::HookPresence;
 use crate::state::records::{Entry, HookRecord};
@@ -38,7 +39,7 @@ impl<K: Kernel> Engine<K> {
         let namespaces: BTreeSet<_> = std::iter::once(None).chain(all).collect();
         let found = self.hooks_in(namespaces, &[HookKind::Xdp], |_| true);
         let moved = found.into_iter().find(|(_, _, contents)| runs(contents));
-        Ok(moved.map(|(interface, key, _)| HookRecord { key, interface, ..hook.clone() }))
+        Ok(moved.map(|(interface, key, _)| HookRecord { key, interface, number: None, ..hook.clone() }))
     }
 
     /// Returns the number of ended links of matching interfaces, if the dispatcher had moved. No lock may be held.
@@ -54,9 +55,16 @@ impl<K: Kernel> Engine<K> {
             return Err(Interference::PlaceTaken.into());
         }
         let (to, links) = (moved.key, self.state().chain(key));
-        let placed = self.at_hook(moved, &links);
-        self.step("follow", "move record");
-        self.record_moves(&HashSet::from([*key]), &[placed])?;
+        let namespace = self.hold_namespace(&to);
+        undoing(|undo| {
+            let placed = self.at_hook(self.numbered(moved, undo)?, &links);
+            self.step("follow", "move record");
+            self.record_moves(&HashSet::from([*key]), &[placed])
+        })?;
+        drop(namespace);
+        if let Some(former) = key.netns.id() {
+            self.forget_namespace(former);
+        }
         self.state().drifted.remove(key);
         let made = self.state().chain(&to).into_iter().filter(|link| link.matching.is_some()).collect();
         self.remove_made(made).map(Some)

@@ -173,8 +173,8 @@ impl<K: Kernel> Engine<K> {
         for program in &wanted {
             let loaded = self.load_program(plan, program, &maps);
             let loaded = loaded.and_then(|loaded| self.within_steps(plan, program, loaded));
-            let loaded = loaded.and_then(|loaded| verified.with(self, plan, loaded));
-            if let (Some(folder), Ok(loaded)) = (folder, &loaded) {
+            let mut loaded = loaded.and_then(|loaded| verified.with(self, plan, loaded));
+            if let (Some(folder), Ok(loaded)) = (folder, &mut loaded) {
                 self.pin_program(plan, folder, loaded, &maps)?;
             }
             // Further programs would occupy the verifier in vain.
@@ -270,7 +270,7 @@ impl<K: Kernel> Engine<K> {
         &self,
         plan: &LoadPlan<'_>,
         folder: &Path,
-        program: &LoadedProgram<K::Handle>,
+        program: &mut LoadedProgram<K::Handle>,
         (handles, maps): &HeldMaps<K::Handle>,
     ) -> Result<(), EngineError> {
         let id = program.facts.id;
@@ -292,7 +292,7 @@ impl<K: Kernel> Engine<K> {
     /// A map that only its pin holds would end with a removed pin. Maps of other objects could hold the program in turn.
     fn hold_maps(
         &self,
-        program: &LoadedProgram<K::Handle>,
+        program: &mut LoadedProgram<K::Handle>,
         handles: &[Option<K::Handle>],
     ) -> Result<(), EngineError> {
         for (handle, map) in handles.iter().zip(&program.maps) {
@@ -303,6 +303,7 @@ impl<K: Kernel> Engine<K> {
             let kind = self.kernel.map_of(handle)?.map_type;
             if !map_type::holds_objects(kind) && !map_type::is_sockmap(kind) {
                 self.kernel.bind_map(&program.handle, handle)?;
+                program.facts.map_ids.extend(map.id);
             }
         }
         Ok(())

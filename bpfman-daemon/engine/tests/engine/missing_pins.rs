@@ -134,7 +134,11 @@ fn pins_of_maps_come_back<K: Testable>(bench: &Bench<K>) {
 
 fn map_that_no_program_names_outlives_its_pin<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
-    let program = engine.loads(&bench.request("kept_map", &["pass"]))[0];
+    let [loaded] = &engine.load(&bench.request("kept_map", &["pass"])).unwrap().programs[..] else {
+        panic!()
+    };
+    let program = loaded.id;
+    assert_eq!(loaded.facts, engine.describe_program(program).unwrap().facts);
     let before = engine.map_pins(program);
     let facts = bench.kernel.program(program).unwrap().unwrap();
     assert_eq!(facts.map_ids, [MapId(before["kept"])], "the program holds it");

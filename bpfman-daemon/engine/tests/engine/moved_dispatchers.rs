@@ -148,6 +148,23 @@ fn dispatcher_in_a_namespace_without_a_path_is_kept() {
     assert_eq!(names(&bench), ["first", "last"]);
 }
 
+#[test]
+fn dispatcher_that_moved_is_kept_when_its_new_namespace_loses_its_path() {
+    let bench = bench();
+    let engine = bench.engine();
+    let scene = with_ours(&bench, &engine);
+    let other = beside(&bench, "beside", 0);
+    assert!(bench.kernel.move_interface(&bench.netns, "left", &other));
+    engine.check_all();
+    bench.kernel.remove_name(&other);
+    for _ in 0..2 {
+        engine.check_all();
+        assert_eq!(state_of(&engine, scene.links[0]), Standing::Unreachable);
+    }
+    assert!(engine.detach(scene.links[0]).is_err());
+    assert_eq!(names(&bench), ["first", "alpha", "last"]);
+}
+
 /// The program was put into a new dispatcher, and the daemon was killed before the record.
 #[test]
 fn interrupted_join_waits_for_a_path_to_its_namespace() {

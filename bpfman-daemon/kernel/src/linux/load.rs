@@ -135,6 +135,13 @@ fn leave_out(request: &mut attr::ProgLoad, log: &str) -> Option<&'static str> {
 }
 
 fn verified(load: &ProgramLoad<'_>, request: &mut attr::ProgLoad) -> Result<Loaded<OwnedFd>, KernelError> {
+    let loaded = logged(load, request);
+    // The buffer of the log is gone: the kernel would write to it if the request is tried again.
+    (request.log_level, request.log_size, request.log_buf) = (0, 0, 0);
+    loaded
+}
+
+fn logged(load: &ProgramLoad<'_>, request: &mut attr::ProgLoad) -> Result<Loaded<OwnedFd>, KernelError> {
     match load.log {
         LogRequest::OnFailure => {
             if let Ok(program) = sys::bpf_fd(Command::ProgLoad, request) {

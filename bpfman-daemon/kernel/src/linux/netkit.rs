@@ -42,7 +42,9 @@ pub fn device_here(link: &OwnedFd, attach_type: u32) -> Result<Option<String>, K
     let fail = |source: io::Error| KernelError::call("find", "the netkit device of a link", source);
     let mut info = attr::LinkInfo::default();
     sys::info(link, &mut info).map_err(fail)?;
-    let all = netlink::socket().and_then(|socket| interfaces::list_by(&socket)).map_err(fail)?;
+    let mut all = netlink::socket().and_then(|socket| interfaces::list_by(&socket)).map_err(fail)?;
+    // Most links run at the device that the kernel names: ask there first.
+    all.sort_by_key(|facts| facts.ifindex.0 != info.words[0]);
     for device in all.into_iter().filter(|facts| facts.kind.as_deref() == Some("netkit")) {
         if has_link(device.ifindex, attach_type, info.id).map_err(fail)? {
             return Ok(Some(device.name));

@@ -73,6 +73,13 @@ impl BlobFolder {
         sync().map_err(fail("keep bytecode in", &path))
     }
 
+    /// Judges by the length, once no other load writes the file.
+    fn has(&self, blob: &Blob) -> bool {
+        let _writing = self.writing.take(blob.id());
+        let length = blob.bytes().len() as u64;
+        fs::metadata(self.path(blob.id())).is_ok_and(|file| file.len() == length)
+    }
+
     fn put_for_this_boot(&self, bytes: &[u8]) -> Result<BlobId, FileError> {
         let id = BlobId::of(bytes);
         let path = self.path(&id);
@@ -126,10 +133,7 @@ impl Blobs {
 
     /// Stores contents as [`Self::put`] does, unless they were stored ahead and are still there.
     pub fn put_after(&self, blob: &Blob, ahead: Option<BlobAhead>) -> Result<(), FileError> {
-        let is_there = |file: fs::Metadata| file.len() == blob.bytes().len() as u64;
-        if ahead.is_some_and(BlobAhead::is_durable)
-            && fs::metadata(self.folder.path(blob.id())).is_ok_and(is_there)
-        {
+        if ahead.is_some_and(BlobAhead::is_durable) && self.folder.has(blob) {
             return Ok(());
         }
         self.put(blob)
