@@ -298,6 +298,11 @@ impl CliError {
         }
     }
 
+    /// Returns whether the command worked, and its answer is no, for which scripts read the exit code.
+    const fn is_verdict(&self) -> bool {
+        matches!(self, Self::Changes | Self::MayNot | Self::Unhealthy { .. } | Self::Differs { .. })
+    }
+
     /// Writes the verifier log if requested, then the error, then its hints, to standard error.
     pub fn report(&self) {
         self.report_of("");
@@ -313,7 +318,8 @@ impl CliError {
         }
         let (message, own_hint) = split_hint(&self.to_string());
         let message = if message.is_empty() { "the call failed" } else { &message };
-        text.push_str(&format!("error: {subject}{message}\n"));
+        let kind = if self.is_verdict() { "" } else { "error: " };
+        text.push_str(&format!("{kind}{subject}{message}\n"));
         for hint in own_hint.into_iter().chain(self.hints()) {
             // A hint may contain lines for a file: indent them.
             text.push_str(&format!("hint: {}\n", hint.replace('\n', "\n      ")));

@@ -56,6 +56,11 @@ pub fn outcome(loaded: &Result<VerifiedImage, ImageFailure>) -> &'static str {
 }
 
 pub fn failure(error: &ImageError) -> ImageFailure {
+    failure_with(error, "")
+}
+
+/// For `policy` see [`ImageError::hint_with`].
+pub fn failure_with(error: &ImageError, policy: &str) -> ImageFailure {
     let kind = match error.category() {
         Category::InvalidRequest | Category::Malformed => Reason::Invalid,
         Category::NotFound | Category::NotCached => Reason::NotFound,
@@ -65,5 +70,5 @@ pub fn failure(error: &ImageError) -> ImageFailure {
         Category::TooLarge => Reason::TooLarge,
         Category::Storage | Category::Worker => Reason::Internal,
     };
-    ImageFailure { kind, message: error.to_string(), hint: error.hint() }
+    ImageFailure { kind, message: error.to_string(), hint: error.hint_with(policy) }
 }

@@ -18,7 +18,7 @@ use bpfmand_image::{
 use bpfmand_observe::ImageCounts;
 use tokio::sync::watch;
 
-use crate::image_answers::{cached, digests, failure, outcome, reference, verified};
+use crate::image_answers::{cached, digests, failure, failure_with, outcome, reference, verified};
 use crate::image_runtime::ImageRuntime;
 use crate::policy::{ImagePolicy, PolicySource};
 
@@ -165,7 +165,7 @@ impl RegistryImages {
         if let pulled @ 1.. = pulled.load(Ordering::Relaxed) {
             self.counts.pulled(pulled);
         }
-        let loaded = loaded.map_err(|error| failure(&error));
+        let loaded = loaded.map_err(|error| failure_with(&error, &self.policy.option()));
         self.counts.asked(outcome(&loaded));
         loaded
     }
@@ -356,7 +356,7 @@ impl ImageService for RegistryImages {
             name.map(str::parse).transpose().map_err(|error: ReferenceError| failure(&error.into()))?;
         let (store, path) = (Arc::clone(&self.store), path.to_owned());
         let imported = self.runtime.wait_for(async move { store.import(&path, name.as_ref()).await })?;
-        let imported = imported.map_err(|error| failure(&error))?;
+        let imported = imported.map_err(|error| failure_with(&error, &self.policy.option()))?;
         let images = imported.into_iter().map(|image| {
             let (verified, refusal) = match image.outcome {
                 ImportOutcome::Verified(by) => (Some(verified(&by)), String::new()),

@@ -66,6 +66,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     bpfmand_kernel::linux::raise_memlock();
     // Open first: mistakes are reported before any change, and a port below 1024 needs a capability dropped next.
     let metrics_by_tcp = config.metrics.open()?;
+    bpfmand_cage::check_user_namespace()?;
     // Start the starter before the sandbox, which forbids execve.
     let workers = Arc::new(WorkerProcesses::begin(config)?);
     let metrics_by_tcp = metrics_by_tcp.map(|tcp| tcp.ready(&workers)).transpose()?;

@@ -202,7 +202,6 @@ impl Browser {
         from_base64(text.as_str().unwrap())
     }
 
-    /// Writes a screenshot to `docs/pictures`, if the environment variable is set.
     pub fn keep_picture(&self, name: &str) {
         if std::env::var_os(PICTURES_VARIABLE).is_none() {
             return;

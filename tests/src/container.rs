@@ -46,7 +46,6 @@ impl Container {
         container
     }
 
-    /// Moves a process into the container. The process must end before this value is dropped.
     pub fn take(&self, pid: u32) {
         fs::write(self.group.join("cgroup.procs"), pid.to_string()).unwrap();
     }

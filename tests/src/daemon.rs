@@ -252,7 +252,6 @@ impl Daemon {
         }
     }
 
-    /// Returns the objects that are held permanently: a check in progress opens a program for some microseconds.
     fn held(&self) -> Vec<String> {
         let look = |_| {
             let held = crate::kernel::held_by(self.pid());

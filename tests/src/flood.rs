@@ -36,7 +36,6 @@ struct Shared {
     runs: Mutex<Vec<Run>>,
 }
 
-/// Running stream from the near end of a network to its far end. Only a chain can lose or reorder datagrams.
 pub struct Flood {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,

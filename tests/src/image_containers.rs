@@ -15,7 +15,6 @@ pub struct ContainerImage {
 /// Running container with its own mount and process namespaces; the target is its first process.
 #[derive(Debug)]
 pub struct ImageContainer {
-    /// Target in the container, controlled through the process that started it.
     pub target: Target,
     pub pid: u32,
 }

@@ -40,7 +40,6 @@ impl Ends {
     }
 }
 
-/// Reads `length` bytes, or fewer at the end of the stream. Panics if they do not arrive by the deadline.
 pub fn read(stream: &mut TcpStream, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     let mut got = 0;

@@ -67,7 +67,6 @@ impl Namespace {
         command
     }
 
-    /// Runs a closure inside, on a thread of its own: sockets opened there stay there.
     pub fn inside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         let file = File::open(self.path()).unwrap();
         let thread = std::thread::spawn(move || {

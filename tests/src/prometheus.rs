@@ -98,7 +98,6 @@ impl Prometheus {
         }
     }
 
-    /// Writes the data of a dashboard's panels for the last minute, for tests/tools/draw-dashboards.
     pub fn write_panels(&self, dashboard: &str, folder: &Path) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
         let mut panels: Vec<Value> = Vec::new();

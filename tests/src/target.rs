@@ -54,7 +54,6 @@ impl Target {
         assert_eq!(self.answer(), "left");
     }
 
-    /// Makes it call `getpriority` of the C library, and thereby the system call.
     pub fn get_priority(&mut self) {
         self.tell("priority");
         assert_eq!(self.answer(), "done");

@@ -2,6 +2,7 @@
 
 import { el, facts, name, reconcile, setText, svg } from "./dom.js";
 import { refreshed } from "./refreshed.js";
+import { DataTable } from "./table.js";
 import { count, digest, nanoseconds, rate, tone } from "./words.js";
 
 export async function show(root, [hook], page) {
@@ -22,7 +23,18 @@ function drawSpark(chart, points) {
 async function all(root, page) {
   const list = el("ul", { class: "cards" });
   const empty = el("p", { hidden: true }, "No hook has a chain: nothing of bpfman is attached to XDP or TC.");
-  root.append(el("h1", null, "Hooks"), empty, list);
+  const others = new DataTable({
+    label: "Other attachments", key: (row) => row.link_id, empty: "Nothing else is attached.",
+    columns: [
+      { title: "Link", value: (row) => row.link_id, number: true },
+      { title: "Program", value: (row) => row.program_name, link: (row) => `#/programs/${row.program_id}` },
+      { title: "Type", value: (row) => row.type },
+      { title: "Attached to", value: (row) => row.attachment, long: true },
+      { title: "Owner", value: (row) => row.owner },
+      { title: "State", value: (row) => row.state, tone: (row) => tone(row.state) },
+    ],
+  });
+  root.append(el("h1", null, "Hooks"), empty, list, el("h2", null, "Other attachments"), others.element);
   const make = (hook) => el("li", { class: "card" },
     el("h2", null, el("a", { href: `#/hooks/${encodeURIComponent(hook.hook)}` }, name(hook.hook))),
     el("p", { class: "soft what" }), el("p", null, el("span", { class: "mark state" })), spark(), el("p", { class: "soft traffic" }));
@@ -45,7 +57,12 @@ async function all(root, page) {
       setText(card.querySelector(".traffic"), !chain.counters ? "verdicts are not counted" : `${rate(now) || "measuring"} · ${count(chain.packets)} packets`);
     }
   };
-  await refreshed(page, async () => draw((await page.get("hooks")).hooks));
+  await refreshed(page, async () => {
+    const [{ hooks }, { links }] = await Promise.all([page.get("hooks"), page.get("links")]);
+    draw(hooks);
+    const shown = new Set(hooks.map((hook) => hook.hook));
+    others.set(links.filter((link) => !shown.has(link.hook)));
+  });
   page.live.addEventListener("figures", measured, { signal: page.signal });
 }
 

@@ -1,5 +1,6 @@
 //! `bpfman check`: requirements of an object, compared with kernels.
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,9 @@ use crate::show::checked::{CheckedKernel, CheckedObject};
 use crate::show::tried::Tried;
 
 const TYPES: &str = "/sys/kernel/btf";
+
+/// A list of fewer is not that of a kernel, which has 50,000 and more.
+const MIN_FUNCTIONS: usize = 1000;
 
 /// Maximum size of a kernel's BTF, in bytes: a distribution's has about 7 MB.
 const MAX_BTF_BYTES: u64 = 256 << 20;
@@ -135,8 +139,25 @@ fn this_host(object: &ObjectFile, needs: &ObjectNeeds, notes: &mut Vec<String>) 
         add_modules(types);
     }
     let version = LinuxVersion::of_release(&release);
-    let view = KernelView { types: types.as_ref(), has_modules: true, version };
+    let functions = functions_of_host();
+    let view = KernelView {
+        types: types.as_ref(),
+        has_modules: true,
+        functions: (functions.len() > MIN_FUNCTIONS).then_some(&functions),
+        version,
+    };
     CheckedKernel::new(&format!("this host, Linux {release}"), view.lacks(object, needs))
+}
+
+/// Names are readable without rights, unless `/proc` is masked.
+fn functions_of_host() -> BTreeSet<String> {
+    let list = std::fs::read_to_string("/proc/kallsyms").unwrap_or_default();
+    let symbols = list.lines().filter_map(|line| {
+        let mut words = line.split_ascii_whitespace().skip(1);
+        Some((words.next()?, words.next()?))
+    });
+    let functions = symbols.filter(|(kind, _)| matches!(*kind, "t" | "T" | "w" | "W"));
+    functions.map(|(_, name)| name.to_owned()).collect()
 }
 
 /// Adds the BTF of all loaded modules. Programs cannot use unreadable ones either.

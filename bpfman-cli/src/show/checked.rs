@@ -21,7 +21,7 @@ pub struct CheckedObject {
     pub lowest_kernel: Option<String>,
     /// Requirements that determine this version.
     pub decided_by: Vec<String>,
-    /// Requirements without a known first version: there is no lowest kernel then.
+    /// Requirements, and programs of unknown types, without a known first version: there is no lowest kernel then.
     pub without_version: Vec<String>,
     /// Programs that read kernel memory at offsets fixed at compile time.
     pub fixed_offsets: Vec<String>,
@@ -189,7 +189,11 @@ impl CheckedObject {
             needs: needs.needs.iter().map(NeedJson::new).collect(),
             lowest_kernel: deciding.as_ref().map(|(version, _)| version.to_string()),
             decided_by: deciding.iter().flat_map(|(_, needs)| needs.iter().map(named)).collect(),
-            without_version: needs.without_version().map(|need| named(&need)).collect(),
+            without_version: needs
+                .without_version()
+                .map(|need| named(&need))
+                .chain(needs.without_type().map(|program| format!("the type of program {program}")))
+                .collect(),
             fixed_offsets: needs.fixed_offsets.clone(),
             unsupported: pairs(&needs.unsupported),
             damaged: pairs(&needs.damaged),

@@ -165,12 +165,12 @@ mod tests {
         };
         let summary = " checked: 2 programs, 3 links, 1 chains, 0 patterns\n";
         assert_eq!(diagnosis.table(Screen::PLAIN), format!("{summary} all is as it was asked for\n\n"));
-        let missing = "missing: the pin of its chain was removed";
+        let missing = "unpinned: the pin of its chain was removed";
         diagnosis.found(FindingClass::DRIFT, "xdp:eth0", missing, "bpfman chain show xdp:eth0");
         assert_eq!(
             diagnosis.table(Screen::PLAIN),
             format!(
-                "{summary}\n Subject   Finding\n xdp:eth0  missing: the pin of its chain was removed\n\n fix: xdp:eth0: \
+                "{summary}\n Subject   Finding\n xdp:eth0  unpinned: the pin of its chain was removed\n\n fix: xdp:eth0: \
                  bpfman chain show xdp:eth0\n"
             )
         );

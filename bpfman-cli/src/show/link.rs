@@ -51,7 +51,7 @@ impl CommandOutput for LinkList {
             ];
             row.extend(has_mode.then(|| link.xdp_mode.clone().unwrap_or_default()));
             row.extend(has_netns.then(|| netns(link).unwrap_or_default().to_owned()));
-            row.extend(has_state.then(|| link.standing.map(StandingWord::name).unwrap_or_default()));
+            row.extend(has_state.then(|| link.standing.map(StandingWord::shown).unwrap_or_default()));
             table.row(row);
         }
         let mut text = table.render(screen);
@@ -345,7 +345,7 @@ mod tests {
             LinkList { links: vec![waits, runs] }.table(Screen::PLAIN),
             " Program ID  Link ID  Application  Type  Function Name  Attachment  Network Namespace  State
  7           90                    xdp   watch          eth0 pos-0                     waiting
- 7           90                    xdp   watch          eth0 pos-0  /run/netns/blue    running
+ 7           90                    xdp   watch          eth0 pos-0  /run/netns/blue    ok
 
 "
         );

@@ -119,8 +119,11 @@ fn managed(program: &ProgramJson, screen: Screen) -> String {
     block
         .lines(
             "Global",
-            // With 0x, because digits alone read as a number; this is also the option's form for bytes.
-            program.global_data.iter().map(|(name, hex)| format!("{name}=0x{}", hex.to_uppercase())),
+            program.global_data.iter().map(|(name, hex)| match program.globals.get(name) {
+                Some(text) => format!("{name}={text}"),
+                // With 0x, because digits alone read as a number; this is also the option's form for bytes.
+                None => format!("{name}=0x{}", hex.to_uppercase()),
+            }),
         )
         .lines("Metadata", program.metadata.iter().map(|(key, value)| format!("{key}={value}")))
         .optional("Map Pin Path", program.map_pin_path.as_ref())
@@ -185,7 +188,11 @@ mod tests {
                 name: "a_name_of_fifteen_and_more".into(),
                 bytecode: Some(v1::BytecodeLocation { location: Some(Location::File("/lib/pass.o".into())) }),
                 links: vec![1, 2],
-                global_data: [("size".to_owned(), vec![0x0a, 0xff])].into(),
+                global_data: [
+                    ("size".to_owned(), vec![0x0a, 0xff]),
+                    ("limit".to_owned(), vec![0x28, 0x23, 0, 0]),
+                ]
+                .into(),
                 map_owner_id: None,
                 map_pin_path: "/run/bpfman/fs/maps/63".into(),
                 map_used_by: vec!["63".into(), "64".into()],
@@ -200,6 +207,7 @@ mod tests {
             links: vec![link(1), link(2)],
             state: "ok".into(),
             uid: 5,
+            global_texts: [("limit".to_owned(), "9000".to_owned())].into(),
             ..Default::default()
         }
     }
@@ -213,7 +221,8 @@ mod tests {
  BPF Function:  a_name_of_fifteen_and_more
  Program Type:  xdp
  Path:          /lib/pass.o
- Global:        size=0x0AFF
+ Global:        limit=9000
+                size=0x0AFF
  Metadata:      bpfman_application=shop
                 owner=acme
  Map Pin Path:  /run/bpfman/fs/maps/63

@@ -18,6 +18,11 @@ impl StandingWord {
         self.0.as_str_name().trim_start_matches("STANDING_").to_ascii_lowercase()
     }
 
+    /// Returns the word in tables: the first of `state`.
+    pub fn shown(self) -> String {
+        if self.0 == Standing::Running { "ok".to_owned() } else { self.name() }
+    }
+
     pub fn differs(of: Option<Self>) -> bool {
         of.is_some_and(|word| word.0 != Standing::Running)
     }

@@ -194,7 +194,7 @@ fn a_chain_that_differs_is_shown_and_ends_with_a_conflict() {
     let outcome = daemon.run("chain verify xdp:eth0");
     assert_eq!(outcome.code, 7);
     assert!(outcome.stdout.contains("NO    tag ab    tag cd"), "{outcome:?}");
-    assert!(outcome.stderr.starts_with("error: xdp:eth0 does not run what its programs make: 1 of 1"));
+    assert!(outcome.stderr.starts_with("xdp:eth0 does not run what its programs make: 1 of 1"));
     let mut script = self::script();
     script.chains.verified = ext::VerifyChainResponse { matches: true, parts: vec![part(true)] };
     let outcome = FakeDaemon::start(script).run("chain verify xdp:eth0");
@@ -204,7 +204,7 @@ fn a_chain_that_differs_is_shown_and_ends_with_a_conflict() {
 #[test]
 fn the_doctor_names_every_difference_once() {
     let mut script = script();
-    script.links[0].state = "missing: its pin was removed".into();
+    script.links[0].state = "unpinned: its pin was removed".into();
     script.links[0].standing = ext::Standing::Unpinned.into();
     script.chains.hooks = vec![
         ext::HookSummary { hook: "xdp:eth0".into(), strategy: "splice".into(), ..Default::default() },
@@ -228,7 +228,7 @@ fn the_doctor_names_every_difference_once() {
         outcome.stdout.starts_with(" checked: 1 programs, 1 links, 1 chains, 1 patterns\n"),
         "{outcome:?}"
     );
-    assert!(outcome.stderr.starts_with("error: 4 findings\nhint: "), "{outcome:?}");
+    assert!(outcome.stderr.starts_with("4 findings\nhint: "), "{outcome:?}");
     assert_eq!(daemon.run("doctor -q").stdout, "link 1007\nxdp:eth0\nxdp:eth1\nmatch 0\n");
 }
 

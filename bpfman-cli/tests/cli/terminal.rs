@@ -10,7 +10,6 @@ use bpfman_proto::ext::v1 as ext;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-/// Runs a command with standard output and error on a terminal of `columns`, and returns what it shows.
 fn on_a_terminal(daemon: &FakeDaemon, columns: u16, line: &str) -> String {
     let master: OwnedFd = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&master).unwrap();

@@ -32,6 +32,8 @@ pub trait AccessSource: Send + Sync {
 pub struct PolicyHealth {
     /// The file.
     pub file: PathBuf,
+    /// The same, unless it is the one that `bpfman policy` takes by default.
+    pub other_file: Option<PathBuf>,
     /// Its mistakes, each as `FILE:LINE: reason`; none if it is in force.
     pub mistakes: Option<String>,
     /// Policy in force instead, and what follows.
@@ -118,12 +120,15 @@ impl<K: Kernel> Api<K> {
         if peer.uid == 0 { Arc::default() } else { self.access.policy() }
     }
 
-    /// Adds to a denial that the policy has a mistake: what would have allowed the call may be in the file.
+    /// Adds to a denial the policy's file, or that it has a mistake: what would have allowed the call may be in the file.
     pub(crate) fn with_mistakes(&self, verb: AccessVerb, mut denial: Denial) -> Denial {
         if verb == AccessVerb::Administer {
             return denial;
         }
         let health = self.access.health();
+        if let (DenialHint::Command(words), Some(file)) = (&mut denial.hint, &health.other_file) {
+            words.push(format!("--policy={}", file.display()));
+        }
         let state = if health.is_unknown {
             "no earlier policy is known: only root and the node agent may do anything"
         } else if health.mistakes.is_some() {

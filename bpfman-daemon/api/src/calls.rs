@@ -87,7 +87,8 @@ pub const fn row_of(method: Method) -> CallRow {
 
         M::BpfmanChainsSetHook        => row(Verb::Settings, Change, [Unused, Unused, Unused, Covered, Unused, Covered, Unused]),
         M::BpfmanChainsTimeMembers    => row(Verb::Settings, Change, [Unused, Unused, Unused, Covered, Unused, Covered, Unused]),
-        M::BpfmanImagesCheckProvenance => row(Verb::Settings, Change, [Carried, Carried, Unused, Carried, Unused, Unused, Unused]),
+        // Detaching what was revoked has entries of its own.
+        M::BpfmanImagesCheckProvenance => row(Verb::Settings, Refusal, [Carried, Carried, Unused, Carried, Unused, Unused, Unused]),
         M::BpfmanRadarSurveyRadar     => row(Verb::Radar, Refusal, [Shown, Shown, Unused, Unused, Unused, Unused, Unused]),
 
         M::BpfmanChainsRemoveStray    => row(Verb::Administer, Change, [Root, Root, Root, Unused, Unused, Unused, Unused]),

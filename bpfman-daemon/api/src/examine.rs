@@ -77,6 +77,13 @@ impl<K: Kernel> Api<K> {
             let why = "a program of a tenant there may read memory of the kernel by speculation";
             finding("kernel", &concern.hook, concern.what, why, fix)
         }));
+        found.extend(self.engine.slot_concerns().into_iter().map(|concern| {
+            let why = "a slot of an array of programs has no program once the one that filled it is unloaded: load its object \
+                       again, with all programs";
+            let (subject, fix) =
+                (format!("program {}", concern.program), format!("bpfman unload {}", concern.program));
+            finding("drift", &subject, concern.what, why, fix)
+        }));
         let health = self.access.health();
         examine_policy(&health, &mut found);
         find_users_fault(&health, &mut found);

@@ -47,6 +47,7 @@ pub fn program(
             managed.excess.as_ref().map(|excess| excess.done.name().to_owned()).unwrap_or_default();
         shown.ttl_left = managed.left.map(|left| left.as_secs());
         shown.standing = standing(&managed.standing).into();
+        shown.global_texts = record.global_texts.clone().into_iter().collect();
         shown.attach_target = record.target.clone().unwrap_or_default();
         if let SourceRecord::Image { digest, verified_by, .. } = &record.source {
             shown.image_digest = digest.clone();
@@ -131,12 +132,13 @@ pub const fn standing(standing: &Standing) -> ext::Standing {
         Standing::Waiting
         | Standing::ModuleGone { .. }
         | Standing::NotLoaded { .. }
-        | Standing::Withheld { .. } => ext::Standing::Waiting,
+        | Standing::Withheld { .. }
+        | Standing::Unattached { .. } => ext::Standing::Waiting,
         Standing::Elsewhere | Standing::OtherPath { .. } | Standing::OldFile { .. } => {
             ext::Standing::Elsewhere
         }
         Standing::Unreachable => ext::Standing::Unreachable,
-        Standing::Gone | Standing::Ended { .. } => ext::Standing::Gone,
+        Standing::Gone | Standing::Ended { .. } | Standing::PlaceGone { .. } => ext::Standing::Gone,
         Standing::Changing => ext::Standing::Changing,
         Standing::Unpinned => ext::Standing::Unpinned,
         Standing::Replaced { .. } => ext::Standing::Replaced,

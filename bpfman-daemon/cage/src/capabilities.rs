@@ -1,3 +1,5 @@
+use std::os::unix::fs::MetadataExt as _;
+
 use caps::{CapSet, Capability, CapsHashSet};
 
 use crate::CageError;
@@ -79,8 +81,26 @@ impl Capabilities {
     /// Returns the features lost by missing optional capabilities.
     #[must_use]
     pub fn weakness(&self) -> Option<String> {
-        let missing: Vec<_> = self.missing().iter().map(with_reason).collect();
+        let mut missing: Vec<_> = self.missing().iter().map(with_reason).collect();
+        let has = |capability: Capability| self.names.contains(&capability.to_string());
+        if has(REQUIRED) && !has(Capability::CAP_BPF) {
+            missing.push(
+                "CAP_BPF (load programs of tenants: no other capability stands for it there)".to_owned(),
+            );
+        }
         (!missing.is_empty()).then(|| format!("started without {}", missing.join("; ")))
+    }
+}
+
+/// Inode of the machine's own user namespace, the same on every kernel.
+const FIRST_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
+
+/// Refuses a user namespace of a container: the kernel asks for capabilities of the machine's own.
+pub fn check_user_namespace() -> Result<(), CageError> {
+    let inode = std::fs::metadata("/proc/self/ns/user")?.ino();
+    match inode == FIRST_USER_NAMESPACE {
+        true => Ok(()),
+        false => Err(CageError::UserNamespace),
     }
 }
 
@@ -154,7 +174,10 @@ mod tests {
     fn a_missing_capability_is_named_with_what_it_is_for() {
         assert!(without(&[]).check().is_ok());
         assert_eq!(without(&[]).weakness(), None);
-        assert_eq!(without(&IMPLIED).weakness(), None);
+        assert_eq!(without(&[Capability::CAP_PERFMON]).weakness(), None);
+        let of_tenants = without(&[Capability::CAP_BPF]);
+        assert!(of_tenants.check().is_ok() && of_tenants.missing().is_empty());
+        assert!(of_tenants.weakness().unwrap().contains("CAP_BPF (load programs of tenants"));
         for kept in KEPT.iter().filter(|kept| !IMPLIED.contains(&kept.capability)) {
             let capabilities = without(&[kept.capability]);
             let said = match capabilities.check() {

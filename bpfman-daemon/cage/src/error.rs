@@ -24,6 +24,12 @@ pub enum CageError {
         /// Capabilities with their purposes.
         missing: String,
     },
+    /// The process is in the user namespace of a container.
+    #[error(
+        "the daemon runs in a user namespace of its own, where no capability counts for eBPF: start it in the machine's \
+         (PrivateUsers=no of a unit, hostUsers: true of a pod, no remapped users of a container engine)"
+    )]
+    UserNamespace,
     /// The kernel reports more capabilities than should remain.
     #[error("the kernel left {found}, where at most {wanted} were to stay")]
     CapabilitiesStay {

@@ -16,7 +16,7 @@ mod mode;
 pub mod seccomp;
 mod worker;
 
-pub use capabilities::{Capabilities, KEPT, KeptCapability, drop_capabilities};
+pub use capabilities::{Capabilities, KEPT, KeptCapability, check_user_namespace, drop_capabilities};
 pub use error::CageError;
 pub use files::{Landlock, WritableFolders};
 pub use filter::{CallFilters, filter_calls};

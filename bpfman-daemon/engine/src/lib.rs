@@ -39,6 +39,7 @@ mod trace;
 use state::paths;
 
 pub use adopt::{AdoptRequest, AdoptWhat};
+pub use attach::SlotConcern;
 pub use attach::update::{Outcome, UpdateLinkRequest};
 pub use break_glass::{DetachRank, OrderedAttachment, OrderedAttachments, find_attached};
 pub use budget::{CpuOutcome, CpuReadings, CpuUse, Ending, Expired, excesses};

@@ -6,10 +6,17 @@ impl ImageError {
     /// Returns what the user can do about the error, if there is something.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
+        self.hint_with("")
+    }
+
+    /// Returns the same, with an option for the command that changes the policy: `--policy=FILE`, or nothing.
+    #[must_use]
+    pub fn hint_with(&self, policy: &str) -> Option<String> {
+        let space = if policy.is_empty() { "" } else { " " };
         Some(match self {
             Self::NoRule { pattern, .. } => format!(
-                "for any image of this name have root run: bpfman policy allow {pattern} --unsigned; for signed ones \
-                 give --key FILE or --identity ISSUER SUBJECT in place of --unsigned"
+                "for any image of this name have root run: bpfman policy allow {pattern} --unsigned{space}{policy}; for \
+                 signed ones give --key FILE or --identity ISSUER SUBJECT in place of --unsigned"
             ),
             Self::NoImportName { path, .. } => {
                 format!("give it a name: bpfman image load {path} --name REGISTRY/REPOSITORY:TAG")

@@ -2,6 +2,8 @@ use std::ffi::NulError;
 use std::io;
 use std::path::PathBuf;
 
+use bpfman_model::FunctionHints;
+
 use crate::BadUsdtArgument;
 
 /// Reason why a function, file or process cannot be probed.
@@ -10,17 +12,20 @@ use crate::BadUsdtArgument;
 pub enum ProbeTargetError {
     /// The kernel does not have the function.
     #[error(
-        "the kernel has no such function{}, or it is in a module that is not loaded",
-        if renamed.is_empty() {
-            ": its compiler may have built it into its callers".to_owned()
+        "the kernel has no such function{}",
+        if hints.is_empty() {
+            ": its compiler may have built it into its callers, or it is in a module that is not loaded".to_owned()
         } else {
-            format!(": its compiler made {} of it", renamed.join(", "))
+            hints.to_string()
         }
     )]
     NoKernelFunction {
-        /// Functions that the compiler made of it, at most three.
-        renamed: Vec<String>,
+        /// Functions that it may stand for.
+        hints: FunctionHints,
     },
+    /// No traceable function matches a pattern.
+    #[error("the kernel has no function that can be traced and matches")]
+    NoMatch,
     /// The function is on the kernel's list of forbidden ones, or cannot be traced.
     #[error("the kernel forbids to probe it ({source})")]
     Forbidden {

@@ -170,6 +170,16 @@ impl ObjectFacts {
         Ok(all)
     }
 
+    /// Returns values of numbers, booleans and enumerations as text, from their bytes; others have no text.
+    #[must_use]
+    pub fn global_texts(&self, values: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, String> {
+        let text = |(name, bytes): (&String, &Vec<u8>)| {
+            let global = globals::find(&self.globals, name).ok()?;
+            Some((name.clone(), globals::text_of(&global.layout, bytes)?))
+        };
+        values.iter().filter_map(text).collect()
+    }
+
     /// Returns whether the object declares a map of that name.
     #[must_use]
     pub fn declares_map(&self, name: &str) -> bool {

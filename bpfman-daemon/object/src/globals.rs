@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, HashMap};
 use bpfman_model::{MapRole, MapSpec, from_hexadecimal};
 
 use crate::ObjectError;
+use crate::bit_field::{read_bits, sign_extended};
 use crate::btf::{Btf, Kind};
 use crate::elf::Elf;
 use crate::layout::{MAX_PARTS, ValueLayout};
@@ -70,6 +71,35 @@ pub(crate) fn read(elf: &Elf, btf: Option<&Btf>, maps: &MapTable) -> Vec<GlobalV
     }
     found.sort_by(|a, b| (&a.name, a.map, a.offset).cmp(&(&b.name, b.map, b.offset)));
     found
+}
+
+/// `None` for a layout without a short text, and for bytes of another size.
+pub(crate) fn text_of(layout: &ValueLayout, bytes: &[u8]) -> Option<String> {
+    if layout.size() != Some(bytes.len()) || bytes.len() > 16 {
+        return None;
+    }
+    let count = u32::try_from(bytes.len()).ok()? * 8;
+    let value = read_bits(bytes, 0, count);
+    let number = || match layout.is_signed() {
+        true => sign_extended(value, count).to_string(),
+        false => value.to_string(),
+    };
+    match layout {
+        ValueLayout::Integer { .. } => Some(number()),
+        ValueLayout::Bool => match value {
+            0 => Some("false".to_owned()),
+            1 => Some("true".to_owned()),
+            _ => None,
+        },
+        ValueLayout::Enumeration { names, .. } => {
+            let wide = sign_extended(value, count);
+            let named = names
+                .iter()
+                .find(|(_, known)| i128::from(known.cast_signed()) == wide || u128::from(*known) == value);
+            Some(named.map_or_else(number, |(name, _)| name.clone()))
+        }
+        _ => None,
+    }
 }
 
 /// The list is sorted by name and may be very long.

@@ -134,6 +134,15 @@ impl KernelBtf {
         ty.is_some_and(|ty| member_bits(btf, &ty, member, DEPTH).is_some())
     }
 
+    /// Returns the names of all functions that the kernel and added modules describe.
+    pub fn function_names(&self) -> impl Iterator<Item = &str> {
+        let all = std::iter::once(&self.kernel).chain(self.modules.iter().map(|(_, names)| names));
+        all.flat_map(|names| {
+            let own = (names.base + 1..=names.btf.len()).filter_map(|id| names.btf.get(id));
+            own.filter(|ty| ty.kind == Kind::Func).map(|ty| names.btf.string(ty.name_off))
+        })
+    }
+
     /// Returns the functions offered to programs by the kernel and added modules (Linux 6.10, else empty).
     #[must_use]
     pub fn offered_functions(&self) -> Vec<KernelFunction<'_>> {

@@ -33,6 +33,10 @@ pub struct ProgramWants {
 /// Instructions newer than the first kernels with eBPF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NewerInstruction {
+    /// Instructions that this crate does not know.
+    Other,
+    /// Jumps by less than, and less or equal.
+    LessThan,
     /// Calls of the program's own functions.
     LocalCall,
     /// 32-bit comparisons.
@@ -132,13 +136,14 @@ fn newer(insn: &Insn) -> Option<NewerInstruction> {
     const LOAD: u8 = 0x01;
     const STORE: u8 = 0x03;
     const ALU: u8 = 0x04;
+    const JMP: u8 = 0x05;
     const JMP32: u8 = 0x06;
     const ALU64: u8 = 0x07;
     const INDIRECT: u8 = 0x0d;
     const ATOMIC: u8 = 0xc0;
     const SIGNED: u8 = 0x80;
     const MOVE64: u8 = 0xbf;
-    const ADD: i32 = 0;
+    const SWAP64: u8 = 0xd7;
     const ACQUIRE: i32 = 0x100;
     const RELEASE: i32 = 0x110;
     let (class, mode, operation) = (insn.code & 7, insn.code & 0xe0, insn.code & 0xf0);
@@ -146,27 +151,60 @@ fn newer(insn: &Insn) -> Option<NewerInstruction> {
         _ if insn.code == op::JCOND => Some(NewerInstruction::MayGoto),
         _ if insn.code == INDIRECT => Some(NewerInstruction::IndirectJump),
         JMP32 if insn.code == op::JA32 => Some(NewerInstruction::Version4),
-        JMP32 => Some(NewerInstruction::Jump32),
+        JMP32 if is_comparison(operation) => Some(NewerInstruction::Jump32),
+        JMP if matches!(operation, 0xa0..=0xd0) => Some(NewerInstruction::LessThan),
         STORE if mode == ATOMIC && matches!(insn.imm, ACQUIRE | RELEASE) => {
             Some(NewerInstruction::AcquireRelease)
         }
-        STORE if mode == ATOMIC && insn.imm != ADD => Some(NewerInstruction::Atomic),
+        STORE if mode == ATOMIC && is_atomic(insn.imm) => Some(NewerInstruction::Atomic),
         LOAD if mode == SIGNED => Some(NewerInstruction::Version4),
         // The offset of a signed move is a width; that of an address cast is 1.
         ALU64 if insn.code == MOVE64 && insn.off == 1 => Some(NewerInstruction::AddressCast),
         // Signed moves and divisions have an offset; 64-bit byte swaps are of the other class.
-        ALU | ALU64 if matches!(operation, 0x30 | 0x90 | 0xb0) && insn.off != 0 => {
-            Some(NewerInstruction::Version4)
-        }
-        ALU64 if operation == 0xd0 => Some(NewerInstruction::Version4),
-        _ => None,
+        ALU | ALU64 if is_signed(operation, insn.off) => Some(NewerInstruction::Version4),
+        ALU64 if insn.code == SWAP64 => Some(NewerInstruction::Version4),
+        _ if is_of_first_kernels(insn) => None,
+        _ => Some(NewerInstruction::Other),
+    }
+}
+
+const fn is_signed(operation: u8, offset: i16) -> bool {
+    match operation {
+        0x30 | 0x90 => offset == 1,
+        0xb0 => matches!(offset, 8 | 16 | 32),
+        _ => false,
+    }
+}
+
+const fn is_comparison(operation: u8) -> bool {
+    matches!(operation, 0x10..=0x70 | 0xa0..=0xd0)
+}
+
+/// Fetching forms, and operations other than the addition.
+const fn is_atomic(imm: i32) -> bool {
+    matches!(imm, 0x01 | 0x40 | 0x41 | 0x50 | 0x51 | 0xa0 | 0xa1 | 0xe1 | 0xf1)
+}
+
+/// By opcode: what this function does not know may be of any kernel.
+const fn is_of_first_kernels(insn: &Insn) -> bool {
+    let (code, operation) = (insn.code, insn.code & 0xf0);
+    match code & 7 {
+        // The second half of a 64-bit immediate has code 0.
+        0 => matches!(code, 0x00 | 0x18 | 0x20 | 0x28 | 0x30 | 0x40 | 0x48 | 0x50),
+        1 => matches!(code, 0x61 | 0x69 | 0x71 | 0x79),
+        2 => matches!(code, 0x62 | 0x6a | 0x72 | 0x7a),
+        3 => matches!(code, 0x63 | 0x6b | 0x73 | 0x7b) || matches!(code, 0xc3 | 0xdb) && insn.imm == 0,
+        4 => matches!(operation, 0x00..=0xc0) && insn.off == 0 || matches!(code, 0xd4 | 0xdc),
+        5 => matches!(code, 0x05 | op::CALL | op::EXIT) || is_comparison(operation),
+        7 => matches!(operation, 0x00..=0xc0) && insn.off == 0,
+        _ => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::NewerInstruction::{
-        AcquireRelease, AddressCast, Atomic, IndirectJump, Jump32, MayGoto, Version4,
+        AcquireRelease, AddressCast, Atomic, IndirectJump, Jump32, LessThan, MayGoto, Other, Version4,
     };
     use super::*;
 
@@ -199,6 +237,17 @@ mod tests {
             (0x06, 0, 1, Some(Version4)), // gotol
             (0xe5, 1, 0, Some(MayGoto)),
             (0x0d, 0, 0, Some(IndirectJump)),
+            (0xa5, 1, 9, Some(LessThan)), // if r1 < 9
+            (0x18, 0, 0, None),           // r1 = 0 ll
+            (0x85, 0, 0, None),           // call
+            (0x95, 0, 0, None),           // exit
+            (0x30, 0, 0, None),           // r0 = *(u8 *)skb[0]
+            (0x8d, 0, 0, Some(Other)),    // callx r1
+            (0xef, 0, 0, Some(Other)),
+            (0xbf, 2, 0, Some(Other)),
+            (0x3f, 2, 0, Some(Other)),
+            (0xdb, 0, 0x77, Some(Other)),
+            (0xe5, 1, 1, Some(MayGoto)),
         ] {
             assert_eq!(of(code, off, imm), expected, "{code:#x} {off} {imm:#x}");
         }

@@ -1,6 +1,7 @@
 //! Kernel requirements of object files: types, helpers, functions, fields; the Linux version that introduced each,
 //! whether it is a stable interface, and which ones a kernel lacks, by its BTF. No I/O.
 
+mod hooks;
 mod need;
 mod of_object;
 mod on_kernel;

@@ -13,6 +13,12 @@ pub enum NeedKind {
     Attachment,
     /// A map type.
     MapType,
+    /// A hook of a type that has several, by the kernel's attach type.
+    Hook,
+    /// Objects that an iterator visits.
+    Iterator,
+    /// A struct_ops type of the kernel.
+    StructOps,
     /// Instructions and program properties that not every kernel supports.
     Feature,
     /// A helper function.
@@ -23,8 +29,10 @@ pub enum NeedKind {
     Variable,
     /// A kernel symbol, by its address.
     Symbol,
-    /// A kernel function that a program is attached to.
+    /// A kernel function that a program is loaded for.
     Function,
+    /// A kernel function that the section names, for attaching.
+    ProbedFunction,
     /// An LSM hook.
     LsmHook,
     /// A tracepoint.
@@ -41,12 +49,15 @@ impl NeedKind {
             Self::ProgramType => "program type",
             Self::Attachment => "attachment",
             Self::MapType => "map type",
+            Self::Hook => "hook",
+            Self::Iterator => "iterator",
+            Self::StructOps => "struct_ops",
             Self::Feature => "feature",
             Self::Helper => "helper",
             Self::Kfunc => "kfunc",
             Self::Variable => "variable",
             Self::Symbol => "symbol",
-            Self::Function => "function",
+            Self::Function | Self::ProbedFunction => "function",
             Self::LsmHook => "LSM hook",
             Self::Tracepoint => "trace point",
             Self::Type => "type",
@@ -56,9 +67,15 @@ impl NeedKind {
     /// Returns whether this kind has a first Linux version; functions and types change without one.
     #[must_use]
     pub const fn has_version(self) -> bool {
-        matches!(
+        !matches!(
             self,
-            Self::ProgramType | Self::Attachment | Self::MapType | Self::Feature | Self::Helper | Self::Kfunc
+            Self::Variable
+                | Self::Symbol
+                | Self::Function
+                | Self::ProbedFunction
+                | Self::LsmHook
+                | Self::Tracepoint
+                | Self::Type
         )
     }
 
@@ -66,13 +83,22 @@ impl NeedKind {
     #[must_use]
     pub const fn unstable(self) -> Option<&'static str> {
         match self {
-            Self::ProgramType | Self::Attachment | Self::MapType | Self::Feature | Self::Helper => None,
+            Self::ProgramType
+            | Self::Attachment
+            | Self::MapType
+            | Self::Hook
+            | Self::Iterator
+            | Self::Feature
+            | Self::Helper => None,
+            Self::StructOps => Some("struct_ops types of the kernel may change their functions or go"),
             Self::Kfunc => Some("functions that the kernel offers to programs may change or go"),
             Self::Variable => Some("variables of the kernel may change or go"),
             Self::Symbol => {
                 Some("symbols of the kernel may change or go; their addresses are hidden from most processes")
             }
-            Self::Function => Some("functions of the kernel may change, go, or be built into their callers"),
+            Self::Function | Self::ProbedFunction => {
+                Some("functions of the kernel may change, go, or be built into their callers")
+            }
             Self::LsmHook => Some("hooks of the security modules may change their arguments"),
             Self::Tracepoint => Some("trace points may change their fields or go"),
             Self::Type => {
@@ -123,10 +149,19 @@ impl ObjectNeeds {
         self.needs.iter().filter(|need| !need.is_optional && need.kind.has_version() && need.since.is_none())
     }
 
+    /// Returns the programs of unknown types that a plain load would take: what they need is not known.
+    pub fn without_type(&self) -> impl Iterator<Item = &str> {
+        self.unsupported
+            .iter()
+            .filter(|(_, section)| !section.starts_with('?'))
+            .map(|(name, _)| name.as_str())
+    }
+
     /// Returns the minimum version and its requirements; `None` also if a program could not be read.
     #[must_use]
     pub fn deciding(&self) -> Option<(LinuxVersion, Vec<&KernelNeed>)> {
-        if !self.damaged.is_empty() || self.without_version().next().is_some() {
+        let is_unknown = self.without_version().next().is_some() || self.without_type().next().is_some();
+        if is_unknown || !self.damaged.is_empty() {
             return None;
         }
         let needed = || self.needs.iter().filter(|need| !need.is_optional);
@@ -157,7 +192,16 @@ mod tests {
         let lowest = |other: KernelNeed| {
             ObjectNeeds { needs: vec![known.clone(), other], ..ObjectNeeds::default() }.lowest()
         };
-        for kind in [NeedKind::MapType, NeedKind::Helper, NeedKind::Kfunc, NeedKind::ProgramType] {
+        for kind in [
+            NeedKind::MapType,
+            NeedKind::Helper,
+            NeedKind::Kfunc,
+            NeedKind::ProgramType,
+            NeedKind::Hook,
+            NeedKind::Iterator,
+            NeedKind::StructOps,
+            NeedKind::Feature,
+        ] {
             assert_eq!(lowest(need(kind, "no_such", None)), None, "{kind:?}");
             let optional = KernelNeed { is_optional: true, ..need(kind, "no_such", None) };
             assert_eq!(lowest(optional), Some(LinuxVersion(5, 8)), "{kind:?}");
@@ -166,6 +210,13 @@ mod tests {
         for kind in [NeedKind::Function, NeedKind::Type, NeedKind::Tracepoint] {
             assert_eq!(lowest(need(kind, "tcp_connect", None)), Some(LinuxVersion(5, 8)), "{kind:?}");
         }
+        let in_section = |section: &str| ObjectNeeds {
+            needs: vec![known.clone()],
+            unsupported: vec![("p".to_owned(), section.to_owned())],
+            ..ObjectNeeds::default()
+        };
+        assert_eq!(in_section("fsession/vfs_read").lowest(), None);
+        assert_eq!(in_section("?fsession/vfs_read").lowest(), Some(LinuxVersion(5, 8)));
         let damaged = ObjectNeeds {
             needs: vec![known],
             damaged: vec![("p".to_owned(), "it is cut".to_owned())],

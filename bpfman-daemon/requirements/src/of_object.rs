@@ -1,9 +1,10 @@
 use std::collections::BTreeMap;
 
+use bpfman_model::ProgramType;
 use bpfman_model::uapi::prog_type;
-use bpfman_model::{ProgramType, map_type};
 use bpfmand_object::{NewerInstruction, ObjectFile, ProgramEntry, ProgramWants};
 
+use crate::hooks;
 use crate::need::{KernelNeed, NeedKind, ObjectNeeds};
 use crate::since::{FirstLinux, LinuxVersion, attached_since, helper, since};
 
@@ -32,8 +33,13 @@ pub fn needs_of(object: &ObjectFile) -> ObjectNeeds {
         }
     }
     for map in object.maps() {
-        let name = map_type::name(map.map_type);
-        found.need(NeedKind::MapType, &name, &map.name, since("map_type", &name));
+        for (kind, name, first) in hooks::of_map(map) {
+            found.need(kind, &name, &map.name, first);
+        }
+    }
+    for ops in &object.struct_ops {
+        let by = object.maps().get(ops.map).map_or(ops.structure.as_str(), |map| map.name.as_str());
+        found.need(NeedKind::StructOps, &ops.structure, by, since("struct_ops", &ops.structure));
     }
     needs.needs = found.0.into_values().collect();
     needs
@@ -64,13 +70,14 @@ impl Collected {
         if let (Some(kind), Some(target)) = (place(program_type), &entry.attach_target) {
             need(kind, target, None);
         }
-        for (name, version, has) in [
-            ("packets in several buffers (.frags)", LinuxVersion(5, 18), entry.frags),
-            ("programs that may sleep (.s)", LinuxVersion(5, 10), entry.sleepable),
-        ] {
-            if has {
-                need(NeedKind::Feature, name, Some(FirstLinux { version, commit: "" }));
-            }
+        if let Some((kind, name, first)) = hooks::hook(program_type, entry) {
+            need(kind, &name, first);
+        }
+        let frags = entry.frags.then_some(("packets in several buffers (.frags)", Some(LinuxVersion(5, 18))));
+        let sleep = if entry.sleepable { hooks::sleep(program_type) } else { None };
+        for (name, version) in frags.into_iter().chain(sleep) {
+            let first = version.map(|version| FirstLinux { version, commit: "" });
+            need(NeedKind::Feature, name, first);
         }
         for number in &wants.helpers {
             let known = helper(*number);
@@ -92,7 +99,8 @@ impl Collected {
         }
         for newer in &wants.instructions {
             let (name, version) = instructions(*newer);
-            self.maybe(NeedKind::Feature, name, by, Some(FirstLinux { version, commit: "" }), unasked);
+            let first = version.map(|version| FirstLinux { version, commit: "" });
+            self.maybe(NeedKind::Feature, name, by, first, unasked);
         }
     }
 }
@@ -100,24 +108,28 @@ impl Collected {
 const fn place(program_type: ProgramType) -> Option<NeedKind> {
     use ProgramType as T;
     Some(match program_type {
-        T::Kprobe | T::Kretprobe | T::Fentry | T::Fexit | T::FmodRet => NeedKind::Function,
+        T::Kprobe | T::Kretprobe => NeedKind::ProbedFunction,
+        T::Fentry | T::Fexit | T::FmodRet => NeedKind::Function,
         T::Tracepoint | T::RawTracepoint | T::BtfTracepoint => NeedKind::Tracepoint,
         T::Lsm | T::LsmCgroup => NeedKind::LsmHook,
         _ => return None,
     })
 }
 
-const fn instructions(newer: NewerInstruction) -> (&'static str, LinuxVersion) {
-    match newer {
-        NewerInstruction::LocalCall => ("calls of own functions", LinuxVersion(4, 16)),
-        NewerInstruction::Jump32 => ("comparisons of 32 bits", LinuxVersion(5, 1)),
-        NewerInstruction::GlobalVariable => ("global variables", LinuxVersion(5, 2)),
-        NewerInstruction::Atomic => ("atomic operations", LinuxVersion(5, 12)),
-        NewerInstruction::FunctionAddress => ("addresses of functions", LinuxVersion(5, 13)),
-        NewerInstruction::Version4 => ("instruction set version 4", LinuxVersion(6, 6)),
-        NewerInstruction::MayGoto => ("may_goto", LinuxVersion(6, 9)),
-        NewerInstruction::AddressCast => ("casts of addresses of arenas", LinuxVersion(6, 9)),
-        NewerInstruction::AcquireRelease => ("load-acquire and store-release", LinuxVersion(6, 15)),
-        NewerInstruction::IndirectJump => ("jumps to an address in a register", LinuxVersion(6, 19)),
-    }
+const fn instructions(newer: NewerInstruction) -> (&'static str, Option<LinuxVersion>) {
+    let (name, major, minor) = match newer {
+        NewerInstruction::Other => return ("instructions that bpfman does not know", None),
+        NewerInstruction::LessThan => ("comparisons by less than", 4, 14),
+        NewerInstruction::LocalCall => ("calls of own functions", 4, 16),
+        NewerInstruction::Jump32 => ("comparisons of 32 bits", 5, 1),
+        NewerInstruction::GlobalVariable => ("global variables", 5, 2),
+        NewerInstruction::Atomic => ("atomic operations", 5, 12),
+        NewerInstruction::FunctionAddress => ("addresses of functions", 5, 13),
+        NewerInstruction::Version4 => ("instruction set version 4", 6, 6),
+        NewerInstruction::MayGoto => ("may_goto", 6, 9),
+        NewerInstruction::AddressCast => ("casts of addresses of arenas", 6, 9),
+        NewerInstruction::AcquireRelease => ("load-acquire and store-release", 6, 15),
+        NewerInstruction::IndirectJump => ("jumps to an address in a register", 6, 19),
+    };
+    (name, Some(LinuxVersion(major, minor)))
 }

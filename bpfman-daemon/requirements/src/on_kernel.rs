@@ -1,6 +1,8 @@
 //! Requirements of an object that a kernel lacks.
 
-use bpfman_model::ProgramType;
+use std::collections::BTreeSet;
+
+use bpfman_model::{FunctionHints, ProgramType};
 use bpfmand_object::{KernelBtf, ObjectFile, ProgramWants, TextOptions};
 
 use crate::need::{KernelNeed, NeedKind, ObjectNeeds};
@@ -13,6 +15,8 @@ pub struct KernelView<'a> {
     pub types: Option<&'a KernelBtf>,
     /// Set if the types include all loaded modules: anything else is missing.
     pub has_modules: bool,
+    /// All its functions and those of loaded modules, as `/proc/kallsyms` names them, if known.
+    pub functions: Option<&'a BTreeSet<String>>,
     /// Version, if known; it decides where types are not conclusive.
     pub version: Option<LinuxVersion>,
 }
@@ -59,7 +63,7 @@ impl KernelView<'_> {
                 wanted_by: need.wanted_by.iter().cloned().collect(),
                 why,
                 is_certain: sure && (unasked || !need.wanted_by.iter().all(asks)),
-                is_for_attaching: need.kind == NeedKind::Attachment,
+                is_for_attaching: matches!(need.kind, NeedKind::Attachment | NeedKind::ProbedFunction),
             });
         }
         if let Some(types) = self.types {
@@ -69,6 +73,9 @@ impl KernelView<'_> {
     }
 
     fn look(&self, need: &KernelNeed, version: Option<LinuxVersion>) -> Found {
+        if matches!(need.kind, NeedKind::Function | NeedKind::ProbedFunction) {
+            return self.look_for_function(need.kind, &need.name);
+        }
         let since = need.since.map(|since| format!("; Linux {} has it", since.version)).unwrap_or_default();
         match self.types.and_then(|types| find_in_types(types, need)) {
             Some(true) => return Found::Yes,
@@ -88,6 +95,39 @@ impl KernelView<'_> {
                 Found::No("the kernel has no types of itself (BTF)".to_owned())
             }
             _ => Found::Yes,
+        }
+    }
+
+    /// Trampolines find functions by types; probes find them in the list of symbols, which has more.
+    fn look_for_function(&self, kind: NeedKind, target: &str) -> Found {
+        let target = target.split(['+', ' ']).next().unwrap_or(target);
+        let (module, name) = match target.split_once(':') {
+            Some((module, name)) => (Some(module), name),
+            None => (None, target),
+        };
+        let in_types = self.types.map(|types| match module {
+            Some(module) => types.function_of(module, name).is_some(),
+            None => types.function(name).is_some(),
+        });
+        let hints = || match self.functions {
+            Some(functions) => FunctionHints::of(name, functions.iter().map(String::as_str)),
+            None => FunctionHints::of(name, self.types.into_iter().flat_map(KernelBtf::function_names)),
+        };
+        match (kind, in_types, self.functions) {
+            (_, Some(true), _) | (NeedKind::Function, None, _) | (_, None, None) => Found::Yes,
+            (NeedKind::Function, Some(false), _) => {
+                let why = format!("its types have no such function{}", hints());
+                if self.has_modules { Found::No(why) } else { Found::Doubt(why) }
+            }
+            (_, _, Some(functions)) if functions.contains(name) => Found::Yes,
+            (_, _, Some(_)) => {
+                Found::No(format!("the kernel and its loaded modules have no such function{}", hints()))
+            }
+            (_, Some(false), None) => {
+                let why =
+                    "its types have no such function, but may lack it or be without those of its module";
+                Found::Doubt(format!("{why}{}", hints()))
+            }
         }
     }
 
@@ -122,7 +162,7 @@ impl KernelView<'_> {
 }
 
 const fn may_be_of_a_module(kind: NeedKind) -> bool {
-    matches!(kind, NeedKind::Kfunc | NeedKind::Tracepoint)
+    matches!(kind, NeedKind::Kfunc | NeedKind::Tracepoint | NeedKind::Iterator | NeedKind::StructOps)
 }
 
 /// `None` if the types are not conclusive.
@@ -139,6 +179,9 @@ fn find_in_types(types: &KernelBtf, need: &KernelNeed) -> Option<bool> {
             let (enumeration, name) = program_type.attached_by()?;
             among(enumeration, name)
         }
+        NeedKind::Hook => among("bpf_attach_type", &format!("BPF_{}", upper())),
+        NeedKind::Iterator => Some(types.iterator(&need.name).is_some()),
+        NeedKind::StructOps => Some(types.struct_id(&format!("bpf_struct_ops_{}", need.name)).is_some()),
         NeedKind::Helper if need.since.is_none() => None,
         NeedKind::Helper => among("bpf_func_id", &need.name.replacen("bpf_", "BPF_FUNC_", 1)),
         NeedKind::Kfunc => Some(types.function(plain(&need.name)).is_some()),
@@ -148,9 +191,12 @@ fn find_in_types(types: &KernelBtf, need: &KernelNeed) -> Option<bool> {
             let event = need.name.rsplit('/').next().unwrap_or_default();
             (!event.starts_with("sys_")).then(|| types.tracepoint(event).is_some())
         }
-        NeedKind::Feature | NeedKind::Variable | NeedKind::Symbol | NeedKind::Function | NeedKind::Type => {
-            None
-        }
+        NeedKind::Feature
+        | NeedKind::Variable
+        | NeedKind::Symbol
+        | NeedKind::Function
+        | NeedKind::ProbedFunction
+        | NeedKind::Type => None,
     }
 }
 

@@ -1,5 +1,5 @@
 //! First Linux versions of program types, map types, attach types, helpers and kernel functions. `make-since` generates
-//! the table and names its source.
+//! one table and names its source; the other has rows that this source lacks.
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -37,7 +37,7 @@ pub struct FirstLinux {
 /// Row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SinceRow {
-    /// `program_type`, `map_type`, `attach_type`, `helper` or `kfunc`.
+    /// `program_type`, `map_type`, `attach_type`, `helper`, `kfunc`, `iterator`, `map_flag` or `struct_ops`.
     pub kind: &'static str,
     /// Name in the kernel, in lower case without the common prefix; unchanged for functions.
     pub name: &'static str,
@@ -47,9 +47,12 @@ pub struct SinceRow {
     pub number: Option<u32>,
 }
 
-const TABLE: &str = include_str!("since.tsv");
+const TABLES: [&str; 2] = [include_str!("since.tsv"), include_str!("since-by-hand.tsv")];
 
-static ROWS: LazyLock<Vec<SinceRow>> = LazyLock::new(|| TABLE.lines().filter_map(row).collect());
+static ROWS: LazyLock<Vec<SinceRow>> = LazyLock::new(|| {
+    let lines = TABLES.into_iter().flat_map(str::lines);
+    lines.filter_map(row).collect()
+});
 
 /// Returns all rows, by kind and name.
 pub fn rows() -> impl Iterator<Item = SinceRow> {
@@ -108,7 +111,7 @@ mod tests {
 
     #[test]
     fn every_line_of_the_table_is_read() {
-        assert_eq!(rows().count(), TABLE.lines().count());
+        assert_eq!(rows().count(), TABLES.iter().map(|table| table.lines().count()).sum::<usize>());
         assert!(rows().count() > 600);
         let mut helpers: Vec<u32> = rows().filter_map(|row| row.number).collect();
         helpers.sort_unstable();
@@ -122,6 +125,9 @@ mod tests {
         assert_eq!(at("program_type", "xdp"), LinuxVersion(4, 8));
         assert_eq!(at("map_type", "ringbuf"), LinuxVersion(5, 8));
         assert_eq!(at("kfunc", "bpf_arena_alloc_pages"), LinuxVersion(6, 9));
+        assert_eq!(at("attach_type", "cgroup_unix_connect"), LinuxVersion(6, 7));
+        assert_eq!(at("iterator", "task_vma"), LinuxVersion(5, 12));
+        assert_eq!(at("struct_ops", "sched_ext_ops"), LinuxVersion(6, 12));
         assert_eq!(helper(1).unwrap().name, "bpf_map_lookup_elem");
         assert_eq!(since("helper", "no_such"), None);
     }

@@ -13,11 +13,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use bpfman_proto::printable::shell_word;
 use bpfmand_access::{AccessPolicy, AccessVerb, ApplicationPattern, Grant, GrantCallers, SocketGroup};
 use bpfmand_api::{AccessSource, PolicyHealth};
 use bpfmand_image::{LegacySigning, Policy};
 
-use crate::config::Config;
+use crate::config::{Config, POLICY};
 use crate::{group, subordinate_users};
 use file::{FileStamp, is_absent, read_root_file};
 use last_good::{AcceptedPolicy, LastGoodCopy};
@@ -92,6 +93,14 @@ impl PolicySource {
             state: Mutex::default(),
         };
         source.begun()
+    }
+
+    /// Returns the option that names this file to `bpfman policy`; empty for the default.
+    pub fn option(&self) -> String {
+        match self.file == Path::new(POLICY) {
+            true => String::new(),
+            false => format!("--policy={}", shell_word(&self.file.display().to_string())),
+        }
     }
 
     fn begun(self) -> Self {
@@ -328,6 +337,7 @@ impl AccessSource for PolicySource {
         let removed = state.good.as_ref().filter(|good| good.texts.policy.is_none());
         PolicyHealth {
             file: self.file.clone(),
+            other_file: (self.file != Path::new(POLICY)).then(|| self.file.clone()),
             mistakes: has_mistakes.then(|| self.named_mistakes(&state.mistakes)),
             in_force: if has_mistakes { state.in_force() } else { String::new() },
             is_unknown: matches!(state.basis, PolicyBasis::Unknown(_)),

@@ -139,7 +139,14 @@ fn without_any_good_policy_root_is_alone() {
     assert_root_alone(&source);
     folder.write(&folder.good("first"));
     assert_eq!(grants(&source), ["first"]);
-    assert_eq!(source.health(), PolicyHealth { file: folder.path("policy.toml"), ..PolicyHealth::default() });
+    assert_eq!(
+        source.health(),
+        PolicyHealth {
+            file: folder.path("policy.toml"),
+            other_file: Some(folder.path("policy.toml")),
+            ..PolicyHealth::default()
+        }
+    );
 }
 
 #[test]

@@ -16,7 +16,6 @@ fn uid(number: u32) -> String {
     format!("0a1b2c3d-4e5f-6071-{number:04x}-{:012x}", std::process::id())
 }
 
-/// Starts a daemon that is in a pod of namespace "bpfman" by its environment, with this folder of logs.
 fn daemon(logs: &Path) -> Daemon {
     let environment = [
         ("POD_NAMESPACE", "bpfman".to_owned()),
@@ -37,7 +36,6 @@ fn pod(number: u32) -> Group {
     Group::new(&naming_hierarchy(), &format!("kubepods.slice/{pod}/cri-containerd-{number}.scope"))
 }
 
-/// Loads a program of an application as the agent's user, which only the agent may.
 fn load_as_agent(daemon: &Daemon, wrapper: &[String]) -> Outcome {
     let object = daemon.path("own.o");
     if !object.exists() {

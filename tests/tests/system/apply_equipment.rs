@@ -109,7 +109,6 @@ pub fn of_object(object: &Path, programs: &[Value]) -> Value {
     })
 }
 
-/// Returns an XDP program on the far end's interface. A drop ends the chain.
 pub fn xdp(name: &str, priority: i32) -> Value {
     let link = json!({
         "interfaceSelector": { "interfaces": [INTERFACE] },

@@ -19,7 +19,6 @@ fn daemon() -> Daemon {
     Daemon::start_with(&Launch { config, ..Launch::default() })
 }
 
-/// Returns the lines of a daemon's audit log once there are `count`. A line may appear slightly after the response.
 fn lines(daemon: &Daemon, count: usize) -> Vec<HashMap<String, Value>> {
     let read = || -> Vec<HashMap<String, Value>> {
         let log = daemon.log();

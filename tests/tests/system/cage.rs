@@ -137,6 +137,27 @@ fn daemon_without_a_required_capability_ends_and_names_it() {
     assert!(said.contains("CAP_SYS_ADMIN (find programs") && !said.contains("CAP_BPF ("), "{said}");
 }
 
+#[test]
+fn daemon_in_a_user_namespace_of_its_own_ends_and_says_so() {
+    let daemon = Daemon::prepare();
+    fs::create_dir_all(daemon.fs()).unwrap();
+    let wrapper = ["unshare", "--user", "--map-root-user"].map(str::to_owned).to_vec();
+    let (status, said) = daemon.refuses(&Launch { wrapper, ..Launch::default() });
+    assert!(!status.success());
+    assert!(said.contains("user namespace of its own") && said.contains("hostUsers"), "{said}");
+}
+
+#[test]
+fn a_missing_right_to_load_for_tenants_is_a_weakness() {
+    let mut daemon = Daemon::prepare();
+    fs::create_dir_all(daemon.fs()).unwrap();
+    let wrapper = ["capsh", "--drop=cap_bpf,cap_setpcap", "--", "-c", "exec \"$0\" \"$@\""];
+    let wrapper = wrapper.map(str::to_owned).to_vec();
+    daemon.again(&Launch { wrapper, ..Launch::default() });
+    let doctor = daemon.bpfman("doctor").stdout;
+    assert!(doctor.contains("CAP_BPF (load programs of tenants"), "{doctor}");
+}
+
 /// A bpffs in a mount namespace that ends with the daemon would detach all programs.
 #[test]
 fn a_bpffs_that_nobody_else_sees_keeps_the_daemon_from_starting() {

@@ -125,5 +125,5 @@ fn the_doctor_names_what_strangers_did() {
     fs::remove_file(bench.daemon.fs().join("links").join(&link)).unwrap();
     let outcome = bench.run("doctor");
     outcome.fails(7, &["1 finding\n", "hint: "]);
-    assert!(outcome.stdout.contains(&format!(" link {link}   missing: ")), "{outcome:?}");
+    assert!(outcome.stdout.contains(&format!(" link {link}   unpinned: ")), "{outcome:?}");
 }

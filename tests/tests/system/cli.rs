@@ -150,6 +150,24 @@ fn third_party_programs_are_listed_under_each_possible_type() {
     for filter in ["-p tc", "--all -p xdp", "--all -p kprobe", "--all -p fentry", "--all -p tc -m a=b"] {
         assert!(!finds(filter), "{filter}");
     }
+    // Programs of another daemon are third-party to this one.
+    let other = Daemon::start();
+    let load = |object: &str, program: &str| {
+        let path = compile::object(object).display().to_string();
+        other.bpfman(&format!("load file -p {path} --programs {program} -q")).success().trim().to_owned()
+    };
+    let probe = load("probes", "kprobe:on_kprobe");
+    let tracing = load("points", "iter:processes");
+    let lists = |id: &str, program_type: &str| {
+        let listed = daemon.bpfman(&format!("list programs --all -p {program_type} -q")).success();
+        listed.lines().any(|line| line == id)
+    };
+    for program_type in ["kprobe", "kretprobe", "uprobe", "uretprobe"] {
+        assert!(lists(&probe, program_type) && !lists(&tracing, program_type), "{program_type}");
+    }
+    for program_type in ["fentry", "fexit", "fmod_ret", "tp_btf", "iter"] {
+        assert!(lists(&tracing, program_type) && !lists(&probe, program_type), "{program_type}");
+    }
 }
 
 #[test]
@@ -173,7 +191,7 @@ fn tables_have_the_known_headers_and_blocks() {
     ] {
         assert!(loaded.contains(line), "{loaded}");
     }
-    assert!(loaded.contains("who=0x07000000") && loaded.contains("bpfman_application=shop"), "{loaded}");
+    assert!(loaded.contains("who=7") && loaded.contains("bpfman_application=shop"), "{loaded}");
     let id =
         loaded.lines().find_map(|line| line.trim().strip_prefix("Program ID:")).unwrap().trim().to_owned();
     let attached = daemon.bpfman(&format!("attach {id} xdp -i {INTERFACE} -p 35 -n {far} -m a=b")).success();

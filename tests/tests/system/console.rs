@@ -109,6 +109,17 @@ fn changes_show_without_reload_and_counters_grow_with_traffic() {
     let browser = console.browser("hooks");
     browser.script("window.stays = true");
     browser.shows("No hook has a chain");
+    browser.shows("Nothing else is attached.");
+    let points = compile::object("points").display().to_string();
+    let line = format!("load file -p {points} --programs raw_tracepoint:entered -q");
+    let entered = daemon.bpfman(&line).success().trim().to_owned();
+    daemon.bpfman(&format!("attach {entered} raw-tracepoint -t sys_enter -q")).success();
+    let other = "[...document.querySelectorAll('table[aria-label=\"Other attachments\"] tbody tr')]";
+    browser.until(
+        "the other attachment is in the first view",
+        &format!("return {other}.some((row) => row.innerText.includes('sys_enter'))"),
+    );
+    daemon.bpfman(&format!("unload {entered}")).success();
     let first = Program::member(&wire, "xdp_member", Type::Xdp, 1, PASS);
     let at = |priority| xdp(&network.far.path(), INTERFACE, priority, &[]);
     wire.attach(attach(first.id, at(50))).unwrap();

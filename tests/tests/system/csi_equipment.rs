@@ -98,7 +98,6 @@ impl Node {
         self.namespace.mounts(&format!(" csi.bpfman.io/{volume} "))
     }
 
-    /// Returns all mounts below the daemon's folder and the pods': those of other tests are visible until they end.
     pub fn own_mounts(&self) -> Vec<String> {
         let folders = [self.daemon.path(""), self.pods.path().to_owned()];
         let is_below =
@@ -124,7 +123,6 @@ impl Node {
         u32::try_from(shown["id"].as_u64().unwrap()).unwrap()
     }
 
-    /// Accesses a map like a process in a container: `read`, or `write NUMBER`, with the group `GROUP` or none.
     pub fn access(&self, user: u32, groups: &str, pod: &str, map: &str, words: &[&str]) -> Outcome {
         let reader = self.pods.path().join("map_pin");
         if !reader.exists() {

@@ -29,7 +29,6 @@ fn class_of(finding: &Value) -> (&str, u64) {
     (finding["class"].as_str().unwrap(), finding["exit_code"].as_u64().unwrap())
 }
 
-/// Almost full file system.
 pub struct SmallDisk(pub PathBuf);
 
 impl SmallDisk {
@@ -55,6 +54,17 @@ fn a_policy_that_cannot_be_read_is_a_finding_of_its_own() {
     assert_eq!(code, 16, "{findings:?}");
     assert_eq!(class_of(&findings[0]), ("policy", 16));
     assert!(findings[0]["why"].as_str().unwrap().contains("stays in force"), "{findings:?}");
+}
+
+#[test]
+fn doctor_only_looks_and_leaves_no_entry_of_a_change() {
+    let daemon = Daemon::start();
+    Program::member(&daemon.wire(), "xdp_member", Type::Xdp, 1, 2);
+    let entries = || daemon.bpfman("history -o json").json()["entries"].as_array().unwrap().clone();
+    let before = entries();
+    daemon.bpfman("doctor").success();
+    daemon.bpfman("doctor").success();
+    assert_eq!(entries(), before);
 }
 
 /// Users of the socket can see what runs, but not trace it. That is no fault of the machine.

@@ -25,7 +25,6 @@ struct Seen {
     wrong: Option<String>,
 }
 
-/// Client that follows events. It keeps none of them, since there are a million.
 struct Reader {
     process: Child,
     seen: Arc<Mutex<Seen>>,

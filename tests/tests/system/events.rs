@@ -88,7 +88,6 @@ impl Drop for Follower {
     }
 }
 
-/// Makes a change that is refused; its entry contains the id.
 pub fn refused(wire: &Wire, id: u32) {
     wire.unload(v1::UnloadRequest { id }).unwrap_err();
 }

@@ -169,7 +169,6 @@ impl Hook<'_> {
     }
 }
 
-/// Asserts that every run of datagrams passed a chain that existed, and none an older chain after a newer one.
 pub fn assert_whole_chains(runs: &[Run], history: &[Trail]) {
     let mut generation = 0;
     for (number, run) in runs.iter().enumerate() {

@@ -54,7 +54,6 @@ impl Group {
         Self { folder, top }
     }
 
-    /// Creates a group owned by a user, like that of the user's service manager. Its parents belong to root.
     fn delegated(hierarchy: &Path, path: &str) -> Self {
         let group = Self::new(hierarchy, path);
         for file in ["", "cgroup.procs"] {

@@ -185,7 +185,6 @@ fn a_policy_may_have_revoked_programs_detached() {
     assert_eq!(world.daemon.bpfman("list links -q").success().lines().count(), 0);
 }
 
-/// Attaches a program of a signed image. Returns the lines of the policy that have it detached.
 fn attached(world: &Trusting, registry: &Registry, network: &Network) -> [String; 2] {
     let name = registry.image("team/app:1");
     world.publish_signed(&name, "chain");

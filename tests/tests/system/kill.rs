@@ -18,7 +18,6 @@ pub trait Operation {
     fn undo(&self, wire: &Wire, before: &State, after: &State);
 }
 
-/// Runs an operation to count its steps, then once per step (in a short run, every second) with a kill.
 pub fn kill_at_every_step(
     daemon: &mut Daemon,
     launch: &Launch,

@@ -25,7 +25,6 @@ const CLIENTS: usize = 4;
 const XDP_DROP: i32 = 1;
 const TC_SHOT: i32 = 2;
 
-/// Stop signal to the clients, sent on drop, also by a panic.
 struct StopAtEnd<'a>(&'a AtomicBool);
 
 impl Drop for StopAtEnd<'_> {
@@ -34,7 +33,6 @@ impl Drop for StopAtEnd<'_> {
     }
 }
 
-/// Asserts that pins match the lists, and nothing is pending. Namespaces have numbers only while `filters` exist.
 fn assert_nothing_is_left_over(daemon: &Daemon, there: &There, filters: bool) {
     let pins = kernel::pins(&daemon.fs());
     let starting = |prefix: &str| pins.iter().filter(|pin| pin.starts_with(prefix)).count();

@@ -86,7 +86,6 @@ impl Guarded {
     }
 }
 
-/// Two networks: one guarded by an XDP filter, the other by a TC filter.
 pub struct Place {
     pub xdp: Guarded,
     pub tc: Guarded,

@@ -13,7 +13,6 @@ const ADA: u32 = 64_223;
 /// Functions of each kernel, followed by others.
 const FUNCTIONS: [&str; 5] = ["vfs_read", "vfs_write", "vfs_fsync", "tcp_connect", "do_exit"];
 
-/// Bytes from a function to others behind it, as the kernel lists them.
 fn distances(function: &str) -> Vec<u64> {
     let list = fs::read_to_string("/proc/kallsyms").unwrap();
     let functions = list.lines().filter_map(|line| {

@@ -93,7 +93,6 @@ impl Loader {
     }
 }
 
-/// Prepares a hook with two programs of `xdp-loader`; `None`, with a skip line, if they cannot share a dispatcher.
 fn together(test: &str) -> Option<(Loader, Daemon, Launch)> {
     let loader = Loader::new();
     loader.load("xdpfilt_alw_eth", 20);

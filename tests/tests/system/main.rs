@@ -50,6 +50,7 @@ mod flood;
 mod forged_names;
 mod full_disk_starts;
 mod golden;
+mod gone_places;
 mod grants;
 mod grants_limits;
 mod guards;

@@ -24,7 +24,6 @@ pub const XDP: Kind = Kind { program_type: Type::Xdp, member: "xdp_member", acce
 pub const TC: Kind = Kind { program_type: Type::Tc, member: "tc_member", accept: 0, drop: 2 };
 pub const TCX: Kind = Kind { program_type: Type::Tcx, member: "tcx_member", accept: 0, drop: 2 };
 
-/// One end of a network, at whose interface programs of the machine and of a tenant meet.
 pub struct Bench {
     pub daemon: Daemon,
     pub network: Network,
@@ -90,7 +89,6 @@ fn pairs(direction: &str) -> Vec<(&'static str, Kind, Kind)> {
     pairs
 }
 
-/// The machine's program drops, and the tenant's accepts: nothing arrives, whichever came first.
 fn machine_decides(direction: &'static str) {
     for (config, machine, other) in pairs(direction) {
         let mut bench = Bench::new(direction, config);

@@ -10,7 +10,6 @@ use bpfman_tests::{Launch, Network, Wire, compile};
 use crate::equipment::{Program, detach, test_name};
 use crate::packet_ranks::{Bench, CLSACT, Kind, TC, TCX, XDP, of_tenant, sent, tenant};
 
-/// A second link between both ends, by which packets can leave past the machine's programs of the first.
 struct Aside {
     target: i32,
     seen: Program,

@@ -44,7 +44,6 @@ fn found(daemon: &Daemon) -> Vec<(String, String)> {
     found
 }
 
-/// Asserts that one user may unload, and that another may not, even if the file with the mistake permits it.
 fn assert_in_force(daemon: &Daemon, may: u32, may_not: u32) {
     let program = load_as(daemon, may);
     let unload = format!("unload {program}");

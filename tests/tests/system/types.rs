@@ -50,7 +50,6 @@ impl Probe {
     }
 }
 
-/// Asserts that a kernel link exists and is held by no process, and that it is gone when the detach returns.
 fn assert_detached_at_return(daemon: &Daemon, wire: &Wire, link_id: u32) {
     let kernel_link = link(wire, link_id).kernel_link_id.unwrap();
     assert!(kernel::has_link(kernel_link));

@@ -20,7 +20,6 @@ const OLDER: &str = "BPFMAN_OLDER";
 /// Records of schema version 1: two XDP programs at `veth0`, of which the second drops, and one at a tracepoint.
 const VERSION_1: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/records/version-1.tar.xz");
 
-/// Returns records and bytecode of a stopped daemon; the database's own file changes when it is opened.
 fn known(daemon: &Daemon, schema: u32) -> (Snapshot, BTreeMap<PathBuf, Vec<u8>>) {
     let records = Store::open(store(daemon, schema)).unwrap().load().unwrap();
     (records, files(&daemon.path("run/state/bytecode")))

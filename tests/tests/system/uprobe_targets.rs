@@ -102,7 +102,6 @@ fn sparse(path: &Path, headers: &[u8], strings_at: u64) {
     file.write_all_at(b"\0probed\0", strings_at).unwrap();
 }
 
-/// Returns an ELF header and three sections: null, symbols and names; the latter two have 96 MiB each.
 fn large_tables(strings_at: u64) -> Vec<u8> {
     const SIZE: u64 = 96 << 20;
     let section = |kind: u32, at: u64, size: u64, link: u32| -> Vec<u8> {

@@ -55,7 +55,6 @@ fn probe_loaded_as_return_probe_fires_at_return_in_any_section() {
     assert_eq!(probe.fired(), 1);
 }
 
-/// Starts a daemon that checks links often, so that the test is fast.
 fn watchful() -> Daemon {
     let config = "[watch]\ncheck_seconds = 0.2\n".to_owned();
     Daemon::start_with(&Launch { config, ..Launch::default() })

@@ -38,6 +38,7 @@ fn what_was_set_is_there_after_a_restart_and_a_reboot() {
         assert_eq!(globals["offset"], "90eefeff");
         assert_eq!(globals["name"], "6574683000000000");
         assert_eq!(globals["limits"], "0100000007000300", "what is not named stays");
+        assert_eq!(program["globals"], json!({ "port": "443", "offset": "-70000" }));
         assert_eq!((entries(program, "flows"), entries(program, "events")), (1000, 16_384.max(page)));
         let data = data(program);
         for part in [&b"eth0\0\0\0\0"[..], &443_u16.to_ne_bytes(), &(-70_000_i32).to_ne_bytes()] {
@@ -45,6 +46,11 @@ fn what_was_set_is_there_after_a_restart_and_a_reboot() {
         }
     };
     let id = loaded["programs"][0]["program_id"].clone();
+    let text = daemon.bpfman(&format!("get program {id}")).success();
+    assert!(
+        text.contains("port=443") && text.contains("offset=-70000") && text.contains("name=0x"),
+        "{text}"
+    );
     check(&loaded["programs"][0]);
     daemon.kill();
     daemon.again(&Launch::default());
@@ -111,4 +117,30 @@ fn the_client_crate_writes_numbers_as_numbers() {
         assert!(matches!(error, Error::Refused(_)) && error.reason() == Some(Reason::Invalid), "{error}");
         assert!(error.to_string().contains("-1 does not fit 2 byte(s)") && error.hint().is_some(), "{error}");
     });
+}
+
+/// Without the type of its values, `bpfman run` and `map watch` show bytes.
+#[test]
+fn ring_buffers_of_the_examples_have_types_of_values() {
+    let mut rings = 0;
+    let mut folders = vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(path);
+                continue;
+            }
+            if !path.extension().is_some_and(|extension| extension == "c" || extension == "h") {
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            for (at, _) in text.match_indices("BPF_MAP_TYPE_RINGBUF") {
+                let declared = text[at..].split("SEC(\".maps\")").next().unwrap();
+                assert!(declared.contains("__type(value, "), "{}: {declared}", path.display());
+                rings += 1;
+            }
+        }
+    }
+    assert!(rings >= 7, "{rings} ring buffers were found");
 }

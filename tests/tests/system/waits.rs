@@ -31,7 +31,6 @@ impl Waiting {
     }
 }
 
-/// Waits until as many clients wait, for each of which the daemon has a thread.
 fn until_they_wait(daemon: &Daemon, waits: &mut [&mut Waiting]) {
     let tasks = format!("/proc/{}/task", daemon.pid());
     let is_watch = |task: &std::fs::DirEntry| {
@@ -62,6 +61,10 @@ fn a_link_is_attached_when_it_runs_and_not_when_it_is_recorded() {
     until("it waits", || link(&wire, id).state.starts_with("waiting: "));
     at_once(&format!("link {id} --for attached"))
         .fails(20, &["is not attached after 0s: link", "waiting: ", "hint: "]);
+    let waits = daemon.bpfman(&format!("explain xdp:pod1@{}", far.path().display())).success();
+    assert!(waits.contains(&format!("link {id} waits for it")), "{waits}");
+    let nothing = daemon.bpfman(&format!("explain xdp:pod2@{}", far.path().display()));
+    nothing.fails(6, &["pod2"]);
     at_once("program xdp_member --for attached").fails(20, &[&format!("link {id}: waiting: ")]);
     at_once(&format!("link {id} --for gone")).fails(20, &["it is there"]);
     let mut waits = [

@@ -55,7 +55,6 @@ fn status(pid: u32) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Returns whether a process has dropped its rights, which it does before it waits.
 fn is_confined(process: &Process) -> bool {
     fs::read_to_string(format!("/proc/{}/status", process.pid))
         .is_ok_and(|status| status.contains("\nSeccomp:\t2"))

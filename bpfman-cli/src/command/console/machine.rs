@@ -18,7 +18,8 @@ use crate::show::chain::ChainJson;
 use crate::show::history::HistoryJson;
 use crate::show::hook_answers::Explained;
 use crate::show::hooks::HookList;
-use crate::show::json::ProgramJson;
+use crate::show::json::{LinkJson, ProgramJson};
+use crate::show::link::LinkList;
 use crate::show::maps::MapList;
 use crate::show::program::ProgramList;
 use crate::show::radar::RadarJson;
@@ -61,6 +62,7 @@ impl MachineSource {
             ["stream"] => return self.stream(request),
             ["machine"] => self.machine().await,
             ["hooks"] => self.hooks().await,
+            ["links"] => self.links().await,
             ["chain"] => self.chain(hook(request)?).await,
             ["explain"] => self.explain(hook(request)?).await,
             ["programs"] => self.programs(request.asked("all").is_some()).await,
@@ -103,6 +105,12 @@ impl MachineSource {
     async fn hooks(&self) -> Result<ConsoleAnswer, CliError> {
         let answer = self.daemon().await?.chains.list_hooks(ext::ListHooksRequest {}).await?;
         Ok(ConsoleAnswer::json(&HookList::from(&answer.into_inner())))
+    }
+
+    async fn links(&self) -> Result<ConsoleAnswer, CliError> {
+        let answer =
+            self.daemon().await?.ext.list_links(ext::ListLinksRequest::default()).await?.into_inner();
+        Ok(ConsoleAnswer::json(&LinkList { links: answer.links.iter().map(LinkJson::new).collect() }))
     }
 
     async fn chain(&self, hook: HookName) -> Result<ConsoleAnswer, CliError> {

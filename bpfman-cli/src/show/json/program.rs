@@ -40,6 +40,8 @@ pub struct ProgramJson {
     pub metadata: BTreeMap<String, String>,
     /// Global variables of the load, as lower case hexadecimal bytes.
     pub global_data: BTreeMap<String, String>,
+    /// Global variables of the load as text, if they are numbers, booleans or enumerations.
+    pub globals: BTreeMap<String, String>,
     /// Target of the load: function or hook of fentry, fexit and LSM programs.
     pub attach_target: Option<String>,
     /// Licence of the object file.
@@ -181,6 +183,7 @@ impl ProgramJson {
                 .iter()
                 .map(|(name, value)| (name.clone(), hexadecimal(value)))
                 .collect(),
+            globals: program.global_texts.clone().into_iter().collect(),
             attach_target: filled(&program.attach_target),
             license: filled(&program.license),
             pin_path: filled(&program.pin_path),

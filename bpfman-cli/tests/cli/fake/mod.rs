@@ -47,7 +47,6 @@ impl Script {
     }
 }
 
-/// Running server with a folder of its own; both end when it is dropped.
 pub struct FakeDaemon {
     pub folder: tempfile::TempDir,
     pub socket: PathBuf,

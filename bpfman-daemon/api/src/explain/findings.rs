@@ -181,7 +181,19 @@ fn of_member(scene: &Scene, at: usize) -> Vec<String> {
         }
         _ => found.extend(why),
     }
+    found.extend(of_own_ends(member, all));
     found
+}
+
+/// A member alone at its hook ends packets, too.
+fn of_own_ends(member: &MemberScene, all: u64) -> Option<String> {
+    let mut ended: Vec<_> = member.ended.iter().filter(|(_, n)| *n > 0).collect();
+    ended.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+    let ends: Vec<String> = ended
+        .iter()
+        .map(|(verdict, n)| format!("{} with {verdict} ({})", packets(*n), share(*n, all)))
+        .collect();
+    (!ends.is_empty()).then(|| format!("at {} end {}", member.name, ends.join(", ")))
 }
 
 fn packets(number: u64) -> String {
@@ -248,6 +260,21 @@ mod tests {
     }
 
     #[test]
+    fn a_lone_member_says_what_it_drops() {
+        let mut scene = scene();
+        scene.members.drain(..1);
+        scene.members.truncate(1);
+        scene.members[0].ended = vec![("pass", 2), ("drop", 998)];
+        assert_eq!(
+            findings(&scene, Some(0)),
+            [
+                "firewall is reached by 1000 of 1000 packets (100 %)",
+                "at firewall end 998 packets with drop (99.8 %), 2 packets with pass (0.2 %)",
+            ]
+        );
+    }
+
+    #[test]
     fn behind_an_empty_set_nothing_runs_whatever_was_counted() {
         let mut scene = scene();
         scene.members[0].goes_on_after.clear();
@@ -277,7 +304,7 @@ mod tests {
     #[test]
     fn trouble_of_the_hook_comes_before_its_members() {
         let mut scene = scene();
-        scene.trouble = "missing: the pin of its chain was removed".to_owned();
+        scene.trouble = "unpinned: the pin of its chain was removed".to_owned();
         scene.is_down = true;
         scene.before = vec!["program 7 (cil_from_netdev), tcx link 3".to_owned()];
         let found = findings(&scene, Some(1));

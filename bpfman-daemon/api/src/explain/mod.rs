@@ -4,11 +4,14 @@ mod findings;
 mod groups;
 mod times;
 
+use std::collections::BTreeMap;
+
 use bpfman_model::{CgroupPath, HookAttachment, HookKind, Interface, ProceedOn, XdpRunsIn};
 use bpfmand_engine::{
-    ChainDetails, ChainMember, Engine, EngineError, HookEntryDetails, SourceRecord, XdpPlacement,
+    ChainDetails, ChainMember, Engine, EngineError, HookEntryDetails, LinkDetails, SourceRecord, Standing,
+    XdpPlacement,
 };
-use bpfmand_kernel::Kernel;
+use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::explain::findings::{MemberScene, Scene, findings};
 use crate::explain::groups::explain_group;
@@ -39,7 +42,13 @@ fn explain_chain<K: Kernel>(
     kind: HookKind,
     member: Option<&str>,
 ) -> Result<Vec<String>, EngineError> {
-    let view = engine.show_chain(interface, kind)?;
+    let view = match engine.show_chain(interface, kind) {
+        Err(error @ EngineError::Kernel(KernelError::NoInterface { .. })) => {
+            let waiting = waiting(engine, interface, kind)?;
+            return if waiting.is_empty() { Err(error) } else { Ok(waiting) };
+        }
+        shown => shown?,
+    };
     let at = member.map(|wanted| place_of(&view, wanted)).transpose()?;
     let entries = engine.hook_entries(interface, kind)?;
     let ours = entries.iter().position(|entry| entry.ours);
@@ -61,6 +70,27 @@ fn explain_chain<K: Kernel>(
         held_by: view.switches.held_by.clone(),
     };
     Ok(findings(&scene, at))
+}
+
+/// Returns a finding for each link that is attached when the interface appears.
+fn waiting<K: Kernel>(
+    engine: &Engine<K>,
+    interface: &Interface,
+    kind: HookKind,
+) -> Result<Vec<String>, EngineError> {
+    let hook = kind.at(interface);
+    let links = engine.list_links(None, None, &BTreeMap::new())?;
+    let waits = links.iter().filter(|link| {
+        link.standing == Standing::Waiting
+            && link.record.point.hook().is_some_and(|at| at == (interface, kind))
+    });
+    let finding = |link: &LinkDetails| {
+        format!(
+            "{} is not reached: the interface of {hook} does not exist; link {} waits for it, and is attached when it comes",
+            link.program.name, link.record.id
+        )
+    };
+    Ok(waits.map(finding).collect())
 }
 
 fn foreign_text(entry: &HookEntryDetails) -> String {

@@ -351,6 +351,7 @@ fn program_record<H>(
         license: if program.gpl_compatible { "GPL" } else { "Proprietary" }.to_owned(),
         metadata: request.metadata.clone(),
         global_data: BTreeMap::new(),
+        global_texts: BTreeMap::new(),
         map_sizes: BTreeMap::new(),
         map_owner: None,
         map_owner_uid: None,

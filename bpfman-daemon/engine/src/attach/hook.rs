@@ -1,5 +1,6 @@
 //! Hooks: entered by their first member, changed in place by all others.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use bpfman_model::{HookKey, HookKind, Interface, MAX_CHAIN_MEMBERS, NetnsId, OperationId, XdpRunsIn};
@@ -25,10 +26,17 @@ pub(crate) type Entered = (Entry, Option<XdpPlacement>);
 /// True if the driver refused the chain, so that the network stack may run it.
 fn is_of_driver(error: &EngineError) -> bool {
     match error {
-        EngineError::Kernel(KernelError::Call { action, .. }) => *action == "attach",
+        EngineError::Kernel(KernelError::Call { action, source, .. }) => {
+            *action == "attach" && !is_of_system(source.kind())
+        }
         EngineError::NoFrags { .. } => true,
         _ => false,
     }
+}
+
+/// Drivers answer with almost any number, but not with these.
+const fn is_of_system(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::PermissionDenied | ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
 fn in_words(refusal: &EngineError) -> String {

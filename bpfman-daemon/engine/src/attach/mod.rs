@@ -7,6 +7,7 @@ mod hook;
 mod once;
 mod own_map;
 mod per_cpu;
+mod slot_concerns;
 pub mod sockmap;
 pub mod struct_ops;
 mod unload;
@@ -22,6 +23,7 @@ use bpfman_model::{
 use bpfmand_kernel::{Kernel, KernelError, LinkTarget, ProgramKind};
 
 pub(crate) use once::{AttachFor, already_there};
+pub use slot_concerns::SlotConcern;
 
 use crate::describe::details::LinkDetails;
 use crate::engine::locks::Subject;

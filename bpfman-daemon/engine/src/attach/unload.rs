@@ -69,12 +69,14 @@ impl<K: Kernel> Engine<K> {
     fn unload_held(&self, program: &Arc<ProgramRecord>) -> Result<(), EngineError> {
         self.ensure_not_called(program)?;
         self.ensure_not_extended(program, "unloaded")?;
+        let slots = self.left_slots(program);
         let (links, _hook_locks) = self.lock_links(std::slice::from_ref(program));
         let hooks: BTreeSet<_> = links.iter().filter_map(|link| link.hook).collect();
         let previous = self.state().previous.get(&program.uid).cloned();
         let result = self.remove("unload", &links, Some(program));
         hooks.iter().for_each(|key| self.keep_order(key));
         if self.record(program.uid).is_none() {
+            self.note_left_slots(program, slots);
             self.members.remove(program.uid);
             self.drop_bytecode(program.blobs());
             if let Some(previous) = previous {

@@ -1,5 +1,7 @@
 //! Remedies for errors.
 
+use std::io::ErrorKind;
+
 use bpfmand_kernel::KernelError;
 use bpfmand_store::{CommitOutcome, StoreError};
 
@@ -83,6 +85,10 @@ impl EngineError {
             Self::ChainRefused { source, .. } => {
                 return Some(rejected(source, "attach one of the programs to another hook"));
             }
+            Self::NotInKernel { what, .. } if what.contains("kernel function __bpf_trap") => {
+                "clang calls it where it found undefined behaviour, or for __builtin_trap(): a missing return, a variable \
+                 without a value; compile with -Wall, or see to it that the program does not get there"
+            }
             Self::NotInKernel { .. } => {
                 "let the program ask first (bpf_core_field_exists(), bpf_ksym_exists()), load the kernel module that has \
                  it, or build the program for this kernel"
@@ -99,6 +105,11 @@ impl EngineError {
                 let look =
                     look.as_deref().map_or_else(String::new, |look| format!("`{look}` shows the holder; "));
                 return Some(format!("{look}bpfman never replaces what others put there"));
+            }
+            Self::Kernel(KernelError::Call { action, source, .. })
+                if *action == "attach" && source.kind() == ErrorKind::PermissionDenied =>
+            {
+                "the kernel denies it to the daemon: `bpfman doctor` names the capabilities that it was started without"
             }
             Self::Kernel(KernelError::SharedHook { .. }) => {
                 "detach that one first: each packet would meet both programs; `ip -d link` shows which interfaces belong together"
@@ -168,4 +179,20 @@ fn rejected(error: &KernelError, otherwise: &str) -> String {
         error.rejection().and_then(|rejection| rejection.cause.as_ref()).map_or("", |cause| cause.advice);
     let lines = [advice, otherwise, "`--verifier-log` shows the verifier's whole log"];
     lines.into_iter().filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trap_of_the_compiler_is_no_missing_function() {
+        let hint = |what: &str| {
+            let source = Box::new(KernelError::NotMounted { root: "/".to_owned() });
+            EngineError::NotInKernel { origin: String::new(), what: what.to_owned(), source }.hint().unwrap()
+        };
+        let trap = hint("function main, instruction 4 wants kernel function __bpf_trap (weak)");
+        assert!(trap.contains("undefined behaviour") && !trap.contains("bpf_ksym_exists"), "{trap}");
+        assert!(hint("it wants kernel function bpf_obj_new").contains("bpf_ksym_exists"));
+    }
 }

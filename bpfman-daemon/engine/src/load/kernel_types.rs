@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use bpfman_model::{LoadTarget, ProgramType};
+use bpfman_model::{FunctionHints, LoadTarget, ProgramType};
 use bpfmand_kernel::{Kernel, KernelError};
 use bpfmand_object::{KernelBtf, KernelSymbol, ObjectFacts, Unresolved};
 use bpfmand_rejection::Rejection;
@@ -125,8 +125,12 @@ pub fn attach_id(
         }
     };
     let symbol = found.ok_or_else(|| {
+        let hints = match program_type.load_target() {
+            Some(LoadTarget::Function) => FunctionHints::of(target, kernel.function_names()),
+            _ => FunctionHints::default(),
+        };
         EngineError::Invalid(format!(
-            "the kernel has no {what} \"{target}\", which program \"{program}\" is for"
+            "the kernel has no {what} \"{target}\", which program \"{program}\" is for{hints}"
         ))
     })?;
     Ok((symbol.id, symbol.module.map(str::to_owned)))

@@ -35,6 +35,7 @@ impl LoadRecorder<'_> {
             license: self.plan.object.license().to_owned(),
             metadata: self.load.metadata.clone(),
             global_data: self.plan.globals.clone(),
+            global_texts: self.plan.object.global_texts(&self.plan.globals),
             map_sizes: self.plan.object.map_sizes().clone(),
             map_owner: self.load.map_owner,
             map_owner_uid: owner.map(|owner| owner.uid),

@@ -7,7 +7,7 @@ use bpfman_model::{
     Anchor, AttachPoint, CgroupPath, Contradiction, Foreign, GroupContents, KernelLinkId, LinkId, Occupant,
     OrderedEntry, Place, ProgramId, ProgramType, Side, Waiting, is_called, moves, solve,
 };
-use bpfmand_kernel::{Kernel, LinkTarget, ListAnchor, Probe, ProgramKind};
+use bpfmand_kernel::{Kernel, KernelError, LinkTarget, ListAnchor, Probe, ProgramKind};
 
 use crate::engine::undo::{retry_once, undoing};
 use crate::order::tcx::{ListPlace, solve_or_fall_back};
@@ -216,6 +216,12 @@ impl<K: Kernel> Engine<K> {
         };
         let known = contents.entries.iter().rposition(is_known).map_or(0, |at| at + 1);
         contents.preorder.map(|told| told.max(known))
+    }
+
+    pub(crate) fn lacks_cgroup(&self, program: &ProgramRecord, link: &LinkRecord) -> bool {
+        let Some(hook) = CgroupHook::of(program, link) else { return false };
+        let contents = self.kernel.group_contents(hook.path, hook.attach_type);
+        matches!(contents, Err(KernelError::NoControlGroup { .. }))
     }
 
     fn other(&self, program: ProgramId) -> Result<Occupant, EngineError> {

@@ -49,6 +49,10 @@ impl<K: Kernel> Engine<K> {
             Ok(()) => report.reattached += 1,
             Err(error) => {
                 report.problems.push(format!("link {}: {error}", link.id));
+                if link.point.hook().is_none() {
+                    let standing = self.observe_alone(link)?.standing.because(&error);
+                    self.state().drifted_links.insert(link.id, standing);
+                }
                 self.forget_hook(link)?;
             }
         }

@@ -2,6 +2,7 @@
 //! a reboot. Failures are reported and stay recorded.
 
 mod chains;
+mod empty_slots;
 mod hooks;
 mod joined_names;
 mod links;

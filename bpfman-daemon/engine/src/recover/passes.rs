@@ -145,7 +145,12 @@ impl<K: Kernel> Engine<K> {
             _ => took.saturating_sub(FREE),
         };
         reloads.count(&programs, counted);
-        match read.and_then(|object| self.reload(&programs, &object, &mut reloads.renewed)) {
+        let loaded = read.and_then(|object| {
+            let placed = self.reload(&programs, &object, &mut reloads.renewed)?;
+            self.note_empty_slots(&programs, &object, &mut report.problems);
+            Ok(placed)
+        });
+        match loaded {
             Ok(placed) => {
                 report.reloaded += programs.len();
                 reloads.reloaded.extend(programs.iter().map(|program| program.uid));

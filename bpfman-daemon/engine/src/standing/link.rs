@@ -79,7 +79,7 @@ impl<K: Kernel> Engine<K> {
         let facts = self.kernel.link_of(&link)?;
         if facts.gone {
             return Ok(Observed {
-                standing: Standing::lost(Loss::PlaceGone),
+                standing: Standing::lost(Loss::ForcedOff),
                 program: None,
                 link: Some((link, facts)),
             });

@@ -5,8 +5,8 @@ use std::path::Path;
 use bpfman_model::{AttachPoint, HookKind, LinkFacts, ProgramId};
 use bpfmand_kernel::{Kernel, KernelError, SearchOnce};
 
-use super::{HookPart, Standing};
-use crate::state::records::{Entry, HookRecord, LinkRecord};
+use super::{HookPart, Loss, Standing};
+use crate::state::records::{Entry, HookRecord, LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError, paths};
 
 pub struct Observed<H> {
@@ -76,20 +76,44 @@ impl<K: Kernel> Engine<K> {
         if let Some(why) = self.state().lost.why(&link.program) {
             return Ok(Observed::nothing(Standing::NotLoaded { why }));
         }
-        match (link.hook, link.point.hook()) {
+        let observed = match (link.hook, link.point.hook()) {
             (Some(key), Some((interface, HookKind::Tcx(_)))) => {
                 let place = (&key, interface.netns.as_deref());
-                self.observe_link(&pin, program.id, place, link.boot == self.boot)
+                return self.observe_link(&pin, program.id, place, link.boot == self.boot);
             }
-            (None, Some(_)) => self.observe_away(&pin),
+            (None, Some(_)) => return self.observe_away(&pin),
             _ if matches!(link.point, AttachPoint::StructOps { .. }) => {
-                self.observe_functions(&pin, &program, &link.point)
+                self.observe_functions(&pin, &program, &link.point)?
             }
-            _ if link.point.is_per_cpu() => self.observe_per_cpu(&pin, program.id),
+            _ if link.point.is_per_cpu() => self.observe_per_cpu(&pin, program.id)?,
             _ => {
                 let observed = self.with_target(link, self.observe_pin(&pin, program.id)?);
-                self.with_device(link, &program, observed)
+                self.with_device(link, &program, observed)?
             }
+        };
+        let standing = match observed.standing {
+            // No pin outlives its boot.
+            Standing::Unpinned if link.boot != self.boot => Standing::Unattached { why: None },
+            Standing::Lost { how: Loss::ForcedOff, .. } => self.without_place(&program, link),
+            standing => standing,
+        };
+        Ok(Observed { standing, ..observed })
+    }
+
+    /// The kernel reports no place for a link that was detached by force, and for one whose place is gone.
+    fn without_place(&self, program: &ProgramRecord, link: &LinkRecord) -> Standing {
+        let is_missing = match &link.point {
+            AttachPoint::Sockmap { .. } => return Standing::lost(Loss::MapGone),
+            AttachPoint::Cgroup { .. } => self.lacks_cgroup(program, link),
+            point => point.netns().is_some_and(|path| match link.namespace {
+                Some(home) => !self.kernel.leads_to(path.as_deref(), home),
+                None => matches!(self.loopback_in(path.as_deref()), Err(KernelError::NoNamespace { .. })),
+            }),
+        };
+        match (is_missing, &link.point) {
+            (false, _) => Standing::lost(Loss::ForcedOff),
+            (true, AttachPoint::Cgroup { .. }) => Standing::PlaceGone { place: "cgroup", why: None },
+            (true, _) => Standing::PlaceGone { place: "network namespace", why: None },
         }
     }
 

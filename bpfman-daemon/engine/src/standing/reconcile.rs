@@ -140,7 +140,11 @@ impl<K: Kernel> Engine<K> {
             | Standing::ModuleGone { .. }
             | Standing::NotLoaded { .. }
             | Standing::OldFile { .. } => HookCheck::Lost(standing),
-            Standing::Lost { .. } | Standing::Torn { .. } | Standing::Unpinned => match put_back() {
+            Standing::Lost { .. }
+            | Standing::Torn { .. }
+            | Standing::Unpinned
+            | Standing::Unattached { .. }
+            | Standing::PlaceGone { .. } => match put_back() {
                 Ok(()) => HookCheck::Mended(standing),
                 Err(error) => HookCheck::Lost(standing.because(&error)),
             },

@@ -88,6 +88,8 @@ pub struct State {
     pub unmatched: BTreeMap<MatchingId, Vec<Unmatched>>,
     pub drifted: HashMap<HookKey, Standing>,
     pub drifted_links: HashMap<LinkId, Standing>,
+    /// Programs with slots whose program was unloaded.
+    pub slot_concerns: HashMap<ProgramUid, String>,
     /// Network namespaces in which programs of tenants may send what they may not since the last change.
     pub unsettled: HashSet<HookNetns>,
     /// Hooks whose own links, programs or extensions changed since then.

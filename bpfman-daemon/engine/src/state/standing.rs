@@ -59,6 +59,18 @@ pub enum Standing {
     Changing,
     /// The pin of the link is gone. The program may or may not run.
     Unpinned,
+    /// Could not be attached again since the reboot. Each check tries again.
+    Unattached {
+        /// Failure of the last attempt, if there was one.
+        why: Option<String>,
+    },
+    /// The cgroup or network namespace that it was attached to is gone.
+    PlaceGone {
+        /// Kind of attach point.
+        place: &'static str,
+        /// Failure of the attempt to attach to a later one, if there was one.
+        why: Option<String>,
+    },
     /// Another process replaced the program of the link.
     Replaced {
         /// Kernel id of the other program.
@@ -104,8 +116,8 @@ pub enum Loss {
     LinkRemoved,
     /// The link exists, but was detached by force.
     ForcedOff,
-    /// The cgroup, network namespace or map that it was attached to is gone, or the link was detached by force.
-    PlaceGone,
+    /// The map that it was attached to is gone, or the link was detached by force.
+    MapGone,
     /// The filter was removed.
     FilterRemoved,
     /// The filter runs another program.
@@ -146,7 +158,12 @@ impl Standing {
     }
 
     pub(crate) fn because(mut self, error: &crate::EngineError) -> Self {
-        if let Self::Torn { why, .. } | Self::Lost { why, .. } | Self::OldFile { why, .. } = &mut self {
+        if let Self::Torn { why, .. }
+        | Self::Lost { why, .. }
+        | Self::OldFile { why, .. }
+        | Self::Unattached { why }
+        | Self::PlaceGone { why, .. } = &mut self
+        {
             *why = Some(error.to_string());
         }
         self
@@ -157,14 +174,16 @@ impl Standing {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Running => "ok",
-            Self::Waiting | Self::ModuleGone { .. } | Self::NotLoaded { .. } | Self::Withheld { .. } => {
-                "waiting"
-            }
+            Self::Waiting
+            | Self::ModuleGone { .. }
+            | Self::NotLoaded { .. }
+            | Self::Withheld { .. }
+            | Self::Unattached { .. } => "waiting",
             Self::Elsewhere | Self::OtherPath { .. } | Self::OldFile { .. } => "elsewhere",
             Self::Unreachable => "unreachable",
-            Self::Gone | Self::Ended { .. } => "gone",
+            Self::Gone | Self::Ended { .. } | Self::PlaceGone { .. } => "gone",
             Self::Changing => "changing",
-            Self::Unpinned => "missing",
+            Self::Unpinned => "unpinned",
             Self::Replaced { .. } => "replaced",
             Self::Torn { .. } => "torn",
             Self::Lost { .. } => "lost",
@@ -220,6 +239,10 @@ impl Standing {
             ),
             Self::Changing => ("an operation changes it and has not finished yet".to_owned(), &None),
             Self::Unpinned => ("the pin of its link was removed".to_owned(), &None),
+            Self::Unattached { why } => {
+                ("it is not attached again since the reboot, which each check tries".to_owned(), why)
+            }
+            Self::PlaceGone { place, why } => (format!("its {place} is gone"), why),
             Self::Replaced { by, name } => {
                 (format!("someone put {} into its link, which is left as it is", named(by, name)), &None)
             }
@@ -240,10 +263,7 @@ impl Standing {
                 match how {
                     Loss::LinkRemoved => "its link was removed".to_owned(),
                     Loss::ForcedOff => "its link was detached by force".to_owned(),
-                    Loss::PlaceGone => {
-                        "its cgroup, network namespace or map is gone, or its link was detached by force"
-                            .to_owned()
-                    }
+                    Loss::MapGone => "its map is gone, or its link was detached by force".to_owned(),
                     Loss::FilterRemoved => "its filter was removed".to_owned(),
                     Loss::FilterReplaced { by, name } => {
                         format!("its filter was replaced by one of {}", named(by, name))

@@ -13,7 +13,6 @@ use crate::intents::{attach, intent};
 
 const KNOWN: [&str; 6] = ["xray", "yankee", "zulu", "guard", "meter", "bpfman_bridge"];
 
-/// Any unknown name is the chain's.
 pub fn list<K: Kernel>(bench: &Bench<K>) -> Vec<String> {
     let name = |name: String| if KNOWN.contains(&name.as_str()) { name } else { "chain".to_owned() };
     runs(bench).into_iter().map(name).collect()

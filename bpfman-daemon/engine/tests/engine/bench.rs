@@ -161,9 +161,8 @@ pub fn tracepoint(name: &str) -> AttachPoint {
 
 fn type_of(program: &str) -> ProgramType {
     match program {
-        "tango" | "tulip" | "allocates" | "goes_on" | "redirects" | "tc_mixes" | "tc_jumps" | "tc_copies" => {
-            ProgramType::Tc
-        }
+        "tango" | "tulip" | "allocates" | "goes_on" | "redirects" | "tc_mixes" | "tc_shares" | "tc_jumps"
+        | "tc_copies" => ProgramType::Tc,
         "xray" | "yankee" | "zulu" => ProgramType::Tcx,
         "trace" | "trace_missing" => ProgramType::Tracepoint,
         "probe" => ProgramType::Uprobe,

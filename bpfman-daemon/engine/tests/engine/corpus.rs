@@ -251,7 +251,6 @@ fn compare_all(folder: &Path, built: &Path, runs: bool) -> Vec<Row> {
     rows
 }
 
-/// Compiles the corpus and the judge, unless a virtual machine already has them.
 fn built() -> PathBuf {
     let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_path_buf();
     let folder = target.join("corpus");

@@ -271,7 +271,6 @@ fn a_replacement_that_is_cut_short_happened_or_did_not() {
     end_at_every_step_of("replace");
 }
 
-/// The undo fails, too; the next start finds a working kernel.
 fn refuse_everything_from(case: &Case) -> Vec<String> {
     let ending = Arc::new(Ending::default());
     let (bench, engine, scene) = set_up(case, &ending);

@@ -12,7 +12,6 @@ use crate::simulated::bench;
 
 const OTHERS: [(&str, u32); 2] = [("first", 20), ("last", 60)];
 
-/// Puts a tenant's program of priority 10, and one of the machine's of priority 40, beside two of others.
 fn together(bench: &Sim) -> (Engine<SimKernel>, [bpfman_model::LinkId; 2]) {
     put_dispatcher(bench, 2, &OTHERS);
     let engine = bench.engine();

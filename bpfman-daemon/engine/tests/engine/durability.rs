@@ -16,7 +16,6 @@ use crate::bytecode::{files, texts, types};
 use crate::replacements::replacement;
 use crate::simulated::{bench, shape};
 
-/// Returns an error before or after it saves a commit.
 struct Fickle {
     inner: RedbEngine,
     mood: Arc<AtomicU8>,

@@ -35,7 +35,6 @@ pub fn extended<K: Testable>(bench: &Bench<K>, engine: &Engine<K>) -> (ProgramId
     (filter, drops, engine.attached(drops, AttachPoint::Freplace))
 }
 
-/// Asserts that a kernel without freplace refuses an extension with that reason.
 fn lacks<K: Testable>(bench: &Bench<K>) -> bool {
     if bench.kernel.features().freplace {
         return false;

@@ -136,7 +136,6 @@ fn whose_tasks_are_not_known_nothing_is_attached() {
     assert_eq!(bench.kernel.snapshot(), before);
 }
 
-/// Gives the number of a process to another one, before the link is made.
 struct NumberGivenAgain(Arc<SimKernel>);
 
 impl StepObserver for NumberGivenAgain {

@@ -49,6 +49,7 @@ mod kept_open;
 mod kernel_rules;
 mod kernel_symbols;
 mod late_modules;
+mod late_targets;
 mod leases;
 mod libxdp;
 mod limits_of_owners;

@@ -21,7 +21,6 @@ fn compiled(name: &str) -> Vec<u8> {
     std::fs::read(object).unwrap()
 }
 
-/// Compiles once per version: each test is a process, and an emulated machine compiles slowly.
 pub fn once(source: &Path, words: &[&str]) -> PathBuf {
     let mut hasher = DefaultHasher::new();
     (text(source), words).hash(&mut hasher);

@@ -25,10 +25,45 @@ fn what_is_left_of_a_load_comes_back_after_a_reboot() {
     let bench = crate::simulated::bench();
     let engine = bench.engine();
     let loaded = engine.loads(&bench.request("tail_calls", &["xdp_enters", "xdp_drops"]));
+    assert_eq!(engine.slot_concerns(), []);
     engine.unload(loaded[1]).unwrap();
+    let [left] = &engine.slot_concerns()[..] else { panic!("one slot") };
+    assert_eq!(left.program, loaded[0]);
+    for part in ["slot 2 of map \"jumps\"", "still runs program \"xdp_drops\"", "after a reboot"] {
+        assert!(left.what.contains(part), "{part}: {left:?}");
+    }
     drop(engine);
     bench.kernel.reboot();
-    assert_eq!(bench.engine().ids().len(), 1);
+    let (engine, report) = bench.start();
+    assert_eq!(engine.ids().len(), 1);
+    let [empty] = &engine.slot_concerns()[..] else { panic!("one slot") };
+    assert!(empty.what.contains("slot 2 of map \"jumps\" is empty"), "{empty:?}");
+    assert!(report.problems.iter().any(|problem| problem.contains(&empty.what)), "{report:?}");
+    engine.unload(empty.program).unwrap();
+    assert_eq!(engine.slot_concerns(), []);
+}
+
+#[test]
+fn an_array_of_two_kinds_of_one_type_is_named_with_both() {
+    let bench = crate::linux::bench("an_array_of_frags");
+    let engine = bench.engine();
+    let error = engine.load(&bench.request("tail_calls", &["xdp_joins", "frags_join"])).unwrap_err();
+    let message = error.to_string();
+    for part in ["\"buffers\"", "with and without .frags", "arrays of their own"] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+}
+
+#[test]
+fn an_array_shared_by_name_is_of_one_type() {
+    let bench = crate::linux::bench("an_array_by_name");
+    let engine = bench.engine();
+    engine.loads(&bench.request("tail_calls", &["xdp_shares"]));
+    let error = engine.load(&bench.request("tail_calls", &["tc_shares"])).unwrap_err();
+    let message = error.to_string();
+    for part in ["\"by_name\"", "type xdp", "type tc"] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
 }
 
 #[test]

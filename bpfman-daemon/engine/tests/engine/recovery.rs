@@ -26,7 +26,6 @@ fn pin_of<K: Testable>(bench: &Bench<K>, folder: &str) -> String {
     pins(&*bench.kernel, Path::new("")).into_iter().find(|pin| pin.starts_with(folder)).unwrap()
 }
 
-/// An unpinned link ends after a grace period, and occupies its hook until then.
 fn start_when_the_kernel_has_let_go<K: Testable>(bench: &Bench<K>) -> bpfmand_engine::Engine<K> {
     let deadline = std::time::Instant::now() + crate::bench::PATIENCE;
     loop {

@@ -37,7 +37,6 @@ fn runs(bench: &Sim) -> Option<ProgramId> {
     contents.entries.first().and_then(|entry| entry.program)
 }
 
-/// Stops the thread `tenant` before a step until the test goes on.
 struct Pause {
     at: (&'static str, &'static str),
     reached: SyncSender<()>,

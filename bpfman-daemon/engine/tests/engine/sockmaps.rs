@@ -17,7 +17,6 @@ pub fn connections() -> AttachPoint {
     AttachPoint::Sockmap { map: "connections".to_owned() }
 }
 
-/// Linux 6.10.
 fn lacks_links<K: Testable>(bench: &Bench<K>) -> bool {
     let lacks = bench.kernel.features().version < (6, 10);
     if lacks {

@@ -23,7 +23,6 @@ fn batch(netns: &str, lines: &str) -> std::process::Child {
     child
 }
 
-/// Interfaces appeared too fast for the listing; it is retried.
 fn is_interrupted(error: &EngineError) -> bool {
     matches!(error, EngineError::Kernel(KernelError::Call { source, .. }) if source.kind() == ErrorKind::Interrupted)
 }

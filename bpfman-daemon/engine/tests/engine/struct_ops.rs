@@ -45,7 +45,6 @@ fn request<K: Testable>(bench: &Bench<K>, programs: &[&str]) -> LoadRequest {
     request_of(bench, &algorithm(), programs)
 }
 
-/// Linux 6.4.
 fn lacks_links<K: Testable>(bench: &Bench<K>) -> bool {
     let lacks = bench.kernel.features().version < (6, 4);
     if lacks {

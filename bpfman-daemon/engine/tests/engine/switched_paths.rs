@@ -16,7 +16,6 @@ use crate::points::netfilter;
 type Step = (&'static str, &'static str);
 const BEFORE_LINK: Step = ("attach", "make pending folder");
 
-/// The other namespace has an interface of the same name and index.
 struct Switch {
     kernel: Arc<SimKernel>,
     netns: PathBuf,

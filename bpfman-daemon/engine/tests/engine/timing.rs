@@ -31,7 +31,6 @@ fn pinned<K: Kernel>(bench: &Bench<K>) -> Vec<String> {
     pins(&*bench.kernel, Path::new("chains")).into_iter().map(name).collect()
 }
 
-/// Writes the times of `left` as its twin would. Returns the number of CPUs.
 fn write<K: Kernel>(bench: &Bench<K>, members: usize, cells: &[u64]) -> u64 {
     let pins = pins(&*bench.kernel, Path::new("chains"));
     let pin = pins.iter().find(|pin| pin.ends_with("/times")).unwrap();

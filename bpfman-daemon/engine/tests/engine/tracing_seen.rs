@@ -77,7 +77,6 @@ fn linux_fmod_ret_sees_calls() {
     assert_seen(&bench, "keep_return", None, AttachPoint::FmodRet, &deed);
 }
 
-/// getppid(2) and getpriority(2) call these.
 fn kernel_functions(text: &str) -> AttachPoint {
     AttachPoint::KprobeMulti { functions: text.split(' ').map(|name| name.parse().unwrap()).collect() }
 }
@@ -141,6 +140,78 @@ fn linux_probes_of_many_functions_of_a_library_count() {
     let program = engine.loads(&bench.request("points", &["many_functions"]))[0];
     let error = engine.try_attach(program, at(&["getpriority", "no_such_function"])).unwrap_err();
     assert!(error.to_string().contains("has no function \"no_such_function\""), "{error}");
+    assert_eq!(engine.all_links().len(), 0);
+}
+
+fn first_of(text: &str, is_wanted: impl Fn(&[&str]) -> bool, word: usize) -> Option<String> {
+    let mut lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    lines.find(|words| is_wanted(words)).map(|words| words[word].to_owned())
+}
+
+/// Empty without debugfs, which is mounted for this process alone.
+fn forbidden_functions() -> String {
+    let script = "mountpoint -q /sys/kernel/debug || mount -t debugfs debugfs /sys/kernel/debug
+                  cat /sys/kernel/debug/kprobes/blacklist";
+    let output = std::process::Command::new("unshare").args(["-m", "sh", "-c", script]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn linux_functions_that_cannot_be_probed_are_told_apart() {
+    const NAME: &str = "linux_functions_that_cannot_be_probed_are_told_apart";
+    let bench = bench("forbidden");
+    if !bench.kernel.features().kprobes {
+        println!("SKIPPED(kprobes): {NAME}");
+        return;
+    }
+    let engine = bench.engine();
+    let mut request = bench.request("fallbacks", &["probes_kernel"]);
+    request.programs[0].program_type = ProgramType::Kprobe;
+    let single = engine.loads(&request)[0];
+    let at = |function: &str| AttachPoint::Kprobe { function: function.to_owned(), offset: 0 };
+    // Entries of exceptions, on x86: such a name stands once.
+    let is_forbidden = |words: &[&str]| words.len() == 2 && words[1].starts_with("exc_");
+    let made = first_of(
+        &std::fs::read_to_string("/proc/kallsyms").unwrap(),
+        |words| matches!(words[1], "t" | "T") && words[2].ends_with(".isra.0"),
+        2,
+    );
+    let mut points = vec![
+        (at("vfs_unlnik"), "names like it are vfs_unlink".to_owned()),
+        (at("of_no_kernel_at_all"), "may have built it into its callers".to_owned()),
+    ];
+    let forbidden = first_of(&forbidden_functions(), is_forbidden, 1);
+    match forbidden.clone() {
+        Some(name) => points.push((at(&name), format!("\"{name}\": the kernel forbids to probe it"))),
+        None => println!("SKIPPED(the kernel's list of forbidden functions): {NAME}"),
+    }
+    match made {
+        Some(made) => {
+            points.push((at(made.trim_end_matches(".isra.0")), format!("its compiler made {made}")));
+        }
+        None => println!("SKIPPED(a function named .isra.0): {NAME}: functions that the compiler made"),
+    }
+    for (point, words) in points {
+        let error = engine.try_attach(single, point).unwrap_err();
+        assert!(error.to_string().contains(&words), "{words}: {error}");
+        assert_eq!(error.kind(), Reason::NotFound, "{error}");
+    }
+    let wrapper = SYSCALL_WRAPPERS.unwrap();
+    let many = engine.loads(&bench.request("points", &["many_entries"]))[0];
+    let attached = engine.try_attach(many, kernel_functions(&format!("{wrapper}getppid")));
+    if let Err(EngineError::Kernel(KernelError::Unsupported { .. })) = &attached {
+        println!("SKIPPED(fprobe): {NAME}: several functions");
+        return;
+    }
+    engine.detach(attached.unwrap().record.id).unwrap();
+    let unknown = kernel_functions(&format!("{wrapper}getppid of_no_kernel_at_all"));
+    let error = engine.try_attach(many, unknown).unwrap_err().to_string();
+    assert!(error.contains("kernel function \"of_no_kernel_at_all\""), "{error}");
+    if let Some(name) = forbidden.filter(|name| !name.starts_with(wrapper)) {
+        let point = kernel_functions(&format!("{wrapper}getppid {name}"));
+        let error = engine.try_attach(many, point).unwrap_err().to_string();
+        assert!(error.contains(&format!("kernel functions {name}: the kernel forbids")), "{error}");
+    }
     assert_eq!(engine.all_links().len(), 0);
 }
 

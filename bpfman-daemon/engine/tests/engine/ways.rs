@@ -62,7 +62,6 @@ fn an_isolated_member_stays_the_program_that_it_is<K: Testable>(bench: &Bench<K>
     assert_eq!(tracing.kind(), Reason::Invalid, "{tracing}");
 }
 
-/// The new program has the same verdicts, but its own counters and records.
 fn isolated_member_replaced_by_the_same_bytecode_is_the_new_one<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };

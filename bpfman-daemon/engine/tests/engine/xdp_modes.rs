@@ -9,7 +9,6 @@ use bpfmand_store::{Batch, Store, StoreOptions, Table};
 
 use crate::bench::{Ask as _, Bench, Testable};
 
-/// The loopback interface has no XDP driver.
 fn at_loopback<K: Kernel>(bench: &Bench<K>) -> AttachPoint {
     AttachPoint::Xdp {
         interface: bench.interface("lo"),

@@ -41,4 +41,43 @@ SEC("tc") int tc_mixes(struct __sk_buff *ctx)
 	return -1;
 }
 
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 4);
+	__type(key, __u32);
+	__type(value, __u32);
+} buffers SEC(".maps");
+
+SEC("xdp") int xdp_joins(struct xdp_md *ctx)
+{
+	bpf_tail_call(ctx, &buffers, 0);
+	return XDP_PASS;
+}
+
+SEC("xdp.frags") int frags_join(struct xdp_md *ctx)
+{
+	bpf_tail_call(ctx, &buffers, 1);
+	return XDP_PASS;
+}
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 4);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, __u32);
+	__type(value, __u32);
+} by_name SEC(".maps");
+
+SEC("xdp") int xdp_shares(struct xdp_md *ctx)
+{
+	bpf_tail_call(ctx, &by_name, 0);
+	return XDP_PASS;
+}
+
+SEC("tc") int tc_shares(struct __sk_buff *ctx)
+{
+	bpf_tail_call(ctx, &by_name, 1);
+	return -1;
+}
+
 char LICENSE[] SEC("license") = "GPL";

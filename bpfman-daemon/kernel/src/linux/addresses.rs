@@ -6,7 +6,7 @@ use std::path::Path;
 
 use bpfman_model::{AddressedInterface, IfIndex, InterfaceFacts};
 
-use super::netlink::{DUMP, Message, Request, attribute, talk_by, u32_at};
+use super::netlink::{DUMP, Message, NetlinkError, Request, attribute, talk_by, u32_at};
 use super::{interfaces, netlink, netns};
 use crate::KernelError;
 
@@ -33,7 +33,9 @@ pub fn list(path: Option<&Path>) -> Result<Vec<AddressedInterface>, KernelError>
 fn addresses_by(socket: &OwnedFd) -> io::Result<BTreeMap<IfIndex, BTreeSet<IpAddr>>> {
     let request = Request::new(RTM_GETADDR, DUMP, &[0; IFADDRMSG]).finish();
     let mut found: BTreeMap<IfIndex, BTreeSet<IpAddr>> = BTreeMap::new();
-    for (ifindex, address) in talk_by(socket, &request)?.iter().filter_map(address) {
+    for (ifindex, address) in
+        talk_by(socket, &request).map_err(NetlinkError::in_words)?.iter().filter_map(address)
+    {
         found.entry(ifindex).or_default().insert(address);
     }
     Ok(found)

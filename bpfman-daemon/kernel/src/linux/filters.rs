@@ -21,7 +21,10 @@ pub fn list(key: &HookKey, direction: Direction) -> Result<Vec<HookEntry>, Kerne
     let messages = match talk(&request) {
         Ok(messages) => messages,
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINVAL)) => Vec::new(),
-        Err(error) => return Err(hook_contents::failed(key, error.into())),
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {
+            return Err(hook_contents::failed(key, error.into()));
+        }
+        Err(error) => return Err(hook_contents::failed(key, error.in_words())),
     };
     let mut found = messages
         .iter()

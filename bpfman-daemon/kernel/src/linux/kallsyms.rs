@@ -3,6 +3,8 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::ops::ControlFlow;
 
+use bpfman_model::FunctionHints;
+
 /// Format: `ADDRESS KIND NAME` per line, some 200,000 of them.
 pub const PATH: &str = "/proc/kallsyms";
 
@@ -16,9 +18,8 @@ pub fn functions(name: &str) -> io::Result<usize> {
     count_functions(BufReader::new(File::open(PATH)?), name)
 }
 
-/// Returns up to three functions named like `NAME.isra.0` or `NAME.constprop.0`.
-pub fn made_of(name: &str) -> io::Result<Vec<String>> {
-    made_of_in(BufReader::new(File::open(PATH)?), name)
+pub fn hints(name: &str) -> io::Result<FunctionHints> {
+    hints_in(BufReader::new(File::open(PATH)?), name)
 }
 
 /// Bytes to the next symbol that is no alias of the function; `None` if the kernel shows no addresses.
@@ -94,17 +95,14 @@ fn size_in(list: impl BufRead, wanted: &str) -> io::Result<Option<u64>> {
     Ok(next.map(|next| next - start))
 }
 
-fn made_of_in(list: impl BufRead, wanted: &str) -> io::Result<Vec<String>> {
-    const MAX_NAMES: usize = 3;
-    let mut found = BTreeSet::new();
+fn hints_in(list: impl BufRead, wanted: &str) -> io::Result<FunctionHints> {
+    let mut functions = Vec::new();
     each(list, |symbol| {
-        let suffix = symbol.name.strip_prefix(wanted).and_then(|rest| rest.strip_prefix('.'));
-        // `NAME.cold` is the rarely executed part of a function, not its start.
-        if suffix.is_some_and(|suffix| !suffix.ends_with("cold")) && is_function(&symbol) {
-            found.insert(symbol.name.to_owned());
+        if is_function(&symbol) {
+            functions.push(symbol.name.to_owned());
         }
     })?;
-    Ok(found.into_iter().take(MAX_NAMES).collect())
+    Ok(FunctionHints::of(wanted, functions.iter().map(String::as_str)))
 }
 
 fn count_functions(list: impl BufRead, wanted: &str) -> io::Result<usize> {
@@ -137,11 +135,11 @@ mod tests {
     fn functions_that_the_compiler_renamed_are_found() {
         let list = "0 t finish.isra.0\n0 T finish.constprop.0\n0 t finish.cold\n0 t finish.part.0.cold\n0 d finish.data\n\
                     0 t finish_all.isra.0\n0 t of_module.isra.0\t[dummy]\n0 t one.a\n0 t one.b\n0 t one.c\n0 t one.d\n";
-        let made = |name| made_of_in(list.as_bytes(), name).unwrap();
-        assert_eq!(made("finish"), ["finish.constprop.0", "finish.isra.0"]);
-        assert_eq!(made("of_module"), ["of_module.isra.0"]);
-        assert_eq!(made("one"), ["one.a", "one.b", "one.c"]);
-        assert_eq!(made("finish_no"), [""; 0]);
+        let made = |name| hints_in(list.as_bytes(), name).unwrap().to_string();
+        assert_eq!(made("finish"), ": its compiler made finish.constprop.0, finish.isra.0 of it");
+        assert_eq!(made("of_module"), ": its compiler made of_module.isra.0 of it");
+        assert_eq!(made("one"), ": its compiler made one.a, one.b, one.c of it");
+        assert_eq!(made("finish_no"), "");
     }
 
     #[test]

@@ -11,6 +11,8 @@ use crate::{KernelError, ProbeTargetError};
 const ON_RETURN: u32 = 1;
 /// A pattern for all traceable functions of a kernel matches 60,000.
 const MAX_FUNCTIONS: usize = 1 << 17;
+/// Functions named in an error.
+const MAX_NAMED: usize = 3;
 
 pub fn attach_kprobes(
     program: &OwnedFd,
@@ -35,18 +37,33 @@ pub fn attach_kprobes(
     sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| match source.raw_os_error() {
         Some(libc::ESRCH | libc::ENOENT) => {
             let names: BTreeSet<&str> = texts.iter().filter_map(|text| text.to_str().ok()).collect();
-            KernelError::NoProbeTarget { target: subject(), reason: why_not(&names, source) }
+            why_not(&names, subject(), source)
         }
         _ => KernelError::call("attach", format!("a program to {}", subject()), source),
     })
 }
 
-fn why_not(names: &BTreeSet<&str>, source: std::io::Error) -> ProbeTargetError {
+/// Names the functions at fault: the kernel refuses all for one.
+fn why_not(names: &BTreeSet<&str>, all: String, source: std::io::Error) -> KernelError {
     let known = kallsyms::addresses(names).unwrap_or_default();
-    match names.iter().find(|name| !known.contains_key(**name)) {
-        Some(name) => perf::no_kernel_function(name),
-        None => ProbeTargetError::Forbidden { source },
+    if let Some(name) = names.iter().find(|name| !known.contains_key(**name)) {
+        let target = format!("kernel function \"{name}\"");
+        return KernelError::NoProbeTarget { target, reason: perf::no_kernel_function(name) };
     }
+    let traceable = perf::traceable_functions().unwrap_or_default();
+    let traceable: BTreeSet<&str> =
+        traceable.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    // Of several names of one function the kernel lists one.
+    let places: BTreeSet<u64> =
+        kallsyms::addresses(&traceable).unwrap_or_default().into_values().flatten().collect();
+    let is_traceable = |name: &str| known.get(name).is_some_and(|at| !at.is_disjoint(&places));
+    let forbidden: Vec<&str> =
+        names.iter().copied().filter(|name| !is_traceable(name)).take(MAX_NAMED).collect();
+    let target = match traceable.is_empty() || forbidden.is_empty() {
+        true => all,
+        false => format!("kernel functions {}", forbidden.join(", ")),
+    };
+    KernelError::NoProbeTarget { target, reason: ProbeTargetError::Forbidden { source } }
 }
 
 pub fn attach_uprobes(
@@ -83,7 +100,7 @@ pub fn attach_uprobes(
 fn names(functions: &[FunctionPattern]) -> Result<BTreeSet<String>, KernelError> {
     let no_such = |pattern: &FunctionPattern| KernelError::NoProbeTarget {
         target: format!("kernel functions {pattern}"),
-        reason: ProbeTargetError::NoKernelFunction { renamed: Vec::new() },
+        reason: ProbeTargetError::NoMatch,
     };
     let mut names: BTreeSet<String> =
         functions.iter().filter_map(FunctionPattern::name).map(str::to_owned).collect();
@@ -115,5 +132,5 @@ fn names(functions: &[FunctionPattern]) -> Result<BTreeSet<String>, KernelError>
 }
 
 fn named(functions: &[FunctionPattern]) -> String {
-    functions.iter().take(3).map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    functions.iter().take(MAX_NAMED).map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

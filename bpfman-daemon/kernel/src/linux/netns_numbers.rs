@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use bpfman_model::NetnsId;
 
-use super::netlink::{ACK, DUMP, Message, Request, attribute, talk, u32_at};
+use super::netlink::{ACK, DUMP, Message, NetlinkError, Request, attribute, talk, u32_at};
 
 const RTM_NEWNSID: u16 = 88;
 const RTM_GETNSID: u16 = 90;
@@ -37,7 +37,7 @@ pub fn number_of(file: &impl AsFd, netns: NetnsId) -> io::Result<u32> {
                     return Ok(number);
                 }
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error.in_words()),
         }
     }
     Err(io::ErrorKind::AlreadyExists.into())
@@ -46,12 +46,12 @@ pub fn number_of(file: &impl AsFd, netns: NetnsId) -> io::Result<u32> {
 pub fn lookup(file: &impl AsFd) -> io::Result<Option<u32>> {
     let request = Request::new(RTM_GETNSID, ACK, &[0; RTGENMSG])
         .attribute(NETNSA_FD, &file.as_fd().as_raw_fd().to_ne_bytes());
-    Ok(talk(&request.finish())?.iter().find_map(number))
+    Ok(talk(&request.finish()).map_err(NetlinkError::in_words)?.iter().find_map(number))
 }
 
 pub fn all() -> io::Result<BTreeSet<u32>> {
     let request = Request::new(RTM_GETNSID, DUMP, &[0; RTGENMSG]);
-    Ok(talk(&request.finish())?.iter().filter_map(number).collect())
+    Ok(talk(&request.finish()).map_err(NetlinkError::in_words)?.iter().filter_map(number).collect())
 }
 
 /// The kernel reports -1 for a namespace without a number.
@@ -61,4 +61,16 @@ fn number((kind, body): &Message) -> Option<u32> {
     }
     let number = u32_at(attribute(body.get(RTGENMSG..)?, NETNSA_NSID)?, 0)?;
     (number.cast_signed() >= 0).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_reason_is_passed_on() {
+        let no_namespace = std::fs::File::open("/dev/null").unwrap();
+        let error = lookup(&no_namespace).unwrap_err().to_string();
+        assert!(error.contains("Peer netns reference is invalid"), "{error}");
+    }
 }

@@ -139,7 +139,7 @@ pub fn kprobe(
 }
 
 pub fn no_kernel_function(name: &str) -> ProbeTargetError {
-    ProbeTargetError::NoKernelFunction { renamed: kallsyms::made_of(name).unwrap_or_default() }
+    ProbeTargetError::NoKernelFunction { hints: kallsyms::hints(name).unwrap_or_default() }
 }
 
 fn functions_of(name: &str) -> Option<usize> {

@@ -66,8 +66,17 @@ pub fn attach(program: &OwnedFd, ifindex: IfIndex, mode: XdpMode) -> Result<Owne
         match source.raw_os_error() {
             Some(libc::EBUSY | libc::EEXIST) => match holder(ifindex) {
                 Some(holder) => held(holder),
-                None => beside(of_neighbour(ifindex, Side::Above))
-                    .unwrap_or_else(|| held("a program of someone else".to_owned())),
+                // EEXIST without a program at this interface: one is at an interface above it.
+                None => match of_neighbour(ifindex, Side::Above) {
+                    Some(holder) => KernelError::SharedHook { hook: hook(), holder },
+                    None if source.raw_os_error() == Some(libc::EEXIST) => KernelError::SharedHook {
+                        hook: hook(),
+                        holder: "XDP of an interface above it in another network namespace, such as a VLAN or macvlan of a \
+                                 container"
+                            .to_owned(),
+                    },
+                    None => held("a program of someone else".to_owned()),
+                },
             },
             // Another mode does not help: a packet would meet both programs, that of the member and that of the bond.
             Some(libc::EOPNOTSUPP) if let Some(refused) = beside(of_neighbour(ifindex, Side::Below)) => {

@@ -1,7 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use bpfman_model::{FileIdentity, ModuleIdentity, ProcessIdentity, TargetIdentity, processes_of};
+use bpfman_model::{
+    FileIdentity, FunctionHints, ModuleIdentity, ProcessIdentity, TargetIdentity, processes_of,
+};
 
 use super::errno::{self, ENOENT};
 use super::{SimKernel, SimState};
@@ -116,7 +118,7 @@ impl SimState {
             (None, LinkTarget::Kprobe { function, .. }) => {
                 let Some(module) = self.targets.functions.get(*function) else { return Ok(Vec::new()) };
                 let Some(inode) = self.targets.module_inode(module) else {
-                    let reason = ProbeTargetError::NoKernelFunction { renamed: Vec::new() };
+                    let reason = ProbeTargetError::NoKernelFunction { hints: FunctionHints::default() };
                     return fail(format!("kernel function \"{function}\""), reason);
                 };
                 let identity = ModuleIdentity { name: module.clone(), inode };

@@ -99,7 +99,6 @@ fn random_tc_chains_of_the_corpus_agree() {
     chains_agree(ProgramKind::Clsact, 150, 6);
 }
 
-/// Each continues always, so that the second runs.
 fn all_pairs_agree(kind: ProgramKind, wanted: impl Fn(&str) -> bool) {
     let corpus = corpus_of(kind);
     let members: Vec<&Loaded> = corpus.members.iter().filter(|member| wanted(member.name())).collect();

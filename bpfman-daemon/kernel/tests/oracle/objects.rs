@@ -159,7 +159,6 @@ pub fn local_type_ids(object: &ObjectFile, program: &str) -> Vec<usize> {
     object.local_type_ids(program, &options).unwrap()
 }
 
-/// The object's maps begin at index 0.
 pub fn text(object: &ObjectFile, program: &str) -> BoundText {
     let ids: Vec<MapId> = (0..object.maps().len()).map(|place| MapId(place as u32)).collect();
     let options = TextOptions { kernel_btf: Some(&KERNEL_BTF), features: BtfFeatures::ALL };

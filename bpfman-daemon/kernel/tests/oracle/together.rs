@@ -142,7 +142,6 @@ impl Together {
         self.counters.is_some().then(|| self.exits_at(layout, 1))
     }
 
-    /// No other interface may have any.
     pub fn exits_at(&self, layout: CounterLayout, interface: u32) -> BTreeMap<usize, u64> {
         let rows = self.counters.as_ref().expect("the chain counts").contents();
         assert_eq!(rows.len(), COUNTER_ROWS as usize);

@@ -20,7 +20,6 @@ pub trait Machine<K: Kernel>: Send + Sync {
     fn add_namespace(&self) -> PathBuf;
     /// The namespace ends too if it has no other holder.
     fn remove_namespace(&self, netns: &Path);
-    /// Returns the namespace file of the process.
     fn enter(&self, netns: &Path) -> PathBuf;
     fn leave(&self, process: &Path);
     fn keep(&self, netns: &Path);

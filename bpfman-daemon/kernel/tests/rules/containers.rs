@@ -32,7 +32,6 @@ impl Drop for Process {
     }
 }
 
-/// Removed on drop; processes must be gone before.
 struct Groups(Vec<PathBuf>);
 
 impl Groups {

@@ -21,7 +21,6 @@ fn target<K: Kernel>(kernel: &K) -> K::Handle {
     kernel.load_program(&load_as(&text, ProgramType::Xdp.into())).unwrap().program
 }
 
-/// With this feature switched off, an extension must be refused before it is checked.
 fn has_extensions<K: Kernel>(bench: &Bench<K>) -> bool {
     let kernel = &*bench.kernel;
     if kernel.features().freplace {

@@ -85,7 +85,20 @@ fn a_hook_below_one_that_runs_a_program_names_that_one(bench: &Bench<LinuxKernel
     assert!(matches!(error, KernelError::SharedHook { .. }), "{error:?}");
     let message = error.to_string();
     assert!(message.contains("interface left") && message.contains("XDP of above"), "{message}");
+    // A container has the upper interface in a namespace of its own.
+    let container = format!("{}-of-a-container", name(&bench.netns));
+    let ip = |words: &[&str]| {
+        let (worked, said) = attempt("ip", words);
+        assert!(worked, "{words:?}: {said}");
+    };
+    ip(&["netns", "add", &container]);
+    ip(&["-n", name(&bench.netns), "link", "set", "above", "netns", &container]);
+    let refused = kernel.attach(&program, &bench.left().xdp(XdpMode::Native));
     drop(link);
+    ip(&["-n", &container, "link", "del", "above"]);
+    ip(&["netns", "del", &container]);
+    let message = refused.unwrap_err().to_string();
+    assert!(message.contains("in another network namespace"), "{message}");
     kernel.attach(&program, &bench.left().xdp(XdpMode::Native)).unwrap();
 }
 

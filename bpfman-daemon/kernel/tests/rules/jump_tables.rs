@@ -11,7 +11,6 @@ use crate::programs::{exit, load_as, set, text};
 /// `goto *(u64 *)r1`, by a table.
 const GOTOX: u8 = 0x0d;
 
-/// Returns 1 for a packet of even length, 2 for one of odd length.
 fn by_length() -> Vec<Insn> {
     vec![
         // r2 = length of the packet, r2 &= 1, r2 *= 8

@@ -175,7 +175,6 @@ impl Machine<LinuxKernel> for ThisMachine {
     }
 }
 
-/// `test` is part of the namespace's name, unique among the tests of one process.
 pub fn bench(test: &str) -> Bench<LinuxKernel> {
     let pins = Mounted(tempfile::tempdir().unwrap());
     let kernel = Arc::new(LinuxKernel::new(pins.0.path()).unwrap());

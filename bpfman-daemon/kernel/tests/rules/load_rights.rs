@@ -9,17 +9,14 @@ use bpfmand_kernel::{ProgramKind, ProgramLoad};
 use crate::bench::Bench;
 use crate::programs::{exit, load_as, map, map_reference, map_spec, set, text};
 
-/// `*(u64 *)(r{target} + {off}) = r{source}`.
 fn store(target: u8, off: i16, source: u8) -> Insn {
     Insn::new(0x7b, target, source, off, 0)
 }
 
-/// `r{target} = r{source}`.
 fn copy(target: u8, source: u8) -> Insn {
     Insn::new(0xbf, target, source, 0, 0)
 }
 
-/// Looks up entry 0, keeps the context in r6, and runs `use_value` with the value in r0.
 fn with_value(map: MapId, use_value: &[Insn]) -> Vec<Insn> {
     let found = Insn::new(0x55, 0, 0, 1, 0);
     let [first, second] = map_reference(1, map);
@@ -31,7 +28,6 @@ fn with_value(map: MapId, use_value: &[Insn]) -> Vec<Insn> {
     insns
 }
 
-/// With CAP_PERFMON, and without.
 fn accepts(kernel: &LinuxKernel, kind: ProgramKind, insns: Vec<Insn>) -> [bool; 2] {
     let text = text("rights", insns);
     [false, true].map(|without_perfmon| {

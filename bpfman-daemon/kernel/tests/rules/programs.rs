@@ -49,7 +49,6 @@ pub fn map<K: Kernel>(kernel: &K, map_type: u32, key_size: u32, value_size: u32,
 
 pub const FUNCTION: u32 = 5;
 
-/// Its function can be replaced, and can replace.
 pub fn typed(name: &str, verdict: i32) -> BoundText {
     let mut typed = text(name, vec![set(0, verdict), exit()]);
     let strings = [b"\0int\0xdp_md\0ctx\0".as_slice(), name.as_bytes(), b"\0"].concat();

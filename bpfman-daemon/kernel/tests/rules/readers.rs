@@ -17,7 +17,6 @@ fn waiting_comes_to_an_end<K: Kernel>(bench: &Bench<K>) {
 
 const LARGE: u32 = 1 << 20;
 
-/// Records its start, works for some ten milliseconds, and records its end.
 fn long_program(kernel: &LinuxKernel, notes: &std::os::fd::OwnedFd) -> std::os::fd::OwnedFd {
     const LOOKUP: i32 = 1;
     const PROBE_READ_KERNEL: i32 = 113;

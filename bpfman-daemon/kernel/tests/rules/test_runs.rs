@@ -8,7 +8,6 @@ use bpfmand_kernel::{Kernel, TestContext, TestRun, TestRunResult, XdpMode};
 use crate::bench::Bench;
 use crate::programs::{PASS, answering, exit, load, number, set};
 
-/// Returns `r0 = *(u32 *)(r1 + offset)`, and an exit.
 fn tells(offset: i16) -> Vec<Insn> {
     vec![Insn::new(0x61, 0, 1, offset, 0), exit()]
 }

@@ -169,6 +169,98 @@ fn objects_joined_by_bpftool_load() -> Result<()> {
 }
 
 #[test]
+fn maps_of_both_declarations_in_one_object_load() -> Result<()> {
+    let object = compile::object("mixed_maps.c")?;
+    assert_eq!(load(&object, BtfFeatures::ALL, |_| true)?, 1);
+    let mut maps: Vec<_> =
+        object.maps().iter().map(|map| (map.name.as_str(), map.map_type, map.max_entries)).collect();
+    maps.sort_unstable();
+    assert_eq!(maps, [("old", 2, 3), ("typed", 1, 9)]);
+    Ok(())
+}
+
+/// libbpf refuses what its own linker makes of a weak map before a strong one.
+#[test]
+fn weak_and_strong_maps_that_bpftool_merged_load() -> Result<()> {
+    let part = |name: &str, strength: &str| {
+        let flags = [
+            format!("-DNAME={name}"),
+            format!("-DSTRENGTH={strength}"),
+            format!(
+                "-D{}",
+                match name {
+                    "one" => "LICENSE",
+                    _ => "NO_LICENSE",
+                }
+            ),
+        ];
+        compile::object_path("one_map.c", &flags.each_ref().map(String::as_str))
+    };
+    let (folder, strong) = part("one", "")?;
+    let (_second, weak) = part("two", "__weak")?;
+    for (at, order) in [[&strong, &weak], [&weak, &strong]].into_iter().enumerate() {
+        let joined = folder.path().join(format!("joined-{at}.o"));
+        let done = Command::new("bpftool").args(["gen", "object"]).arg(&joined).args(order).output()?;
+        ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        let object = ObjectFile::parse(std::fs::read(joined)?)?;
+        assert_eq!(load(&object, BtfFeatures::ALL, |_| true)?, 2, "order {at}");
+        assert_eq!(object.maps().len(), 1, "order {at}");
+    }
+    Ok(())
+}
+
+/// libbpf refuses both.
+#[test]
+fn functions_with_dots_and_unnamed_parameters_load() -> Result<()> {
+    let mut bytes = compile::bytes("dotted.c")?;
+    let renamed = [(&b"module_main\0"[..], &b"module.main\0"[..]), (b"module_helper\0", b"module.helper\0")];
+    for (from, to) in renamed {
+        let places: Vec<usize> =
+            (0..=bytes.len() - from.len()).filter(|at| bytes[*at..].starts_with(from)).collect();
+        assert!(!places.is_empty());
+        places.into_iter().for_each(|at| bytes[at..at + to.len()].copy_from_slice(to));
+    }
+    let unnamed = without_parameter_names(&mut bytes).context("it has no BTF")?;
+    assert!(unnamed >= 3, "{unnamed} parameters had names");
+    let object = ObjectFile::parse(bytes)?;
+    assert_eq!(object.programs()[0].name, "module.main");
+    assert_eq!(load(&object, BtfFeatures::ALL, |_| true)?, 1);
+    Ok(())
+}
+
+/// Clears the names in all prototypes of functions (kind 13) of the object's BTF.
+fn without_parameter_names(bytes: &mut [u8]) -> Option<usize> {
+    let word = |bytes: &[u8], at: usize| {
+        bytes[at..at + 4].iter().rev().fold(0, |number, byte| number << 8 | usize::from(*byte))
+    };
+    let start = (0..bytes.len()).find(|at| bytes[*at..].starts_with(&[0x9f, 0xeb, 1, 0, 24, 0, 0, 0]))?;
+    let header = start + word(bytes, start + 4);
+    let (mut at, end) =
+        (header + word(bytes, start + 8), header + word(bytes, start + 8) + word(bytes, start + 12));
+    let mut cleared = 0;
+    while at < end {
+        let info = word(bytes, at + 4);
+        let (kind, count) = ((info >> 24) & 0x1f, info & 0xffff);
+        at += 12;
+        if kind == 13 {
+            for parameter in 0..count {
+                let name = at + 8 * parameter;
+                cleared += usize::from(word(bytes, name) != 0);
+                bytes[name..name + 4].fill(0);
+            }
+        }
+        at += match kind {
+            1 | 14 | 17 => 4,
+            3 => 12,
+            4 | 5 | 15 | 19 => 12 * count,
+            6 | 13 => 8 * count,
+            _ => 0,
+        };
+    }
+    Some(cleared)
+}
+
+#[test]
 fn programs_that_read_kernel_types_load() -> Result<()> {
     let object = compile::object("core.c")?;
     assert_eq!(load(&object, BtfFeatures::ALL, |_| true)?, object.programs().len());

@@ -5,7 +5,11 @@ use bpfmand_object::{KernelBtf, ObjectFile};
 use bpfmand_requirements::{KernelNeed, KernelView, LinuxVersion, NeedKind, ObjectNeeds, needs_of};
 
 fn object() -> ObjectFile {
-    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("needs-{}.o", std::process::id()));
+    compiled("needs")
+}
+
+fn compiled(source: &str) -> ObjectFile {
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{source}-{}.o", std::process::id()));
     let arch = match std::env::consts::ARCH {
         "aarch64" => "arm64",
         _ => "x86",
@@ -13,7 +17,7 @@ fn object() -> ObjectFile {
     let done = Command::new("clang")
         .args(["-O2", "-g", "-target", "bpf", &format!("-D__TARGET_ARCH_{arch}")])
         .arg(format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH))
-        .args(["-c", "tests/needs.c", "-o"])
+        .args(["-c", &format!("tests/{source}.c"), "-o"])
         .arg(&out)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
@@ -40,7 +44,7 @@ fn each_requirement_has_its_user_and_kernel_version() {
     assert_eq!(reserve.wanted_by, ["sends_events".to_owned()].into());
     assert_eq!((reserve.since.unwrap().commit, reserve.is_optional), ("457f44363a88", false));
     assert!(of(NeedKind::Attachment, "kprobe").wanted_by.len() == 6);
-    of(NeedKind::Function, "tcp_connect");
+    of(NeedKind::ProbedFunction, "tcp_connect");
     of(NeedKind::Tracepoint, "sched_switch");
     let family = of(NeedKind::Type, "struct sock.__sk_common.skc_family");
     assert!(!family.is_optional);
@@ -62,9 +66,41 @@ fn each_requirement_has_its_user_and_kernel_version() {
     let unknown: Vec<&str> = needs.without_version().map(|need| need.name.as_str()).collect();
     assert_eq!(unknown, ["bpf_no_such_function"]);
     needs.needs.retain(|need| need.name != "bpf_no_such_function");
+    assert_eq!(needs.deciding(), None, "one program is of a type that bpfman does not know");
+    needs.unsupported.clear();
     let (version, decided_by) = needs.deciding().unwrap();
     assert_eq!(version, LinuxVersion(5, 18));
     assert_eq!(decided_by, [&frags]);
+}
+
+#[test]
+fn hooks_and_options_have_versions_of_their_own() {
+    let needs = needs_of(&compiled("newer"));
+    for (kind, name, by, version) in [
+        (NeedKind::Hook, "cgroup_inet4_connect", "connect4", Some((4, 17))),
+        (NeedKind::Hook, "cgroup_inet4_getpeername", "getpeername4", Some((5, 8))),
+        (NeedKind::Hook, "cgroup_unix_connect", "connect_unix", Some((6, 7))),
+        (NeedKind::Hook, "cgroup_inet_sock_release", "sock_release", Some((5, 9))),
+        (NeedKind::Iterator, "task_vma", "areas", Some((5, 12))),
+        (NeedKind::Iterator, "of_tomorrow", "of_tomorrow", None),
+        (NeedKind::Feature, "iterators that may sleep (iter.s)", "tasks", Some((5, 18))),
+        (NeedKind::Feature, "probes of processes that may sleep (uprobe.s)", "sleeps", Some((6, 0))),
+        (NeedKind::Feature, "programs that may sleep (.s)", "waits", Some((5, 10))),
+        (NeedKind::Feature, "BPF_F_MMAPABLE", "mapped", Some((5, 5))),
+        (NeedKind::Feature, "map flag 0x40000000", "unknown", None),
+        (NeedKind::MapType, "ringbuf", "rings", Some((5, 8))),
+    ] {
+        let found = need(&needs, kind, name);
+        let version = version.map(|(major, minor)| LinuxVersion(major, minor));
+        assert_eq!(found.since.map(|since| since.version), version, "{name}");
+        assert_eq!(found.wanted_by, [by.to_owned()].into(), "{name}");
+    }
+    let unknown: Vec<&str> = needs.without_version().map(|need| need.name.as_str()).collect();
+    assert_eq!(unknown, ["of_tomorrow", "map flag 0x40000000"]);
+    assert_eq!(needs.lowest(), None);
+    let mut known = needs;
+    known.needs.retain(|need| need.since.is_some());
+    assert_eq!(known.lowest(), Some(LinuxVersion(6, 7)), "of cgroup/connect_unix");
 }
 
 #[test]
@@ -75,7 +111,8 @@ fn what_this_kernel_lacks_is_named_with_who_wants_it() {
     };
     let (object, types) = (object(), KernelBtf::parse(bytes).unwrap());
     let needs = needs_of(&object);
-    let lacks = KernelView { types: Some(&types), has_modules: true, version: None }.lacks(&object, &needs);
+    let lacks =
+        KernelView { types: Some(&types), has_modules: true, ..KernelView::default() }.lacks(&object, &needs);
     // Uncertain: reads after another test, as in libbpf's own macros.
     let (certain, doubts): (Vec<_>, Vec<_>) = lacks.into_iter().partition(|lack| lack.is_certain);
     let types = doubts.iter().filter(|lack| !lack.what.starts_with("feature "));
@@ -90,6 +127,40 @@ fn what_this_kernel_lacks_is_named_with_who_wants_it() {
     let field = lacks.iter().find(|lack| lack.what.contains("no_such_field")).unwrap();
     assert!(field.what.starts_with("struct sock.no_such_field"), "{field:?}");
     assert!(lacks.iter().any(|lack| lack.what == "kfunc bpf_no_such_function"), "{lacks:#?}");
+}
+
+#[test]
+fn functions_that_are_gone_are_lacking_with_their_new_names() {
+    let object = compiled("newer");
+    let needs = needs_of(&object);
+    let known = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let lack = |view: KernelView<'_>, by: &str| {
+        let mut lacks = view.lacks(&object, &needs).into_iter();
+        lacks.find(|lack| lack.what == "function do_unlinkat" && lack.wanted_by == [by])
+    };
+    let version = Some(LinuxVersion(7, 0));
+    let of_7 = known(&["filename_unlinkat", "vfs_unlink"]);
+    let view = KernelView { functions: Some(&of_7), version, ..KernelView::default() };
+    let gone = lack(view, "on_old_name").unwrap();
+    assert!(gone.is_certain && gone.is_for_attaching, "{gone:?}");
+    assert!(gone.why.ends_with("since Linux 7.0 it is called filename_unlinkat"), "{gone:?}");
+    let of_6 = known(&["do_unlinkat"]);
+    assert_eq!(lack(KernelView { functions: Some(&of_6), version, ..view }, "on_old_name"), None);
+    let nothing = KernelView { version, ..KernelView::default() };
+    assert_eq!(lack(nothing, "on_old_name"), None, "nothing lists this kernel's functions");
+    let Ok(bytes) = std::fs::read("/sys/kernel/btf/vmlinux") else {
+        println!("SKIPPED(BTF): functions_that_are_gone_are_lacking_with_their_new_names");
+        return;
+    };
+    let types = KernelBtf::parse(bytes).unwrap();
+    for (has_modules, functions) in [(true, Some(&of_7)), (false, None)] {
+        let view = KernelView { types: Some(&types), has_modules, functions, ..KernelView::default() };
+        let lacks = view.lacks(&object, &needs);
+        let of = |by: &str| lacks.iter().find(|lack| lack.wanted_by == [by]).unwrap();
+        let (loaded, probed) = (of("for_no_function"), of("at_no_function"));
+        assert_eq!((loaded.is_certain, loaded.is_for_attaching), (has_modules, false), "{loaded:?}");
+        assert_eq!((probed.is_certain, probed.is_for_attaching), (has_modules, true), "{probed:?}");
+    }
 }
 
 #[test]

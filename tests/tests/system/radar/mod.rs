@@ -79,7 +79,6 @@ impl Stranger {
         self.process.id()
     }
 
-    /// Ends the process. Unpinned objects are gone then.
     fn end(mut self) {
         drop(self.stdin.take());
         assert!(within("the stranger to end", || self.process.wait()).unwrap().success());

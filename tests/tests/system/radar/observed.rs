@@ -220,7 +220,6 @@ fn own_actions_are_not_reported_and_refused_calls_are() {
     assert!(status(&daemon)["own_events"].as_u64().unwrap() > 0);
 }
 
-/// Returns whether all threads of a process are stopped (proc_pid_stat(5)).
 fn stands_still(process: u32) -> bool {
     std::fs::read_dir(format!("/proc/{process}/task")).unwrap().all(|thread| {
         let stat = std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();

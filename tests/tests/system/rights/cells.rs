@@ -65,7 +65,6 @@ impl Bench {
         Things::of(&self.daemon, &self.netns, user, application)
     }
 
-    /// Returns records and pins of the daemon, without descriptors that ended streams may still hold.
     fn records(&self) -> State {
         State { held: Vec::new(), ..self.daemon.state() }
     }
@@ -147,7 +146,6 @@ impl Bench {
     }
 }
 
-/// Returns whether a caller with these verbs may make a call. A trace of a chain needs each of its verbs.
 fn is_allowed(row: &Row, verbs: &[String]) -> bool {
     let needed = if row.call.ends_with("/TraceChain") { row.verbs.len() } else { 1 };
     row.verbs.iter().take(needed).all(|verb| verbs.contains(verb))

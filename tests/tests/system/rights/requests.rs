@@ -336,7 +336,6 @@ async fn access(mut client: BpfmanAccessClient<Channel>, name: &str) -> Result<(
     }
 }
 
-/// Requests a map's descriptor, which the kernel closes unread.
 fn open_map(socket: &Path, write: bool, map: u32) -> Result<(), Status> {
     use ext::handover_answer::Answer;
     use ext::handover_request::Call;

@@ -44,7 +44,6 @@ pub struct Things {
 }
 
 impl Things {
-    /// Creates the objects of a user, with a hook of their own. An agent's objects belong to an application.
     pub fn of(daemon: &Daemon, netns: &Namespace, user: u32, application: Option<(&str, &str)>) -> Self {
         let file = daemon.path(format!("{user}.o"));
         if !file.exists() {

@@ -83,7 +83,6 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// Enough events for chains of several members.
 pub fn schedule() -> impl Strategy<Value = Vec<Event>> {
     vec(event(), 8..40)
 }

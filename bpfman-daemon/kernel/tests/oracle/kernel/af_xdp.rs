@@ -68,7 +68,6 @@ struct Descriptor {
     options: u32,
 }
 
-/// Bound to queue 0 of an interface, in copy mode.
 pub struct XdpSocket {
     receive: Ring,
     fill: Ring,

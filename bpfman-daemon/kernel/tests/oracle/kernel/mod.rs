@@ -40,7 +40,6 @@ pub fn kernel_version() -> (u32, u32) {
     (numbers.next().unwrap(), numbers.next().unwrap())
 }
 
-/// `union bpf_attr` as bytes.
 struct Attr([u8; 168]);
 
 impl Attr {
@@ -115,7 +114,6 @@ pub fn load_bound(text: &BoundText, maps: &[RawFd], device: u32) -> Result<Progr
     load_with_log(text, ProgramKind::Xdp, maps, 0, device).map(|(program, _)| program)
 }
 
-/// From the verifier's log of level 4.
 pub struct Verified {
     pub depths: Vec<u32>,
     pub insns: u32,

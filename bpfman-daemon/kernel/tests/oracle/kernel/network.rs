@@ -75,7 +75,6 @@ pub fn send_frame(interface: u32, frame: &[u8]) -> io::Result<()> {
     Sender::new(interface)?.send(frame)
 }
 
-/// Gets a copy of every frame of an interface, before any TC program.
 pub fn tap(interface: u32) -> io::Result<OwnedFd> {
     const EVERYTHING: u16 = 3;
     // Bound before it receives, so that it never receives frames of another interface.
@@ -88,7 +87,6 @@ pub fn tap(interface: u32) -> io::Result<OwnedFd> {
     if result == 0 { Ok(socket) } else { Err(io::Error::last_os_error()) }
 }
 
-/// The frames must have arrived already.
 pub fn receive(tap: &OwnedFd, count: usize) -> io::Result<Vec<Vec<u8>>> {
     let mut frames = Vec::new();
     while frames.len() < count {

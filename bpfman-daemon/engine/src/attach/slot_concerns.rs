@@ -1,0 +1,92 @@
+//! Programs in slots of arrays that others run by tail calls.
+
+use std::sync::Arc;
+
+use bpfman_model::uapi::map_type;
+use bpfman_model::{ProgramId, ProgramUid};
+use bpfmand_kernel::Kernel;
+use bpfmand_object::SlotTarget;
+
+use crate::state::records::ProgramRecord;
+use crate::{Engine, EngineError};
+
+/// Program whose tail call misses a program that was unloaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotConcern {
+    /// The program that makes the call.
+    pub program: ProgramId,
+    /// Slot, array, missing program, and what follows.
+    pub what: String,
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Returns the programs whose slots name a program that was unloaded since this start.
+    #[must_use]
+    pub fn slot_concerns(&self) -> Vec<SlotConcern> {
+        let state = self.state();
+        let mut all: Vec<SlotConcern> = state
+            .slot_concerns
+            .iter()
+            .filter_map(|(uid, what)| {
+                Some(SlotConcern { program: state.programs.get(uid)?.id, what: what.clone() })
+            })
+            .collect();
+        all.sort_unstable_by_key(|concern| concern.program);
+        all
+    }
+
+    /// Notes that a program runs on in slots of others of its load.
+    pub(crate) fn note_left_slots(&self, gone: &ProgramRecord, slots: Vec<(ProgramUid, String)>) {
+        self.state().slot_concerns.remove(&gone.uid);
+        for (user, slot) in slots {
+            let what = format!(
+                "{slot} still runs program \"{}\", which was unloaded: after a reboot the slot is empty, and a tail call \
+                 to it falls through",
+                gone.name
+            );
+            self.note_slot(user, what);
+        }
+    }
+
+    pub(crate) fn left_slots(&self, gone: &ProgramRecord) -> Vec<(ProgramUid, String)> {
+        self.find_left_slots(gone).unwrap_or_else(|error| {
+            tracing::warn!("the slots of program {} are not known: {error}", gone.id);
+            Vec::new()
+        })
+    }
+
+    fn find_left_slots(&self, gone: &ProgramRecord) -> Result<Vec<(ProgramUid, String)>, EngineError> {
+        let mut arrays = Vec::new();
+        for (at, map) in gone.maps.iter().enumerate() {
+            let Some(id) = map.id else { continue };
+            let facts = self.kernel.map(id)?;
+            if facts.is_some_and(|facts| facts.map_type == map_type::PROG_ARRAY) {
+                arrays.push((at, id));
+            }
+        }
+        if arrays.is_empty() {
+            return Ok(Vec::new());
+        }
+        let object = self.options.objects.read(self.blobs.get(&gone.blob)?)?;
+        let state = self.state();
+        let others: Vec<&Arc<ProgramRecord>> =
+            state.programs.values().filter(|other| other.uid != gone.uid).collect();
+        let mut found = Vec::new();
+        for slot in object.initial_slots() {
+            let Some((at, id)) = arrays.iter().find(|(at, _)| *at == slot.map) else { continue };
+            if !matches!(&slot.target, SlotTarget::Program(name) if *name == gone.name) {
+                continue;
+            }
+            let users = others.iter().filter(|other| other.maps.iter().any(|map| map.id == Some(*id)));
+            found.extend(
+                users.map(|user| (user.uid, format!("slot {} of map \"{}\"", slot.key, gone.maps[*at].name))),
+            );
+        }
+        Ok(found)
+    }
+
+    pub(crate) fn note_slot(&self, user: ProgramUid, what: String) {
+        tracing::warn!(program = %user, "{what}");
+        self.state().slot_concerns.insert(user, what);
+    }
+}

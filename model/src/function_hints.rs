@@ -1,0 +1,148 @@
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// Functions that Linux 7.0 renamed: the old name, the new name (findings/kernel-7-file-functions.sh).
+const RENAMED: [(&str, &str); 8] = [
+    ("do_unlinkat", "filename_unlinkat"),
+    ("do_mkdirat", "filename_mkdirat"),
+    ("do_rmdir", "filename_rmdir"),
+    ("do_renameat2", "filename_renameat2"),
+    ("do_linkat", "filename_linkat"),
+    ("do_symlinkat", "filename_symlinkat"),
+    ("do_mknodat", "filename_mknodat"),
+    ("do_filp_open", "do_file_open"),
+];
+const RENAMED_SINCE: &str = "7.0";
+
+const MAX_NAMES: usize = 3;
+
+/// Functions that a missing kernel function may stand for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FunctionHints {
+    /// Functions that the compiler made of it: `NAME.isra.0`, `NAME.constprop.0`.
+    made: Vec<String>,
+    renamed: Option<String>,
+    near: Vec<String>,
+}
+
+impl FunctionHints {
+    /// Searches the functions of a kernel.
+    #[must_use]
+    pub fn of<'a>(wanted: &str, functions: impl IntoIterator<Item = &'a str>) -> Self {
+        let renaming = renaming(wanted);
+        let max_slips = (wanted.len() / 5).max(1);
+        let (mut made, mut near, mut renamed) = (BTreeSet::new(), BTreeSet::new(), None);
+        for name in functions {
+            let suffix = name.strip_prefix(wanted).and_then(|rest| rest.strip_prefix('.'));
+            // `NAME.cold` is the rarely executed part of a function, not its start.
+            if suffix.is_some_and(|suffix| !suffix.ends_with("cold")) {
+                made.insert(name);
+            }
+            if let Some((other, when)) = renaming.filter(|(other, _)| *other == name) {
+                renamed = Some(format!("{when} Linux {RENAMED_SINCE} it is called {other}"));
+            }
+            if !name.contains('.')
+                && let Some(slips) = slips(wanted, name, max_slips)
+            {
+                near.insert((slips, name));
+                if near.len() > MAX_NAMES {
+                    near.pop_last();
+                }
+            }
+        }
+        Self {
+            made: made.into_iter().take(MAX_NAMES).map(str::to_owned).collect(),
+            renamed,
+            near: near.into_iter().map(|(_, name)| name.to_owned()).collect(),
+        }
+    }
+
+    /// Returns whether nothing like it was found.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.made.is_empty() && self.renamed.is_none() && self.near.is_empty()
+    }
+}
+
+/// `: its compiler made NAME.isra.0 of it; near names are A, B`, or nothing.
+impl fmt::Display for FunctionHints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let made = self.made.join(", ");
+        let near = self.near.join(", ");
+        let parts = [
+            self.renamed.clone(),
+            (!made.is_empty()).then(|| format!("its compiler made {made} of it")),
+            (!near.is_empty()).then(|| format!("names like it are {near}")),
+        ];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        if parts.is_empty() { Ok(()) } else { write!(f, ": {}", parts.join("; ")) }
+    }
+}
+
+fn renaming(name: &str) -> Option<(&'static str, &'static str)> {
+    RENAMED.iter().find_map(|(old, new)| match name {
+        _ if name == *old => Some((*new, "since")),
+        _ if name == *new => Some((*old, "before")),
+        _ => None,
+    })
+}
+
+/// Letters missing, added or wrong; `None` if they are more than `most`.
+fn slips(one: &str, other: &str, most: usize) -> Option<usize> {
+    if one.len().abs_diff(other.len()) > most || one == other {
+        return None;
+    }
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (at, left) in one.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], at + 1);
+        for (index, right) in other.bytes().enumerate() {
+            let cost = diagonal + usize::from(left != right);
+            diagonal = row[index + 1];
+            row[index + 1] = cost.min(diagonal + 1).min(row[index] + 1);
+        }
+        if row.iter().all(|slips| *slips > most) {
+            return None;
+        }
+    }
+    row.last().copied().filter(|slips| *slips <= most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OF_7: [&str; 8] = [
+        "filename_unlinkat",
+        "do_file_open",
+        "vfs_unlink",
+        "vfs_unlink.cold",
+        "vfs_link",
+        "finish.isra.0",
+        "finish.constprop.0",
+        "finish.part.0.cold",
+    ];
+
+    fn text(wanted: &str) -> String {
+        FunctionHints::of(wanted, OF_7).to_string()
+    }
+
+    #[test]
+    fn renamed_functions_are_named_in_both_directions() {
+        assert_eq!(text("do_unlinkat"), ": since Linux 7.0 it is called filename_unlinkat");
+        assert_eq!(text("do_mkdirat"), "", "this kernel has neither");
+        let before = FunctionHints::of("do_file_open", ["do_filp_open"]).to_string();
+        assert!(before.starts_with(": before Linux 7.0 it is called do_filp_open"), "{before}");
+    }
+
+    #[test]
+    fn functions_that_the_compiler_made_are_named() {
+        assert_eq!(text("finish"), ": its compiler made finish.constprop.0, finish.isra.0 of it");
+    }
+
+    #[test]
+    fn slips_of_the_keys_are_named_and_other_words_are_not() {
+        assert_eq!(text("vfs_unlnik"), ": names like it are vfs_unlink");
+        assert_eq!(text("vfs_unlik"), ": names like it are vfs_unlink");
+        assert!(FunctionHints::of("of_no_kernel", OF_7).is_empty());
+    }
+}
