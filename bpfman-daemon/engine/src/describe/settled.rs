@@ -42,6 +42,8 @@ impl Standing {
                 | Self::Unreachable
                 | Self::Changing
                 | Self::Ended { .. }
+                | Self::Unattached { .. }
+                | Self::PlaceGone { .. }
                 | Self::ModuleGone { .. }
                 | Self::NotLoaded { .. }
                 | Self::Withheld { .. }
