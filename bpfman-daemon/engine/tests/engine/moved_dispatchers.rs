@@ -149,7 +149,7 @@ fn dispatcher_in_a_namespace_without_a_path_is_kept() {
 }
 
 #[test]
-fn dispatcher_that_moved_is_kept_when_its_new_namespace_loses_its_path() {
+fn dispatcher_that_moved_is_kept_when_its_new_path_ends() {
     let bench = bench();
     let engine = bench.engine();
     let scene = with_ours(&bench, &engine);
