@@ -97,10 +97,11 @@ const FIRST_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 
 /// Refuses a user namespace of a container: the kernel asks for capabilities of the machine's own.
 pub fn check_user_namespace() -> Result<(), CageError> {
-    let inode = std::fs::metadata("/proc/self/ns/user")?.ino();
-    match inode == FIRST_USER_NAMESPACE {
-        true => Ok(()),
-        false => Err(CageError::UserNamespace),
+    match std::fs::metadata("/proc/self/ns/user") {
+        Ok(found) if found.ino() != FIRST_USER_NAMESPACE => Err(CageError::UserNamespace),
+        // Kernels without user namespaces have no such file.
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
     }
 }
 

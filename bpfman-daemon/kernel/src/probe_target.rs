@@ -13,10 +13,10 @@ pub enum ProbeTargetError {
     /// The kernel does not have the function.
     #[error(
         "the kernel has no such function{}",
-        if hints.is_empty() {
-            ": its compiler may have built it into its callers, or it is in a module that is not loaded".to_owned()
-        } else {
+        if hints.explain() {
             hints.to_string()
+        } else {
+            format!(": its compiler may have built it into its callers, or it is in a module that is not loaded{hints}")
         }
     )]
     NoKernelFunction {

@@ -11,6 +11,9 @@ use crate::maps::{InitialSlot, StructOpsMap};
 use crate::programs::ProgramEntry;
 use crate::shown::cut;
 
+/// Maximum size of the texts of variables, in bytes.
+const MAX_TEXTS: usize = 4 << 10;
+
 /// Facts about an object file, all that a load depends on. From another process, they must pass [`Self::check`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObjectFacts {
@@ -170,14 +173,17 @@ impl ObjectFacts {
         Ok(all)
     }
 
-    /// Returns values of numbers, booleans and enumerations as text, from their bytes; others have no text.
+    /// Returns values of numbers, booleans and enumerations as text, from their bytes; others have no text, and none has if
+    /// they are over 4 KiB together: they are stored beside the bytes.
     #[must_use]
     pub fn global_texts(&self, values: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, String> {
         let text = |(name, bytes): (&String, &Vec<u8>)| {
             let global = globals::find(&self.globals, name).ok()?;
             Some((name.clone(), globals::text_of(&global.layout, bytes)?))
         };
-        values.iter().filter_map(text).collect()
+        let texts: BTreeMap<String, String> = values.iter().filter_map(text).collect();
+        let size: usize = texts.iter().map(|(name, text)| name.len() + text.len()).sum();
+        if size > MAX_TEXTS { BTreeMap::new() } else { texts }
     }
 
     /// Returns whether the object declares a map of that name.

@@ -12,8 +12,8 @@ use serde_json::Value;
 pub const MAX_BYTES: usize = 8 << 20;
 const MAX_STDERR_BYTES: usize = 64 << 10;
 const TURN: Duration = Duration::from_millis(10);
-/// Name of the fields with values that are replaced.
-const VALUES: &str = "global_data";
+/// Names of the fields with values that are replaced.
+const VALUES: [&str; 2] = ["global_data", "globals"];
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct CollectedPart {
@@ -53,10 +53,10 @@ fn remove_values(value: &mut Value) {
         Value::Object(fields) => {
             for (name, value) in fields.iter_mut() {
                 match value {
-                    Value::Object(values) if name == VALUES => {
+                    Value::Object(values) if VALUES.contains(&name.as_str()) => {
                         values.values_mut().for_each(|value| *value = Value::from("left out"));
                     }
-                    other if name == VALUES => *other = Value::from("left out"),
+                    other if VALUES.contains(&name.as_str()) => *other = Value::from("left out"),
                     other => remove_values(other),
                 }
             }
@@ -202,10 +202,13 @@ mod tests {
 
     #[test]
     fn values_of_variables_are_left_out() {
-        let json = br#"{"programs": [{"name": "x", "global_data": {"key": "c0ffee"}}]}"#;
+        let json = br#"{"programs": [{"name": "x", "global_data": {"key": "c0ffee"}, "globals": {"key": "12648430"}}]}"#;
         let collected = CollectedPart { bytes: json.to_vec(), ..CollectedPart::default() }.without_values();
         let text = String::from_utf8(collected.bytes).unwrap();
-        assert!(text.contains("\"key\": \"left out\"") && !text.contains("c0ffee"), "{text}");
+        assert!(
+            text.contains("\"key\": \"left out\"") && !text.contains("c0ffee") && !text.contains("12648430"),
+            "{text}"
+        );
         let half = CollectedPart { bytes: json[..40].to_vec(), ..CollectedPart::default() }.without_values();
         assert!(half.bytes.is_empty() && half.failure.unwrap().contains("no whole JSON"));
     }

@@ -1,5 +1,6 @@
 //! Programs in slots of arrays that others run by tail calls.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bpfman_model::uapi::map_type;
@@ -7,6 +8,7 @@ use bpfman_model::{ProgramId, ProgramUid};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::SlotTarget;
 
+use crate::state::NotedSlots;
 use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
@@ -28,14 +30,19 @@ impl<K: Kernel> Engine<K> {
             .slot_concerns
             .iter()
             .filter_map(|(uid, what)| {
-                Some(SlotConcern { program: state.programs.get(uid)?.id, what: what.clone() })
+                let program =
+                    state.programs.get(uid).filter(|program| program.operation == what.operation)?;
+                Some(SlotConcern {
+                    program: program.id,
+                    what: Vec::from_iter(what.slots.iter().map(String::as_str)).join("; "),
+                })
             })
             .collect();
         all.sort_unstable_by_key(|concern| concern.program);
         all
     }
 
-    /// Notes that a program runs on in slots of others of its load.
+    /// Notes that a program runs on in slots of others of its load. Later loads with the map filled their slots again.
     pub(crate) fn note_left_slots(&self, gone: &ProgramRecord, slots: Vec<(ProgramUid, String)>) {
         self.state().slot_concerns.remove(&gone.uid);
         for (user, slot) in slots {
@@ -48,8 +55,10 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    pub(crate) fn left_slots(&self, gone: &ProgramRecord) -> Vec<(ProgramUid, String)> {
-        self.find_left_slots(gone).unwrap_or_else(|error| {
+    /// Waits for a reader: no lock may be held.
+    pub(crate) fn left_slots(&self, gone: ProgramUid) -> Vec<(ProgramUid, String)> {
+        let Some(gone) = self.record(gone) else { return Vec::new() };
+        self.find_left_slots(&gone).unwrap_or_else(|error| {
             tracing::warn!("the slots of program {} are not known: {error}", gone.id);
             Vec::new()
         })
@@ -58,7 +67,7 @@ impl<K: Kernel> Engine<K> {
     fn find_left_slots(&self, gone: &ProgramRecord) -> Result<Vec<(ProgramUid, String)>, EngineError> {
         let mut arrays = Vec::new();
         for (at, map) in gone.maps.iter().enumerate() {
-            let Some(id) = map.id else { continue };
+            let Some(id) = map.id.filter(|_| !map.shared) else { continue };
             let facts = self.kernel.map(id)?;
             if facts.is_some_and(|facts| facts.map_type == map_type::PROG_ARRAY) {
                 arrays.push((at, id));
@@ -69,8 +78,11 @@ impl<K: Kernel> Engine<K> {
         }
         let object = self.options.objects.read(self.blobs.get(&gone.blob)?)?;
         let state = self.state();
-        let others: Vec<&Arc<ProgramRecord>> =
-            state.programs.values().filter(|other| other.uid != gone.uid).collect();
+        let others: Vec<&Arc<ProgramRecord>> = state
+            .programs
+            .values()
+            .filter(|other| other.uid != gone.uid && other.operation == gone.operation)
+            .collect();
         let mut found = Vec::new();
         for slot in object.initial_slots() {
             let Some((at, id)) = arrays.iter().find(|(at, _)| *at == slot.map) else { continue };
@@ -87,6 +99,15 @@ impl<K: Kernel> Engine<K> {
 
     pub(crate) fn note_slot(&self, user: ProgramUid, what: String) {
         tracing::warn!(program = %user, "{what}");
-        self.state().slot_concerns.insert(user, what);
+        let mut state = self.state();
+        let Some(operation) = state.programs.get(&user).map(|program| program.operation) else { return };
+        let noted = state
+            .slot_concerns
+            .entry(user)
+            .or_insert_with(|| NotedSlots { operation, slots: BTreeSet::new() });
+        if noted.operation != operation {
+            *noted = NotedSlots { operation, slots: BTreeSet::new() };
+        }
+        noted.slots.insert(what);
     }
 }

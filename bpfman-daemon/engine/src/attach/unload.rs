@@ -14,13 +14,14 @@ impl<K: Kernel> Engine<K> {
     /// Detaches and unloads a program. Maps stay while another managed program uses them. On an error, all stays.
     pub fn unload(&self, id: ProgramId) -> Result<(), EngineError> {
         let _operation = self.begin()?;
-        let program = self.state().program(id).map(|program| program.uid);
-        program.map_or(Ok(()), |uid| self.follow_moved_dispatchers_of(uid))?;
+        let uid = self.state().program(id).map(|program| program.uid);
+        uid.map_or(Ok(()), |uid| self.follow_moved_dispatchers_of(uid))?;
+        let left = uid.map_or_else(Vec::new, |uid| self.left_slots(uid));
         // Lock order: shared maps, programs, hooks. Of two programs that use the same maps and leave at the same time,
         // the second has to see the first one gone.
         let _shared = self.lock(Subject::SharedMaps);
         let (_program_lock, program) = self.lock_program(id)?;
-        self.unload_held(&program)
+        self.unload_held(&program, left)
     }
 
     fn follow_moved_dispatchers_of(&self, uid: ProgramUid) -> Result<(), EngineError> {
@@ -36,10 +37,11 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<bool, EngineError> {
         let _operation = self.begin()?;
         self.follow_moved_dispatchers_of(uid)?;
+        let left = self.left_slots(uid);
         let _shared = self.lock(Subject::SharedMaps);
         let _program_lock = self.lock(Subject::Program(uid));
         match self.record(uid).filter(|program| still(program)) {
-            Some(program) => self.unload_held(&program).map(|()| true),
+            Some(program) => self.unload_held(&program, left).map(|()| true),
             None => Ok(false),
         }
     }
@@ -66,17 +68,20 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// The caller holds shared maps and the program.
-    fn unload_held(&self, program: &Arc<ProgramRecord>) -> Result<(), EngineError> {
+    fn unload_held(
+        &self,
+        program: &Arc<ProgramRecord>,
+        left: Vec<(ProgramUid, String)>,
+    ) -> Result<(), EngineError> {
         self.ensure_not_called(program)?;
         self.ensure_not_extended(program, "unloaded")?;
-        let slots = self.left_slots(program);
         let (links, _hook_locks) = self.lock_links(std::slice::from_ref(program));
         let hooks: BTreeSet<_> = links.iter().filter_map(|link| link.hook).collect();
         let previous = self.state().previous.get(&program.uid).cloned();
         let result = self.remove("unload", &links, Some(program));
         hooks.iter().for_each(|key| self.keep_order(key));
         if self.record(program.uid).is_none() {
-            self.note_left_slots(program, slots);
+            self.note_left_slots(program, left);
             self.members.remove(program.uid);
             self.drop_bytecode(program.blobs());
             if let Some(previous) = previous {

@@ -171,11 +171,17 @@ fn linux_functions_that_cannot_be_probed_are_told_apart() {
     let at = |function: &str| AttachPoint::Kprobe { function: function.to_owned(), offset: 0 };
     // Entries of exceptions, on x86: such a name stands once.
     let is_forbidden = |words: &[&str]| words.len() == 2 && words[1].starts_with("exc_");
-    let made = first_of(
-        &std::fs::read_to_string("/proc/kallsyms").unwrap(),
-        |words| matches!(words[1], "t" | "T") && words[2].ends_with(".isra.0"),
-        2,
-    );
+    let symbols = std::fs::read_to_string("/proc/kallsyms").unwrap();
+    let whole: BTreeSet<&str> = symbols
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(2))
+        .filter(|name| !name.contains('.'))
+        .collect();
+    let is_made = |words: &[&str]| {
+        let base = words[2].strip_suffix(".isra.0");
+        matches!(words[1], "t" | "T") && base.is_some_and(|base| !whole.contains(base))
+    };
+    let made = first_of(&symbols, is_made, 2);
     let mut points = vec![
         (at("vfs_unlnik"), "names like it are vfs_unlink".to_owned()),
         (at("of_no_kernel_at_all"), "may have built it into its callers".to_owned()),
