@@ -6,6 +6,7 @@
 //   read             opens it for reading, reads the first entry, writes it, maps it into memory
 //   write NUMBER     opens it for writing, writes the first entry
 //   insert OUTER     opens it for reading, opens the map of maps OUTER for writing, and puts it into the first place there
+//   spoil            opens it for reading, freezes, empties and writes it by each other command that the kernel has
 //   twice            asks for it two times on one connection
 //   keep             opens it for reading; then reads the first entry each time that a line comes
 //   hoard COUNT      asks for it on so many connections, peeks at each answer, shuts the connection down and keeps it with
@@ -121,6 +122,37 @@ static void update(int map, unsigned long long value)
     tell("update", syscall(SYS_bpf, BPF_MAP_UPDATE_ELEM, &access, sizeof access) < 0);
 }
 
+static void try_batch(int map, const char *step, int command)
+{
+    union bpf_attr access = {};
+    unsigned int key = 0;
+    unsigned long long value = 17, next = 0;
+
+    access.batch.map_fd = map;
+    access.batch.keys = (unsigned long)&key;
+    access.batch.values = (unsigned long)&value;
+    access.batch.out_batch = (unsigned long)&next;
+    access.batch.count = 1;
+    tell(step, syscall(SYS_bpf, command, &access, sizeof access) < 0);
+}
+
+static void spoil(int map)
+{
+    union bpf_attr frozen = {.map_fd = map}, access = {};
+    unsigned int key = 0;
+    unsigned long long value = 0;
+
+    tell("freeze", syscall(SYS_bpf, BPF_MAP_FREEZE, &frozen, sizeof frozen) < 0);
+    access.map_fd = map;
+    access.key = (unsigned long)&key;
+    tell("delete", syscall(SYS_bpf, BPF_MAP_DELETE_ELEM, &access, sizeof access) < 0);
+    access.value = (unsigned long)&value;
+    tell("take out", syscall(SYS_bpf, BPF_MAP_LOOKUP_AND_DELETE_ELEM, &access, sizeof access) < 0);
+    try_batch(map, "update many", BPF_MAP_UPDATE_BATCH);
+    try_batch(map, "delete many", BPF_MAP_DELETE_BATCH);
+    try_batch(map, "take out many", BPF_MAP_LOOKUP_AND_DELETE_BATCH);
+}
+
 static void raw(const char *hex)
 {
     unsigned char bytes[8192];
@@ -174,6 +206,8 @@ int main(int count, char **words)
             if ((outer = take(fd)) < 0)
                 return 1;
             update(outer, map);
+        } else if (!strcmp(how, "spoil")) {
+            spoil(map);
         } else if (!strcmp(how, "twice")) {
             ask(fd, id, 0);
             return take(fd) >= 0;

@@ -24,7 +24,6 @@ fn folder() -> PathBuf {
     std::env::var_os(FOLDER_VARIABLE).map_or_else(build_folder, PathBuf::from)
 }
 
-/// Returns the build directory of the running test: the parent of `deps`, which contains the test.
 #[must_use]
 pub fn build_folder() -> PathBuf {
     let test = std::env::current_exe().expect("a running program has a path");

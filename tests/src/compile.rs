@@ -12,7 +12,6 @@ pub fn object(name: &str) -> PathBuf {
     object_with(name, None)
 }
 
-/// Compiles `programs/<name>.bpf.c` with a macro defined, as `NAME=VALUE`.
 #[must_use]
 pub fn object_with(name: &str, defined: Option<&str>) -> PathBuf {
     let source = source(&format!("{name}.bpf.c"));
@@ -33,7 +32,6 @@ pub fn object_with(name: &str, defined: Option<&str>) -> PathBuf {
     })
 }
 
-/// Compiles the program of an example in `examples`, as its users do.
 #[must_use]
 pub fn example(name: &str) -> PathBuf {
     // Tests are in `target/<profile>/deps`.
@@ -70,7 +68,6 @@ pub fn library(name: &str) -> PathBuf {
     })
 }
 
-/// Returns `None` if Go is missing, which `packaging/install-deps` installs.
 #[must_use]
 pub fn go(name: &str, linker: &str) -> Option<PathBuf> {
     let toolchain = Path::new("/usr/lib/go-1.19/bin/go");

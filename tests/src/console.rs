@@ -19,7 +19,6 @@ pub struct Console {
     process: Child,
     netns: Option<PathBuf>,
     pub address: SocketAddr,
-    /// URL that it printed, with the token.
     pub url: String,
 }
 

@@ -10,9 +10,7 @@ use crate::wait;
 
 #[derive(Debug)]
 pub struct Container {
-    /// Id as in the status of a pod, prefixed with the runtime.
     pub id: String,
-    /// Id as in the name of the cgroup.
     pub digits: String,
     group: PathBuf,
     process: Option<Target>,

@@ -23,7 +23,6 @@ pub struct Launch {
     pub environment: Vec<(String, String)>,
     pub flags: Vec<String>,
     pub socket: Option<PathBuf>,
-    /// Command that executes the daemon in its own process.
     pub wrapper: Vec<String>,
     pub binary: Option<PathBuf>,
 }
@@ -190,7 +189,6 @@ impl Daemon {
         Outcome::of(self.cli_command().args(words))
     }
 
-    /// Runs the client with a line of words that contain no spaces.
     #[must_use]
     pub fn bpfman(&self, line: &str) -> Outcome {
         self.cli(&line.split_whitespace().collect::<Vec<_>>())

@@ -13,7 +13,6 @@ pub struct ShippedExpression {
     pub panel: String,
     pub unit: String,
     pub legend: String,
-    /// Expression, with values for the variables of dashboards.
     pub expression: String,
 }
 

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockKind {
-    /// Commands to run unchanged in a shell that keeps its variables.
     Script,
     Commands,
     Terminal,

@@ -20,7 +20,6 @@ pub struct CountedEvent {
     stdout: BufReader<ChildStdout>,
 }
 
-/// Opens an event of a tracepoint (`CATEGORY/NAME`) for a process.
 #[must_use]
 pub fn tracepoint_of(tracepoint: &str, pid: u32) -> CountedEvent {
     let places = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];

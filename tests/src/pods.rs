@@ -20,7 +20,6 @@ pub struct Cluster {
     pub pods: Vec<Pod>,
 }
 
-/// Namespace with an interface `eth0`, and the node's end of it.
 #[derive(Debug)]
 pub struct Pod {
     pub namespace: Namespace,
@@ -75,7 +74,6 @@ impl Cluster {
         self.pods.push(pod);
     }
 
-    /// Returns the number of packets of both families that the node's stack has forwarded.
     #[must_use]
     pub fn forwarded_by_stack(&self) -> u64 {
         let read = |file: &str| {
@@ -93,7 +91,6 @@ impl Cluster {
     }
 }
 
-/// End of a veth: its namespace, name and MAC address.
 type End<'a> = (&'a Namespace, &'a str, &'a str);
 
 fn veth(one: End<'_>, other: End<'_>) {

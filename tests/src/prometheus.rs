@@ -70,7 +70,6 @@ impl Prometheus {
         self.ask("query", &[("query", expression)])["result"].as_array().unwrap().clone()
     }
 
-    /// Returns the values of an expression for each second between two times, in seconds since 1970.
     #[must_use]
     pub fn query_range(&self, expression: &str, from: f64, until: f64) -> Vec<Value> {
         let (from, until) = (from.to_string(), until.to_string());

@@ -12,9 +12,7 @@ use crate::Network;
 use crate::network::{FAR_ADDRESS, NEAR_ADDRESS};
 use crate::wait::DEADLINE;
 
-/// Port of the datagrams that the test programs filter.
 const JUDGED: u16 = 4242;
-/// Port of datagrams that the test programs pass.
 const MARKER: u16 = 4243;
 
 #[derive(Debug)]

@@ -23,7 +23,7 @@ impl ImagePattern {
     #[must_use]
     pub fn matches(&self, image: &ImageReference) -> bool {
         let mut names = image.registry_host().names();
-        let whole = image.to_string();
+        let whole = decisive_name(image).to_string();
         let rest = whole.split_once('/').map_or("", |(_, rest)| rest);
         names.any(|name| self.registry.matches(&name))
             && (self.rest.matches(image.repository()) || self.rest.matches(rest))
@@ -45,6 +45,11 @@ impl FromStr for ImagePattern {
         let rest = if is_single { format!("library/{rest}") } else { rest.to_owned() };
         Ok(Self { registry: Glob::parse(&registry)?, rest: Glob::parse(&rest)?, text: text.to_owned() })
     }
+}
+
+/// Returns the name without what does not decide which content is loaded: beside a digest, a tag does not.
+pub(crate) fn decisive_name(image: &ImageReference) -> ImageReference {
+    image.digest().map_or_else(|| image.clone(), |digest| image.at_digest(digest))
 }
 
 /// Returns the pattern of a registry in the normal spelling of image names.
@@ -83,6 +88,24 @@ mod tests {
         for wrong in ["", "/a", "quay.io/", "quay.io/[", "quay.io*", "quay.io", "/", "**"] {
             assert!(wrong.parse::<ImagePattern>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn tag_beside_a_digest_is_not_compared() {
+        let digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        let takes = |pattern: &str, image: &str| {
+            pattern.parse::<ImagePattern>().unwrap().matches(&format!("{image}@{digest}").parse().unwrap())
+        };
+        assert!(!takes("quay.io/a:v*", "quay.io/a:v1") && !takes("quay.io/a:*", "quay.io/a:v1"));
+        assert!(
+            takes("quay.io/a", "quay.io/a:v1")
+                && takes("quay.io/*", "quay.io/a:v1")
+                && takes("*", "quay.io/a")
+        );
+        assert!(
+            takes(&format!("quay.io/a@{digest}"), "quay.io/a:v1")
+                && takes("quay.io/a@sha256:e3*", "quay.io/a")
+        );
     }
 
     #[test]

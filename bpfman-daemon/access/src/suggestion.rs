@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use crate::image_pattern::decisive_name;
 use crate::{AccessObject, AccessVerb, ApplicationPattern, HookPattern, ImagePattern, TargetPattern};
 use bpfman_model::{Glob, Interface, OwningApplication};
 
@@ -47,7 +48,7 @@ fn pattern(object: &AccessObject<'_>) -> Option<(&'static str, String)> {
     match object {
         AccessObject::Type(program_type) => Some(("types", program_type.to_string())),
         AccessObject::Image(reference) => {
-            let pattern = Glob::literally(&reference.to_string());
+            let pattern = Glob::literally(&decisive_name(reference).to_string());
             let covers = parsed::<ImagePattern>(&pattern)?.matches(reference);
             covers.then_some(("images", pattern))
         }

@@ -143,11 +143,22 @@ impl<K: Kernel> Api<K> {
     }
 
     pub(crate) fn ensure_within(&self, permit: &Permit, programs: u64, links: u64) -> Result<(), Status> {
-        let GrantLimits { programs: most_programs, links: most_links, .. } = permit.limits;
+        self.ensure_within_of(&permit.owner, permit.limits, programs, links)
+    }
+
+    /// The same for the objects of another owner for which the caller acts.
+    pub(crate) fn ensure_within_of(
+        &self,
+        owner: &Owner,
+        limits: GrantLimits,
+        programs: u64,
+        links: u64,
+    ) -> Result<(), Status> {
+        let GrantLimits { programs: most_programs, links: most_links, .. } = limits;
         if most_programs.is_none() && most_links.is_none() {
             return Ok(());
         }
-        let has = self.engine.possessions_of(&permit.owner);
+        let has = self.engine.possessions_of(owner);
         for (what, has, more, most) in
             [("programs", has.programs, programs, most_programs), ("links", has.links, links, most_links)]
         {
@@ -155,7 +166,7 @@ impl<K: Kernel> Api<K> {
                 return Err(status::too_large(format!(
                     "{} has {has} {what} and wants {more} more; its grant allows {}: remove some, or have root raise \
                      limits.{what} of the grant in policy.toml",
-                    permit.owner,
+                    owner,
                     most.unwrap_or_default(),
                 )));
             }

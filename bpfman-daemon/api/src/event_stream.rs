@@ -45,7 +45,7 @@ pub async fn stream<K: Kernel>(
     if api.journal.reader().is_none() {
         return Err(no_journal());
     }
-    let place = api.events.places.enter(permit.uid)?;
+    let place = api.events.places.enter(permit.account)?;
     let mut written = api.events.written();
     let last = *written.borrow_and_update();
     let renumbered_after = asked.resume(&api.journal)?;

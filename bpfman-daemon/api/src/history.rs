@@ -120,7 +120,7 @@ fn line(entry: HistoryEntry) -> wire::JournalLine {
         ..wire::JournalLine::default()
     };
     match entry.by {
-        EntryActor::Caller { uid, gid, pid, cgroup, unit, pod } => {
+        EntryActor::Caller { uid, gid, pid, cgroup, unit, pod, counts_for: _ } => {
             (line.uid, line.gid, line.pid) = (Some(uid), gid, pid.unwrap_or_default());
             (line.cgroup, line.unit, line.pod) = (cgroup, unit, pod);
         }

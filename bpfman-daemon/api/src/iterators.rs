@@ -26,7 +26,7 @@ pub const READINGS: usize = 4;
 pub const READING_BOUNDS: ReadingBounds = ReadingBounds { most: READINGS, most_of_one: 2, working: READINGS };
 
 pub fn stream<K: Kernel>(api: Api<K>, permit: &Permit, id: LinkId) -> Result<IteratorStream, Status> {
-    let place = api.readings.enter(permit.uid)?;
+    let place = api.readings.enter(permit.account)?;
     let (sender, stream) = mpsc::channel(AHEAD + 1);
     // Reserve the place of a failure at the start: a slow client must not take a part of the output for all of it.
     let last_place = sender

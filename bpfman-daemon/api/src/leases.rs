@@ -29,7 +29,7 @@ pub type LeaseStream = ReceiverStream<Result<wire::LeaseEvent, Status>>;
 
 /// Grants a lease that ends with the stream. The engine's periodic check for expired objects does the rest.
 pub fn stream<K: Kernel>(api: &Api<K>, permit: &Permit) -> Result<LeaseStream, Status> {
-    let id = api.engine.hold_client_lease(permit.uid).map_err(|LeasesTaken { all, own }| {
+    let id = api.engine.hold_client_lease(permit.uid, permit.account).map_err(|LeasesTaken { all, own }| {
         status::busy(format!(
             "{all} leases are held, {own} of them by user {}: at most {MAX_LEASES} are at the same time, and \
              {MAX_LEASES_OF_ONE} by one user; end what runs under one of them",

@@ -37,7 +37,7 @@ struct Dump<K: Kernel> {
 
 /// Dumps a map for an authorized caller. The map stays open until the last page, even if its program is unloaded.
 pub async fn stream<K: Kernel>(api: Api<K>, permit: Permit, map: UsedMap) -> Result<DumpStream, Status> {
-    let place = api.map_readings.enter(permit.uid)?;
+    let place = api.map_readings.enter(permit.account)?;
     let caller = audit::peer().ok_or_else(|| denied("the calling process cannot be identified"))?;
     let users = map.users().collect();
     let handle = api

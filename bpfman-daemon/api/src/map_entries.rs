@@ -122,7 +122,7 @@ impl<K: Kernel> Api<K> {
         permit: &Permit,
         look: impl FnOnce(&Self) -> Result<T, Status> + Send + 'static,
     ) -> Result<T, Status> {
-        let turn = self.map_lists.enter(permit.uid)?.turn().await?;
+        let turn = self.map_lists.enter(permit.account)?.turn().await?;
         let look = move |api: &Self| {
             let _turn = turn;
             look(api)

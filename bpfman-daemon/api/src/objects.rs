@@ -10,7 +10,7 @@ use bpfman_model::{
     OwningApplication, ProgramId, ProgramRequest,
 };
 use bpfmand_access::{AccessObject, AccessVerb, OwnedObject};
-use bpfmand_engine::{AdoptRequest, UpdateLinkRequest, application_claim};
+use bpfmand_engine::{AdoptRequest, EngineError, UpdateLinkRequest, application_claim};
 use bpfmand_kernel::Kernel;
 use tonic::Status;
 
@@ -141,32 +141,44 @@ impl<K: Kernel> Api<K> {
         audit::link(id);
     }
 
-    /// Authorizes a call on programs and other objects. The engine reports programs that do not exist.
+    /// Authorizes a call on programs and other objects. A program that does not exist yet could be another owner's when the
+    /// call has a thread: only root, which has the right over any, gets the engine's error for it.
     pub(crate) fn authorize_programs(
         &self,
         programs: impl IntoIterator<Item = ProgramId>,
         others: Vec<AccessObject<'_>>,
     ) -> Result<Permit, Status> {
-        let owned: Vec<_> =
-            programs.into_iter().filter_map(|id| Some((id, self.engine.owner_of_program(id)?))).collect();
+        let programs: Vec<_> =
+            programs.into_iter().map(|id| (id, self.engine.owner_of_program(id))).collect();
         let mut objects = others;
-        let owned =
-            owned.iter().map(|(id, owner)| AccessObject::Owned { thing: OwnedObject::Program(*id), owner });
-        objects.extend(owned);
-        self.authorize(&objects)
+        let owned = programs.iter().filter_map(|(id, owner)| Some((id, owner.as_ref()?)));
+        objects
+            .extend(owned.map(|(id, owner)| AccessObject::Owned { thing: OwnedObject::Program(*id), owner }));
+        let missing = programs.iter().find(|(_, owner)| owner.is_none());
+        self.authorize_found(&objects, missing.map(|(id, _)| EngineError::NoProgram(*id)))
+    }
+
+    fn authorize_found(
+        &self,
+        objects: &[AccessObject<'_>],
+        missing: Option<EngineError>,
+    ) -> Result<Permit, Status> {
+        let permit = self.authorize(objects)?;
+        missing.filter(|_| permit.uid != 0).map_or(Ok(permit), |missing| Err(fail(missing)))
     }
 
     pub(crate) fn authorize_link(&self, id: LinkId, others: Vec<AccessObject<'_>>) -> Result<Permit, Status> {
         let owner = self.engine.owner_of_link(id);
         let mut objects = others;
         objects.extend(owner.iter().map(|owner| AccessObject::Owned { thing: OwnedObject::Link(id), owner }));
-        self.authorize(&objects)
+        self.authorize_found(&objects, owner.is_none().then_some(EngineError::NoLink(id)))
     }
 
     pub(crate) fn authorize_matching(&self, id: MatchingId) -> Result<Permit, Status> {
         let owner = self.engine.owner_of_matching(id);
         let owned = owner.iter().map(|owner| AccessObject::Owned { thing: OwnedObject::Matching(id), owner });
-        self.authorize(&owned.collect::<Vec<_>>())
+        let missing = owner.is_none().then_some(EngineError::NoMatching(id));
+        self.authorize_found(&owned.collect::<Vec<_>>(), missing)
     }
 
     pub(crate) async fn hook<'a>(
@@ -237,7 +249,8 @@ impl<K: Kernel> Api<K> {
             thing: OwnedObject::UnmanagedProgram(**id),
             owner: &Owner::Root,
         }));
-        let named = replaced.iter().copied().chain(shared).chain(extended.iter().copied());
+        let ours = extended.iter().copied().filter(|id| self.engine.manages(*id));
+        let named = replaced.iter().copied().chain(shared).chain(ours);
         let permit = self.authorize_programs(named, objects)?;
         // A caller that acts for several applications shares nothing between them.
         let used = shared.into_iter().map(|id| (id, "use the maps of"));
@@ -260,9 +273,7 @@ impl<K: Kernel> Api<K> {
             let of_maps = AccessObject::Owned { thing: OwnedObject::MapsOf(id), owner: &owner };
             self.authorize_verb(AccessVerb::MapsWrite, &[of_maps])?;
         }
-        if replaced.is_empty() {
-            self.ensure_within(&permit, load.programs.len() as u64, 0)?;
-        }
+        self.ensure_within(&permit, load.programs.len().saturating_sub(replaced.len()) as u64, 0)?;
         load.owner = permit.owner.clone();
         load.limits = limits_of(&permit);
         load.measured = permit.limits.cpu.is_some();
@@ -277,8 +288,7 @@ impl<K: Kernel> Api<K> {
             objects.extend(place(attach.point.priority(), &attach.order));
             self.authorize_programs([attach.program], objects)?
         };
-        self.ensure_within(&permit, 0, 1)?;
-        attach.owner = self.owner_of_attachment(attach.program, &permit);
+        attach.owner = self.attachment_within(attach.program, &permit)?;
         attach.group = callers_group();
         Ok(permit)
     }
@@ -311,12 +321,18 @@ impl<K: Kernel> Api<K> {
         Ok(objects)
     }
 
-    /// Returns the owner of an attachment. A caller that attaches an application's program acts for the application.
-    fn owner_of_attachment(&self, program: ProgramId, permit: &Permit) -> Owner {
-        match self.engine.owner_of_program(program) {
+    /// Returns the owner of an attachment, whose links count, unless the caller's grant keeps it from attaching the
+    /// program. A caller that attaches an application's program acts for the application.
+    fn attachment_within(&self, program: ProgramId, permit: &Permit) -> Result<Owner, Status> {
+        if permit.tenant.is_some() {
+            self.replaced(&[program]).ensure_held(permit)?;
+        }
+        let owner = match self.engine.owner_of_program(program) {
             Some(application @ Owner::Application(_)) => application,
             _ => permit.owner.clone(),
-        }
+        };
+        self.ensure_within_of(&owner, permit.limits, 0, 1)?;
+        Ok(owner)
     }
 
     pub(crate) fn authorize_match(&self, request: &mut MatchRequest) -> Result<Permit, Status> {
@@ -329,8 +345,7 @@ impl<K: Kernel> Api<K> {
             objects.extend(place(point.priority(), &request.attach.order));
             self.authorize_programs([request.attach.program], objects)?
         };
-        self.ensure_within(&permit, 0, 1)?;
-        request.attach.owner = self.owner_of_attachment(request.attach.program, &permit);
+        request.attach.owner = self.attachment_within(request.attach.program, &permit)?;
         Ok(permit)
     }
 

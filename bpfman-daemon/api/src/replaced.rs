@@ -40,6 +40,17 @@ impl PlacesOfReplaced {
         }
     }
 
+    /// Refuses to a tenant to attach a program that is held to no rules of tenants: it would run for all tasks, or in
+    /// the machine's rank.
+    pub(crate) fn ensure_held(&self, permit: &Permit) -> Result<(), Status> {
+        let Some(free) = self.programs.iter().find(|program| !program.is_guarded) else { return Ok(()) };
+        Err(denied(format!(
+            "program {} is not held to the rules of tenants, and the grant of user {} has scope = \"cgroup\": load it by this \
+             grant and attach that, or have root attach it",
+            free.id, permit.uid
+        )))
+    }
+
     /// Refuses to replace a program without a guard by code of a tenant: its attachments name no tenant's tasks.
     fn ensure_guarded(&self, permit: &Permit) -> Result<(), Status> {
         let Some(free) = self.programs.iter().find(|program| !program.is_guarded) else { return Ok(()) };

@@ -91,6 +91,9 @@ pub enum EntryActor {
         /// Uid of the pod, derived from the cgroup.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         pod: String,
+        /// User that it is a subordinate user of, whose refusals its own count as.
+        #[serde(skip)]
+        counts_for: Option<u32>,
     },
     /// The daemon itself.
     Daemon(DaemonPart),
@@ -187,6 +190,7 @@ impl EntryActor {
             cgroup: audit_text(peer.cgroup.as_ref().map_or("", GroupPath::as_str)),
             unit: audit_text(peer.unit().unwrap_or_default()),
             pod: audit_text(peer.pod().unwrap_or_default()),
+            counts_for: peer.counts_for,
         }
     }
 
@@ -196,6 +200,13 @@ impl EntryActor {
         match self {
             Self::Caller { uid, .. } => Some(*uid),
             Self::Daemon(_) | Self::Stranger(_) => None,
+        }
+    }
+
+    pub(crate) const fn account(&self) -> Option<u32> {
+        match self {
+            Self::Caller { counts_for: Some(user), .. } => Some(*user),
+            _ => self.uid(),
         }
     }
 }

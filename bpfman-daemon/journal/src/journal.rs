@@ -110,9 +110,9 @@ impl Journal {
 
     /// Records an entry. `written` is called once it is in its file, or failed. Excess refusals are only counted.
     pub fn record(&self, entry: HistoryEntry, written: Option<WriteCallback>) {
-        let uid = entry.by.uid().filter(|uid| *uid != 0 && QueuedEntry::is_refusal(&entry));
-        if let Some(uid) = uid
-            && !self.flood.lock().unwrap_or_else(PoisonError::into_inner).admits(uid, Instant::now())
+        let account = entry.by.account().filter(|user| *user != 0 && QueuedEntry::is_refusal(&entry));
+        if let Some(user) = account
+            && !self.flood.lock().unwrap_or_else(PoisonError::into_inner).admits(user, Instant::now())
         {
             self.shared.standing().suppressed += 1;
             written.into_iter().for_each(|written| written());

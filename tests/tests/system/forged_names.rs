@@ -15,17 +15,17 @@ use bpfman_tests::{Daemon, Launch, Network, Outcome};
 
 use crate::grants::{daemon, load_as};
 
-const USER: u32 = 4711;
+pub const USER: u32 = 4711;
 
-fn unit() -> String {
+pub fn unit() -> String {
     format!("netops-of-test-{}.service", std::process::id())
 }
 
-fn pod() -> String {
+pub fn pod() -> String {
     format!("0a1b2c3d-4e5f-6071-8293-{:012x}", std::process::id())
 }
 
-fn policy() -> String {
+pub fn policy() -> String {
     let (pod, unit) = (pod(), unit());
     format!(
         "[files]\nusers = [0, {USER}]\n\
@@ -54,7 +54,7 @@ impl Group {
         Self { folder, top }
     }
 
-    fn delegated(hierarchy: &Path, path: &str) -> Self {
+    pub fn delegated(hierarchy: &Path, path: &str) -> Self {
         let group = Self::new(hierarchy, path);
         for file in ["", "cgroup.procs"] {
             chown(group.folder().join(file), Some(USER), Some(USER)).unwrap();
@@ -66,11 +66,11 @@ impl Group {
         &self.folder
     }
 
-    fn run_inside(&self, inner: &str) -> Command {
+    pub fn run_inside(&self, inner: &str) -> Command {
         let (own, inner) = (self.folder().display(), self.folder().join(inner));
         let inner = inner.display();
         let user = USER.to_string();
-        let as_user = format!("mkdir -p {inner} && echo 0 > {inner}/cgroup.procs && exec \"$@\"");
+        let as_user = format!("mkdir -p \"{inner}\" && echo 0 > \"{inner}/cgroup.procs\" && exec \"$@\"");
         let as_root = format!("echo 0 > {own}/cgroup.procs && exec \"$@\"");
         let mut command = Command::new("sh");
         command.args(["-c", &as_root, "sh", "setpriv", "--reuid", &user, "--regid", &user, "--clear-groups"]);
@@ -96,7 +96,7 @@ impl Drop for Group {
     }
 }
 
-fn client(mut command: Command, daemon: &Daemon, line: &str) -> Outcome {
+pub fn client(mut command: Command, daemon: &Daemon, line: &str) -> Outcome {
     command.arg(daemon.path("client")).args(line.split_whitespace());
     Outcome::of(command.env("BPFMAN_SOCKET_PATH", daemon.socket()).env("HOME", daemon.path("")))
 }

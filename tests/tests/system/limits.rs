@@ -25,7 +25,6 @@ use crate::equipment::Program;
 
 const CONNECTIONS: usize = 30;
 const REQUESTS: usize = 200;
-/// Sizes of the message announced by a request, and of the part that it sends, in bytes.
 const ANNOUNCED: usize = 256 << 10;
 const SENT: usize = 255 << 10;
 

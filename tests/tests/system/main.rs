@@ -58,6 +58,7 @@ mod guards_grants;
 mod guards_helpers;
 mod hardening;
 mod history;
+mod hostile;
 mod images;
 mod images_cache;
 mod images_hostile;

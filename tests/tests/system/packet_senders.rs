@@ -10,15 +10,15 @@ use bpfman_tests::{Launch, Network, Wire, compile};
 use crate::equipment::{Program, detach, test_name};
 use crate::packet_ranks::{Bench, CLSACT, Kind, TC, TCX, XDP, of_tenant, sent, tenant};
 
-struct Aside {
-    target: i32,
+pub struct Aside {
+    pub target: i32,
     seen: Program,
 }
 
 impl Aside {
     const NAME: &str = "veth1";
 
-    fn new(network: &Network, wire: &Wire) -> Self {
+    pub fn new(network: &Network, wire: &Wire) -> Self {
         let far = network.far.path();
         let far_name = far.file_name().unwrap().to_str().unwrap();
         let add = ["link", "add", Self::NAME, "type", "veth", "peer", "name", Self::NAME, "netns", far_name];
@@ -34,7 +34,7 @@ impl Aside {
         Self { target, seen }
     }
 
-    fn came(&self, traffic: &Traffic) -> u64 {
+    pub fn came(&self, traffic: &Traffic) -> u64 {
         let before = self.seen.hits();
         let _ = traffic.send(2);
         // Packets on the other link were queued before another marker is.
@@ -134,14 +134,14 @@ fn a_tcx_program_that_redirects_is_refused_on_the_way_out() {
     assert_eq!(traffic.send(2), 2);
 }
 
-struct Returns {
-    bench: Bench,
+pub struct Returns {
+    pub bench: Bench,
     traffic: Traffic,
     back: Program,
 }
 
 impl Returns {
-    fn new(config: &str) -> Self {
+    pub fn new(config: &str) -> Self {
         let bench = Bench::new("ingress", config);
         let (traffic, wire) = (Traffic::new(&bench.network), bench.daemon.wire());
         let back = Program::member(&wire, "xdp_member", Type::Xdp, 7, XDP.accept);
@@ -149,7 +149,7 @@ impl Returns {
         Self { bench, traffic, back }
     }
 
-    fn guard(&self, wire: &Wire, kind: Kind, interface: &str) -> (Program, u32) {
+    pub fn guard(&self, wire: &Wire, kind: Kind, interface: &str) -> (Program, u32) {
         self.guard_at(wire, kind, interface, "egress")
     }
 
@@ -164,7 +164,7 @@ impl Returns {
         (wall, link)
     }
 
-    fn returned(&self) -> u64 {
+    pub fn returned(&self) -> u64 {
         let before = self.back.hits();
         let _ = self.traffic.send(2);
         // Returned packets were queued before another marker is.

@@ -11,7 +11,6 @@ use bpfman_tests::{Daemon, Launch};
 
 const SLOW: u32 = 64_240;
 const OTHER: u32 = 64_241;
-/// Maximum number of changes of one user, in progress and queued.
 const SHARE: usize = 8 + 48;
 const THREADS: usize = 32;
 

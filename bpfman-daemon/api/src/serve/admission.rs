@@ -85,11 +85,9 @@ pub fn enter(
     let credentials = stream.peer_cred().inspect_err(note_unknown).ok()?;
     let refuse = |full: &NoPlace| {
         let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0);
-        refuse(
-            Peer { uid: credentials.uid(), gid: credentials.gid(), pid, ..Peer::default() },
-            full,
-            journal,
-        );
+        let (uid, gid) = (credentials.uid(), credentials.gid());
+        let counts_for = Some((counting.counts_for)(uid));
+        refuse(Peer { uid, gid, pid, counts_for, ..Peer::default() }, full, journal);
     };
     counting.enter(credentials.uid(), callers).inspect_err(refuse).ok()
 }

@@ -15,7 +15,14 @@ pub const MAX_LEASES: usize = 64;
 pub const MAX_LEASES_OF_ONE: usize = 8;
 
 #[derive(Debug, Default)]
-pub struct ClientLeases(Mutex<BTreeMap<ClientLease, u32>>);
+pub struct ClientLeases(Mutex<BTreeMap<ClientLease, LeaseHolder>>);
+
+#[derive(Debug)]
+struct LeaseHolder {
+    uid: u32,
+    /// User that the lease counts for: one with subordinate users has no more leases by them.
+    account: u32,
+}
 
 /// Refusal of a lease: a limit is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +34,7 @@ pub struct LeasesTaken {
 }
 
 impl ClientLeases {
-    fn guard(&self) -> MutexGuard<'_, BTreeMap<ClientLease, u32>> {
+    fn guard(&self) -> MutexGuard<'_, BTreeMap<ClientLease, LeaseHolder>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -37,7 +44,7 @@ impl ClientLeases {
 
     /// Refuses a lease that has ended or that belongs to another user.
     pub fn ensure_held(&self, lease: ClientLease, uid: u32) -> Result<(), EngineError> {
-        if self.guard().get(&lease) == Some(&uid) {
+        if self.guard().get(&lease).is_some_and(|holder| holder.uid == uid) {
             return Ok(());
         }
         Err(EngineError::Invalid(format!(
@@ -47,17 +54,17 @@ impl ClientLeases {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Gives a user a new lease, until [`Engine::end_client_lease`]; an error if a limit is reached.
-    pub fn hold_client_lease(&self, uid: u32) -> Result<ClientLease, LeasesTaken> {
+    /// Gives a user a new lease, until [`Engine::end_client_lease`]; an error if a limit of `account` is reached.
+    pub fn hold_client_lease(&self, uid: u32, account: u32) -> Result<ClientLease, LeasesTaken> {
         // A load that names it makes all numbers up to it durable with its record.
         let id = ClientLease(self.number());
         let mut held = self.client_leases.guard();
-        let own = held.values().filter(|holder| **holder == uid).count();
+        let own = held.values().filter(|holder| holder.account == account).count();
         let most = if uid == 0 { MAX_LEASES } else { MAX_LEASES - MAX_LEASES_OF_ONE };
         if own >= MAX_LEASES_OF_ONE || held.len() >= most {
             return Err(LeasesTaken { all: held.len(), own });
         }
-        held.insert(id, uid);
+        held.insert(id, LeaseHolder { uid, account });
         Ok(id)
     }
 

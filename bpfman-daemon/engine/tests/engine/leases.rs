@@ -21,7 +21,7 @@ fn is_there(engine: &Engine<SimKernel>, program: ProgramId) -> bool {
 fn only_programs_loaded_under_a_lease_end_with_it() {
     let bench = bench();
     let engine = bench.engine();
-    let [one, other] = [(); 2].map(|()| engine.hold_client_lease(0).unwrap());
+    let [one, other] = [(); 2].map(|()| engine.hold_client_lease(0, 0).unwrap());
     let ends = engine.loads(&leased(&bench, one, "alpha"))[0];
     let goes_on = engine.loads(&leased(&bench, other, "bravo"))[0];
     let stays = engine.loads(&bench.request("programs", &["charlie"]))[0];
@@ -43,7 +43,7 @@ fn only_programs_loaded_under_a_lease_end_with_it() {
 fn a_new_version_ends_with_the_lease_of_the_old_one() {
     let bench = bench();
     let engine = bench.engine();
-    let lease = engine.hold_client_lease(0).unwrap();
+    let lease = engine.hold_client_lease(0, 0).unwrap();
     let one = engine.loads(&leased(&bench, lease, "alpha"))[0];
     let one = engine.replace_program(&replacement(&bench, one, "second")).unwrap().programs[0].id;
     let load = LoadRequest {
@@ -61,13 +61,13 @@ fn a_new_version_ends_with_the_lease_of_the_old_one() {
 fn a_load_names_a_lease_that_its_user_holds() {
     let bench = bench();
     let engine = bench.engine();
-    let lease = engine.hold_client_lease(7).unwrap();
+    let lease = engine.hold_client_lease(7, 7).unwrap();
     for wrong in [lease, ClientLease(lease.0 + 100)] {
         let error = engine.load(&leased(&bench, wrong, "alpha")).unwrap_err();
         assert_eq!(error.kind(), Reason::Invalid);
         assert!(error.to_string().contains("user 0 holds no lease"), "{error}");
     }
-    let mine = engine.hold_client_lease(0).unwrap();
+    let mine = engine.hold_client_lease(0, 0).unwrap();
     engine.end_client_lease(mine);
     assert!(engine.load(&leased(&bench, mine, "alpha")).is_err());
     assert!(engine.list(&Default::default()).unwrap().is_empty());
@@ -77,37 +77,39 @@ fn a_load_names_a_lease_that_its_user_holds() {
 fn a_user_has_few_leases_and_all_together_have_not_many_more() {
     let bench = bench();
     let engine = bench.engine();
-    let first = engine.hold_client_lease(7).unwrap();
+    let first = engine.hold_client_lease(7, 7).unwrap();
     for _ in 1..MAX_LEASES_OF_ONE {
-        engine.hold_client_lease(7).unwrap();
+        engine.hold_client_lease(7, 7).unwrap();
     }
     let taken = LeasesTaken { all: MAX_LEASES_OF_ONE, own: MAX_LEASES_OF_ONE };
-    assert_eq!(engine.hold_client_lease(7), Err(taken));
+    assert_eq!(engine.hold_client_lease(7, 7), Err(taken));
+    // A subordinate user of user 7.
+    assert_eq!(engine.hold_client_lease(100_007, 7), Err(taken));
     // Some leases are reserved for root.
     for user in 1000..1000 + (MAX_LEASES - 2 * MAX_LEASES_OF_ONE) as u32 {
-        engine.hold_client_lease(user).unwrap();
+        engine.hold_client_lease(user, user).unwrap();
     }
     let all = MAX_LEASES - MAX_LEASES_OF_ONE;
-    assert_eq!(engine.hold_client_lease(8), Err(LeasesTaken { all, own: 0 }));
+    assert_eq!(engine.hold_client_lease(8, 8), Err(LeasesTaken { all, own: 0 }));
     for _ in 0..MAX_LEASES_OF_ONE {
-        engine.hold_client_lease(0).unwrap();
+        engine.hold_client_lease(0, 0).unwrap();
     }
     engine.end_client_lease(first);
-    assert!(engine.hold_client_lease(0).is_err() && engine.hold_client_lease(8).is_err());
+    assert!(engine.hold_client_lease(0, 0).is_err() && engine.hold_client_lease(8, 8).is_err());
 }
 
 #[test]
 fn leases_end_with_the_daemon_that_gave_them() {
     let bench = bench();
     let engine = bench.engine();
-    let lease = engine.hold_client_lease(0).unwrap();
+    let lease = engine.hold_client_lease(0, 0).unwrap();
     let program = engine.loads(&leased(&bench, lease, "alpha"))[0];
     engine.attached(program, bench.xdp(10));
     drop(engine);
     let engine = bench.engine();
     assert!(is_there(&engine, program), "it is for who looks for what is over");
     for _ in 0..MAX_LEASES_OF_ONE {
-        assert_ne!(engine.hold_client_lease(0).unwrap(), lease);
+        assert_ne!(engine.hold_client_lease(0, 0).unwrap(), lease);
     }
     assert_eq!(engine.expire().unwrap().len(), 1);
     assert!(!is_there(&engine, program));
@@ -117,7 +119,7 @@ fn leases_end_with_the_daemon_that_gave_them() {
 fn after_a_reboot_nothing_of_a_client_that_is_gone_runs_again() {
     let bench = bench();
     let engine = bench.engine();
-    let lease = engine.hold_client_lease(0).unwrap();
+    let lease = engine.hold_client_lease(0, 0).unwrap();
     let program = engine.loads(&leased(&bench, lease, "alpha"))[0];
     let stays = engine.loads(&bench.request("programs", &["bravo"]))[0];
     engine.attached(program, bench.xdp(10));

@@ -145,7 +145,7 @@ pub fn timed(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
 }
 
 pub fn left_by_client(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
-    let lease = engine.hold_client_lease(0).unwrap();
+    let lease = engine.hold_client_lease(0, 0).unwrap();
     let request = LoadRequest { lease: Some(lease), ..bench.request("programs", &["alpha"]) };
     let mut programs = engine.loads(&request);
     programs.extend(engine.loads(&bench.request("programs", &["bravo"])));

@@ -9,7 +9,6 @@ use super::*;
 
 #[test]
 fn a_flood_is_counted_whole_and_pushes_nobodys_entries_out() {
-    /// Takes two seconds or less.
     const LOADS: u64 = 20_000;
     let daemon = daemon();
     let before = seen(&daemon).len();
