@@ -105,6 +105,8 @@ pub struct LoadLimits {
     pub map_bytes: Option<u64>,
     /// Instructions that the verifier processes for all its programs together (since Linux 5.16), and of their text.
     pub verified_instructions: Option<u64>,
+    /// True if a section of a return probe is refused for a program that is declared as a probe.
+    pub no_returns_by_section: bool,
 }
 
 /// Isolation of a member from the others of its chain.

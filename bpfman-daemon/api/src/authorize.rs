@@ -115,6 +115,12 @@ impl<K: Kernel> Api<K> {
         Ok(self.policy_for(&peer).is_over_all(&peer, verb, object))
     }
 
+    /// Returns whether the caller has the right to the verb of its call on these objects. Leaves no trace.
+    pub(crate) fn may(&self, objects: &[AccessObject<'_>]) -> Result<bool, Status> {
+        let peer = caller()?;
+        Ok(self.policy_for(&peer).decide(&peer, called_verb()?, objects).is_ok())
+    }
+
     /// Returns the grants that decide about a caller. Root's calls do not wait for the file.
     pub(crate) fn policy_for(&self, peer: &Peer) -> Arc<AccessPolicy> {
         if peer.uid == 0 { Arc::default() } else { self.access.policy() }

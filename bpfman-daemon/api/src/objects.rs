@@ -7,7 +7,7 @@ use bpfman_image_name::ReferenceError;
 use bpfman_model::{
     AttachPoint, AttachRequest, BytecodeSource, CallerGroup, FunctionPattern, Glob, HookKind, Interface,
     LinkId, LoadLimits, LoadRequest, LoadTarget, MatchRequest, MatchingId, OrderIntent, Owner,
-    OwningApplication, ProgramId, ProgramRequest,
+    OwningApplication, ProgramId, ProgramRequest, ProgramType,
 };
 use bpfmand_access::{AccessObject, AccessVerb, OwnedObject};
 use bpfmand_engine::{AdoptRequest, EngineError, UpdateLinkRequest, application_claim};
@@ -123,6 +123,7 @@ pub(crate) const fn limits_of(permit: &Permit) -> LoadLimits {
     LoadLimits {
         map_bytes: permit.limits.map_memory,
         verified_instructions: permit.limits.verified_instructions,
+        no_returns_by_section: false,
     }
 }
 
@@ -251,6 +252,12 @@ impl<K: Kernel> Api<K> {
         }));
         let ours = extended.iter().copied().filter(|id| self.engine.manages(*id));
         let named = replaced.iter().copied().chain(shared).chain(ours);
+        let returns = load.programs.iter().filter_map(|program| match program.program_type {
+            ProgramType::Kprobe => Some(AccessObject::Type(ProgramType::Kretprobe)),
+            ProgramType::Uprobe => Some(AccessObject::Type(ProgramType::Uretprobe)),
+            _ => None,
+        });
+        let may_have_returns = self.may(&objects.iter().cloned().chain(returns).collect::<Vec<_>>())?;
         let permit = self.authorize_programs(named, objects)?;
         // A caller that acts for several applications shares nothing between them.
         let used = shared.into_iter().map(|id| (id, "use the maps of"));
@@ -275,7 +282,7 @@ impl<K: Kernel> Api<K> {
         }
         self.ensure_within(&permit, load.programs.len().saturating_sub(replaced.len()) as u64, 0)?;
         load.owner = permit.owner.clone();
-        load.limits = limits_of(&permit);
+        load.limits = LoadLimits { no_returns_by_section: !may_have_returns, ..limits_of(&permit) };
         load.measured = permit.limits.cpu.is_some();
         load.tenant.clone_from(&permit.tenant);
         Ok(permit)

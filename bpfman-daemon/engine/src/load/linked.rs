@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use bpfman_model::{LoadTarget, ProgramRequest, ProgramType, SocketHook};
+use bpfman_model::{LoadRequest, LoadTarget, ProgramRequest, ProgramType, SocketHook};
 use bpfmand_kernel::{Kernel, ProgramKind};
 use bpfmand_object::{LinkedProgram, ObjectFacts};
 
@@ -84,6 +84,23 @@ impl Deref for LinkedLoad<'_> {
 
     fn deref(&self) -> &ObjectFacts {
         &self.object
+    }
+}
+
+impl LinkedLoad<'_> {
+    /// Refuses a return probe that is declared as a probe, where only that was allowed.
+    pub fn check_returns_by_section(&self, load: &LoadRequest) -> Result<(), EngineError> {
+        let mut pairs = self.programs.iter().zip(&load.programs);
+        let returns = pairs.find(|(linked, declared)| {
+            linked.program_type.is_return_probe() && !declared.program_type.is_return_probe()
+        });
+        match returns.filter(|_| load.limits.no_returns_by_section) {
+            None => Ok(()),
+            Some((linked, declared)) => Err(EngineError::Denied(format!(
+                "program \"{}\" is declared as {}, and is of type {} by its section, which \"types\" of the grant does not name",
+                declared.name, declared.program_type, linked.program_type
+            ))),
+        }
     }
 }
 

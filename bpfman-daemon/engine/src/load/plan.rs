@@ -54,6 +54,7 @@ impl<'a> LoadPlan<'a> {
         if owner.is_none() {
             check_slots(object)?;
         }
+        object.check_returns_by_section(load)?;
         Ok(Self {
             object,
             globals: global_bytes(object, load)?,

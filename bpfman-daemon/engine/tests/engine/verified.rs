@@ -10,7 +10,7 @@ use crate::bench::{Ask as _, Bench, Testable, pins};
 use crate::replacements::replacement;
 
 const fn at_most(insns: u64) -> LoadLimits {
-    LoadLimits { map_bytes: None, verified_instructions: Some(insns) }
+    LoadLimits { map_bytes: None, verified_instructions: Some(insns), no_returns_by_section: false }
 }
 
 fn limit(error: EngineError) -> VerifiedLimit {

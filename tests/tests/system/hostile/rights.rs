@@ -98,6 +98,27 @@ fn descriptor_for_reading_is_frozen_or_emptied() {
 }
 
 #[test]
+fn type_that_no_grant_names_is_loaded_by_its_section() {
+    let bench = Bench::new("allow = [\"load\", \"attach\"]\ntypes = [\"uprobe\", \"kprobe\"]\n");
+    let path = bench.object("probes");
+    let before = bench.daemon.state();
+    let declared = |name: &str, kind: Type| {
+        let request = load(path.as_ref(), &[(name, kind)]);
+        calls_as(EVE, &bench.daemon.socket(), |wire| wire.load(request))
+    };
+    for (name, kind) in [("on_uretprobe", Type::Uprobe), ("on_kretprobe", Type::Kprobe)] {
+        let answer = declared(name, kind);
+        assert!(answer.is_err(), "{name}: {answer:?}");
+        assert_eq!(bench.daemon.state(), before, "{name}");
+    }
+    declared("on_uprobe", Type::Uprobe).unwrap();
+    let policy = bench.daemon.path("policy.toml");
+    let both = fs::read_to_string(&policy).unwrap().replace("\"uprobe\"", "\"uprobe\", \"uretprobe\"");
+    fs::write(&policy, both).unwrap();
+    declared("on_uretprobe", Type::Uprobe).unwrap();
+}
+
+#[test]
 fn load_under_a_lease_of_root() {
     let bench = Bench::new("allow = [\"load\"]\n");
     let (socket, path) = (bench.daemon.socket(), bench.object("chain"));
