@@ -89,7 +89,6 @@ fn stream_has_kernel_times_and_splits_chain_time_among_members() {
     let mut stream = wire.follow_figures(request).unwrap();
     let first = stream.next_message().unwrap().unwrap();
     assert!(first.runs_timed);
-    // One packet in 1,024 is timed.
     let mut sent = 0;
     let last = loop {
         for _ in 0..10 {

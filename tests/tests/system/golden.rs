@@ -97,7 +97,6 @@ fn places_on_interfaces() {
     assert_bytes(&AttachInfo { info: Some(Info::XdpAttachInfo(xdp)) }, &field(1, bytes));
     let direction = "in".to_owned();
     let tc = TcAttachInfo {
-        // Negative numbers take ten bytes.
         priority: -1,
         iface: iface.clone(),
         position: 0,

@@ -215,7 +215,6 @@ fn streams_are_served_up_to_the_limit_and_end_with_the_daemon() {
     let mut open: Vec<_> = (0..64).map(|number| wires[number / 30].watch(&[]).unwrap()).collect();
     assert_status(wire.watch(&[]), Code::ResourceExhausted, "busy", &["64 streams"]);
     open.pop();
-    // Most of the streams are not read.
     until("there is room again", || wire.watch(&[]).map(|stream| open.push(stream)).is_ok());
     let mut first = open.swap_remove(0);
     assert!(matches!(first.next_event().unwrap(), Some(Event::Interfaces(_))));

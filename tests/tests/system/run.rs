@@ -224,7 +224,6 @@ fn a_client_that_is_killed_leaves_nothing() {
     assert_eq!(daemon.state().programs[0]["program_id"], stays["programs"][0]["program_id"]);
     assert!(daemon.state().links.is_empty());
     until("the buffer for prints is gone", || print_buffers(daemon.pid()).is_empty());
-    // An entry is written after the event.
     let history = || daemon.bpfman("history -o json").json().to_string();
     until("the history has why it went", || history().contains("tell: its client is gone"));
 }

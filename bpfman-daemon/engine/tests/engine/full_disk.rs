@@ -49,7 +49,6 @@ fn child() {
     let bench = bench();
     let open = || {
         let store = Store::open(StoreOptions::new(folder.join("store"), SCHEMA).engine(kind)).unwrap();
-        // Only records meet the full disk.
         let options = EngineOptions::new(bench.folder.path().join("bytecode"), store);
         let engine = Engine::open(bench.kernel.clone(), options).unwrap();
         assert_eq!(engine.recover().unwrap().problems, Vec::<String>::new());

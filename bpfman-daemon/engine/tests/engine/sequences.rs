@@ -128,7 +128,6 @@ fn check(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>, model: &Model, se
         } else {
             joined += 1;
             known.insert(entry.id);
-            // The members' verdicts decide the rest.
             let code: Vec<(&str, u32)> =
                 wanted.iter().map(|m| (PROGRAMS[m.program], set(hook, m.proceed_on).mask())).collect();
             let members: Vec<&'static str> = code.iter().map(|(name, _)| *name).collect();

@@ -80,7 +80,6 @@ fn linux_programs_are_told_the_arguments_of_each_place() {
     bench.kernel.end_link(&pin).unwrap();
     assert!(matches!(engine.check_link(link).unwrap(), HookCheck::Mended(_)));
     assert_eq!(said(&bench, &engine, program, &shop), seen, "put back");
-    // A second link shares existing entries.
     assert_eq!(taken(&bench, &engine, program), 3);
     let second = engine.attached(program, point(&shop, "sold"));
     assert_eq!(taken(&bench, &engine, program), 3);

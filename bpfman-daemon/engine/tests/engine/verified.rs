@@ -94,7 +94,6 @@ mod walked {
         let says = error.to_string();
         let VerifiedLimit::Walked { program, insns, limit } = limit(error) else { panic!("{says}") };
         assert_eq!((program.as_str(), limit), ("slow", 1000));
-        // 2,000 iterations of its loop.
         assert!(insns > 2000 && says.contains(&insns.to_string()) && says.contains("1000"), "{says}");
         assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
         assert_eq!(std::fs::read_dir(bench.folder.path().join("bytecode")).unwrap().count(), 0);

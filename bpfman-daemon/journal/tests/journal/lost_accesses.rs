@@ -73,7 +73,6 @@ fn settings(folder: &Path) -> JournalSettings {
 #[test]
 fn lost_accesses_are_warned_of_once_and_leave_a_gap() {
     let log = Log::default();
-    // The writer has a thread of its own.
     tracing::subscriber::set_global_default(log.clone()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("journal")).unwrap();

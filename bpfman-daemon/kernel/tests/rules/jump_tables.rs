@@ -37,7 +37,6 @@ fn a_table_leads_to_its_places_or_the_kernel_is_named(bench: &Bench<LinuxKernel>
     let mut jumps = text("jumps", by_length());
     jumps.0.jump_tables = vec![JumpTable { loads: vec![5], entries: vec![10, 12] }];
     let load = load_as(&jumps, ProgramType::Xdp.into());
-    // A table belongs to one program.
     for _ in 0..2 {
         let program = match kernel.load_program(&load) {
             Ok(loaded) => loaded.program,

@@ -226,7 +226,6 @@ async fn malformed_signatures_are_refused() {
     assert!(matches!(load().await.unwrap_err(), ImageError::Malformed { .. }));
     hostile.set(&format!("manifests/{tag}"), Answer::ok("{").endless());
     assert!(matches!(load().await.unwrap_err(), ImageError::TooLarge { .. }));
-    // An outage is not "unsigned".
     hostile.set(&format!("manifests/{tag}"), Answer::status(500));
     assert_eq!(load().await.unwrap_err().category(), Category::Unreachable);
     hostile.manifest(&tag, &json!({ "layers": [Descriptor { size: 1 << 30, ..layer }] }));

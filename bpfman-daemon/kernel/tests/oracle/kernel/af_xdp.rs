@@ -90,7 +90,6 @@ impl XdpSocket {
         // address, length, bytes of a frame, headroom
         set(&fd, 4, &[memory.at.as_ptr() as u64, bytes as u64, u64::from(FRAME_BYTES)])?;
         for ring in [5, 6, 2] {
-            // fill, completion, receive
             set(&fd, ring, &FRAMES)?;
         }
         let mut offsets = [Offsets::default(); 4];
