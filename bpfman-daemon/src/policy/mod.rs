@@ -95,12 +95,15 @@ impl PolicySource {
         source.begun()
     }
 
+    /// Returns the file unless it is the one that `bpfman policy` takes by default.
+    fn other_file(&self) -> Option<&Path> {
+        Some(self.file.as_path()).filter(|file| *file != Path::new(POLICY))
+    }
+
     /// Returns the option that names this file to `bpfman policy`; empty for the default.
     pub fn option(&self) -> String {
-        match self.file == Path::new(POLICY) {
-            true => String::new(),
-            false => format!("--policy={}", shell_word(&self.file.display().to_string())),
-        }
+        let option = |file: &Path| format!("--policy={}", shell_word(&file.display().to_string()));
+        self.other_file().map(option).unwrap_or_default()
     }
 
     fn begun(self) -> Self {
@@ -337,7 +340,7 @@ impl AccessSource for PolicySource {
         let removed = state.good.as_ref().filter(|good| good.texts.policy.is_none());
         PolicyHealth {
             file: self.file.clone(),
-            other_file: (self.file != Path::new(POLICY)).then(|| self.file.clone()),
+            other_file: self.other_file().map(Path::to_owned),
             mistakes: has_mistakes.then(|| self.named_mistakes(&state.mistakes)),
             in_force: if has_mistakes { state.in_force() } else { String::new() },
             is_unknown: matches!(state.basis, PolicyBasis::Unknown(_)),

@@ -1,6 +1,5 @@
 //! Programs in slots of arrays that others run by tail calls.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bpfman_model::uapi::map_type;
@@ -8,7 +7,6 @@ use bpfman_model::{ProgramId, ProgramUid};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::SlotTarget;
 
-use crate::state::NotedSlots;
 use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
@@ -29,13 +27,10 @@ impl<K: Kernel> Engine<K> {
         let mut all: Vec<SlotConcern> = state
             .slot_concerns
             .iter()
-            .filter_map(|(uid, what)| {
-                let program =
-                    state.programs.get(uid).filter(|program| program.operation == what.operation)?;
-                Some(SlotConcern {
-                    program: program.id,
-                    what: Vec::from_iter(what.slots.iter().map(String::as_str)).join("; "),
-                })
+            .filter_map(|((uid, operation), slots)| {
+                let program = state.programs.get(uid).filter(|program| program.operation == *operation)?;
+                let slots: Vec<&str> = slots.iter().map(String::as_str).collect();
+                Some(SlotConcern { program: program.id, what: slots.join("; ") })
             })
             .collect();
         all.sort_unstable_by_key(|concern| concern.program);
@@ -44,7 +39,7 @@ impl<K: Kernel> Engine<K> {
 
     /// Notes that a program runs on in slots of others of its load. Later loads with the map filled their slots again.
     pub(crate) fn note_left_slots(&self, gone: &ProgramRecord, slots: Vec<(ProgramUid, String)>) {
-        self.state().slot_concerns.remove(&gone.uid);
+        self.state().slot_concerns.retain(|(uid, _), _| *uid != gone.uid);
         for (user, slot) in slots {
             let what = format!(
                 "{slot} still runs program \"{}\", which was unloaded: after a reboot the slot is empty, and a tail call \
@@ -65,6 +60,17 @@ impl<K: Kernel> Engine<K> {
     }
 
     fn find_left_slots(&self, gone: &ProgramRecord) -> Result<Vec<(ProgramUid, String)>, EngineError> {
+        let others: Vec<Arc<ProgramRecord>> = {
+            let state = self.state();
+            let others = state.programs.values();
+            others
+                .filter(|other| other.uid != gone.uid && other.operation == gone.operation)
+                .cloned()
+                .collect()
+        };
+        if others.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut arrays = Vec::new();
         for (at, map) in gone.maps.iter().enumerate() {
             let Some(id) = map.id.filter(|_| !map.shared) else { continue };
@@ -77,12 +83,6 @@ impl<K: Kernel> Engine<K> {
             return Ok(Vec::new());
         }
         let object = self.options.objects.read(self.blobs.get(&gone.blob)?)?;
-        let state = self.state();
-        let others: Vec<&Arc<ProgramRecord>> = state
-            .programs
-            .values()
-            .filter(|other| other.uid != gone.uid && other.operation == gone.operation)
-            .collect();
         let mut found = Vec::new();
         for slot in object.initial_slots() {
             let Some((at, id)) = arrays.iter().find(|(at, _)| *at == slot.map) else { continue };
@@ -101,13 +101,6 @@ impl<K: Kernel> Engine<K> {
         tracing::warn!(program = %user, "{what}");
         let mut state = self.state();
         let Some(operation) = state.programs.get(&user).map(|program| program.operation) else { return };
-        let noted = state
-            .slot_concerns
-            .entry(user)
-            .or_insert_with(|| NotedSlots { operation, slots: BTreeSet::new() });
-        if noted.operation != operation {
-            *noted = NotedSlots { operation, slots: BTreeSet::new() };
-        }
-        noted.slots.insert(what);
+        state.slot_concerns.entry((user, operation)).or_default().insert(what);
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use bpfman_model::{HookAttachment, HookContents, HookKey, HookKind};
+use bpfman_model::{HookAttachment, HookEntry, HookKey, HookKind};
 use bpfmand_kernel::Kernel;
 
 use crate::engine::RecoveryReport;
@@ -22,23 +22,23 @@ impl<K: Kernel> Engine<K> {
             return Ok(None);
         }
         let runs_somewhere = self.kernel.program(hook.program)?.is_some_and(|facts| facts.tag == hook.tag);
-        if !runs_somewhere || matches!(self.at_hook_of(hook)?, HookPresence::Unreachable) {
+        if !runs_somewhere {
             return Ok(None);
         }
-        let runs = |contents: &HookContents| {
-            contents.entries.iter().any(|entry| {
+        let runs = |entries: &[HookEntry]| {
+            entries.iter().any(|entry| {
                 matches!(entry.via, HookAttachment::XdpNetlink { .. }) && entry.program == Some(hook.program)
             })
         };
-        if let HookPresence::There(entries) = self.at_hook_of(hook)?
-            && runs(&HookContents { revision: None, entries })
-        {
-            return Ok(None);
+        match self.at_hook_of(hook)? {
+            HookPresence::Unreachable => return Ok(None),
+            HookPresence::There(entries) if runs(&entries) => return Ok(None),
+            HookPresence::There(_) | HookPresence::Gone => {}
         }
         let all = self.kernel.all_namespaces().into_iter().map(Some);
         let namespaces: BTreeSet<_> = std::iter::once(None).chain(all).collect();
         let found = self.hooks_in(namespaces, &[HookKind::Xdp], |_| true);
-        let moved = found.into_iter().find(|(_, _, contents)| runs(contents));
+        let moved = found.into_iter().find(|(_, _, contents)| runs(&contents.entries));
         Ok(moved.map(|(interface, key, _)| HookRecord { key, interface, number: None, ..hook.clone() }))
     }
 

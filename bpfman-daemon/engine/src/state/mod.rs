@@ -20,7 +20,6 @@ mod map_group;
 mod metadata;
 mod migrations;
 pub mod namespace_number;
-mod noted_slots;
 pub mod paths;
 mod pin_users;
 mod program_record;
@@ -33,7 +32,7 @@ mod unsent;
 pub mod waiting;
 mod xdp_placement;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -64,7 +63,6 @@ pub use map_group::{
 };
 pub use metadata::{APPLICATION_KEYS, check_metadata, ensure_fits, has_pair, with_application};
 pub use migrations::{MIGRATIONS, SCHEMA};
-pub use noted_slots::NotedSlots;
 pub use pin_users::version_paths;
 pub use standing::{HookPart, Loss, Standing};
 pub use stray::{Stray, StrayKind};
@@ -91,7 +89,7 @@ pub struct State {
     pub drifted: HashMap<HookKey, Standing>,
     pub drifted_links: HashMap<LinkId, Standing>,
     /// Programs with slots whose program was unloaded.
-    pub slot_concerns: HashMap<ProgramUid, NotedSlots>,
+    pub slot_concerns: HashMap<(ProgramUid, OperationId), BTreeSet<String>>,
     /// Network namespaces in which programs of tenants may send what they may not since the last change.
     pub unsettled: HashSet<HookNetns>,
     /// Hooks whose own links, programs or extensions changed since then.
