@@ -7,6 +7,7 @@ use bpfmand_kernel::{FoundNamespace, Kernel, KernelError};
 
 use crate::engine::RecoveryReport;
 use crate::engine::undo::{retry_once, undoing};
+use crate::standing::LinkWalk;
 use crate::state::HookPresence;
 use crate::state::records::LinkRecord;
 use crate::state::waiting::may_return;
@@ -27,16 +28,21 @@ impl<K: Kernel> Engine<K> {
             of_extension == (which == RecoveredLinks::Extensions) && !in_chain
         };
         let links: Vec<_> = links.into_iter().filter(is_meant).collect();
-        let all = links.len();
+        let (all, walk) = (links.len(), LinkWalk::default());
         for (done, link) in links.into_iter().enumerate() {
             self.options.observer.recovered("links put back", done, all);
-            let result = self.recover_link(&link, report);
+            let result = self.recover_link(&link, &walk, report);
             report.note(format!("link {}", link.id), result);
         }
     }
 
-    fn recover_link(&self, link: &Arc<LinkRecord>, report: &mut RecoveryReport) -> Result<(), EngineError> {
-        self.pin_link_again(link)?;
+    fn recover_link(
+        &self,
+        link: &Arc<LinkRecord>,
+        walk: &LinkWalk,
+        report: &mut RecoveryReport,
+    ) -> Result<(), EngineError> {
+        self.pin_link_again(link, walk)?;
         if link.point.is_per_cpu() {
             if self.observe_alone(link)?.standing.is_running() {
                 return Ok(());

@@ -7,6 +7,7 @@ mod everywhere;
 mod filter;
 mod interface_location;
 mod link;
+mod link_walk;
 mod map_pins;
 mod netkit;
 mod numbered;
@@ -19,6 +20,7 @@ mod unfinished;
 
 use crate::state::{HookPart, Loss, Standing};
 
+pub(crate) use link_walk::LinkWalk;
 pub use netkit::NetkitDevice;
 pub use numbered::{MAX_NAMESPACE_END, NAMESPACE_END_PAUSE, numbered_namespaces};
 pub use observe::Observed;

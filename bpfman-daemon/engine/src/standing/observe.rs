@@ -95,6 +95,12 @@ impl<K: Kernel> Engine<K> {
             // No pin outlives its boot.
             Standing::Unpinned if link.boot != self.boot => Standing::Unattached { why: None },
             Standing::Lost { how: Loss::ForcedOff, .. } => self.without_place(&program, link),
+            // A cgroup takes its links along, whoever holds them.
+            Standing::Unpinned
+                if matches!(link.point, AttachPoint::Cgroup { .. }) && self.lacks_cgroup(&program, link) =>
+            {
+                Standing::PlaceGone { place: "cgroup", why: None }
+            }
             standing => standing,
         };
         Ok(Observed { standing, ..observed })

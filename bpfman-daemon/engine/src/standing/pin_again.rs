@@ -8,8 +8,8 @@ use bpfman_model::{HookKind, KernelLinkId, ProgramUid};
 use bpfmand_kernel::Kernel;
 
 use crate::error::Interference;
-use crate::standing::Observed;
 use crate::standing::struct_ops::functions_at;
+use crate::standing::{LinkWalk, Observed};
 use crate::state::Standing;
 use crate::state::records::LinkRecord;
 use crate::{Engine, EngineError, paths};
@@ -32,9 +32,9 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// An error if several links of the program run without a pin: the kernel does not report which one it is.
-    pub(crate) fn pin_link_again(&self, link: &LinkRecord) -> Result<bool, EngineError> {
+    pub(crate) fn pin_link_again(&self, link: &LinkRecord, walk: &LinkWalk) -> Result<bool, EngineError> {
         let pin = paths::link(link.id);
-        // No link survives a reboot; avoid scanning all links of the machine for each record.
+        // No link survives a reboot.
         if link.boot != self.boot || !self.pinned_links(link)?.is_empty() {
             return Ok(false);
         }
@@ -46,7 +46,7 @@ impl<K: Kernel> Engine<K> {
                 _ => Ok(false),
             };
         }
-        let unpinned = self.unpinned_links_of(link)?;
+        let unpinned = self.unpinned_links_of(link, walk)?;
         match unpinned[..] {
             [] => Ok(false),
             [id] if !link.point.is_per_cpu() => match self.kernel.open_link(id)? {
@@ -60,11 +60,12 @@ impl<K: Kernel> Engine<K> {
     /// Pins links that are about to be removed, so that removal ends them. If `all` links of the program are removed,
     /// any unpinned link may get the missing pin.
     pub(crate) fn pin_leaving_again(&self, links: &[Arc<LinkRecord>], all: bool) -> Result<(), EngineError> {
+        let walk = LinkWalk::default();
         for link in links.iter().filter(|link| !is_member(link)) {
-            match self.pin_link_again(link) {
+            match self.pin_link_again(link, &walk) {
                 Ok(_) => {}
                 Err(EngineError::Interference(Interference::Unpinned(..))) if all => {
-                    if let Some(id) = self.unpinned_links_of(link)?.first()
+                    if let Some(id) = self.unpinned_links_of(link, &walk)?.first()
                         && let Some(handle) = self.kernel.open_link(*id)?
                     {
                         self.kernel.pin(&handle, &paths::link(link.id))?;
@@ -85,24 +86,18 @@ impl<K: Kernel> Engine<K> {
         Ok(pinned)
     }
 
-    pub(crate) fn unpinned_links_of(&self, link: &LinkRecord) -> Result<Vec<KernelLinkId>, EngineError> {
+    fn unpinned_links_of(
+        &self,
+        link: &LinkRecord,
+        walk: &LinkWalk,
+    ) -> Result<Vec<KernelLinkId>, EngineError> {
         let Some(record) = self.record(link.program) else { return Ok(Vec::new()) };
-        let (program, functions) = (record.id, functions_at(&record, &link.point));
-        let pinned = self.pinned_links_of(link.program)?;
-        let mut found = Vec::new();
-        for id in self.kernel.link_ids()?.into_iter().filter(|id| !pinned.contains(id)) {
-            // A link that is being freed can no longer be opened.
-            let Some(handle) = self.kernel.open_link(id)? else { continue };
-            let facts = self.kernel.link_of(&handle)?;
-            let is_wanted = match functions {
-                Some(map) => facts.map == Some(map),
-                None => facts.program == program && !facts.is_at_interface(),
-            };
-            if is_wanted {
-                found.push(id);
-            }
+        let found = walk.links_of(&*self.kernel, record.id, functions_at(&record, &link.point))?;
+        if found.is_empty() {
+            return Ok(found);
         }
-        Ok(found)
+        let pinned = self.pinned_links_of(link.program)?;
+        Ok(found.into_iter().filter(|id| !pinned.contains(id)).collect())
     }
 }
 

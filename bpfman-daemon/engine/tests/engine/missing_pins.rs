@@ -9,6 +9,7 @@ use bpfmand_kernel::{Kernel, KernelObjects as _, KernelPins as _};
 use crate::bench::{Ask as _, Bench, Testable, pins};
 use crate::on_both_kernels;
 use crate::points_seen::wait_until;
+use crate::simulated::bench;
 
 fn trace_point() -> AttachPoint {
     AttachPoint::Tracepoint { category: "syscalls".to_owned(), name: "sys_enter_getppid".to_owned() }
@@ -62,6 +63,27 @@ fn a_start_pins_again_what_still_runs<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let after: Vec<_> = links.iter().map(|link| engine.describe_link(*link).unwrap()).collect();
     assert_eq!(after, before, "the same links, pinned as they were: nothing runs twice");
+}
+
+#[test]
+fn start_without_pins_walks_over_all_links_once() {
+    let walks = |links: usize| {
+        let bench = bench();
+        let engine = bench.engine();
+        let load = || engine.loads(&bench.request("programs", &["trace"]))[0];
+        let links: Vec<_> = (0..links).map(|_| engine.attached(load(), trace_point())).collect();
+        links.iter().for_each(|link| drop(lose_pin(&bench, &engine, *link)));
+        drop(engine);
+        bench.kernel.note_calls();
+        let engine = bench.engine();
+        let calls = bench.kernel.calls();
+        for link in links {
+            assert!(engine.describe_link(link).unwrap().standing.is_running(), "attached again");
+        }
+        calls.into_iter().filter(|call| *call == "link_ids").count()
+    };
+    assert_ne!(walks(1), 0);
+    assert_eq!(walks(12), walks(1));
 }
 
 fn pin_of_a_program_comes_back<K: Testable>(bench: &Bench<K>) {
