@@ -1,4 +1,4 @@
-//! Tests that `docs/cli.md` has every exit code, and every field of the JSON forms.
+//! Tests that pages of the client have every exit code, and every field of the JSON forms.
 
 use std::collections::BTreeSet;
 
@@ -31,7 +31,11 @@ use bpfman_proto::v1::bytecode_location::Location;
 use bpfmand_requirements::{KernelNeed, Lack, NeedKind, ObjectNeeds};
 use serde_json::Value;
 
-const PAGE: &str = include_str!("../../../docs/cli.md");
+const PAGE: &str = concat!(
+    include_str!("../../../docs/output.md"),
+    include_str!("../../../docs/json.md"),
+    include_str!("../../../docs/doctor.md")
+);
 
 #[test]
 fn every_exit_code_has_its_line() {

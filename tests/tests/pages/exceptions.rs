@@ -17,9 +17,14 @@ const CHANGES_MACHINE: &str = "changes users, units or files of the machine";
 const OTHERS_TOOL: &str = "a tool of others at objects that only the reader has";
 
 pub const EXCEPTIONS: &[Exception] = &[
-    because(INSTALLS, "docs/tutorials/one-machine.md", "dpkg -i"),
+    because(INSTALLS, "docs/tutorials/one-machine.md", "apt-get install"),
+    because(INSTALLS, "docs/tutorials/program-author.md", "apt-get install"),
+    because(INSTALLS, "docs/tutorials/migration.md", "apt-get install"),
     because(INSTALLS, "docs/upgrading.md", "dpkg -i"),
-    because(CHANGES_MACHINE, "docs/tutorials/one-machine.md", "adduser"),
+    because(CHANGES_MACHINE, "docs/tutorials/one-machine.md", "install -D"),
+    because(CHANGES_MACHINE, "docs/tutorials/one-machine.md", "systemctl enable"),
+    because(CHANGES_MACHINE, "docs/tutorials/migration.md", "systemctl"),
+    because(CHANGES_MACHINE, "docs/tutorials/migration.md", "sh take-over.sh"),
     because(CHANGES_MACHINE, "docs/upgrading.md", "systemctl stop bpfmand.service"),
     because(CHANGES_MACHINE, "packaging/README.md", "install "),
     because(CHANGES_MACHINE, "packaging/README.md", "systemd-sysusers"),

@@ -1,7 +1,9 @@
 //! Tutorials and the page on troubleshooting: all commands in blocks marked `sh` are run in order.
 
-use bpfman_tests::Outcome;
+use std::fs;
+
 use bpfman_tests::page::{self, BlockKind, CommandLine};
+use bpfman_tests::{Outcome, compile};
 
 use crate::machine::Machine;
 
@@ -26,12 +28,40 @@ fn script(page: &str) -> String {
 
 fn follow(page: &'static str) -> Outcome {
     Machine::with(true, move |machine| {
+        push_sample_of_upstream(machine);
         let objects = machine.work.join("target/bpf").display().to_string();
         let commands = script(page)
+            .replace("/usr/share/bpfman/gallery", &packaged_manifests(machine, &objects))
             .replace("/usr/lib/bpfman/gallery", &objects)
-            .replace("localhost:5000", machine.registry.address());
+            .replace("localhost:5000", machine.registry.address())
+            .replace("quay.io", machine.registry.address());
+        // A page may start a registry.
+        let commands = format!("trap 'jobs -p | xargs -r kill' EXIT\n{commands}");
         Outcome::of(&mut machine.shell(&["-euxo", "pipefail", "-c", &commands]))
     })
+}
+
+/// Writes manifests as the package has them: with an object in the place of the image.
+fn packaged_manifests(machine: &Machine, objects: &str) -> String {
+    let folder = machine.work.join("gallery");
+    for example in ["xdp-counter", "xdp-firewall"] {
+        let manifest = page::read(&format!("examples/{example}/app.yaml"));
+        let (head, rest) = manifest.split_once("    image:\n").expect("the manifest names an image");
+        let rest: Vec<&str> = rest.lines().skip_while(|line| line.starts_with("      ")).collect();
+        let place = folder.join(example);
+        fs::create_dir_all(&place).unwrap();
+        let text = format!("{head}    path: {objects}/{example}.o\n{}\n", rest.join("\n"));
+        fs::write(place.join("app.yaml"), text).unwrap();
+    }
+    folder.display().to_string()
+}
+
+/// Pushes an unsigned image that stands for upstream's.
+fn push_sample_of_upstream(machine: &Machine) {
+    let image = machine.registry.image("bpfman-bytecode/xdp_pass:latest");
+    let object = compile::object("pass").display().to_string();
+    machine.daemon.bpfman(&format!("image build -t {image} -b {object}")).success();
+    machine.daemon.bpfman(&format!("image push {image}")).success();
 }
 
 #[test]

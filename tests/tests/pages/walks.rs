@@ -42,7 +42,11 @@ const NOTHING: Walk = Walk {
 };
 
 walks! {
-    first_steps: Walk { page: "README.md", parsed: &["target/debug/bpfmand"], ..NOTHING },
+    first_steps: Walk {
+        page: "README.md",
+        meant: &[("/usr/lib/bpfman/gallery", "target/bpf"), ("--for 10s", "--for 1s")],
+        ..NOTHING
+    },
     exec_snoop: Walk {
         page: "examples/exec-snoop/README.md",
         entry: "exec-snoop",
@@ -195,7 +199,7 @@ walks! {
         ..NOTHING
     },
     commands: Walk {
-        page: "docs/cli.md",
+        page: "docs/output.md",
         given: &[
             ("7", "bpfman load file --path target/bpf/xdp-counter.o --programs xdp:xdp_counter -q"),
             ("12", "bpfman attach 7 xdp --iface eth0 --priority 50 -q"),

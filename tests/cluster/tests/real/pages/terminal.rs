@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 
 use bpfman_cluster_tests::{Cluster, Helm, Node, Operator, Setup, scripts, wait};
 use bpfman_tests::cluster_pages::{self, Step};
-use bpfman_tests::network::FAR_ADDRESS;
+use bpfman_tests::network::{FAR_ADDRESS, NEAR_ADDRESS};
 use bpfman_tests::page::{self, CommandLine};
 use bpfman_tests::registry::Registry;
 use bpfman_tests::{Launch, Outcome, binaries, compile};
@@ -19,6 +19,7 @@ use crate::packaging::{kustomized, packaging};
 
 /// Address of pods that the API server can reach. It does not proxy to loopback addresses.
 const ADDRESS: &str = "198.51.100.9";
+const TUTORIAL_PAGE: &str = "docs/tutorials/platform-team.md";
 const IMAGES: &str = "images:
   - { name: bpfman-operator, newName: registry.example/team/bpfman-operator, newTag: v1 }
   - { name: bpfman-daemon, newName: registry.example/team/bpfman-daemon, newTag: v1 }
@@ -32,6 +33,7 @@ pub struct Terminal {
     node: Node,
     _kubelet: Kubelet,
     _registry: Registry,
+    traffic: Child,
     agent: Operator,
     controller: Option<Operator>,
 }
@@ -44,6 +46,7 @@ impl Terminal {
         let address = format!("{ADDRESS}/32");
         bpfman_tests::command::run(&["ip", "-n", netns, "addr", "add", &address, "dev", "lo"]);
         let (node, registry) = node(&cluster, name).await;
+        let traffic = node.outside.command("ping").args(["-q", "-i", "0.1", FAR_ADDRESS]).spawn().unwrap();
         let agent = agent(&cluster, &node);
         let kubeconfig = administrator(&cluster).await;
         let kubelet = Kubelet::start(&cluster, ADDRESS).await;
@@ -57,6 +60,7 @@ impl Terminal {
             node,
             _kubelet: kubelet,
             _registry: registry,
+            traffic,
             agent,
             controller: None,
         })
@@ -109,7 +113,8 @@ impl Terminal {
     }
 
     async fn run(&mut self, line: &CommandLine) {
-        let text = line.text.replace("GENERATION", "1").replace("/NAME", "/exec-snoop");
+        let text = line.text.replace("GENERATION", "1").replace("/NAME", "/lengths");
+        let text = text.replace("ADDRESS/install.yaml", "packaging/kubernetes/base/all.yaml");
         // The command runs until Ctrl-C; status 124 means that it was still running.
         let is_endless = text.starts_with("kubectl bpfman console");
         let text = if is_endless { format!("timeout --signal INT --kill-after 20 4 {text}") } else { text };
@@ -123,6 +128,9 @@ impl Terminal {
         };
         let place = format!("{}:{}: {}", line.page, line.number, line.text);
         assert!(outcome.code == wanted || is_endless && outcome.code == 0, "{place}: {outcome:?}");
+        if text.starts_with("kubectl bpfman status --follow") {
+            assert!(outcome.stdout.contains("it went back"), "{place}: {outcome:?}");
+        }
         if self.controller.is_none() && text.contains("apply --server-side") {
             self.controller = Some(controller(&self.cluster).await);
         }
@@ -139,6 +147,7 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
+        let _ended = self.traffic.kill().and_then(|()| self.traffic.wait());
         if std::thread::panicking()
             && let Some(controller) = &self.controller
         {
@@ -178,11 +187,45 @@ fn folder() -> TempDir {
     let manifest = page::read("examples/apply/image.yaml").replace("localhost:5000", REGISTRY);
     fs::write(work.path().join("examples/apply/image.yaml"), manifest).unwrap();
     fs::write(work.path().join("policy.toml"), "").unwrap();
-    let is_filter = |block: &&page::Block| block.lines.iter().any(|line| line == "  name: filter");
-    let blocks = page::blocks("docs/rollout.md");
-    let filter = blocks.iter().find(is_filter).expect("the page shows the application").lines.join("\n");
+    let filter = block_with("docs/rollout.md", "  name: filter").join("\n");
     fs::write(work.path().join("filter.yaml"), filter.replace("quay.io", REGISTRY)).unwrap();
+    let lengths = block_with(TUTORIAL_PAGE, "  name: lengths").join("\n");
+    let lengths =
+        lengths.replace("registry.example.com", REGISTRY).replace("soakSeconds: 30", "soakSeconds: 5");
+    fs::write(work.path().join("lengths.yaml"), lengths).unwrap();
     work
+}
+
+fn block_with(page: &str, line: &str) -> Vec<String> {
+    let is_it = |block: &page::Block| block.lines.iter().any(|one| one == line);
+    page::blocks(page)
+        .into_iter()
+        .find(is_it)
+        .unwrap_or_else(|| panic!("{page} has no block with {line}"))
+        .lines
+}
+
+/// Compiles the program of the author's tutorial.
+fn lengths(folder: &Path) -> PathBuf {
+    let lines = block_with("docs/tutorials/program-author.md", "cat > lengths.bpf.c <<'C'");
+    let source: Vec<String> = lines.into_iter().skip(1).take_while(|line| line != "C").collect();
+    let (source_file, object) = (folder.join("lengths.bpf.c"), folder.join("lengths.o"));
+    fs::write(&source_file, source.join("\n")).unwrap();
+    let include = format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH);
+    let [source_file, object_file] = [&source_file, &object].map(|path| path.display().to_string());
+    bpfman_tests::command::run(&[
+        "clang",
+        "-O2",
+        "-g",
+        "-target",
+        "bpf",
+        &include,
+        "-c",
+        &source_file,
+        "-o",
+        &object_file,
+    ]);
+    object
 }
 
 fn write_folder(folder: &Path, objects: &[Value]) {
@@ -201,6 +244,7 @@ async fn node(cluster: &Cluster, name: &str) -> (Node, Registry) {
     // The primary interface is found by the node's address in the cluster.
     node.add_interface("up0");
     node.network.ip(&["addr", "add", &format!("{FAR_ADDRESS}/24"), "dev", "up0"]);
+    node.outside.ip(&["addr", "add", &format!("{NEAR_ADDRESS}/24"), "dev", "up0"]);
     cluster.node_runs(name, "6.12.0-amd64", "").await;
     let bpfman = |line: &str| {
         let mut command = node.network.command(&binaries::find("bpfman").display().to_string());
@@ -212,6 +256,7 @@ async fn node(cluster: &Cluster, name: &str) -> (Node, Registry) {
     for (name, object) in [
         ("examples/exec-snoop:latest", compile::example("exec-snoop")),
         ("acme/filter:v2", compile::object("pass")),
+        ("team/lengths:v1", lengths(&node.daemon.path(""))),
     ] {
         let image = format!("{REGISTRY}/{name}");
         bpfman(&format!("image build -t {image} -b {}", object.display()));
