@@ -7,6 +7,7 @@ use bpfman_proto::ext::v1 as ext;
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
 use super::load::ImageSource;
+use super::object_name::ObjectName;
 use super::place::OrderFlags;
 use super::source_name::ObjectPath;
 use super::value::{GlobalValue, KeyValue, MapSize};
@@ -54,8 +55,9 @@ pub struct UpdateLink {
 /// `bpfman replace`.
 #[derive(Args, Debug)]
 pub struct Replace {
-    /// Kernel id of the program to replace, wherever it is attached.
-    pub program_id: u32,
+    /// Program to replace, wherever it is attached: its id, or its name if no other has it.
+    #[arg(value_name = "PROGRAM")]
+    pub program: ObjectName,
     /// Roll back: restore the version before the last replacement.
     #[arg(long)]
     pub rollback: bool,
@@ -252,7 +254,7 @@ mod tests {
     #[test]
     fn a_new_version_has_a_source_and_a_policy() {
         let Ok(CliCommand::Replace(Replace {
-            program_id: 7,
+            program: ObjectName::Id(7),
             rollback: false,
             by: Some(ReplaceBy::File { how, .. }),
         })) = parse("bpfman replace 7 file -p x.o --name f -g a=01 --maps reuse-only --forget-old")

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use bpfman_proto::ext::v1 as ext;
 use clap::{Args, Subcommand};
 
+use super::object_name::ObjectName;
 use super::value_error::ValueError;
 
 /// Map commands.
@@ -28,15 +28,17 @@ pub enum MapCommand {
     Pin(PinMap),
 }
 
-/// Map argument: a map's id, or `PROGRAM_ID:NAME`.
+/// Map argument: a map's id, or `PROGRAM:NAME`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MapName {
     /// Map by the kernel's id.
     Id(u32),
-    /// Map by a program's id and the map's name in the object.
+    /// Name of a program, which the map's name has to follow.
+    Program(String),
+    /// Map by a program and the map's name in the object.
     OfProgram {
-        /// Kernel's id of the program.
-        program: u32,
+        /// Id of the program, or its name.
+        program: ObjectName,
         /// Map's name in the object.
         name: String,
     },
@@ -48,7 +50,10 @@ impl FromStr for MapName {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let wrong = || ValueError::NotMap(text.to_owned());
         match text.split_once(':') {
-            None => text.parse().map(Self::Id).map_err(|_| wrong()),
+            None => match text.parse().map_err(|_| wrong())? {
+                ObjectName::Id(id) => Ok(Self::Id(id)),
+                ObjectName::Name(name) => Ok(Self::Program(name)),
+            },
             Some((_, "")) => Err(wrong()),
             Some((program, name)) => {
                 let program = program.parse().map_err(|_| wrong())?;
@@ -62,32 +67,23 @@ impl std::fmt::Display for MapName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Id(id) => write!(f, "{id}"),
+            Self::Program(program) => f.write_str(program),
             Self::OfProgram { program, name } => write!(f, "{program}:{name}"),
         }
     }
 }
 
 impl MapName {
-    /// Returns the message on the wire.
-    #[must_use]
-    pub fn wire(&self) -> ext::NamedMap {
-        use ext::named_map::Map;
-        let map = match self {
-            Self::Id(id) => Map::MapId(*id),
-            Self::OfProgram { program, name } => {
-                Map::OfProgram(ext::MapOfProgram { program_id: *program, name: name.clone() })
-            }
-        };
-        ext::NamedMap { map: Some(map) }
+    fn of(program: ObjectName, name: &str) -> Self {
+        Self::OfProgram { program, name: name.to_owned() }
     }
 
-    /// Returns the map that one or two arguments name. The first of two has to be a program's id.
+    /// Returns the map that one or two arguments name. The first of two has to be a program.
     pub fn of_words(&self, name: Option<&str>) -> Result<Self, ValueError> {
         match (self, name) {
             (map, None) => Ok(map.clone()),
-            (Self::Id(program), Some(name)) => {
-                Ok(Self::OfProgram { program: *program, name: name.to_owned() })
-            }
+            (Self::Id(id), Some(name)) => Ok(Self::of(ObjectName::Id(*id), name)),
+            (Self::Program(program), Some(name)) => Ok(Self::of(ObjectName::Name(program.clone()), name)),
             (Self::OfProgram { .. }, Some(name)) => Err(ValueError::NotMap(format!("{self} {name}"))),
         }
     }
@@ -104,7 +100,7 @@ pub struct ListMaps {
 /// `bpfman map dump`.
 #[derive(Args, Debug)]
 pub struct DumpMap {
-    /// A map's id, or PROGRAM_ID:NAME; with NAME behind it a program's id.
+    /// A map's id, or PROGRAM:NAME; with NAME behind it a program, by id or name.
     #[arg(value_name = "MAP")]
     pub map: MapName,
     /// Name of the map in the program's object.
@@ -118,7 +114,7 @@ pub struct DumpMap {
 /// `bpfman map get`.
 #[derive(Args, Debug)]
 pub struct GetEntry {
-    /// A map's id, or PROGRAM_ID:NAME.
+    /// A map's id, or PROGRAM:NAME.
     #[arg(value_name = "MAP")]
     pub map: MapName,
     /// The key by its type: a number, a text, JSON, or FIELD=VALUE,...; or hex: and its bytes. None for queues and stacks.
@@ -138,7 +134,7 @@ pub struct SetEntry {
     /// Only if there is an entry with this key.
     #[arg(long)]
     pub existing: bool,
-    /// A map's id, or PROGRAM_ID:NAME.
+    /// A map's id, or PROGRAM:NAME.
     #[arg(value_name = "MAP")]
     pub map: MapName,
     /// The key, as for get; of a queue or a stack the value.
@@ -156,7 +152,7 @@ pub struct DeleteEntries {
     /// An entry that is not there is no failure.
     #[arg(long)]
     pub ignore_missing: bool,
-    /// A map's id, or PROGRAM_ID:NAME.
+    /// A map's id, or PROGRAM:NAME.
     #[arg(value_name = "MAP")]
     pub map: MapName,
     /// Keys of entries, as for get.
@@ -167,7 +163,7 @@ pub struct DeleteEntries {
 /// `bpfman map watch`.
 #[derive(Args, Debug)]
 pub struct WatchMap {
-    /// A map's id, or PROGRAM_ID:NAME; with NAME behind it a program's id.
+    /// A map's id, or PROGRAM:NAME; with NAME behind it a program, by id or name.
     #[arg(value_name = "MAP")]
     pub map: MapName,
     /// Name of the map in the program's object.
@@ -187,7 +183,7 @@ pub struct WatchMap {
 /// `bpfman map pin`.
 #[derive(Args, Debug)]
 pub struct PinMap {
-    /// A map's id, or PROGRAM_ID:NAME.
+    /// A map's id, or PROGRAM:NAME.
     #[arg(value_name = "MAP")]
     pub map: MapName,
     /// Path in a bpffs. It must not exist.
@@ -204,11 +200,14 @@ mod tests {
 
     #[test]
     fn a_map_is_named_by_its_id_or_by_a_program() {
-        let of = |program, name: &str| MapName::OfProgram { program, name: name.to_owned() };
+        let of = |id, name: &str| MapName::of(ObjectName::Id(id), name);
         assert_eq!("17".parse(), Ok(MapName::Id(17)));
         assert_eq!("42:events".parse(), Ok(of(42, "events")));
         assert_eq!("42:.bss:x".parse(), Ok(of(42, ".bss:x")));
-        for bad in ["", "events", "42:", ":events", "-1", "x:events", "4294967296"] {
+        let named = MapName::of(ObjectName::Name("count".to_owned()), "events");
+        assert_eq!("count:events".parse(), Ok(named.clone()));
+        assert_eq!("count".parse::<MapName>().unwrap().of_words(Some("events")), Ok(named));
+        for bad in ["", "42:", ":events", "-1", "a b:events", "0:events", "4294967296"] {
             let error = bad.parse::<MapName>().unwrap_err().to_string();
             assert!(error.contains("is no map: write"), "{error}");
         }

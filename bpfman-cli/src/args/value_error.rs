@@ -36,7 +36,7 @@ pub enum ValueError {
     #[error("{0:?} is neither a link id nor the path of a pin: write a number, or a path with a slash")]
     NotLink(String),
     /// Text that is no map.
-    #[error("{0:?} is no map: write a map's id (`bpfman map list` shows them), or PROGRAM_ID:NAME")]
+    #[error("{0:?} is no map: write a map's id (`bpfman map list` shows them), or PROGRAM:NAME")]
     NotMap(String),
     /// Selector with unbalanced parentheses.
     #[error("{0:?} has parentheses that do not match")]

@@ -6,6 +6,7 @@ use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 use bpfman_proto::v1::bytecode_location::Location;
 
+use super::program_name::program_id;
 use super::progress::{warn, while_waiting};
 use super::{ambiguous_digits, connect, image};
 use crate::args::Global;
@@ -40,25 +41,26 @@ fn update_request(command: UpdateLink) -> ext::UpdateLinkRequest {
 }
 
 pub async fn replace(global: &Global, command: Replace) -> Result<(), CliError> {
-    let program_id = command.program_id;
     let mut globals = Vec::new();
     let answer = match (command.rollback, command.by) {
         (true, None) => {
-            let request = ext::RollbackProgramRequest { program_id };
             let mut daemon = connect(global).await?;
+            let program_id = program_id(&mut daemon, &command.program).await?;
+            let request = ext::RollbackProgramRequest { program_id };
             while_waiting(global, "replacing", daemon.chains.rollback_program(request)).await?
         }
         (false, Some(by)) => {
             globals.clone_from(&by.how().global);
-            let request = replace_request(program_id, by)?;
+            let mut request = replace_request(by)?;
             let sets_values = request.values.is_some();
             let mut daemon = connect(global).await?;
+            request.program_id = program_id(&mut daemon, &command.program).await?;
             let answer = while_waiting(global, "replacing", daemon.chains.replace_program(request)).await?;
             if sets_values && !answer.get_ref().values_set {
                 return Err(CliError::Invalid {
                     what: format!(
-                        "this daemon knows neither values of --global by type nor --map-size: program {program_id} was \
-                         replaced without"
+                        "this daemon knows neither values of --global by type nor --map-size: program {} was replaced without",
+                        command.program
                     ),
                     hint: Some("`bpfman replace ID --rollback` puts the version before back".to_owned()),
                 });
@@ -81,14 +83,14 @@ pub async fn replace(global: &Global, command: Replace) -> Result<(), CliError> 
     show::answer(global, &replaced)
 }
 
-fn replace_request(program_id: u32, by: ReplaceBy) -> Result<ext::ReplaceProgramRequest, CliError> {
+fn replace_request(by: ReplaceBy) -> Result<ext::ReplaceProgramRequest, CliError> {
     let (location, how) = match by {
         ReplaceBy::File { object, how } => (Location::File(absolute(object.path())), how),
         ReplaceBy::Image { image, how } => (Location::Image(image::on_the_wire(&image)), how),
     };
     let ReplaceHow { name, global, map_size, maps, forget_old } = how;
     Ok(ext::ReplaceProgramRequest {
-        program_id,
+        program_id: 0,
         bytecode: Some(v1::BytecodeLocation { location: Some(location) }),
         name: name.unwrap_or_default(),
         global_data: HashMap::new(),
@@ -166,7 +168,7 @@ mod tests {
         else {
             panic!()
         };
-        let request = replace_request(7, replace.by.unwrap()).unwrap();
+        let request = replace_request(replace.by.unwrap()).unwrap();
         assert_eq!(request.bytecode.unwrap().location, Some(Location::File("/x.o".into())));
         assert_eq!((request.name.as_str(), request.values.unwrap().globals["a"].as_str()), ("new", "0102"));
         assert_eq!((request.maps, request.forget_old), (ext::MapPolicy::Fresh as i32, true));

@@ -134,7 +134,7 @@ impl CommandOutput for Diagnosis {
             self.notes.iter().map(|note| format!(" note: {}: {}\n", note.subject, note.finding)).collect();
         let summary = summary + &notes;
         if self.findings.is_empty() {
-            return format!("{summary} all is as it was asked for\n\n");
+            return format!("{summary} no differences from the records\n\n");
         }
         let mut table = TextTable::new(&["Subject", "Finding"]);
         for finding in &self.findings {
@@ -164,7 +164,7 @@ mod tests {
             ..Default::default()
         };
         let summary = " checked: 2 programs, 3 links, 1 chains, 0 patterns\n";
-        assert_eq!(diagnosis.table(Screen::PLAIN), format!("{summary} all is as it was asked for\n\n"));
+        assert_eq!(diagnosis.table(Screen::PLAIN), format!("{summary} no differences from the records\n\n"));
         let missing = "unpinned: the pin of its chain was removed";
         diagnosis.found(FindingClass::DRIFT, "xdp:eth0", missing, "bpfman chain show xdp:eth0");
         assert_eq!(

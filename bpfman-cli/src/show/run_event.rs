@@ -166,7 +166,7 @@ impl RunEvent {
                 EventLine::Told("running; Ctrl-C ends it".to_owned())
             }
             Self::Running { maps } => {
-                EventLine::Told(format!("running, with an eye on {}; Ctrl-C ends it", maps.join(", ")))
+                EventLine::Told(format!("running, watching {}; Ctrl-C ends it", maps.join(", ")))
             }
             Self::Record { map, value } => EventLine::Said(format!("{map}: {value}")),
             Self::Lost { map, records } => EventLine::Warned(format!("{map}: {records} records were lost")),

@@ -325,7 +325,7 @@ fn what_no_record_names_is_a_finding_and_is_removed_by_its_pin() {
 fn a_healthy_system_has_no_findings() {
     let outcome = daemon().run("doctor");
     assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""));
-    assert!(outcome.stdout.ends_with(" all is as it was asked for\n\n"), "{outcome:?}");
+    assert!(outcome.stdout.ends_with(" no differences from the records\n\n"), "{outcome:?}");
 }
 
 #[test]

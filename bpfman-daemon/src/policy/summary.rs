@@ -69,7 +69,7 @@ impl PolicySummary {
 
 fn rule(rule: &PolicyRule) -> RuleSummary {
     let needs = match &rule.requirement {
-        Requirement::Unsigned => "nothing: any image, by anybody".to_owned(),
+        Requirement::Unsigned => "nothing: images need no signature".to_owned(),
         Requirement::Signed(signers) => signed(signers),
     };
     let digests = rule.digests.as_ref().map(|digests| format!(", only {} digests", digests.len()));
@@ -77,12 +77,17 @@ fn rule(rule: &PolicyRule) -> RuleSummary {
 }
 
 fn signed(signers: &Signers) -> String {
-    let mut needs = vec![format!(
-        "{} of {} keys and {} identities",
-        signers.minimum,
-        signers.keys.len(),
-        signers.identities.len()
-    )];
+    let count = |count: usize, one: &str, many: &str| match count {
+        0 => None,
+        1 => Some(format!("1 {one}")),
+        count => Some(format!("{count} {many}")),
+    };
+    let signers_of_rule: Vec<String> =
+        [count(signers.keys.len(), "key", "keys"), count(signers.identities.len(), "identity", "identities")]
+            .into_iter()
+            .flatten()
+            .collect();
+    let mut needs = vec![format!("{} of {}", signers.minimum, signers_of_rule.join(" and "))];
     needs.extend(signers.log_required.then(|| "an entry in the log".to_owned()));
     needs.extend(signers.annotations.iter().map(|(name, value)| format!("{name}={value}")));
     needs.extend(signers.increasing.as_ref().map(|name| format!("{name} never falls")));

@@ -38,6 +38,22 @@ fn paste(daemon: &Daemon, outcome: &Outcome) {
 }
 
 #[test]
+fn refused_first_entry_leaves_no_folder() {
+    let daemon = daemon(String::new());
+    let folder = daemon.path("etc");
+    let policy = |more: &str| {
+        let mut command = daemon.cli_command();
+        command.env("BPFMAN_POLICY", folder.join("policy.toml"));
+        Outcome::of(command.args(["policy", "allow", &ADA.to_string(), "load"]).args(more.split_whitespace()))
+    };
+    // No terminal to confirm at.
+    policy("").fails(2, &["no terminal answers"]);
+    assert!(!folder.exists());
+    policy("--yes").success();
+    assert!(folder.join("policy.toml").exists());
+}
+
+#[test]
 fn hint_of_a_refused_image_allows_it() {
     let (registry, daemon) = (Registry::start(), daemon(String::new()));
     let image = registry.image("team/program:1");
@@ -111,7 +127,7 @@ fn key_is_written_with_its_absolute_path_and_counts() {
     daemon.bpfman(&format!("image pull -i {unsigned}")).fails(9, &["team/unsigned"]);
     assert!(text(&daemon).ends_with("# Ours.\n[[images]]\npattern = \"none.example/*\"\nunsigned = true\n"));
     let shown = policy(&daemon, &["show"]).success();
-    assert!(shown.contains("1 of 1 keys") && shown.contains("none.example/*"), "{shown}");
+    assert!(shown.contains("1 of 1 key") && shown.contains("none.example/*"), "{shown}");
 }
 
 fn assert_refused(daemon: &Daemon, words: &[&str], code: i32, reason: &str) {

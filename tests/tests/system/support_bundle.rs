@@ -83,7 +83,7 @@ fn an_archive_has_what_helps_and_no_secret() {
         );
     }
     assert_eq!(json(&files, "doctor.json")["status"], "ok");
-    assert!(files["doctor.txt"].contains("all is as it was asked for"));
+    assert!(files["doctor.txt"].contains("no differences from the records"));
     assert_eq!(json(&files, "programs.json")["programs"][0]["name"], "xdp_member");
     assert_eq!(json(&files, "links.json")["links"].as_array().unwrap().len(), 1);
     assert_eq!(verbs(&files)[..2], ["Load", "Attach"]);

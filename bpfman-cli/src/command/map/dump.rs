@@ -15,7 +15,7 @@ pub async fn run(global: &Global, command: DumpMap) -> Result<(), CliError> {
     let named = command.map.of_words(command.name.as_deref())?;
     let map = TypedMap::describe(&mut services, named).await?;
     map.ensure_entries()?;
-    let request = ext::DumpMapRequest { map: Some(map.named.wire()) };
+    let request = ext::DumpMapRequest { map: Some(map.wire.clone()) };
     let mut pages = services.map_entries.dump_map(request).await?.into_inner();
     let per_cpu = command.per_cpu && global.output == OutputForm::Table;
     let mut stream = EntryStream::new(global.output, per_cpu);

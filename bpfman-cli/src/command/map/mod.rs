@@ -53,7 +53,7 @@ async fn get(global: &Global, command: GetEntry) -> Result<(), CliError> {
 }
 
 async fn value_of(services: &mut Services, map: &TypedMap, key: &[u8]) -> Result<Option<Vec<u8>>, CliError> {
-    let request = ext::GetMapEntryRequest { map: Some(map.named.wire()), key: key.to_vec() };
+    let request = ext::GetMapEntryRequest { map: Some(map.wire.clone()), key: key.to_vec() };
     Ok(services.map_entries.get_map_entry(request).await?.into_inner().value)
 }
 
@@ -93,7 +93,7 @@ async fn set(global: &Global, command: SetEntry) -> Result<(), CliError> {
     };
     let shown = map.types.read_value(&value);
     let request = ext::SetMapEntryRequest {
-        map: Some(map.named.wire()),
+        map: Some(map.wire.clone()),
         key: key.clone(),
         value,
         condition: condition.into(),
@@ -134,7 +134,7 @@ async fn delete(global: &Global, command: DeleteEntries) -> Result<(), CliError>
     let mut services = super::connect(global).await?;
     let map = TypedMap::describe(&mut services, command.map).await?;
     let keys = command.keys.iter().map(|key| map.key(Some(key))).collect::<Result<Vec<_>, _>>()?;
-    let request = ext::DeleteMapEntriesRequest { map: Some(map.named.wire()), keys: keys.clone() };
+    let request = ext::DeleteMapEntriesRequest { map: Some(map.wire.clone()), keys: keys.clone() };
     let deleted = services.map_entries.delete_map_entries(request).await?.into_inner().deleted;
     let entries = keys.iter().zip(&deleted);
     let entries = entries.map(|(key, deleted)| DeletedEntry::new(map.shown_key(key), *deleted)).collect();

@@ -4,9 +4,11 @@ use std::path::Path;
 
 use bpfman_client::MapAccess;
 use bpfman_proto::ext::v1 as ext;
+use bpfman_proto::ext::v1::named_map::Map;
 
+use super::typed_map::named_map;
 use crate::args::Global;
-use crate::args::map::{MapName, PinMap};
+use crate::args::map::PinMap;
 use crate::args::value::absolute;
 use crate::error::CliError;
 use crate::show::answer;
@@ -21,9 +23,10 @@ pub async fn run(global: &Global, command: PinMap) -> Result<(), CliError> {
     let runtime = client.services().ext.info(ext::InfoRequest {}).await?.into_inner().runtime_dir;
     check(target, Path::new(&runtime))?;
     // A pin can be opened for writing even if its descriptor is read-only, hence ask for write access.
-    let opened = match command.map {
-        MapName::Id(id) => client.open_map(id, MapAccess::Write).await,
-        MapName::OfProgram { program, name } => client.open_map_of(program, name, MapAccess::Write).await,
+    let opened = match named_map(&mut client.services(), &command.map).await?.map {
+        Some(Map::OfProgram(of)) => client.open_map_of(of.program_id, of.name, MapAccess::Write).await,
+        Some(Map::MapId(id)) => client.open_map(id, MapAccess::Write).await,
+        None => return Err(CliError::Usage(format!("{} is no map", command.map))),
     };
     let map = opened.map_err(CliError::Client)?;
     map.pin(target).map_err(|error| match error {

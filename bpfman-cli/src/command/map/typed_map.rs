@@ -3,9 +3,12 @@
 use bpfman_client::Services;
 use bpfman_model::map_type;
 use bpfman_proto::ext::v1 as ext;
+use bpfman_proto::ext::v1::named_map::Map;
 use bpfmand_object::{DeclaredTypes, ProgramTypes, ValueLayout, is_prefix, plain_bytes, prefix_of_text};
 
 use crate::args::map::MapName;
+use crate::args::value_error::ValueError;
+use crate::command::program_name::program_id;
 use crate::error::CliError;
 use crate::show::entry_value::EntryTypes;
 use crate::show::value::TypedValue;
@@ -13,28 +16,48 @@ use crate::show::value::TypedValue;
 #[derive(Debug)]
 pub struct TypedMap {
     pub named: MapName,
+    pub wire: ext::NamedMap,
     pub map: ext::Map,
     pub description: ext::MapDescription,
     pub types: EntryTypes,
     pub program_types: Option<ProgramTypes>,
 }
 
+/// Finds the program of a map by its name. A program alone is no map.
+pub async fn named_map(services: &mut Services, named: &MapName) -> Result<ext::NamedMap, CliError> {
+    Ok(map_of(match named {
+        MapName::Id(id) => Map::MapId(*id),
+        MapName::Program(_) => {
+            return Err(CliError::Usage(ValueError::NotMap(named.to_string()).to_string()));
+        }
+        MapName::OfProgram { program, name } => {
+            let program_id = program_id(services, program).await?;
+            Map::OfProgram(ext::MapOfProgram { program_id, name: name.clone() })
+        }
+    }))
+}
+
+const fn map_of(map: Map) -> ext::NamedMap {
+    ext::NamedMap { map: Some(map) }
+}
+
 impl TypedMap {
     pub async fn describe(services: &mut Services, named: MapName) -> Result<Self, CliError> {
-        let (description, map, program_types) = ask(services, named.wire()).await?;
+        let wire = named_map(services, &named).await?;
+        let (description, map, program_types) = ask(services, wire.clone()).await?;
         let mut declared = DeclaredTypes::default();
         if description.lies_in.is_empty() {
             declared = program_types.as_ref().map(|types| types.declared(&map.name)).unwrap_or_default();
         }
         for outer in &description.lies_in {
-            let (_, outer, types) = ask(services, MapName::Id(*outer).wire()).await?;
+            let (_, outer, types) = ask(services, map_of(Map::MapId(*outer))).await?;
             declared = types.map(|types| types.declared_inner(&outer.name)).unwrap_or_default();
             if declared != DeclaredTypes::default() {
                 break;
             }
         }
         let types = entry_types(&map, declared, &description);
-        Ok(Self { named, map, description, types, program_types })
+        Ok(Self { named, wire, map, description, types, program_types })
     }
 
     pub fn is_buffer(&self) -> bool {

@@ -33,6 +33,7 @@ pub fn run(global: &Global, allow: &AllowPolicy) -> Result<(), CliError> {
         ),
         hint: Some("change the file by hand: each entry is a table of its own, [[images]] or [[grants]]".to_owned()),
     })?;
+    let _made = if allow.dry_run { None } else { MadeFolder::of(folder_of(&file))? };
     let draft = write_draft(allow, &file, &added.text)?;
     ensure_accepted(draft.path(), &file)?;
 
@@ -130,13 +131,30 @@ fn ensure_valid(file: &Path) -> Result<(), CliError> {
     })
 }
 
+/// Folder made for the first policy: removed again while it is empty, that is, if nothing was written.
+struct MadeFolder(PathBuf);
+
+impl MadeFolder {
+    fn of(folder: &Path) -> Result<Option<Self>, CliError> {
+        match fs::create_dir(folder) {
+            Ok(()) => Ok(Some(Self(folder.to_owned()))),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+            Err(source) => Err(CliError::File { path: folder.to_owned(), source }),
+        }
+    }
+}
+
+impl Drop for MadeFolder {
+    fn drop(&mut self) {
+        // Fails if the folder has a policy by now.
+        let _is_in_use = fs::remove_dir(&self.0);
+    }
+}
+
 /// Writes the new text beside the policy, or, to show it alone, into the folder for temporary files.
 fn write_draft(allow: &AllowPolicy, file: &Path, text: &str) -> Result<NamedTempFile, CliError> {
     let folder = if allow.dry_run { std::env::temp_dir() } else { folder_of(file).to_owned() };
     let failed = |source| CliError::File { path: folder.clone(), source };
-    if !allow.dry_run {
-        fs::create_dir_all(&folder).map_err(failed)?;
-    }
     let mut builder = tempfile::Builder::new();
     builder.prefix(".policy-").suffix(".toml");
     let mut draft = builder.tempfile_in(&folder).map_err(failed)?;

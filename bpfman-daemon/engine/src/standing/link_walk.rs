@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use bpfman_model::{KernelLinkId, MapId, ProgramId};
 use bpfmand_kernel::{Kernel, KernelError};
 
-/// Walks when it is first asked. Links made since then are not in it, and those that ended cannot be opened any more.
+/// The first call walks. Links made since then are missing, and those that ended cannot be opened any more.
 #[derive(Debug, Default)]
 pub(crate) struct LinkWalk(OnceCell<Links>);
 

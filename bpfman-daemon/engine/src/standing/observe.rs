@@ -95,7 +95,7 @@ impl<K: Kernel> Engine<K> {
             // No pin outlives its boot.
             Standing::Unpinned if link.boot != self.boot => Standing::Unattached { why: None },
             Standing::Lost { how: Loss::ForcedOff, .. } => self.without_place(&program, link),
-            // A cgroup takes its links along, whoever holds them.
+            // A cgroup takes its links along, also those that other processes hold.
             Standing::Unpinned
                 if matches!(link.point, AttachPoint::Cgroup { .. }) && self.lacks_cgroup(&program, link) =>
             {

@@ -109,6 +109,7 @@ pub fn judge(gates: &Gates, slots: &[SlotFigures], links_off: u64) -> GateVerdic
     let within = broken.is_empty();
     if within {
         broken.push(figures(slots, errors, enough));
+        broken.extend(untimed(gates, slots, enough));
     }
     GateVerdict { within, message: broken.join("; ") }
 }
@@ -163,6 +164,16 @@ fn figures(slots: &[SlotFigures], errors: u64, enough: u64) -> String {
     let slowest = slots.iter().filter_map(|slot| slot.nanoseconds).reduce(f64::max);
     let time = slowest.map(|slowest| format!(", {slowest:.0} ns a run at most")).unwrap_or_default();
     format!("{runs}{time}, {errors} errors")
+}
+
+/// A chain times one packet in 1,024, so that many packets can pass without a time: the gate says so, and holds.
+fn untimed(gates: &Gates, slots: &[SlotFigures], enough: u64) -> Option<String> {
+    gates.max_nanoseconds_per_run?;
+    let is_untimed =
+        |slot: &&SlotFigures| slot.nanoseconds.is_none() && slot.runs.unwrap_or_default() >= enough;
+    let names: Vec<_> =
+        slots.iter().filter(is_untimed).map(|slot| format!("{} at {}", slot.program, slot.hook)).collect();
+    (!names.is_empty()).then(|| format!("no run was timed yet of {}", names.join(", ")))
 }
 
 #[cfg(test)]
@@ -227,7 +238,13 @@ mod tests {
             assert!(!word.within && word.message.contains(why), "{word:?}");
         }
         let idle = SlotFigures { nanoseconds: None, ..slot(0, &[]) };
-        assert!(judge(&timed, &[idle], 0).within);
+        assert!(judge(&timed, std::slice::from_ref(&idle), 0).within);
+        let sampled_none = SlotFigures { nanoseconds: None, ..slot(100, &[]) };
+        let verdict = judge(&timed, &[idle, sampled_none], 0);
+        assert!(
+            verdict.within && verdict.message.ends_with("no run was timed yet of filter at xdp:eth0"),
+            "{verdict:?}"
+        );
         assert!(judge(&errors, &[not_timed], 0).within);
         // A verdict gate that names a program without verdicts does not hold either.
         let mut gates = share("drop", None, Some(25));
