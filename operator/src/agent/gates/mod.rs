@@ -166,7 +166,7 @@ fn figures(slots: &[SlotFigures], errors: u64, enough: u64) -> String {
     format!("{runs}{time}, {errors} errors")
 }
 
-/// A chain times one packet in 1,024, so that many packets can pass without a time: the gate says so, and holds.
+/// A chain times one packet in 1,024, so many packets can pass without a time: the gate holds, with a note.
 fn untimed(gates: &Gates, slots: &[SlotFigures], enough: u64) -> Option<String> {
     gates.max_nanoseconds_per_run?;
     let is_untimed =
