@@ -87,7 +87,7 @@ fn renaming(name: &str) -> Option<(&'static str, &'static str)> {
     })
 }
 
-/// Letters missing, added or wrong; `None` if they are more than `most`.
+/// Returns the number of missing, added and wrong letters; `None` above `most`.
 fn slips(one: &str, other: &str, most: usize) -> Option<usize> {
     if one.len().abs_diff(other.len()) > most || one == other {
         return None;

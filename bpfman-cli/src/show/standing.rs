@@ -18,7 +18,7 @@ impl StandingWord {
         self.0.as_str_name().trim_start_matches("STANDING_").to_ascii_lowercase()
     }
 
-    /// Returns the word in tables: the first of `state`.
+    /// Returns the word in tables, with which the JSON field `state` begins.
     pub fn shown(self) -> String {
         if self.0 == Standing::Running { "ok".to_owned() } else { self.name() }
     }

@@ -152,7 +152,7 @@ impl<K: Kernel> Api<K> {
         self.ensure_within_of(&permit.owner, permit.limits, programs, links)
     }
 
-    /// The same for the objects of another owner for which the caller acts.
+    /// Checks the same for the objects of another owner for which the caller acts.
     pub(crate) fn ensure_within_of(
         &self,
         owner: &Owner,
@@ -215,7 +215,7 @@ pub(crate) fn called_verb() -> Result<AccessVerb, Status> {
     }
 }
 
-/// A path that others than root cannot make lead elsewhere.
+/// Returns whether only root can redirect the path.
 fn is_below_root_folder(path: &Path) -> bool {
     let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
     plain

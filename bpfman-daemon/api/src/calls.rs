@@ -87,7 +87,7 @@ pub const fn row_of(method: Method) -> CallRow {
 
         M::BpfmanChainsSetHook        => row(Verb::Settings, Change, [Unused, Unused, Unused, Covered, Unused, Covered, Unused]),
         M::BpfmanChainsTimeMembers    => row(Verb::Settings, Change, [Unused, Unused, Unused, Covered, Unused, Covered, Unused]),
-        // Detaching what was revoked has entries of its own.
+        // Each revoked program that is detached has its own entry.
         M::BpfmanImagesCheckProvenance => row(Verb::Settings, Refusal, [Carried, Carried, Unused, Carried, Unused, Unused, Unused]),
         M::BpfmanRadarSurveyRadar     => row(Verb::Radar, Refusal, [Shown, Shown, Unused, Unused, Unused, Unused, Unused]),
 

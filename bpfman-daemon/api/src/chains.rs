@@ -51,7 +51,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         audit::attach(&request);
         let permit = self.authorize_attach(&mut request).await?;
         let reader = self.admit_point(&permit, &request.point).await?;
-        // To keep a hook is a switch of it, and asks what switches ask.
+        // Keeping a hook needs the same permissions as its other switches.
         let seen = match request.point.hook().filter(|_| keep) {
             Some((interface, kind)) => {
                 self.authorize_hook_for(AccessVerb::Settings, interface, kind).await?.1

@@ -1,5 +1,5 @@
-//! Differences between two readings, for clients that keep readings. Most programs are unchanged: of these, a
-//! difference has only the counts, and nothing if they did not run.
+//! Differences between two readings, for clients that keep the previous one. A difference has only the counts of an
+//! unchanged program, and nothing of one that did not run.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;

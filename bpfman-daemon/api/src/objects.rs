@@ -142,8 +142,8 @@ impl<K: Kernel> Api<K> {
         audit::link(id);
     }
 
-    /// Authorizes a call on programs and other objects. A program that does not exist yet could be another owner's when the
-    /// call has a thread: only root, which has the right over any, gets the engine's error for it.
+    /// Authorizes a call on programs and other objects. A missing program could exist, with another owner, when the call
+    /// runs: only root, which has the right over any program, gets the engine's error for it.
     pub(crate) fn authorize_programs(
         &self,
         programs: impl IntoIterator<Item = ProgramId>,

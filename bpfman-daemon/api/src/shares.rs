@@ -1,4 +1,4 @@
-//! Shares of the threads for changes: slow changes of one caller do not delay those of others.
+//! Shares of the threads for changes: slow changes of one caller do not delay other callers.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

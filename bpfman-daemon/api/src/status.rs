@@ -8,7 +8,7 @@ use bpfmand_engine::EngineError;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
 
-/// Code of each reason, and the reason in answers.
+/// Returns the code of a reason, and the reason in answers.
 const fn entry(reason: Reason) -> (Code, Reason) {
     let code = match reason {
         Reason::NotFound => Code::NotFound,
@@ -30,7 +30,7 @@ pub fn from_engine(error: &EngineError) -> Status {
     with_trailers(code, message(error), reason, error.hint().as_deref())
 }
 
-/// The same as a message, for calls whose answer is too long for a status.
+/// Returns an error as a message, for calls with answers that are too long for a status.
 pub fn failure(error: &EngineError) -> Failure {
     let (code, reason) = entry(error.kind());
     Failure {
@@ -53,7 +53,7 @@ pub fn invalid(message: impl Into<String>) -> Status {
     refusal(Reason::Invalid, message)
 }
 
-/// A request with an invalid attach point.
+/// Returns the status for an invalid attach point.
 pub fn bad_point(error: BadPoint) -> Status {
     match error {
         BadPoint::Invalid(message) => invalid(message),
@@ -79,7 +79,7 @@ pub fn denial(denial: &Denial) -> Status {
     with_trailers(code, one_line(&denial.message).into_owned(), reason, Some(&denial_hint(&denial.hint)))
 }
 
-/// Text of the advice beside a denial. A command can be pasted.
+/// Returns the advice beside a denial. A command can be pasted.
 pub fn denial_hint(hint: &DenialHint) -> String {
     match hint {
         DenialHint::Text(text) => text.clone(),
@@ -107,7 +107,7 @@ pub fn busy(message: impl Into<String>) -> Status {
     with_trailers(Code::ResourceExhausted, message.into(), Reason::Busy, None)
 }
 
-/// A refusal, whose message may have names in it that others chose.
+/// Returns a refusal. Users may have chosen names in the message.
 fn refusal(kind: Reason, message: impl Into<String>) -> Status {
     let (code, reason) = entry(kind);
     with_trailers(code, one_line(&message.into()).into_owned(), reason, None)

@@ -1,4 +1,4 @@
-//! Streams that tell of changes: how many there are, what they follow, and their end.
+//! Streams that report changes: their limits, the namespaces that they follow, and their end.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use crate::status;
 /// Limits of concurrent streams: each has a thread of its own while it lasts.
 const WATCH_STREAMS: ReadingBounds = ReadingBounds { most: 64, most_of_one: 16, working: 64 };
 
-/// Namespaces that all streams of a user other than root follow: each costs a socket and a look at its interfaces.
+/// Maximum number of namespaces that a user's streams follow, except root's: each costs a socket and a list of interfaces.
 const MAX_NAMESPACES_OF_A_USER: usize = 2000;
 
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl Watchers {
         self.places.enter(uid)
     }
 
-    /// Counts the namespaces that one more stream of a user asks for, until the answer is dropped.
+    /// Counts the namespaces of one more stream of a user, until the returned value is dropped.
     pub fn follow(self: &Arc<Self>, uid: u32, count: usize) -> Result<FollowedNamespaces, Status> {
         let mut namespaces = self.followed();
         let before = namespaces.get(&uid).copied().unwrap_or(0);

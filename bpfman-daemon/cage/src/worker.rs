@@ -16,7 +16,7 @@ use crate::{CageError, CageMode, CallFilters};
 /// Role of a worker process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkerRights {
-    /// Starts the others.
+    /// Process that starts all other workers.
     Starter,
     /// Connects to registries.
     Fetcher,
@@ -38,13 +38,13 @@ pub struct WorkerRestrictions {
 }
 
 impl WorkerRestrictions {
-    /// Returns them as arguments.
+    /// Returns the restrictions as arguments.
     #[must_use]
     pub fn arguments(self) -> [String; 2] {
         [self.seccomp.to_string(), self.landlock.to_string()]
     }
 
-    /// Parses them from arguments; `None` for any others.
+    /// Parses the restrictions from arguments; `None` if the arguments have another form.
     #[must_use]
     pub fn parse(arguments: &[String]) -> Option<Self> {
         let [seccomp, landlock] = arguments else { return None };

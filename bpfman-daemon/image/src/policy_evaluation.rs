@@ -12,7 +12,7 @@ use crate::version::{Version, VersionError};
 use crate::version_floors::{FloorScope, Offer};
 use crate::{ImageError, Policy, PolicyDecision, Requirement, Signed, Signers, TooFewSigners, VerifiedBy};
 
-/// Well below the limit of a record when encoded.
+/// Maximum size of recorded signatures, in bytes: encoded, they stay well below the limit of a record.
 const SIGNATURES_ROOM: usize = 1 << 20;
 
 pub(crate) struct PolicyVerdict {

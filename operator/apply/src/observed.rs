@@ -48,7 +48,8 @@ pub struct ObservedLink {
 }
 
 impl ObservedProgram {
-    /// Compares also the owner, not a predecessor. `digest` is what the image's tag resolves to, if known.
+    /// Returns whether the programs are those of this load, by the same owner; the predecessor is not compared. `digest`
+    /// is the image's current digest, if known.
     pub fn is_current(&self, load: &Load, digest: Option<&str>) -> bool {
         let pinned = || {
             is_pinned_form(

@@ -224,7 +224,7 @@ impl Model {
         self.seen.programs.iter().flat_map(of).collect()
     }
 
-    /// The kernel rejects some programs, of which the daemon keeps only the records.
+    /// Reboots: the kernel then rejects the programs with a bit in `which`, and the daemon keeps only their records.
     fn boot(&mut self, which: u64) {
         for (at, program) in self.seen.programs.iter_mut().enumerate() {
             if which >> (at % 64) & 1 == 1 {

@@ -20,7 +20,7 @@ pub(crate) enum Pool {
 }
 
 impl Pool {
-    /// Returns the directory of a server of this process alone; processes inside end with it.
+    /// Returns the directory of a server that only this process uses; the server ends with this process.
     pub(crate) fn acquire(self, kubernetes: &Path) -> PathBuf {
         let word = match self {
             Self::Defined => "",

@@ -51,7 +51,7 @@ impl Node {
         format!("renamed-{number:05}")
     }
 
-    /// The next agent removes programs without a state object after a short time.
+    /// Renames the node: its next agent soon removes programs that have no state object under the new name.
     pub async fn rename(&mut self) {
         self.stop_agent().await;
         self.name = Self::other_name_of(self.number);

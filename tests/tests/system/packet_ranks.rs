@@ -100,7 +100,7 @@ fn machine_decides(direction: &'static str) {
         let wire = bench.daemon.wire();
         let wall = Program::member(&wire, machine.member, machine.program_type, 9, machine.drop);
         let passing = of_tenant(&wire, other, other.accept);
-        // On the way in, a tenant's program of an earlier layer sees what the machine's of a later one drops.
+        // At ingress, a tenant's program of an earlier layer sees packets that the machine's program of a later one drops.
         let sees = u64::from(direction == "egress" || machine != other && other == XDP) * 2;
         let tenants = bench.attach(&wire, other, &passing);
         assert_eq!(sent(&traffic, [&wall, &passing]), (2, [0, 2]), "{case}");
@@ -168,7 +168,7 @@ fn a_tenant_may_drop_what_leaves() {
     tenants_may_drop("egress");
 }
 
-/// Packets leave as the machine's program judged them: it is the last to see them.
+/// The machine's program runs last at egress, so that its verdict is about the packet that leaves.
 #[test]
 fn the_machine_judges_what_a_tenant_changed() {
     let kinds = |machine: &'static str, other: &'static str| {

@@ -132,7 +132,7 @@ fn process_of_a_user_shows_no_file_that_is_hidden_from_it() {
     });
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:#?}");
     as_user(&daemon, &at(&roots)).fails(4, &["user 65532 may not read"]);
-    // Nor by the links in /proc, which lead to files whatever the folders above them are.
+    // Links in /proc lead to a file even if the user may not enter the folders above it: they give no access either.
     let root = Target::start_by(&mut Command::new(hidden.join("program")));
     let link = format!("/proc/{}/exe", root.pid());
     as_user(&daemon, &format!("attach {} uprobe --target {link} --fn-name probed", probe.id))

@@ -25,7 +25,7 @@ impl Tier {
         if grant.applications.is_empty() { Self::Granted } else { Self::Agent }
     }
 
-    /// Most connections of this tier and those below it together.
+    /// Returns the maximum number of connections of this tier and those below it together.
     pub const fn most(self) -> usize {
         match self {
             Self::Other => CONNECTIONS_WITHOUT_GRANT,

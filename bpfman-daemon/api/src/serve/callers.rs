@@ -26,7 +26,7 @@ pub struct Callers {
 struct Users {
     all: HashMap<AccountKey, User>,
     open: [usize; 4],
-    /// Connections without a place whose processes are identified, by user.
+    /// Number of connections without a place, by user, while their processes are identified.
     candidates: HashMap<u32, usize>,
 }
 
@@ -91,7 +91,8 @@ impl Callers {
         Ok(ConnectionPlace { callers: Arc::clone(self), account, share })
     }
 
-    /// A place for the time in which a process is identified that has no place by its user, or the reason why it has none.
+    /// Returns a temporary place for a connection that has none by its user, while its process is identified; or the
+    /// reason of a refusal.
     pub fn candidate(self: &Arc<Self>, user: u32, full: NoPlace) -> Result<CandidatePlace, NoPlace> {
         let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
         let all: usize = users.candidates.values().sum();
@@ -173,7 +174,7 @@ impl ConnectionPlace {
         &self.callers
     }
 
-    /// Counts for another account from now on, if that one has a place.
+    /// Moves the connection to another account, if that account has a free place.
     pub fn count_for(&mut self, account: Account) {
         if account == self.account {
             return;

@@ -14,8 +14,8 @@ pub const CONNECTIONS_BESIDES_ROOT: usize = 448;
 /// Maximum number of connections of one user other than root, including those of its subordinate users.
 pub const CONNECTIONS_OF_A_USER: usize = 64;
 pub const CONNECTIONS: usize = 512;
-/// Maximum number of connections of one user, without a place, whose processes are identified at a time: a grant may have a place
-/// for them.
+/// Maximum number of one user's connections without a place that wait at a time: their processes are identified, because
+/// a grant may have a place for them.
 pub const CANDIDATES_OF_A_USER: usize = 32;
 /// Maximum number of such connections of all users.
 pub const CANDIDATES: usize = 192;

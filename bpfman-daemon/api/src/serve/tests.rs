@@ -6,7 +6,7 @@ use bpfmand_access::{AccessPolicy, AccessVerb, Grant, GrantCallers};
 use super::callers::NoPlace;
 use super::*;
 
-/// Counts by a policy whose callers all are of one group.
+/// Counts by a policy under which all callers belong to one group.
 fn counting(policy: AccessPolicy, identify: Identify) -> ConnectionAccounts {
     ConnectionAccounts { identify, counts_for: |uid| uid + 1, policy: Arc::new(policy) }
 }
@@ -84,7 +84,7 @@ async fn process_is_looked_at_once_there_is_a_place() {
     assert_eq!(LOOKED.load(Ordering::SeqCst), places.len());
 }
 
-/// A policy with a grant for a unit, and one for the agent: each caller may have a place by what its process is.
+/// Returns a policy with a grant for a unit and one for the agent: every caller may have a place by its process.
 fn policy_by_process() -> AccessPolicy {
     let grant = |name: &str, callers| Grant { name: name.to_owned(), callers, ..Grant::default() };
     let agent = GrantCallers { users: [60_750].into(), beside_daemon: true, ..GrantCallers::default() };
@@ -145,7 +145,7 @@ async fn callers_are_accepted_while_others_are_identified() {
     while IDENTIFIED.load(Ordering::SeqCst) == 0 {
         tokio::task::yield_now().await;
     }
-    // The second is answered: a handover that asks for nothing.
+    // The second, an empty handover, is answered.
     let mut second = UnixStream::connect(&path).await.unwrap();
     let empty = bpfman_proto::handover::frame(&bpfman_proto::ext::v1::HandoverRequest::default());
     let message = [&bpfman_proto::handover::PREFACE[..], &empty].concat();

@@ -28,12 +28,13 @@ pub(crate) struct Joined {
 }
 
 impl Joined {
-    /// True for a tenant's that the verifier accepted alone for a loader without CAP_PERFMON.
+    /// Returns whether the verifier accepted this tenant's program for a loader without CAP_PERFMON.
     pub fn is_without_perfmon(&self) -> bool {
         self.program.guard.as_ref().is_some_and(|guard| guard.without_perfmon)
     }
 
-    /// A tenant's member at egress can drop, and accepts nothing past the machine's.
+    /// Returns the verdicts that continue the chain: at egress, a tenant's member can only drop, because an accepting
+    /// verdict would skip the machine's members.
     fn proceeds_on(&self) -> ProceedMask {
         match self.turn {
             RankOrder::TenantsFirst if !self.link.sharing.shadow => ProceedMask::UNLESS_DROPPED,
@@ -47,7 +48,8 @@ impl<K: Kernel> Engine<K> {
         self.kernel.features().tcx && !self.options.tc_by_clsact
     }
 
-    /// Tcx and tc filters need different end verdicts. The configuration decides only for a new entry.
+    /// Returns the form of the chain: tcx links and tc filters need different end verdicts. An existing entry decides;
+    /// the configuration, only for a new one.
     pub(crate) fn splice_hook(&self, kind: HookKind, entered: Option<Entry>, is_open: bool) -> SpliceHook {
         let by_tcx = if is_open { SpliceHook::TcTcxOpen } else { SpliceHook::TcTcx };
         match (kind, entered) {
@@ -79,7 +81,7 @@ impl<K: Kernel> Engine<K> {
         let settings = self.settings_of(key);
         let before = self.state().hooks.get(key).map(|hook| hook.withheld.clone()).unwrap_or_default();
         let built = self.build_chain_as(key, interface, links, entered, &settings)?;
-        // A member that an extension keeps from the chain is left out for the sake of others' changes, not of its own.
+        // An extended member cannot be in the chain: changes of other members leave it out, its own change fails.
         let is_left_out =
             |link: &&Arc<LinkRecord>| built.withheld.contains(&link.id) && !before.contains(&link.id);
         let left_out = changed.iter().filter(is_left_out).map(|link| link.program);

@@ -45,7 +45,7 @@ impl KnownMaps {
         Ok(self.of.iter().map(|(id, (facts, _))| (*id, Arc::clone(facts))).collect())
     }
 
-    /// Returns the number of maps to refresh: as many of all as the time since the last reading is of [`STAYS`].
+    /// Returns the number of maps to refresh, in proportion to the time since the last reading: all after [`STAYS`].
     fn due(&self, now: Instant, known: usize) -> usize {
         let since = self.last.map_or(STAYS, |last| now.saturating_duration_since(last)).min(STAYS);
         let share = known as f64 * since.as_secs_f64() / STAYS.as_secs_f64();

@@ -112,7 +112,7 @@ impl<K: Kernel> Engine<K> {
             check_addresses(linked)?;
             let kernel = calls_kfuncs(&linked.text.insns).then(|| object.types.btf()).transpose()?;
             self.check_calls(&linked.text, program.program_type, &rules, kernel)?;
-            // The load checked the time: only rounds count here.
+            // The load already checked the run time: check only the number of rounds here.
             let bounds = |index: usize| {
                 let facts = self.kernel.map(program.maps.get(index)?.id?).ok()??;
                 let entries = map_type::is_array(facts.map_type).then_some(facts.max_entries);

@@ -250,7 +250,7 @@ impl<K: Kernel> Engine<K> {
         std::mem::take(&mut *self.unneeded.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The caller holds `bytecode_use` alone.
+    /// The caller holds `bytecode_use` exclusively.
     fn remove_bytecode(&self, blobs: &[BlobId]) {
         for blob in blobs {
             let state = self.state();

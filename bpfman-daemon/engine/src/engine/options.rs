@@ -109,5 +109,5 @@ pub const DEFAULT_MAP_BYTES: u64 = 1 << 30;
 /// Default of `maps.mib_per_owner`, in bytes: 2 GiB.
 pub const DEFAULT_OWNERS_MAP_BYTES: u64 = 2 << 30;
 
-/// Unless `LIBXDP_BPFFS` is set.
+/// Folder of libxdp's pins, unless `LIBXDP_BPFFS` names another.
 pub const LIBXDP_PINS: &str = "/sys/fs/bpf/xdp";

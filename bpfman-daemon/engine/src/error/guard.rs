@@ -7,7 +7,7 @@ use super::EngineError;
 /// Refusal of a program that cannot be limited to a tenant's own tasks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GuardRefusal {
-    /// It calls what tenants' programs may not.
+    /// It makes a call that tenants' programs may not make.
     #[error(
         "program \"{program}\" is a tenant's and may not use {what} (function {function}, instruction {at}){}",
         if *grantable { "" } else { "; no grant allows it" }
@@ -26,7 +26,7 @@ pub enum GuardRefusal {
         /// A grant can allow it.
         grantable: bool,
     },
-    /// A map whose entries are made for objects of the kernel, without a bound.
+    /// The kernel adds entries of the map for its own objects, without a bound.
     #[error(
         "map \"{map}\" of type {map_type} is a tenant's, and the kernel makes entries of it for as many sockets, tasks, inodes or \
          cgroups as there are: neither their number nor their memory can be limited"
@@ -80,7 +80,7 @@ pub enum GuardRefusal {
          hierarchy of version 2"
     )]
     NoGroup(String),
-    /// A program that cannot look at the rights of tasks.
+    /// The program cannot read the credentials of tasks.
     #[error(
         "program \"{0}\" runs for the tasks of one user, and cannot test their rights: the kernel has to have type information \
          (BTF), the program a licence that is compatible with the GPL, and it has to be loaded by this version"
@@ -98,7 +98,7 @@ pub enum GuardRefusal {
         /// User id of other processes.
         other: u32,
     },
-    /// Tasks that are known by their process namespace alone, and a program that cannot look at that.
+    /// The tenant's tasks are known only by their PID namespace, which the program cannot read.
     #[error(
         "program \"{program}\" cannot tell the container's tasks: they are in no cgroup of version 2 that the \
          daemon sees, and to compare process namespaces {needs}"

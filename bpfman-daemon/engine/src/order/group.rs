@@ -29,7 +29,7 @@ impl<'a> CgroupHook<'a> {
         Some(Self { path, attach_type, program })
     }
 
-    /// All LSM hooks share one attach type.
+    /// Returns whether the list has programs of several hooks: all LSM hooks share one attach type.
     pub(crate) fn is_mixed(&self) -> bool {
         self.program.program_type == ProgramType::LsmCgroup
     }

@@ -30,8 +30,8 @@ pub enum Standing {
         /// Failure of the last attempt.
         why: String,
     },
-    /// Its chain runs without it, because it could not be built so that the program sends no packets past the machine's, or since an
-    /// extension replaces a function of it.
+    /// Its chain runs without the program: an extension replaces one of its functions, or no chain could be built that
+    /// keeps it from sending packets past the machine's programs.
     Withheld {
         /// Reason.
         why: String,

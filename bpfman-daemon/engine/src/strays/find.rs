@@ -35,7 +35,7 @@ impl<K: Kernel> Engine<K> {
         Ok(self.kernel.check_pins()?)
     }
 
-    /// After a start has reconciled all records. Ends links that run nothing any more.
+    /// Finds strays, and ends links that no longer run a program. Call it after a start has reconciled all records.
     pub(crate) fn find_strays(&self, report: &mut RecoveryReport) {
         let result = self.collect_strays(report).map(|strays| {
             for stray in &strays {
@@ -93,7 +93,7 @@ impl<K: Kernel> Engine<K> {
         Ok(Stray { pin, kind, program, program_name: name })
     }
 
-    /// True also if an operation that is not cleaned up still has it.
+    /// Returns whether a record, or an operation that is not cleaned up yet, has the pin.
     fn is_named(&self, pin: &Path) -> bool {
         let path = pin.display().to_string();
         let state = self.state();
@@ -176,7 +176,8 @@ impl<K: Kernel> Engine<K> {
         Ok(names.iter().filter(|name| !is_recorded(name)).map(|n| Path::new(paths::CHAINS).join(n)).collect())
     }
 
-    /// True also for an adopted program. `filters` are all filters: the kernel cannot list them by program.
+    /// Returns whether a stray, or an adopted link, runs the program. `filters` are all filters: the kernel cannot list
+    /// them by program.
     pub(crate) fn is_run_by_stray(
         &self,
         program: ProgramId,

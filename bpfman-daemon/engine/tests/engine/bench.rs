@@ -73,7 +73,7 @@ impl<K: Kernel> Bench<K> {
         engine
     }
 
-    /// The observer is not called before recovery has finished.
+    /// Opens an engine whose recovery has finished before the observer is first called.
     pub fn watched(&self, observer: Arc<dyn StepObserver>) -> Engine<K> {
         let options = EngineOptions { observer, ..self.options() };
         let engine = Engine::open(Arc::clone(&self.kernel), options).unwrap();
@@ -216,7 +216,7 @@ fn type_of(program: &str) -> ProgramType {
     }
 }
 
-/// Without the counter, which only grows, and the entries that the next commit removes.
+/// Returns the records without the operation counter, and without entries that the next commit removes.
 pub fn records(snapshot: &Snapshot) -> Vec<(String, Vec<u8>)> {
     ["programs", "links", "hooks"]
         .into_iter()

@@ -17,7 +17,7 @@ use crate::simulated::bench;
 use crate::whole_loads::version;
 use bpfmand_engine::Standing;
 
-/// `make many-hooks` sets a higher number; attaching takes most of the time.
+/// Returns the number of hooks. `make many-hooks` sets a higher one, for which attaching takes long.
 fn many_or(otherwise: usize) -> usize {
     std::env::var("BPFMAN_MANY_HOOKS").map_or(otherwise, |number| number.parse().unwrap())
 }

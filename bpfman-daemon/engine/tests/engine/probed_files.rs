@@ -226,7 +226,7 @@ fn a_file_system_that_does_not_answer_holds_nothing() {
     bench.kernel.answer_file(APP);
 }
 
-/// A user has a path on a file system of its own, and any number of users may read it.
+/// A user's FUSE file system can hang, and any number of other users may probe files on it.
 #[test]
 fn paths_of_one_owner_that_hang_take_no_places_of_others() {
     let bench = simulated_bench();

@@ -148,7 +148,7 @@ fn first_of(text: &str, is_wanted: impl Fn(&[&str]) -> bool, word: usize) -> Opt
     lines.find(|words| is_wanted(words)).map(|words| words[word].to_owned())
 }
 
-/// Empty without debugfs, which is mounted for this process alone.
+/// Returns the kernel's list of functions that cannot be probed; empty without debugfs.
 fn forbidden_functions() -> String {
     let script = "mountpoint -q /sys/kernel/debug || mount -t debugfs debugfs /sys/kernel/debug
                   cat /sys/kernel/debug/kprobes/blacklist";
@@ -169,7 +169,7 @@ fn linux_functions_that_cannot_be_probed_are_told_apart() {
     request.programs[0].program_type = ProgramType::Kprobe;
     let single = engine.loads(&request)[0];
     let at = |function: &str| AttachPoint::Kprobe { function: function.to_owned(), offset: 0 };
-    // Entries of exceptions, on x86: such a name stands once.
+    // Entry functions of exceptions on x86: each name exists once.
     let is_forbidden = |words: &[&str]| words.len() == 2 && words[1].starts_with("exc_");
     let symbols = std::fs::read_to_string("/proc/kallsyms").unwrap();
     let whole: BTreeSet<&str> = symbols

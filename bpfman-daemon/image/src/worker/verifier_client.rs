@@ -34,7 +34,7 @@ pub(crate) struct VerifierClient {
 /// The input is at most one MiB, and nothing is duplicated.
 const DOCUMENT: usize = 8 << 20;
 const COUNT: usize = 1 << 20;
-/// Maximum number of signatures, with each control character escaped as six bytes.
+/// Maximum size of a list of signatures, in bytes, if each control character is escaped as six bytes.
 const FOUND: usize = 64 << 20;
 
 pub(crate) struct Unpacked {

@@ -99,7 +99,8 @@ impl SpliceHook {
         }
     }
 
-    /// Bit 31's code, reserved by libxdp's dispatcher, counts as PASS in XDP's default set.
+    /// Returns whether the chain may return a member's verdict as it is. XDP's default set also has code 31, which
+    /// libxdp's dispatcher uses for PASS.
     pub(crate) fn verdict_survives(self, set: ProceedMask) -> bool {
         match self {
             Self::Xdp => set.0 & !(1 << XDP_PASS | ProceedMask::DISPATCHER_RETURN.0) == 0,

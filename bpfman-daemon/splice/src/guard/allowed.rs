@@ -130,7 +130,7 @@ const NETWORK: &[&str] = &[
     "sk_ancestor_cgroup_id",
 ];
 
-/// Available with CAP_PERFMON alone, in types that load without it: only by a grant that names them.
+/// Helpers that need CAP_PERFMON, in program types that load without it: allowed only if a grant names them.
 const OF_PERFMON: &[&str] = &[
     "trace_printk",
     "trace_vprintk",

@@ -20,7 +20,7 @@ const MAX_NESTING: usize = 8;
 pub(super) enum Times {
     /// The function itself.
     Once,
-    /// At most one round per number of the iterator begun at an instruction, and one more.
+    /// At most one round per number of the iterator created at this instruction, and one more.
     Counted { begin: usize, rounds: u64 },
     /// The verifier walked through each round, except rounds of iterators inside.
     Walked { begin: usize, iterated: u64 },
@@ -93,7 +93,7 @@ impl Iterators {
     }
 }
 
-/// Neither bounded by an iterator, nor walked through by the verifier.
+/// Loop that neither an iterator bounds nor the verifier walks through.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unbounded {
     pub(super) at: usize,
@@ -211,7 +211,7 @@ impl Graph<'_> {
         part.iter()
     }
 
-    /// Queried in the loop, and begun outside.
+    /// Returns the iterator that bounds a loop: it is created outside the loop and advanced inside.
     fn bound(&self, part: &BTreeSet<usize>, ended: &BTreeSet<i32>) -> Option<(usize, i32, u64)> {
         let begun: BTreeSet<i32> =
             self.looked_at(part).filter_map(|at| self.iterators.begun.get(at).copied()).collect();

@@ -9,7 +9,7 @@ use crate::text::scan::Effect;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum KnownValue {
-    /// Anything.
+    /// Unknown value.
     #[default]
     Nothing,
     /// Constant.

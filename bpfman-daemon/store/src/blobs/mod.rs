@@ -68,12 +68,12 @@ impl BlobFolder {
         if !holds(&path, blob.bytes()) {
             return self.write(&path, blob.bytes(), true);
         }
-        // A process that was killed may have left it.
+        // A killed process may have left the file unsynced.
         let sync = || File::open(&path)?.sync_all().and_then(|()| File::open(&self.path)?.sync_all());
         sync().map_err(fail("keep bytecode in", &path))
     }
 
-    /// Judges by the length, once no other load writes the file.
+    /// Compares only the length, once no other load writes the file.
     fn has(&self, blob: &Blob) -> bool {
         let _writing = self.writing.take(blob.id());
         let length = blob.bytes().len() as u64;

@@ -72,7 +72,7 @@ impl Gallery {
         path
     }
 
-    /// The machine's primary interface is in use.
+    /// Writes the manifest for `interface`, because the machine's primary interface is in use.
     pub fn manifest_at(&self, entry: &str, file: &str, interface: &Interface) -> String {
         let path = self.manifest_of(entry, file);
         let text = fs::read_to_string(&path).unwrap();

@@ -14,7 +14,7 @@ use bpfman_runtime::backoff::jittered;
 
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// Afterwards the folder is locked, as earlier agents do: an earlier daemon creates no file.
+/// Attempts before the folder is locked instead, as earlier agents do: earlier daemons create no lock file.
 const TRIES_WITHOUT_FILE: u32 = 10;
 
 /// Right to act, held until it is dropped.

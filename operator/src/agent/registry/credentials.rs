@@ -118,7 +118,8 @@ fn unusable(named: &ImagePullSecret, why: &str, hint: &str) -> NodeFailure {
     NodeReason::PullSecret.failure(&message, hint)
 }
 
-/// Another namespace's secret would give the author its registry access. Admission refuses it too, if enabled.
+/// Refuses a secret of another namespace, which would give the application's author that namespace's registry access.
+/// Admission refuses it too, if enabled.
 fn may_name(own: Option<&str>, named: &ImagePullSecret) -> Result<(), NodeFailure> {
     match own {
         Some(own) if own != named.namespace => Err(unusable(

@@ -32,7 +32,7 @@ pub struct Sum {
     pub released: bool,
 }
 
-/// Rule by which a node without an answer has an agent.
+/// Rule that decides whether a node that did not answer has an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
     /// A node has an agent if its agent's pod is ready, or if it answered.

@@ -48,7 +48,7 @@ pub struct SelectedApplication<'a> {
     pub answer: Option<&'a NodeAnswer>,
 }
 
-/// Decides about one node.
+/// Decides whether a node gets, keeps or loses the taint.
 #[must_use]
 pub fn decide(question: &Question<'_>) -> TaintDecision {
     let node = question.node;

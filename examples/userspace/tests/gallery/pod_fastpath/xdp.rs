@@ -208,7 +208,7 @@ fn frames_that_need_more_than_forwarding_are_the_stacks() {
     path.run("sync").success();
 }
 
-/// Interfaces of the machine are in use.
+/// The manifests are applied to a veth of the test: the machine's own interfaces are in use.
 #[test]
 fn its_other_manifest_takes_the_place_of_the_first() {
     if lacks_tcx("its_other_manifest_takes_the_place_of_the_first") {
