@@ -56,8 +56,7 @@ impl AttachAt {
         Self { at: WirePoint::from(Info::KprobeAttachInfo(info)) }
     }
 
-    /// Attaches to the beginning of a function in a binary, by absolute path, or in a library, by name; to its end for
-    /// a program of type uretprobe.
+    /// Attaches to a function in a binary, by absolute path, or in a library, by name: its start, or end for `uretprobe`.
     pub fn uprobe(target: impl Into<String>, function: impl Into<String>) -> Self {
         let (target, fn_name) = (target.into(), Some(function.into()));
         Self {
@@ -84,8 +83,7 @@ impl AttachAt {
         Self { at: WirePoint::from(Info::LsmAttachInfo(v1::LsmAttachInfo::default())) }
     }
 
-    /// Attaches a program of type `tp_btf`, `fmod_ret`, `iter` or `freplace` to the target it was loaded for; takes the
-    /// name of the type.
+    /// Attaches a program of this type (`tp_btf`, `fmod_ret`, `iter`, `freplace`) to the target that it was loaded for.
     pub fn loaded_for(program_type: impl Into<String>) -> Self {
         At::LoadedFor(program_type.into()).into()
     }

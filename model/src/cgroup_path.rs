@@ -1,5 +1,3 @@
-//! Paths of cgroups.
-
 use std::fmt;
 use std::str::FromStr;
 

@@ -78,7 +78,7 @@ impl GroupPath {
         self.unit_at().map(|(_, name)| name)
     }
 
-    /// Returns the UID of the pod, as the cgroup spells it.
+    /// Returns the UID of the pod, in the form of the cgroup's name.
     #[must_use]
     pub fn pod(&self) -> Option<&str> {
         self.pod_at().map(|(_, uid)| uid)

@@ -1,5 +1,4 @@
-//! Rules of the program manager, without I/O: the types of programs, their attach points, the order of programs at one
-//! hook, and the form of requests.
+//! Rules of the program manager, without I/O: program types, attach points, the order at a hook, and requests.
 
 mod application;
 mod attach;

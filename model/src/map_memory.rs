@@ -1,5 +1,3 @@
-//! Kernel memory of maps.
-
 use crate::{MapSpec, map_type};
 
 /// Minimum size of a kernel page, in bytes.

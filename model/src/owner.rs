@@ -23,8 +23,7 @@ pub enum Owner {
     Application(OwningApplication),
 }
 
-/// Precedence at a hook, above priorities and intents. A tenant's program cannot accept a packet past one of the
-/// machine, nor change its place.
+/// Precedence at a hook, above priorities and intents. Tenants' programs cannot move or bypass the machine's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Rank {
     /// Root, users, grants without a scope, and cluster applications.
@@ -40,7 +39,7 @@ pub enum Rank {
 pub struct BadOwner(pub String);
 
 impl Owner {
-    /// The owner of what a user makes without a grant.
+    /// Returns the owner of objects that a user creates without a grant.
     #[must_use]
     pub const fn of_user(uid: u32) -> Self {
         match uid {
@@ -49,8 +48,7 @@ impl Owner {
         }
     }
 
-    /// Rank of its programs, as far as the owner alone decides it: programs of grants with a scope are held to the rules of
-    /// tenants.
+    /// Returns the rank that follows from the owner alone. Programs of grants with a scope are tenants', too.
     #[must_use]
     pub fn rank(&self) -> Rank {
         if self.namespace().is_some() { Rank::Tenant } else { Rank::Machine }
@@ -66,7 +64,7 @@ impl Owner {
         }
     }
 
-    /// The namespace of the application, if it is one that has one.
+    /// Returns the namespace of an application; `None` for other owners and for cluster applications.
     #[must_use]
     pub fn namespace(&self) -> Option<&str> {
         match self {

@@ -29,7 +29,7 @@ pub struct Peer {
     pub counts_for: Option<u32>,
     /// Relation of its pod to the daemon's own.
     pub pod_relation: PodRelation,
-    /// Its network namespace when its connection was taken; none where that could not be opened.
+    /// Network namespace when the connection was accepted; `None` if it could not be opened.
     pub netns: Option<HeldNetns>,
 }
 
@@ -78,7 +78,7 @@ impl Peer {
         self.unified.as_ref()?.group_of(self.uid)
     }
 
-    /// Returns the cgroup for whose tasks programs of this caller run, if they do not run for all.
+    /// Returns the cgroup to whose tasks this caller's programs are restricted; `None` if they run for all tasks.
     #[must_use]
     pub fn caller_group(&self) -> Option<CallerGroup> {
         let user = self.pod().is_none().then_some(self.uid);
@@ -91,7 +91,7 @@ impl Peer {
         self.counts_for.unwrap_or(self.uid)
     }
 
-    /// The uid of the pod that the process belongs to, as its cgroup spells it.
+    /// Returns the UID of the process's pod, in the form of the cgroup's name.
     #[must_use]
     pub fn pod(&self) -> Option<&str> {
         self.cgroup.as_ref()?.pod()

@@ -1,5 +1,3 @@
-//! Relation of a caller's pod to the daemon's own.
-
 use std::fmt;
 use std::path::PathBuf;
 
@@ -31,8 +29,8 @@ pub enum PodObstacle {
 }
 
 impl PodRelation {
-    /// Returns whether the caller may be the node agent: in a pod of the daemon's namespace, or anywhere if the daemon is in no
-    /// pod. What is unknown does not count.
+    /// Returns whether the caller may be the node agent: its pod is in the daemon's namespace, or the daemon is in no pod.
+    /// An unknown relation gives no permission.
     #[must_use]
     pub const fn is_beside_daemon(&self) -> bool {
         matches!(self, Self::SameNamespace | Self::DaemonInNoPod)

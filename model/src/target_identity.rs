@@ -65,7 +65,7 @@ pub struct FileReader {
     /// Supplementary groups.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<u32>,
-    /// True if root's rights count in containers of the node: the node agent, which attaches probes there, is a user of none.
+    /// True to open files of containers as root: the node agent attaches probes there, and is a user of no container.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_root_in_containers: bool,
 }
@@ -76,7 +76,7 @@ impl From<&Peer> for FileReader {
     }
 }
 
-/// The caller with whose rights the file of a probe is opened, also wherever the probe is attached again.
+/// Caller with whose permissions a probed file is opened, at the first attachment and at each later one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Option<FileReader>", into = "Option<FileReader>")]
 pub enum ProbeReader {

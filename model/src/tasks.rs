@@ -31,8 +31,7 @@ pub struct CallerGroup {
     pub path: String,
     /// The same cgroup by its id, as of the time when the caller connected: a later cgroup may get the path.
     pub tasks: TaskGroup,
-    /// User id of the caller: its programs do not run for tasks with the rights of another user. None for a pod, which is one
-    /// tenant with all its users.
+    /// User id of the caller, whose programs skip other users' tasks; `None` for a pod, a tenant with all its users.
     pub user: Option<u32>,
 }
 

@@ -164,8 +164,7 @@ impl WirePoint {
             || matches!(self.as_more(), Some(At::UprobeMulti(_) | At::Usdt(_)))
     }
 
-    /// Returns the path of the network namespace's file, or `None` for the daemon's own or if the type has no
-    /// namespace.
+    /// Returns the path of the network namespace; `None` for the daemon's own, and for types without namespaces.
     #[must_use]
     pub fn netns(&self) -> Option<String> {
         let path = match (self.as_published(), self.as_more()) {

@@ -1,5 +1,3 @@
-//! `bpfman attach`.
-
 use bpfman_client::Services;
 use bpfman_proto::REASON_TRAILER;
 use bpfman_proto::ext::v1 as ext;

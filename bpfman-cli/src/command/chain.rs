@@ -1,5 +1,3 @@
-//! `bpfman chain`.
-
 use std::time::Duration;
 
 use bpfman_client::Services;

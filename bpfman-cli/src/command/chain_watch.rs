@@ -1,5 +1,3 @@
-//! `bpfman chain watch`.
-
 use bpfman_client::{Client, Error};
 use bpfman_model::HookName;
 use bpfman_proto::ext::v1 as ext;

@@ -1,5 +1,3 @@
-//! `bpfman load … --dry-run`.
-
 use bpfman_client::Services;
 use bpfman_model::HookKind;
 use bpfman_proto::ext::v1 as ext;

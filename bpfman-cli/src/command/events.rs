@@ -1,5 +1,3 @@
-//! `bpfman events`.
-
 use bpfman_client::{Client, EventPlace, EventQuery, Events, JournalEvent, Reason};
 
 use super::connect_fresh;

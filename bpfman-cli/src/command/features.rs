@@ -1,5 +1,3 @@
-//! `bpfman features`.
-
 use bpfman_proto::ext::v1 as ext;
 
 use super::connect;

@@ -1,5 +1,3 @@
-//! `bpfman load`.
-
 use std::collections::HashMap;
 
 use bpfman_client::Services;

@@ -1,5 +1,3 @@
-//! `bpfman radar`.
-
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::ext::v1::start_radar_request::Source;
 

@@ -1,5 +1,3 @@
-//! `bpfman top`.
-
 use std::io::{self, IsTerminal};
 
 use bpfman_client::Services;

@@ -1,5 +1,3 @@
-//! `bpfman version`.
-
 use std::collections::BTreeMap;
 
 use bpfman_proto::ext::v1 as ext;

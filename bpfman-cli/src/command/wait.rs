@@ -1,5 +1,3 @@
-//! `bpfman wait`.
-
 use std::cell::RefCell;
 
 use super::reconnect::ReconnectBackoff;

@@ -14,8 +14,7 @@ pub use self::rows::{
 };
 use crate::show::json::filled;
 
-/// Returns the rates between two readings of one stream. New programs and members count from zero: the kernel's counts
-/// begin with them.
+/// Returns the rates between two readings of one stream. A new program or member counts from zero.
 #[must_use]
 pub fn rates(then: &ext::Figures, now: &ext::Figures) -> FigureRates {
     let seconds = Window { seconds: now.at_ns.saturating_sub(then.at_ns) as f64 / 1e9 };

@@ -1,5 +1,3 @@
-//! Sums by owner.
-
 use std::collections::BTreeMap;
 
 use super::{MapMemory, OwnerRates, ProgramRates};

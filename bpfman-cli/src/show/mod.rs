@@ -89,8 +89,7 @@ pub fn form(global: &Global, answer: &impl CommandOutput) -> Result<String, CliE
     })
 }
 
-/// Returns one of several answers: on a terminal, a table replaces the previous one; JSON is one line, YAML one
-/// document of a stream.
+/// Returns one of several answers: a terminal's table replaces the previous one; JSON is a line, YAML a document.
 pub fn tick(global: &Global, answer: &impl CommandOutput) -> Result<String, CliError> {
     Ok(match global.output {
         OutputForm::Json => json_text::line(answer)? + "\n",

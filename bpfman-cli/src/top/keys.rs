@@ -1,5 +1,3 @@
-//! Handling of keys.
-
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::details::{DetailSubject, OpenDetails};

@@ -1,5 +1,3 @@
-//! State of the screen of `bpfman top`.
-
 use std::time::Duration;
 
 use super::details::{DetailSubject, LoadedDetails, OpenDetails};

@@ -1,5 +1,3 @@
-//! Snapshots of the screen.
-
 use std::time::Duration;
 
 use bpfman_proto::ext::v1 as ext;

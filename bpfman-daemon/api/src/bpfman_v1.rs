@@ -1,5 +1,3 @@
-//! Service `bpfman.v1.Bpfman`.
-
 use bpfman_model::{AttachRequest, BytecodeSource, LinkId, OrderIntent, Owner, ProgramId, Sharing};
 use bpfman_proto::v1::bpfman_server::Bpfman;
 use bpfman_proto::{attach_point, v1};

@@ -52,8 +52,7 @@ pub trait ImageService: Send + Sync {
         caller_uid: u32,
     ) -> Result<wire::VerifyImageResponse, ImageFailure>;
 
-    /// Removes images that were not used for so many seconds, except these digests. Fails if the cache cannot be
-    /// written.
+    /// Removes images unused for this many seconds, except these digests. Fails if the cache cannot be written.
     fn prune(&self, keep: &[String], unused_seconds: u64) -> Result<wire::PruneImagesResponse, ImageFailure>;
 
     /// Imports a layout into the cache; with a name, one image of it under that name. Fails if the path is no valid

@@ -1,5 +1,4 @@
-//! Every row of the table of program types, at every edge: text, record, wire, manifest, grant, features, requirements,
-//! documentation.
+//! Every program type at every edge: text, record, wire, manifest, grant, features, requirements, documentation.
 
 use std::collections::BTreeMap;
 

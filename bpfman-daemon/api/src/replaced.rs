@@ -40,8 +40,7 @@ impl PlacesOfReplaced {
         }
     }
 
-    /// Refuses to a tenant to attach a program that is held to no rules of tenants: it would run for all tasks, or in
-    /// the machine's rank.
+    /// Refuses to let a tenant attach a program without a tenant's rules: it would run for all tasks, or before others.
     pub(crate) fn ensure_held(&self, permit: &Permit) -> Result<(), Status> {
         let Some(free) = self.programs.iter().find(|program| !program.is_guarded) else { return Ok(()) };
         Err(denied(format!(

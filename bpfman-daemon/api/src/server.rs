@@ -283,8 +283,7 @@ impl<K: Kernel> Api<K> {
             .add_service(BpfmanAccessServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST))
     }
 
-    /// Prepares the image without occupying a thread. While the value lives, the engine gets its result, also a
-    /// failure.
+    /// Prepares the image without occupying a thread. The engine gets its result, or failure, while the value lives.
     pub(crate) async fn prepare(&self, permit: &Permit, source: &BytecodeSource) -> Prepared {
         let (Some(service), BytecodeSource::Image { .. }) = (&self.image_service, source) else {
             return Prepared::default();

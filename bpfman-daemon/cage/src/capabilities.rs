@@ -56,8 +56,7 @@ const IMPLIED: [Capability; 2] = [Capability::CAP_BPF, Capability::CAP_PERFMON];
 pub struct Capabilities {
     /// Names of the usable capabilities.
     pub names: Vec<String>,
-    /// Set if CAP_SETPCAP was missing to reduce the bounding set; `no_new_privs` still keeps executed programs from
-    /// gaining any.
+    /// Set if CAP_SETPCAP was missing to reduce the bounding set; `no_new_privs` still limits executed programs.
     pub bounding_stays: bool,
 }
 

@@ -59,8 +59,7 @@ impl CallFilters {
                 rules.insert(call.number, arguments);
             }
         }
-        // In mode `log`, the kernel executes every call; in mode `on`, the killing filter allows these to the other
-        // one.
+        // The kernel executes every call in mode `log`; in mode `on`, the killing filter leaves these to the other one.
         let refused = mode == CageMode::On;
         if refused {
             rules.extend(unknown.iter().map(|number| (*number, Vec::new())));

@@ -1,5 +1,3 @@
-//! Sources of maps.
-
 use std::path::Path;
 
 use bpfmand_engine::{Engine, EngineError};

@@ -14,8 +14,7 @@ pub struct Recovered {
 }
 
 impl<M: MapSource> Volumes<M> {
-    /// Removes volumes without a target: of a publish or unpublish that was killed before its last step, and folders
-    /// with mounts of an earlier boot.
+    /// Removes volumes without a target, left by a killed publish or unpublish, and folders of an earlier boot's mounts.
     pub fn recover(&self) -> Result<Recovered, CsiError> {
         let fail = |source| CsiError::Files { action: "list", path: self.folder().to_owned(), source };
         let table = self.mounts.table()?;

@@ -12,8 +12,7 @@ pub const MAX_VERSION: usize = 128;
 pub const FETCHER: u8 = b'f';
 /// Requests a process that parses fetched content.
 pub const VERIFIER: u8 = b'v';
-/// Requests a process that parses object files. A third descriptor may be sealed memory with the index of the kernel's
-/// types.
+/// Requests a process that parses object files. A third descriptor may be the index of the kernel's types, sealed.
 pub const READER: u8 = b'r';
 /// Requests a process that speaks TLS. The third descriptor, if any, is the connection of the client.
 pub const TLS: u8 = b't';

@@ -7,8 +7,7 @@ use crate::{ImageError, Limits};
 pub struct FoundSignatures {
     /// Signatures found, each once.
     pub signatures: Vec<Signature>,
-    /// First faulty content. Other signatures may still be valid: attaching something to an image must not make it
-    /// unloadable.
+    /// First faulty content. Other signatures may be valid: attaching something to an image must not block its load.
     pub fault: Option<ImageError>,
     /// First unanswered request. It matters only if the signatures found do not suffice.
     pub unanswered: Option<ImageError>,

@@ -130,7 +130,7 @@ impl<'a> LoadSession<'a> {
         self.confirmed.lock().unwrap_or_else(PoisonError::into_inner).contains(&digest)
     }
 
-    /// The caller is allowed, or the registry confirms the content: a manifest can name that of any other image.
+    /// Returns whether the caller is allowed or the registry confirms the content: a manifest can name any digest.
     async fn may_use(&self, descriptor: &Descriptor, allowed: bool) -> bool {
         if allowed || self.is_confirmed(descriptor.digest) || self.staging.has_fetched(descriptor.digest) {
             return true;

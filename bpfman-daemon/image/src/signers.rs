@@ -1,4 +1,4 @@
-//! Signers that a rule accepts, and what a worker may have counted.
+//! Signers that a rule accepts, and checks of a worker's count.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,8 +44,7 @@ pub struct CountedSigners {
 }
 
 impl CountedSigners {
-    /// Returns the reason why this result cannot follow from the rule and `seen` signatures: the verifier is then
-    /// faulty.
+    /// Returns why this result cannot follow from the rule and `seen` signatures: the verifier is then faulty.
     pub fn contradicts(
         &self,
         rule: &Signers,

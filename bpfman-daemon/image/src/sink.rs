@@ -1,7 +1,6 @@
 use crate::ImageError;
 
-/// Receiver of a blob. Its content must not be used before the transfer returned `Ok`: only then size and digest are
-/// verified.
+/// Receiver of a blob. Size and digest are verified, and its content may be used, only after the transfer returned `Ok`.
 pub trait Sink: Send {
     /// Takes the next bytes. Fails if they cannot be kept.
     fn write(&mut self, bytes: &[u8]) -> Result<(), ImageError>;

@@ -4,8 +4,7 @@
 
 use bpfman_metrics::{Metric, MetricUnit, PROCESS_METRICS, SERIES_LEFT_OUT, metrics};
 
-/// Labels of a program; the digest of its image or object file has 12 digits. Programs with equal labels share a
-/// series.
+/// Labels of a program, with 12 digits of its image's or object's digest. Programs with equal labels share a series.
 const PROGRAM: &[&str] = &["program", "type", "owner", "application", "digest"];
 const MEMBER: &[&str] = &["hook", "program", "owner", "application"];
 const VERDICT: &[&str] = &["hook", "program", "owner", "application", "verdict"];

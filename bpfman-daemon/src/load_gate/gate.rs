@@ -121,8 +121,7 @@ impl LoadGate {
         self.log_refusals();
     }
 
-    /// Forgets the gate that break-glass detached: a new one is attached. An older one that recovery attaches stays
-    /// open.
+    /// Forgets the gate that break-glass detached, and attaches a new one. An older one, attached by recovery, stays open.
     pub fn forget(&mut self) {
         self.open();
         self.up = None;

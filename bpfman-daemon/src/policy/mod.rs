@@ -195,8 +195,7 @@ impl PolicySource {
     fn read(&self, stamps: &mut BTreeMap<PathBuf, Option<FileStamp>>) -> ReadPolicy {
         let before = std::mem::take(stamps);
         let was_there = |path: &Path| before.get(path).is_some_and(Option::is_some);
-        // Take stamps before reading, so that a change in between is noticed; also of the account files, for users by
-        // name.
+        // Take stamps before reading, so that changes in between are noticed; account files decide about users by name.
         stamps.extend(group::FILES.map(|path| (path.into(), FileStamp::of(Path::new(path)))));
         let mut read_file = |path: &Path| {
             stamps.insert(path.to_owned(), FileStamp::settled(path, was_there(path)));

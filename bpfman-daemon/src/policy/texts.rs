@@ -74,8 +74,7 @@ impl ParsedPolicy {
         Self::of(text, read, &Accounts { may_have_gone: false })
     }
 
-    /// Users and groups that no longer exist match no caller. Returns all mistakes: another version may know more
-    /// options.
+    /// Returns all mistakes: another version may know more options. Users and groups that no longer exist match no caller.
     pub fn parse_again(texts: &PolicyTexts) -> Result<Self, Vec<PolicyMistake>> {
         let Some(text) = &texts.policy else { return Ok(Self::default()) };
         let mut read = |path: &Path| {

@@ -11,8 +11,7 @@ pub struct IdWatermark {
 }
 
 impl IdWatermark {
-    /// Returns how many programs came and went since the previous call, including those that the daemon loads as a
-    /// test.
+    /// Returns how many programs came and went since the previous call, including the daemon's own tests.
     pub fn look(&mut self, kernel: &LinuxKernel) -> Result<u64, KernelError> {
         let now = next_id(kernel)?;
         // Programs loaded from here on have higher ids.

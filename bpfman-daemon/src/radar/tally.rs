@@ -1,5 +1,4 @@
-//! Third-party activity, aggregated until the audit log has capacity for it: nothing is forgotten, and no process
-//! displaces the entries of others.
+//! Third-party activity, aggregated until the audit log has capacity. No process displaces another one's entries.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

@@ -31,8 +31,7 @@ use crate::config::Config;
 /// Maximum age of a process started ahead, below the time after which it exits.
 const FRESH: Duration = Duration::from_secs(20);
 
-/// Time after which a load has usually been answered. A process that ends or starts occupies a CPU for as long as some loads
-/// take.
+/// Time after which a load has usually been answered: ending or starting a process can take a CPU as long as a load.
 const ANSWERED: Duration = Duration::from_millis(1);
 
 #[derive(Debug)]

@@ -145,15 +145,13 @@ fn execute(
     command.spawn().context("the kernel does not start the worker's binary again")
 }
 
-/// Forks a reader from this process, which has read no untrusted data. Executing the binary again takes milliseconds,
-/// more than reading most objects.
+/// Forks a reader from this process, which has read no untrusted data: executing the binary again takes longer.
 fn copy_as_reader(
     stream: OwnedFd,
     types: Option<OwnedFd>,
     restrictions: WorkerRestrictions,
 ) -> anyhow::Result<ForkedProcess> {
-    // Map the types before the fork: the sandboxed copy could not do so. Without the mapping, it reads them from their
-    // file.
+    // Map the types before the fork: the sandboxed copy cannot, and would have to read them from their file.
     let types = types.and_then(|types| SealedMapping::new(types).ok());
     let output = File::options().write(true).open("/dev/null")?.into();
     let copied = fork_alone([stream, output, errors()?]).context("the starter cannot be copied")?;

@@ -26,21 +26,20 @@ use crate::{Direction, LinkId, ProgramUid, Rank};
 /// Maximum number of members of one chain.
 pub const MAX_CHAIN_MEMBERS: usize = 32;
 
-/// Place of a program among those of other ranks: of two that would see a packet, the machine's is the outermost. On the way
-/// in it is the first, on the way out the last.
+/// Position of a program among programs of other ranks: the machine's run first at ingress, and last at egress.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RankOrder {
-    /// A tenant's on the way out.
+    /// Program of a tenant at egress.
     TenantsFirst,
-    /// The machine's.
+    /// Program of the machine.
     #[default]
     Machine,
-    /// A tenant's on the way in, or one whose accepting verdicts nothing holds back.
+    /// Program of a tenant at ingress, or at a hook where its accepting verdicts are final.
     TenantsLast,
 }
 
 impl RankOrder {
-    /// The turn of programs of a rank at a hook.
+    /// Returns the turn of programs of a rank at a hook.
     #[must_use]
     pub const fn of(rank: Rank, direction: Option<Direction>) -> Self {
         match (rank, direction) {
@@ -50,7 +49,7 @@ impl RankOrder {
         }
     }
 
-    /// The rank of programs that have this turn.
+    /// Returns the rank of programs that have this turn.
     #[must_use]
     pub const fn rank(self) -> Rank {
         match self {

@@ -262,7 +262,7 @@ pub(super) fn place(link: u32, priority: i32, before: &[&str], after: &[&str]) -
     }
 }
 
-/// A chain of tc programs, as the machine's own are.
+/// Returns a chain of tc programs of the machine.
 fn closed(members: &[Place]) -> Option<TcChain<'_>> {
     Some(TcChain { members, is_open: false })
 }

@@ -6,7 +6,7 @@ use super::properties::{hook, links, members, ordered, place};
 use super::*;
 
 proptest! {
-    /// The machine is the outermost: first on the way in, last on the way out.
+    /// The machine's programs run first at ingress and last at egress.
     #[test]
     fn tenants_change_nothing_for_the_machine(members in members(), tenants in any::<u8>(), out: bool) {
         let other = if out { RankOrder::TenantsFirst } else { RankOrder::TenantsLast };
@@ -28,8 +28,8 @@ proptest! {
         prop_assert!(is_outermost, "{all:?}");
     }
 
-    /// By tcx the machine's links come first, then the chain, then those of tenants; on the way out those of tenants, then the
-    /// chain, then the machine's if the chain is open. All this wherever they stand; and once in order, they stay.
+    /// At ingress: the machine's tcx links, the chain, the tenants' links. At egress: the tenants', then an open chain, then
+    /// the machine's. The order does not depend on the current one, and is stable.
     #[test]
     fn chain_stands_between_the_machine_and_tenants(
         (members, mut standing) in hook(), tenants in any::<u8>(), chain in members(), at: usize, stands: bool,
@@ -72,7 +72,7 @@ proptest! {
     }
 }
 
-/// A member of a tenant on the way in.
+/// Returns a tenant's member at ingress.
 fn tenant(link: u32, priority: i32, before: &[&str], after: &[&str]) -> Place {
     Place { turn: RankOrder::TenantsLast, ..place(link, priority, before, after) }
 }
@@ -91,7 +91,7 @@ fn no_tenant_gets_behind_the_machine_on_the_way_out() {
     assert_eq!(order(&[place(2, 0, &[], &[]), leaving(1, 900, &[], &[])]).unwrap(), (vec![1, 2], 0));
     assert_eq!(order(&[place(2, 0, &[], &[]), leaving(1, 900, &[], &["b"])]).unwrap(), (vec![1, 2], 1));
     assert_eq!(order(&[place(2, 0, &[], &[]), leaving(1, 900, &["b"], &[])]).unwrap(), (vec![1, 2], 0));
-    // Wishes of the machine's own about tenants keep no program out.
+    // Intents of the machine's programs about tenants' refuse no attachment.
     assert_eq!(order(&[place(2, 0, &["a"], &[]), leaving(1, 900, &[], &[])]).unwrap(), (vec![1, 2], 1));
 }
 

@@ -105,18 +105,18 @@ pub fn solve(places: &[Place], standing: &[Occupant]) -> Result<Solution, Contra
     solve_with_chain(places, None, standing)
 }
 
-/// A chain of tc programs that stands among tcx links, or is to come.
+/// Chain of tc programs, which is or will be attached among tcx links.
 #[derive(Clone, Copy, Debug)]
 pub struct TcChain<'a> {
-    /// Its members. Among each other they are ordered elsewhere.
+    /// Members of the chain, whose order among each other is solved separately.
     pub members: &'a [Place],
-    /// It accepts nothing past what stands behind it, so that it can run before the machine's tcx links.
+    /// True if programs behind the chain run even after it accepts a packet: it may run before the machine's tcx links.
     pub is_open: bool,
 }
 
-/// The same where a chain of tc programs stands among tcx links, or is to come: between those of tenants and those of the
-/// machine, and where its members want it among programs of others. An open chain runs before those of the machine, any other
-/// after them.
+/// Orders the entries of a hook like [`solve`], with a chain of tc programs among tcx links: the chain runs between the
+/// tenants' links and the machine's, before the machine's if it is open, and where its members' intents place it among
+/// third-party programs.
 pub fn solve_with_chain(
     places: &[Place],
     chain: Option<TcChain<'_>>,
@@ -180,7 +180,7 @@ impl<'a> Hook<'a> {
         }
     }
 
-    /// The turn of a link of ours. Programs of others are the machine's, and so is the chain, for what its own want.
+    /// Returns the turn of a node. The chain, for its members' intents, and third-party programs have the machine's.
     fn turn(&self, node: usize) -> RankOrder {
         self.places.get(node).map_or(RankOrder::Machine, |place| place.turn)
     }
@@ -202,8 +202,9 @@ impl<'a> Hook<'a> {
 
     /// Returns whether an anchor of `holder` matches the node. No anchor matches the chain.
     ///
-    /// Programs of tenants order none of the machine, whose turn is another one; and what tenants want between the machine's
-    /// programs, or those of others, and the packet's way in or out waits for good: it would keep out later ones.
+    /// No intent changes the order of ranks: those of the machine's programs about tenants' never match. A tenant's
+    /// intent to run between the network and programs of the machine, or of third parties, waits forever: it would keep
+    /// such programs from being attached later.
     fn means(&self, side: Side, anchor: &Anchor, node: usize, holder: usize) -> bool {
         let (own, other) = (self.turn(holder), self.turn(node));
         let is_against_rank = match (own, side) {
@@ -223,9 +224,9 @@ impl<'a> Hook<'a> {
         }
     }
 
-    /// Everything that intents, turns, and the order of others' programs demand; and the chain's place among ours. On the way in
-    /// a tenant's program in front of it could let packets pass that the machine's members drop: its verdict ends the kernel's
-    /// list. On the way out a tenant's member could change what the machine's tcx programs have judged.
+    /// Returns all constraints: of intents, turns, the third-party order, and the chain. At ingress a tenant's program
+    /// before the chain could accept packets that the machine's members drop, because its verdict ends the kernel's
+    /// list. At egress a tenant's member could change packets that the machine's tcx programs have accepted.
     fn demands(&self) -> Vec<Edge> {
         let others = self.ours() + 1..self.all();
         let mut edges: Vec<Edge> = others.map(|at| Edge { first: at - 1, second: at, why: None }).collect();
@@ -267,8 +268,7 @@ impl<'a> Hook<'a> {
         waiting
     }
 
-    /// Returns the number of this daemon's entries before each third-party program: the current or the nearest possible
-    /// one.
+    /// Returns the number of this daemon's entries before each third-party program, as close to the current as possible.
     fn gaps(&self, order: &[usize], standing: &[Occupant], crossing: &[Edge]) -> Vec<usize> {
         let count = order.len();
         let at = |node: usize| order.iter().position(|other| *other == node).unwrap_or(count);

@@ -117,8 +117,7 @@ impl ProgramType {
         Self::ALL.into_iter().find(|known| known.manifest_name() == Some(name))
     }
 
-    /// Returns the block of a manifest that has the attach points, or `None` if the daemon only loads programs of the
-    /// type.
+    /// Returns the manifest's block of attach points; `None` if programs of the type are only loaded.
     #[must_use]
     pub const fn block(self) -> Option<&'static str> {
         self.row().block

@@ -1,5 +1,3 @@
-//! Row of the table of program types.
-
 use super::{LoadTarget, TypeScope};
 
 /// Properties of a program type.

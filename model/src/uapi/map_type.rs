@@ -112,15 +112,14 @@ pub const fn has_no_entries(kind: u32) -> bool {
     )
 }
 
-/// Returns whether a program that goes through all entries of a map meets each once. A callback can delete entries of a hash and make
-/// them again in front of itself.
+/// Returns whether iteration meets each entry once: in a hash, a callback can delete entries and add them again ahead.
 #[must_use]
 pub const fn is_array(kind: u32) -> bool {
     matches!(kind, ARRAY | PERCPU_ARRAY)
 }
 
-/// The helper by which programs make entries of a map whose entries belong to objects of the kernel: each socket, inode, task
-/// or cgroup can have one. None for other maps.
+/// Returns the helper by which programs create entries of storage maps, in which each socket, inode, task or cgroup can
+/// have one; `None` for other maps.
 #[must_use]
 pub const fn storage_helper(kind: u32) -> Option<&'static str> {
     match kind {

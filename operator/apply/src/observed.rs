@@ -72,8 +72,7 @@ impl ObservedProgram {
 }
 
 impl ObservedLink {
-    /// The key identifies a pod's network. If that has another path now, the old path's process id may have been
-    /// reused.
+    /// The key identifies a pod's network: the process id in an old path may have been reused.
     #[must_use]
     pub fn is_in_force(&self, wanted: &WirePoint) -> bool {
         self.runs || self.elsewhere && self.netns != wanted.netns()

@@ -1,5 +1,3 @@
-//! Failures of a registry.
-
 use bpfman_image_format::TlsFailure;
 
 /// Reason why a registry did not fulfil a request.

@@ -1,5 +1,3 @@
-//! Applications of the fleet.
-
 use std::path::Path;
 
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Links whose cgroup or network namespace is gone: one word in lists, the link and doctor, and a fix that is one.
+//! Links with a removed cgroup or network namespace: lists, `get` and doctor use one word, and the hint works.
 
 use bpfman_tests::command::run;
 use bpfman_tests::control_group::Group;

@@ -1,4 +1,4 @@
-//! Calls on a caller's own objects, which the checks for those of others must allow.
+//! Calls on a caller's own objects: the access checks must allow them.
 
 use std::fs;
 use std::process::Command;

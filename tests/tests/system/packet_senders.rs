@@ -59,7 +59,7 @@ fn a_tenant_redirects_nothing_past_the_machine() {
     }
 }
 
-/// The program of the machine sends by the other link: the tests above would see what comes by it.
+/// The machine's program sends through the other link, so the tests above would see a packet there.
 #[test]
 fn the_machine_redirects_as_before() {
     let bench = Bench::new("egress", "");
@@ -195,7 +195,7 @@ fn xdp_of_a_tenant_sends_nothing_past_the_machine() {
             assert_eq!(returns.returned(), 0, "{case}, the machine's first");
             detach(&wire, wall);
             assert_eq!(returns.returned(), 2, "{case}, the machine's gone");
-            // The target of a redirect is not known, nor which interface a device that lies on others sends by.
+            // Neither the target of a redirect nor the lower interface of a stacked device is known in advance.
             let (_, other) = returns.guard(&wire, kind, "lo");
             assert_eq!(returns.returned(), 0, "{case}, at another interface");
             detach(&wire, other);

@@ -1,5 +1,5 @@
-//! tcx programs of the machine run before our tc chain, whichever came first. Tenants' run behind it on the way in and
-//! before it on the way out: what the machine drops, they cannot let pass.
+//! The machine's tcx programs run before the tc chain, whichever was attached first. Tenants' run after it at ingress
+//! and before it at egress, so that they cannot accept a packet that the machine drops.
 
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_tests::network::INTERFACE;
@@ -132,7 +132,7 @@ fn tcx_of_a_namespace_accepts_nothing_past_the_machine(direction: &str) {
     // The kernel's tcx verdicts: pass, which ends its list, and drop.
     let [passing, refusing] = [0, 2].map(|verdict| tenant(&wire, "tcx_member", Type::Tcx, verdict));
     let place = || tc(&netns, INTERFACE, direction, 900, &[]);
-    // On the way out a tenant's is the first to see a packet.
+    // At egress a tenant's program is the first to see a packet.
     let sees = if direction == "ingress" { 0 } else { 2 };
     let attach_tenant =
         |program: &Program| wire.attach(attach(program.id, tcx(&netns, INTERFACE, direction, 0))).unwrap();

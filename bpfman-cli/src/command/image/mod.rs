@@ -1,5 +1,3 @@
-//! `bpfman image`.
-
 mod archive;
 mod build;
 mod cache;

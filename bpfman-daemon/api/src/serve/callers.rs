@@ -91,8 +91,7 @@ impl Callers {
         Ok(ConnectionPlace { callers: Arc::clone(self), account, share })
     }
 
-    /// Returns a temporary place for a connection that has none by its user, while its process is identified; or the
-    /// reason of a refusal.
+    /// Returns a temporary place for a connection while its process is identified, or the reason of a refusal.
     pub fn candidate(self: &Arc<Self>, user: u32, full: NoPlace) -> Result<CandidatePlace, NoPlace> {
         let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
         let all: usize = users.candidates.values().sum();

@@ -28,8 +28,7 @@ impl ConnectionAccounts {
     }
 }
 
-/// The number of the node agent's user proves nothing where the daemon is in a pod, also where it does not see in which its
-/// callers are.
+/// A daemon in a pod does not trust the agent's user id alone, not even when it cannot see its callers' pods.
 #[test]
 fn user_of_the_agent_in_another_pod_is_not_the_agent() {
     let agent = GrantCallers { users: [60_750].into(), beside_daemon: true, ..GrantCallers::default() };

@@ -92,8 +92,8 @@ impl<K: Kernel> Engine<K> {
         self.remove_tree(&folder)
     }
 
-    /// Handles the last member leaving a hook whose link was adopted: the adopted member's link goes back to its owner;
-    /// otherwise the adopted program has left before, and the link ends.
+    /// Removes the last member of a hook with an adopted link: returns the link to its owner if the adopted member is the
+    /// last, otherwise ends the link, since the adopted program was removed earlier.
     pub(crate) fn leave_adopted<'a>(
         &'a self,
         hook: &Arc<HookRecord>,

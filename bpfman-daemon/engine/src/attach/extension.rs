@@ -134,8 +134,7 @@ impl<K: Kernel> Engine<K> {
         Err(ExtensionRefusal::Attached { program: program.id, name: program.name.clone(), link }.into())
     }
 
-    /// Returns the members of tenants that an attached extension keeps from a chain, if these links have one of the machine: it
-    /// must not depend on them.
+    /// Returns tenants' extended members, which cannot be in a chain: the machine's members must not depend on them.
     pub(crate) fn extended_beside_machine(
         &self,
         links: &[Arc<LinkRecord>],

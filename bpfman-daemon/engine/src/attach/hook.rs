@@ -15,7 +15,7 @@ use crate::state::hook_names::filter_name;
 use crate::state::records::{Entry, HookRecord, LinkRecord};
 use crate::{Engine, EngineError, paths};
 
-/// Maximum members of one chain of others than root and cluster applications.
+/// Maximum number of members of a chain that neither root nor cluster applications own.
 const MAX_MEMBERS_OF_OTHERS: usize = 24;
 
 /// The same for links at one tcx hook, of which the kernel accepts 63.

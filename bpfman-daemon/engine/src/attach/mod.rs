@@ -47,7 +47,7 @@ impl<K: Kernel> Engine<K> {
         self.attach_for(request, AttachFor::Caller, ProbeReader::Root)
     }
 
-    /// The same for a caller with these rights to files: the probed file is always opened with them.
+    /// Attaches for a caller with these rights to files: every later attachment opens the probed file with them too.
     pub fn attach_by(
         &self,
         request: &AttachRequest,

@@ -10,12 +10,12 @@ use bpfmand_object::SlotTarget;
 use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
-/// Program whose tail call misses a program that was unloaded.
+/// Program with a tail call to an unloaded program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlotConcern {
     /// The program that makes the call.
     pub program: ProgramId,
-    /// Slot, array, missing program, and what follows.
+    /// Slot, array, missing program and consequence, as text.
     pub what: String,
 }
 
@@ -37,7 +37,7 @@ impl<K: Kernel> Engine<K> {
         all
     }
 
-    /// Notes that a program runs on in slots of others of its load. Later loads with the map filled their slots again.
+    /// Records that an unloaded program was in slots of its load's other programs, unless a later load filled the slots.
     pub(crate) fn note_left_slots(&self, gone: &ProgramRecord, slots: Vec<(ProgramUid, String)>) {
         self.state().slot_concerns.retain(|(uid, _), _| *uid != gone.uid);
         for (user, slot) in slots {

@@ -20,8 +20,7 @@ pub struct CpuUse {
     pub is_loaded: bool,
 }
 
-/// Returns the programs that exceeded a limit, each once: those over their own, and for each owner over its limit the
-/// program that used the most.
+/// Returns programs above their own limit, and for each owner above its limit the program that used the most.
 #[must_use]
 pub fn excesses(
     uses: &[CpuUse],

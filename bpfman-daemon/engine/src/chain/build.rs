@@ -67,8 +67,7 @@ impl<K: Kernel> Engine<K> {
             || self.state().hooks.get(key).is_some_and(|hook| hook.open)
     }
 
-    /// Builds the program for a change of the links `changed`. The caller holds the hook's lock. An error changes
-    /// nothing.
+    /// Builds the program for a change of the links `changed`. The caller holds the hook's lock.
     pub(crate) fn build_chain(
         &self,
         key: &HookKey,
@@ -102,8 +101,7 @@ impl<K: Kernel> Engine<K> {
         self.build_without((key, interface), links, entered, settings, &withheld)
     }
 
-    /// Builds the program without some of its members, and beside programs of the machine without those of tenants that an
-    /// extension keeps from a chain.
+    /// Builds the program without the `withheld` members and, beside members of the machine, without extended ones of tenants.
     pub(crate) fn build_without(
         &self,
         (key, interface): (&HookKey, &Interface),

@@ -47,8 +47,7 @@ pub struct ChainCounters {
 const TRIES: usize = 3;
 
 impl<K: Kernel> Engine<K> {
-    /// Returns the counters; `None` if they are off. They never decrease while a member is attached and the machine
-    /// runs.
+    /// Returns the counters; `None` if they are off. They never decrease until a reboot, or the last member is detached.
     pub fn chain_counters(&self, key: &HookKey) -> Result<Option<ChainCounters>, EngineError> {
         for _ in 0..TRIES {
             let hook = self.hook_record(key)?;

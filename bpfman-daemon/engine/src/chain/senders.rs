@@ -1,12 +1,12 @@
-//! Programs of tenants do not send packets past the machine's programs of tc and tcx.
+//! Keeps tenants' programs from sending packets past the machine's tc and tcx programs.
 //!
-//! Packets that XDP sends meet neither programs of ingress behind it, nor of egress; copies that a tc program sends at
-//! egress meet those of their target alone. Where the machine has a program of tc or tcx in the network namespace, a
-//! tenant's member that answers `XDP_TX` or a redirect therefore drops the packet, and its copies are not sent
-//! ([`Unsent`](crate::state::Unsent)). This counts for the whole namespace, because devices may lie on others.
+//! Packets that an XDP program sends skip the programs of tc, and copies that a tc program sends at egress pass only
+//! the programs of their target. While the machine has a tc or tcx program in a network namespace, `XDP_TX` or a
+//! redirect of a tenant's member therefore drops the packet, and its copies are not sent
+//! ([`Unsent`](crate::state::Unsent)). This applies to the whole namespace, because one device may send through another.
 //!
-//! Chains are built again when the machine's programs come or go. One that cannot be built runs without its members of
-//! tenants, until it can; where that fails too, it is detached.
+//! Chains are rebuilt when the machine's programs change. A chain that cannot be built runs without its tenants'
+//! members; if that fails too, it is detached.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -51,14 +51,14 @@ impl State {
         self.touched.extend(keys);
     }
 
-    /// Returns the hooks whose chains hold members of tenants to other rules than they should, or leave some out.
+    /// Returns the hooks whose chains restrict tenants' members wrongly, or leave some out.
     fn unsettled_hooks(&self, namespaces: &HashSet<HookNetns>, touched: &HashSet<HookKey>) -> Vec<HookKey> {
         let hooks = namespaces.iter().flat_map(|netns| self.links.hooks_in(*netns));
         hooks.filter(|key| self.is_unsettled(key, touched)).collect()
     }
 
-    /// A chain that could not be built is tried again when it changes itself, and by checks: not by each operation in
-    /// its network namespace, which would wait for it.
+    /// A chain that could not be built is retried by its own changes and by checks, not by each operation in its network
+    /// namespace, which would have to wait.
     fn is_unsettled(&self, key: &HookKey, touched: &HashSet<HookKey>) -> bool {
         let Some(hook) = self.hooks.get(key) else { return false };
         let is_incomplete = || {
@@ -102,7 +102,7 @@ impl State {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Returns problems of hooks that show in the status of no link or chain.
+    /// Returns problems of hooks that no link's or chain's status shows.
     #[must_use]
     pub fn hidden_concerns(&self) -> Vec<HookConcern> {
         self.state().hidden_concerns()

@@ -62,7 +62,7 @@ impl<K: Kernel> Engine<K> {
                 links.push((link.id, program.name.clone()));
             }
         }
-        // A look at all processes takes long: one is for all programs.
+        // A scan of all processes takes long: one is enough for all programs.
         let holders = OnceCell::new();
         hooks
             .into_iter()

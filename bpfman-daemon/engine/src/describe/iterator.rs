@@ -1,5 +1,3 @@
-//! Output of iterators.
-
 use bpfman_model::{AttachPoint, LinkId};
 use bpfmand_kernel::Kernel;
 

@@ -59,8 +59,7 @@ impl<K: Kernel> Engine<K> {
 pub enum MapRecipients {
     /// Callers with write access to this map.
     WritersOfIt,
-    /// Callers with write access to all maps: an entry refers to another kernel object, and the kernel does not check
-    /// its access.
+    /// Callers with write access to all maps: the kernel does not check access to the object that an entry refers to.
     WritersOfAll,
 }
 

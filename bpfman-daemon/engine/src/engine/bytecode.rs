@@ -25,8 +25,7 @@ pub struct FetchedImage {
     pub digest: String,
     /// Policy rule and signer by which the image was verified.
     pub verified_by: String,
-    /// Evidence of the verification, kept with the program so that the crate `image` can evaluate it under a new
-    /// policy.
+    /// Evidence of the verification: the crate `image` evaluates it again under a new policy.
     pub evidence: String,
     /// Programs that the image's label names; empty if it has no such label.
     pub programs: Vec<String>,

@@ -1,5 +1,3 @@
-//! Counters of drift.
-
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Differences from the records since the engine was opened. A lasting difference counts once.

@@ -58,8 +58,7 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// Registers a check, unless the file system of this path does not answer, or too many others of the owner do not: owners
-    /// take no places of each other.
+    /// Registers a check, unless the path's file system hangs, or too many of the same owner's others do.
     fn enter(&self, looked: &CheckedPath, owner: &MapGroup) -> Result<(), FileCheck> {
         let mut since = lock(&self.since);
         // Another thread may be checking the same path, which can take a moment or block forever.

@@ -237,8 +237,7 @@ impl<K: Kernel> Engine<K> {
         self.remove_bytecode(&blobs);
     }
 
-    /// Removes bytecode as [`Self::drop_bytecode`] does, now or with the next removal: a load that is refused does not wait
-    /// for changes that keep bytecode.
+    /// Removes bytecode like [`Self::drop_bytecode`], now or with the next removal: a refused load waits for no change.
     pub(crate) fn drop_bytecode_soon(&self, blob: BlobId) {
         self.unneeded.lock().unwrap_or_else(PoisonError::into_inner).push(blob);
         if let Ok(_alone) = self.bytecode_use.try_write() {

@@ -1,5 +1,3 @@
-//! Configuration of an engine, except its kernel.
-
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;

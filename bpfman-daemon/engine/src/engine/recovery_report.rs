@@ -1,5 +1,3 @@
-//! Report of a recovery at start.
-
 use crate::EngineError;
 use crate::state::records::HookRecord;
 

@@ -1,5 +1,3 @@
-//! Remedies for errors.
-
 use std::io::ErrorKind;
 
 use bpfmand_kernel::KernelError;

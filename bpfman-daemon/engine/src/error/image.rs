@@ -1,5 +1,3 @@
-//! Failures of images.
-
 use bpfman_model::Reason;
 
 /// Failure to fetch or verify an image.

@@ -11,7 +11,7 @@ pub enum Interference {
     /// Another chain occupies the place of a chain.
     #[error("another chain of bpfman is at this interface now")]
     PlaceTaken,
-    /// Third-party program in a link of ours.
+    /// Another tool replaced the program of the daemon's link.
     #[error("someone put {0} into its link, which is left as it is")]
     TakenOver(String),
     /// The link, and the number of unpinned links that may be this one.

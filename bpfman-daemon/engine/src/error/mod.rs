@@ -41,7 +41,7 @@ pub enum EngineError {
     /// A tenant's program that cannot run for its tenant alone.
     #[error(transparent)]
     Guard(Box<GuardRefusal>),
-    /// A program that takes the place of another's function, or one whose function is replaced.
+    /// An extension, or the program with the replaced function, does not allow it.
     #[error(transparent)]
     Extension(Box<ExtensionRefusal>),
     /// The load exceeds the owner's limit of verified instructions.
@@ -59,7 +59,7 @@ pub enum EngineError {
     /// No such attachment to matching interfaces.
     #[error("attachment {0} to matching interfaces does not exist")]
     NoMatching(MatchingId),
-    /// A program that is where an attachment to matching interfaces would put it.
+    /// The program is already attached at a hook of an attachment to matching interfaces.
     #[error("program {program} is already attached at {hook}, by link {link}")]
     AlreadyThere {
         /// Id of the program.
@@ -81,7 +81,7 @@ pub enum EngineError {
         /// The link by which it is there.
         link: LinkId,
     },
-    /// A hook that takes one program, and has one of ours.
+    /// The hook accepts one program, and the daemon has attached one.
     #[error("hook {hook} takes one program, and {} is there", in_the_way(*link))]
     HeldByOurs {
         /// The hook.
@@ -98,7 +98,7 @@ pub enum EngineError {
         /// Its pin.
         pin: String,
     },
-    /// A hook runs what was made later than the records.
+    /// The hook runs a chain that is newer than the records.
     #[error(
         "{hook} runs program {program}, which was made later than the records of this state folder; it is left as it is"
     )]
@@ -108,7 +108,7 @@ pub enum EngineError {
         /// Program that the hook runs.
         program: ProgramId,
     },
-    /// A link without a record is where a chain is to be entered.
+    /// A link without a record occupies the place of the chain's link.
     #[error("link {link} is at {hook} without a record: the records of bpfman were lost, or are older")]
     StrayAtHook {
         /// The hook.
@@ -129,7 +129,7 @@ pub enum EngineError {
     /// No map of a program of ours.
     #[error("no program of bpfman uses a map {0}")]
     NoMapOfOurs(MapId),
-    /// A map in a map of maps of ours, that others use too.
+    /// An inner map of the daemon's map of maps is also used by third-party programs.
     #[error(
         "map {map} lies in a map of maps of bpfman's programs, but program {program}, which is not bpfman's, uses it itself"
     )]
@@ -139,7 +139,7 @@ pub enum EngineError {
         /// Third-party program that may own the map.
         program: ProgramId,
     },
-    /// An entry of a map that is to be there already.
+    /// The entry to be changed does not exist.
     #[error("map {map} (\"{name}\") has no entry with this key")]
     NoMapEntry {
         /// The kernel's id.
@@ -147,7 +147,7 @@ pub enum EngineError {
         /// Name in the object.
         name: String,
     },
-    /// A map whose entries are not for users to change.
+    /// Users may not change entries of this map.
     #[error("entries of map {map} (\"{name}\") cannot be changed: {why}")]
     MapReadOnly {
         /// The kernel's id.
@@ -188,7 +188,7 @@ pub enum EngineError {
     /// A link that cannot be adopted as it is now.
     #[error(transparent)]
     Adopt(#[from] AdoptRefusal),
-    /// A program that was not replaced, or whose old version was not kept.
+    /// The program was never replaced, or its old version was not kept.
     #[error(
         "program {0} has no earlier version that could be taken back; a load that was replaced as a whole goes back by \
          being replaced as a whole with the earlier bytecode"
@@ -203,7 +203,7 @@ pub enum EngineError {
     /// A chain without members has nothing to trace.
     #[error("the chain is empty")]
     EmptyChain,
-    /// An owner, or several together, have all attachments to matching interfaces that they may have.
+    /// An owner, or several together, reached the limit of attachments to matching interfaces.
     #[error("{of} have {count} attachments to matching interfaces, and the limit is {limit}: end one first")]
     MaxMatchings {
         /// Owner of the counted attachments.
@@ -226,7 +226,7 @@ pub enum EngineError {
         /// The point's type.
         point: &'static str,
     },
-    /// A program of others holds a hook that takes only one.
+    /// A third-party program occupies a hook that accepts only one.
     #[error("{0}")]
     HookHeld(Box<HookConflict>),
     /// The libxdp dispatcher that holds a hook cannot be changed as requested.
@@ -291,7 +291,7 @@ pub enum EngineError {
         /// The cycle.
         contradiction: Box<Contradiction>,
     },
-    /// Intents that would have another link move, at a hook where links keep their places.
+    /// The intents require another link to move, at a hook where links keep their positions.
     #[error(
         "link {other} at {hook} stands where this order would need it to move, and links stay where they are there"
     )]
@@ -301,7 +301,7 @@ pub enum EngineError {
         /// The other link.
         other: LinkId,
     },
-    /// A hook where programs of others cannot be named.
+    /// The hook has no way to order against third-party programs.
     #[error("{anchor} cannot be ordered against at {hook}: {reason}")]
     NoForeignOrder {
         /// Name of the anchor.
@@ -311,7 +311,7 @@ pub enum EngineError {
         /// Reason.
         reason: &'static str,
     },
-    /// A tenant's tcx program where the chain is entered by a filter, which the kernel runs behind all of tcx.
+    /// A tenant's tcx program would run before the chain, which a filter runs: after all of tcx.
     #[error(
         "a tcx program of a tenant cannot be attached at {hook}: the tc chain is entered by a clsact filter there, tcx runs \
          before filters, and its verdict would count for the machine's programs; load it as type tc"
@@ -332,7 +332,7 @@ pub enum EngineError {
         /// The hook.
         hook: String,
     },
-    /// A tenant's member of a chain that is entered by a filter, behind tcx programs of the machine on the way out.
+    /// A tenant's member at egress would run after the machine's tcx programs, because a filter runs the chain.
     #[error(
         "a tc program of a tenant cannot be attached at {hook}: the tc chain is entered by a clsact filter there, and would \
          change what link {other} of type tcx has judged, which runs before filters; load it as type tcx"
@@ -369,7 +369,7 @@ pub enum EngineError {
         /// Difference.
         why: String,
     },
-    /// Maps that programs of other loads share, and that would not go on.
+    /// Programs of other loads share maps that the new version would not keep.
     #[error("program {owner} cannot be replaced so: {sharers} of another load shares its maps, and {why}")]
     MapsShared {
         /// Owner of the maps.
@@ -400,7 +400,7 @@ pub enum EngineError {
         /// The limit.
         limit: u64,
     },
-    /// Maps that would take more memory than a load may.
+    /// The maps exceed the memory limit of a load.
     #[error(
         "the maps of the load would take {mib} MiB of kernel memory, of which {largest_mib} MiB are of map \"{largest}\" \
          with {entries} entries (per-CPU maps count for {cpus} CPUs); the limit is {limit_mib} MiB"
@@ -419,7 +419,7 @@ pub enum EngineError {
         /// Number of CPUs for which per-CPU maps have values.
         cpus: u64,
     },
-    /// Maps by which an owner would have more memory than it may.
+    /// The maps would exceed the memory limit of an owner.
     #[error(
         "the maps of {owner} take {used_mib} MiB of kernel memory, and those of the load would take {more_mib} MiB more; \
          the limit is {limit_mib} MiB ({setting})"
@@ -436,7 +436,7 @@ pub enum EngineError {
         /// The setting that has it.
         setting: &'static str,
     },
-    /// An image that cannot be had.
+    /// The image cannot be fetched, verified or read.
     #[error(transparent)]
     Image(#[from] ImageFailure),
     /// The object reader could not be started, ended early, or returned an invalid result.
@@ -453,7 +453,7 @@ pub enum EngineError {
         /// The reason.
         source: Box<ObjectError>,
     },
-    /// A program wants a type, field or function that this kernel does not have, and would use it.
+    /// The program needs a type, field or function that this kernel does not have.
     #[error("{origin}{what}")]
     NotInKernel {
         /// File or image with a colon, where it is known.
@@ -514,19 +514,19 @@ pub enum EngineError {
         /// Time until the freeze ends; none if it has no time limit.
         left: Option<Duration>,
     },
-    /// A program was attached in a place in which its replacement was not allowed.
+    /// The program was attached meanwhile, at a place where the caller may not replace it.
     #[error("program {program} was attached in another place while its replacement was prepared")]
     NewPlace {
         /// The kernel's id.
         program: ProgramId,
     },
-    /// A hook has got another freeze than the caller was allowed to release.
+    /// The hook was frozen again: the caller's permission is for the former freeze.
     #[error("{hook} was frozen by another caller while this was being allowed")]
     OtherFreeze {
         /// The hook.
         hook: String,
     },
-    /// A hook has got a member that the call was not allowed over.
+    /// The hook has a new member for which the caller's permission was not checked.
     #[error("{hook} has another member than it had when this was allowed")]
     NewMember {
         /// The hook.
@@ -542,7 +542,7 @@ pub enum EngineError {
         /// Reason for which it may.
         why: &'static str,
     },
-    /// The members of a chain were other ones whenever they had been read.
+    /// The members of the chain changed during every attempt to read them.
     #[error("the members of {hook} were replaced each time that they were read")]
     MembersChange {
         /// The hook.
@@ -562,7 +562,7 @@ pub enum EngineError {
         "an earlier change was not saved for certain, and the store cannot be written yet, so nothing is changed"
     )]
     StoreUnsure,
-    /// A point that was lost and names a process: by now its number may be another one's.
+    /// A lost attach point names a process by its PID, which another process may have by now.
     #[error("{point} names a process, whose number may be another one's by now; link {link} stays off")]
     EarlierProcess {
         /// Id of the link.

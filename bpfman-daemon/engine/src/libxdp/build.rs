@@ -34,7 +34,7 @@ fn slot_priority(link: &LinkRecord, program: &ProgramRecord) -> u32 {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// True if an earlier version put a program of ours at another priority than its rank wants.
+    /// Returns whether an earlier version attached a program at a priority that its rank does not allow.
     pub(crate) fn is_in_earlier_slots(&self, hook: &HookRecord) -> Result<bool, EngineError> {
         if hook.entry != Entry::Dispatcher {
             return Ok(false);

@@ -82,7 +82,7 @@ impl<K: Kernel> Engine<K> {
         Ok(true)
     }
 
-    /// `None` if other programs of ours are left out of it.
+    /// `None` if the dispatcher lacks other programs of the daemon.
     pub(crate) fn dispatcher_with_own_programs(
         &self,
         hook: &HookRecord,

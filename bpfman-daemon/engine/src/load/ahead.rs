@@ -3,8 +3,7 @@ use bpfmand_store::{Blob, BlobAhead, FileError};
 
 use crate::Engine;
 
-/// Bytecode of a load that a thread stores while the object is read and loaded. It is removed on drop unless a record needs
-/// it.
+/// Bytecode that a thread stores while the object is read and loaded. Removed on drop unless a record needs it.
 pub struct BytecodeAhead<'e, K: Kernel> {
     engine: &'e Engine<K>,
     blob: &'e Blob,

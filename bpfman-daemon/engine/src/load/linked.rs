@@ -50,8 +50,7 @@ pub struct LinkedLoad<'k> {
 }
 
 impl LinkedLoad<'_> {
-    /// Releases the reader now instead of with the load. The end of a reader and the start of the next one compete with the
-    /// load for processors.
+    /// Releases the reader now: with the load, its end and the next one's start would compete with it for processors.
     pub(crate) fn without_reader(self) -> Self {
         self.release_reader();
         self

@@ -15,8 +15,7 @@ use crate::state::guard_record::ProgramGuard;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Checks a tenant's calls, and adds the guard's test. Loops that were accepted before are noted: a reboot ends
-    /// nothing.
+    /// Checks a tenant's calls, and adds the guard's test. Loops accepted by earlier versions stay, also after a reboot.
     pub(crate) fn held_to<'a>(
         &self,
         mut wanted: Wanted<'a>,

@@ -209,7 +209,7 @@ impl<K: Kernel> Engine<K> {
         ensure_not_before(&preorder, &hook, link)
     }
 
-    /// A program before one of them is one, too. `None` if unknown.
+    /// Returns the number of programs attached with `BPF_F_PREORDER`, which run first; `None` if unknown.
     pub(crate) fn preorder_of(&self, contents: &GroupContents) -> Option<usize> {
         let is_known = |(_, link): &(ProgramId, Option<KernelLinkId>)| {
             link.is_some_and(|link| self.preorder_links.contains(link))

@@ -1,8 +1,8 @@
 //! Order among the programs that the kernel runs one by one at a tcx hook.
 //!
-//! At ingress the chain stands behind the machine's links and before those of tenants: as where tc is entered by a
-//! filter, and since a tenant's would end the list for the machine's members. At egress links of tenants come first,
-//! then the chain if a tenant's member was in it, and the machine's links last.
+//! At ingress the chain runs after the machine's links and before the tenants': a tenant's accepting verdict would end
+//! the list before the machine's members run. At egress the tenants' links run first, and the machine's last; the chain
+//! runs between them if it ever had a tenant's member.
 
 use std::sync::Arc;
 
@@ -36,12 +36,12 @@ pub struct OwnTcxEntries {
 
 pub type ListPlace = (ListAnchor, Option<u64>);
 
-/// Copies that no chain can hold back.
+/// Returns whether the program may send copies of packets, which no chain can hold back.
 fn may_clone(state: &State, link: &LinkRecord) -> bool {
     state.member(link.program).is_none_or(|program| program.may_clone())
 }
 
-/// Links of earlier versions may stand in another order.
+/// Returns whether links have several ranks: earlier versions may have attached them in another order.
 fn has_several_turns(state: &State, links: &[Arc<LinkRecord>]) -> bool {
     let mut turns = links.iter().map(|link| state.place(link).turn);
     turns.next().is_some_and(|first| turns.any(|turn| turn != first))
@@ -108,7 +108,8 @@ impl<K: Kernel> Engine<K> {
         Ok((contents, standing))
     }
 
-    /// `comes`: the tc chain is added. On a contradiction, intents about third-party programs are ignored.
+    /// Returns the order at a hook. `comes`: the tc chain is being added. On a contradiction, intents about third-party
+    /// programs are ignored.
     pub(crate) fn list_order(
         &self,
         key: &HookKey,
@@ -160,7 +161,7 @@ impl<K: Kernel> Engine<K> {
         ensure_anchors_known(&order.waiting, || key.kind.at(interface), changed.id, &places, &order.standing)
     }
 
-    /// Refuses a tenant's link that could accept packets past the machine's programs, or change what these have judged.
+    /// Refuses a tenant's link that could accept packets before, or change packets after, the machine's programs decide.
     pub(crate) fn ensure_within_machine(
         &self,
         key: &HookKey,
@@ -191,8 +192,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns the links of tenants' tcx programs on the way out that may send copies past programs of the machine: earlier versions
-    /// attached them.
+    /// Returns the tenants' tcx links at egress, attached by earlier versions, that may send copies past the machine's programs.
     #[must_use]
     pub fn links_that_send_copies(&self) -> Vec<(LinkId, HookConcern)> {
         let state = self.state();
@@ -236,7 +236,8 @@ impl<K: Kernel> Engine<K> {
         Ok(order.place(OrderedEntry::Ours(link.id)))
     }
 
-    /// Place of the link of a tc chain; the end unless others or tenants matter. Anchors of `changed` must exist.
+    /// Returns the position of a tc chain's link: the end, unless third-party programs or tenants' links need another one.
+    /// Anchors of `changed` must exist.
     pub(crate) fn block_place(
         &self,
         key: &HookKey,
@@ -357,7 +358,7 @@ fn anchor(side: Side, via: &HookAttachment, program: Option<ProgramId>) -> ListA
     }
 }
 
-/// On a contradiction, first without the intents about third-party programs, then without any.
+/// Solves an order; on a contradiction again, first without intents about third-party programs, then without any.
 pub fn solve_or_fall_back(
     places: &[Place],
     chain: Option<TcChain<'_>>,

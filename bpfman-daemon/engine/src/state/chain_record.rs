@@ -7,7 +7,7 @@ use bpfman_model::{Deadline, LinkId, MapId, Owner, ProgramId, ProgramUid};
 use bpfmand_splice::{Attempt, JoinMode};
 use serde::{Deserialize, Serialize};
 
-/// Id of what was loaded for a chain: a number that is never used for any other id.
+/// Id of a loaded chain: a number that no other id ever uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ChainId(pub u64);

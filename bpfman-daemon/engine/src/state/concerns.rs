@@ -58,7 +58,7 @@ impl fmt::Display for SendersConcern {
 /// End of a warning: only findings have errors.
 const SEE_DOCTOR: &str = "`bpfman doctor` has the reason";
 
-/// A place, and what is wrong there.
+/// Attach point with a problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookConcern {
     /// Hook, as commands name it.
@@ -74,8 +74,8 @@ impl fmt::Display for HookConcern {
 }
 
 impl State {
-    /// Returns what is wrong where a link may be the cause: at its hook, and, for a link of the machine, where tenants send packets in
-    /// its network namespace. The texts name no programs.
+    /// Returns problems that a link may cause: at its hook, and, for a link of the machine, at hooks in its network
+    /// namespace from which tenants send packets. The texts name no programs.
     #[must_use]
     pub fn concerns_of(&self, link: &LinkRecord) -> Vec<String> {
         let Some(own) = link.hook else { return Vec::new() };

@@ -90,9 +90,9 @@ pub struct State {
     pub drifted_links: HashMap<LinkId, Standing>,
     /// Programs with slots whose program was unloaded.
     pub slot_concerns: HashMap<(ProgramUid, OperationId), BTreeSet<String>>,
-    /// Network namespaces in which programs of tenants may send what they may not since the last change.
+    /// Network namespaces in which the last change reduced the packets that tenants' programs may send.
     pub unsettled: HashSet<HookNetns>,
-    /// Hooks whose own links, programs or extensions changed since then.
+    /// Hooks with links, programs or extensions that changed since then.
     pub touched: HashSet<HookKey>,
     pub senders_concerns: HashMap<HookKey, SendersConcern>,
     pub disordered: HashMap<HookKey, String>,

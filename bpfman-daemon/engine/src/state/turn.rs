@@ -5,7 +5,7 @@ use bpfman_model::{HookKind, Rank, RankOrder};
 use crate::state::records::{LinkRecord, ProgramRecord};
 
 impl ProgramRecord {
-    /// Returns the rank of its program: all programs that are held to rules are tenants'.
+    /// Returns the rank of its program: every program with rules is a tenant's.
     #[must_use]
     pub fn rank(&self) -> Rank {
         if self.guard.is_some() { Rank::Tenant } else { self.owner().rank() }
@@ -19,7 +19,7 @@ impl ProgramRecord {
 }
 
 impl LinkRecord {
-    /// Place of the program among those of other ranks.
+    /// Returns the position of the program among programs of other ranks.
     #[must_use]
     pub fn turn(&self, program: &ProgramRecord) -> RankOrder {
         let kind = self.hook.map(|key| key.kind).or_else(|| self.point.hook().map(|(_, kind)| kind));

@@ -1,5 +1,3 @@
-//! Ends strays.
-
 use std::path::Path;
 
 use bpfmand_kernel::{Kernel, KernelError, TcFilter};

@@ -176,8 +176,7 @@ impl<K: Kernel> Engine<K> {
         Ok(names.iter().filter(|name| !is_recorded(name)).map(|n| Path::new(paths::CHAINS).join(n)).collect())
     }
 
-    /// Returns whether a stray, or an adopted link, runs the program. `filters` are all filters: the kernel cannot list
-    /// them by program.
+    /// Returns whether a record names, or a stray runs, the program. `filters`: the kernel cannot list them by program.
     pub(crate) fn is_run_by_stray(
         &self,
         program: ProgramId,

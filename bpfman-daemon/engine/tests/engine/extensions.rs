@@ -132,8 +132,7 @@ fn what_cannot_be_extended_is_refused_by_name<K: Testable>(bench: &Bench<K>) {
     load((Reason::NotFound, "limit"), "drops", none.to_string());
     load((Reason::Invalid, "\"own\" of program"), "anywhere", format!("{filter}:own"));
     load((Reason::Invalid, "takes 1 arguments instead of 2"), "takes_less", filter.to_string());
-    // An extension for an occupied function can be loaded, but not attached: the kernel attaches one program per
-    // function.
+    // An extension for an occupied function can be loaded, but not attached: the kernel attaches one per function.
     let aborts = ask("aborts", filter.to_string()).unwrap().programs[0].id;
     let by = format!("replaced already, by program {drops} (\"drops\")");
     refused(bench, (Reason::Conflict, &by), || engine.try_attach(aborts, AttachPoint::Freplace));

@@ -1,4 +1,4 @@
-//! Ranks: programs of the machine come first on the way in, and last on the way out.
+//! Ranks: the machine's programs run first at ingress and last at egress.
 
 use std::path::Path;
 

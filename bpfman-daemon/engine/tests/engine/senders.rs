@@ -104,7 +104,7 @@ fn extension_of_a_tenant_keeps_no_program_of_the_machine_away<K: Testable>(bench
     engine.detach(extends).unwrap();
     assert_eq!(engine.describe_link(tenant).unwrap().standing, Standing::Running);
     assert_eq!(engine.names(&bench.left(), XDP), ["alpha", "filter"]);
-    // It cannot be extended in the chain, and is by itself again once the machine's has gone.
+    // A chain member cannot be extended. It runs alone again after the machine's program was detached.
     engine.try_attach(drops, AttachPoint::Freplace).unwrap_err();
     engine.detach(attached.record.id).unwrap();
     assert_eq!(runs(bench), Some(filter));

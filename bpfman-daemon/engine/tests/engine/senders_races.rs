@@ -127,7 +127,7 @@ fn hook_that_was_detached_is_whole_after_a_new_entry() {
     assert!(engine.describe_link(own).unwrap().warnings.is_empty());
 }
 
-/// No chain holds back what a tcx program sends.
+/// No chain can hold back packets that a tcx program sends.
 #[test]
 fn replacement_that_sends_copies_is_refused() {
     let bench = simulated();
@@ -144,7 +144,7 @@ fn replacement_that_sends_copies_is_refused() {
     assert_eq!(engine.describe_link(link).unwrap().running, Some(zulu));
 }
 
-/// Earlier versions attached programs that send copies on the way out.
+/// Earlier versions attached programs that send copies at egress.
 #[test]
 fn links_of_earlier_versions_that_send_copies_are_found() {
     let bench = simulated();

@@ -114,7 +114,7 @@ fn named(shown: &str, candidates: Vec<Candidate>) -> Result<Vec<NamedImage>, Ima
     Ok(images)
 }
 
-/// The image with that name or tag, else the only one with a name, else the only one.
+/// Chooses the image with that name or tag, else the only named one, else the only one.
 fn chosen(shown: &str, candidates: &[Candidate], given: &ImageReference) -> Result<NamedImage, ImageError> {
     let tag = given.tag().unwrap_or("latest");
     let has_digest = |one: &&Candidate| given.digest().is_none_or(|digest| digest == one.digest);

@@ -231,7 +231,7 @@ async fn give_file(
     }
 }
 
-/// Any error with which the search cannot continue ends the load.
+/// Returns an error to the worker if the search can continue after it; other errors end the load.
 fn tellable<T>(result: Result<T, ImageError>) -> Result<Result<T, SentError>, ImageError> {
     match result {
         Ok(found) => Ok(Ok(found)),

@@ -99,8 +99,8 @@ impl SpliceHook {
         }
     }
 
-    /// Returns whether the chain may return a member's verdict as it is. XDP's default set also has code 31, which
-    /// libxdp's dispatcher uses for PASS.
+    /// Returns whether the hook gets each verdict of `set` unchanged. Code 31, which only libxdp's dispatcher returns,
+    /// counts as PASS.
     pub(crate) fn verdict_survives(self, set: ProceedMask) -> bool {
         match self {
             Self::Xdp => set.0 & !(1 << XDP_PASS | ProceedMask::DISPATCHER_RETURN.0) == 0,

@@ -1,5 +1,3 @@
-//! Options of a splice.
-
 use bpfman_model::MapId;
 
 use crate::chain::hook::SpliceHook;

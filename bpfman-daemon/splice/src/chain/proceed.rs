@@ -23,7 +23,7 @@ impl ProceedMask {
     /// Set of a TC member before the machine's: it can drop, and continues after all other codes.
     pub const UNLESS_DROPPED: Self = Self(!(Self::DROPPING << 1));
 
-    /// True if a chain goes on after `code`.
+    /// Returns whether the next member runs after `code`.
     #[must_use]
     pub fn contains(self, hook: SpliceHook, code: Code) -> bool {
         if self == Self::UNLESS_DROPPED {

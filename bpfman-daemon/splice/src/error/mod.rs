@@ -76,7 +76,7 @@ pub enum SpliceError {
         /// The member.
         member: MemberName,
     },
-    /// A tenant's member whose copies are not to be sent cannot run as the program that was loaded.
+    /// A tenant's member may send no copies, so it cannot run as the unchanged loaded program.
     #[error(
         "{member} sends copies of packets (bpf_clone_redirect) past the machine's programs, and runs only as it was loaded: {reason}"
     )]

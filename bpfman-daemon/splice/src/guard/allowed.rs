@@ -199,8 +199,7 @@ impl<'a> Calls<'a> {
         Self { program_type, granted }
     }
 
-    /// Checks a linked program; fails with the first forbidden call. `kernel_function`: name by type id and module
-    /// index.
+    /// Refuses the first forbidden call of a linked program. `kernel_function`: name by type id and module index.
     pub fn check(
         &self,
         text: &ProgramText,

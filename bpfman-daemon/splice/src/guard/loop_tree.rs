@@ -221,8 +221,7 @@ impl Graph<'_> {
         places.find_map(|place| self.iterators.longest.get(&place).map(|(at, rounds)| (*at, place, *rounds)))
     }
 
-    /// Refuses iterators and callbacks in unbounded loops: the verifier may take a round for an earlier one, without an
-    /// end.
+    /// Refuses iterators and callbacks in unbounded loops: the verifier may mistake a round for an earlier one forever.
     fn check_walked(&self, part: &BTreeSet<usize>, calls: &[CallSite]) -> Result<(), Unbounded> {
         let asked = self.looked_at(part).find(|at| self.iterators.asked.contains_key(at)).copied();
         let called_back = calls.iter().filter(|call| call.helper.is_some()).map(|call| call.at);

@@ -53,8 +53,7 @@ impl FunctionFold<'_> {
         }
         for round in 0..=ROUNDS {
             let places = followed(insns, self.range.clone(), self.fixed, self.maps);
-            // A load from the packet must not outlive the check of its length: the last round removes computations
-            // only.
+            // A load from the packet must not outlive its length check: the last round removes only computations.
             if !self.take_out(insns, &places, round < ROUNDS) {
                 break;
             }
@@ -67,8 +66,7 @@ impl FunctionFold<'_> {
         let of = |at: &usize| at - self.range.start;
         let mut taken = self.positions(insns);
         taken.retain(|at| liveness.needless[of(at)]);
-        // Repetitions have a round of their own: their originals stay, and are needed earlier, which jumps must
-        // respect.
+        // Repetitions have their own round: their originals stay, and jumps must not skip them.
         let repetitions = taken.is_empty();
         if repetitions {
             taken = self.positions(insns);

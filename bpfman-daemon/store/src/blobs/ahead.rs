@@ -1,4 +1,4 @@
-//! Threads that store the bytecode of loads while these go on. The last one waits some seconds for the next load: the
+//! Threads that store the bytecode of loads in parallel. The last one waits some seconds for the next load: the
 //! scheduler puts a new thread on the CPU of its parent, and wakes one on an idle CPU.
 
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};

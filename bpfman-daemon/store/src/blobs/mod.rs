@@ -29,7 +29,7 @@ pub struct Blobs {
 #[derive(Debug)]
 struct BlobFolder {
     path: PathBuf,
-    /// Names whose files are written: a file that was renamed, and not synchronized yet, must not pass for a durable one.
+    /// Names of files in progress: a file that was renamed but not synced must not count as durable.
     writing: NamesInUse,
 }
 

@@ -1,5 +1,3 @@
-//! Pods of users.
-
 use serde_json::{Value, json};
 
 pub fn pod(name: &str, image: &str, words: &[&str]) -> Value {

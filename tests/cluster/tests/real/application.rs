@@ -1,5 +1,3 @@
-//! Applications that tests start with.
-
 use serde_json::{Value, json};
 
 /// Returns a cluster application with a program of each published type, and a link of each kind of attach point.

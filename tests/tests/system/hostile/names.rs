@@ -234,7 +234,7 @@ fn probed_path_leads_out_of_the_folder_that_a_grant_names() {
     as_eve(&daemon, |wire| wire.attach(at(&format!("{folder}/team/target")))).unwrap();
 }
 
-/// The digest decides what a registry sends, and the tag in front of it nothing.
+/// The digest selects the content; a tag before it has no effect.
 #[test]
 fn digest_behind_a_tag_fetches_what_no_pattern_names() {
     let registry = TcpListener::bind("127.0.0.1:0").unwrap();

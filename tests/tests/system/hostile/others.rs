@@ -1,4 +1,4 @@
-//! Attacks on what others can use, by callers whose programs need not run: places, limits, memory, files, descriptors.
+//! Denial of service by callers without loaded programs: connections, limits, memory, files, descriptors.
 
 use std::fs;
 use std::io::{IoSlice, Read as _};
@@ -53,7 +53,7 @@ fn with_subordinate_users() -> (MountNamespace, Daemon) {
     (namespace, daemon)
 }
 
-/// Opens streams as so many subordinate users, until one is refused, and returns what another user gets meanwhile.
+/// Opens streams as many subordinate users until one is refused; returns another user's answer meanwhile.
 fn taken_by_subordinates<S: Send, F: Future<Output = Option<S>>>(
     socket: &Path,
     of_one: usize,

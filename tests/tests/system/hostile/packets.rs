@@ -171,7 +171,7 @@ fn attachment_by_selector_comes_before_the_machines() {
     assert_eq!(sent(&traffic, [&wall, &passing]), (0, [2, 0]));
 }
 
-/// A new version is compiled again: what kept the old one's verdicts narrow has to be in it.
+/// The chain is compiled again for a new version, and must restrict its verdicts like the old one's.
 #[test]
 fn new_version_of_tcx_accepts_past_the_machine() {
     if lacks_tcx(&test_name()) {

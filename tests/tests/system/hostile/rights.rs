@@ -1,4 +1,4 @@
-//! Attacks on objects of others, by calls on one's own.
+//! Attacks on other users' objects by calls on the caller's own.
 
 use std::fs;
 use std::process::Command;

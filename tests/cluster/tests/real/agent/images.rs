@@ -61,7 +61,7 @@ async fn unknown_or_unsigned_image_is_named_and_runs_once_allowed() {
     until_success(&cluster, &written).await;
     assert_eq!(links(&node).len(), 2);
 
-    // Publish and sign an image, and remove it from the registry: the same content has the same digest later.
+    // The digest of an image that is not in the repository `later` yet: the same content will have it there.
     let early = format!("{REGISTRY}/team/early:1");
     publish(&node, &early, "broken");
     let signed = bpfman(&node, &format!("image sign {early} --key {key}.key -o json"));
