@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::Endpoint;
 
-/// Longer than any response takes; the probe has its own timeout.
+/// Timeout of a response, longer than any takes: the probe has its own.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub fn check(socket: &Path) -> anyhow::Result<()> {

@@ -115,7 +115,7 @@ pub fn peer(stream: &tokio::net::UnixStream, wanted: WantedIdentity) -> io::Resu
         netns: process.netns,
     };
     if wanted >= WantedIdentity::Process {
-        // Now, so that no later cgroup of the path is taken for this one.
+        // Read the id now: a later cgroup may have the same path.
         let tasks = peer.group().map(|path| bpfmand_kernel::linux::tasks_of_group(&path));
         peer.group_tasks = tasks.and_then(Result::ok);
         if peer.uid != 0 {

@@ -83,7 +83,7 @@ impl SubordinateUsers {
     }
 
     fn read(&self) {
-        // Before the contents: what is written meanwhile is read again.
+        // Take the stamp before the contents, so that a change in between is read again.
         let files = self.stamps();
         let [ranges, users] = self.files.each_ref().map(|file| text_of(file));
         let read = ranges.and_then(|ranges| Ok((ranges, users?)));

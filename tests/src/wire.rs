@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 
-/// All services of one daemon. A call after a restart of the daemon connects again.
+/// Client of all services of one daemon. A call after a restart of the daemon connects again.
 #[derive(Debug)]
 pub struct Wire {
     runtime: Runtime,

@@ -24,7 +24,7 @@ use crate::show::tried::Tried;
 
 const TYPES: &str = "/sys/kernel/btf";
 
-/// A list of fewer is not that of a kernel, which has 50,000 and more.
+/// Minimum number of functions in a kernel's list: kernels have 50,000 and more.
 const MIN_FUNCTIONS: usize = 1000;
 
 /// Maximum size of a kernel's BTF, in bytes: a distribution's has about 7 MB.

@@ -46,7 +46,7 @@ pub const KEPT: [KeptCapability; 10] = [
     kept(Capability::CAP_FOWNER, "set the mode of a bpffs and of pins that are another user's"),
 ];
 
-/// Without it, the daemon could not open objects by id, and does not start.
+/// Capability without which the daemon does not start: it could not open objects by id.
 const REQUIRED: Capability = Capability::CAP_SYS_ADMIN;
 
 const IMPLIED: [Capability; 2] = [Capability::CAP_BPF, Capability::CAP_PERFMON];

@@ -11,7 +11,7 @@ use landlock::{
 
 use crate::CageError;
 
-/// Older kernels enforce the rules they know.
+/// Version of the Landlock rules. Older kernels enforce the rules that they support.
 pub(crate) const RULES: ABI = ABI::V6;
 
 /// Landlock support of this kernel.

@@ -63,7 +63,7 @@ pub struct WorkerCage {
     pub reads: Vec<PathBuf>,
 }
 
-/// For name resolution, and the machine's certificate authorities.
+/// Files and folders that a fetcher reads, for name resolution and the machine's certificate authorities.
 const SYSTEM_FILES: [&str; 9] = [
     "/etc",
     "/usr/share",
@@ -78,7 +78,7 @@ const SYSTEM_FILES: [&str; 9] = [
 
 /// Several times the largest layer with its object, in bytes.
 const MEMORY: u64 = 1 << 30;
-/// The largest object takes a few seconds.
+/// Limit of a reader's CPU time, in seconds: the largest object takes a few.
 const CPU_SECONDS: u64 = 60;
 const DESCRIPTORS: u64 = 64;
 /// Workers are killed before other processes.

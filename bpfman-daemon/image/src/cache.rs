@@ -74,7 +74,7 @@ impl ImageCache {
         Self { room, ..self }
     }
 
-    /// Damaged content is removed and counts as missing.
+    /// Returns content; damaged content is removed and counts as missing.
     pub(crate) fn blob(&self, digest: Digest, limit: u64) -> Result<Option<Vec<u8>>, ImageError> {
         let path = self.blob_path(digest);
         let Some(bytes) = read(&path, limit)? else { return Ok(None) };

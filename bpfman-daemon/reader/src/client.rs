@@ -14,7 +14,7 @@ use crate::memory_limit::{MemoryPool, MemoryShare};
 use crate::recent::RecentAnswers;
 use crate::timeouts::{ReaderTimeouts, StartPatience};
 
-/// No object is read faster.
+/// Minimum timeout of a reader: no object is read faster.
 const MIN_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// Starter of readers.

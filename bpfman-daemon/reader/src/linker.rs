@@ -25,7 +25,7 @@ pub(crate) struct ReaderLinker {
 
 #[derive(Debug, Default)]
 pub(crate) struct LaterAnswers {
-    /// All programs of a load share it.
+    /// BTF that all programs of a load share.
     btf: Option<(BtfFeatures, Option<Arc<[u8]>>)>,
     has_modules: bool,
 }

@@ -7,13 +7,13 @@ use std::time::Instant;
 
 use bpfmand_frames::wrong;
 
-/// For all objects together, in charged bytes: a quarter of the daemon's memory limit.
+/// Limit for all objects together, in charged bytes: a quarter of the daemon's memory limit.
 const ALL: usize = 1 << 30;
 /// Divisor for one object.
 const SHARE: usize = 4;
 /// Held as received, or as changed by a load, and in derived form.
 const CONTENT: usize = 2;
-/// A few bytes of JSON become a structure of some dozens.
+/// Charged bytes per byte of a message: a few bytes of JSON become a structure of some dozens.
 const MESSAGE: usize = 8;
 
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// The largest objects and programs take a second or two each.
+/// Usual timeout of a load's questions: the largest objects and programs take a second or two each.
 const USUAL: Duration = Duration::from_secs(30);
 
 /// Time limits while the daemon starts, which delays the programs of all users.

@@ -7,7 +7,7 @@ use bpfmand_object::ProgramEntry;
 use crate::need::NeedKind;
 use crate::since::{FirstLinux, LinuxVersion, since};
 
-/// By bit.
+/// Names of map flags, by bit.
 const MAP_FLAGS: [Option<&str>; 19] = [
     Some("BPF_F_NO_PREALLOC"),
     Some("BPF_F_NO_COMMON_LRU"),

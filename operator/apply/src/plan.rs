@@ -71,7 +71,7 @@ fn request(common: &ApplicationCommon, info: Vec<v1::LoadInfo>) -> v1::LoadReque
     }
 }
 
-/// In a manifest eight digits are a number, unlike in `bpfman load`.
+/// Returns the values of global variables. In a manifest eight digits are a number, unlike in `bpfman load`.
 fn values(common: &ApplicationCommon) -> Option<LoadValues> {
     let globals = common.globals.iter().flatten();
     let sizes = common.map_sizes.iter().flatten();

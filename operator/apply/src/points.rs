@@ -166,7 +166,7 @@ fn link(point: WirePoint, pod: Option<String>) -> WantedLink {
     WantedLink { point, order: None, on_unavailable: OnUnavailable::default(), pod }
 }
 
-/// /var/run is a link to /run.
+/// Returns one spelling of a path: /var/run is a link to /run.
 fn one_spelling(netns: &str) -> &str {
     netns.strip_prefix("/var").filter(|rest| rest.starts_with("/run/")).unwrap_or(netns)
 }

@@ -18,7 +18,7 @@ const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
 const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
 const POD_UID: &str = "authentication.kubernetes.io/pod-uid";
 
-/// The review must end before the API server gives up.
+/// Timeout of a token review, which must end before the API server gives up.
 const ANSWER: Duration = Duration::from_secs(3);
 
 /// Twice the number of agents in the largest clusters.

@@ -18,14 +18,14 @@ use tokio::time::timeout;
 use super::review::{Reviewer, read};
 use bpfman_runtime::tls::TlsListener;
 
-/// Two objects of at most 1.5 MiB, escaped in JSON.
+/// Maximum size of a request: two objects of at most 1.5 MiB, escaped in JSON.
 const LIMIT: usize = 16 << 20;
 
 /// Larger ones, or without a length, are read a few at a time: anyone can send them, and they stay in memory.
 const USUAL: u64 = 256 << 10;
 const LARGE_AT_A_TIME: usize = 4;
 
-/// The API server waits for half of this.
+/// Timeout of a request, twice the time that the API server waits.
 const ANSWERED: Duration = Duration::from_secs(10);
 
 /// Serves until the listener fails.

@@ -37,7 +37,7 @@ use bpfman_runtime::requests::count;
 use bpfman_runtime::serve::listen;
 use bpfman_runtime::watch_backoff::hold_early_ends;
 
-/// A load may have to pull an image over a slow network first.
+/// Maximum time of a reconciliation: a load may have to pull an image over a slow network first.
 const MAX_TIME: Duration = Duration::from_secs(900);
 
 const FLEET_WAIT: Duration = Duration::from_secs(30);

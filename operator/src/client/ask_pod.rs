@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::connect::ClientSession;
 
-/// One node must not exhaust the client's memory.
+/// Maximum size of a pod's response, so that one node does not exhaust the client's memory.
 const MAX_RESPONSE: usize = 64 << 20;
 const MESSAGE: usize = 300;
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::error::ClientError;
 
-/// The API server accepts no larger object.
+/// Maximum size of a manifest: the API server accepts no larger object.
 const MAX_MANIFEST: u64 = 3 << 20;
 
 #[derive(Clone, Debug)]

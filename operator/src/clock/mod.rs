@@ -14,7 +14,7 @@ use tower::util::MapResponseLayer;
 
 use crate::rollout::UnixSeconds;
 
-/// The maximum over two windows is used, so that a server clock that was set back is followed after at most two.
+/// Window of measurements. The maximum over two is used, so that a server clock that was set back is followed after two.
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// Clock of the API server, estimated from its responses.

@@ -31,10 +31,10 @@ use bpfman_runtime::note::{Limiter, Note};
 
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// A status may be written less often ([`crate::controller::decide::pace`]).
+/// Minimum pause between reconciliations. A status may be written less often ([`crate::controller::decide::pace`]).
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// A deleted node may come back under its name within this time.
+/// Time within which a deleted node may return under its name.
 const GRACE: Duration = Duration::from_secs(5);
 
 const RETRY: Duration = Duration::from_secs(5);

@@ -7,7 +7,7 @@ use super::observation::Observation;
 use super::place;
 use super::turn::RolloutTurn;
 
-/// More than there are waves; bounds a loop of two phases.
+/// Maximum number of steps in one decision, above the number of waves: bounds a loop of two phases.
 const STEPS: usize = 80;
 
 /// Changes to write: first the status, then the orders.

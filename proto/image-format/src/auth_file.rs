@@ -16,7 +16,7 @@ use serde::Deserialize;
 use crate::{Credential, CredentialError, ImageReference, RegistryHost};
 
 const ANSWER_LIMIT: u64 = 64 << 10;
-/// The protocol has no other sign of it.
+/// Message of a credential helper without credentials: its protocol has no other sign of it.
 const NO_CREDENTIALS: &[u8] = b"credentials not found in native keychain";
 const PATIENCE: Duration = Duration::from_secs(10);
 

@@ -39,7 +39,7 @@ pub struct FoundObject {
 const ELF: &[u8] = b"\x7fELF";
 const ELF_START: usize = 20;
 const EM_BPF: u16 = 247;
-/// An image has one; docker may add its folders.
+/// Maximum number of entries in a layer: an image has one file, to which docker may add its folders.
 const MAX_ENTRIES: usize = 64;
 const NAME_LIMIT: u64 = 16 << 10;
 const SHOWN_CHARACTERS: usize = 160;

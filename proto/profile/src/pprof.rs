@@ -13,7 +13,7 @@ use thiserror::Error;
 use crate::message::{FunctionMessage, Line, Location, ProfileMessage, Sample, StringIndex, ValueType};
 use crate::{Profile, Weight};
 
-/// A node's answer must not fill the client's memory.
+/// Maximum size of a message, so that a node's answer does not fill the client's memory.
 const MAX_MESSAGE: u64 = 256 << 20;
 
 /// Reason why bytes are no profile.

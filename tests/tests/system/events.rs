@@ -156,7 +156,7 @@ fn a_restart_of_the_daemon_loses_no_entry_and_repeats_none() {
 #[test]
 fn readers_that_read_nothing_delay_no_change_and_learn_of_gaps() {
     const MAX_GROWTH: usize = 32 << 20;
-    /// Together with the other one, the maximum for one user.
+    /// Number of silent streams: together with the other one, the maximum for one user.
     const SILENT: usize = 15;
     let config = "[journal]\nmib = 1\nentries = 1000\n".to_owned();
     let daemon = Daemon::start_with(&Launch { config, ..Launch::default() });

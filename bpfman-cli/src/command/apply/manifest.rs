@@ -15,7 +15,7 @@ use crate::error::CliError;
 /// Maximum size of a manifest, in bytes: that of an API server.
 const MAX_MANIFEST: u64 = 3 << 20;
 
-/// The only kind that makes sense on a machine without a cluster.
+/// Kind of manifests on a machine without a cluster, where others have no meaning.
 pub const KIND: &str = "ClusterBpfApplication";
 
 const API_VERSION: &str = "bpfman.io/v1alpha1";

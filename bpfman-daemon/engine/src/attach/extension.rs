@@ -101,7 +101,7 @@ impl<K: Kernel> Engine<K> {
         Ok(LinkTarget::Replacement(Extends { program: wanted.program, function }))
     }
 
-    /// The kernel would keep the program for its extensions, whose function ids would not fit a replacement.
+    /// Refuses changes of an extended program: its extensions hold it, and would not fit the functions of a new version.
     pub(crate) fn ensure_not_extended(
         &self,
         program: &ProgramRecord,
@@ -124,7 +124,7 @@ impl<K: Kernel> Engine<K> {
         Err(ExtensionRefusal::Extended { program, name, change, by }.into())
     }
 
-    /// The kernel accepts one replacement per function.
+    /// Refuses a second attachment of an extension: the kernel accepts one replacement per function.
     pub(crate) fn ensure_not_in_place(&self, program: &ProgramRecord) -> Result<(), EngineError> {
         if program.program_type != ProgramType::Freplace {
             return Ok(());

@@ -18,12 +18,12 @@ use crate::{Engine, EngineError, paths};
 /// Maximum number of members of a chain that neither root nor cluster applications own.
 const MAX_MEMBERS_OF_OTHERS: usize = 24;
 
-/// The same for links at one tcx hook, of which the kernel accepts 63.
+/// Maximum number of such links at one tcx hook, where the kernel accepts 63.
 const MAX_TCX_LINKS_OF_OTHERS: usize = 48;
 
 pub(crate) type Entered = (Entry, Option<XdpPlacement>);
 
-/// True if the driver refused the chain, so that the network stack may run it.
+/// Returns whether the driver refused the chain, so that the network stack may run it.
 fn is_of_driver(error: &EngineError) -> bool {
     match error {
         EngineError::Kernel(KernelError::Call { action, source, .. }) => {

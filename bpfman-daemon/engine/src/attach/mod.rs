@@ -36,7 +36,7 @@ use crate::{Engine, EngineError, paths};
 
 const USDT_SPECS: &str = "__bpf_usdt_specs";
 
-/// True if a probe must lie inside the function. Root may probe other addresses.
+/// Returns whether a probe must lie inside the function. Root may probe other addresses.
 fn is_known_only(program: &ProgramRecord, link: &LinkRecord) -> bool {
     program.guard.is_some() || link.owner(program) != Owner::Root
 }
@@ -179,7 +179,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// The target is looked up again if the hook was changed concurrently. Returns its identities.
+    /// Attaches, and looks up the target again if the hook was changed concurrently. Returns the target's identities.
     pub(crate) fn attach_retrying<'a, 't>(
         &'a self,
         program: &K::Handle,

@@ -20,7 +20,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// A link at a map stays only if the new version uses the same map.
+/// Returns whether a link stays: one at a map does only if the new version uses the same map.
 pub fn stays_in_place(point: &AttachPoint, old: &ProgramRecord, new: &ProgramRecord) -> bool {
     let AttachPoint::Sockmap { map: name } = point else { return old.target == new.target };
     let of =

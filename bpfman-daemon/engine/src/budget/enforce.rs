@@ -84,7 +84,7 @@ impl<K: Kernel> Engine<K> {
         result.map(|()| CpuOutcome::Detached { links: links.len() })
     }
 
-    /// The excess is recorded first: after a crash in between, the next window detects the same.
+    /// Rolls a program back. The excess is recorded first: after a crash in between, the next window detects the same.
     fn take_back_for(&self, uid: ProgramUid, excess: &CpuExcess) -> Result<CpuOutcome, EngineError> {
         let id = {
             let _program_lock = self.lock(Subject::Program(uid));

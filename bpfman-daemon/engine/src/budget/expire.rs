@@ -102,7 +102,7 @@ impl<K: Kernel> Engine<K> {
         programs.chain(matchings).chain(links).collect()
     }
 
-    /// `None` if the object is already gone, or its deadline was extended.
+    /// Ends an object; `None` if it is already gone, or its deadline was extended.
     fn end(&self, mortal: Expirable, deadline: &Deadline) -> Option<Expired> {
         let (mut expired, ended) = match mortal {
             Expirable::Program(uid) => {

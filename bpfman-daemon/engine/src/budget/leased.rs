@@ -42,7 +42,7 @@ impl<K: Kernel> Engine<K> {
         self.left_by_clients().into_iter().filter_map(end).collect()
     }
 
-    /// After a reboot these no longer run, and must not be loaded again.
+    /// Removes records of leased programs of an earlier boot: they no longer run, and must not be loaded again.
     pub(crate) fn forget_left_by_clients(&self, report: &mut RecoveryReport) {
         for program in self.left_by_clients() {
             if program.boot == self.boot {

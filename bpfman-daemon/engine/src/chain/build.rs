@@ -61,7 +61,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// True if programs behind the chain run even after a member accepts: with tenants' members at egress.
+    /// Returns whether programs behind the chain run even after a member accepts: with tenants' members at egress.
     pub(crate) fn is_open(&self, key: &HookKey, members: &[Joined]) -> bool {
         members.iter().any(|member| member.turn == RankOrder::TenantsFirst)
             || self.state().hooks.get(key).is_some_and(|hook| hook.open)
@@ -101,7 +101,7 @@ impl<K: Kernel> Engine<K> {
         self.build_without((key, interface), links, entered, settings, &withheld)
     }
 
-    /// Builds the program without the `withheld` members and, beside members of the machine, without extended ones of tenants.
+    /// Builds the program without `withheld` and, beside members of the machine, without extended ones of tenants.
     pub(crate) fn build_without(
         &self,
         (key, interface): (&HookKey, &Interface),
@@ -201,7 +201,7 @@ impl<K: Kernel> Engine<K> {
         Ok(joined)
     }
 
-    /// By default, a chain counts its exits if it is spliced anyway.
+    /// Returns the form of the chain. By default, it counts its exits if it is spliced anyway.
     pub(crate) fn wanted(&self, hook: SpliceHook, members: &[Joined], settings: &HookSettings) -> Wanted {
         // With several members, a CPU limit of one of them requires the time of each.
         let measured = members.len() > 1 && members.iter().any(|member| member.program.budget.is_measured());

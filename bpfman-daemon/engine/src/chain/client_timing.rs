@@ -47,7 +47,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// True for a twin that was requested from an earlier daemon.
+    /// Returns whether the chain has a timed twin that a client requested from an earlier daemon.
     pub(crate) fn is_timed_without_client(&self, hook: &HookRecord, links: &[Arc<LinkRecord>]) -> bool {
         if !has_twin(hook) || hook.settings.timing || self.live_hold(&hook.settings).is_some() {
             return false;

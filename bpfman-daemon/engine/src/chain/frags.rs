@@ -9,7 +9,7 @@ use crate::{Engine, EngineError};
 const ERANGE: i32 = 34;
 
 impl<K: Kernel> Engine<K> {
-    /// The kernel only reports that a value is out of range.
+    /// Explains a refusal of packets in several buffers: the kernel only reports that a value is out of range.
     pub(crate) fn explain_frags(
         &self,
         error: EngineError,

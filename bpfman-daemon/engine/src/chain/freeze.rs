@@ -63,7 +63,7 @@ impl<K: Kernel> Engine<K> {
         Ok(self.live_hold(&self.settings_of(&key)).map(Hold::owner))
     }
 
-    /// A freeze from before freezes ended lasts until it is released.
+    /// Returns the freeze in force. One without an end, of an earlier version, lasts until it is released.
     pub(crate) fn live_hold<'s>(&self, settings: &'s HookSettings) -> Option<&'s Hold> {
         let is_over = |hold: &Hold| self.left(hold.ends.as_ref()).is_some_and(|left| left.is_zero());
         settings.held.as_ref().filter(|hold| !is_over(hold))

@@ -177,7 +177,7 @@ impl<K: Kernel> Engine<K> {
         self.settings_of(key).keep_attached
     }
 
-    /// The caller, and owners of members that it measures, may be exempt from a freeze.
+    /// Returns the owners who may be exempt from a freeze: the caller, and owners of members that it measures.
     fn owners_switching(&self, key: &HookKey, change: &HookChange, caller: &SwitchCaller<'_>) -> Vec<Owner> {
         let counts = |link: LinkId| {
             change.measures_only()

@@ -100,7 +100,7 @@ impl<K: Kernel> Engine<K> {
         Ok(inner)
     }
 
-    /// No ids if the map is gone; false if not all entries were read.
+    /// Returns the ids of inner maps, none if the map is gone, and whether all entries were read.
     fn ids_in(&self, outer: &MapFacts, places: &mut usize) -> Result<(BTreeSet<MapId>, bool), EngineError> {
         let mut inner = BTreeSet::new();
         let Ok(handle) = self.kernel.open_map_to_read(outer.id) else { return Ok((inner, true)) };

@@ -25,7 +25,7 @@ use crate::state::budget_record::ProgramBudget;
 use crate::state::records::{LinkRecord, ProgramRecord, SourceRecord};
 use crate::{Engine, EngineError};
 
-/// A node has a few hundred interfaces.
+/// Maximum number of attachments in a dry run: a node has a few hundred interfaces.
 const MAX_ATTACHMENTS: usize = 1024;
 
 /// Request for a dry run.

@@ -131,7 +131,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Equal wherever the same programs are; empty for none.
+/// Returns a hash of the programs at a hook, equal on nodes with the same programs; empty for none.
 pub fn hash_of_neighbours(neighbours: &BTreeSet<String>) -> String {
     if neighbours.is_empty() {
         return String::new();

@@ -49,7 +49,7 @@ pub struct EngineOptions {
     pub timed_packet: u16,
 }
 
-/// Well below the store's limit: the size of a record is only estimated.
+/// Maximum size of a record of leftovers, well below the store's limit: the size is only estimated.
 const LEFTOVER_BYTES: usize = bpfmand_store::MAX_VALUE / 2;
 
 /// Changes of one hook take milliseconds: an entry unsettled for longer is being changed continuously.

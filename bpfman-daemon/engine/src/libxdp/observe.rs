@@ -41,7 +41,7 @@ impl<H> DispatcherAtHook<H> {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// By its name and the magic number in its configuration; older ones by name alone.
+    /// Recognizes a dispatcher by its name and the magic number in its configuration; older ones by name alone.
     pub(crate) fn read_partial_dispatcher(
         &self,
         key: &HookKey,

@@ -89,7 +89,7 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// An id of an earlier boot is not valid.
+    /// Returns whether the program is loaded: an id of an earlier boot is not valid.
     fn is_loaded_now(&self, program: &ProgramRecord) -> bool {
         !self.state().lost.contains(&program.uid) && (program.boot.is_empty() || program.boot == self.boot)
     }

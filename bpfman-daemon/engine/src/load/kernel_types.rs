@@ -81,7 +81,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// "call unknown#195896080".
+/// Returns the position of a call that CO-RE made invalid: the log has "call unknown#195896080" there.
 fn poisoned(rejection: &Rejection) -> Option<usize> {
     let at = rejection.instruction.as_ref()?;
     let number =

@@ -43,7 +43,7 @@ use crate::{Engine, EngineError};
 
 const MAX_PROGRAMS: usize = 64;
 
-/// They are stored in a record.
+/// Maximum size of a load's global variables with their names, in bytes: a record stores them.
 const MAX_GLOBALS: usize = 24 << 10;
 
 /// Result of a load.
@@ -135,7 +135,7 @@ impl<K: Kernel> Engine<K> {
         Ok(LoadOutcome { programs, logs })
     }
 
-    /// If the lease ends after this check, the programs still end once they are recorded.
+    /// Returns the budget and lease. If the lease ends after this check, the programs still end once they are recorded.
     fn budget_of(&self, request: &LoadRequest) -> Result<ProgramBudget, EngineError> {
         let ends = self.deadline(request.ttl)?;
         if let Some(lease) = request.lease {

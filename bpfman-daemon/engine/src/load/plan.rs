@@ -154,7 +154,7 @@ impl<K: Kernel> Engine<K> {
         self.load_programs(plan, Some(&folder))?.into_iter().map(|(_, loaded)| loaded).collect()
     }
 
-    /// With a folder, programs are pinned, up to the first refusal; without one, in a dry run, all are tried.
+    /// Loads programs: with a folder, pins them, up to the first refusal; without one, in a dry run, tries all.
     pub(crate) fn load_programs(
         &self,
         plan: &LoadPlan<'_>,

@@ -127,7 +127,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// After a partial unload, a reload of the rest leaves the map out.
+/// Returns whether the load uses the map: after a partial unload, a reload of the rest leaves it out.
 fn is_wanted(plan: &LoadPlan<'_>, ops: &StructOpsMap) -> bool {
     let is_loaded = |name: &str| plan.object.programs.iter().any(|program| program.name == name);
     ops.programs().next().is_some() && ops.programs().all(|(name, _)| is_loaded(name))

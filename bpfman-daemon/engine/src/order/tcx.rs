@@ -192,7 +192,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns the tenants' tcx links at egress, attached by earlier versions, that may send copies past the machine's programs.
+    /// Returns tenants' tcx links of earlier versions at egress, which may send copies past the machine's programs.
     #[must_use]
     pub fn links_that_send_copies(&self) -> Vec<(LinkId, HookConcern)> {
         let state = self.state();

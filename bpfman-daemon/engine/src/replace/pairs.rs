@@ -45,7 +45,7 @@ impl Pairing {
         Self { successors: old.iter().cloned().map(Some).collect(), removed: Vec::new() }
     }
 
-    /// The existing links could not run another type.
+    /// Refuses a new version of another type, which the existing links could not run.
     pub fn check_type(&self, load: &LoadRequest, object: &ObjectFacts) -> Result<(), EngineError> {
         for (wanted, old) in load.programs.iter().zip(self.successors.iter().flatten()) {
             let new = object.resolve_type(&wanted.name, wanted.program_type)?;

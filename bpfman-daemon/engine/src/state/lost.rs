@@ -9,7 +9,7 @@ use bpfman_model::{MapId, OperationId, ProgramUid};
 pub type Renewed = HashMap<(OperationId, String, MapId), MapId>;
 
 const MIN_PAUSE: Duration = Duration::from_secs(20);
-/// A kernel module may be missing; its load triggers an attempt, too.
+/// Maximum pause between attempts to load a lost program. The load of a missing kernel module triggers one, too.
 const MAX_PAUSE: Duration = Duration::from_secs(300);
 
 #[derive(Clone, Debug)]

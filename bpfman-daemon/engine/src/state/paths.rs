@@ -96,5 +96,5 @@ pub fn is_adopted_pin(name: &str) -> bool {
     name.starts_with(ADOPTED)
 }
 
-/// The kernel keeps all of its 13 bytes; it cuts names after 15.
+/// Name of the bridge program: 13 bytes, since the kernel cuts names after 15.
 pub const BRIDGE_NAME: &str = "bpfman_bridge";

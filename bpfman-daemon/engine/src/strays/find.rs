@@ -106,7 +106,7 @@ impl<K: Kernel> Engine<K> {
             })
     }
 
-    /// The pin of a link without a record occupies the place of the new one.
+    /// Refuses an attachment where the pin of a link without a record occupies the place of the new pin.
     pub(crate) fn ensure_no_stray(&self, key: &HookKey, interface: &Interface) -> Result<(), EngineError> {
         match self.pinned_link(&paths::hook_link(key))? {
             Some(facts) if facts.is_live() => {

@@ -22,7 +22,7 @@ use crate::{Engine, EngineError};
 
 pub use crate::trace::outcome::{ChainTrace, PacketTrace, TraceLimits, TracePacket, TraceStep};
 
-/// An Ethernet header: the kernel runs programs on nothing shorter.
+/// Size of an Ethernet header: the kernel runs programs only on packets of at least this size.
 const MIN_PACKET: usize = 14;
 
 const MAX_PACKETS: usize = 8192;

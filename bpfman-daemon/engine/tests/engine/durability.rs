@@ -23,10 +23,10 @@ struct Fickle {
 
 pub const WELL: u8 = 0;
 const SAVE_AND_FAIL: u8 = 1;
-/// The next commit fails, and the database cannot be opened again.
+/// Fault: the next commit fails, and the database cannot be opened again.
 pub const BREAK: u8 = 2;
 const BROKEN: u8 = 3;
-/// The same, but the commit is saved.
+/// Fault: the commit is saved, but fails, and the database cannot be opened again.
 const SAVE_AND_BREAK: u8 = 4;
 
 fn refusal() -> StorageError {

@@ -1,6 +1,6 @@
 //! Positions at which the tests of faults fail a call or kill the daemon.
 
-/// Counted from 1. With nextest's profile `short`, only the first and the last of each name.
+/// Returns positions, counted from 1; with nextest's profile `short`, only the first and the last of each name.
 pub fn places<N: AsRef<str>>(names: &[N]) -> Vec<usize> {
     let is_short = std::env::var("NEXTEST_PROFILE").is_ok_and(|profile| profile == "short");
     let all = 1..=names.len();

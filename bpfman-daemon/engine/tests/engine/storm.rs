@@ -1,4 +1,4 @@
-//! Three hundred interfaces at once, followed as by the daemon. The time is printed and not checked.
+//! Three hundred interfaces that appear at once. The time until the engine has followed them is printed, not checked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

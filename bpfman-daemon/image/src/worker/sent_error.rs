@@ -111,7 +111,7 @@ impl From<ImageError> for SentError {
     }
 }
 
-/// The text becomes part of errors and of the log.
+/// Maximum size of a worker's text, in bytes, which becomes part of errors and of the log.
 const TEXT: usize = 4 << 10;
 
 fn cut(mut text: String) -> String {

@@ -22,7 +22,7 @@ use crate::{ImageError, Limits, Revoked, Signers, TooFewSigners};
 use bpfman_image_format::layer::FoundObject;
 use bpfmand_frames::{PIECE, SMALL, WorkerConnection, wrong};
 
-/// More than the limits of any search at one place need.
+/// Maximum number of a verifier's questions: more than any search at one place needs.
 const QUESTIONS: usize = 2048;
 
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(crate) struct VerifierClient {
     asking: OnceCell<Asking>,
 }
 
-/// The input is at most one MiB, and nothing is duplicated.
+/// Maximum size of a parsed document, in bytes: the input has at most one MiB, and nothing is duplicated.
 const DOCUMENT: usize = 8 << 20;
 const COUNT: usize = 1 << 20;
 /// Maximum size of a list of signatures, in bytes, if each control character is escaped as six bytes.

@@ -13,15 +13,15 @@ use crate::chain::member::{self, Member};
 use crate::chain::options::{FrameRounding, SpliceOptions};
 use crate::text::scan::Effect;
 
-/// The kernel inlines `bpf_loop` and keeps three registers in 24 bytes more of the caller's frame.
+/// Helper that the kernel inlines, with three registers in 24 bytes more of the caller's frame.
 const BPF_LOOP: i32 = 181;
 const BPF_LOOP_BYTES: u32 = 24 + 7;
 /// `may_goto` keeps its count, and since Linux 6.15 a time, in up to 16 bytes more of its frame.
 const MAY_GOTO_BYTES: u32 = 16 + 7;
-/// In timed chains: the time of the last reading, and the interface's row.
+/// Stack bytes of timed chains, for the time of the last reading and the interface's row.
 pub(crate) const CLOCK_BYTES: u32 = 16;
 
-/// The kernel refuses a tail call in a function below frames of this many bytes or more.
+/// Size of the frames above a function from which on the kernel refuses a tail call in it, in bytes.
 const TAIL_CALL_LIMIT: u32 = 256;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -83,7 +83,7 @@ pub struct SpliceOptions<'a> {
     pub attempt: Attempt,
 }
 
-/// The kernel's own limit is one million; real splices took 1.0 to 1.02 times the sum of their members.
+/// Budget of verified instructions. The kernel's limit is one million; splices took 1.0 to 1.02 times their members' sum.
 pub const VERIFIED_LIMIT: u64 = 800_000;
 
 impl SpliceOptions<'_> {

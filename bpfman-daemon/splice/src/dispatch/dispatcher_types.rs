@@ -6,7 +6,7 @@ const INT: u32 = 1;
 const STRUCT: u32 = 2;
 const POINTER: u32 = 3;
 const PROTO: u32 = 4;
-/// The types of the other slots' functions follow.
+/// Type id of the first slot's function; those of the other slots follow.
 pub(crate) const FIRST_SLOT: u32 = 5;
 
 /// `BTF_KIND_*`.
@@ -15,7 +15,7 @@ const KIND_PTR: u32 = 2;
 const KIND_STRUCT: u32 = 4;
 const KIND_FUNC: u32 = 12;
 const KIND_FUNC_PROTO: u32 = 13;
-/// Only global functions (`BTF_FUNC_GLOBAL`) can be replaced.
+/// Linkage of the slots' functions (`BTF_FUNC_GLOBAL`): only global functions can be replaced.
 const GLOBAL: u32 = 1;
 
 pub(crate) const fn entry(slots: usize) -> u32 {

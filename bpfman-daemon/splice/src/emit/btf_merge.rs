@@ -38,7 +38,7 @@ pub(crate) struct Merge {
     pub(crate) chain: u32,
 }
 
-/// In place of a length.
+/// Linkage of a static function, which BTF stores in the field for a length.
 const STATIC: u32 = 0;
 const GLOBAL: u32 = 1;
 

@@ -18,7 +18,7 @@ use crate::error::SpliceError;
 use crate::error::limits::MAX_INSNS;
 use crate::text::licence::{self, Licence};
 
-/// In bytes, without the terminating zero.
+/// Maximum length of a program's name in bytes, without the terminating zero.
 const MAX_NAME: usize = 15;
 
 /// A joined program, with the origin of its instructions.

@@ -45,7 +45,7 @@ const ANY_TYPE: &[&str] = &[
     "strncmp",
 ];
 
-/// In tasks: identity of the task, and its own memory.
+/// Helpers of programs that run in tasks: identity of the task, and its own memory.
 const TRACING: &[&str] = &[
     "get_current_pid_tgid",
     "get_ns_current_pid_tgid",
@@ -62,7 +62,7 @@ const TRACING: &[&str] = &[
     "get_func_arg_cnt",
 ];
 
-/// Not in tasks: the next program's guard test does not know the first one's link.
+/// Helpers of other programs. A tail call in a task would enter a guard that does not know the first program's link.
 const NETWORK: &[&str] = &[
     "tail_call",
     "skb_store_bytes",

@@ -20,10 +20,10 @@ pub struct MapBounds {
 
 const COPIED: u64 = 16;
 const MAX_STACK: u64 = 512;
-/// Also for memory of unknown size and place.
+/// Maximum size of a packet in bytes, also assumed for memory of unknown size and place.
 const MAX_PACKET: u64 = 64 << 10;
 const CALL: u64 = 20;
-/// One level of a tree, or a visited element.
+/// Cost of one level of a tree, or of a visited element, in instructions.
 const VISIT: u64 = 10;
 /// Beyond the program's own maps: a route, a socket.
 const LOOKUP: u64 = 500;
@@ -63,7 +63,7 @@ const LOOKUPS: &[&str] = &[
     "get_hash_recalc",
 ];
 
-/// May copy a whole packet, send it, write text, or walk through a stack.
+/// Helpers that may copy a whole packet, send it, write text, or walk through a stack.
 const HEAVIES: &[&str] = &[
     "clone_redirect",
     "skb_pull_data",
@@ -180,5 +180,5 @@ pub(super) fn cost_at(costs: &BTreeMap<usize, u64>, at: usize) -> u64 {
     costs.get(&at).map_or(1, |cost| cost.saturating_add(1))
 }
 
-/// For kernel functions other than those of iterators.
+/// Cost of kernel functions other than those of iterators.
 pub(super) const KERNEL_FUNCTION: u64 = CALL;

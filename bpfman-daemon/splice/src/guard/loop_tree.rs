@@ -13,7 +13,7 @@ use super::loops::CallSite;
 use crate::text::opcode;
 use crate::text::scan::{Effect, effect, target, walk, width};
 
-/// The kernel's stack has space for more, and no use.
+/// Maximum depth of nested loops: the kernel's stack would allow more, which no program needs.
 const MAX_NESTING: usize = 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,10 +19,10 @@ use crate::text::scan::{Effect, target, walk};
 /// Maximum number of rounds of all loops of one nesting together: a few milliseconds.
 pub const MAX_ROUNDS: u64 = 100_000;
 
-/// The kernel's own limit (`BPF_MAX_SUBPROGS`).
+/// Maximum number of functions, as in the kernel (`BPF_MAX_SUBPROGS`).
 pub(super) const MAX_FUNCTIONS: usize = 256;
 
-/// The kernel allows eight frames.
+/// Maximum depth of calls: the kernel allows eight frames.
 const MAX_NESTING: usize = 16;
 
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use super::allowed::{Calls, ForbiddenUse};
 use super::constants::{Constant, at_calls};
 use crate::text::scan::{Effect, effect};
 
-/// The fourth argument is the number of a network namespace.
+/// Helpers that look up sockets: their fourth argument is the number of a network namespace.
 const LOOKUPS: [(i32, &str); 3] =
     [(84, "bpf_sk_lookup_tcp"), (85, "bpf_sk_lookup_udp"), (99, "bpf_skc_lookup_tcp")];
 

@@ -121,7 +121,7 @@ pub(super) fn global_functions(text: &ProgramText) -> BTreeSet<usize> {
     found.into_iter().filter(|(_, is_global)| *is_global).map(|(start, _)| start).collect()
 }
 
-/// In the place of a length.
+/// Linkage of a static function, which BTF stores in the field for a length.
 const STATIC: u32 = 0;
 
 fn linkages(btf: &[u8]) -> BTreeMap<u32, u32> {

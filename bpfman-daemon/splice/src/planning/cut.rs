@@ -15,7 +15,7 @@ const GLUE: usize = 256;
 const REACH: usize = 32_000;
 /// `MAX_CALL_FRAMES` of the kernel, with the entry.
 pub(crate) const MAX_DEPTH: usize = 8;
-/// In bytes; the kernel's limit for strings is 16 MiB.
+/// Maximum size of type information in bytes; the kernel's limit for strings is 16 MiB.
 const MAX_BTF: usize = 15 << 20;
 
 pub(crate) struct MemberTooLarge(pub(crate) usize);

@@ -1,4 +1,4 @@
-/// By `enum bpf_func_id`, as in `linux/bpf.h`; variadic helpers count as five. Linux 6.2 and later add none.
+/// Number of a helper's arguments, by `enum bpf_func_id`; variadic helpers count as five. Linux 6.2 and later add none.
 #[rustfmt::skip]
 const ARGUMENTS: [u8; 212] = [
     5, 2, 4, 2, 3, 0, 5, 0, 0, 5, 5, 5, 3, 3, 0, 0, 2, 1, 3, 1, 4, 4, 2, 2, 1, 5, 4, 3, 5, 3, 3, 3,

@@ -12,10 +12,10 @@ use crate::text::scan::{Effect, effect, target, walk, width};
 /// A jump to the next instruction: the kernel removes it.
 pub(super) const NOTHING: Insn = Insn::new(op::JA, 0, 0, 0, 0);
 
-/// Each round removes instructions that the previous one made unused; more rounds gain little.
+/// Maximum number of rounds: each removes instructions that the previous one made unused, and more gain little.
 const ROUNDS: usize = 32;
 
-/// Enough for a large function that is switched off.
+/// Maximum distance of a jump that is examined, in instructions: enough for a large function that is switched off.
 const FARTHEST: usize = 1024;
 
 /// Per member: a few hundredths of a second.
@@ -99,7 +99,7 @@ impl FunctionFold<'_> {
         all.filter(|at| self.fixed.binary_search(at).is_err() && insns[*at] != NOTHING).collect()
     }
 
-    /// Taken or not, the jump leads to its target, with nothing needed in between.
+    /// Returns whether the jump has no effect: no instruction between it and its target is needed.
     fn leads_nowhere_else(
         &self,
         insns: &[Insn],

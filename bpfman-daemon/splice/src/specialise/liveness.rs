@@ -72,7 +72,7 @@ fn used(insn: Insn, effect: Effect) -> Use {
     }
 }
 
-/// By position from the function's start.
+/// Live registers and unneeded instructions, by position from the function's start.
 pub(super) struct Liveness {
     live: Vec<Registers>,
     pub(super) needless: Vec<bool>,

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::reach::RegistryReach;
 
-/// Each lookup takes a shared thread: an unresponsive name server must not take them all.
+/// Limit of concurrent lookups. Each takes a shared thread: an unresponsive name server must not take them all.
 static LOOKUPS: Semaphore = Semaphore::const_new(8);
 
 pub(crate) fn system(name: &str) -> io::Result<Vec<SocketAddr>> {

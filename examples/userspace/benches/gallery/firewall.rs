@@ -15,7 +15,7 @@ use crate::equipment::Gallery;
 use crate::live_frames::{Datagram, LiveFrames, inside};
 use crate::report::Report;
 
-/// With more rules, iptables takes minutes.
+/// Numbers of rules: with more, iptables takes minutes.
 const SIZES: [u32; 4] = [1, 100, 1_000, 10_000];
 const MAX_RULES: u32 = 100_000;
 const SOURCES: u32 = 4096;

@@ -12,7 +12,7 @@ use crate::report::Report;
 const FREQUENCY: u32 = 99;
 const MANY: u32 = 4999;
 const WORK: u32 = 30_000;
-/// Longer than the work, even if that has to wait for a processor.
+/// Duration of a profile, longer than the work even if that has to wait for a processor.
 const SECONDS: u32 = 8;
 const WORKER: &str = "fixed_work";
 

@@ -7,7 +7,7 @@ use bpfman_tests::network::Namespace;
 use bpfman_tests::registry::Registry;
 use bpfman_tests::{Daemon, Launch, Outcome, binaries, compile};
 
-/// Not a user of this machine, without any capability.
+/// User id that this machine does not have, for processes without capabilities.
 pub const WATCHER: u32 = 64_777;
 pub const STRANGER: u32 = 64_778;
 

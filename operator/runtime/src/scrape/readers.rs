@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::manager::Manager;
 
-/// A scrape every 15 s then costs two requests a minute instead of eight.
+/// Time for which a reader's permission is remembered: a scrape every 15 s costs two requests a minute instead of eight.
 const REMEMBERED_FOR: Duration = Duration::from_secs(60);
 
 const REMEMBERED: usize = 64;

@@ -5,7 +5,7 @@ use super::overlap::{candidates, covered, may_meet};
 use super::rank::cannot_precede;
 use super::slot::{PacketSlot, SlotAnchor};
 
-/// More are needed only if hundreds of attachments name each other on one hook.
+/// Maximum number of search steps: more are needed only if hundreds of attachments name each other on one hook.
 const STEPS: usize = 200_000;
 
 #[derive(Clone, Debug)]

@@ -45,7 +45,7 @@ impl SlotFigures {
         slot
     }
 
-    /// `None` if several verdicts let the next program run: such packets are only counted together.
+    /// Returns the packets with a verdict; `None` if several verdicts let the next program run, which are counted together.
     fn packets(&self, verdict: &str) -> Option<u64> {
         let runs = self.runs?;
         let ended = self.ended.get(verdict).copied().unwrap_or_default();

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::objects::machine::{KnownPod, PodKey};
 
-/// A sandbox without a pod in the API server is dropped after this time.
+/// Time after which a sandbox without a pod in the API server is dropped.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 
 /// Pod with a network that is being set up.

@@ -6,7 +6,7 @@ use bpfman_application::state::node::NodeFailure;
 
 use bpfman_runtime::backoff::after;
 
-/// Shorter than the delays of the queue, whose own retry thus always accesses the registry.
+/// First delay, shorter than the delays of the queue: its own retry then always accesses the registry.
 const FIRST: Duration = Duration::from_millis(700);
 
 const MAX_DELAY: Duration = Duration::from_secs(210);

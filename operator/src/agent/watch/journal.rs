@@ -18,7 +18,7 @@ const PUT_BACK: &str = "PutBack";
 const TOUCHED: &str = "HookTouched";
 const FIRST: Duration = Duration::from_secs(1);
 const MAX_DELAY: Duration = Duration::from_secs(30);
-/// An older daemon may have been updated.
+/// Time after which a daemon without a journal is queried again: it may have been updated.
 const WITHOUT: Duration = Duration::from_secs(600);
 
 #[derive(Clone, Debug, Default)]

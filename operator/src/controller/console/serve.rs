@@ -20,7 +20,7 @@ use super::rights::{ConsoleRights, FleetPermissions, PermissionLookupError};
 use crate::controller::memory::Memory;
 use bpfman_runtime::tls::TlsListener;
 
-/// The API server's proxy strips `Authorization`.
+/// Header with the user's token, because the API server's proxy strips `Authorization`.
 const TOKEN: &str = "x-bpfman-token";
 
 const AT_A_TIME: usize = 32;

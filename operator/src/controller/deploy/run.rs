@@ -256,7 +256,7 @@ impl Deployer {
         outcome
     }
 
-    /// A partial update would leave daemon and agent inconsistent.
+    /// Checks everything before the first update: a partial one would leave daemon and agent inconsistent.
     async fn possible(&self, config: &Config, objects: &[Value]) -> Result<(), DeployError> {
         let problems = config.spec.problems();
         if !problems.is_empty() {

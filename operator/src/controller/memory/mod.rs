@@ -62,7 +62,7 @@ impl Memory {
         }
     }
 
-    /// A watch may lag behind the controller's own writes.
+    /// Keeps an application, unless the watch lags behind the controller's own writes.
     fn keep(&mut self, application: TrackedApplication) {
         if let Some(kept) = self.applications.seen(&application.id)
             && (*kept == application || is_older(&application.resource_version, &kept.resource_version))

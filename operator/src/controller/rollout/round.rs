@@ -236,7 +236,7 @@ fn place(seen: &BTreeMap<String, NodeView>, orders: BTreeMap<String, NodeOrders>
     with_object.map(|(seen, orders)| NodeOrder::new(seen, orders)).collect()
 }
 
-/// A concurrent command must not be lost.
+/// Adds the resource version to a patch, so that no concurrent command is lost.
 fn at_version(mut patch: Value, application: &TrackedApplication) -> Value {
     patch["metadata"]["resourceVersion"] = application.resource_version.clone().into();
     patch

@@ -28,7 +28,7 @@ use crate::rights::as_user::as_user;
 
 const EVE: u32 = 64_251;
 const BOB: u32 = 64_252;
-/// The first of the users that a user namespace of EVE may have.
+/// First subordinate user id of EVE.
 const SUBORDINATE: u32 = 900_000;
 
 fn policy(more: &str) -> String {

@@ -7,7 +7,7 @@ use crate::service::address_bytes;
 /// A prime: `TABLE_SIZE` of the program.
 pub const TABLE_SIZE: u32 = 4099;
 pub const NO_BACKEND: u32 = u32::MAX;
-/// With larger weights, other backends would get hardly any entries.
+/// Maximum weight of a backend: with a larger one, others would get hardly any entries.
 pub const MAX_WEIGHT: u32 = 100;
 
 pub struct Candidate {

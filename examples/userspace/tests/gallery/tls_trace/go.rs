@@ -17,7 +17,7 @@ const PROBER: u32 = 64_779;
 const PROBER_GRANT: &str = "[[grants]]\nname = \"prober\"\nusers = [64779]\nallow = [\"read\", \"load\", \"attach\"]\n\
                             limits = { links = 5 }\n";
 const LOADED: &str = "--programs uprobe:go_enter uprobe:go_leave_read uprobe:go_leave_write";
-/// In Go 1.19: two functions, with seven and eight return instructions.
+/// Number of probes in Go 1.19: two functions, with seven and eight return instructions.
 const PROBES: usize = 2 + 7 + 8;
 
 fn built(linker: &str, test: &str) -> Option<PathBuf> {

@@ -12,7 +12,7 @@ use super::returns;
 pub const READ: &str = "crypto/tls.(*Conn).Read";
 pub const WRITE: &str = "crypto/tls.(*Conn).Write";
 
-/// In Go 1.19 these functions have 1 and 2 KiB.
+/// Maximum size of a probed function, in bytes: in Go 1.19 they have 1 and 2 KiB.
 const MAX_FUNCTION: u64 = 1 << 20;
 const BUILD_INFO: &[u8] = b"\xff Go buildinf:";
 const FLAGS_AT: usize = 15;
