@@ -32,7 +32,7 @@ use bpfman_application::scope::ApplicationKey;
 use bpfman_runtime::queue::QueueCause;
 use bpfman_runtime::wire::WirePod;
 
-/// Timeout of the attachments of a pod: the plugin waits twice as long.
+/// Time to wait for an application that is being processed; the plugin waits twice as long for its answer.
 const TURN: Duration = Duration::from_secs(10);
 
 const API: Duration = Duration::from_secs(5);
