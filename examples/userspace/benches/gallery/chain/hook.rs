@@ -43,7 +43,7 @@ impl<'a> Hook<'a> {
         let netns = self.far.path().display().to_string();
         for (program, priority) in programs.iter().zip(10..) {
             let words = format!("--iface {INTERFACE} --netns {netns} --priority {priority} {}", self.place);
-            self.gallery.daemon.bpfman(&format!("attach {program} {} {words}", self.kind)).success();
+            self.gallery.daemon.bpfman(&format!("attach {program} {} {words} --again", self.kind)).success();
         }
     }
 
