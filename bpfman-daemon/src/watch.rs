@@ -53,6 +53,7 @@ impl Watcher {
             watched: BTreeMap::new(),
             refused: BTreeMap::new(),
             absent: BTreeSet::new(),
+            not_held: None,
             told: Checks::new(Arc::clone(&journal)),
             shared: Arc::new(Shared { gate: glass.gate(), journal }),
             glass,
@@ -81,6 +82,7 @@ struct Supervisor {
     watched: BTreeMap<Option<PathBuf>, Watched>,
     refused: BTreeMap<Option<PathBuf>, String>,
     absent: BTreeSet<Option<PathBuf>>,
+    not_held: Option<String>,
     shared: Arc<Shared>,
     told: Checks,
     glass: BreakGlassWatcher,
@@ -102,6 +104,7 @@ impl Supervisor {
                 continue;
             }
             self.budgets.poll();
+            self.hold_namespaces();
             let wanted = self.engine.watched_namespaces();
             let all_watched = self.watch_all(&wanted);
             if self.check.is_some_and(|check| checked.elapsed() >= check) {
@@ -130,6 +133,14 @@ impl Supervisor {
         for watched in self.watched.values() {
             watched.stop.store(true, Ordering::Relaxed);
         }
+    }
+
+    fn hold_namespaces(&mut self) {
+        let failure = self.engine.hold_namespaces().err().map(|error| error.to_string());
+        if let Some(reason) = failure.as_ref().filter(|_| failure != self.not_held) {
+            tracing::warn!(%reason, "network namespaces are not held: another may get the inode of one that ends");
+        }
+        self.not_held = failure;
     }
 
     fn watch_all(&mut self, wanted: &BTreeSet<Option<PathBuf>>) -> bool {

@@ -51,6 +51,8 @@ pub struct Features {
     pub cgroup_order: bool,
     /// Netfilter links hold their namespace (CVE-2024-50130, fixed in 6.6.59, 6.11.6 and 6.12: use after free).
     pub netfilter_held: bool,
+    /// Cookies of network namespaces (Linux 5.14 and later): without them, a namespace has only its inode.
+    pub netns_cookies: bool,
     /// Test runs of XDP programs with an interface in the context (Linux 5.15 and later).
     pub xdp_contexts: bool,
     /// Batch operations on hash tables (Linux 5.6 and later).

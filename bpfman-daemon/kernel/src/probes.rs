@@ -100,6 +100,8 @@ impl Probe {
         "netfilter programs are attached in the daemon's own network namespace only");
     pub const CGROUP_ORDER: Self = probe!(cgroup_order, "order among programs of a cgroup", "Linux 6.17 or later has it, and newer ones of 6.12", Trying,
         "programs of cgroups run in the order in which they were attached; those that want another place are refused");
+    pub const NETNS_COOKIES: Self = probe!(netns_cookies, "cookies of network namespaces", "Linux 5.14 or later has them", Trying,
+        "the daemon holds each network namespace in which something is attached, while a path leads to it");
     pub const XDP_CONTEXTS: Self = probe!(xdp_contexts, "test runs of XDP programs that get their interface", "Linux 5.15 or later has them", Trying,
         "traced packets of XDP chains say nothing of the interface they came by");
     pub const MAP_BATCHES: Self = probe!(map_batches, "batches of map entries", "Linux 5.6 or later has them", Trying,
@@ -137,6 +139,7 @@ pub static PROBES: &[Probe] = &[
     Probe::NETFILTER_DEFRAGMENT,
     Probe::NETFILTER_HELD,
     Probe::CGROUP_ORDER,
+    Probe::NETNS_COOKIES,
     Probe::XDP_CONTEXTS,
     Probe::MAP_BATCHES,
     Probe::BTF_FLOAT,

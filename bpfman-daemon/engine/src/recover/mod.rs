@@ -40,6 +40,8 @@ impl<K: Kernel> Engine<K> {
         let reserved = self.begin_above_pins(&mut report)?;
         // Without the durable block, this start still has numbers of its own: the next one begins above its pins too.
         report.note("making a block of numbers durable", reserved);
+        let held = self.hold_namespaces();
+        report.note("holding network namespaces without a cookie", held.map_err(EngineError::from));
         let leftovers = self.leftovers()?;
         let filters = leftovers.iter().flat_map(|(_, leftover)| leftover.filters.clone());
         self.state().ending_filters.extend(filters);

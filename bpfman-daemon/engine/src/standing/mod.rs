@@ -5,6 +5,7 @@ pub mod drift;
 mod emptied_arrays;
 mod everywhere;
 mod filter;
+mod held_namespaces;
 mod interface_location;
 mod link;
 mod link_walk;

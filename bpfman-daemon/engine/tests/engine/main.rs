@@ -36,6 +36,7 @@ mod group_order;
 mod group_programs;
 mod guards;
 mod half_done;
+mod held_namespaces;
 mod hooks_seen;
 mod in_mid_change;
 mod intents;

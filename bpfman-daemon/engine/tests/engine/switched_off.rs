@@ -29,7 +29,7 @@ const INGRESS: HookKind = HookKind::Tc(Direction::Ingress);
 /// The flag is true if the kernel itself has the feature.
 type Look = fn(With<'_>, bool);
 
-const FALLBACKS: [(&str, Look); 27] = [
+const FALLBACKS: [(&str, Look); 28] = [
     ("tcx", |with, there| {
         refuses(with, "xray", "programs", (with.0.tcx(1), there));
         let (bench, engine) = with;
@@ -140,6 +140,12 @@ const FALLBACKS: [(&str, Look); 27] = [
         let error = attach(engine, two, group.point(), intent("", &["one"], &[])).unwrap_err();
         assert!(matches!(error, EngineError::Kernel(KernelError::Unsupported { .. })), "{error:?}");
         engine.attached(two, group.point());
+    }),
+    ("netns_cookies", |(bench, engine), _| {
+        let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
+        engine.attached(alpha, bench.xdp(1));
+        assert_eq!(bench.home().cookie, 0);
+        engine.hold_namespaces().unwrap();
     }),
     ("xdp_contexts", |with, there| {
         let told = |(bench, engine): With<'_>| {
@@ -320,6 +326,7 @@ fn linux_probed_features_exist_since_their_kernel_version() {
         ("struct_ops_links", (6, 4)),
         ("netfilter", (6, 4)),
         ("netfilter_defragment", (6, 6)),
+        ("netns_cookies", (5, 14)),
         ("xdp_contexts", (5, 15)),
         ("map_batches", (5, 6)),
         ("btf_float", (5, 13)),

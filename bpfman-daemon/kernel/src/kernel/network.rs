@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bpfman_model::{AddressedInterface, InterfaceFacts, NetnsId, NetnsNumber};
@@ -35,6 +36,11 @@ pub trait KernelNetwork {
 
     /// Returns whether a path (`None`: the daemon's own) leads to a namespace that certainly exists.
     fn leads_to(&self, path: Option<&Path>, netns: NetnsId) -> bool;
+
+    /// Holds the recorded namespaces without a cookie (before Linux 5.14), so that their inodes are given to no others, and
+    /// lets go those that are not recorded, and those to which no path leads: they can end. A number shows whether a
+    /// namespace that is found at the inode is still the recorded one.
+    fn hold_namespaces(&self, recorded: &BTreeMap<NetnsId, Option<NetnsNumber>>) -> Result<(), KernelError>;
 
     /// Returns one path per network namespace that can be found, except the daemon's own.
     fn all_namespaces(&self) -> Vec<PathBuf>;

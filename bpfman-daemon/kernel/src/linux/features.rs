@@ -5,7 +5,7 @@ use bpfman_model::uapi::attach_type;
 
 use super::attr::{Command, Query};
 use super::feature_checks::{self, BtfKind};
-use super::{extension, perf, struct_ops, sys};
+use super::{extension, netns, perf, struct_ops, sys};
 use crate::Features;
 
 /// Returns `uname -r`.
@@ -44,6 +44,7 @@ pub fn probe() -> Features {
         netfilter_defragment: feature_checks::netfilter_defragment(),
         cgroup_order: feature_checks::cgroup_order(),
         netfilter_held: held_netfilter(version, patch),
+        netns_cookies: netns::here().is_ok_and(|here| here.cookie != 0),
         xdp_contexts: feature_checks::xdp_contexts(),
         map_batches: feature_checks::map_batches(),
         btf_float: feature_checks::btf(BtfKind::Float),

@@ -29,6 +29,7 @@ mod fork;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod grace;
+mod held_namespaces;
 mod held_processes;
 mod hierarchies;
 mod holders;
@@ -131,7 +132,9 @@ impl LinuxKernel {
         let pins = Bpffs::open(root)?;
         perf::mount_tracefs();
         prints::remove_left_behind();
-        Ok(Self { pins, features: features::probe(), namespaces: NamespaceFinder::default() })
+        let features = features::probe();
+        let namespaces = NamespaceFinder::new(features.netns_cookies);
+        Ok(Self { pins, features, namespaces })
     }
 
     /// Checks that a bpffs mounted by this process outlives it, and so its pins: [`KernelError::PrivatePins`].
@@ -153,6 +156,7 @@ impl LinuxKernel {
     /// Disables a feature.
     pub fn switch_off(&mut self, probe: &Probe) {
         self.features.switch_off(probe);
+        self.namespaces.has_cookies = self.features.netns_cookies;
     }
 
     /// Locks the bpffs while the result is held, after some seconds: [`KernelError::HeldByOther`].

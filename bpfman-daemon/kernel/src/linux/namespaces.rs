@@ -8,17 +8,20 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use bpfman_model::{NetnsId, NetnsNumber};
 
+use super::held_namespaces::HeldNamespaces;
 use super::{mounts, netns, netns_numbers, network_watch, processes};
-use crate::search_once::{self, NamespacePaths};
+use crate::search_once::{self, NamespacePaths, SearchOnce};
 use crate::{FoundNamespace, KernelError};
 
 /// Repeated if a found path leads elsewhere when it is used.
 const SEARCHES: usize = 3;
 const OWN: &str = "/proc/self/ns/net";
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct NamespaceFinder {
     known: Mutex<Known>,
+    held: HeldNamespaces,
+    pub has_cookies: bool,
 }
 
 /// By inode, which is unique among existing namespaces.
@@ -35,6 +38,50 @@ enum Visit<T> {
 type Visited<T> = (Option<PathBuf>, Visit<T>);
 
 impl NamespaceFinder {
+    pub fn new(has_cookies: bool) -> Self {
+        Self { known: Mutex::default(), held: HeldNamespaces::default(), has_cookies }
+    }
+
+    /// Removes the cookie if cookies are switched off.
+    pub const fn identity(&self, netns: NetnsId) -> NetnsId {
+        if self.has_cookies { netns } else { NetnsId { cookie: 0, ..netns } }
+    }
+
+    /// Holds the recorded namespaces of which no cookie is known, and lets go all others, and those to which no path
+    /// leads any more.
+    pub fn hold(&self, recorded: &BTreeMap<NetnsId, Option<NetnsNumber>>) -> Result<(), KernelError> {
+        let without_cookie = recorded.iter().filter(|(netns, _)| netns.cookie == 0);
+        let wanted: BTreeMap<u64, Option<NetnsNumber>> =
+            without_cookie.map(|(netns, number)| (netns.inode, *number)).collect();
+        self.held.retain(|inode| wanted.contains_key(&inode));
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let (own, here) = (inode(Path::new(OWN)), self.identity(netns::here()?));
+        let _search = SearchOnce::begin();
+        for (wanted, number) in wanted {
+            if Some(wanted) == own || self.held.is_let_go(wanted) {
+                continue;
+            }
+            let number = number.filter(|number| is(here, number.table)).map(|number| number.number);
+            let known = self.known().0.get(&wanted).filter(|path| inode(path) == Some(wanted)).cloned();
+            match known.or_else(|| self.search_once().0.remove(&wanted)) {
+                Some(_) if self.held.is_open(wanted) => {}
+                Some(path) => match self.held.open(wanted, &path, number) {
+                    Err(KernelError::NoNamespace { .. }) => {}
+                    done => done?,
+                },
+                None => self.held.let_go(wanted, number),
+            }
+        }
+        Ok(())
+    }
+
+    pub fn leads_to(&self, path: Option<&Path>, netns: NetnsId) -> bool {
+        let is_same = |path| self.held.is_at(path, netns).unwrap_or(false);
+        leads_to(path, netns) && path.is_none_or(is_same)
+    }
+
     pub fn note(&self, netns: NetnsId, path: &Path) {
         self.known().0.insert(netns.inode, path.to_owned());
     }
@@ -48,7 +95,7 @@ impl NamespaceFinder {
     ) -> Result<T, KernelError> {
         let mut work = Some(work);
         let found = self.visit_any(home, hint, |path| {
-            visit(path, home, || match work.take() {
+            self.visit(path, home, || match work.take() {
                 Some(work) => work().map(Some),
                 None => Ok(None),
             })
@@ -77,7 +124,11 @@ impl NamespaceFinder {
         hint: Option<&Path>,
         number: Option<NetnsNumber>,
     ) -> Result<FoundNamespace, KernelError> {
-        match self.visit_any(home, hint, |path| visit(path, home, || Ok(())))? {
+        let number = match self.held.number_of_let_go(home) {
+            Some(number) => Some(NetnsNumber { table: self.identity(netns::here()?), number }),
+            None => number,
+        };
+        match self.visit_any(home, hint, |path| self.visit(path, home, || Ok(())))? {
             Some((None, Visit::There(()))) => Ok(FoundNamespace::Own),
             Some((Some(path), Visit::There(()))) => Ok(FoundNamespace::At(path)),
             Some((_, Visit::Ended)) => Ok(FoundNamespace::Ended),
@@ -156,7 +207,7 @@ impl NamespaceFinder {
 
     fn is_number_free(&self, home: NetnsId, number: NetnsNumber) -> Result<bool, KernelError> {
         let failed = |source| KernelError::call("list", "the numbers of network namespaces", source);
-        if !is(netns::here()?, number.table) {
+        if !is(self.identity(netns::here()?), number.table) {
             // The daemon runs in another namespace than before, with another table.
             return Ok(false);
         }
@@ -174,6 +225,43 @@ impl NamespaceFinder {
             }
         }
         Ok(false)
+    }
+
+    fn visit<T: Send>(
+        &self,
+        path: Option<&Path>,
+        home: NetnsId,
+        work: impl FnOnce() -> Result<T, KernelError> + Send,
+    ) -> Result<Visit<T>, KernelError> {
+        // Avoid starting a thread for another namespace; an unreadable hint is ignored.
+        if !leads_to(path, home) {
+            return Ok(Visit::Elsewhere);
+        }
+        if let Some(path) = path {
+            match self.held.is_at(path, home) {
+                Ok(true) => {}
+                Ok(false) => return Ok(Visit::Ended),
+                Err(KernelError::NoNamespace { .. }) => return Ok(Visit::Elsewhere),
+                Err(error) => return Err(error),
+            }
+        }
+        let visited = netns::enter(path, || {
+            let here = self.identity(netns::here()?);
+            if here.inode == home.inode && here.cookie == 0 && home.cookie != 0 {
+                // Without a cookie, another namespace cannot be excluded.
+                let source = std::io::Error::other("the kernel reports no cookie");
+                return Err(KernelError::call("identify", "a network namespace", source));
+            }
+            match here.inode == home.inode {
+                true if is(here, home) => work().map(Visit::There),
+                true => Ok(Visit::Ended),
+                false => Ok(Visit::Elsewhere),
+            }
+        });
+        match visited {
+            Err(KernelError::NoNamespace { .. }) => Ok(Visit::Elsewhere),
+            visited => visited,
+        }
     }
 
     /// Other threads do not wait: a path may lead to a hanging file system.
@@ -207,35 +295,7 @@ fn inode(path: &Path) -> Option<u64> {
     (Some(file.dev()) == *namespaces).then(|| file.ino())
 }
 
-fn visit<T: Send>(
-    path: Option<&Path>,
-    home: NetnsId,
-    work: impl FnOnce() -> Result<T, KernelError> + Send,
-) -> Result<Visit<T>, KernelError> {
-    // Avoid starting a thread for another namespace; an unreadable hint is ignored.
-    if !leads_to(path, home) {
-        return Ok(Visit::Elsewhere);
-    }
-    let visited = netns::enter(path, || {
-        let here = netns::here()?;
-        if here.inode == home.inode && here.cookie == 0 && home.cookie != 0 {
-            // Without a cookie, another namespace cannot be excluded.
-            let source = std::io::Error::other("the kernel reports no cookie");
-            return Err(KernelError::call("identify", "a network namespace", source));
-        }
-        match here.inode == home.inode {
-            true if is(here, home) => work().map(Visit::There),
-            true => Ok(Visit::Ended),
-            false => Ok(Visit::Elsewhere),
-        }
-    });
-    match visited {
-        Err(KernelError::NoNamespace { .. }) => Ok(Visit::Elsewhere),
-        visited => visited,
-    }
-}
-
-/// Records of interrupted operations of earlier versions have no cookie.
+/// Records of interrupted operations of earlier versions have no cookie, and those of Linux before 5.14.
 const fn is(found: NetnsId, wanted: NetnsId) -> bool {
     found.inode == wanted.inode && (wanted.cookie == 0 || found.cookie == wanted.cookie)
 }

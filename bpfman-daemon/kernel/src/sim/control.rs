@@ -21,9 +21,7 @@ impl SimKernel {
     /// Removes a network namespace with its interfaces.
     pub fn remove_namespace(&self, path: &Path) {
         let mut state = self.state();
-        if let Some(inode) = state.network.inode_of(path) {
-            state.namespace_gone(inode);
-        }
+        state.end_namespace_at(path);
         drop(state);
         self.changed.notify_all();
     }
@@ -44,7 +42,7 @@ impl SimKernel {
     /// Ends a network namespace with its interfaces, whether a file leads to it or not.
     pub fn end_namespace(&self, netns: NetnsId) {
         let mut state = self.state();
-        state.namespace_gone(netns.inode);
+        state.end_namespace(netns.inode);
         drop(state);
         self.changed.notify_all();
     }
@@ -215,7 +213,7 @@ impl SimKernel {
 }
 
 impl super::SimState {
-    fn namespace_gone(&mut self, inode: u64) {
+    pub(super) fn namespace_gone(&mut self, inode: u64) {
         for place in self.network.end_namespace(inode) {
             self.interface_gone(place);
         }

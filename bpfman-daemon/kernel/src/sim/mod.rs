@@ -8,6 +8,7 @@ mod create;
 mod extension;
 mod filters;
 mod groups;
+mod held_namespaces;
 mod hooks;
 mod implementation;
 mod links;
@@ -82,6 +83,7 @@ impl Default for SimOptions {
                 netfilter_defragment: true,
                 cgroup_order: true,
                 netfilter_held: true,
+                netns_cookies: true,
                 xdp_contexts: true,
                 map_batches: true,
                 btf_float: true,
@@ -205,7 +207,7 @@ impl SimKernel {
             state: Arc::new(Mutex::new(SimState {
                 objects: Objects::default(),
                 pins: SimPins::default(),
-                network: SimNetwork::new(options.own_namespace),
+                network: SimNetwork::new(options.own_namespace, options.features.netns_cookies),
                 filters: Filters::default(),
                 refused: BTreeSet::new(),
                 refused_loads: BTreeMap::new(),

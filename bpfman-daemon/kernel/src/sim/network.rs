@@ -8,12 +8,15 @@ use bpfman_model::{
 };
 
 use super::groups::GroupHook;
+use super::held_namespaces::SimHeld;
 use super::objects::{Key, SimLinkTarget};
 use crate::{FoundNamespace, KernelError};
 
 #[derive(Debug)]
 pub(super) struct Namespace {
     pub id: NetnsId,
+    /// Number among all that were made.
+    pub made: u64,
     interfaces: BTreeMap<String, IfIndex>,
     up: BTreeSet<IfIndex>,
     last: u32,
@@ -22,8 +25,8 @@ pub(super) struct Namespace {
 const LOOPBACK: (&str, IfIndex) = ("lo", IfIndex(1));
 
 impl Namespace {
-    const fn new(id: NetnsId) -> Self {
-        Self { id, interfaces: BTreeMap::new(), up: BTreeSet::new(), last: LOOPBACK.1.0 }
+    const fn new(id: NetnsId, made: u64) -> Self {
+        Self { id, made, interfaces: BTreeMap::new(), up: BTreeSet::new(), last: LOOPBACK.1.0 }
     }
 
     pub fn index(&self, name: &str) -> Option<IfIndex> {
@@ -79,9 +82,13 @@ pub(super) type TcPlace = (NetnsId, IfIndex, Direction);
 
 #[derive(Debug)]
 pub(super) struct SimNetwork {
-    namespaces: BTreeMap<u64, Namespace>,
+    pub namespaces: BTreeMap<u64, Namespace>,
+    pub has_cookies: bool,
+    pub held: BTreeMap<u64, SimHeld>,
+    /// Namespaces that live on only because they are held.
+    pub ended: BTreeSet<u64>,
     /// Inodes by file; `None` is the daemon's namespace. A namespace without a file lives on.
-    names: BTreeMap<Option<PathBuf>, u64>,
+    pub names: BTreeMap<Option<PathBuf>, u64>,
     numbers: BTreeMap<u64, u32>,
     numbered: u32,
     pub xdp: BTreeMap<(NetnsId, IfIndex), (AttachedBy, XdpRunsIn)>,
@@ -92,9 +99,12 @@ pub(super) struct SimNetwork {
 }
 
 impl SimNetwork {
-    pub fn new(own: NetnsId) -> Self {
+    pub fn new(own: NetnsId, has_cookies: bool) -> Self {
         Self {
-            namespaces: BTreeMap::from([(own.inode, Namespace::new(own))]),
+            namespaces: BTreeMap::from([(own.inode, Namespace::new(own, 0))]),
+            has_cookies,
+            held: BTreeMap::new(),
+            ended: BTreeSet::new(),
             names: BTreeMap::from([(None, own.inode)]),
             numbers: BTreeMap::new(),
             numbered: 0,
@@ -108,8 +118,8 @@ impl SimNetwork {
 
     pub fn add_namespace(&mut self, path: &Path) -> NetnsId {
         self.made += 1;
-        let id = NetnsId { inode: 4_026_532_000 + self.made, cookie: 0x1000 + self.made };
-        self.namespaces.insert(id.inode, Namespace::new(id));
+        let id = self.new_id(self.made);
+        self.namespaces.insert(id.inode, Namespace::new(id, self.made));
         self.names.insert(Some(path.to_owned()), id.inode);
         id
     }
@@ -140,7 +150,10 @@ impl SimNetwork {
     }
 
     fn by_id(&self, netns: NetnsId) -> Option<&Namespace> {
-        self.namespaces.get(&netns.inode).filter(|found| netns.cookie == 0 || found.id == netns)
+        self.namespaces.get(&netns.inode).filter(|found| match netns.cookie {
+            0 => !self.is_another(netns),
+            _ => found.id == netns,
+        })
     }
 
     /// The inner `None` is the daemon's namespace.
@@ -171,7 +184,7 @@ impl SimNetwork {
             None if self.by_id(netns).is_none() && self.namespaces.contains_key(&netns.inode) => {
                 FoundNamespace::Ended
             }
-            None if number.is_some_and(is_free) => FoundNamespace::Ended,
+            None if number.is_some_and(is_free) || self.is_another(netns) => FoundNamespace::Ended,
             None => FoundNamespace::NotFound,
         }
     }
@@ -191,7 +204,7 @@ impl SimNetwork {
     }
 
     pub fn leads_to(&self, path: Option<&Path>, netns: NetnsId) -> bool {
-        self.names.get(&path.map(Path::to_owned)) == Some(&netns.inode)
+        self.names.get(&path.map(Path::to_owned)) == Some(&netns.inode) && !self.is_another(netns)
     }
 
     /// Returns one file per namespace but the daemon's, files of processes last.
@@ -277,6 +290,8 @@ impl SimNetwork {
         self.tcx.clear();
         self.groups.clear();
         self.numbers.clear();
+        self.held.clear();
+        self.ended.clear();
         // Namespaces without a file have ended; the others are made in the order of their one file.
         let own = self.names.get(&None).copied();
         let mut files: Vec<(PathBuf, u64)> =
@@ -289,7 +304,7 @@ impl SimNetwork {
             files.iter().filter_map(|(_, of)| Some(self.namespaces.get(of)?.id)).collect();
         if let [only] = &mut *ids {
             self.made += 1;
-            *only = NetnsId { inode: 4_026_532_000 + self.made, cookie: 0x1000 + self.made };
+            *only = self.new_id(self.made);
         } else {
             let first = ids.len().min(1);
             ids.rotate_left(first);

@@ -12,7 +12,7 @@ use std::time::Instant;
 use bpfman_model::{Direction, NetnsId, ProgramId};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
-use bpfmand_kernel::{ListAnchor, XdpMode};
+use bpfmand_kernel::{ListAnchor, Probe, XdpMode};
 
 use crate::bench::{At, Bench, Machine, PATIENCE};
 
@@ -176,8 +176,14 @@ impl Machine<LinuxKernel> for ThisMachine {
 }
 
 pub fn bench(test: &str) -> Bench<LinuxKernel> {
+    bench_without(test, &[])
+}
+
+pub fn bench_without(test: &str, probes: &[&Probe]) -> Bench<LinuxKernel> {
     let pins = Mounted(tempfile::tempdir().unwrap());
-    let kernel = Arc::new(LinuxKernel::new(pins.0.path()).unwrap());
+    let mut kernel = LinuxKernel::new(pins.0.path()).unwrap();
+    probes.iter().for_each(|probe| kernel.switch_off(probe));
+    let kernel = Arc::new(kernel);
     let (namespaces, test) = (Mutex::default(), test.to_owned());
     let (processes, kept) = (Mutex::default(), Mutex::default());
     let machine = ThisMachine { kernel: Arc::clone(&kernel), test, namespaces, processes, kept, pins };

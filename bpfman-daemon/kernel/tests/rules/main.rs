@@ -9,6 +9,7 @@ mod containers;
 mod damaged_types;
 mod extensions;
 mod filters;
+mod held_namespaces;
 mod holders;
 mod hooks;
 mod interfaces;

@@ -85,7 +85,11 @@ impl Machine<SimKernel> for Simulation {
 }
 
 pub fn bench() -> Bench<SimKernel> {
-    let machine = Simulation(Arc::default());
+    bench_of(SimKernel::default())
+}
+
+pub fn bench_of(kernel: SimKernel) -> Bench<SimKernel> {
+    let machine = Simulation(Arc::new(kernel));
     let (kernel, netns) = (Arc::clone(&machine.0), machine.namespace("simulated"));
     Bench { machine: Box::new(machine), kernel, netns }
 }

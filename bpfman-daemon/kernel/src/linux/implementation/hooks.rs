@@ -29,7 +29,8 @@ impl KernelHooks for LinuxKernel {
     }
 
     fn find_hook(&self, interface: &Interface, kind: HookKind) -> Result<HookKey, KernelError> {
-        let key = netns::find_hook(interface, kind)?;
+        let mut key = netns::find_hook(interface, kind)?;
+        key.netns = self.namespaces.identity(key.netns.into()).into();
         if let (Some(netns), Some(path)) = (key.netns.id(), &interface.netns) {
             self.namespaces.note(netns, path);
         }

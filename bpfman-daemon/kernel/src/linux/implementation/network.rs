@@ -1,8 +1,9 @@
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bpfman_model::{AddressedInterface, InterfaceFacts, NetnsId, NetnsNumber};
 
-use crate::linux::{LinuxKernel, addresses, interfaces, namespaces, netns, network_watch, watch};
+use crate::linux::{LinuxKernel, addresses, interfaces, netns, network_watch, watch};
 use crate::{FoundNamespace, InterfaceWatch, KernelError, KernelNetwork, NetworkWatch};
 
 impl KernelNetwork for LinuxKernel {
@@ -32,7 +33,7 @@ impl KernelNetwork for LinuxKernel {
         netns: NetnsId,
         hint: Option<&Path>,
     ) -> Result<Option<NetnsNumber>, KernelError> {
-        let table = netns::here()?;
+        let table = self.namespaces.identity(netns::here()?);
         if table == netns {
             return Ok(None);
         }
@@ -40,7 +41,11 @@ impl KernelNetwork for LinuxKernel {
     }
 
     fn leads_to(&self, path: Option<&Path>, netns: NetnsId) -> bool {
-        namespaces::leads_to(path, netns)
+        self.namespaces.leads_to(path, netns)
+    }
+
+    fn hold_namespaces(&self, recorded: &BTreeMap<NetnsId, Option<NetnsNumber>>) -> Result<(), KernelError> {
+        self.namespaces.hold(recorded)
     }
 
     fn all_namespaces(&self) -> Vec<PathBuf> {

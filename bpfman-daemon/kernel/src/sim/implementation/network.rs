@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bpfman_model::{AddressedInterface, InterfaceFacts, NetnsId, NetnsNumber};
@@ -34,6 +35,11 @@ impl KernelNetwork for SimKernel {
 
     fn leads_to(&self, path: Option<&Path>, netns: NetnsId) -> bool {
         self.state().network.leads_to(path, netns)
+    }
+
+    fn hold_namespaces(&self, recorded: &BTreeMap<NetnsId, Option<NetnsNumber>>) -> Result<(), KernelError> {
+        self.state().hold_namespaces(recorded);
+        Ok(())
     }
 
     fn all_namespaces(&self) -> Vec<PathBuf> {

@@ -1,0 +1,98 @@
+//! Descriptors of recorded network namespaces on kernels without namespace cookies: while one is open, the kernel gives
+//! the inode of its namespace to no other.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bpfman_model::NetnsId;
+
+use super::{netns, netns_numbers};
+use crate::KernelError;
+
+/// By inode.
+#[derive(Debug, Default)]
+pub struct HeldNamespaces(Mutex<BTreeMap<u64, Held>>);
+
+#[derive(Debug)]
+enum Held {
+    Open {
+        _file: OwnedFd,
+        number: Option<u32>,
+    },
+    /// No path led to it. Another namespace may have its inode by now, but not its number.
+    LetGo {
+        number: Option<u32>,
+    },
+}
+
+impl HeldNamespaces {
+    pub fn retain(&self, is_recorded: impl Fn(u64) -> bool) {
+        self.all().retain(|inode, _| is_recorded(*inode));
+    }
+
+    pub fn is_let_go(&self, inode: u64) -> bool {
+        matches!(self.all().get(&inode), Some(Held::LetGo { .. }))
+    }
+
+    pub fn is_open(&self, inode: u64) -> bool {
+        matches!(self.all().get(&inode), Some(Held::Open { .. }))
+    }
+
+    /// A namespace at the path with another number than the recorded one has got the inode of a namespace that ended.
+    pub fn open(&self, inode: u64, path: &Path, recorded: Option<u32>) -> Result<(), KernelError> {
+        let file = netns::open(path)?;
+        let failed = |source| KernelError::call("hold", format!("network namespace {inode}"), source);
+        if rustix::fs::fstat(&file).map_err(|error| failed(error.into()))?.st_ino != inode {
+            return Ok(());
+        }
+        let number = match netns_numbers::number_of(&file, NetnsId { inode, cookie: 0 }) {
+            Ok(number) => Some(number),
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::AlreadyExists) =>
+            {
+                None
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        let held = match recorded {
+            Some(recorded) if number != Some(recorded) => Held::LetGo { number: Some(recorded) },
+            _ => Held::Open { _file: file, number },
+        };
+        self.all().insert(inode, held);
+        Ok(())
+    }
+
+    pub fn let_go(&self, inode: u64, recorded: Option<u32>) {
+        let mut all = self.all();
+        let number = match all.get(&inode) {
+            Some(Held::Open { number, .. } | Held::LetGo { number }) => *number,
+            None => recorded,
+        };
+        all.insert(inode, Held::LetGo { number });
+    }
+
+    pub fn number_of_let_go(&self, netns: NetnsId) -> Option<u32> {
+        match self.all().get(&netns.inode).filter(|_| netns.cookie == 0)? {
+            Held::LetGo { number } => *number,
+            Held::Open { .. } => None,
+        }
+    }
+
+    /// Returns whether a path to the inode of a namespace leads to this namespace.
+    pub fn is_at(&self, path: &Path, netns: NetnsId) -> Result<bool, KernelError> {
+        if netns.cookie != 0 || !self.is_let_go(netns.inode) {
+            return Ok(true);
+        }
+        let Some(number) = self.number_of_let_go(netns) else { return Ok(false) };
+        let failed = |source| KernelError::call("identify", "a network namespace", source);
+        Ok(netns_numbers::lookup(&netns::open(path)?).map_err(failed)? == Some(number))
+    }
+
+    /// A panic cannot leave the table inconsistent.
+    fn all(&self) -> MutexGuard<'_, BTreeMap<u64, Held>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
