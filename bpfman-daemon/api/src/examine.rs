@@ -36,6 +36,15 @@ impl<K: Kernel> Api<K> {
                 RESTART.to_owned(),
             ));
         }
+        if let Some(left) = self.engine.few_numbers_left() {
+            found.push(finding(
+                "store",
+                &self.paths.state.join("store").display().to_string(),
+                left,
+                "nothing can be loaded or attached once they are used up; only an empty state folder begins at 1 again",
+                "bpfman list links".to_owned(),
+            ));
+        }
         for folder in [&self.paths.state, &self.paths.runtime] {
             found.extend(disk(folder));
         }

@@ -74,6 +74,9 @@ pub use options::{
 pub use recovery_report::RecoveryReport;
 pub use work_counts::{WorkCounters, WorkCounts};
 
+/// A daemon that makes a thousand changes an hour uses as many in two years.
+const LOW_NUMBERS: u64 = 1 << 24;
+
 /// The engine, which alone owns the state. Every method may be called from many threads.
 pub struct Engine<K: Kernel> {
     pub(crate) kernel: Arc<K>,
@@ -270,6 +273,14 @@ impl<K: Kernel> Engine<K> {
         let mut state = self.state();
         state.counter += 1;
         state.counter - 1
+    }
+
+    /// Describes how many numbers of links and operations are left, if they are few.
+    #[must_use]
+    pub fn few_numbers_left(&self) -> Option<String> {
+        let left = u64::from(u32::MAX).saturating_sub(self.state().counter);
+        let are_few = left < LOW_NUMBERS;
+        are_few.then(|| format!("{left} numbers for links and operations are left, of {}", u32::MAX))
     }
 
     pub(crate) fn operation(&self) -> OperationId {

@@ -27,7 +27,6 @@ use crate::{Engine, EngineError, paths};
 
 /// Largest number of a pin above which new numbers may begin: a third-party folder could otherwise use up all numbers.
 const MAX_NUMBER_OF_PINS: u64 = 1 << 31;
-const LOW_NUMBERS: u64 = 1 << 24;
 
 impl<K: Kernel> Engine<K> {
     /// Makes kernel, pins and records consistent. Must be called once, before the first request.
@@ -103,18 +102,12 @@ impl<K: Kernel> Engine<K> {
                 }
             }
         }
-        let counter = {
+        {
             let mut state = self.state();
             state.counter = state.counter.max(largest + 1);
-            state.counter
-        };
-        let left = u64::from(u32::MAX).saturating_sub(counter);
-        if left < LOW_NUMBERS {
-            report.problems.push(format!(
-                "{left} numbers for links and operations are left, of {}: begin with an empty state folder before they \
-                 are used up",
-                u32::MAX
-            ));
+        }
+        if let Some(left) = self.few_numbers_left() {
+            report.problems.push(format!("{left}: begin with an empty state folder before they are used up"));
         }
         Ok(self.commit(Changes::default()).map(drop))
     }

@@ -333,6 +333,33 @@ fn folder_of_a_great_number_uses_up_no_ids() {
 }
 
 #[test]
+fn last_numbers_are_reported_at_the_start_and_later() {
+    let bench = crate::simulated::bench();
+    let counter = |value: u64| {
+        let store = Store::open(StoreOptions::new(bench.folder.path().join("store"), SCHEMA)).unwrap();
+        let mut batch = Batch::new();
+        batch.put(Table("meta"), b"counter".as_slice(), serde_json::to_vec(&value).unwrap());
+        store.commit(batch).unwrap();
+    };
+    drop(bench.engine());
+    counter(u64::from(u32::MAX) - (1 << 25));
+    {
+        let engine = bench.engine();
+        assert_eq!(engine.few_numbers_left(), None);
+    }
+    counter(u64::from(u32::MAX) - 5000);
+    let (engine, report) = bench.start();
+    let told = format!("{:?}", report.problems);
+    assert!(told.contains("numbers for links and operations are left, of 4294967295: begin"), "{told}");
+    let left = engine.few_numbers_left().unwrap();
+    let number: u64 = left.split(' ').next().unwrap().parse().unwrap();
+    assert!((1..=5000).contains(&number), "{left}");
+    let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
+    engine.attached(alpha, bench.xdp(1));
+    assert_ne!(engine.few_numbers_left(), Some(left));
+}
+
+#[test]
 fn map_pins_that_nobody_needs_are_swept_at_the_start() {
     let bench = bench();
     let engine = bench.engine();
