@@ -56,8 +56,8 @@ pub const fn row_of(method: Method) -> CallRow {
         M::BpfmanUnload               => row(Verb::Load, Change, [Covered, Carried, Carried, Carried, Unused, Unused, Unused]),
         M::BpfmanPullBytecode         => row(Verb::Load, Change, [Unused, Unused, Unused, Unused, Covered, Unused, Unused]),
         M::BpfmanExtPull              => row(Verb::Load, Change, [Unused, Unused, Unused, Unused, Covered, Unused, Unused]),
-        M::BpfmanImagesVerifyImage    => row(Verb::Load, Change, [Unused, Unused, Unused, Unused, Covered, Unused, Unused]),
-        M::BpfmanExtHoldLease         => row(Verb::Load, Change, [Carried, Carried, Unused, Unused, Unused, Unused, Unused]),
+        M::BpfmanImagesVerifyImage    => row(Verb::Load, Access, [Unused, Unused, Unused, Unused, Covered, Unused, Unused]),
+        M::BpfmanExtHoldLease         => row(Verb::Load, Access, [Carried, Carried, Unused, Unused, Unused, Unused, Unused]),
 
         M::BpfmanAttach               => row(Verb::Attach, Change, [Covered, Unused, Unused, Carried, Unused, Covered, Unused]),
         M::BpfmanChainsAttach         => row(Verb::Attach, Change, [Covered, Unused, Unused, Covered, Unused, Covered, Unused]).and(Verb::Settings),
@@ -71,7 +71,7 @@ pub const fn row_of(method: Method) -> CallRow {
         M::BpfmanNodeReplaceLoad      => row(Verb::Replace, Change, [Covered, Carried, Covered, Carried, Covered, Covered, Covered]).and(Verb::MapsWrite),
         M::BpfmanChainsAdopt          => row(Verb::Adopt, Change, [Carried, Carried, Unused, Carried, Unused, Covered, Covered]),
 
-        M::BpfmanChainsTraceChain     => row(Verb::Trace, Change, [Unused, Unused, Unused, Covered, Unused, Covered, Unused]).and(Verb::MapsWrite),
+        M::BpfmanChainsTraceChain     => row(Verb::Trace, Access, [Unused, Unused, Unused, Covered, Unused, Covered, Unused]).and(Verb::MapsWrite),
         M::BpfmanChainsVerifyChain    => row(Verb::Trace, Refusal, [Unused, Unused, Unused, Covered, Unused, Covered, Unused]),
         M::BpfmanNodeSampleRuns       => row(Verb::Trace, Refusal, [Shown, Unused, Unused, Unused, Unused, Unused, Unused]),
         M::BpfmanExtReadIterator      => row(Verb::Trace, Refusal, [Unused, Covered, Unused, Unused, Unused, Unused, Unused]),
@@ -86,7 +86,7 @@ pub const fn row_of(method: Method) -> CallRow {
         M::BpfmanMapEntriesDeleteMapEntries => row(Verb::MapsWrite, Change, [Unused, Unused, Covered, Unused, Unused, Unused, Unused]),
 
         M::BpfmanChainsSetHook        => row(Verb::Settings, Change, [Unused, Unused, Unused, Covered, Unused, Covered, Unused]),
-        M::BpfmanChainsTimeMembers    => row(Verb::Settings, Change, [Unused, Unused, Unused, Covered, Unused, Covered, Unused]),
+        M::BpfmanChainsTimeMembers    => row(Verb::Settings, Access, [Unused, Unused, Unused, Covered, Unused, Covered, Unused]),
         // Each revoked program that is detached has its own entry.
         M::BpfmanImagesCheckProvenance => row(Verb::Settings, Refusal, [Carried, Carried, Unused, Carried, Unused, Unused, Unused]),
         M::BpfmanRadarSurveyRadar     => row(Verb::Radar, Refusal, [Shown, Shown, Unused, Unused, Unused, Unused, Unused]),

@@ -78,6 +78,9 @@ impl<K: Kernel> Drop for TimingSession<K> {
         let object = format!("{} timing off: its client has gone", self.hook);
         let why = failure.map(|error| error.to_string());
         let entry = HistoryEntry::of_daemon(DaemonPart::Limits, "TimeMembers", &object);
-        self.api.journal.record(entry.unless_failed(why.as_deref()), None);
+        match &why {
+            None => self.api.journal.record_access(entry, None),
+            Some(why) => self.api.journal.record(entry.unless_failed(Some(why)), None),
+        }
     }
 }

@@ -111,6 +111,16 @@ impl Journal {
     /// Records an entry. `written` is called once it is in its file, or failed. Excess refusals are only counted.
     pub fn record(&self, entry: HistoryEntry, written: Option<WriteCallback>) {
         let account = entry.by.account().filter(|user| *user != 0 && QueuedEntry::is_refusal(&entry));
+        self.record_within(account, entry, written);
+    }
+
+    /// Records a call that reads and was refused or failed. Root's have the limit of other users: scripts of root that
+    /// read what is not there would push out the entries of changes.
+    pub fn record_failed_read(&self, entry: HistoryEntry, written: Option<WriteCallback>) {
+        self.record_within(entry.by.account(), entry, written);
+    }
+
+    fn record_within(&self, account: Option<u32>, entry: HistoryEntry, written: Option<WriteCallback>) {
         if let Some(user) = account
             && !self.flood.lock().unwrap_or_else(PoisonError::into_inner).admits(user, Instant::now())
         {

@@ -218,6 +218,20 @@ fn members_whose_copies_are_held_back_are_not_traced() {
     bench.daemon.bpfman(&line).fails(6, &["tc_clone_away", "holds back the copies"]);
 }
 
+/// A monitor that traces each minute must not push out who changed what.
+#[test]
+fn trace_is_an_access_unless_it_is_for_real() {
+    let bench = Bench::new();
+    bench.put("rewrite", "xdp_byte", "", "-p 10");
+    let hook = bench.hook(&format!("xdp:{INTERFACE}"));
+    let traces = |line: &str| bench.daemon.bpfman(line).success().matches("TraceChain").count();
+    let line = format!("chain trace {hook} --packet {JUDGED}");
+    (0..3).for_each(|_| drop(bench.daemon.bpfman(&line).success()));
+    assert_eq!((traces("history"), traces("history --accesses")), (0, 3));
+    bench.daemon.bpfman(&format!("{line} --for-real")).success();
+    assert_eq!((traces("history"), traces("history --accesses")), (1, 3));
+}
+
 #[test]
 fn what_cannot_be_traced_is_refused_by_name() {
     let bench = Bench::new();

@@ -235,7 +235,7 @@ fn watched_chain_is_timed_while_the_watcher_is_connected() {
     daemon.again(&Launch::default());
     assert!(!has_twin(&daemon), "{:?}", kernel::pins(&daemon.fs()));
     assert!(!is_timed(&daemon));
-    let history = daemon.bpfman("history -o json").success();
+    let history = daemon.bpfman("history --accesses -o json").success();
     assert!(history.contains("TimeMembers") && history.contains("its client has gone"), "{history}");
 
     daemon.bpfman(&format!("chain timing {hook} on")).success();

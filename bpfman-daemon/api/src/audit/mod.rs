@@ -15,8 +15,9 @@ use tonic::{Code, Status};
 use crate::calls::{JournalRule, row_of};
 
 pub(crate) use notes::{
-    about_link, about_program, allowed_by, attach, failed, goes_on, hook, link, load, made, made_link, map,
-    matching, method, now, object, origin, owner, peer, program, programs, replacement, source,
+    about_link, about_program, allowed_by, attach, changes, failed, goes_on, hook, link, load, made,
+    made_link, map, matching, method, now, object, origin, owner, peer, program, programs, replacement,
+    source,
 };
 
 tokio::task_local! {
@@ -37,6 +38,8 @@ struct CallFacts {
     failed: Option<(Code, String)>,
     /// True if the task that continues after the answer began records the entry.
     goes_on: bool,
+    /// True if this call of a method that only looks changes something.
+    changes: bool,
 }
 
 impl Call {
@@ -80,27 +83,32 @@ impl Call {
         let when_written: WriteCallback = Box::new(move || {
             let _nobody_waits = told.send(());
         });
-        if entry.result == EntryResult::Done && self.journal_rule() == JournalRule::Access {
-            self.journal.record_access(entry, Some(when_written));
-        } else {
-            self.journal.record(entry, Some(when_written));
-        }
+        self.record(entry, Some(when_written));
         // At the end of the daemon, the writer drops the sender.
         let _ended = written.await;
     }
 
     pub fn refuse(&self, failed: &Status) {
         if let Some(entry) = self.entry(Some(failed)) {
-            self.journal.record(entry, None);
+            self.record(entry, None);
+        }
+    }
+
+    fn record(&self, entry: HistoryEntry, written: Option<WriteCallback>) {
+        match (&entry.result, self.journal_rule()) {
+            (_, JournalRule::Change) => self.journal.record(entry, written),
+            (EntryResult::Done, _) => self.journal.record_access(entry, written),
+            _ => self.journal.record_failed_read(entry, written),
         }
     }
 
     fn entry(&self, failed: Option<&Status>) -> Option<HistoryEntry> {
+        let rule = self.journal_rule();
         let about = self.about();
         let failed = failed
             .map(|status| (status.code(), reason(status), status.message()))
             .or_else(|| about.failed.as_ref().map(|(code, why)| (*code, by_code(*code), why.as_str())));
-        if failed.is_none() && self.journal_rule() == JournalRule::Refusal {
+        if failed.is_none() && rule == JournalRule::Refusal {
             return None;
         }
         let result = failed.map_or(EntryResult::Done, |(code, reason, message)| {
@@ -121,7 +129,10 @@ impl Call {
     }
 
     fn journal_rule(&self) -> JournalRule {
-        self.method.map_or(JournalRule::Refusal, |method| row_of(method).journal)
+        match self.method.map_or(JournalRule::Refusal, |method| row_of(method).journal) {
+            JournalRule::Access if self.about().changes => JournalRule::Change,
+            rule => rule,
+        }
     }
 
     fn about(&self) -> MutexGuard<'_, CallFacts> {

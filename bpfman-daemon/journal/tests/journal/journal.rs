@@ -91,6 +91,34 @@ fn accesses_push_no_change_out() {
 }
 
 #[test]
+fn failed_reads_of_root_push_no_change_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(JournalSettings { entries: 1000, ..settings(folder.path()) }).unwrap();
+    for _ in 0..500 {
+        write(&journal, entry("Attach", 0));
+    }
+    let before = all(folder.path());
+    for _ in 0..5000 {
+        let failed = HistoryEntry { verb: "GetMapEntry".to_owned(), ..refused(0) };
+        let (told, written) = channel();
+        journal.record_failed_read(failed, Some(Box::new(move || told.send(()).unwrap())));
+        written.recv().unwrap();
+    }
+    // Changes that fail have no limit for root.
+    for _ in 0..150 {
+        write(&journal, refused(0));
+    }
+    drop(journal);
+    let after = all(folder.path());
+    assert_eq!(after[..500], before);
+    let count = |verb: &str| after.iter().filter(|entry| entry.verb == verb).count();
+    assert!((100..400).contains(&count("GetMapEntry")), "{}", count("GetMapEntry"));
+    assert_eq!(count("Attach"), 650);
+    let suppressed: u64 = after.iter().map(|entry| entry.suppressed).sum();
+    assert_eq!(suppressed + count("GetMapEntry") as u64, 5000);
+}
+
+#[test]
 fn acknowledged_entry_is_on_disk_and_numbers_go_on_at_restart() {
     let folder = tempfile::tempdir().unwrap();
     for round in 0..3 {
