@@ -142,6 +142,18 @@ fn digits_that_were_taken_for_bytes_are_told() {
 }
 
 #[test]
+fn parts_that_a_load_left_out_are_told() {
+    let mut pass = program(7, "pass");
+    pass.warnings = vec!["it is loaded without its source lines, which the kernel refuses: no".to_owned()];
+    let daemon = FakeDaemon::start(Script { programs: vec![pass], ..Script::default() });
+    for line in ["load file -p x.o --programs xdp:pass -q", "load file -p x.o --programs xdp:pass -o json"] {
+        let outcome = daemon.run(line);
+        let told = "warning: program \"pass\": it is loaded without its source lines, which the kernel refuses: no\n";
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (0, told));
+    }
+}
+
+#[test]
 fn load_without_values_at_an_older_daemon_is_undone() {
     let daemon =
         FakeDaemon::start(Script { programs: vec![program(7, "pass")], is_older: true, ..Script::default() });

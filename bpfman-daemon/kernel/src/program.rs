@@ -150,4 +150,6 @@ pub struct Loaded<H> {
     pub log: String,
     /// Stack bytes per function, in the order of the text, if requested and returned.
     pub stack_depths: Option<Vec<u32>>,
+    /// Parts that were left out, since the kernel refused them.
+    pub warnings: Vec<String>,
 }

@@ -18,6 +18,9 @@ const MAX_SLOTS: usize = 4096;
 /// `MODULE_NAME_LEN`.
 const MAX_MODULE: usize = 55;
 
+const MAX_WARNINGS: usize = 4;
+const MAX_WARNING: usize = 1024;
+
 type FactsDefect = String;
 
 impl ObjectFacts {
@@ -35,6 +38,9 @@ impl ObjectFacts {
             check_name(&program.section)?;
         }
         check_name(&self.license)?;
+        if self.warnings.len() > MAX_WARNINGS || self.warnings.iter().any(|text| text.len() > MAX_WARNING) {
+            return Err("has more or longer warnings than any object".to_owned());
+        }
         let mut names = HashSet::new();
         for map in &self.maps {
             check_map(map)?;

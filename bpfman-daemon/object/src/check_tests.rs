@@ -31,6 +31,7 @@ fn facts() -> ObjectFacts {
         license: "GPL".to_owned(),
         kconfig: None,
         struct_ops: Vec::new(),
+        warnings: Vec::new(),
     }
 }
 

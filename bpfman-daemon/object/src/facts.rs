@@ -33,6 +33,8 @@ pub struct ObjectFacts {
     pub kconfig: Option<(usize, Vec<KconfigExtern>)>,
     /// Maps with struct_ops values.
     pub struct_ops: Vec<StructOpsMap>,
+    /// Damaged parts that are left out, since no program needs them.
+    pub warnings: Vec<String>,
 }
 
 /// Types of a map's keys and values.

@@ -6,10 +6,10 @@ use bpfman_model::ProgramText;
 
 use crate::ObjectError;
 use crate::btf::contexts::TaggedContexts;
-use crate::btf::ext::BtfExt;
+use crate::btf::ext::{self, BtfExt};
 use crate::btf::{Btf, BtfFeatures, fixup};
 use crate::core_relo;
-use crate::elf::Elf;
+use crate::elf::{Elf, SymbolPlace};
 use crate::externs::Externs;
 use crate::facts::{self, ObjectFacts};
 use crate::functions::Functions;
@@ -71,9 +71,24 @@ impl ObjectFile {
     /// Parses and checks an object file (`Arc<[u8]>`: no copy). [`Self::text`] reports defects of one program.
     pub fn parse(bytes: impl Into<Arc<[u8]>>) -> Result<Self, ObjectError> {
         let elf = Elf::parse(bytes.into())?;
-        let btf = read_btf(&elf)?;
-        let ext = match (&btf, elf.section_named(".BTF.ext")) {
-            (Some(btf), Some(section)) => BtfExt::parse(elf.section_data(section), btf)?,
+        let mut warnings = Vec::new();
+        let btf = match read_btf(&elf) {
+            Err(error) if !needs_types(&elf) => {
+                warnings.push(format!("its types are left out: {error}"));
+                None
+            }
+            btf => btf?,
+        };
+        let ext = match (&btf, debug_records(&elf)) {
+            (Some(btf), Some(records)) => match BtfExt::parse(records, btf) {
+                Err(error) if !ext::has_relocations(records) => {
+                    warnings.push(format!(
+                        "its source lines and the types of its functions are left out: {error}"
+                    ));
+                    BtfExt::default()
+                }
+                ext => ext?,
+            },
             _ => BtfExt::default(),
         };
         let functions = Functions::read(&elf);
@@ -89,6 +104,7 @@ impl ObjectFile {
             maps: std::mem::take(&mut maps.specs),
             globals,
             license: read_license(&elf),
+            warnings,
         };
         let mut object = Self {
             elf,
@@ -261,6 +277,20 @@ fn read_btf(elf: &Elf) -> Result<Option<Btf>, ObjectError> {
         }
     }
     Btf::parse(data).map(Some)
+}
+
+fn debug_records(elf: &Elf) -> Option<&[u8]> {
+    elf.section_named(".BTF.ext").map(|section| elf.section_data(section))
+}
+
+/// Maps, variables of the kernel, struct_ops and relocations by type have no meaning without types.
+fn needs_types(elf: &Elf) -> bool {
+    let has_section = elf.sections.iter().any(|section| {
+        section.name == ".maps" || section.name.trim_start_matches('?').starts_with(".struct_ops")
+    });
+    let is_missing =
+        elf.symbols.iter().any(|symbol| symbol.place == SymbolPlace::Undefined && !symbol.name.is_empty());
+    has_section || is_missing || debug_records(elf).is_some_and(ext::has_relocations)
 }
 
 fn read_license(elf: &Elf) -> String {

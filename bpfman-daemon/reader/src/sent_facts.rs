@@ -18,6 +18,8 @@ pub(crate) struct SentFacts {
     kconfig: Option<(usize, Vec<SentKconfig>)>,
     #[serde(default)]
     struct_ops: Vec<SentStructOps>,
+    #[serde(default)]
+    warnings: Vec<String>,
 }
 
 /// The receiver parses the section name itself, because it decides by the result.
@@ -121,6 +123,7 @@ impl SentFacts {
             slots: facts.slots.iter().map(|slot| (slot.map, slot.key, target(&slot.target))).collect(),
             globals: facts.globals.iter().map(sent_global).collect(),
             license: facts.license.clone(),
+            warnings: facts.warnings.clone(),
             kconfig: facts.kconfig.as_ref().map(kconfig),
             struct_ops: facts.struct_ops.iter().map(sent_struct_ops).collect(),
         };
@@ -157,6 +160,7 @@ impl SentFacts {
             slots: self.slots.into_iter().map(slot).collect(),
             globals: self.globals.into_iter().map(global_of).collect(),
             license: self.license,
+            warnings: self.warnings,
             kconfig: self.kconfig.map(|(map, all)| (map, all.into_iter().map(kconfig_of).collect())),
             struct_ops: self.struct_ops.into_iter().map(struct_ops_of).collect(),
         }

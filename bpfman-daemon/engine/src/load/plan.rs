@@ -83,6 +83,7 @@ pub struct LoadedProgram<H> {
     pub guard: Option<ProgramGuard>,
     pub member: Option<MemberText>,
     pub log: String,
+    pub warnings: Vec<String>,
 }
 
 pub type TriedProgram<H> = (String, Result<LoadedProgram<H>, EngineError>);
@@ -242,6 +243,7 @@ impl<K: Kernel> Engine<K> {
         let counted = if loaded.is_ok() { &self.work.verified } else { &self.work.refused };
         counted.add(load_time);
         let loaded = loaded.map_err(|error| self.explained(error, plan.object, wanted))?;
+        plan.object.warnings.iter().for_each(|what| tracing::warn!(program = program.name, "{what}"));
         let facts = self.kernel.program_of(&loaded.program)?;
         self.work.add_instructions(facts.verified_insns);
         let member = (program.program_type.is_chained() && wanted.front.is_none()).then(|| MemberText {
@@ -264,6 +266,7 @@ impl<K: Kernel> Engine<K> {
             stack_depths: loaded.stack_depths,
             guard: wanted.guard.clone().map(|guard| ProgramGuard { table: table_id, ..guard }),
             log: loaded.log,
+            warnings: plan.object.warnings.iter().cloned().chain(loaded.warnings).collect(),
         })
     }
 

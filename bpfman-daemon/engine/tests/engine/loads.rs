@@ -10,6 +10,31 @@ use bpfmand_store::{Batch, Store, StoreOptions, Table};
 use crate::bench::{Ask as _, Bench, Testable, pins};
 use bpfmand_engine::Standing;
 
+#[test]
+fn damaged_debug_records_are_a_warning_of_the_load() {
+    let bench = crate::simulated::bench();
+    let engine = bench.engine();
+    let whole = crate::objects::object("programs");
+    let is_records = |bytes: &[u8]| bytes == [0x9f, 0xeb, 1, 0];
+    let at = whole.windows(4).rposition(is_records).unwrap();
+    let mut damaged = whole.to_vec();
+    damaged[at] = 0;
+    let mut request = bench.request("programs", &["alpha", "bravo"]);
+    let file = bench.folder.path().join("damaged.o");
+    std::fs::write(&file, damaged).unwrap();
+    let warnings = |request: &LoadRequest| {
+        let loaded = engine.load(request).unwrap().programs;
+        loaded.into_iter().map(|program| program.managed.unwrap().warnings).collect::<Vec<_>>()
+    };
+    assert_eq!(warnings(&request), vec![Vec::<String>::new(); 2]);
+    request.source = bpfman_model::BytecodeSource::File(file);
+    for told in warnings(&request) {
+        assert!(told.len() == 1 && told[0].contains("source lines"), "{told:?}");
+    }
+    let last = *engine.ids().last().unwrap();
+    assert_eq!(engine.describe_program(last).unwrap().managed.unwrap().warnings.len(), 1);
+}
+
 fn a_loaded_program_is_listed_until_it_is_unloaded<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let mut request = bench.request("programs", &["alpha"]);

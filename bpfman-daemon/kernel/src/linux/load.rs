@@ -29,6 +29,7 @@ fn program_here(load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> 
     let (mut insns, maps) = with_descriptors(load, &descriptors)?;
     // Kept open until the program holds them.
     let _tables = jump_tables::bind(&text.jump_tables, &mut insns)?;
+    let mut warnings = Vec::new();
     // Most programs work without types: like libbpf, load without those that this kernel refuses.
     let (btf, refused) = match text.btf.as_deref().map(|bytes| types::of_maps_or_new(bytes, &maps)) {
         Some(Ok(btf)) => (Some(btf), None),
@@ -36,7 +37,7 @@ fn program_here(load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> 
             return Err(KernelError::Call { source, action, subject });
         }
         Some(Err(error)) => {
-            tracing::warn!(program = text.name, %error, "loaded without its types, which the kernel refuses");
+            warnings.push(format!("it is loaded without its types, which the kernel refuses: {error}"));
             (None, Some(error))
         }
         None => (None, None),
@@ -98,8 +99,12 @@ fn program_here(load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> 
     while let Err(KernelError::Refused { log, .. }) = &loaded
         && let Some(what) = leave_out(&mut request, log)
     {
-        tracing::warn!(program = text.name, log, "loaded without {what}, which the kernel refuses");
+        warnings.push(format!("it is loaded without {what}, which the kernel refuses: {}", first_line(log)));
         loaded = attempt(&mut request);
+    }
+    if let Ok(loaded) = &mut loaded {
+        warnings.iter().for_each(|what| tracing::warn!(program = text.name, "{what}"));
+        loaded.warnings = warnings;
     }
     loaded.map_err(|error| match (error, refused) {
         (KernelError::Refused { program, why, log, source }, _) if is_unsaid(&why, &source) => {
@@ -115,6 +120,10 @@ fn program_here(load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> 
         }
         (error, _) => error,
     })
+}
+
+fn first_line(log: &str) -> &str {
+    log.lines().find(|line| !line.trim().is_empty()).unwrap_or("it gave no reason")
 }
 
 /// Leaves debug information out of a request that the kernel refused for it, before it verified any instruction.
@@ -145,7 +154,7 @@ fn logged(load: &ProgramLoad<'_>, request: &mut attr::ProgLoad) -> Result<Loaded
     match load.log {
         LogRequest::OnFailure => {
             if let Ok(program) = sys::bpf_fd(Command::ProgLoad, request) {
-                return Ok(Loaded { program, log: String::new(), stack_depths: None });
+                return Ok(Loaded { program, log: String::new(), stack_depths: None, warnings: Vec::new() });
             }
         }
         LogRequest::StackDepths => {
@@ -155,7 +164,7 @@ fn logged(load: &ProgramLoad<'_>, request: &mut attr::ProgLoad) -> Result<Loaded
             request.log_buf = statistics.as_mut_ptr() as u64;
             if let Ok(program) = sys::bpf_fd(Command::ProgLoad, request) {
                 let stack_depths = verifier_log::stack_depths(&facts::text(&statistics));
-                return Ok(Loaded { program, log: String::new(), stack_depths });
+                return Ok(Loaded { program, log: String::new(), stack_depths, warnings: Vec::new() });
             }
         }
         LogRequest::Always => {}
@@ -209,7 +218,7 @@ fn with_log(load: &ProgramLoad<'_>, request: &mut attr::ProgLoad) -> Result<Load
     match result {
         Ok(program) => {
             let stack_depths = verifier_log::stack_depths(&log);
-            Ok(Loaded { program, log, stack_depths })
+            Ok(Loaded { program, log, stack_depths, warnings: Vec::new() })
         }
         Err(source) => Err(KernelError::Refused {
             program: load.text.0.name.clone(),

@@ -24,6 +24,12 @@ fn program_is_loaded_without_damaged_types(bench: &Bench<LinuxKernel>) {
         let loaded = bench.kernel.load_program(&load_as(&text, ProgramType::Xdp.into())).unwrap();
         let facts = bench.kernel.program_of(&loaded.program).unwrap();
         assert_eq!(facts.btf_id.is_some(), has_types, "{}", facts.name);
+        assert_eq!(loaded.warnings.is_empty(), has_types, "{:?}", loaded.warnings);
+        assert!(
+            loaded.warnings.iter().all(|what| what.contains("without its types")),
+            "{:?}",
+            loaded.warnings
+        );
     }
 }
 
@@ -36,10 +42,17 @@ fn program_is_loaded_without_damaged_debug_information(bench: &Bench<LinuxKernel
     };
     let mut of_no_function = with_lines(1);
     of_no_function.0.func_info[0].type_id = 1;
-    for (text, has_types) in [(with_lines(1), true), (with_lines(4711), true), (of_no_function, false)] {
+    let cases = [
+        (with_lines(1), true, ""),
+        (with_lines(4711), true, "without its source lines"),
+        (of_no_function, false, "without the types of its functions"),
+    ];
+    for (text, has_types, warning) in cases {
         let loaded = bench.kernel.load_program(&load_as(&text, ProgramType::Xdp.into())).unwrap();
         let facts = bench.kernel.program_of(&loaded.program).unwrap();
         assert_eq!(facts.btf_id.is_some(), has_types, "{:?}", text.0.func_info);
+        let warnings = loaded.warnings.join("; ");
+        assert!(warnings.is_empty() == warning.is_empty() && warnings.contains(warning), "{warnings}");
     }
     let mut rejected = with_lines(4711);
     rejected.0.insns.remove(0);

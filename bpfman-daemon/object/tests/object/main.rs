@@ -2,6 +2,7 @@
 
 mod compile;
 mod damage;
+mod damaged_types;
 mod kernel_types;
 mod maps_and_globals;
 mod modules;

@@ -191,6 +191,6 @@ impl KernelObjects for SimKernel {
             LogRequest::Always => format!("processed {} insns\n", load.text.0.insns.len()),
         };
         // Without a verifier there are no depths: the engine then uses the text itself.
-        Ok(Loaded { program: self.handle(&mut state, key), log, stack_depths: None })
+        Ok(Loaded { program: self.handle(&mut state, key), log, stack_depths: None, warnings: Vec::new() })
     }
 }
