@@ -30,6 +30,7 @@ use bpfman_model::{ProgramFacts, ProgramId, Selector};
 use bpfmand_kernel::Kernel;
 
 use crate::describe::details::{ManagedProgram, MapDetails, PreviousVersion, ProgramDetails};
+use crate::standing::lacking;
 use crate::state::records::ProgramRecord;
 use crate::state::{HookPart, Loss, Standing, has_pair};
 use crate::{Engine, EngineError, paths};
@@ -125,8 +126,11 @@ impl<K: Kernel> Engine<K> {
         let standing = match &facts {
             None => Standing::lost(Loss::Unloaded),
             Some(facts) if facts.tag != before.tag => Standing::lost(Loss::OtherProgram),
-            Some(_) if !self.missing_map_pins(&before)?.is_empty() => Standing::torn(HookPart::MapPins),
-            Some(_) => Standing::Running,
+            Some(_) => match lacking(&self.missing_map_pins(&before)?) {
+                Some(part) => Standing::torn(part),
+                None if self.lacks_own_pin(&before)? => Standing::torn(HookPart::ProgramPin),
+                None => Standing::Running,
+            },
         };
         let has_ended = || self.state().program(id).is_none_or(|now| now.uid != before.uid);
         let record = (standing.is_running() || !has_ended()).then_some(before);

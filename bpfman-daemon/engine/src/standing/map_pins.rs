@@ -1,7 +1,6 @@
 //! Removed pins are restored: they hold programs without links, and clients, volumes and libbpf find maps by them.
 
-use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bpfman_model::{MapId, ProgramUid};
 use bpfmand_kernel::Kernel;
@@ -11,11 +10,22 @@ use crate::engine::locks::Subject;
 use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError, paths};
 
+/// Pin that a map should have.
+pub struct WantedMapPin {
+    path: PathBuf,
+    map: MapId,
+    /// True if something else is pinned there.
+    is_taken: bool,
+}
+
+/// Returns the part that the program lacks.
+pub fn lacking(pins: &[WantedMapPin]) -> Option<HookPart> {
+    let are_taken = pins.iter().any(|pin| pin.is_taken);
+    (!pins.is_empty()).then_some(if are_taken { HookPart::OwnMapPins } else { HookPart::MapPins })
+}
+
 impl<K: Kernel> Engine<K> {
-    pub(crate) fn missing_map_pins(
-        &self,
-        program: &ProgramRecord,
-    ) -> Result<Vec<(PathBuf, MapId)>, EngineError> {
+    pub(crate) fn missing_map_pins(&self, program: &ProgramRecord) -> Result<Vec<WantedMapPin>, EngineError> {
         let is_of_now = program.boot.is_empty() || program.boot == self.boot;
         if !is_of_now || program.is_adopted() || program.maps.iter().all(|map| !map.public) {
             return Ok(Vec::new());
@@ -30,48 +40,51 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    fn absent_map_pins(&self, program: &ProgramRecord) -> Result<Vec<(PathBuf, MapId)>, EngineError> {
+    fn absent_map_pins(&self, program: &ProgramRecord) -> Result<Vec<WantedMapPin>, EngineError> {
         let folder = paths::maps(program.map_folder);
-        let there: HashSet<String> = self.kernel.list_folder(&folder)?.into_iter().collect();
         let mut missing = Vec::new();
         for map in program.maps.iter().filter(|map| map.public) {
             let Some(id) = map.id else { continue };
-            if !there.contains(&map.name) {
-                missing.push((folder.join(&map.name), id));
-            }
-            if let Some(pin) = map.shared_pin()
-                && self.kernel.open_pin(&pin)?.is_none()
-            {
-                missing.push((pin, id));
+            for path in std::iter::once(folder.join(&map.name)).chain(map.shared_pin()) {
+                let pinned = self.kernel.open_pin(&path)?;
+                // What is no map has no facts of one.
+                let is_own =
+                    pinned.as_ref().is_some_and(|pin| self.kernel.map_of(pin).is_ok_and(|map| map.id == id));
+                if !is_own {
+                    missing.push(WantedMapPin { path, map: id, is_taken: pinned.is_some() });
+                }
             }
         }
         Ok(missing)
     }
 
     /// The caller holds the program's lock, or is the start.
-    pub(crate) fn pin_maps_again(&self, program: &ProgramRecord) -> Result<bool, EngineError> {
+    pub(crate) fn pin_maps_again(&self, program: &ProgramRecord) -> Result<Option<HookPart>, EngineError> {
         let missing = self.missing_map_pins(program)?;
         // A map that no program uses ended with its pins. Restore the other pins all the same.
         let mut failed = None;
-        for (pin, id) in &missing {
-            if let Err(error) = self.pin_map(*id, pin) {
+        for pin in &missing {
+            if let Err(error) = self.pin_map(pin) {
                 failed.get_or_insert(error);
             }
         }
-        failed.map_or(Ok(!missing.is_empty()), Err)
+        failed.map_or(Ok(lacking(&missing)), Err)
     }
 
-    fn pin_map(&self, id: MapId, pin: &Path) -> Result<(), EngineError> {
-        let map = self.kernel.open_map(id)?;
+    fn pin_map(&self, wanted: &WantedMapPin) -> Result<(), EngineError> {
+        let map = self.kernel.open_map(wanted.map)?;
         // Before it is pinned: a check that fails here, or ends, is repeated.
-        self.fill_emptied(id, &map)?;
-        if let Some(folder) = pin.parent() {
+        self.fill_emptied(wanted.map, &map)?;
+        if let Some(folder) = wanted.path.parent() {
             self.kernel.make_folder(folder)?;
         }
-        Ok(self.kernel.pin(&map, pin)?)
+        if wanted.is_taken {
+            self.kernel.unpin(&wanted.path)?;
+        }
+        Ok(self.kernel.pin(&map, &wanted.path)?)
     }
 
-    fn lacks_own_pin(&self, program: &ProgramRecord) -> Result<bool, EngineError> {
+    pub(crate) fn lacks_own_pin(&self, program: &ProgramRecord) -> Result<bool, EngineError> {
         let is_pinned = || Ok::<_, EngineError>(self.kernel.open_pin(&paths::program(program.id))?.is_some());
         if !self.is_of_this_boot(program) || self.state().lost.why(&program.uid).is_some() || is_pinned()? {
             return Ok(false);
@@ -95,15 +108,15 @@ impl<K: Kernel> Engine<K> {
         if is_pinned {
             tracing::warn!(program = %program.id, "its pin was removed, and is back");
         }
-        let torn = Standing::torn(HookPart::MapPins);
         Ok(match self.pin_maps_again(&program) {
-            Ok(false) if is_pinned => HookCheck::Mended(Standing::torn(HookPart::ProgramPin)),
-            Ok(false) => HookCheck::Right,
-            Ok(true) => {
-                tracing::warn!(program = %program.id, "pins of its maps were removed, and are back");
+            Ok(None) if is_pinned => HookCheck::Mended(Standing::torn(HookPart::ProgramPin)),
+            Ok(None) => HookCheck::Right,
+            Ok(Some(part)) => {
+                let torn = Standing::torn(part);
+                tracing::warn!(program = %program.id, "{}, and are back", torn.cause());
                 HookCheck::Mended(torn)
             }
-            Err(error) => HookCheck::Lost(torn.because(&error)),
+            Err(error) => HookCheck::Lost(Standing::torn(HookPart::MapPins).because(&error)),
         })
     }
 }

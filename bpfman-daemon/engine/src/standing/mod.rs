@@ -22,6 +22,7 @@ mod unfinished;
 use crate::state::{HookPart, Loss, Standing};
 
 pub(crate) use link_walk::LinkWalk;
+pub(crate) use map_pins::lacking;
 pub use netkit::NetkitDevice;
 pub use numbered::{MAX_NAMESPACE_END, NAMESPACE_END_PAUSE, numbered_namespaces};
 pub use observe::Observed;

@@ -107,6 +107,8 @@ pub enum HookPart {
     ProgramPin,
     /// Pins of a program's maps.
     MapPins,
+    /// Pins of a program's maps, in place of which other objects are pinned.
+    OwnMapPins,
 }
 
 /// Cause of a loss.
@@ -254,6 +256,7 @@ impl Standing {
                     }
                     HookPart::ProgramPin => "its pin was removed",
                     HookPart::MapPins => "pins of its maps were removed",
+                    HookPart::OwnMapPins => "pins of its maps were replaced by pins of other objects",
                     HookPart::Slot => "someone took a program of its chain out of libxdp's dispatcher",
                 }
                 .to_owned(),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bpfman_model::{AttachPoint, Direction, HookKind, LinkId, MapId, ProgramId};
+use bpfman_model::{AttachPoint, Direction, HookKind, LinkId, MapId, MapSpec, ProgramId, map_type};
 use bpfmand_engine::{Engine, Standing};
 use bpfmand_kernel::{Kernel, KernelObjects as _, KernelPins as _};
 
@@ -92,6 +92,8 @@ fn pin_of_a_program_comes_back<K: Testable>(bench: &Bench<K>) {
     let link = engine.attached(alpha, bench.xdp(1));
     let pin = PathBuf::from(format!("prog_{alpha}"));
     bench.kernel.unpin(&pin).unwrap();
+    let standing = engine.describe_program(alpha).unwrap().managed.unwrap().standing;
+    assert!(standing.cause().contains("its pin was removed"), "{standing}");
     let report = engine.check_all();
     assert!(report.lost.is_empty() && report.mended.len() == 1, "{report:?}");
     assert!(format!("{report:?}").contains("its pin was removed"), "{report:?}");
@@ -152,6 +154,39 @@ fn pins_of_maps_come_back<K: Testable>(bench: &Bench<K>) {
     drop(engine);
     let engine = bench.engine();
     assert_eq!(maps(&engine), (Standing::Running, pinned.clone()));
+}
+
+fn other_maps_in_place_of_own_ones_are_told_and_removed<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
+    let before = engine.map_pins(alpha);
+    let spec = MapSpec::sized("theirs", map_type::ARRAY, 4, 8, 1);
+    let take_place = || {
+        let theirs = bench.kernel.create_map(&spec, None).unwrap();
+        let place = Path::new("maps").join(alpha.to_string()).join("counts");
+        bench.kernel.unpin(&place).unwrap();
+        bench.kernel.pin(&theirs, &place).unwrap();
+        place
+    };
+    let pinned = |place: &Path| {
+        let pin = bench.kernel.open_pin(place).unwrap().unwrap();
+        bench.kernel.map_of(&pin).unwrap().id.0
+    };
+    let standing = |engine: &Engine<K>| engine.describe_program(alpha).unwrap().managed.unwrap().standing;
+    let place = take_place();
+    assert_ne!(pinned(&place), before["counts"]);
+    assert!(
+        standing(&engine).cause().contains("were replaced by pins of other objects"),
+        "{}",
+        standing(&engine)
+    );
+    let report = format!("{:?}", engine.check_all());
+    assert!(report.contains("replaced by pins of other objects"), "{report}");
+    assert_eq!((pinned(&place), standing(&engine)), (before["counts"], Standing::Running));
+    take_place();
+    drop(engine);
+    let engine = bench.engine();
+    assert_eq!((pinned(&place), standing(&engine)), (before["counts"], Standing::Running));
 }
 
 fn map_that_no_program_names_outlives_its_pin<K: Testable>(bench: &Bench<K>) {
@@ -274,6 +309,7 @@ on_both_kernels!(
     a_start_makes_a_chain_whole_whose_link_still_runs,
     pin_of_a_program_comes_back,
     pins_of_maps_come_back,
+    other_maps_in_place_of_own_ones_are_told_and_removed,
     map_that_no_program_names_outlives_its_pin,
     a_link_is_not_taken_for_that_of_another_record,
 );
