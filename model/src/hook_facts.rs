@@ -158,12 +158,27 @@ pub struct Holder {
 pub struct InterfaceFacts {
     /// Name, at most 15 bytes.
     pub name: String,
+    /// Alternative names (`ip link property add … altname`), each of up to 127 bytes.
+    pub other_names: Vec<String>,
     /// Index in its namespace.
     pub ifindex: IfIndex,
     /// True if it is switched on (`ip link set up`); that does not imply a carrier.
     pub up: bool,
     /// "veth", "vlan"…; `None` for hardware and the loopback.
     pub kind: Option<String>,
+}
+
+impl InterfaceFacts {
+    /// Returns all names, the first one first.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.name).chain(&self.other_names).map(String::as_str)
+    }
+
+    /// Returns whether the interface has this name.
+    #[must_use]
+    pub fn is_named(&self, name: &str) -> bool {
+        self.names().any(|own| own == name)
+    }
 }
 
 /// A network interface with its addresses.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BadGlob, Glob, IfIndex, NetnsPattern};
+use crate::{BadGlob, Glob, IfIndex, InterfaceFacts, NetnsPattern};
 
 /// Selection of interfaces, by name or index, in one or more network namespaces.
 ///
@@ -114,17 +114,23 @@ impl InterfaceMatch {
         Ok(())
     }
 
-    /// Returns whether an interface is selected.
+    /// Returns whether an interface is selected, by any of its names; an exception counts for each of them.
     #[must_use]
-    pub fn chooses(&self, name: &str, ifindex: IfIndex, up: bool) -> bool {
-        let by_name = |glob: &Glob| glob.matches(name) && (up || !glob.takes_all());
-        (self.indexes.contains(&ifindex) || self.names.iter().any(by_name)) && !self.excludes(name)
+    pub fn chooses(&self, interface: &InterfaceFacts) -> bool {
+        self.chooses_at(interface, interface.up)
+    }
+
+    fn chooses_at(&self, interface: &InterfaceFacts, up: bool) -> bool {
+        let by_name =
+            |glob: &Glob| interface.names().any(|name| glob.matches(name)) && (up || !glob.takes_all());
+        (self.indexes.contains(&interface.ifindex) || self.names.iter().any(by_name))
+            && !interface.names().any(|name| self.excludes(name))
     }
 
     /// Returns whether an interface that was selected still is: switching it off does not deselect it.
     #[must_use]
-    pub fn keeps(&self, name: &str, ifindex: IfIndex) -> bool {
-        self.chooses(name, ifindex, true)
+    pub fn keeps(&self, interface: &InterfaceFacts) -> bool {
+        self.chooses_at(interface, true)
     }
 
     fn excludes(&self, name: &str) -> bool {
@@ -178,24 +184,41 @@ mod tests {
         )
     }
 
+    fn interface(name: &str, index: u32, up: bool) -> InterfaceFacts {
+        let other_names = Vec::new();
+        InterfaceFacts { name: name.to_owned(), other_names, ifindex: IfIndex(index), up, kind: None }
+    }
+
+    #[test]
+    fn alternative_names_count_for_patterns_and_exceptions() {
+        let chosen = parse(&["uplink-*"], &["spare-*"], &[], &[]).unwrap();
+        let with = |others: &[&str]| {
+            let other_names = others.iter().map(|name| (*name).to_owned()).collect();
+            InterfaceFacts { other_names, ..interface("enp3s0", 3, false) }
+        };
+        assert!(!chosen.chooses(&with(&["lan"])));
+        assert!(chosen.chooses(&with(&["lan", "uplink-of-the-second-rack"])));
+        assert!(!chosen.keeps(&with(&["uplink-1", "spare-1"])));
+    }
+
     #[test]
     fn interfaces_are_chosen_by_name_or_index_unless_excepted() {
         let chosen = parse(&["eth*", "wan"], &["eth1*"], &[7], &[]).unwrap();
         for (name, index, wanted) in
             [("eth0", 1, true), ("wan", 2, true), ("eth10", 3, false), ("lo", 4, false), ("odd", 7, true)]
         {
-            assert_eq!(chosen.chooses(name, IfIndex(index), false), wanted, "{name}");
+            assert_eq!(chosen.chooses(&interface(name, index, false)), wanted, "{name}");
         }
-        assert!(!chosen.chooses("eth1", IfIndex(7), true), "an exception is stronger than an index");
+        assert!(!chosen.chooses(&interface("eth1", 7, true)), "an exception is stronger than an index");
     }
 
     #[test]
     fn a_star_waits_until_an_interface_is_up_and_then_keeps_it() {
         let all = parse(&["*"], &["lo"], &[], &[]).unwrap();
-        assert!(!all.chooses("eth0", IfIndex(2), false));
-        assert!(all.chooses("eth0", IfIndex(2), true));
-        assert!(all.keeps("eth0", IfIndex(2)));
-        assert!(!all.chooses("lo", IfIndex(1), true));
+        assert!(!all.chooses(&interface("eth0", 2, false)));
+        assert!(all.chooses(&interface("eth0", 2, true)));
+        assert!(all.keeps(&interface("eth0", 2, false)));
+        assert!(!all.chooses(&interface("lo", 1, true)));
     }
 
     #[test]

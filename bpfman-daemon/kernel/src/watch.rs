@@ -11,11 +11,24 @@ pub trait InterfaceWatch: Send {
     fn next(&mut self, timeout: Duration) -> Result<Vec<InterfaceEvent>, KernelError>;
 }
 
+#[derive(Clone, Debug)]
+struct KnownInterface {
+    name: String,
+    other_names: Vec<String>,
+    up: bool,
+}
+
+impl KnownInterface {
+    fn of(InterfaceFacts { name, other_names, up, .. }: InterfaceFacts) -> Self {
+        Self { name, other_names, up }
+    }
+}
+
 /// A storm of notices becomes one event per interface, or none if neither name nor state changed.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
-    reported: BTreeMap<IfIndex, (String, bool)>,
-    latest: BTreeMap<IfIndex, (String, bool)>,
+    reported: BTreeMap<IfIndex, KnownInterface>,
+    latest: BTreeMap<IfIndex, KnownInterface>,
     /// Removed since, perhaps present again with the same number.
     removed: BTreeSet<IfIndex>,
 }
@@ -23,14 +36,14 @@ pub(crate) struct Known {
 impl Known {
     pub fn new(interfaces: Vec<InterfaceFacts>) -> Self {
         let reported: BTreeMap<_, _> =
-            interfaces.into_iter().map(|found| (found.ifindex, (found.name, found.up))).collect();
+            interfaces.into_iter().map(|found| (found.ifindex, KnownInterface::of(found))).collect();
         Self { latest: reported.clone(), reported, removed: BTreeSet::new() }
     }
 
     #[cfg_attr(not(feature = "linux"), allow(dead_code, reason = "a simulated kernel sends no notices"))]
     pub fn hear(&mut self, interface: InterfaceFacts, exists: bool) {
         if exists {
-            self.latest.insert(interface.ifindex, (interface.name, interface.up));
+            self.latest.insert(interface.ifindex, KnownInterface::of(interface));
         } else {
             self.latest.remove(&interface.ifindex);
             self.removed.insert(interface.ifindex);
@@ -38,7 +51,8 @@ impl Known {
     }
 
     pub fn see(&mut self, interfaces: Vec<InterfaceFacts>) {
-        self.latest = interfaces.into_iter().map(|found| (found.ifindex, (found.name, found.up))).collect();
+        self.latest =
+            interfaces.into_iter().map(|found| (found.ifindex, KnownInterface::of(found))).collect();
     }
 
     /// Returns the changes since the last call; removals first, which frees names that are used again.
@@ -50,15 +64,15 @@ impl Known {
             .filter(|ifindex| removed.contains(ifindex) || !self.latest.contains_key(ifindex))
             .map(|ifindex| InterfaceEvent::Removed { ifindex: *ifindex })
             .collect();
-        for (ifindex, (name, up)) in &self.latest {
+        for (ifindex, KnownInterface { name, other_names, up }) in &self.latest {
             let (ifindex, up) = (*ifindex, *up);
             match self.reported.get(&ifindex).filter(|_| !removed.contains(&ifindex)) {
                 None => events.push(InterfaceEvent::Appeared { name: name.clone(), ifindex, up }),
-                Some((before, was_up)) => {
-                    if before != name {
+                Some(before) => {
+                    if before.name != *name || before.other_names != *other_names {
                         events.push(InterfaceEvent::Renamed { ifindex, name: name.clone() });
                     }
-                    if *was_up != up {
+                    if before.up != up {
                         events.push(InterfaceEvent::Changed { name: name.clone(), ifindex, up });
                     }
                 }
@@ -74,7 +88,13 @@ mod tests {
     use super::*;
 
     fn interface(name: &str, ifindex: u32, up: bool) -> InterfaceFacts {
-        InterfaceFacts { name: name.to_owned(), ifindex: IfIndex(ifindex), up, kind: None }
+        InterfaceFacts {
+            name: name.to_owned(),
+            other_names: Vec::new(),
+            ifindex: IfIndex(ifindex),
+            up,
+            kind: None,
+        }
     }
 
     #[test]

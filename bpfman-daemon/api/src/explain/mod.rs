@@ -60,7 +60,7 @@ fn explain_chain<K: Kernel>(
             && interfaces.iter().any(|facts| facts.kind.as_deref() == Some("veth")),
         hook: view.hook.clone(),
         trouble: trouble.map(ToString::to_string).collect(),
-        is_down: interfaces.iter().any(|facts| facts.name == interface.name && !facts.up),
+        is_down: interfaces.iter().any(|facts| facts.is_named(&interface.name) && !facts.up),
         before: entries[..ours.unwrap_or(entries.len())].iter().map(foreign_text).collect(),
         is_generic: mode == Some(XdpRunsIn::Generic),
         refusal: view.xdp.as_ref().and_then(|xdp| xdp.refusal.clone()),

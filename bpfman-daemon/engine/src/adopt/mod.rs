@@ -266,7 +266,7 @@ impl<K: Kernel> Engine<K> {
             _ => vec![HookKind::Tcx(Direction::Ingress), HookKind::Tcx(Direction::Egress)],
         };
         let is_meant = |facts: &InterfaceFacts| {
-            Some(facts.ifindex) == link.ifindex && at.is_none_or(|at| at.name == facts.name)
+            Some(facts.ifindex) == link.ifindex && at.is_none_or(|at| facts.is_named(&at.name))
         };
         let mut places: BTreeMap<HookNetns, (Interface, HookKey)> = BTreeMap::new();
         for (interface, key, contents) in self.hooks_in(namespaces, &kinds, is_meant) {

@@ -34,7 +34,7 @@ impl<K: Kernel> Engine<K> {
                 .interfaces
                 .values()
                 .filter(|facts| !there.contains_key(&facts.ifindex))
-                .filter(|facts| matching.interfaces.chooses(&facts.name, facts.ifindex, facts.up))
+                .filter(|facts| matching.interfaces.chooses(facts))
                 .collect();
             wanted.sort_unstable_by_key(|facts| facts.ifindex);
             let before = self.failures_of(&matching, present);
@@ -93,10 +93,7 @@ impl<K: Kernel> Engine<K> {
 
     fn end_unmatched(&self, matching: &MatchingRecord, present: &Present<'_>, report: &mut FollowReport) {
         for (ifindex, link) in self.links_there(matching, present) {
-            let still = present
-                .interfaces
-                .get(&ifindex)
-                .is_none_or(|facts| matching.interfaces.keeps(&facts.name, facts.ifindex));
+            let still = present.interfaces.get(&ifindex).is_none_or(|facts| matching.interfaces.keeps(facts));
             if still {
                 continue;
             }

@@ -97,7 +97,7 @@ impl<K: Kernel> Engine<K> {
                     _ if replaced => Some(Gone::Surely),
                     None if here => Some(Gone::Surely),
                     // A new interface may have the number of one that is gone; links do not pass from one to the other.
-                    Some(facts) if here && facts.name != at.interface.name => Some(Gone::IfDead),
+                    Some(facts) if here && !facts.is_named(&at.interface.name) => Some(Gone::IfDead),
                     _ => None,
                 }
             },
@@ -147,8 +147,10 @@ impl<K: Kernel> Engine<K> {
     }
 
     fn bring_back(&self, present: &Present<'_>, report: &mut FollowReport) {
+        // The kernel gives a name to one interface only, whether it is its first or another one.
+        let all = present.interfaces.values();
         let by_name: HashMap<&str, _> =
-            present.interfaces.values().map(|facts| (&*facts.name, facts)).collect();
+            all.flat_map(|facts| facts.names().map(move |name| (name, facts))).collect();
         let is_back = |at: AtInterface<'_>| match at.key {
             // Compare all names of the interface: the first may lead nowhere.
             None => {

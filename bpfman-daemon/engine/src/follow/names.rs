@@ -16,8 +16,8 @@ impl<K: Kernel> Engine<K> {
     pub(crate) fn follow_names(&self, present: &Present<'_>, report: &mut FollowReport) {
         let renamed = |at: AtInterface<'_>| {
             let key = at.key.filter(|key| key.netns.id() == Some(present.netns))?;
-            let name = &present.interfaces.get(&key.ifindex)?.name;
-            (*name != at.interface.name).then_some((at.what, name))
+            let facts = present.interfaces.get(&key.ifindex)?;
+            (!facts.is_named(&at.interface.name)).then_some((at.what, &facts.name))
         };
         let all: Vec<_> = self.state().attached().filter_map(renamed).collect();
         for (what, name) in all {

@@ -44,6 +44,7 @@ pub trait Testable: Kernel + Sized {
     fn remove_interface(&self, netns: &Path, name: &str);
     fn rename_interface(&self, netns: &Path, name: &str, new: &str);
     fn switch_interface(&self, netns: &Path, name: &str, up: bool);
+    fn add_other_name(&self, netns: &Path, name: &str, other: &str);
 }
 
 /// In memory if possible: these tests do not prove durability.

@@ -47,6 +47,10 @@ impl Testable for LinuxKernel {
     fn switch_interface(&self, netns: &Path, name: &str, up: bool) {
         ip(netns, &["set", name, if up { "up" } else { "down" }]);
     }
+
+    fn add_other_name(&self, netns: &Path, name: &str, other: &str) {
+        ip(netns, &["property", "add", "dev", name, "altname", other]);
+    }
 }
 
 struct Machine {

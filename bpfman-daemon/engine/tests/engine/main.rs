@@ -69,6 +69,7 @@ mod numbered_namespaces;
 mod objects;
 mod older_records;
 mod openers;
+mod other_names;
 mod per_cpu;
 mod perf_events_seen;
 mod places;

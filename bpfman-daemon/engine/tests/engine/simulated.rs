@@ -36,6 +36,10 @@ impl Testable for SimKernel {
     fn switch_interface(&self, netns: &Path, name: &str, up: bool) {
         assert!(Self::switch_interface(self, Some(netns), name, up));
     }
+
+    fn add_other_name(&self, netns: &Path, name: &str, other: &str) {
+        assert!(Self::add_other_name(self, Some(netns), name, other));
+    }
 }
 
 pub fn bench() -> Bench<SimKernel> {

@@ -14,6 +14,7 @@ pub const RTM_GETLINK: u16 = 18;
 pub const IFINFOMSG: usize = 16;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_LINKINFO: u16 = 18;
+const IFLA_PROP_LIST: u16 = 52;
 const IFLA_ALT_IFNAME: u16 = 53;
 const IFNAMSIZ: usize = 16;
 const IFLA_INFO_KIND: u16 = 1;
@@ -44,10 +45,16 @@ pub fn interface((kind, body): &Message) -> Option<InterfaceFacts> {
     let attributes = body.get(IFINFOMSG..)?;
     Some(InterfaceFacts {
         name: facts::text(attribute(attributes, IFLA_IFNAME)?),
+        other_names: other_names(attributes),
         ifindex: IfIndex(u32_at(body, 4)?),
         up: u32_at(body, 8)? & IFF_UP != 0,
         kind: kind_of(attributes),
     })
+}
+
+fn other_names(attributes: &[u8]) -> Vec<String> {
+    let all = attribute(attributes, IFLA_PROP_LIST).into_iter().flat_map(netlink::attributes);
+    all.filter(|(kind, _)| *kind == IFLA_ALT_IFNAME).map(|(_, name)| facts::text(name)).collect()
 }
 
 /// Kinds such as "veth"; `None` for a physical interface.

@@ -61,6 +61,13 @@ impl SimKernel {
         renamed
     }
 
+    /// Gives an interface an alternative name; false if it is missing, or the name is taken.
+    pub fn add_other_name(&self, netns: Option<&Path>, name: &str, other: &str) -> bool {
+        let added = self.state().network.add_other_name(netns, name, other);
+        self.changed.notify_all();
+        added
+    }
+
     /// Switches an interface on or off; new ones are off.
     pub fn switch_interface(&self, netns: Option<&Path>, name: &str, up: bool) -> bool {
         let switched = self.state().network.switch(netns, name, up);

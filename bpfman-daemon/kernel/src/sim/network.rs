@@ -18,6 +18,8 @@ pub(super) struct Namespace {
     /// Number among all that were made.
     pub made: u64,
     interfaces: BTreeMap<String, IfIndex>,
+    /// Alternative names.
+    other_names: BTreeMap<String, IfIndex>,
     up: BTreeSet<IfIndex>,
     last: u32,
 }
@@ -26,11 +28,21 @@ const LOOPBACK: (&str, IfIndex) = ("lo", IfIndex(1));
 
 impl Namespace {
     const fn new(id: NetnsId, made: u64) -> Self {
-        Self { id, made, interfaces: BTreeMap::new(), up: BTreeSet::new(), last: LOOPBACK.1.0 }
+        Self {
+            id,
+            made,
+            interfaces: BTreeMap::new(),
+            other_names: BTreeMap::new(),
+            up: BTreeSet::new(),
+            last: LOOPBACK.1.0,
+        }
     }
 
     pub fn index(&self, name: &str) -> Option<IfIndex> {
-        if name == LOOPBACK.0 { Some(LOOPBACK.1) } else { self.interfaces.get(name).copied() }
+        if name == LOOPBACK.0 {
+            return Some(LOOPBACK.1);
+        }
+        self.interfaces.get(name).or_else(|| self.other_names.get(name)).copied()
     }
 
     pub fn name_of(&self, ifindex: IfIndex) -> Option<String> {
@@ -44,6 +56,7 @@ impl Namespace {
     pub fn list(&self) -> Vec<InterfaceFacts> {
         let facts = |name: &str, ifindex, kind: Option<&str>| InterfaceFacts {
             name: name.to_owned(),
+            other_names: self.other_names_of(ifindex),
             ifindex,
             up: self.up.contains(&ifindex),
             kind: kind.map(str::to_owned),
@@ -52,6 +65,10 @@ impl Namespace {
         found.extend(self.interfaces.iter().map(|(name, ifindex)| facts(name, *ifindex, Some("veth"))));
         found.sort_by_key(|interface| interface.ifindex);
         found
+    }
+
+    fn other_names_of(&self, ifindex: IfIndex) -> Vec<String> {
+        self.other_names.iter().filter(|(_, of)| **of == ifindex).map(|(name, _)| name.clone()).collect()
     }
 
     pub fn addressed(&self) -> Vec<AddressedInterface> {
@@ -234,7 +251,17 @@ impl SimNetwork {
         let namespace = self.named_mut(netns)?;
         let ifindex = namespace.interfaces.remove(name)?;
         namespace.up.remove(&ifindex);
+        namespace.other_names.retain(|_, of| *of != ifindex);
         Some((namespace.id, ifindex))
+    }
+
+    pub fn add_other_name(&mut self, netns: Option<&Path>, name: &str, other: &str) -> bool {
+        let Some(namespace) = self.named_mut(netns) else { return false };
+        let Some(ifindex) = namespace.index(name).filter(|_| namespace.index(other).is_none()) else {
+            return false;
+        };
+        namespace.other_names.insert(other.to_owned(), ifindex);
+        true
     }
 
     pub fn move_interface(
