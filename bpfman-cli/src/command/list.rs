@@ -39,9 +39,14 @@ pub async fn get(global: &Global, command: GetCommand) -> Result<(), CliError> {
         GetCommand::Link { link_id } => {
             let answer = client.ext.get_link(ext::GetLinkRequest { link_id }).await?.into_inner();
             let link = answer.link.ok_or(CliError::Incomplete { call: "GetLink", part: "the link" })?;
+            warn_of(&link);
             show::answer(global, &LinkJson::new(&link))
         }
     }
+}
+
+fn warn_of(link: &ext::Link) {
+    link.warnings.iter().for_each(|text| show::warn(&format!("link {}: {text}", link.id)));
 }
 
 async fn programs(global: &Global, command: ListPrograms) -> Result<(), CliError> {
@@ -105,7 +110,7 @@ async fn links(global: &Global, command: ListLinks) -> Result<(), CliError> {
         }
         None => None,
     };
-    let links = answer
+    let links: Vec<LinkJson> = answer
         .links
         .iter()
         .map(LinkJson::new)
@@ -117,6 +122,8 @@ async fn links(global: &Global, command: ListLinks) -> Result<(), CliError> {
             command.kind.is_empty() || command.kind.iter().any(|kind| kind.name() == link.program_type)
         })
         .collect();
+    let shown: HashSet<u32> = links.iter().map(|link| link.link_id).collect();
+    answer.links.iter().filter(|link| shown.contains(&link.id)).for_each(warn_of);
     show::answer(global, &LinkList { links })
 }
 

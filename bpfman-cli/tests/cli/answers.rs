@@ -154,6 +154,16 @@ fn parts_that_a_load_left_out_are_told() {
 }
 
 #[test]
+fn warnings_of_links_are_told_with_the_links_that_are_shown() {
+    let mut late = link(1008, 8);
+    late.warnings = vec!["it was to run after third-party program \"x\"".to_owned()];
+    let daemon = FakeDaemon::start(Script { links: vec![link(1007, 7), late], ..Script::default() });
+    let told = "warning: link 1008: it was to run after third-party program \"x\"\n";
+    assert_eq!(daemon.run("list links").stderr, told);
+    assert_eq!(daemon.run("list links --program-id 7").stderr, "");
+}
+
+#[test]
 fn load_without_values_at_an_older_daemon_is_undone() {
     let daemon =
         FakeDaemon::start(Script { programs: vec![program(7, "pass")], is_older: true, ..Script::default() });

@@ -81,6 +81,10 @@ impl<K: Kernel> Api<K> {
             let why = "no chain holds its copies back: load it as type tc, or without bpf_clone_redirect";
             finding("drift", &concern.hook, concern.what, why, format!("bpfman detach {link}"))
         }));
+        found.extend(self.engine.broken_orders().into_iter().map(|(link, concern)| {
+            let why = "bpfman moves no link while others change: detach and attach it again, or leave it";
+            finding("drift", &format!("link {link}"), concern.what, why, format!("bpfman get link {link}"))
+        }));
         found.extend(self.engine.chains_without_barriers().into_iter().map(|concern| {
             let fix = format!("bpfman chain show {}", shell_word(&concern.hook));
             let why = "a program of a tenant there may read memory of the kernel by speculation";

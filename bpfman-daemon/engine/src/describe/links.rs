@@ -151,6 +151,7 @@ impl<K: Kernel> Engine<K> {
             let standing = if is_withheld { Standing::Withheld { why: why() } } else { standing };
             (standing, state.concerns_of(link))
         };
+        let warnings = warnings.into_iter().chain(self.broken_order(&program, link)).collect();
         Ok(LinkDetails {
             record: Arc::clone(link),
             waits_for: match link.hook {

@@ -299,6 +299,15 @@ impl<K: Kernel> Engine<K> {
         Ok(Some(order))
     }
 
+    /// Returns the programs at the hook in the order in which they run; `None` if the kernel keeps none.
+    pub(crate) fn occupants(
+        &self,
+        hook: CgroupHook<'_>,
+        link: &Arc<LinkRecord>,
+    ) -> Result<Option<Vec<Occupant>>, EngineError> {
+        Ok(self.group_order(hook, link)?.map(|order| order.standing))
+    }
+
     fn places_in_group(&self, hook: CgroupHook<'_>, link: &Arc<LinkRecord>) -> Vec<Place> {
         let state = self.state();
         let is_here = |other: &&Arc<LinkRecord>| {

@@ -1,5 +1,6 @@
 //! Order by intent: requested positions of links, checked before anything changes.
 
+mod broken_order;
 pub mod group;
 pub mod move_link;
 pub mod tcx;

@@ -126,6 +126,41 @@ fn programs_of_others_stay_and_can_be_named<K: Testable>(bench: &Bench<K>) {
     drop(theirs);
 }
 
+fn order_that_a_returning_program_breaks_is_told<K: Testable>(bench: &Bench<K>) {
+    if lacks_order(bench) {
+        return;
+    }
+    let (engine, group) = (bench.engine(), Group::new("returning"));
+    let point = group.point();
+    let [one, two, three, four] = loaded(bench, &engine);
+    let AttachPoint::Cgroup { path } = &point else { panic!() };
+    let attach_third_party = |anchor| {
+        let stranger = bench.kernel.open_program(three).unwrap().unwrap();
+        let attach_type = attach_type::CGROUP_INET_SOCK_CREATE;
+        let target = LinkTarget::Cgroup { path, attach_type, anchor, expected_revision: None };
+        bench.kernel.attach(&stranger, &target).unwrap()
+    };
+    let theirs = attach_third_party(ListAnchor::Last);
+    let before = attach(&engine, one, point.clone(), intent("", &["foreign:three"], &[])).unwrap().record.id;
+    let after = attach(&engine, two, point.clone(), intent("", &[], &["foreign:three"])).unwrap().record.id;
+    engine.attached(four, point.clone());
+    assert_eq!(names(bench, &point)[..3], ["one", "three", "two"]);
+    let warnings = |link| engine.describe_link(link).unwrap().warnings;
+    let broken = || engine.broken_orders().into_iter().map(|(link, _)| link).collect::<Vec<_>>();
+    assert_eq!((warnings(before), warnings(after), broken()), (vec![], vec![], vec![]));
+    drop(theirs);
+    assert_eq!((warnings(before), warnings(after), broken()), (vec![], vec![], vec![]));
+    let theirs = attach_third_party(ListAnchor::Last);
+    assert_eq!((warnings(before), broken()), (vec![], vec![after]));
+    let [told] = &warnings(after)[..] else { panic!() };
+    assert!(told.contains("to run after third-party program \"three\", and runs before it"), "{told}");
+    drop(theirs);
+    let _theirs = attach_third_party(ListAnchor::First);
+    assert_eq!((warnings(after), broken()), (vec![], vec![before]));
+    let listed = engine.all_links().into_iter().find(|link| link.record.id == before).unwrap();
+    assert!(listed.warnings[0].contains("to run before third-party program \"three\", and runs after it"));
+}
+
 /// Attaches `early` with BPF_F_PREORDER, with or without a link, and `plain` without that flag, until stdin closes;
 /// `early` also to the group above, if there is one.
 const OTHERS: &str = r#"
@@ -261,4 +296,5 @@ crate::on_both_kernels!(
     programs_of_a_group_run_before_and_after_what_they_name,
     what_cannot_be_is_refused_and_nothing_changes,
     programs_of_others_stay_and_can_be_named,
+    order_that_a_returning_program_breaks_is_told,
 );
