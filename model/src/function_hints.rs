@@ -25,36 +25,66 @@ pub struct FunctionHints {
     near: Vec<String>,
 }
 
+/// Search of the functions of a kernel, one at a time: a kernel has a hundred thousand.
+#[derive(Debug)]
+pub struct FunctionSearch<'w> {
+    wanted: &'w str,
+    max_slips: usize,
+    made: BTreeSet<String>,
+    renamed: Option<String>,
+    near: BTreeSet<(usize, String)>,
+}
+
+impl<'w> FunctionSearch<'w> {
+    /// Begins a search.
+    #[must_use]
+    pub const fn new(wanted: &'w str) -> Self {
+        let max_slips = if wanted.len() < 10 { 1 } else { wanted.len() / 5 };
+        Self { wanted, max_slips, made: BTreeSet::new(), renamed: None, near: BTreeSet::new() }
+    }
+
+    /// Compares a function.
+    pub fn see(&mut self, name: &str) {
+        let suffix = name.strip_prefix(self.wanted).and_then(|rest| rest.strip_prefix('.'));
+        // `NAME.cold` is the rarely executed part of a function, not its start.
+        if suffix.is_some_and(|suffix| !suffix.ends_with("cold")) {
+            insert(&mut self.made, name.to_owned());
+        }
+        if let Some((_, when)) = renaming(self.wanted).filter(|(other, _)| *other == name) {
+            self.renamed = Some(format!("{when} Linux {RENAMED_SINCE} it is called {name}"));
+        }
+        if !name.contains('.')
+            && let Some(slips) = slips(self.wanted, name, self.max_slips)
+        {
+            insert(&mut self.near, (slips, name.to_owned()));
+        }
+    }
+
+    /// Ends the search.
+    #[must_use]
+    pub fn hints(self) -> FunctionHints {
+        FunctionHints {
+            made: self.made.into_iter().collect(),
+            renamed: self.renamed,
+            near: self.near.into_iter().map(|(_, name)| name).collect(),
+        }
+    }
+}
+
+fn insert<T: Ord>(best: &mut BTreeSet<T>, found: T) {
+    best.insert(found);
+    if best.len() > MAX_NAMES {
+        best.pop_last();
+    }
+}
+
 impl FunctionHints {
     /// Searches the functions of a kernel.
     #[must_use]
     pub fn of<'a>(wanted: &str, functions: impl IntoIterator<Item = &'a str>) -> Self {
-        let renaming = renaming(wanted);
-        let max_slips = (wanted.len() / 5).max(1);
-        let (mut made, mut near, mut renamed) = (BTreeSet::new(), BTreeSet::new(), None);
-        for name in functions {
-            let suffix = name.strip_prefix(wanted).and_then(|rest| rest.strip_prefix('.'));
-            // `NAME.cold` is the rarely executed part of a function, not its start.
-            if suffix.is_some_and(|suffix| !suffix.ends_with("cold")) {
-                made.insert(name);
-            }
-            if let Some((other, when)) = renaming.filter(|(other, _)| *other == name) {
-                renamed = Some(format!("{when} Linux {RENAMED_SINCE} it is called {other}"));
-            }
-            if !name.contains('.')
-                && let Some(slips) = slips(wanted, name, max_slips)
-            {
-                near.insert((slips, name));
-                if near.len() > MAX_NAMES {
-                    near.pop_last();
-                }
-            }
-        }
-        Self {
-            made: made.into_iter().take(MAX_NAMES).map(str::to_owned).collect(),
-            renamed,
-            near: near.into_iter().map(|(_, name)| name.to_owned()).collect(),
-        }
+        let mut search = FunctionSearch::new(wanted);
+        functions.into_iter().for_each(|name| search.see(name));
+        search.hints()
     }
 
     /// Returns whether they say why the function is missing: names like it may be chance.

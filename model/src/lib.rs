@@ -58,7 +58,7 @@ pub use deadline::{BadTtl, Deadline, MachineTime};
 pub use durations::{CountedDurations, DurationCounts};
 pub use facts::{LinkFacts, MapFacts, ProgramFacts, RunCounts};
 pub use flat_text::FlatText;
-pub use function_hints::FunctionHints;
+pub use function_hints::{FunctionHints, FunctionSearch};
 pub use function_pattern::{BadFunctionPattern, FunctionPattern};
 pub use glob::{BadGlob, Glob};
 pub use group_path::{GroupPath, PodsRoot};

@@ -63,6 +63,12 @@ fn a_link_is_attached_when_it_runs_and_not_when_it_is_recorded() {
         .fails(20, &["is not attached after 0s: link", "waiting: ", "hint: "]);
     let waits = daemon.bpfman(&format!("explain xdp:pod1@{}", far.path().display())).success();
     assert!(waits.contains(&format!("link {id} waits for it")), "{waits}");
+    let explain =
+        |member: &str| daemon.bpfman(&format!("explain xdp:pod1@{} {member}", far.path().display()));
+    for member in ["xdp_member", &id.to_string()] {
+        assert_eq!(explain(member).success(), waits);
+    }
+    explain("xdp_other").fails(6, &["xdp_other", &format!("xdp_member (link {id})")]);
     let nothing = daemon.bpfman(&format!("explain xdp:pod2@{}", far.path().display()));
     nothing.fails(6, &["pod2"]);
     at_once("program xdp_member --for attached").fails(20, &[&format!("link {id}: waiting: ")]);

@@ -6,7 +6,7 @@ mod times;
 
 use std::collections::BTreeMap;
 
-use bpfman_model::{CgroupPath, HookAttachment, HookKind, Interface, ProceedOn, XdpRunsIn};
+use bpfman_model::{CgroupPath, HookAttachment, HookKind, Interface, LinkId, ProceedOn, XdpRunsIn};
 use bpfmand_engine::{
     ChainDetails, ChainMember, Engine, EngineError, HookEntryDetails, LinkDetails, SourceRecord, Standing,
     XdpPlacement,
@@ -44,7 +44,7 @@ fn explain_chain<K: Kernel>(
 ) -> Result<Vec<String>, EngineError> {
     let view = match engine.show_chain(interface, kind) {
         Err(error @ EngineError::Kernel(KernelError::NoInterface { .. })) => {
-            let waiting = waiting(engine, interface, kind)?;
+            let waiting = waiting(engine, interface, kind, member)?;
             return if waiting.is_empty() { Err(error) } else { Ok(waiting) };
         }
         shown => shown?,
@@ -77,20 +77,37 @@ fn waiting<K: Kernel>(
     engine: &Engine<K>,
     interface: &Interface,
     kind: HookKind,
+    member: Option<&str>,
 ) -> Result<Vec<String>, EngineError> {
     let hook = kind.at(interface);
     let links = engine.list_links(None, None, &BTreeMap::new())?;
-    let waits = links.iter().filter(|link| {
-        link.standing == Standing::Waiting
-            && link.record.point.hook().is_some_and(|at| at == (interface, kind))
-    });
+    let mut waits: Vec<&LinkDetails> = links
+        .iter()
+        .filter(|link| {
+            link.standing == Standing::Waiting
+                && link.record.point.hook().is_some_and(|at| at == (interface, kind))
+        })
+        .collect();
+    let there: Vec<String> =
+        waits.iter().map(|link| member_text(&link.program.name, link.record.id)).collect();
+    if let Some(wanted) = member.filter(|_| !waits.is_empty()) {
+        let id = wanted.parse().ok();
+        waits.retain(|link| id == Some(link.record.id.0) || link.program.name == wanted);
+        if waits.is_empty() {
+            return Err(EngineError::NoMember { member: wanted.to_owned(), hook, there: there.join(", ") });
+        }
+    }
     let finding = |link: &LinkDetails| {
         format!(
             "{} is not reached: the interface of {hook} does not exist; link {} waits for it, and is attached when it comes",
             link.program.name, link.record.id
         )
     };
-    Ok(waits.map(finding).collect())
+    Ok(waits.into_iter().map(finding).collect())
+}
+
+fn member_text(program: &str, link: LinkId) -> String {
+    format!("{program} (link {link})")
 }
 
 fn foreign_text(entry: &HookEntryDetails) -> String {
@@ -148,8 +165,7 @@ fn place_of(view: &ChainDetails, wanted: &str) -> Result<usize, EngineError> {
     let link = wanted.parse().ok();
     let is_it = |member: &ChainMember| link == Some(member.link.id.0) || member.program.name == wanted;
     view.members.iter().position(is_it).ok_or_else(|| {
-        let there =
-            view.members.iter().map(|member| format!("{} (link {})", member.program.name, member.link.id));
+        let there = view.members.iter().map(|member| member_text(&member.program.name, member.link.id));
         EngineError::NoMember {
             member: wanted.to_owned(),
             hook: view.hook.clone(),

@@ -2,8 +2,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::ops::ControlFlow;
+use std::sync::{Mutex, PoisonError};
 
-use bpfman_model::FunctionHints;
+use bpfman_model::{FunctionHints, FunctionSearch};
 
 /// Format: `ADDRESS KIND NAME` per line, some 200,000 of them.
 pub const PATH: &str = "/proc/kallsyms";
@@ -19,7 +20,33 @@ pub fn functions(name: &str) -> io::Result<usize> {
 }
 
 pub fn hints(name: &str) -> io::Result<FunctionHints> {
-    hints_in(BufReader::new(File::open(PATH)?), name)
+    static KNOWN: KnownHints = KnownHints(Mutex::new(BTreeMap::new()));
+    KNOWN.of(name, || hints_in(BufReader::new(File::open(PATH)?), name))
+}
+
+/// Hints by function: each check tries a refused attachment again.
+struct KnownHints(Mutex<BTreeMap<String, FunctionHints>>);
+
+impl KnownHints {
+    const MAX: usize = 64;
+
+    fn of(
+        &self,
+        name: &str,
+        search: impl FnOnce() -> io::Result<FunctionHints>,
+    ) -> io::Result<FunctionHints> {
+        let all = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = all().get(name) {
+            return Ok(known.clone());
+        }
+        let found = search()?;
+        let mut all = all();
+        if all.len() >= Self::MAX {
+            all.clear();
+        }
+        all.insert(name.to_owned(), found.clone());
+        Ok(found)
+    }
 }
 
 /// Bytes to the next symbol that is no alias of the function; `None` if the kernel shows no addresses.
@@ -96,13 +123,13 @@ fn size_in(list: impl BufRead, wanted: &str) -> io::Result<Option<u64>> {
 }
 
 fn hints_in(list: impl BufRead, wanted: &str) -> io::Result<FunctionHints> {
-    let mut functions = Vec::new();
+    let mut search = FunctionSearch::new(wanted);
     each(list, |symbol| {
         if is_function(&symbol) {
-            functions.push(symbol.name.to_owned());
+            search.see(symbol.name);
         }
     })?;
-    Ok(FunctionHints::of(wanted, functions.iter().map(String::as_str)))
+    Ok(search.hints())
 }
 
 fn count_functions(list: impl BufRead, wanted: &str) -> io::Result<usize> {
@@ -182,5 +209,23 @@ mod tests {
         assert_eq!(addresses("twice"), [0xffff_ffff_8100_0010, 0xffff_ffff_c000_0000]);
         assert_eq!(addresses("of_module"), [0xffff_ffff_c000_0010]);
         assert_eq!(found.len(), 3);
+    }
+
+    #[test]
+    fn hints_of_a_function_are_searched_once() {
+        let known = KnownHints(Mutex::default());
+        let searches = std::cell::Cell::new(0);
+        let look = |name: &str| {
+            let search = || {
+                searches.set(searches.get() + 1);
+                hints_in("ffffffff81000000 t finish.isra.0\n".as_bytes(), name)
+            };
+            known.of(name, search).unwrap()
+        };
+        assert_eq!(look("finish"), look("finish"));
+        assert_eq!(searches.get(), 1);
+        (0..1000).for_each(|number| drop(look(&format!("f{number}"))));
+        assert!(known.0.lock().unwrap().len() <= KnownHints::MAX);
+        assert_eq!(look("finish").to_string(), ": its compiler made finish.isra.0 of it");
     }
 }
