@@ -65,9 +65,10 @@ impl From<rustix::io::Errno> for NetlinkError {
     }
 }
 
+/// A missing interface keeps its number, by which callers know it; text would replace it.
 impl From<NetlinkError> for io::Error {
     fn from(error: NetlinkError) -> Self {
-        error.source
+        if error.raw_os_error() == Some(libc::ENODEV) { error.source } else { error.in_words() }
     }
 }
 
@@ -247,6 +248,8 @@ mod tests {
             assert!(error.to_string().ends_with(": Egress block is shared"), "{error}");
             assert!(error.in_words().to_string().contains("Egress block is shared"));
         }
+        let passed_on = || -> io::Result<()> { Err(error(ERROR_ATTRIBUTES, &request, &text))? };
+        assert!(passed_on().unwrap_err().to_string().contains("Egress block is shared"));
         let plain = error(0, &request, &[]);
         assert_eq!(io::Error::from(plain).raw_os_error(), Some(libc::EOPNOTSUPP));
         assert_eq!(error(ERROR_ATTRIBUTES, &request[..HEADER], &[]).words, None);
