@@ -17,6 +17,7 @@ mod image;
 mod labels;
 pub mod layer;
 mod layout;
+mod link_header;
 pub mod manifest;
 pub mod media;
 mod packing;
@@ -45,9 +46,10 @@ pub use credential::{Credential, CredentialError};
 pub use image::{BuildArgs, BuildError, BuiltImage, Input, PlatformInputs};
 pub use labels::{LabelError, Labels};
 pub use layout::{Descriptor, LayoutError, OciLayout, PlatformField, null_is_empty};
+pub use link_header::next_page;
 pub use packing::{UnsupportedPacking, unpacked};
 pub use platform::{Endian, Platform, PlatformError};
-pub use registry_answer::RegistryAnswer;
+pub use registry_answer::{RegistryAnswer, retry_after};
 pub use registry_words::{REFUSAL_LIMIT, registry_words};
 pub use simple_signing::{
     Critical, Image, SignedIdentity, SimpleSigningPayload, referrers_tag, signature_tag,

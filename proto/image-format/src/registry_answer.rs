@@ -1,4 +1,5 @@
 use std::fmt;
+use std::time::SystemTime;
 
 use http::StatusCode;
 use http::header::{HeaderMap, RETRY_AFTER};
@@ -14,11 +15,21 @@ pub struct RegistryAnswer {
     retry_after: Option<u64>,
 }
 
+/// Returns the number of seconds that an answer asks to wait, also by a date, which has passed if it is 0.
+#[must_use]
+pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<u64> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    value.parse().ok().or_else(|| {
+        let until = httpdate::parse_http_date(value).ok()?;
+        Some(until.duration_since(now).map_or(0, |left| left.as_millis().div_ceil(1000) as u64))
+    })
+}
+
 impl RegistryAnswer {
     /// Creates an answer from status, headers, and as much of the body as was read.
     #[must_use]
     pub fn new(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
-        let retry_after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let retry_after = retry_after(headers, SystemTime::now());
         Self { status: status.as_u16(), words: registry_words(body), retry_after }
     }
 
@@ -44,6 +55,24 @@ impl RegistryAnswer {
     #[must_use]
     pub const fn explains(&self) -> bool {
         self.words.is_some()
+    }
+
+    /// Returns the explanation of an answer of 404, unless it only reports that the content does not exist.
+    #[must_use]
+    pub fn unusual_words(&self) -> Option<&str> {
+        const USUAL: [&str; 6] = [
+            "manifest unknown",
+            "blob unknown",
+            "not known to registry",
+            "not found",
+            "name unknown",
+            "notfound",
+        ];
+        let words = self.words.as_deref()?;
+        let plain = words.to_lowercase().replace('_', " ");
+        let message = plain.split_once(": ").map_or(&*plain, |(_, message)| message);
+        let is_usual = |text: &str| USUAL.iter().any(|usual| text.contains(usual));
+        (!is_usual(message)).then_some(words)
     }
 
     /// Returns whether the registry is busy or broken, so that the same request may succeed later.
@@ -73,6 +102,39 @@ impl fmt::Display for RegistryAnswer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn date_of_a_pause_is_read_as_seconds() {
+        let at = |value: &str| {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, value.parse().unwrap())]);
+            retry_after(&headers, SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(784_111_777))
+        };
+        assert_eq!((at("7"), at("soon"), at("-1")), (Some(7), None, None));
+        assert_eq!(at("Sun, 06 Nov 1994 08:50:07 GMT"), Some(30));
+        assert_eq!(at("Sun, 06 Nov 1994 08:49:37 GMT"), Some(0));
+        assert_eq!(at("Sat, 01 Jan 1994 00:00:00 GMT"), Some(0));
+    }
+
+    #[test]
+    fn only_words_that_say_more_than_the_status_are_unusual() {
+        let words = |text: &str| {
+            let answer =
+                RegistryAnswer { status: 404, words: Some(format!("\"{text}\"")), retry_after: None };
+            answer.unusual_words().is_some()
+        };
+        for usual in [
+            "MANIFEST_UNKNOWN: manifest unknown",
+            "NAME_UNKNOWN: repository name not known to registry",
+            "BLOB_UNKNOWN: blob unknown to registry",
+            "MANIFEST_UNKNOWN: The named manifest is not found",
+            "MANIFEST_UNKNOWN",
+            "not found",
+        ] {
+            assert!(!words(usual), "{usual}");
+        }
+        assert!(words("NAME_UNKNOWN: project is archived"));
+        assert!(words("repository was moved to team/b"));
+    }
 
     #[test]
     fn answer_is_told_with_its_words() {

@@ -121,10 +121,16 @@ impl RegistryConnection {
         if response.status().is_success() {
             return Ok(response);
         }
-        if response.status() == StatusCode::NOT_FOUND {
-            return Err(RegistryError::NotFound(request.what.to_owned()));
+        let is_missing = response.status() == StatusCode::NOT_FOUND;
+        let answer = self.answer(response).await;
+        if is_missing {
+            let what = request.what;
+            return Err(RegistryError::NotFound(match answer.unusual_words() {
+                Some(words) => format!("{what} (the registry says {words})"),
+                None => what.to_owned(),
+            }));
         }
-        Err(self.answered(request.what, &self.answer(response).await))
+        Err(self.answered(request.what, &answer))
     }
 
     pub(crate) async fn renew_authorization(&self, what: &str) -> Result<bool, RegistryError> {

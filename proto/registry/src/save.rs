@@ -49,6 +49,8 @@ pub struct Saved {
     pub digest: Digest,
     /// Number of documents with signatures that were saved.
     pub signatures: usize,
+    /// Questions for signatures to which the registry gave another answer than a list or none.
+    pub warnings: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -66,6 +68,8 @@ const MAX_REFERRERS: usize = 256;
 
 const DEPTH: usize = 3;
 
+const MAX_WARNINGS: usize = 8;
+
 /// Copies an image, and the signatures of it and of its members, into `layout`. `progress` gets the bytes received.
 pub async fn save(
     image: &ImageReference,
@@ -78,7 +82,8 @@ pub async fn save(
         (None, None) => image.at_tag("latest"),
         _ => image.clone(),
     };
-    let mut saving = Saving { registry, layout, subjects: BTreeSet::new(), progress, came: 0 };
+    let mut saving =
+        Saving { registry, layout, subjects: BTreeSet::new(), progress, came: 0, warnings: Vec::new() };
     let (root, bytes) = saving.manifest(&name.target()).await?;
     saving.content(&bytes, DEPTH).await?;
     layout.name(&name.to_string(), root.clone())?;
@@ -86,19 +91,16 @@ pub async fn save(
     let mut signatures = 0;
     for subject in saving.subjects.clone() {
         for tag in [signature_tag(subject), referrers_tag(subject)] {
-            match saving.manifest(&tag).await {
-                Ok((list, bytes)) => {
-                    saving.content(&bytes, DEPTH).await?;
-                    layout.name(&name.at_tag(&tag).to_string(), list)?;
-                    signatures += 1;
-                }
-                Err(SaveError::Registry(RegistryError::NotFound(_))) => {}
-                Err(error) => return Err(error),
+            let found = saving.signatures_at(&tag).await;
+            if let Some(list) = saving.if_answered(found)? {
+                layout.name(&name.at_tag(&tag).to_string(), list)?;
+                signatures += 1;
             }
         }
         signatures += saving.referrers(subject).await?;
     }
-    Ok(Saved { name: name.to_string(), digest: root.digest, signatures })
+    let warnings = saving.warnings;
+    Ok(Saved { name: name.to_string(), digest: root.digest, signatures, warnings })
 }
 
 struct Saving<'a> {
@@ -107,9 +109,30 @@ struct Saving<'a> {
     subjects: BTreeSet<Digest>,
     progress: Option<TransferProgress<'a>>,
     came: u64,
+    warnings: Vec<String>,
 }
 
 impl Saving<'_> {
+    async fn signatures_at(&mut self, tag: &str) -> Result<Descriptor, SaveError> {
+        let (list, bytes) = self.manifest(tag).await?;
+        self.content(&bytes, DEPTH).await?;
+        Ok(list)
+    }
+
+    fn if_answered<T>(&mut self, found: Result<T, SaveError>) -> Result<Option<T>, SaveError> {
+        match found {
+            Ok(found) => return Ok(Some(found)),
+            Err(SaveError::Registry(RegistryError::NotFound(_))) => {}
+            Err(error @ (SaveError::Registry(_) | SaveError::Malformed { .. })) => {
+                if self.warnings.len() < MAX_WARNINGS {
+                    self.warnings.push(format!("signatures may be missing: {error}"));
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(None)
+    }
+
     fn count(&mut self, bytes: &[u8]) {
         self.came += bytes.len() as u64;
         if let Some(progress) = self.progress {
@@ -161,21 +184,18 @@ impl Saving<'_> {
         let Ok(list) = self.parse(&list, "the referrers") else { return Ok(0) };
         let mut signatures = 0;
         for entry in list.manifests.into_iter().take(MAX_REFERRERS) {
-            let (referrer, bytes) = match self.manifest(&entry.digest.to_string()).await {
-                Ok(found) => found,
-                Err(SaveError::Registry(RegistryError::NotFound(_)) | SaveError::Malformed { .. }) => {
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
+            let found = self.manifest(&entry.digest.to_string()).await;
+            let Some((referrer, bytes)) = self.if_answered(found)? else { continue };
             let is_signature = |layer: &Descriptor| {
                 layer.media_type == media::SIMPLE_SIGNING
                     || layer.media_type.starts_with(media::SIGSTORE_BUNDLE)
             };
-            if self.parse(&bytes, "a referrer")?.layers.iter().any(is_signature) {
-                self.content(&bytes, DEPTH).await?;
-                self.layout.list(referrer)?;
-                signatures += 1;
+            if self.parse(&bytes, "a referrer").is_ok_and(|parsed| parsed.layers.iter().any(is_signature)) {
+                let content = self.content(&bytes, DEPTH).await;
+                if self.if_answered(content)?.is_some() {
+                    self.layout.list(referrer)?;
+                    signatures += 1;
+                }
             }
         }
         Ok(signatures)

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::{connect, reach};
 use crate::args::Global;
 use crate::args::image::Save;
-use crate::command::progress::{ProgressLine, while_waiting};
+use crate::command::progress::{ProgressLine, warn, while_waiting};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::image_error::LocalImageError;
@@ -38,6 +38,7 @@ pub async fn save(global: &Global, command: Save) -> Result<(), CliError> {
     // Remove the temporary folder, also after a failure.
     let _ = std::fs::remove_dir_all(&folder);
     let saved = saved?;
+    saved.warnings.iter().for_each(|text| warn(text));
     let archive = command.archive.display().to_string();
     let (image, digest) = (saved.name, saved.digest.to_string());
     show::answer(global, &SavedImage { image, digest, archive, signatures: saved.signatures })

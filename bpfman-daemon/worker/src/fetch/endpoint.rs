@@ -4,8 +4,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bpfman_image_format::{Descriptor, Digest, Hasher, causes, media};
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_RANGE, HeaderValue, LINK, RANGE, WWW_AUTHENTICATE};
+use bpfman_image_format::{Descriptor, Digest, Hasher, causes, media, next_page};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_RANGE, HeaderValue, RANGE, WWW_AUTHENTICATE};
 use reqwest::{Certificate, Method, Response, StatusCode, Url};
 
 use bpfman_registry::tls_failure;
@@ -207,7 +207,7 @@ impl Endpoint {
             if let Some(length) = response.content_length().filter(|length| *length > limit) {
                 return Err(too_large(Some(length)));
             }
-            let next = next_page(&response);
+            let next = next_page(response.headers());
             let (mut bytes, mut pace) = (Vec::new(), TransferPace::new(&self.limits));
             loop {
                 match response.chunk().await {
@@ -258,10 +258,14 @@ impl Endpoint {
         if status.is_success() {
             return Ok(response);
         }
+        let answer = refusal::read(response, &self.limits).await;
         if status == StatusCode::NOT_FOUND {
+            let what = match answer.unusual_words() {
+                Some(words) => format!("{what} (the registry says {words})"),
+                None => what,
+            };
             return Err(ImageError::NotFound { what });
         }
-        let answer = refusal::read(response, &self.limits).await;
         Err(match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 let why = Box::new(AuthorizationError::Refused(answer));
@@ -335,10 +339,4 @@ fn continues_at(response: &Response, from: u64) -> bool {
     let range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
     response.status() == StatusCode::PARTIAL_CONTENT
         && range.is_some_and(|range| range.starts_with(&format!("bytes {from}-")))
-}
-
-fn next_page(response: &Response) -> Option<String> {
-    let link = response.headers().get(LINK)?.to_str().ok()?;
-    let (address, relation) = link.strip_prefix('<')?.split_once('>')?;
-    relation.contains("rel=\"next\"").then(|| address.to_owned())
 }

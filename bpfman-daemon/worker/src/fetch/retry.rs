@@ -3,12 +3,12 @@
 //! The caller waits meanwhile: there are few attempts, tenths of a second apart. The caller retries the whole pull (the
 //! node's agent by `RegistryBackoff`). [`super::pace`] decides how fast an answer must arrive.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use bpfman_image_format::TlsFailure;
+use bpfman_image_format::{TlsFailure, retry_after};
 use bpfman_registry::tls_failure;
 use reqwest::StatusCode;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::HeaderMap;
 
 pub(crate) const TRIES: u32 = 3;
 const MAX_DELAY: Duration = Duration::from_secs(5);
@@ -29,7 +29,7 @@ pub(crate) fn pause(next: u32) -> Duration {
 
 /// Returns `None` for a longer delay than the caller can wait: an earlier attempt would only count against it.
 pub(crate) fn wait(next: u32, headers: Option<&HeaderMap>) -> Option<Duration> {
-    let asked = headers.and_then(|headers| headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok());
+    let asked = headers.and_then(|headers| retry_after(headers, SystemTime::now()));
     match asked.map(Duration::from_secs) {
         Some(asked) if asked > MAX_DELAY => None,
         Some(asked) => Some(asked),
@@ -56,7 +56,7 @@ mod tests {
         assert!(pause(1) < pause(2));
         assert_eq!(wait(1, None), Some(pause(1)));
         for (asked, waited) in [("5", Some(MAX_DELAY)), ("0", Some(Duration::ZERO)), ("86400", None)] {
-            let headers = HeaderMap::from_iter([(RETRY_AFTER, asked.parse().unwrap())]);
+            let headers = HeaderMap::from_iter([(reqwest::header::RETRY_AFTER, asked.parse().unwrap())]);
             assert_eq!(wait(1, Some(&headers)), waited, "{asked}");
         }
     }

@@ -181,3 +181,49 @@ async fn a_mirror_that_does_not_answer_is_asked_once() {
         assert_eq!(tags, asked, "{status}: {:?}", mirror.requests());
     }
 }
+
+#[tokio::test]
+async fn an_image_is_saved_where_signatures_are_not_answered() {
+    let world = World::new("save_unanswered");
+    let list =
+        json!({ "manifests": [{ "mediaType": media::OCI_MANIFEST, "digest": world.digest, "size": 1 }] });
+    for status in [401, 403, 405, 500] {
+        for question in [
+            format!("manifests/{}", signature_tag(world.digest)),
+            format!("manifests/{}", bpfman_image_format::referrers_tag(world.digest)),
+        ] {
+            world.hostile.set(&question, Answer::status(status).header("retry-after", "0"));
+        }
+        world.hostile.set(&format!("referrers/{}", world.digest), Answer::ok(list.to_string()));
+        let folder = tempfile::tempdir().unwrap();
+        let layout = bpfman_image_format::OciLayout::open_or_create(folder.path()).unwrap();
+        let saved = bpfman_registry::save(&world.image, &layout, None, None).await.unwrap();
+        assert_eq!((saved.digest, saved.signatures), (world.digest, 0));
+        assert_eq!(saved.warnings.len(), 2, "{:?}", saved.warnings);
+        let told = saved.warnings.iter().all(|warning| warning.contains("signatures may be missing"));
+        assert!(told, "{:?}", saved.warnings);
+    }
+    world.hostile.set("manifests/latest", Answer::status(500).header("retry-after", "0"));
+    let folder = tempfile::tempdir().unwrap();
+    let layout = bpfman_image_format::OciLayout::open_or_create(folder.path()).unwrap();
+    let latest = world.hostile.image("a:latest");
+    bpfman_registry::save(&latest, &layout, None, None).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn words_of_a_registry_that_lacks_an_image_are_told() {
+    let hostile = Hostile::start();
+    let image = hostile.image("a:latest");
+    let mut archived = Answer::status(404);
+    archived.body = br#"{"errors":[{"code":"NAME_UNKNOWN","message":"project is archived"}]}"#.to_vec();
+    hostile.set("manifests/latest", archived);
+    let store = Store::new(unsigned());
+    let pulled = store.pull(&image).await.unwrap_err().to_string();
+    let fetched = {
+        let platform = bpfman_image_format::Platform::host().unwrap();
+        bpfman_registry::fetch_object(&image, &Default::default(), platform).await.unwrap_err().to_string()
+    };
+    for told in [pulled, fetched] {
+        assert!(told.contains("project is archived") && told.contains("does not exist"), "{told}");
+    }
+}
