@@ -114,8 +114,7 @@ impl Journal {
         self.record_within(account, entry, written);
     }
 
-    /// Records a call that reads and was refused or failed. Root's have the limit of other users: scripts of root that
-    /// read what is not there would push out the entries of changes.
+    /// Records a refused or failed read. Root's have the limit of others: a script must not push out entries of changes.
     pub fn record_failed_read(&self, entry: HistoryEntry, written: Option<WriteCallback>) {
         self.record_within(entry.by.account(), entry, written);
     }

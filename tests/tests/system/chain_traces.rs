@@ -218,7 +218,6 @@ fn members_whose_copies_are_held_back_are_not_traced() {
     bench.daemon.bpfman(&line).fails(6, &["tc_clone_away", "holds back the copies"]);
 }
 
-/// A monitor that traces each minute must not push out who changed what.
 #[test]
 fn trace_is_an_access_unless_it_is_for_real() {
     let bench = Bench::new();

@@ -38,7 +38,6 @@ struct CallFacts {
     failed: Option<(Code, String)>,
     /// True if the task that continues after the answer began records the entry.
     goes_on: bool,
-    /// True if this call of a method that only looks changes something.
     changes: bool,
 }
 

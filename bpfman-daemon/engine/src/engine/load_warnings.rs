@@ -1,5 +1,3 @@
-//! Parts that loads left out, since this start.
-
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -7,7 +5,6 @@ use bpfman_model::ProgramUid;
 
 use crate::state::State;
 
-/// By program; only of existing ones.
 #[derive(Debug, Default)]
 pub struct LoadWarnings(Mutex<HashMap<ProgramUid, Vec<String>>>);
 
@@ -22,7 +19,6 @@ impl LoadWarnings {
         self.all().get(&uid).cloned().unwrap_or_default()
     }
 
-    /// A panic leaves the table complete.
     fn all(&self) -> MutexGuard<'_, HashMap<ProgramUid, Vec<String>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

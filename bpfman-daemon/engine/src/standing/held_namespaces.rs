@@ -1,5 +1,4 @@
-//! Network namespaces on kernels that give them no cookie (before Linux 5.14): only an inode identifies one, which the
-//! kernel gives to another namespace after the end of the first.
+//! Network namespaces before Linux 5.14, which have no cookie: after their end, another one may have their inode.
 
 use std::collections::BTreeMap;
 
@@ -29,8 +28,7 @@ impl State {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Holds the network namespaces in which something is recorded and that have no cookie, as long as a path leads to them:
-    /// must be called at start, and regularly. Namespaces with a cookie are never held.
+    /// Holds the namespaces of recorded hooks, if they have no cookie: must be called at start, and regularly.
     pub fn hold_namespaces(&self) -> Result<(), KernelError> {
         let recorded = self.state().namespaces_without_cookie();
         self.kernel.hold_namespaces(&recorded)

@@ -10,15 +10,12 @@ use crate::engine::locks::Subject;
 use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError, paths};
 
-/// Pin that a map should have.
 pub struct WantedMapPin {
     path: PathBuf,
     map: MapId,
-    /// True if something else is pinned there.
     is_taken: bool,
 }
 
-/// Returns the part that the program lacks.
 pub fn lacking(pins: &[WantedMapPin]) -> Option<HookPart> {
     let are_taken = pins.iter().any(|pin| pin.is_taken);
     (!pins.is_empty()).then_some(if are_taken { HookPart::OwnMapPins } else { HookPart::MapPins })
@@ -47,7 +44,7 @@ impl<K: Kernel> Engine<K> {
             let Some(id) = map.id else { continue };
             for path in std::iter::once(folder.join(&map.name)).chain(map.shared_pin()) {
                 let pinned = self.kernel.open_pin(&path)?;
-                // What is no map has no facts of one.
+                // A pinned program or link has no facts of a map.
                 let is_own =
                     pinned.as_ref().is_some_and(|pin| self.kernel.map_of(pin).is_ok_and(|map| map.id == id));
                 if !is_own {

@@ -54,7 +54,6 @@ fn stays_out_of_the_next(restarts: bool) {
     follow(&engine, &bench);
     assert!(!crate::namespaces::state_of(&engine, link).is_running());
 
-    // With the last record, the inode is that of the next namespace.
     engine.hold_namespaces().unwrap();
     let tulip = engine.loads(&bench.request("programs", &["tulip"]))[0];
     let point = crate::namespaces::at(bench.tc(INGRESS, 1), other);
@@ -68,6 +67,6 @@ fn filter_of_an_ended_namespace_is_put_into_no_other() {
 }
 
 #[test]
-fn filter_of_a_namespace_held_since_a_start_is_put_into_no_other() {
+fn filter_of_a_namespace_held_since_a_start_goes_nowhere_else() {
     stays_out_of_the_next(true);
 }

@@ -52,7 +52,6 @@ fn files(folder: &Path) -> Vec<std::path::PathBuf> {
     files
 }
 
-/// A script reads a map 100,000 times.
 #[test]
 fn accesses_push_no_change_out() {
     let folder = tempfile::tempdir().unwrap();
@@ -104,7 +103,6 @@ fn failed_reads_of_root_push_no_change_out() {
         journal.record_failed_read(failed, Some(Box::new(move || told.send(()).unwrap())));
         written.recv().unwrap();
     }
-    // Changes that fail have no limit for root.
     for _ in 0..150 {
         write(&journal, refused(0));
     }
@@ -198,7 +196,6 @@ fn who_is_refused_all_the_time_pushes_nobody_out() {
 #[test]
 fn unwritable_folder_fails_no_change_and_the_gap_is_reported() {
     let folder = tempfile::tempdir().unwrap();
-    // A file blocks the folder, also for root.
     fs::write(folder.path().join("journal"), "").unwrap();
     let journal = Journal::open(settings(folder.path())).unwrap();
     write(&journal, entry("Load", 0));

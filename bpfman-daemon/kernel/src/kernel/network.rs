@@ -37,9 +37,8 @@ pub trait KernelNetwork {
     /// Returns whether a path (`None`: the daemon's own) leads to a namespace that certainly exists.
     fn leads_to(&self, path: Option<&Path>, netns: NetnsId) -> bool;
 
-    /// Holds the recorded namespaces without a cookie (before Linux 5.14), so that their inodes are given to no others, and
-    /// lets go those that are not recorded, and those to which no path leads: they can end. A number shows whether a
-    /// namespace that is found at the inode is still the recorded one.
+    /// Keeps the inodes of recorded namespaces without a cookie (before Linux 5.14), while a path leads to them. After that, a
+    /// number shows whether a namespace that is found at the inode is the recorded one.
     fn hold_namespaces(&self, recorded: &BTreeMap<NetnsId, Option<NetnsNumber>>) -> Result<(), KernelError>;
 
     /// Returns one path per network namespace that can be found, except the daemon's own.

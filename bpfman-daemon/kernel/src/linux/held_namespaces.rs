@@ -1,5 +1,4 @@
-//! Descriptors of recorded network namespaces on kernels without namespace cookies: while one is open, the kernel gives
-//! the inode of its namespace to no other.
+//! Descriptors of network namespaces without cookies: while one is open, the kernel gives its inode to no other.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,7 +11,6 @@ use bpfman_model::NetnsId;
 use super::{netns, netns_numbers};
 use crate::KernelError;
 
-/// By inode.
 #[derive(Debug, Default)]
 pub struct HeldNamespaces(Mutex<BTreeMap<u64, Held>>);
 
@@ -81,7 +79,6 @@ impl HeldNamespaces {
         }
     }
 
-    /// Returns whether a path to the inode of a namespace leads to this namespace.
     pub fn is_at(&self, path: &Path, netns: NetnsId) -> Result<bool, KernelError> {
         if netns.cookie != 0 || !self.is_let_go(netns.inode) {
             return Ok(true);
@@ -91,7 +88,6 @@ impl HeldNamespaces {
         Ok(netns_numbers::lookup(&netns::open(path)?).map_err(failed)? == Some(number))
     }
 
-    /// A panic cannot leave the table inconsistent.
     fn all(&self) -> MutexGuard<'_, BTreeMap<u64, Held>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -42,13 +42,11 @@ impl NamespaceFinder {
         Self { known: Mutex::default(), held: HeldNamespaces::default(), has_cookies }
     }
 
-    /// Removes the cookie if cookies are switched off.
     pub const fn identity(&self, netns: NetnsId) -> NetnsId {
         if self.has_cookies { netns } else { NetnsId { cookie: 0, ..netns } }
     }
 
-    /// Holds the recorded namespaces of which no cookie is known, and lets go all others, and those to which no path
-    /// leads any more.
+    /// Lets go all others, and those to which no path leads any more: a held namespace never ends.
     pub fn hold(&self, recorded: &BTreeMap<NetnsId, Option<NetnsNumber>>) -> Result<(), KernelError> {
         let without_cookie = recorded.iter().filter(|(netns, _)| netns.cookie == 0);
         let wanted: BTreeMap<u64, Option<NetnsNumber>> =

@@ -8,7 +8,6 @@ use super::network::SimNetwork;
 
 const FIRST_INODE: u64 = 4_026_532_001;
 
-/// Number of the namespace among all that were made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SimHeld {
     Open(u64),
@@ -30,7 +29,6 @@ impl SimNetwork {
         matches!(self.held.get(&inode), Some(SimHeld::Open(_)))
     }
 
-    /// Returns whether the held namespace has ended, and may be another one by now.
     pub fn is_another(&self, netns: NetnsId) -> bool {
         let Some(SimHeld::Open(held) | SimHeld::LetGo(held)) = self.held.get(&netns.inode) else {
             return false;
@@ -65,7 +63,6 @@ impl SimState {
         }
     }
 
-    /// Ends a network namespace, once it is not held any more.
     pub fn end_namespace(&mut self, inode: u64) {
         if self.network.is_held(inode) {
             self.network.names.retain(|_, of| *of != inode);

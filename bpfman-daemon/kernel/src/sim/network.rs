@@ -15,10 +15,8 @@ use crate::{FoundNamespace, KernelError};
 #[derive(Debug)]
 pub(super) struct Namespace {
     pub id: NetnsId,
-    /// Number among all that were made.
     pub made: u64,
     interfaces: BTreeMap<String, IfIndex>,
-    /// Alternative names.
     other_names: BTreeMap<String, IfIndex>,
     up: BTreeSet<IfIndex>,
     last: u32,
@@ -102,7 +100,6 @@ pub(super) struct SimNetwork {
     pub namespaces: BTreeMap<u64, Namespace>,
     pub has_cookies: bool,
     pub held: BTreeMap<u64, SimHeld>,
-    /// Namespaces that live on only because they are held.
     pub ended: BTreeSet<u64>,
     /// Inodes by file; `None` is the daemon's namespace. A namespace without a file lives on.
     pub names: BTreeMap<Option<PathBuf>, u64>,

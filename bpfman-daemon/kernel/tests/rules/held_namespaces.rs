@@ -46,7 +46,6 @@ fn inode_of_a_held_namespace_goes_to_no_other<K: Kernel>(bench: &Bench<K>) {
     assert!(!kernel.leads_to(Some(&next), home));
     assert_eq!(find(), FoundNamespace::Ended);
 
-    // Forgotten with its last record: the inode is that of the new namespace.
     kernel.hold_namespaces(&BTreeMap::new()).unwrap();
     let new = identity(bench, &next);
     kernel.hold_namespaces(&BTreeMap::from([(new, None)])).unwrap();

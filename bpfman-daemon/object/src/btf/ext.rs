@@ -103,8 +103,7 @@ impl BtfExt {
     }
 }
 
-/// Returns whether records of CO-RE are announced, without which a program would read fields at wrong offsets. Records whose
-/// header cannot be read announce none, as for libbpf.
+/// Returns whether CO-RE records are announced. Records whose header cannot be read announce none, as for libbpf.
 pub(crate) fn has_relocations(data: &[u8]) -> bool {
     const RELOCATIONS: usize = 28;
     let has_header = data.len() >= RELOCATIONS + 4 && data.starts_with(&MAGIC.to_ne_bytes());

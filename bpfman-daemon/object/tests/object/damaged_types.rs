@@ -20,7 +20,6 @@ fn with_damaged_lines(name: &str) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Kind 31 of the first type is none.
 fn with_damaged_types(name: &str) -> Result<Vec<u8>> {
     let mut bytes = compile::bytes(name)?;
     let start = start_of(&bytes, ".BTF")?;

@@ -39,7 +39,6 @@ fn kernel() -> Result<KernelBtf> {
     Ok(KernelBtf::parse(blob(&types, KERNEL_STRINGS))?)
 }
 
-/// Refers to the kernel's types and names.
 fn module(function: &str) -> Vec<u8> {
     let strings = [b"\0only_in_module\0first\0second\0", function.as_bytes(), b"\0"].concat();
     // Offsets continue after the kernel's strings.

@@ -80,7 +80,6 @@ async fn config_deploys_daemon_and_agent_and_reverts_changes() {
     })
     .await;
 
-    // Objects in `overrides` are not changed.
     let entry = json!({
         "apiVersion": "apps/v1", "kind": "DaemonSet", "namespace": "bpfman", "name": "bpfman-agent", "unmanaged": true
     });

@@ -155,7 +155,6 @@ impl Fleet {
     pub async fn kubectl_bpfman_as(&self, kubeconfig: &std::path::Path, words: &str) -> Outcome {
         let mut command: Command = self.cluster.command(binaries::find("kubectl-bpfman"));
         command.args(words.split(' ')).env("KUBECONFIG", PathBuf::from(kubeconfig));
-        // The agents must keep running meanwhile.
         tokio::task::spawn_blocking(move || Outcome::of(&mut command)).await.unwrap()
     }
 
