@@ -16,7 +16,7 @@ impl<K: Kernel> Engine<K> {
         if !link.order.names_foreign() {
             return None;
         }
-        // What cannot be read now is no reason for a warning.
+        // An order that cannot be read now is no reason for a warning.
         let standing = self.occupants(hook, link).ok().flatten()?;
         let own = standing.iter().position(|one| *one == Occupant::Ours(link.id))?;
         let broken = link.order.anchors().find_map(|(side, anchor)| {

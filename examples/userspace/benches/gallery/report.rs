@@ -87,6 +87,9 @@ fn folder() -> PathBuf {
 
 fn machine() -> Value {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    // Run statistics read the clock twice for each program that runs, but once for a whole chain.
+    let are_runs_counted = read("/proc/sys/kernel/bpf_stats_enabled") == "1";
+    assert!(!are_runs_counted, "before a measurement: sysctl -w kernel.bpf_stats_enabled=0");
     let cpus = read("/proc/cpuinfo");
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
     let folder = "/sys/devices/system/cpu/vulnerabilities";
