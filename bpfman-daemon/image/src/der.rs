@@ -1,5 +1,7 @@
 //! Shape of keys and certificates in DER: enough to refuse other files where they are named. The worker parses them.
 
+use crate::p256::is_point;
+
 /// Object identifier of ECDSA keys, encoded, with that of the curve P-256.
 const P256: [u8; 23] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86,
@@ -19,6 +21,8 @@ pub(crate) enum KeyShape {
     Rsa,
     /// A sequence, of another algorithm or shorter.
     Other,
+    /// Of a known algorithm, with numbers that no key has.
+    Broken,
     /// No DER at all.
     NoKey,
 }
@@ -27,23 +31,33 @@ impl KeyShape {
     pub(crate) fn of(der: &[u8]) -> Self {
         let Some(body) = sequence(der) else { return Self::NoKey };
         if der.len() == P256_KEY && der.starts_with(&P256) {
-            return Self::P256;
+            // Behind the algorithm and the beginning of a bit string.
+            return if is_point(der.get(P256.len() + 3..).unwrap_or_default()) {
+                Self::P256
+            } else {
+                Self::Broken
+            };
         }
-        match rsa_modulus(body) {
-            Some(modulus) if modulus.len() >= RSA_MODULUS => Self::Rsa,
+        match rsa_numbers(body) {
+            Some((modulus, exponent)) if modulus.len() >= RSA_MODULUS => {
+                let is_odd = |number: &[u8]| number.last().is_some_and(|byte| byte & 1 == 1);
+                let is_key = is_odd(modulus) && is_odd(exponent) && *exponent != [1];
+                if is_key { Self::Rsa } else { Self::Broken }
+            }
             _ => Self::Other,
         }
     }
 }
 
-/// Returns the modulus of an RSA key, without leading zeros, from the contents of its SubjectPublicKeyInfo.
-fn rsa_modulus(info: &[u8]) -> Option<&[u8]> {
+/// Returns modulus and exponent of an RSA key, without leading zeros, from the contents of its SubjectPublicKeyInfo.
+fn rsa_numbers(info: &[u8]) -> Option<(&[u8], &[u8])> {
     let (algorithm, key) = element(info, 0x30)?;
     let (key, _) = element(key, 0x03)?;
     let numbers = sequence(algorithm.starts_with(&RSA).then_some(key)?.strip_prefix(&[0])?)?;
-    let (modulus, _) = element(numbers, 0x02)?;
-    let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
-    modulus.get(zeros..)
+    let (modulus, numbers) = element(numbers, 0x02)?;
+    let (exponent, _) = element(numbers, 0x02)?;
+    let zeros = |number: &[u8]| number.iter().take_while(|byte| **byte == 0).count();
+    Some((modulus.get(zeros(modulus)..)?, exponent.get(zeros(exponent)..)?))
 }
 
 /// Returns whether the bytes are one DER sequence, whole.
@@ -101,6 +115,9 @@ mod tests {
             assert_eq!(KeyShape::of(&key(256, parameters, &[3])), KeyShape::Rsa);
             assert_eq!(KeyShape::of(&key(512, parameters, &[1, 0, 1])), KeyShape::Rsa);
             assert_eq!(KeyShape::of(&key(255, parameters, &[1, 0, 1])), KeyShape::Other);
+            for exponent in [&[1][..], &[2], &[0], &[]] {
+                assert_eq!(KeyShape::of(&key(256, parameters, exponent)), KeyShape::Broken, "{exponent:?}");
+            }
         }
     }
 }

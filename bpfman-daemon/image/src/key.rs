@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::der::KeyShape;
 
-/// A public key that the policy trusts. The worker alone computes with it: a key whose numbers are none verifies nothing.
+/// A public key that the policy trusts. The worker alone verifies with it.
 #[derive(Clone)]
 pub struct TrustedKey {
     spki: Arc<[u8]>,
@@ -23,6 +23,9 @@ pub enum TrustedKeyError {
     /// The algorithm is not supported.
     #[error("keys of this kind are not supported; use P-256 (or RSA with at least 2048 bits)")]
     Algorithm,
+    /// The numbers are those of no key, so that it verifies nothing.
+    #[error("its numbers are those of no key; write the file again, as `cosign public-key` prints it")]
+    Numbers,
 }
 
 impl TrustedKey {
@@ -41,6 +44,7 @@ impl TrustedKey {
         match KeyShape::of(&spki) {
             KeyShape::P256 | KeyShape::Rsa => {}
             KeyShape::Other => return Err(TrustedKeyError::Algorithm),
+            KeyShape::Broken => return Err(TrustedKeyError::Numbers),
             KeyShape::NoKey => return Err(no_key("the block has no key")),
         }
         let fingerprint = Digest::of(&spki);

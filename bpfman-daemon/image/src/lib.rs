@@ -24,6 +24,7 @@ mod identity;
 mod import;
 mod inventory;
 mod key;
+mod p256;
 mod pattern;
 mod policy;
 mod policy_error;

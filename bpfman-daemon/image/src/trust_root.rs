@@ -1,7 +1,10 @@
 use std::fmt;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::der::is_der_sequence;
 
 /// Name of Sigstore's public instance in `trusted_root`, with its keys as of the worker's build.
 pub const PUBLIC_GOOD: &str = "public-good";
@@ -10,7 +13,7 @@ pub const PUBLIC_GOOD: &str = "public-good";
 const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.trustedroot";
 
 /// Trusted root: certificate authorities, transparency logs, timestamp authorities. Configured, never fetched. The worker
-/// parses certificates and keys: a root that has none verifies nothing.
+/// parses certificates and keys.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TrustRoot {
@@ -41,8 +44,38 @@ impl TrustRoot {
         if !has("certificateAuthorities") && !has("tlogs") {
             return Err(TrustRootError("it names no certificate authority and no log".to_owned()));
         }
+        if let Some(place) = broken_place(&root) {
+            return Err(TrustRootError(format!(
+                "{place} is neither a certificate nor a key (DER, in base64)"
+            )));
+        }
         Ok(Self::Json(text.to_owned()))
     }
+}
+
+/// Returns the first place that lacks a certificate or a key.
+fn broken_place(root: &Value) -> Option<String> {
+    let is_der = |value: &Value| {
+        let der = value["rawBytes"].as_str().and_then(|text| BASE64_STANDARD.decode(text).ok());
+        der.is_some_and(|der| is_der_sequence(&der))
+    };
+    let each = |list: &str| root[list].as_array().into_iter().flatten().enumerate();
+    for list in ["certificateAuthorities", "timestampAuthorities"] {
+        for (place, authority) in each(list) {
+            let place = format!("{list}[{place}].certChain.certificates");
+            let Some(chain) =
+                authority["certChain"]["certificates"].as_array().filter(|chain| !chain.is_empty())
+            else {
+                return Some(place);
+            };
+            if let Some(one) = chain.iter().position(|certificate| !is_der(certificate)) {
+                return Some(format!("{place}[{one}]"));
+            }
+        }
+    }
+    let mut logs = ["tlogs", "ctlogs"].into_iter().flat_map(|list| each(list).map(move |log| (list, log)));
+    let (list, (place, _)) = logs.find(|(_, (_, log))| !is_der(&log["publicKey"]))?;
+    Some(format!("{list}[{place}].publicKey"))
 }
 
 impl fmt::Debug for TrustRoot {
@@ -55,13 +88,41 @@ impl fmt::Debug for TrustRoot {
 mod tests {
     use super::*;
 
+    const KEY: &str = r#"{"publicKey":{"rawBytes":"MAEA"}}"#;
+
+    fn root(lists: &str) -> String {
+        format!(r#"{{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1",{lists}}}"#)
+    }
+
     #[test]
     fn other_texts_are_no_trusted_root() {
-        let root =
-            r#"{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1","tlogs":[{}]}"#;
-        assert!(TrustRoot::from_json(root).is_ok());
-        for text in ["", "[]", "{}", &root.replace("[{}]", "[]"), &root.replace("trustedroot", "bundle")] {
+        let root = root(&format!(r#""tlogs":[{KEY}]"#));
+        assert!(TrustRoot::from_json(&root).is_ok());
+        let empty = root.replace(KEY, "");
+        for text in ["", "[]", "{}", &empty, &root.replace("trustedroot", "bundle")] {
             assert!(TrustRoot::from_json(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn place_without_certificate_or_key_is_named() {
+        for (lists, place) in [
+            (r#""tlogs":[{}]"#.to_owned(), "tlogs[0].publicKey"),
+            (format!(r#""tlogs":[{KEY}],"ctlogs":[{KEY},{{}}]"#), "ctlogs[1].publicKey"),
+            (format!(r#""tlogs":[{}]"#, KEY.replace("MAEA", "MAE")), "tlogs[0].publicKey"),
+            (r#""certificateAuthorities":[{}]"#.to_owned(), "certificateAuthorities[0].certChain.certificates"),
+            (
+                r#""certificateAuthorities":[{"certChain":{"certificates":[{"rawBytes":"MAEA"},{"rawBytes":"x"}]}}]"#
+                    .to_owned(),
+                "certificateAuthorities[0].certChain.certificates[1]",
+            ),
+            (
+                format!(r#""tlogs":[{KEY}],"timestampAuthorities":[{{"certChain":{{"certificates":[]}}}}]"#),
+                "timestampAuthorities[0].certChain.certificates",
+            ),
+        ] {
+            let error = TrustRoot::from_json(&root(&lists)).unwrap_err().0;
+            assert!(error.starts_with(&format!("{place} is neither")), "{error}");
         }
     }
 }

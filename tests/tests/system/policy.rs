@@ -101,6 +101,43 @@ fn policy_with_a_mistake_changes_nothing() {
     assert_eq!(found(&daemon), []);
 }
 
+/// Key of P-256 whose point is not on the curve.
+const BROKEN_KEY: &str = "-----BEGIN PUBLIC KEY-----\n\
+    MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEh8zhU6EgtoT6uHdtg52+xSCCecBFn2m72BbnufwzhAiCUfegVrJRkhXu8qapK2uDcaE/\
+    l/Xy/gdj9h0VgqwiSw==\n-----END PUBLIC KEY-----\n";
+const BROKEN_ROOT: &str = r#"{"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
+    "certificateAuthorities": [{"certChain": {"certificates": [{"rawBytes": "bm8gREVS"}]}}]}"#;
+
+#[test]
+fn broken_key_or_root_is_a_mistake_before_it_is_used() {
+    let daemon = daemon(policy_for(ADA));
+    assert_in_force(&daemon, ADA, BOB);
+    let file = |name: &str, text: &str| {
+        fs::write(daemon.path(name), text).unwrap();
+        daemon.path(name).display().to_string()
+    };
+    let (key, root) = (file("broken.pub", BROKEN_KEY), file("root.json", BROKEN_ROOT));
+    let rule = "[[images]]\npattern = \"*\"\n";
+    let others = policy_for(BOB);
+    for (text, line, says) in [
+        (format!("{others}{rule}keys = [\"{key}\"]\n"), 9, "its numbers are those of no key"),
+        (
+            format!("trusted_root = \"{root}\"\n{others}"),
+            1,
+            "certificateAuthorities[0].certChain.certificates[0] is neither a certificate nor a key",
+        ),
+    ] {
+        write(&daemon, &text);
+        let [(what, _)] = &found(&daemon)[..] else { panic!("{text}") };
+        assert!(what.contains(&format!("policy.toml:{line}: ")) && what.contains(says), "{what}");
+        assert_in_force(&daemon, ADA, BOB);
+        let checked = daemon.bpfman(&format!("policy check {}", daemon.path("policy.toml").display()));
+        assert_ne!(checked.code, 0);
+        let said = format!("{}{}", checked.stdout, checked.stderr);
+        assert!(said.contains(&format!(":{line}: ")) && said.contains(says), "{said}");
+    }
+}
+
 #[test]
 fn file_that_is_not_roots_or_no_file_changes_nothing() {
     let daemon = daemon(policy_for(ADA));
