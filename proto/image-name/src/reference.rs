@@ -238,7 +238,7 @@ mod tests {
             ("quay.io", false),
             ("localhost.example.com", false),
             ("10.0.0.1:5000", false),
-            ("0.0.0.0:5000", false),
+            ("0.0.0.0:5000", true),
         ] {
             let reference: ImageReference = format!("{registry}/a").parse().unwrap();
             assert_eq!(reference.is_loopback(), loopback, "{registry}");

@@ -126,7 +126,9 @@ fn port_number(text: &str) -> Result<u16, RegistryHostError> {
 }
 
 fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+    // Linux connects to this machine for the unspecified address, too.
+    let is_here = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
+    host == "localhost" || host.parse().is_ok_and(is_here)
 }
 
 fn label_is_valid(label: &str) -> bool {
@@ -185,6 +187,9 @@ mod tests {
         };
         for text in ["localhost:5000", "127.0.0.1:5000", "[::1]:5000", "[::ffff:127.0.0.1]:5000"] {
             assert_eq!(names(text), ["127.0.0.1:5000", "[::1]:5000", "localhost:5000"], "{text}");
+        }
+        for text in ["0.0.0.0:5000", "[::]:5000", "[::ffff:0.0.0.0]:5000"] {
+            assert!(names(text).contains(&"localhost:5000".to_owned()), "{text}");
         }
         assert_eq!(names("localhost:80"), ["127.0.0.1", "[::1]", "localhost"]);
         assert_eq!(
