@@ -71,6 +71,8 @@ pub enum LogRequest {
     OnFailure,
     /// Only the stack depths at its end.
     StackDepths,
+    /// The same, and no more than the reason where the program is too complex: a second verification takes as long.
+    UnlessTooComplex,
     /// The whole log.
     Always,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bpfman_model::map_type::{PERCPU_ARRAY, PROG_ARRAY};
 use bpfman_model::{HookKey, HookKind, Interface, MapId, MapSpec, ProgramFacts, ProgramType};
-use bpfmand_kernel::{Kernel, KernelError, ProgramKind, ProgramLoad};
+use bpfmand_kernel::{Kernel, KernelError, LogRequest, ProgramKind, ProgramLoad};
 use bpfmand_splice::{
     ArrayUse, Bindings, COUNTER_ROWS, ChainPlan, CounterLayout, JoinMode, Member, Splice, SpliceOptions,
     TimeLayout, Timing, compile,
@@ -218,6 +218,7 @@ impl<K: Kernel> Engine<K> {
         self.step("chain", "load");
         let load = ProgramLoad {
             without_perfmon: loading.is_without_perfmon(place),
+            log: LogRequest::UnlessTooComplex,
             ..ProgramLoad::new(&program.text.0.name, &program.text, program_kind(kind))
         };
         let loaded = match self.work.chain_programs.during(|| self.kernel.load_program(&load)) {

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use bpfman_model::{FuncInfo, Insn, LineInfo, MapId, ProgramType, op};
 
 use super::attr::{self, Command};
-use super::verifier_log::{self, STATISTICS};
+use super::verifier_log::{self, STATISTICS, is_too_complex};
 use super::{extension, facts, jump_tables, load_rights, netns, sys, types};
 use crate::{KernelError, Loaded, LogRequest, ProgramLoad, RefusalReason};
 
@@ -157,19 +157,33 @@ fn logged(load: &ProgramLoad<'_>, request: &mut attr::ProgLoad) -> Result<Loaded
                 return Ok(Loaded { program, log: String::new(), stack_depths: None, warnings: Vec::new() });
             }
         }
-        LogRequest::StackDepths => {
+        LogRequest::StackDepths | LogRequest::UnlessTooComplex => {
             let mut statistics = vec![0_u8; STATISTICS];
             request.log_level = LOG_STATISTICS;
             request.log_size = STATISTICS as u32;
             request.log_buf = statistics.as_mut_ptr() as u64;
-            if let Ok(program) = sys::bpf_fd(Command::ProgLoad, request) {
-                let stack_depths = verifier_log::stack_depths(&facts::text(&statistics));
-                return Ok(Loaded { program, log: String::new(), stack_depths, warnings: Vec::new() });
+            let loaded = sys::bpf_fd(Command::ProgLoad, request);
+            let log = facts::text(&statistics);
+            match loaded {
+                Ok(program) => {
+                    let stack_depths = verifier_log::stack_depths(&log);
+                    let warnings = Vec::new();
+                    return Ok(Loaded { program, log: String::new(), stack_depths, warnings });
+                }
+                Err(source) if load.log == LogRequest::UnlessTooComplex && is_too_complex(&log) => {
+                    return Err(refused(load, log, source));
+                }
+                Err(_) => {}
             }
         }
         LogRequest::Always => {}
     }
     with_log(load, request)
+}
+
+fn refused(load: &ProgramLoad<'_>, log: String, source: io::Error) -> KernelError {
+    let text = &load.text.0;
+    KernelError::Refused { program: text.name.clone(), why: RefusalReason::read(&log, text), log, source }
 }
 
 fn is_unsaid(why: &RefusalReason, source: &io::Error) -> bool {
@@ -220,12 +234,7 @@ fn with_log(load: &ProgramLoad<'_>, request: &mut attr::ProgLoad) -> Result<Load
             let stack_depths = verifier_log::stack_depths(&log);
             Ok(Loaded { program, log, stack_depths, warnings: Vec::new() })
         }
-        Err(source) => Err(KernelError::Refused {
-            program: load.text.0.name.clone(),
-            why: RefusalReason::read(&log, &load.text.0),
-            log,
-            source,
-        }),
+        Err(source) => Err(refused(load, log, source)),
     }
 }
 

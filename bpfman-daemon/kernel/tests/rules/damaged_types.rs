@@ -1,13 +1,13 @@
-//! Types that the kernel refuses: a program that does not need them is loaded without them.
+//! What the kernel refuses: types that a program does not need are left out, and no refusal takes twice as long as it has to.
 
 use bpfman_model::uapi::prog_type;
-use bpfman_model::{BoundText, LineInfo, ProgramType};
+use bpfman_model::{BoundText, Insn, LineInfo, ProgramType};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
-use bpfmand_kernel::{KernelError, ProgramKind, RefusalReason};
+use bpfmand_kernel::{KernelError, LogRequest, ProgramKind, ProgramLoad, RefusalReason};
 
 use crate::bench::Bench;
-use crate::programs::{PASS, load_as, typed};
+use crate::programs::{PASS, exit, load_as, set, text, typed};
 
 /// The kernel knows three bits of an integer's encoding, one at a time.
 fn with_damaged_integer() -> BoundText {
@@ -71,8 +71,24 @@ fn refused_program_may_need_its_damaged_types(bench: &Bench<LinuxKernel>) {
     }
 }
 
+/// A log with instructions comes of a second verification.
+fn program_that_is_too_complex_is_verified_once(bench: &Bench<LinuxKernel>) {
+    const ADD: u8 = 0x07;
+    const JLT: u8 = 0xa5;
+    let count = [set(1, 0), Insn::new(ADD, 1, 0, 0, 1), Insn::new(JLT, 1, 0, -2, 10_000_000)];
+    let text = text("counts", [&count[..], &[set(0, PASS), exit()]].concat());
+    for (log, is_whole) in [(LogRequest::UnlessTooComplex, false), (LogRequest::OnFailure, true)] {
+        let load = ProgramLoad { log, ..load_as(&text, ProgramType::Xdp.into()) };
+        let error = bench.kernel.load_program(&load).unwrap_err();
+        let KernelError::Refused { log, .. } = &error else { panic!("{error:?}") };
+        assert_eq!(log.contains("1: (07) r1 += 1"), is_whole, "{log:.200}");
+        assert!(error.to_string().contains("the verifier gave up after"), "{error}");
+    }
+}
+
 crate::on_linux!(
     program_is_loaded_without_damaged_types,
     program_is_loaded_without_damaged_debug_information,
-    refused_program_may_need_its_damaged_types
+    refused_program_may_need_its_damaged_types,
+    program_that_is_too_complex_is_verified_once
 );

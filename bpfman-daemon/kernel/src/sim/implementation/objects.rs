@@ -187,7 +187,7 @@ impl KernelObjects for SimKernel {
         }
         let key = state.load_program(load)?;
         let log = match load.log {
-            LogRequest::OnFailure | LogRequest::StackDepths => String::new(),
+            LogRequest::OnFailure | LogRequest::StackDepths | LogRequest::UnlessTooComplex => String::new(),
             LogRequest::Always => format!("processed {} insns\n", load.text.0.insns.len()),
         };
         // Without a verifier there are no depths: the engine then uses the text itself.
