@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Builder;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bpfman_model::{CpuExcess, CpuLimit, Owner, ProgramUid};
 use bpfmand_access::AccessPolicy;
 use bpfmand_api::{AccessSource as _, Gate};
 use bpfmand_engine::{
-    CpuOutcome, CpuReadings, Ending, Engine, EngineError, Expired, ProgramRecord, excesses,
+    CpuOutcome, CpuReadings, Ending, Engine, EngineError, Expired, ProgramRecord, TrapLimit, excesses,
+    is_tenants_probe, trap_excesses,
 };
 use bpfmand_journal::{DaemonPart, HistoryEntry, Journal};
 use bpfmand_kernel::linux::LinuxKernel;
@@ -23,6 +24,8 @@ use crate::policy::PolicySource;
 const TURN: Duration = Duration::from_secs(1);
 /// Minimum interval between two checks, however often records change.
 const REST: Duration = Duration::from_millis(50);
+/// Windows without statistics between two that count breakpoints alone.
+const PAUSE: u32 = 9;
 /// Maximum number of remembered failures; each is logged once.
 const MAX_REMEMBERED: usize = 1_000;
 /// Stack of the thread, as large as for requests: detaching builds chains.
@@ -71,7 +74,8 @@ impl Budgets {
         policy: Arc<PolicySource>,
         journal: Arc<Journal>,
         gate: Arc<Gate>,
-        (window, counts): (Duration, Arc<LimitCounts>),
+        settings: BudgetSettings,
+        counts: Arc<LimitCounts>,
     ) -> Self {
         let measures = Arc::new(AtomicBool::new(false));
         let worker = Worker {
@@ -79,10 +83,11 @@ impl Budgets {
             policy,
             journal,
             gate,
-            window,
+            settings,
             counts,
             measures: Arc::clone(&measures),
             measuring: None,
+            pause: None,
             last_was_empty: false,
             told: BTreeMap::new(),
         };
@@ -113,6 +118,15 @@ impl Budgets {
     }
 }
 
+/// What the limits are compared with.
+#[derive(Clone, Copy, Debug)]
+pub struct BudgetSettings {
+    /// Time over which CPU time is measured.
+    pub window: Duration,
+    /// Limit of the breakpoints of a tenant's probes.
+    pub traps: Option<TrapLimit>,
+}
+
 /// Readings at the start of a window, with the handle that keeps run statistics enabled.
 struct Measuring {
     _clock: Box<dyn RunClock>,
@@ -124,10 +138,12 @@ struct Worker {
     policy: Arc<PolicySource>,
     journal: Arc<Journal>,
     gate: Arc<Gate>,
-    window: Duration,
+    settings: BudgetSettings,
     counts: Arc<LimitCounts>,
     measures: Arc<AtomicBool>,
     measuring: Option<Measuring>,
+    /// End of a pause between windows in which only breakpoints are counted.
+    pause: Option<Instant>,
     last_was_empty: bool,
     /// Last failure by object, so that a repeated one is logged once.
     told: BTreeMap<String, String>,
@@ -137,7 +153,12 @@ impl Worker {
     fn is_needed(&self) -> bool {
         // Read the policy at each turn: only a policy that has been read can become the last good one.
         let policy = self.policy.policy();
-        self.engine.has_deadlines() || self.engine.runs_any(|one| is_limited(&policy, one))
+        self.engine.has_deadlines()
+            || self.engine.runs_any(|one| is_limited(&policy, one) || self.counts_traps_of(one))
+    }
+
+    fn counts_traps_of(&self, program: &ProgramRecord) -> bool {
+        self.settings.traps.is_some() && is_tenants_probe(program)
     }
 
     /// Performs one check. Returns the time until the next one, or `None` if there is nothing to enforce.
@@ -183,8 +204,18 @@ impl Worker {
     fn measure(&mut self) -> Option<Duration> {
         let policy = self.policy.policy();
         let limit_of = |owner: &Owner| limit_of_owner(&policy, owner);
-        let is_due = self.measuring.as_ref().is_none_or(|begun| begun.readings.age() >= self.window);
-        let is_anyone = self.engine.runs_any(|program| is_limited(&policy, program));
+        let is_limit = self.engine.runs_any(|program| is_limited(&policy, program));
+        let is_anyone = is_limit || self.engine.runs_any(|program| self.counts_traps_of(program));
+        // Statistics cost each run of every program: for breakpoints alone, they are on for a tenth of the time.
+        let window = if is_limit { self.settings.window } else { self.settings.window.min(TURN) };
+        if let Some(end) = self.pause.filter(|_| is_anyone && !is_limit) {
+            let left = end.saturating_duration_since(Instant::now());
+            if !left.is_zero() {
+                return Some(left);
+            }
+        }
+        self.pause = None;
+        let is_due = self.measuring.as_ref().is_none_or(|begun| begun.readings.age() >= window);
         // Do not stop before the window ends: a program reattached again and again would start a new one each time.
         if !is_anyone && (self.measuring.is_none() || self.last_was_empty && is_due) {
             self.rest();
@@ -200,30 +231,40 @@ impl Worker {
                 }
                 Err(error) => self.cannot("CPU time", &error),
             }
-            return Some(self.window);
+            return Some(window);
         };
         if !is_due {
-            return Some(self.window.saturating_sub(before.readings.age()));
+            return Some(window.saturating_sub(before.readings.age()));
         }
         self.last_was_empty = !is_anyone;
         let after = match self.engine.read_cpu() {
             Ok(after) => after,
             Err(error) => {
                 self.cannot("CPU time", &error);
-                return Some(self.window);
+                return Some(window);
             }
         };
         let uses = self.engine.cpu_between(&before.readings, &after);
-        let over = excesses(&uses, after.since(&before.readings), limit_of);
+        let measured = after.since(&before.readings);
+        let mut over = excesses(&uses, measured, limit_of);
+        over.extend(self.settings.traps.into_iter().flat_map(|limit| trap_excesses(&uses, measured, limit)));
         for (program, excess) in &over {
             self.limit(*program, excess);
         }
         let over: Vec<ProgramUid> = over.into_iter().map(|(program, _)| program).collect();
         self.engine.forget_warnings_but(&over);
+        if !is_limit {
+            self.rest();
+            // A pause is no rest: the daemon must not exit when idle.
+            self.measures.store(true, Ordering::Relaxed);
+            let pause = window * PAUSE;
+            self.pause = Some(Instant::now() + pause);
+            return Some(pause);
+        }
         if let Some(measuring) = &mut self.measuring {
             measuring.readings = after;
         }
-        Some(self.window)
+        Some(window)
     }
 
     fn rest(&mut self) {

@@ -8,8 +8,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use bpfman_model::CpuShare;
 use bpfmand_cage::{CageMode, DEFAULT_MEMORY, WritableFolders};
-use bpfmand_engine::{CountersMode, DEFAULT_MAP_BYTES, DEFAULT_OWNERS_MAP_BYTES, OwnerBudget, XdpModes};
+use bpfmand_engine::{
+    CountersMode, DEFAULT_MAP_BYTES, DEFAULT_OWNERS_MAP_BYTES, OwnerBudget, TrapLimit, XdpModes,
+};
 use bpfmand_image::{Bounds, LegacySigning, RegistrySettings};
 use bpfmand_journal::JournalSettings;
 use bpfmand_kernel::linux::DEFAULT_POD_LOGS;
@@ -63,6 +66,8 @@ pub struct Config {
     /// Maximum kernel memory of the maps of all these owners together, in bytes; `None` for no limit.
     pub map_bytes_of_owners: Option<u64>,
     pub cpu_window: Duration,
+    /// Limit of the breakpoints of a tenant's probes; `None` for no limit.
+    pub traps: Option<TrapLimit>,
     pub store: EngineKind,
     /// Interval at which hooks are compared with the records; `None` for never.
     pub check: Option<Duration>,
@@ -160,6 +165,7 @@ impl Config {
             map_bytes_of_owner: file.maps.mib_per_owner.map_or(DEFAULT_OWNERS_MAP_BYTES, bytes_of_mib),
             map_bytes_of_owners: file.maps.mib_of_owners.map(bytes_of_mib),
             cpu_window: cpu_window(file.limits.cpu_window_seconds)?,
+            traps: trap_limit(file.limits.probe_share.as_deref(), file.limits.probe_trap_ns)?,
             store: match file.store.engine.as_deref() {
                 None => EngineKind::default(),
                 Some(name) => {
@@ -243,6 +249,24 @@ fn cpu_window(seconds: Option<f64>) -> anyhow::Result<Duration> {
             RANGE.end()
         ),
     }
+}
+
+fn trap_limit(share: Option<&str>, nanoseconds: Option<u64>) -> anyhow::Result<Option<TrapLimit>> {
+    const DEFAULT: CpuShare = CpuShare(100_000);
+    const DEFAULT_NANOSECONDS: u64 = 2_000;
+    const MAX_NANOSECONDS: u64 = 1_000_000;
+    let nanoseconds = nanoseconds.unwrap_or(DEFAULT_NANOSECONDS);
+    if !(1..=MAX_NANOSECONDS).contains(&nanoseconds) {
+        bail!("configuration: limits.probe_trap_ns {nanoseconds} is not between 1 and {MAX_NANOSECONDS}");
+    }
+    let share = match share {
+        None => DEFAULT,
+        Some("off") => return Ok(None),
+        Some(text) => text
+            .parse()
+            .map_err(|error| anyhow::anyhow!("configuration: limits.probe_share: {error}, or \"off\""))?,
+    };
+    Ok(Some(TrapLimit { share, nanoseconds }))
 }
 
 fn check_period(seconds: Option<f64>) -> anyhow::Result<Option<Duration>> {

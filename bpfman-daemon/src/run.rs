@@ -22,7 +22,7 @@ use bpfmand_store::{Store, StoreOptions};
 
 use crate::break_glass::Marker;
 use crate::break_glass_watcher::BreakGlassWatcher;
-use crate::budgets::Budgets;
+use crate::budgets::{BudgetSettings, Budgets};
 use crate::cage::Cage;
 use crate::config::Config;
 use crate::csi::Csi;
@@ -202,7 +202,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         Arc::clone(&policy),
         Arc::clone(&journal),
         Arc::clone(&gate),
-        (config.cpu_window, Arc::clone(&limit_counts)),
+        BudgetSettings { window: config.cpu_window, traps: config.traps },
+        Arc::clone(&limit_counts),
     ));
     // Apply the limits of a new load at once, even if a check of the hooks is waiting.
     let begin_limits: Arc<ChangeListener> = Arc::new({

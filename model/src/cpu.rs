@@ -118,14 +118,23 @@ pub struct CpuExcess {
     /// Action that was executed.
     #[serde(default)]
     pub done: CpuAction,
+    /// True if it is the time that breakpoints of probes cost all processes, and not that of programs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub of_traps: bool,
 }
 
 /// Text such as "it took 31% of a CPU over 10 s; its limit is 5%".
 impl fmt::Display for CpuExcess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { used, owner_used, limit, window_ms, .. } = self;
+        let Self { used, owner_used, limit, window_ms, of_traps, .. } = self;
         let window = Duration::from_millis(*window_ms);
         match owner_used {
+            Some(all) if *of_traps => write!(
+                f,
+                "its breakpoints took {used} of a CPU from processes over {window:?}, and those of all probes of its owner {all}; \
+                 limits.probe_share is {}",
+                limit.share
+            ),
             None => write!(f, "it took {used} of a CPU over {window:?}; its limit is {}", limit.share),
             Some(all) => write!(
                 f,
@@ -173,9 +182,12 @@ mod tests {
             limit,
             window_ms: 10_000,
             done: CpuAction::Detach,
+            of_traps: false,
         };
         assert_eq!(own.to_string(), "it took 31% of a CPU over 10s; its limit is 5%");
         let shared = CpuExcess { owner_used: Some(CpuShare(400_000)), ..own };
         assert!(shared.to_string().ends_with("which took 40%; their limit is 5%"), "{shared}");
+        let traps = CpuExcess { of_traps: true, ..shared };
+        assert!(traps.to_string().starts_with("its breakpoints took 31% of a CPU from processes"), "{traps}");
     }
 }

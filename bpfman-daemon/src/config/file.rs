@@ -116,6 +116,8 @@ pub(super) struct MapsTable {
 #[serde(default)]
 pub(super) struct LimitsTable {
     pub(super) cpu_window_seconds: Option<f64>,
+    pub(super) probe_share: Option<String>,
+    pub(super) probe_trap_ns: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

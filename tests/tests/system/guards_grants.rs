@@ -9,6 +9,7 @@ use bpfman_proto::v1;
 use bpfman_tests::container::Container;
 use bpfman_tests::skip::{is_older_than, lacks, lacks_kprobes};
 use bpfman_tests::target::{self, Target};
+use bpfman_tests::wait::until;
 use bpfman_tests::wire::Wire;
 use bpfman_tests::{Daemon, Launch, Outcome, compile, kernel, perf, requests};
 
@@ -121,6 +122,36 @@ fn a_grants_uprobe_sees_the_callers_control_group_alone() {
     team.daemon.again(&Launch { policy: policy(""), ..Launch::default() });
     team.daemon.open_to_users();
     team.assert_sees_its_group("uprobe:on_uprobe", 3, &line, Target::call);
+}
+
+#[test]
+fn probe_that_others_pay_for_is_detached() {
+    let mut team = Team::new("");
+    team.daemon.kill();
+    // Three breakpoints in a window are too many, and a window begins every three seconds.
+    let config =
+        "[limits]\ncpu_window_seconds = 0.3\nprobe_share = \"1%\"\nprobe_trap_ns = 1000000\n".to_owned();
+    team.daemon.again(&Launch { policy: policy(""), config, ..Launch::default() });
+    team.daemon.open_to_users();
+    let id = team.probe("uprobe:on_uprobe");
+    let path = binary(&team.daemon);
+    team.run(&format!("attach {id} uprobe --target {path} --fn-name probed")).success();
+    let links =
+        |team: &Team| team.daemon.bpfman("list links -o json").json()["links"].as_array().unwrap().len();
+    assert_eq!(links(&team), 1);
+    until("the probe is detached", || {
+        (0..20).for_each(|_| team.other.call());
+        links(&team) == 0
+    });
+    assert_eq!(team.fired(id, 3), 0);
+    let state = team.daemon.bpfman(&format!("get program {id} -o json")).json()["state"].to_string();
+    assert!(
+        state.contains("detached: its breakpoints took") && state.contains("limits.probe_share is 1%"),
+        "{state}"
+    );
+    let history = team.daemon.bpfman("history -o json").json()["entries"].take();
+    let is_act = |entry: &serde_json::Value| entry["verb"] == "Detach" && entry["daemon"] == "limits";
+    assert!(history.as_array().unwrap().iter().any(is_act), "{history}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bpfman_model::{CpuExcess, CpuLimit, CpuShare, Owner, ProgramUid};
+use bpfman_model::{CpuAction, CpuExcess, CpuLimit, CpuShare, Owner, ProgramUid};
 
 /// CPU use of one program in a window.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct CpuUse {
     pub limit: Option<CpuLimit>,
     /// CPU time, in nanoseconds.
     pub nanoseconds: u64,
+    /// Breakpoints that processes met, if it is a tenant's probe.
+    pub traps: u64,
     /// False if the program was unloaded: its use counts for its owner, but no action is taken.
     pub is_loaded: bool,
 }
@@ -34,6 +36,7 @@ pub fn excesses(
         limit,
         window_ms,
         done: limit.action,
+        of_traps: false,
     };
     let mut found: BTreeMap<ProgramUid, CpuExcess> = BTreeMap::new();
     let mut owners: BTreeMap<&Owner, Vec<&CpuUse>> = BTreeMap::new();
@@ -65,6 +68,44 @@ pub fn excesses(
     found.into_iter().collect()
 }
 
+/// Limit of the time that breakpoints of an owner's probes cost processes, of its own and of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrapLimit {
+    /// Share of a CPU.
+    pub share: CpuShare,
+    /// Time that a breakpoint costs, in nanoseconds.
+    pub nanoseconds: u64,
+}
+
+/// Returns, of each owner over the limit, the probe that processes met most often. The kernel does not time a breakpoint.
+#[must_use]
+pub fn trap_excesses(uses: &[CpuUse], window: Duration, limit: TrapLimit) -> Vec<(ProgramUid, CpuExcess)> {
+    let window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
+    let share = |traps: u64| CpuShare::of(traps.saturating_mul(limit.nanoseconds), window);
+    let mut owners: BTreeMap<&Owner, (u64, Option<&CpuUse>)> = BTreeMap::new();
+    for one in uses.iter().filter(|one| one.traps > 0) {
+        let (all, most) = owners.entry(&one.owner).or_default();
+        *all = all.saturating_add(one.traps);
+        if one.is_loaded && most.is_none_or(|most| most.traps < one.traps) {
+            *most = Some(one);
+        }
+    }
+    let over = owners.into_values().filter(|(all, _)| share(*all) > limit.share);
+    over.filter_map(|(all, most)| {
+        let most = most?;
+        let excess = CpuExcess {
+            used: share(most.traps),
+            owner_used: Some(share(all)),
+            limit: CpuLimit { share: limit.share, action: CpuAction::Detach },
+            window_ms,
+            done: CpuAction::Detach,
+            of_traps: true,
+        };
+        Some((most.program, excess))
+    })
+    .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use bpfman_model::CpuAction::{Detach, Warn};
@@ -79,6 +120,7 @@ mod tests {
             owner: Owner::Grant(owner.to_owned()),
             limit,
             nanoseconds,
+            traps: 0,
             is_loaded: true,
         }
     }
@@ -111,6 +153,24 @@ mod tests {
             [of(1, "net", second, Some(percent(9, Warn))), of(2, "net", second, Some(percent(10, Warn)))];
         let [(1, found)] = &over(&own, None)[..] else { panic!() };
         assert_eq!(found.owner_used, None);
+    }
+
+    #[test]
+    fn breakpoints_of_an_owner_count_together() {
+        let limit = TrapLimit { share: CpuShare(100_000), nanoseconds: 2_000 };
+        let traps = |program, owner, traps| CpuUse { traps, ..of(program, owner, 0, None) };
+        // 10 % of 10 s are 500,000 breakpoints of 2 µs.
+        let within = [traps(1, "net", 300_000), traps(2, "net", 200_000), traps(3, "other", 500_000)];
+        assert_eq!(trap_excesses(&within, WINDOW, limit), []);
+        let over = [traps(1, "net", 300_000), traps(2, "net", 200_100), traps(3, "other", 1)];
+        let [(ProgramUid(1), excess)] = &trap_excesses(&over, WINDOW, limit)[..] else { panic!() };
+        assert_eq!((excess.used, excess.owner_used), (CpuShare(60_000), Some(CpuShare(100_020))));
+        assert_eq!((excess.done, excess.of_traps), (Detach, true));
+        let gone = CpuUse { is_loaded: false, ..traps(1, "net", 400_000) };
+        let [(ProgramUid(2), _)] = trap_excesses(&[gone.clone(), over[1].clone()], WINDOW, limit)[..] else {
+            panic!()
+        };
+        assert_eq!(trap_excesses(&[CpuUse { traps: u64::MAX, ..gone }], WINDOW, limit), []);
     }
 
     #[test]

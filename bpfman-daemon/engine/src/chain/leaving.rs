@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use bpfman_model::{HookKey, LinkId, ProgramId};
+use bpfman_model::{HookKey, LinkId, ProgramId, RunCounts};
 use bpfmand_kernel::Kernel;
 
 use crate::state::chain_record::{ChainRecord, HookCounted};
@@ -17,7 +17,12 @@ impl<K: Kernel> Engine<K> {
     pub(crate) fn read_alone(&self, program: &ProgramRecord) -> Result<Option<ProgramReading>, EngineError> {
         let (uid, is_ours) = (program.uid, !program.is_adopted());
         let ran = self.ran(program.id)?;
-        Ok(ran.map(|nanoseconds| ProgramReading { program: uid, nanoseconds, is_ours }))
+        Ok(ran.map(|ran| ProgramReading {
+            program: uid,
+            nanoseconds: ran.nanoseconds,
+            runs: ran.runs,
+            is_ours,
+        }))
     }
 
     pub(crate) fn note_leaving_program(&self, program: &ProgramRecord) {
@@ -55,9 +60,9 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    fn ran(&self, id: ProgramId) -> Result<Option<u64>, EngineError> {
+    fn ran(&self, id: ProgramId) -> Result<Option<RunCounts>, EngineError> {
         let Some(program) = self.kernel.open_program(id)? else { return Ok(None) };
-        Ok(Some(self.kernel.run_counts(&program)?.nanoseconds))
+        Ok(Some(self.kernel.run_counts(&program)?))
     }
 
     pub(crate) fn read_chain(
@@ -74,7 +79,7 @@ impl<K: Kernel> Engine<K> {
         let reading = match read.entry(entry.program) {
             Entry::Occupied(reading) => reading.into_mut(),
             Entry::Vacant(place) => {
-                let Some(nanoseconds) = self.ran(entry.program)? else { return Ok(()) };
+                let Some(RunCounts { nanoseconds, .. }) = self.ran(entry.program)? else { return Ok(()) };
                 let none = |program| MemberReading { program, packets: 0, time: MemberTime::default() };
                 let members = chain.members.iter().map(|member| none(member.program)).collect();
                 place.insert(ChainReading { nanoseconds, members })

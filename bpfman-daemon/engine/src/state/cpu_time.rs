@@ -54,6 +54,7 @@ impl MemberTime {
 pub struct ProgramReading {
     pub program: ProgramUid,
     pub nanoseconds: u64,
+    pub runs: u64,
     /// True if the daemon loaded the program: a first reading is charged in full. An adopted program ran before.
     pub is_ours: bool,
 }
