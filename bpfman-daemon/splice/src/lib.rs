@@ -53,8 +53,8 @@ pub use guard::helper_costs::MapBounds;
 pub use guard::loops::MAX_ROUNDS;
 pub use guard::steps::CountedLoops;
 pub use guard::test::{
-    CredentialOffsets, GUARD_ENTRIES, GuardTest, Guarded, GuardedTasks, Protection, TaskOffsets, guard_entry,
-    guard_table, guarded, set_guard_entry,
+    CredentialOffsets, GUARD_ENTRIES, GroupOffsets, GuardTest, Guarded, GuardedTasks, Protection,
+    TaskOffsets, guard_entry, guard_table, guarded, set_guard_entry,
 };
 pub use planning::planner::plan;
 pub use specialise::{ReadOnlyMap, is_soon_removed, specialised};

@@ -7,7 +7,7 @@ use bpfman_model::{ProgramText, ProgramType, TypeScope};
 use bpfmand_kernel::{Kernel, Probe};
 use bpfmand_object::KernelBtf;
 use bpfmand_splice::{
-    CredentialOffsets, GuardTest, Guarded, Protection, TaskOffsets, guarded, is_gpl_compatible,
+    CredentialOffsets, GroupOffsets, GuardTest, Guarded, Protection, TaskOffsets, guarded, is_gpl_compatible,
 };
 
 pub use crate::engine::tenant_calls::{rules_of, rules_of_program};
@@ -88,6 +88,8 @@ impl<K: Kernel> Engine<K> {
             table: TABLE,
             namespaces: types.and_then(task_offsets),
             credentials: types.and_then(credential_offsets),
+            // A sleepable program is outside of RCU: the kernel may free what it reads there.
+            groups: types.filter(|_| !text.sleepable).and_then(group_offsets),
             neutral: i32::from(runs_by_perf_events(program_type)),
             only_neutral: runs_by_perf_events(program_type),
         };
@@ -123,6 +125,17 @@ fn credential_offsets(kernel: &KernelBtf) -> Option<CredentialOffsets> {
             None => Protection::OfMemory { mm: at("task_struct", "mm")?, flags: at("mm_struct", "flags")? },
         },
     })
+}
+
+fn group_offsets(kernel: &KernelBtf) -> Option<GroupOffsets> {
+    let at = |structure, member| i16::try_from(kernel.member_offset(structure, member)?).ok();
+    let way = [
+        at("task_struct", "cgroups")?,
+        at("css_set", "dfl_cgrp")?,
+        at("cgroup", "kn")?,
+        at("kernfs_node", "id")?,
+    ];
+    Some(GroupOffsets { way })
 }
 
 /// True if a perf event takes no sample when the program returns 0.

@@ -5,9 +5,10 @@
 //!
 //! ```text
 //! r6 = context; index = cookie; index < entries, or out
+//! of one user:           uid, euid and suid are entry.user, and the memory is not protected from it, or out;
+//!                        the task's own cgroup is entry.id: no more to ask, since each helper takes longer than all loads
 //! by cgroup:             bpf_get_current_ancestor_cgroup_id(entry.level) == entry.id, or out
 //! by process namespace:  inode and beginning of its first process are the entry's, or out
-//! of one user:           uid, euid and suid are entry.user, and the memory is not protected from it, or out
 //! r1 = r6; the program, but where perf events run it, each exit returns 1
 //! out: return 1 where perf events run the program, else 0
 //! ```
@@ -18,7 +19,7 @@
 use bpfman_model::{FuncInfo, Insn, LineInfo, MapSpec, ProgramText, TaskGroup, map_type, op};
 
 use super::exits::with_end;
-use crate::text::asm::Asm;
+use crate::text::asm::{Asm, Label};
 use crate::text::opcode::{
     ADD64_REG, AND64_IMM, JEQ64, JEQ64_REG, JGE64, JNE64, JNE64_REG, LOAD_DW, LOAD_W, LSH64_IMM, MOV64_IMM,
     MOV64_REG, SUB64_REG,
@@ -96,6 +97,13 @@ pub enum Protection {
     },
 }
 
+/// Offsets, in bytes, on the way from a task to the id of its cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupOffsets {
+    /// `task_struct.cgroups`, `css_set.dfl_cgrp`, `cgroup.kn` and `kernfs_node.id`.
+    pub way: [i16; 4],
+}
+
 /// Tasks for which a link lets its program run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GuardedTasks {
@@ -114,6 +122,8 @@ pub struct GuardTest {
     pub namespaces: Option<TaskOffsets>,
     /// Offsets for the test of a task's credentials, with the same requirements.
     pub credentials: Option<CredentialOffsets>,
+    /// Offsets for the short test of a user's cgroup; none where the kernel may free a set of cgroups meanwhile.
+    pub groups: Option<GroupOffsets>,
     /// Result of the program for tasks that do not match.
     pub neutral: i32,
     /// Always the neutral result: another one would drop samples of the perf event's other users.
@@ -212,11 +222,14 @@ pub(crate) fn put_in_front(text: &ProgramText, front: Vec<Insn>) -> Guarded {
 const CONTEXT: u8 = 6;
 const AT_ENTRY: u8 = 7;
 
+const fn load(code: u8, to: u8, from: u8, at: i16) -> Insn {
+    Insn::new(code, to, from, at, 0)
+}
+
 fn front(test: &GuardTest) -> Vec<Insn> {
     let mut asm = Asm::default();
     let (passed, out) = (asm.label(), asm.label());
-    let (by_namespace, found) = (asm.label(), asm.label());
-    let load = |code, to, from, at: i16| Insn::new(code, to, from, at, 0);
+    let (by_namespace, of_anybody) = (asm.label(), asm.label());
     asm.push(Insn::new(MOV64_REG, CONTEXT, 1, 0, 0));
     asm.helper(HELPER_ATTACH_COOKIE);
     asm.branch(JGE64, GUARD_ENTRIES, out);
@@ -224,12 +237,21 @@ fn front(test: &GuardTest) -> Vec<Insn> {
     asm.push(Insn::new(op::LD_IMM64, AT_ENTRY, op::PSEUDO_MAP_VALUE, 0, test.table as i32));
     asm.push(Insn::default());
     asm.push(Insn::new(ADD64_REG, AT_ENTRY, 0, 0, 0));
+    asm.push(load(LOAD_W, 1, AT_ENTRY, AT_HAS_USER));
+    match &test.credentials {
+        None => asm.branch_on(1, JNE64, 0, out),
+        Some(offsets) => {
+            asm.branch_on(1, JEQ64, 0, of_anybody);
+            of_one_user(&mut asm, offsets, test.groups.as_ref(), passed, out);
+        }
+    }
+    asm.bind(of_anybody);
     asm.push(load(LOAD_W, 2, AT_ENTRY, 0));
     asm.push(load(LOAD_W, 1, AT_ENTRY, AT_FIRST));
     asm.branch_on(2, JNE64, BY_GROUP, if test.namespaces.is_some() { by_namespace } else { out });
     asm.helper(HELPER_ANCESTOR_CGROUP_ID);
     asm.push(load(LOAD_DW, 1, AT_ENTRY, AT_SECOND));
-    asm.branch_registers(JEQ64_REG, 0, 1, found);
+    asm.branch_registers(JEQ64_REG, 0, 1, passed);
     asm.bind(out);
     asm.push(Insn::new(MOV64_IMM, 0, 0, 0, test.neutral));
     asm.exit();
@@ -253,35 +275,54 @@ fn front(test: &GuardTest) -> Vec<Insn> {
         asm.push(Insn::new(SUB64_REG, 2, 3, 0, 0));
         asm.branch_on(2, JGE64, TICK as u32, out);
     }
-    asm.bind(found);
-    asm.push(load(LOAD_W, 1, AT_ENTRY, AT_HAS_USER));
-    match &test.credentials {
-        None => asm.branch_on(1, JNE64, 0, out),
-        Some(offsets) => {
-            asm.branch_on(1, JEQ64, 0, passed);
-            asm.helper(HELPER_CURRENT_TASK_BTF);
-            asm.push(load(LOAD_W, 2, AT_ENTRY, AT_USER));
-            asm.push(load(LOAD_DW, 1, 0, offsets.cred));
-            asm.branch_on(1, JEQ64, 0, out);
-            for user in offsets.users {
-                asm.push(load(LOAD_W, 3, 1, user));
-                asm.branch_registers(JNE64_REG, 2, 3, out);
-            }
-            let (structure, code, flags) = match offsets.protection {
-                Protection::OfMemory { mm, flags } => (mm, LOAD_DW, flags),
-                Protection::OfProgram { exec_state, dumpable } => (exec_state, LOAD_W, dumpable),
-            };
-            asm.push(load(LOAD_DW, 1, 0, structure));
-            asm.branch_on(1, JEQ64, 0, passed);
-            asm.push(load(code, 1, 1, flags));
-            asm.push(Insn::new(AND64_IMM, 1, 0, 0, DUMPABLE));
-            asm.branch_on(1, JNE64, DUMPABLE_BY_USER, out);
-        }
-    }
     asm.bind(passed);
     asm.push(Insn::new(MOV64_REG, 1, CONTEXT, 0, 0));
     // The test has about sixty instructions; an unreachable jump would match no task.
     asm.finish(false).unwrap_or_else(|_| {
         vec![Insn::new(MOV64_IMM, 0, 0, 0, test.neutral), Insn::new(op::EXIT, 0, 0, 0, 0)]
     })
+}
+
+/// Leads to `out` for tasks of other users, to `passed` for those in exactly the entry's cgroup, else onwards.
+fn of_one_user(
+    asm: &mut Asm,
+    offsets: &CredentialOffsets,
+    groups: Option<&GroupOffsets>,
+    passed: Label,
+    out: Label,
+) {
+    let without_memory = asm.label();
+    asm.helper(HELPER_CURRENT_TASK_BTF);
+    asm.push(load(LOAD_W, 2, AT_ENTRY, AT_USER));
+    asm.push(load(LOAD_DW, 1, 0, offsets.cred));
+    asm.branch_on(1, JEQ64, 0, out);
+    for user in offsets.users {
+        asm.push(load(LOAD_W, 3, 1, user));
+        asm.branch_registers(JNE64_REG, 2, 3, out);
+    }
+    let (structure, code, flags) = match offsets.protection {
+        Protection::OfMemory { mm, flags } => (mm, LOAD_DW, flags),
+        Protection::OfProgram { exec_state, dumpable } => (exec_state, LOAD_W, dumpable),
+    };
+    asm.push(load(LOAD_DW, 1, 0, structure));
+    asm.branch_on(1, JEQ64, 0, without_memory);
+    asm.push(load(code, 1, 1, flags));
+    asm.push(Insn::new(AND64_IMM, 1, 0, 0, DUMPABLE));
+    asm.branch_on(1, JNE64, DUMPABLE_BY_USER, out);
+    asm.bind(without_memory);
+    if let Some(GroupOffsets { way: [set, group, node, id] }) = groups.copied() {
+        let further = asm.label();
+        asm.push(load(LOAD_W, 2, AT_ENTRY, 0));
+        asm.branch_on(2, JNE64, BY_GROUP, further);
+        asm.push(load(LOAD_DW, 1, 0, set));
+        for at in [group, node] {
+            asm.branch_on(1, JEQ64, 0, further);
+            asm.push(load(LOAD_DW, 1, 1, at));
+        }
+        asm.branch_on(1, JEQ64, 0, further);
+        asm.push(load(LOAD_DW, 1, 1, id));
+        asm.push(load(LOAD_DW, 2, AT_ENTRY, AT_SECOND));
+        asm.branch_registers(JEQ64_REG, 1, 2, passed);
+        asm.bind(further);
+    }
 }

@@ -3,8 +3,8 @@ use bpfman_model::{
 };
 
 use super::test::{
-    CredentialOffsets, GUARD_ENTRIES, GuardTest, GuardedTasks, Protection, TaskOffsets, guard_entry,
-    guard_table, guarded, set_guard_entry,
+    CredentialOffsets, GUARD_ENTRIES, GroupOffsets, GuardTest, GuardedTasks, Protection, TaskOffsets,
+    guard_entry, guard_table, guarded, set_guard_entry,
 };
 
 const OFFSETS: TaskOffsets = TaskOffsets { nsproxy: 8, pid_ns: 16, inode: 24, first: 32, began: 40 };
@@ -17,8 +17,10 @@ const CREDENTIALS: CredentialOffsets = CredentialOffsets {
 const NEWER: CredentialOffsets =
     CredentialOffsets { protection: Protection::OfProgram { exec_state: 56, dumpable: 64 }, ..CREDENTIALS };
 
+const GROUPS: GroupOffsets = GroupOffsets { way: [72, 80, 88, 96] };
+
 fn test(namespaces: Option<TaskOffsets>, credentials: Option<CredentialOffsets>) -> GuardTest {
-    GuardTest { table: 3, namespaces, credentials, neutral: 0, only_neutral: false }
+    GuardTest { table: 3, namespaces, credentials, groups: Some(GROUPS), neutral: 0, only_neutral: false }
 }
 
 fn text() -> ProgramText {
@@ -59,7 +61,10 @@ fn what_it_was_follows_with_its_functions_and_lines() {
 
 struct Task {
     cookie: u64,
+    /// Cgroup at the level of the entry.
     group: u64,
+    /// The task's own, at or below that.
+    own_group: u64,
     namespace: (u32, u64),
     users: [u32; 3],
     flags: u64,
@@ -74,10 +79,13 @@ fn passes(front: &[Insn], tasks: &GuardedTasks, task: &Task) -> bool {
     const CRED: u64 = 5 << 32;
     const MEMORY: u64 = 6 << 32;
     const TABLE: u64 = 7 << 32;
+    const SET: u64 = 8 << 32;
+    const GROUP: u64 = 9 << 32;
+    const NODE: u64 = 10 << 32;
     let mut table = vec![0; guard_table().value_size as usize];
     assert!(set_guard_entry(&mut table, 1, tasks));
     let read = |address: u64, size: usize| -> u64 {
-        if address >= TABLE {
+        if (TABLE..SET).contains(&address) {
             let at = usize::try_from(address - TABLE).unwrap();
             let mut bytes = [0; 8];
             bytes[..size].copy_from_slice(&table[at..at + size]);
@@ -88,6 +96,10 @@ fn passes(front: &[Insn], tasks: &GuardedTasks, task: &Task) -> bool {
             TASK if place == OFFSETS.nsproxy => PROXY,
             TASK if place == CREDENTIALS.cred => CRED,
             TASK if place == 56 => MEMORY,
+            TASK if place == GROUPS.way[0] => SET,
+            SET if place == GROUPS.way[1] => GROUP,
+            GROUP if place == GROUPS.way[2] => NODE,
+            NODE if place == GROUPS.way[3] => task.own_group,
             PROXY if place == OFFSETS.pid_ns => PID_NS,
             PID_NS if place == OFFSETS.inode => u64::from(task.namespace.0),
             PID_NS if place == OFFSETS.first => FIRST,
@@ -108,7 +120,10 @@ fn passes(front: &[Insn], tasks: &GuardedTasks, task: &Task) -> bool {
             op::CALL => {
                 registers[0] = match insn.imm {
                     174 => task.cookie,
-                    123 => task.group,
+                    123 => {
+                        assert!(!(task.own_group == 77 && tasks.user.is_some()), "a helper for nothing");
+                        task.group
+                    }
                     158 => TASK,
                     other => panic!("helper {other}"),
                 };
@@ -144,7 +159,14 @@ fn passes(front: &[Insn], tasks: &GuardedTasks, task: &Task) -> bool {
 fn program_runs_for_the_tasks_of_its_entry_alone() {
     let by_group = TaskGroup::ControlGroup { level: 3, id: 77 };
     let by_namespace = TaskGroup::PidNamespace { inode: 9, began: 5 };
-    let task = || Task { cookie: 1, group: 77, namespace: (9, 50_000_001), users: [1000; 3], flags: 1 };
+    let task = || Task {
+        cookie: 1,
+        group: 77,
+        own_group: 79,
+        namespace: (9, 50_000_001),
+        users: [1000; 3],
+        flags: 1,
+    };
     for credentials in [CREDENTIALS, NEWER] {
         let whole = guarded(&text(), &test(Some(OFFSETS), Some(credentials))).unwrap();
         let runs = |group, user, task: &Task| {
@@ -158,17 +180,22 @@ fn program_runs_for_the_tasks_of_its_entry_alone() {
                 assert!(!runs(group, user, &Task { cookie, ..task() }), "{group:?}: cookie {cookie}");
             }
         }
-        assert!(!runs(by_group, None, &Task { group: 78, ..task() }));
+        for user in [None, Some(1000)] {
+            assert!(!runs(by_group, user, &Task { group: 78, own_group: 78, ..task() }));
+            assert!(runs(by_group, user, &Task { own_group: 77, ..task() }));
+        }
+        let elsewhere = Task { own_group: 77, namespace: (8, 0), ..task() };
+        assert!(!runs(by_namespace, Some(1000), &elsewhere), "a namespace is no cgroup");
         for namespace in [(8, 50_000_001), (9, 49_999_999), (9, 60_000_000)] {
             assert!(!runs(by_namespace, None, &Task { namespace, ..task() }), "{namespace:?}");
         }
         // A program that set its user id, one that gave up root's, and one whose memory only root may read.
         for users in [[0, 1000, 1000], [1000, 0, 0], [1000, 1000, 0], [1001; 3]] {
-            assert!(!runs(by_group, Some(1000), &Task { users, ..task() }), "{users:?}");
+            assert!(!runs(by_group, Some(1000), &Task { users, own_group: 77, ..task() }), "{users:?}");
             assert!(runs(by_group, None, &Task { users, ..task() }), "{users:?}");
         }
         for flags in [0, 2, 3, 4] {
-            assert!(!runs(by_group, Some(1000), &Task { flags, ..task() }), "{flags}");
+            assert!(!runs(by_group, Some(1000), &Task { flags, own_group: 77, ..task() }), "{flags}");
         }
         assert!(runs(by_group, Some(1000), &Task { flags: 0x85, ..task() }));
     }
@@ -178,7 +205,8 @@ fn program_runs_for_the_tasks_of_its_entry_alone() {
 fn user_that_the_program_cannot_test_is_let_in_nowhere() {
     let without = guarded(&text(), &test(Some(OFFSETS), None)).unwrap();
     let group = TaskGroup::ControlGroup { level: 3, id: 77 };
-    let task = Task { cookie: 1, group: 77, namespace: (9, 50_000_001), users: [1000; 3], flags: 1 };
+    let task =
+        Task { cookie: 1, group: 77, own_group: 79, namespace: (9, 50_000_001), users: [1000; 3], flags: 1 };
     let front = &without.text.insns[..without.len];
     assert!(passes(front, &GuardedTasks { group, user: None }, &task));
     assert!(!passes(front, &GuardedTasks { group, user: Some(1000) }, &task));
