@@ -24,7 +24,6 @@ use crate::policy::PolicySource;
 const TURN: Duration = Duration::from_secs(1);
 /// Minimum interval between two checks, however often records change.
 const REST: Duration = Duration::from_millis(50);
-/// Windows without statistics between two that count breakpoints alone.
 const PAUSE: u32 = 9;
 /// Maximum number of remembered failures; each is logged once.
 const MAX_REMEMBERED: usize = 1_000;
@@ -118,12 +117,10 @@ impl Budgets {
     }
 }
 
-/// What the limits are compared with.
+/// Settings of the limits.
 #[derive(Clone, Copy, Debug)]
 pub struct BudgetSettings {
-    /// Time over which CPU time is measured.
     pub window: Duration,
-    /// Limit of the breakpoints of a tenant's probes.
     pub traps: Option<TrapLimit>,
 }
 

@@ -31,7 +31,6 @@ impl KeyShape {
     pub(crate) fn of(der: &[u8]) -> Self {
         let Some(body) = sequence(der) else { return Self::NoKey };
         if der.len() == P256_KEY && der.starts_with(&P256) {
-            // Behind the algorithm and the beginning of a bit string.
             return if is_point(der.get(P256.len() + 3..).unwrap_or_default()) {
                 Self::P256
             } else {

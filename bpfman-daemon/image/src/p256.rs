@@ -1,11 +1,8 @@
-//! Whether a point is on the curve P-256: a key whose point is not is no key, and would verify nothing.
+//! Points of the curve P-256: a key whose point is not is no key, and would verify nothing.
 
-/// Number below 2^256, the least significant part first.
 type Number = [u64; 4];
 
-/// Prime of the field.
 const PRIME: Number = [0xffff_ffff_ffff_ffff, 0x0000_0000_ffff_ffff, 0, 0xffff_ffff_0000_0001];
-/// Constant of the curve: y² = x³ - 3x + B.
 const B: Number =
     [0x3bce_3c3e_27d2_604b, 0x651d_06b0_cc53_b0f6, 0xb3eb_bd55_7698_86bc, 0x5ac6_35d8_aa3a_93e7];
 
@@ -18,7 +15,6 @@ pub(crate) fn is_point(bytes: &[u8]) -> bool {
     sum(product(y, y), three_x) == sum(product(product(x, x), x), B)
 }
 
-/// Returns a number of the field from 32 bytes, the most significant first.
 fn number(bytes: &[u8]) -> Option<Number> {
     let mut number = Number::default();
     let (words, []) = bytes.as_chunks() else { return None };
@@ -61,7 +57,6 @@ fn product(left: Number, right: Number) -> Number {
 mod tests {
     use super::*;
 
-    /// The base point of the standard (FIPS 186).
     const BASE: [&str; 2] = [
         "6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296",
         "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5",

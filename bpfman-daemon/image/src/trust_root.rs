@@ -53,7 +53,6 @@ impl TrustRoot {
     }
 }
 
-/// Returns the first place that lacks a certificate or a key.
 fn broken_place(root: &Value) -> Option<String> {
     let is_der = |value: &Value| {
         let der = value["rawBytes"].as_str().and_then(|text| BASE64_STANDARD.decode(text).ok());

@@ -159,7 +159,6 @@ mod tests {
     fn breakpoints_of_an_owner_count_together() {
         let limit = TrapLimit { share: CpuShare(100_000), nanoseconds: 2_000 };
         let traps = |program, owner, traps| CpuUse { traps, ..of(program, owner, 0, None) };
-        // 10 % of 10 s are 500,000 breakpoints of 2 µs.
         let within = [traps(1, "net", 300_000), traps(2, "net", 200_000), traps(3, "other", 500_000)];
         assert_eq!(trap_excesses(&within, WINDOW, limit), []);
         let over = [traps(1, "net", 300_000), traps(2, "net", 200_100), traps(3, "other", 1)];

@@ -135,7 +135,7 @@ fn group_offsets(kernel: &KernelBtf) -> Option<GroupOffsets> {
         at("cgroup", "kn")?,
         at("kernfs_node", "id")?,
     ];
-    Some(GroupOffsets { way })
+    Some(GroupOffsets { way, level: at("cgroup", "level")? })
 }
 
 /// True if a perf event takes no sample when the program returns 0.

@@ -37,7 +37,6 @@ pub fn stack_depths(log: &str) -> Option<Vec<u32>> {
     line.split_whitespace().next()?.split('+').map(|depth| depth.parse().ok()).collect()
 }
 
-/// Returns whether the verifier gave up: after a million instructions, or too many branches.
 pub fn is_too_complex(log: &str) -> bool {
     ["BPF program is too large. Processed", "jumps is too complex"].iter().any(|text| log.contains(text))
 }

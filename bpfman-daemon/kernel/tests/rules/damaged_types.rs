@@ -1,4 +1,4 @@
-//! What the kernel refuses: types that a program does not need are left out, and no refusal takes twice as long as it has to.
+//! Refusals of the kernel: types that a program does not need are left out, and no refusal takes twice as long as it has to.
 
 use bpfman_model::uapi::prog_type;
 use bpfman_model::{BoundText, Insn, LineInfo, ProgramType};
@@ -71,7 +71,6 @@ fn refused_program_may_need_its_damaged_types(bench: &Bench<LinuxKernel>) {
     }
 }
 
-/// A log with instructions comes of a second verification.
 fn program_that_is_too_complex_is_verified_once(bench: &Bench<LinuxKernel>) {
     const ADD: u8 = 0x07;
     const JLT: u8 = 0xa5;

@@ -6,7 +6,8 @@
 //! ```text
 //! r6 = context; index = cookie; index < entries, or out
 //! of one user:           uid, euid and suid are entry.user, and the memory is not protected from it, or out;
-//!                        the task's own cgroup is entry.id: no more to ask, since each helper takes longer than all loads
+//!                        the task's own cgroup is entry.id, or it is not deeper, and out: each helper takes longer than
+//!                        all of these loads
 //! by cgroup:             bpf_get_current_ancestor_cgroup_id(entry.level) == entry.id, or out
 //! by process namespace:  inode and beginning of its first process are the entry's, or out
 //! r1 = r6; the program, but where perf events run it, each exit returns 1
@@ -21,8 +22,8 @@ use bpfman_model::{FuncInfo, Insn, LineInfo, MapSpec, ProgramText, TaskGroup, ma
 use super::exits::with_end;
 use crate::text::asm::{Asm, Label};
 use crate::text::opcode::{
-    ADD64_REG, AND64_IMM, JEQ64, JEQ64_REG, JGE64, JNE64, JNE64_REG, LOAD_DW, LOAD_W, LSH64_IMM, MOV64_IMM,
-    MOV64_REG, SUB64_REG,
+    ADD64_REG, AND64_IMM, JEQ64, JEQ64_REG, JGE64, JGE64_REG, JNE64, JNE64_REG, LOAD_DW, LOAD_W, LSH64_IMM,
+    MOV64_IMM, MOV64_REG, SUB64_REG,
 };
 
 /// Entries of a table, one per link; the first matches no task.
@@ -102,6 +103,8 @@ pub enum Protection {
 pub struct GroupOffsets {
     /// `task_struct.cgroups`, `css_set.dfl_cgrp`, `cgroup.kn` and `kernfs_node.id`.
     pub way: [i16; 4],
+    /// `cgroup.level`: one at the entry's level or above it is not below the entry's.
+    pub level: i16,
 }
 
 /// Tasks for which a link lets its program run.
@@ -310,19 +313,22 @@ fn of_one_user(
     asm.push(Insn::new(AND64_IMM, 1, 0, 0, DUMPABLE));
     asm.branch_on(1, JNE64, DUMPABLE_BY_USER, out);
     asm.bind(without_memory);
-    if let Some(GroupOffsets { way: [set, group, node, id] }) = groups.copied() {
+    if let Some(GroupOffsets { way: [set, group, node, id], level }) = groups.copied() {
         let further = asm.label();
         asm.push(load(LOAD_W, 2, AT_ENTRY, 0));
         asm.branch_on(2, JNE64, BY_GROUP, further);
         asm.push(load(LOAD_DW, 1, 0, set));
-        for at in [group, node] {
-            asm.branch_on(1, JEQ64, 0, further);
-            asm.push(load(LOAD_DW, 1, 1, at));
-        }
+        asm.branch_on(1, JEQ64, 0, further);
+        asm.push(load(LOAD_DW, 1, 1, group));
+        asm.branch_on(1, JEQ64, 0, further);
+        asm.push(load(LOAD_W, 3, 1, level));
+        asm.push(load(LOAD_DW, 1, 1, node));
         asm.branch_on(1, JEQ64, 0, further);
         asm.push(load(LOAD_DW, 1, 1, id));
         asm.push(load(LOAD_DW, 2, AT_ENTRY, AT_SECOND));
         asm.branch_registers(JEQ64_REG, 1, 2, passed);
+        asm.push(load(LOAD_W, 2, AT_ENTRY, AT_FIRST));
+        asm.branch_registers(JGE64_REG, 2, 3, out);
         asm.bind(further);
     }
 }

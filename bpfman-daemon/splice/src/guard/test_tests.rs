@@ -17,7 +17,7 @@ const CREDENTIALS: CredentialOffsets = CredentialOffsets {
 const NEWER: CredentialOffsets =
     CredentialOffsets { protection: Protection::OfProgram { exec_state: 56, dumpable: 64 }, ..CREDENTIALS };
 
-const GROUPS: GroupOffsets = GroupOffsets { way: [72, 80, 88, 96] };
+const GROUPS: GroupOffsets = GroupOffsets { way: [72, 80, 88, 96], level: 104 };
 
 fn test(namespaces: Option<TaskOffsets>, credentials: Option<CredentialOffsets>) -> GuardTest {
     GuardTest { table: 3, namespaces, credentials, groups: Some(GROUPS), neutral: 0, only_neutral: false }
@@ -61,10 +61,9 @@ fn what_it_was_follows_with_its_functions_and_lines() {
 
 struct Task {
     cookie: u64,
-    /// Cgroup at the level of the entry.
     group: u64,
-    /// The task's own, at or below that.
     own_group: u64,
+    level: u64,
     namespace: (u32, u64),
     users: [u32; 3],
     flags: u64,
@@ -100,6 +99,7 @@ fn passes(front: &[Insn], tasks: &GuardedTasks, task: &Task) -> bool {
             SET if place == GROUPS.way[1] => GROUP,
             GROUP if place == GROUPS.way[2] => NODE,
             NODE if place == GROUPS.way[3] => task.own_group,
+            GROUP if place == GROUPS.level => task.level,
             PROXY if place == OFFSETS.pid_ns => PID_NS,
             PID_NS if place == OFFSETS.inode => u64::from(task.namespace.0),
             PID_NS if place == OFFSETS.first => FIRST,
@@ -121,7 +121,10 @@ fn passes(front: &[Insn], tasks: &GuardedTasks, task: &Task) -> bool {
                 registers[0] = match insn.imm {
                     174 => task.cookie,
                     123 => {
-                        assert!(!(task.own_group == 77 && tasks.user.is_some()), "a helper for nothing");
+                        assert!(
+                            tasks.user.is_none() || task.own_group != 77 && task.level > 3,
+                            "for nothing"
+                        );
                         task.group
                     }
                     158 => TASK,
@@ -140,11 +143,11 @@ fn passes(front: &[Insn], tasks: &GuardedTasks, task: &Task) -> bool {
                 let address = registers[from].wrapping_add_signed(i64::from(insn.off));
                 registers[to] = read(address, if insn.code == 0x61 { 4 } else { 8 });
             }
-            0x15 | 0x55 | 0x35 | 0x1d | 0x5d => {
+            0x15 | 0x55 | 0x35 | 0x1d | 0x3d | 0x5d => {
                 let (left, right) = (registers[to], if insn.code & 8 == 0 { imm } else { registers[from] });
                 let is_taken = match insn.code {
                     0x15 | 0x1d => left == right,
-                    0x35 => left >= right,
+                    0x35 | 0x3d => left >= right,
                     _ => left != right,
                 };
                 at = if is_taken { at.checked_add_signed(isize::from(insn.off)).unwrap() } else { at };
@@ -163,6 +166,7 @@ fn program_runs_for_the_tasks_of_its_entry_alone() {
         cookie: 1,
         group: 77,
         own_group: 79,
+        level: 4,
         namespace: (9, 50_000_001),
         users: [1000; 3],
         flags: 1,
@@ -182,7 +186,10 @@ fn program_runs_for_the_tasks_of_its_entry_alone() {
         }
         for user in [None, Some(1000)] {
             assert!(!runs(by_group, user, &Task { group: 78, own_group: 78, ..task() }));
-            assert!(runs(by_group, user, &Task { own_group: 77, ..task() }));
+            assert!(runs(by_group, user, &Task { own_group: 77, level: 3, ..task() }));
+            for level in [0, 2, 3] {
+                assert!(!runs(by_group, user, &Task { group: 78, own_group: 78, level, ..task() }));
+            }
         }
         let elsewhere = Task { own_group: 77, namespace: (8, 0), ..task() };
         assert!(!runs(by_namespace, Some(1000), &elsewhere), "a namespace is no cgroup");
@@ -205,8 +212,15 @@ fn program_runs_for_the_tasks_of_its_entry_alone() {
 fn user_that_the_program_cannot_test_is_let_in_nowhere() {
     let without = guarded(&text(), &test(Some(OFFSETS), None)).unwrap();
     let group = TaskGroup::ControlGroup { level: 3, id: 77 };
-    let task =
-        Task { cookie: 1, group: 77, own_group: 79, namespace: (9, 50_000_001), users: [1000; 3], flags: 1 };
+    let task = Task {
+        cookie: 1,
+        group: 77,
+        own_group: 79,
+        level: 4,
+        namespace: (9, 50_000_001),
+        users: [1000; 3],
+        flags: 1,
+    };
     let front = &without.text.insns[..without.len];
     assert!(passes(front, &GuardedTasks { group, user: None }, &task));
     assert!(!passes(front, &GuardedTasks { group, user: Some(1000) }, &task));

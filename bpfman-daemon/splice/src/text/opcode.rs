@@ -80,6 +80,7 @@ pub(crate) const LSH64_IMM: u8 = 0x67;
 pub(crate) const JEQ64_REG: u8 = 0x1d;
 pub(crate) const JNE64_REG: u8 = 0x5d;
 pub(crate) const JGE64: u8 = 0x35;
+pub(crate) const JGE64_REG: u8 = 0x3d;
 pub(crate) const LOAD_DW: u8 = 0x79;
 pub(crate) const LOAD_W: u8 = 0x61;
 pub(crate) const JEQ64: u8 = 0x15;

@@ -1,103 +1,16 @@
-//! Cells of the access table, tested with each kind of caller.
+//! Rights that go by more than the table: those of the agent, of applications through it, and of a closed socket.
 
 use std::fs;
 
-use bpfman_tests::network::Namespace;
-
-use bpfman_tests::{Daemon, Launch, State};
 use tonic::{Code, Status};
 
-use super::as_user::as_user;
-use super::requests::make;
-use super::table::{Class, Row, rows};
-use super::things::{SHARED, Things, UNCOVERED, add_interface};
+use super::bench::Bench;
+use super::principals::{IMAGES, Principal};
+use super::table::Class;
+use super::things::Things;
 
-/// User ids without accounts: one with a grant, one with a scoped grant, one without a grant, and the agent.
-const USER: u32 = 64_241;
-const SCOPED: u32 = 64_242;
-const STRANGER: u32 = 64_243;
-const AGENT: u32 = 64_244;
-
-/// Verbs that a grant with hooks can allow: not `adopt`, nor the radar's, which has no owners.
-const VERBS: &str =
-    r#"["read", "load", "attach", "replace", "trace", "settings", "maps-read", "maps-write"]"#;
-
-fn policy(folder: &str) -> String {
-    let grant = |name: &str, user: u32, more: &str| {
-        format!(
-            "[[grants]]\nname = \"{name}\"\nusers = [{user}]\nallow = {VERBS}\ntypes = [\"xdp\", \"freplace\"]\n\
-             hooks = [\"xdp:{SHARED}\", \"xdp:own*\"]\ntargets = [\"freplace:*\"]\npriorities = \"0-900\"\n\
-             files = [\"{folder}{user}.o\"]\nimages = [\"127.0.0.1:1/own/*\"]\napplications = [\"shop/*\"]\n{more}\
-             [[grants]]\nname = \"{name}-adopts\"\nusers = [{user}]\nallow = [\"adopt\"]\npriorities = \"0-900\"\n\
-             applications = [\"shop/*\"]\n{more}"
-        )
-    };
-    format!(
-        "{IMAGES}[files]\nusers = [0, {USER}, {SCOPED}, {STRANGER}, {AGENT}]\n{}{}",
-        grant("user", USER, ""),
-        grant("scoped", SCOPED, "scope = \"cgroup\"\n")
-    )
-}
-
-/// Rule for a registry that does not exist, so that permitted pulls fail.
-const IMAGES: &str = "[[images]]\npattern = \"127.0.0.1:1/*\"\nunsigned = true\n";
-
-struct Bench {
-    daemon: Daemon,
-    netns: Namespace,
-    rows: Vec<Row>,
-}
-
-impl Bench {
-    fn new() -> Self {
-        let flags = vec![format!("--node-agent-user={AGENT}")];
-        let daemon = Daemon::start_with(&Launch { flags, ..Launch::default() });
-        fs::write(daemon.path("policy.toml"), policy(&daemon.path("").display().to_string())).unwrap();
-        daemon.open_to_users();
-        let netns = Namespace::new("rights");
-        for name in [SHARED, UNCOVERED] {
-            add_interface(&netns, name);
-        }
-        Self { daemon, netns, rows: rows() }
-    }
-
-    fn things(&self, user: u32, application: Option<(&str, &str)>) -> Things {
-        Things::of(&self.daemon, &self.netns, user, application)
-    }
-
-    fn records(&self) -> State {
-        State { held: Vec::new(), ..self.daemon.state() }
-    }
-
-    fn make(&self, user: u32, row: &Row, on: &Things) -> Result<(), Status> {
-        let answer = as_user(user, || make(&self.daemon.socket(), &row.call, on));
-        // Message for a call that checks a permission missing in its row.
-        let lacks_right = answer.as_ref().is_err_and(|status| status.message().contains("has no rule for"));
-        assert!(!lacks_right, "user {user}, {}: {answer:?}", row.call);
-        answer
-    }
-
-    fn assert_refused(&self, user: u32, own: &Things, theirs: &Things, classes: &[Class]) {
-        let before = self.records();
-        let agents = self.agents_verbs();
-        for row in self.rows.iter().filter(|row| user != AGENT || is_allowed(row, &agents)) {
-            for class in row.covered().filter(|class| classes.contains(class)) {
-                let refused = self.make(user, row, &own.with(class, theirs));
-                assert_denied(&format!("user {user}, {}, {class:?}", row.call), refused, obstacles(class));
-            }
-        }
-        assert_eq!(self.records(), before);
-    }
-}
-
-const fn obstacles(class: Class) -> &'static [&'static str] {
-    match class {
-        Class::Program | Class::Link | Class::Map | Class::Hook => &["by its \"over\""],
-        Class::Bytecode => &["by its \"files\"", "by its \"images\""],
-        Class::Place => &["by its \"types\"", "by its \"hooks\"", "by its \"priorities\""],
-        Class::Application => &["by its \"applications\""],
-    }
-}
+const AGENT: u32 = Principal::Agent.user();
+const STRANGER: u32 = Principal::Stranger.user();
 
 fn assert_denied(cell: &str, answer: Result<(), Status>, why: &[&str]) {
     let denial = answer.expect_err(cell);
@@ -105,50 +18,8 @@ fn assert_denied(cell: &str, answer: Result<(), Status>, why: &[&str]) {
     assert!(why.iter().any(|why| denial.message().contains(why)), "{cell}: {denial}");
 }
 
-#[test]
-fn users_have_no_right_over_things_of_others() {
-    let bench = Bench::new();
-    let (roots, others) = (bench.things(0, None), bench.things(USER, None));
-    let applications = bench.things(AGENT, Some(("bank", "filter")));
-    for (user, more) in [(USER, bench.things(SCOPED, None)), (SCOPED, others)] {
-        let own = bench.things(user, None);
-        for theirs in [&roots, &applications, &more] {
-            bench.assert_refused(user, &own, theirs, &Class::ALL);
-        }
-    }
-    let own = bench.things(AGENT, Some(("shop", "web")));
-    let owned = [Class::Program, Class::Link, Class::Map, Class::Hook];
-    bench.assert_refused(AGENT, &own, &roots, &owned);
-}
-
-#[test]
-fn users_have_each_right_over_their_own() {
-    let bench = Bench::new();
-    let needs_more = |row: &Row| row.needs("administer") || row.needs("radar");
-    for user in [USER, SCOPED] {
-        let mut own = bench.things(user, None);
-        for row in &bench.rows {
-            let answer = bench.make(user, row, &own);
-            let is_denied = answer.as_ref().is_err_and(|status| status.code() == Code::PermissionDenied);
-            assert_eq!(is_denied, needs_more(row), "user {user}, {}: {answer:?}", row.call);
-            if !own.are_there(&bench.daemon) {
-                own = bench.things(user, None);
-            }
-        }
-    }
-}
-
-impl Bench {
-    fn agents_verbs(&self) -> Vec<String> {
-        let shown = self.daemon.bpfman_as(AGENT, "whoami -o json").json();
-        let verbs = shown["grants"][0]["allow"].as_array().unwrap_or_else(|| panic!("{shown}"));
-        verbs.iter().map(|verb| verb.as_str().unwrap().to_owned()).collect()
-    }
-}
-
-fn is_allowed(row: &Row, verbs: &[String]) -> bool {
-    let needed = if row.call.ends_with("/TraceChain") { row.verbs.len() } else { 1 };
-    row.verbs.iter().take(needed).all(|verb| verbs.contains(verb))
+fn of_application(bench: &Bench, namespace: &str, name: &str) -> Things {
+    Things::of(&bench.daemon, &bench.netns, AGENT, Some((namespace, name)))
 }
 
 /// The page has the verbs of the calls of `operator/src/agent` and `operator/apply`.
@@ -159,7 +30,7 @@ fn verbs_of_the_agent_are_those_that_the_page_names() {
     let (_, named) = page.split_once("Its verbs\nare ").unwrap();
     let (named, _) = named.split_once(':').unwrap();
     let mut named: Vec<&str> = named.split('`').skip(1).step_by(2).collect();
-    let mut verbs = bench.agents_verbs();
+    let mut verbs = bench.agents_verbs.clone();
     named.sort_unstable();
     verbs.sort_unstable();
     assert_eq!(verbs, named);
@@ -168,14 +39,13 @@ fn verbs_of_the_agent_are_those_that_the_page_names() {
 #[test]
 fn agent_has_the_rights_of_the_calls_that_it_makes_alone() {
     let bench = Bench::new();
-    let mut own = bench.things(AGENT, Some(("shop", "web")));
-    let verbs = bench.agents_verbs();
+    let mut own = of_application(&bench, "shop", "web");
     for row in &bench.rows {
         let answer = bench.make(AGENT, row, &own);
         let is_denied = answer.as_ref().is_err_and(|status| status.code() == Code::PermissionDenied);
-        assert_eq!(is_denied, !is_allowed(row, &verbs), "{}: {answer:?}", row.call);
+        assert_eq!(is_denied, !row.is_allowed_by(&bench.agents_verbs), "{}: {answer:?}", row.call);
         if !own.are_there(&bench.daemon) {
-            own = bench.things(AGENT, Some(("shop", "web")));
+            own = of_application(&bench, "shop", "web");
         }
     }
 }
@@ -183,9 +53,9 @@ fn agent_has_the_rights_of_the_calls_that_it_makes_alone() {
 #[test]
 fn applications_share_nothing_through_the_agent() {
     let bench = Bench::new();
-    let theirs = bench.things(AGENT, Some(("bank", "filter")));
-    let own = bench.things(AGENT, Some(("shop", "web")));
-    let before = bench.records();
+    let theirs = of_application(&bench, "bank", "filter");
+    let own = of_application(&bench, "shop", "web");
+    let before = bench.digest();
     let mut tried = 0;
     for row in bench.rows.iter().filter(|row| row.covered().any(|class| class == Class::Application)) {
         for class in row.covered().filter(|class| [Class::Program, Class::Map].contains(class)) {
@@ -206,31 +76,18 @@ fn applications_share_nothing_through_the_agent() {
         }
     }
     assert!(tried >= 7, "{tried}");
-    assert_eq!(bench.records(), before);
+    assert_eq!(bench.digest(), before);
 }
 
 #[test]
-fn callers_without_a_grant_read_and_root_may_everything() {
+fn closed_socket_is_closed_to_callers_without_a_grant() {
     let bench = Bench::new();
-    let mut roots = bench.things(0, None);
-    let before = bench.records();
-    for row in &bench.rows {
-        let answer = bench.make(STRANGER, row, &roots);
-        let is_denied = answer.as_ref().is_err_and(|status| status.code() == Code::PermissionDenied);
-        assert_eq!(is_denied, !(row.verbs.is_empty() || row.needs("read")), "{}: {answer:?}", row.call);
-    }
+    let roots = bench.things(Principal::Root);
+    let before = bench.digest();
     let closed = format!("{IMAGES}[access]\nsocket_group = \"nothing\"\n");
     fs::write(bench.daemon.path("policy.toml"), closed).unwrap();
     for row in bench.rows.iter().filter(|row| !row.verbs.is_empty()) {
         assert_denied(&row.call, bench.make(STRANGER, row, &roots), &["may not"]);
     }
-    assert_eq!(bench.records(), before);
-    for row in &bench.rows {
-        let answer = bench.make(0, row, &roots);
-        let is_denied = answer.as_ref().is_err_and(|status| status.code() == Code::PermissionDenied);
-        assert!(!is_denied, "{}: {answer:?}", row.call);
-        if !roots.are_there(&bench.daemon) {
-            roots = bench.things(0, None);
-        }
-    }
+    assert_eq!(bench.digest(), before);
 }

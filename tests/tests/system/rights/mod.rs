@@ -1,7 +1,11 @@
 //! The access table (`docs/calls.md`): calls are refused for objects of another owner, not for the caller's own.
 
 pub mod as_user;
+mod bench;
 mod cells;
+mod digest;
+mod matrix;
+mod principals;
 mod requests;
 mod table;
 mod things;

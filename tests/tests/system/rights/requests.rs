@@ -23,7 +23,7 @@ use tonic::{Code, Response, Status, Streaming};
 
 use super::things::{Things, one_program};
 
-pub struct Called(Channel);
+pub struct Called(pub Channel);
 
 pub fn called<T, F: Future<Output = Result<T, Status>>>(
     socket: &Path,
@@ -39,13 +39,18 @@ pub fn called<T, F: Future<Output = Result<T, Status>>>(
 }
 
 async fn begun<T>(stream: Response<Streaming<T>>) -> Result<(), Status> {
-    let wait = std::time::Duration::from_secs(5);
+    // A denial comes before the stream or as its first message.
+    let wait = std::time::Duration::from_millis(300);
     tokio::time::timeout(wait, stream.into_inner().message()).await.map_or(Ok(()), |first| first.map(drop))
 }
 
 impl Called {
     pub async fn load(self, request: v1::LoadRequest) -> Result<v1::LoadResponse, Status> {
         BpfmanClient::new(self.0).load(request).await.map(Response::into_inner)
+    }
+
+    pub async fn unload(self, request: v1::UnloadRequest) -> Result<v1::UnloadResponse, Status> {
+        BpfmanClient::new(self.0).unload(request).await.map(Response::into_inner)
     }
 
     pub async fn attach(self, request: v1::AttachRequest) -> Result<v1::AttachResponse, Status> {

@@ -29,10 +29,35 @@ impl Class {
         [Self::Program, Self::Link, Self::Map, Self::Hook, Self::Bytecode, Self::Place, Self::Application];
 }
 
+impl Class {
+    pub const fn is_owned(self) -> bool {
+        matches!(self, Self::Program | Self::Link | Self::Map | Self::Hook)
+    }
+}
+
 impl Row {
+    /// Cell of a class, as the page has it.
+    pub fn rule(&self, class: Class) -> &str {
+        &self.rules[class as usize]
+    }
+
     pub fn covered(&self) -> impl Iterator<Item = Class> {
-        let classes = Class::ALL.into_iter().zip(&self.rules);
-        classes.filter(|(_, rule)| *rule == "covered").map(|(class, _)| class)
+        Class::ALL.into_iter().filter(|class| self.rule(*class) == "covered")
+    }
+
+    /// Classes whose objects a request names.
+    pub fn named(&self) -> impl Iterator<Item = Class> {
+        Class::ALL.into_iter().filter(|class| ["covered", "root", "shown"].contains(&self.rule(*class)))
+    }
+
+    /// Returns whether the call can end objects.
+    pub fn changes(&self) -> bool {
+        ["load", "attach", "replace", "adopt", "administer"].iter().any(|verb| self.needs(verb))
+    }
+
+    pub fn is_allowed_by(&self, verbs: &[String]) -> bool {
+        let needed = if self.call.ends_with("/TraceChain") { self.verbs.len() } else { 1 };
+        self.verbs.iter().take(needed).all(|verb| verbs.contains(verb))
     }
 
     pub fn needs(&self, verb: &str) -> bool {

@@ -125,6 +125,13 @@ impl Things {
         things
     }
 
+    /// Unloads the programs, so that those that are made in their place find room at their hooks.
+    pub fn end(&self, daemon: &Daemon) {
+        for id in [self.program, self.elsewhere] {
+            let _may_be_gone = called(&daemon.socket(), |call: Called| call.unload(v1::UnloadRequest { id }));
+        }
+    }
+
     pub fn are_there(&self, daemon: &Daemon) -> bool {
         let socket = daemon.socket();
         let has_program = |id| called(&socket, |call: Called| call.get(v1::GetRequest { id })).is_ok();
@@ -146,11 +153,10 @@ fn has_interface(netns: &Namespace, name: &str) -> bool {
 pub fn one_program(file: &Path, application: Option<&(String, String)>) -> v1::LoadRequest {
     let mut request = load(file, &[("xdp_member", Type::Xdp)]);
     if let Some((namespace, name)) = application {
-        request.metadata = pairs(&[
-            ("bpfman.io/ProgramNamespace", namespace),
-            ("bpfman.io/ProgramName", name),
-            ("bpfman.io/uuid", "1-2"),
-        ]);
+        request.metadata = pairs(&[("bpfman.io/ProgramName", name), ("bpfman.io/uuid", "1-2")]);
+        if !namespace.is_empty() {
+            request.metadata.insert("bpfman.io/ProgramNamespace".to_owned(), namespace.clone());
+        }
     }
     request
 }

@@ -1,0 +1,148 @@
+//! Callers of each kind, and the policy that gives them their rights.
+
+use super::table::{Class, Row};
+
+/// Rule for a registry that does not exist, so that permitted pulls fail.
+pub const IMAGES: &str = "[[images]]\npattern = \"127.0.0.1:1/*\"\nunsigned = true\n";
+
+/// Verbs that a grant with hooks can allow: not `adopt`, nor the radar's, which has no owners.
+const VERBS: &str =
+    r#"["read", "load", "attach", "replace", "trace", "settings", "maps-read", "maps-write"]"#;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Principal {
+    Root,
+    ClusterApplication,
+    NamespaceApplication,
+    User,
+    Scoped,
+    Stranger,
+    Pod,
+    Agent,
+}
+
+impl Principal {
+    pub const ALL: [Self; 8] = [
+        Self::Root,
+        Self::ClusterApplication,
+        Self::NamespaceApplication,
+        Self::User,
+        Self::Scoped,
+        Self::Stranger,
+        Self::Pod,
+        Self::Agent,
+    ];
+
+    /// User id, without an account.
+    pub const fn user(self) -> u32 {
+        match self {
+            Self::Root => 0,
+            other => 64_240 + other as u32,
+        }
+    }
+
+    /// Namespace and name that its loads claim. A cluster application has no namespace.
+    pub const fn claim(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::ClusterApplication => Some(("", "wall")),
+            Self::NamespaceApplication => Some(("shop", "web")),
+            _ => None,
+        }
+    }
+
+    /// Owner of what it loads, as lists name it; none for those that load nothing.
+    pub const fn owner(self) -> Option<&'static str> {
+        match self {
+            Self::Root => Some("root"),
+            Self::ClusterApplication => Some("application:wall"),
+            Self::NamespaceApplication => Some("application:shop/web"),
+            Self::User => Some("grant:user"),
+            Self::Scoped => Some("grant:scoped"),
+            Self::Agent => Some("grant:node-agent"),
+            Self::Stranger | Self::Pod => None,
+        }
+    }
+
+    /// Each caller with each other owner of objects.
+    pub fn pairs() -> impl Iterator<Item = (Self, Self)> {
+        let owners = Self::ALL.into_iter().filter(|one| one.owner().is_some());
+        owners
+            .flat_map(|other| Self::ALL.map(|caller| (caller, other)))
+            .filter(|(caller, other)| caller != other)
+    }
+
+    /// Owner whose objects stand for all where the class has no owners.
+    pub fn first_other(self) -> Self {
+        if self == Self::Root { Self::User } else { Self::Root }
+    }
+
+    const fn is_application(self) -> bool {
+        self.claim().is_some()
+    }
+
+    /// Returns whether the row of a call allows it on objects of another, in one class of objects.
+    pub fn may_on_others(self, row: &Row, class: Class, other: Self, agents_verbs: &[String]) -> bool {
+        self.may(row, agents_verbs)
+            && match (self, row.rule(class)) {
+                (Self::Root, _) | (_, "" | "shown" | "concerned" | "carried") => true,
+                // Calls that change programs take a file here, which belongs to whoever may load it.
+                (Self::Agent, "covered") if class == Class::Bytecode => {
+                    row.rule(Class::Program) != "covered" || row.call.ends_with("/DryRun")
+                }
+                // What one application loads shares nothing with another. A new version stays the old one's.
+                (Self::Agent, "covered")
+                    if matches!(class, Class::Program | Class::Map)
+                        && row.rule(Class::Application) == "covered" =>
+                {
+                    class == Class::Program && row.call.ends_with("/ReplaceLoad") && other.is_application()
+                }
+                // All owners have members at this hook.
+                (Self::Agent, "covered") if class == Class::Hook => false,
+                // Root has members at the hook that stands for others here.
+                (Self::Agent, "covered") if class == Class::Place => {
+                    row.rule(Class::Hook) != "covered" || row.rule(Class::Program) == "covered"
+                }
+                // The agent has no patterns, and no right over objects of root and of grants.
+                (Self::Agent, "covered") => !class.is_owned() || other.is_application(),
+                (_, "covered" | "root") => false,
+                (_, rule) => panic!("\"{rule}\" is no rule of a cell: say here who has the right"),
+            }
+    }
+
+    /// Returns whether the row of a call allows it on the caller's own objects.
+    pub fn may(self, row: &Row, agents_verbs: &[String]) -> bool {
+        let needs_root = row.needs("administer") || row.needs("radar");
+        match self {
+            Self::Root => true,
+            Self::Stranger | Self::Pod => row.verbs.is_empty() || row.needs("read"),
+            Self::Agent => row.is_allowed_by(agents_verbs),
+            _ => !needs_root,
+        }
+    }
+}
+
+pub fn policy(folder: &str) -> String {
+    let mut text = format!("{IMAGES}[files]\nusers = {:?}\n", Principal::ALL.map(Principal::user));
+    for principal in Principal::ALL {
+        let user = principal.user();
+        let (name, more) = match principal {
+            Principal::ClusterApplication => ("wall", "applications = [\"wall\"]\n"),
+            Principal::NamespaceApplication => ("web", "applications = [\"shop/web\"]\n"),
+            Principal::User => ("user", ""),
+            Principal::Scoped => ("scoped", "scope = \"cgroup\"\n"),
+            Principal::Root | Principal::Stranger | Principal::Pod | Principal::Agent => continue,
+        };
+        text += &grant(folder, name, user, more);
+    }
+    text
+}
+
+pub fn grant(folder: &str, name: &str, user: u32, more: &str) -> String {
+    use super::things::SHARED;
+    format!(
+        "[[grants]]\nname = \"{name}\"\nusers = [{user}]\nallow = {VERBS}\ntypes = [\"xdp\", \"freplace\"]\n\
+         hooks = [\"xdp:{SHARED}\", \"xdp:own*\"]\ntargets = [\"freplace:*\"]\npriorities = \"0-900\"\n\
+         files = [\"{folder}{user}.o\"]\nimages = [\"127.0.0.1:1/own/*\"]\n{more}\
+         [[grants]]\nname = \"{name}-adopts\"\nusers = [{user}]\nallow = [\"adopt\"]\npriorities = \"0-900\"\n{more}"
+    )
+}
