@@ -97,7 +97,6 @@ fn missing_map_of_an_application_is_named_with_existing_ones() {
 fn any_program_of_a_load_gives_its_maps_and_lowest_load_wins() {
     let node = Node::new();
     let wire = node.daemon.wire();
-    // The first program uses no map; the maps are those of the object.
     let mut request = load(&compile::object("chain"), &[("tc_member", Type::Tc), ("xdp_member", Type::Xdp)]);
     request.metadata = pairs(&[("bpfman.io/ProgramName", APPLICATION), TO_ALL]);
     let both = wire.load(request).unwrap();
@@ -122,7 +121,6 @@ fn pod_gets_maps_of_its_own_namespace_or_of_none() {
         request.volume_context.extend(namespace.map(|namespace| (key.to_owned(), namespace.to_owned())));
         node.csi().publish(request).map(|()| node.map_id(pod, "hits"))
     };
-    // The tenant's programs have the lowest ids.
     let tenant = node.load_with(&[
         named,
         ("bpfman.io/uuid", "uid-of-the-tenant"),
@@ -223,7 +221,6 @@ fn a_target_that_cannot_be_used_leaves_nothing_behind() {
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert!(refused.message().contains("nowhere/mount"), "{refused:?}");
     csi.unpublish("pod", &lost).unwrap();
-    // The target is a file, which is found after the volume is complete.
     let target = node.target("pod");
     fs::write(&target, "theirs").unwrap();
     let refused = csi.publish(node.request("pod", "hits")).unwrap_err();

@@ -43,9 +43,7 @@ impl Node {
     fn launched(flags: &[&str], config: &str) -> Self {
         let namespace = MountNamespace::new();
         let pods = tempfile::Builder::new().prefix("bpfman-pods-").tempdir().unwrap();
-        // Users of containers traverse this folder.
         fs::set_permissions(pods.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        // Private mounts are allowed, since the namespace ends with the test.
         let words = ["--csi-support", "--node-name", "node-a", "--allow-private-mounts"];
         let mut words = words.map(str::to_owned).to_vec();
         words.extend(flags.iter().map(|&flag| flag.to_owned()));

@@ -9,10 +9,12 @@ use bpfman_proto::ext::v1 as ext;
 use bpfman_tests::container::Container;
 use bpfman_tests::control_group::{naming_hierarchy, unified_hierarchy};
 use bpfman_tests::network::INTERFACE;
+use bpfman_tests::skip::is_older_than;
 use bpfman_tests::target::{self, Target};
 use bpfman_tests::wait::until;
 use bpfman_tests::{Daemon, Launch, Network, Outcome};
 
+use crate::equipment::test_name;
 use crate::grants::{daemon, load_as};
 
 pub const USER: u32 = 4711;
@@ -239,7 +241,11 @@ fn slash_in_a_name_makes_no_namespace() {
     }
     load(&["bpfman.io/ProgramName=wall"]).fails(4, &["\"applications\""]);
     assert_eq!(daemon.state(), before);
-    load(&["bpfman.io/ProgramNamespace=shop", "bpfman.io/ProgramName=wall"]).success();
+    let loaded = load(&["bpfman.io/ProgramNamespace=shop", "bpfman.io/ProgramName=wall"]);
+    // Linux 5.10 lets tenants, which have no CAP_PERFMON, compare no pointers into packets.
+    if loaded.code == 0 || !is_older_than((6, 1), "programs of tenants that read packets", &test_name()) {
+        loaded.success();
+    }
     daemon.bpfman_as(USER, &format!("unload {own}")).success();
 }
 

@@ -148,7 +148,6 @@ fn owners_outlive_the_daemon_and_a_removed_grant_ends_at_once() {
     daemon.bpfman_as(BOB, &format!("unload {ada}")).fails(4, &["of grant:network"]);
     fs::write(daemon.path("policy.toml"), "[access]\n").unwrap();
     daemon.bpfman_as(ADA, &format!("unload {ada}")).fails(4, &["no grant is for this user"]);
-    // A mistake restores no grant that was removed.
     fs::write(daemon.path("policy.toml"), "[[grants]]\nname = 1\n").unwrap();
     daemon.bpfman_as(ADA, &format!("unload {ada}")).fails(4, &["no grant is for this user", "has mistakes"]);
     fs::write(daemon.path("policy.toml"), EVERYBODY_MAY).unwrap();

@@ -126,7 +126,6 @@ fn who_may_not_speak_for_an_application_cannot_pass_for_one() {
     let id = load(ADA, &shop).json()["programs"][0]["program_id"].to_string();
     let owner = |id: &str| daemon.bpfman(&format!("get program {id} -o json")).json()["owner"].clone();
     assert_eq!(owner(&id), "application:shop/filter");
-    // The node agent acts for all applications, and has no permission for programs of other owners.
     let bank = ["bpfman.io/ProgramNamespace=bank", "bpfman.io/ProgramName=filter", "bpfman.io/uuid=1-3"];
     let banks = load(AGENT, &bank).json()["programs"][0]["program_id"].to_string();
     assert_eq!(

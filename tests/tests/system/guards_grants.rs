@@ -7,11 +7,12 @@ use std::process::Command;
 
 use bpfman_proto::v1;
 use bpfman_tests::container::Container;
+use bpfman_tests::control_group::unified_hierarchy;
 use bpfman_tests::skip::{is_older_than, lacks, lacks_kprobes};
 use bpfman_tests::target::{self, Target};
 use bpfman_tests::wait::until;
 use bpfman_tests::wire::Wire;
-use bpfman_tests::{Daemon, Launch, Outcome, compile, kernel, perf, requests};
+use bpfman_tests::{Daemon, Launch, MountNamespace, Outcome, compile, kernel, perf, requests};
 
 use crate::equipment::test_name;
 use crate::grants::daemon;
@@ -85,7 +86,6 @@ impl Team {
 
 impl Drop for Team {
     fn drop(&mut self) {
-        // The cgroup can be removed only once it is empty.
         let _gone = Command::new("kill").args(["-9", &self.ours.pid().to_string()]).status();
     }
 }
@@ -125,10 +125,36 @@ fn a_grants_uprobe_sees_the_callers_control_group_alone() {
 }
 
 #[test]
+fn scope_needs_a_cgroup_hierarchy_of_version_2() {
+    let namespace = MountNamespace::new();
+    let gone = namespace.command("umount").arg("-l").arg(unified_hierarchy()).status();
+    assert!(gone.unwrap().success());
+    let mut team = Team::new("");
+    let id = team.probe("uprobe:on_uprobe");
+    let attach = format!("attach {id} uprobe --target {} --fn-name probed", binary(&team.daemon));
+    team.daemon.kill();
+    let flags = vec!["--allow-private-mounts".to_owned()];
+    team.daemon.again(&Launch {
+        policy: policy(""),
+        wrapper: namespace.wrapper(),
+        flags,
+        ..Launch::default()
+    });
+    team.daemon.open_to_users();
+    let refused = team.run(&attach);
+    assert_ne!(refused.code, 0, "{}", refused.stdout);
+    assert!(
+        refused.stderr.contains("is in none of its own in the hierarchy of version 2"),
+        "{}",
+        refused.stderr
+    );
+    assert!(team.daemon.bpfman("list links -o json").json()["links"].as_array().unwrap().is_empty());
+}
+
+#[test]
 fn probe_that_others_pay_for_is_detached() {
     let mut team = Team::new("");
     team.daemon.kill();
-    // Three breakpoints in a window are too many, and a window begins every three seconds.
     let config =
         "[limits]\ncpu_window_seconds = 0.3\nprobe_share = \"1%\"\nprobe_trap_ns = 1000000\n".to_owned();
     team.daemon.again(&Launch { policy: policy(""), config, ..Launch::default() });
@@ -149,9 +175,11 @@ fn probe_that_others_pay_for_is_detached() {
         state.contains("detached: its breakpoints took") && state.contains("limits.probe_share is 1%"),
         "{state}"
     );
-    let history = team.daemon.bpfman("history -o json").json()["entries"].take();
     let is_act = |entry: &serde_json::Value| entry["verb"] == "Detach" && entry["daemon"] == "limits";
-    assert!(history.as_array().unwrap().iter().any(is_act), "{history}");
+    until("the history has it", || {
+        let history = team.daemon.bpfman("history -o json").json();
+        history["entries"].as_array().unwrap().iter().any(is_act)
+    });
 }
 
 #[test]
@@ -352,7 +380,6 @@ fn a_caller_in_no_group_of_its_own_is_refused() {
     let cgroup = fs::read_to_string("/proc/self/cgroup").unwrap();
     assert!(cgroup.lines().any(|line| line == "0::/") && Path::new(&path).exists(), "{cgroup}");
     team.daemon.bpfman_as(ADA, &line).fails(6, &["the caller is in none of its own"]);
-    // The root cgroup is everyone's here.
     team.daemon.bpfman(&line).fails(6, &["the caller is in none of its own"]);
 }
 

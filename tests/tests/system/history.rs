@@ -149,7 +149,6 @@ fn what_the_daemon_does_by_itself_is_in_the_history() {
     let pin = fs::read_dir(daemon.fs().join("xdp")).unwrap().next().unwrap().unwrap().path();
     fs::remove_file(pin).unwrap();
     until("it is put back, and told", || verbs(&history(&daemon, "--by checks")).contains(&"PutBack"));
-    // With its owners, who may thus read it, and its subject.
     let put_back = &history(&daemon, "--by checks")[0];
     let hook = format!("xdp:{INTERFACE}@{}", far.display());
     assert_eq!(
@@ -173,7 +172,6 @@ fn a_journal_that_cannot_be_written_fails_no_change_and_is_told() {
     daemon.terminate();
     let folder = daemon.path("run/state/journal");
     fs::remove_dir_all(&folder).unwrap();
-    // A file in place of the folder, which blocks root too.
     fs::write(&folder, "").unwrap();
     daemon.again(&Launch::default());
     Program::member(&daemon.wire(), "xdp_member", Type::Xdp, 1, 2);

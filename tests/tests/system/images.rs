@@ -237,7 +237,6 @@ fn a_digest_names_an_image_as_well_as_a_tag() {
     let digest = loaded["programs"][0]["bytecode"]["image_digest"].as_str().unwrap().to_owned();
     let by_digest = format!("{}@{digest}", registry.image("team/chain"));
     daemon.bpfman(&format!("load image -i {by_digest} --programs xdp:xdp_member")).success();
-    // After a loss of all pins, an image's program is loaded again without a registry.
     drop(registry);
     let id = loaded["programs"][0]["program_id"].as_u64().unwrap();
     daemon.bpfman(&format!("unload {id}")).success();

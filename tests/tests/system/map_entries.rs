@@ -105,7 +105,6 @@ fn entries_are_written_and_read_by_their_types() {
     let key = "address=7,port=80,zone=-3,kind=KIND_LONG";
     bench.set("flows", &[key, r#"{"packets": 5, "bytes": 700, "name": "web"}"#]);
     assert_eq!(bench.get("flows", key), "{packets=5, bytes=700, name=web}");
-    // Fields that are not given keep their values; a key may be JSON, or in the displayed format.
     bench.set("flows", &["{address=7, port=80, zone=-3, kind=2}", "bytes=701"]);
     let json_key = r#"{"address": 7, "port": 80, "zone": -3, "kind": "KIND_LONG"}"#;
     let entry = bench.map("get", "flows", &[json_key, "-o", "json"]).json();
@@ -182,7 +181,6 @@ fn an_entry_is_created_changed_and_deleted_by_what_is_asked() {
         bench.set("plain", &[&format!("0000000{number}"), "0000"]);
     }
     bench.map("set", "plain", &["00000004", "0000"]).fails(7, &["is full: 4 entries"]);
-    // A queue has no keys, and cannot be listed.
     bench.map("get", "line", &[]).fails(5, &["\"line\" (queue) is empty"]);
     bench.set("line", &["8"]);
     bench.set("line", &["9"]);
@@ -270,7 +268,6 @@ fn a_map_in_a_map_of_maps_is_used_by_its_id() {
         "lent",
     ]);
     run(&["bpftool", "map", "update", "id", &outer, "key", "0", "0", "0", "0", "value", "pinned", &pin]);
-    // Contents of maps of maps are searched again within a second.
     let is_listed = || bench.daemon.bpfman("map list").success().contains("lent");
     until("the map is found", is_listed);
     let lent = bench.listed("lent");

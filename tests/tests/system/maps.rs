@@ -121,7 +121,6 @@ fn a_user_with_a_grant_reads_a_map_of_root_and_cannot_write_it() {
     let took = bench.take(READER, bench.map, &["read"]).success();
     assert_eq!(took, "took: ok\n42\nupdate: EPERM\nmmap: EACCES\n");
     assert_eq!(bench.value(), 42);
-    // The descriptor arrives before the audit entry.
     until("the opening is told", || bench.daemon.log().contains("verb=\"OpenForReading\""));
     let log = bench.daemon.log();
     let line = log.lines().find(|line| line.contains("verb=\"OpenForReading\"")).unwrap();
@@ -207,7 +206,6 @@ fn foreign_and_missing_maps_are_not_handed_over_even_to_root() {
         let refused = bench.take(0, id, &["read"]);
         assert!(refused.stdout.contains("no program of bpfman uses a map"), "{refused:?}");
         assert!(refused.stdout.contains("not-found"), "{refused:?}");
-        // A caller without permission does not learn which maps exist.
         let denied = bench.take(READER, id, &["read"]);
         assert!(denied.stdout.contains("may not maps-read"), "{denied:?}");
     }
@@ -242,7 +240,6 @@ fn connection_hands_over_one_map_and_answers_malformed_requests() {
 #[test]
 fn slow_reader_of_answers_holds_one_users_share_of_connections() {
     let bench = Bench::new(grants());
-    // The first access opens the file for accesses.
     bench.take(READER, bench.map, &["read"]).success();
     until("the first is closed", || kernel::held_by(bench.daemon.pid()).is_empty());
     let before = bench.descriptors();
@@ -253,7 +250,6 @@ fn slow_reader_of_answers_holds_one_users_share_of_connections() {
     });
     assert_eq!(hoarder.line(), "asked\n");
     until("the daemon holds no map", || kernel::held_by(bench.daemon.pid()).is_empty());
-    // A connection holds its socket and the network namespace of its caller.
     assert!(bench.descriptors() <= before + 2 * CONNECTIONS_OF_A_USER + 4);
     bench.take(0, bench.map, &["read"]).success();
     assert!(bench.take(WRITER, bench.map, &["read"]).stdout.contains("grant \"writers\" does not cover"));
@@ -289,7 +285,6 @@ fn what_was_handed_over_outlives_the_daemon_and_the_program() {
 fn a_thousand_handovers_leave_no_descriptor() {
     let bench = Bench::new(grants());
     bench.take(READER, bench.map, &["read"]).success();
-    // The client may have read before the daemon has closed its descriptor.
     until("the first is closed", || kernel::held_by(bench.daemon.pid()).is_empty());
     let before = bench.descriptors();
     thread::scope(|scope| {
@@ -325,7 +320,6 @@ fn an_example_without_privileges_counts_what_an_xdp_program_saw() {
         command.arg(&counter).args(["--json", "--program", &program.to_string()]);
         Outcome::of(command.env("BPFMAN_SOCKET_PATH", bench.daemon.socket()))
     };
-    // Including the marker that follows the datagrams.
     assert_eq!(count(READER, program).json()["ipv4/udp"]["packets"], 6);
     count(WRITER, program).fails(4, &["may not maps-read", "bpfman policy allow"]);
     count(READER, bench.program.id).fails(5, &["has no map \"protocols\"", "hits"]);

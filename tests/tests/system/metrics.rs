@@ -82,7 +82,6 @@ fn programs_chains_and_the_daemon_are_counted() {
     ] {
         assert!(text.lines().any(|line| line.starts_with(begin)), "{begin} in\n{text}");
     }
-    // A sum does not decrease when one of its programs is unloaded.
     let packets = |text: &str| -> f64 {
         let lines = text.lines().filter(|line| line.starts_with("bpfman_chain_member_packets_total"));
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
@@ -166,7 +165,6 @@ fn readers_that_never_read_keep_nobody_out_for_long() {
     let daemon = Daemon::start();
     let program = Program::member(&daemon.wire(), "xdp_member", Type::Xdp, 1, PASS);
     let connect = || UnixStream::connect(daemon.metrics_socket()).unwrap();
-    // The maximum of root's connections: some send nothing, others read no answer.
     let mut silent: Vec<UnixStream> = (0..8).map(|_| connect()).collect();
     for (number, stream) in silent.iter_mut().enumerate() {
         if number % 2 == 0 {

@@ -131,7 +131,6 @@ fn switches_of_a_hook_ask_for_all_its_members() {
     for switch in ["held", "counters", "timing", "as_subprograms", "keep_attached"] {
         assert_eq!(after[switch], before[switch], "{switch}");
     }
-    // Permission for one member suffices to enable counters and timing of the hook, and to disable them again.
     bench.daemon.bpfman_as(EVE, &format!("chain timing {hook} on")).success();
     assert_eq!(bench.chain()["timing"], true);
     bench.daemon.bpfman_as(EVE, &format!("chain timing {hook} off")).success();

@@ -101,7 +101,6 @@ fn policy_with_a_mistake_changes_nothing() {
     assert_eq!(found(&daemon), []);
 }
 
-/// Key of P-256 whose point is not on the curve.
 const BROKEN_KEY: &str = "-----BEGIN PUBLIC KEY-----\n\
     MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEh8zhU6EgtoT6uHdtg52+xSCCecBFn2m72BbnufwzhAiCUfegVrJRkhXu8qapK2uDcaE/\
     l/Xy/gdj9h0VgqwiSw==\n-----END PUBLIC KEY-----\n";
@@ -265,7 +264,6 @@ fn user_who_was_removed_has_no_grant_by_the_old_number() {
     daemon.again(&launch());
     daemon.open_to_users();
     assert_in_force(&daemon, ADA, BOB);
-    // The id may have been assigned to another user.
     fs::write(&passwd, with_ada.replace("adalovelace", "evelovelace")).unwrap();
     for _ in 0..2 {
         let asked = daemon.bpfman_as(ADA, "auth can-i load");

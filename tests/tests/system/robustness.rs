@@ -220,7 +220,6 @@ fn others_than_root_may_not_use_the_socket_nor_load_files() {
     let object = compile::object("chain").display().to_string();
     let refused = daemon.bpfman_as(NOBODY, &format!("load file -p {object} --programs xdp:xdp_member"));
     refused.fails(4, &[&object, "hint: "]);
-    // The error does not reveal whether a file exists.
     let absent = daemon.bpfman_as(NOBODY, "load file -p /nonexistent/x.o --programs xdp:f");
     absent.fails(4, &["/nonexistent/x.o"]);
     assert_eq!(daemon.state(), before);

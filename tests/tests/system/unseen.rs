@@ -63,7 +63,6 @@ fn targets_in_folders_closed_to_the_caller_look_all_the_same() {
     let line = format!("{} --container-pid {}", probed(&path), process.pid());
     as_user(&daemon, &line).fails(4, &["user 65532 may not read", &path]);
     assert_eq!(daemon.state(), before);
-    // A program's contents are available only with read permission.
     let roots = daemon.path("of-root");
     copy(&roots, 0o700);
     as_user(&daemon, &probed(&roots.display().to_string())).fails(4, &["may not read"]);
@@ -82,7 +81,6 @@ fn an_agent_names_networks_and_containers_that_are_not_its_own() {
     let (probe, xdp) = programs(&daemon);
     let binary = daemon.path("open");
     copy(&binary, 0o755);
-    // A pod's process: root's, in a network and with files of its own.
     let mut command = network.far.command("unshare");
     command.args(["--mount", "--propagation", "private"]).arg(&binary);
     let pod = Target::start_by(&mut command);
@@ -209,7 +207,6 @@ fn agent_probes_files_of_containers_alone_with_roots_rights() {
     daemon.bpfman_as(AGENT, &at(&other)).fails(4, &["may not read"]);
     assert_eq!(daemon.state(), before);
     daemon.bpfman_as(AGENT, &at(&contained)).success();
-    // In the cgroup of the container, with the files of the machine.
     let entered = Target::start_by(&mut Command::new(&roots));
     container.take(entered.pid());
     daemon.bpfman_as(AGENT, &at(&entered)).fails(4, &["may not read"]);

@@ -3,6 +3,7 @@
 
 mod identity;
 mod names;
+mod odd_requests;
 mod others;
 mod packets;
 mod rights;

@@ -54,7 +54,6 @@ fn peak(daemon: &Daemon) -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Callers without a grant may look for namespaces.
 #[test]
 fn pipe_or_device_as_a_network_namespace_keeps_a_thread() {
     let daemon = daemon(policy(""));
@@ -135,7 +134,6 @@ fn sample_of_weeks_keeps_a_thread() {
     }
 }
 
-/// Lists show the metadata of all: what one owner loads must not keep others from them.
 #[test]
 fn metadata_without_an_end_keeps_others_from_lists() {
     let daemon = daemon(policy(""));
@@ -154,7 +152,6 @@ fn metadata_without_an_end_keeps_others_from_lists() {
     daemon.bpfman("list programs").success();
 }
 
-/// Linux connects to this machine for 0.0.0.0.
 #[test]
 fn unspecified_address_has_a_weaker_rule_than_localhost() {
     let registry = Registry::start();
@@ -215,7 +212,6 @@ fn history_of_roots_objects_by_number_name_and_page() {
     assert!(!pages.is_empty() && pages.iter().all(|line| line.contains(&EVE.to_string())), "{pages:?}");
 }
 
-/// Users choose instances of some of root's templates, as by the address that they log in from.
 #[test]
 fn unit_with_a_name_near_to_the_granted_one_has_its_grant() {
     let daemon = daemon(forged_names::policy());

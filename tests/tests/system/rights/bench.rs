@@ -47,7 +47,6 @@ impl Bench {
 
     pub fn make(&self, user: u32, row: &Row, on: &Things) -> Result<(), Status> {
         let answer = as_user(user, || make(&self.daemon.socket(), &row.call, on));
-        // Message for a call that checks a permission missing in its row.
         let lacks_right = answer.as_ref().is_err_and(|status| status.message().contains("has no rule for"));
         assert!(!lacks_right, "user {user}, {}: {answer:?}", row.call);
         answer

@@ -12,7 +12,6 @@ use tonic::Status;
 use super::requests::{Called, called};
 use super::things::SHARED;
 
-/// Sorted lines, each with the owner of what it describes; none for what all share.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Digest(Vec<(String, String)>);
 
@@ -21,13 +20,11 @@ impl Digest {
         let netns = netns.path().display().to_string();
         let mut lines = called(&daemon.socket(), |call| lines(call, netns)).unwrap();
         let pins = kernel::pins(&daemon.fs()).into_iter();
-        // A chain's compiled program has a new number each time.
         lines.extend(pins.filter(|pin| !pin.starts_with("chains/")).map(|pin| (String::new(), pin)));
         lines.sort();
         Self(lines)
     }
 
-    /// Returns the lines about objects of all owners but one.
     pub fn of_others(&self, owner: &str) -> Vec<&(String, String)> {
         self.0.iter().filter(|(of, _)| !of.is_empty() && of != owner).collect()
     }
@@ -60,7 +57,6 @@ async fn lines(Called(channel): Called, netns: String) -> Result<Vec<(String, St
         if let Some(v1::attach_info::Info::XdpAttachInfo(at)) =
             one.attach_info.as_mut().and_then(|at| at.info.as_mut())
         {
-            // Those who leave a hook move others up.
             let place = std::mem::take(&mut at.position);
             lines.push((String::new(), format!("link {} is at place {place}", one.id)));
         }

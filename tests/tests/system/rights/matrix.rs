@@ -10,7 +10,6 @@ use super::principals::Principal;
 use super::table::Class;
 use super::things::Things;
 
-/// Objects of each principal that can have some. What a call ended is made again.
 struct Everything {
     bench: Bench,
     things: HashMap<u32, Things>,
@@ -28,7 +27,6 @@ impl Everything {
         &self.things[&principal.user()]
     }
 
-    /// Makes again what a call ended. Returns whether it was needed.
     fn restore(&mut self, principal: Principal) -> bool {
         let is_needed = !self.of(principal).are_there(&self.bench.daemon);
         if is_needed {
@@ -38,12 +36,10 @@ impl Everything {
         is_needed
     }
 
-    /// The caller's own objects, or, for one that has none, those of the other.
     fn own(&self, caller: Principal, other: Principal) -> &Things {
         self.things.get(&caller.user()).unwrap_or_else(|| self.of(other))
     }
 
-    /// Tries the cells of a pair that are allowed, or those that are not. Returns their number.
     fn assert_others(&mut self, caller: Principal, other: Principal, allowed: bool) -> usize {
         let rows = std::mem::take(&mut self.bench.rows);
         let before = self.bench.digest();
@@ -99,7 +95,6 @@ impl Everything {
     }
 }
 
-/// Reasons of denials for objects of a class, so that nothing else of the request was in the way.
 const fn obstacles(class: Class) -> &'static [&'static str] {
     match class {
         Class::Program | Class::Link | Class::Map | Class::Hook => {
@@ -108,7 +103,6 @@ const fn obstacles(class: Class) -> &'static [&'static str] {
         Class::Bytecode => {
             &["by its \"files\"", "by its \"images\"", "no regular file that belongs to this user"]
         }
-        // At a hook, what others have there may be named first.
         Class::Place => &["by its \"types\"", "by its \"hooks\"", "by its \"priorities\"", "by its \"over\""],
         Class::Application => &["by its \"applications\""],
     }

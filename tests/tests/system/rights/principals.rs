@@ -2,10 +2,8 @@
 
 use super::table::{Class, Row};
 
-/// Rule for a registry that does not exist, so that permitted pulls fail.
 pub const IMAGES: &str = "[[images]]\npattern = \"127.0.0.1:1/*\"\nunsigned = true\n";
 
-/// Verbs that a grant with hooks can allow: not `adopt`, nor the radar's, which has no owners.
 const VERBS: &str =
     r#"["read", "load", "attach", "replace", "trace", "settings", "maps-read", "maps-write"]"#;
 
@@ -33,7 +31,6 @@ impl Principal {
         Self::Agent,
     ];
 
-    /// User id, without an account.
     pub const fn user(self) -> u32 {
         match self {
             Self::Root => 0,
@@ -41,7 +38,6 @@ impl Principal {
         }
     }
 
-    /// Namespace and name that its loads claim. A cluster application has no namespace.
     pub const fn claim(self) -> Option<(&'static str, &'static str)> {
         match self {
             Self::ClusterApplication => Some(("", "wall")),
@@ -50,7 +46,6 @@ impl Principal {
         }
     }
 
-    /// Owner of what it loads, as lists name it; none for those that load nothing.
     pub const fn owner(self) -> Option<&'static str> {
         match self {
             Self::Root => Some("root"),
@@ -63,7 +58,6 @@ impl Principal {
         }
     }
 
-    /// Each caller with each other owner of objects.
     pub fn pairs() -> impl Iterator<Item = (Self, Self)> {
         let owners = Self::ALL.into_iter().filter(|one| one.owner().is_some());
         owners
@@ -71,7 +65,6 @@ impl Principal {
             .filter(|(caller, other)| caller != other)
     }
 
-    /// Owner whose objects stand for all where the class has no owners.
     pub fn first_other(self) -> Self {
         if self == Self::Root { Self::User } else { Self::Root }
     }
@@ -80,16 +73,13 @@ impl Principal {
         self.claim().is_some()
     }
 
-    /// Returns whether the row of a call allows it on objects of another, in one class of objects.
     pub fn may_on_others(self, row: &Row, class: Class, other: Self, agents_verbs: &[String]) -> bool {
         self.may(row, agents_verbs)
             && match (self, row.rule(class)) {
                 (Self::Root, _) | (_, "" | "shown" | "concerned" | "carried") => true,
-                // Calls that change programs take a file here, which belongs to whoever may load it.
                 (Self::Agent, "covered") if class == Class::Bytecode => {
                     row.rule(Class::Program) != "covered" || row.call.ends_with("/DryRun")
                 }
-                // What one application loads shares nothing with another. A new version stays the old one's.
                 (Self::Agent, "covered")
                     if matches!(class, Class::Program | Class::Map)
                         && row.rule(Class::Application) == "covered" =>
@@ -109,7 +99,6 @@ impl Principal {
             }
     }
 
-    /// Returns whether the row of a call allows it on the caller's own objects.
     pub fn may(self, row: &Row, agents_verbs: &[String]) -> bool {
         let needs_root = row.needs("administer") || row.needs("radar");
         match self {

@@ -39,7 +39,6 @@ pub fn called<T, F: Future<Output = Result<T, Status>>>(
 }
 
 async fn begun<T>(stream: Response<Streaming<T>>) -> Result<(), Status> {
-    // A denial comes before the stream or as its first message.
     let wait = std::time::Duration::from_millis(300);
     tokio::time::timeout(wait, stream.into_inner().message()).await.map_or(Ok(()), |first| first.map(drop))
 }

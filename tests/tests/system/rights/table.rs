@@ -36,7 +36,6 @@ impl Class {
 }
 
 impl Row {
-    /// Cell of a class, as the page has it.
     pub fn rule(&self, class: Class) -> &str {
         &self.rules[class as usize]
     }
@@ -45,12 +44,10 @@ impl Row {
         Class::ALL.into_iter().filter(|class| self.rule(*class) == "covered")
     }
 
-    /// Classes whose objects a request names.
     pub fn named(&self) -> impl Iterator<Item = Class> {
         Class::ALL.into_iter().filter(|class| ["covered", "root", "shown"].contains(&self.rule(*class)))
     }
 
-    /// Returns whether the call can end objects.
     pub fn changes(&self) -> bool {
         ["load", "attach", "replace", "adopt", "administer"].iter().any(|verb| self.needs(verb))
     }

@@ -125,7 +125,6 @@ impl Things {
         things
     }
 
-    /// Unloads the programs, so that those that are made in their place find room at their hooks.
     pub fn end(&self, daemon: &Daemon) {
         for id in [self.program, self.elsewhere] {
             let _may_be_gone = called(&daemon.socket(), |call: Called| call.unload(v1::UnloadRequest { id }));
