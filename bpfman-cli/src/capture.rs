@@ -50,6 +50,7 @@ pub enum CaptureError {
     Malformed {
         /// Offset of the packet or block, in bytes.
         at: usize,
+        /// Error of the parser.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The packets have another link type.

@@ -20,18 +20,32 @@ pub enum CliError {
     Runtime(#[source] io::Error),
     /// No daemon listens on the socket.
     #[error("cannot reach bpfmand at {}: {source}", path.display())]
-    Unreachable { path: PathBuf, source: io::Error },
+    Unreachable {
+        /// Path of the socket.
+        path: PathBuf,
+        /// Error of `connect`.
+        source: io::Error,
+    },
     /// The socket exists, but this user may not use it.
     #[error("this user may not connect to {}: {source}", path.display())]
-    SocketDenied { path: PathBuf, source: io::Error },
+    SocketDenied {
+        /// Path of the socket.
+        path: PathBuf,
+        /// Error of `connect`.
+        source: io::Error,
+    },
     /// The daemon returned an error, or the connection broke during the call.
     #[error("{}", .status.message())]
-    Call { status: Box<Status> },
+    Call {
+        /// Status, as received.
+        status: Box<Status>,
+    },
     /// A load with a requested verifier log failed: the log comes with the failure.
     #[error("{}", .failure.message)]
     Load {
         /// Failure, with the fields of a status.
         failure: Box<Failure>,
+        /// Complete verifier log.
         log: String,
     },
     /// A dry run was refused. The answer has been written.
@@ -45,38 +59,73 @@ pub enum CliError {
     Client(bpfman_client::Error),
     /// A step of several failed.
     #[error("{subject}: {source}")]
-    At { subject: String, source: Box<CliError> },
+    At {
+        /// Name of the step.
+        subject: String,
+        /// Error of the step.
+        source: Box<CliError>,
+    },
     /// The client knows that the request is impossible.
     #[error("{what}")]
-    Invalid { what: String, hint: Option<String> },
+    Invalid {
+        /// The reason.
+        what: String,
+        /// Next step, if there is one.
+        hint: Option<String>,
+    },
     /// The map has no such entry.
     #[error("{what}")]
-    NoEntry { what: String, hint: String },
+    NoEntry {
+        /// Key and map.
+        what: String,
+        /// Next step.
+        hint: String,
+    },
     /// The command line is syntactically valid, but inconsistent.
     #[error("{0}")]
     Usage(String),
     /// The two sides of a comparison differ. The answer has been written.
     #[error("{what}")]
-    Differs { what: String, hint: &'static str },
+    Differs {
+        /// Difference.
+        what: String,
+        /// Next step.
+        hint: &'static str,
+    },
     /// `doctor` has findings. The answer has been written.
     #[error("{what}")]
-    Unhealthy { what: String, exit: Exit, hint: String },
+    Unhealthy {
+        /// Number of findings.
+        what: String,
+        /// Exit code of the gravest finding.
+        exit: Exit,
+        /// Next step.
+        hint: String,
+    },
     /// `wait` reached its timeout.
     #[error("{what}")]
     TimedOut {
+        /// Current state.
         what: String,
         /// Exit code, which depends on whether a daemon answered.
         exit: Exit,
+        /// Next step.
         hint: String,
     },
     /// The daemon stopped during a long answer. The received part has been written.
     #[error("{what}")]
-    CutShort { what: String, hint: String },
+    CutShort {
+        /// Received part.
+        what: String,
+        /// Next step.
+        hint: String,
+    },
     /// Some of several objects could not be removed. Each failure has been reported, and the answer written.
     #[error("{what}")]
     Several {
         /// Number of failures, and of objects.
         what: String,
+        /// Exit code of the first failure.
         exit: Exit,
     },
     /// `diff` found changes. The answer has been written.
@@ -92,6 +141,7 @@ pub enum CliError {
         what: String,
         /// Kind of failure, by the daemon's name.
         reason: String,
+        /// Next steps; may be empty.
         hint: String,
     },
     /// Building, pushing or signing an image failed.
@@ -99,13 +149,26 @@ pub enum CliError {
     Image(#[from] LocalImageError),
     /// A file could not be read or written.
     #[error("{}: {source}", path.display())]
-    File { path: PathBuf, source: io::Error },
+    File {
+        /// Path of the file.
+        path: PathBuf,
+        /// Error of the system.
+        source: io::Error,
+    },
     /// A file exists and is never overwritten.
     #[error("{} exists: the command never overwrites it", path.display())]
-    Exists { path: PathBuf },
+    Exists {
+        /// Path of the file.
+        path: PathBuf,
+    },
     /// The console cannot be served at an address.
     #[error("cannot listen on {address}: {source}")]
-    Listen { address: std::net::SocketAddr, source: io::Error },
+    Listen {
+        /// Address of the console.
+        address: std::net::SocketAddr,
+        /// Error of the system.
+        source: io::Error,
+    },
     /// Standard output could not be written.
     #[error("cannot write to standard output: {0}")]
     Output(#[source] io::Error),
@@ -114,7 +177,12 @@ pub enum CliError {
     Encode(String),
     /// The daemon left out a part of its answer that this client needs.
     #[error("the daemon's answer to {call} lacks {part}")]
-    Incomplete { call: &'static str, part: &'static str },
+    Incomplete {
+        /// The gRPC method.
+        call: &'static str,
+        /// The missing field.
+        part: &'static str,
+    },
 }
 
 impl From<ValueError> for CliError {

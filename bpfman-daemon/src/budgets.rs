@@ -2,6 +2,7 @@
 //! add about ten nanoseconds to each run of every program on the machine.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Builder;
@@ -24,7 +25,9 @@ use crate::policy::PolicySource;
 const TURN: Duration = Duration::from_secs(1);
 /// Minimum interval between two checks, however often records change.
 const REST: Duration = Duration::from_millis(50);
-const PAUSE: u32 = 9;
+/// Windows without measuring after one that counted breakpoints: this many and up to as many more, so that no tenant knows
+/// when the next one begins.
+const PAUSE: u32 = 5;
 /// Maximum number of remembered failures; each is logged once.
 const MAX_REMEMBERED: usize = 1_000;
 /// Stack of the thread, as large as for requests: detaching builds chains.
@@ -128,6 +131,8 @@ pub struct BudgetSettings {
 struct Measuring {
     _clock: Box<dyn RunClock>,
     readings: CpuReadings,
+    /// True for a whole window as soon as a limited program was attached in it: detaching that program shortens no window.
+    is_for_limits: bool,
 }
 
 struct Worker {
@@ -203,8 +208,12 @@ impl Worker {
         let limit_of = |owner: &Owner| limit_of_owner(&policy, owner);
         let is_limit = self.engine.runs_any(|program| is_limited(&policy, program));
         let is_anyone = is_limit || self.engine.runs_any(|program| self.counts_traps_of(program));
-        // Statistics cost each run of every program: for breakpoints alone, they are on for a tenth of the time.
-        let window = if is_limit { self.settings.window } else { self.settings.window.min(TURN) };
+        if let Some(measuring) = &mut self.measuring {
+            measuring.is_for_limits |= is_limit;
+        }
+        let is_for_limits = self.measuring.as_ref().map_or(is_limit, |measuring| measuring.is_for_limits);
+        // Statistics cost each run of every program: for breakpoints alone, they are on for about a tenth of the time.
+        let window = if is_for_limits { self.settings.window } else { self.settings.window.min(TURN) };
         if let Some(end) = self.pause.filter(|_| is_anyone && !is_limit) {
             let left = end.saturating_duration_since(Instant::now());
             if !left.is_zero() {
@@ -220,7 +229,7 @@ impl Worker {
             return None;
         }
         let Some(before) = &self.measuring else {
-            match self.begin() {
+            match self.begin(is_limit) {
                 Ok(begun) => {
                     self.told.remove("CPU time");
                     self.measuring = Some(begun);
@@ -250,16 +259,17 @@ impl Worker {
         }
         let over: Vec<ProgramUid> = over.into_iter().map(|(program, _)| program).collect();
         self.engine.forget_warnings_but(&over);
-        if !is_limit {
+        if !is_for_limits {
             self.rest();
             // A pause is no rest: the daemon must not exit when idle.
             self.measures.store(true, Ordering::Relaxed);
-            let pause = window * PAUSE;
+            // A probe that was detached may be attached again at once.
+            let pause = if over.is_empty() { window * (PAUSE + up_to(PAUSE + 4)) } else { window };
             self.pause = Some(Instant::now() + pause);
             return Some(pause);
         }
         if let Some(measuring) = &mut self.measuring {
-            measuring.readings = after;
+            (measuring.readings, measuring.is_for_limits) = (after, is_limit);
         }
         Some(window)
     }
@@ -271,9 +281,9 @@ impl Worker {
         self.engine.end_of_readings();
     }
 
-    fn begin(&self) -> Result<Measuring, EngineError> {
+    fn begin(&self, is_for_limits: bool) -> Result<Measuring, EngineError> {
         let clock = self.engine.kernel().count_runs()?;
-        Ok(Measuring { _clock: clock, readings: self.engine.read_cpu()? })
+        Ok(Measuring { _clock: clock, readings: self.engine.read_cpu()?, is_for_limits })
     }
 
     fn limit(&mut self, uid: ProgramUid, excess: &CpuExcess) {
@@ -319,6 +329,12 @@ impl Worker {
         let entry = HistoryEntry::of_daemon(DaemonPart::Limits, "Limit", what);
         self.journal.record(entry.unless_failed(Some(&why)), None);
     }
+}
+
+/// Returns a number that cannot be guessed, from 0 to `most`.
+fn up_to(most: u32) -> u32 {
+    let random = RandomState::new().hash_one(Instant::now());
+    (random % u64::from(most + 1)) as u32
 }
 
 /// Returns the object of a message, without the numbers that follow and differ each time.

@@ -100,6 +100,8 @@ impl Supervisor {
         let (mut checked, mut looked) = (Instant::now(), Instant::now());
         while !self.stop.load(Ordering::Relaxed) {
             if self.glass.poll() {
+                // It lets namespaces go that ended.
+                self.hold_namespaces();
                 std::thread::sleep(LOOK);
                 continue;
             }

@@ -71,7 +71,7 @@ pub const fn row_of(method: Method) -> CallRow {
         M::BpfmanNodeReplaceLoad      => row(Verb::Replace, Change, [Covered, Carried, Covered, Carried, Covered, Covered, Covered]).and(Verb::MapsWrite),
         M::BpfmanChainsAdopt          => row(Verb::Adopt, Change, [Carried, Carried, Unused, Carried, Unused, Covered, Covered]),
 
-        M::BpfmanChainsTraceChain     => row(Verb::Trace, Access, [Unused, Unused, Unused, Covered, Unused, Covered, Unused]).and(Verb::MapsWrite),
+        M::BpfmanChainsTraceChain     => row(Verb::Trace, Change, [Unused, Unused, Unused, Covered, Unused, Covered, Unused]).and(Verb::MapsWrite),
         M::BpfmanChainsVerifyChain    => row(Verb::Trace, Refusal, [Unused, Unused, Unused, Covered, Unused, Covered, Unused]),
         M::BpfmanNodeSampleRuns       => row(Verb::Trace, Refusal, [Shown, Unused, Unused, Unused, Unused, Unused, Unused]),
         M::BpfmanExtReadIterator      => row(Verb::Trace, Refusal, [Unused, Covered, Unused, Unused, Unused, Unused, Unused]),

@@ -145,9 +145,6 @@ impl<K: Kernel> BpfmanChains for Api<K> {
             (members, writable) => members.or(writable),
         };
         let sends_nothing = !request.for_real;
-        if request.for_real {
-            audit::changes();
-        }
         let packets: Vec<TracePacket> = request
             .packets
             .into_iter()

@@ -42,9 +42,7 @@ pub use adopt::{AdoptRequest, AdoptWhat};
 pub use attach::SlotConcern;
 pub use attach::update::{Outcome, UpdateLinkRequest};
 pub use break_glass::{DetachRank, OrderedAttachment, OrderedAttachments, find_attached};
-pub use budget::{
-    CpuOutcome, CpuReadings, CpuUse, Ending, Expired, TrapLimit, excesses, is_tenants_probe, trap_excesses,
-};
+pub use budget::{CpuOutcome, CpuReadings, CpuUse, Ending, Expired, TrapLimit, excesses, trap_excesses};
 pub use chain::{
     ChainCounters, DEFAULT_FREEZE_SECONDS, HookChange, HookSwitches, LinkCounters, MAX_FREEZE_SECONDS,
     MemberTime, SwitchCaller, SwitchRight,
@@ -98,6 +96,7 @@ pub use standing::drift::{CheckReport, DriftedPlace};
 pub use standing::reconcile::HookCheck;
 pub use state::budget_record::ProgramBudget;
 pub use state::chain_record::{ChainId, SegmentRecord};
+pub use state::cpu_time::is_tenants_probe;
 pub use state::guard_record::{FoundBy, LinkGuard, ProgramGuard};
 pub use state::records::{LinkRecord, MatchingRecord, ProgramRecord, SourceRecord};
 pub use state::{

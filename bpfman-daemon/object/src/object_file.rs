@@ -67,6 +67,11 @@ pub struct ObjectFile {
     fixed_btf: Mutex<Option<(BtfFeatures, Arc<[u8]>)>>,
 }
 
+/// Names of an object can be long, and a warning is a line of a log.
+fn shortened(warning: &str) -> String {
+    warning.chars().filter(|character| !character.is_control()).take(250).collect()
+}
+
 impl ObjectFile {
     /// Parses and checks an object file (`Arc<[u8]>`: no copy). [`Self::text`] reports defects of one program.
     pub fn parse(bytes: impl Into<Arc<[u8]>>) -> Result<Self, ObjectError> {
@@ -74,7 +79,7 @@ impl ObjectFile {
         let mut warnings = Vec::new();
         let btf = match read_btf(&elf) {
             Err(error) if !needs_types(&elf) => {
-                warnings.push(format!("its types are left out: {error}"));
+                warnings.push(shortened(&format!("its types are left out: {error}")));
                 None
             }
             btf => btf?,
@@ -82,9 +87,9 @@ impl ObjectFile {
         let ext = match (&btf, debug_records(&elf)) {
             (Some(btf), Some(records)) => match BtfExt::parse(records, btf) {
                 Err(error) if !ext::has_relocations(records) => {
-                    warnings.push(format!(
+                    warnings.push(shortened(&format!(
                         "its source lines and the types of its functions are left out: {error}"
-                    ));
+                    )));
                     BtfExt::default()
                 }
                 ext => ext?,

@@ -123,10 +123,14 @@ impl Saving<'_> {
         match found {
             Ok(found) => return Ok(Some(found)),
             Err(SaveError::Registry(RegistryError::NotFound(_))) => {}
-            Err(error @ (SaveError::Registry(_) | SaveError::Malformed { .. })) => {
-                if self.warnings.len() < MAX_WARNINGS {
-                    self.warnings.push(format!("signatures may be missing: {error}"));
-                }
+            // A registry that does not answer any more would do so for each question.
+            Err(
+                error @ (SaveError::Registry(
+                    RegistryError::Unauthorized { .. } | RegistryError::Refused { .. },
+                )
+                | SaveError::Malformed { .. }),
+            ) if self.warnings.len() < MAX_WARNINGS => {
+                self.warnings.push(format!("signatures may be missing: {error}"));
             }
             Err(error) => return Err(error),
         }

@@ -33,7 +33,6 @@ fn one_attachment_that_fails_does_not_keep_the_others() {
 fn a_driver_that_refuses_xdp_is_warned_of() {
     let machine = Machine::new();
     let mut manifest = application(&[xdp("xdp_member", 10)]);
-    // The loopback interface has no XDP driver.
     manifest["spec"]["programs"][0]["xdp"]["links"][0]["interfaceSelector"]["interfaces"] = json!(["lo"]);
     let outcome = machine.run("apply", &manifest, "");
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);

@@ -244,7 +244,6 @@ fn fill(disk: &Path) {
 #[test]
 fn programs_of_others_stay_where_they_are() {
     let mut bench = Bench::start();
-    // A third-party program at the other end, and a filter next to ours.
     let object = compile::object("stranger").display().to_string();
     with_bpffs(&bench.network.near, &format!("ip link set dev {INTERFACE} xdpgeneric obj {object} sec xdp"));
     let filter =

@@ -37,7 +37,6 @@ fn assert_nothing_is_left_over(daemon: &Daemon, there: &There, filters: bool) {
     let pins = kernel::pins(&daemon.fs());
     let starting = |prefix: &str| pins.iter().filter(|pin| pin.starts_with(prefix)).count();
     assert_eq!(starting("pending"), 0, "{pins:?}");
-    // Two filters besides those of the clients.
     assert_eq!(starting("prog_"), there.programs.len() + 2, "{pins:?}");
     let own = there.links.values().filter(|(_, program)| program.starts_with("tcx")).count();
     assert_eq!(starting("links/"), own, "{pins:?}");

@@ -113,7 +113,6 @@ impl Client {
         self.open.insert(name.clone());
         let attached = if isolated {
             let attach = Some(v1::AttachInfo { info: Some(point) });
-            // The program may be attached there already.
             let request = ext::ChainAttachRequest {
                 program_id: id,
                 attach,

@@ -9,4 +9,4 @@ mod readings;
 pub use enforce::CpuOutcome;
 pub use exceeded::{CpuUse, TrapLimit, excesses, trap_excesses};
 pub use expire::{Ending, Expired};
-pub use readings::{CpuReadings, is_tenants_probe};
+pub use readings::CpuReadings;

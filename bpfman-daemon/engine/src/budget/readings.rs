@@ -14,14 +14,6 @@ use crate::state::cpu_time::{ChainReading, FinalReadings, ProgramReading};
 use crate::state::records::{HookRecord, ProgramRecord};
 use crate::{Engine, EngineError};
 
-/// Returns whether the program is a tenant's, and runs by a breakpoint in a file that others may map.
-#[must_use]
-pub fn is_tenants_probe(program: &ProgramRecord) -> bool {
-    use bpfman_model::ProgramType::{Uprobe, UprobeMulti, Uretprobe, UretprobeMulti};
-    program.guard.is_some()
-        && matches!(program.program_type, Uprobe | UprobeMulti | Uretprobe | UretprobeMulti)
-}
-
 /// Counters at one moment.
 #[derive(Debug)]
 pub struct CpuReadings {
@@ -86,7 +78,7 @@ impl<K: Kernel> Engine<K> {
     #[must_use]
     pub fn cpu_between(&self, before: &CpuReadings, after: &CpuReadings) -> Vec<CpuUse> {
         let mut took: BTreeMap<ProgramUid, u64> = BTreeMap::new();
-        let mut ran: BTreeMap<ProgramUid, u64> = BTreeMap::new();
+        let mut met: BTreeMap<ProgramUid, u64> = BTreeMap::new();
         let departed = &after.departed;
         // A program that still exists although it was about to end has counted further.
         let alone = departed.alone.iter().filter(|(id, _)| !after.alone.contains_key(id)).chain(&after.alone);
@@ -94,7 +86,9 @@ impl<K: Kernel> Engine<K> {
             let then = before.alone.get(id).map(|then| (then.nanoseconds, then.runs));
             if let Some((nanoseconds, runs)) = then.or(now.is_ours.then_some((0, 0))) {
                 *took.entry(now.program).or_default() += now.nanoseconds.saturating_sub(nanoseconds);
-                *ran.entry(now.program).or_default() += now.runs.saturating_sub(runs);
+                if now.meets_traps {
+                    *met.entry(now.program).or_default() += now.runs.saturating_sub(runs);
+                }
             }
         }
         let mut chains = after.chains.clone();
@@ -114,9 +108,10 @@ impl<K: Kernel> Engine<K> {
             let owner =
                 record.map(|record| record.owner()).or_else(|| departed.owners.get(&program).cloned())?;
             let limit = record.and_then(|record| record.budget.cpu);
-            let traps = record.filter(|record| is_tenants_probe(record)).and_then(|_| ran.get(&program));
-            let traps = traps.copied().unwrap_or_default();
-            Some(CpuUse { program, owner, limit, nanoseconds, traps, is_loaded: record.is_some() })
+            let traps = met.get(&program).copied().unwrap_or_default();
+            let is_attached =
+                state.links_of(program).next().is_some() || !state.matchings_of(program).is_empty();
+            Some(CpuUse { program, owner, limit, nanoseconds, traps, is_attached })
         };
         took.into_iter().filter_map(of).collect()
     }

@@ -7,7 +7,7 @@ use bpfman_model::{HookKey, LinkId, ProgramId, RunCounts};
 use bpfmand_kernel::Kernel;
 
 use crate::state::chain_record::{ChainRecord, HookCounted};
-use crate::state::cpu_time::{ChainReading, MemberReading, MemberTime, ProgramReading};
+use crate::state::cpu_time::{ChainReading, MemberReading, MemberTime, ProgramReading, is_tenants_probe};
 use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
@@ -21,6 +21,7 @@ impl<K: Kernel> Engine<K> {
             program: uid,
             nanoseconds: ran.nanoseconds,
             runs: ran.runs,
+            meets_traps: is_tenants_probe(program),
             is_ours,
         }))
     }

@@ -1,5 +1,6 @@
 //! Maps that the loads of a group share by name.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use bpfman_model::{MapId, MapSpec};
@@ -17,13 +18,32 @@ impl<K: Kernel> Engine<K> {
         spec: &MapSpec,
         group: &MapGroup,
     ) -> Result<Option<(K::Handle, MapGroup)>, EngineError> {
-        if let Some(handle) = self.kernel.open_pin(&group.pin(&spec.name))? {
+        if let Some(handle) = self.map_of_group(&group.pin(&spec.name))? {
             return Ok(Some((handle, group.clone())));
         }
         let Some(id) = self.map_before_groups(&spec.name, group)? else { return Ok(None) };
         let Some(handle) = self.kernel.open_pin(&MapGroup::Machine.pin(&spec.name))? else { return Ok(None) };
         let is_theirs = self.kernel.map_of(&handle)?.id == id;
         Ok(is_theirs.then_some((handle, MapGroup::Machine)))
+    }
+
+    /// Returns the pinned map, or the one that programs of the group run with if the pin is gone or another object's: checks
+    /// will pin it there again.
+    fn map_of_group(&self, pin: &Path) -> Result<Option<K::Handle>, EngineError> {
+        let pinned = self.kernel.open_pin(pin)?;
+        let pinned_id = pinned.as_ref().and_then(|pin| self.kernel.map_of(pin).ok()).map(|map| map.id);
+        let recorded: Vec<MapId> = {
+            let state = self.state();
+            let of_now = state.programs.values().filter(|program| program.boot == self.boot);
+            let shared = of_now.flat_map(|program| &program.maps);
+            shared.filter(|map| map.shared_pin().as_deref() == Some(pin)).filter_map(|map| map.id).collect()
+        };
+        match recorded.first() {
+            Some(id) if !pinned_id.is_some_and(|pinned| recorded.contains(&pinned)) => {
+                Ok(self.kernel.open_map(*id).map_or(pinned, Some))
+            }
+            _ => Ok(pinned),
+        }
     }
 
     fn map_before_groups(&self, name: &str, group: &MapGroup) -> Result<Option<MapId>, EngineError> {

@@ -1,6 +1,6 @@
 //! Removed pins are restored: they hold programs without links, and clients, volumes and libbpf find maps by them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bpfman_model::{MapId, ProgramUid};
 use bpfmand_kernel::Kernel;
@@ -16,6 +16,13 @@ pub struct WantedMapPin {
     is_taken: bool,
 }
 
+enum PinnedMap {
+    Nothing,
+    Map(MapId),
+    /// A program, a link or a folder.
+    Other,
+}
+
 pub fn lacking(pins: &[WantedMapPin]) -> Option<HookPart> {
     let are_taken = pins.iter().any(|pin| pin.is_taken);
     (!pins.is_empty()).then_some(if are_taken { HookPart::OwnMapPins } else { HookPart::MapPins })
@@ -27,32 +34,47 @@ impl<K: Kernel> Engine<K> {
         if !is_of_now || program.is_adopted() || program.maps.iter().all(|map| !map.public) {
             return Ok(Vec::new());
         }
-        if self.absent_map_pins(program)?.is_empty() {
+        if self.absent_map_pins(program).is_empty() {
             return Ok(Vec::new());
         }
         // Pins are moved into place after the record is written: nothing pending means that all have been moved.
         match self.kernel.list_folder(&paths::pending(program.operation))?.is_empty() {
-            true => self.absent_map_pins(program),
+            true => Ok(self.absent_map_pins(program)),
             false => Ok(Vec::new()),
         }
     }
 
-    fn absent_map_pins(&self, program: &ProgramRecord) -> Result<Vec<WantedMapPin>, EngineError> {
+    fn absent_map_pins(&self, program: &ProgramRecord) -> Vec<WantedMapPin> {
         let folder = paths::maps(program.map_folder);
         let mut missing = Vec::new();
         for map in program.maps.iter().filter(|map| map.public) {
             let Some(id) = map.id else { continue };
             for path in std::iter::once(folder.join(&map.name)).chain(map.shared_pin()) {
-                let pinned = self.kernel.open_pin(&path)?;
-                // A pinned program or link has no facts of a map.
-                let is_own =
-                    pinned.as_ref().is_some_and(|pin| self.kernel.map_of(pin).is_ok_and(|map| map.id == id));
-                if !is_own {
-                    missing.push(WantedMapPin { path, map: id, is_taken: pinned.is_some() });
-                }
+                let is_taken = match self.map_at(&path) {
+                    PinnedMap::Map(found) if found == id || self.is_shared_at(&path, found) => continue,
+                    PinnedMap::Nothing => false,
+                    PinnedMap::Map(_) | PinnedMap::Other => true,
+                };
+                missing.push(WantedMapPin { path, map: id, is_taken });
             }
         }
-        Ok(missing)
+        missing
+    }
+
+    /// Any other object or folder at one path must not fail a list of all programs.
+    fn map_at(&self, path: &Path) -> PinnedMap {
+        match self.kernel.open_pin(path) {
+            Ok(None) => PinnedMap::Nothing,
+            Ok(Some(pin)) => self.kernel.map_of(&pin).map_or(PinnedMap::Other, |map| PinnedMap::Map(map.id)),
+            Err(_) => PinnedMap::Other,
+        }
+    }
+
+    /// Programs of one group can have different maps by one name, if a load found no pin: the first keeps the place.
+    fn is_shared_at(&self, path: &Path, id: MapId) -> bool {
+        let state = self.state();
+        let mut maps = state.programs.values().flat_map(|program| &program.maps);
+        maps.any(|map| map.id == Some(id) && map.shared_pin().as_deref() == Some(path))
     }
 
     /// The caller holds the program's lock, or is the start.

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use bpfman_model::{Owner, ProgramId, ProgramUid};
 
+use super::records::ProgramRecord;
+
 /// Samples of one member since its hook began to run this chain, with the cost of reading the clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemberTime {
@@ -50,11 +52,21 @@ impl MemberTime {
     }
 }
 
+/// Returns whether the program is a tenant's, and runs by a breakpoint in a file that others may map.
+#[must_use]
+pub fn is_tenants_probe(program: &ProgramRecord) -> bool {
+    use bpfman_model::ProgramType::{Uprobe, UprobeMulti, Uretprobe, UretprobeMulti};
+    program.guard.is_some()
+        && matches!(program.program_type, Uprobe | UprobeMulti | Uretprobe | UretprobeMulti)
+}
+
 #[derive(Clone, Copy, Debug)]
 pub struct ProgramReading {
     pub program: ProgramUid,
     pub nanoseconds: u64,
     pub runs: u64,
+    /// True if each run is a breakpoint of a tenant's probe.
+    pub meets_traps: bool,
     /// True if the daemon loaded the program: a first reading is charged in full. An adopted program ran before.
     pub is_ours: bool,
 }

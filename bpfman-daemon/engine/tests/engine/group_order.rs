@@ -55,7 +55,6 @@ fn programs_of_a_group_run_before_and_after_what_they_name<K: Testable>(bench: &
     assert_eq!(now(), ["two", "four", "three", "one"]);
     assert!(engine.describe_link(waits.record.id).unwrap().waits_for.is_empty());
 
-    // A link moves without a gap, and keeps its id and its pin.
     let before = engine.describe_link(first).unwrap();
     engine.update_link(&order(first, "", &["role=gate"], &[])).unwrap_err();
     assert_eq!(now(), ["two", "four", "three", "one"], "three wants to be before one and after the gate");

@@ -83,7 +83,6 @@ fn a_user_has_few_leases_and_all_together_have_not_many_more() {
     }
     let taken = LeasesTaken { all: MAX_LEASES_OF_ONE, own: MAX_LEASES_OF_ONE };
     assert_eq!(engine.hold_client_lease(7, 7), Err(taken));
-    // A subordinate user of user 7.
     assert_eq!(engine.hold_client_lease(100_007, 7), Err(taken));
     for user in 1000..1000 + (MAX_LEASES - 2 * MAX_LEASES_OF_ONE) as u32 {
         engine.hold_client_lease(user, user).unwrap();

@@ -151,7 +151,6 @@ fn linux_netkit_programs_decide_what_leaves_an_end() {
     }
     both_ends_live_as_other_links_do(&bench);
     let engine = bench.engine();
-    // The kernel chooses the name of the other end.
     for words in [
         &["link", "set", "nk0", "up"][..],
         &["link", "set", "kit0", "up"],

@@ -112,7 +112,6 @@ fn folders_of_unfinished_operations_are_cleared<K: Testable>(bench: &Bench<K>) {
             kernel.make_folder(Path::new(folder)).unwrap();
             kernel.pin(&program, &Path::new(folder).join("prog_1")).unwrap();
         }
-        // A link without a record is detached, not only unpinned.
         let key = kernel.find_hook(&bench.interface("right"), XDP).unwrap();
         let target = bpfmand_kernel::LinkTarget::Xdp {
             home: bench.home(),

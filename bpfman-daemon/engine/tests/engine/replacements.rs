@@ -264,7 +264,6 @@ fn programs_of_a_load_share_maps_after_replacement_and_reboot() {
         assert_ne!(of(engine, uids[2]), shared);
     };
     check(&engine);
-    // A program that shares another's maps needs all of them there.
     let error = ReplaceRequest { name: Some("alpha".to_owned()), ..replacement(&bench, sharer, "second") };
     let error = engine.replace_program(&error).unwrap_err();
     assert!(error.to_string().contains("extra"), "{error}");

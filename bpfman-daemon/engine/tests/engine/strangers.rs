@@ -175,7 +175,6 @@ fn a_filter_that_someone_removed_comes_back<K: Testable>(bench: &Bench<K>) {
     kernel.remove_filter(&at(priority, handle), entry).unwrap();
     assert!(engine.all_links().iter().all(|link| link.standing != Standing::Running));
     mended(&engine, &key, "its filter was removed");
-    // The third-party filter stays, and ours gets another handle.
     let [(priority, handle, Some(entry))] = find()[..] else { panic!("{:?}", find()) };
     let theirs = program(kernel, ProgramType::Tc, 0, None);
     let their_id = kernel.program_of(&theirs).unwrap().id;

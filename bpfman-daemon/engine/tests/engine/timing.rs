@@ -133,7 +133,6 @@ fn clients_have_members_timed_as_long_as_one_of_them_is_there<K: Testable>(bench
     let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
     engine.attached(alpha, bench.xdp(1));
     let begin = |engine: &Engine<K>| engine.begin_client_timing(&bench.left(), XDP, None).unwrap();
-    // A lone member becomes a chain for it, and runs directly again afterwards.
     let key = begin(&engine);
     assert_eq!(times(bench, &engine), [Some(MemberTime::default())]);
     engine.end_client_timing(&key, true).unwrap();

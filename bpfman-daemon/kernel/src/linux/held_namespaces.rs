@@ -46,8 +46,13 @@ impl HeldNamespaces {
         if rustix::fs::fstat(&file).map_err(|error| failed(error.into()))?.st_ino != inode {
             return Ok(());
         }
-        let number = match netns_numbers::number_of(&file, NetnsId { inode, cookie: 0 }) {
-            Ok(number) => Some(number),
+        // A new number depends on the inode alone: only one that is there already proves that it is the recorded namespace.
+        let number = match recorded {
+            Some(_) => netns_numbers::lookup(&file),
+            None => netns_numbers::number_of(&file, NetnsId { inode, cookie: 0 }).map(Some),
+        };
+        let number = match number {
+            Ok(number) => number,
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::AlreadyExists) =>
             {
@@ -79,13 +84,14 @@ impl HeldNamespaces {
         }
     }
 
-    pub fn is_at(&self, path: &Path, netns: NetnsId) -> Result<bool, KernelError> {
+    /// `None` if no number was recorded: the path may lead to either namespace.
+    pub fn presence_at(&self, path: &Path, netns: NetnsId) -> Result<Option<bool>, KernelError> {
         if netns.cookie != 0 || !self.is_let_go(netns.inode) {
-            return Ok(true);
+            return Ok(Some(true));
         }
-        let Some(number) = self.number_of_let_go(netns) else { return Ok(false) };
+        let Some(number) = self.number_of_let_go(netns) else { return Ok(None) };
         let failed = |source| KernelError::call("identify", "a network namespace", source);
-        Ok(netns_numbers::lookup(&netns::open(path)?).map_err(failed)? == Some(number))
+        Ok(Some(netns_numbers::lookup(&netns::open(path)?).map_err(failed)? == Some(number)))
     }
 
     fn all(&self) -> MutexGuard<'_, BTreeMap<u64, Held>> {

@@ -3,6 +3,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::ops::ControlFlow;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bpfman_model::{FunctionHints, FunctionSearch};
 
@@ -25,10 +26,12 @@ pub fn hints(name: &str) -> io::Result<FunctionHints> {
 }
 
 /// Hints by function: each check tries a refused attachment again.
-struct KnownHints(Mutex<BTreeMap<String, FunctionHints>>);
+struct KnownHints(Mutex<BTreeMap<String, (Instant, FunctionHints)>>);
 
 impl KnownHints {
     const MAX: usize = 64;
+    /// Modules come and go.
+    const AGE: Duration = Duration::from_secs(60);
 
     fn of(
         &self,
@@ -36,7 +39,7 @@ impl KnownHints {
         search: impl FnOnce() -> io::Result<FunctionHints>,
     ) -> io::Result<FunctionHints> {
         let all = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = all().get(name) {
+        if let Some((_, known)) = all().get(name).filter(|(since, _)| since.elapsed() < Self::AGE) {
             return Ok(known.clone());
         }
         let found = search()?;
@@ -44,7 +47,7 @@ impl KnownHints {
         if all.len() >= Self::MAX {
             all.clear();
         }
-        all.insert(name.to_owned(), found.clone());
+        all.insert(name.to_owned(), (Instant::now(), found.clone()));
         Ok(found)
     }
 }

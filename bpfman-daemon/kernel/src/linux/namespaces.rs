@@ -57,26 +57,30 @@ impl NamespaceFinder {
         }
         let (own, here) = (inode(Path::new(OWN)), self.identity(netns::here()?));
         let _search = SearchOnce::begin();
+        let mut first_error = None;
         for (wanted, number) in wanted {
-            if Some(wanted) == own || self.held.is_let_go(wanted) {
+            let number = number.filter(|number| is(here, number.table)).map(|number| number.number);
+            let let_go = self.held.number_of_let_go(NetnsId { inode: wanted, cookie: 0 });
+            // Without a number, a path to a namespace that was let go proves nothing.
+            if Some(wanted) == own || self.held.is_let_go(wanted) && let_go.is_none() {
                 continue;
             }
-            let number = number.filter(|number| is(here, number.table)).map(|number| number.number);
+            let number = let_go.or(number);
             let known = self.known().0.get(&wanted).filter(|path| inode(path) == Some(wanted)).cloned();
             match known.or_else(|| self.search_once().0.remove(&wanted)) {
                 Some(_) if self.held.is_open(wanted) => {}
                 Some(path) => match self.held.open(wanted, &path, number) {
-                    Err(KernelError::NoNamespace { .. }) => {}
-                    done => done?,
+                    Ok(()) | Err(KernelError::NoNamespace { .. }) => {}
+                    Err(error) => first_error = first_error.or(Some(error)),
                 },
                 None => self.held.let_go(wanted, number),
             }
         }
-        Ok(())
+        first_error.map_or(Ok(()), Err)
     }
 
     pub fn leads_to(&self, path: Option<&Path>, netns: NetnsId) -> bool {
-        let is_same = |path| self.held.is_at(path, netns).unwrap_or(false);
+        let is_same = |path| self.held.presence_at(path, netns).is_ok_and(|is_there| is_there == Some(true));
         leads_to(path, netns) && path.is_none_or(is_same)
     }
 
@@ -236,10 +240,10 @@ impl NamespaceFinder {
             return Ok(Visit::Elsewhere);
         }
         if let Some(path) = path {
-            match self.held.is_at(path, home) {
-                Ok(true) => {}
-                Ok(false) => return Ok(Visit::Ended),
-                Err(KernelError::NoNamespace { .. }) => return Ok(Visit::Elsewhere),
+            match self.held.presence_at(path, home) {
+                Ok(Some(true)) => {}
+                Ok(Some(false)) => return Ok(Visit::Ended),
+                Ok(None) | Err(KernelError::NoNamespace { .. }) => return Ok(Visit::Elsewhere),
                 Err(error) => return Err(error),
             }
         }

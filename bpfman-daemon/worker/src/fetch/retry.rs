@@ -32,7 +32,8 @@ pub(crate) fn wait(next: u32, headers: Option<&HeaderMap>) -> Option<Duration> {
     let asked = headers.and_then(|headers| retry_after(headers, SystemTime::now()));
     match asked.map(Duration::from_secs) {
         Some(asked) if asked > MAX_DELAY => None,
-        Some(asked) => Some(asked),
+        // A clock that is ahead makes each date one that has passed.
+        Some(asked) => Some(asked.max(pause(next))),
         None => Some(pause(next)),
     }
 }
@@ -55,7 +56,7 @@ mod tests {
     fn waits_grow_and_are_bounded() {
         assert!(pause(1) < pause(2));
         assert_eq!(wait(1, None), Some(pause(1)));
-        for (asked, waited) in [("5", Some(MAX_DELAY)), ("0", Some(Duration::ZERO)), ("86400", None)] {
+        for (asked, waited) in [("5", Some(MAX_DELAY)), ("0", Some(pause(1))), ("86400", None)] {
             let headers = HeaderMap::from_iter([(reqwest::header::RETRY_AFTER, asked.parse().unwrap())]);
             assert_eq!(wait(1, Some(&headers)), waited, "{asked}");
         }
