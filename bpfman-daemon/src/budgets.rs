@@ -214,13 +214,11 @@ impl Worker {
         let is_for_limits = self.measuring.as_ref().map_or(is_limit, |measuring| measuring.is_for_limits);
         // Statistics cost each run of every program: for breakpoints alone, they are on for about a tenth of the time.
         let window = if is_for_limits { self.settings.window } else { self.settings.window.min(TURN) };
-        if let Some(end) = self.pause.filter(|_| is_anyone && !is_limit) {
-            let left = end.saturating_duration_since(Instant::now());
-            if !left.is_zero() {
-                return Some(left);
-            }
+        // A pause goes on while no probe is attached: attaching one again begins no window.
+        self.pause = self.pause.filter(|end| !is_limit && *end > Instant::now());
+        if let Some(end) = self.pause.filter(|_| is_anyone) {
+            return Some(end.saturating_duration_since(Instant::now()));
         }
-        self.pause = None;
         let is_due = self.measuring.as_ref().is_none_or(|begun| begun.readings.age() >= window);
         // Do not stop before the window ends: a program reattached again and again would start a new one each time.
         if !is_anyone && (self.measuring.is_none() || self.last_was_empty && is_due) {
@@ -264,7 +262,7 @@ impl Worker {
             // A pause is no rest: the daemon must not exit when idle.
             self.measures.store(true, Ordering::Relaxed);
             // A probe that was detached may be attached again at once.
-            let pause = if over.is_empty() { window * (PAUSE + up_to(PAUSE + 4)) } else { window };
+            let pause = window * if over.is_empty() { PAUSE + up_to(PAUSE + 4) } else { up_to(2) };
             self.pause = Some(Instant::now() + pause);
             return Some(pause);
         }

@@ -129,8 +129,10 @@ impl Saving<'_> {
                     RegistryError::Unauthorized { .. } | RegistryError::Refused { .. },
                 )
                 | SaveError::Malformed { .. }),
-            ) if self.warnings.len() < MAX_WARNINGS => {
-                self.warnings.push(format!("signatures may be missing: {error}"));
+            ) => {
+                if self.warnings.len() < MAX_WARNINGS {
+                    self.warnings.push(format!("signatures may be missing: {error}"));
+                }
             }
             Err(error) => return Err(error),
         }

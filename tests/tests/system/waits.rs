@@ -68,7 +68,7 @@ fn a_link_is_attached_when_it_runs_and_not_when_it_is_recorded() {
     for member in ["xdp_member", &id.to_string()] {
         assert_eq!(explain(member).success(), waits);
     }
-    explain("xdp_other").fails(6, &["xdp_other", &format!("xdp_member (link {id})")]);
+    explain("xdp_other").fails(5, &["xdp_other", &format!("xdp_member (link {id})")]);
     let nothing = daemon.bpfman(&format!("explain xdp:pod2@{}", far.path().display()));
     nothing.fails(6, &["pod2"]);
     at_once("program xdp_member --for attached").fails(20, &[&format!("link {id}: waiting: ")]);

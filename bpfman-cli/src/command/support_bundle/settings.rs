@@ -21,6 +21,8 @@ pub static BPFMAN: AllowedSettings = AllowedSettings(&[
     "maps.mib_per_load",
     "maps.mib_per_owner",
     "limits.cpu_window_seconds",
+    "limits.probe_share",
+    "limits.probe_trap_ns",
     "watch.check_seconds",
     "kernel.without",
     "socket.group",

@@ -58,7 +58,7 @@ fn its_exposure_is_not_more_than_it_was() {
     let version = Command::new("systemd-analyze").arg("--version").output().unwrap().stdout;
     let version = String::from_utf8(version).unwrap().split(' ').nth(1).unwrap().to_owned();
     let (judge, found) =
-        page.split_once("`systemd-analyze security` of systemd ").unwrap().1.split_once(" says ").unwrap();
+        page.split_once("`systemd-analyze security` of systemd ").unwrap().1.split_once(" reports ").unwrap();
     let exposure = says.lines().last().unwrap().split("service: ").nth(1).unwrap().split(' ').next().unwrap();
     assert!(
         judge != version || found.starts_with(&format!("**{exposure}**")),

@@ -18,7 +18,9 @@ pub struct CpuUse {
     pub nanoseconds: u64,
     /// Breakpoints that processes met, if it is a tenant's probe.
     pub traps: u64,
-    /// False if the program was detached or unloaded: its use counts for its owner, but no action is taken.
+    /// False if the program was unloaded: its use counts for its owner, but no action is taken.
+    pub is_loaded: bool,
+    /// Of an owner's programs, an attached one is detached first.
     pub is_attached: bool,
 }
 
@@ -42,7 +44,7 @@ pub fn excesses(
     let mut owners: BTreeMap<&Owner, Vec<&CpuUse>> = BTreeMap::new();
     for one in uses {
         if let Some(limit) = one.limit
-            && one.is_attached
+            && one.is_loaded
             && CpuShare::of(one.nanoseconds, window) > limit.share
         {
             found.insert(one.program, excess(one.nanoseconds, None, limit));
@@ -54,8 +56,10 @@ pub fn excesses(
         let all = programs.iter().fold(0_u64, |sum, one| sum.saturating_add(one.nanoseconds));
         let all = CpuShare::of(all, window);
         if all > limit.share
-            && let Some(most) =
-                programs.iter().filter(|one| one.is_attached).max_by_key(|one| one.nanoseconds)
+            && let Some(most) = programs
+                .iter()
+                .filter(|one| one.is_loaded)
+                .max_by_key(|one| (one.is_attached, one.nanoseconds))
         {
             let of_owner = excess(most.nanoseconds, Some(all), limit);
             match found.get(&most.program) {
@@ -87,7 +91,8 @@ pub fn trap_excesses(uses: &[CpuUse], window: Duration, limit: TrapLimit) -> Vec
     for one in uses.iter().filter(|one| one.traps > 0) {
         let (all, most) = owners.entry(&one.owner).or_default();
         *all = all.saturating_add(one.traps);
-        if one.is_attached && most.is_none_or(|most| most.traps < one.traps) {
+        let rank = |one: &CpuUse| (one.is_attached, one.traps);
+        if one.is_loaded && most.is_none_or(|most| rank(most) < rank(one)) {
             *most = Some(one);
         }
     }
@@ -122,6 +127,7 @@ mod tests {
             limit,
             nanoseconds,
             traps: 0,
+            is_loaded: true,
             is_attached: true,
         }
     }
@@ -145,7 +151,7 @@ mod tests {
         let [(1, found)] = &over(&uses, Some(percent(15, Detach)))[..] else { panic!() };
         assert_eq!((found.used, found.owner_used), (CpuShare(100_000), Some(CpuShare(160_000))));
         assert_eq!((found.limit, found.window_ms), (percent(15, Detach), 10_000));
-        let gone = CpuUse { is_attached: false, ..of(1, "net", second, None) };
+        let gone = CpuUse { is_loaded: false, ..of(1, "net", second, None) };
         let [(2, found)] = &over(&[gone, uses[1].clone()], Some(percent(15, Detach)))[..] else { panic!() };
         assert_eq!(found.owner_used, Some(CpuShare(160_000)));
         let others = [of(1, "net", second, None), of(2, "other", second * 60, None)];
@@ -166,7 +172,7 @@ mod tests {
         let [(ProgramUid(1), excess)] = &trap_excesses(&over, WINDOW, limit)[..] else { panic!() };
         assert_eq!((excess.used, excess.owner_used), (CpuShare(60_000), Some(CpuShare(100_020))));
         assert_eq!((excess.done, excess.of_traps), (Detach, true));
-        let gone = CpuUse { is_attached: false, ..traps(1, "net", 400_000) };
+        let gone = CpuUse { is_loaded: false, ..traps(1, "net", 400_000) };
         let [(ProgramUid(2), _)] = trap_excesses(&[gone.clone(), over[1].clone()], WINDOW, limit)[..] else {
             panic!()
         };

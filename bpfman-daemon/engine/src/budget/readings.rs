@@ -111,7 +111,8 @@ impl<K: Kernel> Engine<K> {
             let traps = met.get(&program).copied().unwrap_or_default();
             let is_attached =
                 state.links_of(program).next().is_some() || !state.matchings_of(program).is_empty();
-            Some(CpuUse { program, owner, limit, nanoseconds, traps, is_attached })
+            let is_loaded = record.is_some();
+            Some(CpuUse { program, owner, limit, nanoseconds, traps, is_loaded, is_attached })
         };
         took.into_iter().filter_map(of).collect()
     }

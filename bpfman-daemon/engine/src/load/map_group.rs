@@ -38,12 +38,11 @@ impl<K: Kernel> Engine<K> {
             let shared = of_now.flat_map(|program| &program.maps);
             shared.filter(|map| map.shared_pin().as_deref() == Some(pin)).filter_map(|map| map.id).collect()
         };
-        match recorded.first() {
-            Some(id) if !pinned_id.is_some_and(|pinned| recorded.contains(&pinned)) => {
-                Ok(self.kernel.open_map(*id).map_or(pinned, Some))
-            }
-            _ => Ok(pinned),
+        if recorded.is_empty() || pinned_id.is_some_and(|pinned| recorded.contains(&pinned)) {
+            return Ok(pinned);
         }
+        // A program that was unloaded by others took its map along.
+        Ok(recorded.into_iter().find_map(|id| self.kernel.open_map(id).ok()))
     }
 
     fn map_before_groups(&self, name: &str, group: &MapGroup) -> Result<Option<MapId>, EngineError> {

@@ -1,6 +1,7 @@
 //! Removed pins are restored: they hold programs without links, and clients, volumes and libbpf find maps by them.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bpfman_model::{MapId, ProgramUid};
 use bpfmand_kernel::Kernel;
@@ -19,8 +20,10 @@ pub struct WantedMapPin {
 enum PinnedMap {
     Nothing,
     Map(MapId),
-    /// A program, a link or a folder.
+    /// A program or a link.
     Other,
+    /// A folder, or nothing that can be opened now: pinning there reports why.
+    Unreadable,
 }
 
 pub fn lacking(pins: &[WantedMapPin]) -> Option<HookPart> {
@@ -52,7 +55,7 @@ impl<K: Kernel> Engine<K> {
             for path in std::iter::once(folder.join(&map.name)).chain(map.shared_pin()) {
                 let is_taken = match self.map_at(&path) {
                     PinnedMap::Map(found) if found == id || self.is_shared_at(&path, found) => continue,
-                    PinnedMap::Nothing => false,
+                    PinnedMap::Nothing | PinnedMap::Unreadable => false,
                     PinnedMap::Map(_) | PinnedMap::Other => true,
                 };
                 missing.push(WantedMapPin { path, map: id, is_taken });
@@ -66,14 +69,16 @@ impl<K: Kernel> Engine<K> {
         match self.kernel.open_pin(path) {
             Ok(None) => PinnedMap::Nothing,
             Ok(Some(pin)) => self.kernel.map_of(&pin).map_or(PinnedMap::Other, |map| PinnedMap::Map(map.id)),
-            Err(_) => PinnedMap::Other,
+            Err(_) => PinnedMap::Unreadable,
         }
     }
 
     /// Programs of one group can have different maps by one name, if a load found no pin: the first keeps the place.
     fn is_shared_at(&self, path: &Path, id: MapId) -> bool {
         let state = self.state();
-        let mut maps = state.programs.values().flat_map(|program| &program.maps);
+        let of_now =
+            |program: &&Arc<ProgramRecord>| program.boot == self.boot && !state.lost.contains(&program.uid);
+        let mut maps = state.programs.values().filter(of_now).flat_map(|program| &program.maps);
         maps.any(|map| map.id == Some(id) && map.shared_pin().as_deref() == Some(path))
     }
 

@@ -268,7 +268,7 @@ fn short_lived_program_between_two_checks_is_charged_fully() {
     let second = 1_000_000_000;
     let took = |before: &_, after: &_| {
         let uses = engine.cpu_between(before, after);
-        uses.iter().map(|one| (one.nanoseconds, one.is_attached)).collect::<Vec<_>>()
+        uses.iter().map(|one| (one.nanoseconds, one.is_loaded)).collect::<Vec<_>>()
     };
     let before = engine.read_cpu().unwrap();
     let one = limited(&bench, &engine, "alpha", CpuAction::Detach);

@@ -67,7 +67,8 @@ impl NamespaceFinder {
             }
             let number = let_go.or(number);
             let known = self.known().0.get(&wanted).filter(|path| inode(path) == Some(wanted)).cloned();
-            match known.or_else(|| self.search_once().0.remove(&wanted)) {
+            // A namespace that was let go is no reason to examine all processes.
+            match known.or_else(|| let_go.is_none().then(|| self.search_once().0.remove(&wanted)).flatten()) {
                 Some(_) if self.held.is_open(wanted) => {}
                 Some(path) => match self.held.open(wanted, &path, number) {
                     Ok(()) | Err(KernelError::NoNamespace { .. }) => {}
