@@ -135,7 +135,7 @@ async fn bombs_and_tricks_in_a_layer_are_refused() {
     archive.append(&header, object.bytes()).unwrap();
     hostile.image_of(&gzip(&archive.into_inner().unwrap()));
     let error = refused(&hostile).await;
-    assert!(matches!(&error, ImageError::Malformed { .. }), "{error}");
+    assert_eq!(error.category(), Category::Malformed);
     assert!(error.to_string().contains("holds no object file"), "{error}");
 
     for layer in [b"text".as_slice(), b"", b"\x1f\x8b", b"\x7fELF"] {

@@ -42,8 +42,10 @@ impl<'a> Hook<'a> {
     pub fn attach(&self, programs: &[u64]) {
         let netns = self.far.path().display().to_string();
         for (program, priority) in programs.iter().zip(10..) {
-            let words = format!("--iface {INTERFACE} --netns {netns} --priority {priority} {}", self.place);
-            self.gallery.daemon.bpfman(&format!("attach {program} {} {words} --again", self.kind)).success();
+            let again = if self.kind == "tcx" { "" } else { "--again" };
+            let words =
+                format!("--iface {INTERFACE} --netns {netns} --priority {priority} {} {again}", self.place);
+            self.gallery.daemon.bpfman(&format!("attach {program} {} {words}", self.kind)).success();
         }
     }
 
