@@ -15,9 +15,8 @@ use tonic::{Code, Status};
 use crate::calls::{JournalRule, row_of};
 
 pub(crate) use notes::{
-    about_link, about_program, allowed_by, attach, changes, failed, goes_on, hook, link, load, made,
-    made_link, map, matching, method, now, object, origin, owner, peer, program, programs, replacement,
-    source,
+    about_link, about_program, allowed_by, attach, failed, goes_on, hook, link, load, made, made_link, map,
+    matching, method, now, object, origin, owner, peer, program, programs, replacement, source,
 };
 
 tokio::task_local! {
@@ -38,7 +37,6 @@ struct CallFacts {
     failed: Option<(Code, String)>,
     /// True if the task that continues after the answer began records the entry.
     goes_on: bool,
-    changes: bool,
 }
 
 impl Call {
@@ -128,10 +126,7 @@ impl Call {
     }
 
     fn journal_rule(&self) -> JournalRule {
-        match self.method.map_or(JournalRule::Refusal, |method| row_of(method).journal) {
-            JournalRule::Access if self.about().changes => JournalRule::Change,
-            rule => rule,
-        }
+        self.method.map_or(JournalRule::Refusal, |method| row_of(method).journal)
     }
 
     fn about(&self) -> MutexGuard<'_, CallFacts> {

@@ -30,11 +30,6 @@ pub(crate) fn goes_on() -> Option<Arc<Call>> {
     CALL.try_with(Arc::clone).ok()
 }
 
-/// Makes the entry one of a change, though calls of this method usually only look.
-pub(crate) fn changes() {
-    note(|about| about.changes = true);
-}
-
 pub(crate) fn method() -> Option<Method> {
     CALL.try_with(|call| call.method).ok().flatten()
 }

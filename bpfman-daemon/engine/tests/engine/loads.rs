@@ -5,7 +5,6 @@ use std::path::Path;
 
 use bpfman_model::{LoadRequest, MapSpec, Owner, ProgramId, Reason, Selector, map_type};
 use bpfmand_engine::{SCHEMA, Standing};
-use bpfmand_kernel::{KernelObjects as _, KernelPins as _};
 use bpfmand_store::{Batch, Store, StoreOptions, Table};
 
 use crate::bench::{Ask as _, Bench, Testable, pins};
