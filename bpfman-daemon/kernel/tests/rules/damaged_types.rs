@@ -81,7 +81,8 @@ fn program_that_is_too_complex_is_verified_once(bench: &Bench<LinuxKernel>) {
         let error = bench.kernel.load_program(&load).unwrap_err();
         let KernelError::Refused { log, .. } = &error else { panic!("{error:?}") };
         assert_eq!(log.contains("1: (07) r1 += 1"), is_whole, "{log:.200}");
-        assert!(error.to_string().contains("the verifier gave up after"), "{error}");
+        // Before Linux 6.4, a log that does not fit has its beginning, without the reason.
+        assert!(is_whole || error.to_string().contains("the verifier gave up after"), "{error}");
     }
 }
 
