@@ -107,6 +107,18 @@ fn what_cannot_be_is_refused_and_nothing_changes<K: Testable>(bench: &Bench<K>) 
     assert_eq!(names(bench, &point), ["one", "two"]);
 }
 
+fn attach_as_third_party<K: Testable>(
+    bench: &Bench<K>,
+    program: ProgramId,
+    point: &AttachPoint,
+    anchor: ListAnchor,
+) -> K::Handle {
+    let AttachPoint::Cgroup { path } = point else { panic!("{point}") };
+    let attach_type = attach_type::CGROUP_INET_SOCK_CREATE;
+    let target = LinkTarget::Cgroup { path, attach_type, anchor, expected_revision: None };
+    bench.kernel.attach(&bench.kernel.open_program(program).unwrap().unwrap(), &target).unwrap()
+}
+
 fn programs_of_others_stay_and_can_be_named<K: Testable>(bench: &Bench<K>) {
     if lacks_order(bench) {
         return;
@@ -114,11 +126,7 @@ fn programs_of_others_stay_and_can_be_named<K: Testable>(bench: &Bench<K>) {
     let (engine, group) = (bench.engine(), Group::new("others"));
     let point = group.point();
     let [one, two, three, _] = loaded(bench, &engine);
-    let AttachPoint::Cgroup { path } = &point else { panic!() };
-    let stranger = bench.kernel.open_program(three).unwrap().unwrap();
-    let (attach_type, anchor) = (attach_type::CGROUP_INET_SOCK_CREATE, ListAnchor::Last);
-    let target = LinkTarget::Cgroup { path, attach_type, anchor, expected_revision: None };
-    let theirs = bench.kernel.attach(&stranger, &target).unwrap();
+    let theirs = attach_as_third_party(bench, three, &point, ListAnchor::Last);
     engine.attached(one, point.clone());
     attach(&engine, two, point.clone(), intent("", &["foreign:three"], &[])).unwrap();
     assert_eq!(names(bench, &point), ["two", "three", "one"]);
@@ -132,13 +140,7 @@ fn order_that_a_returning_program_breaks_is_told<K: Testable>(bench: &Bench<K>) 
     let (engine, group) = (bench.engine(), Group::new("returning"));
     let point = group.point();
     let [one, two, three, four] = loaded(bench, &engine);
-    let AttachPoint::Cgroup { path } = &point else { panic!() };
-    let attach_third_party = |anchor| {
-        let stranger = bench.kernel.open_program(three).unwrap().unwrap();
-        let attach_type = attach_type::CGROUP_INET_SOCK_CREATE;
-        let target = LinkTarget::Cgroup { path, attach_type, anchor, expected_revision: None };
-        bench.kernel.attach(&stranger, &target).unwrap()
-    };
+    let attach_third_party = |anchor| attach_as_third_party(bench, three, &point, anchor);
     let theirs = attach_third_party(ListAnchor::Last);
     let before = attach(&engine, one, point.clone(), intent("", &["foreign:three"], &[])).unwrap().record.id;
     let after = attach(&engine, two, point.clone(), intent("", &[], &["foreign:three"])).unwrap().record.id;
