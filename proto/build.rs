@@ -14,6 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "bpfman/ext/v1/map_entries.proto",
         "bpfman/ext/v1/figures.proto",
         "bpfman/ext/v1/radar.proto",
+        "bpfman/ext/v1/sessions.proto",
         "csi/v1/csi.proto",
         "pluginregistration/v1/registration.proto",
     ];

@@ -36,6 +36,7 @@ pub async fn receive(socket: &Path, wanted: RequestedMap, access: MapAccess) -> 
             let description = opened.map.ok_or(crate::client::lacks("OpenMap", "the map"))?;
             Ok(MapFile::new(description, descriptor))
         }
+        (Answer::Session(_), _) => Err(broke(foreign())),
         // The kernel drops the descriptor if this process is at its limit of open files.
         (Answer::Opened(_), None) => Err(broke(io::Error::other(
             "no descriptor came with the answer; this process may have as many open as it may have",

@@ -26,6 +26,7 @@ mod registries;
 mod reserve;
 mod run;
 mod serve;
+mod sessions;
 mod socket;
 mod start_progress;
 #[cfg(debug_assertions)]

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bpfman_model::Selector;
-use bpfmand_api::{Api, MAX_THREADS, Paths, RadarState};
+use bpfmand_api::{AccessSource, Api, MAX_THREADS, Paths, RadarState};
+use bpfmand_broker::Sessions;
 use bpfmand_engine::{
     ChangeListener, Engine, EngineOptions, Images, MIGRATIONS, ProgramDetails, ReadObjects, SCHEMA,
     StepObserver,
@@ -35,6 +36,7 @@ use crate::policy::PolicySource;
 use crate::radar::{RadarParts, RadarThread};
 use crate::reserve::Reserve;
 use crate::serve::{GRACE, Metrics, serve};
+use crate::sessions::BrokeredSessions;
 use crate::start_progress::{StartProgress, StartReads, StartSteps};
 use crate::watch::Watcher;
 use crate::workers::WorkerProcesses;
@@ -236,6 +238,14 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         }),
     });
     let scrapes = Arc::new(Scrapes::new(Box::new(move || metrics.text())));
+    let sessions = Sessions::new(
+        config.runtime.join("sessions"),
+        {
+            let policy = Arc::clone(&policy);
+            Arc::new(move || AccessSource::policy(&*policy))
+        },
+        Arc::clone(&journal),
+    );
     let paths = Paths { fs: config.fs(), runtime: config.runtime.clone(), state: config.state.clone() };
     images.collect_but(image_digests(Arc::downgrade(&engine)));
     let api = Api::new(Arc::clone(&engine), Arc::clone(&images) as Arc<dyn Images>, paths)
@@ -246,6 +256,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .with_gate(gate)
         .with_load_gate(gate_standing)
         .with_radar(Arc::clone(&radar_standing), radar.control())
+        .with_sessions(Arc::new(BrokeredSessions(sessions)))
         .with_worker_check({
             let workers = Arc::clone(&workers);
             Arc::new(move || workers.has_starter())

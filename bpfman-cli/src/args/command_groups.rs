@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use clap::Command;
 
 const GROUPS: [(&str, &[&str]); 6] = [
-    ("Run programs", &["run", "load", "attach", "update", "replace", "detach", "unload", "adopt"]),
+    ("Run programs", &["run", "run-as", "load", "attach", "update", "replace", "detach", "unload", "adopt"]),
     ("Applications", &["apply", "diff", "delete"]),
     (
         "See what runs",

@@ -29,6 +29,7 @@ pub mod policy;
 pub mod radar;
 pub mod registry;
 pub mod run;
+pub mod run_as;
 pub mod selector;
 pub mod source_name;
 pub mod stray;
@@ -131,6 +132,8 @@ pub enum CliCommand {
     Load(load::LoadCommand),
     /// Load and attach programs, show what they say, and leave nothing: until Ctrl-C.
     Run(run::RunPrograms),
+    /// Run a command that loads eBPF itself, without any right: the daemon makes its calls, as your grants allow.
+    RunAs(run_as::RunAs),
     /// Detach programs everywhere and unload them.
     Unload(unload::Unload),
     /// Attach a loaded program.

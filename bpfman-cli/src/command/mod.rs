@@ -35,6 +35,7 @@ mod radar;
 mod reconnect;
 mod remove;
 mod run;
+mod run_as;
 mod stray;
 mod support_bundle;
 mod top;
@@ -57,6 +58,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
     match cli.command {
         CliCommand::Load(command) => load::run(global, command).await,
         CliCommand::Run(command) => run::run(global, command).await,
+        CliCommand::RunAs(command) => run_as::run(global, command).await,
         CliCommand::Unload(command) => remove::unload(global, command).await,
         CliCommand::Attach(command) => attach::run(global, command).await,
         CliCommand::Detach(command) => remove::detach(global, command).await,

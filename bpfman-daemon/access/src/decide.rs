@@ -83,8 +83,8 @@ impl AccessPolicy {
         let open = match self.socket_group {
             SocketGroup::Nothing => false,
             SocketGroup::Read => verb == AccessVerb::Read,
-            // Third-party activity needs its own verb, as in a grant of `all`.
-            SocketGroup::All => verb != AccessVerb::Radar,
+            // Third-party activity, and bytecode that nobody signed, need their own verbs, as in a grant of `all`.
+            SocketGroup::All => !matches!(verb, AccessVerb::Radar | AccessVerb::Raw),
         };
         if open {
             let owner = claimed(objects).unwrap_or(Owner::of_user(peer.uid));

@@ -15,6 +15,8 @@ use crate::{ObjectClass, OwnedObject};
 pub enum AccessObject<'a> {
     /// Programs of this type.
     Type(ProgramType),
+    /// Programs of a kernel's type that has no name here.
+    UnnamedType(u32),
     /// An image.
     Image(ImageReference),
     /// A file with bytecode, by its absolute path.
@@ -82,6 +84,7 @@ impl AccessObject<'_> {
         match self {
             Self::Image(_) | Self::File(_) => ObjectClass::Bytecode,
             Self::Type(_)
+            | Self::UnnamedType(_)
             | Self::Hook { .. }
             | Self::Netns { .. }
             | Self::Hooks { .. }
@@ -101,6 +104,7 @@ impl fmt::Display for AccessObject<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Type(program_type) => write!(f, "type {program_type}"),
+            Self::UnnamedType(number) => write!(f, "type {}", bpfman_model::uapi::prog_type::name(*number)),
             Self::Image(reference) => write!(f, "image {reference}"),
             Self::File(path) => write!(f, "file {}", path.display()),
             Self::Hook { kind, interface, .. } => f.write_str(&kind.at(interface)),

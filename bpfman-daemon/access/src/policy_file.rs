@@ -234,10 +234,10 @@ impl<'r, 't> GrantReading<'r, 't> {
         let mut verbs = BTreeSet::new();
         for word in words {
             match word.get_ref().as_str() {
-                // Third-party activity belongs to no caller: a grant has to name the verb for it.
-                "all" => {
-                    verbs.extend(AccessVerb::GRANTABLE.into_iter().filter(|verb| *verb != AccessVerb::Radar))
-                }
+                // A grant has to name the verbs for what belongs to no caller, and for what no signature covers.
+                "all" => verbs.extend(AccessVerb::GRANTABLE.into_iter().filter(|verb| {
+                    !matches!(verb, AccessVerb::Radar | AccessVerb::Raw)
+                })),
                 name => verbs.extend(self.good(word.span().start, name.parse::<AccessVerb>())),
             }
         }

@@ -29,6 +29,8 @@ pub enum AccessVerb {
     MapsWrite,
     /// Observing third-party use of eBPF on the machine.
     Radar,
+    /// Loading and attaching bytecode of one's own, by a command under `bpfman run-as`.
+    Raw,
     /// Actions reserved for root, whatever a grant allows: on the image cache, and on leftovers without an owner.
     Administer,
 }
@@ -36,13 +38,13 @@ pub enum AccessVerb {
 /// Unknown verb.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "\"{0}\" is no verb: expected read, load, attach, replace, adopt, trace, settings, maps-read, maps-write or radar"
+    "\"{0}\" is no verb: expected read, load, attach, replace, adopt, trace, settings, maps-read, maps-write, radar or raw"
 )]
 pub struct UnknownVerb(pub String);
 
 impl AccessVerb {
     /// Verbs that a grant may allow.
-    pub const GRANTABLE: [Self; 10] = [
+    pub const GRANTABLE: [Self; 11] = [
         Self::Read,
         Self::Load,
         Self::Attach,
@@ -53,6 +55,7 @@ impl AccessVerb {
         Self::MapsRead,
         Self::MapsWrite,
         Self::Radar,
+        Self::Raw,
     ];
 
     /// Returns the name of the verb in grants.
@@ -69,6 +72,7 @@ impl AccessVerb {
             Self::MapsRead => "maps-read",
             Self::MapsWrite => "maps-write",
             Self::Radar => "radar",
+            Self::Raw => "raw",
             Self::Administer => "administer",
         }
     }

@@ -89,6 +89,9 @@ pub const fn row_of(method: Method) -> CallRow {
         M::BpfmanChainsTimeMembers    => row(Verb::Settings, Access, [Unused, Unused, Unused, Covered, Unused, Covered, Unused]),
         // Each revoked program that is detached has its own entry.
         M::BpfmanImagesCheckProvenance => row(Verb::Settings, Refusal, [Carried, Carried, Unused, Carried, Unused, Unused, Unused]),
+        M::BpfmanSessionsStart        => row(Verb::Raw, Change, [Unused, Unused, Unused, Unused, Unused, Unused, Unused]),
+        M::BpfmanSessionsList         => row(Verb::Read, Refusal, [Shown, Shown, Shown, Unused, Unused, Unused, Unused]),
+
         M::BpfmanRadarSurveyRadar     => row(Verb::Radar, Refusal, [Shown, Shown, Unused, Unused, Unused, Unused, Unused]),
 
         M::BpfmanChainsRemoveStray    => row(Verb::Administer, Change, [Root, Root, Root, Unused, Unused, Unused, Unused]),

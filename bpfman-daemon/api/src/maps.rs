@@ -19,6 +19,7 @@ impl<K: Kernel> Api<K> {
         let (request, write) = match asked {
             Asked::OpenForReading(request) => (request, false),
             Asked::OpenForWriting(request) => (request, true),
+            Asked::StartSession(_) => return Err(invalid("a session is no map")),
         };
         let wanted = wanted(request)?;
         audit::map(&wanted);

@@ -13,6 +13,7 @@ use bpfman_proto::ext::v1::bpfman_images_server::BpfmanImagesServer;
 use bpfman_proto::ext::v1::bpfman_map_entries_server::BpfmanMapEntriesServer;
 use bpfman_proto::ext::v1::bpfman_node_server::BpfmanNodeServer;
 use bpfman_proto::ext::v1::bpfman_radar_server::BpfmanRadarServer;
+use bpfman_proto::ext::v1::bpfman_sessions_server::BpfmanSessionsServer;
 use bpfman_proto::v1::bpfman_server::BpfmanServer;
 use bpfmand_access::AccessPolicy;
 use bpfmand_engine::{Engine, EngineError, FiguresCache, FreezeExemption, Images};
@@ -36,7 +37,8 @@ use crate::member_timing::MEMBER_TIMINGS;
 use crate::places::ReadingPlaces;
 use crate::prints::PrintFollowers;
 use crate::radar_state::{RadarControl, RadarState};
-use crate::serve::{Connections, IDENTIFYING, MAX_REQUEST, OpenMaps, SocketSystem};
+use crate::sessions::{OptionalSessions, SessionService};
+use crate::serve::{Connections, HandoverCalls, IDENTIFYING, MAX_REQUEST, SocketSystem};
 use crate::shares::ChangeShares;
 use crate::status;
 use crate::type_support::Support;
@@ -107,6 +109,7 @@ pub struct Api<K: Kernel> {
     pub(crate) radar_control: Option<Arc<dyn RadarControl>>,
     /// True if worker processes can be started; `None` if the daemon needs none.
     pub(crate) worker_check: Option<WorkerCheck>,
+    pub(crate) sessions: OptionalSessions,
     threads: Arc<Threads>,
     pub(crate) readings: Arc<ReadingPlaces>,
     pub(crate) map_readings: Arc<ReadingPlaces>,
@@ -146,6 +149,7 @@ impl<K: Kernel> Clone for Api<K> {
             radar: Arc::clone(&self.radar),
             radar_control: self.radar_control.clone(),
             worker_check: self.worker_check.clone(),
+            sessions: self.sessions.clone(),
             threads: Arc::clone(&self.threads),
             support: Arc::clone(&self.support),
             features: Arc::clone(&self.features),
@@ -181,6 +185,7 @@ impl<K: Kernel> Api<K> {
             radar: Arc::default(),
             radar_control: None,
             worker_check: None,
+            sessions: None,
             threads: Arc::default(),
             support: Arc::default(),
             features: Arc::default(),
@@ -242,6 +247,12 @@ impl<K: Kernel> Api<K> {
         Self { radar, radar_control: Some(control), ..self }
     }
 
+    /// Sets what starts and lists sessions.
+    #[must_use]
+    pub fn with_sessions(self, sessions: Arc<dyn SessionService>) -> Self {
+        Self { sessions: Some(sessions), ..self }
+    }
+
     /// Sets the function that checks whether worker processes can be started.
     #[must_use]
     pub fn with_worker_check(self, are_able: WorkerCheck) -> Self {
@@ -262,13 +273,20 @@ impl<K: Kernel> Api<K> {
     /// Serves a socket until `stop` is ready, then until requests in progress have ended.
     pub async fn serve(&self, listener: UnixListener, system: SocketSystem, stop: impl Future<Output = ()>) {
         let api = self.clone();
-        let maps: OpenMaps = Arc::new(move |asked| {
-            let api = api.clone();
-            Box::pin(async move { api.open_map(asked).await })
-        });
+        let starting = self.clone();
+        let handovers = HandoverCalls {
+            open: Arc::new(move |asked| {
+                let api = api.clone();
+                Box::pin(async move { api.open_map(asked).await })
+            }),
+            start: Arc::new(move |request, client| {
+                let api = starting.clone();
+                Box::pin(async move { api.start_session(request, client).await })
+            }),
+        };
         let journal = Arc::clone(&self.journal);
         let access = Arc::clone(&self.access);
-        Connections { routes: self.routes(), maps, system, journal, access }.serve(listener, stop).await;
+        Connections { routes: self.routes(), handovers, system, journal, access }.serve(listener, stop).await;
     }
 
     fn routes(&self) -> Routes {
@@ -281,6 +299,7 @@ impl<K: Kernel> Api<K> {
             .add_service(BpfmanFiguresServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST))
             .add_service(BpfmanRadarServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST))
             .add_service(BpfmanAccessServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST))
+            .add_service(BpfmanSessionsServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST))
     }
 
     /// Prepares the image without occupying a thread. The engine gets its result, or failure, while the value lives.

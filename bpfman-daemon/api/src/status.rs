@@ -90,10 +90,12 @@ pub fn denial_hint(hint: &DenialHint) -> String {
     }
 }
 
+/// Returns a failure of the daemon itself.
 pub fn failed(message: impl Into<String>) -> Status {
     refusal(Reason::Internal, message)
 }
 
+/// Returns a refusal of a request that this machine or daemon does not support.
 pub fn unsupported(message: impl Into<String>) -> Status {
     refusal(Reason::Unsupported, message)
 }
@@ -103,6 +105,7 @@ pub fn unsupported_with(message: &str, hint: &str) -> Status {
     with_trailers(code, one_line(message).into_owned(), reason, Some(hint))
 }
 
+/// Returns a refusal of a request that may succeed later.
 pub fn busy(message: impl Into<String>) -> Status {
     with_trailers(Code::ResourceExhausted, message.into(), Reason::Busy, None)
 }

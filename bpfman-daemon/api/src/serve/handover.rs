@@ -33,7 +33,16 @@ pub type UnreadBytes = fn(&UnixStream) -> io::Result<usize>;
 
 pub type OpenedMap = Result<(wire::OpenMapResponse, OwnedFd), Status>;
 
-pub type OpenMaps = Arc<dyn Fn(Asked) -> Pin<Box<dyn Future<Output = OpenedMap> + Send>> + Send + Sync>;
+type Answered<T> = Pin<Box<dyn Future<Output = Result<T, Status>> + Send>>;
+
+/// Calls that are made by handover.
+#[derive(Clone)]
+pub struct HandoverCalls {
+    /// Opens a map.
+    pub open: Arc<dyn Fn(Asked) -> Answered<(wire::OpenMapResponse, OwnedFd)> + Send + Sync>,
+    /// Starts a session on a connection.
+    pub start: Arc<dyn Fn(wire::StartSessionRequest, OwnedFd) -> Answered<wire::StartSessionResponse> + Send + Sync>,
+}
 
 const FIRST_LOOK: Duration = Duration::from_millis(1);
 const LAST_LOOK: Duration = Duration::from_secs(1);
@@ -47,7 +56,7 @@ pub async fn first_byte(stream: &UnixStream) -> Option<u8> {
 }
 
 pub async fn serve(
-    open: OpenMaps,
+    calls: HandoverCalls,
     unread: UnreadBytes,
     mut stream: UnixStream,
     (peer, journal): (Peer, Arc<Journal>),
@@ -59,11 +68,13 @@ pub async fn serve(
     let path = match &asked {
         Ok(Asked::OpenForReading(_)) => "/bpfman.ext.v1.BpfmanMaps/OpenForReading",
         Ok(Asked::OpenForWriting(_)) => "/bpfman.ext.v1.BpfmanMaps/OpenForWriting",
+        Ok(Asked::StartSession(_)) => "/bpfman.ext.v1.BpfmanSessions/Start",
         Err(_) => "Handover",
     };
     let call = Call::new(peer, path, journal);
     let opened = match asked {
-        Ok(asked) => Arc::clone(&call).scope(open(asked)).await,
+        Ok(Asked::StartSession(request)) => return start(&calls, request, &stream, &call).await,
+        Ok(asked) => Arc::clone(&call).scope((calls.open)(asked)).await,
         Err(status) => Err(status),
     };
     let refused = match opened {
@@ -85,6 +96,25 @@ pub async fn serve(
             () = sleep(look) => look = (look * 2).min(LAST_LOOK),
         }
     }
+}
+
+/// Starts a session. After the answer, the connection is between its client and its receiver.
+async fn start(calls: &HandoverCalls, request: wire::StartSessionRequest, stream: &UnixStream, call: &Arc<Call>) {
+    let started = match stream.as_fd().try_clone_to_owned() {
+        Ok(client) => Arc::clone(call).scope((calls.start)(request, client)).await,
+        Err(error) => Err(Status::internal(format!("the connection cannot be passed on: {error}"))),
+    };
+    let refused = match started {
+        Ok(session) => {
+            let sent = send(stream, Answer::Session(session), None).await;
+            sent.err().map(|error| Status::cancelled(format!("the client took nothing: {error}")))
+        }
+        Err(status) => {
+            let _gone = send(stream, Answer::Failure(status::failure_of(&status)), None).await;
+            Some(status)
+        }
+    };
+    call.end(refused.as_ref()).await;
 }
 
 async fn whole(stream: &mut UnixStream) -> io::Result<Result<wire::HandoverRequest, Status>> {

@@ -44,7 +44,7 @@ use crate::named_host::NamedHost;
 
 pub(crate) use callers::IDENTIFYING;
 pub use handover::UnreadBytes;
-pub(crate) use handover::{OpenMaps, OpenedMap};
+pub(crate) use handover::{HandoverCalls, OpenedMap};
 pub(crate) use limits::MAX_REQUEST;
 
 /// Function that identifies the process behind a connection, as far as it is needed.
@@ -77,7 +77,7 @@ pub struct SocketSystem {
 
 pub(crate) struct Connections {
     pub routes: Routes,
-    pub maps: OpenMaps,
+    pub handovers: HandoverCalls,
     pub system: SocketSystem,
     pub journal: Arc<Journal>,
     pub access: Arc<dyn AccessSource>,
@@ -131,7 +131,7 @@ impl Connections {
         (entrance, counting): (Entrance, ConnectionAccounts),
         ended: watch::Receiver<()>,
     ) -> impl Future<Output = ()> + use<> {
-        let (routes, maps, unread) = (self.routes.clone(), Arc::clone(&self.maps), self.system.unread);
+        let (routes, handovers, unread) = (self.routes.clone(), self.handovers.clone(), self.system.unread);
         let journal = Arc::clone(&self.journal);
         async move {
             let Some((stream, peer, place)) = admit(stream, entrance, counting, &journal).await else {
@@ -140,7 +140,7 @@ impl Connections {
             match handover::first_byte(&stream).await {
                 None => {}
                 Some(byte) if byte == PREFACE[0] => {
-                    handover::serve(maps, unread, stream, (peer, journal), ended).await;
+                    handover::serve(handovers, unread, stream, (peer, journal), ended).await;
                     drop(place);
                 }
                 Some(_) => http((routes, journal), stream, peer, place, ended).await,

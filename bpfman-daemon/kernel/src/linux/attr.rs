@@ -16,6 +16,7 @@ pub enum Command {
     ObjGet = 7,
     ProgTestRun = 10,
     ProgGetNextId = 11,
+    MapGetNextId = 12,
     ProgGetFdById = 13,
     MapGetFdById = 14,
     ObjGetInfoByFd = 15,

@@ -7,7 +7,7 @@ use bpfman_model::HeldNetns;
 
 use super::held_processes::HeldProcess;
 use super::process_groups::ProcessGroups;
-use super::{processes, sys};
+use super::processes;
 
 /// Process that made a connection, in its present state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct CallerProcess {
 /// socket leads to the process itself; before, a later process with the same pid and user is mistaken for it.
 #[must_use]
 pub fn caller_process(socket: impl AsFd, pid: u32, uid: u32) -> Option<CallerProcess> {
-    caller(sys::peer_process(socket), pid, uid)
+    caller(bpfmand_notify::peer_process(socket), pid, uid)
 }
 
 fn caller(peer: std::io::Result<OwnedFd>, pid: u32, uid: u32) -> Option<CallerProcess> {
@@ -128,7 +128,7 @@ mod tests {
             return;
         };
         let (stream, _) = listener.accept().unwrap();
-        if !matches!(sys::peer_process(&stream), Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT))
+        if !matches!(bpfmand_notify::peer_process(&stream), Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT))
         {
             assert_eq!(caller_process(&stream, pid, 0), None);
         }

@@ -4,6 +4,7 @@ mod access;
 mod addresses;
 mod arena;
 mod attr;
+pub mod brokered;
 mod build_config;
 mod callers;
 mod cgroup;
@@ -108,7 +109,8 @@ pub use self::process_facts::{ProcessFacts, ProcessStart, process_facts};
 pub use self::process_groups::ProcessGroups;
 pub use self::ring::RingFeed;
 pub use self::sealed::{SealedMapping, seal};
-pub use self::sys::{close_on_execute, peer_groups, trim_heap, unread_by_peer};
+pub use self::sys::{close_on_execute, trim_heap, unread_by_peer};
+pub use bpfmand_notify::peer_groups;
 pub use self::tasks::of_group as tasks_of_group;
 pub use self::test_run::test_run;
 

@@ -1,0 +1,207 @@
+//! Decisions about calls: objects of the grants, by what a call names.
+
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::Path;
+
+use bpfman_model::uapi::{attach_type as at, prog_type};
+use bpfman_model::{Direction, Glob, HookKind, Interface, ProgramType};
+use bpfmand_access::{AccessObject, AccessPolicy, AccessVerb, Denial};
+use bpfmand_calls::{Attr, ObjectKind, command, is_of_interface};
+
+use crate::session::{LoadedProgram, Session};
+
+/// Object of a call, which a grant has to cover.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RawObject {
+    /// Programs of a kernel's type.
+    Type(u32),
+    /// A hook of an interface.
+    Hook(HookKind, Interface),
+    /// A target by name.
+    Target(&'static str, String),
+    /// A target that has no name here: all of the kind have to be covered.
+    AnyTarget(&'static str),
+    /// A place without a kind of its own: a grant must not restrict places.
+    AnyPlace,
+    /// A place before or after others.
+    Position,
+}
+
+/// Returns the grants that decide about a session.
+pub fn policy_of(session: &Session, policy: &AccessPolicy) -> AccessPolicy {
+    match &session.facts.grant {
+        None => policy.clone(),
+        Some(name) => AccessPolicy {
+            grants: policy.grants.iter().filter(|grant| grant.name == *name).cloned().collect(),
+            ..AccessPolicy::default()
+        },
+    }
+}
+
+/// Decides whether one grant of the session covers all objects.
+pub fn decide(session: &Session, policy: &AccessPolicy, objects: &[RawObject]) -> Result<(), Denial> {
+    let policy = policy_of(session, policy);
+    let all = Glob::parse("*").ok();
+    let mut last = None;
+    // A kernel's type stands for several of ours: any of them may be granted.
+    for chosen in choices(objects) {
+        let objects: Vec<AccessObject<'_>> = objects
+            .iter()
+            .filter_map(|object| match object {
+                RawObject::Type(number) => Some(match chosen {
+                    Some(program_type) => AccessObject::Type(program_type),
+                    None => AccessObject::UnnamedType(*number),
+                }),
+                RawObject::Hook(kind, interface) => {
+                    Some(AccessObject::Hook { kind: *kind, interface, in_callers_netns: true })
+                }
+                RawObject::Target(kind, name) => Some(AccessObject::Target { kind, name }),
+                RawObject::AnyTarget(kind) => all.as_ref().map(|names| AccessObject::Targets { kind, names }),
+                RawObject::AnyPlace => Some(AccessObject::AnyHook),
+                RawObject::Position => Some(AccessObject::Position),
+            })
+            .collect();
+        match policy.decide(&session.facts.peer, AccessVerb::Raw, &objects) {
+            Ok(_) => return Ok(()),
+            Err(denial) => last = Some(denial),
+        }
+    }
+    last.map_or(Ok(()), Err)
+}
+
+fn choices(objects: &[RawObject]) -> Vec<Option<ProgramType>> {
+    let number = objects.iter().find_map(|object| match object {
+        RawObject::Type(number) => Some(*number),
+        _ => None,
+    });
+    let known: Vec<_> = ProgramType::ALL
+        .into_iter()
+        .filter(|one| number == Some(one.kernel_type()))
+        .map(Some)
+        .collect();
+    if known.is_empty() { vec![None] } else { known }
+}
+
+/// Names of attachments to the place that a program was loaded for, by the kernel's number.
+const fn load_target(attach_type: u32) -> Option<&'static str> {
+    Some(match attach_type {
+        at::TRACE_RAW_TP => "tp_btf",
+        at::TRACE_FENTRY => "fentry",
+        at::TRACE_FEXIT => "fexit",
+        at::MODIFY_RETURN => "fmod_ret",
+        at::LSM_MAC => "lsm",
+        at::TRACE_ITER => "iter",
+        at::LSM_CGROUP => "lsm_cgroup",
+        _ => return None,
+    })
+}
+
+/// Facts about a call beside its attribute.
+pub struct Named<'a> {
+    pub attr: &'a Attr,
+    /// Texts of the call: a tracepoint, or functions.
+    pub texts: Vec<String>,
+    /// Program of the call.
+    pub program: Option<LoadedProgram>,
+    /// Name of the interface, if the call is about one.
+    pub interface: Option<String>,
+    /// Second descriptor of an attachment.
+    pub target: Option<&'a OwnedFd>,
+}
+
+/// Returns the objects of a call of bpf(2).
+pub fn objects_of(number: u32, named: &Named<'_>) -> Vec<RawObject> {
+    let attr = named.attr;
+    match number {
+        command::PROG_LOAD => vec![RawObject::Type(attr.word(0))],
+        command::ENABLE_STATS => vec![RawObject::AnyPlace],
+        command::RAW_TRACEPOINT_OPEN => match (named.texts.first(), named.program) {
+            (Some(name), Some(LoadedProgram { program_type: prog_type::RAW_TRACEPOINT, .. })) => {
+                vec![RawObject::Target("raw_tracepoint", name.clone())]
+            }
+            (_, Some(program)) => vec![of_load(program)],
+            (_, None) => vec![RawObject::AnyPlace],
+        },
+        command::LINK_CREATE | command::PROG_ATTACH | command::PROG_DETACH => place(attr.word(8), attr.word(12), named),
+        _ => Vec::new(),
+    }
+}
+
+fn of_load(program: LoadedProgram) -> RawObject {
+    match (program.program_type, load_target(program.attach_type)) {
+        (prog_type::TRACING | prog_type::LSM, Some(kind)) => RawObject::AnyTarget(kind),
+        (prog_type::EXT, _) => RawObject::AnyTarget("freplace"),
+        _ => RawObject::AnyPlace,
+    }
+}
+
+fn place(attach_type: u32, flags: u32, named: &Named<'_>) -> Vec<RawObject> {
+    // Replace, before, after.
+    const ORDERED: u32 = 1 << 2 | 1 << 3 | 1 << 4;
+    let hook = |kind: HookKind| match &named.interface {
+        Some(name) => RawObject::Hook(kind, Interface { name: name.clone(), netns: None }),
+        None => RawObject::AnyPlace,
+    };
+    if let Some(program @ LoadedProgram { program_type: prog_type::TRACING | prog_type::LSM | prog_type::EXT, .. }) = named.program {
+        return vec![of_load(program)];
+    }
+    let at = match attach_type {
+        at::XDP => hook(HookKind::Xdp),
+        at::TCX_INGRESS => hook(HookKind::Tcx(Direction::Ingress)),
+        at::TCX_EGRESS => hook(HookKind::Tcx(Direction::Egress)),
+        at::NETKIT_PRIMARY | at::NETKIT_PEER => RawObject::AnyTarget("netkit"),
+        // The event was opened by a call of its own.
+        at::PERF_EVENT => return Vec::new(),
+        at::TRACE_KPROBE_MULTI | at::TRACE_KPROBE_SESSION if named.texts.is_empty() => RawObject::AnyTarget("kprobe"),
+        at::TRACE_KPROBE_MULTI | at::TRACE_KPROBE_SESSION => {
+            return named.texts.iter().map(|name| RawObject::Target("kprobe", name.clone())).collect();
+        }
+        at::TRACE_UPROBE_MULTI | at::TRACE_UPROBE_SESSION => {
+            let file = named.target.and_then(file_name);
+            file.map_or(RawObject::AnyTarget("uprobe"), |file| RawObject::Target("uprobe", file))
+        }
+        at::NETFILTER => RawObject::AnyTarget("netfilter"),
+        at::STRUCT_OPS => RawObject::AnyTarget("struct_ops"),
+        at::SK_SKB_STREAM_PARSER | at::SK_SKB_STREAM_VERDICT | at::SK_MSG_VERDICT | at::SK_SKB_VERDICT => {
+            RawObject::AnyTarget("sockmap")
+        }
+        at::FLOW_DISSECTOR | at::SK_LOOKUP => RawObject::AnyTarget("netns"),
+        _ => named.target.and_then(group_name).map_or(RawObject::AnyPlace, |group| RawObject::Target("cgroup", group)),
+    };
+    let mut objects = vec![at];
+    if flags & ORDERED != 0 && (is_of_interface(attach_type) || matches!(objects[0], RawObject::Target("cgroup", _))) {
+        objects.push(RawObject::Position);
+    }
+    objects
+}
+
+/// Returns the path of a file if it leads to this very file here: a caller can mount another one over it for itself.
+pub fn file_name(file: &OwnedFd) -> Option<String> {
+    use std::os::unix::fs::MetadataExt as _;
+    let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
+    let (named, held) =
+        (std::fs::metadata(&path).ok()?, std::fs::metadata(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?);
+    let is_it = (named.dev(), named.ino()) == (held.dev(), held.ino());
+    is_it.then(|| path.to_str().map(str::to_owned)).flatten()
+}
+
+fn group_name(folder: &OwnedFd) -> Option<String> {
+    let name = file_name(folder)?;
+    // Only cgroups are folders that a program can be attached to.
+    Path::new(&name).is_dir().then_some(name)
+}
+
+/// Returns the kind of object that a command is about by id.
+pub const fn kind_by_id(number: u32) -> Option<(ObjectKind, bool)> {
+    Some(match number {
+        command::PROG_GET_NEXT_ID => (ObjectKind::Program, true),
+        command::MAP_GET_NEXT_ID => (ObjectKind::Map, true),
+        command::BTF_GET_NEXT_ID => (ObjectKind::Btf, true),
+        command::LINK_GET_NEXT_ID => (ObjectKind::Link, true),
+        command::PROG_GET_FD_BY_ID => (ObjectKind::Program, false),
+        command::MAP_GET_FD_BY_ID => (ObjectKind::Map, false),
+        command::BTF_GET_FD_BY_ID => (ObjectKind::Btf, false),
+        command::LINK_GET_FD_BY_ID => (ObjectKind::Link, false),
+        _ => return None,
+    })
+}

@@ -1,0 +1,16 @@
+//! Sessions of `bpfman run-as`: the daemon's side.
+//!
+//! A session is one command and what it starts. Its receiver, a process without rights, sends each call as a
+//! [`Request`](bpfmand_calls::Request); a thread for each of its channels decides by the session's caller and the grants
+//! in force, makes the call, and answers. Descriptors go to the command: this side keeps ids alone, so that everything ends
+//! with the command.
+
+mod decide;
+mod perf_source;
+mod serve;
+mod session;
+mod sessions;
+mod starter;
+
+pub use session::{SessionFacts, SessionObjects};
+pub use sessions::{NewSession, SessionError, Sessions};

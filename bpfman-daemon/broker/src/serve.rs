@@ -1,0 +1,396 @@
+//! Calls of one channel: decided, made, answered.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
+
+use bpfman_model::IfIndex;
+use bpfmand_access::AccessPolicy;
+use bpfmand_calls::{
+    Answer, Attr, Channel, Errno, FieldKind, FieldValue, Layout, Message, ObjectKind, PerfEvent, PerfProbe, Request,
+    Returned, command, is_of_interface, layout,
+};
+use bpfmand_journal::{EntryActor, EntryFailure, EntryResult, HistoryEntry, Journal};
+use bpfmand_kernel::linux::brokered::{self, Called, CallResult, ProbeEvents};
+
+use crate::decide::{self, Named, RawObject};
+use crate::perf_source::PerfSource;
+use crate::session::{LoadedProgram, Session};
+
+/// Source of the grants in force.
+pub type CurrentPolicy = Arc<dyn Fn() -> Arc<AccessPolicy> + Send + Sync>;
+
+/// Calls that change something, and have entries of their own in the journal.
+const RECORDED: [u32; 5] = [
+    command::PROG_LOAD,
+    command::LINK_CREATE,
+    command::RAW_TRACEPOINT_OPEN,
+    command::PROG_ATTACH,
+    command::PROG_DETACH,
+];
+
+/// Maximum number of runs of one test: the kernel ends them for no one but the thread that makes the call.
+const MAX_TEST_RUNS: u32 = 100_000;
+/// `BPF_F_TEST_XDP_LIVE_FRAMES`: the packets are sent on.
+const LIVE_FRAMES: u32 = 1 << 1;
+/// Flags with which a map may be opened: for reading or writing alone.
+const MAP_FLAGS: u32 = 1 << 3 | 1 << 4;
+
+/// Serves calls of one session.
+pub struct Calls {
+    pub session: Arc<Session>,
+    pub policy: CurrentPolicy,
+    pub journal: Arc<Journal>,
+    pub probes: ProbeEvents,
+}
+
+/// A call that is not made.
+struct Refusal {
+    error: Errno,
+    /// Reason, if somebody can change it.
+    reason: Option<String>,
+}
+
+impl From<Errno> for Refusal {
+    fn from(error: Errno) -> Self {
+        Self { error, reason: None }
+    }
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        Errno::from(error).into()
+    }
+}
+
+/// What a call gives its caller.
+struct Given {
+    answer: Answer,
+    buffers: Vec<Vec<u8>>,
+    descriptor: Option<OwnedFd>,
+}
+
+impl Given {
+    const fn number(value: i64) -> Self {
+        Self { answer: Answer::number(value), buffers: Vec::new(), descriptor: None }
+    }
+
+    fn object(descriptor: OwnedFd) -> Self {
+        Self { descriptor: Some(descriptor), ..Self::number(0) }
+    }
+}
+
+impl Calls {
+    /// Serves until the channel closes.
+    pub fn serve(&self, channel: &Channel) -> io::Result<()> {
+        while let Some(message) = channel.receive::<Request>()? {
+            let Given { answer, buffers, descriptor } = self.answer(message);
+            let descriptors: Vec<_> = descriptor.iter().map(|one| one.as_fd()).collect();
+            channel.send(&answer, &buffers, &descriptors)?;
+        }
+        Ok(())
+    }
+
+    fn answer(&self, message: Message<Request>) -> Given {
+        let what = describe(&message.head);
+        let recorded = is_recorded(&message.head);
+        match self.make(message) {
+            Ok(given) => {
+                if recorded && given.answer.result.is_ok() {
+                    self.record(what, None);
+                }
+                given
+            }
+            Err(Refusal { error, reason }) => {
+                if let Some(reason) = &reason {
+                    self.record(what, Some(reason));
+                }
+                Given { answer: Answer { reason, ..Answer::refused(error) }, buffers: Vec::new(), descriptor: None }
+            }
+        }
+    }
+
+    fn record(&self, what: String, denied: Option<&str>) {
+        let message = denied.map(str::to_owned);
+        let result = message.map_or(EntryResult::Done, |message| {
+            EntryResult::Denied(EntryFailure { code: "PermissionDenied".to_owned(), message, ..EntryFailure::default() })
+        });
+        let entry = HistoryEntry {
+            by: EntryActor::of(&self.session.facts.peer),
+            verb: "RunAs".to_owned(),
+            object: format!("{what} in session {}", self.session.facts.name),
+            owners: vec![self.session.facts.owner.to_string()],
+            result,
+            ..HistoryEntry::default()
+        };
+        if denied.is_some() {
+            self.journal.record_failed_read(entry, None);
+        } else {
+            self.journal.record_access(entry, None);
+        }
+    }
+
+    fn make(&self, message: Message<Request>) -> Result<Given, Refusal> {
+        let Message { head, buffers, descriptors } = message;
+        match head {
+            Request::Bpf { command, fields, netns } => {
+                let layout = layout(command).ok_or(Errno::INVAL)?;
+                let attr = Attr::copy(buffers.first().ok_or(Errno::INVAL)?, layout.known)?;
+                self.bpf(layout, attr, &fields, (&buffers, &descriptors), netns)
+            }
+            Request::ProgramInfo { parts } => {
+                let program = descriptors.first().ok_or(Errno::BADF)?;
+                let info = buffers.first().ok_or(Errno::INVAL)?;
+                let (info, outputs) = brokered::program_info(program, info, &parts)?;
+                let mut written = vec![true];
+                written.extend(outputs.iter().map(Option::is_some));
+                let buffers = std::iter::once(info).chain(outputs.into_iter().flatten()).collect();
+                Ok(Given { answer: Answer { written, ..Answer::number(0) }, buffers, descriptor: None })
+            }
+            Request::PerfEvent(event) => self.perf_event(&event, &buffers, &descriptors),
+        }
+    }
+
+    fn permit(&self, objects: &[RawObject]) -> Result<(), Refusal> {
+        let denied = |denial: bpfmand_access::Denial| {
+            let hint = match denial.hint {
+                bpfmand_access::DenialHint::Text(text) => text,
+                bpfmand_access::DenialHint::Command(words) => format!("have root run `{}`", words.join(" ")),
+            };
+            Refusal { error: Errno::PERM, reason: Some(format!("{}; {hint}", denial.message)) }
+        };
+        decide::decide(&self.session, &(self.policy)(), objects).map_err(denied)
+    }
+
+    fn bpf(
+        &self,
+        layout: &Layout,
+        attr: Attr,
+        fields: &[FieldValue],
+        passed: (&[Vec<u8>], &[OwnedFd]),
+        netns: Option<usize>,
+    ) -> Result<Given, Refusal> {
+        if let Some((kind, is_next)) = decide::kind_by_id(layout.command) {
+            self.permit(&[])?;
+            return if is_next { self.next_id(kind, attr) } else { self.open_by_id(kind, &attr) };
+        }
+        check_bounds(layout.command, &attr, &self.session)?;
+        let namespace = netns.map(|index| passed.1.get(index).ok_or(Errno::BADF)).transpose()?;
+        let program = self.loaded_program(layout.command, &attr, fields, passed.1);
+        if layout.command == command::PROG_DETACH && program.is_none() {
+            // Whatever is attached there would go.
+            return Err(Errno::PERM.into());
+        }
+        self.permit_call(layout, &attr, fields, passed, (namespace, program))?;
+        self.check_room(layout)?;
+        let loads = (layout.command == command::PROG_LOAD)
+            .then(|| LoadedProgram { program_type: attr.word(0), attach_type: attr.word(68) });
+        let CallResult { result, attr, mut outputs } =
+            brokered::call_by_layout(layout, attr, fields, passed, namespace)?;
+        if matches!(layout.command, command::PROG_LOAD | command::BTF_LOAD) {
+            outputs.iter_mut().flatten().for_each(cut_log);
+        }
+        let mut written = vec![true];
+        written.extend(outputs.iter().map(Option::is_some));
+        let buffers = std::iter::once(attr.bytes().to_vec()).chain(outputs.into_iter().flatten()).collect();
+        let (result, descriptor) = match result {
+            Ok(Called::Number(value)) => (Ok(value), None),
+            Ok(Called::Descriptor(descriptor)) => {
+                if let Some(Returned::New(_)) = layout.returns
+                    && let Some(object) = brokered::object_id(&descriptor)
+                {
+                    self.session.remember(object.kind, object.id, loads);
+                }
+                (Ok(0), Some(descriptor))
+            }
+            Err(error) => (Err(error), None),
+        };
+        Ok(Given { answer: Answer { result, written, reason: None }, buffers, descriptor })
+    }
+
+    /// Asks for each object that the call names, unless its grant restricts nothing.
+    fn permit_call(
+        &self,
+        layout: &Layout,
+        attr: &Attr,
+        fields: &[FieldValue],
+        (buffers, descriptors): (&[Vec<u8>], &[OwnedFd]),
+        (namespace, program): (Option<&OwnedFd>, Option<LoadedProgram>),
+    ) -> Result<(), Refusal> {
+        let mut fields_of = attr.clone();
+        let layout_fields = layout.fields(&mut fields_of)?;
+        let mut texts = Vec::new();
+        for (field, value) in layout_fields.iter().zip(fields) {
+            if let (FieldKind::TextList(_), FieldValue::Buffer(at)) = (field.kind, value) {
+                let joined = buffers.get(*at).ok_or(Errno::INVAL)?;
+                texts.extend(joined.split(|byte| *byte == 0).map(|name| String::from_utf8_lossy(name).into_owned()));
+            } else if let (FieldKind::Text(_), FieldValue::Buffer(at), command::RAW_TRACEPOINT_OPEN) =
+                (field.kind, value, layout.command)
+            {
+                texts.push(String::from_utf8_lossy(buffers.get(*at).ok_or(Errno::INVAL)?).into_owned());
+            }
+        }
+        let target_at = if layout.command == command::LINK_CREATE { [4, 16] } else { [0, 0] };
+        let target = layout_fields.iter().zip(fields).find_map(|(field, value)| match value {
+            FieldValue::Descriptor(at) if target_at.contains(&field.at) => descriptors.get(*at),
+            _ => None,
+        });
+        let attach_type = attr.word(8);
+        let names_interface = matches!(layout.command, command::LINK_CREATE | command::PROG_ATTACH | command::PROG_DETACH)
+            && is_of_interface(attach_type);
+        let index = attr.word(if layout.command == command::LINK_CREATE { 4 } else { 0 });
+        let interface = if names_interface {
+            let namespace = namespace.ok_or(Errno::INVAL)?;
+            Some(brokered::interface_name(namespace, IfIndex(index)).ok_or(Errno::NODEV)?)
+        } else {
+            None
+        };
+        let named = Named { attr, texts, program, interface, target };
+        self.permit(&decide::objects_of(layout.command, &named))
+    }
+
+    /// Returns the program that the call attaches, as its session loaded it, or as the kernel describes it.
+    fn loaded_program(
+        &self,
+        number: u32,
+        attr: &Attr,
+        fields: &[FieldValue],
+        descriptors: &[OwnedFd],
+    ) -> Option<LoadedProgram> {
+        let at = match number {
+            command::LINK_CREATE => 0,
+            command::RAW_TRACEPOINT_OPEN => 8,
+            command::PROG_ATTACH | command::PROG_DETACH => 4,
+            _ => return None,
+        };
+        let layout_fields = layout(number)?.fields(&mut attr.clone()).ok()?;
+        let index = layout_fields.iter().zip(fields).find_map(|(field, value)| match value {
+            FieldValue::Descriptor(index) if field.at == at => Some(*index),
+            _ => None,
+        })?;
+        let brief = brokered::program_brief(descriptors.get(index)?).ok()?;
+        let known = self.session.program(brief.id);
+        Some(known.unwrap_or(LoadedProgram { program_type: brief.program_type, attach_type: 0 }))
+    }
+
+    fn check_room(&self, layout: &Layout) -> Result<(), Refusal> {
+        let Some(Returned::New(kind)) = layout.returns else { return Ok(()) };
+        if self.session.has_room(kind, |id| exists(kind, id)) {
+            return Ok(());
+        }
+        let reason = format!(
+            "session {} has as many objects of kind {} as it may; end some, or have root raise the limits of the grant",
+            self.session.facts.name,
+            kind.name()
+        );
+        Err(Refusal { error: Errno::TOO_BIG, reason: Some(reason) })
+    }
+
+    fn is_visible(&self, kind: ObjectKind, id: u32) -> bool {
+        self.session.has(kind, id)
+            || kind == ObjectKind::Btf
+                && brokered::open_object(kind, id, 0).is_ok_and(|btf| brokered::btf_is_of_kernel(&btf))
+    }
+
+    fn next_id(&self, kind: ObjectKind, mut attr: Attr) -> Result<Given, Refusal> {
+        let mut after = attr.word(0);
+        let next = if kind == ObjectKind::Btf {
+            loop {
+                after = brokered::next_id(kind, after)?;
+                if self.is_visible(kind, after) {
+                    break after;
+                }
+            }
+        } else {
+            self.session.next_id(kind, after, |id| exists(kind, id)).ok_or(Errno::NOENT)?
+        };
+        attr.set_word(4, next);
+        let answer = Answer { written: vec![true], ..Answer::number(0) };
+        Ok(Given { answer, buffers: vec![attr.bytes().to_vec()], descriptor: None })
+    }
+
+    /// Opens an object of the session, or types of the kernel. Objects of others do not exist here.
+    fn open_by_id(&self, kind: ObjectKind, attr: &Attr) -> Result<Given, Refusal> {
+        let (id, flags) = (attr.word(0), attr.word(8));
+        if flags & !MAP_FLAGS != 0 || flags != 0 && kind != ObjectKind::Map {
+            return Err(Errno::INVAL.into());
+        }
+        if !self.is_visible(kind, id) {
+            return Err(Errno::NOENT.into());
+        }
+        Ok(Given::object(brokered::open_object(kind, id, flags)?))
+    }
+
+    fn perf_event(
+        &self,
+        event: &PerfEvent,
+        buffers: &[Vec<u8>],
+        descriptors: &[OwnedFd],
+    ) -> Result<Given, Refusal> {
+        let attribute = buffers.first().ok_or(Errno::INVAL)?;
+        let object = match PerfSource::of(attribute, &self.probes) {
+            PerfSource::ProgramOutput => None,
+            PerfSource::Counter => Some(RawObject::AnyTarget("perf_event")),
+            PerfSource::Tracepoint(number) => Some(match brokered::tracepoint_name(number) {
+                Some(name) => RawObject::Target("tracepoint", name),
+                None => RawObject::AnyTarget("tracepoint"),
+            }),
+            PerfSource::Kprobe => Some(match &event.probe {
+                Some(PerfProbe::Function(name)) => RawObject::Target("kprobe", name.clone()),
+                _ => RawObject::AnyTarget("kprobe"),
+            }),
+            PerfSource::Uprobe => Some(match &event.probe {
+                Some(PerfProbe::File(index)) => {
+                    let file = decide::file_name(descriptors.get(*index).ok_or(Errno::BADF)?);
+                    file.map_or(RawObject::AnyTarget("uprobe"), |file| RawObject::Target("uprobe", file))
+                }
+                _ => RawObject::AnyTarget("uprobe"),
+            }),
+            PerfSource::Other => return Err(Errno::PERM.into()),
+        };
+        self.permit(&object.into_iter().collect::<Vec<_>>())?;
+        Ok(Given::object(brokered::open_perf_event(attribute, event, descriptors, &self.probes)?))
+    }
+}
+
+fn exists(kind: ObjectKind, id: u32) -> bool {
+    brokered::open_object(kind, id, 0).is_ok()
+}
+
+/// Keeps a log up to its zero: its buffer is often thousands of times longer.
+fn cut_log(log: &mut Vec<u8>) {
+    if let Some(end) = log.iter().position(|byte| *byte == 0) {
+        log.truncate(end + 1);
+    }
+}
+
+fn check_bounds(number: u32, attr: &Attr, session: &Session) -> Result<(), Refusal> {
+    match number {
+        command::PROG_TEST_RUN if attr.word(32) > MAX_TEST_RUNS => Err(Errno::TOO_BIG.into()),
+        command::PROG_TEST_RUN if attr.word(64) & LIVE_FRAMES != 0 => Err(Errno::PERM.into()),
+        command::TASK_FD_QUERY => {
+            // The number may be another process's by the time of the call, which then shows that one's probes.
+            let owner = File::open(format!("/proc/{}", attr.word(0))).and_then(|folder| folder.metadata());
+            if owner?.uid() == session.facts.peer.uid { Ok(()) } else { Err(Errno::PERM.into()) }
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_recorded(request: &Request) -> bool {
+    match request {
+        Request::Bpf { command, .. } => RECORDED.contains(command),
+        Request::PerfEvent(event) => event.probe.is_some(),
+        Request::ProgramInfo { .. } => false,
+    }
+}
+
+fn describe(request: &Request) -> String {
+    match request {
+        Request::Bpf { command, .. } => layout(*command).map_or("BPF", |layout| layout.name).to_owned(),
+        Request::ProgramInfo { .. } => "OBJ_GET_INFO_BY_FD".to_owned(),
+        Request::PerfEvent(_) => "perf_event_open".to_owned(),
+    }
+}

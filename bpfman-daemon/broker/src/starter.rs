@@ -1,0 +1,30 @@
+//! Orders to the starter of sessions.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use bpfmand_calls::{Channel, OrderAnswer, SessionOrder};
+
+use crate::SessionError;
+
+/// Name of the starter's socket in its folder.
+const SOCKET: &str = "starter.sock";
+
+/// Has the starter prepare a session, and returns the receiver's process and connection.
+pub fn order(folder: &Path, order: &SessionOrder, client: BorrowedFd<'_>) -> Result<(u32, Channel), SessionError> {
+    let path = folder.join(SOCKET);
+    let connection = UnixStream::connect(&path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => SessionError::NoStarter { path: path.clone() },
+        _ => SessionError::Starter(source),
+    })?;
+    let channel = Channel::from(connection);
+    channel.send(order, &[], &[client]).map_err(SessionError::Starter)?;
+    let answer = channel.receive::<OrderAnswer>().map_err(SessionError::Starter)?;
+    match answer.map(|answer| answer.head) {
+        Some(OrderAnswer::Prepared { receiver }) => Ok((receiver, channel)),
+        Some(OrderAnswer::Failed(why)) => Err(SessionError::NotPrepared(why)),
+        None => Err(SessionError::NotPrepared("the process of the session ended".to_owned())),
+    }
+}

@@ -1,0 +1,186 @@
+//! Connection on which messages with buffers and descriptors are exchanged.
+
+use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg,
+    sendmsg,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::message::announced;
+use crate::{Head, HeadError, MAX_DESCRIPTORS, Message, PREFIX};
+
+/// Size of the first read, in bytes: most messages are shorter.
+const AHEAD: usize = 8 << 10;
+
+/// Connection to a process that answers each message before the next one is sent.
+#[derive(Debug)]
+pub struct Channel(UnixStream);
+
+impl From<UnixStream> for Channel {
+    fn from(stream: UnixStream) -> Self {
+        Self(stream)
+    }
+}
+
+impl From<OwnedFd> for Channel {
+    fn from(descriptor: OwnedFd) -> Self {
+        Self(descriptor.into())
+    }
+}
+
+impl Channel {
+    /// Creates both ends of a connection.
+    pub fn pair() -> io::Result<(Self, Self)> {
+        UnixStream::pair().map(|(one, other)| (Self(one), Self(other)))
+    }
+
+    /// Returns the stream.
+    #[must_use]
+    pub const fn stream(&self) -> &UnixStream {
+        &self.0
+    }
+
+    /// Returns the number of the descriptor.
+    #[must_use]
+    pub fn number(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    /// Sends a message. Descriptors stay open here.
+    pub fn send<T: Serialize>(&self, head: T, buffers: &[Vec<u8>], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        if descriptors.len() > MAX_DESCRIPTORS {
+            return Err(wrong(HeadError("a message has too many descriptors")));
+        }
+        let head = Head { head, buffers: buffers.iter().map(Vec::len).collect() }.to_bytes().map_err(wrong)?;
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+        let mut beside = SendAncillaryBuffer::new(&mut space);
+        if !descriptors.is_empty() {
+            beside.push(SendAncillaryMessage::ScmRights(descriptors));
+        }
+        let slices = std::iter::once(&head).chain(buffers).map(|bytes| IoSlice::new(bytes));
+        // IOV_MAX: a message has a buffer for each field, which are few.
+        let slices: Vec<IoSlice<'_>> = slices.collect();
+        let mut sent = loop {
+            match sendmsg(&self.0, &slices, &mut beside, SendFlags::NOSIGNAL) {
+                Err(rustix::io::Errno::INTR) => {}
+                other => break other?,
+            }
+        };
+        for slice in slices {
+            let skipped = sent.min(slice.len());
+            sent -= skipped;
+            (&self.0).write_all(&slice[skipped..])?;
+        }
+        Ok(())
+    }
+
+    /// Receives a message; `None` if the other end is closed.
+    pub fn receive<T: DeserializeOwned>(&self) -> io::Result<Option<Message<T>>> {
+        let mut first = vec![0; AHEAD];
+        let (mut length, descriptors) = self.receive_first(&mut first)?;
+        if length == 0 {
+            return Ok(None);
+        }
+        if length < PREFIX {
+            (&self.0).read_exact(&mut first[length..PREFIX])?;
+            length = PREFIX;
+        }
+        let mut prefix = [0; PREFIX];
+        prefix.copy_from_slice(&first[..PREFIX]);
+        let (head, buffers) = announced(prefix).map_err(wrong)?;
+        let whole = PREFIX + head + buffers;
+        if length > whole {
+            return Err(wrong(HeadError("a second message came before the answer to the first")));
+        }
+        first.resize(PREFIX + head.max(length - PREFIX), 0);
+        if length < PREFIX + head {
+            (&self.0).read_exact(&mut first[length..PREFIX + head])?;
+            length = PREFIX + head;
+        }
+        let parsed = Head::parse(&first[PREFIX..PREFIX + head], buffers).map_err(wrong)?;
+        let mut begun = &first[PREFIX + head..length];
+        let mut contents = Vec::with_capacity(parsed.buffers.len());
+        for size in parsed.buffers {
+            let (there, rest) = begun.split_at(size.min(begun.len()));
+            begun = rest;
+            let mut buffer = there.to_vec();
+            if buffer.len() < size {
+                buffer.resize(size, 0);
+                (&self.0).read_exact(&mut buffer[there.len()..])?;
+            }
+            contents.push(buffer);
+        }
+        Ok(Some(Message { head: parsed.head, buffers: contents, descriptors }))
+    }
+
+    fn receive_first(&self, first: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+        let mut beside = RecvAncillaryBuffer::new(&mut space);
+        let received = loop {
+            let into = &mut [IoSliceMut::new(first)];
+            match recvmsg(self.0.as_fd(), into, &mut beside, RecvFlags::CMSG_CLOEXEC) {
+                Err(rustix::io::Errno::INTR) => {}
+                other => break other?,
+            }
+        };
+        let descriptors = beside.drain().filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+            _ => None,
+        });
+        Ok((received.bytes, descriptors.flatten().collect()))
+    }
+}
+
+fn wrong(error: HeadError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn message_arrives_with_its_buffers_and_descriptors() {
+        let (here, there) = Channel::pair().unwrap();
+        let (reader, writer) = std::io::pipe().unwrap();
+        let buffers = vec![vec![1; 3], Vec::new(), vec![7; 1 << 20]];
+        let sender = std::thread::spawn(move || {
+            here.send("head", &buffers, &[writer.as_fd()]).unwrap();
+            here
+        });
+        let message = there.receive::<String>().unwrap().unwrap();
+        assert_eq!((message.head.as_str(), message.descriptors.len()), ("head", 1));
+        assert_eq!(message.buffers.iter().map(Vec::len).collect::<Vec<_>>(), [3, 0, 1 << 20]);
+        assert!(message.buffers[2].iter().all(|byte| *byte == 7));
+        drop(sender.join().unwrap());
+        assert!(there.receive::<String>().unwrap().is_none());
+        std::fs::File::from(message.descriptors.into_iter().next().unwrap()).write_all(b"x").unwrap();
+        let mut byte = [0];
+        { reader }.read_exact(&mut byte).unwrap();
+        assert_eq!(byte, *b"x");
+    }
+
+    #[test]
+    fn malformed_messages_are_refused() {
+        for bytes in [
+            &b"\xff\xff\xff\xff\0\0\0\0"[..],
+            b"\x02\0\0\0\xff\xff\xff\xff{}",
+            b"\x02\0\0\0\0\0\0\0{}",
+            b"\x1e\0\0\0\x04\0\0\0{\"head\":\"head\",\"buffers\":[9]}abcd",
+            b"\x1d\0\0\0\0\0\0\0{\"head\":\"head\",\"buffers\":[]} more than the message",
+        ] {
+            let (here, there) = Channel::pair().unwrap();
+            (&here.0).write_all(bytes).unwrap();
+            drop(here);
+            let error = there.receive::<String>().unwrap_err();
+            assert!(matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof), "{error}");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! `BPF_LINK_CREATE`: fields by type of attachment.
+
+use bpfman_model::uapi::attach_type as at;
+
+use crate::layout::{Field, FieldKind, descriptor, field, length};
+use crate::{Attr, Errno};
+
+/// Maximum number of functions of one link.
+const MAX_PROBES: u64 = 1 << 16;
+/// Maximum size of the target of an iterator, in bytes.
+const MAX_ITERATOR_TARGET: u64 = 16;
+
+const BEFORE: u32 = 1 << 3;
+const AFTER: u32 = 1 << 4;
+/// The relative is an id and no descriptor.
+const BY_ID: u32 = 1 << 5;
+
+/// Returns whether the target is the index of an interface, in the caller's network namespace.
+#[must_use]
+pub const fn is_of_interface(attach_type: u32) -> bool {
+    matches!(attach_type, at::XDP | at::TCX_INGRESS | at::TCX_EGRESS | at::NETKIT_PRIMARY | at::NETKIT_PEER)
+}
+
+/// Returns the program or link beside which another is attached, if it is a descriptor.
+pub(crate) fn relative(attr: &Attr, flags: usize, at: usize) -> Option<Field> {
+    let flags = attr.word(flags);
+    let is_descriptor = flags & (BEFORE | AFTER) != 0 && flags & BY_ID == 0 && attr.word(at) != 0;
+    is_descriptor.then(|| descriptor(at))
+}
+
+pub(crate) fn fields(attr: &mut Attr) -> Result<Vec<Field>, Errno> {
+    let attach_type = attr.word(8);
+    let mut fields = vec![descriptor(0)];
+    let probes = |count: u64| if count > MAX_PROBES { Err(Errno::TOO_BIG) } else { length(count, 8) };
+    match attach_type {
+        at::TRACE_ITER => {
+            let size = u64::from(attr.word(24));
+            if size > MAX_ITERATOR_TARGET {
+                return Err(Errno::TOO_BIG);
+            }
+            fields.push(field(16, FieldKind::IteratorTarget(size)));
+        }
+        at::TRACE_KPROBE_MULTI | at::TRACE_KPROBE_SESSION => {
+            let count = u64::from(attr.word(20));
+            let longs = FieldKind::Input(probes(count)?);
+            fields.extend([field(24, FieldKind::TextList(count)), field(32, longs), field(40, longs)]);
+        }
+        at::TRACE_UPROBE_MULTI | at::TRACE_UPROBE_SESSION => {
+            let longs = FieldKind::Input(probes(attr.word(48).into())?);
+            fields.extend([field(16, FieldKind::File), field(24, longs), field(32, longs), field(40, longs)]);
+        }
+        at::NETFILTER => {}
+        _ if is_of_interface(attach_type) => fields.extend(relative(attr, 12, 16)),
+        _ => {
+            // A cgroup, perf event, network namespace or program; the kernel's own function has none.
+            if attr.word(4) != 0 {
+                fields.push(descriptor(4));
+            }
+            fields.extend(relative(attr, 12, 16));
+        }
+    }
+    Ok(fields)
+}

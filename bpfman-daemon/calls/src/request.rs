@@ -1,0 +1,76 @@
+//! Requests of the receiver, and answers of the daemon.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Errno, PerfEvent};
+
+/// Call that a program made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// bpf(2). The first buffer is the attribute; the other buffers follow in the order of its fields.
+    Bpf {
+        /// Number of the command.
+        command: u32,
+        /// One value for each field of the layout.
+        fields: Vec<FieldValue>,
+        /// Index of the network namespace of the calling thread, where the command is about an interface.
+        netns: Option<usize>,
+    },
+    /// Description of a program, which is the first descriptor. The first buffer is the structure.
+    ProgramInfo {
+        /// Whether the caller has a buffer for each part.
+        parts: Vec<bool>,
+    },
+    /// perf_event_open(2). The first buffer is the attribute.
+    PerfEvent(PerfEvent),
+}
+
+/// Value of a field.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FieldValue {
+    /// Null pointer.
+    Absent,
+    /// Descriptor, by its index in the message.
+    Descriptor(usize),
+    /// Buffer that the kernel reads, by its index in the message. Within code, an index stands for each descriptor.
+    Buffer(usize),
+    /// Buffer that the kernel writes. Its length follows from the attribute.
+    Room,
+    /// Array of descriptors; `None` for an entry that is no descriptor.
+    Descriptors(Vec<Option<usize>>),
+    /// Buffer with one descriptor in it.
+    BufferWith {
+        /// Index of the buffer.
+        buffer: usize,
+        /// Index of the descriptor.
+        descriptor: usize,
+        /// Offset in the buffer at which the descriptor stands, in bytes.
+        at: usize,
+    },
+}
+
+/// Result of a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// Return value, or the error. A new descriptor is the first of the message.
+    pub result: Result<i64, Errno>,
+    /// For each buffer that the kernel may have written, whether a buffer of the message has its contents. The first is the
+    /// attribute or structure.
+    pub written: Vec<bool>,
+    /// Reason of a refusal, for the client.
+    pub reason: Option<String>,
+}
+
+impl Answer {
+    /// Returns the answer for a call that returned a number.
+    #[must_use]
+    pub const fn number(value: i64) -> Self {
+        Self { result: Ok(value), written: Vec::new(), reason: None }
+    }
+
+    /// Returns the answer for a call that was not made.
+    #[must_use]
+    pub const fn refused(error: Errno) -> Self {
+        Self { result: Err(error), written: Vec::new(), reason: None }
+    }
+}

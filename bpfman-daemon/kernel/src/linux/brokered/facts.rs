@@ -1,0 +1,109 @@
+//! Facts about objects of brokered calls.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::path::PathBuf;
+
+use bpfman_model::IfIndex;
+use bpfmand_calls::ObjectKind;
+
+use crate::linux::attr::{BtfInfo, ById, Command, InfoByFd, LinkInfo, MapInfo, ProgInfo};
+use crate::linux::{interfaces, netns, perf, sys};
+
+/// Facts about a program that a decision needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramBrief {
+    /// Kernel's number of the type.
+    pub program_type: u32,
+    /// Id.
+    pub id: u32,
+    /// Name.
+    pub name: String,
+}
+
+/// An object with its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObjectFacts {
+    /// Kind.
+    pub kind: ObjectKind,
+    /// Id.
+    pub id: u32,
+}
+
+/// Returns the kind of a descriptor's object and its id; `None` if it is something else.
+#[must_use]
+pub fn object_id(descriptor: &OwnedFd) -> Option<ObjectFacts> {
+    let link = std::fs::read_link(format!("/proc/self/fd/{}", descriptor.as_raw_fd())).ok()?;
+    let (kind, id) = match link.to_str()? {
+        "anon_inode:bpf-prog" => (ObjectKind::Program, info::<ProgInfo>(descriptor).ok()?.id),
+        "anon_inode:bpf-map" => (ObjectKind::Map, info::<MapInfo>(descriptor).ok()?.id),
+        "anon_inode:btf" => (ObjectKind::Btf, info::<BtfInfo>(descriptor).ok()?.id),
+        "anon_inode:bpf_link" | "anon_inode:bpf-link" => (ObjectKind::Link, info::<LinkInfo>(descriptor).ok()?.id),
+        _ => return None,
+    };
+    Some(ObjectFacts { kind, id })
+}
+
+/// Returns what a decision about a program needs.
+pub fn program_brief(program: &OwnedFd) -> io::Result<ProgramBrief> {
+    let info: ProgInfo = info(program)?;
+    let name = crate::linux::facts::text(&info.name);
+    Ok(ProgramBrief { program_type: info.prog_type, id: info.id, name })
+}
+
+fn info<A: crate::linux::attr::Attr + Default>(descriptor: impl AsFd) -> io::Result<A> {
+    let mut found = A::default();
+    let mut request = InfoByFd {
+        bpf_fd: descriptor.as_fd().as_raw_fd(),
+        info_len: size_of::<A>() as u32,
+        info: (&raw mut found) as u64,
+    };
+    sys::bpf(Command::ObjGetInfoByFd, &mut request).map(|_| found)
+}
+
+const fn commands(kind: ObjectKind) -> (Command, Command) {
+    match kind {
+        ObjectKind::Program => (Command::ProgGetNextId, Command::ProgGetFdById),
+        ObjectKind::Map => (Command::MapGetNextId, Command::MapGetFdById),
+        ObjectKind::Btf => (Command::BtfGetNextId, Command::BtfGetFdById),
+        ObjectKind::Link => (Command::LinkGetNextId, Command::LinkGetFdById),
+    }
+}
+
+/// Returns the next id of the kind in the kernel.
+pub fn next_id(kind: ObjectKind, after: u32) -> io::Result<u32> {
+    let mut request = ById { id: after, ..ById::default() };
+    sys::bpf(commands(kind).0, &mut request).map(|_| request.next_id)
+}
+
+/// Opens an object by id.
+pub fn open_object(kind: ObjectKind, id: u32, flags: u32) -> io::Result<OwnedFd> {
+    sys::bpf_fd(commands(kind).1, &mut ById { id, open_flags: flags, ..ById::default() })
+}
+
+/// Returns the name of an interface of a network namespace.
+#[must_use]
+pub fn interface_name(namespace: &OwnedFd, index: IfIndex) -> Option<String> {
+    let path = PathBuf::from(format!("/proc/self/fd/{}", namespace.as_raw_fd()));
+    netns::enter(Some(&path), || Ok(interfaces::name_of(index))).ok().flatten()
+}
+
+/// Returns whether types are those of the kernel or of a module, which everybody can read in `/sys/kernel/btf`.
+#[must_use]
+pub fn btf_is_of_kernel(btf: &OwnedFd) -> bool {
+    info::<BtfInfo>(btf).is_ok_and(|info| info.kernel_btf != 0)
+}
+
+/// Returns the category and name of a tracepoint by its number in events.
+#[must_use]
+pub fn tracepoint_name(number: u64) -> Option<String> {
+    let events = perf::mounted_events()?;
+    let folders = |folder: &std::path::Path| std::fs::read_dir(folder).ok().into_iter().flatten().flatten();
+    folders(&events).find_map(|category| {
+        folders(&category.path()).find_map(|event| {
+            let id: u64 = std::fs::read_to_string(event.path().join("id")).ok()?.trim().parse().ok()?;
+            let name = || Some(format!("{}/{}", category.file_name().to_str()?, event.file_name().to_str()?));
+            (id == number).then(name).flatten()
+        })
+    })
+}

@@ -1,0 +1,98 @@
+//! perf_event_open(2) with an attribute of the caller.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+
+use bpfmand_calls::{Errno, PERF_ATTR, PerfEvent, PerfProbe, PerfProcess};
+
+const TYPE: usize = 0;
+const SIZE: usize = 4;
+/// Address of the name of a probe, or of a kernel address to watch.
+const CONFIG1: usize = 56;
+/// Size of the first version of the attribute.
+const FIRST_VERSION: usize = 64;
+
+const CLOSE_ON_EXEC: u64 = 8;
+const OF_GROUP: u64 = 4;
+
+/// Types of the sources of probes, which the kernel numbers at its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeEvents {
+    /// Type of events of kernel functions.
+    pub kprobe: Option<u32>,
+    /// Type of events of functions of files.
+    pub uprobe: Option<u32>,
+}
+
+impl ProbeEvents {
+    /// Reads the numbers.
+    #[must_use]
+    pub fn of_kernel() -> Self {
+        let read = |name: &str| {
+            let file = format!("/sys/bus/event_source/devices/{name}/type");
+            std::fs::read_to_string(file).ok()?.trim().parse().ok()
+        };
+        Self { kprobe: read("kprobe"), uprobe: read("uprobe") }
+    }
+
+    /// Returns whether events of this type take a text.
+    #[must_use]
+    pub fn are(&self, event_type: u32) -> bool {
+        [self.kprobe, self.uprobe].contains(&Some(event_type))
+    }
+}
+
+/// Opens an event. The type has been permitted; a probe's name comes from `event` alone.
+pub fn open_perf_event(
+    attribute: &[u8],
+    event: &PerfEvent,
+    descriptors: &[OwnedFd],
+    sources: &ProbeEvents,
+) -> Result<OwnedFd, Errno> {
+    if attribute.len() < FIRST_VERSION || attribute.len() > PERF_ATTR {
+        return Err(Errno::TOO_BIG);
+    }
+    let number = |index: usize| descriptors.get(index).map(|one| one.as_raw_fd()).ok_or(Errno::BADF);
+    let mut attribute = attribute.to_vec();
+    let size = attribute.len() as u32;
+    attribute[SIZE..SIZE + 4].copy_from_slice(&size.to_ne_bytes());
+    let mut event_type = [0; 4];
+    event_type.copy_from_slice(&attribute[TYPE..TYPE + 4]);
+    let text = match &event.probe {
+        None => None,
+        Some(PerfProbe::Function(name)) => Some(name.clone()),
+        Some(PerfProbe::File(index)) => Some(format!("/proc/self/fd/{}", number(*index)?)),
+    };
+    let text = text.map(CString::new).transpose().map_err(|_| Errno::INVAL)?;
+    if sources.are(u32::from_ne_bytes(event_type)) {
+        let slot = attribute.get_mut(CONFIG1..CONFIG1 + 8).ok_or(Errno::INVAL)?;
+        slot.copy_from_slice(&text.as_ref().map_or(0, |text| text.as_ptr() as u64).to_ne_bytes());
+    } else if text.is_some() {
+        return Err(Errno::INVAL);
+    }
+    let (process, flags) = match event.process {
+        PerfProcess::All => (-1, event.flags & !OF_GROUP),
+        PerfProcess::One(process) if process > 0 => (process, event.flags & !OF_GROUP),
+        PerfProcess::One(_) => return Err(Errno::INVAL),
+        PerfProcess::Group(index) => (number(index)?, event.flags | OF_GROUP),
+    };
+    let group = event.group.map_or(Ok(-1), number)?;
+    // SAFETY: the attribute is live and of the size in its `size` field. It holds one pointer, that of a probe's text, which
+    // is set above to null or to a live string; for other types that field is a number.
+    let opened = unsafe {
+        libc::syscall(
+            libc::SYS_perf_event_open,
+            attribute.as_ptr(),
+            process,
+            event.cpu,
+            group,
+            flags | CLOSE_ON_EXEC,
+        )
+    };
+    if opened < 0 {
+        return Err(io::Error::last_os_error().into());
+    }
+    // SAFETY: the call succeeded, so its answer is a new descriptor without another owner.
+    Ok(unsafe { OwnedFd::from_raw_fd(opened as i32) })
+}

@@ -1,0 +1,53 @@
+//! `BPF_OBJ_GET_INFO_BY_FD` of a program for a caller that has buffers of its own.
+
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+
+use bpfmand_calls::{Errno, INFO_PARTS, PROGRAM_INFO};
+
+use crate::linux::attr::{Command, InfoByFd};
+use crate::linux::sys;
+
+/// A structure and the buffers that it pointed to; `None` where the caller or the kernel gave none.
+pub type DescribedProgram = (Vec<u8>, Vec<Option<Vec<u8>>>);
+
+/// Describes a program. `parts` says for which parts of the structure the caller has a buffer. Returns the structure, with
+/// null pointers where the kernel gave nothing, and the parts.
+pub fn program_info(
+    program: &OwnedFd,
+    given: &[u8],
+    parts: &[bool],
+) -> Result<DescribedProgram, Errno> {
+    if given.len() > PROGRAM_INFO || parts.len() != INFO_PARTS.len() {
+        return Err(Errno::INVAL);
+    }
+    let mut info = given.to_vec();
+    let mut outputs = Vec::new();
+    for (part, wanted) in INFO_PARTS.iter().zip(parts) {
+        let fits = info.len() >= part.pointer + 8;
+        let room = match (fits && *wanted).then(|| part.length(&info)) {
+            None => None,
+            Some(None) => return Err(Errno::TOO_BIG),
+            Some(Some(length)) => Some(vec![0_u8; length as usize]),
+        };
+        let address = room.as_ref().map_or(0, |room| room.as_ptr() as u64);
+        // Also of a pointer that is cut: the kernel would complete it with zeroes.
+        for (slot, byte) in info.iter_mut().skip(part.pointer).zip(address.to_ne_bytes()) {
+            *slot = byte;
+        }
+        outputs.push(room);
+    }
+    let mut request =
+        InfoByFd { bpf_fd: program.as_raw_fd(), info_len: info.len() as u32, info: info.as_mut_ptr() as u64 };
+    sys::bpf(Command::ObjGetInfoByFd, &mut request).map_err(|error: io::Error| Errno::from(error))?;
+    info.truncate(request.info_len as usize);
+    for (part, output) in INFO_PARTS.iter().zip(&mut outputs) {
+        let Some(slot) = info.get_mut(part.pointer..part.pointer + 8) else { continue };
+        // The kernel sets a pointer to null whose contents it withholds.
+        if slot.iter().all(|byte| *byte == 0) {
+            *output = None;
+        }
+        slot.fill(0);
+    }
+    Ok((info, outputs))
+}

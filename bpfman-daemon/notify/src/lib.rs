@@ -1,0 +1,19 @@
+//! System calls of a supervisor: a filter with a listener, notifications, and memory and descriptors of callers.
+//!
+//! With `bpfmand-kernel` the only crate with `unsafe` code. It links nothing but the C library: the processes that use it
+//! read what hostile programs wrote.
+
+mod caller;
+mod filter;
+mod listener;
+mod peer;
+mod process;
+
+pub use caller::{CallerDescriptors, CallerMemory};
+pub use filter::{Assembler, Condition, Verdict, install};
+pub use listener::{Listener, Notification};
+pub use peer::{peer_groups, peer_process};
+pub use process::{
+    Rights, become_user, close_all_but, fork, own_mounts, reap_children_by_kernel, set_child_subreaper, signal_group,
+    start_session,
+};

@@ -1,0 +1,91 @@
+//! Life of the processes of a session.
+
+use std::io;
+use std::os::fd::RawFd;
+
+/// User and groups of a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rights {
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+fn check(result: i64) -> io::Result<()> {
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Forks this process, which must have one thread. `None` in the child.
+pub fn fork() -> io::Result<Option<u32>> {
+    // SAFETY: callers have one thread, so the child holds no lock of another one and may call anything.
+    let child = unsafe { libc::fork() };
+    match u32::try_from(child) {
+        Ok(0) => Ok(None),
+        Ok(child) => Ok(Some(child)),
+        Err(_) => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Becomes a user for ever: real, effective, saved and file-system ids. The kernel takes all capabilities, unless the user
+/// is root.
+pub fn become_user(rights: &Rights) -> io::Result<()> {
+    let Rights { uid, gid, groups } = rights;
+    // SAFETY: the pointer and the number are those of a live vector, which the kernel only reads.
+    check(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) })?;
+    // SAFETY: these calls take numbers.
+    check(unsafe { libc::syscall(libc::SYS_setresgid, *gid, *gid, *gid) })?;
+    // SAFETY: as above.
+    check(unsafe { libc::syscall(libc::SYS_setresuid, *uid, *uid, *uid) })
+}
+
+/// Begins a session of processes without a terminal.
+pub fn start_session() -> io::Result<()> {
+    // SAFETY: the call takes nothing.
+    if unsafe { libc::setsid() } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Makes this process the parent of its descendants whose parents end.
+pub fn set_child_subreaper() -> io::Result<()> {
+    // SAFETY: the option takes numbers.
+    check(i64::from(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }))
+}
+
+/// Closes all descriptors above the standard ones but these.
+pub fn close_all_but(kept: &[RawFd]) -> io::Result<()> {
+    let mut kept: Vec<u32> = kept.iter().filter_map(|number| u32::try_from(*number).ok()).filter(|number| *number > 2).collect();
+    kept.sort_unstable();
+    let mut from = 3;
+    for number in kept.into_iter().chain([u32::MAX]) {
+        if number > from {
+            let last = if number == u32::MAX { u32::MAX } else { number - 1 };
+            // SAFETY: close_range(2) touches no memory. The callers, after a fork, drop no owner of these descriptors.
+            check(unsafe { libc::syscall(libc::SYS_close_range, from, last, 0) })?;
+        }
+        from = number.saturating_add(1);
+    }
+    Ok(())
+}
+
+/// Gives this process a mount namespace of its own. It must have one thread.
+pub fn own_mounts() -> io::Result<()> {
+    // SAFETY: the call takes a number; only this thread's view of files changes.
+    check(i64::from(unsafe { libc::unshare(libc::CLONE_NEWNS) }))
+}
+
+/// Has the kernel reap children of this process, or keep them until it waits for them.
+pub fn reap_children_by_kernel(by_kernel: bool) {
+    let action = if by_kernel { libc::SIG_IGN } else { libc::SIG_DFL };
+    // SAFETY: neither action runs code of this process.
+    unsafe {
+        libc::signal(libc::SIGCHLD, action);
+    }
+}
+
+/// Sends a signal to a process group that this process started and has not reaped.
+pub fn signal_group(leader: u32, signal: i32) -> io::Result<()> {
+    // SAFETY: the call takes numbers.
+    check(i64::from(unsafe { libc::kill(-(leader as i32), signal) }))
+}

@@ -1,0 +1,29 @@
+//! The filter of a command: which calls the receiver gets, which the kernel makes, and which have an answer at once.
+
+use bpfmand_notify::{Assembler, Condition, Verdict};
+use libc::sock_filter;
+
+/// Commands of bpf(2) that are about a descriptor of the caller alone, and need no right since Linux 5.19: elements of maps,
+/// pins in a bpffs of one's own, iterators, and maps of programs.
+const NATIVE: [u32; 13] = [1, 2, 3, 4, 6, 7, 21, 24, 25, 26, 27, 33, 35];
+
+/// Returns the filter.
+pub fn filter() -> Vec<sock_filter> {
+    let mut filter = Assembler::new();
+    for command in NATIVE {
+        filter.rule(libc::SYS_bpf, &[(0, Condition::Is(command))], Verdict::Allow);
+    }
+    filter.rule(libc::SYS_bpf, &[], Verdict::Notify);
+    filter.rule(libc::SYS_perf_event_open, &[], Verdict::Notify);
+    // Programs refuse to run as another user than root, before they try anything.
+    for call in [libc::SYS_getuid, libc::SYS_geteuid, libc::SYS_getgid, libc::SYS_getegid] {
+        filter.rule(call, &[], Verdict::Fail(0));
+    }
+    filter.rule(libc::SYS_capget, &[], Verdict::Notify);
+    // Without effect since Linux 5.11, and refused to users. A caller that wants to know the old limit gets it.
+    let raises = [(1, Condition::Is(libc::RLIMIT_MEMLOCK)), (2, Condition::IsNot(0)), (3, Condition::Is(0))];
+    filter.rule(libc::SYS_prlimit64, &raises, Verdict::Fail(0));
+    #[cfg(target_arch = "x86_64")]
+    filter.rule(libc::SYS_setrlimit, &[(0, Condition::Is(libc::RLIMIT_MEMLOCK))], Verdict::Fail(0));
+    filter.end()
+}

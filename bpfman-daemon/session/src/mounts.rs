@@ -1,0 +1,75 @@
+//! Mounts of a command, in a mount namespace of its own: a bpffs, a view of tracefs, and a `/run` that it can write to.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::chown;
+use std::path::Path;
+
+use anyhow::Context as _;
+use bpfmand_notify::{Rights, own_mounts};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, mount, mount_bind, mount_bind_recursive, mount_change, mount_remount,
+};
+
+use crate::tracing_view;
+
+const PLAIN: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
+const BPFFS: &str = "/sys/fs/bpf";
+const TRACEFS: &str = "/sys/kernel/tracing";
+const KALLSYMS: &str = "/proc/kallsyms";
+const RUN: &str = "/run";
+
+/// Gives this process mounts of its own, which its children share.
+pub fn prepare(rights: &Rights, kallsyms: bool) -> anyhow::Result<()> {
+    own_mounts().context("cannot make a mount namespace")?;
+    let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+    mount_change("/", slave).context("cannot keep mounts from the machine")?;
+    mount("bpf", BPFFS, "bpf", PLAIN, Some(c"mode=0700")).with_context(|| format!("cannot mount a bpffs at {BPFFS}"))?;
+    chown(BPFFS, Some(rights.uid), Some(rights.gid))?;
+    if let Some(view) = tracing_view::open().context("cannot make a view of tracefs")? {
+        mount_bind(&view, TRACEFS).with_context(|| format!("cannot mount a view at {TRACEFS}"))?;
+        mount_remount(TRACEFS, MountFlags::BIND | MountFlags::RDONLY | PLAIN, "")?;
+    }
+    if kallsyms {
+        show_addresses()?;
+    }
+    make_run_writable(rights)
+}
+
+/// Mounts a copy that everybody can read: the kernel shows addresses to root alone.
+fn show_addresses() -> anyhow::Result<()> {
+    let text = fs::read(KALLSYMS)?;
+    let folder = "/dev/shm";
+    let mut copy = file_in_memory(folder)?;
+    copy.write_all(&text)?;
+    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&copy));
+    mount_bind(path.as_str(), KALLSYMS).with_context(|| format!("cannot mount a copy at {KALLSYMS}"))
+}
+
+fn file_in_memory(folder: &str) -> anyhow::Result<fs::File> {
+    use rustix::fs::{Mode, OFlags, open};
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    Ok(open(folder, flags, Mode::from_raw_mode(0o444)).with_context(|| format!("cannot make a file in {folder}"))?.into())
+}
+
+/// Puts a folder over `/run` that the user can make files in, with everything of the machine's in it.
+fn make_run_writable(rights: &Rights) -> anyhow::Result<()> {
+    let old = fs::File::open(RUN).with_context(|| format!("cannot open {RUN}"))?;
+    let old = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&old));
+    let entries: Vec<fs::DirEntry> = fs::read_dir(RUN)?.filter_map(Result::ok).collect();
+    mount("tmpfs", RUN, "tmpfs", PLAIN, Some(c"mode=0755,size=16m"))
+        .with_context(|| format!("cannot mount a tmpfs at {RUN}"))?;
+    for entry in entries {
+        let (from, to) = (Path::new(&old).join(entry.file_name()), Path::new(RUN).join(entry.file_name()));
+        let Ok(kind) = entry.file_type() else { continue };
+        let placed = if kind.is_symlink() {
+            fs::read_link(&from).and_then(|target| std::os::unix::fs::symlink(target, &to))
+        } else {
+            let made = if kind.is_dir() { fs::create_dir(&to) } else { fs::File::create(&to).map(drop) };
+            made.and_then(|()| Ok(mount_bind_recursive(&from, &to)?))
+        };
+        placed.with_context(|| format!("cannot keep {} in the command's {RUN}", to.display()))?;
+    }
+    chown(RUN, Some(rights.uid), Some(rights.gid))?;
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! The place of a command: cgroups and namespaces of its client.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
+
+use crate::client::Client;
+use crate::limits;
+
+/// Namespaces that are entered, and their names in `/proc/PID/ns`.
+const NAMESPACES: [(&str, ThreadNameSpaceType); 5] = [
+    ("mnt", ThreadNameSpaceType::MOUNT),
+    ("net", ThreadNameSpaceType::NETWORK),
+    ("uts", ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME),
+    ("ipc", ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION),
+    ("cgroup", ThreadNameSpaceType::CONTROL_GROUP),
+];
+
+/// Moves this process, which has one thread, to where the client is.
+pub fn take(client: &Client) -> anyhow::Result<()> {
+    for (name, what) in [("user", "user"), ("pid", "process")] {
+        if client.identity(&format!("ns/{name}"))? != own(&format!("/proc/self/ns/{name}"))? {
+            bail!("the client is in a {what} namespace of its own, such as a container's: sessions serve the machine's own");
+        }
+    }
+    let groups = folders(&client.read("cgroup")?, &fs::read_to_string("/proc/self/mountinfo")?);
+    for folder in groups {
+        // Memory of maps is charged to the group of the process that makes them.
+        let file = folder.join("cgroup.procs");
+        fs::write(&file, "0").with_context(|| format!("cannot join the client's cgroup by {}", file.display()))?;
+    }
+    limits::set(&limits::parse(&client.read("limits")?));
+    let mut entered = ThreadNameSpaceType::empty();
+    for (name, kind) in NAMESPACES {
+        if client.identity(&format!("ns/{name}"))? != own(&format!("/proc/self/ns/{name}"))? {
+            entered |= kind;
+        }
+    }
+    if !entered.is_empty() {
+        move_into_thread_name_spaces(client.process(), entered).context("cannot enter the client's namespaces")?;
+    }
+    if client.identity("root/.")? != own("/")? {
+        bail!("the client has another root folder than its mount namespace, as by chroot: sessions serve no such client");
+    }
+    Ok(())
+}
+
+fn own(path: &str) -> anyhow::Result<(u64, u64)> {
+    let found = fs::metadata(path)?;
+    Ok((found.dev(), found.ino()))
+}
+
+/// Returns the folder of each cgroup in a file like `/proc/PID/cgroup`.
+fn folders(groups: &str, mounts: &str) -> Vec<PathBuf> {
+    let mounted: Vec<(&str, &str)> = mounts.lines().filter_map(mounted).collect();
+    groups
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.splitn(3, ':').skip(1);
+            let (controllers, path) = (fields.next()?, fields.next()?);
+            let is_it = |options: &str| {
+                if controllers.is_empty() {
+                    options.is_empty()
+                } else {
+                    controllers.split(',').all(|one| options.split(',').any(|option| option == one))
+                }
+            };
+            let (_, at) = mounted.iter().find(|(options, _)| is_it(options))?;
+            Some(Path::new(at).join(path.trim_start_matches('/')))
+        })
+        .collect()
+}
+
+/// Returns the controllers of a mounted hierarchy, none for version 2, and its folder.
+fn mounted(line: &str) -> Option<(&str, &str)> {
+    let (place, kind) = line.split_once(" - ")?;
+    let mut place = place.split(' ').skip(3);
+    let (root, at) = (place.next()?, place.next()?);
+    let mut kind = kind.splitn(3, ' ');
+    let options = match kind.next()? {
+        "cgroup2" => "",
+        "cgroup" => kind.nth(1)?,
+        _ => return None,
+    };
+    (root == "/").then_some((options, at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cgroups_of_both_versions_have_their_folders() {
+        let mounts = "30 24 0:26 / /sys/fs/cgroup/unified rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n\
+                      31 24 0:27 / /sys/fs/cgroup/memory rw shared:10 - cgroup cgroup rw,memory\n\
+                      32 24 0:28 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n\
+                      33 24 0:26 /a /mnt rw - cgroup2 cgroup2 rw\n";
+        let groups = "5:memory:/user.slice\n4:cpu,cpuacct:/\n1:name=systemd:/x\n0::/user.slice/a b";
+        let expected = [
+            "/sys/fs/cgroup/memory/user.slice",
+            "/sys/fs/cgroup/cpu,cpuacct/",
+            "/sys/fs/cgroup/unified/user.slice/a b",
+        ];
+        assert_eq!(folders(groups, mounts), expected.map(PathBuf::from));
+    }
+}
