@@ -18,6 +18,9 @@ pub enum CliError {
     /// The asynchronous runtime did not start.
     #[error("the client cannot start its runtime: {0}")]
     Runtime(#[source] io::Error),
+    /// The connection of a session failed.
+    #[error("the session failed: {0}")]
+    Session(#[source] io::Error),
     /// No daemon listens on the socket.
     #[error("cannot reach bpfmand at {}: {source}", path.display())]
     Unreachable {
@@ -236,7 +239,7 @@ impl CliError {
                 _ => Exit::Other,
             },
             Self::Listen { .. } => Exit::Other,
-            Self::Runtime(_) | Self::Output(_) | Self::Encode(_) | Self::Incomplete { .. } => Exit::Other,
+            Self::Runtime(_) | Self::Session(_) | Self::Output(_) | Self::Encode(_) | Self::Incomplete { .. } => Exit::Other,
         }
     }
 

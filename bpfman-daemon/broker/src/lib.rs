@@ -6,6 +6,7 @@
 //! with the command.
 
 mod decide;
+mod lasting;
 mod perf_source;
 mod serve;
 mod session;

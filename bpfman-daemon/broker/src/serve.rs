@@ -16,6 +16,7 @@ use bpfmand_journal::{EntryActor, EntryFailure, EntryResult, HistoryEntry, Journ
 use bpfmand_kernel::linux::brokered::{self, Called, CallResult, ProbeEvents};
 
 use crate::decide::{self, Named, RawObject};
+use crate::lasting::LastingAttachment;
 use crate::perf_source::PerfSource;
 use crate::session::{LoadedProgram, Session};
 
@@ -187,6 +188,9 @@ impl Calls {
         self.check_room(layout)?;
         let loads = (layout.command == command::PROG_LOAD)
             .then(|| LoadedProgram { program_type: attr.word(0), attach_type: attr.word(68) });
+        let lasting = matches!(layout.command, command::PROG_ATTACH | command::PROG_DETACH)
+            .then(|| LastingAttachment::of(&attr, fields, passed.1, namespace))
+            .flatten();
         let CallResult { result, attr, mut outputs } =
             brokered::call_by_layout(layout, attr, fields, passed, namespace)?;
         if matches!(layout.command, command::PROG_LOAD | command::BTF_LOAD) {
@@ -196,7 +200,14 @@ impl Calls {
         written.extend(outputs.iter().map(Option::is_some));
         let buffers = std::iter::once(attr.bytes().to_vec()).chain(outputs.into_iter().flatten()).collect();
         let (result, descriptor) = match result {
-            Ok(Called::Number(value)) => (Ok(value), None),
+            Ok(Called::Number(value)) => {
+                match (layout.command, lasting) {
+                    (command::PROG_ATTACH, Some(attachment)) => self.session.keep(attachment),
+                    (_, Some(attachment)) => self.session.release(&attachment),
+                    (_, None) => {}
+                }
+                (Ok(value), None)
+            }
             Ok(Called::Descriptor(descriptor)) => {
                 if let Some(Returned::New(_)) = layout.returns
                     && let Some(object) = brokered::object_id(&descriptor)
@@ -247,6 +258,9 @@ impl Calls {
         } else {
             None
         };
+        if layout.command == command::PROG_LOAD && is_trivial(fields, buffers) {
+            return self.permit(&[]);
+        }
         let named = Named { attr, texts, program, interface, target };
         self.permit(&decide::objects_of(layout.command, &named))
     }
@@ -357,6 +371,16 @@ impl Calls {
 
 fn exists(kind: ObjectKind, id: u32) -> bool {
     brokered::open_object(kind, id, 0).is_ok()
+}
+
+/// Returns whether a program only returns a number: libraries load such ones to learn what the kernel has. It can do
+/// nothing, and to attach it is a call of its own.
+fn is_trivial(fields: &[FieldValue], buffers: &[Vec<u8>]) -> bool {
+    const MOVE_TO_R0: [u8; 4] = [0xb7, 0, 0, 0];
+    const EXIT: [u8; 8] = [0x95, 0, 0, 0, 0, 0, 0, 0];
+    let Some(FieldValue::Buffer(at)) = fields.first() else { return false };
+    let code = buffers.get(*at).and_then(|code| code.split_at_checked(8));
+    code.is_some_and(|(first, second)| first[..4] == MOVE_TO_R0 && second == EXIT)
 }
 
 /// Keeps a log up to its zero: its buffer is often thousands of times longer.

@@ -8,6 +8,8 @@ use bpfman_model::{Owner, Peer};
 use bpfmand_access::GrantLimits;
 use bpfmand_calls::ObjectKind;
 
+use crate::lasting::LastingAttachment;
+
 /// Maximum number of objects of one kind that a session has at a time.
 const MAX_OBJECTS: usize = 4096;
 
@@ -58,11 +60,16 @@ impl SessionObjects {
 pub struct Session {
     pub facts: SessionFacts,
     objects: Mutex<SessionObjects>,
+    lasting: Mutex<Vec<LastingAttachment>>,
 }
 
 impl Session {
     pub fn new(facts: SessionFacts) -> Self {
-        Self { facts, objects: Mutex::default() }
+        Self { facts, objects: Mutex::default(), lasting: Mutex::default() }
+    }
+
+    pub(crate) fn lasting(&self) -> MutexGuard<'_, Vec<LastingAttachment>> {
+        self.lasting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn objects(&self) -> MutexGuard<'_, SessionObjects> {

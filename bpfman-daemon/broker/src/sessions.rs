@@ -143,6 +143,7 @@ impl Sessions {
                 tracing::warn!(%error, "no thread serves a channel of a session");
             }
         }
+        session.end_lasting();
         self.running().remove(&session.facts.name);
         let _left = std::fs::remove_file(self.folder.join(format!("{}.sock", session.facts.name)));
     }

@@ -50,8 +50,13 @@ pub enum SessionMessage {
         /// Reason.
         message: String,
     },
-    /// The daemon refused a call of the command, for this reason. Each reason comes once.
-    Refused(String),
+    /// The daemon refused a call of the command. Each reason comes once.
+    Refused {
+        /// Reason.
+        reason: String,
+        /// True for a load: libraries try what they may do without.
+        of_load: bool,
+    },
     /// The command has exited with this status.
     Exited(i32),
     /// A signal killed the command.

@@ -35,6 +35,8 @@ pub fn run(rights: &Rights, client: &Channel, receiver: &Channel) -> io::Error {
 fn prepare(rights: &Rights, client: &Channel, receiver: &Channel) -> anyhow::Result<Command> {
     close_all_but(&[client.number(), receiver.number()])?;
     start_session()?;
+    // No program that is executed can regain one: the filter sets no_new_privs.
+    caps::clear(None, caps::CapSet::Bounding)?;
     become_user(rights)?;
     // The daemon sends its answer without blocking, on the same open file. Only then does the client send its command.
     let mut command = [PollFd::new(client.stream(), PollFlags::IN)];

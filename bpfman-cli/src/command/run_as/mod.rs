@@ -22,20 +22,21 @@ const ENOENT: i32 = 2;
 
 /// Runs the command, and ends with its status.
 pub async fn run(global: &Global, command: RunAs) -> Result<(), CliError> {
-    let status = tokio::select! {
-        status = follow(global, command) => status?,
-    };
+    let status = follow(global, command).await?;
     std::process::exit(status)
 }
 
 async fn follow(global: &Global, command: RunAs) -> Result<i32, CliError> {
     let path = global.socket_path.clone();
     let connection = tokio::task::spawn_blocking(move || SessionConnection::begin(&path, &command)).await;
-    let connection = connection.map_err(|error| CliError::Runtime(std::io::Error::other(error)))??;
+    let connection = connection.map_err(|error| CliError::Session(std::io::Error::other(error)))??;
     let (messages, signals) = connection.split()?;
     tokio::select! {
-        ended = tokio::task::spawn_blocking(move || messages.until_end(show)) => {
-            ended.map_err(|error| CliError::Runtime(std::io::Error::other(error)))?
+        ended = tokio::task::spawn_blocking(move || {
+            let mut refusals = Refusals::default();
+            messages.until_end(|message| refusals.show(message))
+        }) => {
+            ended.map_err(|error| CliError::Session(std::io::Error::other(error)))?
         }
         never = forward(signals) => match never? {},
     }
@@ -43,19 +44,39 @@ async fn follow(global: &Global, command: RunAs) -> Result<i32, CliError> {
 
 type Never = Infallible;
 
-/// Shows a message of the session. Returns the exit status with the last one.
-fn show(message: SessionMessage) -> Option<i32> {
-    let mut errors = std::io::stderr();
-    match message {
-        SessionMessage::Refused(reason) => {
-            let _closed = writeln!(errors, "bpfman: refused: {reason}");
-            None
+/// Refused loads, which are shown if the command fails: libraries try what they can do without.
+#[derive(Default)]
+struct Refusals(Vec<String>);
+
+impl Refusals {
+    /// Shows a message of the session. Returns the exit status with the last one.
+    fn show(&mut self, message: SessionMessage) -> Option<i32> {
+        match message {
+            SessionMessage::Refused { reason, of_load: true } => {
+                self.0.push(reason);
+                None
+            }
+            SessionMessage::Refused { reason, of_load: false } => {
+                tell(format_args!("refused: {reason}"));
+                None
+            }
+            SessionMessage::Failed { error, message } => {
+                tell(format_args!("error: {message}"));
+                Some(if error == Some(ENOENT) { NOT_FOUND } else { NOT_EXECUTABLE })
+            }
+            SessionMessage::Exited(status) => Some(self.end(status)),
+            SessionMessage::Killed(signal) => Some(self.end(OF_SIGNALS + signal)),
         }
-        SessionMessage::Failed { error, message } => {
-            let _closed = writeln!(errors, "bpfman: error: {message}");
-            Some(if error == Some(ENOENT) { NOT_FOUND } else { NOT_EXECUTABLE })
-        }
-        SessionMessage::Exited(status) => Some(status),
-        SessionMessage::Killed(signal) => Some(OF_SIGNALS + signal),
     }
+
+    fn end(&self, status: i32) -> i32 {
+        if status != 0 {
+            self.0.iter().for_each(|reason| tell(format_args!("refused: {reason}")));
+        }
+        status
+    }
+}
+
+fn tell(what: std::fmt::Arguments<'_>) {
+    let _closed = writeln!(std::io::stderr(), "bpfman: {what}");
 }

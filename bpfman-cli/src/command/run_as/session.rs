@@ -75,18 +75,18 @@ impl SessionConnection {
 
     /// Returns both directions of the connection.
     pub fn split(self) -> Result<(SessionMessages, SessionSignals), CliError> {
-        let signals = self.0.try_clone().map_err(CliError::Runtime)?;
+        let signals = self.0.try_clone().map_err(CliError::Session)?;
         Ok((SessionMessages(self.0.into()), SessionSignals(signals.into())))
     }
 }
 
 impl SessionMessages {
     /// Receives messages until one has the exit status.
-    pub fn until_end(self, show: impl Fn(SessionMessage) -> Option<i32>) -> Result<i32, CliError> {
+    pub fn until_end(self, mut show: impl FnMut(SessionMessage) -> Option<i32>) -> Result<i32, CliError> {
         loop {
             let lost = "the receiver of the session has ended: the command's further calls fail, and its status is unknown";
             let message = self.0.receive::<SessionMessage>().ok().flatten();
-            let message = message.ok_or_else(|| CliError::Runtime(io::Error::other(lost)))?;
+            let message = message.ok_or_else(|| CliError::Session(io::Error::other(lost)))?;
             if let Some(status) = show(message.head) {
                 return Ok(status);
             }

@@ -25,7 +25,7 @@ const PASSED: [Signal; 8] = [
 pub async fn forward(signals: SessionSignals) -> Result<Never, CliError> {
     let (send, mut received) = mpsc::unbounded_channel();
     for one in PASSED.into_iter().chain([Signal::TSTP]) {
-        let mut stream = signal(SignalKind::from_raw(one.as_raw())).map_err(CliError::Runtime)?;
+        let mut stream = signal(SignalKind::from_raw(one.as_raw())).map_err(CliError::Session)?;
         let send = send.clone();
         tokio::spawn(async move { while stream.recv().await.is_some() && send.send(one).is_ok() {} });
     }

@@ -26,10 +26,11 @@ impl ClientLink {
     }
 
     /// Shows the reason of a refusal, once.
-    pub fn show_refusal(&self, reason: &str) {
+    pub fn show_refusal(&self, reason: &str, of_load: bool) {
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         if shown.len() < MAX_REFUSALS && shown.insert(reason.to_owned()) {
-            let _gone = self.channel.send(SessionMessage::Refused(reason.to_owned()), &[], &[]);
+            let message = SessionMessage::Refused { reason: reason.to_owned(), of_load };
+            let _gone = self.channel.send(message, &[], &[]);
         }
     }
 

@@ -15,7 +15,7 @@ use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bpfmand_calls::{Answer, Channel, Errno, Message, Request};
+use bpfmand_calls::{Answer, Channel, Errno, Message, Request, command};
 use bpfmand_notify::{Listener, Notification};
 
 use self::call::Call;
@@ -137,7 +137,8 @@ impl Asking<'_> {
     ) -> Result<Message<Answer>, Errno> {
         let answer = self.receiver.link.ask(self.channel, (request, may_repeat), buffers, call.passed())?;
         if let Some(reason) = &answer.head.reason {
-            self.receiver.client.show_refusal(reason);
+            let of_load = matches!(request, Request::Bpf { command: command::PROG_LOAD, .. });
+            self.receiver.client.show_refusal(reason, of_load);
         }
         Ok(answer)
     }
