@@ -246,6 +246,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         },
         Arc::clone(&journal),
     );
+    sessions.adopt();
     let paths = Paths { fs: config.fs(), runtime: config.runtime.clone(), state: config.state.clone() };
     images.collect_but(image_digests(Arc::downgrade(&engine)));
     let api = Api::new(Arc::clone(&engine), Arc::clone(&images) as Arc<dyn Images>, paths)

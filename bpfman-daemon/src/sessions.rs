@@ -19,7 +19,7 @@ impl SessionService for BrokeredSessions {
         self.0.start(new, client.as_fd()).map_err(|error| match &error {
             SessionError::TooMany(_) => bpfmand_api::busy(error.to_string()),
             SessionError::Yama(_) | SessionError::NoStarter { .. } => bpfmand_api::unsupported(error.to_string()),
-            SessionError::Starter(_) | SessionError::NotPrepared(_) => bpfmand_api::failed(error.to_string()),
+            SessionError::Starter(_) | SessionError::NotPrepared(_) | SessionError::Record(_) => bpfmand_api::failed(error.to_string()),
         })
     }
 

@@ -8,6 +8,7 @@
 mod decide;
 mod lasting;
 mod perf_source;
+mod record;
 mod serve;
 mod session;
 mod sessions;

@@ -8,13 +8,16 @@ use bpfman_model::{Owner, Peer};
 use bpfmand_access::GrantLimits;
 use bpfmand_calls::ObjectKind;
 
+use serde::{Deserialize, Serialize};
+
 use crate::lasting::LastingAttachment;
+use crate::record::{IdRecord, SessionRecord};
 
 /// Maximum number of objects of one kind that a session has at a time.
 const MAX_OBJECTS: usize = 4096;
 
 /// A program as its command loaded it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadedProgram {
     /// Kernel's number of the type.
     pub program_type: u32,
@@ -49,6 +52,13 @@ pub struct SessionObjects {
 }
 
 impl SessionObjects {
+    fn add(&mut self, IdRecord { kind, id, program }: IdRecord) {
+        self.ids.entry(kind).or_default().insert(id);
+        if let Some(program) = program {
+            self.programs.insert(id, program);
+        }
+    }
+
     /// Returns the ids of one kind.
     pub fn ids(&self, kind: ObjectKind) -> impl Iterator<Item = u32> + '_ {
         self.ids.get(&kind).into_iter().flatten().copied()
@@ -61,11 +71,20 @@ pub struct Session {
     pub facts: SessionFacts,
     objects: Mutex<SessionObjects>,
     lasting: Mutex<Vec<LastingAttachment>>,
+    /// Its files; `None` in tests.
+    record: Option<SessionRecord>,
 }
 
 impl Session {
-    pub fn new(facts: SessionFacts) -> Self {
-        Self { facts, objects: Mutex::default(), lasting: Mutex::default() }
+    pub fn new(facts: SessionFacts, record: Option<SessionRecord>, known: Vec<IdRecord>) -> Self {
+        let mut objects = SessionObjects::default();
+        known.into_iter().for_each(|one| objects.add(one));
+        Self { facts, objects: Mutex::new(objects), lasting: Mutex::default(), record }
+    }
+
+    /// Removes the files of a session that has ended.
+    pub fn remove_record(&self) {
+        self.record.iter().for_each(SessionRecord::remove);
     }
 
     pub(crate) fn lasting(&self) -> MutexGuard<'_, Vec<LastingAttachment>> {
@@ -80,12 +99,13 @@ impl Session {
         self.objects().ids.get(&kind).is_some_and(|ids| ids.contains(&id))
     }
 
+    /// Remembers an object, also over the end of the daemon.
     pub fn remember(&self, kind: ObjectKind, id: u32, program: Option<LoadedProgram>) {
-        let mut objects = self.objects();
-        objects.ids.entry(kind).or_default().insert(id);
-        if let Some(program) = program {
-            objects.programs.insert(id, program);
+        let one = IdRecord { kind, id, program };
+        if let Some(Err(error)) = self.record.as_ref().map(|record| record.add(&one)) {
+            tracing::warn!(%error, session = self.facts.name, "an object is not recorded");
         }
+        self.objects().add(one);
     }
 
     pub fn forget(&self, kind: ObjectKind, id: u32) {
@@ -144,7 +164,7 @@ mod tests {
             limits: GrantLimits { programs, ..GrantLimits::default() },
             started: SystemTime::UNIX_EPOCH,
             receiver: 1,
-        })
+        }, None, Vec::new())
     }
 
     #[test]

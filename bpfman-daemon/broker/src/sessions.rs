@@ -3,17 +3,20 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bpfman_model::{Owner, Peer};
-use bpfmand_access::GrantLimits;
+use bpfmand_access::{AccessVerb, GrantLimits};
 use bpfmand_calls::{Channel, ReceiverMessage, SessionOrder};
 use bpfmand_journal::Journal;
 use bpfmand_kernel::linux::brokered::ProbeEvents;
+use bpfmand_kernel::linux::{caller_process, tasks_of_group};
 
+use crate::record::{self, ClientRecord, SessionRecord};
 use crate::serve::{Calls, CurrentPolicy};
 use crate::session::{Session, SessionFacts, SessionObjects};
 use crate::starter;
@@ -41,6 +44,9 @@ pub enum SessionError {
     /// The starter could not prepare the session.
     #[error("the session cannot be prepared: {0}")]
     NotPrepared(String),
+    /// The files of the session cannot be written or read.
+    #[error("the record of the session cannot be kept: {0}")]
+    Record(#[source] io::Error),
     /// Yama forbids reading the command's memory.
     #[error(
         "kernel.yama.ptrace_scope is {0}: not even a parent may read the arguments of a command's calls; sessions need 0 or 1"
@@ -100,20 +106,54 @@ impl Sessions {
         }
         let name = format!("{:x}", self.numbers.fetch_add(1, Ordering::Relaxed));
         let order = SessionOrder { session: name.clone(), kallsyms: new.kallsyms };
-        let (receiver, channel) = starter::order(&self.folder, &order, client)?;
         let NewSession { peer, grant, owner, limits, kallsyms: _ } = new;
-        let facts =
-            SessionFacts { name: name.clone(), peer, grant, owner, limits, started: SystemTime::now(), receiver };
-        let session = Arc::new(Session::new(facts));
-        self.running().insert(name.clone(), Arc::clone(&session));
+        let client_record = ClientRecord::new(uid, peer.gid, peer.groups.clone(), grant.clone());
+        let record = SessionRecord::create(&self.folder, &name, &client_record).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => SessionError::NoStarter { path: self.folder.clone() },
+            _ => SessionError::Record(source),
+        })?;
+        let begun = starter::order(&self.folder, &order, client);
+        let (receiver, channel) = begun.inspect_err(|_| record.remove())?;
+        let started = client_record.started();
+        let facts = SessionFacts { name: name.clone(), peer, grant, owner, limits, started, receiver };
+        self.begin(Session::new(facts, Some(record), Vec::new()), channel)?;
+        Ok(name)
+    }
+
+    fn begin(self: &Arc<Self>, session: Session, channel: Channel) -> Result<(), SessionError> {
+        let session = Arc::new(session);
+        self.running().insert(session.facts.name.clone(), Arc::clone(&session));
         let this = Arc::clone(self);
         let follow = move || this.follow(&session, &channel);
-        std::thread::Builder::new()
-            .name("session".to_owned())
-            .stack_size(STACK)
-            .spawn(follow)
-            .map_err(SessionError::Starter)?;
-        Ok(name)
+        let thread = std::thread::Builder::new().name("session".to_owned()).stack_size(STACK);
+        thread.spawn(follow).map(drop).map_err(SessionError::Starter)
+    }
+
+    /// Goes on with the sessions of an earlier daemon, and removes what is left of those that have ended.
+    pub fn adopt(self: &Arc<Self>) {
+        for name in record::names(&self.folder) {
+            match self.adopt_one(&name) {
+                Ok(()) => tracing::info!(session = name, "an earlier daemon's session goes on"),
+                Err(error) => {
+                    tracing::info!(session = name, %error, "an earlier daemon's session has ended");
+                    record::remove(&self.folder, &name);
+                }
+            }
+        }
+    }
+
+    fn adopt_one(self: &Arc<Self>, name: &str) -> Result<(), SessionError> {
+        let path = self.folder.join(format!("{name}.{}", record::SOCKET));
+        let connection = UnixStream::connect(path).map_err(SessionError::Starter)?;
+        let (record, client, known) = SessionRecord::open(&self.folder, name).map_err(SessionError::Record)?;
+        let (peer, receiver) = peer_of(&connection, &client).map_err(SessionError::Starter)?;
+        // A grant that is gone allows nothing more; what runs stays the user's.
+        let allowed = (self.policy)().decide(&peer, AccessVerb::Raw, &[]).ok();
+        let owner = allowed.as_ref().map_or(Owner::of_user(peer.uid), |allowed| allowed.owner.clone());
+        let limits = allowed.map(|allowed| allowed.limits).unwrap_or_default();
+        let (name, started) = (name.to_owned(), client.started());
+        let facts = SessionFacts { name, peer, grant: client.grant, owner, limits, started, receiver };
+        self.begin(Session::new(facts, Some(record), known), Channel::from(connection))
     }
 
     /// Serves the channels of a session until its receiver ends.
@@ -145,8 +185,27 @@ impl Sessions {
         }
         session.end_lasting();
         self.running().remove(&session.facts.name);
-        let _left = std::fs::remove_file(self.folder.join(format!("{}.sock", session.facts.name)));
+        session.remove_record();
     }
+}
+
+/// Returns the client of a session. Its receiver is in the same cgroup, and listens on the socket.
+fn peer_of(connection: &UnixStream, client: &ClientRecord) -> io::Result<(Peer, u32)> {
+    let receiver = rustix::net::sockopt::socket_peercred(connection)?.pid.as_raw_pid().cast_unsigned();
+    let process = caller_process(connection, receiver, client.uid).unwrap_or_default();
+    let mut peer = Peer {
+        uid: client.uid,
+        gid: client.gid,
+        groups: client.groups.clone(),
+        pid: Some(receiver),
+        unified: process.groups.unified,
+        cgroup: process.groups.best,
+        netns: process.netns,
+        ..Peer::default()
+    };
+    let tasks = peer.group().map(|path| tasks_of_group(&path));
+    peer.group_tasks = tasks.and_then(Result::ok);
+    Ok((peer, receiver))
 }
 
 fn check_yama() -> Result<(), SessionError> {
