@@ -159,7 +159,7 @@ impl Sessions {
     /// Serves the channels of a session until its receiver ends.
     fn follow(&self, session: &Arc<Session>, connection: &Channel) {
         let mut channels = 0;
-        while let Ok(Some(message)) = connection.receive::<ReceiverMessage>() {
+        while let Ok(Some(message)) = connection.receive_next::<ReceiverMessage>() {
             let ReceiverMessage::Channel = message.head else { continue };
             let Some(channel) = message.descriptors.into_iter().next() else { continue };
             if channels == MAX_CHANNELS {

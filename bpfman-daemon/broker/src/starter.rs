@@ -21,7 +21,7 @@ pub fn order(folder: &Path, order: &SessionOrder, client: BorrowedFd<'_>) -> Res
     })?;
     let channel = Channel::from(connection);
     channel.send(order, &[], &[client]).map_err(SessionError::Starter)?;
-    let answer = channel.receive::<OrderAnswer>().map_err(SessionError::Starter)?;
+    let answer = channel.receive_next::<OrderAnswer>().map_err(SessionError::Starter)?;
     match answer.map(|answer| answer.head) {
         Some(OrderAnswer::Prepared { receiver }) => Ok((receiver, channel)),
         Some(OrderAnswer::Failed(why)) => Err(SessionError::NotPrepared(why)),

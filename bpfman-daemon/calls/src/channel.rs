@@ -80,9 +80,18 @@ impl Channel {
         Ok(())
     }
 
-    /// Receives a message; `None` if the other end is closed.
+    /// Receives a message; `None` if the other end is closed. The other end sends no second one before it has an answer.
     pub fn receive<T: DeserializeOwned>(&self) -> io::Result<Option<Message<T>>> {
-        let mut first = vec![0; AHEAD];
+        self.receive_ahead(AHEAD)
+    }
+
+    /// Receives a message of those that may follow each other without an answer; `None` if the other end is closed.
+    pub fn receive_next<T: DeserializeOwned>(&self) -> io::Result<Option<Message<T>>> {
+        self.receive_ahead(PREFIX)
+    }
+
+    fn receive_ahead<T: DeserializeOwned>(&self, ahead: usize) -> io::Result<Option<Message<T>>> {
+        let mut first = vec![0; ahead];
         let (mut length, descriptors) = self.receive_first(&mut first)?;
         if length == 0 {
             return Ok(None);
@@ -165,6 +174,19 @@ mod tests {
         let mut byte = [0];
         { reader }.read_exact(&mut byte).unwrap();
         assert_eq!(byte, *b"x");
+    }
+
+    #[test]
+    fn messages_that_follow_each_other_are_received_one_by_one() {
+        let (here, there) = Channel::pair().unwrap();
+        let (reader, _writer) = std::io::pipe().unwrap();
+        here.send(1, &[], &[]).unwrap();
+        here.send(2, &[vec![5]], &[reader.as_fd()]).unwrap();
+        drop(here);
+        let next = || there.receive_next::<u8>().unwrap().map(|one| (one.head, one.buffers, one.descriptors.len()));
+        assert_eq!(next(), Some((1, vec![], 0)));
+        assert_eq!(next(), Some((2, vec![vec![5]], 1)));
+        assert_eq!(next(), None);
     }
 
     #[test]

@@ -43,7 +43,7 @@ fn prepare(rights: &Rights, client: &Channel, receiver: &Channel) -> anyhow::Res
     poll(&mut command, None)?;
     client.stream().set_nonblocking(false)?;
     // Read with the user's rights: the client may have written anything.
-    let start = client.receive::<StartCommand>()?.context("the client has ended")?;
+    let start = client.receive_next::<StartCommand>()?.context("the client has ended")?;
     let command = parse(start)?;
     let listener = install(&filter()).context("cannot install the filter: it needs Linux 5.19, and no other listener")?;
     receiver.send((), &[], &[listener.as_fd()])?;

@@ -85,7 +85,7 @@ impl SessionMessages {
     pub fn until_end(self, mut show: impl FnMut(SessionMessage) -> Option<i32>) -> Result<i32, CliError> {
         loop {
             let lost = "the receiver of the session has ended: the command's further calls fail, and its status is unknown";
-            let message = self.0.receive::<SessionMessage>().ok().flatten();
+            let message = self.0.receive_next::<SessionMessage>().ok().flatten();
             let message = message.ok_or_else(|| CliError::Session(io::Error::other(lost)))?;
             if let Some(status) = show(message.head) {
                 return Ok(status);

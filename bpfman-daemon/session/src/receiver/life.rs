@@ -7,7 +7,7 @@ use rustix::process::{Pid, WaitOptions, wait};
 
 /// Passes signals of the client on to the command. The end of the client hangs up the command, as that of a terminal.
 pub fn forward_signals(client: &Channel, process: u32) {
-    while let Ok(Some(message)) = client.receive::<ClientMessage>() {
+    while let Ok(Some(message)) = client.receive_next::<ClientMessage>() {
         let ClientMessage::Signal(number) = message.head;
         let _ended = signal_group(process, number);
     }
