@@ -46,6 +46,7 @@ pub mod random;
 pub mod registry;
 pub mod requests;
 pub mod scrape;
+pub mod sessions;
 pub mod shell_words;
 pub mod skip;
 pub mod target;

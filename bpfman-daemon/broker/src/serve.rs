@@ -96,7 +96,7 @@ impl Calls {
 
     fn answer(&self, message: Message<Request>) -> Given {
         let what = describe(&message.head);
-        let recorded = is_recorded(&message.head);
+        let recorded = is_recorded(&message);
         match self.make(message) {
             Ok(given) => {
                 if recorded && given.answer.result.is_ok() {
@@ -403,8 +403,9 @@ fn check_bounds(number: u32, attr: &Attr, session: &Session) -> Result<(), Refus
     }
 }
 
-fn is_recorded(request: &Request) -> bool {
-    match request {
+fn is_recorded(message: &Message<Request>) -> bool {
+    match &message.head {
+        Request::Bpf { command: command::PROG_LOAD, fields, .. } => !is_trivial(fields, &message.buffers),
         Request::Bpf { command, .. } => RECORDED.contains(command),
         Request::PerfEvent(event) => event.probe.is_some(),
         Request::ProgramInfo { .. } => false,

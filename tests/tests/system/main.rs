@@ -94,6 +94,7 @@ mod read_only_disk;
 mod rights;
 mod robustness;
 mod run;
+mod run_as;
 mod run_samples;
 mod shadows;
 mod shared_maps;

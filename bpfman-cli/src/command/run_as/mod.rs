@@ -3,13 +3,12 @@
 mod session;
 mod signals;
 
-use std::convert::Infallible;
 use std::io::Write as _;
 
 use bpfmand_calls::SessionMessage;
 
 use self::session::SessionConnection;
-use self::signals::forward;
+use self::signals::PassedSignals;
 use crate::args::Global;
 use crate::args::run_as::RunAs;
 use crate::error::CliError;
@@ -27,22 +26,18 @@ pub async fn run(global: &Global, command: RunAs) -> Result<(), CliError> {
 }
 
 async fn follow(global: &Global, command: RunAs) -> Result<i32, CliError> {
+    let caught = PassedSignals::catch()?;
     let path = global.socket_path.clone();
     let connection = tokio::task::spawn_blocking(move || SessionConnection::begin(&path, &command)).await;
     let connection = connection.map_err(|error| CliError::Session(std::io::Error::other(error)))??;
     let (messages, signals) = connection.split()?;
-    tokio::select! {
-        ended = tokio::task::spawn_blocking(move || {
-            let mut refusals = Refusals::default();
-            messages.until_end(|message| refusals.show(message))
-        }) => {
-            ended.map_err(|error| CliError::Session(std::io::Error::other(error)))?
-        }
-        never = forward(signals) => match never? {},
-    }
+    tokio::spawn(caught.forward(signals));
+    let ended = tokio::task::spawn_blocking(move || {
+        let mut refusals = Refusals::default();
+        messages.until_end(|message| refusals.show(message))
+    });
+    ended.await.map_err(|error| CliError::Session(std::io::Error::other(error)))?
 }
-
-type Never = Infallible;
 
 /// Refused loads, which are shown if the command fails: libraries try what they can do without.
 #[derive(Default)]

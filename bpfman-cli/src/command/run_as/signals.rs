@@ -5,7 +5,6 @@ use rustix::process::{Signal, getpid, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::Never;
 use super::session::SessionSignals;
 use crate::error::CliError;
 
@@ -21,22 +20,31 @@ const PASSED: [Signal; 8] = [
     Signal::WINCH,
 ];
 
-/// Passes signals on for ever.
-pub async fn forward(signals: SessionSignals) -> Result<Never, CliError> {
-    let (send, mut received) = mpsc::unbounded_channel();
-    for one in PASSED.into_iter().chain([Signal::TSTP]) {
-        let mut stream = signal(SignalKind::from_raw(one.as_raw())).map_err(CliError::Session)?;
-        let send = send.clone();
-        tokio::spawn(async move { while stream.recv().await.is_some() && send.send(one).is_ok() {} });
+/// Signals that arrive from now on.
+pub struct PassedSignals(mpsc::UnboundedReceiver<Signal>);
+
+impl PassedSignals {
+    /// Begins to catch signals, before the command can be known to anybody.
+    pub fn catch() -> Result<Self, CliError> {
+        let (send, received) = mpsc::unbounded_channel();
+        for one in PASSED.into_iter().chain([Signal::TSTP]) {
+            let mut stream = signal(SignalKind::from_raw(one.as_raw())).map_err(CliError::Session)?;
+            let send = send.clone();
+            tokio::spawn(async move { while stream.recv().await.is_some() && send.send(one).is_ok() {} });
+        }
+        Ok(Self(received))
     }
-    loop {
-        let Some(one) = received.recv().await else { continue };
-        if one == Signal::TSTP {
-            // The kernel drops SIGTSTP for the command: no shell waits for its process group.
-            pass(&signals, Signal::STOP);
-            let _stopped = kill_process(getpid(), Signal::STOP);
-        } else {
-            pass(&signals, one);
+
+    /// Passes signals on until none can come.
+    pub async fn forward(mut self, session: SessionSignals) {
+        while let Some(one) = self.0.recv().await {
+            if one == Signal::TSTP {
+                // The kernel drops SIGTSTP for the command: no shell waits for its process group.
+                pass(&session, Signal::STOP);
+                let _stopped = kill_process(getpid(), Signal::STOP);
+            } else {
+                pass(&session, one);
+            }
         }
     }
 }

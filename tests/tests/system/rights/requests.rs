@@ -13,6 +13,7 @@ use bpfman_proto::ext::v1::bpfman_images_client::BpfmanImagesClient;
 use bpfman_proto::ext::v1::bpfman_map_entries_client::BpfmanMapEntriesClient;
 use bpfman_proto::ext::v1::bpfman_node_client::BpfmanNodeClient;
 use bpfman_proto::ext::v1::bpfman_radar_client::BpfmanRadarClient;
+use bpfman_proto::ext::v1::bpfman_sessions_client::BpfmanSessionsClient;
 use bpfman_proto::handover::{LENGTH, PREFACE, frame};
 use bpfman_proto::v1;
 use bpfman_proto::v1::bpfman_client::BpfmanClient;
@@ -80,6 +81,9 @@ pub fn make(socket: &Path, call: &str, on: &Things) -> Result<(), Status> {
     if service == "BpfmanMaps" {
         return open_map(socket, name == "OpenForWriting", on.map);
     }
+    if call.ends_with("BpfmanSessions/Start") {
+        return hand_over(socket, ext::handover_request::Call::StartSession(ext::StartSessionRequest::default()));
+    }
     called(socket, |Called(channel)| async move {
         match service {
             "Bpfman" => published(BpfmanClient::new(channel), name, on).await,
@@ -90,6 +94,10 @@ pub fn make(socket: &Path, call: &str, on: &Things) -> Result<(), Status> {
             "BpfmanNode" => node(BpfmanNodeClient::new(channel), name, on).await,
             "BpfmanRadar" => radar(BpfmanRadarClient::new(channel), name, on).await,
             "BpfmanAccess" => access(BpfmanAccessClient::new(channel), name).await,
+            "BpfmanSessions" => {
+                let mut sessions = BpfmanSessionsClient::new(channel);
+                sessions.list(ext::ListSessionsRequest {}).await.map(drop)
+            }
             "BpfmanFigures" => {
                 let request = ext::FollowFiguresRequest { interval_ms: 1000, ..Default::default() };
                 begun(BpfmanFiguresClient::new(channel).follow_figures(request).await?).await
@@ -341,10 +349,14 @@ async fn access(mut client: BpfmanAccessClient<Channel>, name: &str) -> Result<(
 }
 
 fn open_map(socket: &Path, write: bool, map: u32) -> Result<(), Status> {
-    use ext::handover_answer::Answer;
     use ext::handover_request::Call;
     let asked = ext::OpenMapRequest { map: Some(ext::open_map_request::Map::MapId(map)) };
     let call = if write { Call::OpenForWriting(asked) } else { Call::OpenForReading(asked) };
+    hand_over(socket, call)
+}
+
+fn hand_over(socket: &Path, call: ext::handover_request::Call) -> Result<(), Status> {
+    use ext::handover_answer::Answer;
     let mut stream = UnixStream::connect(socket).unwrap();
     stream.write_all(PREFACE).unwrap();
     stream.write_all(&frame(&ext::HandoverRequest { call: Some(call) })).unwrap();
@@ -353,7 +365,7 @@ fn open_map(socket: &Path, write: bool, map: u32) -> Result<(), Status> {
     let mut answer = vec![0; u32::from_be_bytes(length) as usize];
     stream.read_exact(&mut answer).unwrap();
     match ext::HandoverAnswer::decode(&answer[..]).unwrap().answer.unwrap() {
-        Answer::Opened(_) => Ok(()),
+        Answer::Opened(_) | Answer::Session(_) => Ok(()),
         Answer::Failure(failure) => Err(Status::new(Code::from_i32(failure.code), failure.message)),
     }
 }

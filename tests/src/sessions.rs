@@ -1,0 +1,48 @@
+//! Starter of sessions of `bpfman run-as`, for one daemon.
+
+use std::process::{Child, Command, Stdio};
+
+use crate::wait::until;
+use crate::{Daemon, Outcome, binaries};
+
+/// Starter. When the value is dropped, it is killed; sessions go on until their commands end.
+#[derive(Debug)]
+pub struct Starter(Child);
+
+impl Starter {
+    #[must_use]
+    pub fn of(daemon: &Daemon) -> Self {
+        let folder = daemon.path("run/sessions");
+        let log = std::fs::File::create(daemon.path("starter.log")).unwrap();
+        let mut command = Command::new(binaries::find("bpfman-session"));
+        command.arg("--runtime-dir").arg(&folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let this = Self(command.spawn().unwrap());
+        until("the starter listens", || folder.join("starter.sock").exists());
+        this
+    }
+}
+
+impl Drop for Starter {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+impl Daemon {
+    /// Returns a command that runs words in a session of a user.
+    #[must_use]
+    pub fn session_command(&self, user: u32, words: &[&str]) -> Command {
+        let mut command = self.cli_command_as(user, user);
+        command.args(["run-as", "--"]).args(words).current_dir("/");
+        command
+    }
+
+    pub fn session(&self, user: u32, words: &[&str]) -> Outcome {
+        Outcome::of(&mut self.session_command(user, words))
+    }
+
+    pub fn session_shell(&self, user: u32, script: &str) -> Outcome {
+        self.session(user, &["sh", "-c", script])
+    }
+}

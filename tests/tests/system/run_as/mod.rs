@@ -1,0 +1,57 @@
+//! `bpfman run-as`: commands that load eBPF themselves, as users without any right.
+
+mod grants;
+mod hostile;
+mod life;
+mod outcomes;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use bpfman_tests::sessions::Starter;
+use bpfman_tests::{Daemon, Launch, compile};
+
+/// Users of the grants.
+const ADA: u32 = 64_211;
+const BOB: u32 = 64_212;
+const EVE: u32 = 64_213;
+
+struct Sessions {
+    daemon: Daemon,
+    _starter: Starter,
+}
+
+impl std::ops::Deref for Sessions {
+    type Target = Daemon;
+
+    fn deref(&self) -> &Daemon {
+        &self.daemon
+    }
+}
+
+/// Ada may load and attach anything, Bob XDP programs at `lo`, Eve nothing.
+fn sessions() -> Sessions {
+    let policy = format!(
+        "[[grants]]\nname = \"tools\"\nusers = [{ADA}]\nallow = [\"raw\"]\n\
+         [[grants]]\nname = \"narrow\"\nusers = [{BOB}]\nallow = [\"raw\"]\ntypes = [\"xdp\"]\nhooks = [\"xdp:lo\"]\n"
+    );
+    let daemon = Daemon::start_with(&Launch { policy, ..Launch::default() });
+    daemon.open_to_users();
+    let starter = Starter::of(&daemon);
+    Sessions { daemon, _starter: starter }
+}
+
+impl Sessions {
+    /// Copies a file to where every user reads it.
+    fn readable(&self, from: &Path) -> PathBuf {
+        let to = self.path(from.file_name().unwrap());
+        fs::copy(from, &to).unwrap();
+        fs::set_permissions(&to, fs::Permissions::from_mode(0o755)).unwrap();
+        to
+    }
+
+    fn object(&self) -> String {
+        self.readable(&compile::object("pass")).display().to_string()
+    }
+}

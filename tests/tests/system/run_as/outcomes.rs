@@ -1,0 +1,110 @@
+//! Outcomes of commands: as root's, with no right.
+
+use std::process::Command;
+
+use bpfman_tests::Outcome;
+use bpfman_tests::command::run;
+
+use super::{ADA, sessions};
+
+#[test]
+fn command_has_no_right_and_its_own_bpffs() {
+    let daemon = sessions();
+    let seen = daemon.session_shell(
+        ADA,
+        "grep -E '^(Uid|CapEff|CapPrm|CapBnd|NoNewPrivs)' /proc/self/status; id -u; stat -f -c %T /sys/fs/bpf; \
+         touch /run/bpfman-test.lck && echo lock; ls /sys/kernel/tracing/events/sched/sched_switch",
+    );
+    let seen = seen.success();
+    for line in [
+        &format!("Uid:\t{ADA}\t{ADA}\t{ADA}\t{ADA}")[..],
+        "CapEff:\t0000000000000000",
+        "CapPrm:\t0000000000000000",
+        "CapBnd:\t0000000000000000",
+        "NoNewPrivs:\t1",
+        "0",
+        "bpf_fs",
+        "lock",
+        "format",
+        "id",
+    ] {
+        assert!(seen.lines().any(|one| one == line), "{line}: {seen}");
+    }
+    assert!(!std::path::Path::new("/run/bpfman-test.lck").exists());
+}
+
+#[test]
+fn bpftool_shows_what_it_shows_root() {
+    let daemon = sessions();
+    let object = daemon.readable(&bpfman_tests::compile::object("page_count"));
+    let pins = daemon.path("own");
+    std::fs::create_dir(&pins).unwrap();
+    run(&["mount", "-t", "bpf", "bpf", &pins.display().to_string()]);
+    let script = |folder: &str| {
+        format!(
+            "cd {folder} && bpftool prog loadall {} loaded pinmaps maps && ls loaded maps && \
+             bpftool prog dump xlated pinned loaded/count opcodes && bpftool map dump pinned maps/page_cou.bss && \
+             bpftool prog run pinned loaded/count data_in /etc/services data_out - | head -4",
+            object.display()
+        )
+    };
+    let as_root = Outcome::of(Command::new("sh").args(["-c", &script(&pins.display().to_string())]));
+    run(&["umount", &pins.display().to_string()]);
+    let brokered = daemon.session_shell(ADA, &script("/sys/fs/bpf"));
+    let masked = |text: &str| -> String {
+        // Ids of maps within instructions, and times.
+        text.lines()
+            .filter(|line| !line.contains("duration"))
+            .map(|line| line.split("map[id:").next().unwrap_or_default().to_owned() + "\n")
+            .filter(|line| !line.trim_start().starts_with("18 "))
+            .collect()
+    };
+    assert_eq!((masked(&brokered.stdout), brokered.code), (masked(&as_root.stdout), as_root.code), "{brokered:?}");
+    assert!(brokered.stdout.contains("maps:\n") && brokered.stdout.lines().count() > 10, "{brokered:?}");
+}
+
+#[test]
+fn kernel_is_probed_as_by_root() {
+    let daemon = sessions();
+    let words = ["bpftool", "feature", "probe", "kernel"];
+    let as_root = run(&words);
+    // Settings in files that only root reads.
+    let shown = |text: &str| -> Vec<String> {
+        text.lines().filter(|line| !line.contains("JIT")).map(str::to_owned).collect()
+    };
+    assert_eq!(shown(&daemon.session(ADA, &words).success()), shown(&as_root));
+}
+
+#[test]
+fn only_own_objects_are_seen() {
+    let daemon = sessions();
+    let object = daemon.object();
+    let line = format!("bpftool prog load {object} /sys/fs/bpf/p && bpftool prog show && bpftool map && bpftool link");
+    let seen = daemon.session_shell(ADA, &line).success();
+    assert_eq!(seen.lines().filter(|line| line.contains("name ")).count(), 1, "{seen}");
+    let other = daemon.bpfman("list programs --all -o json").json();
+    let foreign = other["programs"].as_array().unwrap().first().map(|program| program["program_id"].to_string());
+    if let Some(id) = foreign {
+        daemon.session(ADA, &["bpftool", "prog", "show", "id", &id]).fails(255, &["No such file"]);
+    }
+    // Types of the kernel can be read by everybody anyway.
+    assert!(daemon.session(ADA, &["bpftool", "btf", "list"]).success().contains("[vmlinux]"));
+}
+
+#[test]
+fn status_of_the_command_is_that_of_the_client() {
+    let daemon = sessions();
+    for (script, status) in [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", 137), ("kill -15 $$", 143)] {
+        assert_eq!(daemon.session_shell(ADA, script).code, status, "{script}");
+    }
+    daemon.session(ADA, &["/nowhere/at-all"]).fails(127, &["cannot execute /nowhere/at-all"]);
+    daemon.session(ADA, &["/etc/passwd"]).fails(126, &["cannot execute /etc/passwd: Permission denied"]);
+    let piped = Outcome::of(Command::new("sh").arg("-c").arg(format!(
+        "{:?} | cat",
+        daemon.session_command(ADA, &["printenv", "NAME"]).env("NAME", "some value").current_dir("/usr")
+    )));
+    assert_eq!((piped.code, piped.stdout.as_str()), (0, "some value\n"), "{piped:?}");
+    let mut command = daemon.session_command(ADA, &["sh", "-c", "pwd; echo \"$1\"; echo error >&2", "sh", "x  y"]);
+    let outcome = Outcome::of(command.current_dir("/usr"));
+    assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("/usr\nx  y\n", "error\n"));
+}
