@@ -18,21 +18,21 @@ help: ## show this
 
 demo: ## load, chain, count, reorder, unload: the whole story on this machine (root)
 	@packaging/install-deps demo
-	cargo build --locked -p bpfmand -p bpfman-worker -p bpfman
+	cargo build --locked -p bpfmand -p bpfman-session -p bpfman-worker -p bpfman
 	$(sides_built)
 	@$(MAKE) --no-print-directory -C examples
 	@examples/demo/run
 
 gallery: ## firewall, balancer, flows, watchdog, reader of TLS and profiler at work together; pictures in target/gallery (root)
 	@packaging/install-deps gallery
-	cargo build --locked -p bpfmand -p bpfman-worker -p bpfman
+	cargo build --locked -p bpfmand -p bpfman-session -p bpfman-worker -p bpfman
 	$(sides_built)
 	@$(MAKE) --no-print-directory -C examples
 	@examples/gallery/run
 
 gallery-pictures: ## draw the pictures of pages whose entries speak in lines, from runs on this machine: examples/*/run.svg (root)
 	@packaging/install-deps gallery
-	cargo build --locked -p bpfmand -p bpfman-worker -p bpfman
+	cargo build --locked -p bpfmand -p bpfman-session -p bpfman-worker -p bpfman
 	$(sides_built)
 	@$(MAKE) --no-print-directory -C examples
 	@examples/gallery/pictures
@@ -46,10 +46,10 @@ test-all: ## all tests, whole; before a release (root; hours; KERNELS="6.1 7.3" 
 	@.ci/test --all $(PARTS)
 
 build: ## the daemon and the client, for trying things out: target/debug
-	cargo build --locked -p bpfmand -p bpfman-worker -p bpfman
+	cargo build --locked -p bpfmand -p bpfman-session -p bpfman-worker -p bpfman
 
 release: ## the daemon and the client, for use: target/release
-	packaging/compile build --locked --release -p bpfmand -p bpfman-worker -p bpfman
+	packaging/compile build --locked --release -p bpfmand -p bpfman-session -p bpfman-worker -p bpfman
 
 examples: ## the example programs and their user-space sides
 	@$(MAKE) --no-print-directory -C examples all userspace
@@ -98,7 +98,7 @@ strangers: ## load what Debian's packages ship, and objects of MORE="FOLDER...",
 
 packages: ## .deb and .rpm of daemon, tools and gallery, with bills of materials and checksums: target/packages
 	@packaging/install-deps packages
-	packaging/compile build --locked --release -p bpfmand -p bpfman-worker -p bpfman
+	packaging/compile build --locked --release -p bpfmand -p bpfman-session -p bpfman-worker -p bpfman
 	packaging/compile build --locked --release --manifest-path examples/Cargo.toml -p bpfman-examples
 	packaging/compile build --locked --release -p bpfman-operator --bin kubectl-bpfman
 	@$(MAKE) --no-print-directory -C examples
@@ -225,12 +225,12 @@ many-hooks: ## three programs at 5,000 simulated interfaces and at 1,000 veths: 
 	BPFMAN_MANY_HOOKS=1000 cargo nextest run --locked -p bpfmand-engine --no-capture -E 'test(linux_programs_live_at_many)'
 
 bench: ## measure; JSON lines to target/bench (root; CASES="calls audit hooks scale packets growth guards images large object-readers readers maps metrics top weight" to choose)
-	cargo build --locked --release -p bpfmand -p bpfman-worker -p bpfman
+	cargo build --locked --release -p bpfmand -p bpfman-session -p bpfman-worker -p bpfman
 	cargo build --locked --release --manifest-path benches/Cargo.toml
 	$(target)/release/bpfman-bench $(CASES)
 
 bench-rival: ## measure calls beside another daemon that speaks bpfman.v1, in turns, with ratios; target/bench/rival.json (root; RIVAL=SOCKET LOADED=500)
-	cargo build --locked --release -p bpfmand -p bpfman-worker
+	cargo build --locked --release -p bpfmand -p bpfman-session -p bpfman-worker
 	cargo build --locked --release --manifest-path benches/Cargo.toml
 	$(if $(LOADED),LOADED=$(LOADED)) $(target)/release/bpfman-bench rival "$(or $(RIVAL),$(error RIVAL=SOCKET is missing: the socket of the other daemon))"
 
@@ -239,14 +239,14 @@ bench-chain: ## measure what chains cost a packet, and every other way; target/b
 
 bench-entries: ## measure how long each entry of the gallery takes to apply, pulled and from the cache; target/bench/entries.json (root; ROUNDS=5)
 	@packaging/install-deps gallery
-	cargo build --locked --release -p bpfmand -p bpfman-worker -p bpfman
+	cargo build --locked --release -p bpfmand -p bpfman-session -p bpfman-worker -p bpfman
 	@$(MAKE) --no-print-directory -C examples
 	benches/entries $(ROUNDS)
 
 bench-gallery: ## measure entries of the gallery beside what they replace; target/bench/gallery-* (root; ENTRIES="firewall" ROUNDS=6 PROFILE=dev)
 	@packaging/install-deps bench
 	@$(MAKE) --no-print-directory -C examples
-	cargo build --locked --profile $(or $(PROFILE),release) -p bpfmand -p bpfman-worker -p bpfman
+	cargo build --locked --profile $(or $(PROFILE),release) -p bpfmand -p bpfman-session -p bpfman-worker -p bpfman
 	BENCH_ENTRIES="$(ENTRIES)" $(if $(ROUNDS),BENCH_ROUNDS=$(ROUNDS)) \
 		cargo bench --locked --manifest-path examples/Cargo.toml --profile $(or $(PROFILE),bench) -p bpfman-examples --bench gallery
 

@@ -239,7 +239,11 @@ impl CliError {
                 _ => Exit::Other,
             },
             Self::Listen { .. } => Exit::Other,
-            Self::Runtime(_) | Self::Session(_) | Self::Output(_) | Self::Encode(_) | Self::Incomplete { .. } => Exit::Other,
+            Self::Runtime(_)
+            | Self::Session(_)
+            | Self::Output(_)
+            | Self::Encode(_)
+            | Self::Incomplete { .. } => Exit::Other,
         }
     }
 

@@ -18,8 +18,12 @@ impl SessionService for BrokeredSessions {
         let new = NewSession { peer, grant, owner, limits, kallsyms };
         self.0.start(new, client.as_fd()).map_err(|error| match &error {
             SessionError::TooMany(_) => bpfmand_api::busy(error.to_string()),
-            SessionError::Yama(_) | SessionError::NoStarter { .. } => bpfmand_api::unsupported(error.to_string()),
-            SessionError::Starter(_) | SessionError::NotPrepared(_) | SessionError::Record(_) => bpfmand_api::failed(error.to_string()),
+            SessionError::Yama(_) | SessionError::NoStarter { .. } => {
+                bpfmand_api::unsupported(error.to_string())
+            }
+            SessionError::Starter(_) | SessionError::NotPrepared(_) | SessionError::Record(_) => {
+                bpfmand_api::failed(error.to_string())
+            }
         })
     }
 

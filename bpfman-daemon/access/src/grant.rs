@@ -137,7 +137,9 @@ impl Grant {
                 let unwritten = !(self.tenant.is_some() && of.needs_load_target());
                 allowed_by("types", self.types.as_ref().map_or(unwritten, |types| types.contains(of)))
             }
-            AccessObject::UnnamedType(_) => allowed_by("types", self.types.is_none() && self.tenant.is_none()),
+            AccessObject::UnnamedType(_) => {
+                allowed_by("types", self.types.is_none() && self.tenant.is_none())
+            }
             AccessObject::Image(reference) => {
                 let listed = |patterns: &Vec<ImagePattern>| patterns.iter().any(|one| one.matches(reference));
                 allowed_by("images", self.images.as_ref().is_none_or(listed))

@@ -235,9 +235,11 @@ impl<'r, 't> GrantReading<'r, 't> {
         for word in words {
             match word.get_ref().as_str() {
                 // A grant has to name the verbs for what belongs to no caller, and for what no signature covers.
-                "all" => verbs.extend(AccessVerb::GRANTABLE.into_iter().filter(|verb| {
-                    !matches!(verb, AccessVerb::Radar | AccessVerb::Raw)
-                })),
+                "all" => verbs.extend(
+                    AccessVerb::GRANTABLE
+                        .into_iter()
+                        .filter(|verb| !matches!(verb, AccessVerb::Radar | AccessVerb::Raw)),
+                ),
                 name => verbs.extend(self.good(word.span().start, name.parse::<AccessVerb>())),
             }
         }

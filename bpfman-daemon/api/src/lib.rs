@@ -76,6 +76,6 @@ pub use gate_status::GateStatus;
 pub use images::{ImageService, Prepared};
 pub use radar_state::{RadarControl, RadarRefusal, RadarReport, RadarSource, RadarState};
 pub use serve::{Identify, SocketSystem, Trim, UnreadBytes, WantedIdentity};
+pub use server::{Api, MAX_THREADS, Paths, WorkerCheck};
 pub use sessions::{SessionService, WantedSession};
 pub use status::{busy, failed, unsupported};
-pub use server::{Api, MAX_THREADS, Paths, WorkerCheck};

@@ -53,7 +53,10 @@ impl<K: Kernel> Api<K> {
         if let Some(name) = &grant
             && !self.policy_for(&peer).grants_of(&peer).any(|one| one.name == *name)
         {
-            return Err(denied(format!("no grant \"{name}\" is for user {}; `bpfman whoami` lists yours", peer.uid)));
+            return Err(denied(format!(
+                "no grant \"{name}\" is for user {}; `bpfman whoami` lists yours",
+                peer.uid
+            )));
         }
         let Some(sessions) = self.sessions.clone() else {
             return Err(unsupported("this daemon serves no sessions"));

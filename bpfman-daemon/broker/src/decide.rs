@@ -6,9 +6,9 @@ use std::path::Path;
 use bpfman_model::uapi::{attach_type as at, prog_type};
 use bpfman_model::{Direction, Glob, HookKind, Interface, ProgramType};
 use bpfmand_access::{AccessObject, AccessPolicy, AccessVerb, Denial};
-use bpfmand_calls::{Attr, ObjectKind, command, is_of_interface};
+use bpfmand_calls::{CallAttr, ObjectKind, command, is_of_interface};
 
-use crate::session::{LoadedProgram, Session};
+use crate::session::{BrokeredSession, RawProgram};
 
 /// Object of a call, which a grant has to cover.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub enum RawObject {
 }
 
 /// Returns the grants that decide about a session.
-pub fn policy_of(session: &Session, policy: &AccessPolicy) -> AccessPolicy {
+pub fn policy_of(session: &BrokeredSession, policy: &AccessPolicy) -> AccessPolicy {
     match &session.facts.grant {
         None => policy.clone(),
         Some(name) => AccessPolicy {
@@ -39,7 +39,7 @@ pub fn policy_of(session: &Session, policy: &AccessPolicy) -> AccessPolicy {
 }
 
 /// Decides whether one grant of the session covers all objects.
-pub fn decide(session: &Session, policy: &AccessPolicy, objects: &[RawObject]) -> Result<(), Denial> {
+pub fn decide(session: &BrokeredSession, policy: &AccessPolicy, objects: &[RawObject]) -> Result<(), Denial> {
     let policy = policy_of(session, policy);
     let all = Glob::parse("*").ok();
     let mut last = None;
@@ -74,11 +74,8 @@ fn choices(objects: &[RawObject]) -> Vec<Option<ProgramType>> {
         RawObject::Type(number) => Some(*number),
         _ => None,
     });
-    let known: Vec<_> = ProgramType::ALL
-        .into_iter()
-        .filter(|one| number == Some(one.kernel_type()))
-        .map(Some)
-        .collect();
+    let known: Vec<_> =
+        ProgramType::ALL.into_iter().filter(|one| number == Some(one.kernel_type())).map(Some).collect();
     if known.is_empty() { vec![None] } else { known }
 }
 
@@ -97,12 +94,12 @@ const fn load_target(attach_type: u32) -> Option<&'static str> {
 }
 
 /// Facts about a call beside its attribute.
-pub struct Named<'a> {
-    pub attr: &'a Attr,
+pub struct NamedThings<'a> {
+    pub attr: &'a CallAttr,
     /// Texts of the call: a tracepoint, or functions.
     pub texts: Vec<String>,
     /// Program of the call.
-    pub program: Option<LoadedProgram>,
+    pub program: Option<RawProgram>,
     /// Name of the interface, if the call is about one.
     pub interface: Option<String>,
     /// Second descriptor of an attachment.
@@ -110,24 +107,26 @@ pub struct Named<'a> {
 }
 
 /// Returns the objects of a call of bpf(2).
-pub fn objects_of(number: u32, named: &Named<'_>) -> Vec<RawObject> {
+pub fn objects_of(number: u32, named: &NamedThings<'_>) -> Vec<RawObject> {
     let attr = named.attr;
     match number {
         command::PROG_LOAD => vec![RawObject::Type(attr.word(0))],
         command::ENABLE_STATS => vec![RawObject::AnyPlace],
         command::RAW_TRACEPOINT_OPEN => match (named.texts.first(), named.program) {
-            (Some(name), Some(LoadedProgram { program_type: prog_type::RAW_TRACEPOINT, .. })) => {
+            (Some(name), Some(RawProgram { program_type: prog_type::RAW_TRACEPOINT, .. })) => {
                 vec![RawObject::Target("raw_tracepoint", name.clone())]
             }
             (_, Some(program)) => vec![of_load(program)],
             (_, None) => vec![RawObject::AnyPlace],
         },
-        command::LINK_CREATE | command::PROG_ATTACH | command::PROG_DETACH => place(attr.word(8), attr.word(12), named),
+        command::LINK_CREATE | command::PROG_ATTACH | command::PROG_DETACH => {
+            place(attr.word(8), attr.word(12), named)
+        }
         _ => Vec::new(),
     }
 }
 
-fn of_load(program: LoadedProgram) -> RawObject {
+fn of_load(program: RawProgram) -> RawObject {
     match (program.program_type, load_target(program.attach_type)) {
         (prog_type::TRACING | prog_type::LSM, Some(kind)) => RawObject::AnyTarget(kind),
         (prog_type::EXT, _) => RawObject::AnyTarget("freplace"),
@@ -135,14 +134,17 @@ fn of_load(program: LoadedProgram) -> RawObject {
     }
 }
 
-fn place(attach_type: u32, flags: u32, named: &Named<'_>) -> Vec<RawObject> {
+fn place(attach_type: u32, flags: u32, named: &NamedThings<'_>) -> Vec<RawObject> {
     // Replace, before, after.
     const ORDERED: u32 = 1 << 2 | 1 << 3 | 1 << 4;
     let hook = |kind: HookKind| match &named.interface {
         Some(name) => RawObject::Hook(kind, Interface { name: name.clone(), netns: None }),
         None => RawObject::AnyPlace,
     };
-    if let Some(program @ LoadedProgram { program_type: prog_type::TRACING | prog_type::LSM | prog_type::EXT, .. }) = named.program {
+    if let Some(
+        program @ RawProgram { program_type: prog_type::TRACING | prog_type::LSM | prog_type::EXT, .. },
+    ) = named.program
+    {
         return vec![of_load(program)];
     }
     let at = match attach_type {
@@ -152,7 +154,9 @@ fn place(attach_type: u32, flags: u32, named: &Named<'_>) -> Vec<RawObject> {
         at::NETKIT_PRIMARY | at::NETKIT_PEER => RawObject::AnyTarget("netkit"),
         // The event was opened by a call of its own.
         at::PERF_EVENT => return Vec::new(),
-        at::TRACE_KPROBE_MULTI | at::TRACE_KPROBE_SESSION if named.texts.is_empty() => RawObject::AnyTarget("kprobe"),
+        at::TRACE_KPROBE_MULTI | at::TRACE_KPROBE_SESSION if named.texts.is_empty() => {
+            RawObject::AnyTarget("kprobe")
+        }
         at::TRACE_KPROBE_MULTI | at::TRACE_KPROBE_SESSION => {
             return named.texts.iter().map(|name| RawObject::Target("kprobe", name.clone())).collect();
         }
@@ -166,10 +170,15 @@ fn place(attach_type: u32, flags: u32, named: &Named<'_>) -> Vec<RawObject> {
             RawObject::AnyTarget("sockmap")
         }
         at::FLOW_DISSECTOR | at::SK_LOOKUP => RawObject::AnyTarget("netns"),
-        _ => named.target.and_then(group_name).map_or(RawObject::AnyPlace, |group| RawObject::Target("cgroup", group)),
+        _ => named
+            .target
+            .and_then(group_name)
+            .map_or(RawObject::AnyPlace, |group| RawObject::Target("cgroup", group)),
     };
     let mut objects = vec![at];
-    if flags & ORDERED != 0 && (is_of_interface(attach_type) || matches!(objects[0], RawObject::Target("cgroup", _))) {
+    if flags & ORDERED != 0
+        && (is_of_interface(attach_type) || matches!(objects[0], RawObject::Target("cgroup", _)))
+    {
         objects.push(RawObject::Position);
     }
     objects
@@ -179,8 +188,10 @@ fn place(attach_type: u32, flags: u32, named: &Named<'_>) -> Vec<RawObject> {
 pub fn file_name(file: &OwnedFd) -> Option<String> {
     use std::os::unix::fs::MetadataExt as _;
     let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
-    let (named, held) =
-        (std::fs::metadata(&path).ok()?, std::fs::metadata(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?);
+    let (named, held) = (
+        std::fs::metadata(&path).ok()?,
+        std::fs::metadata(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?,
+    );
     let is_it = (named.dev(), named.ino()) == (held.dev(), held.ino());
     is_it.then(|| path.to_str().map(str::to_owned)).flatten()
 }

@@ -2,10 +2,10 @@
 
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
-use bpfmand_calls::{Attr, FieldValue, ObjectKind, command, layout};
+use bpfmand_calls::{CallAttr, FieldValue, ObjectKind, command, layout};
 use bpfmand_kernel::linux::brokered;
 
-use crate::session::Session;
+use crate::session::BrokeredSession;
 
 /// Attachment of a program to a cgroup, a network namespace, a map of sockets or an interface.
 #[derive(Debug)]
@@ -19,7 +19,12 @@ pub struct LastingAttachment {
 
 impl LastingAttachment {
     /// Returns the attachment of a call that succeeded.
-    pub fn of(attr: &Attr, fields: &[FieldValue], descriptors: &[OwnedFd], namespace: Option<&OwnedFd>) -> Option<Self> {
+    pub fn of(
+        attr: &CallAttr,
+        fields: &[FieldValue],
+        descriptors: &[OwnedFd],
+        namespace: Option<&OwnedFd>,
+    ) -> Option<Self> {
         let layout_fields = layout(command::PROG_ATTACH)?.fields(&mut attr.clone()).ok()?;
         let at = |offset| {
             let found = layout_fields.iter().zip(fields).find(|(field, _)| field.at == offset)?;
@@ -38,7 +43,8 @@ impl LastingAttachment {
 
     fn is_at(&self, other: &Self) -> bool {
         let link = |held: &OwnedFd| std::fs::read_link(format!("/proc/self/fd/{}", held.as_raw_fd())).ok();
-        (self.program, self.attach_type, self.interface) == (other.program, other.attach_type, other.interface)
+        (self.program, self.attach_type, self.interface)
+            == (other.program, other.attach_type, other.interface)
             && link(&self.held) == link(&other.held)
     }
 
@@ -51,21 +57,22 @@ impl LastingAttachment {
         // Marks the program as given.
         bytes[4] = 1;
         bytes[8..12].copy_from_slice(&self.attach_type.to_ne_bytes());
-        let Ok(attr) = Attr::copy(&bytes, layout.known) else { return };
+        let Ok(attr) = CallAttr::copy(&bytes, layout.known) else { return };
         let (descriptors, fields, namespace);
         if bpfmand_calls::is_of_interface(self.attach_type) {
             (descriptors, fields) = (vec![program], vec![FieldValue::Descriptor(0)]);
             namespace = Some(&self.held);
         } else {
             let Ok(target) = self.held.try_clone() else { return };
-            (descriptors, fields) = (vec![target, program], vec![FieldValue::Descriptor(0), FieldValue::Descriptor(1)]);
+            (descriptors, fields) =
+                (vec![target, program], vec![FieldValue::Descriptor(0), FieldValue::Descriptor(1)]);
             namespace = None;
         }
         let _gone = brokered::call_by_layout(layout, attr, &fields, (&[], &descriptors), namespace);
     }
 }
 
-impl Session {
+impl BrokeredSession {
     /// Remembers an attachment that its command made.
     pub fn keep(&self, attachment: LastingAttachment) {
         self.lasting().push(attachment);

@@ -1,13 +1,13 @@
 //! Sessions of `bpfman run-as`: the daemon's side.
 //!
 //! A session is one command and what it starts. Its receiver, a process without rights, sends each call as a
-//! [`Request`](bpfmand_calls::Request); a thread for each of its channels decides by the session's caller and the grants
+//! [`CallRequest`](bpfmand_calls::CallRequest); a thread for each of its channels decides by the session's caller and the grants
 //! in force, makes the call, and answers. Descriptors go to the command: this side keeps ids alone, so that everything ends
 //! with the command.
 
 mod decide;
+mod event_source;
 mod lasting;
-mod perf_source;
 mod record;
 mod serve;
 mod session;

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bpfmand_calls::ObjectKind;
 use serde::{Deserialize, Serialize};
 
-use crate::session::LoadedProgram;
+use crate::session::RawProgram;
 
 /// Extension of the file with the client.
 const CLIENT: &str = "session";
@@ -46,7 +46,7 @@ impl ClientRecord {
 pub struct IdRecord {
     pub kind: ObjectKind,
     pub id: u32,
-    pub program: Option<LoadedProgram>,
+    pub program: Option<RawProgram>,
 }
 
 /// Files of one session.
@@ -123,7 +123,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let client = ClientRecord::new(1000, 100, vec![4], Some("tools".to_owned()));
         let record = SessionRecord::create(folder.path(), "a1", &client).unwrap();
-        let loaded = LoadedProgram { program_type: 6, attach_type: 37 };
+        let loaded = RawProgram { program_type: 6, attach_type: 37 };
         let ids = [
             IdRecord { kind: ObjectKind::Map, id: 7, program: None },
             IdRecord { kind: ObjectKind::Program, id: 9, program: Some(loaded) },

@@ -1,4 +1,4 @@
-//! Calls of one channel: decided, made, answered.
+//! SessionCalls of one channel: decided, made, answered.
 
 use std::fs::File;
 use std::io;
@@ -9,21 +9,21 @@ use std::sync::Arc;
 use bpfman_model::IfIndex;
 use bpfmand_access::AccessPolicy;
 use bpfmand_calls::{
-    Answer, Attr, Channel, Errno, FieldKind, FieldValue, Layout, Message, ObjectKind, PerfEvent, PerfProbe, Request,
-    Returned, command, is_of_interface, layout,
+    AttrLayout, CallAnswer, CallAttr, CallMessage, CallRequest, Channel, Errno, FieldKind, FieldValue,
+    ObjectKind, PerfCall, PerfProbe, Returned, command, is_of_interface, layout,
 };
 use bpfmand_journal::{EntryActor, EntryFailure, EntryResult, HistoryEntry, Journal};
-use bpfmand_kernel::linux::brokered::{self, Called, CallResult, ProbeEvents};
+use bpfmand_kernel::linux::brokered::{self, CallResult, CallValue, ProbeEvents};
 
-use crate::decide::{self, Named, RawObject};
+use crate::decide::{self, NamedThings, RawObject};
+use crate::event_source::EventSource;
 use crate::lasting::LastingAttachment;
-use crate::perf_source::PerfSource;
-use crate::session::{LoadedProgram, Session};
+use crate::session::{BrokeredSession, RawProgram};
 
 /// Source of the grants in force.
 pub type CurrentPolicy = Arc<dyn Fn() -> Arc<AccessPolicy> + Send + Sync>;
 
-/// Calls that change something, and have entries of their own in the journal.
+/// SessionCalls that change something, and have entries of their own in the journal.
 const RECORDED: [u32; 5] = [
     command::PROG_LOAD,
     command::LINK_CREATE,
@@ -40,8 +40,8 @@ const LIVE_FRAMES: u32 = 1 << 1;
 const MAP_FLAGS: u32 = 1 << 3 | 1 << 4;
 
 /// Serves calls of one session.
-pub struct Calls {
-    pub session: Arc<Session>,
+pub struct SessionCalls {
+    pub session: Arc<BrokeredSession>,
     pub policy: CurrentPolicy,
     pub journal: Arc<Journal>,
     pub probes: ProbeEvents,
@@ -68,14 +68,14 @@ impl From<io::Error> for Refusal {
 
 /// What a call gives its caller.
 struct Given {
-    answer: Answer,
+    answer: CallAnswer,
     buffers: Vec<Vec<u8>>,
     descriptor: Option<OwnedFd>,
 }
 
 impl Given {
     const fn number(value: i64) -> Self {
-        Self { answer: Answer::number(value), buffers: Vec::new(), descriptor: None }
+        Self { answer: CallAnswer::number(value), buffers: Vec::new(), descriptor: None }
     }
 
     fn object(descriptor: OwnedFd) -> Self {
@@ -83,10 +83,10 @@ impl Given {
     }
 }
 
-impl Calls {
+impl SessionCalls {
     /// Serves until the channel closes.
     pub fn serve(&self, channel: &Channel) -> io::Result<()> {
-        while let Some(message) = channel.receive::<Request>()? {
+        while let Some(message) = channel.receive::<CallRequest>()? {
             let Given { answer, buffers, descriptor } = self.answer(message);
             let descriptors: Vec<_> = descriptor.iter().map(|one| one.as_fd()).collect();
             channel.send(&answer, &buffers, &descriptors)?;
@@ -94,7 +94,7 @@ impl Calls {
         Ok(())
     }
 
-    fn answer(&self, message: Message<Request>) -> Given {
+    fn answer(&self, message: CallMessage<CallRequest>) -> Given {
         let what = describe(&message.head);
         let recorded = is_recorded(&message);
         match self.make(message) {
@@ -108,7 +108,11 @@ impl Calls {
                 if let Some(reason) = &reason {
                     self.record(what, Some(reason));
                 }
-                Given { answer: Answer { reason, ..Answer::refused(error) }, buffers: Vec::new(), descriptor: None }
+                Given {
+                    answer: CallAnswer { reason, ..CallAnswer::refused(error) },
+                    buffers: Vec::new(),
+                    descriptor: None,
+                }
             }
         }
     }
@@ -116,7 +120,11 @@ impl Calls {
     fn record(&self, what: String, denied: Option<&str>) {
         let message = denied.map(str::to_owned);
         let result = message.map_or(EntryResult::Done, |message| {
-            EntryResult::Denied(EntryFailure { code: "PermissionDenied".to_owned(), message, ..EntryFailure::default() })
+            EntryResult::Denied(EntryFailure {
+                code: "PermissionDenied".to_owned(),
+                message,
+                ..EntryFailure::default()
+            })
         });
         let entry = HistoryEntry {
             by: EntryActor::of(&self.session.facts.peer),
@@ -133,24 +141,28 @@ impl Calls {
         }
     }
 
-    fn make(&self, message: Message<Request>) -> Result<Given, Refusal> {
-        let Message { head, buffers, descriptors } = message;
+    fn make(&self, message: CallMessage<CallRequest>) -> Result<Given, Refusal> {
+        let CallMessage { head, buffers, descriptors } = message;
         match head {
-            Request::Bpf { command, fields, netns } => {
+            CallRequest::Bpf { command, fields, netns } => {
                 let layout = layout(command).ok_or(Errno::INVAL)?;
-                let attr = Attr::copy(buffers.first().ok_or(Errno::INVAL)?, layout.known)?;
+                let attr = CallAttr::copy(buffers.first().ok_or(Errno::INVAL)?, layout.known)?;
                 self.bpf(layout, attr, &fields, (&buffers, &descriptors), netns)
             }
-            Request::ProgramInfo { parts } => {
+            CallRequest::ProgramInfo { parts } => {
                 let program = descriptors.first().ok_or(Errno::BADF)?;
                 let info = buffers.first().ok_or(Errno::INVAL)?;
                 let (info, outputs) = brokered::program_info(program, info, &parts)?;
                 let mut written = vec![true];
                 written.extend(outputs.iter().map(Option::is_some));
                 let buffers = std::iter::once(info).chain(outputs.into_iter().flatten()).collect();
-                Ok(Given { answer: Answer { written, ..Answer::number(0) }, buffers, descriptor: None })
+                Ok(Given {
+                    answer: CallAnswer { written, ..CallAnswer::number(0) },
+                    buffers,
+                    descriptor: None,
+                })
             }
-            Request::PerfEvent(event) => self.perf_event(&event, &buffers, &descriptors),
+            CallRequest::PerfEvent(event) => self.perf_event(&event, &buffers, &descriptors),
         }
     }
 
@@ -167,8 +179,8 @@ impl Calls {
 
     fn bpf(
         &self,
-        layout: &Layout,
-        attr: Attr,
+        layout: &AttrLayout,
+        attr: CallAttr,
         fields: &[FieldValue],
         passed: (&[Vec<u8>], &[OwnedFd]),
         netns: Option<usize>,
@@ -187,7 +199,7 @@ impl Calls {
         self.permit_call(layout, &attr, fields, passed, (namespace, program))?;
         self.check_room(layout)?;
         let loads = (layout.command == command::PROG_LOAD)
-            .then(|| LoadedProgram { program_type: attr.word(0), attach_type: attr.word(68) });
+            .then(|| RawProgram { program_type: attr.word(0), attach_type: attr.word(68) });
         let lasting = matches!(layout.command, command::PROG_ATTACH | command::PROG_DETACH)
             .then(|| LastingAttachment::of(&attr, fields, passed.1, namespace))
             .flatten();
@@ -200,7 +212,7 @@ impl Calls {
         written.extend(outputs.iter().map(Option::is_some));
         let buffers = std::iter::once(attr.bytes().to_vec()).chain(outputs.into_iter().flatten()).collect();
         let (result, descriptor) = match result {
-            Ok(Called::Number(value)) => {
+            Ok(CallValue::Number(value)) => {
                 match (layout.command, lasting) {
                     (command::PROG_ATTACH, Some(attachment)) => self.session.keep(attachment),
                     (_, Some(attachment)) => self.session.release(&attachment),
@@ -208,7 +220,7 @@ impl Calls {
                 }
                 (Ok(value), None)
             }
-            Ok(Called::Descriptor(descriptor)) => {
+            Ok(CallValue::Descriptor(descriptor)) => {
                 if let Some(Returned::New(_)) = layout.returns
                     && let Some(object) = brokered::object_id(&descriptor)
                 {
@@ -218,17 +230,17 @@ impl Calls {
             }
             Err(error) => (Err(error), None),
         };
-        Ok(Given { answer: Answer { result, written, reason: None }, buffers, descriptor })
+        Ok(Given { answer: CallAnswer { result, written, reason: None }, buffers, descriptor })
     }
 
     /// Asks for each object that the call names, unless its grant restricts nothing.
     fn permit_call(
         &self,
-        layout: &Layout,
-        attr: &Attr,
+        layout: &AttrLayout,
+        attr: &CallAttr,
         fields: &[FieldValue],
         (buffers, descriptors): (&[Vec<u8>], &[OwnedFd]),
-        (namespace, program): (Option<&OwnedFd>, Option<LoadedProgram>),
+        (namespace, program): (Option<&OwnedFd>, Option<RawProgram>),
     ) -> Result<(), Refusal> {
         let mut fields_of = attr.clone();
         let layout_fields = layout.fields(&mut fields_of)?;
@@ -236,7 +248,9 @@ impl Calls {
         for (field, value) in layout_fields.iter().zip(fields) {
             if let (FieldKind::TextList(_), FieldValue::Buffer(at)) = (field.kind, value) {
                 let joined = buffers.get(*at).ok_or(Errno::INVAL)?;
-                texts.extend(joined.split(|byte| *byte == 0).map(|name| String::from_utf8_lossy(name).into_owned()));
+                texts.extend(
+                    joined.split(|byte| *byte == 0).map(|name| String::from_utf8_lossy(name).into_owned()),
+                );
             } else if let (FieldKind::Text(_), FieldValue::Buffer(at), command::RAW_TRACEPOINT_OPEN) =
                 (field.kind, value, layout.command)
             {
@@ -249,8 +263,9 @@ impl Calls {
             _ => None,
         });
         let attach_type = attr.word(8);
-        let names_interface = matches!(layout.command, command::LINK_CREATE | command::PROG_ATTACH | command::PROG_DETACH)
-            && is_of_interface(attach_type);
+        let names_interface =
+            matches!(layout.command, command::LINK_CREATE | command::PROG_ATTACH | command::PROG_DETACH)
+                && is_of_interface(attach_type);
         let index = attr.word(if layout.command == command::LINK_CREATE { 4 } else { 0 });
         let interface = if names_interface {
             let namespace = namespace.ok_or(Errno::INVAL)?;
@@ -261,7 +276,7 @@ impl Calls {
         if layout.command == command::PROG_LOAD && is_trivial(fields, buffers) {
             return self.permit(&[]);
         }
-        let named = Named { attr, texts, program, interface, target };
+        let named = NamedThings { attr, texts, program, interface, target };
         self.permit(&decide::objects_of(layout.command, &named))
     }
 
@@ -269,10 +284,10 @@ impl Calls {
     fn loaded_program(
         &self,
         number: u32,
-        attr: &Attr,
+        attr: &CallAttr,
         fields: &[FieldValue],
         descriptors: &[OwnedFd],
-    ) -> Option<LoadedProgram> {
+    ) -> Option<RawProgram> {
         let at = match number {
             command::LINK_CREATE => 0,
             command::RAW_TRACEPOINT_OPEN => 8,
@@ -286,10 +301,10 @@ impl Calls {
         })?;
         let brief = brokered::program_brief(descriptors.get(index)?).ok()?;
         let known = self.session.program(brief.id);
-        Some(known.unwrap_or(LoadedProgram { program_type: brief.program_type, attach_type: 0 }))
+        Some(known.unwrap_or(RawProgram { program_type: brief.program_type, attach_type: 0 }))
     }
 
-    fn check_room(&self, layout: &Layout) -> Result<(), Refusal> {
+    fn check_room(&self, layout: &AttrLayout) -> Result<(), Refusal> {
         let Some(Returned::New(kind)) = layout.returns else { return Ok(()) };
         if self.session.has_room(kind, |id| exists(kind, id)) {
             return Ok(());
@@ -308,7 +323,7 @@ impl Calls {
                 && brokered::open_object(kind, id, 0).is_ok_and(|btf| brokered::btf_is_of_kernel(&btf))
     }
 
-    fn next_id(&self, kind: ObjectKind, mut attr: Attr) -> Result<Given, Refusal> {
+    fn next_id(&self, kind: ObjectKind, mut attr: CallAttr) -> Result<Given, Refusal> {
         let mut after = attr.word(0);
         let next = if kind == ObjectKind::Btf {
             loop {
@@ -321,12 +336,12 @@ impl Calls {
             self.session.next_id(kind, after, |id| exists(kind, id)).ok_or(Errno::NOENT)?
         };
         attr.set_word(4, next);
-        let answer = Answer { written: vec![true], ..Answer::number(0) };
+        let answer = CallAnswer { written: vec![true], ..CallAnswer::number(0) };
         Ok(Given { answer, buffers: vec![attr.bytes().to_vec()], descriptor: None })
     }
 
     /// Opens an object of the session, or types of the kernel. Objects of others do not exist here.
-    fn open_by_id(&self, kind: ObjectKind, attr: &Attr) -> Result<Given, Refusal> {
+    fn open_by_id(&self, kind: ObjectKind, attr: &CallAttr) -> Result<Given, Refusal> {
         let (id, flags) = (attr.word(0), attr.word(8));
         if flags & !MAP_FLAGS != 0 || flags != 0 && kind != ObjectKind::Map {
             return Err(Errno::INVAL.into());
@@ -339,30 +354,30 @@ impl Calls {
 
     fn perf_event(
         &self,
-        event: &PerfEvent,
+        event: &PerfCall,
         buffers: &[Vec<u8>],
         descriptors: &[OwnedFd],
     ) -> Result<Given, Refusal> {
         let attribute = buffers.first().ok_or(Errno::INVAL)?;
-        let object = match PerfSource::of(attribute, &self.probes) {
-            PerfSource::ProgramOutput => None,
-            PerfSource::Counter => Some(RawObject::AnyTarget("perf_event")),
-            PerfSource::Tracepoint(number) => Some(match brokered::tracepoint_name(number) {
+        let object = match EventSource::of(attribute, &self.probes) {
+            EventSource::ProgramOutput => None,
+            EventSource::Counter => Some(RawObject::AnyTarget("perf_event")),
+            EventSource::Tracepoint(number) => Some(match brokered::tracepoint_name(number) {
                 Some(name) => RawObject::Target("tracepoint", name),
                 None => RawObject::AnyTarget("tracepoint"),
             }),
-            PerfSource::Kprobe => Some(match &event.probe {
+            EventSource::Kprobe => Some(match &event.probe {
                 Some(PerfProbe::Function(name)) => RawObject::Target("kprobe", name.clone()),
                 _ => RawObject::AnyTarget("kprobe"),
             }),
-            PerfSource::Uprobe => Some(match &event.probe {
+            EventSource::Uprobe => Some(match &event.probe {
                 Some(PerfProbe::File(index)) => {
                     let file = decide::file_name(descriptors.get(*index).ok_or(Errno::BADF)?);
                     file.map_or(RawObject::AnyTarget("uprobe"), |file| RawObject::Target("uprobe", file))
                 }
                 _ => RawObject::AnyTarget("uprobe"),
             }),
-            PerfSource::Other => return Err(Errno::PERM.into()),
+            EventSource::Other => return Err(Errno::PERM.into()),
         };
         self.permit(&object.into_iter().collect::<Vec<_>>())?;
         Ok(Given::object(brokered::open_perf_event(attribute, event, descriptors, &self.probes)?))
@@ -390,7 +405,7 @@ fn cut_log(log: &mut Vec<u8>) {
     }
 }
 
-fn check_bounds(number: u32, attr: &Attr, session: &Session) -> Result<(), Refusal> {
+fn check_bounds(number: u32, attr: &CallAttr, session: &BrokeredSession) -> Result<(), Refusal> {
     match number {
         command::PROG_TEST_RUN if attr.word(32) > MAX_TEST_RUNS => Err(Errno::TOO_BIG.into()),
         command::PROG_TEST_RUN if attr.word(64) & LIVE_FRAMES != 0 => Err(Errno::PERM.into()),
@@ -403,19 +418,19 @@ fn check_bounds(number: u32, attr: &Attr, session: &Session) -> Result<(), Refus
     }
 }
 
-fn is_recorded(message: &Message<Request>) -> bool {
+fn is_recorded(message: &CallMessage<CallRequest>) -> bool {
     match &message.head {
-        Request::Bpf { command: command::PROG_LOAD, fields, .. } => !is_trivial(fields, &message.buffers),
-        Request::Bpf { command, .. } => RECORDED.contains(command),
-        Request::PerfEvent(event) => event.probe.is_some(),
-        Request::ProgramInfo { .. } => false,
+        CallRequest::Bpf { command: command::PROG_LOAD, fields, .. } => !is_trivial(fields, &message.buffers),
+        CallRequest::Bpf { command, .. } => RECORDED.contains(command),
+        CallRequest::PerfEvent(event) => event.probe.is_some(),
+        CallRequest::ProgramInfo { .. } => false,
     }
 }
 
-fn describe(request: &Request) -> String {
+fn describe(request: &CallRequest) -> String {
     match request {
-        Request::Bpf { command, .. } => layout(*command).map_or("BPF", |layout| layout.name).to_owned(),
-        Request::ProgramInfo { .. } => "OBJ_GET_INFO_BY_FD".to_owned(),
-        Request::PerfEvent(_) => "perf_event_open".to_owned(),
+        CallRequest::Bpf { command, .. } => layout(*command).map_or("BPF", |layout| layout.name).to_owned(),
+        CallRequest::ProgramInfo { .. } => "OBJ_GET_INFO_BY_FD".to_owned(),
+        CallRequest::PerfEvent(_) => "perf_event_open".to_owned(),
     }
 }

@@ -18,7 +18,7 @@ const MAX_OBJECTS: usize = 4096;
 
 /// A program as its command loaded it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LoadedProgram {
+pub struct RawProgram {
     /// Kernel's number of the type.
     pub program_type: u32,
     /// Kernel's number of the type of attachment that it was loaded for.
@@ -48,7 +48,7 @@ pub struct SessionFacts {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionObjects {
     ids: BTreeMap<ObjectKind, BTreeSet<u32>>,
-    programs: BTreeMap<u32, LoadedProgram>,
+    programs: BTreeMap<u32, RawProgram>,
 }
 
 impl SessionObjects {
@@ -67,7 +67,7 @@ impl SessionObjects {
 
 /// A session that runs.
 #[derive(Debug)]
-pub struct Session {
+pub struct BrokeredSession {
     pub facts: SessionFacts,
     objects: Mutex<SessionObjects>,
     lasting: Mutex<Vec<LastingAttachment>>,
@@ -75,7 +75,7 @@ pub struct Session {
     record: Option<SessionRecord>,
 }
 
-impl Session {
+impl BrokeredSession {
     pub fn new(facts: SessionFacts, record: Option<SessionRecord>, known: Vec<IdRecord>) -> Self {
         let mut objects = SessionObjects::default();
         known.into_iter().for_each(|one| objects.add(one));
@@ -100,7 +100,7 @@ impl Session {
     }
 
     /// Remembers an object, also over the end of the daemon.
-    pub fn remember(&self, kind: ObjectKind, id: u32, program: Option<LoadedProgram>) {
+    pub fn remember(&self, kind: ObjectKind, id: u32, program: Option<RawProgram>) {
         let one = IdRecord { kind, id, program };
         if let Some(Err(error)) = self.record.as_ref().map(|record| record.add(&one)) {
             tracing::warn!(%error, session = self.facts.name, "an object is not recorded");
@@ -118,7 +118,7 @@ impl Session {
         }
     }
 
-    pub fn program(&self, id: u32) -> Option<LoadedProgram> {
+    pub fn program(&self, id: u32) -> Option<RawProgram> {
         self.objects().programs.get(&id).copied()
     }
 
@@ -140,7 +140,8 @@ impl Session {
             ObjectKind::Link => self.facts.limits.links,
             ObjectKind::Map | ObjectKind::Btf => None,
         };
-        let most = limit.map_or(MAX_OBJECTS, |limit| MAX_OBJECTS.min(usize::try_from(limit).unwrap_or(usize::MAX)));
+        let most =
+            limit.map_or(MAX_OBJECTS, |limit| MAX_OBJECTS.min(usize::try_from(limit).unwrap_or(usize::MAX)));
         let known: Vec<u32> = self.objects().ids(kind).collect();
         if known.len() < most {
             return true;
@@ -155,16 +156,20 @@ impl Session {
 mod tests {
     use super::*;
 
-    fn session(programs: Option<u64>) -> Session {
-        Session::new(SessionFacts {
-            name: "1".to_owned(),
-            peer: Peer::default(),
-            grant: None,
-            owner: Owner::User(1000),
-            limits: GrantLimits { programs, ..GrantLimits::default() },
-            started: SystemTime::UNIX_EPOCH,
-            receiver: 1,
-        }, None, Vec::new())
+    fn session(programs: Option<u64>) -> BrokeredSession {
+        BrokeredSession::new(
+            SessionFacts {
+                name: "1".to_owned(),
+                peer: Peer::default(),
+                grant: None,
+                owner: Owner::User(1000),
+                limits: GrantLimits { programs, ..GrantLimits::default() },
+                started: SystemTime::UNIX_EPOCH,
+                receiver: 1,
+            },
+            None,
+            Vec::new(),
+        )
     }
 
     #[test]

@@ -17,8 +17,8 @@ use bpfmand_kernel::linux::brokered::ProbeEvents;
 use bpfmand_kernel::linux::{caller_process, tasks_of_group};
 
 use crate::record::{self, ClientRecord, SessionRecord};
-use crate::serve::{Calls, CurrentPolicy};
-use crate::session::{Session, SessionFacts, SessionObjects};
+use crate::serve::{CurrentPolicy, SessionCalls};
+use crate::session::{BrokeredSession, SessionFacts, SessionObjects};
 use crate::starter;
 
 /// Maximum number of sessions of one user at a time.
@@ -33,7 +33,9 @@ const ONLY_BY_CAPABILITY: u32 = 2;
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
     /// The starter does not run.
-    #[error("the starter of sessions does not listen on {path}; start it: systemctl start bpfman-session.socket")]
+    #[error(
+        "the starter of sessions does not listen on {path}; start it: systemctl start bpfman-session.socket"
+    )]
     NoStarter {
         /// Socket of the starter.
         path: PathBuf,
@@ -57,7 +59,7 @@ pub enum SessionError {
     TooMany(u32),
 }
 
-/// Request for a session that access control has allowed.
+/// CallRequest for a session that access control has allowed.
 #[derive(Clone, Debug)]
 pub struct NewSession {
     /// Client.
@@ -78,7 +80,7 @@ pub struct Sessions {
     policy: CurrentPolicy,
     journal: Arc<Journal>,
     numbers: AtomicU64,
-    running: Mutex<BTreeMap<String, Arc<Session>>>,
+    running: Mutex<BTreeMap<String, Arc<BrokeredSession>>>,
 }
 
 impl Sessions {
@@ -88,7 +90,7 @@ impl Sessions {
         Arc::new(Self { folder, policy, journal, numbers: AtomicU64::new(first), running: Mutex::default() })
     }
 
-    fn running(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Session>>> {
+    fn running(&self) -> MutexGuard<'_, BTreeMap<String, Arc<BrokeredSession>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -108,19 +110,22 @@ impl Sessions {
         let order = SessionOrder { session: name.clone(), kallsyms: new.kallsyms };
         let NewSession { peer, grant, owner, limits, kallsyms: _ } = new;
         let client_record = ClientRecord::new(uid, peer.gid, peer.groups.clone(), grant.clone());
-        let record = SessionRecord::create(&self.folder, &name, &client_record).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => SessionError::NoStarter { path: self.folder.clone() },
-            _ => SessionError::Record(source),
-        })?;
+        let record =
+            SessionRecord::create(&self.folder, &name, &client_record).map_err(|source| {
+                match source.kind() {
+                    io::ErrorKind::NotFound => SessionError::NoStarter { path: self.folder.clone() },
+                    _ => SessionError::Record(source),
+                }
+            })?;
         let begun = starter::order(&self.folder, &order, client);
         let (receiver, channel) = begun.inspect_err(|_| record.remove())?;
         let started = client_record.started();
         let facts = SessionFacts { name: name.clone(), peer, grant, owner, limits, started, receiver };
-        self.begin(Session::new(facts, Some(record), Vec::new()), channel)?;
+        self.begin(BrokeredSession::new(facts, Some(record), Vec::new()), channel)?;
         Ok(name)
     }
 
-    fn begin(self: &Arc<Self>, session: Session, channel: Channel) -> Result<(), SessionError> {
+    fn begin(self: &Arc<Self>, session: BrokeredSession, channel: Channel) -> Result<(), SessionError> {
         let session = Arc::new(session);
         self.running().insert(session.facts.name.clone(), Arc::clone(&session));
         let this = Arc::clone(self);
@@ -145,7 +150,8 @@ impl Sessions {
     fn adopt_one(self: &Arc<Self>, name: &str) -> Result<(), SessionError> {
         let path = self.folder.join(format!("{name}.{}", record::SOCKET));
         let connection = UnixStream::connect(path).map_err(SessionError::Starter)?;
-        let (record, client, known) = SessionRecord::open(&self.folder, name).map_err(SessionError::Record)?;
+        let (record, client, known) =
+            SessionRecord::open(&self.folder, name).map_err(SessionError::Record)?;
         let (peer, receiver) = peer_of(&connection, &client).map_err(SessionError::Starter)?;
         // A grant that is gone allows nothing more; what runs stays the user's.
         let allowed = (self.policy)().decide(&peer, AccessVerb::Raw, &[]).ok();
@@ -153,21 +159,24 @@ impl Sessions {
         let limits = allowed.map(|allowed| allowed.limits).unwrap_or_default();
         let (name, started) = (name.to_owned(), client.started());
         let facts = SessionFacts { name, peer, grant: client.grant, owner, limits, started, receiver };
-        self.begin(Session::new(facts, Some(record), known), Channel::from(connection))
+        self.begin(BrokeredSession::new(facts, Some(record), known), Channel::from(connection))
     }
 
     /// Serves the channels of a session until its receiver ends.
-    fn follow(&self, session: &Arc<Session>, connection: &Channel) {
+    fn follow(&self, session: &Arc<BrokeredSession>, connection: &Channel) {
         let mut channels = 0;
         while let Ok(Some(message)) = connection.receive_next::<ReceiverMessage>() {
             let ReceiverMessage::Channel = message.head else { continue };
             let Some(channel) = message.descriptors.into_iter().next() else { continue };
             if channels == MAX_CHANNELS {
-                tracing::warn!(session = session.facts.name, "the receiver wants more channels than it may have");
+                tracing::warn!(
+                    session = session.facts.name,
+                    "the receiver wants more channels than it may have"
+                );
                 continue;
             }
             channels += 1;
-            let calls = Calls {
+            let calls = SessionCalls {
                 session: Arc::clone(session),
                 policy: Arc::clone(&self.policy),
                 journal: Arc::clone(&self.journal),

@@ -13,10 +13,16 @@ use crate::SessionError;
 const SOCKET: &str = "starter.sock";
 
 /// Has the starter prepare a session, and returns the receiver's process and connection.
-pub fn order(folder: &Path, order: &SessionOrder, client: BorrowedFd<'_>) -> Result<(u32, Channel), SessionError> {
+pub fn order(
+    folder: &Path,
+    order: &SessionOrder,
+    client: BorrowedFd<'_>,
+) -> Result<(u32, Channel), SessionError> {
     let path = folder.join(SOCKET);
     let connection = UnixStream::connect(&path).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => SessionError::NoStarter { path: path.clone() },
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            SessionError::NoStarter { path: path.clone() }
+        }
         _ => SessionError::Starter(source),
     })?;
     let channel = Channel::from(connection);

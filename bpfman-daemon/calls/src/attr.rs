@@ -7,12 +7,12 @@ pub const MAX_ATTR: usize = 160;
 
 /// Attribute of one call, with all bytes that are understood: no field is cut, which would leave a part of an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attr {
+pub struct CallAttr {
     bytes: [u8; MAX_ATTR],
     size: usize,
 }
 
-impl Attr {
+impl CallAttr {
     /// Copies an attribute of which the first `known` bytes are understood.
     ///
     /// # Errors
@@ -79,16 +79,19 @@ mod tests {
     fn bytes_that_are_not_understood_must_be_zero() {
         let mut given = [0_u8; 40];
         given[3] = 7;
-        assert_eq!(Attr::copy(&given, 12).map(|attr| attr.bytes().to_vec()), Ok(vec![0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0]));
+        assert_eq!(
+            CallAttr::copy(&given, 12).map(|attr| attr.bytes().to_vec()),
+            Ok(vec![0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0])
+        );
         given[39] = 1;
-        assert_eq!(Attr::copy(&given, 12), Err(Errno::TOO_BIG));
-        assert!(Attr::copy(&given, 40).is_ok());
+        assert_eq!(CallAttr::copy(&given, 12), Err(Errno::TOO_BIG));
+        assert!(CallAttr::copy(&given, 40).is_ok());
     }
 
     #[test]
     fn short_attribute_has_all_fields() {
         // The kernel would complete a pointer that is cut with zeroes.
-        let mut attr = Attr::copy(&[0xff; 6], 16).unwrap_or_else(|error| panic!("{error}"));
+        let mut attr = CallAttr::copy(&[0xff; 6], 16).unwrap_or_else(|error| panic!("{error}"));
         attr.set_long(4, 0);
         assert_eq!(attr.bytes(), [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!((attr.word(0), attr.long(8)), (u32::MAX, 0));

@@ -6,14 +6,14 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg,
-    sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::message::announced;
-use crate::{Head, HeadError, MAX_DESCRIPTORS, Message, PREFIX};
+use crate::{CallMessage, Head, HeadError, MAX_DESCRIPTORS, PREFIX};
 
 /// Size of the first read, in bytes: most messages are shorter.
 const AHEAD: usize = 8 << 10;
@@ -53,11 +53,17 @@ impl Channel {
     }
 
     /// Sends a message. Descriptors stay open here.
-    pub fn send<T: Serialize>(&self, head: T, buffers: &[Vec<u8>], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    pub fn send<T: Serialize>(
+        &self,
+        head: T,
+        buffers: &[Vec<u8>],
+        descriptors: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
         if descriptors.len() > MAX_DESCRIPTORS {
             return Err(wrong(HeadError("a message has too many descriptors")));
         }
-        let head = Head { head, buffers: buffers.iter().map(Vec::len).collect() }.to_bytes().map_err(wrong)?;
+        let head =
+            Head { head, buffers: buffers.iter().map(Vec::len).collect() }.to_bytes().map_err(wrong)?;
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
         let mut beside = SendAncillaryBuffer::new(&mut space);
         if !descriptors.is_empty() {
@@ -81,16 +87,16 @@ impl Channel {
     }
 
     /// Receives a message; `None` if the other end is closed. The other end sends no second one before it has an answer.
-    pub fn receive<T: DeserializeOwned>(&self) -> io::Result<Option<Message<T>>> {
+    pub fn receive<T: DeserializeOwned>(&self) -> io::Result<Option<CallMessage<T>>> {
         self.receive_ahead(AHEAD)
     }
 
     /// Receives a message of those that may follow each other without an answer; `None` if the other end is closed.
-    pub fn receive_next<T: DeserializeOwned>(&self) -> io::Result<Option<Message<T>>> {
+    pub fn receive_next<T: DeserializeOwned>(&self) -> io::Result<Option<CallMessage<T>>> {
         self.receive_ahead(PREFIX)
     }
 
-    fn receive_ahead<T: DeserializeOwned>(&self, ahead: usize) -> io::Result<Option<Message<T>>> {
+    fn receive_ahead<T: DeserializeOwned>(&self, ahead: usize) -> io::Result<Option<CallMessage<T>>> {
         let mut first = vec![0; ahead];
         let (mut length, descriptors) = self.receive_first(&mut first)?;
         if length == 0 {
@@ -125,7 +131,7 @@ impl Channel {
             }
             contents.push(buffer);
         }
-        Ok(Some(Message { head: parsed.head, buffers: contents, descriptors }))
+        Ok(Some(CallMessage { head: parsed.head, buffers: contents, descriptors }))
     }
 
     fn receive_first(&self, first: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
@@ -183,7 +189,8 @@ mod tests {
         here.send(1, &[], &[]).unwrap();
         here.send(2, &[vec![5]], &[reader.as_fd()]).unwrap();
         drop(here);
-        let next = || there.receive_next::<u8>().unwrap().map(|one| (one.head, one.buffers, one.descriptors.len()));
+        let next =
+            || there.receive_next::<u8>().unwrap().map(|one| (one.head, one.buffers, one.descriptors.len()));
         assert_eq!(next(), Some((1, vec![], 0)));
         assert_eq!(next(), Some((2, vec![vec![5]], 1)));
         assert_eq!(next(), None);
@@ -202,7 +209,10 @@ mod tests {
             (&here.0).write_all(bytes).unwrap();
             drop(here);
             let error = there.receive::<String>().unwrap_err();
-            assert!(matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof), "{error}");
+            assert!(
+                matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof),
+                "{error}"
+            );
         }
     }
 }

@@ -26,7 +26,9 @@ pub fn references(code: &[u8]) -> Result<Vec<CodeReference>, CodeError> {
     let mut found = Vec::new();
     let mut instructions = code.chunks_exact(INSTRUCTION).enumerate();
     let immediate = |at: usize| at * INSTRUCTION + 4;
-    let word = |instruction: &[u8]| i32::from_ne_bytes([instruction[4], instruction[5], instruction[6], instruction[7]]);
+    let word = |instruction: &[u8]| {
+        i32::from_ne_bytes([instruction[4], instruction[5], instruction[6], instruction[7]])
+    };
     let index = |value: i32| usize::try_from(value).map(CodeReference::Index).map_err(|_| Errno::INVAL);
     while let Some((at, instruction)) = instructions.next() {
         let source = source(instruction);
@@ -90,7 +92,12 @@ mod tests {
     #[test]
     fn descriptors_are_found_wherever_instructions_hold_them() {
         let program = |instructions: &[(u8, u8, i16, i32)]| -> Vec<u8> {
-            instructions.iter().flat_map(|(code, source, offset, immediate)| instruction(*code, *source, *offset, *immediate)).collect()
+            instructions
+                .iter()
+                .flat_map(|(code, source, offset, immediate)| {
+                    instruction(*code, *source, *offset, *immediate)
+                })
+                .collect()
         };
         let wide = |source, first, second| program(&[(WIDE_LOAD, source, 0, first), (0, 0, 0, second)]);
         let (number, index) = (CodeReference::Number, CodeReference::Index);
@@ -107,7 +114,9 @@ mod tests {
         ] {
             assert_eq!(references(&code), Ok(expected), "{code:?}");
         }
-        for unknown in [wide(7, 1, 1), wide(5, -1, 0), program(&[(CALL, 3, 0, 0)]), program(&[(CALL, 2, -1, 0)])] {
+        for unknown in
+            [wide(7, 1, 1), wide(5, -1, 0), program(&[(CALL, 3, 0, 0)]), program(&[(CALL, 2, -1, 0)])]
+        {
             assert_eq!(references(&unknown), Err(Errno::INVAL), "{unknown:?}");
         }
         // The second half of a wide load is data, whatever it looks like.

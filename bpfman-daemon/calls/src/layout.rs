@@ -1,6 +1,6 @@
 //! Commands of bpf(2), as in `union bpf_attr` of linux/bpf.h: descriptors and pointers of each attribute.
 
-use crate::{Attr, Errno, ObjectKind, link};
+use crate::{CallAttr, Errno, ObjectKind, link};
 
 /// Numbers of commands, as in linux/bpf.h.
 #[allow(missing_docs, reason = "named as in linux/bpf.h")]
@@ -89,7 +89,7 @@ impl FieldKind {
 
 /// A command that is served.
 #[derive(Clone, Copy, Debug)]
-pub struct Layout {
+pub struct AttrLayout {
     /// Number of the command.
     pub command: u32,
     /// Name of the command, as in linux/bpf.h without its prefix.
@@ -97,7 +97,7 @@ pub struct Layout {
     /// Number of bytes of the attribute that are understood.
     pub known: usize,
     /// Returns the fields, after it set those to zero that the kernel does not read.
-    fields: fn(&mut Attr) -> Result<Vec<Field>, Errno>,
+    fields: fn(&mut CallAttr) -> Result<Vec<Field>, Errno>,
     /// Kind of the object whose descriptor the call returns; `None` if it returns a number.
     pub returns: Option<Returned>,
     /// Bytes of the attribute that the kernel writes: first, and first that follows.
@@ -115,19 +115,19 @@ pub enum Returned {
     Other,
 }
 
-impl Layout {
+impl AttrLayout {
     /// Returns the descriptors and pointers of an attribute, in a fixed order.
     ///
     /// # Errors
     /// `E2BIG`: a buffer is too large, or a field is used that is not served.
-    pub fn fields(&self, attr: &mut Attr) -> Result<Vec<Field>, Errno> {
+    pub fn fields(&self, attr: &mut CallAttr) -> Result<Vec<Field>, Errno> {
         (self.fields)(attr)
     }
 }
 
 /// Returns the layout of a command; `None` if the command is not served.
 #[must_use]
-pub fn layout(command: u32) -> Option<&'static Layout> {
+pub fn layout(command: u32) -> Option<&'static AttrLayout> {
     LAYOUTS.iter().find(|layout| layout.command == command)
 }
 
@@ -144,17 +144,17 @@ pub(crate) fn length(count: u64, unit: u64) -> Result<u64, Errno> {
     count.checked_mul(unit).filter(|length| *length <= MAX_BUFFER).ok_or(Errno::TOO_BIG)
 }
 
-fn none(_: &mut Attr) -> Result<Vec<Field>, Errno> {
+fn none(_: &mut CallAttr) -> Result<Vec<Field>, Errno> {
     Ok(Vec::new())
 }
 
-fn first(_: &mut Attr) -> Result<Vec<Field>, Errno> {
+fn first(_: &mut CallAttr) -> Result<Vec<Field>, Errno> {
     Ok(vec![descriptor(0)])
 }
 
-fn map_create(attr: &mut Attr) -> Result<Vec<Field>, Errno> {
+fn map_create(attr: &mut CallAttr) -> Result<Vec<Field>, Errno> {
     let mut fields = Vec::new();
-    let mut descriptor_if = |attr: &mut Attr, at, is_used| {
+    let mut descriptor_if = |attr: &mut CallAttr, at, is_used| {
         if is_used {
             fields.push(descriptor(at));
         } else {
@@ -171,7 +171,7 @@ fn map_create(attr: &mut Attr) -> Result<Vec<Field>, Errno> {
     if attr.word(44) != 0 { Err(Errno::INVAL) } else { Ok(fields) }
 }
 
-fn prog_load(attr: &mut Attr) -> Result<Vec<Field>, Errno> {
+fn prog_load(attr: &mut CallAttr) -> Result<Vec<Field>, Errno> {
     if attr.word(4) > MAX_INSTRUCTIONS {
         return Err(Errno::TOO_BIG);
     }
@@ -193,20 +193,20 @@ fn prog_load(attr: &mut Attr) -> Result<Vec<Field>, Errno> {
     Ok(fields)
 }
 
-fn btf_load(attr: &mut Attr) -> Result<Vec<Field>, Errno> {
+fn btf_load(attr: &mut CallAttr) -> Result<Vec<Field>, Errno> {
     let size = |at| length(attr.word(at).into(), 1);
     Ok(vec![field(0, FieldKind::Input(size(16)?)), field(8, FieldKind::Output(size(20)?))])
 }
 
-fn raw_tracepoint(_: &mut Attr) -> Result<Vec<Field>, Errno> {
+fn raw_tracepoint(_: &mut CallAttr) -> Result<Vec<Field>, Errno> {
     Ok(vec![field(0, FieldKind::Text(MAX_TRACEPOINT)), descriptor(8)])
 }
 
-fn by_id(_: &mut Attr) -> Result<Vec<Field>, Errno> {
+fn by_id(_: &mut CallAttr) -> Result<Vec<Field>, Errno> {
     Ok(Vec::new())
 }
 
-fn prog_attach(attr: &mut Attr) -> Result<Vec<Field>, Errno> {
+fn prog_attach(attr: &mut CallAttr) -> Result<Vec<Field>, Errno> {
     let mut fields = Vec::new();
     if !link::is_of_interface(attr.word(8)) {
         fields.push(descriptor(0));
@@ -216,7 +216,7 @@ fn prog_attach(attr: &mut Attr) -> Result<Vec<Field>, Errno> {
     Ok(fields)
 }
 
-fn prog_query(attr: &mut Attr) -> Result<Vec<Field>, Errno> {
+fn prog_query(attr: &mut CallAttr) -> Result<Vec<Field>, Errno> {
     let count = attr.word(24);
     if count > MAX_QUERY {
         return Err(Errno::TOO_BIG);
@@ -229,11 +229,11 @@ fn prog_query(attr: &mut Attr) -> Result<Vec<Field>, Errno> {
     Ok(fields)
 }
 
-fn task_fd_query(attr: &mut Attr) -> Result<Vec<Field>, Errno> {
+fn task_fd_query(attr: &mut CallAttr) -> Result<Vec<Field>, Errno> {
     Ok(vec![field(16, FieldKind::Output(length(attr.word(12).into(), 1)?))])
 }
 
-fn test_run(attr: &mut Attr) -> Result<Vec<Field>, Errno> {
+fn test_run(attr: &mut CallAttr) -> Result<Vec<Field>, Errno> {
     let size = |at| length(attr.word(at).into(), 1);
     Ok(vec![
         descriptor(0),
@@ -244,7 +244,7 @@ fn test_run(attr: &mut Attr) -> Result<Vec<Field>, Errno> {
     ])
 }
 
-fn link_update(attr: &mut Attr) -> Result<Vec<Field>, Errno> {
+fn link_update(attr: &mut CallAttr) -> Result<Vec<Field>, Errno> {
     let mut fields = vec![descriptor(0), descriptor(4)];
     // `BPF_F_REPLACE`
     if attr.word(8) & 4 != 0 {
@@ -255,17 +255,17 @@ fn link_update(attr: &mut Attr) -> Result<Vec<Field>, Errno> {
     Ok(fields)
 }
 
-const LAYOUTS: [Layout; 22] = {
+const LAYOUTS: [AttrLayout; 22] = {
     use command as c;
     const fn row(
         command: u32,
         name: &'static str,
         known: usize,
-        fields: fn(&mut Attr) -> Result<Vec<Field>, Errno>,
+        fields: fn(&mut CallAttr) -> Result<Vec<Field>, Errno>,
         returns: Option<Returned>,
         written: &'static [(usize, usize)],
-    ) -> Layout {
-        Layout { command, name, known, fields, returns, written }
+    ) -> AttrLayout {
+        AttrLayout { command, name, known, fields, returns, written }
     }
     const NEW_MAP: Option<Returned> = Some(Returned::New(ObjectKind::Map));
     const NEW_PROGRAM: Option<Returned> = Some(Returned::New(ObjectKind::Program));
@@ -315,7 +315,7 @@ mod tests {
             bytes in prop::collection::vec(prop_oneof![Just(0_u8), 0..60_u8, any::<u8>()], MAX_LEN),
         ) {
             let layout = &LAYOUTS[row];
-            let mut attr = Attr::copy(&bytes[..layout.known], layout.known).unwrap_or_else(|error| panic!("{error}"));
+            let mut attr = CallAttr::copy(&bytes[..layout.known], layout.known).unwrap_or_else(|error| panic!("{error}"));
             if let Ok(fields) = layout.fields(&mut attr) {
                 let mut used = [false; MAX_LEN];
                 for field in fields {
@@ -334,7 +334,8 @@ mod tests {
     #[test]
     fn fields_do_not_depend_on_pointers_and_descriptors() {
         for layout in &LAYOUTS {
-            let given = Attr::copy(&[1; MAX_LEN][..layout.known], layout.known).unwrap_or_else(|error| panic!("{error}"));
+            let given = CallAttr::copy(&[1; MAX_LEN][..layout.known], layout.known)
+                .unwrap_or_else(|error| panic!("{error}"));
             let mut first = given.clone();
             let Ok(fields) = layout.fields(&mut first) else { continue };
             for field in &fields {
@@ -350,9 +351,11 @@ mod tests {
 
     #[test]
     fn tokens_and_device_programs_are_refused() {
-        for (command, at) in [(command::PROG_LOAD, 144), (command::PROG_LOAD, 64), (command::MAP_CREATE, 44)] {
+        for (command, at) in [(command::PROG_LOAD, 144), (command::PROG_LOAD, 64), (command::MAP_CREATE, 44)]
+        {
             let layout = layout(command).unwrap_or_else(|| panic!("{command}"));
-            let mut attr = Attr::copy(&vec![0; layout.known], layout.known).unwrap_or_else(|error| panic!("{error}"));
+            let mut attr = CallAttr::copy(&vec![0; layout.known], layout.known)
+                .unwrap_or_else(|error| panic!("{error}"));
             assert!(layout.fields(&mut attr).is_ok());
             attr.set_word(at, 3);
             assert_eq!(layout.fields(&mut attr), Err(Errno::INVAL));

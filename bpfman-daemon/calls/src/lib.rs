@@ -2,7 +2,7 @@
 //! that program.
 //!
 //! [`layout`] has one entry for each command of bpf(2) that is served: which bytes of the attribute are understood, and
-//! which of them are descriptors and pointers. The receiver replaces both by positions in a [`Message`]; the side that
+//! which of them are descriptors and pointers. The receiver replaces both by positions in a [`CallMessage`]; the side that
 //! makes the call computes the same fields again from the same attribute, so that it fills in every pointer itself.
 
 mod attr;
@@ -18,15 +18,15 @@ mod program_info;
 mod request;
 mod session;
 
-pub use attr::{Attr, MAX_ATTR};
+pub use attr::{CallAttr, MAX_ATTR};
 pub use channel::Channel;
 pub use code::{CodeError, CodeReference, references};
 pub use errno::Errno;
+pub use layout::{AttrLayout, Field, FieldKind, MAX_BUFFER, Returned, command, layout};
 pub use link::is_of_interface;
-pub use layout::{Field, FieldKind, Layout, MAX_BUFFER, Returned, command, layout};
-pub use message::{Head, HeadError, MAX_DESCRIPTORS, MAX_HEAD, MAX_MESSAGE, Message, PREFIX};
+pub use message::{CallMessage, Head, HeadError, MAX_DESCRIPTORS, MAX_HEAD, MAX_MESSAGE, PREFIX};
 pub use object::ObjectKind;
-pub use perf::{PERF_ATTR, PerfEvent, PerfProbe, PerfProcess};
+pub use perf::{PERF_ATTR, PerfCall, PerfProbe, PerfProcess};
 pub use program_info::{INFO_PARTS, InfoPart, PROGRAM_INFO};
-pub use request::{Answer, FieldValue, Request};
+pub use request::{CallAnswer, CallRequest, FieldValue};
 pub use session::{ClientMessage, OrderAnswer, ReceiverMessage, SessionMessage, SessionOrder, StartCommand};

@@ -3,7 +3,7 @@
 use bpfman_model::uapi::attach_type as at;
 
 use crate::layout::{Field, FieldKind, descriptor, field, length};
-use crate::{Attr, Errno};
+use crate::{CallAttr, Errno};
 
 /// Maximum number of functions of one link.
 const MAX_PROBES: u64 = 1 << 16;
@@ -22,13 +22,13 @@ pub const fn is_of_interface(attach_type: u32) -> bool {
 }
 
 /// Returns the program or link beside which another is attached, if it is a descriptor.
-pub(crate) fn relative(attr: &Attr, flags: usize, at: usize) -> Option<Field> {
+pub(crate) fn relative(attr: &CallAttr, flags: usize, at: usize) -> Option<Field> {
     let flags = attr.word(flags);
     let is_descriptor = flags & (BEFORE | AFTER) != 0 && flags & BY_ID == 0 && attr.word(at) != 0;
     is_descriptor.then(|| descriptor(at))
 }
 
-pub(crate) fn fields(attr: &mut Attr) -> Result<Vec<Field>, Errno> {
+pub(crate) fn fields(attr: &mut CallAttr) -> Result<Vec<Field>, Errno> {
     let attach_type = attr.word(8);
     let mut fields = vec![descriptor(0)];
     let probes = |count: u64| if count > MAX_PROBES { Err(Errno::TOO_BIG) } else { length(count, 8) };

@@ -16,7 +16,7 @@ pub const PREFIX: usize = 8;
 
 /// A message with its buffers and descriptors.
 #[derive(Debug)]
-pub struct Message<T> {
+pub struct CallMessage<T> {
     /// Meaning of the message.
     pub head: T,
     /// Buffers that the head names by index.
@@ -83,7 +83,8 @@ impl<T: DeserializeOwned> Head<T> {
 /// One of them is too large.
 pub(crate) fn announced(prefix: [u8; PREFIX]) -> Result<(usize, usize), HeadError> {
     let [a, b, c, d, e, f, g, h] = prefix;
-    let (head, buffers) = (u32::from_le_bytes([a, b, c, d]) as usize, u32::from_le_bytes([e, f, g, h]) as usize);
+    let (head, buffers) =
+        (u32::from_le_bytes([a, b, c, d]) as usize, u32::from_le_bytes([e, f, g, h]) as usize);
     check(head, buffers)?;
     Ok((head, buffers))
 }

@@ -7,7 +7,7 @@ pub const PERF_ATTR: usize = 136;
 
 /// Arguments of perf_event_open(2) beside its attribute.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PerfEvent {
+pub struct PerfCall {
     /// Process: 0 for the caller, -1 for all.
     pub process: PerfProcess,
     /// CPU; -1 for all.

@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Errno, PerfEvent};
+use crate::{Errno, PerfCall};
 
-/// Call that a program made.
+/// WaitingCall that a program made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Request {
+pub enum CallRequest {
     /// bpf(2). The first buffer is the attribute; the other buffers follow in the order of its fields.
     Bpf {
         /// Number of the command.
@@ -22,7 +22,7 @@ pub enum Request {
         parts: Vec<bool>,
     },
     /// perf_event_open(2). The first buffer is the attribute.
-    PerfEvent(PerfEvent),
+    PerfEvent(PerfCall),
 }
 
 /// Value of a field.
@@ -51,7 +51,7 @@ pub enum FieldValue {
 
 /// Result of a call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answer {
+pub struct CallAnswer {
     /// Return value, or the error. A new descriptor is the first of the message.
     pub result: Result<i64, Errno>,
     /// For each buffer that the kernel may have written, whether a buffer of the message has its contents. The first is the
@@ -61,7 +61,7 @@ pub struct Answer {
     pub reason: Option<String>,
 }
 
-impl Answer {
+impl CallAnswer {
     /// Returns the answer for a call that returned a number.
     #[must_use]
     pub const fn number(value: i64) -> Self {

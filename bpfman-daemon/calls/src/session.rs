@@ -11,7 +11,7 @@ pub struct SessionOrder {
     pub kallsyms: bool,
 }
 
-/// Answer of the starter, once the session is prepared.
+/// CallAnswer of the starter, once the session is prepared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OrderAnswer {
     /// The client may send its [`StartCommand`]. The first descriptor is the daemon's connection to the receiver.
@@ -33,14 +33,14 @@ pub struct StartCommand {
     pub umask: u32,
 }
 
-/// Message of the client after the start.
+/// CallMessage of the client after the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ClientMessage {
     /// Signal for the command.
     Signal(i32),
 }
 
-/// Message to the client.
+/// CallMessage to the client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SessionMessage {
     /// The command could not be started.
@@ -63,7 +63,7 @@ pub enum SessionMessage {
     Killed(i32),
 }
 
-/// Message of the receiver to the daemon, on the connection of the session.
+/// CallMessage of the receiver to the daemon, on the connection of the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReceiverMessage {
     /// The first descriptor is a further channel for calls.

@@ -28,7 +28,8 @@ impl CallerMemory {
         let remote = libc::iovec { iov_base: from as *mut libc::c_void, iov_len: to.len() };
         // SAFETY: the local buffer is live and exclusively borrowed. The kernel resolves the remote address in the other
         // process.
-        let read = unsafe { libc::process_vm_readv(self.thread, &raw const local, 1, &raw const remote, 1, 0) };
+        let read =
+            unsafe { libc::process_vm_readv(self.thread, &raw const local, 1, &raw const remote, 1, 0) };
         whole(read, to.len())
     }
 
@@ -40,7 +41,8 @@ impl CallerMemory {
         let local = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
         let remote = libc::iovec { iov_base: to as *mut libc::c_void, iov_len: bytes.len() };
         // SAFETY: the kernel only reads the local buffer, which is live. It resolves the remote address in the other process.
-        let written = unsafe { libc::process_vm_writev(self.thread, &raw const local, 1, &raw const remote, 1, 0) };
+        let written =
+            unsafe { libc::process_vm_writev(self.thread, &raw const local, 1, &raw const remote, 1, 0) };
         whole(written, bytes.len())
     }
 
@@ -87,10 +89,12 @@ impl CallerDescriptors {
     /// Opens the thread's table of descriptors. Before Linux 6.9 that of its process, which is the same unless the thread
     /// has one of its own.
     pub fn of(thread: u32) -> io::Result<Self> {
-        Self::open(thread, OF_THREAD).or_else(|_older| Self::open(thread, 0)).or_else(|error| match process_of(thread) {
-            Some(process) => Self::open(process, 0),
-            None => Err(error),
-        })
+        Self::open(thread, OF_THREAD).or_else(|_older| Self::open(thread, 0)).or_else(
+            |error| match process_of(thread) {
+                Some(process) => Self::open(process, 0),
+                None => Err(error),
+            },
+        )
     }
 
     fn open(id: u32, flags: libc::c_int) -> io::Result<Self> {
@@ -138,7 +142,10 @@ mod tests {
         assert_eq!(own.read_text(address, 18).ok().as_deref(), Some(&b"some text"[..]));
         assert_eq!(own.read_text(address, 9).map_err(|error| error.raw_os_error()), Err(Some(libc::E2BIG)));
         for wrong in [0, 8, u64::MAX - 2] {
-            assert_eq!(own.read(wrong, &mut buffer).map_err(|error| error.raw_os_error()), Err(Some(libc::EFAULT)));
+            assert_eq!(
+                own.read(wrong, &mut buffer).map_err(|error| error.raw_os_error()),
+                Err(Some(libc::EFAULT))
+            );
         }
     }
 
@@ -146,7 +153,8 @@ mod tests {
     fn descriptors_are_of_the_same_open_file() {
         let own = CallerDescriptors::of(std::process::id()).unwrap_or_else(|error| panic!("{error}"));
         let (reader, mut writer) = std::io::pipe().unwrap_or_else(|error| panic!("{error}"));
-        let mut copy = std::fs::File::from(own.get(reader.as_raw_fd()).unwrap_or_else(|error| panic!("{error}")));
+        let mut copy =
+            std::fs::File::from(own.get(reader.as_raw_fd()).unwrap_or_else(|error| panic!("{error}")));
         std::io::Write::write_all(&mut writer, b"x").unwrap_or_else(|error| panic!("{error}"));
         let mut byte = [0];
         std::io::Read::read_exact(&mut copy, &mut byte).unwrap_or_else(|error| panic!("{error}"));

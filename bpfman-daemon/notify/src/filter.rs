@@ -31,6 +31,8 @@ pub enum Verdict {
     Notify,
     /// The call returns an error; 0 for a success without effect.
     Fail(u16),
+    /// The process ends.
+    Kill,
 }
 
 impl Verdict {
@@ -39,6 +41,7 @@ impl Verdict {
             Self::Allow => 0x7fff_0000,
             Self::Notify => 0x7fc0_0000,
             Self::Fail(number) => 0x0005_0000 | number as u32,
+            Self::Kill => 0x8000_0000,
         }
     }
 }
@@ -54,7 +57,7 @@ pub enum Condition {
     Within(u32, u32),
 }
 
-/// A filter in the making. The first rule that fits a call decides; a call without a rule is allowed.
+/// A filter in the making. The first rule that fits a call decides.
 #[derive(Debug)]
 pub struct Assembler(Vec<libc::sock_filter>);
 
@@ -117,10 +120,10 @@ impl Assembler {
         self.0.len() - 1
     }
 
-    /// Returns the instructions.
+    /// Returns the instructions, with the verdict about calls without a rule.
     #[must_use]
-    pub fn end(mut self) -> Vec<libc::sock_filter> {
-        self.finish(Verdict::Allow);
+    pub fn end(mut self, otherwise: Verdict) -> Vec<libc::sock_filter> {
+        self.finish(otherwise);
         self.0
     }
 }
@@ -130,21 +133,27 @@ impl Assembler {
 /// # Errors
 /// `EBUSY` if there is a listener already, `EINVAL` before Linux 5.19.
 pub fn install(filter: &[libc::sock_filter]) -> io::Result<Listener> {
+    let descriptor = set(filter, libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | WAIT_KILLABLE)?;
+    // SAFETY: the call succeeded, so its answer is a new descriptor without another owner.
+    Ok(Listener::from(unsafe { OwnedFd::from_raw_fd(descriptor as i32) }))
+}
+
+/// Installs a filter without a listener on this thread and those that it starts, for ever. Sets `no_new_privs`.
+pub fn confine(filter: &[libc::sock_filter]) -> io::Result<()> {
+    set(filter, 0).map(drop)
+}
+
+fn set(filter: &[libc::sock_filter], flags: libc::c_ulong) -> io::Result<i64> {
     let length = u16::try_from(filter.len()).map_err(|_| io::Error::from_raw_os_error(libc::E2BIG))?;
     let program = libc::sock_fprog { len: length, filter: filter.as_ptr().cast_mut() };
     // SAFETY: the option takes numbers; the kernel touches no memory of this process.
     if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | WAIT_KILLABLE;
     // SAFETY: the structure and the instructions that it points to are live, and the kernel only reads them.
-    let descriptor =
+    let result =
         unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
-    if descriptor < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the call succeeded, so its answer is a new descriptor without another owner.
-    Ok(Listener::from(unsafe { OwnedFd::from_raw_fd(descriptor as i32) }))
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 #[cfg(test)]
@@ -184,17 +193,23 @@ mod tests {
         assembler.rule(10, &[], Verdict::Notify);
         assembler.rule(13, &[(0, Condition::IsNot(0))], Verdict::Notify);
         assembler.rule(11, &[(1, Condition::Within(900, 1000)), (2, Condition::Is(0))], Verdict::Fail(0));
-        let filter = assembler.end();
+        let filter = assembler.end(Verdict::Allow);
         let run = |call, arguments| verdict(&filter, NATIVE, call, arguments);
-        let (allow, notify, nothing) = (Verdict::Allow.value(), Verdict::Notify.value(), Verdict::Fail(0).value());
+        let (allow, notify, nothing) =
+            (Verdict::Allow.value(), Verdict::Notify.value(), Verdict::Fail(0).value());
         let first = |value: u64| [value, 0, 0, 0, 0, 0];
         assert_eq!([run(10, first(1)), run(10, first(2)), run(12, first(1))], [allow, notify, allow]);
         assert_eq!([run(13, first(0)), run(13, first(1))], [allow, notify]);
         // The kernel itself looks at the low half of these arguments only.
         assert_eq!(run(10, first(1 << 32 | 2)), notify);
-        for (argument, third, expected) in
-            [(899, 0, allow), (900, 0, nothing), (999, 0, nothing), (1000, 0, allow), (900, 1, allow), (u32::MAX.into(), 0, allow)]
-        {
+        for (argument, third, expected) in [
+            (899, 0, allow),
+            (900, 0, nothing),
+            (999, 0, nothing),
+            (1000, 0, allow),
+            (900, 1, allow),
+            (u32::MAX.into(), 0, allow),
+        ] {
             assert_eq!(run(11, [0, argument, third, 0, 0, 0]), expected, "{argument} {third}");
         }
         let missing = Verdict::Fail(libc::ENOSYS as u16).value();

@@ -10,10 +10,10 @@ mod peer;
 mod process;
 
 pub use caller::{CallerDescriptors, CallerMemory};
-pub use filter::{Assembler, Condition, Verdict, install};
+pub use filter::{Assembler, Condition, Verdict, confine, install};
 pub use listener::{Listener, Notification};
 pub use peer::{peer_groups, peer_process};
 pub use process::{
-    Rights, become_user, close_all_but, fork, own_mounts, reap_children_by_kernel, set_child_subreaper, signal_group,
-    start_session,
+    Rights, become_user, close_all_but, fork, own_mounts, reap_children_by_kernel, set_child_subreaper,
+    signal_group, start_session,
 };

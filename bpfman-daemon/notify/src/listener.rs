@@ -128,7 +128,13 @@ impl Listener {
     }
 
     /// Gives the caller a descriptor and answers the call with its number, both or neither.
-    pub fn give(&self, id: u64, descriptor: BorrowedFd<'_>, close_on_exec: bool, number: Option<u32>) -> io::Result<i32> {
+    pub fn give(
+        &self,
+        id: u64,
+        descriptor: BorrowedFd<'_>,
+        close_on_exec: bool,
+        number: Option<u32>,
+    ) -> io::Result<i32> {
         let flags = AND_SEND | if number.is_some() { AT_NUMBER } else { 0 };
         let number_flags = if close_on_exec { libc::O_CLOEXEC as u32 } else { 0 };
         let source = descriptor.as_raw_fd() as u32;

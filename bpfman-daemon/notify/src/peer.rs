@@ -28,7 +28,6 @@ pub fn peer_process(socket: impl AsFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-
 /// Returns the supplementary groups of the process that made a connection.
 pub fn peer_groups(socket: impl AsFd) -> io::Result<Vec<u32>> {
     const SO_PEERGROUPS: libc::c_int = 59;

@@ -55,7 +55,8 @@ pub fn set_child_subreaper() -> io::Result<()> {
 
 /// Closes all descriptors above the standard ones but these.
 pub fn close_all_but(kept: &[RawFd]) -> io::Result<()> {
-    let mut kept: Vec<u32> = kept.iter().filter_map(|number| u32::try_from(*number).ok()).filter(|number| *number > 2).collect();
+    let mut kept: Vec<u32> =
+        kept.iter().filter_map(|number| u32::try_from(*number).ok()).filter(|number| *number > 2).collect();
     kept.sort_unstable();
     let mut from = 3;
     for number in kept.into_iter().chain([u32::MAX]) {

@@ -12,16 +12,16 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::{PidfdFlags, pidfd_open};
 
-/// Client of a session.
+/// SessionClient of a session.
 #[derive(Debug)]
-pub struct Client {
+pub struct SessionClient {
     /// User and groups.
     pub rights: Rights,
     process: OwnedFd,
     folder: PathBuf,
 }
 
-impl Client {
+impl SessionClient {
     /// Identifies the process at the other end of a connection.
     pub fn of(connection: &UnixStream) -> anyhow::Result<Self> {
         let peer = socket_peercred(connection)?;

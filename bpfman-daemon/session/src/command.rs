@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use anyhow::Context as _;
-use bpfmand_calls::{Channel, Message, SessionMessage, StartCommand};
+use bpfmand_calls::{CallMessage, Channel, SessionMessage, StartCommand};
 use bpfmand_notify::{Rights, become_user, close_all_but, install, start_session};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::Mode;
@@ -20,7 +20,8 @@ use crate::filter::filter;
 pub fn run(rights: &Rights, client: &Channel, receiver: &Channel) -> io::Error {
     let failed = |error: anyhow::Error| {
         let number = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
-        let _gone = client.send(SessionMessage::Failed { error: number, message: format!("{error:#}") }, &[], &[]);
+        let _gone =
+            client.send(SessionMessage::Failed { error: number, message: format!("{error:#}") }, &[], &[]);
         io::Error::other(error)
     };
     match prepare(rights, client, receiver) {
@@ -45,15 +46,16 @@ fn prepare(rights: &Rights, client: &Channel, receiver: &Channel) -> anyhow::Res
     // Read with the user's rights: the client may have written anything.
     let start = client.receive_next::<StartCommand>()?.context("the client has ended")?;
     let command = parse(start)?;
-    let listener = install(&filter()).context("cannot install the filter: it needs Linux 5.19, and no other listener")?;
+    let listener = install(&filter())
+        .context("cannot install the filter: it needs Linux 5.19, and no other listener")?;
     receiver.send((), &[], &[listener.as_fd()])?;
     drop(listener);
     receiver.receive::<()>()?.context("the receiver has ended")?;
     Ok(command)
 }
 
-fn parse(start: Message<StartCommand>) -> anyhow::Result<Command> {
-    let Message { head, buffers, descriptors } = start;
+fn parse(start: CallMessage<StartCommand>) -> anyhow::Result<Command> {
+    let CallMessage { head, buffers, descriptors } = start;
     let four: [OwnedFd; 4] =
         descriptors.try_into().map_err(|_| anyhow::anyhow!("the client has to send four descriptors"))?;
     let [input, output, error, folder] = four;
@@ -68,7 +70,8 @@ fn parse(start: Message<StartCommand>) -> anyhow::Result<Command> {
         // As the C library does: a name has at least one character.
         let end = bytes.iter().skip(1).position(|byte| *byte == b'=').map(|at| at + 1);
         if let Some(end) = end {
-            let (name, value) = (OsString::from_vec(bytes[..end].to_vec()), OsString::from_vec(bytes[end + 1..].to_vec()));
+            let (name, value) =
+                (OsString::from_vec(bytes[..end].to_vec()), OsString::from_vec(bytes[end + 1..].to_vec()));
             command.env(name, value);
         }
     }

@@ -25,5 +25,5 @@ pub fn filter() -> Vec<sock_filter> {
     filter.rule(libc::SYS_prlimit64, &raises, Verdict::Fail(0));
     #[cfg(target_arch = "x86_64")]
     filter.rule(libc::SYS_setrlimit, &[(0, Condition::Is(libc::RLIMIT_MEMLOCK))], Verdict::Fail(0));
-    filter.end()
+    filter.end(Verdict::Allow)
 }

@@ -37,7 +37,8 @@ pub fn parse(text: &str) -> Vec<(Resource, Rlimit)> {
 pub fn set(limits: &[(Resource, Rlimit)]) {
     for (resource, limit) in limits {
         let own = getrlimit(*resource).maximum.unwrap_or(u64::MAX);
-        let within = |value: Option<u64>| Some(value.unwrap_or(u64::MAX).min(own)).filter(|value| *value != u64::MAX);
+        let within =
+            |value: Option<u64>| Some(value.unwrap_or(u64::MAX).min(own)).filter(|value| *value != u64::MAX);
         let limit = Rlimit { current: within(limit.current), maximum: within(limit.maximum) };
         let _refused = setrlimit(*resource, limit);
     }

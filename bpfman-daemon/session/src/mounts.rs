@@ -24,7 +24,8 @@ pub fn prepare(rights: &Rights, kallsyms: bool) -> anyhow::Result<()> {
     own_mounts().context("cannot make a mount namespace")?;
     let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     mount_change("/", slave).context("cannot keep mounts from the machine")?;
-    mount("bpf", BPFFS, "bpf", PLAIN, Some(c"mode=0700")).with_context(|| format!("cannot mount a bpffs at {BPFFS}"))?;
+    mount("bpf", BPFFS, "bpf", PLAIN, Some(c"mode=0700"))
+        .with_context(|| format!("cannot mount a bpffs at {BPFFS}"))?;
     chown(BPFFS, Some(rights.uid), Some(rights.gid))?;
     if let Some(view) = tracing_view::open().context("cannot make a view of tracefs")? {
         mount_bind(&view, TRACEFS).with_context(|| format!("cannot mount a view at {TRACEFS}"))?;
@@ -49,7 +50,9 @@ fn show_addresses() -> anyhow::Result<()> {
 fn file_in_memory(folder: &str) -> anyhow::Result<fs::File> {
     use rustix::fs::{Mode, OFlags, open};
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    Ok(open(folder, flags, Mode::from_raw_mode(0o444)).with_context(|| format!("cannot make a file in {folder}"))?.into())
+    Ok(open(folder, flags, Mode::from_raw_mode(0o444))
+        .with_context(|| format!("cannot make a file in {folder}"))?
+        .into())
 }
 
 /// Puts a folder over `/run` that the user can make files in, with everything of the machine's in it.

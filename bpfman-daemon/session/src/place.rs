@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
-use crate::client::Client;
+use crate::client::SessionClient;
 use crate::limits;
 
 /// Namespaces that are entered, and their names in `/proc/PID/ns`.
@@ -20,17 +20,20 @@ const NAMESPACES: [(&str, ThreadNameSpaceType); 5] = [
 ];
 
 /// Moves this process, which has one thread, to where the client is.
-pub fn take(client: &Client) -> anyhow::Result<()> {
+pub fn take(client: &SessionClient) -> anyhow::Result<()> {
     for (name, what) in [("user", "user"), ("pid", "process")] {
         if client.identity(&format!("ns/{name}"))? != own(&format!("/proc/self/ns/{name}"))? {
-            bail!("the client is in a {what} namespace of its own, such as a container's: sessions serve the machine's own");
+            bail!(
+                "the client is in a {what} namespace of its own, such as a container's: sessions serve the machine's own"
+            );
         }
     }
     let groups = folders(&client.read("cgroup")?, &fs::read_to_string("/proc/self/mountinfo")?);
     for folder in groups {
         // Memory of maps is charged to the group of the process that makes them.
         let file = folder.join("cgroup.procs");
-        fs::write(&file, "0").with_context(|| format!("cannot join the client's cgroup by {}", file.display()))?;
+        fs::write(&file, "0")
+            .with_context(|| format!("cannot join the client's cgroup by {}", file.display()))?;
     }
     limits::set(&limits::parse(&client.read("limits")?));
     let mut entered = ThreadNameSpaceType::empty();
@@ -40,10 +43,13 @@ pub fn take(client: &Client) -> anyhow::Result<()> {
         }
     }
     if !entered.is_empty() {
-        move_into_thread_name_spaces(client.process(), entered).context("cannot enter the client's namespaces")?;
+        move_into_thread_name_spaces(client.process(), entered)
+            .context("cannot enter the client's namespaces")?;
     }
     if client.identity("root/.")? != own("/")? {
-        bail!("the client has another root folder than its mount namespace, as by chroot: sessions serve no such client");
+        bail!(
+            "the client has another root folder than its mount namespace, as by chroot: sessions serve no such client"
+        );
     }
     Ok(())
 }

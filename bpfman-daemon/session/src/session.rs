@@ -11,14 +11,19 @@ use bpfmand_calls::{Channel, OrderAnswer, ReceiverMessage, SessionOrder};
 use bpfmand_notify::{Listener, become_user, close_all_but, fork, set_child_subreaper};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
-use crate::client::Client;
+use crate::client::SessionClient;
 use crate::receiver::{Receiver, SessionSockets};
 use crate::{command, mounts, place};
 
 /// Prepares the session, starts its command, and serves until nothing of the session is left. Returns an exit status.
-pub fn run(order: &SessionOrder, connection: OwnedFd, daemon: &Channel, folder: &Path) -> anyhow::Result<i32> {
+pub fn run(
+    order: &SessionOrder,
+    connection: OwnedFd,
+    daemon: &Channel,
+    folder: &Path,
+) -> anyhow::Result<i32> {
     let connection = UnixStream::from(connection);
-    let client = Client::of(&connection)?;
+    let client = SessionClient::of(&connection)?;
     let returns = listen(order, folder)?;
     place::take(&client)?;
     mounts::prepare(&client.rights, order.kallsyms)?;
@@ -33,7 +38,12 @@ pub fn run(order: &SessionOrder, connection: OwnedFd, daemon: &Channel, folder: 
     drop(there);
     let rights = client.rights.clone();
     drop(client);
-    close_all_but(&[channel.number(), here.number(), daemon.number(), std::os::fd::AsRawFd::as_raw_fd(&returns)])?;
+    close_all_but(&[
+        channel.number(),
+        here.number(),
+        daemon.number(),
+        std::os::fd::AsRawFd::as_raw_fd(&returns),
+    ])?;
     // From here on with the rights of the command itself.
     become_user(&rights)?;
     rustix::thread::set_no_new_privs(true)?;
@@ -65,7 +75,8 @@ fn listen(order: &SessionOrder, folder: &Path) -> anyhow::Result<UnixListener> {
         bail!("\"{}\" is no name of a session", order.session.escape_default());
     }
     let path = folder.join(format!("{}.sock", order.session));
-    let listener = UnixListener::bind(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
+    let listener =
+        UnixListener::bind(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
     Ok(listener)
 }

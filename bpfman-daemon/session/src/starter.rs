@@ -46,7 +46,8 @@ fn listen(folder: &Path) -> anyhow::Result<UnixListener> {
         bail!("another starter already listens on {}", path.display());
     }
     let _left = fs::remove_file(&path);
-    let listener = UnixListener::bind(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
+    let listener =
+        UnixListener::bind(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
     Ok(listener)
 }

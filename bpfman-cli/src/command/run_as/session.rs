@@ -58,7 +58,8 @@ impl SessionConnection {
     fn send(&self, command: &RunAs) -> io::Result<()> {
         let folder = openat(CWD, ".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         let (input, output, errors) = (io::stdin(), io::stdout(), io::stderr());
-        let descriptors: [BorrowedFd<'_>; 4] = [input.as_fd(), output.as_fd(), errors.as_fd(), folder.as_fd()];
+        let descriptors: [BorrowedFd<'_>; 4] =
+            [input.as_fd(), output.as_fd(), errors.as_fd(), folder.as_fd()];
         let mask = rustix::process::umask(Mode::empty());
         rustix::process::umask(mask);
         let variables = std::env::vars_os().map(|(name, value)| {
@@ -104,5 +105,8 @@ fn answer(stream: &mut UnixStream) -> io::Result<Answer> {
 }
 
 fn foreign() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "the answer is not understood; the daemon may be older than this client")
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "the answer is not understood; the daemon may be older than this client",
+    )
 }

@@ -41,7 +41,8 @@ pub struct HandoverCalls {
     /// Opens a map.
     pub open: Arc<dyn Fn(Asked) -> Answered<(wire::OpenMapResponse, OwnedFd)> + Send + Sync>,
     /// Starts a session on a connection.
-    pub start: Arc<dyn Fn(wire::StartSessionRequest, OwnedFd) -> Answered<wire::StartSessionResponse> + Send + Sync>,
+    pub start:
+        Arc<dyn Fn(wire::StartSessionRequest, OwnedFd) -> Answered<wire::StartSessionResponse> + Send + Sync>,
 }
 
 const FIRST_LOOK: Duration = Duration::from_millis(1);
@@ -99,7 +100,12 @@ pub async fn serve(
 }
 
 /// Starts a session. After the answer, the connection is between its client and its receiver.
-async fn start(calls: &HandoverCalls, request: wire::StartSessionRequest, stream: &UnixStream, call: &Arc<Call>) {
+async fn start(
+    calls: &HandoverCalls,
+    request: wire::StartSessionRequest,
+    stream: &UnixStream,
+    call: &Arc<Call>,
+) {
     let started = match stream.as_fd().try_clone_to_owned() {
         Ok(client) => Arc::clone(call).scope((calls.start)(request, client)).await,
         Err(error) => Err(Status::internal(format!("the connection cannot be passed on: {error}"))),

@@ -110,9 +110,9 @@ pub use self::process_groups::ProcessGroups;
 pub use self::ring::RingFeed;
 pub use self::sealed::{SealedMapping, seal};
 pub use self::sys::{close_on_execute, trim_heap, unread_by_peer};
-pub use bpfmand_notify::peer_groups;
 pub use self::tasks::of_group as tasks_of_group;
 pub use self::test_run::test_run;
+pub use bpfmand_notify::peer_groups;
 
 /// Kernel of this machine, with pins below one folder.
 #[derive(Debug)]

@@ -1,12 +1,12 @@
 //! bpf(2): copies of what an attribute points to, and what the kernel wrote back.
 
 use bpfmand_calls::{
-    Attr, CodeReference, Errno, Field, FieldKind, FieldValue, Layout, MAX_BUFFER, Request, command, layout,
-    references,
+    AttrLayout, CallAttr, CallRequest, CodeReference, Errno, Field, FieldKind, FieldValue, MAX_BUFFER,
+    command, layout, references,
 };
 
-use super::call::{Call, CallerAddress, Outcome};
 use super::Asking;
+use super::call::{CallOutcome, CallerAddress, WaitingCall};
 use super::info;
 
 /// Maximum size of an attribute, in bytes, as in the kernel.
@@ -30,7 +30,7 @@ struct Copied {
     used: Vec<CodeReference>,
 }
 
-pub fn serve(call: &mut Call<'_>, daemon: &mut Asking<'_>) -> Result<Outcome, Errno> {
+pub fn serve(call: &mut WaitingCall<'_>, daemon: &mut Asking<'_>) -> Result<CallOutcome, Errno> {
     let (number, size) = (call.argument(0) as u32, call.argument(2) as u32);
     if u64::from(size) > MAX_SIZE {
         return Err(Errno::TOO_BIG);
@@ -42,7 +42,7 @@ pub fn serve(call: &mut Call<'_>, daemon: &mut Asking<'_>) -> Result<Outcome, Er
     let Some(layout) = layout(number) else {
         return Err(if number == TOKEN_CREATE { Errno::PERM } else { Errno::INVAL });
     };
-    let mut attr = Attr::copy(&given, layout.known)?;
+    let mut attr = CallAttr::copy(&given, layout.known)?;
     let mut copied = Copied { buffers: vec![Vec::new()], ..Copied::default() };
     for field in layout.fields(&mut attr)? {
         let value = copy(call, &mut attr, field, &mut copied)?;
@@ -51,7 +51,7 @@ pub fn serve(call: &mut Call<'_>, daemon: &mut Asking<'_>) -> Result<Outcome, Er
     copied.buffers[0] = attr.bytes().to_vec();
     let netns = is_about_interface(number, &attr).then(|| call.pass_netns()).transpose()?;
     call.check_waiting()?;
-    let request = Request::Bpf { command: number, fields: copied.values, netns };
+    let request = CallRequest::Bpf { command: number, fields: copied.values, netns };
     // The others change something that has no descriptor.
     let may_repeat = layout.returns.is_some() || !layout.written.is_empty();
     let answer = daemon.ask(call, &request, may_repeat, &copied.buffers)?;
@@ -71,11 +71,16 @@ pub fn serve(call: &mut Call<'_>, daemon: &mut Asking<'_>) -> Result<Outcome, Er
     match (layout.returns, answer.descriptors.into_iter().next()) {
         (Some(_), Some(descriptor)) => call.give(&descriptor, true),
         (Some(_), None) => Err(Errno::INVAL),
-        (None, _) => Ok(Outcome::Value(value)),
+        (None, _) => Ok(CallOutcome::Value(value)),
     }
 }
 
-fn write_attribute(call: &Call<'_>, layout: &Layout, after: &[u8], size: usize) -> Result<(), Errno> {
+fn write_attribute(
+    call: &WaitingCall<'_>,
+    layout: &AttrLayout,
+    after: &[u8],
+    size: usize,
+) -> Result<(), Errno> {
     for (from, to) in layout.written {
         // As the kernel does: not behind the end of the caller's structure.
         if *to <= size {
@@ -87,8 +92,8 @@ fn write_attribute(call: &Call<'_>, layout: &Layout, after: &[u8], size: usize) 
 }
 
 fn copy(
-    call: &mut Call<'_>,
-    attr: &mut Attr,
+    call: &mut WaitingCall<'_>,
+    attr: &mut CallAttr,
     Field { at, kind }: Field,
     copied: &mut Copied,
 ) -> Result<FieldValue, Errno> {
@@ -135,7 +140,7 @@ fn copy(
 }
 
 /// Returns texts, separated by zeroes.
-fn texts(call: &Call<'_>, from: CallerAddress, count: u64) -> Result<Vec<u8>, Errno> {
+fn texts(call: &WaitingCall<'_>, from: CallerAddress, count: u64) -> Result<Vec<u8>, Errno> {
     let pointers = call.read(from, count * 8)?;
     let mut joined = Vec::new();
     for (place, pointer) in pointers.chunks_exact(8).enumerate() {
@@ -153,7 +158,12 @@ fn texts(call: &Call<'_>, from: CallerAddress, count: u64) -> Result<Vec<u8>, Er
 }
 
 /// Returns instructions in which each descriptor is its position among those passed on.
-fn code(call: &mut Call<'_>, from: CallerAddress, length: u64, copied: &mut Copied) -> Result<Vec<u8>, Errno> {
+fn code(
+    call: &mut WaitingCall<'_>,
+    from: CallerAddress,
+    length: u64,
+    copied: &mut Copied,
+) -> Result<Vec<u8>, Errno> {
     let mut code = call.read(from, length)?;
     copied.used = references(&code)?;
     for reference in &copied.used {
@@ -168,9 +178,9 @@ fn code(call: &mut Call<'_>, from: CallerAddress, length: u64, copied: &mut Copi
 }
 
 fn code_descriptors(
-    call: &mut Call<'_>,
+    call: &mut WaitingCall<'_>,
     from: CallerAddress,
-    attr: &Attr,
+    attr: &CallAttr,
     used: &[CodeReference],
 ) -> Result<FieldValue, Errno> {
     let named = used.iter().filter_map(|reference| match reference {
@@ -183,7 +193,8 @@ fn code_descriptors(
         return Err(Errno::TOO_BIG);
     }
     let list = call.read(from, count as u64 * 4)?;
-    let numbers = list.chunks_exact(4).map(|bytes| i32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
+    let numbers =
+        list.chunks_exact(4).map(|bytes| i32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
     let mut passed = Vec::new();
     for (place, number) in numbers.enumerate() {
         // Libraries leave entries unused; those that are counted have to be descriptors.
@@ -198,12 +209,12 @@ fn code_descriptors(
 
 /// Returns the offset of the descriptor in the target of an iterator, and its position among those passed on. Which of the
 /// structure's forms it has, only the program says: a map stands first and alone, a cgroup second.
-fn target_descriptor(call: &mut Call<'_>, target: &[u8]) -> Option<(usize, usize)> {
+fn target_descriptor(call: &mut WaitingCall<'_>, target: &[u8]) -> Option<(usize, usize)> {
     let word = |at: usize| {
         let bytes = target.get(at..at + 4)?;
         Some(i32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
     };
-    let link = |call: &Call<'_>, at: usize| {
+    let link = |call: &WaitingCall<'_>, at: usize| {
         let number = std::os::fd::AsRawFd::as_raw_fd(&call.passed()[at]);
         std::fs::read_link(format!("/proc/self/fd/{number}")).ok()
     };
@@ -222,9 +233,11 @@ fn target_descriptor(call: &mut Call<'_>, target: &[u8]) -> Option<(usize, usize
 }
 
 /// Returns whether the call names an interface by its index, in the namespace of the calling thread.
-fn is_about_interface(number: u32, attr: &Attr) -> bool {
+fn is_about_interface(number: u32, attr: &CallAttr) -> bool {
     match number {
-        command::LINK_CREATE | command::PROG_ATTACH | command::PROG_DETACH => bpfmand_calls::is_of_interface(attr.word(8)),
+        command::LINK_CREATE | command::PROG_ATTACH | command::PROG_DETACH => {
+            bpfmand_calls::is_of_interface(attr.word(8))
+        }
         command::PROG_QUERY => bpfmand_calls::is_of_interface(attr.word(4)),
         _ => false,
     }

@@ -16,7 +16,7 @@ pub struct CallerAddress(pub u64);
 
 /// End of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CallOutcome {
     /// The caller has its answer.
     Answered,
     /// The call returns this value.
@@ -25,7 +25,7 @@ pub enum Outcome {
 
 /// A call, with what was copied from its caller.
 #[derive(Debug)]
-pub struct Call<'a> {
+pub struct WaitingCall<'a> {
     listener: &'a Listener,
     notification: Notification,
     memory: CallerMemory,
@@ -38,7 +38,7 @@ pub struct Call<'a> {
 /// Newest version of the structures of capget(2).
 const CAPABILITY_VERSION: u32 = 0x2008_0522;
 
-impl<'a> Call<'a> {
+impl<'a> WaitingCall<'a> {
     pub fn new(listener: &'a Listener, notification: Notification) -> Self {
         let memory = CallerMemory::of(notification.thread);
         Self { listener, notification, memory, descriptors: None, numbers: Vec::new(), passed: Vec::new() }
@@ -104,7 +104,8 @@ impl<'a> Call<'a> {
         let path = Path::new(OsStr::from_bytes(path));
         let folder = if path.is_absolute() { "root" } else { "cwd" };
         let folder = format!("/proc/{}/{folder}", self.thread());
-        let from = openat(CWD, folder.as_str(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(io_error)?;
+        let from =
+            openat(CWD, folder.as_str(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(io_error)?;
         let within = if path.is_absolute() { ResolveFlags::IN_ROOT } else { ResolveFlags::NO_MAGICLINKS };
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let opened = openat2(&from, path, flags, Mode::empty(), within).map_err(io_error)?;
@@ -115,7 +116,8 @@ impl<'a> Call<'a> {
     /// Opens the network namespace of the calling thread.
     pub fn pass_netns(&mut self) -> Result<usize, Errno> {
         let path = format!("/proc/{}/ns/net", self.thread());
-        let opened = openat(CWD, path.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(io_error)?;
+        let opened =
+            openat(CWD, path.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(io_error)?;
         self.check_waiting()?;
         self.pass(opened)
     }
@@ -125,11 +127,11 @@ impl<'a> Call<'a> {
     }
 
     /// Gives the caller a descriptor as the result of its call.
-    pub fn give(&self, descriptor: &OwnedFd, close_on_exec: bool) -> Result<Outcome, Errno> {
+    pub fn give(&self, descriptor: &OwnedFd, close_on_exec: bool) -> Result<CallOutcome, Errno> {
         match self.listener.give(self.notification.id, descriptor.as_fd(), close_on_exec, None) {
-            Ok(_) => Ok(Outcome::Answered),
+            Ok(_) => Ok(CallOutcome::Answered),
             // The caller is gone.
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(Outcome::Answered),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(CallOutcome::Answered),
             Err(error) => Err(error.into()),
         }
     }
@@ -139,13 +141,13 @@ impl<'a> Call<'a> {
     }
 
     /// Has the kernel make the call with the caller's own rights, which are none.
-    pub fn leave_to_kernel(&self) -> Outcome {
+    pub fn leave_to_kernel(&self) -> CallOutcome {
         let _gone = self.listener.leave_to_kernel(self.notification.id);
-        Outcome::Answered
+        CallOutcome::Answered
     }
 
     /// Answers capget(2) with all capabilities, for programs that look before they try.
-    pub fn answer_capabilities(&self) -> Result<Outcome, Errno> {
+    pub fn answer_capabilities(&self) -> Result<CallOutcome, Errno> {
         let (head, data) = (self.argument(0), self.argument(1));
         let version = self.read(CallerAddress(head), 4)?;
         if data == 0 || version != CAPABILITY_VERSION.to_ne_bytes() {
@@ -155,7 +157,7 @@ impl<'a> Call<'a> {
         let bytes: Vec<u8> = all.into_iter().flat_map(u32::to_ne_bytes).collect();
         self.check_waiting()?;
         self.write(CallerAddress(data), &bytes)?;
-        Ok(Outcome::Value(0))
+        Ok(CallOutcome::Value(0))
     }
 }
 

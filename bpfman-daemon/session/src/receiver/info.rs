@@ -1,9 +1,9 @@
 //! `BPF_OBJ_GET_INFO_BY_FD`: the kernel blanks the code of programs for users.
 
-use bpfmand_calls::{Answer, Errno, INFO_PARTS, Message, PROGRAM_INFO, Request};
+use bpfmand_calls::{CallAnswer, CallMessage, CallRequest, Errno, INFO_PARTS, PROGRAM_INFO};
 
-use super::call::{Call, CallerAddress, Outcome};
 use super::Asking;
+use super::call::{CallOutcome, CallerAddress, WaitingCall};
 
 const DESCRIPTOR: usize = 0;
 const LENGTH: usize = 4;
@@ -11,10 +11,10 @@ const POINTER: usize = 8;
 const SIZE: usize = 16;
 
 pub fn serve(
-    call: &mut Call<'_>,
+    call: &mut WaitingCall<'_>,
     given: &[u8],
     daemon: &mut Asking<'_>,
-) -> Result<Outcome, Errno> {
+) -> Result<CallOutcome, Errno> {
     let mut attr = [0; SIZE];
     let known = given.len().min(SIZE);
     attr[..known].copy_from_slice(&given[..known]);
@@ -23,7 +23,8 @@ pub fn serve(
     }
     let number = i32::from_ne_bytes([attr[DESCRIPTOR], attr[1], attr[2], attr[3]]);
     let at = call.pass_descriptor(number)?;
-    let object = std::fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&call.passed()[at])));
+    let object =
+        std::fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&call.passed()[at])));
     if !object.is_ok_and(|link| link.as_os_str() == "anon_inode:bpf-prog") {
         // The kernel describes other objects to anybody who holds them.
         return Ok(call.leave_to_kernel());
@@ -49,12 +50,13 @@ pub fn serve(
         CallerAddress(u64::from_ne_bytes(address))
     });
     call.check_waiting()?;
-    let request = Request::ProgramInfo { parts: pointers.iter().map(|pointer| pointer.0 != 0).collect() };
-    let answer: Message<Answer> = daemon.ask(call, &request, true, &[info])?;
+    let request = CallRequest::ProgramInfo { parts: pointers.iter().map(|pointer| pointer.0 != 0).collect() };
+    let answer: CallMessage<CallAnswer> = daemon.ask(call, &request, true, &[info])?;
     let value = answer.head.result?;
     let mut buffers = answer.buffers.into_iter();
     let mut described = buffers.next().ok_or(Errno::INVAL)?;
-    for ((part, pointer), written) in INFO_PARTS.iter().zip(pointers).zip(answer.head.written.iter().skip(1)) {
+    for ((part, pointer), written) in INFO_PARTS.iter().zip(pointers).zip(answer.head.written.iter().skip(1))
+    {
         if !written {
             continue;
         }
@@ -66,5 +68,5 @@ pub fn serve(
     }
     call.write(to, &described)?;
     call.write(CallerAddress(call.argument(1) + LENGTH as u64), &(described.len() as u32).to_ne_bytes())?;
-    Ok(Outcome::Value(value))
+    Ok(CallOutcome::Value(value))
 }

@@ -1,8 +1,8 @@
 //! Life of the command: signals to it, its exit status, and the end of the session.
 
+use super::client_link::ClientLink;
 use bpfmand_calls::{Channel, ClientMessage, SessionMessage};
 use bpfmand_notify::signal_group;
-use super::client_link::ClientLink;
 use rustix::process::{Pid, WaitOptions, wait};
 
 /// Passes signals of the client on to the command. The end of the client hangs up the command, as that of a terminal.

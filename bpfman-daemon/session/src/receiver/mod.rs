@@ -4,23 +4,24 @@
 //! command, since a kernel with Yama lets only ancestors read the memory of a process.
 
 mod bpf;
+mod broker_link;
 mod call;
 mod client_link;
-mod daemon_link;
 mod info;
 mod life;
 mod perf;
+mod sandbox;
 
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bpfmand_calls::{Answer, Channel, Errno, Message, Request, command};
+use bpfmand_calls::{CallAnswer, CallMessage, CallRequest, Channel, Errno, command};
 use bpfmand_notify::{Listener, Notification};
 
-use self::call::Call;
+use self::broker_link::BrokerLink;
+use self::call::WaitingCall;
 use self::client_link::ClientLink;
-use self::daemon_link::DaemonLink;
 
 /// Maximum number of calls at a time. Others wait: a verification can take seconds.
 const MAX_CALLS: usize = 16;
@@ -41,7 +42,7 @@ pub struct SessionSockets {
 #[derive(Debug)]
 pub struct Receiver {
     listener: Listener,
-    link: DaemonLink,
+    link: BrokerLink,
     process: u32,
     client: ClientLink,
     /// Number of threads, and of those that wait for a call.
@@ -54,7 +55,7 @@ impl Receiver {
     pub fn new(listener: Listener, process: u32, sockets: SessionSockets) -> Arc<Self> {
         let SessionSockets { client, daemon, returns } = sockets;
         listener.wake_up_here();
-        let link = DaemonLink::new(daemon, returns, process);
+        let link = BrokerLink::new(daemon, returns, process);
         let (threads, waiting) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let client = ClientLink::new(client);
         Arc::new(Self { listener, link, process, client, threads, waiting })
@@ -62,6 +63,7 @@ impl Receiver {
 
     /// Serves until no process of the session is left, and returns the exit status of this process.
     pub fn run(self: Arc<Self>) -> anyhow::Result<i32> {
+        sandbox::enter()?;
         self.start_thread()?;
         let forwarder = Arc::clone(&self);
         std::thread::Builder::new()
@@ -104,7 +106,7 @@ impl Receiver {
     }
 
     fn serve(&self, notification: Notification, channel: &mut Option<Channel>) {
-        let mut call = Call::new(&self.listener, notification);
+        let mut call = WaitingCall::new(&self.listener, notification);
         let mut ask = Asking { receiver: self, channel };
         let result = match notification.call {
             libc::SYS_bpf => bpf::serve(&mut call, &mut ask),
@@ -113,8 +115,8 @@ impl Receiver {
             _ => Err(Errno::NOSYS),
         };
         match result {
-            Ok(call::Outcome::Answered) => {}
-            Ok(call::Outcome::Value(value)) => call.finish(Ok(value)),
+            Ok(call::CallOutcome::Answered) => {}
+            Ok(call::CallOutcome::Value(value)) => call.finish(Ok(value)),
             Err(error) => call.finish(Err(error)),
         }
     }
@@ -130,14 +132,14 @@ impl Asking<'_> {
     /// Sends a request with what the caller passes on. The client is shown the reason of a refusal.
     fn ask(
         &mut self,
-        call: &Call<'_>,
-        request: &Request,
+        call: &WaitingCall<'_>,
+        request: &CallRequest,
         may_repeat: bool,
         buffers: &[Vec<u8>],
-    ) -> Result<Message<Answer>, Errno> {
+    ) -> Result<CallMessage<CallAnswer>, Errno> {
         let answer = self.receiver.link.ask(self.channel, (request, may_repeat), buffers, call.passed())?;
         if let Some(reason) = &answer.head.reason {
-            let of_load = matches!(request, Request::Bpf { command: command::PROG_LOAD, .. });
+            let of_load = matches!(request, CallRequest::Bpf { command: command::PROG_LOAD, .. });
             self.receiver.client.show_refusal(reason, of_load);
         }
         Ok(answer)

@@ -1,9 +1,9 @@
 //! perf_event_open(2).
 
-use bpfmand_calls::{Errno, PERF_ATTR, PerfEvent, PerfProbe, PerfProcess, Request};
+use bpfmand_calls::{CallRequest, Errno, PERF_ATTR, PerfCall, PerfProbe, PerfProcess};
 
-use super::call::{Call, CallerAddress, Outcome};
 use super::Asking;
+use super::call::{CallOutcome, CallerAddress, WaitingCall};
 
 const SIZE: u64 = 4;
 /// Size of the first version of the attribute.
@@ -15,7 +15,7 @@ const MAX_TEXT: usize = 4096;
 const CLOSE_ON_EXEC: u64 = 8;
 const OF_GROUP: u64 = 4;
 
-pub fn serve(call: &mut Call<'_>, daemon: &mut Asking<'_>) -> Result<Outcome, Errno> {
+pub fn serve(call: &mut WaitingCall<'_>, daemon: &mut Asking<'_>) -> Result<CallOutcome, Errno> {
     let from = call.argument(0);
     let size = call.read(CallerAddress(from.wrapping_add(SIZE)), 4)?;
     let size = match u32::from_ne_bytes([size[0], size[1], size[2], size[3]]) {
@@ -43,7 +43,7 @@ pub fn serve(call: &mut Call<'_>, daemon: &mut Asking<'_>) -> Result<Outcome, Er
     };
     let group = if group >= 0 { Some(call.pass_descriptor(group)?) } else { None };
     call.check_waiting()?;
-    let request = Request::PerfEvent(PerfEvent { process, cpu, flags, group, probe });
+    let request = CallRequest::PerfEvent(PerfCall { process, cpu, flags, group, probe });
     let answer = daemon.ask(call, &request, true, &[attribute])?;
     answer.head.result?;
     let event = answer.descriptors.into_iter().next().ok_or(Errno::INVAL)?;
@@ -51,7 +51,7 @@ pub fn serve(call: &mut Call<'_>, daemon: &mut Asking<'_>) -> Result<Outcome, Er
 }
 
 /// Replaces the address of a probe's text. Numbers of the kernel's sources of probes are the same for everybody.
-fn probe(call: &mut Call<'_>, attribute: &mut [u8]) -> Result<Option<PerfProbe>, Errno> {
+fn probe(call: &mut WaitingCall<'_>, attribute: &mut [u8]) -> Result<Option<PerfProbe>, Errno> {
     let event_type = u32::from_ne_bytes([attribute[0], attribute[1], attribute[2], attribute[3]]);
     let is_source = |name: &str| {
         let file = format!("/sys/bus/event_source/devices/{name}/type");

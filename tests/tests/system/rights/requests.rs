@@ -82,7 +82,10 @@ pub fn make(socket: &Path, call: &str, on: &Things) -> Result<(), Status> {
         return open_map(socket, name == "OpenForWriting", on.map);
     }
     if call.ends_with("BpfmanSessions/Start") {
-        return hand_over(socket, ext::handover_request::Call::StartSession(ext::StartSessionRequest::default()));
+        return hand_over(
+            socket,
+            ext::handover_request::Call::StartSession(ext::StartSessionRequest::default()),
+        );
     }
     called(socket, |Called(channel)| async move {
         match service {

@@ -50,7 +50,8 @@ fn grant_that_is_taken_away_ends_further_calls() {
     command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut line = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.as_mut().unwrap()), &mut line).unwrap();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.as_mut().unwrap()), &mut line)
+        .unwrap();
     assert_eq!(line, "first\n");
     std::fs::write(daemon.path("policy.toml"), "").unwrap();
     bpfman_tests::wait::until("the policy is read again", || {

@@ -55,7 +55,11 @@ fn objects_end_with_the_command() {
     let mut child = command.stdout(Stdio::piped()).stdin(Stdio::piped()).spawn().unwrap();
     let shown = line(&mut BufReader::new(child.stdout.take().unwrap()));
     let id = serde_json::from_str::<serde_json::Value>(&shown).unwrap()[0]["id"].to_string();
-    let exists = || bpfman_tests::Outcome::of(std::process::Command::new("bpftool").args(["prog", "show", "id", &id])).code == 0;
+    let exists = || {
+        bpfman_tests::Outcome::of(std::process::Command::new("bpftool").args(["prog", "show", "id", &id]))
+            .code
+            == 0
+    };
     assert!(exists());
     drop(child.stdin.take());
     assert!(child.wait().unwrap().success());

@@ -59,7 +59,11 @@ fn bpftool_shows_what_it_shows_root() {
             .filter(|line| !line.trim_start().starts_with("18 "))
             .collect()
     };
-    assert_eq!((masked(&brokered.stdout), brokered.code), (masked(&as_root.stdout), as_root.code), "{brokered:?}");
+    assert_eq!(
+        (masked(&brokered.stdout), brokered.code),
+        (masked(&as_root.stdout), as_root.code),
+        "{brokered:?}"
+    );
     assert!(brokered.stdout.contains("maps:\n") && brokered.stdout.lines().count() > 10, "{brokered:?}");
 }
 
@@ -79,11 +83,14 @@ fn kernel_is_probed_as_by_root() {
 fn only_own_objects_are_seen() {
     let daemon = sessions();
     let object = daemon.object();
-    let line = format!("bpftool prog load {object} /sys/fs/bpf/p && bpftool prog show && bpftool map && bpftool link");
+    let line = format!(
+        "bpftool prog load {object} /sys/fs/bpf/p && bpftool prog show && bpftool map && bpftool link"
+    );
     let seen = daemon.session_shell(ADA, &line).success();
     assert_eq!(seen.lines().filter(|line| line.contains("name ")).count(), 1, "{seen}");
     let other = daemon.bpfman("list programs --all -o json").json();
-    let foreign = other["programs"].as_array().unwrap().first().map(|program| program["program_id"].to_string());
+    let foreign =
+        other["programs"].as_array().unwrap().first().map(|program| program["program_id"].to_string());
     if let Some(id) = foreign {
         daemon.session(ADA, &["bpftool", "prog", "show", "id", &id]).fails(255, &["No such file"]);
     }
@@ -104,7 +111,8 @@ fn status_of_the_command_is_that_of_the_client() {
         daemon.session_command(ADA, &["printenv", "NAME"]).env("NAME", "some value").current_dir("/usr")
     )));
     assert_eq!((piped.code, piped.stdout.as_str()), (0, "some value\n"), "{piped:?}");
-    let mut command = daemon.session_command(ADA, &["sh", "-c", "pwd; echo \"$1\"; echo error >&2", "sh", "x  y"]);
+    let mut command =
+        daemon.session_command(ADA, &["sh", "-c", "pwd; echo \"$1\"; echo error >&2", "sh", "x  y"]);
     let outcome = Outcome::of(command.current_dir("/usr"));
     assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("/usr\nx  y\n", "error\n"));
 }

@@ -4,39 +4,39 @@ use std::io;
 use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
 use std::path::PathBuf;
 
-use bpfmand_calls::{Attr, Errno, FieldValue, Layout};
+use bpfmand_calls::{AttrLayout, CallAttr, Errno, FieldValue};
 
 use super::filled::{Filled, Passed};
-use crate::linux::netns;
 use crate::KernelError;
+use crate::linux::netns;
 
 /// Return value of a call.
 #[derive(Debug)]
-pub enum Called {
+pub enum CallValue {
     /// A number.
     Number(i64),
     /// A new descriptor.
     Descriptor(OwnedFd),
 }
 
-/// Outcome of a call.
+/// CallOutcome of a call.
 #[derive(Debug)]
 pub struct CallResult {
     /// Return value, or the kernel's error.
-    pub result: Result<Called, Errno>,
+    pub result: Result<CallValue, Errno>,
     /// The attribute after the call, without pointers and descriptors.
-    pub attr: Attr,
+    pub attr: CallAttr,
     /// Buffers that the kernel may have written, in the order of their fields; `None` where the caller has none.
     pub outputs: Vec<Option<Vec<u8>>>,
 }
 
-/// Calls bpf(2), in a network namespace if one is given.
+/// SessionCalls bpf(2), in a network namespace if one is given.
 ///
 /// # Errors
 /// The values do not fit the layout, so that no call was made.
 pub fn call_by_layout(
-    layout: &Layout,
-    attr: Attr,
+    layout: &AttrLayout,
+    attr: CallAttr,
     values: &[FieldValue],
     (buffers, descriptors): (&[Vec<u8>], &[OwnedFd]),
     namespace: Option<&OwnedFd>,
@@ -45,7 +45,10 @@ pub fn call_by_layout(
     let result = match namespace {
         None => bpf(layout, &mut filled),
         Some(namespace) => {
-            let path = PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&namespace.as_fd())));
+            let path = PathBuf::from(format!(
+                "/proc/self/fd/{}",
+                std::os::fd::AsRawFd::as_raw_fd(&namespace.as_fd())
+            ));
             let inside = netns::enter(Some(&path), || Ok(bpf(layout, &mut filled)));
             inside.unwrap_or_else(|error: KernelError| Err(errno_of(&error)))
         }
@@ -61,19 +64,20 @@ fn errno_of(error: &KernelError) -> Errno {
         .map_or(Errno::PERM, Errno)
 }
 
-fn bpf(layout: &Layout, filled: &mut Filled) -> Result<Called, Errno> {
+fn bpf(layout: &AttrLayout, filled: &mut Filled) -> Result<CallValue, Errno> {
     let bytes = filled.attr.bytes_mut();
     // SAFETY: `filled` keeps everything alive that the attribute points to: `Filled::new` set each pointer that the layout
-    // has for this command to null or to a buffer of the length that the attribute gives for it, and `Attr::copy` refused
+    // has for this command to null or to a buffer of the length that the attribute gives for it, and `CallAttr::copy` refused
     // bytes behind those that the layout knows. The kernel reads and writes at most `bytes.len()` bytes of the attribute.
-    let result =
-        unsafe { libc::syscall(libc::SYS_bpf, libc::c_long::from(layout.command), bytes.as_mut_ptr(), bytes.len()) };
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, libc::c_long::from(layout.command), bytes.as_mut_ptr(), bytes.len())
+    };
     if result < 0 {
         return Err(io::Error::last_os_error().into());
     }
     Ok(match layout.returns {
-        None => Called::Number(result),
+        None => CallValue::Number(result),
         // SAFETY: commands with this layout return a new descriptor without another owner.
-        Some(_) => Called::Descriptor(unsafe { OwnedFd::from_raw_fd(result as i32) }),
+        Some(_) => CallValue::Descriptor(unsafe { OwnedFd::from_raw_fd(result as i32) }),
     })
 }

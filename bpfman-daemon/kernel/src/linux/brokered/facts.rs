@@ -23,7 +23,7 @@ pub struct ProgramBrief {
 
 /// An object with its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ObjectFacts {
+pub struct KernelObject {
     /// Kind.
     pub kind: ObjectKind,
     /// Id.
@@ -32,16 +32,18 @@ pub struct ObjectFacts {
 
 /// Returns the kind of a descriptor's object and its id; `None` if it is something else.
 #[must_use]
-pub fn object_id(descriptor: &OwnedFd) -> Option<ObjectFacts> {
+pub fn object_id(descriptor: &OwnedFd) -> Option<KernelObject> {
     let link = std::fs::read_link(format!("/proc/self/fd/{}", descriptor.as_raw_fd())).ok()?;
     let (kind, id) = match link.to_str()? {
         "anon_inode:bpf-prog" => (ObjectKind::Program, info::<ProgInfo>(descriptor).ok()?.id),
         "anon_inode:bpf-map" => (ObjectKind::Map, info::<MapInfo>(descriptor).ok()?.id),
         "anon_inode:btf" => (ObjectKind::Btf, info::<BtfInfo>(descriptor).ok()?.id),
-        "anon_inode:bpf_link" | "anon_inode:bpf-link" => (ObjectKind::Link, info::<LinkInfo>(descriptor).ok()?.id),
+        "anon_inode:bpf_link" | "anon_inode:bpf-link" => {
+            (ObjectKind::Link, info::<LinkInfo>(descriptor).ok()?.id)
+        }
         _ => return None,
     };
-    Some(ObjectFacts { kind, id })
+    Some(KernelObject { kind, id })
 }
 
 /// Returns what a decision about a program needs.

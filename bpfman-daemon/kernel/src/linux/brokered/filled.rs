@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
-use bpfmand_calls::{Attr, CodeReference, Errno, Field, FieldKind, FieldValue, Layout, references};
+use bpfmand_calls::{AttrLayout, CallAttr, CodeReference, Errno, Field, FieldKind, FieldValue, references};
 
 /// Offset of the number of descriptors in `PROG_LOAD`, which the kernel reads from the array in any case.
 const DESCRIPTOR_COUNT: usize = 148;
@@ -12,7 +12,7 @@ const MAX_CODE_DESCRIPTORS: usize = 1024;
 
 /// Attribute with everything that it points to.
 pub struct Filled {
-    pub attr: Attr,
+    pub attr: CallAttr,
     fields: Vec<Field>,
     /// Buffers that the kernel writes, in the order of their fields; `None` where the caller has none.
     outputs: Vec<Option<Vec<u8>>>,
@@ -45,7 +45,12 @@ impl Passed<'_> {
 
 impl Filled {
     /// Fills in every pointer and descriptor of the layout, whatever stood there.
-    pub fn new(layout: &Layout, mut attr: Attr, values: &[FieldValue], passed: &Passed<'_>) -> Result<Self, Errno> {
+    pub fn new(
+        layout: &AttrLayout,
+        mut attr: CallAttr,
+        values: &[FieldValue],
+        passed: &Passed<'_>,
+    ) -> Result<Self, Errno> {
         let fields = layout.fields(&mut attr)?;
         if fields.len() != values.len() {
             return Err(Errno::INVAL);
@@ -87,7 +92,9 @@ impl Filled {
                 self.outputs.push(None);
             }
             (_, FieldValue::Absent) => self.attr.set_long(at, 0),
-            (FieldKind::Input(length), FieldValue::Buffer(index)) => self.point(at, passed.buffer(*index, length)?),
+            (FieldKind::Input(length), FieldValue::Buffer(index)) => {
+                self.point(at, passed.buffer(*index, length)?)
+            }
             (FieldKind::Output(length), FieldValue::Room) => {
                 let mut room = vec![0_u8; usize::try_from(length).map_err(|_| Errno::TOO_BIG)?];
                 self.attr.set_long(at, room.as_mut_ptr() as u64);
@@ -98,7 +105,9 @@ impl Filled {
                 self.attr.set_long(at, text.as_ptr() as u64);
                 self._texts.push(text);
             }
-            (FieldKind::TextList(count), FieldValue::Buffer(index)) => self.point_texts(at, count, *index, passed)?,
+            (FieldKind::TextList(count), FieldValue::Buffer(index)) => {
+                self.point_texts(at, count, *index, passed)?
+            }
             (FieldKind::File, FieldValue::Descriptor(index)) => {
                 let path = format!("/proc/self/fd/{}", passed.number(*index)?);
                 let path = CString::new(path).map_err(|_| Errno::INVAL)?;
@@ -178,7 +187,7 @@ impl Filled {
 
     /// Returns the attribute without addresses and descriptor numbers of this process, and the buffers that the kernel may
     /// have written.
-    pub fn into_written(mut self) -> (Attr, Vec<Option<Vec<u8>>>) {
+    pub fn into_written(mut self) -> (CallAttr, Vec<Option<Vec<u8>>>) {
         for field in &self.fields {
             if field.kind.is_pointer() {
                 self.attr.set_long(field.at, 0);

@@ -1,4 +1,4 @@
-//! Calls that the daemon makes for programs under `bpfman run-as`: the attribute is the program's, each pointer and
+//! SessionCalls that the daemon makes for programs under `bpfman run-as`: the attribute is the program's, each pointer and
 //! descriptor in it is this process's own.
 
 mod call;
@@ -7,9 +7,10 @@ mod filled;
 mod perf;
 mod program_info;
 
-pub use self::call::{CallResult, Called, call_by_layout};
+pub use self::call::{CallResult, CallValue, call_by_layout};
 pub use self::facts::{
-    ObjectFacts, ProgramBrief, btf_is_of_kernel, interface_name, next_id, object_id, open_object, program_brief, tracepoint_name,
+    KernelObject, ProgramBrief, btf_is_of_kernel, interface_name, next_id, object_id, open_object,
+    program_brief, tracepoint_name,
 };
 pub use self::perf::{ProbeEvents, open_perf_event};
 pub use self::program_info::{DescribedProgram, program_info};

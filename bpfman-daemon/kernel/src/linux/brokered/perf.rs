@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 
-use bpfmand_calls::{Errno, PERF_ATTR, PerfEvent, PerfProbe, PerfProcess};
+use bpfmand_calls::{Errno, PERF_ATTR, PerfCall, PerfProbe, PerfProcess};
 
 const TYPE: usize = 0;
 const SIZE: usize = 4;
@@ -46,7 +46,7 @@ impl ProbeEvents {
 /// Opens an event. The type has been permitted; a probe's name comes from `event` alone.
 pub fn open_perf_event(
     attribute: &[u8],
-    event: &PerfEvent,
+    event: &PerfCall,
     descriptors: &[OwnedFd],
     sources: &ProbeEvents,
 ) -> Result<OwnedFd, Errno> {

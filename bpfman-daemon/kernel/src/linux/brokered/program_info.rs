@@ -13,11 +13,7 @@ pub type DescribedProgram = (Vec<u8>, Vec<Option<Vec<u8>>>);
 
 /// Describes a program. `parts` says for which parts of the structure the caller has a buffer. Returns the structure, with
 /// null pointers where the kernel gave nothing, and the parts.
-pub fn program_info(
-    program: &OwnedFd,
-    given: &[u8],
-    parts: &[bool],
-) -> Result<DescribedProgram, Errno> {
+pub fn program_info(program: &OwnedFd, given: &[u8], parts: &[bool]) -> Result<DescribedProgram, Errno> {
     if given.len() > PROGRAM_INFO || parts.len() != INFO_PARTS.len() {
         return Err(Errno::INVAL);
     }

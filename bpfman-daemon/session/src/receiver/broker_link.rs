@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bpfmand_calls::{Answer, Channel, Errno, Message, ReceiverMessage, Request};
+use bpfmand_calls::{CallAnswer, CallMessage, CallRequest, Channel, Errno, ReceiverMessage};
 use rustix::net::sockopt::socket_peercred;
 
 /// Time that a call waits for a daemon, before it fails.
@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Connection of the session, replaced when another daemon takes it over.
 #[derive(Debug)]
-pub struct DaemonLink {
+pub struct BrokerLink {
     daemon: Mutex<Channel>,
     /// Number of daemons so far: a thread that lost its channel waits for the next one.
     replaced: Condvar,
@@ -22,7 +22,7 @@ pub struct DaemonLink {
     process: u32,
 }
 
-impl DaemonLink {
+impl BrokerLink {
     pub const fn new(daemon: Channel, returns: UnixListener, process: u32) -> Self {
         Self { daemon: Mutex::new(daemon), replaced: Condvar::new(), returns, process }
     }
@@ -67,10 +67,10 @@ impl DaemonLink {
     pub fn ask(
         &self,
         channel: &mut Option<Channel>,
-        (request, may_repeat): (&Request, bool),
+        (request, may_repeat): (&CallRequest, bool),
         buffers: &[Vec<u8>],
         passed: &[OwnedFd],
-    ) -> Result<Message<Answer>, Errno> {
+    ) -> Result<CallMessage<CallAnswer>, Errno> {
         let descriptors: Vec<BorrowedFd<'_>> = passed.iter().map(|one| one.as_fd()).collect();
         loop {
             let open = match channel.take() {
@@ -93,10 +93,10 @@ impl DaemonLink {
 
 fn exchange(
     channel: &Channel,
-    request: &Request,
+    request: &CallRequest,
     buffers: &[Vec<u8>],
     descriptors: &[BorrowedFd<'_>],
-) -> io::Result<Message<Answer>> {
+) -> io::Result<CallMessage<CallAnswer>> {
     channel.send(request, buffers, descriptors)?;
     channel.receive()?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }

@@ -4,7 +4,7 @@ use bpfmand_kernel::linux::brokered::ProbeEvents;
 
 /// Source of an event, as `type` and `config` of its attribute name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PerfSource {
+pub enum EventSource {
     /// Events of the kernel's counters: clocks, hardware, caches.
     Counter,
     /// Records that a program writes to the event.
@@ -23,11 +23,13 @@ const SOFTWARE: u32 = 1;
 const TRACEPOINT: u32 = 2;
 const BPF_OUTPUT: u64 = 10;
 
-impl PerfSource {
+impl EventSource {
     /// Reads the source of an attribute.
     #[must_use]
     pub fn of(attribute: &[u8], probes: &ProbeEvents) -> Self {
-        let (Some(event_type), Some(config)) = (attribute.first_chunk(), attribute.get(8..16)) else { return Self::Other };
+        let (Some(event_type), Some(config)) = (attribute.first_chunk(), attribute.get(8..16)) else {
+            return Self::Other;
+        };
         let event_type = u32::from_ne_bytes(*event_type);
         let config = u64::from_ne_bytes(config.first_chunk().copied().unwrap_or_default());
         match event_type {
