@@ -12,7 +12,7 @@ pub enum AuthCommand {
 /// `bpfman auth can-i`.
 #[derive(Args, Debug)]
 pub struct CanI {
-    /// read, load, attach, replace, adopt, trace, settings, maps-read, maps-write or radar
+    /// read, load, attach, replace, adopt, trace, settings, maps-read, maps-write, radar or raw
     pub verb: String,
     /// A hook (xdp:eth0, tc:eth0:ingress), a target (uprobe:/usr/bin/ssh), an image, or the absolute path of a file
     #[arg(default_value = "", hide_default_value = true)]
