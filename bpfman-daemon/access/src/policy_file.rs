@@ -176,6 +176,10 @@ impl<'r, 't> GrantReading<'r, 't> {
         if let (Some(cpu), false) = (&table.limits.cpu, table.applications.is_empty()) {
             self.found(cpu.span().start, GrantError::CpuOfApplications);
         }
+        let raw = table.allow.iter().find(|word| word.get_ref() == AccessVerb::Raw.name());
+        if let (Some(raw), Scope::Cgroup) = (raw, table.scope) {
+            self.found(raw.span().start, GrantError::RawWithScope);
+        }
         Grant {
             name,
             callers,

@@ -1,20 +1,30 @@
 //! Attachments without a link, which the kernel keeps when nobody holds them: they end with their session.
 
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
 
-use bpfmand_calls::{CallAttr, FieldValue, ObjectKind, command, layout};
+use bpfman_model::{HookKind, IfIndex};
+use bpfmand_calls::{CallAttr, FieldValue, ObjectKind, command, is_of_interface, layout};
 use bpfmand_kernel::linux::brokered;
 
 use crate::session::BrokeredSession;
 
-/// Attachment of a program to a cgroup, a network namespace, a map of sockets or an interface.
+/// Attachment of a program.
 #[derive(Debug)]
 pub struct LastingAttachment {
     program: u32,
-    attach_type: u32,
-    /// Index of the interface, in the namespace that is held; else the target itself is held.
-    interface: u32,
+    place: LastingPlace,
+    /// Network namespace of an interface; else the cgroup, namespace or map itself.
     held: OwnedFd,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LastingPlace {
+    /// By `BPF_PROG_ATTACH`: the type of attachment, and the index of an interface or 0.
+    Call { attach_type: u32, interface: u32 },
+    /// By netlink.
+    Hook { interface: IfIndex, kind: HookKind },
 }
 
 impl LastingAttachment {
@@ -38,38 +48,72 @@ impl LastingAttachment {
             Some(namespace) => (attr.word(0), namespace),
             None => (0, at(0)?),
         };
-        Some(Self { program, attach_type: attr.word(8), interface, held: held.try_clone().ok()? })
+        let place = LastingPlace::Call { attach_type: attr.word(8), interface };
+        Some(Self { program, place, held: held.try_clone().ok()? })
+    }
+
+    /// Returns the attachment of a message; `None` where none stays.
+    pub fn unlinked(
+        namespace: &OwnedFd,
+        interface: IfIndex,
+        kind: HookKind,
+        program: u32,
+    ) -> io::Result<Option<Self>> {
+        let place = LastingPlace::Hook { interface, kind };
+        Ok(Some(Self { program, place, held: namespace.try_clone()? }))
     }
 
     fn is_at(&self, other: &Self) -> bool {
-        let link = |held: &OwnedFd| std::fs::read_link(format!("/proc/self/fd/{}", held.as_raw_fd())).ok();
-        (self.program, self.attach_type, self.interface)
-            == (other.program, other.attach_type, other.interface)
-            && link(&self.held) == link(&other.held)
+        (self.program, self.place) == (other.program, other.place) && is_same(&self.held, &other.held)
     }
 
     /// Detaches the program, if it is still there.
     fn end(self) {
-        let Ok(program) = brokered::open_object(ObjectKind::Program, self.program, 0) else { return };
-        let Some(layout) = layout(command::PROG_DETACH) else { return };
+        let ended = match self.place {
+            LastingPlace::Hook { interface, kind } => {
+                brokered::detach_unlinked(&self.held, interface, kind.direction(), self.program)
+                    .map_err(|error| error.to_string())
+            }
+            LastingPlace::Call { attach_type, interface } => {
+                self.detach(attach_type, interface).unwrap_or(Ok(())).map_err(|error| error.to_string())
+            }
+        };
+        if let Err(error) = ended {
+            tracing::warn!(program = self.program, error, "what a session attached stays");
+        }
+    }
+
+    /// Returns `None` if the program is gone, and with it the attachment.
+    fn detach(&self, attach_type: u32, interface: u32) -> Option<Result<(), bpfmand_calls::Errno>> {
+        let program = brokered::open_object(ObjectKind::Program, self.program, 0).ok()?;
+        let layout = layout(command::PROG_DETACH)?;
         let mut bytes = vec![0; layout.known];
-        bytes[..4].copy_from_slice(&self.interface.to_ne_bytes());
+        bytes[..4].copy_from_slice(&interface.to_ne_bytes());
         // Marks the program as given.
         bytes[4] = 1;
-        bytes[8..12].copy_from_slice(&self.attach_type.to_ne_bytes());
-        let Ok(attr) = CallAttr::copy(&bytes, layout.known) else { return };
+        bytes[8..12].copy_from_slice(&attach_type.to_ne_bytes());
+        let attr = CallAttr::copy(&bytes, layout.known).ok()?;
         let (descriptors, fields, namespace);
-        if bpfmand_calls::is_of_interface(self.attach_type) {
+        if is_of_interface(attach_type) {
             (descriptors, fields) = (vec![program], vec![FieldValue::Descriptor(0)]);
             namespace = Some(&self.held);
         } else {
-            let Ok(target) = self.held.try_clone() else { return };
-            (descriptors, fields) =
-                (vec![target, program], vec![FieldValue::Descriptor(0), FieldValue::Descriptor(1)]);
+            let target = self.held.try_clone().ok()?;
+            descriptors = vec![target, program];
+            fields = vec![FieldValue::Descriptor(0), FieldValue::Descriptor(1)];
             namespace = None;
         }
-        let _gone = brokered::call_by_layout(layout, attr, &fields, (&[], &descriptors), namespace);
+        let made = brokered::call_by_layout(layout, attr, &fields, (&[], &descriptors), namespace);
+        Some(made.and_then(|made| made.result).map(drop))
     }
+}
+
+fn is_same(one: &OwnedFd, other: &OwnedFd) -> bool {
+    let identity = |held: &OwnedFd| {
+        let file = std::fs::File::from(held.try_clone().ok()?).metadata().ok()?;
+        Some((file.dev(), file.ino()))
+    };
+    identity(one).is_some_and(|identified| identity(other) == Some(identified))
 }
 
 impl BrokeredSession {
@@ -81,6 +125,12 @@ impl BrokeredSession {
     /// Forgets an attachment that its command removed.
     pub fn release(&self, attachment: &LastingAttachment) {
         self.lasting().retain(|one| !one.is_at(attachment));
+    }
+
+    /// Returns whether its command attached a program to a hook by netlink.
+    pub fn has_attached(&self, namespace: &OwnedFd, interface: IfIndex, kind: HookKind) -> bool {
+        let place = LastingPlace::Hook { interface, kind };
+        self.lasting().iter().any(|one| one.place == place && is_same(&one.held, namespace))
     }
 
     /// Detaches what its command left.

@@ -9,10 +9,12 @@ mod decide;
 mod event_source;
 mod lasting;
 mod record;
+mod route;
 mod serve;
 mod session;
 mod sessions;
 mod starter;
+mod trivial;
 
 pub use session::{SessionFacts, SessionObjects};
 pub use sessions::{NewSession, SessionError, Sessions};

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bpfman_model::IfIndex;
 use bpfmand_access::AccessPolicy;
@@ -18,6 +19,8 @@ use bpfmand_kernel::linux::brokered::{self, CallResult, CallValue, ProbeEvents};
 use crate::decide::{self, NamedThings, RawObject};
 use crate::event_source::EventSource;
 use crate::lasting::LastingAttachment;
+use crate::route::RouteMessage;
+use crate::trivial::is_trivial;
 use crate::session::{BrokeredSession, RawProgram};
 
 /// Source of the grants in force.
@@ -32,6 +35,8 @@ const RECORDED: [u32; 5] = [
     command::PROG_DETACH,
 ];
 
+/// Time after which a closed program is freed, in milliseconds: a few grace periods.
+const FREED_WITHIN: u32 = 100;
 /// Maximum number of runs of one test: the kernel ends them for no one but the thread that makes the call.
 const MAX_TEST_RUNS: u32 = 100_000;
 /// `BPF_F_TEST_XDP_LIVE_FRAMES`: the packets are sent on.
@@ -45,6 +50,8 @@ pub struct SessionCalls {
     pub policy: CurrentPolicy,
     pub journal: Arc<Journal>,
     pub probes: ProbeEvents,
+    /// Returns the number of objects of a kind that other sessions of the owner have.
+    pub others: Box<dyn Fn(ObjectKind) -> usize + Send + Sync>,
 }
 
 /// A call that is not made.
@@ -163,6 +170,19 @@ impl SessionCalls {
                 })
             }
             CallRequest::PerfEvent(event) => self.perf_event(&event, &buffers, &descriptors),
+            CallRequest::RouteSocket { socket_type } => {
+                self.permit(&[])?;
+                let namespace = descriptors.first().ok_or(Errno::BADF)?;
+                Ok(Given::object(brokered::open_route_socket(namespace, socket_type)?))
+            }
+            CallRequest::RouteMessage => {
+                let message = buffers.first().ok_or(Errno::INVAL)?;
+                let message = RouteMessage::read(&self.session, message, &descriptors)?;
+                self.permit(&message.objects)?;
+                let sent = message.send()?;
+                message.attached.into_iter().for_each(|one| self.session.keep(one));
+                Ok(Given::number(sent))
+            }
         }
     }
 
@@ -197,7 +217,11 @@ impl SessionCalls {
             return Err(Errno::PERM.into());
         }
         self.permit_call(layout, &attr, fields, passed, (namespace, program))?;
-        self.check_room(layout)?;
+        // A program that can do nothing neither counts nor is listed: it is closed at once.
+        let is_counted = layout.command != command::PROG_LOAD || !is_trivial(fields, passed.0);
+        if is_counted {
+            self.check_room(layout)?;
+        }
         let loads = (layout.command == command::PROG_LOAD)
             .then(|| RawProgram { program_type: attr.word(0), attach_type: attr.word(68) });
         let lasting = matches!(layout.command, command::PROG_ATTACH | command::PROG_DETACH)
@@ -221,7 +245,7 @@ impl SessionCalls {
                 (Ok(value), None)
             }
             Ok(CallValue::Descriptor(descriptor)) => {
-                if let Some(Returned::New(_)) = layout.returns
+                if let (true, Some(Returned::New(_))) = (is_counted, layout.returns)
                     && let Some(object) = brokered::object_id(&descriptor)
                 {
                     self.session.remember(object.kind, object.id, loads);
@@ -306,8 +330,12 @@ impl SessionCalls {
 
     fn check_room(&self, layout: &AttrLayout) -> Result<(), Refusal> {
         let Some(Returned::New(kind)) = layout.returns else { return Ok(()) };
-        if self.session.has_room(kind, |id| exists(kind, id)) {
-            return Ok(());
+        // The kernel frees what was closed a moment later.
+        for _ in 0..FREED_WITHIN {
+            if self.session.has_room(kind, (self.others)(kind), |id| exists(kind, id)) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
         let reason = format!(
             "session {} has as many objects of kind {} as it may; end some, or have root raise the limits of the grant",
@@ -388,16 +416,6 @@ fn exists(kind: ObjectKind, id: u32) -> bool {
     brokered::open_object(kind, id, 0).is_ok()
 }
 
-/// Returns whether a program only returns a number: libraries load such ones to learn what the kernel has. It can do
-/// nothing, and to attach it is a call of its own.
-fn is_trivial(fields: &[FieldValue], buffers: &[Vec<u8>]) -> bool {
-    const MOVE_TO_R0: [u8; 4] = [0xb7, 0, 0, 0];
-    const EXIT: [u8; 8] = [0x95, 0, 0, 0, 0, 0, 0, 0];
-    let Some(FieldValue::Buffer(at)) = fields.first() else { return false };
-    let code = buffers.get(*at).and_then(|code| code.split_at_checked(8));
-    code.is_some_and(|(first, second)| first[..4] == MOVE_TO_R0 && second == EXIT)
-}
-
 /// Keeps a log up to its zero: its buffer is often thousands of times longer.
 fn cut_log(log: &mut Vec<u8>) {
     if let Some(end) = log.iter().position(|byte| *byte == 0) {
@@ -423,7 +441,8 @@ fn is_recorded(message: &CallMessage<CallRequest>) -> bool {
         CallRequest::Bpf { command: command::PROG_LOAD, fields, .. } => !is_trivial(fields, &message.buffers),
         CallRequest::Bpf { command, .. } => RECORDED.contains(command),
         CallRequest::PerfEvent(event) => event.probe.is_some(),
-        CallRequest::ProgramInfo { .. } => false,
+        CallRequest::RouteMessage => true,
+        CallRequest::ProgramInfo { .. } | CallRequest::RouteSocket { .. } => false,
     }
 }
 
@@ -432,5 +451,7 @@ fn describe(request: &CallRequest) -> String {
         CallRequest::Bpf { command, .. } => layout(*command).map_or("BPF", |layout| layout.name).to_owned(),
         CallRequest::ProgramInfo { .. } => "OBJ_GET_INFO_BY_FD".to_owned(),
         CallRequest::PerfEvent(_) => "perf_event_open".to_owned(),
+        CallRequest::RouteSocket { .. } => "socket".to_owned(),
+        CallRequest::RouteMessage => "netlink".to_owned(),
     }
 }

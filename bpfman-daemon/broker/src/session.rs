@@ -133,15 +133,21 @@ impl BrokeredSession {
         }
     }
 
-    /// Returns whether the session may have another object, without those that are gone.
-    pub fn has_room(&self, kind: ObjectKind, exists: impl Fn(u32) -> bool) -> bool {
+    /// Returns the number of known objects of a kind.
+    pub fn count(&self, kind: ObjectKind) -> usize {
+        self.objects().ids(kind).count()
+    }
+
+    /// Returns whether the session may have another object, without those that are gone, where other sessions of its owner
+    /// have so many.
+    pub fn has_room(&self, kind: ObjectKind, others: usize, exists: impl Fn(u32) -> bool) -> bool {
         let limit = match kind {
             ObjectKind::Program => self.facts.limits.programs,
             ObjectKind::Link => self.facts.limits.links,
             ObjectKind::Map | ObjectKind::Btf => None,
         };
-        let most =
-            limit.map_or(MAX_OBJECTS, |limit| MAX_OBJECTS.min(usize::try_from(limit).unwrap_or(usize::MAX)));
+        let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        let most = MAX_OBJECTS.min(limit.saturating_sub(others));
         let known: Vec<u32> = self.objects().ids(kind).collect();
         if known.len() < most {
             return true;
@@ -186,8 +192,9 @@ mod tests {
     fn limit_counts_programs_that_exist() {
         let session = session(Some(2));
         [1, 2].into_iter().for_each(|id| session.remember(ObjectKind::Program, id, None));
-        assert!(!session.has_room(ObjectKind::Program, |_| true));
-        assert!(session.has_room(ObjectKind::Link, |_| true));
-        assert!(session.has_room(ObjectKind::Program, |id| id == 2));
+        assert!(!session.has_room(ObjectKind::Program, 0, |_| true));
+        assert!(session.has_room(ObjectKind::Link, 0, |_| true));
+        assert!(!session.has_room(ObjectKind::Program, 1, |id| id == 2));
+        assert!(session.has_room(ObjectKind::Program, 0, |id| id == 2));
     }
 }

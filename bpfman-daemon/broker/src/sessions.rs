@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bpfman_model::{Owner, Peer};
 use bpfmand_access::{AccessVerb, GrantLimits};
-use bpfmand_calls::{Channel, ReceiverMessage, SessionOrder};
+use bpfmand_calls::{Channel, ObjectKind, ReceiverMessage, SessionOrder};
 use bpfmand_journal::Journal;
 use bpfmand_kernel::linux::brokered::ProbeEvents;
 use bpfmand_kernel::linux::{caller_process, tasks_of_group};
@@ -162,8 +162,15 @@ impl Sessions {
         self.begin(BrokeredSession::new(facts, Some(record), known), Channel::from(connection))
     }
 
+    fn count_beside(&self, own: &BrokeredSession, kind: ObjectKind) -> usize {
+        let others = |one: &&Arc<BrokeredSession>| {
+            one.facts.owner == own.facts.owner && one.facts.name != own.facts.name
+        };
+        self.running().values().filter(others).map(|one| one.count(kind)).sum()
+    }
+
     /// Serves the channels of a session until its receiver ends.
-    fn follow(&self, session: &Arc<BrokeredSession>, connection: &Channel) {
+    fn follow(self: &Arc<Self>, session: &Arc<BrokeredSession>, connection: &Channel) {
         let mut channels = 0;
         while let Ok(Some(message)) = connection.receive_next::<ReceiverMessage>() {
             let ReceiverMessage::Channel = message.head else { continue };
@@ -181,6 +188,10 @@ impl Sessions {
                 policy: Arc::clone(&self.policy),
                 journal: Arc::clone(&self.journal),
                 probes: ProbeEvents::of_kernel(),
+                others: {
+                    let (all, own) = (Arc::clone(self), Arc::clone(session));
+                    Box::new(move |kind| all.count_beside(&own, kind))
+                },
             };
             let serve = move || {
                 if let Err(error) = calls.serve(&Channel::from(channel)) {

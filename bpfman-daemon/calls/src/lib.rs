@@ -16,6 +16,7 @@ mod object;
 mod perf;
 mod program_info;
 mod request;
+mod route;
 mod session;
 
 pub use attr::{CallAttr, MAX_ATTR};
@@ -29,4 +30,5 @@ pub use object::ObjectKind;
 pub use perf::{PERF_ATTR, PerfCall, PerfProbe, PerfProcess};
 pub use program_info::{INFO_PARTS, InfoPart, PROGRAM_INFO};
 pub use request::{CallAnswer, CallRequest, FieldValue};
+pub use route::{RouteKind, RouteRequest, route_requests};
 pub use session::{ClientMessage, OrderAnswer, ReceiverMessage, SessionMessage, SessionOrder, StartCommand};

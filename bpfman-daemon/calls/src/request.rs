@@ -23,6 +23,14 @@ pub enum CallRequest {
     },
     /// perf_event_open(2). The first buffer is the attribute.
     PerfEvent(PerfCall),
+    /// socket(2) for routes (netlink), in the network namespace that is the first descriptor.
+    RouteSocket {
+        /// Type of the socket, with its flags.
+        socket_type: i32,
+    },
+    /// A message to the kernel on the socket that is the first descriptor. The first buffer is the message, in which an
+    /// index stands for each descriptor.
+    RouteMessage,
 }
 
 /// Value of a field.

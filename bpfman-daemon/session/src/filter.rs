@@ -7,6 +7,9 @@ use libc::sock_filter;
 /// pins in a bpffs of one's own, iterators, and maps of programs.
 const NATIVE: [u32; 13] = [1, 2, 3, 4, 6, 7, 21, 24, 25, 26, 27, 33, 35];
 
+/// Numbers of the command's sockets for routes.
+pub const ROUTE_SOCKETS: std::ops::Range<u32> = 900..1000;
+
 /// Returns the filter.
 pub fn filter() -> Vec<sock_filter> {
     let mut filter = Assembler::new();
@@ -15,6 +18,12 @@ pub fn filter() -> Vec<sock_filter> {
     }
     filter.rule(libc::SYS_bpf, &[], Verdict::Notify);
     filter.rule(libc::SYS_perf_event_open, &[], Verdict::Notify);
+    let route = [(0, Condition::Is(libc::AF_NETLINK as u32)), (2, Condition::Is(libc::NETLINK_ROUTE as u32))];
+    filter.rule(libc::SYS_socket, &route, Verdict::Notify);
+    // Sends on other sockets cost nothing: those for routes get numbers of their own.
+    for call in [libc::SYS_sendmsg, libc::SYS_sendto] {
+        filter.rule(call, &[(0, Condition::Within(ROUTE_SOCKETS.start, ROUTE_SOCKETS.end))], Verdict::Notify);
+    }
     // Programs refuse to run as another user than root, before they try anything.
     for call in [libc::SYS_getuid, libc::SYS_geteuid, libc::SYS_getgid, libc::SYS_getegid] {
         filter.rule(call, &[], Verdict::Fail(0));

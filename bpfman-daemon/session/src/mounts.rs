@@ -1,8 +1,7 @@
 //! Mounts of a command, in a mount namespace of its own: a bpffs, a view of tracefs, and a `/run` that it can write to.
 
 use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -18,6 +17,8 @@ const BPFFS: &str = "/sys/fs/bpf";
 const TRACEFS: &str = "/sys/kernel/tracing";
 const KALLSYMS: &str = "/proc/kallsyms";
 const RUN: &str = "/run";
+/// File of the copy, in the command's own `/run`.
+const COPY: &str = "/run/bpfman-kallsyms";
 
 /// Gives this process mounts of its own, which its children share.
 pub fn prepare(rights: &Rights, kallsyms: bool) -> anyhow::Result<()> {
@@ -31,28 +32,18 @@ pub fn prepare(rights: &Rights, kallsyms: bool) -> anyhow::Result<()> {
         mount_bind(&view, TRACEFS).with_context(|| format!("cannot mount a view at {TRACEFS}"))?;
         mount_remount(TRACEFS, MountFlags::BIND | MountFlags::RDONLY | PLAIN, "")?;
     }
-    if kallsyms {
-        show_addresses()?;
-    }
-    make_run_writable(rights)
+    make_run_writable(rights)?;
+    if kallsyms { show_addresses() } else { Ok(()) }
 }
 
 /// Mounts a copy that everybody can read: the kernel shows addresses to root alone.
 fn show_addresses() -> anyhow::Result<()> {
     let text = fs::read(KALLSYMS)?;
-    let folder = "/dev/shm";
-    let mut copy = file_in_memory(folder)?;
-    copy.write_all(&text)?;
-    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&copy));
-    mount_bind(path.as_str(), KALLSYMS).with_context(|| format!("cannot mount a copy at {KALLSYMS}"))
-}
-
-fn file_in_memory(folder: &str) -> anyhow::Result<fs::File> {
-    use rustix::fs::{Mode, OFlags, open};
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    Ok(open(folder, flags, Mode::from_raw_mode(0o444))
-        .with_context(|| format!("cannot make a file in {folder}"))?
-        .into())
+    fs::write(COPY, text).with_context(|| format!("cannot write {COPY}"))?;
+    fs::set_permissions(COPY, fs::Permissions::from_mode(0o444))?;
+    mount_bind(COPY, KALLSYMS).with_context(|| format!("cannot mount a copy at {KALLSYMS}"))?;
+    // The mount keeps the file.
+    Ok(fs::remove_file(COPY)?)
 }
 
 /// Puts a folder over `/run` that the user can make files in, with everything of the machine's in it.
@@ -60,7 +51,7 @@ fn make_run_writable(rights: &Rights) -> anyhow::Result<()> {
     let old = fs::File::open(RUN).with_context(|| format!("cannot open {RUN}"))?;
     let old = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&old));
     let entries: Vec<fs::DirEntry> = fs::read_dir(RUN)?.filter_map(Result::ok).collect();
-    mount("tmpfs", RUN, "tmpfs", PLAIN, Some(c"mode=0755,size=16m"))
+    mount("tmpfs", RUN, "tmpfs", PLAIN, Some(c"mode=0755,size=64m"))
         .with_context(|| format!("cannot mount a tmpfs at {RUN}"))?;
     for entry in entries {
         let (from, to) = (Path::new(&old).join(entry.file_name()), Path::new(RUN).join(entry.file_name()));

@@ -92,6 +92,7 @@ fn what_is_wrong_in_a_grant_is_named_with_its_line() {
         ("allow = [\"load\"]\nlimits = { over_cpu = \"warn\" }", "limits.cpu, which is not there"),
         ("allow = [\"load\"]\nscope = \"pod\"", "unknown variant `pod`"),
         ("allow = [\"load\"]\nhelpers = [\"bpf_loop\"]", "only a grant with scope"),
+        ("allow = [\"raw\"]\nscope = \"cgroup\"", "no guard in front"),
         ("allow = [\"load\"]\nscope = \"cgroup\"\nhelpers = [\"bpf_*\"]", "\"bpf_*\" is no name"),
         (
             "allow = [\"load\"]\n[[grants]]\nname = \"x\"\nusers = [1]\nallow = [\"load\"]",

@@ -37,8 +37,8 @@ const SOL_NETLINK: i32 = 270;
 const NAMESPACE_REQUESTS: [i32; 2] = [0xb701, 0xb703];
 /// `SIOCGIFNAME`, `SIOCGIFINDEX`: names and indexes of interfaces.
 const INTERFACE_REQUESTS: [i32; 2] = [0x8910, 0x8933];
-/// `SIOCOUTQ`: bytes that the peer of a unix socket has not read yet.
-const SOCKET_REQUESTS: [i32; 1] = [0x5411];
+/// `SIOCOUTQ`: bytes that the peer of a unix socket has not read yet; `SIOCGSKNS`: the network namespace of a socket.
+const SOCKET_REQUESTS: [i32; 2] = [0x5411, 0x894c];
 /// `TCGETS` (terminal detection); `FIOCLEX`, `FIONCLEX`, `FIONBIO`, `FIONREAD`; `FICLONE` (copies).
 const FILE_REQUESTS: [i32; 6] = [0x5401, 0x5451, 0x5450, 0x5421, 0x541b, 0x4004_9409];
 /// `PR_SET_NAME`, `PR_GET_NAME`, `PR_GET_SECCOMP`, `PR_CAPBSET_READ`, `PR_GET_NO_NEW_PRIVS`, `PR_SET_VMA` (C library).
@@ -135,7 +135,7 @@ pub const NARROWED: [(&str, &str); 14] = [
     ("clone", "threads of this process: no processes, no namespaces"),
     (
         "ioctl",
-        "modes of descriptors, what a client has not read, names and numbers of interfaces, owners of namespaces",
+        "modes of descriptors, what a client has not read, namespaces of sockets, names and numbers of interfaces, owners of namespaces",
     ),
     ("kill", "this process"),
     ("mmap", "never writable and executable at once"),

@@ -10,6 +10,7 @@ mod client_link;
 mod info;
 mod life;
 mod perf;
+mod route;
 mod sandbox;
 
 use std::os::unix::net::UnixListener;
@@ -18,6 +19,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bpfmand_calls::{CallAnswer, CallMessage, CallRequest, Channel, Errno, command};
 use bpfmand_notify::{Listener, Notification};
+
+use crate::filter;
 
 use self::broker_link::BrokerLink;
 use self::call::WaitingCall;
@@ -48,6 +51,8 @@ pub struct Receiver {
     /// Number of threads, and of those that wait for a call.
     threads: AtomicUsize,
     waiting: AtomicUsize,
+    /// Counter from which sockets for routes get their numbers.
+    route_numbers: AtomicUsize,
 }
 
 impl Receiver {
@@ -56,9 +61,9 @@ impl Receiver {
         let SessionSockets { client, daemon, returns } = sockets;
         listener.wake_up_here();
         let link = BrokerLink::new(daemon, returns, process);
-        let (threads, waiting) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let [threads, waiting, route_numbers] = [(); 3].map(|()| AtomicUsize::new(0));
         let client = ClientLink::new(client);
-        Arc::new(Self { listener, link, process, client, threads, waiting })
+        Arc::new(Self { listener, link, process, client, threads, waiting, route_numbers })
     }
 
     /// Serves until no process of the session is left, and returns the exit status of this process.
@@ -111,6 +116,9 @@ impl Receiver {
         let result = match notification.call {
             libc::SYS_bpf => bpf::serve(&mut call, &mut ask),
             libc::SYS_perf_event_open => perf::serve(&mut call, &mut ask),
+            libc::SYS_socket => route::open(&mut call, &mut ask),
+            libc::SYS_sendmsg => route::send(&mut call, &mut ask, true),
+            libc::SYS_sendto => route::send(&mut call, &mut ask, false),
             libc::SYS_capget => call.answer_capabilities(),
             _ => Err(Errno::NOSYS),
         };
@@ -129,6 +137,20 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
+    /// Returns a number of a socket for routes that the caller does not use.
+    fn free_route_number(&self, call: &mut WaitingCall<'_>) -> Result<u32, Errno> {
+        let numbers = filter::ROUTE_SOCKETS;
+        for _ in numbers.clone() {
+            // Not the same number for two threads at a time.
+            let turn = self.receiver.route_numbers.fetch_add(1, Ordering::Relaxed) % numbers.len();
+            let number = numbers.start + turn as u32;
+            if !call.has_descriptor(number.cast_signed())? {
+                return Ok(number);
+            }
+        }
+        Err(Errno(libc::EMFILE))
+    }
+
     /// Sends a request with what the caller passes on. The client is shown the reason of a refusal.
     fn ask(
         &mut self,

@@ -1,0 +1,88 @@
+//! Messages for routes (netlink) that attach programs.
+
+use std::os::fd::OwnedFd;
+
+use bpfman_model::{Direction, HookKind, IfIndex, Interface};
+use bpfmand_calls::{Errno, ObjectKind, RouteKind, RouteRequest, route_requests};
+use bpfmand_kernel::linux::brokered;
+
+use crate::decide::RawObject;
+use crate::lasting::LastingAttachment;
+use crate::session::BrokeredSession;
+
+/// A message that was judged, and the socket to send it on.
+pub struct RouteMessage<'a> {
+    socket: &'a OwnedFd,
+    message: Vec<u8>,
+    /// Objects that a grant has to cover.
+    pub objects: Vec<RawObject>,
+    /// Programs that stay attached, once the kernel has taken the message.
+    pub attached: Vec<LastingAttachment>,
+}
+
+impl<'a> RouteMessage<'a> {
+    /// Fills in the descriptors, and names what the message is about in the namespace of its socket.
+    pub fn read(session: &BrokeredSession, message: &[u8], descriptors: &'a [OwnedFd]) -> Result<Self, Errno> {
+        let socket = descriptors.first().filter(|socket| brokered::is_route_socket(socket)).ok_or(Errno::INVAL)?;
+        let namespace = brokered::socket_namespace(socket)?;
+        let mut this = Self { socket, message: message.to_vec(), objects: Vec::new(), attached: Vec::new() };
+        for request in route_requests(message)? {
+            this.add(session, &request, descriptors, &namespace)?;
+        }
+        Ok(this)
+    }
+
+    fn add(
+        &mut self,
+        session: &BrokeredSession,
+        request: &RouteRequest,
+        descriptors: &[OwnedFd],
+        namespace: &OwnedFd,
+    ) -> Result<(), Errno> {
+        let mut program = None;
+        for place in &request.descriptors {
+            let slot = self.message.get_mut(*place..place + 4).ok_or(Errno::INVAL)?;
+            let index = u32::from_ne_bytes([slot[0], slot[1], slot[2], slot[3]]) as usize;
+            let descriptor = descriptors.get(index).ok_or(Errno::BADF)?;
+            let number = std::os::fd::AsRawFd::as_raw_fd(descriptor);
+            slot.copy_from_slice(&number.to_ne_bytes());
+            program = program.or_else(|| brokered::object_id(descriptor));
+        }
+        let (index, kind, removes) = match &request.kind {
+            RouteKind::Question => return Ok(()),
+            RouteKind::Xdp { index, name, removes } => {
+                let index = match (index, name) {
+                    (0, Some(name)) => brokered::interface_index(namespace, name).ok_or(Errno::NODEV)?.0,
+                    (index, None) => *index,
+                    // The kernel would rename the interface.
+                    (_, Some(_)) => return Err(Errno::PERM),
+                };
+                (index, HookKind::Xdp, *removes)
+            }
+            RouteKind::Clsact { index, removes } => (*index, HookKind::Tc(Direction::Ingress), *removes),
+            RouteKind::Filter { index, egress, removes } => {
+                let direction = if *egress { Direction::Egress } else { Direction::Ingress };
+                (*index, HookKind::Tc(direction), *removes)
+            }
+        };
+        let name = brokered::interface_name(namespace, IfIndex(index)).ok_or(Errno::NODEV)?;
+        self.objects.push(RawObject::Hook(kind, Interface { name, netns: None }));
+        match program.filter(|object| object.kind == ObjectKind::Program) {
+            Some(program) => {
+                let kept = LastingAttachment::unlinked(namespace, IfIndex(index), kind, program.id);
+                self.attached.extend(kept.map_err(Errno::from)?);
+            }
+            // Whatever is there would go: what the session attached, or what others did.
+            None if removes && !session.has_attached(namespace, IfIndex(index), kind) => {
+                self.objects.push(RawObject::AnyPlace);
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Sends the message.
+    pub fn send(&self) -> Result<i64, Errno> {
+        brokered::send_route_message(self.socket, &self.message)
+    }
+}
