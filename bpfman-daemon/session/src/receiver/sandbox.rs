@@ -1,6 +1,7 @@
 //! System calls that the receiver may make: it reads what a hostile command wrote.
 
 use bpfmand_notify::{Assembler, Condition, Verdict, confine};
+use rustix::fs::OFlags;
 
 /// Calls for messages, copies of callers' memory and descriptors, threads, and the end of the command. It executes nothing,
 /// connects to nothing, and writes no file.
@@ -76,10 +77,10 @@ pub fn enter() -> std::io::Result<()> {
     for protection in 0..executable {
         filter.rule(libc::SYS_mprotect, &[(2, Condition::Is(protection))], Verdict::Allow);
     }
-    for access in [libc::O_RDONLY, libc::O_PATH] {
-        for more in [0, libc::O_NOCTTY | libc::O_NONBLOCK, libc::O_DIRECTORY] {
-            let flags = access | more | libc::O_CLOEXEC;
-            filter.rule(libc::SYS_openat, &[(2, Condition::Is(flags as u32))], Verdict::Allow);
+    for access in [OFlags::RDONLY, OFlags::PATH] {
+        for more in [OFlags::empty(), OFlags::LARGEFILE] {
+            let flags = access | more | OFlags::CLOEXEC;
+            filter.rule(libc::SYS_openat, &[(2, Condition::Is(flags.bits()))], Verdict::Allow);
         }
     }
     confine(&filter.end(Verdict::Kill))
