@@ -7,7 +7,7 @@ mod hook;
 mod once;
 mod own_map;
 mod per_cpu;
-mod slot_concerns;
+pub(crate) mod slot_concerns;
 pub mod sockmap;
 pub mod struct_ops;
 mod unload;

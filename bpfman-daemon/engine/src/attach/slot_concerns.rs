@@ -19,8 +19,23 @@ pub struct SlotConcern {
     pub what: String,
 }
 
+pub(crate) fn still_runs(slot: &str, gone: &str) -> String {
+    format!(
+        "{slot} still runs program \"{gone}\", which was unloaded: after a reboot the slot is empty, and a tail call to it \
+         falls through"
+    )
+}
+
+pub(crate) fn is_empty(slot: &str, gone: &str) -> String {
+    format!("{slot} is empty, since program \"{gone}\" was unloaded: a tail call to it falls through")
+}
+
+pub(crate) fn slot_of(slot: u32, map: &str) -> String {
+    format!("slot {slot} of map \"{map}\"")
+}
+
 impl<K: Kernel> Engine<K> {
-    /// Returns the programs whose slots name a program that was unloaded since this start.
+    /// Returns the programs whose slots name a program that was unloaded.
     #[must_use]
     pub fn slot_concerns(&self) -> Vec<SlotConcern> {
         let state = self.state();
@@ -41,12 +56,7 @@ impl<K: Kernel> Engine<K> {
     pub(crate) fn note_left_slots(&self, gone: &ProgramRecord, slots: Vec<(ProgramUid, String)>) {
         self.state().slot_concerns.retain(|(uid, _), _| *uid != gone.uid);
         for (user, slot) in slots {
-            let what = format!(
-                "{slot} still runs program \"{}\", which was unloaded: after a reboot the slot is empty, and a tail call \
-                 to it falls through",
-                gone.name
-            );
-            self.note_slot(user, what);
+            self.note_slot(user, still_runs(&slot, &gone.name));
         }
     }
 
@@ -90,9 +100,7 @@ impl<K: Kernel> Engine<K> {
                 continue;
             }
             let users = others.iter().filter(|other| other.maps.iter().any(|map| map.id == Some(*id)));
-            found.extend(
-                users.map(|user| (user.uid, format!("slot {} of map \"{}\"", slot.key, gone.maps[*at].name))),
-            );
+            found.extend(users.map(|user| (user.uid, slot_of(slot.key, &gone.maps[*at].name))));
         }
         Ok(found)
     }

@@ -5,6 +5,7 @@ mod chains;
 mod empty_slots;
 mod hooks;
 mod joined_names;
+mod left_slots;
 mod links;
 mod machine_maps;
 mod moves;
@@ -75,6 +76,7 @@ impl<K: Kernel> Engine<K> {
         report.note("ending links of attachments to matching interfaces", result);
         self.sweep_maps(&mut report);
         self.report_programs(&mut report, machine_maps::problem);
+        self.note_slots_again();
         self.find_strays(&mut report);
         let forgotten = self.forget_unused_namespaces();
         report.note("forgetting numbers of network namespaces", forgotten);

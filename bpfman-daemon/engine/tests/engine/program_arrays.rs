@@ -1,6 +1,6 @@
 //! Program arrays: programs in their slots are loaded too, and an array is for one type of programs.
 
-use bpfman_model::Reason;
+use bpfman_model::{MapId, Reason};
 
 use crate::bench::{Ask as _, Bench, Testable};
 use crate::on_both_kernels;
@@ -17,8 +17,6 @@ fn load_without_a_program_of_its_array_is_refused<K: Testable>(bench: &Bench<K>)
     assert_eq!(engine.loads(&bench.request("tail_calls", &["xdp_enters", "xdp_drops"])).len(), 2);
     engine.loads(&bench.request("tail_calls", &["xdp_alone"]));
 }
-
-on_both_kernels!(load_without_a_program_of_its_array_is_refused);
 
 #[test]
 fn what_is_left_of_a_load_comes_back_after_a_reboot() {
@@ -42,6 +40,41 @@ fn what_is_left_of_a_load_comes_back_after_a_reboot() {
     engine.unload(empty.program).unwrap();
     assert_eq!(engine.slot_concerns(), []);
 }
+
+fn slots_of_unloaded_programs_outlast_a_restart<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let loaded = engine.loads(&bench.request("tail_calls", &["xdp_enters", "xdp_drops"]));
+    let others = engine.loads(&bench.request("tail_calls", &["xdp_enters", "xdp_drops"]));
+    let array = MapId(engine.map_pins(loaded[0])["jumps"]);
+    engine.unload(loaded[1]).unwrap();
+    let before = engine.slot_concerns();
+    let [left] = &before[..] else { panic!("one slot: {before:?}") };
+    assert_eq!(left.program, loaded[0]);
+    let restart = |engine| {
+        drop(engine);
+        bench.engine()
+    };
+    let engine = restart(engine);
+    assert_eq!(engine.slot_concerns(), before);
+    let map = bench.kernel.open_map(array).unwrap();
+    let other = bench.kernel.open_program(others[1]).unwrap().unwrap();
+    bench.kernel.fill_slot(&map, 2, &other).unwrap();
+    let engine = restart(engine);
+    assert_eq!(engine.slot_concerns(), [], "the slot has a program with a record");
+    drop(engine);
+    bench.kernel.clear_slot(&map, 2).unwrap();
+    let engine = bench.engine();
+    let [empty] = &engine.slot_concerns()[..] else { panic!("one slot") };
+    assert!(empty.what.contains("slot 2 of map \"jumps\" is empty"), "{empty:?}");
+    engine.unload(loaded[0]).unwrap();
+    let engine = restart(engine);
+    assert_eq!(engine.slot_concerns(), []);
+}
+
+on_both_kernels!(
+    load_without_a_program_of_its_array_is_refused,
+    slots_of_unloaded_programs_outlast_a_restart,
+);
 
 #[test]
 fn an_array_of_two_kinds_of_one_type_is_named_with_both() {

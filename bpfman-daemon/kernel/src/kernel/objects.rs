@@ -51,8 +51,13 @@ pub trait KernelObjects: Send + Sync + 'static {
         self.create_map(spec, btf)
     }
 
+    /// Returns the program in a slot of an array of programs.
+    fn program_in_slot(&self, map: &Self::Handle, slot: u32) -> Result<Option<ProgramId>, KernelError>;
+
     /// Returns whether a slot of an array of programs has one.
-    fn has_slot(&self, map: &Self::Handle, slot: u32) -> Result<bool, KernelError>;
+    fn has_slot(&self, map: &Self::Handle, slot: u32) -> Result<bool, KernelError> {
+        Ok(self.program_in_slot(map, slot)?.is_some())
+    }
 
     /// Lets a program hold a map that its instructions do not name.
     fn bind_map(&self, program: &Self::Handle, map: &Self::Handle) -> Result<(), KernelError>;

@@ -4,6 +4,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use super::attr::{self, Command};
 use super::{facts, sys};
 use crate::KernelError;
+use bpfman_model::ProgramId;
 use bpfman_model::map_type::{ARRAY_OF_MAPS, HASH_OF_MAPS, PROG_ARRAY};
 
 pub fn fill(map: &OwnedFd, slot: u32, value: &OwnedFd) -> Result<(), KernelError> {
@@ -19,7 +20,7 @@ pub fn fill(map: &OwnedFd, slot: u32, value: &OwnedFd) -> Result<(), KernelError
     sys::bpf(Command::MapUpdateElem, &mut request).map(drop).map_err(fail)
 }
 
-pub fn has(map: &OwnedFd, slot: u32) -> Result<bool, KernelError> {
+pub fn program(map: &OwnedFd, slot: u32) -> Result<Option<ProgramId>, KernelError> {
     let fail = |source| KernelError::call("read", format!("slot {slot} of a map"), source);
     check_slots(map).map_err(fail)?;
     let mut value = 0_u32;
@@ -30,8 +31,8 @@ pub fn has(map: &OwnedFd, slot: u32) -> Result<bool, KernelError> {
         ..Default::default()
     };
     match sys::bpf(Command::MapLookupElem, &mut request) {
-        Ok(_) => Ok(true),
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Ok(_) => Ok(Some(ProgramId(value))),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
         Err(source) => Err(fail(source)),
     }
 }

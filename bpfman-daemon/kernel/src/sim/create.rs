@@ -87,9 +87,12 @@ impl SimState {
         }))
     }
 
-    pub(super) fn has_slot(&self, map: Key, slot: u32) -> Result<bool, KernelError> {
+    pub(super) fn program_in_slot(&self, map: Key, slot: u32) -> Result<Option<ProgramId>, KernelError> {
         match &self.object(map)?.body {
-            Body::Map { slots, .. } => Ok(slots.contains_key(&slot)),
+            Body::Map { slots, .. } => {
+                let program = slots.get(&slot).map(|program| self.object(*program)).transpose()?;
+                Ok(program.map(|program| ProgramId(program.id)))
+            }
             _ => Err(refuse("read", format!("slot {slot} of a map"), EINVAL)),
         }
     }

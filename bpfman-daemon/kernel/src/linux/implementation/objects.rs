@@ -71,8 +71,8 @@ impl KernelObjects for LinuxKernel {
         load_rights::without_perfmon(&format!("map {}", spec.name), || create_map::create(spec, btf))
     }
 
-    fn has_slot(&self, map: &OwnedFd, slot: u32) -> Result<bool, KernelError> {
-        slots::has(map, slot)
+    fn program_in_slot(&self, map: &OwnedFd, slot: u32) -> Result<Option<ProgramId>, KernelError> {
+        slots::program(map, slot)
     }
 
     fn bind_map(&self, program: &OwnedFd, map: &OwnedFd) -> Result<(), KernelError> {

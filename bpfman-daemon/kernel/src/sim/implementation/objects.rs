@@ -73,8 +73,8 @@ impl KernelObjects for SimKernel {
         Ok(self.handle(&mut state, key))
     }
 
-    fn has_slot(&self, map: &SimHandle, slot: u32) -> Result<bool, KernelError> {
-        self.enter("has_slot")?.has_slot(map.key, slot)
+    fn program_in_slot(&self, map: &SimHandle, slot: u32) -> Result<Option<ProgramId>, KernelError> {
+        self.enter("program_in_slot")?.program_in_slot(map.key, slot)
     }
 
     fn bind_map(&self, program: &SimHandle, map: &SimHandle) -> Result<(), KernelError> {
