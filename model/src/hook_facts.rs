@@ -20,6 +20,8 @@ pub struct HookContents {
 /// them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupContents {
+    /// Id of the cgroup.
+    pub id: u64,
     /// Revision as in [`HookContents::revision`]; `None` if the kernel has no such order (before Linux 6.17).
     pub revision: Option<u64>,
     /// Programs first to last, each with its link; `None` for one that `BPF_PROG_ATTACH` attached.

@@ -1,4 +1,4 @@
-//! Identity of the file, process or kernel module that a probe was attached to.
+//! Identity of the file, process, kernel module or cgroup that a link was attached to.
 //!
 //! A path, a number or a name can later lead to another object. The identity distinguishes the two.
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::process_names::process_in;
 use crate::{AttachPoint, Peer, ProcessScope};
 
-/// Identity of an object that a probe's target led to.
+/// Identity of an object that a link's target led to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum TargetIdentity {
@@ -19,6 +19,11 @@ pub enum TargetIdentity {
     Process(ProcessIdentity),
     /// Kernel module with the function.
     Module(ModuleIdentity),
+    /// Cgroup, by its id: no later cgroup of this boot has it.
+    Group {
+        /// Inode of its folder.
+        id: u64,
+    },
 }
 
 /// File, as it was at the attachment.

@@ -100,7 +100,8 @@ pub use state::cpu_time::is_tenants_probe;
 pub use state::guard_record::{FoundBy, LinkGuard, ProgramGuard};
 pub use state::records::{LinkRecord, MatchingRecord, ProgramRecord, SourceRecord};
 pub use state::{
-    BadClaim, HookConcern, HookPart, Loss, MIGRATIONS, OWNER_KEY, PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY,
-    SCHEMA, Standing, Stray, StrayKind, XdpPlacement, application_claim, recorded_application,
+    BadClaim, GonePlace, HookConcern, HookPart, Loss, MIGRATIONS, OWNER_KEY, PROGRAM_NAME_KEY,
+    PROGRAM_NAMESPACE_KEY, SCHEMA, Standing, Stray, StrayKind, XdpPlacement, application_claim,
+    recorded_application,
 };
 pub use trace::{ChainTrace, PacketTrace, TraceLimits, TracePacket, TraceStep};

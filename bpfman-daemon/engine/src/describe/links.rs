@@ -12,7 +12,7 @@ use crate::describe::settled::ObservationBudget;
 use crate::error::if_there;
 use crate::standing::Observed;
 use crate::state::records::{HookRecord, LinkRecord};
-use crate::state::{Standing, has_pair};
+use crate::state::{GonePlace, Standing, has_pair};
 use crate::{Engine, EngineError, paths};
 
 #[derive(Clone)]
@@ -140,7 +140,12 @@ impl<K: Kernel> Engine<K> {
                 self.by_path(running.standing, interface.netns.as_deref(), key.netns.id())?
             }
             None => match link.point.netns() {
-                Some(netns) => self.by_path(running.standing, netns.as_deref(), link.namespace)?,
+                Some(netns) => match self.by_path(running.standing, netns.as_deref(), link.namespace)? {
+                    Standing::OtherPath { now: None, .. } if self.keeps_namespace(link)? => {
+                        Standing::PlaceGone { place: GonePlace::KeptNamespace, why: None }
+                    }
+                    standing => standing,
+                },
                 None => running.standing,
             },
         };

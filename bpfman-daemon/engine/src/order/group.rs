@@ -13,6 +13,7 @@ use crate::engine::undo::{retry_once, undoing};
 use crate::order::tcx::{ListPlace, solve_or_fall_back};
 use crate::order::{ensure_anchors_known, foreign_anchor};
 use crate::state::records::{LinkRecord, ProgramRecord};
+use crate::state::{GonePlace, Standing};
 use crate::{Engine, EngineError, paths};
 
 #[derive(Clone, Copy)]
@@ -218,10 +219,15 @@ impl<K: Kernel> Engine<K> {
         contents.preorder.map(|told| told.max(known))
     }
 
-    pub(crate) fn lacks_cgroup(&self, program: &ProgramRecord, link: &LinkRecord) -> bool {
-        let Some(hook) = CgroupHook::of(program, link) else { return false };
-        let contents = self.kernel.group_contents(hook.path, hook.attach_type);
-        matches!(contents, Err(KernelError::NoControlGroup { .. }))
+    /// `None` if its cgroup is there, or cannot be told from another one of the same path.
+    pub(crate) fn gone_group(&self, program: &ProgramRecord, link: &LinkRecord) -> Option<Standing> {
+        let hook = CgroupHook::of(program, link)?;
+        let place = match (self.kernel.group_contents(hook.path, hook.attach_type), link.group()) {
+            (Err(KernelError::NoControlGroup { .. }), _) => GonePlace::Group,
+            (Ok(now), Some(id)) if link.boot == self.boot && now.id != id => GonePlace::OtherGroup,
+            _ => return None,
+        };
+        Some(Standing::PlaceGone { place, why: None })
     }
 
     fn other(&self, program: ProgramId) -> Result<Occupant, EngineError> {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bpfman_model::{HookKey, HookKind, Interface, NetnsId};
+use bpfman_model::{AttachPoint, HookKey, HookKind, Interface, NetnsId};
 use bpfmand_kernel::{FoundNamespace, Kernel, KernelError, SearchOnce};
 
 use crate::state::namespace_number::NamespaceNumber;
@@ -118,6 +118,15 @@ impl<K: Kernel> Engine<K> {
             FoundNamespace::Own | FoundNamespace::Ended | FoundNamespace::NotFound => None,
         };
         Ok(Standing::OtherPath { was: path.map(Path::to_owned), now })
+    }
+
+    /// A netfilter link holds its network namespace, as no other link does.
+    pub(crate) fn keeps_namespace(&self, link: &LinkRecord) -> Result<bool, EngineError> {
+        let (AttachPoint::Netfilter { netns, .. }, Some(home)) = (&link.point, link.namespace) else {
+            return Ok(false);
+        };
+        let found = self.kernel.find_namespace(home, netns.as_deref(), None)?;
+        Ok(matches!(found, FoundNamespace::Ended | FoundNamespace::NotFound))
     }
 
     fn is_of_a_namespace(&self, path: Option<&Path>) -> bool {

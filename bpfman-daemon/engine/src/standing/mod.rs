@@ -19,7 +19,7 @@ pub mod reconcile;
 mod struct_ops;
 mod unfinished;
 
-use crate::state::{HookPart, Loss, Standing};
+use crate::state::{GonePlace, HookPart, Loss, Standing};
 
 pub(crate) use link_walk::LinkWalk;
 pub(crate) use map_pins::lacking;

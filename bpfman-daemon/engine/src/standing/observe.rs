@@ -5,7 +5,7 @@ use std::path::Path;
 use bpfman_model::{AttachPoint, HookKind, LinkFacts, ProgramId};
 use bpfmand_kernel::{Kernel, KernelError, SearchOnce};
 
-use super::{HookPart, Loss, Standing};
+use super::{GonePlace, HookPart, Loss, Standing};
 use crate::state::records::{Entry, HookRecord, LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError, paths};
 
@@ -96,11 +96,7 @@ impl<K: Kernel> Engine<K> {
             Standing::Unpinned if link.boot != self.boot => Standing::Unattached { why: None },
             Standing::Lost { how: Loss::ForcedOff, .. } => self.without_place(&program, link),
             // A cgroup takes its links along, also those that other processes hold.
-            Standing::Unpinned
-                if matches!(link.point, AttachPoint::Cgroup { .. }) && self.lacks_cgroup(&program, link) =>
-            {
-                Standing::PlaceGone { place: "cgroup", why: None }
-            }
+            Standing::Unpinned => self.gone_group(&program, link).unwrap_or(Standing::Unpinned),
             standing => standing,
         };
         Ok(Observed { standing, ..observed })
@@ -110,16 +106,17 @@ impl<K: Kernel> Engine<K> {
     fn without_place(&self, program: &ProgramRecord, link: &LinkRecord) -> Standing {
         let is_missing = match &link.point {
             AttachPoint::Sockmap { .. } => return Standing::lost(Loss::MapGone),
-            AttachPoint::Cgroup { .. } => self.lacks_cgroup(program, link),
+            AttachPoint::Cgroup { .. } => {
+                return self.gone_group(program, link).unwrap_or(Standing::lost(Loss::ForcedOff));
+            }
             point => point.netns().is_some_and(|path| match link.namespace {
                 Some(home) => !self.kernel.leads_to(path.as_deref(), home),
                 None => matches!(self.loopback_in(path.as_deref()), Err(KernelError::NoNamespace { .. })),
             }),
         };
-        match (is_missing, &link.point) {
-            (false, _) => Standing::lost(Loss::ForcedOff),
-            (true, AttachPoint::Cgroup { .. }) => Standing::PlaceGone { place: "cgroup", why: None },
-            (true, _) => Standing::PlaceGone { place: "network namespace", why: None },
+        match is_missing {
+            false => Standing::lost(Loss::ForcedOff),
+            true => Standing::PlaceGone { place: GonePlace::Namespace, why: None },
         }
     }
 

@@ -112,7 +112,7 @@ impl<K: Kernel> Engine<K> {
     /// Moves the link into place: while it is below `pending`, the link that it replaces runs too.
     pub(crate) fn finish_reattach(&self, link: &LinkRecord) -> Result<(), EngineError> {
         let operation = link.operation.to_string();
-        let is_left = !link.targets.is_empty()
+        let is_left = link.targets.iter().any(|target| !matches!(target, TargetIdentity::Group { .. }))
             && self.kernel.list_folder(Path::new(paths::PENDING))?.contains(&operation);
         if is_left { self.place_link(link) } else { Ok(()) }
     }

@@ -64,7 +64,7 @@ pub use map_group::{
 pub use metadata::{APPLICATION_KEYS, check_metadata, ensure_fits, has_pair, with_application};
 pub use migrations::{MIGRATIONS, SCHEMA};
 pub use pin_users::version_paths;
-pub use standing::{HookPart, Loss, Standing};
+pub use standing::{GonePlace, HookPart, Loss, Standing};
 pub use stray::{Stray, StrayKind};
 pub use unfinished::Unfinished;
 pub use unsent::Unsent;

@@ -70,6 +70,9 @@ pub struct LinkRecord {
     /// Files, processes and modules that its point led to when attached; empty in records of earlier versions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<TargetIdentity>,
+    /// Id of its cgroup, on disk only: older daemons refuse it among the targets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup_id: Option<u64>,
     /// Caller with whose rights the probed file is opened, also when it is attached again.
     #[serde(default, skip_serializing_if = "ProbeReader::is_unknown")]
     pub reader: ProbeReader,
@@ -89,6 +92,8 @@ impl LinkRecord {
     /// verdicts, so that none ends the chain, and their own sets are stored separately.
     #[must_use]
     pub fn on_disk(mut self) -> Self {
+        self.cgroup_id = self.group();
+        self.targets.retain(|target| !matches!(target, TargetIdentity::Group { .. }));
         if self.sharing.shadow {
             self.counts_on = self.point.widen();
         }
@@ -98,8 +103,18 @@ impl LinkRecord {
     /// Returns the record in the form of memory.
     #[must_use]
     pub fn from_disk(mut self) -> Self {
+        self.targets.extend(self.cgroup_id.take().map(|id| TargetIdentity::Group { id }));
         self.point.narrow(self.counts_on.take());
         self
+    }
+
+    /// Returns the id of the cgroup that it was attached to, if it is known.
+    #[must_use]
+    pub fn group(&self) -> Option<u64> {
+        self.targets.iter().find_map(|target| match target {
+            TargetIdentity::Group { id } => Some(*id),
+            _ => None,
+        })
     }
 
     /// Returns the verdicts after which the chain continues, as bits; for a shadow all, including those without a bit.
@@ -143,6 +158,7 @@ impl LinkRecord {
             waits_in: None,
             namespace: None,
             targets: Vec::new(),
+            cgroup_id: None,
             reader: ProbeReader::Unknown,
             guard: None,
             ends: None,

@@ -66,8 +66,8 @@ pub enum Standing {
     },
     /// The cgroup or network namespace that it was attached to is gone.
     PlaceGone {
-        /// Kind of attach point.
-        place: &'static str,
+        /// Place, and what is left of it.
+        place: GonePlace,
         /// Failure of the attempt to attach to a later one, if there was one.
         why: Option<String>,
     },
@@ -92,6 +92,34 @@ pub enum Standing {
         /// Failure of the repair, if one was tried.
         why: Option<String>,
     },
+}
+
+/// Place of a link that nobody can use any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GonePlace {
+    /// A cgroup that was deleted.
+    Group,
+    /// A cgroup that was deleted; another one was made with its path.
+    OtherGroup,
+    /// A network namespace that has ended.
+    Namespace,
+    /// A network namespace that a netfilter link keeps, and to which no path leads.
+    KeptNamespace,
+}
+
+impl GonePlace {
+    const fn cause(self) -> &'static str {
+        match self {
+            Self::Group => "its cgroup is gone",
+            Self::OtherGroup => {
+                "its cgroup was deleted, another one has its path, to which each check attaches it"
+            }
+            Self::Namespace => "its network namespace is gone",
+            Self::KeptNamespace => {
+                "no name, mount or process leads to its network namespace any more, which does not end before it is detached"
+            }
+        }
+    }
 }
 
 /// Part of the objects at a hook.
@@ -244,7 +272,7 @@ impl Standing {
             Self::Unattached { why } => {
                 ("it is not attached again since the reboot, which each check tries".to_owned(), why)
             }
-            Self::PlaceGone { place, why } => (format!("its {place} is gone"), why),
+            Self::PlaceGone { place, why } => (place.cause().to_owned(), why),
             Self::Replaced { by, name } => {
                 (format!("someone put {} into its link, which is left as it is", named(by, name)), &None)
             }

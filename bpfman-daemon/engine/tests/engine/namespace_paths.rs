@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use bpfman_model::{
     AttachPoint, HookKind, InterfaceMatch, NetfilterFamily, NetfilterHook, NetfilterPlace, NetnsId,
 };
-use bpfmand_engine::{Engine, Standing};
+use bpfmand_engine::{Engine, GonePlace, Standing};
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
 
@@ -160,18 +160,18 @@ fn link_of_a_namespace_tells_that_its_path_changed() {
         engine.attached(packets, AttachPoint::Netfilter { netns: netns.clone(), place }),
         engine.attached(listeners, AttachPoint::Netns { netns }),
     ];
-    hide(&bench);
+    let home = hide(&bench);
     for again in [false, true] {
         if again {
             bench.kernel.add_namespace(&bench.netns);
         }
-        for link in links {
-            assert_eq!(
-                state_of(&engine, link),
-                Standing::OtherPath { was: Some(bench.netns.clone()), now: None }
-            );
-        }
+        let [packets, listeners] = links.map(|link| state_of(&engine, link));
+        assert_eq!(packets, Standing::PlaceGone { place: GonePlace::KeptNamespace, why: None });
+        assert_eq!(listeners, Standing::OtherPath { was: Some(bench.netns.clone()), now: None });
     }
+    assert!(bench.kernel.add_name(Path::new(PROCESS), home));
+    let state = state_of(&engine, links[0]);
+    assert_eq!(state.name(), "elsewhere", "a process of it is there: {state}");
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use bpfman_model::{
-    AttachPoint, AttachRequest, LinkId, LoadRequest, NetfilterFamily, NetfilterHook, NetfilterPlace, Owner,
-    PerfEventPlace, ProcessScope, ProgramType, Reason, SampleRate, TenantRules,
+    AttachPoint, AttachRequest, CgroupPath, LinkId, LoadRequest, NetfilterFamily, NetfilterHook,
+    NetfilterPlace, Owner, PerfEventPlace, ProcessScope, ProgramType, Reason, SampleRate, TenantRules,
 };
 use bpfmand_engine::{Engine, EngineError, HookCheck, LinkDetails, Standing};
 use bpfmand_kernel::Kernel;
@@ -14,6 +14,7 @@ use bpfmand_kernel::sim::SimKernel;
 use crate::bench::{Ask as _, Bench, Testable, pins};
 use crate::replacements::replacement;
 use crate::simulated::bench as simulated_bench;
+use crate::strangers::force_off;
 
 fn places<K: Testable>(bench: &Bench<K>) -> Vec<(&'static str, AttachPoint)> {
     let mut all = vec![
@@ -264,4 +265,27 @@ fn link_in_the_way_of_one_that_was_lost_is_named_to_its_owner() {
         assert_eq!(reason.ends_with(&format!("link {there} is there")), is_named, "{reason}");
         assert!(is_named || reason.contains("a link of another owner"), "{reason}");
     }
+}
+
+#[test]
+fn cgroup_made_again_is_not_taken_for_the_first() {
+    let bench = crate::simulated::bench();
+    let mut engine = bench.engine();
+    let path: CgroupPath = "/web".parse().unwrap();
+    let program = engine.loads(&bench.request("points", &["no_connect"]))[0];
+    let link = engine.attached(program, AttachPoint::Cgroup { path: path.clone() });
+    for again in [false, true] {
+        if again {
+            drop(engine);
+            engine = bench.engine();
+        }
+        bench.kernel.make_group_again(&path);
+        let state = || engine.describe_link(link).unwrap().standing;
+        assert_eq!((state().name(), state().is_running()), ("gone", false));
+        assert!(state().cause().contains("its cgroup was deleted, another one has its path"), "{}", state());
+        assert!(matches!(engine.check_link(link).unwrap(), HookCheck::Mended(_)));
+        assert!(state().is_running());
+    }
+    force_off(&bench, &format!("links/{link}"));
+    assert_eq!(engine.describe_link(link).unwrap().standing.name(), "lost");
 }

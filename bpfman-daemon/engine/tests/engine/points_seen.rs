@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bpfman_model::{AttachPoint, AttachRequest, MapId, OrderIntent, Owner, ProgramId, Reason};
-use bpfmand_engine::{Engine, EngineError};
+use bpfmand_engine::{Engine, EngineError, GonePlace, Standing};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
 
@@ -275,6 +275,10 @@ fn linux_a_group_that_comes_again_has_its_programs() {
     let check = engine.check_link(link).unwrap();
     assert!(format!("{check:?}").contains("does not exist"), "{check:?}");
     std::fs::create_dir(&group.folder).unwrap();
+    drop(engine);
+    let (engine, _) = bench.start();
+    let state = engine.describe_link(link).unwrap().standing;
+    assert_eq!(state, Standing::PlaceGone { place: GonePlace::OtherGroup, why: None });
     engine.check_link(link).unwrap();
     assert!(engine.describe_link(link).unwrap().standing.is_running());
     up(&bench);

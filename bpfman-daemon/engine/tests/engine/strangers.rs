@@ -46,7 +46,7 @@ fn conflict(error: EngineError) -> HookConflict {
 }
 
 /// The same as `bpftool link detach` does: the link exists, and runs nothing.
-fn force_off<K: Testable>(bench: &Bench<K>, pin: &str) {
+pub fn force_off<K: Testable>(bench: &Bench<K>, pin: &str) {
     let kernel = &*bench.kernel;
     let link = kernel.open_pin(Path::new(pin)).unwrap().unwrap();
     kernel.pin(&link, Path::new("stranger")).unwrap();

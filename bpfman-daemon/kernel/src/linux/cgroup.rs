@@ -44,8 +44,9 @@ pub fn attach(
     (path, attach_type): (&CgroupPath, u32),
     anchor: ListAnchor,
     expected_revision: Option<u64>,
-) -> Result<OwnedFd, KernelError> {
+) -> Result<(OwnedFd, u64), KernelError> {
     let group = open(path)?;
+    let id = id_of(&group, path)?;
     // Kernels without `cgroup_order` know no flags, and append.
     let (flags, relative) = match anchor {
         ListAnchor::Last => (0, 0),
@@ -61,21 +62,28 @@ pub fn attach(
         ..Default::default()
     };
     let hook = || format!("of cgroup {path}");
-    sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| match source.raw_os_error() {
-        Some(libc::ESTALE) => KernelError::HookChanged { hook: hook() },
-        Some(libc::EINVAL) if let ListAnchor::Before(link) | ListAnchor::After(link) = anchor => {
-            KernelError::Preorder { link, hook: hook() }
-        }
-        Some(libc::ENOENT) if anchor.name().is_some() => {
-            KernelError::NoAnchor { anchor: anchor.name().unwrap_or_default(), hook: hook() }
-        }
-        Some(libc::EPERM) => KernelError::HookHeld {
-            hook: format!("of cgroup {path}, or of one above it"),
-            holder: "a program that was attached there so that it is the only one".to_owned(),
-            look: Some("bpftool cgroup tree".to_owned()),
-        },
-        _ => KernelError::call("attach", format!("a program to cgroup {path}"), source),
-    })
+    let link =
+        sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| match source.raw_os_error() {
+            Some(libc::ESTALE) => KernelError::HookChanged { hook: hook() },
+            Some(libc::EINVAL) if let ListAnchor::Before(link) | ListAnchor::After(link) = anchor => {
+                KernelError::Preorder { link, hook: hook() }
+            }
+            Some(libc::ENOENT) if anchor.name().is_some() => {
+                KernelError::NoAnchor { anchor: anchor.name().unwrap_or_default(), hook: hook() }
+            }
+            Some(libc::EPERM) => KernelError::HookHeld {
+                hook: format!("of cgroup {path}, or of one above it"),
+                holder: "a program that was attached there so that it is the only one".to_owned(),
+                look: Some("bpftool cgroup tree".to_owned()),
+            },
+            _ => KernelError::call("attach", format!("a program to cgroup {path}"), source),
+        })?;
+    Ok((link, id))
+}
+
+fn id_of(group: &OwnedFd, path: &CgroupPath) -> Result<u64, KernelError> {
+    let facts = rustix::fs::fstat(group);
+    Ok(facts.map_err(|error| KernelError::call("look at", format!("cgroup {path}"), error))?.st_ino)
 }
 
 pub fn contents(path: &CgroupPath, attach_type: u32) -> Result<GroupContents, KernelError> {
@@ -99,13 +107,14 @@ pub fn contents(path: &CgroupPath, attach_type: u32) -> Result<GroupContents, Ke
         preorder: is_short.then_some(0),
         ..RunOrder::default()
     });
-    let id = rustix::fs::fstat(&group).map_err(|error| fail(error.into()))?.st_ino;
+    let id = id_of(&group, path)?;
     let mut links = if order.is_empty() { Vec::new() } else { links_at(id, attach_type).map_err(fail)? };
     let entries = order.into_iter().map(|program| {
         let at = links.iter().position(|(_, runs)| *runs == program);
         (program, at.map(|at| links.remove(at).0))
     });
     Ok(GroupContents {
+        id,
         revision: Some(revision).filter(|revision| *revision != 0),
         entries: entries.collect(),
         preorder,

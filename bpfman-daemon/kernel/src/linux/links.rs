@@ -110,7 +110,9 @@ fn create(
             usdt::attach(program, &place, *specs).map(in_file)
         }
         LinkTarget::Cgroup { path, attach_type, anchor, expected_revision } => {
-            cgroup::attach(program, (path, *attach_type), *anchor, *expected_revision)
+            let (link, id) = cgroup::attach(program, (path, *attach_type), *anchor, *expected_revision)?;
+            targets.push(TargetIdentity::Group { id });
+            Ok(link)
         }
         LinkTarget::Netns { home, netns, attach_type } => {
             finder.enter_known(*home, *netns, || netns_links::attach(program, *attach_type))

@@ -1,7 +1,8 @@
 use bpfman_model::{CgroupPath, GroupContents, KernelLinkId, ProgramId};
 
+use super::network::SimNetwork;
 use super::objects::{Body, Key, LINK, SimLinkTarget};
-use super::{SimState, refuse};
+use super::{SimKernel, SimState, refuse};
 use crate::sim::errno::EINVAL;
 use crate::{KernelError, ListAnchor};
 
@@ -21,6 +22,25 @@ impl Default for GroupHook {
     }
 }
 
+impl SimNetwork {
+    pub fn group_id(&self, path: &CgroupPath) -> u64 {
+        self.group_ids.get(&path.to_string()).copied().unwrap_or(1)
+    }
+}
+
+impl SimKernel {
+    /// Removes a cgroup, which ends its links, and makes another one of the same path.
+    pub fn make_group_again(&self, path: &CgroupPath) {
+        let mut state = self.state();
+        let id = state.network.group_id(path) + 1;
+        state.network.group_ids.insert(path.to_string(), id);
+        let hooks = format!("cgroup {path}, ");
+        let at_it = state.network.groups.iter().filter(|(at, _)| at.starts_with(&hooks));
+        let links: Vec<Key> = at_it.flat_map(|(_, hook)| hook.links.clone()).collect();
+        links.into_iter().for_each(|link| state.detach(link));
+    }
+}
+
 impl SimState {
     pub(super) fn group_contents(&self, path: &CgroupPath, attach_type: u32) -> GroupContents {
         let none = GroupHook::default();
@@ -30,6 +50,7 @@ impl SimState {
             Some((ProgramId(self.objects.id(program)), Some(KernelLinkId(self.objects.id(*link)))))
         };
         GroupContents {
+            id: self.network.group_id(path),
             revision: Some(hook.revision),
             entries: hook.links.iter().filter_map(entry).collect(),
             preorder: Some(0),

@@ -108,6 +108,7 @@ pub(super) struct SimNetwork {
     pub xdp: BTreeMap<(NetnsId, IfIndex), (AttachedBy, XdpRunsIn)>,
     pub tcx: BTreeMap<TcPlace, TcxHook>,
     pub groups: BTreeMap<String, GroupHook>,
+    pub group_ids: BTreeMap<String, u64>,
     made: u64,
     pub overruns: u64,
 }
@@ -125,6 +126,7 @@ impl SimNetwork {
             xdp: BTreeMap::new(),
             tcx: BTreeMap::new(),
             groups: BTreeMap::new(),
+            group_ids: BTreeMap::new(),
             made: 0,
             overruns: 0,
         }

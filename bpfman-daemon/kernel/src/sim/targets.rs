@@ -124,6 +124,9 @@ impl SimState {
                 let identity = ModuleIdentity { name: module.clone(), inode };
                 return Ok(vec![TargetIdentity::Module(identity)]);
             }
+            (None, LinkTarget::Cgroup { path, .. }) => {
+                return Ok(vec![TargetIdentity::Group { id: self.network.group_id(path) }]);
+            }
             (None, _) => return Ok(Vec::new()),
         };
         let mut found = Vec::new();
