@@ -1,4 +1,4 @@
-//! Search of all paths to network namespaces, shared by the observations of one list.
+//! Search of all paths to network namespaces, and netkit devices in them, shared by the observations of one list.
 #![cfg_attr(not(feature = "linux"), allow(dead_code, reason = "a simulated kernel does not search"))]
 
 use std::cell::RefCell;
@@ -6,11 +6,15 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::path::PathBuf;
 
+use bpfman_model::{IfIndex, NetnsId};
+
 thread_local! {
     static SEARCH: RefCell<Search> = const { RefCell::new(Search::Repeated) };
+    static NETKIT: RefCell<BTreeMap<NetnsId, NetkitDevices>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 pub(crate) type NamespacePaths = BTreeMap<u64, PathBuf>;
+pub(crate) type NetkitDevices = Vec<(IfIndex, String)>;
 
 #[derive(Debug)]
 enum Search {
@@ -19,8 +23,8 @@ enum Search {
     Done(NamespacePaths),
 }
 
-/// Limits this thread to one search for namespaces until dropped: each hook in a namespace without a path would repeat
-/// it. Do not change anything because of a shared result, in which new paths are missing.
+/// Limits this thread to one search for namespaces, and one list of the netkit devices of each, until dropped: each hook
+/// or link would repeat it. Do not change anything because of a shared result, in which new paths are missing.
 #[derive(Debug)]
 pub struct SearchOnce {
     is_outermost: bool,
@@ -46,6 +50,7 @@ impl Drop for SearchOnce {
     fn drop(&mut self) {
         if self.is_outermost {
             SEARCH.set(Search::Repeated);
+            NETKIT.take();
         }
     }
 }
@@ -63,4 +68,15 @@ pub(crate) fn keep(found: &NamespacePaths) {
             *search = Search::Done(found.clone());
         }
     });
+}
+
+pub(crate) fn netkit_devices(home: NetnsId) -> Option<NetkitDevices> {
+    NETKIT.with_borrow(|known| known.get(&home).cloned())
+}
+
+pub(crate) fn keep_netkit_devices(home: NetnsId, devices: NetkitDevices) {
+    let is_shared = SEARCH.with_borrow(|search| !matches!(search, Search::Repeated));
+    if is_shared {
+        NETKIT.with_borrow_mut(|known| known.insert(home, devices));
+    }
 }

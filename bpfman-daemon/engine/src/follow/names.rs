@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bpfman_model::{AttachPoint, HookKey, Interface, LinkId};
-use bpfmand_kernel::Kernel;
+use bpfmand_kernel::{Kernel, SearchOnce};
 
 use crate::follow::at_interface::{AtInterface, ChainOrLink};
 use crate::follow::{FollowReport, Present};
@@ -40,6 +40,7 @@ impl<K: Kernel> Engine<K> {
             };
             state.links.values().filter(is_here).map(|link| link.id).collect()
         };
+        let _list = SearchOnce::begin();
         for id in here {
             let renamed = self.rename_netkit(id).map(|renamed| report.renamed += usize::from(renamed));
             report.add(renamed, || format!("following the name of the device of link {id}"));

@@ -3,8 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use bpfman_model::{AttachPoint, Interface, LinkId, LoadRequest, MapId, ProgramId, Reason, TenantRules};
+use bpfman_model::{
+    AttachPoint, Interface, LinkId, LoadRequest, MapId, ProgramId, Reason, TenantRules, uapi::attach_type,
+};
 use bpfmand_engine::{Engine, HookCheck, Standing};
+use bpfmand_kernel::SearchOnce;
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
@@ -187,6 +190,19 @@ fn linux_netkit_programs_decide_what_leaves_an_end() {
         let details = engine.describe_link(link).unwrap();
         assert_eq!((details.standing, &details.record.point), (Standing::Running, &at(&bench, "kit1")));
     }
+    let handle = bench.kernel.open_pin(&Path::new("links").join(link.to_string())).unwrap().unwrap();
+    let name = || {
+        let kind = attach_type::NETKIT_PRIMARY;
+        bench.kernel.netkit_device(bench.home(), Some(&bench.netns), &handle, kind).unwrap().unwrap()
+    };
+    {
+        let _list = SearchOnce::begin();
+        assert_eq!(name(), "kit1");
+        assert!(ip(&bench, &["link", "set", "kit1", "name", "kit2"]));
+        assert_eq!(name(), "kit1", "one list does for all links");
+    }
+    assert_eq!(name(), "kit2");
+    assert!(ip(&bench, &["link", "set", "kit2", "name", "kit1"]));
     let beside = Beside::new("netkit");
     assert!(ip(&bench, &["link", "set", "kit1", "netns", beside.name()]));
     engine.follow_interfaces(Some(&bench.netns)).unwrap();

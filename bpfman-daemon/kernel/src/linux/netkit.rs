@@ -7,6 +7,7 @@ use bpfman_model::{HookKind, IfIndex, Interface};
 use super::attr::{self, Command};
 use super::{interfaces, netlink, netns, sys};
 use crate::KernelError;
+use crate::search_once::NetkitDevices;
 
 /// `BPF_MPROG_MAX` minus the terminator of the list.
 const MAX_PROGRAMS: usize = 63;
@@ -36,18 +37,30 @@ pub fn attach(
     })
 }
 
+pub fn devices_here() -> Result<NetkitDevices, KernelError> {
+    let all = netlink::socket().and_then(|socket| interfaces::list_by(&socket)).map_err(fail)?;
+    let devices = all.into_iter().filter(|facts| facts.kind.as_deref() == Some("netkit"));
+    Ok(devices.map(|facts| (facts.ifindex, facts.name)).collect())
+}
+
+fn fail(source: io::Error) -> KernelError {
+    KernelError::call("find", "the netkit device of a link", source)
+}
+
 /// Returns the name of the device at which a link runs, if it is in the namespace of this thread. The kernel describes
 /// a program at the peer by the number of that end, which may be in another namespace.
-pub fn device_here(link: &OwnedFd, attach_type: u32) -> Result<Option<String>, KernelError> {
-    let fail = |source: io::Error| KernelError::call("find", "the netkit device of a link", source);
+pub fn device_here(
+    link: &OwnedFd,
+    attach_type: u32,
+    mut devices: NetkitDevices,
+) -> Result<Option<String>, KernelError> {
     let mut info = attr::LinkInfo::default();
     sys::info(link, &mut info).map_err(fail)?;
-    let mut all = netlink::socket().and_then(|socket| interfaces::list_by(&socket)).map_err(fail)?;
     // Most links run at the device that the kernel names: ask there first.
-    all.sort_by_key(|facts| facts.ifindex.0 != info.words[0]);
-    for device in all.into_iter().filter(|facts| facts.kind.as_deref() == Some("netkit")) {
-        if has_link(device.ifindex, attach_type, info.id).map_err(fail)? {
-            return Ok(Some(device.name));
+    devices.sort_by_key(|(ifindex, _)| ifindex.0 != info.words[0]);
+    for (ifindex, name) in devices {
+        if has_link(ifindex, attach_type, info.id).map_err(fail)? {
+            return Ok(Some(name));
         }
     }
     Ok(None)

@@ -10,6 +10,7 @@ use crate::linux::{
     LinuxKernel, attr::Command, cgroup, clsact, facts, hook_contents, iterator, links, netkit, netns,
     struct_ops, symbols, xdp,
 };
+use crate::search_once;
 use crate::{FilterPlace, FoundFile, KernelError, KernelHooks, LinkTarget, NewLink, ProbeTargetError};
 
 impl LinuxKernel {
@@ -120,7 +121,13 @@ impl KernelHooks for LinuxKernel {
         link: &OwnedFd,
         attach_type: u32,
     ) -> Result<Option<String>, KernelError> {
-        self.namespaces.enter_known(Some(home), netns, || netkit::device_here(link, attach_type))
+        let known = search_once::netkit_devices(home);
+        let (name, devices) = self.namespaces.enter_known(Some(home), netns, || {
+            let devices = known.map_or_else(netkit::devices_here, Ok)?;
+            Ok((netkit::device_here(link, attach_type, devices.clone())?, devices))
+        })?;
+        search_once::keep_netkit_devices(home, devices);
+        Ok(name)
     }
 
     fn end_link(&self, path: &Path) -> Result<(), KernelError> {
