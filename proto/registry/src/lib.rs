@@ -10,6 +10,7 @@ mod key;
 mod oci_failure;
 mod oci_transfer;
 mod push;
+mod referrer_pages;
 mod registry;
 mod registry_access;
 mod registry_connection;

@@ -8,6 +8,7 @@ use reqwest::Method;
 
 use crate::oci_failure::OciFailure;
 use crate::oci_transfer::OciTransfer;
+use crate::referrer_pages::ReferrerPages;
 use crate::registry_connection::{ANSWER, RegistryConnection, RegistryRequest, RegistryUse};
 use crate::{RegistryAccess, RegistryError};
 use bpfman_image_format::{Descriptor, Digest, ImageReference, media};
@@ -54,16 +55,8 @@ impl Registry {
         Ok((bytes, digest))
     }
 
-    pub(crate) async fn referrers(&self, digest: Digest) -> Option<Vec<u8>> {
-        let what = format!("the referrers of {}@{digest}", self.image.name());
-        let request = RegistryRequest {
-            method: Method::GET,
-            url: self.connection.url(&format!("referrers/{digest}"), &what).ok()?,
-            accept: Some(media::OCI_INDEX),
-            what: &what,
-        };
-        let mut response = self.connection.good(&request).await.ok()?;
-        self.connection.body(&mut response, MANIFEST_LIMIT).await.ok()
+    pub(crate) fn referrers(&self, digest: Digest) -> Result<ReferrerPages<'_>, RegistryError> {
+        ReferrerPages::of(&self.connection, &self.image, digest)
     }
 
     pub(crate) async fn blob(&self, blob: &Descriptor) -> Result<Vec<u8>, RegistryError> {

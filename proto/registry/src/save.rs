@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -77,7 +78,7 @@ pub async fn save(
     access: impl Into<RegistryAccess>,
     progress: Option<TransferProgress<'_>>,
 ) -> Result<Saved, SaveError> {
-    let registry = Registry::new(image, access.into(), RegistryUse::Pull)?;
+    let registry = Arc::new(Registry::new(image, access.into(), RegistryUse::Pull)?);
     let name = match (image.digest(), image.tag()) {
         (None, None) => image.at_tag("latest"),
         _ => image.clone(),
@@ -104,7 +105,7 @@ pub async fn save(
 }
 
 struct Saving<'a> {
-    registry: Registry,
+    registry: Arc<Registry>,
     layout: &'a OciLayout,
     subjects: BTreeSet<Digest>,
     progress: Option<TransferProgress<'a>>,
@@ -130,13 +131,17 @@ impl Saving<'_> {
                 )
                 | SaveError::Malformed { .. }),
             ) => {
-                if self.warnings.len() < MAX_WARNINGS {
-                    self.warnings.push(format!("signatures may be missing: {error}"));
-                }
+                self.warn(error.to_string());
             }
             Err(error) => return Err(error),
         }
         Ok(None)
+    }
+
+    fn warn(&mut self, why: String) {
+        if self.warnings.len() < MAX_WARNINGS {
+            self.warnings.push(format!("signatures may be missing: {why}"));
+        }
     }
 
     fn count(&mut self, bytes: &[u8]) {
@@ -185,11 +190,8 @@ impl Saving<'_> {
 
     /// Skips attestations and lists of components: they may be large, and verify nothing.
     async fn referrers(&mut self, subject: Digest) -> Result<usize, SaveError> {
-        let Some(list) = self.registry.referrers(subject).await else { return Ok(0) };
-        // Some registries return a web page instead of a list.
-        let Ok(list) = self.parse(&list, "the referrers") else { return Ok(0) };
         let mut signatures = 0;
-        for entry in list.manifests.into_iter().take(MAX_REFERRERS) {
+        for entry in self.listed(subject).await? {
             let found = self.manifest(&entry.digest.to_string()).await;
             let Some((referrer, bytes)) = self.if_answered(found)? else { continue };
             let is_signature = |layer: &Descriptor| {
@@ -205,6 +207,25 @@ impl Saving<'_> {
             }
         }
         Ok(signatures)
+    }
+
+    async fn listed(&mut self, subject: Digest) -> Result<Vec<Descriptor>, SaveError> {
+        let what = format!("the list of the referrers of {subject}");
+        let mut listed = Vec::new();
+        let registry = Arc::clone(&self.registry);
+        let mut pages = registry.referrers(subject)?;
+        while listed.len() <= MAX_REFERRERS {
+            let page = pages.next().await.map_err(SaveError::from);
+            let Some(Some(page)) = self.if_answered(page)? else { break };
+            // Some registries return a web page instead of a list.
+            let page = self.parse(&page, &what);
+            listed.extend(self.if_answered(page)?.into_iter().flat_map(|list| list.manifests));
+        }
+        if listed.len() > MAX_REFERRERS {
+            listed.truncate(MAX_REFERRERS);
+            self.warn(format!("more than {MAX_REFERRERS}, the most that are looked at, are in {what}"));
+        }
+        Ok(listed)
     }
 
     fn parse(&self, bytes: &[u8], what: &str) -> Result<Document, SaveError> {

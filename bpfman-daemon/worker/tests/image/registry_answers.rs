@@ -11,7 +11,7 @@ use bpfman_registry::SigningKey;
 use bpfmand_image::{
     Category, FetchPolicy, ImageError, Limits, RegistrySetting, RegistrySettings, VerifiedBy,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn sign(hostile: &Hostile, digest: Digest, key: &SigningKey) {
     use base64::prelude::{BASE64_STANDARD, Engine as _};
@@ -208,6 +208,42 @@ async fn an_image_is_saved_where_signatures_are_not_answered() {
     let layout = bpfman_image_format::OciLayout::open_or_create(folder.path()).unwrap();
     let latest = world.hostile.image("a:latest");
     bpfman_registry::save(&latest, &layout, None, None).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn image_save_reads_all_pages_of_referrers() {
+    let world = World::new("save_pages");
+    let place = format!("referrers/{}", world.digest);
+    let entry = world.referrer(&world.making().bundle(world.digest), world.digest);
+    let list = |entries: &[Value]| Answer::ok(json!({ "manifests": entries }).to_string());
+    let next = |address: &str| format!("<{address}>; rel=next");
+    let (second, third) = (format!("/v2/a/{place}?page=2"), format!("/v2/a/{place}?page=3"));
+    let save = async || {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = bpfman_image_format::OciLayout::open_or_create(folder.path()).unwrap();
+        let saved = bpfman_registry::save(&world.image, &layout, None, None).await.unwrap();
+        (saved.signatures, saved.warnings.join("; "))
+    };
+    world.hostile.set(&place, list(&[]).header("link", &next(&second)));
+    world.hostile.set_query(&second, list(&[]).header("link", &next(&third)));
+    world.hostile.set_query(&third, list(std::slice::from_ref(&entry)));
+    assert_eq!(save().await, (1, String::new()));
+    let first = || list(std::slice::from_ref(&entry));
+    world.hostile.set(&place, first().header("link", &next(&second)));
+    for (answer, told) in [
+        (Answer::status(500).header("retry-after", "0"), "failed at the referrers of"),
+        (Answer::ok("<html>"), "referrers of"),
+        (list(&[]).header("link", &next("/v2/b/x")), "the next page is elsewhere"),
+        (list(&[]).header("link", &next(&second)), "they have more than 32 pages"),
+        (list(&vec![json!({ "mediaType": "x", "digest": Digest::of(b"none"), "size": 1 }); 256]), "more than 256"),
+    ] {
+        world.hostile.set_query(&second, answer);
+        let (signatures, warnings) = save().await;
+        assert_eq!(signatures, 1, "the first page is kept: {warnings}");
+        assert!(warnings.contains("signatures may be missing") && warnings.contains(told), "{told}: {warnings}");
+    }
+    world.hostile.set(&place, Answer::status(404));
+    assert_eq!(save().await, (0, String::new()), "there are none");
 }
 
 #[tokio::test]
