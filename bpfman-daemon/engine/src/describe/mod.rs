@@ -32,7 +32,7 @@ use bpfmand_kernel::Kernel;
 use crate::describe::details::{ManagedProgram, MapDetails, PreviousVersion, ProgramDetails};
 use crate::standing::lacking;
 use crate::state::records::ProgramRecord;
-use crate::state::{HookPart, Loss, Standing, has_pair};
+use crate::state::{Loss, Standing, has_pair};
 use crate::{Engine, EngineError, paths};
 
 struct Seen {
@@ -128,8 +128,7 @@ impl<K: Kernel> Engine<K> {
             Some(facts) if facts.tag != before.tag => Standing::lost(Loss::OtherProgram),
             Some(_) => match lacking(&self.missing_map_pins(&before)?) {
                 Some(part) => Standing::torn(part),
-                None if self.lacks_own_pin(&before)? => Standing::torn(HookPart::ProgramPin),
-                None => Standing::Running,
+                None => self.lacking_own_pin(&before)?.map_or(Standing::Running, Standing::torn),
             },
         };
         let has_ended = || self.state().program(id).is_none_or(|now| now.uid != before.uid);

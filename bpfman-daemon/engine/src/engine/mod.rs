@@ -25,6 +25,7 @@ mod operation;
 mod options;
 pub mod orphaned_maps;
 pub mod overlay;
+pub mod pin_finding;
 mod pins;
 mod preorder_links;
 mod recovery_report;

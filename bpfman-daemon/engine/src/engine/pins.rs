@@ -5,6 +5,7 @@ use std::path::Path;
 use bpfman_model::{LinkFacts, MapId, ProgramFacts};
 use bpfmand_kernel::Kernel;
 
+use crate::engine::pin_finding::PinFinding;
 use crate::state::records::{LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError, paths};
 
@@ -35,15 +36,21 @@ impl<K: Kernel> Engine<K> {
     }
 
     pub(crate) fn pinned_program(&self, pin: &Path) -> Result<Option<ProgramFacts>, EngineError> {
-        Ok(self.kernel.open_pin(pin)?.map(|program| self.kernel.program_of(&program)).transpose()?)
+        Ok(self.object_at(pin)?.and_then(|found| self.kernel.program_of(&found).ok()))
     }
 
     pub(crate) fn pinned_map(&self, pin: &Path) -> Result<Option<MapId>, EngineError> {
-        Ok(self.kernel.open_pin(pin)?.map(|map| self.kernel.map_of(&map)).transpose()?.map(|map| map.id))
+        Ok(self.object_at(pin)?.and_then(|found| self.kernel.map_of(&found).ok()).map(|map| map.id))
+    }
+
+    fn object_at(&self, pin: &Path) -> Result<Option<K::Handle>, EngineError> {
+        match self.kernel.open_pin(pin) {
+            Err(_) if self.kernel.is_folder(pin)? => Ok(None),
+            found => Ok(found?),
+        }
     }
 
     pub(crate) fn is_pinned_program(&self, record: &ProgramRecord) -> Result<bool, EngineError> {
-        let facts = self.pinned_program(&record.pin())?;
-        Ok(facts.is_some_and(|facts| facts.id == record.id && facts.tag == record.tag))
+        Ok(self.find_program_of(record)? == PinFinding::Own)
     }
 }

@@ -8,6 +8,7 @@ use bpfmand_kernel::{Kernel, LogRequest};
 
 use crate::engine::RecoveryReport;
 use crate::engine::map_sizes::MapSizes;
+use crate::engine::pin_finding::PinFinding;
 use crate::engine::undo::{retry_once, undoing};
 use crate::guard::rules_of_program;
 use crate::load::linked::LinkedLoad;
@@ -89,7 +90,8 @@ impl<K: Kernel> Engine<K> {
         }
         for map in public {
             let pin = paths::maps(program.map_folder).join(&map.name);
-            if self.pinned_map(&pin)? != map.id {
+            let Some(id) = map.id else { continue };
+            if self.find_map_at(&pin, id)? != PinFinding::Own {
                 return Ok(false);
             }
         }
@@ -102,13 +104,14 @@ impl<K: Kernel> Engine<K> {
         if !self.is_of_this_boot(program) {
             return Ok(false);
         }
-        let pin = paths::program(program.id);
-        if self.kernel.open_pin(&pin)?.is_some() {
-            return self.is_pinned_program(program);
+        let found = self.find_program_of(program)?;
+        if found == PinFinding::Own {
+            return Ok(true);
         }
         match self.kernel.open_program(program.id)? {
             Some(handle) if self.kernel.program_of(&handle)?.tag == program.tag => {
-                self.kernel.pin(&handle, &pin)?;
+                self.free_pin(&program.pin(), found)?;
+                self.kernel.pin(&handle, &program.pin())?;
                 Ok(true)
             }
             _ => Ok(false),

@@ -10,11 +10,15 @@ use bpfman_model::{MapId, OperationId, ProgramId};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::SlotTarget;
 
+use crate::engine::pin_finding::PinFinding;
 use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError, paths};
 
 /// Unchanged counts of filled slots, each after a wait for packets, after which the kernel is not emptying an array.
 const MAX_SAME: usize = 3;
+
+/// Each holder that closes an array without pins lets the kernel empty it once more, some time later.
+const MAX_FILLS: usize = 4;
 
 impl<K: Kernel> Engine<K> {
     /// Fills the slots of an array that the objects of its loads declare, if all of these are empty and no pin of the array
@@ -27,8 +31,13 @@ impl<K: Kernel> Engine<K> {
         if slots.is_empty() || !self.is_emptied(map, &slots)? {
             return Ok(());
         }
-        for (slot, target) in &slots {
-            self.kernel.fill_slot(map, *slot, &self.loaded_program(*target)?)?;
+        for _ in 0..MAX_FILLS {
+            for (slot, target) in &slots {
+                self.kernel.fill_slot(map, *slot, &self.loaded_program(*target)?)?;
+            }
+            if self.stays_filled(map, &slots)? {
+                break;
+            }
         }
         tracing::warn!(map = %id, slots = slots.len(), "the kernel emptied an array of programs whose pins were removed: it has those of its object again");
         Ok(())
@@ -50,7 +59,7 @@ impl<K: Kernel> Engine<K> {
                 .collect()
         };
         for pin in pins {
-            if self.pinned_map(&pin)? == Some(id) {
+            if self.find_map_at(&pin, id)? == PinFinding::Own {
                 return Ok(true);
             }
         }
@@ -84,15 +93,27 @@ impl<K: Kernel> Engine<K> {
         Ok(found)
     }
 
+    fn filled(&self, map: &K::Handle, slots: &BTreeMap<u32, ProgramId>) -> Result<usize, EngineError> {
+        let mut filled = 0;
+        for slot in slots.keys() {
+            filled += usize::from(self.kernel.has_slot(map, *slot)?);
+        }
+        Ok(filled)
+    }
+
+    fn stays_filled(&self, map: &K::Handle, slots: &BTreeMap<u32, ProgramId>) -> Result<bool, EngineError> {
+        for _ in 0..MAX_SAME {
+            self.kernel.wait_for_readers()?;
+            if self.filled(map, slots)? < slots.len() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Waits while the kernel empties the array, one slot after the other.
     fn is_emptied(&self, map: &K::Handle, slots: &BTreeMap<u32, ProgramId>) -> Result<bool, EngineError> {
-        let count = || -> Result<usize, EngineError> {
-            let mut filled = 0;
-            for slot in slots.keys() {
-                filled += usize::from(self.kernel.has_slot(map, *slot)?);
-            }
-            Ok(filled)
-        };
+        let count = || self.filled(map, slots);
         let (mut filled, mut same) = (count()?, 0);
         while filled > 0 && same < MAX_SAME {
             self.kernel.wait_for_readers()?;

@@ -133,6 +133,8 @@ pub enum HookPart {
     CpuLinks,
     /// Pin of a program.
     ProgramPin,
+    /// Pin of a program, in place of which another object or a folder is.
+    OwnProgramPin,
     /// Pins of a program's maps.
     MapPins,
     /// Pins of a program's maps, in place of which other objects are pinned.
@@ -283,6 +285,7 @@ impl Standing {
                         "CPUs were switched on or off, or pins of its links for them were removed"
                     }
                     HookPart::ProgramPin => "its pin was removed",
+                    HookPart::OwnProgramPin => "its pin was replaced by another object",
                     HookPart::MapPins => "pins of its maps were removed",
                     HookPart::OwnMapPins => "pins of its maps were replaced by pins of other objects",
                     HookPart::Slot => "someone took a program of its chain out of libxdp's dispatcher",

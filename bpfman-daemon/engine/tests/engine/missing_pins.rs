@@ -189,6 +189,63 @@ fn other_maps_in_place_of_own_ones_are_told_and_removed<K: Testable>(bench: &Ben
     assert_eq!((pinned(&place), standing(&engine)), (before["counts"], Standing::Running));
 }
 
+fn other_objects_at_a_programs_pin_are_told_and_removed<K: Testable>(bench: &Bench<K>) {
+    let mut engine = bench.engine();
+    let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
+    let link = engine.attached(alpha, bench.xdp(1));
+    let place = PathBuf::from(format!("prog_{alpha}"));
+    let other = bench.kernel.open_program(bravo).unwrap().unwrap();
+    let map = bench.kernel.create_map(&MapSpec::sized("theirs", map_type::ARRAY, 4, 8, 1), None).unwrap();
+    for theirs in [&other, &map] {
+        for restarts in [false, true] {
+            bench.kernel.unpin(&place).unwrap();
+            bench.kernel.pin(theirs, &place).unwrap();
+            let standing =
+                |engine: &Engine<K>| engine.describe_program(alpha).unwrap().managed.unwrap().standing;
+            assert!(standing(&engine).cause().contains("its pin was replaced by another object"));
+            if restarts {
+                drop(engine);
+                engine = bench.engine();
+            } else {
+                let report = format!("{:?}", engine.check_all().mended);
+                assert!(report.contains("its pin was replaced by another object"), "{report}");
+            }
+            let pin = bench.kernel.open_pin(&place).unwrap().unwrap();
+            assert_eq!(bench.kernel.program_of(&pin).unwrap().id, alpha);
+            assert_eq!(standing(&engine), Standing::Running);
+            assert!(engine.describe_link(link).unwrap().standing.is_running());
+        }
+    }
+}
+
+fn folders_at_pins_are_told_and_removed_if_empty<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let enters = engine.loads(&bench.request("tail_calls", &["xdp_enters", "xdp_drops"]))[0];
+    engine.attached(enters, bench.xdp(1));
+    let jumps = Path::new("maps").join(enters.to_string()).join("jumps");
+    let own = PathBuf::from(format!("prog_{enters}"));
+    let standing = || engine.describe_program(enters).unwrap().managed.unwrap().standing;
+    for (place, cause) in [
+        (jumps, "pins of its maps were replaced by pins of other objects"),
+        (own, "its pin was replaced by another object"),
+    ] {
+        bench.kernel.unpin(&place).unwrap();
+        let inner = place.join("inner");
+        bench.kernel.make_folder(&inner).unwrap();
+        assert!(standing().cause().contains(cause), "{}", standing());
+        let listed = engine.list(&Default::default()).unwrap();
+        assert!(listed.iter().any(|program| program.id == enters));
+        let report = engine.check_all();
+        assert_eq!((report.mended.len(), report.lost.len()), (0, 1), "{report:?}");
+        assert!(format!("{report:?}").contains("remove folder"), "{report:?}");
+        bench.kernel.remove_folder(&inner).unwrap();
+        let report = engine.check_all();
+        assert_eq!((report.mended.len(), report.lost.len()), (1, 0), "{report:?}");
+        assert_eq!(standing(), Standing::Running);
+        assert!(bench.kernel.open_pin(&place).unwrap().is_some());
+    }
+}
+
 fn map_that_no_program_names_outlives_its_pin<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let [loaded] = &engine.load(&bench.request("kept_map", &["pass"])).unwrap().programs[..] else {
@@ -310,6 +367,8 @@ on_both_kernels!(
     pin_of_a_program_comes_back,
     pins_of_maps_come_back,
     other_maps_in_place_of_own_ones_are_told_and_removed,
+    other_objects_at_a_programs_pin_are_told_and_removed,
+    folders_at_pins_are_told_and_removed_if_empty,
     map_that_no_program_names_outlives_its_pin,
     a_link_is_not_taken_for_that_of_another_record,
 );

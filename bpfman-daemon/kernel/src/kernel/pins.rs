@@ -10,6 +10,9 @@ pub trait KernelPins: KernelObjects {
     /// Removes an empty folder; a missing one is no error.
     fn remove_folder(&self, path: &Path) -> Result<(), KernelError>;
 
+    /// Returns whether a folder is there, and not a pin or nothing.
+    fn is_folder(&self, path: &Path) -> Result<bool, KernelError>;
+
     /// Returns the names in a folder, sorted; empty if it is missing.
     fn list_folder(&self, path: &Path) -> Result<Vec<String>, KernelError>;
 

@@ -13,6 +13,10 @@ impl KernelPins for LinuxKernel {
         self.pins.remove_folder(path)
     }
 
+    fn is_folder(&self, path: &Path) -> Result<bool, KernelError> {
+        self.pins.is_folder(path)
+    }
+
     fn list_folder(&self, path: &Path) -> Result<Vec<String>, KernelError> {
         self.pins.list(path)
     }

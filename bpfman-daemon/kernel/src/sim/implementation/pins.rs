@@ -16,6 +16,10 @@ impl KernelPins for SimKernel {
         self.enter("remove_folder")?.pins.remove_folder(path).map_err(pin_error("remove folder", path))
     }
 
+    fn is_folder(&self, path: &Path) -> Result<bool, KernelError> {
+        Ok(self.enter("is_folder")?.pins.is_folder(path))
+    }
+
     fn list_folder(&self, path: &Path) -> Result<Vec<String>, KernelError> {
         self.enter("list_folder")?.pins.list(path).map_err(pin_error("list", path))
     }

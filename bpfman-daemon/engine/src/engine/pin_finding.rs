@@ -1,0 +1,56 @@
+//! Objects at paths of our pins: others can remove a pin, and put another object or a folder in its place.
+
+use std::path::Path;
+
+use bpfman_model::MapId;
+use bpfmand_kernel::Kernel;
+
+use crate::state::records::ProgramRecord;
+use crate::{Engine, EngineError};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PinFinding {
+    Own,
+    Absent,
+    OtherObject,
+    Folder,
+}
+
+impl PinFinding {
+    pub const fn is_other(self) -> bool {
+        matches!(self, Self::OtherObject | Self::Folder)
+    }
+}
+
+impl<K: Kernel> Engine<K> {
+    pub(crate) fn find_map_at(&self, pin: &Path, map: MapId) -> Result<PinFinding, EngineError> {
+        // Programs and links have no facts of a map.
+        self.find_at(pin, |found| self.kernel.map_of(found).is_ok_and(|facts| facts.id == map))
+    }
+
+    pub(crate) fn find_program_of(&self, record: &ProgramRecord) -> Result<PinFinding, EngineError> {
+        self.find_at(&record.pin(), |found| {
+            let facts = self.kernel.program_of(found);
+            facts.is_ok_and(|facts| facts.id == record.id && facts.tag == record.tag)
+        })
+    }
+
+    fn find_at(&self, pin: &Path, is_own: impl Fn(&K::Handle) -> bool) -> Result<PinFinding, EngineError> {
+        match self.kernel.open_pin(pin) {
+            Ok(Some(found)) if is_own(&found) => Ok(PinFinding::Own),
+            Ok(Some(_)) => Ok(PinFinding::OtherObject),
+            Ok(None) => Ok(PinFinding::Absent),
+            Err(_) if self.kernel.is_folder(pin)? => Ok(PinFinding::Folder),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Frees the path of an own pin. A folder that has anything in it stays, and is an error.
+    pub(crate) fn free_pin(&self, pin: &Path, found: PinFinding) -> Result<(), EngineError> {
+        match found {
+            PinFinding::Own | PinFinding::Absent => Ok(()),
+            PinFinding::OtherObject => Ok(self.kernel.unpin(pin)?),
+            PinFinding::Folder => Ok(self.kernel.remove_folder(pin)?),
+        }
+    }
+}
