@@ -47,7 +47,7 @@ pub fn program(
             managed.excess.as_ref().map(|excess| excess.done.name().to_owned()).unwrap_or_default();
         shown.ttl_left = managed.left.map(|left| left.as_secs());
         shown.standing = standing(&managed.standing).into();
-        shown.warnings = managed.warnings.clone();
+        shown.warnings = record.warnings.clone();
         shown.global_texts = record.global_texts.clone().into_iter().collect();
         shown.attach_target = record.target.clone().unwrap_or_default();
         if let SourceRecord::Image { digest, verified_by, .. } = &record.source {

@@ -27,6 +27,8 @@ pub struct ObservedProgram {
     pub inherited: bool,
     /// After a reboot, the daemon has only the record of programs that the kernel rejected.
     pub runs: bool,
+    /// Parts that its load left out.
+    pub warnings: Vec<String>,
     pub links: Vec<ObservedLink>,
 }
 
@@ -162,6 +164,7 @@ fn gather(programs: Vec<ext::Program>, links: &[ext::Link]) -> ObservedPrograms 
                 object_sha256: program.bytecode_sha256,
                 inherited: false,
                 runs,
+                warnings: program.warnings,
                 links: of(kernel.id).collect(),
             })
         })

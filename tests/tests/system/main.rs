@@ -72,6 +72,7 @@ mod kprobe_offsets;
 mod libxdp_kill;
 mod life;
 mod limits;
+mod load_warnings;
 mod loading;
 mod map_dumps;
 mod map_entries;

@@ -115,7 +115,10 @@ impl RunningPrograms {
     }
 
     async fn read_maps(&mut self, object: &ObjectFile) -> Result<(), CliError> {
-        let there = self.session.maps().await?;
+        let (there, left_out) = self.session.maps().await?;
+        for text in left_out {
+            self.note(text)?;
+        }
         let mut maps = followed(object, &there, &self.command.record)?;
         if self.command.no_maps {
             maps.retain(|map| matches!(map.contents, MapContents::Ring(_) | MapContents::Perf(_)));

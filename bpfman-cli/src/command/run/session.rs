@@ -153,18 +153,22 @@ impl Session {
         Ok(answer.maps)
     }
 
-    pub async fn maps(&mut self) -> Result<Vec<(u32, ext::Map)>, CliError> {
-        let mut maps: Vec<(u32, ext::Map)> = Vec::new();
+    /// Returns the maps, each with a program that has it, and what the load left out.
+    pub async fn maps(&mut self) -> Result<(Vec<(u32, ext::Map)>, Vec<String>), CliError> {
+        let (mut maps, mut left_out) = (Vec::<(u32, ext::Map)>::new(), Vec::new());
         for program in &self.programs {
             let request = ext::GetProgramRequest { id: program.id };
-            let described = self.services.ext.get_program(request).await?.into_inner().program;
-            for map in described.unwrap_or_default().maps {
+            let answer = self.services.ext.get_program(request).await?.into_inner();
+            let described = answer.program.unwrap_or_default();
+            for map in described.maps {
                 if !maps.iter().any(|(_, known)| known.id == map.id) {
                     maps.push((program.id, map));
                 }
             }
+            let name = &program.planned.name;
+            left_out.extend(described.warnings.iter().map(|text| format!("{name}: {text}")));
         }
-        Ok(maps)
+        Ok((maps, left_out))
     }
 
     /// Removes all links. A link that does not exist is no failure.

@@ -369,5 +369,6 @@ fn program_record<H>(
         guard: None,
         budget: ProgramBudget::default(),
         extends: None,
+        warnings: Vec::new(),
     }
 }

@@ -28,8 +28,6 @@ pub struct ManagedProgram {
     pub excess: Option<CpuExcess>,
     /// Time until the program is unloaded, if it has a deadline.
     pub left: Option<Duration>,
-    /// Parts that its load left out, since the daemon's start.
-    pub warnings: Vec<String>,
 }
 
 /// Version of a program before its last replacement.

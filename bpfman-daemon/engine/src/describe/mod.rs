@@ -142,7 +142,6 @@ impl<K: Kernel> Engine<K> {
         ManagedProgram {
             excess,
             left,
-            warnings: self.load_warnings.of(record.uid),
             map_used_by: state.users_of_folder(record.map_folder),
             links: state.links_of(record.uid).map(|link| link.id).collect(),
             previous: state.previous.get(&record.uid).map(|previous| PreviousVersion {

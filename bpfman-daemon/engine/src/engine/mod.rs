@@ -15,7 +15,6 @@ pub mod inner_maps;
 mod kept_open;
 pub mod kernel_types;
 mod leftovers;
-mod load_warnings;
 pub mod locks;
 pub mod map_sizes;
 pub mod members;
@@ -57,7 +56,6 @@ use crate::engine::held_network::{HeldNetwork, HookChanges};
 use crate::engine::inner_maps::FoundInnerMaps;
 use crate::engine::kept_open::KeptOpen;
 use crate::engine::kernel_types::KernelTypes;
-use crate::engine::load_warnings::LoadWarnings;
 use crate::engine::locks::{Guard, Locks, Subject};
 use crate::engine::members::MemberCache;
 use crate::engine::open_programs::OpenPrograms;
@@ -99,7 +97,6 @@ pub struct Engine<K: Kernel> {
     pub(crate) preorder_links: PreorderLinks,
     pub(crate) left_maps: OrphanedMaps,
     pub(crate) file_looks: FileChecks,
-    pub(crate) load_warnings: LoadWarnings,
     changes: ChangeCount,
     pub(crate) settling: Mutex<()>,
     state: Mutex<State>,
@@ -132,7 +129,6 @@ impl<K: Kernel> Engine<K> {
             preorder_links: PreorderLinks::default(),
             left_maps: OrphanedMaps::default(),
             file_looks: FileChecks::default(),
-            load_warnings: LoadWarnings::default(),
             changes: ChangeCount::default(),
             settling: Mutex::default(),
             state: Mutex::default(),

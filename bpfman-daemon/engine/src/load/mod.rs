@@ -128,10 +128,6 @@ impl<K: Kernel> Engine<K> {
         }
         self.step("load", "move into place");
         retry_once(|| self.place_programs(operation, &recorded))?;
-        self.load_warnings.note(
-            &self.state(),
-            recorded.iter().zip(&loaded).map(|(record, loaded)| (record.uid, loaded.warnings.clone())),
-        );
         let described = recorded.iter().zip(&loaded);
         let programs =
             described.map(|(record, loaded)| self.describe_loaded(record, loaded.facts.clone())).collect();

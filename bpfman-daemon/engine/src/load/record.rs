@@ -53,6 +53,7 @@ impl LoadRecorder<'_> {
             declared: Some(self.plan.object.declared()),
             budget: self.budget.clone(),
             extends: program.extends.clone(),
+            warnings: program.warnings.clone(),
         }
     }
 }

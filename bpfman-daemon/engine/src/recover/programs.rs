@@ -209,6 +209,7 @@ impl<K: Kernel> Engine<K> {
                 guard: new.guard,
                 text,
                 declared: Some(object.declared()),
+                warnings: new.warnings,
                 map_folder: match owner {
                     None => new.facts.id,
                     Some(owner) if Some(owner.uid) == programs.first().map(|first| first.uid) => {

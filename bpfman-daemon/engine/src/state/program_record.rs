@@ -153,6 +153,9 @@ pub struct ProgramRecord {
     /// Replaced function, if this is an extension. `target` names the program by its kernel id at the load.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extends: Option<ExtendsRecord>,
+    /// Parts that the load left out; those of the last load, if a reboot repeated it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 impl ProgramRecord {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use bpfman_model::{LoadRequest, MapSpec, Owner, ProgramId, Reason, Selector, map_type};
-use bpfmand_engine::{SCHEMA, Standing};
+use bpfmand_engine::{ProgramDetails, SCHEMA, Standing};
 use bpfmand_store::{Batch, Store, StoreOptions, Table};
 
 use crate::bench::{Ask as _, Bench, Testable, pins};
@@ -12,7 +12,7 @@ use crate::bench::{Ask as _, Bench, Testable, pins};
 #[test]
 fn damaged_debug_records_are_a_warning_of_the_load() {
     let bench = crate::simulated::bench();
-    let engine = bench.engine();
+    let mut engine = bench.engine();
     let whole = crate::objects::object("programs");
     let is_records = |bytes: &[u8]| bytes == [0x9f, 0xeb, 1, 0];
     let at = whole.windows(4).rposition(is_records).unwrap();
@@ -23,15 +23,24 @@ fn damaged_debug_records_are_a_warning_of_the_load() {
     std::fs::write(&file, damaged).unwrap();
     let warnings = |request: &LoadRequest| {
         let loaded = engine.load(request).unwrap().programs;
-        loaded.into_iter().map(|program| program.managed.unwrap().warnings).collect::<Vec<_>>()
+        let warnings_of = |program: ProgramDetails| program.managed.unwrap().record.warnings.clone();
+        loaded.into_iter().map(warnings_of).collect::<Vec<_>>()
     };
     assert_eq!(warnings(&request), vec![Vec::<String>::new(); 2]);
     request.source = bpfman_model::BytecodeSource::File(file);
     for told in warnings(&request) {
         assert!(told.len() == 1 && told[0].contains("source lines"), "{told:?}");
     }
-    let last = *engine.ids().last().unwrap();
-    assert_eq!(engine.describe_program(last).unwrap().managed.unwrap().warnings.len(), 1);
+    for boots in [false, true] {
+        drop(engine);
+        if boots {
+            bench.kernel.reboot();
+        }
+        engine = bench.engine();
+        let last = *engine.ids().last().unwrap();
+        let told = engine.describe_program(last).unwrap().managed.unwrap().record.warnings.clone();
+        assert!(told.len() == 1 && told[0].contains("source lines"), "{told:?}");
+    }
 }
 
 fn a_loaded_program_is_listed_until_it_is_unloaded<K: Testable>(bench: &Bench<K>) {
