@@ -32,6 +32,17 @@ pub enum ProbeTargetError {
         /// Answer of the kernel.
         source: io::Error,
     },
+    /// Functions of modules, on a kernel whose links of many functions have only its own.
+    #[error(
+        "such a link has functions of kernel modules since Linux 6.2, and this is {release}; of module {module}, attach \
+         a kprobe to each"
+    )]
+    OfModule {
+        /// Name of the module of the first one.
+        module: String,
+        /// Release of the kernel.
+        release: String,
+    },
     /// Several functions have the name: the kernel would choose any of them.
     #[error("the kernel has {0} functions of that name: choose one that it has once")]
     SeveralKernelFunctions(usize),

@@ -85,6 +85,9 @@ impl EngineError {
                     reason: ProbeTargetError::Unreadable { .. } | ProbeTargetError::OutsideFunction { .. },
                     ..
                 } => Reason::Denied,
+                KernelError::NoProbeTarget { reason: ProbeTargetError::OfModule { .. }, .. } => {
+                    Reason::Unsupported
+                }
                 KernelError::HookGone { .. }
                 | KernelError::NoTracepoint { .. }
                 | KernelError::NoRawTracepoint { .. }

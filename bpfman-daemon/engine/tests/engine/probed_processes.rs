@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use bpfman_model::{AttachPoint, LinkId, PerfEventPlace, ProcessScope, ProgramType};
+use bpfman_model::{AttachPoint, LinkId, PerfEventPlace, ProcessScope, ProgramType, Reason};
 use bpfmand_engine::{Engine, HookCheck, Standing};
 use bpfmand_kernel::prelude::*;
-use bpfmand_kernel::sim::SimKernel;
+use bpfmand_kernel::sim::{SimKernel, SimOptions};
 
 use crate::bench::{Ask as _, Bench};
 use crate::points::clock;
@@ -86,6 +86,28 @@ fn a_link_of_a_living_process_comes_back() {
     let (engine, report) = bench.start();
     assert_eq!((report.reattached, report.problems), (links.len(), Vec::new()));
     assert!(links.iter().all(|link| engine.describe_link(*link).unwrap().standing.is_running()));
+}
+
+#[test]
+fn kprobe_multi_of_a_module_names_the_kernel_that_has_it() {
+    for (options, is_refused) in [(SimOptions::linux_6_1(), true), (SimOptions::default(), false)] {
+        let bench = crate::simulated::bench_of(options);
+        bench.kernel.load_module("dummy", &["dummy_xmit"]);
+        let engine = bench.engine();
+        let program = engine.loads(&bench.request("points", &["many_entries"]))[0];
+        let at = |names: &[&str]| AttachPoint::KprobeMulti {
+            functions: names.iter().map(|name| name.parse().unwrap()).collect(),
+        };
+        engine.attached(program, at(&["do_nothing"]));
+        let attached = engine.try_attach(program, at(&["do_nothing", "dummy_xmit"]));
+        assert_eq!(attached.is_err(), is_refused);
+        if let Err(error) = attached {
+            assert_eq!(error.kind(), Reason::Unsupported);
+            let words = ["dummy_xmit", "since Linux 6.2, and this is 6.1.0-sim", "module dummy"];
+            assert!(words.iter().all(|word| error.to_string().contains(word)), "{error}");
+            assert_eq!(engine.all_links().len(), 1);
+        }
+    }
 }
 
 #[test]

@@ -61,6 +61,11 @@ pub fn module_of(function: &str) -> io::Result<Option<String>> {
     module_in(BufReader::new(File::open(PATH)?), function)
 }
 
+/// Returns those of the functions that only modules have, each with its module.
+pub fn in_modules(names: &BTreeSet<&str>) -> io::Result<BTreeMap<String, String>> {
+    in_modules_of(BufReader::new(File::open(PATH)?), names)
+}
+
 struct ListedSymbol<'a> {
     address: &'a str,
     /// Letter as in `nm`: lower case for static symbols.
@@ -108,6 +113,23 @@ fn module_in(list: impl BufRead, wanted: &str) -> io::Result<Option<String>> {
         found = symbol.module.map(str::to_owned);
         ControlFlow::Break(())
     })?;
+    Ok(found)
+}
+
+fn in_modules_of(list: impl BufRead, names: &BTreeSet<&str>) -> io::Result<BTreeMap<String, String>> {
+    let (mut own, mut found) = (BTreeSet::new(), BTreeMap::new());
+    each(list, |symbol| {
+        if !is_function(&symbol) || !names.contains(symbol.name) {
+            return;
+        }
+        match symbol.module {
+            None => drop(own.insert(symbol.name.to_owned())),
+            Some(module) => {
+                found.entry(symbol.name.to_owned()).or_insert_with(|| module.to_owned());
+            }
+        }
+    })?;
+    found.retain(|name, _| !own.contains(name));
     Ok(found)
 }
 
@@ -170,6 +192,14 @@ mod tests {
         assert_eq!(made("of_module"), ": its compiler made of_module.isra.0 of it");
         assert_eq!(made("one"), ": its compiler made one.a, one.b, one.c of it");
         assert_eq!(made("finish_no"), "");
+    }
+
+    #[test]
+    fn functions_that_only_modules_have_are_found() {
+        let list = "0 t open\n0 t xmit\t[dummy]\n0 t open\t[dummy]\n0 t xmit\t[veth]\n0 d data\t[dummy]\n";
+        let names = BTreeSet::from(["open", "xmit", "data", "missing"]);
+        let found = in_modules_of(list.as_bytes(), &names).unwrap();
+        assert_eq!(found, BTreeMap::from([("xmit".to_owned(), "dummy".to_owned())]));
     }
 
     #[test]

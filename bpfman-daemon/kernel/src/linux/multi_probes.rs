@@ -5,9 +5,10 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use bpfman_model::{FileIdentity, FunctionPattern};
 
 use super::attr::{self, Command};
-use super::{kallsyms, perf, sys};
+use super::{features, kallsyms, perf, sys};
 use crate::{KernelError, ProbeTargetError};
 
+const MODULES_SINCE: (u32, u32) = (6, 2);
 const ON_RETURN: u32 = 1;
 /// A pattern for all traceable functions of a kernel matches 60,000.
 const MAX_FUNCTIONS: usize = 1 << 17;
@@ -49,6 +50,15 @@ fn why_not(names: &BTreeSet<&str>, all: String, source: std::io::Error) -> Kerne
     if let Some(name) = names.iter().find(|name| !known.contains_key(**name)) {
         let target = format!("kernel function \"{name}\"");
         return KernelError::NoProbeTarget { target, reason: perf::no_kernel_function(name) };
+    }
+    if features::version() < MODULES_SINCE {
+        let in_modules = kallsyms::in_modules(names).unwrap_or_default();
+        if let Some(module) = in_modules.values().next().cloned() {
+            let named = in_modules.keys().take(MAX_NAMED).map(String::as_str).collect::<Vec<_>>();
+            let target = format!("kernel functions {}", named.join(", "));
+            let reason = ProbeTargetError::OfModule { module, release: features::release() };
+            return KernelError::NoProbeTarget { target, reason };
+        }
     }
     let traceable = perf::traceable_functions().unwrap_or_default();
     let traceable: BTreeSet<&str> =

@@ -94,6 +94,7 @@ impl SimState {
                 self.attach_once(program, SimLinkTarget::Place { kernel_type: link_type::RAW_TRACEPOINT, at })
             }
             LinkTarget::KprobeMulti { functions, .. } => {
+                self.refuse_functions_of_modules(functions)?;
                 let at = functions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
                 let place = SimLinkTarget::Place { kernel_type: link_type::KPROBE_MULTI, at };
                 Ok(self.objects.add(Body::Link { program, place }))

@@ -221,7 +221,7 @@ impl SimKernel {
                 clock: SimClock::default(),
                 tcx: options.features.tcx,
                 online_cpus: (0..options.features.possible_cpus).collect(),
-                targets: SimTargets::default(),
+                targets: SimTargets::of(&options.features),
                 faults: Faults::default(),
             })),
             features: options.features,

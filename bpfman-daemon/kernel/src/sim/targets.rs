@@ -2,12 +2,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use bpfman_model::{
-    FileIdentity, FunctionHints, ModuleIdentity, ProcessIdentity, TargetIdentity, processes_of,
+    FileIdentity, FunctionHints, FunctionPattern, ModuleIdentity, ProcessIdentity, TargetIdentity, processes_of,
 };
 
 use super::errno::{self, ENOENT};
 use super::{SimKernel, SimState};
-use crate::{KernelError, LinkTarget, ProbeTargetError};
+use crate::{Features, KernelError, LinkTarget, ProbeTargetError};
 
 const FIRST_FILE: u64 = 1;
 
@@ -24,6 +24,7 @@ pub(super) struct SimTargets {
     users: BTreeMap<u32, u32>,
     modules: BTreeMap<String, Option<u64>>,
     functions: BTreeMap<String, String>,
+    kernel: (String, (u32, u32)),
     /// Changes so far: new files, writes, processes and modules get distinct numbers.
     made: u64,
 }
@@ -43,6 +44,10 @@ impl Default for SimFile {
 }
 
 impl SimTargets {
+    pub(super) fn of(features: &Features) -> Self {
+        Self { kernel: (features.release.clone(), features.version), ..Self::default() }
+    }
+
     pub(super) fn reboot(&mut self) {
         self.processes.clear();
         self.groups.clear();
@@ -108,6 +113,16 @@ impl SimState {
             // Every process id exists; after a reboot it denotes another process.
             None => (pid != 0).then_some(self.objects.generation),
         }
+    }
+
+    /// As the kernel before Linux 6.2, which has a link of its own functions only.
+    pub(super) fn refuse_functions_of_modules(&self, of: &[FunctionPattern]) -> Result<(), KernelError> {
+        let (release, version) = &self.targets.kernel;
+        let names = of.iter().filter_map(FunctionPattern::name);
+        let mut found = names.filter_map(|name| Some((name, self.targets.functions.get(name)?)));
+        let Some((name, module)) = found.next().filter(|_| *version < (6, 2)) else { return Ok(()) };
+        let reason = ProbeTargetError::OfModule { module: module.clone(), release: release.clone() };
+        Err(KernelError::NoProbeTarget { target: format!("kernel functions {name}"), reason })
     }
 
     pub(super) fn identities(&self, target: &LinkTarget<'_>) -> Result<Vec<TargetIdentity>, KernelError> {
