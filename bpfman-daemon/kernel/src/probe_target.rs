@@ -137,6 +137,18 @@ pub enum ProbeTargetError {
         /// Name of the function.
         function: String,
     },
+    /// The file does not have the function among the symbols that are read, and has packed ones.
+    #[error(
+        "{} has no function \"{function}\", or only among the packed symbols of its section .gnu_debugdata, which are not \
+         read: install its debug symbols, or give an offset",
+        path.display()
+    )]
+    PackedSymbols {
+        /// Path of the file.
+        path: PathBuf,
+        /// Name of the function.
+        function: String,
+    },
     /// The file imports the function from a library.
     #[error(
         "{} takes function \"{function}\" from a library: name that library as the target",

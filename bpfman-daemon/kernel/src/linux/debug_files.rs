@@ -205,6 +205,19 @@ mod tests {
     }
 
     #[test]
+    fn packed_symbols_are_named_where_a_function_is_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let at = stripped(folder.path(), true);
+        fs::write(path("packed"), b"\xfd7zXZ\0").unwrap();
+        tool(folder.path(), &["objcopy", "--add-section=.gnu_debugdata=packed", "app"]);
+        assert_eq!(offset(&path("app")), Ok(at), "other symbols are read as before");
+        fs::remove_file(path("app.debug")).unwrap();
+        let error = offset(&path("app")).unwrap_err();
+        assert!(error.contains("no function \"work\"") && error.contains(".gnu_debugdata"), "{error}");
+    }
+
+    #[test]
     fn file_of_another_build_is_none() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);

@@ -17,6 +17,8 @@ use crate::ProbeTargetError;
 
 /// C++ has some hundred functions with one suffix.
 const MAX_PLACES: usize = 1 << 16;
+/// An ELF file with symbols, packed by xz: unpacking what a user may have written is no work for root.
+const PACKED: &str = ".gnu_debugdata";
 
 pub fn file_offset(target: &TargetFile, function: &str) -> Result<u64, ProbeTargetError> {
     let path = target.path().to_owned();
@@ -31,6 +33,7 @@ pub fn file_offset(target: &TargetFile, function: &str) -> Result<u64, ProbeTarg
         Ok(Found::Nothing { is_imported: false }) => {
             Err(ProbeTargetError::NoFunction { path, function: function.to_owned() })
         }
+        Ok(Found::Packed) => Err(ProbeTargetError::PackedSymbols { path, function: function.to_owned() }),
         Ok(Found::Nothing { is_imported: true }) => {
             Err(ProbeTargetError::Imported { path, function: function.to_owned() })
         }
@@ -63,6 +66,11 @@ fn find<Elf: FileHeader<Endian = Endianness> + Pod>(
     match found {
         Some(Found::At { address, .. }) if !unwind_table::has_start(&binary, address)? => Ok(in_binary),
         Some(found) => Ok(found),
+        None if matches!(in_binary, Found::Nothing { is_imported: false })
+            && binary.named_section(elf::SHT_PROGBITS, PACKED)?.is_some() =>
+        {
+            Ok(Found::Packed)
+        }
         None => Ok(in_binary),
     }
 }
@@ -78,6 +86,8 @@ enum Found {
         /// Imported from a library.
         is_imported: bool,
     },
+    /// The file lacks the function, and has packed symbols.
+    Packed,
     ChosenAtRunTime,
     /// In no loaded part.
     Outside,

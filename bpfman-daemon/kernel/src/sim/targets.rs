@@ -2,7 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use bpfman_model::{
-    FileIdentity, FunctionHints, FunctionPattern, ModuleIdentity, ProcessIdentity, TargetIdentity, processes_of,
+    FileIdentity, FunctionHints, FunctionPattern, ModuleIdentity, ProcessIdentity, TargetIdentity,
+    processes_of,
 };
 
 use super::errno::{self, ENOENT};
@@ -115,7 +116,7 @@ impl SimState {
         }
     }
 
-    /// As the kernel before Linux 6.2, which has a link of its own functions only.
+    /// Before Linux 6.2 such a link takes functions of the kernel itself only.
     pub(super) fn refuse_functions_of_modules(&self, of: &[FunctionPattern]) -> Result<(), KernelError> {
         let (release, version) = &self.targets.kernel;
         let names = of.iter().filter_map(FunctionPattern::name);
