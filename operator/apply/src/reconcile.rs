@@ -71,9 +71,9 @@ pub async fn reconcile(
     };
     if loaded {
         let versions = current(load, &now, None);
-        let left_out = versions.iter().flat_map(|(name, program)| {
-            program.warnings.iter().map(move |text| format!("{name}: {text}"))
-        });
+        let left_out = versions
+            .iter()
+            .flat_map(|(name, program)| program.warnings.iter().map(move |text| format!("{name}: {text}")));
         run.came.notes.extend(left_out);
         let steps = link_steps(load, &versions, &now, true);
         run.steps(load, &versions, &steps).await?;

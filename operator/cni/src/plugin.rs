@@ -8,7 +8,7 @@ use crate::ask::ask;
 use crate::environment::{self, CniCommand, CniContainer, PodName};
 use crate::error::{CniError, INVALID_CONFIGURATION, NOT_AVAILABLE, NOT_PROTECTED, TRY_AGAIN_LATER};
 use crate::network::{NEWEST, PodNetwork, VERSIONS};
-use crate::protocol::{PluginAnswer, PluginRequest, VERSION, Verb};
+use crate::protocol::{PluginAnswer, PluginRequest, Verb};
 use crate::rules::Rules;
 
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -71,14 +71,13 @@ fn previous(network: &PodNetwork) -> Result<Value, CniError> {
 
 fn request(verb: Verb, container: &CniContainer, pod: &PodName) -> PluginRequest {
     PluginRequest {
-        version: VERSION,
-        verb,
         namespace: pod.namespace.clone(),
         name: pod.name.clone(),
         uid: pod.uid.clone(),
         netns: container.netns.clone().unwrap_or_default(),
         ifname: container.ifname.clone(),
         container: container.id.clone(),
+        ..PluginRequest::of(verb)
     }
 }
 
@@ -140,17 +139,7 @@ fn farewell(network: &PodNetwork, container: &CniContainer) -> Done {
 }
 
 fn status(network: &PodNetwork) -> Result<Done, CniError> {
-    let request = PluginRequest {
-        version: VERSION,
-        verb: Verb::Status,
-        namespace: String::new(),
-        name: String::new(),
-        uid: None,
-        netns: String::new(),
-        ifname: String::new(),
-        container: String::new(),
-    };
-    let why = match ask(&network.agent_socket, &request, network.timeout()) {
+    let why = match ask(&network.agent_socket, &PluginRequest::of(Verb::Status), network.timeout()) {
         Ok(PluginAnswer { unknown: None, .. }) => return Ok(Done::default()),
         Ok(PluginAnswer { unknown: Some(why), .. }) => why,
         Err(error) => format!("{}: {error}", network.agent_socket.display()),

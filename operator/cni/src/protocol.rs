@@ -23,6 +23,8 @@ pub enum Verb {
     Del,
     /// Check of the agent itself.
     Status,
+    /// Report that another program takes the plugin out of the node's configuration; agents before 0.7 refuse it.
+    Displaced,
 }
 
 /// Request of the plugin.
@@ -51,6 +53,27 @@ pub struct PluginRequest {
     /// Id of the sandbox.
     #[serde(default)]
     pub container: String,
+    /// Configuration file that another program rewrites.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub file: String,
+}
+
+impl PluginRequest {
+    /// Returns a request about no pod.
+    #[must_use]
+    pub fn of(verb: Verb) -> Self {
+        Self {
+            version: VERSION,
+            verb,
+            namespace: String::new(),
+            name: String::new(),
+            uid: None,
+            netns: String::new(),
+            ifname: String::new(),
+            container: String::new(),
+            file: String::new(),
+        }
+    }
 }
 
 /// Missing attachment of a pod that starts nevertheless.

@@ -18,15 +18,19 @@ use signal_hook::flag;
 
 use self::competing_editor::PollHistory;
 pub use self::options::{InstallOptions, UsageError};
-use crate::PLUGIN;
+use crate::ask::ask;
 use crate::conflist::ConflistError;
+use crate::protocol::{PluginAnswer, PluginRequest, Verb};
 use crate::write::atomically;
+use crate::{PLUGIN, SOCKET};
 
 /// If a network plugin rewrites its configuration, the entry is missing for this time.
 const TURN: Duration = Duration::from_millis(500);
 
 /// Intervals of a pause: two programs that rewrite a file all the time keep the runtime busy and protect no pod.
 const BACK_OFF: u32 = 20;
+
+const REPORT: Duration = Duration::from_secs(5);
 
 /// Reason why the installation failed. The named file was not changed.
 #[derive(Debug, thiserror::Error)]
@@ -96,16 +100,31 @@ fn add_again(options: &InstallOptions, rival: &mut PollHistory) -> Result<(), In
     rival.looked(added.is_some());
     match (added, rival.undone()) {
         (Some(file), None) => eprintln!("{PLUGIN}: added to {}", file.display()),
-        (Some(file), Some(times)) => eprintln!(
-            "{PLUGIN}: warning: another program rewrites {} again and again and takes this plugin out ({times} times so far): \
-             pods start without it. A network plugin that keeps the folder to itself has to be configured not to (Cilium: \
-             cni.exclusive=false). Next attempt in {} s",
-            file.display(),
-            (TURN * BACK_OFF).as_secs()
-        ),
+        (Some(file), Some(times)) => {
+            eprintln!(
+                "{PLUGIN}: warning: another program rewrites {} again and again and takes this plugin out ({times} times so far): \
+                 pods start without it. A network plugin that keeps the folder to itself has to be configured not to (Cilium: \
+                 cni.exclusive=false). Next attempt in {} s",
+                file.display(),
+                (TURN * BACK_OFF).as_secs()
+            );
+            tell_agent(options, &file);
+        }
         (None, _) => {}
     }
     Ok(())
+}
+
+/// The agent has the node's events written, which more people see than this log.
+fn tell_agent(options: &InstallOptions, file: &Path) {
+    let socket = options.entry.agent_socket.as_deref().unwrap_or(SOCKET);
+    let file = file.display().to_string();
+    let request = PluginRequest { file, ..PluginRequest::of(Verb::Displaced) };
+    match ask(Path::new(socket), &request, REPORT) {
+        Ok(PluginAnswer { unknown: None, .. }) => {}
+        Ok(PluginAnswer { unknown: Some(why), .. }) => eprintln!("{PLUGIN}: the agent was not told: {why}"),
+        Err(error) => eprintln!("{PLUGIN}: the agent was not told: {socket}: {error}"),
+    }
 }
 
 /// The plugin stays in the configuration for the next version's start. The first process of a container has no default

@@ -1,9 +1,13 @@
 use std::fs;
+use std::io::BufReader;
 use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use bpfman_cni::protocol::{self, PluginAnswer, PluginRequest, VERSION, Verb};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -185,4 +189,36 @@ fn a_watch_waits_for_a_list_and_joins_it_again_and_again() {
     assert!(Command::new("kill").arg(&pid).status().unwrap().success());
     assert_eq!(watch.0.wait().unwrap().code(), Some(0), "not by the signal");
     assert_eq!(node.plugins("10-first.conflist"), ["bridge", "bpfman-cni"], "pods are still protected");
+}
+
+#[test]
+fn a_rival_of_the_watch_is_reported_to_the_agent() {
+    let node = Node::new();
+    let socket = node.0.path().join("cni.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let flag = format!("--agent-socket={}", socket.display());
+    let _watch = Running(node.command(&["install", "--watch", &flag]).spawn().unwrap());
+    let (sender, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let request: PluginRequest = protocol::read(BufReader::new(&stream)).unwrap();
+        protocol::write(&stream, &PluginAnswer { version: VERSION, ..PluginAnswer::default() }).unwrap();
+        sender.send(request).unwrap();
+    });
+    let mut request = None;
+    let file = node.conf().join("05-rival.conflist");
+    // Renamed into place, as the rivals do.
+    while request.is_none() {
+        if node.plugins("05-rival.conflist") != ["rival"] {
+            node.write("new", &list("rival"));
+            fs::rename(node.conf().join("new"), &file).unwrap();
+        }
+        match told.recv_timeout(Duration::from_millis(10)) {
+            Ok(found) => request = Some(found),
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Err(mpsc::RecvTimeoutError::Disconnected) => panic!("no report"),
+        }
+    }
+    let expected = PluginRequest { file: file.display().to_string(), ..PluginRequest::of(Verb::Displaced) };
+    assert_eq!(request, Some(expected));
 }

@@ -95,6 +95,7 @@ fn previous_result_is_passed_on_after_the_agents_answer() {
         netns: "/var/run/netns/cni-1".into(),
         ifname: "eth0".into(),
         container: "c0ffee".into(),
+        file: String::new(),
     };
     assert_eq!(agent.join().unwrap(), expected);
 }

@@ -1,5 +1,6 @@
 //! Agent's side of the CNI plugin: a socket, and a file with rules for when no agent listens.
 
+mod displaced;
 mod messages;
 pub mod protect;
 
@@ -116,6 +117,10 @@ async fn answer(shared: &Arc<Shared>, request: &PluginRequest) -> PluginAnswer {
             };
             tracing::info!(namespace = request.namespace, pod = request.name, ?answer, "a pod arrives");
             answer
+        }
+        Verb::Displaced => {
+            displaced::publish(shared, &request.file);
+            done
         }
         Verb::Check => check(shared, &pod(shared, request).await).await.map_or_else(failed, |()| done),
     }
