@@ -209,6 +209,22 @@ fn weak_and_strong_maps_that_bpftool_merged_load() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn functions_without_types_beside_typed_maps_load() -> Result<()> {
+    let maps = compile::bytes("untyped_functions.c")?;
+    let at = maps.windows(8).position(|bytes| bytes == [0x9f, 0xeb, 1, 0, 24, 0, 0, 0]).context("no BTF")?;
+    let folder = tempfile::tempdir()?;
+    let types = folder.path().join("types");
+    std::fs::write(&types, &maps[at..at + 24 + word(&maps, at + 16) + word(&maps, at + 20)])?;
+    let types = format!("-DTYPES=\"{}\"", types.display());
+    let (_folder, path) = compile::object_path("untyped_functions.c", &["-g0", &types])?;
+    let object = ObjectFile::parse(std::fs::read(path)?)?;
+    assert_eq!(object.maps()[0].key_size, 8);
+    assert_eq!(load(&object, BtfFeatures::ALL, |_| true)?, 2);
+    assert_eq!(verdict(&object, &[])?, 2);
+    Ok(())
+}
+
 /// libbpf refuses both.
 #[test]
 fn functions_with_dots_and_unnamed_parameters_load() -> Result<()> {
@@ -228,11 +244,12 @@ fn functions_with_dots_and_unnamed_parameters_load() -> Result<()> {
     Ok(())
 }
 
+fn word(bytes: &[u8], at: usize) -> usize {
+    bytes[at..at + 4].iter().rev().fold(0, |number, byte| number << 8 | usize::from(*byte))
+}
+
 /// Clears the names in all prototypes of functions (kind 13) of the object's BTF.
 fn without_parameter_names(bytes: &mut [u8]) -> Option<usize> {
-    let word = |bytes: &[u8], at: usize| {
-        bytes[at..at + 4].iter().rev().fold(0, |number, byte| number << 8 | usize::from(*byte))
-    };
     let start = (0..bytes.len()).find(|at| bytes[*at..].starts_with(&[0x9f, 0xeb, 1, 0, 24, 0, 0, 0]))?;
     let header = start + word(bytes, start + 4);
     let (mut at, end) =
