@@ -1,4 +1,4 @@
-//! Parts of an object that a load leaves out are told by each command that loads, and stay known.
+//! Parts of an object that a load leaves out: each command that loads prints them, and the record keeps them.
 
 use std::path::PathBuf;
 

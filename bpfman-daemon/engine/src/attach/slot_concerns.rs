@@ -26,7 +26,7 @@ pub(crate) fn still_runs(slot: &str, gone: &str) -> String {
     )
 }
 
-pub(crate) fn is_empty(slot: &str, gone: &str) -> String {
+pub(crate) fn empty_slot(slot: &str, gone: &str) -> String {
     format!("{slot} is empty, since program \"{gone}\" was unloaded: a tail call to it falls through")
 }
 

@@ -219,7 +219,7 @@ impl<K: Kernel> Engine<K> {
         contents.preorder.map(|told| told.max(known))
     }
 
-    /// `None` if its cgroup is there, or cannot be told from another one of the same path.
+    /// Returns `None` if its cgroup is there, or the same path may lead to the same one.
     pub(crate) fn gone_group(&self, program: &ProgramRecord, link: &LinkRecord) -> Option<Standing> {
         let hook = CgroupHook::of(program, link)?;
         let place = match (self.kernel.group_contents(hook.path, hook.attach_type), link.group()) {

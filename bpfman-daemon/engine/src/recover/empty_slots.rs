@@ -6,7 +6,7 @@ use bpfmand_kernel::Kernel;
 use bpfmand_object::SlotTarget;
 
 use crate::Engine;
-use crate::attach::slot_concerns::{is_empty, slot_of};
+use crate::attach::slot_concerns::{empty_slot, slot_of};
 use crate::load::linked::LinkedLoad;
 use crate::state::records::ProgramRecord;
 
@@ -28,7 +28,7 @@ impl<K: Kernel> Engine<K> {
                 linked.is_some_and(|linked| linked.linked.text.map_indexes().contains(&slot.map))
             };
             for user in programs.iter().filter(uses) {
-                let what = is_empty(&slot_of(slot.key, &map.name), name);
+                let what = empty_slot(&slot_of(slot.key, &map.name), name);
                 problems.push(format!("program \"{}\": {what}", user.name));
                 self.note_slot(user.uid, what);
             }

@@ -8,7 +8,7 @@ use bpfman_model::{Foreign, MapId, OperationId, ProgramUid, is_called};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::SlotTarget;
 
-use crate::attach::slot_concerns::{is_empty, slot_of, still_runs};
+use crate::attach::slot_concerns::{empty_slot, slot_of, still_runs};
 use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
@@ -59,7 +59,7 @@ impl<K: Kernel> Engine<K> {
             let what = slot_of(slot.key, map);
             let what = match self.kernel.program_in_slot(&self.kernel.open_map(*id)?, slot.key)? {
                 _ if self.has_user(*id, name) => continue,
-                None => is_empty(&what, name),
+                None => empty_slot(&what, name),
                 Some(program) if self.state().by_id.contains_key(&program) => continue,
                 Some(program) => {
                     let kernel_name =

@@ -94,7 +94,7 @@ pub enum Standing {
     },
 }
 
-/// Place of a link that nobody can use any more.
+/// Place of a link that no process can use any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GonePlace {
     /// A cgroup that was deleted.

@@ -235,12 +235,18 @@ async fn image_save_reads_all_pages_of_referrers() {
         (Answer::ok("<html>"), "referrers of"),
         (list(&[]).header("link", &next("/v2/b/x")), "the next page is elsewhere"),
         (list(&[]).header("link", &next(&second)), "they have more than 32 pages"),
-        (list(&vec![json!({ "mediaType": "x", "digest": Digest::of(b"none"), "size": 1 }); 256]), "more than 256"),
+        (
+            list(&vec![json!({ "mediaType": "x", "digest": Digest::of(b"none"), "size": 1 }); 256]),
+            "more than 256",
+        ),
     ] {
         world.hostile.set_query(&second, answer);
         let (signatures, warnings) = save().await;
         assert_eq!(signatures, 1, "the first page is kept: {warnings}");
-        assert!(warnings.contains("signatures may be missing") && warnings.contains(told), "{told}: {warnings}");
+        assert!(
+            warnings.contains("signatures may be missing") && warnings.contains(told),
+            "{told}: {warnings}"
+        );
     }
     world.hostile.set(&place, Answer::status(404));
     assert_eq!(save().await, (0, String::new()), "there are none");
