@@ -148,6 +148,7 @@ impl Model {
                 digest: self.digest.clone(),
                 object_sha256: load.object_sha256.clone().unwrap_or_default(),
                 runs: true,
+                warnings: Vec::new(),
                 links,
             });
         }
