@@ -41,7 +41,7 @@ fn run_and_apply_tell_parts_that_their_load_left_out() {
     let object = object_with_damaged_lines(&machine.daemon);
     let words = format!("run {} xdp_member --attach xdp:lo --for 1s", object.display());
     let ran = machine.daemon.bpfman(&words);
-    assert!(ran.stdout.contains("xdp_member: ") && ran.stdout.contains("source lines"), "{ran:?}");
+    assert!(ran.stderr.contains("note: xdp_member: its source lines"), "{ran:?}");
     let manifest = of_object(&object, &[xdp("xdp_member", 10)]);
     let applied = machine.run("apply", &manifest, "");
     assert_eq!(applied.code, 0, "{}", applied.stderr);

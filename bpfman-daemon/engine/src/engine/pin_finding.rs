@@ -1,9 +1,10 @@
 //! Objects at paths of our pins: others can remove a pin, and put another object or a folder in its place.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use bpfman_model::MapId;
-use bpfmand_kernel::Kernel;
+use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
@@ -16,6 +17,15 @@ pub enum PinFinding {
     Folder,
 }
 
+/// Returns `None` for an object of another kind, which has no such facts.
+pub fn unless_other<T>(facts: Result<T, KernelError>) -> Result<Option<T>, KernelError> {
+    match facts {
+        Ok(facts) => Ok(Some(facts)),
+        Err(KernelError::Call { source, .. }) if source.kind() == ErrorKind::InvalidInput => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 impl PinFinding {
     pub const fn is_other(self) -> bool {
         matches!(self, Self::OtherObject | Self::Folder)
@@ -24,20 +34,24 @@ impl PinFinding {
 
 impl<K: Kernel> Engine<K> {
     pub(crate) fn find_map_at(&self, pin: &Path, map: MapId) -> Result<PinFinding, EngineError> {
-        // Programs and links have no facts of a map.
-        self.find_at(pin, |found| self.kernel.map_of(found).is_ok_and(|facts| facts.id == map))
+        let id_of = |found: &K::Handle| Ok(unless_other(self.kernel.map_of(found))?.map(|facts| facts.id));
+        self.find_at(pin, |found| Ok(id_of(found)? == Some(map)))
     }
 
     pub(crate) fn find_program_of(&self, record: &ProgramRecord) -> Result<PinFinding, EngineError> {
         self.find_at(&record.pin(), |found| {
-            let facts = self.kernel.program_of(found);
-            facts.is_ok_and(|facts| facts.id == record.id && facts.tag == record.tag)
+            let facts = unless_other(self.kernel.program_of(found))?;
+            Ok(facts.is_some_and(|facts| facts.id == record.id && facts.tag == record.tag))
         })
     }
 
-    fn find_at(&self, pin: &Path, is_own: impl Fn(&K::Handle) -> bool) -> Result<PinFinding, EngineError> {
+    fn find_at(
+        &self,
+        pin: &Path,
+        is_own: impl Fn(&K::Handle) -> Result<bool, KernelError>,
+    ) -> Result<PinFinding, EngineError> {
         match self.kernel.open_pin(pin) {
-            Ok(Some(found)) if is_own(&found) => Ok(PinFinding::Own),
+            Ok(Some(found)) if is_own(&found)? => Ok(PinFinding::Own),
             Ok(Some(_)) => Ok(PinFinding::OtherObject),
             Ok(None) => Ok(PinFinding::Absent),
             Err(_) if self.kernel.is_folder(pin)? => Ok(PinFinding::Folder),

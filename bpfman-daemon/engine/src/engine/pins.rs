@@ -5,7 +5,7 @@ use std::path::Path;
 use bpfman_model::{LinkFacts, MapId, ProgramFacts};
 use bpfmand_kernel::Kernel;
 
-use crate::engine::pin_finding::PinFinding;
+use crate::engine::pin_finding::{PinFinding, unless_other};
 use crate::state::records::{LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError, paths};
 
@@ -36,11 +36,13 @@ impl<K: Kernel> Engine<K> {
     }
 
     pub(crate) fn pinned_program(&self, pin: &Path) -> Result<Option<ProgramFacts>, EngineError> {
-        Ok(self.object_at(pin)?.and_then(|found| self.kernel.program_of(&found).ok()))
+        let Some(found) = self.object_at(pin)? else { return Ok(None) };
+        Ok(unless_other(self.kernel.program_of(&found))?)
     }
 
     pub(crate) fn pinned_map(&self, pin: &Path) -> Result<Option<MapId>, EngineError> {
-        Ok(self.object_at(pin)?.and_then(|found| self.kernel.map_of(&found).ok()).map(|map| map.id))
+        let Some(found) = self.object_at(pin)? else { return Ok(None) };
+        Ok(unless_other(self.kernel.map_of(&found))?.map(|map| map.id))
     }
 
     fn object_at(&self, pin: &Path) -> Result<Option<K::Handle>, EngineError> {
