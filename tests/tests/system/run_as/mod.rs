@@ -4,6 +4,7 @@ mod grants;
 mod hostile;
 mod life;
 mod outcomes;
+mod routes;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
