@@ -1,7 +1,8 @@
 //! CNI plugin behind a real main plugin: packets, refusals, outages.
 
-use std::io::{ErrorKind, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
 use std::net::UdpSocket;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -332,4 +333,28 @@ async fn outages_leave_no_pod_unprotected_and_no_other_waiting() {
     site.node.daemon.kill();
     site.add_bare("shop/web-1").0.refused(100, &["ClusterBpfApplication guard", "xdp_member"]);
     site.add_bare("other/web-1").0.accepted();
+}
+
+#[tokio::test]
+async fn a_plugin_that_a_rival_takes_out_is_an_event_of_the_node() {
+    let Some((site, _agent)) = Site::start("displaced").await else { return };
+    let request = json!({ "version": 1, "verb": "displaced", "file": "/etc/cni/net.d/05-rival.conflist" });
+    for _ in 0..2 {
+        let mut stream = UnixStream::connect(site.path("cni.sock")).unwrap();
+        writeln!(stream, "{request}").unwrap();
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&answer).unwrap()["unknown"], Value::Null, "{answer}");
+    }
+    let events = || {
+        let line = ["get", "events", "-A", "-o", "json", "--field-selector=reason=NetworkPluginDisplaced"];
+        let listed: Value = serde_json::from_str(&site.cluster.kubectl(&line).success()).unwrap();
+        listed["items"].as_array().unwrap().clone()
+    };
+    wait::until("the event is written", async || !events().is_empty()).await;
+    let [event] = &events()[..] else { panic!("one a minute: {:?}", events()) };
+    let about = &event["involvedObject"];
+    assert_eq!((&about["kind"], &about["name"]), (&json!("Node"), &json!(site.node.name)), "{event}");
+    let message = event["message"].as_str().unwrap();
+    assert!(message.contains("05-rival.conflist") && message.contains("cni.exclusive=false"), "{message}");
 }
