@@ -217,9 +217,8 @@ impl SessionCalls {
             return Err(Errno::PERM.into());
         }
         self.permit_call(layout, &attr, fields, passed, (namespace, program))?;
-        // A program that can do nothing neither counts nor is listed: it is closed at once.
-        let is_counted = layout.command != command::PROG_LOAD || !is_trivial(fields, passed.0);
-        if is_counted {
+        // Libraries load programs that can do nothing, and close them at once.
+        if layout.command != command::PROG_LOAD || !is_trivial(fields, passed.0) {
             self.check_room(layout)?;
         }
         let loads = (layout.command == command::PROG_LOAD)
@@ -245,7 +244,7 @@ impl SessionCalls {
                 (Ok(value), None)
             }
             Ok(CallValue::Descriptor(descriptor)) => {
-                if let (true, Some(Returned::New(_))) = (is_counted, layout.returns)
+                if let Some(Returned::New(_)) = layout.returns
                     && let Some(object) = brokered::object_id(&descriptor)
                 {
                     self.session.remember(object.kind, object.id, loads);

@@ -133,10 +133,13 @@ async fn callers_are_accepted_while_others_are_identified() {
         Ok(Peer { uid: 4711, ..Peer::default() })
     };
     let system = SocketSystem { identify, unread: |_| Ok(0), counts_for: |uid| uid, trim: || {} };
-    let maps: OpenMaps = Arc::new(|_| Box::pin(async { Err(tonic::Status::unimplemented("none")) }));
+    let handovers = HandoverCalls {
+        open: Arc::new(|_| Box::pin(async { Err(tonic::Status::unimplemented("none")) })),
+        start: Arc::new(|_, _| Box::pin(async { Err(tonic::Status::unimplemented("none")) })),
+    };
     let access: Arc<dyn AccessSource> = Arc::new(Arc::<AccessPolicy>::default());
     let connections =
-        Connections { routes: Routes::default(), maps, system, journal: Arc::default(), access };
+        Connections { routes: Routes::default(), handovers, system, journal: Arc::default(), access };
     let listener = UnixListener::bind(&path).unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let served = tokio::spawn(connections.serve(listener, async { drop(stopped.await) }));
