@@ -10,7 +10,7 @@ use toml::Spanned;
 use crate::policy_error::PolicyError;
 use crate::{
     FileRule, Mode, Pattern, PolicyRule, Requirement, Revoked, RevokedRunning, Signers, TrustRoot,
-    TrustedIdentity, TrustedKey, trust_root,
+    TrustedIdentity, TrustedKey, TrustedKeyError, trust_root,
 };
 
 /// Contents of `policy.toml`.
@@ -111,14 +111,26 @@ type ReadFile<'a> = &'a mut dyn FnMut(&Path) -> io::Result<String>;
 impl PolicyFile {
     /// Parses the text of the policy; `read` reads the files that it names. Returns all defects.
     pub fn parse(text: &str, read: ReadFile<'_>) -> Result<Self, TextDefects> {
-        let mut reading =
-            RuleReading { tables: PolicyTables::parse(text), read, root: None, names_root: false };
+        Self::read(text, read, false)
+    }
+
+    /// Parses a policy that an earlier version may have accepted with keys and roots that can verify nothing: they are left
+    /// out, so that what needs them is refused, as it was then.
+    pub fn parse_accepted(text: &str, read: ReadFile<'_>) -> Result<Self, TextDefects> {
+        Self::read(text, read, true)
+    }
+
+    fn read(text: &str, read: ReadFile<'_>, was_accepted: bool) -> Result<Self, TextDefects> {
+        let tables = PolicyTables::parse(text);
+        let mut reading = RuleReading { tables, read, root: None, names_root: false, was_accepted };
         let mode = reading.tables.take("mode").map(|mode| mode.value);
         if let Some(root) = reading.tables.take::<Spanned<String>>("trusted_root") {
             reading.names_root = true;
             let root = root.value;
             let found = reading.trusted_root(root.get_ref());
-            reading.root = reading.good(root.span().start, found);
+            if !(was_accepted && matches!(found, Err(PolicyError::Root { .. }))) {
+                reading.root = reading.good(root.span().start, found);
+            }
         }
         let entries = reading.tables.take_each::<Entry>("images");
         let rules = entries.into_iter().filter_map(|entry| reading.rule(entry)).collect();
@@ -142,6 +154,7 @@ struct RuleReading<'t, 'r> {
     read: ReadFile<'r>,
     root: Option<TrustRoot>,
     names_root: bool,
+    was_accepted: bool,
 }
 
 impl RuleReading<'_, '_> {
@@ -188,6 +201,10 @@ impl RuleReading<'_, '_> {
         let mut keys: Vec<TrustedKey> = Vec::new();
         for text in entry.keys {
             let key = key(text.get_ref(), &mut *self.read);
+            let is_broken = matches!(key, Err(PolicyError::Key { source: TrustedKeyError::Numbers, .. }));
+            if self.was_accepted && is_broken {
+                continue;
+            }
             let key = self.good(text.span().start, key);
             // The same key twice must not count as two signers.
             keys.extend(key.filter(|key| keys.iter().all(|known| known.fingerprint() != key.fingerprint())));
@@ -207,7 +224,7 @@ impl RuleReading<'_, '_> {
             false => usize::MAX,
         };
         // Signers that cannot be parsed may or may not be different ones.
-        let are_known = whole && names_signers && self.tables.count() == known;
+        let are_known = whole && names_signers && self.tables.count() == known && !self.was_accepted;
         if minimum == 0 || are_known && minimum > most {
             let why = PolicyError::Minimum { pattern: shown.clone(), minimum, signers: most };
             self.tables.found(minimum_at, why);

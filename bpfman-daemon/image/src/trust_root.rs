@@ -6,13 +6,18 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::der::is_der_sequence;
+use crate::der::{KeyShape, is_der_sequence};
 
 /// Name of Sigstore's public instance in `trusted_root`, with its keys as of the worker's build.
 pub const PUBLIC_GOOD: &str = "public-good";
 
 /// Media types of the format, of each version.
 const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.trustedroot";
+
+const HASHES: [&str; 9] =
+    ["sha2_256", "sha2_384", "sha2_512", "sha256", "sha384", "sha512", "sha-256", "sha-384", "sha-512"];
+/// Bytes of a log's id.
+const ID: usize = 32;
 
 /// Trusted root: certificate authorities, transparency logs, timestamp authorities. Configured, never fetched. The worker
 /// parses certificates and keys.
@@ -51,14 +56,74 @@ impl TrustRoot {
                 "{place} is neither a certificate nor a key (DER, in base64)"
             )));
         }
+        if let Some(mistake) = wrong_field(&root) {
+            return Err(TrustRootError(mistake));
+        }
         Ok(Self::Json(text.to_owned()))
     }
 }
 
-/// Decodes both alphabets, with or without padding, as the worker does.
+/// Looks for what the worker would refuse the whole root for, at the first image that needs it.
+fn wrong_field(root: &Value) -> Option<String> {
+    let each = |list: &'static str| {
+        let entries = root[list].as_array().into_iter().flatten().enumerate();
+        entries.map(move |(place, entry)| (format!("{list}[{place}]"), entry))
+    };
+    for (place, authority) in each("certificateAuthorities") {
+        if !authority["uri"].is_string() {
+            return Some(format!("{place}.uri is missing"));
+        }
+    }
+    for (place, log) in each("tlogs").chain(each("ctlogs")) {
+        let fields = [("/baseUrl", ".baseUrl"), ("/publicKey/keyDetails", ".publicKey.keyDetails")];
+        if let Some((_, name)) = fields.iter().find(|(at, _)| !log.pointer(at).is_some_and(Value::is_string))
+        {
+            return Some(format!("{place}{name} is missing"));
+        }
+        let algorithm = &log["hashAlgorithm"];
+        if !algorithm.as_str().is_some_and(|name| HASHES.contains(&name.to_lowercase().as_str())) {
+            return Some(format!(
+                "{place}.hashAlgorithm is {algorithm}: expected one of {}",
+                HASHES.join(", ")
+            ));
+        }
+        if decoded(&log["logId"]["keyId"]).is_none() {
+            return Some(format!("{place}.logId.keyId is missing, or no base64"));
+        }
+    }
+    // The worker skips keys of algorithms that it does not know, with their ids.
+    let is_known = |log: &&Value| {
+        let key = decoded(&log["publicKey"]["rawBytes"]).map(|key| KeyShape::of(&key));
+        matches!(key, Some(KeyShape::P256 | KeyShape::Rsa))
+    };
+    let mut ids = Vec::new();
+    for (place, log) in each("tlogs").filter(|(_, log)| is_known(log)) {
+        let id = decoded(&log["logId"]["keyId"]).unwrap_or_default();
+        if id.len() != ID {
+            return Some(format!("{place}.logId.keyId has {} bytes and not {ID}", id.len()));
+        }
+        if ids.contains(&id) {
+            return Some(format!("{place}.logId.keyId is that of another log, too"));
+        }
+        ids.push(id);
+    }
+    let lists = ["certificateAuthorities", "timestampAuthorities"].into_iter().flat_map(&each);
+    let keys = ["tlogs", "ctlogs"].into_iter().flat_map(&each);
+    let keys = keys.map(|(place, log)| (format!("{place}.publicKey"), &log["publicKey"]));
+    lists.chain(keys).find_map(|(place, entry)| {
+        let period = &entry["validFor"];
+        (!period.is_null() && !period["start"].is_string()).then(|| format!("{place}.validFor has no start"))
+    })
+}
+
 fn raw_bytes(value: &Value) -> Option<Vec<u8>> {
+    decoded(&value["rawBytes"])
+}
+
+/// Decodes both alphabets, with or without padding, as the worker does.
+fn decoded(text: &Value) -> Option<Vec<u8>> {
     let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-    let text = value["rawBytes"].as_str()?;
+    let text = text.as_str()?;
     let decode = |alphabet| GeneralPurpose::new(alphabet, config).decode(text).ok();
     decode(&alphabet::STANDARD).or_else(|| decode(&alphabet::URL_SAFE)).filter(|bytes| !bytes.is_empty())
 }
@@ -98,7 +163,9 @@ impl fmt::Debug for TrustRoot {
 mod tests {
     use super::*;
 
-    const KEY: &str = r#"{"publicKey":{"rawBytes":"MAEA"}}"#;
+    const LOG: &str = r#"{"baseUrl":"https://log","hashAlgorithm":"SHA2_256","logId":{"keyId":"AQ"},
+        "publicKey":{"rawBytes":"MAEA","keyDetails":"OTHER"}}"#;
+    const AUTHORITY: &str = r#"{"uri":"https://ca","certChain":{"certificates":[{"rawBytes":"MAI_-w"}]}}"#;
 
     fn root(lists: &str) -> String {
         format!(r#"{{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1",{lists}}}"#)
@@ -106,9 +173,9 @@ mod tests {
 
     #[test]
     fn other_texts_are_no_trusted_root() {
-        let root = root(&format!(r#""tlogs":[{KEY}]"#));
+        let root = root(&format!(r#""tlogs":[{LOG}]"#));
         assert!(TrustRoot::from_json(&root).is_ok());
-        let empty = root.replace(KEY, "");
+        let empty = root.replace(LOG, "");
         for text in ["", "[]", "{}", &empty, &root.replace("trustedroot", "bundle")] {
             assert!(TrustRoot::from_json(text).is_err(), "{text}");
         }
@@ -117,11 +184,11 @@ mod tests {
     #[test]
     fn roots_are_taken_as_the_worker_reads_them() {
         for lists in [
-            format!(r#""tlogs":[{KEY}],"timestampAuthorities":[{{"certChain":{{"certificates":[]}}}}]"#),
-            r#""tlogs":[{"publicKey":{"rawBytes":"-_8"}}]"#.to_owned(),
-            r#""certificateAuthorities":[{"certChain":{"certificates":[{"rawBytes":"MAI_-w"}]}}]"#.to_owned(),
+            format!(r#""tlogs":[{LOG}],"timestampAuthorities":[{{"certChain":{{"certificates":[]}}}}]"#),
+            format!(r#""tlogs":[{},{LOG}]"#, LOG.replace("MAEA", "-_8")),
+            format!(r#""certificateAuthorities":[{AUTHORITY}]"#),
         ] {
-            assert!(TrustRoot::from_json(&root(&lists)).is_ok(), "{lists}");
+            assert_eq!(TrustRoot::from_json(&root(&lists)).map(drop), Ok(()), "{lists}");
         }
     }
 
@@ -129,8 +196,8 @@ mod tests {
     fn place_without_certificate_or_key_is_named() {
         for (lists, place) in [
             (r#""tlogs":[{}]"#.to_owned(), "tlogs[0].publicKey"),
-            (format!(r#""tlogs":[{KEY}],"ctlogs":[{KEY},{{}}]"#), "ctlogs[1].publicKey"),
-            (format!(r#""tlogs":[{}]"#, KEY.replace("MAEA", "M*E")), "tlogs[0].publicKey"),
+            (format!(r#""tlogs":[{LOG}],"ctlogs":[{LOG},{{}}]"#), "ctlogs[1].publicKey"),
+            (format!(r#""tlogs":[{}]"#, LOG.replace("MAEA", "M*E")), "tlogs[0].publicKey"),
             (r#""certificateAuthorities":[{}]"#.to_owned(), "certificateAuthorities[0].certChain.certificates"),
             (
                 r#""certificateAuthorities":[{"certChain":{"certificates":[{"rawBytes":"MAEA"},{"rawBytes":"x"}]}}]"#
@@ -140,6 +207,44 @@ mod tests {
         ] {
             let error = TrustRoot::from_json(&root(&lists)).unwrap_err().0;
             assert!(error.starts_with(&format!("{place} is neither")), "{error}");
+        }
+    }
+
+    #[test]
+    fn field_that_the_worker_needs_is_named() {
+        const P256: &str = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEaxfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpZP40Li/hp/m47n\
+                            60p8D54WK84zV2sxXs7LtkBoN79R9Q==";
+        let known = LOG.replace("MAEA", P256);
+        let whole = known.replace("\"AQ\"", &format!("\"{}\"", "A".repeat(43)));
+        assert!(TrustRoot::from_json(&root(&format!(r#""tlogs":[{whole}]"#))).is_ok());
+        for (lists, says) in [
+            (format!(r#""tlogs":[{}]"#, LOG.replace("baseUrl", "url")), "tlogs[0].baseUrl is missing"),
+            (
+                format!(r#""ctlogs":[{}],"tlogs":[{LOG}]"#, LOG.replace("logId", "id")),
+                "ctlogs[0].logId.keyId is",
+            ),
+            (format!(r#""tlogs":[{}]"#, LOG.replace("\"AQ\"", "7")), "tlogs[0].logId.keyId is"),
+            (format!(r#""tlogs":[{}]"#, LOG.replace("SHA2_256", "MD5")), "tlogs[0].hashAlgorithm is \"MD5\""),
+            (
+                format!(r#""tlogs":[{}]"#, LOG.replace("keyDetails", "details")),
+                "tlogs[0].publicKey.keyDetails is",
+            ),
+            (format!(r#""tlogs":[{known}]"#), "tlogs[0].logId.keyId has 1 bytes"),
+            (format!(r#""tlogs":[{whole},{whole}]"#), "tlogs[1].logId.keyId is that of another log"),
+            (
+                format!(r#""certificateAuthorities":[{}]"#, AUTHORITY.replace("uri", "url")),
+                "certificateAuthorities[0].uri",
+            ),
+            (
+                format!(
+                    r#""certificateAuthorities":[{}]"#,
+                    AUTHORITY.replace("\"uri\"", "\"validFor\":{},\"uri\"")
+                ),
+                "certificateAuthorities[0].validFor has no start",
+            ),
+        ] {
+            let error = TrustRoot::from_json(&root(&lists)).unwrap_err().0;
+            assert!(error.starts_with(says), "{error}");
         }
     }
 }

@@ -180,6 +180,49 @@ fn damaged_or_newer_copy_is_no_policy() {
     assert_eq!(grants(&folder.source(true)), ["second"]);
 }
 
+const BROKEN_KEY: &str = "-----BEGIN PUBLIC KEY-----\n\
+    MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEh8zhU6EgtoT6uHdtg52+xSCCecBFn2m72BbnufwzhAiCUfegVrJRkhXu8qapK2uDcaE/\
+    l/Xy/gdj9h0VgqwiSw==\n-----END PUBLIC KEY-----\n";
+const BROKEN_ROOT: &str = r#"{"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1", "tlogs": [
+    {"publicKey": {"rawBytes": "MAEA"}}]}"#;
+
+/// An earlier version accepted keys and roots without looking at their numbers and fields.
+#[test]
+fn upgrade_keeps_a_policy_whose_key_or_root_is_broken() {
+    let folder = Folder::new();
+    let (key, root) = (folder.path("broken.pub"), folder.path("root.json"));
+    fs::write(&key, BROKEN_KEY).unwrap();
+    fs::write(&root, BROKEN_ROOT).unwrap();
+    let rule = |more: &str| format!("[[images]]\npattern = \"quay.io/b\"\n{more}\n");
+    let identities = "identities = [{ issuer = \"https://a\", subject = \"b\" }]";
+    for text in [
+        format!("{}{}", folder.good("first"), rule(&format!("keys = [{key:?}]\nmin_signatures = 1"))),
+        format!("trusted_root = {root:?}\n{}{}", folder.good("first"), rule(identities)),
+    ] {
+        folder.write(&text);
+        let mut texts = PolicyTexts { policy: Some(text), ..PolicyTexts::default() };
+        for (path, text) in [(&key, BROKEN_KEY), (&root, BROKEN_ROOT)] {
+            texts.keep(path, text).unwrap();
+        }
+        let good = fs::read_to_string(folder.path("key.pub")).unwrap();
+        texts.keep(&folder.path("key.pub"), &good).unwrap();
+        let accepted = "2026-01-02T03:04:05Z".to_owned();
+        let earlier = AcceptedPolicy { file: folder.path("policy.toml"), texts, accepted };
+        LastGoodCopy::new(folder.0.path()).write(&earlier).unwrap();
+        for _ in 0..2 {
+            let source = folder.source(true);
+            assert_eq!(grants(&source), ["first"]);
+            assert_eq!(fingerprint(&source).len(), "sha256:".len() + 64);
+            let images = source.images();
+            assert_eq!(images.rules.revoked().digests.len(), 1);
+            let Requirement::Signed(signers) = &images.rules.rules()[1].requirement else { panic!() };
+            assert!(signers.keys.is_empty() && signers.root.is_none() && signers.minimum == 1);
+            let mistakes = source.health().mistakes.unwrap();
+            assert!(mistakes.contains("broken.pub") || mistakes.contains("tlogs[0]"), "{mistakes}");
+        }
+    }
+}
+
 #[test]
 fn last_good_policy_keeps_its_keys() {
     let folder = Folder::new();

@@ -74,7 +74,8 @@ impl ParsedPolicy {
         Self::of(text, read, &Accounts { may_have_gone: false })
     }
 
-    /// Returns all mistakes: another version may know more options. Users and groups that no longer exist match no caller.
+    /// Returns all mistakes: another version may know more options. Users and groups that no longer exist match no caller, and
+    /// keys and roots that an earlier version accepted although they are broken verify nothing.
     pub fn parse_again(texts: &PolicyTexts) -> Result<Self, Vec<PolicyMistake>> {
         let Some(text) = &texts.policy else { return Ok(Self::default()) };
         let mut read = |path: &Path| {
@@ -88,7 +89,8 @@ impl ParsedPolicy {
         read: &mut dyn FnMut(&Path) -> io::Result<String>,
         accounts: &Accounts,
     ) -> Result<Self, Vec<PolicyMistake>> {
-        let (images, access) = (PolicyFile::parse(text, read), AccessPolicy::parse(text, accounts));
+        let parse = if accounts.may_have_gone { PolicyFile::parse_accepted } else { PolicyFile::parse };
+        let (images, access) = (parse(text, read), AccessPolicy::parse(text, accounts));
         match (images, access) {
             (Ok(images), Ok(access)) => Ok(Self { images: Some(images), access }),
             (images, access) => {
