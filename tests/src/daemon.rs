@@ -261,7 +261,6 @@ impl Daemon {
         (0..5).map(look).min_by_key(Vec::len).unwrap_or_default()
     }
 
-    /// Returns the pins, without the number of a chain's compiled program, which may differ between calls.
     fn pins(&self) -> Vec<String> {
         let mut pins = crate::kernel::pins(&self.fs());
         for pin in &mut pins {

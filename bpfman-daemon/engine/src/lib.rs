@@ -83,7 +83,7 @@ pub use engine::{
 };
 pub use error::{
     AdoptRefusal, Attached, Dispatcher, DispatcherProgram, EngineError, ExtensionRefusal, GuardRefusal,
-    HookConflict, ImageFailure, Interference, Remainder, UndoFailure, VerifiedLimit,
+    HookConflict, ImageFailure, Interference, PausedFor, Remainder, UndoFailure, VerifiedLimit,
 };
 pub use follow::FollowReport;
 pub use load::LoadOutcome;

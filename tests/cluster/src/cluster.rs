@@ -118,7 +118,6 @@ impl Cluster {
         let _down = std::process::Command::new(scripts::script("down")).arg(&self.folder).status();
     }
 
-    /// Returns its network namespace, in which the server listens on `127.0.0.1:443`.
     #[must_use]
     pub fn netns(&self) -> PathBuf {
         Path::new("/run/netns").join(fs::read_to_string(self.path("netns")).unwrap().trim())

@@ -5,7 +5,6 @@ use std::fs;
 
 use crate::Operator;
 
-/// Port 443 in the notation of `/proc`.
 const SERVER: &str = ":01BB";
 
 const ESTABLISHED: &str = "01";

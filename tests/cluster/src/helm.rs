@@ -15,7 +15,6 @@ pub struct Helm {
 }
 
 impl Helm {
-    /// Returns helm, or `None` with a line that counts as a skip if it is not available.
     #[must_use]
     pub fn find() -> Option<Self> {
         let Some(program) = scripts::obtained("helm") else {

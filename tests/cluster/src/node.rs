@@ -10,7 +10,6 @@ pub struct Node {
     pub name: String,
     pub daemon: Daemon,
     pub network: Namespace,
-    /// Network namespace of the other ends of its interfaces.
     pub outside: Namespace,
 }
 
@@ -32,7 +31,6 @@ impl Node {
         Self { name: name.to_owned(), daemon, network, outside: Namespace::new("outside") }
     }
 
-    /// Adds an interface that is up. Its other end has the same name in `outside`.
     pub fn add_interface(&self, name: &str) {
         let outside = self.outside.path().display().to_string();
         self.network.ip(&["link", "add", name, "type", "veth", "peer", "name", name, "netns", &outside]);

@@ -13,7 +13,6 @@ use crate::{Cluster, wait};
 pub const MANAGER: &str = "bpfman-tests";
 
 impl Cluster {
-    /// Applies the project's definitions, and waits until the server serves them.
     pub async fn apply_definitions(&self) {
         if self.has_definitions() {
             return;
@@ -47,7 +46,6 @@ impl Cluster {
         self.keep_definitions();
     }
 
-    /// Applies one object of any kind, by server-side apply.
     pub async fn apply_one(&self, object: Value) -> DynamicObject {
         self.try_apply(object.clone()).await.unwrap_or_else(|error| panic!("{error:?}: {object}"))
     }
@@ -134,7 +132,6 @@ impl Cluster {
         self.pod_status(namespace, name, running).await
     }
 
-    /// Sets the status of a pod with a single container that exited and has not been restarted yet.
     pub async fn pod_crashed(&self, namespace: &str, name: &str, container: &str) -> Pod {
         let waiting = json!({ "waiting": { "reason": "CrashLoopBackOff" } });
         let ended = json!({

@@ -20,7 +20,6 @@ pub(crate) enum Pool {
 }
 
 impl Pool {
-    /// Returns the directory of a server that no other process uses until this one ends.
     pub(crate) fn acquire(self, kubernetes: &Path) -> PathBuf {
         let word = match self {
             Self::Defined => "",

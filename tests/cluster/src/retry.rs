@@ -7,7 +7,6 @@ use kube::client::Body;
 use tower::BoxError;
 use tower::retry::Policy;
 
-/// Maximum number of retries, as in the Go client.
 const MAX_REPEATS: usize = 10;
 
 const BETWEEN_CONNECTIONS: Duration = Duration::from_millis(200);

@@ -11,7 +11,6 @@ use crate::{Cluster, Setup};
 
 const ADDRESS: &str = "127.0.0.1:9099";
 
-/// Key by which a server names the node of a pod's token.
 const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
 
 #[derive(Debug)]

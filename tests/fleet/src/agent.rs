@@ -58,7 +58,6 @@ impl Running {
         Totals::of(&self.metrics)
     }
 
-    /// Returns the number of reconciliations so far, and whether none is pending.
     #[must_use]
     pub fn looks(&self) -> (u64, bool) {
         (self.metrics.reconciles.get(), self.agent.shared().queue.idle())

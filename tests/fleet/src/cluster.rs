@@ -81,7 +81,6 @@ impl Cluster {
         Ok(())
     }
 
-    /// Removes up to 500 state objects one by one, as the garbage collector does; `None` if none was left.
     pub async fn collect(&self, name: &str) -> Result<Option<String>> {
         let some = ListParams::default().labels(&format!("bpfman.io/ownedByProgram={name}")).limit(500);
         let left = self.states().list_metadata(&some).await?.items;

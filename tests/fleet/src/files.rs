@@ -9,7 +9,6 @@ const OF_A_NODE: usize = 7;
 
 const OF_ALL: usize = 500;
 
-/// Raises the limit as far as allowed, and returns the maximum number of nodes in one process.
 pub fn nodes_in_a_process(nodes: usize) -> Result<usize> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;

@@ -179,7 +179,6 @@ impl Part {
         self.read(Some(format!("{}\n", serde_json::to_string(&message)?))).await
     }
 
-    /// Waits for the first answer, sent without an order when all nodes have started.
     async fn answer(&self) -> Result<Vec<()>> {
         self.read(None).await
     }

@@ -72,7 +72,6 @@ impl<Uri> Service<Uri> for Connector {
 
 type Change = Pin<Box<dyn Future<Output = (Line, watch::Receiver<Line>)> + Send>>;
 
-/// Returns the next state of a line, or waits forever if the sender is gone.
 fn changed(mut line: watch::Receiver<Line>) -> Change {
     Box::pin(async move {
         if line.changed().await.is_err() {

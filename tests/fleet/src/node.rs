@@ -23,7 +23,6 @@ pub const fn group(number: usize) -> usize {
     number % KERNELS.len()
 }
 
-/// Returns whether a node is in the tenth that scenarios select, which has the same share of all kernels.
 #[must_use]
 pub const fn in_tenth(number: usize) -> bool {
     (number / KERNELS.len()).is_multiple_of(10)

@@ -44,7 +44,6 @@ impl Report {
         self.rows.push((scenario.to_owned(), seconds, figures));
     }
 
-    /// Records a violation unless the condition holds.
     pub fn check(&mut self, holds: bool, what: impl FnOnce() -> String) {
         if !holds {
             let what = what();

@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Totals {
     pub requests: BTreeMap<String, u64>,
-    /// Error responses by status code; `0` if there was no response.
     pub errors: BTreeMap<String, u64>,
     pub bytes: (u64, u64),
     pub writes: u64,

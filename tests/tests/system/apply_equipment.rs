@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 
 use crate::equipment::Program;
 
-/// `XDP_DROP` and `XDP_PASS` as values of global variables, in base64.
 pub const DROP: &str = "AQAAAA==";
 pub const PASS: &str = "AgAAAA==";
 

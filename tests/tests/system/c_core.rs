@@ -10,7 +10,6 @@ use bpfman_tests::wait::until;
 use bpfman_tests::{Daemon, compile};
 use prost::Message as _;
 
-/// The system's Python, for which Debian packages grpcio.
 const PYTHON: &str = "/usr/bin/python3";
 const CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/grpc_call.py");
 

@@ -188,7 +188,6 @@ fn a_packet_of_several_pieces_is_traced() {
     assert_eq!(packet["steps"][0]["changes"], json!(["byte 30: 00 -> 09"]));
 }
 
-/// The claim of an application in a namespace.
 const TENANT: &str = "-m bpfman.io/ProgramNamespace=shop -m bpfman.io/ProgramName=filter";
 
 /// The chain drops what a tenant's program would send past the machine's programs.

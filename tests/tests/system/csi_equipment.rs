@@ -15,7 +15,6 @@ use tonic::Status;
 use crate::equipment::Program;
 
 pub const APPLICATION: &str = "counter";
-/// Metadata that exports all maps to pods of every namespace.
 pub const TO_ALL: (&str, &str) = ("bpfman.io/map-exports", "*=*:rw");
 pub const GROUP: u32 = 4242;
 pub const USER: u32 = 4711;

@@ -28,7 +28,6 @@ struct Place {
     link: u32,
 }
 
-/// Difference between the numbers that the versions of a member write.
 const VERSION: u8 = 16;
 
 struct Hook<'a> {

@@ -43,7 +43,6 @@ pub struct Group {
 }
 
 impl Group {
-    /// Groups that tests share, with the kubelet's and systemd's names.
     const SHARED: [&str; 3] = ["kubepods", "kubepods.slice", "system.slice"];
 
     pub fn new(hierarchy: &Path, path: &str) -> Self {

@@ -175,6 +175,9 @@ fn probe_that_others_pay_for_is_detached() {
         state.contains("detached: its breakpoints took") && state.contains("limits.probe_share is 1%"),
         "{state}"
     );
+    let attach = format!("attach {id} uprobe --target {path} --fn-name probed");
+    team.run(&attach).fails(7, &["limits.probe_share", "can be attached again in", "root may attach"]);
+    assert_eq!(links(&team), 0);
     let is_act = |entry: &serde_json::Value| entry["verb"] == "Detach" && entry["daemon"] == "limits";
     until("the history has it", || {
         let history = team.daemon.bpfman("history -o json").json();

@@ -10,7 +10,6 @@ use crate::equipment::test_name;
 use crate::grants::daemon;
 
 const ADA: u32 = 64_223;
-/// Functions of each kernel, followed by others.
 const FUNCTIONS: [&str; 5] = ["vfs_read", "vfs_write", "vfs_fsync", "tcp_connect", "do_exit"];
 
 fn distances(function: &str) -> Vec<u64> {

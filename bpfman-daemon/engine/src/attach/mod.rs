@@ -6,6 +6,7 @@ mod extension;
 mod hook;
 mod once;
 mod own_map;
+mod pause;
 mod per_cpu;
 pub(crate) mod slot_concerns;
 pub mod sockmap;
@@ -104,6 +105,9 @@ impl<K: Kernel> Engine<K> {
             });
         }
         self.check_may_run(&program)?;
+        if matches!(whom, AttachFor::Caller | AttachFor::CallerOnce) {
+            self.ensure_no_pause(&program, reader == ProbeReader::Root)?;
+        }
         let _extended = self.hold_extended(&program)?;
         let find = |(interface, kind)| self.kernel.find_hook(interface, kind).map(|key| (interface, key));
         let hook = request.point.hook().map(find).transpose()?;

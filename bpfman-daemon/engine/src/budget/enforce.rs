@@ -6,8 +6,8 @@ use bpfmand_kernel::Kernel;
 use crate::engine::freeze_exemption::FreezeExemption;
 use crate::engine::locks::Subject;
 use crate::state::records::ProgramRecord;
-use crate::state::{Change, Changes, Record};
-use crate::{Engine, EngineError};
+use crate::state::{Change, Changes, Record, payer};
+use crate::{Engine, EngineError, PausedFor};
 
 /// Action taken for an excess.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,9 +66,11 @@ impl<K: Kernel> Engine<K> {
         let (_program_lock, program) = self.lock_program(program.id)?;
         let (links, _hook_locks) = self.lock_links(std::slice::from_ref(&program));
         let matchings = self.state().matchings_of(uid);
-        if links.is_empty() && matchings.is_empty() {
+        // One that its owner detached before the window's end has exceeded its limit as well.
+        if links.is_empty() && matchings.is_empty() && program.budget.excess.is_some() {
             return Ok(CpuOutcome::Gone);
         }
+        self.begin_pause(&program, excess)?;
         let mut more = Changes::default();
         matchings.into_iter().for_each(|matching| more.end_matching(matching));
         // An adopted program is managed only while it is attached.
@@ -110,6 +112,18 @@ impl<K: Kernel> Engine<K> {
         self.state().not_taken_back.remove(&uid);
         self.state().warned.remove(&uid);
         Ok(CpuOutcome::TookBack)
+    }
+
+    fn begin_pause(&self, program: &ProgramRecord, excess: &CpuExcess) -> Result<(), EngineError> {
+        let owner = payer(program);
+        // A limit of the load is its owner's own choice, for that program.
+        if owner.is_unlimited() || excess.owner_used.is_none() {
+            return Ok(());
+        }
+        let why = if excess.of_traps { PausedFor::Breakpoints } else { PausedFor::CpuTime };
+        let now = self.now()?.since_boot;
+        self.state().pauses.begin(owner, why, now);
+        Ok(())
     }
 
     pub(crate) fn forgiven(&self, uid: ProgramUid) -> Option<Change> {

@@ -12,6 +12,8 @@ pub struct CpuUse {
     pub program: ProgramUid,
     /// Owner of the program.
     pub owner: Owner,
+    /// Owner of the breakpoints: a namespace for all its applications.
+    pub payer: String,
     /// Limit of the program itself.
     pub limit: Option<CpuLimit>,
     /// CPU time, in nanoseconds.
@@ -87,9 +89,9 @@ pub struct TrapLimit {
 pub fn trap_excesses(uses: &[CpuUse], window: Duration, limit: TrapLimit) -> Vec<(ProgramUid, CpuExcess)> {
     let window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
     let share = |traps: u64| CpuShare::of(traps.saturating_mul(limit.nanoseconds), window);
-    let mut owners: BTreeMap<&Owner, (u64, Option<&CpuUse>)> = BTreeMap::new();
+    let mut owners: BTreeMap<&str, (u64, Option<&CpuUse>)> = BTreeMap::new();
     for one in uses.iter().filter(|one| one.traps > 0) {
-        let (all, most) = owners.entry(&one.owner).or_default();
+        let (all, most) = owners.entry(one.payer.as_str()).or_default();
         *all = all.saturating_add(one.traps);
         let rank = |one: &CpuUse| (one.is_attached, one.traps);
         if one.is_loaded && most.is_none_or(|most| rank(most) < rank(one)) {
@@ -124,6 +126,7 @@ mod tests {
         CpuUse {
             program: ProgramUid(program),
             owner: Owner::Grant(owner.to_owned()),
+            payer: owner.to_owned(),
             limit,
             nanoseconds,
             traps: 0,

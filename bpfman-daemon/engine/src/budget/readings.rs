@@ -11,6 +11,7 @@ use bpfmand_kernel::Kernel;
 use super::exceeded::CpuUse;
 use crate::chain::shares;
 use crate::state::cpu_time::{ChainReading, FinalReadings, ProgramReading};
+use crate::state::payer;
 use crate::state::records::{HookRecord, ProgramRecord};
 use crate::{Engine, EngineError};
 
@@ -105,14 +106,23 @@ impl<K: Kernel> Engine<K> {
         }
         let of = |(program, nanoseconds)| {
             let record = state.programs.get(&program);
-            let owner =
-                record.map(|record| record.owner()).or_else(|| departed.owners.get(&program).cloned())?;
+            let of_record = |record: &Arc<ProgramRecord>| (record.owner(), payer(record));
+            let (owner, payer) = record.map(of_record).or_else(|| departed.owners.get(&program).cloned())?;
             let limit = record.and_then(|record| record.budget.cpu);
             let traps = met.get(&program).copied().unwrap_or_default();
             let is_attached =
                 state.links_of(program).next().is_some() || !state.matchings_of(program).is_empty();
             let is_loaded = record.is_some();
-            Some(CpuUse { program, owner, limit, nanoseconds, traps, is_loaded, is_attached })
+            Some(CpuUse {
+                program,
+                owner,
+                payer: payer.to_string(),
+                limit,
+                nanoseconds,
+                traps,
+                is_loaded,
+                is_attached,
+            })
         };
         took.into_iter().filter_map(of).collect()
     }

@@ -8,6 +8,7 @@ use bpfmand_kernel::Kernel;
 
 use crate::state::chain_record::{ChainRecord, HookCounted};
 use crate::state::cpu_time::{ChainReading, MemberReading, MemberTime, ProgramReading, is_tenants_probe};
+use crate::state::payer;
 use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
@@ -36,7 +37,7 @@ impl<K: Kernel> Engine<K> {
                     self.state().departed.as_mut().filter(|all| all.alone.len() < MAX_FINAL_READINGS)
                 {
                     departed.alone.insert(program.id, reading);
-                    departed.owners.insert(program.uid, program.owner());
+                    departed.owners.insert(program.uid, (program.owner(), payer(program)));
                 }
             }
             Ok(None) => {}

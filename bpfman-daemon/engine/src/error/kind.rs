@@ -46,6 +46,7 @@ impl EngineError {
             | Self::OlderRecords { .. }
             | Self::EarlierProcess { .. }
             | Self::Lost { .. }
+            | Self::Paused { .. }
             | Self::MapsShared { .. } => Reason::Precondition,
             Self::HookHeld(_)
             | Self::Dispatcher { .. }

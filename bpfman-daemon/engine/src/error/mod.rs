@@ -9,6 +9,7 @@ mod hint;
 mod image;
 mod interference;
 mod kind;
+mod paused;
 mod undo_failure;
 mod verified;
 
@@ -31,6 +32,7 @@ pub use extension::ExtensionRefusal;
 pub use guard::GuardRefusal;
 pub use image::ImageFailure;
 pub use interference::Interference;
+pub use paused::PausedFor;
 pub use undo_failure::{Remainder, UndoFailure};
 pub use verified::VerifiedLimit;
 
@@ -212,6 +214,16 @@ pub enum EngineError {
         count: usize,
         /// The most of them.
         limit: usize,
+    },
+    /// Programs of an owner were detached for what they cost.
+    #[error("{of}: {why} took more than {}, and can be attached again in {} s", .why.limit(), .left.as_secs().max(1))]
+    Paused {
+        /// Owner of the programs.
+        of: String,
+        /// Limit that was exceeded.
+        why: PausedFor,
+        /// Time until the pause ends.
+        left: Duration,
     },
     /// Third-party objects block the change, or altered objects of the daemon.
     #[error(transparent)]

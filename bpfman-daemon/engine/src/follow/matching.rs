@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bpfman_model::{AttachPoint, HookKey, Interface, LinkId, MatchRequest, MatchingId};
+use bpfman_model::{AttachPoint, HookKey, Interface, LinkId, MatchRequest, MatchingId, Owner};
 use bpfmand_kernel::{Kernel, KernelError, SearchOnce};
 
 use crate::attach::already_there;
@@ -56,6 +56,7 @@ impl<K: Kernel> Engine<K> {
                 point.type_name()
             )));
         }
+        self.ensure_no_pause(&program, request.attach.owner == Owner::Root)?;
         self.check_count(request, &program)?;
         let id = MatchingId(
             u32::try_from(self.number())

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use bpfman_model::{Owner, ProgramId, ProgramUid};
 
+use super::MapGroup;
 use super::records::ProgramRecord;
 
 /// Samples of one member since its hook began to run this chain, with the cost of reading the clock.
@@ -108,7 +109,7 @@ impl ChainReading {
 /// Final readings of removed programs and chains: one that comes and goes between two readings is charged.
 #[derive(Debug, Default)]
 pub struct FinalReadings {
-    pub owners: HashMap<ProgramUid, Owner>,
+    pub owners: HashMap<ProgramUid, (Owner, MapGroup)>,
     pub alone: HashMap<ProgramId, ProgramReading>,
     pub chains: HashMap<ProgramId, ChainReading>,
 }

@@ -21,6 +21,7 @@ mod metadata;
 mod migrations;
 pub mod namespace_number;
 pub mod paths;
+mod pauses;
 mod pin_users;
 mod program_record;
 pub mod records;
@@ -44,6 +45,7 @@ use extensions::Extensions;
 use hooks::Hooks;
 use leases::Leases;
 use links::Links;
+use pauses::Pauses;
 use pin_users::{PinUsers, Previous};
 
 use crate::state::records::{
@@ -63,6 +65,7 @@ pub use map_group::{
 };
 pub use metadata::{APPLICATION_KEYS, check_metadata, ensure_fits, has_pair, with_application};
 pub use migrations::{MIGRATIONS, SCHEMA};
+pub use pauses::payer;
 pub use pin_users::version_paths;
 pub use standing::{GonePlace, HookPart, Loss, Standing};
 pub use stray::{Stray, StrayKind};
@@ -100,6 +103,7 @@ pub struct State {
     /// Programs whose rollback for excess failed at the last check.
     pub not_taken_back: HashSet<ProgramUid>,
     pub departed: Option<cpu_time::FinalReadings>,
+    pub pauses: Pauses,
     pub lost: LostPrograms,
     /// True if it is unknown whether the last change is on disk.
     pub unsure: bool,

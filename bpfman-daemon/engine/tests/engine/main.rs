@@ -70,6 +70,7 @@ mod objects;
 mod older_records;
 mod openers;
 mod other_names;
+mod pauses;
 mod per_cpu;
 mod perf_events_seen;
 mod places;

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bpfman_cluster_tests::{Cluster, wait};
 
-/// UDP port that programs of `tests/programs/chain` filter.
 pub const JUDGED: u16 = 4242;
 
 pub struct Flood {

@@ -51,7 +51,6 @@ impl RealNode {
         self.compiled("../programs/busy.c", "busy", BUSY);
     }
 
-    /// Imports a packaged image, or one made of this build.
     fn image(&self, archive: &str, binaries: &[Placed<'_>], name: &str) {
         match env::var_os("BPFMAN_IMAGES") {
             Some(folder) => self.packaged(Path::new(&folder), archive),

@@ -45,7 +45,6 @@ fn answer(question: &[u8]) -> Option<Vec<u8>> {
     Some(reply)
 }
 
-/// Waits until the daemon has connected to both addresses.
 pub async fn are_looked_up(node: &RealNode) {
     for (host, port) in NAMES {
         let came = Arc::new(AtomicBool::new(false));

@@ -23,7 +23,6 @@ pub struct RealNode {
 }
 
 impl RealNode {
-    /// Starts a node, and imports all images; `None`, with a skip line, if the programs of a node were not built.
     pub fn start() -> Option<Self> {
         Self::of(&["node-a"])
     }

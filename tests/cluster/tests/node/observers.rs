@@ -19,7 +19,6 @@ use crate::images::BUSY;
 use crate::node::{RealNode, text};
 use crate::pods::pod;
 
-/// Addresses of the nodes, see `tests/kube/node-up`.
 const FIRST: &str = "198.51.100.1";
 const SECOND: &str = "198.51.100.2";
 const OPEN: u16 = 7001;

@@ -10,7 +10,6 @@ use crate::images::ours;
 use crate::node::RealNode;
 use crate::pods::{application, in_pods, reader, receiver};
 
-/// Values of `XDP_DROP` and `XDP_PASS` for the program's constant.
 const DROP: &str = "AQAAAA==";
 const PASS: &str = "AgAAAA==";
 

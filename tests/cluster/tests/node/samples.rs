@@ -51,7 +51,6 @@ fn publish(node: &RealNode, samples: &[Value]) {
     }
 }
 
-/// Adds the interfaces that samples name; `eth0` is the node's primary interface.
 fn interfaces(node: &RealNode) {
     let netns = format!("--net={}", node.cluster.netns().display());
     for line in [

@@ -22,7 +22,6 @@ use crate::pods::pod;
 
 /// Address of node-b, see `tests/kube/node-up`.
 const SECOND: &str = "198.51.100.2";
-/// Port that the firewall's manifest drops, without a listener.
 const DROPPED: u16 = 23;
 const CLOSED: u16 = 7003;
 const GUARDED: &str = "/guarded.slice";

@@ -1,6 +1,5 @@
 use serde_json::{Value, json};
 
-/// Returns a cluster application with a program of each published type, and a link of each kind of attach point.
 pub fn everything(name: &str) -> Value {
     let pods = json!({ "matchLabels": { "app": "web" } });
     json!({
@@ -47,7 +46,6 @@ pub fn everything(name: &str) -> Value {
     })
 }
 
-/// Returns a cluster application with a program of each type that the published API lacks.
 pub fn places(name: &str) -> Value {
     let text = include_str!("../../../../operator/application/tests/points.yaml");
     let mut places: Value = serde_norway::from_str(text).unwrap();

@@ -40,7 +40,6 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, String> {
     found
 }
 
-/// Returns objects by kind, namespace and name, without empty fields, which equal absent ones.
 fn by_name(objects: Vec<Value>) -> BTreeMap<String, Value> {
     let keyed = |mut object: Value| {
         let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();

@@ -18,7 +18,6 @@ pub const LOADER: u32 = 64_323;
 pub struct Stranger {
     process: Child,
     stdin: Option<ChildStdin>,
-    /// Its output: the name and the number of each action.
     did: Vec<(String, i64)>,
 }
 

@@ -41,7 +41,6 @@ pub async fn scrape(
     }
 }
 
-/// Returns a token of an account that may read metrics by the packaged role, and one of an account that may not.
 pub async fn readers(cluster: &Cluster) -> (String, String) {
     cluster.namespace("monitoring").await;
     cluster

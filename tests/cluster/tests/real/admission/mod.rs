@@ -76,7 +76,6 @@ async fn controller_with(
     Operator::start(cluster, "controller", &cluster.kubeconfig_with(&token), &flags, &all)
 }
 
-/// Starts everything, and waits until reviews work. Before that, applications are rejected too.
 async fn reviewed() -> Option<(Cluster, Operator)> {
     let cluster = Cluster::own()?;
     cluster.apply_definitions().await;

@@ -15,7 +15,6 @@ use super::metrics::{authority, readers};
 use super::{configure, controller_with, rights};
 use crate::agent::equipment::{agent, application, metrics, until_success, xdp};
 
-/// Starts a daemon in the cluster's network, so that one Prometheus reaches all three.
 async fn daemon(cluster: &Cluster, name: &str) -> Daemon {
     let netns = format!("--net={}", cluster.netns().display());
     let daemon = Daemon::start_with(&Launch {

@@ -115,7 +115,6 @@ impl Site {
         }
     }
 
-    /// Calls only the project's plugin, with the previous plugin's `result`.
     fn protect(&self, command: &str, pod: &str, network: &Namespace, result: &Value) -> Added {
         let input = json!({
             "cniVersion": "0.4.0", "name": "pods", "type": "bpfman-cni", "prevResult": result,
@@ -183,7 +182,6 @@ fn introduce(node: &Node, network: &Namespace) {
     node.network.ip(&["neigh", "replace", POD, "lladdr", address, "dev", device, "nud", "permanent"]);
 }
 
-/// Returns the number of datagrams that a pod receives if its first process listens at once.
 async fn received(network: &Namespace, stream: &Stream) -> usize {
     let socket = network.inside(|| UdpSocket::bind(("0.0.0.0", JUDGED)).unwrap());
     socket.set_nonblocking(true).unwrap();

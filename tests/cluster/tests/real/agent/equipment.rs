@@ -44,7 +44,6 @@ async fn listens(agent: &Operator, to: &str) -> String {
     .await
 }
 
-/// Returns a cluster with the definitions, a node with one interface `up0`, and its agent.
 pub async fn start(name: &str) -> Option<(Cluster, Node, Operator)> {
     let cluster = Cluster::own()?;
     cluster.apply_definitions().await;

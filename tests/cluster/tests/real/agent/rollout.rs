@@ -11,7 +11,6 @@ use super::equipment::{
     agent, application, condition, links, objects, programs, start, until_state, until_success, xdp,
 };
 
-/// Returns a revision as the controller stores it: the spec without `rollout`.
 fn revision(name: &str, spec: &Value) -> Value {
     let mut data = spec.clone();
     data.as_object_mut().unwrap().remove("rollout");

@@ -19,7 +19,6 @@ fn policy() -> Vec<Value> {
     manifests::parse(&std::fs::read_to_string(file).unwrap())
 }
 
-/// Returns a cluster with the packaged permissions and the policy in force, and without a webhook.
 pub async fn start() -> Option<(Cluster, Tokens)> {
     let (tokens, setup) = Tokens::prepare(Setup::default());
     let cluster = Cluster::own_with(setup)?;

@@ -16,11 +16,9 @@ use bpfman_cluster_tests::{Cluster, Operator, wait};
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
 
-/// Flags of a controller that only computes status, without listeners.
 const SUMS: [&str; 4] =
     ["--no-deploy", "--assume-agents", "--health-probe-bind-address=0", "--metrics-bind-address=0"];
 
-/// Agent's finalizer on state objects of cluster applications.
 const HELD: &str = "bpfman.io.clbpfapplicationcontroller/finalizer";
 
 async fn cluster() -> Option<Cluster> {
@@ -54,7 +52,6 @@ async fn application(cluster: &Cluster, name: &str, selector: Value) -> String {
     cluster.apply_one(object).await.metadata.uid.unwrap()
 }
 
-/// Writes a successful state object like the agent of a node, with `status` merged into it.
 async fn answer(cluster: &Cluster, application: (&str, &str), node: &str, status: Value) {
     let (name, uid) = application;
     let object = format!("{name}-{node}");

@@ -20,7 +20,6 @@ use super::agent::equipment::{agent_with, objects};
 use wanted::Wanted;
 
 const INTERFACES: [&str; 2] = ["up0", "up1"];
-/// Names of possible applications, and whether they are namespaced.
 const NAMES: [(&str, bool); 5] =
     [("red", false), ("green", false), ("blue", false), ("shop", true), ("bank", true)];
 const NAMESPACE: &str = "team";

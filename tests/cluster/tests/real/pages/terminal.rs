@@ -205,7 +205,6 @@ fn block_with(page: &str, line: &str) -> Vec<String> {
         .lines
 }
 
-/// Compiles the program of the author's tutorial.
 fn lengths(folder: &Path) -> PathBuf {
     let lines = block_with("docs/tutorials/program-author.md", "cat > lengths.bpf.c <<'C'");
     let source: Vec<String> = lines.into_iter().skip(1).take_while(|line| line != "C").collect();
@@ -237,7 +236,6 @@ fn write_folder(folder: &Path, objects: &[Value]) {
     fs::write(folder.join("kustomization.yaml"), "resources: [all.yaml]\n").unwrap();
 }
 
-/// Starts a node with the label `role=edge`, whose daemon trusts a key, and a registry with the signed image.
 async fn node(cluster: &Cluster, name: &str) -> (Node, Registry) {
     let registry = Registry::start();
     let mut node = Node::start(cluster, name, &[("role", "edge"), ("kubernetes.io/os", "linux")]).await;

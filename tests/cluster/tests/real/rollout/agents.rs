@@ -13,15 +13,11 @@ use serde_json::{Value, json};
 
 #[derive(Debug, Default)]
 pub struct World {
-    /// Kernels that reject an image, also in a preflight.
     pub refused: BTreeSet<(String, String)>,
-    /// Kernels on which an image passes a preflight, but fails when it runs.
     pub fails: BTreeSet<(String, String)>,
-    /// Times of the nodes' clocks, by kernel; the default is in 2026.
     pub clocks: BTreeMap<String, String>,
     pub slow: BTreeSet<String>,
     pub ran: BTreeMap<String, Vec<String>>,
-    /// All different orders that each state object had, in order.
     pub told: BTreeMap<String, Vec<NodeOrders>>,
 }
 
@@ -88,13 +84,11 @@ async fn image(
     })
 }
 
-/// Returns the digest of an image: its version number in 64 digits.
 fn digest(image: &str) -> String {
     let number = image.rsplit_once(":v").map_or("0", |(_, number)| number);
     format!("sha256:{number:0>64}")
 }
 
-/// Executes the orders of a state object. Returns `None` if it must be tried again.
 async fn act(
     client: &Client,
     namespace: &str,
@@ -159,7 +153,6 @@ async fn act(
     Some(())
 }
 
-/// Writes the status only if it differs, as agents do.
 async fn write(client: &Client, name: &str, state: &ClusterBpfApplicationState, status: Value) {
     let before = serde_json::to_value(&state.status).unwrap();
     let fields = status.as_object().unwrap();
