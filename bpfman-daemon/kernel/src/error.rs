@@ -1,4 +1,5 @@
 use std::path::PathBuf;
+use std::time::Duration;
 use std::{fmt, io};
 
 use bpfman_model::{
@@ -346,6 +347,13 @@ pub enum RefusalReason {
 }
 
 impl RefusalReason {
+    pub(crate) fn no_log(left: Duration) -> Self {
+        Self::Supposed(format!(
+            "the verifier's log is left out, since it worked long on refused loads of this owner: try again in {} s",
+            left.as_secs().max(1)
+        ))
+    }
+
     pub(crate) fn read(log: &str, text: &ProgramText) -> Self {
         if log.is_empty() { Self::Unsaid } else { Self::Verifier(Box::new(Rejection::read_of(log, text))) }
     }

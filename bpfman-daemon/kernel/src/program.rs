@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::time::Duration;
 
 use bpfman_model::uapi::{attach_type, prog_type};
 use bpfman_model::{BoundText, IfIndex, ProgramType, SocketHook};
@@ -75,6 +76,8 @@ pub enum LogRequest {
     UnlessTooComplex,
     /// The whole log.
     Always,
+    /// None, also where the load fails: the owner gets one again after this time.
+    Never(Duration),
 }
 
 /// Map of type `struct_ops`.

@@ -42,9 +42,7 @@ impl EngineError {
                 "`bpfman list matches` shows them; one attachment to several patterns (--iface-match 'eth*,veth*') counts \
                  once"
             }
-            Self::Paused { .. } => {
-                "root may attach the program at once, which ends the pause; a probe costs less in a function that is called less"
-            }
+            Self::Paused { why, .. } => why.hint(),
             Self::Reader(_) => {
                 "try again; if it fails for this object alone, something in it ends who reads it: the kernel's log (SIGSYS, \
                  out of memory) may say what"

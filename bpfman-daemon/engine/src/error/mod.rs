@@ -215,8 +215,8 @@ pub enum EngineError {
         /// The most of them.
         limit: usize,
     },
-    /// Programs of an owner were detached for what they cost.
-    #[error("{of}: {why} took more than {}, and can be attached again in {} s", .why.limit(), .left.as_secs().max(1))]
+    /// Programs of an owner took too much.
+    #[error("{of}: {} again in {} s", .why.excess(), .left.as_secs().max(1))]
     Paused {
         /// Owner of the programs.
         of: String,

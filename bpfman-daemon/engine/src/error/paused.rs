@@ -1,7 +1,5 @@
 //! Limit whose excess begins a pause.
 
-use std::fmt;
-
 /// Limit that an owner exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PausedFor {
@@ -9,23 +7,29 @@ pub enum PausedFor {
     Breakpoints,
     /// `limits.cpu` of a grant: the owner attaches nothing.
     CpuTime,
+    /// The verifier's time for refused loads: the owner loads nothing.
+    Refusals,
 }
 
 impl PausedFor {
-    pub(super) const fn limit(self) -> &'static str {
+    pub(super) const fn excess(self) -> &'static str {
         match self {
-            Self::Breakpoints => "limits.probe_share",
-            Self::CpuTime => "the limit of their grant",
+            Self::Breakpoints => "its probes took more than limits.probe_share, and can be attached",
+            Self::CpuTime => "its programs took more than the limit of the grant, and can be attached",
+            Self::Refusals => {
+                "the verifier worked too long on its loads that it refused: the next one is tried"
+            }
         }
     }
-}
 
-/// Names the things that the owner may not attach meanwhile.
-impl fmt::Display for PausedFor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Breakpoints => "its probes",
-            Self::CpuTime => "its programs",
-        })
+    pub(super) const fn hint(self) -> &'static str {
+        match self {
+            Self::Breakpoints | Self::CpuTime => {
+                "root may attach the program at once, which ends the pause; a probe costs less in a function that is called less"
+            }
+            Self::Refusals => {
+                "wait, or have root load the program; `bpfman check` finds many causes without the verifier"
+            }
+        }
     }
 }

@@ -13,6 +13,7 @@ pub mod maps;
 pub mod plan;
 mod policy_recheck;
 pub mod record;
+mod refused;
 mod steps;
 pub mod struct_ops;
 mod tenant;

@@ -237,8 +237,9 @@ impl<K: Kernel> Engine<K> {
         let id_of = |index: usize| if index == TABLE { table_id } else { maps.get(index)?.id };
         let bound = wanted.text.bind_by(id_of);
         let bound = bound.map_err(|index| no_such_map(&program.name, index))?;
+        let log = self.log_on_credit(plan)?;
         let began = Instant::now();
-        let loaded = self.kernel.load_program(&wanted.as_load(&bound, plan.log));
+        let loaded = self.charged(plan, || self.kernel.load_program(&wanted.as_load(&bound, log)));
         let load_time = began.elapsed();
         let counted = if loaded.is_ok() { &self.work.verified } else { &self.work.refused };
         counted.add(load_time);

@@ -25,6 +25,7 @@ mod pauses;
 mod pin_users;
 mod program_record;
 pub mod records;
+mod refusals;
 mod standing;
 mod stray;
 mod turn;
@@ -47,6 +48,7 @@ use leases::Leases;
 use links::Links;
 use pauses::Pauses;
 use pin_users::{PinUsers, Previous};
+use refusals::RefusedTime;
 
 use crate::state::records::{
     HookRecord, LeftoverFilter, LeftoverRecord, LinkRecord, MatchingRecord, ProgramRecord,
@@ -67,6 +69,7 @@ pub use metadata::{APPLICATION_KEYS, check_metadata, ensure_fits, has_pair, with
 pub use migrations::{MIGRATIONS, SCHEMA};
 pub use pauses::payer;
 pub use pin_users::version_paths;
+pub use refusals::RefusalCredit;
 pub use standing::{GonePlace, HookPart, Loss, Standing};
 pub use stray::{Stray, StrayKind};
 pub use unfinished::Unfinished;
@@ -104,6 +107,7 @@ pub struct State {
     pub not_taken_back: HashSet<ProgramUid>,
     pub departed: Option<cpu_time::FinalReadings>,
     pub pauses: Pauses,
+    pub refusals: RefusedTime,
     pub lost: LostPrograms,
     /// True if it is unknown whether the last change is on disk.
     pub unsure: bool,

@@ -179,3 +179,38 @@ fn program_detached_before_each_window_ends_is_limited() {
     bench.kernel.pass_time(MINUTE);
     attach(&engine, hot, bench.xdp(10), (4711, &team)).unwrap();
 }
+
+#[test]
+fn refused_loads_of_an_owner_are_verified_for_a_bounded_time() {
+    let bench = bench();
+    let engine = bench.engine();
+    bench.kernel.refuse("alpha");
+    bench.kernel.refuse_after(Duration::from_secs(6));
+    let load = |owner: &Owner| {
+        let mut request = bench.request("programs", &["alpha"]);
+        request.owner = owner.clone();
+        engine.load(&request).unwrap_err()
+    };
+    let evil = application("evil", "one");
+    for _ in 0..2 {
+        let refused = load(&evil).to_string();
+        assert!(refused.contains("R2 !read_ok"), "{refused}");
+    }
+    for owner in [&application("evil", "two"), &evil] {
+        let refused = load(owner).to_string();
+        assert!(!refused.contains("R2") && refused.contains("the verifier's log is left out"), "{refused}");
+    }
+    let verified = bench.kernel.refused_loads("alpha");
+    let refused = load(&evil);
+    assert!(matches!(refused, EngineError::Paused { why: PausedFor::Refusals, .. }), "{refused:?}");
+    assert_eq!(bench.kernel.refused_loads("alpha"), verified, "the verifier is not asked");
+    for owner in [Owner::Grant("team".to_owned()), Owner::Root] {
+        assert!(load(&owner).to_string().contains("R2 !read_ok"));
+    }
+    bench.kernel.pass_time(Duration::from_secs(240));
+    assert!(load(&evil).to_string().contains("R2 !read_ok"));
+    for _ in 0..9 {
+        load(&Owner::Root);
+    }
+    assert!(load(&Owner::Root).to_string().contains("R2 !read_ok"), "root is not limited");
+}

@@ -151,13 +151,14 @@ fn verified(load: &ProgramLoad<'_>, request: &mut attr::ProgLoad) -> Result<Load
 }
 
 fn logged(load: &ProgramLoad<'_>, request: &mut attr::ProgLoad) -> Result<Loaded<OwnedFd>, KernelError> {
-    match load.log {
-        LogRequest::OnFailure => {
-            if let Ok(program) = sys::bpf_fd(Command::ProgLoad, request) {
+    let first = match load.log {
+        LogRequest::OnFailure => match sys::bpf_fd(Command::ProgLoad, request) {
+            Ok(program) => {
                 return Ok(Loaded { program, log: String::new(), stack_depths: None, warnings: Vec::new() });
             }
-        }
-        LogRequest::StackDepths | LogRequest::UnlessTooComplex => {
+            Err(source) => source,
+        },
+        LogRequest::StackDepths | LogRequest::UnlessTooComplex | LogRequest::Never(_) => {
             let mut statistics = vec![0_u8; STATISTICS];
             request.log_level = LOG_STATISTICS;
             request.log_size = STATISTICS as u32;
@@ -173,12 +174,21 @@ fn logged(load: &ProgramLoad<'_>, request: &mut attr::ProgLoad) -> Result<Loaded
                 Err(source) if load.log == LogRequest::UnlessTooComplex && is_too_complex(&log) => {
                     return Err(refused(load, log, source));
                 }
-                Err(_) => {}
+                Err(source) => source,
             }
         }
-        LogRequest::Always => {}
+        LogRequest::Always => return with_log(load, request),
+    };
+    if let LogRequest::Never(left) = load.log {
+        let program = load.text.0.name.clone();
+        return Err(KernelError::Refused {
+            program,
+            why: RefusalReason::no_log(left),
+            log: String::new(),
+            source: first,
+        });
     }
-    with_log(load, request)
+    with_log_of_refusal(load, request, first)
 }
 
 fn refused(load: &ProgramLoad<'_>, log: String, source: io::Error) -> KernelError {
@@ -222,13 +232,32 @@ fn program_type_name(number: u32) -> String {
 }
 
 fn with_log(load: &ProgramLoad<'_>, request: &mut attr::ProgLoad) -> Result<Loaded<OwnedFd>, KernelError> {
-    let (result, log) = verifier_log::growing(|log| {
-        request.log_level = if log.is_empty() { 0 } else { LOG_VERIFIER | LOG_STATISTICS };
-        request.log_size = log.len() as u32;
-        request.log_buf = if log.is_empty() { 0 } else { log.as_mut_ptr() as u64 };
-        sys::bpf_fd(Command::ProgLoad, request)
-    });
-    let log = facts::text(&log);
+    let (result, log) = verifier_log::growing(|log| attempt_with_log(request, log));
+    read_log(load, result, &log)
+}
+
+fn with_log_of_refusal(
+    load: &ProgramLoad<'_>,
+    request: &mut attr::ProgLoad,
+    first: io::Error,
+) -> Result<Loaded<OwnedFd>, KernelError> {
+    let (result, log) = verifier_log::of_refusal(first, |log| attempt_with_log(request, log));
+    read_log(load, result, &log)
+}
+
+fn attempt_with_log(request: &mut attr::ProgLoad, log: &mut [u8]) -> io::Result<OwnedFd> {
+    request.log_level = if log.is_empty() { 0 } else { LOG_VERIFIER | LOG_STATISTICS };
+    request.log_size = log.len() as u32;
+    request.log_buf = if log.is_empty() { 0 } else { log.as_mut_ptr() as u64 };
+    sys::bpf_fd(Command::ProgLoad, request)
+}
+
+fn read_log(
+    load: &ProgramLoad<'_>,
+    result: io::Result<OwnedFd>,
+    log: &[u8],
+) -> Result<Loaded<OwnedFd>, KernelError> {
+    let log = facts::text(log);
     match result {
         Ok(program) => {
             let stack_depths = verifier_log::stack_depths(&log);

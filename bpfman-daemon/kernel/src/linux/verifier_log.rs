@@ -3,6 +3,7 @@ use std::io;
 /// A few lines, and one number per function.
 pub const STATISTICS: usize = 8 << 10;
 const START: usize = 64 << 10;
+const OF_REFUSAL: usize = 1 << 20;
 /// The largest size that Linux accepts.
 const END: usize = (u32::MAX >> 8) as usize;
 
@@ -31,6 +32,32 @@ fn growing_between<T>(
     }
 }
 
+/// Reads the log of a load that was refused before without one, in two verifications at most. Since Linux 6.4 a log that does
+/// not fit has its end.
+pub fn of_refusal<T>(
+    first: io::Error,
+    mut attempt: impl FnMut(&mut [u8]) -> io::Result<T>,
+) -> (io::Result<T>, Vec<u8>) {
+    let mut log = vec![0_u8; OF_REFUSAL];
+    let mut result = attempt(&mut log);
+    let is_cut = |result: &io::Result<T>| {
+        result.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::ENOSPC))
+    };
+    if is_cut(&result) && !has_end(&log) {
+        log = vec![0_u8; END];
+        result = attempt(&mut log);
+    }
+    if is_cut(&result) { (Err(first), log) } else { (result, log) }
+}
+
+/// The last lines are statistics: "processed 9 insns ...".
+fn has_end(log: &[u8]) -> bool {
+    const LAST: &[u8] = b"processed ";
+    let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
+    let last = &log[end.saturating_sub(STATISTICS)..end];
+    last.windows(LAST.len()).any(|window| window == LAST)
+}
+
 /// Parses "stack depth 24+0+16", which Linux 7.2 ends with " max 48". The last such line is that of the whole program.
 pub fn stack_depths(log: &str) -> Option<Vec<u32>> {
     let line = log.lines().rev().find_map(|line| line.trim().strip_prefix("stack depth "))?;
@@ -51,6 +78,26 @@ mod tests {
         assert_eq!(stack_depths(old), Some(vec![24, 0, 16]));
         assert_eq!(stack_depths("stack depth 8 max 8\ninsns processed 3\n"), Some(vec![8]));
         assert_eq!(stack_depths("processed 9 insns\n"), None);
+    }
+
+    #[test]
+    fn log_of_a_refusal_takes_two_verifications_at_most() {
+        let error = io::Error::from_raw_os_error;
+        let read = |says: &'static [u8]| {
+            let mut sizes = Vec::new();
+            let (result, log) = of_refusal(error(libc::EACCES), |log| -> io::Result<()> {
+                sizes.push(log.len());
+                log[..says.len()].copy_from_slice(says);
+                Err(error(libc::ENOSPC))
+            });
+            assert!(log.starts_with(says));
+            (result.unwrap_err().raw_os_error(), sizes)
+        };
+        let end = b"R0 !read_ok\nprocessed 9 insns (limit 1000000)\nstack depth 0\n";
+        assert_eq!(read(end), (Some(libc::EACCES), vec![OF_REFUSAL]));
+        assert_eq!(read(b"0: (b7) r0 = 0\n"), (Some(libc::EACCES), vec![OF_REFUSAL, END]));
+        let (result, _) = of_refusal(error(libc::EAGAIN), |_| Ok(7));
+        assert_eq!(result.unwrap(), 7);
     }
 
     #[test]

@@ -113,6 +113,11 @@ impl SimKernel {
         self.state().refused.insert(program.to_owned());
     }
 
+    /// Sets the time that the verifier takes to refuse a program.
+    pub fn refuse_after(&self, time: Duration) {
+        self.state().refusal_time = time;
+    }
+
     /// Returns how many loads of programs of this name the verifier refused.
     #[must_use]
     pub fn refused_loads(&self, program: &str) -> usize {

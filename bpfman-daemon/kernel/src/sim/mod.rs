@@ -148,6 +148,7 @@ struct SimState {
     refused: BTreeSet<String>,
     /// Number of loads that were refused, by name.
     refused_loads: BTreeMap<String, usize>,
+    refusal_time: Duration,
     /// Limit of instructions; longer programs are refused.
     longest: Option<usize>,
     /// Limit of instructions of programs that are loaded without `CAP_PERFMON`.
@@ -211,6 +212,7 @@ impl SimKernel {
                 filters: Filters::default(),
                 refused: BTreeSet::new(),
                 refused_loads: BTreeMap::new(),
+                refusal_time: Duration::ZERO,
                 longest: None,
                 longest_without_perfmon: None,
                 walked: None,

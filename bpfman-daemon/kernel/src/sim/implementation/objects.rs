@@ -185,9 +185,25 @@ impl KernelObjects for SimKernel {
                 source: errno::error(EPERM),
             });
         }
-        let key = state.load_program(load)?;
+        let key = match state.load_program(load) {
+            Ok(key) => key,
+            Err(error) => {
+                let took = state.refusal_time;
+                state.clock.since_boot += took;
+                return Err(match (error, load.log) {
+                    (KernelError::Refused { program, source, .. }, LogRequest::Never(left)) => {
+                        let why = RefusalReason::no_log(left);
+                        KernelError::Refused { program, why, log: String::new(), source }
+                    }
+                    (error, _) => error,
+                });
+            }
+        };
         let log = match load.log {
-            LogRequest::OnFailure | LogRequest::StackDepths | LogRequest::UnlessTooComplex => String::new(),
+            LogRequest::OnFailure
+            | LogRequest::StackDepths
+            | LogRequest::UnlessTooComplex
+            | LogRequest::Never(_) => String::new(),
             LogRequest::Always => format!("processed {} insns\n", load.text.0.insns.len()),
         };
         // Without a verifier there are no depths: the engine then uses the text itself.
