@@ -15,7 +15,7 @@ use crate::objects::Objects;
 use crate::samples::{Results, ms};
 
 const ROUNDS: usize = 20;
-const CALLS: u64 = 100_000;
+pub const CALLS: u64 = 100_000;
 const KINDS: usize = 3;
 const COUNTED: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
@@ -27,7 +27,7 @@ pub async fn run(objects: &Objects) -> anyhow::Result<()> {
         for (how, grouped) in [("cgroup", true), ("process namespace", false)] {
             by(how, grouped, objects, &mut results).await?;
         }
-        anyhow::Ok(())
+        crate::guards_user::run(objects, &mut results).await
     };
     let measured = measured.await;
     fs::write(COUNTED, before)?;
@@ -60,7 +60,7 @@ async fn by(how: &str, grouped: bool, objects: &Objects, results: &mut Results) 
     let mut times: [Vec<f64>; KINDS] = Default::default();
     for _ in 0..ROUNDS {
         let before = counts(&programs)?;
-        ours.call(CALLS)?;
+        ours.probed.call(CALLS)?;
         let after = counts(&programs)?;
         let mut sums = [0.0; KINDS];
         for ((kind, _), (before, after)) in programs.iter().zip(before.iter().zip(after)) {
@@ -82,7 +82,7 @@ async fn by(how: &str, grouped: bool, objects: &Objects, results: &mut Results) 
     Ok(())
 }
 
-fn counts(programs: &[(usize, u32)]) -> anyhow::Result<Vec<(u64, u64)>> {
+pub fn counts(programs: &[(usize, u32)]) -> anyhow::Result<Vec<(u64, u64)>> {
     let count = |(_, id): &(usize, u32)| {
         let output = Command::new("bpftool").args(["-j", "prog", "show", "id", &id.to_string()]).output()?;
         let shown: serde_json::Value = serde_json::from_slice(&output.stdout)?;
@@ -92,10 +92,40 @@ fn counts(programs: &[(usize, u32)]) -> anyhow::Result<Vec<(u64, u64)>> {
     programs.iter().map(count).collect()
 }
 
-struct Container {
+/// Running `programs/probed.c`.
+pub struct Probed {
     child: Child,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
+    pub pid: u32,
+}
+
+impl Probed {
+    pub fn start(command: &mut Command) -> anyhow::Result<Self> {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let stdin = child.stdin.take().context("no standard input")?;
+        let mut stdout = BufReader::new(child.stdout.take().context("no standard output")?);
+        stdout.read_line(&mut String::new())?;
+        let pid = child.id();
+        Ok(Self { child, stdin, stdout, pid })
+    }
+
+    pub fn call(&mut self, times: u64) -> anyhow::Result<()> {
+        writeln!(self.stdin, "{times}")?;
+        self.stdout.read_line(&mut String::new())?;
+        Ok(())
+    }
+}
+
+impl Drop for Probed {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _ended = self.child.wait();
+    }
+}
+
+struct Container {
+    probed: Probed,
     pid: u32,
     group: Option<PathBuf>,
 }
@@ -103,39 +133,32 @@ struct Container {
 impl Container {
     fn start(binary: &Path, number: Option<u32>) -> anyhow::Result<Self> {
         let mut command = Command::new("unshare");
-        command.args(["--pid", "--fork", "--kill-child"]).arg(binary);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let stdin = child.stdin.take().context("no standard input")?;
-        let mut stdout = BufReader::new(child.stdout.take().context("no standard output")?);
-        stdout.read_line(&mut String::new())?;
-        let starter = child.id();
+        let probed = Probed::start(command.args(["--pid", "--fork", "--kill-child"]).arg(binary))?;
+        let starter = probed.pid;
         let children = fs::read_to_string(format!("/proc/{starter}/task/{starter}/children"))?;
         let pid = children.trim().parse()?;
         let mut group = None;
         if let Some(number) = number {
-            let mounts = fs::read_to_string("/proc/self/mounts")?;
-            let hierarchy = mounts.lines().find(|line| line.split(' ').nth(2) == Some("cgroup2"));
-            let hierarchy = hierarchy.and_then(|line| line.split(' ').nth(1)).context("no cgroup2")?;
             let digits = format!("{:056x}{number:08x}", std::process::id());
-            let path = Path::new(hierarchy).join(format!("cri-containerd-{digits}.scope"));
+            let path = unified_hierarchy()?.join(format!("cri-containerd-{digits}.scope"));
             fs::create_dir(&path)?;
             fs::write(path.join("cgroup.procs"), format!("{pid}"))?;
             group = Some(path);
         }
-        Ok(Self { child, stdin, stdout, pid, group })
+        Ok(Self { probed, pid, group })
     }
+}
 
-    fn call(&mut self, times: u64) -> anyhow::Result<()> {
-        writeln!(self.stdin, "{times}")?;
-        self.stdout.read_line(&mut String::new())?;
-        Ok(())
-    }
+pub fn unified_hierarchy() -> anyhow::Result<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
+    let hierarchy = mounts.lines().find(|line| line.split(' ').nth(2) == Some("cgroup2"));
+    Ok(hierarchy.and_then(|line| line.split(' ').nth(1)).context("no cgroup2")?.into())
 }
 
 impl Drop for Container {
     fn drop(&mut self) {
-        let _gone = self.child.kill();
-        let _ended = self.child.wait();
+        let _gone = self.probed.child.kill();
+        let _ended = self.probed.child.wait();
         let start = Instant::now();
         while self.group.as_ref().is_some_and(|group| fs::remove_dir(group).is_err()) && ms(start) < 10_000.0
         {

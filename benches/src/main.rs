@@ -9,6 +9,7 @@ mod daemon;
 mod followers;
 mod growth;
 mod guards;
+mod guards_user;
 mod hooks;
 mod images;
 mod large;

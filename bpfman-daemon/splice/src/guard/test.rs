@@ -1,13 +1,15 @@
 //! The test in front of a tenant's program: the program runs only for the tenant's tasks.
 //!
 //! A program is attached for several tenants, so the tasks are not in the code: each link's cookie is an index into a
-//! table that only the daemon writes. Unused entries, and index 0 of other links, match no task.
+//! table that only the daemon writes. Unused entries match no task. The first one, of no link, has what all entries share:
+//! the index of the only one, which saves the cookie's helper, and the user, which saves it for tasks of others. Each
+//! helper takes longer than all loads.
 //!
 //! ```text
-//! r6 = context; index = cookie; index < entries, or out
+//! r6 = context; uid is first.user, if there is one, or out
+//! index = first.only, or the cookie; index < entries, or out
 //! of one user:           uid, euid and suid are entry.user, and the memory is not protected from it, or out;
-//!                        the task's own cgroup is entry.id, or it is not deeper, and out: each helper takes longer than
-//!                        all of these loads
+//!                        the task's own cgroup is entry.id, or it is not deeper, and out
 //! by cgroup:             bpf_get_current_ancestor_cgroup_id(entry.level) == entry.id, or out
 //! by process namespace:  inode and beginning of its first process are the entry's, or out
 //! r1 = r6; the program, but where perf events run it, each exit returns 1
@@ -177,10 +179,27 @@ pub fn set_guard_entry(table: &mut [u8], index: u32, tasks: &GuardedTasks) -> bo
     match table.get_mut(at..at + size) {
         Some(entry) if index != 0 && is_whole => {
             entry.copy_from_slice(&bytes[..size]);
+            if size == ENTRY {
+                set_shared(table);
+            }
             true
         }
         _ => false,
     }
+}
+
+/// Writes what all entries share. Entries stay after their links end, so a link that runs has one.
+fn set_shared(table: &mut [u8]) {
+    let (first, entries) = table.split_at_mut(ENTRY);
+    let filled = || (1_u32..).zip(entries.chunks_exact(ENTRY)).filter(|(_, entry)| entry[..4] != [0; 4]);
+    let user_of = |entry: &[u8]| <[u8; 8]>::try_from(&entry[AT_USER as usize..][..8]).unwrap_or_default();
+    let mut users = filled().map(|(_, entry)| user_of(entry));
+    let shared = users.next().filter(|user| users.all(|other| other == *user));
+    let mut all = filled().map(|(index, _)| index);
+    let only = all.next().filter(|_| all.next().is_none());
+    first.fill(0);
+    first[AT_FIRST as usize..][..4].copy_from_slice(&only.unwrap_or_default().to_ne_bytes());
+    first[AT_USER as usize..][..8].copy_from_slice(&shared.unwrap_or_default());
 }
 
 /// Returns the program with the test in front; positions in its records move. `None` if an exit is out of reach.
@@ -221,9 +240,10 @@ pub(crate) fn put_in_front(text: &ProgramText, front: Vec<Insn>) -> Guarded {
     Guarded { text, len }
 }
 
-/// Context and entry must survive calls.
+/// Context, entry and task must survive calls.
 const CONTEXT: u8 = 6;
 const AT_ENTRY: u8 = 7;
+const TASK: u8 = 8;
 
 const fn load(code: u8, to: u8, from: u8, at: i16) -> Insn {
     Insn::new(code, to, from, at, 0)
@@ -233,12 +253,30 @@ fn front(test: &GuardTest) -> Vec<Insn> {
     let mut asm = Asm::default();
     let (passed, out) = (asm.label(), asm.label());
     let (by_namespace, of_anybody) = (asm.label(), asm.label());
+    let has_index = asm.label();
     asm.push(Insn::new(MOV64_REG, CONTEXT, 1, 0, 0));
-    asm.helper(HELPER_ATTACH_COOKIE);
-    asm.branch(JGE64, GUARD_ENTRIES, out);
-    asm.push(Insn::new(LSH64_IMM, 0, 0, 0, ENTRY_SHIFT));
     asm.push(Insn::new(op::LD_IMM64, AT_ENTRY, op::PSEUDO_MAP_VALUE, 0, test.table as i32));
     asm.push(Insn::default());
+    if let Some(offsets) = &test.credentials {
+        let of_several = asm.label();
+        asm.helper(HELPER_CURRENT_TASK_BTF);
+        asm.push(Insn::new(MOV64_REG, TASK, 0, 0, 0));
+        asm.push(load(LOAD_W, 2, AT_ENTRY, AT_HAS_USER));
+        asm.branch_on(2, JEQ64, 0, of_several);
+        asm.push(load(LOAD_DW, 1, TASK, offsets.cred));
+        asm.branch_on(1, JEQ64, 0, out);
+        asm.push(load(LOAD_W, 2, AT_ENTRY, AT_USER));
+        asm.push(load(LOAD_W, 3, 1, offsets.users[0]));
+        asm.branch_registers(JNE64_REG, 2, 3, out);
+        asm.bind(of_several);
+    }
+    asm.push(load(LOAD_W, 0, AT_ENTRY, AT_FIRST));
+    asm.branch(JNE64, 0, has_index);
+    asm.push(Insn::new(MOV64_REG, 1, CONTEXT, 0, 0));
+    asm.helper(HELPER_ATTACH_COOKIE);
+    asm.bind(has_index);
+    asm.branch(JGE64, GUARD_ENTRIES, out);
+    asm.push(Insn::new(LSH64_IMM, 0, 0, 0, ENTRY_SHIFT));
     asm.push(Insn::new(ADD64_REG, AT_ENTRY, 0, 0, 0));
     asm.push(load(LOAD_W, 1, AT_ENTRY, AT_HAS_USER));
     match &test.credentials {
@@ -261,8 +299,11 @@ fn front(test: &GuardTest) -> Vec<Insn> {
     asm.bind(by_namespace);
     if let Some(offsets) = &test.namespaces {
         asm.branch_on(2, JNE64, BY_NAMESPACE, out);
-        asm.helper(HELPER_CURRENT_TASK_BTF);
-        asm.push(load(LOAD_DW, 1, 0, offsets.nsproxy));
+        if test.credentials.is_none() {
+            asm.helper(HELPER_CURRENT_TASK_BTF);
+            asm.push(Insn::new(MOV64_REG, TASK, 0, 0, 0));
+        }
+        asm.push(load(LOAD_DW, 1, TASK, offsets.nsproxy));
         // A task that is ending has none.
         asm.branch_on(1, JEQ64, 0, out);
         asm.push(load(LOAD_DW, 1, 1, offsets.pid_ns));
@@ -295,9 +336,8 @@ fn of_one_user(
     out: Label,
 ) {
     let without_memory = asm.label();
-    asm.helper(HELPER_CURRENT_TASK_BTF);
     asm.push(load(LOAD_W, 2, AT_ENTRY, AT_USER));
-    asm.push(load(LOAD_DW, 1, 0, offsets.cred));
+    asm.push(load(LOAD_DW, 1, TASK, offsets.cred));
     asm.branch_on(1, JEQ64, 0, out);
     for user in offsets.users {
         asm.push(load(LOAD_W, 3, 1, user));
@@ -307,7 +347,7 @@ fn of_one_user(
         Protection::OfMemory { mm, flags } => (mm, LOAD_DW, flags),
         Protection::OfProgram { exec_state, dumpable } => (exec_state, LOAD_W, dumpable),
     };
-    asm.push(load(LOAD_DW, 1, 0, structure));
+    asm.push(load(LOAD_DW, 1, TASK, structure));
     asm.branch_on(1, JEQ64, 0, without_memory);
     asm.push(load(code, 1, 1, flags));
     asm.push(Insn::new(AND64_IMM, 1, 0, 0, DUMPABLE));
@@ -317,7 +357,7 @@ fn of_one_user(
         let further = asm.label();
         asm.push(load(LOAD_W, 2, AT_ENTRY, 0));
         asm.branch_on(2, JNE64, BY_GROUP, further);
-        asm.push(load(LOAD_DW, 1, 0, set));
+        asm.push(load(LOAD_DW, 1, TASK, set));
         asm.branch_on(1, JEQ64, 0, further);
         asm.push(load(LOAD_DW, 1, 1, group));
         asm.branch_on(1, JEQ64, 0, further);

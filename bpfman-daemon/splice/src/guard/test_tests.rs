@@ -71,6 +71,11 @@ struct Task {
 
 /// One entry at index 1. Returns whether the program would run.
 fn passes(front: &[Insn], tasks: &GuardedTasks, task: &Task) -> bool {
+    passes_beside(front, tasks, None, task)
+}
+
+/// Another entry at index 3.
+fn passes_beside(front: &[Insn], tasks: &GuardedTasks, other: Option<GuardedTasks>, task: &Task) -> bool {
     const TASK: u64 = 1 << 32;
     const PROXY: u64 = 2 << 32;
     const PID_NS: u64 = 3 << 32;
@@ -81,8 +86,13 @@ fn passes(front: &[Insn], tasks: &GuardedTasks, task: &Task) -> bool {
     const SET: u64 = 8 << 32;
     const GROUP: u64 = 9 << 32;
     const NODE: u64 = 10 << 32;
+    const CONTEXT: u64 = 11 << 32;
     let mut table = vec![0; guard_table().value_size as usize];
     assert!(set_guard_entry(&mut table, 1, tasks));
+    if let Some(other) = &other {
+        assert!(set_guard_entry(&mut table, 3, other));
+    }
+    let has_one_user = other.is_none_or(|other| other.user == tasks.user);
     let read = |address: u64, size: usize| -> u64 {
         if (TABLE..SET).contains(&address) {
             let at = usize::try_from(address - TABLE).unwrap();
@@ -110,6 +120,7 @@ fn passes(front: &[Insn], tasks: &GuardedTasks, task: &Task) -> bool {
         }
     };
     let (mut registers, mut at) = ([0_u64; 11], 0);
+    registers[1] = CONTEXT;
     while at < front.len() {
         let insn = front[at];
         let (to, from) = (usize::from(insn.dst()), usize::from(insn.src()));
@@ -119,10 +130,17 @@ fn passes(front: &[Insn], tasks: &GuardedTasks, task: &Task) -> bool {
             op::EXIT => return false,
             op::CALL => {
                 registers[0] = match insn.imm {
-                    174 => task.cookie,
+                    174 => {
+                        let is_of_user = tasks.user.is_none_or(|user| user == task.users[0]);
+                        assert!(other.is_some() && (is_of_user || !has_one_user), "for nothing");
+                        assert_eq!(registers[1], CONTEXT);
+                        task.cookie
+                    }
                     123 => {
                         assert!(
-                            tasks.user.is_none() || task.own_group != 77 && task.level > 3,
+                            tasks.user.is_none()
+                                || task.cookie != 1
+                                || task.own_group != 77 && task.level > 3,
                             "for nothing"
                         );
                         task.group
@@ -155,7 +173,7 @@ fn passes(front: &[Insn], tasks: &GuardedTasks, task: &Task) -> bool {
             code => panic!("code {code:x}"),
         }
     }
-    registers[1] == registers[6]
+    registers[1] == CONTEXT
 }
 
 #[test]
@@ -180,8 +198,15 @@ fn program_runs_for_the_tasks_of_its_entry_alone() {
             [(by_group, None), (by_group, Some(1000)), (by_namespace, None), (by_namespace, Some(1000))]
         {
             assert!(runs(group, user, &task()), "{group:?}, {user:?}");
-            for cookie in [0, 2, u64::from(GUARD_ENTRIES), u64::MAX] {
-                assert!(!runs(group, user, &Task { cookie, ..task() }), "{group:?}: cookie {cookie}");
+            let elsewhere = TaskGroup::ControlGroup { level: 3, id: 99 };
+            for other in [user, None, Some(7)].map(|user| GuardedTasks { group: elsewhere, user }) {
+                let front = &whole.text.insns[..whole.len];
+                let runs = |task| passes_beside(front, &GuardedTasks { group, user }, Some(other), &task);
+                assert!(runs(task()), "{group:?}, {user:?}");
+                assert!(!runs(Task { users: [7; 3], ..task() }) || user.is_none());
+                for cookie in [0, 2, 3, u64::from(GUARD_ENTRIES), u64::MAX] {
+                    assert!(!runs(Task { cookie, ..task() }), "{group:?}: cookie {cookie}");
+                }
             }
         }
         for user in [None, Some(1000)] {
