@@ -78,6 +78,12 @@ pub enum AccessObject<'a> {
 }
 
 impl AccessObject<'_> {
+    /// Returns whether it is a place in the caller's own network namespace.
+    #[must_use]
+    pub const fn is_in_callers_netns(&self) -> bool {
+        matches!(self, Self::Hook { in_callers_netns: true, .. } | Self::Netns { in_callers_netns: true, .. })
+    }
+
     /// Returns the class, for which a call's row has a rule.
     #[must_use]
     pub const fn class(&self) -> ObjectClass {

@@ -6,13 +6,15 @@
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use bpfman_model::{Owner, Peer, TenantRules};
+use bpfman_model::{HeldNetns, Owner, Peer, TenantRules};
 use bpfman_proto::Method;
 use bpfmand_access::{AccessObject, AccessPolicy, AccessVerb, Allowed, Denial, DenialHint, GrantLimits};
+use bpfmand_engine::OwnedCounts;
 use bpfmand_kernel::Kernel;
 use tonic::Status;
 
 use crate::calls::{CallNeeds, row_of};
+use crate::reservations::CallPlaces;
 use crate::server::Api;
 use crate::status::denied;
 use crate::{audit, status};
@@ -65,6 +67,9 @@ pub(crate) struct Permit {
     pub tenant: Option<TenantRules>,
     /// True if what allows it is for all applications, as the node agent's grant is.
     pub speaks_for_all: bool,
+    pub reserved: CallPlaces,
+    /// The caller's network namespace, if the call is for a place in it.
+    pub network: Option<HeldNetns>,
 }
 
 /// Folders of network namespaces in which only root makes names.
@@ -77,7 +82,17 @@ impl<K: Kernel> Api<K> {
                 let peer = caller()?;
                 let (uid, account) = (peer.uid, peer.account());
                 let (owner, limits) = (Owner::of_user(uid), GrantLimits::default());
-                Ok(Permit { uid, account, owner, limits, tenant: None, speaks_for_all: false })
+                let reserved = CallPlaces::default();
+                Ok(Permit {
+                    uid,
+                    account,
+                    owner,
+                    limits,
+                    tenant: None,
+                    speaks_for_all: false,
+                    reserved,
+                    network: None,
+                })
             }
             CallNeeds::Verb(verb) => self.authorize_verb(verb, objects),
         }
@@ -106,7 +121,17 @@ impl<K: Kernel> Api<K> {
         let Allowed { by, owner, limits, tenant, speaks_for_all } = decided?;
         audit::allowed_by(&by);
         audit::owner(&owner);
-        Ok(Permit { uid: peer.uid, account: peer.account(), owner, limits, tenant, speaks_for_all })
+        let reserved = CallPlaces::default();
+        Ok(Permit {
+            uid: peer.uid,
+            account: peer.account(),
+            owner,
+            limits,
+            tenant,
+            speaks_for_all,
+            reserved,
+            network: None,
+        })
     }
 
     /// Returns whether the caller has the right to a verb on an object over all owners. Leaves no trace.
@@ -149,34 +174,39 @@ impl<K: Kernel> Api<K> {
     }
 
     pub(crate) fn ensure_within(&self, permit: &Permit, programs: u64, links: u64) -> Result<(), Status> {
-        self.ensure_within_of(&permit.owner, permit.limits, programs, links)
+        self.ensure_within_of(&permit.owner, permit, programs, links)
     }
 
     /// Checks the same for the objects of another owner for which the caller acts.
     pub(crate) fn ensure_within_of(
         &self,
         owner: &Owner,
-        limits: GrantLimits,
+        permit: &Permit,
         programs: u64,
         links: u64,
     ) -> Result<(), Status> {
-        let GrantLimits { programs: most_programs, links: most_links, .. } = limits;
+        let GrantLimits { programs: most_programs, links: most_links, .. } = permit.limits;
         if most_programs.is_none() && most_links.is_none() {
             return Ok(());
         }
-        let has = self.engine.possessions_of(owner);
-        for (what, has, more, most) in
-            [("programs", has.programs, programs, most_programs), ("links", has.links, links, most_links)]
-        {
-            if more > 0 && most.is_some_and(|most| has + more > most) {
-                return Err(status::too_large(format!(
-                    "{} has {has} {what} and wants {more} more; its grant allows {}: remove some, or have root raise \
-                     limits.{what} of the grant in policy.toml",
-                    owner,
-                    most.unwrap_or_default(),
-                )));
+        let check = |has: OwnedCounts| {
+            for (what, has, more, most) in
+                [("programs", has.programs, programs, most_programs), ("links", has.links, links, most_links)]
+            {
+                if more > 0 && most.is_some_and(|most| has + more > most) {
+                    return Err(status::too_large(format!(
+                        "{} has {has} {what} and wants {more} more; its grant allows {}: remove some, or have root raise \
+                         limits.{what} of the grant in policy.toml",
+                        owner,
+                        most.unwrap_or_default(),
+                    )));
+                }
             }
-        }
+            Ok(())
+        };
+        let has = || self.engine.possessions_of(owner);
+        let reservations = self.reservations();
+        permit.reserved.hold(reservations.reserve(owner, OwnedCounts { programs, links }, has, check)?);
         Ok(())
     }
 

@@ -56,6 +56,7 @@ mod program_types_tests;
 mod radar;
 mod radar_state;
 mod replaced;
+mod reservations;
 mod run_sample;
 mod serve;
 mod server;

@@ -16,7 +16,7 @@ use bpfman_proto::ext::v1::bpfman_radar_server::BpfmanRadarServer;
 use bpfman_proto::ext::v1::bpfman_sessions_server::BpfmanSessionsServer;
 use bpfman_proto::v1::bpfman_server::BpfmanServer;
 use bpfmand_access::AccessPolicy;
-use bpfmand_engine::{Engine, EngineError, FiguresCache, FreezeExemption, Images};
+use bpfmand_engine::{CallersNetwork, Engine, EngineError, FiguresCache, FreezeExemption, Images};
 use bpfmand_journal::Journal;
 use bpfmand_kernel::Kernel;
 use tokio::net::UnixListener;
@@ -37,6 +37,7 @@ use crate::member_timing::MEMBER_TIMINGS;
 use crate::places::ReadingPlaces;
 use crate::prints::PrintFollowers;
 use crate::radar_state::{RadarControl, RadarState};
+use crate::reservations::Reservations;
 use crate::serve::{Connections, HandoverCalls, IDENTIFYING, MAX_REQUEST, SocketSystem};
 use crate::sessions::{OptionalSessions, SessionService};
 use crate::shares::ChangeShares;
@@ -322,12 +323,18 @@ impl<K: Kernel> Api<K> {
         self.gate.check()?;
         let place = self.threads.shares.enter(permit).await?;
         let exemption = if permit.uid == 0 { FreezeExemption::NotRoots } else { FreezeExemption::None };
+        let (reserved, network) = (permit.reserved.clone(), permit.network.clone());
         let work = move |api: &Self| {
-            let _place = place;
+            let (_place, _reserved) = (place, reserved);
             let _inside = api.gate.enter()?;
-            exemption.during(|| work(api))
+            let inode = network.as_ref().map(|network| network.id().inode);
+            CallersNetwork::during(inode, || exemption.during(|| work(api)))
         };
         self.work(&self.threads.changes, work).await
+    }
+
+    pub(crate) fn reservations(&self) -> &Arc<Reservations> {
+        &self.threads.shares.reservations
     }
 
     /// Runs a change with the image that was prepared for it, which is held until the work is done.

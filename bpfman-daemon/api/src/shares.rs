@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
 use crate::authorize::Permit;
+use crate::reservations::Reservations;
 use crate::status::busy;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -46,6 +47,7 @@ pub(crate) struct ChangeShares {
     /// Limit for all shares together: a tenant may act for many namespaces.
     together: Arc<Semaphore>,
     sharers: Mutex<HashMap<Sharer, Share>>,
+    pub(crate) reservations: Arc<Reservations>,
 }
 
 #[derive(Debug)]
@@ -62,7 +64,13 @@ pub(crate) struct SharePlace {
 
 impl ChangeShares {
     pub(crate) fn new(running: usize, waiting: usize, together: usize) -> Self {
-        Self { running, waiting, together: Arc::new(Semaphore::new(together)), sharers: Mutex::default() }
+        Self {
+            running,
+            waiting,
+            together: Arc::new(Semaphore::new(together)),
+            sharers: Mutex::default(),
+            reservations: Arc::default(),
+        }
     }
 
     /// Waits until one more change of a caller may run; fails if the maximum number of them waits already.
@@ -122,6 +130,8 @@ mod tests {
             account: uid,
             owner,
             limits: GrantLimits::default(),
+            reserved: Default::default(),
+            network: None,
             tenant: None,
             speaks_for_all: false,
         }

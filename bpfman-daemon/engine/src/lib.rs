@@ -70,6 +70,7 @@ pub use describe::verify::{ChainVerification, VerifiedPart};
 pub use describe::writable_maps::{MapRecipients, recipients_for_writing};
 pub use dry_run::{DryRunAttachment, DryRunOutcome, DryRunPart, DryRunRequest};
 pub use engine::bytecode::{FetchedImage, ImageAsk, Images, NoImages, Revocation};
+pub use engine::callers_network::CallersNetwork;
 pub use engine::change_count::ChangeListener;
 pub use engine::freeze_exemption::FreezeExemption;
 pub use engine::held_network::HookChanges;

@@ -33,7 +33,7 @@ use crate::order::check_intent;
 use crate::order::tcx::TRIES;
 use crate::state::records::{HookRecord, LinkRecord, ProgramRecord};
 use crate::state::{Changes, check_metadata, with_application};
-use crate::{Engine, EngineError, paths};
+use crate::{CallersNetwork, Engine, EngineError, paths};
 
 const USDT_SPECS: &str = "__bpf_usdt_specs";
 
@@ -111,6 +111,7 @@ impl<K: Kernel> Engine<K> {
         let _extended = self.hold_extended(&program)?;
         let find = |(interface, kind)| self.kernel.find_hook(interface, kind).map(|key| (interface, key));
         let hook = request.point.hook().map(find).transpose()?;
+        CallersNetwork::ensure(hook.and_then(|(_, key)| key.netns.id()))?;
         let _hook_lock = hook.map(|(_, key)| self.lock(Subject::Hook(key)));
         if let (AttachFor::CallerOnce, Some((interface, key))) = (whom, &hook) {
             self.ensure_not_repeated(&program, key, interface)?;
@@ -136,6 +137,7 @@ impl<K: Kernel> Engine<K> {
             ends: self.deadline(request.ttl)?,
             ..LinkRecord::new(self.number(), &program, &self.boot, request.point.clone())?
         };
+        CallersNetwork::ensure(link.namespace)?;
         let id = link.id;
         match hook {
             Some((interface, key)) if !matches!(key.kind, HookKind::Tcx(_)) => {

@@ -1,6 +1,7 @@
 //! The engine, with the state and the locks that all operations share.
 
 pub mod bytecode;
+pub mod callers_network;
 pub mod change_count;
 mod client_leases;
 mod client_timing;
