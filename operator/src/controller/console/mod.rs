@@ -3,6 +3,7 @@
 
 mod fleet;
 mod node;
+mod refused_sources;
 mod rights;
 mod serve;
 

@@ -1,13 +1,16 @@
 use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
+use axum::serve::IncomingStream;
 use bpfman_application::scope::Scope;
 use bpfman_console::{ConsoleAnswer, ConsoleRefusal, ConsoleRequest};
 use k8s_openapi::api::authentication::v1::UserInfo;
@@ -16,6 +19,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::fleet::FleetFacts;
 use super::node::ExplainedNode;
+use super::refused_sources::RefusedSources;
 use super::rights::{ConsoleRights, FleetPermissions, PermissionLookupError};
 use crate::controller::memory::Memory;
 use bpfman_runtime::tls::TlsListener;
@@ -34,6 +38,16 @@ struct FleetConsole {
     rights: ConsoleRights,
     questions: mpsc::Sender<ConsoleQuestion>,
     places: Semaphore,
+    refused: RefusedSources,
+}
+
+#[derive(Clone, Copy)]
+struct Source(SocketAddr);
+
+impl Connected<IncomingStream<'_, TlsListener>> for Source {
+    fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
+        Self(*stream.remote_addr())
+    }
 }
 
 /// Serves the console's requests, restricted to each user's permissions.
@@ -42,11 +56,17 @@ pub async fn serve_console(
     listener: TlsListener,
     questions: mpsc::Sender<ConsoleQuestion>,
 ) -> std::io::Result<()> {
-    let console = Arc::new(FleetConsole { rights, questions, places: Semaphore::new(AT_A_TIME) });
-    axum::serve(listener, Router::new().route("/api/{*path}", get(answer)).with_state(console)).await
+    let places = Semaphore::new(AT_A_TIME);
+    let console = Arc::new(FleetConsole { rights, questions, places, refused: RefusedSources::default() });
+    let router = Router::new().route("/api/{*path}", get(answer)).with_state(console);
+    axum::serve(listener, router.into_make_service_with_connect_info::<Source>()).await
 }
 
-async fn answer(State(console): State<Arc<FleetConsole>>, request: Request) -> Response {
+async fn answer(
+    State(console): State<Arc<FleetConsole>>,
+    ConnectInfo(Source(source)): ConnectInfo<Source>,
+    request: Request,
+) -> Response {
     let token = request.headers().get(TOKEN).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let asked = ConsoleRequest {
         method: request.method().clone(),
@@ -55,7 +75,7 @@ async fn answer(State(console): State<Arc<FleetConsole>>, request: Request) -> R
         body: Default::default(),
     };
     let answered = match console.places.try_acquire() {
-        Ok(_place) => console.answer(token.as_deref(), &asked).await,
+        Ok(_place) => console.answer(source.ip(), token.as_deref(), &asked).await,
         Err(_) => {
             let message = format!("{AT_A_TIME} questions are being answered, as many as may be");
             Err(ConsoleRefusal::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message))
@@ -67,11 +87,12 @@ async fn answer(State(console): State<Arc<FleetConsole>>, request: Request) -> R
 impl FleetConsole {
     async fn answer(
         &self,
+        source: IpAddr,
         token: Option<&str>,
         asked: &ConsoleRequest,
     ) -> Result<ConsoleAnswer, ConsoleRefusal> {
         let user = match token {
-            Some(token) => self.rights.who(token).await.map_err(unsaid)?,
+            Some(token) => self.user(source, token).await?,
             None => None,
         };
         let Some(user) = user else {
@@ -93,6 +114,21 @@ impl FleetConsole {
             }
             _ => Err(ConsoleRefusal::not_found(&asked.path)),
         }
+    }
+
+    async fn user(&self, source: IpAddr, token: &str) -> Result<Option<UserInfo>, ConsoleRefusal> {
+        if let Some(user) = self.rights.remembered(token) {
+            return Ok(Some(user));
+        }
+        if !self.refused.admits(source, Instant::now()) {
+            let message = format!("too many tokens of {source} were refused: wait ten seconds");
+            return Err(ConsoleRefusal::new(StatusCode::TOO_MANY_REQUESTS, "busy", message));
+        }
+        let user = self.rights.who(token).await.map_err(unsaid)?;
+        if user.is_none() {
+            self.refused.count(source, Instant::now());
+        }
+        Ok(user)
     }
 
     async fn fleet(&self, user: &UserInfo) -> Result<ConsoleAnswer, ConsoleRefusal> {
@@ -166,4 +202,50 @@ fn denied(user: &str, what: &str, role: &str) -> ConsoleRefusal {
 
 fn unsaid(error: PermissionLookupError) -> ConsoleRefusal {
     ConsoleRefusal::new(StatusCode::SERVICE_UNAVAILABLE, "unreachable", error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use http::{Request, Response, StatusCode};
+    use kube::Client;
+    use kube::client::Body;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn wrong_tokens_of_a_pod_ask_the_api_server_a_few_times() {
+        let reviews = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&reviews);
+        let service = tower::service_fn(move |_: Request<Body>| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let review = br#"{"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","metadata":{},"spec":{},"status":{}}"#;
+            async { Ok::<_, std::convert::Infallible>(Response::new(Body::from(review.to_vec()))) }
+        });
+        let (questions, _memory) = mpsc::channel(1);
+        let console = FleetConsole {
+            rights: ConsoleRights::new(Client::new(service, "default")),
+            questions,
+            places: Semaphore::new(AT_A_TIME),
+            refused: RefusedSources::default(),
+        };
+        let asked = ConsoleRequest {
+            method: http::Method::GET,
+            path: "about".to_owned(),
+            query: String::new(),
+            body: Default::default(),
+        };
+        let (pod, person) = ([10, 0, 0, 7].into(), [10, 0, 0, 8].into());
+        let mut answers = Vec::new();
+        for number in 0..40 {
+            let refusal = console.answer(pod, Some(&format!("wrong-{number}")), &asked).await.unwrap_err();
+            answers.push(refusal.status);
+        }
+        assert_eq!(reviews.load(Ordering::Relaxed), 10);
+        assert_eq!(answers[9..11], [StatusCode::UNAUTHORIZED, StatusCode::TOO_MANY_REQUESTS]);
+        console.answer(person, Some("another"), &asked).await.unwrap_err();
+        assert_eq!(reviews.load(Ordering::Relaxed), 11, "another address is not held back");
+    }
 }

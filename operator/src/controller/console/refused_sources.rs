@@ -1,0 +1,65 @@
+//! Tokens that the API server did not know, by address: an address with many has no more reviewed for a while.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+const WINDOW: Duration = Duration::from_secs(10);
+/// The most in a window: a person who mistypes needs a few.
+const MOST: u32 = 10;
+/// The most addresses that have an entry each; all further ones share one.
+const ADDRESSES: usize = 1024;
+const OTHERS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+/// Addresses with refused tokens, each with the begin of its window and their number.
+#[derive(Debug, Default)]
+pub struct RefusedSources(Mutex<HashMap<IpAddr, (Instant, u32)>>);
+
+impl RefusedSources {
+    pub fn admits(&self, source: IpAddr, now: Instant) -> bool {
+        let sources = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |source| sources.get(source).filter(|(begun, _)| now.duration_since(*begun) < WINDOW);
+        let entry = of(&source).or_else(|| of(&OTHERS).filter(|_| sources.len() >= ADDRESSES));
+        entry.is_none_or(|(_, refused)| *refused < MOST)
+    }
+
+    pub fn count(&self, source: IpAddr, now: Instant) {
+        let mut sources = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sources.retain(|_, (begun, _)| now.duration_since(*begun) < WINDOW);
+        let is_full = sources.len() >= ADDRESSES && !sources.contains_key(&source);
+        let entry = sources.entry(if is_full { OTHERS } else { source }).or_insert((now, 0));
+        entry.1 = entry.1.saturating_add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_with_many_refused_tokens_waits_alone() {
+        let sources = RefusedSources::default();
+        let (pod, person) = (IpAddr::V4(Ipv4Addr::new(10, 0, 0, 7)), IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let now = Instant::now();
+        for _ in 0..MOST {
+            assert!(sources.admits(pod, now));
+            sources.count(pod, now);
+        }
+        assert!(!sources.admits(pod, now) && sources.admits(person, now));
+        assert!(sources.admits(pod, now + WINDOW));
+    }
+
+    #[test]
+    fn many_addresses_share_what_is_left() {
+        let sources = RefusedSources::default();
+        let now = Instant::now();
+        let address = |number: u32| IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + number));
+        for number in 0..ADDRESSES as u32 + 2 * MOST {
+            sources.count(address(number), now);
+        }
+        assert!(sources.0.lock().unwrap().len() <= ADDRESSES + 1);
+        assert!(sources.admits(address(0), now), "it has an entry of its own");
+        assert!(!sources.admits(address(900_000), now));
+    }
+}
