@@ -5,21 +5,24 @@ use std::fs;
 use tonic::{Code, Status};
 
 use super::bench::Bench;
+use super::digest::Digest;
 use super::principals::{IMAGES, Principal};
-use super::table::Class;
-use super::things::Things;
+use super::table::{Class, Foreign};
+use super::things::{SHARED, Things, UNCOVERED};
 
-const AGENT: u32 = Principal::Agent.user();
-const STRANGER: u32 = Principal::Stranger.user();
-
-fn assert_denied(cell: &str, answer: Result<(), Status>, why: &[&str]) {
+fn assert_denied(cell: &str, answer: Result<String, Status>, why: &[&str]) {
     let denial = answer.expect_err(cell);
     assert_eq!(denial.code(), Code::PermissionDenied, "{cell}: {denial}");
     assert!(why.iter().any(|why| denial.message().contains(why)), "{cell}: {denial}");
 }
 
 fn of_application(bench: &Bench, namespace: &str, name: &str) -> Things {
-    Things::of(&bench.daemon, &bench.netns, AGENT, Some((namespace, name)))
+    Things::of(bench, Principal::Agent, Some((namespace, name)))
+}
+
+fn state(bench: &Bench) -> Digest {
+    let interfaces = [SHARED, UNCOVERED].into_iter().map(str::to_owned);
+    bench.digest(interfaces.collect(), Vec::new())
 }
 
 /// The page has the verbs of the calls of `operator/src/agent` and `operator/apply`.
@@ -41,10 +44,10 @@ fn agent_has_the_rights_of_the_calls_that_it_makes_alone() {
     let bench = Bench::new();
     let mut own = of_application(&bench, "shop", "web");
     for row in &bench.rows {
-        let answer = bench.make(AGENT, row, &own);
+        let answer = bench.make(Principal::Agent, row, &own);
         let is_denied = answer.as_ref().is_err_and(|status| status.code() == Code::PermissionDenied);
         assert_eq!(is_denied, !row.is_allowed_by(&bench.agents_verbs), "{}: {answer:?}", row.call);
-        if !own.are_there(&bench.daemon) {
+        if !own.are_there(&bench.digest(Vec::new(), Vec::new())) {
             own = of_application(&bench, "shop", "web");
         }
     }
@@ -55,39 +58,42 @@ fn applications_share_nothing_through_the_agent() {
     let bench = Bench::new();
     let theirs = of_application(&bench, "bank", "filter");
     let own = of_application(&bench, "shop", "web");
-    let before = bench.digest();
+    let before = state(&bench);
     let mut tried = 0;
     for row in bench.rows.iter().filter(|row| row.covered().any(|class| class == Class::Application)) {
-        for class in row.covered().filter(|class| [Class::Program, Class::Map].contains(class)) {
-            let mut on = own.with(class, &theirs);
+        for foreign in [Foreign::Program, Foreign::Map] {
+            if row.rule(foreign.class()) != "covered" {
+                continue;
+            }
+            let mut on = own.with(foreign, &theirs);
             if row.call.ends_with("/ReplaceLoad") {
                 on.program = own.program;
-                if class == Class::Program {
+                if foreign == Foreign::Program {
                     continue;
                 }
             }
-            let cell = format!("{}, {class:?}", row.call);
+            let cell = format!("{}, {foreign:?}", row.call);
             assert_denied(
                 &cell,
-                bench.make(AGENT, row, &on),
+                bench.make(Principal::Agent, row, &on),
                 &["may not use the maps", "may not take the place"],
             );
             tried += 1;
         }
     }
     assert!(tried >= 7, "{tried}");
-    assert_eq!(bench.digest(), before);
+    assert_eq!(state(&bench), before);
 }
 
 #[test]
 fn closed_socket_is_closed_to_callers_without_a_grant() {
     let bench = Bench::new();
     let roots = bench.things(Principal::Root);
-    let before = bench.digest();
+    let before = state(&bench);
     let closed = format!("{IMAGES}[access]\nsocket_group = \"nothing\"\n");
     fs::write(bench.daemon.path("policy.toml"), closed).unwrap();
     for row in bench.rows.iter().filter(|row| !row.verbs.is_empty()) {
-        assert_denied(&row.call, bench.make(STRANGER, row, &roots), &["may not"]);
+        assert_denied(&row.call, bench.make(Principal::Stranger, row, &roots), &["may not"]);
     }
-    assert_eq!(bench.digest(), before);
+    assert_eq!(state(&bench), before);
 }

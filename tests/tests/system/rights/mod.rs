@@ -2,8 +2,10 @@
 
 pub mod as_user;
 mod bench;
+mod callers;
 mod cells;
 mod digest;
+mod effects;
 mod matrix;
 mod principals;
 mod requests;

@@ -1,6 +1,6 @@
 //! Callers of each kind, and the policy that gives them their rights.
 
-use super::table::{Class, Row};
+use super::table::{Class, Foreign, Row};
 
 pub const IMAGES: &str = "[[images]]\npattern = \"127.0.0.1:1/*\"\nunsigned = true\n";
 
@@ -15,12 +15,15 @@ pub enum Principal {
     User,
     Scoped,
     Stranger,
+    /// In a pod that has no grant.
     Pod,
+    /// In a pod that has one.
+    GrantedPod,
     Agent,
 }
 
 impl Principal {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Root,
         Self::ClusterApplication,
         Self::NamespaceApplication,
@@ -28,6 +31,7 @@ impl Principal {
         Self::Scoped,
         Self::Stranger,
         Self::Pod,
+        Self::GrantedPod,
         Self::Agent,
     ];
 
@@ -36,6 +40,16 @@ impl Principal {
             Self::Root => 0,
             other => 64_240 + other as u32,
         }
+    }
+
+    /// Uid of the pod in whose cgroup the caller is.
+    pub fn pod(self) -> Option<String> {
+        let number = match self {
+            Self::Pod => 1,
+            Self::GrantedPod => 2,
+            _ => return None,
+        };
+        Some(format!("0a1b2c3d-4e5f-6071-829{number}-{:012x}", std::process::id()))
     }
 
     pub const fn claim(self) -> Option<(&'static str, &'static str)> {
@@ -53,6 +67,7 @@ impl Principal {
             Self::NamespaceApplication => Some("application:shop/web"),
             Self::User => Some("grant:user"),
             Self::Scoped => Some("grant:scoped"),
+            Self::GrantedPod => Some("grant:pod"),
             Self::Agent => Some("grant:node-agent"),
             Self::Stranger | Self::Pod => None,
         }
@@ -65,35 +80,36 @@ impl Principal {
             .filter(|(caller, other)| caller != other)
     }
 
-    pub fn first_other(self) -> Self {
-        if self == Self::Root { Self::User } else { Self::Root }
-    }
-
     const fn is_application(self) -> bool {
         self.claim().is_some()
     }
 
-    pub fn may_on_others(self, row: &Row, class: Class, other: Self, agents_verbs: &[String]) -> bool {
+    pub fn may_on_others(self, row: &Row, foreign: Foreign, other: Self, agents_verbs: &[String]) -> bool {
         self.may(row, agents_verbs)
-            && match (self, row.rule(class)) {
+            && match (self, row.rule(foreign.class())) {
                 (Self::Root, _) | (_, "" | "shown" | "concerned" | "carried") => true,
-                (Self::Agent, "covered") if class == Class::Bytecode => {
+                (Self::Agent, "covered") if foreign == Foreign::Bytecode => {
                     row.rule(Class::Program) != "covered" || row.call.ends_with("/DryRun")
                 }
                 (Self::Agent, "covered")
-                    if matches!(class, Class::Program | Class::Map)
+                    if matches!(foreign, Foreign::Program | Foreign::Map)
                         && row.rule(Class::Application) == "covered" =>
                 {
-                    class == Class::Program && row.call.ends_with("/ReplaceLoad") && other.is_application()
+                    foreign == Foreign::Program
+                        && row.call.ends_with("/ReplaceLoad")
+                        && other.is_application()
                 }
                 // All owners have members at this hook.
-                (Self::Agent, "covered") if class == Class::Hook => false,
+                (Self::Agent, "covered") if foreign == Foreign::Hook => false,
                 // Root has members at the hook that stands for others here.
-                (Self::Agent, "covered") if class == Class::Place => {
+                (Self::Agent, "covered") if foreign == Foreign::Interface => {
                     row.rule(Class::Hook) != "covered" || row.rule(Class::Program) == "covered"
                 }
                 // The agent has no patterns, and no right over objects of root and of grants.
-                (Self::Agent, "covered") => !class.is_owned() || other.is_application(),
+                (Self::Agent, "covered") => {
+                    !matches!(foreign, Foreign::Link | Foreign::Program | Foreign::Map)
+                        || other.is_application()
+                }
                 (_, "covered" | "root") => false,
                 (_, rule) => panic!("\"{rule}\" is no rule of a cell: say here who has the right"),
             }
@@ -111,6 +127,7 @@ impl Principal {
 }
 
 pub fn policy(folder: &str) -> String {
+    let pod = format!("pods = [{:?}]\n", Principal::GrantedPod.pod().unwrap());
     let mut text = format!("{IMAGES}[files]\nusers = {:?}\n", Principal::ALL.map(Principal::user));
     for principal in Principal::ALL {
         let user = principal.user();
@@ -119,6 +136,7 @@ pub fn policy(folder: &str) -> String {
             Principal::NamespaceApplication => ("web", "applications = [\"shop/web\"]\n"),
             Principal::User => ("user", ""),
             Principal::Scoped => ("scoped", "scope = \"cgroup\"\n"),
+            Principal::GrantedPod => ("pod", pod.as_str()),
             Principal::Root | Principal::Stranger | Principal::Pod | Principal::Agent => continue,
         };
         text += &grant(folder, name, user, more);
@@ -128,10 +146,11 @@ pub fn policy(folder: &str) -> String {
 
 pub fn grant(folder: &str, name: &str, user: u32, more: &str) -> String {
     use super::things::SHARED;
+    let users = if more.contains("pods") { String::new() } else { format!("users = [{user}]\n") };
     format!(
-        "[[grants]]\nname = \"{name}\"\nusers = [{user}]\nallow = {VERBS}\ntypes = [\"xdp\", \"freplace\"]\n\
+        "[[grants]]\nname = \"{name}\"\n{users}allow = {VERBS}\ntypes = [\"xdp\", \"freplace\"]\n\
          hooks = [\"xdp:{SHARED}\", \"xdp:own*\"]\ntargets = [\"freplace:*\"]\npriorities = \"0-900\"\n\
          files = [\"{folder}{user}.o\"]\nimages = [\"127.0.0.1:1/own/*\"]\n{more}\
-         [[grants]]\nname = \"{name}-adopts\"\nusers = [{user}]\nallow = [\"adopt\"]\npriorities = \"0-900\"\n{more}"
+         [[grants]]\nname = \"{name}-adopts\"\n{users}allow = [\"adopt\"]\npriorities = \"0-900\"\n{more}"
     )
 }

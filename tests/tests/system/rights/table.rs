@@ -29,9 +29,43 @@ impl Class {
         [Self::Program, Self::Link, Self::Map, Self::Hook, Self::Bytecode, Self::Place, Self::Application];
 }
 
-impl Class {
-    pub const fn is_owned(self) -> bool {
-        matches!(self, Self::Program | Self::Link | Self::Map | Self::Hook)
+/// Part of a request that is another's, while all others are the caller's own. A place is wrong in one way at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Foreign {
+    Program,
+    Link,
+    Map,
+    Hook,
+    Bytecode,
+    Interface,
+    Priority,
+    Type,
+    Application,
+}
+
+impl Foreign {
+    pub const ALL: [Self; 9] = [
+        Self::Program,
+        Self::Link,
+        Self::Map,
+        Self::Hook,
+        Self::Bytecode,
+        Self::Interface,
+        Self::Priority,
+        Self::Type,
+        Self::Application,
+    ];
+
+    pub const fn class(self) -> Class {
+        match self {
+            Self::Program => Class::Program,
+            Self::Link => Class::Link,
+            Self::Map => Class::Map,
+            Self::Hook => Class::Hook,
+            Self::Bytecode => Class::Bytecode,
+            Self::Interface | Self::Priority | Self::Type => Class::Place,
+            Self::Application => Class::Application,
+        }
     }
 }
 
@@ -44,12 +78,32 @@ impl Row {
         Class::ALL.into_iter().filter(|class| self.rule(*class) == "covered")
     }
 
-    pub fn named(&self) -> impl Iterator<Item = Class> {
-        Class::ALL.into_iter().filter(|class| ["covered", "root", "shown"].contains(&self.rule(*class)))
+    pub fn foreign(&self) -> impl Iterator<Item = Foreign> {
+        let is_named = |one: &Foreign| ["covered", "root", "shown"].contains(&self.rule(one.class()));
+        Foreign::ALL.into_iter().filter(move |one| is_named(one) && self.has(*one))
     }
 
-    pub fn changes(&self) -> bool {
-        ["load", "attach", "replace", "adopt", "administer"].iter().any(|verb| self.needs(verb))
+    /// Requests of a call have some parts of a place only.
+    fn has(&self, foreign: Foreign) -> bool {
+        use Foreign::{Interface, Priority, Type};
+        if foreign.class() != Class::Place {
+            return true;
+        }
+        if self.rule(Class::Place) == "shown" {
+            return foreign == Interface;
+        }
+        let name = self.call.rsplit_once('/').unwrap().1;
+        let parts: &[Foreign] = match name {
+            "Load" => &[Type],
+            "Attach" | "AttachMatching" => &[Interface, Priority],
+            "ReplaceProgram" | "RollbackProgram" | "VerifyChain" | "TraceChain" | "SetHook"
+            | "TimeMembers" => &[Interface],
+            "Adopt" | "UpdateLink" => &[Priority],
+            "DryRun" => &[Interface, Priority, Type],
+            "ReplaceLoad" => &[Interface, Type],
+            _ => panic!("say here which parts of a place the call {name} has"),
+        };
+        parts.contains(&foreign)
     }
 
     pub fn is_allowed_by(&self, verbs: &[String]) -> bool {

@@ -11,9 +11,11 @@ use bpfman_tests::network::Namespace;
 use bpfman_tests::requests::{attach, load, pairs, xdp};
 use bpfman_tests::{Daemon, compile, kernel};
 
-use super::as_user::as_user;
+use super::bench::Bench;
+use super::digest::Digest;
+use super::principals::Principal;
 use super::requests::{Called, called};
-use super::table::Class;
+use super::table::Foreign;
 
 /// Interface of a hook with programs of all owners, which grants cover.
 pub const SHARED: &str = "shared0";
@@ -36,22 +38,23 @@ pub struct Things {
     pub interface: String,
     pub priority: i32,
     pub program_type: Type,
-    /// Program of the same owner, attached outside of the grants.
     pub elsewhere: u32,
+    pub link_elsewhere: u32,
     pub file: PathBuf,
     pub image: String,
     pub application: Option<(String, String)>,
 }
 
 impl Things {
-    pub fn of(daemon: &Daemon, netns: &Namespace, user: u32, application: Option<(&str, &str)>) -> Self {
+    pub fn of(bench: &Bench, principal: Principal, application: Option<(&str, &str)>) -> Self {
+        let (daemon, netns, user) = (&bench.daemon, &bench.netns, principal.user());
         let file = daemon.path(format!("{user}.o"));
         if !file.exists() {
             fs::copy(compile::object("chain"), &file).unwrap();
             chown(&file, Some(user), Some(user)).unwrap();
         }
         let socket = daemon.socket();
-        let interface = format!("own{user}");
+        let interface = own_interface(user);
         if !has_interface(netns, &interface) {
             add_interface(netns, &interface);
         }
@@ -65,7 +68,7 @@ impl Things {
             let request = attach(program, xdp(&path, interface, 200, &[]));
             called(&socket, |call: Called| call.attach(request)).unwrap().link_id
         };
-        let (program, elsewhere, link, matching) = as_user(user, || {
+        let (program, elsewhere, link, matching) = bench.callers.act(principal, || {
             let (program, elsewhere) = (loaded(&socket), loaded(&socket));
             let link = at(program.id, SHARED);
             at(program.id, &interface);
@@ -78,7 +81,7 @@ impl Things {
             let matching = called(&socket, |call: Called| call.attach_matching(matching)).unwrap().id;
             (program, elsewhere, link, matching)
         });
-        at(elsewhere.id, UNCOVERED);
+        let link_elsewhere = at(elsewhere.id, UNCOVERED);
         Self {
             pin: daemon.fs().join("links/4000000000"),
             netns: path,
@@ -94,35 +97,43 @@ impl Things {
             priority: 200,
             program_type: Type::Xdp,
             elsewhere: elsewhere.id,
+            link_elsewhere,
             file,
             image: "127.0.0.1:1/own/program:v1".to_owned(),
             application: claim,
         }
     }
 
-    pub fn with(&self, class: Class, theirs: &Self) -> Self {
+    pub fn with(&self, foreign: Foreign, theirs: &Self) -> Self {
         let mut things = self.clone();
-        match class {
-            Class::Program => {
+        match foreign {
+            Foreign::Program => {
                 (things.program, things.extended) = (theirs.program, Some(theirs.program));
             }
-            Class::Link => (things.link, things.matching) = (theirs.link, theirs.matching),
-            Class::Map => (things.map, things.map_owner) = (theirs.map, Some(theirs.program)),
-            Class::Hook => (things.hook, things.keeps_hook) = (SHARED.to_owned(), true),
-            Class::Bytecode => {
+            Foreign::Link => (things.link, things.matching) = (theirs.link, theirs.matching),
+            Foreign::Map => (things.map, things.map_owner) = (theirs.map, Some(theirs.program)),
+            Foreign::Hook => (things.hook, things.keeps_hook) = (SHARED.to_owned(), true),
+            Foreign::Bytecode => {
                 things.file.clone_from(&theirs.file);
                 things.image = "127.0.0.1:1/others/program:v1".to_owned();
             }
-            Class::Place => {
+            Foreign::Interface => {
                 things.interface = UNCOVERED.to_owned();
                 things.hook.clone_from(&things.interface);
-                things.priority = UNCOVERED_PRIORITY;
-                things.program_type = Type::Tracepoint;
-                things.program = things.elsewhere;
+                (things.program, things.link) = (things.elsewhere, things.link_elsewhere);
             }
-            Class::Application => things.application = Some(("bank".to_owned(), "filter".to_owned())),
+            Foreign::Priority => things.priority = UNCOVERED_PRIORITY,
+            Foreign::Type => things.program_type = Type::Tracepoint,
+            Foreign::Application => things.application = Some(("bank".to_owned(), "filter".to_owned())),
         }
         things
+    }
+
+    /// All of another owner's things, with its program at the shared hook.
+    pub fn shown(&self, foreign: Foreign) -> Self {
+        let mut things = self.clone();
+        things.hook = SHARED.to_owned();
+        if foreign == Foreign::Interface { things.with(Foreign::Interface, self) } else { things }
     }
 
     pub fn end(&self, daemon: &Daemon) {
@@ -131,14 +142,15 @@ impl Things {
         }
     }
 
-    pub fn are_there(&self, daemon: &Daemon) -> bool {
-        let socket = daemon.socket();
-        let has_program = |id| called(&socket, |call: Called| call.get(v1::GetRequest { id })).is_ok();
-        has_program(self.program)
-            && has_program(self.elsewhere)
-            && called(&socket, |call: Called| call.get_link(self.link)).is_ok()
-            && called(&socket, |call: Called| call.matchings()).unwrap().contains(&self.matching)
+    pub fn are_there(&self, now: &Digest) -> bool {
+        [self.program, self.elsewhere].iter().all(|id| now.programs.contains(id))
+            && [self.link, self.link_elsewhere].iter().all(|id| now.links.contains(id))
+            && now.matchings.contains(&self.matching)
     }
+}
+
+pub fn own_interface(user: u32) -> String {
+    format!("own{user}")
 }
 
 pub fn add_interface(netns: &Namespace, name: &str) {
