@@ -6,7 +6,6 @@ use crate::wait::within;
 
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// Exit code; -1 if a signal terminated the command.
     pub code: i32,
     pub stdout: String,
     pub stderr: String,

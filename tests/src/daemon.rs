@@ -272,7 +272,6 @@ impl Daemon {
         pins
     }
 
-    /// Returns a list, without the running program of a chain, which may differ between calls.
     fn list(&self, what: &str) -> Vec<Value> {
         let mut list = self.bpfman(&format!("list {what} -o json")).json();
         let mut entries = list[what].take().as_array().unwrap().clone();

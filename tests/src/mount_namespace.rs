@@ -11,7 +11,6 @@ pub struct MountNamespace {
 }
 
 impl MountNamespace {
-    /// Creates a namespace with all mounts of this one; later ones do not propagate to it.
     #[must_use]
     pub fn new() -> Self {
         let mut keeper = Command::new("unshare")

@@ -53,7 +53,6 @@ impl Namespace {
         run(&[&["ip", "-n", &self.name], words].concat())
     }
 
-    /// Waits until an interface can send: the kernel notices late that its peer is up, and drops packets until then.
     pub fn await_up(&self, interface: &str) {
         wait::until("the interface is up", || {
             self.ip(&["link", "show", "dev", interface]).contains("state UP")

@@ -6,7 +6,6 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use crate::wait::within;
 
-/// Opens an event for a tracepoint and a process, and writes its count for each line that it reads.
 const COUNT: &str = "my ($call, $event, $pid) = @ARGV; $| = 1; \
     my $attributes = pack('LLQQQQQLLQ', 2, 64, $event, 0, 0, 0, 0, 0, 0, 0); \
     my $fd = syscall($call, $attributes, $pid + 0, -1, -1, 8); die \"perf_event_open: $!\" if $fd < 0; \

@@ -43,7 +43,6 @@ impl Proxy {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Holds requests with a text in their method or target. Requests held for another text continue.
     pub fn hold(&self, text: &str) {
         self.let_all_go_but(Some(text.to_owned()));
     }

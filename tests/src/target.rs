@@ -59,12 +59,16 @@ impl Target {
         assert_eq!(self.answer(), "done");
     }
 
+    pub fn get_session(&mut self) {
+        self.tell("session");
+        assert_eq!(self.answer(), "done");
+    }
+
     pub fn open(&mut self) {
         self.tell("open");
         assert_eq!(self.answer(), "done");
     }
 
-    /// Returns whether the last call of `probed` had its caller as the return address, not a trampoline.
     pub fn returned_into_main(&mut self) -> bool {
         self.tell("returned");
         self.answer() == "into main"

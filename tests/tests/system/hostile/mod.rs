@@ -6,7 +6,9 @@ mod names;
 mod odd_requests;
 mod others;
 mod packets;
+mod races;
 mod rights;
+mod swaps;
 
 use std::path::Path;
 
