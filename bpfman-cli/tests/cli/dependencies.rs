@@ -2,7 +2,6 @@
 
 use std::process::Command;
 
-/// Crates of the daemon without I/O or system calls, which `check` uses to read object files.
 const PURE: [&str; 3] = ["bpfman-model", "bpfmand-object", "bpfmand-requirements"];
 
 #[test]

@@ -17,7 +17,6 @@ impl Cluster {
         self.request_token(namespace, account, None).await
     }
 
-    /// Returns a token like that of a pod: bound to the pod, and invalid once the pod is deleted.
     pub async fn token_of_pod(&self, pod: &Pod) -> String {
         let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.clone());
         let bound = BoundObjectReference {

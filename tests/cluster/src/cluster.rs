@@ -15,7 +15,6 @@ use crate::scripts::{self, Stage};
 
 #[derive(Clone, Debug, Default)]
 pub struct Setup {
-    /// True for kube-controller-manager and kube-scheduler: garbage collection, default accounts, scheduling of pods.
     pub full: bool,
     pub flags: Vec<String>,
 }

@@ -68,7 +68,6 @@ impl<Uri: std::fmt::Display> Service<Uri> for Enter {
     }
 }
 
-/// Connects inside a namespace. Must run on a thread that ends afterwards.
 fn connect(netns: &Path, address: &str) -> io::Result<TcpStream> {
     move_into_link_name_space(File::open(netns)?.as_fd(), Some(LinkNameSpaceType::Network))?;
     let stream = TcpStream::connect(address)?;

@@ -11,7 +11,6 @@ pub fn parse(text: &str) -> Vec<Value> {
         .collect()
 }
 
-/// Sets the webhooks' timeout to the maximum of 30 seconds: reviews on a busy machine may exceed the packaged one.
 pub fn wait_for_reviews(object: &mut Value) {
     for webhook in object.get_mut("webhooks").and_then(Value::as_array_mut).into_iter().flatten() {
         webhook["timeoutSeconds"] = 30.into();

@@ -101,7 +101,6 @@ impl Cluster {
         nodes.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
     }
 
-    /// Creates a running pod on a node. Its containers are pairs of a name and an id (`containerd://...`).
     pub async fn pod(
         &self,
         namespace: &str,

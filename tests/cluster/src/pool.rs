@@ -40,7 +40,6 @@ impl Pool {
 }
 
 impl Cluster {
-    /// Starts missing processes, and removes what the previous test left: only now have all its processes exited.
     pub(crate) fn prepare(&self) {
         if self.path(IN_USE).exists() {
             self.down();

@@ -7,7 +7,6 @@ use serde::Deserialize;
 
 use crate::Cluster;
 
-/// Request with its response. A watch is one request, logged when it starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     pub verb: String,
@@ -18,7 +17,6 @@ pub struct Request {
     pub user: String,
     pub agent: String,
     pub code: u16,
-    /// True if the server marks this API as deprecated: a later version removes it.
     pub is_deprecated: bool,
 }
 
@@ -85,7 +83,6 @@ struct Status {
 }
 
 impl Event {
-    /// Returns the request of an event. A watch has two events: when it starts (`ResponseStarted`) and when it ends.
     fn request(self) -> Option<Request> {
         let told = if self.verb == "watch" { "ResponseStarted" } else { "ResponseComplete" };
         let Object { resource, subresource, namespace, name } = self.object_ref;

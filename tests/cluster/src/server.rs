@@ -17,7 +17,6 @@ impl Cluster {
         self.up(std::process::id());
     }
 
-    /// Stops the API server without closing connections, like a network that loses every packet.
     pub fn pause_api_server(&self) {
         self.signal_api_server(Signal::STOP);
     }

@@ -79,7 +79,6 @@ fn answer(stream: &TcpStream) -> std::io::Result<()> {
     )
 }
 
-/// Returns the status of a TokenReview. Tokens of others may be known to other authenticators.
 fn status(token: &str) -> Value {
     let parts: Vec<&str> = token.split('.').collect();
     let ["test", namespace, account, node] = parts[..] else { return json!({ "authenticated": false }) };

@@ -12,7 +12,6 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     some(what, async || holds().await.then_some(())).await;
 }
 
-/// Waits until a condition holds, with a deadline for a slow third-party program.
 pub async fn until_within(patience: Duration, what: &str, mut holds: impl AsyncFnMut() -> bool) {
     some_within(patience, what, async || holds().await.then_some(())).await;
 }

@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use crate::daemon::INTERFACE;
 use crate::version::Version;
 
-/// Label of the nodes selected by [`on_tenth`].
 pub const TENTH: &str = "fleet/tenth";
 
 #[must_use]

@@ -13,7 +13,6 @@ use crate::node::{KERNELS, Node, group, in_tenth};
 
 const AT_A_TIME: usize = 32;
 
-/// Number of concurrent deletions, that of the garbage collector (`--concurrent-gc-syncs`).
 const COLLECTORS: usize = 20;
 
 #[derive(Clone)]

@@ -12,7 +12,6 @@ use crate::daemon::SimDaemon;
 use crate::link::{Connector, Link};
 use crate::totals::Totals;
 
-/// Releases of the simulated kernels, and their minor versions: node number `i` has entry `i % 3`.
 pub const KERNELS: [(&str, u32); 3] = [("6.1.0-fleet", 1), ("6.12.0-fleet", 12), ("6.18.0-fleet", 18)];
 
 /// Time for which the agent of a renamed node keeps programs that have no state object any more.

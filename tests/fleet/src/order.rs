@@ -36,7 +36,6 @@ pub enum Order {
 pub struct Loads {
     /// Requested, including dry runs.
     pub asked: u64,
-    /// Accepted by the verifier, including dry runs.
     pub accepted: u64,
 }
 

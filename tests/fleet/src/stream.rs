@@ -18,7 +18,6 @@ use tonic::{Request, Response, Status};
 
 use crate::daemon::INTERFACE;
 
-/// Minimum interval between two events, as in the daemon.
 const SPACING: Duration = Duration::from_millis(50);
 
 pub struct NodeService {

@@ -19,7 +19,6 @@ use crate::doctor::SmallDisk;
 use crate::equipment::Program;
 use crate::strangers::with_bpffs;
 
-/// Time in which the radar checks several times for missing programs.
 const LOOKS: Duration = Duration::from_secs(3);
 
 struct Bench {

@@ -9,7 +9,6 @@ use bpfman_tests::wait::until;
 use bpfman_tests::{Daemon, Launch, Network, compile};
 use serde_json::{Value, json};
 
-/// A datagram to port 4242, and one to port 4243, which the members of `chain` pass.
 const JUDGED: &str =
     "0200000000020200000000010800450000220000000040110000000000000000000012341092000e000061626364656667";
 const OTHER: &str =

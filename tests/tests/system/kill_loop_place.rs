@@ -13,7 +13,6 @@ use rustix::mount::{UnmountFlags, unmount};
 
 #[derive(Clone, Copy)]
 pub struct Mode {
-    /// True if TC chains are in filters, with some isolated members.
     pub clsact: bool,
     pub unnamed: bool,
 }

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::process::Command;
 
 const PACKAGED: [&str; 2] = ["systemd", "gallery"];
-/// Targets that systemd starts at each boot of a server and of a desktop.
 const AT_BOOT: [&str; 2] = ["multi-user.target", "sockets.target"];
 
 fn enabled_name(file: &str) -> String {

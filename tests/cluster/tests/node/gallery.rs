@@ -12,7 +12,6 @@ use bpfman_tests::{Outcome, binaries, compile};
 use crate::images::side;
 use crate::node::{RealNode, text, timeout};
 
-/// Registry in the manifests: each node has one there, with the test's images.
 const REGISTRY: &str = "localhost:5000";
 
 pub struct Gallery {

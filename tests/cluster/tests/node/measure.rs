@@ -10,7 +10,6 @@ use serde_json::json;
 use crate::node::RealNode;
 use crate::pods::{application, in_pods, pod};
 
-/// Number of applications of one pod: with two XDP programs each, all are on one hook.
 const FOR_ONE_POD: usize = 10;
 
 #[tokio::test]

@@ -27,7 +27,6 @@ impl RealNode {
         Self::of(&["node-a"])
     }
 
-    /// Starts a second node too, node-b: a kubelet and a containerd with their own network and files.
     pub fn start_two() -> Option<Self> {
         Self::of(&["node-a", "node-b"])
     }
@@ -89,7 +88,6 @@ images:
         self.cluster.kubectl(&[&["delete", &*timeout(POD_LEAVES)], words].concat())
     }
 
-    /// Deletes an application, and waits until it is removed, which means that its agent has unloaded it.
     pub fn delete_application(&self, name: &str) {
         let words = ["delete", "clusterbpfapplication", name, &timeout(wait::DEADLINE * 2)];
         self.cluster.kubectl(&words).success();

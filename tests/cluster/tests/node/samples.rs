@@ -15,7 +15,6 @@ const PUBLISHED: &str = "quay.io/acme/";
 const REGISTRY: &str = "localhost:5000/acme/";
 const APP: &str = "bpfman.test/sample-app:1";
 
-/// Samples that cannot succeed on such a node, with a part of the error.
 const REFUSED: [(&str, &str); 3] = [
     // The agent is an ordinary user and does not own this file.
     ("from-a-file", "file /var/lib/ebpf/counter.o"),

@@ -271,7 +271,6 @@ async fn refused(cluster: &Cluster, good: &Value, cases: Vec<Case>) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Removes list indices (`programs[0].name`), which newer servers add.
 fn without_indices(message: &str) -> String {
     let mut parts = message.split('[');
     let first = parts.next().unwrap_or_default().to_owned();

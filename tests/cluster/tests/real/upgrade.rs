@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use crate::application::{everything, state};
 
-/// Removes the project's additions from a definition, which results in the published form.
 pub fn published(crd: &CustomResourceDefinition) -> CustomResourceDefinition {
     let mut value = serde_json::to_value(crd).unwrap();
     for ours in ["shortNames", "categories"] {

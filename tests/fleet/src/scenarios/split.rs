@@ -11,7 +11,6 @@ use crate::node::in_tenth;
 use crate::stage::Stage;
 use crate::version::Version;
 
-/// Maximum number of requests of one agent to recover: its watches, lists, a state, and some failed attempts.
 const MAX_REQUESTS: f64 = 60.0;
 
 pub async fn run(stage: &mut Stage) -> Result<()> {

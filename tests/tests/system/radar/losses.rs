@@ -25,7 +25,6 @@ fn a_flood_is_counted_whole_and_pushes_nobodys_entries_out() {
 
 #[test]
 fn what_finds_the_ring_full_is_counted_and_no_loss_is_unnoticed() {
-    /// Several times the capacity of the ring buffer.
     const LOADS: u64 = 15_000;
     let daemon = daemon();
     let signal = |signal| kill_process(Pid::from_raw(daemon.pid().cast_signed()).unwrap(), signal).unwrap();

@@ -83,7 +83,6 @@ impl Site {
         self.folder.path().join(name).display().to_string()
     }
 
-    /// Creates a pod as the scheduler leaves it: assigned to the node, without a running container.
     async fn pod(&self, namespace: &str, name: &str, app: &str) {
         self.cluster
             .apply_one(json!({

@@ -26,7 +26,6 @@ fn readiness(cluster: &Cluster, address: &str) -> String {
     })
 }
 
-/// Waits for a log entry, which may be written after its effect is visible.
 async fn until_logged(operator: &Operator, words: &str) {
     wait::until(&format!("it logs `{words}`"), async || operator.log().contains(words)).await;
 }

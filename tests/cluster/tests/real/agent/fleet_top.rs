@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use super::equipment::{application, start, until_success, xdp};
 
 const NAMESPACE: &str = "bpfman";
-/// Address that the API server can reach. It does not proxy to loopback addresses.
 const ADDRESS: &str = "198.51.100.7";
 const NOWHERE: &str = "198.51.100.8";
 

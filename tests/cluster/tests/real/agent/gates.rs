@@ -15,7 +15,6 @@ use serde_json::{Value, json};
 
 use super::equipment::{application, links, objects, start, until_state, xdp};
 
-/// Interval that gives some hundred runs in a sample of 200 ms with little load.
 const PACE: Duration = Duration::from_millis(1);
 
 struct Busy {

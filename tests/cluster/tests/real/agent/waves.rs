@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 
 use super::equipment::{agent, application, links, objects, programs, xdp};
 
-/// Address of the registry for the nodes, which have isolated networks.
 pub const REGISTRY: &str = "127.0.0.1:5000";
 
 pub fn lead_to(node: &Node, registry: &str) {

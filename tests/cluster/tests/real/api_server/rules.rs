@@ -81,7 +81,6 @@ fn block_of(program: &Value) -> Option<(&String, &Value)> {
     program.as_object().unwrap().iter().find(|(_, value)| value.is_object())
 }
 
-/// Sends an object with these programs to the server with dry run; a status can only be sent for an existing object.
 async fn ask(api: &Api<DynamicObject>, object: &Value, part: &str, programs: Value) -> kube::Result<()> {
     let mut object = object.clone();
     object[part]["programs"] = programs;

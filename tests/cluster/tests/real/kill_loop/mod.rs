@@ -84,7 +84,6 @@ impl World {
         })
     }
 
-    /// Returns the API for an application's name. A list of a namespaced kind covers all namespaces.
     async fn api(&self, name: &str) -> Api<DynamicObject> {
         match NAMES.iter().any(|(known, is_namespaced)| *known == name && *is_namespaced) {
             false => self.cluster_applications.clone(),
