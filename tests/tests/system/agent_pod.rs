@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bpfman_tests::control_group::naming_hierarchy;
+use bpfman_tests::skip::is_older_than;
 use bpfman_tests::{Daemon, Launch, Outcome, compile};
 
 use crate::equipment::test_name;
@@ -81,7 +82,12 @@ fn agents_user_counts_in_a_pod_of_the_daemons_namespace_alone() {
         load_as_agent(&daemon, &wrapper).fails(4, &["user 60750 may not load"]);
     }
     assert_eq!(daemon.state(), before);
-    load_as_agent(&daemon, &within(&pod(1))).success();
+    let loaded = load_as_agent(&daemon, &within(&pod(1)));
+    // Linux 5.10 lets tenants, which have no CAP_PERFMON, compare no pointers into packets: the verifier is asked at least.
+    if loaded.code == 8 && is_older_than((6, 1), "programs of tenants that read packets", &test_name()) {
+        return;
+    }
+    loaded.success();
     assert_ne!(daemon.state(), before);
 }
 
