@@ -17,6 +17,8 @@ use crate::samples::{Results, ms};
 const ROUNDS: usize = 20;
 pub const CALLS: u64 = 100_000;
 const KINDS: usize = 3;
+/// Else the daemon detaches probes that are met so often.
+pub const CONFIG: &str = "[limits]\nprobe_share = \"off\"\n";
 const COUNTED: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
 pub async fn run(objects: &Objects) -> anyhow::Result<()> {
@@ -35,7 +37,7 @@ pub async fn run(objects: &Objects) -> anyhow::Result<()> {
 }
 
 async fn by(how: &str, grouped: bool, objects: &Objects, results: &mut Results) -> anyhow::Result<()> {
-    let daemon = Daemon::start()?;
+    let daemon = Daemon::start_with(CONFIG, "")?;
     let mut client = Client::connect(&daemon.socket()).await?;
     let binary = objects.path("probed").with_extension("exe");
     let mut ours = Container::start(&binary, grouped.then_some(1))?;

@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context as _, ensure};
 
 use crate::daemon::{Daemon, binary};
-use crate::guards::{CALLS, Probed, counts, unified_hierarchy};
+use crate::guards::{CALLS, CONFIG, Probed, counts, unified_hierarchy};
 use crate::objects::Objects;
 use crate::samples::Results;
 
@@ -23,7 +23,7 @@ pub async fn run(objects: &Objects, results: &mut Results) -> anyhow::Result<()>
         "[files]\nusers = [0, {USER}]\n[[grants]]\nname = \"tracing\"\nusers = [{USER}]\nallow = [\"load\", \"attach\"]\n\
          scope = \"cgroup\"\n"
     );
-    let daemon = Daemon::start_with("", &policy)?;
+    let daemon = Daemon::start_with(CONFIG, &policy)?;
     let bench = Bench::new(daemon, objects)?;
     // The first program at an attach point pays for cold caches, so each kind is once at each position.
     let mut programs = Vec::new();
