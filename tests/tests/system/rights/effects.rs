@@ -70,6 +70,7 @@ fn roles(changes: &str, caller: Principal, other: Option<Principal>, expected: &
 pub fn shown(row: &Row, foreign: Foreign, theirs: &Things) -> Effect {
     let name = row.call.rsplit_once('/').unwrap().1;
     let text = match (name, foreign) {
+        ("List", _) if row.call.contains("BpfmanSessions") => "sessions: []".to_owned(),
         ("InspectImage", _) => return Effect::Fails(Code::NotFound, "is not in the cache"),
         ("ListStrays", _) => "strays: []".to_owned(),
         ("ListImages", _) => "images: []".to_owned(),
@@ -157,6 +158,8 @@ pub fn effect(
         ("Adopt", _) => Effect::Fails(Code::Aborted, "cannot open pin"),
         ("RemoveStray", _) => Effect::Fails(Code::NotFound, "there is no stray"),
         ("ImportImages", _) => Effect::Fails(Code::Internal, "no-layout: No such file"),
+        ("Start", _) if caller == Principal::Root => Effect::Fails(Code::InvalidArgument, "root needs no session"),
+        ("Start", _) => Effect::Fails(Code::Unimplemented, "the starter of sessions does not listen"),
         ("StartRadar", _) => Effect::Fails(Code::Internal, "the radar is not switched"),
         ("DryRun", Some(Program | Type)) => Effect::says("accepted: false"),
         // The agent may load its own files alone, and another's is not its own.

@@ -97,7 +97,7 @@ pub fn make(socket: &Path, call: &str, on: &Things) -> Result<String, Status> {
             "BpfmanAccess" => access(BpfmanAccessClient::new(channel), name).await,
             "BpfmanSessions" => {
                 let mut sessions = BpfmanSessionsClient::new(channel);
-                sessions.list(ext::ListSessionsRequest {}).await.map(drop)
+                sessions.list(ext::ListSessionsRequest {}).await.map(shown)
             }
             "BpfmanFigures" => {
                 let request = ext::FollowFiguresRequest { interval_ms: 1000, ..Default::default() };
