@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-const PURE: [&str; 3] = ["bpfman-model", "bpfmand-object", "bpfmand-requirements"];
+const PURE: [&str; 4] = ["bpfman-model", "bpfmand-calls", "bpfmand-object", "bpfmand-requirements"];
 
 #[test]
 fn no_signature_verifier_no_store_no_daemon_room() {

@@ -349,7 +349,11 @@ fn grant_of_the_agent_has_no_verb_that_no_agent_uses() {
     for verb in AccessVerb::GRANTABLE {
         let beyond = matches!(
             verb,
-            AccessVerb::Adopt | AccessVerb::Radar | AccessVerb::MapsRead | AccessVerb::MapsWrite
+            AccessVerb::Adopt
+                | AccessVerb::Radar
+                | AccessVerb::Raw
+                | AccessVerb::MapsRead
+                | AccessVerb::MapsWrite
         );
         assert_eq!(agent.verbs.contains(&verb), !beyond, "{verb:?}");
     }

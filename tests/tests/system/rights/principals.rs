@@ -146,11 +146,13 @@ pub fn policy(folder: &str) -> String {
 
 pub fn grant(folder: &str, name: &str, user: u32, more: &str) -> String {
     use super::things::SHARED;
+    // No guard stands in front of programs that a command loads itself.
+    let raw = if more.contains("scope") { "" } else { ", \"raw\"" };
     let users = if more.contains("pods") { String::new() } else { format!("users = [{user}]\n") };
     format!(
         "[[grants]]\nname = \"{name}\"\n{users}allow = {VERBS}\ntypes = [\"xdp\", \"freplace\"]\n\
          hooks = [\"xdp:{SHARED}\", \"xdp:own*\"]\ntargets = [\"freplace:*\"]\npriorities = \"0-900\"\n\
          files = [\"{folder}{user}.o\"]\nimages = [\"127.0.0.1:1/own/*\"]\n{more}\
-         [[grants]]\nname = \"{name}-adopts\"\n{users}allow = [\"adopt\"]\npriorities = \"0-900\"\n{more}"
+         [[grants]]\nname = \"{name}-adopts\"\n{users}allow = [\"adopt\"{raw}]\npriorities = \"0-900\"\n{more}"
     )
 }

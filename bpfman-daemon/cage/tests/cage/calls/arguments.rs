@@ -44,7 +44,7 @@ const ATTEMPTS: &[Attempt] = &[
     (libc::SYS_tgkill, &[1, 1, 0], "signals to others"),
     (libc::SYS_prlimit64, &[1, 7, 0, 0], "limits of others"),
     (libc::SYS_bpf, &[36], "tokens"),
-    (libc::SYS_bpf, &[20], "telling which process has which program"),
+    (libc::SYS_bpf, &[37], "streams of programs"),
     (libc::SYS_mount, &[0, 0, 0, 0x2000, 0], "moving mounts"),
     (libc::SYS_mount, &[0, 0, 0, 1 << 20, 0], "sharing mounts"),
 ];
