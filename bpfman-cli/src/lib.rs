@@ -3,7 +3,6 @@
 //! The grammar and the tables are those of bpfman v0.6.0; JSON, YAML and the exit codes ([`exit::Exit`]) are interfaces
 //! of this project, described in `docs/cli.md`.
 
-
 pub mod args;
 pub mod capture;
 pub mod command;

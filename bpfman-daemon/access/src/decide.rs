@@ -83,7 +83,7 @@ impl AccessPolicy {
         let open = match self.socket_group {
             SocketGroup::Nothing => false,
             SocketGroup::Read => verb == AccessVerb::Read,
-            // Third-party activity, and bytecode that nobody signed, need their own verbs, as in a grant of `all`.
+            // Third-party activity, and bytecode without a signature, need verbs of their own, as in a grant of `all`.
             SocketGroup::All => !matches!(verb, AccessVerb::Radar | AccessVerb::Raw),
         };
         if open {
@@ -98,7 +98,9 @@ impl Grant {
     fn allows(&self, peer: &Peer, verb: AccessVerb, objects: &[AccessObject<'_>]) -> bool {
         // No guard stands in front of bytecode that the daemon only passes on.
         let is_unguarded = verb == AccessVerb::Raw && self.tenant.is_some();
-        self.verbs.contains(&verb) && !is_unguarded && objects.iter().all(|object| self.obstacle(peer, object).is_none())
+        self.verbs.contains(&verb)
+            && !is_unguarded
+            && objects.iter().all(|object| self.obstacle(peer, object).is_none())
     }
 }
 

@@ -57,7 +57,9 @@ pub enum GrantError {
     #[error("priorities: \"{0}\" is no range such as \"100-900\"")]
     Priorities(String),
     /// Bytecode of the caller's own in a grant that restricts programs to its tasks.
-    #[error("allow: raw programs have no guard in front of them: a grant with scope = \"cgroup\" cannot allow them")]
+    #[error(
+        "allow: raw programs have no guard in front of them: a grant with scope = \"cgroup\" cannot allow them"
+    )]
     RawWithScope,
     /// Allowed helpers in a grant that does not restrict helpers.
     #[error("helpers: only a grant with scope = \"cgroup\" keeps programs from helpers, and may allow some")]

@@ -25,7 +25,7 @@ pub struct WantedSession {
     pub owner: Owner,
     /// Limits of the owner.
     pub limits: GrantLimits,
-    /// Whether the command sees addresses in `/proc/kallsyms`.
+    /// True if the command sees addresses in `/proc/kallsyms`.
     pub kallsyms: bool,
 }
 

@@ -22,8 +22,13 @@ pub struct RouteMessage<'a> {
 
 impl<'a> RouteMessage<'a> {
     /// Fills in the descriptors, and names what the message is about in the namespace of its socket.
-    pub fn read(session: &BrokeredSession, message: &[u8], descriptors: &'a [OwnedFd]) -> Result<Self, Errno> {
-        let socket = descriptors.first().filter(|socket| brokered::is_route_socket(socket)).ok_or(Errno::INVAL)?;
+    pub fn read(
+        session: &BrokeredSession,
+        message: &[u8],
+        descriptors: &'a [OwnedFd],
+    ) -> Result<Self, Errno> {
+        let socket =
+            descriptors.first().filter(|socket| brokered::is_route_socket(socket)).ok_or(Errno::INVAL)?;
         let namespace = brokered::socket_namespace(socket)?;
         let mut this = Self { socket, message: message.to_vec(), objects: Vec::new(), attached: Vec::new() };
         for request in route_requests(message)? {

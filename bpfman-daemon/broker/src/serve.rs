@@ -20,8 +20,8 @@ use crate::decide::{self, NamedThings, RawObject};
 use crate::event_source::EventSource;
 use crate::lasting::LastingAttachment;
 use crate::route::RouteMessage;
-use crate::trivial::is_trivial;
 use crate::session::{BrokeredSession, RawProgram};
+use crate::trivial::is_trivial;
 
 /// Source of the grants in force.
 pub type CurrentPolicy = Arc<dyn Fn() -> Arc<AccessPolicy> + Send + Sync>;
@@ -73,7 +73,7 @@ impl From<io::Error> for Refusal {
     }
 }
 
-/// What a call gives its caller.
+/// Answer to a caller, with buffers and a descriptor.
 struct Given {
     answer: CallAnswer,
     buffers: Vec<Vec<u8>>,
@@ -331,7 +331,7 @@ impl SessionCalls {
         let Some(Returned::New(kind)) = layout.returns else { return Ok(()) };
         // The kernel frees what was closed a moment later.
         for _ in 0..FREED_WITHIN {
-            if self.session.has_room(kind, (self.others)(kind), |id| exists(kind, id)) {
+            if self.session.make_room(kind, (self.others)(kind), |id| exists(kind, id)) {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(1));

@@ -140,7 +140,7 @@ impl BrokeredSession {
 
     /// Returns whether the session may have another object, without those that are gone, where other sessions of its owner
     /// have so many.
-    pub fn has_room(&self, kind: ObjectKind, others: usize, exists: impl Fn(u32) -> bool) -> bool {
+    pub fn make_room(&self, kind: ObjectKind, others: usize, exists: impl Fn(u32) -> bool) -> bool {
         let limit = match kind {
             ObjectKind::Program => self.facts.limits.programs,
             ObjectKind::Link => self.facts.limits.links,
@@ -192,9 +192,9 @@ mod tests {
     fn limit_counts_programs_that_exist() {
         let session = session(Some(2));
         [1, 2].into_iter().for_each(|id| session.remember(ObjectKind::Program, id, None));
-        assert!(!session.has_room(ObjectKind::Program, 0, |_| true));
-        assert!(session.has_room(ObjectKind::Link, 0, |_| true));
-        assert!(!session.has_room(ObjectKind::Program, 1, |id| id == 2));
-        assert!(session.has_room(ObjectKind::Program, 0, |id| id == 2));
+        assert!(!session.make_room(ObjectKind::Program, 0, |_| true));
+        assert!(session.make_room(ObjectKind::Link, 0, |_| true));
+        assert!(!session.make_room(ObjectKind::Program, 1, |id| id == 2));
+        assert!(session.make_room(ObjectKind::Program, 0, |id| id == 2));
     }
 }

@@ -70,7 +70,7 @@ pub struct NewSession {
     pub owner: Owner,
     /// Limits of the owner.
     pub limits: GrantLimits,
-    /// Whether the command sees addresses in `/proc/kallsyms`.
+    /// True if the command sees addresses in `/proc/kallsyms`.
     pub kallsyms: bool,
 }
 

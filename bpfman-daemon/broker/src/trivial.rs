@@ -14,7 +14,9 @@ const MAX_INSTRUCTIONS: usize = 16;
 /// To attach it is a call of its own.
 pub fn is_trivial(fields: &[FieldValue], buffers: &[Vec<u8>]) -> bool {
     let Some(FieldValue::Buffer(at)) = fields.first() else { return false };
-    let Some(code) = buffers.get(*at).filter(|code| code.len() <= MAX_INSTRUCTIONS * INSTRUCTION) else { return false };
+    let Some(code) = buffers.get(*at).filter(|code| code.len() <= MAX_INSTRUCTIONS * INSTRUCTION) else {
+        return false;
+    };
     let mut instructions = code.chunks_exact(INSTRUCTION);
     while let Some(instruction) = instructions.next() {
         let (code, source) = (instruction[0], instruction[1] >> 4);

@@ -18,7 +18,7 @@ pub enum CallRequest {
     },
     /// Description of a program, which is the first descriptor. The first buffer is the structure.
     ProgramInfo {
-        /// Whether the caller has a buffer for each part.
+        /// True for each part for which the caller has a buffer.
         parts: Vec<bool>,
     },
     /// perf_event_open(2). The first buffer is the attribute.

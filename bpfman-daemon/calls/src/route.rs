@@ -80,7 +80,10 @@ pub fn route_requests(message: &[u8]) -> Result<Vec<RouteRequest>, Errno> {
     let mut at = 0;
     while at < message.len() {
         let length = word(message, at).ok_or(Errno::INVAL)? as usize;
-        let end = at.checked_add(length).filter(|end| length >= HEADER && *end <= message.len()).ok_or(Errno::INVAL)?;
+        let end = at
+            .checked_add(length)
+            .filter(|end| length >= HEADER && *end <= message.len())
+            .ok_or(Errno::INVAL)?;
         requests.push(request(message, at, end)?);
         at = at.checked_add(length.next_multiple_of(4)).ok_or(Errno::INVAL)?;
     }
@@ -88,7 +91,8 @@ pub fn route_requests(message: &[u8]) -> Result<Vec<RouteRequest>, Errno> {
 }
 
 fn request(message: &[u8], at: usize, end: usize) -> Result<RouteRequest, Errno> {
-    let (number, flags) = (half(message, at + 4).ok_or(Errno::INVAL)?, half(message, at + 6).ok_or(Errno::INVAL)?);
+    let (number, flags) =
+        (half(message, at + 4).ok_or(Errno::INVAL)?, half(message, at + 6).ok_or(Errno::INVAL)?);
     let body = at + HEADER;
     match number {
         NEW_LINK | SET_LINK => link(message, body, end, flags),
@@ -253,10 +257,19 @@ mod tests {
     #[test]
     fn programs_are_found_and_nothing_else_may_be_set() {
         let xdp = |number: i32| attribute(LINK_XDP, &attribute(XDP_DESCRIPTOR, &number.to_ne_bytes()));
-        let kinds = |message: &[u8]| route_requests(message).map(|all| all.into_iter().map(|one| (one.kind, one.descriptors)).collect::<Vec<_>>());
+        let kinds = |message: &[u8]| {
+            route_requests(message)
+                .map(|all| all.into_iter().map(|one| (one.kind, one.descriptors)).collect::<Vec<_>>())
+        };
         let xdp_of = |index, removes| RouteKind::Xdp { index, name: None, removes };
-        assert_eq!(kinds(&request(SET_LINK, 5, &set_xdp(3, 0, &xdp(9)))), Ok(vec![(xdp_of(3, false), vec![40])]));
-        assert_eq!(kinds(&request(SET_LINK, 5, &set_xdp(3, 0, &xdp(-1)))), Ok(vec![(xdp_of(3, true), vec![])]));
+        assert_eq!(
+            kinds(&request(SET_LINK, 5, &set_xdp(3, 0, &xdp(9)))),
+            Ok(vec![(xdp_of(3, false), vec![40])])
+        );
+        assert_eq!(
+            kinds(&request(SET_LINK, 5, &set_xdp(3, 0, &xdp(-1)))),
+            Ok(vec![(xdp_of(3, true), vec![])])
+        );
         let two = [request(18, 0x301, &[0; 16]), request(SET_LINK, 5, &set_xdp(3, 0, &xdp(9)))].concat();
         assert_eq!(kinds(&two), Ok(vec![(RouteKind::Question, vec![]), (xdp_of(3, false), vec![72])]));
         let with_name = [attribute(LINK_NAME, b"lo\0"), xdp(9)].concat();
@@ -287,13 +300,26 @@ mod tests {
             body.extend(attributes);
             body
         };
-        let bpf = [attribute(TC_KIND, b"bpf\0"), attribute(TC_OPTIONS, &attribute(BPF_DESCRIPTOR, &[5, 0, 0, 0]))].concat();
-        let first = |message: &[u8]| route_requests(message).map(|all| (all[0].kind.clone(), all[0].descriptors.clone()));
+        let bpf =
+            [attribute(TC_KIND, b"bpf\0"), attribute(TC_OPTIONS, &attribute(BPF_DESCRIPTOR, &[5, 0, 0, 0]))]
+                .concat();
+        let first = |message: &[u8]| {
+            route_requests(message).map(|all| (all[0].kind.clone(), all[0].descriptors.clone()))
+        };
         let filter = |egress, removes| RouteKind::Filter { index: 7, egress, removes };
-        assert_eq!(first(&request(NEW_FILTER, 5, &body(EGRESS_PARENT, &bpf))), Ok((filter(true, false), vec![52])));
-        assert_eq!(first(&request(DEL_FILTER, 5, &body(INGRESS_PARENT, &[]))), Ok((filter(false, true), vec![])));
+        assert_eq!(
+            first(&request(NEW_FILTER, 5, &body(EGRESS_PARENT, &bpf))),
+            Ok((filter(true, false), vec![52]))
+        );
+        assert_eq!(
+            first(&request(DEL_FILTER, 5, &body(INGRESS_PARENT, &[]))),
+            Ok((filter(false, true), vec![]))
+        );
         let clsact = RouteKind::Clsact { index: 7, removes: false };
-        assert_eq!(first(&request(NEW_QDISC, 5, &body(0xffff_fff1, &attribute(TC_KIND, b"clsact\0")))), Ok((clsact, vec![])));
+        assert_eq!(
+            first(&request(NEW_QDISC, 5, &body(0xffff_fff1, &attribute(TC_KIND, b"clsact\0")))),
+            Ok((clsact, vec![]))
+        );
         let twice = [attribute(TC_KIND, b"bpf\0"), attribute(TC_KIND, b"u32\0")].concat();
         for (refused, error) in [
             (request(NEW_FILTER, 5, &body(0x0001_0000, &bpf)), Errno::PERM),

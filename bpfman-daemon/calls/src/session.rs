@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub struct SessionOrder {
     /// Name of the session.
     pub session: String,
-    /// Whether the command sees addresses in `/proc/kallsyms`.
+    /// True if the command sees addresses in `/proc/kallsyms`.
     pub kallsyms: bool,
 }
 

@@ -207,8 +207,8 @@ fn code_descriptors(
     Ok(FieldValue::Descriptors(passed))
 }
 
-/// Returns the offset of the descriptor in the target of an iterator, and its position among those passed on. Which of the
-/// structure's forms it has, only the program says: a map stands first and alone, a cgroup second.
+/// Returns the offset of the descriptor in the target of an iterator, and its position among those passed on. Only the
+/// program determines which of the structure's forms it has: a map stands first and alone, a cgroup second.
 fn target_descriptor(call: &mut WaitingCall<'_>, target: &[u8]) -> Option<(usize, usize)> {
     let word = |at: usize| {
         let bytes = target.get(at..at + 4)?;

@@ -62,7 +62,7 @@ impl BrokerLink {
         }
     }
 
-    /// Asks the daemon. If it ends before it answers, a request that `may_repeat` is asked again of the next one: what the
+    /// Asks the daemon. If it ends before it answers, a request that `may_repeat` goes to the next one: what the
     /// first made ended with it, since the caller has no descriptor of it.
     pub fn ask(
         &self,

@@ -127,12 +127,17 @@ impl<'a> WaitingCall<'a> {
     }
 
     /// Returns whether the caller has a descriptor of this number.
-    pub fn has_descriptor(&mut self, number: i32) -> Result<bool, Errno> {
+    pub fn find_descriptor(&mut self, number: i32) -> Result<bool, Errno> {
         Ok(self.caller_descriptors()?.get(number).is_ok())
     }
 
     /// Gives the caller a descriptor with this number as the result of its call.
-    pub fn give_at(&self, descriptor: &OwnedFd, close_on_exec: bool, number: u32) -> Result<CallOutcome, Errno> {
+    pub fn give_at(
+        &self,
+        descriptor: &OwnedFd,
+        close_on_exec: bool,
+        number: u32,
+    ) -> Result<CallOutcome, Errno> {
         self.listener.give(self.notification.id, descriptor.as_fd(), close_on_exec, Some(number))?;
         Ok(CallOutcome::Answered)
     }

@@ -144,7 +144,7 @@ impl Asking<'_> {
             // Not the same number for two threads at a time.
             let turn = self.receiver.route_numbers.fetch_add(1, Ordering::Relaxed) % numbers.len();
             let number = numbers.start + turn as u32;
-            if !call.has_descriptor(number.cast_signed())? {
+            if !call.find_descriptor(number.cast_signed())? {
                 return Ok(number);
             }
         }

@@ -31,7 +31,11 @@ pub fn open(call: &mut WaitingCall<'_>, daemon: &mut Asking<'_>) -> Result<CallO
 }
 
 /// Sends what attaches programs; the kernel itself takes everything else, without rights.
-pub fn send(call: &mut WaitingCall<'_>, daemon: &mut Asking<'_>, in_parts: bool) -> Result<CallOutcome, Errno> {
+pub fn send(
+    call: &mut WaitingCall<'_>,
+    daemon: &mut Asking<'_>,
+    in_parts: bool,
+) -> Result<CallOutcome, Errno> {
     let at = call.pass_descriptor(call.argument(0) as i32)?;
     let socket = &call.passed()[at];
     // `NETLINK_ROUTE` is 0.

@@ -158,7 +158,9 @@ pub fn effect(
         ("Adopt", _) => Effect::Fails(Code::Aborted, "cannot open pin"),
         ("RemoveStray", _) => Effect::Fails(Code::NotFound, "there is no stray"),
         ("ImportImages", _) => Effect::Fails(Code::Internal, "no-layout: No such file"),
-        ("Start", _) if caller == Principal::Root => Effect::Fails(Code::InvalidArgument, "root needs no session"),
+        ("Start", _) if caller == Principal::Root => {
+            Effect::Fails(Code::InvalidArgument, "root needs no session")
+        }
         ("Start", _) if caller == Principal::Scoped => Effect::Fails(Code::PermissionDenied, "may not raw"),
         ("Start", _) => Effect::Fails(Code::Unimplemented, "the starter of sessions does not listen"),
         ("StartRadar", _) => Effect::Fails(Code::Internal, "the radar is not switched"),

@@ -34,7 +34,9 @@ fn ip_and_tc_attach_until_the_command_ends() {
     assert!(seen.stdout.contains("prog/xdp id") && seen.stdout.contains("direct-action"), "{seen:?}");
     assert_eq!(seen.code, 0, "{seen:?}");
     until("no filter is attached", || !show().contains("direct-action"));
-    let kept = format!("bpftool prog load {xdp} /sys/fs/bpf/x && ip link set {INTERFACE} xdpgeneric pinned /sys/fs/bpf/x");
+    let kept = format!(
+        "bpftool prog load {xdp} /sys/fs/bpf/x && ip link set {INTERFACE} xdpgeneric pinned /sys/fs/bpf/x"
+    );
     inside(&network, &daemon, ADA, &kept).success();
     until("no XDP program is attached", || !show().contains("prog/xdp"));
 }
@@ -42,9 +44,17 @@ fn ip_and_tc_attach_until_the_command_ends() {
 #[test]
 fn interfaces_are_otherwise_not_changed() {
     let (daemon, network) = (sessions(), Network::new());
-    for change in ["ip link set NAME mtu 1300", "ip link set NAME down", "ip addr add 10.9.9.9/32 dev NAME", "tc qdisc add dev NAME root tbf rate 1mbit burst 1k latency 1ms"] {
+    for change in [
+        "ip link set NAME mtu 1300",
+        "ip link set NAME down",
+        "ip addr add 10.9.9.9/32 dev NAME",
+        "tc qdisc add dev NAME root tbf rate 1mbit burst 1k latency 1ms",
+    ] {
         let refused = inside(&network, &daemon, ADA, &change.replace("NAME", INTERFACE));
-        assert!(refused.code != 0 && refused.stderr.contains("Operation not permitted"), "{change}: {refused:?}");
+        assert!(
+            refused.code != 0 && refused.stderr.contains("Operation not permitted"),
+            "{change}: {refused:?}"
+        );
     }
 }
 

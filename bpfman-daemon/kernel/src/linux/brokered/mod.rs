@@ -16,5 +16,6 @@ pub use self::facts::{
 pub use self::perf::{ProbeEvents, open_perf_event};
 pub use self::program_info::{DescribedProgram, program_info};
 pub use self::route::{
-    detach_unlinked, interface_index, is_route_socket, open_route_socket, send_route_message, socket_namespace,
+    detach_unlinked, interface_index, is_route_socket, open_route_socket, send_route_message,
+    socket_namespace,
 };

@@ -11,7 +11,7 @@ use crate::linux::sys;
 /// A structure and the buffers that it pointed to; `None` where the caller or the kernel gave none.
 pub type DescribedProgram = (Vec<u8>, Vec<Option<Vec<u8>>>);
 
-/// Describes a program. `parts` says for which parts of the structure the caller has a buffer. Returns the structure, with
+/// Describes a program. `parts` is true for the parts of the structure for which the caller has a buffer. Returns the structure, with
 /// null pointers where the kernel gave nothing, and the parts.
 pub fn program_info(program: &OwnedFd, given: &[u8], parts: &[bool]) -> Result<DescribedProgram, Errno> {
     if given.len() > PROGRAM_INFO || parts.len() != INFO_PARTS.len() {

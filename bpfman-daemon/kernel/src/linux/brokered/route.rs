@@ -56,7 +56,7 @@ pub fn socket_namespace(socket: &OwnedFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
-/// Sends a message to the kernel. Its answer comes to whoever reads the socket.
+/// Sends a message to the kernel. Any holder of the socket can read its answer.
 pub fn send_route_message(socket: &OwnedFd, message: &[u8]) -> Result<i64, Errno> {
     let sent = sendto(socket, message, SendFlags::NOSIGNAL, &SocketAddrNetlink::new(0, 0));
     sent.map(|sent| sent as i64).map_err(|error| Errno(error.raw_os_error()))
@@ -82,9 +82,11 @@ pub fn detach_unlinked(
         match direction {
             None => {
                 let expected = open_object(ObjectKind::Program, program, 0);
-                let expected = expected.map_err(|source| KernelError::call("open", format!("program {program}"), source))?;
+                let expected = expected
+                    .map_err(|source| KernelError::call("open", format!("program {program}"), source))?;
                 for entry in xdp::contents(&key)?.entries {
-                    if let (Some(ProgramId(id)), HookAttachment::XdpNetlink { mode }) = (entry.program, &entry.via)
+                    if let (Some(ProgramId(id)), HookAttachment::XdpNetlink { mode }) =
+                        (entry.program, &entry.via)
                         && id == program
                     {
                         xdp::replace_unlinked(&key, *mode, None, Some(&expected))?;
@@ -97,7 +99,10 @@ pub fn detach_unlinked(
                         && id == program
                     {
                         let filter = TcFilter { priority: facts.priority, handle: facts.handle };
-                        clsact::remove(&FilterPlace { home, netns: None, ifindex: index, direction, filter }, ProgramId(id))?;
+                        clsact::remove(
+                            &FilterPlace { home, netns: None, ifindex: index, direction, filter },
+                            ProgramId(id),
+                        )?;
                     }
                 }
             }
