@@ -1,5 +1,6 @@
 //! Decisions about calls: objects of the grants, by what a call names.
 
+use std::borrow::Cow;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
 
@@ -28,13 +29,13 @@ pub enum RawObject {
 }
 
 /// Returns the grants that decide about a session.
-pub fn policy_of(session: &BrokeredSession, policy: &AccessPolicy) -> AccessPolicy {
+pub fn policy_of<'a>(session: &BrokeredSession, policy: &'a AccessPolicy) -> Cow<'a, AccessPolicy> {
     match &session.facts.grant {
-        None => policy.clone(),
-        Some(name) => AccessPolicy {
+        None => Cow::Borrowed(policy),
+        Some(name) => Cow::Owned(AccessPolicy {
             grants: policy.grants.iter().filter(|grant| grant.name == *name).cloned().collect(),
             ..AccessPolicy::default()
-        },
+        }),
     }
 }
 

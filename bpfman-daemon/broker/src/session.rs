@@ -135,7 +135,7 @@ impl BrokeredSession {
 
     /// Returns the number of known objects of a kind.
     pub fn count(&self, kind: ObjectKind) -> usize {
-        self.objects().ids(kind).count()
+        self.objects().ids.get(&kind).map_or(0, BTreeSet::len)
     }
 
     /// Returns whether the session may have another object, without those that are gone, where other sessions of its owner
@@ -148,10 +148,10 @@ impl BrokeredSession {
         };
         let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
         let most = MAX_OBJECTS.min(limit.saturating_sub(others));
-        let known: Vec<u32> = self.objects().ids(kind).collect();
-        if known.len() < most {
+        if self.count(kind) < most {
             return true;
         }
+        let known: Vec<u32> = self.objects().ids(kind).collect();
         let gone: Vec<u32> = known.iter().copied().filter(|id| !exists(*id)).collect();
         gone.iter().for_each(|id| self.forget(kind, *id));
         known.len() - gone.len() < most

@@ -70,7 +70,6 @@ impl<K: Kernel> Engine<K> {
         if links.is_empty() && matchings.is_empty() && program.budget.excess.is_some() {
             return Ok(CpuOutcome::Gone);
         }
-        self.begin_pause(&program, excess)?;
         let mut more = Changes::default();
         matchings.into_iter().for_each(|matching| more.end_matching(matching));
         // An adopted program is managed only while it is attached.
@@ -83,7 +82,9 @@ impl<K: Kernel> Engine<K> {
         let result = self.remove_with("limit", &links, Some(&*program).filter(|_| adopted), more);
         links.iter().filter_map(|link| link.hook).for_each(|key| self.keep_order(&key));
         self.state().warned.remove(&uid);
-        result.map(|()| CpuOutcome::Detached { links: links.len() })
+        result?;
+        self.begin_pause(&program, excess)?;
+        Ok(CpuOutcome::Detached { links: links.len() })
     }
 
     /// Rolls a program back. The excess is recorded first: after a crash in between, the next window detects the same.

@@ -65,7 +65,8 @@ pub fn excesses(
         {
             let of_owner = excess(most.nanoseconds, Some(all), limit);
             match found.get(&most.program) {
-                Some(own) if own.limit.action as u8 >= limit.action as u8 => {}
+                // The owner's excess begins a pause, that of a program's own limit does not.
+                Some(own) if own.limit.action as u8 > limit.action as u8 => {}
                 _ => {
                     found.insert(most.program, of_owner);
                 }

@@ -45,7 +45,8 @@ impl<K: Kernel> Engine<K> {
         for map in program.maps.iter().filter(|map| map.public) {
             let Some(id) = map.id else { continue };
             for path in std::iter::once(folder.join(&map.name)).chain(map.shared_pin()) {
-                let found = self.find_map_at(&path, id)?;
+                // A path that cannot be read must not fail a list of all programs: pinning there reports why.
+                let found = self.find_map_at(&path, id).unwrap_or(PinFinding::Absent);
                 if found != PinFinding::Own && !self.is_shared_at(&path) {
                     missing.push(WantedMapPin { path, map: id, found });
                 }
