@@ -216,7 +216,9 @@ impl Saving<'_> {
         let mut pages = registry.referrers(subject)?;
         while listed.len() <= MAX_REFERRERS {
             let page = pages.next().await.map_err(SaveError::from);
-            if let (Err(error @ SaveError::Registry(RegistryError::NotFound(_))), false) = (&page, listed.is_empty()) {
+            if let (Err(error @ SaveError::Registry(RegistryError::NotFound(_))), false) =
+                (&page, listed.is_empty())
+            {
                 self.warn(error.to_string());
             }
             let Some(Some(page)) = self.if_answered(page)? else { break };

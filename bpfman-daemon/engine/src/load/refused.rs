@@ -19,7 +19,9 @@ impl<K: Kernel> Engine<K> {
         let now = self.now()?.since_boot;
         match self.state().refusals.credit(&plan.group, now) {
             RefusalCredit::Whole => Ok(plan.log),
-            RefusalCredit::NoLog(left) if matches!(plan.log, LogRequest::OnFailure | LogRequest::Always) => Ok(LogRequest::Never(left)),
+            RefusalCredit::NoLog(left) if matches!(plan.log, LogRequest::OnFailure | LogRequest::Always) => {
+                Ok(LogRequest::Never(left))
+            }
             RefusalCredit::NoLog(_) => Ok(plan.log),
             RefusalCredit::Used(left) => {
                 Err(EngineError::Paused { of: plan.group.to_string(), why: PausedFor::Refusals, left })
