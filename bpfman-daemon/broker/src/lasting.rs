@@ -127,6 +127,11 @@ impl BrokeredSession {
         self.lasting().retain(|one| !one.is_at(attachment));
     }
 
+    /// Returns whether its command made an attachment.
+    pub fn holds(&self, attachment: &LastingAttachment) -> bool {
+        self.lasting().iter().any(|one| one.is_at(attachment))
+    }
+
     /// Returns whether its command attached a program to a hook by netlink.
     pub fn has_attached(&self, namespace: &OwnedFd, interface: IfIndex, kind: HookKind) -> bool {
         let place = LastingPlace::Hook { interface, kind };

@@ -7,6 +7,7 @@
 
 mod decide;
 mod event_source;
+mod large_calls;
 mod lasting;
 mod record;
 mod route;

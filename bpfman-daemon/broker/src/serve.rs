@@ -18,6 +18,7 @@ use bpfmand_kernel::linux::brokered::{self, CallResult, CallValue, ProbeEvents};
 
 use crate::decide::{self, NamedThings, RawObject};
 use crate::event_source::EventSource;
+use crate::large_calls::LargeCalls;
 use crate::lasting::LastingAttachment;
 use crate::route::RouteMessage;
 use crate::session::{BrokeredSession, RawProgram};
@@ -52,6 +53,8 @@ pub struct SessionCalls {
     pub probes: ProbeEvents,
     /// Returns the number of objects of a kind that other sessions of the owner have.
     pub others: Box<dyn Fn(ObjectKind) -> usize + Send + Sync>,
+    /// Large calls of the user.
+    pub large: Arc<LargeCalls>,
 }
 
 /// A call that is not made.
@@ -93,12 +96,16 @@ impl Given {
 impl SessionCalls {
     /// Serves until the channel closes.
     pub fn serve(&self, channel: &Channel) -> io::Result<()> {
-        while let Some(message) = channel.receive::<CallRequest>()? {
+        loop {
+            let mut place = self.large.begin();
+            let Some(message) = channel.receive_admitted::<CallRequest>(|bytes| place.take(bytes))? else {
+                return Ok(());
+            };
+            place.take(room_of(&message));
             let Given { answer, buffers, descriptor } = self.answer(message);
             let descriptors: Vec<_> = descriptor.iter().map(|one| one.as_fd()).collect();
             channel.send(&answer, &buffers, &descriptors)?;
         }
-        Ok(())
     }
 
     fn answer(&self, message: CallMessage<CallRequest>) -> Given {
@@ -217,15 +224,21 @@ impl SessionCalls {
             return Err(Errno::PERM.into());
         }
         self.permit_call(layout, &attr, fields, passed, (namespace, program))?;
+        let lasting = matches!(layout.command, command::PROG_ATTACH | command::PROG_DETACH)
+            .then(|| LastingAttachment::of(&attr, fields, passed.1, namespace))
+            .flatten();
+        if layout.command == command::PROG_DETACH
+            && !lasting.as_ref().is_some_and(|attachment| self.session.holds(attachment))
+        {
+            // A cgroup that takes one program only lets any go, whichever is named.
+            self.permit(&[RawObject::AnyPlace])?;
+        }
         // Libraries load programs that can do nothing, and close them at once.
         if layout.command != command::PROG_LOAD || !is_trivial(fields, passed.0) {
             self.check_room(layout)?;
         }
         let loads = (layout.command == command::PROG_LOAD)
             .then(|| RawProgram { program_type: attr.word(0), attach_type: attr.word(68) });
-        let lasting = matches!(layout.command, command::PROG_ATTACH | command::PROG_DETACH)
-            .then(|| LastingAttachment::of(&attr, fields, passed.1, namespace))
-            .flatten();
         let CallResult { result, attr, mut outputs } =
             brokered::call_by_layout(layout, attr, fields, passed, namespace)?;
         if matches!(layout.command, command::PROG_LOAD | command::BTF_LOAD) {
@@ -409,6 +422,18 @@ impl SessionCalls {
         self.permit(&object.into_iter().collect::<Vec<_>>())?;
         Ok(Given::object(brokered::open_perf_event(attribute, event, descriptors, &self.probes)?))
     }
+}
+
+/// Returns the size of the buffers that the kernel will write, in bytes.
+fn room_of(message: &CallMessage<CallRequest>) -> usize {
+    let CallRequest::Bpf { command, .. } = &message.head else { return 0 };
+    let attr = || CallAttr::copy(message.buffers.first()?, layout(*command)?.known).ok();
+    let fields = || layout(*command)?.fields(&mut attr()?).ok();
+    let room = |field: bpfmand_calls::Field| match field.kind {
+        FieldKind::Output(length) => usize::try_from(length).unwrap_or(usize::MAX),
+        _ => 0,
+    };
+    fields().map_or(0, |fields| fields.into_iter().map(room).fold(0, usize::saturating_add))
 }
 
 fn exists(kind: ObjectKind, id: u32) -> bool {

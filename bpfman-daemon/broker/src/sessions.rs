@@ -16,6 +16,7 @@ use bpfmand_journal::Journal;
 use bpfmand_kernel::linux::brokered::ProbeEvents;
 use bpfmand_kernel::linux::{caller_process, tasks_of_group};
 
+use crate::large_calls::LargeCalls;
 use crate::record::{self, ClientRecord, SessionRecord};
 use crate::serve::{CurrentPolicy, SessionCalls};
 use crate::session::{BrokeredSession, SessionFacts, SessionObjects};
@@ -81,13 +82,22 @@ pub struct Sessions {
     journal: Arc<Journal>,
     numbers: AtomicU64,
     running: Mutex<BTreeMap<String, Arc<BrokeredSession>>>,
+    /// By user; users stay, since they are few.
+    large: Mutex<BTreeMap<u32, Arc<LargeCalls>>>,
 }
 
 impl Sessions {
     /// Creates it with the folder of the starter's socket.
     pub fn new(folder: PathBuf, policy: CurrentPolicy, journal: Arc<Journal>) -> Arc<Self> {
         let first = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
-        Arc::new(Self { folder, policy, journal, numbers: AtomicU64::new(first), running: Mutex::default() })
+        Arc::new(Self {
+            folder,
+            policy,
+            journal,
+            numbers: AtomicU64::new(first),
+            running: Mutex::default(),
+            large: Mutex::default(),
+        })
     }
 
     fn running(&self) -> MutexGuard<'_, BTreeMap<String, Arc<BrokeredSession>>> {
@@ -162,6 +172,10 @@ impl Sessions {
         self.begin(BrokeredSession::new(facts, Some(record), known), Channel::from(connection))
     }
 
+    fn large_calls_of(&self, uid: u32) -> Arc<LargeCalls> {
+        Arc::clone(self.large.lock().unwrap_or_else(PoisonError::into_inner).entry(uid).or_default())
+    }
+
     fn count_beside(&self, own: &BrokeredSession, kind: ObjectKind) -> usize {
         let others = |one: &&Arc<BrokeredSession>| {
             one.facts.owner == own.facts.owner && one.facts.name != own.facts.name
@@ -188,6 +202,7 @@ impl Sessions {
                 policy: Arc::clone(&self.policy),
                 journal: Arc::clone(&self.journal),
                 probes: ProbeEvents::of_kernel(),
+                large: self.large_calls_of(session.facts.peer.uid),
                 others: {
                     let (all, own) = (Arc::clone(self), Arc::clone(session));
                     Box::new(move |kind| all.count_beside(&own, kind))

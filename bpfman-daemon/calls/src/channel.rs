@@ -88,15 +88,27 @@ impl Channel {
 
     /// Receives a message; `None` if the other end is closed. The other end sends no second one before it has an answer.
     pub fn receive<T: DeserializeOwned>(&self) -> io::Result<Option<CallMessage<T>>> {
-        self.receive_ahead(AHEAD)
+        self.receive_ahead(AHEAD, |_| ())
+    }
+
+    /// Receives a message; `admit` is called with the length of its buffers before they take memory.
+    pub fn receive_admitted<T: DeserializeOwned>(
+        &self,
+        admit: impl FnOnce(usize),
+    ) -> io::Result<Option<CallMessage<T>>> {
+        self.receive_ahead(AHEAD, admit)
     }
 
     /// Receives a message of those that may follow each other without an answer; `None` if the other end is closed.
     pub fn receive_next<T: DeserializeOwned>(&self) -> io::Result<Option<CallMessage<T>>> {
-        self.receive_ahead(PREFIX)
+        self.receive_ahead(PREFIX, |_| ())
     }
 
-    fn receive_ahead<T: DeserializeOwned>(&self, ahead: usize) -> io::Result<Option<CallMessage<T>>> {
+    fn receive_ahead<T: DeserializeOwned>(
+        &self,
+        ahead: usize,
+        admit: impl FnOnce(usize),
+    ) -> io::Result<Option<CallMessage<T>>> {
         let mut first = vec![0; ahead];
         let (mut length, descriptors) = self.receive_first(&mut first)?;
         if length == 0 {
@@ -109,6 +121,7 @@ impl Channel {
         let mut prefix = [0; PREFIX];
         prefix.copy_from_slice(&first[..PREFIX]);
         let (head, buffers) = announced(prefix).map_err(wrong)?;
+        admit(buffers);
         let whole = PREFIX + head + buffers;
         if length > whole {
             return Err(wrong(HeadError("a second message came before the answer to the first")));

@@ -30,8 +30,8 @@ pub mod command {
     pub const LINK_DETACH: u32 = 34;
 }
 
-/// Size of the largest buffer of a call, in bytes: the kernel's own limit of a verifier log is below it.
-pub const MAX_BUFFER: u64 = 64 << 20;
+/// Size of the largest buffer of a call, in bytes: the largest verifier log that libraries ask for.
+pub const MAX_BUFFER: u64 = 16 << 20;
 
 /// Maximum number of instructions of a program.
 const MAX_INSTRUCTIONS: u32 = 1_000_000;

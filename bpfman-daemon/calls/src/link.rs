@@ -31,6 +31,16 @@ pub(crate) fn relative(attr: &CallAttr, flags: usize, at: usize) -> Option<Field
 pub(crate) fn fields(attr: &mut CallAttr) -> Result<Vec<Field>, Errno> {
     let attach_type = attr.word(8);
     let mut fields = vec![descriptor(0)];
+    // What a type of attachment does not have must be zero: a kernel that took the attribute for another one would read
+    // addresses there.
+    let end = match attach_type {
+        at::TRACE_KPROBE_MULTI | at::TRACE_KPROBE_SESSION => 48,
+        at::TRACE_UPROBE_MULTI | at::TRACE_UPROBE_SESSION => 60,
+        _ => 32,
+    };
+    if attr.bytes()[end..].iter().any(|byte| *byte != 0) {
+        return Err(Errno::TOO_BIG);
+    }
     let probes = |count: u64| if count > MAX_PROBES { Err(Errno::TOO_BIG) } else { length(count, 8) };
     match attach_type {
         at::TRACE_ITER => {

@@ -10,7 +10,7 @@ pub const MAX_DESCRIPTORS: usize = 253;
 /// Maximum size of a head, in bytes.
 pub const MAX_HEAD: usize = 64 << 10;
 /// Maximum size of all buffers, in bytes: a log, instructions of the largest program, and its debug information.
-pub const MAX_MESSAGE: usize = 128 << 20;
+pub const MAX_MESSAGE: usize = 32 << 20;
 /// Size of what precedes a head: its length and the number of buffers, four bytes each.
 pub const PREFIX: usize = 8;
 

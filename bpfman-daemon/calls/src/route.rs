@@ -23,7 +23,11 @@ const XDP_EXPECTED: u16 = 8;
 const TC_HEADER: usize = 20;
 const TC_KIND: u16 = 1;
 const TC_OPTIONS: u16 = 2;
+const BPF_CLASS: u16 = 3;
 const BPF_DESCRIPTOR: u16 = 6;
+const BPF_NAME: u16 = 7;
+const BPF_FLAGS: u16 = 8;
+const BPF_GENERIC_FLAGS: u16 = 9;
 const CLSACT: &[&[u8]] = &[b"clsact", b"ingress"];
 
 /// Parent of filters of clsact at ingress and at egress; the latter in its low half.
@@ -99,6 +103,13 @@ fn request(message: &[u8], at: usize, end: usize) -> Result<RouteRequest, Errno>
         NEW_QDISC | DEL_QDISC => {
             let (index, _) = tc(message, body, end)?;
             let kind = text(message, find(message, body + TC_HEADER, end, TC_KIND)?);
+            // A block would share filters with other interfaces.
+            if attributes(message, body + TC_HEADER, end)?
+                .iter()
+                .any(|(kind, ..)| !matches!(*kind, TC_KIND | TC_OPTIONS))
+            {
+                return Err(Errno::PERM);
+            }
             // Other queueing disciplines run no program, and change the traffic of others.
             if !kind.is_some_and(|kind| CLSACT.contains(&kind)) {
                 return Err(Errno::PERM);
@@ -165,11 +176,11 @@ fn filter(message: &[u8], (body, end): (usize, usize), removes: bool) -> Result<
     let mut descriptors = Vec::new();
     if let Some((from, to)) = find(message, body + TC_HEADER, end, TC_OPTIONS)? {
         for (kind, from, to) in attributes(message, from, to)? {
-            if kind == BPF_DESCRIPTOR {
-                if to - from != 4 {
-                    return Err(Errno::INVAL);
-                }
-                descriptors.push(from);
+            match kind {
+                BPF_DESCRIPTOR if to - from == 4 => descriptors.push(from),
+                BPF_CLASS | BPF_NAME | BPF_FLAGS | BPF_GENERIC_FLAGS => {}
+                // Actions, and classic programs, which no grant is about.
+                _ => return Err(Errno::PERM),
             }
         }
     }
@@ -320,11 +331,15 @@ mod tests {
             first(&request(NEW_QDISC, 5, &body(0xffff_fff1, &attribute(TC_KIND, b"clsact\0")))),
             Ok((clsact, vec![]))
         );
+        let block = [attribute(TC_KIND, b"clsact\0"), attribute(13, &[1, 0, 0, 0])].concat();
+        let action = [attribute(TC_KIND, b"bpf\0"), attribute(TC_OPTIONS, &attribute(1, &[0; 4]))].concat();
         let twice = [attribute(TC_KIND, b"bpf\0"), attribute(TC_KIND, b"u32\0")].concat();
         for (refused, error) in [
             (request(NEW_FILTER, 5, &body(0x0001_0000, &bpf)), Errno::PERM),
             (request(NEW_FILTER, 5, &body(INGRESS_PARENT, &attribute(TC_KIND, b"u32\0"))), Errno::PERM),
             (request(NEW_QDISC, 5, &body(0, &attribute(TC_KIND, b"tbf\0"))), Errno::PERM),
+            (request(NEW_QDISC, 5, &body(0xffff_fff1, &block)), Errno::PERM),
+            (request(NEW_FILTER, 5, &body(INGRESS_PARENT, &action)), Errno::PERM),
             (request(NEW_FILTER, 5, &body(INGRESS_PARENT, &twice)), Errno::INVAL),
         ] {
             assert_eq!(first(&refused), Err(error));
