@@ -3,16 +3,16 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use bpfman_model::{Owner, Peer};
+use bpfman_model::{Glob, Owner, Peer};
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_sessions_server::BpfmanSessions;
-use bpfmand_access::GrantLimits;
+use bpfmand_access::{AccessObject, AccessVerb, GrantLimits};
 use bpfmand_kernel::Kernel;
 use tonic::{Request, Response, Status};
 
 use crate::audit;
 use crate::server::{Api, Reply};
-use crate::status::{denied, invalid, unsupported};
+use crate::status::{self, denied, invalid, unsupported};
 
 /// Session that access control has allowed.
 #[derive(Clone, Debug)]
@@ -57,6 +57,13 @@ impl<K: Kernel> Api<K> {
                 "no grant \"{name}\" is for user {}; `bpfman whoami` lists yours",
                 peer.uid
             )));
+        }
+        if kallsyms {
+            // Where the kernel is in memory helps whoever attacks it: as much as probes of every function show.
+            let names = Glob::parse("*").map_err(|error| invalid(error.to_string()))?;
+            let all = AccessObject::Targets { kind: "kprobe", names: &names };
+            let decided = self.policy_for(&peer).decide(&peer, AccessVerb::Raw, &[all]);
+            decided.map_err(|denial| status::denial(&denial))?;
         }
         let Some(sessions) = self.sessions.clone() else {
             return Err(unsupported("this daemon serves no sessions"));

@@ -107,11 +107,27 @@ pub struct NamedThings<'a> {
     pub target: Option<&'a OwnedFd>,
 }
 
-/// Returns the objects of a call of bpf(2).
+/// `BPF_MAP_TYPE_STRUCT_OPS`: setting its value registers it.
+const STRUCT_OPS_MAP: u32 = 26;
+
+/// Returns the objects of a call of bpf(2), with the type of the program that it attaches: the load may have been another's.
 pub fn objects_of(number: u32, named: &NamedThings<'_>) -> Vec<RawObject> {
+    let mut objects = places_of(number, named);
+    let attaches =
+        matches!(number, command::LINK_CREATE | command::PROG_ATTACH | command::RAW_TRACEPOINT_OPEN);
+    if let (true, Some(program)) = (attaches, named.program) {
+        objects.push(RawObject::Type(program.program_type));
+    }
+    objects
+}
+
+fn places_of(number: u32, named: &NamedThings<'_>) -> Vec<RawObject> {
     let attr = named.attr;
     match number {
         command::PROG_LOAD => vec![RawObject::Type(attr.word(0))],
+        command::MAP_CREATE if attr.word(0) == STRUCT_OPS_MAP => vec![RawObject::AnyTarget("struct_ops")],
+        // Its packets can be sent on.
+        command::PROG_TEST_RUN => vec![RawObject::AnyPlace],
         command::ENABLE_STATS => vec![RawObject::AnyPlace],
         command::RAW_TRACEPOINT_OPEN => match (named.texts.first(), named.program) {
             (Some(name), Some(RawProgram { program_type: prog_type::RAW_TRACEPOINT, .. })) => {
@@ -121,7 +137,7 @@ pub fn objects_of(number: u32, named: &NamedThings<'_>) -> Vec<RawObject> {
             (_, None) => vec![RawObject::AnyPlace],
         },
         command::LINK_CREATE | command::PROG_ATTACH | command::PROG_DETACH => {
-            place(attr.word(8), attr.word(12), named)
+            place(number, attr.word(8), attr.word(12), named)
         }
         _ => Vec::new(),
     }
@@ -135,16 +151,19 @@ fn of_load(program: RawProgram) -> RawObject {
     }
 }
 
-fn place(attach_type: u32, flags: u32, named: &NamedThings<'_>) -> Vec<RawObject> {
+fn place(number: u32, attach_type: u32, flags: u32, named: &NamedThings<'_>) -> Vec<RawObject> {
     // Replace, before, after.
     const ORDERED: u32 = 1 << 2 | 1 << 3 | 1 << 4;
     let hook = |kind: HookKind| match &named.interface {
         Some(name) => RawObject::Hook(kind, Interface { name: name.clone(), netns: None }),
         None => RawObject::AnyPlace,
     };
-    if let Some(
-        program @ RawProgram { program_type: prog_type::TRACING | prog_type::LSM | prog_type::EXT, .. },
-    ) = named.program
+    if number == command::LINK_CREATE
+        && let Some(
+            program @ RawProgram {
+                program_type: prog_type::TRACING | prog_type::LSM | prog_type::EXT, ..
+            },
+        ) = named.program
     {
         return vec![of_load(program)];
     }

@@ -52,15 +52,15 @@ impl LastingAttachment {
         Some(Self { program, place, held: held.try_clone().ok()? })
     }
 
-    /// Returns the attachment of a message; `None` where none stays.
+    /// Returns the attachment of a message.
     pub fn unlinked(
         namespace: &OwnedFd,
         interface: IfIndex,
         kind: HookKind,
         program: u32,
-    ) -> io::Result<Option<Self>> {
+    ) -> io::Result<Self> {
         let place = LastingPlace::Hook { interface, kind };
-        Ok(Some(Self { program, place, held: namespace.try_clone()? }))
+        Ok(Self { program, place, held: namespace.try_clone()? })
     }
 
     fn is_at(&self, other: &Self) -> bool {
@@ -130,12 +130,6 @@ impl BrokeredSession {
     /// Returns whether its command made an attachment.
     pub fn holds(&self, attachment: &LastingAttachment) -> bool {
         self.lasting().iter().any(|one| one.is_at(attachment))
-    }
-
-    /// Returns whether its command attached a program to a hook by netlink.
-    pub fn has_attached(&self, namespace: &OwnedFd, interface: IfIndex, kind: HookKind) -> bool {
-        let place = LastingPlace::Hook { interface, kind };
-        self.lasting().iter().any(|one| one.place == place && is_same(&one.held, namespace))
     }
 
     /// Detaches what its command left.

@@ -10,6 +10,11 @@ use crate::decide::RawObject;
 use crate::lasting::LastingAttachment;
 use crate::session::BrokeredSession;
 
+/// Returns whether all programs are the session's; `None` is another kind of filter.
+fn is_own(session: &BrokeredSession, programs: &[Option<u32>]) -> bool {
+    programs.iter().all(|id| id.is_some_and(|id| session.has(ObjectKind::Program, id)))
+}
+
 /// A message that was judged, and the socket to send it on.
 pub struct RouteMessage<'a> {
     socket: &'a OwnedFd,
@@ -72,16 +77,20 @@ impl<'a> RouteMessage<'a> {
         };
         let name = brokered::interface_name(namespace, IfIndex(index)).ok_or(Errno::NODEV)?;
         self.objects.push(RawObject::Hook(kind, Interface { name, netns: None }));
-        match program.filter(|object| object.kind == ObjectKind::Program) {
-            Some(program) => {
-                let kept = LastingAttachment::unlinked(namespace, IfIndex(index), kind, program.id);
-                self.attached.extend(kept.map_err(Errno::from)?);
-            }
-            // Whatever is there would go: what the session attached, or what others did.
-            None if removes && !session.has_attached(namespace, IfIndex(index), kind) => {
-                self.objects.push(RawObject::AnyPlace);
-            }
-            None => {}
+        // A change of what is there takes what others attached with it, unless all of it is the session's.
+        let changes = removes || kind == HookKind::Xdp;
+        if changes
+            && !brokered::programs_at(namespace, IfIndex(index), kind)
+                .is_some_and(|all| is_own(session, &all))
+        {
+            self.objects.push(RawObject::AnyPlace);
+        }
+        if let RouteKind::Xdp { removes: true, .. } = request.kind {
+            return Ok(());
+        }
+        if let Some(program) = program.filter(|object| object.kind == ObjectKind::Program) {
+            self.objects.extend(brokered::program_type_of(program.id).map(RawObject::Type));
+            self.attached.push(LastingAttachment::unlinked(namespace, IfIndex(index), kind, program.id)?);
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bpfman_model::IfIndex;
+use bpfman_model::uapi::{attach_type, prog_type};
 use bpfmand_access::AccessPolicy;
 use bpfmand_calls::{
     AttrLayout, CallAnswer, CallAttr, CallMessage, CallRequest, Channel, Errno, FieldKind, FieldValue,
@@ -17,7 +18,7 @@ use bpfmand_journal::{EntryActor, EntryFailure, EntryResult, HistoryEntry, Journ
 use bpfmand_kernel::linux::brokered::{self, CallResult, CallValue, ProbeEvents};
 
 use crate::decide::{self, NamedThings, RawObject};
-use crate::event_source::EventSource;
+use crate::event_source::{self, EventSource};
 use crate::large_calls::LargeCalls;
 use crate::lasting::LastingAttachment;
 use crate::route::RouteMessage;
@@ -218,6 +219,9 @@ impl SessionCalls {
         }
         check_bounds(layout.command, &attr, &self.session)?;
         let namespace = netns.map(|index| passed.1.get(index).ok_or(Errno::BADF)).transpose()?;
+        if bpfmand_calls::needs_namespace(layout.command, &attr) && namespace.is_none() {
+            return Err(Errno::INVAL.into());
+        }
         let program = self.loaded_program(layout.command, &attr, fields, passed.1);
         if layout.command == command::PROG_DETACH && program.is_none() {
             // Whatever is attached there would go.
@@ -309,9 +313,16 @@ impl SessionCalls {
         } else {
             None
         };
-        if layout.command == command::PROG_LOAD && is_trivial(fields, buffers) {
-            return self.permit(&[]);
+        if layout.command == command::PROG_LOAD {
+            if is_trivial(fields, buffers) {
+                return self.permit(&[]);
+            }
+            // Its helpers make calls of bpf(2) as the process that runs it.
+            if attr.word(0) == prog_type::SYSCALL {
+                return Err(Errno::PERM.into());
+            }
         }
+        check_attachment(layout.command, attr, program)?;
         let named = NamedThings { attr, texts, program, interface, target };
         self.permit(&decide::objects_of(layout.command, &named))
     }
@@ -399,6 +410,9 @@ impl SessionCalls {
         descriptors: &[OwnedFd],
     ) -> Result<Given, Refusal> {
         let attribute = buffers.first().ok_or(Errno::INVAL)?;
+        if event_source::is_refused(attribute) {
+            return Err(Errno::PERM.into());
+        }
         let object = match EventSource::of(attribute, &self.probes) {
             EventSource::ProgramOutput => None,
             EventSource::Counter => Some(RawObject::AnyTarget("perf_event")),
@@ -407,7 +421,9 @@ impl SessionCalls {
                 None => RawObject::AnyTarget("tracepoint"),
             }),
             EventSource::Kprobe => Some(match &event.probe {
-                Some(PerfProbe::Function(name)) => RawObject::Target("kprobe", name.clone()),
+                Some(PerfProbe::Function(name)) if event_source::is_at_begin(attribute) => {
+                    RawObject::Target("kprobe", name.clone())
+                }
                 _ => RawObject::AnyTarget("kprobe"),
             }),
             EventSource::Uprobe => Some(match &event.probe {
@@ -419,7 +435,8 @@ impl SessionCalls {
             }),
             EventSource::Other => return Err(Errno::PERM.into()),
         };
-        self.permit(&object.into_iter().collect::<Vec<_>>())?;
+        let side = event_source::has_side_records(attribute).then_some(RawObject::AnyTarget("perf_event"));
+        self.permit(&object.into_iter().chain(side).collect::<Vec<_>>())?;
         Ok(Given::object(brokered::open_perf_event(attribute, event, descriptors, &self.probes)?))
     }
 }
@@ -445,6 +462,24 @@ fn cut_log(log: &mut Vec<u8>) {
     if let Some(end) = log.iter().position(|byte| *byte == 0) {
         log.truncate(end + 1);
     }
+}
+
+/// Refuses a program whose type reads the attribute otherwise than its type of attachment does.
+fn check_attachment(number: u32, attr: &CallAttr, program: Option<RawProgram>) -> Result<(), Refusal> {
+    if number != command::LINK_CREATE || attr.word(8) == attach_type::STRUCT_OPS {
+        return Ok(());
+    }
+    let RawProgram { program_type, .. } = program.ok_or(Errno::INVAL)?;
+    let given = attr.word(8);
+    let fits = match program_type {
+        prog_type::EXT => given == attach_type::NONE,
+        prog_type::LSM => matches!(given, attach_type::LSM_MAC | attach_type::LSM_CGROUP),
+        prog_type::TRACING => {
+            matches!(given, attach_type::TRACE_RAW_TP..=attach_type::MODIFY_RETURN | attach_type::TRACE_ITER)
+        }
+        _ => !matches!(given, attach_type::TRACE_RAW_TP..=attach_type::TRACE_ITER | attach_type::LSM_CGROUP),
+    };
+    if fits { Ok(()) } else { Err(Errno::INVAL.into()) }
 }
 
 fn check_bounds(number: u32, attr: &CallAttr, session: &BrokeredSession) -> Result<(), Refusal> {

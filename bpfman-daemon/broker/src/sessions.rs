@@ -24,6 +24,8 @@ use crate::starter;
 
 /// Maximum number of sessions of one user at a time.
 const MAX_OF_USER: usize = 64;
+/// Maximum number of sessions that a user starts at the same time.
+const MAX_STARTS: usize = 4;
 /// Maximum number of channels of a session: one for each thread of its receiver.
 const MAX_CHANNELS: usize = 16;
 const STACK: usize = 512 << 10;
@@ -75,6 +77,23 @@ pub struct NewSession {
     pub kallsyms: bool,
 }
 
+/// A start that is in progress.
+struct Starting<'a> {
+    all: &'a Mutex<BTreeMap<u32, usize>>,
+    uid: u32,
+}
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = all.get(&self.uid).map_or(0, |count| count.saturating_sub(1));
+        match left {
+            0 => all.remove(&self.uid),
+            left => all.insert(self.uid, left),
+        };
+    }
+}
+
 /// Sessions of this daemon.
 pub struct Sessions {
     folder: PathBuf,
@@ -82,6 +101,8 @@ pub struct Sessions {
     journal: Arc<Journal>,
     numbers: AtomicU64,
     running: Mutex<BTreeMap<String, Arc<BrokeredSession>>>,
+    /// Starts in progress, by user.
+    starting: Mutex<BTreeMap<u32, usize>>,
     /// By user; users stay, since they are few.
     large: Mutex<BTreeMap<u32, Arc<LargeCalls>>>,
 }
@@ -97,6 +118,7 @@ impl Sessions {
             numbers: AtomicU64::new(first),
             running: Mutex::default(),
             large: Mutex::default(),
+            starting: Mutex::default(),
         })
     }
 
@@ -113,9 +135,7 @@ impl Sessions {
     pub fn start(self: &Arc<Self>, new: NewSession, client: BorrowedFd<'_>) -> Result<String, SessionError> {
         check_yama()?;
         let uid = new.peer.uid;
-        if self.running().values().filter(|session| session.facts.peer.uid == uid).count() >= MAX_OF_USER {
-            return Err(SessionError::TooMany(uid));
-        }
+        let _starting = self.begin_start(uid)?;
         let name = format!("{:x}", self.numbers.fetch_add(1, Ordering::Relaxed));
         let order = SessionOrder { session: name.clone(), kallsyms: new.kallsyms };
         let NewSession { peer, grant, owner, limits, kallsyms: _ } = new;
@@ -142,6 +162,18 @@ impl Sessions {
         let follow = move || this.follow(&session, &channel);
         let thread = std::thread::Builder::new().name("session".to_owned()).stack_size(STACK);
         thread.spawn(follow).map(drop).map_err(SessionError::Starter)
+    }
+
+    /// Counts a start until the result is dropped: each takes a thread of the daemon.
+    fn begin_start(&self, uid: u32) -> Result<Starting<'_>, SessionError> {
+        let running = self.running().values().filter(|session| session.facts.peer.uid == uid).count();
+        let mut starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_user = starting.entry(uid).or_default();
+        if *of_user >= MAX_STARTS || running + *of_user >= MAX_OF_USER {
+            return Err(SessionError::TooMany(uid));
+        }
+        *of_user += 1;
+        Ok(Starting { all: &self.starting, uid })
     }
 
     /// Goes on with the sessions of an earlier daemon, and removes what is left of those that have ended.

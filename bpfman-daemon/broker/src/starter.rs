@@ -4,11 +4,14 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use bpfmand_calls::{Channel, OrderAnswer, SessionOrder};
 
 use crate::SessionError;
 
+/// Time that a session takes to be prepared at most: the first after a boot makes the view of tracefs.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Name of the starter's socket in its folder.
 const SOCKET: &str = "starter.sock";
 
@@ -26,8 +29,11 @@ pub fn order(
         _ => SessionError::Starter(source),
     })?;
     let channel = Channel::from(connection);
+    // The client's cgroup may be frozen, with the process that prepares the session.
+    channel.stream().set_read_timeout(Some(PATIENCE)).map_err(SessionError::Starter)?;
     channel.send(order, &[], &[client]).map_err(SessionError::Starter)?;
     let answer = channel.receive_next::<OrderAnswer>().map_err(SessionError::Starter)?;
+    channel.stream().set_read_timeout(None).map_err(SessionError::Starter)?;
     match answer.map(|answer| answer.head) {
         Some(OrderAnswer::Prepared { receiver }) => Ok((receiver, channel)),
         Some(OrderAnswer::Failed(why)) => Err(SessionError::NotPrepared(why)),

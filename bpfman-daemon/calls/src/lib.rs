@@ -24,7 +24,7 @@ pub use channel::Channel;
 pub use code::{CodeError, CodeReference, references};
 pub use errno::Errno;
 pub use layout::{AttrLayout, Field, FieldKind, MAX_BUFFER, Returned, command, layout};
-pub use link::is_of_interface;
+pub use link::{is_of_interface, needs_namespace};
 pub use message::{CallMessage, Head, HeadError, MAX_DESCRIPTORS, MAX_HEAD, MAX_MESSAGE, PREFIX};
 pub use object::ObjectKind;
 pub use perf::{PERF_ATTR, PerfCall, PerfProbe, PerfProcess};

@@ -2,7 +2,7 @@
 
 use bpfman_model::uapi::attach_type as at;
 
-use crate::layout::{Field, FieldKind, descriptor, field, length};
+use crate::layout::{Field, FieldKind, command, descriptor, field, length};
 use crate::{CallAttr, Errno};
 
 /// Maximum number of functions of one link.
@@ -14,6 +14,18 @@ const BEFORE: u32 = 1 << 3;
 const AFTER: u32 = 1 << 4;
 /// The relative is an id and no descriptor.
 const BY_ID: u32 = 1 << 5;
+
+/// Returns whether a call acts in the network namespace of its thread.
+#[must_use]
+pub fn needs_namespace(number: u32, attr: &CallAttr) -> bool {
+    let is_placed = |attach_type| is_of_interface(attach_type) || attach_type == at::NETFILTER;
+    match number {
+        command::LINK_CREATE | command::PROG_ATTACH | command::PROG_DETACH => is_placed(attr.word(8)),
+        command::PROG_QUERY => is_of_interface(attr.word(4)),
+        command::PROG_TEST_RUN => true,
+        _ => false,
+    }
+}
 
 /// Returns whether the target is the index of an interface, in the caller's network namespace.
 #[must_use]
@@ -38,6 +50,10 @@ pub(crate) fn fields(attr: &mut CallAttr) -> Result<Vec<Field>, Errno> {
         at::TRACE_UPROBE_MULTI | at::TRACE_UPROBE_SESSION => 60,
         _ => 32,
     };
+    // Later types may have pointers where these have numbers.
+    if attach_type > at::TRACE_UPROBE_SESSION {
+        return Err(Errno::INVAL);
+    }
     if attr.bytes()[end..].iter().any(|byte| *byte != 0) {
         return Err(Errno::TOO_BIG);
     }

@@ -12,6 +12,8 @@ const DEL_FILTER: u16 = 45;
 /// The low bits of a type say what it does; 2 is a question.
 const QUESTION: u16 = 2;
 const CREATE: u16 = 0x400;
+/// Without it, a request replaces what is there.
+const EXCLUSIVE: u16 = 0x200;
 
 const LINK_HEADER: usize = 16;
 const LINK_NAME: u16 = 3;
@@ -61,7 +63,7 @@ pub enum RouteKind {
     Clsact {
         /// Index of the interface.
         index: u32,
-        /// True if it is removed, with all filters.
+        /// True if it is removed or replaced, with all filters.
         removes: bool,
     },
     /// Adds or removes a filter of clsact.
@@ -70,7 +72,7 @@ pub enum RouteKind {
         index: u32,
         /// True for egress.
         egress: bool,
-        /// True if it is removed.
+        /// True if it is removed, or replaces another one.
         removes: bool,
     },
 }
@@ -101,6 +103,7 @@ fn request(message: &[u8], at: usize, end: usize) -> Result<RouteRequest, Errno>
     match number {
         NEW_LINK | SET_LINK => link(message, body, end, flags),
         NEW_QDISC | DEL_QDISC => {
+            let removes = number == DEL_QDISC || flags & EXCLUSIVE == 0;
             let (index, _) = tc(message, body, end)?;
             let kind = text(message, find(message, body + TC_HEADER, end, TC_KIND)?);
             // A block would share filters with other interfaces.
@@ -114,10 +117,10 @@ fn request(message: &[u8], at: usize, end: usize) -> Result<RouteRequest, Errno>
             if !kind.is_some_and(|kind| CLSACT.contains(&kind)) {
                 return Err(Errno::PERM);
             }
-            let kind = RouteKind::Clsact { index, removes: number == DEL_QDISC };
+            let kind = RouteKind::Clsact { index, removes };
             Ok(RouteRequest { kind, descriptors: Vec::new() })
         }
-        NEW_FILTER | DEL_FILTER => filter(message, (body, end), number == DEL_FILTER),
+        NEW_FILTER | DEL_FILTER => filter(message, (body, end), number == DEL_FILTER, flags & EXCLUSIVE == 0),
         _ if number >= NEW_LINK && number & 3 == QUESTION => {
             Ok(RouteRequest { kind: RouteKind::Question, descriptors: Vec::new() })
         }
@@ -136,8 +139,11 @@ fn link(message: &[u8], body: usize, end: usize, flags: u16) -> Result<RouteRequ
         match kind {
             LINK_NAME => name = Some(text(message, Some((from, to))).ok_or(Errno::INVAL)?),
             LINK_XDP => {
-                is_xdp = true;
-                for (kind, from, to) in attributes(message, from, to)? {
+                // The kernel takes the last of several.
+                if std::mem::replace(&mut is_xdp, true) {
+                    return Err(Errno::INVAL);
+                }
+                for (kind, from, to) in once(attributes(message, from, to)?)? {
                     match kind {
                         XDP_DESCRIPTOR | XDP_EXPECTED if to - from == 4 => {
                             let number = word(message, from).ok_or(Errno::INVAL)?.cast_signed();
@@ -162,7 +168,13 @@ fn link(message: &[u8], body: usize, end: usize, flags: u16) -> Result<RouteRequ
     Ok(RouteRequest { kind: RouteKind::Xdp { index, name, removes }, descriptors })
 }
 
-fn filter(message: &[u8], (body, end): (usize, usize), removes: bool) -> Result<RouteRequest, Errno> {
+fn filter(
+    message: &[u8],
+    (body, end): (usize, usize),
+    is_removal: bool,
+    replaces: bool,
+) -> Result<RouteRequest, Errno> {
+    let removes = is_removal || replaces;
     let (index, parent) = tc(message, body, end)?;
     let egress = match parent {
         INGRESS_PARENT => false,
@@ -170,12 +182,12 @@ fn filter(message: &[u8], (body, end): (usize, usize), removes: bool) -> Result<
         _ => return Err(Errno::PERM),
     };
     let kind = text(message, find(message, body + TC_HEADER, end, TC_KIND)?);
-    if !(kind == Some(b"bpf") || removes && kind.is_none()) {
+    if !(kind == Some(b"bpf") || is_removal && kind.is_none()) {
         return Err(Errno::PERM);
     }
     let mut descriptors = Vec::new();
     if let Some((from, to)) = find(message, body + TC_HEADER, end, TC_OPTIONS)? {
-        for (kind, from, to) in attributes(message, from, to)? {
+        for (kind, from, to) in once(attributes(message, from, to)?)? {
             match kind {
                 BPF_DESCRIPTOR if to - from == 4 => descriptors.push(from),
                 BPF_CLASS | BPF_NAME | BPF_FLAGS | BPF_GENERIC_FLAGS => {}
@@ -210,6 +222,12 @@ fn attributes(message: &[u8], from: usize, to: usize) -> Result<Vec<(u16, usize,
         at += length.next_multiple_of(4);
     }
     Ok(found)
+}
+
+/// Refuses attributes of which one occurs twice.
+fn once(all: Vec<(u16, usize, usize)>) -> Result<Vec<(u16, usize, usize)>, Errno> {
+    let kinds: std::collections::BTreeSet<u16> = all.iter().map(|(kind, ..)| *kind).collect();
+    if kinds.len() == all.len() { Ok(all) } else { Err(Errno::INVAL) }
 }
 
 fn find(message: &[u8], from: usize, to: usize, wanted: u16) -> Result<Option<(usize, usize)>, Errno> {
@@ -319,7 +337,7 @@ mod tests {
         };
         let filter = |egress, removes| RouteKind::Filter { index: 7, egress, removes };
         assert_eq!(
-            first(&request(NEW_FILTER, 5, &body(EGRESS_PARENT, &bpf))),
+            first(&request(NEW_FILTER, 0x605, &body(EGRESS_PARENT, &bpf))),
             Ok((filter(true, false), vec![52]))
         );
         assert_eq!(
@@ -328,7 +346,7 @@ mod tests {
         );
         let clsact = RouteKind::Clsact { index: 7, removes: false };
         assert_eq!(
-            first(&request(NEW_QDISC, 5, &body(0xffff_fff1, &attribute(TC_KIND, b"clsact\0")))),
+            first(&request(NEW_QDISC, 0x605, &body(0xffff_fff1, &attribute(TC_KIND, b"clsact\0")))),
             Ok((clsact, vec![]))
         );
         let block = [attribute(TC_KIND, b"clsact\0"), attribute(13, &[1, 0, 0, 0])].concat();

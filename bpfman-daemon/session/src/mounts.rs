@@ -1,6 +1,7 @@
 //! Mounts of a command, in a mount namespace of its own: a bpffs, a view of tracefs, and a `/run` that it can write to.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 
@@ -39,7 +40,8 @@ pub fn prepare(rights: &Rights, kallsyms: bool) -> anyhow::Result<()> {
 /// Mounts a copy that everybody can read: the kernel shows addresses to root alone.
 fn show_addresses() -> anyhow::Result<()> {
     let text = fs::read(KALLSYMS)?;
-    fs::write(COPY, text).with_context(|| format!("cannot write {COPY}"))?;
+    let mut copy = fs::File::create_new(COPY).with_context(|| format!("cannot make {COPY}"))?;
+    copy.write_all(&text)?;
     fs::set_permissions(COPY, fs::Permissions::from_mode(0o444))?;
     mount_bind(COPY, KALLSYMS).with_context(|| format!("cannot mount a copy at {KALLSYMS}"))?;
     // The mount keeps the file.

@@ -11,8 +11,7 @@ use crate::client::SessionClient;
 use crate::limits;
 
 /// Namespaces that are entered, and their names in `/proc/PID/ns`.
-const NAMESPACES: [(&str, ThreadNameSpaceType); 5] = [
-    ("mnt", ThreadNameSpaceType::MOUNT),
+const NAMESPACES: [(&str, ThreadNameSpaceType); 4] = [
     ("net", ThreadNameSpaceType::NETWORK),
     ("uts", ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME),
     ("ipc", ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION),
@@ -21,7 +20,8 @@ const NAMESPACES: [(&str, ThreadNameSpaceType); 5] = [
 
 /// Moves this process, which has one thread, to where the client is.
 pub fn take(client: &SessionClient) -> anyhow::Result<()> {
-    for (name, what) in [("user", "user"), ("pid", "process")] {
+    // Root mounts and writes by names in the client's mounts: they have to be the machine's.
+    for (name, what) in [("user", "user"), ("pid", "process"), ("mnt", "mount")] {
         if client.identity(&format!("ns/{name}"))? != own(&format!("/proc/self/ns/{name}"))? {
             bail!(
                 "the client is in a {what} namespace of its own, such as a container's: sessions serve the machine's own"

@@ -2,7 +2,7 @@
 
 use bpfmand_calls::{
     AttrLayout, CallAttr, CallRequest, CodeReference, Errno, Field, FieldKind, FieldValue, MAX_BUFFER,
-    command, layout, references,
+    command, layout, needs_namespace, references,
 };
 
 use super::Asking;
@@ -49,7 +49,7 @@ pub fn serve(call: &mut WaitingCall<'_>, daemon: &mut Asking<'_>) -> Result<Call
         copied.values.push(value);
     }
     copied.buffers[0] = attr.bytes().to_vec();
-    let netns = is_about_interface(number, &attr).then(|| call.pass_netns()).transpose()?;
+    let netns = needs_namespace(number, &attr).then(|| call.pass_netns()).transpose()?;
     call.check_waiting()?;
     let request = CallRequest::Bpf { command: number, fields: copied.values, netns };
     // The others change something that has no descriptor.
@@ -230,15 +230,4 @@ fn target_descriptor(call: &mut WaitingCall<'_>, target: &[u8]) -> Option<(usize
         return is_folder.then_some((4, at));
     }
     None
-}
-
-/// Returns whether the call names an interface by its index, in the namespace of the calling thread.
-fn is_about_interface(number: u32, attr: &CallAttr) -> bool {
-    match number {
-        command::LINK_CREATE | command::PROG_ATTACH | command::PROG_DETACH => {
-            bpfmand_calls::is_of_interface(attr.word(8))
-        }
-        command::PROG_QUERY => bpfmand_calls::is_of_interface(attr.word(4)),
-        _ => false,
-    }
 }

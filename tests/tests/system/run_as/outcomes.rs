@@ -87,7 +87,10 @@ fn only_own_objects_are_seen() {
         "bpftool prog load {object} /sys/fs/bpf/p && bpftool prog show && bpftool map && bpftool link"
     );
     let seen = daemon.session_shell(ADA, &line).success();
-    assert_eq!(seen.lines().filter(|line| line.contains("name ")).count(), 1, "{seen}");
+    // The kernel may still be freeing those that the library tried.
+    let others = |line: &&str| line.contains("name ") && !line.contains("name libbpf_");
+    let named: Vec<&str> = seen.lines().filter(others).collect();
+    assert!(named.len() == 1 && named[0].contains("name pass"), "{seen}");
     let other = daemon.bpfman("list programs --all -o json").json();
     let foreign =
         other["programs"].as_array().unwrap().first().map(|program| program["program_id"].to_string());

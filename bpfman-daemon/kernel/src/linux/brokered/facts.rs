@@ -53,6 +53,13 @@ pub fn program_brief(program: &OwnedFd) -> io::Result<ProgramBrief> {
     Ok(ProgramBrief { program_type: info.prog_type, id: info.id, name })
 }
 
+/// Returns the kernel's number of the type of a program.
+#[must_use]
+pub fn program_type_of(id: u32) -> Option<u32> {
+    let program = open_object(ObjectKind::Program, id, 0).ok()?;
+    program_brief(&program).ok().map(|brief| brief.program_type)
+}
+
 fn info<A: crate::linux::attr::Attr + Default>(descriptor: impl AsFd) -> io::Result<A> {
     let mut found = A::default();
     let mut request = InfoByFd {

@@ -131,11 +131,18 @@ impl Filled {
             }
             (FieldKind::IteratorTarget(length), FieldValue::Buffer(index)) => {
                 let target = passed.buffer(*index, length)?;
+                // Which words are descriptors, only the program determines.
+                if target.iter().any(|byte| *byte != 0) {
+                    return Err(Errno::INVAL);
+                }
                 self.point(at, target);
             }
             (FieldKind::IteratorTarget(length), FieldValue::BufferWith { buffer, descriptor, at: place }) => {
                 let mut target = passed.buffer(*buffer, length)?;
-                let slot = target.get_mut(*place..place + 4).ok_or(Errno::INVAL)?;
+                if *place != 0 || target.iter().skip(4).any(|byte| *byte != 0) {
+                    return Err(Errno::INVAL);
+                }
+                let slot = target.get_mut(..4).ok_or(Errno::INVAL)?;
                 slot.copy_from_slice(&passed.number(*descriptor)?.to_ne_bytes());
                 self.point(at, target);
             }

@@ -11,11 +11,11 @@ mod route;
 pub use self::call::{CallResult, CallValue, call_by_layout};
 pub use self::facts::{
     KernelObject, ProgramBrief, btf_is_of_kernel, interface_name, next_id, object_id, open_object,
-    program_brief, tracepoint_name,
+    program_brief, program_type_of, tracepoint_name,
 };
 pub use self::perf::{ProbeEvents, open_perf_event};
 pub use self::program_info::{DescribedProgram, program_info};
 pub use self::route::{
-    detach_unlinked, interface_index, is_route_socket, open_route_socket, send_route_message,
+    detach_unlinked, interface_index, is_route_socket, open_route_socket, programs_at, send_route_message,
     socket_namespace,
 };

@@ -68,6 +68,24 @@ pub fn interface_index(namespace: &OwnedFd, name: &str) -> Option<IfIndex> {
     within(namespace, || Ok(interfaces::index_of(name).ok())).ok().flatten()
 }
 
+/// Returns the programs at XDP, or in all filters of clsact, of an interface; `None` for a filter of another kind.
+pub fn programs_at(namespace: &OwnedFd, index: IfIndex, kind: HookKind) -> Option<Vec<Option<u32>>> {
+    let found = within(namespace, || {
+        let home = netns::here()?;
+        let key = |kind| HookKey { netns: home.into(), ifindex: index, kind };
+        let mut entries = Vec::new();
+        if kind == HookKind::Xdp {
+            entries = xdp::contents(&key(kind))?.entries;
+        } else {
+            for direction in [Direction::Ingress, Direction::Egress] {
+                entries.extend(filters::list(&key(HookKind::Tc(direction)), direction)?);
+            }
+        }
+        Ok(entries.into_iter().map(|entry| entry.program.map(|ProgramId(id)| id)).collect())
+    });
+    found.ok()
+}
+
 /// Detaches a program from XDP, or from clsact in a direction, wherever it is attached at the interface without a link.
 pub fn detach_unlinked(
     namespace: &OwnedFd,
