@@ -59,7 +59,7 @@ impl<K: Kernel> Api<K> {
             )));
         }
         if kallsyms {
-            // Where the kernel is in memory helps whoever attacks it: as much as probes of every function show.
+            // Where the kernel is in memory helps an attacker: as much as probes of every function show.
             let names = Glob::parse("*").map_err(|error| invalid(error.to_string()))?;
             let all = AccessObject::Targets { kind: "kprobe", names: &names };
             let decided = self.policy_for(&peer).decide(&peer, AccessVerb::Raw, &[all]);

@@ -43,7 +43,7 @@ pub(crate) fn relative(attr: &CallAttr, flags: usize, at: usize) -> Option<Field
 pub(crate) fn fields(attr: &mut CallAttr) -> Result<Vec<Field>, Errno> {
     let attach_type = attr.word(8);
     let mut fields = vec![descriptor(0)];
-    // What a type of attachment does not have must be zero: a kernel that took the attribute for another one would read
+    // Bytes that a type of attachment does not have must be zero: a kernel that took it for another type would read
     // addresses there.
     let end = match attach_type {
         at::TRACE_KPROBE_MULTI | at::TRACE_KPROBE_SESSION => 48,
