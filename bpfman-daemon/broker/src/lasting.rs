@@ -8,6 +8,7 @@ use bpfman_model::{HookKind, IfIndex};
 use bpfmand_calls::{CallAttr, FieldValue, ObjectKind, command, is_of_interface, layout};
 use bpfmand_kernel::linux::brokered;
 
+use crate::bpf_call::BpfCall;
 use crate::session::BrokeredSession;
 
 /// Attachment of a program.
@@ -29,24 +30,11 @@ enum LastingPlace {
 
 impl LastingAttachment {
     /// Returns the attachment of a call that succeeded.
-    pub fn of(
-        attr: &CallAttr,
-        fields: &[FieldValue],
-        descriptors: &[OwnedFd],
-        namespace: Option<&OwnedFd>,
-    ) -> Option<Self> {
-        let layout_fields = layout(command::PROG_ATTACH)?.fields(&mut attr.clone()).ok()?;
-        let at = |offset| {
-            let found = layout_fields.iter().zip(fields).find(|(field, _)| field.at == offset)?;
-            match found.1 {
-                FieldValue::Descriptor(index) => descriptors.get(*index),
-                _ => None,
-            }
-        };
-        let program = brokered::object_id(at(4)?)?.id;
-        let (interface, held) = match namespace {
+    pub fn of(call: &BpfCall<'_>) -> Option<Self> {
+        let (attr, program) = (&call.attr, brokered::object_id(call.descriptor(4)?)?.id);
+        let (interface, held) = match call.namespace {
             Some(namespace) => (attr.word(0), namespace),
-            None => (0, at(0)?),
+            None => (0, call.descriptor(0)?),
         };
         let place = LastingPlace::Call { attach_type: attr.word(8), interface };
         Some(Self { program, place, held: held.try_clone().ok()? })

@@ -5,10 +5,14 @@
 //! in force, makes the call, and answers. Descriptors go to the command: this side keeps ids alone, so that everything ends
 //! with the command.
 
+mod bpf;
+mod bpf_call;
 mod decide;
 mod event_source;
+mod ids;
 mod large_calls;
 mod lasting;
+mod perf;
 mod record;
 mod route;
 mod serve;

@@ -15,14 +15,11 @@ pub enum CodeReference {
     Index(usize),
 }
 
-/// Error of reading instructions.
-pub type CodeError = Errno;
-
 /// Returns the descriptors that instructions name.
 ///
 /// # Errors
 /// `EINVAL`: an instruction of a later kernel may name a descriptor in a way that is not understood.
-pub fn references(code: &[u8]) -> Result<Vec<CodeReference>, CodeError> {
+pub fn references(code: &[u8]) -> Result<Vec<CodeReference>, Errno> {
     let mut found = Vec::new();
     let mut instructions = code.chunks_exact(INSTRUCTION).enumerate();
     let immediate = |at: usize| at * INSTRUCTION + 4;
@@ -71,6 +68,20 @@ pub fn references(code: &[u8]) -> Result<Vec<CodeReference>, CodeError> {
         }
     }
     Ok(found)
+}
+
+/// Returns the length of the array of descriptors that instructions name by index, where a call counts so many itself.
+///
+/// # Errors
+/// `E2BIG`: more than any program has.
+pub fn descriptor_count(used: &[CodeReference], counted: u32) -> Result<usize, Errno> {
+    const MOST: usize = 1024;
+    let named = used.iter().filter_map(|reference| match reference {
+        CodeReference::Index(index) => Some(index + 1),
+        CodeReference::Number(_) => None,
+    });
+    let count = named.max().unwrap_or_default().max(counted as usize);
+    if count > MOST { Err(Errno::TOO_BIG) } else { Ok(count) }
 }
 
 #[cfg(target_endian = "little")]

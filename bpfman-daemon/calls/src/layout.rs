@@ -202,10 +202,6 @@ fn raw_tracepoint(_: &mut CallAttr) -> Result<Vec<Field>, Errno> {
     Ok(vec![field(0, FieldKind::Text(MAX_TRACEPOINT)), descriptor(8)])
 }
 
-fn by_id(_: &mut CallAttr) -> Result<Vec<Field>, Errno> {
-    Ok(Vec::new())
-}
-
 fn prog_attach(attr: &mut CallAttr) -> Result<Vec<Field>, Errno> {
     let mut fields = Vec::new();
     if !link::is_of_interface(attr.word(8)) {
@@ -285,10 +281,10 @@ const LAYOUTS: [AttrLayout; 22] = {
         row(c::MAP_GET_NEXT_ID, "MAP_GET_NEXT_ID", 12, none, None, NEXT),
         row(c::BTF_GET_NEXT_ID, "BTF_GET_NEXT_ID", 12, none, None, NEXT),
         row(c::LINK_GET_NEXT_ID, "LINK_GET_NEXT_ID", 12, none, None, NEXT),
-        row(c::PROG_GET_FD_BY_ID, "PROG_GET_FD_BY_ID", 12, by_id, existing(ObjectKind::Program), &[]),
-        row(c::MAP_GET_FD_BY_ID, "MAP_GET_FD_BY_ID", 12, by_id, existing(ObjectKind::Map), &[]),
-        row(c::BTF_GET_FD_BY_ID, "BTF_GET_FD_BY_ID", 12, by_id, existing(ObjectKind::Btf), &[]),
-        row(c::LINK_GET_FD_BY_ID, "LINK_GET_FD_BY_ID", 12, by_id, existing(ObjectKind::Link), &[]),
+        row(c::PROG_GET_FD_BY_ID, "PROG_GET_FD_BY_ID", 12, none, existing(ObjectKind::Program), &[]),
+        row(c::MAP_GET_FD_BY_ID, "MAP_GET_FD_BY_ID", 12, none, existing(ObjectKind::Map), &[]),
+        row(c::BTF_GET_FD_BY_ID, "BTF_GET_FD_BY_ID", 12, none, existing(ObjectKind::Btf), &[]),
+        row(c::LINK_GET_FD_BY_ID, "LINK_GET_FD_BY_ID", 12, none, existing(ObjectKind::Link), &[]),
         row(c::PROG_QUERY, "PROG_QUERY", 64, prog_query, None, &[(12, 16), (24, 28), (56, 64)]),
         row(c::RAW_TRACEPOINT_OPEN, "RAW_TRACEPOINT_OPEN", 24, raw_tracepoint, NEW_LINK, &[]),
         row(c::BTF_LOAD, "BTF_LOAD", 32, btf_load, NEW_TYPES, &[(28, 32)]),

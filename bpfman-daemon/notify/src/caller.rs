@@ -36,7 +36,7 @@ impl CallerMemory {
     /// Writes bytes to an address of the caller.
     ///
     /// # Errors
-    /// As for reads. A part may be written.
+    /// `EFAULT` and `EPERM`, as for reads. A part may be written.
     pub fn write(self, to: u64, bytes: &[u8]) -> io::Result<()> {
         let local = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
         let remote = libc::iovec { iov_base: to as *mut libc::c_void, iov_len: bytes.len() };

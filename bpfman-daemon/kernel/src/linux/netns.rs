@@ -35,6 +35,14 @@ pub fn enter<T: Send>(
     })
 }
 
+/// The same with a namespace that is held.
+pub fn enter_held<T: Send>(
+    held: &OwnedFd,
+    work: impl FnOnce() -> Result<T, KernelError> + Send,
+) -> Result<T, KernelError> {
+    enter(Some(Path::new(&format!("/proc/self/fd/{}", held.as_raw_fd()))), work)
+}
+
 /// EINVAL means a namespace of another kind. Other errors (memory, permission) do not prove that it is gone.
 fn not_entered(path: &Path, source: io::Error) -> KernelError {
     match source.raw_os_error() {

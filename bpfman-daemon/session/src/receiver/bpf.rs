@@ -2,7 +2,7 @@
 
 use bpfmand_calls::{
     AttrLayout, CallAttr, CallRequest, CodeReference, Errno, Field, FieldKind, FieldValue, MAX_BUFFER,
-    command, layout, needs_namespace, references,
+    command, descriptor_count, layout, needs_namespace, references,
 };
 
 use super::Asking;
@@ -14,8 +14,6 @@ const MAX_SIZE: u64 = 4096;
 const MAX_PATH: usize = 4096;
 /// Maximum size of the name of a function, in bytes.
 const MAX_NAME: usize = 512;
-/// Maximum number of descriptors that code names by index.
-const MAX_CODE_DESCRIPTORS: usize = 1024;
 const DESCRIPTOR_COUNT: usize = 148;
 /// `BPF_TOKEN_CREATE`: libraries go on without a token.
 const TOKEN_CREATE: u32 = 36;
@@ -183,15 +181,8 @@ fn code_descriptors(
     attr: &CallAttr,
     used: &[CodeReference],
 ) -> Result<FieldValue, Errno> {
-    let named = used.iter().filter_map(|reference| match reference {
-        CodeReference::Index(index) => Some(index + 1),
-        CodeReference::Number(_) => None,
-    });
     let counted = attr.word(DESCRIPTOR_COUNT) as usize;
-    let count = named.max().unwrap_or_default().max(counted);
-    if count > MAX_CODE_DESCRIPTORS {
-        return Err(Errno::TOO_BIG);
-    }
+    let count = descriptor_count(used, attr.word(DESCRIPTOR_COUNT))?;
     let list = call.read(from, count as u64 * 4)?;
     let numbers =
         list.chunks_exact(4).map(|bytes| i32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));

@@ -35,11 +35,11 @@ fn calls_go_on_after_kills_of_the_daemon() {
     let (mut child, mut output) = begin(&daemon, &script);
     assert_eq!(line(&mut output), "loaded");
     let policy = std::fs::read_to_string(daemon.path("policy.toml")).unwrap();
-    for _ in 0..4 {
+    for round in 1..=4 {
         daemon.daemon.kill();
         daemon.daemon.again(&Launch { policy: policy.clone(), ..Launch::default() });
         daemon.open_to_users();
-        std::thread::sleep(std::time::Duration::from_millis(150));
+        until("the session goes on", || daemon.log().matches("session goes on").count() == round);
     }
     assert_eq!((line(&mut output), line(&mut output)), ("60".to_owned(), "1".to_owned()));
     assert!(child.wait().unwrap().success());

@@ -1,8 +1,7 @@
 //! bpf(2) with an attribute of a layout.
 
 use std::io;
-use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
-use std::path::PathBuf;
+use std::os::fd::{FromRawFd as _, OwnedFd};
 
 use bpfmand_calls::{AttrLayout, CallAttr, Errno, FieldValue};
 
@@ -45,11 +44,7 @@ pub fn call_by_layout(
     let result = match namespace {
         None => bpf(layout, &mut filled),
         Some(namespace) => {
-            let path = PathBuf::from(format!(
-                "/proc/self/fd/{}",
-                std::os::fd::AsRawFd::as_raw_fd(&namespace.as_fd())
-            ));
-            let inside = netns::enter(Some(&path), || Ok(bpf(layout, &mut filled)));
+            let inside = netns::enter_held(namespace, || Ok(bpf(layout, &mut filled)));
             inside.unwrap_or_else(|error: KernelError| Err(errno_of(&error)))
         }
     };

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
-use std::path::PathBuf;
 
 use bpfman_model::IfIndex;
 use bpfmand_calls::ObjectKind;
@@ -93,8 +92,7 @@ pub fn open_object(kind: ObjectKind, id: u32, flags: u32) -> io::Result<OwnedFd>
 /// Returns the name of an interface of a network namespace.
 #[must_use]
 pub fn interface_name(namespace: &OwnedFd, index: IfIndex) -> Option<String> {
-    let path = PathBuf::from(format!("/proc/self/fd/{}", namespace.as_raw_fd()));
-    netns::enter(Some(&path), || Ok(interfaces::name_of(index))).ok().flatten()
+    netns::enter_held(namespace, || Ok(interfaces::name_of(index))).ok().flatten()
 }
 
 /// Returns whether types are those of the kernel or of a module, which everybody can read in `/sys/kernel/btf`.

@@ -3,12 +3,12 @@
 use std::ffi::CString;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
-use bpfmand_calls::{AttrLayout, CallAttr, CodeReference, Errno, Field, FieldKind, FieldValue, references};
+use bpfmand_calls::{
+    AttrLayout, CallAttr, CodeReference, Errno, Field, FieldKind, FieldValue, descriptor_count, references,
+};
 
 /// Offset of the number of descriptors in `PROG_LOAD`, which the kernel reads from the array in any case.
 const DESCRIPTOR_COUNT: usize = 148;
-/// Maximum number of descriptors of a program's code.
-const MAX_CODE_DESCRIPTORS: usize = 1024;
 
 /// Attribute with everything that it points to.
 pub struct Filled {
@@ -178,12 +178,8 @@ impl Filled {
         passed: &Passed<'_>,
         used: &[CodeReference],
     ) -> Result<(), Errno> {
-        let named = used.iter().filter_map(|reference| match reference {
-            CodeReference::Index(index) => Some(index + 1),
-            CodeReference::Number(_) => None,
-        });
-        let needed = named.max().unwrap_or_default().max(self.attr.word(DESCRIPTOR_COUNT) as usize);
-        if list.len() < needed || list.len() > MAX_CODE_DESCRIPTORS {
+        let needed = descriptor_count(used, self.attr.word(DESCRIPTOR_COUNT))?;
+        if list.len() != needed {
             return Err(Errno::INVAL);
         }
         let numbers: Result<Vec<i32>, Errno> =

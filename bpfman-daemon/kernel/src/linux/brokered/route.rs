@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
-use std::path::PathBuf;
 
 use bpfman_model::{Direction, HookAttachment, HookKey, HookKind, IfIndex, ProgramId};
 use bpfmand_calls::{Errno, ObjectKind};
@@ -12,14 +11,6 @@ use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, sendto, soc
 use super::facts::open_object;
 use crate::linux::{clsact, filters, interfaces, netns, xdp};
 use crate::{FilterPlace, KernelError, TcFilter};
-
-fn within<T: Send>(
-    namespace: &OwnedFd,
-    work: impl FnOnce() -> Result<T, KernelError> + Send,
-) -> Result<T, KernelError> {
-    let path = PathBuf::from(format!("/proc/self/fd/{}", namespace.as_raw_fd()));
-    netns::enter(Some(&path), work)
-}
 
 /// Opens a socket in a network namespace.
 pub fn open_route_socket(namespace: &OwnedFd, socket_type: i32) -> Result<OwnedFd, Errno> {
@@ -32,7 +23,7 @@ pub fn open_route_socket(namespace: &OwnedFd, socket_type: i32) -> Result<OwnedF
     if socket_type & libc::SOCK_NONBLOCK != 0 {
         flags |= SocketFlags::NONBLOCK;
     }
-    let opened = within(namespace, || Ok(socket_with(AddressFamily::NETLINK, kind, flags, None)));
+    let opened = netns::enter_held(namespace, || Ok(socket_with(AddressFamily::NETLINK, kind, flags, None)));
     opened.map_err(|_gone| Errno::PERM)?.map_err(|error| Errno(error.raw_os_error()))
 }
 
@@ -65,12 +56,12 @@ pub fn send_route_message(socket: &OwnedFd, message: &[u8]) -> Result<i64, Errno
 /// Returns the index of an interface of a network namespace.
 #[must_use]
 pub fn interface_index(namespace: &OwnedFd, name: &str) -> Option<IfIndex> {
-    within(namespace, || Ok(interfaces::index_of(name).ok())).ok().flatten()
+    netns::enter_held(namespace, || Ok(interfaces::index_of(name).ok())).ok().flatten()
 }
 
 /// Returns the programs at XDP, or in all filters of clsact, of an interface; `None` for a filter of another kind.
 pub fn programs_at(namespace: &OwnedFd, index: IfIndex, kind: HookKind) -> Option<Vec<Option<u32>>> {
-    let found = within(namespace, || {
+    let found = netns::enter_held(namespace, || {
         let home = netns::here()?;
         let key = |kind| HookKey { netns: home.into(), ifindex: index, kind };
         let mut entries = Vec::new();
@@ -93,7 +84,7 @@ pub fn detach_unlinked(
     direction: Option<Direction>,
     program: u32,
 ) -> Result<(), KernelError> {
-    within(namespace, || {
+    netns::enter_held(namespace, || {
         let kind = direction.map_or(HookKind::Xdp, HookKind::Tc);
         let home = netns::here()?;
         let key = HookKey { netns: home.into(), ifindex: index, kind };

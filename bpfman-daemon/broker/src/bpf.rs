@@ -1,0 +1,179 @@
+//! Calls of bpf(2).
+
+use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
+use std::time::Duration;
+
+use bpfman_model::uapi::{attach_type, prog_type};
+use bpfmand_calls::{AttrLayout, CallAnswer, CallAttr, Errno, Returned, command, needs_namespace};
+use bpfmand_kernel::linux::brokered::{self, CallResult, CallValue};
+
+use crate::bpf_call::BpfCall;
+use crate::decide::{self, NamedThings, RawObject};
+use crate::ids::exists;
+use crate::lasting::LastingAttachment;
+use crate::serve::{Given, Refusal, SessionCalls};
+use crate::session::{BrokeredSession, RawProgram};
+
+/// Time after which a closed program is freed, in milliseconds: a few grace periods.
+const FREED_WITHIN: u32 = 100;
+/// Maximum number of runs of one test: the kernel ends them for no one but the thread that makes the call.
+const MAX_TEST_RUNS: u32 = 100_000;
+/// `BPF_F_TEST_XDP_LIVE_FRAMES`: the packets are sent on.
+const LIVE_FRAMES: u32 = 1 << 1;
+
+impl SessionCalls {
+    /// Decides about a call of bpf(2), and makes it.
+    pub fn bpf(&self, call: BpfCall<'_>) -> Result<Given, Refusal> {
+        let (layout, number) = (call.layout, call.layout.command);
+        if let Some((kind, is_next)) = decide::kind_by_id(number) {
+            self.permit(&[])?;
+            return if is_next { self.next_id(kind, call.attr) } else { self.open_by_id(kind, &call.attr) };
+        }
+        check_bounds(number, &call.attr, &self.session)?;
+        if needs_namespace(number, &call.attr) && call.namespace.is_none() {
+            return Err(Errno::INVAL.into());
+        }
+        let program = self.loaded_program(&call);
+        if number == command::PROG_DETACH && program.is_none() {
+            // Whatever is attached there would go.
+            return Err(Errno::PERM.into());
+        }
+        self.permit_call(&call, program)?;
+        let lasting = matches!(number, command::PROG_ATTACH | command::PROG_DETACH)
+            .then(|| LastingAttachment::of(&call))
+            .flatten();
+        if number == command::PROG_DETACH
+            && !lasting.as_ref().is_some_and(|attachment| self.session.holds(attachment))
+        {
+            // A cgroup that takes one program only lets any go, whichever is named.
+            self.permit(&[RawObject::AnyPlace])?;
+        }
+        // Libraries load programs that can do nothing, and close them at once.
+        if number != command::PROG_LOAD || !call.is_trivial() {
+            self.check_room(layout)?;
+        }
+        let loads = (number == command::PROG_LOAD)
+            .then(|| RawProgram { program_type: call.attr.word(0), attach_type: call.attr.word(68) });
+        let BpfCall { attr, values, buffers, descriptors, namespace, .. } = call;
+        let CallResult { result, attr, mut outputs } =
+            brokered::call_by_layout(layout, attr, values, (buffers, descriptors), namespace)?;
+        if matches!(number, command::PROG_LOAD | command::BTF_LOAD) {
+            outputs.iter_mut().flatten().for_each(cut_log);
+        }
+        let mut written = vec![true];
+        written.extend(outputs.iter().map(Option::is_some));
+        let buffers = std::iter::once(attr.bytes().to_vec()).chain(outputs.into_iter().flatten()).collect();
+        let (result, descriptor) = match result {
+            Ok(CallValue::Number(value)) => {
+                match (number, lasting) {
+                    (command::PROG_ATTACH, Some(attachment)) => self.session.keep(attachment),
+                    (_, Some(attachment)) => self.session.release(&attachment),
+                    (_, None) => {}
+                }
+                (Ok(value), None)
+            }
+            Ok(CallValue::Descriptor(descriptor)) => {
+                if let Some(Returned::New(_)) = layout.returns
+                    && let Some(object) = brokered::object_id(&descriptor)
+                {
+                    self.session.remember(object.kind, object.id, loads);
+                }
+                (Ok(0), Some(descriptor))
+            }
+            Err(error) => (Err(error), None),
+        };
+        Ok(Given { answer: CallAnswer { result, written, reason: None }, buffers, descriptor })
+    }
+
+    /// Asks for each object that the call names.
+    fn permit_call(&self, call: &BpfCall<'_>, program: Option<RawProgram>) -> Result<(), Refusal> {
+        let (number, attr) = (call.layout.command, &call.attr);
+        if number == command::PROG_LOAD {
+            if call.is_trivial() {
+                return self.permit(&[]);
+            }
+            // Its helpers make calls of bpf(2) as the process that runs it.
+            if attr.word(0) == prog_type::SYSCALL {
+                return Err(Errno::PERM.into());
+            }
+        }
+        let (texts, interface) = (call.texts()?, call.interface()?);
+        check_attachment(number, attr, program)?;
+        let target = if number == command::LINK_CREATE {
+            call.descriptor(4).or_else(|| call.descriptor(16))
+        } else {
+            call.descriptor(0)
+        };
+        let named = NamedThings { attr, texts, program, interface, target };
+        self.permit(&decide::objects_of(number, &named))
+    }
+
+    /// Returns the program that the call attaches, as its session loaded it, or as the kernel describes it.
+    fn loaded_program(&self, call: &BpfCall<'_>) -> Option<RawProgram> {
+        let at = match call.layout.command {
+            command::LINK_CREATE => 0,
+            command::RAW_TRACEPOINT_OPEN => 8,
+            command::PROG_ATTACH | command::PROG_DETACH => 4,
+            _ => return None,
+        };
+        let brief = brokered::program_brief(call.descriptor(at)?).ok()?;
+        let known = self.session.program(brief.id);
+        Some(known.unwrap_or(RawProgram { program_type: brief.program_type, attach_type: 0 }))
+    }
+
+    fn check_room(&self, layout: &AttrLayout) -> Result<(), Refusal> {
+        let Some(Returned::New(kind)) = layout.returns else { return Ok(()) };
+        // The kernel frees what was closed a moment later.
+        for _ in 0..FREED_WITHIN {
+            if self.session.make_room(kind, (self.others)(kind), |id| exists(kind, id)) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let reason = format!(
+            "session {} has as many objects of kind {} as it may; end some, or have root raise the limits of the grant",
+            self.session.facts.name,
+            kind.name()
+        );
+        Err(Refusal { error: Errno::TOO_BIG, reason: Some(reason) })
+    }
+}
+
+/// Keeps a log up to its zero: its buffer is often thousands of times longer.
+fn cut_log(log: &mut Vec<u8>) {
+    if let Some(end) = log.iter().position(|byte| *byte == 0) {
+        log.truncate(end + 1);
+    }
+}
+
+/// Refuses a program whose type reads the attribute otherwise than its type of attachment does.
+fn check_attachment(number: u32, attr: &CallAttr, program: Option<RawProgram>) -> Result<(), Refusal> {
+    if number != command::LINK_CREATE || attr.word(8) == attach_type::STRUCT_OPS {
+        return Ok(());
+    }
+    let RawProgram { program_type, .. } = program.ok_or(Errno::INVAL)?;
+    let given = attr.word(8);
+    let fits = match program_type {
+        prog_type::EXT => given == attach_type::NONE,
+        prog_type::LSM => matches!(given, attach_type::LSM_MAC | attach_type::LSM_CGROUP),
+        prog_type::TRACING => {
+            matches!(given, attach_type::TRACE_RAW_TP..=attach_type::MODIFY_RETURN | attach_type::TRACE_ITER)
+        }
+        _ => !matches!(given, attach_type::TRACE_RAW_TP..=attach_type::TRACE_ITER | attach_type::LSM_CGROUP),
+    };
+    if fits { Ok(()) } else { Err(Errno::INVAL.into()) }
+}
+
+fn check_bounds(number: u32, attr: &CallAttr, session: &BrokeredSession) -> Result<(), Refusal> {
+    match number {
+        command::PROG_TEST_RUN if attr.word(32) > MAX_TEST_RUNS => Err(Errno::TOO_BIG.into()),
+        command::PROG_TEST_RUN if attr.word(64) & LIVE_FRAMES != 0 => Err(Errno::PERM.into()),
+        command::TASK_FD_QUERY => {
+            // The number may be another process's by the time of the call, which then shows that one's probes.
+            let owner = File::open(format!("/proc/{}", attr.word(0))).and_then(|folder| folder.metadata());
+            if owner?.uid() == session.facts.peer.uid { Ok(()) } else { Err(Errno::PERM.into()) }
+        }
+        _ => Ok(()),
+    }
+}
