@@ -12,7 +12,7 @@ use crate::bpf_call::BpfCall;
 use crate::decide::{self, NamedThings, RawObject};
 use crate::ids::exists;
 use crate::lasting::LastingAttachment;
-use crate::serve::{Given, Refusal, SessionCalls};
+use crate::serve::{Given, SessionCalls, SessionRefusal};
 use crate::session::{BrokeredSession, RawProgram};
 
 /// Time after which a closed program is freed, in milliseconds: a few grace periods.
@@ -24,7 +24,7 @@ const LIVE_FRAMES: u32 = 1 << 1;
 
 impl SessionCalls {
     /// Decides about a call of bpf(2), and makes it.
-    pub fn bpf(&self, call: BpfCall<'_>) -> Result<Given, Refusal> {
+    pub fn bpf(&self, call: BpfCall<'_>) -> Result<Given, SessionRefusal> {
         let (layout, number) = (call.layout, call.layout.command);
         if let Some((kind, is_next)) = decide::kind_by_id(number) {
             self.permit(&[])?;
@@ -87,7 +87,7 @@ impl SessionCalls {
     }
 
     /// Asks for each object that the call names.
-    fn permit_call(&self, call: &BpfCall<'_>, program: Option<RawProgram>) -> Result<(), Refusal> {
+    fn permit_call(&self, call: &BpfCall<'_>, program: Option<RawProgram>) -> Result<(), SessionRefusal> {
         let (number, attr) = (call.layout.command, &call.attr);
         if number == command::PROG_LOAD {
             if call.is_trivial() {
@@ -122,7 +122,7 @@ impl SessionCalls {
         Some(known.unwrap_or(RawProgram { program_type: brief.program_type, attach_type: 0 }))
     }
 
-    fn check_room(&self, layout: &AttrLayout) -> Result<(), Refusal> {
+    fn check_room(&self, layout: &AttrLayout) -> Result<(), SessionRefusal> {
         let Some(Returned::New(kind)) = layout.returns else { return Ok(()) };
         // The kernel frees what was closed a moment later.
         for _ in 0..FREED_WITHIN {
@@ -136,7 +136,7 @@ impl SessionCalls {
             self.session.facts.name,
             kind.name()
         );
-        Err(Refusal { error: Errno::TOO_BIG, reason: Some(reason) })
+        Err(SessionRefusal { error: Errno::TOO_BIG, reason: Some(reason) })
     }
 }
 
@@ -148,7 +148,7 @@ fn cut_log(log: &mut Vec<u8>) {
 }
 
 /// Refuses a program whose type reads the attribute otherwise than its type of attachment does.
-fn check_attachment(number: u32, attr: &CallAttr, program: Option<RawProgram>) -> Result<(), Refusal> {
+fn check_attachment(number: u32, attr: &CallAttr, program: Option<RawProgram>) -> Result<(), SessionRefusal> {
     if number != command::LINK_CREATE || attr.word(8) == attach_type::STRUCT_OPS {
         return Ok(());
     }
@@ -165,7 +165,7 @@ fn check_attachment(number: u32, attr: &CallAttr, program: Option<RawProgram>) -
     if fits { Ok(()) } else { Err(Errno::INVAL.into()) }
 }
 
-fn check_bounds(number: u32, attr: &CallAttr, session: &BrokeredSession) -> Result<(), Refusal> {
+fn check_bounds(number: u32, attr: &CallAttr, session: &BrokeredSession) -> Result<(), SessionRefusal> {
     match number {
         command::PROG_TEST_RUN if attr.word(32) > MAX_TEST_RUNS => Err(Errno::TOO_BIG.into()),
         command::PROG_TEST_RUN if attr.word(64) & LIVE_FRAMES != 0 => Err(Errno::PERM.into()),

@@ -3,7 +3,7 @@
 use bpfmand_calls::{CallAnswer, CallAttr, Errno, ObjectKind};
 use bpfmand_kernel::linux::brokered;
 
-use crate::serve::{Given, Refusal, SessionCalls};
+use crate::serve::{Given, SessionCalls, SessionRefusal};
 
 /// Flags with which a map may be opened: for reading or writing alone.
 const MAP_FLAGS: u32 = 1 << 3 | 1 << 4;
@@ -15,7 +15,7 @@ impl SessionCalls {
                 && brokered::open_object(kind, id, 0).is_ok_and(|btf| brokered::btf_is_of_kernel(&btf))
     }
 
-    pub fn next_id(&self, kind: ObjectKind, mut attr: CallAttr) -> Result<Given, Refusal> {
+    pub fn next_id(&self, kind: ObjectKind, mut attr: CallAttr) -> Result<Given, SessionRefusal> {
         let mut after = attr.word(0);
         let next = if kind == ObjectKind::Btf {
             loop {
@@ -33,7 +33,7 @@ impl SessionCalls {
     }
 
     /// Opens an object of the session, or types of the kernel. Objects of others do not exist here.
-    pub fn open_by_id(&self, kind: ObjectKind, attr: &CallAttr) -> Result<Given, Refusal> {
+    pub fn open_by_id(&self, kind: ObjectKind, attr: &CallAttr) -> Result<Given, SessionRefusal> {
         let (id, flags) = (attr.word(0), attr.word(8));
         if flags & !MAP_FLAGS != 0 || flags != 0 && kind != ObjectKind::Map {
             return Err(Errno::INVAL.into());

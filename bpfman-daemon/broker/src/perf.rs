@@ -7,7 +7,7 @@ use bpfmand_kernel::linux::brokered;
 
 use crate::decide::{self, RawObject};
 use crate::event_source::{self, EventSource};
-use crate::serve::{Given, Refusal, SessionCalls};
+use crate::serve::{Given, SessionCalls, SessionRefusal};
 
 impl SessionCalls {
     /// Decides about an event, and opens it.
@@ -16,7 +16,7 @@ impl SessionCalls {
         event: &PerfCall,
         buffers: &[Vec<u8>],
         descriptors: &[OwnedFd],
-    ) -> Result<Given, Refusal> {
+    ) -> Result<Given, SessionRefusal> {
         let attribute = buffers.first().ok_or(Errno::INVAL)?;
         if event_source::is_refused(attribute) {
             return Err(Errno::PERM.into());

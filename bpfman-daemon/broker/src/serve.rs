@@ -43,19 +43,19 @@ pub struct SessionCalls {
 }
 
 /// A call that is not made.
-pub struct Refusal {
+pub struct SessionRefusal {
     pub error: Errno,
     /// Reason, if somebody can change it.
     pub reason: Option<String>,
 }
 
-impl From<Errno> for Refusal {
+impl From<Errno> for SessionRefusal {
     fn from(error: Errno) -> Self {
         Self { error, reason: None }
     }
 }
 
-impl From<io::Error> for Refusal {
+impl From<io::Error> for SessionRefusal {
     fn from(error: io::Error) -> Self {
         Errno::from(error).into()
     }
@@ -103,7 +103,7 @@ impl SessionCalls {
                 }
                 given
             }
-            Err(Refusal { error, reason }) => {
+            Err(SessionRefusal { error, reason }) => {
                 if let Some(reason) = &reason {
                     self.record(what, Some(reason));
                 }
@@ -140,7 +140,7 @@ impl SessionCalls {
         }
     }
 
-    fn make(&self, message: CallMessage<CallRequest>) -> Result<Given, Refusal> {
+    fn make(&self, message: CallMessage<CallRequest>) -> Result<Given, SessionRefusal> {
         let CallMessage { head, buffers, descriptors } = message;
         match head {
             CallRequest::Bpf { command, fields, netns } => {
@@ -178,13 +178,13 @@ impl SessionCalls {
         }
     }
 
-    pub fn permit(&self, objects: &[RawObject]) -> Result<(), Refusal> {
+    pub fn permit(&self, objects: &[RawObject]) -> Result<(), SessionRefusal> {
         let denied = |denial: bpfmand_access::Denial| {
             let hint = match denial.hint {
                 bpfmand_access::DenialHint::Text(text) => text,
                 bpfmand_access::DenialHint::Command(words) => format!("have root run `{}`", words.join(" ")),
             };
-            Refusal { error: Errno::PERM, reason: Some(format!("{}; {hint}", denial.message)) }
+            SessionRefusal { error: Errno::PERM, reason: Some(format!("{}; {hint}", denial.message)) }
         };
         decide::decide(&self.session, &(self.policy)(), objects).map_err(denied)
     }
