@@ -1,4 +1,5 @@
-//! Tokens that the API server did not know, by address: an address with many has no more reviewed for a while.
+//! Tokens that the API server did not know, by address: further unknown ones of an address with many are reviewed one by one.
+//! They are not refused, as many users share the address of the API server's proxy.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -17,11 +18,11 @@ const OTHERS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 pub struct RefusedSources(Mutex<HashMap<IpAddr, (Instant, u32)>>);
 
 impl RefusedSources {
-    pub fn admits(&self, source: IpAddr, now: Instant) -> bool {
+    pub fn is_crowded(&self, source: IpAddr, now: Instant) -> bool {
         let sources = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of = |source| sources.get(source).filter(|(begun, _)| now.duration_since(*begun) < WINDOW);
         let entry = of(&source).or_else(|| of(&OTHERS).filter(|_| sources.len() >= ADDRESSES));
-        entry.is_none_or(|(_, refused)| *refused < MOST)
+        entry.is_some_and(|(_, refused)| *refused >= MOST)
     }
 
     pub fn count(&self, source: IpAddr, now: Instant) {
@@ -38,16 +39,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn address_with_many_refused_tokens_waits_alone() {
+    fn address_with_many_refused_tokens_is_crowded_alone() {
         let sources = RefusedSources::default();
         let (pod, person) = (IpAddr::V4(Ipv4Addr::new(10, 0, 0, 7)), IpAddr::V4(Ipv4Addr::LOCALHOST));
         let now = Instant::now();
         for _ in 0..MOST {
-            assert!(sources.admits(pod, now));
+            assert!(!sources.is_crowded(pod, now));
             sources.count(pod, now);
         }
-        assert!(!sources.admits(pod, now) && sources.admits(person, now));
-        assert!(sources.admits(pod, now + WINDOW));
+        assert!(sources.is_crowded(pod, now) && !sources.is_crowded(person, now));
+        assert!(!sources.is_crowded(pod, now + WINDOW));
     }
 
     #[test]
@@ -59,7 +60,7 @@ mod tests {
             sources.count(address(number), now);
         }
         assert!(sources.0.lock().unwrap().len() <= ADDRESSES + 1);
-        assert!(sources.admits(address(0), now), "it has an entry of its own");
-        assert!(!sources.admits(address(900_000), now));
+        assert!(!sources.is_crowded(address(0), now), "it has an entry of its own");
+        assert!(sources.is_crowded(address(900_000), now));
     }
 }

@@ -12,6 +12,9 @@ use sha2::{Digest as _, Sha256};
 
 const REMEMBERED_FOR: Duration = Duration::from_secs(15);
 
+/// Time for which a valid token is reviewed again without waiting behind unknown ones.
+const KNOWN_FOR: Duration = Duration::from_secs(3600);
+
 const REMEMBERED: usize = 4096;
 
 const ANSWER: Duration = Duration::from_secs(5);
@@ -32,6 +35,7 @@ pub enum PermissionLookupError {
 pub struct ConsoleRights {
     client: Client,
     users: Mutex<HashMap<[u8; 32], (Instant, UserInfo)>>,
+    known: Mutex<HashMap<[u8; 32], Instant>>,
     allowed: Mutex<HashMap<[u8; 32], (Instant, bool)>>,
 }
 
@@ -73,12 +77,38 @@ impl ConsoleRights {
     /// Creates a client with empty caches.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client, users: Mutex::default(), allowed: Mutex::default() }
+        Self { client, users: Mutex::default(), known: Mutex::default(), allowed: Mutex::default() }
     }
 
     /// Returns the user of a token that was reviewed a short time ago.
     pub fn remembered(&self, token: &str) -> Option<UserInfo> {
         remembered(&self.users, &Sha256::digest(token).into())
+    }
+
+    /// Returns whether a token was valid when it was reviewed last.
+    pub fn knows(&self, token: &str) -> bool {
+        let key: [u8; 32] = Sha256::digest(token).into();
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&key).is_some_and(|since| since.elapsed() < KNOWN_FOR)
+    }
+
+    #[cfg(test)]
+    pub fn forget_users(&self) {
+        self.users.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn note(&self, key: [u8; 32], is_valid: bool) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if !is_valid {
+            known.remove(&key);
+            return;
+        }
+        if known.len() >= REMEMBERED {
+            known.retain(|_, since| since.elapsed() < KNOWN_FOR);
+        }
+        if known.len() < REMEMBERED || known.contains_key(&key) {
+            known.insert(key, Instant::now());
+        }
     }
 
     /// Asks for the user of a token; `None` if the token is not valid.
@@ -90,6 +120,7 @@ impl ConsoleRights {
         let status = answered(reviews.create(&Manager::Controller.post(), &review)).await?.status;
         let status = status.unwrap_or_default();
         let user = status.user.filter(|_| status.authenticated == Some(true));
+        self.note(key, user.is_some());
         if let Some(user) = &user {
             remember(&self.users, key, user.clone());
         }

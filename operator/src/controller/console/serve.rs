@@ -29,6 +29,12 @@ const TOKEN: &str = "x-bpfman-token";
 
 const AT_A_TIME: usize = 32;
 
+/// Unknown tokens that wait for their review, of all addresses: they keep no place from known ones.
+const WAITING: usize = 64;
+
+/// Time between two reviews for addresses whose tokens were refused; [`WAITING`] of them take less than [`ANSWER`].
+const PACE: Duration = Duration::from_millis(100);
+
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// Query of the controller's memory, executed by its loop between two events.
@@ -38,7 +44,22 @@ struct FleetConsole {
     rights: ConsoleRights,
     questions: mpsc::Sender<ConsoleQuestion>,
     places: Semaphore,
+    waiting: Semaphore,
+    one_by_one: tokio::sync::Mutex<()>,
     refused: RefusedSources,
+}
+
+impl FleetConsole {
+    fn new(rights: ConsoleRights, questions: mpsc::Sender<ConsoleQuestion>) -> Self {
+        Self {
+            rights,
+            questions,
+            places: Semaphore::new(AT_A_TIME),
+            waiting: Semaphore::new(WAITING),
+            one_by_one: tokio::sync::Mutex::default(),
+            refused: RefusedSources::default(),
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -56,8 +77,7 @@ pub async fn serve_console(
     listener: TlsListener,
     questions: mpsc::Sender<ConsoleQuestion>,
 ) -> std::io::Result<()> {
-    let places = Semaphore::new(AT_A_TIME);
-    let console = Arc::new(FleetConsole { rights, questions, places, refused: RefusedSources::default() });
+    let console = Arc::new(FleetConsole::new(rights, questions));
     let router = Router::new().route("/api/{*path}", get(answer)).with_state(console);
     axum::serve(listener, router.into_make_service_with_connect_info::<Source>()).await
 }
@@ -74,13 +94,7 @@ async fn answer(
         query: request.uri().query().unwrap_or_default().to_owned(),
         body: Default::default(),
     };
-    let answered = match console.places.try_acquire() {
-        Ok(_place) => console.answer(source.ip(), token.as_deref(), &asked).await,
-        Err(_) => {
-            let message = format!("{AT_A_TIME} questions are being answered, as many as may be");
-            Err(ConsoleRefusal::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message))
-        }
-    };
+    let answered = console.answer(source.ip(), token.as_deref(), &asked).await;
     answered.unwrap_or_else(Into::into).into_response().map(Body::new)
 }
 
@@ -103,6 +117,10 @@ impl FleetConsole {
             )
             .with_hint("log in to the cluster again, and start `kubectl bpfman console` again"));
         };
+        let _place = self.places.try_acquire().map_err(|_full| {
+            let message = format!("{AT_A_TIME} questions are being answered, as many as may be");
+            ConsoleRefusal::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message)
+        })?;
         match asked.path.as_str() {
             "about" => {
                 Ok(ConsoleAnswer::json(&json!({ "kind": "fleet", "version": env!("CARGO_PKG_VERSION") })))
@@ -120,10 +138,22 @@ impl FleetConsole {
         if let Some(user) = self.rights.remembered(token) {
             return Ok(Some(user));
         }
-        if !self.refused.admits(source, Instant::now()) {
-            let message = format!("too many tokens of {source} were refused: wait ten seconds");
-            return Err(ConsoleRefusal::new(StatusCode::TOO_MANY_REQUESTS, "busy", message));
+        if self.rights.knows(token) {
+            return self.rights.who(token).await.map_err(unsaid);
         }
+        let _waiting = self.waiting.try_acquire().map_err(|_full| {
+            let message = format!("{WAITING} unknown tokens wait for their review: try again in ten seconds");
+            ConsoleRefusal::new(StatusCode::TOO_MANY_REQUESTS, "busy", message)
+        })?;
+        if !self.refused.is_crowded(source, Instant::now()) {
+            return self.review(source, token).await;
+        }
+        let _turn = self.one_by_one.lock().await;
+        tokio::time::sleep(PACE).await;
+        self.review(source, token).await
+    }
+
+    async fn review(&self, source: IpAddr, token: &str) -> Result<Option<UserInfo>, ConsoleRefusal> {
         let user = self.rights.who(token).await.map_err(unsaid)?;
         if user.is_none() {
             self.refused.count(source, Instant::now());
@@ -207,6 +237,7 @@ fn unsaid(error: PermissionLookupError) -> ConsoleRefusal {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
+    use std::net::Ipv4Addr;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use http::{Request, Response, StatusCode};
@@ -215,37 +246,81 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn wrong_tokens_of_a_pod_ask_the_api_server_a_few_times() {
+    fn console() -> (Arc<FleetConsole>, Arc<AtomicUsize>) {
         let reviews = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&reviews);
-        let service = tower::service_fn(move |_: Request<Body>| {
-            counted.fetch_add(1, Ordering::Relaxed);
-            let review = br#"{"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","metadata":{},"spec":{},"status":{}}"#;
-            async { Ok::<_, std::convert::Infallible>(Response::new(Body::from(review.to_vec()))) }
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let counted = Arc::clone(&counted);
+            async move {
+                let body = request.into_body().collect_bytes().await?;
+                let mut review: serde_json::Value = serde_json::from_slice(&body)?;
+                counted.fetch_add(1, Ordering::Relaxed);
+                let is_valid =
+                    review["spec"]["token"].as_str().is_some_and(|token| token.starts_with("valid"));
+                review["status"] = json!({ "authenticated": is_valid, "user": { "username": "ann" } });
+                let answer = serde_json::to_vec(&review)?;
+                Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Response::new(Body::from(answer)))
+            }
         });
         let (questions, _memory) = mpsc::channel(1);
-        let console = FleetConsole {
-            rights: ConsoleRights::new(Client::new(service, "default")),
-            questions,
-            places: Semaphore::new(AT_A_TIME),
-            refused: RefusedSources::default(),
-        };
+        (Arc::new(FleetConsole::new(ConsoleRights::new(Client::new(service, "default")), questions)), reviews)
+    }
+
+    async fn ask(console: &FleetConsole, source: IpAddr, token: &str) -> StatusCode {
         let asked = ConsoleRequest {
             method: http::Method::GET,
             path: "about".to_owned(),
             query: String::new(),
             body: Default::default(),
         };
-        let (pod, person) = ([10, 0, 0, 7].into(), [10, 0, 0, 8].into());
-        let mut answers = Vec::new();
-        for number in 0..40 {
-            let refusal = console.answer(pod, Some(&format!("wrong-{number}")), &asked).await.unwrap_err();
-            answers.push(refusal.status);
+        match console.answer(source, Some(token), &asked).await {
+            Ok(_) => StatusCode::OK,
+            Err(refusal) => refusal.status,
         }
-        assert_eq!(reviews.load(Ordering::Relaxed), 10);
-        assert_eq!(answers[9..11], [StatusCode::UNAUTHORIZED, StatusCode::TOO_MANY_REQUESTS]);
-        console.answer(person, Some("another"), &asked).await.unwrap_err();
-        assert_eq!(reviews.load(Ordering::Relaxed), 11, "another address is not held back");
+    }
+
+    const PROXY: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 7));
+
+    #[tokio::test(start_paused = true)]
+    async fn wrong_tokens_ask_the_api_server_ten_times_a_second() {
+        let (console, reviews) = console();
+        for number in 0..10 {
+            assert_eq!(ask(&console, PROXY, &format!("wrong-{number}")).await, StatusCode::UNAUTHORIZED);
+        }
+        let mut flood = tokio::task::JoinSet::new();
+        for number in 0..200 {
+            let console = Arc::clone(&console);
+            flood.spawn(async move { ask(&console, PROXY, &format!("flood-{number}")).await });
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let asked = reviews.load(Ordering::Relaxed) - 10;
+        assert!((5..=11).contains(&asked), "{asked}");
+        let answers = flood.join_all().await;
+        let count = |status| answers.iter().filter(|answer| **answer == status).count();
+        assert_eq!((count(StatusCode::UNAUTHORIZED), count(StatusCode::TOO_MANY_REQUESTS)), (64, 136));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn valid_token_is_answered_behind_an_address_of_wrong_ones() {
+        let (console, _) = console();
+        assert_eq!(ask(&console, PROXY, "valid-ann").await, StatusCode::OK);
+        for number in 0..30 {
+            assert_eq!(ask(&console, PROXY, &format!("wrong-{number}")).await, StatusCode::UNAUTHORIZED);
+        }
+        assert!(console.refused.is_crowded(PROXY, Instant::now()));
+        assert_eq!(ask(&console, PROXY, "valid-bob").await, StatusCode::OK, "an unknown one waits its turn");
+        let mut flood = tokio::task::JoinSet::new();
+        for number in 0..200 {
+            let console = Arc::clone(&console);
+            flood.spawn(async move { ask(&console, PROXY, &format!("flood-{number}")).await });
+        }
+        // The runtime polls some tens of tasks at a time.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(console.waiting.available_permits(), 0);
+        console.rights.forget_users();
+        assert_eq!(ask(&console, PROXY, "valid-ann").await, StatusCode::OK, "a known one waits for no other");
+        assert!(console.waiting.available_permits() < WAITING, "the flood still waits");
     }
 }
