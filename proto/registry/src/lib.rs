@@ -1,12 +1,13 @@
 //! Access to registries for the client: push, save, fetch and sign images, and the keys that sign.
 //!
 //! The daemon links neither this crate nor an HTTP client: its worker, `bpfman-worker`, asks registries, and takes from
-//! here how answers of token services and TLS failures are read.
+//! here how answers of token services, TLS failures and lists of several pages are read.
 
 mod authorization;
 mod cosign_key;
 mod fetch;
 mod key;
+mod list_pages;
 mod oci_failure;
 mod oci_transfer;
 mod push;
@@ -22,6 +23,7 @@ mod tls_failure;
 pub use cosign_key::CosignKeyError;
 pub use fetch::{FetchError, FetchedLabels, FetchedObject, fetch_labels, fetch_object};
 pub use key::{KeyError, PublicKey, SigningKey};
+pub use list_pages::{ListPages, PageError};
 pub use push::{PushError, push};
 pub use registry_access::RegistryAccess;
 pub use registry_connection::TokenAnswer;

@@ -1,7 +1,7 @@
-use reqwest::{Method, Url};
+use reqwest::Method;
 
-use crate::RegistryError;
 use crate::registry_connection::{RegistryConnection, RegistryRequest};
+use crate::{ListPages, PageError, RegistryError};
 use bpfman_image_format::{Digest, ImageReference, media, next_page};
 
 const PAGE_LIMIT: u64 = 4 << 20;
@@ -11,9 +11,7 @@ const MAX_PAGES: usize = 32;
 pub(crate) struct ReferrerPages<'a> {
     connection: &'a RegistryConnection,
     what: String,
-    start: Url,
-    next: Option<Result<Url, RegistryError>>,
-    read: usize,
+    pages: ListPages,
 }
 
 impl<'a> ReferrerPages<'a> {
@@ -24,35 +22,18 @@ impl<'a> ReferrerPages<'a> {
     ) -> Result<Self, RegistryError> {
         let what = format!("the referrers of {}@{digest}", image.name());
         let start = connection.url(&format!("referrers/{digest}"), &what)?;
-        Ok(Self { connection, what, next: Some(Ok(start.clone())), start, read: 0 })
+        Ok(Self { connection, what, pages: ListPages::of(start, MAX_PAGES) })
     }
 
     /// Returns the next page; `None` after the last one, and after a failure.
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<u8>>, RegistryError> {
-        let Some(url) = self.next.take().transpose()? else { return Ok(None) };
-        if self.read == MAX_PAGES {
-            return Err(self.refused(format!("they have more than {MAX_PAGES} pages")));
-        }
-        self.read += 1;
+        let refused = |error: PageError| self.connection.refused(&self.what, error.to_string());
+        let Some(url) = self.pages.turn().map_err(refused)? else { return Ok(None) };
         let (method, accept, what) = (Method::GET, Some(media::OCI_INDEX), self.what.as_str());
-        let request = RegistryRequest { method, url: url.clone(), accept, what };
-        let mut response = self.connection.good(&request).await?;
+        let mut response = self.connection.good(&RegistryRequest { method, url, accept, what }).await?;
         let next = next_page(response.headers());
         let page = self.connection.body(&mut response, PAGE_LIMIT).await?;
-        self.next = next.map(|next| self.place_of(&url, &next));
+        self.pages.link(next.as_deref());
         Ok(Some(page))
-    }
-
-    /// Refuses pages of other lists: they could direct requests to another host.
-    fn place_of(&self, page: &Url, next: &str) -> Result<Url, RegistryError> {
-        let next = page.join(next).map_err(|error| self.refused(format!("the next page is at {error}")))?;
-        if next.origin() != self.start.origin() || next.path() != self.start.path() {
-            return Err(self.refused("the next page is elsewhere".to_owned()));
-        }
-        Ok(next)
-    }
-
-    fn refused(&self, why: String) -> RegistryError {
-        self.connection.refused(&self.what, why)
     }
 }

@@ -8,7 +8,7 @@ use bpfman_image_format::{Descriptor, Digest, Hasher, causes, media, next_page};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_RANGE, HeaderValue, RANGE, WWW_AUTHENTICATE};
 use reqwest::{Certificate, Method, Response, StatusCode, Url};
 
-use bpfman_registry::tls_failure;
+use bpfman_registry::{ListPages, PageError, tls_failure};
 use bpfmand_image::messages::{RepositoryPlace, Sink};
 use bpfmand_image::{Authorities, AuthorizationError, ImageError, Limits};
 
@@ -123,22 +123,19 @@ impl Endpoint {
         limits: &Limits,
     ) -> Result<Vec<Vec<u8>>, ImageError> {
         let first = self.place.url("referrers", &digest.to_string());
-        let malformed = |why: &str| ImageError::Malformed { what: what.to_owned(), source: why.into() };
-        let start: Url = first.parse().map_err(|_| malformed("its address is none"))?;
-        let (mut pages, mut url) = (Vec::new(), start.clone());
+        let malformed = |source| ImageError::Malformed { what: what.to_owned(), source };
+        let start: Url = first.parse().map_err(|_| malformed("its address is none".into()))?;
+        let (mut pages, mut list) = (Vec::new(), ListPages::of(start, PAGES));
         loop {
+            let url = match list.turn() {
+                Ok(Some(url)) => url,
+                Ok(None) | Err(PageError::TooMany(_)) => return Ok(pages),
+                Err(error) => return Err(malformed(error.into())),
+            };
             let ask = Ask { url: url.as_str(), accept: Some(media::OCI_INDEX), from: 0, head: false, what };
             let (page, next) = self.read(ask, limits.manifest).await?;
             pages.push(page);
-            let Some(next) = next else { return Ok(pages) };
-            url = url.join(&next).map_err(|_| malformed("its next page has no address"))?;
-            // Accept only pages of the same list: others could direct requests of the daemon to another host.
-            if url.origin() != start.origin() || url.path() != start.path() {
-                return Err(malformed("its next page is elsewhere"));
-            }
-            if pages.len() == PAGES {
-                return Ok(pages);
-            }
+            list.link(next.as_deref());
         }
     }
 
