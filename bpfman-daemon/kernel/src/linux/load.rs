@@ -102,6 +102,9 @@ fn program_here(load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> 
         warnings.push(format!("it is loaded without {what}, which the kernel refuses: {}", first_line(log)));
         loaded = attempt(&mut request);
     }
+    if let (LogRequest::Never(_), Err(KernelError::Refused { log, .. })) = (load.log, &mut loaded) {
+        log.clear();
+    }
     if let Ok(loaded) = &mut loaded {
         warnings.iter().for_each(|what| tracing::warn!(program = text.name, "{what}"));
         loaded.warnings = warnings;
@@ -151,12 +154,12 @@ fn verified(load: &ProgramLoad<'_>, request: &mut attr::ProgLoad) -> Result<Load
 }
 
 fn logged(load: &ProgramLoad<'_>, request: &mut attr::ProgLoad) -> Result<Loaded<OwnedFd>, KernelError> {
-    let first = match load.log {
+    let (first, words) = match load.log {
         LogRequest::OnFailure => match sys::bpf_fd(Command::ProgLoad, request) {
             Ok(program) => {
                 return Ok(Loaded { program, log: String::new(), stack_depths: None, warnings: Vec::new() });
             }
-            Err(source) => source,
+            Err(source) => (source, String::new()),
         },
         LogRequest::StackDepths | LogRequest::UnlessTooComplex | LogRequest::Never(_) => {
             let mut statistics = vec![0_u8; STATISTICS];
@@ -174,7 +177,7 @@ fn logged(load: &ProgramLoad<'_>, request: &mut attr::ProgLoad) -> Result<Loaded
                 Err(source) if load.log == LogRequest::UnlessTooComplex && is_too_complex(&log) => {
                     return Err(refused(load, log, source));
                 }
-                Err(source) => source,
+                Err(source) => (source, log),
             }
         }
         LogRequest::Always => return with_log(load, request),
@@ -184,7 +187,7 @@ fn logged(load: &ProgramLoad<'_>, request: &mut attr::ProgLoad) -> Result<Loaded
         return Err(KernelError::Refused {
             program,
             why: RefusalReason::no_log(left),
-            log: String::new(),
+            log: words,
             source: first,
         });
     }

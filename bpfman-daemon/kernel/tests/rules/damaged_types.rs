@@ -1,5 +1,7 @@
 //! Refusals of the kernel: types that a program does not need are left out, and no refusal takes twice as long as it has to.
 
+use std::time::Duration;
+
 use bpfman_model::uapi::prog_type;
 use bpfman_model::{BoundText, Insn, LineInfo, ProgramType};
 use bpfmand_kernel::linux::LinuxKernel;
@@ -47,17 +49,25 @@ fn program_is_loaded_without_damaged_debug_information(bench: &Bench<LinuxKernel
         (with_lines(4711), true, "without its source lines"),
         (of_no_function, false, "without the types of its functions"),
     ];
-    for (text, has_types, warning) in cases {
-        let loaded = bench.kernel.load_program(&load_as(&text, ProgramType::Xdp.into())).unwrap();
+    let withheld = LogRequest::Never(Duration::from_secs(1));
+    for ((text, has_types, warning), log) in
+        cases.iter().flat_map(|case| [(case, LogRequest::OnFailure), (case, withheld)])
+    {
+        let load = ProgramLoad { log, ..load_as(text, ProgramType::Xdp.into()) };
+        let loaded = bench.kernel.load_program(&load).unwrap();
         let facts = bench.kernel.program_of(&loaded.program).unwrap();
-        assert_eq!(facts.btf_id.is_some(), has_types, "{:?}", text.0.func_info);
+        assert_eq!(facts.btf_id.is_some(), *has_types, "{:?}", text.0.func_info);
         let warnings = loaded.warnings.join("; ");
         assert!(warnings.is_empty() == warning.is_empty() && warnings.contains(warning), "{warnings}");
     }
     let mut rejected = with_lines(4711);
     rejected.0.insns.remove(0);
-    let error = bench.kernel.load_program(&load_as(&rejected, ProgramType::Xdp.into())).unwrap_err();
+    let load = load_as(&rejected, ProgramType::Xdp.into());
+    let error = bench.kernel.load_program(&load).unwrap_err();
     assert!(error.to_string().contains("R0"), "{error}");
+    let error = bench.kernel.load_program(&ProgramLoad { log: withheld, ..load }).unwrap_err();
+    let KernelError::Refused { log, .. } = &error else { panic!("{error:?}") };
+    assert!(log.is_empty() && !error.to_string().contains("R0"), "{error:?}");
 }
 
 fn refused_program_may_need_its_damaged_types(bench: &Bench<LinuxKernel>) {
