@@ -114,11 +114,17 @@ impl Glob {
     /// Returns whether the pattern matches the whole name.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
-        let name: Vec<char> = name.chars().collect();
+        self.matches_counted(&name.chars().collect::<Vec<_>>(), &mut 0)
+    }
+
+    /// Does the same, and adds the number of comparisons: they grow with the length of both, and with the sets.
+    #[must_use]
+    pub fn matches_counted(&self, name: &[char], compared: &mut u64) -> bool {
         let (mut part, mut at) = (0, 0);
         // Position to resume at if the part after the last star does not match: the star takes one character more.
         let mut star: Option<(usize, usize)> = None;
         while at < name.len() {
+            *compared += self.parts.get(part).map_or(1, Part::comparisons);
             match self.parts.get(part) {
                 Some(Part::Any) => {
                     star = Some((part, at));
@@ -143,6 +149,13 @@ impl Glob {
 }
 
 impl Part {
+    fn comparisons(&self) -> u64 {
+        match self {
+            Self::In { ranges, .. } => ranges.len() as u64,
+            Self::Any | Self::One | Self::Is(_) => 1,
+        }
+    }
+
     fn takes(&self, c: char) -> bool {
         match self {
             Self::Any => false,

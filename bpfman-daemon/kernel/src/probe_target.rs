@@ -76,6 +76,11 @@ pub enum ProbeTargetError {
         /// Limit of the link.
         most: usize,
     },
+    /// Patterns that take too long to compare with all functions.
+    #[error(
+        "comparing the patterns with all functions takes too long: write fewer ones, with fewer wildcards"
+    )]
+    TooSlow,
     /// There is no process of this id.
     #[error("process {0} does not exist")]
     NoProcess(u32),

@@ -12,6 +12,8 @@ const MODULES_SINCE: (u32, u32) = (6, 2);
 const ON_RETURN: u32 = 1;
 /// A pattern for all traceable functions of a kernel matches 60,000.
 const MAX_FUNCTIONS: usize = 1 << 17;
+/// A second of one processor: patterns of a caller are compared with the names of all functions.
+const MAX_COMPARISONS: u64 = 300_000_000;
 /// Functions named in an error.
 const MAX_NAMED: usize = 3;
 
@@ -119,18 +121,14 @@ fn names(functions: &[FunctionPattern]) -> Result<BTreeSet<String>, KernelError>
         let traceable = perf::traceable_functions()?;
         // The name of a module may follow.
         let all = traceable.lines().filter_map(|line| line.split_whitespace().next());
-        let mut found = vec![false; patterns.len()];
-        for name in all {
-            for (pattern, found) in patterns.iter().zip(&mut found) {
-                if pattern.glob().matches(name) {
-                    names.insert(name.to_owned());
-                    *found = true;
-                }
-            }
-        }
-        if let Some((pattern, _)) = patterns.iter().zip(&found).find(|(_, found)| !**found) {
+        let Some((found, unmatched)) = matching(&patterns, all, MAX_COMPARISONS) else {
+            let target = format!("kernel functions {}", named(functions));
+            return Err(KernelError::NoProbeTarget { target, reason: ProbeTargetError::TooSlow });
+        };
+        if let Some(pattern) = unmatched {
             return Err(no_such(pattern));
         }
+        names.extend(found);
     }
     if names.len() > MAX_FUNCTIONS {
         return Err(KernelError::NoProbeTarget {
@@ -141,6 +139,47 @@ fn names(functions: &[FunctionPattern]) -> Result<BTreeSet<String>, KernelError>
     Ok(names)
 }
 
+/// Returns the matching names, and the first pattern without any; `None` if they take too many comparisons.
+fn matching<'p, 'n>(
+    patterns: &[&'p FunctionPattern],
+    all: impl Iterator<Item = &'n str>,
+    most: u64,
+) -> Option<(BTreeSet<String>, Option<&'p FunctionPattern>)> {
+    let (mut names, mut found, mut compared) = (BTreeSet::new(), vec![false; patterns.len()], 0);
+    for name in all {
+        let characters: Vec<char> = name.chars().collect();
+        for (pattern, found) in patterns.iter().zip(&mut found) {
+            if pattern.glob().matches_counted(&characters, &mut compared) {
+                names.insert(name.to_owned());
+                *found = true;
+            }
+        }
+        if compared > most {
+            return None;
+        }
+    }
+    let unmatched = patterns.iter().zip(&found).find(|(_, found)| !**found);
+    Some((names, unmatched.map(|(pattern, _)| *pattern)))
+}
+
 fn named(functions: &[FunctionPattern]) -> String {
     functions.iter().take(MAX_NAMED).map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_that_take_long_are_refused() {
+        let names: Vec<String> = (0..1_000).map(|number| format!("vfs_function_{number}")).collect();
+        let all = || names.iter().map(String::as_str);
+        let pattern = |text: &str| text.parse::<FunctionPattern>().unwrap();
+        let (plain, none) = (pattern("vfs_*_77?"), pattern("tcp_*"));
+        let (found, unmatched) = matching(&[&plain, &none], all(), 100_000).unwrap();
+        assert_eq!((found.len(), unmatched), (10, Some(&none)));
+        let slow = pattern("*????????Z");
+        assert_eq!(matching(&[&slow; 12], all(), 100_000), None);
+        assert!(matching(&[&slow; 12], all().take(1), 100_000).is_some());
+    }
 }
