@@ -36,11 +36,14 @@ impl<K: Kernel> Engine<K> {
                 self.kernel.fill_slot(map, *slot, &self.loaded_program(*target)?)?;
             }
             if self.stays_filled(map, &slots)? {
-                break;
+                tracing::warn!(map = %id, slots = slots.len(), "the kernel emptied an array of programs whose pins were removed: it has those of its object again");
+                return Ok(());
             }
         }
-        tracing::warn!(map = %id, slots = slots.len(), "the kernel emptied an array of programs whose pins were removed: it has those of its object again");
-        Ok(())
+        Err(EngineError::Fault(format!(
+            "the kernel emptied the array of programs {id} again after each of {MAX_FILLS} fills: tail calls through it fall \
+             through until the next check fills it"
+        )))
     }
 
     fn has_pin(&self, id: MapId) -> Result<bool, EngineError> {

@@ -298,6 +298,28 @@ fn linux_emptied_program_array_is_filled_again() {
     assert!(slot());
 }
 
+#[test]
+fn array_that_the_kernel_empties_again_is_no_success() {
+    let bench = crate::simulated::bench();
+    let engine = bench.engine();
+    let programs = engine.loads(&bench.request("tail_calls", &["xdp_enters", "xdp_drops"]));
+    let map = bench.kernel.open_map(MapId(engine.map_pins(programs[0])["jumps"])).unwrap();
+    for program in &programs {
+        let folder = Path::new("maps").join(program.to_string());
+        bench.kernel.unpin(&folder.join("jumps")).unwrap();
+    }
+    bench.kernel.empty_arrays(true);
+    bench.kernel.wait_for_readers().unwrap();
+    let report = engine.check_all();
+    assert!(report.mended.is_empty(), "{report:?}");
+    let standing = engine.describe_program(programs[0]).unwrap().managed.unwrap().standing;
+    assert!(matches!(standing, Standing::Torn { .. }), "{standing:?}");
+    bench.kernel.empty_arrays(false);
+    let report = engine.check_all();
+    assert!(!report.mended.is_empty(), "{report:?}");
+    assert!(bench.kernel.has_slot(&map, 2).unwrap());
+}
+
 /// The kernel emptied nothing: somebody switched the tail calls off.
 #[test]
 fn linux_slots_that_were_deleted_stay_empty() {

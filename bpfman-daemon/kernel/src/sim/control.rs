@@ -118,6 +118,16 @@ impl SimKernel {
         self.state().refusal_time = time;
     }
 
+    /// Sets the time that the verifier takes for a program that passes.
+    pub fn verify_for(&self, time: Duration) {
+        self.state().verification_time = time;
+    }
+
+    /// Empties arrays of programs while readers are waited for, as Linux does for each last holder that closes one.
+    pub fn empty_arrays(&self, empties: bool) {
+        self.state().empties_arrays = empties;
+    }
+
     /// Returns how many loads of programs of this name the verifier refused.
     #[must_use]
     pub fn refused_loads(&self, program: &str) -> usize {

@@ -161,6 +161,18 @@ impl SimState {
         self.write_entry(map, &MapEntry { key: key.to_ne_bytes().to_vec(), value: padded.repeat(CPUS) })
     }
 
+    pub(super) fn empty_arrays(&mut self) {
+        let mut old = Vec::new();
+        for object in self.objects.all.values_mut() {
+            if let Body::Map { spec, slots, .. } = &mut object.body
+                && spec.map_type == PROG_ARRAY
+            {
+                old.extend(std::mem::take(slots).into_values());
+            }
+        }
+        old.into_iter().for_each(|old| self.unuse(old));
+    }
+
     pub(super) fn clear_slot(&mut self, map: Key, slot: u32) -> Result<(), KernelError> {
         let fail = |number| refuse("empty", format!("slot {slot} of a map"), number);
         self.object(map)?;

@@ -149,6 +149,8 @@ struct SimState {
     /// Number of loads that were refused, by name.
     refused_loads: BTreeMap<String, usize>,
     refusal_time: Duration,
+    verification_time: Duration,
+    empties_arrays: bool,
     /// Limit of instructions; longer programs are refused.
     longest: Option<usize>,
     /// Limit of instructions of programs that are loaded without `CAP_PERFMON`.
@@ -213,6 +215,8 @@ impl SimKernel {
                 refused: BTreeSet::new(),
                 refused_loads: BTreeMap::new(),
                 refusal_time: Duration::ZERO,
+                verification_time: Duration::ZERO,
+                empties_arrays: false,
                 longest: None,
                 longest_without_perfmon: None,
                 walked: None,

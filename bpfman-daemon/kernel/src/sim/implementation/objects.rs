@@ -150,7 +150,11 @@ impl KernelObjects for SimKernel {
     }
 
     fn wait_for_readers(&self) -> Result<(), KernelError> {
-        self.enter("wait_for_readers").map(drop)
+        let mut state = self.enter("wait_for_readers")?;
+        if state.empties_arrays {
+            state.empty_arrays();
+        }
+        Ok(())
     }
 
     fn test_run(&self, program: &SimHandle, run: &TestRun<'_>) -> Result<TestRunResult, KernelError> {
