@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
-use bpfman_model::{CpuExcess, CpuLimit, Owner, ProgramUid};
+use bpfman_model::{CpuLimit, Owner, ProgramUid};
 use bpfmand_access::AccessPolicy;
 use bpfmand_api::{AccessSource as _, Gate};
 use bpfmand_engine::{
-    CpuOutcome, CpuReadings, Ending, Engine, EngineError, Expired, ProgramRecord, TrapLimit, excesses,
-    is_tenants_probe, trap_excesses,
+    CpuOutcome, CpuReadings, Ending, Engine, EngineError, Expired, OverLimit, ProgramRecord, TrapLimit,
+    excesses, is_tenants_probe, trap_excesses,
 };
 use bpfmand_journal::{DaemonPart, HistoryEntry, Journal};
 use bpfmand_kernel::linux::LinuxKernel;
@@ -252,10 +252,10 @@ impl Worker {
         let measured = after.since(&before.readings);
         let mut over = excesses(&uses, measured, limit_of);
         over.extend(self.settings.traps.into_iter().flat_map(|limit| trap_excesses(&uses, measured, limit)));
-        for (program, excess) in &over {
-            self.limit(*program, excess);
+        for one in &over {
+            self.limit(one);
         }
-        let over: Vec<ProgramUid> = over.into_iter().map(|(program, _)| program).collect();
+        let over: Vec<ProgramUid> = over.into_iter().map(|one| one.program).collect();
         self.engine.forget_warnings_but(&over);
         if !is_for_limits {
             self.rest();
@@ -284,10 +284,11 @@ impl Worker {
         Ok(Measuring { _clock: clock, readings: self.engine.read_cpu()?, is_for_limits })
     }
 
-    fn limit(&mut self, uid: ProgramUid, excess: &CpuExcess) {
-        let Some((id, before, owner)) = self.engine.about_program(uid) else { return };
-        let subject = format!("program {id}");
-        let outcome = match self.engine.limit_cpu(uid, excess) {
+    fn limit(&mut self, over: &OverLimit) {
+        let OverLimit { program, owner, excess, .. } = over;
+        let (id, before) = self.engine.about_program(*program).map(|(id, before, _)| (id, before)).unzip();
+        let subject = id.map_or_else(|| "an unloaded program".to_owned(), |id| format!("program {id}"));
+        let outcome = match self.engine.limit_cpu(over) {
             Ok(outcome) => {
                 self.told.remove(about(&subject));
                 outcome
@@ -300,9 +301,19 @@ impl Worker {
         let (count, verb, after) = match outcome {
             CpuOutcome::StillOver | CpuOutcome::Gone => return,
             CpuOutcome::Warned => (&self.counts.warned, "OverCpu", String::new()),
-            CpuOutcome::Detached { links } => {
-                (&self.counts.detached, "Detach", format!("{links} links ended, until it is attached again"))
+            CpuOutcome::Detached { attachments } => {
+                let ended = if attachments == 1 { "attachment" } else { "attachments" };
+                (
+                    &self.counts.detached,
+                    "Detach",
+                    format!("{attachments} {ended} ended, until it is attached again"),
+                )
             }
+            CpuOutcome::Ended => (
+                &self.counts.warned,
+                "OverCpu",
+                "it had been detached before, and counts for its owner".to_owned(),
+            ),
             CpuOutcome::TookBack => {
                 (&self.counts.took_back, "TakeBack", "the version before took its place".to_owned())
             }
@@ -310,8 +321,8 @@ impl Worker {
         count.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(%owner, "{subject}: {excess}: {verb} {after}");
         let mut entry = HistoryEntry::of_daemon(DaemonPart::Limits, verb, &format!("{subject}: {excess}"));
-        (entry.programs, entry.owners) = (vec![id.0], vec![owner.to_string()]);
-        (entry.before, entry.after) = (before, after);
+        (entry.programs, entry.owners) = (id.iter().map(|id| id.0).collect(), vec![owner.to_string()]);
+        (entry.before, entry.after) = (before.unwrap_or_default(), after);
         self.journal.record(entry, None);
     }
 

@@ -42,7 +42,9 @@ pub use adopt::{AdoptRequest, AdoptWhat};
 pub use attach::SlotConcern;
 pub use attach::update::{Outcome, UpdateLinkRequest};
 pub use break_glass::{DetachRank, OrderedAttachment, OrderedAttachments, find_attached};
-pub use budget::{CpuOutcome, CpuReadings, CpuUse, Ending, Expired, TrapLimit, excesses, trap_excesses};
+pub use budget::{
+    CpuOutcome, CpuReadings, CpuUse, Ending, Expired, OverLimit, TrapLimit, excesses, trap_excesses,
+};
 pub use chain::{
     ChainCounters, DEFAULT_FREEZE_SECONDS, HookChange, HookSwitches, LinkCounters, MAX_FREEZE_SECONDS,
     MemberTime, SwitchCaller, SwitchRight,

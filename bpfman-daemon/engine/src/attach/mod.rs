@@ -32,7 +32,7 @@ use crate::engine::undo::{Undo, retry_once, undoing};
 use crate::order::check_intent;
 use crate::order::tcx::TRIES;
 use crate::state::records::{HookRecord, LinkRecord, ProgramRecord};
-use crate::state::{Changes, check_metadata, with_application};
+use crate::state::{Changes, check_metadata, payer, with_application};
 use crate::{CallersNetwork, Engine, EngineError, paths};
 
 const USDT_SPECS: &str = "__bpf_usdt_specs";
@@ -105,8 +105,10 @@ impl<K: Kernel> Engine<K> {
             });
         }
         self.check_may_run(&program)?;
-        if matches!(whom, AttachFor::Caller | AttachFor::CallerOnce) {
-            self.ensure_no_pause(&program, reader == ProbeReader::Root)?;
+        let (is_called, is_root) =
+            (matches!(whom, AttachFor::Caller | AttachFor::CallerOnce), reader == ProbeReader::Root);
+        if is_called {
+            self.ensure_no_pause(&program, is_root)?;
         }
         let _extended = self.hold_extended(&program)?;
         let find = |(interface, kind)| self.kernel.find_hook(interface, kind).map(|key| (interface, key));
@@ -141,10 +143,16 @@ impl<K: Kernel> Engine<K> {
         let id = link.id;
         match hook {
             Some((interface, key)) if !matches!(key.kind, HookKind::Tcx(_)) => {
-                self.attach_member(interface, &key, link)?;
+                let began = self.now()?.since_boot;
+                self.attach_member(interface, &key, link).inspect_err(|error| {
+                    if matches!(error, EngineError::ChainRefused { .. }) {
+                        self.charge_since(&payer(&program), began);
+                    }
+                })?;
             }
             _ => self.attach_alone(&program, link)?,
         }
+        self.end_pause_by(&program, is_called && is_root);
         retry_once(|| self.held_link(id))
     }
 

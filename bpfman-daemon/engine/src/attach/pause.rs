@@ -8,22 +8,27 @@ use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError, PausedFor};
 
 impl<K: Kernel> Engine<K> {
-    /// An attachment by root ends the pause.
+    /// Root attaches during a pause.
     pub(crate) fn ensure_no_pause(&self, program: &ProgramRecord, is_root: bool) -> Result<(), EngineError> {
-        if self.state().pauses.is_empty() {
+        let of = payer(program);
+        if is_root || of.is_unlimited() {
             return Ok(());
         }
-        let (of, now) = (payer(program), self.now()?.since_boot);
-        let mut state = self.state();
-        if is_root {
-            state.pauses.end(&of);
-            return Ok(());
-        }
+        let now = self.now()?.since_boot;
+        self.ensure_credit(&of, now)?;
+        let state = self.state();
         let left = |why| state.pauses.left(&of, why, now).map(|left| (why, left));
         let probes = is_tenants_probe(program).then(|| left(PausedFor::Breakpoints)).flatten();
         match probes.or_else(|| left(PausedFor::CpuTime)) {
             None => Ok(()),
             Some((why, left)) => Err(EngineError::Paused { of: of.to_string(), why, left }),
+        }
+    }
+
+    /// Ends the pause of the owner whose program root has attached.
+    pub(crate) fn end_pause_by(&self, program: &ProgramRecord, is_root: bool) {
+        if is_root {
+            self.state().pauses.end(&payer(program));
         }
     }
 }

@@ -3,10 +3,11 @@
 use bpfman_model::{CpuAction, CpuExcess, ProgramUid};
 use bpfmand_kernel::Kernel;
 
+use super::exceeded::OverLimit;
 use crate::engine::freeze_exemption::FreezeExemption;
 use crate::engine::locks::Subject;
 use crate::state::records::ProgramRecord;
-use crate::state::{Change, Changes, Record, payer};
+use crate::state::{Change, Changes, Record};
 use crate::{Engine, EngineError, PausedFor};
 
 /// Action taken for an excess.
@@ -16,11 +17,13 @@ pub enum CpuOutcome {
     Warned,
     /// The excess was recorded before, and continues.
     StillOver,
-    /// The links of the program were ended.
+    /// The program was detached.
     Detached {
-        /// Number of ended links.
-        links: usize,
+        /// Number of ended links and attachments to matching interfaces.
+        attachments: usize,
     },
+    /// All its attachments, or the program, had ended before the window did.
+    Ended,
     /// The previous version was restored.
     TookBack,
     /// The program is not attached, or does not exist.
@@ -30,27 +33,24 @@ pub enum CpuOutcome {
 impl<K: Kernel> Engine<K> {
     /// Takes the action of the limit. A detached program stays detached until it is attached again. A version that was
     /// replaced for its cost is never restored. After an error, the next window detects the excess again.
-    pub fn limit_cpu(&self, program: ProgramUid, excess: &CpuExcess) -> Result<CpuOutcome, EngineError> {
-        FreezeExemption::All.during(|| self.act_on_excess(program, excess))
+    pub fn limit_cpu(&self, over: &OverLimit) -> Result<CpuOutcome, EngineError> {
+        FreezeExemption::All.during(|| self.act_on_excess(over))
     }
 
-    fn act_on_excess(&self, program: ProgramUid, excess: &CpuExcess) -> Result<CpuOutcome, EngineError> {
-        match excess.done {
+    fn act_on_excess(&self, over: &OverLimit) -> Result<CpuOutcome, EngineError> {
+        let program = over.program;
+        match over.excess.done {
             CpuAction::Warn => {
-                let is_new = self.state().warned.insert(program, excess.clone()).is_none();
+                let is_new = self.state().warned.insert(program, over.excess.clone()).is_none();
                 Ok(if is_new { CpuOutcome::Warned } else { CpuOutcome::StillOver })
             }
-            CpuAction::Detach => self.detach_for(program, excess),
+            CpuAction::Detach => self.detach_for(over),
             CpuAction::Previous => {
                 let comes_back = {
                     let state = self.state();
                     state.previous.get(&program).is_some_and(|before| before.program.budget.excess.is_none())
                 };
-                if comes_back {
-                    self.take_back_for(program, excess)
-                } else {
-                    self.detach_for(program, excess)
-                }
+                if comes_back { self.take_back_for(over) } else { self.detach_for(over) }
             }
         }
     }
@@ -60,14 +60,19 @@ impl<K: Kernel> Engine<K> {
         self.state().warned.retain(|program, _| over.contains(program));
     }
 
-    fn detach_for(&self, uid: ProgramUid, excess: &CpuExcess) -> Result<CpuOutcome, EngineError> {
+    fn detach_for(&self, over: &OverLimit) -> Result<CpuOutcome, EngineError> {
+        let uid = over.program;
         let _operation = self.begin()?;
-        let Some(program) = self.record(uid) else { return Ok(CpuOutcome::Gone) };
+        // Unloaded in time: its owner still spent the time.
+        let Some(program) = self.record(uid) else {
+            return Ok(if self.begin_pause(over)? { CpuOutcome::Ended } else { CpuOutcome::Gone });
+        };
         let (_program_lock, program) = self.lock_program(program.id)?;
         let (links, _hook_locks) = self.lock_links(std::slice::from_ref(&program));
         let matchings = self.state().matchings_of(uid);
+        let attachments = links.len() + matchings.len();
         // One that its owner detached before the window's end has exceeded its limit as well.
-        if links.is_empty() && matchings.is_empty() && program.budget.excess.is_some() {
+        if attachments == 0 && program.budget.excess.is_some() {
             return Ok(CpuOutcome::Gone);
         }
         let mut more = Changes::default();
@@ -76,24 +81,25 @@ impl<K: Kernel> Engine<K> {
         let adopted = program.is_adopted();
         if !adopted {
             let mut noted = ProgramRecord::clone(&program);
-            noted.budget.excess = Some(CpuExcess { done: CpuAction::Detach, ..excess.clone() });
+            noted.budget.excess = Some(CpuExcess { done: CpuAction::Detach, ..over.excess.clone() });
             more.put_program(noted);
         }
         let result = self.remove_with("limit", &links, Some(&*program).filter(|_| adopted), more);
         links.iter().filter_map(|link| link.hook).for_each(|key| self.keep_order(&key));
         self.state().warned.remove(&uid);
         result?;
-        self.begin_pause(&program, excess)?;
-        Ok(CpuOutcome::Detached { links: links.len() })
+        self.begin_pause(over)?;
+        Ok(if attachments == 0 { CpuOutcome::Ended } else { CpuOutcome::Detached { attachments } })
     }
 
     /// Rolls a program back. The excess is recorded first: after a crash in between, the next window detects the same.
-    fn take_back_for(&self, uid: ProgramUid, excess: &CpuExcess) -> Result<CpuOutcome, EngineError> {
+    fn take_back_for(&self, over: &OverLimit) -> Result<CpuOutcome, EngineError> {
+        let uid = over.program;
         let id = {
             let _program_lock = self.lock(Subject::Program(uid));
             let Some(program) = self.record(uid) else { return Ok(CpuOutcome::Gone) };
             let mut noted = ProgramRecord::clone(&program);
-            noted.budget.excess = Some(CpuExcess { done: CpuAction::Previous, ..excess.clone() });
+            noted.budget.excess = Some(CpuExcess { done: CpuAction::Previous, ..over.excess.clone() });
             let mut changes = Changes::default();
             changes.put_program(noted);
             self.step("limit", "note");
@@ -106,7 +112,7 @@ impl<K: Kernel> Engine<K> {
             }
             // A program must not continue to run because its rollback is prevented, for example by removing a file.
             tracing::warn!(%error, program = %id, "the version before cannot come back: it is detached");
-            let detached = self.detach_for(uid, excess)?;
+            let detached = self.detach_for(over)?;
             self.state().not_taken_back.remove(&uid);
             return Ok(detached);
         }
@@ -115,16 +121,15 @@ impl<K: Kernel> Engine<K> {
         Ok(CpuOutcome::TookBack)
     }
 
-    fn begin_pause(&self, program: &ProgramRecord, excess: &CpuExcess) -> Result<(), EngineError> {
-        let owner = payer(program);
-        // A limit of the load is its owner's own choice, for that program.
-        if owner.is_unlimited() || excess.owner_used.is_none() {
-            return Ok(());
+    /// Returns whether the limit was the owner's: one of the load is its own choice, for that program.
+    fn begin_pause(&self, over: &OverLimit) -> Result<bool, EngineError> {
+        if over.payer.is_unlimited() || over.excess.owner_used.is_none() {
+            return Ok(false);
         }
-        let why = if excess.of_traps { PausedFor::Breakpoints } else { PausedFor::CpuTime };
+        let why = if over.excess.of_traps { PausedFor::Breakpoints } else { PausedFor::CpuTime };
         let now = self.now()?.since_boot;
-        self.state().pauses.begin(owner, why, now);
-        Ok(())
+        self.state().pauses.begin(over.payer.clone(), why, now);
+        Ok(true)
     }
 
     pub(crate) fn forgiven(&self, uid: ProgramUid) -> Option<Change> {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use bpfman_model::{CpuAction, CpuExcess, CpuLimit, CpuShare, Owner, ProgramUid};
 
+use crate::state::MapGroup;
+
 /// CPU use of one program in a window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CpuUse {
@@ -13,7 +15,7 @@ pub struct CpuUse {
     /// Owner of the program.
     pub owner: Owner,
     /// Owner of the breakpoints: a namespace for all its applications.
-    pub payer: String,
+    pub(crate) payer: MapGroup,
     /// Limit of the program itself.
     pub limit: Option<CpuLimit>,
     /// CPU time, in nanoseconds.
@@ -26,13 +28,31 @@ pub struct CpuUse {
     pub is_attached: bool,
 }
 
+/// Excess of a program's limit or of its owner's. The program may have been unloaded: its owner is paused all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OverLimit {
+    /// Program that used the most.
+    pub program: ProgramUid,
+    /// Its owner.
+    pub owner: Owner,
+    pub(crate) payer: MapGroup,
+    /// Figures.
+    pub excess: CpuExcess,
+}
+
+impl OverLimit {
+    fn of(one: &CpuUse, excess: CpuExcess) -> Self {
+        Self { program: one.program, owner: one.owner.clone(), payer: one.payer.clone(), excess }
+    }
+}
+
 /// Returns programs above their own limit, and for each owner above its limit the program that used the most.
 #[must_use]
 pub fn excesses(
     uses: &[CpuUse],
     window: Duration,
     limit_of: impl Fn(&Owner) -> Option<CpuLimit>,
-) -> Vec<(ProgramUid, CpuExcess)> {
+) -> Vec<OverLimit> {
     let window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
     let excess = |nanoseconds: u64, owner_used, limit: CpuLimit| CpuExcess {
         used: CpuShare::of(nanoseconds, window),
@@ -42,14 +62,14 @@ pub fn excesses(
         done: limit.action,
         of_traps: false,
     };
-    let mut found: BTreeMap<ProgramUid, CpuExcess> = BTreeMap::new();
+    let mut found: BTreeMap<ProgramUid, OverLimit> = BTreeMap::new();
     let mut owners: BTreeMap<&Owner, Vec<&CpuUse>> = BTreeMap::new();
     for one in uses {
         if let Some(limit) = one.limit
             && one.is_loaded
             && CpuShare::of(one.nanoseconds, window) > limit.share
         {
-            found.insert(one.program, excess(one.nanoseconds, None, limit));
+            found.insert(one.program, OverLimit::of(one, excess(one.nanoseconds, None, limit)));
         }
         owners.entry(&one.owner).or_default().push(one);
     }
@@ -58,22 +78,19 @@ pub fn excesses(
         let all = programs.iter().fold(0_u64, |sum, one| sum.saturating_add(one.nanoseconds));
         let all = CpuShare::of(all, window);
         if all > limit.share
-            && let Some(most) = programs
-                .iter()
-                .filter(|one| one.is_loaded)
-                .max_by_key(|one| (one.is_attached, one.nanoseconds))
+            && let Some(most) = programs.iter().max_by_key(|one| (one.is_attached, one.nanoseconds))
         {
-            let of_owner = excess(most.nanoseconds, Some(all), limit);
+            let of_owner = OverLimit::of(most, excess(most.nanoseconds, Some(all), limit));
             match found.get(&most.program) {
                 // The owner's excess begins a pause, that of a program's own limit does not.
-                Some(own) if own.limit.action as u8 > limit.action as u8 => {}
+                Some(own) if own.excess.limit.action as u8 > limit.action as u8 => {}
                 _ => {
                     found.insert(most.program, of_owner);
                 }
             }
         }
     }
-    found.into_iter().collect()
+    found.into_values().collect()
 }
 
 /// Limit of the time that breakpoints of an owner's probes cost processes, of its own and of others.
@@ -87,21 +104,20 @@ pub struct TrapLimit {
 
 /// Returns, of each owner over the limit, the probe that processes met most often. The kernel does not time a breakpoint.
 #[must_use]
-pub fn trap_excesses(uses: &[CpuUse], window: Duration, limit: TrapLimit) -> Vec<(ProgramUid, CpuExcess)> {
+pub fn trap_excesses(uses: &[CpuUse], window: Duration, limit: TrapLimit) -> Vec<OverLimit> {
     let window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
     let share = |traps: u64| CpuShare::of(traps.saturating_mul(limit.nanoseconds), window);
-    let mut owners: BTreeMap<&str, (u64, Option<&CpuUse>)> = BTreeMap::new();
+    let mut owners: BTreeMap<&MapGroup, (u64, &CpuUse)> = BTreeMap::new();
     for one in uses.iter().filter(|one| one.traps > 0) {
-        let (all, most) = owners.entry(one.payer.as_str()).or_default();
+        let (all, most) = owners.entry(&one.payer).or_insert((0, one));
         *all = all.saturating_add(one.traps);
         let rank = |one: &CpuUse| (one.is_attached, one.traps);
-        if one.is_loaded && most.is_none_or(|most| rank(most) < rank(one)) {
-            *most = Some(one);
+        if rank(most) < rank(one) {
+            *most = one;
         }
     }
     let over = owners.into_values().filter(|(all, _)| share(*all) > limit.share);
-    over.filter_map(|(all, most)| {
-        let most = most?;
+    over.map(|(all, most)| {
         let excess = CpuExcess {
             used: share(most.traps),
             owner_used: Some(share(all)),
@@ -110,7 +126,7 @@ pub fn trap_excesses(uses: &[CpuUse], window: Duration, limit: TrapLimit) -> Vec
             done: CpuAction::Detach,
             of_traps: true,
         };
-        Some((most.program, excess))
+        OverLimit::of(most, excess)
     })
     .collect()
 }
@@ -127,7 +143,7 @@ mod tests {
         CpuUse {
             program: ProgramUid(program),
             owner: Owner::Grant(owner.to_owned()),
-            payer: owner.to_owned(),
+            payer: MapGroup::Grant(owner.to_owned()),
             limit,
             nanoseconds,
             traps: 0,
@@ -142,7 +158,7 @@ mod tests {
 
     fn over(uses: &[CpuUse], owners: Option<CpuLimit>) -> Vec<(u64, CpuExcess)> {
         let limit_of = |owner: &Owner| owners.filter(|_| *owner == Owner::Grant("net".to_owned()));
-        excesses(uses, WINDOW, limit_of).into_iter().map(|(uid, excess)| (uid.0, excess)).collect()
+        excesses(uses, WINDOW, limit_of).into_iter().map(|over| (over.program.0, over.excess)).collect()
     }
 
     #[test]
@@ -155,8 +171,19 @@ mod tests {
         let [(1, found)] = &over(&uses, Some(percent(15, Detach)))[..] else { panic!() };
         assert_eq!((found.used, found.owner_used), (CpuShare(100_000), Some(CpuShare(160_000))));
         assert_eq!((found.limit, found.window_ms), (percent(15, Detach), 10_000));
-        let gone = CpuUse { is_loaded: false, ..of(1, "net", second, None) };
-        let [(2, found)] = &over(&[gone, uses[1].clone()], Some(percent(15, Detach)))[..] else { panic!() };
+        let gone = |uid, nanoseconds| CpuUse {
+            is_loaded: false,
+            is_attached: false,
+            ..of(uid, "net", nanoseconds, Some(percent(1, Detach)))
+        };
+        let [(2, found)] = &over(&[gone(1, second), uses[1].clone()], Some(percent(15, Detach)))[..] else {
+            panic!()
+        };
+        assert_eq!(found.owner_used, Some(CpuShare(160_000)));
+        // All were unloaded before the window ended, but for one that does not run.
+        let idle = CpuUse { is_attached: false, ..of(3, "net", 1, None) };
+        let ended = [gone(1, second), gone(2, second * 6 / 10), idle];
+        let [(1, found)] = &over(&ended, Some(percent(15, Detach)))[..] else { panic!() };
         assert_eq!(found.owner_used, Some(CpuShare(160_000)));
         let others = [of(1, "net", second, None), of(2, "other", second * 60, None)];
         assert_eq!(over(&others, Some(percent(15, Detach))), []);
@@ -173,14 +200,22 @@ mod tests {
         let within = [traps(1, "net", 300_000), traps(2, "net", 200_000), traps(3, "other", 500_000)];
         assert_eq!(trap_excesses(&within, WINDOW, limit), []);
         let over = [traps(1, "net", 300_000), traps(2, "net", 200_100), traps(3, "other", 1)];
-        let [(ProgramUid(1), excess)] = &trap_excesses(&over, WINDOW, limit)[..] else { panic!() };
-        assert_eq!((excess.used, excess.owner_used), (CpuShare(60_000), Some(CpuShare(100_020))));
-        assert_eq!((excess.done, excess.of_traps), (Detach, true));
-        let gone = CpuUse { is_loaded: false, ..traps(1, "net", 400_000) };
-        let [(ProgramUid(2), _)] = trap_excesses(&[gone.clone(), over[1].clone()], WINDOW, limit)[..] else {
+        let [OverLimit { program: ProgramUid(1), excess, .. }] = &trap_excesses(&over, WINDOW, limit)[..]
+        else {
             panic!()
         };
-        assert_eq!(trap_excesses(&[CpuUse { traps: u64::MAX, ..gone }], WINDOW, limit), []);
+        assert_eq!((excess.used, excess.owner_used), (CpuShare(60_000), Some(CpuShare(100_020))));
+        assert_eq!((excess.done, excess.of_traps), (Detach, true));
+        let gone = CpuUse { is_loaded: false, is_attached: false, ..traps(1, "net", 400_000) };
+        for (uses, expected) in
+            [(vec![gone.clone(), over[1].clone()], 2), (vec![CpuUse { traps: u64::MAX, ..gone }], 1)]
+        {
+            let [found] = &trap_excesses(&uses, WINDOW, limit)[..] else { panic!() };
+            assert_eq!(
+                (found.program, &found.payer),
+                (ProgramUid(expected), &MapGroup::Grant("net".to_owned()))
+            );
+        }
     }
 
     #[test]

@@ -7,6 +7,6 @@ mod leased;
 mod readings;
 
 pub use enforce::CpuOutcome;
-pub use exceeded::{CpuUse, TrapLimit, excesses, trap_excesses};
+pub use exceeded::{CpuUse, OverLimit, TrapLimit, excesses, trap_excesses};
 pub use expire::{Ending, Expired};
 pub use readings::CpuReadings;

@@ -113,16 +113,7 @@ impl<K: Kernel> Engine<K> {
             let is_attached =
                 state.links_of(program).next().is_some() || !state.matchings_of(program).is_empty();
             let is_loaded = record.is_some();
-            Some(CpuUse {
-                program,
-                owner,
-                payer: payer.to_string(),
-                limit,
-                nanoseconds,
-                traps,
-                is_loaded,
-                is_attached,
-            })
+            Some(CpuUse { program, owner, payer, limit, nanoseconds, traps, is_loaded, is_attached })
         };
         took.into_iter().filter_map(of).collect()
     }

@@ -12,8 +12,6 @@ use crate::state::payer;
 use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
-const MAX_FINAL_READINGS: usize = 1_024;
-
 impl<K: Kernel> Engine<K> {
     pub(crate) fn read_alone(&self, program: &ProgramRecord) -> Result<Option<ProgramReading>, EngineError> {
         let (uid, is_ours) = (program.uid, !program.is_adopted());
@@ -33,11 +31,8 @@ impl<K: Kernel> Engine<K> {
         }
         match self.read_alone(program) {
             Ok(Some(reading)) => {
-                if let Some(departed) =
-                    self.state().departed.as_mut().filter(|all| all.alone.len() < MAX_FINAL_READINGS)
-                {
-                    departed.alone.insert(program.id, reading);
-                    departed.owners.insert(program.uid, (program.owner(), payer(program)));
+                if let Some(departed) = &mut self.state().departed {
+                    departed.add_program(program.id, reading, (program.owner(), payer(program)));
                 }
             }
             Ok(None) => {}
@@ -55,9 +50,7 @@ impl<K: Kernel> Engine<K> {
         }
         if let Some(departed) = &mut self.state().departed {
             for (entry, reading) in read {
-                if departed.chains.len() < MAX_FINAL_READINGS || departed.chains.contains_key(&entry) {
-                    departed.chains.entry(entry).or_default().add(reading);
-                }
+                departed.add_chain(entry, reading);
             }
         }
     }

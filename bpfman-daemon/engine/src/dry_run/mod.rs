@@ -172,6 +172,7 @@ impl<K: Kernel> Engine<K> {
         let tried = self.try_programs(request, bytecode, &plan, outcome)?;
         self.try_attachments(request, &tried, outcome);
         Ok(())
+        self.charge_since(&plan.group, began);
     }
 
     /// Continues after a refusal. The programs keep their maps alive.

@@ -7,7 +7,7 @@ pub enum PausedFor {
     Breakpoints,
     /// `limits.cpu` of a grant: the owner attaches nothing.
     CpuTime,
-    /// The verifier's time for refused loads: the owner loads nothing.
+    /// The verifier's time for what was not kept: the owner loads and attaches nothing.
     Refusals,
 }
 
@@ -17,7 +17,7 @@ impl PausedFor {
             Self::Breakpoints => "its probes took more than limits.probe_share, and can be attached",
             Self::CpuTime => "its programs took more than the limit of the grant, and can be attached",
             Self::Refusals => {
-                "the verifier worked too long on its loads that it refused: the next one is tried"
+                "the verifier worked too long on programs that were refused or only tried: the next one is tried"
             }
         }
     }
@@ -28,7 +28,7 @@ impl PausedFor {
                 "root may attach the program at once, which ends the pause; a probe costs less in a function that is called less"
             }
             Self::Refusals => {
-                "wait, or have root load the program; `bpfman check` finds many causes without the verifier"
+                "wait, or have root do it; `bpfman check` finds many causes without the verifier"
             }
         }
     }

@@ -56,7 +56,8 @@ impl<K: Kernel> Engine<K> {
                 point.type_name()
             )));
         }
-        self.ensure_no_pause(&program, request.attach.owner == Owner::Root)?;
+        let is_root = request.attach.owner == Owner::Root;
+        self.ensure_no_pause(&program, is_root)?;
         self.check_count(request, &program)?;
         let id = MatchingId(
             u32::try_from(self.number())
@@ -93,6 +94,7 @@ impl<K: Kernel> Engine<K> {
         let own = MapGroup::of(&request.attach.owner, &metadata);
         if own.is_unlimited() {
             return Ok(());
+        self.end_pause_by(&program, is_root);
         }
         let (mut of_owner, mut of_owners) = (0, 0);
         for matching in state.matchings.values() {

@@ -161,6 +161,21 @@ impl<K: Kernel> Engine<K> {
         plan: &LoadPlan<'_>,
         folder: Option<&Path>,
     ) -> Result<Vec<TriedProgram<K::Handle>>, EngineError> {
+        let mut time = Duration::ZERO;
+        let tried = self.load_each(plan, folder, &mut time);
+        let are_all_loaded = |tried: &Vec<TriedProgram<_>>| tried.iter().all(|(_, loaded)| loaded.is_ok());
+        if folder.is_none() || !tried.as_ref().is_ok_and(are_all_loaded) {
+            self.charge_dropped(plan, time);
+        }
+        tried
+    }
+
+    fn load_each(
+        &self,
+        plan: &LoadPlan<'_>,
+        folder: Option<&Path>,
+        time: &mut Duration,
+    ) -> Result<Vec<TriedProgram<K::Handle>>, EngineError> {
         let wanted = self.under_rules(plan)?;
         check_text(plan, &wanted)?;
         let specs = self.specs(plan)?;
@@ -173,7 +188,7 @@ impl<K: Kernel> Engine<K> {
         let mut tried = Vec::with_capacity(wanted.len());
         let mut verified = VerifiedSoFar::default();
         for program in &wanted {
-            let loaded = self.load_program(plan, program, &maps);
+            let loaded = self.load_program(plan, program, &maps, time);
             let loaded = loaded.and_then(|loaded| self.within_steps(plan, program, loaded));
             let mut loaded = loaded.and_then(|loaded| verified.with(self, plan, loaded));
             if let (Some(folder), Ok(loaded)) = (folder, &mut loaded) {
@@ -226,6 +241,7 @@ impl<K: Kernel> Engine<K> {
         plan: &LoadPlan<'_>,
         wanted: &Wanted<'_>,
         (_, maps): &HeldMaps<K::Handle>,
+        time: &mut Duration,
     ) -> Result<LoadedProgram<K::Handle>, EngineError> {
         self.step("load", "load program");
         // The program keeps its table alive.
@@ -239,7 +255,7 @@ impl<K: Kernel> Engine<K> {
         let bound = bound.map_err(|index| no_such_map(&program.name, index))?;
         let log = self.log_on_credit(plan)?;
         let began = Instant::now();
-        let loaded = self.charged(plan, || self.kernel.load_program(&wanted.as_load(&bound, log)));
+        let loaded = self.charged(plan, time, || self.kernel.load_program(&wanted.as_load(&bound, log)));
         let load_time = began.elapsed();
         let counted = if loaded.is_ok() { &self.work.verified } else { &self.work.refused };
         counted.add(load_time);

@@ -1,9 +1,11 @@
-//! Charges owners for the verifier's time on loads that it refuses: nothing of them is left, so that no other limit counts.
+//! Charges owners for the verifier's time on what is not kept: nothing of it is left, so that no other limit counts.
+
+use std::time::Duration;
 
 use bpfmand_kernel::{Kernel, KernelError, Loaded, LogRequest};
 
 use super::plan::LoadPlan;
-use crate::state::RefusalCredit;
+use crate::state::{MapGroup, RefusalCredit};
 use crate::{Engine, EngineError, PausedFor};
 
 const fn is_charged(plan: &LoadPlan<'_>) -> bool {
@@ -17,21 +19,19 @@ impl<K: Kernel> Engine<K> {
             return Ok(plan.log);
         }
         let now = self.now()?.since_boot;
+        self.ensure_credit(&plan.group, now)?;
         match self.state().refusals.credit(&plan.group, now) {
-            RefusalCredit::Whole => Ok(plan.log),
             RefusalCredit::NoLog(left) if matches!(plan.log, LogRequest::OnFailure | LogRequest::Always) => {
                 Ok(LogRequest::Never(left))
             }
-            RefusalCredit::NoLog(_) => Ok(plan.log),
-            RefusalCredit::Used(left) => {
-                Err(EngineError::Paused { of: plan.group.to_string(), why: PausedFor::Refusals, left })
-            }
+            _ => Ok(plan.log),
         }
     }
 
     pub(super) fn charged(
         &self,
         plan: &LoadPlan<'_>,
+        verified: &mut Duration,
         load: impl FnOnce() -> Result<Loaded<K::Handle>, KernelError>,
     ) -> Result<Loaded<K::Handle>, KernelError> {
         if !is_charged(plan) {
@@ -39,10 +39,41 @@ impl<K: Kernel> Engine<K> {
         }
         let before = self.kernel.now()?.since_boot;
         let loaded = load();
-        if matches!(loaded, Err(KernelError::Refused { .. })) {
-            let now = self.kernel.now()?.since_boot;
-            self.state().refusals.charge(&plan.group, now.saturating_sub(before), now);
+        let now = self.kernel.now()?.since_boot;
+        let took = now.saturating_sub(before);
+        match &loaded {
+            // The next program of this load gets no log on credit that is spent.
+            Err(KernelError::Refused { .. }) => self.state().refusals.charge(&plan.group, took, now),
+            _ => *verified += took,
         }
         loaded
+    }
+
+    /// Charges programs that passed the verifier in vain: of a load that fails later, and of a dry run.
+    pub(super) fn charge_dropped(&self, plan: &LoadPlan<'_>, verified: Duration) {
+        if !verified.is_zero()
+            && let Ok(now) = self.now()
+        {
+            self.state().refusals.charge(&plan.group, verified, now.since_boot);
+        }
+    }
+
+    /// Charges for chains since a time that the verifier refused, or that are only tried.
+    pub(crate) fn charge_since(&self, owner: &MapGroup, began: Duration) {
+        if !owner.is_unlimited()
+            && let Ok(now) = self.now()
+        {
+            let now = now.since_boot;
+            self.state().refusals.charge(owner, now.saturating_sub(began), now);
+        }
+    }
+
+    pub(crate) fn ensure_credit(&self, owner: &MapGroup, now: Duration) -> Result<(), EngineError> {
+        match self.state().refusals.credit(owner, now) {
+            RefusalCredit::Used(left) => {
+                Err(EngineError::Paused { of: owner.to_string(), why: PausedFor::Refusals, left })
+            }
+            RefusalCredit::Whole | RefusalCredit::NoLog(_) => Ok(()),
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! CPU time of programs, chains and their members.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 
 use bpfman_model::{Owner, ProgramId, ProgramUid};
 
@@ -112,4 +113,71 @@ pub struct FinalReadings {
     pub owners: HashMap<ProgramUid, (Owner, MapGroup)>,
     pub alone: HashMap<ProgramId, ProgramReading>,
     pub chains: HashMap<ProgramId, ChainReading>,
+}
+
+const MAX_FINAL_READINGS: usize = 1_024;
+/// More loads than the daemon makes in a window.
+const MAX_OWNERS: usize = 16_384;
+
+impl FinalReadings {
+    pub fn add_program(&mut self, id: ProgramId, reading: ProgramReading, owner: (Owner, MapGroup)) {
+        if self.owners.len() < MAX_OWNERS {
+            self.owners.insert(reading.program, owner);
+        }
+        if make_room(&mut self.alone, id, reading.nanoseconds, |one| one.nanoseconds) {
+            self.alone.insert(id, reading);
+        }
+    }
+
+    pub fn add_chain(&mut self, entry: ProgramId, reading: ChainReading) {
+        if make_room(&mut self.chains, entry, reading.nanoseconds, |one| one.nanoseconds) {
+            self.chains.entry(entry).or_default().add(reading);
+        }
+    }
+}
+
+/// Removes the smallest reading of many: programs that hardly run must not displace what is to be charged.
+fn make_room<K: Copy + Eq + Hash, V>(
+    readings: &mut HashMap<K, V>,
+    new: K,
+    took: u64,
+    of: impl Fn(&V) -> u64,
+) -> bool {
+    if readings.len() < MAX_FINAL_READINGS || readings.contains_key(&new) {
+        return true;
+    }
+    let least = readings.iter().map(|(id, one)| (*id, of(one))).min_by_key(|(_, took)| *took);
+    match least {
+        Some((id, least)) if least < took => readings.remove(&id).is_some(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_programs_that_hardly_ran_displace_no_reading() {
+        let reading = |program, nanoseconds| ProgramReading {
+            program: ProgramUid(program),
+            nanoseconds,
+            runs: 1,
+            meets_traps: false,
+            is_ours: true,
+        };
+        let owner = || (Owner::User(7), MapGroup::User(7));
+        let mut departed = FinalReadings::default();
+        for program in 0..1_030 {
+            departed.add_program(ProgramId(program as u32), reading(program, 1), owner());
+            departed
+                .add_chain(ProgramId(program as u32), ChainReading { nanoseconds: 1, members: Vec::new() });
+        }
+        departed.add_program(ProgramId(5_000), reading(5_000, 90), owner());
+        departed.add_chain(ProgramId(5_000), ChainReading { nanoseconds: 90, members: Vec::new() });
+        assert_eq!((departed.alone.len(), departed.chains.len()), (1_024, 1_024));
+        assert_eq!(departed.alone[&ProgramId(5_000)].nanoseconds, 90);
+        assert_eq!(departed.chains[&ProgramId(5_000)].nanoseconds, 90);
+        assert!(departed.owners.contains_key(&ProgramUid(5_000)));
+    }
 }

@@ -35,10 +35,6 @@ impl Pauses {
         self.0.insert((owner, why), Pause { length, ends: now + length });
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     pub fn left(&self, owner: &MapGroup, why: PausedFor, now: Duration) -> Option<Duration> {
         let pause = self.0.get(&(owner.clone(), why))?;
         pause.ends.checked_sub(now).filter(|left| !left.is_zero())

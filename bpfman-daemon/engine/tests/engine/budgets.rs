@@ -6,7 +6,7 @@ use bpfman_model::{
     CpuAction, CpuExcess, CpuLimit, CpuShare, InterfaceMatch, LinkId, MatchRequest, Owner, ProgramId,
     ProgramUid,
 };
-use bpfmand_engine::{CpuOutcome, Engine, excesses};
+use bpfmand_engine::{CpuOutcome, Engine, OverLimit, excesses};
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
 use bpfmand_splice::{CounterLayout, SpliceHook, TimeLayout};
@@ -28,11 +28,7 @@ fn limited(bench: &Sim, engine: &Engine<SimKernel>, name: &str, action: CpuActio
     engine.loads(&request)[0]
 }
 
-fn window(
-    bench: &Sim,
-    engine: &Engine<SimKernel>,
-    ran: &[(ProgramId, Duration)],
-) -> Vec<(ProgramUid, CpuExcess)> {
+fn window(bench: &Sim, engine: &Engine<SimKernel>, ran: &[(ProgramId, Duration)]) -> Vec<OverLimit> {
     let before = engine.read_cpu().unwrap();
     for (program, time) in ran {
         bench.kernel.ran(*program, u64::try_from(time.as_nanos()).unwrap());
@@ -67,14 +63,12 @@ fn over_limit_program_is_detached_until_attached_again() {
     };
     engine.attached(cold, right);
     assert_eq!(window(&bench, &engine, &[(hot, Duration::from_millis(500))]), []);
-    let [(program, found)] = &window(&bench, &engine, &[(hot, Duration::from_millis(501))])[..] else {
-        panic!()
-    };
-    assert_eq!((*program, found.used), (uid(&engine, hot), CpuShare(50_100)));
-    assert_eq!(engine.limit_cpu(*program, found).unwrap(), CpuOutcome::Detached { links: 1 });
+    let [found] = &window(&bench, &engine, &[(hot, Duration::from_millis(501))])[..] else { panic!() };
+    assert_eq!((found.program, found.excess.used), (uid(&engine, hot), CpuShare(50_100)));
+    assert_eq!(engine.limit_cpu(found).unwrap(), CpuOutcome::Detached { attachments: 1 });
     assert_eq!((links(&engine, hot), links(&engine, cold).len()), (vec![], 1));
     assert_eq!(excess(&engine, hot).unwrap().done, CpuAction::Detach);
-    assert_eq!(engine.limit_cpu(*program, found).unwrap(), CpuOutcome::Gone);
+    assert_eq!(engine.limit_cpu(found).unwrap(), CpuOutcome::Gone);
 
     drop(engine);
     bench.kernel.reboot();
@@ -110,8 +104,8 @@ fn selector_does_not_attach_again_after_detach_for_cost() {
     let interfaces = InterfaceMatch::parse(["left"], [], [], [bench.netns.as_path()]).unwrap();
     engine.attach_matching(&MatchRequest { attach, interfaces }).unwrap();
     assert!(!links(&engine, hot).is_empty());
-    let [(program, found)] = &window(&bench, &engine, &[(hot, WINDOW)])[..] else { panic!() };
-    assert!(matches!(engine.limit_cpu(*program, found).unwrap(), CpuOutcome::Detached { .. }));
+    let [found] = &window(&bench, &engine, &[(hot, WINDOW)])[..] else { panic!() };
+    assert!(matches!(engine.limit_cpu(found).unwrap(), CpuOutcome::Detached { .. }));
     assert_eq!(engine.list_matching().unwrap().len(), 0);
     engine.follow_interfaces(Some(&bench.netns)).unwrap();
     assert_eq!(links(&engine, hot), []);
@@ -124,16 +118,16 @@ fn previous_version_returns_once_and_the_costly_one_never() {
     let old = limited(&bench, &engine, "alpha", CpuAction::Previous);
     engine.attached(old, bench.xdp(10));
     let hot = engine.replace_program(&replacement(&bench, old, "second")).unwrap().programs[0].id;
-    let [(program, found)] = &window(&bench, &engine, &[(hot, WINDOW)])[..] else { panic!() };
-    assert_eq!(engine.limit_cpu(*program, found).unwrap(), CpuOutcome::TookBack);
+    let [found] = &window(&bench, &engine, &[(hot, WINDOW)])[..] else { panic!() };
+    assert_eq!(engine.limit_cpu(found).unwrap(), CpuOutcome::TookBack);
     assert_eq!((links(&engine, old).len(), excess(&engine, old).unwrap().done), (1, CpuAction::Previous));
-    let [(program, found)] = &window(&bench, &engine, &[(old, WINDOW)])[..] else { panic!() };
-    assert_eq!(engine.limit_cpu(*program, found).unwrap(), CpuOutcome::Detached { links: 1 });
+    let [found] = &window(&bench, &engine, &[(old, WINDOW)])[..] else { panic!() };
+    assert_eq!(engine.limit_cpu(found).unwrap(), CpuOutcome::Detached { attachments: 1 });
     assert_eq!((links(&engine, old), excess(&engine, old).unwrap().done), (vec![], CpuAction::Detach));
     let lone = limited(&bench, &engine, "bravo", CpuAction::Previous);
     engine.attached(lone, bench.xdp(10));
-    let [(program, found)] = &window(&bench, &engine, &[(lone, WINDOW)])[..] else { panic!() };
-    assert_eq!(engine.limit_cpu(*program, found).unwrap(), CpuOutcome::Detached { links: 1 });
+    let [found] = &window(&bench, &engine, &[(lone, WINDOW)])[..] else { panic!() };
+    assert_eq!(engine.limit_cpu(found).unwrap(), CpuOutcome::Detached { attachments: 1 });
 }
 
 #[test]
@@ -142,10 +136,10 @@ fn a_warning_lasts_as_long_as_the_excess_and_changes_nothing() {
     let engine = bench.engine();
     let hot = limited(&bench, &engine, "alpha", CpuAction::Warn);
     let link = engine.attached(hot, bench.xdp(10));
-    let [(program, found)] = &window(&bench, &engine, &[(hot, WINDOW)])[..] else { panic!() };
-    assert_eq!(engine.limit_cpu(*program, found).unwrap(), CpuOutcome::Warned);
-    assert_eq!(engine.limit_cpu(*program, found).unwrap(), CpuOutcome::StillOver);
-    engine.forget_warnings_but(&[*program]);
+    let [found] = &window(&bench, &engine, &[(hot, WINDOW)])[..] else { panic!() };
+    assert_eq!(engine.limit_cpu(found).unwrap(), CpuOutcome::Warned);
+    assert_eq!(engine.limit_cpu(found).unwrap(), CpuOutcome::StillOver);
+    engine.forget_warnings_but(&[found.program]);
     assert_eq!((links(&engine, hot), excess(&engine, hot).unwrap().done), (vec![link], CpuAction::Warn));
     engine.forget_warnings_but(&[]);
     assert_eq!(excess(&engine, hot), None);
@@ -168,8 +162,8 @@ fn a_hot_member_of_a_chain_goes_and_the_others_stay() {
     let uses = engine.cpu_between(&before, &after);
     let of = |id| uses.iter().find(|one| one.program == uid(&engine, id)).unwrap().nanoseconds;
     assert!(of(cold) < 20_000_000 && of(hot) > 980_000_000, "{uses:?}");
-    let [(program, found)] = &excesses(&uses, WINDOW, |_| None)[..] else { panic!() };
-    assert_eq!(engine.limit_cpu(*program, found).unwrap(), CpuOutcome::Detached { links: 1 });
+    let [found] = &excesses(&uses, WINDOW, |_| None)[..] else { panic!() };
+    assert_eq!(engine.limit_cpu(found).unwrap(), CpuOutcome::Detached { attachments: 1 });
     assert_eq!((links(&engine, hot), links(&engine, cold)), (vec![], vec![stays]));
     let shown = engine.show_chain(&bench.left(), bpfman_model::HookKind::Xdp).unwrap();
     assert_eq!((shown.strategy, shown.members.len()), ("direct", 1), "nobody is measured any more");
@@ -201,9 +195,9 @@ fn kill_before_the_rollback_costs_another_window() {
     for call in 1.. {
         let (bench, old, hot) = replaced();
         let engine = bench.engine();
-        let [(program, found)] = window(&bench, &engine, &[(hot, WINDOW)]).try_into().unwrap();
+        let [found] = window(&bench, &engine, &[(hot, WINDOW)]).try_into().unwrap();
         bench.kernel.fail_call(call);
-        let result = engine.limit_cpu(program, &found);
+        let result = engine.limit_cpu(&found);
         let pending = bench.kernel.failure_pending();
         bench.kernel.fail_call(0);
         if pending {
@@ -215,7 +209,7 @@ fn kill_before_the_rollback_costs_another_window() {
             assert_eq!(links(&engine, hot).len(), 1, "it runs on");
             drop(engine);
             let engine = bench.engine();
-            assert_eq!(engine.limit_cpu(program, &found).unwrap(), CpuOutcome::TookBack);
+            assert_eq!(engine.limit_cpu(&found).unwrap(), CpuOutcome::TookBack);
             assert_eq!(links(&engine, old).len(), 1);
         }
     }
@@ -238,10 +232,10 @@ fn failed_rollback_of_a_version_does_not_prevent_detaching() {
     for call in 1.. {
         let (bench, _, hot) = replaced();
         let engine = bench.engine();
-        let [(program, found)] = window(&bench, &engine, &[(hot, WINDOW)]).try_into().unwrap();
+        let [found] = window(&bench, &engine, &[(hot, WINDOW)]).try_into().unwrap();
         let failing = || {
             bench.kernel.fail_call(call);
-            let result = engine.limit_cpu(program, &found);
+            let result = engine.limit_cpu(&found);
             let pending = bench.kernel.failure_pending();
             bench.kernel.fail_call(0);
             (result, pending)
@@ -254,7 +248,7 @@ fn failed_rollback_of_a_version_does_not_prevent_detaching() {
             continue;
         }
         if let (Ok(outcome), false) = failing() {
-            detached += usize::from(outcome == CpuOutcome::Detached { links: 1 });
+            detached += usize::from(outcome == CpuOutcome::Detached { attachments: 1 });
             assert_eq!(links(&engine, hot), []);
         }
     }
@@ -347,8 +341,8 @@ fn linux_slow_member_is_charged_its_own_time_and_detached_alone() {
     };
     println!("trivial {} ns, slow {} ns", of(trivial), of(slow));
     assert!(of(slow) > 10 * of(trivial), "{uses:?}");
-    let [(program, found)] = &excesses(&uses, after.since(&before), |_| None)[..] else { panic!("{uses:?}") };
-    assert_eq!(engine.limit_cpu(*program, found).unwrap(), CpuOutcome::Detached { links: 1 });
+    let [found] = &excesses(&uses, after.since(&before), |_| None)[..] else { panic!("{uses:?}") };
+    assert_eq!(engine.limit_cpu(found).unwrap(), CpuOutcome::Detached { attachments: 1 });
     let links = engine.list_links(None, None, &Default::default()).unwrap();
     assert_eq!(links.iter().map(|link| link.record.id).collect::<Vec<_>>(), [stays]);
     assert!(links[0].standing.is_running());

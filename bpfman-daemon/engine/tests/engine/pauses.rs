@@ -1,13 +1,15 @@
 //! Pauses of owners whose programs were detached for what they cost.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bpfman_model::{
-    AttachPoint, AttachRequest, CpuAction, CpuExcess, CpuLimit, CpuShare, FileReader, LinkId, Owner,
-    OwningApplication, ProbeReader, ProcessScope, ProgramId, ProgramUid, Reason,
+    AttachPoint, AttachRequest, CpuAction, CpuLimit, CpuShare, FileReader, LinkId, Owner, OwningApplication,
+    ProbeReader, ProcessScope, ProgramId, Reason,
 };
 use bpfmand_engine::{
-    CpuOutcome, Engine, EngineError, LinkDetails, PausedFor, TrapLimit, excesses, trap_excesses,
+    CpuOutcome, DryRunRequest, Engine, EngineError, LinkDetails, OverLimit, PausedFor, TrapLimit, excesses,
+    trap_excesses,
 };
 use bpfmand_kernel::sim::SimKernel;
 
@@ -44,23 +46,20 @@ fn attach(
     engine.attach_by(&request, ProbeReader::from(FileReader { uid: user, ..FileReader::default() }))
 }
 
-fn uid(engine: &Engine<SimKernel>, program: ProgramId) -> ProgramUid {
-    engine.describe_program(program).unwrap().managed.unwrap().record.uid
-}
-
 fn links(engine: &Engine<SimKernel>, program: ProgramId) -> Vec<LinkId> {
     engine.describe_program(program).unwrap().managed.unwrap().links
 }
 
-fn of_breakpoints() -> CpuExcess {
-    CpuExcess {
-        used: CpuShare(200_000),
-        owner_used: Some(CpuShare(200_000)),
-        limit: CpuLimit { share: CpuShare(100_000), action: CpuAction::Detach },
-        window_ms: 1000,
-        done: CpuAction::Detach,
-        of_traps: true,
-    }
+fn of_breakpoints() -> TrapLimit {
+    TrapLimit { share: CpuShare(100_000), nanoseconds: WINDOW.as_nanos() as u64 / 1_000 }
+}
+
+fn over_limit(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>, program: ProgramId) -> OverLimit {
+    let before = engine.read_cpu().unwrap();
+    (0..200).for_each(|_| bench.kernel.ran(program, 1));
+    let uses = engine.cpu_between(&before, &engine.read_cpu().unwrap());
+    let [found] = &trap_excesses(&uses, WINDOW, of_breakpoints())[..] else { panic!("{uses:?}") };
+    found.clone()
 }
 
 fn assert_paused(refused: &EngineError, of: &str, seconds: u64) {
@@ -81,8 +80,8 @@ fn agent_attaches_no_detached_probe_again_during_a_pause() {
     let hot = loaded(&bench, &engine, "probe", &evil);
     attach(&engine, hot, probe(), (agent, &evil)).unwrap();
     assert_eq!(
-        engine.limit_cpu(uid(&engine, hot), &of_breakpoints()).unwrap(),
-        CpuOutcome::Detached { links: 1 }
+        engine.limit_cpu(&over_limit(&bench, &engine, hot)).unwrap(),
+        CpuOutcome::Detached { attachments: 1 }
     );
     let before = bench.kernel.snapshot();
     assert_paused(&attach(&engine, hot, probe(), (agent, &evil)).unwrap_err(), "namespace \"evil\"", 60);
@@ -103,7 +102,7 @@ fn agent_attaches_no_detached_probe_again_during_a_pause() {
 
     bench.kernel.pass_time(MINUTE);
     attach(&engine, hot, probe(), (agent, &evil)).unwrap();
-    engine.limit_cpu(uid(&engine, hot), &of_breakpoints()).unwrap();
+    engine.limit_cpu(&over_limit(&bench, &engine, hot)).unwrap();
     assert_paused(&attach(&engine, hot, probe(), (agent, &evil)).unwrap_err(), "namespace \"evil\"", 120);
     attach(&engine, hot, probe(), (0, &evil)).unwrap();
     let link = links(&engine, hot)[0];
@@ -119,8 +118,8 @@ fn probe_that_its_owner_detached_in_time_begins_a_pause() {
     let hot = loaded(&bench, &engine, "probe", &evil);
     let link = attach(&engine, hot, probe(), (60_750, &evil)).unwrap().record.id;
     engine.detach(link).unwrap();
-    let outcome = engine.limit_cpu(uid(&engine, hot), &of_breakpoints()).unwrap();
-    assert_eq!(outcome, CpuOutcome::Detached { links: 0 });
+    let outcome = engine.limit_cpu(&over_limit(&bench, &engine, hot)).unwrap();
+    assert_eq!(outcome, CpuOutcome::Ended);
     let refused = attach(&engine, hot, probe(), (60_750, &evil)).unwrap_err();
     assert!(matches!(refused, EngineError::Paused { why: PausedFor::Breakpoints, .. }), "{refused:?}");
 }
@@ -166,11 +165,11 @@ fn program_detached_before_each_window_ends_is_limited() {
         engine.detach(link).unwrap();
         let after = engine.read_cpu().unwrap();
         let over = excesses(&engine.cpu_between(&before, &after), WINDOW, limit_of);
-        let [(program, excess)] = &over[..] else { panic!("{over:?}") };
-        engine.limit_cpu(*program, excess).unwrap()
+        let [found] = &over[..] else { panic!("{over:?}") };
+        engine.limit_cpu(found).unwrap()
     };
-    assert_eq!(window(), CpuOutcome::Detached { links: 0 });
-    assert_eq!(window(), CpuOutcome::Detached { links: 0 }, "the first excess may be an accident");
+    assert_eq!(window(), CpuOutcome::Ended);
+    assert_eq!(window(), CpuOutcome::Ended, "the first excess may be an accident");
     let other = loaded(&bench, &engine, "bravo", &team);
     for program in [hot, other] {
         let refused = attach(&engine, program, bench.xdp(10), (4711, &team)).unwrap_err();
@@ -178,6 +177,84 @@ fn program_detached_before_each_window_ends_is_limited() {
     }
     bench.kernel.pass_time(MINUTE);
     attach(&engine, hot, bench.xdp(10), (4711, &team)).unwrap();
+}
+
+#[test]
+fn owner_that_unloads_before_each_window_ends_is_paused() {
+    let bench = bench();
+    let engine = bench.engine();
+    let team = Owner::Grant("team".to_owned());
+    // One that hardly runs, and one that a limit detached before, draw no attention to themselves.
+    let idle = loaded(&bench, &engine, "bravo", &team);
+    let limit = CpuLimit { share: CpuShare(50_000), action: CpuAction::Detach };
+    let limit_of = |owner: &Owner| (*owner == team).then_some(limit);
+    let window = || {
+        let before = engine.read_cpu().unwrap();
+        bench.kernel.ran(idle, 1);
+        for _ in 0..2 {
+            let hot = loaded(&bench, &engine, "alpha", &team);
+            attach(&engine, hot, bench.xdp(10), (4711, &team)).unwrap();
+            bench.kernel.ran(hot, u64::try_from(WINDOW.as_nanos()).unwrap() / 30);
+            engine.unload(hot).unwrap();
+        }
+        let after = engine.read_cpu().unwrap();
+        let over = excesses(&engine.cpu_between(&before, &after), WINDOW, limit_of);
+        let [found] = &over[..] else { panic!("{over:?}") };
+        engine.limit_cpu(found).unwrap()
+    };
+    assert_eq!(window(), CpuOutcome::Ended);
+    assert_eq!(window(), CpuOutcome::Ended, "the first excess may be an accident");
+    let refused = attach(&engine, idle, bench.xdp(10), (4711, &team)).unwrap_err();
+    assert_paused(&refused, "grant \"team\"", 60);
+}
+
+#[test]
+fn probe_that_its_owner_unloaded_in_time_begins_a_pause() {
+    let bench = bench();
+    let engine = bench.engine();
+    let evil = application("evil", "one");
+    let before = engine.read_cpu().unwrap();
+    let hot = loaded(&bench, &engine, "probe", &evil);
+    attach(&engine, hot, probe(), (60_750, &evil)).unwrap();
+    (0..200).for_each(|_| bench.kernel.ran(hot, 1));
+    engine.unload(hot).unwrap();
+    let uses = engine.cpu_between(&before, &engine.read_cpu().unwrap());
+    let [found] = &trap_excesses(&uses, WINDOW, of_breakpoints())[..] else { panic!("{uses:?}") };
+    assert_eq!(engine.limit_cpu(found).unwrap(), CpuOutcome::Ended);
+    let again = loaded(&bench, &engine, "probe", &application("evil", "two"));
+    let refused = attach(&engine, again, probe(), (60_750, &evil)).unwrap_err();
+    assert_paused(&refused, "namespace \"evil\"", 60);
+}
+
+#[test]
+fn program_unloaded_after_the_window_begins_a_pause() {
+    let bench = bench();
+    let engine = bench.engine();
+    let evil = application("evil", "one");
+    let hot = loaded(&bench, &engine, "probe", &evil);
+    attach(&engine, hot, probe(), (60_750, &evil)).unwrap();
+    let found = over_limit(&bench, &engine, hot);
+    engine.unload(hot).unwrap();
+    assert_eq!(engine.limit_cpu(&found).unwrap(), CpuOutcome::Ended);
+    let again = loaded(&bench, &engine, "probe", &evil);
+    assert_paused(&attach(&engine, again, probe(), (60_750, &evil)).unwrap_err(), "namespace \"evil\"", 60);
+}
+
+#[test]
+fn failed_attachment_by_root_ends_no_pause() {
+    let bench = bench();
+    let engine = bench.engine();
+    let evil = application("evil", "one");
+    let hot = loaded(&bench, &engine, "probe", &evil);
+    attach(&engine, hot, probe(), (60_750, &evil)).unwrap();
+    engine.limit_cpu(&over_limit(&bench, &engine, hot)).unwrap();
+    let packets = loaded(&bench, &engine, "alpha", &evil);
+    let AttachPoint::Xdp { priority, proceed_on, .. } = bench.xdp(10) else { panic!() };
+    let absent = AttachPoint::Xdp { interface: bench.interface("absent"), priority, proceed_on };
+    attach(&engine, packets, absent, (0, &evil)).unwrap_err();
+    assert_paused(&attach(&engine, hot, probe(), (60_750, &evil)).unwrap_err(), "namespace \"evil\"", 60);
+    attach(&engine, hot, probe(), (0, &evil)).unwrap();
+    attach(&engine, hot, probe(), (60_750, &evil)).unwrap();
 }
 
 #[test]
@@ -213,4 +290,67 @@ fn refused_loads_of_an_owner_are_verified_for_a_bounded_time() {
         load(&Owner::Root);
     }
     assert!(load(&Owner::Root).to_string().contains("R2 !read_ok"), "root is not limited");
+}
+
+/// A namespace without credit loads nothing.
+fn assert_credit_used(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>, owner: &Owner) {
+    let mut request = bench.request("programs", &["alpha"]);
+    request.owner = owner.clone();
+    let refused = engine.load(&request).unwrap_err();
+    assert!(matches!(refused, EngineError::Paused { why: PausedFor::Refusals, .. }), "{refused:?}");
+}
+
+#[test]
+fn valid_programs_of_a_refused_load_are_charged() {
+    let bench = bench();
+    let engine = bench.engine();
+    bench.kernel.refuse("bravo");
+    bench.kernel.verify_for(Duration::from_secs(12));
+    let evil = application("evil", "one");
+    let mut request = bench.request("programs", &["alpha", "bravo"]);
+    request.owner = evil.clone();
+    for _ in 0..2 {
+        let refused = engine.load(&request).unwrap_err();
+        assert!(!matches!(refused, EngineError::Paused { .. }), "{refused:?}");
+    }
+    assert_credit_used(&bench, &engine, &evil);
+    bench.kernel.pass_time(Duration::from_secs(240));
+    // Programs that stay are not charged.
+    for _ in 0..3 {
+        loaded(&bench, &engine, "alpha", &evil);
+    }
+}
+
+#[test]
+fn dry_runs_are_charged() {
+    let bench = bench();
+    let engine = bench.engine();
+    bench.kernel.verify_for(Duration::from_secs(12));
+    let evil = application("evil", "one");
+    for _ in 0..2 {
+        let mut load = bench.request("programs", &["alpha"]);
+        load.owner = evil.clone();
+        let outcome = engine
+            .dry_run(&DryRunRequest { load, attachments: Vec::new(), replaces: BTreeSet::new(), group: None })
+            .unwrap();
+        assert_eq!(outcome.programs.len(), 1);
+    }
+    assert_credit_used(&bench, &engine, &evil);
+}
+
+#[test]
+fn chains_that_the_verifier_refuses_are_charged() {
+    let bench = bench();
+    let engine = bench.engine();
+    let evil = application("evil", "one");
+    let alone = loaded(&bench, &engine, "bravo", &evil);
+    attach(&engine, alone, bench.xdp(10), (60_750, &evil)).unwrap();
+    let member = loaded(&bench, &engine, "alpha", &evil);
+    bench.kernel.refuse_longer_than(1);
+    bench.kernel.refuse_after(Duration::from_secs(30));
+    let refused = attach(&engine, member, bench.xdp(10), (60_750, &evil)).unwrap_err();
+    assert!(matches!(refused, EngineError::ChainRefused { .. }), "{refused:?}");
+    let refused = attach(&engine, member, bench.xdp(10), (60_750, &evil)).unwrap_err();
+    assert!(matches!(refused, EngineError::Paused { why: PausedFor::Refusals, .. }), "{refused:?}");
+    assert_credit_used(&bench, &engine, &evil);
 }

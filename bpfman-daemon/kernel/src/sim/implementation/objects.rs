@@ -203,6 +203,8 @@ impl KernelObjects for SimKernel {
                 });
             }
         };
+        let took = state.verification_time;
+        state.clock.since_boot += took;
         let log = match load.log {
             LogRequest::OnFailure
             | LogRequest::StackDepths
