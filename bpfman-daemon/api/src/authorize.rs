@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bpfman_model::{HeldNetns, Owner, Peer, TenantRules};
 use bpfman_proto::Method;
 use bpfmand_access::{AccessObject, AccessPolicy, AccessVerb, Allowed, Denial, DenialHint, GrantLimits};
-use bpfmand_engine::OwnedCounts;
+use bpfmand_engine::{CallersNetwork, OwnedCounts};
 use bpfmand_kernel::Kernel;
 use tonic::Status;
 
@@ -68,8 +68,19 @@ pub(crate) struct Permit {
     /// True if what allows it is for all applications, as the node agent's grant is.
     pub speaks_for_all: bool,
     pub reserved: CallPlaces,
-    /// The caller's network namespace, if the call is for a place in it.
+    /// The caller's network namespace, if the call is for a place in it: held until the call has acted.
     pub network: Option<HeldNetns>,
+}
+
+impl Permit {
+    /// Returns the work in the namespace of the call: what a path leads to is compared again where it is opened.
+    pub fn in_network<A, T, W: FnOnce(&A) -> T>(&self, work: W) -> impl FnOnce(&A) -> T + use<A, T, W> {
+        let network = self.network.clone();
+        move |api: &A| {
+            let inode = network.as_ref().map(|network| network.id().inode);
+            CallersNetwork::during(inode, || work(api))
+        }
+    }
 }
 
 /// Folders of network namespaces in which only root makes names.
@@ -122,6 +133,7 @@ impl<K: Kernel> Api<K> {
         audit::allowed_by(&by);
         audit::owner(&owner);
         let reserved = CallPlaces::default();
+        let is_own = objects.iter().any(AccessObject::is_in_callers_netns);
         Ok(Permit {
             uid: peer.uid,
             account: peer.account(),
@@ -130,7 +142,7 @@ impl<K: Kernel> Api<K> {
             tenant,
             speaks_for_all,
             reserved,
-            network: None,
+            network: peer.netns.filter(|_| is_own),
         })
     }
 
@@ -189,24 +201,26 @@ impl<K: Kernel> Api<K> {
         if most_programs.is_none() && most_links.is_none() {
             return Ok(());
         }
-        let check = |has: OwnedCounts| {
-            for (what, has, more, most) in
-                [("programs", has.programs, programs, most_programs), ("links", has.links, links, most_links)]
-            {
-                if more > 0 && most.is_some_and(|most| has + more > most) {
-                    return Err(status::too_large(format!(
-                        "{} has {has} {what} and wants {more} more; its grant allows {}: remove some, or have root raise \
-                         limits.{what} of the grant in policy.toml",
-                        owner,
-                        most.unwrap_or_default(),
-                    )));
-                }
+        let check = |has: OwnedCounts, others: OwnedCounts| {
+            let of_programs = ("programs", has.programs, others.programs, programs, most_programs);
+            let of_links = ("links", has.links, others.links, links, most_links);
+            for (what, has, others, more, most) in [of_programs, of_links] {
+                let Some(most) = most.filter(|most| more > 0 && has + others + more > *most) else {
+                    continue;
+                };
+                let others =
+                    if others == 0 { String::new() } else { format!(", makes {others} in other calls,") };
+                return Err(status::too_large(format!(
+                    "{owner} has {has} {what}{others} and wants {more} more; its grant allows {most}: remove some, or have \
+                     root raise limits.{what} of the grant in policy.toml",
+                )));
             }
             Ok(())
         };
-        let has = || self.engine.possessions_of(owner);
-        let reservations = self.reservations();
-        permit.reserved.hold(reservations.reserve(owner, OwnedCounts { programs, links }, has, check)?);
+        let reserved = self.engine.with_possessions_of(owner, |has| {
+            self.reservations().reserve(owner, OwnedCounts { programs, links }, |others| check(has, others))
+        })?;
+        permit.reserved.hold(reserved);
         Ok(())
     }
 

@@ -293,9 +293,7 @@ impl<K: Kernel> Api<K> {
             let named = targets(&attach.point);
             let mut objects = self.at_point(&attach.point, &named).await?;
             objects.extend(place(attach.point.priority(), &attach.order));
-            let is_own = objects.iter().any(AccessObject::is_in_callers_netns);
-            let network = audit::peer().filter(|_| is_own).and_then(|peer| peer.netns.clone());
-            Permit { network, ..self.authorize_programs([attach.program], objects)? }
+            self.authorize_programs([attach.program], objects)?
         };
         attach.owner = self.attachment_within(attach.program, &permit)?;
         attach.group = callers_group();

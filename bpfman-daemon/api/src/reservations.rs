@@ -1,10 +1,10 @@
 //! Programs and links that running calls are about to make: calls at the same time would each see room for their own.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bpfman_model::Owner;
-use bpfmand_engine::OwnedCounts;
+use bpfmand_engine::{OwnedCounts, ReservedObjects};
 
 #[derive(Debug, Default)]
 pub(crate) struct Reservations(Mutex<BTreeMap<Owner, OwnedCounts>>);
@@ -21,24 +21,58 @@ pub(crate) struct ReservedPlaces {
 pub(crate) struct CallPlaces(Arc<Mutex<Vec<ReservedPlaces>>>);
 
 impl CallPlaces {
+    fn lock(&self) -> MutexGuard<'_, Vec<ReservedPlaces>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn hold(&self, places: ReservedPlaces) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(places);
+        self.lock().push(places);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+}
+
+impl ReservedObjects for CallPlaces {
+    fn owners(&self) -> Vec<Owner> {
+        self.lock().iter().map(|places| places.owner.clone()).collect()
+    }
+
+    fn recorded(&self, owner: &Owner, more: OwnedCounts) {
+        if let Some(places) = self.lock().iter_mut().find(|places| places.owner == *owner) {
+            places.give_back(more);
+        }
+    }
+}
+
+impl ReservedPlaces {
+    fn give_back(&mut self, counts: OwnedCounts) {
+        let programs = counts.programs.min(self.counts.programs);
+        let links = counts.links.min(self.counts.links);
+        self.counts.programs -= programs;
+        self.counts.links -= links;
+        let mut all = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = all.get_mut(&self.owner) {
+            entry.programs = entry.programs.saturating_sub(programs);
+            entry.links = entry.links.saturating_sub(links);
+            if *entry == OwnedCounts::default() {
+                all.remove(&self.owner);
+            }
+        }
     }
 }
 
 impl Reservations {
-    /// Reserves places if `check` accepts the sum of those that the owner has and those that it is about to make.
+    /// Reserves places if `check` accepts those that running calls of the owner are about to make.
     pub(crate) fn reserve<E>(
         self: &Arc<Self>,
         owner: &Owner,
         counts: OwnedCounts,
-        has: impl FnOnce() -> OwnedCounts,
         check: impl FnOnce(OwnedCounts) -> Result<(), E>,
     ) -> Result<ReservedPlaces, E> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let reserved = all.get(owner).copied().unwrap_or_default();
-        let has = has();
-        check(OwnedCounts { programs: has.programs + reserved.programs, links: has.links + reserved.links })?;
+        check(all.get(owner).copied().unwrap_or_default())?;
         let entry = all.entry(owner.clone()).or_default();
         entry.programs += counts.programs;
         entry.links += counts.links;
@@ -48,14 +82,7 @@ impl Reservations {
 
 impl Drop for ReservedPlaces {
     fn drop(&mut self) {
-        let mut all = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = all.get_mut(&self.owner) {
-            entry.programs = entry.programs.saturating_sub(self.counts.programs);
-            entry.links = entry.links.saturating_sub(self.counts.links);
-            if *entry == OwnedCounts::default() {
-                all.remove(&self.owner);
-            }
-        }
+        self.give_back(self.counts);
     }
 }
 
@@ -69,15 +96,21 @@ mod tests {
         let owner = Owner::User(7);
         let one = OwnedCounts { programs: 1, links: 0 };
         let reserve = |owner: &Owner| {
-            let within = |sum: OwnedCounts| if sum.programs < 3 { Ok(()) } else { Err(sum.programs) };
-            all.reserve(owner, one, || one, within)
+            let within = |sum: OwnedCounts| if sum.programs < 2 { Ok(()) } else { Err(sum.programs) };
+            all.reserve(owner, one, within)
         };
         let (first, second) = (reserve(&owner).unwrap(), reserve(&owner).unwrap());
-        assert_eq!(reserve(&owner).unwrap_err(), 3);
+        assert_eq!(reserve(&owner).unwrap_err(), 2);
         assert!(reserve(&Owner::User(8)).is_ok());
         drop(first);
         drop(reserve(&owner).unwrap());
-        drop(second);
+        let call = CallPlaces::default();
+        call.hold(second);
+        call.recorded(&Owner::User(8), one);
+        assert!(!all.0.lock().unwrap().is_empty());
+        call.recorded(&owner, OwnedCounts { programs: 9, links: 9 });
+        assert_eq!(*all.0.lock().unwrap(), BTreeMap::new(), "recorded places are counted where they are");
+        drop(call);
         assert_eq!(*all.0.lock().unwrap(), BTreeMap::new());
     }
 }

@@ -16,7 +16,7 @@ use bpfman_proto::ext::v1::bpfman_radar_server::BpfmanRadarServer;
 use bpfman_proto::ext::v1::bpfman_sessions_server::BpfmanSessionsServer;
 use bpfman_proto::v1::bpfman_server::BpfmanServer;
 use bpfmand_access::AccessPolicy;
-use bpfmand_engine::{CallersNetwork, Engine, EngineError, FiguresCache, FreezeExemption, Images};
+use bpfmand_engine::{Engine, EngineError, FiguresCache, FreezeExemption, Images, RecordedCounts};
 use bpfmand_journal::Journal;
 use bpfmand_kernel::Kernel;
 use tokio::net::UnixListener;
@@ -323,14 +323,14 @@ impl<K: Kernel> Api<K> {
         self.gate.check()?;
         let place = self.threads.shares.enter(permit).await?;
         let exemption = if permit.uid == 0 { FreezeExemption::NotRoots } else { FreezeExemption::None };
-        let (reserved, network) = (permit.reserved.clone(), permit.network.clone());
+        let reserved = permit.reserved.clone();
         let work = move |api: &Self| {
-            let (_place, _reserved) = (place, reserved);
+            let _place = place;
             let _inside = api.gate.enter()?;
-            let inode = network.as_ref().map(|network| network.id().inode);
-            CallersNetwork::during(inode, || exemption.during(|| work(api)))
+            let work = || exemption.during(|| work(api));
+            if reserved.is_empty() { work() } else { RecordedCounts::during(Arc::new(reserved), work) }
         };
-        self.work(&self.threads.changes, work).await
+        self.work(&self.threads.changes, permit.in_network(work)).await
     }
 
     pub(crate) fn reservations(&self) -> &Arc<Reservations> {
@@ -354,19 +354,19 @@ impl<K: Kernel> Api<K> {
     /// Runs a read that waits for no hook and no program. Changes, and calls that wait, do not use its threads.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
-        _permit: &Permit,
+        permit: &Permit,
         work: impl FnOnce(&Self) -> Result<T, Status> + Send + 'static,
     ) -> Result<T, Status> {
-        self.work(&self.threads.reads, work).await
+        self.work(&self.threads.reads, permit.in_network(work)).await
     }
 
     /// Runs a read that may wait for a change of one hook, or of the image cache.
     pub(crate) async fn view<T: Send + 'static>(
         &self,
-        _permit: &Permit,
+        permit: &Permit,
         work: impl FnOnce(&Self) -> Result<T, Status> + Send + 'static,
     ) -> Result<T, Status> {
-        self.work(&self.threads.views, work).await
+        self.work(&self.threads.views, permit.in_network(work)).await
     }
 
     async fn work<T: Send + 'static>(

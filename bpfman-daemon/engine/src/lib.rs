@@ -78,6 +78,7 @@ pub use engine::freeze_exemption::FreezeExemption;
 pub use engine::held_network::HookChanges;
 pub use engine::kernel_types::KernelTypes;
 pub use engine::objects::{EbpfObject, LinkAhead, LinkPrograms, ReadHere, ReadObjects};
+pub use engine::recorded_counts::{RecordedCounts, ReservedObjects};
 pub use engine::steps::{NoObserver, StepObserver};
 pub use engine::swap_counts::ChainSwaps;
 pub use engine::{

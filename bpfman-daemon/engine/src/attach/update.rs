@@ -16,7 +16,7 @@ use crate::order::check_intent;
 use crate::order::tcx::TRIES;
 use crate::state::check_metadata;
 use crate::state::records::{Entry, LinkRecord};
-use crate::{Engine, EngineError};
+use crate::{CallersNetwork, Engine, EngineError};
 
 /// Changes of a link. Fields that are none stay unchanged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +84,7 @@ impl<K: Kernel> Engine<K> {
     pub fn update_link(&self, request: &UpdateLinkRequest) -> Result<(Outcome, LinkDetails), EngineError> {
         let _operation = self.begin()?;
         let (old, _held) = self.lock_link(request.link).ok_or(EngineError::NoLink(request.link))?;
+        CallersNetwork::ensure(old.home())?;
         let new = Arc::new(self.changed(&old, request)?);
         if *new == *old {
             return Ok((Outcome::Unchanged, self.held_link(old.id)?));

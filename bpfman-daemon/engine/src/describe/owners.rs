@@ -20,6 +20,12 @@ impl State {
     fn owner_of(&self, link: &LinkRecord) -> Option<Owner> {
         Some(link.owner(self.programs.get(&link.program)?))
     }
+
+    pub fn possessions_of(&self, owner: &Owner) -> OwnedCounts {
+        let programs = self.programs.values().filter(|program| program.owner() == *owner).count();
+        let links = self.links.values().filter(|link| self.owner_of(link).as_ref() == Some(owner)).count();
+        OwnedCounts { programs: programs as u64, links: links as u64 }
+    }
 }
 
 impl<K: Kernel> Engine<K> {
@@ -64,11 +70,9 @@ impl<K: Kernel> Engine<K> {
         matching.owner.clone().or_else(|| Some(state.programs.get(&matching.program)?.owner()))
     }
 
-    /// Returns the numbers of objects of an owner.
-    pub fn possessions_of(&self, owner: &Owner) -> OwnedCounts {
+    /// Passes the numbers of objects of an owner, which do not change while `judge` runs: it must call no engine.
+    pub fn with_possessions_of<T>(&self, owner: &Owner, judge: impl FnOnce(OwnedCounts) -> T) -> T {
         let state = self.state();
-        let programs = state.programs.values().filter(|program| program.owner() == *owner).count();
-        let links = state.links.values().filter(|link| state.owner_of(link).as_ref() == Some(owner)).count();
-        OwnedCounts { programs: programs as u64, links: links as u64 }
+        judge(state.possessions_of(owner))
     }
 }

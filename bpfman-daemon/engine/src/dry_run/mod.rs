@@ -23,7 +23,7 @@ use crate::load::record::LoadRecorder;
 use crate::load::struct_ops::check_own;
 use crate::state::budget_record::ProgramBudget;
 use crate::state::records::{LinkRecord, ProgramRecord, SourceRecord};
-use crate::{Engine, EngineError};
+use crate::{CallersNetwork, Engine, EngineError};
 
 /// Maximum number of attachments in a dry run: a node has a few hundred interfaces.
 const MAX_ATTACHMENTS: usize = 1024;
@@ -280,7 +280,9 @@ impl<K: Kernel> Engine<K> {
             )));
         }
         if let Some((interface, kind)) = attachment.point.hook() {
-            return Ok(Some((self.kernel.find_hook(interface, kind)?, interface.clone())));
+            let key = self.kernel.find_hook(interface, kind)?;
+            CallersNetwork::ensure(key.netns.id())?;
+            return Ok(Some((key, interface.clone())));
         }
         // Looking up a target makes the same calls as attaching.
         let guard = self.guard_of_link(record, &attachment.point, group)?;

@@ -1,5 +1,5 @@
-//! Network namespace that the current thread may attach in: its name was compared with the caller's own, and may lead elsewhere
-//! when it is opened.
+//! Network namespace that the current call may act in: its name was compared with the caller's own, and may lead elsewhere when
+//! it is opened.
 
 use std::cell::Cell;
 
@@ -24,7 +24,7 @@ impl Drop for Former {
 }
 
 impl CallersNetwork {
-    /// Runs `work`, which attaches in the namespace with this inode only.
+    /// Runs `work`, which acts at hooks of the namespace with this inode only.
     pub fn during<T>(inode: Option<u64>, work: impl FnOnce() -> T) -> T {
         let _former = Former(INODE.replace(inode));
         work()

@@ -6,6 +6,7 @@ use bpfmand_store::{CommitOutcome, StoreError};
 use super::Engine;
 use crate::EngineError;
 use crate::engine::orphaned_maps::UsedMaps;
+use crate::engine::recorded_counts::RecordedCounts;
 use crate::state::{Change, Changes, Committed, RecordKey, Written, encode, records};
 
 const RESERVE: u64 = 1024;
@@ -63,8 +64,10 @@ impl<K: Kernel> Engine<K> {
                     _ => None,
                 }));
                 changes.all.iter().for_each(|change| state.note_senders(change));
-                let ended = changes.all.into_iter().filter_map(|change| state.apply(change));
-                committed.ended.extend(ended);
+                RecordedCounts::applying(&mut state, |state| {
+                    let ended = changes.all.into_iter().filter_map(|change| state.apply(change));
+                    committed.ended.extend(ended);
+                });
                 self.left_maps.remember(used_maps, &state);
                 state.ending_filters.extend(ending_filters);
                 for key in &written.keys {

@@ -28,6 +28,7 @@ pub mod overlay;
 pub mod pin_finding;
 mod pins;
 mod preorder_links;
+pub mod recorded_counts;
 mod recovery_report;
 pub mod steps;
 pub mod stored_texts;

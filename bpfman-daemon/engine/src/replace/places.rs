@@ -7,7 +7,7 @@ use bpfmand_kernel::Kernel;
 
 use super::lock::Locked;
 use crate::state::records::LinkRecord;
-use crate::{Engine, EngineError};
+use crate::{CallersNetwork, Engine, EngineError};
 
 /// Attachments for which a caller is authorized to run a new version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +26,7 @@ impl<K: Kernel> Engine<K> {
         allowed: Option<&AllowedPlaces>,
     ) -> Result<(), EngineError> {
         let Some(allowed) = allowed else { return Ok(()) };
+        locked.links.iter().try_for_each(|link| CallersNetwork::ensure(link.home()))?;
         let replaced = |uid| locked.old.iter().find(|old| old.uid == uid);
         let of_allowed = |matching: MatchingId| allowed.matchings.contains(&matching);
         let is_new =

@@ -11,7 +11,7 @@ use bpfmand_kernel::{FoundNamespace, Kernel, KernelError, SearchOnce};
 use crate::state::namespace_number::NamespaceNumber;
 use crate::state::records::{HookRecord, LinkRecord};
 use crate::state::{HookPresence, Standing};
-use crate::{Engine, EngineError};
+use crate::{CallersNetwork, Engine, EngineError};
 
 const MAX_END: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(200);
@@ -81,6 +81,12 @@ impl<K: Kernel> Engine<K> {
 
     /// Finds the hook that a user names: by the path, or, if it leads nowhere, by the only recorded hook of that name.
     pub(crate) fn hook_by_name(&self, interface: &Interface, kind: HookKind) -> Result<HookKey, EngineError> {
+        let key = self.named_hook(interface, kind)?;
+        CallersNetwork::ensure(key.netns.id())?;
+        Ok(key)
+    }
+
+    fn named_hook(&self, interface: &Interface, kind: HookKind) -> Result<HookKey, EngineError> {
         let error = match self.kernel.find_hook(interface, kind) {
             Err(error @ KernelError::NoNamespace { .. }) => error,
             found => return Ok(found?),

@@ -117,6 +117,12 @@ impl LinkRecord {
         })
     }
 
+    /// Returns the network namespace that it is attached in, or waits in; `None` outside of networks.
+    #[must_use]
+    pub fn home(&self) -> Option<NetnsId> {
+        self.hook.and_then(|key| key.netns.id()).or(self.waits_in).or(self.namespace)
+    }
+
     /// Returns the verdicts after which the chain continues, as bits; for a shadow all, including those without a bit.
     #[must_use]
     pub fn proceeds_on(&self) -> u32 {

@@ -8,7 +8,7 @@ use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimOptions;
 
 use crate::bench::{Ask as _, Bench};
-use crate::namespaces::{INGRESS, Sim, follow, leave_name};
+use crate::namespaces::{INGRESS, Sim, follow, hide, leave_name, state_of};
 
 fn without_cookies() -> Sim {
     let current = SimOptions::default();
@@ -69,4 +69,28 @@ fn filter_of_an_ended_namespace_is_put_into_no_other() {
 #[test]
 fn filter_of_a_namespace_held_since_a_start_goes_nowhere_else() {
     stays_out_of_the_next(true);
+}
+
+/// Another process keeps it by a descriptor: nothing leads to it, and it has not ended.
+#[test]
+fn namespace_of_a_descriptor_alone_is_unreachable_until_it_ends() {
+    let with_cookies = Bench { tc_by_clsact: true, ..crate::simulated::bench() };
+    for bench in [without_cookies(), with_cookies] {
+        let engine = bench.engine();
+        let tango = engine.loads(&bench.request("programs", &["tango"]))[0];
+        let link = engine.attached(tango, bench.tc(INGRESS, 1));
+        engine.hold_namespaces().unwrap();
+        let home = hide(&bench);
+        // The daemon's own descriptor counts as little as that of another process.
+        for _ in 0..2 {
+            assert_eq!(state_of(&engine, link).name(), "unreachable");
+            engine.hold_namespaces().unwrap();
+        }
+        engine.check_all();
+        assert_eq!(state_of(&engine, link).name(), "unreachable");
+        assert_eq!(bench.kernel.snapshot().filters.len(), 1, "it still runs");
+        bench.kernel.end_namespace(home);
+        engine.hold_namespaces().unwrap();
+        assert_eq!(state_of(&engine, link).name(), "gone");
+    }
 }

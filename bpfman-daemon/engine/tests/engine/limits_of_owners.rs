@@ -1,12 +1,14 @@
 //! Limits per owner: memory of maps, and attachments by pattern.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bpfman_model::{
     AttachRequest, InterfaceMatch, LoadRequest, MapId, MatchRequest, Owner, OwningApplication, ProgramId,
     Reason,
 };
-use bpfmand_engine::{Engine, EngineError, EngineOptions};
+use bpfmand_engine::{
+    Engine, EngineError, EngineOptions, OwnedCounts, RecordedCounts, ReservedObjects, StepObserver,
+};
 use bpfmand_kernel::KernelObjects as _;
 use bpfmand_kernel::sim::SimKernel;
 
@@ -199,4 +201,54 @@ fn attachments_of_owners_leave_room_for_the_machine() {
     assert_eq!(until_refused(&Owner::User(4712)).0, 0, "of all these owners");
     attach(&Owner::Application(OwningApplication::parse(None, "wall").unwrap())).unwrap();
     assert_eq!(until_refused(&Owner::Root).0, 255);
+}
+
+#[derive(Default)]
+struct Reserved(Mutex<OwnedCounts>);
+
+impl ReservedObjects for Reserved {
+    fn owners(&self) -> Vec<Owner> {
+        vec![Owner::Grant("team".to_owned())]
+    }
+
+    fn recorded(&self, _: &Owner, more: OwnedCounts) {
+        let mut all = self.0.lock().unwrap();
+        all.programs += more.programs;
+        all.links += more.links;
+    }
+}
+
+/// Counts what is given back when the record of an operation is written, long before its answer.
+struct AtRecord(Arc<Reserved>, Mutex<Vec<(&'static str, OwnedCounts)>>);
+
+impl StepObserver for AtRecord {
+    fn before(&self, operation: &'static str, step: &'static str) {
+        if step == "move into place" {
+            self.1.lock().unwrap().push((operation, *self.0.0.lock().unwrap()));
+        }
+    }
+}
+
+#[test]
+fn reserved_objects_are_given_back_as_they_are_recorded() {
+    let bench = bench();
+    let reserved = Arc::new(Reserved::default());
+    let seen = Arc::new(AtRecord(Arc::clone(&reserved), Mutex::default()));
+    let engine = bench.watched(Arc::clone(&seen) as Arc<dyn StepObserver>);
+    let others = engine.load(&of("grant:other", bench.request("programs", &["alpha"]))).unwrap();
+    RecordedCounts::during(Arc::clone(&reserved) as Arc<dyn ReservedObjects>, || {
+        engine.load(&of("grant:other", bench.request("programs", &["alpha"]))).unwrap();
+        let two = engine.load(&of("grant:team", bench.request("programs", &["alpha", "bravo"]))).unwrap();
+        engine.attached(two.programs[0].id, bench.xdp(10));
+        engine.unload(others.programs[0].id).unwrap();
+    });
+    engine.load(&of("grant:team", bench.request("programs", &["alpha"]))).unwrap();
+    let count = |programs, links| OwnedCounts { programs, links };
+    let of_loads = [count(0, 0), count(0, 0), count(2, 0), count(2, 0)];
+    let seen = seen.1.lock().unwrap();
+    let loads: Vec<_> = seen.iter().filter(|(of, _)| *of == "load").map(|(_, count)| *count).collect();
+    assert_eq!(loads, of_loads, "{seen:?}");
+    assert_eq!(*reserved.0.lock().unwrap(), count(2, 0), "the link is root's");
+    let owned = engine.with_possessions_of(&Owner::Grant("team".to_owned()), |owned| owned);
+    assert_eq!(owned, count(3, 0));
 }

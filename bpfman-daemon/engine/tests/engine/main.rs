@@ -14,6 +14,7 @@ mod bench;
 mod break_glass;
 mod budgets;
 mod bytecode;
+mod callers_networks;
 mod cases;
 mod chains;
 mod chains_under_faults;
