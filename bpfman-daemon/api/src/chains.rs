@@ -285,9 +285,10 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         audit::object(format_args!("program {} at {point} {:?}", request.attach.program, request.interfaces));
         let permit = self.authorize_match(&mut request)?;
         self.admit_match(&permit, &request.interfaces).await?;
+        let most = permit.limits.links;
         let matching = self
             .change(&permit, move |api| {
-                let matching = api.engine.attach_matching(&request).map_err(fail)?;
+                let matching = api.engine.attach_matching_within(&request, most).map_err(fail)?;
                 Ok(chains_show::matching(matching, &api.paths.fs))
             })
             .await?;

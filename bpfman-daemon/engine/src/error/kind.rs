@@ -62,6 +62,7 @@ impl EngineError {
             | Self::HeldByOurs { .. }
             | Self::StrayAtHook { .. }
             | Self::MaxMatchings { .. }
+            | Self::MaxLinks { .. }
             | Self::Interference(_)
             | Self::MembersChange { .. }
             | Self::NewMember { .. }

@@ -215,6 +215,14 @@ pub enum EngineError {
         /// The most of them.
         limit: usize,
     },
+    /// An owner has as many links as its grant allowed to the attachment to matching interfaces.
+    #[error("{of} has as many links as its grant allows, {most}")]
+    MaxLinks {
+        /// The owner.
+        of: String,
+        /// Limit of the grant.
+        most: u64,
+    },
     /// Programs of an owner took too much.
     #[error("{of}: {} again in {} s", .why.excess(), .left.as_secs().max(1))]
     Paused {

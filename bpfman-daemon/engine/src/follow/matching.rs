@@ -26,9 +26,18 @@ const MAX_OF_OWNER: usize = 256;
 impl<K: Kernel> Engine<K> {
     /// Attaches a program to every interface that matches, now and later. Failures for single ones are retried.
     pub fn attach_matching(&self, request: &MatchRequest) -> Result<MatchingDetails, EngineError> {
+        self.attach_matching_within(request, None)
+    }
+
+    /// Does the same, as long as the owner has fewer links than this.
+    pub fn attach_matching_within(
+        &self,
+        request: &MatchRequest,
+        most_links: Option<u64>,
+    ) -> Result<MatchingDetails, EngineError> {
         crate::attach::check(&request.attach)?;
         let _operation = self.begin()?;
-        let id = self.record_matching(request)?;
+        let id = self.record_matching(request, most_links)?;
         for netns in self.namespaces_of(&request.interfaces) {
             match self.follow_interfaces(netns.as_deref()) {
                 Ok(_) | Err(EngineError::Kernel(KernelError::NoNamespace { .. })) => {}
@@ -40,7 +49,11 @@ impl<K: Kernel> Engine<K> {
         self.describe_matching(id)
     }
 
-    fn record_matching(&self, request: &MatchRequest) -> Result<MatchingId, EngineError> {
+    fn record_matching(
+        &self,
+        request: &MatchRequest,
+        most_links: Option<u64>,
+    ) -> Result<MatchingId, EngineError> {
         let (_program_lock, program) = self.lock_program(request.attach.program)?;
         let point = &request.attach.point;
         if !point.admits(program.program_type) {
@@ -73,6 +86,7 @@ impl<K: Kernel> Engine<K> {
             metadata: request.attach.metadata.clone(),
             owner: Some(request.attach.owner.clone()),
             ends: self.deadline(request.attach.ttl)?,
+            most_links,
             counts_on: None,
         };
         let mut changes = Changes::default();
@@ -80,6 +94,7 @@ impl<K: Kernel> Engine<K> {
         changes.all.extend(self.forgiven(program.uid));
         self.step("attach matching", "record");
         self.commit(changes)?;
+        self.end_pause_by(&program, is_root);
         Ok(id)
     }
 
@@ -94,7 +109,6 @@ impl<K: Kernel> Engine<K> {
         let own = MapGroup::of(&request.attach.owner, &metadata);
         if own.is_unlimited() {
             return Ok(());
-        self.end_pause_by(&program, is_root);
         }
         let (mut of_owner, mut of_owners) = (0, 0);
         for matching in state.matchings.values() {
@@ -226,7 +240,8 @@ impl<K: Kernel> Engine<K> {
         Ok(matches!(standing, Standing::Gone | Standing::Waiting | Standing::Lost { .. }))
     }
 
-    /// Refuses a link of an ended matching, or of a program that is there already. The caller holds the locks.
+    /// Refuses a link of an ended matching, of an owner that has as many as it may, or of a program that is there already. The
+    /// caller holds the locks.
     pub(crate) fn ensure_not_there(
         &self,
         matching: MatchingId,
@@ -235,14 +250,20 @@ impl<K: Kernel> Engine<K> {
         interface: &Interface,
     ) -> Result<(), EngineError> {
         let state = self.state();
-        if !state.matchings.contains_key(&matching) {
+        let Some(record) = state.matchings.get(&matching) else {
             return Err(EngineError::NoMatching(matching));
-        }
+        };
         match already_there(&state, program.uid, key) {
             Some(link) => {
                 Err(EngineError::AlreadyThere { program: program.id, hook: key.kind.at(interface), link })
             }
-            None => Ok(()),
+            None => {
+                let owner = record.owner.clone().unwrap_or_else(|| program.owner());
+                match record.most_links.filter(|most| state.possessions_of(&owner).links >= *most) {
+                    Some(most) => Err(EngineError::MaxLinks { of: owner.to_string(), most }),
+                    None => Ok(()),
+                }
+            }
         }
     }
 }

@@ -198,6 +198,9 @@ pub struct MatchingRecord {
     /// Time at which the attachment and its links end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends: Option<Deadline>,
+    /// Limit of all links of its owner, by the grant that allowed the attachment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most_links: Option<u64>,
     /// Proceed-on set of shadows, on disk only, as for links.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counts_on: Option<ProceedOn>,
