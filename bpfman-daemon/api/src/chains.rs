@@ -257,7 +257,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         let (interface, kind) = parse::hook(request.into_inner().hook)?;
         audit::hook(&interface, kind);
         let (permit, members) = self.authorize_hook(&interface, kind).await?;
-        member_timing::stream(self, &permit, (interface, kind), members).await.map(Response::new)
+        member_timing::stream(self, permit, (interface, kind), members).await.map(Response::new)
     }
 
     async fn adopt(&self, request: Request<wire::AdoptRequest>) -> Reply<wire::ChainAttachResponse> {
