@@ -352,6 +352,23 @@ fn a_grants_lsm_program_sees_the_callers_control_group_alone() {
     team.assert_sees_its_group("lsm:on_lsm:file_open", 7, "lsm", Target::open);
 }
 
+/// The hook's own answer is not 0: with 0, nothing would set the name.
+#[test]
+fn guarded_lsm_program_answers_no_hook_in_place_of_the_kernel() {
+    let cookies = "cookies of trampolines";
+    if lacks("lsm", "sample_lsm", &test_name()) || is_older_than((6, 0), cookies, &test_name()) {
+        return;
+    }
+    let mut team = Team::new("types = [\"lsm\"]");
+    let id = team.probe("lsm:on_lsm:task_prctl");
+    team.run(&format!("attach {id} lsm")).success();
+    let name = || fs::read_to_string("/proc/thread-self/comm").unwrap();
+    let former = name();
+    rustix::thread::set_name(c"renamed").unwrap();
+    assert_eq!(name(), "renamed\n", "it was {former}");
+    team.ours.call();
+}
+
 #[test]
 fn grant_excludes_types_that_reach_the_kernel_unless_named() {
     let team = Team::new("");

@@ -1,6 +1,7 @@
 //! Attacks by callers and tenants through released interfaces, one test each, by class. What counts is the effect:
 //! packets, contents of maps, processes and objects.
 
+mod dodges;
 mod identity;
 mod names;
 mod odd_requests;

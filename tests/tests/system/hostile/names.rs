@@ -7,8 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1::attach_info::Info;
 use bpfman_proto::v1::{BpfmanProgramType as Type, LoadRequest};
+use bpfman_tests::control_group::Group;
 use bpfman_tests::network::INTERFACE;
 use bpfman_tests::requests::{attach, load, pairs, uprobe, xdp};
 use bpfman_tests::target::{self, Target};
@@ -299,4 +301,66 @@ fn volume_names_an_application_of_another_namespace() {
         node.assert_absent("pod");
     }
     node.csi().publish(asked("shop", "telling", "hits")).unwrap();
+}
+
+#[test]
+fn path_of_a_group_leads_out_of_the_one_that_the_grant_names() {
+    let (own, other) = (Group::new("eves-group"), Group::new("other-group"));
+    let targets = format!("types = [\"cgroup_sock_addr\"]\ntargets = [\"cgroup:{}*\"]", own.path);
+    let daemon = daemon(policy(&targets));
+    let file = object(&daemon, "points").display().to_string();
+    let loaded = daemon.bpfman_as(EVE, &format!("load file -p {file} --programs cgroup_sock_addr:forbid -q"));
+    let program = loaded.success();
+    let program = program.trim();
+    let name = other.path.trim_start_matches('/');
+    for path in [
+        other.path.clone(),
+        format!("{}/../{name}", own.path),
+        format!("{}/./../{name}", own.path),
+        format!("{}//..//{name}", own.path),
+        format!("{}/../{name}/", own.folder.display()),
+        format!("/proc/self/root{}/../{name}", own.folder.display()),
+        format!("{}/../../..{}", own.folder.display(), other.folder.display()),
+    ] {
+        let answer = daemon.bpfman_as(EVE, &format!("attach {program} cgroup --path {path}"));
+        assert_ne!(answer.code, 0, "{path}: {answer:?}");
+        assert!(other.connects(), "{path}: {answer:?}");
+    }
+    daemon.bpfman_as(EVE, &format!("attach {program} cgroup --path {}", own.path)).success();
+    assert!(!own.connects() && other.connects());
+}
+
+#[test]
+fn selector_matches_interfaces_beyond_the_pattern_of_the_grant() {
+    let network = Network::new();
+    let far = network.far.path().display().to_string();
+    let daemon = daemon(policy("hooks = [\"xdp:eve*\"]"));
+    let program = u32::try_from(load_as(&daemon, EVE)).unwrap();
+    for names in [
+        &["*"][..],
+        &["e*"],
+        &["[!x]*"],
+        &["?*"],
+        &["eve*", "*"],
+        &["eve[!0-9]*", INTERFACE],
+        &["*eve*"],
+        &["ev[e-z]*"],
+        &["eve\\*", "te?t*"],
+        &[],
+    ] {
+        let request = ext::AttachMatchingRequest {
+            program_id: program,
+            attach: attach(program, xdp(&network.far.path(), "", 20, &[])).attach,
+            r#match: Some(ext::InterfaceMatch {
+                names: names.iter().map(|name| (*name).to_owned()).collect(),
+                netns: vec![far.clone()],
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let answer = as_eve(&daemon, |wire| wire.attach_matching(request));
+        assert!(answer.is_err(), "{names:?}: {answer:?}");
+    }
+    let state = daemon.state();
+    assert!(state.links.is_empty(), "{state:?}");
 }

@@ -4,19 +4,22 @@ use std::fs;
 use std::process::Command;
 
 use bpfman_proto::ext::v1 as ext;
+use bpfman_proto::ext::v1::adopt_request::What;
 use bpfman_proto::ext::v1::bpfman_ext_client::BpfmanExtClient;
 use bpfman_proto::ext::v1::bpfman_map_entries_client::BpfmanMapEntriesClient;
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_tests::network::INTERFACE;
-use bpfman_tests::requests::{attach, file, load, tracepoint, xdp};
+use bpfman_tests::registry::Registry;
+use bpfman_tests::requests::{attach, file, image, load, tracepoint, xdp};
 use bpfman_tests::target::Target;
 use bpfman_tests::traffic::Traffic;
 use bpfman_tests::wait::until;
-use bpfman_tests::{Outcome, compile, kernel};
+use bpfman_tests::{Daemon, Launch, Network, Outcome, compile, kernel};
 
 use super::{Watching, calls_as, connected};
 use crate::equipment::Program;
 use crate::grants::load_as;
+use crate::images::publish;
 use crate::over_others::{Bench, EVE, id};
 use crate::rights::as_user::as_user;
 
@@ -286,4 +289,85 @@ fn number_of_another_kind_reaches_no_object() {
         }
     });
     assert_eq!(bench.daemon.state(), before);
+}
+
+/// A path of the caller is no pin of the caller.
+#[test]
+fn pin_of_root_is_adopted_by_a_path_of_the_caller() {
+    let bench = Bench::new("allow = [\"read\", \"adopt\", \"attach\"]\n");
+    let (stranger, network) = (Daemon::start(), Network::new());
+    let theirs = Program::member(&stranger.wire(), "xdp_member", Type::Xdp, 1, 2);
+    let at = attach(theirs.id, xdp(&network.far.path(), INTERFACE, 10, &[]));
+    stranger.wire().attach(at).unwrap();
+    let link = stranger.bpfman("list links -o json").json()["links"][0].take();
+    let pin = std::path::PathBuf::from(link["pin_path"].as_str().unwrap());
+    let alias = bench.daemon.path("eves-pin");
+    std::os::unix::fs::symlink(&pin, &alias).unwrap();
+    std::os::unix::fs::lchown(&alias, Some(EVE), Some(EVE)).unwrap();
+    let through = format!("/proc/self/root{}", pin.display());
+    let socket = bench.daemon.socket();
+    let kernel_link = u32::try_from(link["kernel_link_id"].as_u64().unwrap()).unwrap();
+    let before = bench.daemon.state();
+    for what in [
+        What::KernelLinkId(kernel_link),
+        What::PinPath(pin.display().to_string()),
+        What::PinPath(alias.display().to_string()),
+        What::PinPath(through),
+    ] {
+        let request = ext::AdoptRequest {
+            what: Some(what.clone()),
+            iface: INTERFACE.to_owned(),
+            netns: network.far.path().display().to_string(),
+            ..Default::default()
+        };
+        let answer = calls_as(EVE, &socket, |wire| wire.adopt(request));
+        assert!(answer.is_err(), "{what:?}: {answer:?}");
+    }
+    assert_eq!(bench.daemon.state(), before);
+    let traffic = Traffic::new(&network);
+    assert_eq!((traffic.send(3), theirs.hits()), (3, 3));
+}
+
+/// Bytecode in the cache, of a registry that asks for a password.
+#[test]
+fn private_image_in_the_cache_is_taken_without_its_password() {
+    let open = Registry::start();
+    let closed = open.with_password();
+    let policy = format!(
+        "mode = \"off\"\n[[grants]]\nname = \"eve\"\nusers = [{EVE}]\nallow = [\"read\", \"load\", \"attach\", \"replace\"]\n"
+    );
+    let daemon = Daemon::start_with(&Launch { policy, ..Launch::default() });
+    daemon.open_to_users();
+    publish(&daemon, &open.image("team/private:1"), "chain");
+    publish(&daemon, &open.image("team/public:1"), "chain");
+    let name = closed.image("team/private:1");
+    daemon.bpfman(&format!("image pull -i {name} --registry-auth YW5uOnMzY3JldDp3b3Jk")).success();
+    let own = daemon.bpfman_as(
+        EVE,
+        &format!("load image -i {} --programs xdp:xdp_member -q", open.image("team/public:1")),
+    );
+    let own = own.success().trim().to_owned();
+    let before = daemon.state();
+    for line in [
+        format!("load image -i {name} -p IfNotPresent --programs xdp:xdp_member"),
+        format!("load image -i {name} -p Never --programs xdp:xdp_member"),
+        format!("image pull -i {name} -p IfNotPresent"),
+        format!("replace {own} image -i {name} -p Never"),
+    ] {
+        daemon.bpfman_as(EVE, &line).fails(4, &["team/private"]);
+    }
+    let sent = |want_object| {
+        let request = ext::PullRequest { image: Some(image(&name, 1)), want_object };
+        as_user(EVE, || {
+            connected(&daemon.socket(), |channel| async {
+                let mut stream = BpfmanExtClient::new(channel).pull(request).await?.into_inner();
+                while stream.message().await?.is_some() {}
+                Ok::<(), tonic::Status>(())
+            })
+        })
+    };
+    for want_object in [false, true] {
+        assert!(sent(want_object).is_err(), "{want_object}");
+    }
+    assert_eq!(daemon.state(), before);
 }

@@ -55,6 +55,15 @@ async fn begun<T: Debug>(stream: Response<Streaming<T>>) -> Result<String, Statu
     first.map_or(Ok(String::new()), |first| first.map(|first| format!("{first:?}")))
 }
 
+/// Returns the last message of a stream that ends without its client.
+async fn ended<T: Debug>(stream: Response<Streaming<T>>) -> Result<String, Status> {
+    let (mut stream, mut last) = (stream.into_inner(), String::new());
+    while let Some(message) = stream.message().await? {
+        last = format!("{message:?}");
+    }
+    Ok(last)
+}
+
 impl Called {
     pub async fn load(self, request: v1::LoadRequest) -> Result<v1::LoadResponse, Status> {
         BpfmanClient::new(self.0).load(request).await.map(Response::into_inner)
@@ -161,7 +170,7 @@ async fn extended(mut client: BpfmanExtClient<Channel>, name: &str, on: &Things)
             .map(shown),
         "Pull" => {
             let request = ext::PullRequest { image: Some(image(&on.image, 0)), want_object: false };
-            begun(client.pull(request).await?).await
+            ended(client.pull(request).await?).await
         }
         "ReadIterator" => {
             begun(client.read_iterator(ext::ReadIteratorRequest { link_id: on.link }).await?).await
