@@ -170,9 +170,10 @@ impl<K: Kernel> Engine<K> {
         let owner = owner.as_ref().map(|(_, record)| Arc::clone(record));
         let plan = LoadPlan { log: LogRequest::OnFailure, ..LoadPlan::new(&object, &request.load, owner)? };
         let tried = self.try_programs(request, bytecode, &plan, outcome)?;
+        let began = self.now()?.since_boot;
         self.try_attachments(request, &tried, outcome);
-        Ok(())
         self.charge_since(&plan.group, began);
+        Ok(())
     }
 
     /// Continues after a refusal. The programs keep their maps alive.
