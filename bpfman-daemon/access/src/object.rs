@@ -84,6 +84,15 @@ impl AccessObject<'_> {
         matches!(self, Self::Hook { in_callers_netns: true, .. } | Self::Netns { in_callers_netns: true, .. })
     }
 
+    /// Returns whether it is a place in any other network namespace.
+    #[must_use]
+    pub const fn is_in_other_netns(&self) -> bool {
+        matches!(
+            self,
+            Self::Hook { in_callers_netns: false, .. } | Self::Netns { in_callers_netns: false, .. }
+        )
+    }
+
     /// Returns the class, for which a call's row has a rule.
     #[must_use]
     pub const fn class(&self) -> ObjectClass {

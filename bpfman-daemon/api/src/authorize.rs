@@ -133,7 +133,9 @@ impl<K: Kernel> Api<K> {
         audit::allowed_by(&by);
         audit::owner(&owner);
         let reserved = CallPlaces::default();
-        let is_own = objects.iter().any(AccessObject::is_in_callers_netns);
+        // A grant for the caller's own namespace alone allows no call that has a place elsewhere, too.
+        let is_own = objects.iter().any(AccessObject::is_in_callers_netns)
+            && !objects.iter().any(AccessObject::is_in_other_netns);
         Ok(Permit {
             uid: peer.uid,
             account: peer.account(),
