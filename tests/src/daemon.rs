@@ -276,7 +276,9 @@ impl Daemon {
         let mut list = self.bpfman(&format!("list {what} -o json")).json();
         let mut entries = list[what].take().as_array().unwrap().clone();
         for entry in &mut entries {
-            entry.as_object_mut().unwrap().remove("running_program_id");
+            let entry = entry.as_object_mut().unwrap();
+            entry.remove("running_program_id");
+            entry.remove("ttl_left");
         }
         entries
     }

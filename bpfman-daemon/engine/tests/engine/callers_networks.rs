@@ -37,8 +37,9 @@ const CALLS: [(&str, Call); 10] = [
         engine.attached(program, bench.xdp(30));
         Ok(())
     }),
-    ("replace", |bench, engine, program, link| {
-        let places = AllowedPlaces { links: [link].into(), matchings: [].into() };
+    ("replace", |bench, engine, program, _| {
+        let links = engine.all_links().iter().map(|link| link.record.id).collect();
+        let places = AllowedPlaces { links, matchings: [].into() };
         let request = replacement(bench, program, "second");
         engine.replace_program(&ReplaceRequest { places: Some(places), ..request }).map(drop)
     }),

@@ -71,7 +71,6 @@ fn filter_of_a_namespace_held_since_a_start_goes_nowhere_else() {
     stays_out_of_the_next(true);
 }
 
-/// Another process keeps it by a descriptor: nothing leads to it, and it has not ended.
 #[test]
 fn namespace_of_a_descriptor_alone_is_unreachable_until_it_ends() {
     let with_cookies = Bench { tc_by_clsact: true, ..crate::simulated::bench() };

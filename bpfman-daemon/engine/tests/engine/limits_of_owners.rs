@@ -218,7 +218,6 @@ impl ReservedObjects for Reserved {
     }
 }
 
-/// Counts what is given back when the record of an operation is written, long before its answer.
 struct AtRecord(Arc<Reserved>, Mutex<Vec<(&'static str, OwnedCounts)>>);
 
 impl StepObserver for AtRecord {

@@ -184,7 +184,6 @@ fn owner_that_unloads_before_each_window_ends_is_paused() {
     let bench = bench();
     let engine = bench.engine();
     let team = Owner::Grant("team".to_owned());
-    // One that hardly runs, and one that a limit detached before, draw no attention to themselves.
     let idle = loaded(&bench, &engine, "bravo", &team);
     let limit = CpuLimit { share: CpuShare(50_000), action: CpuAction::Detach };
     let limit_of = |owner: &Owner| (*owner == team).then_some(limit);
@@ -292,7 +291,6 @@ fn refused_loads_of_an_owner_are_verified_for_a_bounded_time() {
     assert!(load(&Owner::Root).to_string().contains("R2 !read_ok"), "root is not limited");
 }
 
-/// A namespace without credit loads nothing.
 fn assert_credit_used(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>, owner: &Owner) {
     let mut request = bench.request("programs", &["alpha"]);
     request.owner = owner.clone();
@@ -315,7 +313,6 @@ fn valid_programs_of_a_refused_load_are_charged() {
     }
     assert_credit_used(&bench, &engine, &evil);
     bench.kernel.pass_time(Duration::from_secs(240));
-    // Programs that stay are not charged.
     for _ in 0..3 {
         loaded(&bench, &engine, "alpha", &evil);
     }

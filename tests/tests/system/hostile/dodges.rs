@@ -32,7 +32,6 @@ fn limited() -> Daemon {
     daemon
 }
 
-/// Returns how often the daemon found the owner over its limit.
 fn excesses(daemon: &Daemon) -> usize {
     let all = daemon.bpfman("history -o json").json()["entries"].take();
     let of_limits = |entry: &&serde_json::Value| {

@@ -255,7 +255,6 @@ fn volume_for_reading_is_remounted_in_a_user_namespace() {
         let mut command = node.namespace.command("setpriv");
         let output = command.args(rights).args(["sh", "-c", &remount]).output().unwrap();
         let mounts = String::from_utf8_lossy(&output.stdout).into_owned();
-        // Mounts of the process: an identifier, its parent, device, root, place and options.
         let of_volume =
             |line: &&str| line.split(' ').nth(4).is_some_and(|place| place == target || place == "/mnt");
         let options = |line: &str| line.split(' ').nth(5).unwrap().to_owned();

@@ -291,7 +291,6 @@ fn number_of_another_kind_reaches_no_object() {
     assert_eq!(bench.daemon.state(), before);
 }
 
-/// A path of the caller is no pin of the caller.
 #[test]
 fn pin_of_root_is_adopted_by_a_path_of_the_caller() {
     let bench = Bench::new("allow = [\"read\", \"adopt\", \"attach\"]\n");
@@ -328,7 +327,6 @@ fn pin_of_root_is_adopted_by_a_path_of_the_caller() {
     assert_eq!((traffic.send(3), theirs.hits()), (3, 3));
 }
 
-/// Bytecode in the cache, of a registry that asks for a password.
 #[test]
 fn private_image_in_the_cache_is_taken_without_its_password() {
     let open = Registry::start();

@@ -55,7 +55,6 @@ async fn begun<T: Debug>(stream: Response<Streaming<T>>) -> Result<String, Statu
     first.map_or(Ok(String::new()), |first| first.map(|first| format!("{first:?}")))
 }
 
-/// Returns the last message of a stream that ends without its client.
 async fn ended<T: Debug>(stream: Response<Streaming<T>>) -> Result<String, Status> {
     let (mut stream, mut last) = (stream.into_inner(), String::new());
     while let Some(message) = stream.message().await? {

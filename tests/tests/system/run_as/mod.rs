@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use bpfman_tests::sessions::Starter;
 use bpfman_tests::{Daemon, Launch, compile};
 
-/// Users of the grants.
 const ADA: u32 = 64_211;
 const BOB: u32 = 64_212;
 const EVE: u32 = 64_213;
