@@ -20,7 +20,6 @@ use crate::{audit, objects};
 /// Limits of concurrent streams: the start and the end of each may build a chain.
 pub const MEMBER_TIMINGS: ReadingBounds = ReadingBounds { most: 32, most_of_one: 8, working: 32 };
 
-/// Time between two comparisons with the grants.
 const CHECK: Duration = Duration::from_secs(1);
 
 pub type TimedMembers = ReceiverStream<Result<wire::TimeMembersEvent, Status>>;
@@ -86,7 +85,6 @@ impl<K: Kernel> TimingRight<K> {
             let (at, kind) = (self.interface.clone(), self.kind);
             let owners =
                 self.api.read(&self.permit, move |api| api.engine.owners_at_hook(&at, kind).map_err(fail));
-            // A hook that is gone has no members.
             let owners = owners.await.unwrap_or_default();
             let in_callers_netns = self.permit.network.is_some();
             let mut all = vec![AccessObject::Hook { kind, interface: &self.interface, in_callers_netns }];

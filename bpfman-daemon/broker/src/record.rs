@@ -12,9 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::session::RawProgram;
 
-/// Extension of the file with the client.
 const CLIENT: &str = "session";
-/// Extension of the file with the ids.
 const IDS: &str = "ids";
 /// Extension of the receiver's socket.
 pub const SOCKET: &str = "sock";

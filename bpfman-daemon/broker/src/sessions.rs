@@ -77,7 +77,6 @@ pub struct NewSession {
     pub kallsyms: bool,
 }
 
-/// A start that is in progress.
 struct Starting<'a> {
     all: &'a Mutex<BTreeMap<u32, usize>>,
     uid: u32,

@@ -118,7 +118,6 @@ pub(crate) fn receive_btf(connection: &mut ReaderConnection) -> io::Result<Optio
     is_some.then(|| connection.take(MAX_OBJECT_BYTES).map(Arc::from)).transpose()
 }
 
-/// Receives a program and its lists.
 pub(crate) fn receive_program(
     connection: &mut ReaderConnection,
 ) -> io::Result<Answer<(SentProgram, Vec<u8>)>> {

@@ -110,7 +110,6 @@ pub fn add_linked<W: io::Write>(
     Ok(())
 }
 
-/// Adds the answer of [`ReaderQuestion::Btf`].
 fn add_btf<W: io::Write>(
     answers: &mut Writing<'_, W>,
     object: &ObjectFile,
@@ -121,7 +120,6 @@ fn add_btf<W: io::Write>(
     btf.map_or(Ok(()), |btf| answers.content(&btf))
 }
 
-/// Adds the answer of [`ReaderQuestion::Link`].
 fn add_program<W: io::Write>(
     answers: &mut Writing<'_, W>,
     object: &ObjectFile,

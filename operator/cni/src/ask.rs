@@ -42,7 +42,6 @@ fn left(ends: Instant) -> io::Result<Duration> {
     if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
-/// Connection with one deadline for all reads and writes.
 struct Exchange {
     stream: UnixStream,
     ends: Instant,
@@ -110,7 +109,6 @@ mod tests {
             let (mut stream, _) = listener.accept().unwrap();
             stream.set_read_timeout(Some(DEADLINE)).unwrap();
             let mut seen = Vec::new();
-            // Ends when the other side has closed its end.
             stream.read_to_end(&mut seen).unwrap();
             seen
         });

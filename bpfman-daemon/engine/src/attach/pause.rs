@@ -8,7 +8,6 @@ use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError, PausedFor};
 
 impl<K: Kernel> Engine<K> {
-    /// Root attaches during a pause.
     pub(crate) fn ensure_no_pause(&self, program: &ProgramRecord, is_root: bool) -> Result<(), EngineError> {
         let of = payer(program);
         if is_root || of.is_unlimited() {
@@ -25,7 +24,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Ends the pause of the owner whose program root has attached.
     pub(crate) fn end_pause_by(&self, program: &ProgramRecord, is_root: bool) {
         if is_root {
             self.state().pauses.end(&payer(program));

@@ -180,7 +180,6 @@ mod tests {
             panic!()
         };
         assert_eq!(found.owner_used, Some(CpuShare(160_000)));
-        // All were unloaded before the window ended, but for one that does not run.
         let idle = CpuUse { is_attached: false, ..of(3, "net", 1, None) };
         let ended = [gone(1, second), gone(2, second * 6 / 10), idle];
         let [(1, found)] = &over(&ended, Some(percent(15, Detach)))[..] else { panic!() };

@@ -114,7 +114,6 @@ impl<K: Kernel> Engine<K> {
         self.state().chains_without_barriers()
     }
 
-    /// Settles all chains.
     pub(crate) fn settle_all_senders(&self) {
         {
             let mut state = self.state();

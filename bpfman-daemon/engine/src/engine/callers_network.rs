@@ -1,5 +1,4 @@
-//! Network namespace that the current call may act in: its name was compared with the caller's own, and may lead elsewhere when
-//! it is opened.
+//! Network namespace of the current call: its name was compared with the caller's own, and may lead elsewhere when it is opened.
 
 use std::cell::Cell;
 

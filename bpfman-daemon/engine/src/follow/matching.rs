@@ -240,8 +240,7 @@ impl<K: Kernel> Engine<K> {
         Ok(matches!(standing, Standing::Gone | Standing::Waiting | Standing::Lost { .. }))
     }
 
-    /// Refuses a link of an ended matching, of an owner that has as many as it may, or of a program that is there already. The
-    /// caller holds the locks.
+    /// Refuses a link of an ended matching, beyond the owner's limit, or of a program that is there. The caller holds the locks.
     pub(crate) fn ensure_not_there(
         &self,
         matching: MatchingId,

@@ -42,7 +42,6 @@ impl<K: Kernel> Engine<K> {
         let now = self.kernel.now()?.since_boot;
         let took = now.saturating_sub(before);
         match &loaded {
-            // The next program of this load gets no log on credit that is spent.
             Err(KernelError::Refused { .. }) => self.state().refusals.charge(&plan.group, took, now),
             _ => *verified += took,
         }
@@ -58,7 +57,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Charges for chains since a time that the verifier refused, or that are only tried.
     pub(crate) fn charge_since(&self, owner: &MapGroup, began: Duration) {
         if !owner.is_unlimited()
             && let Ok(now) = self.now()

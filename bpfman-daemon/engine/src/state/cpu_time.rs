@@ -116,7 +116,6 @@ pub struct FinalReadings {
 }
 
 const MAX_FINAL_READINGS: usize = 1_024;
-/// More loads than the daemon makes in a window.
 const MAX_OWNERS: usize = 16_384;
 
 impl FinalReadings {

@@ -97,7 +97,6 @@ impl TlsIdentity {
         Arc::clone(&self.pem)
     }
 
-    /// Returns whether the files are due for a check.
     pub(super) fn is_due(&self) -> bool {
         self.looked.elapsed() >= LOOK
     }

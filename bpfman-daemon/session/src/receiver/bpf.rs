@@ -137,7 +137,6 @@ fn copy(
     Ok(FieldValue::Buffer(copied.buffers.len() - 1))
 }
 
-/// Returns texts, separated by zeroes.
 fn texts(call: &WaitingCall<'_>, from: CallerAddress, count: u64) -> Result<Vec<u8>, Errno> {
     let pointers = call.read(from, count * 8)?;
     let mut joined = Vec::new();

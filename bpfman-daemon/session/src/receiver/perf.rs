@@ -6,7 +6,6 @@ use super::Asking;
 use super::call::{CallOutcome, CallerAddress, WaitingCall};
 
 const SIZE: u64 = 4;
-/// Size of the first version of the attribute.
 const FIRST_VERSION: u32 = 64;
 const MAX_SIZE: u32 = 4096;
 const CONFIG1: usize = 56;

@@ -7,9 +7,7 @@ use bpfmand_image::{
 use serde_json::json;
 
 const BASIC: &str = "Basic realm=\"test\"";
-/// `user:secret`.
 const SECRET: &str = "Basic dXNlcjpzZWNyZXQ=";
-/// `other:secret`.
 const OTHERS: &str = "Basic b3RoZXI6c2VjcmV0";
 
 struct World {

@@ -85,7 +85,7 @@ impl ConsoleRights {
         remembered(&self.users, &Sha256::digest(token).into())
     }
 
-    /// Returns whether a token was valid when it was reviewed last.
+    /// Returns whether the token was valid when it was reviewed last.
     pub fn knows(&self, token: &str) -> bool {
         let key: [u8; 32] = Sha256::digest(token).into();
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
