@@ -93,7 +93,7 @@ impl ConsoleRights {
     }
 
     #[cfg(test)]
-    pub fn forget_users(&self) {
+    pub(super) fn forget_users(&self) {
         self.users.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
