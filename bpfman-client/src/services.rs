@@ -11,6 +11,7 @@ use bpfman_proto::ext::v1::bpfman_images_client::BpfmanImagesClient;
 use bpfman_proto::ext::v1::bpfman_map_entries_client::BpfmanMapEntriesClient;
 use bpfman_proto::ext::v1::bpfman_node_client::BpfmanNodeClient;
 use bpfman_proto::ext::v1::bpfman_radar_client::BpfmanRadarClient;
+use bpfman_proto::ext::v1::bpfman_sessions_client::BpfmanSessionsClient;
 use bpfman_proto::v1::bpfman_client::BpfmanClient;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -60,6 +61,8 @@ pub struct Services {
     pub node: BpfmanNodeClient<Channel>,
     /// eBPF objects of third parties.
     pub radar: BpfmanRadarClient<Channel>,
+    /// Sessions of `bpfman run-as`.
+    pub sessions: BpfmanSessionsClient<Channel>,
 }
 
 impl Services {
@@ -100,6 +103,7 @@ impl Services {
             map_entries: BpfmanMapEntriesClient::new(channel.clone()).max_decoding_message_size(MAX_ANSWER),
             figures: BpfmanFiguresClient::new(channel.clone()).max_decoding_message_size(MAX_ANSWER),
             radar: BpfmanRadarClient::new(channel.clone()).max_decoding_message_size(MAX_ANSWER),
+            sessions: BpfmanSessionsClient::new(channel.clone()).max_decoding_message_size(MAX_ANSWER),
             node: BpfmanNodeClient::new(channel).max_decoding_message_size(MAX_ANSWER),
         })
     }

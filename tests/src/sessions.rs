@@ -1,13 +1,19 @@
 //! Starter of sessions of `bpfman run-as`, for one daemon.
 
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+
+use rustix::mount::{UnmountFlags, unmount};
 
 use crate::wait::until;
 use crate::{Daemon, Outcome, binaries};
 
 /// Starter. When the value is dropped, it is killed; sessions go on until their commands end.
 #[derive(Debug)]
-pub struct Starter(Child);
+pub struct Starter {
+    process: Child,
+    folder: PathBuf,
+}
 
 impl Starter {
     #[must_use]
@@ -16,7 +22,7 @@ impl Starter {
         let log = std::fs::File::create(daemon.path("starter.log")).unwrap();
         let mut command = Command::new(binaries::find("bpfman-session"));
         command.arg("--runtime-dir").arg(&folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        let this = Self(command.spawn().unwrap());
+        let this = Self { process: command.spawn().unwrap(), folder: folder.clone() };
         until("the starter listens", || folder.join("starter.sock").exists());
         this
     }
@@ -24,8 +30,14 @@ impl Starter {
 
 impl Drop for Starter {
     fn drop(&mut self) {
-        let _gone = self.0.kill();
-        let _reaped = self.0.wait();
+        let _gone = self.process.kill();
+        let _reaped = self.process.wait();
+        // Pins that sessions left.
+        for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            if entry.path().extension().is_some_and(|extension| extension == "pins") {
+                let _not_mounted = unmount(entry.path(), UnmountFlags::DETACH);
+            }
+        }
     }
 }
 

@@ -29,6 +29,12 @@ pub enum DetachWhat {
         #[arg(long)]
         ignore_missing: bool,
     },
+    /// Remove the pins and attachments that ended sessions of `run-as` left.
+    Session {
+        /// Names of the sessions, as `list sessions` shows them.
+        #[arg(required = true, value_name = "SESSION")]
+        sessions: Vec<String>,
+    },
 }
 
 #[cfg(test)]

@@ -21,6 +21,9 @@ pub enum ListCommand {
     /// List attachments by interface selector, with the interfaces that they found.
     #[command(alias = "match")]
     Matches,
+    /// List sessions of `run-as`, and what ended ones left: yours, or all for root.
+    #[command(alias = "session")]
+    Sessions,
 }
 
 /// `bpfman list programs`.
@@ -46,6 +49,9 @@ pub struct ListLinks {
     /// Links of which programs.
     #[command(flatten)]
     pub select: Select,
+    /// Also list links that others made, with their kernel ids.
+    #[arg(short, long)]
+    pub all: bool,
     /// Only links of these programs; several with commas, or by repeating the flag.
     #[arg(long, value_delimiter = ',', value_name = "PROGRAM_ID")]
     pub program_id: Vec<u32>,
@@ -87,6 +93,12 @@ pub enum GetCommand {
     Link {
         /// Id of the link.
         link_id: u32,
+    },
+    /// Show one session of `run-as`.
+    Session {
+        /// Name of the session, as `list sessions` shows it.
+        #[arg(value_name = "SESSION")]
+        name: String,
     },
 }
 
@@ -156,7 +168,9 @@ mod tests {
     }
 
     #[test]
-    fn links_have_no_all() {
-        assert!(Cli::try_parse_from(["bpfman", "list", "links", "--all"]).is_err());
+    fn links_of_others_are_listed_on_request() {
+        let ListCommand::Links(links) = list("bpfman list links --all") else { panic!() };
+        assert!(links.all);
+        assert!(matches!(list("bpfman list sessions"), ListCommand::Sessions));
     }
 }

@@ -153,10 +153,10 @@ pub enum CliCommand {
     Diff(apply::Diff),
     /// Detach and unload the applications that manifests name.
     Delete(apply::Delete),
-    /// List programs, links or attachments by pattern.
+    /// List programs, links, attachments by pattern, or sessions.
     #[command(subcommand)]
     List(list::ListCommand),
-    /// Show one program or link.
+    /// Show one program, link or session.
     #[command(subcommand)]
     Get(list::GetCommand),
     /// List maps, show and set what is in them, and watch it change.

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::Args;
 
-/// `bpfman run-as [--grant NAME] [--kallsyms] -- COMMAND [ARGUMENT...]`.
+/// `bpfman run-as [--grant NAME] [--kallsyms] -- COMMAND [ARGUMENT...]`, or `bpfman run-as --unit NAME`.
 #[derive(Args, Debug)]
 pub struct RunAs {
     /// Only this grant counts, of all that are for you.
@@ -13,7 +13,15 @@ pub struct RunAs {
     /// Show the command addresses in /proc/kallsyms, which reveal where the kernel is in memory.
     #[arg(long)]
     pub kallsyms: bool,
+    /// Run nothing: print a drop-in by which this systemd service runs its command so. A path is that of its file.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["grant", "kallsyms", "command"])]
+    pub unit: Option<String>,
     /// Command and its arguments.
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    #[arg(
+        required_unless_present = "unit",
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
     pub command: Vec<OsString>,
 }

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 
-use super::connect;
 use super::program_name::program_id;
+use super::{connect, sessions};
 use crate::args::Global;
 use crate::args::list::{GetCommand, ListCommand, ListLinks, ListPrograms, Select};
 use crate::args::value::to_map;
@@ -23,12 +23,17 @@ pub async fn list(global: &Global, command: ListCommand) -> Result<(), CliError>
         ListCommand::Programs(command) => programs(global, command).await,
         ListCommand::Links(command) => links(global, command).await,
         ListCommand::Matches => matches(global).await,
+        ListCommand::Sessions => sessions::list(global).await,
     }
 }
 
 pub async fn get(global: &Global, command: GetCommand) -> Result<(), CliError> {
+    if let GetCommand::Session { name } = &command {
+        return sessions::get(global, name).await;
+    }
     let mut client = connect(global).await?;
     match command {
+        GetCommand::Session { .. } => Ok(()),
         GetCommand::Program { program } => {
             let request = ext::GetProgramRequest { id: program_id(&mut client, &program).await? };
             let answer = client.ext.get_program(request).await?.into_inner();
@@ -137,6 +142,7 @@ fn links_request(command: &ListLinks) -> ext::ListLinksRequest {
         program_type: exact.to_owned(),
         match_metadata: to_map(&command.select.metadata_selector),
         program_id: None,
+        others: command.all,
     }
 }
 
@@ -158,7 +164,7 @@ mod tests {
     fn programs_are_ours_unless_all_are_wanted() {
         let only = |line| match command(line) {
             ListCommand::Programs(command) => programs_request(&command).select.unwrap().bpfman_programs_only,
-            ListCommand::Links(_) | ListCommand::Matches => panic!(),
+            _ => panic!(),
         };
         assert_eq!(only("bpfman list programs"), Some(true));
         assert_eq!(only("bpfman list programs --all"), Some(false));

@@ -36,6 +36,7 @@ mod reconnect;
 mod remove;
 mod run;
 mod run_as;
+mod sessions;
 mod stray;
 mod support_bundle;
 mod top;

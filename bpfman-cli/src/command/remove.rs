@@ -4,8 +4,8 @@ use bpfman_client::Services;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 
-use super::connect;
 use super::program_name::program_id;
+use super::{connect, sessions};
 use crate::args::Global;
 use crate::args::detach::{Detach, DetachWhat};
 use crate::args::unload::Unload;
@@ -54,6 +54,9 @@ async fn all_of_caller(client: &mut Services) -> Result<Vec<u32>, CliError> {
 }
 
 pub async fn detach(global: &Global, command: Detach) -> Result<(), CliError> {
+    if let Some(DetachWhat::Session { sessions: names }) = &command.what {
+        return sessions::remove(global, names).await;
+    }
     let client = connect(global).await?;
     match command.what {
         Some(DetachWhat::Match { match_ids, ignore_missing }) => {
@@ -63,7 +66,7 @@ pub async fn detach(global: &Global, command: Detach) -> Result<(), CliError> {
             };
             remove(global, Wanted::named(RemovalSubject::Match, &match_ids, ignore_missing), each).await
         }
-        None => {
+        Some(DetachWhat::Session { .. }) | None => {
             let each =
                 async |link_id| client.v1.clone().detach(v1::DetachRequest { link_id }).await.map(|_| None);
             let wanted = Wanted::named(RemovalSubject::Link, &command.link_ids, command.ignore_missing);

@@ -36,6 +36,9 @@ impl CommandOutput for LinkList {
         let (has_netns, has_state) =
             (self.links.iter().any(|link| netns(link).is_some()), self.links.iter().any(is_not_running));
         let has_mode = self.links.iter().any(is_not_native);
+        let has_others = self.links.iter().any(is_of_others);
+        columns.extend(has_others.then_some("Kernel Link ID"));
+        columns.extend(has_others.then_some("Owner"));
         columns.extend(has_mode.then_some("XDP Mode"));
         columns.extend(has_netns.then_some("Network Namespace"));
         columns.extend(has_state.then_some("State"));
@@ -43,12 +46,14 @@ impl CommandOutput for LinkList {
         for link in &self.links {
             let mut row = vec![
                 link.program_id.to_string(),
-                link.link_id.to_string(),
+                if is_of_others(link) { String::new() } else { link.link_id.to_string() },
                 link.application.clone().unwrap_or_default(),
                 kernel_type::table_name(&link.program_type).to_owned(),
                 link.program_name.clone(),
                 link.attachment.clone(),
             ];
+            row.extend(has_others.then(|| link.kernel_link_id.map(|id| id.to_string()).unwrap_or_default()));
+            row.extend(has_others.then(|| link.owner.clone().unwrap_or_default()));
             row.extend(has_mode.then(|| link.xdp_mode.clone().unwrap_or_default()));
             row.extend(has_netns.then(|| netns(link).unwrap_or_default().to_owned()));
             row.extend(has_state.then(|| link.standing.map(StandingWord::shown).unwrap_or_default()));
@@ -60,8 +65,13 @@ impl CommandOutput for LinkList {
     }
 
     fn ids(&self) -> Vec<String> {
-        self.links.iter().map(|link| link.link_id.to_string()).collect()
+        let own = self.links.iter().filter(|link| !is_of_others(link));
+        own.map(|link| link.link_id.to_string()).collect()
     }
+}
+
+const fn is_of_others(link: &LinkJson) -> bool {
+    link.link_id == 0
 }
 
 fn netns(link: &LinkJson) -> Option<&str> {

@@ -68,15 +68,22 @@ impl CommandOutput for LoadedPrograms {
 }
 
 fn list(programs: &[ProgramJson], screen: Screen) -> String {
-    let mut table = TextTable::new(&["Program ID", "Application", "Type", "Function Name", "Links"]);
+    let mut columns = vec!["Program ID", "Application", "Type", "Function Name", "Links"];
+    // A column after those of v0.6.0, only if it has a value.
+    let of_session = |program: &ProgramJson| program.owner.clone().filter(|_| !program.managed);
+    let has_session = programs.iter().any(|program| of_session(program).is_some());
+    columns.extend(has_session.then_some("Session"));
+    let mut table = TextTable::new(&columns);
     for program in programs {
-        table.row(vec![
+        let mut row = vec![
             program.program_id.to_string(),
             program.application.clone().unwrap_or_default(),
             kernel_type::table_name(&program.program_type).to_owned(),
             program.name.clone(),
             links_cell(&program.link_ids),
-        ]);
+        ];
+        row.extend(has_session.then(|| of_session(program).unwrap_or_default()));
+        table.row(row);
     }
     let mut text = table.render(screen);
     text.push('\n');
@@ -93,7 +100,11 @@ fn links_cell(links: &[u32]) -> String {
 }
 
 fn blocks(program: &ProgramJson, screen: Screen) -> String {
-    let mut text = if program.managed { managed(program, screen) } else { String::new() };
+    let mut text = match &program.owner {
+        _ if program.managed => managed(program, screen),
+        Some(owner) => Block::new("Bpfman State").line("Owner", owner).render(screen),
+        None => String::new(),
+    };
     if let Some(kernel) = &program.kernel {
         text.push_str(&kernel::block(kernel, screen));
     }

@@ -8,6 +8,7 @@ use super::json::filled;
 use super::screen::Screen;
 use super::table::TextTable;
 use crate::show::json_shape::json_shape;
+use crate::show::radar_proposals::proposals;
 
 json_shape! {
     /// Answer to `radar`.
@@ -18,6 +19,8 @@ json_shape! {
         programs: Vec<StrangeProgramJson> = answer.programs.iter().map(StrangeProgramJson::new).collect(),
         /// Third-party links.
         links: Vec<StrangeLinkJson> = answer.links.iter().map(StrangeLinkJson::new).collect(),
+        /// Commands by which the loaders of these programs would run without rights.
+        run_as: Vec<String> = proposals(&answer.programs),
     }
 }
 
@@ -66,6 +69,8 @@ json_shape! {
         holders: Vec<HolderJson> = program.holders.iter().map(HolderJson::new).collect(),
         /// Process that loaded it, if observed.
         loaded_by: Option<StrangeProcessJson> = program.loaded_by.as_ref().map(StrangeProcessJson::new),
+        /// Session of `run-as` that has it: `session NAME of user UID`, `left by COMMAND of user UID`.
+        session: Option<String> = filled(&program.session),
     }
 }
 
@@ -84,6 +89,8 @@ json_shape! {
         holders: Vec<HolderJson> = link.holders.iter().map(HolderJson::new).collect(),
         /// Process that created it, if observed.
         made_by: Option<StrangeProcessJson> = link.made_by.as_ref().map(StrangeProcessJson::new),
+        /// Session that has it, as of programs.
+        session: Option<String> = filled(&link.session),
     }
 }
 
@@ -158,6 +165,11 @@ impl StrangeProcessJson {
     }
 }
 
+/// Returns the session for which the daemon made the call, or the process that made it.
+fn by(session: Option<&String>, process: Option<&StrangeProcessJson>) -> String {
+    session.cloned().or_else(|| process.map(StrangeProcessJson::text)).unwrap_or_default()
+}
+
 fn held(holders: &[HolderJson]) -> String {
     let holder = |holder: &HolderJson| {
         let unit = holder.unit.as_ref().map(|unit| format!(", {unit}")).unwrap_or_default();
@@ -177,7 +189,7 @@ impl CommandOutput for RadarJson {
                 program.r#type.clone(),
                 program.loaded_at.clone(),
                 program.uid.to_string(),
-                program.loaded_by.as_ref().map(StrangeProcessJson::text).unwrap_or_default(),
+                by(program.session.as_ref(), program.loaded_by.as_ref()),
                 held(&program.holders),
             ]);
         }
@@ -188,12 +200,20 @@ impl CommandOutput for RadarJson {
                 link.r#type.clone(),
                 link.program_id.to_string(),
                 link.ifindex.map(|index| index.to_string()).unwrap_or_default(),
-                link.made_by.as_ref().map(StrangeProcessJson::text).unwrap_or_default(),
+                by(link.session.as_ref(), link.made_by.as_ref()),
                 held(&link.holders),
             ]);
         }
-        let parts = [self.radar.lines(), programs.render(screen), links.render(screen)];
-        parts.join("\n")
+        let lines = self.run_as.iter().map(|line| format!("   {line}\n"));
+        let lines: String = lines.collect();
+        let proposed = match lines.as_str() {
+            "" => String::new(),
+            lines => {
+                format!(" Without rights, with each call granted and recorded, these would run as:\n{lines}")
+            }
+        };
+        let parts = [self.radar.lines(), programs.render(screen), links.render(screen), proposed];
+        parts.join("\n").trim_end_matches('\n').to_owned() + "\n"
     }
 
     fn ids(&self) -> Vec<String> {

@@ -26,13 +26,15 @@ pub struct Allowed {
     pub limits: GrantLimits,
     /// Restrictions of the programs that the call loads.
     pub tenant: Option<TenantRules>,
+    /// True if what a session of the grant leaves stays.
+    pub keep: bool,
     /// True if the grant that allows this very call is for all applications. Other grants of the caller do not count.
     pub speaks_for_all: bool,
 }
 
 impl Allowed {
     fn without_grant(by: By, owner: Owner) -> Self {
-        Self { by, owner, limits: GrantLimits::default(), tenant: None, speaks_for_all: false }
+        Self { by, owner, limits: GrantLimits::default(), tenant: None, keep: false, speaks_for_all: false }
     }
 }
 
@@ -77,6 +79,7 @@ impl AccessPolicy {
                 owner,
                 limits: grant.limits,
                 tenant: grant.tenant.clone(),
+                keep: grant.keep,
                 speaks_for_all: grant.speaks_for_all(),
             });
         }

@@ -41,6 +41,10 @@ pub struct Grant {
     pub over_all: bool,
     /// Limits of an owner under the grant.
     pub limits: GrantLimits,
+    /// SHA-256 digests of the files that sessions may execute, as hexadecimal digits.
+    pub executables: Option<BTreeSet<String>>,
+    /// True if pins and attachments of sessions stay after their commands.
+    pub keep: bool,
     /// Restrictions of the callers' programs; `None`: they may see the whole machine.
     pub tenant: Option<TenantRules>,
 }
@@ -76,10 +80,12 @@ pub struct GrantLimits {
     pub programs: Option<u64>,
     /// Maximum number of links.
     pub links: Option<u64>,
-    /// Maximum kernel memory of one load's maps, in bytes.
+    /// Maximum kernel memory of one load's maps, in bytes; of all maps of the owner's sessions.
     pub map_memory: Option<u64>,
     /// Maximum number of instructions that the verifier may process for one load.
     pub verified_instructions: Option<u64>,
+    /// Maximum number of calls that the daemon makes for the owner's sessions in a second.
+    pub calls: Option<u64>,
     /// Share of a CPU for all programs of the owner together.
     pub cpu: Option<CpuLimit>,
 }
@@ -203,6 +209,10 @@ impl Grant {
             }
             AccessObject::Owned { owner, .. } => allowed_by("over", self.has_over(peer, owner)),
             AccessObject::Application(name) => allowed_by("applications", self.speaks_for(name)),
+            AccessObject::Executable(digest) => {
+                let listed = |all: &BTreeSet<String>| digest.is_some_and(|digest| all.contains(digest));
+                allowed_by("executables", self.executables.as_ref().is_none_or(listed))
+            }
         }
     }
 

@@ -61,6 +61,12 @@ pub enum GrantError {
         "allow: raw programs have no guard in front of them: a grant with scope = \"cgroup\" cannot allow them"
     )]
     RawWithScope,
+    /// Key of sessions in a grant that allows none.
+    #[error("{0}: it counts for sessions of `bpfman run-as` alone, which need \"raw\" in allow")]
+    KeyOfSessions(&'static str),
+    /// Invalid digest of an executable.
+    #[error("executables: \"{0}\" is no digest such as \"sha256:\" and 64 hexadecimal digits in lower case")]
+    Digest(String),
     /// Allowed helpers in a grant that does not restrict helpers.
     #[error("helpers: only a grant with scope = \"cgroup\" keeps programs from helpers, and may allow some")]
     HelpersWithoutScope,

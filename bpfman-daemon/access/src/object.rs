@@ -75,6 +75,8 @@ pub enum AccessObject<'a> {
     },
     /// Application that owns everything that the call makes.
     Application(&'a OwningApplication),
+    /// File that a session executes, by its SHA-256; `None` if it is not known.
+    Executable(Option<&'a str>),
 }
 
 impl AccessObject<'_> {
@@ -97,7 +99,7 @@ impl AccessObject<'_> {
     #[must_use]
     pub const fn class(&self) -> ObjectClass {
         match self {
-            Self::Image(_) | Self::File(_) => ObjectClass::Bytecode,
+            Self::Image(_) | Self::File(_) | Self::Executable(_) => ObjectClass::Bytecode,
             Self::Type(_)
             | Self::UnnamedType(_)
             | Self::Hook { .. }
@@ -139,6 +141,8 @@ impl fmt::Display for AccessObject<'_> {
             Self::AnyHook => f.write_str("any hook"),
             Self::Owned { thing, owner } => write!(f, "{thing} of {owner}"),
             Self::Application(name) => write!(f, "application {name}"),
+            Self::Executable(Some(digest)) => write!(f, "executable sha256:{digest}"),
+            Self::Executable(None) => f.write_str("an executable without a digest"),
         }
     }
 }

@@ -29,6 +29,8 @@ pub enum OwnedObject<'a> {
     Freeze(HookKind, &'a Interface),
     /// Programs and links of all owners.
     All,
+    /// Pins and attachments that a session left, by its name.
+    LeftBy(&'a str),
 }
 
 impl OwnedObject<'_> {
@@ -36,7 +38,9 @@ impl OwnedObject<'_> {
     #[must_use]
     pub const fn class(self) -> ObjectClass {
         match self {
-            Self::Program(_) | Self::UnmanagedProgram(_) | Self::All => ObjectClass::Program,
+            Self::Program(_) | Self::UnmanagedProgram(_) | Self::All | Self::LeftBy(_) => {
+                ObjectClass::Program
+            }
             Self::Link(_) | Self::Matching(_) => ObjectClass::Link,
             Self::MapUser(_) | Self::MapsOf(_) | Self::ReachableFrom(_) => ObjectClass::Map,
             Self::Member(_) | Self::Freeze(..) => ObjectClass::Hook,
@@ -58,6 +62,7 @@ impl fmt::Display for OwnedObject<'_> {
             Self::Member(id) => write!(f, "link {id} at this hook"),
             Self::Freeze(kind, interface) => write!(f, "the freeze of {}", kind.at(interface)),
             Self::All => f.write_str("all programs"),
+            Self::LeftBy(session) => write!(f, "what session {session} left,"),
         }
     }
 }

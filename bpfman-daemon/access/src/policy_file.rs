@@ -67,6 +67,8 @@ struct GrantTable {
     scope: Scope,
     #[serde(default)]
     helpers: Vec<Text>,
+    executables: Option<Spanned<Vec<Text>>>,
+    keep: Option<Spanned<bool>>,
 }
 
 #[derive(Deserialize)]
@@ -99,6 +101,7 @@ struct LimitsTable {
     links: Option<u64>,
     map_memory: Option<Text>,
     verified_instructions: Option<u64>,
+    calls: Option<Spanned<u64>>,
     cpu: Option<Text>,
     over_cpu: Option<Text>,
 }
@@ -180,6 +183,14 @@ impl<'r, 't> GrantReading<'r, 't> {
         if let (Some(raw), Scope::Cgroup) = (raw, table.scope) {
             self.found(raw.span().start, GrantError::RawWithScope);
         }
+        let of_sessions = [
+            ("executables", table.executables.as_ref().map(Spanned::span)),
+            ("keep", table.keep.as_ref().map(Spanned::span)),
+            ("limits.calls", table.limits.calls.as_ref().map(Spanned::span)),
+        ];
+        for (key, span) in of_sessions.into_iter().filter(|_| raw.is_none()) {
+            span.into_iter().for_each(|span| self.found(span.start, GrantError::KeyOfSessions(key)));
+        }
         Grant {
             name,
             callers,
@@ -203,8 +214,13 @@ impl<'r, 't> GrantReading<'r, 't> {
                     .map_memory
                     .and_then(|size| self.good(size.span().start, bytes(size.get_ref()))),
                 verified_instructions: table.limits.verified_instructions,
+                calls: table.limits.calls.map(Spanned::into_inner),
                 cpu: self.cpu(table.limits.cpu, table.limits.over_cpu),
             },
+            executables: table
+                .executables
+                .map(|digests| self.each(digests.get_ref(), digest).into_iter().collect()),
+            keep: table.keep.is_some_and(Spanned::into_inner),
             tenant: self.tenant(table.scope, table.helpers),
         }
     }
@@ -328,6 +344,12 @@ fn priorities(range: &str) -> Result<RangeInclusive<i32>, GrantError> {
         Some((first, last)) if first <= last => Ok(first..=last),
         _ => Err(GrantError::Priorities(range.to_owned())),
     }
+}
+
+fn digest(text: &str) -> Result<String, GrantError> {
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    let digits = text.strip_prefix("sha256:").filter(|hex| hex.len() == 64 && hex.bytes().all(is_digit));
+    digits.map(str::to_owned).ok_or_else(|| GrantError::Digest(text.to_owned()))
 }
 
 fn bytes(size: &str) -> Result<u64, GrantError> {

@@ -36,12 +36,18 @@ impl Grant {
             self.tenant.as_ref().map(|tenant| &tenant.helpers).filter(|helpers| !helpers.is_empty());
         lines.extend(helpers.map(|helpers| format!("helpers = [{}]", quoted(helpers).join(", "))));
         lines.extend(self.over_all.then(|| "over = \"all\"".to_owned()));
-        let GrantLimits { programs, links, map_memory, verified_instructions, cpu } = self.limits;
+        lines.extend(self.executables.as_ref().map(|digests| {
+            let digests = digests.iter().map(|digest| format!("sha256:{digest}"));
+            format!("executables = [{}]", quoted(digests).join(", "))
+        }));
+        lines.extend(self.keep.then(|| "keep = true".to_owned()));
+        let GrantLimits { programs, links, map_memory, verified_instructions, calls, cpu } = self.limits;
         for (key, limit) in [
             ("programs", programs),
             ("links", links),
             ("map_memory", map_memory),
             ("verified_instructions", verified_instructions),
+            ("calls", calls),
         ] {
             lines.extend(limit.map(|limit| format!("limits.{key} = {limit}")));
         }

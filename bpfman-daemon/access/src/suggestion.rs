@@ -79,7 +79,8 @@ fn pattern(object: &AccessObject<'_>) -> Option<(&'static str, String)> {
             let covers = parsed::<ApplicationPattern>(&pattern)?.matches(application);
             covers.then_some(("applications", pattern))
         }
-        AccessObject::Owned { .. }
+        AccessObject::Executable(_)
+        | AccessObject::Owned { .. }
         | AccessObject::UnnamedType(_)
         | AccessObject::Netns { .. }
         | AccessObject::Hooks { .. }

@@ -129,7 +129,7 @@ impl<K: Kernel> Api<K> {
         }
         let decided = self.policy_for(&peer).decide(&peer, verb, objects);
         let decided = decided.map_err(|denial| status::denial(&self.with_mistakes(verb, denial)));
-        let Allowed { by, owner, limits, tenant, speaks_for_all } = decided?;
+        let Allowed { by, owner, limits, tenant, speaks_for_all, keep: _ } = decided?;
         audit::allowed_by(&by);
         audit::owner(&owner);
         let reserved = CallPlaces::default();

@@ -90,7 +90,8 @@ pub const fn row_of(method: Method) -> CallRow {
         // Each revoked program that is detached has its own entry.
         M::BpfmanImagesCheckProvenance => row(Verb::Settings, Refusal, [Carried, Carried, Unused, Carried, Unused, Unused, Unused]),
         M::BpfmanSessionsStart        => row(Verb::Raw, Change, [Unused, Unused, Unused, Unused, Unused, Unused, Unused]),
-        M::BpfmanSessionsList         => row(Verb::Read, Refusal, [Shown, Shown, Shown, Unused, Unused, Unused, Unused]),
+        M::BpfmanSessionsList         => row(Verb::Read, Refusal, [Concerned, Concerned, Concerned, Unused, Unused, Unused, Unused]),
+        M::BpfmanSessionsRemove       => row(Verb::Raw, Change, [Unused, Unused, Unused, Unused, Unused, Unused, Unused]),
 
         M::BpfmanRadarSurveyRadar     => row(Verb::Radar, Refusal, [Shown, Shown, Unused, Unused, Unused, Unused, Unused]),
 

@@ -31,11 +31,16 @@ impl<K: Kernel> BpfmanExt for Api<K> {
         let program_type = parse::exact_type(&request.program_type)?;
         let metadata = parse::sorted(request.match_metadata);
         let permit = self.authorize(&[])?;
-        let program = request.program_id.map(ProgramId);
+        let (program, others) = (request.program_id.map(ProgramId), request.others);
         let links = self
             .read(&permit, move |api| {
                 let links = api.engine.list_links(program, program_type, &metadata).map_err(fail)?;
-                Ok(links.into_iter().map(|link| ext_show::link(link, &api.paths.fs)).collect())
+                let mut links: Vec<_> =
+                    links.into_iter().map(|link| ext_show::link(link, &api.paths.fs)).collect();
+                if others {
+                    links.extend(api.links_of_others()?);
+                }
+                Ok(links)
             })
             .await?;
         Ok(Response::new(wire::ListLinksResponse { links }))
@@ -87,11 +92,12 @@ impl<K: Kernel> BpfmanExt for Api<K> {
         let permit = self.authorize(&[])?;
         let programs = self
             .read(&permit, move |api| {
-                let programs = api.engine.list(&selector).map_err(fail)?;
-                Ok(programs
-                    .iter()
-                    .map(|program| ext_show::program(program, Vec::new(), Vec::new(), &api.paths.fs))
-                    .collect())
+                let (programs, owners) = (api.engine.list(&selector).map_err(fail)?, api.object_owners());
+                let shown = |program: &ProgramDetails| {
+                    let owner = owners.of_program(program.id.0);
+                    ext_show::program(program, (Vec::new(), Vec::new()), owner, &api.paths.fs)
+                };
+                Ok(programs.iter().map(shown).collect())
             })
             .await?;
         Ok(Response::new(wire::ListProgramsResponse { programs }))
@@ -289,6 +295,7 @@ impl<K: Kernel> Api<K> {
             Some(_) => self.engine.list_links(Some(program.id), None, &BTreeMap::new()).map_err(fail)?,
             None => Vec::new(),
         };
-        Ok(ext_show::program(program, maps, links, &self.paths.fs))
+        let owner = self.object_owners().of_program(program.id.0);
+        Ok(ext_show::program(program, (maps, links), owner, &self.paths.fs))
     }
 }

@@ -13,10 +13,11 @@ use bpfmand_engine::{
 
 use crate::show;
 
+/// Converts a program, with the owner of one that the daemon does not manage.
 pub fn program(
     program: &ProgramDetails,
-    maps: Vec<MapDetails>,
-    links: Vec<LinkDetails>,
+    (maps, links): (Vec<MapDetails>, Vec<LinkDetails>),
+    owner: String,
     fs: &Path,
 ) -> ext::Program {
     let facts = program.facts.as_ref();
@@ -24,6 +25,7 @@ pub fn program(
         kernel_info: Some(show::kernel_info(program)),
         program_type: facts.map_or_else(String::new, |facts| kernel_type_name(facts.kernel_type)),
         created_by_uid: facts.map_or(0, |facts| facts.created_by_uid),
+        owner,
         maps: maps.into_iter().map(|details| map(details, fs)).collect(),
         links: links.into_iter().map(|details| link(details, fs)).collect(),
         ..Default::default()

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bpfman_model::Peer;
+use bpfman_model::{Peer, ProgramId};
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_figures_server::BpfmanFigures;
 use bpfmand_access::AccessVerb;
@@ -18,8 +18,10 @@ use tonic::{Request, Response, Status};
 
 use crate::authorize::Permit;
 use crate::figure_changes::ShownFigures;
+use crate::figures_show;
 use crate::places::ReadingBounds;
 use crate::server::{Api, Reply, fail};
+use crate::sessions::ObjectOwners;
 use crate::{audit, status};
 
 pub const FIGURE_STREAMS: ReadingBounds = ReadingBounds { most: 32, most_of_one: 8, working: 32 };
@@ -83,12 +85,13 @@ impl<K: Kernel> BpfmanFigures for Api<K> {
                 let mut interval =
                     (interval_ms > 0).then(|| every(Duration::from_millis(u64::from(interval_ms))));
                 let mut figures = Ok(first);
-                let mut told: Option<Arc<Figures>> = None;
+                let mut told: Option<(Arc<Figures>, ObjectOwners)> = None;
                 loop {
                     let Ok(room) = readings.reserve().await else { return };
                     let shown = figures.map(|figures| {
-                        let shown = wanted.show(&figures, told.as_deref(), began);
-                        told = wanted.changes_only.then_some(figures);
+                        let owners = api.object_owners();
+                        let shown = wanted.show((&figures, &owners), told.as_ref(), began);
+                        told = wanted.changes_only.then_some((figures, owners));
                         shown
                     });
                     let failed = shown.is_err();
@@ -138,11 +141,31 @@ impl<K: Kernel> Api<K> {
 
 impl Wanted {
     /// Converts a reading. `told` is the one before, for a stream of changes.
-    fn show(&self, figures: &Figures, told: Option<&Figures>, began: Instant) -> wire::Figures {
-        let shown = match told {
-            Some(told) => self.choose(figures).since(self.choose(told)),
+    fn show(
+        &self,
+        (figures, owners): (&Figures, &ObjectOwners),
+        told: Option<&(Arc<Figures>, ObjectOwners)>,
+        began: Instant,
+    ) -> wire::Figures {
+        let mut shown = match told {
+            Some((told, told_owners)) => {
+                let mut changes = self.choose(figures).since(self.choose(told));
+                // A session that ends may leave its programs.
+                for program in self.choose(figures).programs {
+                    let ProgramId(id) = program.id;
+                    let is_new = owners.of_program(id) != told_owners.of_program(id);
+                    if is_new && !changes.programs.iter().any(|one| one.id == id) {
+                        changes.counts.retain(|one| one.id != id);
+                        changes.programs.push(figures_show::program(program));
+                    }
+                }
+                changes
+            }
             None => self.choose(figures).whole(),
         };
+        for program in shown.programs.iter_mut().filter(|program| !program.ours) {
+            program.owner = owners.of_program(program.id);
+        }
         wire::Figures {
             at_ns: u64::try_from(figures.at.saturating_duration_since(began).as_nanos()).unwrap_or(u64::MAX),
             runs_timed: self.runs_timed,

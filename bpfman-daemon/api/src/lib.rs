@@ -78,5 +78,5 @@ pub use images::{ImageService, Prepared};
 pub use radar_state::{RadarControl, RadarRefusal, RadarReport, RadarSource, RadarState};
 pub use serve::{Identify, SocketSystem, Trim, UnreadBytes, WantedIdentity};
 pub use server::{Api, MAX_THREADS, Paths, WorkerCheck};
-pub use sessions::{SessionService, WantedSession};
-pub use status::{busy, failed, unsupported};
+pub use sessions::{ObjectOwners, SessionService, WantedSession};
+pub use status::{busy, conflict, failed, not_found, unsupported};

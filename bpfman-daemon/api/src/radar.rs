@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status};
 
 use crate::radar_state::{RadarRefusal, RadarReport};
 use crate::server::{Api, Reply, fail};
-use crate::{audit, status};
+use crate::{audit, ext_show, status};
 
 #[tonic::async_trait]
 impl<K: Kernel> BpfmanRadar for Api<K> {
@@ -80,6 +80,7 @@ impl<K: Kernel> Api<K> {
     fn survey(&self) -> Result<wire::SurveyRadarResponse, Status> {
         let report = self.radar.report();
         let own = self.engine.own_objects().map_err(fail)?;
+        let owners = self.object_owners();
         let holders =
             self.engine.kernel().all_holders().map_err(|error| status::failed(error.to_string()))?;
         let found = self.engine.list(&Selector::default()).map_err(fail)?;
@@ -87,14 +88,45 @@ impl<K: Kernel> Api<K> {
             .into_iter()
             .filter(|program| program.managed.is_none() && !own.programs.contains(&program.id))
             .filter_map(|program| program.facts)
-            .map(|facts| program(&facts, holders.programs.get(&facts.id.0), report.loaders.get(&facts.id.0)))
+            .map(|facts| wire::StrangeProgram {
+                session: owners.of_program(facts.id.0),
+                ..program(&facts, holders.programs.get(&facts.id.0), report.loaders.get(&facts.id.0))
+            })
             .collect();
         let links = self.strange_links(&own)?;
         let links = links
             .values()
-            .map(|facts| link(facts, holders.links.get(&facts.id.0), report.makers.get(&facts.id.0)))
+            .map(|facts| wire::StrangeLink {
+                session: owners.of_link(facts.id.0),
+                ..link(facts, holders.links.get(&facts.id.0), report.makers.get(&facts.id.0))
+            })
             .collect();
         Ok(wire::SurveyRadarResponse { status: Some(shown(&report)), programs, links })
+    }
+
+    /// Returns links that the daemon does not manage. Those of sessions have an owner.
+    pub(crate) fn links_of_others(&self) -> Result<Vec<wire::Link>, Status> {
+        let (own, owners) = (self.engine.own_objects().map_err(fail)?, self.object_owners());
+        let programs = self.engine.list(&Selector::default()).map_err(fail)?;
+        let programs: BTreeMap<_, _> =
+            programs.into_iter().filter_map(|program| Some((program.id, program.facts?))).collect();
+        let shown = |facts: &LinkFacts| {
+            let program = programs.get(&facts.program);
+            let at = facts.ifindex.map(|index| format!(" at interface {}", index.0)).unwrap_or_default();
+            wire::Link {
+                program_id: facts.program.0,
+                program_name: program.map(|program| program.name.clone()).unwrap_or_default(),
+                program_type: program
+                    .map(|program| ext_show::kernel_type_name(program.kernel_type))
+                    .unwrap_or_default(),
+                attachment: format!("link of kernel type {}{at}", link_type::name(facts.kernel_type)),
+                kernel_link_id: Some(facts.id.0),
+                running_program_id: Some(facts.program.0),
+                owner: owners.of_link(facts.id.0),
+                ..wire::Link::default()
+            }
+        };
+        Ok(self.strange_links(&own)?.values().map(shown).collect())
     }
 
     fn strange_links(&self, own: &OwnObjects) -> Result<BTreeMap<KernelLinkId, LinkFacts>, Status> {
@@ -145,6 +177,7 @@ fn program(
         uid: facts.created_by_uid,
         holders: holding(holders),
         loaded_by: loader.map(process),
+        session: String::new(),
     }
 }
 
@@ -160,6 +193,7 @@ fn link(
         ifindex: facts.ifindex.map_or(0, |index| index.0),
         holders: holding(holders),
         made_by: maker.map(process),
+        session: String::new(),
     }
 }
 

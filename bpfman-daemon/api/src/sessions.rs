@@ -1,12 +1,13 @@
 //! Service `bpfman.ext.v1.BpfmanSessions`: commands whose own calls of bpf(2) the daemon makes.
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use bpfman_model::{Glob, Owner, Peer};
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_sessions_server::BpfmanSessions;
-use bpfmand_access::{AccessObject, AccessVerb, GrantLimits};
+use bpfmand_access::{AccessObject, AccessVerb, OwnedObject};
 use bpfmand_kernel::Kernel;
 use tonic::{Request, Response, Status};
 
@@ -21,10 +22,8 @@ pub struct WantedSession {
     pub peer: Peer,
     /// Grant that alone counts; `None` for all of the client's.
     pub grant: Option<String>,
-    /// Owner of what its command makes.
-    pub owner: Owner,
-    /// Limits of the owner.
-    pub limits: GrantLimits,
+    /// True if a grant that counts keeps pins.
+    pub keep: bool,
     /// True if the command sees addresses in `/proc/kallsyms`.
     pub kallsyms: bool,
 }
@@ -33,11 +32,45 @@ pub struct WantedSession {
 pub trait SessionService: Send + Sync {
     /// Starts a session for the client at the other end of a connection, and returns its name. May block.
     fn start(&self, wanted: WantedSession, client: &OwnedFd) -> Result<String, Status>;
-    /// Returns the sessions that run.
-    fn list(&self) -> Vec<wire::Session>;
+    /// Returns the sessions, each with the owner of what it has. Asks the kernel for each object.
+    fn list(&self) -> Vec<(Owner, wire::Session)>;
+    /// Returns the owners of programs and links of sessions.
+    fn object_owners(&self) -> ObjectOwners;
+    /// Returns the owner of what a session left.
+    fn owner_of_left(&self, session: &str) -> Result<Owner, Status>;
+    /// Removes what a session left. May block.
+    fn remove(&self, session: &str) -> Result<(), Status>;
+}
+
+/// Owners of programs and links of sessions, as text, by kernel id.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObjectOwners {
+    /// Programs.
+    pub programs: BTreeMap<u32, String>,
+    /// Links.
+    pub links: BTreeMap<u32, String>,
+}
+
+impl ObjectOwners {
+    /// Returns the owner of a program; empty if no session has it.
+    #[must_use]
+    pub fn of_program(&self, id: u32) -> String {
+        self.programs.get(&id).cloned().unwrap_or_default()
+    }
+
+    /// Returns the owner of a link; empty if no session has it.
+    #[must_use]
+    pub fn of_link(&self, id: u32) -> String {
+        self.links.get(&id).cloned().unwrap_or_default()
+    }
 }
 
 impl<K: Kernel> Api<K> {
+    /// Returns the owners of programs and links of sessions.
+    pub(crate) fn object_owners(&self) -> ObjectOwners {
+        self.sessions.as_ref().map(|sessions| sessions.object_owners()).unwrap_or_default()
+    }
+
     pub(crate) async fn start_session(
         &self,
         request: wire::StartSessionRequest,
@@ -50,8 +83,9 @@ impl<K: Kernel> Api<K> {
         }
         let wire::StartSessionRequest { grant, kallsyms } = request;
         let grant = (!grant.is_empty()).then_some(grant);
+        let policy = self.policy_for(&peer);
         if let Some(name) = &grant
-            && !self.policy_for(&peer).grants_of(&peer).any(|one| one.name == *name)
+            && !policy.grants_of(&peer).any(|one| one.name == *name)
         {
             return Err(denied(format!(
                 "no grant \"{name}\" is for user {}; `bpfman whoami` lists yours",
@@ -62,14 +96,18 @@ impl<K: Kernel> Api<K> {
             // Where the kernel is in memory helps an attacker: as much as probes of every function show.
             let names = Glob::parse("*").map_err(|error| invalid(error.to_string()))?;
             let all = AccessObject::Targets { kind: "kprobe", names: &names };
-            let decided = self.policy_for(&peer).decide(&peer, AccessVerb::Raw, &[all]);
+            let decided = policy.decide(&peer, AccessVerb::Raw, &[all]);
             decided.map_err(|denial| status::denial(&denial))?;
         }
         let Some(sessions) = self.sessions.clone() else {
             return Err(unsupported("this daemon serves no sessions"));
         };
-        let (owner, limits) = (permit.owner.clone(), permit.limits);
-        let wanted = WantedSession { peer, grant, owner, limits, kallsyms };
+        let counts = |one: &&bpfmand_access::Grant| grant.as_ref().is_none_or(|name| one.name == *name);
+        let keep = policy
+            .grants_of(&peer)
+            .filter(counts)
+            .any(|one| one.keep && one.verbs.contains(&AccessVerb::Raw));
+        let wanted = WantedSession { peer, grant, keep, kallsyms };
         let session = self.read(&permit, move |_| sessions.start(wanted, &client)).await?;
         audit::made(format_args!("session {session}"));
         Ok(wire::StartSessionResponse { session })
@@ -83,9 +121,38 @@ impl<K: Kernel> BpfmanSessions for Api<K> {
     }
 
     async fn list(&self, _: Request<wire::ListSessionsRequest>) -> Reply<wire::ListSessionsResponse> {
-        let _permit = self.authorize(&[])?;
-        let sessions = self.sessions.as_ref().map(|sessions| sessions.list()).unwrap_or_default();
+        let permit = self.authorize(&[])?;
+        let peer = audit::peer().ok_or_else(|| denied("the calling process cannot be identified"))?;
+        let policy = self.policy_for(&peer);
+        // The radar shows commands of others too.
+        let sees_all = policy.decide(&peer, AccessVerb::Radar, &[]).is_ok();
+        let list = |api: &Self| Ok(api.sessions.as_ref().map(|all| all.list()).unwrap_or_default());
+        let all = self.read(&permit, list).await?;
+        let is_shown = |(owner, session): &(Owner, wire::Session)| {
+            sees_all || session.uid == peer.uid || policy.concerns(&peer, owner)
+        };
+        let sessions = all.into_iter().filter(is_shown).map(|(_, session)| session).collect();
         Ok(Response::new(wire::ListSessionsResponse { sessions }))
+    }
+
+    async fn remove(
+        &self,
+        request: Request<wire::RemoveSessionRequest>,
+    ) -> Reply<wire::RemoveSessionResponse> {
+        let name = request.into_inner().name;
+        audit::object(format_args!("session {name}"));
+        let permit = self.authorize(&[])?;
+        let peer = audit::peer().ok_or_else(|| denied("the calling process cannot be identified"))?;
+        let Some(sessions) = self.sessions.clone() else {
+            return Err(unsupported("this daemon serves no sessions"));
+        };
+        let owner = sessions.owner_of_left(&name)?;
+        audit::owner(&owner);
+        let thing = AccessObject::Owned { thing: OwnedObject::LeftBy(&name), owner: &owner };
+        let decided = self.policy_for(&peer).decide(&peer, AccessVerb::Raw, &[thing]);
+        decided.map_err(|denial| status::denial(&denial))?;
+        self.change(&permit, move |_| sessions.remove(&name)).await?;
+        Ok(Response::new(wire::RemoveSessionResponse {}))
     }
 }
 

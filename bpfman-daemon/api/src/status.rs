@@ -65,6 +65,7 @@ pub fn too_large(message: impl Into<String>) -> Status {
     refusal(Reason::TooLarge, message)
 }
 
+/// Returns a refusal of a request that contradicts the present state.
 pub fn conflict(message: &str, hint: &str) -> Status {
     let (code, reason) = entry(Reason::Conflict);
     with_trailers(code, one_line(message).into_owned(), reason, Some(hint))
@@ -88,6 +89,11 @@ pub fn denial_hint(hint: &DenialHint) -> String {
             format!("have root run: {}", words.join(" "))
         }
     }
+}
+
+/// Returns a refusal of a request for something that is not there.
+pub fn not_found(message: impl Into<String>) -> Status {
+    refusal(Reason::NotFound, message)
 }
 
 /// Returns a failure of the daemon itself.

@@ -2,8 +2,10 @@
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
 use std::time::Duration;
 
+use bpfman_model::MapSpec;
 use bpfman_model::uapi::{attach_type, prog_type};
 use bpfmand_calls::{AttrLayout, CallAnswer, CallAttr, Errno, Returned, command, needs_namespace};
 use bpfmand_kernel::linux::brokered::{self, CallResult, CallValue};
@@ -14,6 +16,7 @@ use crate::ids::exists;
 use crate::lasting::LastingAttachment;
 use crate::serve::{Given, SessionCalls, SessionRefusal};
 use crate::session::{BrokeredSession, RawProgram};
+use crate::usage::{ObjectPlace, WantedObject};
 
 /// Time after which a closed program is freed, in milliseconds: a few grace periods.
 const FREED_WITHIN: u32 = 100;
@@ -50,9 +53,12 @@ impl SessionCalls {
             self.permit(&[RawObject::AnyPlace])?;
         }
         // Libraries load programs that can do nothing, and close them at once.
-        if number != command::PROG_LOAD || !call.is_trivial() {
-            self.check_room(layout)?;
-        }
+        let is_trivial = number == command::PROG_LOAD && call.is_trivial();
+        let bytes = if number == command::MAP_CREATE { map_bytes(&call.attr) } else { 0 };
+        let most_instructions =
+            self.session.limits().verified_instructions.filter(|_| loads_code(number, is_trivial));
+        check_instructions(u64::from(call.attr.word(4)), most_instructions)?;
+        let _place = if is_trivial { None } else { self.reserve(layout, bytes)? };
         let loads = (number == command::PROG_LOAD)
             .then(|| RawProgram { program_type: call.attr.word(0), attach_type: call.attr.word(68) });
         let BpfCall { attr, values, buffers, descriptors, namespace, .. } = call;
@@ -74,10 +80,14 @@ impl SessionCalls {
                 (Ok(value), None)
             }
             Ok(CallValue::Descriptor(descriptor)) => {
+                if most_instructions.is_some() {
+                    let verified = brokered::program_brief(&descriptor)?.verified_instructions;
+                    check_instructions(u64::from(verified), most_instructions)?;
+                }
                 if let Some(Returned::New(_)) = layout.returns
                     && let Some(object) = brokered::object_id(&descriptor)
                 {
-                    self.session.remember(object.kind, object.id, loads);
+                    self.session.remember(object.kind, object.id, loads, bytes);
                 }
                 (Ok(0), Some(descriptor))
             }
@@ -122,22 +132,48 @@ impl SessionCalls {
         Some(known.unwrap_or(RawProgram { program_type: brief.program_type, attach_type: 0 }))
     }
 
-    fn check_room(&self, layout: &AttrLayout) -> Result<(), SessionRefusal> {
-        let Some(Returned::New(kind)) = layout.returns else { return Ok(()) };
+    /// Reserves a place for an object that the call makes.
+    fn reserve(&self, layout: &AttrLayout, bytes: u64) -> Result<Option<ObjectPlace<'_>>, SessionRefusal> {
+        let Some(Returned::New(kind)) = layout.returns else { return Ok(None) };
+        let (object, limits) = (WantedObject { kind, bytes }, self.session.limits());
+        let mut sessions = vec![Arc::clone(&self.session)];
+        if limits.programs.or(limits.links).or(limits.map_memory).is_some() {
+            sessions.extend((self.others)());
+        }
         // The kernel frees what was closed a moment later.
         for _ in 0..FREED_WITHIN {
-            if self.session.make_room(kind, (self.others)(kind), |id| exists(kind, id)) {
-                return Ok(());
+            if let Ok(place) = self.owner.reserve(object, limits, &sessions) {
+                return Ok(Some(place));
             }
+            sessions.iter().for_each(|one| one.forget_gone(kind, |id| exists(kind, id)));
             std::thread::sleep(Duration::from_millis(1));
         }
-        let reason = format!(
-            "session {} has as many objects of kind {} as it may; end some, or have root raise the limits of the grant",
-            self.session.facts.name,
-            kind.name()
-        );
-        Err(SessionRefusal { error: Errno::TOO_BIG, reason: Some(reason) })
+        let reserved = self.owner.reserve(object, limits, &sessions);
+        reserved.map(Some).map_err(|limit| SessionRefusal {
+            error: Errno::TOO_BIG,
+            reason: Some(format!("session {}: {limit}", self.session.facts.name)),
+        })
     }
+}
+
+fn loads_code(number: u32, is_trivial: bool) -> bool {
+    number == command::PROG_LOAD && !is_trivial
+}
+
+/// Returns the memory of a map that is full, in bytes.
+fn map_bytes(attr: &CallAttr) -> u64 {
+    let [map_type, key, value, entries] = [0, 4, 8, 12].map(|at| attr.word(at));
+    MapSpec::sized("", map_type, key, value, entries).memory(brokered::possible_cpus())
+}
+
+/// Refuses a program of too many instructions, before the verifier reads them and after it followed each path.
+fn check_instructions(count: u64, limit: Option<u64>) -> Result<(), SessionRefusal> {
+    let Some(limit) = limit.filter(|limit| count > *limit) else { return Ok(()) };
+    let reason = format!(
+        "a program of {count} instructions: limits.verified_instructions of the grant is {limit}; make it smaller, or \
+         have root raise the limit"
+    );
+    Err(SessionRefusal { error: Errno::TOO_BIG, reason: Some(reason) })
 }
 
 /// Keeps a log up to its zero: its buffer is often thousands of times longer.

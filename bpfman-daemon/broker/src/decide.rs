@@ -9,7 +9,8 @@ use bpfman_model::{Direction, Glob, HookKind, Interface, ProgramType};
 use bpfmand_access::{AccessObject, AccessPolicy, AccessVerb, Denial};
 use bpfmand_calls::{CallAttr, ObjectKind, command, is_of_interface};
 
-use crate::session::{BrokeredSession, RawProgram};
+use crate::admission::AdmittedCommand;
+use crate::session::{BrokeredSession, RawProgram, SessionFacts};
 
 /// Object of a call, which a grant has to cover.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,8 +30,8 @@ pub enum RawObject {
 }
 
 /// Returns the grants that decide about a session.
-pub fn policy_of<'a>(session: &BrokeredSession, policy: &'a AccessPolicy) -> Cow<'a, AccessPolicy> {
-    match &session.facts.grant {
+pub fn policy_of<'a>(facts: &SessionFacts, policy: &'a AccessPolicy) -> Cow<'a, AccessPolicy> {
+    match &facts.grant {
         None => Cow::Borrowed(policy),
         Some(name) => Cow::Owned(AccessPolicy {
             grants: policy.grants.iter().filter(|grant| grant.name == *name).cloned().collect(),
@@ -41,14 +42,17 @@ pub fn policy_of<'a>(session: &BrokeredSession, policy: &'a AccessPolicy) -> Cow
 
 /// Decides whether one grant of the session covers all objects.
 pub fn decide(session: &BrokeredSession, policy: &AccessPolicy, objects: &[RawObject]) -> Result<(), Denial> {
-    let policy = policy_of(session, policy);
+    let policy = policy_of(&session.facts, policy);
     let all = Glob::parse("*").ok();
+    let digest = session.command().and_then(AdmittedCommand::digest);
+    let asks_for_digest = policy.grants.iter().any(|grant| grant.executables.is_some());
     let mut last = None;
     // A kernel's type stands for several of ours: any of them may be granted.
     for chosen in choices(objects) {
-        let objects: Vec<AccessObject<'_>> = objects
-            .iter()
-            .filter_map(|object| match object {
+        let executable = asks_for_digest.then_some(AccessObject::Executable(digest));
+        let objects: Vec<AccessObject<'_>> = executable
+            .into_iter()
+            .chain(objects.iter().filter_map(|object| match object {
                 RawObject::Type(number) => Some(match chosen {
                     Some(program_type) => AccessObject::Type(program_type),
                     None => AccessObject::UnnamedType(*number),
@@ -60,7 +64,7 @@ pub fn decide(session: &BrokeredSession, policy: &AccessPolicy, objects: &[RawOb
                 RawObject::AnyTarget(kind) => all.as_ref().map(|names| AccessObject::Targets { kind, names }),
                 RawObject::AnyPlace => Some(AccessObject::AnyHook),
                 RawObject::Position => Some(AccessObject::Position),
-            })
+            }))
             .collect();
         match policy.decide(&session.facts.peer, AccessVerb::Raw, &objects) {
             Ok(_) => return Ok(()),

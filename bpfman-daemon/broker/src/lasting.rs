@@ -2,26 +2,44 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt as _;
 
 use bpfman_model::{HookKind, IfIndex};
 use bpfmand_calls::{CallAttr, FieldValue, ObjectKind, command, is_of_interface, layout};
 use bpfmand_kernel::linux::brokered;
 
+use serde::{Deserialize, Serialize};
+
 use crate::bpf_call::BpfCall;
+use crate::held_place::HeldPlace;
+use crate::record::RecordLine;
 use crate::session::BrokeredSession;
 
 /// Attachment of a program.
 #[derive(Debug)]
 pub struct LastingAttachment {
-    program: u32,
-    place: LastingPlace,
+    record: LastingRecord,
     /// Network namespace of an interface; else the cgroup, namespace or map itself.
     held: OwnedFd,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum LastingPlace {
+/// Attachment as it is recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastingRecord {
+    pub program: u32,
+    pub place: LastingPlace,
+    pub held: HeldPlace,
+}
+
+impl LastingRecord {
+    /// Returns the attachment, if its place is still there.
+    pub fn open(self) -> Option<LastingAttachment> {
+        let held = self.held.open()?;
+        Some(LastingAttachment { record: self, held })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LastingPlace {
     /// By `BPF_PROG_ATTACH`: the type of attachment, and the index of an interface or 0.
     Call { attach_type: u32, interface: u32 },
     /// By netlink.
@@ -37,7 +55,7 @@ impl LastingAttachment {
             None => (0, call.descriptor(0)?),
         };
         let place = LastingPlace::Call { attach_type: attr.word(8), interface };
-        Some(Self { program, place, held: held.try_clone().ok()? })
+        Self::new(program, place, held).ok()
     }
 
     /// Returns the attachment of a message.
@@ -47,19 +65,24 @@ impl LastingAttachment {
         kind: HookKind,
         program: u32,
     ) -> io::Result<Self> {
-        let place = LastingPlace::Hook { interface, kind };
-        Ok(Self { program, place, held: namespace.try_clone()? })
+        Self::new(program, LastingPlace::Hook { interface, kind }, namespace)
     }
 
-    fn is_at(&self, other: &Self) -> bool {
-        (self.program, self.place) == (other.program, other.place) && is_same(&self.held, &other.held)
+    fn new(program: u32, place: LastingPlace, held: &OwnedFd) -> io::Result<Self> {
+        let record = LastingRecord { program, place, held: HeldPlace::of(held)? };
+        Ok(Self { record, held: held.try_clone()? })
+    }
+
+    pub fn into_record(self) -> LastingRecord {
+        self.record
     }
 
     /// Detaches the program, if it is still there.
-    fn end(self) {
-        let ended = match self.place {
+    pub fn end(self) {
+        let program = self.record.program;
+        let ended = match self.record.place {
             LastingPlace::Hook { interface, kind } => {
-                brokered::detach_unlinked(&self.held, interface, kind.direction(), self.program)
+                brokered::detach_unlinked(&self.held, interface, kind.direction(), program)
                     .map_err(|error| error.to_string())
             }
             LastingPlace::Call { attach_type, interface } => {
@@ -67,13 +90,13 @@ impl LastingAttachment {
             }
         };
         if let Err(error) = ended {
-            tracing::warn!(program = self.program, error, "what a session attached stays");
+            tracing::warn!(program, error, "what a session attached stays");
         }
     }
 
     /// Returns `None` if the program is gone, and with it the attachment.
     fn detach(&self, attach_type: u32, interface: u32) -> Option<Result<(), bpfmand_calls::Errno>> {
-        let program = brokered::open_object(ObjectKind::Program, self.program, 0).ok()?;
+        let program = brokered::open_object(ObjectKind::Program, self.record.program, 0).ok()?;
         let layout = layout(command::PROG_DETACH)?;
         let mut bytes = vec![0; layout.known];
         bytes[..4].copy_from_slice(&interface.to_ne_bytes());
@@ -96,28 +119,22 @@ impl LastingAttachment {
     }
 }
 
-fn is_same(one: &OwnedFd, other: &OwnedFd) -> bool {
-    let identity = |held: &OwnedFd| {
-        let file = std::fs::File::from(held.try_clone().ok()?).metadata().ok()?;
-        Some((file.dev(), file.ino()))
-    };
-    identity(one).is_some_and(|identified| identity(other) == Some(identified))
-}
-
 impl BrokeredSession {
     /// Remembers an attachment that its command made.
     pub fn keep(&self, attachment: LastingAttachment) {
+        self.write(&RecordLine::Attached { attached: attachment.record.clone() });
         self.lasting().push(attachment);
     }
 
     /// Forgets an attachment that its command removed.
     pub fn release(&self, attachment: &LastingAttachment) {
-        self.lasting().retain(|one| !one.is_at(attachment));
+        self.write(&RecordLine::Detached { detached: attachment.record.clone() });
+        self.lasting().retain(|one| one.record != attachment.record);
     }
 
     /// Returns whether its command made an attachment.
     pub fn holds(&self, attachment: &LastingAttachment) -> bool {
-        self.lasting().iter().any(|one| one.is_at(attachment))
+        self.lasting().iter().any(|one| one.record == attachment.record)
     }
 
     /// Detaches what its command left.

@@ -5,13 +5,17 @@
 //! in force, makes the call, and answers. Descriptors go to the command: this side keeps ids alone, so that everything ends
 //! with the command.
 
+mod admission;
 mod bpf;
 mod bpf_call;
 mod decide;
+mod details;
 mod event_source;
+mod held_place;
 mod ids;
 mod large_calls;
 mod lasting;
+mod left;
 mod perf;
 mod record;
 mod route;
@@ -20,6 +24,9 @@ mod session;
 mod sessions;
 mod starter;
 mod trivial;
+mod usage;
 
-pub use session::{SessionFacts, SessionObjects};
+pub use details::{ObjectOwners, SessionDetails};
+pub use left::RemovalError;
+pub use session::SessionFacts;
 pub use sessions::{NewSession, SessionError, Sessions};

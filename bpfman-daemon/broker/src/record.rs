@@ -1,5 +1,6 @@
 //! Records of sessions, by which a daemon that was started again goes on with them. They are in memory, as sessions are.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -7,13 +8,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bpfman_model::Peer;
 use bpfmand_calls::ObjectKind;
 use serde::{Deserialize, Serialize};
 
-use crate::session::RawProgram;
+use crate::admission::AdmittedCommand;
+use crate::lasting::LastingRecord;
+use crate::session::{RawProgram, SessionFacts};
 
 const CLIENT: &str = "session";
 const IDS: &str = "ids";
+/// Extension of the folder with pins that stay.
+const PINS: &str = "pins";
 /// Extension of the receiver's socket.
 pub const SOCKET: &str = "sock";
 
@@ -24,14 +30,22 @@ pub struct ClientRecord {
     pub gid: u32,
     pub groups: Vec<u32>,
     pub grant: Option<String>,
+    /// systemd unit.
+    pub unit: Option<String>,
     /// Seconds since 1970.
     started: u64,
 }
 
 impl ClientRecord {
-    pub fn new(uid: u32, gid: u32, groups: Vec<u32>, grant: Option<String>) -> Self {
+    pub fn new(peer: &Peer, grant: Option<String>) -> Self {
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        Self { uid, gid, groups, grant, started }
+        let unit = peer.unit().map(str::to_owned);
+        Self { uid: peer.uid, gid: peer.gid, groups: peer.groups.clone(), grant, unit, started }
+    }
+
+    pub fn into_facts(self, name: &str, peer: Peer, receiver: u32) -> SessionFacts {
+        let (name, started) = (name.to_owned(), self.started());
+        SessionFacts { name, peer, grant: self.grant, unit: self.unit, started, receiver }
     }
 
     pub fn started(&self) -> SystemTime {
@@ -39,12 +53,25 @@ impl ClientRecord {
     }
 }
 
-/// Line of the file with ids.
+/// Object of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdRecord {
     pub kind: ObjectKind,
     pub id: u32,
     pub program: Option<RawProgram>,
+    /// Largest memory of a map, in bytes.
+    #[serde(default)]
+    pub bytes: u64,
+}
+
+/// Line of the file with ids.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum RecordLine {
+    Object(IdRecord),
+    Command { command: AdmittedCommand },
+    Attached { attached: LastingRecord },
+    Detached { detached: LastingRecord },
 }
 
 /// Files of one session.
@@ -70,7 +97,7 @@ impl SessionRecord {
     }
 
     /// Reads the record of a session. A line that a killed daemon left incomplete is skipped: its object ended with it.
-    pub fn open(folder: &Path, name: &str) -> io::Result<(Self, ClientRecord, Vec<IdRecord>)> {
+    pub fn open(folder: &Path, name: &str) -> io::Result<(Self, ClientRecord, Vec<RecordLine>)> {
         let client = serde_json::from_slice(&fs::read(path(folder, name, CLIENT))?)?;
         let text = fs::read_to_string(path(folder, name, IDS))?;
         let known = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
@@ -78,9 +105,9 @@ impl SessionRecord {
         Ok((Self { folder: folder.to_owned(), name: name.to_owned(), ids }, client, known))
     }
 
-    /// Adds the id of an object, before its command gets it.
-    pub fn add(&self, id: &IdRecord) -> io::Result<()> {
-        let mut line = serde_json::to_vec(id)?;
+    /// Adds an object or attachment, before its command gets it.
+    pub fn add(&self, line: &RecordLine) -> io::Result<()> {
+        let mut line = serde_json::to_vec(line)?;
         // An incomplete line before it stays alone.
         line.insert(0, b'\n');
         line.push(b'\n');
@@ -100,45 +127,68 @@ pub fn remove(folder: &Path, name: &str) {
     }
 }
 
-/// Returns the names of all sessions with a record.
-pub fn names(folder: &Path) -> Vec<String> {
+/// Returns the names of all sessions with a record or a folder of pins.
+pub fn names(folder: &Path) -> BTreeSet<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| {
         let path = PathBuf::from(entry.file_name());
-        let is_session = path.extension().is_some_and(|extension| extension == CLIENT);
+        let is_session = path.extension().is_some_and(|extension| extension == CLIENT || extension == PINS);
         path.file_stem().and_then(|stem| stem.to_str()).filter(|_| is_session).map(str::to_owned)
     });
     names.collect()
+}
+
+/// Returns whether a session has a folder of pins.
+pub fn has_pins(folder: &Path, name: &str) -> bool {
+    path(folder, name, PINS).exists()
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::held_place::HeldPlace;
+    use crate::lasting::LastingPlace;
 
     #[test]
     fn record_is_read_as_it_was_written_without_an_incomplete_line() {
         let folder = tempfile::tempdir().unwrap();
-        let client = ClientRecord::new(1000, 100, vec![4], Some("tools".to_owned()));
+        let peer = Peer { uid: 1000, gid: 100, groups: vec![4], ..Peer::default() };
+        let client = ClientRecord::new(&peer, Some("tools".to_owned()));
         let record = SessionRecord::create(folder.path(), "a1", &client).unwrap();
         let loaded = RawProgram { program_type: 6, attach_type: 37 };
+        let attached = LastingRecord {
+            program: 9,
+            place: LastingPlace::Call { attach_type: 1, interface: 0 },
+            held: HeldPlace::Map(3),
+        };
         let ids = [
-            IdRecord { kind: ObjectKind::Map, id: 7, program: None },
-            IdRecord { kind: ObjectKind::Program, id: 9, program: Some(loaded) },
+            RecordLine::Object(IdRecord { kind: ObjectKind::Map, id: 7, program: None, bytes: 64 }),
+            RecordLine::Object(IdRecord {
+                kind: ObjectKind::Program,
+                id: 9,
+                program: Some(loaded),
+                bytes: 0,
+            }),
+            RecordLine::Command { command: AdmittedCommand::default() },
+            RecordLine::Attached { attached: attached.clone() },
+            RecordLine::Detached { detached: attached },
         ];
         record.add(&ids[0]).unwrap();
         record.ids.lock().unwrap().write_all(b"{\"kind\":").unwrap();
-        record.add(&ids[1]).unwrap();
+        ids[1..].iter().for_each(|line| record.add(line).unwrap());
         fs::write(folder.path().join("starter.sock"), "").unwrap();
-        assert_eq!(names(folder.path()), ["a1"]);
+        fs::create_dir(folder.path().join("b2.pins")).unwrap();
+        assert_eq!(names(folder.path()), ["a1", "b2"].map(str::to_owned).into());
+        assert!(has_pins(folder.path(), "b2") && !has_pins(folder.path(), "a1"));
         let (again, read, known) = SessionRecord::open(folder.path(), "a1").unwrap();
         assert_eq!((read, known), (client, ids.to_vec()));
         assert!(SessionRecord::create(folder.path(), "a1", &again_client()).is_err());
         again.remove();
-        assert!(names(folder.path()).is_empty() && SessionRecord::open(folder.path(), "a1").is_err());
+        assert!(!names(folder.path()).contains("a1") && SessionRecord::open(folder.path(), "a1").is_err());
     }
 
     fn again_client() -> ClientRecord {
-        ClientRecord::new(0, 0, Vec::new(), None)
+        ClientRecord::new(&Peer::default(), None)
     }
 }

@@ -3,10 +3,11 @@
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
+use std::time::Instant;
 
 use bpfmand_access::AccessPolicy;
 use bpfmand_calls::{
-    CallAnswer, CallAttr, CallMessage, CallRequest, Channel, Errno, FieldKind, ObjectKind, command, layout,
+    CallAnswer, CallAttr, CallMessage, CallRequest, Channel, Errno, FieldKind, command, layout,
 };
 use bpfmand_journal::{EntryActor, EntryFailure, EntryResult, HistoryEntry, Journal};
 use bpfmand_kernel::linux::brokered::{self, ProbeEvents};
@@ -17,6 +18,7 @@ use crate::large_calls::LargeCalls;
 use crate::route::RouteMessage;
 use crate::session::BrokeredSession;
 use crate::trivial::is_trivial;
+use crate::usage::OwnerUse;
 
 /// Source of the grants in force.
 pub type CurrentPolicy = Arc<dyn Fn() -> Arc<AccessPolicy> + Send + Sync>;
@@ -36,8 +38,10 @@ pub struct SessionCalls {
     pub policy: CurrentPolicy,
     pub journal: Arc<Journal>,
     pub probes: ProbeEvents,
-    /// Returns the number of objects of a kind that other sessions of the owner have.
-    pub others: Box<dyn Fn(ObjectKind) -> usize + Send + Sync>,
+    /// Returns the other sessions of the owner.
+    pub others: Box<dyn Fn() -> Vec<Arc<BrokeredSession>> + Send + Sync>,
+    /// Use of the owner.
+    pub owner: Arc<OwnerUse>,
     /// Large calls of the user.
     pub large: Arc<LargeCalls>,
 }
@@ -87,16 +91,33 @@ impl SessionCalls {
                 return Ok(());
             };
             place.take(room_of(&message));
+            self.keep_rate(&message.head);
             let Given { answer, buffers, descriptor } = self.answer(message);
             let descriptors: Vec<_> = descriptor.iter().map(|one| one.as_fd()).collect();
             channel.send(&answer, &buffers, &descriptors)?;
         }
     }
 
+    /// Waits as the owner's limit of calls a second demands. The first wait of a session has an entry.
+    fn keep_rate(&self, request: &CallRequest) {
+        let Some(limit) = self.session.limits().calls else { return };
+        let wait = self.owner.count_call(limit, Instant::now());
+        if wait.is_zero() {
+            return;
+        }
+        if self.session.waits_first() {
+            let why = format!("calls wait: limits.calls of the grant is {limit} a second");
+            self.record(describe(request), Some(&why));
+        }
+        std::thread::sleep(wait);
+    }
+
     fn answer(&self, message: CallMessage<CallRequest>) -> Given {
         let what = describe(&message.head);
         let recorded = is_recorded(&message);
-        match self.make(message) {
+        let made = self.make(message);
+        self.session.count_call(made.as_ref().is_err_and(|refusal| refusal.reason.is_some()));
+        match made {
             Ok(given) => {
                 if recorded && given.answer.result.is_ok() {
                     self.record(what, None);
@@ -117,27 +138,7 @@ impl SessionCalls {
     }
 
     fn record(&self, what: String, denied: Option<&str>) {
-        let message = denied.map(str::to_owned);
-        let result = message.map_or(EntryResult::Done, |message| {
-            EntryResult::Denied(EntryFailure {
-                code: "PermissionDenied".to_owned(),
-                message,
-                ..EntryFailure::default()
-            })
-        });
-        let entry = HistoryEntry {
-            by: EntryActor::of(&self.session.facts.peer),
-            verb: "RunAs".to_owned(),
-            object: format!("{what} in session {}", self.session.facts.name),
-            owners: vec![self.session.facts.owner.to_string()],
-            result,
-            ..HistoryEntry::default()
-        };
-        if denied.is_some() {
-            self.journal.record_failed_read(entry, None);
-        } else {
-            self.journal.record_access(entry, None);
-        }
+        record(&self.journal, &self.session, what, denied);
     }
 
     fn make(&self, message: CallMessage<CallRequest>) -> Result<Given, SessionRefusal> {
@@ -187,6 +188,31 @@ impl SessionCalls {
             SessionRefusal { error: Errno::PERM, reason: Some(format!("{}; {hint}", denial.message)) }
         };
         decide::decide(&self.session, &(self.policy)(), objects).map_err(denied)
+    }
+}
+
+/// Adds an entry about a call, or a command, of a session.
+pub fn record(journal: &Journal, session: &BrokeredSession, what: String, denied: Option<&str>) {
+    let message = denied.map(str::to_owned);
+    let result = message.map_or(EntryResult::Done, |message| {
+        EntryResult::Denied(EntryFailure {
+            code: "PermissionDenied".to_owned(),
+            message,
+            ..EntryFailure::default()
+        })
+    });
+    let entry = HistoryEntry {
+        by: EntryActor::of(&session.facts.peer),
+        verb: "RunAs".to_owned(),
+        object: format!("{what} in session {}", session.facts.name),
+        owners: vec![session.owner().to_string()],
+        result,
+        ..HistoryEntry::default()
+    };
+    if denied.is_some() {
+        journal.record_failed_read(entry, None);
+    } else {
+        journal.record_access(entry, None);
     }
 }
 

@@ -1,7 +1,8 @@
 //! A session: who it is, and ids of what its command made.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use bpfman_model::{Owner, Peer};
@@ -10,11 +11,12 @@ use bpfmand_calls::ObjectKind;
 
 use serde::{Deserialize, Serialize};
 
-use crate::lasting::LastingAttachment;
-use crate::record::{IdRecord, SessionRecord};
+use crate::admission::AdmittedCommand;
+use crate::lasting::{LastingAttachment, LastingRecord};
+use crate::record::{IdRecord, RecordLine, SessionRecord};
 
 /// Maximum number of objects of one kind that a session has at a time.
-const MAX_OBJECTS: usize = 4096;
+pub const MAX_OBJECTS: usize = 4096;
 
 /// A program as its command loaded it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,10 +36,8 @@ pub struct SessionFacts {
     pub peer: Peer,
     /// Grant that alone counts; `None` for all of the client's.
     pub grant: Option<String>,
-    /// Owner of what the command makes.
-    pub owner: Owner,
-    /// Limits of the owner.
-    pub limits: GrantLimits,
+    /// systemd unit of the client.
+    pub unit: Option<String>,
     /// Start.
     pub started: SystemTime,
     /// Process of the receiver.
@@ -49,10 +49,15 @@ pub struct SessionFacts {
 pub struct SessionObjects {
     ids: BTreeMap<ObjectKind, BTreeSet<u32>>,
     programs: BTreeMap<u32, RawProgram>,
+    /// Largest memory of each map, in bytes.
+    map_bytes: BTreeMap<u32, u64>,
 }
 
 impl SessionObjects {
-    fn add(&mut self, IdRecord { kind, id, program }: IdRecord) {
+    fn add(&mut self, IdRecord { kind, id, program, bytes }: IdRecord) {
+        if kind == ObjectKind::Map {
+            self.map_bytes.insert(id, bytes);
+        }
         self.ids.entry(kind).or_default().insert(id);
         if let Some(program) = program {
             self.programs.insert(id, program);
@@ -69,17 +74,103 @@ impl SessionObjects {
 #[derive(Debug)]
 pub struct BrokeredSession {
     pub facts: SessionFacts,
+    command: OnceLock<AdmittedCommand>,
     objects: Mutex<SessionObjects>,
     lasting: Mutex<Vec<LastingAttachment>>,
+    /// Attachments that stay after the command.
+    left: Mutex<Vec<LastingRecord>>,
+    /// Calls that were made, and that were refused with a reason.
+    granted: AtomicU64,
+    refused: AtomicU64,
+    /// True once a call waited for its owner's rate.
+    waited: AtomicBool,
     /// Its files; `None` in tests.
     record: Option<SessionRecord>,
 }
 
 impl BrokeredSession {
-    pub fn new(facts: SessionFacts, record: Option<SessionRecord>, known: Vec<IdRecord>) -> Self {
-        let mut objects = SessionObjects::default();
-        known.into_iter().for_each(|one| objects.add(one));
-        Self { facts, objects: Mutex::new(objects), lasting: Mutex::default(), record }
+    pub fn new(facts: SessionFacts, record: Option<SessionRecord>) -> Self {
+        Self {
+            facts,
+            command: OnceLock::new(),
+            objects: Mutex::default(),
+            lasting: Mutex::default(),
+            left: Mutex::default(),
+            granted: AtomicU64::default(),
+            refused: AtomicU64::default(),
+            waited: AtomicBool::default(),
+            record,
+        }
+    }
+
+    /// Creates a session of an earlier daemon. Attachments are those that were not removed since.
+    pub fn of_record(facts: SessionFacts, record: SessionRecord, lines: Vec<RecordLine>) -> Self {
+        let this = Self::new(facts, Some(record));
+        let (mut command, mut left) = (None, Vec::new());
+        for line in lines {
+            match line {
+                RecordLine::Object(one) => this.objects().add(one),
+                RecordLine::Command { command: one } => command = Some(one),
+                RecordLine::Attached { attached } => left.push(attached),
+                RecordLine::Detached { detached } => left.retain(|one| *one != detached),
+            }
+        }
+        // Records of earlier versions have no command.
+        let owner = Owner::of_user(this.facts.peer.uid);
+        this.command
+            .get_or_init(|| command.unwrap_or(AdmittedCommand { owner, ..AdmittedCommand::default() }));
+        *this.left() = left;
+        this
+    }
+
+    /// Records the command of the session, which does not change.
+    pub fn begin(&self, command: AdmittedCommand) {
+        self.write(&RecordLine::Command { command: command.clone() });
+        self.command.get_or_init(|| command);
+    }
+
+    /// Returns the command, once it may start.
+    pub fn command(&self) -> Option<&AdmittedCommand> {
+        self.command.get()
+    }
+
+    /// Returns the owner of what the command makes.
+    pub fn owner(&self) -> Owner {
+        self.command().map_or(Owner::of_user(self.facts.peer.uid), |command| command.owner.clone())
+    }
+
+    pub fn limits(&self) -> GrantLimits {
+        self.command().map(|command| command.limits).unwrap_or_default()
+    }
+
+    pub fn keeps(&self) -> bool {
+        self.command().is_some_and(|command| command.keep)
+    }
+
+    /// Counts a call.
+    pub fn count_call(&self, is_refused: bool) {
+        let count = if is_refused { &self.refused } else { &self.granted };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns the numbers of calls that were made, and that were refused.
+    pub fn calls(&self) -> (u64, u64) {
+        (self.granted.load(Ordering::Relaxed), self.refused.load(Ordering::Relaxed))
+    }
+
+    /// Returns whether no call waited for the owner's rate before.
+    pub fn waits_first(&self) -> bool {
+        !self.waited.swap(true, Ordering::Relaxed)
+    }
+
+    pub fn write(&self, line: &RecordLine) {
+        if let Some(Err(error)) = self.record.as_ref().map(|record| record.add(line)) {
+            tracing::warn!(%error, session = self.facts.name, ?line, "an object is not recorded");
+        }
+    }
+
+    pub fn left(&self) -> MutexGuard<'_, Vec<LastingRecord>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Removes the files of a session that has ended.
@@ -100,11 +191,9 @@ impl BrokeredSession {
     }
 
     /// Remembers an object, also over the end of the daemon.
-    pub fn remember(&self, kind: ObjectKind, id: u32, program: Option<RawProgram>) {
-        let one = IdRecord { kind, id, program };
-        if let Some(Err(error)) = self.record.as_ref().map(|record| record.add(&one)) {
-            tracing::warn!(%error, session = self.facts.name, "an object is not recorded");
-        }
+    pub fn remember(&self, kind: ObjectKind, id: u32, program: Option<RawProgram>, bytes: u64) {
+        let one = IdRecord { kind, id, program, bytes };
+        self.write(&RecordLine::Object(one));
         self.objects().add(one);
     }
 
@@ -113,8 +202,10 @@ impl BrokeredSession {
         if let Some(ids) = objects.ids.get_mut(&kind) {
             ids.remove(&id);
         }
-        if kind == ObjectKind::Program {
-            objects.programs.remove(&id);
+        match kind {
+            ObjectKind::Program => drop(objects.programs.remove(&id)),
+            ObjectKind::Map => drop(objects.map_bytes.remove(&id)),
+            ObjectKind::Btf | ObjectKind::Link => {}
         }
     }
 
@@ -138,63 +229,46 @@ impl BrokeredSession {
         self.objects().ids.get(&kind).map_or(0, BTreeSet::len)
     }
 
-    /// Returns whether the session may have another object, without those that are gone, where other sessions of its owner
-    /// have so many.
-    pub fn make_room(&self, kind: ObjectKind, others: usize, exists: impl Fn(u32) -> bool) -> bool {
-        let limit = match kind {
-            ObjectKind::Program => self.facts.limits.programs,
-            ObjectKind::Link => self.facts.limits.links,
-            ObjectKind::Map | ObjectKind::Btf => None,
-        };
-        let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-        let most = MAX_OBJECTS.min(limit.saturating_sub(others));
-        if self.count(kind) < most {
-            return true;
-        }
+    /// Returns the largest memory of the known maps, in bytes.
+    pub fn map_bytes(&self) -> u64 {
+        self.objects().map_bytes.values().fold(0, |sum, bytes| sum.saturating_add(*bytes))
+    }
+
+    /// Forgets objects that are gone.
+    pub fn forget_gone(&self, kind: ObjectKind, exists: impl Fn(u32) -> bool) {
         let known: Vec<u32> = self.objects().ids(kind).collect();
-        let gone: Vec<u32> = known.iter().copied().filter(|id| !exists(*id)).collect();
-        gone.iter().for_each(|id| self.forget(kind, *id));
-        known.len() - gone.len() < most
+        known.into_iter().filter(|id| !exists(*id)).for_each(|id| self.forget(kind, id));
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
-    fn session(programs: Option<u64>) -> BrokeredSession {
-        BrokeredSession::new(
-            SessionFacts {
-                name: "1".to_owned(),
-                peer: Peer::default(),
-                grant: None,
-                owner: Owner::User(1000),
-                limits: GrantLimits { programs, ..GrantLimits::default() },
-                started: SystemTime::UNIX_EPOCH,
-                receiver: 1,
-            },
-            None,
-            Vec::new(),
-        )
+    pub fn session() -> Arc<BrokeredSession> {
+        let facts = SessionFacts {
+            name: "1".to_owned(),
+            peer: Peer::default(),
+            grant: None,
+            unit: None,
+            started: SystemTime::UNIX_EPOCH,
+            receiver: 1,
+        };
+        Arc::new(BrokeredSession::new(facts, None))
     }
 
     #[test]
     fn ids_that_are_gone_are_left_out() {
-        let session = session(None);
-        [3, 5, 9].into_iter().for_each(|id| session.remember(ObjectKind::Map, id, None));
+        let session = session();
+        [3, 5, 9].into_iter().for_each(|id| session.remember(ObjectKind::Map, id, None, 100));
         let next = |after| session.next_id(ObjectKind::Map, after, |id| id != 5);
         assert_eq!([next(0), next(3), next(9), next(u32::MAX)], [Some(3), Some(9), None, None]);
         assert!(!session.has(ObjectKind::Map, 5) && session.has(ObjectKind::Map, 9));
         assert!(!session.has(ObjectKind::Program, 9));
-    }
-
-    #[test]
-    fn limit_counts_programs_that_exist() {
-        let session = session(Some(2));
-        [1, 2].into_iter().for_each(|id| session.remember(ObjectKind::Program, id, None));
-        assert!(!session.make_room(ObjectKind::Program, 0, |_| true));
-        assert!(session.make_room(ObjectKind::Link, 0, |_| true));
-        assert!(!session.make_room(ObjectKind::Program, 1, |id| id == 2));
-        assert!(session.make_room(ObjectKind::Program, 0, |id| id == 2));
+        assert_eq!(session.map_bytes(), 200);
+        session.forget_gone(ObjectKind::Map, |id| id == 9);
+        assert_eq!((session.count(ObjectKind::Map), session.map_bytes()), (1, 100));
     }
 }

@@ -10,17 +10,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bpfman_model::{Owner, Peer};
-use bpfmand_access::{AccessVerb, GrantLimits};
-use bpfmand_calls::{Channel, ObjectKind, ReceiverMessage, SessionOrder};
+use bpfmand_calls::{Channel, CommandFile, ReceiverMessage, SessionOrder, StartVerdict};
 use bpfmand_journal::Journal;
 use bpfmand_kernel::linux::brokered::ProbeEvents;
 use bpfmand_kernel::linux::{caller_process, tasks_of_group};
 
+use crate::admission;
+use crate::details::{ObjectOwners, SessionDetails};
 use crate::large_calls::LargeCalls;
-use crate::record::{self, ClientRecord, SessionRecord};
-use crate::serve::{CurrentPolicy, SessionCalls};
-use crate::session::{BrokeredSession, SessionFacts, SessionObjects};
+use crate::lasting::LastingRecord;
+use crate::left::LeftSessions;
+use crate::record::{self, ClientRecord, RecordLine, SessionRecord};
+use crate::serve::{self, CurrentPolicy, SessionCalls};
+use crate::session::{BrokeredSession, SessionFacts};
 use crate::starter;
+use crate::usage::OwnerUse;
 
 /// Maximum number of sessions of one user at a time.
 const MAX_OF_USER: usize = 64;
@@ -49,6 +53,14 @@ pub enum SessionError {
     /// The starter could not prepare the session.
     #[error("the session cannot be prepared: {0}")]
     NotPrepared(String),
+    /// What a session left cannot be removed.
+    #[error("the pins that session {session} left stay: {why}")]
+    PinsStay {
+        /// Name of the session.
+        session: String,
+        /// Reason.
+        why: String,
+    },
     /// The files of the session cannot be written or read.
     #[error("the record of the session cannot be kept: {0}")]
     Record(#[source] io::Error),
@@ -69,12 +81,10 @@ pub struct NewSession {
     pub peer: Peer,
     /// Grant that alone counts.
     pub grant: Option<String>,
-    /// Owner of what the command makes.
-    pub owner: Owner,
-    /// Limits of the owner.
-    pub limits: GrantLimits,
     /// True if the command sees addresses in `/proc/kallsyms`.
     pub kallsyms: bool,
+    /// True if a grant of the client keeps pins.
+    pub keep: bool,
 }
 
 struct Starting<'a> {
@@ -95,7 +105,7 @@ impl Drop for Starting<'_> {
 
 /// Sessions of this daemon.
 pub struct Sessions {
-    folder: PathBuf,
+    pub(crate) folder: PathBuf,
     policy: CurrentPolicy,
     journal: Arc<Journal>,
     numbers: AtomicU64,
@@ -104,6 +114,9 @@ pub struct Sessions {
     starting: Mutex<BTreeMap<u32, usize>>,
     /// By user; users stay, since they are few.
     large: Mutex<BTreeMap<u32, Arc<LargeCalls>>>,
+    /// By owner; owners stay, since they are few.
+    owners: Mutex<BTreeMap<Owner, Arc<OwnerUse>>>,
+    pub(crate) left: LeftSessions,
 }
 
 impl Sessions {
@@ -117,6 +130,8 @@ impl Sessions {
             numbers: AtomicU64::new(first),
             running: Mutex::default(),
             large: Mutex::default(),
+            owners: Mutex::default(),
+            left: LeftSessions::default(),
             starting: Mutex::default(),
         })
     }
@@ -125,9 +140,33 @@ impl Sessions {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns all sessions with their objects.
-    pub fn list(&self) -> Vec<(SessionFacts, SessionObjects)> {
-        self.running().values().map(|session| (session.facts.clone(), session.objects().clone())).collect()
+    fn all_running(&self) -> Vec<Arc<BrokeredSession>> {
+        self.running().values().cloned().collect()
+    }
+
+    pub(crate) fn forget_running(&self, session: &BrokeredSession) {
+        self.running().remove(&session.facts.name);
+    }
+
+    pub(crate) fn running_named(&self, name: &str) -> bool {
+        self.running().contains_key(name)
+    }
+
+    /// Returns all sessions with their objects: those that run, and those that left something.
+    pub fn list(&self) -> Vec<SessionDetails> {
+        self.forget_empty();
+        let running = self.all_running();
+        let running = running.iter().map(|session| session.details(false));
+        let left = self.left.list();
+        running.chain(left.iter().map(|session| session.details(true))).collect()
+    }
+
+    /// Returns the owners of programs and links.
+    pub fn object_owners(&self) -> ObjectOwners {
+        let mut owners = ObjectOwners::default();
+        self.all_running().iter().for_each(|session| session.add_to(&mut owners, false));
+        self.left.list().iter().for_each(|session| session.add_to(&mut owners, true));
+        owners
     }
 
     /// Starts a session for the client at the other end of a connection. It returns once the client may send its command.
@@ -136,9 +175,9 @@ impl Sessions {
         let uid = new.peer.uid;
         let _starting = self.begin_start(uid)?;
         let name = format!("{:x}", self.numbers.fetch_add(1, Ordering::Relaxed));
-        let order = SessionOrder { session: name.clone(), kallsyms: new.kallsyms };
-        let NewSession { peer, grant, owner, limits, kallsyms: _ } = new;
-        let client_record = ClientRecord::new(uid, peer.gid, peer.groups.clone(), grant.clone());
+        let NewSession { peer, grant, kallsyms, keep } = new;
+        let order = SessionOrder { session: name.clone(), kallsyms, keep };
+        let client_record = ClientRecord::new(&peer, grant.clone());
         let record =
             SessionRecord::create(&self.folder, &name, &client_record).map_err(|source| {
                 match source.kind() {
@@ -146,11 +185,17 @@ impl Sessions {
                     _ => SessionError::Record(source),
                 }
             })?;
-        let begun = starter::order(&self.folder, &order, client);
-        let (receiver, channel) = begun.inspect_err(|_| record.remove())?;
+        let begun = starter::order(&self.folder, order, client);
+        let (receiver, channel) = begun.inspect_err(|_| {
+            if let Err(error) = self.remove_pins(&name) {
+                tracing::warn!(%error, "the folder of a session that did not start stays");
+            }
+            record.remove();
+        })?;
         let started = client_record.started();
-        let facts = SessionFacts { name: name.clone(), peer, grant, owner, limits, started, receiver };
-        self.begin(BrokeredSession::new(facts, Some(record), Vec::new()), channel)?;
+        let unit = client_record.unit;
+        let facts = SessionFacts { name: name.clone(), peer, grant, unit, started, receiver };
+        self.begin(BrokeredSession::new(facts, Some(record)), channel)?;
         Ok(name)
     }
 
@@ -182,7 +227,7 @@ impl Sessions {
                 Ok(()) => tracing::info!(session = name, "an earlier daemon's session goes on"),
                 Err(error) => {
                     tracing::info!(session = name, %error, "an earlier daemon's session has ended");
-                    record::remove(&self.folder, &name);
+                    self.end_earlier(&name);
                 }
             }
         }
@@ -191,34 +236,83 @@ impl Sessions {
     fn adopt_one(self: &Arc<Self>, name: &str) -> Result<(), SessionError> {
         let path = self.folder.join(format!("{name}.{}", record::SOCKET));
         let connection = UnixStream::connect(path).map_err(SessionError::Starter)?;
-        let (record, client, known) =
+        let (record, client, mut lines) =
             SessionRecord::open(&self.folder, name).map_err(SessionError::Record)?;
         let (peer, receiver) = peer_of(&connection, &client).map_err(SessionError::Starter)?;
-        // A grant that is gone allows nothing more; what runs stays the user's.
-        let allowed = (self.policy)().decide(&peer, AccessVerb::Raw, &[]).ok();
-        let owner = allowed.as_ref().map_or(Owner::of_user(peer.uid), |allowed| allowed.owner.clone());
-        let limits = allowed.map(|allowed| allowed.limits).unwrap_or_default();
-        let (name, started) = (name.to_owned(), client.started());
-        let facts = SessionFacts { name, peer, grant: client.grant, owner, limits, started, receiver };
-        self.begin(BrokeredSession::new(facts, Some(record), known), Channel::from(connection))
+        let facts = client.into_facts(name, peer, receiver);
+        for line in &mut lines {
+            let RecordLine::Command { command } = line else { continue };
+            // A grant that is gone allows nothing more; what runs keeps its owner, without limits.
+            command.limits = admission::limits(&facts, &(self.policy)(), command);
+        }
+        let session = BrokeredSession::of_record(facts, record, lines);
+        let known = std::mem::take(&mut *session.left());
+        session.lasting().extend(known.into_iter().filter_map(LastingRecord::open));
+        self.begin(session, Channel::from(connection))
+    }
+
+    /// Ends a session whose command ended while no daemon ran.
+    fn end_earlier(&self, name: &str) {
+        let Ok((record, client, lines)) = SessionRecord::open(&self.folder, name) else {
+            if let Err(error) = self.remove_pins(name) {
+                tracing::warn!(%error, session = name, "pins without a record stay");
+            }
+            return record::remove(&self.folder, name);
+        };
+        let peer =
+            Peer { uid: client.uid, gid: client.gid, groups: client.groups.clone(), ..Peer::default() };
+        let facts = client.into_facts(name, peer, 0);
+        self.end(&Arc::new(BrokeredSession::of_record(facts, record, lines)));
     }
 
     fn large_calls_of(&self, uid: u32) -> Arc<LargeCalls> {
         Arc::clone(self.large.lock().unwrap_or_else(PoisonError::into_inner).entry(uid).or_default())
     }
 
-    fn count_beside(&self, own: &BrokeredSession, kind: ObjectKind) -> usize {
-        let others = |one: &&Arc<BrokeredSession>| {
-            one.facts.owner == own.facts.owner && one.facts.name != own.facts.name
+    fn use_of(&self, owner: Owner) -> Arc<OwnerUse> {
+        Arc::clone(self.owners.lock().unwrap_or_else(PoisonError::into_inner).entry(owner).or_default())
+    }
+
+    /// Returns the other sessions of the same owner.
+    fn beside(&self, own: &BrokeredSession) -> Vec<Arc<BrokeredSession>> {
+        let (owner, mut others) = (own.owner(), self.all_running());
+        others.extend(self.left.list());
+        others.retain(|one| one.owner() == owner && one.facts.name != own.facts.name);
+        others
+    }
+
+    /// Decides about the file of a session's command. Returns whether it may start.
+    fn admit(&self, session: &Arc<BrokeredSession>, connection: &Channel, file: CommandFile) -> bool {
+        let (path, digest) = (file.path.clone(), file.sha256.clone());
+        let admitted = admission::admit(session, &(self.policy)(), file);
+        let (verdict, denied) = match &admitted {
+            Ok(command) => (StartVerdict::Start { held: command.held }, None),
+            Err(why) => (StartVerdict::Denied(why.clone()), Some(why.as_str())),
         };
-        self.running().values().filter(others).map(|one| one.count(kind)).sum()
+        let what = match digest {
+            Some(digest) => format!("{path} (sha256:{digest})"),
+            None => path,
+        };
+        serve::record(&self.journal, session, what, denied);
+        let is_admitted = admitted.map(|command| session.begin(command)).is_ok();
+        connection.send(verdict, &[], &[]).is_ok() && is_admitted
     }
 
     /// Serves the channels of a session until its receiver ends.
     fn follow(self: &Arc<Self>, session: &Arc<BrokeredSession>, connection: &Channel) {
         let mut channels = 0;
         while let Ok(Some(message)) = connection.receive_next::<ReceiverMessage>() {
-            let ReceiverMessage::Channel = message.head else { continue };
+            match message.head {
+                ReceiverMessage::Channel if session.command().is_some() => {}
+                ReceiverMessage::Channel => break,
+                ReceiverMessage::Runs(_) => continue,
+                ReceiverMessage::Executes(file) => {
+                    if session.command().is_none() && self.admit(session, connection, file) {
+                        continue;
+                    }
+                    break;
+                }
+            }
             let Some(channel) = message.descriptors.into_iter().next() else { continue };
             if channels == MAX_CHANNELS {
                 tracing::warn!(
@@ -236,8 +330,9 @@ impl Sessions {
                 large: self.large_calls_of(session.facts.peer.uid),
                 others: {
                     let (all, own) = (Arc::clone(self), Arc::clone(session));
-                    Box::new(move |kind| all.count_beside(&own, kind))
+                    Box::new(move || all.beside(&own))
                 },
+                owner: self.use_of(session.owner()),
             };
             let serve = move || {
                 if let Err(error) = calls.serve(&Channel::from(channel)) {
@@ -249,9 +344,8 @@ impl Sessions {
                 tracing::warn!(%error, "no thread serves a channel of a session");
             }
         }
-        session.end_lasting();
-        self.running().remove(&session.facts.name);
-        session.remove_record();
+        self.end(session);
+        self.forget_empty();
     }
 }
 

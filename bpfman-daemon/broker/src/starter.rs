@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use bpfmand_calls::{Channel, OrderAnswer, SessionOrder};
+use bpfmand_calls::{Channel, OrderAnswer, SessionOrder, StarterOrder};
 
 use crate::SessionError;
 
@@ -18,9 +18,35 @@ const SOCKET: &str = "starter.sock";
 /// Has the starter prepare a session, and returns the receiver's process and connection.
 pub fn order(
     folder: &Path,
-    order: &SessionOrder,
+    order: SessionOrder,
     client: BorrowedFd<'_>,
 ) -> Result<(u32, Channel), SessionError> {
+    match give(folder, &StarterOrder::Begin(order), &[client])? {
+        (Some(OrderAnswer::Prepared { receiver }), channel) => Ok((receiver, channel)),
+        (Some(OrderAnswer::Failed(why)), _) => Err(SessionError::NotPrepared(why)),
+        (Some(OrderAnswer::Removed) | None, _) => {
+            Err(SessionError::NotPrepared("the process of the session ended".to_owned()))
+        }
+    }
+}
+
+/// Has the starter remove the pins that a session left.
+pub fn remove_pins(folder: &Path, name: &str) -> Result<(), SessionError> {
+    match give(folder, &StarterOrder::Remove(name.to_owned()), &[])?.0 {
+        Some(OrderAnswer::Removed) => Ok(()),
+        Some(OrderAnswer::Failed(why)) => Err(SessionError::PinsStay { session: name.to_owned(), why }),
+        Some(OrderAnswer::Prepared { .. }) | None => {
+            let why = "the starter did not answer; it may be older than the daemon".to_owned();
+            Err(SessionError::PinsStay { session: name.to_owned(), why })
+        }
+    }
+}
+
+fn give(
+    folder: &Path,
+    order: &StarterOrder,
+    descriptors: &[BorrowedFd<'_>],
+) -> Result<(Option<OrderAnswer>, Channel), SessionError> {
     let path = folder.join(SOCKET);
     let connection = UnixStream::connect(&path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
@@ -31,12 +57,8 @@ pub fn order(
     let channel = Channel::from(connection);
     // The client's cgroup may be frozen, with the process that prepares the session.
     channel.stream().set_read_timeout(Some(PATIENCE)).map_err(SessionError::Starter)?;
-    channel.send(order, &[], &[client]).map_err(SessionError::Starter)?;
+    channel.send(order, &[], descriptors).map_err(SessionError::Starter)?;
     let answer = channel.receive_next::<OrderAnswer>().map_err(SessionError::Starter)?;
     channel.stream().set_read_timeout(None).map_err(SessionError::Starter)?;
-    match answer.map(|answer| answer.head) {
-        Some(OrderAnswer::Prepared { receiver }) => Ok((receiver, channel)),
-        Some(OrderAnswer::Failed(why)) => Err(SessionError::NotPrepared(why)),
-        None => Err(SessionError::NotPrepared("the process of the session ended".to_owned())),
-    }
+    Ok((answer.map(|answer| answer.head), channel))
 }

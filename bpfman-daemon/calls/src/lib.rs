@@ -31,4 +31,7 @@ pub use perf::{PERF_ATTR, PerfCall, PerfProbe, PerfProcess};
 pub use program_info::{INFO_PARTS, InfoPart, PROGRAM_INFO};
 pub use request::{CallAnswer, CallRequest, FieldValue};
 pub use route::{RouteKind, RouteRequest, route_requests};
-pub use session::{ClientMessage, OrderAnswer, ReceiverMessage, SessionMessage, SessionOrder, StartCommand};
+pub use session::{
+    ClientMessage, CommandFile, OrderAnswer, ReceiverMessage, SessionMessage, SessionOrder, StartCommand,
+    StartVerdict, StarterOrder,
+};

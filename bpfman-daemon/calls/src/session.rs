@@ -2,13 +2,24 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Order of the daemon to the starter. The first descriptor is the client's connection.
+/// Order of the daemon to the starter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StarterOrder {
+    /// Begin a session. The first descriptor is the client's connection.
+    Begin(SessionOrder),
+    /// Remove the pins that this session left.
+    Remove(String),
+}
+
+/// Session to begin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionOrder {
     /// Name of the session.
     pub session: String,
     /// True if the command sees addresses in `/proc/kallsyms`.
     pub kallsyms: bool,
+    /// True if pins stay after the command.
+    pub keep: bool,
 }
 
 /// CallAnswer of the starter, once the session is prepared.
@@ -19,8 +30,10 @@ pub enum OrderAnswer {
         /// Process of the receiver.
         receiver: u32,
     },
-    /// The session cannot begin, for this reason.
+    /// The session cannot begin, or its pins stay, for this reason.
     Failed(String),
+    /// The pins are removed.
+    Removed,
 }
 
 /// Command to run. The first buffers are its arguments, the next its environment; the descriptors are standard input,
@@ -50,6 +63,8 @@ pub enum SessionMessage {
         /// Reason.
         message: String,
     },
+    /// No grant allows the command itself, for this reason.
+    Denied(String),
     /// The daemon refused a call of the command. Each reason comes once.
     Refused {
         /// Reason.
@@ -64,10 +79,37 @@ pub enum SessionMessage {
 }
 
 /// CallMessage of the receiver to the daemon, on the connection of the session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReceiverMessage {
+    /// The command is about to execute a file. The daemon answers with a [`StartVerdict`].
+    Executes(CommandFile),
     /// The first descriptor is a further channel for calls.
     Channel,
     /// The command runs: this is its process.
     Runs(u32),
+}
+
+/// File that a command executes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandFile {
+    /// Path.
+    pub path: String,
+    /// SHA-256 of its content as hexadecimal digits; `None` if the user may not read it, or it is no file.
+    pub sha256: Option<String>,
+    /// Reason why the file may become another one before or while it runs; `None` if only others can change it.
+    pub loose: Option<String>,
+    /// Command line, shortened.
+    pub line: String,
+}
+
+/// Answer to [`ReceiverMessage::Executes`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StartVerdict {
+    /// The command may start.
+    Start {
+        /// True if this very file has to be executed, with no library of the user's choice.
+        held: bool,
+    },
+    /// It may not, for this reason.
+    Denied(String),
 }

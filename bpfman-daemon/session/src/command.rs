@@ -1,19 +1,25 @@
 //! The process of the command, before it executes the program.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use anyhow::Context as _;
-use bpfmand_calls::{CallMessage, Channel, SessionMessage, StartCommand};
+use anyhow::{Context as _, bail};
+use bpfmand_calls::{CallMessage, Channel, CommandFile, SessionMessage, StartCommand, StartVerdict};
 use bpfmand_notify::{Rights, become_user, close_all_but, install, start_session};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::Mode;
 
+use crate::executable::Executable;
 use crate::filter::filter;
+
+/// Variables by which a user puts libraries of his own into a program, which set-user-id programs ignore too.
+const LOADER_VARIABLES: [&[u8]; 2] = [b"LD_", b"GLIBC_TUNABLES"];
+/// Maximum length of the command line in the session's record, in bytes.
+const MAX_LINE: usize = 512;
 
 /// Becomes the user, reads the command from the client, installs the filter and executes the program. Returns only an
 /// error, after the client was sent it.
@@ -25,15 +31,26 @@ pub fn run(rights: &Rights, client: &Channel, receiver: &Channel) -> io::Error {
         io::Error::other(error)
     };
     match prepare(rights, client, receiver) {
-        Ok(mut command) => {
-            let name = command.get_program().to_owned();
-            failed(anyhow::Error::from(command.exec()).context(format!("cannot execute {}", name.display())))
-        }
+        Ok((words, _held, mut command)) => failed(
+            anyhow::Error::from(command.exec())
+                .context(format!("cannot execute {}", words.program.display())),
+        ),
         Err(error) => failed(error),
     }
 }
 
-fn prepare(rights: &Rights, client: &Channel, receiver: &Channel) -> anyhow::Result<Command> {
+/// Words of a command.
+struct CommandWords {
+    program: OsString,
+    arguments: Vec<OsString>,
+    variables: Vec<(OsString, OsString)>,
+}
+
+fn prepare(
+    rights: &Rights,
+    client: &Channel,
+    receiver: &Channel,
+) -> anyhow::Result<(CommandWords, Executable, Command)> {
     close_all_but(&[client.number(), receiver.number()])?;
     start_session()?;
     // No program that is executed can regain one: the filter sets no_new_privs.
@@ -45,34 +62,45 @@ fn prepare(rights: &Rights, client: &Channel, receiver: &Channel) -> anyhow::Res
     client.stream().set_nonblocking(false)?;
     // Read with the user's rights: the client may have written anything.
     let start = client.receive_next::<StartCommand>()?.context("the client has ended")?;
-    let command = parse(start)?;
+    let words = parse(start)?;
+    let executable = Executable::find(&words.program, words.variable("PATH"));
+    let file = CommandFile {
+        path: executable.path.display().to_string(),
+        sha256: executable.sha256(),
+        loose: executable.looseness(rights.uid),
+        line: words.line(),
+    };
     let listener = install(&filter())
         .context("cannot install the filter: it needs Linux 5.19, and no other listener")?;
-    receiver.send((), &[], &[listener.as_fd()])?;
+    receiver.send(file, &[], &[listener.as_fd()])?;
     drop(listener);
-    receiver.receive::<()>()?.context("the receiver has ended")?;
-    Ok(command)
+    let verdict = receiver.receive::<StartVerdict>()?.context("the receiver has ended")?;
+    let held = match verdict.head {
+        StartVerdict::Start { held } => held,
+        StartVerdict::Denied(why) => bail!(why),
+    };
+    let command = words.command(held.then_some(&executable))?;
+    Ok((words, executable, command))
 }
 
-fn parse(start: CallMessage<StartCommand>) -> anyhow::Result<Command> {
+fn parse(start: CallMessage<StartCommand>) -> anyhow::Result<CommandWords> {
     let CallMessage { head, buffers, descriptors } = start;
     let four: [OwnedFd; 4] =
         descriptors.try_into().map_err(|_| anyhow::anyhow!("the client has to send four descriptors"))?;
     let [input, output, error, folder] = four;
     let mut words = buffers.into_iter().map(OsString::from_vec);
     let program = words.next().filter(|_| head.arguments > 0).context("no command is given")?;
-    let mut command = Command::new(program);
-    let words: Vec<OsString> = words.collect();
-    let (arguments, environment) = words.split_at((head.arguments - 1).min(words.len()));
-    command.args(arguments).env_clear();
+    let mut arguments: Vec<OsString> = words.collect();
+    let environment = arguments.split_off((head.arguments - 1).min(arguments.len()));
+    let mut variables = Vec::new();
     for variable in environment {
         let bytes = variable.as_encoded_bytes();
         // As the C library does: a name has at least one character.
         let end = bytes.iter().skip(1).position(|byte| *byte == b'=').map(|at| at + 1);
         if let Some(end) = end {
-            let (name, value) =
-                (OsString::from_vec(bytes[..end].to_vec()), OsString::from_vec(bytes[end + 1..].to_vec()));
-            command.env(name, value);
+            let [name, value] =
+                [&bytes[..end], &bytes[end + 1..]].map(|part| OsString::from_vec(part.to_vec()));
+            variables.push((name, value));
         }
     }
     rustix::process::fchdir(&folder).context("the working directory cannot be entered")?;
@@ -80,5 +108,36 @@ fn parse(start: CallMessage<StartCommand>) -> anyhow::Result<Command> {
     rustix::stdio::dup2_stdin(&input)?;
     rustix::stdio::dup2_stdout(&output)?;
     rustix::stdio::dup2_stderr(&error)?;
-    Ok(command)
+    Ok(CommandWords { program, arguments, variables })
+}
+
+impl CommandWords {
+    fn variable(&self, name: &str) -> Option<&OsStr> {
+        self.variables.iter().rev().find(|(one, _)| one == name).map(|(_, value)| value.as_os_str())
+    }
+
+    fn line(&self) -> String {
+        let words = std::iter::once(&self.program).chain(&self.arguments);
+        let mut line = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+        line.truncate(line.floor_char_boundary(MAX_LINE));
+        line
+    }
+
+    /// Returns the command, which executes a file that has to be held, if one is given.
+    fn command(&self, held: Option<&Executable>) -> io::Result<Command> {
+        let mut command = match held {
+            None => Command::new(&self.program),
+            Some(file) => {
+                let mut command = Command::new(file.held_path()?);
+                command.arg0(&self.program);
+                command
+            }
+        };
+        command.args(&self.arguments).env_clear();
+        let is_loaders =
+            |name: &OsStr| LOADER_VARIABLES.iter().any(|start| name.as_bytes().starts_with(start));
+        let variables = self.variables.iter().filter(|(name, _)| held.is_none() || !is_loaders(name));
+        command.envs(variables.map(|(name, value)| (name, value)));
+        Ok(command)
+    }
 }

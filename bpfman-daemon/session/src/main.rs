@@ -6,6 +6,7 @@
 
 mod client;
 mod command;
+mod executable;
 mod filter;
 mod limits;
 mod mounts;

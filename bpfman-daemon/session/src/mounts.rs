@@ -21,20 +21,33 @@ const RUN: &str = "/run";
 /// File of the copy, in the command's own `/run`.
 const COPY: &str = "/run/bpfman-kallsyms";
 
-/// Gives this process mounts of its own, which its children share.
-pub fn prepare(rights: &Rights, kallsyms: bool) -> anyhow::Result<()> {
+/// Gives this process mounts of its own, which its children share. Pins of the bpffs stay if it is also in another folder.
+pub fn prepare(rights: &Rights, kallsyms: bool, pins: Option<&Path>) -> anyhow::Result<()> {
+    if let Some(pins) = pins {
+        fs::create_dir(pins).with_context(|| format!("cannot make {}", pins.display()))?;
+        mount_bpffs(pins, rights)?;
+    }
     own_mounts().context("cannot make a mount namespace")?;
     let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     mount_change("/", slave).context("cannot keep mounts from the machine")?;
-    mount("bpf", BPFFS, "bpf", PLAIN, Some(c"mode=0700"))
-        .with_context(|| format!("cannot mount a bpffs at {BPFFS}"))?;
-    chown(BPFFS, Some(rights.uid), Some(rights.gid))?;
+    match pins {
+        Some(pins) => {
+            mount_bind(pins, BPFFS).with_context(|| format!("cannot mount {} at {BPFFS}", pins.display()))?;
+        }
+        None => mount_bpffs(Path::new(BPFFS), rights)?,
+    }
     if let Some(view) = tracing_view::open().context("cannot make a view of tracefs")? {
         mount_bind(&view, TRACEFS).with_context(|| format!("cannot mount a view at {TRACEFS}"))?;
         mount_remount(TRACEFS, MountFlags::BIND | MountFlags::RDONLY | PLAIN, "")?;
     }
     make_run_writable(rights)?;
     if kallsyms { show_addresses() } else { Ok(()) }
+}
+
+fn mount_bpffs(at: &Path, rights: &Rights) -> anyhow::Result<()> {
+    mount("bpf", at, "bpf", PLAIN, Some(c"mode=0700"))
+        .with_context(|| format!("cannot mount a bpffs at {}", at.display()))?;
+    Ok(chown(at, Some(rights.uid), Some(rights.gid))?)
 }
 
 /// Mounts a copy that everybody can read: the kernel shows addresses to root alone.

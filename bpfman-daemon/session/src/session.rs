@@ -1,14 +1,19 @@
 //! A session: its place, its command, and the receiver that this process becomes.
 
 use std::fs;
+use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use bpfmand_calls::{Channel, OrderAnswer, ReceiverMessage, SessionOrder};
+use bpfmand_calls::{
+    Channel, CommandFile, OrderAnswer, ReceiverMessage, SessionMessage, SessionOrder, StartVerdict,
+};
 use bpfmand_notify::{Listener, become_user, close_all_but, fork, set_child_subreaper};
+use rustix::io::Errno;
+use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use crate::client::SessionClient;
@@ -26,7 +31,8 @@ pub fn run(
     let client = SessionClient::of(&connection)?;
     let returns = listen(order, folder)?;
     place::take(&client)?;
-    mounts::prepare(&client.rights, order.kallsyms)?;
+    let pins = order.keep.then(|| pins_folder(folder, &order.session));
+    mounts::prepare(&client.rights, order.kallsyms, pins.as_deref())?;
     set_child_subreaper()?;
     let channel = Channel::from(connection);
     let (here, there) = Channel::pair()?;
@@ -48,35 +54,85 @@ pub fn run(
     become_user(&rights)?;
     rustix::thread::set_no_new_privs(true)?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    let Some(listener) = receive_listener(&here)? else {
+    let Some((listener, file)) = receive_listener(&here)? else {
         // The command sent the client its reason.
         return Ok(1);
     };
+    daemon.send(ReceiverMessage::Executes(file), &[], &[])?;
+    let verdict = daemon.receive::<StartVerdict>()?.context("the daemon has ended")?.head;
+    if let StartVerdict::Denied(why) = verdict {
+        channel.send(SessionMessage::Denied(why), &[], &[])?;
+        return Ok(1);
+    }
     daemon.send(ReceiverMessage::Runs(process), &[], &[])?;
     let sockets = SessionSockets { client: channel, daemon: daemon.stream().try_clone()?.into(), returns };
     let receiver = Receiver::new(listener, process, sockets);
-    here.send((), &[], &[])?;
+    here.send(verdict, &[], &[])?;
     drop(here);
     receiver.run()
 }
 
-fn receive_listener(here: &Channel) -> anyhow::Result<Option<Listener>> {
-    let Some(message) = here.receive::<()>()? else { return Ok(None) };
+fn receive_listener(here: &Channel) -> anyhow::Result<Option<(Listener, CommandFile)>> {
+    let Some(message) = here.receive::<CommandFile>()? else { return Ok(None) };
     match message.descriptors.into_iter().next() {
-        Some(listener) => Ok(Some(Listener::from(listener))),
+        Some(listener) => Ok(Some((Listener::from(listener), message.head))),
         None => bail!("the command sent no listener"),
     }
 }
 
 /// Listens where a daemon that was started again finds the session. The folder is root's.
 fn listen(order: &SessionOrder, folder: &Path) -> anyhow::Result<UnixListener> {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    if order.session.is_empty() || !order.session.bytes().all(is_plain) {
-        bail!("\"{}\" is no name of a session", order.session.escape_default());
-    }
+    check_name(&order.session)?;
     let path = folder.join(format!("{}.sock", order.session));
     let listener =
         UnixListener::bind(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
     Ok(listener)
+}
+
+/// Iterators that the kernel pins in each bpffs, and that nobody can remove.
+const OF_KERNEL: [&str; 2] = ["maps.debug", "progs.debug"];
+
+fn check_name(session: &str) -> anyhow::Result<()> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    if session.is_empty() || !session.bytes().all(is_plain) {
+        bail!("\"{}\" is no name of a session", session.escape_default());
+    }
+    Ok(())
+}
+
+/// Returns the folder of pins that stay after a session. Nobody but root gets there.
+fn pins_folder(folder: &Path, session: &str) -> PathBuf {
+    folder.join(format!("{session}.pins"))
+}
+
+/// Removes the pins that a session left. A folder that is not there has none.
+pub fn remove_pins(folder: &Path, session: &str) -> anyhow::Result<()> {
+    check_name(session)?;
+    let pins = pins_folder(folder, session);
+    let entries = match fs::read_dir(&pins) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    // The folder is sticky: only its owner removes what is in it.
+    chown(&pins, Some(0), Some(0))?;
+    // Mount namespaces of other sessions hold the file system, so each pin is removed.
+    for entry in entries {
+        let entry = entry?;
+        if OF_KERNEL.iter().any(|name| entry.file_name() == *name) {
+            continue;
+        }
+        let path = entry.path();
+        let is_folder = entry.file_type()?.is_dir();
+        let removed = if is_folder { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        removed.with_context(|| format!("cannot remove {}", path.display()))?;
+    }
+    match unmount(&pins, UnmountFlags::DETACH) {
+        // It is mounted no more.
+        Ok(()) | Err(Errno::INVAL) => {}
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot unmount {}", pins.display()));
+        }
+    }
+    fs::remove_dir(&pins).with_context(|| format!("cannot remove folder {}", pins.display()))
 }

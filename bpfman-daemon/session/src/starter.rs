@@ -7,7 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use bpfmand_calls::{Channel, OrderAnswer, SessionOrder};
+use bpfmand_calls::{Channel, OrderAnswer, StarterOrder};
 use bpfmand_notify::{fork, reap_children_by_kernel};
 use rustix::net::sockopt::socket_peercred;
 
@@ -58,15 +58,24 @@ fn serve(connection: UnixStream, folder: &Path) -> anyhow::Result<()> {
         bail!("another user than root is connected");
     }
     let daemon = Channel::from(connection);
-    let Some(order) = daemon.receive::<SessionOrder>().context("the daemon's order cannot be read")? else {
+    let Some(order) = daemon.receive::<StarterOrder>().context("the daemon's order cannot be read")? else {
         return Ok(());
+    };
+    let begin = match order.head {
+        StarterOrder::Begin(begin) => begin,
+        StarterOrder::Remove(name) => {
+            let removed = session::remove_pins(folder, &name);
+            let failed = |error: anyhow::Error| OrderAnswer::Failed(format!("{error:#}"));
+            let answer = removed.map_or_else(failed, |()| OrderAnswer::Removed);
+            return Ok(daemon.send(answer, &[], &[])?);
+        }
     };
     let client = order.descriptors.into_iter().next().context("the order has no connection of a client")?;
     if fork().context("the starter cannot be copied")?.is_some() {
         return Ok(());
     }
     reap_children_by_kernel(false);
-    let status = match session::run(&order.head, client, &daemon, folder) {
+    let status = match session::run(&begin, client, &daemon, folder) {
         Ok(status) => status,
         Err(error) => {
             let _gone = daemon.send(OrderAnswer::Failed(format!("{error:#}")), &[], &[]);

@@ -2,6 +2,7 @@
 
 mod session;
 mod signals;
+mod unit;
 
 use std::io::Write as _;
 
@@ -12,6 +13,7 @@ use self::signals::PassedSignals;
 use crate::args::Global;
 use crate::args::run_as::RunAs;
 use crate::error::CliError;
+use crate::exit::Exit;
 
 /// Exit status of a shell for a command that it finds but cannot execute, and for one that it does not find.
 const NOT_EXECUTABLE: i32 = 126;
@@ -21,6 +23,9 @@ const ENOENT: i32 = 2;
 
 /// Runs the command, and ends with its status.
 pub async fn run(global: &Global, command: RunAs) -> Result<(), CliError> {
+    if let Some(name) = &command.unit {
+        return unit::print(name);
+    }
     let status = follow(global, command).await?;
     std::process::exit(status)
 }
@@ -58,6 +63,10 @@ impl Refusals {
             SessionMessage::Failed { error, message } => {
                 tell(format_args!("error: {message}"));
                 Some(if error == Some(ENOENT) { NOT_FOUND } else { NOT_EXECUTABLE })
+            }
+            SessionMessage::Denied(message) => {
+                tell(format_args!("error: {message}"));
+                Some(i32::from(Exit::Denied.number()))
             }
             SessionMessage::Exited(status) => Some(self.end(status)),
             SessionMessage::Killed(signal) => Some(self.end(OF_SIGNALS + signal)),

@@ -15,7 +15,7 @@ use crate::verdict;
 json_shape! {
     /// Link: an attachment.
     pub struct LinkJson(link: &ext::Link) {
-        /// Id of the link.
+        /// Id of the link; 0 for a link of others.
         link_id: u32 = link.id,
         /// Kernel id of the program.
         program_id: u32 = link.program_id,
@@ -42,7 +42,7 @@ json_shape! {
         running_program_id: Option<u32> = link.running_program_id,
         /// Path of the kernel link's pin.
         pin_path: Option<String> = filled(&link.pin_path),
-        /// Owner: `root`, `user:UID`, `grant:NAME` or `application:[NAMESPACE/]NAME`.
+        /// Owner, as of programs.
         owner: Option<String> = filled(&link.owner),
         /// Mode of the hook's XDP chain: `native`, `generic` or `offload`.
         xdp_mode: Option<String> = link.xdp.as_ref().map(|xdp| xdp.mode.clone()),

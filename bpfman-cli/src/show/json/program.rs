@@ -19,7 +19,7 @@ use crate::show::standing::{StandingWord, state_text};
 pub struct ProgramJson {
     /// Kernel id.
     pub program_id: u32,
-    /// True if the daemon loaded it. For third-party programs, only `type` and `kernel` are set.
+    /// True if the daemon loaded it. For third-party programs, only `type`, `kernel` and perhaps `owner` are set.
     pub managed: bool,
     /// Exact type (`kretprobe`, `tcx`, ...); the kernel's type for third-party programs.
     #[serde(rename = "type")]
@@ -56,7 +56,8 @@ pub struct ProgramJson {
     pub maps_used_by: Vec<u32>,
     /// User id of the process that requested the load.
     pub loaded_by_uid: Option<u32>,
-    /// Owner: `root`, `user:UID`, `grant:NAME` or `application:[NAMESPACE/]NAME`.
+    /// Owner: `root`, `user:UID`, `grant:NAME` or `application:[NAMESPACE/]NAME`; `session NAME of user UID` or
+    /// `left by COMMAND of user UID` for programs of `run-as`, null for other third-party programs.
     pub owner: Option<String>,
     /// Maximum share of a CPU, by its own limit: `5%`.
     pub cpu_limit: Option<String>,

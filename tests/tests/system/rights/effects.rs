@@ -71,7 +71,6 @@ fn roles(changes: &str, caller: Principal, other: Option<Principal>, expected: &
 pub fn shown(row: &Row, foreign: Foreign, theirs: &Things) -> Effect {
     let name = row.call.rsplit_once('/').unwrap().1;
     let text = match (name, foreign) {
-        ("List", _) if row.call.contains("BpfmanSessions") => "sessions: []".to_owned(),
         ("InspectImage", _) => return Effect::Fails(Code::NotFound, "is not in the cache"),
         ("ListStrays", _) => "strays: []".to_owned(),
         ("ListImages", _) => "images: []".to_owned(),
@@ -159,6 +158,9 @@ pub fn effect(
         ("Adopt", _) => Effect::Fails(Code::Aborted, "cannot open pin"),
         ("RemoveStray", _) => Effect::Fails(Code::NotFound, "there is no stray"),
         ("ImportImages", _) => Effect::Fails(Code::Internal, "no-layout: No such file"),
+        ("List", _) if service.ends_with("BpfmanSessions") => Effect::says("sessions: []"),
+        ("Remove", _) if caller == Principal::Scoped => Effect::Fails(Code::PermissionDenied, "may not raw"),
+        ("Remove", _) => Effect::Fails(Code::NotFound, "no session \"none\" left anything"),
         ("Start", _) if caller == Principal::Root => {
             Effect::Fails(Code::InvalidArgument, "root needs no session")
         }

@@ -105,6 +105,10 @@ pub fn make(socket: &Path, call: &str, on: &Things) -> Result<String, Status> {
             "BpfmanAccess" => access(BpfmanAccessClient::new(channel), name).await,
             "BpfmanSessions" => {
                 let mut sessions = BpfmanSessionsClient::new(channel);
+                if name == "Remove" {
+                    let request = ext::RemoveSessionRequest { name: "none".to_owned() };
+                    return sessions.remove(request).await.map(shown);
+                }
                 sessions.list(ext::ListSessionsRequest {}).await.map(shown)
             }
             "BpfmanFigures" => {

@@ -1,8 +1,12 @@
 //! `bpfman run-as`: commands that load eBPF themselves, as users without any right.
 
+mod executables;
 mod grants;
 mod hostile;
+mod kept;
 mod life;
+mod limits;
+mod lists;
 mod outcomes;
 mod routes;
 
@@ -32,11 +36,14 @@ impl std::ops::Deref for Sessions {
 
 /// Ada may load and attach anything, Bob XDP programs at `lo`, Eve nothing.
 fn sessions() -> Sessions {
-    let policy = format!(
+    sessions_of(&format!(
         "[[grants]]\nname = \"tools\"\nusers = [{ADA}]\nallow = [\"raw\"]\n\
          [[grants]]\nname = \"narrow\"\nusers = [{BOB}]\nallow = [\"raw\"]\ntypes = [\"xdp\"]\nhooks = [\"xdp:lo\"]\n"
-    );
-    let daemon = Daemon::start_with(&Launch { policy, ..Launch::default() });
+    ))
+}
+
+fn sessions_of(policy: &str) -> Sessions {
+    let daemon = Daemon::start_with(&Launch { policy: policy.to_owned(), ..Launch::default() });
     daemon.open_to_users();
     let starter = Starter::of(&daemon);
     Sessions { daemon, _starter: starter }

@@ -18,6 +18,8 @@ pub struct ProgramBrief {
     pub id: u32,
     /// Name.
     pub name: String,
+    /// Number of instructions that the verifier processed.
+    pub verified_instructions: u32,
 }
 
 /// An object with its kind.
@@ -49,7 +51,22 @@ pub fn object_id(descriptor: &OwnedFd) -> Option<KernelObject> {
 pub fn program_brief(program: &OwnedFd) -> io::Result<ProgramBrief> {
     let info: ProgInfo = info(program)?;
     let name = crate::linux::facts::text(&info.name);
-    Ok(ProgramBrief { program_type: info.prog_type, id: info.id, name })
+    let (program_type, verified_instructions) = (info.prog_type, info.verified_insns);
+    Ok(ProgramBrief { program_type, id: info.id, name, verified_instructions })
+}
+
+/// Returns the kernel memory of a map, in bytes; `None` if it is gone.
+#[must_use]
+pub fn map_memory(id: u32) -> Option<u64> {
+    let map = open_object(ObjectKind::Map, id, 0).ok()?;
+    crate::linux::facts::map(&map).ok().map(|facts| facts.bytes_memlock)
+}
+
+/// Returns the number of CPUs that per-CPU maps have values for.
+#[must_use]
+pub fn possible_cpus() -> u64 {
+    static COUNT: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
+    *COUNT.get_or_init(|| aya::util::nr_cpus().map_or(1, |count| count as u64))
 }
 
 /// Returns the kernel's number of the type of a program.

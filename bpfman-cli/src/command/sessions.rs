@@ -1,0 +1,48 @@
+//! Sessions of `bpfman run-as`: lists, one, and the end of what they left.
+
+use bpfman_proto::ext::v1 as ext;
+
+use super::connect;
+use crate::args::Global;
+use crate::error::CliError;
+use crate::show;
+use crate::show::session::{SessionJson, SessionList, SessionsRemoved};
+
+pub async fn list(global: &Global) -> Result<(), CliError> {
+    show::answer(global, &SessionList { sessions: all(global).await? })
+}
+
+pub async fn get(global: &Global, name: &str) -> Result<(), CliError> {
+    let found = all(global).await?.into_iter().find(|session| session.name == name);
+    match found {
+        Some(session) => show::answer(global, &session),
+        None => {
+            let message = format!(
+                "there is no session \"{name}\", or it is another user's; `bpfman list sessions` lists them"
+            );
+            Err(tonic::Status::not_found(message).into())
+        }
+    }
+}
+
+async fn all(global: &Global) -> Result<Vec<SessionJson>, CliError> {
+    let answer = connect(global).await?.sessions.list(ext::ListSessionsRequest {}).await?.into_inner();
+    Ok(answer.sessions.iter().map(SessionJson::new).collect())
+}
+
+/// Removes what sessions left, up to the first failure.
+pub async fn remove(global: &Global, names: &[String]) -> Result<(), CliError> {
+    let mut client = connect(global).await?;
+    let mut removed = Vec::new();
+    for name in names {
+        match client.sessions.remove(ext::RemoveSessionRequest { name: name.clone() }).await {
+            Ok(_) => removed.push(name.clone()),
+            // Show what was removed before the failure.
+            Err(status) => {
+                show::answer(global, &SessionsRemoved { removed })?;
+                return Err(status.into());
+            }
+        }
+    }
+    show::answer(global, &SessionsRemoved { removed })
+}

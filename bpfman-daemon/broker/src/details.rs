@@ -1,0 +1,96 @@
+//! Sessions and what they have, as lists show them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bpfman_model::Owner;
+use bpfmand_calls::ObjectKind;
+use bpfmand_kernel::linux::brokered;
+
+use crate::admission::AdmittedCommand;
+use crate::ids::exists;
+use crate::session::{BrokeredSession, SessionFacts};
+
+/// A session, with what exists of it.
+#[derive(Clone, Debug)]
+pub struct SessionDetails {
+    /// Facts that do not change.
+    pub facts: SessionFacts,
+    /// Command; `None` until it may start.
+    pub command: Option<AdmittedCommand>,
+    /// Owner of what the command made.
+    pub owner: Owner,
+    /// Kernel ids of programs.
+    pub programs: Vec<u32>,
+    /// Kernel ids of maps.
+    pub maps: Vec<u32>,
+    /// Kernel ids of links.
+    pub links: Vec<u32>,
+    /// Number of attachments without a link.
+    pub attachments: usize,
+    /// Kernel memory of the maps, in bytes.
+    pub map_memory: u64,
+    /// Number of calls that this daemon made.
+    pub granted: u64,
+    /// Number of calls that it refused with a reason.
+    pub refused: u64,
+    /// True if the command has ended, and this is what it left.
+    pub is_left: bool,
+}
+
+/// Sessions that own programs and links, as text, by kernel id.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObjectOwners {
+    /// Programs.
+    pub programs: BTreeMap<u32, String>,
+    /// Links.
+    pub links: BTreeMap<u32, String>,
+}
+
+impl BrokeredSession {
+    fn existing(&self, kind: ObjectKind) -> Vec<u32> {
+        let known: Vec<u32> = self.objects().ids(kind).collect();
+        known.into_iter().filter(|id| exists(kind, *id)).collect()
+    }
+
+    /// Returns whether anything that its command made still exists.
+    pub fn has_anything(&self) -> bool {
+        let kinds = [ObjectKind::Program, ObjectKind::Link, ObjectKind::Map];
+        let known = |kind| self.objects().ids(kind).collect::<Vec<_>>();
+        kinds.into_iter().any(|kind| known(kind).into_iter().any(|id| exists(kind, id)))
+            || self.left().iter().any(|left| exists(ObjectKind::Program, left.program))
+    }
+
+    pub fn details(&self, is_left: bool) -> SessionDetails {
+        let maps = self.existing(ObjectKind::Map);
+        let (granted, refused) = self.calls();
+        SessionDetails {
+            facts: self.facts.clone(),
+            command: self.command().cloned(),
+            owner: self.owner(),
+            programs: self.existing(ObjectKind::Program),
+            links: self.existing(ObjectKind::Link),
+            attachments: self.lasting().len() + self.left().len(),
+            map_memory: maps.iter().filter_map(|id| brokered::map_memory(*id)).sum(),
+            maps,
+            granted,
+            refused,
+            is_left,
+        }
+    }
+
+    /// Adds the owner of each object.
+    pub fn add_to(&self, owners: &mut ObjectOwners, is_left: bool) {
+        let uid = self.facts.peer.uid;
+        let text = if is_left {
+            let path = self.command().map(|command| command.file.path.as_str()).unwrap_or_default();
+            let name = Path::new(path).file_name().unwrap_or_default().display();
+            format!("left by {name} of user {uid}")
+        } else {
+            format!("session {} of user {uid}", self.facts.name)
+        };
+        let objects = self.objects();
+        owners.programs.extend(objects.ids(ObjectKind::Program).map(|id| (id, text.clone())));
+        owners.links.extend(objects.ids(ObjectKind::Link).map(|id| (id, text.clone())));
+    }
+}

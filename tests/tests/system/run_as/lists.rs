@@ -1,0 +1,96 @@
+//! Sessions in lists: what each has, whose it is, and who sees it.
+
+use std::io::Read as _;
+use std::process::{Child, Stdio};
+
+use bpfman_tests::wait::until;
+use serde_json::Value;
+
+use super::{ADA, BOB, Sessions, sessions};
+
+/// A command of Ada's that has a program and a map until its input ends.
+fn running(daemon: &Sessions) -> Child {
+    let object = daemon.object();
+    let script = format!(
+        "bpftool prog load {object} /sys/fs/bpf/p && bpftool map create /sys/fs/bpf/m type array key 4 value 4096 \
+         entries 16 name m && echo && cat"
+    );
+    let mut command = daemon.session_command(ADA, &["sh", "-c", &script]);
+    let mut child = command.stdout(Stdio::piped()).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    // Let the kernel free what the library tried.
+    until("the session has one program", || {
+        list(daemon, 0)[0]["programs"].as_array().is_some_and(|all| all.len() == 1)
+    });
+    child
+}
+
+fn list(daemon: &Sessions, user: u32) -> Value {
+    let answer = match user {
+        0 => daemon.bpfman("list sessions -o json"),
+        user => daemon.bpfman_as(user, "list sessions -o json"),
+    };
+    answer.json()["sessions"].clone()
+}
+
+#[test]
+fn session_is_listed_with_what_it_has() {
+    let daemon = sessions();
+    let mut child = running(&daemon);
+    let listed = list(&daemon, 0);
+    let session = &listed[0];
+    let shell = std::fs::canonicalize("/usr/bin/sh").unwrap();
+    let sum = bpfman_tests::command::run(&["sha256sum", &shell.display().to_string()]);
+    assert_eq!(session["sha256"].as_str(), sum.split(' ').next(), "{session}");
+    assert!(session["executable"].as_str().unwrap().ends_with("/sh"), "{session}");
+    assert!(session["command"].as_str().unwrap().starts_with("sh -c bpftool prog load"), "{session}");
+    assert_eq!((&session["uid"], &session["state"]), (&ADA.into(), &"running".into()));
+    assert_eq!((&session["owner"], &session["grant"]), (&"grant:tools".into(), &Value::Null));
+    assert_eq!(session["maps"].as_array().unwrap().len(), 1, "{session}");
+    assert!(session["map_memory_bytes"].as_u64().unwrap() >= 16 * 4096, "{session}");
+    assert!(session["calls_granted"].as_u64().unwrap() > 4, "{session}");
+    let name = session["name"].as_str().unwrap();
+    let table = daemon.bpfman("list sessions").success();
+    assert!(table.contains(name) && table.contains("running"), "{table}");
+    let shown = daemon.bpfman(&format!("get session {name}")).success();
+    assert!(shown.contains("grant:tools") && shown.contains(sum.split(' ').next().unwrap()), "{shown}");
+    daemon.bpfman("get session nobody").fails(5, &["no session \"nobody\""]);
+    daemon.bpfman(&format!("detach session {name}")).fails(7, &[&format!("session {name} runs")]);
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
+    until("no session is listed", || list(&daemon, 0).as_array().unwrap().is_empty());
+}
+
+#[test]
+fn users_see_their_own_sessions_alone() {
+    let daemon = sessions();
+    let mut child = running(&daemon);
+    let name = list(&daemon, ADA)[0]["name"].as_str().unwrap().to_owned();
+    assert!(list(&daemon, BOB).as_array().unwrap().is_empty());
+    daemon.bpfman_as(BOB, &format!("get session {name}")).fails(5, &["another user's"]);
+    drop(child.stdin.take());
+    child.wait().unwrap();
+}
+
+#[test]
+fn programs_of_a_session_name_it_as_their_owner() {
+    let daemon = sessions();
+    let mut child = running(&daemon);
+    let session = list(&daemon, 0)[0].clone();
+    let owner = format!("session {} of user {ADA}", session["name"].as_str().unwrap());
+    let id = session["programs"][0].clone();
+    let of = |all: &Value, key: &str| -> Value {
+        all.as_array().unwrap().iter().find(|one| one[key] == id).unwrap_or_else(|| panic!("{all}")).clone()
+    };
+    let listed = daemon.bpfman("list programs --all -o json").json();
+    let program = of(&listed["programs"], "program_id");
+    assert_eq!((&program["owner"], &program["managed"]), (&owner.as_str().into(), &false.into()));
+    assert!(daemon.bpfman("list programs --all").success().contains(&owner));
+    assert!(daemon.bpfman(&format!("get program {id}")).success().contains(&owner));
+    let survey = daemon.bpfman("radar -o json").json();
+    assert_eq!(of(&survey["programs"], "id")["session"], owner.as_str());
+    let figures = daemon.bpfman("top --others --once -o json").json();
+    assert_eq!(of(&figures["programs"], "program_id")["owner"], owner.as_str());
+    drop(child.stdin.take());
+    child.wait().unwrap();
+}
