@@ -25,7 +25,7 @@ impl SessionService for BrokeredSessions {
     }
 
     fn object_owners(&self) -> ObjectOwners {
-        let bpfmand_broker::ObjectOwners { programs, links } = self.0.object_owners();
+        let bpfmand_broker::SessionOwners { programs, links } = self.0.object_owners();
         ObjectOwners { programs, links }
     }
 

@@ -22,11 +22,18 @@ pub fn proposals(programs: &[ext::StrangeProgram]) -> Vec<String> {
                     .holders
                     .iter()
                     .filter(|one| one.pid > 1)
-                    .filter_map(|one| line(&one.unit, &one.command)),
+                    .filter_map(|one| line(&one.unit, &executable(one))),
             ),
         }
     }
     lines.into_iter().collect()
+}
+
+/// Returns the path of a holder's executable, if its name still fits.
+fn executable(holder: &ext::ObjectHolder) -> String {
+    let path = std::fs::read_link(format!("/proc/{}/exe", holder.pid)).unwrap_or_default();
+    let is_it = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&holder.command));
+    if is_it { path.display().to_string() } else { holder.command.clone() }
 }
 
 fn line(unit: &str, command: &str) -> Option<String> {

@@ -31,7 +31,7 @@ impl AdmittedCommand {
     }
 }
 
-/// Decides whether a session may execute a file. The error says which line of the policy would allow it.
+/// Decides whether a session may execute a file. The error has the line of the policy that would allow it.
 pub fn admit(
     session: &BrokeredSession,
     policy: &AccessPolicy,

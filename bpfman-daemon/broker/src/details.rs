@@ -40,7 +40,7 @@ pub struct SessionDetails {
 
 /// Sessions that own programs and links, as text, by kernel id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ObjectOwners {
+pub struct SessionOwners {
     /// Programs.
     pub programs: BTreeMap<u32, String>,
     /// Links.
@@ -80,7 +80,7 @@ impl BrokeredSession {
     }
 
     /// Adds the owner of each object.
-    pub fn add_to(&self, owners: &mut ObjectOwners, is_left: bool) {
+    pub fn add_to(&self, owners: &mut SessionOwners, is_left: bool) {
         let uid = self.facts.peer.uid;
         let text = if is_left {
             let path = self.command().map(|command| command.file.path.as_str()).unwrap_or_default();

@@ -26,7 +26,7 @@ mod starter;
 mod trivial;
 mod usage;
 
-pub use details::{ObjectOwners, SessionDetails};
+pub use details::{SessionDetails, SessionOwners};
 pub use left::RemovalError;
 pub use session::SessionFacts;
 pub use sessions::{NewSession, SessionError, Sessions};

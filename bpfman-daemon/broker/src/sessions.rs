@@ -16,7 +16,7 @@ use bpfmand_kernel::linux::brokered::ProbeEvents;
 use bpfmand_kernel::linux::{caller_process, tasks_of_group};
 
 use crate::admission;
-use crate::details::{ObjectOwners, SessionDetails};
+use crate::details::{SessionDetails, SessionOwners};
 use crate::large_calls::LargeCalls;
 use crate::lasting::LastingRecord;
 use crate::left::LeftSessions;
@@ -53,7 +53,7 @@ pub enum SessionError {
     /// The starter could not prepare the session.
     #[error("the session cannot be prepared: {0}")]
     NotPrepared(String),
-    /// What a session left cannot be removed.
+    /// Pins that a session left cannot be removed.
     #[error("the pins that session {session} left stay: {why}")]
     PinsStay {
         /// Name of the session.
@@ -162,8 +162,8 @@ impl Sessions {
     }
 
     /// Returns the owners of programs and links.
-    pub fn object_owners(&self) -> ObjectOwners {
-        let mut owners = ObjectOwners::default();
+    pub fn object_owners(&self) -> SessionOwners {
+        let mut owners = SessionOwners::default();
         self.all_running().iter().for_each(|session| session.add_to(&mut owners, false));
         self.left.list().iter().for_each(|session| session.add_to(&mut owners, true));
         owners

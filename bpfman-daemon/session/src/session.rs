@@ -90,7 +90,7 @@ fn listen(order: &SessionOrder, folder: &Path) -> anyhow::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Iterators that the kernel pins in each bpffs, and that nobody can remove.
+/// Iterators that the kernel pins in each bpffs, and does not let go.
 const OF_KERNEL: [&str; 2] = ["maps.debug", "progs.debug"];
 
 fn check_name(session: &str) -> anyhow::Result<()> {
@@ -101,7 +101,7 @@ fn check_name(session: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns the folder of pins that stay after a session. Nobody but root gets there.
+/// Returns the folder of pins that stay after a session, which only root reaches.
 fn pins_folder(folder: &Path, session: &str) -> PathBuf {
     folder.join(format!("{session}.pins"))
 }

@@ -78,7 +78,7 @@ impl Stranger {
         self.process.id()
     }
 
-    fn end(mut self) {
+    pub fn end(mut self) {
         drop(self.stdin.take());
         assert!(within("the stranger to end", || self.process.wait()).unwrap().success());
     }

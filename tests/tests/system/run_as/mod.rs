@@ -8,6 +8,7 @@ mod life;
 mod limits;
 mod lists;
 mod outcomes;
+mod proposals;
 mod routes;
 
 use std::fs;

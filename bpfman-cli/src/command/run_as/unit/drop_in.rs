@@ -29,7 +29,7 @@ const NAMESPACES: [(&str, &str); 17] = [
 /// Settings that name another root folder.
 const ROOTS: [&str; 2] = ["RootDirectory", "RootImage"];
 
-/// Returns the text of the drop-in. The error says why there is none.
+/// Returns the text of the drop-in, or why there is none.
 pub fn text(name: &str, unit: &ServiceUnit) -> Result<String, String> {
     let starts = unit.all("ExecStart");
     if starts.is_empty() {
