@@ -53,6 +53,36 @@ limits = { programs = 20, map_memory = "64MiB", verified_instructions = 1000000,
 }
 
 #[test]
+fn keys_of_sessions_need_the_verb_of_sessions() {
+    let digest = "0123456789abcdef".repeat(4);
+    let grant = |allow: &str, rest: &str| {
+        let text = format!("[[grants]]\nname = \"x\"\nusers = [1]\nallow = [\"{allow}\"]\n{rest}\n");
+        AccessPolicy::parse(&text, &Machine).map(|mut policy| policy.grants.remove(0))
+    };
+    let keys = format!("executables = [\"sha256:{digest}\"]\nkeep = true\nlimits = {{ calls = 50 }}");
+    let raw = grant("raw", &keys).unwrap();
+    assert_eq!(raw.executables, Some([digest.clone()].into()));
+    assert!(raw.keep && raw.limits.calls == Some(50));
+    let lines = raw.restrictions();
+    for line in [&format!("executables = [\"sha256:{digest}\"]")[..], "keep = true", "limits.calls = 50"] {
+        assert!(lines.iter().any(|one| one == line), "{line}: {lines:?}");
+    }
+    let why = grant("load", &keys).unwrap_err().to_string();
+    for key in ["executables:", "keep:", "limits.calls:"] {
+        assert!(why.contains(key), "{why}");
+    }
+    let upper = digest.to_uppercase();
+    for wrong in [&digest[..], "sha256:", "sha512:00", &format!("sha256:{upper}")] {
+        let why = grant("raw", &format!("executables = [\"{wrong}\"]")).unwrap_err().to_string();
+        assert!(why.contains("is no digest such as"), "{wrong}: {why}");
+    }
+    let peer = bpfman_model::Peer { uid: 1, ..Default::default() };
+    let denies = |digest| raw.obstacle(&peer, &crate::AccessObject::Executable(digest));
+    assert_eq!(denies(Some(&digest)), None);
+    assert_eq!((denies(Some("0")), denies(None)), (Some("executables"), Some("executables")));
+}
+
+#[test]
 fn a_grant_with_a_scope_holds_programs_to_what_tenants_may() {
     let grant = |rest: &str| {
         let text = format!("[[grants]]\nname = \"x\"\nusers = [1]\nallow = [\"load\"]\n{rest}\n");

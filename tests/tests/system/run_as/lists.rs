@@ -94,3 +94,30 @@ fn programs_of_a_session_name_it_as_their_owner() {
     drop(child.stdin.take());
     child.wait().unwrap();
 }
+
+#[test]
+fn links_of_a_session_name_it_as_their_owner() {
+    let (daemon, network) = (sessions(), bpfman_tests::Network::new());
+    let binary = daemon.readable(&bpfman_tests::compile::executable("radar_stranger")).display().to_string();
+    let mut command = daemon.session_command(ADA, &[&binary, "load", "link", "1", "wait"]);
+    command.stdout(Stdio::piped()).stdin(Stdio::piped());
+    let mut child = network.near.inside(move || command.spawn().unwrap());
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    let made = lines.by_ref().map_while(Result::ok).find(|line| line.starts_with("link ")).unwrap();
+    let id: u32 = made.trim_start_matches("link ").parse().unwrap();
+    let session = list(&daemon, 0)[0].clone();
+    assert_eq!(session["links"], serde_json::json!([id]), "{session}");
+    let owner = format!("session {} of user {ADA}", session["name"].as_str().unwrap());
+    let listed = daemon.bpfman("list links --all -o json").json();
+    let of_kernel = |one: &&Value| one["kernel_link_id"] == id;
+    let link =
+        listed["links"].as_array().unwrap().iter().find(of_kernel).unwrap_or_else(|| panic!("{listed}"));
+    assert_eq!((&link["link_id"], &link["owner"]), (&0.into(), &owner.as_str().into()));
+    assert_eq!((&link["program_name"], &link["type"]), (&"stranger".into(), &"xdp".into()));
+    assert!(daemon.bpfman("list links --all").success().contains(&owner));
+    let own = daemon.bpfman("list links -o json").json();
+    assert!(own["links"].as_array().unwrap().is_empty(), "{own}");
+    assert!(!daemon.bpfman("list links --all -q").success().lines().any(|line| line == "0"));
+    drop(child.stdin.take());
+    child.wait().unwrap();
+}
