@@ -37,7 +37,7 @@ export async function show(root, _, page) {
       { title: "Type", value: (row) => row.type },
       { title: "Loaded at", value: (row) => row.loaded_at, text: (row) => time(row.loaded_at) },
       { title: "User", value: (row) => row.uid, number: true },
-      { title: "Loaded by", value: (row) => process(row.loaded_by), long: true },
+      { title: "Loaded by", value: (row) => row.session ?? process(row.loaded_by), long: true },
       { title: "Held by", value: held, long: true },
       { title: "Tag", value: (row) => row.tag },
     ],
@@ -49,7 +49,7 @@ export async function show(root, _, page) {
       { title: "Type", value: (row) => row.type },
       { title: "Program", value: (row) => row.program_id, number: true },
       { title: "Interface", value: (row) => row.ifindex, number: true },
-      { title: "Made by", value: (row) => process(row.made_by), long: true },
+      { title: "Made by", value: (row) => row.session ?? process(row.made_by), long: true },
       { title: "Held by", value: held, long: true },
     ],
   });

@@ -70,7 +70,9 @@ pub enum SessionError {
     )]
     Yama(u32),
     /// The user has too many sessions.
-    #[error("user {0} has {MAX_OF_USER} sessions already; end one")]
+    #[error(
+        "user {0} has {MAX_OF_USER} sessions already, with those that left something; end one, or run `bpfman detach session`"
+    )]
     TooMany(u32),
 }
 
@@ -208,9 +210,19 @@ impl Sessions {
         thread.spawn(follow).map(drop).map_err(SessionError::Starter)
     }
 
+    /// Returns the number of sessions of a user, with those that left something.
+    fn count_of(&self, uid: u32) -> usize {
+        let is_of = |session: &&Arc<BrokeredSession>| session.facts.peer.uid == uid;
+        self.running().values().filter(is_of).count() + self.left.list().iter().filter(is_of).count()
+    }
+
     /// Counts a start until the result is dropped: each takes a thread of the daemon.
     fn begin_start(&self, uid: u32) -> Result<Starting<'_>, SessionError> {
-        let running = self.running().values().filter(|session| session.facts.peer.uid == uid).count();
+        let mut running = self.count_of(uid);
+        if running >= MAX_OF_USER {
+            self.forget_empty();
+            running = self.count_of(uid);
+        }
         let mut starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
         let of_user = starting.entry(uid).or_default();
         if *of_user >= MAX_STARTS || running + *of_user >= MAX_OF_USER {

@@ -130,3 +130,40 @@ fn attachments_end_that_a_killed_daemon_knew() {
         until("nothing is attached", || !show().contains(attached));
     }
 }
+
+#[test]
+fn sessions_that_left_something_count_for_their_user() {
+    let daemon = sessions_of(&policy());
+    let leave = || {
+        daemon.session(
+            ADA,
+            &[
+                "bpftool",
+                "map",
+                "create",
+                "/sys/fs/bpf/m",
+                "type",
+                "array",
+                "key",
+                "4",
+                "value",
+                "4",
+                "entries",
+                "1",
+                "name",
+                "m",
+            ],
+        )
+    };
+    for _ in 0..64 {
+        leave().success();
+    }
+    until("all are listed", || list(&daemon).iter().filter(|one| one["state"] == "left").count() == 64);
+    leave().fails(1, &["has 64 sessions already", "bpfman detach session"]);
+    daemon.session(BOB, &["true"]).success();
+    let names: Vec<String> =
+        list(&daemon).iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect();
+    daemon.bpfman(&format!("detach session {}", names.join(" "))).success();
+    assert!(list(&daemon).is_empty());
+    leave().success();
+}

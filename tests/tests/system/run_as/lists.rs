@@ -6,7 +6,7 @@ use std::process::{Child, Stdio};
 use bpfman_tests::wait::until;
 use serde_json::Value;
 
-use super::{ADA, BOB, Sessions, sessions};
+use super::{ADA, BOB, EVE, Sessions, sessions, sessions_of};
 
 /// A command of Ada's that has a program and a map until its input ends.
 fn running(daemon: &Sessions) -> Child {
@@ -62,12 +62,17 @@ fn session_is_listed_with_what_it_has() {
 }
 
 #[test]
-fn users_see_their_own_sessions_alone() {
-    let daemon = sessions();
+fn users_see_their_own_sessions_alone_without_the_radar() {
+    let daemon = sessions_of(&format!(
+        "[[grants]]\nname = \"tools\"\nusers = [{ADA}]\nallow = [\"raw\"]\n\
+         [[grants]]\nname = \"watch\"\nusers = [{EVE}]\nallow = [\"read\", \"radar\"]\n"
+    ));
     let mut child = running(&daemon);
     let name = list(&daemon, ADA)[0]["name"].as_str().unwrap().to_owned();
     assert!(list(&daemon, BOB).as_array().unwrap().is_empty());
     daemon.bpfman_as(BOB, &format!("get session {name}")).fails(5, &["another user's"]);
+    assert_eq!(list(&daemon, EVE)[0]["name"], name.as_str());
+    daemon.bpfman_as(EVE, &format!("detach session {name}")).fails(4, &["may not raw"]);
     drop(child.stdin.take());
     child.wait().unwrap();
 }

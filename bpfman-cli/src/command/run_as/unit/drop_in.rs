@@ -59,10 +59,8 @@ pub fn text(name: &str, unit: &ServiceUnit) -> Result<String, String> {
     let mut line = |line: String| {
         let _infallible = writeln!(text, "{line}");
     };
-    if is_root {
-        line(format!(
-            "# The user has to be there, and may use the daemon's socket: useradd --system -G bpfman {user}"
-        ));
+    if is_root || is_dynamic {
+        line(format!("# The user has to be there: useradd --system {user}"));
     }
     line("[Service]".to_owned());
     line("ExecStart=".to_owned());
@@ -80,8 +78,9 @@ pub fn text(name: &str, unit: &ServiceUnit) -> Result<String, String> {
     line("AmbientCapabilities=".to_owned());
     if is_root {
         line(format!("User={user}"));
-        line("SupplementaryGroups=bpfman".to_owned());
     }
+    // The group of the daemon's socket.
+    line("SupplementaryGroups=bpfman".to_owned());
     if is_dynamic {
         line("# A dynamic user has mounts of its own, which sessions do not serve.".to_owned());
         line("DynamicUser=no".to_owned());
@@ -141,7 +140,7 @@ mod tests {
         assert_eq!(
             settings("ExecStart=-/usr/bin/agent\nUser=ann\nProtectSystem=strict\n"),
             "[Service]\nExecStart=\nExecStart=-/usr/bin/bpfman run-as -- /usr/bin/agent\nCapabilityBoundingSet=\n\
-             AmbientCapabilities=\nProtectSystem=no"
+             AmbientCapabilities=\nSupplementaryGroups=bpfman\nProtectSystem=no"
         );
     }
 
