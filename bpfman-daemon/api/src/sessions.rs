@@ -66,7 +66,6 @@ impl ObjectOwners {
 }
 
 impl<K: Kernel> Api<K> {
-    /// Returns the owners of programs and links of sessions.
     pub(crate) fn object_owners(&self) -> ObjectOwners {
         self.sessions.as_ref().map(|sessions| sessions.object_owners()).unwrap_or_default()
     }

@@ -11,13 +11,10 @@ use crate::session::{BrokeredSession, SessionFacts};
 /// A command that may start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdmittedCommand {
-    /// Its file.
     pub file: CommandFile,
     /// True if this very file was executed, so that grants with its digest count.
     pub held: bool,
-    /// Owner of what it makes.
     pub owner: Owner,
-    /// Limits of the owner.
     #[serde(skip)]
     pub limits: GrantLimits,
     /// True if its pins and attachments stay.

@@ -132,7 +132,6 @@ impl SessionCalls {
         Some(known.unwrap_or(RawProgram { program_type: brief.program_type, attach_type: 0 }))
     }
 
-    /// Reserves a place for an object that the call makes.
     fn reserve(&self, layout: &AttrLayout, bytes: u64) -> Result<Option<ObjectPlace<'_>>, SessionRefusal> {
         let Some(Returned::New(kind)) = layout.returns else { return Ok(None) };
         let (object, limits) = (WantedObject { kind, bytes }, self.session.limits());

@@ -79,7 +79,6 @@ impl BrokeredSession {
         }
     }
 
-    /// Adds the owner of each object.
     pub fn add_to(&self, owners: &mut SessionOwners, is_left: bool) {
         let uid = self.facts.peer.uid;
         let text = if is_left {

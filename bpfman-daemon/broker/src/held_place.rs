@@ -10,13 +10,15 @@ use bpfmand_calls::ObjectKind;
 use bpfmand_kernel::linux::brokered;
 use serde::{Deserialize, Serialize};
 
-/// Object that has a place for programs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum HeldPlace {
-    /// A map, by its id.
     Map(u32),
     /// A cgroup or namespace, by device and inode, and the path that led to it.
-    File { device: u64, inode: u64, path: PathBuf },
+    File {
+        device: u64,
+        inode: u64,
+        path: PathBuf,
+    },
 }
 
 /// One cgroup or namespace can have several paths.

@@ -22,7 +22,6 @@ pub struct LastingAttachment {
     held: OwnedFd,
 }
 
-/// Attachment as it is recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastingRecord {
     pub program: u32,
@@ -31,7 +30,6 @@ pub struct LastingRecord {
 }
 
 impl LastingRecord {
-    /// Returns the attachment, if its place is still there.
     pub fn open(self) -> Option<LastingAttachment> {
         let held = self.held.open()?;
         Some(LastingAttachment { record: self, held })

@@ -13,7 +13,6 @@ use crate::{SessionError, record, starter};
 /// Time after which the kernel has freed what a command held, in milliseconds.
 const FREED_WITHIN: u32 = 100;
 
-/// Sessions whose commands have ended.
 #[derive(Debug, Default)]
 pub struct LeftSessions(Mutex<Vec<Arc<BrokeredSession>>>);
 

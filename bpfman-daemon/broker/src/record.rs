@@ -53,7 +53,6 @@ impl ClientRecord {
     }
 }
 
-/// Object of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdRecord {
     pub kind: ObjectKind,
@@ -64,7 +63,6 @@ pub struct IdRecord {
     pub bytes: u64,
 }
 
-/// Line of the file with ids.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum RecordLine {
@@ -138,7 +136,6 @@ pub fn names(folder: &Path) -> BTreeSet<String> {
     names.collect()
 }
 
-/// Returns whether a session has a folder of pins.
 pub fn has_pins(folder: &Path, name: &str) -> bool {
     path(folder, name, PINS).exists()
 }

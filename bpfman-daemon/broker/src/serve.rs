@@ -40,7 +40,6 @@ pub struct SessionCalls {
     pub probes: ProbeEvents,
     /// Returns the other sessions of the owner.
     pub others: Box<dyn Fn() -> Vec<Arc<BrokeredSession>> + Send + Sync>,
-    /// Use of the owner.
     pub owner: Arc<OwnerUse>,
     /// Large calls of the user.
     pub large: Arc<LargeCalls>,

@@ -129,12 +129,10 @@ impl BrokeredSession {
         self.command.get_or_init(|| command);
     }
 
-    /// Returns the command, once it may start.
     pub fn command(&self) -> Option<&AdmittedCommand> {
         self.command.get()
     }
 
-    /// Returns the owner of what the command makes.
     pub fn owner(&self) -> Owner {
         self.command().map_or(Owner::of_user(self.facts.peer.uid), |command| command.owner.clone())
     }
@@ -147,13 +145,11 @@ impl BrokeredSession {
         self.command().is_some_and(|command| command.keep)
     }
 
-    /// Counts a call.
     pub fn count_call(&self, is_refused: bool) {
         let count = if is_refused { &self.refused } else { &self.granted };
         count.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns the numbers of calls that were made, and that were refused.
     pub fn calls(&self) -> (u64, u64) {
         (self.granted.load(Ordering::Relaxed), self.refused.load(Ordering::Relaxed))
     }
@@ -229,12 +225,10 @@ impl BrokeredSession {
         self.objects().ids.get(&kind).map_or(0, BTreeSet::len)
     }
 
-    /// Returns the largest memory of the known maps, in bytes.
     pub fn map_bytes(&self) -> u64 {
         self.objects().map_bytes.values().fold(0, |sum, bytes| sum.saturating_add(*bytes))
     }
 
-    /// Forgets objects that are gone.
     pub fn forget_gone(&self, kind: ObjectKind, exists: impl Fn(u32) -> bool) {
         let known: Vec<u32> = self.objects().ids(kind).collect();
         known.into_iter().filter(|id| !exists(*id)).for_each(|id| self.forget(kind, id));

@@ -285,7 +285,6 @@ impl Sessions {
         Arc::clone(self.owners.lock().unwrap_or_else(PoisonError::into_inner).entry(owner).or_default())
     }
 
-    /// Returns the other sessions of the same owner.
     fn beside(&self, own: &BrokeredSession) -> Vec<Arc<BrokeredSession>> {
         let (owner, mut others) = (own.owner(), self.all_running());
         others.extend(self.left.list());

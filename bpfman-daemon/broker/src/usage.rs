@@ -12,7 +12,6 @@ use crate::session::{BrokeredSession, MAX_OBJECTS};
 /// Time of calls that an owner may make at once after a pause.
 const BURST: Duration = Duration::from_secs(1);
 
-/// Use of an owner beside the objects that its sessions have.
 #[derive(Debug, Default)]
 pub struct OwnerUse {
     reserved: Mutex<ReservedUse>,
@@ -20,7 +19,6 @@ pub struct OwnerUse {
     next_call: Mutex<Option<Instant>>,
 }
 
-/// Objects that are being made.
 #[derive(Debug, Default)]
 struct ReservedUse {
     counts: BTreeMap<ObjectKind, usize>,
@@ -54,12 +52,15 @@ impl Drop for ObjectPlace<'_> {
 /// Limit that an object would exceed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExceededLimit {
-    /// Number of objects of one session.
     OfSession(ObjectKind),
     /// Number of objects of an owner: key of the grant, and its value.
     Count(&'static str, u64),
     /// Memory of maps of an owner: so much in use, so much wanted, and the limit, in bytes.
-    MapMemory { used: u64, wanted: u64, limit: u64 },
+    MapMemory {
+        used: u64,
+        wanted: u64,
+        limit: u64,
+    },
 }
 
 impl std::fmt::Display for ExceededLimit {

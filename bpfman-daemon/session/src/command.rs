@@ -39,7 +39,6 @@ pub fn run(rights: &Rights, client: &Channel, receiver: &Channel) -> io::Error {
     }
 }
 
-/// Words of a command.
 struct CommandWords {
     program: OsString,
     arguments: Vec<OsString>,

@@ -18,10 +18,8 @@ const MAX_HASHED: u64 = 1 << 30;
 /// Folder of the link to a held file, in the session's own `/run`.
 const LINKS: &str = "/run/bpfman-exec";
 
-/// Executable file.
 #[derive(Debug)]
 pub struct Executable {
-    /// Path as it was found.
     pub path: PathBuf,
     file: Option<File>,
 }

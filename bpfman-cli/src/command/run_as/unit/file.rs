@@ -38,12 +38,10 @@ impl ServiceUnit {
         Ok(this)
     }
 
-    /// Returns all values of a key.
     pub fn all(&self, key: &str) -> &[String] {
         self.values.get(key).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// Returns the value that counts, of a key that has one.
     pub fn last(&self, key: &str) -> Option<&str> {
         self.all(key).last().map(String::as_str)
     }
@@ -55,7 +53,6 @@ impl ServiceUnit {
     }
 }
 
-/// Joins lines that end with a backslash.
 fn joined(text: &str) -> Vec<String> {
     let (mut lines, mut open) = (Vec::<String>::new(), false);
     for line in text.lines() {
