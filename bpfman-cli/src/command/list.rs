@@ -39,6 +39,7 @@ pub async fn get(global: &Global, command: GetCommand) -> Result<(), CliError> {
             let answer = client.ext.get_program(request).await?.into_inner();
             let program =
                 answer.program.ok_or(CliError::Incomplete { call: "GetProgram", part: "the program" })?;
+            super::load::warn_of(&program);
             show::answer(global, &ProgramJson::new(&program))
         }
         GetCommand::Link { link_id } => {

@@ -45,7 +45,7 @@ pub async fn run(global: &Global, command: LoadCommand) -> Result<(), CliError> 
         let answer = client.ext.get_program(ext::GetProgramRequest { id }).await?.into_inner();
         let program =
             answer.program.ok_or(CliError::Incomplete { call: "GetProgram", part: "the program" })?;
-        program.warnings.iter().for_each(|text| warn_of(&program, text));
+        warn_of(&program);
         let verifier_log = logs.get(index).cloned();
         programs.push(ProgramJson { verifier_log, ..ProgramJson::new(&program) });
     }
@@ -55,9 +55,10 @@ pub async fn run(global: &Global, command: LoadCommand) -> Result<(), CliError> 
     show::answer(global, &LoadedPrograms { programs })
 }
 
-fn warn_of(program: &ext::Program, text: &str) {
+/// Prints the parts that the load of `program` left out.
+pub fn warn_of(program: &ext::Program) {
     let name = program.info.as_ref().map_or("", |info| info.name.as_str());
-    progress::warn(&format!("program \"{name}\": {text}"));
+    program.warnings.iter().for_each(|text| progress::warn(&format!("program \"{name}\": {text}")));
 }
 
 /// Returns the kernel ids of the new programs, and requested verifier logs, in the order of the request.

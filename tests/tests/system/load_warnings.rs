@@ -33,6 +33,9 @@ fn parts_that_a_load_left_out_outlast_the_daemon() {
     daemon.kill();
     daemon.again(&Launch::default());
     assert_eq!(warnings(&daemon), before);
+    let shown = daemon.bpfman("get program xdp_member");
+    assert_eq!(shown.code, 0, "{shown:?}");
+    assert!(shown.stderr.contains("program \"xdp_member\": its source lines"), "{shown:?}");
 }
 
 #[test]
