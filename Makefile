@@ -11,7 +11,7 @@ export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 sides_built = cargo build --locked --manifest-path examples/Cargo.toml -p bpfman-examples
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all build release examples images gate-image fmt lint licences test-faults findings open-vswitch corpus-matrix kernels matrix-arm64 strangers packages reproducible test-package upgrade kube-up kube-down kube-update test-kube fleet fleet-5000 test-kube-node measure-node images-oci manifests chart client-v0.6 import-v0.6 reboot reboot-gallery flood million-events simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain bench-rival bench-entries bench-gallery bench-ipvs gallery gallery-pictures book man clean
+.PHONY: help demo test test-all build release examples images gate-image fmt lint licences test-faults findings open-vswitch corpus-matrix kernels matrix-arm64 strangers packages reproducible test-package upgrade kube-up kube-down kube-update test-kube fleet fleet-5000 test-kube-node measure-node images-oci manifests chart client-v0.6 import-v0.6 reboot reboot-gallery flood million-events simulate kill-loop kill-loop-kube run-as-kills run-as-attacks fuzz fuzz-chain many-hooks bench bench-chain bench-rival bench-entries bench-gallery bench-ipvs gallery gallery-pictures book man clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -204,6 +204,12 @@ simulate: ## play schedules of failures, kills and reboots on the simulated kern
 kill-loop: build ## kill the daemon and its starts 2,000 times under clients and traffic, wiping the bpffs in every second round (root; ROUNDS=…, SEED=…, TC=clsact, UNNAMED=yes)
 	KILL_ROUNDS=$(or $(ROUNDS),2000) $(if $(SEED),KILL_SEED=$(SEED)) $(if $(TC),KILL_TC=$(TC)) $(if $(UNNAMED),KILL_UNNAMED=$(UNNAMED)) \
 		cargo test --workspace --locked --test system -- --nocapture --test-threads 1 kill_loop::kills_at_any_time
+
+run-as-kills: build ## kill receivers and daemons under running sessions of `bpfman run-as` 500 times (root; ROUNDS=…)
+	KILL_ROUNDS=$(or $(ROUNDS),500) cargo test --workspace --locked --test system -- --nocapture --test-threads 1 run_as::life::calls
+
+run-as-attacks: build ## race 1,000,000 calls of `bpfman run-as` against changes of their arguments (root; ROUNDS=…)
+	BPFMAN_TEST_ROUNDS=$(or $(ROUNDS),1000000) cargo test --workspace --locked --test system -- --nocapture run_as::hostile::arguments
 
 kill-loop-kube: ## kill agent, controller and daemon in 200 rounds of changes of applications on a real API server (root; ROUNDS=…, SEED=…)
 	@packaging/install-deps test

@@ -20,6 +20,7 @@ mod programs;
 mod readers;
 mod records;
 mod requests;
+mod sessions;
 mod values;
 mod workers;
 mod world;
@@ -55,6 +56,7 @@ pub const TARGETS: &[FuzzTarget] = &[
     target("readers", readers::run, readers::seeds),
     target("records", records::run, records::seeds),
     target("requests", requests::request, requests::request_seeds),
+    target("sessions", sessions::run, sessions::seeds),
     target("values", values::run, values::seeds),
     target("workers", workers::run, workers::seeds),
 ];

@@ -124,7 +124,7 @@ macro_rules! tests {
 
 tests! {
     cni connections csi dispatchers evidence history images layers machine netlink objects policies readers records
-    requests values workers
+    requests sessions values workers
 }
 
 #[test]
