@@ -7,13 +7,15 @@ mod caller;
 mod filter;
 mod listener;
 mod peer;
+mod pending;
 mod process;
 
 pub use caller::{CallerDescriptors, CallerMemory};
 pub use filter::{Assembler, Condition, Verdict, confine, install};
 pub use listener::{Listener, Notification};
 pub use peer::{peer_groups, peer_process};
+pub use pending::PendingSlot;
 pub use process::{
-    Rights, become_user, close_all_but, fork, own_mounts, reap_children_by_kernel, set_child_subreaper,
-    signal_group, start_session,
+    ChildEnd, Rights, become_user, close_all_but, end_of_child, fork, own_mounts, reap_children_by_kernel,
+    set_child_subreaper, signal_group, start_session,
 };

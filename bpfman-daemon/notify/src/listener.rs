@@ -3,17 +3,32 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 
+use crate::PendingSlot;
+
 /// `struct seccomp_notif`.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
-struct RawNotification {
-    id: u64,
+pub struct RawNotification {
+    pub id: u64,
     pid: u32,
     flags: u32,
     number: i32,
     architecture: u32,
     instruction: u64,
     arguments: [u64; 6],
+}
+
+#[cfg(test)]
+impl RawNotification {
+    pub fn of(id: u64, pid: u32) -> Self {
+        Self { id, pid, ..Self::default() }
+    }
+}
+
+impl From<RawNotification> for Notification {
+    fn from(RawNotification { id, pid, number, arguments, .. }: RawNotification) -> Self {
+        Self { id, thread: pid, call: number.into(), arguments }
+    }
 }
 
 /// `struct seccomp_notif_resp`.
@@ -50,8 +65,6 @@ const IS_VALID: u64 = request(WRITE, 2, size_of::<u64>());
 const ADD_DESCRIPTOR: u64 = request(WRITE, 3, size_of::<RawDescriptor>());
 const SET_FLAGS: u64 = request(WRITE, 4, size_of::<u64>());
 
-/// Answers the call with the number of the new descriptor, in one step: an interrupted caller gets none.
-const AND_SEND: u32 = 2;
 const AT_NUMBER: u32 = 1;
 /// Wakes the receiver on the caller's CPU (Linux 6.6).
 const SYNC_WAKE_UP: u64 = 1;
@@ -87,28 +100,31 @@ impl AsFd for Listener {
 }
 
 impl Listener {
-    fn ioctl<T>(&self, request: u64, argument: &mut T) -> io::Result<i32> {
+    fn ioctl<T>(&self, request: u64, argument: *mut T) -> io::Result<i32> {
         // SAFETY: each caller passes the structure whose size is part of the request, live and exclusively borrowed; the
         // kernel reads and writes that many bytes.
-        let result = unsafe { libc::ioctl(self.0.as_raw_fd(), request as libc::Ioctl, &raw mut *argument) };
+        let result = unsafe { libc::ioctl(self.0.as_raw_fd(), request as libc::Ioctl, argument) };
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
     }
 
-    /// Waits for a call.
+    /// Waits for a call, which stays in the slot until that is cleared.
     ///
     /// # Errors
     /// `EINTR` and `ENOENT` mean that another call may come: a signal arrived, or the caller is gone.
-    pub fn receive(&self) -> io::Result<Notification> {
-        let mut raw = RawNotification::default();
-        self.ioctl(RECEIVE, &mut raw)?;
-        let RawNotification { id, pid, number, arguments, .. } = raw;
-        Ok(Notification { id, thread: pid, call: number.into(), arguments })
+    pub fn receive(&self, slot: &mut PendingSlot) -> io::Result<Notification> {
+        slot.clear();
+        self.ioctl(RECEIVE, slot.room())?;
+        slot.left().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// Returns whether the caller still waits. What was opened by its pid before belongs to the caller, if it does.
     #[must_use]
-    pub fn is_waiting(&self, id: u64) -> bool {
-        self.ioctl(IS_VALID, &mut { id }).is_ok()
+    pub fn is_waiting(&self, mut id: u64) -> bool {
+        self.ioctl(IS_VALID, &raw mut id).is_ok()
+    }
+
+    fn send(&self, mut answer: RawAnswer) -> io::Result<()> {
+        self.ioctl(SEND, &raw mut answer).map(drop)
     }
 
     /// Answers a call with its return value, or with a positive error number.
@@ -117,17 +133,20 @@ impl Listener {
             Ok(value) => (value, 0),
             Err(number) => (0, -number),
         };
-        self.ioctl(SEND, &mut RawAnswer { id, value, error, flags: 0 }).map(drop)
+        self.send(RawAnswer { id, value, error, flags: 0 })
     }
 
     /// Has the kernel make the call, with the caller's own rights.
     ///
     /// Never a decision: the caller can change what its arguments point to before the kernel reads them again.
     pub fn leave_to_kernel(&self, id: u64) -> io::Result<()> {
-        self.ioctl(SEND, &mut RawAnswer { id, value: 0, error: 0, flags: CONTINUE }).map(drop)
+        self.send(RawAnswer { id, value: 0, error: 0, flags: CONTINUE })
     }
 
-    /// Gives the caller a descriptor and answers the call with its number, both or neither.
+    /// Gives the caller a descriptor, with this number if there is one, and returns its number. The call still waits.
+    ///
+    /// # Errors
+    /// `ENOENT` if the caller is gone, `EMFILE` if it has too many.
     pub fn give(
         &self,
         id: u64,
@@ -135,11 +154,11 @@ impl Listener {
         close_on_exec: bool,
         number: Option<u32>,
     ) -> io::Result<i32> {
-        let flags = AND_SEND | if number.is_some() { AT_NUMBER } else { 0 };
+        let flags = if number.is_some() { AT_NUMBER } else { 0 };
         let number_flags = if close_on_exec { libc::O_CLOEXEC as u32 } else { 0 };
         let source = descriptor.as_raw_fd() as u32;
         let mut raw = RawDescriptor { id, flags, source, number: number.unwrap_or_default(), number_flags };
-        self.ioctl(ADD_DESCRIPTOR, &mut raw)
+        self.ioctl(ADD_DESCRIPTOR, &raw mut raw)
     }
 
     /// Wakes the receiver on the caller's CPU, where the kernel can (Linux 6.6).

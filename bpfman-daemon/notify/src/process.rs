@@ -29,8 +29,8 @@ pub fn fork() -> io::Result<Option<u32>> {
     }
 }
 
-/// Becomes a user for ever: real, effective, saved and file-system ids. The kernel takes all capabilities, unless the user
-/// is root.
+/// Becomes a user for ever: real, effective, saved and file-system ids, with an empty keyring. The kernel takes all
+/// capabilities, unless the user is root.
 pub fn become_user(rights: &Rights) -> io::Result<()> {
     let Rights { uid, gid, groups } = rights;
     // SAFETY: the pointer and the number are those of a live vector, which the kernel only reads.
@@ -38,7 +38,14 @@ pub fn become_user(rights: &Rights) -> io::Result<()> {
     // SAFETY: these calls take numbers.
     check(unsafe { libc::syscall(libc::SYS_setresgid, *gid, *gid, *gid) })?;
     // SAFETY: as above.
-    check(unsafe { libc::syscall(libc::SYS_setresuid, *uid, *uid, *uid) })
+    check(unsafe { libc::syscall(libc::SYS_setresuid, *uid, *uid, *uid) })?;
+    // The one of the service has keys of root, or of other users' sessions.
+    // SAFETY: the option takes a null pointer.
+    let keyring = unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, 0) };
+    match io::Error::last_os_error() {
+        error if keyring < 0 && error.raw_os_error() != Some(libc::ENOSYS) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Begins a session of processes without a terminal.
@@ -89,4 +96,28 @@ pub fn reap_children_by_kernel(by_kernel: bool) {
 pub fn signal_group(leader: u32, signal: i32) -> io::Result<()> {
     // SAFETY: the call takes numbers.
     check(i64::from(unsafe { libc::kill(-(leader as i32), signal) }))
+}
+
+/// End of a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChildEnd {
+    /// The child, which stays until it is reaped.
+    pub process: u32,
+    /// Exit status, or the signal that killed it.
+    pub status: Result<i32, i32>,
+}
+
+/// Waits for the end of a child, without reaping it.
+///
+/// # Errors
+/// `ECHILD` if this process has no child, `EINTR`.
+pub fn end_of_child() -> io::Result<ChildEnd> {
+    // SAFETY: the structure has numbers and a pointer that nothing here follows; zeroes are valid for all.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the structure is live and exclusively borrowed.
+    check(i64::from(unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, libc::WEXITED | libc::WNOWAIT) }))?;
+    // SAFETY: the call succeeded for a child that ended, for which the kernel fills in both.
+    let (process, status) = unsafe { (info.si_pid().cast_unsigned(), info.si_status()) };
+    let status = if info.si_code == libc::CLD_EXITED { Ok(status) } else { Err(status) };
+    Ok(ChildEnd { process, status })
 }

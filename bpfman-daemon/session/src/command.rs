@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
@@ -11,10 +11,11 @@ use anyhow::{Context as _, bail};
 use bpfmand_calls::{CallMessage, Channel, CommandFile, SessionMessage, StartCommand, StartVerdict};
 use bpfmand_notify::{Rights, become_user, close_all_but, install, start_session};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::Mode;
+use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
 
 use crate::executable::Executable;
 use crate::filter::filter;
+use crate::mounts;
 
 /// Variables by which a user puts libraries of his own into a program, which set-user-id programs ignore too.
 const LOADER_VARIABLES: [&[u8]; 2] = [b"LD_", b"GLIBC_TUNABLES"];
@@ -102,7 +103,7 @@ fn parse(start: CallMessage<StartCommand>) -> anyhow::Result<CommandWords> {
             variables.push((name, value));
         }
     }
-    rustix::process::fchdir(&folder).context("the working directory cannot be entered")?;
+    enter(&folder).context("the working directory cannot be entered")?;
     rustix::process::umask(Mode::from_raw_mode(head.umask & 0o777));
     rustix::stdio::dup2_stdin(&input)?;
     rustix::stdio::dup2_stdout(&output)?;
@@ -139,4 +140,15 @@ impl CommandWords {
         command.envs(variables.map(|(name, value)| (name, value)));
         Ok(command)
     }
+}
+
+/// Enters a folder of the client by its name in the command's mounts, if it is the same there or has a place of its own.
+fn enter(folder: &OwnedFd) -> io::Result<()> {
+    let name = std::fs::read_link(format!("/proc/self/fd/{}", folder.as_raw_fd()))?;
+    let here = openat(CWD, &name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let identity = |file: &OwnedFd| fstat(file).map(|found| (found.st_dev, found.st_ino));
+    let is_replaced = mounts::REPLACED.iter().any(|at| name.starts_with(at));
+    let here =
+        here.ok().filter(|here| is_replaced || identity(here).is_ok_and(|one| identity(folder) == Ok(one)));
+    Ok(rustix::process::fchdir(here.as_ref().unwrap_or(folder))?)
 }

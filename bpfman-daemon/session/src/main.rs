@@ -13,6 +13,7 @@ mod mounts;
 mod place;
 mod receiver;
 mod session;
+mod spare;
 mod starter;
 mod tracing_view;
 

@@ -18,6 +18,8 @@ const BPFFS: &str = "/sys/fs/bpf";
 const TRACEFS: &str = "/sys/kernel/tracing";
 const KALLSYMS: &str = "/proc/kallsyms";
 const RUN: &str = "/run";
+/// Folders that a command has of its own.
+pub const REPLACED: [&str; 3] = [BPFFS, TRACEFS, RUN];
 /// File of the copy, in the command's own `/run`.
 const COPY: &str = "/run/bpfman-kallsyms";
 
@@ -77,7 +79,15 @@ fn make_run_writable(rights: &Rights) -> anyhow::Result<()> {
             let made = if kind.is_dir() { fs::create_dir(&to) } else { fs::File::create(&to).map(drop) };
             made.and_then(|()| Ok(mount_bind_recursive(&from, &to)?))
         };
-        placed.with_context(|| format!("cannot keep {} in the command's {RUN}", to.display()))?;
+        match placed {
+            // It is gone meanwhile.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let _empty = if kind.is_dir() { fs::remove_dir(&to) } else { fs::remove_file(&to) };
+            }
+            placed => {
+                placed.with_context(|| format!("cannot keep {} in the command's {RUN}", to.display()))?;
+            }
+        }
     }
     chown(RUN, Some(rights.uid), Some(rights.gid))?;
     Ok(())

@@ -28,6 +28,12 @@ pub fn take(client: &SessionClient) -> anyhow::Result<()> {
             );
         }
     }
+    if is_filtered(&client.read("status")?) {
+        bail!(
+            "the client has a seccomp filter, which the command would not have: run it without one (a service: \
+             without SystemCallFilter= and its like)"
+        );
+    }
     let groups = folders(&client.read("cgroup")?, &fs::read_to_string("/proc/self/mountinfo")?);
     for folder in groups {
         // Memory of maps is charged to the group of the process that makes them.
@@ -52,6 +58,12 @@ pub fn take(client: &SessionClient) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// Returns whether a process has a seccomp filter, by its `/proc/PID/status`.
+fn is_filtered(status: &str) -> bool {
+    let mode = status.lines().find_map(|line| line.strip_prefix("Seccomp:"));
+    mode.is_some_and(|mode| mode.trim() != "0")
 }
 
 fn own(path: &str) -> anyhow::Result<(u64, u64)> {
@@ -97,6 +109,12 @@ fn mounted(line: &str) -> Option<(&str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn filters_are_seen() {
+        assert!(is_filtered("Name:\tx\nSeccomp:\t2\nSeccomp_filters:\t1\n"));
+        assert!(!is_filtered("Name:\tx\nSeccomp:\t0\nSeccomp_filters:\t0\n") && !is_filtered("Name:\tx\n"));
+    }
 
     #[test]
     fn cgroups_of_both_versions_have_their_folders() {

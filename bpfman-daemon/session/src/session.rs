@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -11,13 +11,15 @@ use anyhow::{Context as _, bail};
 use bpfmand_calls::{
     Channel, CommandFile, OrderAnswer, ReceiverMessage, SessionMessage, SessionOrder, StartVerdict,
 };
-use bpfmand_notify::{Listener, become_user, close_all_but, fork, set_child_subreaper};
+use bpfmand_notify::{Listener, PendingSlot, Rights, become_user, close_all_but, fork};
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
 use crate::client::SessionClient;
-use crate::receiver::{Receiver, SessionSockets};
+use crate::receiver::{MAX_CALLS, Receiver, SessionSockets, enter_sandbox};
+use crate::spare::{self, SessionPart};
 use crate::{command, mounts, place};
 
 /// Prepares the session, starts its command, and serves until nothing of the session is left. Returns an exit status.
@@ -33,43 +35,61 @@ pub fn run(
     place::take(&client)?;
     let pins = order.keep.then(|| pins_folder(folder, &order.session));
     mounts::prepare(&client.rights, order.kallsyms, pins.as_deref())?;
-    set_child_subreaper()?;
-    let channel = Channel::from(connection);
-    let (here, there) = Channel::pair()?;
-    daemon.send(OrderAnswer::Prepared { receiver: std::process::id() }, &[], &[])?;
-    let Some(process) = fork().context("cannot start the command")? else {
-        let _sent = command::run(&client.rights, &channel, &there);
-        std::process::exit(127)
-    };
-    drop(there);
+    let null = fs::File::options().read(true).write(true).open("/dev/null")?;
+    dup2_stdin(&null)?;
+    dup2_stdout(&null)?;
+    dup2_stderr(&null)?;
+    drop(null);
+    let slots = PendingSlot::several(MAX_CALLS).context("cannot keep calls")?;
     let rights = client.rights.clone();
     drop(client);
-    close_all_but(&[
-        channel.number(),
-        here.number(),
-        daemon.number(),
-        std::os::fd::AsRawFd::as_raw_fd(&returns),
-    ])?;
-    // From here on with the rights of the command itself.
-    become_user(&rights)?;
+    let client = Channel::from(connection);
+    daemon.send(OrderAnswer::Prepared { receiver: std::process::id() }, &[], &[])?;
+    let mut kept = vec![client.number(), daemon.number(), returns.as_raw_fd()];
+    match spare::fork_line()? {
+        SessionPart::Spare(spare) => {
+            kept.extend(spare.numbers());
+            give_up_rights(&rights, &kept)?;
+            spare.stand_by(SessionSockets::new(client, daemon, returns)?, slots)
+        }
+        SessionPart::Receiver(above) => {
+            let (here, there) = Channel::pair()?;
+            let Some(process) = fork().context("cannot start the command")? else {
+                let _sent = command::run(&rights, &client, &there);
+                std::process::exit(127)
+            };
+            drop(there);
+            kept.extend([above.number(), here.number()]);
+            give_up_rights(&rights, &kept)?;
+            let Some((listener, file)) = receive_listener(&here)? else {
+                // The command sent the client its reason.
+                return Ok(1);
+            };
+            daemon.send(ReceiverMessage::Executes(file), &[], &[])?;
+            let verdict = daemon.receive::<StartVerdict>()?.context("the daemon has ended")?.head;
+            if let StartVerdict::Denied(why) = verdict {
+                client.send(SessionMessage::Denied(why), &[], &[])?;
+                return Ok(1);
+            }
+            spare::hand_up(&above, process, &listener)?;
+            daemon.send(ReceiverMessage::Runs(process), &[], &[])?;
+            let sockets = SessionSockets::new(client, daemon, returns)?;
+            let receiver = Receiver::new(listener, process, sockets, slots);
+            here.send(verdict, &[], &[])?;
+            drop((here, above));
+            enter_sandbox()?;
+            receiver.run()
+        }
+    }
+}
+
+/// Goes on with the rights of the command itself, and these descriptors.
+fn give_up_rights(rights: &Rights, kept: &[RawFd]) -> anyhow::Result<()> {
+    close_all_but(kept)?;
+    become_user(rights)?;
     rustix::thread::set_no_new_privs(true)?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    let Some((listener, file)) = receive_listener(&here)? else {
-        // The command sent the client its reason.
-        return Ok(1);
-    };
-    daemon.send(ReceiverMessage::Executes(file), &[], &[])?;
-    let verdict = daemon.receive::<StartVerdict>()?.context("the daemon has ended")?.head;
-    if let StartVerdict::Denied(why) = verdict {
-        channel.send(SessionMessage::Denied(why), &[], &[])?;
-        return Ok(1);
-    }
-    daemon.send(ReceiverMessage::Runs(process), &[], &[])?;
-    let sockets = SessionSockets { client: channel, daemon: daemon.stream().try_clone()?.into(), returns };
-    let receiver = Receiver::new(listener, process, sockets);
-    here.send(verdict, &[], &[])?;
-    drop(here);
-    receiver.run()
+    Ok(())
 }
 
 fn receive_listener(here: &Channel) -> anyhow::Result<Option<(Listener, CommandFile)>> {

@@ -67,7 +67,7 @@ pub fn serve(call: &mut WaitingCall<'_>, daemon: &mut Asking<'_>) -> Result<Call
     }
     let value = answer.head.result?;
     match (layout.returns, answer.descriptors.into_iter().next()) {
-        (Some(_), Some(descriptor)) => call.give(&descriptor, true),
+        (Some(_), Some(descriptor)) => call.give(&descriptor, true, None),
         (Some(_), None) => Err(Errno::INVAL),
         (None, _) => Ok(CallOutcome::Value(value)),
     }

@@ -11,24 +11,40 @@ use rustix::net::sockopt::socket_peercred;
 
 /// Time that a call waits for a daemon, before it fails.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Number of daemons, or channels, that a call is tried on.
+const ATTEMPTS: usize = 8;
+/// Time that most calls take at most.
+const SHORT_CALL: Duration = Duration::from_micros(200);
 
 /// Connection of the session, replaced when another daemon takes it over.
 #[derive(Debug)]
 pub struct BrokerLink {
     daemon: Mutex<Channel>,
-    /// Number of daemons so far: a thread that lost its channel waits for the next one.
+    /// Notified when another daemon is connected.
     replaced: Condvar,
+    /// Open channels that no call uses. The last used one is the next: a thread of the daemon looks for its messages.
+    idle: Mutex<Vec<Channel>>,
     returns: UnixListener,
     process: u32,
 }
 
 impl BrokerLink {
     pub const fn new(daemon: Channel, returns: UnixListener, process: u32) -> Self {
-        Self { daemon: Mutex::new(daemon), replaced: Condvar::new(), returns, process }
+        Self {
+            daemon: Mutex::new(daemon),
+            replaced: Condvar::new(),
+            idle: Mutex::new(Vec::new()),
+            returns,
+            process,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Channel> {
         self.daemon.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_idle(&self) -> MutexGuard<'_, Vec<Channel>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes over each daemon that connects. Only root reaches the socket.
@@ -66,28 +82,26 @@ impl BrokerLink {
     /// first made ended with it, since the caller has no descriptor of it.
     pub fn ask(
         &self,
-        channel: &mut Option<Channel>,
         (request, may_repeat): (&CallRequest, bool),
         buffers: &[Vec<u8>],
         passed: &[OwnedFd],
     ) -> Result<CallMessage<CallAnswer>, Errno> {
         let descriptors: Vec<BorrowedFd<'_>> = passed.iter().map(|one| one.as_fd()).collect();
-        loop {
-            let open = match channel.take() {
-                Some(open) => open,
-                None => self.open()?,
-            };
-            match exchange(&open, request, buffers, &descriptors) {
+        for _ in 0..ATTEMPTS {
+            let idle = self.lock_idle().pop();
+            let channel = idle.map_or_else(|| self.open(), Ok)?;
+            match exchange(&channel, request, buffers, &descriptors) {
                 Ok(answer) => {
-                    *channel = Some(open);
+                    self.lock_idle().push(channel);
                     return Ok(answer);
                 }
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(Errno::TOO_BIG),
                 // The end of a daemon that has not read the request fails the first write.
                 Err(error) if may_repeat || error.kind() == io::ErrorKind::BrokenPipe => {}
-                Err(_) => return Err(Errno::AGAIN),
+                Err(_) => break,
             }
         }
+        Err(Errno::AGAIN)
     }
 }
 
@@ -98,5 +112,6 @@ fn exchange(
     descriptors: &[BorrowedFd<'_>],
 ) -> io::Result<CallMessage<CallAnswer>> {
     channel.send(request, buffers, descriptors)?;
+    let _sleeps_else = channel.look_for_message(SHORT_CALL);
     channel.receive()?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use bpfmand_calls::{Errno, MAX_DESCRIPTORS};
-use bpfmand_notify::{CallerDescriptors, CallerMemory, Listener, Notification};
+use bpfmand_notify::{CallerDescriptors, CallerMemory, Listener, Notification, PendingSlot};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 
 /// Address in the caller's memory. It has no meaning in this process.
@@ -27,6 +27,7 @@ pub enum CallOutcome {
 #[derive(Debug)]
 pub struct WaitingCall<'a> {
     listener: &'a Listener,
+    slot: &'a mut PendingSlot,
     notification: Notification,
     memory: CallerMemory,
     descriptors: Option<CallerDescriptors>,
@@ -39,9 +40,23 @@ pub struct WaitingCall<'a> {
 const CAPABILITY_VERSION: u32 = 0x2008_0522;
 
 impl<'a> WaitingCall<'a> {
-    pub fn new(listener: &'a Listener, notification: Notification) -> Self {
+    /// Takes the call that the slot has.
+    pub fn new(listener: &'a Listener, slot: &'a mut PendingSlot, notification: Notification) -> Self {
         let memory = CallerMemory::of(notification.thread);
-        Self { listener, notification, memory, descriptors: None, numbers: Vec::new(), passed: Vec::new() }
+        Self {
+            listener,
+            slot,
+            notification,
+            memory,
+            descriptors: None,
+            numbers: Vec::new(),
+            passed: Vec::new(),
+        }
+    }
+
+    /// Returns the descriptor that an earlier receiver gave the caller, without an answer.
+    pub fn given(&self) -> Option<i64> {
+        self.slot.given().map(i64::from)
     }
 
     pub const fn argument(&self, index: usize) -> u64 {
@@ -131,25 +146,18 @@ impl<'a> WaitingCall<'a> {
         Ok(self.caller_descriptors()?.get(number).is_ok())
     }
 
-    /// Gives the caller a descriptor with this number as the result of its call.
-    pub fn give_at(
-        &self,
+    /// Gives the caller a descriptor, with this number if there is one, and returns its number, the result of the call.
+    pub fn give(
+        &mut self,
         descriptor: &OwnedFd,
         close_on_exec: bool,
-        number: u32,
+        number: Option<u32>,
     ) -> Result<CallOutcome, Errno> {
-        self.listener.give(self.notification.id, descriptor.as_fd(), close_on_exec, Some(number))?;
-        Ok(CallOutcome::Answered)
-    }
-
-    /// Gives the caller a descriptor as the result of its call.
-    pub fn give(&self, descriptor: &OwnedFd, close_on_exec: bool) -> Result<CallOutcome, Errno> {
-        match self.listener.give(self.notification.id, descriptor.as_fd(), close_on_exec, None) {
-            Ok(_) => Ok(CallOutcome::Answered),
-            // The caller is gone.
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(CallOutcome::Answered),
-            Err(error) => Err(error.into()),
-        }
+        let id = self.notification.id;
+        // Not in one step with the answer: if this process is killed in the middle of that, the caller's call returns 0.
+        let given = self.listener.give(id, descriptor.as_fd(), close_on_exec, number)?;
+        self.slot.keep_given(given);
+        Ok(CallOutcome::Value(given.into()))
     }
 
     pub fn finish(&self, result: Result<i64, Errno>) {

@@ -2,8 +2,8 @@
 
 use super::client_link::ClientLink;
 use bpfmand_calls::{Channel, ClientMessage, SessionMessage};
-use bpfmand_notify::signal_group;
-use rustix::process::{Pid, WaitOptions, wait};
+use bpfmand_notify::{end_of_child, signal_group};
+use rustix::process::{Pid, WaitOptions, waitpid};
 
 /// Passes signals of the client on to the command. The end of the client hangs up the command, as that of a terminal.
 pub fn forward_signals(client: &Channel, process: u32) {
@@ -18,22 +18,19 @@ pub fn forward_signals(client: &Channel, process: u32) {
 /// Reaps all processes of the session, and sends the client the command's status.
 pub fn reap(client: &ClientLink, process: u32) -> anyhow::Result<i32> {
     loop {
-        let ended = match wait(WaitOptions::empty()) {
-            Ok(Some(ended)) => ended,
-            Ok(None) | Err(rustix::io::Errno::INTR) => continue,
-            // No child is left, and no grandchild: this process inherits them.
-            Err(rustix::io::Errno::CHILD) => return Ok(0),
-            Err(error) => return Err(error.into()),
+        let ended = match end_of_child() {
+            Ok(ended) => ended,
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EINTR) => continue,
+                // No child is left, and no grandchild: this process inherits them.
+                Some(libc::ECHILD) => return Ok(0),
+                _ => return Err(error.into()),
+            },
         };
-        let (pid, status) = ended;
-        if Pid::from_raw(process.cast_signed()) != Some(pid) {
-            continue;
+        // Before it is reaped: after a kill of this process in between, a successor sends it again.
+        if ended.process == process {
+            client.send_end(&ended.status.map_or_else(SessionMessage::Killed, SessionMessage::Exited));
         }
-        let message = match (status.exit_status(), status.terminating_signal()) {
-            (Some(status), _) => SessionMessage::Exited(status),
-            (None, Some(signal)) => SessionMessage::Killed(signal),
-            (None, None) => continue,
-        };
-        client.send_end(&message);
+        waitpid(Pid::from_raw(ended.process.cast_signed()), WaitOptions::empty())?;
     }
 }

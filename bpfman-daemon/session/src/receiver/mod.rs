@@ -14,11 +14,11 @@ mod route;
 mod sandbox;
 
 use std::os::unix::net::UnixListener;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bpfmand_calls::{CallAnswer, CallMessage, CallRequest, Channel, Errno, command};
-use bpfmand_notify::{Listener, Notification};
+use bpfmand_notify::{Listener, Notification, PendingSlot};
 
 use crate::filter;
 
@@ -26,8 +26,10 @@ use self::broker_link::BrokerLink;
 use self::call::WaitingCall;
 use self::client_link::ClientLink;
 
+pub use self::sandbox::enter as enter_sandbox;
+
 /// Maximum number of calls at a time. Others wait: a verification can take seconds.
-const MAX_CALLS: usize = 16;
+pub const MAX_CALLS: usize = 16;
 const STACK: usize = 256 << 10;
 
 /// Connections of a session.
@@ -41,6 +43,12 @@ pub struct SessionSockets {
     pub returns: UnixListener,
 }
 
+impl SessionSockets {
+    pub fn new(client: Channel, daemon: &Channel, returns: UnixListener) -> std::io::Result<Self> {
+        Ok(Self { client, daemon: daemon.stream().try_clone()?.into(), returns })
+    }
+}
+
 /// Receiver of one session.
 #[derive(Debug)]
 pub struct Receiver {
@@ -48,28 +56,39 @@ pub struct Receiver {
     link: BrokerLink,
     process: u32,
     client: ClientLink,
-    /// Number of threads, and of those that wait for a call.
-    threads: AtomicUsize,
+    /// One for each thread that can still be started.
+    slots: Mutex<Vec<PendingSlot>>,
+    /// Number of threads that wait for a call.
     waiting: AtomicUsize,
     /// Counter from which sockets for routes get their numbers.
     route_numbers: AtomicUsize,
 }
 
 impl Receiver {
-    /// Creates it for a command with this process.
-    pub fn new(listener: Listener, process: u32, sockets: SessionSockets) -> Arc<Self> {
+    /// Creates it for a command with this process. Slots with calls are those that an earlier receiver left.
+    pub fn new(
+        listener: Listener,
+        process: u32,
+        sockets: SessionSockets,
+        slots: Vec<PendingSlot>,
+    ) -> Arc<Self> {
         let SessionSockets { client, daemon, returns } = sockets;
         listener.wake_up_here();
         let link = BrokerLink::new(daemon, returns, process);
-        let [threads, waiting, route_numbers] = [(); 3].map(|()| AtomicUsize::new(0));
-        let client = ClientLink::new(client);
-        Arc::new(Self { listener, link, process, client, threads, waiting, route_numbers })
+        let [waiting, route_numbers] = [(); 2].map(|()| AtomicUsize::new(0));
+        let (client, slots) = (ClientLink::new(client), Mutex::new(slots));
+        Arc::new(Self { listener, link, process, client, slots, waiting, route_numbers })
     }
 
     /// Serves until no process of the session is left, and returns the exit status of this process.
     pub fn run(self: Arc<Self>) -> anyhow::Result<i32> {
-        sandbox::enter()?;
-        self.start_thread()?;
+        let (left, free) =
+            std::mem::take(&mut *self.lock_slots()).into_iter().partition(|slot| slot.left().is_some());
+        *self.lock_slots() = free;
+        for slot in left {
+            self.start_thread(slot)?;
+        }
+        self.start_another()?;
         let forwarder = Arc::clone(&self);
         std::thread::Builder::new()
             .stack_size(STACK)
@@ -79,20 +98,28 @@ impl Receiver {
         life::reap(&self.client, self.process)
     }
 
-    fn start_thread(self: &Arc<Self>) -> std::io::Result<()> {
-        self.threads.fetch_add(1, Ordering::Relaxed);
-        let receiver = Arc::clone(self);
-        let started = std::thread::Builder::new().stack_size(STACK).spawn(move || receiver.receive_calls());
-        started.map(drop).inspect_err(|_| {
-            self.threads.fetch_sub(1, Ordering::Relaxed);
-        })
+    fn lock_slots(&self) -> std::sync::MutexGuard<'_, Vec<PendingSlot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn receive_calls(self: Arc<Self>) {
-        let mut channel = None;
+    /// Starts a thread, if not all run.
+    fn start_another(self: &Arc<Self>) -> std::io::Result<()> {
+        let slot = self.lock_slots().pop();
+        slot.map_or(Ok(()), |slot| self.start_thread(slot))
+    }
+
+    fn start_thread(self: &Arc<Self>, slot: PendingSlot) -> std::io::Result<()> {
+        let receiver = Arc::clone(self);
+        std::thread::Builder::new().stack_size(STACK).spawn(move || receiver.receive_calls(slot)).map(drop)
+    }
+
+    fn receive_calls(self: Arc<Self>, mut slot: PendingSlot) {
+        if let Some(notification) = slot.left() {
+            self.serve(&mut slot, notification, true);
+        }
         loop {
             self.waiting.fetch_add(1, Ordering::SeqCst);
-            let received = self.listener.receive();
+            let received = self.listener.receive(&mut slot);
             let others = self.waiting.fetch_sub(1, Ordering::SeqCst) - 1;
             let notification = match received {
                 Ok(notification) => notification,
@@ -102,17 +129,22 @@ impl Receiver {
                     continue;
                 }
             };
-            if others == 0 && self.threads.load(Ordering::Relaxed) < MAX_CALLS {
+            if others == 0 {
                 // Without another thread, the next call waits for this one.
-                let _full = self.start_thread();
+                let _full = self.start_another();
             }
-            self.serve(notification, &mut channel);
+            self.serve(&mut slot, notification, false);
+            slot.clear();
         }
     }
 
-    fn serve(&self, notification: Notification, channel: &mut Option<Channel>) {
-        let mut call = WaitingCall::new(&self.listener, notification);
-        let mut ask = Asking { receiver: self, channel };
+    /// Serves a call. One that `was_begun` by an earlier receiver may have been made.
+    fn serve(&self, slot: &mut PendingSlot, notification: Notification, was_begun: bool) {
+        let mut call = WaitingCall::new(&self.listener, slot, notification);
+        if let Some(number) = call.given() {
+            return call.finish(Ok(number));
+        }
+        let mut ask = Asking { receiver: self, was_begun };
         let result = match notification.call {
             libc::SYS_bpf => bpf::serve(&mut call, &mut ask),
             libc::SYS_perf_event_open => perf::serve(&mut call, &mut ask),
@@ -130,10 +162,10 @@ impl Receiver {
     }
 }
 
-/// The daemon, as one thread asks it.
+/// The daemon, as one call asks it.
 struct Asking<'a> {
     receiver: &'a Receiver,
-    channel: &'a mut Option<Channel>,
+    was_begun: bool,
 }
 
 impl Asking<'_> {
@@ -159,7 +191,10 @@ impl Asking<'_> {
         may_repeat: bool,
         buffers: &[Vec<u8>],
     ) -> Result<CallMessage<CallAnswer>, Errno> {
-        let answer = self.receiver.link.ask(self.channel, (request, may_repeat), buffers, call.passed())?;
+        if self.was_begun && !may_repeat {
+            return Err(Errno::AGAIN);
+        }
+        let answer = self.receiver.link.ask((request, may_repeat), buffers, call.passed())?;
         if let Some(reason) = &answer.head.reason {
             let of_load = matches!(request, CallRequest::Bpf { command: command::PROG_LOAD, .. });
             self.receiver.client.show_refusal(reason, of_load);

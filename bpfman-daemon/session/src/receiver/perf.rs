@@ -46,7 +46,7 @@ pub fn serve(call: &mut WaitingCall<'_>, daemon: &mut Asking<'_>) -> Result<Call
     let answer = daemon.ask(call, &request, true, &[attribute])?;
     answer.head.result?;
     let event = answer.descriptors.into_iter().next().ok_or(Errno::INVAL)?;
-    call.give(&event, flags & CLOSE_ON_EXEC != 0)
+    call.give(&event, flags & CLOSE_ON_EXEC != 0, None)
 }
 
 /// Replaces the address of a probe's text. Numbers of the kernel's sources of probes are the same for everybody.

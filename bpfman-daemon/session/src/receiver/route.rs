@@ -23,7 +23,7 @@ pub fn open(call: &mut WaitingCall<'_>, daemon: &mut Asking<'_>) -> Result<CallO
     answer.head.result?;
     let socket = answer.descriptors.into_iter().next().ok_or(Errno::INVAL)?;
     let number = daemon.free_route_number(call)?;
-    match call.give_at(&socket, socket_type & libc::SOCK_CLOEXEC != 0, number) {
+    match call.give(&socket, socket_type & libc::SOCK_CLOEXEC != 0, Some(number)) {
         Ok(outcome) => Ok(outcome),
         // Its limit of open files is below these numbers: a socket of its own can only ask questions.
         Err(_) => Ok(call.leave_to_kernel()),
