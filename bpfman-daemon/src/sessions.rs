@@ -40,7 +40,7 @@ impl SessionService for BrokeredSessions {
 
 fn failed(error: &SessionError) -> Status {
     match error {
-        SessionError::TooMany(_) => bpfmand_api::busy(error.to_string()),
+        SessionError::TooMany(_) | SessionError::TooManyStarts(_) => bpfmand_api::busy(error.to_string()),
         SessionError::Yama(_) | SessionError::NoStarter { .. } => bpfmand_api::unsupported(error.to_string()),
         SessionError::Starter(_)
         | SessionError::NotPrepared(_)

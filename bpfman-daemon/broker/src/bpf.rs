@@ -1,25 +1,30 @@
 //! Calls of bpf(2).
 
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bpfman_model::MapSpec;
 use bpfman_model::uapi::{attach_type, prog_type};
-use bpfmand_calls::{AttrLayout, CallAnswer, CallAttr, Errno, Returned, command, needs_namespace};
+use bpfmand_calls::{
+    AttrLayout, CallAnswer, CallAttr, Errno, ObjectKind, Returned, command, is_of_interface, needs_namespace,
+};
 use bpfmand_kernel::linux::brokered::{self, CallResult, CallValue};
 
 use crate::bpf_call::BpfCall;
 use crate::decide::{self, NamedThings, RawObject};
+use crate::helpers::{self, BroadEffect};
 use crate::ids::exists;
 use crate::lasting::LastingAttachment;
 use crate::serve::{Given, SessionCalls, SessionRefusal};
 use crate::session::{BrokeredSession, RawProgram};
+use crate::stand_in;
 use crate::usage::{ObjectPlace, WantedObject};
 
-/// Time after which a closed program is freed, in milliseconds: a few grace periods.
-const FREED_WITHIN: u32 = 100;
+/// Pauses after which a closed program is freed, in milliseconds: a few grace periods.
+const FREED_WITHIN: [u64; 4] = [0, 5, 20, 80];
 /// Maximum number of runs of one test: the kernel ends them for no one but the thread that makes the call.
 const MAX_TEST_RUNS: u32 = 100_000;
 /// `BPF_F_TEST_XDP_LIVE_FRAMES`: the packets are sent on.
@@ -42,10 +47,13 @@ impl SessionCalls {
             // Whatever is attached there would go.
             return Err(Errno::PERM.into());
         }
-        self.permit_call(&call, program)?;
+        let stands_in = self.permit_call(&call, program)?;
         let lasting = matches!(number, command::PROG_ATTACH | command::PROG_DETACH)
             .then(|| LastingAttachment::of(&call))
             .flatten();
+        if number == command::PROG_ATTACH {
+            self.session.check_lasting()?;
+        }
         if number == command::PROG_DETACH
             && !lasting.as_ref().is_some_and(|attachment| self.session.holds(attachment))
         {
@@ -54,7 +62,11 @@ impl SessionCalls {
         }
         // Libraries load programs that can do nothing, and close them at once.
         let is_trivial = number == command::PROG_LOAD && call.is_trivial();
-        let bytes = if number == command::MAP_CREATE { map_bytes(&call.attr) } else { 0 };
+        let bytes = match number {
+            command::MAP_CREATE => map_bytes(&call.attr),
+            command::BTF_LOAD => call.attr.word(16).into(),
+            _ => 0,
+        };
         let most_instructions =
             self.session.limits().verified_instructions.filter(|_| loads_code(number, is_trivial));
         check_instructions(u64::from(call.attr.word(4)), most_instructions)?;
@@ -84,10 +96,12 @@ impl SessionCalls {
                     let verified = brokered::program_brief(&descriptor)?.verified_instructions;
                     check_instructions(u64::from(verified), most_instructions)?;
                 }
-                if let Some(Returned::New(_)) = layout.returns
-                    && let Some(object) = brokered::object_id(&descriptor)
+                let descriptor = if stands_in { stand_in::load()? } else { descriptor };
+                let loads = loads.filter(|_| !stands_in);
+                if let Some(Returned::New(kind)) = layout.returns
+                    && let Some(id) = brokered::id_of(kind, &descriptor)
                 {
-                    self.session.remember(object.kind, object.id, loads, bytes);
+                    self.session.remember(kind, id, loads, bytes);
                 }
                 (Ok(0), Some(descriptor))
             }
@@ -96,17 +110,19 @@ impl SessionCalls {
         Ok(Given { answer: CallAnswer { result, written, reason: None }, buffers, descriptor })
     }
 
-    /// Asks for each object that the call names.
-    fn permit_call(&self, call: &BpfCall<'_>, program: Option<RawProgram>) -> Result<(), SessionRefusal> {
+    /// Asks for each object that the call names. Returns whether the caller may only learn that the kernel takes its program.
+    fn permit_call(&self, call: &BpfCall<'_>, program: Option<RawProgram>) -> Result<bool, SessionRefusal> {
         let (number, attr) = (call.layout.command, &call.attr);
         if number == command::PROG_LOAD {
             if call.is_trivial() {
-                return self.permit(&[]);
+                self.permit(&[])?;
+                return Ok(self.permit(&[RawObject::Type(attr.word(0))]).is_err());
             }
             // Its helpers make calls of bpf(2) as the process that runs it.
             if attr.word(0) == prog_type::SYSCALL {
                 return Err(Errno::PERM.into());
             }
+            helpers::broad_effects(call.code()?).into_iter().try_for_each(|one| self.permit_broad(one))?;
         }
         let (texts, interface) = (call.texts()?, call.interface()?);
         check_attachment(number, attr, program)?;
@@ -116,7 +132,38 @@ impl SessionCalls {
             call.descriptor(0)
         };
         let named = NamedThings { attr, texts, program, interface, target };
-        self.permit(&decide::objects_of(number, &named))
+        let mut objects = decide::objects_of(number, &named);
+        if number == command::PROG_ATTACH && !self.leaves_others(attr, target) {
+            objects.push(RawObject::AnyPlace);
+        }
+        self.permit(&objects).map(|()| false)
+    }
+
+    fn permit_broad(&self, effect: BroadEffect) -> Result<(), SessionRefusal> {
+        let (object, name, restricts) = match effect {
+            BroadEffect::Processes(name) => (RawObject::Everything, name, "types, hooks or targets"),
+            BroadEffect::Interfaces(name) => (RawObject::AnyPlace, name, "hooks"),
+        };
+        self.permit(&[object]).map_err(|refusal| {
+            let reason = format!(
+                "the program calls {name}, which reaches beyond what a grant with {restricts} restricts; have root give a \
+                 grant without them"
+            );
+            SessionRefusal { reason: refusal.reason.map(|_| reason), ..refusal }
+        })
+    }
+
+    /// Returns whether PROG_ATTACH leaves what others attached there: a cgroup without `BPF_F_ALLOW_MULTI` has one
+    /// program, and a network namespace one flow dissector, which the next one replaces.
+    fn leaves_others(&self, attr: &CallAttr, target: Option<&OwnedFd>) -> bool {
+        const ALLOW_MULTI: u32 = 1 << 1;
+        let attach_type = attr.word(8);
+        if is_of_interface(attach_type) || is_of_sockets(attach_type) || attr.word(12) & ALLOW_MULTI != 0 {
+            return true;
+        }
+        let there = target.map(|target| brokered::programs_of(target, attach_type));
+        let is_own = |id: &u32| self.session.has(ObjectKind::Program, *id);
+        there.is_some_and(|there| there.is_ok_and(|there| there.iter().all(is_own)))
     }
 
     /// Returns the program that the call attaches, as its session loaded it, or as the kernel describes it.
@@ -136,16 +183,16 @@ impl SessionCalls {
         let Some(Returned::New(kind)) = layout.returns else { return Ok(None) };
         let (object, limits) = (WantedObject { kind, bytes }, self.session.limits());
         let mut sessions = vec![Arc::clone(&self.session)];
-        if limits.programs.or(limits.links).or(limits.map_memory).is_some() {
+        if kind == ObjectKind::Btf || limits.programs.or(limits.links).or(limits.map_memory).is_some() {
             sessions.extend((self.others)());
         }
         // The kernel frees what was closed a moment later.
-        for _ in 0..FREED_WITHIN {
+        for pause in FREED_WITHIN {
             if let Ok(place) = self.owner.reserve(object, limits, &sessions) {
                 return Ok(Some(place));
             }
             sessions.iter().for_each(|one| one.forget_gone(kind, |id| exists(kind, id)));
-            std::thread::sleep(Duration::from_millis(1));
+            std::thread::sleep(Duration::from_millis(pause));
         }
         let reserved = self.owner.reserve(object, limits, &sessions);
         reserved.map(Some).map_err(|limit| SessionRefusal {
@@ -153,6 +200,12 @@ impl SessionCalls {
             reason: Some(format!("session {}: {limit}", self.session.facts.name)),
         })
     }
+}
+
+/// Returns whether a type of attachment is to a sockmap, which is the session's.
+const fn is_of_sockets(number: u32) -> bool {
+    use attach_type::{SK_MSG_VERDICT, SK_SKB_STREAM_PARSER, SK_SKB_STREAM_VERDICT, SK_SKB_VERDICT};
+    matches!(number, SK_SKB_STREAM_PARSER | SK_SKB_STREAM_VERDICT | SK_MSG_VERDICT | SK_SKB_VERDICT)
 }
 
 fn loads_code(number: u32, is_trivial: bool) -> bool {

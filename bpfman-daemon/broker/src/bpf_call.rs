@@ -75,6 +75,15 @@ impl<'a> BpfCall<'a> {
         brokered::interface_name(namespace, IfIndex(self.attr.word(at))).map(Some).ok_or(Errno::NODEV)
     }
 
+    /// Returns the instructions of a load.
+    pub fn code(&self) -> Result<&'a [u8], Errno> {
+        let code = self.each().find_map(|(field, value)| match (field.kind, value) {
+            (FieldKind::Code(_), FieldValue::Buffer(at)) => self.buffers.get(*at),
+            _ => None,
+        });
+        code.map(Vec::as_slice).ok_or(Errno::INVAL)
+    }
+
     /// Returns whether the call loads a program that can do nothing.
     pub fn is_trivial(&self) -> bool {
         is_trivial(self.values, self.buffers)

@@ -8,6 +8,7 @@ use bpfman_model::uapi::{attach_type as at, prog_type};
 use bpfman_model::{Direction, Glob, HookKind, Interface, ProgramType};
 use bpfmand_access::{AccessObject, AccessPolicy, AccessVerb, Denial};
 use bpfmand_calls::{CallAttr, ObjectKind, command, is_of_interface};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, openat2};
 
 use crate::admission::AdmittedCommand;
 use crate::session::{BrokeredSession, RawProgram, SessionFacts};
@@ -23,6 +24,8 @@ pub enum RawObject {
     Target(&'static str, String),
     /// A target that has no name here: all of the kind have to be covered.
     AnyTarget(&'static str),
+    /// All types, places and targets.
+    Everything,
     /// A place without a kind of its own: a grant must not restrict places.
     AnyPlace,
     /// A place before or after others.
@@ -44,34 +47,46 @@ pub fn policy_of<'a>(facts: &SessionFacts, policy: &'a AccessPolicy) -> Cow<'a, 
 pub fn decide(session: &BrokeredSession, policy: &AccessPolicy, objects: &[RawObject]) -> Result<(), Denial> {
     let policy = policy_of(&session.facts, policy);
     let all = Glob::parse("*").ok();
+    let any = |kind| all.as_ref().map(|names| AccessObject::Targets { kind, names });
     let digest = session.command().and_then(AdmittedCommand::digest);
     let asks_for_digest = policy.grants.iter().any(|grant| grant.executables.is_some());
-    let mut last = None;
+    let mut first = None;
     // A kernel's type stands for several of ours: any of them may be granted.
     for chosen in choices(objects) {
         let executable = asks_for_digest.then_some(AccessObject::Executable(digest));
-        let objects: Vec<AccessObject<'_>> = executable
-            .into_iter()
-            .chain(objects.iter().filter_map(|object| match object {
-                RawObject::Type(number) => Some(match chosen {
-                    Some(program_type) => AccessObject::Type(program_type),
-                    None => AccessObject::UnnamedType(*number),
-                }),
+        let objects: Vec<AccessObject<'_>> = objects
+            .iter()
+            .flat_map(|object| match object {
+                RawObject::Type(number) => [
+                    Some(match chosen {
+                        Some(program_type) => AccessObject::Type(program_type),
+                        None => AccessObject::UnnamedType(*number),
+                    }),
+                    None,
+                    None,
+                ],
                 RawObject::Hook(kind, interface) => {
-                    Some(AccessObject::Hook { kind: *kind, interface, in_callers_netns: true })
+                    [Some(AccessObject::Hook { kind: *kind, interface, in_callers_netns: true }), None, None]
                 }
-                RawObject::Target(kind, name) => Some(AccessObject::Target { kind, name }),
-                RawObject::AnyTarget(kind) => all.as_ref().map(|names| AccessObject::Targets { kind, names }),
-                RawObject::AnyPlace => Some(AccessObject::AnyHook),
-                RawObject::Position => Some(AccessObject::Position),
-            }))
+                RawObject::Target(kind, name) => [Some(AccessObject::Target { kind, name }), None, None],
+                RawObject::AnyTarget(kind) => [any(kind), None, None],
+                RawObject::Everything => {
+                    [Some(AccessObject::UnnamedType(u32::MAX)), any("process"), Some(AccessObject::AnyHook)]
+                }
+                RawObject::AnyPlace => [Some(AccessObject::AnyHook), None, None],
+                RawObject::Position => [Some(AccessObject::Position), None, None],
+            })
+            .flatten()
+            .chain(executable)
             .collect();
         match policy.decide(&session.facts.peer, AccessVerb::Raw, &objects) {
             Ok(_) => return Ok(()),
-            Err(denial) => last = Some(denial),
+            Err(denial) => {
+                first.get_or_insert(denial);
+            }
         }
     }
-    last.map_or(Ok(()), Err)
+    first.map_or(Ok(()), Err)
 }
 
 fn choices(objects: &[RawObject]) -> Vec<Option<ProgramType>> {
@@ -111,6 +126,8 @@ pub struct NamedThings<'a> {
     pub target: Option<&'a OwnedFd>,
 }
 
+/// `BPF_MAP_TYPE_DEVMAP` and `BPF_MAP_TYPE_DEVMAP_HASH`.
+const DEVICE_MAPS: [u32; 2] = [14, 25];
 /// `BPF_MAP_TYPE_STRUCT_OPS`: setting its value registers it.
 const STRUCT_OPS_MAP: u32 = 26;
 
@@ -130,6 +147,8 @@ fn places_of(number: u32, named: &NamedThings<'_>) -> Vec<RawObject> {
     match number {
         command::PROG_LOAD => vec![RawObject::Type(attr.word(0))],
         command::MAP_CREATE if attr.word(0) == STRUCT_OPS_MAP => vec![RawObject::AnyTarget("struct_ops")],
+        // Programs send packets to each interface of such a map.
+        command::MAP_CREATE if DEVICE_MAPS.contains(&attr.word(0)) => vec![RawObject::AnyPlace],
         // Its packets can be sent on.
         command::PROG_TEST_RUN => vec![RawObject::AnyPlace],
         command::ENABLE_STATS => vec![RawObject::AnyPlace],
@@ -156,8 +175,8 @@ fn of_load(program: RawProgram) -> RawObject {
 }
 
 fn place(number: u32, attach_type: u32, flags: u32, named: &NamedThings<'_>) -> Vec<RawObject> {
-    // Replace, before, after.
-    const ORDERED: u32 = 1 << 2 | 1 << 3 | 1 << 4;
+    // Replace, before, after, before all others.
+    const ORDERED: u32 = 1 << 2 | 1 << 3 | 1 << 4 | 1 << 6;
     let hook = |kind: HookKind| match &named.interface {
         Some(name) => RawObject::Hook(kind, Interface { name: name.clone(), netns: None }),
         None => RawObject::AnyPlace,
@@ -210,13 +229,12 @@ fn place(number: u32, attach_type: u32, flags: u32, named: &NamedThings<'_>) -> 
 
 /// Returns the path of a file if it leads to this very file here: a caller can mount another one over it for itself.
 pub fn file_name(file: &OwnedFd) -> Option<String> {
-    use std::os::unix::fs::MetadataExt as _;
     let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
-    let (named, held) = (
-        std::fs::metadata(&path).ok()?,
-        std::fs::metadata(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?,
-    );
-    let is_it = (named.dev(), named.ino()) == (held.dev(), held.ino());
+    // A link by this name would lead to any file that its owner chooses.
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let named = openat2(CWD, &path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS).ok()?;
+    let identity = |file: &OwnedFd| fstat(file).map(|found| (found.st_dev, found.st_ino));
+    let is_it = identity(&named).ok()? == identity(file).ok()?;
     is_it.then(|| path.to_str().map(str::to_owned)).flatten()
 }
 

@@ -4,15 +4,19 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use bpfman_model::{HookKind, IfIndex};
-use bpfmand_calls::{CallAttr, FieldValue, ObjectKind, command, is_of_interface, layout};
+use bpfmand_calls::{CallAttr, Errno, FieldValue, ObjectKind, command, is_of_interface, layout};
 use bpfmand_kernel::linux::brokered;
 
 use serde::{Deserialize, Serialize};
 
 use crate::bpf_call::BpfCall;
 use crate::held_place::HeldPlace;
+use crate::ids::exists;
 use crate::record::RecordLine;
 use crate::session::BrokeredSession;
+
+/// Maximum number of attachments of a session: each holds a descriptor of the daemon.
+const MAX_LASTING: usize = 64;
 
 /// Attachment of a program.
 #[derive(Debug)]
@@ -71,6 +75,10 @@ impl LastingAttachment {
         Ok(Self { record, held: held.try_clone()? })
     }
 
+    pub const fn record(&self) -> &LastingRecord {
+        &self.record
+    }
+
     pub fn into_record(self) -> LastingRecord {
         self.record
     }
@@ -118,10 +126,38 @@ impl LastingAttachment {
 }
 
 impl BrokeredSession {
-    /// Remembers an attachment that its command made.
+    /// Remembers an attachment that its command made, once.
     pub fn keep(&self, attachment: LastingAttachment) {
-        self.write(&RecordLine::Attached { attached: attachment.record.clone() });
+        if self.holds(&attachment) {
+            return;
+        }
+        let attached = attachment.record.clone();
         self.lasting().push(attachment);
+        self.write(&RecordLine::Attached { attached });
+    }
+
+    /// Refuses further attachments of a session that has too many, without those whose program is gone.
+    pub fn check_lasting(&self) -> Result<(), Errno> {
+        let mut lasting = self.lasting();
+        if lasting.len() >= MAX_LASTING {
+            lasting.retain(|one| exists(ObjectKind::Program, one.record.program));
+        }
+        if lasting.len() < MAX_LASTING { Ok(()) } else { Err(Errno::TOO_BIG) }
+    }
+
+    /// Forgets what is no longer attached at a hook.
+    pub fn forget_detached(&self, namespace: &OwnedFd, interface: IfIndex, kind: HookKind) {
+        let place = LastingPlace::Hook { interface, kind };
+        let Ok(held) = HeldPlace::of(namespace) else { return };
+        let Some(there) = brokered::programs_at(namespace, interface, kind) else { return };
+        let is_gone = |one: &LastingRecord| {
+            one.place == place && one.held == held && !there.contains(&Some(one.program))
+        };
+        let (gone, kept) =
+            std::mem::take(&mut *self.lasting()).into_iter().partition(|one| is_gone(&one.record));
+        *self.lasting() = kept;
+        let gone: Vec<LastingAttachment> = gone;
+        gone.into_iter().for_each(|one| self.write(&RecordLine::Detached { detached: one.record }));
     }
 
     /// Forgets an attachment that its command removed.

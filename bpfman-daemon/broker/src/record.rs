@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bpfman_model::Peer;
@@ -18,6 +18,10 @@ use crate::session::{RawProgram, SessionFacts};
 
 const CLIENT: &str = "session";
 const IDS: &str = "ids";
+/// Extension of the file with ids while it is being replaced.
+const NEW_IDS: &str = "new-ids";
+/// Maximum number of lines that are added to a file before it is replaced.
+const MAX_LINES: usize = 8192;
 /// Extension of the folder with pins that stay.
 const PINS: &str = "pins";
 /// Extension of the receiver's socket.
@@ -72,12 +76,27 @@ pub enum RecordLine {
     Detached { detached: LastingRecord },
 }
 
+/// Open file with ids, and the number of lines that were added to it.
+#[derive(Debug)]
+struct IdFile {
+    file: fs::File,
+    lines: usize,
+}
+
+fn bytes_of(line: &RecordLine) -> io::Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec(line)?;
+    // An incomplete line before it stays alone.
+    bytes.insert(0, b'\n');
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
 /// Files of one session.
 #[derive(Debug)]
 pub struct SessionRecord {
     folder: PathBuf,
     name: String,
-    ids: Mutex<fs::File>,
+    ids: Mutex<IdFile>,
 }
 
 fn path(folder: &Path, name: &str, extension: &str) -> PathBuf {
@@ -89,7 +108,8 @@ impl SessionRecord {
     pub fn create(folder: &Path, name: &str, client: &ClientRecord) -> io::Result<Self> {
         let mut options = fs::File::options();
         options.write(true).create_new(true).mode(0o600);
-        let ids = Mutex::new(options.clone().append(true).open(path(folder, name, IDS))?);
+        let file = options.clone().append(true).open(path(folder, name, IDS))?;
+        let ids = Mutex::new(IdFile { file, lines: 0 });
         options.open(path(folder, name, CLIENT))?.write_all(&serde_json::to_vec(client)?)?;
         Ok(Self { folder: folder.to_owned(), name: name.to_owned(), ids })
     }
@@ -99,17 +119,28 @@ impl SessionRecord {
         let client = serde_json::from_slice(&fs::read(path(folder, name, CLIENT))?)?;
         let text = fs::read_to_string(path(folder, name, IDS))?;
         let known = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        let ids = Mutex::new(fs::File::options().append(true).open(path(folder, name, IDS))?);
+        let file = fs::File::options().append(true).open(path(folder, name, IDS))?;
+        let ids = Mutex::new(IdFile { file, lines: 0 });
         Ok((Self { folder: folder.to_owned(), name: name.to_owned(), ids }, client, known))
     }
 
-    /// Adds an object or attachment, before its command gets it.
-    pub fn add(&self, line: &RecordLine) -> io::Result<()> {
-        let mut line = serde_json::to_vec(line)?;
-        // An incomplete line before it stays alone.
-        line.insert(0, b'\n');
-        line.push(b'\n');
-        self.ids.lock().unwrap_or_else(std::sync::PoisonError::into_inner).write_all(&line)
+    /// Adds an object or attachment, before its command gets it. Of many lines most are about objects that are gone: then the
+    /// file is replaced by one with those that are `known`.
+    pub fn add(&self, line: &RecordLine, known: impl FnOnce() -> Vec<RecordLine>) -> io::Result<()> {
+        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        ids.file.write_all(&bytes_of(line)?)?;
+        ids.lines += 1;
+        if ids.lines <= MAX_LINES {
+            return Ok(());
+        }
+        let (file, new) = (path(&self.folder, &self.name, IDS), path(&self.folder, &self.name, NEW_IDS));
+        let known: Vec<Vec<u8>> = known().iter().map(bytes_of).collect::<io::Result<_>>()?;
+        fs::write(&new, known.concat())?;
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o600))?;
+        let again = fs::File::options().append(true).open(&new)?;
+        fs::rename(&new, &file)?;
+        *ids = IdFile { file: again, lines: 0 };
+        Ok(())
     }
 
     /// Removes the files, with the socket.
@@ -120,7 +151,7 @@ impl SessionRecord {
 
 /// Removes the files of a session.
 pub fn remove(folder: &Path, name: &str) {
-    for extension in [CLIENT, IDS, SOCKET] {
+    for extension in [CLIENT, IDS, NEW_IDS, SOCKET] {
         let _absent = fs::remove_file(path(folder, name, extension));
     }
 }
@@ -171,9 +202,9 @@ mod tests {
             RecordLine::Attached { attached: attached.clone() },
             RecordLine::Detached { detached: attached },
         ];
-        record.add(&ids[0]).unwrap();
-        record.ids.lock().unwrap().write_all(b"{\"kind\":").unwrap();
-        ids[1..].iter().for_each(|line| record.add(line).unwrap());
+        record.add(&ids[0], Vec::new).unwrap();
+        record.ids.lock().unwrap().file.write_all(b"{\"kind\":").unwrap();
+        ids[1..].iter().for_each(|line| record.add(line, Vec::new).unwrap());
         fs::write(folder.path().join("starter.sock"), "").unwrap();
         fs::create_dir(folder.path().join("b2.pins")).unwrap();
         assert_eq!(names(folder.path()), ["a1", "b2"].map(str::to_owned).into());
@@ -181,6 +212,12 @@ mod tests {
         let (again, read, known) = SessionRecord::open(folder.path(), "a1").unwrap();
         assert_eq!((read, known), (client, ids.to_vec()));
         assert!(SessionRecord::create(folder.path(), "a1", &again_client()).is_err());
+        for _ in 0..2 * MAX_LINES {
+            again.add(&ids[0], || ids[1..3].to_vec()).unwrap();
+        }
+        let (again, _, known) = SessionRecord::open(folder.path(), "a1").unwrap();
+        assert_eq!(known[..2], ids[1..3]);
+        assert!(known.len() < MAX_LINES + 2, "{}", known.len());
         again.remove();
         assert!(!names(folder.path()).contains("a1") && SessionRecord::open(folder.path(), "a1").is_err());
     }

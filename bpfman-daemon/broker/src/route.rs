@@ -10,6 +10,9 @@ use crate::decide::RawObject;
 use crate::lasting::LastingAttachment;
 use crate::session::BrokeredSession;
 
+/// Maximum size of a message, in bytes.
+const MAX_MESSAGE: usize = 64 << 10;
+
 /// Returns whether all programs are the session's; `None` is another kind of filter.
 fn is_own(session: &BrokeredSession, programs: &[Option<u32>]) -> bool {
     programs.iter().all(|id| id.is_some_and(|id| session.has(ObjectKind::Program, id)))
@@ -22,7 +25,10 @@ pub struct RouteMessage<'a> {
     /// Objects that a grant has to cover.
     pub objects: Vec<RawObject>,
     /// Programs that stay attached, once the kernel has taken the message.
-    pub attached: Vec<LastingAttachment>,
+    attached: Vec<LastingAttachment>,
+    /// Hooks that the message is about, in this namespace.
+    changed: Vec<(IfIndex, HookKind)>,
+    namespace: OwnedFd,
 }
 
 impl<'a> RouteMessage<'a> {
@@ -32,12 +38,22 @@ impl<'a> RouteMessage<'a> {
         message: &[u8],
         descriptors: &'a [OwnedFd],
     ) -> Result<Self, Errno> {
+        if message.len() > MAX_MESSAGE {
+            return Err(Errno::TOO_BIG);
+        }
         let socket =
             descriptors.first().filter(|socket| brokered::is_route_socket(socket)).ok_or(Errno::INVAL)?;
         let namespace = brokered::socket_namespace(socket)?;
-        let mut this = Self { socket, message: message.to_vec(), objects: Vec::new(), attached: Vec::new() };
+        let mut this = Self {
+            socket,
+            message: message.to_vec(),
+            objects: Vec::new(),
+            attached: Vec::new(),
+            changed: Vec::new(),
+            namespace,
+        };
         for request in route_requests(message)? {
-            this.add(session, &request, descriptors, &namespace)?;
+            this.add(session, &request, descriptors)?;
         }
         Ok(this)
     }
@@ -47,8 +63,8 @@ impl<'a> RouteMessage<'a> {
         session: &BrokeredSession,
         request: &RouteRequest,
         descriptors: &[OwnedFd],
-        namespace: &OwnedFd,
     ) -> Result<(), Errno> {
+        let namespace = &self.namespace;
         let mut program = None;
         for place in &request.descriptors {
             let slot = self.message.get_mut(*place..place + 4).ok_or(Errno::INVAL)?;
@@ -56,7 +72,9 @@ impl<'a> RouteMessage<'a> {
             let descriptor = descriptors.get(index).ok_or(Errno::BADF)?;
             let number = std::os::fd::AsRawFd::as_raw_fd(descriptor);
             slot.copy_from_slice(&number.to_ne_bytes());
-            program = program.or_else(|| brokered::object_id(descriptor));
+            if request.attaches == Some(*place) {
+                program = brokered::object_id(descriptor);
+            }
         }
         let (index, kind, removes) = match &request.kind {
             RouteKind::Question => return Ok(()),
@@ -75,6 +93,9 @@ impl<'a> RouteMessage<'a> {
                 (*index, HookKind::Tc(direction), *removes)
             }
         };
+        if let RouteKind::Filter { .. } = request.kind {
+            self.objects.push(RawObject::Position);
+        }
         let name = brokered::interface_name(namespace, IfIndex(index)).ok_or(Errno::NODEV)?;
         self.objects.push(RawObject::Hook(kind, Interface { name, netns: None }));
         // A change of what is there takes what others attached with it, unless all of it is the session's.
@@ -85,6 +106,7 @@ impl<'a> RouteMessage<'a> {
         {
             self.objects.push(RawObject::AnyPlace);
         }
+        self.changed.push((IfIndex(index), kind));
         if let RouteKind::Xdp { removes: true, .. } = request.kind {
             return Ok(());
         }
@@ -95,8 +117,15 @@ impl<'a> RouteMessage<'a> {
         Ok(())
     }
 
-    /// Sends the message.
-    pub fn send(&self) -> Result<i64, Errno> {
-        brokered::send_route_message(self.socket, &self.message)
+    /// Sends the message, and remembers what is attached by it.
+    pub fn send(self, session: &BrokeredSession) -> Result<i64, Errno> {
+        if !self.attached.is_empty() {
+            session.check_lasting()?;
+        }
+        let sent = brokered::send_route_message(self.socket, &self.message)?;
+        self.attached.into_iter().for_each(|one| session.keep(one));
+        // Also those that the kernel refused, or that this message removed or replaced.
+        self.changed.iter().for_each(|(index, kind)| session.forget_detached(&self.namespace, *index, *kind));
+        Ok(sent)
     }
 }

@@ -3,22 +3,28 @@
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use bpfmand_access::AccessPolicy;
 use bpfmand_calls::{
-    CallAnswer, CallAttr, CallMessage, CallRequest, Channel, Errno, FieldKind, command, layout,
+    CallAnswer, CallAttr, CallMessage, CallRequest, Channel, Errno, FieldKind, INFO_PARTS, command, layout,
 };
 use bpfmand_journal::{EntryActor, EntryFailure, EntryResult, HistoryEntry, Journal};
 use bpfmand_kernel::linux::brokered::{self, ProbeEvents};
 
 use crate::bpf_call::BpfCall;
 use crate::decide::{self, RawObject};
-use crate::large_calls::LargeCalls;
 use crate::route::RouteMessage;
 use crate::session::BrokeredSession;
 use crate::trivial::is_trivial;
 use crate::usage::OwnerUse;
+use crate::user_calls::UserCalls;
+
+/// Time within which a library makes its next call, as a rule.
+const NEXT_CALL: Duration = Duration::from_micros(100);
+/// Time within which a receiver takes an answer.
+const TAKES_ANSWER: Duration = Duration::from_secs(10);
 
 /// Source of the grants in force.
 pub type CurrentPolicy = Arc<dyn Fn() -> Arc<AccessPolicy> + Send + Sync>;
@@ -41,8 +47,10 @@ pub struct SessionCalls {
     /// Returns the other sessions of the owner.
     pub others: Box<dyn Fn() -> Vec<Arc<BrokeredSession>> + Send + Sync>,
     pub owner: Arc<OwnerUse>,
-    /// Large calls of the user.
-    pub large: Arc<LargeCalls>,
+    /// Calls of the user at a time.
+    pub user: Arc<UserCalls>,
+    /// True while a thread looks for messages: it takes a CPU meanwhile, so only one may.
+    pub looks: Arc<AtomicBool>,
 }
 
 /// A call that is not made.
@@ -84,17 +92,40 @@ impl Given {
 impl SessionCalls {
     /// Serves until the channel closes.
     pub fn serve(&self, channel: &Channel) -> io::Result<()> {
+        // A receiver that was stopped takes no answer.
+        channel.stream().set_write_timeout(Some(TAKES_ANSWER))?;
         loop {
-            let mut place = self.large.begin();
+            if !self.look_for_next(channel) && !channel.wait_for_message()? {
+                return Ok(());
+            }
+            let mut place = self.user.begin();
             let Some(message) = channel.receive_admitted::<CallRequest>(|bytes| place.take(bytes))? else {
                 return Ok(());
             };
             place.take(room_of(&message));
             self.keep_rate(&message.head);
+            if is_long(&message) {
+                place.begin_long();
+            }
             let Given { answer, buffers, descriptor } = self.answer(message);
             let descriptors: Vec<_> = descriptor.iter().map(|one| one.as_fd()).collect();
-            channel.send(&answer, &buffers, &descriptors)?;
+            match channel.send(&answer, &buffers, &descriptors) {
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    channel.send(CallAnswer::refused(Errno::TOO_BIG), &[], &[])?;
+                }
+                sent => sent?,
+            }
         }
+    }
+
+    /// Looks for the next call for a moment, and returns whether there is one. Calls come in series.
+    fn look_for_next(&self, channel: &Channel) -> bool {
+        if self.looks.swap(true, Ordering::Acquire) {
+            return false;
+        }
+        let is_there = channel.look_for_message(NEXT_CALL);
+        self.looks.store(false, Ordering::Release);
+        is_there
     }
 
     /// Waits as the owner's limit of calls a second demands. The first wait of a session has an entry.
@@ -149,6 +180,7 @@ impl SessionCalls {
                 self.bpf(BpfCall::new(layout, attr, &fields, (&buffers, &descriptors), netns)?)
             }
             CallRequest::ProgramInfo { parts } => {
+                self.permit(&[])?;
                 let program = descriptors.first().ok_or(Errno::BADF)?;
                 let info = buffers.first().ok_or(Errno::INVAL)?;
                 let (info, outputs) = brokered::program_info(program, info, &parts)?;
@@ -171,9 +203,7 @@ impl SessionCalls {
                 let message = buffers.first().ok_or(Errno::INVAL)?;
                 let message = RouteMessage::read(&self.session, message, &descriptors)?;
                 self.permit(&message.objects)?;
-                let sent = message.send()?;
-                message.attached.into_iter().for_each(|one| self.session.keep(one));
-                Ok(Given::number(sent))
+                Ok(Given::number(message.send(&self.session)?))
             }
         }
     }
@@ -187,6 +217,15 @@ impl SessionCalls {
             SessionRefusal { error: Errno::PERM, reason: Some(format!("{}; {hint}", denial.message)) }
         };
         decide::decide(&self.session, &(self.policy)(), objects).map_err(denied)
+    }
+}
+
+/// Returns whether a call takes a CPU for as long as its caller wishes.
+fn is_long(message: &CallMessage<CallRequest>) -> bool {
+    match &message.head {
+        CallRequest::Bpf { command: command::PROG_LOAD, fields, .. } => !is_trivial(fields, &message.buffers),
+        CallRequest::Bpf { command, .. } => *command == command::PROG_TEST_RUN,
+        _ => false,
     }
 }
 
@@ -217,7 +256,18 @@ pub fn record(journal: &Journal, session: &BrokeredSession, what: String, denied
 
 /// Returns the size of the buffers that the kernel will write, in bytes.
 fn room_of(message: &CallMessage<CallRequest>) -> usize {
-    let CallRequest::Bpf { command, .. } = &message.head else { return 0 };
+    let command = match &message.head {
+        CallRequest::Bpf { command, .. } => command,
+        CallRequest::ProgramInfo { .. } => {
+            let lengths =
+                |info: &Vec<u8>| INFO_PARTS.iter().filter_map(|part| part.length(info)).sum::<u64>();
+            return message
+                .buffers
+                .first()
+                .map_or(0, |info| usize::try_from(lengths(info)).unwrap_or(usize::MAX));
+        }
+        _ => return 0,
+    };
     let attr = || CallAttr::copy(message.buffers.first()?, layout(*command)?.known).ok();
     let fields = || layout(*command)?.fields(&mut attr()?).ok();
     let room = |field: bpfmand_calls::Field| match field.kind {

@@ -12,6 +12,7 @@ use bpfmand_calls::ObjectKind;
 use serde::{Deserialize, Serialize};
 
 use crate::admission::AdmittedCommand;
+use crate::ids::exists;
 use crate::lasting::{LastingAttachment, LastingRecord};
 use crate::record::{IdRecord, RecordLine, SessionRecord};
 
@@ -49,14 +50,14 @@ pub struct SessionFacts {
 pub struct SessionObjects {
     ids: BTreeMap<ObjectKind, BTreeSet<u32>>,
     programs: BTreeMap<u32, RawProgram>,
-    /// Largest memory of each map, in bytes.
-    map_bytes: BTreeMap<u32, u64>,
+    /// Largest memory of each map, and size of all types, in bytes.
+    bytes: BTreeMap<(ObjectKind, u32), u64>,
 }
 
 impl SessionObjects {
     fn add(&mut self, IdRecord { kind, id, program, bytes }: IdRecord) {
-        if kind == ObjectKind::Map {
-            self.map_bytes.insert(id, bytes);
+        if bytes > 0 {
+            self.bytes.insert((kind, id), bytes);
         }
         self.ids.entry(kind).or_default().insert(id);
         if let Some(program) = program {
@@ -160,9 +161,31 @@ impl BrokeredSession {
     }
 
     pub fn write(&self, line: &RecordLine) {
-        if let Some(Err(error)) = self.record.as_ref().map(|record| record.add(line)) {
+        let written = self.record.as_ref().map(|record| record.add(line, || self.known_lines()));
+        if let Some(Err(error)) = written {
             tracing::warn!(%error, session = self.facts.name, ?line, "an object is not recorded");
         }
+    }
+
+    /// Returns all that a new daemon has to know.
+    fn known_lines(&self) -> Vec<RecordLine> {
+        for kind in [ObjectKind::Program, ObjectKind::Map, ObjectKind::Btf, ObjectKind::Link] {
+            self.forget_gone(kind, |id| exists(kind, id));
+        }
+        let command = self.command().map(|command| RecordLine::Command { command: command.clone() });
+        let objects = self.objects();
+        let known = objects.ids.iter().flat_map(|(kind, ids)| ids.iter().map(|id| (*kind, *id)));
+        let known = known.map(|(kind, id)| {
+            let program = objects.programs.get(&id).copied().filter(|_| kind == ObjectKind::Program);
+            let bytes = objects.bytes.get(&(kind, id)).copied().unwrap_or_default();
+            RecordLine::Object(IdRecord { kind, id, program, bytes })
+        });
+        let attached = self
+            .lasting()
+            .iter()
+            .map(|one| RecordLine::Attached { attached: one.record().clone() })
+            .collect::<Vec<_>>();
+        command.into_iter().chain(known).chain(attached).collect()
     }
 
     pub fn left(&self) -> MutexGuard<'_, Vec<LastingRecord>> {
@@ -189,8 +212,9 @@ impl BrokeredSession {
     /// Remembers an object, also over the end of the daemon.
     pub fn remember(&self, kind: ObjectKind, id: u32, program: Option<RawProgram>, bytes: u64) {
         let one = IdRecord { kind, id, program, bytes };
-        self.write(&RecordLine::Object(one));
+        // Before the line is written: the record may be replaced by one with what is known.
         self.objects().add(one);
+        self.write(&RecordLine::Object(one));
     }
 
     pub fn forget(&self, kind: ObjectKind, id: u32) {
@@ -198,10 +222,9 @@ impl BrokeredSession {
         if let Some(ids) = objects.ids.get_mut(&kind) {
             ids.remove(&id);
         }
-        match kind {
-            ObjectKind::Program => drop(objects.programs.remove(&id)),
-            ObjectKind::Map => drop(objects.map_bytes.remove(&id)),
-            ObjectKind::Btf | ObjectKind::Link => {}
+        objects.bytes.remove(&(kind, id));
+        if kind == ObjectKind::Program {
+            objects.programs.remove(&id);
         }
     }
 
@@ -225,8 +248,11 @@ impl BrokeredSession {
         self.objects().ids.get(&kind).map_or(0, BTreeSet::len)
     }
 
-    pub fn map_bytes(&self) -> u64 {
-        self.objects().map_bytes.values().fold(0, |sum, bytes| sum.saturating_add(*bytes))
+    /// Returns the memory of the known maps or types, in bytes.
+    pub fn bytes(&self, kind: ObjectKind) -> u64 {
+        let objects = self.objects();
+        let of_kind = objects.bytes.range((kind, 0)..=(kind, u32::MAX));
+        of_kind.fold(0, |sum, (_, bytes)| sum.saturating_add(*bytes))
     }
 
     pub fn forget_gone(&self, kind: ObjectKind, exists: impl Fn(u32) -> bool) {
@@ -261,8 +287,8 @@ pub mod tests {
         assert_eq!([next(0), next(3), next(9), next(u32::MAX)], [Some(3), Some(9), None, None]);
         assert!(!session.has(ObjectKind::Map, 5) && session.has(ObjectKind::Map, 9));
         assert!(!session.has(ObjectKind::Program, 9));
-        assert_eq!(session.map_bytes(), 200);
+        assert_eq!(session.bytes(ObjectKind::Map), 200);
         session.forget_gone(ObjectKind::Map, |id| id == 9);
-        assert_eq!((session.count(ObjectKind::Map), session.map_bytes()), (1, 100));
+        assert_eq!((session.count(ObjectKind::Map), session.bytes(ObjectKind::Map)), (1, 100));
     }
 }

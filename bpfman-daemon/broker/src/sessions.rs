@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,65 +16,23 @@ use bpfmand_kernel::linux::brokered::ProbeEvents;
 use bpfmand_kernel::linux::{caller_process, tasks_of_group};
 
 use crate::admission;
+use crate::channels::SessionChannels;
 use crate::details::{SessionDetails, SessionOwners};
-use crate::large_calls::LargeCalls;
 use crate::lasting::LastingRecord;
 use crate::left::LeftSessions;
 use crate::record::{self, ClientRecord, RecordLine, SessionRecord};
 use crate::serve::{self, CurrentPolicy, SessionCalls};
 use crate::session::{BrokeredSession, SessionFacts};
+use crate::session_error::{MAX_OF_USER, MAX_STARTS, SessionError};
 use crate::starter;
 use crate::usage::OwnerUse;
+use crate::user_calls::UserCalls;
 
-/// Maximum number of sessions of one user at a time.
-const MAX_OF_USER: usize = 64;
-/// Maximum number of sessions that a user starts at the same time.
-const MAX_STARTS: usize = 4;
-/// Maximum number of channels of a session: one for each thread of its receiver.
-const MAX_CHANNELS: usize = 16;
+/// Maximum number of receivers of a session, so that none makes the daemon connect again and again.
+const MAX_RECEIVERS: usize = 8;
 const STACK: usize = 512 << 10;
 /// Setting of Yama from which on not even a parent may read a process's memory.
 const ONLY_BY_CAPABILITY: u32 = 2;
-
-/// Failure to start a session.
-#[derive(Debug, thiserror::Error)]
-pub enum SessionError {
-    /// The starter does not run.
-    #[error(
-        "the starter of sessions does not listen on {path}; start it: systemctl start bpfman-session.socket"
-    )]
-    NoStarter {
-        /// Socket of the starter.
-        path: PathBuf,
-    },
-    /// The connection to the starter failed.
-    #[error("the starter of sessions cannot be reached: {0}")]
-    Starter(#[source] io::Error),
-    /// The starter could not prepare the session.
-    #[error("the session cannot be prepared: {0}")]
-    NotPrepared(String),
-    /// Pins that a session left cannot be removed.
-    #[error("the pins that session {session} left stay: {why}")]
-    PinsStay {
-        /// Name of the session.
-        session: String,
-        /// Reason.
-        why: String,
-    },
-    /// The files of the session cannot be written or read.
-    #[error("the record of the session cannot be kept: {0}")]
-    Record(#[source] io::Error),
-    /// Yama forbids reading the command's memory.
-    #[error(
-        "kernel.yama.ptrace_scope is {0}: not even a parent may read the arguments of a command's calls; sessions need 0 or 1"
-    )]
-    Yama(u32),
-    /// The user has too many sessions.
-    #[error(
-        "user {0} has {MAX_OF_USER} sessions already, with those that left something; end one, or run `bpfman detach session`"
-    )]
-    TooMany(u32),
-}
 
 /// CallRequest for a session that access control has allowed.
 #[derive(Clone, Debug)]
@@ -115,7 +73,8 @@ pub struct Sessions {
     /// Starts in progress, by user.
     starting: Mutex<BTreeMap<u32, usize>>,
     /// By user; users stay, since they are few.
-    large: Mutex<BTreeMap<u32, Arc<LargeCalls>>>,
+    calls: Mutex<BTreeMap<u32, Arc<UserCalls>>>,
+    looks: Arc<AtomicBool>,
     /// By owner; owners stay, since they are few.
     owners: Mutex<BTreeMap<Owner, Arc<OwnerUse>>>,
     pub(crate) left: LeftSessions,
@@ -131,7 +90,8 @@ impl Sessions {
             journal,
             numbers: AtomicU64::new(first),
             running: Mutex::default(),
-            large: Mutex::default(),
+            calls: Mutex::default(),
+            looks: Arc::default(),
             owners: Mutex::default(),
             left: LeftSessions::default(),
             starting: Mutex::default(),
@@ -202,12 +162,15 @@ impl Sessions {
     }
 
     fn begin(self: &Arc<Self>, session: BrokeredSession, channel: Channel) -> Result<(), SessionError> {
-        let session = Arc::new(session);
-        self.running().insert(session.facts.name.clone(), Arc::clone(&session));
+        let (name, session) = (session.facts.name.clone(), Arc::new(session));
+        self.running().insert(name.clone(), Arc::clone(&session));
         let this = Arc::clone(self);
-        let follow = move || this.follow(&session, &channel);
+        let follow = move || this.follow(&session, channel);
         let thread = std::thread::Builder::new().name("session".to_owned()).stack_size(STACK);
-        thread.spawn(follow).map(drop).map_err(SessionError::Starter)
+        thread.spawn(follow).map(drop).map_err(|error| {
+            self.running().remove(&name);
+            SessionError::Starter(error)
+        })
     }
 
     /// Returns the number of sessions of a user, with those that left something.
@@ -225,7 +188,10 @@ impl Sessions {
         }
         let mut starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
         let of_user = starting.entry(uid).or_default();
-        if *of_user >= MAX_STARTS || running + *of_user >= MAX_OF_USER {
+        if *of_user >= MAX_STARTS {
+            return Err(SessionError::TooManyStarts(uid));
+        }
+        if running + *of_user >= MAX_OF_USER {
             return Err(SessionError::TooMany(uid));
         }
         *of_user += 1;
@@ -245,9 +211,12 @@ impl Sessions {
         }
     }
 
+    fn connect(&self, name: &str) -> io::Result<UnixStream> {
+        UnixStream::connect(self.folder.join(format!("{name}.{}", record::SOCKET)))
+    }
+
     fn adopt_one(self: &Arc<Self>, name: &str) -> Result<(), SessionError> {
-        let path = self.folder.join(format!("{name}.{}", record::SOCKET));
-        let connection = UnixStream::connect(path).map_err(SessionError::Starter)?;
+        let connection = self.connect(name).map_err(SessionError::Starter)?;
         let (record, client, mut lines) =
             SessionRecord::open(&self.folder, name).map_err(SessionError::Record)?;
         let (peer, receiver) = peer_of(&connection, &client).map_err(SessionError::Starter)?;
@@ -277,8 +246,8 @@ impl Sessions {
         self.end(&Arc::new(BrokeredSession::of_record(facts, record, lines)));
     }
 
-    fn large_calls_of(&self, uid: u32) -> Arc<LargeCalls> {
-        Arc::clone(self.large.lock().unwrap_or_else(PoisonError::into_inner).entry(uid).or_default())
+    fn calls_of(&self, uid: u32) -> Arc<UserCalls> {
+        Arc::clone(self.calls.lock().unwrap_or_else(PoisonError::into_inner).entry(uid).or_default())
     }
 
     fn use_of(&self, owner: Owner) -> Arc<OwnerUse> {
@@ -309,10 +278,27 @@ impl Sessions {
         connection.send(verdict, &[], &[]).is_ok() && is_admitted
     }
 
-    /// Serves the channels of a session until its receiver ends.
-    fn follow(self: &Arc<Self>, session: &Arc<BrokeredSession>, connection: &Channel) {
-        let mut channels = 0;
-        while let Ok(Some(message)) = connection.receive_next::<ReceiverMessage>() {
+    /// Serves a session until its receiver and all that stand by for it have ended.
+    fn follow(self: &Arc<Self>, session: &Arc<BrokeredSession>, mut connection: Channel) {
+        let mut channels = SessionChannels::default();
+        for _ in 0..MAX_RECEIVERS {
+            self.serve_connection(session, &connection, &mut channels);
+            let Ok(next) = self.connect(&session.facts.name) else { break };
+            connection = next.into();
+        }
+        // Calls that still run may attach something, which ends with the rest.
+        drop(channels);
+        self.end(session);
+        self.forget_empty();
+    }
+
+    fn serve_connection(
+        self: &Arc<Self>,
+        session: &Arc<BrokeredSession>,
+        connection: &Channel,
+        channels: &mut SessionChannels,
+    ) {
+        while let Ok(Some(message)) = connection.receive_short::<ReceiverMessage>() {
             match message.head {
                 ReceiverMessage::Channel if session.command().is_some() => {}
                 ReceiverMessage::Channel => break,
@@ -325,38 +311,24 @@ impl Sessions {
                 }
             }
             let Some(channel) = message.descriptors.into_iter().next() else { continue };
-            if channels == MAX_CHANNELS {
-                tracing::warn!(
-                    session = session.facts.name,
-                    "the receiver wants more channels than it may have"
-                );
-                continue;
-            }
-            channels += 1;
             let calls = SessionCalls {
                 session: Arc::clone(session),
                 policy: Arc::clone(&self.policy),
                 journal: Arc::clone(&self.journal),
                 probes: ProbeEvents::of_kernel(),
-                large: self.large_calls_of(session.facts.peer.uid),
+                user: self.calls_of(session.facts.peer.uid),
+                looks: Arc::clone(&self.looks),
                 others: {
                     let (all, own) = (Arc::clone(self), Arc::clone(session));
                     Box::new(move || all.beside(&own))
                 },
                 owner: self.use_of(session.owner()),
             };
-            let serve = move || {
-                if let Err(error) = calls.serve(&Channel::from(channel)) {
-                    tracing::debug!(%error, "a channel of a session broke off");
-                }
-            };
-            let started = std::thread::Builder::new().name("calls".to_owned()).stack_size(STACK).spawn(serve);
-            if let Err(error) = started {
-                tracing::warn!(%error, "no thread serves a channel of a session");
+            if let Err(error) = channels.serve(channel, calls) {
+                tracing::warn!(%error, session = session.facts.name, "a channel of a session is not served");
+                return;
             }
         }
-        self.end(session);
-        self.forget_empty();
     }
 }
 

@@ -12,6 +12,9 @@ use crate::session::{BrokeredSession, MAX_OBJECTS};
 /// Time of calls that an owner may make at once after a pause.
 const BURST: Duration = Duration::from_secs(1);
 
+/// Maximum size of the types of all sessions of an owner, in bytes: no cgroup is charged for them.
+const MAX_TYPES: u64 = 256 << 20;
+
 #[derive(Debug, Default)]
 pub struct OwnerUse {
     reserved: Mutex<ReservedUse>,
@@ -22,10 +25,10 @@ pub struct OwnerUse {
 #[derive(Debug, Default)]
 struct ReservedUse {
     counts: BTreeMap<ObjectKind, usize>,
-    bytes: u64,
+    bytes: BTreeMap<ObjectKind, u64>,
 }
 
-/// Object that a call is about to make, with its memory if it is a map.
+/// Object that a call is about to make, with its memory if it is a map, or its size if it is types.
 #[derive(Clone, Copy, Debug)]
 pub struct WantedObject {
     pub kind: ObjectKind,
@@ -45,7 +48,9 @@ impl Drop for ObjectPlace<'_> {
         if let Some(count) = reserved.counts.get_mut(&self.object.kind) {
             *count = count.saturating_sub(1);
         }
-        reserved.bytes = reserved.bytes.saturating_sub(self.object.bytes);
+        if let Some(bytes) = reserved.bytes.get_mut(&self.object.kind) {
+            *bytes = bytes.saturating_sub(self.object.bytes);
+        }
     }
 }
 
@@ -61,6 +66,8 @@ pub enum ExceededLimit {
         wanted: u64,
         limit: u64,
     },
+    /// Size of types (BTF) of an owner.
+    Types,
 }
 
 impl std::fmt::Display for ExceededLimit {
@@ -74,6 +81,9 @@ impl std::fmt::Display for ExceededLimit {
                 "all sessions of the owner have as many as limits.{key} = {limit} of the grant allows; end some, or \
                  have root raise it"
             ),
+            Self::Types => {
+                write!(f, "all sessions of the owner have {} MiB of types (BTF); end some", MAX_TYPES >> 20)
+            }
             Self::MapMemory { used, wanted, limit } => write!(
                 f,
                 "a map of up to {wanted} bytes does not fit beside {used} bytes of maps of all sessions of the owner: \
@@ -112,15 +122,23 @@ impl OwnerUse {
                 return Err(ExceededLimit::Count(key, limit));
             }
         }
-        if let (ObjectKind::Map, Some(limit)) = (kind, limits.map_memory) {
-            let known = sessions.iter().map(|one| one.map_bytes()).fold(0, u64::saturating_add);
-            let used = known.saturating_add(reserved.bytes);
+        let most = match kind {
+            ObjectKind::Map => limits.map_memory,
+            ObjectKind::Btf => Some(MAX_TYPES),
+            ObjectKind::Program | ObjectKind::Link => None,
+        };
+        if let Some(limit) = most {
+            let known = sessions.iter().map(|one| one.bytes(kind)).fold(0, u64::saturating_add);
+            let used = known.saturating_add(reserved.bytes.get(&kind).copied().unwrap_or_default());
             if used.saturating_add(bytes) > limit {
-                return Err(ExceededLimit::MapMemory { used, wanted: bytes, limit });
+                return Err(match kind {
+                    ObjectKind::Btf => ExceededLimit::Types,
+                    _ => ExceededLimit::MapMemory { used, wanted: bytes, limit },
+                });
             }
         }
         *reserved.counts.entry(kind).or_default() += 1;
-        reserved.bytes = reserved.bytes.saturating_add(bytes);
+        *reserved.bytes.entry(kind).or_default() += bytes;
         Ok(ObjectPlace { owner: self, object })
     }
 
@@ -161,6 +179,10 @@ mod tests {
         let fits = owner.reserve(map(400), limits, &all);
         assert!(fits.is_ok() && owner.reserve(map(1), limits, &all).is_err());
         assert!(owner.reserve(map(1 << 40), GrantLimits::default(), &all).is_ok());
+        other.remember(ObjectKind::Btf, 3, None, MAX_TYPES - 9);
+        let types = |bytes| WantedObject { kind: ObjectKind::Btf, bytes };
+        assert!(owner.reserve(types(9), limits, &all).is_ok());
+        assert_eq!(owner.reserve(types(10), limits, &all).err(), Some(ExceededLimit::Types));
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! Connection on which messages with buffers and descriptors are exchanged.
 
-use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
+use std::io::{self, IoSlice, IoSliceMut, Read as _};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, recvmsg, sendmsg,
+    SendFlags, recv, recvmsg, sendmsg,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,8 +17,13 @@ use serde::de::DeserializeOwned;
 use crate::message::announced;
 use crate::{CallMessage, Head, HeadError, MAX_DESCRIPTORS, PREFIX};
 
+/// Maximum number of buffers of one system call: half of the kernel's limit.
+const MAX_SLICES: usize = 512;
 /// Size of the first read, in bytes: most messages are shorter.
 const AHEAD: usize = 8 << 10;
+
+static SEVERAL_CPUS: LazyLock<bool> =
+    LazyLock::new(|| rustix::thread::sched_getaffinity(None).is_ok_and(|set| set.count() > 1));
 
 /// Connection to a process that answers each message before the next one is sent.
 #[derive(Debug)]
@@ -69,26 +76,53 @@ impl Channel {
         if !descriptors.is_empty() {
             beside.push(SendAncillaryMessage::ScmRights(descriptors));
         }
-        let slices = std::iter::once(&head).chain(buffers).map(|bytes| IoSlice::new(bytes));
-        // IOV_MAX: a message has a buffer for each field, which are few.
-        let slices: Vec<IoSlice<'_>> = slices.collect();
-        let mut sent = loop {
-            match sendmsg(&self.0, &slices, &mut beside, SendFlags::NOSIGNAL) {
-                Err(rustix::io::Errno::INTR) => {}
-                other => break other?,
+        let mut slices: Vec<IoSlice<'_>> =
+            std::iter::once(&head).chain(buffers).map(|bytes| IoSlice::new(bytes)).collect();
+        let mut left = &mut slices[..];
+        while !left.is_empty() {
+            let some = &left[..left.len().min(MAX_SLICES)];
+            match sendmsg(&self.0, some, &mut beside, SendFlags::NOSIGNAL) {
+                Err(rustix::io::Errno::INTR) => continue,
+                sent => IoSlice::advance_slices(&mut left, sent?),
             }
-        };
-        for slice in slices {
-            let skipped = sent.min(slice.len());
-            sent -= skipped;
-            (&self.0).write_all(&slice[skipped..])?;
+            // With the first byte alone.
+            beside.clear();
         }
         Ok(())
     }
 
+    /// Looks for a message for so long without sleeping: the wake-up of an idle CPU costs more than a short call.
+    /// Returns whether there is one, or the end.
+    pub fn look_for_message(&self, most: Duration) -> bool {
+        // The other end needs a CPU meanwhile.
+        if !*SEVERAL_CPUS {
+            return false;
+        }
+        let begun = Instant::now();
+        let mut byte = [0];
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        loop {
+            match recv(&self.0, &mut byte, flags) {
+                Err(rustix::io::Errno::AGAIN) if begun.elapsed() < most => {}
+                Err(rustix::io::Errno::AGAIN) => return false,
+                _ => return true,
+            }
+        }
+    }
+
+    /// Waits for a message. Returns false if the other end is closed.
+    pub fn wait_for_message(&self) -> io::Result<bool> {
+        loop {
+            match recv(&self.0, &mut [0], RecvFlags::PEEK) {
+                Err(rustix::io::Errno::INTR) => {}
+                received => return Ok(received?.1 > 0),
+            }
+        }
+    }
+
     /// Receives a message; `None` if the other end is closed. The other end sends no second one before it has an answer.
     pub fn receive<T: DeserializeOwned>(&self) -> io::Result<Option<CallMessage<T>>> {
-        self.receive_ahead(AHEAD, |_| ())
+        self.receive_ahead(AHEAD, |_| Ok(()))
     }
 
     /// Receives a message; `admit` is called with the length of its buffers before they take memory.
@@ -96,18 +130,31 @@ impl Channel {
         &self,
         admit: impl FnOnce(usize),
     ) -> io::Result<Option<CallMessage<T>>> {
+        let admit = |buffers| {
+            admit(buffers);
+            Ok(())
+        };
         self.receive_ahead(AHEAD, admit)
     }
 
     /// Receives a message of those that may follow each other without an answer; `None` if the other end is closed.
     pub fn receive_next<T: DeserializeOwned>(&self) -> io::Result<Option<CallMessage<T>>> {
-        self.receive_ahead(PREFIX, |_| ())
+        self.receive_ahead(PREFIX, |_| Ok(()))
+    }
+
+    /// Receives a message without buffers, as [`Self::receive_next`] does.
+    pub fn receive_short<T: DeserializeOwned>(&self) -> io::Result<Option<CallMessage<T>>> {
+        let admit = |buffers| match buffers {
+            0 => Ok(()),
+            _ => Err(wrong(HeadError("a message has buffers that it must not have"))),
+        };
+        self.receive_ahead(PREFIX, admit)
     }
 
     fn receive_ahead<T: DeserializeOwned>(
         &self,
         ahead: usize,
-        admit: impl FnOnce(usize),
+        admit: impl FnOnce(usize) -> io::Result<()>,
     ) -> io::Result<Option<CallMessage<T>>> {
         let mut first = vec![0; ahead];
         let (mut length, descriptors) = self.receive_first(&mut first)?;
@@ -121,7 +168,7 @@ impl Channel {
         let mut prefix = [0; PREFIX];
         prefix.copy_from_slice(&first[..PREFIX]);
         let (head, buffers) = announced(prefix).map_err(wrong)?;
-        admit(buffers);
+        admit(buffers)?;
         let whole = PREFIX + head + buffers;
         if length > whole {
             return Err(wrong(HeadError("a second message came before the answer to the first")));
@@ -172,6 +219,8 @@ fn wrong(error: HeadError) -> io::Error {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
+    use std::io::Write as _;
+
     use super::*;
 
     #[test]
@@ -193,6 +242,21 @@ mod tests {
         let mut byte = [0];
         { reader }.read_exact(&mut byte).unwrap();
         assert_eq!(byte, *b"x");
+    }
+
+    #[test]
+    fn messages_of_many_buffers_arrive_whole() {
+        let (here, there) = Channel::pair().unwrap();
+        let (reader, _writer) = std::io::pipe().unwrap();
+        let buffers: Vec<Vec<u8>> = (0..5000).map(|index| vec![index as u8; index % 7]).collect();
+        let sent = buffers.clone();
+        let sender = std::thread::spawn(move || here.send((), &sent, &[reader.as_fd()]).unwrap());
+        let message = there.receive_next::<()>().unwrap().unwrap();
+        sender.join().unwrap();
+        assert_eq!((message.buffers, message.descriptors.len()), (buffers, 1));
+        let (here, there) = Channel::pair().unwrap();
+        here.send((), &[vec![1]], &[]).unwrap();
+        assert_eq!(there.receive_short::<()>().unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 
     #[test]

@@ -32,6 +32,8 @@ const BPF_FLAGS: u16 = 8;
 const BPF_GENERIC_FLAGS: u16 = 9;
 const CLSACT: &[&[u8]] = &[b"clsact", b"ingress"];
 
+/// Parent of clsact itself.
+const CLSACT_PARENT: u32 = 0xffff_fff1;
 /// Parent of filters of clsact at ingress and at egress; the latter in its low half.
 const INGRESS_PARENT: u32 = 0xffff_fff2;
 const EGRESS_PARENT: u32 = 0xffff_fff3;
@@ -43,6 +45,8 @@ pub struct RouteRequest {
     pub kind: RouteKind,
     /// Offsets of descriptors in the message, in bytes.
     pub descriptors: Vec<usize>,
+    /// Offset of the descriptor of the program that is attached.
+    pub attaches: Option<usize>,
 }
 
 /// Meaning of a request.
@@ -104,7 +108,11 @@ fn request(message: &[u8], at: usize, end: usize) -> Result<RouteRequest, Errno>
         NEW_LINK | SET_LINK => link(message, body, end, flags),
         NEW_QDISC | DEL_QDISC => {
             let removes = number == DEL_QDISC || flags & EXCLUSIVE == 0;
-            let (index, _) = tc(message, body, end)?;
+            let (index, parent) = tc(message, body, end)?;
+            // Before Linux 6.4, clsact at another place takes the traffic of the interface.
+            if parent != CLSACT_PARENT {
+                return Err(Errno::PERM);
+            }
             let kind = text(message, find(message, body + TC_HEADER, end, TC_KIND)?);
             // A block would share filters with other interfaces.
             if attributes(message, body + TC_HEADER, end)?
@@ -118,11 +126,11 @@ fn request(message: &[u8], at: usize, end: usize) -> Result<RouteRequest, Errno>
                 return Err(Errno::PERM);
             }
             let kind = RouteKind::Clsact { index, removes };
-            Ok(RouteRequest { kind, descriptors: Vec::new() })
+            Ok(RouteRequest { kind, descriptors: Vec::new(), attaches: None })
         }
         NEW_FILTER | DEL_FILTER => filter(message, (body, end), number == DEL_FILTER, flags & EXCLUSIVE == 0),
         _ if number >= NEW_LINK && number & 3 == QUESTION => {
-            Ok(RouteRequest { kind: RouteKind::Question, descriptors: Vec::new() })
+            Ok(RouteRequest { kind: RouteKind::Question, descriptors: Vec::new(), attaches: None })
         }
         _ => Err(Errno::PERM),
     }
@@ -135,6 +143,7 @@ fn link(message: &[u8], body: usize, end: usize, flags: u16) -> Result<RouteRequ
         return Err(Errno::PERM);
     }
     let (mut name, mut descriptors, mut removes, mut is_xdp) = (None, Vec::new(), false, false);
+    let mut attaches = None;
     for (kind, from, to) in attributes(message, body + LINK_HEADER, end)? {
         match kind {
             LINK_NAME => name = Some(text(message, Some((from, to))).ok_or(Errno::INVAL)?),
@@ -149,6 +158,7 @@ fn link(message: &[u8], body: usize, end: usize, flags: u16) -> Result<RouteRequ
                             let number = word(message, from).ok_or(Errno::INVAL)?.cast_signed();
                             if number >= 0 {
                                 descriptors.push(from);
+                                attaches = attaches.or_else(|| (kind == XDP_DESCRIPTOR).then_some(from));
                             } else if kind == XDP_DESCRIPTOR {
                                 removes = true;
                             }
@@ -165,7 +175,7 @@ fn link(message: &[u8], body: usize, end: usize, flags: u16) -> Result<RouteRequ
         return Err(Errno::PERM);
     }
     let name = name.map(|name| String::from_utf8(name.to_vec())).transpose().map_err(|_| Errno::INVAL)?;
-    Ok(RouteRequest { kind: RouteKind::Xdp { index, name, removes }, descriptors })
+    Ok(RouteRequest { kind: RouteKind::Xdp { index, name, removes }, descriptors, attaches })
 }
 
 fn filter(
@@ -196,7 +206,8 @@ fn filter(
             }
         }
     }
-    Ok(RouteRequest { kind: RouteKind::Filter { index, egress, removes }, descriptors })
+    let attaches = descriptors.first().copied();
+    Ok(RouteRequest { kind: RouteKind::Filter { index, egress, removes }, descriptors, attaches })
 }
 
 /// Returns the interface and the parent of a request of traffic control.

@@ -46,6 +46,71 @@ fn calls_go_on_after_kills_of_the_daemon() {
     until("the session is gone", || daemon.path("run/sessions").read_dir().unwrap().count() == 1);
 }
 
+/// Returns the parent of a process.
+fn parent(process: &str) -> Pid {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let behind_name = stat.rsplit_once(") ").unwrap().1;
+    Pid::from_raw(behind_name.split(' ').nth(1).unwrap().parse().unwrap()).unwrap()
+}
+
+#[test]
+fn calls_go_on_after_kills_of_receivers() {
+    let mut daemon = sessions();
+    let object = daemon.object();
+    let script = format!(
+        "echo $$; bpftool prog load {object} /sys/fs/bpf/p || exit 9; echo loaded; for i in $(seq 60); do \
+         bpftool map create /sys/fs/bpf/m$i type hash key 4 value 4 entries 8 name m$i || exit 8; sleep 0.02; done; \
+         bpftool map | grep -c hash; bpftool prog | grep -c xdp; exit 7"
+    );
+    let (mut child, mut output) = begin(&daemon, &script);
+    let shell = line(&mut output);
+    assert_eq!(line(&mut output), "loaded");
+    let policy = std::fs::read_to_string(daemon.path("policy.toml")).unwrap();
+    for round in 1..=2 {
+        let receiver = parent(&shell);
+        kill_process(receiver, Signal::KILL).unwrap();
+        until("another process takes over", || parent(&shell) != receiver);
+        // The process that takes over is not connected to this daemon.
+        daemon.daemon.kill();
+        daemon.daemon.again(&Launch { policy: policy.clone(), ..Launch::default() });
+        daemon.open_to_users();
+        until("the session goes on", || daemon.log().matches("session goes on").count() == round);
+    }
+    assert_eq!((line(&mut output), line(&mut output)), ("60".to_owned(), "1".to_owned()));
+    assert_eq!(child.wait().unwrap().code(), Some(7));
+    until("the session is gone", || daemon.path("run/sessions").read_dir().unwrap().count() == 1);
+}
+
+/// Number of sessions of which two receivers are killed: `make run-as-kills` sets another.
+fn rounds() -> usize {
+    std::env::var("KILL_ROUNDS").map_or(10, |rounds| rounds.parse().unwrap())
+}
+
+#[test]
+fn calls_that_a_killed_receiver_left_are_answered() {
+    let daemon = sessions();
+    let stop = daemon.path("stop");
+    let script = format!(
+        "echo $$; i=0; until [ -e {} ]; do i=$((i+1)); \
+         bpftool map create /sys/fs/bpf/m$i type hash key 4 value 4 entries 8 name m || exit 8; done; \
+         test $(bpftool map | grep -c hash) = $i",
+        stop.display()
+    );
+    for _ in 0..rounds() {
+        let (mut child, mut output) = begin(&daemon, &script);
+        let shell = line(&mut output);
+        for _ in 0..2 {
+            std::thread::sleep(std::time::Duration::from_millis(17));
+            let receiver = parent(&shell);
+            kill_process(receiver, Signal::KILL).unwrap();
+            until("another process takes over", || parent(&shell) != receiver);
+        }
+        std::fs::write(&stop, "").unwrap();
+        assert!(child.wait().unwrap().success());
+        std::fs::remove_file(&stop).unwrap();
+    }
+}
+
 #[test]
 fn objects_end_with_the_command() {
     let daemon = sessions();

@@ -9,6 +9,7 @@ mod limits;
 mod lists;
 mod outcomes;
 mod proposals;
+mod reach;
 mod routes;
 
 use std::fs;

@@ -1,13 +1,19 @@
 //! Facts about objects of brokered calls.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use bpfman_model::IfIndex;
 use bpfmand_calls::ObjectKind;
 
-use crate::linux::attr::{BtfInfo, ById, Command, InfoByFd, LinkInfo, MapInfo, ProgInfo};
+use crate::linux::attr::{BtfInfo, ById, Command, InfoByFd, LinkInfo, MapInfo, ProgInfo, Query};
 use crate::linux::{interfaces, netns, perf, sys};
+
+/// Maximum number of programs of one place, more than the kernel takes.
+const MAX_ATTACHED: usize = 128;
 
 /// Facts about a program that a decision needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,16 +41,26 @@ pub struct KernelObject {
 #[must_use]
 pub fn object_id(descriptor: &OwnedFd) -> Option<KernelObject> {
     let link = std::fs::read_link(format!("/proc/self/fd/{}", descriptor.as_raw_fd())).ok()?;
-    let (kind, id) = match link.to_str()? {
-        "anon_inode:bpf-prog" => (ObjectKind::Program, info::<ProgInfo>(descriptor).ok()?.id),
-        "anon_inode:bpf-map" => (ObjectKind::Map, info::<MapInfo>(descriptor).ok()?.id),
-        "anon_inode:btf" => (ObjectKind::Btf, info::<BtfInfo>(descriptor).ok()?.id),
-        "anon_inode:bpf_link" | "anon_inode:bpf-link" => {
-            (ObjectKind::Link, info::<LinkInfo>(descriptor).ok()?.id)
-        }
+    let kind = match link.to_str()? {
+        "anon_inode:bpf-prog" => ObjectKind::Program,
+        "anon_inode:bpf-map" => ObjectKind::Map,
+        "anon_inode:btf" => ObjectKind::Btf,
+        "anon_inode:bpf_link" | "anon_inode:bpf-link" => ObjectKind::Link,
         _ => return None,
     };
-    Some(KernelObject { kind, id })
+    id_of(kind, descriptor).map(|id| KernelObject { kind, id })
+}
+
+/// Returns the id of a descriptor's object, which must be of this kind.
+#[must_use]
+pub fn id_of(kind: ObjectKind, descriptor: &OwnedFd) -> Option<u32> {
+    let id = match kind {
+        ObjectKind::Program => info::<ProgInfo>(descriptor).ok()?.id,
+        ObjectKind::Map => info::<MapInfo>(descriptor).ok()?.id,
+        ObjectKind::Btf => info::<BtfInfo>(descriptor).ok()?.id,
+        ObjectKind::Link => info::<LinkInfo>(descriptor).ok()?.id,
+    };
+    Some(id)
 }
 
 /// Returns what a decision about a program needs.
@@ -112,22 +128,47 @@ pub fn interface_name(namespace: &OwnedFd, index: IfIndex) -> Option<String> {
     netns::enter_held(namespace, || Ok(interfaces::name_of(index))).ok().flatten()
 }
 
+/// Returns the ids of programs that are attached to a cgroup or a network namespace itself.
+pub fn programs_of(target: &OwnedFd, attach_type: u32) -> io::Result<Vec<u32>> {
+    let mut programs = [0_u32; MAX_ATTACHED];
+    let mut request = Query {
+        target: target.as_raw_fd().cast_unsigned(),
+        attach_type,
+        prog_ids: programs.as_mut_ptr() as u64,
+        count: MAX_ATTACHED as u32,
+        ..Default::default()
+    };
+    sys::bpf(Command::ProgQuery, &mut request)?;
+    Ok(programs.into_iter().take(request.count as usize).collect())
+}
+
 /// Returns whether types are those of the kernel or of a module, which everybody can read in `/sys/kernel/btf`.
 #[must_use]
 pub fn btf_is_of_kernel(btf: &OwnedFd) -> bool {
     info::<BtfInfo>(btf).is_ok_and(|info| info.kernel_btf != 0)
 }
 
+/// Names of tracepoints that were asked for. A number may be another event's once a module has been unloaded.
+static KNOWN: Mutex<BTreeMap<u64, String>> = Mutex::new(BTreeMap::new());
+
 /// Returns the category and name of a tracepoint by its number in events.
 #[must_use]
 pub fn tracepoint_name(number: u64) -> Option<String> {
     let events = perf::mounted_events()?;
-    let folders = |folder: &std::path::Path| std::fs::read_dir(folder).ok().into_iter().flatten().flatten();
-    folders(&events).find_map(|category| {
-        folders(&category.path()).find_map(|event| {
-            let id: u64 = std::fs::read_to_string(event.path().join("id")).ok()?.trim().parse().ok()?;
+    let number_of = |event: &Path| std::fs::read_to_string(event.join("id")).ok()?.trim().parse().ok();
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(name) = known.get(&number)
+        && number_of(&events.join(name)) == Some(number)
+    {
+        return Some(name.clone());
+    }
+    let folders = |folder: &Path| std::fs::read_dir(folder).ok().into_iter().flatten().flatten();
+    known.clear();
+    for category in folders(&events) {
+        for event in folders(&category.path()) {
             let name = || Some(format!("{}/{}", category.file_name().to_str()?, event.file_name().to_str()?));
-            (id == number).then(name).flatten()
-        })
-    })
+            known.extend(number_of(&event.path()).zip(name()));
+        }
+    }
+    known.get(&number).cloned()
 }

@@ -3,6 +3,8 @@
 use std::ffi::CString;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
+use rustix::fs::OFlags;
+
 use bpfmand_calls::{
     AttrLayout, CallAttr, CodeReference, Errno, Field, FieldKind, FieldValue, descriptor_count, references,
 };
@@ -30,6 +32,14 @@ pub struct Passed<'a> {
 impl Passed<'_> {
     fn number(&self, index: usize) -> Result<i32, Errno> {
         self.descriptors.get(index).map(|descriptor| descriptor.as_raw_fd()).ok_or(Errno::BADF)
+    }
+
+    /// Fails for a file that was opened without the right to read it: its name would open it with the daemon's rights.
+    fn check_readable(&self, index: usize) -> Result<(), Errno> {
+        let file = self.descriptors.get(index).ok_or(Errno::BADF)?;
+        let flags = rustix::fs::fcntl_getfl(file).map_err(|error| Errno(error.raw_os_error()))?;
+        let is_readable = !flags.intersects(OFlags::PATH | OFlags::WRONLY);
+        if is_readable { Ok(()) } else { Err(Errno::BADF) }
     }
 
     fn buffer(&self, index: usize, length: u64) -> Result<Vec<u8>, Errno> {
@@ -109,6 +119,7 @@ impl Filled {
                 self.point_texts(at, count, *index, passed)?
             }
             (FieldKind::File, FieldValue::Descriptor(index)) => {
+                passed.check_readable(*index)?;
                 let path = format!("/proc/self/fd/{}", passed.number(*index)?);
                 let path = CString::new(path).map_err(|_| Errno::INVAL)?;
                 self.attr.set_long(at, path.as_ptr() as u64);

@@ -10,8 +10,8 @@ mod route;
 
 pub use self::call::{CallResult, CallValue, call_by_layout};
 pub use self::facts::{
-    KernelObject, ProgramBrief, btf_is_of_kernel, interface_name, map_memory, next_id, object_id,
-    open_object, possible_cpus, program_brief, program_type_of, tracepoint_name,
+    KernelObject, ProgramBrief, btf_is_of_kernel, id_of, interface_name, map_memory, next_id, object_id,
+    open_object, possible_cpus, program_brief, program_type_of, programs_of, tracepoint_name,
 };
 pub use self::perf::{ProbeEvents, open_perf_event};
 pub use self::program_info::{DescribedProgram, program_info};

@@ -18,6 +18,14 @@ pub fn program_info(program: &OwnedFd, given: &[u8], parts: &[bool]) -> Result<D
         return Err(Errno::INVAL);
     }
     let mut info = given.to_vec();
+    let own = own_counts(program)?;
+    for part in &INFO_PARTS {
+        // The kernel writes no more, whatever is announced.
+        let count = word(&info, part.count).zip(word(&own, part.count)).map(|(given, own)| given.min(own));
+        if let (Some(count), Some(slot)) = (count, info.get_mut(part.count..part.count + 4)) {
+            slot.copy_from_slice(&count.to_ne_bytes());
+        }
+    }
     let mut outputs = Vec::new();
     for (part, wanted) in INFO_PARTS.iter().zip(parts) {
         let fits = info.len() >= part.pointer + 8;
@@ -33,10 +41,7 @@ pub fn program_info(program: &OwnedFd, given: &[u8], parts: &[bool]) -> Result<D
         }
         outputs.push(room);
     }
-    let mut request =
-        InfoByFd { bpf_fd: program.as_raw_fd(), info_len: info.len() as u32, info: info.as_mut_ptr() as u64 };
-    sys::bpf(Command::ObjGetInfoByFd, &mut request).map_err(|error: io::Error| Errno::from(error))?;
-    info.truncate(request.info_len as usize);
+    describe(program, &mut info)?;
     for (part, output) in INFO_PARTS.iter().zip(&mut outputs) {
         let Some(slot) = info.get_mut(part.pointer..part.pointer + 8) else { continue };
         // The kernel sets a pointer to null whose contents it withholds.
@@ -46,4 +51,24 @@ pub fn program_info(program: &OwnedFd, given: &[u8], parts: &[bool]) -> Result<D
         slot.fill(0);
     }
     Ok((info, outputs))
+}
+
+/// Returns a structure with the numbers of the program's own records.
+fn own_counts(program: &OwnedFd) -> Result<Vec<u8>, Errno> {
+    let mut info = vec![0; PROGRAM_INFO];
+    describe(program, &mut info)?;
+    Ok(info)
+}
+
+/// Fills in a structure. Each buffer that it points to must be live, and of the length that stands beside its address.
+fn describe(program: &OwnedFd, info: &mut Vec<u8>) -> Result<(), Errno> {
+    let mut request =
+        InfoByFd { bpf_fd: program.as_raw_fd(), info_len: info.len() as u32, info: info.as_mut_ptr() as u64 };
+    sys::bpf(Command::ObjGetInfoByFd, &mut request).map_err(|error: io::Error| Errno::from(error))?;
+    info.truncate(request.info_len as usize);
+    Ok(())
+}
+
+fn word(info: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(*info.get(at..)?.first_chunk()?))
 }

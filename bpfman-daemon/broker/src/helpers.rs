@@ -1,0 +1,78 @@
+//! Functions of the kernel by which a program does more than its type and its place say.
+
+const CALL: u8 = 0x85;
+const INSTRUCTION: usize = 8;
+
+/// Effect of a program beyond its type and its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BroadEffect {
+    /// It changes or signals processes, whichever they are; or it calls functions of the kernel that have no number.
+    Processes(&'static str),
+    /// It sends packets to other interfaces.
+    Interfaces(&'static str),
+}
+
+const fn effect(helper: u32) -> Option<BroadEffect> {
+    Some(match helper {
+        13 => BroadEffect::Interfaces("bpf_clone_redirect"),
+        23 => BroadEffect::Interfaces("bpf_redirect"),
+        36 => BroadEffect::Processes("bpf_probe_write_user"),
+        58 => BroadEffect::Processes("bpf_override_return"),
+        109 => BroadEffect::Processes("bpf_send_signal"),
+        117 => BroadEffect::Processes("bpf_send_signal_thread"),
+        152 => BroadEffect::Interfaces("bpf_redirect_neigh"),
+        155 => BroadEffect::Interfaces("bpf_redirect_peer"),
+        _ => return None,
+    })
+}
+
+/// Returns the effects of the calls of a program, once each.
+pub fn broad_effects(code: &[u8]) -> Vec<BroadEffect> {
+    let mut found = Vec::new();
+    for instruction in code.chunks_exact(INSTRUCTION) {
+        let (code, registers) = (instruction[0], instruction[1]);
+        let source = if cfg!(target_endian = "little") { registers >> 4 } else { registers & 0xf };
+        let number = u32::from_ne_bytes([instruction[4], instruction[5], instruction[6], instruction[7]]);
+        let one = match (code, source) {
+            (CALL, 0) => effect(number),
+            // By its number in the kernel's types, which differs by kernel.
+            (CALL, 2) => Some(BroadEffect::Processes("a function of the kernel (kfunc)")),
+            _ => None,
+        };
+        if let Some(one) = one.filter(|one| !found.contains(one)) {
+            found.push(one);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_beyond_type_and_place_are_found() {
+        let call = |source: u8, number: u32| {
+            let mut bytes = vec![CALL, source << 4, 0, 0];
+            bytes.extend(number.to_ne_bytes());
+            bytes
+        };
+        for (number, expected) in [
+            (36, Some(BroadEffect::Processes("bpf_probe_write_user"))),
+            (58, Some(BroadEffect::Processes("bpf_override_return"))),
+            (109, Some(BroadEffect::Processes("bpf_send_signal"))),
+            (117, Some(BroadEffect::Processes("bpf_send_signal_thread"))),
+            (23, Some(BroadEffect::Interfaces("bpf_redirect"))),
+            (155, Some(BroadEffect::Interfaces("bpf_redirect_peer"))),
+            (1, None),
+            (51, None),
+            (113, None),
+        ] {
+            assert_eq!(broad_effects(&call(0, number)), Vec::from_iter(expected), "{number}");
+            // A call of the program's own function, at this distance.
+            assert_eq!(broad_effects(&call(1, number)), []);
+        }
+        assert_eq!(broad_effects(&call(2, 9)).len(), 1);
+        assert_eq!(broad_effects(&[call(0, 109), call(0, 109), call(0, 13)].concat()).len(), 2);
+    }
+}
