@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bpfman_image_name::{ImageReference, ReferenceError};
-use bpfman_model::{HookKind, Interface, Peer};
+use bpfman_model::{HookKind, Interface};
 use bpfman_proto::attach_point;
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_access_server::BpfmanAccess;
@@ -14,13 +14,13 @@ use tonic::{Request, Response, Status};
 use crate::audit;
 use crate::authorize::everybody;
 use crate::server::{Api, Reply};
-use crate::status::{self, bad_point, denied, invalid};
+use crate::status::{self, bad_point, invalid};
 
 #[tonic::async_trait]
 impl<K: Kernel> BpfmanAccess for Api<K> {
     async fn who_am_i(&self, _: Request<wire::WhoAmIRequest>) -> Reply<wire::WhoAmIResponse> {
         let _permit = self.authorize(&[])?;
-        let peer = peer()?;
+        let peer = audit::caller()?;
         let policy = self.policy_for(&peer);
         let verbs = everybody(&policy, &peer);
         Ok(Response::new(wire::WhoAmIResponse {
@@ -37,7 +37,7 @@ impl<K: Kernel> BpfmanAccess for Api<K> {
 
     async fn can_i(&self, request: Request<wire::CanIRequest>) -> Reply<wire::CanIResponse> {
         let _permit = self.authorize(&[])?;
-        let peer = peer()?;
+        let peer = audit::caller()?;
         let wire::CanIRequest { verb, object } = request.into_inner();
         let verb: AccessVerb = verb.parse().map_err(|error| invalid(format!("{error}")))?;
         let parsed = parse(&object)?;
@@ -55,10 +55,6 @@ impl<K: Kernel> BpfmanAccess for Api<K> {
         };
         Ok(Response::new(wire::CanIResponse { allowed: why_not.is_empty(), by, why_not }))
     }
-}
-
-fn peer() -> Result<Peer, Status> {
-    audit::peer().ok_or_else(|| denied("the calling process cannot be identified"))
 }
 
 fn grant(grant: &Grant) -> wire::GrantView {

@@ -67,7 +67,7 @@ impl<K: Kernel> Api<K> {
         {
             self.admit(permit, vec![PathBuf::from(target)], true).await?;
         }
-        let peer = audit::peer().ok_or_else(|| denied("the calling process cannot be identified"))?;
+        let peer = audit::caller()?;
         let is_root_in_containers = peer.uid != 0 && permit.speaks_for_all;
         Ok(FileReader { is_root_in_containers, ..FileReader::from(&peer) }.into())
     }

@@ -90,7 +90,7 @@ impl<K: Kernel> Api<K> {
     pub(crate) fn authorize(&self, objects: &[AccessObject<'_>]) -> Result<Permit, Status> {
         match row_of(called()?).needs {
             CallNeeds::Nothing => {
-                let peer = caller()?;
+                let peer = audit::caller()?;
                 let (uid, account) = (peer.uid, peer.account());
                 let (owner, limits) = (Owner::of_user(uid), GrantLimits::default());
                 let reserved = CallPlaces::default();
@@ -114,7 +114,7 @@ impl<K: Kernel> Api<K> {
         verb: AccessVerb,
         objects: &[AccessObject<'_>],
     ) -> Result<Permit, Status> {
-        let (peer, call) = (caller()?, called()?);
+        let (peer, call) = (audit::caller()?, called()?);
         if !row_of(call).has(verb, objects.iter().map(AccessObject::class)) {
             tracing::error!(?call, %verb, ?objects, "the row of the call lacks the right that it asks for");
             return Err(Status::internal(
@@ -150,13 +150,13 @@ impl<K: Kernel> Api<K> {
 
     /// Returns whether the caller has the right to a verb on an object over all owners. Leaves no trace.
     pub(crate) fn has_over_all(&self, verb: AccessVerb, object: &AccessObject<'_>) -> Result<bool, Status> {
-        let peer = caller()?;
+        let peer = audit::caller()?;
         Ok(self.policy_for(&peer).is_over_all(&peer, verb, object))
     }
 
     /// Returns whether the caller has the right to the verb of its call on these objects. Leaves no trace.
     pub(crate) fn may(&self, objects: &[AccessObject<'_>]) -> Result<bool, Status> {
-        let peer = caller()?;
+        let peer = audit::caller()?;
         Ok(self.policy_for(&peer).decide(&peer, called_verb()?, objects).is_ok())
     }
 
@@ -244,10 +244,6 @@ impl<K: Kernel> Api<K> {
         let is_own = tokio::task::spawn_blocking(move || engine.kernel().leads_to(file.as_deref(), own.id()));
         Ok(is_own.await.unwrap_or(false))
     }
-}
-
-fn caller() -> Result<Peer, Status> {
-    audit::peer().ok_or_else(|| denied("the calling process cannot be identified"))
 }
 
 fn called() -> Result<Method, Status> {

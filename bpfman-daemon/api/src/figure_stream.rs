@@ -55,8 +55,7 @@ impl<K: Kernel> BpfmanFigures for Api<K> {
         }
         let asked = Instant::now();
         let permit = self.authorize(&[])?;
-        let caller =
-            audit::peer().ok_or_else(|| status::denied("the calling process cannot be identified"))?;
+        let caller = audit::caller()?;
         let verbs: &[AccessVerb] =
             if time_runs { &[AccessVerb::Read, AccessVerb::Trace] } else { &[AccessVerb::Read] };
         self.ensure_may(&caller, verbs)?;

@@ -12,7 +12,6 @@ use crate::audit;
 use crate::entry_filter::{EntryFilter, parse_since};
 use crate::server::Api;
 use crate::status;
-use crate::status::denied;
 
 const USUAL: usize = 100;
 pub(crate) const MAX_ENTRIES: usize = 100_000;
@@ -159,7 +158,7 @@ pub(crate) fn refused(journal: &Journal) -> Vec<wire::RefusedCalls> {
 
 impl<K: Kernel> Api<K> {
     pub(crate) fn history_viewer(&self) -> Result<HistoryViewer, Status> {
-        let peer = audit::peer().ok_or_else(|| denied("the calling process cannot be identified"))?;
+        let peer = audit::caller()?;
         self.viewer_of(peer)
     }
 

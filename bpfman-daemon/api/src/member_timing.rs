@@ -14,7 +14,7 @@ use tonic::Status;
 use crate::authorize::Permit;
 use crate::places::ReadingBounds;
 use crate::server::{Api, fail};
-use crate::status::{self, denied};
+use crate::status;
 use crate::{audit, objects};
 
 /// Limits of concurrent streams: the start and the end of each may build a chain.
@@ -36,7 +36,7 @@ pub async fn stream<K: Kernel>(
     let (events, stream) = mpsc::channel(1);
     let told = events.try_send(Ok(wire::TimeMembersEvent { hook: hook.clone() }));
     told.map_err(|_full| Status::internal("the stream of a timing has no room for its beginning"))?;
-    let caller = audit::peer().ok_or_else(|| denied("the calling process cannot be identified"))?;
+    let caller = audit::caller()?;
     // If the caller leaves while the chain is built, the work still completes, and dropping `begun` ends the timing.
     let begun = TimingSession { api: api.clone(), key: None, hook };
     let at = interface.clone();

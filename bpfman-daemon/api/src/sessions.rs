@@ -70,13 +70,17 @@ impl<K: Kernel> Api<K> {
         self.sessions.as_ref().map(|sessions| sessions.object_owners()).unwrap_or_default()
     }
 
+    fn session_service(&self) -> Result<Arc<dyn SessionService>, Status> {
+        self.sessions.clone().ok_or_else(|| unsupported("this daemon serves no sessions"))
+    }
+
     pub(crate) async fn start_session(
         &self,
         request: wire::StartSessionRequest,
         client: OwnedFd,
     ) -> Result<wire::StartSessionResponse, Status> {
         let permit = self.authorize(&[])?;
-        let peer = audit::peer().ok_or_else(|| denied("the calling process cannot be identified"))?;
+        let peer = audit::caller()?;
         if peer.uid == 0 {
             return Err(invalid("root needs no session: run the command itself"));
         }
@@ -98,9 +102,7 @@ impl<K: Kernel> Api<K> {
             let decided = policy.decide(&peer, AccessVerb::Raw, &[all]);
             decided.map_err(|denial| status::denial(&denial))?;
         }
-        let Some(sessions) = self.sessions.clone() else {
-            return Err(unsupported("this daemon serves no sessions"));
-        };
+        let sessions = self.session_service()?;
         let counts = |one: &&bpfmand_access::Grant| grant.as_ref().is_none_or(|name| one.name == *name);
         let keep = policy
             .grants_of(&peer)
@@ -121,7 +123,7 @@ impl<K: Kernel> BpfmanSessions for Api<K> {
 
     async fn list(&self, _: Request<wire::ListSessionsRequest>) -> Reply<wire::ListSessionsResponse> {
         let permit = self.authorize(&[])?;
-        let peer = audit::peer().ok_or_else(|| denied("the calling process cannot be identified"))?;
+        let peer = audit::caller()?;
         let policy = self.policy_for(&peer);
         // The radar shows commands of others too.
         let sees_all = policy.decide(&peer, AccessVerb::Radar, &[]).is_ok();
@@ -141,10 +143,8 @@ impl<K: Kernel> BpfmanSessions for Api<K> {
         let name = request.into_inner().name;
         audit::object(format_args!("session {name}"));
         let permit = self.authorize(&[])?;
-        let peer = audit::peer().ok_or_else(|| denied("the calling process cannot be identified"))?;
-        let Some(sessions) = self.sessions.clone() else {
-            return Err(unsupported("this daemon serves no sessions"));
-        };
+        let peer = audit::caller()?;
+        let sessions = self.session_service()?;
         let owner = sessions.owner_of_left(&name)?;
         audit::owner(&owner);
         let thing = AccessObject::Owned { thing: OwnedObject::LeftBy(&name), owner: &owner };

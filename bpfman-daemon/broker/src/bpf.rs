@@ -14,8 +14,8 @@ use bpfmand_calls::{
 use bpfmand_kernel::linux::brokered::{self, CallResult, CallValue};
 
 use crate::bpf_call::BpfCall;
+use crate::broad_effect::{BroadEffect, broad_effects};
 use crate::decide::{self, NamedThings, RawObject};
-use crate::helpers::{self, BroadEffect};
 use crate::ids::exists;
 use crate::lasting::LastingAttachment;
 use crate::serve::{Given, SessionCalls, SessionRefusal};
@@ -67,8 +67,8 @@ impl SessionCalls {
             command::BTF_LOAD => call.attr.word(16).into(),
             _ => 0,
         };
-        let most_instructions =
-            self.session.limits().verified_instructions.filter(|_| loads_code(number, is_trivial));
+        let is_limited = number == command::PROG_LOAD && !is_trivial;
+        let most_instructions = self.session.limits().verified_instructions.filter(|_| is_limited);
         check_instructions(u64::from(call.attr.word(4)), most_instructions)?;
         let _place = if is_trivial { None } else { self.reserve(layout, bytes)? };
         let loads = (number == command::PROG_LOAD)
@@ -115,14 +115,16 @@ impl SessionCalls {
         let (number, attr) = (call.layout.command, &call.attr);
         if number == command::PROG_LOAD {
             if call.is_trivial() {
-                self.permit(&[])?;
-                return Ok(self.permit(&[RawObject::Type(attr.word(0))]).is_err());
+                return match self.permit(&[RawObject::Type(attr.word(0))]) {
+                    Ok(()) => Ok(false),
+                    Err(_) => self.permit(&[]).map(|()| true),
+                };
             }
             // Its helpers make calls of bpf(2) as the process that runs it.
             if attr.word(0) == prog_type::SYSCALL {
                 return Err(Errno::PERM.into());
             }
-            helpers::broad_effects(call.code()?).into_iter().try_for_each(|one| self.permit_broad(one))?;
+            broad_effects(call.code()?).into_iter().try_for_each(|one| self.permit_broad(one))?;
         }
         let (texts, interface) = (call.texts()?, call.interface()?);
         check_attachment(number, attr, program)?;
@@ -140,11 +142,13 @@ impl SessionCalls {
     }
 
     fn permit_broad(&self, effect: BroadEffect) -> Result<(), SessionRefusal> {
-        let (object, name, restricts) = match effect {
-            BroadEffect::Processes(name) => (RawObject::Everything, name, "types, hooks or targets"),
-            BroadEffect::Interfaces(name) => (RawObject::AnyPlace, name, "hooks"),
+        // Of no type and no target that a grant can name.
+        let everything = [RawObject::Type(u32::MAX), RawObject::AnyTarget("process"), RawObject::AnyPlace];
+        let (objects, name, restricts) = match effect {
+            BroadEffect::Processes(name) => (&everything[..], name, "types, hooks or targets"),
+            BroadEffect::Interfaces(name) => (&[RawObject::AnyPlace][..], name, "hooks"),
         };
-        self.permit(&[object]).map_err(|refusal| {
+        self.permit(objects).map_err(|refusal| {
             let reason = format!(
                 "the program calls {name}, which reaches beyond what a grant with {restricts} restricts; have root give a \
                  grant without them"
@@ -187,18 +191,20 @@ impl SessionCalls {
             sessions.extend((self.others)());
         }
         // The kernel frees what was closed a moment later.
-        for pause in FREED_WITHIN {
-            if let Ok(place) = self.owner.reserve(object, limits, &sessions) {
-                return Ok(Some(place));
+        let mut pauses = FREED_WITHIN.into_iter();
+        loop {
+            match (self.owner.reserve(object, limits, &sessions), pauses.next()) {
+                (Ok(place), _) => return Ok(Some(place)),
+                (Err(limit), None) => {
+                    let reason = Some(format!("session {}: {limit}", self.session.facts.name));
+                    return Err(SessionRefusal { error: Errno::TOO_BIG, reason });
+                }
+                (Err(_), Some(pause)) => {
+                    sessions.iter().for_each(|one| one.forget_gone(kind, |id| exists(kind, id)));
+                    std::thread::sleep(Duration::from_millis(pause));
+                }
             }
-            sessions.iter().for_each(|one| one.forget_gone(kind, |id| exists(kind, id)));
-            std::thread::sleep(Duration::from_millis(pause));
         }
-        let reserved = self.owner.reserve(object, limits, &sessions);
-        reserved.map(Some).map_err(|limit| SessionRefusal {
-            error: Errno::TOO_BIG,
-            reason: Some(format!("session {}: {limit}", self.session.facts.name)),
-        })
     }
 }
 
@@ -206,10 +212,6 @@ impl SessionCalls {
 const fn is_of_sockets(number: u32) -> bool {
     use attach_type::{SK_MSG_VERDICT, SK_SKB_STREAM_PARSER, SK_SKB_STREAM_VERDICT, SK_SKB_VERDICT};
     matches!(number, SK_SKB_STREAM_PARSER | SK_SKB_STREAM_VERDICT | SK_MSG_VERDICT | SK_SKB_VERDICT)
-}
-
-fn loads_code(number: u32, is_trivial: bool) -> bool {
-    number == command::PROG_LOAD && !is_trivial
 }
 
 /// Returns the memory of a map that is full, in bytes.

@@ -24,8 +24,6 @@ pub enum RawObject {
     Target(&'static str, String),
     /// A target that has no name here: all of the kind have to be covered.
     AnyTarget(&'static str),
-    /// All types, places and targets.
-    Everything,
     /// A place without a kind of its own: a grant must not restrict places.
     AnyPlace,
     /// A place before or after others.
@@ -47,7 +45,6 @@ pub fn policy_of<'a>(facts: &SessionFacts, policy: &'a AccessPolicy) -> Cow<'a, 
 pub fn decide(session: &BrokeredSession, policy: &AccessPolicy, objects: &[RawObject]) -> Result<(), Denial> {
     let policy = policy_of(&session.facts, policy);
     let all = Glob::parse("*").ok();
-    let any = |kind| all.as_ref().map(|names| AccessObject::Targets { kind, names });
     let digest = session.command().and_then(AdmittedCommand::digest);
     let asks_for_digest = policy.grants.iter().any(|grant| grant.executables.is_some());
     let mut first = None;
@@ -56,27 +53,19 @@ pub fn decide(session: &BrokeredSession, policy: &AccessPolicy, objects: &[RawOb
         let executable = asks_for_digest.then_some(AccessObject::Executable(digest));
         let objects: Vec<AccessObject<'_>> = objects
             .iter()
-            .flat_map(|object| match object {
-                RawObject::Type(number) => [
-                    Some(match chosen {
-                        Some(program_type) => AccessObject::Type(program_type),
-                        None => AccessObject::UnnamedType(*number),
-                    }),
-                    None,
-                    None,
-                ],
+            .filter_map(|object| match object {
+                RawObject::Type(number) => Some(match chosen {
+                    Some(program_type) => AccessObject::Type(program_type),
+                    None => AccessObject::UnnamedType(*number),
+                }),
                 RawObject::Hook(kind, interface) => {
-                    [Some(AccessObject::Hook { kind: *kind, interface, in_callers_netns: true }), None, None]
+                    Some(AccessObject::Hook { kind: *kind, interface, in_callers_netns: true })
                 }
-                RawObject::Target(kind, name) => [Some(AccessObject::Target { kind, name }), None, None],
-                RawObject::AnyTarget(kind) => [any(kind), None, None],
-                RawObject::Everything => {
-                    [Some(AccessObject::UnnamedType(u32::MAX)), any("process"), Some(AccessObject::AnyHook)]
-                }
-                RawObject::AnyPlace => [Some(AccessObject::AnyHook), None, None],
-                RawObject::Position => [Some(AccessObject::Position), None, None],
+                RawObject::Target(kind, name) => Some(AccessObject::Target { kind, name }),
+                RawObject::AnyTarget(kind) => all.as_ref().map(|names| AccessObject::Targets { kind, names }),
+                RawObject::AnyPlace => Some(AccessObject::AnyHook),
+                RawObject::Position => Some(AccessObject::Position),
             })
-            .flatten()
             .chain(executable)
             .collect();
         match policy.decide(&session.facts.peer, AccessVerb::Raw, &objects) {

@@ -48,28 +48,27 @@ pub struct SessionOwners {
 }
 
 impl BrokeredSession {
-    fn existing(&self, kind: ObjectKind) -> Vec<u32> {
+    fn existing(&self, kind: ObjectKind) -> impl Iterator<Item = u32> {
         let known: Vec<u32> = self.objects().ids(kind).collect();
-        known.into_iter().filter(|id| exists(kind, *id)).collect()
+        known.into_iter().filter(move |id| exists(kind, *id))
     }
 
     /// Returns whether anything that its command made still exists.
     pub fn has_anything(&self) -> bool {
         let kinds = [ObjectKind::Program, ObjectKind::Link, ObjectKind::Map];
-        let known = |kind| self.objects().ids(kind).collect::<Vec<_>>();
-        kinds.into_iter().any(|kind| known(kind).into_iter().any(|id| exists(kind, id)))
+        kinds.into_iter().any(|kind| self.existing(kind).next().is_some())
             || self.left().iter().any(|left| exists(ObjectKind::Program, left.program))
     }
 
     pub fn details(&self, is_left: bool) -> SessionDetails {
-        let maps = self.existing(ObjectKind::Map);
+        let maps: Vec<u32> = self.existing(ObjectKind::Map).collect();
         let (granted, refused) = self.calls();
         SessionDetails {
             facts: self.facts.clone(),
             command: self.command().cloned(),
             owner: self.owner(),
-            programs: self.existing(ObjectKind::Program),
-            links: self.existing(ObjectKind::Link),
+            programs: self.existing(ObjectKind::Program).collect(),
+            links: self.existing(ObjectKind::Link).collect(),
             attachments: self.lasting().len() + self.left().len(),
             map_memory: maps.iter().filter_map(|id| brokered::map_memory(*id)).sum(),
             maps,

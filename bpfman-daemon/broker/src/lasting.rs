@@ -153,10 +153,7 @@ impl BrokeredSession {
         let is_gone = |one: &LastingRecord| {
             one.place == place && one.held == held && !there.contains(&Some(one.program))
         };
-        let (gone, kept) =
-            std::mem::take(&mut *self.lasting()).into_iter().partition(|one| is_gone(&one.record));
-        *self.lasting() = kept;
-        let gone: Vec<LastingAttachment> = gone;
+        let gone: Vec<_> = self.lasting().extract_if(.., |one| is_gone(&one.record)).collect();
         gone.into_iter().for_each(|one| self.write(&RecordLine::Detached { detached: one.record }));
     }
 

@@ -58,15 +58,16 @@ impl Sessions {
                 }
                 std::thread::sleep(Duration::from_millis(1));
             }
-            return self.forget_empty();
+        } else {
+            session.end_lasting();
+            end_recorded(session);
+            if let Err(error) = self.remove_pins(&session.facts.name) {
+                tracing::warn!(%error, session = session.facts.name, "pins of an ended session stay");
+            }
+            session.remove_record();
+            self.forget_running(session);
         }
-        session.end_lasting();
-        end_recorded(session);
-        if let Err(error) = self.remove_pins(&session.facts.name) {
-            tracing::warn!(%error, session = session.facts.name, "pins of an ended session stay");
-        }
-        session.remove_record();
-        self.forget_running(session);
+        self.forget_empty();
     }
 
     /// Forgets sessions of which nothing exists any more.

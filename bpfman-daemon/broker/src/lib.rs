@@ -8,12 +8,12 @@
 mod admission;
 mod bpf;
 mod bpf_call;
+mod broad_effect;
 mod channels;
 mod decide;
 mod details;
 mod event_source;
 mod held_place;
-mod helpers;
 mod ids;
 mod lasting;
 mod left;

@@ -289,7 +289,6 @@ impl Sessions {
         // Calls that still run may attach something, which ends with the rest.
         drop(channels);
         self.end(session);
-        self.forget_empty();
     }
 
     fn serve_connection(

@@ -70,6 +70,27 @@ pub fn references(code: &[u8]) -> Result<Vec<CodeReference>, Errno> {
     Ok(found)
 }
 
+/// Function of the kernel that a program calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KernelCall {
+    /// A helper, by its number.
+    Helper(u32),
+    /// Another function, by its number in the kernel's types, which differs by kernel.
+    Function(u32),
+}
+
+/// Returns the functions of the kernel that instructions call.
+pub fn kernel_calls(code: &[u8]) -> impl Iterator<Item = KernelCall> {
+    code.chunks_exact(INSTRUCTION).filter(|instruction| instruction[0] == CALL).filter_map(|instruction| {
+        let number = u32::from_ne_bytes([instruction[4], instruction[5], instruction[6], instruction[7]]);
+        match source(instruction) {
+            0 => Some(KernelCall::Helper(number)),
+            2 => Some(KernelCall::Function(number)),
+            _ => None,
+        }
+    })
+}
+
 /// Returns the length of the array of descriptors that instructions name by index, where a call counts so many itself.
 ///
 /// # Errors

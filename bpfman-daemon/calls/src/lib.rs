@@ -21,7 +21,7 @@ mod session;
 
 pub use attr::{CallAttr, MAX_ATTR};
 pub use channel::Channel;
-pub use code::{CodeReference, descriptor_count, references};
+pub use code::{CodeReference, KernelCall, descriptor_count, kernel_calls, references};
 pub use errno::Errno;
 pub use layout::{AttrLayout, Field, FieldKind, MAX_BUFFER, Returned, command, layout};
 pub use link::{is_of_interface, needs_namespace};

@@ -44,14 +44,22 @@ impl InfoPart {
     /// Returns the length of the buffer that a structure announces, in bytes; `None` if it is too long.
     #[must_use]
     pub fn length(&self, info: &[u8]) -> Option<u64> {
-        let word = |at: usize| {
-            let bytes = info.get(at..at + 4)?;
-            Some(u64::from(u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])))
-        };
         let record = match self.record {
             RecordSize::Fixed(size) => size,
-            RecordSize::At(at) => word(at)?,
+            RecordSize::At(at) => word(info, at)?.into(),
         };
-        word(self.count)?.checked_mul(record).filter(|length| *length <= crate::MAX_BUFFER)
+        u64::from(word(info, self.count)?).checked_mul(record).filter(|length| *length <= crate::MAX_BUFFER)
     }
+
+    /// Lowers the announced number of records to that of the program itself: the kernel writes no more.
+    pub fn cut(&self, info: &mut [u8], own: &[u8]) {
+        let count = word(info, self.count).zip(word(own, self.count)).map(|(given, own)| given.min(own));
+        if let (Some(count), Some(slot)) = (count, info.get_mut(self.count..self.count + 4)) {
+            slot.copy_from_slice(&count.to_ne_bytes());
+        }
+    }
+}
+
+fn word(info: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(*info.get(at..)?.first_chunk()?))
 }

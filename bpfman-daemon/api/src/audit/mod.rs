@@ -15,8 +15,9 @@ use tonic::{Code, Status};
 use crate::calls::{JournalRule, row_of};
 
 pub(crate) use notes::{
-    about_link, about_program, allowed_by, attach, failed, goes_on, hook, link, load, made, made_link, map,
-    matching, method, now, object, origin, owner, peer, program, programs, replacement, source,
+    about_link, about_program, allowed_by, attach, caller, failed, goes_on, hook, link, load, made,
+    made_link, map, matching, method, now, object, origin, owner, peer, program, programs, replacement,
+    source,
 };
 
 tokio::task_local! {

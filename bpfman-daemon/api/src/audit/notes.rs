@@ -11,9 +11,10 @@ use bpfman_proto::Method;
 use bpfmand_access::By;
 use bpfmand_engine::{ProgramDetails, RecordSummary, SourceRecord, WantedMap};
 use bpfmand_journal::HistoryEntry;
-use tonic::Code;
+use tonic::{Code, Status};
 
 use super::{CALL, Call, CallFacts};
+use crate::status::denied;
 
 fn note(note: impl FnOnce(&mut CallFacts)) {
     // Calls that do not come from a socket have no entry.
@@ -45,6 +46,14 @@ pub(crate) fn owner(owner: &Owner) {
             entry.owners.push(owner);
         }
     });
+}
+
+/// Returns the calling process.
+///
+/// # Errors
+/// The kernel does not know it any more.
+pub(crate) fn caller() -> Result<Peer, Status> {
+    peer().ok_or_else(|| denied("the calling process cannot be identified"))
 }
 
 pub(crate) fn peer() -> Option<Peer> {

@@ -150,23 +150,30 @@ fn names_of_a_namespace_share_one_limit_of_breakpoints() {
     assert_eq!((over(599), over(600)), (1, 0), "{uses:?}");
 }
 
+/// Returns the outcome of the one excess of an owner that may use 5 % of a CPU in the window.
+fn limited_window(engine: &Engine<SimKernel>, owner: &Owner, use_cpu: impl FnOnce()) -> CpuOutcome {
+    let limit = CpuLimit { share: CpuShare(50_000), action: CpuAction::Detach };
+    let before = engine.read_cpu().unwrap();
+    use_cpu();
+    let after = engine.read_cpu().unwrap();
+    let limit_of = |one: &Owner| (one == owner).then_some(limit);
+    let over = excesses(&engine.cpu_between(&before, &after), WINDOW, limit_of);
+    let [found] = &over[..] else { panic!("{over:?}") };
+    engine.limit_cpu(found).unwrap()
+}
+
 #[test]
 fn program_detached_before_each_window_ends_is_limited() {
     let bench = bench();
     let engine = bench.engine();
     let team = Owner::Grant("team".to_owned());
     let hot = loaded(&bench, &engine, "alpha", &team);
-    let limit = CpuLimit { share: CpuShare(50_000), action: CpuAction::Detach };
-    let limit_of = |owner: &Owner| (*owner == team).then_some(limit);
     let window = || {
-        let before = engine.read_cpu().unwrap();
-        let link = attach(&engine, hot, bench.xdp(10), (4711, &team)).unwrap().record.id;
-        bench.kernel.ran(hot, u64::try_from(WINDOW.as_nanos()).unwrap() / 2);
-        engine.detach(link).unwrap();
-        let after = engine.read_cpu().unwrap();
-        let over = excesses(&engine.cpu_between(&before, &after), WINDOW, limit_of);
-        let [found] = &over[..] else { panic!("{over:?}") };
-        engine.limit_cpu(found).unwrap()
+        limited_window(&engine, &team, || {
+            let link = attach(&engine, hot, bench.xdp(10), (4711, &team)).unwrap().record.id;
+            bench.kernel.ran(hot, u64::try_from(WINDOW.as_nanos()).unwrap() / 2);
+            engine.detach(link).unwrap();
+        })
     };
     assert_eq!(window(), CpuOutcome::Ended);
     assert_eq!(window(), CpuOutcome::Ended, "the first excess may be an accident");
@@ -185,21 +192,16 @@ fn owner_that_unloads_before_each_window_ends_is_paused() {
     let engine = bench.engine();
     let team = Owner::Grant("team".to_owned());
     let idle = loaded(&bench, &engine, "bravo", &team);
-    let limit = CpuLimit { share: CpuShare(50_000), action: CpuAction::Detach };
-    let limit_of = |owner: &Owner| (*owner == team).then_some(limit);
     let window = || {
-        let before = engine.read_cpu().unwrap();
-        bench.kernel.ran(idle, 1);
-        for _ in 0..2 {
-            let hot = loaded(&bench, &engine, "alpha", &team);
-            attach(&engine, hot, bench.xdp(10), (4711, &team)).unwrap();
-            bench.kernel.ran(hot, u64::try_from(WINDOW.as_nanos()).unwrap() / 30);
-            engine.unload(hot).unwrap();
-        }
-        let after = engine.read_cpu().unwrap();
-        let over = excesses(&engine.cpu_between(&before, &after), WINDOW, limit_of);
-        let [found] = &over[..] else { panic!("{over:?}") };
-        engine.limit_cpu(found).unwrap()
+        limited_window(&engine, &team, || {
+            bench.kernel.ran(idle, 1);
+            for _ in 0..2 {
+                let hot = loaded(&bench, &engine, "alpha", &team);
+                attach(&engine, hot, bench.xdp(10), (4711, &team)).unwrap();
+                bench.kernel.ran(hot, u64::try_from(WINDOW.as_nanos()).unwrap() / 30);
+                engine.unload(hot).unwrap();
+            }
+        })
     };
     assert_eq!(window(), CpuOutcome::Ended);
     assert_eq!(window(), CpuOutcome::Ended, "the first excess may be an accident");

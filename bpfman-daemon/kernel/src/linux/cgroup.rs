@@ -123,8 +123,8 @@ pub fn contents(path: &CgroupPath, attach_type: u32) -> Result<GroupContents, Ke
     })
 }
 
-/// Returns the cgroup's own programs, and the revision of that list: 0 before Linux 6.17.
-fn listed(group: &OwnedFd, attach_type: u32) -> std::io::Result<(Vec<ProgramId>, u64)> {
+/// Returns the own programs of a cgroup, or of a network namespace, and the revision of that list: 0 before Linux 6.17.
+pub fn listed(group: &OwnedFd, attach_type: u32) -> std::io::Result<(Vec<ProgramId>, u64)> {
     let mut programs = [0_u32; MAX_PROGRAMS];
     let mut request = attr::Query {
         target: group.as_raw_fd().cast_unsigned(),

@@ -6,14 +6,11 @@ use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use bpfman_model::IfIndex;
+use bpfman_model::{IfIndex, ProgramId};
 use bpfmand_calls::ObjectKind;
 
-use crate::linux::attr::{BtfInfo, ById, Command, InfoByFd, LinkInfo, MapInfo, ProgInfo, Query};
-use crate::linux::{interfaces, netns, perf, sys};
-
-/// Maximum number of programs of one place, more than the kernel takes.
-const MAX_ATTACHED: usize = 128;
+use crate::linux::attr::{BtfInfo, ById, Command, InfoByFd, LinkInfo, MapInfo, ProgInfo};
+use crate::linux::{cgroup, interfaces, netns, perf, sys};
 
 /// Facts about a program that a decision needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,16 +127,8 @@ pub fn interface_name(namespace: &OwnedFd, index: IfIndex) -> Option<String> {
 
 /// Returns the ids of programs that are attached to a cgroup or a network namespace itself.
 pub fn programs_of(target: &OwnedFd, attach_type: u32) -> io::Result<Vec<u32>> {
-    let mut programs = [0_u32; MAX_ATTACHED];
-    let mut request = Query {
-        target: target.as_raw_fd().cast_unsigned(),
-        attach_type,
-        prog_ids: programs.as_mut_ptr() as u64,
-        count: MAX_ATTACHED as u32,
-        ..Default::default()
-    };
-    sys::bpf(Command::ProgQuery, &mut request)?;
-    Ok(programs.into_iter().take(request.count as usize).collect())
+    let (programs, _) = cgroup::listed(target, attach_type)?;
+    Ok(programs.into_iter().map(|ProgramId(id)| id).collect())
 }
 
 /// Returns whether types are those of the kernel or of a module, which everybody can read in `/sys/kernel/btf`.

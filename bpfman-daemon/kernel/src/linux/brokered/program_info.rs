@@ -19,13 +19,7 @@ pub fn program_info(program: &OwnedFd, given: &[u8], parts: &[bool]) -> Result<D
     }
     let mut info = given.to_vec();
     let own = own_counts(program)?;
-    for part in &INFO_PARTS {
-        // The kernel writes no more, whatever is announced.
-        let count = word(&info, part.count).zip(word(&own, part.count)).map(|(given, own)| given.min(own));
-        if let (Some(count), Some(slot)) = (count, info.get_mut(part.count..part.count + 4)) {
-            slot.copy_from_slice(&count.to_ne_bytes());
-        }
-    }
+    INFO_PARTS.iter().for_each(|part| part.cut(&mut info, &own));
     let mut outputs = Vec::new();
     for (part, wanted) in INFO_PARTS.iter().zip(parts) {
         let fits = info.len() >= part.pointer + 8;
@@ -67,8 +61,4 @@ fn describe(program: &OwnedFd, info: &mut Vec<u8>) -> Result<(), Errno> {
     sys::bpf(Command::ObjGetInfoByFd, &mut request).map_err(|error: io::Error| Errno::from(error))?;
     info.truncate(request.info_len as usize);
     Ok(())
-}
-
-fn word(info: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(*info.get(at..)?.first_chunk()?))
 }

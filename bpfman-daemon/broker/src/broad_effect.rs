@@ -1,7 +1,6 @@
 //! Functions of the kernel by which a program does more than its type and its place say.
 
-const CALL: u8 = 0x85;
-const INSTRUCTION: usize = 8;
+use bpfmand_calls::{KernelCall, kernel_calls};
 
 /// Effect of a program beyond its type and its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,15 +28,10 @@ const fn effect(helper: u32) -> Option<BroadEffect> {
 /// Returns the effects of the calls of a program, once each.
 pub fn broad_effects(code: &[u8]) -> Vec<BroadEffect> {
     let mut found = Vec::new();
-    for instruction in code.chunks_exact(INSTRUCTION) {
-        let (code, registers) = (instruction[0], instruction[1]);
-        let source = if cfg!(target_endian = "little") { registers >> 4 } else { registers & 0xf };
-        let number = u32::from_ne_bytes([instruction[4], instruction[5], instruction[6], instruction[7]]);
-        let one = match (code, source) {
-            (CALL, 0) => effect(number),
-            // By its number in the kernel's types, which differs by kernel.
-            (CALL, 2) => Some(BroadEffect::Processes("a function of the kernel (kfunc)")),
-            _ => None,
+    for call in kernel_calls(code) {
+        let one = match call {
+            KernelCall::Helper(number) => effect(number),
+            KernelCall::Function(_) => Some(BroadEffect::Processes("a function of the kernel (kfunc)")),
         };
         if let Some(one) = one.filter(|one| !found.contains(one)) {
             found.push(one);
@@ -53,7 +47,7 @@ mod tests {
     #[test]
     fn calls_beyond_type_and_place_are_found() {
         let call = |source: u8, number: u32| {
-            let mut bytes = vec![CALL, source << 4, 0, 0];
+            let mut bytes = vec![0x85, source << 4, 0, 0];
             bytes.extend(number.to_ne_bytes());
             bytes
         };
