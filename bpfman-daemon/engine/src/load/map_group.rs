@@ -6,9 +6,10 @@ use std::sync::Arc;
 use bpfman_model::{MapId, MapSpec};
 use bpfmand_kernel::Kernel;
 
+use crate::engine::pin_finding::PinFinding;
 use crate::state::MapGroup;
 use crate::state::records::{MapRecord, ProgramRecord};
-use crate::{Engine, EngineError};
+use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
     /// Returns the shared map of a name and the group whose pin it has. A map from before groups existed belongs to the
@@ -61,6 +62,43 @@ impl<K: Kernel> Engine<K> {
             }
         }
         Ok(None)
+    }
+
+    /// Pins a map in the folder of a load unless the group has a pin of this name. A map that exists needs this too: it
+    /// outlives its pin while a program uses it.
+    pub(crate) fn pin_shared_map(
+        &self,
+        map: &K::Handle,
+        id: MapId,
+        group: &MapGroup,
+        name: &str,
+        folder: &Path,
+    ) -> Result<(), EngineError> {
+        let pin = group.pin(name);
+        let found = self.find_map_at(&pin, id)?;
+        if found == PinFinding::Own || found.is_other() && self.is_shared_at(&pin) {
+            return Ok(());
+        }
+        self.fill_emptied(id, map)?;
+        Ok(self.kernel.pin(map, &folder.join(format!("shared_{name}")))?)
+    }
+
+    /// Idempotent. A check of another program of the group can pin the map there at the same time.
+    pub(crate) fn place_shared_map(&self, pending: &Path, map: &MapRecord) -> Result<(), EngineError> {
+        let (Some(pin), Some(id)) = (map.shared_pin(), map.id) else { return Ok(()) };
+        if !map.group.is_machine() {
+            self.kernel.make_folder(Path::new(paths::GROUPS))?;
+        }
+        self.kernel.make_folder(&map.group.folder())?;
+        let found = self.find_map_at(&pin, id)?;
+        if found == PinFinding::Own || found.is_other() && self.is_shared_at(&pin) {
+            return Ok(self.kernel.unpin(pending)?);
+        }
+        self.free_pin(&pin, found)?;
+        match self.kernel.rename(pending, &pin) {
+            Err(_) if self.find_map_at(&pin, id)? == PinFinding::Own => Ok(self.kernel.unpin(pending)?),
+            moved => Ok(moved?),
+        }
     }
 
     pub(crate) fn group_of_inherited(

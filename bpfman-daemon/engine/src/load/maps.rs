@@ -35,7 +35,8 @@ impl MapDifference {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Creates the object's maps, or uses those of the owner and shared ones. New shared maps are pinned in the folder.
+    /// Creates the object's maps, or uses those of the owner and shared ones. Shared maps without a pin are pinned in the
+    /// folder.
     pub(crate) fn create_maps(
         &self,
         plan: &LoadPlan<'_>,
@@ -80,7 +81,7 @@ impl<K: Kernel> Engine<K> {
             let handle = match owned {
                 Some(handle) => Some(handle),
                 None if spec.pin_by_name => {
-                    let (handle, of) = self.shared_map(spec, btf.as_ref(), plan, folder)?;
+                    let (handle, of) = self.shared_map(spec, btf.as_ref(), plan)?;
                     group = of;
                     Some(handle)
                 }
@@ -103,6 +104,11 @@ impl<K: Kernel> Engine<K> {
                 None => Some(group),
             };
             let facts = handle.as_ref().map(|map| self.kernel.map_of(map)).transpose()?;
+            if let (Some(folder), Some(group), Some(map), Some(facts)) =
+                (folder, &shared_with, &handle, &facts)
+            {
+                self.pin_shared_map(map, facts.id, group, &spec.name, folder)?;
+            }
             records.push(MapRecord {
                 name: spec.name.clone(),
                 // A map that was left out keeps its place, so that the others keep their numbers.
@@ -143,7 +149,6 @@ impl<K: Kernel> Engine<K> {
         spec: &MapSpec,
         btf: Option<&K::Handle>,
         plan: &LoadPlan<'_>,
-        folder: Option<&Path>,
     ) -> Result<(K::Handle, MapGroup), EngineError> {
         if let Some((handle, of)) = self.find_shared_map(spec, &plan.group)? {
             return match self.difference(&handle, spec)? {
@@ -154,11 +159,7 @@ impl<K: Kernel> Engine<K> {
                 }
             };
         }
-        let handle = self.create_map(spec, btf, plan)?;
-        if let Some(folder) = folder {
-            self.kernel.pin(&handle, &folder.join(format!("shared_{}", spec.name)))?;
-        }
-        Ok((handle, plan.group.clone()))
+        Ok((self.create_map(spec, btf, plan)?, plan.group.clone()))
     }
 
     fn create_map(

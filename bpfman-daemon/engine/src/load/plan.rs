@@ -380,15 +380,10 @@ impl<K: Kernel> Engine<K> {
         let folder = paths::pending(operation);
         let pending = self.kernel.list_folder(&folder)?;
         for name in &pending {
-            if let Some(map) = name.strip_prefix("shared_") {
-                let recorded = programs.iter().flat_map(|program| &program.maps);
-                let group = recorded.filter(|found| found.shared).find(|found| found.name == map);
-                let group = group.map(|found| found.group.clone()).unwrap_or_default();
-                if !group.is_machine() {
-                    self.kernel.make_folder(Path::new(paths::GROUPS))?;
-                }
-                self.kernel.make_folder(&group.folder())?;
-                self.kernel.rename(&folder.join(name), &group.pin(map))?;
+            let Some(map) = name.strip_prefix("shared_") else { continue };
+            let recorded = programs.iter().flat_map(|program| &program.maps);
+            if let Some(record) = recorded.filter(|found| found.shared).find(|found| found.name == map) {
+                self.place_shared_map(&folder.join(name), record)?;
             }
         }
         for program in programs {

@@ -23,7 +23,7 @@ const MAX_FILLS: usize = 4;
 impl<K: Kernel> Engine<K> {
     /// Fills the slots of an array that the objects of its loads declare, if all of these are empty and no pin of the array
     /// is left. The caller holds the lock of a program of it, or is the start.
-    pub(super) fn fill_emptied(&self, id: MapId, map: &K::Handle) -> Result<(), EngineError> {
+    pub(crate) fn fill_emptied(&self, id: MapId, map: &K::Handle) -> Result<(), EngineError> {
         if self.kernel.map_of(map)?.map_type != map_type::PROG_ARRAY || self.has_pin(id)? {
             return Ok(());
         }

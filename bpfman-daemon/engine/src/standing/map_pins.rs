@@ -56,7 +56,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Programs of one group can have different maps by one name, if a load found no pin: the first keeps the place.
-    fn is_shared_at(&self, path: &Path) -> bool {
+    pub(crate) fn is_shared_at(&self, path: &Path) -> bool {
         let Ok(Some(pin)) = self.kernel.open_pin(path) else { return false };
         let Ok(found) = self.kernel.map_of(&pin) else { return false };
         let state = self.state();

@@ -63,6 +63,26 @@ fn strangers_that_never_rest_give_a_conflict<K: Testable>(bench: &Bench<K>) {
     assert!(bench.kernel.list_folder(Path::new("pending")).unwrap().is_empty());
 }
 
+fn check_that_pins_a_shared_map_first_fails_no_load<K: Testable>(bench: &Bench<K>) {
+    let place = Path::new("shared/everyone");
+    let (kernel, host) = (Arc::clone(&bench.kernel), Arc::new(Mutex::new(None)));
+    let map = Arc::clone(&host);
+    let deed = move |_| {
+        if let Some(id) = *map.lock().unwrap() {
+            kernel.pin(&kernel.open_map(MapId(id)).unwrap(), place).unwrap();
+        }
+    };
+    let times = AtomicUsize::new(2);
+    let engine = bench.watched(Arc::new(Meddler { step: "move into place", times, deed }));
+    let load = |name| engine.map_pins(engine.loads(&bench.request("sharing", &[name]))[0])["everyone"];
+    let first = load("host");
+    bench.kernel.unpin(place).unwrap();
+    *host.lock().unwrap() = Some(first);
+    assert_eq!(load("guest"), first);
+    assert_eq!(bench.kernel.map_of(&bench.kernel.open_pin(place).unwrap().unwrap()).unwrap().id.0, first);
+    assert!(bench.kernel.list_folder(Path::new("pending")).unwrap().is_empty());
+}
+
 fn two_clients_that_change_one_hook_take_turns<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
@@ -89,6 +109,7 @@ fn two_clients_that_change_one_hook_take_turns<K: Testable>(bench: &Bench<K>) {
 crate::on_both_kernels!(
     a_stranger_between_look_and_change_is_seen,
     strangers_that_never_rest_give_a_conflict,
+    check_that_pins_a_shared_map_first_fails_no_load,
     two_clients_that_change_one_hook_take_turns,
 );
 

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use bpfman_model::{LoadRequest, MapSpec, Owner, ProgramId, Reason, Selector, map_type};
+use bpfman_model::{LoadRequest, MapId, MapSpec, Owner, ProgramId, Reason, Selector, map_type};
 use bpfmand_engine::{ProgramDetails, SCHEMA, Standing};
 use bpfmand_store::{Batch, Store, StoreOptions, Table};
 
 use crate::bench::{Ask as _, Bench, Testable, pins};
+use crate::points_seen::wait_until;
 
 #[test]
 fn damaged_debug_records_are_a_warning_of_the_load() {
@@ -186,6 +187,36 @@ fn map_by_name_stays_one_map_without_its_pin<K: Testable>(bench: &Bench<K>) {
     }
 }
 
+/// As after an unmount of the bpffs: the kernel frees a map some time after its last program.
+fn start_pins_a_shared_map_that_outlived_its_pin<K: Testable>(bench: &Bench<K>) {
+    let place = Path::new("shared/everyone");
+    for keeps_own_maps in [false, true] {
+        let engine = bench.engine();
+        let [host, guest] = ["host", "guest"].map(|name| engine.loads(&bench.request("sharing", &[name]))[0]);
+        let map = engine.map_pins(host)["everyone"];
+        let _held = bench.kernel.open_map(MapId(map)).unwrap();
+        drop(engine);
+        for pin in pins(&*bench.kernel, Path::new("")) {
+            if !(keeps_own_maps && pin.starts_with("maps/")) {
+                bench.kernel.unpin(Path::new(&pin)).unwrap();
+            }
+        }
+        assert!(wait_until(|| [host, guest].iter().all(|id| bench.kernel.program(*id).unwrap().is_none())));
+        let engine = bench.engine();
+        let ids = engine.ids();
+        assert_eq!(ids.len(), 2);
+        for id in &ids {
+            assert_eq!(engine.map_pins(*id)["everyone"], map, "{keeps_own_maps}");
+            let standing = engine.describe_program(*id).unwrap().managed.unwrap().standing;
+            assert_eq!(standing, Standing::Running, "{keeps_own_maps}");
+        }
+        let pin = bench.kernel.open_pin(place).unwrap().unwrap();
+        assert_eq!(bench.kernel.map_of(&pin).unwrap().id.0, map);
+        ids.into_iter().for_each(|id| engine.unload(id).unwrap());
+        assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
+    }
+}
+
 fn for_application<K: Testable>(
     bench: &Bench<K>,
     object: &'static str,
@@ -336,6 +367,7 @@ crate::on_both_kernels!(
     an_owner_without_the_map_or_of_nobody_is_refused,
     maps_pinned_by_name_are_one_map_and_go_with_the_last_user,
     map_by_name_stays_one_map_without_its_pin,
+    start_pins_a_shared_map_that_outlived_its_pin,
     maps_pinned_by_name_belong_to_namespace_cluster_or_machine,
     maps_pinned_by_name_are_not_shared_among_owners,
     nobody_takes_a_name_from_others_by_another_shape,
