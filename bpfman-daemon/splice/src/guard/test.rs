@@ -6,10 +6,11 @@
 //! helper takes longer than all loads.
 //!
 //! ```text
-//! r6 = context; uid is first.user, if there is one, or out
+//! r6 = context
+//! of one user:           uid, euid and suid are the user, and the memory is not protected from it, or out; tested with
+//!                        the first entry if that has a user, else with the link's
 //! index = first.only, or the cookie; index < entries, or out
-//! of one user:           uid, euid and suid are entry.user, and the memory is not protected from it, or out;
-//!                        the task's own cgroup is entry.id, or it is not deeper, and out
+//! of one user:           the task's own cgroup is entry.id, or it is not deeper, and out
 //! by cgroup:             bpf_get_current_ancestor_cgroup_id(entry.level) == entry.id, or out
 //! by process namespace:  inode and beginning of its first process are the entry's, or out
 //! r1 = r6; the program, but where perf events run it, each exit returns 1
@@ -253,38 +254,31 @@ fn front(test: &GuardTest) -> Vec<Insn> {
     let mut asm = Asm::default();
     let (passed, out) = (asm.label(), asm.label());
     let (by_namespace, of_anybody) = (asm.label(), asm.label());
-    let has_index = asm.label();
     asm.push(Insn::new(MOV64_REG, CONTEXT, 1, 0, 0));
     asm.push(Insn::new(op::LD_IMM64, AT_ENTRY, op::PSEUDO_MAP_VALUE, 0, test.table as i32));
     asm.push(Insn::default());
     if let Some(offsets) = &test.credentials {
-        let of_several = asm.label();
+        let (of_several, by_group) = (asm.label(), asm.label());
         asm.helper(HELPER_CURRENT_TASK_BTF);
         asm.push(Insn::new(MOV64_REG, TASK, 0, 0, 0));
-        asm.push(load(LOAD_W, 2, AT_ENTRY, AT_HAS_USER));
-        asm.branch_on(2, JEQ64, 0, of_several);
-        asm.push(load(LOAD_DW, 1, TASK, offsets.cred));
-        asm.branch_on(1, JEQ64, 0, out);
-        asm.push(load(LOAD_W, 2, AT_ENTRY, AT_USER));
-        asm.push(load(LOAD_W, 3, 1, offsets.users[0]));
-        asm.branch_registers(JNE64_REG, 2, 3, out);
+        asm.push(load(LOAD_W, 1, AT_ENTRY, AT_HAS_USER));
+        asm.branch_on(1, JEQ64, 0, of_several);
+        of_one_user(&mut asm, offsets, out);
+        at_entry(&mut asm, out);
+        asm.jump(by_group);
         asm.bind(of_several);
-    }
-    asm.push(load(LOAD_W, 0, AT_ENTRY, AT_FIRST));
-    asm.branch(JNE64, 0, has_index);
-    asm.push(Insn::new(MOV64_REG, 1, CONTEXT, 0, 0));
-    asm.helper(HELPER_ATTACH_COOKIE);
-    asm.bind(has_index);
-    asm.branch(JGE64, GUARD_ENTRIES, out);
-    asm.push(Insn::new(LSH64_IMM, 0, 0, 0, ENTRY_SHIFT));
-    asm.push(Insn::new(ADD64_REG, AT_ENTRY, 0, 0, 0));
-    asm.push(load(LOAD_W, 1, AT_ENTRY, AT_HAS_USER));
-    match &test.credentials {
-        None => asm.branch_on(1, JNE64, 0, out),
-        Some(offsets) => {
-            asm.branch_on(1, JEQ64, 0, of_anybody);
-            of_one_user(&mut asm, offsets, test.groups.as_ref(), passed, out);
+        at_entry(&mut asm, out);
+        asm.push(load(LOAD_W, 1, AT_ENTRY, AT_HAS_USER));
+        asm.branch_on(1, JEQ64, 0, of_anybody);
+        of_one_user(&mut asm, offsets, out);
+        asm.bind(by_group);
+        if let Some(groups) = &test.groups {
+            in_own_group(&mut asm, groups, passed, out);
         }
+    } else {
+        at_entry(&mut asm, out);
+        asm.push(load(LOAD_W, 1, AT_ENTRY, AT_HAS_USER));
+        asm.branch_on(1, JNE64, 0, out);
     }
     asm.bind(of_anybody);
     asm.push(load(LOAD_W, 2, AT_ENTRY, 0));
@@ -321,20 +315,27 @@ fn front(test: &GuardTest) -> Vec<Insn> {
     }
     asm.bind(passed);
     asm.push(Insn::new(MOV64_REG, 1, CONTEXT, 0, 0));
-    // The test has about sixty instructions; an unreachable jump would match no task.
+    // The test has about ninety instructions; an unreachable jump would match no task.
     asm.finish(false).unwrap_or_else(|_| {
         vec![Insn::new(MOV64_IMM, 0, 0, 0, test.neutral), Insn::new(op::EXIT, 0, 0, 0, 0)]
     })
 }
 
-/// Leads to `out` for tasks of other users, to `passed` for those in exactly the entry's cgroup, else onwards.
-fn of_one_user(
-    asm: &mut Asm,
-    offsets: &CredentialOffsets,
-    groups: Option<&GroupOffsets>,
-    passed: Label,
-    out: Label,
-) {
+/// Moves from the first entry to the link's.
+fn at_entry(asm: &mut Asm, out: Label) {
+    let has_index = asm.label();
+    asm.push(load(LOAD_W, 0, AT_ENTRY, AT_FIRST));
+    asm.branch(JNE64, 0, has_index);
+    asm.push(Insn::new(MOV64_REG, 1, CONTEXT, 0, 0));
+    asm.helper(HELPER_ATTACH_COOKIE);
+    asm.bind(has_index);
+    asm.branch(JGE64, GUARD_ENTRIES, out);
+    asm.push(Insn::new(LSH64_IMM, 0, 0, 0, ENTRY_SHIFT));
+    asm.push(Insn::new(ADD64_REG, AT_ENTRY, 0, 0, 0));
+}
+
+/// Leads to `out` for tasks of other users than the entry's.
+fn of_one_user(asm: &mut Asm, offsets: &CredentialOffsets, out: Label) {
     let without_memory = asm.label();
     asm.push(load(LOAD_W, 2, AT_ENTRY, AT_USER));
     asm.push(load(LOAD_DW, 1, TASK, offsets.cred));
@@ -353,22 +354,25 @@ fn of_one_user(
     asm.push(Insn::new(AND64_IMM, 1, 0, 0, DUMPABLE));
     asm.branch_on(1, JNE64, DUMPABLE_BY_USER, out);
     asm.bind(without_memory);
-    if let Some(GroupOffsets { way: [set, group, node, id], level }) = groups.copied() {
-        let further = asm.label();
-        asm.push(load(LOAD_W, 2, AT_ENTRY, 0));
-        asm.branch_on(2, JNE64, BY_GROUP, further);
-        asm.push(load(LOAD_DW, 1, TASK, set));
-        asm.branch_on(1, JEQ64, 0, further);
-        asm.push(load(LOAD_DW, 1, 1, group));
-        asm.branch_on(1, JEQ64, 0, further);
-        asm.push(load(LOAD_W, 3, 1, level));
-        asm.push(load(LOAD_DW, 1, 1, node));
-        asm.branch_on(1, JEQ64, 0, further);
-        asm.push(load(LOAD_DW, 1, 1, id));
-        asm.push(load(LOAD_DW, 2, AT_ENTRY, AT_SECOND));
-        asm.branch_registers(JEQ64_REG, 1, 2, passed);
-        asm.push(load(LOAD_W, 2, AT_ENTRY, AT_FIRST));
-        asm.branch_registers(JGE64_REG, 2, 3, out);
-        asm.bind(further);
-    }
+}
+
+/// Leads to `passed` for tasks in exactly the entry's cgroup, to `out` for those that are not deeper, else onwards.
+fn in_own_group(asm: &mut Asm, groups: &GroupOffsets, passed: Label, out: Label) {
+    let GroupOffsets { way: [set, group, node, id], level } = *groups;
+    let further = asm.label();
+    asm.push(load(LOAD_W, 2, AT_ENTRY, 0));
+    asm.branch_on(2, JNE64, BY_GROUP, further);
+    asm.push(load(LOAD_DW, 1, TASK, set));
+    asm.branch_on(1, JEQ64, 0, further);
+    asm.push(load(LOAD_DW, 1, 1, group));
+    asm.branch_on(1, JEQ64, 0, further);
+    asm.push(load(LOAD_W, 3, 1, level));
+    asm.push(load(LOAD_DW, 1, 1, node));
+    asm.branch_on(1, JEQ64, 0, further);
+    asm.push(load(LOAD_DW, 1, 1, id));
+    asm.push(load(LOAD_DW, 2, AT_ENTRY, AT_SECOND));
+    asm.branch_registers(JEQ64_REG, 1, 2, passed);
+    asm.push(load(LOAD_W, 2, AT_ENTRY, AT_FIRST));
+    asm.branch_registers(JGE64_REG, 2, 3, out);
+    asm.bind(further);
 }

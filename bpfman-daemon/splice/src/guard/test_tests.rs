@@ -128,6 +128,7 @@ fn passes_beside(front: &[Insn], tasks: &GuardedTasks, other: Option<GuardedTask
         at += 1;
         match insn.code {
             op::EXIT => return false,
+            op::JA => at = at.checked_add_signed(isize::from(insn.off)).unwrap(),
             op::CALL => {
                 registers[0] = match insn.imm {
                     174 => {
