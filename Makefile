@@ -208,8 +208,8 @@ kill-loop: build ## kill the daemon and its starts 2,000 times under clients and
 run-as-kills: build ## kill receivers and daemons under running sessions of `bpfman run-as` 500 times (root; ROUNDS=…)
 	KILL_ROUNDS=$(or $(ROUNDS),500) cargo test --workspace --locked --test system -- --nocapture --test-threads 1 run_as::life::calls
 
-run-as-attacks: build ## race 1,000,000 calls of `bpfman run-as` against changes of their arguments (root; ROUNDS=…)
-	BPFMAN_TEST_ROUNDS=$(or $(ROUNDS),1000000) cargo test --workspace --locked --test system -- --nocapture run_as::hostile::arguments
+run-as-attacks: build ## race 1,000,000 calls of each attack against `bpfman run-as` (root; ROUNDS=…)
+	BPFMAN_TEST_ROUNDS=$(or $(ROUNDS),1000000) cargo test --workspace --locked --test system -- --nocapture run_as::hostile::
 
 kill-loop-kube: ## kill agent, controller and daemon in 200 rounds of changes of applications on a real API server (root; ROUNDS=…, SEED=…)
 	@packaging/install-deps test

@@ -1,33 +1,67 @@
 //! Attacks by commands: what is judged is what is used.
 
 use bpfman_tests::compile;
+use bpfman_tests::wait::until;
 
-use super::{ADA, BOB, sessions};
+use super::{ADA, BOB, Sessions, sessions, sessions_of};
 
-/// Number of loads: `make run-as-attacks` does 1,000,000.
-fn rounds() -> u64 {
-    std::env::var("BPFMAN_TEST_ROUNDS").map_or(3000, |rounds| rounds.parse().unwrap())
+/// Number of calls of an attack: `make run-as-attacks` makes 1,000,000.
+fn rounds(short: u64) -> u64 {
+    std::env::var("BPFMAN_TEST_ROUNDS").map_or(short, |rounds| rounds.parse().unwrap())
 }
 
-/// Number of loads of one session, so that each ends in time.
+/// Number of calls of one session, so that each ends in time.
 const OF_SESSION: u64 = 50_000;
+
+/// Returns the sums of the three numbers that the program prints.
+fn in_sessions(daemon: &Sessions, user: u32, words: &[&str], mut left: u64) -> [u64; 3] {
+    let mut sums = [0; 3];
+    while left > 0 {
+        let some = left.min(OF_SESSION).to_string();
+        let counts = daemon.session(user, &[words, &[&some]].concat()).success();
+        let counts = counts.split_whitespace().map(|word| word.parse::<u64>().unwrap());
+        sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+        left -= left.min(OF_SESSION);
+    }
+    sums
+}
 
 #[test]
 fn arguments_that_change_during_the_call_win_nothing() {
     let daemon = sessions();
     let race = daemon.readable(&compile::executable("raw_race")).display().to_string();
-    let (mut left, mut sums) = (rounds(), [0; 3]);
-    while left > 0 {
-        let some = left.min(OF_SESSION);
-        let counts = daemon.session(BOB, &[&race, &some.to_string()]).success();
-        let counts = counts.split_whitespace().map(|word| word.parse::<u64>().unwrap());
-        sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
-        left -= some;
-    }
+    let sums = in_sessions(&daemon, BOB, &[&race], rounds(3000));
     let [right, wrong, refused] = sums;
     eprintln!("{right} of the granted type, {wrong} of another, {refused} refused");
-    assert_eq!((wrong, right + refused), (0, rounds()));
+    assert_eq!((wrong, right + refused), (0, rounds(3000)));
     assert!(right > 0 && refused > 0, "{sums:?}");
+}
+
+/// Attacks that take a process for each round.
+const OF_PROCESSES: [&str; 2] = ["kills", "exec"];
+
+#[test]
+fn races_for_objects_memory_and_paths_win_nothing() {
+    let daemon = sessions_of(&format!(
+        "[[grants]]\nname = \"tools\"\nusers = [{ADA}]\nallow = [\"raw\"]\n\
+         [[grants]]\nname = \"narrow\"\nusers = [{BOB}]\nallow = [\"raw\"]\ntypes = [\"xdp\"]\nhooks = [\"xdp:lo\"]\n\
+         limits = {{ map_memory = \"1MiB\" }}\n"
+    ));
+    let attacks = daemon.readable(&compile::executable("raw_attacks")).display().to_string();
+    let names = daemon.session(BOB, &[&attacks]).success();
+    let chosen = std::env::var("BPFMAN_TEST_ATTACK").ok();
+    let names = names.lines().filter(|name| chosen.as_deref().is_none_or(|chosen| chosen == *name));
+    let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count();
+    let before = descriptors();
+    for name in names {
+        let rounds = if OF_PROCESSES.contains(&name) { rounds(300).min(10_000) } else { rounds(300) };
+        // Test runs need a grant of all hooks.
+        let user = if name == "run" { ADA } else { BOB };
+        let [right, wrong, refused] = in_sessions(&daemon, user, &[&attacks, name], rounds);
+        eprintln!("{name}: {right} as granted, {wrong} wrong, {refused} refused");
+        assert_eq!((wrong, right + refused), (0, rounds), "{name}");
+        until("the daemon holds nothing of the session", || descriptors() <= before);
+    }
 }
 
 #[test]
