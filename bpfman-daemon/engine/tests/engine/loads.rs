@@ -187,7 +187,7 @@ fn map_by_name_stays_one_map_without_its_pin<K: Testable>(bench: &Bench<K>) {
     }
 }
 
-/// As after an unmount of the bpffs: the kernel frees a map some time after its last program.
+/// State after an unmount of the bpffs: the kernel frees a map some time after its last program.
 fn start_pins_a_shared_map_that_outlived_its_pin<K: Testable>(bench: &Bench<K>) {
     let place = Path::new("shared/everyone");
     for keeps_own_maps in [false, true] {
