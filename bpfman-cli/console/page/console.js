@@ -8,7 +8,8 @@ import { begin, get } from "./request.js";
 const VIEWS = {
   machine: [
     ["hooks", "Hooks", "./hooks.js"], ["programs", "Programs", "./programs.js"], ["maps", "Maps", "./maps.js"],
-    ["journal", "Journal", "./journal.js"], ["radar", "Radar", "./radar.js"], ["machine", "Machine", "./machine.js"],
+    ["journal", "Journal", "./journal.js"], ["radar", "Radar", "./radar.js"], ["sessions", "Sessions", "./sessions.js"],
+    ["machine", "Machine", "./machine.js"],
   ],
   fleet: [["fleet", "Fleet", "./fleet.js"], ["rollouts", "Rollouts", "./rollouts.js"], ["causes", "Causes", "./causes.js"], ["nodes", "Nodes", "./nodes.js"]],
 };

@@ -43,6 +43,7 @@ pages! {
     "/refusal.js", SCRIPT, "refusal.js";
     "/request.js", SCRIPT, "request.js";
     "/rollouts.js", SCRIPT, "rollouts.js";
+    "/sessions.js", SCRIPT, "sessions.js";
     "/table.js", SCRIPT, "table.js";
     "/words.js", SCRIPT, "words.js";
 }

@@ -6,14 +6,14 @@ use super::connect;
 use crate::args::Global;
 use crate::error::CliError;
 use crate::show;
-use crate::show::session::{SessionJson, SessionList, SessionsRemoved};
+use crate::show::session::{SessionList, SessionsRemoved};
 
 pub async fn list(global: &Global) -> Result<(), CliError> {
-    show::answer(global, &SessionList { sessions: all(global).await? })
+    show::answer(global, &all(global).await?)
 }
 
 pub async fn get(global: &Global, name: &str) -> Result<(), CliError> {
-    let found = all(global).await?.into_iter().find(|session| session.name == name);
+    let found = all(global).await?.sessions.into_iter().find(|session| session.name == name);
     match found {
         Some(session) => show::answer(global, &session),
         None => {
@@ -25,9 +25,9 @@ pub async fn get(global: &Global, name: &str) -> Result<(), CliError> {
     }
 }
 
-async fn all(global: &Global) -> Result<Vec<SessionJson>, CliError> {
+async fn all(global: &Global) -> Result<SessionList, CliError> {
     let answer = connect(global).await?.sessions.list(ext::ListSessionsRequest {}).await?.into_inner();
-    Ok(answer.sessions.iter().map(SessionJson::new).collect())
+    Ok(SessionList::new(&answer))
 }
 
 /// Removes what sessions left, up to the first failure.

@@ -68,6 +68,13 @@ json_shape! {
     }
 }
 
+impl SessionList {
+    /// Returns the sessions of an answer.
+    pub fn new(answer: &ext::ListSessionsResponse) -> Self {
+        Self { sessions: answer.sessions.iter().map(SessionJson::new).collect() }
+    }
+}
+
 fn time(seconds: u64) -> String {
     humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
 }

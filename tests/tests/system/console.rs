@@ -15,12 +15,13 @@ use bpfman_tests::console::Console;
 const PASS: i32 = 2;
 const DROP: i32 = 1;
 
-const VIEWS: [(&str, &str); 6] = [
+const VIEWS: [(&str, &str); 7] = [
     ("hooks", "Hooks"),
     ("programs", "Programs"),
     ("maps", "Maps"),
     ("journal", "Journal"),
     ("radar", "Radar"),
+    ("sessions", "Sessions"),
     ("machine", "Machine"),
 ];
 
@@ -180,6 +181,26 @@ fn what_others_load_is_in_the_view_of_the_radar() {
     browser.until("the program is listed", &in_table("Programs of others", [&program, &process]));
     let made = format!("program {program} ");
     browser.until("what it did is told", &in_table("What others did", ["SeenLoad", &made]));
+    assert_clean(&console, &browser);
+}
+
+#[test]
+fn sessions_are_shown_while_they_run() {
+    let daemon = crate::run_as::sessions();
+    let console = Console::start(&daemon);
+    let browser = console.browser("sessions");
+    heading(&browser, "Sessions");
+    browser.shows("none left anything");
+    let go = daemon.path("go").display().to_string();
+    let script = format!(
+        "bpftool map create /sys/fs/bpf/m type array key 4 value 8 entries 4 name m && while [ ! -e {go} ]; do sleep 0.05; done"
+    );
+    let mut child = daemon.session_command(crate::run_as::ADA, &["sh", "-c", &script]).spawn().unwrap();
+    browser.shows("1 maps");
+    browser.shows("grant:tools");
+    std::fs::write(&go, "").unwrap();
+    assert!(child.wait().unwrap().success());
+    browser.shows("none left anything");
     assert_clean(&console, &browser);
 }
 

@@ -23,6 +23,7 @@ use crate::show::link::LinkList;
 use crate::show::maps::MapList;
 use crate::show::program::ProgramList;
 use crate::show::radar::RadarJson;
+use crate::show::session::SessionList;
 
 /// Maximum number of streams: the daemon allows 16 of the journal for one user, and that user's commands need some.
 const STREAMS: usize = 8;
@@ -69,6 +70,7 @@ impl MachineSource {
             ["programs", id] => self.program(number(id, &request.path)?).await,
             ["maps"] => self.maps().await,
             ["radar"] => self.radar().await,
+            ["sessions"] => self.sessions().await,
             ["history"] => {
                 let id =
                     request.asked("id").ok_or_else(|| ConsoleRefusal::invalid("history of which id?"))?;
@@ -148,6 +150,11 @@ impl MachineSource {
     async fn radar(&self) -> Result<ConsoleAnswer, CliError> {
         let answer = self.daemon().await?.radar.survey_radar(ext::SurveyRadarRequest {}).await?;
         Ok(ConsoleAnswer::json(&RadarJson::new(&answer.into_inner())))
+    }
+
+    async fn sessions(&self) -> Result<ConsoleAnswer, CliError> {
+        let answer = self.daemon().await?.sessions.list(ext::ListSessionsRequest {}).await?.into_inner();
+        Ok(ConsoleAnswer::json(&SessionList::new(&answer)))
     }
 
     async fn history(&self, id: u32) -> Result<ConsoleAnswer, CliError> {

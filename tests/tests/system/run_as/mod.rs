@@ -19,11 +19,11 @@ use std::path::{Path, PathBuf};
 use bpfman_tests::sessions::Starter;
 use bpfman_tests::{Daemon, Launch, compile};
 
-const ADA: u32 = 64_211;
+pub const ADA: u32 = 64_211;
 const BOB: u32 = 64_212;
 const EVE: u32 = 64_213;
 
-struct Sessions {
+pub struct Sessions {
     daemon: Daemon,
     _starter: Starter,
 }
@@ -37,7 +37,7 @@ impl std::ops::Deref for Sessions {
 }
 
 /// Ada may load and attach anything, Bob XDP programs at `lo`, Eve nothing.
-fn sessions() -> Sessions {
+pub fn sessions() -> Sessions {
     sessions_of(&format!(
         "[[grants]]\nname = \"tools\"\nusers = [{ADA}]\nallow = [\"raw\"]\n\
          [[grants]]\nname = \"narrow\"\nusers = [{BOB}]\nallow = [\"raw\"]\ntypes = [\"xdp\"]\nhooks = [\"xdp:lo\"]\n"
