@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 // Programs of a tenant that call what tenants may not, each in another way, and one that calls what they may.
 #include <linux/bpf.h>
+#include <linux/pkt_cls.h>
 #include <linux/types.h>
 
+#include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
 struct {
@@ -231,6 +233,36 @@ SEC("uprobe.session")
 int session_of_many(void *ctx)
 {
     return 0;
+}
+
+const volatile __u16 port = 0;
+
+static __always_inline void finds(struct __sk_buff *skb, __u64 netns)
+{
+    struct bpf_sock_tuple tuple = {};
+    struct bpf_sock *found;
+
+    tuple.ipv4.daddr = bpf_htonl(0x7f000001);
+    tuple.ipv4.dport = bpf_htons(port);
+    found = bpf_sk_lookup_tcp(skb, &tuple, sizeof tuple.ipv4, netns, 0);
+    if (!found)
+        return;
+    bpf_sk_release(found);
+    keep(1);
+}
+
+SEC("tc")
+int finds_here(struct __sk_buff *skb)
+{
+    finds(skb, BPF_F_CURRENT_NETNS);
+    return TC_ACT_OK;
+}
+
+SEC("tc")
+int finds_elsewhere(struct __sk_buff *skb)
+{
+    finds(skb, 0);
+    return TC_ACT_OK;
 }
 
 char LICENSE[] SEC("license") = "GPL";

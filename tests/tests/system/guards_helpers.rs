@@ -1,15 +1,18 @@
 //! Functions that programs of tenants may call.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::chown;
 
 use bpfman_proto::v1;
 use bpfman_proto::v1::BpfmanProgramType as Type;
-use bpfman_tests::requests::{load, pairs};
-use bpfman_tests::{Daemon, compile};
+use bpfman_tests::network::INTERFACE;
+use bpfman_tests::requests::{attach, load, pairs, tc};
+use bpfman_tests::traffic::Traffic;
+use bpfman_tests::{Daemon, Network, compile, kernel};
 use tonic::Code;
 
-use crate::equipment::assert_status;
+use crate::equipment::{Program, assert_status};
 use crate::grants::daemon;
 
 fn tenants(name: &str) -> v1::LoadRequest {
@@ -117,4 +120,38 @@ fn maps_of_tenants_that_grow_with_sockets_are_refused() {
     let line = format!("load file -p {} --programs tc:keeps_of_sockets", object.display());
     daemon.bpfman_as(USER, &line).success();
     wire.load(load(&object, &[("keeps_of_sockets", Type::Tc)])).unwrap();
+}
+
+#[test]
+fn tenants_find_no_socket_of_another_network_namespace() {
+    let (daemon, network) = (Daemon::start(), Network::new());
+    let (wire, traffic) = (daemon.wire(), Traffic::new(&network));
+    let (near, far) = (&network.near, &network.far);
+    let bind = || {
+        bpfman_tests::command::run(&["ip", "link", "set", "lo", "up"]);
+        TcpListener::bind(("127.0.0.1", 0)).unwrap()
+    };
+    let elsewhere = near.inside(bind);
+    let port = elsewhere.local_addr().unwrap().port();
+    let of = |name: &str| {
+        let mut request = of_type(name, Type::Tc);
+        request.global_data.insert("port".to_owned(), port.to_le_bytes().to_vec());
+        request
+    };
+    let before = daemon.state();
+    let refused = wire.load(of("finds_elsewhere"));
+    assert_status(refused, Code::PermissionDenied, "denied", &["bpf_sk_lookup_tcp", "BPF_F_CURRENT_NETNS"]);
+    assert_eq!(daemon.state(), before);
+    let found = |request: v1::LoadRequest| {
+        let program = Program::of(&wire.load(request).unwrap().programs[0]);
+        wire.attach(attach(program.id, tc(&far.path(), INTERFACE, "ingress", 50, &[]))).unwrap();
+        assert_eq!(traffic.send(1), 1);
+        kernel::array_value(kernel::map_named(&program.maps, "seen"), 0)
+    };
+    assert_eq!(found(of("finds_here")), 0, "no socket of its own namespace has the port");
+    assert_eq!(
+        found(v1::LoadRequest { metadata: Default::default(), ..of("finds_elsewhere") }),
+        1,
+        "root's finds it"
+    );
 }

@@ -4,8 +4,10 @@ use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::chown;
 use std::path::PathBuf;
+use std::process::Command;
 
 use bpfman_proto::v1::BpfmanProgramType as Type;
+use bpfman_tests::control_group::naming_hierarchy;
 use bpfman_tests::network::INTERFACE;
 use bpfman_tests::requests::{attach, tc, tcx, xdp};
 use bpfman_tests::skip::has_tcx;
@@ -14,6 +16,7 @@ use bpfman_tests::{Daemon, Launch, Network, compile};
 use serde_json::{Value, json};
 
 use crate::equipment::{Program, detach, link, unload};
+use crate::forged_names::{self, Group};
 
 const ADA: u32 = 64_301;
 const BOB: u32 = 64_302;
@@ -112,7 +115,11 @@ fn users_see_their_changes_and_those_of_their_objects_only() {
     let own = daemon.bpfman_as(ADA, &line).json()["programs"][0]["program_id"].as_u64().unwrap();
     daemon.bpfman_as(BOB, &format!("unload {own}")).fails(4, &["may not"]);
     daemon.bpfman_as(BOB, &format!("unload {roots}")).fails(4, &["may not"]);
-    daemon.bpfman(&format!("unload {own}")).success();
+    let unit = forged_names::unit();
+    let group = Group::new(&naming_hierarchy(), &format!("system.slice/{unit}"));
+    let mut of_unit = Command::new("sh");
+    of_unit.args(["-c", "echo 0 > $0/cgroup.procs && exec \"$@\"", &group.folder().display().to_string()]);
+    forged_names::client(of_unit, &daemon, &format!("unload {own}")).success();
     let of = |user| entries(daemon.bpfman_as(user, "history -o json").json());
     let told = |entries: &[Value]| -> Vec<(u64, String, String)> {
         let one = |entry: &Value| {
@@ -129,6 +136,8 @@ fn users_see_their_changes_and_those_of_their_objects_only() {
     );
     assert_eq!((&ada[0]["grant"], &ada[0]["owners"][0]), (&"network".into(), &"grant:network".into()));
     assert!(ada[0]["pid"].is_number() && ada[1]["pid"].is_null() && ada[2]["cgroup"].is_null(), "{ada:?}");
+    let of_root = history(&daemon, "--by root").pop().unwrap();
+    assert_eq!((&of_root["unit"], &ada[2]["unit"]), (&unit.into(), &Value::Null));
     assert_eq!(told(&of(BOB)), [row(BOB, "Unload", "denied"), row(BOB, "Unload", "denied")]);
     assert_eq!(history(&daemon, "").len(), 5);
     assert_eq!(history(&daemon, "--by network").len(), 1);

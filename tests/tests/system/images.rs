@@ -170,6 +170,21 @@ fn a_signature_by_another_key_does_not_count() {
 }
 
 #[test]
+fn content_under_two_names_keeps_the_signatures_of_both() {
+    let registry = Registry::start();
+    let (daemon, key) = daemon_with_key(&registry);
+    let names = ["team/firewall:2", "other/firewall:2"].map(|name| registry.image(name));
+    for name in &names {
+        publish(&daemon, name, "chain");
+        daemon.bpfman(&format!("image sign {name} --key {key}")).success();
+        daemon.bpfman(&format!("image pull -i {name}")).success();
+    }
+    for name in &names {
+        daemon.bpfman(&format!("load image -i {name} -p Never --programs xdp:xdp_member")).success();
+    }
+}
+
+#[test]
 fn a_tag_that_moves_to_an_unsigned_image_is_refused() {
     let registry = Registry::start();
     let (daemon, key) = daemon_with_key(&registry);

@@ -118,10 +118,10 @@ fn entries_of_hash_tables_are_counted_beside_scrapes() {
 fn what_users_call_things_cannot_be_mistaken_for_metrics() {
     let daemon = Daemon::start();
     let mut request = load(&compile::object("probes"), &[("on_tracepoint", Type::Tracepoint)]);
-    request.metadata = pairs(&[("bpfman_application", "a\"} 1\nbpfman_detached 1\\")]);
+    request.metadata = pairs(&[("bpfman_application", "a\"} 1\nbpfman_detached 1\\\u{1b}[2J")]);
     daemon.wire().load(request).unwrap();
     let text = daemon.metrics();
-    let label = "application=\"a\\\"} 1\\nbpfman_detached 1\\\\\",digest=\"";
+    let label = "application=\"a\\\"} 1\\nbpfman_detached 1\\\\\\\\u{1b}[2J\",digest=\"";
     assert!(text.lines().any(|line| line.starts_with("bpfman_programs{") && line.contains(label)), "{text}");
     assert_eq!(value_of(&text, "bpfman_detached"), Some(0.0));
 }

@@ -1,20 +1,27 @@
 //! Attacks on who a caller or a container is.
 
 use std::fs;
-use std::process::Command;
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::{Child, Command};
 
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1::bpfman_client::BpfmanClient;
 use bpfman_proto::v1::{BpfmanProgramType as Type, UnloadRequest};
 use bpfman_tests::container::Container;
 use bpfman_tests::control_group::naming_hierarchy;
+use bpfman_tests::skip::is_older_than;
 use bpfman_tests::target::Target;
 use bpfman_tests::wait::until;
 use bpfman_tests::{Daemon, Network, Outcome, kernel};
+use rustix::net::{AddressFamily, SocketType, socket};
+use rustix::process::{Pid, Signal, kill_process};
 use tonic::{Code, Request};
 
 use super::connected;
-use crate::equipment::Program;
+use crate::equipment::{Program, test_name};
 use crate::forged_names::{Group, USER, client, pod, policy, unit};
 use crate::grants::{daemon, load_as};
 use crate::rights::as_user::as_user;
@@ -174,4 +181,86 @@ fn text_that_is_no_id_finds_no_container() {
         assert_eq!(found, 0, "{id:?}");
     }
     drop(process);
+}
+
+struct Idle(Child);
+
+impl Idle {
+    fn with_number(pid: u32) -> Option<Self> {
+        for _ in 0..100 {
+            fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).ok()?;
+            let idle = Self(Command::new("sleep").arg("1000").spawn().unwrap());
+            if idle.0.id() == pid {
+                return Some(idle);
+            }
+        }
+        None
+    }
+}
+
+impl Drop for Idle {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+fn lead_to(listener: UnixListener, daemon: UnixStream) {
+    let copy = |mut from: UnixStream, mut to: UnixStream| {
+        std::thread::spawn(move || {
+            let mut part = [0; 4096];
+            while let Ok(length @ 1..) = from.read(&mut part)
+                && to.write_all(&part[..length]).is_ok()
+            {}
+            let _gone = to.shutdown(Shutdown::Write);
+        })
+    };
+    std::thread::spawn(move || {
+        let (client, _) = listener.accept().unwrap();
+        copy(client.try_clone().unwrap(), daemon.try_clone().unwrap());
+        copy(daemon, client);
+    });
+}
+
+#[test]
+fn process_of_a_unit_gets_the_number_of_a_caller_that_ended() {
+    if is_older_than((6, 5), "processes of sockets", &test_name()) {
+        return;
+    }
+    let daemon = daemon(policy());
+    let roots = roots(&daemon);
+    let group = Group::new(&naming_hierarchy(), &format!("system.slice/{}", unit()));
+    let daemons = Pid::from_raw(daemon.pid().cast_signed()).unwrap();
+    kill_process(daemons, Signal::STOP).unwrap();
+    let own: OwnedFd = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    let user = USER.to_string();
+    let mut caller = Command::new("setpriv")
+        .args(["--reuid", &user, "--regid", &user, "--clear-groups", "--", "perl", "-MSocket", "-e"])
+        .args(["connect(STDIN, sockaddr_un($ARGV[0])) or die $!", &daemon.socket().display().to_string()])
+        .stdin(own.try_clone().unwrap())
+        .spawn()
+        .unwrap();
+    let pid = caller.id();
+    let connected = caller.wait().unwrap().success();
+    let other = Idle::with_number(pid);
+    let moved =
+        other.as_ref().map(|one| fs::write(group.folder().join("cgroup.procs"), one.0.id().to_string()));
+    kill_process(daemons, Signal::CONT).unwrap();
+    assert!(connected);
+    let Some(_other) = other else {
+        eprintln!(
+            "SKIPPED(/proc/sys/kernel/ns_last_pid: no number of a process can be chosen): {}",
+            test_name()
+        );
+        return;
+    };
+    moved.unwrap().unwrap();
+    let way = daemon.path("way");
+    lead_to(UnixListener::bind(&way).unwrap(), own.into());
+    let client = |line: &str| {
+        let mut command = Command::new(daemon.path("client"));
+        Outcome::of(command.args(line.split_whitespace()).env("BPFMAN_SOCKET_PATH", &way))
+    };
+    client(&format!("unload {}", roots.id)).fails(4, &["may not"]);
+    assert!(kernel::has_program(roots.id));
 }

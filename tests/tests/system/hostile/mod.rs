@@ -9,6 +9,7 @@ mod others;
 mod packets;
 mod races;
 mod rights;
+mod shares;
 mod swaps;
 
 use std::path::Path;

@@ -171,6 +171,7 @@ fn unspecified_address_has_a_weaker_rule_than_localhost() {
         "localhost",
         "LOCALHOST",
         "0.0.0.0",
+        "[::1]",
         "[::]",
         "[::ffff:0.0.0.0]",
         "[::ffff:127.0.0.1]",

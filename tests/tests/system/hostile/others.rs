@@ -26,10 +26,10 @@ use crate::equipment::Program;
 use crate::grants::{daemon, load_as};
 use crate::rights::as_user::as_user;
 
-const EVE: u32 = 64_251;
-const BOB: u32 = 64_252;
+pub const EVE: u32 = 64_251;
+pub const BOB: u32 = 64_252;
 /// First subordinate user id of EVE.
-const SUBORDINATE: u32 = 900_000;
+pub const SUBORDINATE: u32 = 900_000;
 
 fn policy(more: &str) -> String {
     format!(
@@ -37,7 +37,7 @@ fn policy(more: &str) -> String {
     )
 }
 
-fn with_subordinate_users() -> (MountNamespace, Daemon) {
+pub fn with_subordinate_users() -> (MountNamespace, Daemon) {
     let (namespace, mut daemon) = (MountNamespace::new(), Daemon::prepare());
     let ranges = daemon.path("subuid");
     fs::write(&ranges, format!("{EVE}:{SUBORDINATE}:65536\n")).unwrap();

@@ -22,6 +22,7 @@ mod registries;
 mod renamed;
 mod rollout;
 mod secrets;
+mod slow_images;
 mod told;
 mod twins;
 pub mod waves;
