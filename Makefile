@@ -11,7 +11,7 @@ export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 sides_built = cargo build --locked --manifest-path examples/Cargo.toml -p bpfman-examples
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all build release examples images gate-image fmt lint licences test-faults findings open-vswitch corpus-matrix kernels matrix-arm64 strangers packages reproducible test-package upgrade kube-up kube-down kube-update test-kube fleet fleet-5000 test-kube-node measure-node images-oci manifests chart client-v0.6 import-v0.6 reboot reboot-gallery flood million-events simulate kill-loop kill-loop-kube run-as-kills run-as-attacks fuzz fuzz-chain many-hooks bench bench-chain bench-rival bench-entries bench-gallery bench-ipvs gallery gallery-pictures book man clean
+.PHONY: help demo test test-all build release examples images gate-image fmt lint licences test-faults findings open-vswitch corpus-matrix kernels matrix-arm64 strangers packages reproducible test-package upgrade kube-up kube-down kube-update test-kube fleet fleet-5000 test-kube-node measure-node images-oci manifests chart client-v0.6 import-v0.6 reboot reboot-gallery flood million-events simulate kill-loop kill-loop-kube run-as-kills run-as-attacks run-as-matrix fuzz fuzz-chain many-hooks bench bench-chain bench-rival bench-entries bench-gallery bench-ipvs gallery gallery-pictures book man clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -210,6 +210,10 @@ run-as-kills: build ## kill receivers and daemons under running sessions of `bpf
 
 run-as-attacks: build ## race 1,000,000 calls of each attack against `bpfman run-as` (root; ROUNDS=…)
 	BPFMAN_TEST_ROUNDS=$(or $(ROUNDS),1000000) cargo test --workspace --locked --test system -- --nocapture run_as::hostile::
+
+run-as-matrix: ## run 150 commands as root, without rights and by `bpfman run-as`, here and on 6.1, 6.12 and 7.3, and write docs/run-as-matrix.md (root; two hours)
+	@packaging/install-deps run-as
+	@tests/run-as/matrix $(KERNELS)
 
 kill-loop-kube: ## kill agent, controller and daemon in 200 rounds of changes of applications on a real API server (root; ROUNDS=…, SEED=…)
 	@packaging/install-deps test

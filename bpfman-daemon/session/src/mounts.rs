@@ -16,10 +16,13 @@ use crate::tracing_view;
 const PLAIN: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
 const BPFFS: &str = "/sys/fs/bpf";
 const TRACEFS: &str = "/sys/kernel/tracing";
+/// Folder of debugfs, in which older libraries look for tracefs.
+const DEBUGFS: &str = "/sys/kernel/debug";
+const OLD_TRACEFS: &str = "/sys/kernel/debug/tracing";
 const KALLSYMS: &str = "/proc/kallsyms";
 const RUN: &str = "/run";
 /// Folders that a command has of its own.
-pub const REPLACED: [&str; 3] = [BPFFS, TRACEFS, RUN];
+pub const REPLACED: [&str; 4] = [BPFFS, TRACEFS, DEBUGFS, RUN];
 /// File of the copy, in the command's own `/run`.
 const COPY: &str = "/run/bpfman-kallsyms";
 
@@ -41,6 +44,7 @@ pub fn prepare(rights: &Rights, kallsyms: bool, pins: Option<&Path>) -> anyhow::
     if let Some(view) = tracing_view::open().context("cannot make a view of tracefs")? {
         mount_bind(&view, TRACEFS).with_context(|| format!("cannot mount a view at {TRACEFS}"))?;
         mount_remount(TRACEFS, MountFlags::BIND | MountFlags::RDONLY | PLAIN, "")?;
+        show_at_old_place()?;
     }
     make_run_writable(rights)?;
     if kallsyms { show_addresses() } else { Ok(()) }
@@ -50,6 +54,19 @@ fn mount_bpffs(at: &Path, rights: &Rights) -> anyhow::Result<()> {
     mount("bpf", at, "bpf", PLAIN, Some(c"mode=0700"))
         .with_context(|| format!("cannot mount a bpffs at {}", at.display()))?;
     Ok(chown(at, Some(rights.uid), Some(rights.gid))?)
+}
+
+/// Hides debugfs, which only root can enter, behind a folder that has the view of tracefs alone.
+fn show_at_old_place() -> anyhow::Result<()> {
+    if !Path::new(DEBUGFS).is_dir() {
+        return Ok(());
+    }
+    mount("tmpfs", DEBUGFS, "tmpfs", PLAIN, Some(c"mode=0755,size=4k"))
+        .with_context(|| format!("cannot mount a folder at {DEBUGFS}"))?;
+    fs::create_dir(OLD_TRACEFS)?;
+    mount_bind(TRACEFS, OLD_TRACEFS)
+        .with_context(|| format!("cannot mount the view at {OLD_TRACEFS}"))?;
+    Ok(mount_remount(OLD_TRACEFS, MountFlags::BIND | MountFlags::RDONLY | PLAIN, "")?)
 }
 
 /// Mounts a copy that everybody can read: the kernel shows addresses to root alone.

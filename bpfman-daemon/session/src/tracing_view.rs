@@ -9,6 +9,8 @@ const TRACEFS: &str = "/sys/kernel/tracing";
 const INSTANCE: &str = "instances/bpfman-sessions";
 /// Files of an event that programs read.
 const READ: [&str; 2] = ["id", "format"];
+/// Files beside the events, without which `perf record` stores no tracepoints.
+const HEADERS: [&str; 2] = ["header_page", "header_event"];
 
 /// Returns the folder of the view, which is made once after each boot; `None` where there is no tracefs.
 ///
@@ -22,6 +24,9 @@ pub fn open() -> io::Result<Option<PathBuf>> {
     match fs::create_dir(&folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
+    }
+    for file in HEADERS {
+        add(&folder.join("events").join(file), 0o444)?;
     }
     // The folder's own mode is set last, so that it shows whether the rest is done.
     if fs::metadata(&folder)?.mode() & 0o005 != 0o005 {
