@@ -19,6 +19,7 @@ const TRACEFS: &str = "/sys/kernel/tracing";
 /// Folder of debugfs, in which older libraries look for tracefs.
 const DEBUGFS: &str = "/sys/kernel/debug";
 const OLD_TRACEFS: &str = "/sys/kernel/debug/tracing";
+const EVENTS: &str = "events";
 const KALLSYMS: &str = "/proc/kallsyms";
 const RUN: &str = "/run";
 /// Folders that a command has of its own.
@@ -42,9 +43,10 @@ pub fn prepare(rights: &Rights, kallsyms: bool, pins: Option<&Path>) -> anyhow::
         None => mount_bpffs(Path::new(BPFFS), rights)?,
     }
     if let Some(view) = tracing_view::open().context("cannot make a view of tracefs")? {
+        let machines = fs::File::open(TRACEFS)?;
         mount_bind(&view, TRACEFS).with_context(|| format!("cannot mount a view at {TRACEFS}"))?;
         mount_remount(TRACEFS, MountFlags::BIND | MountFlags::RDONLY | PLAIN, "")?;
-        show_at_old_place()?;
+        show_at_old_place(&machines)?;
     }
     make_run_writable(rights)?;
     if kallsyms { show_addresses() } else { Ok(()) }
@@ -56,17 +58,31 @@ fn mount_bpffs(at: &Path, rights: &Rights) -> anyhow::Result<()> {
     Ok(chown(at, Some(rights.uid), Some(rights.gid))?)
 }
 
-/// Hides debugfs, which only root can enter, behind a folder that has the view of tracefs alone.
-fn show_at_old_place() -> anyhow::Result<()> {
+/// Hides debugfs, which only root can enter, behind a folder with the events of the view, and lists of the machine's tracefs
+/// which an instance does not have.
+fn show_at_old_place(machines: &fs::File) -> anyhow::Result<()> {
     if !Path::new(DEBUGFS).is_dir() {
         return Ok(());
     }
-    mount("tmpfs", DEBUGFS, "tmpfs", PLAIN, Some(c"mode=0755,size=4k"))
+    mount("tmpfs", DEBUGFS, "tmpfs", PLAIN, Some(c"mode=0755,size=64k"))
         .with_context(|| format!("cannot mount a folder at {DEBUGFS}"))?;
-    fs::create_dir(OLD_TRACEFS)?;
-    mount_bind(TRACEFS, OLD_TRACEFS)
-        .with_context(|| format!("cannot mount the view at {OLD_TRACEFS}"))?;
-    Ok(mount_remount(OLD_TRACEFS, MountFlags::BIND | MountFlags::RDONLY | PLAIN, "")?)
+    let events = Path::new(OLD_TRACEFS).join(EVENTS);
+    fs::create_dir_all(&events)?;
+    show_read_only(&Path::new(TRACEFS).join(EVENTS), &events)?;
+    let machines = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(machines));
+    for list in tracing_view::LISTS {
+        let (from, to) = (Path::new(&machines).join(list), Path::new(OLD_TRACEFS).join(list));
+        if from.exists() {
+            fs::File::create(&to)?;
+            show_read_only(&from, &to)?;
+        }
+    }
+    Ok(())
+}
+
+fn show_read_only(from: &Path, to: &Path) -> anyhow::Result<()> {
+    mount_bind(from, to).with_context(|| format!("cannot mount {}", to.display()))?;
+    Ok(mount_remount(to, MountFlags::BIND | MountFlags::RDONLY | PLAIN, "")?)
 }
 
 /// Mounts a copy that everybody can read: the kernel shows addresses to root alone.

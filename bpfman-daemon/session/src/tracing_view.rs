@@ -9,13 +9,15 @@ const TRACEFS: &str = "/sys/kernel/tracing";
 const INSTANCE: &str = "instances/bpfman-sessions";
 /// Files of an event that programs read.
 const READ: [&str; 2] = ["id", "format"];
+/// Lists of names, of which the machine's tracefs alone has them.
+pub const LISTS: [&str; 2] = ["available_events", "available_filter_functions"];
 /// Files beside the events, without which `perf record` stores no tracepoints.
 const HEADERS: [&str; 2] = ["header_page", "header_event"];
 
 /// Returns the folder of the view, which is made once after each boot; `None` where there is no tracefs.
 ///
-/// Only root reaches the instance by its own path: the folder of tracefs is closed to others. A command sees it by a
-/// mount of its own.
+/// Only root reaches the instance, and the lists, by their own paths: the folder of tracefs is closed to others. A command
+/// sees them by mounts of its own.
 pub fn open() -> io::Result<Option<PathBuf>> {
     let folder = Path::new(TRACEFS).join(INSTANCE);
     if !Path::new(TRACEFS).join("instances").is_dir() {
@@ -24,6 +26,9 @@ pub fn open() -> io::Result<Option<PathBuf>> {
     match fs::create_dir(&folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
+    }
+    for list in LISTS {
+        add(&Path::new(TRACEFS).join(list), 0o444)?;
     }
     for file in HEADERS {
         add(&folder.join("events").join(file), 0o444)?;

@@ -13,7 +13,9 @@ fn command_has_no_right_and_its_own_bpffs() {
     let seen = daemon.session_shell(
         ADA,
         "grep -E '^(Uid|CapEff|CapPrm|CapBnd|NoNewPrivs)' /proc/self/status; id -u; stat -f -c %T /sys/fs/bpf; \
-         touch /run/bpfman-test.lck && echo lock; ls /sys/kernel/tracing/events/sched/sched_switch",
+         touch /run/bpfman-test.lck && echo lock; ls /sys/kernel/tracing/events/sched/sched_switch; \
+         cat /sys/kernel/debug/tracing/available_events | grep sched_switch; \
+         head -1 /sys/kernel/tracing/events/header_page > /dev/null && echo header; ls /sys/kernel/debug",
     );
     let seen = seen.success();
     for line in [
@@ -27,6 +29,9 @@ fn command_has_no_right_and_its_own_bpffs() {
         "lock",
         "format",
         "id",
+        "sched:sched_switch",
+        "header",
+        "tracing",
     ] {
         assert!(seen.lines().any(|one| one == line), "{line}: {seen}");
     }
