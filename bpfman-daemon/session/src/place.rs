@@ -1,10 +1,13 @@
 //! The place of a command: cgroups and namespaces of its client.
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use rustix::fs::{Mode, OFlags, open};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use crate::client::SessionClient;
@@ -34,7 +37,9 @@ pub fn take(client: &SessionClient) -> anyhow::Result<()> {
              without SystemCallFilter= and its like)"
         );
     }
-    let groups = folders(&client.read("cgroup")?, &fs::read_to_string("/proc/self/mountinfo")?);
+    let groups = fs::read_to_string("/proc/self/cgroup")?;
+    let groups = others(&client.read("cgroup")?, &groups);
+    let groups = folders(&groups, &fs::read_to_string("/proc/self/mountinfo")?);
     for folder in groups {
         // Memory of maps is charged to the group of the process that makes them.
         let file = folder.join("cgroup.procs");
@@ -58,6 +63,26 @@ pub fn take(client: &SessionClient) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// Opens the client's cgroup of version 2, to be forked into; `None` if this process is in it.
+pub fn unified_group(connection: &UnixStream) -> anyhow::Result<Option<OwnedFd>> {
+    let groups = SessionClient::of(connection)?.read("cgroup")?;
+    let groups = others(&groups, &fs::read_to_string("/proc/self/cgroup")?);
+    let Some(group) = groups.lines().find(|line| line.starts_with("0::")) else { return Ok(None) };
+    let found = folders(group, &fs::read_to_string("/proc/self/mountinfo")?);
+    let opened = found
+        .first()
+        .map(|folder| open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()));
+    Ok(opened.transpose()?)
+}
+
+/// Returns the lines of the client's cgroups in which this process is not: the kernel waits before it moves a process, also to
+/// where that is.
+fn others(client: &str, own: &str) -> String {
+    let path = |line: &str| line.split_once(':').map(|(_, path)| path.to_owned());
+    let own: Vec<_> = own.lines().map(path).collect();
+    client.lines().filter(|line| !own.contains(&path(line))).map(|line| format!("{line}\n")).collect()
 }
 
 /// Returns whether a process has a seccomp filter, by its `/proc/PID/status`.
@@ -114,6 +139,14 @@ mod tests {
     fn filters_are_seen() {
         assert!(is_filtered("Name:\tx\nSeccomp:\t2\nSeccomp_filters:\t1\n"));
         assert!(!is_filtered("Name:\tx\nSeccomp:\t0\nSeccomp_filters:\t0\n") && !is_filtered("Name:\tx\n"));
+    }
+
+    #[test]
+    fn cgroups_in_which_it_is_are_left_out() {
+        let client = "4:cpu,cpuacct:/a:b\n1:name=systemd:/user.slice\n0::/user.slice";
+        let own = "12:cpu,cpuacct:/a:b\n1:name=systemd:/system.slice\n0::/system.slice";
+        assert_eq!(others(client, own), "1:name=systemd:/user.slice\n0::/user.slice\n");
+        assert_eq!(others(client, client), "");
     }
 
     #[test]

@@ -2,16 +2,17 @@
 
 use std::convert::Infallible;
 use std::fs;
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use bpfmand_calls::{Channel, OrderAnswer, StarterOrder};
-use bpfmand_notify::{fork, reap_children_by_kernel};
+use bpfmand_notify::{fork, fork_into, reap_children_by_kernel};
 use rustix::net::sockopt::socket_peercred;
 
-use crate::session;
+use crate::{place, session};
 
 /// Name of the starter's socket in its folder.
 const SOCKET: &str = "starter.sock";
@@ -71,11 +72,15 @@ fn serve(connection: UnixStream, folder: &Path) -> anyhow::Result<()> {
         }
     };
     let client = order.descriptors.into_iter().next().context("the order has no connection of a client")?;
-    if fork().context("the starter cannot be copied")?.is_some() {
+    let client = UnixStream::from(client);
+    // Where that fails, the new process says why, or moves.
+    let group = place::unified_group(&client).ok().flatten();
+    let forked = group.and_then(|group| fork_into(group.as_fd()).ok());
+    if forked.map_or_else(fork, Ok).context("the starter cannot be copied")?.is_some() {
         return Ok(());
     }
     reap_children_by_kernel(false);
-    let status = match session::run(&begin, client, &daemon, folder) {
+    let status = match session::run(&begin, client.into(), &daemon, folder) {
         Ok(status) => status,
         Err(error) => {
             let _gone = daemon.send(OrderAnswer::Failed(format!("{error:#}")), &[], &[]);
