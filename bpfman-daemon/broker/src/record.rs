@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::admission::AdmittedCommand;
 use crate::lasting::LastingRecord;
+use crate::map_maker::{self, MapMaker};
 use crate::session::{RawProgram, SessionFacts};
 
 const CLIENT: &str = "session";
@@ -143,7 +144,12 @@ impl SessionRecord {
         Ok(())
     }
 
-    /// Removes the files, with the socket.
+    /// Returns the process that makes the session's maps, which is not connected yet.
+    pub fn map_maker(&self) -> MapMaker {
+        MapMaker::of(&self.folder, &self.name)
+    }
+
+    /// Removes the files, with the sockets.
     pub fn remove(&self) {
         remove(&self.folder, &self.name);
     }
@@ -151,7 +157,7 @@ impl SessionRecord {
 
 /// Removes the files of a session.
 pub fn remove(folder: &Path, name: &str) {
-    for extension in [CLIENT, IDS, NEW_IDS, SOCKET] {
+    for extension in [CLIENT, IDS, NEW_IDS, SOCKET, map_maker::SOCKET] {
         let _absent = fs::remove_file(path(folder, name, extension));
     }
 }

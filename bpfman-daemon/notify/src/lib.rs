@@ -6,6 +6,7 @@
 mod caller;
 mod filter;
 mod listener;
+mod map;
 mod peer;
 mod pending;
 mod process;
@@ -13,9 +14,10 @@ mod process;
 pub use caller::{CallerDescriptors, CallerMemory};
 pub use filter::{Assembler, Condition, Verdict, confine, install};
 pub use listener::{Listener, Notification};
+pub use map::create_map;
 pub use peer::{peer_groups, peer_process};
 pub use pending::PendingSlot;
 pub use process::{
-    ChildEnd, Rights, become_user, close_all_but, end_of_child, fork, own_mounts, reap_children_by_kernel,
-    set_child_subreaper, signal_group, start_session,
+    ChildEnd, Rights, become_user, close_all_but, end_of_child, fork, fork_into, own_mounts,
+    reap_children_by_kernel, set_child_subreaper, signal_group, start_session,
 };

@@ -1,7 +1,10 @@
 //! Life of the processes of a session.
 
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
+
+/// `CLONE_INTO_CGROUP`, wider than the constant of the crate `libc`.
+const INTO_CGROUP: u64 = 1 << 33;
 
 /// User and groups of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +27,32 @@ pub fn fork() -> io::Result<Option<u32>> {
     let child = unsafe { libc::fork() };
     match u32::try_from(child) {
         Ok(0) => Ok(None),
+        Ok(child) => Ok(Some(child)),
+        Err(_) => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Forks this process, which must have one thread, into a cgroup of version 2. `None` in the new process, whose parent is the
+/// machine's first one. A process that is moved there later waits until the kernel has seen every CPU idle or switch.
+///
+/// # Errors
+/// The kernel refuses the cgroup, as one with controllers that only has children.
+pub fn fork_into(group: BorrowedFd<'_>) -> io::Result<Option<u32>> {
+    // SAFETY: the structure has numbers alone.
+    let mut new: libc::clone_args = unsafe { std::mem::zeroed() };
+    new.flags = INTO_CGROUP;
+    new.exit_signal = libc::SIGCHLD as u64;
+    new.cgroup = group.as_raw_fd() as u64;
+    // SAFETY: the structure is live and names no memory; the child has a copy of this one, and its stack.
+    let child = unsafe { libc::syscall(libc::SYS_clone3, &raw const new, size_of_val(&new)) };
+    match u32::try_from(child) {
+        // SAFETY: the C library takes this process for its parent until it forks, and the one that it forks has no locks of
+        // others, since callers have one thread.
+        Ok(0) => match unsafe { libc::fork() } {
+            0 => Ok(None),
+            // SAFETY: ends this process, without anything of the parent's.
+            other => unsafe { libc::_exit(i32::from(other < 0)) },
+        },
         Ok(child) => Ok(Some(child)),
         Err(_) => Err(io::Error::last_os_error()),
     }

@@ -9,6 +9,7 @@ mod command;
 mod executable;
 mod filter;
 mod limits;
+mod map_maker;
 mod mounts;
 mod place;
 mod receiver;

@@ -20,7 +20,7 @@ use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use crate::client::SessionClient;
 use crate::receiver::{MAX_CALLS, Receiver, SessionSockets, enter_sandbox};
 use crate::spare::{self, SessionPart};
-use crate::{command, mounts, place};
+use crate::{command, map_maker, mounts, place};
 
 /// Prepares the session, starts its command, and serves until nothing of the session is left. Returns an exit status.
 pub fn run(
@@ -31,7 +31,7 @@ pub fn run(
 ) -> anyhow::Result<i32> {
     let connection = UnixStream::from(connection);
     let client = SessionClient::of(&connection)?;
-    let returns = listen(order, folder)?;
+    let (returns, maps) = (listen(order, folder, "sock")?, listen(order, folder, "maps")?);
     place::take(&client)?;
     let pins = order.keep.then(|| pins_folder(folder, &order.session));
     mounts::prepare(&client.rights, order.kallsyms, pins.as_deref())?;
@@ -40,12 +40,16 @@ pub fn run(
     dup2_stdout(&null)?;
     dup2_stderr(&null)?;
     drop(null);
+    // Held by receivers alone: the process ends with the last of them.
+    let (alive, watched) = Channel::pair()?;
+    map_maker::start(&maps, &watched)?;
+    drop((maps, watched));
     let slots = PendingSlot::several(MAX_CALLS).context("cannot keep calls")?;
     let rights = client.rights.clone();
     drop(client);
     let client = Channel::from(connection);
     daemon.send(OrderAnswer::Prepared { receiver: std::process::id() }, &[], &[])?;
-    let mut kept = vec![client.number(), daemon.number(), returns.as_raw_fd()];
+    let mut kept = vec![client.number(), daemon.number(), returns.as_raw_fd(), alive.number()];
     match spare::fork_line()? {
         SessionPart::Spare(spare) => {
             kept.extend(spare.numbers());
@@ -100,10 +104,10 @@ fn receive_listener(here: &Channel) -> anyhow::Result<Option<(Listener, CommandF
     }
 }
 
-/// Listens where a daemon that was started again finds the session. The folder is root's.
-fn listen(order: &SessionOrder, folder: &Path) -> anyhow::Result<UnixListener> {
+/// Listens where a daemon, also one that was started again, finds the session. The folder is root's.
+fn listen(order: &SessionOrder, folder: &Path, extension: &str) -> anyhow::Result<UnixListener> {
     check_name(&order.session)?;
-    let path = folder.join(format!("{}.sock", order.session));
+    let path = folder.join(format!("{}.{extension}", order.session));
     let listener =
         UnixListener::bind(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;

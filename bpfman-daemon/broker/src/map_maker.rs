@@ -1,0 +1,107 @@
+//! Maps that a process in the cgroup of a session's client makes, so that the kernel charges their memory there.
+
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bpfmand_calls::{CallAnswer, CallRequest, Channel, Errno};
+
+/// Extension of the process's socket.
+pub const SOCKET: &str = "maps";
+/// Time that a map takes at most. The client's user may have frozen the cgroup.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Connection to the process, opened for the first map.
+#[derive(Debug)]
+pub struct MapMaker {
+    path: PathBuf,
+    connection: Mutex<Option<Channel>>,
+}
+
+impl MapMaker {
+    pub fn of(folder: &Path, session: &str) -> Self {
+        Self { path: folder.join(format!("{session}.{SOCKET}")), connection: Mutex::default() }
+    }
+
+    /// Makes a map that was decided about. `None` if the session has no such process: it began under an earlier version.
+    ///
+    /// # Errors
+    /// The kernel's, or `EAGAIN` if the process was killed, or stopped with its cgroup.
+    pub fn make(
+        &self,
+        request: &CallRequest,
+        attr: Vec<u8>,
+        descriptors: &[OwnedFd],
+    ) -> Option<Result<OwnedFd, Errno>> {
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        if connection.is_none() {
+            *connection = match self.connect() {
+                Ok(opened) => Some(opened),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+                Err(_) => return Some(Err(Errno::AGAIN)),
+            };
+        }
+        let made = connection.as_ref().map(|connection| exchange(connection, request, attr, descriptors))?;
+        // An answer that comes late would be taken for that of the next map.
+        if made.is_err() {
+            *connection = None;
+        }
+        Some(made.unwrap_or(Err(Errno::AGAIN)))
+    }
+
+    fn connect(&self) -> io::Result<Channel> {
+        let connection = UnixStream::connect(&self.path)?;
+        connection.set_read_timeout(Some(PATIENCE))?;
+        connection.set_write_timeout(Some(PATIENCE))?;
+        Ok(connection.into())
+    }
+}
+
+fn exchange(
+    connection: &Channel,
+    request: &CallRequest,
+    attr: Vec<u8>,
+    descriptors: &[OwnedFd],
+) -> io::Result<Result<OwnedFd, Errno>> {
+    let passed: Vec<_> = descriptors.iter().map(|one| one.as_fd()).collect();
+    connection.send(request, &[attr], &passed)?;
+    let answer = connection.receive_next::<CallAnswer>()?.ok_or(io::ErrorKind::UnexpectedEof)?;
+    Ok(match (answer.head.result, answer.descriptors.into_iter().next()) {
+        (Ok(_), Some(map)) => Ok(map),
+        (Ok(_), None) => return Err(io::ErrorKind::InvalidData.into()),
+        (Err(error), _) => Err(error),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use std::os::unix::net::UnixListener;
+
+    use bpfmand_calls::command;
+
+    use super::*;
+
+    #[test]
+    fn session_without_the_process_is_told_from_one_that_lost_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let maker = MapMaker::of(folder.path(), "a1");
+        let request = CallRequest::Bpf { command: command::MAP_CREATE, fields: Vec::new(), netns: None };
+        let make = || maker.make(&request, vec![2; 4], &[]);
+        assert!(make().is_none());
+        let listener = UnixListener::bind(folder.path().join("a1.maps")).unwrap();
+        let answers = std::thread::spawn(move || {
+            let channel = Channel::from(listener.accept().unwrap().0);
+            let order = channel.receive::<CallRequest>().unwrap().unwrap();
+            channel.send(CallAnswer::refused(Errno::NOMEM), &[], &[]).unwrap();
+            order.buffers
+        });
+        assert_eq!(make().unwrap().unwrap_err(), Errno::NOMEM);
+        assert_eq!(answers.join().unwrap(), [vec![2; 4]]);
+        assert_eq!(make().unwrap().unwrap_err(), Errno::AGAIN);
+        assert_eq!(make().unwrap().unwrap_err(), Errno::AGAIN);
+    }
+}

@@ -1,0 +1,149 @@
+//! The process that makes a session's maps, so that the kernel charges their memory to the cgroup of the session's client.
+//!
+//! It is root's, since it needs the right to create maps: the user can neither read nor debug it. It serves the daemon alone,
+//! which has decided, and can do nothing else.
+
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::net::UnixListener;
+
+use anyhow::Context as _;
+use bpfmand_calls::{
+    CallAnswer, CallAttr, CallMessage, CallRequest, Channel, Errno, FieldKind, FieldValue, command, layout,
+};
+use bpfmand_notify::{Assembler, Condition, Verdict, close_all_but, confine, create_map, fork};
+use caps::{CapSet, Capability};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::sockopt::socket_peercred;
+use rustix::process::{DumpableBehavior, Pid, WaitOptions, set_dumpable_behavior, waitpid};
+
+/// Rights that the kernel asks for when a map is created. Those of packets are for maps of sockets and interfaces.
+const RIGHTS: [Capability; 2] = [Capability::CAP_BPF, Capability::CAP_NET_ADMIN];
+
+/// Calls for messages, memory, and the end.
+const ALLOWED: &[libc::c_long] = &[
+    libc::SYS_accept4,
+    libc::SYS_brk,
+    libc::SYS_close,
+    libc::SYS_exit_group,
+    libc::SYS_fcntl,
+    libc::SYS_getrandom,
+    libc::SYS_getsockopt,
+    libc::SYS_madvise,
+    libc::SYS_mmap,
+    libc::SYS_mremap,
+    libc::SYS_munmap,
+    libc::SYS_ppoll,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_restart_syscall,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sendmsg,
+    libc::SYS_sigaltstack,
+];
+
+/// Starts the process, in the cgroup and with the rights of this one. It ends with the last process that has the other end of
+/// `alive`. Its parent is the machine's first process: receivers wait for their children, which are the command's.
+pub fn start(orders: &UnixListener, alive: &Channel) -> anyhow::Result<()> {
+    if let Some(child) = fork().context("cannot start the process for maps")? {
+        waitpid(Pid::from_raw(child.cast_signed()), WaitOptions::empty())?;
+        return Ok(());
+    }
+    let is_maker = matches!(fork(), Ok(None));
+    // Skip destructors: they belong to the parent.
+    std::process::exit(i32::from(is_maker && run(orders, alive).is_err()))
+}
+
+fn run(orders: &UnixListener, alive: &Channel) -> anyhow::Result<()> {
+    close_all_but(&[orders.as_raw_fd(), alive.number()])?;
+    // The kernel ends a process of the cgroup when its maps take the last memory. Not all machines allow it.
+    let _refused = std::fs::write("/proc/self/oom_score_adj", "-1000");
+    caps::clear(None, CapSet::Inheritable)?;
+    caps::set(None, CapSet::Effective, &RIGHTS.into_iter().collect())?;
+    caps::set(None, CapSet::Permitted, &RIGHTS.into_iter().collect())?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    enter_sandbox()?;
+    let mut daemon: Option<Channel> = None;
+    loop {
+        let source = daemon.as_ref().map_or_else(|| orders.as_fd(), |daemon| daemon.stream().as_fd());
+        let mut ready =
+            [PollFd::from_borrowed_fd(source, PollFlags::IN), PollFd::new(alive.stream(), PollFlags::IN)];
+        poll(&mut ready, None)?;
+        if !ready[1].revents().is_empty() {
+            return Ok(());
+        }
+        daemon = match daemon {
+            None => accept(orders),
+            Some(daemon) => serve(&daemon).is_some().then_some(daemon),
+        };
+    }
+}
+
+fn accept(orders: &UnixListener) -> Option<Channel> {
+    let (connection, _) = orders.accept().ok()?;
+    socket_peercred(&connection).is_ok_and(|peer| peer.uid.is_root()).then(|| connection.into())
+}
+
+/// Serves one order. `None` when the daemon has ended.
+fn serve(daemon: &Channel) -> Option<()> {
+    let order = daemon.receive::<CallRequest>().ok().flatten()?;
+    match make(order) {
+        Ok(map) => daemon.send(CallAnswer::number(0), &[], &[map.as_fd()]),
+        Err(error) => daemon.send(CallAnswer::refused(error), &[], &[]),
+    }
+    .ok()
+}
+
+fn make(order: CallMessage<CallRequest>) -> Result<OwnedFd, Errno> {
+    let CallMessage { head, buffers, descriptors } = order;
+    let CallRequest::Bpf { command: command::MAP_CREATE, fields, .. } = head else {
+        return Err(Errno::INVAL);
+    };
+    let layout = layout(command::MAP_CREATE).ok_or(Errno::INVAL)?;
+    let mut attr = CallAttr::copy(buffers.first().ok_or(Errno::INVAL)?, layout.known)?;
+    let places = layout.fields(&mut attr)?;
+    if places.len() != fields.len() {
+        return Err(Errno::INVAL);
+    }
+    for (place, value) in places.into_iter().zip(fields) {
+        let (FieldKind::Descriptor, FieldValue::Descriptor(index)) = (place.kind, value) else {
+            return Err(Errno::BADF);
+        };
+        let descriptor = descriptors.get(index).ok_or(Errno::BADF)?;
+        attr.set_word(place.at, descriptor.as_raw_fd().cast_unsigned());
+    }
+    Ok(create_map(attr.bytes())?)
+}
+
+fn enter_sandbox() -> std::io::Result<()> {
+    let mut filter = Assembler::new();
+    for call in ALLOWED {
+        filter.rule(*call, &[], Verdict::Allow);
+    }
+    #[cfg(target_arch = "x86_64")]
+    filter.rule(libc::SYS_poll, &[], Verdict::Allow);
+    filter.rule(libc::SYS_bpf, &[(0, Condition::Is(command::MAP_CREATE))], Verdict::Allow);
+    confine(&filter.end(Verdict::Kill))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(command: u32, attr: Vec<u8>, fields: Vec<FieldValue>) -> CallMessage<CallRequest> {
+        let head = CallRequest::Bpf { command, fields, netns: None };
+        CallMessage { head, buffers: vec![attr], descriptors: Vec::new() }
+    }
+
+    #[test]
+    fn nothing_but_maps_is_made() {
+        let errno = |order| make(order).map(drop).unwrap_err();
+        assert_eq!(errno(order(command::PROG_LOAD, vec![0; 48], Vec::new())), Errno::INVAL);
+        // A map of maps without the inner one, a later field, and a field that the layout has not.
+        assert_eq!(errno(order(command::MAP_CREATE, vec![12; 4], Vec::new())), Errno::INVAL);
+        assert_eq!(errno(order(command::MAP_CREATE, vec![1; 160], Vec::new())), Errno::TOO_BIG);
+        let inner = vec![FieldValue::Descriptor(0)];
+        let of_maps = [&12_u32.to_ne_bytes()[..], &[0; 16]].concat();
+        assert_eq!(errno(order(command::MAP_CREATE, of_maps, inner)), Errno::BADF);
+    }
+}

@@ -1,0 +1,120 @@
+//! Memory of a session's maps: the kernel charges it to the cgroup of the client.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use bpfman_tests::Outcome;
+use bpfman_tests::wait::until;
+
+use super::{ADA, Sessions, sessions};
+
+const MAP: u64 = 64 << 20;
+
+/// A cgroup of its own whose memory the kernel counts, of either version.
+struct MemoryGroup {
+    folder: PathBuf,
+    file: &'static str,
+}
+
+impl MemoryGroup {
+    /// `None` on a machine that does not count memory.
+    fn new() -> Option<Self> {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let counts = |line: &&str| {
+            line.contains(" - cgroup ") && line.ends_with(",memory") || line.contains(" - cgroup2 ")
+        };
+        for line in mounts.lines().filter(counts) {
+            let root = Path::new(line.split(' ').nth(4).unwrap());
+            let is_first = line.contains(" - cgroup ");
+            let is_counted = is_first || fs::write(root.join("cgroup.subtree_control"), "+memory").is_ok();
+            if is_counted {
+                let folder = root.join(format!("run-as-memory-{}", std::process::id()));
+                fs::create_dir(&folder).unwrap();
+                let file = if is_first { "memory.usage_in_bytes" } else { "memory.current" };
+                return Some(Self { folder, file });
+            }
+        }
+        None
+    }
+
+    fn used(&self) -> u64 {
+        fs::read_to_string(self.folder.join(self.file)).unwrap().trim().parse().unwrap()
+    }
+
+    /// Runs a session's client in the group.
+    fn session(&self, daemon: &Sessions, script: &str) -> std::process::Command {
+        let client = daemon.session_command(ADA, &["sh", "-c", script]);
+        let enter = format!("echo 0 > {}/cgroup.procs && exec \"$@\"", self.folder.display());
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &enter, "sh"]).arg(client.get_program()).args(client.get_args()).current_dir("/");
+        command.envs(client.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command
+    }
+}
+
+impl Drop for MemoryGroup {
+    fn drop(&mut self) {
+        let _gone_already = fs::remove_dir(&self.folder);
+    }
+}
+
+fn map(entries: u64) -> String {
+    format!("bpftool map create /sys/fs/bpf/m type array key 4 value 4096 entries {entries} name m")
+}
+
+#[test]
+fn memory_of_maps_is_that_of_the_clients_cgroup() {
+    let Some(group) = MemoryGroup::new() else {
+        return println!("SKIPPED(no cgroup counts memory): memory_of_maps_is_that_of_the_clients_cgroup");
+    };
+    let mut daemon = sessions();
+    let script =
+        format!("{} && echo made && read line; rm /sys/fs/bpf/m; {} && echo again", map(MAP / 4096), map(1));
+    let mut command = group.session(&daemon, &script);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut output = std::io::BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut output, &mut line).unwrap();
+    assert_eq!(line, "made\n");
+    assert!(group.used() >= MAP, "{}", group.used());
+    // The next daemon finds the process that makes the maps.
+    let policy = fs::read_to_string(daemon.path("policy.toml")).unwrap();
+    daemon.daemon.kill();
+    daemon.daemon.again(&bpfman_tests::Launch { policy, ..Default::default() });
+    daemon.open_to_users();
+    std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"\n").unwrap();
+    line.clear();
+    std::io::BufRead::read_line(&mut output, &mut line).unwrap();
+    assert_eq!(line, "again\n");
+    assert!(child.wait().unwrap().success());
+    until("no process is left in the group", || {
+        fs::read_to_string(group.folder.join("cgroup.procs")).unwrap().is_empty()
+    });
+    until("no file of the session is left", || daemon.path("run/sessions").read_dir().unwrap().count() == 1);
+}
+
+#[test]
+fn maps_above_the_cgroups_memory_are_refused() {
+    let Some(group) = MemoryGroup::new() else {
+        return println!("SKIPPED(no cgroup counts memory): maps_above_the_cgroups_memory_are_refused");
+    };
+    let daemon = sessions();
+    let limit = if group.file == "memory.current" { "memory.max" } else { "memory.limit_in_bytes" };
+    fs::write(group.folder.join(limit), (MAP / 2).to_string()).unwrap();
+    // The kernel may end processes of the group before it refuses; the daemon is in another one.
+    let refused = Outcome::of(&mut group.session(&daemon, &map(MAP / 4096)));
+    assert_ne!(refused.code, 0, "{refused:?}");
+    daemon.session_shell(ADA, &map(MAP / 4096)).success();
+}
+
+#[test]
+fn maps_that_need_more_than_ebpf_are_made() {
+    let daemon = sessions();
+    // Maps of sockets and interfaces need more than the right to use eBPF; a map of maps has a descriptor in its attribute.
+    let script = "cd /sys/fs/bpf; for t in hash array lru_hash sockmap sockhash cpumap devmap xskmap; do \
+                  bpftool map create $t type $t key 4 value 4 entries 8 name $t || exit 1; done; \
+                  bpftool map create outer type hash_of_maps key 4 value 4 entries 8 name outer inner_map pinned hash && ls";
+    let made = daemon.session_shell(ADA, script).success();
+    assert_eq!(made.lines().filter(|name| !name.ends_with(".debug")).count(), 9, "{made}");
+}
