@@ -21,6 +21,14 @@ pub enum CliError {
     /// The connection of a session failed.
     #[error("the session failed: {0}")]
     Session(#[source] io::Error),
+    /// The list of recorded programs cannot be read or written.
+    #[error("cannot record programs in {}: {source}; --record takes a file that you can write", path.display())]
+    Recording {
+        /// Path of the file.
+        path: PathBuf,
+        /// Reason.
+        source: io::Error,
+    },
     /// No daemon listens on the socket.
     #[error("cannot reach bpfmand at {}: {source}", path.display())]
     Unreachable {
@@ -241,6 +249,7 @@ impl CliError {
             Self::Listen { .. } => Exit::Other,
             Self::Runtime(_)
             | Self::Session(_)
+            | Self::Recording { .. }
             | Self::Output(_)
             | Self::Encode(_)
             | Self::Incomplete { .. } => Exit::Other,

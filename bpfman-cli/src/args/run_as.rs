@@ -1,10 +1,11 @@
 //! `bpfman run-as`.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::Args;
 
-/// `bpfman run-as [--grant NAME] [--kallsyms] -- COMMAND [ARGUMENT...]`, or `bpfman run-as --unit NAME`.
+/// `bpfman run-as [--grant NAME] [--kallsyms] [--record FILE] -- COMMAND [ARGUMENT...]`, or `bpfman run-as --unit NAME`.
 #[derive(Args, Debug)]
 pub struct RunAs {
     /// Only this grant counts, of all that are for you.
@@ -13,8 +14,11 @@ pub struct RunAs {
     /// Show the command addresses in /proc/kallsyms, which reveal where the kernel is in memory.
     #[arg(long)]
     pub kallsyms: bool,
+    /// Add the programs that the command loads to a list in this file. A grant whose `programs` is such a file allows only these.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
     /// Run nothing: print a drop-in by which this systemd service runs its command so. A path is that of its file.
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["grant", "kallsyms", "command"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["grant", "kallsyms", "record", "command"])]
     pub unit: Option<String>,
     /// Command and its arguments.
     #[arg(

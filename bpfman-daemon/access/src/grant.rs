@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bpfman_model::{
     CpuLimit, Glob, Owner, OwningApplication, Peer, PodObstacle, PodRelation, ProgramType, TenantRules,
@@ -43,6 +43,8 @@ pub struct Grant {
     pub limits: GrantLimits,
     /// SHA-256 digests of the files that sessions may execute, as hexadecimal digits.
     pub executables: Option<BTreeSet<String>>,
+    /// File with digests of the programs that sessions may load, recorded for each kernel.
+    pub programs: Option<PathBuf>,
     /// True if pins and attachments of sessions stay after their commands.
     pub keep: bool,
     /// Restrictions of the callers' programs; `None`: they may see the whole machine.
@@ -212,6 +214,9 @@ impl Grant {
             AccessObject::Executable(digest) => {
                 let listed = |all: &BTreeSet<String>| digest.is_some_and(|digest| all.contains(digest));
                 allowed_by("executables", self.executables.as_ref().is_none_or(listed))
+            }
+            AccessObject::Instructions { listed, .. } => {
+                allowed_by("programs", self.programs.as_ref().is_none_or(|list| listed.contains(list)))
             }
         }
     }

@@ -67,6 +67,9 @@ pub enum GrantError {
     /// Invalid digest of an executable.
     #[error("executables: \"{0}\" is no digest such as \"sha256:\" and 64 hexadecimal digits in lower case")]
     Digest(String),
+    /// Invalid file with recorded programs.
+    #[error("programs: \"{0}\" is no absolute path of a file that `bpfman run-as --record` wrote")]
+    Programs(String),
     /// Allowed helpers in a grant that does not restrict helpers.
     #[error("helpers: only a grant with scope = \"cgroup\" keeps programs from helpers, and may allow some")]
     HelpersWithoutScope,

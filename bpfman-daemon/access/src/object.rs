@@ -1,7 +1,7 @@
 //! Objects of calls, for permission checks.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bpfman_image_name::ImageReference;
 use bpfman_model::{
@@ -77,6 +77,13 @@ pub enum AccessObject<'a> {
     Application(&'a OwningApplication),
     /// File that a session executes, by its SHA-256; `None` if it is not known.
     Executable(Option<&'a str>),
+    /// Instructions that a session loads.
+    Instructions {
+        /// SHA-256, as hexadecimal digits.
+        digest: &'a str,
+        /// Lists of recorded programs that have it.
+        listed: &'a [PathBuf],
+    },
 }
 
 impl AccessObject<'_> {
@@ -99,7 +106,9 @@ impl AccessObject<'_> {
     #[must_use]
     pub const fn class(&self) -> ObjectClass {
         match self {
-            Self::Image(_) | Self::File(_) | Self::Executable(_) => ObjectClass::Bytecode,
+            Self::Image(_) | Self::File(_) | Self::Executable(_) | Self::Instructions { .. } => {
+                ObjectClass::Bytecode
+            }
             Self::Type(_)
             | Self::UnnamedType(_)
             | Self::Hook { .. }
@@ -143,6 +152,7 @@ impl fmt::Display for AccessObject<'_> {
             Self::Application(name) => write!(f, "application {name}"),
             Self::Executable(Some(digest)) => write!(f, "executable sha256:{digest}"),
             Self::Executable(None) => f.write_str("an executable without a digest"),
+            Self::Instructions { digest, .. } => write!(f, "instructions sha256:{digest}"),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
+use std::path::{Component, PathBuf};
 use std::str::FromStr;
 
 use bpfman_model::{CpuLimit, Glob, TaskScope, TenantRules};
@@ -68,6 +69,7 @@ struct GrantTable {
     #[serde(default)]
     helpers: Vec<Text>,
     executables: Option<Spanned<Vec<Text>>>,
+    programs: Option<Text>,
     keep: Option<Spanned<bool>>,
 }
 
@@ -185,6 +187,7 @@ impl<'r, 't> GrantReading<'r, 't> {
         }
         let of_sessions = [
             ("executables", table.executables.as_ref().map(Spanned::span)),
+            ("programs", table.programs.as_ref().map(Spanned::span)),
             ("keep", table.keep.as_ref().map(Spanned::span)),
             ("limits.calls", table.limits.calls.as_ref().map(Spanned::span)),
         ];
@@ -220,6 +223,7 @@ impl<'r, 't> GrantReading<'r, 't> {
             executables: table
                 .executables
                 .map(|digests| self.each(digests.get_ref(), digest).into_iter().collect()),
+            programs: table.programs.and_then(|path| self.good(path.span().start, list(path.get_ref()))),
             keep: table.keep.is_some_and(Spanned::into_inner),
             tenant: self.tenant(table.scope, table.helpers),
         }
@@ -350,6 +354,12 @@ fn digest(text: &str) -> Result<String, GrantError> {
     let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     let digits = text.strip_prefix("sha256:").filter(|hex| hex.len() == 64 && hex.bytes().all(is_digit));
     digits.map(str::to_owned).ok_or_else(|| GrantError::Digest(text.to_owned()))
+}
+
+fn list(path: &str) -> Result<PathBuf, GrantError> {
+    let path = PathBuf::from(path);
+    let is_plain = path.is_absolute() && path.components().all(|part| part != Component::ParentDir);
+    if is_plain { Ok(path) } else { Err(GrantError::Programs(path.display().to_string())) }
 }
 
 fn bytes(size: &str) -> Result<u64, GrantError> {

@@ -40,6 +40,7 @@ impl Grant {
             let digests = digests.iter().map(|digest| format!("sha256:{digest}"));
             format!("executables = [{}]", quoted(digests).join(", "))
         }));
+        lines.extend(self.programs.as_ref().map(|list| format!("programs = \"{}\"", list.display())));
         lines.extend(self.keep.then(|| "keep = true".to_owned()));
         let GrantLimits { programs, links, map_memory, verified_instructions, calls, cpu } = self.limits;
         for (key, limit) in [

@@ -80,6 +80,7 @@ fn pattern(object: &AccessObject<'_>) -> Option<(&'static str, String)> {
             covers.then_some(("applications", pattern))
         }
         AccessObject::Executable(_)
+        | AccessObject::Instructions { .. }
         | AccessObject::Owned { .. }
         | AccessObject::UnnamedType(_)
         | AccessObject::Netns { .. }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use bpfman_model::MapSpec;
 use bpfman_model::uapi::{attach_type, prog_type};
 use bpfmand_calls::{
-    AttrLayout, CallAnswer, CallAttr, Errno, ObjectKind, Returned, command, is_of_interface, needs_namespace,
+    AttrLayout, CallAnswer, CallAttr, CallRequest, Errno, ObjectKind, Returned, command, is_of_interface,
+    needs_namespace,
 };
 use bpfmand_kernel::linux::brokered::{self, CallResult, CallValue};
 
@@ -17,6 +18,7 @@ use crate::bpf_call::BpfCall;
 use crate::broad_effect::{BroadEffect, broad_effects};
 use crate::decide::{self, NamedThings, RawObject};
 use crate::ids::exists;
+use crate::instructions;
 use crate::lasting::LastingAttachment;
 use crate::serve::{Given, SessionCalls, SessionRefusal};
 use crate::session::{BrokeredSession, RawProgram};
@@ -73,9 +75,13 @@ impl SessionCalls {
         let _place = if is_trivial { None } else { self.reserve(layout, bytes)? };
         let loads = (number == command::PROG_LOAD)
             .then(|| RawProgram { program_type: call.attr.word(0), attach_type: call.attr.word(68) });
-        let BpfCall { attr, values, buffers, descriptors, namespace, .. } = call;
-        let CallResult { result, attr, mut outputs } =
-            brokered::call_by_layout(layout, attr, values, (buffers, descriptors), namespace)?;
+        let loaded = (number == command::PROG_LOAD && self.session.records())
+            .then(|| {
+                call.code()
+                    .map(|code| instructions::line(&call.attr, &instructions::digest(&call.attr, code)))
+            })
+            .transpose()?;
+        let CallResult { result, attr, mut outputs } = self.make_call(call)?;
         if matches!(number, command::PROG_LOAD | command::BTF_LOAD) {
             outputs.iter_mut().flatten().for_each(cut_log);
         }
@@ -107,15 +113,32 @@ impl SessionCalls {
             }
             Err(error) => (Err(error), None),
         };
-        Ok(Given { answer: CallAnswer { result, written, reason: None }, buffers, descriptor })
+        let loaded = loaded.filter(|_| result.is_ok());
+        Ok(Given { answer: CallAnswer { result, written, reason: None, loaded }, buffers, descriptor })
+    }
+
+    /// Makes a call that was decided about. Memory of maps is charged to the cgroup of the session's client.
+    fn make_call(&self, call: BpfCall<'_>) -> Result<CallResult, Errno> {
+        let BpfCall { layout, attr, values, buffers, descriptors, namespace, .. } = call;
+        if let (command::MAP_CREATE, Some(maker)) = (layout.command, &self.session.map_maker) {
+            let request = CallRequest::Bpf { command: layout.command, fields: values.to_vec(), netns: None };
+            if let Some(made) = maker.make(&request, attr.bytes().to_vec(), descriptors) {
+                let result = made.map(CallValue::Descriptor);
+                return Ok(CallResult { result, attr, outputs: Vec::new() });
+            }
+        }
+        brokered::call_by_layout(layout, attr, values, (buffers, descriptors), namespace)
     }
 
     /// Asks for each object that the call names. Returns whether the caller may only learn that the kernel takes its program.
     fn permit_call(&self, call: &BpfCall<'_>, program: Option<RawProgram>) -> Result<bool, SessionRefusal> {
         let (number, attr) = (call.layout.command, &call.attr);
+        let mut objects = Vec::new();
         if number == command::PROG_LOAD {
+            objects.push(RawObject::Instructions(instructions::digest(attr, call.code()?)));
             if call.is_trivial() {
-                return match self.permit(&[RawObject::Type(attr.word(0))]) {
+                objects.push(RawObject::Type(attr.word(0)));
+                return match self.permit(&objects) {
                     Ok(()) => Ok(false),
                     Err(_) => self.permit(&[]).map(|()| true),
                 };
@@ -134,7 +157,7 @@ impl SessionCalls {
             call.descriptor(0)
         };
         let named = NamedThings { attr, texts, program, interface, target };
-        let mut objects = decide::objects_of(number, &named);
+        objects.extend(decide::objects_of(number, &named));
         if number == command::PROG_ATTACH && !self.leaves_others(attr, target) {
             objects.push(RawObject::AnyPlace);
         }

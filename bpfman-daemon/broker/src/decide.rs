@@ -11,6 +11,7 @@ use bpfmand_calls::{CallAttr, ObjectKind, command, is_of_interface};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, openat2};
 
 use crate::admission::AdmittedCommand;
+use crate::instructions::lists_with;
 use crate::session::{BrokeredSession, RawProgram, SessionFacts};
 
 /// Object of a call, which a grant has to cover.
@@ -28,6 +29,8 @@ pub enum RawObject {
     AnyPlace,
     /// A place before or after others.
     Position,
+    /// Instructions, by their SHA-256.
+    Instructions(String),
 }
 
 /// Returns the grants that decide about a session.
@@ -47,6 +50,12 @@ pub fn decide(session: &BrokeredSession, policy: &AccessPolicy, objects: &[RawOb
     let all = Glob::parse("*").ok();
     let digest = session.command().and_then(AdmittedCommand::digest);
     let asks_for_digest = policy.grants.iter().any(|grant| grant.executables.is_some());
+    let instructions = objects.iter().find_map(|object| match object {
+        RawObject::Instructions(digest) => Some(digest),
+        _ => None,
+    });
+    let listed =
+        instructions.map(|digest| lists_with(&policy, &session.facts.peer, digest)).unwrap_or_default();
     let mut first = None;
     // A kernel's type stands for several of ours: any of them may be granted.
     for chosen in choices(objects) {
@@ -65,6 +74,9 @@ pub fn decide(session: &BrokeredSession, policy: &AccessPolicy, objects: &[RawOb
                 RawObject::AnyTarget(kind) => all.as_ref().map(|names| AccessObject::Targets { kind, names }),
                 RawObject::AnyPlace => Some(AccessObject::AnyHook),
                 RawObject::Position => Some(AccessObject::Position),
+                RawObject::Instructions(digest) => {
+                    Some(AccessObject::Instructions { digest, listed: &listed })
+                }
             })
             .chain(executable)
             .collect();

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::admission::AdmittedCommand;
 use crate::ids::exists;
 use crate::lasting::{LastingAttachment, LastingRecord};
+use crate::map_maker::MapMaker;
 use crate::record::{IdRecord, RecordLine, SessionRecord};
 
 /// Maximum number of objects of one kind that a session has at a time.
@@ -85,6 +86,8 @@ pub struct BrokeredSession {
     refused: AtomicU64,
     /// True once a call waited for its owner's rate.
     waited: AtomicBool,
+    /// `None` in tests, like the record.
+    pub map_maker: Option<MapMaker>,
     /// Its files; `None` in tests.
     record: Option<SessionRecord>,
 }
@@ -100,6 +103,7 @@ impl BrokeredSession {
             granted: AtomicU64::default(),
             refused: AtomicU64::default(),
             waited: AtomicBool::default(),
+            map_maker: record.as_ref().map(SessionRecord::map_maker),
             record,
         }
     }
@@ -144,6 +148,11 @@ impl BrokeredSession {
 
     pub fn keeps(&self) -> bool {
         self.command().is_some_and(|command| command.keep)
+    }
+
+    /// Returns whether the client records what its command loads.
+    pub fn records(&self) -> bool {
+        self.command().is_some_and(|command| command.file.records)
     }
 
     pub fn count_call(&self, is_refused: bool) {

@@ -67,18 +67,21 @@ pub struct CallAnswer {
     pub written: Vec<bool>,
     /// Reason of a refusal, for the client.
     pub reason: Option<String>,
+    /// Line for the list of programs that the client records.
+    #[serde(default)]
+    pub loaded: Option<String>,
 }
 
 impl CallAnswer {
     /// Returns the answer for a call that returned a number.
     #[must_use]
     pub const fn number(value: i64) -> Self {
-        Self { result: Ok(value), written: Vec::new(), reason: None }
+        Self { result: Ok(value), written: Vec::new(), reason: None, loaded: None }
     }
 
     /// Returns the answer for a call that was not made.
     #[must_use]
     pub const fn refused(error: Errno) -> Self {
-        Self { result: Err(error), written: Vec::new(), reason: None }
+        Self { result: Err(error), written: Vec::new(), reason: None, loaded: None }
     }
 }

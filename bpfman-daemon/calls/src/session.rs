@@ -44,6 +44,9 @@ pub struct StartCommand {
     pub arguments: usize,
     /// File mode creation mask.
     pub umask: u32,
+    /// True if the client records what the command loads.
+    #[serde(default)]
+    pub records: bool,
 }
 
 /// CallMessage of the client after the start.
@@ -72,6 +75,8 @@ pub enum SessionMessage {
         /// True for a load: libraries try what they may do without.
         of_load: bool,
     },
+    /// The command loaded a program: this is its line in a list of recorded ones.
+    Loaded(String),
     /// The command has exited with this status.
     Exited(i32),
     /// A signal killed the command.
@@ -100,6 +105,9 @@ pub struct CommandFile {
     pub loose: Option<String>,
     /// Command line, shortened.
     pub line: String,
+    /// True if the client records what the command loads.
+    #[serde(default)]
+    pub records: bool,
 }
 
 /// Answer to [`ReceiverMessage::Executes`].

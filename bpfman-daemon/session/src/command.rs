@@ -44,6 +44,7 @@ struct CommandWords {
     program: OsString,
     arguments: Vec<OsString>,
     variables: Vec<(OsString, OsString)>,
+    records: bool,
 }
 
 fn prepare(
@@ -69,6 +70,7 @@ fn prepare(
         sha256: executable.sha256(),
         loose: executable.looseness(rights.uid),
         line: words.line(),
+        records: words.records,
     };
     let listener = install(&filter())
         .context("cannot install the filter: it needs Linux 5.19, and no other listener")?;
@@ -108,7 +110,7 @@ fn parse(start: CallMessage<StartCommand>) -> anyhow::Result<CommandWords> {
     rustix::stdio::dup2_stdin(&input)?;
     rustix::stdio::dup2_stdout(&output)?;
     rustix::stdio::dup2_stderr(&error)?;
-    Ok(CommandWords { program, arguments, variables })
+    Ok(CommandWords { program, arguments, variables, records: head.records })
 }
 
 impl CommandWords {

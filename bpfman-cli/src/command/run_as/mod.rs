@@ -1,5 +1,6 @@
 //! `bpfman run-as`: a command whose eBPF calls the daemon makes.
 
+mod recording;
 mod session;
 mod signals;
 mod unit;
@@ -8,6 +9,7 @@ use std::io::Write as _;
 
 use bpfmand_calls::SessionMessage;
 
+use self::recording::Recording;
 use self::session::SessionConnection;
 use self::signals::PassedSignals;
 use crate::args::Global;
@@ -32,14 +34,18 @@ pub async fn run(global: &Global, command: RunAs) -> Result<(), CliError> {
 
 async fn follow(global: &Global, command: RunAs) -> Result<i32, CliError> {
     let caught = PassedSignals::catch()?;
+    let recording = command.record.as_deref().map(Recording::open).transpose()?;
     let path = global.socket_path.clone();
     let connection = tokio::task::spawn_blocking(move || SessionConnection::begin(&path, &command)).await;
     let connection = connection.map_err(|error| CliError::Session(std::io::Error::other(error)))??;
     let (messages, signals) = connection.split()?;
     tokio::spawn(caught.forward(signals));
     let ended = tokio::task::spawn_blocking(move || {
-        let mut refusals = Refusals::default();
-        messages.until_end(|message| refusals.show(message))
+        let (mut refusals, mut recording) = (Refusals::default(), recording);
+        messages.until_end(|message| match (message, &mut recording) {
+            (SessionMessage::Loaded(line), Some(recording)) => recording.add(line),
+            (message, _) => refusals.show(message),
+        })
     });
     ended.await.map_err(|error| CliError::Session(std::io::Error::other(error)))?
 }
@@ -60,6 +66,7 @@ impl Refusals {
                 tell(format_args!("refused: {reason}"));
                 None
             }
+            SessionMessage::Loaded(_) => None,
             SessionMessage::Failed { error, message } => {
                 tell(format_args!("error: {message}"));
                 Some(if error == Some(ENOENT) { NOT_FOUND } else { NOT_EXECUTABLE })

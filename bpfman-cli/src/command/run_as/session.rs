@@ -70,7 +70,11 @@ impl SessionConnection {
         });
         let words = command.command.iter().cloned().chain(variables);
         let buffers: Vec<Vec<u8>> = words.map(OsString::into_vec).collect();
-        let start = StartCommand { arguments: command.command.len(), umask: mask.as_raw_mode() };
+        let start = StartCommand {
+            arguments: command.command.len(),
+            umask: mask.as_raw_mode(),
+            records: command.record.is_some(),
+        };
         Channel::from(self.0.try_clone()?).send(start, &buffers, &descriptors)
     }
 

@@ -59,16 +59,23 @@ fn keys_of_sessions_need_the_verb_of_sessions() {
         let text = format!("[[grants]]\nname = \"x\"\nusers = [1]\nallow = [\"{allow}\"]\n{rest}\n");
         AccessPolicy::parse(&text, &Machine).map(|mut policy| policy.grants.remove(0))
     };
-    let keys = format!("executables = [\"sha256:{digest}\"]\nkeep = true\nlimits = {{ calls = 50 }}");
+    let keys = format!(
+        "executables = [\"sha256:{digest}\"]\nprograms = \"/p\"\nkeep = true\nlimits = {{ calls = 50 }}"
+    );
     let raw = grant("raw", &keys).unwrap();
     assert_eq!(raw.executables, Some([digest.clone()].into()));
     assert!(raw.keep && raw.limits.calls == Some(50));
     let lines = raw.restrictions();
-    for line in [&format!("executables = [\"sha256:{digest}\"]")[..], "keep = true", "limits.calls = 50"] {
+    for line in [
+        &format!("executables = [\"sha256:{digest}\"]")[..],
+        "programs = \"/p\"",
+        "keep = true",
+        "limits.calls = 50",
+    ] {
         assert!(lines.iter().any(|one| one == line), "{line}: {lines:?}");
     }
     let why = grant("load", &keys).unwrap_err().to_string();
-    for key in ["executables:", "keep:", "limits.calls:"] {
+    for key in ["executables:", "programs:", "keep:", "limits.calls:"] {
         assert!(why.contains(key), "{why}");
     }
     let upper = digest.to_uppercase();
@@ -80,6 +87,13 @@ fn keys_of_sessions_need_the_verb_of_sessions() {
     let denies = |digest| raw.obstacle(&peer, &crate::AccessObject::Executable(digest));
     assert_eq!(denies(Some(&digest)), None);
     assert_eq!((denies(Some("0")), denies(None)), (Some("executables"), Some("executables")));
+    let why = grant("raw", "programs = \"relative\"").unwrap_err().to_string();
+    assert!(why.contains("is no absolute path"), "{why}");
+    let lists = |listed: &[&str]| {
+        let listed: Vec<_> = listed.iter().map(std::path::PathBuf::from).collect();
+        raw.obstacle(&peer, &crate::AccessObject::Instructions { digest: "0", listed: &listed })
+    };
+    assert_eq!((lists(&["/q", "/p"]), lists(&["/q"])), (None, Some("programs")));
 }
 
 #[test]

@@ -5,9 +5,11 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use bpfman_model::{GroupPath, PodsRoot};
+use bpfmand_calls::{CallAttr, FieldValue, layout};
 use bpfmand_rejection::Rejection;
 use rustix::fs::MemfdFlags;
 
+use super::brokered::filled::{Filled, Passed};
 use super::symbols::TargetFile;
 use super::{
     addresses, elf_notes, elf_symbols, filters, hierarchies, interfaces, libraries, mapped, mount_table,
@@ -34,6 +36,21 @@ pub fn text(text: &str) {
             GroupPath::new(line, usize::MAX, PodsRoot::of(line).as_ref()).container_group(),
         );
     });
+}
+
+/// Fills in an attribute as for a call of a session, with one descriptor; panics if an address stays in what is sent back.
+pub fn session_call(command: u32, attr: &[u8], values: &[FieldValue], buffers: &[Vec<u8>]) {
+    let Some(layout) = layout(command) else { return };
+    let Ok(mut attr) = CallAttr::copy(attr, layout.known) else { return };
+    let Ok(fields) = layout.fields(&mut attr) else { return };
+    let descriptors = [File::open("/dev/null").unwrap_or_else(|error| panic!("{error}")).into()];
+    let passed = Passed { buffers, descriptors: &descriptors };
+    let Ok(filled) = Filled::new(layout, attr, values, &passed) else { return };
+    let (attr, _outputs) = filled.into_written();
+    for field in fields {
+        let left = if field.kind.is_pointer() { attr.long(field.at) } else { attr.word(field.at).into() };
+        assert_eq!(left, 0, "{field:?}");
+    }
 }
 
 /// Parses the dynamic loader's library cache.

@@ -34,6 +34,12 @@ impl ClientLink {
         }
     }
 
+    /// Sends a line for the list of programs that the client records.
+    pub fn send_loaded(&self, line: String) {
+        let _one_at_a_time = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let _gone = self.channel.send(SessionMessage::Loaded(line), &[], &[]);
+    }
+
     /// Sends how the command ended.
     pub fn send_end(&self, message: &SessionMessage) {
         let _one_at_a_time = self.shown.lock().unwrap_or_else(PoisonError::into_inner);

@@ -194,7 +194,10 @@ impl Asking<'_> {
         if self.was_begun && !may_repeat {
             return Err(Errno::AGAIN);
         }
-        let answer = self.receiver.link.ask((request, may_repeat), buffers, call.passed())?;
+        let mut answer = self.receiver.link.ask((request, may_repeat), buffers, call.passed())?;
+        if let Some(line) = answer.head.loaded.take() {
+            self.receiver.client.send_loaded(line);
+        }
         if let Some(reason) = &answer.head.reason {
             let of_load = matches!(request, CallRequest::Bpf { command: command::PROG_LOAD, .. });
             self.receiver.client.show_refusal(reason, of_load);

@@ -3,7 +3,7 @@
 
 mod call;
 mod facts;
-mod filled;
+pub(super) mod filled;
 mod perf;
 mod program_info;
 mod route;

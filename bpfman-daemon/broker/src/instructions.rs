@@ -1,0 +1,119 @@
+//! Digests of programs as sessions load them, and the lists of recorded ones that grants name.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use bpfman_model::Peer;
+use bpfman_model::uapi::prog_type;
+use bpfmand_access::AccessPolicy;
+use bpfmand_calls::CallAttr;
+use sha2::{Digest as _, Sha256};
+
+/// Size of the largest list that is read, in bytes.
+const MAX_LIST: u64 = 4 << 20;
+/// Bits of a mode with which others than the owner write.
+const OTHERS_WRITE: u32 = 0o022;
+/// Integers of `PROG_LOAD` beside the instructions: type, flags, type of attachment, and the function, which has a number in
+/// each kernel.
+const COUNTED: [usize; 4] = [0, 44, 68, 108];
+const NAME: std::ops::Range<usize> = 48..64;
+
+/// Release of the running kernel.
+static KERNEL: LazyLock<String> = LazyLock::new(|| {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    release.trim().to_owned()
+});
+
+/// Returns the SHA-256 of what a load asks the kernel to verify, as hexadecimal digits. An index stands for each map.
+pub fn digest(attr: &CallAttr, code: &[u8]) -> String {
+    let mut hash = Sha256::new();
+    COUNTED.into_iter().for_each(|at| hash.update(attr.word(at).to_le_bytes()));
+    hash.update(code);
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Returns the line of a list for a load on this kernel.
+pub fn line(attr: &CallAttr, digest: &str) -> String {
+    let name = &attr.bytes()[NAME];
+    let name = name.iter().take_while(|byte| **byte != 0).map(|byte| char::from(*byte));
+    let name: String = name.filter(|one| one.is_ascii_alphanumeric() || "_.".contains(*one)).collect();
+    format!("{} sha256:{digest} {} {name}", *KERNEL, prog_type::name(attr.word(0)))
+}
+
+/// Returns the lists of a caller's grants that have a digest for this kernel.
+pub fn lists_with(policy: &AccessPolicy, peer: &Peer, digest: &str) -> Vec<PathBuf> {
+    let lists = policy.grants_of(peer).filter_map(|grant| grant.programs.as_ref());
+    lists.filter(|list| has(list, &KERNEL, digest)).cloned().collect()
+}
+
+fn has(list: &Path, kernel: &str, digest: &str) -> bool {
+    let text = match read(list) {
+        Ok(text) => text,
+        Err(error) => {
+            tracing::debug!(list = %list.display(), %error, "a list of recorded programs allows nothing");
+            return false;
+        }
+    };
+    text.lines().any(|line| {
+        let mut words = line.split_whitespace();
+        words.next() == Some(kernel)
+            && words.next().and_then(|word| word.strip_prefix("sha256:")) == Some(digest)
+    })
+}
+
+fn read(list: &Path) -> io::Result<String> {
+    // A pipe would wait for who writes it.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(list)?;
+    let found = file.metadata()?;
+    if !found.is_file() || found.uid() != 0 || found.mode() & OTHERS_WRITE != 0 {
+        return Err(io::Error::other("others than root can write it"));
+    }
+    let mut text = String::new();
+    file.take(MAX_LIST).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn digest_depends_on_all_that_the_kernel_verifies() {
+        let attr = CallAttr::copy(&[0; 152], 152).unwrap();
+        let of = |at: usize| {
+            let mut attr = attr.clone();
+            attr.set_word(at, 1);
+            digest(&attr, &[7; 8])
+        };
+        let plain = digest(&attr, &[7; 8]);
+        assert!(COUNTED.into_iter().all(|at| of(at) != plain) && digest(&attr, &[8; 8]) != plain);
+        // Where the log goes, the kernel verifies the same.
+        assert_eq!(of(24), plain);
+        let mut named = attr;
+        named.set_long(48, u64::from_le_bytes(*b"my\nprog\0"));
+        assert_eq!(line(&named, "0").split(' ').nth(3), Some("myprog"));
+    }
+
+    #[test]
+    fn list_counts_for_one_kernel_if_root_alone_writes_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let list = folder.path().join("list");
+        assert!(!has(&list, "6.1", "aa"));
+        fs::write(&list, "# recorded\n6.1 sha256:aa xdp a\n6.12 sha256:bb\n6.12\n").unwrap();
+        let all = [("6.1", "aa"), ("6.12", "bb"), ("6.12", "aa"), ("6.1", "bb"), ("6.12", "")];
+        assert_eq!(all.map(|(kernel, digest)| has(&list, kernel, digest)), [true, true, false, false, false]);
+        fs::set_permissions(&list, fs::Permissions::from_mode(0o666)).unwrap();
+        assert!(!has(&list, "6.1", "aa"));
+        fs::set_permissions(&list, fs::Permissions::from_mode(0o644)).unwrap();
+        std::os::unix::fs::chown(&list, Some(1), None).unwrap();
+        assert!(!has(&list, "6.1", "aa"));
+    }
+}

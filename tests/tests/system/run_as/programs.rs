@@ -1,0 +1,101 @@
+//! Grants for the programs of a recorded list.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use bpfman_tests::{Outcome, compile};
+
+use super::{ADA, BOB, Sessions, sessions_of};
+
+/// Folder of a list, which root alone writes.
+struct List(PathBuf);
+
+impl List {
+    fn new(test: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("run-as-{test}-{}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        Self(folder)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.join("programs")
+    }
+
+    /// Bob records, and Ada may load what is recorded.
+    fn sessions(&self) -> Sessions {
+        let list = self.path().display().to_string();
+        sessions_of(&format!(
+            "[[grants]]\nname = \"recorded\"\nusers = [{ADA}]\nallow = [\"raw\"]\nprograms = \"{list}\"\n\
+             [[grants]]\nname = \"any\"\nusers = [{BOB}]\nallow = [\"raw\"]\n"
+        ))
+    }
+}
+
+impl Drop for List {
+    fn drop(&mut self) {
+        let _gone_already = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn record(daemon: &Sessions, user: u32, file: &Path, words: &[&str]) -> Outcome {
+    let mut command = daemon.cli_command_as(user, user);
+    command.args(["run-as", "--record", &file.display().to_string(), "--"]).args(words);
+    Outcome::of(command.current_dir("/"))
+}
+
+#[test]
+fn program_that_was_recorded_is_loaded_and_no_other() {
+    let list = List::new("recorded");
+    let daemon = list.sessions();
+    let object = |name| daemon.readable(&compile::object(name)).display().to_string();
+    let (known, other) = (object("page_count"), object("chain"));
+    let load = |object: &str| daemon.session(ADA, &["bpftool", "prog", "load", object, "/sys/fs/bpf/p"]);
+    let refused = load(&known);
+    assert_ne!(refused.code, 0);
+    assert!(refused.stderr.contains("does not cover instructions sha256:"), "{refused:?}");
+    assert!(refused.stderr.contains("by its \"programs\""), "{refused:?}");
+    let recorded = daemon.path("recorded");
+    fs::write(&recorded, "").unwrap();
+    fs::set_permissions(&recorded, fs::Permissions::from_mode(0o666)).unwrap();
+    let words = ["bpftool", "prog", "load", &known, "/sys/fs/bpf/p"];
+    for _ in 0..2 {
+        record(&daemon, BOB, &recorded, &words).success();
+    }
+    let text = fs::read_to_string(&recorded).unwrap();
+    assert_eq!(text.lines().filter(|line| line.ends_with(" count")).count(), 1, "{text}");
+    fs::write(list.path(), &text).unwrap();
+    load(&known).success();
+    assert_ne!(load(&other).code, 0);
+    // A list that others write allows nothing, nor does one of another kernel.
+    fs::set_permissions(list.path(), fs::Permissions::from_mode(0o646)).unwrap();
+    assert_ne!(load(&known).code, 0);
+    fs::set_permissions(list.path(), fs::Permissions::from_mode(0o644)).unwrap();
+    load(&known).success();
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    fs::write(list.path(), text.replace(release.trim(), "5.19.0")).unwrap();
+    assert_ne!(load(&known).code, 0);
+}
+
+#[test]
+fn program_without_effect_does_not_evade_the_list() {
+    let list = List::new("trivial");
+    let daemon = list.sessions();
+    fs::write(list.path(), "").unwrap();
+    let drop = daemon.readable(&compile::object("drop")).display().to_string();
+    // It only returns a number, by which an interface drops all packets.
+    let script = format!(
+        "bpftool prog load {drop} /sys/fs/bpf/p type xdp; bpftool net attach xdpgeneric pinned /sys/fs/bpf/p dev lo"
+    );
+    assert_ne!(daemon.session_shell(ADA, &script).code, 0);
+    assert!(!bpfman_tests::command::run(&["ip", "link", "show", "lo"]).contains("xdp"));
+}
+
+#[test]
+fn list_that_cannot_be_written_fails_before_the_command() {
+    let list = List::new("unwritable");
+    let daemon = list.sessions();
+    let failed = record(&daemon, BOB, Path::new("/proc/version"), &["echo", "started"]);
+    assert_ne!(failed.code, 0);
+    assert!(failed.stdout.is_empty() && failed.stderr.contains("cannot record programs in"), "{failed:?}");
+}
