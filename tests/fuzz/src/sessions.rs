@@ -3,18 +3,20 @@
 use bpfmand_calls::{
     CallAttr, CallRequest, CodeReference, FieldKind, Head, MAX_BUFFER, layout, references, route_requests,
 };
+use bpfmand_kernel::linux::fuzzing::session_call;
 
 /// Reads input as one of them, by its first byte. Panics if a descriptor or pointer that is filled in is outside of the
 /// bytes, if a buffer is too long, or if receiver and daemon find different fields.
 pub fn run(bytes: &[u8]) {
     let Some((kind, rest)) = bytes.split_first() else { return };
-    match kind % 4 {
+    match kind % 5 {
         0 => attribute(rest),
         1 => code(rest),
         2 => message(rest),
-        _ => {
+        3 => {
             let _refused = Head::<CallRequest>::parse(rest, 0);
         }
+        _ => request(rest),
     }
 }
 
@@ -32,6 +34,24 @@ fn attribute(bytes: &[u8]) {
     }
     let again = CallAttr::copy(attr.bytes(), layout.known).and_then(|mut attr| layout.fields(&mut attr));
     assert_eq!(again, Ok(fields), "the daemon reads what the receiver read");
+}
+
+/// Reads a request with its buffers, as the daemon does, up to the call itself. Two bytes are the length of the head.
+fn request(bytes: &[u8]) {
+    let Some((length, rest)) = bytes.split_first_chunk::<2>() else { return };
+    let Some((head, mut rest)) = rest.split_at_checked(u16::from_le_bytes(*length).into()) else { return };
+    let Ok(Head { head: request, buffers: lengths }) = Head::<CallRequest>::parse(head, rest.len()) else {
+        return;
+    };
+    let mut buffers = Vec::new();
+    for length in lengths {
+        let (buffer, others) = rest.split_at(length);
+        buffers.push(buffer.to_vec());
+        rest = others;
+    }
+    if let (CallRequest::Bpf { command, fields, .. }, Some(attr)) = (request, buffers.first()) {
+        session_call(command, attr, &fields, &buffers);
+    }
 }
 
 fn code(code: &[u8]) {
@@ -69,5 +89,14 @@ pub fn seeds() -> Vec<Vec<u8>> {
     seeds.push(
         [&[3][..], br#"{"head":{"Bpf":{"command":5,"fields":["Room"],"netns":null}},"buffers":[]}"#].concat(),
     );
+    let head = br#"{"head":{"Bpf":{"command":5,"fields":[{"Buffer":1},"Absent",{"Buffer":2},"Absent","Absent","Absent","Room"],"netns":null}},"buffers":[120,16,3]}"#;
+    let mut attr = vec![0; 120];
+    (attr[0], attr[4], attr[28]) = (6, 2, 64);
+    let code = [instruction(0xb7, 0), instruction(0x95, 0)].concat();
+    seeds.push([&[4][..], &(head.len() as u16).to_le_bytes(), head, &attr, &code, b"GPL"].concat());
+    let head = br#"{"head":{"Bpf":{"command":0,"fields":[{"Descriptor":0}],"netns":null}},"buffers":[24]}"#;
+    let mut attr = vec![0; 24];
+    attr[0] = 12;
+    seeds.push([&[4][..], &(head.len() as u16).to_le_bytes(), head, &attr].concat());
     seeds
 }
