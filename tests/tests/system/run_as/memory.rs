@@ -118,3 +118,29 @@ fn maps_that_need_more_than_ebpf_are_made() {
     let made = daemon.session_shell(ADA, script).success();
     assert_eq!(made.lines().filter(|name| !name.ends_with(".debug")).count(), 9, "{made}");
 }
+
+#[test]
+fn programs_look_up_arrays_as_roots_do() {
+    let daemon = sessions();
+    let object = daemon.readable(&bpfman_tests::compile::object("clones")).display().to_string();
+    let dump = |folder: &str| {
+        format!(
+            "cd {folder} && bpftool prog load {object} p && bpftool prog dump xlated pinned p opcodes | grep -v '^  *18 '"
+        )
+    };
+    let pins = daemon.path("own").display().to_string();
+    fs::create_dir(&pins).unwrap();
+    bpfman_tests::command::run(&["mount", "-t", "bpf", "bpf", &pins]);
+    let as_root = Outcome::of(std::process::Command::new("sh").args(["-c", &dump(&pins)]));
+    bpfman_tests::command::run(&["umount", &pins]);
+    let brokered = daemon.session_shell(ADA, &dump("/sys/fs/bpf"));
+    let shape = |outcome: &Outcome| -> Vec<String> {
+        let lines = outcome.stdout.lines().filter(|line| line.contains(": ("));
+        // Names of functions are found by their addresses, which a session does not see.
+        lines
+            .map(|line| line.split("map[id:").next().unwrap().split(" call ").next().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(shape(&brokered), shape(&as_root), "{brokered:?} {as_root:?}");
+    assert!(shape(&as_root).len() > 10, "{as_root:?}");
+}

@@ -49,7 +49,7 @@ fn program_that_was_recorded_is_loaded_and_no_other() {
     let list = List::new("recorded");
     let daemon = list.sessions();
     let object = |name| daemon.readable(&compile::object(name)).display().to_string();
-    let (known, other) = (object("page_count"), object("chain"));
+    let (known, other) = (object("page_count"), object("clones"));
     let load = |object: &str| daemon.session(ADA, &["bpftool", "prog", "load", object, "/sys/fs/bpf/p"]);
     let refused = load(&known);
     assert_ne!(refused.code, 0);
@@ -66,7 +66,7 @@ fn program_that_was_recorded_is_loaded_and_no_other() {
     assert_eq!(text.lines().filter(|line| line.ends_with(" count")).count(), 1, "{text}");
     fs::write(list.path(), &text).unwrap();
     load(&known).success();
-    assert_ne!(load(&other).code, 0);
+    load(&other).fails(255, &["by its \"programs\""]);
     // A list that others write allows nothing, nor does one of another kernel.
     fs::set_permissions(list.path(), fs::Permissions::from_mode(0o646)).unwrap();
     assert_ne!(load(&known).code, 0);
