@@ -16,7 +16,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::{DumpableBehavior, Pid, WaitOptions, set_dumpable_behavior, waitpid};
 
-/// Rights that the kernel asks for when a map is created. Those of packets are for maps of sockets and interfaces; without those of
+/// Rights that the kernel asks for when a map is created. Those of packets are for sockmaps and maps of interfaces; without those of
 /// tracing, programs look up arrays by more instructions.
 const RIGHTS: [Capability; 3] = [Capability::CAP_BPF, Capability::CAP_PERFMON, Capability::CAP_NET_ADMIN];
 

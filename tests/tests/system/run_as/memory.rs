@@ -111,7 +111,7 @@ fn maps_above_the_cgroups_memory_are_refused() {
 #[test]
 fn maps_that_need_more_than_ebpf_are_made() {
     let daemon = sessions();
-    // Maps of sockets and interfaces need more than the right to use eBPF; a map of maps has a descriptor in its attribute.
+    // Sockmaps and maps of interfaces need more than the right to use eBPF; a map of maps has a descriptor in its attribute.
     let script = "cd /sys/fs/bpf; for t in hash array lru_hash sockmap sockhash cpumap devmap xskmap; do \
                   bpftool map create $t type $t key 4 value 4 entries 8 name $t || exit 1; done; \
                   bpftool map create outer type hash_of_maps key 4 value 4 entries 8 name outer inner_map pinned hash && ls";
