@@ -12,7 +12,7 @@ use bpfmand_calls::{Channel, OrderAnswer, StarterOrder};
 use bpfmand_notify::{fork, fork_into, reap_children_by_kernel};
 use rustix::net::sockopt::socket_peercred;
 
-use crate::{place, session};
+use crate::{place, session, tracing_view};
 
 /// Name of the starter's socket in its folder.
 const SOCKET: &str = "starter.sock";
@@ -21,6 +21,10 @@ const SOCKET: &str = "starter.sock";
 pub fn run(folder: &Path) -> anyhow::Result<Infallible> {
     if !rustix::process::geteuid().is_root() {
         bail!("only root can start commands of other users");
+    }
+    // Its thousands of files take a slow machine seconds, once after a boot: no session waits for that.
+    if let Err(error) = tracing_view::open() {
+        eprintln!("bpfman-session: no view of tracefs yet: {error}");
     }
     let listener = listen(folder)?;
     reap_children_by_kernel(true);
