@@ -285,6 +285,17 @@ pub struct NewLink<H> {
     pub targets: Vec<TargetIdentity>,
 }
 
+/// File that pins an object. The kernel gives no file another object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PinIdentity {
+    /// Device of its bpffs.
+    pub device: u64,
+    /// Inode, which the kernel may use again.
+    pub inode: u64,
+    /// Last change of the inode, in nanoseconds.
+    pub changed: i128,
+}
+
 /// Exclusive lock of a folder of pins, until dropped.
 #[derive(Debug)]
 pub struct FolderLock {

@@ -29,7 +29,8 @@ mod usdt_spec;
 mod watch;
 
 pub use attach::{
-    Extends, FilterPlace, FolderLock, FoundFile, LinkTarget, ListAnchor, NewLink, TcFilter, XdpMode,
+    Extends, FilterPlace, FolderLock, FoundFile, LinkTarget, ListAnchor, NewLink, PinIdentity, TcFilter,
+    XdpMode,
 };
 pub use error::{KernelError, RefusalReason};
 pub use features::Features;

@@ -15,6 +15,7 @@ mod hook_members;
 pub mod inner_maps;
 mod kept_open;
 pub mod kernel_types;
+mod known_pins;
 mod leftovers;
 pub mod locks;
 pub mod map_sizes;
@@ -58,6 +59,7 @@ use crate::engine::held_network::{HeldNetwork, HookChanges};
 use crate::engine::inner_maps::FoundInnerMaps;
 use crate::engine::kept_open::KeptOpen;
 use crate::engine::kernel_types::KernelTypes;
+use crate::engine::known_pins::KnownPins;
 use crate::engine::locks::{Guard, Locks, Subject};
 use crate::engine::members::MemberCache;
 use crate::engine::open_programs::OpenPrograms;
@@ -99,6 +101,7 @@ pub struct Engine<K: Kernel> {
     pub(crate) preorder_links: PreorderLinks,
     pub(crate) left_maps: OrphanedMaps,
     pub(crate) file_looks: FileChecks,
+    known_pins: KnownPins,
     changes: ChangeCount,
     pub(crate) settling: Mutex<()>,
     state: Mutex<State>,
@@ -131,6 +134,7 @@ impl<K: Kernel> Engine<K> {
             preorder_links: PreorderLinks::default(),
             left_maps: OrphanedMaps::default(),
             file_looks: FileChecks::default(),
+            known_pins: KnownPins::default(),
             changes: ChangeCount::default(),
             settling: Mutex::default(),
             state: Mutex::default(),

@@ -6,6 +6,7 @@ use std::path::Path;
 use bpfman_model::MapId;
 use bpfmand_kernel::{Kernel, KernelError};
 
+use crate::engine::known_pins::PinnedObject;
 use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
@@ -35,11 +36,11 @@ impl PinFinding {
 impl<K: Kernel> Engine<K> {
     pub(crate) fn find_map_at(&self, pin: &Path, map: MapId) -> Result<PinFinding, EngineError> {
         let id_of = |found: &K::Handle| Ok(unless_other(self.kernel.map_of(found))?.map(|facts| facts.id));
-        self.find_at(pin, |found| Ok(id_of(found)? == Some(map)))
+        self.find_at(pin, PinnedObject::Map(map), |found| Ok(id_of(found)? == Some(map)))
     }
 
     pub(crate) fn find_program_of(&self, record: &ProgramRecord) -> Result<PinFinding, EngineError> {
-        self.find_at(&record.pin(), |found| {
+        self.find_at(&record.pin(), PinnedObject::Program(record.id, record.tag), |found| {
             let facts = unless_other(self.kernel.program_of(found))?;
             Ok(facts.is_some_and(|facts| facts.id == record.id && facts.tag == record.tag))
         })
@@ -48,10 +49,19 @@ impl<K: Kernel> Engine<K> {
     fn find_at(
         &self,
         pin: &Path,
+        own: PinnedObject,
         is_own: impl Fn(&K::Handle) -> Result<bool, KernelError>,
     ) -> Result<PinFinding, EngineError> {
+        // The identity comes first: one that is replaced before the pin is opened is that of no pin any more.
+        let identity = self.kernel.pin_identity(pin)?;
+        if identity.is_some_and(|identity| self.known_pins.is_of(identity, own)) {
+            return Ok(PinFinding::Own);
+        }
         match self.kernel.open_pin(pin) {
-            Ok(Some(found)) if is_own(&found)? => Ok(PinFinding::Own),
+            Ok(Some(found)) if is_own(&found)? => {
+                identity.inspect(|identity| self.known_pins.add(*identity, own));
+                Ok(PinFinding::Own)
+            }
             Ok(Some(_)) => Ok(PinFinding::OtherObject),
             Ok(None) => Ok(PinFinding::Absent),
             Err(_) if self.kernel.is_folder(pin)? => Ok(PinFinding::Folder),

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use crate::{FolderLock, KernelError, KernelObjects};
+use crate::{FolderLock, KernelError, KernelObjects, PinIdentity};
 
 /// Pins and their folders. Paths are relative to the implementation's root, or absolute in a third-party bpffs.
 pub trait KernelPins: KernelObjects {
@@ -21,6 +21,10 @@ pub trait KernelPins: KernelObjects {
 
     /// Opens a pinned object; `None` if nothing is pinned there.
     fn open_pin(&self, path: &Path) -> Result<Option<Self::Handle>, KernelError>;
+
+    /// Returns the identity of a pin, which is that of one object for ever; `None` if there is none. One call, where
+    /// [`KernelPins::open_pin`] and a look at the object take eight.
+    fn pin_identity(&self, path: &Path) -> Result<Option<PinIdentity>, KernelError>;
 
     /// Removes a pin; a missing one is no error.
     fn unpin(&self, path: &Path) -> Result<(), KernelError>;

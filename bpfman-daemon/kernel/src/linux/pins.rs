@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::attr::{self, Command};
 use super::{mounts, sys};
-use crate::{FolderLock, KernelError};
+use crate::{FolderLock, KernelError, PinIdentity};
 
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 /// Without this option every user could write to a bpffs, as to /tmp.
@@ -180,6 +180,20 @@ impl Bpffs {
             Ok(fd) => Ok(Some(fd)),
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
             Err(source) => Err(self.fail("open pin", path, source)),
+        }
+    }
+
+    pub fn identity(&self, path: &Path) -> Result<Option<PinIdentity>, KernelError> {
+        const NANOSECONDS: i128 = 1_000_000_000;
+        match std::fs::symlink_metadata(self.path(path)) {
+            Ok(found) if found.is_file() => Ok(Some(PinIdentity {
+                device: found.dev(),
+                inode: found.ino(),
+                changed: i128::from(found.ctime()) * NANOSECONDS + i128::from(found.ctime_nsec()),
+            })),
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(self.fail("look at pin", path, source)),
         }
     }
 

@@ -2,7 +2,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use crate::linux::LinuxKernel;
-use crate::{FolderLock, KernelError, KernelPins};
+use crate::{FolderLock, KernelError, KernelPins, PinIdentity};
 
 impl KernelPins for LinuxKernel {
     fn make_folder(&self, path: &Path) -> Result<(), KernelError> {
@@ -27,6 +27,10 @@ impl KernelPins for LinuxKernel {
 
     fn open_pin(&self, path: &Path) -> Result<Option<OwnedFd>, KernelError> {
         self.pins.get(path)
+    }
+
+    fn pin_identity(&self, path: &Path) -> Result<Option<PinIdentity>, KernelError> {
+        self.pins.identity(path)
     }
 
     fn unpin(&self, path: &Path) -> Result<(), KernelError> {

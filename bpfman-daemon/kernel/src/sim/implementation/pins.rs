@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use crate::sim::{SimHandle, SimKernel, errno::ENOENT, refuse};
-use crate::{FolderLock, KernelError, KernelPins};
+use crate::{FolderLock, KernelError, KernelPins, PinIdentity};
 
 fn pin_error(action: &'static str, path: &Path) -> impl Fn(i32) -> KernelError {
     move |number| refuse(action, path.display().to_string(), number)
@@ -36,6 +36,13 @@ impl KernelPins for SimKernel {
         let mut state = self.enter("open_pin")?;
         let found = state.pins.get(path).map_err(pin_error("open pin", path))?;
         Ok(found.map(|key| self.handle(&mut state, key)))
+    }
+
+    fn pin_identity(&self, path: &Path) -> Result<Option<PinIdentity>, KernelError> {
+        let state = self.enter("pin_identity")?;
+        let Ok(Some(key)) = state.pins.get(path) else { return Ok(None) };
+        let device = state.objects.generation;
+        Ok(Some(PinIdentity { device, inode: key, changed: 0 }))
     }
 
     fn unpin(&self, path: &Path) -> Result<(), KernelError> {
