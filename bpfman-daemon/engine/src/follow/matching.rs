@@ -18,8 +18,8 @@ use crate::state::{Changes, MapGroup, Standing, with_application};
 use crate::{Engine, EngineError};
 
 const MAX_MATCHINGS: usize = 1024;
-/// The rest is reserved for root and cluster applications.
-const MAX_OF_OWNERS: usize = 768;
+/// Half is reserved for root and cluster applications.
+const MAX_OF_OWNERS: usize = MAX_MATCHINGS / 2;
 /// A user, a grant, or the applications of a namespace.
 const MAX_OF_OWNER: usize = 256;
 
