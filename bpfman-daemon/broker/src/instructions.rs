@@ -6,8 +6,8 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use bpfman_model::Peer;
 use bpfman_model::uapi::prog_type;
+use bpfman_model::{Peer, hexadecimal};
 use bpfmand_access::AccessPolicy;
 use bpfmand_calls::CallAttr;
 use sha2::{Digest as _, Sha256};
@@ -32,7 +32,7 @@ pub fn digest(attr: &CallAttr, code: &[u8]) -> String {
     let mut hash = Sha256::new();
     COUNTED.into_iter().for_each(|at| hash.update(attr.word(at).to_le_bytes()));
     hash.update(code);
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&hash.finalize())
 }
 
 /// Returns the line of a list for a load on this kernel.

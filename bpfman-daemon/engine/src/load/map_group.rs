@@ -11,6 +11,9 @@ use crate::state::MapGroup;
 use crate::state::records::{MapRecord, ProgramRecord};
 use crate::{Engine, EngineError, paths};
 
+/// Prefix of the pins of shared maps in the folder of a load.
+const PENDING_SHARED: &str = "shared_";
+
 impl<K: Kernel> Engine<K> {
     /// Returns the shared map of a name and the group whose pin it has. A map from before groups existed belongs to the
     /// group while one of the group's programs uses it.
@@ -76,22 +79,43 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<(), EngineError> {
         let pin = group.pin(name);
         let found = self.find_map_at(&pin, id)?;
-        if found == PinFinding::Own || found.is_other() && self.is_shared_at(&pin) {
+        if self.is_groups_pin(&pin, found) {
             return Ok(());
         }
         self.fill_emptied(id, map)?;
-        Ok(self.kernel.pin(map, &folder.join(format!("shared_{name}")))?)
+        Ok(self.kernel.pin(map, &folder.join(format!("{PENDING_SHARED}{name}")))?)
     }
 
-    /// Idempotent. A check of another program of the group can pin the map there at the same time.
-    pub(crate) fn place_shared_map(&self, pending: &Path, map: &MapRecord) -> Result<(), EngineError> {
+    fn is_groups_pin(&self, pin: &Path, found: PinFinding) -> bool {
+        found == PinFinding::Own || found.is_other() && self.is_shared_at(pin)
+    }
+
+    /// Idempotent.
+    pub(crate) fn place_shared_maps(
+        &self,
+        folder: &Path,
+        pending: &[String],
+        programs: &[Arc<ProgramRecord>],
+    ) -> Result<(), EngineError> {
+        for name in pending {
+            let Some(map) = name.strip_prefix(PENDING_SHARED) else { continue };
+            let recorded = programs.iter().flat_map(|program| &program.maps);
+            if let Some(record) = recorded.filter(|found| found.shared).find(|found| found.name == map) {
+                self.place_shared_map(&folder.join(name), record)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A check of another program of the group can pin the map there at the same time.
+    fn place_shared_map(&self, pending: &Path, map: &MapRecord) -> Result<(), EngineError> {
         let (Some(pin), Some(id)) = (map.shared_pin(), map.id) else { return Ok(()) };
         if !map.group.is_machine() {
             self.kernel.make_folder(Path::new(paths::GROUPS))?;
         }
         self.kernel.make_folder(&map.group.folder())?;
         let found = self.find_map_at(&pin, id)?;
-        if found == PinFinding::Own || found.is_other() && self.is_shared_at(&pin) {
+        if self.is_groups_pin(&pin, found) {
             return Ok(self.kernel.unpin(pending)?);
         }
         self.free_pin(&pin, found)?;
@@ -108,7 +132,7 @@ impl<K: Kernel> Engine<K> {
         group: &MapGroup,
     ) -> Result<MapGroup, EngineError> {
         for candidate in [group, &MapGroup::Machine] {
-            if self.pinned_map(&candidate.pin(name))? == Some(id) {
+            if self.find_map_at(&candidate.pin(name), id)? == PinFinding::Own {
                 return Ok(candidate.clone());
             }
         }

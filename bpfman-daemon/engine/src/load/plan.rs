@@ -379,13 +379,7 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<(), EngineError> {
         let folder = paths::pending(operation);
         let pending = self.kernel.list_folder(&folder)?;
-        for name in &pending {
-            let Some(map) = name.strip_prefix("shared_") else { continue };
-            let recorded = programs.iter().flat_map(|program| &program.maps);
-            if let Some(record) = recorded.filter(|found| found.shared).find(|found| found.name == map) {
-                self.place_shared_map(&folder.join(name), record)?;
-            }
-        }
+        self.place_shared_maps(&folder, &pending, programs)?;
         for program in programs {
             let (pin, maps) = (format!("prog_{}", program.id), format!("maps_{}", program.id));
             if pending.contains(&maps) {

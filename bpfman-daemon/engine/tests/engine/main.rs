@@ -97,6 +97,7 @@ mod senders;
 mod senders_races;
 mod sequences;
 mod shadows;
+mod shared_map_pins;
 mod sharing_chains;
 mod simulated;
 mod simulation;
