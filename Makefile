@@ -201,8 +201,9 @@ simulate: ## play schedules of failures, kills and reboots on the simulated kern
 	$(if $(SEED),SIMULATE_SEED=$(SEED),SIMULATE_SCHEDULES=$(or $(SCHEDULES),1000000) SIMULATE_FROM=$(or $(FROM),0)) \
 		cargo test --locked --release -p bpfmand-engine --test engine -- --nocapture simulation::
 
-kill-loop: build ## kill the daemon and its starts 2,000 times under clients and traffic, wiping the bpffs in every second round (root; ROUNDS=…, SEED=…, TC=clsact, UNNAMED=yes)
+kill-loop: build ## kill the daemon and its starts 2,000 times under clients and traffic, wiping the bpffs in every second round (root; ROUNDS=…, SEED=…, TC=clsact, UNNAMED=yes, COPIED=yes)
 	KILL_ROUNDS=$(or $(ROUNDS),2000) $(if $(SEED),KILL_SEED=$(SEED)) $(if $(TC),KILL_TC=$(TC)) $(if $(UNNAMED),KILL_UNNAMED=$(UNNAMED)) \
+		$(if $(COPIED),KILL_COPIED=$(COPIED)) \
 		cargo test --workspace --locked --test system -- --nocapture --test-threads 1 kill_loop::kills_at_any_time
 
 run-as-kills: build ## kill receivers and daemons under running sessions of `bpfman run-as` 500 times (root; ROUNDS=…)

@@ -5,7 +5,8 @@
 //! Makes a dozen rounds; `make kill-loop` makes 2,000. `KILL_ROUNDS` and `KILL_SEED` set others. With `KILL_TC=clsact`,
 //! TC chains are in filters, which have no kernel link, and some members are isolated, so that chains depend on their
 //! pins. With `KILL_UNNAMED=yes`, the guarded namespaces have names only while clients work: in each round a name is
-//! removed or given to another namespace, and a process named by an attachment exits.
+//! removed or given to another namespace, and a process named by an attachment exits. With `KILL_COPIED=yes`, another mount
+//! namespace has a copy of each bpffs that is wiped, so that links run on without their pins.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -52,7 +53,12 @@ fn kills_at_any_time_lose_nothing_leak_nothing_open_no_filter() {
 
 #[test]
 fn kills_lose_nothing_in_filters_of_unnamed_namespaces() {
-    kill_and_start(Mode { clsact: true, unnamed: true });
+    kill_and_start(Mode { clsact: true, unnamed: true, copied: false });
+}
+
+#[test]
+fn kills_lose_nothing_beside_copies_of_the_bpffs() {
+    kill_and_start(Mode { clsact: false, unnamed: true, copied: true });
 }
 
 fn kill_and_start(mode: Mode) {
@@ -60,7 +66,8 @@ fn kill_and_start(mode: Mode) {
     let seed = setting("KILL_SEED", u64::from(std::process::id()) | 1);
     println!("{rounds} rounds, KILL_SEED={seed}");
     let mut random = Random(seed);
-    let mut place = Place { xdp: Guarded::new(mode), tc: Guarded::new(mode), mode, has_tcx: has_tcx() };
+    let mut place =
+        Place { xdp: Guarded::new(mode), tc: Guarded::new(mode), mode, has_tcx: has_tcx(), copy: None };
     let launch = mode.launch();
     let mut daemon = Daemon::start_with(&launch);
     let wire = daemon.wire();

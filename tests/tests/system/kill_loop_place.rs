@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use bpfman_proto::v1::attach_info::Info;
 use bpfman_tests::command::run;
 use bpfman_tests::inside::Inside;
+use bpfman_tests::mount_namespace::MountNamespace;
 use bpfman_tests::network::INTERFACE;
 use bpfman_tests::random::Random;
 use bpfman_tests::requests::{tc, xdp};
@@ -15,12 +16,18 @@ use rustix::mount::{UnmountFlags, unmount};
 pub struct Mode {
     pub clsact: bool,
     pub unnamed: bool,
+    /// A mount namespace has a copy of the bpffs while it is unmounted, so that links outlive their pins.
+    pub copied: bool,
 }
 
 impl Mode {
     pub fn of_environment() -> Self {
         let is = |name, value: &str| std::env::var(name).is_ok_and(|text| text == value);
-        Self { clsact: is("KILL_TC", "clsact"), unnamed: is("KILL_UNNAMED", "yes") }
+        Self {
+            clsact: is("KILL_TC", "clsact"),
+            unnamed: is("KILL_UNNAMED", "yes"),
+            copied: is("KILL_COPIED", "yes"),
+        }
     }
 
     pub fn launch(self) -> Launch {
@@ -90,6 +97,7 @@ pub struct Place {
     pub tc: Guarded,
     pub mode: Mode,
     pub has_tcx: bool,
+    pub copy: Option<MountNamespace>,
 }
 
 impl Place {
@@ -101,7 +109,8 @@ impl Place {
         tc(&self.tc.path(random), INTERFACE, "ingress", priority, &[])
     }
 
-    pub fn wipe(&self, daemon: &Daemon) {
+    pub fn wipe(&mut self, daemon: &Daemon) {
+        self.copy = self.mode.copied.then(MountNamespace::new);
         unmount(daemon.fs(), UnmountFlags::DETACH).unwrap();
         if self.mode.clsact {
             self.tc.run(&["tc", "qdisc", "del", "dev", INTERFACE, "clsact"]);

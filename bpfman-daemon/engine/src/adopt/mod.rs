@@ -105,6 +105,7 @@ impl<K: Kernel> Engine<K> {
             metadata: request.metadata.clone(),
             owner: Some(request.owner.clone()),
             adopted: true,
+            kernel_link: matches!(found.key.kind, HookKind::Tcx(_)).then(|| self.link_of_boot(&found.facts)),
             ..LinkRecord::new(number, &program, &self.boot, point)?
         });
         self.take_over(&found, &program, &link)?;
@@ -205,7 +206,13 @@ impl<K: Kernel> Engine<K> {
             Some(old) => HookRecord { operation: link.operation, entry: Entry::Link, ..(*old).clone() },
             None => built.entered(found.interface.clone(), link.operation, Entry::Link),
         };
-        let hook = HookRecord { newcomer: Some(link.id), adopted_link: true, xdp, ..hook };
+        let hook = HookRecord {
+            newcomer: Some(link.id),
+            adopted_link: true,
+            xdp,
+            kernel_link: Some(self.link_of_boot(&found.facts)),
+            ..hook
+        };
         Ok((built.recorded(hook), built))
     }
 

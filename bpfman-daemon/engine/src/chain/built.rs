@@ -57,6 +57,7 @@ impl<K: Kernel> BuiltChain<'_, K> {
             unsent: self.unsent,
             withheld: self.withheld.clone(),
             xdp: None,
+            kernel_link: None,
         }
     }
 

@@ -15,6 +15,7 @@ impl<K: Kernel> Engine<K> {
     /// Makes changes durable, then applies them to memory. On an error memory is as it was.
     pub(crate) fn commit(&self, mut changes: Changes) -> Result<Committed, EngineError> {
         self.admit_changes()?;
+        self.note_kernel_links(&mut changes)?;
         let mut committed = Committed::default();
         let mut written = Written::default();
         let leftover = changes.leftover.take();

@@ -14,6 +14,7 @@ pub mod held_network;
 mod hook_members;
 pub mod inner_maps;
 mod kept_open;
+mod kernel_links;
 pub mod kernel_types;
 mod known_pins;
 mod leftovers;

@@ -42,13 +42,13 @@ impl<K: Kernel> Engine<K> {
         walk: &LinkWalk,
         report: &mut RecoveryReport,
     ) -> Result<(), EngineError> {
-        self.pin_link_again(link, walk)?;
+        let was_unpinned = self.pin_link_again(link, walk)?;
         if link.point.is_per_cpu() {
             if self.observe_alone(link)?.standing.is_running() {
                 return Ok(());
             }
         } else if let Some(handle) = self.kernel.open_pin(&paths::link(link.id))? {
-            report.reattached += usize::from(self.mend_link(link, &handle)?);
+            report.reattached += usize::from(self.mend_link(link, &handle, was_unpinned)?);
             return Ok(());
         }
         match self.reattach(link) {

@@ -195,9 +195,9 @@ impl<K: Kernel> Engine<K> {
         let link = &*self.guarded_link(new, link)?;
         let target = self.link_target(new, link)?;
         self.step("replace", "attach beside");
-        let targets = self
-            .attach_pinned("replace", handle, &target, &paths::replaced_link(new.operation, link.id), undo)
-            .map_err(|error| match error {
+        let pin = paths::replaced_link(new.operation, link.id);
+        let targets =
+            self.attach_pinned("replace", handle, &target, &pin, undo).map_err(|error| match error {
                 // Netfilter accepts one program per priority: the old version blocks the new one.
                 EngineError::Kernel(KernelError::HookHeld { hook, .. })
                     if matches!(link.point, AttachPoint::Netfilter { .. }) =>
@@ -206,8 +206,10 @@ impl<K: Kernel> Engine<K> {
                 }
                 error => error,
             })?;
-        let changed = targets != link.targets;
-        Ok(changed.then(|| Arc::new(LinkRecord { targets, ..link.clone() })))
+        let made = if link.has_kernel_link() { self.pinned_link(&pin)? } else { None };
+        let kernel_link = made.map(|facts| self.link_of_boot(&facts));
+        let changed = targets != link.targets || kernel_link != link.kernel_link;
+        Ok(changed.then(|| Arc::new(LinkRecord { targets, kernel_link, ..link.clone() })))
     }
 
     /// Links from before guards get their tasks here, which is harmless if the replacement fails.
@@ -240,7 +242,13 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// An interrupted replacement may have left another program there.
-    pub(crate) fn mend_link(&self, link: &LinkRecord, handle: &K::Handle) -> Result<bool, EngineError> {
+    /// `is_ours`: no pin of what it runs is left to tell.
+    pub(crate) fn mend_link(
+        &self,
+        link: &LinkRecord,
+        handle: &K::Handle,
+        is_ours: bool,
+    ) -> Result<bool, EngineError> {
         if !link.point.has_updatable_link() {
             return Ok(false);
         }
@@ -252,7 +260,7 @@ impl<K: Kernel> Engine<K> {
         if facts.program == program.id || !facts.is_live() || self.state().lost.contains(&program.uid) {
             return Ok(false);
         }
-        if !self.is_own(facts.program, (program.id, program.tag))? {
+        if !is_ours && !self.is_own(facts.program, (program.id, program.tag))? {
             return Err(self.taken_over(facts.program));
         }
         self.switch_program(handle, facts.program, &self.loaded_program(program.id)?)

@@ -8,6 +8,7 @@ use bpfmand_kernel::Kernel;
 
 use super::{HookPart, Loss, Observed, Standing};
 use crate::state::HookPresence;
+use crate::state::records::LinkOfBoot;
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
@@ -16,7 +17,7 @@ impl<K: Kernel> Engine<K> {
         pin: &Path,
         program: ProgramId,
         (key, netns): (&HookKey, Option<&Path>),
-        is_of_now: bool,
+        (is_of_now, recorded): (bool, Option<&LinkOfBoot>),
     ) -> Result<Observed<K::Handle>, EngineError> {
         if let Some(link) = self.kernel.open_pin(pin)? {
             let facts = self.kernel.link_of(&link)?;
@@ -29,6 +30,10 @@ impl<K: Kernel> Engine<K> {
                 HookPresence::Gone | HookPresence::Unreachable => Standing::Gone,
             };
             return Ok(Observed { standing, program: None, link: Some((link, facts)) });
+        }
+        if let Some((link, facts)) = self.recorded_link(recorded)? {
+            let (program, link) = (Some(facts.program), Some((link, facts)));
+            return Ok(Observed { standing: Standing::Unpinned, program, link });
         }
         let found = self.at_hook_key(netns, key, None)?;
         let candidates = match &found {
@@ -67,14 +72,16 @@ impl<K: Kernel> Engine<K> {
         Ok(self.kernel.link_ids()?.into_iter().filter(|id| !others.contains(id)).collect())
     }
 
-    /// Without its pin, the state of a link that is at no interface is unknown.
+    /// Without its pin and its id, the state of a link that is at no interface is unknown.
     pub(super) fn observe_pin(
         &self,
         pin: &Path,
         program: ProgramId,
+        recorded: Option<&LinkOfBoot>,
     ) -> Result<Observed<K::Handle>, EngineError> {
         let Some(link) = self.kernel.open_pin(pin)? else {
-            return Ok(Observed::nothing(Standing::Unpinned));
+            let link = self.recorded_link(recorded)?;
+            return Ok(Observed { link, ..Observed::nothing(Standing::Unpinned) });
         };
         let facts = self.kernel.link_of(&link)?;
         if facts.gone {

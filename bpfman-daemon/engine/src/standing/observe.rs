@@ -60,7 +60,12 @@ impl<K: Kernel> Engine<K> {
             _ if hook.key.netns.id().is_none() => self.observe_away(&paths::hook_link(&hook.key)),
             Entry::Link => {
                 let (pin, is_of_now) = (paths::hook_link(&hook.key), self.is_of_now(hook));
-                self.observe_link(&pin, hook.program, (&hook.key, netns), is_of_now)
+                self.observe_link(
+                    &pin,
+                    hook.program,
+                    (&hook.key, netns),
+                    (is_of_now, hook.kernel_link.as_ref()),
+                )
             }
             Entry::Filter { priority, handle } => self.observe_filter(hook, priority, handle),
             Entry::Dispatcher => self.observe_dispatcher(hook),
@@ -76,24 +81,26 @@ impl<K: Kernel> Engine<K> {
         if let Some(why) = self.state().lost.why(&link.program) {
             return Ok(Observed::nothing(Standing::NotLoaded { why }));
         }
+        let is_of_now = link.boot == self.boot;
+        let recorded = link.kernel_link.as_ref();
         let observed = match (link.hook, link.point.hook()) {
             (Some(key), Some((interface, HookKind::Tcx(_)))) => {
                 let place = (&key, interface.netns.as_deref());
-                return self.observe_link(&pin, program.id, place, link.boot == self.boot);
+                return self.observe_link(&pin, program.id, place, (is_of_now, recorded));
             }
             (None, Some(_)) => return self.observe_away(&pin),
             _ if matches!(link.point, AttachPoint::StructOps { .. }) => {
-                self.observe_functions(&pin, &program, &link.point)?
+                self.observe_functions(&pin, &program, &link.point, recorded)?
             }
             _ if link.point.is_per_cpu() => self.observe_per_cpu(&pin, program.id)?,
             _ => {
-                let observed = self.with_target(link, self.observe_pin(&pin, program.id)?);
+                let observed = self.with_target(link, self.observe_pin(&pin, program.id, recorded)?);
                 self.with_device(link, &program, observed)?
             }
         };
         let standing = match observed.standing {
             // No pin outlives its boot.
-            Standing::Unpinned if link.boot != self.boot => Standing::Unattached { why: None },
+            Standing::Unpinned if !is_of_now => Standing::Unattached { why: None },
             Standing::Lost { how: Loss::ForcedOff, .. } => self.without_place(&program, link),
             // A cgroup takes its links along, also those that other processes hold.
             Standing::Unpinned => self.gone_group(&program, link).unwrap_or(Standing::Unpinned),

@@ -38,7 +38,7 @@ impl<K: Kernel> Engine<K> {
         if link.boot != self.boot || !self.pinned_links(link)?.is_empty() {
             return Ok(false);
         }
-        if link.hook.is_some() {
+        if link.hook.is_some() || link.kernel_link.is_some() {
             return match self.observe_alone(link)? {
                 Observed { standing: Standing::Unpinned, link: Some((handle, _)), .. } => {
                     self.pin_unless_pending(&handle, &pin)

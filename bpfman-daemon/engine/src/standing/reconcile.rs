@@ -51,7 +51,7 @@ impl<K: Kernel> Engine<K> {
         let found = self.reconcile(observed, &paths::hook_link(key), || {
             self.step("check", "enter again");
             match torn {
-                true => self.put_recorded_chain(&hook, &links).map(drop),
+                true => self.put_recorded_chain(&hook, &links, false).map(drop),
                 false => self.reenter_hook(&hook, &links),
             }
         })?;
@@ -161,10 +161,13 @@ impl<K: Kernel> Engine<K> {
         outdated: bool,
     ) -> Result<HookCheck, EngineError> {
         let observed = self.observe(hook)?;
+        let mut was_unpinned = false;
         let is_recorded = match (&observed.standing, &observed.link) {
             // A third party that removed this pin may also have removed those of the chain.
             (Standing::Unpinned, Some((link, _))) => {
-                self.pin_unless_pending(link, &paths::hook_link(&hook.key))?
+                was_unpinned = self.pin_unless_pending(link, &paths::hook_link(&hook.key))?;
+                was_unpinned
+                    && observed.program == Some(hook.program)
                     && hook.chain.as_ref().map_or(Ok(true), |chain| self.is_whole(chain))?
             }
             // The hook cannot be observed and needs its chain.
@@ -190,7 +193,7 @@ impl<K: Kernel> Engine<K> {
         if let Some(program) = self.newer_chain(hook)? {
             return Err(EngineError::OlderRecords { hook: hook.key.kind.at(&hook.interface), program });
         }
-        Ok(match self.put_recorded_chain(hook, links)? {
+        Ok(match self.put_recorded_chain(hook, links, was_unpinned)? {
             true => HookCheck::Mended(observed.standing),
             false => HookCheck::Lost(observed.standing),
         })
@@ -201,11 +204,13 @@ impl<K: Kernel> Engine<K> {
         Ok(self.kernel.program(hook.program)?.is_some_and(|facts| facts.tag == hook.tag))
     }
 
-    /// Returns false if nothing of ours is there. The caller holds the hook's lock.
+    /// Returns false if nothing of ours is there. `is_ours`: the hook's own link is there, and no pin is left to tell
+    /// what it runs. The caller holds the hook's lock.
     pub(crate) fn put_recorded_chain(
         &self,
         hook: &Arc<HookRecord>,
         links: &[Arc<LinkRecord>],
+        is_ours: bool,
     ) -> Result<bool, EngineError> {
         let running = match hook.entry {
             Entry::Link => self.program_at(hook)?,
@@ -215,7 +220,7 @@ impl<K: Kernel> Engine<K> {
             }
         };
         let Some(running) = running else { return Ok(false) };
-        if hook.entry != Entry::Dispatcher && !self.is_own(running, (hook.program, hook.tag))? {
+        if hook.entry == Entry::Link && !is_ours && !self.is_own(running, (hook.program, hook.tag))? {
             return Err(self.taken_over(running));
         }
         let built =
@@ -242,8 +247,11 @@ impl<K: Kernel> Engine<K> {
         Ok(running == recorded
             || facts.tag == tag
             || facts.name.starts_with(BRIDGE_NAME)
-            || self.is_pinned_entry(running)?
-            || self.is_pinned_version(running)?)
+            || self.has_pin_of(running)?)
+    }
+
+    fn has_pin_of(&self, id: ProgramId) -> Result<bool, EngineError> {
+        Ok(self.is_pinned_entry(id)? || self.is_pinned_version(id)?)
     }
 
     fn is_pinned_version(&self, id: ProgramId) -> Result<bool, EngineError> {
@@ -266,7 +274,9 @@ impl<K: Kernel> Engine<K> {
     fn own_filter(&self, hook: &HookRecord) -> Result<Option<ProgramId>, EngineError> {
         let Some(id) = self.program_at(hook)? else { return Ok(None) };
         let is_recorded = id == hook.program && self.has_tag(hook)?;
-        Ok((is_recorded || self.is_pinned_entry(id)?).then_some(id))
+        // Without the bpffs no pin is left to tell what the filter runs: its place is the recorded one.
+        let is_ours = is_recorded || self.is_pinned_entry(id)? || !self.has_pin_of(hook.program)?;
+        Ok(is_ours.then_some(id))
     }
 
     /// Attaches a recorded chain where nothing is left of it. The caller holds the hook's lock.

@@ -6,7 +6,7 @@ use bpfman_model::{AttachPoint, MapId};
 use bpfmand_kernel::Kernel;
 
 use super::{Loss, Observed, Standing};
-use crate::state::records::ProgramRecord;
+use crate::state::records::{LinkOfBoot, ProgramRecord};
 use crate::{Engine, EngineError};
 
 pub fn functions_at(program: &ProgramRecord, point: &AttachPoint) -> Option<MapId> {
@@ -20,9 +20,11 @@ impl<K: Kernel> Engine<K> {
         pin: &Path,
         program: &ProgramRecord,
         point: &AttachPoint,
+        recorded: Option<&LinkOfBoot>,
     ) -> Result<Observed<K::Handle>, EngineError> {
         let Some(link) = self.kernel.open_pin(pin)? else {
-            return Ok(Observed { standing: Standing::Unpinned, program: None, link: None });
+            let link = self.recorded_link(recorded)?;
+            return Ok(Observed { link, ..Observed::nothing(Standing::Unpinned) });
         };
         let facts = self.kernel.link_of(&link)?;
         let standing = match facts.map {

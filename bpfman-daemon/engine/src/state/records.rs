@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use bpfman_model::{
-    AttachPoint, Deadline, HookKey, HookKind, Interface, InterfaceMatch, LinkId, MatchingId, NetnsId,
-    OperationId, OrderIntent, Owner, ProbeReader, ProceedOn, ProgramId, ProgramUid, Sharing, TargetIdentity,
+    AttachPoint, Deadline, HookKey, HookKind, Interface, InterfaceMatch, KernelLinkId, LinkId, MatchingId,
+    NetnsId, OperationId, OrderIntent, Owner, ProbeReader, ProceedOn, ProgramId, ProgramUid, Sharing,
+    TargetIdentity,
 };
 use bpfmand_store::Table;
 use serde::{Deserialize, Serialize};
@@ -82,6 +83,9 @@ pub struct LinkRecord {
     /// Time at which the link is detached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends: Option<Deadline>,
+    /// Kernel link, if it has one: it may outlive its pin. `None` in records of earlier versions, and with one per CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_link: Option<LinkOfBoot>,
     /// Proceed-on set of a shadow, on disk only: see [`LinkRecord::on_disk`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counts_on: Option<ProceedOn>,
@@ -115,6 +119,13 @@ impl LinkRecord {
             TargetIdentity::Group { id } => Some(*id),
             _ => None,
         })
+    }
+
+    /// Returns whether one kernel link is its own: members of a chain share that of their hook.
+    #[must_use]
+    pub fn has_kernel_link(&self) -> bool {
+        let in_chain = matches!(self.point.hook(), Some((_, HookKind::Xdp | HookKind::Tc(_))));
+        !in_chain && !self.point.is_per_cpu()
     }
 
     /// Returns the network namespace that it is attached in, or waits in; `None` outside of networks.
@@ -168,6 +179,7 @@ impl LinkRecord {
             reader: ProbeReader::Unknown,
             guard: None,
             ends: None,
+            kernel_link: None,
             counts_on: None,
         })
     }
@@ -261,6 +273,13 @@ impl Strategy {
     }
 }
 
+/// Kernel link: ids start over with each boot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkOfBoot {
+    pub boot: String,
+    pub id: KernelLinkId,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExtensionRecord {
     pub link: LinkId,
@@ -312,6 +331,9 @@ pub struct HookRecord {
     /// `None` in records of earlier versions until the first check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub xdp: Option<XdpPlacement>,
+    /// Kernel link that enters it, as for links.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_link: Option<LinkOfBoot>,
 }
 
 pub const fn is_zero(number: &u32) -> bool {

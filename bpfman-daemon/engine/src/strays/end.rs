@@ -42,7 +42,7 @@ impl<K: Kernel> Engine<K> {
                     (state.hooks.get(key).cloned(), state.chain(key))
                 };
                 let hook = hook.ok_or_else(|| EngineError::NoStray { pin: pin.display().to_string() })?;
-                self.put_recorded_chain(&hook, &links)?;
+                self.put_recorded_chain(&hook, &links, false)?;
                 self.state().drifted.remove(key);
             }
         }

@@ -18,6 +18,7 @@ mod callers_networks;
 mod cases;
 mod chains;
 mod chains_under_faults;
+mod copied_pins;
 mod corpus;
 mod counting;
 mod crashes;

@@ -1,4 +1,5 @@
-//! Scenario: an application of a tenth of the nodes changes, and only these nodes write, once each.
+//! Scenario: an application of a tenth of the nodes changes, and only these nodes write: the result, and before it that a
+//! load is slow.
 
 use anyhow::Result;
 use serde_json::json;
@@ -26,7 +27,8 @@ pub async fn run(stage: &mut Stage) -> Result<()> {
     stage.report.check(written == 0, || format!("{written} writes of nodes that a change does not touch"));
     for number in (0..stage.nodes()).filter(|number| in_tenth(*number)) {
         let writes = after.1[number] - before.1[number];
-        stage.report.check(writes == 1, || format!("node {number} wrote {writes} times about one change"));
+        let once_or_twice = (1..=2).contains(&writes);
+        stage.report.check(once_or_twice, || format!("node {number} wrote {writes} times about one change"));
     }
     let mut figures = (after.0 - &before.0).figures(tenth);
     figures["nodes"] = json!(tenth);

@@ -34,8 +34,8 @@ pub async fn run(stage: &mut Stage) -> Result<()> {
     let back = stage.fleet.totals_of(in_tenth).await? - &before;
     let each = (cut.all() + back.all()) as f64 / tenth as f64;
     stage.report.check(each <= MAX_REQUESTS, || format!("{each} requests of each agent that was cut off"));
-    // Writes without a response are repeated.
-    let most = tenth as u64 + cut.writes + back.unanswered();
+    // Each node may report a slow load before the result. Writes without a response are repeated.
+    let most = 2 * tenth as u64 + cut.writes + back.unanswered();
     stage
         .report
         .check(back.writes <= most, || format!("{} writes of {tenth} nodes after a split", back.writes));
