@@ -57,5 +57,5 @@ pub use guard::test::{
     TaskOffsets, guard_entry, guard_table, guarded, set_guard_entry,
 };
 pub use planning::planner::plan;
-pub use specialise::{ReadOnlyMap, is_soon_removed, specialised};
+pub use specialise::{Departures, PacketTargets, ReadOnlyMap, is_soon_removed, specialised};
 pub use text::licence::{Licence, is_gpl_compatible};

@@ -164,6 +164,16 @@ impl Returns {
         (wall, link)
     }
 
+    /// Asserts that a tenant's XDP program is refused for this link of the machine, and that nothing has changed.
+    fn refuse_xdp(&self, program: &Program, wall: u32) {
+        let before = self.bench.daemon.state();
+        let far = self.bench.network.far.path().display().to_string();
+        let line = format!("attach {} xdp -i {INTERFACE} -p 50 -n {far}", program.id);
+        let says = [&*format!("the machine has link {wall} on egress"), &*format!("bpfman get link {wall}")];
+        self.bench.daemon.bpfman(&line).fails(6, &says);
+        assert_eq!(self.bench.daemon.state(), before);
+    }
+
     pub fn returned(&self) -> u64 {
         let before = self.back.hits();
         let _ = self.traffic.send(2);
@@ -191,9 +201,10 @@ fn xdp_of_a_tenant_sends_nothing_past_the_machine() {
             let (_, wall) = returns.guard(&wire, kind, INTERFACE);
             assert_eq!(returns.returned(), 0, "{case}, the machine's later");
             detach(&wire, sends);
-            let sends = returns.bench.attach(&wire, XDP, &program);
+            returns.refuse_xdp(&program, wall);
             assert_eq!(returns.returned(), 0, "{case}, the machine's first");
             detach(&wire, wall);
+            let sends = returns.bench.attach(&wire, XDP, &program);
             assert_eq!(returns.returned(), 2, "{case}, the machine's gone");
             // Neither the target of a redirect nor the lower interface of a stacked device is known in advance.
             let (_, other) = returns.guard(&wire, kind, "lo");
@@ -266,6 +277,75 @@ fn xdp_of_the_machine_sends_as_before() {
     let own = Program::member(&wire, XDP.member, XDP.program_type, 8, 3);
     returns.bench.attach(&wire, XDP, &own);
     assert_eq!(returns.returned(), 2);
+}
+
+/// Verdicts that are constants are known before the program runs, as are targets of redirects.
+#[test]
+fn xdp_of_a_tenant_that_sends_nothing_is_attached() {
+    let returns = Returns::new("");
+    let wire = returns.bench.daemon.wire();
+    let (wall, link) = returns.guard(&wire, TC, INTERFACE);
+    for verdict in [XDP.accept, XDP.drop] {
+        let harmless = of_tenant(&wire, XDP, verdict);
+        let attached = returns.bench.attach(&wire, XDP, &harmless);
+        assert_eq!(returns.traffic.send(2), if verdict == XDP.accept { 2 } else { 0 });
+        assert_eq!(harmless.hits(), 2);
+        detach(&wire, attached);
+    }
+    assert_eq!(wall.hits(), 0, "nothing was sent back");
+    // A function's verdict counts as any.
+    returns.refuse_xdp(&tenant(&wire, "ranks", "xdp_answer", Type::Xdp, &[]), link);
+    // XDP_TX leaves by the interface of the hook. The chain drops it as long as the machine has a program anywhere.
+    detach(&wire, link);
+    let (_, link) = returns.guard(&wire, TC, "lo");
+    let sends = returns.bench.attach(&wire, XDP, &of_tenant(&wire, XDP, 3));
+    assert_eq!(returns.returned(), 0);
+    detach(&wire, sends);
+    returns.refuse_xdp(&tenant(&wire, "ranks", "xdp_redirect", Type::Xdp, &[]), link);
+}
+
+/// Tenants' redirects and copies go nowhere where the machine has a program on egress.
+#[test]
+fn tc_of_a_tenant_sends_to_no_interface_of_the_machine() {
+    let mut kinds = vec![Type::Tc];
+    if has_tcx() {
+        kinds.push(Type::Tcx);
+    }
+    for kind in kinds {
+        let returns = Returns::new("");
+        let (wire, far) = (returns.bench.daemon.wire(), returns.bench.network.far.path());
+        let shown = returns.bench.network.far.ip(&["-o", "link", "show", "dev", INTERFACE]);
+        let interface: i32 = shown.split(':').next().unwrap().trim().parse().unwrap();
+        let place = || match kind {
+            Type::Tc => tc(&far, INTERFACE, "ingress", 50, &[]),
+            _ => tcx(&far, INTERFACE, "ingress", 50),
+        };
+        let names = match kind {
+            Type::Tc => [("ranks", "tc_redirect"), ("ranks", "tc_clone_away")],
+            _ => [("ranks", "tcx_redirect"), ("ranks", "tcx_clone_away")],
+        };
+        for (object, name) in names {
+            // The target of 0 is the packet's own interface for the redirect: it is not known in advance.
+            let [to_loopback, to_interface] =
+                [1, interface].map(|target| tenant(&wire, object, name, kind, &[("target", target)]));
+            let (wall, link) = returns.guard(&wire, TC, INTERFACE);
+            let refused = wire.attach(attach(to_interface.id, place())).unwrap_err();
+            assert!(
+                refused.message().contains(&format!("the machine has link {link} on egress")),
+                "{refused}"
+            );
+            let sends = wire.attach(attach(to_loopback.id, place())).unwrap().link_id;
+            assert_eq!((returns.returned(), wall.hits()), (0, 0), "{name}");
+            detach(&wire, sends);
+            detach(&wire, link);
+            let sends = wire.attach(attach(to_interface.id, place())).unwrap().link_id;
+            assert_eq!(returns.returned(), 2, "{name}");
+            let (wall, link) = returns.guard(&wire, TC, INTERFACE);
+            assert_eq!((returns.returned(), wall.hits()), (0, 2), "{name}, the machine's later");
+            detach(&wire, sends);
+            detach(&wire, link);
+        }
+    }
 }
 
 #[test]

@@ -110,6 +110,7 @@ impl<K: Kernel> Engine<K> {
         };
         self.ensure_chain_capacity(key, interface, &before, &link)?;
         self.ensure_within_machine(key, interface, &link)?;
+        self.ensure_sends_to_no_guarded(key, interface, &link)?;
         if known.is_none() {
             self.ensure_no_stray(key, interface)?;
         }

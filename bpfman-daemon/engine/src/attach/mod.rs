@@ -1,6 +1,7 @@
 //! Attach: adds an attachment of a program.
 
 mod conflict;
+mod departures;
 mod detach;
 mod extension;
 mod hook;
@@ -174,6 +175,7 @@ impl<K: Kernel> Engine<K> {
         if let (Some(key), Some((interface, _))) = (link.hook, link.point.hook()) {
             self.ensure_tcx_capacity(&key, interface, &link)?;
             self.ensure_within_machine(&key, interface, &link)?;
+            self.ensure_sends_to_no_guarded(&key, interface, &link)?;
             self.check_tcx(&key, interface, &link)?;
         }
         self.check_group(program, &link)?;

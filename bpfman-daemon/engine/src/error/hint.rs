@@ -76,6 +76,12 @@ impl EngineError {
             Self::NoFrags { .. } => {
                 "build these programs with SEC(\"xdp.frags\"), lower the MTU, or attach in generic mode"
             }
+            Self::SendsToGuarded { link, .. } => {
+                return Some(format!(
+                    "`bpfman get link {link}` shows the machine's link; let the program return constants only (XDP_PASS, XDP_DROP), \
+                     and redirect to constant targets without such a link"
+                ));
+            }
             Self::HookOnHold { hook, .. } => {
                 return Some(format!(
                     "`bpfman debug release {hook}` releases it, for the caller who froze it and for root"

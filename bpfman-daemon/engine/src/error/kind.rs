@@ -27,6 +27,7 @@ impl EngineError {
             | Self::TcxBeforeFilter { .. }
             | Self::NotNarrowed { .. }
             | Self::FilterBehindTcx { .. }
+            | Self::SendsToGuarded { .. }
             | Self::Invalid(_)
             | Self::MapReadOnly { .. }
             | Self::MapOwner { .. }

@@ -352,6 +352,23 @@ pub enum EngineError {
         /// The hook.
         hook: String,
     },
+    /// A tenant's program that can send packets out of an interface on whose egress the machine has a program.
+    #[error(
+        "program \"{program}\" of a tenant cannot be attached at {hook}: it may {way} out of {interface}, where the machine has \
+         link {link} on egress; verdicts and targets that are no constants count as any"
+    )]
+    SendsToGuarded {
+        /// The program.
+        program: String,
+        /// The hook.
+        hook: String,
+        /// Way in which the program can send packets.
+        way: &'static str,
+        /// Name of the interface.
+        interface: String,
+        /// Link of the machine.
+        link: LinkId,
+    },
     /// A tenant's member at egress would run after the machine's tcx programs, because a filter runs the chain.
     #[error(
         "a tc program of a tenant cannot be attached at {hook}: the tc chain is entered by a clsact filter there, and would \

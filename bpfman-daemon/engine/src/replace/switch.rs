@@ -93,6 +93,9 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<Switched, EngineError> {
         let mut switched = Switched::default();
         change.pairs.iter().try_for_each(ensure_turns)?;
+        for Pair { old, new, links } in change.pairs {
+            links.iter().try_for_each(|link| self.ensure_version_sends_no_more(old, new, link))?;
+        }
         // Build all chains first: the verifier may refuse one, and then no hook has changed.
         let mut changed = Vec::new();
         let mut ending = Leaving::new();

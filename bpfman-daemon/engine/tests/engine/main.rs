@@ -23,6 +23,7 @@ mod corpus;
 mod counting;
 mod crashes;
 mod damaged;
+mod departures;
 mod dispatcher_ranks;
 mod dispatchers;
 mod documented;

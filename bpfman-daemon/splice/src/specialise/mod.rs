@@ -8,6 +8,7 @@
 
 mod arguments;
 mod constants;
+mod departures;
 mod fold;
 mod liveness;
 mod reachable;
@@ -15,6 +16,8 @@ mod reachable;
 use std::cell::Cell;
 
 use bpfman_model::{BoundText, MapId};
+
+pub use departures::{Departures, PacketTargets};
 
 use crate::chain::member::{check_shape, span};
 use crate::specialise::fold::{FunctionFold, MAX_STEPS, NOTHING};
