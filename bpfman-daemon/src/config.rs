@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use bpfman_model::CpuShare;
+use bpfman_model::{CpuShare, KeptShare};
 use bpfmand_cage::{CageMode, DEFAULT_MEMORY, WritableFolders};
 use bpfmand_engine::{
     CountersMode, DEFAULT_MAP_BYTES, DEFAULT_OWNERS_MAP_BYTES, OwnerBudget, TrapLimit, XdpModes,
@@ -65,6 +65,8 @@ pub struct Config {
     pub map_bytes_of_owner: u64,
     /// Maximum kernel memory of the maps of all these owners together, in bytes; `None` for no limit.
     pub map_bytes_of_owners: Option<u64>,
+    /// Places that are kept for root and the cluster.
+    pub kept: KeptShare,
     pub cpu_window: Duration,
     /// Limit of the breakpoints of a tenant's probes; `None` for no limit.
     pub traps: Option<TrapLimit>,
@@ -164,6 +166,7 @@ impl Config {
             map_bytes: file.maps.mib_per_load.map_or(DEFAULT_MAP_BYTES, bytes_of_mib),
             map_bytes_of_owner: file.maps.mib_per_owner.map_or(DEFAULT_OWNERS_MAP_BYTES, bytes_of_mib),
             map_bytes_of_owners: file.maps.mib_of_owners.map(bytes_of_mib),
+            kept: kept_share(file.limits.kept_share.as_deref())?,
             cpu_window: cpu_window(file.limits.cpu_window_seconds)?,
             traps: trap_limit(file.limits.probe_share.as_deref(), file.limits.probe_trap_ns)?,
             store: match file.store.engine.as_deref() {
@@ -267,6 +270,11 @@ fn trap_limit(share: Option<&str>, nanoseconds: Option<u64>) -> anyhow::Result<O
             .map_err(|error| anyhow::anyhow!("configuration: limits.probe_share: {error}, or \"off\""))?,
     };
     Ok(Some(TrapLimit { share, nanoseconds }))
+}
+
+fn kept_share(text: Option<&str>) -> anyhow::Result<KeptShare> {
+    let Some(text) = text else { return Ok(KeptShare::default()) };
+    text.parse().map_err(|error| anyhow::anyhow!("configuration: limits.kept_share: {error}"))
 }
 
 fn check_period(seconds: Option<f64>) -> anyhow::Result<Option<Duration>> {

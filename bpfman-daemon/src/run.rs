@@ -146,6 +146,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     options.map_bytes = config.map_bytes;
     options.map_bytes_of_owner = Some(config.map_bytes_of_owner);
     options.map_bytes_of_owners = config.map_bytes_of_owners;
+    options.kept = config.kept;
     // The keys of the standard library's hashers are random.
     options.timed_packet = RandomState::new().hash_one(0_u8) as u16 % 1024;
     let observer: Arc<dyn StepObserver>;

@@ -22,6 +22,7 @@ mod ids;
 mod insn;
 mod interface_match;
 mod interface_name;
+mod kept_share;
 mod map_memory;
 mod map_spec;
 mod netfilter;
@@ -75,6 +76,7 @@ pub use ids::{
 pub use insn::{Insn, op};
 pub use interface_match::{BadMatch, InterfaceMatch};
 pub use interface_name::BadInterfaceName;
+pub use kept_share::{BadKeptShare, KeptShare};
 pub use map_spec::{MapRole, MapSpec};
 pub use netfilter::{BadNetfilterPlace, NetfilterFamily, NetfilterHook, NetfilterPlace};
 pub use netns_pattern::NetnsPattern;

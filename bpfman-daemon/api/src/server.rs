@@ -287,7 +287,9 @@ impl<K: Kernel> Api<K> {
         };
         let journal = Arc::clone(&self.journal);
         let access = Arc::clone(&self.access);
-        Connections { routes: self.routes(), handovers, system, journal, access }.serve(listener, stop).await;
+        let kept = self.engine.kept_share();
+        let connections = Connections { routes: self.routes(), handovers, system, journal, access, kept };
+        connections.serve(listener, stop).await;
     }
 
     fn routes(&self) -> Routes {

@@ -118,6 +118,7 @@ pub(super) struct LimitsTable {
     pub(super) cpu_window_seconds: Option<f64>,
     pub(super) probe_share: Option<String>,
     pub(super) probe_trap_ns: Option<u64>,
+    pub(super) kept_share: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

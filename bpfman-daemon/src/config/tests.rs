@@ -68,6 +68,20 @@ fn a_mistake_in_the_file_is_named() {
 }
 
 #[test]
+fn share_that_is_kept_for_root_is_a_percentage() {
+    let merged = |text: &str| {
+        Config::merge(&arguments(&[]), toml::from_str(text).unwrap()).map(|config| config.kept.of_others(100))
+    };
+    assert_eq!(merged("").unwrap(), 50);
+    assert_eq!(merged("[limits]\nkept_share = \"25%\"\n").unwrap(), 75);
+    for wrong in ["91%", "half", "0.5", "-5%"] {
+        let error = merged(&format!("[limits]\nkept_share = \"{wrong}\"\n")).unwrap_err().to_string();
+        assert!(error.contains("limits.kept_share") && error.contains(wrong), "{error}");
+        assert!(error.contains("from \"0%\" to \"90%\""), "{error}");
+    }
+}
+
+#[test]
 fn the_sockets_group_is_a_name_or_a_number_and_the_flag_wins() {
     let merged = |words: &[&str], text: &str| {
         Config::merge(&arguments(words), toml::from_str(text).unwrap()).map(|config| config.socket_group)

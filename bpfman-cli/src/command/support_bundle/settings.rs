@@ -21,6 +21,7 @@ pub static BPFMAN: AllowedSettings = AllowedSettings(&[
     "maps.mib_per_load",
     "maps.mib_per_owner",
     "limits.cpu_window_seconds",
+    "limits.kept_share",
     "limits.probe_share",
     "limits.probe_trap_ns",
     "watch.check_seconds",

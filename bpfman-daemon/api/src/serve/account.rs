@@ -1,12 +1,10 @@
 //! Accounts of callers: which places on the socket they have.
 
-use bpfman_model::Peer;
+use bpfman_model::{KeptShare, Peer};
 use bpfmand_access::{AccessPolicy, Grant};
 
 use super::WantedIdentity;
-use super::limits::{
-    CONNECTIONS, CONNECTIONS_BESIDES_ROOT, CONNECTIONS_OF_OTHERS, CONNECTIONS_WITHOUT_GRANT,
-};
+use super::limits::{CONNECTIONS, CONNECTIONS_BESIDES_ROOT, CONNECTIONS_WITHOUT_GRANT};
 
 const ROOT: u32 = 0;
 
@@ -26,10 +24,11 @@ impl Tier {
     }
 
     /// Returns the maximum number of connections of this tier and those below it together.
-    pub const fn most(self) -> usize {
+    pub fn most(self, kept: KeptShare) -> usize {
+        let of_others = kept.of_others(CONNECTIONS).min(CONNECTIONS_BESIDES_ROOT);
         match self {
-            Self::Other => CONNECTIONS_WITHOUT_GRANT,
-            Self::Granted => CONNECTIONS_OF_OTHERS,
+            Self::Other => CONNECTIONS_WITHOUT_GRANT.min(of_others),
+            Self::Granted => of_others,
             Self::Agent => CONNECTIONS_BESIDES_ROOT,
             Self::Root => CONNECTIONS,
         }
@@ -80,4 +79,19 @@ pub fn needed_for_grants(policy: &AccessPolicy, uid: u32) -> Option<WantedIdenti
         }
     };
     policy.grants.iter().filter_map(of_grant).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kept_share_changes_the_connections_of_users() {
+        for (share, most) in [("90%", [51, 51]), ("50%", [128, 256]), ("0%", [128, 448])] {
+            let kept = share.parse().unwrap();
+            assert_eq!([Tier::Other, Tier::Granted].map(|tier| tier.most(kept)), most, "{share}");
+            let above = [Tier::Agent, Tier::Root].map(|tier| tier.most(kept));
+            assert_eq!(above, [CONNECTIONS_BESIDES_ROOT, CONNECTIONS], "{share}");
+        }
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bpfman_model::KeptShare;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::account::{Account, AccountKey, Tier};
@@ -15,6 +16,8 @@ use super::limits::{
 
 #[derive(Debug)]
 pub struct Callers {
+    /// Connections that are kept for root and those that act for applications.
+    kept: KeptShare,
     users: Mutex<Users>,
     /// Memory for the larger requests of all users but root, and of root, in bytes.
     requests: [Arc<Semaphore>; 2],
@@ -78,16 +81,20 @@ pub struct NoPlace {
 
 impl Default for Callers {
     fn default() -> Self {
-        let room = || Arc::new(Semaphore::new(REQUESTS / 2));
-        let identifying = Arc::new(Semaphore::new(IDENTIFYING));
-        Self { users: Mutex::default(), requests: [room(), room()], identifying }
+        Self::new(KeptShare::default())
     }
 }
 
 impl Callers {
+    pub fn new(kept: KeptShare) -> Self {
+        let room = || Arc::new(Semaphore::new(REQUESTS / 2));
+        let identifying = Arc::new(Semaphore::new(IDENTIFYING));
+        Self { kept, users: Mutex::default(), requests: [room(), room()], identifying }
+    }
+
     pub fn place(self: &Arc<Self>, account: Account) -> Result<ConnectionPlace, NoPlace> {
         let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-        let share = users.enter(&account)?;
+        let share = users.enter(&account, self.kept)?;
         Ok(ConnectionPlace { callers: Arc::clone(self), account, share })
     }
 
@@ -129,14 +136,14 @@ impl Drop for CandidatePlace {
 }
 
 impl Users {
-    fn enter(&mut self, Account { key, tier }: &Account) -> Result<Arc<Share>, NoPlace> {
+    fn enter(&mut self, Account { key, tier }: &Account, kept: KeptShare) -> Result<Arc<Share>, NoPlace> {
         let own = self.all.get(key).map_or(0, |user| user.connections);
         if *tier != Tier::Root && own >= CONNECTIONS_OF_A_USER {
             return Err(NoPlace { open: own, own: true });
         }
         for limited in Tier::ALL.into_iter().filter(|limited| limited >= tier) {
             let open = self.open[..=limited as usize].iter().sum();
-            if open >= limited.most() {
+            if open >= limited.most(kept) {
                 return Err(NoPlace { open, own: false });
             }
         }
@@ -180,11 +187,12 @@ impl ConnectionPlace {
         }
         let mut users = self.callers.users.lock().unwrap_or_else(PoisonError::into_inner);
         users.leave(&self.account);
-        match users.enter(&account) {
+        let kept = self.callers.kept;
+        match users.enter(&account, kept) {
             Ok(share) => (self.account, self.share) = (account, share),
             // The place that was just left is free. The share may be another's object by now, which this keeps.
             Err(_) => {
-                if let Ok(share) = users.enter(&self.account) {
+                if let Ok(share) = users.enter(&self.account, kept) {
                     self.share = share;
                 }
             }
@@ -255,9 +263,7 @@ mod tests {
     use super::*;
     use crate::serve::WantedIdentity;
     use crate::serve::account::needed_for_grants;
-    use crate::serve::limits::{
-        CONNECTIONS, CONNECTIONS_BESIDES_ROOT, CONNECTIONS_OF_OTHERS, CONNECTIONS_WITHOUT_GRANT,
-    };
+    use crate::serve::limits::{CONNECTIONS, CONNECTIONS_BESIDES_ROOT, CONNECTIONS_WITHOUT_GRANT};
 
     const ROOT: u32 = 0;
 
@@ -275,7 +281,7 @@ mod tests {
         let mut places = Vec::new();
         for (tier, most) in [
             (Tier::Other, CONNECTIONS_WITHOUT_GRANT),
-            (Tier::Granted, CONNECTIONS_OF_OTHERS),
+            (Tier::Granted, CONNECTIONS / 2),
             (Tier::Agent, CONNECTIONS_BESIDES_ROOT),
         ] {
             let first = 1000 * (1 + tier as u32);
@@ -289,7 +295,6 @@ mod tests {
             assert_eq!(full, Some(NoPlace { open: most, own: false }), "{tier:?}");
             assert_eq!(places.len(), most);
         }
-        const { assert!(CONNECTIONS_OF_OTHERS <= CONNECTIONS / 2, "half is for root and agents") };
         let roots = CONNECTIONS - CONNECTIONS_BESIDES_ROOT;
         places.extend((0..roots).map(|_| callers.place(of(ROOT, Tier::Root)).unwrap()));
         let full = callers.place(of(ROOT, Tier::Root)).unwrap_err();

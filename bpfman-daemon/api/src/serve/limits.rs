@@ -7,8 +7,6 @@ pub use bpfman_proto::MAX_REQUEST;
 
 /// Maximum number of connections of all users without a grant. Each of the following limits includes those before it.
 pub const CONNECTIONS_WITHOUT_GRANT: usize = 128;
-/// Maximum number of connections of all users except root and those that act for applications: half of all.
-pub const CONNECTIONS_OF_OTHERS: usize = 256;
 /// Maximum number of connections of all users except root; root has all that are left.
 pub const CONNECTIONS_BESIDES_ROOT: usize = 448;
 /// Maximum number of connections of one user other than root, including those of its subordinate users.

@@ -18,7 +18,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bpfman_model::Peer;
+use bpfman_model::{KeptShare, Peer};
 use bpfman_proto::handover::PREFACE;
 use bpfmand_journal::Journal;
 use http_body_util::Full;
@@ -81,12 +81,14 @@ pub(crate) struct Connections {
     pub system: SocketSystem,
     pub journal: Arc<Journal>,
     pub access: Arc<dyn AccessSource>,
+    /// Connections that are kept for root and those that act for applications.
+    pub kept: KeptShare,
 }
 
 impl Connections {
     /// Serves until `stop` is ready, then ends each connection when its requests have ended.
     pub async fn serve(self, listener: UnixListener, stop: impl Future<Output = ()>) {
-        let callers = Arc::<Callers>::default();
+        let callers = Arc::new(Callers::new(self.kept));
         let (end, ended) = watch::channel(());
         let mut connections = JoinSet::new();
         let mut stop = pin!(stop);

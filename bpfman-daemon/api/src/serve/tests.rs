@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use bpfman_model::{PodObstacle, PodRelation};
+use bpfman_model::{KeptShare, PodObstacle, PodRelation};
 use bpfmand_access::{AccessPolicy, AccessVerb, Grant, GrantCallers};
 
 use super::callers::NoPlace;
@@ -138,8 +138,14 @@ async fn callers_are_accepted_while_others_are_identified() {
         start: Arc::new(|_, _| Box::pin(async { Err(tonic::Status::unimplemented("none")) })),
     };
     let access: Arc<dyn AccessSource> = Arc::new(Arc::<AccessPolicy>::default());
-    let connections =
-        Connections { routes: Routes::default(), handovers, system, journal: Arc::default(), access };
+    let connections = Connections {
+        routes: Routes::default(),
+        handovers,
+        system,
+        journal: Arc::default(),
+        access,
+        kept: KeptShare::default(),
+    };
     let listener = UnixListener::bind(&path).unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let served = tokio::spawn(connections.serve(listener, async { drop(stopped.await) }));

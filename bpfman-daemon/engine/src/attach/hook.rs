@@ -15,11 +15,8 @@ use crate::state::hook_names::filter_name;
 use crate::state::records::{Entry, HookRecord, LinkRecord};
 use crate::{Engine, EngineError, paths};
 
-/// Maximum number of members of a chain that neither root nor cluster applications own.
-const MAX_MEMBERS_OF_OTHERS: usize = 24;
-
-/// Maximum number of such links at one tcx hook, where the kernel accepts 63.
-const MAX_TCX_LINKS_OF_OTHERS: usize = 48;
+/// Number of links at one tcx hook that the kernel accepts.
+const MAX_TCX_LINKS: usize = 63;
 
 pub(crate) type Entered = (Entry, Option<XdpPlacement>);
 
@@ -61,7 +58,7 @@ impl<K: Kernel> Engine<K> {
         if members.len() >= MAX_CHAIN_MEMBERS {
             return Err(EngineError::ChainFull { hook: key.kind.at(interface), limit: MAX_CHAIN_MEMBERS });
         }
-        self.ensure_kept_places(key, interface, members, newcomer, MAX_MEMBERS_OF_OTHERS)
+        self.ensure_kept_places(key, interface, members, newcomer, MAX_CHAIN_MEMBERS)
     }
 
     pub(crate) fn ensure_tcx_capacity(
@@ -71,7 +68,7 @@ impl<K: Kernel> Engine<K> {
         newcomer: &LinkRecord,
     ) -> Result<(), EngineError> {
         let links = self.state().chain(key);
-        self.ensure_kept_places(key, interface, &links, newcomer, MAX_TCX_LINKS_OF_OTHERS)
+        self.ensure_kept_places(key, interface, &links, newcomer, MAX_TCX_LINKS)
     }
 
     fn ensure_kept_places(
@@ -80,8 +77,9 @@ impl<K: Kernel> Engine<K> {
         interface: &Interface,
         links: &[Arc<LinkRecord>],
         newcomer: &LinkRecord,
-        limit: usize,
+        places: usize,
     ) -> Result<(), EngineError> {
+        let limit = self.options.kept.of_others(places);
         let state = self.state();
         let is_others = |link: &LinkRecord| {
             state.member(link.program).is_some_and(|program| !link.owner(program).is_root_or_cluster())

@@ -46,7 +46,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use bpfman_model::{HookKey, LinkId, OperationId, ProgramId, ProgramUid};
+use bpfman_model::{HookKey, KeptShare, LinkId, OperationId, ProgramId, ProgramUid};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::BtfFeatures;
 use bpfmand_store::Blobs;
@@ -222,6 +222,12 @@ impl<K: Kernel> Engine<K> {
         };
         let held = self.lock_hooks(links.iter().filter_map(|link| link.hook.as_ref()));
         (links, held)
+    }
+
+    /// Returns the share of places that is kept for root and the cluster.
+    #[must_use]
+    pub fn kept_share(&self) -> KeptShare {
+        self.options.kept
     }
 
     /// Returns whether the program is managed.

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bpfman_model::KeptShare;
 use bpfmand_kernel::XdpMode;
 use bpfmand_store::Store;
 
@@ -39,6 +40,8 @@ pub struct EngineOptions {
     pub map_bytes_of_owner: Option<u64>,
     /// Maximum kernel memory of the maps of all these owners together, in bytes; `None`: no limit.
     pub map_bytes_of_owners: Option<u64>,
+    /// Places that are kept for root and the cluster.
+    pub kept: KeptShare,
     /// Folder of libxdp's pins.
     pub libxdp_pins: PathBuf,
     /// Approximate maximum size of one record of leftovers, in bytes; larger lists are split.
@@ -72,6 +75,7 @@ impl EngineOptions {
             map_bytes: DEFAULT_MAP_BYTES,
             map_bytes_of_owner: Some(DEFAULT_OWNERS_MAP_BYTES),
             map_bytes_of_owners: None,
+            kept: KeptShare::default(),
             libxdp_pins: PathBuf::from(crate::engine::LIBXDP_PINS),
             leftover_bytes: LEFTOVER_BYTES,
             observation_wait: OBSERVATION_WAIT,

@@ -18,8 +18,6 @@ use crate::state::{Changes, MapGroup, Standing, with_application};
 use crate::{Engine, EngineError};
 
 const MAX_MATCHINGS: usize = 1024;
-/// Half is reserved for root and cluster applications.
-const MAX_OF_OWNERS: usize = MAX_MATCHINGS / 2;
 /// A user, a grant, or the applications of a namespace.
 const MAX_OF_OWNER: usize = 256;
 
@@ -119,7 +117,11 @@ impl<K: Kernel> Engine<K> {
             of_owners += usize::from(!group.is_unlimited());
         }
         within(format!("programs of {own}"), of_owner, MAX_OF_OWNER)?;
-        within("all owners but root and cluster applications".to_owned(), of_owners, MAX_OF_OWNERS)
+        within(
+            "all owners but root and cluster applications".to_owned(),
+            of_owners,
+            self.options.kept.of_others(MAX_MATCHINGS),
+        )
     }
 
     /// Returns all attachments to matching interfaces, by id.

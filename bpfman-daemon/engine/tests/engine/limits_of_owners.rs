@@ -200,6 +200,35 @@ fn attachments_of_owners_leave_room_for_the_machine() {
     assert_eq!(until_refused(&Owner::Root).0, 511);
 }
 
+#[test]
+fn kept_share_changes_what_owners_may_have() {
+    let bench = bench();
+    for (share, places, selectors) in [("90%", 3, 102), ("0%", 32, 256)] {
+        let options = EngineOptions { kept: share.parse().unwrap(), ..bench.options() };
+        let engine = Engine::open(Arc::clone(&bench.kernel), options).unwrap();
+        engine.recover().unwrap();
+        let program = engine.loads(&bench.request("programs", &["alpha"]))[0];
+        let attach = |names: Option<&str>| {
+            let attach = AttachRequest {
+                program,
+                point: bench.xdp(10),
+                order: Default::default(),
+                sharing: Default::default(),
+                metadata: Default::default(),
+                ttl: None,
+                owner: Owner::User(4712),
+                group: None,
+            };
+            let Some(names) = names else { return engine.attach(&attach).map(drop) };
+            let interfaces = InterfaceMatch::parse([names], [], [], [bench.netns.as_path()]).unwrap();
+            engine.attach_matching(&MatchRequest { attach, interfaces }).map(drop)
+        };
+        let made = |names| (0..2000).take_while(|_| attach(names).is_ok()).count();
+        assert_eq!((made(None), made(Some("none*"))), (places, selectors), "{share}");
+        engine.unload(program).unwrap();
+    }
+}
+
 #[derive(Default)]
 struct Reserved(Mutex<OwnedCounts>);
 

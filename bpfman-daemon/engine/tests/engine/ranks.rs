@@ -202,23 +202,23 @@ fn others_leave_places_to_root_and_cluster_applications() {
                 group: None,
             })
         };
-        for _ in 0..24 {
+        for _ in 0..16 {
             attached("bravo", other, bench.xdp(10)).unwrap();
         }
         let full = attached("bravo", other, bench.xdp(10)).unwrap_err();
-        assert!(matches!(full, EngineError::KeptPlaces { limit: 24, .. }), "{full}");
+        assert!(matches!(full, EngineError::KeptPlaces { limit: 16, .. }), "{full}");
         assert_eq!(full.kind(), Reason::Conflict);
-        for _ in 0..8 {
+        for _ in 0..16 {
             attached("alpha", kept_for, bench.xdp(10)).unwrap();
         }
         let names = engine.names(&bench.left(), XDP);
-        assert_eq!(names.iter().filter(|name| *name == "alpha").count(), 8, "{names:?}");
-        for _ in 0..48 {
+        assert_eq!(names.iter().filter(|name| *name == "alpha").count(), 16, "{names:?}");
+        for _ in 0..31 {
             attached("yankee", other, bench.tcx(10)).unwrap();
         }
         let full = attached("yankee", other, bench.tcx(10)).unwrap_err();
-        assert!(matches!(full, EngineError::KeptPlaces { limit: 48, .. }), "{full}");
-        for _ in 0..15 {
+        assert!(matches!(full, EngineError::KeptPlaces { limit: 31, .. }), "{full}");
+        for _ in 0..32 {
             attached("xray", kept_for, bench.tcx(10)).unwrap();
         }
     }

@@ -8,7 +8,7 @@ use bpfman_proto::ext::v1::bpfman_node_client::BpfmanNodeClient;
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_tests::network::INTERFACE;
 use bpfman_tests::requests::{attach, xdp};
-use bpfman_tests::{Daemon, Launch, Network, compile};
+use bpfman_tests::{Daemon, Launch, Network, compile, wait};
 
 use super::others::{BOB, EVE, SUBORDINATE, with_subordinate_users};
 use super::{calls_as, connected};
@@ -64,6 +64,34 @@ fn selectors_of_one_user_leave_root_none() {
     let links = daemon.bpfman("list links -o json").json()["links"].take();
     let attached = links.as_array().unwrap().iter().filter(|link| link["program_id"] == wall.id).count();
     assert_eq!(attached, 1, "{links}");
+}
+
+#[test]
+fn share_that_is_kept_for_root_is_a_setting() {
+    let policy = format!(
+        "[files]\nusers = [0, {EVE}]\n[[grants]]\nname = \"eve\"\nusers = [{EVE}]\nallow = [\"all\"]\n"
+    );
+    let config = "[limits]\nkept_share = \"90%\"\n".to_owned();
+    let (daemon, network) =
+        (Daemon::start_with(&Launch { config, policy, ..Launch::default() }), Network::new());
+    daemon.open_to_users();
+    let own = u32::try_from(load_as(&daemon, EVE)).unwrap();
+    let far = network.far.path();
+    let attached = calls_as(EVE, &daemon.socket(), |wire| {
+        let at = || attach(own, xdp(&far, INTERFACE, 50, &[]));
+        (0..40).take_while(|_| wire.attach(at()).is_ok()).count()
+    });
+    assert_eq!(attached, 3, "of 32");
+    let socket = daemon.socket();
+    let held = as_user(EVE, || (0..64).filter_map(|_| UnixStream::connect(&socket).ok()).collect::<Vec<_>>());
+    assert_ne!(daemon.bpfman_as(BOB, "list programs").code, 0, "51 of 512 connections are left to users");
+    daemon.bpfman("list programs").success();
+    drop(held);
+    wait::until("a place for another user", || daemon.bpfman_as(BOB, "list programs").code == 0);
+    let daemon = Daemon::prepare();
+    let config = "[limits]\nkept_share = \"half\"\n".to_owned();
+    let (status, log) = daemon.refuses(&Launch { config, ..Launch::default() });
+    assert!(!status.success() && log.contains("limits.kept_share: \"half\" is no share"), "{log}");
 }
 
 #[test]
