@@ -18,7 +18,7 @@ use crate::bpf_call::BpfCall;
 use crate::broad_effect::{BroadEffect, broad_effects};
 use crate::decide::{self, NamedThings, RawObject};
 use crate::ids::exists;
-use crate::instructions;
+use crate::instructions::LoadedText;
 use crate::lasting::LastingAttachment;
 use crate::serve::{Given, SessionCalls, SessionRefusal};
 use crate::session::{BrokeredSession, RawProgram};
@@ -49,7 +49,11 @@ impl SessionCalls {
             // Whatever is attached there would go.
             return Err(Errno::PERM.into());
         }
-        let stands_in = self.permit_call(&call, program)?;
+        let text = match number {
+            command::PROG_LOAD => Some(LoadedText::of(&call.attr, call.code()?)),
+            _ => None,
+        };
+        let stands_in = self.permit_call(&call, program, text.as_ref())?;
         let lasting = matches!(number, command::PROG_ATTACH | command::PROG_DETACH)
             .then(|| LastingAttachment::of(&call))
             .flatten();
@@ -75,12 +79,7 @@ impl SessionCalls {
         let _place = if is_trivial { None } else { self.reserve(layout, bytes)? };
         let loads = (number == command::PROG_LOAD)
             .then(|| RawProgram { program_type: call.attr.word(0), attach_type: call.attr.word(68) });
-        let loaded = (number == command::PROG_LOAD && self.session.records())
-            .then(|| {
-                call.code()
-                    .map(|code| instructions::line(&call.attr, &instructions::digest(&call.attr, code)))
-            })
-            .transpose()?;
+        let loaded = text.filter(|_| self.session.records()).map(|text| text.line());
         let CallResult { result, attr, mut outputs } = self.make_call(call)?;
         if matches!(number, command::PROG_LOAD | command::BTF_LOAD) {
             outputs.iter_mut().flatten().for_each(cut_log);
@@ -131,14 +130,16 @@ impl SessionCalls {
     }
 
     /// Asks for each object that the call names. Returns whether the caller may only learn that the kernel takes its program.
-    fn permit_call(&self, call: &BpfCall<'_>, program: Option<RawProgram>) -> Result<bool, SessionRefusal> {
+    fn permit_call(
+        &self,
+        call: &BpfCall<'_>,
+        program: Option<RawProgram>,
+        text: Option<&LoadedText<'_>>,
+    ) -> Result<bool, SessionRefusal> {
         let (number, attr) = (call.layout.command, &call.attr);
-        let mut objects = Vec::new();
-        if number == command::PROG_LOAD {
-            objects.push(RawObject::Instructions(instructions::digest(attr, call.code()?)));
+        if let Some(text) = text {
             if call.is_trivial() {
-                objects.push(RawObject::Type(attr.word(0)));
-                return match self.permit(&objects) {
+                return match self.permit_load(&[RawObject::Type(attr.word(0))], Some(text)) {
                     Ok(()) => Ok(false),
                     Err(_) => self.permit(&[]).map(|()| true),
                 };
@@ -147,7 +148,7 @@ impl SessionCalls {
             if attr.word(0) == prog_type::SYSCALL {
                 return Err(Errno::PERM.into());
             }
-            broad_effects(call.code()?).into_iter().try_for_each(|one| self.permit_broad(one))?;
+            broad_effects(text.code()).into_iter().try_for_each(|one| self.permit_broad(one))?;
         }
         let (texts, interface) = (call.texts()?, call.interface()?);
         check_attachment(number, attr, program)?;
@@ -157,11 +158,11 @@ impl SessionCalls {
             call.descriptor(0)
         };
         let named = NamedThings { attr, texts, program, interface, target };
-        objects.extend(decide::objects_of(number, &named));
+        let mut objects = decide::objects_of(number, &named);
         if number == command::PROG_ATTACH && !self.leaves_others(attr, target) {
             objects.push(RawObject::AnyPlace);
         }
-        self.permit(&objects).map(|()| false)
+        self.permit_load(&objects, text).map(|()| false)
     }
 
     fn permit_broad(&self, effect: BroadEffect) -> Result<(), SessionRefusal> {

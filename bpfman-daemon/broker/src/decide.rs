@@ -11,7 +11,7 @@ use bpfmand_calls::{CallAttr, ObjectKind, command, is_of_interface};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, openat2};
 
 use crate::admission::AdmittedCommand;
-use crate::instructions::lists_with;
+use crate::instructions::LoadedText;
 use crate::session::{BrokeredSession, RawProgram, SessionFacts};
 
 /// Object of a call, which a grant has to cover.
@@ -29,8 +29,6 @@ pub enum RawObject {
     AnyPlace,
     /// A place before or after others.
     Position,
-    /// Instructions, by their SHA-256.
-    Instructions(String),
 }
 
 /// Returns the grants that decide about a session.
@@ -44,18 +42,20 @@ pub fn policy_of<'a>(facts: &SessionFacts, policy: &'a AccessPolicy) -> Cow<'a, 
     }
 }
 
-/// Decides whether one grant of the session covers all objects.
-pub fn decide(session: &BrokeredSession, policy: &AccessPolicy, objects: &[RawObject]) -> Result<(), Denial> {
+/// Decides whether one grant of the session covers all objects, and the program that the call loads, if it loads one.
+pub fn decide(
+    session: &BrokeredSession,
+    policy: &AccessPolicy,
+    objects: &[RawObject],
+    loads: Option<&LoadedText<'_>>,
+) -> Result<(), Denial> {
     let policy = policy_of(&session.facts, policy);
     let all = Glob::parse("*").ok();
     let digest = session.command().and_then(AdmittedCommand::digest);
     let asks_for_digest = policy.grants.iter().any(|grant| grant.executables.is_some());
-    let instructions = objects.iter().find_map(|object| match object {
-        RawObject::Instructions(digest) => Some(digest),
-        _ => None,
-    });
-    let listed =
-        instructions.map(|digest| lists_with(&policy, &session.facts.peer, digest)).unwrap_or_default();
+    // Each grant without a list allows any instructions.
+    let loads = loads.filter(|_| policy.grants.iter().any(|grant| grant.programs.is_some()));
+    let listed = loads.map(|text| text.lists_with(&policy, &session.facts.peer)).unwrap_or_default();
     let mut first = None;
     // A kernel's type stands for several of ours: any of them may be granted.
     for chosen in choices(objects) {
@@ -74,11 +74,9 @@ pub fn decide(session: &BrokeredSession, policy: &AccessPolicy, objects: &[RawOb
                 RawObject::AnyTarget(kind) => all.as_ref().map(|names| AccessObject::Targets { kind, names }),
                 RawObject::AnyPlace => Some(AccessObject::AnyHook),
                 RawObject::Position => Some(AccessObject::Position),
-                RawObject::Instructions(digest) => {
-                    Some(AccessObject::Instructions { digest, listed: &listed })
-                }
             })
             .chain(executable)
+            .chain(loads.map(|text| AccessObject::Instructions { digest: text.digest(), listed: &listed }))
             .collect();
         match policy.decide(&session.facts.peer, AccessVerb::Raw, &objects) {
             Ok(_) => return Ok(()),

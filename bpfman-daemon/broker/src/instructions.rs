@@ -1,5 +1,6 @@
 //! Digests of programs as sessions load them, and the lists of recorded ones that grants name.
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -27,26 +28,46 @@ static KERNEL: LazyLock<String> = LazyLock::new(|| {
     release.trim().to_owned()
 });
 
-/// Returns the SHA-256 of what a load asks the kernel to verify, as hexadecimal digits. An index stands for each map.
-pub fn digest(attr: &CallAttr, code: &[u8]) -> String {
-    let mut hash = Sha256::new();
-    COUNTED.into_iter().for_each(|at| hash.update(attr.word(at).to_le_bytes()));
-    hash.update(code);
-    hexadecimal(&hash.finalize())
+/// What a load asks the kernel to verify. Its digest is computed at its first use: most loads need none.
+pub struct LoadedText<'a> {
+    attr: &'a CallAttr,
+    code: &'a [u8],
+    digest: OnceCell<String>,
 }
 
-/// Returns the line of a list for a load on this kernel.
-pub fn line(attr: &CallAttr, digest: &str) -> String {
-    let name = &attr.bytes()[NAME];
-    let name = name.iter().take_while(|byte| **byte != 0).map(|byte| char::from(*byte));
-    let name: String = name.filter(|one| one.is_ascii_alphanumeric() || "_.".contains(*one)).collect();
-    format!("{} sha256:{digest} {} {name}", *KERNEL, prog_type::name(attr.word(0)))
-}
+impl<'a> LoadedText<'a> {
+    pub const fn of(attr: &'a CallAttr, code: &'a [u8]) -> Self {
+        Self { attr, code, digest: OnceCell::new() }
+    }
 
-/// Returns the lists of a caller's grants that have a digest for this kernel.
-pub fn lists_with(policy: &AccessPolicy, peer: &Peer, digest: &str) -> Vec<PathBuf> {
-    let lists = policy.grants_of(peer).filter_map(|grant| grant.programs.as_ref());
-    lists.filter(|list| has(list, &KERNEL, digest)).cloned().collect()
+    pub const fn code(&self) -> &'a [u8] {
+        self.code
+    }
+
+    /// Returns the SHA-256 as hexadecimal digits. An index stands for each map.
+    pub fn digest(&self) -> &str {
+        self.digest.get_or_init(|| {
+            let mut hash = Sha256::new();
+            COUNTED.into_iter().for_each(|at| hash.update(self.attr.word(at).to_le_bytes()));
+            hash.update(self.code);
+            hexadecimal(&hash.finalize())
+        })
+    }
+
+    /// Returns the line of a list for the load on this kernel.
+    pub fn line(&self) -> String {
+        let name = &self.attr.bytes()[NAME];
+        let name = name.iter().take_while(|byte| **byte != 0).map(|byte| char::from(*byte));
+        let name: String = name.filter(|one| one.is_ascii_alphanumeric() || "_.".contains(*one)).collect();
+        let program_type = prog_type::name(self.attr.word(0));
+        format!("{} sha256:{} {program_type} {name}", *KERNEL, self.digest())
+    }
+
+    /// Returns the lists of a caller's grants that have the load for this kernel.
+    pub fn lists_with(&self, policy: &AccessPolicy, peer: &Peer) -> Vec<PathBuf> {
+        let lists = policy.grants_of(peer).filter_map(|grant| grant.programs.as_ref());
+        lists.filter(|list| has(list, &KERNEL, self.digest())).cloned().collect()
+    }
 }
 
 fn has(list: &Path, kernel: &str, digest: &str) -> bool {
@@ -83,6 +104,8 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
+    use bpfmand_access::{AccessVerb, Grant, GrantCallers};
+
     use super::*;
 
     #[test]
@@ -91,15 +114,28 @@ mod tests {
         let of = |at: usize| {
             let mut attr = attr.clone();
             attr.set_word(at, 1);
-            digest(&attr, &[7; 8])
+            LoadedText::of(&attr, &[7; 8]).digest().to_owned()
         };
-        let plain = digest(&attr, &[7; 8]);
-        assert!(COUNTED.into_iter().all(|at| of(at) != plain) && digest(&attr, &[8; 8]) != plain);
+        let plain = LoadedText::of(&attr, &[7; 8]).digest().to_owned();
+        assert!(COUNTED.into_iter().all(|at| of(at) != plain));
+        assert_ne!(LoadedText::of(&attr, &[8; 8]).digest(), plain);
         // Where the log goes, the kernel verifies the same.
         assert_eq!(of(24), plain);
         let mut named = attr;
         named.set_long(48, u64::from_le_bytes(*b"my\nprog\0"));
-        assert_eq!(line(&named, "0").split(' ').nth(3), Some("myprog"));
+        assert_eq!(LoadedText::of(&named, &[]).line().split(' ').nth(3), Some("myprog"));
+    }
+
+    #[test]
+    fn digest_is_computed_for_grants_with_a_list_alone() {
+        let attr = CallAttr::copy(&[0; 152], 152).unwrap();
+        let text = LoadedText::of(&attr, &[]);
+        let callers = GrantCallers { users: [0].into(), ..GrantCallers::default() };
+        let mut grant = Grant { callers, verbs: [AccessVerb::Raw].into(), ..Grant::default() };
+        let policy = |grant: &Grant| AccessPolicy { grants: vec![grant.clone()], ..AccessPolicy::default() };
+        assert!(text.lists_with(&policy(&grant), &Peer::default()).is_empty() && text.digest.get().is_none());
+        grant.programs = Some("/nowhere".into());
+        assert!(text.lists_with(&policy(&grant), &Peer::default()).is_empty() && text.digest.get().is_some());
     }
 
     #[test]

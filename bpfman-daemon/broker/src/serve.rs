@@ -15,6 +15,7 @@ use bpfmand_kernel::linux::brokered::{self, ProbeEvents};
 
 use crate::bpf_call::BpfCall;
 use crate::decide::{self, RawObject};
+use crate::instructions::LoadedText;
 use crate::route::RouteMessage;
 use crate::session::BrokeredSession;
 use crate::trivial::is_trivial;
@@ -209,6 +210,14 @@ impl SessionCalls {
     }
 
     pub fn permit(&self, objects: &[RawObject]) -> Result<(), SessionRefusal> {
+        self.permit_load(objects, None)
+    }
+
+    pub fn permit_load(
+        &self,
+        objects: &[RawObject],
+        loads: Option<&LoadedText<'_>>,
+    ) -> Result<(), SessionRefusal> {
         let denied = |denial: bpfmand_access::Denial| {
             let hint = match denial.hint {
                 bpfmand_access::DenialHint::Text(text) => text,
@@ -216,7 +225,7 @@ impl SessionCalls {
             };
             SessionRefusal { error: Errno::PERM, reason: Some(format!("{}; {hint}", denial.message)) }
         };
-        decide::decide(&self.session, &(self.policy)(), objects).map_err(denied)
+        decide::decide(&self.session, &(self.policy)(), objects, loads).map_err(denied)
     }
 }
 

@@ -10,8 +10,9 @@ use bpfmand_calls::{Channel, OrderAnswer, SessionOrder, StarterOrder};
 
 use crate::SessionError;
 
-/// Time that a session takes to be prepared at most: the first after a boot makes the view of tracefs.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Time that a session takes to be prepared at most: that of a slow machine at load. The client's cgroup may be frozen, with
+/// the process that prepares the session.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Name of the starter's socket in its folder.
 const SOCKET: &str = "starter.sock";
 
@@ -55,10 +56,31 @@ fn give(
         _ => SessionError::Starter(source),
     })?;
     let channel = Channel::from(connection);
-    // The client's cgroup may be frozen, with the process that prepares the session.
     channel.stream().set_read_timeout(Some(PATIENCE)).map_err(SessionError::Starter)?;
     channel.send(order, &[], descriptors).map_err(SessionError::Starter)?;
-    let answer = channel.receive_next::<OrderAnswer>().map_err(SessionError::Starter)?;
+    let answer = channel.receive_next::<OrderAnswer>().map_err(no_answer)?;
     channel.stream().set_read_timeout(None).map_err(SessionError::Starter)?;
     Ok((answer.map(|answer| answer.head), channel))
+}
+
+fn no_answer(error: io::Error) -> SessionError {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => SessionError::NotPrepared(format!(
+            "the starter did not answer in {} seconds; the machine may be too busy, or the client's cgroup frozen",
+            PATIENCE.as_secs()
+        )),
+        _ => SessionError::Starter(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn late_answer_is_told_from_a_broken_connection() {
+        let late = no_answer(io::ErrorKind::WouldBlock.into()).to_string();
+        assert!(late.contains("did not answer in 30 seconds"), "{late}");
+        assert!(matches!(no_answer(io::ErrorKind::BrokenPipe.into()), SessionError::Starter(_)));
+    }
 }
