@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// The gate: while it is closed, nobody loads eBPF programs but the executables and cgroups that the daemon lets
-// (docs/gate.md). Needs Linux 5.11 with LSM "bpf".
+// The gate: while it is closed, nobody loads, attaches or runs eBPF programs but the executables and cgroups that the daemon
+// lets (docs/gate.md). Needs Linux 5.11 with LSM "bpf".
 //
 // The daemon says until when it is closed, and says so again all the time. When it is gone for longer than that, the gate
 // stands open: a machine without its daemon must not be one that nobody can repair.
@@ -16,6 +16,7 @@
 #define FMODE_WRITE 2
 #define LEVELS 12
 #define OWN_MAP 0xffffffff // instead of a program's type
+#define USE 0xfffffffe     // the same, for a program that is attached or run
 
 // Of the kernel's types what is read here; the loader finds the places.
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -157,13 +158,32 @@ static int refuse(__u32 program_type)
 	return -EPERM;
 }
 
+// A descriptor of a program is enough to attach and run it, and descriptors are passed on. Which program the call names is not
+// read: another thread of the caller could change that before the kernel reads it.
+static bool uses_program(int command)
+{
+	switch (command) {
+	case BPF_PROG_ATTACH:
+	case BPF_PROG_TEST_RUN:
+	case BPF_RAW_TRACEPOINT_OPEN:
+	case BPF_LINK_CREATE:
+	case BPF_LINK_UPDATE:
+		return true;
+	default:
+		return false;
+	}
+}
+
 SEC("lsm/bpf")
 int BPF_PROG(gate_load, int command, union bpf_attr *attributes, unsigned int size)
 {
+	bool uses = uses_program(command);
 	__u32 type;
 
-	if (command != BPF_PROG_LOAD || is_open() || is_let())
+	if ((command != BPF_PROG_LOAD && !uses) || is_open() || is_let())
 		return 0;
+	if (uses)
+		return refuse(USE);
 	type = attributes->prog_type;
 	// Whoever is refused chooses the number: unknown ones are one.
 	return refuse(type < 64 ? type : 64);

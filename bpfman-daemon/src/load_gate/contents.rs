@@ -93,6 +93,8 @@ pub fn warn_of_the_first_process(settings: &GateSettings) {
 
 /// Value in place of a program's type for an attempt to open a map of the gate.
 const OWN_MAP: u32 = u32::MAX;
+/// The same, for a program that was to be attached or run.
+const USE: u32 = u32::MAX - 1;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GateRefusals {
@@ -100,7 +102,7 @@ pub struct GateRefusals {
     pub command: String,
     pub user: u32,
     pub process: u32,
-    /// The kernel's `enum bpf_prog_type`, or any number that the caller passed; [`OWN_MAP`] for a map.
+    /// The kernel's `enum bpf_prog_type`, or any number that the caller passed; [`OWN_MAP`] and [`USE`] for other attempts.
     pub program_type: u32,
     pub count: u64,
 }
@@ -110,6 +112,7 @@ impl fmt::Display for GateRefusals {
         let Self { command, user, process, program_type, count } = self;
         match *program_type {
             OWN_MAP => f.write_str("opening a map of the gate for writing")?,
+            USE => f.write_str("attaching or running a program")?,
             number => write!(f, "a program of type {number}")?,
         }
         write!(f, " by {command:?} of user {user}, process {process}")?;
@@ -143,6 +146,8 @@ mod tests {
         assert_eq!((refusals.user, refusals.program_type, refusals.process), (1000, 6, 77));
         let text = refusals.to_string();
         assert!(!text.contains('\n') && text.ends_with("3 times"), "{text}");
+        let used = GateRefusals { program_type: USE, ..refusals }.to_string();
+        assert!(used.starts_with("attaching or running a program by \"evil"), "{used}");
         assert_eq!(refused(&MapEntry { key, value: vec![0; 4] }), None);
     }
 
