@@ -18,7 +18,7 @@ use crate::bpf_call::BpfCall;
 use crate::broad_effect::{BroadEffect, broad_effects};
 use crate::decide::{self, NamedThings, RawObject};
 use crate::ids::exists;
-use crate::instructions::LoadedText;
+use crate::instructions::LoadInstructions;
 use crate::lasting::LastingAttachment;
 use crate::serve::{Given, SessionCalls, SessionRefusal};
 use crate::session::{BrokeredSession, RawProgram};
@@ -50,7 +50,7 @@ impl SessionCalls {
             return Err(Errno::PERM.into());
         }
         let text = match number {
-            command::PROG_LOAD => Some(LoadedText::of(&call.attr, call.code()?)),
+            command::PROG_LOAD => Some(LoadInstructions::of(&call.attr, call.code()?)),
             _ => None,
         };
         let stands_in = self.permit_call(&call, program, text.as_ref())?;
@@ -121,7 +121,7 @@ impl SessionCalls {
         let BpfCall { layout, attr, values, buffers, descriptors, namespace, .. } = call;
         if let (command::MAP_CREATE, Some(maker)) = (layout.command, &self.session.map_maker) {
             let request = CallRequest::Bpf { command: layout.command, fields: values.to_vec(), netns: None };
-            if let Some(made) = maker.make(&request, attr.bytes().to_vec(), descriptors) {
+            if let Some(made) = maker.make(&request, attr.bytes(), descriptors) {
                 let result = made.map(CallValue::Descriptor);
                 return Ok(CallResult { result, attr, outputs: Vec::new() });
             }
@@ -134,7 +134,7 @@ impl SessionCalls {
         &self,
         call: &BpfCall<'_>,
         program: Option<RawProgram>,
-        text: Option<&LoadedText<'_>>,
+        text: Option<&LoadInstructions<'_>>,
     ) -> Result<bool, SessionRefusal> {
         let (number, attr) = (call.layout.command, &call.attr);
         if let Some(text) = text {

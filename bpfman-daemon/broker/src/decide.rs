@@ -11,7 +11,7 @@ use bpfmand_calls::{CallAttr, ObjectKind, command, is_of_interface};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, openat2};
 
 use crate::admission::AdmittedCommand;
-use crate::instructions::LoadedText;
+use crate::instructions::LoadInstructions;
 use crate::session::{BrokeredSession, RawProgram, SessionFacts};
 
 /// Object of a call, which a grant has to cover.
@@ -47,7 +47,7 @@ pub fn decide(
     session: &BrokeredSession,
     policy: &AccessPolicy,
     objects: &[RawObject],
-    loads: Option<&LoadedText<'_>>,
+    loads: Option<&LoadInstructions<'_>>,
 ) -> Result<(), Denial> {
     let policy = policy_of(&session.facts, policy);
     let all = Glob::parse("*").ok();

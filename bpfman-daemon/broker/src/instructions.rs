@@ -28,14 +28,14 @@ static KERNEL: LazyLock<String> = LazyLock::new(|| {
     release.trim().to_owned()
 });
 
-/// What a load asks the kernel to verify. Its digest is computed at its first use: most loads need none.
-pub struct LoadedText<'a> {
+/// Instructions of a load, with all else that the kernel verifies. The digest is computed at its first use: most loads need none.
+pub struct LoadInstructions<'a> {
     attr: &'a CallAttr,
     code: &'a [u8],
     digest: OnceCell<String>,
 }
 
-impl<'a> LoadedText<'a> {
+impl<'a> LoadInstructions<'a> {
     pub const fn of(attr: &'a CallAttr, code: &'a [u8]) -> Self {
         Self { attr, code, digest: OnceCell::new() }
     }
@@ -114,22 +114,22 @@ mod tests {
         let of = |at: usize| {
             let mut attr = attr.clone();
             attr.set_word(at, 1);
-            LoadedText::of(&attr, &[7; 8]).digest().to_owned()
+            LoadInstructions::of(&attr, &[7; 8]).digest().to_owned()
         };
-        let plain = LoadedText::of(&attr, &[7; 8]).digest().to_owned();
+        let plain = LoadInstructions::of(&attr, &[7; 8]).digest().to_owned();
         assert!(COUNTED.into_iter().all(|at| of(at) != plain));
-        assert_ne!(LoadedText::of(&attr, &[8; 8]).digest(), plain);
+        assert_ne!(LoadInstructions::of(&attr, &[8; 8]).digest(), plain);
         // Where the log goes, the kernel verifies the same.
         assert_eq!(of(24), plain);
         let mut named = attr;
         named.set_long(48, u64::from_le_bytes(*b"my\nprog\0"));
-        assert_eq!(LoadedText::of(&named, &[]).line().split(' ').nth(3), Some("myprog"));
+        assert_eq!(LoadInstructions::of(&named, &[]).line().split(' ').nth(3), Some("myprog"));
     }
 
     #[test]
     fn digest_is_computed_for_grants_with_a_list_alone() {
         let attr = CallAttr::copy(&[0; 152], 152).unwrap();
-        let text = LoadedText::of(&attr, &[]);
+        let text = LoadInstructions::of(&attr, &[]);
         let callers = GrantCallers { users: [0].into(), ..GrantCallers::default() };
         let mut grant = Grant { callers, verbs: [AccessVerb::Raw].into(), ..Grant::default() };
         let policy = |grant: &Grant| AccessPolicy { grants: vec![grant.clone()], ..AccessPolicy::default() };

@@ -14,6 +14,9 @@ pub const SOCKET: &str = "maps";
 /// Time that a map takes at most. The client's user may have frozen the cgroup.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Number of processes that a map is ordered from.
+const ATTEMPTS: usize = 3;
+
 /// Connection to the process, opened for the first map.
 #[derive(Debug)]
 pub struct MapMaker {
@@ -29,27 +32,32 @@ impl MapMaker {
     /// Makes a map that was decided about. `None` if the session has no such process: it began under an earlier version.
     ///
     /// # Errors
-    /// The kernel's, or `EAGAIN` if the process was killed, or stopped with its cgroup.
+    /// The kernel's, or `EAGAIN` if the process was stopped with its cgroup, or killed too often.
     pub fn make(
         &self,
         request: &CallRequest,
-        attr: Vec<u8>,
+        attr: &[u8],
         descriptors: &[OwnedFd],
     ) -> Option<Result<OwnedFd, Errno>> {
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        if connection.is_none() {
-            *connection = match self.connect() {
-                Ok(opened) => Some(opened),
+        // One that was killed is started again: a map that it made has ended with it.
+        for _ in 0..ATTEMPTS {
+            let channel = match connection.take().map_or_else(|| self.connect(), Ok) {
+                Ok(channel) => channel,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-                Err(_) => return Some(Err(Errno::AGAIN)),
+                Err(_) => break,
             };
+            match exchange(&channel, request, attr.to_vec(), descriptors) {
+                Ok(made) => {
+                    *connection = Some(channel);
+                    return Some(made);
+                }
+                // Its connection is closed: an answer that comes late would be taken for that of the next map.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => {}
+            }
         }
-        let made = connection.as_ref().map(|connection| exchange(connection, request, attr, descriptors))?;
-        // An answer that comes late would be taken for that of the next map.
-        if made.is_err() {
-            *connection = None;
-        }
-        Some(made.unwrap_or(Err(Errno::AGAIN)))
+        Some(Err(Errno::AGAIN))
     }
 
     fn connect(&self) -> io::Result<Channel> {
@@ -90,10 +98,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let maker = MapMaker::of(folder.path(), "a1");
         let request = CallRequest::Bpf { command: command::MAP_CREATE, fields: Vec::new(), netns: None };
-        let make = || maker.make(&request, vec![2; 4], &[]);
+        let make = || maker.make(&request, &[2; 4], &[]);
         assert!(make().is_none());
         let listener = UnixListener::bind(folder.path().join("a1.maps")).unwrap();
         let answers = std::thread::spawn(move || {
+            // The first is killed before it answers.
+            drop(listener.accept().unwrap().0);
             let channel = Channel::from(listener.accept().unwrap().0);
             let order = channel.receive::<CallRequest>().unwrap().unwrap();
             channel.send(CallAnswer::refused(Errno::NOMEM), &[], &[]).unwrap();

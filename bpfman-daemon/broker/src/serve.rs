@@ -15,7 +15,7 @@ use bpfmand_kernel::linux::brokered::{self, ProbeEvents};
 
 use crate::bpf_call::BpfCall;
 use crate::decide::{self, RawObject};
-use crate::instructions::LoadedText;
+use crate::instructions::LoadInstructions;
 use crate::route::RouteMessage;
 use crate::session::BrokeredSession;
 use crate::trivial::is_trivial;
@@ -216,7 +216,7 @@ impl SessionCalls {
     pub fn permit_load(
         &self,
         objects: &[RawObject],
-        loads: Option<&LoadedText<'_>>,
+        loads: Option<&LoadInstructions<'_>>,
     ) -> Result<(), SessionRefusal> {
         let denied = |denial: bpfmand_access::Denial| {
             let hint = match denial.hint {

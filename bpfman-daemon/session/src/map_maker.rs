@@ -43,19 +43,24 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_sigaltstack,
 ];
 
-/// Starts the process, in the cgroup and with the rights of this one. It ends with the last process that has the other end of
-/// `alive`. Its parent is the machine's first process: receivers wait for their children, which are the command's.
+/// Maximum number of times that the process is started for a session.
+const MAX_STARTS: usize = 16;
+
+/// Starts the process, in the cgroup and with the rights of this one, and another one that starts it again when it was killed.
+/// Both end with the last process that has the other end of `alive`. Their parent is the machine's first process: receivers
+/// wait for their children, which are the command's.
 pub fn start(orders: &UnixListener, alive: &Channel) -> anyhow::Result<()> {
     if let Some(child) = fork().context("cannot start the process for maps")? {
         waitpid(Pid::from_raw(child.cast_signed()), WaitOptions::empty())?;
         return Ok(());
     }
-    let is_maker = matches!(fork(), Ok(None));
+    let starts = matches!(fork(), Ok(None));
     // Skip destructors: they belong to the parent.
-    std::process::exit(i32::from(is_maker && run(orders, alive).is_err()))
+    std::process::exit(i32::from(starts && start_again(orders, alive).is_err()))
 }
 
-fn run(orders: &UnixListener, alive: &Channel) -> anyhow::Result<()> {
+/// Starts the process as often as it is killed. Connections wait at the socket meanwhile.
+fn start_again(orders: &UnixListener, alive: &Channel) -> anyhow::Result<()> {
     close_all_but(&[orders.as_raw_fd(), alive.number()])?;
     // The kernel ends a process of the cgroup when its maps take the last memory. Not all machines allow it.
     let _refused = std::fs::write("/proc/self/oom_score_adj", "-1000");
@@ -63,6 +68,17 @@ fn run(orders: &UnixListener, alive: &Channel) -> anyhow::Result<()> {
     caps::set(None, CapSet::Effective, &RIGHTS.into_iter().collect())?;
     caps::set(None, CapSet::Permitted, &RIGHTS.into_iter().collect())?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    for _ in 0..MAX_STARTS {
+        let Some(maker) = fork()? else { return run(orders, alive) };
+        let ended = waitpid(Pid::from_raw(maker.cast_signed()), WaitOptions::empty())?;
+        if ended.is_none_or(|(_, status)| status.exit_status().is_some()) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn run(orders: &UnixListener, alive: &Channel) -> anyhow::Result<()> {
     enter_sandbox()?;
     let mut daemon: Option<Channel> = None;
     loop {

@@ -17,7 +17,7 @@ fn begin(daemon: &Sessions, script: &str) -> (Child, BufReader<std::process::Chi
     (child, output)
 }
 
-fn line(output: &mut impl std::io::BufRead) -> String {
+pub fn line(output: &mut impl std::io::BufRead) -> String {
     let mut line = String::new();
     output.read_line(&mut line).unwrap();
     line.trim_end().to_owned()
@@ -47,7 +47,7 @@ fn calls_go_on_after_kills_of_the_daemon() {
 }
 
 /// Returns the parent of a process.
-fn parent(process: &str) -> Pid {
+pub fn parent(process: &str) -> Pid {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
     let behind_name = stat.rsplit_once(") ").unwrap().1;
     Pid::from_raw(behind_name.split(' ').nth(1).unwrap().parse().unwrap()).unwrap()

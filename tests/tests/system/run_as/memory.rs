@@ -6,6 +6,7 @@ use std::process::Stdio;
 
 use bpfman_tests::Outcome;
 use bpfman_tests::wait::until;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::{ADA, Sessions, sessions};
 
@@ -92,6 +93,43 @@ fn memory_of_maps_is_that_of_the_clients_cgroup() {
         fs::read_to_string(group.folder.join("cgroup.procs")).unwrap().is_empty()
     });
     until("no file of the session is left", || daemon.path("run/sessions").read_dir().unwrap().count() == 1);
+}
+
+/// Returns the process of root's that makes maps of sessions: the filter is what the others of root's have not.
+fn map_maker(daemon: &Sessions) -> Option<Pid> {
+    let folder = daemon.path("run/sessions").display().to_string();
+    let is_it = |process: &Path| {
+        let [command, status] =
+            ["cmdline", "status"].map(|file| fs::read_to_string(process.join(file)).unwrap_or_default());
+        command.contains(&folder) && status.contains("\nUid:\t0\t") && status.contains("\nSeccomp:\t2\n")
+    };
+    let processes = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
+    let found = processes
+        .filter(|process| is_it(process))
+        .find_map(|process| process.file_name()?.to_str()?.parse().ok());
+    found.and_then(Pid::from_raw)
+}
+
+#[test]
+fn process_that_makes_maps_is_started_again() {
+    let daemon = sessions();
+    let script = "for i in 1 2 3 4; do bpftool map create /sys/fs/bpf/m$i type array key 4 value 4 entries 1 name m || exit 1; \
+                  echo made; read line; done";
+    let mut command = daemon.session_command(ADA, &["sh", "-c", script]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut output = std::io::BufReader::new(child.stdout.take().unwrap());
+    let mut killed = None;
+    for _ in 0..4 {
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut output, &mut line).unwrap();
+        assert_eq!(line, "made\n");
+        until("another process makes maps", || map_maker(&daemon).is_some_and(|maker| Some(maker) != killed));
+        killed = map_maker(&daemon);
+        kill_process(killed.unwrap(), Signal::KILL).unwrap();
+        std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"\n").unwrap();
+    }
+    assert!(child.wait().unwrap().success());
+    until("no process of the session is left", || map_maker(&daemon).is_none());
 }
 
 #[test]

@@ -1,11 +1,16 @@
 //! Grants for the programs of a recorded list.
 
 use std::fs;
+use std::io::{BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
-use bpfman_tests::{Outcome, compile};
+use bpfman_tests::wait::until;
+use bpfman_tests::{Launch, Outcome, compile};
+use rustix::process::{Signal, kill_process};
 
+use super::life::{line, parent};
 use super::{ADA, BOB, Sessions, sessions_of};
 
 /// Folder of a list, which root alone writes.
@@ -75,6 +80,43 @@ fn program_that_was_recorded_is_loaded_and_no_other() {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     fs::write(list.path(), text.replace(release.trim(), "5.19.0")).unwrap();
     assert_ne!(load(&known).code, 0);
+}
+
+#[test]
+fn programs_are_recorded_after_kills() {
+    let list = List::new("kills");
+    let mut daemon = list.sessions();
+    let recorded = daemon.path("recorded");
+    fs::write(&recorded, "").unwrap();
+    fs::set_permissions(&recorded, fs::Permissions::from_mode(0o666)).unwrap();
+    let objects =
+        ["page_count", "clones"].map(|name| daemon.readable(&compile::object(name)).display().to_string());
+    let script = format!(
+        "echo $$; read line; bpftool prog load {} /sys/fs/bpf/p && echo loaded; read line; bpftool prog load {} /sys/fs/bpf/q",
+        objects[0], objects[1]
+    );
+    let mut command = daemon.cli_command_as(BOB, BOB);
+    command
+        .args(["run-as", "--record", &recorded.display().to_string(), "--", "sh", "-c", &script])
+        .current_dir("/");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let shell = line(&mut output);
+    let receiver = parent(&shell);
+    kill_process(receiver, Signal::KILL).unwrap();
+    until("another process takes over", || parent(&shell) != receiver);
+    child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+    assert_eq!(line(&mut output), "loaded");
+    let policy = fs::read_to_string(daemon.path("policy.toml")).unwrap();
+    daemon.daemon.kill();
+    daemon.daemon.again(&Launch { policy, ..Launch::default() });
+    daemon.open_to_users();
+    child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+    assert!(child.wait().unwrap().success());
+    let text = fs::read_to_string(&recorded).unwrap();
+    for name in [" count", " tc_clones"] {
+        assert_eq!(text.lines().filter(|line| line.ends_with(name)).count(), 1, "{name}: {text}");
+    }
 }
 
 #[test]
