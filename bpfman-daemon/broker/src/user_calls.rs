@@ -25,6 +25,12 @@ struct RunningCalls {
     large: usize,
 }
 
+impl RunningCalls {
+    const fn is_full(self) -> bool {
+        self.all == MAX_CALLS || self.long == MAX_LONG || self.large == MAX_LARGE
+    }
+}
+
 /// Place of a call.
 #[derive(Debug)]
 pub struct CallPlace<'a> {
@@ -66,13 +72,18 @@ impl CallPlace<'_> {
 
 impl Drop for CallPlace<'_> {
     fn drop(&mut self) {
-        {
+        let was_full = {
             let mut running = self.all.running.lock().unwrap_or_else(PoisonError::into_inner);
+            let was_full = running.is_full();
             running.all -= 1;
             running.long -= usize::from(self.is_long);
             running.large -= usize::from(self.is_large);
+            was_full
+        };
+        // A call that waits was woken when the last place became free. Each wake-up is a system call.
+        if was_full {
+            self.all.ended.notify_all();
         }
-        self.all.ended.notify_all();
     }
 }
 
@@ -104,5 +115,18 @@ mod tests {
         });
         drop(places);
         assert_eq!(running(), RunningCalls::default());
+    }
+
+    #[test]
+    fn each_of_many_waiting_calls_gets_a_place() {
+        let all = UserCalls::default();
+        let places: Vec<_> = (0..MAX_CALLS).map(|_| all.begin()).collect();
+        std::thread::scope(|scope| {
+            for _ in 0..4 * MAX_CALLS {
+                scope.spawn(|| all.begin().begin_long());
+            }
+            drop(places);
+        });
+        assert_eq!(*all.running.lock().unwrap_or_else(PoisonError::into_inner), RunningCalls::default());
     }
 }
