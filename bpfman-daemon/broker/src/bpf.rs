@@ -79,6 +79,8 @@ impl SessionCalls {
         let _place = if is_trivial { None } else { self.reserve(layout, bytes)? };
         let loads = (number == command::PROG_LOAD)
             .then(|| RawProgram { program_type: call.attr.word(0), attach_type: call.attr.word(68) });
+        // Its helpers make calls of bpf(2) as the process that runs it. Libraries learn from the verifier's log which it has.
+        let is_withheld = loads.is_some_and(|one| one.program_type == prog_type::SYSCALL) && !is_trivial;
         let loaded = text.filter(|_| self.session.records()).map(|text| text.line());
         let CallResult { result, attr, mut outputs } = self.make_call(call)?;
         if matches!(number, command::PROG_LOAD | command::BTF_LOAD) {
@@ -96,6 +98,7 @@ impl SessionCalls {
                 }
                 (Ok(value), None)
             }
+            Ok(CallValue::Descriptor(_)) if is_withheld => (Err(Errno::PERM), None),
             Ok(CallValue::Descriptor(descriptor)) => {
                 if most_instructions.is_some() {
                     let verified = brokered::program_brief(&descriptor)?.verified_instructions;
@@ -143,10 +146,6 @@ impl SessionCalls {
                     Ok(()) => Ok(false),
                     Err(_) => self.permit(&[]).map(|()| true),
                 };
-            }
-            // Its helpers make calls of bpf(2) as the process that runs it.
-            if attr.word(0) == prog_type::SYSCALL {
-                return Err(Errno::PERM.into());
             }
             broad_effects(text.code()).into_iter().try_for_each(|one| self.permit_broad(one))?;
         }

@@ -38,6 +38,30 @@ fn command_has_no_right_and_its_own_bpffs() {
     assert!(!std::path::Path::new("/run/bpfman-test.lck").exists());
 }
 
+/// Loads programs of type syscall that may sleep, which call an unknown helper and a known one, and prints the outcome of each.
+const SYSCALL_PROGRAMS: &str = "
+import ctypes, struct, os
+libc = ctypes.CDLL(None, use_errno=True)
+number = {'x86_64': 321, 'aarch64': 280}[os.uname().machine]
+for helper in (999, 5):
+    code = struct.pack('<BBhi', 0x85, 0, 0, helper) + struct.pack('<BBhi', 0x95, 0, 0, 0)
+    code, log = ctypes.create_string_buffer(code), ctypes.create_string_buffer(4096)
+    licence = ctypes.create_string_buffer(b'GPL')
+    address = ctypes.addressof
+    attr = struct.pack('<IIQQIIQII', 31, 2, address(code), address(licence), 1, 4096, address(log), 0, 1 << 4)
+    attr = ctypes.create_string_buffer(attr.ljust(128, b'\\0'), 128)
+    loaded = libc.syscall(number, 5, attr, 128)
+    print(loaded, os.strerror(ctypes.get_errno()), b'invalid func' in log.value, b'processed' in log.value)
+";
+
+#[test]
+fn log_of_a_withheld_program_is_the_verifiers() {
+    let daemon = sessions();
+    let seen = daemon.session(ADA, &["python3", "-c", SYSCALL_PROGRAMS]).success();
+    let lines = ["-1 Invalid argument True True", "-1 Operation not permitted False True"];
+    assert_eq!(seen.lines().collect::<Vec<_>>(), lines);
+}
+
 #[test]
 fn bpftool_shows_what_it_shows_root() {
     let daemon = sessions();
