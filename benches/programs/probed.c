@@ -1,12 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// For every line that it reads it calls one function so many times, and answers.
+// For every line that it reads it calls two functions so many times, and answers.
 #include <stdio.h>
 #include <stdlib.h>
 
-__attribute__((noinline)) void probed(void)
+// An instruction that the kernel cannot emulate, as `ret`: it is executed elsewhere, with a second trap.
+__attribute__((noinline)) void lone_return(void)
 {
     __asm__ volatile("");
 }
+
+// Begins as functions with a frame pointer do. The kernel emulates this instruction.
+#ifdef __x86_64__
+void probed(void);
+__asm__(".text\n"
+        ".globl probed\n"
+        ".type probed, @function\n"
+        "probed:\n"
+        "push %rbp\n"
+        "mov %rsp, %rbp\n"
+        "pop %rbp\n"
+        "ret\n"
+        ".size probed, . - probed\n");
+#else
+__attribute__((noinline)) void probed(void)
+{
+    __asm__ volatile("nop");
+}
+#endif
 
 int main(void)
 {
@@ -15,8 +35,10 @@ int main(void)
     setvbuf(stdout, NULL, _IOLBF, 0);
     puts("ready");
     while (fgets(line, sizeof line, stdin)) {
-        for (long calls = atol(line); calls > 0; calls--)
+        for (long calls = atol(line); calls > 0; calls--) {
             probed();
+            lone_return();
+        }
         puts("done");
     }
     return 0;

@@ -25,11 +25,18 @@ pub async fn run(objects: &Objects, results: &mut Results) -> anyhow::Result<()>
     );
     let daemon = Daemon::start_with(CONFIG, &policy)?;
     let bench = Bench::new(daemon, objects)?;
+    for (function, at) in [("probed", ""), ("lone_return", ", at a lone return")] {
+        at_function(&bench, function, at, results)?;
+    }
+    Ok(())
+}
+
+fn at_function(bench: &Bench, function: &str, at: &str, results: &mut Results) -> anyhow::Result<()> {
     // The first program at an attach point pays for cold caches, so each kind is once at each position.
     let mut programs = Vec::new();
     for place in 0..OF_A_KIND * 2 {
         let is_guarded = (place + place / 2) % 2 == 1;
-        programs.push((usize::from(is_guarded), bench.attached(is_guarded)?));
+        programs.push((usize::from(is_guarded), bench.attached(is_guarded, function)?));
     }
     for (what, user, group) in [
         ("the user's task in the grant's cgroup", USER, Some(&bench.group)),
@@ -53,7 +60,7 @@ pub async fn run(objects: &Objects, results: &mut Results) -> anyhow::Result<()>
             }
             more.push(sums[1] - sums[0]);
         }
-        results.add(&format!("of a user's grant: more than alone, {what}"), "ns", more)?;
+        results.add(&format!("of a user's grant: more than alone, {what}{at}"), "ns", more)?;
     }
     Ok(())
 }
@@ -101,13 +108,13 @@ impl Bench {
         Ok(serde_json::from_slice(&output.stdout).unwrap_or_default())
     }
 
-    fn attached(&self, is_users: bool) -> anyhow::Result<u32> {
+    fn attached(&self, is_users: bool, function: &str) -> anyhow::Result<u32> {
         let object = self.path("probed.o");
         let load = ["load", "file", "-p", &object, "--programs", "uprobe:on_probed", "-o", "json"];
         let loaded = self.client(is_users, &load)?;
         let id = loaded["programs"][0]["program_id"].as_u64().context("no id")?;
         let (id, target) = (id.to_string(), self.path("probed"));
-        self.client(is_users, &["attach", &id, "uprobe", "--target", &target, "--fn-name", "probed"])?;
+        self.client(is_users, &["attach", &id, "uprobe", "--target", &target, "--fn-name", function])?;
         Ok(id.parse()?)
     }
 

@@ -5,7 +5,6 @@ use bpfman_model::{
 };
 use bpfmand_engine::{Engine, EngineError};
 use bpfmand_kernel::Kernel;
-use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
 
 use crate::bench::{Ask as _, Bench, Testable};
