@@ -4,8 +4,9 @@
 
 use bpfman_model::{Direction, HookKey, HookKind, Interface, LinkId, RankOrder};
 use bpfmand_kernel::Kernel;
-use bpfmand_splice::{Departures, SpliceHook};
+use bpfmand_splice::Departures;
 
+use crate::chain::family;
 use crate::engine::members::MemberText;
 use crate::state::State;
 use crate::state::records::{LinkRecord, ProgramRecord};
@@ -78,10 +79,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     fn departures(&self, program: &ProgramRecord, link: &LinkRecord, kind: HookKind) -> Departures {
-        let hook = match kind {
-            HookKind::Xdp => SpliceHook::Xdp,
-            HookKind::Tc(_) | HookKind::Tcx(_) => SpliceHook::TcTcx,
-        };
+        let hook = family(kind);
         // An adopted program's text is not known.
         let text = (!program.is_adopted()).then(|| self.folded_member(program).ok()).flatten();
         // On egress, a redirect of a tenant's member is a drop.

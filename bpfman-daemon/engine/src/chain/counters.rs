@@ -184,7 +184,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-pub(super) const fn family(kind: HookKind) -> SpliceHook {
+pub(crate) const fn family(kind: HookKind) -> SpliceHook {
     match kind {
         HookKind::Xdp => SpliceHook::Xdp,
         HookKind::Tc(_) | HookKind::Tcx(_) => SpliceHook::TcTcx,

@@ -26,6 +26,7 @@ pub mod times;
 
 pub use crate::state::cpu_time::MemberTime;
 pub use built::BuiltChain;
+pub(crate) use counters::family;
 pub use counters::{ChainCounters, LinkCounters};
 pub use freeze::{DEFAULT_FREEZE_SECONDS, MAX_FREEZE_SECONDS};
 pub use settings::{HookChange, HookSwitches, SwitchCaller, SwitchRight};

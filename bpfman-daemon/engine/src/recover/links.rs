@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bpfman_model::{AttachPoint, HookKey, HookKind, NetnsId};
+use bpfman_model::{AttachPoint, HookKey, NetnsId};
 use bpfmand_kernel::{FoundNamespace, Kernel, KernelError};
 
 use crate::engine::RecoveryReport;
@@ -24,8 +24,7 @@ impl<K: Kernel> Engine<K> {
         let links: Vec<Arc<LinkRecord>> = self.state().links.values().cloned().collect();
         let is_meant = |link: &Arc<LinkRecord>| {
             let of_extension = matches!(link.point, AttachPoint::Freplace);
-            let in_chain = matches!(link.point.hook(), Some((_, HookKind::Xdp | HookKind::Tc(_))));
-            of_extension == (which == RecoveredLinks::Extensions) && !in_chain
+            of_extension == (which == RecoveredLinks::Extensions) && !link.is_in_chain()
         };
         let links: Vec<_> = links.into_iter().filter(is_meant).collect();
         let (all, walk) = (links.len(), LinkWalk::default());

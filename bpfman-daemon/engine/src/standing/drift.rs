@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::sync::atomic::Ordering;
 
-use bpfman_model::{HookKey, HookKind, LinkId, Owner, ProgramId, ProgramUid};
+use bpfman_model::{HookKey, LinkId, Owner, ProgramId, ProgramUid};
 use bpfmand_kernel::{Kernel, KernelError};
 
 use super::{HookCheck, Standing};
@@ -66,9 +66,7 @@ impl<K: Kernel> Engine<K> {
             let state = self.state();
             let programs: Vec<ProgramUid> = state.programs.keys().copied().collect();
             let hooks: Vec<HookKey> = state.hooks.keys().copied().collect();
-            let in_chain =
-                |link: &LinkRecord| matches!(link.point.hook(), Some((_, HookKind::Xdp | HookKind::Tc(_))));
-            let links = state.links.values().filter(|link| !in_chain(link));
+            let links = state.links.values().filter(|link| !link.is_in_chain());
             let links: Vec<LinkId> = links.map(|link| link.id).collect();
             (programs, hooks, links)
         };

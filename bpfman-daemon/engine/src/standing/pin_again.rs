@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use bpfman_model::{HookKind, KernelLinkId, ProgramUid};
+use bpfman_model::{KernelLinkId, ProgramUid};
 use bpfmand_kernel::Kernel;
 
 use crate::error::Interference;
@@ -61,7 +61,7 @@ impl<K: Kernel> Engine<K> {
     /// any unpinned link may get the missing pin.
     pub(crate) fn pin_leaving_again(&self, links: &[Arc<LinkRecord>], all: bool) -> Result<(), EngineError> {
         let walk = LinkWalk::default();
-        for link in links.iter().filter(|link| !is_member(link)) {
+        for link in links.iter().filter(|link| !link.is_in_chain()) {
             match self.pin_link_again(link, &walk) {
                 Ok(_) => {}
                 Err(EngineError::Interference(Interference::Unpinned(..))) if all => {
@@ -99,8 +99,4 @@ impl<K: Kernel> Engine<K> {
         let pinned = self.pinned_links_of(link.program)?;
         Ok(found.into_iter().filter(|id| !pinned.contains(id)).collect())
     }
-}
-
-fn is_member(link: &LinkRecord) -> bool {
-    matches!(link.point.hook(), Some((_, HookKind::Xdp | HookKind::Tc(_))))
 }

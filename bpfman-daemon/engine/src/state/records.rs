@@ -121,11 +121,16 @@ impl LinkRecord {
         })
     }
 
-    /// Returns whether one kernel link is its own: members of a chain share that of their hook.
+    /// Returns whether it is a member of a chain, and so has no kernel link of its own.
+    #[must_use]
+    pub fn is_in_chain(&self) -> bool {
+        matches!(self.point.hook(), Some((_, HookKind::Xdp | HookKind::Tc(_))))
+    }
+
+    /// Returns whether exactly one kernel link is its own.
     #[must_use]
     pub fn has_kernel_link(&self) -> bool {
-        let in_chain = matches!(self.point.hook(), Some((_, HookKind::Xdp | HookKind::Tc(_))));
-        !in_chain && !self.point.is_per_cpu()
+        !self.is_in_chain() && !self.point.is_per_cpu()
     }
 
     /// Returns the network namespace that it is attached in, or waits in; `None` outside of networks.

@@ -162,22 +162,26 @@ fn a_map_that_somebody_holds_counts_after_its_program() {
     load("grant:team").unwrap();
 }
 
+fn request(bench: &Bench<SimKernel>, program: ProgramId, owner: Owner) -> AttachRequest {
+    AttachRequest {
+        program,
+        point: bench.xdp(10),
+        order: Default::default(),
+        sharing: Default::default(),
+        metadata: Default::default(),
+        ttl: None,
+        owner,
+        group: None,
+    }
+}
+
 #[test]
 fn attachments_of_owners_leave_room_for_the_machine() {
     let bench = bench();
     let engine = bench.engine();
     let program = engine.loads(&bench.request("programs", &["alpha"]))[0];
     let attach = |owner: &Owner| {
-        let attach = AttachRequest {
-            program,
-            point: bench.xdp(10),
-            order: Default::default(),
-            sharing: Default::default(),
-            metadata: Default::default(),
-            ttl: None,
-            owner: owner.clone(),
-            group: None,
-        };
+        let attach = request(&bench, program, owner.clone());
         let interfaces = InterfaceMatch::parse(["none*"], [], [], [bench.netns.as_path()]).unwrap();
         engine.attach_matching(&MatchRequest { attach, interfaces })
     };
@@ -209,16 +213,7 @@ fn kept_share_changes_what_owners_may_have() {
         engine.recover().unwrap();
         let program = engine.loads(&bench.request("programs", &["alpha"]))[0];
         let attach = |names: Option<&str>| {
-            let attach = AttachRequest {
-                program,
-                point: bench.xdp(10),
-                order: Default::default(),
-                sharing: Default::default(),
-                metadata: Default::default(),
-                ttl: None,
-                owner: Owner::User(4712),
-                group: None,
-            };
+            let attach = request(&bench, program, Owner::User(4712));
             let Some(names) = names else { return engine.attach(&attach).map(drop) };
             let interfaces = InterfaceMatch::parse([names], [], [], [bench.netns.as_path()]).unwrap();
             engine.attach_matching(&MatchRequest { attach, interfaces }).map(drop)

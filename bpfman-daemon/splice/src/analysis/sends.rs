@@ -8,7 +8,7 @@ use crate::text::opcode::{CLASS_ALU64, MOV};
 use crate::text::scan::Effect;
 
 /// Sends a copy at once; other redirect helpers only set a target for the verdict, which a test run does not follow.
-const CLONE_REDIRECT: i32 = 13;
+pub(crate) const CLONE_REDIRECT: i32 = 13;
 
 /// Returns why a program may send packets while it runs.
 #[must_use]

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use bpfman_model::ProgramText;
 
 use super::constants::{KnownValue, Registers, decided, step};
+use crate::analysis::sends::CLONE_REDIRECT;
 use crate::analysis::survey::{REDIRECTS, is_tail_call};
 use crate::analysis::verdicts;
 use crate::chain::hook::SpliceHook;
@@ -13,7 +14,6 @@ use crate::text::flow;
 use crate::text::scan::Effect;
 
 const XDP_TX: i32 = 3;
-const CLONE_REDIRECT: i32 = 13;
 const REDIRECT: i32 = 23;
 const REDIRECT_MAP: i32 = 51;
 /// `BPF_F_INGRESS`: into the target, and not out of it.
