@@ -11,7 +11,7 @@ export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 sides_built = cargo build --locked --manifest-path examples/Cargo.toml -p bpfman-examples
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all build release examples images gate-image fmt lint licences test-faults findings open-vswitch corpus-matrix kernels matrix-arm64 strangers packages reproducible test-package upgrade kube-up kube-down kube-update test-kube fleet fleet-5000 test-kube-node measure-node images-oci manifests chart client-v0.6 import-v0.6 reboot reboot-gallery flood million-events simulate kill-loop kill-loop-kube run-as-kills run-as-attacks run-as-matrix fuzz fuzz-chain many-hooks bench bench-chain bench-rival bench-entries bench-gallery bench-ipvs gallery gallery-pictures book man clean
+.PHONY: help demo test test-all build release examples images gate-image fmt lint licences test-faults findings open-vswitch corpus-matrix kernels matrix-arm64 strangers packages reproducible test-package upgrade kube-up kube-down kube-update test-kube fleet fleet-5000 test-kube-node measure-node images-oci manifests chart client-v0.6 import-v0.6 reboot reboot-gallery flood million-events simulate kill-loop kill-loop-kube run-as-kills run-as-attacks run-as-matrix fuzz fuzz-chain many-hooks bench bench-chain bench-rival bench-entries bench-gallery bench-ipvs bench-run-as gallery gallery-pictures book man clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -244,6 +244,11 @@ bench-rival: ## measure calls beside another daemon that speaks bpfman.v1, in tu
 	cargo build --locked --release -p bpfmand -p bpfman-session -p bpfman-worker
 	cargo build --locked --release --manifest-path benches/Cargo.toml
 	$(if $(LOADED),LOADED=$(LOADED)) $(target)/release/bpfman-bench rival "$(or $(RIVAL),$(error RIVAL=SOCKET is missing: the socket of the other daemon))"
+
+bench-run-as: ## measure calls and starts of commands natively and by `bpfman run-as`, in turns (root; ROUNDS=20)
+	@packaging/install-deps run-as
+	cargo build --locked --release -p bpfmand -p bpfman-session -p bpfman-worker -p bpfman
+	@tests/run-as/bench $(target)/release $(ROUNDS)
 
 bench-chain: ## measure what chains cost a packet, and every other way; target/bench/chain.json and chain.svg (root)
 	$(if $(ROUNDS),BENCH_ROUNDS=$(ROUNDS)) cargo bench --locked -p bpfmand-kernel --bench chain

@@ -8,6 +8,7 @@ use clap::{FromArgMatches as _, Parser as _};
 use super::attach::{Attach, AttachTo};
 use super::hook_words::with_flags;
 use super::named_hook::point;
+use super::run_as::RunAsLine;
 use super::{Cli, CliCommand, definition};
 
 /// Commands of the Go rewrite and of other tools, each with the command that does the same.
@@ -58,6 +59,12 @@ pub fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
 }
 
 fn read(words: &[OsString]) -> Result<Cli, clap::Error> {
+    // The definition of all commands takes as long to build as a session takes to begin.
+    if words.get(1).is_some_and(|word| word == "run-as")
+        && let Ok(line) = RunAsLine::try_parse_from(words)
+    {
+        return Ok(line.into());
+    }
     Cli::try_parse_from(words).or_else(|error| match error.kind() {
         // Help needs the whole definition, which takes longer to build than most commands to run.
         ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
@@ -129,6 +136,24 @@ mod tests {
             }
             let both = [hook, flags].map(|form| debug(&format!("bpfman attach 7 {form}")));
             assert_eq!(both[0], both[1], "{hook}");
+        }
+    }
+
+    #[test]
+    fn run_as_is_read_as_by_the_whole_definition() {
+        for line in [
+            "bpfman run-as -- ls -l --help",
+            "bpfman run-as --grant g --kallsyms -o json ls -o x",
+            "bpfman run-as --unit x --socket-path /s -q",
+        ] {
+            let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+            let whole = Cli::try_parse_from(&words).unwrap_or_else(|error| panic!("{line}: {error}"));
+            assert_eq!(debug(line), format!("{whole:?}"), "{line}");
+        }
+        for line in
+            ["bpfman run-as", "bpfman run-as --help", "bpfman run-as --colour ls", "bpfman run-as --version"]
+        {
+            assert!(parse_line(line).is_err(), "{line}");
         }
     }
 

@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Parser, Subcommand};
+
+use super::{Cli, CliCommand, Global};
 
 /// `bpfman run-as [--grant NAME] [--kallsyms] [--record FILE] -- COMMAND [ARGUMENT...]`, or `bpfman run-as --unit NAME`.
 #[derive(Args, Debug)]
@@ -28,4 +30,25 @@ pub struct RunAs {
         value_name = "COMMAND"
     )]
     pub command: Vec<OsString>,
+}
+
+/// Command line of `bpfman run-as` alone.
+#[derive(Debug, Parser)]
+#[command(name = "bpfman")]
+pub struct RunAsLine {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: RunAsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum RunAsCommand {
+    RunAs(RunAs),
+}
+
+impl From<RunAsLine> for Cli {
+    fn from(RunAsLine { global, command: RunAsCommand::RunAs(command) }: RunAsLine) -> Self {
+        Self { global, command: CliCommand::RunAs(command) }
+    }
 }

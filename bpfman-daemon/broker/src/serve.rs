@@ -73,6 +73,12 @@ impl From<io::Error> for SessionRefusal {
     }
 }
 
+/// An entry of the history about a call, with the reason if it was not made.
+struct CallEntry {
+    what: String,
+    denied: Option<String>,
+}
+
 /// Answer to a caller, with buffers and a descriptor.
 pub struct Given {
     pub answer: CallAnswer,
@@ -108,9 +114,14 @@ impl SessionCalls {
             if is_long(&message) {
                 place.begin_long();
             }
-            let Given { answer, buffers, descriptor } = self.answer(message);
+            let (Given { answer, buffers, descriptor }, entry) = self.answer(message);
             let descriptors: Vec<_> = descriptor.iter().map(|one| one.as_fd()).collect();
-            match channel.send(&answer, &buffers, &descriptors) {
+            let sent = channel.send(&answer, &buffers, &descriptors);
+            // The caller waits for it no longer. It is added also if the receiver is gone.
+            if let Some(CallEntry { what, denied }) = entry {
+                record(&self.journal, &self.session, what, denied.as_deref());
+            }
+            match sent {
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                     channel.send(CallAnswer::refused(Errno::TOO_BIG), &[], &[])?;
                 }
@@ -138,38 +149,29 @@ impl SessionCalls {
         }
         if self.session.waits_first() {
             let why = format!("calls wait: limits.calls of the grant is {limit} a second");
-            self.record(describe(request), Some(&why));
+            record(&self.journal, &self.session, describe(request), Some(&why));
         }
         std::thread::sleep(wait);
     }
 
-    fn answer(&self, message: CallMessage<CallRequest>) -> Given {
+    /// Makes a call, and returns its answer and its entry in the history.
+    fn answer(&self, message: CallMessage<CallRequest>) -> (Given, Option<CallEntry>) {
         let what = describe(&message.head);
         let recorded = is_recorded(&message);
         let made = self.make(message);
         self.session.count_call(made.as_ref().is_err_and(|refusal| refusal.reason.is_some()));
         match made {
             Ok(given) => {
-                if recorded && given.answer.result.is_ok() {
-                    self.record(what, None);
-                }
-                given
+                let entry =
+                    (recorded && given.answer.result.is_ok()).then_some(CallEntry { what, denied: None });
+                (given, entry)
             }
             Err(SessionRefusal { error, reason }) => {
-                if let Some(reason) = &reason {
-                    self.record(what, Some(reason));
-                }
-                Given {
-                    answer: CallAnswer { reason, ..CallAnswer::refused(error) },
-                    buffers: Vec::new(),
-                    descriptor: None,
-                }
+                let entry = reason.is_some().then(|| CallEntry { what, denied: reason.clone() });
+                let answer = CallAnswer { reason, ..CallAnswer::refused(error) };
+                (Given { answer, ..Given::number(0) }, entry)
             }
         }
-    }
-
-    fn record(&self, what: String, denied: Option<&str>) {
-        record(&self.journal, &self.session, what, denied);
     }
 
     fn make(&self, message: CallMessage<CallRequest>) -> Result<Given, SessionRefusal> {

@@ -14,7 +14,7 @@ use bpfmand_calls::{
 use bpfmand_notify::{Listener, PendingSlot, Rights, become_user, close_all_but, fork};
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::process::{DumpableBehavior, Pid, WaitOptions, set_dumpable_behavior, waitpid};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
 use crate::client::SessionClient;
@@ -42,7 +42,7 @@ pub fn run(
     drop(null);
     // Held by receivers alone: the process ends with the last of them.
     let (alive, watched) = Channel::pair()?;
-    map_maker::start(&maps, &watched)?;
+    let forks_maker = map_maker::start(&maps, &watched)?;
     drop((maps, watched));
     let slots = PendingSlot::several(MAX_CALLS).context("cannot keep calls")?;
     let rights = client.rights.clone();
@@ -52,18 +52,20 @@ pub fn run(
     let mut kept = vec![client.number(), daemon.number(), returns.as_raw_fd(), alive.number()];
     match spare::fork_line()? {
         SessionPart::Spare(spare) => {
-            kept.extend(spare.numbers());
+            kept.push(spare.number());
             give_up_rights(&rights, &kept)?;
+            // It is a child of the first one alone, and has ended by now.
+            let _of_another = waitpid(Pid::from_raw(forks_maker.cast_signed()), WaitOptions::empty());
             spare.stand_by(SessionSockets::new(client, daemon, returns)?, slots)
         }
-        SessionPart::Receiver(above) => {
+        SessionPart::Receiver(spares) => {
             let (here, there) = Channel::pair()?;
             let Some(process) = fork().context("cannot start the command")? else {
                 let _sent = command::run(&rights, &client, &there);
                 std::process::exit(127)
             };
             drop(there);
-            kept.extend([above.number(), here.number()]);
+            kept.extend(spares.iter().chain([&here]).map(Channel::number));
             give_up_rights(&rights, &kept)?;
             let Some((listener, file)) = receive_listener(&here)? else {
                 // The command sent the client its reason.
@@ -75,12 +77,12 @@ pub fn run(
                 client.send(SessionMessage::Denied(why), &[], &[])?;
                 return Ok(1);
             }
-            spare::hand_up(&above, process, &listener)?;
+            spare::hand_up(&spares, process, &listener)?;
             daemon.send(ReceiverMessage::Runs(process), &[], &[])?;
             let sockets = SessionSockets::new(client, daemon, returns)?;
             let receiver = Receiver::new(listener, process, sockets, slots);
             here.send(verdict, &[], &[])?;
-            drop((here, above));
+            drop((here, spares));
             enter_sandbox()?;
             receiver.run()
         }

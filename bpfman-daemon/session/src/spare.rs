@@ -16,8 +16,8 @@ const SPARES: usize = 2;
 
 /// Part of this process in the session.
 pub enum SessionPart {
-    /// The receiver, with its connection to its parent.
-    Receiver(Channel),
+    /// The receiver, with its connections to those that stand by.
+    Receiver(Vec<Channel>),
     /// A parent of the receiver.
     Spare(Spare),
 }
@@ -25,52 +25,46 @@ pub enum SessionPart {
 /// A process that stands by.
 pub struct Spare {
     child: u32,
-    below: Channel,
-    /// Connection to its own parent, unless it is the first.
-    above: Option<Channel>,
+    /// Connection to the receiver.
+    receiver: Channel,
 }
 
 /// Forks the line of processes. This process must have one thread.
 pub fn fork_line() -> anyhow::Result<SessionPart> {
-    let mut above = None;
+    let mut spares = Vec::new();
     for _ in 0..SPARES {
         // Processes of a child that ended become children of this one.
         set_child_subreaper()?;
-        let (below, parent) = Channel::pair()?;
+        let (receiver, spare) = Channel::pair()?;
         if let Some(child) = fork().context("cannot start the receiver")? {
-            return Ok(SessionPart::Spare(Spare { child, below, above }));
+            return Ok(SessionPart::Spare(Spare { child, receiver }));
         }
-        above = Some(parent);
+        spares.push(spare);
     }
     set_child_subreaper()?;
-    above.map(SessionPart::Receiver).context("the receiver has no parent")
+    Ok(SessionPart::Receiver(spares))
 }
 
-/// Gives the parent all that a successor needs, and waits until each has it.
-pub fn hand_up(above: &Channel, process: u32, listener: &Listener) -> anyhow::Result<()> {
-    above.send(process, &[], &[listener.as_fd()])?;
-    above.receive::<()>()?.context("a process that stands by has ended")?;
-    Ok(())
+/// Gives those that stand by all that a successor needs. It waits in their sockets, whatever becomes of the receiver.
+pub fn hand_up(spares: &[Channel], process: u32, listener: &Listener) -> std::io::Result<()> {
+    spares.iter().try_for_each(|spare| spare.send(process, &[], &[listener.as_fd()]))
 }
 
 impl Spare {
-    /// Returns the numbers of its descriptors.
-    pub fn numbers(&self) -> impl Iterator<Item = RawFd> {
-        std::iter::once(&self.below).chain(&self.above).map(Channel::number)
+    /// Returns the number of its descriptor.
+    pub fn number(&self) -> RawFd {
+        self.receiver.number()
     }
 
     /// Waits for the end of the child, and serves in its place if that was killed. Returns an exit status.
     pub fn stand_by(self, sockets: SessionSockets, slots: Vec<PendingSlot>) -> anyhow::Result<i32> {
-        let Self { child, below, above } = self;
+        let Self { child, receiver } = self;
         let mut known = None;
-        if let Some(message) = below.receive::<u32>()? {
+        if let Some(message) = receiver.receive::<u32>()? {
             let listener = message.descriptors.into_iter().next().context("the receiver sent no listener")?;
-            let listener = Listener::from(listener);
-            above.iter().try_for_each(|above| hand_up(above, message.head, &listener))?;
-            below.send((), &[], &[])?;
-            known = Some((message.head, listener));
+            known = Some((message.head, Listener::from(listener)));
         }
-        drop((below, above));
+        drop(receiver);
         enter_sandbox()?;
         let ended = waitpid(Pid::from_raw(child.cast_signed()), WaitOptions::empty())?;
         let status = ended.and_then(|(_, status)| status.exit_status());
