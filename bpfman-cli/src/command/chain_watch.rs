@@ -67,7 +67,7 @@ async fn time_members(
     client: &Client,
     hook: &HookName,
 ) -> Result<Streaming<ext::TimeMembersEvent>, CliError> {
-    let request = ext::TimeMembersRequest { hook: Some(ext::Hook::from(hook)) };
+    let request = ext::TimeMembersRequest { hook: Some(ext::Hook::from(hook)), ..Default::default() };
     let mut stream = client
         .services()
         .chains

@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status};
 use crate::authorize::Permit;
 use crate::chains_show::HookView;
 use crate::explain::{PlaceToExplain, explain};
-use crate::member_timing::{self, TimedMembers};
+use crate::member_measurements::{self, MeasuredMembers};
 use crate::server::{Api, Reply, caller, fail};
 use crate::{audit, chains_parse, chains_show, ext_show, parse, status, strays};
 
@@ -248,16 +248,13 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         Ok(Response::new(response))
     }
 
-    type TimeMembersStream = TimedMembers;
+    type TimeMembersStream = MeasuredMembers;
 
     async fn time_members(
         &self,
         request: Request<wire::TimeMembersRequest>,
     ) -> Reply<Self::TimeMembersStream> {
-        let (interface, kind) = parse::hook(request.into_inner().hook)?;
-        audit::hook(&interface, kind);
-        let (permit, members) = self.authorize_hook(&interface, kind).await?;
-        member_timing::stream(self, permit, (interface, kind), members).await.map(Response::new)
+        member_measurements::stream(self, request.into_inner()).await.map(Response::new)
     }
 
     async fn adopt(&self, request: Request<wire::AdoptRequest>) -> Reply<wire::ChainAttachResponse> {

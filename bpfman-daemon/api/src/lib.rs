@@ -38,7 +38,7 @@ mod map_contents;
 mod map_dumps;
 mod map_entries;
 mod maps;
-mod member_timing;
+mod member_measurements;
 mod named_host;
 mod network_follower;
 mod node;

@@ -33,7 +33,7 @@ use crate::history_pages::HISTORY_READERS;
 use crate::iterators::{READING_BOUNDS, READINGS};
 use crate::map_contents::MAP_READINGS;
 use crate::map_entries::MAP_LISTS;
-use crate::member_timing::MEMBER_TIMINGS;
+use crate::member_measurements::MEMBER_MEASUREMENTS;
 use crate::places::ReadingPlaces;
 use crate::prints::PrintFollowers;
 use crate::radar_state::{RadarControl, RadarState};
@@ -118,7 +118,7 @@ pub struct Api<K: Kernel> {
     pub(crate) figure_readers: Arc<ReadingPlaces>,
     pub(crate) history_readers: Arc<ReadingPlaces>,
     pub(crate) map_lists: Arc<ReadingPlaces>,
-    pub(crate) member_timings: Arc<ReadingPlaces>,
+    pub(crate) member_measurements: Arc<ReadingPlaces>,
     pub(crate) prints: Arc<PrintFollowers>,
     pub(crate) support: Arc<OnceLock<Support>>,
     pub(crate) features: Arc<LastAnswer>,
@@ -137,7 +137,7 @@ impl<K: Kernel> Clone for Api<K> {
             figure_readers: Arc::clone(&self.figure_readers),
             history_readers: Arc::clone(&self.history_readers),
             map_lists: Arc::clone(&self.map_lists),
-            member_timings: Arc::clone(&self.member_timings),
+            member_measurements: Arc::clone(&self.member_measurements),
             prints: Arc::clone(&self.prints),
             paths: self.paths.clone(),
             watchers: Arc::clone(&self.watchers),
@@ -173,7 +173,7 @@ impl<K: Kernel> Api<K> {
             figure_readers: Arc::new(ReadingPlaces::new("streams of figures", FIGURE_STREAMS)),
             history_readers: Arc::new(ReadingPlaces::new("histories", HISTORY_READERS)),
             map_lists: Arc::new(ReadingPlaces::new("lists of maps", MAP_LISTS)),
-            member_timings: Arc::new(ReadingPlaces::new("times of members", MEMBER_TIMINGS)),
+            member_measurements: Arc::new(ReadingPlaces::new("measurements of members", MEMBER_MEASUREMENTS)),
             prints: Arc::default(),
             paths,
             watchers: Arc::default(),

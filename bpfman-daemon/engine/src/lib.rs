@@ -74,6 +74,7 @@ pub use dry_run::{DryRunAttachment, DryRunOutcome, DryRunPart, DryRunRequest};
 pub use engine::bytecode::{FetchedImage, ImageAsk, Images, NoImages, Revocation};
 pub use engine::callers_network::CallersNetwork;
 pub use engine::change_count::ChangeListener;
+pub use engine::client_measurements::Measurement;
 pub use engine::freeze_exemption::FreezeExemption;
 pub use engine::held_network::HookChanges;
 pub use engine::kernel_types::KernelTypes;

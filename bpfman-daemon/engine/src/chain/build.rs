@@ -12,6 +12,7 @@ use bpfmand_splice::{
 
 use crate::chain::built::{BuiltChain, Lease};
 use crate::chain::composition::{CompositionInputs, CompositionMember, hook_word};
+use crate::engine::client_measurements::Measurement;
 use crate::engine::locks::Subject;
 use crate::engine::members::{MemberText, calls_kfuncs, map_ids};
 use crate::state::Unsent;
@@ -158,7 +159,9 @@ impl<K: Kernel> Engine<K> {
             return built(Strategy::Dispatcher, (id, tag), None, Some(new));
         }
         let mut wanted = self.wanted(hook, &members, settings);
-        wanted.timing |= self.client_timing.is_wanted(key) && !members.is_empty();
+        let is_wanted = |of| !members.is_empty() && self.client_measurements.is_wanted(*key, of);
+        wanted.timing |= is_wanted(Measurement::Times);
+        wanted.counters |= is_wanted(Measurement::Verdicts);
         if let Some(Joined { program, .. }) = wanted.direct(&members) {
             return built(Strategy::Direct, (program.id, program.tag), None, None);
         }

@@ -4,7 +4,7 @@
 mod budget;
 pub mod build;
 mod built;
-mod client_timing;
+mod client_measurements;
 mod composition;
 mod counters;
 pub mod empty;

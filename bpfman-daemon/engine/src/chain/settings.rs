@@ -6,7 +6,7 @@ use std::time::Duration;
 use bpfman_model::{HookKey, HookKind, Interface, LinkId, Owner};
 use bpfmand_kernel::Kernel;
 
-use crate::chain::client_timing::ensure_can_be_timed;
+use crate::chain::client_measurements::ensure_can_be_measured;
 use crate::engine::locks::Subject;
 use crate::engine::undo::undoing;
 use crate::state::Changes;
@@ -115,7 +115,7 @@ impl<K: Kernel> Engine<K> {
         let hook = hook.ok_or_else(|| EngineError::NoChain { hook: key.kind.at(interface) })?;
         self.ensure_may_switch(&key, &hook.settings, change, caller)?;
         if change.timing == Some(true) {
-            ensure_can_be_timed(&hook)?;
+            ensure_can_be_measured(&hook)?;
         }
         if change.held == Some(false) {
             self.ensure_releasable(&key, &hook.settings, caller)?;

@@ -4,7 +4,7 @@ pub mod bytecode;
 pub mod callers_network;
 pub mod change_count;
 mod client_leases;
-mod client_timing;
+pub mod client_measurements;
 mod commit;
 mod deadlines;
 mod drift_counts;
@@ -54,7 +54,7 @@ use bpfmand_store::Blobs;
 use crate::EngineError;
 use crate::engine::change_count::{ChangeCount, ChangeListener};
 use crate::engine::client_leases::ClientLeases;
-use crate::engine::client_timing::ClientTiming;
+use crate::engine::client_measurements::ClientMeasurements;
 use crate::engine::file_checks::FileChecks;
 use crate::engine::held_network::{HeldNetwork, HookChanges};
 use crate::engine::inner_maps::FoundInnerMaps;
@@ -98,7 +98,7 @@ pub struct Engine<K: Kernel> {
     kept_open: KeptOpen<K::Handle>,
     pub(crate) client_leases: ClientLeases,
     pub(crate) found_inner_maps: FoundInnerMaps,
-    pub(crate) client_timing: ClientTiming,
+    pub(crate) client_measurements: ClientMeasurements,
     pub(crate) preorder_links: PreorderLinks,
     pub(crate) left_maps: OrphanedMaps,
     pub(crate) file_looks: FileChecks,
@@ -131,7 +131,7 @@ impl<K: Kernel> Engine<K> {
             kept_open: KeptOpen::default(),
             client_leases: ClientLeases::default(),
             found_inner_maps: FoundInnerMaps::default(),
-            client_timing: ClientTiming::default(),
+            client_measurements: ClientMeasurements::default(),
             preorder_links: PreorderLinks::default(),
             left_maps: OrphanedMaps::default(),
             file_looks: FileChecks::default(),

@@ -26,7 +26,7 @@ impl<K: Kernel> Engine<K> {
             let links = self.state().chain(&hook.key);
             // A member that was loaded again has other maps of global variables than the running chain.
             let outdated = links.iter().any(|link| reloaded.contains(&link.program))
-                || self.is_timed_without_client(&hook, &links)
+                || self.is_measured_without_client(&hook, &links)
                 || self.is_in_earlier_order(&hook, &links)
                 || self.is_in_earlier_slots(&hook).unwrap_or(false);
             let _lock = self.lock(Subject::Hook(hook.key));

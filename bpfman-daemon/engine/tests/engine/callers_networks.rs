@@ -2,8 +2,8 @@
 
 use bpfman_model::{HookKind, LinkId, ProgramId, Reason};
 use bpfmand_engine::{
-    AllowedPlaces, CallersNetwork, Engine, EngineError, HookChange, ReplaceRequest, SwitchCaller,
-    TraceLimits, TracePacket, UpdateLinkRequest,
+    AllowedPlaces, CallersNetwork, Engine, EngineError, HookChange, Measurement, ReplaceRequest,
+    SwitchCaller, TraceLimits, TracePacket, UpdateLinkRequest,
 };
 use bpfmand_kernel::sim::SimKernel;
 
@@ -26,7 +26,9 @@ const CALLS: [(&str, Call); 10] = [
         engine.trace_chain(&bench.left(), XDP, &packets, limits).map(drop)
     }),
     ("verify", |bench, engine, _, _| engine.verify_chain(&bench.left(), XDP, None).map(drop)),
-    ("time members", |bench, engine, _, _| engine.begin_client_timing(&bench.left(), XDP, None).map(drop)),
+    ("time members", |bench, engine, _, _| {
+        engine.begin_client_measurement(Measurement::Times, &bench.left(), XDP, None).map(drop)
+    }),
     ("owners", |bench, engine, _, _| engine.owners_at_hook(&bench.left(), XDP).map(drop)),
     ("owner of a freeze", |bench, engine, _, _| engine.owner_of_freeze(&bench.left(), XDP).map(drop)),
     ("show", |bench, engine, _, _| engine.show_chain(&bench.left(), XDP).map(drop)),

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use bpfman_model::{AttachPoint, AttachRequest, HookKind, LinkId, MatchRequest, Owner, ProgramId, Reason};
-use bpfmand_engine::{Engine, EngineError, FreezeExemption, HookChange, SwitchCaller, SwitchRight};
+use bpfmand_engine::{
+    Engine, EngineError, FreezeExemption, HookChange, Measurement, SwitchCaller, SwitchRight,
+};
 use bpfmand_kernel::Kernel;
 
 use crate::bench::{Ask as _, Bench, Testable};
@@ -193,7 +195,7 @@ fn new_member_is_switched_by_no_right_over_others<K: Testable>(bench: &Bench<K>)
             .set_hook(&bench.left(), XDP, &change, &caller(USER, SwitchRight::Members(&seen), None))
             .map(drop),
         engine.verify_chain(&bench.left(), XDP, Some(&seen)).map(drop),
-        engine.begin_client_timing(&bench.left(), XDP, Some(&seen)).map(drop),
+        engine.begin_client_measurement(Measurement::Times, &bench.left(), XDP, Some(&seen)).map(drop),
     ];
     for refused in refused {
         let error = refused.unwrap_err();
@@ -243,7 +245,7 @@ fn freeze_that_ended_keeps_no_timing_of_a_client() {
     let engine = bench.engine();
     let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
     engine.attached(alpha, bench.xdp(10));
-    let _never_ended = engine.begin_client_timing(&bench.left(), XDP, None).unwrap();
+    let _never_ended = engine.begin_client_measurement(Measurement::Times, &bench.left(), XDP, None).unwrap();
     let change = HookChange { held: Some(true), held_seconds: Some(1), ..HookChange::default() };
     engine.set_hook(&bench.left(), XDP, &change, &SwitchCaller::root("user 0")).unwrap();
     drop(engine);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use bpfman_model::{AttachPoint, HookKind, ProceedOn, VerdictFamily};
-use bpfmand_engine::{ChainDetails, Engine, HookChange, MemberTime, SwitchCaller};
+use bpfmand_engine::{ChainDetails, Engine, HookChange, Measurement, MemberTime, SwitchCaller};
 use bpfmand_kernel::Kernel;
 use bpfmand_kernel::prelude::*;
 use bpfmand_splice::{CounterLayout, TimeLayout};
@@ -132,10 +132,12 @@ fn clients_have_members_timed_as_long_as_one_of_them_is_there<K: Testable>(bench
     let engine = bench.engine();
     let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
     engine.attached(alpha, bench.xdp(1));
-    let begin = |engine: &Engine<K>| engine.begin_client_timing(&bench.left(), XDP, None).unwrap();
+    let begin = |engine: &Engine<K>| {
+        engine.begin_client_measurement(Measurement::Times, &bench.left(), XDP, None).unwrap()
+    };
     let key = begin(&engine);
     assert_eq!(times(bench, &engine), [Some(MemberTime::default())]);
-    engine.end_client_timing(&key, true).unwrap();
+    engine.end_client_measurement(Measurement::Times, &key, true).unwrap();
     assert_eq!((times(bench, &engine), view(bench, &engine).strategy), (vec![None], "direct"));
 
     let second = engine.attached(bravo, bench.xdp(2));
@@ -143,24 +145,24 @@ fn clients_have_members_timed_as_long_as_one_of_them_is_there<K: Testable>(bench
     let key = begin(&engine);
     assert_eq!(begin(&engine), key);
     assert!(!view(bench, &engine).switches.timing, "nobody switched it on");
-    engine.end_client_timing(&key, true).unwrap();
+    engine.end_client_measurement(Measurement::Times, &key, true).unwrap();
     engine.detach(second).unwrap();
     engine.attached(bravo, bench.xdp(2));
     assert!(!switch(bench, &engine, false), "it was off");
     assert_eq!(times(bench, &engine), [Some(MemberTime::default()); 2]);
-    engine.end_client_timing(&key, true).unwrap();
+    engine.end_client_measurement(Measurement::Times, &key, true).unwrap();
     assert_eq!(times(bench, &engine), [None; 2]);
     assert_eq!(pinned(bench), without);
 
     let key = begin(&engine);
     assert!(switch(bench, &engine, true));
-    engine.end_client_timing(&key, true).unwrap();
+    engine.end_client_measurement(Measurement::Times, &key, true).unwrap();
     assert_eq!(times(bench, &engine), [Some(MemberTime::default()); 2]);
     assert!(switch(bench, &engine, false));
 
     // If no chain may be built, timing stays until one is built, or until the daemon restarts.
     let key = begin(&engine);
-    engine.end_client_timing(&key, false).unwrap();
+    engine.end_client_measurement(Measurement::Times, &key, false).unwrap();
     assert_eq!(times(bench, &engine), [Some(MemberTime::default()); 2]);
     let _ends = begin(&engine);
     drop(engine);
@@ -169,14 +171,45 @@ fn clients_have_members_timed_as_long_as_one_of_them_is_there<K: Testable>(bench
     assert_eq!(pinned(bench), without);
 }
 
+fn lone_member_is_counted_while_a_client_watches<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
+    engine.attached(alpha, bench.xdp(1));
+    let strategy = |engine: &Engine<K>| view(bench, engine).strategy;
+    let begin =
+        |engine: &Engine<K>, of| engine.begin_client_measurement(of, &bench.left(), XDP, None).unwrap();
+    assert_eq!((strategy(&engine), view(bench, &engine).switches.counters), ("direct", false));
+    let key = begin(&engine, Measurement::Verdicts);
+    let _same = begin(&engine, Measurement::Times);
+    assert!(view(bench, &engine).switches.counters && times(bench, &engine) != [None]);
+    engine.end_client_measurement(Measurement::Times, &key, true).unwrap();
+    assert!(view(bench, &engine).switches.counters && times(bench, &engine) == [None]);
+    engine.end_client_measurement(Measurement::Verdicts, &key, true).unwrap();
+    assert_eq!((strategy(&engine), view(bench, &engine).switches.counters), ("direct", false));
+    // A client that is connected to a daemon that is killed leaves nothing.
+    let _never_ended = begin(&engine, Measurement::Verdicts);
+    drop(engine);
+    let engine = bench.engine();
+    assert_eq!((strategy(&engine), view(bench, &engine).switches.counters), ("direct", false));
+    // The switch of the hook is another one.
+    let change = HookChange { counters: Some(true), ..HookChange::default() };
+    assert!(engine.set_hook(&bench.left(), XDP, &change, &SwitchCaller::root("user 0")).unwrap());
+    let key = begin(&engine, Measurement::Verdicts);
+    engine.end_client_measurement(Measurement::Verdicts, &key, true).unwrap();
+    assert!(view(bench, &engine).switches.counters);
+}
+
 fn a_frozen_chain_is_not_changed_for_a_client<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let [alpha] = engine.loads(&bench.request("programs", &["alpha"]))[..] else { panic!() };
-    assert!(engine.begin_client_timing(&bench.left(), XDP, None).is_err(), "no program is there");
+    assert!(
+        engine.begin_client_measurement(Measurement::Times, &bench.left(), XDP, None).is_err(),
+        "no program is there"
+    );
     engine.attached(alpha, bench.xdp(1));
     let hold = HookChange { held: Some(true), ..HookChange::default() };
     assert!(engine.set_hook(&bench.left(), XDP, &hold, &SwitchCaller::root("user 0")).unwrap());
-    let refused = engine.begin_client_timing(&bench.left(), XDP, None).unwrap_err();
+    let refused = engine.begin_client_measurement(Measurement::Times, &bench.left(), XDP, None).unwrap_err();
     assert!(refused.to_string().contains("user 0"), "{refused}");
     assert_eq!(times(bench, &engine), [None]);
     let release = HookChange { held: Some(false), ..HookChange::default() };
@@ -186,6 +219,7 @@ fn a_frozen_chain_is_not_changed_for_a_client<K: Testable>(bench: &Bench<K>) {
 
 crate::on_both_kernels!(
     clients_have_members_timed_as_long_as_one_of_them_is_there,
+    lone_member_is_counted_while_a_client_watches,
     a_frozen_chain_is_not_changed_for_a_client,
     timing_is_switched_on_and_off_with_its_twin,
     hooks_that_share_a_timed_chain_have_times_of_their_own,

@@ -179,7 +179,7 @@ fn members_are_timed_after_the_grant_is_gone() {
         let timing = scope.spawn(|| {
             as_user(EVE, || {
                 connected(&socket, |channel| async {
-                    let request = ext::TimeMembersRequest { hook: Some(hook) };
+                    let request = ext::TimeMembersRequest { hook: Some(hook), ..Default::default() };
                     let stream = BpfmanChainsClient::new(channel).time_members(request).await;
                     let mut stream = stream.unwrap().into_inner();
                     stream.message().await.unwrap().unwrap();

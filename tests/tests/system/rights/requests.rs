@@ -231,7 +231,9 @@ async fn chains(mut client: BpfmanChainsClient<Channel>, name: &str, on: &Things
             let request = ext::SetHookRequest { hook, as_subprograms: Some(true), ..Default::default() };
             client.set_hook(request).await.map(shown)
         }
-        "TimeMembers" => begun(client.time_members(ext::TimeMembersRequest { hook }).await?).await,
+        "TimeMembers" => {
+            begun(client.time_members(ext::TimeMembersRequest { hook, ..Default::default() }).await?).await
+        }
         "Adopt" => {
             let what = Some(ext::adopt_request::What::PinPath(on.file.display().to_string()));
             let metadata = one_program(&on.file, on.application.as_ref()).metadata;
