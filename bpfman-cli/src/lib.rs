@@ -6,6 +6,7 @@
 pub mod args;
 pub mod capture;
 pub mod command;
+pub mod drops;
 pub mod error;
 pub mod exit;
 pub mod figures;

@@ -28,6 +28,16 @@ pub const XDP_DEFAULT: &[i32] = &[2, 31];
 /// Default proceed-on set of TC: *pipe* and *dispatcher_return*.
 pub const TC_DEFAULT: &[i32] = &[3, 30];
 
+/// Returns whether the kernel drops a packet with this verdict of a chain at a hook, as commands name it.
+#[must_use]
+pub fn is_drop(hook: &str, verdict: &str) -> bool {
+    match hook.starts_with("xdp:") {
+        // The kernel drops packets with a verdict that it does not know.
+        true => matches!(verdict, "drop" | "aborted" | "other"),
+        false => verdict == "shot",
+    }
+}
+
 /// Returns the number of a verdict's name; none if the table does not have it.
 #[must_use]
 pub fn number(table: &Verdicts, name: &str) -> Option<i32> {
@@ -53,6 +63,14 @@ mod tests {
             }
         }
         assert_eq!((number(XDP, "pipe"), name(TC, 9)), (None, None));
+    }
+
+    #[test]
+    fn verdicts_that_drop_depend_on_the_hook() {
+        let drops =
+            |hook| ["drop", "aborted", "shot", "pass", "ok", "other", "stolen"].map(|of| is_drop(hook, of));
+        assert_eq!(drops("xdp:eth0"), [true, true, false, false, false, true, false]);
+        assert_eq!(drops("tc:eth0:ingress"), [false, false, true, false, false, false, false]);
     }
 
     #[test]

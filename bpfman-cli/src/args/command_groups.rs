@@ -10,8 +10,8 @@ const GROUPS: [(&str, &[&str]); 6] = [
     (
         "See what runs",
         &[
-            "list", "get", "top", "chain", "explain", "map", "iter", "events", "history", "console", "radar",
-            "wait",
+            "list", "get", "top", "drops", "chain", "explain", "map", "iter", "events", "history", "console",
+            "radar", "wait",
         ],
     ),
     ("Images and objects", &["image", "check"]),

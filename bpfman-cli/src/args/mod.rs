@@ -10,6 +10,7 @@ mod command_groups;
 pub mod console;
 pub mod credential;
 pub mod detach;
+pub mod drops;
 pub mod events;
 pub mod features;
 mod global_line;
@@ -198,6 +199,8 @@ pub enum CliCommand {
     Wait(wait::WaitFor),
     /// Show what takes CPU time and memory, live: programs, chains with the verdicts of their members, maps and owners.
     Top(top::ShowTop),
+    /// Show what drops packets: programs with their verdicts, rates and rule commands, and the kernel with its reasons.
+    Drops(drops::ShowDrops),
     /// Compare the recorded state with what the kernel runs.
     Doctor,
     /// Collect in one archive what support needs: doctor, history, kernel, chains, settings without secrets, log.

@@ -1,8 +1,6 @@
-use bpfman_client::{Client, Error};
-use bpfman_model::HookName;
 use bpfman_proto::ext::v1 as ext;
-use tonic::Streaming;
 
+use super::chain_measurements::ChainMeasurements;
 use super::connect_fresh;
 use super::figure_readings::{FigureReadings, FiguresUpdate, milliseconds, older};
 use super::open_output::OpenOutput;
@@ -18,10 +16,14 @@ pub async fn run(global: &Global, command: WatchChain) -> Result<(), CliError> {
     let hook = command.at.hook;
     let mut signals = Signals::new()?;
     let mut output = OpenOutput::of_stdout();
-    let mut timing = if command.timing { Some(time_members(&client, &hook).await?) } else { None };
+    let mut timing = ChainMeasurements::times(client.clone());
+    if command.timing {
+        timing.begin_one(&hook).await?;
+    }
     let request = ext::FollowFiguresRequest {
         interval_ms: milliseconds(command.interval),
         hook: hook.to_string(),
+        time_runs: true,
         ..Default::default()
     };
     let mut readings = FigureReadings::begin(client.clone(), request).await.map_err(older)?;
@@ -42,8 +44,9 @@ pub async fn run(global: &Global, command: WatchChain) -> Result<(), CliError> {
             }
             FiguresUpdate::Back => {
                 show::note("the daemon is back");
-                if timing.is_some() {
-                    timing = Some(time_members(&client, &hook).await?);
+                if command.timing {
+                    timing.restart();
+                    timing.begin_one(&hook).await?;
                 }
                 continue;
             }
@@ -58,25 +61,5 @@ pub async fn run(global: &Global, command: WatchChain) -> Result<(), CliError> {
         }
         ticks += 1;
     }
-    drop(timing);
     Ok(())
-}
-
-/// Times members until the returned stream is dropped.
-async fn time_members(
-    client: &Client,
-    hook: &HookName,
-) -> Result<Streaming<ext::TimeMembersEvent>, CliError> {
-    let request = ext::TimeMembersRequest { hook: Some(ext::Hook::from(hook)), ..Default::default() };
-    let mut stream = client
-        .services()
-        .chains
-        .time_members(request)
-        .await
-        .map_err(Error::from)
-        .map_err(CliError::Client)?
-        .into_inner();
-    let begun = stream.message().await.map_err(Error::from).map_err(CliError::Client)?;
-    begun.ok_or(CliError::Incomplete { call: "TimeMembers", part: "its beginning" })?;
-    Ok(stream)
 }

@@ -6,6 +6,7 @@ use bpfman_client::{Client, Error, Reason};
 use bpfman_proto::ext::v1 as ext;
 use tonic::{Code, Streaming};
 
+use super::chain_measurements::{ChainMeasurements, SeenChain};
 use super::reconnect::ReconnectBackoff;
 use crate::error::CliError;
 use crate::figures::{FigureRates, LastReadings, rates};
@@ -27,10 +28,12 @@ pub struct FigureReadings {
     away: ReconnectBackoff,
     kept: LastReadings,
     untimed: Option<String>,
+    /// Chains to measure, with those of the last reading until they were compared.
+    measured: Option<(ChainMeasurements, Option<Vec<SeenChain>>)>,
 }
 
 impl FigureReadings {
-    /// Begins readings. If the caller may not have the kernel time runs, reads without times.
+    /// Begins readings. With `time_runs` in the request, the kernel times runs, if the caller may have it do so.
     pub async fn begin(client: Client, request: ext::FollowFiguresRequest) -> Result<Self, CliError> {
         let mut readings = Self {
             client,
@@ -39,22 +42,37 @@ impl FigureReadings {
             away: ReconnectBackoff::default(),
             kept: LastReadings::default(),
             untimed: None,
+            measured: None,
         };
         readings.open().await.map_err(CliError::Client)?;
         Ok(readings)
     }
 
+    /// Measures the chains of each reading while the daemon sends them.
+    #[must_use]
+    pub fn measuring(self, chains: ChainMeasurements) -> Self {
+        Self { measured: Some((chains, None)), ..self }
+    }
+
+    /// Returns the chains that are measured.
+    pub fn measured(&self) -> Option<&ChainMeasurements> {
+        self.measured.as_ref().map(|(chains, _)| chains)
+    }
+
     async fn open(&mut self) -> Result<(), Error> {
-        let timed = ext::FollowFiguresRequest { time_runs: true, ..self.request.clone() };
-        let (stream, untimed) = match self.follow(timed).await {
-            Err(error) if has_no_times(&error) => {
-                let without = self.follow(self.request.clone()).await?;
+        let (stream, untimed) = match self.follow(self.request.clone()).await {
+            Err(error) if self.request.time_runs && has_no_times(&error) => {
+                let untimed = ext::FollowFiguresRequest { time_runs: false, ..self.request.clone() };
+                let without = self.follow(untimed).await?;
                 (without, Some(format!("no CPU times: {error}")))
             }
             stream => (stream?, None),
         };
         (self.stream, self.untimed, self.kept) = (Some(stream), untimed, LastReadings::default());
         self.away = ReconnectBackoff::default();
+        if let Some((chains, _)) = &mut self.measured {
+            chains.restart();
+        }
         Ok(())
     }
 
@@ -63,13 +81,24 @@ impl FigureReadings {
     }
 
     pub async fn next(&mut self) -> Result<FiguresUpdate, CliError> {
+        if let Some((chains, seen)) = &mut self.measured
+            && let Some(seen) = seen.take()
+        {
+            chains.follow(&seen).await;
+        }
         let Some(stream) = &mut self.stream else { return self.find_again().await };
         loop {
             match stream.message().await.map_err(Error::from) {
                 Ok(Some(news)) => {
                     if let Some((then, now)) = self.kept.take(news) {
-                        let note = self.untimed.clone();
-                        return Ok(FiguresUpdate::Rates(FigureRates { note, ..rates(then, now) }));
+                        let mut notes: Vec<String> = self.untimed.iter().cloned().collect();
+                        let rates = rates(then, now);
+                        if let Some((chains, seen)) = &mut self.measured {
+                            notes.extend(chains.note());
+                            *seen = Some(rates.chains.iter().map(SeenChain::from).collect());
+                        }
+                        let note = (!notes.is_empty()).then(|| notes.join("; "));
+                        return Ok(FiguresUpdate::Rates(FigureRates { note, ..rates }));
                     }
                 }
                 // Only the permission for run times may have been withdrawn: try again without them.

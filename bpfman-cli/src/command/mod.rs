@@ -6,12 +6,14 @@ mod apply;
 mod attach;
 mod boot;
 mod chain;
+mod chain_measurements;
 mod chain_watch;
 mod change;
 mod check;
 mod console;
 mod dead_daemon;
 mod doctor;
+mod drops;
 mod dry_run;
 mod events;
 mod features;
@@ -23,6 +25,7 @@ mod history;
 mod hook;
 mod image;
 mod iterate;
+mod kernel_reasons;
 mod list;
 mod load;
 mod map;
@@ -87,6 +90,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         CliCommand::Radar(command) => radar::run(global, command).await,
         CliCommand::Wait(command) => wait::run(global, command).await,
         CliCommand::Top(command) => top::run(global, command).await,
+        CliCommand::Drops(command) => drops::run(global, command).await,
         CliCommand::Doctor => doctor::run(global).await,
         CliCommand::SupportBundle(command) => support_bundle::run(global, command).await,
         CliCommand::Check(command) => check::run(global, command).await,

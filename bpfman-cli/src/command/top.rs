@@ -6,6 +6,7 @@ use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event};
 use tokio::sync::mpsc;
 
+use super::chain_measurements::ChainMeasurements;
 use super::connect_fresh;
 use super::figure_readings::{FigureReadings, FiguresUpdate, milliseconds, older};
 use super::open_output::OpenOutput;
@@ -28,10 +29,14 @@ pub async fn run(global: &Global, command: ShowTop) -> Result<(), CliError> {
     let request = ext::FollowFiguresRequest {
         interval_ms: milliseconds(command.interval),
         others: command.others,
+        time_runs: true,
         ..Default::default()
     };
     let services = client.services();
-    let readings = FigureReadings::begin(client, request).await.map_err(older)?;
+    let mut readings = FigureReadings::begin(client.clone(), request).await.map_err(older)?;
+    if !command.once {
+        readings = readings.measuring(ChainMeasurements::times(client));
+    }
     let is_screen = !command.once
         && global.output == OutputForm::Table
         && !global.quiet

@@ -52,7 +52,8 @@ fn one(
         (Some(_), None) => Some(0.0),
         (None, _) => None,
     };
-    let counted = |then, now_| now.counters.then(|| window.rate(then, now_));
+    let was_counted = then.is_none_or(|then| then.counters);
+    let counted = |then, now_| (now.counters && was_counted).then(|| window.rate(then, now_));
     ChainRates {
         hook: now.hook.clone(),
         mode: now.mode.clone(),
@@ -70,14 +71,18 @@ fn one(
 
 fn member(then: &ext::ChainFigures, now: &ext::MemberFigures, window: Window) -> MemberRates {
     let none = ext::MemberFigures::default();
-    let before = then.members.iter().find(|member| member.link_id == now.link_id).unwrap_or(&none);
-    let packets_of = |verdict: &str| {
-        let same = before.ended.iter().find(|ended| ended.verdict == verdict);
-        same.map_or(0, |ended| ended.packets)
+    let existing = then.members.iter().find(|member| member.link_id == now.link_id);
+    let before = existing.unwrap_or(&none);
+    // Counts of an earlier time were kept while the chain did not count.
+    let was_counted = existing.is_none_or(|before| before.runs.is_some());
+    let packets_of = |ended: &ext::VerdictCount| {
+        let same = before.ended.iter().find(|before| before.verdict == ended.verdict);
+        if was_counted { same.map_or(0, |same| same.packets) } else { ended.packets }
     };
     let ended = now.ended.iter().map(|ended| VerdictRate {
         verdict: ended.verdict.clone(),
-        per_second: window.rate(packets_of(&ended.verdict), ended.packets),
+        packets: ended.packets,
+        per_second: window.rate(packets_of(ended), ended.packets),
     });
     MemberRates {
         link_id: now.link_id,
@@ -86,7 +91,10 @@ fn member(then: &ext::ChainFigures, now: &ext::MemberFigures, window: Window) ->
         owner: now.owner.clone(),
         image_digest: filled(&now.image_digest),
         shadow: now.shadow,
-        packets_per_second: now.runs.map(|runs| window.rate(before.runs.unwrap_or(0), runs)),
+        packets_per_second: now
+            .runs
+            .filter(|_| was_counted)
+            .map(|runs| window.rate(before.runs.unwrap_or(0), runs)),
         nanoseconds_per_run: recent_time(before, now).or(now.nanoseconds_per_run),
         ended: ended.collect(),
     }
@@ -143,6 +151,29 @@ mod tests {
         assert_eq!(one.nanoseconds_per_run, Some(110.0), "150 less 40 for the clock");
         let rates_of = rates(&now, &now);
         assert_eq!(rates_of.chains[0].members[0].nanoseconds_per_run, Some(77.0));
+    }
+
+    #[test]
+    fn counts_of_a_chain_that_did_not_count_are_no_rate() {
+        let with = |runs, packets| ext::MemberFigures {
+            runs,
+            ended: vec![ext::VerdictCount { verdict: "drop".to_owned(), packets }],
+            ..member(1, 7, 0)
+        };
+        let uncounted = ext::ChainFigures {
+            counters: false,
+            ..chain("xdp:eth0", 0, vec![ext::MemberFigures { ended: Vec::new(), ..with(None, 0) }])
+        };
+        let counted = |runs| chain("xdp:eth0", 0, vec![with(Some(runs), runs)]);
+        let of = |then: &ext::ChainFigures, now: &ext::ChainFigures| {
+            let at = |at, chain: &ext::ChainFigures| reading(at, Vec::new(), vec![chain.clone()]);
+            rates(&at(0, then), &at(1, now)).chains[0].members[0].clone()
+        };
+        let first = of(&uncounted, &counted(900));
+        assert_eq!((first.packets_per_second, first.ended[0].per_second), (None, 0.0));
+        let second = of(&counted(900), &counted(901));
+        assert_eq!((second.packets_per_second, second.ended[0].per_second), (Some(1.0), 1.0));
+        assert_eq!(second.ended[0].packets, 901);
     }
 
     #[test]

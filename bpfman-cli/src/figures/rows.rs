@@ -120,6 +120,8 @@ pub struct MemberRates {
 pub struct VerdictRate {
     /// Verdict: `drop`, `shot`…
     pub verdict: String,
+    /// Packets since the member was attached, or since the boot.
+    pub packets: u64,
     /// Packets per second.
     pub per_second: f64,
 }

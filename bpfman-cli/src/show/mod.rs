@@ -12,6 +12,7 @@ pub mod changed;
 pub mod checked;
 pub mod console;
 pub mod diagnosis;
+pub mod drops;
 pub mod entry;
 pub mod entry_stream;
 pub mod entry_value;

@@ -40,6 +40,7 @@ mod csi_propagation;
 mod csi_readers;
 mod csi_registration;
 mod doctor;
+mod drops;
 mod equipment;
 mod event_flood;
 mod events;

@@ -246,6 +246,25 @@ fn watched_chain_is_timed_while_the_watcher_is_connected() {
     daemon.bpfman("chain watch xdp:none0 --count 1").fails(5, &["xdp:none0"]);
 }
 
+#[test]
+fn chains_are_timed_while_top_is_open() {
+    let (mut daemon, network) = (Daemon::start(), Network::new());
+    let _programs = chain_that_drops(&daemon, &network);
+    let mut top = OnTerminal::start(&daemon, (24, 100), "top --interval 100ms --view chains", &[]);
+    until("the chain is timed", || has_twin(&daemon));
+    // The measurement begins again with a new daemon.
+    daemon.kill();
+    daemon.again(&Launch::default());
+    until("it is timed again", || has_twin(&daemon));
+    top.signal(Signal::KILL);
+    top.ended();
+    until("the timing has ended", || !has_twin(&daemon));
+    let entries = || daemon.bpfman("history --accesses -o json").success().matches("TimeMembers").count();
+    let before = entries();
+    daemon.bpfman("top --once --interval 100ms").success();
+    assert_eq!((entries(), before > 0), (before, true), "one measurement changes no chain");
+}
+
 fn has_twin(daemon: &Daemon) -> bool {
     kernel::pins(&daemon.fs()).iter().any(|pin| pin.contains("twin_0"))
 }

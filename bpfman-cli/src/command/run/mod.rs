@@ -3,12 +3,12 @@
 pub(super) mod changes;
 mod file_watch;
 pub(super) mod followed;
-mod plan;
+pub(super) mod plan;
 pub(super) mod point;
 mod prints;
 pub(super) mod readers;
 mod running;
-mod session;
+pub(super) mod session;
 pub(super) mod signals;
 
 use bpfman_proto::ext::v1::LoadValues;
