@@ -15,6 +15,7 @@ pub mod image_error;
 pub mod kernel_type;
 pub mod show;
 pub mod top;
+pub mod user_names;
 pub mod verdict;
 
 use std::ffi::OsString;

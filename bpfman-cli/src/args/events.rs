@@ -2,19 +2,19 @@
 
 use bpfman_client::EventQuery;
 use bpfman_proto::ext::v1 as ext;
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-use super::history::{HistoryAbout, Since};
+use super::entry_filters::{EntryFilters, WireFilters};
 
 /// `bpfman events`.
 #[derive(Args, Debug)]
 pub struct ShowEvents {
-    /// Only what is about a program or a link (its id), or a hook (xdp:eth0)
-    #[arg(value_name = "ID|HOOK")]
-    pub about: Option<HistoryAbout>,
+    /// Entries.
+    #[command(flatten)]
+    pub filters: EntryFilters,
     /// Continue with each entry as it is written, also after a restart of the daemon, until Ctrl-C. Without --after,
     /// --since and --limit it begins with the next entry
-    #[arg(short, long)]
+    #[arg(short, long, visible_short_alias = 'w', visible_alias = "watch")]
     pub follow: bool,
     /// Begin behind the entry of this number; 0: with the oldest that is kept
     #[arg(long, value_name = "NUMBER")]
@@ -23,69 +23,25 @@ pub struct ShowEvents {
     /// the numbers of lost entries again
     #[arg(long, value_name = "EPOCH", requires = "after")]
     pub epoch: Option<String>,
-    /// Only entries since: a time ago (90s, 1h, 2d), or a time (2026-01-31T12:00:00Z)
-    #[arg(long, value_name = "TIME")]
-    pub since: Option<Since>,
-    /// Only the newest entries, this many, at most 100,000
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub limit: Option<u32>,
-    /// Only entries of these actors: a user id, root, a unit, a pod, a grant, an owner (user:1000), or a part of the
-    /// daemon (start, checks, interfaces, policy, csi, break-glass, radar, journal)
-    #[arg(long, value_name = "WHO")]
-    pub by: Option<String>,
-    /// Only these calls (Load, Attach, PutBack), in upper or lower case; several with commas, or by repeating the flag
-    #[arg(long, value_name = "CALL", value_delimiter = ',')]
-    pub verb: Vec<String>,
-    /// Only entries with these results; several with commas, or by repeating the flag
-    #[arg(long, value_name = "RESULT", value_delimiter = ',', value_enum)]
-    pub result: Vec<EventResult>,
-}
-
-/// Result of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum EventResult {
-    /// It was done.
-    Done,
-    /// The caller has no permission.
-    Denied,
-    /// The request is invalid, or not possible now.
-    Refused,
-    /// Kernel, registry or daemon failed.
-    Failed,
-}
-
-impl EventResult {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Denied => "denied",
-            Self::Refused => "refused",
-            Self::Failed => "failed",
-        }
-    }
 }
 
 impl ShowEvents {
     /// Returns the daemon's query.
     #[must_use]
     pub fn query(&self) -> EventQuery {
-        let (id, hook) = match &self.about {
-            None => (0, String::new()),
-            Some(HistoryAbout::Id(id)) => (*id, String::new()),
-            Some(HistoryAbout::Hook(hook)) => (0, hook.clone()),
-        };
+        let WireFilters { id, hook, since, by, verbs, results } = self.filters.on_the_wire();
         // Without --follow, all existing entries are requested.
         let after = self.after.or_else(|| (!self.follow).then_some(0));
         EventQuery::of(ext::FollowEventsRequest {
             after,
-            newest: self.limit.unwrap_or(0),
-            since: self.since.as_ref().map(|since| since.0.clone()).unwrap_or_default(),
+            newest: self.filters.limit.unwrap_or(0),
+            since,
             until_now: !self.follow,
             id,
             hook,
-            by: self.by.clone().unwrap_or_default(),
-            verbs: self.verb.clone(),
-            results: self.result.iter().map(|result| result.name().to_owned()).collect(),
+            by,
+            verbs,
+            results,
             epoch: self.epoch.clone().unwrap_or_default(),
         })
     }

@@ -1,101 +1,62 @@
 //! `bpfman history`: changes and refusals.
 
-use std::str::FromStr;
-use std::time::SystemTime;
-
-use bpfman_model::HookName;
+use bpfman_proto::ext::v1 as ext;
 use clap::Args;
+
+use super::entry_filters::{EntryFilters, WireFilters};
+
+/// Number of entries without `--limit`.
+const USUAL: u32 = 100;
 
 /// `bpfman history`.
 #[derive(Args, Debug)]
 pub struct History {
-    /// Only what is about a program or a link (its id), or a hook (xdp:eth0)
-    #[arg(value_name = "ID|HOOK")]
-    pub about: Option<HistoryAbout>,
-    /// Only entries of these actors: a user id, root, a unit, a pod, a grant, an owner (user:1000), or a part of the
-    /// daemon (start, checks, interfaces, policy, csi, break-glass, radar, journal)
-    #[arg(long, value_name = "WHO")]
-    pub by: Option<String>,
-    /// Only entries since: a time ago (90s, 1h, 2d), or a time (2026-01-31T12:00:00Z)
-    #[arg(long, value_name = "TIME")]
-    pub since: Option<Since>,
+    /// Entries.
+    #[command(flatten)]
+    pub filters: EntryFilters,
     /// Accesses instead of changes: who opened or read maps
     #[arg(long)]
     pub accesses: bool,
-    /// Only the newest entries, this many, at most 100,000
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub limit: u32,
 }
 
-/// Subject of entries.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HistoryAbout {
-    /// Program or link.
-    Id(u32),
-    /// Hook, by the daemon's name.
-    Hook(String),
-}
-
-/// Time, in a form that the daemon parses.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Since(pub String);
-
-/// Error of an invalid subject or time.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadHistory {
-    /// The text is neither an id nor a hook.
-    #[error("{0:?} is neither the id of a program or link nor a hook: write 7, or xdp:eth0")]
-    About(String),
-    /// The text is no time.
-    #[error("{0:?} is no time: write 90s, 1h, 2d, or 2026-01-31T12:00:00Z")]
-    Since(String),
-}
-
-impl FromStr for HistoryAbout {
-    type Err = BadHistory;
-
-    fn from_str(text: &str) -> Result<Self, BadHistory> {
-        match (text.parse::<u32>(), text.parse::<HookName>()) {
-            (Ok(id), _) if id > 0 => Ok(Self::Id(id)),
-            (_, Ok(hook)) => Ok(Self::Hook(hook.to_string())),
-            _ => Err(BadHistory::About(text.to_owned())),
-        }
-    }
-}
-
-impl FromStr for Since {
-    type Err = BadHistory;
-
-    fn from_str(text: &str) -> Result<Self, BadHistory> {
-        let bad = || BadHistory::Since(text.to_owned());
-        let time = match humantime::parse_duration(text) {
-            Ok(ago) => SystemTime::now().checked_sub(ago).ok_or_else(bad)?,
-            Err(_) => humantime::parse_rfc3339_weak(text).map_err(|_| bad())?,
-        };
-        Ok(Self(humantime::format_rfc3339_micros(time).to_string()))
+impl History {
+    /// Returns the daemon's request: by default for the newest 100 entries.
+    #[must_use]
+    pub fn request(&self) -> ext::HistoryRequest {
+        let WireFilters { id, hook, since, by, verbs, results } = self.filters.on_the_wire();
+        let (limit, accesses) = (self.filters.limit.unwrap_or(USUAL), self.accesses);
+        ext::HistoryRequest { limit, before: 0, since, id, hook, by, accesses, verbs, results }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use clap::Parser;
 
-    #[test]
-    fn what_is_asked_about_is_an_id_or_a_hook() {
-        assert_eq!("7".parse(), Ok(HistoryAbout::Id(7)));
-        assert_eq!("xdp:eth0".parse(), Ok(HistoryAbout::Hook("xdp:eth0".to_owned())));
-        let inside = "tc:eth0:ingress@/run/netns/blue";
-        assert_eq!(inside.parse(), Ok(HistoryAbout::Hook(inside.to_owned())));
-        for wrong in ["0", "-1", "eth0", ""] {
-            assert_eq!(wrong.parse::<HistoryAbout>(), Err(BadHistory::About(wrong.to_owned())));
+    use super::*;
+    use crate::args::{Cli, CliCommand};
+
+    fn request(line: &str) -> ext::HistoryRequest {
+        match Cli::try_parse_from(line.split_whitespace()).unwrap().command {
+            CliCommand::History(history) => history.request(),
+            other => panic!("{other:?}"),
         }
     }
 
     #[test]
-    fn a_time_is_one_or_an_age() {
-        assert_eq!("2026-01-31T12:00:00Z".parse(), Ok(Since("2026-01-31T12:00:00.000000Z".to_owned())));
-        let ago = "1h".parse::<Since>().unwrap();
-        assert!(ago.0 < humantime::format_rfc3339_micros(SystemTime::now()).to_string());
-        assert_eq!("yesterday".parse::<Since>(), Err(BadHistory::Since("yesterday".to_owned())));
+    fn history_has_the_filters_of_events() {
+        let usual = ext::HistoryRequest { limit: 100, ..Default::default() };
+        assert_eq!(request("bpfman history"), usual);
+        let line = "bpfman history 7 --by root --verb put-back,Attach --result denied --limit 5 --accesses";
+        let filtered = ext::HistoryRequest {
+            limit: 5,
+            id: 7,
+            by: "root".to_owned(),
+            verbs: vec!["putback".to_owned(), "Attach".to_owned()],
+            results: vec!["denied".to_owned()],
+            accesses: true,
+            ..Default::default()
+        };
+        assert_eq!(request(line), filtered);
     }
 }

@@ -11,6 +11,7 @@ pub mod console;
 pub mod credential;
 pub mod detach;
 pub mod drops;
+pub mod entry_filters;
 pub mod events;
 pub mod features;
 mod global_line;

@@ -6,7 +6,7 @@ use bpfman_client::EventQuery;
 use bpfman_proto::ext::v1 as ext;
 use clap::{Args, Subcommand};
 
-use super::history::Since;
+use super::entry_filters::Since;
 
 /// `bpfman radar`.
 #[derive(Args, Debug)]

@@ -217,7 +217,7 @@ async fn history(mut services: Services, id: u32, hook: String) -> Vec<String> {
             .iter()
             .map(|entry| {
                 let (time, who) = (entry.short_time(), entry.who());
-                format!("{time}  {}  {}  {who}  {}", entry.verb, entry.result, entry.came())
+                format!("{time}  {}  {}  {who}  {}", entry.call(), entry.result, entry.came())
             })
             .collect(),
         Err(status) => vec![format!("the daemon does not tell: {}", status.message())],

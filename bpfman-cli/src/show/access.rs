@@ -7,6 +7,7 @@ use super::block::Block;
 use super::json::filled;
 use super::screen::Screen;
 use crate::show::json_shape::json_shape;
+use crate::user_names::UserNames;
 
 json_shape! {
     /// Answer to `whoami`.
@@ -56,7 +57,10 @@ impl CommandOutput for WhoAmIJson {
     fn table(&self, screen: Screen) -> String {
         let mut block = Block::new("Caller");
         let groups: Vec<_> = self.groups.iter().map(ToString::to_string).collect();
-        block.line("User", self.uid).line("Group", self.gid).line("Other Groups", groups.join(" "));
+        block
+            .line("User", UserNames::of_this_machine().with_number(self.uid))
+            .line("Group", self.gid)
+            .line("Other Groups", groups.join(" "));
         block.optional("Unit", self.unit.clone()).optional("Pod", self.pod.clone());
         block.line("Without A Grant", self.everybody.join(", "));
         for grant in &self.grants {

@@ -4,10 +4,12 @@ use bpfman_proto::ext::v1 as ext;
 use serde::Serialize;
 
 use super::CommandOutput;
+use super::call_words::{call_words, short_digests};
 use super::json::filled;
 use super::screen::Screen;
 use super::table::TextTable;
 use crate::show::json_shape::json_shape;
+use crate::user_names::UserNames;
 
 /// Answer to `history`.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -111,9 +113,10 @@ impl HistoryEntryJson {
         if let Some(stranger) = self.stranger() {
             return stranger;
         }
-        match (&self.uid, &self.unit, &self.daemon) {
-            (Some(uid), Some(unit), _) => format!("user {uid} ({unit})"),
-            (Some(uid), None, _) => format!("user {uid}"),
+        let user = |uid| UserNames::of_this_machine().text(uid);
+        match (self.uid, &self.unit, &self.daemon) {
+            (Some(uid), Some(unit), _) => format!("{} ({unit})", user(uid)),
+            (Some(uid), None, _) => user(uid),
             (None, _, Some(part)) => format!("daemon: {part}"),
             (None, _, None) => String::new(),
         }
@@ -128,7 +131,13 @@ impl HistoryEntryJson {
             let is_id = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
             format!(" ({})", if is_id { &text[..12] } else { text.as_str() })
         });
-        Some(format!("{name}{pid}, user {uid}{}", place.unwrap_or_default()))
+        let user = UserNames::of_this_machine().text(uid);
+        Some(format!("{name}{pid}, {user}{}", place.unwrap_or_default()))
+    }
+
+    /// Returns the name of the call as words.
+    pub(crate) fn call(&self) -> String {
+        call_words(&self.verb)
     }
 
     pub(crate) fn came(&self) -> String {
@@ -142,7 +151,7 @@ impl HistoryEntryJson {
         }
         text.extend(self.first.as_ref().map(|first| format!("; {} times since {first}", self.count)));
         text.extend(self.message.as_ref().map(|message| format!("; {message}")));
-        text
+        short_digests(&text)
     }
 }
 
@@ -153,7 +162,7 @@ impl CommandOutput for HistoryJson {
             table.row(vec![
                 entry.short_time(),
                 entry.who(),
-                entry.verb.clone(),
+                entry.call(),
                 entry.result.clone(),
                 entry.grant.clone().unwrap_or_default(),
                 entry.came(),
@@ -191,7 +200,7 @@ mod tests {
             ..Default::default()
         };
         let entry = HistoryEntryJson::new(&line);
-        assert_eq!(entry.who(), "bpf\ntool[7], user 0 (3f3f3f3f3f3f)");
+        assert_eq!(entry.who(), "bpf\ntool[7], root (3f3f3f3f3f3f)");
         assert!(entry.came().ends_with("xdp; by /usr/sbin/bpftool; 9 times since 2026-01-31T12:00:00.1Z"));
         let mut history = HistoryJson::default();
         history.add(&ext::HistoryResponse { entries: vec![line], damaged: 0 });
@@ -203,7 +212,7 @@ mod tests {
         let line = ext::JournalLine {
             number: 7,
             time: "2026-01-31T12:00:00.123456Z".to_owned(),
-            uid: Some(1000),
+            uid: Some(3_999_999_999),
             unit: "netops.service".to_owned(),
             verb: "Attach".to_owned(),
             object: "program 7 at xdp e\nth0".to_owned(),
@@ -216,7 +225,13 @@ mod tests {
         let table = history.table(Screen::PLAIN);
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(lines.len(), 3, "{table}");
-        for text in ["2026-01-31T12:00:00Z", "user 1000 (netops.service)", "denied", "e\\nth0; no grant"] {
+        for text in [
+            "2026-01-31T12:00:00Z",
+            "user 3999999999 (netops.service)",
+            "attach",
+            "denied",
+            "e\\nth0; no grant",
+        ] {
             assert!(lines[1].contains(text), "{table}");
         }
         assert_eq!(history.ids(), ["7"]);

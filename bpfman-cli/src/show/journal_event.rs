@@ -75,7 +75,7 @@ fn line(entry: &HistoryEntryJson) -> String {
     let grant = entry.grant.as_ref().map(|grant| format!(" (by grant {grant})")).unwrap_or_default();
     let (number, about) = (entry.number.to_string(), entry.came() + &grant);
     let [time, who, call, about] =
-        [entry.short_time(), entry.who(), entry.verb.clone(), about].map(|text| cell(&text));
+        [entry.short_time(), entry.who(), entry.call(), about].map(|text| cell(&text));
     harmless(&columns(&number, &time, &who, &call, &entry.result, &about)).into_owned()
 }
 
@@ -135,7 +135,7 @@ mod tests {
         let line = line(&entry);
         assert_eq!(line.matches('\n').count(), 1);
         for (column, text) in
-            [("Time", "2026-01-31T12:00:00Z"), ("Call", "Attach"), ("About", "program 7 at xdp e\\nth0")]
+            [("Time", "2026-01-31T12:00:00Z"), ("Call", "attach"), ("About", "program 7 at xdp e\\nth0")]
         {
             assert_eq!(header().find(column), line.find(text), "{line}");
         }

@@ -4,6 +4,7 @@ pub mod access;
 pub mod amounts;
 pub mod applied;
 pub mod block;
+mod call_words;
 pub mod chain;
 pub mod chain_drawing;
 mod chain_pieces;

@@ -27,14 +27,14 @@ pub(crate) struct HistoryFilter {
 
 impl HistoryFilter {
     pub fn parse(request: wire::HistoryRequest) -> Result<Self, Status> {
-        let wire::HistoryRequest { limit, before, since, id, hook, by, accesses } = request;
+        let wire::HistoryRequest { limit, before, since, id, hook, by, accesses, verbs, results } = request;
         let limit = match limit as usize {
             0 => USUAL,
             limit => limit.min(MAX_ENTRIES),
         };
         let before = (before > 0).then_some(before);
-        let (since, entries) = (parse_since(since)?, EntryFilter::about(id, hook, by));
-        Ok(Self { limit, before, since, accesses, entries })
+        let entries = EntryFilter::about(id, hook, by).of_verbs(verbs)?.of_results(results)?;
+        Ok(Self { limit, before, since: parse_since(since)?, accesses, entries })
     }
 
     pub fn after(&self, answered: usize, before: u64) -> Self {

@@ -102,7 +102,7 @@ fn an_owner_over_its_cpu_limit_is_told_and_goes_on() {
     assert_eq!((&entry["programs"][0], &entry["owners"][0]), (&hot, &"grant:network".into()));
     assert!(entry["object"].as_str().unwrap().contains("the most of its owner's programs"), "{entry}");
     assert_eq!(links(&daemon), 1);
-    assert!(daemon.bpfman_as(ADA, "history").stdout.contains("OverCpu"));
+    assert!(daemon.bpfman_as(ADA, "history").stdout.contains("over cpu"));
     assert!(daemon.bpfman_as(ADA, "whoami").stdout.contains(&format!("limits.cpu = \"{MIN_SHARE}\"")));
     fs::write(daemon.path("policy.toml"), "").unwrap();
     until("no excess is shown", || program(&daemon, &hot)["cpu_excess"].is_null());

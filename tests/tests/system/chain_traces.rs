@@ -221,7 +221,7 @@ fn trace_is_a_change_of_maps_in_the_history() {
     let bench = Bench::new();
     bench.put("rewrite", "xdp_byte", "", "-p 10");
     let hook = bench.hook(&format!("xdp:{INTERFACE}"));
-    let traces = |line: &str| bench.daemon.bpfman(line).success().matches("TraceChain").count();
+    let traces = |line: &str| bench.daemon.bpfman(line).success().matches("trace chain").count();
     let line = format!("chain trace {hook} --packet {JUDGED}");
     bench.daemon.bpfman(&line).success();
     assert_eq!((traces("history"), traces("history --accesses")), (1, 0));

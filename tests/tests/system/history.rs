@@ -71,7 +71,12 @@ fn root_sees_caller_grant_and_former_state_of_each_change() {
     assert!(history(&daemon, "--by 1000").is_empty());
     assert!(history(&daemon, "--since 2999-01-01T00:00:00Z").is_empty());
     let table = daemon.bpfman("history").success();
-    assert!(table.contains("user 0") && table.contains("Unload"), "{table}");
+    assert!(table.contains("root") && table.contains("unload"), "{table}");
+    let numbers = |line: &str| daemon.bpfman(&format!("{line} -q")).success();
+    let found = numbers("history --verb attach,Detach --result done");
+    assert_eq!(found.lines().count(), 2, "{found}");
+    assert_eq!(numbers("events --verb attach,Detach --result done"), found);
+    assert_eq!(numbers("history --result denied"), "");
     daemon.bpfman("history eth0").fails(2, &["write 7, or xdp:eth0"]);
 }
 

@@ -131,9 +131,9 @@ fn a_user_with_a_grant_reads_a_map_of_root_and_cannot_write_it() {
     }
     // Accesses are recorded separately, so that they displace no changes, however frequent they are.
     let told = |line: &str| bench.daemon.bpfman(line).success();
-    assert!(told("history --accesses").contains("OpenForReading"));
+    assert!(told("history --accesses").contains("open for reading"));
     let changes = told("history");
-    assert!(changes.contains("Load") && !changes.contains("OpenFor"), "{changes}");
+    assert!(changes.contains("load") && !changes.contains("open for"), "{changes}");
     bench.take(READER, bench.map, &["write", "7"]).fails(1, &[]);
     assert_eq!(bench.value(), 42);
 }

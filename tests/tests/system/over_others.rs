@@ -262,7 +262,7 @@ fn trace_runs_no_program_of_others_and_is_in_the_history() {
     assert!(shown.contains("were sent"), "{shown}");
     assert!(learned() >= before + 2 && sent() >= sent_before + 2);
     let history = bench.daemon.bpfman("history").success();
-    assert!(history.lines().filter(|line| line.contains("TraceChain")).count() >= 3, "{history}");
+    assert!(history.lines().filter(|line| line.contains("trace chain")).count() >= 3, "{history}");
 }
 
 /// A trace runs programs on their maps, which are the caller's own here.

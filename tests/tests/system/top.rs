@@ -60,7 +60,7 @@ fn terminal_shows_programs_chains_verdicts_maps_and_owners() {
     let shown = top.until_text("History, newest first");
     assert!(shown.contains(&format!("Program {} xdp_member (xdp)", second.id)), "{shown}");
     assert!(shown.contains("owner root") && shown.contains("asked for by user 0"), "{shown}");
-    assert!(shown.contains("Attach  done  user 0"), "{shown}");
+    assert!(shown.contains("attach  done  root"), "{shown}");
     top.press("q");
     top.until_text("HOOK, PROGRAMS");
 

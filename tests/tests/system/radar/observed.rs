@@ -272,7 +272,7 @@ fn who_touches_a_hook_of_ours_is_told_as_such() {
     until("it is remembered", || {
         status(&daemon)["touched"][0].as_str().is_some_and(|what| what.contains(&hook))
     });
-    assert!(daemon.bpfman(&format!("history {hook}")).success().contains("HookTouched"));
+    assert!(daemon.bpfman(&format!("history {hook}")).success().contains("hook touched"));
     assert!(daemon.bpfman("doctor").stdout.contains("our link detached by force"));
 }
 
