@@ -54,7 +54,10 @@ pub struct Diff {
 /// `bpfman delete`.
 #[derive(Args, Debug)]
 pub struct Delete {
-    /// Manifests of the objects to delete. Only kinds and names count.
-    #[command(flatten)]
-    pub manifests: Manifests,
+    /// Names of applications that `apply` made, as `list applications` shows them.
+    #[arg(value_name = "NAME", required_unless_present = "file")]
+    pub name: Vec<String>,
+    /// Manifests of the objects to delete: only kinds and names count. `-` reads standard input.
+    #[arg(short, long = "filename", alias = "file", value_name = "FILE", conflicts_with = "name")]
+    pub file: Vec<PathBuf>,
 }

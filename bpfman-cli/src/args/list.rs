@@ -18,6 +18,9 @@ pub enum ListCommand {
     /// List links.
     #[command(alias = "link")]
     Links(ListLinks),
+    /// List applications: programs with the same application in their metadata.
+    #[command(alias = "application")]
+    Applications,
     /// List attachments by interface selector, with the interfaces that they found.
     #[command(alias = "match")]
     Matches,

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use bpfman_client::Services;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 
@@ -13,6 +14,7 @@ use crate::args::value::to_map;
 use crate::error::CliError;
 use crate::kernel_type::TypeFilter;
 use crate::show;
+use crate::show::applications::ApplicationList;
 use crate::show::json::{LinkJson, ProgramJson};
 use crate::show::link::LinkList;
 use crate::show::matching::{MatchingJson, MatchingList};
@@ -22,6 +24,9 @@ pub async fn list(global: &Global, command: ListCommand) -> Result<(), CliError>
     match command {
         ListCommand::Programs(command) => programs(global, command).await,
         ListCommand::Links(command) => links(global, command).await,
+        ListCommand::Applications => {
+            show::answer(global, &applications_of(&mut connect(global).await?).await?)
+        }
         ListCommand::Matches => matches(global).await,
         ListCommand::Sessions => sessions::list(global).await,
     }
@@ -91,6 +96,15 @@ fn programs_request(command: &ListPrograms) -> ext::ListProgramsRequest {
         match_metadata: to_map(&command.select.metadata_selector),
     };
     ext::ListProgramsRequest { select: Some(select), program_type: exact.to_owned() }
+}
+
+/// Returns the applications of the daemon's programs.
+pub async fn applications_of(client: &mut Services) -> Result<ApplicationList, CliError> {
+    let ours = v1::ListRequest { bpfman_programs_only: Some(true), ..Default::default() };
+    let request = ext::ListProgramsRequest { select: Some(ours), program_type: String::new() };
+    let answer = client.ext.list_programs(request).await?.into_inner();
+    let programs: Vec<ProgramJson> = answer.programs.iter().map(ProgramJson::listed).collect();
+    Ok(ApplicationList::of_programs(&programs))
 }
 
 async fn matches(global: &Global) -> Result<(), CliError> {

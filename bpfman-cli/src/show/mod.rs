@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod amounts;
+pub mod applications;
 pub mod applied;
 pub mod block;
 mod call_words;

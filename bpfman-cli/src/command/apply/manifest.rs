@@ -11,6 +11,7 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 use crate::error::CliError;
+use crate::show::applications::LOCAL_UID;
 
 /// Maximum size of a manifest, in bytes: that of an API server.
 const MAX_MANIFEST: u64 = 3 << 20;
@@ -34,7 +35,7 @@ impl ManifestApplication {
 
 /// Returns the owner, made of kind and name: the same for every user and every file.
 pub fn owner(name: &str) -> ProgramOwner {
-    ProgramOwner { namespace: None, name: name.to_owned(), uid: format!("local:{KIND}/{name}") }
+    ProgramOwner { namespace: None, name: name.to_owned(), uid: format!("{LOCAL_UID}{KIND}/{name}") }
 }
 
 struct Document {

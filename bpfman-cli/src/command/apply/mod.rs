@@ -15,7 +15,7 @@ use bpfman_image_format::ImageReference;
 use bpfman_proto::Reason;
 
 use self::manifest::{ManifestApplication, applications, names, owner};
-use super::{connect, image, progress};
+use super::{connect, image, list, progress};
 use crate::args::Global;
 use crate::args::apply::{Apply, Delete, Diff, Machine};
 use crate::error::CliError;
@@ -61,8 +61,14 @@ pub async fn diff(global: &Global, command: Diff) -> Result<(), CliError> {
 }
 
 pub async fn delete(global: &Global, command: Delete) -> Result<(), CliError> {
-    let names = names(&command.manifests.file)?;
     let daemon = daemon(global).await?;
+    let names = match &command.name[..] {
+        [] => names(&command.file)?,
+        names => {
+            ensure_applied(global, names).await?;
+            names.to_vec()
+        }
+    };
     let mut objects = Vec::new();
     let mut failures = Vec::new();
     for name in names {
@@ -75,6 +81,24 @@ pub async fn delete(global: &Global, command: Delete) -> Result<(), CliError> {
     }
     show::answer(global, &AppliedObjects { objects })?;
     all_of(failures)
+}
+
+/// A manifest may be deleted twice; an application without programs is a typing error.
+async fn ensure_applied(global: &Global, names: &[String]) -> Result<(), CliError> {
+    let there = list::applications_of(&mut connect(global).await?).await?.applications;
+    let is_there = |name: &&String| there.iter().any(|one| one.name == **name && one.by == "apply");
+    let Some(missing) = names.iter().find(|name| !is_there(name)) else { return Ok(()) };
+    let hint = match there.iter().find(|one| one.name == *missing) {
+        Some(other) if other.by == "load" => {
+            let ids: Vec<String> = other.programs.iter().map(u32::to_string).collect();
+            format!("its programs were loaded without a manifest: `bpfman unload {}`", ids.join(" "))
+        }
+        Some(_) => {
+            format!("an object of the cluster made it: `kubectl delete clusterbpfapplication {missing}`")
+        }
+        None => "`bpfman list applications` shows their names".to_owned(),
+    };
+    Err(CliError::NoEntry { what: format!("`bpfman apply` made no application {missing}"), hint })
 }
 
 async fn daemon(global: &Global) -> Result<Daemon, CliError> {
