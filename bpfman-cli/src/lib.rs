@@ -32,10 +32,12 @@ pub fn main() -> ExitCode {
     if words.len() < 2 {
         return help();
     }
-    let cli = args::parse::parse(&words).unwrap_or_else(|error| error.exit());
+    let parse = || args::parse::parse(&words).unwrap_or_else(|error| error.exit());
+    let cli = parse();
     // One thread: a command makes a few sequential calls, and starting workers costs more than they save.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let outcome = runtime.map_err(CliError::Runtime).and_then(|runtime| runtime.block_on(command::run(cli)));
+    let outcome =
+        runtime.map_err(CliError::Runtime).and_then(|runtime| runtime.block_on(command::run(cli, parse)));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

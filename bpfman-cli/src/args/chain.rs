@@ -8,12 +8,13 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::top::interval;
 use super::value::PacketBytes;
+use super::watch::WatchFlag;
 
 /// Chain commands.
 #[derive(Debug, Subcommand)]
 pub enum ChainCommand {
     /// List the hooks that have a chain.
-    List,
+    List(WatchFlag),
     /// Show all programs at a hook, those of bpfman and of others, in the order that packets meet them.
     Show(ShowChain),
     /// Show what comes to a chain and what its programs answer and take, live.

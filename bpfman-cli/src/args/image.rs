@@ -8,6 +8,7 @@ use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use super::load::ImageSource;
 use super::registry::RegistryFlags;
 use super::value_error::ValueError;
+use super::watch::WatchFlag;
 
 /// Image commands.
 #[derive(Debug, Subcommand)]
@@ -25,7 +26,7 @@ pub enum ImageCommand {
     /// Sign an image in its registry with a key.
     Sign(Sign),
     /// List the images in the daemon's cache.
-    List,
+    List(WatchFlag),
     /// Show one image of the daemon's cache, and whether the policy allows it now.
     Inspect {
         /// The image, by tag or digest.

@@ -6,8 +6,31 @@ use clap::{Args, Subcommand};
 use super::object_name::ObjectName;
 use super::selector::LabelSelector;
 use super::value::KeyValue;
+use super::watch::WatchFlag;
 use crate::kernel_type;
 use crate::kernel_type::TypeFilter;
+
+/// `bpfman list`.
+#[derive(Args, Debug)]
+pub struct List {
+    /// Repetition.
+    #[command(flatten)]
+    pub watch: WatchFlag,
+    /// List.
+    #[command(subcommand)]
+    pub command: ListCommand,
+}
+
+/// `bpfman get`.
+#[derive(Args, Debug)]
+pub struct Get {
+    /// Repetition.
+    #[command(flatten)]
+    pub watch: WatchFlag,
+    /// Object to show.
+    #[command(subcommand)]
+    pub command: GetCommand,
+}
 
 /// Lists.
 #[derive(Debug, Subcommand)]
@@ -121,7 +144,7 @@ mod tests {
 
     fn list(line: &str) -> ListCommand {
         match Cli::try_parse_from(line.split_whitespace()).unwrap().command {
-            CliCommand::List(list) => list,
+            CliCommand::List(list) => list.command,
             other => panic!("{other:?}"),
         }
     }

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 
 use super::object_name::ObjectName;
 use super::value_error::ValueError;
+use super::watch::WatchFlag;
 
 /// Map commands.
 #[derive(Debug, Subcommand)]
@@ -92,6 +93,9 @@ impl MapName {
 /// `bpfman map list`.
 #[derive(Args, Debug)]
 pub struct ListMaps {
+    /// Repetition.
+    #[command(flatten)]
+    pub watch: WatchFlag,
     /// Only maps of this program, and the maps inside of them.
     #[arg(long, value_name = "ID")]
     pub program: Option<u32>,

@@ -43,6 +43,7 @@ pub mod value;
 pub mod value_error;
 pub mod wait;
 
+pub mod watch;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -156,11 +157,9 @@ pub enum CliCommand {
     /// Detach and unload the applications that manifests name.
     Delete(apply::Delete),
     /// List programs, links, attachments by pattern, or sessions.
-    #[command(subcommand)]
-    List(list::ListCommand),
+    List(list::List),
     /// Show one program, link or session.
-    #[command(subcommand)]
-    Get(list::GetCommand),
+    Get(list::Get),
     /// List maps, show and set what is in them, and watch it change.
     #[command(subcommand)]
     Map(map::MapCommand),

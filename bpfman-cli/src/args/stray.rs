@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::watch::WatchFlag;
+
 /// Stray commands.
 #[derive(Debug, Subcommand)]
 pub enum StrayCommand {
     /// List programs, links and filters of bpfman that no record names: the state folder was lost, or is an older copy.
-    List,
+    List(WatchFlag),
     /// Remove strays: detach and unload them. To keep one instead, `bpfman adopt` its link.
     Remove(RemoveStray),
 }

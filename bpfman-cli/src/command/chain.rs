@@ -16,7 +16,7 @@ use crate::show::verified::VerifiedChain;
 
 pub async fn run(global: &Global, command: ChainCommand) -> Result<(), CliError> {
     match command {
-        ChainCommand::List => {
+        ChainCommand::List(_) => {
             let answer = connect(global).await?.chains.list_hooks(ext::ListHooksRequest {}).await?;
             show::answer(global, &HookList::from(&answer.into_inner()))
         }

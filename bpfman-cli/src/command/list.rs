@@ -170,7 +170,7 @@ mod tests {
 
     fn command(line: &str) -> ListCommand {
         match Cli::try_parse_from(line.split_whitespace()).unwrap().command {
-            CliCommand::List(command) => command,
+            CliCommand::List(list) => list.command,
             other => panic!("{other:?}"),
         }
     }

@@ -47,6 +47,7 @@ mod trace;
 mod version;
 mod wait;
 mod waited_state;
+mod watch;
 mod wire_point;
 
 use std::io;
@@ -56,8 +57,12 @@ use bpfman_client::{Client, Reconnect, Services};
 use crate::args::{Cli, CliCommand, Global};
 use crate::error::CliError;
 
-/// Runs the command of the command line.
-pub async fn run(cli: Cli) -> Result<(), CliError> {
+/// Runs the command of the command line; `again` returns it once more, for commands that are watched.
+pub async fn run(cli: Cli, again: impl Fn() -> Cli) -> Result<(), CliError> {
+    if cli.command.is_watched() { watch::run(again).await } else { once(cli).await }
+}
+
+async fn once(cli: Cli) -> Result<(), CliError> {
     let global = &cli.global;
     match cli.command {
         CliCommand::Load(command) => load::run(global, command).await,
@@ -72,8 +77,8 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         CliCommand::Apply(command) => apply::apply(global, command).await,
         CliCommand::Diff(command) => apply::diff(global, command).await,
         CliCommand::Delete(command) => apply::delete(global, command).await,
-        CliCommand::List(command) => list::list(global, command).await,
-        CliCommand::Get(command) => list::get(global, command).await,
+        CliCommand::List(command) => list::list(global, command.command).await,
+        CliCommand::Get(command) => list::get(global, command.command).await,
         CliCommand::Map(command) => map::run(global, command).await,
         CliCommand::Image(command) => image::run(global, command).await,
         CliCommand::Chain(command) => chain::run(global, command).await,

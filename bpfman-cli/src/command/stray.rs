@@ -11,7 +11,7 @@ use crate::show::strays::{StrayJson, StrayList, StraysRemoved};
 
 pub async fn run(global: &Global, command: StrayCommand) -> Result<(), CliError> {
     match command {
-        StrayCommand::List => {
+        StrayCommand::List(_) => {
             let mut client = connect(global).await?;
             let answer = client.chains.list_strays(ext::ListStraysRequest {}).await?.into_inner();
             show::answer(global, &StrayList { strays: answer.strays.iter().map(StrayJson::new).collect() })

@@ -50,6 +50,7 @@ pub mod tried;
 pub mod value;
 pub mod verified;
 pub mod waited;
+pub(crate) mod watched;
 pub mod xdp_mode;
 mod yaml_text;
 
@@ -76,7 +77,11 @@ pub trait CommandOutput: Serialize {
 
 /// Writes an answer to standard output in the user's form. `--quiet` applies only to tables.
 pub fn answer(global: &Global, answer: &impl CommandOutput) -> Result<(), CliError> {
-    write(&form(global, answer)?)
+    if !watched::is_on() {
+        return write(&form(global, answer)?);
+    }
+    let text = tick(global, answer)?;
+    if watched::is_new_answer(&text) { write(&text) } else { Ok(()) }
 }
 
 /// Returns an answer in the user's form.
@@ -119,7 +124,9 @@ pub fn note(text: &str) {
 
 /// Writes a warning to standard error.
 pub fn warn(text: &str) {
-    beside("warning", text);
+    if watched::is_new_warning(text) {
+        beside("warning", text);
+    }
 }
 
 fn beside(kind: &str, text: &str) {

@@ -25,7 +25,7 @@ pub async fn run(global: &Global, command: ImageCommand) -> Result<(), CliError>
             let pulled = pull(global, &mut client, on_the_wire(&image)).await?;
             show::answer(global, &pulled)
         }
-        ImageCommand::List => cache::list(global).await,
+        ImageCommand::List(_) => cache::list(global).await,
         ImageCommand::Inspect { image } => cache::inspect(global, &image).await,
         ImageCommand::Verify { image } => cache::verify(global, &image).await,
         ImageCommand::Prune { unused_for } => cache::prune(global, unused_for).await,
