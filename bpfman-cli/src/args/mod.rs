@@ -7,6 +7,7 @@ pub mod chain;
 pub mod change;
 pub mod check;
 mod command_groups;
+pub mod completed_value;
 pub mod console;
 pub mod credential;
 pub mod detach;
@@ -42,8 +43,8 @@ pub mod unload;
 pub mod value;
 pub mod value_error;
 pub mod wait;
-
 pub mod watch;
+
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -222,6 +223,12 @@ pub enum CliCommand {
         /// Shell to complete for.
         #[arg(value_enum)]
         shell: Shell,
+    },
+    /// Print the objects that complete a line, for the completions of shells.
+    #[command(hide = true)]
+    Complete {
+        /// Line up to the cursor.
+        line: String,
     },
     /// Write the completions of one shell, or of all.
     #[command(hide = true)]

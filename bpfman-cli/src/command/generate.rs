@@ -1,6 +1,7 @@
 //! Manual pages and completions, generated from the definition of the command line.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 
 use clap::ValueEnum;
@@ -20,15 +21,30 @@ pub fn man(folder: &Path) -> Result<(), CliError> {
 pub fn completion(shell: Shell) -> Result<(), CliError> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut definition(), "bpfman", &mut text);
-    show::write(&String::from_utf8_lossy(&text))
+    show::write(&(String::from_utf8_lossy(&text).into_owned() + live(shell)))
+}
+
+/// Returns the part of a shell's completions that asks `bpfman complete` for live objects first. Elvish and PowerShell
+/// have none.
+const fn live(shell: Shell) -> &'static str {
+    match shell {
+        Shell::Bash => include_str!("live_completion.bash"),
+        Shell::Zsh => include_str!("live_completion.zsh"),
+        Shell::Fish => "complete -c bpfman -f -a '(bpfman complete (commandline -cp) 2>/dev/null)'\n",
+        _ => "",
+    }
 }
 
 pub fn completions(folder: &Path, shell: Option<Shell>) -> Result<(), CliError> {
     make(folder)?;
     let shells = shell.map_or_else(|| Shell::value_variants().to_vec(), |one| vec![one]);
     for shell in shells {
-        clap_complete::generate_to(shell, &mut definition(), "bpfman", folder)
-            .map_err(|source| CliError::File { path: folder.to_path_buf(), source })?;
+        let failed = |path: &Path, source| CliError::File { path: path.to_path_buf(), source };
+        let path = clap_complete::generate_to(shell, &mut definition(), "bpfman", folder)
+            .map_err(|source| failed(folder, source))?;
+        let mut file =
+            fs::File::options().append(true).open(&path).map_err(|source| failed(&path, source))?;
+        file.write_all(live(shell).as_bytes()).map_err(|source| failed(&path, source))?;
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ mod chain_measurements;
 mod chain_watch;
 mod change;
 mod check;
+mod complete;
 mod console;
 mod dead_daemon;
 mod doctor;
@@ -102,6 +103,7 @@ async fn once(cli: Cli) -> Result<(), CliError> {
         CliCommand::Features(command) => features::run(global, command).await,
         CliCommand::Version => version::run(global).await,
         CliCommand::Completion { shell } => generate::completion(shell),
+        CliCommand::Complete { line } => complete::run(global, &line).await,
         CliCommand::Man { out_dir } => generate::man(&out_dir),
         CliCommand::Completions { out_dir, shell } => generate::completions(&out_dir, shell),
     }
