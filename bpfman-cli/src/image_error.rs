@@ -5,7 +5,7 @@ use std::io;
 use bpfman_image_format::{
     BuildError, BytecodeError, LayoutError, PlatformError, SourceDateError, TlsFailure,
 };
-use bpfman_registry::{FetchError, KeyError, PushError, RegistryError, SaveError, SignError};
+use bpfman_registry::{FetchError, KeyError, PushError, RegistryError, SaveError, SignError, VerifyError};
 
 use crate::exit::Exit;
 
@@ -27,6 +27,9 @@ pub enum LocalImageError {
     /// The image was not signed.
     #[error(transparent)]
     Sign(#[from] SignError),
+    /// No signature of the key was found.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
     /// The image was not saved.
     #[error(transparent)]
     Save(#[from] SaveError),
@@ -55,9 +58,9 @@ impl LocalImageError {
             Self::Build(_) | Self::Date(_) => Exit::Invalid,
             Self::Layout(error) | Self::Push(PushError::Layout(error)) => of_layout(error),
             Self::Push(PushError::Digest(_)) => Exit::Invalid,
-            Self::Push(PushError::Registry(error)) | Self::Sign(SignError::Registry(error)) => {
-                of_registry(error)
-            }
+            Self::Push(PushError::Registry(error))
+            | Self::Sign(SignError::Registry(error))
+            | Self::Verify(VerifyError::Registry(error)) => of_registry(error),
             Self::Push(_) => Exit::Invalid,
             Self::Save(SaveError::Layout(error)) => of_layout(error),
             Self::Save(SaveError::Registry(error)) | Self::Fetch(FetchError::Registry(error)) => {
@@ -73,7 +76,7 @@ impl LocalImageError {
                 KeyError::Crypto(_) => Exit::Other,
                 _ => Exit::Invalid,
             },
-            Self::Sign(_) => Exit::Registry,
+            Self::Sign(_) | Self::Verify(_) => Exit::Registry,
             Self::Memory(_) => Exit::Other,
         }
     }
@@ -92,6 +95,7 @@ impl LocalImageError {
             ),
             Self::Push(PushError::Registry(error))
             | Self::Sign(SignError::Registry(error))
+            | Self::Verify(VerifyError::Registry(error))
             | Self::Save(SaveError::Registry(error))
             | Self::Fetch(FetchError::Registry(error)) => hint_of(error, matches!(self, Self::Sign(_))),
             _ => None,

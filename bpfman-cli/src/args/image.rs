@@ -35,12 +35,8 @@ pub enum ImageCommand {
     },
     /// Show the labels of an image in its registry, programs and maps, without pulling it. Verifies no signature.
     Labels(ReadLabels),
-    /// Verify an image against the daemon's signature policy, without loading it.
-    Verify {
-        /// Image flags.
-        #[command(flatten)]
-        image: ImageSource,
-    },
+    /// Verify an image against the daemon's signature policy, or by a key alone, without loading it.
+    Verify(Verify),
     /// Remove images from the daemon's cache that no program needs.
     Prune {
         /// Remove only images that were not loaded for this long, for example 7d or 12h.
@@ -135,6 +131,23 @@ pub struct Sign {
     /// Registry flags.
     #[command(flatten)]
     pub registry: RegistryFlags,
+}
+
+/// `bpfman image verify`.
+#[derive(Args, Debug)]
+pub struct Verify {
+    /// Image flags.
+    #[command(flatten)]
+    pub image: ImageSource,
+    /// Public key that has to have signed what the registry has now: verified here, without a daemon and its policy.
+    #[arg(short, long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// With --key: speak HTTP without TLS to the registry.
+    #[arg(long, requires = "key")]
+    pub plain_http: bool,
+    /// With --key: PEM file with the certificate authorities of the registry.
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// `bpfman image labels`.

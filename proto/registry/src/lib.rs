@@ -19,6 +19,7 @@ mod registry_error;
 mod save;
 mod sign;
 mod tls_failure;
+mod verify;
 
 pub use cosign_key::CosignKeyError;
 pub use fetch::{FetchError, FetchedLabels, FetchedObject, fetch_labels, fetch_object};
@@ -31,3 +32,4 @@ pub use registry_error::RegistryError;
 pub use save::{SaveError, Saved, archive, save};
 pub use sign::{SignError, SignOutcome, SignProgress, SignStep, SignedImage, sign, sign_in_steps};
 pub use tls_failure::tls_failure;
+pub use verify::{SignedDigest, VerifyError, verify_by_key};

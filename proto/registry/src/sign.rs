@@ -38,7 +38,7 @@ pub enum SignError {
     },
 }
 
-const MAX_SIGNATURES: usize = 32;
+pub(crate) const MAX_SIGNATURES: usize = 32;
 
 /// Result of signing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,8 +96,8 @@ pub type SignProgress<'a> = &'a (dyn Fn(SignStep) + Send + Sync);
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct SignatureManifest {
-    layers: Vec<Descriptor>,
+pub(crate) struct SignatureManifest {
+    pub(crate) layers: Vec<Descriptor>,
 }
 
 /// Signs the current image of `image`, and adds the signature to the existing ones. An index covers its members.
