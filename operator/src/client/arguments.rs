@@ -10,6 +10,15 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[derive(Debug, Parser)]
 #[command(name = "kubectl-bpfman", version, arg_required_else_help = true)]
 pub struct ClientArguments {
+    /// Path of the kubeconfig; otherwise that of KUBECONFIG, or `~/.kube/config`.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// User to act as, as `kubectl --as` does.
+    #[arg(long = "as", global = true, value_name = "USER")]
+    pub as_user: Option<String>,
+    /// Group to act as, beside --as; repeat the flag for several.
+    #[arg(long, global = true, value_name = "GROUP", requires = "as_user")]
+    pub as_group: Vec<String>,
     /// Context of the kubeconfig; otherwise the current one.
     #[arg(long, global = true)]
     pub context: Option<String>,
@@ -30,6 +39,8 @@ pub enum ClientCommand {
     Explain(ExplainOptions),
     /// Show the current CPU usage of applications, programs or nodes, highest first: every node is queried once.
     Top(TopOptions),
+    /// Show which programs drop packets, and where most: every node is queried once.
+    Drops(DropsOptions),
     /// Take a CPU profile of all nodes that run the gallery's profiler.
     Profile(ProfileOptions),
     /// Show network flows and dropped packets of all nodes that run the gallery's flows.
@@ -44,6 +55,15 @@ pub enum ClientCommand {
     Check(CheckOptions),
     /// Load the applications of today on nodes of a kernel, and discard them: shows what a kernel upgrade would break.
     Rehearse(RehearseOptions),
+    /// Print the program by which kubectl completes `kubectl bpfman`: save it as kubectl_complete-bpfman on PATH.
+    Completion,
+    /// Print the words that complete a line.
+    #[command(name = "__complete", hide = true)]
+    Complete {
+        /// Words behind `kubectl bpfman`; the last one is completed.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
 }
 
 /// Application flags.
@@ -73,10 +93,10 @@ pub struct StatusOptions {
     /// A line for each node.
     #[arg(long, requires = "application")]
     pub all: bool,
-    /// Follow the application until its rollout is complete (exit code 0), has failed (1) or waits for a user (4).
+    /// Follow the application until its rollout is complete (exit code 0), has failed (1) or waits for a user (21).
     #[arg(short = 'f', long, requires = "application", conflicts_with = "all")]
     pub follow: bool,
-    /// With --follow: seconds after which it ends anyway (5).
+    /// With --follow: seconds after which it ends anyway (20).
     #[arg(long, requires = "follow", value_parser = clap::value_parser!(u64).range(1..=604_800))]
     pub timeout: Option<u64>,
     /// Applications of every namespace.
@@ -94,6 +114,20 @@ pub struct TopOptions {
     #[arg(value_enum, default_value_t)]
     pub view: FleetView,
     /// Most rows of each; 0: all.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: usize,
+    /// Namespace that the operator runs in; otherwise that of the Config object: agents are its pods.
+    #[arg(long)]
+    pub operator_namespace: Option<String>,
+    /// Output format.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: OutputFormat,
+}
+
+/// Of `drops`.
+#[derive(Debug, Args)]
+pub struct DropsOptions {
+    /// Most rows; 0: all.
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub limit: usize,
     /// Namespace that the operator runs in; otherwise that of the Config object: agents are its pods.
@@ -133,8 +167,11 @@ pub struct ProfileOptions {
 /// Of `flows`. Without --namespace, pods of all namespaces are queried.
 #[derive(Debug, Args)]
 pub struct FlowsOptions {
-    /// One JSON object per line, with all fields, instead of a table.
-    #[arg(long)]
+    /// Output format. JSON is one object per line, with all fields.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: OutputFormat,
+    /// The same as `-o json`.
+    #[arg(long, hide = true, conflicts_with = "output")]
     pub json: bool,
 }
 

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use kube::config::KubeConfigOptions;
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
 use super::arguments::ClientArguments;
@@ -26,12 +26,19 @@ impl ClientSession {
 
 pub async fn config(arguments: &ClientArguments) -> Result<Config, ClientError> {
     let unusable = |error: &dyn std::fmt::Display| ClientError::Configuration(error.to_string());
-    match &arguments.context {
-        Some(context) => {
-            let options =
-                KubeConfigOptions { context: Some(context.clone()), ..KubeConfigOptions::default() };
-            Config::from_kubeconfig(&options).await.map_err(|error| unusable(&error))
+    let options = KubeConfigOptions { context: arguments.context.clone(), ..KubeConfigOptions::default() };
+    let mut config = match (&arguments.kubeconfig, &arguments.context) {
+        (Some(file), _) => {
+            let kubeconfig = Kubeconfig::read_from(file).map_err(|error| unusable(&error))?;
+            Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| unusable(&error))?
         }
-        None => Config::infer().await.map_err(|error| unusable(&error)),
+        (None, Some(_)) => Config::from_kubeconfig(&options).await.map_err(|error| unusable(&error))?,
+        (None, None) => Config::infer().await.map_err(|error| unusable(&error))?,
+    };
+    if let Some(user) = &arguments.as_user {
+        config.auth_info.impersonate = Some(user.clone());
+        config.auth_info.impersonate_groups =
+            Some(arguments.as_group.clone()).filter(|groups| !groups.is_empty());
     }
+    Ok(config)
 }

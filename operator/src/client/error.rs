@@ -1,11 +1,15 @@
+use bpfman_proto::Reason;
 use thiserror::Error;
+
+/// Exit code where nothing answers, as that of `bpfman` without a daemon.
+const UNREACHABLE: u8 = 3;
 
 /// Reason for which a command failed.
 #[derive(Debug, Error)]
 pub enum ClientError {
     /// The kubeconfig is missing or not usable.
     #[error(
-        "no way to an API server: {0}\nSet KUBECONFIG or --context; `kubectl config get-contexts` lists what there is."
+        "no way to an API server: {0}\nSet --kubeconfig, KUBECONFIG or --context; `kubectl config get-contexts` lists what there is."
     )]
     Configuration(String),
     /// The API server did not answer.
@@ -102,6 +106,27 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// Returns the exit code: `bpfman` has the same for such failures.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Configuration(_) | Self::Away(..) | Self::AllSilent(_) => UNREACHABLE,
+            Self::Denied(..) | Self::LoggedOut(..) | Self::NoToken | Self::Token(_) => {
+                Reason::Denied.exit_code()
+            }
+            Self::NoDefinitions(_)
+            | Self::NoApplication { .. }
+            | Self::NoNode(_)
+            | Self::NoAgents(_)
+            | Self::NoObservers(_)
+            | Self::NoKernel(..)
+            | Self::NoNodes(_) => Reason::NotFound.exit_code(),
+            Self::Refused(..) | Self::TwoApplications(..) | Self::Manifest(..) => Reason::Invalid.exit_code(),
+            Self::NoRollout(..) => Reason::Conflict.exit_code(),
+            Self::Listen(..) | Self::Output(_) | Self::Interrupted => 1,
+        }
+    }
+
     /// `what` is the attempted action, `kind` the resource that is not installed if the server does not know it.
     pub(super) fn of(error: kube::Error, what: &str, kind: &str) -> Self {
         let what = what.to_owned();

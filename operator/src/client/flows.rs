@@ -2,11 +2,11 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::arguments::FlowsOptions;
+use super::arguments::{FlowsOptions, OutputFormat};
 use super::connect::ClientSession;
 use super::error::ClientError;
 use super::observers::query_all_pods;
-use super::structured::json_line;
+use super::structured::{json_line, yaml};
 use super::table::table;
 use super::{Shown, ShownEnd};
 
@@ -30,7 +30,12 @@ pub async fn flows(
     for (node, heard) in answers.heard {
         flows.extend(heard.into_iter().map(|flow| on(&node, flow)));
     }
-    let text = if options.json { lines(flows)? } else { people(flows) };
+    let text = match options.output {
+        OutputFormat::Json => lines(flows)?,
+        OutputFormat::Table if options.json => lines(flows)?,
+        OutputFormat::Table => people(flows),
+        OutputFormat::Yaml => yaml(&flows)?,
+    };
     Ok(Shown { text: text.into(), end })
 }
 

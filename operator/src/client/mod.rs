@@ -4,8 +4,10 @@ mod applications;
 pub mod arguments;
 mod ask_pod;
 mod check;
+mod complete;
 mod connect;
 mod console;
+mod drops;
 mod dry_run_objects;
 mod error;
 mod explain;
@@ -13,6 +15,7 @@ mod flows;
 mod follow;
 mod leftovers;
 mod manifest;
+mod node_figures;
 mod nodes;
 mod observers;
 mod output;
@@ -63,20 +66,27 @@ impl ShownEnd {
         match self {
             Self::Well => 0,
             Self::NotWell => 1,
-            Self::Waits => 4,
-            Self::TimedOut => 5,
+            Self::TimedOut => 20,
+            Self::Waits => 21,
         }
     }
 }
 
 /// Runs the command; the message of an error has a hint for the user.
 pub async fn run(arguments: ClientArguments) -> Result<Shown, ClientError> {
+    let plain = |text: String| Ok(Shown { text: text.into(), end: ShownEnd::Well });
+    match &arguments.command {
+        ClientCommand::Completion => return plain(complete::SCRIPT.to_owned()),
+        ClientCommand::Complete { words } => return plain(complete::complete(&arguments, words).await),
+        _ => {}
+    }
     let session = ClientSession::open(&arguments).await?;
     let namespace = arguments.namespace.as_deref();
     match arguments.command {
         ClientCommand::Status(options) => status::status(&session, &options).await,
         ClientCommand::Explain(options) => explain::explain(&session, &options).await,
         ClientCommand::Top(options) => top::top(&session, &options).await,
+        ClientCommand::Drops(options) => drops::drops(&session, &options).await,
         ClientCommand::Profile(options) => profile::profile(&session, namespace, &options).await,
         ClientCommand::Flows(options) => flows::flows(&session, namespace, &options).await,
         ClientCommand::Promote(which) => rollout_command::send(&session, &which, "promote").await,
@@ -84,5 +94,7 @@ pub async fn run(arguments: ClientArguments) -> Result<Shown, ClientError> {
         ClientCommand::Console(ref options) => console::console(session, &arguments, options).await,
         ClientCommand::Check(options) => check::check(&session, &options).await,
         ClientCommand::Rehearse(options) => rehearse::rehearse(&session, &options).await,
+        // Answered above, without a server.
+        ClientCommand::Completion | ClientCommand::Complete { .. } => plain(String::new()),
     }
 }

@@ -1,30 +1,15 @@
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use axum::http::StatusCode;
-use futures::StreamExt as _;
-use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
-use kube::api::ListParams;
 use serde::Serialize;
 
-use super::applications::list;
 use super::arguments::{FleetView, TopOptions};
-use super::ask_pod::{PodSilence, get, node_of, port_of};
 use super::connect::ClientSession;
-use super::dry_run_objects::operator_namespace;
 use super::error::ClientError;
+use super::node_figures::{FiguresOfNode, UnansweredNode, figures_of_nodes, unanswered_lines};
 use super::output::write;
-use super::progress::gather;
 use super::table::table;
 use super::{Shown, ShownEnd};
-use crate::figures::{FIGURES, NodeFigures};
-
-const AGENTS: &str = "app.kubernetes.io/name=bpfman-agent";
-const PORT: i32 = 8175;
-const AT_ONCE: usize = 32;
-const MAX_TIME: Duration = Duration::from_secs(15);
-const UNANSWERED: usize = 10;
+use crate::figures::NodeFigures;
 
 #[derive(Debug, Default, Serialize)]
 struct FleetTop {
@@ -58,24 +43,8 @@ struct FleetNode {
     memory_bytes: u64,
 }
 
-#[derive(Debug, Serialize)]
-struct UnansweredNode {
-    node: String,
-    why: String,
-}
-
-/// Counts only pods of the operator's namespace: others could carry the agents' label.
 pub async fn top(session: &ClientSession, options: &TopOptions) -> Result<Shown, ClientError> {
-    let operator = operator_namespace(session, options.operator_namespace.as_deref()).await;
-    let api: Api<Pod> = Api::namespaced(session.client.clone(), &operator);
-    let pods = list(api, ListParams::default().labels(AGENTS), "Pod").await?;
-    if pods.is_empty() {
-        return Err(ClientError::NoAgents(operator));
-    }
-    let asked = pods.iter().map(|pod| async move { (node_of(pod), ask(session, pod).await) });
-    let asked = futures::stream::iter(asked).buffer_unordered(AT_ONCE);
-    let mut answers = gather("nodes", pods.len(), asked).await;
-    answers.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let answers = figures_of_nodes(session, options.operator_namespace.as_deref()).await?;
     let mut fleet = sum(&answers);
     let well = fleet.unanswered.is_empty();
     if options.limit > 0 {
@@ -87,18 +56,7 @@ pub async fn top(session: &ClientSession, options: &TopOptions) -> Result<Shown,
     Ok(Shown { text: text.into(), end: ShownEnd::of(well) })
 }
 
-async fn ask(session: &ClientSession, pod: &Pod) -> Result<NodeFigures, String> {
-    let port = port_of(pod, "probes").unwrap_or(PORT);
-    let body = get(session, pod, (port, FIGURES), MAX_TIME).await.map_err(|silence| match silence {
-        PodSilence::Refused(StatusCode::NOT_FOUND, _) => {
-            "its agent reports no figures: it is older than this client".to_owned()
-        }
-        silence => silence.to_string(),
-    })?;
-    serde_json::from_slice(&body).map_err(|error| format!("its answer is not understood: {error}"))
-}
-
-fn sum(answers: &[(String, Result<NodeFigures, String>)]) -> FleetTop {
+fn sum(answers: &[FiguresOfNode]) -> FleetTop {
     let mut fleet = FleetTop::default();
     let mut applications: BTreeMap<&str, FleetRow> = BTreeMap::new();
     let mut programs: BTreeMap<(&str, &str, &str), FleetRow> = BTreeMap::new();
@@ -215,13 +173,7 @@ fn people(fleet: &FleetTop, view: FleetView) -> String {
             table(["NODE", "CPU %", "PROGRAMS", "MIB"], &rows)
         }
     };
-    for node in fleet.unanswered.iter().take(UNANSWERED) {
-        text.push_str(&format!("node {} did not answer: {}\n", node.node, node.why));
-    }
-    let more = fleet.unanswered.len().saturating_sub(UNANSWERED);
-    if more > 0 {
-        text.push_str(&format!("and {more} more nodes did not\n"));
-    }
+    text.push_str(&unanswered_lines(&fleet.unanswered));
     text
 }
 
@@ -238,7 +190,7 @@ mod tests {
 
     use super::*;
     use crate::client::arguments::OutputFormat;
-    use crate::figures::NodeProgram;
+    use crate::figures::{FIGURES, NodeProgram};
 
     fn server() -> (ClientSession, Arc<Mutex<Vec<String>>>) {
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -296,7 +248,13 @@ mod tests {
     }
 
     fn node(cpu_percent: f64, programs: Vec<NodeProgram>) -> Result<NodeFigures, String> {
-        Ok(NodeFigures { seconds: 1.0, runs_timed: true, cpu_percent: Some(cpu_percent), programs })
+        Ok(NodeFigures {
+            seconds: 1.0,
+            runs_timed: true,
+            cpu_percent: Some(cpu_percent),
+            programs,
+            ..NodeFigures::default()
+        })
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use bpfman_model::verdicts::is_drop;
 use bpfman_proto::ext::v1 as ext;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,27 @@ pub struct NodeFigures {
     pub cpu_percent: Option<f64>,
     /// Programs that the daemon loaded.
     pub programs: Vec<NodeProgram>,
+    /// Verdicts by which members of chains dropped packets.
+    #[serde(default)]
+    pub drops: Vec<NodeDrop>,
+    /// Hooks with a chain that does not count verdicts.
+    #[serde(default)]
+    pub uncounted: Vec<String>,
+}
+
+/// Verdict of a member of a chain that drops packets.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NodeDrop {
+    /// Hook, by its name in commands.
+    pub hook: String,
+    /// Function name.
+    pub program: String,
+    /// Application in the program's metadata; empty if it belongs to none.
+    pub application: String,
+    /// `drop`, `aborted`, `shot` or `other`.
+    pub verdict: String,
+    /// Packets per second.
+    pub packets_per_second: f64,
 }
 
 /// Usage of one program on a node.
@@ -77,8 +99,44 @@ impl NodeFigures {
             runs_timed,
             cpu_percent: percent(all_nanoseconds(then, now)),
             programs: now.programs.iter().map(program).collect(),
+            drops: drops(then, now, rate),
+            uncounted: now
+                .chains
+                .iter()
+                .filter(|chain| !chain.counters)
+                .map(|chain| chain.hook.clone())
+                .collect(),
         }
     }
+}
+
+fn drops(then: &ext::Figures, now: &ext::Figures, rate: impl Fn(u64) -> f64) -> Vec<NodeDrop> {
+    let applications: HashMap<u32, &str> =
+        now.programs.iter().map(|program| (program.id, program.application.as_str())).collect();
+    let members = then.chains.iter().flat_map(|chain| &chain.members);
+    let before: HashMap<u32, &ext::MemberFigures> = members.map(|member| (member.link_id, member)).collect();
+    let mut drops = Vec::new();
+    for chain in &now.chains {
+        for member in chain.members.iter().filter(|member| !member.shadow) {
+            let Some(before) = before.get(&member.link_id) else { continue };
+            for ended in member.ended.iter().filter(|ended| is_drop(&chain.hook, &ended.verdict)) {
+                let same = before.ended.iter().find(|before| before.verdict == ended.verdict);
+                let came = ended.packets.saturating_sub(same.map_or(0, |same| same.packets));
+                // Counts of an earlier time were kept while the chain did not count.
+                if came == 0 || before.runs.is_none() {
+                    continue;
+                }
+                drops.push(NodeDrop {
+                    hook: chain.hook.clone(),
+                    program: member.program_name.clone(),
+                    application: applications.get(&member.program_id).copied().unwrap_or_default().to_owned(),
+                    verdict: ended.verdict.clone(),
+                    packets_per_second: rate(came),
+                });
+            }
+        }
+    }
+    drops
 }
 
 /// A chain counts once, even if several hooks run it.
@@ -95,6 +153,47 @@ fn all_nanoseconds(then: &ext::Figures, now: &ext::Figures) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_has_the_verdicts_that_dropped_packets() {
+        let reading = |at: u64, packets: u64| ext::Figures {
+            at_ns: at * 1_000_000_000,
+            programs: vec![ext::ProgramFigures {
+                id: 7,
+                application: "shop".to_owned(),
+                ..Default::default()
+            }],
+            chains: vec![
+                ext::ChainFigures {
+                    hook: "xdp:eth0".to_owned(),
+                    counters: true,
+                    members: vec![ext::MemberFigures {
+                        link_id: 1,
+                        program_id: 7,
+                        program_name: "filter".to_owned(),
+                        runs: Some(packets),
+                        ended: ["drop", "pass"]
+                            .map(|verdict| ext::VerdictCount { verdict: verdict.to_owned(), packets })
+                            .into(),
+                        ..Default::default()
+                    }],
+                    ..Default::default()
+                },
+                ext::ChainFigures { hook: "xdp:eth1".to_owned(), ..Default::default() },
+            ],
+            ..Default::default()
+        };
+        let figures = NodeFigures::between(&reading(1, 10), &reading(3, 30));
+        let drop = NodeDrop {
+            hook: "xdp:eth0".to_owned(),
+            program: "filter".to_owned(),
+            application: "shop".to_owned(),
+            verdict: "drop".to_owned(),
+            packets_per_second: 10.0,
+        };
+        assert_eq!((figures.drops, figures.uncounted), (vec![drop], vec!["xdp:eth1".to_owned()]));
+        assert_eq!(NodeFigures::between(&reading(1, 10), &reading(3, 10)).drops, []);
+    }
 
     #[test]
     fn a_node_has_its_programs_and_what_chains_take_besides() {

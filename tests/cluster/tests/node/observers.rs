@@ -129,7 +129,7 @@ async fn who_may_not_is_told(node: &RealNode) {
     let cluster = &node.cluster;
     let kubeconfig = cluster.kubeconfig_with(&cluster.token("default", "ann").await);
     let ask = |words: &str| Outcome::of(&mut plugin(node, &kubeconfig, words));
-    ask("flows --namespace flows").fails(3, &["you may not list"]);
+    ask("flows --namespace flows").fails(4, &["you may not list"]);
     cluster
         .apply_one(json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
@@ -139,9 +139,9 @@ async fn who_may_not_is_told(node: &RealNode) {
         }))
         .await;
     wait::until("she may", async || ask("flows --namespace flows").code == 0).await;
-    ask("flows").fails(3, &["you may not list"]);
+    ask("flows").fails(4, &["you may not list"]);
     asked(node, "profile --namespace flows")
-        .fails(3, &["no pod with the label", "examples/profiler/cluster.yaml"]);
+        .fails(5, &["no pod with the label", "examples/profiler/cluster.yaml"]);
 }
 
 fn who_is_cut_off_is_named(node: &RealNode) {

@@ -155,9 +155,9 @@ async fn an_application_is_checked_before_it_is_applied() {
     assert!(refused.stdout.contains("invalid access to map value"), "{refused:?}");
     let (mut unknown, mut elsewhere) = (good.clone(), good.clone());
     unknown["spec"]["programms"] = json!([]);
-    check(&unknown, words).await.fails(3, &["programms"]);
+    check(&unknown, words).await.fails(6, &["programms"]);
     elsewhere["spec"]["nodeSelector"] = json!({ "matchLabels": { "zone": "nowhere" } });
-    check(&elsewhere, words).await.fails(3, &["`new` is for no node"]);
+    check(&elsewhere, words).await.fails(5, &["`new` is for no node"]);
     assert_eq!((programs(&node), links(&node).len()), (Vec::<String>::new(), 0));
     let applications = objects(&cluster, "ClusterBpfApplication").await;
     wait::until("the applications are gone", async || {

@@ -16,7 +16,7 @@ async fn users_promote_abort_rehearse_and_are_told_why() {
     let all = fleet.kubectl_bpfman("status").await;
     assert!(all.stdout.contains("AwaitingPromotion 1/2"), "{}", all.stdout);
     let followed = fleet.kubectl_bpfman("status filter --follow").await;
-    assert_eq!(followed.code, 4, "{followed:?}");
+    assert_eq!(followed.code, 21, "{followed:?}");
     for part in
         ["filter: Pending, AwaitingPromotion, wave 1 of 2, ", "of 6 nodes updated", "waits for somebody"]
     {
@@ -57,8 +57,8 @@ async fn users_promote_abort_rehearse_and_are_told_why() {
         ("rehearse --kernel 5.4.0", "Kernels here: 6.1.0, 6.12.0"),
         ("explain nowhere", "`kubectl get nodes` lists them"),
     ] {
-        fleet.kubectl_bpfman(words).await.fails(3, &[says]);
+        fleet.kubectl_bpfman(words).await.fails(5, &[says]);
     }
     let nobody = fleet.cluster.kubeconfig_with(&fleet.cluster.token("bpfman", "nobody").await);
-    fleet.kubectl_bpfman_as(&nobody, "status").await.fails(3, &["you may not list"]);
+    fleet.kubectl_bpfman_as(&nobody, "status").await.fails(4, &["you may not list"]);
 }
