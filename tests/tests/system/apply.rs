@@ -36,6 +36,32 @@ fn an_application_is_applied_once_and_deleted_without_a_trace() {
 }
 
 #[test]
+fn application_is_listed_and_deleted_by_its_name() {
+    let machine = Machine::new();
+    let before = machine.daemon.state();
+    machine.apply(&application(&[xdp("xdp_member", 10)]));
+    let daemon = &machine.daemon;
+    let mut loaded = load(&compile::object("chain"), &[("tc_member", Type::Tc)]);
+    loaded.metadata = pairs(&[("bpfman_application", "lonely")]);
+    let lonely = daemon.wire().load(loaded).unwrap().programs[0].kernel_info.as_ref().unwrap().id;
+    let listed = daemon.bpfman("list applications -o json").json();
+    let rows: Vec<_> = listed["applications"].as_array().unwrap().iter().collect();
+    let of = |row: &serde_json::Value| {
+        (row["name"].clone(), row["by"].clone(), row["links"].as_array().unwrap().len())
+    };
+    assert_eq!(
+        rows.into_iter().map(of).collect::<Vec<_>>(),
+        [(json!("judges"), json!("apply"), 1), (json!("lonely"), json!("load"), 0)]
+    );
+    daemon.bpfman("delete judge").fails(5, &["made no application judge", "list applications"]);
+    daemon.bpfman("delete lonely").fails(5, &[&format!("bpfman unload {lonely}")]);
+    daemon.bpfman(&format!("unload {lonely}")).success();
+    assert_eq!(daemon.bpfman("delete judges").success(), "clusterbpfapplication/judges deleted\n");
+    assert_eq!(daemon.state(), before);
+    assert_eq!(daemon.bpfman("list applications").success(), "no applications\n");
+}
+
+#[test]
 fn leftovers_of_another_load_do_not_block_a_new_version() {
     let machine = Machine::new();
     let mut manifest = application(&[xdp("xdp_member", 10)]);

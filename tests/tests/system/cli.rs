@@ -1,8 +1,11 @@
 //! The client: exit codes, output formats, generated documentation.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
 
 use bpfman_tests::network::INTERFACE;
+use bpfman_tests::wait::within;
 use bpfman_tests::{Daemon, Network, compile};
 use serde_json::Value;
 
@@ -328,4 +331,23 @@ fn help_is_an_answer_where_nothing_is_asked() {
     let completion = daemon.bpfman("completion bash").success();
     assert!(completion.contains("_bpfman()") && completion.contains("unload"), "{completion}");
     daemon.bpfman("program list").fails(2, &["bpfman list programs"]);
+}
+
+#[test]
+fn watched_list_is_shown_again_when_it_changes() {
+    let daemon = Daemon::start();
+    let mut command = daemon.cli_command();
+    command.args(["list", "programs", "-w", "-o", "json"]).stdout(Stdio::piped());
+    let mut watching = command.spawn().unwrap();
+    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
+    let mut next = || -> Value {
+        let line = within("the list is shown", || lines.next().unwrap().unwrap());
+        serde_json::from_str(&line).unwrap()
+    };
+    assert_eq!(next()["programs"].as_array().unwrap().len(), 0);
+    let line = format!("load file {} --programs xdp:xdp_member -q", compile::object("chain").display());
+    let id = daemon.bpfman(&line).success();
+    assert_eq!(next()["programs"][0]["program_id"].to_string(), id.trim());
+    watching.kill().unwrap();
+    let _killed = watching.wait().unwrap();
 }

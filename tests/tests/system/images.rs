@@ -6,6 +6,7 @@ use std::process::Stdio;
 
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_proto::v1::PullBytecodeRequest;
+use bpfman_tests::command::Outcome;
 use bpfman_tests::proxy::Proxy;
 use bpfman_tests::registry::Registry;
 use bpfman_tests::requests::image;
@@ -47,7 +48,20 @@ fn signed_image_is_verified_and_loaded_and_unsigned_one_refused() {
     let refused = daemon.bpfman(&load);
     refused.fails(9, &["error: ", "signature", &name, "hint: "]);
     assert_eq!(daemon.state(), before);
+    // Without a daemon, by a key alone.
+    let verify = |key: &str| {
+        let mut client = daemon.cli_command();
+        client.env("BPFMAN_SOCKET_PATH", "/nonexistent");
+        Outcome::of(client.args(["image", "verify", &name, "--key", key, "-o", "json"]))
+    };
+    let public = key.replace(".key", ".pub");
+    verify(&public).fails(9, &["has no signature by a key"]);
     daemon.bpfman(&format!("image sign {name} --key {key}")).success();
+    let verified = verify(&public).json();
+    assert!(verified["digest"].as_str().unwrap().starts_with("sha256:"), "{verified}");
+    let other = daemon.path("other");
+    daemon.bpfman(&format!("image generate-key-pair {}", other.display())).success();
+    verify(&format!("{}.pub", other.display())).fails(9, &["none of the 1 signatures"]);
     let loaded = daemon.bpfman(&load).json();
     let first = &loaded["programs"][0];
     assert_eq!(first["name"], "xdp_member");
