@@ -1,6 +1,6 @@
 //! Starter of sessions of `bpfman run-as`, for one daemon.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use rustix::mount::{UnmountFlags, unmount};
@@ -28,10 +28,21 @@ impl Starter {
     }
 }
 
+/// Returns the number of processes with the folder in their command lines.
+fn processes(folder: &Path) -> usize {
+    let folder = folder.as_os_str().as_encoded_bytes();
+    let has = |line: &Vec<u8>| line.split(|byte| *byte == 0).any(|word| word == folder);
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    all.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok()).filter(has).count()
+}
+
 impl Drop for Starter {
     fn drop(&mut self) {
         let _gone = self.process.kill();
         let _reaped = self.process.wait();
+        if !std::thread::panicking() {
+            until("all processes of sessions have ended", || processes(&self.folder) == 0);
+        }
         // Pins that sessions left.
         for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             if entry.path().extension().is_some_and(|extension| extension == "pins") {

@@ -48,7 +48,7 @@ const MAX_STARTS: usize = 16;
 
 /// Starts the process, in the cgroup and with the rights of this one, and another one that starts it again when it was killed.
 /// Both end with the last process that has the other end of `alive`. Their parent is the machine's first process: receivers
-/// wait for their children, which are the command's. Returns the process in between, which ends at once.
+/// wait for their children, which are the command's. Returns the process in between, which ends at once and has to be waited for.
 pub fn start(orders: &UnixListener, alive: &Channel) -> anyhow::Result<u32> {
     if let Some(child) = fork().context("cannot start the process for maps")? {
         return Ok(child);

@@ -33,8 +33,6 @@ pub fn run(
     let client = SessionClient::of(&connection)?;
     let (returns, maps) = (listen(order, folder, "sock")?, listen(order, folder, "maps")?);
     place::take(&client)?;
-    let pins = order.keep.then(|| pins_folder(folder, &order.session));
-    mounts::prepare(&client.rights, order.kallsyms, pins.as_deref())?;
     let null = fs::File::options().read(true).write(true).open("/dev/null")?;
     dup2_stdin(&null)?;
     dup2_stdout(&null)?;
@@ -42,8 +40,12 @@ pub fn run(
     drop(null);
     // Held by receivers alone: the process ends with the last of them.
     let (alive, watched) = Channel::pair()?;
-    let forks_maker = map_maker::start(&maps, &watched)?;
+    let between = map_maker::start(&maps, &watched)?;
     drop((maps, watched));
+    let pins = order.keep.then(|| pins_folder(folder, &order.session));
+    mounts::prepare(&client.rights, order.kallsyms, pins.as_deref())?;
+    // Before this process inherits processes of children that ended.
+    waitpid(Pid::from_raw(between.cast_signed()), WaitOptions::empty())?;
     let slots = PendingSlot::several(MAX_CALLS).context("cannot keep calls")?;
     let rights = client.rights.clone();
     drop(client);
@@ -54,8 +56,6 @@ pub fn run(
         SessionPart::Spare(spare) => {
             kept.push(spare.number());
             give_up_rights(&rights, &kept)?;
-            // It is a child of the first one alone, and has ended by now.
-            let _of_another = waitpid(Pid::from_raw(forks_maker.cast_signed()), WaitOptions::empty());
             spare.stand_by(SessionSockets::new(client, daemon, returns)?, slots)
         }
         SessionPart::Receiver(spares) => {

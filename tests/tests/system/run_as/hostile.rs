@@ -10,8 +10,8 @@ fn rounds(short: u64) -> u64 {
     std::env::var("BPFMAN_TEST_ROUNDS").map_or(short, |rounds| rounds.parse().unwrap())
 }
 
-/// Number of calls of one session, so that each ends in time.
-const OF_SESSION: u64 = 50_000;
+/// Number of calls of one session, so that each ends in time, also beside builds.
+const OF_SESSION: u64 = 10_000;
 
 /// Returns the sums of the three numbers that the program prints.
 fn in_sessions(daemon: &Sessions, user: u32, words: &[&str], mut left: u64) -> [u64; 3] {
