@@ -76,7 +76,7 @@ pub fn read(path: &Path) -> Result<Vec<Packet>, CliError> {
     parse(&bytes).map_err(|error| CliError::Invalid {
         what: format!("{}: {}", path.display(), causes(&error)),
         hint: matches!(error, CaptureError::Unknown)
-            .then(|| "capture with `tcpdump -w FILE`, or give packets by --packet HEX".to_owned()),
+            .then(|| "capture with `tcpdump -w FILE`, or give packets by --packet HEX".into()),
     })
 }
 

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use bpfman_model::Hint;
 use bpfman_proto::ext::v1::Failure;
 use bpfman_proto::{HINT_TRAILER, REASON_TRAILER};
 use tonic::{Code, Status};
@@ -82,7 +83,7 @@ pub enum CliError {
         /// The reason.
         what: String,
         /// Next step, if there is one.
-        hint: Option<String>,
+        hint: Option<Hint>,
     },
     /// The map has no such entry.
     #[error("{what}")]
@@ -90,7 +91,7 @@ pub enum CliError {
         /// Key and map.
         what: String,
         /// Next step.
-        hint: String,
+        hint: Hint,
     },
     /// The command line is syntactically valid, but inconsistent.
     #[error("{0}")]
@@ -101,7 +102,7 @@ pub enum CliError {
         /// Difference.
         what: String,
         /// Next step.
-        hint: &'static str,
+        hint: Hint,
     },
     /// `doctor` has findings. The answer has been written.
     #[error("{what}")]
@@ -111,7 +112,7 @@ pub enum CliError {
         /// Exit code of the gravest finding.
         exit: Exit,
         /// Next step.
-        hint: String,
+        hint: Hint,
     },
     /// `wait` reached its timeout.
     #[error("{what}")]
@@ -121,7 +122,7 @@ pub enum CliError {
         /// Exit code, which depends on whether a daemon answered.
         exit: Exit,
         /// Next step.
-        hint: String,
+        hint: Hint,
     },
     /// The daemon stopped during a long answer. The received part has been written.
     #[error("{what}")]
@@ -129,7 +130,7 @@ pub enum CliError {
         /// Received part.
         what: String,
         /// Next step.
-        hint: String,
+        hint: Hint,
     },
     /// Some of several objects could not be removed. Each failure has been reported, and the answer written.
     #[error("{what}")]
@@ -141,7 +142,10 @@ pub enum CliError {
     },
     /// `diff` found changes. The answer has been written.
     #[error("this machine differs from the manifests")]
-    Changes,
+    Changes {
+        /// Files of the manifests.
+        files: Vec<String>,
+    },
     /// `auth can-i` was denied. The answer has been written.
     #[error("the daemon would refuse this caller")]
     MayNot,
@@ -236,7 +240,7 @@ impl CliError {
             Self::Usage(_) => Exit::Usage,
             Self::Several { exit, .. } | Self::Unhealthy { exit, .. } | Self::TimedOut { exit, .. } => *exit,
             Self::Differs { .. } | Self::Exists { .. } => Exit::Conflict,
-            Self::Changes => Exit::Other,
+            Self::Changes { .. } => Exit::Other,
             Self::CutShort { .. } => Exit::Unreachable,
             Self::MayNot => Exit::Denied,
             Self::Apply { reason, .. } => Exit::of_call(Code::Unknown, Some(reason)),
@@ -261,16 +265,13 @@ impl CliError {
     pub fn hints(&self) -> Vec<String> {
         match self {
             Self::Unreachable { path, .. } => vec![
-                "start the daemon: `systemctl start bpfmand.socket`, or `bpfmand` as root".to_owned(),
+                Hint::StartDaemon.to_string(),
                 format!(
                     "if it listens elsewhere than {}, set --socket-path or BPFMAN_SOCKET_PATH",
                     path.display()
                 ),
             ],
-            Self::SocketDenied { path, .. } => vec![format!(
-                "run as root, or as a member of the group that `ls -l {}` shows",
-                path.display()
-            )],
+            Self::SocketDenied { path, .. } => vec![Hint::FileOwners(path.clone()).to_string()],
             Self::Call { status } => trailer(status, HINT_TRAILER).lines().map(str::to_owned).collect(),
             // The log is printed above: a hint about how to get it is superfluous.
             Self::Load { failure, .. } => {
@@ -288,16 +289,16 @@ impl CliError {
             }
             Self::Client(error) => error.hint().into_iter().flat_map(str::lines).map(str::to_owned).collect(),
             Self::At { source, .. } => source.hints(),
-            Self::Invalid { hint, .. } => hint.iter().cloned().collect(),
-            Self::NoEntry { hint, .. } => vec![hint.clone()],
+            Self::Invalid { hint, .. } => hint.iter().map(ToString::to_string).collect(),
             Self::Usage(_) => vec!["`--help` shows the arguments of this command".to_owned()],
-            Self::Changes => vec!["`bpfman apply` with the same manifests makes these changes".to_owned()],
+            Self::Changes { files } => vec![Hint::Apply(files.clone()).to_string()],
             Self::Apply { hint, .. } => hint.lines().map(str::to_owned).collect(),
-            Self::MayNot => vec!["`bpfman whoami` lists your grants".to_owned()],
-            Self::Differs { hint, .. } => vec![(*hint).to_owned()],
-            Self::Unhealthy { hint, .. } | Self::CutShort { hint, .. } | Self::TimedOut { hint, .. } => {
-                vec![hint.clone()]
-            }
+            Self::MayNot => vec![Hint::Whoami.to_string()],
+            Self::Differs { hint, .. }
+            | Self::NoEntry { hint, .. }
+            | Self::Unhealthy { hint, .. }
+            | Self::CutShort { hint, .. }
+            | Self::TimedOut { hint, .. } => hint.to_string().lines().map(str::to_owned).collect(),
             Self::Listen { .. } => vec!["`--listen 127.0.0.1:0` takes a free port".to_owned()],
             Self::Exists { .. } => vec!["choose another name, or move the file away".to_owned()],
             Self::Image(error) => error.hint().into_iter().map(str::to_owned).collect(),
@@ -316,7 +317,7 @@ impl CliError {
 
     /// Returns whether the command worked, and its answer is no, for which scripts read the exit code.
     const fn is_verdict(&self) -> bool {
-        matches!(self, Self::Changes | Self::MayNot | Self::Unhealthy { .. } | Self::Differs { .. })
+        matches!(self, Self::Changes { .. } | Self::MayNot | Self::Unhealthy { .. } | Self::Differs { .. })
     }
 
     /// Writes the verifier log if requested, then the error, then its hints, to standard error.
@@ -332,27 +333,16 @@ impl CliError {
             text.push_str(log.trim_end());
             text.push('\n');
         }
-        let (message, own_hint) = split_hint(&self.to_string());
+        let message = self.to_string();
         let message = if message.is_empty() { "the call failed" } else { &message };
         let kind = if self.is_verdict() { "" } else { "error: " };
         text.push_str(&format!("{kind}{subject}{message}\n"));
-        for hint in own_hint.into_iter().chain(self.hints()) {
+        for hint in self.hints() {
             // A hint may contain lines for a file: indent them.
             text.push_str(&format!("hint: {}\n", hint.replace('\n', "\n      ")));
         }
         // A failed write to standard error cannot be reported.
         let _ = io::stderr().write_all(show::screen::harmless(&text).as_bytes());
-    }
-}
-
-/// Splits off the hint at the end of a message of the image crate.
-fn split_hint(message: &str) -> (String, Option<String>) {
-    match message.split_once("hint: ") {
-        Some((what, hint)) => {
-            let what = what.trim_end().trim_end_matches(['.', ';', ',']);
-            (what.to_owned(), Some(hint.trim().to_owned()))
-        }
-        None => (message.to_owned(), None),
     }
 }
 
@@ -364,15 +354,6 @@ fn trailer(status: &Status, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_hint_inside_a_message_gets_its_own_line() {
-        assert_eq!(
-            split_hint("no client. hint: install it"),
-            ("no client".into(), Some("install it".into()))
-        );
-        assert_eq!(split_hint("no such file"), ("no such file".into(), None));
-    }
 
     #[test]
     fn missing_and_forbidden_files_have_their_codes() {

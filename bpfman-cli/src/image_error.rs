@@ -93,6 +93,12 @@ impl LocalImageError {
                 "run bpf2go with `-target amd64,arm64`, which names a file for each; `--bytecode FILE` takes one file for this \
                  machine's platform, whatever its name",
             ),
+            Self::Key(KeyError::Encrypted(_)) | Self::Sign(SignError::Key(KeyError::Encrypted(_))) => {
+                Some("`openssl pkcs8 -topk8 -nocrypt -in KEY -out PLAIN_KEY` writes a plain one")
+            }
+            Self::Key(KeyError::Cosign(_)) | Self::Sign(SignError::Key(KeyError::Cosign(_))) => {
+                Some("COSIGN_PASSWORD holds its password")
+            }
             Self::Push(PushError::Registry(error))
             | Self::Sign(SignError::Registry(error))
             | Self::Verify(VerifyError::Registry(error))
@@ -132,6 +138,7 @@ fn hint_of(error: &RegistryError, signs: bool) -> Option<&'static str> {
         RegistryError::Unauthorized { .. } => {
             Some("check the image's name; --registry-auth takes credentials as base64 of user:password")
         }
+        RegistryError::Client(_) => Some("install the package ca-certificates"),
         RegistryError::NotFound(_) if signs => {
             Some("push the image first: a signature is made for what the registry has")
         }

@@ -1,6 +1,7 @@
 //! Conversions between the crate `image` and its callers: names, digests, results and failures.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use bpfman_image_format::{Digest, ImageReference};
 use bpfman_model::Reason;
@@ -56,11 +57,11 @@ pub fn outcome(loaded: &Result<VerifiedImage, ImageFailure>) -> &'static str {
 }
 
 pub fn failure(error: &ImageError) -> ImageFailure {
-    failure_with(error, "")
+    failure_with(error, None)
 }
 
 /// For `policy` see [`ImageError::hint_with`].
-pub fn failure_with(error: &ImageError, policy: &str) -> ImageFailure {
+pub fn failure_with(error: &ImageError, policy: Option<&Path>) -> ImageFailure {
     let kind = match error.category() {
         Category::InvalidRequest | Category::Malformed => Reason::Invalid,
         Category::NotFound | Category::NotCached => Reason::NotFound,

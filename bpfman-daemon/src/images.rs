@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use bpfman_image_format::{Credential, Digest, ImageReference, ReferenceError};
-use bpfman_model::{BytecodeSource, PullPolicy, Reason};
+use bpfman_model::{BytecodeSource, Hint, PullPolicy, Reason};
 use bpfman_proto::ext::v1 as wire;
 use bpfmand_api::{ImageService, Prepared};
 use bpfmand_engine::{FetchedImage, ImageAsk, ImageFailure, Images, ProgramRecord, Revocation, SourceRecord};
@@ -114,7 +114,7 @@ impl RegistryImages {
         unknown.map(|why| ImageFailure {
             kind: Reason::Signature,
             message: format!("no image is loaded until the policy has no mistake: {why}"),
-            hint: Some("`bpfman policy check` shows all of them; no restart is needed".to_owned()),
+            hint: Some(Hint::CheckPolicy(self.policy.other_file().map(Path::to_owned))),
         })
     }
 
@@ -165,7 +165,7 @@ impl RegistryImages {
         if let pulled @ 1.. = pulled.load(Ordering::Relaxed) {
             self.counts.pulled(pulled);
         }
-        let loaded = loaded.map_err(|error| failure_with(&error, &self.policy.option()));
+        let loaded = loaded.map_err(|error| failure_with(&error, self.policy.other_file()));
         self.counts.asked(outcome(&loaded));
         loaded
     }
@@ -296,7 +296,7 @@ impl ImageService for RegistryImages {
         let found = images.into_iter().find(is_wanted).ok_or_else(|| ImageFailure {
             kind: Reason::NotFound,
             message: format!("{wanted} is not in the cache"),
-            hint: Some("`bpfman image list` shows what is, `bpfman image pull` fetches it".to_owned()),
+            hint: Some(Hint::Lines(vec![Hint::PullImage(image.to_owned()), Hint::ListImages])),
         })?;
         let mut shown = wire::InspectImageResponse { image: Some(cached(found)), ..Default::default() };
         // The daemon's own identity suffices: only names and labels are returned, never the content.
@@ -356,7 +356,7 @@ impl ImageService for RegistryImages {
             name.map(str::parse).transpose().map_err(|error: ReferenceError| failure(&error.into()))?;
         let (store, path) = (Arc::clone(&self.store), path.to_owned());
         let imported = self.runtime.wait_for(async move { store.import(&path, name.as_ref()).await })?;
-        let imported = imported.map_err(|error| failure_with(&error, &self.policy.option()))?;
+        let imported = imported.map_err(|error| failure_with(&error, self.policy.other_file()))?;
         let images = imported.into_iter().map(|image| {
             let (verified, refusal) = match image.outcome {
                 ImportOutcome::Verified(by) => (Some(verified(&by)), String::new()),

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use bpfman_model::Owner;
+use bpfman_model::{Hint, Owner, Reason};
 use bpfman_proto::ext::v1 as wire;
 use bpfmand_api::{ObjectOwners, SessionService, WantedSession};
 use bpfmand_broker::{NewSession, RemovalError, SessionDetails, SessionError, Sessions};
@@ -41,7 +41,10 @@ impl SessionService for BrokeredSessions {
 fn failed(error: &SessionError) -> Status {
     match error {
         SessionError::TooMany(_) | SessionError::TooManyStarts(_) => bpfmand_api::busy(error.to_string()),
-        SessionError::Yama(_) | SessionError::NoStarter { .. } => bpfmand_api::unsupported(error.to_string()),
+        SessionError::Yama(_) => bpfmand_api::unsupported(error.to_string()),
+        SessionError::NoStarter { .. } => {
+            bpfmand_api::refusal_with(Reason::Unsupported, &error.to_string(), Some(Hint::StartSessions))
+        }
         SessionError::Starter(_)
         | SessionError::NotPrepared(_)
         | SessionError::PinsStay { .. }
@@ -51,7 +54,9 @@ fn failed(error: &SessionError) -> Status {
 
 fn not_removed(error: RemovalError) -> Status {
     match error {
-        RemovalError::Unknown(_) => bpfmand_api::not_found(error.to_string()),
+        RemovalError::Unknown(_) => {
+            bpfmand_api::refusal_with(Reason::NotFound, &error.to_string(), Some(Hint::ListSessions))
+        }
         RemovalError::Runs(name) => bpfmand_api::conflict(
             &format!("session {name} runs"),
             "what it has ends with its command: end that, as by a signal to `bpfman run-as`",

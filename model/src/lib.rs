@@ -15,6 +15,7 @@ mod function_pattern;
 mod glob;
 mod group_path;
 mod hexadecimal;
+mod hint;
 mod hook;
 mod hook_facts;
 mod hook_name;
@@ -32,6 +33,7 @@ mod owner;
 mod peer;
 mod perf_event;
 mod pod_relation;
+pub mod printable;
 mod proceed_on;
 mod process_names;
 mod program_text;
@@ -64,6 +66,7 @@ pub use function_pattern::{BadFunctionPattern, FunctionPattern};
 pub use glob::{BadGlob, Glob};
 pub use group_path::{GroupPath, PodsRoot};
 pub use hexadecimal::{from_hexadecimal, hexadecimal};
+pub use hint::Hint;
 pub use hook::{Direction, HookKey, HookKind, HookNetns, NetnsId, NetnsNumber, UnknownDirection};
 pub use hook_facts::{
     AddressedInterface, FilterFacts, GroupContents, Held, Holder, HookAttachment, HookContents, HookEntry,

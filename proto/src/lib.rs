@@ -4,7 +4,7 @@
 pub mod attach_point;
 pub mod handover;
 mod map_exports;
-pub mod printable;
+pub use bpfman_model::printable;
 mod program_type;
 mod wire_point;
 mod xdp_fallback;

@@ -1,4 +1,5 @@
 use bpfman_client::Services;
+use bpfman_model::Hint;
 use bpfman_proto::REASON_TRAILER;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
@@ -129,7 +130,7 @@ fn not_known(flag: &str, ended: bool) -> CliError {
     let stays = if ended { "nothing is attached" } else { "the link stays attached without" };
     CliError::Invalid {
         what: format!("this daemon does not know {flag}; {stays}"),
-        hint: Some("`bpfman version` shows the daemon's version".to_owned()),
+        hint: Some(Hint::Version),
     }
 }
 

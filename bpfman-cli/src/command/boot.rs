@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use bpfman_model::Hint;
 use serde_json::Value;
 
 use crate::error::CliError;
@@ -28,7 +29,7 @@ impl KernelRunner {
         if !folder.join("run").is_file() {
             return Err(invalid(
                 format!("--kernel: nothing boots kernels here: there is no {}", folder.join("run").display()),
-                &format!(
+                format!(
                     "name the folder that has it by {RUNNER_VARIABLE}; --kernel-btf needs the types of a kernel alone"
                 ),
             ));
@@ -81,7 +82,7 @@ impl KernelRunner {
             let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no word").trim();
             invalid(
                 format!("--kernel {kernel}: {last}"),
-                &format!(
+                format!(
                     "{} -k {kernel} -- uname -r shows whether that kernel boots",
                     self.folder.join("run").display()
                 ),
@@ -107,6 +108,6 @@ fn assignment(name: &str, path: &Path) -> OsString {
     text
 }
 
-fn invalid(what: String, hint: &str) -> CliError {
-    CliError::Invalid { what, hint: Some(hint.to_owned()) }
+fn invalid(what: String, hint: impl Into<Hint>) -> CliError {
+    CliError::Invalid { what, hint: Some(hint.into()) }
 }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use bpfman_client::Services;
-use bpfman_model::HookName;
+use bpfman_model::{Hint, HookName};
 use bpfman_proto::ext::v1 as ext;
 
 use super::{chain_watch, connect, hook, trace};
@@ -79,6 +79,6 @@ async fn verify(global: &Global, hook: HookName) -> Result<(), CliError> {
             "{hook} does not run what its programs make: {differing} of {} parts differ",
             verified.parts.len()
         ),
-        hint: "restart the daemon: it puts back what its records say, or reports why it cannot",
+        hint: Hint::RestartDaemon,
     })
 }

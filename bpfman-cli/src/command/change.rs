@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use bpfman_model::{Hint, ProgramId};
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 use bpfman_proto::v1::bytecode_location::Location;
@@ -55,6 +56,7 @@ pub async fn replace(global: &Global, command: Replace) -> Result<(), CliError> 
             let sets_values = request.values.is_some();
             let mut daemon = connect(global).await?;
             request.program_id = program_id(&mut daemon, &command.program).await?;
+            let replaced = ProgramId(request.program_id);
             let answer = while_waiting(global, "replacing", daemon.chains.replace_program(request)).await?;
             if sets_values && !answer.get_ref().values_set {
                 return Err(CliError::Invalid {
@@ -62,7 +64,7 @@ pub async fn replace(global: &Global, command: Replace) -> Result<(), CliError> 
                         "this daemon knows neither values of --global by type nor --map-size: program {} was replaced without",
                         command.program
                     ),
-                    hint: Some("`bpfman replace ID --rollback` puts the version before back".to_owned()),
+                    hint: Some(Hint::Rollback(replaced)),
                 });
             }
             answer

@@ -61,7 +61,7 @@ pub async fn run(global: &Global, command: Check) -> Result<(), CliError> {
     for path in &command.kernel_btf {
         let types = KernelBtf::parse(bytes(path, MAX_BTF_BYTES)?).map_err(|error| CliError::Invalid {
             what: format!("{}: {error}", path.display()),
-            hint: Some("--kernel-btf takes raw BTF, as in /sys/kernel/btf/vmlinux".to_owned()),
+            hint: Some("--kernel-btf takes raw BTF, as in /sys/kernel/btf/vmlinux".into()),
         })?;
         let view = KernelView { types: Some(&types), ..KernelView::default() };
         checked.kernels.push(CheckedKernel::new(&path.display().to_string(), view.lacks(&object, &needs)));

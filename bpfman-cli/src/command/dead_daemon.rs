@@ -6,6 +6,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use bpfman_model::Hint;
+
 use crate::args::Global;
 use crate::finding_class::FindingClass;
 use crate::show::diagnosis::Diagnosis;
@@ -21,7 +23,7 @@ pub fn examine(global: &Global, error: &io::Error, diagnosis: &mut Diagnosis) {
         ),
         _ => ("the socket cannot be used", "no daemon can be asked"),
     };
-    let start = "systemctl start bpfmand.socket bpfmand";
+    let start = Hint::StartDaemon.command();
     diagnosis.because(FindingClass::DAEMON_DEAD, socket, format!("{what}: {error}"), why, start);
     unit(diagnosis);
     lock(&state, diagnosis);
@@ -33,7 +35,7 @@ pub fn examine(global: &Global, error: &io::Error, diagnosis: &mut Diagnosis) {
                 marker.display().to_string(),
                 "root detached everything of bpfman",
                 "a daemon that starts attaches nothing until this ends",
-                "bpfmand --end-break-glass",
+                Hint::EndBreakGlass.command(),
             );
         }
     }
@@ -42,7 +44,7 @@ pub fn examine(global: &Global, error: &io::Error, diagnosis: &mut Diagnosis) {
         let free = room.f_bavail.saturating_mul(room.f_frsize);
         if free < 16 << 20 {
             let (subject, what) = (folder.display().to_string(), format!("{} KiB are free", free / 1024));
-            let fix = format!("df -h {subject}");
+            let fix = Hint::FreeSpace(folder.clone()).command();
             diagnosis.because(FindingClass::DISK, subject, what, "changes are refused when it is full", fix);
         }
     }
@@ -72,7 +74,7 @@ fn unit(diagnosis: &mut Diagnosis) {
             of("SubState").unwrap_or_default(),
             of("Result").unwrap_or_default()
         );
-        diagnosis.found(FindingClass::DAEMON_DEAD, "bpfmand.service", what, "journalctl -u bpfmand -n 50");
+        diagnosis.found(FindingClass::DAEMON_DEAD, "bpfmand.service", what, &Hint::ReadLog);
     }
 }
 
@@ -94,7 +96,7 @@ fn lock(state: &Path, diagnosis: &mut Diagnosis) {
             path.display().to_string(),
             format!("process {pid} has the records locked"),
             "a daemon runs, and does not listen on this socket: it starts, ends, hangs, or listens elsewhere",
-            format!("ps -o pid,etime,stat,args -p {pid}"),
+            Hint::ProcessOf { pid }.command(),
         );
     }
 }
@@ -122,7 +124,7 @@ fn pins(fs_root: &Path, diagnosis: &mut Diagnosis) {
             root,
             "no bpffs is mounted there",
             "nothing of bpfman is pinned: nothing of it runs, unless somebody unmounted it",
-            "systemctl start run-bpfman-fs.mount",
+            Hint::MountBpffs.command(),
         );
         return;
     }

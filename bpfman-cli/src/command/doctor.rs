@@ -1,9 +1,8 @@
 //! `bpfman doctor`: recorded state, compared with the kernel.
 
 use bpfman_client::Services;
-use bpfman_model::HookName;
+use bpfman_model::{Hint, HookName, LinkId, ProgramId};
 use bpfman_proto::ext::v1 as ext;
-use bpfman_proto::printable::shell_word;
 use bpfman_proto::v1;
 
 use super::progress::while_waiting;
@@ -14,10 +13,8 @@ use crate::finding_class::FindingClass;
 use crate::show::diagnosis::Diagnosis;
 use crate::show::verified::VerifiedChain;
 
-const RESTART: &str = "systemctl restart bpfmand";
-
-fn look(hook: &str) -> String {
-    format!("bpfman chain show {}", shell_word(hook))
+fn look(hook: &str) -> Hint {
+    Hint::ShowChain { hook: hook.to_owned() }
 }
 
 pub async fn run(global: &Global) -> Result<(), CliError> {
@@ -34,8 +31,8 @@ pub async fn run(global: &Global) -> Result<(), CliError> {
         count => format!("{count} findings"),
     };
     let hint = match &gravest.fix {
-        Some(fix) => format!("the gravest is {}: `{fix}`", gravest.subject),
-        None => format!("the gravest is {}", gravest.subject),
+        Some(fix) => format!("the gravest is {}: `{fix}`", gravest.subject).into(),
+        None => format!("the gravest is {}", gravest.subject).into(),
     };
     Err(CliError::Unhealthy { what, exit: gravest.class.exit(), hint })
 }
@@ -61,7 +58,7 @@ async fn itself(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<bool
     let Some(answer) = offered(client.node.examine(ext::ExamineRequest {}).await)? else { return Ok(false) };
     for found in answer.findings {
         let class = FindingClass::from_name(&found.class);
-        diagnosis.because(class, found.subject, found.what, found.why, found.fix);
+        diagnosis.because(class, found.subject, found.what, found.why, Some(found.fix));
     }
     answer.notes.into_iter().for_each(|note| diagnosis.note(note.subject, note.what));
     Ok(true)
@@ -87,17 +84,17 @@ async fn programs(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<()
     diagnosis.checked.programs = answer.programs.len();
     for program in answer.programs.iter().filter(|program| !program.cpu_excess.is_empty()) {
         let id = program.kernel_info.as_ref().map_or(0, |kernel| kernel.id);
-        let look = format!("bpfman get program {id}");
+        let look = Hint::GetProgram(ProgramId(id));
         diagnosis.found(FindingClass::DRIFT, format!("program {id}"), program.state.clone(), &look);
     }
     for program in answer.programs.iter().filter(|program| differs(program.standing())) {
         let id = program.kernel_info.as_ref().map_or(0, |kernel| kernel.id);
         let fix = match program.standing() {
             // The daemon retries by itself.
-            ext::Standing::Waiting => format!("bpfman get program {id}"),
-            _ => RESTART.to_owned(),
+            ext::Standing::Waiting => Hint::GetProgram(ProgramId(id)),
+            _ => Hint::RestartDaemon,
         };
-        diagnosis.found(FindingClass::DRIFT, format!("program {id}"), program.state.clone(), fix);
+        diagnosis.found(FindingClass::DRIFT, format!("program {id}"), program.state.clone(), &fix);
     }
     Ok(())
 }
@@ -108,14 +105,14 @@ async fn links(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), C
     for link in answer.links.iter().filter(|link| differs(link.standing())) {
         let fix = match link.standing() {
             // A later process, interface or namespace of the same name does not take its place.
-            ext::Standing::Gone => format!("bpfman detach {}", link.id),
+            ext::Standing::Gone => Hint::Detach(LinkId(link.id)),
             // A restart brings back neither interface nor path.
             ext::Standing::Waiting | ext::Standing::Elsewhere | ext::Standing::Unreachable => {
-                format!("bpfman get link {}", link.id)
+                Hint::GetLink(LinkId(link.id))
             }
-            _ => RESTART.to_owned(),
+            _ => Hint::RestartDaemon,
         };
-        diagnosis.found(FindingClass::DRIFT, format!("link {}", link.id), link.state.clone(), fix);
+        diagnosis.found(FindingClass::DRIFT, format!("link {}", link.id), link.state.clone(), &fix);
     }
     Ok(())
 }
@@ -127,7 +124,7 @@ async fn hooks(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), C
     for summary in &answer.hooks {
         if differs(summary.standing()) {
             // Do not verify a hook that is known to differ: one finding is enough.
-            diagnosis.found(FindingClass::DRIFT, &summary.hook, &summary.state, look(&summary.hook));
+            diagnosis.found(FindingClass::DRIFT, &summary.hook, &summary.state, &look(&summary.hook));
             continue;
         }
         if summary.standing() == ext::Standing::Changing {
@@ -146,7 +143,7 @@ async fn hooks(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), C
             Ok(answer) => {
                 let verified = VerifiedChain::new(&summary.hook, &answer.into_inner());
                 for difference in verified.differences() {
-                    diagnosis.found(FindingClass::DRIFT, &summary.hook, difference, look(&summary.hook));
+                    diagnosis.found(FindingClass::DRIFT, &summary.hook, difference, &look(&summary.hook));
                 }
             }
             // The hook was detached after it was listed.
@@ -157,7 +154,7 @@ async fn hooks(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), C
                 diagnosis.note(&summary.hook, format!("its chain was not verified: {}", status.message()));
             }
             Err(status) => {
-                diagnosis.found(FindingClass::DRIFT, &summary.hook, status.message(), look(&summary.hook));
+                diagnosis.found(FindingClass::DRIFT, &summary.hook, status.message(), &look(&summary.hook));
             }
         }
     }
@@ -183,7 +180,7 @@ async fn provenance(
         }
         // An older daemon does not examine itself: the policy may be unusable.
         Err(status) if status.code() == tonic::Code::PermissionDenied => {
-            diagnosis.found(FindingClass::POLICY, "policy", status.message(), "bpfman whoami");
+            diagnosis.found(FindingClass::POLICY, "policy", status.message(), &Hint::Whoami);
             return Ok(());
         }
         answer => answer,
@@ -196,12 +193,12 @@ async fn provenance(
         } else {
             "it runs on, as the policy says".to_owned()
         };
-        let fix = format!("bpfman unload {id}");
+        let fix = Hint::Unload(ProgramId(id));
         diagnosis.found(
             FindingClass::POLICY,
             format!("program {id}"),
             format!("{why} ({source}); {action}"),
-            fix,
+            &fix,
         );
     }
     Ok(())
@@ -213,11 +210,16 @@ async fn strays(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), 
     };
     // A daemon that examines itself has reported it.
     if !answer.pins_problem.is_empty() && diagnosis.findings.iter().all(|found| found.subject != "bpffs") {
-        diagnosis.found(FindingClass::KERNEL, "bpffs", answer.pins_problem, RESTART);
+        diagnosis.found(FindingClass::KERNEL, "bpffs", answer.pins_problem, &Hint::RestartDaemon);
     }
     for stray in answer.strays {
-        let fix = format!("bpfman stray remove {}", shell_word(&stray.pin));
-        diagnosis.found(FindingClass::STRAYS, format!("stray {}", stray.pin), stray.description, fix);
+        let subject = format!("stray {}", stray.pin);
+        diagnosis.found(
+            FindingClass::STRAYS,
+            subject,
+            stray.description,
+            &Hint::RemoveStray { pin: stray.pin },
+        );
     }
     Ok(())
 }
@@ -230,7 +232,7 @@ async fn matches(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(),
     for matching in &answer.matchings {
         for failure in &matching.failures {
             let subject = format!("match {}", matching.id);
-            diagnosis.found(FindingClass::DRIFT, subject, failure, "bpfman list matches");
+            diagnosis.found(FindingClass::DRIFT, subject, failure, &Hint::ListMatches);
         }
     }
     Ok(())

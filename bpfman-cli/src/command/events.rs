@@ -1,5 +1,7 @@
 use bpfman_client::{Client, EventPlace, EventQuery, Events, JournalEvent, Reason};
 
+use bpfman_model::Hint;
+
 use super::connect_fresh;
 use super::open_output::OpenOutput;
 use super::reconnect::ReconnectBackoff;
@@ -71,7 +73,7 @@ async fn resume(client: &Client, query: &EventQuery, mut place: EventPlace) -> R
 fn cut_short(position: u64, newest: u64) -> CliError {
     CliError::CutShort {
         what: format!("the daemon ended after it had sent entries up to number {position} of {newest}"),
-        hint: format!("`bpfman events --after {position}` shows the rest once the daemon is back"),
+        hint: Hint::Events { after: position },
     }
 }
 
@@ -82,7 +84,7 @@ fn older(error: bpfman_client::Error) -> CliError {
         {
             CliError::Invalid {
                 what: "this daemon streams no events: it is older than this client".to_owned(),
-                hint: Some("`bpfman history` shows the newest entries".to_owned()),
+                hint: Some(Hint::NewestHistory),
             }
         }
         _ => CliError::Client(error),

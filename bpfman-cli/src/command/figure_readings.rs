@@ -143,7 +143,7 @@ pub fn older(error: CliError) -> CliError {
         {
             CliError::Invalid {
                 what: "this daemon reports no figures: it is older than this client".to_owned(),
-                hint: Some("`bpfman chain show HOOK --watch` works with it".to_owned()),
+                hint: Some("`bpfman chain show HOOK --watch` works with it".into()),
             }
         }
         _ => error,

@@ -1,5 +1,6 @@
 //! Calls for one hook: `bpfman explain`, `bpfman debug`, and the switches of `bpfman chain`.
 
+use bpfman_model::Hint;
 use bpfman_proto::ext::v1 as ext;
 
 use super::connect;
@@ -35,9 +36,8 @@ pub async fn debug(global: &Global, command: DebugCommand) -> Result<(), CliErro
             let answer = ask(global, SwitchHook { at, to: Switch::On }, freeze).await?;
             // An older daemon ignores the time; an earlier freeze without a time has none either.
             if answer.held && answer.held_seconds_left.is_none() {
-                warn(&format!(
-                    "this freeze does not end by itself: release it by `bpfman debug release {hook}`"
-                ));
+                let release = Hint::Release { hook: hook.clone() };
+                warn(&format!("this freeze does not end by itself: {release}"));
             }
             show::answer(global, &HookSwitchesJson::new(&hook, &answer))
         }

@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 
 use bpfman_client::Services;
+use bpfman_model::Hint;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 use bpfman_proto::v1::bytecode_location::Location;
@@ -113,10 +114,7 @@ async fn not_known(client: &mut Services, response: &v1::LoadResponse, flags: &s
         [] => "nothing is loaded".to_owned(),
         left => format!("programs {} stay without", left.join(", ")),
     };
-    CliError::Invalid {
-        what: format!("this daemon knows {flags}; {loaded}"),
-        hint: Some("`bpfman version` shows the daemon's version".to_owned()),
-    }
+    CliError::Invalid { what: format!("this daemon knows {flags}; {loaded}"), hint: Some(Hint::Version) }
 }
 
 fn request(location: Location, what: &LoadWhat) -> v1::LoadRequest {

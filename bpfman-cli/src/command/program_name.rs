@@ -1,6 +1,7 @@
 //! Programs that are given by name.
 
 use bpfman_client::Services;
+use bpfman_model::Hint;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 
@@ -28,15 +29,13 @@ pub async fn program_id(client: &mut Services, program: &ObjectName) -> Result<u
         [id] => Ok(id),
         [] => Err(CliError::NoEntry {
             what: format!("no program of bpfman has the name {name}"),
-            hint: "`bpfman list programs` shows their names and ids".to_owned(),
+            hint: Hint::ListPrograms,
         }),
         _ => {
             let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
             Err(CliError::Invalid {
                 what: format!("{} programs have the name {name}: {}", ids.len(), ids.join(", ")),
-                hint: Some(
-                    "give the id of one of them; `bpfman list programs` shows more of each".to_owned(),
-                ),
+                hint: Some(Hint::ListPrograms),
             })
         }
     }

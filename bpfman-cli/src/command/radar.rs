@@ -1,3 +1,4 @@
+use bpfman_model::Hint;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::ext::v1::start_radar_request::Source;
 
@@ -46,7 +47,7 @@ async fn follow(global: &Global, command: &Radar) -> Result<(), CliError> {
     let answer = client.radar.survey_radar(ext::SurveyRadarRequest {}).await.map_err(older)?.into_inner();
     let status = answer.status.unwrap_or_default();
     if status.source == "off" {
-        show::warn("the radar is off: `bpfman radar start`, or [radar] in bpfman.toml, switches it on");
+        show::warn(&format!("the radar is off: {}", Hint::StartRadar));
     } else {
         show::note(&format!("the radar sees by {}", status.source));
     }
@@ -60,7 +61,7 @@ fn older(status: tonic::Status) -> CliError {
     {
         return CliError::Invalid {
             what: "this daemon has no radar: it is older than this client".to_owned(),
-            hint: Some("`bpfman list programs --all` shows what is loaded".to_owned()),
+            hint: Some(Hint::ListAllPrograms),
         };
     }
     status.into()

@@ -1,5 +1,6 @@
 //! Sessions of `bpfman run-as`: lists, one, and the end of what they left.
 
+use bpfman_model::Hint;
 use bpfman_proto::ext::v1 as ext;
 
 use super::connect;
@@ -17,10 +18,8 @@ pub async fn get(global: &Global, name: &str) -> Result<(), CliError> {
     match found {
         Some(session) => show::answer(global, &session),
         None => {
-            let message = format!(
-                "there is no session \"{name}\", or it is another user's; `bpfman list sessions` lists them"
-            );
-            Err(tonic::Status::not_found(message).into())
+            let what = format!("there is no session \"{name}\", or it is another user's");
+            Err(CliError::NoEntry { what, hint: Hint::ListSessions })
         }
     }
 }

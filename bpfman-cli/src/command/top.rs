@@ -59,7 +59,7 @@ async fn lines(global: &Global, command: &ShowTop, mut readings: FigureReadings)
         let rates = match news {
             FiguresUpdate::Rates(rates) => rates,
             FiguresUpdate::Away(why) if command.once => {
-                return Err(CliError::CutShort { what: why, hint: "start the command again".to_owned() });
+                return Err(CliError::CutShort { what: why, hint: "start the command again".into() });
             }
             FiguresUpdate::Away(why) => {
                 show::note(&why);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bpfman_model::Hint;
 use bpfman_proto::ext::v1 as ext;
 
 use super::connect;
@@ -62,8 +63,10 @@ pub async fn run(global: &Global, command: Trace) -> Result<(), CliError> {
             "for {differing} of {} packets the chain and its programs one by one differ",
             traced.packets.len()
         ),
-        hint: "`bpfman chain verify` compares the chain with what its programs make; programs that count, sample or \
-               read the time may differ from run to run",
+        hint: Hint::Lines(vec![
+            Hint::VerifyChain { hook: hook.to_string() },
+            "programs that count, sample or read the time may differ from run to run".into(),
+        ]),
     })
 }
 

@@ -1,5 +1,7 @@
 use std::cell::RefCell;
 
+use bpfman_model::{Hint, LinkId, ProgramId};
+
 use super::reconnect::ReconnectBackoff;
 use super::waited_state::{WaitedState, look};
 use crate::args::Global;
@@ -113,18 +115,20 @@ fn not_so(global: &Global, command: &WaitFor, seen: Seen) -> CliError {
         Seen::Nothing => CliError::TimedOut {
             what: format!("no daemon answers at {} after {time}", global.socket_path.display()),
             exit: Exit::Unreachable,
-            hint: "start the daemon: `systemctl start bpfmand.socket`, or `bpfmand` as root".to_owned(),
+            hint: Hint::StartDaemon,
         },
         Seen::Otherwise(how) => CliError::TimedOut {
             what: format!("{kind} {target} is not {condition} after {time}: {how}"),
             exit: Exit::TimedOut,
             hint: match command.target {
                 ObjectName::Id(id) => {
-                    format!("`bpfman get {kind} {id}` shows it, `bpfman history {id}` what became of it")
+                    let get = match command.kind {
+                        WaitKind::Link => Hint::GetLink(LinkId(id)),
+                        _ => Hint::GetProgram(ProgramId(id)),
+                    };
+                    Hint::Lines(vec![get, Hint::History { id }])
                 }
-                ObjectName::Name(_) => {
-                    "`bpfman list programs` and `bpfman list links` show what there is".to_owned()
-                }
+                ObjectName::Name(_) => Hint::ListPrograms,
             },
         },
     }

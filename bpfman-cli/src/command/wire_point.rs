@@ -48,7 +48,7 @@ pub fn on_the_wire(point: AttachTo) -> Result<WirePoint, CliError> {
                 return Err(CliError::Invalid {
                     what: "kprobe container option not supported yet".to_owned(),
                     hint: Some(
-                        "a kernel function runs for every container: leave out --container-pid".to_owned(),
+                        "a kernel function runs for every container: leave out --container-pid".into(),
                     ),
                 });
             }

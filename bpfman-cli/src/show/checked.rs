@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use bpfman_model::Hint;
 use bpfmand_requirements::{KernelNeed, Lack, ObjectNeeds};
 use serde::{Deserialize, Serialize};
 
@@ -205,7 +206,7 @@ impl CheckedObject {
 
     /// Returns why the object does not run on all kernels, and the next step; none if it does.
     #[must_use]
-    pub fn verdict(&self) -> Option<(String, Option<String>)> {
+    pub fn verdict(&self) -> Option<(String, Option<Hint>)> {
         for kernel in &self.kernels {
             if let Some(refusal) = kernel.tried.as_ref().and_then(BootedTry::refusal) {
                 let what = cell(&format!("{}: {}: {refusal}", self.file, kernel.kernel));
@@ -219,12 +220,12 @@ impl CheckedObject {
             };
             let what = cell(&format!("{}: {} lacks {}{others}", self.file, kernel.kernel, first.what));
             let hint = self.lowest_kernel.as_ref().map(|version| {
-                format!("Linux {version} is the first with all whose version is known; load fewer programs, or have them ask first")
+                format!("Linux {version} is the first with all whose version is known; load fewer programs, or have them ask first").into()
             });
             return Some((what, hint));
         }
         let first = self.damaged.first()?;
-        let hint = "compile it again: what a program refers to is not in the file".to_owned();
+        let hint = "compile it again: what a program refers to is not in the file".into();
         Some((cell(&format!("{}: program {first}", self.file)), Some(hint)))
     }
 

@@ -1,5 +1,6 @@
 //! Findings of `doctor`.
 
+use bpfman_model::Hint;
 use serde::Serialize;
 
 use super::CommandOutput;
@@ -94,9 +95,9 @@ impl Diagnosis {
         class: FindingClass,
         subject: impl Into<String>,
         finding: impl Into<String>,
-        fix: impl Into<String>,
+        fix: &Hint,
     ) {
-        self.because(class, subject, finding, "", fix);
+        self.because(class, subject, finding, "", fix.command());
     }
 
     /// Adds a finding with its consequence.
@@ -106,10 +107,10 @@ impl Diagnosis {
         subject: impl Into<String>,
         finding: impl Into<String>,
         why: impl Into<String>,
-        fix: impl Into<String>,
+        fix: Option<String>,
     ) {
         let (subject, finding) = (subject.into(), finding.into());
-        let (why, fix) = (filled(&why.into()), filled(&fix.into()));
+        let (why, fix) = (filled(&why.into()), fix.filter(|fix| !fix.is_empty()));
         self.findings.push(Finding { class, exit_code: class.exit().number(), subject, finding, why, fix });
     }
 
@@ -166,7 +167,12 @@ mod tests {
         let summary = " checked: 2 programs, 3 links, 1 chains, 0 patterns\n";
         assert_eq!(diagnosis.table(Screen::PLAIN), format!("{summary} no differences from the records\n\n"));
         let missing = "unpinned: the pin of its chain was removed";
-        diagnosis.found(FindingClass::DRIFT, "xdp:eth0", missing, "bpfman chain show xdp:eth0");
+        diagnosis.found(
+            FindingClass::DRIFT,
+            "xdp:eth0",
+            missing,
+            &Hint::ShowChain { hook: "xdp:eth0".to_owned() },
+        );
         assert_eq!(
             diagnosis.table(Screen::PLAIN),
             format!(
@@ -176,7 +182,7 @@ mod tests {
         );
         assert_eq!(diagnosis.ids(), ["xdp:eth0"]);
         assert_eq!(diagnosis.gravest().map(|found| found.exit_code), Some(7));
-        diagnosis.found(FindingClass::DISK, "/var", "full", "");
+        diagnosis.found(FindingClass::DISK, "/var", "full", &"".into());
         assert_eq!(diagnosis.gravest().map(|found| found.exit_code), Some(13));
         let json = serde_json::to_value(&diagnosis).unwrap();
         assert_eq!(

@@ -1,5 +1,7 @@
 //! Details of one program, chain or map: current rates, and the daemon's description.
 
+use bpfman_model::{Hint, MapId};
+
 use crate::figures::{ChainRates, FigureRates, MapMemory, ProgramRates};
 use crate::show::amounts::{UNKNOWN, percent, rate, size, time};
 use crate::show::screen::cell;
@@ -130,6 +132,6 @@ fn of_map(map: &MapMemory, rates: &FigureRates) -> Vec<String> {
         lines.push(format!("used by program {id} {name}"));
     }
     lines.push(String::new());
-    lines.push(format!("`bpfman map dump {}` shows what is in it", map.map_id));
+    lines.push(Hint::DumpMap(MapId(map.map_id)).to_string());
     lines
 }

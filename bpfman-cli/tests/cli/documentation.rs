@@ -93,7 +93,7 @@ fn chain_shapes(names: &mut BTreeSet<String>) {
         ..Default::default()
     };
     let mut diagnosis = Diagnosis::default();
-    diagnosis.found(FindingClass::DRIFT, "link 1", "missing", "");
+    diagnosis.found(FindingClass::DRIFT, "link 1", "missing", &"".into());
     let waited = Waited {
         kind: "link",
         target: String::new(),

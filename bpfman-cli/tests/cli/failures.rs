@@ -149,20 +149,6 @@ fn a_daemon_that_streams_no_events_is_said_to_be_older() {
 }
 
 #[test]
-fn a_hint_of_several_lines_is_indented() {
-    let mut script = failure(Code::PermissionDenied, Some("signature"), None);
-    if let Some(status) = &mut script.failure {
-        let message = "no rule covers r.io/x\nhint: write:\n[[images]]\npattern = \"r.io/x\"";
-        *status = Status::with_metadata(status.code(), message, status.metadata().clone());
-    }
-    let outcome = FakeDaemon::start(script).run("image pull -i r.io/x:1");
-    assert_eq!(outcome.code, 9);
-    let expected =
-        "error: no rule covers r.io/x\nhint: write:\n      [[images]]\n      pattern = \"r.io/x\"\n";
-    assert_eq!(outcome.stderr, expected);
-}
-
-#[test]
 fn nobody_listens() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("none.sock");

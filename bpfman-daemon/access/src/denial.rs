@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use bpfman_model::Peer;
+use bpfman_model::{Hint, Peer};
 
 use crate::suggestion::SuggestedGrant;
 use crate::{AccessObject, AccessPolicy, AccessVerb};
@@ -14,23 +14,20 @@ pub struct Denial {
     /// Message that names the caller, the denied action, and for each grant the key that does not allow it.
     pub message: String,
     /// Advice on what would allow it.
-    pub hint: DenialHint,
-}
-
-/// Advice beside a denial.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DenialHint {
-    /// A sentence.
-    Text(String),
-    /// Words of the command by which root would allow the call.
-    Command(Vec<String>),
+    pub hint: Hint,
 }
 
 impl Denial {
+    /// Returns message and advice, as one line.
+    #[must_use]
+    pub fn one_line(&self) -> String {
+        format!("{}; {}", self.message, self.hint.to_string().replace('\n', "; "))
+    }
+
     pub(crate) fn only_root(peer: &Peer, objects: &[AccessObject<'_>]) -> Self {
         let about = objects.first().map(|object| format!(" ({object})")).unwrap_or_default();
         let message = format!("user {} may not do this{about}: only root may", peer.uid);
-        Self { message, hint: DenialHint::Text("have root do it: no grant can allow it".to_owned()) }
+        Self { message, hint: "have root do it: no grant can allow it".into() }
     }
 
     /// Names each grant of the caller with the key that stands in the way, or the grant that would be needed.
@@ -44,9 +41,7 @@ impl Denial {
         for (place, object) in objects.iter().enumerate() {
             let _written = write!(text, "{} {object}", if place == 0 { ":" } else { "," });
         }
-        let mut hint = DenialHint::Text(
-            "have root extend the grant in policy.toml; `bpfman whoami` lists yours".to_owned(),
-        );
+        let mut hint = Hint::Lines(vec!["have root extend the grant in policy.toml".into(), Hint::Whoami]);
         let mut has_grant = false;
         for grant in policy.grants_of(peer) {
             has_grant = true;
@@ -59,10 +54,11 @@ impl Denial {
                         if let AccessObject::Application(application) = object
                             && let Some(pattern) = grant.successor_for(application)
                         {
-                            hint = DenialHint::Text(format!(
+                            let advice = format!(
                                 "patterns of applications without a slash cover cluster applications alone: have root write \
                                  \"{pattern}\" in \"applications\" of grant \"{name}\""
-                            ));
+                            );
+                            hint = advice.into();
                         }
                         write!(text, "; grant \"{name}\" does not cover {object} by its \"{key}\"")
                     }
@@ -75,10 +71,10 @@ impl Denial {
         let obstacle = policy.grants.iter().find_map(|grant| Some((grant, grant.callers.obstacle(peer)?)));
         if let Some((grant, obstacle)) = obstacle {
             let _written = write!(text, "; grant \"{}\" does not count for it, since {obstacle}", grant.name);
-            hint = DenialHint::Text(obstacle.advice().to_owned());
+            hint = obstacle.advice().into();
         } else if !has_grant {
             text.push_str("; no grant is for this user");
-            hint = DenialHint::Command(SuggestedGrant::new(peer.uid, verb, objects).command());
+            hint = Hint::AllowCall(SuggestedGrant::new(peer.uid, verb, objects).arguments());
         }
         Self { message: text, hint }
     }

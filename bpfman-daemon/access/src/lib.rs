@@ -23,7 +23,7 @@ mod verb;
 
 pub use application_pattern::ApplicationPattern;
 pub use decide::{Allowed, By};
-pub use denial::{Denial, DenialHint};
+pub use denial::Denial;
 pub use grant::{Grant, GrantCallers, GrantLimits, NetnsRule};
 pub use grant_error::GrantError;
 pub use image_pattern::ImagePattern;

@@ -31,9 +31,9 @@ impl SuggestedGrant {
         Self { uid, verb, keys, is_over_all }
     }
 
-    pub(crate) fn command(&self) -> Vec<String> {
-        let mut words: Vec<String> = ["bpfman", "policy", "allow"].map(str::to_owned).to_vec();
-        words.extend([self.uid.to_string(), self.verb.to_string()]);
+    /// Returns the arguments of `bpfman policy allow`.
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        let mut words = vec![self.uid.to_string(), self.verb.to_string()];
         for (key, patterns) in &self.keys {
             // With a value that begins with a dash, too, each is one word.
             words.extend(patterns.iter().map(|pattern| format!("--{key}={pattern}")));
@@ -120,7 +120,7 @@ mod tests {
     use crate::{AccessPolicy, OwnedObject};
 
     fn suggested(objects: &[AccessObject<'_>]) -> Vec<String> {
-        SuggestedGrant::new(1000, AccessVerb::Load, objects).command()[3..].to_vec()
+        SuggestedGrant::new(1000, AccessVerb::Load, objects).arguments()
     }
 
     fn lines(objects: &[AccessObject<'_>]) -> String {

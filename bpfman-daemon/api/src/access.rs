@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status};
 use crate::audit;
 use crate::authorize::everybody;
 use crate::server::{Api, Reply};
-use crate::status::{self, bad_point, invalid};
+use crate::status::{bad_point, invalid};
 
 #[tonic::async_trait]
 impl<K: Kernel> BpfmanAccess for Api<K> {
@@ -50,7 +50,7 @@ impl<K: Kernel> BpfmanAccess for Api<K> {
             Ok(allowed) => (allowed.by.to_string(), String::new()),
             Err(denial) => {
                 let denial = self.with_mistakes(verb, denial);
-                (String::new(), format!("{}; {}", denial.message, status::denial_hint(&denial.hint)))
+                (String::new(), denial.one_line())
             }
         };
         Ok(Response::new(wire::CanIResponse { allowed: why_not.is_empty(), by, why_not }))

@@ -6,9 +6,9 @@
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use bpfman_model::{HeldNetns, Owner, Peer, TenantRules};
+use bpfman_model::{HeldNetns, Hint, Owner, Peer, TenantRules};
 use bpfman_proto::Method;
-use bpfmand_access::{AccessObject, AccessPolicy, AccessVerb, Allowed, Denial, DenialHint, GrantLimits};
+use bpfmand_access::{AccessObject, AccessPolicy, AccessVerb, Allowed, Denial, GrantLimits};
 use bpfmand_engine::{CallersNetwork, OwnedCounts};
 use bpfmand_kernel::Kernel;
 use tonic::Status;
@@ -171,8 +171,8 @@ impl<K: Kernel> Api<K> {
             return denial;
         }
         let health = self.access.health();
-        if let (DenialHint::Command(words), Some(file)) = (&mut denial.hint, &health.other_file) {
-            words.push(format!("--policy={}", file.display()));
+        if let (Hint::AllowCall(arguments), Some(file)) = (&mut denial.hint, &health.other_file) {
+            arguments.push(format!("--policy={}", file.display()));
         }
         let state = if health.is_unknown {
             "no earlier policy is known: only root and the node agent may do anything"
@@ -181,9 +181,10 @@ impl<K: Kernel> Api<K> {
         } else {
             return denial;
         };
-        denial.hint = DenialHint::Text(format!(
-            "policy.toml has mistakes, and {state}; have root run `bpfman policy check`"
-        ));
+        denial.hint = Hint::Lines(vec![
+            format!("policy.toml has mistakes, and {state}").into(),
+            Hint::CheckPolicy(health.other_file),
+        ]);
         denial
     }
 

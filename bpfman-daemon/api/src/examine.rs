@@ -1,19 +1,22 @@
 //! Health findings that only the daemon can detect, for `bpfman doctor`.
 
-use bpfman_model::ProgramId;
+use bpfman_model::{Hint, ProgramId};
 use bpfman_proto::ext::v1::{HealthFinding, HealthNote};
-use bpfman_proto::printable::shell_word;
 use bpfmand_kernel::Kernel;
 
 use crate::authorize::PolicyHealth;
 use crate::examine_machine::{clock, disk, kernel};
 use crate::server::Api;
 
-pub(crate) fn finding(class: &str, subject: &str, what: String, why: &str, fix: String) -> HealthFinding {
-    HealthFinding { class: class.to_owned(), subject: subject.to_owned(), what, why: why.to_owned(), fix }
+pub(crate) fn finding(class: &str, subject: &str, what: String, why: &str, fix: &Hint) -> HealthFinding {
+    HealthFinding {
+        class: class.to_owned(),
+        subject: subject.to_owned(),
+        what,
+        why: why.to_owned(),
+        fix: fix.command().unwrap_or_default(),
+    }
 }
-
-const RESTART: &str = "systemctl restart bpfmand";
 
 impl<K: Kernel> Api<K> {
     pub(crate) fn examined(&self) -> Vec<HealthFinding> {
@@ -24,7 +27,7 @@ impl<K: Kernel> Api<K> {
                 "break-glass",
                 why,
                 "nothing of bpfman is attached, and nothing may be changed",
-                "bpfmand --end-break-glass".to_owned(),
+                &Hint::EndBreakGlass,
             ));
         }
         if !self.engine.takes_changes() {
@@ -33,7 +36,7 @@ impl<K: Kernel> Api<K> {
                 &self.paths.state.join("store").display().to_string(),
                 "it is unknown whether the last change is on disk".to_owned(),
                 "changes are refused until the records are read again",
-                RESTART.to_owned(),
+                &Hint::RestartDaemon,
             ));
         }
         if let Some(left) = self.engine.few_numbers_left() {
@@ -42,7 +45,7 @@ impl<K: Kernel> Api<K> {
                 &self.paths.state.join("store").display().to_string(),
                 left,
                 "nothing can be loaded or attached once they are used up; only an empty state folder begins at 1 again",
-                "bpfman list links".to_owned(),
+                &Hint::ListLinks,
             ));
         }
         for folder in [&self.paths.state, &self.paths.runtime] {
@@ -54,7 +57,7 @@ impl<K: Kernel> Api<K> {
                 "bpffs",
                 error.to_string(),
                 "programs run on; who looks for their pins does not find them",
-                RESTART.to_owned(),
+                &Hint::RestartDaemon,
             ));
         }
         if self.worker_check.as_ref().is_some_and(|are_able| !are_able()) {
@@ -64,38 +67,37 @@ impl<K: Kernel> Api<K> {
                 "the process that starts others has ended, and there is none without the daemon's next start"
                     .to_owned(),
                 "every load is refused, and a program whose text is not kept joins no chain",
-                RESTART.to_owned(),
+                &Hint::RestartDaemon,
             ));
         }
         found.extend(kernel());
         found.extend(self.engine.unfinished().into_iter().map(|what| {
             let why = "it is tried again with each change";
-            finding("unfinished", "operation", what, why, RESTART.to_owned())
+            finding("unfinished", "operation", what, why, &Hint::RestartDaemon)
         }));
         found.extend(self.engine.hidden_concerns().into_iter().map(|concern| {
-            let fix = format!("bpfman explain {}", shell_word(&concern.hook));
+            let fix = Hint::Explain { hook: concern.hook.clone() };
             let why = "it is tried again with each check of all hooks";
-            finding("drift", &concern.hook, concern.what, why, fix)
+            finding("drift", &concern.hook, concern.what, why, &fix)
         }));
         found.extend(self.engine.links_that_send_copies().into_iter().map(|(link, concern)| {
             let why = "no chain holds its copies back: load it as type tc, or without bpf_clone_redirect";
-            finding("drift", &concern.hook, concern.what, why, format!("bpfman detach {link}"))
+            finding("drift", &concern.hook, concern.what, why, &Hint::Detach(link))
         }));
         found.extend(self.engine.broken_orders().into_iter().map(|(link, concern)| {
             let why = "bpfman moves no link while others change: detach and attach it again, or leave it";
-            finding("drift", &format!("link {link}"), concern.what, why, format!("bpfman get link {link}"))
+            finding("drift", &format!("link {link}"), concern.what, why, &Hint::GetLink(link))
         }));
         found.extend(self.engine.chains_without_barriers().into_iter().map(|concern| {
-            let fix = format!("bpfman chain show {}", shell_word(&concern.hook));
+            let fix = Hint::ShowChain { hook: concern.hook.clone() };
             let why = "a program of a tenant there may read memory of the kernel by speculation";
-            finding("kernel", &concern.hook, concern.what, why, fix)
+            finding("kernel", &concern.hook, concern.what, why, &fix)
         }));
         found.extend(self.engine.slot_concerns().into_iter().map(|concern| {
             let why = "a slot of an array of programs has no program once the one that filled it is unloaded: load its object \
                        again, with all programs";
-            let (subject, fix) =
-                (format!("program {}", concern.program), format!("bpfman unload {}", concern.program));
-            finding("drift", &subject, concern.what, why, fix)
+            let subject = format!("program {}", concern.program);
+            finding("drift", &subject, concern.what, why, &Hint::Unload(concern.program))
         }));
         let health = self.access.health();
         examine_policy(&health, &mut found);
@@ -106,7 +108,7 @@ impl<K: Kernel> Api<K> {
                 "gate",
                 format!("it stands open: {why}"),
                 "others than the daemon load eBPF programs, though [gate] of bpfman.toml forbids it",
-                "journalctl -u bpfmand".to_owned(),
+                &Hint::ReadLog,
             ));
         }
         self.examine_journal(&mut found);
@@ -122,7 +124,7 @@ impl<K: Kernel> Api<K> {
                 &folder,
                 format!("entries cannot be written: {}; {} are lost", standing.failure, standing.lost),
                 "changes go on, and it will be unknown who made them",
-                format!("df -h {folder}"),
+                &Hint::FreeSpace(folder.clone().into()),
             ));
         }
         // The active file may be new while the others are full.
@@ -132,7 +134,7 @@ impl<K: Kernel> Api<K> {
                 &folder,
                 format!("it has {} bytes, and is to have {} at most", standing.bytes, standing.most_bytes),
                 "the disk fills up",
-                RESTART.to_owned(),
+                &Hint::RestartDaemon,
             ));
         }
         match reader.page(None, "", 1, |_| true) {
@@ -144,7 +146,7 @@ impl<K: Kernel> Api<K> {
                 &folder,
                 error.to_string(),
                 "who changed what cannot be shown",
-                format!("ls -l {folder}"),
+                &Hint::FileOwners(folder.clone().into()),
             )),
         }
     }
@@ -153,8 +155,8 @@ impl<K: Kernel> Api<K> {
 fn examine_policy(health: &PolicyHealth, found: &mut Vec<HealthFinding>) {
     let file = health.file.display().to_string();
     if let Some(mistakes) = &health.mistakes {
-        let fix = format!("bpfman policy check {}", shell_word(&file));
-        found.push(finding("policy", &file, mistakes.clone(), &health.in_force, fix));
+        let fix = Hint::CheckPolicy(Some(health.file.clone()));
+        found.push(finding("policy", &file, mistakes.clone(), &health.in_force, &fix));
     }
     if let Some(failure) = &health.copy_failure {
         found.push(finding(
@@ -162,7 +164,7 @@ fn examine_policy(health: &PolicyHealth, found: &mut Vec<HealthFinding>) {
             &file,
             format!("the policy in force is not kept on the disk: {failure}"),
             "after a mistake in the file and a restart it does not hold",
-            "bpfman doctor".to_owned(),
+            &Hint::Doctor,
         ));
     }
 }
@@ -174,7 +176,7 @@ pub(crate) fn find_users_fault(health: &PolicyHealth, found: &mut Vec<HealthFind
         "/etc/subuid",
         format!("ranges of subordinate users are not read: {failure}"),
         "connections of their users count by the ranges that were read before",
-        "bpfman doctor".to_owned(),
+        &Hint::Doctor,
     ));
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use bpfman_model::Hint;
 use bpfman_proto::ext::v1::HealthFinding;
 
 use crate::examine::finding;
@@ -24,7 +25,7 @@ pub(crate) fn disk(folder: &Path) -> Option<HealthFinding> {
     };
     let folder = folder.display().to_string();
     let why = "changes are refused when it is full; what runs goes on";
-    Some(finding("disk", &folder, what, why, format!("df -h {folder}")))
+    Some(finding("disk", &folder, what, why, &Hint::FreeSpace(folder.clone().into())))
 }
 
 pub(crate) fn kernel() -> Vec<HealthFinding> {
@@ -35,7 +36,7 @@ pub(crate) fn kernel() -> Vec<HealthFinding> {
             "BTF",
             "the kernel has no types of its own (CONFIG_DEBUG_INFO_BTF)".to_owned(),
             "fentry, fexit, LSM, and programs that adapt to the kernel cannot be loaded",
-            "zgrep DEBUG_INFO_BTF /proc/config.gz".to_owned(),
+            &Hint::KernelTypes,
         ));
     }
     let compiler = std::fs::read_to_string("/proc/sys/net/core/bpf_jit_enable");
@@ -45,7 +46,7 @@ pub(crate) fn kernel() -> Vec<HealthFinding> {
             "JIT",
             "the kernel's compiler for eBPF is switched off".to_owned(),
             "programs are interpreted, which takes many times as long",
-            "sysctl -w net.core.bpf_jit_enable=1".to_owned(),
+            &Hint::EnableJit,
         ));
     }
     found
@@ -59,7 +60,7 @@ pub(crate) fn clock(last: &str) -> Option<HealthFinding> {
             "clock",
             format!("the last change was made at {last}, which has not come yet"),
             "the clock was set back: times of the history, and of signatures, are wrong",
-            "timedatectl".to_owned(),
+            &Hint::ShowClock,
         )
     })
 }

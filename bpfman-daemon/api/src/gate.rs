@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
+use bpfman_model::Hint;
 use tonic::Status;
 
 use crate::status::conflict;
@@ -59,7 +60,7 @@ impl Gate {
             GateState::Open => Ok(()),
             GateState::Closing(why) | GateState::Closed(why) => Err(conflict(
                 &format!("nothing of bpfman is attached, and nothing may be changed: {why}"),
-                "`bpfmand --end-break-glass`, as root, puts everything back",
+                Hint::EndBreakGlass,
             )),
         }
     }

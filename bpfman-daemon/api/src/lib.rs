@@ -79,4 +79,4 @@ pub use radar_state::{RadarControl, RadarRefusal, RadarReport, RadarSource, Rada
 pub use serve::{Identify, SocketSystem, Trim, UnreadBytes, WantedIdentity};
 pub use server::{Api, MAX_THREADS, Paths, WorkerCheck};
 pub use sessions::{ObjectOwners, SessionService, WantedSession};
-pub use status::{busy, conflict, failed, not_found, unsupported};
+pub use status::{busy, conflict, failed, not_found, refusal_with, unsupported};

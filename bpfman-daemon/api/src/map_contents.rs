@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bpfman_model::{MapFacts, Owner, Peer, ProgramId, map_type};
+use bpfman_model::{Hint, MapFacts, Owner, Peer, ProgramId, Reason, map_type};
 use bpfman_proto::ext::v1 as wire;
 use bpfmand_access::AccessVerb;
 use bpfmand_engine::WantedMap;
@@ -126,12 +126,13 @@ async fn read<K: Kernel>(api: &Api<K>, asked: &Asked) -> Result<Reading, Status>
 pub fn most_at_once<K: Kernel>(api: &Api<K>, facts: &MapFacts) -> Result<usize, Status> {
     let cpus = api.engine.kernel().features().possible_cpus;
     most_entries(facts.map_type, facts.key_size, facts.value_size, cpus).ok_or_else(|| {
-        status::too_large(format!(
-            "one entry of map {} \"{}\" takes more than {} MiB, the most of one reading: `bpfman map pin` gives you the map",
+        let what = format!(
+            "one entry of map {} \"{}\" takes more than {} MiB, the most of one reading",
             facts.id,
             facts.name,
             MAX_BYTES >> 20
-        ))
+        );
+        status::refusal_with(Reason::TooLarge, &what, Some(Hint::PinMap(facts.id)))
     })
 }
 

@@ -159,7 +159,7 @@ impl<K: Kernel> Api<K> {
             Ok(true) => Ok(()),
             Ok(false) if rule == EntryRule::Create => Err(conflict(
                 &format!("map {} \"{}\" has an entry with this key", map.id(), map.name()),
-                "`bpfman map set` without --create-only sets it",
+                "without --create-only it is set",
             )),
             Ok(false) => Err(fail(EngineError::NoMapEntry { map: map.id(), name: map.name().to_owned() })),
             Err(KernelError::Call { source, .. })

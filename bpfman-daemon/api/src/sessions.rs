@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use bpfman_model::{Glob, Owner, Peer};
+use bpfman_model::{Glob, Hint, Owner, Peer, Reason};
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_sessions_server::BpfmanSessions;
 use bpfmand_access::{AccessObject, AccessVerb, OwnedObject};
@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 
 use crate::audit;
 use crate::server::{Api, Reply};
-use crate::status::{self, denied, invalid, unsupported};
+use crate::status::{self, invalid, unsupported};
 
 /// Session that access control has allowed.
 #[derive(Clone, Debug)]
@@ -90,10 +90,8 @@ impl<K: Kernel> Api<K> {
         if let Some(name) = &grant
             && !policy.grants_of(&peer).any(|one| one.name == *name)
         {
-            return Err(denied(format!(
-                "no grant \"{name}\" is for user {}; `bpfman whoami` lists yours",
-                peer.uid
-            )));
+            let what = format!("no grant \"{name}\" is for user {}", peer.uid);
+            return Err(status::refusal_with(Reason::Denied, &what, Some(Hint::Whoami)));
         }
         if kallsyms {
             // Where the kernel is in memory helps an attacker: as much as probes of every function show.

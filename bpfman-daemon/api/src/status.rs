@@ -1,9 +1,10 @@
 //! The one table from failures to gRPC codes.
 
+use bpfman_model::Hint;
 use bpfman_proto::attach_point::BadPoint;
-use bpfman_proto::printable::{lines, one_line, shell_word};
+use bpfman_proto::printable::{lines, one_line};
 use bpfman_proto::{HINT_TRAILER, REASON_TRAILER, Reason, ext::v1::Failure};
-use bpfmand_access::{Denial, DenialHint};
+use bpfmand_access::Denial;
 use bpfmand_engine::EngineError;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
@@ -27,7 +28,7 @@ const fn entry(reason: Reason) -> (Code, Reason) {
 
 pub fn from_engine(error: &EngineError) -> Status {
     let (code, reason) = entry(error.kind());
-    with_trailers(code, message(error), reason, error.hint().as_deref())
+    with_trailers(code, message(error), reason, error.hint())
 }
 
 /// Returns an error as a message, for calls with answers that are too long for a status.
@@ -36,7 +37,7 @@ pub fn failure(error: &EngineError) -> Failure {
     Failure {
         code: code as i32,
         message: message(error),
-        hint: lines(&error.hint().unwrap_or_default()).into_owned(),
+        hint: error.hint().map(|hint| lines(&hint.to_string()).into_owned()).unwrap_or_default(),
         reason: reason.name().to_owned(),
     }
 }
@@ -66,9 +67,8 @@ pub fn too_large(message: impl Into<String>) -> Status {
 }
 
 /// Returns a refusal of a request that contradicts the present state.
-pub fn conflict(message: &str, hint: &str) -> Status {
-    let (code, reason) = entry(Reason::Conflict);
-    with_trailers(code, one_line(message).into_owned(), reason, Some(hint))
+pub fn conflict(message: &str, hint: impl Into<Hint>) -> Status {
+    refusal_with(Reason::Conflict, message, Some(hint.into()))
 }
 
 pub fn denied(message: impl Into<String>) -> Status {
@@ -76,19 +76,7 @@ pub fn denied(message: impl Into<String>) -> Status {
 }
 
 pub fn denial(denial: &Denial) -> Status {
-    let (code, reason) = entry(Reason::Denied);
-    with_trailers(code, one_line(&denial.message).into_owned(), reason, Some(&denial_hint(&denial.hint)))
-}
-
-/// Returns the advice beside a denial. A command can be pasted.
-pub fn denial_hint(hint: &DenialHint) -> String {
-    match hint {
-        DenialHint::Text(text) => text.clone(),
-        DenialHint::Command(words) => {
-            let words: Vec<String> = words.iter().map(|word| shell_word(word)).collect();
-            format!("have root run: {}", words.join(" "))
-        }
-    }
+    refusal_with(Reason::Denied, &denial.message, Some(denial.hint.clone()))
 }
 
 /// Returns a refusal of a request for something that is not there.
@@ -106,9 +94,8 @@ pub fn unsupported(message: impl Into<String>) -> Status {
     refusal(Reason::Unsupported, message)
 }
 
-pub fn unsupported_with(message: &str, hint: &str) -> Status {
-    let (code, reason) = entry(Reason::Unsupported);
-    with_trailers(code, one_line(message).into_owned(), reason, Some(hint))
+pub fn unsupported_with(message: &str, hint: impl Into<Hint>) -> Status {
+    refusal_with(Reason::Unsupported, message, Some(hint.into()))
 }
 
 /// Returns a refusal of a request that may succeed later.
@@ -116,10 +103,14 @@ pub fn busy(message: impl Into<String>) -> Status {
     with_trailers(Code::ResourceExhausted, message.into(), Reason::Busy, None)
 }
 
-/// Returns a refusal. Users may have chosen names in the message.
 fn refusal(kind: Reason, message: impl Into<String>) -> Status {
+    refusal_with(kind, &message.into(), None)
+}
+
+/// Returns a refusal. Users may have chosen names in the message.
+pub fn refusal_with(kind: Reason, message: &str, hint: Option<Hint>) -> Status {
     let (code, reason) = entry(kind);
-    with_trailers(code, one_line(&message.into()).into_owned(), reason, None)
+    with_trailers(code, one_line(message).into_owned(), reason, hint)
 }
 
 pub fn failure_of(status: &Status) -> Failure {
@@ -134,11 +125,11 @@ pub fn failure_of(status: &Status) -> Failure {
     }
 }
 
-fn with_trailers(code: Code, message: String, reason: Reason, hint: Option<&str>) -> Status {
+fn with_trailers(code: Code, message: String, reason: Reason, hint: Option<Hint>) -> Status {
     let mut trailers = MetadataMap::new();
     trailers.insert(REASON_TRAILER, MetadataValue::from_static(reason.name()));
     if let Some(hint) = hint {
-        trailers.insert_bin(HINT_TRAILER, MetadataValue::from_bytes(lines(hint).as_bytes()));
+        trailers.insert_bin(HINT_TRAILER, MetadataValue::from_bytes(lines(&hint.to_string()).as_bytes()));
     }
     // Trailers travel in one frame of limited size.
     const MAX_TRAILER: usize = 4096;

@@ -20,7 +20,7 @@ pub struct LeftSessions(Mutex<Vec<Arc<BrokeredSession>>>);
 #[derive(Debug, thiserror::Error)]
 pub enum RemovalError {
     /// No session of this name left anything.
-    #[error("no session \"{0}\" left anything; `bpfman list sessions` shows those that did")]
+    #[error("no session \"{0}\" left anything")]
     Unknown(String),
     /// The session runs.
     #[error("session {0} runs")]

@@ -220,12 +220,9 @@ impl SessionCalls {
         objects: &[RawObject],
         loads: Option<&LoadInstructions<'_>>,
     ) -> Result<(), SessionRefusal> {
-        let denied = |denial: bpfmand_access::Denial| {
-            let hint = match denial.hint {
-                bpfmand_access::DenialHint::Text(text) => text,
-                bpfmand_access::DenialHint::Command(words) => format!("have root run `{}`", words.join(" ")),
-            };
-            SessionRefusal { error: Errno::PERM, reason: Some(format!("{}; {hint}", denial.message)) }
+        let denied = |denial: bpfmand_access::Denial| SessionRefusal {
+            error: Errno::PERM,
+            reason: Some(denial.one_line()),
         };
         decide::decide(&self.session, &(self.policy)(), objects, loads).map_err(denied)
     }

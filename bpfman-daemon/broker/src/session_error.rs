@@ -12,9 +12,7 @@ pub const MAX_STARTS: usize = 16;
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
     /// The starter does not run.
-    #[error(
-        "the starter of sessions does not listen on {path}; start it: systemctl start bpfman-session.socket"
-    )]
+    #[error("the starter of sessions does not listen on {path}")]
     NoStarter {
         /// Socket of the starter.
         path: PathBuf,

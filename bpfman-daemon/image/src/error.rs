@@ -222,6 +222,8 @@ pub enum ImageError {
     NotCached {
         /// Name of the missing content.
         what: String,
+        /// The image.
+        image: String,
     },
     /// The cache cannot be read or written.
     #[error("image cache: {path}: {source}")]

@@ -289,7 +289,7 @@ impl<'a> LoadSession<'a> {
                 let source = format!("{} is missing", what()).into();
                 ImageError::Malformed { what: "the archive".to_owned(), source }
             }
-            None => ImageError::NotCached { what: what() },
+            None => ImageError::NotCached { what: what(), image: self.image.to_string() },
         })
     }
 }

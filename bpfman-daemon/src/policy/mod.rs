@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use bpfman_proto::printable::shell_word;
 use bpfmand_access::{AccessPolicy, AccessVerb, ApplicationPattern, Grant, GrantCallers, SocketGroup};
 use bpfmand_api::{AccessSource, PolicyHealth};
 use bpfmand_image::{LegacySigning, Policy};
@@ -96,14 +95,8 @@ impl PolicySource {
     }
 
     /// Returns the file unless it is the one that `bpfman policy` takes by default.
-    fn other_file(&self) -> Option<&Path> {
+    pub fn other_file(&self) -> Option<&Path> {
         Some(self.file.as_path()).filter(|file| *file != Path::new(POLICY))
-    }
-
-    /// Returns the option that names this file to `bpfman policy`; empty for the default.
-    pub fn option(&self) -> String {
-        let option = |file: &Path| format!("--policy={}", shell_word(&file.display().to_string()));
-        self.other_file().map(option).unwrap_or_default()
     }
 
     fn begun(self) -> Self {

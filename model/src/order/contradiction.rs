@@ -45,6 +45,13 @@ impl Contradiction {
         &self.steps
     }
 
+    /// Returns a link that exists, and whose intents are part of the cycle.
+    #[must_use]
+    pub fn ordered(&self) -> Option<LinkId> {
+        let links = self.steps.iter().filter_map(|step| Some(step.why.as_ref()?.0));
+        links.into_iter().find(|link| self.new != Some(*link))
+    }
+
     fn link(&self, link: LinkId) -> String {
         if self.new == Some(link) { "the new link".to_owned() } else { format!("link {link}") }
     }

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bpfman_application::state::node::NodeFailure;
-use bpfman_model::ProgramType;
+use bpfman_model::{Hint, ProgramType};
 
 use crate::content::link_uuid;
 use crate::desired::{AttachmentKey, Desired, Load, Program};
@@ -128,8 +128,8 @@ fn program_report(
 
 fn differs(program: &str, link: &ObservedLink) -> NodeFailure {
     let message = format!("link {} at {}: {}", link.id, link.attachment, link.state);
-    let hint = "the daemon mends it when it can; `bpfman doctor` reports more";
-    NodeFailure { program: program.to_owned(), ..failure::failure("waiting", &message, hint) }
+    let hint = format!("the daemon mends it when it can; {}", Hint::Doctor);
+    NodeFailure { program: program.to_owned(), ..failure::failure("waiting", &message, &hint) }
 }
 
 fn left_over(link: &ObservedLink, status: LinkOutcome) -> LinkReport {

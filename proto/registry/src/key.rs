@@ -19,13 +19,10 @@ pub enum KeyError {
     #[error("the key is not PEM text (a line -----BEGIN … KEY----- is expected)")]
     NotPem,
     /// The private key is encrypted.
-    #[error(
-        "the private key is encrypted ({0}); plain PEM keys and those of cosign are read. \
-         hint: `openssl pkcs8 -topk8 -nocrypt` writes a plain one"
-    )]
+    #[error("the private key is encrypted ({0}); plain PEM keys and those of cosign are read")]
     Encrypted(String),
     /// The cosign key cannot be decrypted.
-    #[error("the private key of cosign cannot be opened: {0}. hint: COSIGN_PASSWORD holds its password")]
+    #[error("the private key of cosign cannot be opened: {0}")]
     Cosign(#[from] CosignKeyError),
     /// The PEM block is not a key of the expected kind.
     #[error("the PEM block is a {found}, expected a {expected}")]
@@ -185,7 +182,6 @@ mod tests {
         let text = pem::write("ENCRYPTED PRIVATE KEY", b"{}");
         let error = SigningKey::from_pem(&text).unwrap_err();
         assert_eq!(error, KeyError::Encrypted("ENCRYPTED PRIVATE KEY".to_owned()));
-        assert!(error.to_string().contains("hint:"));
         assert_eq!(SigningKey::from_pem("").unwrap_err(), KeyError::NotPem);
         let public = SigningKey::generate().unwrap().public_key().unwrap().to_pem();
         assert!(matches!(SigningKey::from_pem(&public), Err(KeyError::Label { .. })));

@@ -37,7 +37,7 @@ pub enum RegistryError {
         why: String,
     },
     /// The HTTP client cannot be created, for example because this machine has no certificate authorities.
-    #[error("no client for registries can be made: {0}. hint: install the package ca-certificates")]
+    #[error("no client for registries can be made: {0}")]
     Client(String),
     /// The certificate authorities are no certificates in PEM.
     #[error("the certificate authorities of the registry have to be certificates in PEM: {0}")]

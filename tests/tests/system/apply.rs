@@ -19,7 +19,7 @@ fn an_application_is_applied_once_and_deleted_without_a_trace() {
         differs.stdout,
         format!("clusterbpfapplication/judges\n  load xdp_member\n  attach xdp_member at {INTERFACE}\n")
     );
-    differs.fails(1, &["this machine differs from the manifests", "hint: `bpfman apply`"]);
+    differs.fails(1, &["this machine differs from the manifests", "hint: `bpfman apply -f "]);
     assert!(!differs.stderr.contains("error:"), "{differs:?}");
     assert_eq!(machine.daemon.state(), before, "a comparison changes nothing");
     assert_eq!(machine.apply(&manifest), "clusterbpfapplication/judges created\n");

@@ -58,6 +58,7 @@ mod guards;
 mod guards_grants;
 mod guards_helpers;
 mod hardening;
+mod hints;
 mod history;
 mod hostile;
 mod images;

@@ -54,7 +54,7 @@ fn refused_first_entry_leaves_no_folder() {
 }
 
 #[test]
-fn hint_of_a_refused_image_allows_it() {
+pub fn hint_of_a_refused_image_allows_it() {
     let (registry, daemon) = (Registry::start(), daemon(String::new()));
     let image = registry.image("team/program:1");
     publish(&daemon, &image, "chain");
@@ -66,7 +66,7 @@ fn hint_of_a_refused_image_allows_it() {
 }
 
 #[test]
-fn hint_of_a_denied_call_allows_it() {
+pub fn hint_of_a_denied_call_allows_it() {
     let (daemon, network) = (daemon(format!("[files]\nusers = [0, {ADA}]\n")), Network::new());
     let object = daemon.path("own.o");
     fs::copy(compile::object("chain"), &object).unwrap();

@@ -72,7 +72,7 @@ fn refuse(problems: Vec<String>) -> Result<(), CliError> {
 }
 
 fn invalid(what: String) -> CliError {
-    CliError::Invalid { what, hint: Some("nothing was changed; correct the manifest".to_owned()) }
+    CliError::Invalid { what, hint: Some("nothing was changed; correct the manifest".into()) }
 }
 
 fn documents(files: &[PathBuf]) -> Result<Vec<Document>, CliError> {

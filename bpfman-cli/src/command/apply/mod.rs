@@ -57,7 +57,13 @@ pub async fn diff(global: &Global, command: Diff) -> Result<(), CliError> {
     }
     let changes = objects.iter().map(|object| object.steps.len()).sum::<usize>();
     show::answer(global, &DiffedObjects { objects })?;
-    if changes == 0 { Ok(()) } else { Err(CliError::Changes) }
+    if changes == 0 {
+        Ok(())
+    } else {
+        Err(CliError::Changes {
+            files: command.manifests.file.iter().map(|file| file.display().to_string()).collect(),
+        })
+    }
 }
 
 pub async fn delete(global: &Global, command: Delete) -> Result<(), CliError> {

@@ -72,7 +72,7 @@ pub fn layout_folder(flag: &LayoutFlag) -> Result<PathBuf, CliError> {
         .or_else(|| absolute("HOME").map(|home| home.join(".local/share/bpfman/images")))
         .ok_or_else(|| CliError::Invalid {
             what: "no folder for built images: neither XDG_DATA_HOME nor HOME is an absolute path".to_owned(),
-            hint: Some("name one with --layout, or BPFMAN_IMAGE_LAYOUT".to_owned()),
+            hint: Some("name one with --layout, or BPFMAN_IMAGE_LAYOUT".into()),
         })
 }
 

@@ -20,7 +20,7 @@ pub fn of(image: &ImageReference, given: Option<Credential>) -> Result<Option<Cr
         };
         let invalid = |error: bpfman_image_format::AuthFileError| CliError::Invalid {
             what: format!("{}: {error}", path.display()),
-            hint: Some("--registry-auth takes the base64 of user:password instead".to_owned()),
+            hint: Some("--registry-auth takes the base64 of user:password instead".into()),
         };
         if let Some(found) = AuthFile::parse(&text).map_err(invalid)?.find(image).map_err(invalid)? {
             return Ok(Some(found));

@@ -75,7 +75,7 @@ fn configured(image: &ImageReference) -> Result<RegistryTable, CliError> {
 fn table(path: &Path, text: &str, image: &ImageReference) -> Result<RegistryTable, CliError> {
     let configuration: Configuration = toml::from_str(text).map_err(|error| CliError::Invalid {
         what: format!("{}: {}", path.display(), error.message()),
-        hint: Some("--plain-http or --ca-file sets how to reach the registry instead".to_owned()),
+        hint: Some("--plain-http or --ca-file sets how to reach the registry instead".into()),
     })?;
     let is_it = |host: &String| host.parse::<RegistryHost>().is_ok_and(|host| host == *image.registry_host());
     let mut tables = configuration.registries.into_iter();

@@ -6,6 +6,7 @@ mod typed_map;
 mod watch;
 
 use bpfman_client::Services;
+use bpfman_model::{Hint, MapId};
 use bpfman_proto::MAX_REQUEST;
 use bpfman_proto::ext::v1 as ext;
 
@@ -62,10 +63,7 @@ fn missing(map: &TypedMap, key: &[u8]) -> CliError {
         true => format!("{} is empty", map.text()),
         false => format!("{} has no entry {}", map.text(), map.shown_key(key)),
     };
-    CliError::NoEntry {
-        what,
-        hint: format!("`bpfman map list` shows the maps, `bpfman map dump {}` entries", map.named),
-    }
+    CliError::NoEntry { what, hint: Hint::DumpMap(MapId(map.map.id)) }
 }
 
 async fn set(global: &Global, command: SetEntry) -> Result<(), CliError> {
@@ -123,10 +121,10 @@ fn ensure_sendable(map: &TypedMap, request: &ext::SetMapEntryRequest) -> Result<
             request.value.len(),
             MAX_REQUEST >> 10
         ),
-        hint: Some(format!(
-            "`bpfman map pin {} PATH` gives you the map, which `bpftool map update pinned PATH` sets",
-            map.named
-        )),
+        hint: Some(Hint::Lines(vec![
+            Hint::PinMap(MapId(map.map.id)),
+            "`bpftool map update pinned PATH` sets a value of any size".into(),
+        ])),
     })
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use bpfman_client::MapAccess;
+use bpfman_model::Hint;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::ext::v1::named_map::Map;
 
@@ -39,11 +40,11 @@ pub async fn run(global: &Global, command: PinMap) -> Result<(), CliError> {
 
 /// Refuses paths that the kernel would refuse without a reason.
 fn check(target: &Path, runtime: &Path) -> Result<(), CliError> {
-    let wrong = |what: String, hint: &str| Err(CliError::Invalid { what, hint: Some(hint.to_owned()) });
+    let wrong = |what: String, hint: Hint| Err(CliError::Invalid { what, hint: Some(hint) });
     if target.starts_with(runtime) {
         return wrong(
             format!("{} is in the daemon's own folder, {}", target.display(), runtime.display()),
-            "pin it elsewhere: what has no record there is a stray",
+            "pin it elsewhere: what has no record there is a stray".into(),
         );
     }
     if target.symlink_metadata().is_ok() {
@@ -55,7 +56,7 @@ fn check(target: &Path, runtime: &Path) -> Result<(), CliError> {
     if rustix::fs::statfs(folder).map_err(file)?.f_type as i64 & 0xffff_ffff != BPFFS {
         return wrong(
             format!("{} is no bpffs: maps are pinned in one only", folder.display()),
-            "root mounts one: `mount -t bpf bpf FOLDER`; /sys/fs/bpf mostly is one",
+            Hint::MountPins { folder: folder.to_owned() },
         );
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Map with the types of its keys and values.
 
 use bpfman_client::Services;
-use bpfman_model::map_type;
+use bpfman_model::{Hint, MapId, map_type};
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::ext::v1::named_map::Map;
 use bpfmand_object::{DeclaredTypes, ProgramTypes, ValueLayout, is_prefix, plain_bytes, prefix_of_text};
@@ -74,7 +74,7 @@ impl TypedMap {
         }
         Err(CliError::Invalid {
             what: format!("{} is a buffer of records: it has no entries", self.text()),
-            hint: Some(format!("`bpfman map watch {}` shows records as they come", self.named)),
+            hint: Some(Hint::WatchMap(MapId(self.map.id))),
         })
     }
 
@@ -104,23 +104,24 @@ impl TypedMap {
         }
     }
 
-    fn key_hint(&self) -> Option<String> {
+    fn key_hint(&self) -> Option<Hint> {
         if self.types.prefixes {
             let example = if self.map.key_size == 8 { "10.0.0.0/8" } else { "2001:db8::/32" };
-            return Some(format!("a key is a prefix like {example}, or its fields"));
+            return Some(format!("a key is a prefix like {example}, or its fields").into());
         }
         self.type_hint("key", &self.description.key_type, self.map.key_size)
     }
 
-    fn value_hint(&self) -> Option<String> {
+    fn value_hint(&self) -> Option<Hint> {
         self.type_hint("value", &self.description.value_type, self.map.value_size)
     }
 
-    fn type_hint(&self, what: &str, name: &str, size: u32) -> Option<String> {
-        Some(match name {
+    fn type_hint(&self, what: &str, name: &str, size: u32) -> Option<Hint> {
+        let text = match name {
             "" => format!("no type of the {what} is known: it has {size} bytes"),
             name => format!("the {what} is of type {name}, of {size} bytes"),
-        })
+        };
+        Some(text.into())
     }
 
     /// Parses a complete value to its bytes; none if the text omits parts of it.

@@ -1,6 +1,6 @@
 //! `bpfman map watch`: changes of entries, or records as they arrive.
 
-use bpfman_model::map_type;
+use bpfman_model::{Hint, MapId, map_type};
 use bpfmand_object::{GlobalVariable, ValueLayout};
 use tokio::time::Instant;
 
@@ -97,11 +97,14 @@ fn tell(
 }
 
 fn followed(map: &TypedMap, record: Option<&str>) -> Result<FollowedMap, CliError> {
-    let invalid = |what: String, hint: Option<String>| CliError::Invalid { what, hint };
-    let cannot = |why: &str| Err(invalid(format!("{} cannot be watched: {why}", map.text()), None));
+    let invalid = |why: &str, hint| CliError::Invalid {
+        what: format!("{} cannot be watched: {why}", map.text()),
+        hint,
+    };
+    let cannot = |why: &str| Err(invalid(why, None));
     let Some(program) = map.map.used_by.first().copied().filter(|_| map.description.lies_in.is_empty())
     else {
-        return cannot("it lies in a map of maps; `bpfman map dump` shows its entries");
+        return Err(invalid("it lies in a map of maps", Some(Hint::DumpMap(MapId(map.map.id)))));
     };
     if record.is_some() && !map.is_buffer() {
         return cannot("--record is for ring and perf buffers");
@@ -149,6 +152,6 @@ fn named_type(map: &TypedMap, name: &str) -> Result<ValueLayout, CliError> {
     let found = map.program_types.as_ref().map_or(Err(Vec::new()), |types| types.type_named(name));
     found.map_err(|there| CliError::Invalid {
         what: format!("--record {name}: the programs of {} have no such type", map.text()),
-        hint: (!there.is_empty()).then(|| format!("their structures: {}", there.join(", "))),
+        hint: (!there.is_empty()).then(|| format!("their structures: {}", there.join(", ")).into()),
     })
 }

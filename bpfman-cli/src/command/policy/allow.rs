@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
-use bpfman_proto::printable::shell_word;
+use bpfman_model::Hint;
 use tempfile::NamedTempFile;
 
 use super::addition::{ImageSigner, PolicyAddition};
@@ -31,7 +31,7 @@ pub fn run(global: &Global, allow: &AllowPolicy) -> Result<(), CliError> {
             "{} has an entry for the same images in front, or keeps entries in a form to which no lines can be added",
             file.display()
         ),
-        hint: Some("change the file by hand: each entry is a table of its own, [[images]] or [[grants]]".to_owned()),
+        hint: Some("change the file by hand: each entry is a table of its own, [[images]] or [[grants]]".into()),
     })?;
     let _made = if allow.dry_run { None } else { MadeFolder::of(folder_of(&file))? };
     let draft = write_draft(allow, &file, &added.text)?;
@@ -54,7 +54,7 @@ pub fn run(global: &Global, allow: &AllowPolicy) -> Result<(), CliError> {
         if read_if_there(&file)? != old {
             return Err(CliError::Invalid {
                 what: format!("{} has changed meanwhile: nothing is written", file.display()),
-                hint: Some("run the command again".to_owned()),
+                hint: Some("run the command again".into()),
             });
         }
         replace(draft, &file)?;
@@ -127,7 +127,7 @@ fn ensure_valid(file: &Path) -> Result<(), CliError> {
     }
     Err(CliError::Invalid {
         what: format!("{} has mistakes ({mistakes}): nothing is written", file.display()),
-        hint: Some(format!("bpfman policy check {}", shell_word(&file.display().to_string()))),
+        hint: Some(Hint::CheckPolicy(Some(file.to_owned()))),
     })
 }
 

@@ -65,6 +65,6 @@ fn answer(words: &[OsString]) -> Result<std::process::Output, CliError> {
     }
     Err(CliError::Invalid {
         what: "bpfmand is not on this machine: it is the program that reads policies".to_owned(),
-        hint: Some("install the package of the daemon; it need not run".to_owned()),
+        hint: Some("install the package of the daemon; it need not run".into()),
     })
 }

@@ -54,12 +54,12 @@ fn record_type(object: &ObjectFile, record: &KeyValue) -> Result<ValueLayout, Cl
     if !buffers.contains(&map.as_str()) {
         return Err(CliError::Invalid {
             what: format!("--record {map}={name}: the object has no ring or perf buffer \"{map}\""),
-            hint: (!buffers.is_empty()).then(|| format!("it has: {}", buffers.join(", "))),
+            hint: (!buffers.is_empty()).then(|| format!("it has: {}", buffers.join(", ")).into()),
         });
     }
     object.type_named(name).map_err(|there| CliError::Invalid {
         what: format!("--record {map}={name}: the object has no type \"{name}\""),
-        hint: (!there.is_empty()).then(|| format!("its structures: {}", there.join(", "))),
+        hint: (!there.is_empty()).then(|| format!("its structures: {}", there.join(", ")).into()),
     })
 }
 

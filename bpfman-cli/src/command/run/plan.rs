@@ -1,6 +1,6 @@
 //! Programs of a run and their hooks, chosen before anything is loaded.
 
-use bpfman_model::{AttachPoint, ProgramType, WrittenPoint};
+use bpfman_model::{AttachPoint, Hint, ProgramType, WrittenPoint};
 use bpfmand_object::{ObjectFile, ProgramEntry};
 
 use crate::args::named_hook::NamedHook;
@@ -31,7 +31,7 @@ impl PlannedProgram {
     }
 }
 
-fn invalid<T>(what: String, hint: impl Into<Option<String>>) -> Result<T, CliError> {
+fn invalid<T>(what: String, hint: impl Into<Option<Hint>>) -> Result<T, CliError> {
     Err(CliError::Invalid { what, hint: hint.into() })
 }
 
@@ -55,7 +55,7 @@ pub fn plan(
                 let of = chosen.iter().find(|entry| entry.name == *name).and_then(|entry| type_of(entry));
                 return invalid(
                     format!("program \"{name}\" of type {} cannot be attached to {hook}", type_name(of)),
-                    of.and_then(ProgramType::hook_form).map(|form| format!("it can be to {form}")),
+                    of.and_then(ProgramType::hook_form).map(|form| format!("it can be to {form}").into()),
                 );
             }
             ([], None) => {
@@ -70,7 +70,7 @@ pub fn plan(
                 }
                 return invalid(
                     format!("{hook} fits several programs: {}", names.join(", ")),
-                    format!("name the one that is meant: --attach {}={hook}", names[0]),
+                    Hint::from(format!("name the one that is meant: --attach {}={hook}", names[0])),
                 );
             }
         }
@@ -117,7 +117,7 @@ fn choose<'o>(
     if chosen.is_empty() {
         return invalid(
             "the object has no program that can run by itself".to_owned(),
-            "sections with a ? in front are loaded if they are named: bpfman run FILE PROGRAM".to_owned(),
+            Hint::from("sections with a ? in front are loaded if they are named: bpfman run FILE PROGRAM"),
         );
     }
     Ok(chosen)
@@ -154,7 +154,7 @@ fn planned(
                 type_name(own),
                 entry.section
             ),
-            format!("say it: --attach {}={form}", entry.name),
+            Hint::from(format!("say it: --attach {}={form}", entry.name)),
         );
     }
     let mut types: Vec<ProgramType> =
@@ -167,7 +167,7 @@ fn planned(
             let names: Vec<_> = several.iter().map(|of| of.name()).collect();
             return invalid(
                 format!("program \"{}\" cannot be loaded as {} at once", entry.name, names.join(" and as ")),
-                "run it once for each".to_owned(),
+                Hint::from("run it once for each"),
             );
         }
     };

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use bpfman_client::{Client, Services};
+use bpfman_model::Hint;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 use bpfman_proto::v1::attach_info::Info;
@@ -78,7 +79,7 @@ impl Session {
         self.unload().await?;
         Err(CliError::Invalid {
             what: "this daemon knows no leases; nothing is loaded".to_owned(),
-            hint: Some("`bpfman version` shows the daemon's version".to_owned()),
+            hint: Some(Hint::Version),
         })
     }
 

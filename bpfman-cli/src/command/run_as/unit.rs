@@ -49,7 +49,7 @@ fn find(name: &str) -> Result<PathBuf, CliError> {
     let mut paths = names.flat_map(|name| FOLDERS.map(|folder| Path::new(folder).join(&name)));
     paths.find(|path| path.is_file()).ok_or_else(|| CliError::Invalid {
         what: format!("there is no unit {name} in {}", FOLDERS.join(", ")),
-        hint: Some("give the path of its file".to_owned()),
+        hint: Some("give the path of its file".into()),
     })
 }
 

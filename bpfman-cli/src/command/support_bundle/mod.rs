@@ -79,7 +79,7 @@ fn ensure_new(file: &Path) -> Result<(), CliError> {
     match file.symlink_metadata() {
         Ok(_) => Err(CliError::Invalid {
             what: format!("{} is there already", file.display()),
-            hint: Some("name another file: an archive replaces none".to_owned()),
+            hint: Some("name another file: an archive replaces none".into()),
         }),
         Err(_) => Ok(()),
     }

@@ -1,13 +1,13 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 use bpfman_model::{
-    Direction, Glob, HookKind, Interface, InterfaceMatch, LinkId, OrderIntent, OwningApplication,
+    Direction, Glob, Hint, HookKind, Interface, InterfaceMatch, LinkId, OrderIntent, OwningApplication,
     PodObstacle, PodRelation, ProgramId, ProgramType,
 };
 use proptest::prelude::*;
 
 use super::*;
 use crate::policy_file::tests::Machine;
-use crate::{AccessPolicy, DenialHint, GrantCallers};
+use crate::{AccessPolicy, GrantCallers};
 
 const TEAM: &str = r#"
 [[grants]]
@@ -51,8 +51,7 @@ fn without_grants_root_changes_and_the_sockets_group_reads() {
     }
     let denied = policy.decide(&user(1000), AccessVerb::Attach, &[xdp("eth0")]).unwrap_err();
     assert!(denied.message.contains("user 1000 may not attach: xdp:eth0"), "{denied}");
-    let words = ["bpfman", "policy", "allow", "1000", "attach", "--hooks=xdp:eth0"].map(str::to_owned);
-    assert_eq!(denied.hint, DenialHint::Command(words.to_vec()));
+    assert_eq!(denied.hint.to_string(), "have root run: bpfman policy allow 1000 attach --hooks=xdp:eth0");
 }
 
 #[test]
@@ -263,9 +262,9 @@ fn agent_whose_pod_is_unknown_is_refused_with_the_cause() {
     assert!(
         denied.message.contains("grant \"node-agent\"") && denied.message.contains(&obstacle.to_string())
     );
-    assert_eq!(denied.hint, DenialHint::Text(obstacle.advice().to_owned()));
+    assert_eq!(denied.hint, Hint::from(obstacle.advice()));
     // Another user is not advised about the agent's pod.
     let other = Peer { uid: 4711, pod_relation: PodRelation::Unknown(obstacle), ..Peer::default() };
     let denied = policy.decide(&other, AccessVerb::Load, &[]).unwrap_err();
-    assert!(matches!(denied.hint, DenialHint::Command(_)), "{denied:?}");
+    assert!(matches!(denied.hint, Hint::AllowCall(_)), "{denied:?}");
 }

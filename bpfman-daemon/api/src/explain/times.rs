@@ -1,5 +1,7 @@
 //! Members that take most of their chain's time, and remedies.
 
+use bpfman_model::Hint;
+
 use super::findings::{Scene, share};
 
 /// Share of the chain's time above which a member is slow, if it also exceeds `SLOW_NANOSECONDS`.
@@ -25,9 +27,9 @@ pub(super) fn of_times(scene: &Scene, member: Option<usize>) -> Vec<String> {
     let times: Vec<&MemberTimes> = scene.members.iter().filter_map(|member| member.times.as_ref()).collect();
     if times.len() < scene.members.len() {
         let how = format!(
-            "what each program takes is not known: `bpfman chain timing {hook} on` samples one packet in 1,024; `bpfman \
-             chain watch {hook} --timing` does it while you watch",
-            hook = scene.hook
+            "what each program takes is not known: {}; `bpfman chain watch {} --timing` does it while you watch",
+            Hint::TimeChain { hook: scene.hook.clone() },
+            scene.hook
         );
         return if member.is_none() { vec![how] } else { Vec::new() };
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use bpfman_model::{Interface, KernelLinkId, ProgramFacts, ProgramId, XdpRunsIn};
+use bpfman_model::{Hint, Interface, KernelLinkId, ProgramFacts, ProgramId, XdpRunsIn};
 
 /// Third-party program that holds a hook which accepts only one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,47 +78,28 @@ impl HookConflict {
 
     /// Returns the remedy.
     #[must_use]
-    pub fn hint(&self) -> String {
+    pub fn hint(&self) -> Hint {
         let Self { interface, .. } = self;
-        let ip = |words: &str| match &interface.netns {
-            None => format!("`ip {words}`"),
-            Some(netns) => format!("`nsenter --net={} ip {words}`", netns.display()),
-        };
-        let off = |mode: XdpRunsIn| {
-            let word = match mode {
-                XdpRunsIn::Generic => "xdpgeneric",
-                XdpRunsIn::Native => "xdpdrv",
-                XdpRunsIn::Offload => "xdpoffload",
-            };
-            ip(&format!("link set dev {} {word} off", interface.name))
-        };
         match &self.attached {
-            Attached::Link { links, .. } => {
-                let link = links.first().map(ToString::to_string).unwrap_or_default();
-                format!(
-                    "`bpfman adopt {link}` makes it a member of a chain of bpfman without a gap; then attach yours \
-                     before or after it"
-                )
+            Attached::Link { links, .. } => match links.first() {
+                Some(link) => Hint::Adopt(*link),
+                None => Hint::KernelLinks,
+            },
+            Attached::Moved => Hint::Lines(vec![
+                "it is of bpfman: it was attached before the interface was moved here, and runs on; once its links, listed \
+                 as elsewhere, are detached, the hook is free"
+                    .into(),
+                Hint::ListLinks,
+            ]),
+            Attached::Netlink { mode } => Hint::DetachXdp { interface: interface.clone(), mode: *mode },
+            Attached::LibxdpDispatcher(dispatcher) => {
+                let why = dispatcher.cannot_join.map(|why| format!(", since {why}")).unwrap_or_default();
+                Hint::Lines(vec![
+                    format!("bpfman cannot join them{why}").into(),
+                    Hint::UnloadDispatcher(interface.clone()),
+                ])
             }
-            Attached::Moved => {
-                "it is of bpfman: it was attached before the interface was moved here, and runs on; `bpfman list links` shows its \
-                 links as elsewhere, and once they are detached the hook is free"
-                    .to_owned()
-            }
-            Attached::Netlink { mode } => format!(
-                "it is attached without a link, so it cannot be taken over without a gap: {} removes it, and packets \
-                 pass unfiltered until something is attached in its place",
-                off(*mode)
-            ),
-            Attached::LibxdpDispatcher(dispatcher) => format!(
-                "bpfman cannot join them{}: `xdp-loader status` shows them, and `xdp-loader unload {name} --all` \
-                 removes them; load them with bpfman to have them in one chain with yours",
-                dispatcher.cannot_join.map(|why| format!(", since {why}")).unwrap_or_default(),
-                name = interface.name,
-            ),
-            Attached::Unknown => {
-                "`bpftool net` shows who holds the hook; bpfman never replaces programs of others".to_owned()
-            }
+            Attached::Unknown => Hint::Holder { command: "bpftool net".to_owned() },
         }
     }
 }

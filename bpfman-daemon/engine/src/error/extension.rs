@@ -1,6 +1,6 @@
 //! Refusals of extensions, and of changes of programs that are extended.
 
-use bpfman_model::{BadReplacedFunction, LinkId, ProgramId, Reason};
+use bpfman_model::{BadReplacedFunction, Hint, LinkId, ProgramId, Reason};
 
 use super::EngineError;
 
@@ -221,14 +221,13 @@ impl ExtensionRefusal {
         }
     }
 
-    pub(super) fn hint(&self) -> Option<String> {
+    pub(super) fn hint(&self) -> Hint {
         let text = match self {
             Self::Unnamed { program, .. } => {
-                return Some(format!(
-                    "`--programs freplace:{program}:PROGRAM_ID:FUNCTION`; `bpfman list programs` shows the ids"
-                ));
+                let flag = format!("write `--programs freplace:{program}:PROGRAM_ID:FUNCTION`");
+                return Hint::Lines(vec![flag.into(), Hint::ListPrograms]);
             }
-            Self::NoProgram { .. } => "`bpfman list programs --all` shows the programs of this machine",
+            Self::NoProgram { .. } => return Hint::ListAllPrograms,
             Self::SameLoad { .. } => "replace the program first, and load the extension then",
             Self::Recursive { .. } => "extend the program whose function that one replaces",
             Self::NoTypes { .. } => "compile it with -g, and load it again",
@@ -239,9 +238,7 @@ impl ExtensionRefusal {
             Self::Differs { .. } => "declare both alike",
             Self::NotOwn { .. } => "let root load it, or load the program to be extended by the same grant",
             Self::Guarded { .. } => "replace a function that the program calls",
-            Self::Extended { .. } => {
-                "`bpfman unload` those that extend it first, and load them again afterwards"
-            }
+            Self::Extended { .. } => "unload those that extend it first, and load them again afterwards",
             Self::InChain { .. } => {
                 "let it have the hook alone, with the default set of verdicts and without counters, or attach it as tcx; then \
                  attach the extension"
@@ -253,6 +250,6 @@ impl ExtensionRefusal {
             }
             Self::Gone { .. } => "unload it, and load it again for the program of now",
         };
-        Some(text.to_owned())
+        text.into()
     }
 }

@@ -1,6 +1,6 @@
 //! Reasons why a tenant's program is not loaded or attached.
 
-use bpfman_model::{LinkId, ProgramType, Reason};
+use bpfman_model::{Hint, LinkId, ProgramType, Reason};
 
 use super::EngineError;
 
@@ -224,12 +224,13 @@ impl GuardRefusal {
         }
     }
 
-    pub(super) fn hint(&self) -> Option<String> {
+    pub(super) fn hint(&self) -> Option<Hint> {
         let granted = |name: &str| {
-            Some(format!(
+            let text = format!(
                 "root can allow it in a grant with scope = \"cgroup\": helpers = [\"{name}\"]; programs of \
                  namespaced applications never may: let a cluster application have it"
-            ))
+            );
+            Some(text.into())
         };
         let text = match self {
             Self::ForbiddenUse { name, grantable: true, .. } => return granted(name),
@@ -256,11 +257,9 @@ impl GuardRefusal {
             Self::NoUserTest(_) => {
                 "give the program a licence that is compatible with the GPL, and load it again"
             }
-            Self::GroupOfOthers { .. } => {
-                "call from a cgroup of one user: run `bpfman` by `systemd-run --user --scope`"
-            }
+            Self::GroupOfOthers { .. } => return Some(Hint::OwnScope),
             Self::NoCookies { .. } | Self::NoNamespaceTest { .. } | Self::Full { .. } => return None,
         };
-        Some(text.to_owned())
+        Some(text.into())
     }
 }

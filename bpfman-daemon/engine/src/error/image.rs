@@ -1,4 +1,4 @@
-use bpfman_model::Reason;
+use bpfman_model::{Hint, Reason};
 
 /// Failure to fetch or verify an image.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -9,5 +9,5 @@ pub struct ImageFailure {
     /// Message: the step that failed, its subject and the cause.
     pub message: String,
     /// Next step for the user.
-    pub hint: Option<String>,
+    pub hint: Option<Hint>,
 }

@@ -16,7 +16,7 @@ mod verified;
 use std::time::Duration;
 
 use bpfman_model::{
-    Anchor, Contradiction, KernelLinkId, LinkId, MapId, MatchingId, ProgramId, ProgramType, Side,
+    Anchor, Contradiction, Hint, KernelLinkId, LinkId, MapId, MatchingId, ProgramId, ProgramType, Side,
 };
 use bpfmand_kernel::KernelError;
 use bpfmand_object::ObjectError;
@@ -257,7 +257,7 @@ pub enum EngineError {
         /// Reason.
         reason: String,
         /// Remedy.
-        hint: String,
+        hint: Hint,
     },
     /// A hook has no room.
     #[error("{hook} already runs {limit} programs, the most one chain takes")]

@@ -167,7 +167,7 @@ impl<K: Kernel> Engine<K> {
                 "program \"{}\" of a tenant could send packets past the machine's programs of tc and tcx by it",
                 program.name
             ),
-            hint: "attach it where no libxdp dispatcher is, or let root load and attach it".to_owned(),
+            hint: "attach it where no libxdp dispatcher is, or let root load and attach it".into(),
         })
     }
 
@@ -185,7 +185,7 @@ impl<K: Kernel> Engine<K> {
             hook: key.kind.at(interface),
             reason: format!("its programs run in the order of their priorities, and link {} is to run before or after another", link.id),
             hint: "leave out --before and --after, and choose --priority; `xdp-loader status` shows those of the others"
-                .to_owned(),
+                .into(),
         })
     }
 
@@ -222,7 +222,7 @@ impl<K: Kernel> Engine<K> {
             reason: format!("the kernel refuses program \"{}\" in the place of its function: {source}", candidate.name),
             hint: "a program that takes a slot needs type information (compile with -g), takes `struct xdp_md *` alone \
                    and returns int; detach the programs of others (`xdp-loader unload`) to have the hook alone"
-                .to_owned(),
+                .into(),
         }
         };
         let (handle, record) = match candidate.what {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bpfman_model::{HookAttachment, HookKey, Interface, ProgramFacts, ProgramId, XdpRunsIn};
+use bpfman_model::{Hint, HookAttachment, HookKey, Interface, ProgramFacts, ProgramId, XdpRunsIn};
 use bpfmand_kernel::Kernel;
 use bpfmand_splice::{
     DISPATCHER_CONFIG_VERSION, DISPATCHER_NAME, DispatcherConfig, DispatcherSlot, read_dispatcher_config,
@@ -94,13 +94,8 @@ impl<K: Kernel> Engine<K> {
         let Some(handle) = self.kernel.open_program(id)? else { return Ok(None) };
         let program = self.kernel.program_of(&handle)?;
         let Some(glance) = self.read_partial_dispatcher(key, &program)? else { return Ok(None) };
-        let cannot = |reason, hint: &str| EngineError::Dispatcher {
-            hook: key.kind.at(interface),
-            reason,
-            hint: hint.to_owned(),
-        };
-        const UNLOAD: &str =
-            "unload its programs with `xdp-loader unload INTERFACE --all`, and load them again";
+        let cannot = |reason, hint| EngineError::Dispatcher { hook: key.kind.at(interface), reason, hint };
+        let unload = || Hint::UnloadDispatcher(interface.clone());
         let count = match &glance.config {
             DispatcherConfig::Slots(slots) => slots.len(),
             DispatcherConfig::Version(version) => {
@@ -109,18 +104,19 @@ impl<K: Kernel> Engine<K> {
                         "it is of version {version} of the protocol, and bpfman knows version {}",
                         DISPATCHER_CONFIG_VERSION
                     ),
-                    UNLOAD,
+                    unload(),
                 ));
             }
             DispatcherConfig::Other => {
-                return Err(cannot("it is of a version of the protocol before 2".to_owned(), UNLOAD));
+                return Err(cannot("it is of a version of the protocol before 2".to_owned(), unload()));
             }
         };
         let slots = self.slots_of(&glance)?;
         if slots.len() != count {
             return Err(cannot(
                 format!("of its {count} programs {} are pinned in {}", slots.len(), glance.folder.display()),
-                "if libxdp keeps its pins elsewhere (LIBXDP_BPFFS), start bpfmand with the same LIBXDP_BPFFS",
+                "if libxdp keeps its pins elsewhere (LIBXDP_BPFFS), start bpfmand with the same LIBXDP_BPFFS"
+                    .into(),
             ));
         }
         Ok(Some(DispatcherAtHook { program, handle, mode, slots }))

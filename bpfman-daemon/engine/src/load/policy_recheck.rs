@@ -31,6 +31,6 @@ impl<K: Kernel> Engine<K> {
 }
 
 fn refused(message: String) -> EngineError {
-    let hint = Some("replace the program by a version that is trusted".to_owned());
+    let hint = Some("replace the program by a version that is trusted".into());
     EngineError::Image(ImageFailure { kind: Reason::Signature, message, hint })
 }

@@ -234,7 +234,7 @@ fn program_is_attached_twice_only_where_that_is_meant() {
     let refused = engine.attach_once(&of(alpha, bench.xdp(2)), ProbeReader::Root).unwrap_err();
     let is_named = matches!(refused, EngineError::Repeated { link, .. } if link == first.record.id);
     assert!(is_named && refused.kind() == Reason::Conflict, "{refused}");
-    assert!(refused.hint().unwrap().contains("--again"));
+    assert!(refused.hint().unwrap().to_string().contains("--again"));
     assert_eq!(bench.kernel.snapshot(), before);
     engine.attach_once(&of(bravo, bench.xdp(2)), ProbeReader::Root).unwrap();
     let right = match bench.xdp(1) {

@@ -31,7 +31,7 @@ fn wall<K: Testable>(bench: &Bench<K>, engine: &Engine<K>, point: AttachPoint) -
 fn assert_refused(refused: &EngineError, wall: LinkId) {
     assert!(matches!(refused, EngineError::SendsToGuarded { link, .. } if *link == wall), "{refused}");
     assert_eq!(refused.kind(), Reason::Invalid);
-    assert!(refused.hint().unwrap().contains(&format!("bpfman get link {wall}")));
+    assert!(refused.hint().unwrap().to_string().contains(&format!("bpfman get link {wall}")));
 }
 
 fn verdicts_that_send_are_refused_at_the_machines_interface<K: Testable>(bench: &Bench<K>) {

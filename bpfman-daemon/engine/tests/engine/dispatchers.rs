@@ -136,7 +136,7 @@ fn refused_join_lists_the_programs_of_the_dispatcher() {
     let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
     let error = engine.try_attach(alpha, bench.xdp(40)).unwrap_err();
     assert_eq!(error.kind(), Reason::Conflict);
-    let (text, hint) = (error.to_string(), error.hint().unwrap());
+    let (text, hint) = (error.to_string(), error.hint().unwrap().to_string());
     let EngineError::HookHeld(conflict) = error else { panic!("{error}") };
     let Attached::LibxdpDispatcher(dispatcher) = &conflict.attached else { panic!("{conflict:?}") };
     let found: Vec<_> =

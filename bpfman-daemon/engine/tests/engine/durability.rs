@@ -111,7 +111,7 @@ fn nothing_is_changed_while_nobody_knows_what_is_on_disk() {
     let before = bench.kernel.snapshot();
     mood.store(BREAK, Ordering::SeqCst);
     let error = engine.try_attach(bravo, bench.xdp(2)).unwrap_err();
-    assert!(error.hint().unwrap().contains("restart"), "{error}");
+    assert!(error.hint().unwrap().to_string().contains("restart"), "{error}");
     bench.kernel.note_calls();
     for error in [
         engine.try_attach(bravo, bench.xdp(2)).unwrap_err(),
@@ -120,7 +120,7 @@ fn nothing_is_changed_while_nobody_knows_what_is_on_disk() {
         engine.load(&bench.request("programs", &["alpha"])).unwrap_err(),
     ] {
         assert_eq!(error.kind(), Reason::Internal);
-        assert!(error.hint().unwrap().contains("restart"), "{error}");
+        assert!(error.hint().unwrap().to_string().contains("restart"), "{error}");
     }
     assert_eq!(bench.kernel.calls(), Vec::<&str>::new(), "refused before anything is tried");
     assert_eq!(shape(&bench.kernel.snapshot()), shape(&before));

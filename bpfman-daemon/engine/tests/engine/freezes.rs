@@ -77,7 +77,7 @@ fn freeze_gives_way_by_owner_of_changed_link<K: Testable>(bench: &Bench<K>) {
                 Err(error) => {
                     assert_eq!((error.kind(), *passes), (Reason::Conflict, false), "{owner}: {error}");
                     assert!(error.to_string().contains("is released, for another 3"), "{error}");
-                    assert!(error.hint().unwrap().contains("debug release xdp:left@"), "{error}");
+                    assert!(error.hint().unwrap().to_string().contains("debug release xdp:left@"), "{error}");
                 }
             }
         }
@@ -200,7 +200,7 @@ fn new_member_is_switched_by_no_right_over_others<K: Testable>(bench: &Bench<K>)
     for refused in refused {
         let error = refused.unwrap_err();
         assert!(matches!(error, EngineError::NewMember { .. }), "{error}");
-        assert!(error.hint().unwrap().contains("bpfman chain show xdp:left@"), "{error}");
+        assert!(error.hint().unwrap().to_string().contains("bpfman chain show xdp:left@"), "{error}");
     }
     let switches = engine.show_chain(&bench.left(), XDP).unwrap().switches;
     assert!(!switches.keep_attached && !switches.timing);

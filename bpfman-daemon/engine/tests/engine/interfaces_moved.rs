@@ -186,7 +186,7 @@ fn linux_what_came_with_an_interface_is_told_as_ours() {
     };
     let error = engine.try_attach(bravo, there.clone()).unwrap_err();
     assert!(error.to_string().contains("which bpfman attached before the interface was moved"), "{error}");
-    assert!(error.hint().unwrap().contains("`bpfman list links`"), "{error}");
+    assert!(error.hint().unwrap().to_string().contains("`bpfman list links`"), "{error}");
     let netns = beside.left().netns;
     let pattern = InterfaceMatch::parse(["left"], [], [], netns.as_deref()).unwrap();
     let chosen = ask(&engine, bravo, bench.xdp(2), pattern).unwrap();

@@ -241,7 +241,7 @@ fn what_a_dispatcher_cannot_do_is_refused_and_changes_nothing() {
     };
     let error = engine.attach(&request).unwrap_err();
     assert!(error.to_string().contains("in the order of their priorities"), "{error}");
-    assert!(error.hint().unwrap().contains("--priority"));
+    assert!(error.hint().unwrap().to_string().contains("--priority"));
     let names = ["bravo", "charlie", "delta"];
     let mut full = None;
     for number in 0..8 {

@@ -122,7 +122,7 @@ fn maps_over_the_memory_limit_are_refused_before_any_is_created<K: Testable>(ben
     let message = error.to_string();
     assert!(message.contains("3072 MiB are of map \"everything\" with 786432 entries"), "{message}");
     assert!(message.contains("the limit is 1024 MiB"), "{message}");
-    assert!(error.hint().unwrap().contains("maps.mib_per_load"));
+    assert!(error.hint().unwrap().to_string().contains("maps.mib_per_load"));
     assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
     assert_eq!(bench.kernel.list_folder(Path::new("pending")).unwrap(), Vec::<String>::new());
 }
@@ -336,7 +336,7 @@ mod refusal {
             assert!(message.contains(says), "{says}: {message}");
         }
         assert!(error.verifier_log().unwrap().contains("unknown#195896080"));
-        assert!(error.hint().unwrap().contains("bpf_core_field_exists"));
+        assert!(error.hint().unwrap().to_string().contains("bpf_core_field_exists"));
     }
 
     #[test]

@@ -48,7 +48,7 @@ fn a_map_has_the_size_that_is_set_also_after_a_restart<K: Testable>(bench: &Benc
 fn a_map_that_its_own_loader_sizes_loads_with_a_size<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let error = engine.load(&bench.request("unsized", &["counts"])).unwrap_err();
-    assert_eq!(error.hint().unwrap(), "set it: --map-size per_interface=ENTRIES");
+    assert_eq!(error.hint().unwrap().to_string(), "set it: --map-size per_interface=ENTRIES");
     let values = sizes(&[("per_interface", 64)]);
     let program = engine.loads(&LoadRequest { values, ..bench.request("unsized", &["counts"]) })[0];
     assert_eq!(entries(bench, &engine, program, "per_interface"), 64);

@@ -131,7 +131,7 @@ fn a_new_version_takes_the_place_of_the_old_one<K: Testable>(bench: &Bench<K>) {
             let error = replaced.unwrap_err();
             assert_eq!(error.kind(), Reason::Conflict);
             assert!(error.to_string().ends_with(&format!("link {id} is there")), "{error}");
-            assert!(error.hint().unwrap().contains(&format!("`bpfman detach {id}`")));
+            assert!(error.hint().unwrap().to_string().contains(&format!("`bpfman detach {id}`")));
             assert_eq!((now.program.id, now.kernel_link), (old, link.kernel_link));
             continue;
         }
@@ -182,7 +182,7 @@ fn tenants_load_no_types_without_a_guard<K: Testable>(bench: &Bench<K>) {
         let error = engine.load(&request).unwrap_err();
         assert_eq!(error.kind(), Reason::Denied, "{error}");
         assert!(error.to_string().contains("no guard keeps programs of this type"), "{error}");
-        assert!(error.hint().is_some_and(|hint| hint.contains("let root load it")));
+        assert!(error.hint().is_some_and(|hint| hint.to_string().contains("let root load it")));
     }
     assert_eq!((engine.ids().len(), pins(&*bench.kernel, "".as_ref()).len()), (0, 0));
 }

@@ -232,7 +232,7 @@ fn linux_each_netfilter_program_has_a_priority_of_its_own() {
         (engine.attach(&of_another).unwrap_err(), false),
     ] {
         assert_eq!(error.kind(), Reason::Conflict, "{error}");
-        let (text, hint) = (error.to_string(), error.hint().unwrap());
+        let (text, hint) = (error.to_string(), error.hint().unwrap().to_string());
         assert!(text.contains("ipv4 input priority -5"), "{text}");
         assert_eq!(text.contains(&format!("link {link}")), is_named, "{text}");
         assert_eq!(hint.contains(&format!("`bpfman detach {link}`")), is_named, "{hint}");

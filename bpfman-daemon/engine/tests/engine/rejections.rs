@@ -53,7 +53,7 @@ fn linux_rejection_has_cause_line_and_advice() {
         }
         assert_eq!(error.kind(), Reason::KernelRefused);
         let advice = rejection.cause.as_ref().unwrap().advice;
-        let hint = error.hint().unwrap();
+        let hint = error.hint().unwrap().to_string();
         assert!(hint.lines().any(|line| line == advice) && hint.contains("--verifier-log"), "{hint}");
         // Every kernel reports the line if the verifier was at an instruction.
         if rejection.instruction.is_some() {

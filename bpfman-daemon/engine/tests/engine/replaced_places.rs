@@ -26,7 +26,10 @@ fn replacement_runs_in_no_place_that_was_not_allowed<K: Testable>(bench: &Bench<
         let one = ReplaceRequest { places: allowed.clone(), ..replacement(bench, alpha, "second") };
         let error = engine.replace_program(&one).unwrap_err();
         assert!(matches!(error, EngineError::NewPlace { program } if program == alpha), "{error}");
-        assert!(error.hint().unwrap().contains(&format!("bpfman get program {alpha}")), "{error}");
+        assert!(
+            error.hint().unwrap().to_string().contains(&format!("bpfman get program {alpha}")),
+            "{error}"
+        );
         let all = ReplaceLoadRequest { places: allowed, ..version(bench, &[alpha], "second", &["alpha"]) };
         // Node agents would take `Conflict` for one about maps.
         let error = engine.replace_load(&all).unwrap_err();

@@ -79,7 +79,7 @@ fn a_hook_held_by_another_is_named_in_the_conflict<K: Testable>(bench: &Bench<K>
     let id = kernel.link_of(&link).unwrap().id;
     let before = pins(kernel, Path::new(""));
     let error = engine.try_attach(alpha, bench.xdp(0)).unwrap_err();
-    let hint = error.hint().unwrap();
+    let hint = error.hint().unwrap().to_string();
     let text = error.to_string();
     let found = conflict(error);
     assert_eq!(found.program.as_ref().unwrap().id, facts.id);

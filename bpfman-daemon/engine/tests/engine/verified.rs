@@ -27,7 +27,7 @@ fn a_text_over_the_limit_is_refused_before_the_kernel_is_asked<K: Testable>(benc
     request.limits = at_most(4);
     let error = engine.load(&request).unwrap_err();
     assert_eq!(error.kind(), Reason::TooLarge);
-    assert!(error.hint().unwrap().contains("limits.verified_instructions"));
+    assert!(error.hint().unwrap().to_string().contains("limits.verified_instructions"));
     let VerifiedLimit::Text { program, insns, limit } = limit(error) else { panic!("the kernel was asked") };
     assert_eq!((program.as_str(), limit), ("slow", 4));
     assert!(insns > 4);

@@ -147,7 +147,7 @@ fn members_that_an_mtu_needs_frags_of_are_named() {
     let error = engine.try_attach(alpha, bench.xdp(1)).unwrap_err();
     assert_eq!(error.kind(), Reason::Precondition, "{error}");
     assert!(error.to_string().contains("which alpha does not handle"), "{error}");
-    assert!(error.hint().unwrap().contains("xdp.frags"));
+    assert!(error.hint().unwrap().to_string().contains("xdp.frags"));
     assert_eq!(pins(&*bench.kernel, Path::new("")), before);
     crate::linux::set_mtu(&bench, 1500);
     engine.attached(alpha, bench.xdp(1));

@@ -114,7 +114,7 @@ async fn layouts_without_whole_names_are_imported_by_a_given_one() {
         saved.import_and_load(&path, image).await;
         let error = Store::new(saved.policy()).store.import(&path, None).await.unwrap_err();
         assert!(matches!(error, ImageError::NoImportName { .. }), "{error}");
-        assert!(error.hint().unwrap().contains("--name"), "{error}");
+        assert!(error.hint().unwrap().to_string().contains("--name"), "{error}");
     }
     let named = |kind: &str| json!({ "kind": format!("dev.cosignproject.cosign/{kind}"), media::REF_NAME: saved.image.to_string() });
     let path = saved.annotate(&named("image"), &named("sigs"));

@@ -34,7 +34,10 @@ fn nothing_written_means_enforce_and_nothing_allowed() {
     assert_eq!(policy.mode(), Mode::Enforce);
     let error = policy.decide(&image("quay.io/a/b:c")).unwrap_err();
     assert!(matches!(error, ImageError::NoRule { .. }));
-    assert!(error.hint().unwrap().contains("bpfman policy allow quay.io/a/b --unsigned"), "{error}");
+    assert!(
+        error.hint().unwrap().to_string().contains("bpfman policy allow quay.io/a/b --unsigned"),
+        "{error}"
+    );
     assert_eq!(Policy::resolve(Some(parse("").unwrap()), LegacySigning::default()).mode(), Mode::Enforce);
 }
 

@@ -46,7 +46,10 @@ async fn without_a_rule_nothing_is_even_asked() {
     let store = Store::new(bpfmand_image::Policy::default());
     let error = store.pull(&image).await.unwrap_err();
     assert!(matches!(error, ImageError::NoRule { .. }), "{error}");
-    assert!(error.hint().unwrap().contains("bpfman policy allow 127.0.0.1:1/demo/a --unsigned"), "{error}");
+    assert!(
+        error.hint().unwrap().to_string().contains("bpfman policy allow 127.0.0.1:1/demo/a --unsigned"),
+        "{error}"
+    );
     assert!(!store.folder.path().join("images").exists());
     let error = Store::new(demand(&[&key])).pull(&image).await.unwrap_err();
     assert_eq!(error.category(), Category::Unreachable, "{error}");

@@ -122,11 +122,14 @@ async fn words_of_a_registry_are_told_and_advice_fits_them() {
         assert_eq!(error.category(), category, "{error}");
         let hint = error.hint();
         assert_eq!(hint.is_some(), advice.is_some(), "{hint:?}");
-        assert!(advice.is_none_or(|advice| hint.unwrap().contains(advice)));
+        assert!(advice.is_none_or(|advice| hint.unwrap().to_string().contains(advice)));
     }
     for body in ["", "<html>busy</html>"] {
         let error = load(403, body).await;
-        assert!(error.to_string().contains("403") && error.hint().unwrap().contains("name"), "{error}");
+        assert!(
+            error.to_string().contains("403") && error.hint().unwrap().to_string().contains("name"),
+            "{error}"
+        );
     }
     hostile.set("manifests/latest", Answer { status: 418, ..Answer::ok("{") }.endless());
     let error = Store::new(unsigned()).pull(&hostile.image("a:latest")).await.unwrap_err();

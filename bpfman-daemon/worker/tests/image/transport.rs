@@ -68,7 +68,7 @@ async fn registry_with_tls_and_password_is_reached_as_configured() {
     let error = load(settings(registry.address(), other, Some(&auth)), &image).await.unwrap_err();
     assert!(matches!(&error, ImageError::Unreachable { .. }), "{error}");
     assert!(error.to_string().contains("certificate"), "{error}");
-    assert!(error.hint().unwrap().contains("ca_file"), "{error}");
+    assert!(error.hint().unwrap().to_string().contains("ca_file"), "{error}");
     let error = load(RegistrySettings::default(), &image).await.unwrap_err();
     assert!(!error.to_string().contains("pass:word") && !error.to_string().contains(PASSWORD), "{error}");
 }
