@@ -1,13 +1,14 @@
 // Where everything begins: the session, then the views that the server has something for, by the address behind `#`.
 
-import { el, setText } from "./dom.js";
+import { el, prose, setText } from "./dom.js";
 import { Live } from "./live.js";
 import { refusal } from "./refusal.js";
 import { begin, get } from "./request.js";
+import { ZONE } from "./words.js";
 
 const VIEWS = {
   machine: [
-    ["hooks", "Hooks", "./hooks.js"], ["programs", "Programs", "./programs.js"], ["maps", "Maps", "./maps.js"],
+    ["overview", "Overview", "./overview.js"], ["hooks", "Hooks", "./hooks.js"], ["programs", "Programs", "./programs.js"], ["maps", "Maps", "./maps.js"],
     ["journal", "Journal", "./journal.js"], ["radar", "Radar", "./radar.js"], ["sessions", "Sessions", "./sessions.js"],
     ["machine", "Machine", "./machine.js"],
   ],
@@ -98,7 +99,7 @@ function connected({ detail: { state, old, why } }) {
   setText(connection, words[state]);
   connection.className = state === "ended" ? "away" : state;
   notice.hidden = state === "live" || state === "connecting";
-  setText(notice, notice.hidden ? "" : `${why} ${state === "away" ? "This page goes on when it is back; what it shows is from before." : ""}`);
+  notice.replaceChildren(...(notice.hidden ? [] : prose(`${why} ${state === "away" ? "This page continues when it is back; what it shows is from before." : ""}`)));
   main.classList.toggle("stale", state === "away");
   if (state === "live" && old === "away") live.say("returned");
 }
@@ -110,6 +111,7 @@ async function start() {
     await begin();
     const about = await get("about");
     setText(document.getElementById("where"), about.where);
+    setText(document.getElementById("zone"), ZONE);
     kind = about.kind;
     navigation();
     window.addEventListener("hashchange", show);

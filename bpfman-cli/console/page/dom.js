@@ -15,7 +15,7 @@ function fill(element, attributes, children) {
     if (typeof value === "function") element.addEventListener(name, value);
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined)
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined)
     .map((child) => (child instanceof Node ? child : document.createTextNode(plain(child)))));
   return element;
 }
@@ -31,6 +31,27 @@ export function svg(tag, attributes, ...children) {
 // A name that somebody else chose: its direction does not reach what stands around it.
 export function name(text) {
   return el("bdi", null, text);
+}
+
+export function copyButton(text) {
+  const button = el("button", { type: "button", class: "copy", click: async () => {
+    await navigator.clipboard.writeText(text());
+    setText(button, "copied");
+    setTimeout(() => setText(button, "copy"), 2000);
+  } }, "copy");
+  return button;
+}
+
+// A long text with its beginning shown.
+export function copied(shown, text) {
+  return text ? el("span", null, el("code", null, shown), " ", copyButton(() => text)) : null;
+}
+
+// What stands between backticks is code; a command can be copied.
+export function prose(text) {
+  const parts = String(text).split("`");
+  if (parts.length % 2 === 0) return [name(text)];
+  return parts.map((part, at) => (at % 2 ? el("span", null, el("code", null, part), part.includes(" ") ? [" ", copyButton(() => part)] : null) : part)).filter((part) => part !== "");
 }
 
 // Writes only what differs: a screen reader's place, a selection and the layout stay.

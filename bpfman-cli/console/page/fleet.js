@@ -5,7 +5,7 @@ import { el, name, reconcile, setText } from "./dom.js";
 import { polled } from "./polled.js";
 import { DataTable } from "./table.js";
 
-export const STATES = ["not for it", "as wanted", "changing", "nothing heard", "failed"];
+export const STATES = ["not selected", "healthy", "updating", "no answer", "failed"];
 const COLOURS = ["--none", "--good", "--busy", "--warn", "--bad"];
 const CELL = 7;
 const GAP = 14;
@@ -139,7 +139,7 @@ async function group(root, application, kernel, page) {
     label: "Nodes", key: (row) => row.name, empty: "There is no such group.",
     columns: [
       { title: "Node", value: (row) => row.name, link: (row) => `#/nodes/${encodeURIComponent(row.name)}` },
-      { title: "State", value: (row) => row.state, tone: (row) => (row.state === "as wanted" ? "good" : row.state === "failed" ? "bad" : "") },
+      { title: "State", value: (row) => row.state, tone: (row) => (row.state === "healthy" ? "good" : row.state === "failed" ? "bad" : "") },
       { title: "Ready", value: (row) => row.ready },
     ],
   });

@@ -1,9 +1,9 @@
 // Hooks, and the chain of one as a drawing: what packets meet, in order, with live counts.
 
-import { el, facts, name, reconcile, setText, svg } from "./dom.js";
+import { el, facts, name, prose, reconcile, setText, svg } from "./dom.js";
 import { refreshed } from "./refreshed.js";
 import { DataTable } from "./table.js";
-import { count, digest, nanoseconds, rate, tone } from "./words.js";
+import { count, digest, drops, nanoseconds, rate, tone } from "./words.js";
 
 export async function show(root, [hook], page) {
   await (hook ? one(root, hook, page) : all(root, page));
@@ -22,7 +22,7 @@ function drawSpark(chart, points) {
 
 async function all(root, page) {
   const list = el("ul", { class: "cards" });
-  const empty = el("p", { hidden: true }, "No hook has a chain: nothing of bpfman is attached to XDP or TC.");
+  const empty = el("p", { hidden: true }, prose("No hook has a chain: nothing of bpfman is attached to XDP or TC. Attach a program: `bpfman attach PROGRAM xdp:INTERFACE`."));
   const others = new DataTable({
     label: "Other attachments", key: (row) => row.link_id, empty: "Nothing else is attached.",
     columns: [
@@ -69,11 +69,12 @@ async function all(root, page) {
 async function one(root, hook, page) {
   const state = el("div");
   const total = el("p", { class: "soft total" });
+  const uncounted = el("p", { hidden: true }, prose(`Count them: \`bpfman chain counters ${hook} on\``));
   const chart = spark();
   const drawing = el("ol", { class: "chain", "aria-label": "What packets meet, in order" });
   const others = el("div");
   const findings = el("div");
-  root.append(el("h1", null, name(hook)), state, chart, total, drawing, others, findings);
+  root.append(el("h1", null, name(hook)), state, chart, total, uncounted, drawing, others, findings);
   let chain = null;
   const draw = async () => {
     chain = await page.get("chain", { hook });
@@ -87,7 +88,7 @@ async function one(root, hook, page) {
     const ends = { key: "end", last: true };
     reconcile(drawing, [...chain.members, ends], (member) => (member.last ? "end" : member.link_id), make, fill);
     const strangers = chain.entries.filter((entry) => !entry.ours);
-    others.replaceChildren(...(strangers.length ? [el("h2", null, "Beside it, of others"),
+    others.replaceChildren(...(strangers.length ? [el("h2", null, "Third-party programs beside it"),
       el("ul", null, strangers.map((entry) => el("li", null, name(`${entry.program_name ?? "program"} ${entry.program_id ?? ""} by ${entry.via} ${entry.detail ?? ""} ${entry.held_by.join(", ")}`))))] : []));
     measured();
     await explain(findings, hook, page);
@@ -98,7 +99,8 @@ async function one(root, hook, page) {
     const before = page.live.chainBefore(hook);
     drawSpark(chart, page.live.points.get(hook) ?? []);
     setText(total, figures.counters ? `${count(figures.packets)} packets · ${rate(page.live.chainRate(figures)) || "measuring"}`
-      : "Verdicts are not counted here: `bpfman chain counters` switches that on.");
+      : "Verdicts are not counted here.");
+    uncounted.hidden = figures.counters;
     const slowest = Math.max(...figures.members.map((member) => member.nanoseconds_per_run ?? 0));
     for (const member of figures.members) {
       const box = [...drawing.children].find((child) => child.dataset.key === String(member.link_id));
@@ -112,11 +114,11 @@ async function one(root, hook, page) {
 }
 
 function make(member) {
-  if (member.last) return el("li", { class: "end" }, el("div", { class: "member" }, el("h3", null, "Packets for which every program proceeded"), el("span", { class: "runs number" })));
+  if (member.last) return el("li", { class: "end" }, el("div", { class: "member" }, el("h3", null, "Passed to the kernel: every program proceeded"), el("span", { class: "runs number" })));
   return el("li", null,
     el("div", { class: "member" }, el("h3", null, el("a", { href: `#/programs/${member.program_id}` }, name(member.program_name))),
       el("span", { class: "number" }, el("span", { class: "runs" }), " ", el("span", { class: "spent" }))),
-    el("p", { class: "soft about" }), el("ul", { class: "verdicts", "aria-label": "Verdicts that ended the way of packets here" }));
+    el("ul", { class: "about", "aria-label": "About it" }), el("ul", { class: "verdicts", "aria-label": "Verdicts that ended packets here" }));
 }
 
 function fill(box, member) {
@@ -124,11 +126,11 @@ function fill(box, member) {
   const link = box.querySelector("h3 a");
   const wanted = `#/programs/${member.program_id}`;
   if (link.getAttribute("href") !== wanted) link.setAttribute("href", wanted);
-  const parts = [`at place ${member.position + 1}`, `priority ${member.priority}`, `link ${member.link_id}`, `program ${member.program_id}`,
+  const parts = [`position ${member.position}`, `priority ${member.priority}`, `link ${member.link_id}`, `program ${member.program_id}`,
     member.role ? `role ${member.role}` : null, member.image_digest ? digest(member.image_digest) : null, member.way ? `runs ${member.way}` : null,
-    member.proceed_on.length ? `goes on after ${member.proceed_on.join(", ")}` : "never goes on", member.shadow ? "a shadow: its verdicts do not count" : null,
+    member.proceed_on.length ? `continues after ${member.proceed_on.join(", ")}` : "never continues", member.shadow ? "a shadow: its verdicts are ignored" : null,
     member.order_reason === `priority ${member.priority}` ? null : member.order_reason];
-  setText(box.querySelector(".about"), parts.filter(Boolean).join(" · "));
+  reconcile(box.querySelector(".about"), parts.filter(Boolean), (part) => part, (part) => el("li", { class: "chip" }, name(part)));
 }
 
 function measure(live, chain, box, member, before, slowest) {
@@ -138,10 +140,13 @@ function measure(live, chain, box, member, before, slowest) {
   box.classList.toggle("slow", each !== null && chain.members.length > 1 && each === slowest && each > 500);
   const was = new Map((before?.ended ?? []).map((one) => [one.verdict, one.packets]));
   reconcile(box.querySelector(".verdicts"), member.ended, (one) => one.verdict,
-    (one) => el("li", null, name(one.verdict), el("span", { class: "number" }), el("meter", { min: 0, max: 1, "aria-label": `Share of ${one.verdict}` })),
+    // A meter is red where a low value is the best.
+    (one) => el("li", { class: drops(one.verdict) ? "bad" : undefined }, name(one.verdict), el("span", { class: "number" }),
+      el("meter", { min: 0, max: 1, "aria-label": `Share of ${one.verdict}`, ...(drops(one.verdict) ? { low: 1e-9, high: 2e-9, optimum: 0 } : {}) })),
     (row, one) => {
-      setText(row.querySelector(".number"), `${count(one.packets)} · ${rate(live.rate(one.packets, was.get(one.verdict))) || "measuring"}`);
-      row.querySelector("meter").value = chain.packets ? one.packets / chain.packets : 0;
+      const share = chain.packets ? one.packets / chain.packets : 0;
+      setText(row.querySelector(".number"), `${count(one.packets)} · ${(100 * share).toFixed(share < 0.1 ? 1 : 0)} % · ${rate(live.rate(one.packets, was.get(one.verdict))) || "measuring"}`);
+      row.querySelector("meter").value = share;
     });
 }
 
@@ -149,7 +154,7 @@ async function explain(findings, hook, page) {
   try {
     const explained = await page.get("explain", { hook });
     findings.replaceChildren(el("h2", null, "Explained"), explained.findings.length
-      ? el("ul", null, explained.findings.map((finding) => el("li", null, name(finding)))) : el("p", null, "Nothing stands out."));
+      ? el("ul", null, explained.findings.map((finding) => el("li", null, prose(finding)))) : el("p", null, "Nothing stands out."));
   } catch (error) {
     findings.replaceChildren(el("h2", null, "Explained"), el("p", { class: "soft" }, error.message));
   }

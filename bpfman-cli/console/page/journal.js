@@ -3,19 +3,20 @@
 import { el } from "./dom.js";
 import { refusal } from "./refusal.js";
 import { DataTable } from "./table.js";
-import { digest, time } from "./words.js";
+import { short, time, verb } from "./words.js";
 
-const who = (row) => (row.uid !== null ? `user ${row.uid}${row.unit ? ` (${row.unit})` : ""}${row.pod ? ` (pod ${row.pod})` : ""}` : `daemon: ${row.daemon ?? ""}`);
-const about = (row) => [row.object, row.made && `made ${row.made}`, row.before && `was ${row.before}`, row.digest && digest(row.digest), row.rule, row.message].filter(Boolean).join("; ");
+export const who = (row) => (row.uid !== null ? `${row.uid === 0 ? "root" : `user ${row.uid}`}${row.unit ? ` (${row.unit})` : ""}${row.pod ? ` (pod ${row.pod})` : ""}` : `daemon: ${row.daemon ?? ""}`);
+export const about = (row) => [row.object, row.made && `made ${row.made}`, row.before && `was ${row.before}`, row.digest, row.rule, row.message].filter(Boolean).join("; ");
+const TONES = { done: "good", failed: "bad", denied: "bad" };
 
 export const entryColumns = [
   { title: "Number", value: (row) => row.number, number: true },
-  { title: "Time", value: (row) => row.time, text: (row) => time(row.time) },
+  { title: "Time", value: (row) => row.time, text: (row) => time(row.time), brief: true },
   { title: "Who", value: who },
-  { title: "Call", value: (row) => row.verb },
-  { title: "Result", value: (row) => row.result, tone: (row) => (row.result === "done" ? "good" : row.result === "failed" ? "bad" : "warn") },
+  { title: "Action", value: (row) => verb(row.verb) },
+  { title: "Result", value: (row) => row.result, tone: (row) => TONES[row.result] ?? "warn" },
   { title: "Grant", value: (row) => row.grant },
-  { title: "About", value: about, long: true },
+  { title: "About", value: about, text: (row) => short(about(row)), copy: (row) => row.digest, long: true },
 ];
 
 export async function show(root, _, page) {

@@ -1,7 +1,7 @@
 // The machine, its daemon, and who looks.
 
 import { el, facts, name, reconcile } from "./dom.js";
-import { bytes } from "./words.js";
+import { bytes, verb } from "./words.js";
 
 export async function show(root, _, { get, live, signal }) {
   const machine = await get("machine");
@@ -16,7 +16,7 @@ export async function show(root, _, { get, live, signal }) {
     ...(machine.detached ? [el("p", { class: "bad" }, `Nothing of bpfman is attached: ${machine.detached}`)] : []),
     el("h2", null, "You"),
     facts([
-      ["User", caller.uid], ["Unit", caller.unit], ["Pod", caller.pod], ["Without a grant", caller.everybody.join(", ")],
+      ["User", caller.uid], ["Unit", caller.unit], ["Pod", caller.pod], [caller.uid === 0 ? "Root may do" : "Without a grant", caller.uid === 0 ? "everything" : caller.everybody.join(", ")],
       ...caller.grants.map((grant) => [`Grant ${grant.name}`, [`${grant.allow.join(", ")} `, grant.restrictions.map((line) => [el("br"), el("code", null, line)])].flat(2)]),
     ]),
     el("h2", null, "Journal"),
@@ -26,12 +26,12 @@ export async function show(root, _, { get, live, signal }) {
       : el("p", null, "This daemon keeps none."),
     el("h2", null, "What the kernel lacks"),
     missing.length
-      ? facts(missing.map(([feature]) => [feature, info.lacking[feature] || "missing"]))
+      ? facts(missing.map(([feature]) => [feature, (info.lacking[feature] || "missing").replace(/ \(os error \d+\)/g, "")]))
       : el("p", null, "Nothing that the daemon would use."),
   );
   const refused = el("ul");
-  root.append(el("h2", null, "Calls that were refused since the daemon started"), refused);
-  reconcile(refused, info.refused_calls, (one) => `${one.verb} ${one.reason}`, (one) => el("li", null, name(`${one.verb}: ${one.reason}, ${one.count} times`)));
+  root.append(el("h2", null, "Refused calls since the daemon started"), refused);
+  reconcile(refused, info.refused_calls, (one) => `${one.verb} ${one.reason}`, (one) => el("li", null, name(`${verb(one.verb)}: ${one.reason}, ${one.count === 1 ? "once" : `${one.count} times`}`)));
   if (!info.refused_calls.length) refused.replaceWith(el("p", null, "None."));
   live.addEventListener("returned", async () => {
     root.replaceChildren();

@@ -1,15 +1,16 @@
 // Programs, and the page of one: where it came from, who let it in, where it runs, and what happened to it.
 
-import { el, facts, name, setText } from "./dom.js";
+import { copied, el, facts, name, setText } from "./dom.js";
 import { entryColumns } from "./journal.js";
 import { refreshed } from "./refreshed.js";
 import { DataTable } from "./table.js";
-import { bytes, count, digest, nanoseconds, rate, time, tone } from "./words.js";
+import { bytes, count, digest, nanoseconds, rate, short, time, tone } from "./words.js";
 
 export async function show(root, [id], page) {
   await (id ? one(root, id, page) : all(root, page));
 }
 
+const full = (program) => program.bytecode?.image_digest ?? program.bytecode?.sha256;
 const image = (program) => program.bytecode?.image_url ?? program.bytecode?.path ?? "";
 
 async function all(root, page) {
@@ -23,21 +24,21 @@ async function all(root, page) {
     return ran && spent ? spent / ran : null;
   };
   const table = new DataTable({
-    label: "Programs", key: (row) => row.program_id, empty: "No program is loaded.",
+    label: "Programs", key: (row) => row.program_id, empty: "No program is loaded. Load one: `bpfman load file FILE.o --programs xdp:NAME`; the examples of bpfman have objects to begin with.",
     columns: [
       { title: "ID", value: (row) => row.program_id, number: true, link: (row) => (row.managed ? `#/programs/${row.program_id}` : null) },
       { title: "Name", value: (row) => row.name, link: (row) => (row.managed ? `#/programs/${row.program_id}` : null) },
+      { title: "State", value: (row) => row.state, text: (row) => (row.managed ? row.state : ""), tone: (row) => (row.managed ? tone(row.state) : "") },
       { title: "Type", value: (row) => row.type },
       { title: "Owner", value: (row) => row.owner ?? (row.managed ? "" : "another tool") },
       { title: "Application", value: (row) => row.application },
       { title: "From", value: image, long: true },
-      { title: "Digest", value: (row) => digest(row.bytecode?.image_digest ?? row.bytecode?.sha256) },
-      { title: "Let in by", value: (row) => row.bytecode?.verified_by, long: true },
+      { title: "Digest", value: (row) => digest(full(row)), copy: full },
+      { title: "Verified by", value: (row) => row.bytecode?.verified_by, text: (row) => short(row.bytecode?.verified_by), long: true },
       { title: "Runs", number: true, value: runs, text: (row) => count(runs(row)) },
       { title: "Runs/s", number: true, value: perSecond, text: (row) => rate(perSecond(row)) },
       { title: "Time a run", number: true, value: each, text: (row) => nanoseconds(each(row)) },
       { title: "Memory", number: true, value: (row) => row.kernel?.memory_bytes, text: (row) => bytes(row.kernel?.memory_bytes) },
-      { title: "State", value: (row) => row.state, text: (row) => (row.managed ? row.state : ""), tone: (row) => (row.managed ? tone(row.state) : "") },
     ],
   });
   const others = el("input", { type: "checkbox", id: "others" });
@@ -45,8 +46,8 @@ async function all(root, page) {
   const refused = el("p", { class: "warn", role: "status" });
   const told = () => setText(refused, (page.live.refusals.get("timing") ?? page.live.refusals.get("figures"))?.message ?? "");
   root.append(el("h1", null, "Programs"), el("p", { class: "tools" },
-    el("span", null, others, " ", el("label", { for: "others" }, "Those of other tools, too")),
-    el("span", null, timed, " ", el("label", { for: "timed" }, "Have the kernel count and time runs, while this page is open (some 10 ns a run)"))), refused, table.element);
+    el("span", null, others, " ", el("label", { for: "others" }, "Show other tools' programs")),
+    el("span", null, timed, " ", el("label", { for: "timed" }, "Measure runs while this page is open (some tens of ns a run)"))), refused, table.element);
   told();
   page.live.addEventListener("refused", told, { signal: page.signal });
   const draw = async () => table.set((await page.get("programs", { all: others.checked ? "yes" : "" })).programs);
@@ -80,9 +81,9 @@ async function one(root, id, page) {
       ]),
       el("h2", null, "Provenance"),
       facts([
-        ["Image", program.bytecode?.image_url], ["File", program.bytecode?.path], ["Image digest", program.bytecode?.image_digest],
-        ["Rule and signer", program.bytecode?.verified_by ?? (program.bytecode?.image_url ? "no rule asked for a signature" : "none: a file")],
-        ["SHA-256 of the object", program.bytecode?.sha256], ["Tag", program.kernel?.tag],
+        ["Image", program.bytecode?.image_url], ["File", program.bytecode?.path], ["Image digest", copied(digest(program.bytecode?.image_digest), program.bytecode?.image_digest)],
+        ["Rule and signer", short(program.bytecode?.verified_by) || (program.bytecode?.image_url ? "no rule asked for a signature" : "none: a file")],
+        ["SHA-256 of the object", copied(digest(program.bytecode?.sha256), program.bytecode?.sha256)], ["Tag", program.kernel?.tag],
       ]),
       el("h2", null, "Where it runs"),
       program.links?.length ? el("ul", null, program.links.map((link) => el("li", null,
@@ -90,7 +91,7 @@ async function one(root, id, page) {
         name(` link ${link.link_id}, ${link.attachment}, `), el("span", { class: tone(link.state) }, link.state)))) : el("p", null, "It is attached nowhere."),
       el("h2", null, "Maps"),
       program.maps?.length ? el("ul", null, program.maps.map((map) => el("li", null, name(`${map.name} (${map.id}), ${bytes(map.memory_bytes)}, at most ${map.max_entries} entries`)))) : el("p", null, "It has none."),
-      el("h2", null, "What the kernel says"),
+      el("h2", null, "In the kernel"),
       facts([["Instructions verified", program.kernel?.verified_instructions], ["Compiled size", bytes(program.kernel?.jited_bytes)], ["Memory", bytes(program.kernel?.memory_bytes)], ["Pinned at", program.pin_path]]),
       ...(Object.keys(program.metadata).length ? [el("h2", null, "Metadata"), facts(Object.entries(program.metadata))] : []),
     );

@@ -1,6 +1,6 @@
 // What others have loaded and attached on this machine, what they did, and whether they touched something of bpfman's.
 
-import { el, facts, name } from "./dom.js";
+import { el, facts, name, prose } from "./dom.js";
 import { entryColumns } from "./journal.js";
 import { refreshed } from "./refreshed.js";
 import { DataTable } from "./table.js";
@@ -9,15 +9,31 @@ import { time } from "./words.js";
 // A survey looks through the open files of all processes: not at each entry of a busy machine.
 const PAUSE = 2000;
 
-const SOURCES = { off: "off: `bpfman radar start`, or [radar] in bpfman.toml, switches it on", polling: "lists of ids, read again and again" };
+const SOURCES = { off: "off: `bpfman radar start --file /usr/lib/bpfman/gallery/radar.o`, or [radar] in bpfman.toml, switches it on", polling: "lists of ids, read again and again" };
 const holder = (one) => `${one.command} (${one.pid})${one.unit ? `, ${one.unit}` : ""}`;
 const process = (one) => one && [one.command, one.pid && `(${one.pid})`, one.unit ?? one.pod ?? one.container, `user ${one.uid}`, one.gone && "gone"].filter(Boolean).join(" ");
 const held = (row) => row.holders.map(holder).join("; ");
 
+// Programs and links by the process that has or made them; by the session if there is one.
+function byProcess({ programs, links }) {
+  const all = new Map();
+  const add = (row, made, what) => {
+    const owners = row.session ? [row.session] : row.holders.length ? row.holders.map(holder) : [process(made) || "no process: pinned or attached"];
+    for (const owner of owners) {
+      const one = all.get(owner) ?? { owner, programs: [], links: [] };
+      one[what].push(what === "programs" ? `${row.name || row.type} (${row.id})` : `${row.type} (${row.id})`);
+      all.set(owner, one);
+    }
+  };
+  programs.forEach((row) => add(row, row.loaded_by, "programs"));
+  links.forEach((row) => add(row, row.made_by, "links"));
+  return [...all.values()];
+}
+
 function standing(radar) {
   return [
     facts([
-      ["Sees by", SOURCES[radar.source] ?? radar.source], ["Object", radar.object], ["Not better, because", radar.why], ["Since", time(radar.since)],
+      ["Observes by", prose(SOURCES[radar.source] ?? radar.source)], ["Object", radar.object], ["Not better, because", radar.why], ["Since", time(radar.since)],
       ["Events", radar.since && `${radar.events}, ${radar.own_events} of bpfman itself, ${radar.aggregated} only counted`],
       ["Lost", radar.lost ? el("span", { class: "bad" }, radar.lost) : null],
       ["Cannot see", radar.unseen.length ? el("ul", null, radar.unseen.map((what) => el("li", null, name(what)))) : null],
@@ -29,13 +45,21 @@ function standing(radar) {
 
 export async function show(root, _, page) {
   const about = el("div");
+  const processes = new DataTable({
+    label: "Processes", key: (row) => row.owner, empty: "No other tool has eBPF objects here.",
+    columns: [
+      { title: "Process", value: (row) => row.owner, long: true },
+      { title: "Programs", value: (row) => row.programs.join(", "), long: true },
+      { title: "Links", value: (row) => row.links.join(", "), long: true },
+    ],
+  });
   const programs = new DataTable({
     label: "Programs of others", key: (row) => row.id, descending: true, empty: "There are none.",
     columns: [
       { title: "ID", value: (row) => row.id, number: true },
       { title: "Name", value: (row) => row.name },
       { title: "Type", value: (row) => row.type },
-      { title: "Loaded at", value: (row) => row.loaded_at, text: (row) => time(row.loaded_at) },
+      { title: "Loaded at", value: (row) => row.loaded_at, text: (row) => time(row.loaded_at), brief: true },
       { title: "User", value: (row) => row.uid, number: true },
       { title: "Loaded by", value: (row) => row.session ?? process(row.loaded_by), long: true },
       { title: "Held by", value: held, long: true },
@@ -54,12 +78,13 @@ export async function show(root, _, page) {
     ],
   });
   const done = new DataTable({ label: "What others did", columns: entryColumns, key: (row) => row.number, descending: true, most: 200, empty: "The journal has nothing of others yet." });
-  root.append(el("h1", null, "Radar"), about, el("h2", null, "Programs of others"), programs.element, el("h2", null, "Links of others"), links.element,
+  root.append(el("h1", null, "Radar"), about, el("h2", null, "By process"), processes.element, el("h2", null, "Programs of others"), programs.element, el("h2", null, "Links of others"), links.element,
     el("h2", null, "What others did"), done.element);
   const entries = () => done.set(page.live.entries.filter((event) => event.event === "entry" && event.daemon === "radar"));
   const draw = async () => {
     const survey = await page.get("radar");
     about.replaceChildren(...standing(survey.radar));
+    processes.set(byProcess(survey));
     programs.set(survey.programs);
     links.set(survey.links);
     entries();

@@ -1,6 +1,6 @@
 // A refusal in place of what cannot be shown: what, why, and what to do next.
 
-import { el } from "./dom.js";
+import { el, prose } from "./dom.js";
 
 const TITLES = {
   denied: "You may not see this",
@@ -16,6 +16,6 @@ const TITLES = {
 export function refusal(error) {
   return el("section", { class: "refusal", role: "alert", "data-reason": error.reason || "error" },
     el("h2", null, TITLES[error.reason] ?? "This did not work"),
-    el("p", null, error.message),
-    error.hint ? el("p", { class: "soft" }, error.hint) : null);
+    el("p", null, prose(error.message)),
+    error.hint ? error.hint.split("\n").map((hint) => el("p", { class: "soft" }, prose(hint))) : null);
 }

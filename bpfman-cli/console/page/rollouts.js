@@ -1,10 +1,10 @@
 // Rollouts: which wave of how many, what gates say, and what a user may do about it.
 
-import { el, facts, name, reconcile, setText } from "./dom.js";
+import { copied, el, facts, name, reconcile, setText } from "./dom.js";
 import { fullName } from "./fleet.js";
 import { polled } from "./polled.js";
 import { post } from "./request.js";
-import { time } from "./words.js";
+import { digest, time } from "./words.js";
 
 const TONES = { Idle: "good", Preflight: "warn", Progressing: "warn", Soaking: "warn", AwaitingPromotion: "warn", Paused: "warn", RollingBack: "bad", Failed: "bad" };
 
@@ -46,9 +46,9 @@ function fill(section, one) {
   const summary = one.summary;
   section.querySelector(".facts").replaceChildren(facts([
     ["Nodes", summary && `${summary.wanted} wanted, ${summary.updated} updated, ${summary.healthy} healthy, ${summary.failed} failed`],
-    ["Going out", rollout.targetRevision], ["Stable", rollout.stableRevision], ["Failed", rollout.failedRevision], ["Digest", rollout.digest], ["Since", time(rollout.since)],
+    ["New version", rollout.targetRevision], ["Stable", rollout.stableRevision], ["Failed", rollout.failedRevision], ["Digest", copied(digest(rollout.digest), rollout.digest)], ["Since", time(rollout.since)],
     ["Gates", gates.length ? el("ul", null, gates.map((gate) => el("li", null, name(gate)))) : null],
-    ["Nodes say of the gates", one.gate_answers.length ? el("ul", null, one.gate_answers.map((answer) => el("li", { class: answer.within ? "" : "bad" },
+    ["Gate results", one.gate_answers.length ? el("ul", null, one.gate_answers.map((answer) => el("li", { class: answer.within ? "" : "bad" },
       `${answer.nodes} ${answer.nodes === 1 ? "node" : "nodes"}${answer.within ? "" : ", broken"}: `, name(answer.message || "kept"), answer.example ? [", for example ", el("a", { href: `#/nodes/${encodeURIComponent(answer.example)}` }, name(answer.example))] : null))) : null],
     ["Preflight", rollout.preflight?.length ? el("ul", null, rollout.preflight.map((group) => el("li", { class: group.verdict === "Failed" ? "bad" : "" }, name(`${group.kernel}, ${group.nodes} nodes, on ${group.node}: ${group.verdict} ${group.message ?? ""}`)))) : null],
   ]));

@@ -1,8 +1,9 @@
 // A table that sorts by its columns and is filtered by `/`. Rows that stay keep their elements and their focus.
 
-import { el, plain, reconcile, setText } from "./dom.js";
+import { copyButton, el, plain, prose, reconcile, setText } from "./dom.js";
 
-// A column: title, value(row) to sort and filter by; optionally text(row), link(row), number: true, tone(row), long: true.
+// A column: title, value(row) to sort and filter by; optionally text(row), link(row), number: true, tone(row),
+// long: true, brief: true for one line, copy(row), which is longer than the text.
 export class DataTable {
   constructor({ label, columns, key, sort, descending, most = 500, filterLabel, empty = "There are none." }) {
     Object.assign(this, { label, columns, key, most, empty, sorted: sort ?? 0, descending: descending ?? false, rows: [] });
@@ -13,7 +14,7 @@ export class DataTable {
     this.body = el("tbody");
     this.element = el("div", null,
       el("div", { class: "tools" }, this.filter, this.shown),
-      el("div", { class: "scroll" }, el("table", { "aria-label": label }, el("thead", null, this.head), this.body)));
+      el("div", { class: "scroll" }, el("table", { "aria-label": label, role: "table" }, el("thead", null, this.head), this.body)));
   }
 
   sortBy(index) {
@@ -50,13 +51,19 @@ export class DataTable {
     reconcile(this.body, drawn, this.key, () => this.make(), (element, row) => this.fill(element, row));
     const of = found.length === this.rows.length ? "" : ` of ${this.rows.length}`;
     const more = drawn.length < found.length ? `, the first ${drawn.length} are shown` : "";
-    setText(this.shown, this.rows.length ? `${found.length}${of}${more}` : this.empty);
+    if (this.rows.length) setText(this.shown, `${found.length}${of}${more}`);
+    else if (this.shown.dataset.empty !== this.empty) this.shown.replaceChildren(...prose(this.empty));
+    this.shown.dataset.empty = this.rows.length ? "" : this.empty;
   }
 
   make() {
-    return el("tr", null, this.columns.map((column, index) => {
+    // On narrow screens rows are cards, which would take the roles away.
+    return el("tr", { role: "row" }, this.columns.map((column, index) => {
       const inner = column.link ? el("a") : el("bdi");
-      return el(index === 0 ? "th" : "td", { scope: index === 0 ? "row" : undefined, class: column.number ? "number" : column.long ? "long" : undefined }, inner);
+      const cell = el(index === 0 ? "th" : "td", { scope: index === 0 ? "row" : undefined, role: index === 0 ? "rowheader" : "cell", "data-title": column.title,
+        class: column.number ? "number" : column.long ? "long" : column.brief ? "brief" : undefined }, inner);
+      if (column.copy) cell.append(" ", copyButton(() => cell.copied));
+      return cell;
     }));
   }
 
@@ -67,6 +74,12 @@ export class DataTable {
       const link = column.link?.(row);
       if (link && inner.getAttribute("href") !== link) inner.setAttribute("href", link);
       else if (!link && column.link) inner.removeAttribute("href");
+      const cell = element.children[index];
+      cell.classList.toggle("blank", inner.textContent === "");
+      if (column.copy) {
+        cell.copied = column.copy(row);
+        cell.lastElementChild.hidden = !cell.copied;
+      }
       const tone = column.tone?.(row) ?? "";
       if (inner.className !== tone) inner.className = tone;
     });

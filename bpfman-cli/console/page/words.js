@@ -32,8 +32,29 @@ export function digest(text) {
   return `${kind ? `${kind}:` : ""}${digits.slice(0, 12)}`;
 }
 
+// Digests and keys inside a text, cut as above.
+export function short(text) {
+  return text ? text.replace(/[0-9a-f]{32,}/g, (digits) => digits.slice(0, 12)) : "";
+}
+
+const LOCAL = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "medium" });
+export const ZONE = LOCAL.resolvedOptions().timeZone;
+
+// In the reader's time zone.
 export function time(text) {
-  return text ? text.slice(0, 19).replace("T", " ") : "";
+  const moment = Date.parse(text);
+  return Number.isNaN(moment) ? text ?? "" : LOCAL.format(moment);
+}
+
+// `SetMapEntry` as "Set map entry".
+export function verb(name) {
+  return name.replace(/([a-z])([A-Z])/g, (_, end, begin) => `${end} ${begin.toLowerCase()}`);
+}
+
+const DROPS = new Set(["drop", "aborted", "shot", "block"]);
+
+export function drops(verdict) {
+  return DROPS.has(verdict);
 }
 
 // Which of the colours says a state. The state itself is always written, too.

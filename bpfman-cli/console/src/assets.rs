@@ -36,6 +36,7 @@ pages! {
     "/machine.js", SCRIPT, "machine.js";
     "/maps.js", SCRIPT, "maps.js";
     "/nodes.js", SCRIPT, "nodes.js";
+    "/overview.js", SCRIPT, "overview.js";
     "/polled.js", SCRIPT, "polled.js";
     "/programs.js", SCRIPT, "programs.js";
     "/radar.js", SCRIPT, "radar.js";

@@ -195,7 +195,7 @@ fn five_thousand_nodes_are_drawn_and_all_views_work_by_keyboard() {
     assert!(row.contains(KERNELS[0]) && row.contains("1237"), "{row}");
     browser.keep_picture("console-fleet");
     for (number, (heading, says)) in [
-        ("Fleet", "as wanted"),
+        ("Fleet", "healthy"),
         ("Rollouts", "Soaking, wave 2 of 4"),
         ("Causes of failure", "unknown func bpf_loop#181"),
         ("Nodes", "node-0000"),

@@ -5,6 +5,7 @@ use bpfman_tests::browser::{Browser, key};
 use bpfman_tests::network::INTERFACE;
 use bpfman_tests::requests::{attach, load, number, pairs, xdp};
 use bpfman_tests::traffic::Traffic;
+use bpfman_tests::wait::until;
 use bpfman_tests::{Daemon, Launch, Network, compile};
 use serde_json::json;
 
@@ -15,7 +16,8 @@ use bpfman_tests::console::Console;
 const PASS: i32 = 2;
 const DROP: i32 = 1;
 
-const VIEWS: [(&str, &str); 7] = [
+const VIEWS: [(&str, &str); 8] = [
+    ("overview", "Overview"),
     ("hooks", "Hooks"),
     ("programs", "Programs"),
     ("maps", "Maps"),
@@ -71,7 +73,7 @@ fn all_views_work_by_keyboard_and_the_browser_reports_no_error() {
         browser.until("the focus is where reading goes on", "return document.activeElement.tagName === 'H1'");
     }
     browser.script("document.activeElement.blur(); window.getSelection().removeAllRanges();");
-    browser.press(&["2"]);
+    browser.press(&["3"]);
     heading(&browser, "Programs");
     browser.press(&["/"]);
     assert_eq!(browser.script("return document.activeElement.type"), "search");
@@ -148,7 +150,7 @@ fn changes_show_without_reload_and_counters_grow_with_traffic() {
     let id = second.id;
     browser.until(
         "so has the list",
-        &format!("return {row}.some((row) => row.cells[0].innerText === '{id}' && parseInt(row.cells[8].innerText) >= 40)"),
+        &format!("return {row}.some((row) => row.cells[0].innerText === '{id}' && parseInt(row.cells[9].innerText) >= 40)"),
     );
     console.go(&browser, &chain_view(&network));
     detach(&wire, link);
@@ -159,6 +161,71 @@ fn changes_show_without_reload_and_counters_grow_with_traffic() {
     browser.shows("Unload");
     assert_eq!(browser.script("return window.stays"), true, "nothing was loaded again");
     assert_clean(&console, &browser);
+}
+
+#[test]
+fn overview_shows_health_drops_and_changes() {
+    let (daemon, network) = (Daemon::start(), Network::new());
+    let (wire, traffic) = (daemon.wire(), Traffic::new(&network));
+    let program = Program::member(&wire, "xdp_member", Type::Xdp, 1, DROP);
+    let console = Console::start(&daemon);
+    let browser = console.browser("overview");
+    let card = |title: &str| {
+        format!(
+            "[...document.querySelectorAll('.card')].find((card) => card.querySelector('h2').innerText === '{title}')"
+        )
+    };
+    let shows = |title: &str, text: &str| {
+        let script = format!("return {}.innerText.includes({})", card(title), json!(text));
+        browser.until(&format!("{title}: {text}"), &script);
+    };
+    shows("Health", "OK");
+    shows("Packets", "bpfman attach PROGRAM xdp:INTERFACE");
+    shows("Programs", "0 attachments; 1 xdp");
+    let link = wire.attach(attach(program.id, xdp(&network.far.path(), INTERFACE, 50, &[]))).unwrap().link_id;
+    shows("Newest changes", "root: Attach");
+    shows("Packets", &format!("bpfman chain counters {} on", hook(&network)));
+    daemon.bpfman(&format!("chain counters {} on", hook(&network))).success();
+    let drops = format!("{}.querySelector('.figure')", card("Drops"));
+    let is_red = format!("return parseFloat({drops}.innerText) > 0 && {drops}.classList.contains('bad')");
+    until("drops are counted", || {
+        assert_eq!(traffic.send(5), 0);
+        browser.script(&is_red) == true
+    });
+    std::fs::write(daemon.path("policy.toml"), "mode = \"sometimes\"\n").unwrap();
+    detach(&wire, link);
+    shows("Health", "1 finding");
+    shows("Health", "bpfman policy check");
+    assert_clean(&console, &browser);
+}
+
+/// At the width of a telephone, a window and a desktop, in light and in dark.
+#[test]
+fn no_view_is_wider_than_the_screen() {
+    let (daemon, network) = (Daemon::start(), Network::new());
+    let (wire, traffic) = (daemon.wire(), Traffic::new(&network));
+    for (who, verdict) in [(1, PASS), (2, DROP)] {
+        let program = Program::member(&wire, "xdp_member", Type::Xdp, who, verdict);
+        wire.attach(attach(program.id, xdp(&network.far.path(), INTERFACE, 50, &[]))).unwrap();
+    }
+    daemon.bpfman(&format!("chain counters {} on", hook(&network))).success();
+    let console = Console::start(&daemon);
+    let browser = console.browser("overview");
+    let chain = chain_view(&network);
+    for width in [380, 900, 1600] {
+        let size = json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false });
+        browser.protocol("Emulation.setDeviceMetricsOverride", &size);
+        for scheme in ["light", "dark"] {
+            browser.prefer(scheme);
+            for view in VIEWS.iter().map(|(view, _)| *view).chain([chain.as_str()]) {
+                let _through = traffic.send(20);
+                console.go(&browser, view);
+                browser.until("it is drawn", "return document.querySelector('main h1 + *') !== null");
+                let wide = browser.script("return document.documentElement.scrollWidth - window.innerWidth");
+                assert!(wide.as_i64().unwrap() <= 0, "{view} at {width}, {scheme}: {wide} pixels too wide");
+            }
+        }
+    }
 }
 
 #[test]
@@ -180,7 +247,7 @@ fn what_others_load_is_in_the_view_of_the_radar() {
     let (program, process) = (stranger.made("load").to_string(), format!("({})", stranger.pid()));
     browser.until("the program is listed", &in_table("Programs of others", [&program, &process]));
     let made = format!("program {program} ");
-    browser.until("what it did is told", &in_table("What others did", ["SeenLoad", &made]));
+    browser.until("what it did is told", &in_table("What others did", ["Seen load", &made]));
     assert_clean(&console, &browser);
 }
 

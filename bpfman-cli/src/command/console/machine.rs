@@ -61,6 +61,7 @@ impl MachineSource {
         let answered = match parts[..] {
             ["about"] => Ok(about()),
             ["stream"] => return self.stream(request),
+            ["health"] => self.health().await,
             ["machine"] => self.machine().await,
             ["hooks"] => self.hooks().await,
             ["links"] => self.links().await,
@@ -102,6 +103,14 @@ impl MachineSource {
         let caller = daemon.access.who_am_i(ext::WhoAmIRequest {}).await?.into_inner();
         let info = daemon.ext.info(ext::InfoRequest {}).await?.into_inner();
         Ok(ConsoleAnswer::json(&MachineFacts::new(&self.socket.display().to_string(), &caller, &info)))
+    }
+
+    async fn health(&self) -> Result<ConsoleAnswer, CliError> {
+        let answer = self.daemon().await?.node.examine(ext::ExamineRequest {}).await?.into_inner();
+        let findings = answer.findings.iter().map(|found| {
+            json!({ "subject": found.subject, "what": found.what, "why": found.why, "fix": found.fix })
+        });
+        Ok(ConsoleAnswer::json(&json!({ "findings": findings.collect::<Vec<_>>() })))
     }
 
     async fn hooks(&self) -> Result<ConsoleAnswer, CliError> {
@@ -198,5 +207,5 @@ pub fn refusal(error: &CliError) -> ConsoleRefusal {
         Exit::Unreachable => (StatusCode::SERVICE_UNAVAILABLE, "unreachable"),
         _ => (StatusCode::BAD_GATEWAY, "failed"),
     };
-    ConsoleRefusal::new(status, reason, error.to_string()).with_hint(error.hints().join(" "))
+    ConsoleRefusal::new(status, reason, error.to_string()).with_hint(error.hints().join("\n"))
 }
