@@ -64,6 +64,7 @@ pub enum Hint {
     KernelMap(MapId),
     KernelTypes,
     ListAllPrograms,
+    ListApplications,
     ListImages,
     ListInterfaces {
         netns: Option<PathBuf>,
@@ -215,6 +216,7 @@ impl fmt::Display for Hint {
             Self::ListAllPrograms => {
                 f.write_str("`bpfman list programs --all` shows the programs of this machine")
             }
+            Self::ListApplications => f.write_str("`bpfman list applications` shows their names"),
             Self::ListImages => f.write_str("`bpfman image list` shows the images in the cache"),
             Self::ListInterfaces { netns } => {
                 write!(f, "`{}ip link` shows the interfaces", inside(netns.as_deref()))

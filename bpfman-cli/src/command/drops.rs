@@ -44,7 +44,7 @@ async fn follow(global: &Global, command: &ShowDrops, client: Client) -> Result<
         let rates = match readings.next().await? {
             FiguresUpdate::Rates(rates) => rates,
             FiguresUpdate::Away(why) if !command.watch => {
-                return Err(CliError::CutShort { what: why, hint: "start the command again".to_owned() });
+                return Err(CliError::CutShort { what: why, hint: "start the command again".into() });
             }
             FiguresUpdate::Away(why) => {
                 show::note(&why);

@@ -9,7 +9,6 @@ use super::node_figures::{FiguresOfNode, UnansweredNode, figures_of_nodes, unans
 use super::output::write;
 use super::table::table;
 use super::{Shown, ShownEnd};
-use crate::figures::NodeFigures;
 
 #[derive(Debug, Default, Serialize)]
 struct FleetTop {
@@ -190,7 +189,7 @@ mod tests {
 
     use super::*;
     use crate::client::arguments::OutputFormat;
-    use crate::figures::{FIGURES, NodeProgram};
+    use crate::figures::{FIGURES, NodeFigures, NodeProgram};
 
     fn server() -> (ClientSession, Arc<Mutex<Vec<String>>>) {
         let asked = Arc::new(Mutex::new(Vec::new()));

@@ -126,7 +126,6 @@ mod tests {
         ] {
             let refused = key(SEALED, password).unwrap_err();
             assert_eq!(refused, KeyError::Cosign(error));
-            assert!(refused.to_string().contains("COSIGN_PASSWORD"), "{refused}");
         }
         let damaged = SEALED.replace("\"ciphertext\":\"", "\"ciphertext\":\"AAAA");
         assert_eq!(

@@ -12,6 +12,7 @@ use bpfman_apply::failure::Unreachable;
 use bpfman_apply::report::{LinkOutcome, Report, ReportedLoad};
 use bpfman_apply::{content, plan, reconcile};
 use bpfman_image_format::ImageReference;
+use bpfman_model::Hint;
 use bpfman_proto::Reason;
 
 use self::manifest::{ManifestApplication, applications, names, owner};
@@ -97,12 +98,13 @@ async fn ensure_applied(global: &Global, names: &[String]) -> Result<(), CliErro
     let hint = match there.iter().find(|one| one.name == *missing) {
         Some(other) if other.by == "load" => {
             let ids: Vec<String> = other.programs.iter().map(u32::to_string).collect();
-            format!("its programs were loaded without a manifest: `bpfman unload {}`", ids.join(" "))
+            format!("its programs were loaded without a manifest: `bpfman unload {}`", ids.join(" ")).into()
         }
         Some(_) => {
             format!("an object of the cluster made it: `kubectl delete clusterbpfapplication {missing}`")
+                .into()
         }
-        None => "`bpfman list applications` shows their names".to_owned(),
+        None => Hint::ListApplications,
     };
     Err(CliError::NoEntry { what: format!("`bpfman apply` made no application {missing}"), hint })
 }

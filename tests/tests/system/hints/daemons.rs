@@ -135,6 +135,15 @@ pub fn differing_manifest_is_applied() {
 }
 
 #[test]
+pub fn applications_are_listed() {
+    let machine = Machine::new();
+    machine.write("app.yaml", &manifest(INTERFACE));
+    machine.shell("bpfman apply -f app.yaml").success();
+    let shown = machine.leads("bpfman delete wal", &Hint::ListApplications, "bpfman delete wall");
+    assert!(shown.contains("wall"), "{shown}");
+}
+
+#[test]
 pub fn waiting_application_is_examined() {
     let config = "[watch]\ncheck_seconds = 0.2\n".to_owned();
     let machine = Machine::launched(Launch { config, ..Launch::default() });

@@ -55,6 +55,7 @@ const fn proof(hint: &Hint) -> Proof {
         Hint::KernelMap(_) => Test(objects::map_that_others_use_is_read),
         Hint::KernelTypes => NotHere("the kernel has to lack types"),
         Hint::ListAllPrograms => Test(objects::programs_of_the_machine_are_listed),
+        Hint::ListApplications => Test(daemons::applications_are_listed),
         Hint::ListImages | Hint::PullImage(_) => Test(images::missing_image_is_pulled),
         Hint::ListInterfaces { .. } => Test(hooks::interfaces_are_listed),
         Hint::ListLinks => Test(objects::links_are_listed),
