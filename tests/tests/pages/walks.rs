@@ -136,7 +136,7 @@ walks! {
             ("COUNTER", "bpfman load file --path target/bpf/xdp-counter.o --programs xdp:xdp_counter -q"),
             ("", "bpfman attach COUNTER xdp --iface eth0 --priority 50"),
         ],
-        endless: &["chain watch xdp:eth0"],
+        endless: &["chain watch xdp:eth0", "--watch"],
         ..NOTHING
     },
     kernels: Walk { page: "docs/kernels.md", ..NOTHING },

@@ -313,7 +313,7 @@ fn program_is_given_by_a_name_that_no_other_has() {
 
     let second: u32 = daemon.bpfman(&load).success().trim().parse().unwrap();
     let ids = format!("2 programs have the name xdp_member: {first}, {second}");
-    daemon.bpfman("unload xdp_member").fails(6, &[&ids, "give the id of one of them"]);
+    daemon.bpfman("unload xdp_member").fails(6, &[&ids, "`bpfman list programs`"]);
     daemon
         .bpfman(&format!("unload {second} xdp_gone"))
         .fails(5, &["no program of bpfman has the name xdp_gone"]);
