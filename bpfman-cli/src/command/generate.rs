@@ -24,7 +24,7 @@ pub fn completion(shell: Shell) -> Result<(), CliError> {
     show::write(&(String::from_utf8_lossy(&text).into_owned() + live(shell)))
 }
 
-/// Returns the part of a shell's completions that asks `bpfman complete` for live objects first. Elvish and PowerShell
+/// Returns the part of a shell's completions that calls `bpfman complete` for live objects first. Elvish and PowerShell
 /// have none.
 const fn live(shell: Shell) -> &'static str {
     match shell {

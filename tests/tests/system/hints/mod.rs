@@ -98,7 +98,7 @@ fn advice_needs_no_test() {
     assert!(matches!(proof(&Hint::Whoami), Proof::Test(_)));
 }
 
-/// Machine whose daemon and shell are in the same network namespace: the far one, or that of the test.
+/// Machine with daemon and shell in the same network namespace: the far one, or that of the test.
 struct Machine {
     daemon: Daemon,
     network: Network,
