@@ -67,6 +67,8 @@ pub fn run(
             drop(there);
             kept.extend(spares.iter().chain([&here]).map(Channel::number));
             give_up_rights(&rights, &kept)?;
+            // While the client answers: the command that waits for this process would wait for the kernel's compiler, too.
+            enter_sandbox()?;
             let Some((listener, file)) = receive_listener(&here)? else {
                 // The command sent the client its reason.
                 return Ok(1);
@@ -83,7 +85,6 @@ pub fn run(
             let receiver = Receiver::new(listener, process, sockets, slots);
             here.send(verdict, &[], &[])?;
             drop((here, spares));
-            enter_sandbox()?;
             receiver.run()
         }
     }

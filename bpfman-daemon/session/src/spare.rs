@@ -58,19 +58,14 @@ impl Spare {
 
     /// Waits for the end of the child, and serves in its place if that was killed. Returns an exit status.
     pub fn stand_by(self, sockets: SessionSockets, slots: Vec<PendingSlot>) -> anyhow::Result<i32> {
-        let Self { child, receiver } = self;
-        let mut known = None;
-        if let Some(message) = receiver.receive::<u32>()? {
-            let listener = message.descriptors.into_iter().next().context("the receiver sent no listener")?;
-            known = Some((message.head, Listener::from(listener)));
+        let ended = waitpid(Pid::from_raw(self.child.cast_signed()), WaitOptions::empty())?;
+        if let Some(status) = ended.and_then(|(_, status)| status.exit_status()) {
+            return Ok(status);
         }
-        drop(receiver);
+        // Only now: until here it read nothing, and the kernel takes a moment of each start to compile the filter.
         enter_sandbox()?;
-        let ended = waitpid(Pid::from_raw(child.cast_signed()), WaitOptions::empty())?;
-        let status = ended.and_then(|(_, status)| status.exit_status());
-        match (status, known) {
-            (None, Some((process, listener))) => Receiver::new(listener, process, sockets, slots).run(),
-            (status, _) => Ok(status.unwrap_or(1)),
-        }
+        let Some(message) = self.receiver.receive::<u32>()? else { return Ok(1) };
+        let listener = message.descriptors.into_iter().next().context("the receiver sent no listener")?;
+        Receiver::new(Listener::from(listener), message.head, sockets, slots).run()
     }
 }

@@ -27,7 +27,7 @@ pub const EXCEPTIONS: &[Exception] = &[
     because(CHANGES_MACHINE, "docs/tutorials/migration.md", "sh take-over.sh"),
     because(CHANGES_MACHINE, "docs/upgrading.md", "systemctl stop bpfmand.service"),
     because(CHANGES_MACHINE, "packaging/README.md", "install "),
-    because(CHANGES_MACHINE, "docs/cluster-installation.md", "install -m"),
+    because(CHANGES_MACHINE, "docs/cluster-installation.md", "kubectl bpfman completion |"),
     because(CHANGES_MACHINE, "packaging/README.md", "systemd-sysusers"),
     because(CHANGES_MACHINE, "packaging/README.md", "systemctl daemon-reload"),
     because(CHANGES_MACHINE, "examples/egress-guard/README.md", "systemd-run"),
