@@ -29,31 +29,25 @@ const SECTION_HEADER: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 pub struct Packet {
     /// Time of capture, since 1970; zero if unknown.
     pub time: Duration,
-    /// Captured bytes.
     pub data: Vec<u8>,
 }
 
 /// Error of a file that is no capture, or an unsupported one.
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
-    /// The file has neither format.
     #[error("not a capture: it begins with neither pcap's nor pcapng's header")]
     Unknown,
-    /// The file ends within a header, packet or block.
     #[error("the capture ends in the middle of what begins at byte {at}")]
     Short {
         /// Offset of the incomplete part, in bytes.
         at: usize,
     },
-    /// A packet or block violates the format.
     #[error("the capture is malformed at byte {at}")]
     Malformed {
         /// Offset of the packet or block, in bytes.
         at: usize,
-        /// Error of the parser.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The packets have another link type.
     #[error(
         "its packets have the link type {0}; programs of XDP and TC hooks take Ethernet packets (link type 1)"
     )]
@@ -80,7 +74,6 @@ pub fn read(path: &Path) -> Result<Vec<Packet>, CliError> {
     })
 }
 
-/// Writes packets as a capture.
 pub fn write(path: &Path, packets: &[Packet]) -> Result<(), CliError> {
     let bytes = encode(packets).map_err(|error| CliError::Encode(causes(&error)))?;
     fs::write(path, bytes).map_err(|source| CliError::File { path: path.to_path_buf(), source })

@@ -16,48 +16,26 @@ use crate::show;
 /// Failed command: the action, its object and the reason.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
-    /// The asynchronous runtime did not start.
     #[error("the client cannot start its runtime: {0}")]
     Runtime(#[source] io::Error),
-    /// The connection of a session failed.
     #[error("the session failed: {0}")]
     Session(#[source] io::Error),
     /// The list of recorded programs cannot be read or written.
     #[error("cannot record programs in {}: {source}; --record takes a file that you can write", path.display())]
-    Recording {
-        /// Path of the file.
-        path: PathBuf,
-        /// Reason.
-        source: io::Error,
-    },
-    /// No daemon listens on the socket.
+    Recording { path: PathBuf, source: io::Error },
     #[error("cannot reach bpfmand at {}: {source}", path.display())]
-    Unreachable {
-        /// Path of the socket.
-        path: PathBuf,
-        /// Error of `connect`.
-        source: io::Error,
-    },
+    Unreachable { path: PathBuf, source: io::Error },
     /// The socket exists, but this user may not use it.
     #[error("this user may not connect to {}: {source}", path.display())]
-    SocketDenied {
-        /// Path of the socket.
-        path: PathBuf,
-        /// Error of `connect`.
-        source: io::Error,
-    },
+    SocketDenied { path: PathBuf, source: io::Error },
     /// The daemon returned an error, or the connection broke during the call.
     #[error("{}", .status.message())]
-    Call {
-        /// Status, as received.
-        status: Box<Status>,
-    },
+    Call { status: Box<Status> },
     /// A load with a requested verifier log failed: the log comes with the failure.
     #[error("{}", .failure.message)]
     Load {
         /// Failure, with the fields of a status.
         failure: Box<Failure>,
-        /// Complete verifier log.
         log: String,
     },
     /// A dry run was refused. The answer has been written.
@@ -71,67 +49,42 @@ pub enum CliError {
     Client(bpfman_client::Error),
     /// A step of several failed.
     #[error("{subject}: {source}")]
-    At {
-        /// Name of the step.
-        subject: String,
-        /// Error of the step.
-        source: Box<CliError>,
-    },
+    At { subject: String, source: Box<CliError> },
     /// The client knows that the request is impossible.
     #[error("{what}")]
     Invalid {
-        /// The reason.
         what: String,
         /// Next step, if there is one.
         hint: Option<Hint>,
     },
     /// The map has no such entry.
     #[error("{what}")]
-    NoEntry {
-        /// Key and map.
-        what: String,
-        /// Next step.
-        hint: Hint,
-    },
+    NoEntry { what: String, hint: Hint },
     /// The command line is syntactically valid, but inconsistent.
     #[error("{0}")]
     Usage(String),
     /// The two sides of a comparison differ. The answer has been written.
     #[error("{what}")]
-    Differs {
-        /// Difference.
-        what: String,
-        /// Next step.
-        hint: Hint,
-    },
+    Differs { what: String, hint: Hint },
     /// `doctor` has findings. The answer has been written.
     #[error("{what}")]
     Unhealthy {
-        /// Number of findings.
         what: String,
         /// Exit code of the gravest finding.
         exit: Exit,
-        /// Next step.
         hint: Hint,
     },
     /// `wait` reached its timeout.
     #[error("{what}")]
     TimedOut {
-        /// Current state.
         what: String,
         /// Exit code, which depends on whether a daemon answered.
         exit: Exit,
-        /// Next step.
         hint: Hint,
     },
     /// The daemon stopped during a long answer. The received part has been written.
     #[error("{what}")]
-    CutShort {
-        /// Received part.
-        what: String,
-        /// Next step.
-        hint: Hint,
-    },
+    CutShort { what: String, hint: Hint },
     /// Some of several objects could not be removed. Each failure has been reported, and the answer written.
     #[error("{what}")]
     Several {
@@ -140,19 +93,13 @@ pub enum CliError {
         /// Exit code of the first failure.
         exit: Exit,
     },
-    /// `diff` found changes. The answer has been written.
     #[error("this machine differs from the manifests")]
-    Changes {
-        /// Files of the manifests.
-        files: Vec<String>,
-    },
-    /// `auth can-i` was denied. The answer has been written.
+    Changes { files: Vec<String> },
     #[error("the daemon would refuse this caller")]
     MayNot,
     /// An application was not applied completely. The result has been written.
     #[error("{what}")]
     Apply {
-        /// Application, program, action and reason.
         what: String,
         /// Kind of failure, by the daemon's name.
         reason: String,
@@ -164,27 +111,11 @@ pub enum CliError {
     Image(#[from] LocalImageError),
     /// A file could not be read or written.
     #[error("{}: {source}", path.display())]
-    File {
-        /// Path of the file.
-        path: PathBuf,
-        /// Error of the system.
-        source: io::Error,
-    },
-    /// A file exists and is never overwritten.
+    File { path: PathBuf, source: io::Error },
     #[error("{} exists: the command never overwrites it", path.display())]
-    Exists {
-        /// Path of the file.
-        path: PathBuf,
-    },
-    /// The console cannot be served at an address.
+    Exists { path: PathBuf },
     #[error("cannot listen on {address}: {source}")]
-    Listen {
-        /// Address of the console.
-        address: std::net::SocketAddr,
-        /// Error of the system.
-        source: io::Error,
-    },
-    /// Standard output could not be written.
+    Listen { address: std::net::SocketAddr, source: io::Error },
     #[error("cannot write to standard output: {0}")]
     Output(#[source] io::Error),
     /// The answer could not be written as JSON or YAML.
@@ -192,12 +123,7 @@ pub enum CliError {
     Encode(String),
     /// The daemon left out a part of its answer that this client needs.
     #[error("the daemon's answer to {call} lacks {part}")]
-    Incomplete {
-        /// The gRPC method.
-        call: &'static str,
-        /// The missing field.
-        part: &'static str,
-    },
+    Incomplete { call: &'static str, part: &'static str },
 }
 
 impl From<ValueError> for CliError {
@@ -213,7 +139,6 @@ impl From<Status> for CliError {
 }
 
 impl CliError {
-    /// Returns the exit code.
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {

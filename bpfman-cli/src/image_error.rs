@@ -42,7 +42,6 @@ pub enum LocalImageError {
     /// The registry cannot be reached with the given settings.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// The kernel does not limit this process's memory.
     #[error("the memory of this process cannot be bounded: {0}")]
     Memory(#[source] io::Error),
 }
@@ -81,7 +80,6 @@ impl LocalImageError {
         }
     }
 
-    /// Returns the next step.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {

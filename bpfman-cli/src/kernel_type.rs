@@ -39,9 +39,7 @@ pub enum TypeFilter {
     did_you_mean(name, .expected.iter().map(String::as_str))
 )]
 pub struct UnknownType {
-    /// Rejected name.
     pub name: String,
-    /// All valid names.
     pub expected: Vec<String>,
 }
 

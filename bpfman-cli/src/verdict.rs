@@ -7,13 +7,10 @@ pub use bpfman_model::verdicts::{TC, TC_DEFAULT, XDP, XDP_DEFAULT};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown verdict \"{name}\": expected one of {}", .expected.join(", "))]
 pub struct UnknownVerdictName {
-    /// Rejected name.
     pub name: String,
-    /// Valid names.
     pub expected: Vec<&'static str>,
 }
 
-/// Returns the number of a verdict's name.
 pub fn number(table: &Verdicts, name: &str) -> Result<i32, UnknownVerdictName> {
     bpfman_model::verdicts::number(table, name).ok_or_else(|| UnknownVerdictName {
         name: name.to_owned(),

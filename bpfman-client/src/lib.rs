@@ -32,6 +32,8 @@
 //! The feature `aya` (on by default) reads and writes maps. It needs Linux 5.19 for processes without CAP_BPF
 //! (`docs/kernels.md`).
 
+#![warn(missing_docs)]
+
 mod client;
 mod error;
 mod events;

@@ -9,7 +9,6 @@ pub struct Cage {
     capabilities: Capabilities,
     seccomp: CageMode,
     landlock: Option<Landlock>,
-    /// User of the worker processes.
     workers_user: u32,
     /// True if the bpffs is in a mount namespace that ends with this process.
     pins_end: bool,
@@ -44,7 +43,6 @@ impl Cage {
         self.landlock = landlock;
     }
 
-    /// Sets the user that the workers got.
     pub const fn set_worker_user(&mut self, user: u32) {
         self.workers_user = user;
     }

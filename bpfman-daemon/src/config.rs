@@ -81,7 +81,6 @@ pub struct Config {
     pub seccomp: CageMode,
     /// True if Landlock restricts image threads to the cache, and workers further.
     pub landlock: bool,
-    /// User of the workers.
     pub workers_user: u32,
     /// Maximum memory of the daemon itself, in bytes; 0 for no limit.
     pub memory: u64,

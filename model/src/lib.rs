@@ -1,5 +1,7 @@
 //! Rules of the program manager, without I/O: program types, attach points, the order at a hook, and requests.
 
+#![warn(missing_docs)]
+
 mod application;
 mod attach;
 mod audit_text;

@@ -39,18 +39,15 @@ pub struct CleanFlags {
 /// Reason for which a node was not cleaned.
 #[derive(Debug, thiserror::Error)]
 pub enum CleanError {
-    /// A daemon runs on the node.
     #[error(
         "a daemon answers at {0}: delete the Config object bpfman-config first, and wait until its pods are gone"
     )]
     InUse(PathBuf),
-    /// Objects that no application loaded are still pinned.
     #[error(
         "{0} is pinned, so that something runs that no application of the cluster has loaded: unload it with `bpfman`, or \
          remove it; the daemon's folders stay until then"
     )]
     Pinned(PathBuf),
-    /// The network plugin could not be removed.
     #[error("the network plugin: {0}")]
     Plugin(#[from] install::InstallError),
     /// A file system operation failed.

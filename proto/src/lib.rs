@@ -1,6 +1,8 @@
 //! Wire protocol between `bpfmand` and its clients: [`v1`], the API of bpfman v0.6.0 with the same tags; [`ext::v1`],
 //! the additions of this project; [`csi::v1`] and [`pluginregistration`] for a kubelet.
 
+#![warn(missing_docs)]
+
 pub mod attach_point;
 pub mod handover;
 mod map_exports;

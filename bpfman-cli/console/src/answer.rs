@@ -36,7 +36,6 @@ pub struct ConsoleAnswer {
 /// Refusal of a request, which a page shows instead of the content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsoleRefusal {
-    /// HTTP status.
     pub status: StatusCode,
     /// Kind of refusal, one word for pages and scripts: `denied`, `unreachable`, `no-session`.
     pub reason: String,
@@ -91,7 +90,6 @@ impl ConsoleAnswer {
         Self { response }
     }
 
-    /// Returns the HTTP response.
     #[must_use]
     pub fn into_response(self) -> Response<PageBody> {
         self.response

@@ -3,11 +3,8 @@
 /// File of the page.
 #[derive(Clone, Copy, Debug)]
 pub struct Asset {
-    /// Request path.
     pub path: &'static str,
-    /// Media type.
     pub content_type: &'static str,
-    /// Contents of the file.
     pub bytes: &'static [u8],
 }
 

@@ -5,10 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 /// Error of an address at which a console cannot be served.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoopbackError {
-    /// The text is no address with a port.
     #[error("write ADDRESS:PORT, for example 127.0.0.1:8090")]
     NoAddress,
-    /// Other machines can reach the address.
     #[error(
         "{0} is not an address of the loopback interface; the console is for this machine only. From another one: `ssh -L \
          8090:127.0.0.1:8090 MACHINE`"

@@ -64,7 +64,6 @@ impl StreamPlaces {
 }
 
 impl EventSender {
-    /// Sends an event.
     pub async fn send(&self, name: &str, data: &impl Serialize) -> Result<(), PageClosed> {
         // JSON on one line has no line ends, which would end the event.
         let data = serde_json::to_string(data).map_err(|_| PageClosed)?;

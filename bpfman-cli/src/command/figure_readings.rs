@@ -54,7 +54,6 @@ impl FigureReadings {
         Self { measured: Some((chains, None)), ..self }
     }
 
-    /// Returns the chains that are measured.
     pub fn measured(&self) -> Option<&ChainMeasurements> {
         self.measured.as_ref().map(|(chains, _)| chains)
     }

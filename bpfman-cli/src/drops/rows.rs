@@ -30,19 +30,14 @@ pub struct CountedDrop {
     pub hook: String,
     /// Function name; null for packets that a tail call lost.
     pub program_name: Option<String>,
-    /// Kernel id of the program.
     pub program_id: Option<u32>,
-    /// Link id.
     pub link_id: Option<u32>,
     /// `drop`, `aborted`, `shot`, `other`, or `failed` for packets that a tail call lost.
     pub verdict: String,
-    /// Packets per second.
     pub packets_per_second: f64,
     /// Packets since the member was attached, or since the boot; null for those that a tail call lost.
     pub packets: Option<u64>,
-    /// Owner of the program.
     pub owner: Option<String>,
-    /// Application in its metadata.
     pub application: Option<String>,
     /// Command that shows the rules of the program.
     pub rules: Option<String>,
@@ -51,9 +46,7 @@ pub struct CountedDrop {
 /// Program that may drop packets without a count.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct UncountedProgram {
-    /// Kernel id.
     pub program_id: u32,
-    /// Function name.
     pub program_name: String,
     /// Exact type; the kernel's type for third-party programs.
     #[serde(rename = "type")]
@@ -75,7 +68,6 @@ pub struct UncountedProgram {
 pub struct KernelDrop {
     /// Name of the reason, without `SKB_DROP_REASON_`.
     pub reason: String,
-    /// Packets per second.
     pub packets_per_second: f64,
 }
 

@@ -15,20 +15,15 @@ pub struct FigureRates {
     pub cpu_percent: Option<f64>,
     /// Programs by CPU time, the highest first.
     pub programs: Vec<ProgramRates>,
-    /// Chains by hook.
     pub chains: Vec<ChainRates>,
-    /// Maps by id.
     pub maps: Vec<MapMemory>,
     /// Owners by CPU time, the highest first.
     pub owners: Vec<OwnerRates>,
 }
 
-/// Rates of a program.
 #[derive(Clone, Debug, Serialize)]
 pub struct ProgramRates {
-    /// Kernel id.
     pub program_id: u32,
-    /// Function name.
     pub name: String,
     /// Exact type; the kernel's type for third-party programs.
     #[serde(rename = "type")]
@@ -37,11 +32,8 @@ pub struct ProgramRates {
     pub managed: bool,
     /// Owner; null for third-party programs.
     pub owner: Option<String>,
-    /// Application in its metadata.
     pub application: Option<String>,
-    /// Reference of its image.
     pub image: Option<String>,
-    /// Digest of the image.
     pub image_digest: Option<String>,
     /// CPU time in percent of one CPU, with its known part in chains; null if nothing is known.
     pub cpu_percent: Option<f64>,
@@ -61,18 +53,15 @@ pub struct ProgramRates {
     pub verified_instructions: u32,
     /// Time of load (RFC 3339, UTC).
     pub loaded_at: String,
-    /// Attach points.
     pub places: Vec<String>,
 }
 
-/// Rates of a chain.
 #[derive(Clone, Debug, Serialize)]
 pub struct ChainRates {
     /// Hook, by its name in commands.
     pub hook: String,
     /// `xdp`, `tcx` or `clsact`.
     pub mode: String,
-    /// Strategy of the chain.
     pub strategy: String,
     /// CPU time in percent of one CPU.
     pub cpu_percent: Option<f64>,
@@ -95,15 +84,10 @@ pub struct ChainRates {
 /// Rates of a member of a chain.
 #[derive(Clone, Debug, Serialize)]
 pub struct MemberRates {
-    /// Link id.
     pub link_id: u32,
-    /// Kernel id of the program.
     pub program_id: u32,
-    /// Function name.
     pub program_name: String,
-    /// Owner of the program.
     pub owner: String,
-    /// Digest of the image.
     pub image_digest: Option<String>,
     /// True if the verdicts are ignored.
     pub shadow: bool,
@@ -115,21 +99,17 @@ pub struct MemberRates {
     pub ended: Vec<VerdictRate>,
 }
 
-/// Rate of a verdict.
 #[derive(Clone, Debug, Serialize)]
 pub struct VerdictRate {
     /// Verdict: `drop`, `shot`…
     pub verdict: String,
     /// Packets since the member was attached, or since the boot.
     pub packets: u64,
-    /// Packets per second.
     pub per_second: f64,
 }
 
-/// Memory of a map.
 #[derive(Clone, Debug, Serialize)]
 pub struct MapMemory {
-    /// Kernel id.
     pub map_id: u32,
     /// Name in the object.
     pub name: String,
@@ -138,7 +118,6 @@ pub struct MapMemory {
     pub map_type: String,
     /// Kernel memory in bytes, at most a minute old.
     pub memory_bytes: u64,
-    /// Maximum number of entries.
     pub max_entries: u32,
     /// Owners of the programs that use the map.
     pub owners: Vec<String>,
@@ -151,7 +130,6 @@ pub struct MapMemory {
 pub struct OwnerRates {
     /// `root`, `user:1000`…; empty for third-party programs.
     pub owner: String,
-    /// Number of programs.
     pub programs: usize,
     /// CPU time of all programs in percent of one CPU, as far as known.
     pub cpu_percent: Option<f64>,
@@ -161,7 +139,6 @@ pub struct OwnerRates {
     pub runs_per_second: Option<f64>,
     /// Memory of programs and maps, in bytes. A map that several owners use counts for each.
     pub memory_bytes: u64,
-    /// Number of maps.
     pub maps: usize,
 }
 

@@ -12,15 +12,11 @@ use crate::user_names::UserNames;
 json_shape! {
     /// Answer to `whoami`.
     pub struct WhoAmIJson(answer: &ext::WhoAmIResponse) {
-        /// User id.
         uid: u32 = answer.uid,
-        /// Group id.
         gid: u32 = answer.gid,
-        /// Supplementary groups.
         groups: Vec<u32> = answer.groups.clone(),
         /// systemd unit of the process.
         unit: Option<String> = filled(&answer.unit),
-        /// Pod of the process.
         pod: Option<String> = filled(&answer.pod),
         /// Verbs that need no grant.
         everybody: Vec<String> = answer.everybody.clone(),
@@ -30,11 +26,8 @@ json_shape! {
 }
 
 json_shape! {
-    /// Grant.
     pub struct GrantJson(grant: &ext::GrantView) {
-        /// Name of the grant.
         name: String = grant.name.clone(),
-        /// Verbs that it allows.
         allow: Vec<String> = grant.allow.clone(),
         /// Restrictions, in the form of policy.toml.
         restrictions: Vec<String> = grant.restrictions.clone(),

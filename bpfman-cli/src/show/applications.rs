@@ -16,24 +16,20 @@ pub const LOCAL_UID: &str = "local:";
 /// Answer to `list applications`.
 #[derive(Clone, Debug, Serialize)]
 pub struct ApplicationList {
-    /// Applications by name.
     pub applications: Vec<ApplicationJson>,
 }
 
 /// Application on this machine.
 #[derive(Clone, Debug, Serialize)]
 pub struct ApplicationJson {
-    /// Name.
     pub name: String,
     /// `apply` for a manifest on this machine, `cluster` for an object of a cluster, or `load`.
     pub by: &'static str,
-    /// Owners of its programs.
     pub owners: Vec<String>,
     /// Image references and files of its programs.
     pub bytecode: Vec<String>,
     /// Kernel ids of its programs.
     pub programs: Vec<u32>,
-    /// Ids of its links.
     pub links: Vec<u32>,
 }
 

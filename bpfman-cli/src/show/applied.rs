@@ -14,12 +14,9 @@ pub struct AppliedObjects {
     pub objects: Vec<AppliedObject>,
 }
 
-/// Result of one object.
 #[derive(Clone, Debug, Serialize)]
 pub struct AppliedObject {
-    /// Kind of the object.
     pub kind: &'static str,
-    /// Name of the object.
     pub name: String,
     /// `created`, `changed`, `unchanged`, `deleted` or `failed`.
     pub outcome: &'static str,
@@ -29,7 +26,6 @@ pub struct AppliedObject {
     pub image_digest: Option<String>,
     /// Steps that were done, in order.
     pub done: Vec<String>,
-    /// Further notes.
     pub notes: Vec<String>,
     /// Programs, in the order of the manifest.
     pub programs: Vec<AppliedProgram>,
@@ -38,10 +34,8 @@ pub struct AppliedObject {
     left_out: bool,
 }
 
-/// Result of one program.
 #[derive(Clone, Debug, Serialize)]
 pub struct AppliedProgram {
-    /// Function name.
     pub name: String,
     /// Type, as named in the manifest.
     #[serde(rename = "type")]
@@ -54,7 +48,6 @@ pub struct AppliedProgram {
     pub problems: Vec<String>,
 }
 
-/// Result of one attachment.
 #[derive(Clone, Debug, Serialize)]
 pub struct AppliedLink {
     /// Attachment within its program.
@@ -176,9 +169,7 @@ pub struct DiffedObjects {
 /// Changes that `apply` would make to one object.
 #[derive(Clone, Debug, Serialize)]
 pub struct DiffedObject {
-    /// Kind of the object.
     pub kind: &'static str,
-    /// Name of the object.
     pub name: String,
     /// Steps, in order; empty if there are none.
     pub steps: Vec<String>,

@@ -10,7 +10,6 @@ pub struct Block {
 }
 
 impl Block {
-    /// Creates an empty block.
     #[must_use]
     pub fn new(title: &str) -> Self {
         Self { table: TextTable::new(&[title, ""]) }

@@ -11,12 +11,10 @@ use crate::show::json_shape::json_shape;
 json_shape! {
     /// Answer to `chain show`.
     pub struct ChainJson(hook: &str, shown: &ext::ShowChainResponse, chain: &ext::GetChainResponse) {
-        /// Hook, as requested.
         hook: String = hook.to_owned(),
         /// `direct` (one program, attached itself), `splice` (compiled into one), `kernel` (tcx: one link each), other
         /// strategies of the daemon, or `none` if no program of the daemon is attached.
         strategy: String = chain.strategy.clone(),
-        /// Reason for the strategy.
         reason: String = chain.reason.clone(),
         /// Kind of attachment: `xdp`, `tcx` or `clsact`.
         mode: String = chain.mode.clone(),
@@ -26,11 +24,8 @@ json_shape! {
         xdp_refusal: Option<String> = chain.xdp.as_ref().and_then(|xdp| filled(&xdp.refusal)),
         /// Program that the hook runs; absent for tcx.
         program_id: Option<u32> = chain.program_id,
-        /// Name of that program.
         program_name: Option<String> = filled(&chain.program_name),
-        /// Tag of that program.
         program_tag: Option<String> = filled(&chain.program_tag),
-        /// Kernel link that attaches it.
         kernel_link_id: Option<u32> = chain.kernel_link_id,
         /// Number of instructions that the verifier processed for it.
         verified_instructions: u32 = chain.verified_insns,
@@ -56,7 +51,6 @@ json_shape! {
         packets_per_second: f64 = shown.packets_per_second,
         /// Number of times another strategy was used because the verifier refused the first.
         fallbacks: u32 = shown.fallbacks,
-        /// Programs of the chain.
         segments: Vec<SegmentJson> = shown.segments.iter().map(SegmentJson::new).collect(),
         /// All programs at the hook, including third-party ones, in the order that packets meet them.
         entries: Vec<EntryJson> = shown.entries.iter().map(EntryJson::new).collect(),
@@ -66,23 +60,18 @@ json_shape! {
 }
 
 json_shape! {
-    /// Member of a chain.
     pub struct MemberJson(member: &ext::ChainMember, view: &ext::MemberView) {
         /// Position, from 0.
         position: u32 = member.position,
-        /// Id of the link.
         link_id: u32 = member.link_id,
         /// Kernel id of the program loaded alone.
         program_id: u32 = member.program_id,
-        /// Function name.
         program_name: String = member.program_name.clone(),
         /// Priority; lower runs earlier.
         priority: i32 = member.priority,
         /// Verdicts after which the next member runs.
         proceed_on: Vec<String> = member.proceed_on.clone(),
-        /// Role of the member.
         role: Option<String> = filled(&view.role),
-        /// Reason for the position.
         order_reason: Option<String> = filled(&view.order_reason),
         /// `inline`, `function` or `own`.
         way: Option<String> = filled(&view.way),
@@ -90,7 +79,6 @@ json_shape! {
         way_reason: Option<String> = filled(&view.way_reason),
         /// Index of its program in `segments`.
         segment: u32 = view.segment,
-        /// Digest of the image.
         image_digest: Option<String> = filled(&view.image_digest),
         /// Number of packets that reached it; absent without counters.
         runs: Option<u64> = view.runs,
@@ -110,9 +98,7 @@ json_shape! {
 json_shape! {
     /// Number of packets with one verdict.
     pub struct EndedJson(count: &ext::VerdictCount) {
-        /// Name of the verdict.
         verdict: String = count.verdict.clone(),
-        /// Number of packets.
         packets: u64 = count.packets,
     }
 }
@@ -120,13 +106,10 @@ json_shape! {
 json_shape! {
     /// Program of a chain.
     pub struct SegmentJson(segment: &ext::ChainSegment) {
-        /// Kernel id.
         program_id: u32 = segment.program_id,
-        /// Tag.
         program_tag: Option<String> = filled(&segment.program_tag),
         /// Position of its first member.
         first_member: u32 = segment.first_member,
-        /// Number of members.
         member_count: u32 = segment.members,
         /// Number of instructions that the verifier processed for it.
         verified_instructions: u32 = segment.verified_insns,
@@ -142,15 +125,11 @@ json_shape! {
         ours: bool = entry.ours,
         /// Kernel id, if the kernel reports it.
         program_id: Option<u32> = entry.program_id,
-        /// Name of the program.
         program_name: Option<String> = filled(&entry.program_name),
-        /// Tag of the program.
         program_tag: Option<String> = filled(&entry.program_tag),
         /// `xdp link`, `xdp netlink`, `tcx link`, `tcx program` or `filter`.
         via: String = entry.via.clone(),
-        /// Details of the attachment.
         detail: Option<String> = filled(&entry.detail),
-        /// Kernel link that attaches it.
         kernel_link_id: Option<u32> = entry.kernel_link_id,
         /// Processes that hold it.
         held_by: Vec<String> = entry.held_by.clone(),

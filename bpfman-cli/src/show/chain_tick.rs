@@ -12,7 +12,6 @@ use crate::top::{GridSort, grid_of};
 /// Answer of `chain watch`.
 #[derive(Debug, Serialize)]
 pub struct ChainTick {
-    /// Hook, as requested.
     pub hook: String,
     /// Time between the readings, in seconds.
     pub seconds: f64,

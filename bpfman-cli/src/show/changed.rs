@@ -15,7 +15,6 @@ use crate::show::json_shape::json_shape;
 pub struct Updated {
     /// `changed` or `unchanged`.
     pub outcome: String,
-    /// Changed link.
     pub link: LinkJson,
 }
 
@@ -36,20 +35,16 @@ pub struct Replaced {
     pub program: ProgramJson,
     /// Version that `--rollback` restores.
     pub previous_program_id: Option<u32>,
-    /// Number of switched links.
     pub links_switched: u32,
-    /// Outcome of each map.
     pub map_outcomes: Vec<MapOutcomeJson>,
 }
 
 json_shape! {
-    /// Outcome of one map.
     pub struct MapOutcomeJson(map: &ext::MapOutcome) {
         /// Name in the object.
         name: String = map.name.clone(),
         /// `kept`, `copied` or `new`.
         outcome: String = map.outcome.clone(),
-        /// Number of copied entries.
         entries: u64 = map.entries,
     }
 }

@@ -41,9 +41,7 @@ pub struct CheckedObject {
 /// Requirement of an object.
 #[derive(Clone, Debug, Serialize)]
 pub struct NeedJson {
-    /// Kind of requirement.
     pub kind: &'static str,
-    /// Name of the requirement.
     pub name: String,
     /// First version of Linux that has it.
     pub since: Option<String>,
@@ -60,7 +58,6 @@ pub struct NeedJson {
 /// Kernel, and its missing features.
 #[derive(Clone, Debug, Serialize)]
 pub struct CheckedKernel {
-    /// Name of the kernel.
     pub kernel: String,
     /// Requirements that it does not meet.
     pub lacks: Vec<LackJson>,
@@ -75,18 +72,14 @@ pub struct BootedTry {
     pub accepted: bool,
     /// Failure before any program was tried.
     pub failure: Option<String>,
-    /// Results of the programs.
     pub tried_programs: Vec<BootedProgram>,
 }
 
-/// Result of a program.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BootedProgram {
-    /// Function name.
     pub name: String,
     /// True if the kernel accepted it.
     pub accepted: bool,
-    /// Reason of the refusal.
     pub failure: Option<String>,
 }
 
@@ -103,7 +96,6 @@ impl BootedTry {
 /// Missing feature of a kernel.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LackJson {
-    /// Name of the feature.
     pub what: String,
     /// Evidence that it is missing.
     pub why: String,

@@ -15,7 +15,6 @@ const SCHEMA: u32 = 1;
 /// Answer to `doctor`.
 #[derive(Clone, Debug, Default)]
 pub struct Diagnosis {
-    /// Number of checked objects.
     pub checked: CheckedCounts,
     /// Differences from the records.
     pub findings: Vec<Finding>,
@@ -49,12 +48,9 @@ impl Serialize for Diagnosis {
     }
 }
 
-/// Number of checked objects.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct CheckedCounts {
-    /// Programs of the daemon.
     pub programs: usize,
-    /// Links.
     pub links: usize,
     /// Chains, each of which was rebuilt for comparison.
     pub chains: usize,
@@ -65,15 +61,12 @@ pub struct CheckedCounts {
 /// Difference from the records.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// Class of the finding.
     pub class: FindingClass,
     /// Exit code of `doctor` for it.
     pub exit_code: u8,
     /// `program 7`, `link 90`, `xdp:eth0` or `match 4`.
     pub subject: String,
-    /// Text of the finding.
     pub finding: String,
-    /// Consequence.
     pub why: Option<String>,
     /// Command that helps.
     pub fix: Option<String>,
@@ -82,9 +75,7 @@ pub struct Finding {
 /// Note that is no difference.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DoctorNote {
-    /// Subject of the note.
     pub subject: String,
-    /// Text of the note.
     pub finding: String,
 }
 
@@ -120,7 +111,6 @@ impl Diagnosis {
         FindingClass::ALL.iter().find_map(|class| self.findings.iter().find(|found| found.class == *class))
     }
 
-    /// Adds a note.
     pub fn note(&mut self, subject: impl Into<String>, note: impl Into<String>) {
         self.notes.push(DoctorNote { subject: subject.into(), finding: note.into() });
     }

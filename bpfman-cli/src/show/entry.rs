@@ -15,13 +15,11 @@ pub struct ShownEntry {
     pub key: Option<TypedValue>,
     /// Value; for a per-CPU map the sum, or all values if they cannot be added.
     pub value: TypedValue,
-    /// Values by CPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per_cpu: Option<Vec<TypedValue>>,
 }
 
 impl ShownEntry {
-    /// Creates an entry from key and value.
     #[must_use]
     pub fn new(key: Option<TypedValue>, value: EntryValue) -> Self {
         Self { key, value: value.total, per_cpu: value.each }
@@ -42,7 +40,6 @@ impl ShownEntry {
 /// Answer to `map get`.
 #[derive(Clone, Debug, Serialize)]
 pub struct MapEntryAnswer {
-    /// Requested entry.
     #[serde(flatten)]
     pub entry: ShownEntry,
     /// True if tables show each CPU.
@@ -63,7 +60,6 @@ impl CommandOutput for MapEntryAnswer {
 /// Answer to `map set`.
 #[derive(Clone, Debug, Serialize)]
 pub struct SetAnswer {
-    /// Kernel's id of the map.
     pub map_id: u32,
     /// Key; none in queues and stacks.
     pub key: Option<TypedValue>,
@@ -76,7 +72,6 @@ impl CommandOutput for SetAnswer {}
 /// Answer to `map delete`.
 #[derive(Clone, Debug, Serialize)]
 pub struct DeletedEntries {
-    /// Kernel's id of the map.
     pub map_id: u32,
     /// Entries, in the order of the keys.
     pub entries: Vec<DeletedEntry>,
@@ -85,7 +80,6 @@ pub struct DeletedEntries {
 /// Result of deleting an entry.
 #[derive(Clone, Debug, Serialize)]
 pub struct DeletedEntry {
-    /// Key of the entry.
     pub key: TypedValue,
     /// "deleted", or "missing" if there was none.
     pub outcome: &'static str,

@@ -11,7 +11,6 @@ use super::{json_text, yaml_text};
 use crate::args::OutputForm;
 use crate::error::CliError;
 
-/// State of the document.
 #[derive(Debug)]
 pub struct EntryStream {
     form: OutputForm,
@@ -38,7 +37,6 @@ impl EntryStream {
         })
     }
 
-    /// Appends an entry to a text.
     pub fn entry(&mut self, entry: &ShownEntry, text: &mut String) -> Result<(), CliError> {
         let is_first = std::mem::take(&mut self.is_empty);
         match self.form {

@@ -35,7 +35,6 @@ impl EntryValue {
 }
 
 impl EntryTypes {
-    /// Decodes a key.
     #[must_use]
     pub fn read_key(&self, bytes: &[u8]) -> TypedValue {
         let prefix = if self.prefixes { prefix_text(bytes) } else { None };

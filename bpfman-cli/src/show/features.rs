@@ -23,9 +23,7 @@ const COUNTED: [(&str, &str); 7] = [
 /// Answer to `features`.
 #[derive(Clone, Debug, Serialize)]
 pub struct FeatureList {
-    /// `uname -r`.
     pub kernel_release: String,
-    /// `uname -m`.
     pub architecture: String,
     /// Features, in the daemon's order.
     pub features: Vec<FeatureJson>,
@@ -37,9 +35,7 @@ pub struct FeatureList {
 json_shape! {
     /// Feature of the kernel.
     pub struct FeatureJson(feature: &ext::Feature) {
-        /// Kind of feature.
         part: &'static str = part(feature.kind()),
-        /// Name of the feature.
         name: String = feature.name.clone(),
         /// `yes`, `no`, `switched off` or `unknown`.
         state: &'static str = state(feature.state()),

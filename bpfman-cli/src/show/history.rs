@@ -33,33 +33,25 @@ json_shape! {
         gid: Option<u32> = line.uid.map(|_| line.gid),
         /// Process id of the caller.
         pid: Option<u32> = (line.pid > 0).then_some(line.pid),
-        /// Cgroup of the caller.
         cgroup: Option<String> = filled(&line.cgroup),
         /// systemd unit of the caller.
         unit: Option<String> = filled(&line.unit),
-        /// Pod of the caller.
         pod: Option<String> = filled(&line.pod),
         /// Name of the process, for actions of third parties.
         command: Option<String> = filled(&line.command),
-        /// Executable of that process.
         executable: Option<String> = filled(&line.executable),
-        /// Container of that process.
         container: Option<String> = filled(&line.container),
         /// True if the process ended before it could be identified.
         gone: bool = line.gone,
         /// Part of the daemon that acted by itself; `radar` also for actions of third parties.
         daemon: Option<String> = filled(&line.daemon),
-        /// Name of the call.
         verb: String = line.verb.clone(),
-        /// Subject of the entry.
         object: String = line.object.clone(),
         /// Affected or created programs.
         programs: Vec<u32> = line.programs.clone(),
         /// Affected or created links.
         links: Vec<u32> = line.links.clone(),
-        /// Affected hooks.
         hooks: Vec<String> = line.hooks.clone(),
-        /// Created object.
         made: Option<String> = filled(&line.made),
         /// Digest of the image or the object file.
         digest: Option<String> = filled(&line.digest),
@@ -69,15 +61,12 @@ json_shape! {
         grant: Option<String> = filled(&line.grant),
         /// Owners of the changed or created objects.
         owners: Vec<String> = line.owners.clone(),
-        /// Previous state.
         before: Option<String> = filled(&line.before),
-        /// New state.
         after: Option<String> = filled(&line.after),
         /// `done`, `denied`, `refused` or `failed`.
         result: String = line.result.clone(),
         /// gRPC code of a failed call.
         code: Option<String> = filled(&line.code),
-        /// Kind of failure.
         reason: Option<String> = filled(&line.reason),
         /// Error message to the caller.
         message: Option<String> = filled(&line.message),
@@ -91,7 +80,6 @@ json_shape! {
 }
 
 impl HistoryJson {
-    /// Adds a page.
     pub fn add(&mut self, page: &ext::HistoryResponse) {
         self.entries.extend(page.entries.iter().map(HistoryEntryJson::new));
         self.damaged += page.damaged;

@@ -10,9 +10,7 @@ use crate::show::json_shape::json_shape;
 /// Answer to `explain`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Explained {
-    /// Hook, as requested.
     pub hook: String,
-    /// Requested program.
     pub member: Option<String>,
     /// Findings, the most important first.
     pub findings: Vec<String>,
@@ -25,11 +23,8 @@ impl CommandOutput for Explained {
 }
 
 json_shape! {
-    /// Answer to a switch of a hook.
     pub struct HookSwitchesJson(hook: &str, answer: &ext::SetHookResponse) {
-        /// Hook, as requested.
         hook: String = hook.to_owned(),
-        /// `changed` or `unchanged`.
         outcome: &'static str = if answer.changed { "changed" } else { "unchanged" },
         /// True if verdicts are counted.
         counters: bool = answer.counters,

@@ -13,18 +13,15 @@ use crate::show::json_shape::json_shape;
 /// Answer to `chain list`.
 #[derive(Clone, Debug, Serialize)]
 pub struct HookList {
-    /// Hooks, by name.
     pub hooks: Vec<HookJson>,
 }
 
 json_shape! {
-    /// Summary of a hook.
     pub struct HookJson(summary: &ext::HookSummary) {
         /// Hook, by its name in commands.
         hook: String = summary.hook.clone(),
         /// Strategy, as in `chain show`.
         strategy: String = summary.strategy.clone(),
-        /// Number of members.
         member_count: u32 = summary.members,
         /// Program that the hook runs; absent for tcx.
         program_id: Option<u32> = summary.program_id,

@@ -9,7 +9,6 @@ use super::{json_text, write_while_read, yaml_text};
 use crate::args::{Global, OutputForm};
 use crate::error::CliError;
 
-/// Event, as JSON.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum JournalEventJson {
@@ -21,7 +20,6 @@ pub enum JournalEventJson {
         first: u64,
         /// Last missed number.
         last: u64,
-        /// Number of missed entries.
         entries: u64,
     },
     /// Numbers after this one now belong to other entries.
@@ -29,9 +27,7 @@ pub enum JournalEventJson {
         /// Number after which entries changed.
         after: u64,
     },
-    /// Damaged lines.
     Damaged {
-        /// Number of lines.
         lines: u64,
     },
 }

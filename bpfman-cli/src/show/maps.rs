@@ -12,7 +12,6 @@ use crate::show::json_shape::json_shape;
 /// Answer to `map list`.
 #[derive(Clone, Debug, Serialize)]
 pub struct MapList {
-    /// Maps by id.
     pub maps: Vec<ListedMap>,
     /// Maps of maps with more slots than the daemon searches: some of their maps are not listed.
     pub not_searched: Vec<u32>,
@@ -33,15 +32,12 @@ impl MapList {
 json_shape! {
     /// Map of the daemon's programs.
     pub struct ListedMap(map: &ext::Map, described: &ext::MapDescription) {
-        /// Kernel's id.
         id: u32 = map.id,
         /// Name in the object; the kernel's name for a map in a map of maps.
         name: String = map.name.clone(),
-        /// Type, by bpftool's name.
         r#type: String = map_type::name(map.map_type),
         /// C type of keys; null if unknown.
         key_type: Option<String> = unless_empty(&described.key_type),
-        /// Size of a key, in bytes.
         key_bytes: u32 = map.key_size,
         /// C type of values; null if unknown.
         value_type: Option<String> = unless_empty(&described.value_type),

@@ -13,18 +13,14 @@ use crate::show::json_shape::json_shape;
 /// Answer to `list matches`.
 #[derive(Clone, Debug, Serialize)]
 pub struct MatchingList {
-    /// Attachments by id.
     pub matches: Vec<MatchingJson>,
 }
 
 json_shape! {
     /// Attachment to all matching interfaces.
     pub struct MatchingJson(matching: &ext::Matching) {
-        /// Id of the attachment.
         match_id: u32 = matching.id,
-        /// Kernel id of the program.
         program_id: u32 = matching.program_id,
-        /// Function name.
         program_name: String = matching.program_name.clone(),
         /// Attach point in one line.
         attachment: String = matching.attachment.clone(),
@@ -36,7 +32,6 @@ json_shape! {
         iface_index: Vec<u32> = selector(matching).indexes,
         /// Network namespace files, or globs of them.
         netns_match: Vec<String> = selector(matching).netns,
-        /// Links, one for each matching interface.
         links: Vec<LinkJson> = matching.links.iter().map(LinkJson::new).collect(),
         /// Seconds until it is removed with its links; null if it stays.
         ttl_left: Option<u64> = matching.ttl_left,

@@ -7,11 +7,9 @@ use super::CommandOutput;
 /// Map, and its new pin.
 #[derive(Clone, Debug, Serialize)]
 pub struct Pinned {
-    /// Kernel's id.
     pub map_id: u32,
     /// Map's name in the object.
     pub name: String,
-    /// Path of the pin.
     pub pin_path: String,
 }
 

@@ -10,9 +10,7 @@ use super::screen::Screen;
 /// Result of `policy check`, as the daemon's program writes it.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CheckedPolicyFile {
-    /// Path of the file.
     pub file: String,
-    /// Mistakes in the file.
     pub mistakes: Vec<FileMistake>,
     /// Remarks, such as the reason why the daemon would not read it where it is.
     pub notes: Vec<String>,
@@ -25,7 +23,6 @@ pub struct CheckedPolicyFile {
 pub struct FileMistake {
     /// Line from 1; null for a mistake of the file as a whole.
     pub line: Option<usize>,
-    /// The reason.
     pub reason: String,
 }
 
@@ -65,11 +62,9 @@ struct GrantContents {
 /// Result of `policy allow`.
 #[derive(Debug, Serialize)]
 pub struct AddedPolicyLines {
-    /// The policy.
     pub file: String,
     /// Line in front of which the lines stand, from 1; null at the end.
     pub before: Option<usize>,
-    /// The lines.
     pub lines: String,
     /// False for a dry run.
     pub written: bool,

@@ -11,13 +11,9 @@ use crate::show::json_shape::json_shape;
 use crate::show::radar_proposals::proposals;
 
 json_shape! {
-    /// Answer to `radar`.
     pub struct RadarJson(answer: &ext::SurveyRadarResponse) {
-        /// State of the radar.
         radar: RadarStatusJson = RadarStatusJson::new(&answer.status.clone().unwrap_or_default()),
-        /// Third-party programs.
         programs: Vec<StrangeProgramJson> = answer.programs.iter().map(StrangeProgramJson::new).collect(),
-        /// Third-party links.
         links: Vec<StrangeLinkJson> = answer.links.iter().map(StrangeLinkJson::new).collect(),
         /// Commands by which the loaders of these programs would run without rights.
         run_as: Vec<String> = proposals(&answer.programs),
@@ -25,7 +21,6 @@ json_shape! {
 }
 
 json_shape! {
-    /// State of the radar.
     pub struct RadarStatusJson(status: &ext::RadarStatus) {
         /// Source of events: `off`, `trampolines`, `tracepoints` or `polling`.
         source: String = status.source.clone(),
@@ -35,7 +30,6 @@ json_shape! {
         why: Option<String> = filled(&status.why),
         /// Events that it cannot observe.
         unseen: Vec<String> = status.unseen.clone(),
-        /// Start of the observation.
         since: Option<String> = filled(&status.since),
         /// Number of events since the start.
         events: u64 = status.events,
@@ -43,7 +37,6 @@ json_shape! {
         own_events: u64 = status.own,
         /// Number of events that were only counted, by process.
         aggregated: u64 = status.aggregated,
-        /// Number of lost events.
         lost: u64 = status.lost,
         /// Hooks of bpfman that third parties changed.
         touched: Vec<String> = status.touched.clone(),
@@ -53,7 +46,6 @@ json_shape! {
 json_shape! {
     /// Third-party program.
     pub struct StrangeProgramJson(program: &ext::StrangeProgram) {
-        /// Kernel's id.
         id: u32 = program.id,
         /// Name, at most 15 bytes.
         name: String = program.name.clone(),
@@ -77,7 +69,6 @@ json_shape! {
 json_shape! {
     /// Third-party link.
     pub struct StrangeLinkJson(link: &ext::StrangeLink) {
-        /// Kernel's id.
         id: u32 = link.id,
         /// Type, by bpftool's name.
         r#type: String = link.r#type.clone(),
@@ -97,9 +88,7 @@ json_shape! {
 json_shape! {
     /// Process that has an object open.
     pub struct HolderJson(holder: &ext::ObjectHolder) {
-        /// Process id.
         pid: u32 = holder.pid,
-        /// Name of the process.
         command: String = holder.command.clone(),
         /// systemd unit or container of the process.
         unit: Option<String> = filled(&holder.unit),
@@ -109,19 +98,13 @@ json_shape! {
 json_shape! {
     /// Process of a third-party action.
     pub struct StrangeProcessJson(process: &ext::StrangeProcess) {
-        /// User id.
         uid: u32 = process.uid,
-        /// Process id.
         pid: Option<u32> = (process.pid > 0).then_some(process.pid),
         /// Name of the process, which it chose itself.
         command: String = process.command.clone(),
-        /// Path of its executable.
         executable: Option<String> = filled(&process.executable),
-        /// systemd unit of the process.
         unit: Option<String> = filled(&process.unit),
-        /// Pod of the process.
         pod: Option<String> = filled(&process.pod),
-        /// Container of the process.
         container: Option<String> = filled(&process.container),
         /// True if the process ended before it could be identified.
         gone: bool = process.gone,

@@ -8,9 +8,7 @@ use super::CommandOutput;
 /// Kind of a removed object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RemovalSubject {
-    /// A program.
     Program,
-    /// A link.
     Link,
     /// An attachment by pattern.
     Match,
@@ -55,7 +53,6 @@ impl RemovalSubject {
     }
 }
 
-/// Outcome of a removal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RemovalOutcome {
     /// The object was removed.
@@ -72,18 +69,14 @@ pub enum RemovalOutcome {
 /// Object to remove, with the outcome.
 #[derive(Clone, Debug)]
 pub struct Removal {
-    /// Kind of the object.
     pub subject: RemovalSubject,
-    /// Id of the object.
     pub id: u32,
-    /// Outcome of the removal.
     pub outcome: RemovalOutcome,
 }
 
 /// Answer to `unload` and `detach`.
 #[derive(Clone, Debug)]
 pub struct Removed {
-    /// Kind of the objects.
     pub subject: RemovalSubject,
     /// True if they are shown as a list, also one or none.
     pub is_list: bool,

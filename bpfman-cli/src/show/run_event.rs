@@ -4,35 +4,15 @@ use serde::Serialize;
 
 use super::value::TypedValue;
 
-/// Event of a run.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum RunEvent {
     /// A program was loaded.
-    Loaded {
-        /// Function name.
-        program: String,
-        /// Kernel's id of the program.
-        program_id: u32,
-        /// Type of the load.
-        program_type: String,
-    },
+    Loaded { program: String, program_id: u32, program_type: String },
     /// A program was attached.
-    Attached {
-        /// Function name.
-        program: String,
-        /// Kernel's id of the program.
-        program_id: u32,
-        /// Hook of the attachment.
-        hook: String,
-        /// Id of the link.
-        link_id: u32,
-    },
+    Attached { program: String, program_id: u32, hook: String, link_id: u32 },
     /// Output of programs is shown from here on.
-    Running {
-        /// Followed maps.
-        maps: Vec<String>,
-    },
+    Running { maps: Vec<String> },
     /// A program wrote a record.
     Record {
         /// Name of the ring or perf buffer.
@@ -44,28 +24,22 @@ pub enum RunEvent {
     Lost {
         /// Name of the buffer that was full.
         map: String,
-        /// Number of records.
         records: u64,
     },
     /// An entry of a map changed.
     Changed {
-        /// Name of the map.
         map: String,
-        /// Key of the entry.
         key: TypedValue,
         /// Current value, for a per-CPU map the sum; null if the entry is gone.
         value: Option<TypedValue>,
         /// Increase since the previous value, if it can be computed.
         step: Option<TypedValue>,
-        /// Values by CPU, for a per-CPU map.
         #[serde(skip_serializing_if = "Option::is_none")]
         per_cpu: Option<Vec<TypedValue>>,
     },
     /// A global variable changed.
     Variable {
-        /// Name of the variable.
         variable: String,
-        /// Current value.
         value: Option<TypedValue>,
         /// Increase since the previous value, if it can be computed.
         step: Option<TypedValue>,
@@ -76,7 +50,6 @@ pub enum RunEvent {
         task: String,
         /// CPU of the task.
         cpu: Option<u32>,
-        /// Printed line.
         text: String,
     },
     /// The file changed, and its programs replaced the running ones.
@@ -87,22 +60,11 @@ pub enum RunEvent {
         maps: Vec<ReplacedMap>,
     },
     /// The file changed, but its programs cannot run; the old version keeps running.
-    NotReplaced {
-        /// Reason of the failure.
-        error: String,
-    },
+    NotReplaced { error: String },
     /// Note about missing or unexpected output.
-    Note {
-        /// Text of the note.
-        text: String,
-    },
+    Note { text: String },
     /// A map is watched from here on.
-    Watching {
-        /// Name of the map.
-        map: String,
-        /// Kernel's id of the map.
-        map_id: u32,
-    },
+    Watching { map: String, map_id: u32 },
     /// The map is no longer watched.
     WatchEnded {
         /// Reason: interrupted, time, output.
@@ -118,7 +80,6 @@ pub enum RunEvent {
 /// Program with a new version.
 #[derive(Clone, Debug, Serialize)]
 pub struct ReplacedProgram {
-    /// Function name.
     pub program: String,
     /// Kernel's id of the new version.
     pub program_id: u32,
@@ -127,7 +88,6 @@ pub struct ReplacedProgram {
 /// Map of replaced programs.
 #[derive(Clone, Debug, Serialize)]
 pub struct ReplacedMap {
-    /// Name of the map.
     pub map: String,
     /// Outcome: kept, copied or new.
     pub outcome: String,
@@ -140,7 +100,6 @@ pub enum EventLine {
     Said(String),
     /// State of programs.
     Told(String),
-    /// Warning.
     Warned(String),
 }
 

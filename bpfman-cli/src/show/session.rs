@@ -29,7 +29,6 @@ pub struct SessionsRemoved {
 json_shape! {
     /// Session: a command, or what it left.
     pub struct SessionJson(session: &ext::Session) {
-        /// Name.
         name: String = session.name.clone(),
         /// `running`, or `left` for what an ended command left.
         state: &'static str = if session.left { "left" } else { "running" },
@@ -39,7 +38,6 @@ json_shape! {
         sha256: Option<String> = filled(&session.sha256),
         /// Command line, at most 512 bytes.
         command: Option<String> = filled(&session.command),
-        /// User id.
         uid: u32 = session.uid,
         /// systemd unit of the client.
         unit: Option<String> = filled(&session.unit),
@@ -51,11 +49,8 @@ json_shape! {
         started: String = time(session.started),
         /// Process of the receiver, the parent of the command; null once it ended.
         receiver_pid: Option<u32> = (session.receiver > 0 && !session.left).then_some(session.receiver),
-        /// Kernel ids of programs.
         programs: Vec<u32> = session.programs.clone(),
-        /// Kernel ids of maps.
         maps: Vec<u32> = session.maps.clone(),
-        /// Kernel ids of links.
         links: Vec<u32> = session.links.clone(),
         /// Number of attachments without a link.
         attachments: u32 = session.attachments,
@@ -69,7 +64,6 @@ json_shape! {
 }
 
 impl SessionList {
-    /// Returns the sessions of an answer.
     pub fn new(answer: &ext::ListSessionsResponse) -> Self {
         Self { sessions: answer.sessions.iter().map(SessionJson::new).collect() }
     }

@@ -25,15 +25,12 @@ pub struct StraysRemoved {
 json_shape! {
     /// Loaded or attached object without a record.
     pub struct StrayJson(stray: &ext::Stray) {
-        /// Path of the pin.
         pin: String = stray.pin.clone(),
         /// "link", "program", "filter" or "newer-chain".
         kind: &'static str = kind_name(stray.kind()),
-        /// Kernel id of the program.
         program_id: u32 = stray.program_id,
         /// Kernel's name of the program.
         program_name: String = stray.program_name.clone(),
-        /// Kernel link, if it is one.
         kernel_link_id: Option<u32> = unless_zero(stray.kernel_link_id),
         /// Index of the interface, if it has one.
         ifindex: Option<u32> = unless_zero(stray.ifindex),

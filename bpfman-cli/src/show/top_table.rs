@@ -12,10 +12,8 @@ use crate::top::{GridSort, RowKey, grid_of};
 /// Answer to `top`.
 #[derive(Debug, Serialize)]
 pub struct TopTable {
-    /// All rates.
     #[serde(flatten)]
     pub rates: FigureRates,
-    /// View of the table.
     #[serde(skip)]
     pub view: TopView,
 }

@@ -11,7 +11,6 @@ use crate::show::json_shape::json_shape;
 /// Answer to `chain trace`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Traced {
-    /// Hook, as requested.
     pub hook: String,
     /// Packets, in the order of the command line.
     pub packets: Vec<PacketJson>,
@@ -20,7 +19,6 @@ pub struct Traced {
 }
 
 json_shape! {
-    /// Trace of one packet.
     pub struct PacketJson(number: usize, source: String, length: usize, trace: &ext::PacketTrace) {
         /// Number of the packet, from 1.
         number: usize = number,
@@ -40,11 +38,8 @@ json_shape! {
 json_shape! {
     /// Run of one program.
     pub struct StepJson(step: &ext::TraceStep) {
-        /// Id of the link.
         link_id: u32 = step.link_id,
-        /// Function name.
         program_name: String = step.program_name.clone(),
-        /// Verdict of the program.
         verdict: String = step.verdict.clone(),
         /// True if the next program ran.
         proceeded: bool = step.proceeded,
@@ -52,7 +47,6 @@ json_shape! {
         changes: Vec<String> = step.changes.clone(),
         /// Packet after the program in hexadecimal digits, if changed.
         data: Option<String> = step.data.as_deref().map(hexadecimal),
-        /// Duration of the run.
         nanoseconds: u32 = step.nanoseconds,
     }
 }

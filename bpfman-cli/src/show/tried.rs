@@ -17,15 +17,12 @@ json_shape! {
         failure: Option<String> = message(answer.failure.as_ref()),
         /// Kernel release, as in `uname -r`.
         kernel_release: String = answer.kernel_release.clone(),
-        /// Digest of the image.
         image_digest: Option<String> = filled(&answer.image_digest),
         /// Policy rule and signer that verified the image.
         verified_by: Option<String> = filled(&answer.verified_by),
         /// Hash of the programs at the hooks.
         composition: Option<String> = filled(&answer.composition),
-        /// Results of the programs.
         tried_programs: Vec<TriedPart> = answer.programs.iter().map(TriedPart::new).collect(),
-        /// Results of the chains.
         tried_chains: Vec<TriedPart> = answer.chains.iter().map(TriedPart::new).collect(),
     }
 }
@@ -37,19 +34,16 @@ json_shape! {
         name: String = part.name.clone(),
         /// True if the kernel accepted it.
         accepted: bool = part.failure.is_none(),
-        /// Reason of the refusal.
         failure: Option<String> = message(part.failure.as_ref()),
         /// Decisive line of the verifier log.
         verifier_line: Option<String> = filled(&part.verifier_line),
         /// Number of instructions that the verifier processed.
         verified_instructions: u32 = part.verified_insns,
-        /// Duration of the load.
         load_nanoseconds: u64 = part.load_nanoseconds,
         /// Size of the machine code, in bytes.
         jited_bytes: u32 = part.jited_bytes,
         /// Number of programs in the chain, including the new ones.
         member_count: u32 = part.members,
-        /// Strategy of the chain.
         strategy: Option<String> = filled(&part.strategy),
     }
 }

@@ -10,17 +10,13 @@ use serde::{Serialize, Serializer};
 /// Value of a known or unknown type.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TypedValue {
-    /// Unsigned number.
     Natural(u128),
-    /// Signed number.
     Signed(i128),
     /// Floating point number.
     Fraction(f64),
-    /// Boolean.
     Truth(bool),
     /// Name of an enum's value, or characters up to the first zero.
     Text(String),
-    /// Elements of an array.
     List(Vec<TypedValue>),
     /// Fields of a struct, in the order of memory.
     Fields(Vec<(String, TypedValue)>),

@@ -9,13 +9,10 @@ use super::table::TextTable;
 use crate::show::json_shape::json_shape;
 
 json_shape! {
-    /// Answer to `chain verify`.
     pub struct VerifiedChain(hook: &str, answer: &ext::VerifyChainResponse) {
-        /// Hook, as requested.
         hook: String = hook.to_owned(),
         /// True if all parts match.
         matches: bool = answer.matches,
-        /// Compared parts.
         parts: Vec<PartJson> = answer.parts.iter().map(PartJson::new).collect(),
     }
 }
@@ -25,7 +22,6 @@ json_shape! {
     pub struct PartJson(part: &ext::VerifiedPart) {
         /// Name of the part, for example `program 2 of 3` or `member firewall`.
         part: String = part.part.clone(),
-        /// Expected state.
         expected: String = part.expected.clone(),
         /// State in the kernel.
         found: String = part.found.clone(),

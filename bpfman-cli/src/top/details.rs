@@ -6,7 +6,6 @@ use crate::figures::{ChainRates, FigureRates, MapMemory, ProgramRates};
 use crate::show::amounts::{UNKNOWN, percent, rate, size, time};
 use crate::show::screen::cell;
 
-/// Subject of the details.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DetailSubject {
     /// Program: rates, source, history.
@@ -20,9 +19,7 @@ pub enum DetailSubject {
 /// Daemon's description of a subject.
 #[derive(Clone, Debug)]
 pub struct LoadedDetails {
-    /// Subject of the description.
     pub subject: DetailSubject,
-    /// Lines of text.
     pub lines: Vec<String>,
 }
 

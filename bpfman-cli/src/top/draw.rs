@@ -32,7 +32,6 @@ const HELP: [&str; 15] = [
     "",
 ];
 
-/// Draws the whole screen.
 pub fn draw(frame: &mut Frame<'_>, screen: &mut TopScreen) {
     let area = frame.area();
     let pen = TextStyles { colour: screen.colour };

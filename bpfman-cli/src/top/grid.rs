@@ -11,19 +11,15 @@ use crate::show::screen::cell;
 /// Identity of a row, independent of its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RowKey {
-    /// Program by id.
     Program(u32),
-    /// Chain by hook.
     Chain(String),
     /// Member by link and program.
     Member(u32, u32),
-    /// Map by id.
     Map(u32),
     /// Owner; empty for third-party programs.
     Owner(String),
 }
 
-/// Column of a grid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GridColumn {
     /// Title in the header.
@@ -36,7 +32,6 @@ pub struct GridColumn {
     pub from: u16,
 }
 
-/// Row of a grid.
 #[derive(Clone, Debug)]
 pub struct GridRow {
     /// Identity of the row.

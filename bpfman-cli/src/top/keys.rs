@@ -19,7 +19,6 @@ pub enum KeyEffect {
 }
 
 impl TopScreen {
-    /// Handles a key.
     pub fn press(&mut self, key: KeyEvent) -> KeyEffect {
         if key.kind == KeyEventKind::Release {
             return KeyEffect::Draw;

@@ -23,7 +23,6 @@ pub(super) struct ViewPlace {
     pub(super) scrolled: usize,
 }
 
-/// State of the screen.
 #[derive(Clone, Debug)]
 pub struct TopScreen {
     pub(super) interval: Duration,

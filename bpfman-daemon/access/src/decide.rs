@@ -18,11 +18,9 @@ pub enum By {
 /// Permission for a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Allowed {
-    /// Reason of the permission.
     pub by: By,
     /// Owner of the objects that the call makes.
     pub owner: Owner,
-    /// Limits of that owner.
     pub limits: GrantLimits,
     /// Restrictions of the programs that the call loads.
     pub tenant: Option<TenantRules>,

@@ -17,21 +17,17 @@ use crate::{AccessObject, AccessVerb, ApplicationPattern, HookPattern, ImagePatt
 pub struct Grant {
     /// Name of the grant, which owns the objects that callers make by it.
     pub name: String,
-    /// Callers of the grant.
     pub callers: GrantCallers,
-    /// Permitted verbs.
     pub verbs: BTreeSet<AccessVerb>,
     /// Images that may be loaded.
     pub images: Option<Vec<ImagePattern>>,
     /// Files that may be loaded; the rules of `[files]` apply as well.
     pub files: Option<Vec<Glob>>,
-    /// Types of programs.
     pub types: Option<BTreeSet<ProgramType>>,
     /// Hooks of interfaces.
     pub hooks: Option<Vec<HookPattern>>,
     /// Targets of probes.
     pub targets: Option<Vec<TargetPattern>>,
-    /// Network namespaces.
     pub netns: Option<NetnsRule>,
     /// Priorities of members.
     pub priorities: Option<RangeInclusive<i32>>,
@@ -54,11 +50,9 @@ pub struct Grant {
 /// Callers of a grant. One condition that matches is enough.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GrantCallers {
-    /// User ids.
     pub users: BTreeSet<u32>,
     /// Group ids, including supplementary ones.
     pub groups: BTreeSet<u32>,
-    /// systemd units.
     pub units: BTreeSet<String>,
     /// UIDs of pods.
     pub pods: BTreeSet<String>,
@@ -78,9 +72,7 @@ pub enum NetnsRule {
 /// Limits of one owner.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GrantLimits {
-    /// Maximum number of programs.
     pub programs: Option<u64>,
-    /// Maximum number of links.
     pub links: Option<u64>,
     /// Maximum kernel memory of one load's maps, in bytes; of all maps of the owner's sessions.
     pub map_memory: Option<u64>,

@@ -8,52 +8,32 @@ use crate::{BadPattern, UnknownVerb};
 /// A mistake in one grant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GrantError {
-    /// Invalid name.
     #[error("a name has 1 to {MAX_NAME} letters, digits, dots, dashes and underscores")]
     Name,
-    /// Name of an earlier grant.
     #[error("another grant has this name, which owns what callers make")]
     SecondOfItsName,
-    /// Grant without callers.
     #[error("it is for no caller: write users, groups, units or pods")]
     Nobody,
-    /// Grant without a verb.
     #[error("it allows nothing")]
     Nothing,
-    /// User or group that the machine does not have.
     #[error("there is no {what} \"{name}\" on this machine")]
     NoAccount {
         /// "user" or "group".
         what: &'static str,
-        /// Name of the account.
         name: String,
     },
-    /// Unknown verb.
     #[error("allow: {0}, or all")]
     Verb(#[from] UnknownVerb),
-    /// Unknown type of programs.
     #[error("types: {0}")]
     Type(#[from] UnknownProgramType),
     /// Invalid pattern of hooks or targets.
     #[error("{key}: {source}")]
-    Pattern {
-        /// Key of the grant.
-        key: &'static str,
-        /// Reason why it is invalid.
-        source: BadPattern,
-    },
+    Pattern { key: &'static str, source: BadPattern },
     /// Invalid pattern of names.
     #[error("{key}: {source}")]
-    Names {
-        /// Key of the grant.
-        key: &'static str,
-        /// Reason why it is invalid.
-        source: BadGlob,
-    },
-    /// Invalid network namespaces.
+    Names { key: &'static str, source: BadGlob },
     #[error("netns: expected [\"own\"], [\"any\"] or absolute paths")]
     Netns,
-    /// Invalid range of priorities.
     #[error("priorities: \"{0}\" is no range such as \"100-900\"")]
     Priorities(String),
     /// Bytecode of the caller's own in a grant that restricts programs to its tasks.
@@ -61,31 +41,24 @@ pub enum GrantError {
         "allow: raw programs have no guard in front of them: a grant with scope = \"cgroup\" cannot allow them"
     )]
     RawWithScope,
-    /// Key of sessions in a grant that allows none.
     #[error("{0}: it counts for sessions of `bpfman run-as` alone, which need \"raw\" in allow")]
     KeyOfSessions(&'static str),
-    /// Invalid digest of an executable.
     #[error("executables: \"{0}\" is no digest such as \"sha256:\" and 64 hexadecimal digits in lower case")]
     Digest(String),
-    /// Invalid file with recorded programs.
     #[error("programs: \"{0}\" is no absolute path of a file that `bpfman run-as --record` wrote")]
     Programs(String),
     /// Allowed helpers in a grant that does not restrict helpers.
     #[error("helpers: only a grant with scope = \"cgroup\" keeps programs from helpers, and may allow some")]
     HelpersWithoutScope,
-    /// Invalid name of a helper or kernel function.
     #[error("helpers: \"{0}\" is no name of a helper or kernel function, such as bpf_probe_read_kernel")]
     Helper(String),
-    /// Invalid size.
     #[error("map_memory: \"{0}\" is no size such as \"64MiB\"")]
     Size(String),
     /// Invalid share of a CPU.
     #[error("limits.cpu: {0}")]
     Cpu(#[from] BadCpuShare),
-    /// Invalid action for an exceeded CPU limit.
     #[error("limits.over_cpu: {0}")]
     OverCpu(#[from] BadCpuAction),
-    /// Action without a CPU limit.
     #[error("limits.over_cpu sets what follows over limits.cpu, which is not there")]
     OverNoCpu,
     /// CPU limit for applications, which are their own owners and have none.

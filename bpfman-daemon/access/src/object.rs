@@ -13,19 +13,15 @@ use crate::{ObjectClass, OwnedObject};
 /// Object of a call. A call is allowed if one grant allows all of its objects.
 #[derive(Clone, Debug)]
 pub enum AccessObject<'a> {
-    /// Programs of this type.
     Type(ProgramType),
     /// Programs of a kernel's type that has no name here.
     UnnamedType(u32),
-    /// An image.
     Image(ImageReference),
     /// A file with bytecode, by its absolute path.
     File(&'a Path),
     /// A hook of one interface.
     Hook {
-        /// Kind of the hook.
         kind: HookKind,
-        /// Interface of the hook.
         interface: &'a Interface,
         /// True if the interface is certainly in the caller's own network namespace.
         in_callers_netns: bool,
@@ -39,9 +35,7 @@ pub enum AccessObject<'a> {
     },
     /// Hooks of all matching interfaces, present and future.
     Hooks {
-        /// Kind of the hooks.
         kind: HookKind,
-        /// Interfaces of the hooks.
         interfaces: &'a InterfaceMatch,
     },
     /// Target of a probe, or of a program of fentry, fexit or LSM.
@@ -68,9 +62,7 @@ pub enum AccessObject<'a> {
     AnyHook,
     /// Existing object with an owner.
     Owned {
-        /// Existing object.
         thing: OwnedObject<'a>,
-        /// Owner of the object.
         owner: &'a Owner,
     },
     /// Application that owns everything that the call makes.

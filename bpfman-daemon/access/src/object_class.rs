@@ -3,7 +3,6 @@
 /// Class of objects. Each call has a rule for each class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ObjectClass {
-    /// Programs.
     Program,
     /// Attachments, including those to matching interfaces.
     Link,

@@ -9,11 +9,9 @@ use crate::ObjectClass;
 /// Existing object with an owner. Denials show its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OwnedObject<'a> {
-    /// A program.
     Program(ProgramId),
     /// Program that bpfman does not manage. It counts as root's.
     UnmanagedProgram(ProgramId),
-    /// An attachment.
     Link(LinkId),
     /// An attachment to all matching interfaces.
     Matching(MatchingId),
@@ -25,7 +23,6 @@ pub enum OwnedObject<'a> {
     ReachableFrom(MapId),
     /// A member of the hook of the call.
     Member(LinkId),
-    /// The freeze of a hook.
     Freeze(HookKind, &'a Interface),
     /// Programs and links of all owners.
     All,

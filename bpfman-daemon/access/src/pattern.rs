@@ -25,18 +25,14 @@ pub struct TargetPattern {
 /// Invalid pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadPattern {
-    /// Invalid pattern of hooks.
     #[error(
         "\"{0}\" is no hook: expected xdp:INTERFACE, tc:INTERFACE[:ingress|:egress], tcx:INTERFACE[:…] or *"
     )]
     Hook(String),
-    /// Invalid pattern of targets.
     #[error("\"{0}\" is no target: expected TYPE:NAME, where TYPE is one of {known}, or *", known = TARGETS.join(", "))]
     Target(String),
-    /// Invalid pattern of images.
     #[error("\"{0}\" is no pattern of images: expected REGISTRY/REPOSITORY, such as quay.io/team/*, or *")]
     Image(String),
-    /// Invalid pattern of applications.
     #[error("\"{0}\" is no application: expected NAMESPACE/NAME, NAME for a cluster application, or *")]
     Application(String),
     /// Invalid pattern of names.

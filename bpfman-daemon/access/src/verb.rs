@@ -23,9 +23,7 @@ pub enum AccessVerb {
     Trace,
     /// Changing the settings of a hook.
     Settings,
-    /// Reading maps.
     MapsRead,
-    /// Writing maps.
     MapsWrite,
     /// Observing third-party use of eBPF on the machine.
     Radar,

@@ -32,7 +32,6 @@ pub trait AccessSource: Send + Sync {
 /// State of the file that the grants come from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PolicyHealth {
-    /// The file.
     pub file: PathBuf,
     /// The same, unless it is the one that `bpfman policy` takes by default.
     pub other_file: Option<PathBuf>,

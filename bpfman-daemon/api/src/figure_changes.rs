@@ -11,10 +11,8 @@ use bpfmand_engine::{ChainFigures, MapFigures, ProgramFigures};
 use crate::figures_show;
 
 pub struct ShownFigures<'a> {
-    /// Sorted by id.
     pub programs: Vec<&'a ProgramFigures>,
     pub chains: Vec<&'a ChainFigures>,
-    /// Sorted by id.
     pub maps: Vec<&'a MapFigures>,
 }
 

@@ -36,10 +36,8 @@ impl RadarSource {
     }
 }
 
-/// State of the radar.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RadarReport {
-    /// Source of the observations.
     pub source: RadarSource,
     /// Object of the radar, as in `file /usr/lib/bpfman/radar.o`; empty while it is off.
     pub object: String,
@@ -85,7 +83,6 @@ impl RadarReport {
         }
     }
 
-    /// Remembers the maker of programs and links.
     pub fn remember(&mut self, who: &ThirdPartyActor, programs: &[u32], links: &[u32]) {
         for (of, ids) in [(&mut self.loaders, programs), (&mut self.makers, links)] {
             for id in ids {
@@ -134,10 +131,8 @@ impl RadarState {
 /// Reason why the radar is not switched.
 #[derive(Debug, thiserror::Error)]
 pub enum RadarRefusal {
-    /// Object that root's configuration determines.
     #[error("[radar] of bpfman.toml sets its object: {0}")]
     Configured(String),
-    /// Failure of the switch.
     #[error("{0}")]
     Failed(String),
 }

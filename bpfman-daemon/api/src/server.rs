@@ -86,9 +86,7 @@ pub(crate) type Reply<T> = Result<Response<T>, Status>;
 pub struct Paths {
     /// Mount point of the daemon's bpffs.
     pub fs: PathBuf,
-    /// Runtime folder.
     pub runtime: PathBuf,
-    /// Folder of the records.
     pub state: PathBuf,
 }
 

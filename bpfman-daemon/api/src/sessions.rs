@@ -18,7 +18,6 @@ use crate::status::{self, invalid, unsupported};
 /// Session that access control has allowed.
 #[derive(Clone, Debug)]
 pub struct WantedSession {
-    /// Client.
     pub peer: Peer,
     /// Grant that alone counts; `None` for all of the client's.
     pub grant: Option<String>,
@@ -45,9 +44,7 @@ pub trait SessionService: Send + Sync {
 /// Owners of programs and links of sessions, as text, by kernel id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObjectOwners {
-    /// Programs.
     pub programs: BTreeMap<u32, String>,
-    /// Links.
     pub links: BTreeMap<u32, String>,
 }
 

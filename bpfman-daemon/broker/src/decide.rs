@@ -19,7 +19,6 @@ use crate::session::{BrokeredSession, RawProgram, SessionFacts};
 pub enum RawObject {
     /// Programs of a kernel's type.
     Type(u32),
-    /// A hook of an interface.
     Hook(HookKind, Interface),
     /// A target by name.
     Target(&'static str, String),
@@ -117,7 +116,6 @@ pub struct NamedThings<'a> {
     pub attr: &'a CallAttr,
     /// Texts of the call: a tracepoint, or functions.
     pub texts: Vec<String>,
-    /// Program of the call.
     pub program: Option<RawProgram>,
     /// Name of the interface, if the call is about one.
     pub interface: Option<String>,

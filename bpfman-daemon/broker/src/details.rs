@@ -20,11 +20,8 @@ pub struct SessionDetails {
     pub command: Option<AdmittedCommand>,
     /// Owner of what the command made.
     pub owner: Owner,
-    /// Kernel ids of programs.
     pub programs: Vec<u32>,
-    /// Kernel ids of maps.
     pub maps: Vec<u32>,
-    /// Kernel ids of links.
     pub links: Vec<u32>,
     /// Number of attachments without a link.
     pub attachments: usize,
@@ -41,9 +38,7 @@ pub struct SessionDetails {
 /// Sessions that own programs and links, as text, by kernel id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionOwners {
-    /// Programs.
     pub programs: BTreeMap<u32, String>,
-    /// Links.
     pub links: BTreeMap<u32, String>,
 }
 

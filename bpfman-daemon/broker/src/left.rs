@@ -19,7 +19,6 @@ pub struct LeftSessions(Mutex<Vec<Arc<BrokeredSession>>>);
 /// Failure to remove what a session left.
 #[derive(Debug, thiserror::Error)]
 pub enum RemovalError {
-    /// No session of this name left anything.
     #[error("no session \"{0}\" left anything")]
     Unknown(String),
     /// The session runs.

@@ -35,7 +35,6 @@ pub struct ClientRecord {
     pub gid: u32,
     pub groups: Vec<u32>,
     pub grant: Option<String>,
-    /// systemd unit.
     pub unit: Option<String>,
     /// Seconds since 1970.
     started: u64,

@@ -32,7 +32,6 @@ pub struct RawProgram {
 /// Facts about a session that do not change.
 #[derive(Clone, Debug)]
 pub struct SessionFacts {
-    /// Name.
     pub name: String,
     /// Client, as it was at the start.
     pub peer: Peer,
@@ -40,9 +39,7 @@ pub struct SessionFacts {
     pub grant: Option<String>,
     /// systemd unit of the client.
     pub unit: Option<String>,
-    /// Start.
     pub started: SystemTime,
-    /// Process of the receiver.
     pub receiver: u32,
 }
 
@@ -66,7 +63,6 @@ impl SessionObjects {
         }
     }
 
-    /// Returns the ids of one kind.
     pub fn ids(&self, kind: ObjectKind) -> impl Iterator<Item = u32> + '_ {
         self.ids.get(&kind).into_iter().flatten().copied()
     }

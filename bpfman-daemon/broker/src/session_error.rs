@@ -11,30 +11,17 @@ pub const MAX_STARTS: usize = 16;
 /// Failure to start a session.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
-    /// The starter does not run.
     #[error("the starter of sessions does not listen on {path}")]
-    NoStarter {
-        /// Socket of the starter.
-        path: PathBuf,
-    },
-    /// The connection to the starter failed.
+    NoStarter { path: PathBuf },
     #[error("the starter of sessions cannot be reached: {0}")]
     Starter(#[source] io::Error),
-    /// The starter could not prepare the session.
     #[error("the session cannot be prepared: {0}")]
     NotPrepared(String),
-    /// Pins that a session left cannot be removed.
     #[error("the pins that session {session} left stay: {why}")]
-    PinsStay {
-        /// Name of the session.
-        session: String,
-        /// Reason.
-        why: String,
-    },
+    PinsStay { session: String, why: String },
     /// The files of the session cannot be written or read.
     #[error("the record of the session cannot be kept: {0}")]
     Record(#[source] io::Error),
-    /// Yama forbids reading the command's memory.
     #[error(
         "kernel.yama.ptrace_scope is {0}: not even a parent may read the arguments of a command's calls; sessions need 0 or 1"
     )]
@@ -42,7 +29,6 @@ pub enum SessionError {
     /// The user starts too many sessions at the same time.
     #[error("user {0} starts {MAX_STARTS} sessions at this moment; try again")]
     TooManyStarts(u32),
-    /// The user has too many sessions.
     #[error(
         "user {0} has {MAX_OF_USER} sessions already, with those that left something; end one, or run `bpfman detach session`"
     )]

@@ -37,7 +37,6 @@ const ONLY_BY_CAPABILITY: u32 = 2;
 /// CallRequest for a session that access control has allowed.
 #[derive(Clone, Debug)]
 pub struct NewSession {
-    /// Client.
     pub peer: Peer,
     /// Grant that alone counts.
     pub grant: Option<String>,

@@ -31,7 +31,6 @@ impl RunningCalls {
     }
 }
 
-/// Place of a call.
 #[derive(Debug)]
 pub struct CallPlace<'a> {
     all: &'a UserCalls,

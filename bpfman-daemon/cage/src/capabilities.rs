@@ -7,7 +7,6 @@ use crate::CageError;
 /// Capability that the daemon keeps, with the reason.
 #[derive(Clone, Copy, Debug)]
 pub struct KeptCapability {
-    /// Capability.
     pub capability: Capability,
     /// Feature that needs it.
     pub reason: &'static str,
@@ -54,7 +53,6 @@ const IMPLIED: [Capability; 2] = [Capability::CAP_BPF, Capability::CAP_PERFMON];
 /// Remaining capabilities of this process, in the order of [`KEPT`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    /// Names of the usable capabilities.
     pub names: Vec<String>,
     /// Set if CAP_SETPCAP was missing to reduce the bounding set; `no_new_privs` still limits executed programs.
     pub bounding_stays: bool,

@@ -18,10 +18,7 @@ pub(crate) const RULES: ABI = ABI::V6;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Landlock {
     /// Landlock is enforced.
-    There {
-        /// ABI version.
-        version: i32,
-    },
+    There { version: i32 },
     /// Landlock is not available, for this reason.
     Absent(&'static str),
 }

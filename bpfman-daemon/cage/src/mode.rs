@@ -6,7 +6,6 @@ use crate::CageError;
 /// Mode of a part of the sandbox.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CageMode {
-    /// Enforced.
     #[default]
     On,
     /// Violations are written to the kernel's audit log, and executed.

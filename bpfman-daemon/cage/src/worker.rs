@@ -55,7 +55,6 @@ impl WorkerRestrictions {
 /// Sandbox settings of a worker process.
 #[derive(Clone, Debug)]
 pub struct WorkerCage {
-    /// Role of the process.
     pub rights: WorkerRights,
     /// Restrictions of all of them.
     pub restrictions: WorkerRestrictions,

@@ -29,7 +29,6 @@ impl CallAttr {
         Ok(Self { bytes, size: known })
     }
 
-    /// Returns the bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes[..self.size]

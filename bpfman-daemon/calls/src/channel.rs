@@ -47,7 +47,6 @@ impl Channel {
         UnixStream::pair().map(|(one, other)| (Self(one), Self(other)))
     }
 
-    /// Returns the stream.
     #[must_use]
     pub const fn stream(&self) -> &UnixStream {
         &self.0

@@ -9,25 +9,15 @@ use serde::{Deserialize, Serialize};
 pub struct Errno(pub i32);
 
 impl Errno {
-    /// `EPERM`.
     pub const PERM: Self = Self(1);
-    /// `EBADF`.
     pub const BADF: Self = Self(9);
-    /// `EAGAIN`.
     pub const AGAIN: Self = Self(11);
-    /// `ENOENT`.
     pub const NOENT: Self = Self(2);
-    /// `ENOMEM`.
     pub const NOMEM: Self = Self(12);
-    /// `EFAULT`.
     pub const FAULT: Self = Self(14);
-    /// `ENODEV`.
     pub const NODEV: Self = Self(19);
-    /// `EINVAL`.
     pub const INVAL: Self = Self(22);
-    /// `E2BIG`.
     pub const TOO_BIG: Self = Self(7);
-    /// `ENOSYS`.
     pub const NOSYS: Self = Self(38);
 }
 

@@ -90,7 +90,6 @@ impl FieldKind {
 /// A command that is served.
 #[derive(Clone, Copy, Debug)]
 pub struct AttrLayout {
-    /// Number of the command.
     pub command: u32,
     /// Name of the command, as in linux/bpf.h without its prefix.
     pub name: &'static str,
@@ -107,9 +106,7 @@ pub struct AttrLayout {
 /// Descriptor that a call returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Returned {
-    /// A new object.
     New(ObjectKind),
-    /// An object that exists.
     Existing(ObjectKind),
     /// Anything else.
     Other,

@@ -17,7 +17,6 @@ pub const PREFIX: usize = 8;
 /// A message with its buffers and descriptors.
 #[derive(Debug)]
 pub struct CallMessage<T> {
-    /// Meaning of the message.
     pub head: T,
     /// Buffers that the head names by index.
     pub buffers: Vec<Vec<u8>>,
@@ -28,7 +27,6 @@ pub struct CallMessage<T> {
 /// Head of a message, with the lengths of its buffers.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Head<T> {
-    /// Meaning of the message.
     pub head: T,
     /// Length of each buffer, in bytes.
     pub buffers: Vec<usize>,

@@ -5,18 +5,13 @@ use serde::{Deserialize, Serialize};
 /// Kind of a kernel object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ObjectKind {
-    /// A program.
     Program,
-    /// A map.
     Map,
-    /// Types.
     Btf,
-    /// A link.
     Link,
 }
 
 impl ObjectKind {
-    /// All kinds.
     pub const ALL: [Self; 4] = [Self::Program, Self::Map, Self::Btf, Self::Link];
 
     /// Returns the name in messages.

@@ -12,7 +12,6 @@ pub struct PerfCall {
     pub process: PerfProcess,
     /// CPU; -1 for all.
     pub cpu: i32,
-    /// Flags.
     pub flags: u64,
     /// Index of the leader's descriptor.
     pub group: Option<usize>,
@@ -23,7 +22,6 @@ pub struct PerfCall {
 /// Processes that an event counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PerfProcess {
-    /// All processes.
     All,
     /// One process, by its id as the receiver sees it.
     One(i32),
@@ -34,7 +32,6 @@ pub enum PerfProcess {
 /// Place of a probe that the caller gave as a text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PerfProbe {
-    /// Function of the kernel.
     Function(String),
     /// File, by the index of its descriptor.
     File(usize),

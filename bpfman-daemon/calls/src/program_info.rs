@@ -6,7 +6,6 @@ pub const PROGRAM_INFO: usize = 232;
 /// A buffer that the structure points to.
 #[derive(Clone, Copy, Debug)]
 pub struct InfoPart {
-    /// Offset of the pointer.
     pub pointer: usize,
     /// Offset of the number of records.
     pub count: usize,
@@ -14,12 +13,10 @@ pub struct InfoPart {
     pub record: RecordSize,
 }
 
-/// Size of a record.
 #[derive(Clone, Copy, Debug)]
 pub enum RecordSize {
     /// In bytes.
     Fixed(u64),
-    /// Offset of the size.
     At(usize),
 }
 

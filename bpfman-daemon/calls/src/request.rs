@@ -9,9 +9,7 @@ use crate::{Errno, PerfCall};
 pub enum CallRequest {
     /// bpf(2). The first buffer is the attribute; the other buffers follow in the order of its fields.
     Bpf {
-        /// Number of the command.
         command: u32,
-        /// One value for each field of the layout.
         fields: Vec<FieldValue>,
         /// Index of the network namespace of the calling thread, where the command is about an interface.
         netns: Option<usize>,
@@ -24,16 +22,12 @@ pub enum CallRequest {
     /// perf_event_open(2). The first buffer is the attribute.
     PerfEvent(PerfCall),
     /// socket(2) for routes (netlink), in the network namespace that is the first descriptor.
-    RouteSocket {
-        /// Type of the socket, with its flags.
-        socket_type: i32,
-    },
+    RouteSocket { socket_type: i32 },
     /// A message to the kernel on the socket that is the first descriptor. The first buffer is the message, in which an
     /// index stands for each descriptor.
     RouteMessage,
 }
 
-/// Value of a field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FieldValue {
     /// Null pointer.
@@ -48,16 +42,13 @@ pub enum FieldValue {
     Descriptors(Vec<Option<usize>>),
     /// Buffer with one descriptor in it.
     BufferWith {
-        /// Index of the buffer.
         buffer: usize,
-        /// Index of the descriptor.
         descriptor: usize,
         /// Offset in the buffer at which the descriptor stands, in bytes.
         at: usize,
     },
 }
 
-/// Result of a call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallAnswer {
     /// Return value, or the error. A new descriptor is the first of the message.

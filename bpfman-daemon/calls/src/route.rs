@@ -41,7 +41,6 @@ const EGRESS_PARENT: u32 = 0xffff_fff3;
 /// A request that is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteRequest {
-    /// Meaning.
     pub kind: RouteKind,
     /// Offsets of descriptors in the message, in bytes.
     pub descriptors: Vec<usize>,
@@ -56,23 +55,19 @@ pub enum RouteKind {
     Question,
     /// Sets or removes the XDP program of an interface, by its index, or by its name if the index is 0.
     Xdp {
-        /// Index of the interface.
         index: u32,
-        /// Name of the interface.
         name: Option<String>,
         /// True if the program is removed.
         removes: bool,
     },
     /// Adds or removes clsact at an interface.
     Clsact {
-        /// Index of the interface.
         index: u32,
         /// True if it is removed or replaced, with all filters.
         removes: bool,
     },
     /// Adds or removes a filter of clsact.
     Filter {
-        /// Index of the interface.
         index: u32,
         /// True for egress.
         egress: bool,

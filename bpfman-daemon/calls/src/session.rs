@@ -14,7 +14,6 @@ pub enum StarterOrder {
 /// Session to begin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionOrder {
-    /// Name of the session.
     pub session: String,
     /// True if the command sees addresses in `/proc/kallsyms`.
     pub kallsyms: bool,
@@ -26,10 +25,7 @@ pub struct SessionOrder {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OrderAnswer {
     /// The client may send its [`StartCommand`]. The first descriptor is the daemon's connection to the receiver.
-    Prepared {
-        /// Process of the receiver.
-        receiver: u32,
-    },
+    Prepared { receiver: u32 },
     /// The session cannot begin, or its pins stay, for this reason.
     Failed(String),
     /// The pins are removed.
@@ -63,14 +59,12 @@ pub enum SessionMessage {
     Failed {
         /// Error number, if the program itself could not be executed.
         error: Option<i32>,
-        /// Reason.
         message: String,
     },
     /// No grant allows the command itself, for this reason.
     Denied(String),
     /// The daemon refused a call of the command. Each reason comes once.
     Refused {
-        /// Reason.
         reason: String,
         /// True for a load: libraries try what they may do without.
         of_load: bool,
@@ -97,7 +91,6 @@ pub enum ReceiverMessage {
 /// File that a command executes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandFile {
-    /// Path.
     pub path: String,
     /// SHA-256 of its content as hexadecimal digits; `None` if the user may not read it, or it is no file.
     pub sha256: Option<String>,

@@ -24,7 +24,6 @@ pub struct Connection {
     given: usize,
 }
 
-/// Returns the connections of a listener.
 pub fn connections(listener: UnixListener) -> impl Stream<Item = io::Result<Connection>> {
     UnixListenerStream::new(listener).map(|stream| {
         let stream = stream?;

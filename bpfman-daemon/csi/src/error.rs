@@ -21,75 +21,42 @@ pub enum CsiError {
         "{0}; the pod starts once it is loaded: `kubectl get clusterbpfapplicationstates,bpfapplicationstates -A` shows what keeps it"
     )]
     NotThere(NamedMapsError),
-    /// The program exists, but not the map.
     #[error("{0}; correct csi.bpfman.io/maps in the pod, or load a version of the program that has the map")]
     NoMap(NamedMapsError),
     /// The application does not export the map to such pods.
     #[error(transparent)]
     NotExported(NamedMapsError),
-    /// Another call is using the volume.
     #[error("another call for volume \"{volume}\" is in progress; ask again when it is done")]
-    Busy {
-        /// Volume id.
-        volume: String,
-    },
-    /// The volume is already published with other properties.
+    Busy { volume: String },
     #[error("volume \"{volume}\" is already published at {} otherwise: {what}; unpublish it first", target.display())]
-    Differs {
-        /// Volume id.
-        volume: String,
-        /// Target path.
-        target: PathBuf,
-        /// Present properties.
-        what: String,
-    },
+    Differs { volume: String, target: PathBuf, what: String },
     /// A mount at the target does not belong to this driver.
     #[error(
         "{} has a mount of type {file_system} (\"{source_name}\") that this driver did not make for volume \"{volume}\"; it was left as it is: unmount it if nothing needs it",
         target.display()
     )]
     Foreign {
-        /// Volume id.
         volume: String,
-        /// Target path.
         target: PathBuf,
         /// File system type of the mount.
         file_system: String,
-        /// Source of the mount.
         source_name: String,
     },
-    /// The target is unusable.
     #[error("target path {} cannot be used: {why}", target.display())]
-    Target {
-        /// Target path in the request.
-        target: PathBuf,
-        /// Reason.
-        why: String,
-    },
-    /// Error of the engine.
+    Target { target: PathBuf, why: String },
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// Error of the kernel.
     #[error(transparent)]
     Kernel(#[from] KernelError),
-    /// Error of the driver's files.
     #[error("cannot {action} {}: {source}", path.display())]
     Files {
-        /// Action.
         action: &'static str,
         /// File or folder.
         path: PathBuf,
-        /// Error of the system.
         source: io::Error,
     },
-    /// A failure that could not be undone completely.
     #[error("{cause}; and undoing it failed: {}; asking again tries to undo it first", failures.join("; "))]
-    NotUndone {
-        /// First error.
-        cause: Box<CsiError>,
-        /// Errors of the undo.
-        failures: Vec<String>,
-    },
+    NotUndone { cause: Box<CsiError>, failures: Vec<String> },
 }
 
 impl From<NamedMapsError> for CsiError {

@@ -15,7 +15,6 @@ use bpfmand_kernel::Kernel;
 pub struct NamedMap<H> {
     /// Name in the object.
     pub name: String,
-    /// Kernel id.
     pub id: MapId,
     /// Handle that keeps the map alive.
     pub handle: H,
@@ -25,30 +24,13 @@ pub struct NamedMap<H> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NamedMapsError {
-    /// No loaded program has the name.
     #[error("no program of \"{application}\" is loaded on this node{}", for_pods(namespace.as_deref()))]
-    NotLoaded {
-        /// Application in the request.
-        application: String,
-        /// Namespace of the pod.
-        namespace: Option<String>,
-    },
+    NotLoaded { application: String, namespace: Option<String> },
     /// Programs have the name, but the kernel runs none of them.
     #[error("the programs of \"{application}\" are known on this node, but the kernel does not run them")]
-    NotRunning {
-        /// Application in the request.
-        application: String,
-    },
-    /// The application has no such map.
+    NotRunning { application: String },
     #[error("\"{application}\" has no map \"{map}\"; {}", if there.is_empty() { "it has none".to_owned() } else { format!("it has: {}", there.join(", ")) })]
-    NoMap {
-        /// Application in the request.
-        application: String,
-        /// Name of the map.
-        map: String,
-        /// Names of existing maps.
-        there: Vec<String>,
-    },
+    NoMap { application: String, map: String, there: Vec<String> },
     /// The application does not export the map to these pods.
     #[error(
         "\"{application}\" does not give map \"{map}\" to {}{}; {}",
@@ -57,30 +39,17 @@ pub enum NamedMapsError {
         if *readable { "it does for reading: write readOnly: true into the volume".to_owned() } else { to_export(map, namespace.as_deref(), *access) }
     )]
     NotExported {
-        /// Application in the request.
         application: String,
-        /// Name of the map.
         map: String,
-        /// Namespace of the pod.
         namespace: Option<String>,
-        /// Requested access.
         access: MapAccess,
         /// Set if the pod may read the map.
         readable: bool,
     },
-    /// No pod may write the map.
     #[error(
         "map \"{map}\" of \"{application}\" is given to no pod for writing: {why}; put it into a volume of its own with readOnly: true"
     )]
-    NotForWriting {
-        /// Application in the request.
-        application: String,
-        /// Name of the map.
-        map: String,
-        /// Reason, for users.
-        why: &'static str,
-    },
-    /// Error of the engine.
+    NotForWriting { application: String, map: String, why: &'static str },
     #[error(transparent)]
     Engine(#[from] EngineError),
 }
@@ -113,13 +82,10 @@ pub enum UnexportedMaps {
 /// Maps that a pod requests.
 #[derive(Clone, Copy, Debug)]
 pub struct WantedMaps<'a> {
-    /// Name of the application.
     pub application: &'a str,
     /// Namespace of the pod, if known.
     pub namespace: Option<&'a str>,
-    /// Names of the maps.
     pub names: &'a [String],
-    /// Requested access.
     pub access: MapAccess,
 }
 

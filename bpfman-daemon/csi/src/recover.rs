@@ -2,12 +2,10 @@
 
 use crate::{CsiError, MapSource, VolumeId, Volumes};
 
-/// Result of the cleanup.
 #[derive(Debug, Default)]
 pub struct Recovered {
     /// Number of volumes in use by pods.
     pub kept: usize,
-    /// Number of removed leftovers.
     pub removed: usize,
     /// Leftovers that could not be removed, with the reasons.
     pub problems: Vec<String>,

@@ -49,11 +49,9 @@ impl fmt::Display for VolumeId {
 /// Requested volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publication {
-    /// Volume id.
     pub volume: VolumeId,
     /// Absolute target path.
     pub target: PathBuf,
-    /// Name of the application.
     pub program: String,
     /// Namespace of the pod, if the kubelet sends it.
     pub namespace: Option<String>,
@@ -85,7 +83,6 @@ impl fmt::Display for Publication {
 }
 
 impl Publication {
-    /// Parses a request.
     pub fn parse(request: &v1::NodePublishVolumeRequest) -> Result<Self, CsiError> {
         let volume = VolumeId::parse(&request.volume_id)?;
         let target = target(&request.target_path)?;

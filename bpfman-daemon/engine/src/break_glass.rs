@@ -56,7 +56,6 @@ enum AttachedPlace {
 /// All attachments, in the order of detaching.
 #[derive(Clone, Debug, Default)]
 pub struct OrderedAttachments {
-    /// Attachments of the daemon.
     pub ours: Vec<OrderedAttachment>,
     /// Attachments that stay, with the reason: third-party ones, and those that cannot be read.
     pub left: Vec<String>,

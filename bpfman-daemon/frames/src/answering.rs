@@ -44,14 +44,12 @@ impl Answering {
         Writing::new(self.stream.get_mut())
     }
 
-    /// Sends a message.
     pub fn say(&mut self, message: &impl Serialize) -> io::Result<()> {
         let mut writing = self.writing();
         writing.message(message)?;
         writing.send()
     }
 
-    /// Sends a message followed by content.
     pub fn send_with(&mut self, message: &impl Serialize, content: &[u8]) -> io::Result<()> {
         let mut writing = self.writing();
         writing.message(message)?;

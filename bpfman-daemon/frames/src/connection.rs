@@ -29,7 +29,6 @@ impl WorkerConnection {
         (self.stream, self.life)
     }
 
-    /// Sends a message.
     pub async fn say(&mut self, message: &impl Serialize) -> io::Result<()> {
         let message = serde_json::to_vec(message)?;
         self.stream.write_all(&header(false, message.len())?).await?;

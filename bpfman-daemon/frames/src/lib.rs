@@ -36,7 +36,6 @@ pub const HEADER: usize = 5;
 /// Frame of a connection.
 #[derive(Debug)]
 pub enum Frame {
-    /// A message.
     Message(Vec<u8>),
     /// A piece of content; empty at its end.
     Piece(Vec<u8>),
@@ -61,7 +60,6 @@ pub fn announced([kind, length @ ..]: [u8; HEADER]) -> io::Result<(bool, usize)>
     Ok((is_piece, length))
 }
 
-/// Creates a frame.
 #[must_use]
 pub fn frame(is_piece: bool, bytes: Vec<u8>) -> Frame {
     if is_piece { Frame::Piece(bytes) } else { Frame::Message(bytes) }

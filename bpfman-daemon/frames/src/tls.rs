@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 pub struct TlsPem {
     /// Certificate, followed by intermediate certificates.
     pub certificate: String,
-    /// Private key.
     pub key: String,
     /// Authorities of client certificates; `None` allows every client.
     pub client_ca: Option<String>,
@@ -24,7 +23,6 @@ impl fmt::Debug for TlsPem {
 /// Part of an identity that cannot be used, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TlsFault {
-    /// The certificates.
     Certificate(String),
     /// The private key.
     Key(String),

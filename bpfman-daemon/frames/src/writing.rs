@@ -14,12 +14,10 @@ pub struct Writing<'w, W: Write> {
 }
 
 impl<'w, W: Write> Writing<'w, W> {
-    /// Creates an empty list.
     pub const fn new(to: &'w mut W) -> Self {
         Self { to, waiting: Vec::new() }
     }
 
-    /// Adds a message.
     pub fn message(&mut self, message: &impl Serialize) -> io::Result<()> {
         let message = serde_json::to_vec(message)?;
         self.add(false, &message)

@@ -11,22 +11,18 @@ pub enum AuthorizationError {
     /// The credentials of this machine cannot be read.
     #[error(transparent)]
     AuthFile(#[from] AuthFileError),
-    /// The registry wants credentials, and the request has none.
     #[error("it wants a user and a password, and none were given")]
     NoCredential,
     /// The token or password cannot be written into a header.
     #[error("its token is not text")]
     NotText,
-    /// The challenge lacks the address of the token service.
     #[error("it names no place to get a token from")]
     NoRealm,
-    /// The address of the token service is invalid.
     #[error("it names no address to get a token from")]
     BadRealm,
     /// The address of the token service contains a user name.
     #[error("it names a token service with a user in its address, at {0}")]
     UserInRealm(String),
-    /// The credentials would be sent without TLS.
     #[error("it wants credentials sent to {0}, without TLS")]
     NoTls(String),
     /// The token service is at another site, or at an address that only this machine can reach.
@@ -44,7 +40,6 @@ pub enum AuthorizationError {
     /// The token service answered without a token.
     #[error("{realm} {what}")]
     NoToken {
-        /// Address of the token service.
         realm: String,
         /// Its answer, as part of the message.
         what: String,

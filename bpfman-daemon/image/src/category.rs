@@ -3,7 +3,6 @@ use crate::ImageError;
 /// Category of an error, for the tables of gRPC codes and exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Category {
-    /// The request is invalid.
     InvalidRequest,
     /// The registry does not have the image.
     NotFound,

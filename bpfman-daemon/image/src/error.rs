@@ -15,7 +15,6 @@ pub enum ImageError {
     /// The mode is `enforce`, and no rule covers the repository.
     #[error("no rule of the signature policy covers {image}, so it may not be loaded")]
     NoRule {
-        /// The image.
         image: String,
         /// Pattern that would cover the image.
         pattern: String,
@@ -23,11 +22,9 @@ pub enum ImageError {
     /// The rule requires a signature, and the image has none.
     #[error("{image} ({digest}) is not signed, and the rule `{rule}` demands a signature{}", note(unanswered.as_deref()))]
     Unsigned {
-        /// The image.
         image: String,
         /// Digest that the image resolved to.
         digest: Digest,
-        /// Pattern of the rule.
         rule: String,
         /// Error of the registry at a place where signatures may be.
         unanswered: Option<Box<ImageError>>,
@@ -38,33 +35,26 @@ pub enum ImageError {
         found.as_ref().map(|found| format!(" ({found})")).unwrap_or_default()
     )]
     SignaturesUnanswered {
-        /// The image.
         image: String,
         /// Digest that the image resolved to.
         digest: Digest,
-        /// Pattern of the rule.
         rule: String,
         /// Reason why the signatures found do not suffice; `None` if none were found.
         found: Option<Box<UntrustedReason>>,
-        /// Error of the registry.
         source: Box<ImageError>,
     },
     /// The image has signatures, but not enough by signers that the rule names.
     #[error("the signatures of {image} ({digest}) do not satisfy the rule `{rule}`: {why}")]
     Untrusted {
-        /// The image.
         image: String,
         /// Digest that the image resolved to.
         digest: Digest,
-        /// Pattern of the rule.
         rule: String,
         /// Missing signers, with the reason for each rejected signature.
         why: Box<UntrustedReason>,
     },
-    /// The policy revokes the image.
     #[error("{image}: {digest} is revoked by the signature policy")]
     Revoked {
-        /// The image.
         image: String,
         /// Revoked digest: of an image, manifest, layer or object file.
         digest: Digest,
@@ -72,129 +62,60 @@ pub enum ImageError {
     /// The rule names the allowed images by digest, and this image is not among them.
     #[error("{image} ({digest}) is none of the images that the rule `{rule}` names by digest")]
     NotPinned {
-        /// The image.
         image: String,
         /// Digest that the image resolved to.
         digest: Digest,
-        /// Pattern of the rule.
         rule: String,
     },
-    /// The image is older than one accepted before.
     #[error("{image} is a way back that the rule `{rule}` forbids by its annotation {annotation}: {why}")]
-    WayBack {
-        /// The image.
-        image: String,
-        /// Pattern of the rule.
-        rule: String,
-        /// Annotation that holds the version.
-        annotation: String,
-        /// Comparison of the versions.
-        why: String,
-    },
+    WayBack { image: String, rule: String, annotation: String, why: String },
     /// A layout has no named image, or several that may be meant.
     #[error("{path}: {why}; it has {present}")]
     NoImportName {
         /// Folder or archive.
         path: String,
-        /// Reason.
         why: String,
         /// Its images, by name or digest.
         present: String,
     },
-    /// The registry does not have the content.
     #[error("{what} does not exist in the registry")]
-    NotFound {
-        /// Name of the content.
-        what: String,
-    },
-    /// The index has no image for this machine.
+    NotFound { what: String },
     #[error("{image} has no image for {wanted}; it has {present}")]
-    NoPlatform {
-        /// The image.
-        image: String,
-        /// This machine's platform.
-        wanted: String,
-        /// The platforms in the index.
-        present: String,
-    },
-    /// The registry requires other credentials.
+    NoPlatform { image: String, wanted: String, present: String },
     #[error("the registry {registry} refuses access to {what}: {why}")]
     Unauthorized {
-        /// The registry.
         registry: String,
-        /// Name of the content.
         what: String,
         /// Answer of the registry, or fault of its challenge.
         why: Box<AuthorizationError>,
     },
-    /// The registry does not answer, or fails.
     #[error("{what} cannot be fetched from the registry {registry}: {}", causes(&**source))]
-    Unreachable {
-        /// The registry.
-        registry: String,
-        /// Name of the content.
-        what: String,
-        /// TLS failure among the causes.
-        tls: Option<TlsFailure>,
-        /// Underlying error.
-        source: ErrorCause,
-    },
-    /// The registry refuses the request.
+    Unreachable { registry: String, what: String, tls: Option<TlsFailure>, source: ErrorCause },
     #[error("{what} cannot be fetched from the registry {registry}: it answers {answer}")]
     RegistryRefused {
-        /// The registry.
         registry: String,
-        /// Name of the content.
         what: String,
         /// Status and text of the answer.
         answer: RegistryAnswer,
     },
-    /// The whole load took too long.
     #[error("loading {image} took longer than {seconds} s")]
     Timeout {
-        /// The image.
         image: String,
         /// Limit, in seconds.
         seconds: u64,
     },
-    /// A document or layer is malformed.
     #[error("{what} is malformed: {}", causes(&**source))]
-    Malformed {
-        /// Name of the content.
-        what: String,
-        /// The reason.
-        source: ErrorCause,
-    },
+    Malformed { what: String, source: ErrorCause },
     /// The specification allows the content, but it is not supported.
     #[error("{what} is not supported: {}", causes(&**source))]
-    Unsupported {
-        /// Name of the content.
-        what: String,
-        /// The unsupported part.
-        source: ErrorCause,
-    },
-    /// A layer has no object file.
+    Unsupported { what: String, source: ErrorCause },
     #[error("{what} holds no object file: {}", causes(&**source))]
-    NoObject {
-        /// Name of the layer.
-        what: String,
-        /// Content of the layer instead.
-        source: ErrorCause,
-    },
+    NoObject { what: String, source: ErrorCause },
     /// The digest of the content differs from the requested one.
     #[error("{what} has the digest {found} instead of {expected}; somebody changed it")]
-    WrongDigest {
-        /// Name of the content.
-        what: String,
-        /// Requested digest.
-        expected: Digest,
-        /// Digest of the received content.
-        found: Digest,
-    },
-    /// The content exceeds a limit.
+    WrongDigest { what: String, expected: Digest, found: Digest },
     #[error("{what} has {size} bytes; at most {limit} are allowed", size = size.map_or("too many".to_owned(), |s| s.to_string()))]
     TooLarge {
-        /// Name of the content.
         what: String,
         /// Size in bytes, if known.
         size: Option<u64>,
@@ -203,56 +124,31 @@ pub enum ImageError {
     },
     /// This machine cannot load the object file in the image.
     #[error("the object file in {image} cannot be used: {}", causes(&**source))]
-    Bytecode {
-        /// The image.
-        image: String,
-        /// The reason.
-        source: ErrorCause,
-    },
+    Bytecode { image: String, source: ErrorCause },
     /// The labels are invalid.
     #[error("{image}: {}", causes(&**source))]
-    Label {
-        /// The image.
-        image: String,
-        /// Fault of the labels.
-        source: ErrorCause,
-    },
+    Label { image: String, source: ErrorCause },
     /// The pull policy forbids network access, and the cache lacks the content.
     #[error("{what} is not in the cache, and the pull policy Never forbids to fetch it")]
-    NotCached {
-        /// Name of the missing content.
-        what: String,
-        /// The image.
-        image: String,
-    },
+    NotCached { what: String, image: String },
     /// The cache cannot be read or written.
     #[error("image cache: {path}: {source}")]
     Storage {
         /// File or folder.
         path: PathBuf,
-        /// Error of the system.
         source: std::io::Error,
     },
-    /// The HTTP client cannot be created.
     #[error("no client can be made for {of}: {}", causes(&**source))]
     Client {
         /// Registry, or the setting that the client needs.
         of: String,
-        /// Underlying error.
         source: ErrorCause,
     },
     /// A worker process cannot be started, or ended during its work.
     #[error("the {role} for images did not do its work: {source}")]
-    Worker {
-        /// Role of the worker.
-        role: WorkerRole,
-        /// Observed failure.
-        source: std::io::Error,
-    },
-    /// The daemon is shutting down.
+    Worker { role: WorkerRole, source: std::io::Error },
     #[error("the load was cancelled: the daemon is shutting down")]
     Cancelled,
-    /// Concurrent fetches exceed their common limit.
     #[error("what is being fetched may take {limit} bytes all together, and they are taken")]
     NoRoom {
         /// Limit, in bytes.
@@ -263,23 +159,16 @@ pub enum ImageError {
         "{image} is in the cache for those who fetched it, and the pull policy Never forbids to ask the registry whether \
          this caller may have it"
     )]
-    NotYours {
-        /// The image.
-        image: String,
-    },
-    /// The registry sends too slowly.
+    NotYours { image: String },
     #[error("{what} comes too slowly from the registry {registry}: fewer than {bytes} bytes in {seconds} s")]
     Slow {
-        /// The registry.
         registry: String,
-        /// Name of the content.
         what: String,
         /// Minimum number of bytes per time span.
         bytes: u64,
         /// Time span, in seconds.
         seconds: u64,
     },
-    /// Images do not support this machine's architecture.
     #[error("images are not made for this machine's architecture `{0}`")]
     Host(&'static str),
 }

@@ -17,7 +17,6 @@ pub struct TrustedIdentity {
 pub struct IdentityError {
     /// `issuer` or `subject`.
     pub field: &'static str,
-    /// The reason.
     pub why: &'static str,
 }
 

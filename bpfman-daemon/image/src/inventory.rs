@@ -35,7 +35,6 @@ pub(crate) struct InventoryEntry {
     pub(crate) members: BTreeSet<Digest>,
 }
 
-/// Image in the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CachedImage {
     /// `registry/repository`.
@@ -44,24 +43,19 @@ pub struct CachedImage {
     pub tags: Vec<String>,
     /// Digest of index or manifest.
     pub digest: Digest,
-    /// Digest of this platform's manifest.
     pub manifest_digest: Digest,
-    /// Digest of the object file.
     pub object_digest: Digest,
     /// Bytes on disk. Shared content is counted for each image.
     pub bytes: u64,
-    /// Number of stored signatures.
     pub signatures: usize,
     /// Time of the last load, in seconds since 1970.
     pub last_used: u64,
 }
 
-/// Result of a collection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Collected {
     /// Images, as `name@digest`.
     pub images: Vec<String>,
-    /// Freed bytes.
     pub bytes: u64,
 }
 

@@ -17,10 +17,8 @@ pub struct TrustedKey {
 /// Reason why a public key cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TrustedKeyError {
-    /// The text is not a public key in PEM.
     #[error("not a PEM public key: {0}")]
     Pem(String),
-    /// The algorithm is not supported.
     #[error("keys of this kind are not supported; use P-256 (or RSA with at least 2048 bits)")]
     Algorithm,
     /// The numbers are those of no key, so that it verifies nothing.

@@ -15,9 +15,7 @@ pub struct Pattern {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a pattern of repositories: {why}")]
 pub struct PatternError {
-    /// Text of the pattern.
     pub text: String,
-    /// The reason.
     pub why: &'static str,
 }
 

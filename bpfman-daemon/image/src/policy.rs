@@ -21,9 +21,7 @@ pub enum Mode {
 /// The two keys of the `[signing]` table of v0.6.0, as written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct LegacySigning {
-    /// `verify_enabled`.
     pub verify_enabled: Option<bool>,
-    /// `allow_unsigned`.
     pub allow_unsigned: Option<bool>,
 }
 
@@ -63,7 +61,6 @@ pub struct PolicyRule {
 /// Requirement of a rule.
 #[derive(Clone, Debug)]
 pub enum Requirement {
-    /// Signatures.
     Signed(Signers),
     /// No signature: `unsigned = true` is set.
     Unsigned,
@@ -89,7 +86,6 @@ impl Policy {
         Self { mode, rules: file.rules, revoked: file.revoked, files: file.files }
     }
 
-    /// Returns the mode.
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.mode

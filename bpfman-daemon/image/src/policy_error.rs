@@ -8,38 +8,20 @@ use crate::{PatternError, TrustRootError, TrustedKeyError};
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PolicyError {
     #[error("{source}")]
-    Pattern {
-        /// Defect.
-        source: PatternError,
-    },
+    Pattern { source: PatternError },
     #[error("{source}")]
-    Identity {
-        /// Defect.
-        source: IdentityError,
-    },
+    Identity { source: IdentityError },
     #[error(
         "the entry for `{pattern}` names no keys and no identities: \
          write keys = [\"/path/key.pub\"], or unsigned = true to allow any image there"
     )]
-    NoSigner {
-        /// Pattern of the entry.
-        pattern: String,
-    },
+    NoSigner { pattern: String },
     #[error("the entry for `{pattern}` asks for signatures and has unsigned = true; one of them is wrong")]
-    Contradiction {
-        /// Pattern of the entry.
-        pattern: String,
-    },
+    Contradiction { pattern: String },
     #[error("the entry for `{pattern}` has digests = [], which no image fits")]
-    NoDigest {
-        /// Pattern of the entry.
-        pattern: String,
-    },
+    NoDigest { pattern: String },
     #[error("the entry for `{pattern}` has signed_as = [], which no signature fits")]
-    NoRepository {
-        /// Pattern of the entry.
-        pattern: String,
-    },
+    NoRepository { pattern: String },
     #[error("min_signatures = {minimum} with {signers} different signers in the entry for `{pattern}`")]
     Minimum {
         pattern: String,
@@ -51,32 +33,15 @@ pub(crate) enum PolicyError {
         "the entry for `{pattern}` needs a trusted root: \
          write trusted_root = \"public-good\", or the path of a trusted_root.json, above all entries"
     )]
-    NoRoot {
-        /// Pattern of the entry.
-        pattern: String,
-    },
+    NoRoot { pattern: String },
     #[error("trusted_root `{name}` is neither \"public-good\" nor an absolute path")]
-    RootForm {
-        /// Value in the policy.
-        name: String,
-    },
+    RootForm { name: String },
     #[error("trusted_root {name}: {source}")]
-    Root {
-        name: String,
-        /// Defect.
-        source: TrustRootError,
-    },
+    Root { name: String, source: TrustRootError },
     #[error("{path}: {source}")]
-    File {
-        /// Named in the policy.
-        path: PathBuf,
-        source: io::Error,
-    },
+    File { path: PathBuf, source: io::Error },
     #[error("the key `{key}` is neither PEM text nor an absolute path")]
-    KeyForm {
-        /// Shortened.
-        key: String,
-    },
+    KeyForm { key: String },
     #[error("key {key}: {source}")]
     Key {
         /// Path, or `(inline)`.

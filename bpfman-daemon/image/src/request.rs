@@ -77,7 +77,6 @@ impl Default for Limits {
 /// Request to load an image.
 #[derive(Clone, Debug)]
 pub struct ImageRequest {
-    /// The image.
     pub image: ImageReference,
     /// Condition for using the registry.
     pub pull_policy: FetchPolicy,
@@ -116,7 +115,6 @@ pub struct VerifiedImage {
     pub elf_digest: Digest,
     /// Labels that describe the object. Advisory.
     pub labels: Labels,
-    /// Digest of the layer as sent.
     pub layer_digest: Digest,
     /// Reason why the policy allows the image.
     pub verified_by: VerifiedBy,

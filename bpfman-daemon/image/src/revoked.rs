@@ -20,7 +20,6 @@ pub enum RevokedRunning {
 pub struct Revoked {
     /// Fingerprints of public keys.
     pub keys: BTreeSet<Digest>,
-    /// Revoked identities.
     pub identities: Vec<TrustedIdentity>,
     /// Digests of images, manifests, layers or object files.
     pub digests: BTreeSet<Digest>,

@@ -53,7 +53,6 @@ impl Authorities {
         Ok(Self(text.to_owned()))
     }
 
-    /// Returns the text.
     #[must_use]
     pub fn pem(&self) -> &str {
         &self.0

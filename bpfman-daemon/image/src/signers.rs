@@ -10,7 +10,6 @@ use crate::{Pattern, Revoked, Signed, Signer, TrustRoot, TrustedIdentity, Truste
 /// Signers that a rule accepts, and how many it requires.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Signers {
-    /// Accepted keys.
     pub keys: Vec<TrustedKey>,
     /// Accepted identities, which require a trusted root.
     pub identities: Vec<TrustedIdentity>,

@@ -84,7 +84,6 @@ impl ImageStore {
         self
     }
 
-    /// Sets the registry settings.
     #[must_use]
     pub fn with_settings(self, settings: RegistrySettings) -> Self {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
@@ -305,7 +304,6 @@ impl ImageStore {
         })
     }
 
-    /// Returns the images in the cache.
     pub async fn images(&self) -> Result<Vec<CachedImage>, ImageError> {
         let cache = self.cache.clone();
         blocking(move || cache.images()).await

@@ -13,7 +13,6 @@ pub enum Signer {
     Key(Digest),
     /// Identity that an issuer confirmed at the time of the signature.
     Identity {
-        /// URL of the issuer.
         issuer: String,
         /// E-mail address or URI.
         subject: String,
@@ -39,7 +38,6 @@ pub enum VerifiedBy {
         rule: String,
         /// Signed digest: of the index, or of this platform's image.
         subject: Digest,
-        /// Counted signers.
         signers: Vec<Signer>,
         /// Time of the last signature, if a log or a timestamp authority proves it, in seconds since 1970.
         signed_at: Option<i64>,
@@ -68,7 +66,6 @@ impl VerifiedBy {
         }
     }
 
-    /// Returns the counted signers.
     #[must_use]
     pub fn signers(&self) -> &[Signer] {
         match self {

@@ -14,7 +14,6 @@ pub struct HistoryEntry {
     pub number: u64,
     /// Time in UTC, RFC 3339 with microseconds, by the system clock.
     pub time: String,
-    /// Actor.
     pub by: EntryActor,
     /// Name of the call, such as `Load`, or of the daemon's own action, such as `PutBack`.
     pub verb: String,
@@ -51,7 +50,6 @@ pub struct HistoryEntry {
     /// State after the change.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub after: String,
-    /// Result.
     pub result: EntryResult,
     /// Number of earlier refusals of the same user without entries of their own, because there were too many.
     #[serde(skip_serializing_if = "is_zero")]
@@ -75,9 +73,7 @@ const fn is_zero(number: &u64) -> bool {
 pub enum EntryActor {
     /// A caller of the API.
     Caller {
-        /// User id.
         uid: u32,
-        /// Group id.
         gid: u32,
         /// Process id at the time of the connection. It may belong to another process since.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -127,11 +123,9 @@ pub enum DaemonPart {
     Radar,
 }
 
-/// Result of a change.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EntryResult {
-    /// Success.
     #[default]
     Done,
     /// The caller or the signer lacks permission.

@@ -33,7 +33,6 @@ pub struct ForwardPage {
     pub missed: Option<MissedNumbers>,
     /// Entries that match.
     pub entries: Vec<HistoryEntry>,
-    /// Number of damaged lines.
     pub damaged: u64,
 }
 

@@ -22,7 +22,6 @@ pub struct HistoryPage {
     pub entries: Vec<HistoryEntry>,
     /// Number before which the next page continues; `None` if there are no older entries.
     pub before: Option<u64>,
-    /// Number of damaged lines.
     pub damaged: u64,
 }
 

@@ -9,11 +9,9 @@ const MAX_COUNTERS: usize = 1024;
 /// Number of calls that were not done for one reason, since the daemon started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusalCount {
-    /// Name of the call.
     pub verb: String,
     /// Kind of failure: `denied`, `not-found`, …
     pub reason: String,
-    /// Number of occurrences.
     pub count: u64,
 }
 

@@ -19,7 +19,6 @@ pub struct JournalSettings {
     pub folder: PathBuf,
     /// Maximum size of all files, in bytes.
     pub bytes: u64,
-    /// Maximum number of entries.
     pub entries: u64,
     /// Durability of entries.
     pub sync: JournalSync,
@@ -62,10 +61,8 @@ impl JournalSettings {
 #[derive(Debug, thiserror::Error)]
 #[error("the journal cannot be read: {action} {}: {source}", path.display())]
 pub struct JournalError {
-    /// Action.
     pub action: &'static str,
     /// File or folder.
     pub path: PathBuf,
-    /// Error of the system.
     pub source: io::Error,
 }

@@ -1,4 +1,3 @@
-/// State of the journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JournalState {
     /// Number of the oldest entry; 0 if there is none.

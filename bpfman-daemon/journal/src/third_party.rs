@@ -7,9 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ThirdPartyActor {
-    /// User id.
     pub uid: u32,
-    /// Group id.
     pub gid: u32,
     /// Process id in the machine's pid namespace; 0 for several processes.
     pub pid: u32,
@@ -18,7 +16,6 @@ pub struct ThirdPartyActor {
     /// Path of the executable; empty if unknown.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub executable: String,
-    /// Path of the cgroup.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub cgroup: String,
     /// systemd unit, derived from the cgroup.

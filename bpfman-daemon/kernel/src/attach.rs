@@ -63,7 +63,6 @@ pub enum LinkTarget<'a> {
         netns: Option<&'a Path>,
         /// Interface in the namespace.
         ifindex: IfIndex,
-        /// Attach mode.
         mode: XdpMode,
     },
     /// An interface's tcx hook (Linux 6.6 and later).
@@ -74,7 +73,6 @@ pub enum LinkTarget<'a> {
         netns: Option<&'a Path>,
         /// Interface in the namespace.
         ifindex: IfIndex,
-        /// Direction of the packets.
         direction: Direction,
         /// Position among the programs of the hook.
         anchor: ListAnchor,
@@ -82,18 +80,14 @@ pub enum LinkTarget<'a> {
         /// attached. `None`: any.
         expected_revision: Option<u64>,
     },
-    /// A tracepoint.
     Tracepoint {
-        /// Category of the tracepoint.
         category: &'a str,
-        /// Name of the tracepoint.
         name: &'a str,
         /// Attach cookie (`bpf_get_attach_cookie`); 0 for none.
         cookie: u64,
     },
     /// A kernel function.
     Kprobe {
-        /// Symbol of the function.
         function: &'a str,
         /// Offset from the symbol, in bytes.
         offset: u64,
@@ -132,7 +126,6 @@ pub enum LinkTarget<'a> {
         /// Attach cookie (`bpf_get_attach_cookie`); 0 for none.
         cookie: u64,
     },
-    /// A raw tracepoint.
     RawTracepoint {
         /// Name without a category.
         name: &'a str,
@@ -141,7 +134,6 @@ pub enum LinkTarget<'a> {
     },
     /// Kernel functions (Linux 5.18 and later).
     KprobeMulti {
-        /// Names and patterns of functions.
         functions: &'a [FunctionPattern],
         /// Set for return probes.
         on_return: bool,
@@ -154,7 +146,6 @@ pub enum LinkTarget<'a> {
     UprobeMulti {
         /// Absolute path, or name of a library.
         target: &'a str,
-        /// Symbols.
         functions: &'a [String],
         /// Processes to probe.
         scope: &'a ProcessScope,
@@ -184,9 +175,7 @@ pub enum LinkTarget<'a> {
     Usdt {
         /// Absolute path, or name of a library.
         target: &'a str,
-        /// Provider of the probe.
         provider: &'a str,
-        /// Name of the probe.
         name: &'a str,
         /// Processes to probe.
         scope: &'a ProcessScope,
@@ -197,7 +186,6 @@ pub enum LinkTarget<'a> {
     },
     /// A hook of a cgroup (version 2).
     Cgroup {
-        /// Path of the cgroup.
         path: &'a CgroupPath,
         /// `enum bpf_attach_type` from the load.
         attach_type: u32,
@@ -226,7 +214,6 @@ pub enum LinkTarget<'a> {
     },
     /// A hook of a sockmap (Linux 6.10 and later).
     Sockmap {
-        /// Id of the map.
         map: MapId,
         /// `enum bpf_attach_type` from the load.
         attach_type: u32,
@@ -270,7 +257,6 @@ impl<'a> LinkTarget<'a> {
 /// File found by its path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundFile {
-    /// Identity of the file.
     pub identity: FileIdentity,
     /// Set if the file system is local, on disk or in memory: it never hangs.
     pub is_local: bool,
@@ -279,7 +265,6 @@ pub struct FoundFile {
 /// New link, with the identities of its targets.
 #[derive(Debug)]
 pub struct NewLink<H> {
-    /// Handle of the link.
     pub link: H,
     /// Files, processes and modules that a path, number or name may denote differently later.
     pub targets: Vec<TargetIdentity>,
@@ -288,7 +273,6 @@ pub struct NewLink<H> {
 /// File that pins an object. The kernel gives no file another object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PinIdentity {
-    /// Device of its bpffs.
     pub device: u64,
     /// Inode, which the kernel may use again.
     pub inode: u64,
@@ -339,8 +323,6 @@ pub struct FilterPlace<'a> {
     pub netns: Option<&'a Path>,
     /// Interface in the namespace.
     pub ifindex: IfIndex,
-    /// Direction of the packets.
     pub direction: Direction,
-    /// Numbers of the filter.
     pub filter: TcFilter,
 }

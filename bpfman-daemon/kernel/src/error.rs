@@ -16,29 +16,18 @@ pub enum KernelError {
     /// The verifier, or a check before it, refused a program.
     #[error("the kernel refused program \"{program}\": {source}{why}")]
     Refused {
-        /// Function name.
         program: String,
         /// Reason, if known.
         why: RefusalReason,
         /// Complete log; empty if the kernel refused before verification.
         log: String,
-        /// Error of the kernel.
         source: io::Error,
     },
     /// Any other failed call.
     #[error("cannot {action} {subject}: {source}")]
-    Call {
-        /// Action, as a verb phrase.
-        action: &'static str,
-        /// Object of the action.
-        subject: String,
-        /// Error of the kernel.
-        source: io::Error,
-    },
-    /// Another program occupies a hook for a single program.
+    Call { action: &'static str, subject: String, source: io::Error },
     #[error("hook {hook} is already held by {holder}")]
     HookHeld {
-        /// Name of the hook.
         hook: String,
         /// Program at the hook, as far as the kernel reports it.
         holder: String,
@@ -48,7 +37,6 @@ pub enum KernelError {
     /// The hook must stay empty while another interface with the same packets has a program.
     #[error("hook {hook} takes no program while there is one at {holder}")]
     SharedHook {
-        /// Name of the hook.
         hook: String,
         /// Hook of the other interface, and the relation of the two.
         holder: String,
@@ -57,105 +45,60 @@ pub enum KernelError {
     #[error(
         "hook {hook} is no longer as it was expected to be: someone changed it meanwhile; it was left as it is"
     )]
-    HookChanged {
-        /// Name of the hook.
-        hook: String,
-    },
+    HookChanged { hook: String },
     /// The anchor of a position is not at the hook.
     #[error("{anchor} is not at {hook}, so nothing can be put before or after it")]
     NoAnchor {
         /// Link or program used as anchor.
         anchor: String,
-        /// Name of the hook.
         hook: String,
     },
     /// A program with BPF_F_PREORDER cannot be the anchor of one without this flag.
     #[error("link {link} {hook} has BPF_F_PREORDER: the kernel puts no link without that flag next to it")]
-    Preorder {
-        /// Link of the program.
-        link: KernelLinkId,
-        /// Name of the hook.
-        hook: String,
-    },
-    /// The hook has the maximum number of programs.
+    Preorder { link: KernelLinkId, hook: String },
     #[error("hook {hook} has {most} programs already, the most that the kernel takes; detach one first")]
-    HookFull {
-        /// Name of the hook.
-        hook: String,
-        /// Maximum number.
-        most: usize,
-    },
-    /// The hook no longer exists.
+    HookFull { hook: String, most: usize },
     #[error("hook {hook} is gone: {reason}")]
     HookGone {
-        /// Name of the hook.
         hook: String,
         /// Removed object: interface or namespace.
         reason: &'static str,
     },
-    /// The map has the wrong type for a call.
     #[error("cannot {action} map {map} of type {map_type}: {reason}")]
     WrongMap {
-        /// Action, as a verb phrase.
         action: &'static str,
         /// Id and name of the map.
         map: String,
-        /// Name of the type.
         map_type: String,
-        /// Reason.
         reason: String,
     },
     /// No kernel, or not this one, accepts the definition of the map.
     #[error("the kernel refuses map \"{map}\": {why} ({source})")]
-    BadMap {
-        /// Name of the map.
-        map: String,
-        /// Reason of the refusal.
-        why: String,
-        /// Error of the kernel.
-        source: io::Error,
-    },
-    /// The map has no size.
+    BadMap { map: String, why: String, source: io::Error },
     #[error(
         "cannot create map \"{map}\": its {property} is 0 in the object, and the kernel refuses that ({source}); the \
          object's own loader sets it before it loads the object"
     )]
     UnsizedMap {
-        /// Name of the map.
         map: String,
         /// "max_entries", "value size" or "key size".
         property: &'static str,
-        /// Error of the kernel.
         source: io::Error,
     },
-    /// The interface does not exist.
     #[error("interface \"{name}\" does not exist in {}", netns.as_ref().map_or_else(|| "the daemon's network namespace".to_owned(), |p| format!("network namespace {}", p.display())))]
     NoInterface {
-        /// Name in the request.
         name: String,
         /// Searched namespace; `None` for the daemon's own.
         netns: Option<PathBuf>,
     },
-    /// The path does not lead to a network namespace.
     #[error("{} is not a network namespace: {source}", path.display())]
-    NoNamespace {
-        /// Path in the request.
-        path: PathBuf,
-        /// Error of the system.
-        source: io::Error,
-    },
+    NoNamespace { path: PathBuf, source: io::Error },
     /// The network namespace of a record or a pin was not found; it may still exist.
     #[error(
         "{subject} cannot be reached: no name, mount or process leads to its network namespace {} any more; it has ended, or \
          something without a path keeps it, such as a descriptor or a netfilter link", netns.inode
     )]
-    NamespaceNotFound {
-        /// Object in the namespace.
-        subject: String,
-        /// Identity of the namespace.
-        netns: NetnsId,
-    },
-    /// The cgroup does not exist.
+    NamespaceNotFound { subject: String, netns: NetnsId },
     #[error("cgroup {path} does not exist{}", if *unified { "" } else { ": there is no hierarchy of version 2 here" })]
     NoControlGroup {
         /// Path from the root of the hierarchy.
@@ -163,56 +106,24 @@ pub enum KernelError {
         /// Set if there is a hierarchy of version 2.
         unified: bool,
     },
-    /// The tracepoint does not exist.
     #[error("trace point \"{category}/{name}\" does not exist on this kernel{}", if similar.is_empty() { String::new() } else { format!("; similar: {}", similar.join(", ")) })]
-    NoTracepoint {
-        /// Category.
-        category: String,
-        /// Name.
-        name: String,
-        /// Up to three similar names.
-        similar: Vec<String>,
-    },
-    /// The raw tracepoint does not exist.
+    NoTracepoint { category: String, name: String, similar: Vec<String> },
     #[error("trace point \"{name}\" does not exist on this kernel")]
-    NoRawTracepoint {
-        /// Name without a category.
-        name: String,
-    },
+    NoRawTracepoint { name: String },
     /// The function, file or process to probe does not exist.
     #[error("cannot probe {target}: {reason}")]
-    NoProbeTarget {
-        /// Target of the probe.
-        target: String,
-        /// Reason.
-        reason: ProbeTargetError,
-    },
+    NoProbeTarget { target: String, reason: ProbeTargetError },
     /// The machine has no hardware counter for the perf event, or none that interrupts.
     #[error(
         "this machine, or its hypervisor, has no counter for perf event {event} that a program could run at; events of \
          the kernel such as cpu-clock need none"
     )]
-    NoCounter {
-        /// Name of the event.
-        event: &'static str,
-    },
+    NoCounter { event: &'static str },
     /// The interface is not the primary end of a netkit device.
     #[error("interface \"{name}\" is no netkit device by which programs are attached: {why}")]
-    NoNetkit {
-        /// Name in the request.
-        name: String,
-        /// Kind of interface instead.
-        why: &'static str,
-    },
-    /// The CPU does not exist or is offline.
+    NoNetkit { name: String, why: &'static str },
     #[error("CPU {cpu} is not online; those that are: {}", online.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
-    NoCpu {
-        /// CPU in the request.
-        cpu: u32,
-        /// Online CPUs, ascending.
-        online: Vec<u32>,
-    },
-    /// The sampling frequency exceeds the machine's limit.
+    NoCpu { cpu: u32, online: Vec<u32> },
     #[error(
         "a program cannot run at {frequency} samples a second: this machine takes at most {most} \
          (/proc/sys/kernel/perf_event_max_sample_rate)"
@@ -220,55 +131,34 @@ pub enum KernelError {
     TooFrequent {
         /// Frequency in the request, in samples per second.
         frequency: u64,
-        /// Limit, in samples per second.
         most: u64,
     },
-    /// A set of tasks cannot be distinguished from others.
     #[error("the tasks of {of} cannot be distinguished from those of others: {reason}")]
     NoTaskGroup {
         /// Process or cgroup.
         of: String,
-        /// Reason.
         reason: &'static str,
     },
-    /// Another daemon uses the bpffs.
     #[error(
         "the bpffs at {root} is in use by another bpfmand; end that one first, or give this one a runtime folder of its \
          own (--runtime-dir)"
     )]
-    HeldByOther {
-        /// Mount point of the bpffs.
-        root: String,
-    },
+    HeldByOther { root: String },
     /// The bpffs is mounted in a mount namespace without propagation to the machine.
     #[error(
         "the bpffs at {root} would be seen by bpfmand alone, whose mounts are its own (PrivateMounts=, PrivateTmp= or \
          ProtectSystem= of a unit; a container without mountPropagation: Bidirectional): it goes when bpfmand ends, and all \
          programs are detached then"
     )]
-    PrivatePins {
-        /// Mount point of the bpffs.
-        root: String,
-    },
+    PrivatePins { root: String },
     /// The path of the bpffs leads elsewhere since this process opened it.
     #[error(
         "the bpffs is no longer mounted at {root}: programs run on and can be changed, but no tool finds their pins by \
          path; restart bpfmand, which mounts it again and puts everything back"
     )]
-    NotMounted {
-        /// Mount point of the bpffs.
-        root: String,
-    },
-    /// The kernel lacks a feature.
+    NotMounted { root: String },
     #[error("this kernel ({release}) has no {feature}; {needs}")]
-    Unsupported {
-        /// Name of the feature.
-        feature: &'static str,
-        /// `uname -r`.
-        release: String,
-        /// Requirement of the feature.
-        needs: &'static str,
-    },
+    Unsupported { feature: &'static str, release: String, needs: &'static str },
 }
 
 impl KernelError {

@@ -1,7 +1,6 @@
 /// Features of the kernel that affect decisions. Boolean ones are in [`crate::PROBES`], and can be disabled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Features {
-    /// `uname -r`.
     pub release: String,
     /// Names of features that were disabled although the kernel has them.
     pub switched_off: Vec<&'static str>,
@@ -23,7 +22,6 @@ pub struct Features {
     pub device_bound: bool,
     /// kprobe events: without them, kprobe programs load but cannot be attached.
     pub kprobes: bool,
-    /// uprobe events.
     pub uprobes: bool,
     /// Probes of many kernel functions with one link (Linux 5.18 and later, built with fprobe).
     pub kprobe_multi: bool,

@@ -3,7 +3,6 @@
 pub struct Inventory {
     /// Program types by the kernel's names, in the order of their numbers.
     pub program_types: Vec<TriedType>,
-    /// Types of maps, likewise.
     pub map_types: Vec<TriedType>,
     /// Helper functions that some program type may call, in the order of their numbers.
     pub helpers: Vec<HelperTypes>,

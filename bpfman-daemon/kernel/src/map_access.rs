@@ -34,7 +34,6 @@ pub struct MapPage {
     pub keys: Vec<u8>,
     /// Values, each as in [`MapEntry`].
     pub values: Vec<u8>,
-    /// Number of entries.
     pub count: usize,
     /// Place of the following entries; `None` after the last.
     pub next: Option<MapPlace>,
@@ -89,8 +88,8 @@ impl MapPage {
 /// Condition for writing an entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EntryRule {
-    /// Always.
     #[default]
+    /// Always.
     Any,
     /// Only if there is no entry with this key.
     Create,

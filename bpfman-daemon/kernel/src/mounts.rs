@@ -11,7 +11,6 @@ use crate::KernelError;
 pub struct Mount {
     /// "major:minor" of the file system: the same for all its mounts.
     pub device: String,
-    /// Mount point.
     pub point: PathBuf,
     /// Type of the file system: "bpf".
     pub file_system: String,

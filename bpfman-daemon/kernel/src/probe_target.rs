@@ -10,7 +10,6 @@ use crate::BadUsdtArgument;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProbeTargetError {
-    /// The kernel does not have the function.
     #[error(
         "the kernel has no such function{}",
         if hints.explain() {
@@ -23,15 +22,11 @@ pub enum ProbeTargetError {
         /// Functions that it may stand for.
         hints: FunctionHints,
     },
-    /// No traceable function matches a pattern.
     #[error("the kernel has no function that can be traced and matches")]
     NoMatch,
     /// The function is on the kernel's list of forbidden ones, or cannot be traced.
     #[error("the kernel forbids to probe it ({source})")]
-    Forbidden {
-        /// Answer of the kernel.
-        source: io::Error,
-    },
+    Forbidden { source: io::Error },
     /// Functions of modules, on a kernel whose links of many functions have only its own.
     #[error(
         "such a link has functions of kernel modules since Linux 6.2, and this is {release}; of module {module}, attach \
@@ -40,18 +35,15 @@ pub enum ProbeTargetError {
     OfModule {
         /// Name of the module of the first one.
         module: String,
-        /// Release of the kernel.
         release: String,
     },
     /// Several functions have the name: the kernel would choose any of them.
     #[error("the kernel has {0} functions of that name: choose one that it has once")]
     SeveralKernelFunctions(usize),
-    /// The offset is inside of an instruction.
     #[error("offset {offset:#x} is not at an instruction ({source})")]
     NotAnInstruction {
         /// Bytes from the start of the function.
         offset: u64,
-        /// Answer of the kernel.
         source: io::Error,
     },
     /// An offset that lies in no part of the function that is known, for a caller other than root.
@@ -63,49 +55,28 @@ pub enum ProbeTargetError {
         }
     )]
     OutsideFunction {
-        /// Bytes from the function's start.
         offset: u64,
         /// Bytes of the function; none where the kernel does not tell.
         size: Option<u64>,
     },
-    /// More functions than one link takes.
     #[error("they are {found}; one link takes at most {most}: write a narrower pattern")]
-    TooMany {
-        /// Number of matching functions.
-        found: usize,
-        /// Limit of the link.
-        most: usize,
-    },
-    /// Patterns that take too long to compare with all functions.
+    TooMany { found: usize, most: usize },
     #[error(
         "comparing the patterns with all functions takes too long: write fewer ones, with fewer wildcards"
     )]
     TooSlow,
-    /// There is no process of this id.
     #[error("process {0} does not exist")]
     NoProcess(u32),
-    /// The path is relative.
     #[error("a target is an absolute path or the name of a library")]
     RelativePath,
     /// The file cannot be opened, or the path leads to no file.
     #[error("{path}: {source}")]
-    File {
-        /// Path in the request.
-        path: String,
-        /// Reason.
-        source: io::Error,
-    },
+    File { path: String, source: io::Error },
     /// A file that the caller may not read, whatever the daemon may.
     #[error(
         "user {uid} may not read {path}: name a file that the user may read, or have root attach the program"
     )]
-    Unreadable {
-        /// The user.
-        uid: u32,
-        /// The path, unchanged.
-        path: String,
-    },
-    /// A library that is nowhere.
+    Unreadable { uid: u32, path: String },
     #[error(
         "no library of that name in {}the loader's cache or its usual folders",
         .pids.iter().map(|pid| format!("what process {pid} has mapped, ")).collect::<String>()
@@ -121,101 +92,56 @@ pub enum ProbeTargetError {
         path.display()
     )]
     ReplacedLibrary {
-        /// The process.
         pid: u32,
         /// Path of the library, as the process sees it.
         path: PathBuf,
     },
     /// The file is not an ELF file that can be read.
     #[error("{} is not a binary that can be probed: {source}", path.display())]
-    NotBinary {
-        /// Path of the file.
-        path: PathBuf,
-        /// Reason.
-        source: io::Error,
-    },
-    /// The file does not have the function.
+    NotBinary { path: PathBuf, source: io::Error },
     #[error("{} has no function \"{function}\"", path.display())]
-    NoFunction {
-        /// Path of the file.
-        path: PathBuf,
-        /// Name of the function.
-        function: String,
-    },
+    NoFunction { path: PathBuf, function: String },
     /// The file does not have the function among the symbols that are read, and has packed ones.
     #[error(
         "{} has no function \"{function}\", or only among the packed symbols of its section .gnu_debugdata, which are not \
          read: install its debug symbols, or give an offset",
         path.display()
     )]
-    PackedSymbols {
-        /// Path of the file.
-        path: PathBuf,
-        /// Name of the function.
-        function: String,
-    },
-    /// The file imports the function from a library.
+    PackedSymbols { path: PathBuf, function: String },
     #[error(
         "{} takes function \"{function}\" from a library: name that library as the target",
         path.display()
     )]
-    Imported {
-        /// Path of the file.
-        path: PathBuf,
-        /// Name of the function.
-        function: String,
-    },
-    /// The file has several functions of one name.
+    Imported { path: PathBuf, function: String },
     #[error(
         "{} has {count} functions \"{function}\" at different addresses: name none, and give the offset of one in the file",
         path.display()
     )]
-    SeveralFunctions {
-        /// Path of the file.
-        path: PathBuf,
-        /// Name of the function.
-        function: String,
-        /// Number of such functions.
-        count: usize,
-    },
+    SeveralFunctions { path: PathBuf, function: String, count: usize },
     /// The loader chooses the function among several when a process starts (`STT_GNU_IFUNC`).
     #[error(
         "{} has several functions behind \"{function}\", of which a process chooses one for its CPU when it starts: name the \
          function that it chooses, or none and an offset in the file",
         path.display()
     )]
-    ChosenAtRunTime {
-        /// Path of the file.
-        path: PathBuf,
-        /// Name of the function.
-        function: String,
-    },
+    ChosenAtRunTime { path: PathBuf, function: String },
     /// The function is at an address that no part of its file is loaded to.
     #[error("function \"{function}\" of {} is in no loaded segment", path.display())]
-    NotLoaded {
-        /// Path of the file.
-        path: PathBuf,
-        /// Name of the function.
-        function: String,
-    },
+    NotLoaded { path: PathBuf, function: String },
     /// No function of the file covers the place, or its instructions cannot be decoded.
     #[error("offset {offset:#x} of {} is at no instruction that is known: {why}", path.display())]
     UnknownPlace {
-        /// Path of the file.
         path: PathBuf,
         /// Bytes from the start of the file.
         offset: u64,
-        /// Missing information.
         why: &'static str,
     },
-    /// The place contains no code that a process runs.
     #[error(
         "offset {offset:#x} of {} is no code: the file loads nothing there to be run, and a breakpoint would change what \
          processes read there",
         path.display()
     )]
     NoCode {
-        /// Path of the file.
         path: PathBuf,
         /// Bytes from the start of the file.
         offset: u64,
@@ -226,26 +152,17 @@ pub enum ProbeTargetError {
          end such processes; attach an entry probe (uprobe) to the instructions that return, or to a USDT probe (usdt)",
         path.display()
     )]
-    MovesStacks {
-        /// Path of the file.
-        path: PathBuf,
-        /// Name of the runtime.
-        runtime: &'static str,
-    },
-    /// The place is inside of an instruction.
+    MovesStacks { path: PathBuf, runtime: &'static str },
     #[error(
         "offset {offset:#x} of {} lies inside of an instruction of \"{function}\", which begins at {begins:#x}: a \
          breakpoint there would end every process that comes by",
         path.display()
     )]
     InsideInstruction {
-        /// Path of the file.
         path: PathBuf,
         /// Bytes from the start of the file.
         offset: u64,
-        /// Name of the function.
         function: String,
-        /// Start of that instruction.
         begins: u64,
     },
     /// The return probe is not at the beginning of a function.
@@ -255,27 +172,16 @@ pub enum ProbeTargetError {
         path.display()
     )]
     ReturnInside {
-        /// Path of the file.
         path: PathBuf,
         /// Bytes from the start of the file.
         offset: u64,
-        /// Name of the function.
         function: String,
     },
-    /// The file does not have the USDT probe.
     #[error("{} has no USDT probe {provider}:{name}: `readelf -n` lists those that a file has", path.display())]
-    NoUsdt {
-        /// Path of the file.
-        path: PathBuf,
-        /// Provider of the probe.
-        provider: String,
-        /// Name of the probe.
-        name: String,
-    },
+    NoUsdt { path: PathBuf, provider: String, name: String },
     /// The arguments cannot be described to programs.
     #[error(transparent)]
     Argument(#[from] BadUsdtArgument),
-    /// The offset is past the largest file.
     #[error("offset {offset:#x} from {start:#x} is beyond any file")]
     BeyondFile {
         /// Bytes from the start of the function.

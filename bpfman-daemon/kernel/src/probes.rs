@@ -149,7 +149,6 @@ pub static PROBES: &[Probe] = &[
 ];
 
 impl Probe {
-    /// Returns the probe of this name.
     pub fn named(name: &str) -> Result<&'static Self, UnknownProbe> {
         let found = PROBES.iter().find(|probe| probe.name == name);
         found.ok_or_else(|| UnknownProbe { name: name.to_owned() })

@@ -104,14 +104,11 @@ pub struct Device<'a> {
 pub const EXTENSION: ProgramKind =
     ProgramKind { kernel_type: prog_type::EXT, expected_attach_type: attach_type::NONE };
 
-/// Program to load.
 #[derive(Clone, Debug)]
 pub struct ProgramLoad<'a> {
     /// Name for the kernel, which keeps 15 bytes.
     pub name: &'a str,
-    /// Text of the program.
     pub text: &'a BoundText,
-    /// Kind of the program.
     pub kind: ProgramKind,
     /// BTF id of the kernel function or hook for fentry, fexit and LSM, otherwise 0.
     pub attach_btf_id: u32,
@@ -124,7 +121,6 @@ pub struct ProgramLoad<'a> {
     /// Verify as for a user without CAP_PERFMON: no stored kernel addresses, no reads of unwritten stack, barriers
     /// against speculative reads. Not for types with [`ProgramKind::needs_perfmon`].
     pub without_perfmon: bool,
-    /// Request for the log.
     pub log: LogRequest,
 }
 

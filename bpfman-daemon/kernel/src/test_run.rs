@@ -7,7 +7,6 @@ use bpfman_model::NetnsId;
 pub struct TestRun<'a> {
     /// Packet from its Ethernet header on, at least 14 bytes; for XDP with its metadata in front.
     pub packet: &'a [u8],
-    /// Context of the packet.
     pub context: TestContext,
     /// Namespace of the context's interface numbers; `None` if only its file is known.
     pub home: Option<NetnsId>,
@@ -42,11 +41,8 @@ pub enum TestContext {
     },
     /// Context of SCHED_CLS, as in `struct __sk_buff`.
     Tc {
-        /// `mark`.
         mark: u32,
-        /// `priority`.
         priority: u32,
-        /// `cb`.
         cb: [u32; 5],
         /// Interface; 0 for the loopback of the namespace.
         ifindex: u32,
@@ -56,7 +52,6 @@ pub enum TestContext {
 /// Result of a program for a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TestRunResult {
-    /// Verdict of the program.
     pub verdict: u32,
     /// Packet after the run; metadata first.
     pub packet: Vec<u8>,

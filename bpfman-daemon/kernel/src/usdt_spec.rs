@@ -50,12 +50,10 @@ impl SpecLayout {
 /// Argument that cannot be described to programs.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum BadUsdtArgument {
-    /// The header does not know this kind of place.
     #[error(
         "its argument \"{0}\" is neither a number, nor in a register of this machine, nor in memory beside one"
     )]
     Unknown(String),
-    /// More arguments than the header supports.
     #[error("it has more than {MAX_ARGUMENTS} arguments")]
     TooMany,
 }

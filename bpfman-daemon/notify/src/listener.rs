@@ -79,7 +79,6 @@ pub struct Notification {
     pub thread: u32,
     /// Number of the system call.
     pub call: i64,
-    /// Arguments.
     pub arguments: [u64; 6],
 }
 

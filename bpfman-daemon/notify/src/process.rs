@@ -9,11 +9,8 @@ const INTO_CGROUP: u64 = 1 << 33;
 /// User and groups of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rights {
-    /// User.
     pub uid: u32,
-    /// Group.
     pub gid: u32,
-    /// Supplementary groups.
     pub groups: Vec<u32>,
 }
 
@@ -127,7 +124,6 @@ pub fn signal_group(leader: u32, signal: i32) -> io::Result<()> {
     check(i64::from(unsafe { libc::kill(-(leader as i32), signal) }))
 }
 
-/// End of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChildEnd {
     /// The child, which stays until it is reaped.

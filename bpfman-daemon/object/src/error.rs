@@ -6,10 +6,8 @@ use crate::section_family::{SUPPORTED_SECTIONS, TYPES_OF_ANY_SECTION};
 /// Reason why an object file, or one program of it, cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectError {
-    /// The file is empty.
     #[error("the file is empty, not an eBPF object")]
     Empty,
-    /// Larger than [`crate::MAX_OBJECT_BYTES`].
     #[error("the file has {bytes} bytes, more than the {limit} that an eBPF object may have")]
     TooLarge {
         /// Size of the file, in bytes.
@@ -17,82 +15,36 @@ pub enum ObjectError {
         /// Limit, in bytes.
         limit: usize,
     },
-    /// The file does not begin with the ELF magic.
     #[error("not an ELF file: it begins with the bytes {found:02x?}")]
     NotElf {
         /// First bytes of the file, up to four.
         found: Vec<u8>,
     },
-    /// The ELF file is of 32-bit class.
     #[error("the ELF file is of class {class}, eBPF objects are of class 2 (64 bit)")]
-    NotSixtyFourBit {
-        /// `EI_CLASS`.
-        class: u8,
-    },
-    /// The ELF file has the other byte order.
+    NotSixtyFourBit { class: u8 },
     #[error("the ELF file is {found}-endian, this machine is {host}-endian; build it with -target {target}")]
-    WrongEndian {
-        /// Byte order of the file.
-        found: &'static str,
-        /// Byte order of this machine.
-        host: &'static str,
-        /// Matching target of clang.
-        target: &'static str,
-    },
-    /// The ELF file is for another machine.
+    WrongEndian { found: &'static str, host: &'static str, target: &'static str },
     #[error("the ELF file is for machine {machine}, not for eBPF (247)")]
-    WrongMachine {
-        /// `e_machine`.
-        machine: u16,
-    },
-    /// The ELF file is not a relocatable object.
+    WrongMachine { machine: u16 },
     #[error(
         "the ELF file is of type {elf_type}, not a relocatable object (1): give the output of `clang -c`"
     )]
-    WrongType {
-        /// `e_type`.
-        elf_type: u16,
-    },
-    /// A header, table or section is truncated or inconsistent.
+    WrongType { elf_type: u16 },
     #[error("the ELF file is damaged: {what}: {why}")]
-    Damaged {
-        /// Damaged part.
-        what: String,
-        /// The reason.
-        why: String,
-    },
-    /// The type information is truncated or inconsistent.
+    Damaged { what: String, why: String },
     #[error("the type information (BTF) is damaged: {what}: {why}")]
-    Btf {
-        /// Damaged part.
-        what: String,
-        /// The reason.
-        why: String,
-    },
+    Btf { what: String, why: String },
     /// A map declaration cannot be parsed.
     #[error("map {map}: {why}")]
-    Map {
-        /// Name of the map.
-        map: String,
-        /// The reason.
-        why: String,
-    },
-    /// The object has no program of that name.
+    Map { map: String, why: String },
     #[error("no program named {name}; the object has {}", listed(.available))]
-    UnknownProgram {
-        /// Requested name.
-        name: String,
-        /// All programs of the object.
-        available: Vec<String>,
-    },
-    /// Several static functions share the name.
+    UnknownProgram { name: String, available: Vec<String> },
     #[error(
         "the object has several static functions named {name} (in sections {} and {}): rename one, or make one global",
         .sections[0],
         .sections[1]
     )]
     AmbiguousProgram {
-        /// Requested name.
         name: String,
         /// Sections of the first two functions.
         sections: [String; 2],
@@ -104,68 +56,37 @@ pub enum ObjectError {
         names_of_any_section(),
         SUPPORTED_SECTIONS
     )]
-    UnsupportedSection {
-        /// The program.
-        program: String,
-        /// Declared type.
-        declared: ProgramType,
-        /// Section of the program.
-        section: String,
-    },
+    UnsupportedSection { program: String, declared: ProgramType, section: String },
     /// The section of the program stands for another type than declared.
     #[error("program {program} is declared as {declared} but its section {section} is for {family}")]
-    TypeMismatch {
-        /// The program.
-        program: String,
-        /// Declared type.
-        declared: ProgramType,
-        /// Section of the program.
-        section: String,
-        /// Type of the section.
-        family: String,
-    },
-    /// A reference of an instruction cannot be resolved.
+    TypeMismatch { program: String, declared: ProgramType, section: String, family: String },
     #[error("program {program}: function {function}, instruction {insn}: {why}")]
     Relocation {
-        /// Requested program.
         program: String,
         /// Function with the instruction: the program or one that it reaches.
         function: String,
         /// Index of the instruction in that function.
         insn: usize,
-        /// Error.
         why: RelocationError,
     },
-    /// The program needs the kernel's type information.
     #[error(
         "program {program} needs the kernel's type information (BTF) for {what}; the kernel needs CONFIG_DEBUG_INFO_BTF"
     )]
     NeedsKernelBtf {
-        /// The program.
         program: String,
         /// Part of the program that needs it.
         what: String,
     },
-    /// The program has more instructions than any kernel accepts.
     #[error("program {program} has more than {limit} instructions")]
-    TooManyInstructions {
-        /// The program.
-        program: String,
-        /// Maximum number of instructions.
-        limit: usize,
-    },
-    /// The object has no global variable of that name.
+    TooManyInstructions { program: String, limit: usize },
     #[error("no global variable named {name}; the object has {}", listed(.available))]
     UnknownGlobal {
-        /// Requested name.
         name: String,
         /// All global variables of the object.
         available: Vec<String>,
     },
-    /// The object declares no map of that name.
     #[error("no map named {name}; the object has {}", listed(.available))]
     UnknownMap {
-        /// Requested name.
         name: String,
         /// All maps that the object declares.
         available: Vec<String>,
@@ -173,9 +94,7 @@ pub enum ObjectError {
     /// A value has the wrong size for a global variable.
     #[error("global variable {name} ({type_name}) has {expected} bytes, the value given has {given}")]
     GlobalSize {
-        /// The variable.
         name: String,
-        /// Type of the variable.
         type_name: String,
         /// Size of the variable, in bytes.
         expected: usize,
@@ -185,17 +104,13 @@ pub enum ObjectError {
     /// A value does not fit the type of a global variable.
     #[error("global variable {name} ({type_name}): {why}")]
     GlobalText {
-        /// The variable.
         name: String,
-        /// Type of the variable.
         type_name: String,
         /// Error, with its position in the value.
         why: String,
     },
-    /// Several static variables share the name.
     #[error("{count} global variables are named {name}: rename one, so that it is clear which one is meant")]
     AmbiguousGlobal {
-        /// Requested name.
         name: String,
         /// Number of variables of that name.
         count: usize,
@@ -203,14 +118,8 @@ pub enum ObjectError {
     /// Text of an error that an object reader process reported.
     #[error("{0}")]
     Told(String),
-    /// A `__kconfig` variable has no valid value.
     #[error("kernel configuration variable {name}: {why}")]
-    Kconfig {
-        /// The variable.
-        name: String,
-        /// Error.
-        why: String,
-    },
+    Kconfig { name: String, why: String },
 }
 
 impl ObjectError {

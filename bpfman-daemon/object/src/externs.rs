@@ -8,14 +8,15 @@ use crate::elf::{Elf, SymbolPlace};
 
 #[derive(Clone, Debug)]
 pub(crate) enum Extern {
-    /// Kernel function.
     Function,
     /// Kernel variable with a declared type.
     Variable,
     /// Address only (`extern const void x __ksym`).
     Address,
     /// Offset of the `.kconfig` map.
-    Kconfig { offset: u32 },
+    Kconfig {
+        offset: u32,
+    },
 }
 
 /// Type of a `__kconfig` variable.
@@ -25,7 +26,6 @@ pub enum KconfigKind {
     Bool,
     /// `char`: a letter.
     Char,
-    /// An integer.
     Integer {
         /// Set if negative values are allowed.
         signed: bool,
@@ -45,7 +45,6 @@ pub struct KconfigExtern {
     pub offset: u32,
     /// Size in bytes.
     pub size: u32,
-    /// Type of the value.
     pub kind: KconfigKind,
     /// May be left unset, and is then zero.
     pub weak: bool,

@@ -31,7 +31,6 @@ pub struct ObjectFacts {
     pub license: String,
     /// Index of the map of kernel configuration values, and its variables.
     pub kconfig: Option<(usize, Vec<KconfigExtern>)>,
-    /// Maps with struct_ops values.
     pub struct_ops: Vec<StructOpsMap>,
     /// Damaged parts that are left out, since no program needs them.
     pub warnings: Vec<String>,

@@ -17,7 +17,6 @@ pub struct KernelBtf {
 /// Function or variable of the kernel or of a module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KernelSymbol<'a> {
-    /// Type id.
     pub id: u32,
     /// Module; `None` for the kernel itself.
     pub module: Option<&'a str>,
@@ -26,7 +25,6 @@ pub struct KernelSymbol<'a> {
 /// Function that programs may call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KernelFunction<'a> {
-    /// Its name.
     pub name: &'a str,
     /// Module; `None` for the kernel itself.
     pub module: Option<&'a str>,
@@ -75,7 +73,6 @@ impl KernelBtf {
         with.map(|(module, _)| module.as_str()).collect()
     }
 
-    /// Returns a function of a module.
     #[must_use]
     pub fn function_of(&self, module: &str, name: &str) -> Option<KernelSymbol<'_>> {
         let (module, names) = self.modules.iter().find(|(known, _)| known == module)?;

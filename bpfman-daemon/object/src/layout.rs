@@ -10,7 +10,6 @@ pub const MAX_PART: usize = 512;
 /// Types, fields and names over all variables of an object; of others only the size is known.
 pub const MAX_PARTS: usize = 10_000;
 
-/// Layout of a value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ValueLayout {
     /// An integer of 1, 2, 4, 8 or 16 bytes, in host byte order.
@@ -29,21 +28,16 @@ pub enum ValueLayout {
         /// Size in bytes.
         bytes: usize,
     },
-    /// An enumeration.
     Enumeration {
         /// Size in bytes.
         bytes: usize,
         /// Names, with their values sign-extended to 64 bits.
         names: Vec<(String, u64)>,
     },
-    /// An array.
     Array {
-        /// Layout of an element.
         element: Box<ValueLayout>,
-        /// Number of elements.
         count: usize,
     },
-    /// A struct.
     Struct {
         /// Size in bytes, including padding.
         bytes: usize,
@@ -68,14 +62,11 @@ pub enum ValueLayout {
     },
 }
 
-/// Field of a struct.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldLayout {
-    /// Its name.
     pub name: String,
     /// Offset in the struct, in bytes.
     pub offset: usize,
-    /// Layout of the field.
     pub layout: ValueLayout,
 }
 

@@ -26,7 +26,6 @@ impl fmt::Debug for ProgramTypes {
 }
 
 impl ProgramTypes {
-    /// Parses types from the kernel.
     pub fn parse(types: impl Into<Vec<u8>>) -> Result<Self, ObjectError> {
         Ok(Self(Btf::parse(types)?))
     }

@@ -29,7 +29,6 @@ pub struct TextOptions<'a> {
     pub features: BtfFeatures,
 }
 
-/// Linked program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkedProgram {
     /// Text in the form that the kernel loads, except for map references.

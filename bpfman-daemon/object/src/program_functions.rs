@@ -12,19 +12,16 @@ pub struct ProgramFunctions(Btf);
 /// Function described by BTF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FunctionOfTypes {
-    /// Type id.
     pub id: u32,
     /// Static: verified with its callers, so it cannot be replaced.
     pub is_static: bool,
 }
 
 impl ProgramFunctions {
-    /// Parses types.
     pub fn parse(types: &[u8]) -> Result<Self, ObjectError> {
         Ok(Self(Btf::parse(types)?))
     }
 
-    /// Returns a function by name.
     #[must_use]
     pub fn named(&self, name: &str) -> Option<FunctionOfTypes> {
         let found = self.functions().find(|function| self.0.name(function) == name)?;

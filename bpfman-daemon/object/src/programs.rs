@@ -8,7 +8,6 @@ use crate::section_family::{SectionFamily, parse_section};
 /// Program of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramEntry {
-    /// Name of the function.
     pub name: String,
     /// Name of its section as written in the file.
     pub section: String,

@@ -3,10 +3,8 @@ use crate::core_relo::CoreError;
 /// Reason why a reference of an instruction cannot be resolved. Each text continues after "function F, instruction N:".
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum RelocationError {
-    /// The section's relocations lie outside the file.
     #[error("its relocations cannot be read: {0}")]
     Unreadable(object::read::Error),
-    /// The relocations have the wrong format.
     #[error("its relocations carry addends (SHT_RELA), which eBPF objects do not have")]
     Addends,
     /// The relocation names a symbol past the end of the table.
@@ -18,21 +16,14 @@ pub enum RelocationError {
     /// The function is damaged: its name, and the defect.
     #[error("{0} {1}")]
     DamagedFunction(String, &'static str),
-    /// No function starts at this offset.
     #[error("no function begins at offset {offset:#x} of section {section}")]
-    NoFunction {
-        /// Index of the section.
-        section: usize,
-        /// Byte offset in the section.
-        offset: u64,
-    },
+    NoFunction { section: usize, offset: u64 },
     /// The function ends in the middle of an instruction of two halves.
     #[error("the second half of a 64-bit load is missing")]
     HalfLoad,
     /// The relocation is inside an instruction: its kind, and its byte offset in the section.
     #[error("a {0} at {1:#x} is not at an instruction's start")]
     Misplaced(&'static str, u64),
-    /// The instruction has two relocations.
     #[error("it has two relocations")]
     Doubled,
     /// The called function is neither defined nor declared as a kernel function.
@@ -41,29 +32,16 @@ pub enum RelocationError {
     /// A `__kconfig` variable is used without the map for it.
     #[error("the object has no .kconfig map")]
     NoKconfig,
-    /// The symbol is not defined.
     #[error("it refers to {0}, which the object does not define")]
     Undefined(String),
-    /// The variable is in no section.
     #[error(
         "it refers to {0}, for which the object has no room (a common symbol): build it with -fno-common"
     )]
     Common(String),
-    /// The instruction cannot have this relocation.
     #[error(
         "relocation type {kind} against {symbol} does not go with operation {code:#04x} in section {section}"
     )]
-    WrongKind {
-        /// Type of the relocation, `R_BPF_*`.
-        kind: u32,
-        /// Symbol, with its location.
-        symbol: String,
-        /// Operation of the instruction.
-        code: u8,
-        /// Index of the instruction's section.
-        section: usize,
-    },
-    /// The call leads before the section's start.
+    WrongKind { kind: u32, symbol: String, code: u8, section: usize },
     #[error("it calls {0} at an impossible place")]
     CallOutside(String),
     /// The address lies outside its section of so many bytes.
@@ -75,28 +53,22 @@ pub enum RelocationError {
     /// The jump table is invalid: its symbol, and the defect.
     #[error("its jump table {0} {1}")]
     JumpTable(String, &'static str),
-    /// The section of the address does not exist.
     #[error("it refers to {0} in a section that does not exist")]
     NoSection(String),
-    /// The relative call leads before the section's start.
     #[error("its target lies before its section")]
     BeforeSection,
     /// The number is valid only on the machine that wrote it: the instruction, and its `BPF_PSEUDO_*`.
     #[error("a {0} of kind {1} has no relocation")]
     Unrelocated(&'static str, u8),
-    /// The program names more than one exception callback.
     #[error("it names two exception callbacks, {0} and {1}; a program has one")]
     TwoCallbacks(String, String),
-    /// The kernel cannot find the exception callback by name.
     #[error("its exception callback {0} is static; it has to be a global function")]
     StaticCallback(String),
-    /// The exception callback is missing.
     #[error("its exception callback {0} is not in the object: it has to be a global function in .text")]
     NoCallback(String),
     /// Neither the kernel nor its modules have the function or variable.
     #[error("neither this kernel nor its loaded modules have a {0} {1}")]
     NotInKernel(&'static str, String),
-    /// The program refers to functions of too many modules.
     #[error("it refers to too many modules")]
     TooManyModules,
     /// A CO-RE relocation failed.

@@ -33,7 +33,6 @@ pub(crate) const TYPES_OF_ANY_SECTION: [ProgramType; 14] = {
 /// Kind of program that a section name stands for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SectionFamily {
-    /// Program type.
     Type(ProgramType),
     /// Any other section, by name.
     Other(String),

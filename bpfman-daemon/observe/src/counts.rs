@@ -40,9 +40,7 @@ impl ImageCounts {
 /// Counts of actions against programs that exceed their CPU limits.
 #[derive(Debug, Default)]
 pub struct LimitCounts {
-    /// Warnings.
     pub warned: AtomicU64,
-    /// Detached programs.
     pub detached: AtomicU64,
     /// Rollbacks to the former version.
     pub took_back: AtomicU64,

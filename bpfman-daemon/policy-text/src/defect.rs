@@ -3,7 +3,6 @@ use std::fmt;
 /// Maximum number of listed defects. A file of another format has one in each line.
 pub const MAX_DEFECTS: usize = 64;
 
-/// Defect of a text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TextDefect {
     /// Line number, from 1.

@@ -23,7 +23,6 @@ pub struct PolicyTables<'t> {
 /// Parsed table, without its invalid keys.
 #[derive(Debug)]
 pub struct ReadTable<T> {
-    /// Contents of the table.
     pub value: T,
     /// Offset of the table in the text.
     pub at: usize,

@@ -10,7 +10,6 @@ use crate::sent_program::SentProgram;
 
 /// Kernel types for a reader.
 pub enum ReaderTypes {
-    /// BTF of the kernel.
     Blob(Vec<u8>),
     /// Index from [`write_types_index`].
     Index(SharedBytes),

@@ -11,7 +11,6 @@ pub enum NeedKind {
     ProgramType,
     /// The links with which the daemon attaches programs of a type.
     Attachment,
-    /// A map type.
     MapType,
     /// A hook of a type that has several, by the kernel's attach type.
     Hook,
@@ -33,9 +32,7 @@ pub enum NeedKind {
     Function,
     /// A kernel function that the section names, for attaching.
     ProbedFunction,
-    /// An LSM hook.
     LsmHook,
-    /// A tracepoint.
     Tracepoint,
     /// A type, field or enumerator of the kernel.
     Type,
@@ -111,7 +108,6 @@ impl NeedKind {
 /// Requirement of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelNeed {
-    /// Kind of the requirement.
     pub kind: NeedKind,
     /// Name within its kind.
     pub name: String,

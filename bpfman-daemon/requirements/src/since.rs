@@ -6,7 +6,6 @@ use std::sync::LazyLock;
 
 use bpfman_model::ProgramType;
 
-/// Linux version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LinuxVersion(pub u16, pub u16);
 
@@ -43,7 +42,6 @@ pub struct SinceRow {
     pub name: &'static str,
     /// First version.
     pub since: FirstLinux,
-    /// Number of a helper.
     pub number: Option<u32>,
 }
 
@@ -73,7 +71,6 @@ pub fn since(kind: &str, name: &str) -> Option<FirstLinux> {
     rows().find(|row| row.kind == kind && row.name == name).map(|row| row.since)
 }
 
-/// Returns a helper by its number.
 #[must_use]
 pub fn helper(number: u32) -> Option<SinceRow> {
     rows().find(|row| row.number == Some(number))

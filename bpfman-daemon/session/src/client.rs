@@ -12,7 +12,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::{PidfdFlags, pidfd_open};
 
-/// SessionClient of a session.
 #[derive(Debug)]
 pub struct SessionClient {
     /// User and groups.
@@ -57,7 +56,6 @@ impl SessionClient {
         Ok(())
     }
 
-    /// Returns the process.
     pub fn process(&self) -> std::os::fd::BorrowedFd<'_> {
         self.process.as_fd()
     }

@@ -10,7 +10,6 @@ const NATIVE: [u32; 13] = [1, 2, 3, 4, 6, 7, 21, 24, 25, 26, 27, 33, 35];
 /// Numbers of the command's sockets for routes.
 pub const ROUTE_SOCKETS: std::ops::Range<u32> = 900..1000;
 
-/// Returns the filter.
 pub fn filter() -> Vec<sock_filter> {
     let mut filter = Assembler::new();
     for command in NATIVE {

@@ -30,7 +30,6 @@ pub(crate) struct RecordChange {
 }
 
 impl Batch {
-    /// Creates an empty batch.
     pub fn new() -> Batch {
         Batch::default()
     }
@@ -47,7 +46,6 @@ impl Batch {
         self
     }
 
-    /// Appends an entry to the journal.
     pub fn journal(&mut self, entry: Vec<u8>) -> &mut Batch {
         self.journal.push(entry);
         self

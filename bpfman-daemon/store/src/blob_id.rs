@@ -34,12 +34,10 @@ impl Blob {
         Self { id: BlobId::of(&bytes), bytes }
     }
 
-    /// Returns the id.
     pub const fn id(&self) -> &BlobId {
         &self.id
     }
 
-    /// Returns the contents.
     pub const fn bytes(&self) -> &Arc<[u8]> {
         &self.bytes
     }

@@ -25,7 +25,6 @@ pub enum StoreError {
         pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
     )]
     Locked {
-        /// The state folder.
         folder: PathBuf,
         /// Holder, if its lock file could be read.
         pid: Option<u32>,
@@ -36,50 +35,22 @@ pub enum StoreError {
          and what runs goes on; run the newer program that wrote it, or put a copy of the folder back that this one wrote",
         folder.display()
     )]
-    NewerSchema {
-        /// The state folder.
-        folder: PathBuf,
-        /// Version in the store.
-        found: u32,
-        /// Newest supported version.
-        supported: u32,
-    },
+    NewerSchema { folder: PathBuf, found: u32, supported: u32 },
     /// No migration leads from the version in the store to the supported one.
     #[error(
         "the store in {} has schema version {found}, and this program cannot migrate from it; \
          run the release that wrote it, or move the folder away to start empty",
         folder.display()
     )]
-    NoMigration {
-        /// The state folder.
-        folder: PathBuf,
-        /// Version in the store.
-        found: u32,
-    },
-    /// A migration refused the records; nothing was changed.
+    NoMigration { folder: PathBuf, found: u32 },
     #[error("migrating the store in {} from schema version {from}: {source}", folder.display())]
-    Migration {
-        /// The state folder.
-        folder: PathBuf,
-        /// Version before the migration.
-        from: u32,
-        /// Error of the migration.
-        source: Arc<dyn Error + Send + Sync>,
-    },
-    /// The folder holds the database of the other engine.
+    Migration { folder: PathBuf, from: u32, source: Arc<dyn Error + Send + Sync> },
     #[error(
         "the store in {} was written with engine {found}, not {wanted}; \
          set engine = \"{found}\" in the section [store], or move the folder away to start empty",
         folder.display()
     )]
-    OtherEngine {
-        /// The state folder.
-        folder: PathBuf,
-        /// Engine of the database.
-        found: EngineKind,
-        /// Configured engine.
-        wanted: EngineKind,
-    },
+    OtherEngine { folder: PathBuf, found: EngineKind, wanted: EngineKind },
     /// The database is consistent, but missing or older than the last acknowledged commit.
     #[error(
         "the store in {} ends at commit {found}, but commit {acknowledged} was acknowledged: records were lost; \
@@ -87,50 +58,25 @@ pub enum StoreError {
         folder.display(),
         folder.join("acknowledged").display()
     )]
-    LostCommits {
-        /// The state folder.
-        folder: PathBuf,
-        /// Last commit in the database.
-        found: u64,
-        /// Last acknowledged commit.
-        acknowledged: u64,
-    },
-    /// The contents are inconsistent.
+    LostCommits { folder: PathBuf, found: u64, acknowledged: u64 },
     #[error("the store in {} is damaged: {why}; restore the folder from a backup, or move it away to start empty", folder.display())]
-    Damaged {
-        /// The state folder.
-        folder: PathBuf,
-        /// Inconsistency.
-        why: String,
-    },
-    /// A table name is invalid.
+    Damaged { folder: PathBuf, why: String },
     #[error("{name:?} is no table name: 1 to 64 visible ASCII characters")]
-    BadTableName {
-        /// The name.
-        name: String,
-    },
-    /// Something exceeds its limit; nothing was written.
+    BadTableName { name: String },
     #[error("a {what} of {size} bytes is larger than the store takes ({limit} bytes)")]
     TooLarge {
-        /// Kind of the value.
         what: &'static str,
         /// Size, in bytes.
         size: usize,
         /// Limit, in bytes.
         limit: usize,
     },
-    /// A commit failed and is not acknowledged.
     #[error("the change was not saved ({}): {source}", match outcome {
         CommitOutcome::NotApplied => "the store is as before",
         CommitOutcome::Applied => "the store holds it, unacknowledged",
         CommitOutcome::Unknown => "whether the store holds it is unknown",
     })]
-    NotSaved {
-        /// State after reopening the database.
-        outcome: CommitOutcome,
-        /// Error of the engine.
-        source: Arc<StorageError>,
-    },
+    NotSaved { outcome: CommitOutcome, source: Arc<StorageError> },
     /// Opening or reading failed in the engine.
     #[error(transparent)]
     Engine(Arc<StorageError>),
@@ -150,6 +96,5 @@ pub struct FileError {
     pub action: &'static str,
     /// File or folder.
     pub path: String,
-    /// Error of the system.
     pub source: std::io::Error,
 }

@@ -15,7 +15,6 @@ pub struct ForeignRecord {
     pub tree: Vec<u8>,
     /// Key in the tree.
     pub key: Vec<u8>,
-    /// Value of the entry.
     pub value: Vec<u8>,
 }
 

@@ -8,7 +8,6 @@ use crate::{Batch, Snapshot};
 /// Default number of journal entries to keep.
 pub const DEFAULT_JOURNAL_LIMIT: u64 = 10_000;
 
-/// Error of a migration.
 pub type MigrationError = Box<dyn Error + Send + Sync>;
 
 /// Schema migration from version `from` to `from + 1`, in one commit.
@@ -57,7 +56,6 @@ impl StoreOptions {
         }
     }
 
-    /// Sets the engine.
     pub fn engine(mut self, engine: EngineKind) -> StoreOptions {
         self.engine = engine;
         self

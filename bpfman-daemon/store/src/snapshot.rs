@@ -46,11 +46,9 @@ impl Snapshot {
     }
 }
 
-/// Entry of the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournalEntry {
     /// Number, counted from 0 over the life of the store; never reused.
     pub number: u64,
-    /// Contents.
     pub entry: Vec<u8>,
 }

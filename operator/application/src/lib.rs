@@ -5,6 +5,7 @@
 //! [`orders`] to a node. [`scope`] has the names of the two kinds, [`crd`] the definitions. No Kubernetes client is
 //! needed.
 
+#![warn(missing_docs)]
 #![expect(
     clippy::duplicated_attributes,
     reason = "each printer column names its type and path; clippy takes the second one for a repetition"

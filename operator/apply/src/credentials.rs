@@ -8,7 +8,6 @@ use bpfman_proto::v1::{BytecodeLocation, LoadRequest};
 /// Credentials of a registry user.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RegistryCredentials {
-    /// User name.
     pub username: String,
     /// Password or token.
     pub password: String,

@@ -14,7 +14,6 @@ use bpfman_proto::v1::LoadRequest;
 pub struct ProgramOwner {
     /// Namespace of a namespaced application.
     pub namespace: Option<String>,
-    /// Name of the application.
     pub name: String,
     /// Uid of the state object, or derived from the name without a cluster, in the metadata `bpfman.io/uuid`.
     pub uid: String,
@@ -23,7 +22,6 @@ pub struct ProgramOwner {
 /// Desired state of an application on one machine. The difference to the daemon's state determines the calls to make.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Desired {
-    /// Owner of the programs.
     pub owner: ProgramOwner,
     /// Programs to load; `None` means that nothing is wanted and all programs of the owner must be unloaded.
     pub load: Option<Load>,
@@ -63,7 +61,6 @@ pub struct Load {
 /// Program with its wanted attachments.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Program {
-    /// Function name.
     pub name: String,
     /// Name of the type in the spec: `XDP`, `UProbe`, ...
     pub program_type: &'static str,
@@ -148,7 +145,6 @@ impl Program {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AttachmentKey(pub String);
 
-/// Wanted attachment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WantedLink {
     /// Attach point, as in the API call.

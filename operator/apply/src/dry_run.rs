@@ -11,7 +11,6 @@ use crate::failure::{CallRefusal, Unreachable, failure, of_message, refusal};
 use crate::observed::{ObservedPrograms, latest, observe};
 use crate::place::on_the_wire;
 
-/// Result of a dry run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DryRunResult {
     /// True if the kernel accepted every program and every chain.

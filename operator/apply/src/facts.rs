@@ -8,7 +8,6 @@ use std::net::IpAddr;
 pub struct Facts {
     /// Name of the node, or of the host without a cluster.
     pub node: String,
-    /// Labels of the node.
     pub labels: BTreeMap<String, String>,
     /// Internal addresses of the node, by which the primary interface is found.
     pub addresses: Vec<IpAddr>,
@@ -20,31 +19,23 @@ pub struct Facts {
     pub pods: Vec<PodFacts>,
 }
 
-/// Network interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeInterface {
-    /// Name of the interface.
     pub name: String,
-    /// Index of the interface.
     pub index: u32,
     /// Path of the network namespace's file as the daemon opens it; `None` means the daemon's own.
     pub netns: Option<String>,
     /// True if the interface is up.
     pub up: bool,
-    /// Addresses of the interface.
     pub addresses: Vec<IpAddr>,
 }
 
 /// Pod of this node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodFacts {
-    /// Namespace of the pod.
     pub namespace: String,
-    /// Name of the pod.
     pub name: String,
-    /// Uid of the pod.
     pub uid: String,
-    /// Labels of the pod.
     pub labels: BTreeMap<String, String>,
     /// True if the pod shares the node's network namespace.
     pub host_network: bool,
@@ -52,7 +43,6 @@ pub struct PodFacts {
     pub netns: Option<Netns>,
     /// True if no container runs now: an unknown network namespace is no problem then.
     pub idle: bool,
-    /// Running containers.
     pub containers: Vec<PodContainer>,
     /// Ids of containers that should run but that the daemon did not find.
     pub unseen: Vec<String>,
@@ -71,7 +61,6 @@ impl PodFacts {
     }
 }
 
-/// Network namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Netns {
     /// Path of its file as the daemon opens it.

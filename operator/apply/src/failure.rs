@@ -14,7 +14,6 @@ pub const MAX_MESSAGE: usize = 1024;
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("cannot reach bpfmand at {daemon}: {why}")]
 pub struct Unreachable {
-    /// Address of the daemon.
     pub daemon: String,
     /// Cause of the connection's failure.
     pub why: String,
@@ -26,12 +25,7 @@ pub enum CallRefusal {
     /// The daemon does not support this call.
     Absent,
     /// The daemon returned an error.
-    Said {
-        /// gRPC code of the error.
-        code: Code,
-        /// Error of the daemon.
-        failure: NodeFailure,
-    },
+    Said { code: Code, failure: NodeFailure },
 }
 
 impl CallRefusal {

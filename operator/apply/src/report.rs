@@ -9,13 +9,11 @@ use crate::desired::{AttachmentKey, UnknownPlace, WantedLink};
 /// Application on one machine after its reconciliation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
-    /// State of its programs.
     pub load: ReportedLoad,
     /// Digest of the running image; empty if it came from a file.
     pub digest: String,
     /// Programs, in the order of the spec.
     pub programs: Vec<ProgramReport>,
-    /// First failure.
     pub failure: Option<NodeFailure>,
     /// Reason why the registry did not resolve the image's tag, if it was to be queried. The running programs stay.
     pub not_compared: Option<NodeFailure>,
@@ -43,10 +41,8 @@ pub enum ReportedLoad {
     UnloadFailed,
 }
 
-/// Program in a report.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ProgramReport {
-    /// Function name.
     pub name: String,
     /// Name of the type in the spec.
     pub program_type: &'static str,
@@ -75,7 +71,6 @@ pub struct LinkReport {
     pub uuid: String,
     /// Id in the daemon, if it is attached.
     pub id: Option<u32>,
-    /// State of the attachment.
     pub status: LinkOutcome,
 }
 

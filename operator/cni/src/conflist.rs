@@ -8,10 +8,8 @@ use crate::network::VERSIONS;
 /// Reason why a configuration is left unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConflistError {
-    /// Invalid JSON, or no object.
     #[error("it is no network configuration: {0}")]
     NotDecoded(String),
-    /// Empty list of plugins.
     #[error("it has no plugins: bpfman-cni has to follow one that makes the network")]
     NoPlugins,
     /// Missing version, or one that the plugin does not support.
@@ -51,7 +49,6 @@ impl PluginEntry {
 /// Change that a configuration needs.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ConflistChange {
-    /// None.
     Same,
     /// New content of the list, with the plugin.
     List(Value),

@@ -26,9 +26,7 @@ pub enum CniCommand {
 /// Pod of a container, as Kubernetes' runtimes name it in `CNI_ARGS`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodName {
-    /// Namespace of the pod.
     pub namespace: String,
-    /// Name of the pod.
     pub name: String,
     /// Uid of the pod, if the runtime provides it.
     pub uid: Option<String>,
@@ -37,11 +35,9 @@ pub struct PodName {
 /// Container that the operation is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CniContainer {
-    /// Id of the container.
     pub id: String,
     /// File of its network namespace; may be missing for DEL.
     pub netns: Option<String>,
-    /// Name of its interface.
     pub ifname: String,
     /// Pod of the container, if there is one.
     pub pod: Option<PodName>,

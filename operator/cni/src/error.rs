@@ -6,28 +6,21 @@ use serde::Serialize;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 #[error("{msg}: {details}")]
 pub struct CniError {
-    /// Version of the result.
     #[serde(rename = "cniVersion")]
     pub version: String,
-    /// Code of the error.
     pub code: u32,
-    /// Short message.
     pub msg: String,
-    /// Details.
     pub details: String,
 }
 
-/// Incompatible version.
 pub const INCOMPATIBLE_VERSION: u32 = 1;
 /// Missing or wrong environment variable.
 pub const INVALID_ENVIRONMENT: u32 = 4;
 /// Failed read or write.
 pub const IO_FAILURE: u32 = 5;
-/// Invalid JSON.
 pub const NOT_DECODED: u32 = 6;
 /// Wrong network configuration.
 pub const INVALID_CONFIGURATION: u32 = 7;
-/// Temporary failure.
 pub const TRY_AGAIN_LATER: u32 = 11;
 /// Failure of STATUS: pods cannot be added.
 pub const NOT_AVAILABLE: u32 = 50;

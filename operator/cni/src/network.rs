@@ -21,10 +21,8 @@ const MAX_TIMEOUT: u64 = 600;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PodNetwork {
-    /// Version of the specification.
     #[serde(default)]
     pub cni_version: String,
-    /// Socket of the agent.
     #[serde(default = "socket")]
     pub agent_socket: PathBuf,
     /// Timeout for the agent's answer, in seconds.
@@ -36,7 +34,6 @@ pub struct PodNetwork {
     /// Namespaces whose pods may start while the agent does not answer.
     #[serde(default = "exempt")]
     pub exempt_namespaces: Vec<String>,
-    /// Result of the previous plugins.
     #[serde(default)]
     pub prev_result: Option<Value>,
 }

@@ -13,7 +13,6 @@ use crate::rules::Rules;
 
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// Result of a command.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Done {
     /// Result for standard output.

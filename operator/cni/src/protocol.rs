@@ -27,18 +27,14 @@ pub enum Verb {
     Displaced,
 }
 
-/// Request of the plugin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PluginRequest {
-    /// [`VERSION`].
     pub version: u32,
     /// Purpose of the request.
     pub verb: Verb,
-    /// Namespace of the pod.
     #[serde(default)]
     pub namespace: String,
-    /// Name of the pod.
     #[serde(default)]
     pub name: String,
     /// Uid of the pod, if the runtime provides it.
@@ -50,7 +46,6 @@ pub struct PluginRequest {
     /// Interface that the previous plugins made.
     #[serde(default)]
     pub ifname: String,
-    /// Id of the sandbox.
     #[serde(default)]
     pub container: String,
     /// Configuration file that another program rewrites.
@@ -90,7 +85,6 @@ pub struct PluginProblem {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PluginAnswer {
-    /// [`VERSION`].
     pub version: u32,
     /// Number of attachments in force.
     #[serde(default)]
@@ -114,7 +108,6 @@ impl PluginAnswer {
     }
 }
 
-/// Returns a message as a line.
 pub fn line(message: &impl Serialize) -> io::Result<Vec<u8>> {
     let mut line = serde_json::to_vec(message)?;
     line.push(b'\n');
@@ -136,7 +129,6 @@ pub fn parse<T: DeserializeOwned>(line: &[u8]) -> io::Result<T> {
     Ok(serde_json::from_slice(line)?)
 }
 
-/// Writes a message as a line.
 pub fn write(mut to: impl Write, message: &impl Serialize) -> io::Result<()> {
     to.write_all(&line(message)?)?;
     to.flush()

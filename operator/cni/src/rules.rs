@@ -35,7 +35,6 @@ pub struct PodRule {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rules {
-    /// [`VERSION`].
     pub version: u32,
     /// Namespace of the agent, which has a network of its own: a rule must not block the agent that would fulfil it.
     pub agent_namespace: String,

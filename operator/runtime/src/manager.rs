@@ -4,7 +4,6 @@ use hyper::header::{HeaderValue, USER_AGENT};
 use kube::Config;
 use kube::api::{PatchParams, PostParams};
 
-/// Program of the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manager {
     /// Controller, including deployment and admission.

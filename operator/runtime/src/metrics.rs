@@ -6,12 +6,10 @@ use std::sync::{Mutex, PoisonError};
 
 use bpfman_metrics::{Exposition, Metric};
 
-/// Counter.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// Adds an amount.
     pub fn add(&self, amount: u64) {
         self.0.fetch_add(amount, Ordering::Relaxed);
     }

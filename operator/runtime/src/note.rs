@@ -33,7 +33,6 @@ pub struct Note {
     pub reason: String,
     /// Cause, by which equal events are limited.
     pub cause: String,
-    /// Message.
     pub text: String,
 }
 
@@ -76,7 +75,6 @@ impl<K: Clone + Eq + Hash> Limiter<K> {
     }
 }
 
-/// Writer of events.
 #[derive(Clone)]
 pub struct EventWriter {
     client: Client,

@@ -61,7 +61,6 @@ impl<K: Clone + Eq + Hash + Ord> Schedule<K> {
         Self { settle, pause, entries: HashMap::new(), queue: BTreeSet::new(), shares: Shares::default() }
     }
 
-    /// Adds a key for a reason.
     pub fn add(&mut self, now: Instant, key: &K, cause: QueueCause) {
         if cause == QueueCause::Maybe
             && let Some(entry) = self.entries.get_mut(key)
@@ -209,7 +208,6 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
         self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a key for a reason.
     pub fn add(&self, key: &K, cause: QueueCause) {
         self.schedule().add(Instant::now(), key, cause);
         self.woken.notify_one();

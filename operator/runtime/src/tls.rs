@@ -35,10 +35,8 @@ pub struct Served(RwLock<Option<(String, Arc<CertifiedKey>)>>);
 /// Error of a certificate or key that cannot be served.
 #[derive(Debug, Error)]
 pub enum ServeError {
-    /// Invalid PEM.
     #[error("the certificate or its key is no PEM: {0}")]
     Pem(#[from] rustls::pki_types::pem::Error),
-    /// Certificate or key that TLS cannot use.
     #[error("the certificate cannot be used: {0}")]
     Tls(#[from] rustls::Error),
 }
@@ -94,13 +92,10 @@ pub enum AuthoritiesError {
     /// The file cannot be read.
     #[error("reading {}: {}", .0.display(), .1)]
     Read(PathBuf, io::Error),
-    /// The file contains invalid PEM.
     #[error("a certificate of {}: {}", .0.display(), .1)]
     Pem(PathBuf, rustls::pki_types::pem::Error),
-    /// The file contains an invalid certificate.
     #[error("a certificate of {}: {}", .0.display(), .1)]
     Certificate(PathBuf, rustls::Error),
-    /// The file contains no certificate.
     #[error("{} has no certificate of an authority: write them as PEM ({})", .0.display(), .1)]
     None(PathBuf, VerifierBuilderError),
 }

@@ -24,21 +24,17 @@ const ANSWER: Duration = Duration::from_secs(3);
 /// Twice the number of agents in the largest clusters.
 const REMEMBERED: usize = 20_000;
 
-/// Identity of a caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallerIdentity {
     /// The agent of a node.
     Agent {
-        /// Name of the node.
         node: String,
     },
-    /// The controller.
     Controller,
     /// A member of the group `system:masters`.
     Master,
     /// Any other user with permission for the request.
     Other {
-        /// User name.
         name: String,
     },
 }
@@ -54,22 +50,9 @@ pub enum UnknownCaller {
     Unbound(String),
     /// The pod is not the one to which the token is bound.
     #[error("the token of {user} was made for the pod {pod}, and {why}")]
-    Pod {
-        /// User name.
-        user: String,
-        /// Namespace and name.
-        pod: String,
-        /// Difference.
-        why: String,
-    },
-    /// The API server did not answer.
+    Pod { user: String, pod: String, why: String },
     #[error("the node of the pod {pod} cannot be looked up: {why}; it is tried again when the agent is")]
-    Away {
-        /// Namespace and name.
-        pod: String,
-        /// Error of the request.
-        why: String,
-    },
+    Away { pod: String, why: String },
 }
 
 /// Determines the identity of callers.

@@ -8,18 +8,14 @@ pub enum BadReference {
         "\"{0}\" does not say which registry it is from, so no signature policy can hold for it: write REGISTRY/{0}"
     )]
     NoRegistry(String),
-    /// The repository is missing.
     #[error(
         "\"{0}\" names no repository: write REGISTRY/REPOSITORY:TAG or REGISTRY/REPOSITORY@sha256:DIGEST"
     )]
     NoRepository(String),
-    /// The repository contains characters that registries do not accept.
     #[error("\"{0}\" is no repository: lower-case letters, digits and . _ - / are allowed")]
     Repository(String),
-    /// The digest is invalid.
     #[error("\"{0}\" is no digest: sha256: and 64 hexadecimal digits in lower case are allowed")]
     Digest(String),
-    /// The tag is invalid.
     #[error("\"{0}\" is no tag: at most 128 letters, digits and . _ - are allowed")]
     Tag(String),
 }

@@ -15,7 +15,6 @@ use super::order::ApplicationName;
 use super::state::{self, StateChange};
 use super::verdict::ReviewVerdict;
 
-/// Review request for any object.
 pub type ReviewRequest = AdmissionRequest<DynamicObject>;
 
 /// Context of reviews.
@@ -32,7 +31,6 @@ pub struct Reviewer {
 pub struct NotSynced;
 
 impl Reviewer {
-    /// Reviews an application.
     pub fn application(&self, request: &ReviewRequest) -> Result<AdmissionResponse, NotSynced> {
         let Some(new) = &request.object else { return Ok(request.into()) };
         let unchanged = request.old_object.as_ref().is_some_and(|old| old.data["spec"] == new.data["spec"]);
@@ -65,7 +63,6 @@ impl Reviewer {
         })
     }
 
-    /// Reviews a state object.
     pub async fn state(&self, request: &ReviewRequest) -> AdmissionResponse {
         let response = AdmissionResponse::from(request);
         let change = StateChange {
@@ -103,7 +100,6 @@ pub enum BadReview {
     /// The request or one of its fields is not valid JSON.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
-    /// The request has another kind or version.
     #[error("only AdmissionReview of admission.k8s.io/v1 is understood")]
     Version,
 }

@@ -14,7 +14,6 @@ const ORDERS: [&str; 2] = [REVISION, SOAK];
 /// Change of a state object: the old object, unless it is created, and the new one, unless it is deleted.
 #[derive(Clone, Copy)]
 pub struct StateChange<'a> {
-    /// Kind of the object.
     pub kind: &'a str,
     /// Object before the change.
     pub old: Option<&'a DynamicObject>,

@@ -23,7 +23,6 @@ impl ReviewVerdict {
         self.problems.push(format!("{path}: {message}"));
     }
 
-    /// Adds a warning.
     pub fn warn(&mut self, path: &str, message: impl std::fmt::Display) {
         self.warnings.push(format!("{path}: {message}"));
     }

@@ -7,100 +7,72 @@ const UNREACHABLE: u8 = 3;
 /// Reason for which a command failed.
 #[derive(Debug, Error)]
 pub enum ClientError {
-    /// The kubeconfig is missing or not usable.
     #[error(
         "no way to an API server: {0}\nSet --kubeconfig, KUBECONFIG or --context; `kubectl config get-contexts` lists what there is."
     )]
     Configuration(String),
-    /// The API server did not answer.
     #[error("the API server did not answer when asked to {0}: {1}\nCheck with `kubectl get --raw /readyz`.")]
     Away(String, String),
-    /// The user has no permission.
     #[error(
         "you may not {0}: {1}\nAsk for the ClusterRole that has it; `kubectl auth can-i --list` shows what you have."
     )]
     Denied(String, String),
-    /// The login has expired.
     #[error(
         "the API server knows no account of your login when asked to {0}: {1}\nLog in to the cluster again, and start the command again."
     )]
     LoggedOut(String, String),
-    /// The custom resource definitions are not installed.
     #[error(
         "the cluster does not know {0}: its definitions are not installed\nInstall them: `bpfman-operator crds | kubectl apply --server-side -f -`."
     )]
     NoDefinitions(String),
-    /// The server refused the request.
     #[error("the API server refused to {0}: {1}")]
     Refused(String, String),
-    /// The application does not exist.
     #[error(
         "no application `{name}`, neither of the cluster nor in namespace `{namespace}`{others}\n`kubectl bpfman status -A` lists all there are."
     )]
-    NoApplication {
-        /// Name that was given.
-        name: String,
-        /// Namespace that was searched.
-        namespace: String,
-        /// Text with existing names.
-        others: String,
-    },
-    /// Both scopes have an application of this name.
+    NoApplication { name: String, namespace: String, others: String },
     #[error(
         "there is a ClusterBpfApplication `{0}` and a BpfApplication `{0}` in namespace `{1}`\nSay which: `cluster/{0}` or `namespaced/{0}`."
     )]
     TwoApplications(String, String),
-    /// The node does not exist.
     #[error("no node `{0}`\n`kubectl get nodes` lists them.")]
     NoNode(String),
-    /// No agent was found.
     #[error(
         "no pod of an agent (app.kubernetes.io/name=bpfman-agent) is in namespace `{0}`\n`kubectl get pods -A` lists pods; --operator-namespace sets where to look."
     )]
     NoAgents(String),
-    /// No pod with this label runs on a node.
     #[error(
         "no pod with the label app.kubernetes.io/name={0} runs on a node\nApply examples/{0}/app.yaml and examples/{0}/cluster.yaml; --namespace sets where to look."
     )]
     NoObservers(&'static str),
-    /// No pod answered.
     #[error(
         "no node has answered\n`kubectl get pods -A -l app.kubernetes.io/name={0}` shows how their pods are."
     )]
     AllSilent(&'static str),
-    /// The application has no rollout to control.
     #[error(
         "application `{0}` has no spec.rollout: every node acts on its spec at once, and there is nothing to {1}\nSee docs/rollout.md."
     )]
     NoRollout(String, &'static str),
-    /// The kubeconfig authenticates by other means than a token.
     #[error(
         "the kubeconfig has no token that could be passed on to the controller\nMake one of an account that may see the fleet, `kubectl create token ACCOUNT > FILE`, and say --token-file FILE."
     )]
     NoToken,
-    /// The token cannot be obtained.
     #[error(
         "no token that could be passed on to the controller: {0}\nLog in to the cluster again, and start the command again; or write a new token to the file that --token-file names."
     )]
     Token(String),
-    /// The console's address cannot be bound.
     #[error("cannot listen on {0}: {1}\n--listen 127.0.0.1:0 takes a free port.")]
     Listen(std::net::SocketAddr, std::io::Error),
-    /// No node has the kernel.
     #[error("no node runs kernel `{0}`\nKernels here: {1}.")]
     NoKernel(String, String),
-    /// The file is not a manifest of an application.
     #[error("{0}: {1}\n`kubectl bpfman check` takes a manifest of one application.")]
     Manifest(String, String),
-    /// The application selects no node.
     #[error(
         "application `{0}` is for no node: none has the labels of its spec.nodeSelector and kubernetes.io/hostname\n`kubectl get nodes --show-labels` shows what they have."
     )]
     NoNodes(String),
-    /// The result cannot be formatted.
     #[error("the answer cannot be written: {0}")]
     Output(String),
-    /// The user interrupted the command.
     #[error("interrupted; what was written for the rehearsal is removed")]
     Interrupted,
 }

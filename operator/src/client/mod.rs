@@ -33,7 +33,6 @@ use arguments::{ClientArguments, ClientCommand};
 use connect::ClientSession;
 pub use error::ClientError;
 
-/// Result of a command.
 #[derive(Debug)]
 pub struct Shown {
     /// Content for standard output. A profile may be binary.
@@ -45,7 +44,6 @@ pub struct Shown {
 /// State of the queried objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShownEnd {
-    /// Healthy.
     Well,
     /// Not healthy.
     NotWell,
@@ -60,7 +58,6 @@ impl ShownEnd {
         if well { Self::Well } else { Self::NotWell }
     }
 
-    /// Returns the exit code.
     #[must_use]
     pub const fn code(self) -> u8 {
         match self {

@@ -30,9 +30,7 @@ pub type FiguresOfNode = (String, Result<NodeFigures, String>);
 /// Node without an answer.
 #[derive(Debug, Serialize)]
 pub struct UnansweredNode {
-    /// Name.
     pub node: String,
-    /// Reason.
     pub why: String,
 }
 

@@ -33,31 +33,24 @@ pub struct NodeFigures {
 pub struct NodeDrop {
     /// Hook, by its name in commands.
     pub hook: String,
-    /// Function name.
     pub program: String,
     /// Application in the program's metadata; empty if it belongs to none.
     pub application: String,
     /// `drop`, `aborted`, `shot` or `other`.
     pub verdict: String,
-    /// Packets per second.
     pub packets_per_second: f64,
 }
 
 /// Usage of one program on a node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NodeProgram {
-    /// Kernel id.
     pub program_id: u32,
-    /// Function name.
     pub name: String,
-    /// Exact type.
     #[serde(rename = "type")]
     pub program_type: String,
-    /// Owner.
     pub owner: String,
     /// Application in the program's metadata; empty if it belongs to none.
     pub application: String,
-    /// Digest of the image.
     pub image_digest: String,
     /// CPU time in percent of one CPU; `None` if unknown, as in a chain of several programs without timing.
     pub cpu_percent: Option<f64>,

@@ -22,7 +22,6 @@ pub enum RolloutCommand {
 pub struct Numbered {
     /// Sequence number, one higher for each command.
     pub number: i32,
-    /// The command.
     pub command: RolloutCommand,
 }
 

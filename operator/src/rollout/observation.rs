@@ -38,15 +38,12 @@ pub struct RolloutNode {
     pub kernel: String,
     /// Hash of the programs that share its hooks; empty if there are none.
     pub composition: String,
-    /// Orders that the node has.
     pub orders: NodeOrders,
     /// Revision to which the following fields apply.
     pub observed: Option<String>,
-    /// Health of that revision.
     pub health: NodeHealth,
     /// Digest of the image that runs.
     pub digest: Option<String>,
-    /// Message of a failure.
     pub message: String,
     /// Answer to a preflight order.
     pub preflight: Option<PreflightAnswer>,
@@ -62,7 +59,6 @@ pub enum NodeHealth {
     Pending,
     /// Loaded and attached everywhere; or not wanted on the node and removed.
     Healthy,
-    /// Permanent failure.
     Failed,
 }
 

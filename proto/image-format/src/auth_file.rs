@@ -56,7 +56,6 @@ pub enum AuthFileError {
         /// Line of the mistake, from 1.
         line: usize,
     },
-    /// An entry holds no user and password.
     #[error("the file of registry passwords, entry `{entry}`: {source}")]
     Entry {
         /// Registry or namespace.
@@ -69,7 +68,6 @@ pub enum AuthFileError {
         "the file of registry passwords, entry `{0}`: identity tokens are not read; use a user and a password"
     )]
     Token(String),
-    /// A credential helper failed.
     #[error("the credential helper {program} gives no password for {registry}: {source}")]
     Helper {
         /// Name of the helper program.
@@ -90,13 +88,10 @@ pub enum HelperFailure {
     /// The helper cannot be started or waited for.
     #[error(transparent)]
     Io(#[from] std::io::Error),
-    /// The helper exceeds the time limit.
     #[error("it takes longer than {} s", PATIENCE.as_secs())]
     Slow,
-    /// The helper failed.
     #[error("it ends with {0}")]
     Ended(ExitStatus),
-    /// The answer does not follow the protocol.
     #[error("its answer is not what helpers say")]
     Answer,
     /// The helper has a token instead of a user and a password.

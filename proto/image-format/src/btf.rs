@@ -13,7 +13,6 @@ pub enum BtfError {
     /// The header is missing, of another byte order or of another version.
     #[error("no BTF header of version 1 at its start")]
     Header,
-    /// A part lies outside the section.
     #[error("it ends inside {0}")]
     Truncated(&'static str),
     /// A type has a kind that this reader does not know, so the types after it cannot be found.

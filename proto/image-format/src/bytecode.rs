@@ -24,7 +24,6 @@ pub enum BytecodeError {
     /// The path has no last component for the name of the layer's file, or one that is not UTF-8.
     #[error("`{0}` has no usable file name")]
     FileName(String),
-    /// The file is larger than [`ELF_LIMIT`].
     #[error("{name} has {size} bytes; an object may have at most {ELF_LIMIT}")]
     TooLarge {
         /// Name of the file.
@@ -32,7 +31,6 @@ pub enum BytecodeError {
         /// Size of the file, in bytes.
         size: u64,
     },
-    /// The file is not a readable 64-bit ELF file.
     #[error("{name} is not a readable 64-bit ELF file: {why}")]
     NotElf {
         /// Name of the file.
@@ -40,7 +38,6 @@ pub enum BytecodeError {
         /// Defect of the file.
         why: String,
     },
-    /// The ELF file is for another machine.
     #[error("{name} is an ELF file for machine {machine}, not for eBPF (247)")]
     Machine {
         /// Name of the file.
@@ -48,7 +45,6 @@ pub enum BytecodeError {
         /// `e_machine`.
         machine: u16,
     },
-    /// The ELF file is not a relocatable object.
     #[error("{name} is of ELF type {kind}, not a relocatable object (1)")]
     NotRelocatable {
         /// Name of the file.
@@ -56,7 +52,6 @@ pub enum BytecodeError {
         /// `e_type`.
         kind: u16,
     },
-    /// The byte order does not fit the platform.
     #[error("{name} is {found}, but {platform} needs {expected}")]
     Endian {
         /// Name of the file.
@@ -68,7 +63,6 @@ pub enum BytecodeError {
         /// Platform of the image.
         platform: String,
     },
-    /// The BTF is damaged.
     #[error("the BTF of {name} is unreadable: {source}")]
     Btf {
         /// Name of the file.

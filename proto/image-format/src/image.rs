@@ -17,13 +17,10 @@ pub enum BuildError {
     /// A platform is unknown, or missing in a file name.
     #[error(transparent)]
     Platform(#[from] PlatformError),
-    /// Two objects are for the same platform.
     #[error("two objects for {0}")]
     Twice(Platform),
-    /// There is no object file.
     #[error("no object file{0}")]
     Nothing(String),
-    /// Images cannot be built for this machine's platform.
     #[error("images are not made for this machine's architecture `{0}`; name the platform")]
     Host(&'static str),
     /// A folder cannot be listed.
@@ -34,7 +31,6 @@ pub enum BuildError {
         /// Error of the system.
         source: std::io::Error,
     },
-    /// The layer or a document cannot be encoded.
     #[error("cannot encode the image: {0}")]
     Encode(String),
 }

@@ -13,7 +13,6 @@ use crate::unpacked_limit::{Limited, UNPACKED_LIMIT, is_over_limit};
 /// Reason why a layer has no usable object.
 #[derive(Debug, thiserror::Error)]
 pub enum LayerError {
-    /// The layer exceeds the limit when unpacked.
     #[error("it unpacks to more than {0} bytes")]
     TooLarge(u64),
     /// The layer is readable and has no object. Another layer may have one.

@@ -83,7 +83,6 @@ pub enum LayoutError {
         /// Defect of the layout.
         why: String,
     },
-    /// The layout has no image of that name.
     #[error("the layout {path} has no image `{name}`; it has {present}")]
     NoImage {
         /// Path of the layout.

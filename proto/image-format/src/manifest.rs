@@ -39,22 +39,18 @@ struct Raw {
 /// Reason why a document cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    /// The document is not a JSON object.
     #[error("it is not a JSON object")]
     NotObject,
     /// The document is no JSON, or a field has another type.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
-    /// The document has another version of the format.
     #[error("its schemaVersion is not 2")]
     SchemaVersion,
-    /// The document has the media type of something else.
     #[error("its media type is `{0}`")]
     MediaType(String),
     /// The document is both a manifest and an index: two readers could see different images in it.
     #[error("it is a manifest and an index at once")]
     Both,
-    /// The document is neither a manifest nor an index.
     #[error("it has no config and layers")]
     Neither,
     /// The media type is that of the other kind of document.

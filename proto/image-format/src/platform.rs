@@ -34,7 +34,6 @@ pub struct Platform(usize);
 /// Reason why a text does not name a platform.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlatformError {
-    /// The platform is not in the table.
     #[error("`{0}` is not a platform that bytecode images have; they have {all}", all = Platform::all_names())]
     Unknown(String),
     /// The name of the file does not contain its platform.

@@ -19,19 +19,15 @@ const MAX_MESSAGE: u64 = 256 << 20;
 /// Reason why bytes are no profile.
 #[derive(Debug, Error)]
 pub enum PprofError {
-    /// The message is not compressed, or truncated.
     #[error("it is not compressed by gzip: {0}")]
     Compression(#[from] std::io::Error),
-    /// The message is larger than the profiler's.
     #[error("it is larger than {} MiB", MAX_MESSAGE >> 20)]
     Large,
-    /// The bytes are no message of pprof.
     #[error("it is no message of pprof: {0}")]
     Message(#[from] prost::DecodeError),
     /// The message refers to something that it does not contain.
     #[error("it names {0} {1}, which it does not hold")]
     Missing(&'static str, u64),
-    /// The message does not have the profiler's units.
     #[error("it has no samples in counts and nanoseconds of CPU time")]
     Kind,
 }

@@ -18,13 +18,10 @@ const MAX_PARALLEL: u32 = 16;
 /// Reason why a cosign key cannot be decrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CosignKeyError {
-    /// No password was given.
     #[error("it is sealed by a password, and none was given")]
     NoPassword,
-    /// The document has another form, or names other algorithms.
     #[error("it is not sealed as cosign seals keys, by scrypt and nacl/secretbox")]
     Form,
-    /// The password is wrong, or the key is damaged.
     #[error("the password does not open it, or it is damaged")]
     WrongPassword,
 }

@@ -17,7 +17,6 @@ pub enum FetchError {
     /// The registry did not return it.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// A manifest or index cannot be read.
     #[error("{what} {}: {source}", if source.is_unsupported() { "is not supported" } else { "is malformed" })]
     Manifest {
         /// Name of the document.
@@ -25,7 +24,6 @@ pub enum FetchError {
         /// Defect of the document.
         source: ManifestError,
     },
-    /// The image is not built for this platform.
     #[error("the image {image} is not for {wanted}; it is for {present}")]
     Platform {
         /// Name of the image.
@@ -43,7 +41,6 @@ pub enum FetchError {
         /// Unexpected content.
         why: &'static str,
     },
-    /// The layer holds no object.
     #[error("{what} {}: {source}", words_of(source))]
     Layer {
         /// Name of the layer.
@@ -59,7 +56,6 @@ pub enum FetchError {
         /// Defect of the label.
         source: LabelError,
     },
-    /// The file in the layer is no eBPF object.
     #[error("the object in image {image}: {source}")]
     Bytecode {
         /// Name of the image.

@@ -15,13 +15,10 @@ const PUBLIC: &str = "PUBLIC KEY";
 /// Reason why a key cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// The text has no PEM block.
     #[error("the key is not PEM text (a line -----BEGIN … KEY----- is expected)")]
     NotPem,
-    /// The private key is encrypted.
     #[error("the private key is encrypted ({0}); plain PEM keys and those of cosign are read")]
     Encrypted(String),
-    /// The cosign key cannot be decrypted.
     #[error("the private key of cosign cannot be opened: {0}")]
     Cosign(#[from] CosignKeyError),
     /// The PEM block is not a key of the expected kind.
@@ -35,7 +32,6 @@ pub enum KeyError {
     /// The key is of another algorithm or curve, or damaged.
     #[error("the {0} is not a P-256 key in DER (RSA, P-384 and Ed25519 keys cannot sign here)")]
     NotP256(&'static str),
-    /// The cryptographic library failed.
     #[error("the cryptographic library failed to {0}")]
     Crypto(&'static str),
 }

@@ -15,13 +15,11 @@ pub struct ListPages {
 /// Reason why a list is not read to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum PageError {
-    /// The link to the next page is none.
     #[error("the next page has no address")]
     NoAddress,
     /// The next page is not of the same list: it could direct requests to another host.
     #[error("the next page is elsewhere")]
     Elsewhere,
-    /// The list has more pages than are read.
     #[error("they have more than {0} pages")]
     TooMany(usize),
 }

@@ -16,7 +16,6 @@ pub enum PushError {
     /// The registry did not accept it.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// A manifest of the image is malformed.
     #[error("the manifest {digest} in the layout is malformed: {why}")]
     Malformed {
         /// Digest of the manifest.
@@ -24,7 +23,6 @@ pub enum PushError {
         /// Defect of the manifest.
         why: String,
     },
-    /// The target has a digest.
     #[error("an image is pushed to a tag, not to a digest: `{0}`")]
     Digest(ImageReference),
 }

@@ -3,7 +3,6 @@ use bpfman_image_format::TlsFailure;
 /// Reason why a registry did not fulfil a request.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// The registry does not answer, or the connection broke.
     #[error("the registry {registry} cannot be reached: {why}")]
     Unreachable {
         /// Host of the registry.
@@ -23,10 +22,8 @@ pub enum RegistryError {
         /// Answer of the registry.
         why: String,
     },
-    /// The registry does not have the resource.
     #[error("{0} does not exist in the registry")]
     NotFound(String),
-    /// The registry refused for another reason.
     #[error("the registry {registry} failed at {what}: {why}")]
     Refused {
         /// Host of the registry.
@@ -39,7 +36,6 @@ pub enum RegistryError {
     /// The HTTP client cannot be created, for example because this machine has no certificate authorities.
     #[error("no client for registries can be made: {0}")]
     Client(String),
-    /// The certificate authorities are no certificates in PEM.
     #[error("the certificate authorities of the registry have to be certificates in PEM: {0}")]
     Authorities(String),
 }

@@ -28,7 +28,6 @@ pub enum SignError {
         /// Defect of the manifest.
         why: String,
     },
-    /// The list of signatures is full.
     #[error("{tag} already holds {count} signatures; at most {MAX_SIGNATURES} are read")]
     Full {
         /// Signature tag.

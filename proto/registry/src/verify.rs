@@ -14,7 +14,6 @@ pub enum VerifyError {
     /// The registry did not answer.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// The image has no signatures.
     #[error("image {image} ({digest}) has no signature by a key: {tag} does not exist")]
     Unsigned {
         /// Image, by name.

@@ -11,7 +11,6 @@ use crate::error::CliError;
 pub struct PlannedProgram {
     pub name: String,
     pub spec: ProgramSpec,
-    /// Type as which the program is loaded.
     pub program_type: Option<ProgramType>,
     /// Hooks to attach to; empty if programs of this type do not attach.
     pub hooks: Vec<WrittenPoint>,

@@ -17,16 +17,12 @@ json_shape! {
     pub struct LinkJson(link: &ext::Link) {
         /// Id of the link; 0 for a link of others.
         link_id: u32 = link.id,
-        /// Kernel id of the program.
         program_id: u32 = link.program_id,
-        /// Function name of the program.
         program_name: String = link.program_name.clone(),
-        /// Exact type of the program.
         #[serde(rename = "type")]
         program_type: String = link.program_type.clone(),
         /// Attach point in one line.
         attachment: String = link.attachment.clone(),
-        /// Application of the program.
         application: Option<String> = filled(&link.application),
         /// `ok`, or the difference between the record and the kernel.
         state: String = state_text(&link.state),
@@ -36,11 +32,9 @@ json_shape! {
         hook: Option<String> = filled(&link.hook),
         /// Position in the chain, from 0.
         position: Option<u32> = link.position,
-        /// Kernel link that attaches it.
         kernel_link_id: Option<u32> = link.kernel_link_id,
         /// Program that the hook runs: this one, or its chain.
         running_program_id: Option<u32> = link.running_program_id,
-        /// Path of the kernel link's pin.
         pin_path: Option<String> = filled(&link.pin_path),
         /// Owner, as of programs.
         owner: Option<String> = filled(&link.owner),
@@ -52,7 +46,6 @@ json_shape! {
         shadow: bool = link.shadow,
         /// Seconds until it is detached; null if it stays.
         ttl_left: Option<u64> = link.ttl_left,
-        /// Metadata of the link.
         metadata: BTreeMap<String, String> = link.metadata.clone().into_iter().collect(),
         /// Attach point, as requested.
         attach: AttachJson = AttachJson::of(link),
@@ -62,7 +55,6 @@ json_shape! {
 /// Attach point, as requested. Fields that the type does not have are `null` or empty.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct AttachJson {
-    /// Network interface.
     pub iface: Option<String>,
     /// `ingress` or `egress`.
     pub direction: Option<String>,
@@ -87,16 +79,13 @@ pub struct AttachJson {
     /// Functions of a multi-probe.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub functions: Vec<String>,
-    /// Path of a cgroup.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<String>,
     /// Sockmap or struct_ops map.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub map: Option<String>,
-    /// Perf event, and its rate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub perf_event: Option<PerfEventJson>,
-    /// Netfilter hook.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub netfilter: Option<NetfilterJson>,
     /// Order among the members.

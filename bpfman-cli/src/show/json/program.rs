@@ -14,19 +14,15 @@ use crate::kernel_type;
 use crate::show::json_shape::json_shape;
 use crate::show::standing::{StandingWord, state_text};
 
-/// Program.
 #[derive(Clone, Debug, Serialize)]
 pub struct ProgramJson {
-    /// Kernel id.
     pub program_id: u32,
     /// True if the daemon loaded it. For third-party programs, only `type`, `kernel` and perhaps `owner` are set.
     pub managed: bool,
     /// Exact type (`kretprobe`, `tcx`, ...); the kernel's type for third-party programs.
     #[serde(rename = "type")]
     pub program_type: String,
-    /// Full function name.
     pub name: String,
-    /// Application in the metadata.
     pub application: Option<String>,
     /// `ok`, or the difference between the record and the kernel.
     pub state: String,
@@ -34,9 +30,7 @@ pub struct ProgramJson {
     pub standing: Option<StandingWord>,
     /// Id of the daemon: never reused, and kept across reboots.
     pub uid: Option<u64>,
-    /// Source of the program.
     pub bytecode: Option<BytecodeJson>,
-    /// Metadata of the load.
     pub metadata: BTreeMap<String, String>,
     /// Global variables of the load, as lower case hexadecimal bytes.
     pub global_data: BTreeMap<String, String>,
@@ -46,7 +40,6 @@ pub struct ProgramJson {
     pub attach_target: Option<String>,
     /// Licence of the object file.
     pub license: Option<String>,
-    /// Path of the pin.
     pub pin_path: Option<String>,
     /// Folder of its pinned maps.
     pub map_pin_path: Option<String>,
@@ -69,13 +62,11 @@ pub struct ProgramJson {
     pub cpu_done: Option<String>,
     /// Seconds until it is unloaded; null if it stays.
     pub ttl_left: Option<u64>,
-    /// Ids of its attachments.
     pub link_ids: Vec<u32>,
     /// Maps; null in lists.
     pub maps: Option<Vec<MapJson>>,
     /// Attachments; null in lists.
     pub links: Option<Vec<LinkJson>>,
-    /// Information of the kernel.
     pub kernel: Option<KernelJson>,
     /// Complete verifier log; only in the answer to a load that requested it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -87,11 +78,9 @@ pub struct ProgramJson {
 pub struct BytecodeJson {
     /// Path of the object file.
     pub path: Option<String>,
-    /// Reference of the image.
     pub image_url: Option<String>,
     /// Pull policy of an image: `Always`, `IfNotPresent` or `Never`.
     pub pull_policy: Option<&'static str>,
-    /// Digest of the image.
     pub image_digest: Option<String>,
     /// Policy rule and signer that verified the image.
     pub verified_by: Option<String>,
@@ -102,7 +91,6 @@ pub struct BytecodeJson {
 json_shape! {
     /// Information of the kernel about a program.
     pub struct KernelJson(kernel: &v1::KernelProgramInfo) {
-        /// Kernel id.
         id: u32 = kernel.id,
         /// Name, at most 15 bytes.
         name: String = kernel.name.clone(),
@@ -117,7 +105,6 @@ json_shape! {
         tag: String = kernel.tag.clone(),
         /// True if the licence allows GPL-only kernel functions.
         gpl_compatible: bool = kernel.gpl_compatible,
-        /// Kernel ids of its maps.
         map_ids: Vec<u32> = kernel.map_ids.clone(),
         /// BTF id; 0 without BTF.
         btf_id: u32 = kernel.btf_id,
@@ -127,7 +114,6 @@ json_shape! {
         jited: bool = kernel.jited,
         /// Size of the machine code, in bytes.
         jited_bytes: u32 = kernel.bytes_jited,
-        /// Kernel memory, in bytes.
         memory_bytes: u32 = kernel.bytes_memlock,
         /// Number of instructions that the verifier processed.
         verified_instructions: u32 = kernel.verified_insns,
@@ -137,21 +123,15 @@ json_shape! {
 json_shape! {
     /// Map of a program.
     pub struct MapJson(map: &ext::Map) {
-        /// Kernel id.
         id: u32 = map.id,
-        /// Name.
         name: String = map.name.clone(),
         /// Number in `enum bpf_map_type`.
         type_number: u32 = map.map_type,
-        /// Size of a key, in bytes.
         key_bytes: u32 = map.key_size,
-        /// Size of a value, in bytes.
         value_bytes: u32 = map.value_size,
-        /// Maximum number of entries.
         max_entries: u32 = map.max_entries,
         /// Kernel memory, in bytes.
         memory_bytes: u64 = map.bytes_memlock,
-        /// Path of the pin.
         pin_path: Option<String> = filled(&map.pin_path),
         /// Kernel ids of the daemon's programs that use it.
         used_by: Vec<u32> = map.used_by.clone(),

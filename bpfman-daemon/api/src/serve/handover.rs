@@ -38,7 +38,6 @@ type Answered<T> = Pin<Box<dyn Future<Output = Result<T, Status>> + Send>>;
 /// Calls that are made by handover.
 #[derive(Clone)]
 pub struct HandoverCalls {
-    /// Opens a map.
     pub open: Arc<dyn Fn(Asked) -> Answered<(wire::OpenMapResponse, OwnedFd)> + Send + Sync>,
     /// Starts a session on a connection.
     pub start:

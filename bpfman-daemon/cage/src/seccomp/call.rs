@@ -3,7 +3,6 @@
 /// System call of this processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SystemCall {
-    /// Number of the call.
     pub number: i64,
     constant: &'static str,
 }

@@ -5,16 +5,13 @@ use super::call::{SystemCall, calls};
 /// Calls for one purpose.
 #[derive(Clone, Copy, Debug)]
 pub struct CallGroup {
-    /// Purpose.
     pub reason: &'static str,
-    /// System calls.
     pub calls: &'static [SystemCall],
     /// Equivalent calls that only older processors have.
     pub older: &'static [SystemCall],
 }
 
 impl CallGroup {
-    /// Returns all calls.
     pub fn all(&self) -> impl Iterator<Item = &'static SystemCall> + use<> {
         self.calls.iter().chain(self.older)
     }

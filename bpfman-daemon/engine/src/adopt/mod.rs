@@ -33,7 +33,6 @@ use crate::{Engine, EngineError, paths};
 /// Object to adopt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdoptWhat {
-    /// A link, by kernel id.
     Link(KernelLinkId),
     /// A link, by the absolute path of its pin.
     Pin(PathBuf),
@@ -52,7 +51,6 @@ pub struct AdoptRequest {
     pub proceed_on: Option<ProceedOn>,
     /// Position among the other members of the hook.
     pub order: OrderIntent,
-    /// Metadata of the user.
     pub metadata: BTreeMap<String, String>,
     /// User id of the caller.
     pub caller_uid: u32,

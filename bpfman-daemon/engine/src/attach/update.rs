@@ -56,7 +56,6 @@ impl UpdateLinkRequest {
     }
 }
 
-/// Result of an update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The link was changed.

@@ -10,9 +10,7 @@ use crate::state::MapGroup;
 /// CPU use of one program in a window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CpuUse {
-    /// Id of the program.
     pub program: ProgramUid,
-    /// Owner of the program.
     pub owner: Owner,
     /// Owner of the breakpoints: a namespace for all its applications.
     pub(crate) payer: MapGroup,
@@ -33,10 +31,8 @@ pub struct CpuUse {
 pub struct OverLimit {
     /// Program that used the most.
     pub program: ProgramUid,
-    /// Its owner.
     pub owner: Owner,
     pub(crate) payer: MapGroup,
-    /// Figures.
     pub excess: CpuExcess,
 }
 
@@ -96,7 +92,6 @@ pub fn excesses(
 /// Limit of the time that breakpoints of an owner's probes cost processes, of its own and of others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrapLimit {
-    /// Share of a CPU.
     pub share: CpuShare,
     /// Time that a breakpoint costs, in nanoseconds.
     pub nanoseconds: u64,

@@ -34,13 +34,9 @@ pub enum Ending {
 pub struct Expired {
     /// Description, such as "program 7 wall" or "link 9".
     pub what: String,
-    /// Affected programs.
     pub programs: Vec<ProgramId>,
-    /// Affected links.
     pub links: Vec<LinkId>,
-    /// Owner of the object.
     pub owner: String,
-    /// Reason of the end.
     pub ending: Ending,
     /// Error if the object still exists. It is retried.
     pub failure: Option<EngineError>,

@@ -23,7 +23,6 @@ use crate::{Engine, EngineError, paths};
 /// Counters of one member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkCounters {
-    /// Link of the member.
     pub link: LinkId,
     /// Number of packets that reached the member.
     pub runs: u64,

@@ -11,14 +11,12 @@ use bpfman_model::{
 use crate::state::records::{LinkRecord, MatchingRecord, ProgramRecord};
 use crate::state::{Standing, XdpPlacement};
 
-/// Managed program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManagedProgram {
     /// Record: the requested properties, and the kernel ids.
     pub record: Arc<ProgramRecord>,
     /// Programs that share its map folder, including this one.
     pub map_used_by: Vec<ProgramId>,
-    /// Links of the program.
     pub links: Vec<LinkId>,
     /// Version before the last replacement, to which the program can be rolled back.
     pub previous: Option<PreviousVersion>,
@@ -42,7 +40,6 @@ pub struct PreviousVersion {
 /// Program with the kernel's facts, and with its record if it is managed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramDetails {
-    /// Kernel id.
     pub id: ProgramId,
     /// Facts of the kernel; `None` if the kernel no longer has the program.
     pub facts: Option<ProgramFacts>,
@@ -55,7 +52,6 @@ pub struct ProgramDetails {
 pub struct MapDetails {
     /// Name in the object, or the kernel's name for third-party maps.
     pub name: String,
-    /// Facts of the kernel.
     pub facts: MapFacts,
     /// Pin, relative to the daemon's bpffs.
     pub pin: Option<PathBuf>,
@@ -63,18 +59,15 @@ pub struct MapDetails {
     pub used_by: Vec<ProgramId>,
 }
 
-/// Link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkDetails {
     /// Record: the requested properties.
     pub record: Arc<LinkRecord>,
-    /// Program of the link.
     pub program: Arc<ProgramRecord>,
     /// Ordering intents whose anchor is currently not at the hook. They apply again when an anchor appears.
     pub waits_for: Vec<Waiting>,
     /// Position among the programs of its hook, from 0.
     pub position: Option<u32>,
-    /// Kernel id of the link.
     pub kernel_link: Option<KernelLinkId>,
     /// Program that the kernel runs there.
     pub running: Option<ProgramId>,
@@ -97,7 +90,6 @@ pub struct LinkDetails {
 pub struct MatchingDetails {
     /// Record: the requested properties. The interface of its attach point has no name.
     pub record: Arc<MatchingRecord>,
-    /// Program of the attachment.
     pub program: Arc<ProgramRecord>,
     /// Links that it created.
     pub links: Vec<LinkDetails>,

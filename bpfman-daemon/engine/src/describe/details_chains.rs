@@ -17,11 +17,9 @@ pub struct ChainDetails {
     pub hook: String,
     /// "kernel" if the kernel runs the links one after another (tcx), else the way in which the members were joined.
     pub strategy: &'static str,
-    /// Reason for the strategy.
     pub reason: String,
     /// Facts of the entry program; `None` for tcx.
     pub entry: Option<ProgramFacts>,
-    /// Kernel id of the entry's link.
     pub kernel_link: Option<KernelLinkId>,
     /// Kernel mechanism of the entry: "xdp", "tcx" or "clsact".
     pub mode: &'static str,
@@ -31,7 +29,6 @@ pub struct ChainDetails {
     pub members: Vec<ChainMember>,
     /// Programs of the chain, entry first; empty if a member is attached directly.
     pub segments: Vec<SegmentRecord>,
-    /// Switches of the hook.
     pub switches: HookSwitches,
     /// Number of packets for which every member proceeded; 0 if counters are off.
     pub all_proceeded: u64,
@@ -45,10 +42,8 @@ pub struct ChainDetails {
     pub standing: Option<Standing>,
 }
 
-/// Member of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChainMember {
-    /// Link of the member.
     pub link: Arc<LinkRecord>,
     /// Program of the member, as it was loaded alone.
     pub program: Arc<ProgramRecord>,

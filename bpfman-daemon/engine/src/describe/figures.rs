@@ -13,7 +13,6 @@ use crate::state::records::{LinkRecord, ProgramRecord};
 /// One reading.
 #[derive(Clone, Debug)]
 pub struct Figures {
-    /// Time of the reading.
     pub at: Instant,
     /// Loaded programs by id: managed ones, and third-party ones on request. Programs of chains are not included.
     pub programs: Vec<ProgramFigures>,
@@ -26,17 +25,14 @@ pub struct Figures {
 /// Metrics of a program.
 #[derive(Clone, Debug)]
 pub struct ProgramFigures {
-    /// Kernel id.
     pub id: ProgramId,
     /// Record; `None` for third-party programs.
     pub record: Option<Arc<ProgramRecord>>,
-    /// Facts of the kernel.
     pub facts: Arc<ProgramFacts>,
     /// Runs of the program by itself, counted while the kernel's run statistics were enabled.
     pub counts: RunCounts,
     /// Time as a member of chains, in nanoseconds; of chains with several programs, only if timed.
     pub in_chains: u64,
-    /// Attach points.
     pub places: ProgramPlaces,
 }
 
@@ -86,7 +82,6 @@ impl ProgramFigures {
 /// Metrics of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChainFigures {
-    /// Key of the hook.
     pub key: HookKey,
     /// Hook, as commands name it.
     pub hook: String,
@@ -115,7 +110,6 @@ pub struct ChainFigures {
 /// Metrics of a member of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberFigures {
-    /// Link of the member.
     pub link: LinkId,
     /// Program of the member, as it was loaded alone.
     pub program: Arc<ProgramRecord>,
@@ -130,7 +124,6 @@ pub struct MemberFigures {
 /// Metrics of a map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MapFigures {
-    /// Kernel id.
     pub id: MapId,
     /// Name in the object.
     pub name: String,

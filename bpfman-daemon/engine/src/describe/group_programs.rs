@@ -28,7 +28,6 @@ pub struct GroupPrograms {
 /// Program at a hook of a cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupProgram {
-    /// Id of the program.
     pub program: ProgramId,
     /// Name in the kernel, or the whole function name of the daemon's programs.
     pub name: String,

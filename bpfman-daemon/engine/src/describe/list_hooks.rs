@@ -12,14 +12,12 @@ use crate::state::records::{HookRecord, LinkRecord};
 use crate::state::{Standing, XdpPlacement};
 use crate::{Engine, EngineError};
 
-/// Summary of a hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookSummary {
     /// Hook, as commands name it.
     pub hook: String,
     /// Strategy, as in [`crate::ChainDetails`].
     pub strategy: &'static str,
-    /// Number of managed programs.
     pub members: usize,
     /// Program that the hook runs; `None` for tcx, and if nothing runs.
     pub program: Option<ProgramId>,

@@ -153,7 +153,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns the maps of a program.
     pub fn maps_of(&self, program: &ProgramDetails) -> Result<Vec<MapDetails>, EngineError> {
         let Some(facts) = &program.facts else { return Ok(Vec::new()) };
         let records: Vec<Arc<ProgramRecord>> = self.state().programs.values().cloned().collect();

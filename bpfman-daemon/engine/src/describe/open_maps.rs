@@ -17,7 +17,6 @@ pub enum WantedMap {
     Id(MapId),
     /// Map by managed program and name in the object.
     OfProgram {
-        /// Kernel id of the program.
         program: ProgramId,
         /// Name of the map in the object.
         name: String,
@@ -63,7 +62,6 @@ impl UsedMap {
         }
     }
 
-    /// Returns the kernel id.
     #[must_use]
     pub const fn id(&self) -> MapId {
         self.id

@@ -12,7 +12,6 @@ use crate::{Engine, EngineError};
 pub struct OwnObjects {
     /// Managed programs, and programs that were built for chains.
     pub programs: BTreeSet<ProgramId>,
-    /// Links by kernel id.
     pub links: BTreeMap<KernelLinkId, OwnPlace>,
     /// Hooks with objects of the daemon.
     pub hooks: BTreeMap<HookKey, OwnPlace>,

@@ -10,9 +10,7 @@ use crate::{Engine, EngineError};
 /// Numbers of objects of one owner.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OwnedCounts {
-    /// Number of programs.
     pub programs: u64,
-    /// Number of links.
     pub links: u64,
 }
 

@@ -12,7 +12,6 @@ use crate::state::records::ProgramRecord;
 /// Program that is about to be replaced: the new version runs at all of its attach points.
 #[derive(Clone, Debug)]
 pub struct ProgramToReplace {
-    /// Kernel id.
     pub id: ProgramId,
     /// Exact type, which the new version shares.
     pub program_type: ProgramType,

@@ -16,7 +16,6 @@ use crate::{Engine, EngineError};
 /// Map for display.
 #[derive(Clone, Debug)]
 pub struct ShownMap {
-    /// Details of the map.
     pub details: MapDetails,
     /// Owners of the programs that use it.
     pub owners: BTreeSet<Owner>,
@@ -31,7 +30,6 @@ pub struct ShownMap {
 /// List of maps.
 #[derive(Debug, Default)]
 pub struct ShownMaps {
-    /// Maps by id.
     pub maps: Vec<ShownMap>,
     /// Maps of maps that are too large to be searched: their inner maps may be missing from the list.
     pub not_searched: Vec<MapId>,

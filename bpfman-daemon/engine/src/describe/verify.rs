@@ -27,7 +27,6 @@ use crate::{Engine, EngineError, paths};
 pub struct ChainVerification {
     /// Hook, as commands name it.
     pub hook: String,
-    /// Comparisons.
     pub parts: Vec<VerifiedPart>,
 }
 

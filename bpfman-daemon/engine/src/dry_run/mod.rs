@@ -28,7 +28,6 @@ use crate::{CallersNetwork, Engine, EngineError};
 /// Maximum number of attachments in a dry run: a node has a few hundred interfaces.
 const MAX_ATTACHMENTS: usize = 1024;
 
-/// Request for a dry run.
 #[derive(Clone, Debug)]
 pub struct DryRunRequest {
     /// Programs to load.
@@ -41,16 +40,13 @@ pub struct DryRunRequest {
     pub group: Option<CallerGroup>,
 }
 
-/// One attachment of a dry run.
 #[derive(Clone, Debug)]
 pub struct DryRunAttachment {
     /// A program of the load.
     pub program: String,
-    /// Attach point.
     pub point: AttachPoint,
     /// Position among the other members of its hook.
     pub order: OrderIntent,
-    /// Sharing of its chain.
     pub sharing: Sharing,
     /// Metadata of the user, which determines the owner.
     pub metadata: BTreeMap<String, String>,

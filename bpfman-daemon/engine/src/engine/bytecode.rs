@@ -34,9 +34,7 @@ pub struct FetchedImage {
 /// Request for an image.
 #[derive(Clone, Copy, Debug)]
 pub struct ImageAsk<'a> {
-    /// Image reference.
     pub url: &'a str,
-    /// Pull policy of the request.
     pub pull_policy: PullPolicy,
     /// Credentials for the registry.
     pub credentials: Option<&'a Credentials>,
@@ -47,7 +45,6 @@ pub struct ImageAsk<'a> {
 /// Revocation of bytecode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revocation {
-    /// Reason of the revocation.
     pub why: String,
     /// True if the policy requires programs of this bytecode to be detached. Otherwise they stay attached.
     pub detach: bool,

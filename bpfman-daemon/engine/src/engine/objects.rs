@@ -43,7 +43,6 @@ pub trait ReadObjects: Debug + Send + Sync {
 /// Programs that will be linked, for a kernel with these features.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkAhead {
-    /// Names of the programs.
     pub programs: Vec<String>,
     /// Features of the kernel's BTF.
     pub features: BtfFeatures,
@@ -100,22 +99,18 @@ impl EbpfObject {
         &self.sizes
     }
 
-    /// See [`LinkPrograms::finish`].
     pub fn finish(&self) {
         self.linker.finish();
     }
 
-    /// See [`LinkPrograms::btf`].
     pub fn btf(&self, features: BtfFeatures) -> Result<Option<Arc<[u8]>>, EngineError> {
         self.linker.btf(features)
     }
 
-    /// See [`LinkPrograms::needs_kernel_types`].
     pub fn needs_kernel_types(&self, program: &str) -> Result<bool, EngineError> {
         self.linker.needs_kernel_types(program)
     }
 
-    /// See [`LinkPrograms::exceeds`].
     pub fn exceeds(&self, program: &str, types: &KernelTypes<'_>) -> Result<bool, EngineError> {
         self.linker.exceeds(program, types)
     }

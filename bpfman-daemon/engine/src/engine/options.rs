@@ -18,7 +18,6 @@ pub type XdpModes = BTreeMap<String, XdpMode>;
 pub struct EngineOptions {
     /// Folder of the object files that the store refers to.
     pub bytecode_folder: PathBuf,
-    /// Store of the records.
     pub store: Store,
     /// Source of images.
     pub images: Arc<dyn Images>,
@@ -42,7 +41,6 @@ pub struct EngineOptions {
     pub map_bytes_of_owners: Option<u64>,
     /// Places that are kept for root and the cluster.
     pub kept: KeptShare,
-    /// Folder of libxdp's pins.
     pub libxdp_pins: PathBuf,
     /// Approximate maximum size of one record of leftovers, in bytes; larger lists are split.
     pub leftover_bytes: usize,

@@ -1,7 +1,6 @@
 use crate::EngineError;
 use crate::state::records::HookRecord;
 
-/// Results of a recovery.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecoveryReport {
     /// Number of programs found as recorded.

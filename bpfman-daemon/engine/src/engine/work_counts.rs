@@ -19,10 +19,8 @@ pub struct WorkCounts {
     loads: Mutex<BTreeMap<&'static str, u64>>,
 }
 
-/// Values of the counters.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WorkCounters {
-    /// Commits of the store.
     pub commits: CountedDurations,
     /// Programs of loads that the verifier accepted.
     pub verified: CountedDurations,

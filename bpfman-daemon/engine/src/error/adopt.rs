@@ -5,22 +5,17 @@ use bpfman_model::{KernelLinkId, ProgramId, Reason};
 /// Refusal to adopt a link in its present state.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AdoptRefusal {
-    /// The link's program is managed already.
     #[error("link {0} runs program {1}, which bpfman loaded itself")]
     OwnProgram(KernelLinkId, ProgramId),
-    /// The link is ours, at this hook.
     #[error("link {0} is the one by which bpfman is at {1} already")]
     OwnLink(KernelLinkId, String),
-    /// The link's owner changed it.
     #[error("link {0} was changed by someone while it was being adopted")]
     Changed(KernelLinkId),
     /// The link's interface is gone, or the link was force-detached.
     #[error("link {0} is attached to no interface any more")]
     NoInterface(KernelLinkId),
-    /// The link is not at the named place.
     #[error("link {0} is not at {1}")]
     NotThere(KernelLinkId, String),
-    /// The link may be at more than one place.
     #[error(
         "link {0} may be at {1} or at {2}: its program runs at interfaces of the same number in several network \
          namespaces, and the kernel does not tell which link is where"

@@ -10,11 +10,9 @@ use bpfman_model::{Hint, Interface, KernelLinkId, ProgramFacts, ProgramId, XdpRu
 pub struct HookConflict {
     /// Hook as commands name it.
     pub hook: String,
-    /// Interface of the hook.
     pub interface: Interface,
     /// Program that holds the hook; none if the kernel does not report it.
     pub program: Option<ProgramFacts>,
-    /// Type of the attachment.
     pub attached: Attached,
     /// Processes that hold the program or its link, as "name (pid, unit)".
     pub held_by: Vec<String>,
@@ -27,16 +25,12 @@ pub enum Attached {
     Link {
         /// Possible links: more than one only if one program is at interfaces of the same number in several namespaces.
         links: Vec<KernelLinkId>,
-        /// XDP mode.
         mode: XdpRunsIn,
     },
     /// Attached by a link of bpfman's own, which came with its moved interface.
     Moved,
     /// Attached by a netlink message.
-    Netlink {
-        /// XDP mode.
-        mode: XdpRunsIn,
-    },
+    Netlink { mode: XdpRunsIn },
     /// A dispatcher in libxdp's protocol, with programs of libxdp's users behind it.
     LibxdpDispatcher(Dispatcher),
     /// The kernel does not report the type.
@@ -56,7 +50,6 @@ pub struct Dispatcher {
     pub folder: Option<PathBuf>,
     /// Reason why programs of bpfman cannot join it.
     pub cannot_join: Option<&'static str>,
-    /// XDP mode.
     pub mode: XdpRunsIn,
 }
 
@@ -76,7 +69,6 @@ impl HookConflict {
         matches!(&self.attached, Attached::LibxdpDispatcher(dispatcher) if dispatcher.cannot_join.is_none())
     }
 
-    /// Returns the remedy.
     #[must_use]
     pub fn hint(&self) -> Hint {
         let Self { interface, .. } = self;

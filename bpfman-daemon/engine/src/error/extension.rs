@@ -9,75 +9,46 @@ use super::EngineError;
 pub enum ExtensionRefusal {
     /// The load does not name the program and function to replace.
     #[error("program \"{program}\" of type freplace takes the place of a function of another program: {why}")]
-    Unnamed {
-        /// Name of the extension.
-        program: String,
-        /// Missing part of the name.
-        why: BadReplacedFunction,
-    },
-    /// The kernel has no such program.
+    Unnamed { program: String, why: BadReplacedFunction },
     #[error("program \"{program}\" is to extend program {extended}, which does not exist")]
-    NoProgram {
-        /// Name of the extension.
-        program: String,
-        /// Id of the program to extend.
-        extended: ProgramId,
-    },
-    /// The same call replaces the program to extend.
+    NoProgram { program: String, extended: ProgramId },
     #[error("program \"{program}\" is to extend program {extended}, which the same load replaces")]
-    SameLoad {
-        /// Name of the extension.
-        program: String,
-        /// Id of the program to extend.
-        extended: ProgramId,
-    },
+    SameLoad { program: String, extended: ProgramId },
     /// The program to extend is an extension, which the kernel does not allow.
     #[error(
         "program \"{program}\" is to extend program {extended} (\"{name}\"), which is an extension itself: the kernel \
          extends no extensions"
     )]
     Recursive {
-        /// Name of the extension.
         program: String,
-        /// Id of the program to extend.
         extended: ProgramId,
         /// Name of the program to extend.
         name: String,
     },
     /// BTF is missing, by which functions are found and compared.
     #[error("program {whose} was loaded without types (BTF), by which functions are found")]
-    NoTypes {
-        /// The program without BTF.
-        whose: String,
-    },
-    /// The program to extend has no such function.
+    NoTypes { whose: String },
     #[error(
         "program {extended} (\"{name}\") has no function \"{function}\", whose place program \"{program}\" is to take; \
          {}", match &there[..] { [] => "none of its functions can be replaced".to_owned(), names => format!("those of its types that can be replaced: {}", names.join(", ")) }
     )]
     NoFunction {
-        /// Name of the extension.
         program: String,
-        /// Id of the program to extend.
         extended: ProgramId,
         /// Name of the program to extend.
         name: String,
-        /// Name of the missing function.
         function: String,
         /// Names of the functions that can be replaced.
         there: Vec<String>,
     },
-    /// The verifier checks static functions together with their callers.
     #[error(
         "function \"{function}\" of program {extended} (\"{name}\") is static, and the kernel lets nothing take the place of \
          such functions"
     )]
     Static {
-        /// Id of the program to extend.
         extended: ProgramId,
         /// Name of the program to extend.
         name: String,
-        /// Name of the static function.
         function: String,
     },
     /// The parameters or return types of the two functions differ.
@@ -86,65 +57,41 @@ pub enum ExtensionRefusal {
          {difference}"
     )]
     Differs {
-        /// Name of the extension.
         program: String,
-        /// Prototype of the extension.
         own: String,
-        /// Id of the program to extend.
         extended: ProgramId,
         /// Name of the program to extend.
         name: String,
         /// Prototype of the function to replace.
         wanted: String,
-        /// Difference of the prototypes.
         difference: String,
     },
     /// A tenant's extension of a program that does not belong to the tenant.
     #[error("program \"{program}\" is a tenant's, and program {extended} is not of the same owner")]
-    NotOwn {
-        /// Name of the extension.
-        program: String,
-        /// Id of the program to extend.
-        extended: ProgramId,
-    },
+    NotOwn { program: String, extended: ProgramId },
     /// The guard, which limits a program to a tenant's tasks, is in the program's own first function.
     #[error(
         "program \"{program}\" is a tenant's and cannot take the place of program {extended} (\"{name}\") itself, which is \
          guarded there: only of other functions of it"
     )]
     Guarded {
-        /// Name of the extension.
         program: String,
-        /// Id of the program to extend.
         extended: ProgramId,
         /// Name of the program to extend.
         name: String,
     },
-    /// Extensions depend on the present version of the program.
     #[error("program {program} (\"{name}\") cannot be {change}: it is extended by {}", by.join(" and "))]
-    Extended {
-        /// Id of the extended program.
-        program: ProgramId,
-        /// Name of the extended program.
-        name: String,
-        /// Change that was refused.
-        change: &'static str,
-        /// Extensions of the program.
-        by: Vec<String>,
-    },
+    Extended { program: ProgramId, name: String, change: &'static str, by: Vec<String> },
     /// A copy of the program runs, which extensions do not affect.
     #[error(
         "program {extended} (\"{name}\") does not run by itself at {hook}: its instructions are a part of the {strategy} \
          there, which no extension reaches"
     )]
     InChain {
-        /// Id of the program to extend.
         extended: ProgramId,
         /// Name of the program to extend.
         name: String,
-        /// Hook that runs the copy.
         hook: String,
-        /// Strategy of the hook's chain.
         strategy: &'static str,
     },
     /// An extended program would become a copy in a chain, which its extension does not affect.
@@ -155,42 +102,22 @@ pub enum ExtensionRefusal {
     Joins {
         /// Hook that would run the copy.
         hook: String,
-        /// Id of the extended program.
         extended: ProgramId,
-        /// Name of the extended program.
         name: String,
-        /// The extension.
         by: String,
     },
-    /// The kernel accepts only one replacement of a function.
     #[error("function \"{function}\" of program {extended} is replaced already, by {by}")]
-    Taken {
-        /// Id of the extended program.
-        extended: ProgramId,
-        /// Name of the replaced function.
-        function: String,
-        /// The present replacement.
-        by: String,
-    },
+    Taken { extended: ProgramId, function: String, by: String },
     /// The old and the new version of an extension cannot be attached at the same time.
     #[error(
         "program {program} (\"{name}\") cannot be replaced while link {link} attaches it: the kernel takes one program at a \
          time in the place of a function"
     )]
-    Attached {
-        /// Id of the extension.
-        program: ProgramId,
-        /// Name of the extension.
-        name: String,
-        /// Link that attaches the extension.
-        link: LinkId,
-    },
+    Attached { program: ProgramId, name: String, link: LinkId },
     /// The extended program does not exist any more, for example after a reboot.
     #[error("program \"{program}\" was for function \"{function}\" of {extended}")]
     Gone {
-        /// Name of the extension.
         program: String,
-        /// Name of the function.
         function: String,
         /// The extended program, and the reason of its absence.
         extended: String,

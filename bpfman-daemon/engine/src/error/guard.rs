@@ -13,17 +13,13 @@ pub enum GuardRefusal {
         if *grantable { "" } else { "; no grant allows it" }
     )]
     ForbiddenUse {
-        /// Name of the program.
         program: String,
-        /// Description, such as "helper bpf_probe_read_kernel".
         what: String,
         /// Its name, as a grant writes it.
         name: String,
-        /// In which function.
         function: String,
         /// Index of the instruction in that function.
         at: usize,
-        /// A grant can allow it.
         grantable: bool,
     },
     /// The kernel adds entries of the map for its own objects, without a bound.
@@ -32,9 +28,7 @@ pub enum GuardRefusal {
          cgroups as there are: neither their number nor their memory can be limited"
     )]
     UnboundedMap {
-        /// Name of the map.
         map: String,
-        /// Its type, in words.
         map_type: String,
         /// The helper that makes entries, as a grant writes it.
         helper: &'static str,
@@ -45,154 +39,90 @@ pub enum GuardRefusal {
          cannot: it has no cookies of {links}; {needs}"
     )]
     NoCookies {
-        /// Name of the program.
         program: String,
-        /// Its type.
         program_type: ProgramType,
-        /// `uname -r`.
         release: String,
         /// Type of the links without cookies.
         links: &'static str,
         /// Kernel feature or release that provides them.
         needs: &'static str,
     },
-    /// Programs of this type have no guard.
     #[error(
         "program \"{program}\" of type {program_type} is a tenant's, and no guard keeps programs of this type to a tenant's own"
     )]
-    NoGuard {
-        /// Name of the program.
-        program: String,
-        /// Its type.
-        program_type: ProgramType,
-    },
-    /// The program was loaded without a guard.
+    NoGuard { program: String, program_type: ProgramType },
     #[error("program \"{0}\" is a tenant's and was loaded before such programs were guarded")]
     NotGuarded(String),
-    /// A tenant's probe without a container.
     #[error(
         "program \"{0}\" of a namespaced application runs for one container, and the attachment names none"
     )]
     NoContainer(String),
-    /// The caller's tasks cannot be distinguished from others.
     #[error(
         "program \"{0}\" runs for the cgroup of whoever attaches it, and the caller is in none of its own in the \
          hierarchy of version 2"
     )]
     NoGroup(String),
-    /// The program cannot read the credentials of tasks.
     #[error(
         "program \"{0}\" runs for the tasks of one user, and cannot test their rights: the kernel has to have type information \
          (BTF), the program a licence that is compatible with the GPL, and it has to be loaded by this version"
     )]
     NoUserTest(String),
-    /// A cgroup that several users share.
     #[error(
         "program \"{program}\" runs for the tasks of cgroup {group}, and processes of user {other} are in it"
     )]
-    GroupOfOthers {
-        /// Name of the program.
-        program: String,
-        /// Path of the cgroup.
-        group: String,
-        /// User id of other processes.
-        other: u32,
-    },
+    GroupOfOthers { program: String, group: String, other: u32 },
     /// The tenant's tasks are known only by their PID namespace, which the program cannot read.
     #[error(
         "program \"{program}\" cannot tell the container's tasks: they are in no cgroup of version 2 that the \
          daemon sees, and to compare process namespaces {needs}"
     )]
-    NoNamespaceTest {
-        /// Name of the program.
-        program: String,
-        /// Missing requirement.
-        needs: &'static str,
-    },
+    NoNamespaceTest { program: String, needs: &'static str },
     /// A type for which the kernel changes return addresses in each process.
     #[error(
         "program \"{program}\" of type {program_type} is a tenant's, and for it the kernel changes return addresses of other \
          processes that map the same file"
     )]
-    ReturnsOfMany {
-        /// Name of the program.
-        program: String,
-        /// Its type.
-        program_type: ProgramType,
-    },
+    ReturnsOfMany { program: String, program_type: ProgramType },
     /// A kernel that changes return addresses in each process that meets the place of a return probe.
     #[error(
         "program \"{program}\" of type uretprobe is a tenant's, and this kernel ({release}) changes return addresses of other \
          processes that map the same file; Linux 6.13 or later does not"
     )]
-    ReturnsOfOthers {
-        /// Name of the program.
-        program: String,
-        /// `uname -r`.
-        release: String,
-    },
-    /// A return probe of a tenant without a process.
+    ReturnsOfOthers { program: String, release: String },
     #[error(
         "program \"{0}\" of type uretprobe is a tenant's and is attached to one process, and the attachment names no process"
     )]
     NoProcess(String),
-    /// A return probe of a tenant in another's process.
     #[error(
         "program \"{program}\" is a tenant's, and process {pid} is not among the processes that it may run for"
     )]
-    OtherProcess {
-        /// Name of the program.
-        program: String,
-        /// The process.
-        pid: u32,
-    },
+    OtherProcess { program: String, pid: u32 },
     /// A link from before such probes were of one process.
     #[error(
         "link {link} of program \"{program}\" was attached before return probes of tenants were of one process, and is not \
          attached again"
     )]
-    NotOfOneProcess {
-        /// Name of the program.
-        program: String,
-        /// The link.
-        link: LinkId,
-    },
+    NotOfOneProcess { program: String, link: LinkId },
     /// An exit of the program is too far from others for a jump.
     #[error(
         "program \"{program}\" of type {program_type} is a tenant's, and one of its exits is more than 32767 instructions behind \
          the one before, so that it cannot be given one result"
     )]
-    FarExit {
-        /// Name of the program.
-        program: String,
-        /// Its type.
-        program_type: ProgramType,
-    },
-    /// The loops of a program may run too long.
+    FarExit { program: String, program_type: ProgramType },
     #[error(
         "program \"{program}\" is a tenant's and may run for {steps} instructions, more than {limit}: its loops make up to \
          {rounds} rounds, and the verifier walked through {verified} instructions, through global functions once each"
     )]
     TooLong {
-        /// Name of the program.
         program: String,
         /// The most instructions of one run.
         steps: u64,
-        /// The most.
         limit: u64,
-        /// Rounds of the deepest nesting.
         rounds: u64,
-        /// Instructions by the verifier.
         verified: u32,
     },
-    /// The table is full.
     #[error("program \"{program}\" has {most} links, the most that a guarded program can have")]
-    Full {
-        /// Name of the program.
-        program: String,
-        /// The most.
-        most: u32,
-    },
+    Full { program: String, most: u32 },
 }
 
 impl From<GuardRefusal> for EngineError {

@@ -4,7 +4,6 @@ use bpfman_model::{Hint, Reason};
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct ImageFailure {
-    /// Kind of the failure.
     pub kind: Reason,
     /// Message: the step that failed, its subject and the cause.
     pub message: String,

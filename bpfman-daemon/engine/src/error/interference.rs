@@ -5,13 +5,10 @@ use bpfman_model::LinkId;
 /// Another tool blocks or changed an attachment of ours.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Interference {
-    /// Other tools keep changing a hook.
     #[error("its hook is being changed all the time")]
     Restless,
-    /// Another chain occupies the place of a chain.
     #[error("another chain of bpfman is at this interface now")]
     PlaceTaken,
-    /// Another tool replaced the program of the daemon's link.
     #[error("someone put {0} into its link, which is left as it is")]
     TakenOver(String),
     /// The link, and the number of unpinned links that may be this one.

@@ -49,26 +49,20 @@ pub enum EngineError {
     /// The load exceeds the owner's limit of verified instructions.
     #[error(transparent)]
     Verified(#[from] VerifiedLimit),
-    /// No such program of ours.
     #[error("program {0} does not exist or is not managed by bpfman")]
     NoProgram(ProgramId),
-    /// No such program at all.
     #[error("program {0} does not exist")]
     NoKernelProgram(ProgramId),
-    /// No such link.
     #[error("link {0} does not exist")]
     NoLink(LinkId),
-    /// No such attachment to matching interfaces.
     #[error("attachment {0} to matching interfaces does not exist")]
     NoMatching(MatchingId),
     /// The program is already attached at a hook of an attachment to matching interfaces.
     #[error("program {program} is already attached at {hook}, by link {link}")]
     AlreadyThere {
-        /// Id of the program.
         program: ProgramId,
         /// Hook as the user named it.
         hook: String,
-        /// Present link.
         link: LinkId,
     },
     /// A repeated attachment, where the caller may request to repeat it.
@@ -76,7 +70,6 @@ pub enum EngineError {
         "program {program} is already attached at {hook}, by link {link}; once more, it runs twice for each packet"
     )]
     Repeated {
-        /// The program.
         program: ProgramId,
         /// The hook, as the user named it.
         hook: String,
@@ -86,49 +79,30 @@ pub enum EngineError {
     /// The hook accepts one program, and the daemon has attached one.
     #[error("hook {hook} takes one program, and {} is there", in_the_way(*link))]
     HeldByOurs {
-        /// The hook.
         hook: String,
         /// The link; none for users who may not detach it.
         link: Option<LinkId>,
     },
-    /// No link of the kernel.
     #[error("the kernel has no link {0}")]
     NoKernelLink(KernelLinkId),
     /// The object at the pin has a record, or does not exist.
     #[error("there is no stray {pin}: nothing is pinned there, or a record names it")]
-    NoStray {
-        /// Its pin.
-        pin: String,
-    },
+    NoStray { pin: String },
     /// The hook runs a chain that is newer than the records.
     #[error(
         "{hook} runs program {program}, which was made later than the records of this state folder; it is left as it is"
     )]
-    OlderRecords {
-        /// The hook.
-        hook: String,
-        /// Program that the hook runs.
-        program: ProgramId,
-    },
+    OlderRecords { hook: String, program: ProgramId },
     /// A link without a record occupies the place of the chain's link.
     #[error("link {link} is at {hook} without a record: the records of bpfman were lost, or are older")]
-    StrayAtHook {
-        /// The hook.
-        hook: String,
-        /// The kernel's link.
-        link: KernelLinkId,
-    },
-    /// No such map of a program.
+    StrayAtHook { hook: String, link: KernelLinkId },
     #[error("program {program} has no map \"{map}\"; {}", maps_that_are_there(there))]
     NoMap {
-        /// Id of the program.
         program: ProgramId,
         /// Map as the user named it.
         map: String,
-        /// Names of its maps.
         there: Vec<String>,
     },
-    /// No map of a program of ours.
     #[error("no program of bpfman uses a map {0}")]
     NoMapOfOurs(MapId),
     /// An inner map of the daemon's map of maps is also used by third-party programs.
@@ -136,49 +110,26 @@ pub enum EngineError {
         "map {map} lies in a map of maps of bpfman's programs, but program {program}, which is not bpfman's, uses it itself"
     )]
     InnerMapOfOthers {
-        /// The inner one.
         map: MapId,
         /// Third-party program that may own the map.
         program: ProgramId,
     },
-    /// The entry to be changed does not exist.
     #[error("map {map} (\"{name}\") has no entry with this key")]
-    NoMapEntry {
-        /// The kernel's id.
-        map: MapId,
-        /// Name in the object.
-        name: String,
-    },
-    /// Users may not change entries of this map.
+    NoMapEntry { map: MapId, name: String },
     #[error("entries of map {map} (\"{name}\") cannot be changed: {why}")]
-    MapReadOnly {
-        /// The kernel's id.
-        map: MapId,
-        /// Name in the object.
-        name: String,
-        /// Reason.
-        why: String,
-    },
-    /// Nothing pinned at a path of the caller's.
+    MapReadOnly { map: MapId, name: String, why: String },
     #[error("nothing is pinned at {path}")]
-    NoPin {
-        /// The path.
-        path: String,
-    },
-    /// No chain at a hook.
+    NoPin { path: String },
     #[error("no program of bpfman is attached at {hook}")]
     NoChain {
         /// Hook as the user named it.
         hook: String,
     },
-    /// No such member of a chain.
     #[error("\"{member}\" is no member of the chain of {hook}; there are: {there}")]
     NoMember {
         /// Member as the user named it.
         member: String,
-        /// The hook.
         hook: String,
-        /// Its members.
         there: String,
     },
     /// A request that makes no sense.
@@ -196,177 +147,84 @@ pub enum EngineError {
          being replaced as a whole with the earlier bytecode"
     )]
     NoEarlierVersion(ProgramId),
-    /// A program to be replaced that is not loaded.
     #[error(
         "program {0} (\"{1}\") could not be loaded again after a reboot, so there is nothing to replace; unload \
          it and load the new version"
     )]
     NothingToReplace(ProgramId, String),
-    /// A chain without members has nothing to trace.
     #[error("the chain is empty")]
     EmptyChain,
     /// An owner, or several together, reached the limit of attachments to matching interfaces.
     #[error("{of} have {count} attachments to matching interfaces, and the limit is {limit}: end one first")]
-    MaxMatchings {
-        /// Owner of the counted attachments.
-        of: String,
-        /// Attachments.
-        count: usize,
-        /// The most of them.
-        limit: usize,
-    },
+    MaxMatchings { of: String, count: usize, limit: usize },
     /// An owner has as many links as its grant allowed to the attachment to matching interfaces.
     #[error("{of} has as many links as its grant allows, {most}")]
-    MaxLinks {
-        /// The owner.
-        of: String,
-        /// Limit of the grant.
-        most: u64,
-    },
-    /// Programs of an owner took too much.
+    MaxLinks { of: String, most: u64 },
     #[error("{of}: {} again in {} s", .why.excess(), .left.as_secs().max(1))]
-    Paused {
-        /// Owner of the programs.
-        of: String,
-        /// Limit that was exceeded.
-        why: PausedFor,
-        /// Time until the pause ends.
-        left: Duration,
-    },
+    Paused { of: String, why: PausedFor, left: Duration },
     /// Third-party objects block the change, or altered objects of the daemon.
     #[error(transparent)]
     Interference(#[from] Interference),
-    /// The attach point is for another type of program.
     #[error("program {program} is of type {program_type} and cannot be attached to a point of type {point}")]
-    WrongPoint {
-        /// Id of the program.
-        program: ProgramId,
-        /// Its type.
-        program_type: ProgramType,
-        /// The point's type.
-        point: &'static str,
-    },
+    WrongPoint { program: ProgramId, program_type: ProgramType, point: &'static str },
     /// A third-party program occupies a hook that accepts only one.
     #[error("{0}")]
     HookHeld(Box<HookConflict>),
     /// The libxdp dispatcher that holds a hook cannot be changed as requested.
     #[error("the dispatcher of libxdp at {hook} cannot take it: {reason}")]
-    Dispatcher {
-        /// The hook.
-        hook: String,
-        /// Reason.
-        reason: String,
-        /// Remedy.
-        hint: Hint,
-    },
-    /// A hook has no room.
+    Dispatcher { hook: String, reason: String, hint: Hint },
     #[error("{hook} already runs {limit} programs, the most one chain takes")]
-    ChainFull {
-        /// The hook.
-        hook: String,
-        /// The limit.
-        limit: usize,
-    },
+    ChainFull { hook: String, limit: usize },
     /// A hook has no room for owners other than root and cluster applications.
     #[error(
         "{hook} already runs {limit} programs of users, grants and namespaces: its other places are kept for root and for cluster applications"
     )]
-    KeptPlaces {
-        /// The hook.
-        hook: String,
-        /// The limit.
-        limit: usize,
-    },
-    /// An owner has no room left on a hook.
+    KeptPlaces { hook: String, limit: usize },
     #[error("{owner} would have {used} {what} on {hook}: {limit} are allowed")]
-    OverBudget {
-        /// The hook.
-        hook: String,
-        /// Name of the owner.
-        owner: String,
-        /// Limited resource.
-        what: &'static str,
-        /// Amount that would be used.
-        used: u64,
-        /// The limit.
-        limit: u64,
-    },
+    OverBudget { hook: String, owner: String, what: &'static str, used: u64, limit: u64 },
     /// An intent names something that is not at the hook.
     #[error("{side} {anchor} names nothing at {hook}; {}", if there.is_empty() { "nothing else runs there".to_owned() } else { format!("there are: {}", there.join(", ")) })]
     NoAnchor {
-        /// Side of the anchor.
         side: Side,
-        /// Name of the anchor.
         anchor: Anchor,
-        /// The hook.
         hook: String,
         /// Names that exist at the hook.
         there: Vec<String>,
     },
-    /// Intents that cannot all hold.
     #[error("the order at {hook} would contradict itself: {contradiction}")]
-    Contradiction {
-        /// The hook.
-        hook: String,
-        /// The cycle.
-        contradiction: Box<Contradiction>,
-    },
+    Contradiction { hook: String, contradiction: Box<Contradiction> },
     /// The intents require another link to move, at a hook where links keep their positions.
     #[error(
         "link {other} at {hook} stands where this order would need it to move, and links stay where they are there"
     )]
-    InBetween {
-        /// The hook.
-        hook: String,
-        /// The other link.
-        other: LinkId,
-    },
+    InBetween { hook: String, other: LinkId },
     /// The hook has no way to order against third-party programs.
     #[error("{anchor} cannot be ordered against at {hook}: {reason}")]
-    NoForeignOrder {
-        /// Name of the anchor.
-        anchor: Anchor,
-        /// The hook.
-        hook: String,
-        /// Reason.
-        reason: &'static str,
-    },
+    NoForeignOrder { anchor: Anchor, hook: String, reason: &'static str },
     /// A tenant's tcx program would run before the chain, which a filter runs: after all of tcx.
     #[error(
         "a tcx program of a tenant cannot be attached at {hook}: the tc chain is entered by a clsact filter there, tcx runs \
          before filters, and its verdict would count for the machine's programs; load it as type tc"
     )]
-    TcxBeforeFilter {
-        /// The hook.
-        hook: String,
-    },
+    TcxBeforeFilter { hook: String },
     /// A tenant's tcx program that may answer PASS or REDIRECT, in front of the machine's programs.
     #[error(
         "program \"{program}\" of a tenant cannot be attached at {hook}: it would run before the machine's programs there, and \
          may take packets past them: it calls bpf_redirect, bpf_clone_redirect or one of their kind, or bpf_tail_call, or was loaded \
          by an earlier version; load it as type tc"
     )]
-    NotNarrowed {
-        /// The program.
-        program: String,
-        /// The hook.
-        hook: String,
-    },
+    NotNarrowed { program: String, hook: String },
     /// A tenant's program that can send packets out of an interface on whose egress the machine has a program.
     #[error(
         "program \"{program}\" of a tenant cannot be attached at {hook}: it may {way} out of {interface}, where the machine has \
          link {link} on egress; verdicts and targets that are no constants count as any"
     )]
     SendsToGuarded {
-        /// The program.
         program: String,
-        /// The hook.
         hook: String,
         /// Way in which the program can send packets.
         way: &'static str,
-        /// Name of the interface.
         interface: String,
-        /// Link of the machine.
         link: LinkId,
     },
     /// A tenant's member at egress would run after the machine's tcx programs, because a filter runs the chain.
@@ -374,44 +232,20 @@ pub enum EngineError {
         "a tc program of a tenant cannot be attached at {hook}: the tc chain is entered by a clsact filter there, and would \
          change what link {other} of type tcx has judged, which runs before filters; load it as type tcx"
     )]
-    FilterBehindTcx {
-        /// The hook.
-        hook: String,
-        /// Link of the machine.
-        other: LinkId,
-    },
+    FilterBehindTcx { hook: String, other: LinkId },
     /// Maps to be shared that are not there or do not fit.
     #[error("cannot share the maps of program {owner}: {reason}")]
-    MapOwner {
-        /// The program named as owner.
-        owner: ProgramId,
-        /// Reason.
-        reason: String,
-    },
+    MapOwner { owner: ProgramId, reason: String },
     /// A map pinned by name that exists with another shape.
     #[error("map \"{name}\" is shared by name and exists with another shape: {reason}")]
-    SharedMap {
-        /// Its name.
-        name: String,
-        /// Difference.
-        reason: String,
-    },
+    SharedMap { name: String, reason: String },
     /// A map that a new version of a program would have otherwise.
     #[error("program {program} cannot keep its map \"{map}\": {why}")]
-    MapDiffers {
-        /// Program to be replaced.
-        program: ProgramId,
-        /// The map's name.
-        map: String,
-        /// Difference.
-        why: String,
-    },
+    MapDiffers { program: ProgramId, map: String, why: String },
     /// Programs of other loads share maps that the new version would not keep.
     #[error("program {owner} cannot be replaced so: {sharers} of another load shares its maps, and {why}")]
     MapsShared {
-        /// Owner of the maps.
         owner: ProgramId,
-        /// Programs that share the maps.
         sharers: String,
         /// Effect of the replacement on the maps.
         why: String,
@@ -419,37 +253,18 @@ pub enum EngineError {
     /// Access denied.
     #[error("{0}")]
     Denied(String),
-    /// A file that cannot be read.
     #[error("cannot read bytecode {path}: {source}")]
-    Bytecode {
-        /// Path of the file.
-        path: String,
-        /// Cause.
-        source: std::io::Error,
-    },
-    /// Bytecode above the limit.
+    Bytecode { path: String, source: std::io::Error },
     #[error("{what} has {size} bytes; the limit is {limit}")]
-    TooLarge {
-        /// Description of the object.
-        what: String,
-        /// Its size.
-        size: u64,
-        /// The limit.
-        limit: u64,
-    },
-    /// The maps exceed the memory limit of a load.
+    TooLarge { what: String, size: u64, limit: u64 },
     #[error(
         "the maps of the load would take {mib} MiB of kernel memory, of which {largest_mib} MiB are of map \"{largest}\" \
          with {entries} entries (per-CPU maps count for {cpus} CPUs); the limit is {limit_mib} MiB"
     )]
     MapMemory {
-        /// All of them.
         mib: u64,
-        /// The limit.
         limit_mib: u64,
-        /// Name of the largest.
         largest: String,
-        /// Its entries.
         entries: u32,
         /// Memory of the largest map, in MiB.
         largest_mib: u64,
@@ -462,15 +277,12 @@ pub enum EngineError {
          the limit is {limit_mib} MiB ({setting})"
     )]
     OwnersMapMemory {
-        /// The owner, or the owners.
         owner: String,
         /// Memory that their maps take, in MiB.
         used_mib: u64,
         /// Memory that the load would add, in MiB.
         more_mib: u64,
-        /// The limit.
         limit_mib: u64,
-        /// The setting that has it.
         setting: &'static str,
     },
     /// The image cannot be fetched, verified or read.
@@ -487,7 +299,6 @@ pub enum EngineError {
     Bytes {
         /// File or image.
         origin: String,
-        /// The reason.
         source: Box<ObjectError>,
     },
     /// The program needs a type, field or function that this kernel does not have.
@@ -497,17 +308,10 @@ pub enum EngineError {
         origin: String,
         /// Program, section, function, instruction, type and field, and why there is no answer.
         what: String,
-        /// The kernel's answer.
         source: Box<KernelError>,
     },
-    /// Members that cannot share a hook.
     #[error("cannot build the chain of {hook}: {source}")]
-    Chain {
-        /// The hook.
-        hook: String,
-        /// Reason.
-        source: Box<SpliceError>,
-    },
+    Chain { hook: String, source: Box<SpliceError> },
     /// An error after planning; the engine adds the hook.
     #[error(transparent)]
     Unplanned(Box<SpliceError>),
@@ -518,7 +322,6 @@ pub enum EngineError {
         source.rejection().map_or_else(|| source.to_string(), ToString::to_string)
     )]
     ChainRefused {
-        /// The hook.
         hook: String,
         /// Function name of the member that the verifier was in, if its log shows it.
         member: Option<String>,
@@ -534,57 +337,32 @@ pub enum EngineError {
         if members.len() == 1 { "does" } else { "do" }
     )]
     NoFrags {
-        /// The hook.
         hook: String,
         /// Function names of the members that do not.
         members: Vec<String>,
-        /// The kernel's answer.
         source: Box<EngineError>,
     },
-    /// A freeze keeps a hook from being changed.
     #[error("{hook} is frozen by {by}: its chain is not changed until it is released{}", or_ends(*left))]
     HookOnHold {
-        /// The hook.
         hook: String,
-        /// Caller who froze it.
         by: String,
         /// Time until the freeze ends; none if it has no time limit.
         left: Option<Duration>,
     },
     /// The program was attached meanwhile, at a place where the caller may not replace it.
     #[error("program {program} was attached in another place while its replacement was prepared")]
-    NewPlace {
-        /// The kernel's id.
-        program: ProgramId,
-    },
+    NewPlace { program: ProgramId },
     /// The hook was frozen again: the caller's permission is for the former freeze.
     #[error("{hook} was frozen by another caller while this was being allowed")]
-    OtherFreeze {
-        /// The hook.
-        hook: String,
-    },
+    OtherFreeze { hook: String },
     /// The hook has a new member for which the caller's permission was not checked.
     #[error("{hook} has another member than it had when this was allowed")]
-    NewMember {
-        /// The hook.
-        hook: String,
-    },
-    /// A member may send packets while it is traced.
+    NewMember { hook: String },
     #[error("a trace runs \"{member}\" of {hook} for real, and it may send packets: {why}")]
-    TraceMaySend {
-        /// The hook.
-        hook: String,
-        /// Function name.
-        member: String,
-        /// Reason for which it may.
-        why: &'static str,
-    },
+    TraceMaySend { hook: String, member: String, why: &'static str },
     /// The members of the chain changed during every attempt to read them.
     #[error("the members of {hook} were replaced each time that they were read")]
-    MembersChange {
-        /// The hook.
-        hook: String,
-    },
+    MembersChange { hook: String },
     /// Not in this version, or not on this kernel.
     #[error("{0}")]
     Unsupported(String),
@@ -601,18 +379,11 @@ pub enum EngineError {
     StoreUnsure,
     /// A lost attach point names a process by its PID, which another process may have by now.
     #[error("{point} names a process, whose number may be another one's by now; link {link} stays off")]
-    EarlierProcess {
-        /// Id of the link.
-        link: LinkId,
-        /// Its point.
-        point: String,
-    },
+    EarlierProcess { link: LinkId, point: String },
     /// A program that could not be loaded again after a reboot.
     #[error("program \"{program}\", which link {link} attaches, could not be loaded again: {why}")]
     Lost {
-        /// Id of the link.
         link: LinkId,
-        /// The program's name.
         program: String,
         /// The failure of the last try.
         why: String,
@@ -623,7 +394,6 @@ pub enum EngineError {
     /// A failure after which some steps could not be undone either.
     #[error("{cause}; and undoing it failed: {}", undo_failure::joined(failures))]
     NotUndone {
-        /// First error.
         cause: Box<EngineError>,
         /// Steps that could not be undone.
         failures: Vec<UndoFailure>,

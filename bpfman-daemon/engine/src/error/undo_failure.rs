@@ -11,7 +11,6 @@ use super::EngineError;
 #[derive(Debug, thiserror::Error)]
 #[error("{}{error}", if matches!(**left, Remainder::Attachment(_)) { format!("{left}: ") } else { String::new() })]
 pub struct UndoFailure {
-    /// Remainder of the step.
     pub left: Box<Remainder>,
     /// Cause of the failure.
     pub error: EngineError,
@@ -23,25 +22,18 @@ pub enum Remainder {
     /// Folder below `pending`, with links that run the programs in it.
     #[error("pins below {}", .0.display())]
     Folder(PathBuf),
-    /// Pinned link without a record.
     #[error("the link at {}", .0.display())]
     Pin(PathBuf),
-    /// Filter without a record.
     #[error("the filter of priority {} and handle {:#x} at {}", filter.priority, filter.handle, interface.name)]
     Filter {
-        /// Interface of the hook.
         interface: Interface,
-        /// Hook of the filter.
         key: HookKey,
         /// Priority and handle of the filter.
         filter: TcFilter,
-        /// Program that the filter runs.
         program: ProgramId,
     },
-    /// Hook that runs another program than recorded.
     #[error("{} at interface {}, which runs program {now}", key.kind.name(), key.ifindex)]
     Hook {
-        /// Key of the hook.
         key: HookKey,
         /// Program that ran when the hook could not be swapped back.
         now: ProgramId,
@@ -49,7 +41,6 @@ pub enum Remainder {
     /// Tcx or struct_ops link that runs another version of its program than recorded.
     #[error("link {id}, which runs program {now}")]
     Link {
-        /// Id of the link.
         id: LinkId,
         /// Program that ran when the link could not be updated back.
         now: ProgramId,
@@ -59,17 +50,13 @@ pub enum Remainder {
     Dispatcher {
         /// Operation with the pins below `pending`.
         operation: OperationId,
-        /// Hook of the dispatcher.
         key: HookKey,
-        /// Interface of the hook.
         interface: Interface,
         /// The dispatcher, if it was loaded.
         after: Option<ProgramId>,
     },
-    /// Third-party link that this operation was adopting.
     #[error("the adoption of operation {0}")]
     Adoption(OperationId),
-    /// Recorded attachment that could not be detached.
     #[error("link {0} stays attached")]
     Attachment(LinkId),
 }

@@ -11,24 +11,19 @@ pub enum VerifiedLimit {
          is {limit} a load"
     )]
     Text {
-        /// Program that exceeded the limit.
         program: String,
         /// Number of instructions up to the end of the program, callees included.
         insns: u64,
-        /// Limit per load.
         limit: u64,
     },
-    /// The verifier processed too many instructions.
     #[error(
         "the verifier walked through {insns} instructions of the load up to program \"{program}\"; the limit is {limit} a \
          load"
     )]
     Walked {
-        /// Program that exceeded the limit.
         program: String,
         /// Number of instructions that the kernel reports, up to this program.
         insns: u64,
-        /// Limit per load.
         limit: u64,
     },
     /// A limit is set, but the kernel does not report the count.
@@ -36,12 +31,7 @@ pub enum VerifiedLimit {
         "the verified instructions of a load are limited to {limit}, and this kernel ({release}) does not count them: \
          Linux 5.16 and later do"
     )]
-    Uncounted {
-        /// Kernel release (`uname -r`).
-        release: String,
-        /// Limit per load.
-        limit: u64,
-    },
+    Uncounted { release: String, limit: u64 },
 }
 
 impl VerifiedLimit {

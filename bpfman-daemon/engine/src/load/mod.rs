@@ -47,7 +47,6 @@ const MAX_PROGRAMS: usize = 64;
 /// Maximum size of a load's global variables with their names, in bytes: a record stores them.
 const MAX_GLOBALS: usize = 24 << 10;
 
-/// Result of a load.
 #[derive(Debug)]
 pub struct LoadOutcome {
     /// Loaded programs, in the order of the request.
@@ -62,7 +61,6 @@ pub struct Bytecode {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Loads the programs of a request.
     pub fn load(&self, request: &LoadRequest) -> Result<LoadOutcome, EngineError> {
         let done = self.load_all(request);
         self.work.load(&done);

@@ -47,7 +47,6 @@ pub enum MapPolicy {
 pub struct ReplaceRequest {
     /// Program to replace.
     pub program: ProgramId,
-    /// Source of the new bytecode.
     pub source: BytecodeSource,
     /// Function name in the new object; none keeps the name.
     pub name: Option<String>,
@@ -55,7 +54,6 @@ pub struct ReplaceRequest {
     pub global_data: BTreeMap<String, Vec<u8>>,
     /// Other values for the object. Maps without a size here keep the sizes set for the old version.
     pub values: LoadValues,
-    /// Treatment of the maps.
     pub maps: MapPolicy,
     /// Keeps the old version loaded, for [`Engine::rollback_program`].
     pub keep_old: bool,
@@ -76,7 +74,6 @@ pub struct ReplaceLoadRequest {
     pub programs: Vec<ProgramId>,
     /// New version. Its set of programs may differ. It keeps the map owner of the old version.
     pub load: LoadRequest,
-    /// Treatment of the maps.
     pub maps: MapPolicy,
     /// Attachments where the caller may run the programs; none means all.
     pub places: Option<AllowedPlaces>,
@@ -87,7 +84,6 @@ pub struct ReplaceLoadRequest {
 pub struct MapOutcome {
     /// Name in the new object.
     pub name: String,
-    /// Treatment of the map.
     pub fate: MapFate,
 }
 
@@ -114,7 +110,6 @@ impl MapFate {
     }
 }
 
-/// Result of a replacement.
 #[derive(Debug)]
 pub struct ReplaceOutcome {
     /// Programs in the order of the request. Replaced programs keep their uids and links, and have new kernel ids.

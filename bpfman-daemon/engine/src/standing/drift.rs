@@ -17,7 +17,6 @@ use crate::{Engine, EngineError};
 /// Result of checking all hooks and links.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CheckReport {
-    /// Number of compared places.
     pub checked: usize,
     /// Places that differed and were restored.
     pub mended: Vec<DriftedPlace>,

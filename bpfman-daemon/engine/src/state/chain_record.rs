@@ -70,7 +70,6 @@ pub struct TwinProgramRecord {
 /// One program (segment) of a chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SegmentRecord {
-    /// Kernel id.
     pub program: ProgramId,
     /// Kernel tag.
     pub tag: [u8; 8],

@@ -63,7 +63,6 @@ const SEE_DOCTOR: &str = "`bpfman doctor` has the reason";
 pub struct HookConcern {
     /// Hook, as commands name it.
     pub hook: String,
-    /// Description.
     pub what: String,
 }
 

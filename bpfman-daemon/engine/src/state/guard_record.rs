@@ -75,7 +75,6 @@ impl LinkGuard {
 pub enum FoundBy {
     /// A process of the container. Its start time distinguishes it from a later process with the same pid.
     Process {
-        /// Process id.
         pid: u32,
         /// Start time of the process, in ticks of 10 ms since boot.
         began: u64,

@@ -20,9 +20,7 @@ use crate::state::{BlobId, ExtendsRecord, MapGroup, recorded_application};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum SourceRecord {
-    /// A file.
     File {
-        /// Absolute path.
         path: String,
     },
     /// No source: a third party had loaded and attached the program.
@@ -32,11 +30,9 @@ pub enum SourceRecord {
         /// Pin of that link, if the request named it by the pin.
         pin: Option<String>,
     },
-    /// An image.
     Image {
         /// Image reference of the request.
         url: String,
-        /// Pull policy of the request.
         pull_policy: PullPolicy,
         /// Digest of the verified image, `sha256:…`.
         digest: String,
@@ -95,15 +91,10 @@ pub struct ProgramRecord {
     pub origin: Option<OperationId>,
     /// Function name, uncut.
     pub name: String,
-    /// Exact type.
     pub program_type: ProgramType,
-    /// Source of the bytecode.
     pub source: SourceRecord,
-    /// Blob of the bytecode.
     pub blob: BlobId,
-    /// Licence of the object.
     pub license: String,
-    /// Metadata of the user.
     pub metadata: BTreeMap<String, String>,
     /// Global variables that the user set.
     #[serde(serialize_with = "write_bytes", deserialize_with = "read_bytes")]

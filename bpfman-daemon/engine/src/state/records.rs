@@ -33,7 +33,6 @@ pub const COUNTER: &[u8] = b"counter";
 pub struct LinkRecord {
     /// Id, which is never reused.
     pub id: LinkId,
-    /// Attached program.
     pub program: ProgramUid,
     /// Operation that created it.
     pub operation: OperationId,
@@ -47,7 +46,6 @@ pub struct LinkRecord {
     /// Way in which the link shares its chain.
     #[serde(default, skip_serializing_if = "Sharing::is_plain")]
     pub sharing: Sharing,
-    /// Metadata of the user.
     pub metadata: BTreeMap<String, String>,
     /// Owner; `None`: the owner of the program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -195,11 +193,9 @@ impl LinkRecord {
 pub struct MatchingRecord {
     /// Id, which is never reused.
     pub id: MatchingId,
-    /// Program of its links.
     pub program: ProgramUid,
     /// Attach point of the links. Its interface is not used.
     pub point: AttachPoint,
-    /// Selector of the interfaces.
     pub interfaces: InterfaceMatch,
     /// Ordering intent at each hook.
     #[serde(default)]
@@ -336,7 +332,6 @@ pub struct HookRecord {
     /// `None` in records of earlier versions until the first check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub xdp: Option<XdpPlacement>,
-    /// Kernel link that enters it, as for links.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel_link: Option<LinkOfBoot>,
 }

@@ -32,20 +32,11 @@ pub enum Standing {
     },
     /// Its chain runs without the program: an extension replaces one of its functions, or no chain could be built that
     /// keeps it from sending packets past the machine's programs.
-    Withheld {
-        /// Reason.
-        why: String,
-    },
+    Withheld { why: String },
     /// The attached process has ended. The link is never attached to another process that reuses the pid.
-    Ended {
-        /// Process id.
-        pid: u32,
-    },
+    Ended { pid: u32 },
     /// The kernel module of the probed function is not loaded. The probe is attached again when the module is loaded.
-    ModuleGone {
-        /// Name of the module.
-        name: String,
-    },
+    ModuleGone { name: String },
     /// Still runs in a file that is no longer at its path.
     OldFile {
         /// The path, or the name of a library.
@@ -80,7 +71,6 @@ pub enum Standing {
     },
     /// Runs, but lacks a part that it needs.
     Torn {
-        /// Missing part.
         lacks: HookPart,
         /// Failure of the repair, if one was tried.
         why: Option<String>,
@@ -131,7 +121,6 @@ pub enum HookPart {
     Slot,
     /// Links for exactly the existing CPUs.
     CpuLinks,
-    /// Pin of a program.
     ProgramPin,
     /// Pin of a program, in place of which another object or a folder is.
     OwnProgramPin,
@@ -164,10 +153,7 @@ pub enum Loss {
     /// The daemon detached it, because it could send packets past the machine's programs.
     Sends,
     /// The kernel module of the probed function was loaded again.
-    ModuleReloaded {
-        /// Name of the module.
-        name: String,
-    },
+    ModuleReloaded { name: String },
     /// The kernel has no program with the recorded id.
     Unloaded,
     /// The kernel has another program under the recorded id.

@@ -11,20 +11,16 @@ use super::hook_names::place;
 pub struct Stray {
     /// Pin, relative to the daemon's bpffs. It identifies the stray.
     pub pin: PathBuf,
-    /// Kind of the object.
     pub kind: StrayKind,
     /// Program that the object runs or is.
     pub program: ProgramId,
-    /// Name of that program in the kernel.
     pub program_name: String,
 }
 
-/// Kind of a stray.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StrayKind {
     /// A kernel link without a record.
     Link {
-        /// Kernel id.
         id: KernelLinkId,
         /// Index of the interface, for XDP and tcx links.
         ifindex: Option<IfIndex>,
@@ -35,7 +31,6 @@ pub enum StrayKind {
     Filter {
         /// The interface, and its namespace's file.
         interface: Interface,
-        /// The hook.
         key: HookKey,
         /// `pref` of the filter.
         priority: u16,
@@ -43,15 +38,11 @@ pub enum StrayKind {
         handle: u32,
     },
     /// A chain without a record, which a filter in an unreachable network namespace may run; the pin is its entry.
-    HiddenFilter {
-        /// Network namespace.
-        netns: NetnsId,
-    },
+    HiddenFilter { netns: NetnsId },
     /// A recorded hook that runs a chain newer than its record.
     NewerChain {
         /// Hook, as `bpfman chain show` names it.
         hook: String,
-        /// Key of the hook.
         key: HookKey,
     },
 }

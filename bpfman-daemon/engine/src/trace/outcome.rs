@@ -1,6 +1,5 @@
 use bpfman_model::LinkId;
 
-/// A packet to be traced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TracePacket {
     /// Bytes of the packet, beginning with its Ethernet header.
@@ -9,7 +8,6 @@ pub struct TracePacket {
     pub mark: u32,
 }
 
-/// Limits of a trace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TraceLimits<'a> {
     /// Members for which the caller's access was checked, in any order; `None`: all.
@@ -18,14 +16,10 @@ pub struct TraceLimits<'a> {
     pub sends_nothing: bool,
 }
 
-/// Result of one member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceStep {
-    /// Link of the member.
     pub link: LinkId,
-    /// Name of the function.
     pub name: String,
-    /// Returned verdict.
     pub verdict: i32,
     /// True if the next member ran.
     pub proceeded: bool,
@@ -33,22 +27,18 @@ pub struct TraceStep {
     pub packet: Option<Vec<u8>>,
     /// Changes of the packet, in text for users.
     pub changes: Vec<String>,
-    /// Time of its run.
     pub nanoseconds: u32,
 }
 
-/// Result of one packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PacketTrace {
     /// Members that it reached.
     pub steps: Vec<TraceStep>,
-    /// Verdict of the chain.
     pub verdict: i32,
     /// True if the members one by one and the chain gave the same verdict and left the same packet.
     pub agrees: bool,
 }
 
-/// Result of a trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChainTrace {
     /// Result of each packet, in order.

@@ -22,11 +22,9 @@ use repository::ImportedRepository;
 /// Imported image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Imported {
-    /// Name of the image.
     pub name: String,
     /// Digest of index or manifest.
     pub digest: Digest,
-    /// Decision of the policy.
     pub outcome: ImportOutcome,
 }
 

@@ -23,7 +23,6 @@ pub use sent_verify::{
 };
 pub(crate) use verifier_client::{Checked, Unpacked, VerifierClient};
 
-/// Role of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkerRole {
     /// Connects to the registries of one load. Needs network, resolver files and certificate authorities.

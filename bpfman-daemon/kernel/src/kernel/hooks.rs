@@ -12,7 +12,6 @@ pub trait KernelHooks: KernelObjects {
     /// Returns facts about an open link. Fails for a handle of another object.
     fn link_of(&self, handle: &Self::Handle) -> Result<LinkFacts, KernelError>;
 
-    /// Finds the hook of an interface.
     fn find_hook(&self, interface: &Interface, kind: HookKind) -> Result<HookKey, KernelError>;
 
     /// Returns everything that runs at a hook, in execution order. XDP: one program, or one of the card and one of the

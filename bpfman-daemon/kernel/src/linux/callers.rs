@@ -12,7 +12,6 @@ use super::processes;
 /// Process that made a connection, in its present state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CallerProcess {
-    /// Cgroups of the process.
     pub groups: ProcessGroups,
     /// Network namespace; `None` if it cannot be opened.
     pub netns: Option<HeldNetns>,

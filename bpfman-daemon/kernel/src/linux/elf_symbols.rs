@@ -91,7 +91,6 @@ enum Found {
     ChosenAtRunTime,
     /// In no loaded part.
     Outside,
-    /// Number of ambiguous addresses.
     Several(usize),
 }
 

@@ -8,7 +8,6 @@ use super::feature_checks::{self, BtfKind};
 use super::{extension, netns, perf, struct_ops, sys};
 use crate::Features;
 
-/// Returns `uname -r`.
 #[must_use]
 pub fn release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()

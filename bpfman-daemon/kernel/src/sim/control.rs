@@ -103,7 +103,6 @@ impl SimKernel {
         self.changed.notify_all();
     }
 
-    /// Sets the online CPUs.
     pub fn switch_cpus(&self, online: impl IntoIterator<Item = u32>) {
         self.state().online_cpus = online.into_iter().collect();
     }
@@ -188,7 +187,6 @@ impl SimKernel {
         state.clock.wall += by;
     }
 
-    /// Sets the wall clock.
     pub fn put_clock(&self, wall: SystemTime) {
         self.state().clock.wall = wall;
     }

@@ -46,7 +46,6 @@ const PAGE: u32 = 4096;
 /// Options of a simulated kernel.
 #[derive(Clone, Debug)]
 pub struct SimOptions {
-    /// Features of the kernel.
     pub features: Features,
     /// BTF of the kernel, raw. `None` if it was built without BTF.
     pub btf: Option<Vec<u8>>,
@@ -171,7 +170,6 @@ struct SimState {
 /// Results of loads of programs with a constant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LoadsSeen {
-    /// Number of requested loads.
     pub asked: u64,
     /// Number of loads that the verifier accepted, including trials.
     pub accepted: u64,

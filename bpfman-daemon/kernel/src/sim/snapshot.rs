@@ -12,9 +12,7 @@ use super::pins::Node;
 pub struct SimProgram {
     /// Name that the kernel keeps.
     pub name: String,
-    /// Tag of its instructions.
     pub tag: [u8; 8],
-    /// Maps of the program.
     pub maps: Vec<MapId>,
     /// True if it was loaded without `CAP_PERFMON`.
     pub without_perfmon: bool,
@@ -34,18 +32,15 @@ pub struct SimLink {
 pub struct SimFilter {
     /// Program that it runs.
     pub program: ProgramId,
-    /// Name of the filter.
     pub name: String,
 }
 
 /// All live objects, by kernel id or path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SimSnapshot {
-    /// Programs.
     pub programs: BTreeMap<ProgramId, SimProgram>,
     /// Maps: name, and ids of the maps or programs in their slots.
     pub maps: BTreeMap<MapId, (String, Vec<u32>)>,
-    /// Links.
     pub links: BTreeMap<u32, SimLink>,
     /// Programs of each tcx hook, in the order in which they run.
     pub tcx: BTreeMap<String, Vec<ProgramId>>,
@@ -55,7 +50,6 @@ pub struct SimSnapshot {
     pub filters: BTreeMap<String, SimFilter>,
     /// Pins with the pinned object in words.
     pub pins: BTreeMap<PathBuf, String>,
-    /// Folders.
     pub folders: BTreeSet<PathBuf>,
 }
 

@@ -1,20 +1,15 @@
 /// Reason why a CO-RE relocation of the object cannot be applied, whatever the kernel has.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CoreError {
-    /// The kind is unknown.
     #[error("CO-RE relocation of unknown kind {0}")]
     UnknownKind(u32),
-    /// The access path does not fit the type.
     #[error("the path {path} in type {root} is impossible: {why}")]
     Path {
-        /// Access path, for example `0:1:2`.
         path: String,
         /// Id of the root type in the object.
         root: u32,
-        /// Reason.
         why: &'static str,
     },
-    /// The object has no type with this id.
     #[error("type {0} does not exist")]
     NoType(u32),
     /// The type has no name to look up in the kernel.
@@ -23,7 +18,6 @@ pub enum CoreError {
     /// The relocation needs the size of a type without one.
     #[error("type {0} has no size")]
     NoSize(u32),
-    /// The type has no member of this index.
     #[error("type {0} has no member {1}")]
     NoMember(u32, u32),
     /// The path does not lead to the requested information.
@@ -32,24 +26,14 @@ pub enum CoreError {
     /// The bit field is in an integer of so many bytes, for which no load exists.
     #[error("a bit field in {0} bytes")]
     BitField(u64),
-    /// Types of the same name give different results.
     #[error("the kernel has several types {0} that differ in what is asked")]
     Ambiguous(String),
-    /// This operation cannot hold the number.
     #[error("operation {0:#04x} cannot carry a CO-RE relocation")]
     WrongOperation(u8),
-    /// The function ends in the middle of the instruction.
     #[error("the second half of a 64-bit load is missing")]
     HalfLoad,
-    /// The instruction does not hold the expected value.
     #[error("it holds {found} where its CO-RE relocation has {expected}")]
-    Differs {
-        /// Value in the instruction.
-        found: u64,
-        /// Expected value.
-        expected: u64,
-    },
-    /// The number does not fit into the instruction.
+    Differs { found: u64, expected: u64 },
     #[error("{0} does not fit in 32 bits")]
     NumberTooLarge(u64),
     /// The byte offset does not fit into a memory access.
@@ -63,7 +47,6 @@ pub enum CoreError {
     At {
         /// Type and field or enumerator.
         place: String,
-        /// Error.
         source: Box<Self>,
     },
 }

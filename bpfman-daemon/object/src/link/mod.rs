@@ -33,7 +33,6 @@ pub struct Unresolved {
 pub struct WantedAddress {
     /// Index of the instruction's first half in the whole text.
     pub at: usize,
-    /// Name of the symbol.
     pub symbol: String,
     /// The symbol may be missing; the address is then zero.
     pub weak: bool,

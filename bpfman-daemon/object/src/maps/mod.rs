@@ -33,7 +33,6 @@ pub(crate) struct MapTable {
     /// By section and byte offset.
     by_place: HashMap<(usize, u64), usize>,
     by_name: HashMap<String, usize>,
-    /// By map.
     values_at: HashMap<usize, u64>,
     by_section: HashMap<usize, usize>,
     pub kconfig: Option<usize>,

@@ -18,7 +18,6 @@ const MAX_BYTES: usize = 64 << 10;
 /// Map with a struct_ops value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StructOpsMap {
-    /// Index of the map.
     pub map: usize,
     /// Kernel name of the struct, for example `tcp_congestion_ops`.
     pub structure: String,
@@ -29,9 +28,7 @@ pub struct StructOpsMap {
 /// Member with its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StructOpsMember {
-    /// Its name.
     pub name: String,
-    /// Value of the member.
     pub value: StructOpsValue,
 }
 

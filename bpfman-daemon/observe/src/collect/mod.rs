@@ -32,7 +32,6 @@ pub struct DaemonParts<K: Kernel> {
     pub images: Arc<ImageCounts>,
     /// Counts of actions against programs that exceed their limits.
     pub limits: Arc<LimitCounts>,
-    /// Version of the daemon.
     pub version: &'static str,
     /// Returns states that only the daemon as a whole knows.
     pub states: Box<dyn Fn() -> DaemonStates + Send + Sync>,
@@ -45,7 +44,6 @@ pub struct DaemonStates {
     pub detached: bool,
     /// Set while the kernel counts and times program runs.
     pub runs_counted: bool,
-    /// Counts of the radar.
     pub radar: RadarCounts,
 }
 
@@ -79,7 +77,6 @@ struct Memory {
 }
 
 impl<K: Kernel> DaemonMetrics<K> {
-    /// Creates a collector.
     #[must_use]
     pub fn new(parts: DaemonParts<K>) -> Self {
         Self { parts, desk: FiguresCache::default(), memory: Mutex::default(), entries: Arc::default() }

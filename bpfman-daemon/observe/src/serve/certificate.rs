@@ -21,7 +21,6 @@ const CHECK: Duration = Duration::from_secs(10);
 pub struct TlsFiles {
     /// Certificate, followed by intermediate certificates.
     pub certificate: PathBuf,
-    /// Private key.
     pub key: PathBuf,
     /// Authorities of client certificates; `None` allows every client.
     pub client_ca: Option<PathBuf>,
@@ -40,33 +39,13 @@ pub trait StartTls: std::fmt::Debug + Send + Sync {
 /// Error of the certificate files.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsFileError {
-    /// The file cannot be read.
     #[error("cannot read {}: {source}", file.display())]
-    Read {
-        /// Path of the file.
-        file: PathBuf,
-        /// Error of the system.
-        source: io::Error,
-    },
+    Read { file: PathBuf, source: io::Error },
     /// The file lacks the expected content.
     #[error("{} {why}", file.display())]
-    Content {
-        /// Path of the file.
-        file: PathBuf,
-        /// Reason of the worker.
-        why: String,
-    },
-    /// Certificate and key do not belong together.
+    Content { file: PathBuf, why: String },
     #[error("{} with {}: {why}", certificate.display(), key.display())]
-    Pair {
-        /// Path of the certificate.
-        certificate: PathBuf,
-        /// Path of the key.
-        key: PathBuf,
-        /// Reason of the worker.
-        why: String,
-    },
-    /// No worker checked the files.
+    Pair { certificate: PathBuf, key: PathBuf, why: String },
     #[error("the certificate for metrics cannot be checked: {0}")]
     Worker(io::Error),
 }

@@ -17,16 +17,12 @@ use crate::text::scan::Effect;
 /// Reason for which verdicts of a program cannot be narrowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotNarrow {
-    /// Its verdict may be another program's.
     #[error("it calls other programs by bpf_tail_call")]
     TailCall,
-    /// It needs a verdict that takes packets elsewhere.
     #[error("it calls bpf_redirect or one of its kind")]
     Redirect,
-    /// A failing load leaves the program with PASS.
     #[error("it loads by LD_ABS or LD_IND, which end a program when they fail")]
     OldPacketLoad,
-    /// An exit is out of a jump's reach.
     #[error("it is too long")]
     TooLong,
 }

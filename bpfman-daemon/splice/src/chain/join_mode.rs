@@ -33,15 +33,9 @@ impl JoinMode {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotInlinedReason {
     /// `bpf_tail_call` in the entry function would end the chain silently.
-    TailCall {
-        /// Position of the call.
-        at: usize,
-    },
+    TailCall { at: usize },
     /// A failing `LD_ABS` or `LD_IND` in the entry function would end the chain with verdict 0.
-    OldPacketLoad {
-        /// Position of the load.
-        at: usize,
-    },
+    OldPacketLoad { at: usize },
     /// `may_goto` in the entry function: members would share one loop budget per frame.
     SharedLoopBudget {
         /// Position of the `may_goto`.
@@ -49,40 +43,21 @@ pub enum NotInlinedReason {
     },
     /// One of its functions may end by a tail call or a failing `LD_ABS`. Verifiers of Linux 6.1 and 6.12 overlook the
     /// former, and would delete the check of the member's verdict.
-    HiddenExit {
-        /// Position of the exit.
-        at: usize,
-    },
+    HiddenExit { at: usize },
     /// `bpf_throw` unwinds everything up to the program's entry.
-    Throws {
-        /// Position of the call.
-        at: usize,
-    },
+    Throws { at: usize },
     /// It has an exception callback, which no instruction calls: a program has only one for all members.
-    CatchesExceptions {
-        /// Position of the callback.
-        at: usize,
-    },
+    CatchesExceptions { at: usize },
     /// A timer or work queue, once started, would run a replaced chain's code and keep all of it loaded.
-    DeferredWork {
-        /// Position of the call.
-        at: usize,
-    },
+    DeferredWork { at: usize },
     /// Its maps or instructions are tied to its own type information (local kptrs, lists, trees).
     NeedsOwnBtf,
     /// It refers to a kernel module's function or variable, which needs a descriptor of its own load.
-    UnboundReference {
-        /// Position of the reference.
-        at: usize,
-    },
+    UnboundReference { at: usize },
     /// It jumps by a table of its own positions.
-    IndirectJump {
-        /// Position of the jump.
-        at: usize,
-    },
+    IndirectJump { at: usize },
     /// The kernel counts more stack than its instructions show, so it must not share a frame.
     UnclearStack {
-        /// Name of the function.
         function: String,
         /// Bytes by the kernel's count.
         kernel: u32,
@@ -173,7 +148,6 @@ impl fmt::Display for NotInlinedReason {
     }
 }
 
-/// Plan for one member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberPlan {
     /// Way in which the member runs.

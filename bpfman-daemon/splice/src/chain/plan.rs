@@ -71,15 +71,9 @@ pub enum CutReason {
         limit: u64,
     },
     /// More maps than a program may use.
-    Maps {
-        /// Number of different maps.
-        maps: usize,
-    },
+    Maps { maps: usize },
     /// More instructions than a program may have.
-    Insns {
-        /// Number of instructions.
-        insns: usize,
-    },
+    Insns { insns: usize },
     /// More stack than a program may use, even with members behind calls.
     Stack,
     /// More type information than a program may carry.
@@ -118,7 +112,6 @@ impl fmt::Display for CutReason {
 /// One program of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentPlan {
-    /// Indexes of its members.
     pub members: Range<usize>,
     /// Reason why it is not part of the program before; none for the first.
     pub reason: Option<CutReason>,
@@ -137,10 +130,8 @@ pub enum ArrayUse {
     Twin(usize),
 }
 
-/// Plan of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChainPlan {
-    /// Structure of the chain.
     pub strategy: ChainStrategy,
     /// Plans of the members that can run, up to an empty proceed-on set.
     pub members: Vec<MemberPlan>,

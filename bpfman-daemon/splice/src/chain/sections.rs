@@ -4,39 +4,25 @@ use std::ops::Range;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChainPart {
     /// Glue that leads into a member: saved context, zeroed frame, the call of a member behind a call.
-    Entry {
-        /// Index of the member.
-        member: usize,
-    },
+    Entry { member: usize },
     /// The member's entry function, inlined.
-    Body {
-        /// Index of the member.
-        member: usize,
-    },
+    Body { member: usize },
     /// Glue behind a member: the check of its verdict; behind the last one, the ends of the program.
-    Check {
-        /// Index of the member.
-        member: usize,
-    },
+    Check { member: usize },
     /// Glue at the start of a member's function behind a call: its zeroed frame.
     Start {
-        /// Index of the member.
         member: usize,
         /// Number of the function in the member's text; 0 is its entry function.
         function: usize,
     },
     /// A function of a member, behind a call.
     Function {
-        /// Index of the member.
         member: usize,
         /// Number of the function in the member's text; 0 is its entry function.
         function: usize,
     },
     /// The function that tail-calls a member in a program of its own.
-    Stub {
-        /// Index of the member.
-        member: usize,
-    },
+    Stub { member: usize },
 }
 
 impl ChainPart {
@@ -71,7 +57,6 @@ impl ChainPart {
 pub struct ChainSection {
     /// Instruction indexes.
     pub insns: Range<usize>,
-    /// Type of the range.
     pub part: ChainPart,
 }
 

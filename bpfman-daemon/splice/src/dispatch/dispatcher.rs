@@ -8,7 +8,6 @@ use crate::text::opcode;
 
 /// Name of the program, by which libxdp recognizes it.
 pub const DISPATCHER_NAME: &str = "xdp_dispatcher";
-/// Maximum number of slots.
 pub const DISPATCHER_SLOTS: usize = 10;
 /// Result of an unused slot.
 pub const DISPATCHER_EMPTY_SLOT: u32 = 31;

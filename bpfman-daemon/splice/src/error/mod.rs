@@ -12,7 +12,6 @@ pub struct MemberName {
     pub position: usize,
     /// Label from the caller: file or image.
     pub label: Box<str>,
-    /// Entry function.
     pub function: Box<str>,
 }
 
@@ -25,63 +24,33 @@ impl fmt::Display for MemberName {
 /// Error of joining members.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpliceError {
-    /// There is nothing to join.
     #[error("a chain needs at least one member")]
     NoMembers,
-    /// More than [`crate::MAX_MEMBERS`].
     #[error("a chain of {given} members is too long: the limit is {}", crate::MAX_MEMBERS)]
-    TooManyMembers {
-        /// Number of requested members.
-        given: usize,
-    },
+    TooManyMembers { given: usize },
     /// The kernel accepts names of at most 15 letters, digits, dots and underscores.
     #[error("{name:?} cannot be the name of a program: 1 to 15 letters, digits, dots and underscores")]
-    BadName {
-        /// The requested name.
-        name: String,
-    },
+    BadName { name: String },
     /// One member cannot be part of any splice, or not at this position.
     #[error("{member} cannot be joined with others: {reason}")]
-    Refused {
-        /// The member.
-        member: MemberName,
-        /// Reason of the refusal.
-        reason: Refusal,
-    },
-    /// Only some members handle packets in several buffers.
+    Refused { member: MemberName, reason: Refusal },
     #[error("{with} handles packets in several buffers (xdp.frags), {without} does not")]
-    FragsDisagree {
-        /// A member that handles them.
-        with: MemberName,
-        /// A member that does not.
-        without: MemberName,
-    },
-    /// More instructions than the kernel allows a program.
+    FragsDisagree { with: MemberName, without: MemberName },
     #[error("the joined program has {insns} instructions: the limit is {}", crate::MAX_INSNS)]
-    TooManyInsns {
-        /// Instructions of the joined program.
-        insns: usize,
-    },
+    TooManyInsns { insns: usize },
     /// An instruction listed as holding a local type id holds something else.
     #[error(
         "instruction {insn} of the joined program is said to hold the id of a type, and refers to something else"
     )]
-    NoTypeId {
-        /// Index of the instruction.
-        insn: usize,
-    },
+    NoTypeId { insn: usize },
     /// A member fits no program, not even as one of its own behind a tail call.
     #[error("{member} fits no chain")]
-    DoesNotFit {
-        /// The member.
-        member: MemberName,
-    },
+    DoesNotFit { member: MemberName },
     /// A tenant's member may send no copies, so it cannot run as the unchanged loaded program.
     #[error(
         "{member} sends copies of packets (bpf_clone_redirect) past the machine's programs, and runs only as it was loaded: {reason}"
     )]
     OnlyAsLoaded {
-        /// The member.
         member: MemberName,
         /// Reason why it is a program of its own.
         reason: String,
@@ -90,13 +59,7 @@ pub enum SpliceError {
     #[error(
         "{member} is bound to its device, so the whole chain is, and such a chain cannot tail-call: {plan}"
     )]
-    DeviceBound {
-        /// The member that is bound.
-        member: MemberName,
-        /// Plan that needs tail calls.
-        plan: String,
-    },
-    /// More tail calls than a packet may take.
+    DeviceBound { member: MemberName, plan: String },
     #[error("the chain needs {needed} tail calls a packet, the kernel allows {}", crate::MAX_TAIL_CALLS)]
     TooManyTailCalls {
         /// Number of cuts and of members in programs of their own.
@@ -106,52 +69,33 @@ pub enum SpliceError {
     #[error(
         "{first} and {second} both tail-call other programs: the first could use up the second's tail calls"
     )]
-    TwoTailCallers {
-        /// The first of the two.
-        first: MemberName,
-        /// The second of the two.
-        second: MemberName,
-    },
+    TwoTailCallers { first: MemberName, second: MemberName },
     /// A member that tail-calls comes before a tail call of the chain's own.
     #[error(
         "{member} tail-calls other programs, and could use up the tail call that leads to {later}, which needs one because {reason}"
     )]
     TailCallerTooEarly {
-        /// The member that tail-calls.
         member: MemberName,
         /// The member behind it that is reached by a tail call.
         later: MemberName,
-        /// Reason for that tail call.
         reason: String,
     },
     /// The chain needs program arrays, and none can be given.
     #[error("the chain needs tail calls: {plan}")]
-    NeedsArrays {
-        /// The plan.
-        plan: String,
-    },
+    NeedsArrays { plan: String },
     /// A jump is longer than 16 bits allow and the kernel has no longer ones.
     #[error("{member} is too long: its end is more than 32,767 instructions away from one of its exits")]
     JumpTooFar {
         /// The member that the jump belongs to.
         member: MemberName,
     },
-    /// The given maps do not match the plan.
     #[error("the chain was planned with other maps than it is compiled with: {what}")]
-    Bindings {
-        /// Description of the mismatch.
-        what: &'static str,
-    },
+    Bindings { what: &'static str },
     /// The type information of all members exceeds the kernel's limits.
     #[error(
         "the members' type information (BTF) together exceeds the kernel's limit: {types} types, {strings} bytes of strings"
     )]
-    BtfTooLarge {
-        /// Types of all members.
-        types: usize,
-        /// Bytes of strings.
-        strings: usize,
-    },
+    BtfTooLarge { types: usize, strings: usize },
 }
 
 impl SpliceError {

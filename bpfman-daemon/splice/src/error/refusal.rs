@@ -3,19 +3,9 @@
 pub enum Refusal {
     /// The instructions or the description of the program are inconsistent.
     #[error("its program is malformed at instruction {at}: {what}")]
-    Malformed {
-        /// Instruction index in the member.
-        at: usize,
-        /// Description of the defect.
-        what: &'static str,
-    },
-    /// The type information cannot be read.
+    Malformed { at: usize, what: &'static str },
     #[error("its type information (BTF) cannot be read: {what}")]
-    BadBtf {
-        /// Description of the defect.
-        what: &'static str,
-    },
-    /// No packet hook runs sleepable programs.
+    BadBtf { what: &'static str },
     #[error("it is sleepable: no packet hook runs such programs")]
     Sleepable,
     /// Programs of device and CPU maps see packets elsewhere and under other rules.

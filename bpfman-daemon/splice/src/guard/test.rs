@@ -113,7 +113,6 @@ pub struct GroupOffsets {
 /// Tasks for which a link lets its program run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GuardedTasks {
-    /// The tasks.
     pub group: TaskGroup,
     /// User whose rights the tasks must have, and no others; none for any user.
     pub user: Option<u32>,

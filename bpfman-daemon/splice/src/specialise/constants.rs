@@ -9,13 +9,14 @@ use crate::text::scan::Effect;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum KnownValue {
-    /// Unknown value.
     #[default]
     Nothing,
-    /// Constant.
     Number(u64),
     /// Byte of a read-only map's value.
-    Address { map: MapId, at: i64 },
+    Address {
+        map: MapId,
+        at: i64,
+    },
 }
 
 impl RegisterValue for KnownValue {

@@ -25,7 +25,6 @@ use crate::specialise::fold::{FunctionFold, MAX_STEPS, NOTHING};
 /// A map whose contents cannot change: frozen, read-only for programs, an array of one value.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadOnlyMap<'a> {
-    /// Id of the map.
     pub map: MapId,
     /// Value of the map, as long as its `value_size`.
     pub value: &'a [u8],

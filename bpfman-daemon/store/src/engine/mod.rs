@@ -42,7 +42,6 @@ pub enum EngineKind {
 }
 
 impl EngineKind {
-    /// All engines.
     pub const ALL: [EngineKind; 2] = [EngineKind::Redb, EngineKind::Sled];
 
     /// Returns the name in configuration files.
@@ -102,32 +101,25 @@ pub enum StorageError {
     /// The operating system reported an error.
     #[error("{doing} {}: {source}", path.display())]
     Io {
-        /// Action, for example "syncing".
         doing: &'static str,
         /// File or folder.
         path: PathBuf,
-        /// Error of the system.
         source: io::Error,
     },
-    /// The files are not a complete, consistent database.
     #[error("{} is damaged: {why}", path.display())]
     Damaged {
         /// File or folder.
         path: PathBuf,
-        /// The reason.
         why: String,
     },
     /// The database library panicked; its state in memory is discarded.
     #[error("{doing} {}: the database library panicked: {message}", path.display())]
     Panicked {
-        /// Action.
         doing: &'static str,
         /// File or folder.
         path: PathBuf,
-        /// Message of the panic.
         message: String,
     },
-    /// Another process has the database open.
     #[error("{} is open in another process", path.display())]
     InUse {
         /// File or folder.
@@ -136,11 +128,9 @@ pub enum StorageError {
     /// The library reported another error.
     #[error("{doing} {}: {why}", path.display())]
     Refused {
-        /// Action.
         doing: &'static str,
         /// File or folder.
         path: PathBuf,
-        /// Reason given by the library.
         why: String,
     },
 }

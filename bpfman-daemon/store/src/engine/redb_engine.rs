@@ -19,7 +19,6 @@ const ENTRIES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("entries
 /// Bytes. The working set of a node is a few MiB at most and is read once, at start.
 const CACHE: usize = 512 * 1024;
 
-/// The redb engine.
 pub struct RedbEngine {
     db: Option<Database>,
     path: PathBuf,

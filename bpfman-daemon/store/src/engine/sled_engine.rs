@@ -15,7 +15,6 @@ const CACHE: u64 = 1024 * 1024;
 
 const CLOSING: Duration = Duration::from_secs(2);
 
-/// The sled engine.
 pub struct SledEngine {
     db: Option<sled::Db>,
     /// Syncing any descriptor of a file syncs the file.

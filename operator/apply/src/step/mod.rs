@@ -21,27 +21,21 @@ pub use self::load::{current, load_step, newest};
 #[derive(Clone, Debug, PartialEq)]
 pub enum ApplyStep {
     /// Load of all programs.
-    Load {
-        /// Names of the programs.
-        programs: Vec<String>,
-    },
+    Load { programs: Vec<String> },
     /// Replacement of the running version of all programs by a new one.
     Replace {
         /// Kernel ids of the running version.
         old: Vec<u32>,
-        /// Description of the difference.
         why: String,
     },
     /// Attachment of a program.
     Attach {
-        /// Name of the program.
         program: String,
         /// Identity of the attachment.
         key: AttachmentKey,
     },
     /// Change of the order of an attachment.
     Update {
-        /// Name of the program.
         program: String,
         /// Identity of the attachment.
         key: AttachmentKey,
@@ -50,7 +44,6 @@ pub enum ApplyStep {
     },
     /// Replacement of an attachment by detaching and attaching. If that fails, the previous attachment is restored.
     Remake {
-        /// Name of the program.
         program: String,
         /// Identity of the attachment.
         key: AttachmentKey,
@@ -61,7 +54,6 @@ pub enum ApplyStep {
     },
     /// Detachment of a program.
     Detach {
-        /// Name of the program.
         program: String,
         /// Identity of the attachment.
         key: AttachmentKey,
@@ -72,9 +64,7 @@ pub enum ApplyStep {
     },
     /// Unloading of a program together with its remaining attachments.
     Unload {
-        /// Name of the program.
         program: String,
-        /// Kernel id.
         id: u32,
         /// Uid in the daemon: if the program does not run, the kernel may have given its id to another one.
         uid: u64,

@@ -35,33 +35,23 @@ const REPORT: Duration = Duration::from_secs(5);
 /// Reason why the installation failed. The named file was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
-    /// Invalid arguments.
     #[error(transparent)]
     Usage(#[from] UsageError),
-    /// There is no configuration to add the plugin to.
     #[error(
         "{0}: there is no network configuration yet; install a network plugin, or pass --watch to wait for one"
     )]
     NoConfiguration(PathBuf),
-    /// The plugin cannot be added to the active configuration.
     #[error("{file}: {why}; it is left as it is")]
     ConflistError {
-        /// Configuration file.
         file: PathBuf,
         /// Reason why the plugin cannot be added.
         why: ConflistError,
     },
-    /// Signal handlers cannot be installed.
     #[error("SIGTERM cannot be waited for: {0}")]
     Signal(io::Error),
     /// Error of the file system.
     #[error("{file}: {error}")]
-    File {
-        /// File of the error.
-        file: PathBuf,
-        /// Error of the system.
-        error: io::Error,
-    },
+    File { file: PathBuf, error: io::Error },
 }
 
 fn at(file: &Path) -> impl FnOnce(io::Error) -> InstallError + '_ {

@@ -37,7 +37,6 @@ pub struct InstallOptions {
     pub entry: PluginEntry,
     /// User of the agent, which gets the directories.
     pub agent_user: Option<u32>,
-    /// Directories of the agent.
     pub agent_dirs: Vec<PathBuf>,
 }
 

@@ -29,7 +29,6 @@ pub enum GivenError {
     /// A file cannot be read.
     #[error("reading {}: {}", .0.display(), .1)]
     Read(PathBuf, io::Error),
-    /// The files were read but cannot be used.
     #[error("{} with {}: {}", .0.display(), .1.display(), .2)]
     Serve(PathBuf, PathBuf, ServeError),
 }

@@ -18,9 +18,7 @@ pub struct Generation {
     pub created: u64,
     /// End of validity.
     pub not_after: u64,
-    /// Certificate of the authority.
     pub authority: String,
-    /// Certificate of the server.
     pub certificate: String,
     /// Private key of the server.
     pub key: String,

@@ -28,16 +28,12 @@ pub enum ReaderVerdict {
     /// The token is missing or not accepted: 401.
     Unknown,
     /// The reader has no permission: 403.
-    Refused {
-        /// User name of the reader.
-        user: String,
-    },
+    Refused { user: String },
 }
 
 /// Error that leaves the decision open: 503.
 #[derive(Debug, thiserror::Error)]
 pub enum DecisionUnavailable {
-    /// The API server did not respond.
     #[error("the API server does not answer who may read metrics")]
     Away,
     /// The API server rejected the review, or the connection failed.

@@ -20,10 +20,8 @@ pub struct Wire<Spec, Status> {
     /// Metadata, reduced to the fields in use.
     #[serde(deserialize_with = "meta::lean")]
     pub metadata: ObjectMeta,
-    /// Part of the spec.
     #[serde(default = "none")]
     pub spec: Option<Spec>,
-    /// Part of the status.
     #[serde(default = "none")]
     pub status: Option<Status>,
 }
@@ -60,17 +58,14 @@ impl<Spec, Status> kube::Resource for Wire<Spec, Status> {
     }
 }
 
-/// Node.
 pub type WireNode = Wire<WireNodeSpec, WireNodeStatus>;
 
-/// Pod.
 pub type WirePod = Wire<WirePodSpec, WirePodStatus>;
 
 /// Condition of an object.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct WireCondition {
-    /// Type of the condition.
     #[serde(rename = "type")]
     pub type_: String,
     /// `True`, `False` or `Unknown`.
@@ -87,11 +82,9 @@ pub fn is_true(conditions: &[WireCondition], type_: &str) -> bool {
     conditions.iter().any(|condition| condition.type_ == type_ && condition.status == "True")
 }
 
-/// Spec of a node.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct WireNodeSpec {
-    /// Taints of the node.
     pub taints: Vec<WireTaint>,
 }
 
@@ -99,7 +92,6 @@ pub struct WireNodeSpec {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct WireTaint {
-    /// Key of the taint.
     pub key: String,
     /// Value of the taint, empty if it has none.
     pub value: String,
@@ -107,13 +99,11 @@ pub struct WireTaint {
     pub effect: String,
 }
 
-/// Status of a node.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct WireNodeStatus {
     /// Facts that the kubelet reported.
     pub node_info: NodeInfo,
-    /// Conditions of the node.
     pub conditions: Vec<WireCondition>,
     /// Addresses with their types.
     pub addresses: Vec<NodeAddress>,
@@ -130,7 +120,6 @@ pub struct NodeInfo {
     pub boot_id: String,
 }
 
-/// Address of a node.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct NodeAddress {
@@ -141,23 +130,19 @@ pub struct NodeAddress {
     pub address: String,
 }
 
-/// Spec of a pod.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct WirePodSpec {
-    /// Name of the pod's node.
     pub node_name: String,
     /// True if the pod shares the node's network namespace.
     pub host_network: bool,
 }
 
-/// Status of a pod.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct WirePodStatus {
     /// `Running`, ...
     pub phase: String,
-    /// Conditions of the pod.
     pub conditions: Vec<WireCondition>,
     /// Regular containers.
     pub container_statuses: Vec<ContainerStatus>,
@@ -167,7 +152,6 @@ pub struct WirePodStatus {
     pub ephemeral_container_statuses: Vec<ContainerStatus>,
 }
 
-/// Status of a container.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct ContainerStatus {
@@ -176,11 +160,9 @@ pub struct ContainerStatus {
     /// Id with the runtime's prefix, which changes at each start.
     #[serde(rename = "containerID")]
     pub container_id: String,
-    /// State of the container.
     pub state: ContainerState,
 }
 
-/// State of a container.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct ContainerState {

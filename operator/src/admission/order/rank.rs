@@ -23,7 +23,6 @@ pub fn cannot_precede(first: &PacketSlot, second: &PacketSlot) -> bool {
 /// Order request that conflicts with ranks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RankConflict {
-    /// Path of the field.
     pub path: String,
     /// True if the daemon refuses the attachment; otherwise it ignores the request and attaches.
     pub refused: bool,

@@ -11,7 +11,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 pub struct ApplicationName {
     /// Namespace of a `BpfApplication`; `None` for a cluster application.
     pub namespace: Option<String>,
-    /// Name of the application.
     pub name: String,
 }
 
@@ -66,19 +65,12 @@ pub enum SlotPlace {
 /// Attachment with its orders.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PacketSlot {
-    /// Application of the attachment.
     pub application: ApplicationName,
-    /// Path of the field.
     pub path: String,
-    /// Function name.
     pub program: String,
-    /// Hook.
     pub hook: HookKind,
-    /// Interfaces.
     pub interfaces: InterfaceSelector,
-    /// Network namespaces.
     pub place: SlotPlace,
-    /// Nodes.
     pub nodes: LabelSelector,
     /// Role, by which others can refer to it.
     pub role: Option<String>,

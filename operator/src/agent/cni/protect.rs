@@ -40,7 +40,6 @@ const API: Duration = Duration::from_secs(5);
 /// Pod as the network plugin names it.
 #[derive(Clone, Debug)]
 pub struct PodToProtect<'a> {
-    /// Request of the plugin.
     pub request: &'a PluginRequest,
     /// Network namespace as the daemon opens it, with its interfaces; or why the daemon does not find it.
     pub network: Result<(Netns, Vec<NodeInterface>), NetworkNotFound>,
@@ -69,7 +68,6 @@ pub struct Protected {
 /// Reason for which a pod must not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ProtectError {
-    /// The agent does not know all applications yet.
     #[error("the node's agent is not ready: {0}")]
     NotReady(String),
     /// The pod does not exist, or its labels cannot be read.
@@ -77,12 +75,7 @@ pub enum ProtectError {
     Pod(String, String),
     /// A required attachment could not be made.
     #[error("{application}: {why}")]
-    Closed {
-        /// Application of the attachment.
-        application: ApplicationKey,
-        /// Cause of the failure.
-        why: String,
-    },
+    Closed { application: ApplicationKey, why: String },
 }
 
 /// Makes all attachments of a pod. [`ProtectError`] if it must not start: what was made stays for the next attempt.

@@ -11,7 +11,6 @@ pub use soak::{EventFigures, Soak};
 /// Statistics of one program at one hook; for a program that handles events, at all of its hooks.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SlotFigures {
-    /// Function name.
     pub program: String,
     /// Hook, as shown to users.
     pub hook: String,

@@ -47,7 +47,6 @@ struct Sampled {
 }
 
 impl EventFigures {
-    /// Adds a sample.
     pub fn add(&mut self, came: &ProgramRuns) {
         let first = Sampled { missed: (came.missed, came.missed), ..Sampled::default() };
         let sampled = self.0.entry(came.program_id).or_insert(first);

@@ -34,7 +34,6 @@ pub struct StateMemory {
     pub load: LoadMemory,
     /// State of writes.
     pub writes: WriteMemory,
-    /// Running soak.
     pub soak: Option<Soak>,
 }
 

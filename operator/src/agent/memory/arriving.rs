@@ -99,7 +99,6 @@ impl ArrivingPods {
         }
     }
 
-    /// Returns all pods.
     #[must_use]
     pub fn all(&self) -> HashMap<String, Arriving> {
         self.pods.lock().unwrap_or_else(PoisonError::into_inner).clone()

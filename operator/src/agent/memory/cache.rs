@@ -19,7 +19,6 @@ use bpfman_application::scope::{ApplicationKey, Scope};
 /// Source of watch events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum WatchSource {
-    /// Applications of a scope.
     Applications(Scope),
     /// State objects of this node, of a scope.
     States(Scope),
@@ -61,7 +60,6 @@ pub struct ObjectCache {
 /// Content of an [`ObjectCache`].
 #[derive(Debug, Default)]
 pub struct KnownObjects {
-    /// Applications by key.
     pub applications: Listing<ApplicationKey, Arc<WantedApplication>, 2>,
     /// State objects by application and name. An application has more than one only while an old one is being deleted.
     pub states: Listing<(ApplicationKey, String), Arc<StateObject>, 2>,
@@ -114,13 +112,11 @@ impl KnownObjects {
         self.applications.get(key).is_some() || self.states_of(key).next().is_some()
     }
 
-    /// Returns the state objects of an application.
     pub fn states_of<'a>(&'a self, key: &'a ApplicationKey) -> impl Iterator<Item = &'a Arc<StateObject>> {
         let from = self.states.from((key.clone(), String::new())..);
         from.take_while(move |((of, _), _)| of == key).map(|(_, state)| state)
     }
 
-    /// Stores a state object.
     pub fn put_state(&mut self, state: StateObject) {
         self.states.put(state.application.scope as usize, state.key(), Arc::new(state));
     }

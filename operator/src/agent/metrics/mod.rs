@@ -16,13 +16,11 @@ use catalogue::{
 /// Counters of the agent.
 #[derive(Debug, Default)]
 pub struct AgentMetrics {
-    /// Reconciliations of an application.
     pub reconciles: Counter,
     /// Failed reconciliations, by reason.
     pub failures: Counters,
     /// Requests to the API server.
     pub requests: Arc<Requests>,
-    /// Calls of the daemon, by method.
     pub daemon_calls: Counters,
     /// Watches that restarted after an error.
     pub watch_errors: Counters,
@@ -33,7 +31,6 @@ pub struct AgentMetrics {
 /// Current values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AgentGauges {
-    /// Known applications.
     pub applications: u64,
     /// Applications that wait after a failure.
     pub failing: u64,

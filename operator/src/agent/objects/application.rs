@@ -12,7 +12,6 @@ use bpfman_application::scope::{ApplicationKey, Scope};
 pub struct WantedApplication {
     /// Scope, namespace and name.
     pub key: ApplicationKey,
-    /// Uid.
     pub uid: String,
     /// Generation, which grows with each change of the spec.
     pub generation: i64,

@@ -26,24 +26,14 @@ pub const FIELD_MANAGER: &str = Manager::Agent.name();
 /// Failure of a request to the API server.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// The object does not exist.
     #[error("it is gone")]
     NotFound,
-    /// The object exists already, or has another version.
     #[error("somebody else wrote it: {0}")]
     Conflict(String),
-    /// The server refused the request permanently.
     #[error("the API server refused it ({code}): {message}")]
-    Refused {
-        /// HTTP status.
-        code: u16,
-        /// Message of the server.
-        message: String,
-    },
-    /// The server did not answer, or refused temporarily.
+    Refused { code: u16, message: String },
     #[error("the API server does not answer: {0}")]
     Away(String),
-    /// The answer cannot be parsed.
     #[error("the API server answered what this agent cannot read: {0}")]
     Unreadable(String),
 }
@@ -92,7 +82,6 @@ impl Cluster {
         Self { client, node: node.to_owned(), metrics }
     }
 
-    /// Returns the client.
     #[must_use]
     pub fn client(&self) -> Client {
         self.client.clone()
@@ -214,7 +203,6 @@ impl Cluster {
         Ok(uids)
     }
 
-    /// Deletes a state object.
     pub async fn delete_state(&self, state: &StateObject) -> Result<(), ApiError> {
         let only_this = Preconditions { uid: Some(state.uid.clone()), resource_version: None };
         let params = DeleteParams::background().preconditions(only_this);

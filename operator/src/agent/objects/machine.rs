@@ -9,9 +9,7 @@ use kube::api::ApiResource;
 /// Stored fields of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeFacts {
-    /// Labels.
     pub labels: BTreeMap<String, String>,
-    /// Internal addresses.
     pub addresses: Vec<IpAddr>,
 }
 
@@ -37,9 +35,7 @@ pub type PodKey = (String, String);
 /// Stored fields of a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KnownPod {
-    /// Uid.
     pub uid: String,
-    /// Labels.
     pub labels: BTreeMap<String, String>,
     /// True if the pod shares the node's network namespace.
     pub host_network: bool,
@@ -73,13 +69,11 @@ impl KnownPod {
     }
 }
 
-/// Returns the API resource of nodes.
 #[must_use]
 pub fn nodes() -> ApiResource {
     ApiResource::erase::<k8s_openapi::api::core::v1::Node>(&())
 }
 
-/// Returns the API resource of pods.
 #[must_use]
 pub fn pods() -> ApiResource {
     ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&())

@@ -23,9 +23,7 @@ pub type Status = ClusterBpfApplicationStateStatus;
 pub struct StateObject {
     /// Application to which the object belongs.
     pub application: ApplicationKey,
-    /// Uid of that application.
     pub application_uid: String,
-    /// Name of the state object.
     pub name: String,
     /// Uid of the state object.
     pub uid: String,
@@ -35,7 +33,6 @@ pub struct StateObject {
     pub deleted: bool,
     /// All finalizers, including the agent's.
     pub finalizers: Vec<String>,
-    /// Orders of the controller.
     pub orders: NodeOrders,
     /// Last written status; `None` if there is none or it cannot be parsed, in which case it is written again.
     pub status: Option<Status>,

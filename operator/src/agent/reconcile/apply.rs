@@ -17,7 +17,6 @@ use crate::agent::objects::state::StateObject;
 use crate::agent::registry::credentials::authorize;
 use crate::agent::shared::Shared;
 
-/// Result of an attempt.
 #[derive(Clone, Debug)]
 pub enum AppliedSpec {
     /// The daemon was called.

@@ -35,7 +35,6 @@ use crate::agent::status::{ReconcileOutcome, StatusContext, failure, status};
 
 const PENDING_AFTER: Duration = Duration::from_secs(2);
 
-/// Reconciles an application.
 pub async fn reconcile(shared: &Shared, key: &ApplicationKey) -> Ended {
     let mut turn = shared.memories.turn(key).await;
     let memory = &mut *turn;

@@ -26,7 +26,6 @@ const IF_NOT_PRESENT: i32 = 1;
 pub struct Authorized {
     /// Desired state; with a pull policy that avoids the registry if it need not be accessed.
     pub desired: Desired,
-    /// Credentials for the registry.
     pub credentials: Option<RegistryCredentials>,
 }
 

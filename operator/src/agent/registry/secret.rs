@@ -19,15 +19,10 @@ const DEFAULT_REGISTRY_NAMES: [&str; 2] = ["index.docker.io", "registry-1.docker
 pub enum SecretError {
     #[error("it has neither .dockerconfigjson nor .dockercfg; its type is {0:?}")]
     NoConfig(String),
-    /// Not shown, since it may contain a password.
     #[error("{0} is not the JSON that a registry's configuration is")]
     NotJson(&'static str),
     #[error("the entry {entry:?} {what}")]
-    Entry {
-        entry: String,
-        /// Defect of the entry.
-        what: &'static str,
-    },
+    Entry { entry: String, what: &'static str },
 }
 
 #[derive(Deserialize)]

@@ -19,12 +19,10 @@ use crate::agent::status::holding;
 /// Reply to the order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum PreflightReply {
-    /// No order.
     #[default]
     None,
     /// The existing answer holds.
     Same,
-    /// New answer.
     New(PreflightAnswer),
     /// No verdict yet, for a reason that is independent of the revision: try again.
     Again(String),
@@ -140,7 +138,6 @@ fn failed(revision: &str, message: String) -> PreflightAnswer {
     }
 }
 
-/// Stores a reply in a status.
 pub fn put(status: &mut Status, answer: &PreflightReply) {
     match answer {
         PreflightReply::None | PreflightReply::Again(_) => status.node.details.preflight = None,

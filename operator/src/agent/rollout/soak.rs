@@ -28,7 +28,6 @@ const INTERVAL: Duration = Duration::from_secs(5);
 
 const SAMPLE: Duration = Duration::from_millis(200);
 
-/// Result of a check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SoakHealth {
     answer: Option<HealthAnswer>,

@@ -30,7 +30,6 @@ pub struct DaemonLinkStatus {
     pub why: String,
     /// Kernel release of the last daemon that answered, as printed by `uname -r`.
     pub kernel: Option<String>,
-    /// Boot id of the machine.
     pub boot_id: Option<String>,
 }
 

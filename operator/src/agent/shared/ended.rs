@@ -7,7 +7,6 @@ use bpfman_apply::failure::Unreachable;
 use super::write_status::StatusWritten;
 use crate::agent::objects::cluster::ApiError;
 
-/// Result of a reconciliation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// Nothing to do until a change.

@@ -36,19 +36,15 @@ const GATHER: Duration = Duration::from_millis(20);
 
 /// Context of the agent.
 pub struct Shared {
-    /// Name of the node.
     pub node: String,
-    /// Namespace of the operator.
     pub namespace: String,
     /// True if interface discovery is enabled.
     pub discovery: bool,
-    /// API server.
     pub cluster: Cluster,
     /// Publisher of events.
     pub events: EventWriter,
     /// Rate limit of events, by the uid of the state object.
     pub limiter: Mutex<Limiter<String>>,
-    /// The daemon.
     pub daemon: Daemon,
     /// Connection state of the daemon.
     pub daemon_link: DaemonLink,
@@ -64,7 +60,6 @@ pub struct Shared {
     pub troubles: WatchFailures<WatchSource>,
     /// State kept for each application.
     pub memories: Memories,
-    /// Metrics of the agent.
     pub metrics: Arc<AgentMetrics>,
     /// Resource usage of programs, on request.
     pub figures: LastFigures,
@@ -122,7 +117,6 @@ impl Shared {
         }
     }
 
-    /// Queues all applications.
     pub fn reconcile_all(&self, cause: QueueCause) {
         let keys: Vec<_> = self.cache.known().keys().into_iter().collect();
         self.reconcile_soon(&keys, cause);

@@ -52,13 +52,11 @@ pub fn direction(text: &str) -> TrafficDirection {
     if text.eq_ignore_ascii_case("egress") { TrafficDirection::Egress } else { TrafficDirection::Ingress }
 }
 
-/// Converts numbers to XDP verdicts.
 #[must_use]
 pub fn xdp_verdicts(numbers: &[i32]) -> Vec<XdpProceedOn> {
     XDP.into_iter().filter(|verdict| numbers.contains(&verdict.number())).collect()
 }
 
-/// Converts numbers to TC verdicts.
 #[must_use]
 pub fn tc_verdicts(numbers: &[i32]) -> Vec<TcProceedOn> {
     TC.into_iter().filter(|verdict| numbers.contains(&verdict.number())).collect()

@@ -29,7 +29,6 @@ const LISTED: usize = 5;
 /// Context of a status, apart from the state of the programs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StatusContext {
-    /// Name of the node.
     pub node: String,
     /// Generation of the application; 0 if the verdict applies to none.
     pub generation: i64,
@@ -37,7 +36,6 @@ pub struct StatusContext {
     pub revision: Option<String>,
     /// Kernel release, as printed by `uname -r`.
     pub kernel: Option<String>,
-    /// Boot id of the kernel.
     pub boot_id: Option<String>,
     /// Hash of the programs that share hooks.
     pub composition: Option<String>,

@@ -14,10 +14,8 @@ const ATTACH_ERROR: &str = "AttachError";
 /// Last published event about a state object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum LastEventReport {
-    /// No failure.
     #[default]
     Nothing,
-    /// A failure.
     Failing(ReportedFailure),
 }
 

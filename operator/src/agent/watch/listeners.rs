@@ -15,7 +15,6 @@ use crate::agent::objects::machine::{KnownPod, NodeFacts, PodKey};
 use crate::agent::objects::state::StateObject;
 use crate::agent::shared::Shared;
 
-/// Handles an event of an application.
 pub fn applications(agent: &Shared, scope: Scope, event: Event<DynamicObject>) {
     let mut known = agent.cache.known();
     let key = |object| Some(WantedApplication::read(scope, object)?.key);
@@ -76,7 +75,6 @@ pub fn states(agent: &Shared, scope: Scope, event: Event<DynamicObject>) {
     }
 }
 
-/// Handles an event of this node.
 pub fn node(agent: &Shared, event: Event<WireNode>) {
     let mut known = agent.cache.known();
     let changed = match known.node.take(0, event, |_| Some(())) {

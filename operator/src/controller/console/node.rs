@@ -9,7 +9,6 @@ use crate::controller::projection::{NodeAnswer, NodeOutcome};
 /// Node as the page explains it.
 #[derive(Clone, Debug, Serialize)]
 pub struct ExplainedNode {
-    /// Name of the node.
     pub name: String,
     /// Kernel release, as printed by `uname -r`.
     pub kernel: String,

@@ -42,7 +42,6 @@ pub struct ConsoleRights {
 /// Permissions of a user on the fleet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FleetPermissions {
-    /// Name of the user.
     pub user: String,
     /// True if the user may list nodes: their names, kernels, and the state of applications on each.
     pub nodes: bool,

@@ -20,7 +20,6 @@ pub const SELECTS_NOTHING: &str = "SelectorMatchesNothing";
 /// Summary of one application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sum {
-    /// Verdict.
     pub verdict: ApplicationVerdict,
     /// Reason: the verdict's name as in the published API, or what is missing in a success.
     pub reason: &'static str,

@@ -41,7 +41,6 @@ pub struct ChangedObjects {
 }
 
 impl Memory {
-    /// Applies an event of an application.
     pub fn application(&mut self, scope: Scope, event: Event<WireApplication>) {
         let id = |wire: WireApplication| Some(ApplicationId(wire.metadata.uid?.into()));
         match self.applications.take(scope as usize, event, id) {
@@ -136,7 +135,6 @@ impl Memory {
         }
     }
 
-    /// Applies an event of an agent's pod.
     pub fn agent(&mut self, event: Event<WirePod>) {
         let changed = match self.agents.take(0, event, |wire| wire.metadata.name.map(SharedText::from)) {
             ListingChange::Present(wire) => {
@@ -176,7 +174,6 @@ impl Memory {
         Some(View::new(self.applications.get(id)?, self))
     }
 
-    /// Returns all applications.
     pub fn applications(&self) -> impl Iterator<Item = View<'_>> {
         self.applications.values().map(|application| View::new(application, self))
     }

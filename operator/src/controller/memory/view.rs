@@ -7,7 +7,6 @@ use crate::controller::projection::{ClusterNode, NodeAnswer, TrackedApplication}
 /// Application with the nodes' answers about it.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
-    /// The application.
     pub application: &'a TrackedApplication,
     memory: &'a Memory,
 }

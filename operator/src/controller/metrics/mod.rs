@@ -16,7 +16,6 @@ use catalogue::{
 
 type Summaries = BTreeMap<[String; 3], (Arc<str>, Summary)>;
 
-/// Metrics of one controller.
 #[derive(Debug, Default)]
 pub struct ControllerMetrics {
     writes: Counters<&'static str, 2>,
@@ -37,11 +36,8 @@ pub struct ControllerGauges {
     pub leader: bool,
     /// True if everything was listed once.
     pub complete: bool,
-    /// Number of state objects.
     pub states: usize,
-    /// Number of nodes.
     pub nodes: usize,
-    /// Number of distinct texts.
     pub texts: usize,
     /// Number of nodes with the `not-ready` taint.
     pub tainted: usize,

@@ -27,7 +27,6 @@ pub enum TaintDecision {
 /// Facts about one node and its applications.
 #[derive(Clone, Debug)]
 pub struct Question<'a> {
-    /// The node.
     pub node: &'a ClusterNode,
     /// True if the daemon is deployed to the node.
     pub daemon_selected: bool,
@@ -44,7 +43,6 @@ pub struct SelectedApplication<'a> {
     pub fails_closed: bool,
     /// True if its first revision is still being rolled out: nodes without an order have nothing to run.
     pub first_rollout: bool,
-    /// Answer of the node.
     pub answer: Option<&'a NodeAnswer>,
 }
 

@@ -15,13 +15,11 @@ const MESSAGE_LIMIT: usize = 400;
 /// Stored fields of a state object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeAnswer {
-    /// Name of the state object.
     pub object: SharedText,
     /// Namespace of the state object, if its application has one.
     pub namespace: Option<SharedText>,
     /// Resource version of the state object. [`Self::same`] ignores it.
     pub version: SharedText,
-    /// Name of the node.
     pub node: SharedText,
     /// True if the object has the agent's finalizer.
     pub has_finalizer: bool,
@@ -49,7 +47,6 @@ pub struct NodeAnswer {
     pub preflight: Option<Box<PreflightAnswer>>,
     /// Answer to the order to watch the gates.
     pub health: Option<Box<HealthAnswer>>,
-    /// Orders of the controller.
     pub orders: NodeOrders<SharedText>,
 }
 

@@ -37,17 +37,14 @@ pub enum BadSelector {
 /// Stored fields of an application. There are few applications, so the whole spec is kept.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrackedApplication {
-    /// Uid.
     pub id: ApplicationId,
     /// Cluster or namespaced.
     pub scope: Scope,
     /// Namespace; `None` for cluster applications.
     pub namespace: Option<String>,
-    /// Name of the application.
     pub name: String,
     /// Generation, which grows with each change of the spec.
     pub generation: i64,
-    /// Resource version of the object.
     pub resource_version: String,
     /// True if the object is being deleted.
     pub deleting: bool,
@@ -61,7 +58,6 @@ pub struct TrackedApplication {
     pub annotations: BTreeMap<String, String>,
     /// True if an attachment requires pods to stay away while it cannot be attached.
     pub fails_closed: bool,
-    /// Unmodified spec.
     pub spec: Arc<Value>,
     /// Status as it is on the API server.
     pub status: Arc<Value>,

@@ -11,7 +11,6 @@ pub const READY_BOOT: &str = "bpfman.io/ready-boot";
 pub struct ClusterNode {
     /// Kernel release, as printed by `uname -r`.
     pub kernel: SharedText,
-    /// Boot id of the kernel.
     pub boot_id: SharedText,
     /// Boot in which its programs last returned.
     pub ready_boot: Option<SharedText>,

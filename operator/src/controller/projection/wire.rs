@@ -16,9 +16,7 @@ pub type WireState = Wire<IgnoredAny, StateStatus>;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct StateStatus {
-    /// Name of the node.
     pub node: String,
-    /// Load status of the programs.
     pub app_load_status: String,
     /// Conditions; agents write one.
     pub conditions: Vec<WireCondition>,

@@ -13,7 +13,6 @@ use crate::rollout::{NodeHealth, RolloutNode};
 /// Node with the state object that holds its orders.
 #[derive(Clone, Debug)]
 pub struct NodeView {
-    /// Name of the state object.
     pub object: SharedText,
     /// Resource version of the state object.
     pub version: SharedText,

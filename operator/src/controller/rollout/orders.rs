@@ -44,7 +44,6 @@ impl UnseenOrders {
         }
     }
 
-    /// Records written orders.
     pub fn written(&mut self, id: &ApplicationId, orders: Vec<(SharedText, NodeOrders)>, now: Instant) {
         if orders.is_empty() {
             return;
@@ -59,7 +58,6 @@ impl UnseenOrders {
     }
 }
 
-/// Order for one node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NodeOrder {
     /// Name of the node's state object.

@@ -20,11 +20,8 @@ use bpfman_runtime::manager::Manager;
 pub struct KnownRevisions {
     /// Generation of the application's spec that `target` contains.
     pub generation: i64,
-    /// Revision of that spec.
     pub target: String,
-    /// Data of that revision.
     pub data: Value,
-    /// Names of the existing revisions.
     pub names: BTreeSet<String>,
     /// Number of the newest revision.
     pub number: i64,

@@ -52,7 +52,6 @@ pub struct Work {
     orders: Vec<NodeOrder>,
 }
 
-/// Result of a round.
 #[derive(Debug, Default)]
 pub struct RoundOutcome {
     known: Option<KnownRevisions>,
@@ -216,7 +215,6 @@ impl Rollouts {
         Round { aim: ComparedRevision::of(Some(status)), notes, waits, work }
     }
 
-    /// Records the result of a round.
     pub fn record(&mut self, id: &ApplicationId, outcome: RoundOutcome, now: Instant) {
         self.unseen.written(id, outcome.orders, now);
         if let Some(known) = outcome.known {

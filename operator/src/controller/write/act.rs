@@ -23,13 +23,11 @@ pub struct ApiWriter {
     pub client: Client,
     /// Publisher of events.
     pub events: EventWriter,
-    /// Metrics of the writes.
     pub metrics: Arc<ControllerMetrics>,
     /// True if this controller is the leader.
     pub leadership: Leadership,
 }
 
-/// Result of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteOutcome {
     /// The write succeeded, or the object is gone and nothing is left to do.

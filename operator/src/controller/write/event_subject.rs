@@ -4,7 +4,6 @@ use k8s_openapi::api::core::v1::ObjectReference;
 
 use crate::controller::projection::TrackedApplication;
 
-/// Returns the object reference of an application.
 #[must_use]
 pub fn reference(application: &TrackedApplication) -> ObjectReference {
     let resource = application.scope.applications();

@@ -17,7 +17,6 @@ pub enum Principal {
     Stranger,
     /// In a pod that has no grant.
     Pod,
-    /// In a pod that has one.
     GrantedPod,
     Agent,
 }

@@ -46,7 +46,6 @@ fn calls_go_on_after_kills_of_the_daemon() {
     until("the session is gone", || daemon.path("run/sessions").read_dir().unwrap().count() == 1);
 }
 
-/// Returns the parent of a process.
 pub fn parent(process: &str) -> Pid {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
     let behind_name = stat.rsplit_once(") ").unwrap().1;

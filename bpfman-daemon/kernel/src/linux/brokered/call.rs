@@ -12,9 +12,7 @@ use crate::linux::netns;
 /// Return value of a call.
 #[derive(Debug)]
 pub enum CallValue {
-    /// A number.
     Number(i64),
-    /// A new descriptor.
     Descriptor(OwnedFd),
 }
 

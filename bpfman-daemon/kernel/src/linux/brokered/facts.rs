@@ -17,9 +17,7 @@ use crate::linux::{cgroup, interfaces, netns, perf, sys};
 pub struct ProgramBrief {
     /// Kernel's number of the type.
     pub program_type: u32,
-    /// Id.
     pub id: u32,
-    /// Name.
     pub name: String,
     /// Number of instructions that the verifier processed.
     pub verified_instructions: u32,
@@ -28,9 +26,7 @@ pub struct ProgramBrief {
 /// An object with its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KernelObject {
-    /// Kind.
     pub kind: ObjectKind,
-    /// Id.
     pub id: u32,
 }
 
@@ -114,7 +110,6 @@ pub fn next_id(kind: ObjectKind, after: u32) -> io::Result<u32> {
     sys::bpf(commands(kind).0, &mut request).map(|_| request.next_id)
 }
 
-/// Opens an object by id.
 pub fn open_object(kind: ObjectKind, id: u32, flags: u32) -> io::Result<OwnedFd> {
     sys::bpf_fd(commands(kind).1, &mut ById { id, open_flags: flags, ..ById::default() })
 }

@@ -12,7 +12,6 @@ use super::facts::open_object;
 use crate::linux::{clsact, filters, interfaces, netns, xdp};
 use crate::{FilterPlace, KernelError, TcFilter};
 
-/// Opens a socket in a network namespace.
 pub fn open_route_socket(namespace: &OwnedFd, socket_type: i32) -> Result<OwnedFd, Errno> {
     let kind = match socket_type & 0xf {
         libc::SOCK_RAW => SocketType::RAW,
