@@ -216,17 +216,16 @@ impl SessionCalls {
         // The kernel frees what was closed a moment later.
         let mut pauses = FREED_WITHIN.into_iter();
         loop {
-            match (self.owner.reserve(object, limits, &sessions), pauses.next()) {
-                (Ok(place), _) => return Ok(Some(place)),
-                (Err(limit), None) => {
-                    let reason = Some(format!("session {}: {limit}", self.session.facts.name));
-                    return Err(SessionRefusal { error: Errno::TOO_BIG, reason });
-                }
-                (Err(_), Some(pause)) => {
-                    sessions.iter().for_each(|one| one.forget_gone(kind, |id| exists(kind, id)));
-                    std::thread::sleep(Duration::from_millis(pause));
-                }
-            }
+            let limit = match self.owner.reserve(object, limits, &sessions) {
+                Ok(place) => return Ok(Some(place)),
+                Err(limit) => limit,
+            };
+            let Some(pause) = pauses.next().filter(|_| !limit.is_lasting()) else {
+                let reason = Some(format!("session {}: {limit}", self.session.facts.name));
+                return Err(SessionRefusal { error: Errno::TOO_BIG, reason });
+            };
+            sessions.iter().for_each(|one| one.forget_gone(kind, |id| exists(kind, id)));
+            std::thread::sleep(Duration::from_millis(pause));
         }
     }
 }

@@ -70,6 +70,13 @@ pub enum ExceededLimit {
     Types,
 }
 
+impl ExceededLimit {
+    /// Returns whether the object does not fit, whatever else ends.
+    pub const fn is_lasting(&self) -> bool {
+        matches!(self, Self::MapMemory { wanted, limit, .. } if *wanted > *limit)
+    }
+}
+
 impl std::fmt::Display for ExceededLimit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -175,7 +182,9 @@ mod tests {
         drop(second);
         assert!(owner.reserve(program, limits, &all).is_ok());
         let exceeded = ExceededLimit::MapMemory { used: 600, wanted: 401, limit: 1000 };
+        assert!(!exceeded.is_lasting());
         assert_eq!(owner.reserve(map(401), limits, &all).err(), Some(exceeded));
+        assert!(owner.reserve(map(1001), limits, &all).is_err_and(|limit| limit.is_lasting()));
         let fits = owner.reserve(map(400), limits, &all);
         assert!(fits.is_ok() && owner.reserve(map(1), limits, &all).is_err());
         assert!(owner.reserve(map(1 << 40), GrantLimits::default(), &all).is_ok());
