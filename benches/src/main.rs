@@ -5,6 +5,7 @@
 mod audit;
 mod calls;
 mod client;
+mod crowd;
 mod daemon;
 mod followers;
 mod growth;
@@ -42,6 +43,7 @@ fn main() -> anyhow::Result<()> {
     }
     let all = [
         "calls",
+        "crowd",
         "audit",
         "followers",
         "hooks",
@@ -66,6 +68,9 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     if runs("calls") {
         runtime.block_on(calls::run(&objects))?;
+    }
+    if runs("crowd") {
+        runtime.block_on(crowd::run(&objects))?;
     }
     if runs("audit") {
         audit::run()?;
