@@ -235,7 +235,7 @@ many-hooks: ## three programs at 5,000 simulated interfaces and at 1,000 veths: 
 	BPFMAN_MANY_HOOKS=5000 cargo nextest run --locked -p bpfmand-engine --no-capture -E 'test(simulated_programs_live_at_many)'
 	BPFMAN_MANY_HOOKS=1000 cargo nextest run --locked -p bpfmand-engine --no-capture -E 'test(linux_programs_live_at_many)'
 
-bench: ## measure; JSON lines to target/bench (root; CASES="calls audit hooks scale packets growth guards images large object-readers readers maps metrics top weight" to choose)
+bench: ## measure; JSON lines to target/bench (root; CASES="calls crowd audit hooks scale packets growth guards images large object-readers readers maps metrics top weight" to choose)
 	cargo build --locked --release -p bpfmand -p bpfman-session -p bpfman-worker -p bpfman
 	cargo build --locked --release --manifest-path benches/Cargo.toml
 	$(target)/release/bpfman-bench $(CASES)
