@@ -40,13 +40,12 @@ pub mod undo;
 mod unknown_commit;
 mod work_counts;
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use bpfman_model::{HookKey, KeptShare, LinkId, OperationId, ProgramId, ProgramUid};
+use bpfman_model::{KeptShare, OperationId, ProgramId, ProgramUid};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::BtfFeatures;
 use bpfmand_store::Blobs;
@@ -61,7 +60,7 @@ use crate::engine::inner_maps::FoundInnerMaps;
 use crate::engine::kept_open::KeptOpen;
 use crate::engine::kernel_types::KernelTypes;
 use crate::engine::known_pins::KnownPins;
-use crate::engine::locks::{Guard, Locks, Subject};
+use crate::engine::locks::Locks;
 use crate::engine::members::MemberCache;
 use crate::engine::open_programs::OpenPrograms;
 use crate::engine::operation::Operation;
@@ -181,47 +180,6 @@ impl<K: Kernel> Engine<K> {
     /// leaves them whole: they change one insertion at a time.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn lock(&self, subject: Subject) -> Guard {
-        self.locks.take(subject)
-    }
-
-    pub(crate) fn try_lock(&self, subject: Subject) -> Option<Guard> {
-        self.locks.try_take(subject)
-    }
-
-    /// Locks several hooks: two of them may be one for the kernel.
-    pub(crate) fn lock_hooks<'a>(&self, hooks: impl IntoIterator<Item = &'a HookKey>) -> Vec<Guard> {
-        let lists: BTreeSet<HookKey> = hooks.into_iter().map(|key| key.of_chain()).collect();
-        lists.into_iter().map(|key| self.lock(Subject::Hook(key))).collect()
-    }
-
-    pub(crate) fn lock_program(&self, id: ProgramId) -> Result<(Guard, Arc<ProgramRecord>), EngineError> {
-        self.admit_changes()?;
-        let uid = self.state().by_id.get(&id).copied().ok_or(EngineError::NoProgram(id))?;
-        let held = self.lock(Subject::Program(uid));
-        let record = self.record(uid).ok_or(EngineError::NoProgram(id))?;
-        Ok((held, record))
-    }
-
-    pub(crate) fn lock_link(&self, id: LinkId) -> Option<(Arc<LinkRecord>, Vec<Guard>)> {
-        let find = || self.state().links.get(&id).cloned();
-        let mut held = vec![self.lock(Subject::Program(find()?.program))];
-        held.extend(find()?.hook.map(|key| self.lock(Subject::Hook(key))));
-        Some((find()?, held))
-    }
-
-    pub(crate) fn lock_links(&self, programs: &[Arc<ProgramRecord>]) -> (Vec<Arc<LinkRecord>>, Vec<Guard>) {
-        let links: Vec<_> = {
-            let state = self.state();
-            programs
-                .iter()
-                .flat_map(|program| state.links_of(program.uid).cloned().collect::<Vec<_>>())
-                .collect()
-        };
-        let held = self.lock_hooks(links.iter().filter_map(|link| link.hook.as_ref()));
-        (links, held)
     }
 
     /// Returns the share of places that is kept for root and the cluster.

@@ -10,7 +10,8 @@ use bpfman_model::{
 use bpfmand_kernel::{Kernel, KernelError, LinkTarget, ListAnchor, Probe, ProgramKind};
 
 use crate::engine::undo::{retry_once, undoing};
-use crate::order::tcx::{ListPlace, solve_or_fall_back};
+use crate::order::contradiction::solve_or_fall_back;
+use crate::order::tcx::ListPlace;
 use crate::order::{ensure_anchors_known, foreign_anchor};
 use crate::state::records::{LinkRecord, ProgramRecord};
 use crate::state::{GonePlace, Standing};

@@ -1,6 +1,7 @@
 //! Order by intent: requested positions of links, checked before anything changes.
 
 mod broken_order;
+mod contradiction;
 pub mod group;
 pub mod move_link;
 pub mod tcx;
