@@ -19,6 +19,7 @@ mod emit;
 mod error;
 mod guard;
 mod planning;
+mod share;
 mod specialise;
 mod text;
 

@@ -148,8 +148,26 @@ pub(crate) fn plan(group: Group<'_>, range: &Range<usize>) -> Result<Stack, Does
     places.into_iter().find_map(|context| check(group, range, context)).ok_or(DoesNotFit)
 }
 
-fn check(group: Group<'_>, range: &Range<usize>, context: ContextPlace) -> Option<Stack> {
+/// Reserves up to `most` slots of eight bytes below a plan's frame; returns how many, and the bytes at the deepest point.
+pub(crate) fn reserve(group: Group<'_>, range: &Range<usize>, stack: &Stack, most: usize) -> (usize, u32) {
+    let with = |slots: usize| {
+        let frame = stack.frame + 8 * slots as u32;
+        Some((slots, worst(group, range, frame)?))
+    };
+    (1..=most).rev().find_map(with).unwrap_or((0, stack.worst))
+}
+
+/// Bytes at the deepest point below a common frame; `None` if they are too many.
+fn worst(group: Group<'_>, range: &Range<usize>, frame: u32) -> Option<u32> {
     let rounding = group.options.rounding;
+    let calls = |member: usize| calls_bytes(&group.surveys[member], group.ways[member].way, rounding);
+    let worst = rounding.round(frame) + range.clone().map(calls).max().unwrap_or(0);
+    let fits =
+        worst <= FULL && range.clone().all(|member| tail_calls_fit(group, member, rounding.round(frame)));
+    fits.then_some(worst)
+}
+
+fn check(group: Group<'_>, range: &Range<usize>, context: ContextPlace) -> Option<Stack> {
     let bodies = range.clone().map(|member| group.body(member)).max().unwrap_or(0);
     let glue = match context {
         ContextPlace::Nowhere => 0,
@@ -159,11 +177,7 @@ fn check(group: Group<'_>, range: &Range<usize>, context: ContextPlace) -> Optio
     };
     let untimed = bodies.max(glue);
     let frame = untimed + if group.options.timing { CLOCK_BYTES } else { 0 };
-    let calls = |member: usize| calls_bytes(&group.surveys[member], group.ways[member].way, rounding);
-    let worst = rounding.round(frame) + range.clone().map(calls).max().unwrap_or(0);
-    let fits =
-        worst <= FULL && range.clone().all(|member| tail_calls_fit(group, member, rounding.round(frame)));
-    fits.then_some(Stack { context, frame, untimed, worst })
+    Some(Stack { context, frame, untimed, worst: worst(group, range, frame)? })
 }
 
 /// Excludes the entry function's own frame.

@@ -73,6 +73,8 @@ pub struct SpliceOptions<'a> {
     pub timing: bool,
     /// Clears whole frames: without CAP_PERFMON, the verifier forbids to overwrite part of an address left there.
     pub clear_frames: bool,
+    /// Parses headers once for all inlined members where that is possible.
+    pub shares_headers: bool,
     /// Makes every member a global function under its own name, for tools that trace functions.
     pub as_subprograms: bool,
     /// TC: cuts before packet writers if read-only members come first: for a writer, the kernel copies shared packets.
@@ -101,6 +103,7 @@ impl SpliceOptions<'_> {
             counters: false,
             timing: false,
             clear_frames: false,
+            shares_headers: false,
             as_subprograms: false,
             tc_writers_behind_cut: true,
             verified_limit: VERIFIED_LIMIT,

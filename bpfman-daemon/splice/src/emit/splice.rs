@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bpfman_model::{BoundText, FunctionSpan, Insn, MapId, ProgramText};
 
-use crate::analysis::stack::{self, Group};
+use crate::analysis::stack::{self, ContextPlace, Group};
 use crate::chain::counters::CounterLayout;
 use crate::chain::join_mode::JoinMode;
 use crate::chain::plan::{ArrayUse, ChainPlan};
@@ -16,6 +16,7 @@ use crate::emit::exits::Counting;
 use crate::emit::layout::{self, Layout, Segment};
 use crate::error::SpliceError;
 use crate::error::limits::MAX_INSNS;
+use crate::share::{MAX_SLOTS, StackPlaces, share};
 use crate::text::licence::{self, Licence};
 
 /// Maximum length of a program's name in bytes, without the terminating zero.
@@ -34,6 +35,8 @@ pub struct Splice {
     pub stack_bytes: u32,
     /// Members in the program, by their positions in the chain.
     pub members: Range<usize>,
+    /// True if headers are parsed once for several members.
+    pub shares_headers: bool,
 }
 
 impl Splice {
@@ -83,7 +86,12 @@ pub(crate) fn join(
         layout: CounterLayout::new(group.options.hook, group.members.len()),
         is_hidden: group.options.clear_frames,
     });
-    let stack_bytes = stack.worst;
+    let (context, frame) = (stack.context, stack.frame);
+    let (slots, stack_with_slots) = match may_share(group, &range, copy) {
+        true => stack::reserve(group, &range, &stack, MAX_SLOTS),
+        false => (0, stack.worst),
+    };
+    let mut stack_bytes = stack.worst;
     let next = maps.array(match copy {
         Copy::Plain => ArrayUse::Segment(number + 1),
         Copy::Twin => ArrayUse::Twin(number + 1),
@@ -98,7 +106,7 @@ pub(crate) fn join(
         frame: stack.untimed,
     });
     let segment = Segment { group, range: range.clone(), stack, next, own, counting, tick, clock };
-    let Layout { mut insns, sections } = layout::lay_out(&segment)?;
+    let Layout { mut insns, mut sections } = layout::lay_out(&segment)?;
     if insns.len() > MAX_INSNS {
         return Err(SpliceError::TooManyInsns { insns: insns.len() });
     }
@@ -114,7 +122,7 @@ pub(crate) fn join(
     let joined = range.clone().filter(|member| group.ways[*member].way != JoinMode::Standalone);
     let licences: Vec<&str> = joined.map(|member| group.members[member].program().license.as_str()).collect();
     let licence = licence::decide(&licences);
-    let text = ProgramText {
+    let mut text = ProgramText {
         name: name.to_owned(),
         license: licence.text.clone(),
         insns,
@@ -127,7 +135,26 @@ pub(crate) fn join(
         modules: Vec::new(),
         jump_tables: Vec::new(),
     };
-    Ok(Splice { text: BoundText(text), licence, sections, stack_bytes, members: range })
+    let context = match context {
+        ContextPlace::Slot(depth) => Some(depth),
+        ContextPlace::Nowhere | ContextPlace::Register(_) => None,
+    };
+    let places = StackPlaces { context, frame, slots };
+    let shares_headers = share(&mut text, &mut sections, group.options.hook, places);
+    if shares_headers {
+        stack_bytes = stack_with_slots;
+    }
+    Ok(Splice { text: BoundText(text), licence, sections, stack_bytes, members: range, shares_headers })
+}
+
+/// A twin measures what each member takes alone. Where addresses on the stack need barriers, sharing gains nothing.
+fn may_share(group: Group<'_>, range: &Range<usize>, copy: Copy) -> bool {
+    let inlined = || range.clone().filter(|member| group.ways[*member].way == JoinMode::Inline);
+    group.options.shares_headers
+        && copy == Copy::Plain
+        && !group.options.clear_frames
+        && inlined().count() > 1
+        && inlined().all(|member| group.members[member].local_type_ids.is_empty())
 }
 
 /// No map reference, and no target of a call.

@@ -114,7 +114,9 @@ fn computed(insn: Insn, known: &Registers) -> KnownValue {
             KnownValue::Number(if is_wide { number } else { number & u64::from(u32::MAX) })
         }
         (_, moved) if operation == opcode::MOV && is_wide => moved,
-        (KnownValue::Number(left), KnownValue::Number(right)) => arithmetic(operation, is_wide, left, right),
+        (KnownValue::Number(left), KnownValue::Number(right)) => {
+            arithmetic(operation, is_wide, left, right).map_or(KnownValue::Nothing, KnownValue::Number)
+        }
         (KnownValue::Address { map, at }, KnownValue::Number(number)) if is_wide => {
             let distance = number.cast_signed();
             let moved = match operation {
@@ -128,7 +130,7 @@ fn computed(insn: Insn, known: &Registers) -> KnownValue {
     }
 }
 
-fn arithmetic(operation: u8, is_wide: bool, left: u64, right: u64) -> KnownValue {
+pub(crate) fn arithmetic(operation: u8, is_wide: bool, left: u64, right: u64) -> Option<u64> {
     let bits = if is_wide { 64 } else { 32 };
     let low = |number: u64| if is_wide { number } else { number & u64::from(u32::MAX) };
     let (left, right) = (low(left), low(right));
@@ -149,7 +151,7 @@ fn arithmetic(operation: u8, is_wide: bool, left: u64, right: u64) -> KnownValue
         }
         _ => None,
     };
-    number.map_or(KnownValue::Nothing, |number| KnownValue::Number(low(number)))
+    number.map(low)
 }
 
 pub(super) fn decided(insn: Insn, known: &Registers) -> Option<bool> {

@@ -115,3 +115,9 @@ pub(super) fn liveness(insns: &[Insn], range: &Range<usize>, places: &[InsnFacts
     }
     Liveness { live, needless }
 }
+
+/// Returns which instructions of a function without dead code have no effect.
+pub(crate) fn needless(insns: &[Insn]) -> Vec<bool> {
+    let places = vec![InsnFacts::undecided(); insns.len()];
+    liveness(insns, &(0..insns.len()), &places).needless
+}

@@ -17,7 +17,9 @@ use std::cell::Cell;
 
 use bpfman_model::{BoundText, MapId};
 
+pub(crate) use constants::arithmetic;
 pub use departures::{Departures, PacketTargets};
+pub(crate) use liveness::needless;
 
 use crate::chain::member::{check_shape, span};
 use crate::specialise::fold::{FunctionFold, MAX_STEPS, NOTHING};

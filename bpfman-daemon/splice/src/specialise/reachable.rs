@@ -20,6 +20,10 @@ pub(super) struct InsnFacts {
 }
 
 impl InsnFacts {
+    pub(super) fn undecided() -> Self {
+        Self { reached: true, ..Self::default() }
+    }
+
     pub(super) fn holds(self, number: u64) -> bool {
         self.before == KnownValue::Number(number)
     }

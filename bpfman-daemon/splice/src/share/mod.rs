@@ -1,0 +1,85 @@
+//! Parses each header once for all members of a program.
+//!
+//! A member that tests what the one before has tested need not test it again, unless the packet was written or moved in
+//! between. The pass follows the joined instructions path by path. Where paths meet of which different things are
+//! known, the path of which most is known continues in a copy of its own: there, tests with a known result go, and
+//! addresses in the packet come from reserved slots of the stack, with what the verifier has learned of them.
+//!
+//! Only instructions of the entry function change: members behind calls, and functions, stay.
+
+mod condition;
+mod expression;
+mod group;
+mod layout;
+mod moved;
+mod plan;
+mod state;
+mod step;
+mod walk;
+
+use bpfman_model::ProgramText;
+
+use crate::chain::hook::SpliceHook;
+use crate::chain::sections::ChainSection;
+use crate::share::expression::Expressions;
+use crate::share::plan::SharingPlan;
+use crate::share::step::PacketFields;
+use crate::share::walk::{EntryCode, Walk};
+
+/// Copies of an instruction, at most.
+const COPIES: usize = 2;
+
+/// Reserved slots, at most: the start of the packet, and headers behind those of variable length.
+pub(crate) const MAX_SLOTS: usize = 4;
+
+/// Longer entry functions take longer than what they gain is worth.
+const MAX_INSNS: usize = 50_000;
+
+/// StackPlaces on the stack of the entry function, as bytes below the frame pointer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StackPlaces {
+    /// Slot of the context, if it is kept in one.
+    pub(crate) context: Option<u32>,
+    /// End of the frame, below which the reserved slots are.
+    pub(crate) frame: u32,
+    /// Number of reserved slots.
+    pub(crate) slots: usize,
+}
+
+/// Returns whether the program parses headers once now, and has the slots.
+pub(crate) fn share(
+    text: &mut ProgramText,
+    sections: &mut Vec<ChainSection>,
+    hook: SpliceHook,
+    places: StackPlaces,
+) -> bool {
+    let entry = &text.insns[..text.functions[0].len];
+    if places.slots == 0 || entry.len() > MAX_INSNS {
+        return false;
+    }
+    let below = |depth: u32| -(depth as i16);
+    let subject = EntryCode {
+        insns: entry,
+        fields: PacketFields::of(hook),
+        slot: places.context.map(below),
+        reserved: below(places.frame + 8),
+    };
+    let nothing = SharingPlan::default();
+    let Some((survey, expressions)) = Walk::run(&subject, &nothing, 1, Expressions::new()) else {
+        return false;
+    };
+    let plan = SharingPlan::of(&survey.found, places.slots);
+    if plan.slots.is_empty() {
+        return false;
+    }
+    let Some((walk, _)) = Walk::run(&subject, &plan, COPIES, expressions) else { return false };
+    if walk.gains <= survey.gains {
+        return false;
+    }
+    let Some(lines) = layout::lay_out(walk.blocks) else { return false };
+    moved::with_entry(text, sections, &lines);
+    true
+}
+
+#[cfg(test)]
+mod tests;
