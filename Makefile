@@ -11,7 +11,7 @@ export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 sides_built = cargo build --locked --manifest-path examples/Cargo.toml -p bpfman-examples
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all build release examples images gate-image fmt lint licences test-faults findings open-vswitch corpus-matrix kernels matrix-arm64 strangers packages reproducible test-package upgrade kube-up kube-down kube-update test-kube fleet fleet-5000 test-kube-node measure-node images-oci manifests chart client-v0.6 import-v0.6 reboot reboot-gallery flood million-events simulate kill-loop kill-loop-kube run-as-kills run-as-attacks run-as-matrix fuzz fuzz-chain many-hooks bench bench-chain bench-rival bench-entries bench-gallery bench-ipvs bench-run-as gallery gallery-pictures book man clean
+.PHONY: help demo test test-all build release examples images gate-image fmt lint licences test-faults findings open-vswitch corpus-matrix kernels matrix-arm64 strangers packages reproducible test-package upgrade kube-up kube-down kube-update test-kube fleet fleet-5000 test-kube-node measure-node images-oci manifests chart client-v0.6 import-v0.6 reboot reboot-gallery flood million-events simulate kill-loop kill-loop-kube run-as-kills run-as-attacks run-as-matrix fuzz fuzz-chain fuzz-headers many-hooks bench bench-chain bench-rival bench-entries bench-gallery bench-ipvs bench-run-as gallery gallery-pictures book man clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -230,6 +230,10 @@ fuzz: ## fuzz whatever reads what others wrote, for MINUTES=10 each (TARGETS="ob
 fuzz-chain: ## random chains against their members alone, for MINUTES=5 (root; SEED=… repeats a round)
 	FUZZ_MINUTES=$(or $(MINUTES),5) $(if $(SEED),FUZZ_SEED=$(SEED)) \
 		cargo test --locked -p bpfmand-kernel --test oracle -- --ignored --nocapture --exact fuzz::fuzz
+
+fuzz-headers: ## random chains that parse headers once against their members alone: 7,000 of each hook, or CHAINS=… (root; SEED=…)
+	$(if $(CHAINS),HEADERS_CHAINS=$(CHAINS)) $(if $(SEED),HEADERS_SEED=$(SEED)) \
+		cargo test --locked -p bpfmand-kernel --test oracle -- --ignored --nocapture --exact headers::fuzz
 
 many-hooks: ## three programs at 5,000 simulated interfaces and at 1,000 veths: minutes (root)
 	BPFMAN_MANY_HOOKS=5000 cargo nextest run --locked -p bpfmand-engine --no-capture -E 'test(simulated_programs_live_at_many)'

@@ -55,11 +55,18 @@ pub struct Ours {
     pub timing: bool,
     pub attempt: Attempt,
     pub specialised: bool,
+    pub shares_headers: bool,
 }
 
 impl Ours {
-    pub const PLAIN: Self =
-        Self { counters: false, timing: false, attempt: Attempt::First, specialised: true };
+    pub const PLAIN: Self = Self {
+        counters: false,
+        timing: false,
+        attempt: Attempt::First,
+        specialised: true,
+        shares_headers: false,
+    };
+    pub const SHARED: Self = Self { shares_headers: true, ..Self::PLAIN };
     pub const AS_LOADED: Self = Self { specialised: false, ..Self::PLAIN };
     pub const COUNTED: Self = Self { counters: true, ..Self::PLAIN };
     pub const TIMED: Self = Self { timing: true, ..Self::COUNTED };
@@ -85,6 +92,7 @@ pub fn remade(kind: ProgramKind, programs: &[(&ObjectFile, &str)], how: Ours) ->
         counters: how.counters,
         timing: how.timing,
         attempt: how.attempt,
+        shares_headers: how.shares_headers,
         ja32: true,
         ..options(kind)
     };

@@ -87,6 +87,16 @@ fn making() -> Vec<Case> {
             cases.push(Case { group, design: design.to_owned(), members: count, samples });
         }
     }
+    for count in [2, 10, 20] {
+        let objects: Vec<ObjectFile> =
+            (0..count).map(|number| compile_text(&parsers::member(number, SwitchedOn::All))).collect();
+        let members: Vec<(&ObjectFile, &str)> = objects.iter().map(|object| (object, "filter")).collect();
+        for (design, how) in [("chain (CPU)", Ours::PLAIN), ("headers shared (CPU)", Ours::SHARED)] {
+            let samples = (0..8).map(|_| remade(kind, &members, how).1.as_nanos() as f64).collect();
+            let group = "making an XDP chain of members that parse".to_owned();
+            cases.push(Case { group, design: design.to_owned(), members: count, samples });
+        }
+    }
     cases
 }
 
@@ -158,6 +168,7 @@ fn parsers_of(bench: &mut Bench, kind: ProgramKind, on: SwitchedOn, group: &str)
             bench.add(group, design, count, Measured::Alone(Box::new(entry), datagram()));
         };
         add("chain", ours(kind, &members, Ours::PLAIN));
+        add("chain, headers shared", ours(kind, &members, Ours::SHARED));
         add("chain, members as loaded", ours(kind, &members, Ours::AS_LOADED));
         for (design, folded) in Folded::ALL {
             add(design, single(kind, &parsers::merged(count, on, folded), "merged"));
@@ -194,9 +205,12 @@ fn real(bench: &mut Bench) {
     for (name, object, program) in &programs {
         let alone = ours(kind, &[(object, program)], Ours::PLAIN);
         bench.add(group, &format!("{name} alone"), 1, Measured::Alone(Box::new(alone), packet.clone()));
-        for (design, how) in
-            [("chain", Ours::PLAIN), ("members as loaded", Ours::AS_LOADED), ("behind calls", Ours::CALLS)]
-        {
+        for (design, how) in [
+            ("chain", Ours::PLAIN),
+            ("headers shared", Ours::SHARED),
+            ("members as loaded", Ours::AS_LOADED),
+            ("behind calls", Ours::CALLS),
+        ] {
             let chain = ours(kind, &vec![(object, program.as_str()); 10], how);
             bench.add(
                 group,
@@ -210,6 +224,7 @@ fn real(bench: &mut Bench) {
         programs.iter().cycle().take(10).map(|(_, object, program)| (object, program.as_str())).collect();
     for (design, how) in [
         ("chain", Ours::PLAIN),
+        ("headers shared", Ours::SHARED),
         ("members as loaded", Ours::AS_LOADED),
         ("chain, counters", Ours::COUNTED),
         ("behind calls", Ours::CALLS),

@@ -12,6 +12,7 @@ mod chain;
 mod corpus;
 mod fuzz;
 mod generate;
+mod headers;
 #[allow(dead_code, reason = "benches/chain uses the rest")]
 mod kernel;
 mod little_btf;

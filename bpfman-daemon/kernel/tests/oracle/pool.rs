@@ -44,7 +44,7 @@ pub fn packets(random: &mut Random, kind: ProgramKind, shape: Shape) -> Vec<Pack
         .collect()
 }
 
-fn wide(random: &mut Random) -> ProceedMask {
+pub fn wide(random: &mut Random) -> ProceedMask {
     if random.below(2) == 0 { ProceedMask::EVERYTHING } else { ProceedMask(u32::MAX >> 1) }
 }
 
@@ -92,7 +92,8 @@ pub fn draw<'a>(
 
 pub fn describe(members: &Members<'_>, options: &SpliceOptions<'_>) -> String {
     let names: Vec<_> = members.iter().map(|(member, set)| (member.label.as_str(), set.0)).collect();
-    format!("{names:x?}, {:?}, counters {}, timing {}", options.attempt, options.counters, options.timing)
+    let SpliceOptions { attempt, counters, timing, shares_headers, .. } = options;
+    format!("{names:x?}, {attempt:?}, counters {counters}, timing {timing}, sharing {shares_headers}")
 }
 
 pub fn agrees(
@@ -107,6 +108,7 @@ pub fn agrees(
     let mut tally = Tally::default();
     for number in 0..chains {
         let (members, options) = draw(&mut random, kind, pool, shape);
+        let options = SpliceOptions { shares_headers: number % 4 > 0, ..options };
         let packets = packets(&mut random, kind, shape);
         if let Err(difference) = tally.check(kind, &members, maps, &options, &packets) {
             panic!("chain {number} of seed {seed}: {}: {difference}", describe(&members, &options));
@@ -183,7 +185,7 @@ fn every_way_back_from_the_cheapest_chain_means_the_same() {
             let (members, options) = draw(&mut random, kind, &pool, Shape::GENERATED);
             let packets = packets(&mut random, kind, Shape::GENERATED);
             for attempt in ATTEMPTS {
-                let options = SpliceOptions { attempt, ..options };
+                let options = SpliceOptions { attempt, shares_headers: number % 2 == 0, ..options };
                 if let Err(difference) = tally.check(kind, &members, &maps, &options, &packets) {
                     panic!("chain {number}: {}: {difference}", describe(&members, &options));
                 }

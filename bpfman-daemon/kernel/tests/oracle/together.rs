@@ -14,6 +14,8 @@ pub struct Together {
     pub entry: Program,
     pub plan: ChainPlan,
     pub hook: SpliceHook,
+    /// Programs that parse headers once for several members.
+    pub sharing: usize,
     counters: Option<Map>,
     ticks_and_samples: Option<[Map; 2]>,
     /// Arrays are emptied when they have no holder.
@@ -102,6 +104,7 @@ impl Together {
             };
             splices.iter().enumerate().map(load).collect::<Result<Vec<Program>, _>>()
         };
+        let sharing = compiled.programs.iter().filter(|program| program.shares_headers).count();
         let mut programs = load_all(&compiled.programs, "program")?;
         let twins = load_all(&compiled.twins, "twin")?;
         for (array, holds) in arrays.iter().zip(&plan.arrays) {
@@ -114,7 +117,7 @@ impl Together {
         }
         // The arrays keep the other programs alive.
         let entry = if programs.is_empty() { members[0].0.own.duplicate() } else { programs.swap_remove(0) };
-        Ok(Self { entry, plan, hook: options.hook, counters, ticks_and_samples, _arrays: arrays })
+        Ok(Self { entry, plan, hook: options.hook, sharing, counters, ticks_and_samples, _arrays: arrays })
     }
 
     pub fn aim_at_twin(&self, twin: bool) -> bool {
@@ -165,6 +168,9 @@ pub struct Tally {
     pub refused: usize,
     /// By the number of steps back.
     pub fallbacks: BTreeMap<Attempt, usize>,
+    /// Chains that parse headers once, and chains that the verifier took only without that.
+    pub sharing: usize,
+    pub unshared: usize,
     pub cut: usize,
     pub timed: usize,
     pub behind_calls: usize,
@@ -196,6 +202,11 @@ impl Tally {
                     return Ok(());
                 }
                 Err(refused @ Refused::Splicer(_)) => return Err(refused.to_string()),
+                Err(refused) if options.shares_headers => {
+                    options.shares_headers = false;
+                    self.unshared += 1;
+                    println!("headers are not shared: {refused}");
+                }
                 Err(refused) => {
                     options.attempt = options.attempt.next().ok_or_else(|| refused.to_string())?;
                     *self.fallbacks.entry(options.attempt).or_default() += 1;
@@ -206,6 +217,7 @@ impl Tally {
         self.packets += compare(kind, members, &chain, maps, packets)
             .map_err(|difference| format!("{}\n{difference}", chain.plan.reason()))?;
         self.chains += 1;
+        self.sharing += usize::from(chain.sharing > 0);
         self.cut += usize::from(chain.plan.segments.len() > 1);
         self.timed += usize::from(chain.plan.timed);
         let ways = |way| chain.plan.members.iter().filter(|member| member.way == way).count();

@@ -1,11 +1,13 @@
 //! Random programs that the verifier accepts: packet writes, counters, stack, functions, loops, verdicts.
 
 mod function;
+mod parse;
 mod random;
 
 use bpfman_model::{BoundText, Insn};
 
 use self::function::Function;
+pub use self::parse::parser;
 pub use self::random::Random;
 use crate::kernel::ProgramKind;
 
@@ -47,40 +49,51 @@ struct Generator<'a> {
 }
 
 pub fn program(random: &mut Random, kind: ProgramKind, number: usize) -> BoundText {
-    let mut registers = [6, 7, 8, 9];
-    for last in (1..registers.len()).rev() {
-        registers.swap(last, random.below(last as u64 + 1) as usize);
+    let mut generator = Generator::new(random, kind);
+    let mut entry = generator.begun();
+    for _ in 0..generator.random.below(6) {
+        generator.operation(&mut entry, 0);
     }
-    let kept = Kept { context: registers[0], packet: registers[1], scratch: registers[2] };
-    let depth = -(8 * (5 + random.below(20) as i16));
-    let mut generator = Generator { random, kind, kept, functions: Vec::new(), depth };
-    generator.entry();
-    function::link(&generator.functions, generator.random, number)
+    if generator.random.one_in(3) {
+        generator.load_byte(&mut entry, R1);
+        let skip = entry.open(0x25, R1, 0, generator.random.below(200) as i32);
+        generator.verdict(&mut entry);
+        entry.close(skip);
+        for _ in 0..generator.random.below(4) {
+            generator.operation(&mut entry, 0);
+        }
+    }
+    generator.verdict(&mut entry);
+    generator.linked(entry, number)
 }
 
-impl Generator<'_> {
-    fn entry(&mut self) {
-        // Functions are numbered as they are made; the entry is number 0.
+impl<'a> Generator<'a> {
+    fn new(random: &'a mut Random, kind: ProgramKind) -> Self {
+        let mut registers = [6, 7, 8, 9];
+        for last in (1..registers.len()).rev() {
+            registers.swap(last, random.below(last as u64 + 1) as usize);
+        }
+        let kept = Kept { context: registers[0], packet: registers[1], scratch: registers[2] };
+        let depth = -(8 * (5 + random.below(20) as i16));
+        Self { random, kind, kept, functions: Vec::new(), depth }
+    }
+
+    /// Functions are numbered as they are made; the entry is number 0.
+    fn begun(&mut self) -> Function {
         self.functions.push(Function::new("entry"));
         let mut entry = Function::new(format!("entry_{}", self.random.below(1000)));
         entry.copy(self.kept.context, R1);
         self.bounds(&mut entry);
-        for _ in 0..self.random.below(6) {
-            self.operation(&mut entry, 0);
-        }
-        if self.random.one_in(3) {
-            self.load_byte(&mut entry, R1);
-            let skip = entry.open(0x25, R1, 0, self.random.below(200) as i32);
-            self.verdict(&mut entry);
-            entry.close(skip);
-            for _ in 0..self.random.below(4) {
-                self.operation(&mut entry, 0);
-            }
-        }
-        self.verdict(&mut entry);
-        self.functions[0] = entry;
+        entry
     }
 
+    fn linked(mut self, entry: Function, number: usize) -> BoundText {
+        self.functions[0] = entry;
+        function::link(&self.functions, self.random, number)
+    }
+}
+
+impl Generator<'_> {
     fn bounds(&mut self, f: &mut Function) {
         let (data, end) = if self.kind == ProgramKind::Xdp { (0, 4) } else { (76, 80) };
         f.push(0x61, self.kept.packet, self.kept.context, data, 0);
@@ -108,7 +121,8 @@ impl Generator<'_> {
     }
 
     fn operation(&mut self, f: &mut Function, nesting: u32) {
-        match self.random.below(15) {
+        match self.random.below(18) {
+            15..=17 => self.parse(f, nesting),
             0 => {
                 self.load_byte(f, R1);
                 f.push(self.random.pick(&[0x07, 0xa7, 0x27]), R1, 0, 0, self.random.below(255) as i32 + 1);
