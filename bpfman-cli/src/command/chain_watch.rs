@@ -36,14 +36,10 @@ pub async fn run(global: &Global, command: WatchChain) -> Result<(), CliError> {
             () = output.closed() => return Ok(()),
             news = readings.next() => news?,
         };
-        let rates = match news {
+        let rates = match news.noted(false)? {
             FiguresUpdate::Rates(rates) => rates,
-            FiguresUpdate::Away(why) => {
-                show::note(&why);
-                continue;
-            }
+            FiguresUpdate::Away(_) => continue,
             FiguresUpdate::Back => {
-                show::note("the daemon is back");
                 if command.timing {
                     timing.restart();
                     timing.begin_one(&hook).await?;

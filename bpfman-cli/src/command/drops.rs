@@ -41,17 +41,10 @@ async fn follow(global: &Global, command: &ShowDrops, client: Client) -> Result<
     let mut readings = readings.measuring(chains);
     let mut notes = Vec::new();
     loop {
-        let rates = match readings.next().await? {
+        let rates = match readings.next().await?.noted(!command.watch)? {
             FiguresUpdate::Rates(rates) => rates,
-            FiguresUpdate::Away(why) if !command.watch => {
-                return Err(CliError::CutShort { what: why, hint: "start the command again".into() });
-            }
-            FiguresUpdate::Away(why) => {
-                show::note(&why);
-                continue;
-            }
+            FiguresUpdate::Away(_) => continue,
             FiguresUpdate::Back => {
-                show::note("the daemon is back");
                 counted = CountedReasons::begin(&client).await;
                 continue;
             }

@@ -10,6 +10,7 @@ use super::chain_measurements::{ChainMeasurements, SeenChain};
 use super::reconnect::ReconnectBackoff;
 use crate::error::CliError;
 use crate::figures::{FigureRates, LastReadings, rates};
+use crate::show;
 
 #[derive(Debug)]
 pub enum FiguresUpdate {
@@ -17,6 +18,21 @@ pub enum FiguresUpdate {
     Away(String),
     /// The daemon is back: rates follow with the reading after the next.
     Back,
+}
+
+impl FiguresUpdate {
+    /// Notes that the daemon has gone or is back. An error if it has gone and `ends_when_away`.
+    pub fn noted(self, ends_when_away: bool) -> Result<Self, CliError> {
+        match &self {
+            Self::Rates(_) => {}
+            Self::Away(why) if ends_when_away => {
+                return Err(CliError::CutShort { what: why.clone(), hint: "start the command again".into() });
+            }
+            Self::Away(why) => show::note(why),
+            Self::Back => show::note("the daemon is back"),
+        }
+        Ok(self)
+    }
 }
 
 #[derive(Debug)]

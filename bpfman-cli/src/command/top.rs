@@ -56,20 +56,7 @@ async fn lines(global: &Global, command: &ShowTop, mut readings: FigureReadings)
             () = output.closed() => return Ok(()),
             news = readings.next() => news?,
         };
-        let rates = match news {
-            FiguresUpdate::Rates(rates) => rates,
-            FiguresUpdate::Away(why) if command.once => {
-                return Err(CliError::CutShort { what: why, hint: "start the command again".into() });
-            }
-            FiguresUpdate::Away(why) => {
-                show::note(&why);
-                continue;
-            }
-            FiguresUpdate::Back => {
-                show::note("the daemon is back");
-                continue;
-            }
-        };
+        let FiguresUpdate::Rates(rates) = news.noted(command.once)? else { continue };
         if let Some(note) = rates.note.as_ref().filter(|_| global.output == OutputForm::Table) {
             show::note(note);
         }

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use bpfman_model::uapi::prog_type;
 use bpfman_model::{
-    Direction, HookAttachment, HookKey, HookKind, Interface, KernelLinkId, NetnsId, NetnsNumber,
+    Direction, Hint, HookAttachment, HookKey, HookKind, Interface, KernelLinkId, NetnsId, NetnsNumber,
     ProgramFacts, ProgramId,
 };
 use bpfmand_kernel::{FilterPlace, FoundNamespace, Kernel, KernelError, TcFilter};
@@ -255,8 +255,8 @@ impl OrderedAttachments {
                 Ok(FoundNamespace::Ended) => None,
                 Ok(FoundNamespace::NotFound) => Some(format!(
                     "a filter may run on in network namespace {inode}: no name, mount or process leads there. A descriptor, a \
-                     socket or a netfilter link keeps it; for descriptors: `find /proc/[0-9]*/fd /proc/[0-9]*/task/*/ns/net \
-                     -lname 'net:\\[{inode}\\]' 2>/dev/null`"
+                     socket or a netfilter link keeps it; {}",
+                    Hint::NamespaceHolders { inode }
                 )),
                 Ok(FoundNamespace::At(path)) => Some(format!(
                     "a filter may run on in network namespace {inode} at {}, whose filters could not be read: `bpfmand \

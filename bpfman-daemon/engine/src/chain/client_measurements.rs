@@ -22,11 +22,7 @@ impl<K: Kernel> Engine<K> {
         seen: Option<&[LinkId]>,
     ) -> Result<HookKey, EngineError> {
         let _operation = self.begin()?;
-        let key = self.hook_by_name(interface, kind)?;
-        self.clear_of_moved(&key)?;
-        let _lock = self.lock(Subject::Hook(key));
-        let hook = self.state().hooks.get(&key).cloned();
-        let hook = hook.ok_or_else(|| EngineError::NoChain { hook: key.kind.at(interface) })?;
+        let (key, _lock, hook) = self.lock_hook(interface, kind)?;
         self.ensure_members(&key, seen)?;
         ensure_can_be_measured(&hook)?;
         if !is_measured(&hook, of) {

@@ -7,7 +7,6 @@ use bpfman_model::{HookKey, HookKind, Interface, LinkId, Owner};
 use bpfmand_kernel::Kernel;
 
 use crate::chain::client_measurements::ensure_can_be_measured;
-use crate::engine::locks::Subject;
 use crate::engine::undo::undoing;
 use crate::state::Changes;
 use crate::state::chain_record::{Hold, HookSettings};
@@ -108,11 +107,7 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<bool, EngineError> {
         let hold = self.hold_of(change, caller)?;
         let _operation = self.begin()?;
-        let key = self.hook_by_name(interface, kind)?;
-        self.clear_of_moved(&key)?;
-        let _lock = self.lock(Subject::Hook(key));
-        let hook = self.state().hooks.get(&key).cloned();
-        let hook = hook.ok_or_else(|| EngineError::NoChain { hook: key.kind.at(interface) })?;
+        let (key, _lock, hook) = self.lock_hook(interface, kind)?;
         self.ensure_may_switch(&key, &hook.settings, change, caller)?;
         if change.timing == Some(true) {
             ensure_can_be_measured(&hook)?;

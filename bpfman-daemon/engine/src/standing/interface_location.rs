@@ -3,11 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bpfman_model::{AttachPoint, HookKey, HookKind, Interface, NetnsId};
 use bpfmand_kernel::{FoundNamespace, Kernel, KernelError, SearchOnce};
 
+use crate::engine::locks::{Guard, Subject};
 use crate::state::namespace_number::NamespaceNumber;
 use crate::state::records::{HookRecord, LinkRecord};
 use crate::state::{HookPresence, Standing};
@@ -84,6 +86,20 @@ impl<K: Kernel> Engine<K> {
         let key = self.named_hook(interface, kind)?;
         CallersNetwork::ensure(key.netns.id())?;
         Ok(key)
+    }
+
+    /// Finds, clears of what moved, and locks the recorded hook that a user names.
+    pub(crate) fn lock_hook(
+        &self,
+        interface: &Interface,
+        kind: HookKind,
+    ) -> Result<(HookKey, Guard, Arc<HookRecord>), EngineError> {
+        let key = self.hook_by_name(interface, kind)?;
+        self.clear_of_moved(&key)?;
+        let lock = self.lock(Subject::Hook(key));
+        let hook = self.state().hooks.get(&key).cloned();
+        let hook = hook.ok_or_else(|| EngineError::NoChain { hook: key.kind.at(interface) })?;
+        Ok((key, lock, hook))
     }
 
     fn named_hook(&self, interface: &Interface, kind: HookKind) -> Result<HookKey, EngineError> {

@@ -284,7 +284,7 @@ fn break_glass_names_a_namespace_that_cannot_be_reached() {
     let found = find_attached(kernel);
     let [unseen] = &found.find_unseen(kernel)[..] else { panic!("{found:?}") };
     assert!(found.ours.is_empty() && unseen.contains("may run on"), "{found:?}");
-    assert!(unseen.contains(&format!("-lname 'net:\\[{}\\]' 2>/dev/null`", home.inode)), "{unseen}");
+    assert!(unseen.contains(&format!("-inum {} 2>/dev/null`", home.inode)), "{unseen}");
     assert!(bench.kernel.add_name(Path::new(PROCESS), home));
     let [unread] = &found.find_unseen(kernel)[..] else { panic!("{found:?}") };
     assert!(unread.contains(&format!("at {PROCESS}, whose filters could not be read")), "{unread}");

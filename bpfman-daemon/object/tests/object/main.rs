@@ -1,5 +1,6 @@
 //! Objects of the C compiler: parsed, linked, refused, and loaded on the running kernel.
 
+mod committed;
 mod compile;
 mod damage;
 mod damaged_types;
