@@ -21,7 +21,7 @@ function byProcess({ programs, links }) {
     const owners = row.session ? [row.session] : row.holders.length ? row.holders.map(holder) : [process(made) || "no process: pinned or attached"];
     for (const owner of owners) {
       const one = all.get(owner) ?? { owner, programs: [], links: [] };
-      one[what].push(what === "programs" ? `${row.name || row.type} (${row.id})` : `${row.type} (${row.id})`);
+      one[what].push(what === "programs" ? `${row.name || row.type} (${row.id})` : `${row.hook ?? row.type} (${row.id})`);
       all.set(owner, one);
     }
   };
@@ -72,7 +72,7 @@ export async function show(root, _, page) {
       { title: "ID", value: (row) => row.id, number: true },
       { title: "Type", value: (row) => row.type },
       { title: "Program", value: (row) => row.program_id, number: true },
-      { title: "Interface", value: (row) => row.ifindex, number: true },
+      { title: "Interface", value: (row) => row.hook ?? row.ifindex, long: true },
       { title: "Made by", value: (row) => row.session ?? process(row.made_by), long: true },
       { title: "Held by", value: held, long: true },
     ],

@@ -76,6 +76,8 @@ json_shape! {
         program_id: u32 = link.program_id,
         /// Index of its interface, if it has one.
         ifindex: Option<u32> = (link.ifindex > 0).then_some(link.ifindex),
+        /// Its hook, as commands name it, if it was found.
+        hook: Option<String> = filled(&link.hook),
         /// Processes that have it open.
         holders: Vec<HolderJson> = link.holders.iter().map(HolderJson::new).collect(),
         /// Process that created it, if observed.
@@ -182,7 +184,7 @@ impl CommandOutput for RadarJson {
                 link.id.to_string(),
                 link.r#type.clone(),
                 link.program_id.to_string(),
-                link.ifindex.map(|index| index.to_string()).unwrap_or_default(),
+                link.hook.clone().or_else(|| link.ifindex.map(|index| index.to_string())).unwrap_or_default(),
                 by(link.session.as_ref(), link.made_by.as_ref()),
                 held(&link.holders),
             ]);

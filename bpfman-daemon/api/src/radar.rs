@@ -94,10 +94,12 @@ impl<K: Kernel> Api<K> {
             })
             .collect();
         let links = self.strange_links(&own)?;
+        let mut hooks = self.engine.hooks_of_links(links.values());
         let links = links
             .values()
             .map(|facts| wire::StrangeLink {
                 session: owners.of_link(facts.id.0),
+                hook: hooks.remove(&facts.id).unwrap_or_default(),
                 ..link(facts, holders.links.get(&facts.id.0), report.makers.get(&facts.id.0))
             })
             .collect();
@@ -110,9 +112,13 @@ impl<K: Kernel> Api<K> {
         let programs = self.engine.list(&Selector::default()).map_err(fail)?;
         let programs: BTreeMap<_, _> =
             programs.into_iter().filter_map(|program| Some((program.id, program.facts?))).collect();
+        let links = self.strange_links(&own)?;
+        let hooks = self.engine.hooks_of_links(links.values());
         let shown = |facts: &LinkFacts| {
             let program = programs.get(&facts.program);
-            let at = facts.ifindex.map(|index| format!(" at interface {}", index.0)).unwrap_or_default();
+            let index = facts.ifindex.map(|index| format!("interface {}", index.0));
+            let at = hooks.get(&facts.id).cloned().or(index);
+            let at = at.map(|at| format!(" at {at}")).unwrap_or_default();
             wire::Link {
                 program_id: facts.program.0,
                 program_name: program.map(|program| program.name.clone()).unwrap_or_default(),
@@ -126,7 +132,7 @@ impl<K: Kernel> Api<K> {
                 ..wire::Link::default()
             }
         };
-        Ok(self.strange_links(&own)?.values().map(shown).collect())
+        Ok(links.values().map(shown).collect())
     }
 
     fn strange_links(&self, own: &OwnObjects) -> Result<BTreeMap<KernelLinkId, LinkFacts>, Status> {
@@ -193,7 +199,7 @@ fn link(
         ifindex: facts.ifindex.map_or(0, |index| index.0),
         holders: holding(holders),
         made_by: maker.map(process),
-        session: String::new(),
+        ..wire::StrangeLink::default()
     }
 }
 

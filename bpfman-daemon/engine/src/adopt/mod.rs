@@ -7,13 +7,13 @@ mod access;
 mod settle;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bpfman_model::{
-    AttachPoint, Direction, HookKey, HookKind, HookNetns, Interface, InterfaceFacts, KernelLinkId, LinkFacts,
-    OperationId, OrderIntent, Owner, ProceedOn, ProgramFacts, ProgramType, ProgramUid,
+    AttachPoint, HookKey, HookKind, Interface, KernelLinkId, LinkFacts, OperationId, OrderIntent, Owner,
+    ProceedOn, ProgramFacts, ProgramType, ProgramUid,
 };
 use bpfmand_kernel::{Kernel, KernelError};
 
@@ -262,24 +262,7 @@ impl<K: Kernel> Engine<K> {
         link: &LinkFacts,
         at: Option<&Interface>,
     ) -> Result<(Interface, HookKey), EngineError> {
-        let namespaces = match at {
-            Some(interface) => BTreeSet::from([interface.netns.clone()]),
-            None => self.known_namespaces(),
-        };
-        let kinds = match link.kernel_type {
-            LinkFacts::XDP => vec![HookKind::Xdp],
-            _ => vec![HookKind::Tcx(Direction::Ingress), HookKind::Tcx(Direction::Egress)],
-        };
-        let is_meant = |facts: &InterfaceFacts| {
-            Some(facts.ifindex) == link.ifindex && at.is_none_or(|at| facts.is_named(&at.name))
-        };
-        let mut places: BTreeMap<HookNetns, (Interface, HookKey)> = BTreeMap::new();
-        for (interface, key, contents) in self.hooks_in(namespaces, &kinds, is_meant) {
-            if contents.entries.iter().any(|entry| entry.may_be_link(link.id)) {
-                places.entry(key.netns).or_insert((interface, key));
-            }
-        }
-        let mut places = places.into_values();
+        let mut places = self.places_of_links(&[link], at).remove(&link.id).unwrap_or_default().into_iter();
         match (places.next(), places.next()) {
             (Some(only), None) => Ok(only),
             (None, _) => {

@@ -1,9 +1,12 @@
 //! Programs at all hooks that the daemon can see, including third-party programs.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 
-use bpfman_model::{Direction, HookAttachment, HookContents, HookKey, HookKind, Interface, InterfaceFacts};
+use bpfman_model::{
+    Direction, HookAttachment, HookContents, HookKey, HookKind, HookNetns, Interface, InterfaceFacts,
+    KernelLinkId, LinkFacts,
+};
 use bpfmand_kernel::{Kernel, KernelError, TcFilter};
 
 use crate::state::{FoundFilter, FoundFilters, HookPresence};
@@ -84,6 +87,59 @@ impl<K: Kernel> Engine<K> {
             hidden => hidden,
         };
         Ok(FoundFilters { seen: found, read, hidden })
+    }
+
+    /// Returns the hooks of XDP and tcx links, as commands name them, in the namespaces that the daemon knows. Without
+    /// those that may be at several: the kernel hides the namespace of an XDP link.
+    pub fn hooks_of_links<'a>(
+        &self,
+        links: impl IntoIterator<Item = &'a LinkFacts>,
+    ) -> BTreeMap<KernelLinkId, String> {
+        let links: Vec<_> = links.into_iter().filter(|link| link.ifindex.is_some()).collect();
+        let places = self.places_of_links(&links, None).into_iter();
+        let only = places.filter_map(|(link, places)| {
+            let [(interface, key)] = &places[..] else { return None };
+            Some((link, key.kind.at(interface)))
+        });
+        only.collect()
+    }
+
+    /// Returns the hooks where links may be, one for each namespace: at `at`, or in all known namespaces.
+    pub(crate) fn places_of_links(
+        &self,
+        links: &[&LinkFacts],
+        at: Option<&Interface>,
+    ) -> BTreeMap<KernelLinkId, Vec<(Interface, HookKey)>> {
+        let mut kinds = Vec::new();
+        if links.iter().any(|link| link.kernel_type == LinkFacts::XDP) {
+            kinds.push(HookKind::Xdp);
+        }
+        if links.iter().any(|link| link.kernel_type == LinkFacts::TCX) {
+            kinds.extend([Direction::Ingress, Direction::Egress].map(HookKind::Tcx));
+        }
+        if kinds.is_empty() {
+            return BTreeMap::new();
+        }
+        let namespaces = match at {
+            Some(interface) => BTreeSet::from([interface.netns.clone()]),
+            None => self.known_namespaces(),
+        };
+        let indexes: HashSet<_> = links.iter().filter_map(|link| link.ifindex).collect();
+        let is_meant = |facts: &InterfaceFacts| {
+            indexes.contains(&facts.ifindex) && at.is_none_or(|at| facts.is_named(&at.name))
+        };
+        let mut places: BTreeMap<KernelLinkId, BTreeMap<HookNetns, (Interface, HookKey)>> = BTreeMap::new();
+        for (interface, key, contents) in self.hooks_in(namespaces, &kinds, is_meant) {
+            let is_here = |link: &&&LinkFacts| {
+                link.ifindex == Some(key.ifindex)
+                    && contents.entries.iter().any(|entry| entry.may_be_link(link.id))
+            };
+            for link in links.iter().filter(is_here) {
+                let places = places.entry(link.id).or_default();
+                places.entry(key.netns).or_insert_with(|| (interface.clone(), key));
+            }
+        }
+        places.into_iter().map(|(link, places)| (link, places.into_values().collect())).collect()
     }
 
     pub(crate) fn hooks_in(

@@ -70,6 +70,8 @@ fn an_adopted_program_is_a_member_and_goes_back_as_it_was<K: Testable>(bench: &B
     let before = pins(&*bench.kernel, Path::new(""));
     let records = bench_records(&engine);
     let theirs = stranger(bench, &at_xdp(bench), ProgramType::Xdp, 2);
+    let facts = bench.kernel.link_of(&theirs.link).unwrap();
+    assert_eq!(engine.hooks_of_links([&facts]), [(theirs.id, XDP.at(&bench.left()))].into());
     let adopted = engine.adopt(&request(theirs.id, 5)).unwrap();
     assert_eq!(adopted.xdp, Some(bpfmand_engine::XdpPlacement::of(bpfman_model::XdpRunsIn::Generic)));
     assert_eq!((adopted.standing.name(), adopted.program.id), ("ok", theirs.program));

@@ -9,6 +9,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
+use bpfman_tests::network::Namespace;
 use bpfman_tests::wait::{until, within};
 use bpfman_tests::{Daemon, Launch, compile};
 use serde_json::Value;
@@ -67,6 +68,14 @@ impl Stranger {
     /// Runs as a user with permission to load programs only, so that the limit of audit entries per user is not shared.
     pub fn of_user(user: u32, words: &[&str]) -> Self {
         Self::stays(as_user(user, Command::new("setpriv"), "+bpf,+net_admin"), words)
+    }
+
+    /// Loads a program and attaches it to an interface of a namespace by a link.
+    pub fn at_interface(user: u32, namespace: &Namespace, interface: &str) -> Self {
+        let shown = namespace.ip(&["-o", "link", "show", "dev", interface]);
+        let (index, _) = shown.split_once(':').unwrap();
+        let command = as_user(user, namespace.command("setpriv"), "+bpf,+net_admin");
+        Self::stays(command, &["load", "link", index])
     }
 
     pub fn made(&self, what: &str) -> u64 {
