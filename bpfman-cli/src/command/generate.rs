@@ -1,11 +1,10 @@
 //! Manual pages and completions, generated from the definition of the command line.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
 
 use clap::ValueEnum;
-use clap_complete::Shell;
+use clap_complete::{Generator as _, Shell};
 
 use crate::args::definition;
 use crate::error::CliError;
@@ -19,9 +18,19 @@ pub fn man(folder: &Path) -> Result<(), CliError> {
 }
 
 pub fn completion(shell: Shell) -> Result<(), CliError> {
+    show::write(&script(shell))
+}
+
+/// Returns a shell's completions, with those of live objects.
+fn script(shell: Shell) -> String {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut definition(), "bpfman", &mut text);
-    show::write(&(String::from_utf8_lossy(&text).into_owned() + live(shell)))
+    let mut text = String::from_utf8_lossy(&text).into_owned();
+    // clap's last lines complete at once where zsh has just found the file: live ones would come with the next key only.
+    if let Some(end) = text.find("\nif [ \"$funcstack[1]\"").filter(|_| shell == Shell::Zsh) {
+        text.truncate(end);
+    }
+    text + live(shell)
 }
 
 /// Returns the part of a shell's completions that calls `bpfman complete` for live objects first. Elvish and PowerShell
@@ -39,12 +48,8 @@ pub fn completions(folder: &Path, shell: Option<Shell>) -> Result<(), CliError> 
     make(folder)?;
     let shells = shell.map_or_else(|| Shell::value_variants().to_vec(), |one| vec![one]);
     for shell in shells {
-        let failed = |path: &Path, source| CliError::File { path: path.to_path_buf(), source };
-        let path = clap_complete::generate_to(shell, &mut definition(), "bpfman", folder)
-            .map_err(|source| failed(folder, source))?;
-        let mut file =
-            fs::File::options().append(true).open(&path).map_err(|source| failed(&path, source))?;
-        file.write_all(live(shell).as_bytes()).map_err(|source| failed(&path, source))?;
+        let path = folder.join(shell.file_name("bpfman"));
+        fs::write(&path, script(shell)).map_err(|source| CliError::File { path, source })?;
     }
     Ok(())
 }

@@ -9,3 +9,4 @@ _bpfman_live() {
     fi
 }
 compdef _bpfman_live bpfman
+[ "$funcstack[1]" != "_bpfman" ] || _bpfman_live "$@"

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use bpfman_tests::network::INTERFACE;
 use bpfman_tests::wait::within;
@@ -287,6 +287,47 @@ fn completions_and_manual_pages_come_from_the_client() {
     }
     assert!(names.iter().filter(|name| name.ends_with(".1")).count() > 10, "{names:?}");
     bpfman_tests::command::run(&["bash", "-n", &folder.join("bpfman.bash").display().to_string()]);
+}
+
+/// Bash completes only on a terminal: its function gets the variables that it has there.
+#[test]
+fn shells_complete_live_objects_at_the_first_key() {
+    let daemon = Daemon::start();
+    let line = format!("load file {} --programs xdp:xdp_member -q", compile::object("chain").display());
+    let id = daemon.bpfman(&line).success().trim().to_owned();
+    let folder = daemon.path("generated");
+    daemon.bpfman(&format!("completions {}", folder.display())).success();
+    let (begun, whole) = (format!("bpfman unload {}", &id[..id.len() - 1]), format!("bpfman unload {id}"));
+    let bash = format!(
+        "source {}/bpfman.bash; COMP_LINE='{begun}' COMP_POINT=${{#COMP_LINE}}; _bpfman_live bpfman; \
+         echo \"bpfman unload $COMPREPLY\"",
+        folder.display()
+    );
+    let fish = format!(
+        "source {}/bpfman.fish; complete -C '{begun}' | string replace -r '^' 'bpfman unload '",
+        folder.display()
+    );
+    // The folder is where packages put it: zsh reads the file when the first key is pressed.
+    let zsh = format!(
+        "zmodload zsh/zpty; zpty -b shell zsh -f -i; \
+         zpty -w shell 'fpath=({folder} $fpath); autoload -U compinit; compinit -D -u; show() {{ print -r -- \"<$BUFFER>\"; zle kill-buffer; }}; \
+         zle -N show; bindkey ^X show; echo \\<begun\\>'; zpty -r -m shell text $'*\n<begun>*'; \
+         zpty -w -n shell $'{begun}\t\x18'; zpty -r -m shell text '*<*>*'; print -r -- \"$text\"",
+        folder = folder.display()
+    );
+    let cli = daemon.cli_command();
+    let path = std::path::Path::new(cli.get_program()).parent().unwrap().display().to_string();
+    for (shell, arguments, script) in
+        [("bash", vec!["-c"], bash), ("fish", vec!["-N", "-c"], fish), ("zsh", vec!["-f", "-c"], zsh)]
+    {
+        let mut command = Command::new(shell);
+        command.args(arguments).arg(script).env("HOME", &folder).env("TERM", "dumb");
+        command.env("PATH", format!("{path}:{}", std::env::var("PATH").unwrap()));
+        command.envs(cli.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let shown = within(&format!("{shell} completes"), || command.output()).unwrap();
+        let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+        assert!(text.contains(&whole), "{shell}: {text} {}", String::from_utf8_lossy(&shown.stderr));
+    }
 }
 
 #[test]
