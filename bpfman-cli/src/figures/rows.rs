@@ -111,7 +111,6 @@ pub struct VerdictRate {
 #[derive(Clone, Debug, Serialize)]
 pub struct MapMemory {
     pub map_id: u32,
-    /// Name in the object.
     pub name: String,
     /// Map type: `hash`, `array`…
     #[serde(rename = "type")]

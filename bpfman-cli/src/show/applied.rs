@@ -42,7 +42,6 @@ pub struct AppliedProgram {
     pub program_type: &'static str,
     /// Kernel id; null if it is not loaded.
     pub program_id: Option<u32>,
-    /// Current and desired attachments.
     pub links: Vec<AppliedLink>,
     /// Problems with finding attach points.
     pub problems: Vec<String>,
@@ -50,7 +49,6 @@ pub struct AppliedProgram {
 
 #[derive(Clone, Debug, Serialize)]
 pub struct AppliedLink {
-    /// Attachment within its program.
     pub attachment: String,
     /// Id of the link; null if it is not attached.
     pub link_id: Option<u32>,

@@ -15,7 +15,6 @@ impl Block {
         Self { table: TextTable::new(&[title, ""]) }
     }
 
-    /// Adds `name: value`.
     pub fn line(&mut self, name: &str, value: impl ToString) -> &mut Self {
         self.table.row(vec![format!("{name}:"), value.to_string()]);
         self

@@ -35,7 +35,6 @@ json_shape! {
         timing: bool = shown.timing,
         /// True if the hook is frozen.
         held: bool = shown.held,
-        /// Caller who froze it.
         held_by: Option<String> = filled(&shown.held_by),
         /// Seconds until the freeze ends; none if the hook is not frozen, or until it is released.
         held_seconds_left: Option<u64> = shown.held_seconds_left,
@@ -61,7 +60,6 @@ json_shape! {
 
 json_shape! {
     pub struct MemberJson(member: &ext::ChainMember, view: &ext::MemberView) {
-        /// Position, from 0.
         position: u32 = member.position,
         link_id: u32 = member.link_id,
         /// Kernel id of the program loaded alone.
@@ -131,7 +129,6 @@ json_shape! {
         via: String = entry.via.clone(),
         detail: Option<String> = filled(&entry.detail),
         kernel_link_id: Option<u32> = entry.kernel_link_id,
-        /// Processes that hold it.
         held_by: Vec<String> = entry.held_by.clone(),
     }
 }

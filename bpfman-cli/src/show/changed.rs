@@ -31,7 +31,6 @@ impl CommandOutput for Updated {
 /// Answer to `replace`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Replaced {
-    /// Running version.
     pub program: ProgramJson,
     /// Version that `--rollback` restores.
     pub previous_program_id: Option<u32>,
@@ -41,7 +40,6 @@ pub struct Replaced {
 
 json_shape! {
     pub struct MapOutcomeJson(map: &ext::MapOutcome) {
-        /// Name in the object.
         name: String = map.name.clone(),
         /// `kept`, `copied` or `new`.
         outcome: String = map.outcome.clone(),

@@ -14,7 +14,6 @@ use super::tried::Tried;
 /// Answer to `check`.
 #[derive(Clone, Debug, Serialize)]
 pub struct CheckedObject {
-    /// Object file or image.
     pub file: String,
     /// Requirements, by kind and name.
     pub needs: Vec<NeedJson>,

@@ -16,7 +16,6 @@ const SCHEMA: u32 = 1;
 #[derive(Clone, Debug, Default)]
 pub struct Diagnosis {
     pub checked: CheckedCounts,
-    /// Differences from the records.
     pub findings: Vec<Finding>,
     /// Notes that are no differences.
     pub notes: Vec<DoctorNote>,
@@ -54,7 +53,6 @@ pub struct CheckedCounts {
     pub links: usize,
     /// Chains, each of which was rebuilt for comparison.
     pub chains: usize,
-    /// Attachments by pattern.
     pub matches: usize,
 }
 
@@ -68,7 +66,6 @@ pub struct Finding {
     pub subject: String,
     pub finding: String,
     pub why: Option<String>,
-    /// Command that helps.
     pub fix: Option<String>,
 }
 

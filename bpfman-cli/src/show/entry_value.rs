@@ -22,7 +22,6 @@ pub struct EntryTypes {
 pub struct EntryValue {
     /// Value; for a per-CPU map the sum, or the list if values cannot be added.
     pub total: TypedValue,
-    /// Values by CPU number.
     pub each: Option<Vec<TypedValue>>,
 }
 

@@ -14,7 +14,6 @@ use crate::user_names::UserNames;
 /// Answer to `history`.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct HistoryJson {
-    /// Entries, the oldest first.
     pub entries: Vec<HistoryEntryJson>,
     /// Number of damaged lines that were skipped.
     pub damaged: u64,
@@ -47,9 +46,7 @@ json_shape! {
         daemon: Option<String> = filled(&line.daemon),
         verb: String = line.verb.clone(),
         object: String = line.object.clone(),
-        /// Affected or created programs.
         programs: Vec<u32> = line.programs.clone(),
-        /// Affected or created links.
         links: Vec<u32> = line.links.clone(),
         hooks: Vec<String> = line.hooks.clone(),
         made: Option<String> = filled(&line.made),
@@ -57,7 +54,6 @@ json_shape! {
         digest: Option<String> = filled(&line.digest),
         /// Rule and signer that verified it.
         rule: Option<String> = filled(&line.rule),
-        /// Grant that allowed it.
         grant: Option<String> = filled(&line.grant),
         /// Owners of the changed or created objects.
         owners: Vec<String> = line.owners.clone(),

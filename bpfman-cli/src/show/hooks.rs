@@ -25,7 +25,6 @@ json_shape! {
         member_count: u32 = summary.members,
         /// Program that the hook runs; absent for tcx.
         program_id: Option<u32> = summary.program_id,
-        /// Kind of attachment.
         mode: String = summary.mode.clone(),
         /// Mode of XDP: `native`, `generic` or `offload`.
         xdp_mode: Option<String> = summary.xdp.as_ref().map(|xdp| xdp.mode.clone()),

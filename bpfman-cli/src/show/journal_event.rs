@@ -16,9 +16,7 @@ pub enum JournalEventJson {
     Entry(Box<HistoryEntryJson>),
     /// Numbers of entries that are no longer available.
     Missed {
-        /// First missed number.
         first: u64,
-        /// Last missed number.
         last: u64,
         entries: u64,
     },

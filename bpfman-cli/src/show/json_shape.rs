@@ -15,7 +15,6 @@ macro_rules! json_shape {
         }
 
         impl $name {
-            /// Converts the daemon's answer.
             #[must_use]
             pub fn new($($wire: $message),+) -> Self {
                 Self { $($field: $value,)* }

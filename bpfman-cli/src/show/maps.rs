@@ -18,7 +18,6 @@ pub struct MapList {
 }
 
 impl MapList {
-    /// Converts the daemon's list.
     #[must_use]
     pub fn new(listed: &ext::ListMapsResponse) -> Self {
         let maps = listed.maps.iter().filter_map(|described| {
@@ -49,7 +48,6 @@ json_shape! {
         memory_bytes: u64 = map.bytes_memlock,
         /// Ids of the daemon's programs that use it.
         used_by: Vec<u32> = map.used_by.clone(),
-        /// Owners of these programs.
         owners: Vec<String> = described.owners.clone(),
         /// Path of the daemon's pin; null if there is none.
         pin_path: Option<String> = unless_empty(&map.pin_path),

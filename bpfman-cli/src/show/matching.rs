@@ -26,9 +26,7 @@ json_shape! {
         attachment: String = matching.attachment.clone(),
         /// Names and globs of interfaces.
         iface_match: Vec<String> = selector(matching).names,
-        /// Excluded names and globs.
         iface_except: Vec<String> = selector(matching).except,
-        /// Interfaces by index.
         iface_index: Vec<u32> = selector(matching).indexes,
         /// Network namespace files, or globs of them.
         netns_match: Vec<String> = selector(matching).netns,

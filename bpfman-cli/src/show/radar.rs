@@ -51,7 +51,6 @@ json_shape! {
         name: String = program.name.clone(),
         /// Type, by its name in `list programs`.
         r#type: String = program.r#type.clone(),
-        /// Hash of its instructions.
         tag: String = program.tag.clone(),
         /// Time of load (RFC 3339, UTC).
         loaded_at: String = program.loaded_at.clone(),
@@ -70,9 +69,7 @@ json_shape! {
     /// Third-party link.
     pub struct StrangeLinkJson(link: &ext::StrangeLink) {
         id: u32 = link.id,
-        /// Type, by bpftool's name.
         r#type: String = link.r#type.clone(),
-        /// Program that it runs.
         program_id: u32 = link.program_id,
         /// Index of its interface, if it has one.
         ifindex: Option<u32> = (link.ifindex > 0).then_some(link.ifindex),

@@ -48,7 +48,6 @@ pub enum RunEvent {
     Printed {
         /// Name and id of the task that ran it.
         task: String,
-        /// CPU of the task.
         cpu: Option<u32>,
         text: String,
     },
@@ -66,15 +65,9 @@ pub enum RunEvent {
     /// A map is watched from here on.
     Watching { map: String, map_id: u32 },
     /// The map is no longer watched.
-    WatchEnded {
-        /// Reason: interrupted, time, output.
-        why: &'static str,
-    },
+    WatchEnded { why: &'static str },
     /// All programs have ended.
-    Ended {
-        /// Reason: interrupted, time, output.
-        why: &'static str,
-    },
+    Ended { why: &'static str },
 }
 
 /// Program with a new version.

@@ -43,7 +43,6 @@ json_shape! {
         unit: Option<String> = filled(&session.unit),
         /// Owner of what the command makes: `grant:NAME`.
         owner: String = session.owner.clone(),
-        /// Grant that alone counts.
         grant: Option<String> = filled(&session.grant),
         /// Start (RFC 3339, UTC).
         started: String = time(session.started),

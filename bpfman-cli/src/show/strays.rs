@@ -34,7 +34,6 @@ json_shape! {
         kernel_link_id: Option<u32> = unless_zero(stray.kernel_link_id),
         /// Index of the interface, if it has one.
         ifindex: Option<u32> = unless_zero(stray.ifindex),
-        /// Description, and possible actions.
         description: String = stray.description.clone(),
     }
 }

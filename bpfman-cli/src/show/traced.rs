@@ -14,7 +14,6 @@ pub struct Traced {
     pub hook: String,
     /// Packets, in the order of the command line.
     pub packets: Vec<PacketJson>,
-    /// Limits of test runs.
     pub note: String,
 }
 
@@ -30,7 +29,6 @@ json_shape! {
         verdict: String = trace.verdict.clone(),
         /// True if the programs, run one by one, have the same verdict.
         agrees: bool = trace.agrees,
-        /// Programs that ran.
         steps: Vec<StepJson> = trace.steps.iter().map(StepJson::new).collect(),
     }
 }

@@ -30,7 +30,6 @@ json_shape! {
 json_shape! {
     /// Result of a program or chain.
     pub struct TriedPart(part: &ext::DryRunPart) {
-        /// Function name, or hook.
         name: String = part.name.clone(),
         /// True if the kernel accepted it.
         accepted: bool = part.failure.is_none(),

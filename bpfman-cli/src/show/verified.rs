@@ -23,7 +23,6 @@ json_shape! {
         /// Name of the part, for example `program 2 of 3` or `member firewall`.
         part: String = part.part.clone(),
         expected: String = part.expected.clone(),
-        /// State in the kernel.
         found: String = part.found.clone(),
         /// True if both are equal.
         matches: bool = part.matches,

@@ -9,9 +9,7 @@ use super::CommandOutput;
 pub struct Waited {
     /// `program` or `link`.
     pub kind: &'static str,
-    /// Requested id or name.
     pub target: String,
-    /// Condition that is met.
     pub condition: &'static str,
     /// Programs that meet the condition.
     pub program_ids: Vec<u32>,

@@ -22,7 +22,6 @@ pub enum RowKey {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GridColumn {
-    /// Title in the header.
     pub title: &'static str,
     /// Width in characters; 0 for the remaining space.
     pub width: u16,
@@ -34,7 +33,6 @@ pub struct GridColumn {
 
 #[derive(Clone, Debug)]
 pub struct GridRow {
-    /// Identity of the row.
     pub key: RowKey,
     /// Cells, one a column, without control characters.
     pub cells: Vec<String>,
@@ -47,7 +45,6 @@ pub struct GridRow {
 pub struct Grid {
     /// Columns, from left to right.
     pub columns: Vec<GridColumn>,
-    /// Rows, sorted.
     pub rows: Vec<GridRow>,
 }
 

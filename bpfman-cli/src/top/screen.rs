@@ -66,7 +66,6 @@ impl TopScreen {
         }
     }
 
-    /// Shows new rates.
     pub fn take(&mut self, rates: FigureRates) {
         self.away = None;
         self.rates = Some(rates);

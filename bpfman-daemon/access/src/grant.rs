@@ -24,7 +24,6 @@ pub struct Grant {
     /// Files that may be loaded; the rules of `[files]` apply as well.
     pub files: Option<Vec<Glob>>,
     pub types: Option<BTreeSet<ProgramType>>,
-    /// Hooks of interfaces.
     pub hooks: Option<Vec<HookPattern>>,
     /// Targets of probes.
     pub targets: Option<Vec<TargetPattern>>,

@@ -31,7 +31,6 @@ impl Gate {
         self.set(GateState::Closed(why.to_owned()));
     }
 
-    /// Opens the gate.
     pub fn open(&self) {
         self.set(GateState::Open);
     }

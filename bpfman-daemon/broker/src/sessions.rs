@@ -38,7 +38,6 @@ const ONLY_BY_CAPABILITY: u32 = 2;
 #[derive(Clone, Debug)]
 pub struct NewSession {
     pub peer: Peer,
-    /// Grant that alone counts.
     pub grant: Option<String>,
     /// True if the command sees addresses in `/proc/kallsyms`.
     pub kallsyms: bool,

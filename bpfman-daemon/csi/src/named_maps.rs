@@ -13,7 +13,6 @@ use bpfmand_kernel::Kernel;
 /// Open map.
 #[derive(Debug)]
 pub struct NamedMap<H> {
-    /// Name in the object.
     pub name: String,
     pub id: MapId,
     /// Handle that keeps the map alive.

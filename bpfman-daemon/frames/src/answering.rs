@@ -57,7 +57,6 @@ impl Answering {
         writing.send()
     }
 
-    /// Sends content, whole.
     pub fn give(&mut self, content: &[u8]) -> io::Result<()> {
         let mut writing = self.writing();
         writing.content(content)?;

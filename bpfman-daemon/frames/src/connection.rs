@@ -35,7 +35,6 @@ impl WorkerConnection {
         self.stream.write_all(&message).await
     }
 
-    /// Sends content, whole.
     pub async fn give(&mut self, content: &[u8]) -> io::Result<()> {
         for piece in content.chunks(PIECE) {
             self.give_piece(piece).await?;

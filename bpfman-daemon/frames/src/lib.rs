@@ -71,7 +71,6 @@ pub fn wrong(why: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
-/// Parses a message.
 pub fn understood<T: DeserializeOwned>(message: &[u8]) -> io::Result<T> {
     serde_json::from_slice(message).map_err(|error| wrong(format!("a message is none: {error}")))
 }

@@ -28,7 +28,6 @@ impl<'w, W: Write> Writing<'w, W> {
         self.add(true, piece)
     }
 
-    /// Adds content, whole.
     pub fn content(&mut self, content: &[u8]) -> io::Result<()> {
         content.chunks(PIECE).try_for_each(|piece| self.piece(piece))?;
         self.piece(&[])
@@ -45,7 +44,6 @@ impl<'w, W: Write> Writing<'w, W> {
         Ok(())
     }
 
-    /// Writes all pending frames.
     pub fn send(self) -> io::Result<()> {
         self.to.write_all(&self.waiting)
     }

@@ -105,7 +105,6 @@ pub struct VerifiedImage {
     pub bytes: Arc<[u8]>,
     /// Name of the object file in the image, if any.
     pub file_name: Option<String>,
-    /// Image as requested.
     pub image: ImageReference,
     /// Digest that the name resolved to, of an index or manifest.
     pub digest: Digest,

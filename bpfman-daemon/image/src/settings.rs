@@ -93,7 +93,6 @@ pub struct RepositoryPlace {
     pub authorities: Option<Authorities>,
     /// Further hosts that requests may be directed to.
     pub other_hosts: BTreeSet<RegistryHost>,
-    /// User and password.
     #[serde(with = "user_and_password")]
     pub credential: Option<Credential>,
     /// Name of the registry in messages.

@@ -7,7 +7,6 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub enum Signature {
     /// Signature over a payload in cosign's older format.
     SimpleSigning {
-        /// Signed document.
         #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
         payload: Vec<u8>,
         /// Bytes of the signature.

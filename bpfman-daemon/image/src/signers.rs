@@ -30,7 +30,6 @@ pub struct Signers {
 /// Signers that a worker counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CountedSigners {
-    /// Different signers.
     pub signers: Vec<Signer>,
     /// Latest time of the counted signatures, if one is proved, in seconds since 1970.
     pub signed_at: Option<i64>,

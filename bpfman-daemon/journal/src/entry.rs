@@ -47,7 +47,6 @@ pub struct HistoryEntry {
     /// State before the change, if known without asking the kernel.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub before: String,
-    /// State after the change.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub after: String,
     pub result: EntryResult,
@@ -144,7 +143,6 @@ pub struct EntryFailure {
     pub code: String,
     /// Kind of failure: `denied`, `not-found`, …
     pub reason: String,
-    /// Message to the caller.
     pub message: String,
 }
 

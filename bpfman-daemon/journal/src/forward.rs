@@ -31,7 +31,6 @@ pub struct MissedNumbers {
 pub struct ForwardPage {
     /// Missing numbers before the entries.
     pub missed: Option<MissedNumbers>,
-    /// Entries that match.
     pub entries: Vec<HistoryEntry>,
     pub damaged: u64,
 }

@@ -18,7 +18,6 @@ pub struct HistoryReader {
 /// Entries, newest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HistoryPage {
-    /// Entries that match.
     pub entries: Vec<HistoryEntry>,
     /// Number before which the next page continues; `None` if there are no older entries.
     pub before: Option<u64>,

@@ -61,7 +61,6 @@ pub enum LinkTarget<'a> {
         home: NetnsId,
         /// Path that last led to the namespace, tried first; `None` for the daemon's own.
         netns: Option<&'a Path>,
-        /// Interface in the namespace.
         ifindex: IfIndex,
         mode: XdpMode,
     },
@@ -71,7 +70,6 @@ pub enum LinkTarget<'a> {
         home: NetnsId,
         /// Path that last led to the namespace, tried first; `None` for the daemon's own.
         netns: Option<&'a Path>,
-        /// Interface in the namespace.
         ifindex: IfIndex,
         direction: Direction,
         /// Position among the programs of the hook.
@@ -127,7 +125,6 @@ pub enum LinkTarget<'a> {
         cookie: u64,
     },
     RawTracepoint {
-        /// Name without a category.
         name: &'a str,
         /// Attach cookie (`bpf_get_attach_cookie`, Linux 6.10 and later); 0 for none.
         cookie: u64,
@@ -209,7 +206,6 @@ pub enum LinkTarget<'a> {
         home: Option<NetnsId>,
         /// Path of the namespace; `None` for the daemon's own.
         netns: Option<&'a Path>,
-        /// Hook and priority.
         place: NetfilterPlace,
     },
     /// A hook of a sockmap (Linux 6.10 and later).
@@ -321,7 +317,6 @@ pub struct FilterPlace<'a> {
     pub home: NetnsId,
     /// Path that last led to the namespace, tried first; `None` for the daemon's own.
     pub netns: Option<&'a Path>,
-    /// Interface in the namespace.
     pub ifindex: IfIndex,
     pub direction: Direction,
     pub filter: TcFilter,

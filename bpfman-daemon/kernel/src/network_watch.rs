@@ -13,7 +13,6 @@ pub trait NetworkWatch: Send {
         namespaces: &BTreeSet<Option<PathBuf>>,
     ) -> Result<BTreeSet<Option<PathBuf>>, KernelError>;
 
-    /// Returns the watched namespaces.
     fn followed(&self) -> BTreeSet<Option<PathBuf>>;
 
     /// Waits for changes; returns the namespaces with changes, empty after the timeout.

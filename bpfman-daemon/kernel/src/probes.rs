@@ -5,7 +5,6 @@ use crate::{Features, KernelError};
 pub struct Probe {
     /// Name by which users switch it off.
     pub name: &'static str,
-    /// Name in error messages.
     pub feature: &'static str,
     /// Kernels that have the feature.
     pub needs: &'static str,

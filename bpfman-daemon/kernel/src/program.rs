@@ -96,7 +96,6 @@ pub struct StructOpsSpec<'a> {
 pub struct Device<'a> {
     /// Namespace file. `None` for the namespace of the daemon.
     pub netns: Option<&'a Path>,
-    /// Interface in the namespace.
     pub ifindex: IfIndex,
 }
 

@@ -43,7 +43,6 @@ pub struct KconfigExtern {
     pub name: String,
     /// Byte offset in the `.kconfig` map's value.
     pub offset: u32,
-    /// Size in bytes.
     pub size: u32,
     pub kind: KconfigKind,
     /// May be left unset, and is then zero.

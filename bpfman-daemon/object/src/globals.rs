@@ -19,7 +19,6 @@ pub struct GlobalVariable {
     pub map: usize,
     /// Byte offset in that map's value.
     pub offset: usize,
-    /// Size in bytes.
     pub size: usize,
     /// Type as in C, or `unknown` without type information.
     pub type_name: String,

@@ -14,7 +14,6 @@ pub const MAX_PARTS: usize = 10_000;
 pub enum ValueLayout {
     /// An integer of 1, 2, 4, 8 or 16 bytes, in host byte order.
     Integer {
-        /// Size in bytes.
         bytes: usize,
         /// Set if it is signed.
         signed: bool,
@@ -25,11 +24,9 @@ pub enum ValueLayout {
     Char,
     /// `float` (4) or `double` (8).
     Float {
-        /// Size in bytes.
         bytes: usize,
     },
     Enumeration {
-        /// Size in bytes.
         bytes: usize,
         /// Names, with their values sign-extended to 64 bits.
         names: Vec<(String, u64)>,
@@ -57,7 +54,6 @@ pub enum ValueLayout {
     },
     /// Bytes without a known layout: pointers, named unions.
     Opaque {
-        /// Size in bytes.
         bytes: usize,
     },
 }

@@ -109,7 +109,6 @@ impl NeedKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelNeed {
     pub kind: NeedKind,
-    /// Name within its kind.
     pub name: String,
     /// Programs and maps that need it.
     pub wanted_by: BTreeSet<String>,

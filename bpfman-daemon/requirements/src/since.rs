@@ -40,7 +40,6 @@ pub struct SinceRow {
     pub kind: &'static str,
     /// Name in the kernel, in lower case without the common prefix; unchanged for functions.
     pub name: &'static str,
-    /// First version.
     pub since: FirstLinux,
     pub number: Option<u32>,
 }

@@ -14,7 +14,6 @@ use rustix::process::{PidfdFlags, pidfd_open};
 
 #[derive(Debug)]
 pub struct SessionClient {
-    /// User and groups.
     pub rights: Rights,
     process: OwnedFd,
     folder: PathBuf,

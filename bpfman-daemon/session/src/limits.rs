@@ -21,7 +21,6 @@ const NAMES: [(&str, Resource); 15] = [
     ("Max realtime timeout", Resource::Rttime),
 ];
 
-/// Parses `/proc/PID/limits`.
 pub fn parse(text: &str) -> Vec<(Resource, Rlimit)> {
     let value = |word: &str| word.parse().ok();
     let of = |name: &str, resource| {

@@ -15,7 +15,6 @@ impl BlobId {
         Self(hexadecimal(&Sha256::digest(bytes)))
     }
 
-    /// Returns the hexadecimal digits.
     pub fn as_str(&self) -> &str {
         &self.0
     }

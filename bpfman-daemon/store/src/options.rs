@@ -82,7 +82,6 @@ impl StoreOptions {
         self
     }
 
-    /// Returns the state folder.
     pub fn folder(&self) -> &Path {
         &self.folder
     }

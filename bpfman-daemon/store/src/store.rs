@@ -108,7 +108,6 @@ impl Store {
             .map_err(|(outcome, source)| StoreError::NotSaved { outcome, source })
     }
 
-    /// Returns the state folder.
     pub fn folder(&self) -> &Path {
         &self.shared.folder
     }

@@ -61,7 +61,6 @@ pub struct ProgramReport {
 /// Attachment in a report.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinkReport {
-    /// Identity of the attachment.
     pub key: AttachmentKey,
     /// Wanted attachment; `None` if it is no longer wanted.
     pub wanted: Option<WantedLink>,

@@ -43,7 +43,6 @@ pub struct CniContainer {
     pub pod: Option<PodName>,
 }
 
-/// Reads `CNI_COMMAND`.
 pub fn command(variable: &impl Fn(&str) -> Option<String>) -> Result<CniCommand, CniError> {
     match get(variable, "CNI_COMMAND")?.as_str() {
         "ADD" => Ok(CniCommand::Add),

@@ -15,7 +15,6 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Done {
-    /// Result for standard output.
     pub output: Option<Value>,
     /// Messages for standard error, which the runtime logs.
     pub notes: Vec<String>,

@@ -86,7 +86,6 @@ impl<K: Clone + Ord, V, const WATCHES: usize> Listing<K, V, WATCHES> {
         self.objects.remove(key).map(|kept| kept.value)
     }
 
-    /// Returns an object.
     pub fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,

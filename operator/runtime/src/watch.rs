@@ -18,7 +18,6 @@ use crate::outage::OUTAGE;
 pub struct Waits {
     /// Delay after the first failure.
     pub first: Duration,
-    /// Maximum delay.
     pub longest: Duration,
     /// True to add jitter, because many processes wait for the same server.
     pub jitter: bool,

@@ -29,7 +29,6 @@ pub enum Named {
     Tag,
 }
 
-/// Parses a reference.
 pub fn read(reference: &str) -> Result<Named, BadReference> {
     let (name, digest) = match reference.split_once('@') {
         Some((name, digest)) => (name, Some(digest)),

@@ -21,7 +21,6 @@ pub type ReviewRequest = AdmissionRequest<DynamicObject>;
 pub struct Reviewer {
     /// Attachments of all applications.
     pub known: Arc<KnownSlots>,
-    /// Identity of callers.
     pub identity: AgentIdentity,
 }
 
@@ -104,7 +103,6 @@ pub enum BadReview {
     Version,
 }
 
-/// Parses a request.
 pub fn read(body: &[u8]) -> Result<ReviewRequest, BadReview> {
     let mut review: Value = serde_json::from_slice(body)?;
     if review["kind"] != "AdmissionReview" || review["apiVersion"] != "admission.k8s.io/v1" {

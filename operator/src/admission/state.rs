@@ -15,9 +15,7 @@ const ORDERS: [&str; 2] = [REVISION, SOAK];
 #[derive(Clone, Copy)]
 pub struct StateChange<'a> {
     pub kind: &'a str,
-    /// Object before the change.
     pub old: Option<&'a DynamicObject>,
-    /// Object after the change.
     pub new: Option<&'a DynamicObject>,
 }
 

@@ -53,7 +53,6 @@ impl Agent {
         Self(Arc::new(shared))
     }
 
-    /// Returns the agent's context.
     #[must_use]
     pub fn shared(&self) -> &Shared {
         &self.0

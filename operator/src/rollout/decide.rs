@@ -26,7 +26,6 @@ pub struct RolloutDecision {
 pub struct Event {
     /// Reason, in one word.
     pub reason: &'static str,
-    /// Message for users.
     pub message: String,
     /// True if the event is a warning.
     pub warning: bool,

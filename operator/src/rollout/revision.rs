@@ -123,7 +123,6 @@ pub fn pin(data: &mut Value, digest: &str) {
     }
 }
 
-/// Builds the `ControllerRevision`.
 #[must_use]
 pub fn object(
     name: &str,

@@ -36,7 +36,6 @@ json_shape! {
         /// Program that the hook runs: this one, or its chain.
         running_program_id: Option<u32> = link.running_program_id,
         pin_path: Option<String> = filled(&link.pin_path),
-        /// Owner, as of programs.
         owner: Option<String> = filled(&link.owner),
         /// Mode of the hook's XDP chain: `native`, `generic` or `offload`.
         xdp_mode: Option<String> = link.xdp.as_ref().map(|xdp| xdp.mode.clone()),
@@ -47,7 +46,6 @@ json_shape! {
         /// Seconds until it is detached; null if it stays.
         ttl_left: Option<u64> = link.ttl_left,
         metadata: BTreeMap<String, String> = link.metadata.clone().into_iter().collect(),
-        /// Attach point, as requested.
         attach: AttachJson = AttachJson::of(link),
     }
 }
@@ -62,7 +60,6 @@ pub struct AttachJson {
     pub priority: Option<i32>,
     /// Verdicts after which the next program runs, by name.
     pub proceed_on: Vec<String>,
-    /// Network namespace file.
     pub netns: Option<String>,
     /// Trace point, as `category/name`.
     pub tracepoint: Option<String>,
@@ -76,19 +73,16 @@ pub struct AttachJson {
     pub pid: Option<i32>,
     /// Process that provides the mount namespace of the target.
     pub container_pid: Option<i32>,
-    /// Functions of a multi-probe.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub functions: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<String>,
-    /// Sockmap or struct_ops map.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub map: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub perf_event: Option<PerfEventJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub netfilter: Option<NetfilterJson>,
-    /// Order among the members.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order: Option<OrderJson>,
 }

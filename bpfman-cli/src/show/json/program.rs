@@ -101,7 +101,6 @@ json_shape! {
         type_number: u32 = kernel.program_type,
         /// Time of load (RFC 3339).
         loaded_at: String = kernel.loaded_at.clone(),
-        /// Tag, 16 hexadecimal digits.
         tag: String = kernel.tag.clone(),
         /// True if the licence allows GPL-only kernel functions.
         gpl_compatible: bool = kernel.gpl_compatible,
@@ -139,7 +138,6 @@ json_shape! {
 }
 
 impl ProgramJson {
-    /// Converts the daemon's answer.
     #[must_use]
     pub fn new(program: &ext::Program) -> Self {
         let info = program.info.clone().unwrap_or_default();

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 pub struct Argument {
     /// Index of the argument, from 0.
     pub place: u8,
-    /// Compared bits.
     pub mask: u32,
     /// Expected value of these bits.
     pub value: u32,

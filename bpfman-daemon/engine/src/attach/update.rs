@@ -21,7 +21,6 @@ use crate::{CallersNetwork, Engine, EngineError};
 /// Changes of a link. Fields that are none stay unchanged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpdateLinkRequest {
-    /// Link to change.
     pub link: LinkId,
     /// Priority: 0 runs first.
     pub priority: Option<i32>,
@@ -65,7 +64,6 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Returns "changed" or "unchanged".
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

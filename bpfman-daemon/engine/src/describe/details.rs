@@ -91,7 +91,6 @@ pub struct MatchingDetails {
     /// Record: the requested properties. The interface of its attach point has no name.
     pub record: Arc<MatchingRecord>,
     pub program: Arc<ProgramRecord>,
-    /// Links that it created.
     pub links: Vec<LinkDetails>,
     /// Time until the attachment ends, if it has a deadline.
     pub left: Option<Duration>,

@@ -125,7 +125,6 @@ pub struct MemberFigures {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MapFigures {
     pub id: MapId,
-    /// Name in the object.
     pub name: String,
     /// Facts of the kernel, at most a minute old.
     pub facts: Arc<MapFacts>,

@@ -95,7 +95,6 @@ impl<K: Kernel> Engine<K> {
         Ok(shown)
     }
 
-    /// Returns one link.
     pub fn describe_link(&self, id: LinkId) -> Result<LinkDetails, EngineError> {
         let _search = SearchOnce::begin();
         self.settled_link(&self.observation_budget(), id)

@@ -85,7 +85,6 @@ impl<K: Kernel> Engine<K> {
         Ok(ShownMaps { maps: shown, not_searched })
     }
 
-    /// Returns one map.
     pub fn show_map(&self, map: &UsedMap) -> Result<ShownMap, EngineError> {
         let shown = self.show_map_by(map, &mut ReadTypes::default())?;
         shown.ok_or(EngineError::NoMapOfOurs(map.id()))

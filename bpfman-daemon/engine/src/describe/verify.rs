@@ -31,7 +31,6 @@ pub struct ChainVerification {
 }
 
 impl ChainVerification {
-    /// Returns whether nothing differs.
     #[must_use]
     pub fn matches(&self) -> bool {
         self.parts.iter().all(|part| part.matches)

@@ -30,7 +30,6 @@ const MAX_ATTACHMENTS: usize = 1024;
 
 #[derive(Clone, Debug)]
 pub struct DryRunRequest {
-    /// Programs to load.
     pub load: LoadRequest,
     /// Attachments of the loaded programs.
     pub attachments: Vec<DryRunAttachment>,

@@ -15,7 +15,6 @@ pub struct HeldNetwork {
 pub struct HookChanges {
     /// Number of links created, ended and updated, and of filters changed.
     pub calls: u64,
-    /// Total time.
     pub total: Duration,
     /// Longest time of one change.
     pub longest: Duration,

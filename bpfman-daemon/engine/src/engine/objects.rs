@@ -59,7 +59,6 @@ pub trait LinkPrograms: Debug + Send + Sync {
     /// Returns whether the program refers to something that the kernel lacks and a module may define.
     fn exceeds(&self, program: &str, types: &KernelTypes<'_>) -> Result<bool, EngineError>;
 
-    /// Links a program.
     fn link(
         &self,
         program: &str,

@@ -45,7 +45,6 @@ pub enum MapPolicy {
 /// Request to replace a program by a new version.
 #[derive(Clone, Debug)]
 pub struct ReplaceRequest {
-    /// Program to replace.
     pub program: ProgramId,
     pub source: BytecodeSource,
     /// Function name in the new object; none keeps the name.

@@ -71,7 +71,6 @@ pub struct TwinProgramRecord {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SegmentRecord {
     pub program: ProgramId,
-    /// Kernel tag.
     pub tag: [u8; 8],
     /// Index of its first member, from 0.
     pub first: u32,

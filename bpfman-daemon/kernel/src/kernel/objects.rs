@@ -36,7 +36,6 @@ pub trait KernelObjects: Send + Sync + 'static {
     /// Returns the descriptor of a handle, for another process; `None` for a simulated kernel.
     fn descriptor_of(&self, handle: Self::Handle) -> Option<OwnedFd>;
 
-    /// Loads type information.
     fn load_btf(&self, btf: &[u8]) -> Result<Self::Handle, KernelError>;
 
     /// Creates a map with its initial contents, frozen if its role requires it.

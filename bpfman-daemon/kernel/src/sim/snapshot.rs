@@ -21,7 +21,6 @@ pub struct SimProgram {
 /// Link in a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SimLink {
-    /// Program that it runs.
     pub program: ProgramId,
     /// Place in words.
     pub place: String,
@@ -30,7 +29,6 @@ pub struct SimLink {
 /// Filter in a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SimFilter {
-    /// Program that it runs.
     pub program: ProgramId,
     pub name: String,
 }

@@ -20,7 +20,6 @@ pub struct InitialSlot {
     pub map: usize,
     /// Key: an index of four bytes.
     pub key: u32,
-    /// Initial value.
     pub target: SlotTarget,
 }
 

@@ -26,7 +26,6 @@ use labels::{MemberCount, MemberLabels, ProgramLabels};
 pub struct DaemonParts<K: Kernel> {
     /// Programs, chains, maps, and operations on them.
     pub engine: Arc<Engine<K>>,
-    /// Audit log.
     pub journal: Arc<Journal>,
     /// Counts of image loads.
     pub images: Arc<ImageCounts>,

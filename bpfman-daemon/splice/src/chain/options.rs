@@ -81,7 +81,6 @@ pub struct SpliceOptions<'a> {
     pub tc_writers_behind_cut: bool,
     /// Maximum number of instructions to be verified per program, as the sum of its members alone.
     pub verified_limit: u64,
-    /// Fallback level.
     pub attempt: Attempt,
 }
 

@@ -55,7 +55,6 @@ impl ChainPart {
 /// A range of the joined program's instructions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChainSection {
-    /// Instruction indexes.
     pub insns: Range<usize>,
     pub part: ChainPart,
 }

@@ -34,7 +34,6 @@ pub enum DispatcherConfig {
     Other,
 }
 
-/// Parses a configuration.
 #[must_use]
 pub fn read_dispatcher_config(bytes: &[u8]) -> DispatcherConfig {
     let [MAGIC, version, count, ..] = *bytes else { return DispatcherConfig::Other };

@@ -25,7 +25,6 @@ const MAX_NAME: usize = 15;
 /// A joined program, with the origin of its instructions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Splice {
-    /// Program to load.
     pub text: BoundText,
     /// Licence of the program, which decides whether GPL-only helpers may be called.
     pub licence: Licence,

@@ -42,7 +42,6 @@ pub(crate) struct StackPlaces {
     pub(crate) context: Option<u32>,
     /// End of the frame, below which the reserved slots are.
     pub(crate) frame: u32,
-    /// Number of reserved slots.
     pub(crate) slots: usize,
 }
 

@@ -9,7 +9,6 @@ use crate::share::expression::{CONTEXT, END, ExpressionId, Expressions};
 pub(super) enum TrackedValue {
     #[default]
     Unknown,
-    /// A number.
     Number,
     /// An address outside the packet, or null.
     Elsewhere,

@@ -29,15 +29,10 @@ pub enum ApplyStep {
         why: String,
     },
     /// Attachment of a program.
-    Attach {
-        program: String,
-        /// Identity of the attachment.
-        key: AttachmentKey,
-    },
+    Attach { program: String, key: AttachmentKey },
     /// Change of the order of an attachment.
     Update {
         program: String,
-        /// Identity of the attachment.
         key: AttachmentKey,
         /// Request that makes the change.
         request: ext::UpdateLinkRequest,
@@ -45,9 +40,7 @@ pub enum ApplyStep {
     /// Replacement of an attachment by detaching and attaching. If that fails, the previous attachment is restored.
     Remake {
         program: String,
-        /// Identity of the attachment.
         key: AttachmentKey,
-        /// Id in the daemon.
         link: u32,
         /// Current attach point.
         was: WirePoint,
@@ -55,9 +48,7 @@ pub enum ApplyStep {
     /// Detachment of a program.
     Detach {
         program: String,
-        /// Identity of the attachment.
         key: AttachmentKey,
-        /// Id in the daemon.
         link: u32,
         /// Possible replacements. If one cannot be made, the old one stays: a mistyped path must not remove protection.
         instead: Vec<AttachmentKey>,

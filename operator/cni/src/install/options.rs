@@ -41,7 +41,6 @@ pub struct InstallOptions {
 }
 
 impl InstallOptions {
-    /// Parses the arguments.
     pub fn parse(words: &[String]) -> Result<Self, UsageError> {
         let wrong = |why: String| Err(UsageError(why));
         let (uninstall, prepare) = match words.first().map(String::as_str) {

@@ -44,7 +44,6 @@ impl Admitted {
         }
     }
 
-    /// Returns the local address.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }

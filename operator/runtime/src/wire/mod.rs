@@ -70,7 +70,6 @@ pub struct WireCondition {
     pub type_: String,
     /// `True`, `False` or `Unknown`.
     pub status: String,
-    /// Message for people.
     pub message: String,
     /// Generation of the application that the condition describes.
     pub observed_generation: Option<i64>,
@@ -105,7 +104,6 @@ pub struct WireNodeStatus {
     /// Facts that the kubelet reported.
     pub node_info: NodeInfo,
     pub conditions: Vec<WireCondition>,
-    /// Addresses with their types.
     pub addresses: Vec<NodeAddress>,
 }
 
@@ -126,7 +124,6 @@ pub struct NodeAddress {
     /// `InternalIP`, `Hostname`, ...
     #[serde(rename = "type")]
     pub address_type: String,
-    /// Address as text.
     pub address: String,
 }
 
@@ -144,7 +141,6 @@ pub struct WirePodStatus {
     /// `Running`, ...
     pub phase: String,
     pub conditions: Vec<WireCondition>,
-    /// Regular containers.
     pub container_statuses: Vec<ContainerStatus>,
     /// Init containers; sidecars among them keep running.
     pub init_container_statuses: Vec<ContainerStatus>,
@@ -155,7 +151,6 @@ pub struct WirePodStatus {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct ContainerStatus {
-    /// Name in the pod.
     pub name: String,
     /// Id with the runtime's prefix, which changes at each start.
     #[serde(rename = "containerID")]

@@ -30,9 +30,7 @@ pub struct ApplicationMemory {
 /// State kept for one state object.
 #[derive(Debug, Default)]
 pub struct StateMemory {
-    /// State of loads.
     pub load: LoadMemory,
-    /// State of writes.
     pub writes: WriteMemory,
     pub soak: Option<Soak>,
 }

@@ -24,7 +24,6 @@ pub struct AgentMetrics {
     pub daemon_calls: Counters,
     /// Watches that restarted after an error.
     pub watch_errors: Counters,
-    /// State objects written.
     pub writes: Counter,
 }
 
@@ -34,9 +33,7 @@ pub struct AgentGauges {
     pub applications: u64,
     /// Applications that wait after a failure.
     pub failing: u64,
-    /// Programs loaded for applications.
     pub programs: u64,
-    /// Links attached for applications.
     pub links: u64,
     /// True if the daemon answers.
     pub daemon_up: bool,

@@ -211,12 +211,10 @@ impl Cluster {
         Ok(())
     }
 
-    /// Reads a secret.
     pub async fn secret(&self, namespace: &str, name: &str) -> Result<Secret, ApiError> {
         Ok(Api::namespaced(self.client.clone(), namespace).get(name).await?)
     }
 
-    /// Reads a revision.
     pub async fn revision(&self, namespace: &str, name: &str) -> Result<ControllerRevision, ApiError> {
         Ok(Api::namespaced(self.client.clone(), namespace).get(name).await?)
     }

@@ -48,7 +48,6 @@ pub struct Shared {
     pub daemon: Daemon,
     /// Connection state of the daemon.
     pub daemon_link: DaemonLink,
-    /// Watched objects.
     pub cache: ObjectCache,
     /// Applications to reconcile.
     pub queue: Queue<ApplicationKey>,

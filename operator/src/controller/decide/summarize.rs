@@ -23,7 +23,6 @@ pub struct Sum {
     pub verdict: ApplicationVerdict,
     /// Reason: the verdict's name as in the published API, or what is missing in a success.
     pub reason: &'static str,
-    /// Message for users.
     pub message: String,
     /// Nodes by state.
     pub summary: Summary,

@@ -23,7 +23,6 @@ pub struct DeployImages {
 pub struct MissingImage(&'static str);
 
 impl DeployImages {
-    /// Reads the environment.
     pub fn from_environment() -> Result<Self, MissingImage> {
         Self::from(|name| env::var(name).ok())
     }

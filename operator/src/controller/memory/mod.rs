@@ -183,7 +183,6 @@ impl Memory {
         self.nodes.iter()
     }
 
-    /// Returns one node.
     #[must_use]
     pub fn find_node(&self, name: &str) -> Option<&ClusterNode> {
         self.nodes.get(name)

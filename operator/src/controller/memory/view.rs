@@ -51,7 +51,6 @@ impl<'a> View<'a> {
         self.memory.nodes().filter(move |(_, node)| application.selects(node))
     }
 
-    /// Returns one node.
     #[must_use]
     pub fn node(&self, name: &str) -> Option<&'a ClusterNode> {
         self.memory.find_node(name)

@@ -26,7 +26,6 @@ pub struct ProbeEvents {
 }
 
 impl ProbeEvents {
-    /// Reads the numbers.
     #[must_use]
     pub fn of_kernel() -> Self {
         let read = |name: &str| {
