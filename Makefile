@@ -11,7 +11,7 @@ export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 sides_built = cargo build --locked --manifest-path examples/Cargo.toml -p bpfman-examples
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all build release examples images gate-image fmt lint licences test-faults findings open-vswitch corpus-matrix kernels matrix-arm64 strangers packages reproducible test-package upgrade kube-up kube-down kube-update test-kube fleet fleet-5000 test-kube-node measure-node images-oci manifests chart client-v0.6 import-v0.6 reboot reboot-gallery flood million-events simulate kill-loop kill-loop-kube run-as-kills run-as-attacks run-as-matrix fuzz fuzz-chain fuzz-headers many-hooks bench bench-chain bench-rival bench-entries bench-gallery bench-ipvs bench-run-as gallery gallery-pictures book man clean
+.PHONY: help demo test test-all build release examples images gate-image fmt lint licences test-faults findings open-vswitch corpus-matrix kernels matrix-arm64 strangers packages reproducible test-package upgrade kube-up kube-down kube-update test-kube fleet fleet-5000 test-kube-node measure-node images-oci manifests chart client-v0.6 import-v0.6 reboot reboot-gallery flood million-events simulate kill-loop kill-loop-kube run-as-kills run-as-attacks run-as-matrix fuzz fuzz-chain fuzz-headers many-hooks bench bench-chain bench-rival bench-entries bench-gallery bench-ipvs bench-run-as gallery gallery-pictures book man clean console-pictures
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,12 @@ gallery-pictures: ## draw the pictures of pages whose entries speak in lines, fr
 	$(sides_built)
 	@$(MAKE) --no-print-directory -C examples
 	@examples/gallery/pictures
+
+console-pictures: export PICTURE_SECONDS := 15
+console-pictures: gallery ## take the pictures of the console in docs again, at twice the size: docs/pictures (root)
+	@for view in overview programs journal; do cp $(target)/gallery/$$view.png docs/pictures/console-$$view.png; done
+	@cp $(target)/gallery/console.png docs/pictures/gallery-console.png
+	BPFMAN_TEST_PICTURES=yes cargo test --locked -p bpfman-cluster-tests --test fleet_pages
 
 test: ## what CI runs: every class of behaviour in half an hour (root)
 	@packaging/install-deps test

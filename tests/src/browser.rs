@@ -206,8 +206,11 @@ impl Browser {
         if std::env::var_os(PICTURES_VARIABLE).is_none() {
             return;
         }
+        let size = json!({ "width": 1280, "height": 757, "deviceScaleFactor": 2, "mobile": false });
+        self.protocol("Emulation.setDeviceMetricsOverride", &size);
         let picture = self.picture();
-        assert!(picture.len() <= 150_000, "{name} takes {} bytes", picture.len());
+        self.protocol("Emulation.clearDeviceMetricsOverride", &json!({}));
+        assert!(picture.len() <= 400_000, "{name} takes {} bytes", picture.len());
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/pictures");
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join(format!("{name}.png")), picture).unwrap();

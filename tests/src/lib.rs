@@ -13,6 +13,7 @@
 )]
 #![allow(missing_docs, reason = "equipment of tests: documented where the name does not say it")]
 
+pub mod accessibility;
 pub mod binaries;
 pub mod browser;
 pub mod certificates;

@@ -1,6 +1,7 @@
 //! `bpfman console` in a real browser: its views, live updates and keyboard operation.
 
 use bpfman_proto::v1::BpfmanProgramType as Type;
+use bpfman_tests::accessibility::Axe;
 use bpfman_tests::browser::{Browser, key};
 use bpfman_tests::network::INTERFACE;
 use bpfman_tests::requests::{attach, load, number, pairs, xdp};
@@ -201,14 +202,19 @@ fn overview_shows_health_drops_and_changes() {
 
 /// At the width of a telephone, a window and a desktop, in light and in dark.
 #[test]
-fn no_view_is_wider_than_the_screen() {
-    let (daemon, network) = (Daemon::start(), Network::new());
+fn views_fit_the_screen_and_are_accessible() {
+    let (daemon, network) = (Daemon::start_with(&crate::radar::launch()), Network::new());
+    crate::radar::wait_until_on(&daemon);
     let (wire, traffic) = (daemon.wire(), Traffic::new(&network));
+    let mut program = String::new();
     for (who, verdict) in [(1, PASS), (2, DROP)] {
-        let program = Program::member(&wire, "xdp_member", Type::Xdp, who, verdict);
-        wire.attach(attach(program.id, xdp(&network.far.path(), INTERFACE, 50, &[]))).unwrap();
+        let member = Program::member(&wire, "xdp_member", Type::Xdp, who, verdict);
+        wire.attach(attach(member.id, xdp(&network.far.path(), INTERFACE, 50, &[]))).unwrap();
+        program = format!("programs/{}", member.id);
     }
     daemon.bpfman(&format!("chain counters {} on", hook(&network))).success();
+    let _stranger = Stranger::at_interface(LOADER, &network.near, INTERFACE);
+    let axe = Axe::find("system console::views_fit_the_screen_and_are_accessible");
     let console = Console::start(&daemon);
     let browser = console.browser("overview");
     let chain = chain_view(&network);
@@ -217,7 +223,7 @@ fn no_view_is_wider_than_the_screen() {
         browser.protocol("Emulation.setDeviceMetricsOverride", &size);
         for scheme in ["light", "dark"] {
             browser.prefer(scheme);
-            for view in VIEWS.iter().map(|(view, _)| *view).chain([chain.as_str()]) {
+            for view in VIEWS.iter().map(|(view, _)| *view).chain([chain.as_str(), program.as_str()]) {
                 let _through = traffic.send(20);
                 console.go(&browser, view);
                 browser.until("it is drawn", "return document.querySelector('main h1 + *') !== null");
@@ -225,6 +231,9 @@ fn no_view_is_wider_than_the_screen() {
                     "return document.documentElement.scrollWidth - document.documentElement.clientWidth",
                 );
                 assert!(wide.as_i64().unwrap() <= 0, "{view} at {width}, {scheme}: {wide} pixels too wide");
+                if let Some(axe) = &axe {
+                    axe.check(&browser, &format!("{view} at {width}, {scheme}"));
+                }
             }
         }
     }
@@ -232,13 +241,13 @@ fn no_view_is_wider_than_the_screen() {
 
 #[test]
 fn what_others_load_is_in_the_view_of_the_radar() {
-    let daemon = Daemon::start_with(&crate::radar::launch());
+    let (daemon, network) = (Daemon::start_with(&crate::radar::launch()), Network::new());
     crate::radar::wait_until_on(&daemon);
     let console = Console::start(&daemon);
     let browser = console.browser("radar");
     heading(&browser, "Radar");
     browser.shows("Nothing of bpfman's.");
-    let stranger = Stranger::of_user(LOADER, &["load"]);
+    let stranger = Stranger::at_interface(LOADER, &network.far, INTERFACE);
     let in_table = |label: &str, words: [&str; 2]| {
         format!(
             "return [...document.querySelectorAll('table[aria-label=\"{label}\"] tbody tr')] \
@@ -248,6 +257,9 @@ fn what_others_load_is_in_the_view_of_the_radar() {
     };
     let (program, process) = (stranger.made("load").to_string(), format!("({})", stranger.pid()));
     browser.until("the program is listed", &in_table("Programs of others", [&program, &process]));
+    let link = stranger.made("link").to_string();
+    browser.until("its link is named by the hook", &in_table("Links of others", [&link, &hook(&network)]));
+    browser.until("so is it by process", &in_table("Processes", [&process, &hook(&network)]));
     let made = format!("program {program} ");
     browser.until("what it did is told", &in_table("What others did", ["Seen load", &made]));
     assert_clean(&console, &browser);
@@ -323,15 +335,8 @@ fn page_reports_a_lost_daemon_and_continues_when_it_is_back() {
 fn light_and_dark_follow_the_users_system_and_both_can_be_read() {
     let (daemon, network) = (Daemon::start(), Network::new());
     let (wire, traffic) = (daemon.wire(), Traffic::new(&network));
-    // The pictures in docs use files with descriptive names.
-    for (who, verdict, name) in [(1, PASS, "sampler"), (2, PASS, "balancer"), (3, DROP, "filter")] {
-        let file = daemon.path(format!("{name}.o"));
-        std::fs::copy(compile::object("chain"), &file).unwrap();
-        let mut request = load(&file, &[("xdp_member", Type::Xdp)]);
-        request.global_data.insert("who".to_owned(), number(who));
-        request.global_data.insert("verdict".to_owned(), number(verdict));
-        request.metadata = pairs(&[("bpfman_application", name)]);
-        let program = Program::of(&wire.load(request).unwrap().programs[0]);
+    for (who, verdict) in [(1, PASS), (2, PASS), (3, DROP)] {
+        let program = Program::member(&wire, "xdp_member", Type::Xdp, who, verdict);
         wire.attach(attach(program.id, xdp(&network.far.path(), INTERFACE, who * 10, &[]))).unwrap();
     }
     daemon.bpfman(&format!("chain counters {} on", hook(&network))).success();
@@ -353,13 +358,6 @@ fn light_and_dark_follow_the_users_system_and_both_can_be_read() {
         for ratio in browser.script(contrast).as_array().unwrap() {
             assert!(ratio.as_f64().unwrap() >= 4.5, "contrasts in {scheme}: {ratio}");
         }
-        browser.keep_picture(&format!("console-chain-{scheme}"));
     }
     assert_ne!(grounds[0], grounds[1]);
-    browser.prefer("light");
-    for view in ["hooks", "programs", "journal"] {
-        console.go(&browser, view);
-        browser.until("it is drawn", "return document.querySelector('main tbody tr, main .card') !== null");
-        browser.keep_picture(&format!("console-{view}"));
-    }
 }
