@@ -8,6 +8,7 @@ mod judge;
 mod machine;
 mod machine_tools;
 mod parser;
+mod roles;
 mod spans;
 mod tutorials;
 mod walk;
