@@ -30,6 +30,7 @@ mod map_memory;
 mod map_spec;
 mod netfilter;
 mod netns_pattern;
+mod optimisation;
 mod order;
 mod owner;
 mod peer;
@@ -85,6 +86,7 @@ pub use kept_share::{BadKeptShare, KeptShare};
 pub use map_spec::{MapRole, MapSpec};
 pub use netfilter::{BadNetfilterPlace, NetfilterFamily, NetfilterHook, NetfilterPlace};
 pub use netns_pattern::NetnsPattern;
+pub use optimisation::Optimisation;
 pub use order::{
     Anchor, BadAnchor, Contradiction, ContradictionStep, Foreign, MAX_ANCHORS, MAX_CHAIN_MEMBERS, Moves,
     NeighbourPosition, Occupant, OrderIntent, OrderedEntry, Place, RankOrder, Role, Side, Solution, TcChain,

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bpfman_model::{BadCgroupPath, BadHook, CgroupPath, HookName};
+use bpfman_model::{BadCgroupPath, BadHook, CgroupPath, HookName, Optimisation};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::top::interval;
@@ -33,6 +34,9 @@ pub enum ChainCommand {
     Timing(SwitchHook),
     /// Keep the empty chain attached when the last program leaves the hook, or detach it.
     Keep(SwitchHook),
+    /// Set how far the chain at a hook is optimised.
+    #[command(alias = "optimize")]
+    Optimise(OptimiseHook),
 }
 
 /// Hook flags.
@@ -115,6 +119,29 @@ pub struct SwitchHook {
     /// New position of the switch.
     #[arg(value_enum)]
     pub to: Switch,
+}
+
+/// `bpfman chain optimise`.
+#[derive(Args, Debug)]
+pub struct OptimiseHook {
+    /// Hook flags.
+    #[command(flatten)]
+    pub at: AtHook,
+    /// Highest level. The daemon takes a lower one where the verifier refuses it.
+    #[arg(value_name = "LEVEL", value_parser = optimisation())]
+    pub level: Optimisation,
+}
+
+fn optimisation() -> impl TypedValueParser<Value = Optimisation> {
+    let helps = Optimisation::ALL.map(|level| {
+        PossibleValue::new(level.name()).help(match level {
+            Optimisation::None => "Programs run as they were loaded",
+            Optimisation::Fold => "Read-only data becomes a part of the instructions (default)",
+            Optimisation::Share => "Headers are parsed once for all programs, too",
+        })
+    });
+    PossibleValuesParser::new(helps)
+        .try_map(|name| Optimisation::of_name(&name).ok_or("no level of optimisation"))
 }
 
 /// On or off.

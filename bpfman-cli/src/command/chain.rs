@@ -26,6 +26,7 @@ pub async fn run(global: &Global, command: ChainCommand) -> Result<(), CliError>
         ChainCommand::Trace(command) => trace::run(global, command).await,
         ChainCommand::Counters(switch) => hook::set(global, switch, |hook, on| hook.counters = on).await,
         ChainCommand::Timing(switch) => hook::set(global, switch, |hook, on| hook.timing = on).await,
+        ChainCommand::Optimise(wanted) => hook::optimise(global, wanted).await,
         ChainCommand::Keep(switch) => hook::set(global, switch, |hook, on| hook.keep_attached = on).await,
     }
 }

@@ -6,7 +6,7 @@ use bpfman_proto::ext::v1 as ext;
 use super::connect;
 use super::progress::warn;
 use crate::args::Global;
-use crate::args::chain::{DebugCommand, Explain, ExplainedPlace, Switch, SwitchHook};
+use crate::args::chain::{AtHook, DebugCommand, Explain, ExplainedPlace, OptimiseHook, Switch, SwitchHook};
 use crate::error::CliError;
 use crate::show;
 use crate::show::hook_answers::{Explained, HookSwitchesJson};
@@ -33,7 +33,7 @@ pub async fn debug(global: &Global, command: DebugCommand) -> Result<(), CliErro
             let seconds = ttl.map(|ttl| ttl.as_secs());
             let freeze = |hook: &mut ext::SetHookRequest, on| (hook.held, hook.held_seconds) = (on, seconds);
             let hook = at.hook.to_string();
-            let answer = ask(global, SwitchHook { at, to: Switch::On }, freeze).await?;
+            let answer = ask(global, &at, |hook| freeze(hook, Some(true))).await?;
             // An older daemon ignores the time; an earlier freeze without a time has none either.
             if answer.held && answer.held_seconds_left.is_none() {
                 let release = Hint::Release { hook: hook.clone() };
@@ -53,17 +53,29 @@ pub async fn set(
     switched: SwitchHook,
     switch: impl FnOnce(&mut ext::SetHookRequest, Option<bool>),
 ) -> Result<(), CliError> {
-    let hook = switched.at.hook.to_string();
-    let answer = ask(global, switched, switch).await?;
-    show::answer(global, &HookSwitchesJson::new(&hook, &answer))
+    let on = Some(switched.to.is_on());
+    change(global, &switched.at, |request| switch(request, on)).await
+}
+
+pub async fn optimise(global: &Global, OptimiseHook { at, level }: OptimiseHook) -> Result<(), CliError> {
+    change(global, &at, |request| request.optimisation = Some(level.name().to_owned())).await
+}
+
+async fn change(
+    global: &Global,
+    at: &AtHook,
+    change: impl FnOnce(&mut ext::SetHookRequest),
+) -> Result<(), CliError> {
+    let answer = ask(global, at, change).await?;
+    show::answer(global, &HookSwitchesJson::new(&at.hook.to_string(), &answer))
 }
 
 async fn ask(
     global: &Global,
-    SwitchHook { at, to }: SwitchHook,
-    switch: impl FnOnce(&mut ext::SetHookRequest, Option<bool>),
+    at: &AtHook,
+    change: impl FnOnce(&mut ext::SetHookRequest),
 ) -> Result<ext::SetHookResponse, CliError> {
     let mut request = ext::SetHookRequest { hook: Some(ext::Hook::from(&at.hook)), ..Default::default() };
-    switch(&mut request, Some(to.is_on()));
+    change(&mut request);
     Ok(connect(global).await?.chains.set_hook(request).await?.into_inner())
 }

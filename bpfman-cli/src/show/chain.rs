@@ -50,6 +50,14 @@ json_shape! {
         packets_per_second: f64 = shown.packets_per_second,
         /// Number of times another strategy was used because the verifier refused the first.
         fallbacks: u32 = shown.fallbacks,
+        /// Level at which the chain was built: `none`, `fold` or `share`.
+        optimisation: Option<String> = filled(&shown.optimisation),
+        /// Highest level, set by `chain optimise`.
+        optimisation_limit: Option<String> = filled(&shown.optimisation_limit),
+        /// Number of instructions that read-only data decides.
+        folded_instructions: u32 = shown.folded_instructions,
+        /// Number of tests and addresses of headers that a program takes from one before it.
+        shared_header_tests: u32 = shown.shared_header_tests,
         segments: Vec<SegmentJson> = shown.segments.iter().map(SegmentJson::new).collect(),
         /// All programs at the hook, including third-party ones, in the order that packets meet them.
         entries: Vec<EntryJson> = shown.entries.iter().map(EntryJson::new).collect(),

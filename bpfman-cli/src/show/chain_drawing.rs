@@ -1,5 +1,7 @@
 //! Drawing of a chain: the hook's program, then everything that a packet meets, from top to bottom.
 
+use bpfman_model::Optimisation;
+
 use super::block::Block;
 use super::chain::{ChainJson, EntryJson, MemberJson};
 use super::chain_pieces::{cut, draw_member, rate, stranger, with_reason};
@@ -40,6 +42,9 @@ fn block(chain: &ChainJson, screen: Screen) -> String {
     if !on.is_empty() {
         block.line("Switches", on.join(", "));
     }
+    if let Some(text) = optimisation(chain) {
+        block.line("Optimisation", text);
+    }
     if chain.packets_per_second > 0.0 {
         block.line("Packets", rate(chain.packets_per_second));
     }
@@ -47,6 +52,28 @@ fn block(chain: &ChainJson, screen: Screen) -> String {
         block.line("Fallbacks", format!("{} (the verifier refused the first strategy)", chain.fallbacks));
     }
     block.render(screen)
+}
+
+/// Not worth a line if nothing is done and nothing else was asked for.
+fn optimisation(chain: &ChainJson) -> Option<String> {
+    let level = chain.optimisation.as_deref()?;
+    let limit = chain.optimisation_limit.as_deref().filter(|limit| *limit != Optimisation::default().name());
+    if level == Optimisation::None.name() && limit.is_none() {
+        return None;
+    }
+    let counted = [
+        (chain.folded_instructions, "instructions are decided by read-only data"),
+        (chain.shared_header_tests, "tests of headers are taken from a program before"),
+    ];
+    let mut parts: Vec<String> = counted
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, text)| format!("{count} {text}"))
+        .collect();
+    if let Some(limit) = limit.filter(|limit| *limit != level) {
+        parts.push(format!("up to {limit} is allowed"));
+    }
+    Some(with_reason(level, &parts.join("; ")))
 }
 
 fn packet_path(chain: &ChainJson) -> String {

@@ -4,6 +4,7 @@ use bpfman_proto::ext::v1 as ext;
 use serde::Serialize;
 
 use super::CommandOutput;
+use super::json::filled;
 use super::screen::Screen;
 use crate::show::json_shape::json_shape;
 
@@ -38,6 +39,8 @@ json_shape! {
         as_subprograms: bool = answer.as_subprograms,
         /// True if an empty chain stays attached.
         keep_attached: bool = answer.keep_attached,
+        /// Highest level of optimisation: `none`, `fold` or `share`.
+        optimisation: Option<String> = filled(&answer.optimisation),
     }
 }
 

@@ -135,6 +135,7 @@ fn switches_are_silent_and_json_says_how_they_stand() {
         ("chain counters xdp:eth0 on", "counters: Some(true)"),
         ("chain timing xdp:eth0 off", "timing: Some(false)"),
         ("chain keep xdp:eth0 on", "keep_attached: Some(true)"),
+        ("chain optimise xdp:eth0 share", "optimisation: Some(\"share\")"),
         ("debug hold xdp:eth0", "held: Some(true)"),
         ("debug release xdp:eth0", "held: Some(false)"),
         ("debug subprograms xdp:eth0 on", "as_subprograms: Some(true)"),

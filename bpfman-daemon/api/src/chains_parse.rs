@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bpfman_model::{
     Anchor, AttachRequest, BadAnchor, BadCgroupPath, InterfaceMatch, KernelLinkId, LinkId, MatchRequest,
-    OrderIntent, Owner, ProceedOn, ProgramId, Role, Sharing, VerdictFamily,
+    Optimisation, OrderIntent, Owner, ProceedOn, ProgramId, Role, Sharing, VerdictFamily,
 };
 use bpfman_proto::attach_point;
 use bpfman_proto::ext::v1 as wire;
@@ -143,6 +143,12 @@ pub fn sample(milliseconds: u32) -> Result<Option<Duration>, Status> {
 }
 
 pub fn hook_change(request: &wire::SetHookRequest) -> Result<HookChange, Status> {
+    let optimisation = request.optimisation.as_deref().map(|name| {
+        Optimisation::of_name(name).ok_or_else(|| {
+            let levels = Optimisation::ALL.map(Optimisation::name).join(", ");
+            invalid(format!("'{name}' is no level of optimisation: the levels are {levels}"))
+        })
+    });
     let change = HookChange {
         counters: request.counters,
         held: request.held,
@@ -150,6 +156,7 @@ pub fn hook_change(request: &wire::SetHookRequest) -> Result<HookChange, Status>
         as_subprograms: request.as_subprograms,
         keep_attached: request.keep_attached,
         timing: request.timing,
+        optimisation: optimisation.transpose()?,
     };
     if change == HookChange::default() {
         return Err(invalid("the request names no switch"));

@@ -41,6 +41,10 @@ fn chain(view: ChainDetails, hook: Option<wire::Hook>) -> wire::ShowChainRespons
         all_proceeded: view.all_proceeded,
         failed: view.failed,
         fallbacks: view.fallbacks,
+        optimisation: view.optimisation.name().to_owned(),
+        optimisation_limit: view.switches.optimisation.name().to_owned(),
+        folded_instructions: view.savings.folded,
+        shared_header_tests: view.savings.shared,
         ..Default::default()
     }
 }
@@ -140,6 +144,7 @@ pub fn switches(changed: bool, switches: &HookSwitches) -> wire::SetHookResponse
         as_subprograms: switches.as_subprograms,
         keep_attached: switches.keep_attached,
         timing: switches.timing,
+        optimisation: switches.optimisation.name().to_owned(),
         held_seconds_left: switches.held_for.map(|left| left.as_secs()),
     }
 }

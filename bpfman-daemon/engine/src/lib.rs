@@ -100,7 +100,7 @@ pub use replace::{
 pub use standing::drift::{CheckReport, DriftedPlace};
 pub use standing::reconcile::HookCheck;
 pub use state::budget_record::ProgramBudget;
-pub use state::chain_record::{ChainId, SegmentRecord};
+pub use state::chain_record::{ChainId, Savings, SegmentRecord};
 pub use state::cpu_time::is_tenants_probe;
 pub use state::guard_record::{FoundBy, LinkGuard, ProgramGuard};
 pub use state::records::{LinkRecord, MatchingRecord, ProgramRecord, SourceRecord};

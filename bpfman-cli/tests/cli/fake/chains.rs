@@ -87,7 +87,7 @@ impl BpfmanChains for Script {
 
     async fn set_hook(&self, request: Request<ext::SetHookRequest>) -> Answer<ext::SetHookResponse> {
         self.note(request.get_ref())?;
-        Ok(Response::new(self.chains.switched))
+        Ok(Response::new(self.chains.switched.clone()))
     }
 
     async fn adopt(&self, request: Request<ext::AdoptRequest>) -> Answer<ext::ChainAttachResponse> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bpfman_model::map_type::ARENA;
-use bpfman_model::{HookKey, HookKind, Interface, LinkId, Owner, RankOrder};
+use bpfman_model::{HookKey, HookKind, Interface, LinkId, Optimisation, Owner, RankOrder};
 use bpfmand_kernel::Kernel;
 use bpfmand_splice::{
     DEFERRING_KFUNCS, FragsRule, FrameRounding, Member, MemberOwner, ProceedMask, SpliceHook, SpliceOptions,
@@ -219,7 +219,13 @@ impl<K: Kernel> Engine<K> {
             (None, CountersMode::Off) => false,
         };
         let timing = (measured && counters) || settings.timing && !members.is_empty();
-        Wanted { hook, counters, timing, as_subprograms: settings.as_subprograms }
+        Wanted {
+            hook,
+            counters,
+            timing,
+            as_subprograms: settings.as_subprograms,
+            optimisation: settings.optimisation,
+        }
     }
 
     fn composition(&self, wanted: &Wanted, members: &[Joined]) -> Result<Composition, EngineError> {
@@ -230,6 +236,7 @@ impl<K: Kernel> Engine<K> {
             counters: wanted.counters,
             timing: wanted.timing,
             as_subprograms: wanted.as_subprograms,
+            optimisation: wanted.optimisation,
             members: members
                 .iter()
                 .map(|member| CompositionMember {
@@ -337,6 +344,8 @@ pub(crate) struct Wanted {
     pub counters: bool,
     pub timing: bool,
     pub as_subprograms: bool,
+    /// Highest level: the verifier may refuse it.
+    pub optimisation: Optimisation,
 }
 
 impl Wanted {

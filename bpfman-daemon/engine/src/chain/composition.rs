@@ -1,6 +1,6 @@
 //! Inputs on which the bytecode of a chain depends.
 
-use bpfman_model::hexadecimal;
+use bpfman_model::{Optimisation, hexadecimal};
 use bpfmand_splice::SpliceHook;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -20,6 +20,7 @@ pub struct CompositionInputs<'a> {
     pub counters: bool,
     pub timing: bool,
     pub as_subprograms: bool,
+    pub optimisation: Optimisation,
     pub members: Vec<CompositionMember<'a>>,
 }
 

@@ -10,7 +10,7 @@ use bpfmand_splice::SpliceHook;
 use crate::chain::built::Lease;
 use crate::chain::load::{program_kind, program_name};
 use crate::engine::undo::undoing;
-use crate::state::chain_record::{ChainId, ChainRecord, Composition, SegmentRecord};
+use crate::state::chain_record::{ChainId, ChainRecord, Composition, Savings, SegmentRecord};
 use crate::{Engine, EngineError, paths};
 
 /// `BPF_ALU64 | BPF_MOV | BPF_K`.
@@ -48,6 +48,8 @@ impl<K: Kernel> Engine<K> {
             attempt: Attempt::First,
             as_subprograms: false,
             specialised: false,
+            shares_headers: false,
+            savings: Savings::default(),
             has_perfmon: false,
             segments: vec![SegmentRecord {
                 program: facts.id,

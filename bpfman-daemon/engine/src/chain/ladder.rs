@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bpfman_model::{HookKey, Interface, OperationId};
+use bpfman_model::{HookKey, Interface, OperationId, Optimisation};
 use bpfmand_kernel::Kernel;
 use bpfmand_splice::{Attempt, ChainPlan, plan};
 
@@ -11,7 +11,7 @@ use crate::chain::load::{Failure, Programs};
 use crate::chain::refused::Refused;
 use crate::engine::members::MemberText;
 use crate::engine::undo::undoing;
-use crate::state::chain_record::ChainId;
+use crate::state::chain_record::{ChainId, Savings};
 use crate::{Engine, EngineError};
 
 pub(crate) struct ChainInputs<'a> {
@@ -37,6 +37,8 @@ pub(crate) struct Taken {
     pub plan: ChainPlan,
     pub attempt: Attempt,
     pub specialised: bool,
+    pub shares_headers: bool,
+    pub savings: Savings,
     /// True if programs with members of tenants were loaded with `CAP_PERFMON`.
     pub has_perfmon: bool,
     /// Number of plans that the verifier refused before.
@@ -75,9 +77,12 @@ impl<K: Kernel> Engine<K> {
         let texts = &held_texts(recipe.members, recipe.texts);
         let special = self.special_of(recipe.members, texts)?;
         let mut options = self.splice_options(recipe.wanted, &special, recipe.members);
-        let specialised = self.specialised(texts)?;
+        options.shares_headers = recipe.wanted.optimisation >= Optimisation::Share;
+        let mut specialised = match recipe.wanted.optimisation {
+            Optimisation::None => None,
+            Optimisation::Fold | Optimisation::Share => self.specialised(texts)?,
+        };
         let mut parts = self.parts(recipe.members, specialised.as_deref().unwrap_or(texts))?;
-        let mut is_specialised = specialised.is_some();
         let hook = recipe.key.kind.at(recipe.interface);
         let cannot = |source| EngineError::Chain { hook: hook.clone(), source };
         let mut first: Option<Box<Refused>> = None;
@@ -110,16 +115,33 @@ impl<K: Kernel> Engine<K> {
                     let load_time = began.elapsed();
                     return Ok(Taken {
                         id,
+                        shares_headers: programs.shared > 0,
+                        savings: Savings {
+                            folded: specialised.as_ref().map_or(0, |folded| different_insns(texts, folded)),
+                            shared: programs.shared,
+                        },
                         programs,
                         plan,
                         attempt: now,
-                        specialised: is_specialised,
+                        specialised: specialised.is_some(),
                         has_perfmon: perfmon == PerfmonUse::ForAll,
                         fallbacks,
                         load_time,
                     });
                 }
-                Err(Failure::Verifier(refused)) if is_specialised => {
+                Err(Failure::Verifier(refused)) if refused.shares_headers => {
+                    tracing::warn!(
+                        hook,
+                        error = %refused.source,
+                        "the verifier refused a chain that parses headers once: it is tried with members that parse \
+                         them on their own"
+                    );
+                    fallbacks += 1;
+                    options.shares_headers = false;
+                    attempt = Some(now);
+                    continue;
+                }
+                Err(Failure::Verifier(refused)) if specialised.is_some() => {
                     tracing::warn!(
                         hook,
                         error = %refused.source,
@@ -128,7 +150,7 @@ impl<K: Kernel> Engine<K> {
                     );
                     fallbacks += 1;
                     parts = self.parts(recipe.members, texts)?;
-                    is_specialised = false;
+                    specialised = None;
                     attempt = Some(now);
                     continue;
                 }
@@ -160,6 +182,12 @@ impl<K: Kernel> Engine<K> {
             None => Err(EngineError::Fault("a chain without a plan".to_owned())),
         }
     }
+}
+
+fn different_insns(texts: &[MemberText], others: &[MemberText]) -> u32 {
+    let insns = |member: &MemberText| member.text.0.insns.clone();
+    let both = texts.iter().flat_map(insns).zip(others.iter().flat_map(insns));
+    both.filter(|(one, other)| one != other).count() as u32
 }
 
 fn has_same_modes(one: &ChainPlan, other: &ChainPlan) -> bool {

@@ -49,6 +49,8 @@ pub(crate) struct Programs {
     counters: Option<MapId>,
     timing: Option<Timing>,
     pub jited_bytes: u32,
+    /// Tests and addresses of headers that an earlier member has computed.
+    pub shared: u32,
 }
 
 pub(crate) enum Failure {
@@ -107,6 +109,8 @@ impl<K: Kernel> Engine<K> {
             attempt: taken.attempt,
             as_subprograms: wanted.as_subprograms,
             specialised: taken.specialised,
+            shares_headers: taken.shares_headers,
+            savings: taken.savings,
             has_perfmon: taken.has_perfmon,
             segments,
             arrays,
@@ -187,6 +191,7 @@ impl<K: Kernel> Engine<K> {
             twins.push(TwinProgramRecord { program: facts.id, tag: facts.tag });
         }
         twins.reverse();
+        let shared = compiled.programs.iter().map(|program| program.shared).sum();
         let mut segments = Vec::with_capacity(compiled.programs.len());
         for (number, program) in compiled.programs.iter().enumerate().rev() {
             let place = (ArrayUse::Segment(number), pin(&paths::segment(number)));
@@ -204,7 +209,8 @@ impl<K: Kernel> Engine<K> {
         }
         segments.reverse();
         let Loading { counters, timing, .. } = loading;
-        Ok(Programs { segments, twins, arrays, counters: counters.map(|(id, _)| id), timing, jited_bytes })
+        let counters = counters.map(|(id, _)| id);
+        Ok(Programs { segments, twins, arrays, counters, timing, jited_bytes, shared })
     }
 
     fn load_one(
@@ -226,7 +232,8 @@ impl<K: Kernel> Engine<K> {
             Err(source @ KernelError::Refused { .. }) => {
                 let member = member_at(&source, program).and_then(|member| parts.get(member));
                 let member = member.map(|member| member.label.to_owned());
-                return Err(Failure::Verifier(Box::new(Refused { member, source })));
+                let shares_headers = program.shared > 0;
+                return Err(Failure::Verifier(Box::new(Refused { member, shares_headers, source })));
             }
             Err(error) => return Err(error.into()),
         };

@@ -5,6 +5,8 @@ use bpfmand_splice::Splice;
 
 pub(crate) struct Refused {
     pub member: Option<String>,
+    /// True if headers are parsed once for several members of the refused program.
+    pub shares_headers: bool,
     pub source: KernelError,
 }
 

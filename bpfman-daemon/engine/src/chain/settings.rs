@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bpfman_model::{HookKey, HookKind, Interface, LinkId, Owner};
+use bpfman_model::{HookKey, HookKind, Interface, LinkId, Optimisation, Owner};
 use bpfmand_kernel::Kernel;
 
 use crate::chain::client_measurements::ensure_can_be_measured;
@@ -28,6 +28,8 @@ pub struct HookChange {
     pub keep_attached: Option<bool>,
     /// Sample the time of members.
     pub timing: Option<bool>,
+    /// Optimise the chain up to this level.
+    pub optimisation: Option<Optimisation>,
 }
 
 impl HookChange {
@@ -92,6 +94,8 @@ pub struct HookSwitches {
     pub keep_attached: bool,
     /// True if time is sampled.
     pub timing: bool,
+    /// Highest level of optimisation.
+    pub optimisation: Optimisation,
 }
 
 impl<K: Kernel> Engine<K> {
@@ -130,7 +134,7 @@ impl<K: Kernel> Engine<K> {
         }
         let shape = |settings: &HookSettings| {
             let is_roots = settings.counters_by == Some(Owner::Root);
-            (settings.counters, is_roots, settings.timing, settings.as_subprograms)
+            (settings.counters, is_roots, settings.timing, settings.as_subprograms, settings.optimisation)
         };
         let rebuilds = shape(&settings) != shape(&hook.settings);
         let built = if rebuilds && self.is_entered(&hook)? {
@@ -161,6 +165,7 @@ impl<K: Kernel> Engine<K> {
             as_subprograms: hook.settings.as_subprograms,
             keep_attached: hook.settings.keep_attached,
             timing: hook.settings.timing,
+            optimisation: hook.settings.optimisation,
         }
     }
 
@@ -261,5 +266,6 @@ fn changed(
         keep_attached: change.keep_attached.unwrap_or(old.keep_attached),
         timing,
         timing_by,
+        optimisation: change.optimisation.unwrap_or(old.optimisation),
     }
 }

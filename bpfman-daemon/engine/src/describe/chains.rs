@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use bpfman_model::{HookKey, HookKind, Interface, LinkId};
+use bpfman_model::{HookKey, HookKind, Interface, LinkId, Optimisation};
 use bpfmand_kernel::Kernel;
 use bpfmand_splice::JoinMode;
 
 use crate::chain::ChainCounters;
 use crate::describe::details_chains::{ChainDetails, ChainMember};
+use crate::state::chain_record::{ChainRecord, Savings};
 use crate::state::records::{Entry, HookRecord, LinkRecord, Strategy};
 use crate::{Engine, EngineError, HookSwitches};
 
@@ -37,6 +38,8 @@ impl<K: Kernel> Engine<K> {
                 all_proceeded: 0,
                 failed: 0,
                 fallbacks: 0,
+                optimisation: Optimisation::None,
+                savings: Savings::default(),
                 hooks_sharing: 0,
                 standing: None,
             });
@@ -60,6 +63,8 @@ impl<K: Kernel> Engine<K> {
             all_proceeded: counters.as_ref().map_or(0, |all| all.all_proceeded),
             failed: counters.as_ref().map_or(0, |all| all.failed),
             fallbacks: chain.map_or(0, |chain| chain.fallbacks),
+            optimisation: chain.map_or(Optimisation::None, ChainRecord::optimisation),
+            savings: chain.map(|chain| chain.savings).unwrap_or_default(),
             hooks_sharing: chain.map_or(0, |chain| self.state().hooks_of_chain(chain.id) as u32),
             standing: Some(running.standing),
         })

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use bpfman_model::{KernelLinkId, ProgramFacts};
+use bpfman_model::{KernelLinkId, Optimisation, ProgramFacts};
 use bpfmand_splice::JoinMode;
 
 use crate::chain::{HookSwitches, LinkCounters, MemberTime};
-use crate::state::chain_record::{ChainRecord, SegmentRecord};
+use crate::state::chain_record::{ChainRecord, Savings, SegmentRecord};
 use crate::state::records::{LinkRecord, ProgramRecord};
 use crate::state::{Standing, XdpPlacement};
 
@@ -36,6 +36,9 @@ pub struct ChainDetails {
     pub failed: u64,
     /// Number of plans that the verifier refused before the current one.
     pub fallbacks: u32,
+    /// Level at which the chain was built; the switch is the highest level.
+    pub optimisation: Optimisation,
+    pub savings: Savings,
     /// Number of hooks that run the same loaded programs, including this one; 0 if a member is attached directly.
     pub hooks_sharing: u32,
     /// Status of the chain in the kernel; `None` for tcx.

@@ -265,11 +265,13 @@ impl<K: Kernel> Engine<K> {
             counters: chain.counters.is_some(),
             timing: chain.twin.is_some(),
             as_subprograms: chain.as_subprograms,
+            optimisation: chain.optimisation(),
         };
         let special = self.special_of(members, &texts)?;
         let specialised = if chain.specialised { self.specialised(&texts)? } else { None };
         let texts = specialised.unwrap_or(texts);
         let mut options = self.splice_options(&wanted, &special, members);
+        options.shares_headers = chain.shares_headers;
         options.attempt = chain.attempt;
         let joined = self.parts(members, &texts)?;
         let cannot =

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use bpfman_model::{Deadline, LinkId, MapId, Owner, ProgramId, ProgramUid};
+use bpfman_model::{Deadline, LinkId, MapId, Optimisation, Owner, ProgramId, ProgramUid};
 use bpfmand_splice::{Attempt, JoinMode};
 use serde::{Deserialize, Serialize};
 
@@ -42,13 +42,46 @@ pub struct ChainRecord {
     pub fallbacks: u32,
     pub attempt: Attempt,
     pub as_subprograms: bool,
+    /// True if read-only data is folded into members.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub specialised: bool,
+    /// True if headers are parsed once for several members.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shares_headers: bool,
+    #[serde(default, skip_serializing_if = "Savings::are_none")]
+    pub savings: Savings,
     /// True if programs with members of tenants were loaded with `CAP_PERFMON`: they have no barriers against speculative reads.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub has_perfmon: bool,
     /// Reason for the plan, in text for users.
     pub reason: String,
+}
+
+impl ChainRecord {
+    /// Returns the level at which the chain was built.
+    #[must_use]
+    pub const fn optimisation(&self) -> Optimisation {
+        match (self.shares_headers, self.specialised) {
+            (true, _) => Optimisation::Share,
+            (false, true) => Optimisation::Fold,
+            (false, false) => Optimisation::None,
+        }
+    }
+}
+
+/// Instructions that a chain does not have, or does not run, since its members are optimised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Savings {
+    /// Instructions that read-only data decides.
+    pub folded: u32,
+    /// Tests and addresses of headers that an earlier member has computed.
+    pub shared: u32,
+}
+
+impl Savings {
+    fn are_none(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Timed twin of a chain, which one packet in 1,024 goes through.
@@ -145,6 +178,9 @@ pub struct HookSettings {
     pub counters_by: Option<Owner>,
     pub held: Option<Hold>,
     pub as_subprograms: bool,
+    /// Highest level for the chain. A record does not name the default.
+    #[serde(default, skip_serializing_if = "Optimisation::is_default")]
+    pub optimisation: Optimisation,
     pub keep_attached: bool,
     pub timing: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -72,6 +72,7 @@ mod numbered_namespaces;
 mod objects;
 mod older_records;
 mod openers;
+mod optimisation;
 mod other_names;
 mod pauses;
 mod per_cpu;

@@ -133,6 +133,11 @@ impl SimKernel {
         self.state().refused_loads.get(program).copied().unwrap_or_default()
     }
 
+    /// Makes the verifier refuse the next program of this name.
+    pub fn refuse_next(&self, program: &str) {
+        self.state().refused_next.insert(program.to_owned());
+    }
+
     /// Makes the verifier accept programs of this name again.
     pub fn accept(&self, program: &str) {
         self.state().refused.remove(program);

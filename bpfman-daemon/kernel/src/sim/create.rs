@@ -180,7 +180,10 @@ impl SimState {
                 errno::EINVAL,
             ));
         }
-        if self.refused.contains(&text.name) || self.refused.contains(load.name) {
+        if self.refused.contains(&text.name)
+            || self.refused.contains(load.name)
+            || self.refused_next.remove(&text.name)
+        {
             *self.refused_loads.entry(text.name.clone()).or_default() += 1;
             return Err(refused("R2 !read_ok", errno::EACCES));
         }

@@ -145,6 +145,8 @@ struct SimState {
     network: SimNetwork,
     filters: Filters,
     refused: BTreeSet<String>,
+    /// Programs of which the next is refused.
+    refused_next: BTreeSet<String>,
     /// Number of loads that were refused, by name.
     refused_loads: BTreeMap<String, usize>,
     refusal_time: Duration,
@@ -211,6 +213,7 @@ impl SimKernel {
                 network: SimNetwork::new(options.own_namespace, options.features.netns_cookies),
                 filters: Filters::default(),
                 refused: BTreeSet::new(),
+                refused_next: BTreeSet::new(),
                 refused_loads: BTreeMap::new(),
                 refusal_time: Duration::ZERO,
                 verification_time: Duration::ZERO,

@@ -104,7 +104,7 @@ impl Together {
             };
             splices.iter().enumerate().map(load).collect::<Result<Vec<Program>, _>>()
         };
-        let sharing = compiled.programs.iter().filter(|program| program.shares_headers).count();
+        let sharing = compiled.programs.iter().filter(|program| program.shared > 0).count();
         let mut programs = load_all(&compiled.programs, "program")?;
         let twins = load_all(&compiled.twins, "twin")?;
         for (array, holds) in arrays.iter().zip(&plan.arrays) {

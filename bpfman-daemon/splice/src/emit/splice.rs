@@ -34,8 +34,8 @@ pub struct Splice {
     pub stack_bytes: u32,
     /// Members in the program, by their positions in the chain.
     pub members: Range<usize>,
-    /// True if headers are parsed once for several members.
-    pub shares_headers: bool,
+    /// Tests and addresses of headers that a member takes from one before it; 0 if headers are not shared.
+    pub shared: u32,
 }
 
 impl Splice {
@@ -139,11 +139,11 @@ pub(crate) fn join(
         ContextPlace::Nowhere | ContextPlace::Register(_) => None,
     };
     let places = StackPlaces { context, frame, slots };
-    let shares_headers = share(&mut text, &mut sections, group.options.hook, places);
-    if shares_headers {
+    let shared = share(&mut text, &mut sections, group.options.hook, places);
+    if shared > 0 {
         stack_bytes = stack_with_slots;
     }
-    Ok(Splice { text: BoundText(text), licence, sections, stack_bytes, members: range, shares_headers })
+    Ok(Splice { text: BoundText(text), licence, sections, stack_bytes, members: range, shared })
 }
 
 /// A twin measures what each member takes alone. Where addresses on the stack need barriers, sharing gains nothing.

@@ -45,16 +45,16 @@ pub(crate) struct StackPlaces {
     pub(crate) slots: usize,
 }
 
-/// Returns whether the program parses headers once now, and has the slots.
+/// Returns the number of tests and addresses that need not be computed again; 0 if the program stays as it was.
 pub(crate) fn share(
     text: &mut ProgramText,
     sections: &mut Vec<ChainSection>,
     hook: SpliceHook,
     places: StackPlaces,
-) -> bool {
+) -> u32 {
     let entry = &text.insns[..text.functions[0].len];
     if places.slots == 0 || entry.len() > MAX_INSNS {
-        return false;
+        return 0;
     }
     let below = |depth: u32| -(depth as i16);
     let subject = EntryCode {
@@ -65,19 +65,20 @@ pub(crate) fn share(
     };
     let nothing = SharingPlan::default();
     let Some((survey, expressions)) = Walk::run(&subject, &nothing, 1, Expressions::new()) else {
-        return false;
+        return 0;
     };
     let plan = SharingPlan::of(&survey.found, places.slots);
     if plan.slots.is_empty() {
-        return false;
+        return 0;
     }
-    let Some((walk, _)) = Walk::run(&subject, &plan, COPIES, expressions) else { return false };
-    if walk.gains <= survey.gains {
-        return false;
+    let Some((walk, _)) = Walk::run(&subject, &plan, COPIES, expressions) else { return 0 };
+    let shared = walk.gains.saturating_sub(survey.gains);
+    if shared == 0 {
+        return 0;
     }
-    let Some(lines) = layout::lay_out(walk.blocks) else { return false };
+    let Some(lines) = layout::lay_out(walk.blocks) else { return 0 };
     moved::with_entry(text, sections, &lines);
-    true
+    u32::try_from(shared).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -1,0 +1,77 @@
+//! Levels of optimisation of a chain.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// How far the programs of a chain depart from the instructions of their members. Each level includes those before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Optimisation {
+    /// Members run as they were loaded.
+    None,
+    /// The read-only data of members is folded into their instructions.
+    #[default]
+    Fold,
+    /// Headers are parsed once for all members of a program. Chains of members that parse little gain nothing, and take
+    /// longer to load.
+    Share,
+}
+
+impl Optimisation {
+    /// All levels, the lowest first.
+    pub const ALL: [Self; 3] = [Self::None, Self::Fold, Self::Share];
+
+    /// Returns the name for users and on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Fold => "fold",
+            Self::Share => "share",
+        }
+    }
+
+    /// Returns the level of a name.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|level| level.name() == name)
+    }
+
+    /// Returns whether this is the level of a hook for which none was chosen.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Returns the next lower level; `None` for the lowest.
+    #[must_use]
+    pub const fn lower(self) -> Option<Self> {
+        match self {
+            Self::None => None,
+            Self::Fold => Some(Self::None),
+            Self::Share => Some(Self::Fold),
+        }
+    }
+}
+
+impl fmt::Display for Optimisation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_order_agree() {
+        for level in Optimisation::ALL {
+            assert_eq!(Optimisation::of_name(level.name()), Some(level));
+            assert!(level.lower().is_none_or(|lower| lower < level));
+        }
+        assert_eq!(Optimisation::of_name("Share"), None);
+        assert_eq!(Optimisation::Share.lower().and_then(Optimisation::lower), Some(Optimisation::None));
+    }
+}
