@@ -157,11 +157,11 @@ pub struct ProfileOptions {
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=300))]
     pub seconds: u64,
     /// folded (stacks, a line each), pprof (compressed), svg (a flame graph).
-    #[arg(long, default_value = "folded")]
-    pub format: Format,
+    #[arg(short, long, value_name = "FORMAT", alias = "format", default_value = "folded")]
+    pub output: Format,
     /// Output file; - for standard output.
-    #[arg(long, value_name = "FILE", default_value = "-")]
-    pub output: PathBuf,
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    pub file: PathBuf,
 }
 
 /// Of `flows`. Without --namespace, pods of all namespaces are queried.

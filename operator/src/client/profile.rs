@@ -28,12 +28,12 @@ pub async fn profile(
         eprintln!("{}", bpfman_proto::printable::lines(note));
     }
     let end = ShownEnd::of(well);
-    let bytes = options.format.write(&merged);
-    if options.output == Path::new("-") {
+    let bytes = options.output.write(&merged);
+    if options.file == Path::new("-") {
         return Ok(Shown { text: bytes, end });
     }
-    std::fs::write(&options.output, bytes)
-        .map_err(|error| ClientError::Output(format!("{}: {error}", options.output.display())))?;
+    std::fs::write(&options.file, bytes)
+        .map_err(|error| ClientError::Output(format!("{}: {error}", options.file.display())))?;
     Ok(Shown { text: Vec::new(), end })
 }
 

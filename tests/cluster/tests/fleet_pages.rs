@@ -9,6 +9,7 @@ use bpfman_application::scope::Scope;
 use bpfman_console::{ConsoleAnswer, ConsoleRefusal, ConsoleRequest, ConsoleSource, LocalConsole, serve};
 use bpfman_operator::controller::console::{ExplainedNode, FleetFacts, FleetPermissions};
 use bpfman_operator::controller::memory::Memory;
+use bpfman_tests::accessibility::Axe;
 use bpfman_tests::browser::{Browser, key};
 use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
@@ -257,4 +258,27 @@ fn rollouts_show_gates_and_are_promoted_by_two_presses() {
     go(&browser, "fleet");
     browser.shows("5000 nodes");
     assert_eq!(browser.errors(), [""; 0]);
+}
+
+#[test]
+fn views_of_a_fleet_are_accessible() {
+    let Some(axe) = Axe::find("fleet_pages views_of_a_fleet_are_accessible") else { return };
+    let (url, _controller) = start();
+    let browser = Browser::start();
+    browser.open(&url);
+    browser.until("it has begun", "return document.body.dataset.ready === 'yes'");
+    for scheme in ["light", "dark"] {
+        browser.prefer(scheme);
+        for (view, shown) in [
+            ("fleet", "5000 nodes"),
+            ("rollouts", "2: now"),
+            ("causes", "unknown func bpf_loop#181"),
+            ("nodes", "node-0000"),
+            ("nodes/node-0008", "unknown func bpf_loop#181"),
+        ] {
+            go(&browser, view);
+            browser.shows(shown);
+            axe.check(&browser, &format!("{view}, {scheme}"));
+        }
+    }
 }

@@ -109,7 +109,7 @@ fn profiles_have_their_nodes_as_roots(node: &RealNode) {
 
     let file = node.cluster.path("profile");
     let into = |words: &str| {
-        let line = format!("profile --seconds 1 --format {words} --output {}", text(&file));
+        let line = format!("profile --seconds 1 --output {words} --file {}", text(&file));
         assert_eq!(asked(node, &line).success(), "");
     };
     into("pprof");
