@@ -9,13 +9,10 @@ use crate::exit::Exit;
 pub struct FindingClass(Exit, &'static str);
 
 impl FindingClass {
-    /// No daemon answers.
     pub const DAEMON_DEAD: Self = Self(Exit::DaemonDead, "daemon-dead");
     /// Root detached everything (break-glass).
     pub const DETACHED: Self = Self(Exit::Detached, "detached");
-    /// Problem of the records.
     pub const STORE: Self = Self(Exit::Store, "store");
-    /// Lack of free space.
     pub const DISK: Self = Self(Exit::Disk, "disk");
     /// Problem of the kernel, or of the bpffs.
     pub const KERNEL: Self = Self(Exit::Kernel, "kernel");
@@ -27,9 +24,7 @@ impl FindingClass {
     pub const DRIFT: Self = Self(Exit::Conflict, "drift");
     /// Objects without a record.
     pub const STRAYS: Self = Self(Exit::Strays, "strays");
-    /// Problem of the journal.
     pub const HISTORY: Self = Self(Exit::History, "history");
-    /// Problem of the clock.
     pub const CLOCK: Self = Self(Exit::Clock, "clock");
 
     /// All classes, the gravest first: that of several findings counts.

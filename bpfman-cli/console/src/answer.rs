@@ -27,7 +27,6 @@ const HEADERS: [(&str, &str); 6] = [
     ("cross-origin-resource-policy", "same-origin"),
 ];
 
-/// Answer to a request.
 #[derive(Debug)]
 pub struct ConsoleAnswer {
     pub(crate) response: Response<PageBody>,
@@ -110,7 +109,6 @@ impl ConsoleRefusal {
         Self { status, reason: reason.to_owned(), message: message.into(), hint: String::new() }
     }
 
-    /// Adds the next steps.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = hint.into();

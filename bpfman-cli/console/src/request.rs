@@ -4,7 +4,6 @@ use bytes::Bytes;
 use http::Method;
 use percent_encoding::percent_decode_str;
 
-/// Request below `/api/`.
 #[derive(Clone, Debug)]
 pub struct ConsoleRequest {
     /// `GET`, or `POST` with a body.

@@ -40,7 +40,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Time for running requests when the server stops.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Handler of requests.
 pub trait ConsoleHandler: Send + Sync + 'static {
     /// Answers one request with a complete body.
     fn handle(&self, request: Request<Bytes>) -> impl Future<Output = ConsoleAnswer> + Send;

@@ -15,7 +15,6 @@ const HOOKS_OF_A_CALL: usize = 64;
 /// Number of streams after which all hooks move to new ones: a user has 8.
 const MAX_STREAMS: usize = 4;
 
-/// Chain of a reading.
 #[derive(Debug)]
 pub struct SeenChain {
     hook: String,

@@ -8,7 +8,6 @@ use serde::Serialize;
 use super::rule_commands::rule_command;
 use crate::figures::{ChainRates, FigureRates, MemberRates, ProgramRates};
 
-/// Answer to `drops`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Drops {
     /// Time between the readings, in seconds.

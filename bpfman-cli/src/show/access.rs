@@ -10,7 +10,6 @@ use crate::show::json_shape::json_shape;
 use crate::user_names::UserNames;
 
 json_shape! {
-    /// Answer to `whoami`.
     pub struct WhoAmIJson(answer: &ext::WhoAmIResponse) {
         uid: u32 = answer.uid,
         gid: u32 = answer.gid,
@@ -35,7 +34,6 @@ json_shape! {
 }
 
 json_shape! {
-    /// Answer to `auth can-i`.
     pub struct CanIJson(answer: &ext::CanIResponse) {
         /// True if the caller has the permission.
         allowed: bool = answer.allowed,

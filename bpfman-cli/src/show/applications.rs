@@ -13,7 +13,6 @@ use super::table::TextTable;
 /// Begin of the uid of an application that a manifest on this machine made: no object of a cluster has such a uid.
 pub const LOCAL_UID: &str = "local:";
 
-/// Answer to `list applications`.
 #[derive(Clone, Debug, Serialize)]
 pub struct ApplicationList {
     pub applications: Vec<ApplicationJson>,

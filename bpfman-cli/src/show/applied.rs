@@ -7,7 +7,6 @@ use serde::Serialize;
 use super::CommandOutput;
 use super::screen::Screen;
 
-/// Answer to `apply` and `delete`.
 #[derive(Clone, Debug, Serialize)]
 pub struct AppliedObjects {
     /// Objects, in the order of the manifests.
@@ -157,7 +156,6 @@ impl CommandOutput for AppliedObjects {
     }
 }
 
-/// Answer to `diff`.
 #[derive(Clone, Debug, Serialize)]
 pub struct DiffedObjects {
     /// Objects, in the order of the manifests.

@@ -9,7 +9,6 @@ use super::screen::Screen;
 use crate::show::json_shape::json_shape;
 
 json_shape! {
-    /// Answer to `chain show`.
     pub struct ChainJson(hook: &str, shown: &ext::ShowChainResponse, chain: &ext::GetChainResponse) {
         hook: String = hook.to_owned(),
         /// `direct` (one program, attached itself), `splice` (compiled into one), `kernel` (tcx: one link each), other
@@ -110,7 +109,6 @@ json_shape! {
 }
 
 json_shape! {
-    /// Program of a chain.
     pub struct SegmentJson(segment: &ext::ChainSegment) {
         program_id: u32 = segment.program_id,
         program_tag: Option<String> = filled(&segment.program_tag),

@@ -9,7 +9,6 @@ use crate::args::top::TopView;
 use crate::figures::{ChainRates, FigureRates};
 use crate::top::{GridSort, grid_of};
 
-/// Answer of `chain watch`.
 #[derive(Debug, Serialize)]
 pub struct ChainTick {
     pub hook: String,

@@ -10,7 +10,6 @@ use super::screen::Screen;
 use super::table::TextTable;
 use crate::show::json_shape::json_shape;
 
-/// Answer to `update link`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Updated {
     /// `changed` or `unchanged`.
@@ -28,7 +27,6 @@ impl CommandOutput for Updated {
     }
 }
 
-/// Answer to `replace`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Replaced {
     pub program: ProgramJson,

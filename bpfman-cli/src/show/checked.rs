@@ -11,7 +11,6 @@ use super::screen::{Screen, cell};
 use super::table::TextTable;
 use super::tried::Tried;
 
-/// Answer to `check`.
 #[derive(Clone, Debug, Serialize)]
 pub struct CheckedObject {
     pub file: String,
@@ -37,7 +36,6 @@ pub struct CheckedObject {
     pub notes: Vec<String>,
 }
 
-/// Requirement of an object.
 #[derive(Clone, Debug, Serialize)]
 pub struct NeedJson {
     pub kind: &'static str,
@@ -110,7 +108,6 @@ pub struct LackJson {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LackStage {
-    /// Loading the programs.
     Load,
     /// Attaching the programs, which load.
     Attach,

@@ -5,7 +5,6 @@ use serde::Serialize;
 use super::CommandOutput;
 use super::screen::Screen;
 
-/// Answer to `console`.
 #[derive(Clone, Debug, Serialize)]
 pub struct ConsoleAddress {
     /// Address with the one-time token.

@@ -12,7 +12,6 @@ use crate::finding_class::FindingClass;
 /// Version of the JSON form. It increases when a field is removed or changes its meaning.
 const SCHEMA: u32 = 1;
 
-/// Answer to `doctor`.
 #[derive(Clone, Debug, Default)]
 pub struct Diagnosis {
     pub checked: CheckedCounts,

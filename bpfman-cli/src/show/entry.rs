@@ -7,7 +7,6 @@ use super::entry_value::EntryValue;
 use super::screen::{Screen, cell};
 use super::value::TypedValue;
 
-/// Entry of a map.
 #[derive(Clone, Debug, Serialize)]
 pub struct ShownEntry {
     /// Key; none in queues and stacks.
@@ -37,7 +36,6 @@ impl ShownEntry {
     }
 }
 
-/// Answer to `map get`.
 #[derive(Clone, Debug, Serialize)]
 pub struct MapEntryAnswer {
     #[serde(flatten)]
@@ -57,7 +55,6 @@ impl CommandOutput for MapEntryAnswer {
     }
 }
 
-/// Answer to `map set`.
 #[derive(Clone, Debug, Serialize)]
 pub struct SetAnswer {
     pub map_id: u32,
@@ -69,7 +66,6 @@ pub struct SetAnswer {
 
 impl CommandOutput for SetAnswer {}
 
-/// Answer to `map delete`.
 #[derive(Clone, Debug, Serialize)]
 pub struct DeletedEntries {
     pub map_id: u32,

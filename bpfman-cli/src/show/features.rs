@@ -20,7 +20,6 @@ const COUNTED: [(&str, &str); 7] = [
     ("kfunc", "Kernel Functions"),
 ];
 
-/// Answer to `features`.
 #[derive(Clone, Debug, Serialize)]
 pub struct FeatureList {
     pub kernel_release: String,
@@ -33,7 +32,6 @@ pub struct FeatureList {
 }
 
 json_shape! {
-    /// Feature of the kernel.
     pub struct FeatureJson(feature: &ext::Feature) {
         part: &'static str = part(feature.kind()),
         name: String = feature.name.clone(),

@@ -11,7 +11,6 @@ use super::table::TextTable;
 use crate::show::json_shape::json_shape;
 use crate::user_names::UserNames;
 
-/// Answer to `history`.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct HistoryJson {
     pub entries: Vec<HistoryEntryJson>,

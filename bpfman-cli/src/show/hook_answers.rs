@@ -8,7 +8,6 @@ use super::json::filled;
 use super::screen::Screen;
 use crate::show::json_shape::json_shape;
 
-/// Answer to `explain`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Explained {
     pub hook: String,

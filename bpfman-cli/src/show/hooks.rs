@@ -10,7 +10,6 @@ use super::table::TextTable;
 use super::xdp_mode::with_xdp_mode;
 use crate::show::json_shape::json_shape;
 
-/// Answer to `chain list`.
 #[derive(Clone, Debug, Serialize)]
 pub struct HookList {
     pub hooks: Vec<HookJson>,

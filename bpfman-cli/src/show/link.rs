@@ -12,7 +12,6 @@ use super::table::TextTable;
 use super::xdp_mode::with_xdp_mode;
 use crate::kernel_type;
 
-/// Answer to `list links`.
 #[derive(Serialize)]
 pub struct LinkList {
     /// Links, in the daemon's order.

@@ -9,7 +9,6 @@ use super::screen::Screen;
 use super::table::TextTable;
 use crate::show::json_shape::json_shape;
 
-/// Answer to `map list`.
 #[derive(Clone, Debug, Serialize)]
 pub struct MapList {
     pub maps: Vec<ListedMap>,

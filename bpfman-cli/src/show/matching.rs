@@ -10,7 +10,6 @@ use super::screen::Screen;
 use super::table::TextTable;
 use crate::show::json_shape::json_shape;
 
-/// Answer to `list matches`.
 #[derive(Clone, Debug, Serialize)]
 pub struct MatchingList {
     pub matches: Vec<MatchingJson>,

@@ -110,7 +110,6 @@ json_shape! {
     }
 }
 
-/// Answer to `radar stop`.
 #[derive(Clone, Debug, Serialize)]
 pub struct RadarStopped {
     /// Always `stopped`.

@@ -74,7 +74,6 @@ pub struct Removal {
     pub outcome: RemovalOutcome,
 }
 
-/// Answer to `unload` and `detach`.
 #[derive(Clone, Debug)]
 pub struct Removed {
     pub subject: RemovalSubject,

@@ -12,14 +12,12 @@ use super::screen::Screen;
 use super::table::TextTable;
 use crate::show::json_shape::json_shape;
 
-/// Answer to `list sessions`.
 #[derive(Clone, Debug, Serialize)]
 pub struct SessionList {
     /// Sessions, in the daemon's order: those that run, then those that left something.
     pub sessions: Vec<SessionJson>,
 }
 
-/// Answer to `detach session`.
 #[derive(Clone, Debug, Serialize)]
 pub struct SessionsRemoved {
     /// Names of sessions whose pins and attachments were removed.

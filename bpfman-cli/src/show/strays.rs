@@ -8,14 +8,12 @@ use super::screen::Screen;
 use super::table::TextTable;
 use crate::show::json_shape::json_shape;
 
-/// Answer to `stray list`.
 #[derive(Clone, Debug, Serialize)]
 pub struct StrayList {
     /// Strays, in the daemon's order.
     pub strays: Vec<StrayJson>,
 }
 
-/// Answer to `stray remove`.
 #[derive(Clone, Debug, Serialize)]
 pub struct StraysRemoved {
     /// Paths of the removed pins.

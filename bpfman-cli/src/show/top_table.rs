@@ -9,7 +9,6 @@ use crate::args::top::TopView;
 use crate::figures::FigureRates;
 use crate::top::{GridSort, RowKey, grid_of};
 
-/// Answer to `top`.
 #[derive(Debug, Serialize)]
 pub struct TopTable {
     #[serde(flatten)]

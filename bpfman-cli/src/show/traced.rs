@@ -8,7 +8,6 @@ use super::CommandOutput;
 use super::screen::Screen;
 use crate::show::json_shape::json_shape;
 
-/// Answer to `chain trace`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Traced {
     pub hook: String,

@@ -9,7 +9,6 @@ use super::table::TextTable;
 use crate::show::json_shape::json_shape;
 
 json_shape! {
-    /// Answer to `load --dry-run`.
     pub struct Tried(answer: &ext::DryRunResponse) {
         /// True if every program and chain was accepted.
         accepted: bool = answer.accepted,
