@@ -23,7 +23,7 @@ struct Group {
 const MAX_JUMPS: usize = 3;
 
 /// More groups are not compared with each other.
-const MAX_COMPARED: usize = 12;
+const MAX_COMPARED: usize = 6;
 
 impl Walk<'_> {
     /// Paths of which the same is known share a copy; if there are too many, those that are most alike do.
@@ -35,6 +35,13 @@ impl Walk<'_> {
         if self.loops.contains(&leader) {
             let edges = arrivals.into_iter().map(|(edge, _)| edge).collect();
             return vec![(edges, PathFacts::of_nothing(self.context_in_loops()))];
+        }
+        if arrivals.len() == 1 {
+            let alone = |(edge, mut state)| {
+                self.plan.prune(leader, &mut state);
+                (vec![edge], state)
+            };
+            return arrivals.into_iter().map(alone).collect();
         }
         let mut groups: Vec<Group> = Vec::new();
         for (edge, mut state) in arrivals {
