@@ -232,6 +232,39 @@ fn an_empty_chain_is_kept_where_that_is_asked_for() {
 }
 
 #[test]
+fn level_of_optimisation_is_chosen_for_a_hook() {
+    let bench = Bench::new();
+    for (slot, priority) in [(1, 10), (2, 20)] {
+        bench.attach(&bench.load(slot, PASS), &format!("-p {priority}"));
+    }
+    let level = |level: &str| {
+        let answer = bench.json(&format!("chain optimise HOOK {level}"));
+        let shown = bench.json("chain show HOOK");
+        assert_eq!((&answer["optimisation"], &shown["optimisation_limit"]), (&json!(level), &json!(level)));
+        assert_eq!(Traffic::new(&bench.network).send(2), 2);
+        bench.run("chain verify HOOK").success();
+        shown
+    };
+    let folded = level("fold");
+    assert_eq!(folded["optimisation"], "fold", "{folded:#}");
+    assert!(folded["folded_instructions"].as_u64() > Some(0), "{folded:#}");
+    let plain = level("none");
+    assert_eq!(
+        (&plain["optimisation"], &plain["folded_instructions"]),
+        (&json!("none"), &json!(0)),
+        "{plain:#}"
+    );
+    assert_ne!(plain["program_tag"], folded["program_tag"]);
+    let shared = level("share");
+    assert_eq!(shared["optimisation"], "share", "{shared:#}");
+    assert!(shared["shared_header_tests"].as_u64() > Some(0), "{shared:#}");
+    assert!(
+        bench.run("chain show HOOK").success().contains("tests of headers are taken from a program before")
+    );
+    bench.run("chain optimise HOOK fast").fails(2, &["fast", "none", "fold", "share"]);
+}
+
+#[test]
 fn isolated_members_run_as_programs_of_their_own() {
     let bench = Bench::new();
     bench.attach(&bench.load(1, PASS), "-p 10");

@@ -231,7 +231,9 @@ fn views_fit_the_screen_and_are_accessible() {
                     "return document.documentElement.scrollWidth - document.documentElement.clientWidth",
                 );
                 assert!(wide.as_i64().unwrap() <= 0, "{view} at {width}, {scheme}: {wide} pixels too wide");
-                if let Some(axe) = &axe {
+                // Cards and tables differ, and so do the colours of both schemes: other widths repeat them.
+                let differs = [(380, "light"), (1600, "dark")].contains(&(width, scheme));
+                if let Some(axe) = axe.as_ref().filter(|_| differs) {
                     axe.check(&browser, &format!("{view} at {width}, {scheme}"));
                 }
             }
