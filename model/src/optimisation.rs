@@ -1,11 +1,9 @@
 //! Levels of optimisation of a chain.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 /// Departure of a chain from the instructions of its members. Each level includes those before it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Optimisation {
     /// Members run as they were loaded.
@@ -43,22 +41,6 @@ impl Optimisation {
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
-
-    /// Returns the next lower level; `None` for the lowest.
-    #[must_use]
-    pub const fn lower(self) -> Option<Self> {
-        match self {
-            Self::None => None,
-            Self::Fold => Some(Self::None),
-            Self::Share => Some(Self::Fold),
-        }
-    }
-}
-
-impl fmt::Display for Optimisation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
 }
 
 #[cfg(test)]
@@ -69,9 +51,8 @@ mod tests {
     fn names_and_order_agree() {
         for level in Optimisation::ALL {
             assert_eq!(Optimisation::of_name(level.name()), Some(level));
-            assert!(level.lower().is_none_or(|lower| lower < level));
         }
         assert_eq!(Optimisation::of_name("Share"), None);
-        assert_eq!(Optimisation::Share.lower().and_then(Optimisation::lower), Some(Optimisation::None));
+        assert!(Optimisation::ALL.is_sorted());
     }
 }

@@ -31,9 +31,10 @@ pub async fn debug(global: &Global, command: DebugCommand) -> Result<(), CliErro
     match command {
         DebugCommand::Freeze { at, ttl } => {
             let seconds = ttl.map(|ttl| ttl.as_secs());
-            let freeze = |hook: &mut ext::SetHookRequest, on| (hook.held, hook.held_seconds) = (on, seconds);
             let hook = at.hook.to_string();
-            let answer = ask(global, &at, |hook| freeze(hook, Some(true))).await?;
+            let freeze =
+                |hook: &mut ext::SetHookRequest| (hook.held, hook.held_seconds) = (Some(true), seconds);
+            let answer = ask(global, &at, freeze).await?;
             // An older daemon ignores the time; an earlier freeze without a time has none either.
             if answer.held && answer.held_seconds_left.is_none() {
                 let release = Hint::Release { hook: hook.clone() };

@@ -48,7 +48,6 @@ impl<K: Kernel> Engine<K> {
             attempt: Attempt::First,
             as_subprograms: false,
             specialised: false,
-            shares_headers: false,
             savings: Savings::default(),
             has_perfmon: false,
             segments: vec![SegmentRecord {

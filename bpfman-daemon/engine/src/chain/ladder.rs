@@ -37,7 +37,6 @@ pub(crate) struct Taken {
     pub plan: ChainPlan,
     pub attempt: Attempt,
     pub specialised: bool,
-    pub shares_headers: bool,
     pub savings: Savings,
     /// True if programs with members of tenants were loaded with `CAP_PERFMON`.
     pub has_perfmon: bool,
@@ -115,7 +114,6 @@ impl<K: Kernel> Engine<K> {
                     let load_time = began.elapsed();
                     return Ok(Taken {
                         id,
-                        shares_headers: programs.shared > 0,
                         savings: Savings {
                             folded: specialised.as_ref().map_or(0, |folded| different_insns(texts, folded)),
                             shared: programs.shared,
@@ -185,8 +183,8 @@ impl<K: Kernel> Engine<K> {
 }
 
 fn different_insns(texts: &[MemberText], others: &[MemberText]) -> u32 {
-    let insns = |member: &MemberText| member.text.0.insns.clone();
-    let both = texts.iter().flat_map(insns).zip(others.iter().flat_map(insns));
+    let both =
+        texts.iter().zip(others).flat_map(|(one, other)| one.text.0.insns.iter().zip(&other.text.0.insns));
     both.filter(|(one, other)| one != other).count() as u32
 }
 

@@ -109,7 +109,6 @@ impl<K: Kernel> Engine<K> {
             attempt: taken.attempt,
             as_subprograms: wanted.as_subprograms,
             specialised: taken.specialised,
-            shares_headers: taken.shares_headers,
             savings: taken.savings,
             has_perfmon: taken.has_perfmon,
             segments,

@@ -271,7 +271,7 @@ impl<K: Kernel> Engine<K> {
         let specialised = if chain.specialised { self.specialised(&texts)? } else { None };
         let texts = specialised.unwrap_or(texts);
         let mut options = self.splice_options(&wanted, &special, members);
-        options.shares_headers = chain.shares_headers;
+        options.shares_headers = chain.savings.shared > 0;
         options.attempt = chain.attempt;
         let joined = self.parts(members, &texts)?;
         let cannot =

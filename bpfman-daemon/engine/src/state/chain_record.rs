@@ -45,9 +45,6 @@ pub struct ChainRecord {
     /// True if read-only data is folded into members.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub specialised: bool,
-    /// True if headers are parsed once for several members.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub shares_headers: bool,
     #[serde(default, skip_serializing_if = "Savings::are_none")]
     pub savings: Savings,
     /// True if programs with members of tenants were loaded with `CAP_PERFMON`: they have no barriers against speculative reads.
@@ -61,7 +58,7 @@ impl ChainRecord {
     /// Returns the level at which the chain was built.
     #[must_use]
     pub const fn optimisation(&self) -> Optimisation {
-        match (self.shares_headers, self.specialised) {
+        match (self.savings.shared > 0, self.specialised) {
             (true, _) => Optimisation::Share,
             (false, true) => Optimisation::Fold,
             (false, false) => Optimisation::None,

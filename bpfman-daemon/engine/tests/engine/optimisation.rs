@@ -16,7 +16,7 @@ fn two<K: Testable>(bench: &Bench<K>, engine: &Engine<K>) {
 fn optimise<K: Testable>(bench: &Bench<K>, engine: &Engine<K>, level: Optimisation) -> ChainDetails {
     let change = HookChange { optimisation: Some(level), ..HookChange::default() };
     engine.set_hook(&bench.left(), XDP, &change, &SwitchCaller::root("user 0")).unwrap();
-    assert!(engine.verify_chain(&bench.left(), XDP, None).unwrap().matches(), "{level}");
+    assert!(engine.verify_chain(&bench.left(), XDP, None).unwrap().matches(), "{level:?}");
     engine.show_chain(&bench.left(), XDP).unwrap()
 }
 
