@@ -11,17 +11,8 @@
 . "$(dirname "$0")/lib.sh"
 need curl python3
 
-debian trixie docker-registry
-registry=$root
+distribution
 debian sid cosign oras ca-certificates
-port=$(free_port)
-cat > "$registry/work/registry.yml" << YAML
-version: 0.1
-storage: { inmemory: {} }
-http: { addr: "127.0.0.1:$port" }
-log: { level: error, accesslog: { disabled: true } }
-YAML
-serve "$port" inside "$registry" docker-registry serve registry.yml
 versions "cosign $(package_version "$root" cosign), oras $(package_version "$root" oras)"
 
 echo data > "$root/work/data"

@@ -9,35 +9,23 @@
 # Versions: Linux 6.12.117 (Debian 13), Linux 7.3.4+deb13 (Debian 13, backports), bpftool 7.5.0
 # Seen: 2026-11-27
 . "$(dirname "$0")/lib.sh"
-need python3
 
-stable_tools
-tools=$root
-# SUITE PACKAGE: the functions in the type information of a cloud kernel, to $work/SUITE; its release to `release`.
-functions() {
-    local image
-    debian_files "$1" "$2"
-    image=$(find "$root" -name 'vmlinuz*' -print -quit)
-    [ -n "$image" ] || cannot "no kernel image in $2"
-    # The boot protocol's header: sectors of the set-up code, place and length of the compressed kernel. The last four
-    # bytes are its length when unpacked.
-    python3 -c 'import struct, sys
-image = open(sys.argv[1], "rb").read()
-place, size = struct.unpack_from("<II", image, 0x248)
-place += (image[0x1f1] + 1) * 512
-open(sys.argv[2], "wb").write(image[place : place + size - 4])' "$image" "$tools/work/compressed"
-    inside "$tools" zstd -q -f -d compressed -o kernel || cannot "the kernel is not compressed by zstd"
-    inside "$tools" bpftool btf dump file kernel | sed -n "s/.* FUNC '\([^']*\)'.*/\1/p" | sort -u > "$work/$1"
-    case $image in */vmlinuz-*) release=${image##*/vmlinuz-} ;; *) release=$(basename "$(dirname "$image")") ;; esac
-}
-functions trixie 'linux-image-6\.12\.[0-9]+\+deb13-cloud-amd64'
+kernel_6
 old=$release
-functions trixie-backports 'linux-binary-7\.3\.[0-9]+\+deb13-cloud-amd64'
+kernel_7
 new=$release
+stable_tools
+# SUITE: the functions in the type information of its kernel, to $work/SUITE.functions.
+functions() {
+    cp "$work/$1" "$root/work/kernel"
+    inside "$root" bpftool btf dump file kernel | sed -n "s/.* FUNC '\([^']*\)'.*/\1/p" | sort -u > "$work/$1.functions"
+}
+functions trixie
+functions trixie-backports
 versions "Linux $old, $new"
 
 # FILE NAME...: those names that the kernel has.
-those() { printf '%s\n' "${@:2}" | sort | comm -12 - "$work/$1"; }
+those() { printf '%s\n' "${@:2}" | sort | comm -12 - "$work/$1.functions"; }
 gone=(do_unlinkat do_mkdirat do_rmdir do_renameat2 do_linkat do_symlinkat do_mknodat do_filp_open)
 stay=(vfs_unlink vfs_mkdir vfs_rmdir vfs_rename vfs_link vfs_symlink vfs_mknod do_sys_openat2)
 came=(filename_unlinkat filename_mkdirat filename_rmdir filename_renameat2 filename_linkat filename_symlinkat filename_mknodat do_file_open)

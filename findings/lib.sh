@@ -44,6 +44,28 @@ debian() {
 # Compilers, linkers and loaders of Debian 13 and of Debian unstable, one folder each for all findings.
 stable_tools() { debian trixie gcc-bpf bpftool zstd; }
 newest_tools() { debian sid clang-23 llvm-23 gcc-bpf bpftool linux-bpf-dev; }
+# SUITE PATTERN: unpacks the kernel of such a package, which has its type information, to $work/SUITE, and sets `release`.
+kernel() {
+    local image
+    need python3
+    stable_tools
+    local tools=$root
+    debian_files "$1" "$2"
+    image=$(find "$root" -name 'vmlinuz*' -print -quit)
+    [ -n "$image" ] || cannot "no kernel image in $2"
+    # The boot protocol's header: sectors of the set-up code, place and length of the compressed kernel. The last four
+    # bytes are its length when unpacked.
+    python3 -c 'import struct, sys
+image = open(sys.argv[1], "rb").read()
+place, size = struct.unpack_from("<II", image, 0x248)
+place += (image[0x1f1] + 1) * 512
+open(sys.argv[2], "wb").write(image[place : place + size - 4])' "$image" "$tools/work/compressed"
+    inside "$tools" zstd -q -f -d compressed -o kernel || cannot "the kernel is not compressed by zstd"
+    mv "$tools/work/kernel" "$work/$1"
+    case $image in */vmlinuz-*) release=${image##*/vmlinuz-} ;; *) release=$(basename "$(dirname "$image")") ;; esac
+}
+kernel_6() { kernel trixie 'linux-image-6\.12\.[0-9]+\+deb13-cloud-amd64'; }
+kernel_7() { kernel trixie-backports 'linux-binary-7\.3\.[0-9]+\+deb13-cloud-amd64'; }
 # As `debian` without dependencies, for packages whose files are only read.
 debian_files() { unpack "$@"; }
 # [-d] SUITE PATTERN...
@@ -108,6 +130,18 @@ serve() {
     done
     cat "$work/server"
     cannot "the server does not start: $*"
+}
+# Starts Debian 13's registry, distribution 2.8, which has no referrers API, and sets `port`.
+distribution() {
+    debian trixie docker-registry
+    port=$(free_port)
+    cat > "$root/work/registry.yml" << YAML
+version: 0.1
+storage: { inmemory: {} }
+http: { addr: "127.0.0.1:$port" }
+log: { level: error, accesslog: { disabled: true } }
+YAML
+    serve "$port" inside "$root" docker-registry serve registry.yml
 }
 
 # What was run, for the table of findings/run.

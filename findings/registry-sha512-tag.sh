@@ -13,7 +13,9 @@
 . "$(dirname "$0")/lib.sh"
 need curl python3
 
-debian trixie skopeo docker-registry
+distribution
+other=$port
+debian trixie skopeo
 go_programs github.com/google/go-containerregistry/cmd/{crane,registry}@v0.22.1
 crane=$PACKAGES/bin/crane
 versions "go-containerregistry 0.22.1, $(inside "$root" skopeo --version)"
@@ -21,14 +23,6 @@ versions "go-containerregistry 0.22.1, $(inside "$root" skopeo --version)"
 port=$(free_port)
 serve "$port" "$PACKAGES/bin/registry" -port "$port"
 here=127.0.0.1:$port/team/tools
-other=$(free_port)
-cat > "$root/work/registry.yml" << YAML
-version: 0.1
-storage: { inmemory: {} }
-http: { addr: "127.0.0.1:$other" }
-log: { level: error, accesslog: { disabled: true } }
-YAML
-serve "$other" inside "$root" docker-registry serve registry.yml
 
 # PORT: an artifact without content, under the tag `one` and by its sha512 digest.
 empty=sha256:$(printf '{}' | sha256sum | cut -d' ' -f1)
