@@ -2,7 +2,7 @@
 # what: where a kernel's field has another size, libbpf reads the field, cilium/ebpf reads as many bytes as the program has
 #
 # Expected: a program that reads a field directly, with CO-RE, reads that field on each kernel. libbpf's source promises it
-#     for fields "that were resized from, e.g., u32 to u64"; aya adjusts loads in the same way (aya-obj 0.2.1).
+#     for fields "that were resized from, e.g., u32 to u64". aya-obj 0.2.1 does the same (seen apart from this script).
 # Is: cilium/ebpf adjusts the offset of the load and keeps its size, without a message. On Linux 7.3, programs with the types
 #     of 6.12 get wrong values: request_queue.nr_requests was 8 bytes and is 4, so the value has the neighbour async_depth in
 #     its upper half; task_struct.on_cpu was an int and is one byte, so the value has on_rq and others. libbpf reads 4 bytes of

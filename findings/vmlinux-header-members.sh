@@ -36,26 +36,26 @@ _Static_assert(sizeof(struct filename) == SIZE, "another size");' > "$root/work/
 show sed -n '/^struct filename {/,/^}/p' "$root/work/7/vmlinux.h"
 fact "bpftool 7.8 prints a member of Linux 7 without a name" output_has '^\s+struct __filename_head;$'
 errors() { if inside "$root" "$@" > "$work/log" 2>&1; then echo "no error"; else grep error: "$work/log"; fi; }
-clang=(clang-23 -target bpf -g -c)
-gcc=(bpf-gcc -std=gnu17 -g -c)
-for compiler in clang gcc; do
-    declare -n command=$compiler
+for compiler in "clang-23 -target bpf" "bpf-gcc -std=gnu17"; do
+    read -ra command <<< "$compiler -g -c"
+    name=${compiler%% *}
     show errors "${command[@]}" -I6 name.c
-    fact "$compiler finds filename->name of Linux 6.12" output_has '^no error$'
+    fact "$name finds filename->name of Linux 6.12" output_has '^no error$'
     show errors "${command[@]}" -I6 "-DSIZE=$six" size.c
-    fact "$compiler gives struct filename its size in Linux 6.12" output_has '^no error$'
+    fact "$name gives struct filename its size in Linux 6.12" output_has '^no error$'
     for folder in packaged 7; do
         show errors "${command[@]}" -I$folder name.c
-        fact "$compiler does not find filename->name of Linux 7 ($folder)" output_has "no member named .?name"
+        fact "$name does not find filename->name of Linux 7 ($folder)" output_has "no member named .?name"
+        fact "$name warns" grep -q 'declaration does not declare anything' "$work/log"
         show errors "${command[@]}" -I$folder -fms-extensions name.c
         fact "with -fms-extensions it does" output_has '^no error$'
     done
     show errors "${command[@]}" -I7 "-DSIZE=$size" size.c
-    fact "$compiler gives struct filename another size than Linux 7.3" output_has 'another size'
+    fact "$name gives struct filename another size than Linux 7.3" output_has 'another size'
     show errors "${command[@]}" -I7 "-DSIZE=$size" -fms-extensions size.c
     fact "with -fms-extensions the same" output_has '^no error$'
 done
-silent() { inside "$root" "${clang[@]}" -I7 -fms-extensions "$@" name.c && echo "end of messages"; }
+silent() { inside "$root" clang-23 -target bpf -g -I7 -fms-extensions "$@" -c name.c && echo "end of messages"; }
 show silent
 fact "with -fms-extensions clang warns" output_has 'Wmicrosoft-anon-tag'
 show silent -Wno-microsoft-anon-tag
