@@ -74,7 +74,7 @@ impl<'a> Generator<'a> {
             registers.swap(last, random.below(last as u64 + 1) as usize);
         }
         let kept = Kept { context: registers[0], packet: registers[1], scratch: registers[2] };
-        let depth = -(8 * (5 + random.below(20) as i16));
+        let depth = -(8 * (6 + random.below(20) as i16));
         Self { random, kind, kept, functions: Vec::new(), depth }
     }
 

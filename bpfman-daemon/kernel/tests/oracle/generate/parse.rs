@@ -4,7 +4,7 @@ use bpfman_model::BoundText;
 
 use super::function::Function;
 use super::random::Random;
-use super::{Generator, R0, R1, R2, R3, R4};
+use super::{Generator, R0, R1, R2, R3, R4, R10};
 use crate::kernel::ProgramKind;
 
 /// Fields of Ethernet, IPv4 and UDP that all of them test, with values that packets have.
@@ -16,6 +16,9 @@ const FIELDS: [(u8, i16, [i32; 2]); 6] = [
     (0x71, 24, [0, 128]),
     (0x61, 26, [0, 1]),
 ];
+
+/// Depth of tests that have nothing but a counter behind them.
+const INNERMOST: u32 = 3;
 
 /// A program that mostly parses, and mostly lets packets pass.
 pub fn parser(random: &mut Random, kind: ProgramKind, number: usize) -> BoundText {
@@ -50,8 +53,25 @@ impl Generator<'_> {
                 f.mov(R1, self.random.pick(&values));
                 f.push(0x73, self.kept.packet, R1, at, 0);
             }
+            5 => self.repeated(f),
             _ => self.field(f, nesting),
         }
+    }
+
+    /// Tests in a loop, each turn of which may write what the next one tests.
+    fn repeated(&mut self, f: &mut Function) {
+        // Nothing in the loop uses this slot.
+        let slot = self.depth + 32;
+        f.push(0x7a, R10, 0, slot, 0);
+        let top = f.insns.len();
+        self.field(f, INNERMOST);
+        self.length(f, INNERMOST);
+        f.push(0x79, R1, R10, slot, 0);
+        f.push(0x07, R1, 0, 0, 1);
+        f.push(0x7b, R10, R1, slot, 0);
+        let turns = 2 + self.random.below(3) as i32;
+        let jump = f.open(0xa5, R1, 0, turns);
+        f.insns[jump].off = -i16::try_from(jump + 1 - top).unwrap();
     }
 
     fn field(&mut self, f: &mut Function, nesting: u32) {
@@ -129,7 +149,7 @@ impl Generator<'_> {
     /// Behind a test there is something to be seen of it.
     fn inner(&mut self, f: &mut Function, nesting: u32) {
         self.count(f);
-        if nesting >= 3 {
+        if nesting >= INNERMOST {
             return;
         }
         for _ in 0..self.random.below(3) {
