@@ -127,28 +127,22 @@ impl<K: Kernel> Engine<K> {
                         load_time,
                     });
                 }
-                Err(Failure::Verifier(refused)) if refused.shares_headers => {
+                Err(Failure::Verifier(refused)) if refused.shares_headers || specialised.is_some() => {
+                    let without = if refused.shares_headers {
+                        options.shares_headers = false;
+                        "headers that are parsed once"
+                    } else {
+                        parts = self.parts(recipe.members, texts)?;
+                        specialised = None;
+                        "read-only data folded into its members"
+                    };
                     tracing::warn!(
                         hook,
+                        without,
                         error = %refused.source,
-                        "the verifier refused a chain that parses headers once: it is tried with members that parse \
-                         them on their own"
+                        "the verifier refused an optimised chain: it is tried without"
                     );
                     fallbacks += 1;
-                    options.shares_headers = false;
-                    attempt = Some(now);
-                    continue;
-                }
-                Err(Failure::Verifier(refused)) if specialised.is_some() => {
-                    tracing::warn!(
-                        hook,
-                        error = %refused.source,
-                        "the verifier refused a chain of members with their read-only data folded into them: it is tried \
-                         as they were loaded"
-                    );
-                    fallbacks += 1;
-                    parts = self.parts(recipe.members, texts)?;
-                    specialised = None;
                     attempt = Some(now);
                     continue;
                 }
