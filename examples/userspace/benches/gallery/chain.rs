@@ -19,7 +19,7 @@ use crate::report::Report;
 
 const FRAMES: u32 = 30_000;
 const TURNS: usize = 20;
-const WAYS: usize = 15;
+const WAYS: usize = 16;
 /// One connection shows the cost of the chain itself, many the members' effect on each other's caches.
 const CONNECTIONS: [u16; 3] = [1, 256, 4096];
 const RULES: u32 = 1000;
@@ -91,8 +91,14 @@ fn xdp(report: &mut Report, gallery: &Gallery, networks: &[Network]) {
     };
     let ends = (hook.empty("pass"), hook.empty("send_back"));
     let ten = closed(&members, ends.1);
-    let other =
-        Way { name: "all ten, by tail calls", kind: "xdp", place: "--isolated", side: "", programs: ten };
+    let other = Way {
+        name: "all ten, by tail calls",
+        kind: "xdp",
+        place: "--isolated",
+        side: "",
+        programs: ten,
+        shares: false,
+    };
     let ways = ways("xdp", "", "", ends, &members, other);
     compare(report, gallery, networks, "xdp", &ways, frame);
     for network in networks {
@@ -113,6 +119,7 @@ fn tc(report: &mut Report, gallery: &Gallery, networks: &[Network]) {
         place: links.place,
         side: links.side,
         programs: ten,
+        shares: false,
     };
     let frame = |number: u16| {
         let source = NEAR_ADDRESS.parse().unwrap();
@@ -163,6 +170,8 @@ struct Way {
     place: &'static str,
     side: &'static str,
     programs: Vec<u64>,
+    /// True if headers are parsed once for all members.
+    shares: bool,
 }
 
 fn closed(members: &[Member], end: u64) -> Vec<u64> {
@@ -178,11 +187,13 @@ fn ways(
     members: &[Member; 10],
     other: Way,
 ) -> Vec<Way> {
-    let way = |name, programs| Way { name, kind, place, side, programs };
+    let way = |name, programs| Way { name, kind, place, side, programs, shares: false };
     let mut ways = vec![way("the end", vec![end]), way("empty, and the end", vec![empty, end])];
     ways.extend(members.iter().map(|member| way(member.name, closed(std::slice::from_ref(member), end))));
     let nothing = [vec![empty; 10], vec![end]].concat();
-    ways.extend([way("all ten, chained", closed(members, end)), other, way("ten that do nothing", nothing)]);
+    let shared = Way { shares: true, ..way("all ten, chained, headers parsed once", closed(members, end)) };
+    let chained = way("all ten, chained", closed(members, end));
+    ways.extend([chained, shared, other, way("ten that do nothing", nothing)]);
     ways
 }
 
@@ -200,6 +211,9 @@ fn compare(
         .map(|(way, network)| {
             let hook = Hook::new(gallery, &network.far, way.kind, way.place, way.side);
             hook.attach(&way.programs);
+            if way.shares {
+                hook.share_headers();
+            }
             hook
         })
         .collect();

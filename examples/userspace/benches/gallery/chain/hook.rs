@@ -49,6 +49,10 @@ impl<'a> Hook<'a> {
         }
     }
 
+    pub fn share_headers(&self) {
+        self.gallery.daemon.bpfman(&format!("chain optimise {} share", self.name)).success();
+    }
+
     pub fn empty(&self, name: &str) -> u64 {
         let object = compile::object(name).display().to_string();
         let words = format!("load file -p {object} --programs {}:{name} -o json", self.kind);
