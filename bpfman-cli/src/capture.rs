@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_named_with_what_to_do() {
+    fn other_files_are_refused_with_a_hint() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notes.txt");
         for text in ["", "ab", "these are no packets"] {
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn no_damage_of_one_byte_brings_it_down() {
+    fn one_damaged_byte_causes_no_panic() {
         let packet = |time, data| Packet { time: Duration::from_nanos(time), data };
         let own = encode(&[packet(7, vec![1; 60]), packet(8, vec![2; 20])]).unwrap();
         for file in [own, pcapng(1, 6, false)] {
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_again() {
+    fn written_capture_is_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out.pcap");
         let packets = [

@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_that_nobody_knows_stays_a_number() {
+    fn unknown_verdict_stays_a_number() {
         assert_eq!(names(XDP, &[1, 9], &[]), ["drop", "9"]);
     }
 

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_there_and_not_allowed_are_told_apart() {
+    fn missing_daemon_and_denied_socket_differ() {
         let of = |kind: io::ErrorKind| Error::of_connect(Path::new("/x"), kind.into());
         assert!(matches!(of(io::ErrorKind::PermissionDenied), Error::SocketDenied { .. }));
         assert!(matches!(of(io::ErrorKind::NotFound), Error::Unreachable { .. }));

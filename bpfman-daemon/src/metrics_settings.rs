@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_leaves_the_machine_goes_over_tls() {
+    fn listening_beyond_loopback_requires_tls() {
         let tls = "certificate = \"/c\"\nkey = \"/k\"\n";
         for (text, says) in [
             ("listen = \"0.0.0.0:9464\"", "metrics.certificate"),

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_leads_elsewhere_is_refused() {
+    fn relative_or_invalid_path_is_refused() {
         for (written, why) in [
             ("", "not absolute"),
             ("system.slice", "not absolute"),

@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_id_is_refused_with_the_reason() {
+    fn invalid_container_id_is_refused_with_reason() {
         for (text, why) in [
             ("", "is empty"),
             ("containerd://", "is empty"),

@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_means_is_refused() {
+    fn zero_and_excessive_ttl_are_refused() {
         let now = at("a", 1, 1);
         assert_eq!(Deadline::after(0, &now), Err(BadTtl(0)));
         assert!(Deadline::after(Deadline::MAX_SECONDS, &now).is_ok());

@@ -75,7 +75,7 @@ mod tests {
     use super::FunctionPattern;
 
     #[test]
-    fn names_and_patterns_are_told_apart() {
+    fn names_and_patterns_are_distinguished() {
         let parse = |text: &str| text.parse::<FunctionPattern>();
         assert_eq!(parse("tcp_v4_connect").unwrap().name(), Some("tcp_v4_connect"));
         assert_eq!(parse("tcp_v4_do_rcv.isra.0").unwrap().name(), Some("tcp_v4_do_rcv.isra.0"));

@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_take_what_shells_take() {
+    fn patterns_match_as_in_shells() {
         let cases: [(&str, &[&str], &[&str]); 9] = [
             ("eth0", &["eth0"], &["eth", "eth00", "xeth0"]),
             ("eth*", &["eth", "eth0", "eth0.100"], &["et", "weth0"]),

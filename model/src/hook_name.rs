@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_parsed_prints_the_same() {
+    fn parsed_hook_prints_the_same_text() {
         for text in [
             "xdp:eth0",
             "tc:eth0:ingress",

@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_told_in_words() {
+    fn places_are_described_in_words() {
         let event = "page-faults".parse().unwrap();
         let all = PerfEventPlace { event, rate: SampleRate::Frequency(99), cpu: None, pid: None };
         assert_eq!((all.to_string().as_str(), all.is_per_cpu()), ("page-faults 99 Hz", true));

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_of_processes_are_told_from_others() {
+    fn process_paths_are_recognised() {
         for path in ["/proc/1/ns/net", "/proc/4711/root/usr/lib/libc.so.6", "//proc/./12"] {
             assert!(is_of_process(Path::new(path)), "{path}");
         }

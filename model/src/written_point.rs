@@ -264,7 +264,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_parsed_prints_the_same() {
+    fn parsed_point_prints_the_same_text() {
         for text in [
             "xdp:eth0@/run/netns/blue",
             "tc:eth0:ingress",

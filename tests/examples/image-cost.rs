@@ -36,10 +36,10 @@ fn main() {
         file.push(load(&daemon, &format!("load file -p {object}")));
         daemon.bpfman("image prune").success();
     }
-    let file = tell("load file", file);
+    let file = report_times("load file", file);
     for (case, times) in [("load image, warm", warm), ("load image, cold", cold), ("image pull, cold", pull)]
     {
-        let median = tell(case, times);
+        let median = report_times(case, times);
         println!("{case}: {:+.1} ms over a file", (median - file) * 1000.0);
     }
 }
@@ -62,7 +62,7 @@ fn time(daemon: &Daemon, line: &str) -> Duration {
 }
 
 /// Prints the results, and returns the median in seconds.
-fn tell(case: &str, mut times: Vec<Duration>) -> f64 {
+fn report_times(case: &str, mut times: Vec<Duration>) -> f64 {
     times.sort();
     let ms = |time: &Duration| time.as_secs_f64() * 1000.0;
     let median = &times[times.len() / 2];

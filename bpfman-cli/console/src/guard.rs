@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_itself_is_let_in_by_either_name() {
+    fn page_is_allowed_under_both_host_names() {
         assert!(check(&[("host", "127.0.0.1:4000")]));
         assert!(check(&[("host", "localhost:4000"), ("origin", "http://localhost:4000")]));
         assert!(check(&[("host", "127.0.0.1:4000"), ("sec-fetch-site", "same-origin")]));

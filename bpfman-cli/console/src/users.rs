@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_a_share_of_real_connections_gets_no_more() {
+    fn user_with_full_share_gets_no_connection() {
         for host in ["127.0.0.1:0", "[::1]:0"] {
             // The machine may lack IPv6.
             let Ok(listener) = TcpListener::bind(host) else { continue };

@@ -84,14 +84,14 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(10);
 
     #[tokio::test(start_paused = true)]
-    async fn who_takes_nothing_is_waited_for_so_long() {
+    async fn client_that_reads_nothing_times_out() {
         let (server, _silent) = tokio::io::duplex(64);
         let ended = TimedConnection::new(server, PATIENCE).write_all(&[1; 1000]).await;
         assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_takes_little_each_time_gets_all() {
+    async fn slow_client_gets_the_whole_answer() {
         let (server, mut slow) = tokio::io::duplex(64);
         let mut server = TimedConnection::new(server, PATIENCE);
         let write = tokio::spawn(async move { server.write_all(&[1; 256]).await });

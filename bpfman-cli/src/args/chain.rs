@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn watching_goes_on_unless_a_count_is_given() {
+    fn watching_continues_without_a_count() {
         let watch = |line: &str| match parse(line) {
             Ok(CliCommand::Chain(ChainCommand::Watch(watch))) => (watch.interval, watch.count, watch.timing),
             other => panic!("{other:?}"),

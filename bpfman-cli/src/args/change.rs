@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn links_of_others_are_ids_or_pins() {
+    fn third_party_links_are_ids_or_pins() {
         let what = |text: &str| text.parse::<KernelLink>();
         assert_eq!(what("7"), Ok(KernelLink::Id(7)));
         assert_eq!(what("/sys/fs/bpf/link"), Ok(KernelLink::Pin("/sys/fs/bpf/link".into())));

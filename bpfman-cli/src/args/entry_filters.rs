@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_asked_about_is_an_id_or_a_hook() {
+    fn entry_subject_is_id_or_hook() {
         assert_eq!("7".parse(), Ok(EntrySubject::Id(7)));
         assert_eq!("xdp:eth0".parse(), Ok(EntrySubject::Hook("xdp:eth0".to_owned())));
         let inside = "tc:eth0:ingress@/run/netns/blue";

@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn links_of_others_are_listed_on_request() {
+    fn third_party_links_are_listed_on_request() {
         let ListCommand::Links(links) = list("bpfman list links --all") else { panic!() };
         assert!(links.all);
         assert!(matches!(list("bpfman list sessions"), ListCommand::Sessions));

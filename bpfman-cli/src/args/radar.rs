@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn who_follows_asks_for_strangers_or_for_all() {
+    fn follow_requests_third_party_or_all_events() {
         let request = ext::FollowEventsRequest { by: "radar".to_owned(), ..Default::default() };
         assert_eq!(radar("bpfman radar --follow").show.query(), EventQuery::of(request));
         let all = ext::FollowEventsRequest { after: Some(7), ..Default::default() };

@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_selector_is_refused_whole() {
+    fn invalid_selector_is_refused() {
         for selector in [
             "",
             "app,",

@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn it_reads_once_a_second_unless_said_otherwise() {
+    fn top_reads_once_a_second_by_default() {
         let top = parse("bpfman top").unwrap();
         assert_eq!((top.once, top.interval, top.view), (false, Duration::from_secs(1), TopView::Programs));
         let top = parse("bpfman top --once --interval 250ms --view maps --others").unwrap();

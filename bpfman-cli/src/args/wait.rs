@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_stands_before_or_behind_what_it_is_about() {
+    fn condition_may_precede_or_follow_the_object() {
         for line in ["bpfman wait --for attached link 12", "bpfman wait link 12 --for=attached --timeout 30s"]
         {
             let wait = wait(line).unwrap();

@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_adopted_is_an_id_or_an_absolute_path() {
+    fn adopt_accepts_id_or_path() {
         let adopt = |line: &str| match command(line) {
             CliCommand::Adopt(adopt) => adopt_request(adopt),
             other => panic!("{other:?}"),

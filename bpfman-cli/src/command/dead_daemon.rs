@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_holds_a_lock_is_read_from_the_kernels_list() {
+    fn lock_holder_is_read_from_proc_locks() {
         let locks = "1: POSIX  ADVISORY  WRITE 7 08:01:4567 0 EOF\n2: FLOCK  ADVISORY  WRITE 123 08:01:4567 0 EOF\n\
                      2: -> FLOCK  ADVISORY  WRITE 124 08:01:4567 0 EOF\n3: FLOCK  ADVISORY  WRITE 9 00:19:45 0 EOF\n";
         assert_eq!(holder(locks, 4567), Some(123));

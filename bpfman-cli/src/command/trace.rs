@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_on_is_what_the_last_change_left() {
+    fn next_hook_gets_packet_of_last_change() {
         let step = |data: Option<Vec<u8>>| ext::TraceStep { data, ..Default::default() };
         let mut trace = ext::PacketTrace { verdict: "pass".into(), ..Default::default() };
         assert_eq!(left(&given(2), &trace), Packet { time: Duration::from_secs(5), data: vec![0, 0] });

@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_gone_and_an_id_of_it_never_comes() {
+    fn missing_object_is_gone_and_its_id_never_returns() {
         use WaitCondition::{Attached, Detached, Gone, Loaded, Unloaded};
         for condition in [Detached, Gone, Unloaded] {
             assert_eq!(told(WaitKind::Program, condition, Found::default()), "so [] []");

@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_v0_6_0_does_not_have_becomes_a_point() {
+    fn points_unknown_to_v0_6_0_use_the_extension() {
         let at = |line: &str| match point(&format!("bpfman attach 1 {line}")).unwrap() {
             WirePoint::More(point) => point.at.unwrap(),
             WirePoint::Published(info) => panic!("{info:?}"),

@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_told_is_as_it_was() {
+    fn omitted_values_are_unchanged() {
         let mut kept = LastReadings::default();
         let map = |id, memory_bytes| ext::MapFigures { id, memory_bytes, ..Default::default() };
         let chain =

@@ -169,7 +169,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_came_counts_from_nothing_and_what_went_back_is_no_rate() {
+    fn new_program_counts_from_zero_and_reset_has_no_rate() {
         let then = reading(0, vec![program(7, 1_000, 1_000)], Vec::new());
         let now = reading(1, vec![program(7, 10, 10), program(8, 5, 500)], Vec::new());
         let rates = rates(&then, &now);

@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_of_others_stand_where_packets_meet_them() {
+    fn third_party_programs_are_drawn_in_packet_order() {
         let mut shown = spliced();
         let entry = |ours, id, via: &str| ext::HookEntry {
             ours,

@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn findings_are_a_table_and_none_is_said_to_be_none() {
+    fn findings_are_a_table_and_empty_list_is_reported() {
         let mut diagnosis = Diagnosis {
             checked: CheckedCounts { programs: 2, links: 3, chains: 1, matches: 0 },
             ..Default::default()

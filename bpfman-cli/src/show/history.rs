@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_did_not_call_is_told_by_its_process() {
+    fn third_party_entry_names_its_process() {
         let line = ext::JournalLine {
             uid: Some(0),
             pid: 7,

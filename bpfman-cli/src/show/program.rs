@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn of_programs_of_others_only_the_kernel_speaks() {
+    fn third_party_program_has_kernel_facts_only() {
         let foreign = ext::Program { kernel_info: Some(kernel_info(9, 26)), ..Default::default() };
         let record = ProgramJson::new(&foreign);
         let shown = record.table(Screen::PLAIN);

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_refused_stands_out_and_its_figures_are_left_out() {
+    fn refused_part_is_marked_without_metrics() {
         let program = ext::DryRunPart {
             name: "pass".into(),
             verified_insns: 12,

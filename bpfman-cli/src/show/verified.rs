@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_differs_stands_out() {
+    fn differing_part_is_marked() {
         let part = |part: &str, found: &str, matches| ext::VerifiedPart {
             part: part.into(),
             expected: "tag ab".into(),

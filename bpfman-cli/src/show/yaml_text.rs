@@ -38,7 +38,7 @@ mod tests {
     const STRANGE: &str = "a\u{1b}[2J\u{9b}2J\u{202e}b\u{2066}\u{2028}\n\"c";
 
     #[test]
-    fn what_would_be_hidden_is_escaped_and_reads_as_it_was() {
+    fn hidden_characters_are_escaped_and_read_back() {
         let both = [STRANGE, "Grüße: 世界"];
         for text in [document(&both).unwrap(), both.iter().map(|one| item(one).unwrap()).collect()] {
             assert!(printable::is_plain(&text), "{text:?}");

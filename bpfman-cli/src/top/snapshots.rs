@@ -145,7 +145,7 @@ fn maps_and_owners_have_their_sums() {
 }
 
 #[test]
-fn a_small_terminal_gets_what_fits_or_is_told() {
+fn small_terminal_shows_what_fits_or_a_message() {
     let shown = text(&drawn(&mut screen(TopView::Programs), 20, 5));
     assert_eq!(shown, "20x5 is too small: 3\n0x6 at least\n\n\n", "\n{shown}");
     let shown = text(&drawn(&mut screen(TopView::Programs), 36, 8));

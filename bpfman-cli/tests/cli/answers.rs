@@ -129,7 +129,7 @@ fn impossible_values_are_refused_before_any_action() {
 }
 
 #[test]
-fn digits_that_were_taken_for_bytes_are_told() {
+fn digits_read_as_bytes_are_reported() {
     let mut port = program(7, "pass");
     port.info.as_mut().unwrap().global_data = [("port".to_owned(), vec![0x80, 0x80])].into();
     let daemon = FakeDaemon::start(Script { programs: vec![port], ..Script::default() });
@@ -142,7 +142,7 @@ fn digits_that_were_taken_for_bytes_are_told() {
 }
 
 #[test]
-fn parts_that_a_load_left_out_are_told() {
+fn parts_left_out_by_a_load_are_reported() {
     let mut pass = program(7, "pass");
     pass.warnings = vec!["it is loaded without its source lines, which the kernel refuses: no".to_owned()];
     let daemon = FakeDaemon::start(Script { programs: vec![pass], ..Script::default() });
@@ -154,7 +154,7 @@ fn parts_that_a_load_left_out_are_told() {
 }
 
 #[test]
-fn warnings_of_links_are_told_with_the_links_that_are_shown() {
+fn warnings_of_shown_links_are_reported() {
     let mut late = link(1008, 8);
     late.warnings = vec!["it was to run after third-party program \"x\"".to_owned()];
     let daemon = FakeDaemon::start(Script { links: vec![link(1007, 7), late], ..Script::default() });
@@ -210,7 +210,7 @@ fn attaching_shows_the_link_or_its_id() {
 }
 
 #[test]
-fn removing_says_nothing_except_as_json() {
+fn removal_prints_nothing_except_json() {
     let daemon = two_programs();
     for line in ["unload 7", "detach 1007", "unload 7 -q"] {
         let outcome = daemon.run(line);

@@ -41,7 +41,7 @@ fn a_chain_is_asked_for_by_its_hook() {
 }
 
 #[test]
-fn watching_ends_when_nobody_reads_any_more() {
+fn watching_ends_when_output_is_closed() {
     let daemon = daemon();
     let socket = daemon.socket.display();
     let script = format!(
@@ -127,7 +127,7 @@ fn changes_in_place_show_what_is_there_now() {
 }
 
 #[test]
-fn switches_are_silent_and_json_says_how_they_stand() {
+fn switches_are_silent_and_json_has_their_state() {
     let mut script = script();
     script.chains.switched = ext::SetHookResponse { changed: true, counters: true, ..Default::default() };
     let daemon = FakeDaemon::start(script);
@@ -299,7 +299,7 @@ fn strays() -> ext::ListStraysResponse {
 }
 
 #[test]
-fn what_no_record_names_is_a_finding_and_is_removed_by_its_pin() {
+fn stray_is_a_finding_and_removed_by_pin() {
     let mut script = script();
     script.chains.strays = strays();
     let daemon = FakeDaemon::start(script);

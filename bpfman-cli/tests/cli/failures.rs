@@ -45,7 +45,7 @@ fn each_reason_has_its_exit_code() {
 }
 
 #[test]
-fn what_a_daemon_says_commands_no_terminal() {
+fn control_characters_of_daemon_are_escaped() {
     let mut script = failure(Code::NotFound, Some("not-found"), Some("look\x1b[2J"));
     script.failure = script.failure.map(|status| {
         let metadata = status.metadata().clone();
@@ -56,7 +56,7 @@ fn what_a_daemon_says_commands_no_terminal() {
 }
 
 #[test]
-fn several_are_all_tried_and_each_failure_is_told() {
+fn all_objects_are_tried_and_failures_reported() {
     let daemon = FakeDaemon::start(failure(Code::NotFound, Some("not-found"), None));
     for (line, one, all) in [
         ("unload 7 8", "program", "2 of 2 programs could not be unloaded"),
@@ -136,7 +136,7 @@ fn a_daemon_without_reasons_is_judged_by_its_codes() {
 }
 
 #[test]
-fn a_daemon_that_streams_no_events_is_said_to_be_older() {
+fn daemon_without_event_stream_is_reported_as_older() {
     // The fake has no node service.
     let daemon = FakeDaemon::start(Script::default());
     let outcome = daemon.run("events --follow");
@@ -149,7 +149,7 @@ fn a_daemon_that_streams_no_events_is_said_to_be_older() {
 }
 
 #[test]
-fn nobody_listens() {
+fn missing_daemon_has_its_own_exit_code() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("none.sock");
     for leave_a_file in [false, true] {
@@ -225,7 +225,7 @@ fn a_verifier_log_of_any_length_comes_with_its_failure() {
 }
 
 #[test]
-fn wrong_command_lines_end_with_two_and_reach_nobody() {
+fn wrong_command_lines_exit_with_2_without_a_call() {
     let daemon = FakeDaemon::start(Script::default());
     for line in [
         "load",

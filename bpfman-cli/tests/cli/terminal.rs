@@ -50,7 +50,7 @@ fn headers_are_bold_and_everything_else_is_as_in_a_file() {
 }
 
 #[test]
-fn names_that_others_chose_command_no_terminal_and_forge_no_row() {
+fn third_party_names_are_escaped_in_tables() {
     let hostile = "x\x1b]0;owned\x07\n 8  trusted\x1b[2J";
     let daemon = FakeDaemon::start(Script { programs: vec![program(7, hostile)], ..Script::default() });
     for line in ["list programs", "get program 7"] {

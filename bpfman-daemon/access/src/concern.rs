@@ -27,7 +27,7 @@ mod tests {
     use crate::{Grant, GrantCallers};
 
     #[test]
-    fn others_than_root_are_concerned_by_what_is_theirs() {
+    fn users_other_than_root_see_only_their_objects() {
         let users = [1000].into();
         let grant = Grant {
             name: "network".to_owned(),

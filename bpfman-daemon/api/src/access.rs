@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn objects_are_told_apart_as_users_write_them() {
+    fn objects_are_recognised_as_users_write_them() {
         let hook = |kind| {
             let interface = Interface { name: "eth0".to_owned(), netns: None };
             Some(Named::Hook(kind, interface))

@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_absent_stays() {
+    fn absent_fields_change_nothing() {
         let same = UpdateLinkRequest::of(LinkId(90));
         assert_eq!(update_of(wire::UpdateLinkRequest::default()).unwrap(), same);
         let unset = wire::UpdateLinkRequest { proceed_on: vec!["drop".into()], ..Default::default() };
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn invalid_update_is_refused_with_reason() {
         let order = |order: wire::Order| {
             update_of(wire::UpdateLinkRequest { order: Some(order), ..Default::default() })
         };

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded_and_the_newest_stays() {
+    fn memory_is_bounded_and_keeps_the_newest() {
         let mut report = RadarReport::default();
         let who = ThirdPartyActor { pid: 7, ..ThirdPartyActor::default() };
         for id in 1..10_000 {

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn who_hangs_up_while_it_waits_gives_its_place_back() {
+    fn disconnected_waiter_releases_its_place() {
         let shares = Arc::new(ChangeShares::new(1, 1, 100));
         let ada = permit(1000, Owner::User(1000));
         let running = at_once(&shares, &ada).unwrap();

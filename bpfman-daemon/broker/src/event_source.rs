@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn records_beside_the_source_and_signals_are_told_apart() {
+    fn records_and_signals_are_distinguished() {
         // As buffers of libraries have them: disabled, watermark, all ids.
         let plain = with_bits(1 | 1 << 14 | 1 << 18);
         assert!(!has_side_records(&plain) && !is_refused(&plain) && is_at_begin(&plain));

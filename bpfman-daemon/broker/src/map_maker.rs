@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn session_without_the_process_is_told_from_one_that_lost_it() {
+    fn session_without_map_maker_and_lost_one_differ() {
         let folder = tempfile::tempdir().unwrap();
         let maker = MapMaker::of(folder.path(), "a1");
         let request = CallRequest::Bpf { command: command::MAP_CREATE, fields: Vec::new(), netns: None };

@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn late_answer_is_told_from_a_broken_connection() {
+    fn late_answer_and_broken_connection_differ() {
         let late = no_answer(io::ErrorKind::WouldBlock.into()).to_string();
         assert!(late.contains("did not answer in 30 seconds"), "{late}");
         assert!(matches!(no_answer(io::ErrorKind::BrokenPipe.into()), SessionError::Starter(_)));

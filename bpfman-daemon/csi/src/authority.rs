@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_passed_on() {
+    fn unknown_bytes_are_passed_on() {
         for payload in [&b"\x41\x7f"[..], b"\x41\x05/", b"\x40", b"\x41\xff\xff\xff\xff\xff", b"\xff"] {
             assert_eq!(through(4, payload, 4), payload);
         }

@@ -187,7 +187,7 @@ fn fails_at_any_step(read_only: bool, all_calls: usize, mounts: usize) {
 }
 
 #[test]
-fn what_could_not_be_undone_is_told_and_undone_by_the_next_call() {
+fn failed_undo_is_reported_and_repeated_by_next_call() {
     let machine = Machine::new();
     machine.failing.undoing_fails.store(true, Ordering::SeqCst);
     let error = machine.publish_failing_at(7).unwrap_err().to_string();

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_fetched_is_kept_only_of_what_is_let_in() {
+    fn only_content_of_verified_images_is_cached() {
         let folder = tempfile::tempdir().unwrap();
         let cache = cache(&folder, 100);
         let staging = Staging::new(Arc::clone(&cache));
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn all_loads_together_have_so_much_room_and_give_it_back() {
+    fn concurrent_loads_share_and_release_the_limit() {
         let folder = tempfile::tempdir().unwrap();
         let cache = cache(&folder, 10);
         let (one, two) = (Staging::new(Arc::clone(&cache)), Staging::new(Arc::clone(&cache)));

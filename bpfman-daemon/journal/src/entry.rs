@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_writes_nothing_into_the_journal_but_its_name() {
+    fn third_party_text_in_entries_is_escaped() {
         let stranger = ThirdPartyActor {
             command: "x\n{\"number\":1}".to_owned(),
             executable: "/\u{1b}".repeat(100_000),

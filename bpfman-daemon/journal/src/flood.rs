@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_for_room_is_not_counted() {
+    fn waiting_entry_is_not_counted_as_suppressed() {
         let (mut flood, now) = (Flood::default(), Instant::now());
         let admitted = (0..1000).filter(|_| flood.try_admit(0, now)).count();
         assert_eq!((admitted, flood.take_suppressed()), (BURST as usize, Vec::new()));

@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_whole_entry_at_the_end_is_cut_and_no_more() {
+    fn only_incomplete_entries_at_the_end_are_cut() {
         let line = |number| HistoryEntry { number, ..HistoryEntry::default() }.line();
         let good = line(4) + &line(5);
         let length = good.len() as u64;

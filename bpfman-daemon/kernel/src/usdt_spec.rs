@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_program_could_read_is_refused() {
+    fn unreadable_usdt_argument_is_refused() {
         for text in ["3@$1", "8f@%xmm0", "%rdi", "@", "4@", "-@%rdi", "999@%rdi", "8@\u{fc}"] {
             assert_eq!(spec(Narrow, text), Err(BadUsdtArgument::Unknown(text.to_owned())));
         }

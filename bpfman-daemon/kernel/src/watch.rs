@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn renames_are_told_with_the_number() {
+    fn renames_are_reported_with_the_index() {
         let mut known = Known::new(vec![interface("left", 2, false)]);
         known.hear(interface("wan", 2, true), true);
         let (name, ifindex) = ("wan".to_owned(), IfIndex(2));

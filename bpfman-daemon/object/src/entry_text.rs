@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_by_its_field() {
+    fn invalid_entry_is_named_by_field() {
         let why = |text: &str| flow().key_of_text(text).unwrap_err();
         for (text, said) in [
             ("length=4294967296,address=[1,2,3,4],name=a", "length: 4294967296 does not fit 4 byte(s)"),

@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_field_is_said() {
+    fn invalid_field_is_refused_with_reason() {
         for (text, why) in [
             ("", "is no FIELD=VALUE"),
             ("a", "\"a\" is no FIELD=VALUE"),

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn functions_are_found_by_name_and_static_ones_are_told() {
+    fn functions_are_found_with_their_linkage() {
         let types = types("xdp_md", &[("pass", &[3], true), ("limit", &[3, 1], true), ("own", &[1], false)]);
         assert_eq!(types.named("limit"), Some(FunctionOfTypes { id: 8, is_static: false }));
         assert!(types.named("own").unwrap().is_static);
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_would_not_put_in_a_place_differs_in_words() {
+    fn function_that_cannot_be_replaced_has_a_reason() {
         let wanted = types("xdp_md", &[("limit", &[3, 1], true)]);
         let differs = |other: &ProgramFunctions| {
             wanted.difference(6, other, other.named("mine").unwrap().id).unwrap_or_default()

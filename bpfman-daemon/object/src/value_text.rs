@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_its_place() {
+    fn invalid_value_is_reported_with_its_path() {
         for (text, says) in [
             (r#"{"ports": [80, 70000]}"#, "ports[1]: 70000 does not fit 2 byte(s)"),
             (r#"{"ports": [1, 2, 3, 4]}"#, "ports: 4 elements, and it has 3"),

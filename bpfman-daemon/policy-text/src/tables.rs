@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_left_out_is_not_missed() {
+    fn rest_of_text_without_left_out_part_is_read() {
         assert_eq!(read("[[shapes]]\nname = 4\n"), (vec![2], vec![]));
         assert_eq!(read("[[shapes]]\n"), (vec![1], vec![]));
         assert_eq!(read("shapes = 7\n"), (vec![1], vec![]));

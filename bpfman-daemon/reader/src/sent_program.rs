@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_resolved_is_told_as_far_as_an_answer_goes() {
+    fn list_of_unresolved_relocations_is_bounded() {
         let BoundText(text) = BoundText::of_one_function("pass", "GPL", vec![Insn::new(0x95, 0, 0, 0, 0)]);
         let one = |at| Unresolved { at, function: ("f".repeat(4096), 7), what: "\u{1f41d}".repeat(2000) };
         let linked = LinkedProgram {

@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_before_any_instruction_is_found() {
+    fn error_before_the_first_instruction_is_found() {
         let end = read("unreachable insn 4\nprocessed 0 insns (limit 1000000)\n");
         assert_eq!((end.messages, end.instruction), (vec!["unreachable insn 4"], None));
         assert!(read("").messages.is_empty());

@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn holes_are_what_stands_between() {
+    fn holes_capture_the_text_between() {
         assert_eq!(holes("R{} !read_ok", "R2 !read_ok").unwrap(), ["2"]);
         assert_eq!(holes("off={} size={}", "off=-4 size=8, R1(id=0)").unwrap(), ["-4", "8, R1(id=0)"]);
         assert_eq!(holes("off={} size={},", "off=-4 size=8, R1").unwrap(), ["-4", "8"]);

@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_quoted() {
+    fn unknown_message_is_quoted() {
         let rejection =
             Rejection::read("5: (bf) r1 = r2\nsomething new about R12 and fooR3\nprocessed 1 insns\n");
         assert_eq!((&rejection.cause, &rejection.register), (&None, &None));

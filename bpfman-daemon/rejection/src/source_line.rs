@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_outside_of_the_types_is_no_line() {
+    fn offset_outside_the_types_has_no_line() {
         let mut text = program();
         text.line_info[0].line_off = 4000;
         assert_eq!(SourceLine::of(&text, 1), None);

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn cgroups_in_which_it_is_are_left_out() {
+    fn own_cgroups_are_left_out() {
         let client = "4:cpu,cpuacct:/a:b\n1:name=systemd:/user.slice\n0::/user.slice";
         let own = "12:cpu,cpuacct:/a:b\n1:name=systemd:/system.slice\n0::/system.slice";
         assert_eq!(others(client, own), "1:name=systemd:/user.slice\n0::/user.slice\n");

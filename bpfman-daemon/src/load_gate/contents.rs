@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_was_refused_is_told_in_one_line_whatever_it_calls_itself() {
+    fn refused_process_is_reported_in_one_escaped_line() {
         let key =
             [&b"evil\n\"x\"\0\0\0\0\0\0\0\0"[..], &1000_u32.to_ne_bytes(), &6_u32.to_ne_bytes()].concat();
         let value = [&3_u64.to_ne_bytes()[..], &77_u32.to_ne_bytes(), &[0; 4]].concat();

@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_refused_all_the_time_gets_so_many_entries_and_no_more() {
+    fn repeated_refusals_have_a_limit_of_entries() {
         let (mut told, journal) = (ReportedDenials::default(), Journal::default());
         for turn in 1..=50 {
             told.tell(&journal, (0..10).map(|name| entry(name, turn)).collect());

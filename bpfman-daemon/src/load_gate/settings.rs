@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn invalid_gate_setting_is_named() {
         let image = "image = \"example.com/gate:1\"\n";
         for (text, words) in [
             ("executables = [\"/usr/sbin/runc\"]", "no image"),

@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn draft_is_told_what_installed_file_is_refused_for() {
+    fn draft_gets_the_mistakes_of_an_installed_file() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("policy.toml");
         fs::write(&file, "mode = \"warn\"\n").unwrap();

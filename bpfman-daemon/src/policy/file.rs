@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_file_of_a_bounded_size_is_refused_at_once() {
+    fn special_or_large_file_is_refused_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         let refused = || read_bounded(&path, 8).unwrap_err().to_string();

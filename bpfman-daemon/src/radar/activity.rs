@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_done_is_said_with_ids_and_names() {
+    fn activity_is_described_with_ids_and_names() {
         for (kind, verb, text) in [
             (kind::PROG_LOAD, "SeenLoad", "program 41 \"wall\" of type xdp, tag 0707070707070707"),
             (kind::OBJ_PIN, "SeenPin", "program 41 \"wall\" at /sys/fs/bpf/wall"),
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_done_to_something_of_ours_is_known_by_its_kind() {
+    fn kinds_that_may_touch_managed_objects_are_known() {
         let may = |kind| ActivityKind::of(kind, -1).is_some_and(ActivityKind::may_touch);
         for kind in [
             kind::PROG_ATTACH,

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_counted_and_not_yet_kept_is_not_lost() {
+    fn counted_event_that_is_not_yet_read_is_not_lost() {
         let mut counts = CallCounts::default();
         counts.compare(&reading(0, &[]));
         assert_eq!(counts.compare(&reading(10, &[(1, 9)])).0.lost, 0);

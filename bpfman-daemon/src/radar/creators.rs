@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn who_only_reads_is_not_taken_for_the_maker() {
+    fn process_that_only_reads_is_not_the_creator() {
         let pid = |first: &[Holder], second: &[Holder]| steady(first, second).map(|holder| holder.pid);
         assert_eq!(pid(&[holder(5), holder(9)], &[holder(9)]), Some(9));
         assert_eq!(pid(&[holder(5), holder(9)], &[holder(5), holder(9)]), Some(5));

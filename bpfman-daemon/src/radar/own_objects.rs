@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hook_is_touched_where_it_is_and_a_link_of_ours_wherever() {
+    fn hook_and_link_changes_are_recognised() {
         let netns = HookNetns::In(NetnsId { inode: 77, cookie: 1 });
         let key = HookKey { netns, ifindex: IfIndex(3), kind: HookKind::Xdp };
         let mut ours = OursAndBefore::default();

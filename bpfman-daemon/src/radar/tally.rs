@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_process_does_is_one_entry_with_a_count() {
+    fn actions_of_one_process_are_one_counted_entry() {
         let mut tallies = Tallies::default();
         for program in 1..=20 {
             tallies.add(key(5, 0), once(program), || Some(ThirdPartyActor::default()));
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_of_few_processes_is_told_apart_among_many_of_another() {
+    fn user_with_few_processes_is_listed_separately() {
         let (mut tallies, journal) = (Tallies::default(), Journal::default());
         while journal.may_record_third_party(0) {}
         for process in 1..=1000 {
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_without_room_waits_and_others_are_told() {
+    fn user_over_the_limit_waits_and_others_are_written() {
         let (mut tallies, journal) = (Tallies::default(), Journal::default());
         while journal.may_record_third_party(1000) {}
         for user in [1000, 2000] {
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn among_more_processes_than_are_told_apart_the_next_ones_wait() {
+    fn processes_beyond_the_limit_wait() {
         let (mut tallies, journal) = (Tallies::default(), Journal::default());
         for process in 1..=MAX_SEPARATE as u32 {
             tallies.add(key(process, process), once(process), || None);

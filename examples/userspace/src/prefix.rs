@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_prefix_is_refused_with_the_reason() {
+    fn invalid_prefix_is_refused_with_reason() {
         for (text, reason) in [
             ("10.0.0.1/8", "10.0.0.0/8?"),
             ("2001:db8::1/32", "2001:db8::/32?"),

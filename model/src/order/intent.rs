@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_anchor_is_refused_with_what_would_be_one() {
+    fn invalid_anchor_is_refused_with_valid_forms() {
         for text in ["", "0", "4294967296", "a b", "role=", "role=a b", "foreign:", "rule=x", "name:x", "a/b"]
         {
             let error = text.parse::<Anchor>().unwrap_err().to_string();

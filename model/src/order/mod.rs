@@ -216,7 +216,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_way_to_a_chain_gives_what_sorting_from_scratch_gives(changes in vec(change(), 0..40)) {
+        fn incremental_changes_equal_a_full_sort(changes in vec(change(), 0..40)) {
             let (chain, newcomer) = play(&changes);
             prop_assert_eq!(links(&chain), from_scratch(&chain, newcomer));
         }

@@ -109,7 +109,7 @@ mod tests {
         }
 
         #[test]
-        fn programs_of_others_stay((now, wanted) in lists()) {
+        fn third_party_programs_stay((now, wanted) in lists()) {
             let found = moves(&now, &wanted, None);
             let others = |list: &[OrderedEntry]| {
                 list.iter().filter(|entry| matches!(entry, OrderedEntry::Foreign(_))).copied().collect::<Vec<_>>()

@@ -124,7 +124,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn all_intents_hold_or_a_true_cycle_of_them_is_told((members, standing) in hook()) {
+    fn all_intents_hold_or_a_true_cycle_is_reported((members, standing) in hook()) {
         let all = everything(&members, &standing);
         let pairs = demanded(&members, &standing, &all);
         match solve(&ordered(&members, None), &standing) {
@@ -186,7 +186,7 @@ proptest! {
     }
 
     #[test]
-    fn members_that_nobody_names_keep_their_order(members in members()) {
+    fn members_without_intents_keep_their_order(members in members()) {
         let places = ordered(&members, None);
         let Ok(solution) = solve(&places, &[]) else { return Ok(()) };
         let all = everything(&members, &[]);
@@ -283,7 +283,7 @@ pub(super) fn links(solution: &Solution) -> Vec<u32> {
 }
 
 #[test]
-fn who_wants_something_moves_and_the_others_stay() {
+fn member_with_intent_moves_and_others_stay() {
     let three =
         |first: Place, second: Place, third: Place| links(&solve(&[first, second, third], &[]).unwrap());
     assert_eq!(three(place(1, 0, &[], &["c"]), place(2, 1, &[], &[]), place(3, 2, &[], &[])), [2, 3, 1]);
@@ -291,7 +291,7 @@ fn who_wants_something_moves_and_the_others_stay() {
 }
 
 #[test]
-fn a_cycle_is_told_link_by_link() {
+fn cycle_is_reported_link_by_link() {
     let places = [place(1, 0, &["b"], &[]), place(2, 1, &["3"], &[]), place(3, 2, &["a"], &[])];
     assert_eq!(
         solve(&places, &[]).unwrap_err().with_new(LinkId(3)).to_string(),
@@ -302,7 +302,7 @@ fn a_cycle_is_told_link_by_link() {
 }
 
 #[test]
-fn programs_of_others_stay_and_ours_go_round_them() {
+fn own_links_are_placed_around_third_party_programs() {
     let other =
         |id: u32, name: &str| Occupant::Foreign(Foreign { program: ProgramId(id), name: name.to_owned() });
     let standing = [other(100, "x"), Occupant::Ours(LinkId(1)), other(101, "y")];
@@ -331,7 +331,7 @@ fn others(names: &[&str]) -> Vec<Occupant> {
 }
 
 #[test]
-fn tcx_programs_run_before_the_chain_wherever_it_stands() {
+fn tcx_programs_run_before_the_chain_at_any_position() {
     let solved = |places: &[Place], standing: &[Occupant]| {
         links(&solve_with_chain(places, closed(&[place(4, 0, &[], &[])]), standing).unwrap())
     };
@@ -392,7 +392,7 @@ fn members_with_opposite_intents_learn_of_each_other() {
 }
 
 #[test]
-fn what_members_of_a_chain_wait_for_is_told() {
+fn missing_anchor_of_chain_member_is_reported() {
     let found =
         solve_with_chain(&[], closed(&[place(1, 0, &["foreign:none"], &[])]), &others(&["a"])).unwrap();
     assert_eq!(found.waiting.len(), 1);

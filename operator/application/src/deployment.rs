@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_kubernetes_refuses_of_a_pod_is_a_problem() {
+    fn invalid_toleration_is_a_problem() {
         for (given, says) in [
             (json!({ "value": "b" }), Some("Exists")),
             (json!({ "key": "a", "operator": "Exists", "value": "b" }), Some("leave value out")),

@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_value_is_named() {
+    fn invalid_value_is_named_by_path() {
         let spec =
             json!({ "globalData": { "a": "AQ==", "b": [1, 255], "c": "no base64!", "d": [256], "e": 1 } });
         let found: Vec<_> = problems(&spec).iter().map(ToString::to_string).collect();

@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_somebody_put_before_others_stays_there() {
+    fn entry_moved_by_an_administrator_stays() {
         let text = json!({ "cniVersion": "1.0.0", "plugins": [{ "type": "ptp" }, { "type": PLUGIN }, { "type": "x" }] });
         assert_eq!(with(text.to_string().as_bytes(), &PluginEntry::default()), Ok(ConflistChange::Same));
     }
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_is_left_alone() {
+    fn invalid_conflist_is_refused() {
         let fails = |text: &str| with(text.as_bytes(), &PluginEntry::default()).unwrap_err();
         assert!(matches!(fails("{"), ConflistError::NotDecoded(_)));
         assert!(matches!(fails("[]"), ConflistError::NotDecoded(_)));

@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_that_may_be_meant_is_closed_and_others_are_not() {
+    fn possibly_selected_namespace_fails_closed() {
         let rules = Rules {
             version: VERSION,
             rules: vec![rule("perhaps", Some("shop"), true), rule("surely", Some("shop"), false)],
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn no_link_is_followed_and_a_pipe_holds_up_nobody() {
+    fn links_are_not_followed_and_pipes_do_not_block() {
         let folder = tempfile::tempdir().unwrap();
         let (file, elsewhere) = (folder.path().join("protect.json"), folder.path().join("elsewhere"));
         let rules = Rules { version: VERSION, ..Rules::default() };

@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_seen_again_stays() {
+    fn object_that_is_listed_again_stays() {
         let mut listing: Listing<char, u8> = Listing::default();
         listing.put(0, 'a', 1);
         _ = listing.take(0, Event::<char>::Init, Some);

@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_cause_is_told_once_a_minute_and_others_beside_it() {
+    fn each_cause_is_reported_once_a_minute() {
         let (mut limiter, start) = (Limiter::default(), Instant::now());
         let (one, other) = ("u1", "u2");
         let note = Note::warning("NodesFailed", "signature 6.1", "it failed".to_owned());

@@ -28,7 +28,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_names_ten_are_listed_and_the_others_counted() {
+    fn ten_names_are_listed_and_the_rest_counted() {
         let names = vec!["n"; 5_000];
         assert!(list(&names, 10).ends_with("n, n and 4990 more"));
     }

@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_review_is_said_to_be_none() {
+    fn invalid_review_is_refused() {
         assert!(read(b"{}").unwrap_err().to_string().contains("admission.k8s.io/v1"));
         assert!(read(b"no json").is_err());
         let old = br#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1beta1","request":{}}"#;

@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_never_end_or_never_fail_is_refused_by_its_path() {
+    fn rollout_without_possible_end_is_refused_by_path() {
         for (rollout, says) in [
             (json!({ "waves": [5, 5] }), "waves[1]: 5 does not grow"),
             (json!({ "waves": ["50%", "5%"] }), "waves[1]: 5% does not grow"),
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn gates_that_nobody_waits_for_are_a_warning() {
+    fn gates_without_soak_are_a_warning() {
         let verdict = checked(json!({ "gates": { "maxErrors": 0 } }));
         assert!(verdict.problems.is_empty() && verdict.warnings[0].contains("soakSeconds is 0"));
     }

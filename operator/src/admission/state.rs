@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_object_is_for_cannot_change() {
+    fn owner_of_a_state_object_cannot_change() {
         let label = with("n1", "/metadata/labels", json!({ NODE_LABEL: "n1", OWNED_BY_LABEL: "other" }));
         assert!(judged(Some(state("n1")), Some(label), &agent("n1")).unwrap().contains(OWNED_BY_LABEL));
         let owner = with("n1", "/metadata/ownerReferences", json!([]));
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_write_state_objects_may_rehearse() {
+    fn user_with_write_permission_may_request_preflight() {
         let asked = with("n1", "/metadata/annotations", json!({ PREFLIGHT: "r2" }));
         let user = CallerIdentity::Other { name: "alice".to_owned() };
         assert_eq!(judged(Some(state("n1")), Some(asked.clone()), &user), None);

@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_many_problems_ten_are_told_and_the_others_counted() {
+    fn ten_problems_are_reported_and_the_rest_counted() {
         let verdict = ReviewVerdict { problems: vec!["p".to_owned(); 12], warnings: Vec::new() };
         assert!(verdict.message().is_some_and(|text| text.ends_with("p; p; and 2 more")));
         assert_eq!(ReviewVerdict::default().message(), None);

@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reconcile_that_goes_well_is_what_it_says() {
+    async fn successful_reconcile_keeps_its_result() {
         assert_eq!(bounded(async { Ended::Done }).await, Ended::Done);
     }
 }

@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn no_pod_fills_the_memory_of_who_asks_it() {
+    async fn answer_of_a_pod_is_limited_in_size() {
         let service = tower::service_fn(|_: Request<Body>| async {
             Ok::<_, std::io::Error>(Response::new(Body::from(vec![0_u8; MAX_RESPONSE + 1])))
         });

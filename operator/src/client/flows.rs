@@ -141,13 +141,13 @@ mod tests {
     }
 
     #[test]
-    fn what_a_node_tells_commands_no_terminal() {
+    fn control_characters_of_a_node_are_escaped() {
         let flow: Flow = serde_json::from_str("{\"drop_reason\":\"\u{9b}2J\u{202e}\u{7f}\"}").unwrap();
         assert_eq!(lines(vec![flow]).unwrap(), "{\"drop_reason\":\"\\u009b2J\\u202e\\u007f\"}\n");
     }
 
     #[test]
-    fn what_is_no_flows_is_told() {
+    fn invalid_flows_are_reported() {
         assert!(read(b"<html>").unwrap_err().starts_with("its flows: "));
         assert_eq!(read(b"\n\n"), Ok(Vec::new()));
     }

@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn it_ends_when_it_is_through_has_failed_or_waits_for_somebody() {
+    fn following_ends_at_success_failure_or_wait_for_user() {
         let idle = |failed: Option<&str>| RolloutStatus {
             failed_revision: failed.map(str::to_owned),
             ..RolloutStatus::default()
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rollout_that_is_told_to_go_on_waits_for_nobody() {
+    fn promoted_rollout_waits_for_no_user() {
         let mut rollout = in_phase(RolloutPhase::AwaitingPromotion);
         rollout.command = 3;
         let with = |annotation: &str, value: &str| {

@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_application_is_named() {
+    fn invalid_application_is_refused_with_its_field() {
         let good = "kind: ClusterBpfApplication\nmetadata: {name: a}\nspec: {nodeSelector: {matchLabels: {zone: one}}, \
             byteCode: {path: /a.o}, programs: [{name: pass, type: XDP, xdp: {}}]}\n";
         let read = ApplicationManifest::parse(good).unwrap();

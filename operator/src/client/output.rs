@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_of_others_command_no_terminal() {
+    fn control_characters_in_third_party_text_are_escaped() {
         let people = |words: &&str| format!("MESSAGE\n{words}\n");
         let words = "denied\u{1b}]0;owned\u{7}\u{9b}2J\u{202e}";
         assert_eq!(

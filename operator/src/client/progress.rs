@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_written_where_nobody_looks() {
+    fn no_progress_without_terminal() {
         let mut progress = AnswersLine::<Vec<u8>>::on(None, "nodes", 5);
         progress.show(3);
         assert_eq!(progress.shown, "");

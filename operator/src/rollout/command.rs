@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_taken_over_is_read_again_after_a_restart() {
+    fn accepted_command_is_read_after_restart() {
         let given = annotations(&[(ROLLOUT_COMMAND, "4 promote")]);
         let last = Numbered { number: 4, command: RolloutCommand::Promote };
         assert_eq!(read_command(Some(&given), 3), ReadCommand::Last(Some(last)));

@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn manifest_and_index_are_told_apart() {
+    fn manifest_and_index_are_distinguished() {
         let one = descriptor(None);
         let manifest = json!({ "schemaVersion": 2, "config": one, "layers": [one] });
         assert!(matches!(read(&manifest), Ok(ImageDocument::Image(_))));

@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn platform_is_told_by_the_names_that_bpf2go_writes() {
+    fn platform_is_recognised_by_names_of_bpf2go() {
         for (file, platform) in [
             ("bpf_x86_bpfel.o", "linux/amd64"),
             ("out/bpf_386_bpfel.o", "linux/386"),

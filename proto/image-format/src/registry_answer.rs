@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn answer_is_told_with_its_words() {
+    fn error_contains_the_registry_message() {
         let answer =
             RegistryAnswer { status: 429, words: Some("\"slow down\"".to_owned()), retry_after: Some(60) };
         assert_eq!(answer.to_string(), "429 Too Many Requests: \"slow down\"; it asks to wait for 60 s");

@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_alike_stays_apart() {
+    fn similar_hosts_are_distinct() {
         for text in
             ["quay.io:80", "localhost:443", "index.docker.io.example.com", "0x7f.example", "xn--quay.io"]
         {

@@ -198,7 +198,7 @@ took_seconds_sum 4.5\ntook_seconds_count 3\ntook_seconds_bucket{le=\"0.5\"} 1\nt
     }
 
     #[test]
-    fn what_users_wrote_into_labels_ends_no_line_and_no_label() {
+    fn label_values_are_escaped_and_shortened() {
         let mut samples = Exposition::default();
         samples.add(&RUNS, ["a\"b\\c\nd", "} 1\n"], 1);
         let text = samples.text();

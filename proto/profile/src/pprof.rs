@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_as_it_was() {
+    fn written_pprof_is_read_back() {
         assert_eq!(Profile::from_pprof(&profile().to_pprof()).unwrap(), profile());
     }
 

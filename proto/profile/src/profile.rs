@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nodes_have_in_common_stays_apart_below_the_nodes() {
+    fn equal_stacks_of_two_nodes_stay_separate() {
         let mut one = profile(&[(&["shop", "main"], 3), (&["shop", "main"], 1)]).under("a");
         let mut other = profile(&[(&["shop", "main"], 2)]);
         other.notes.push("1 stack lost".to_owned());

@@ -14,7 +14,7 @@ fn a_frame_is_a_length_and_a_message() {
 }
 
 #[test]
-fn what_is_too_long_has_no_length() {
+fn too_long_message_has_no_length() {
     assert_eq!(length([0, 0, 16, 0], MAX_REQUEST), Some(MAX_REQUEST));
     assert_eq!(length([0, 0, 16, 1], MAX_REQUEST), None);
     assert_eq!(length([0xff; 4], MAX_ANSWER), None);

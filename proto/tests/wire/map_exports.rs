@@ -1,7 +1,7 @@
 use bpfman_proto::{MAX_EXPORTS, MapAccess, MapExportError, MapExports};
 
 #[test]
-fn what_is_written_is_read_again() {
+fn written_exports_are_read_back() {
     for text in ["", "hits=web", "hits=web,shop:rw;*=monitoring", "a.b_c=*"] {
         assert_eq!(text.parse::<MapExports>().unwrap().to_string(), text);
     }
@@ -21,7 +21,7 @@ fn largest_right_of_all_exports_counts() {
 }
 
 #[test]
-fn what_is_no_export_is_refused_and_named() {
+fn invalid_export_is_refused_and_named() {
     use MapExportError::{Form, Map, Namespace, TooMany};
     let many = vec!["a=b"; MAX_EXPORTS + 1].join(";");
     let wide = format!("a={}", vec!["b"; MAX_EXPORTS + 1].join(","));

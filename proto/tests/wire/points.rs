@@ -73,7 +73,7 @@ fn points_come_back_as_they_were_sent() {
 }
 
 #[test]
-fn what_is_no_point_is_refused_by_name() {
+fn invalid_point_is_refused_with_reason() {
     for (at, says) in [
         (At::LoadedFor("fentry".to_owned()), "\"fentry\" is none of tp_btf, fmod_ret, iter, freplace"),
         (At::RawTracepoint("sched/sched_switch".to_owned()), "without a category"),

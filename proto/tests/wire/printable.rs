@@ -11,7 +11,7 @@ fn plain_text_stays_as_it_is() {
 }
 
 #[test]
-fn what_commands_a_terminal_or_ends_a_line_is_escaped() {
+fn control_characters_and_line_ends_are_escaped() {
     assert_eq!(
         one_line("x\nINFO y\r\x1b]0;owned\x07\u{9b}2J"),
         "x\\nINFO y\\r\\u{1b}]0;owned\\u{7}\\u{9b}2J"

@@ -81,7 +81,7 @@ fn leftovers_of_another_load_do_not_block_a_new_version() {
 }
 
 #[test]
-fn what_vanished_comes_back() {
+fn apply_restores_missing_programs_and_links() {
     let machine = Machine::new();
     let manifest = application(&[xdp("xdp_member", 10), xdp("xdp_another", 5)]);
     machine.apply(&manifest);

@@ -139,7 +139,7 @@ fn put(manifest: &mut Value, pointer: &str, value: Value) {
 }
 
 #[test]
-fn what_counts_in_a_cluster_only_is_said_and_ignored() {
+fn cluster_only_fields_are_ignored_with_a_warning() {
     let machine = Machine::new();
     let mut manifest = application(&[xdp("xdp_member", 10)]);
     manifest["spec"]["rollout"] = json!({ "waves": [1, "50%"] });

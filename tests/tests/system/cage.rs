@@ -111,7 +111,7 @@ fn unknown_word_for_the_cage_keeps_the_daemon_from_starting() {
 
 /// A daemon started without a capability runs without it, instead of failing.
 #[test]
-fn what_it_was_started_without_it_does_not_need_to_start() {
+fn daemon_starts_without_optional_capability() {
     let wrapper = ["capsh", "--drop=cap_sys_ptrace,cap_setpcap", "--", "-c", "exec \"$0\" \"$@\""];
     let mut daemon = Daemon::prepare();
     daemon.again(&Launch { wrapper: wrapper.map(str::to_owned).to_vec(), ..Launch::default() });

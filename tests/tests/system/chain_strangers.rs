@@ -95,7 +95,7 @@ fn a_program_that_someone_attached_by_a_link_is_adopted() {
 }
 
 #[test]
-fn what_cannot_be_adopted_is_refused() {
+fn adoption_of_unsuitable_link_is_refused() {
     let bench = Bench::new();
     let stranger = compile::object("stranger").display().to_string();
     let script = format!("ip link set dev {INTERFACE} xdpgeneric obj {stranger} sec xdp");

@@ -230,7 +230,7 @@ fn trace_is_a_change_of_maps_in_the_history() {
 }
 
 #[test]
-fn what_cannot_be_traced_is_refused_by_name() {
+fn invalid_trace_is_refused_with_reason() {
     let bench = Bench::new();
     let hook = bench.hook(&format!("xdp:{INTERFACE}"));
     let trace = |flags: &str| bench.daemon.bpfman(&format!("chain trace {hook} {flags}"));

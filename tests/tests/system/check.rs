@@ -36,7 +36,7 @@ fn without_a_daemon_the_object_and_the_kernel_still_tell() {
 }
 
 #[test]
-fn what_the_verifier_refuses_is_found_by_the_try() {
+fn dry_run_finds_refusal_of_the_verifier() {
     let daemon = Daemon::start();
     let refused = check(&daemon, &compile::object("broken"), "");
     assert!(refused.code != 0 && refused.stdout.contains("REFUSED"), "{refused:?}");
@@ -57,7 +57,7 @@ fn type_that_cannot_be_attached_here_is_lacking() {
 }
 
 #[test]
-fn what_is_no_object_and_no_kernel_is_named() {
+fn invalid_object_and_kernel_types_are_named() {
     let daemon = Daemon::start();
     let (chain, text) = (compile::object("chain"), daemon.path("text"));
     std::fs::write(&text, "no object").unwrap();

@@ -86,7 +86,7 @@ fn program_ends_with_its_lease_also_on_panic_without_a_runtime() {
 }
 
 #[test]
-fn what_fails_says_its_reason_and_what_to_do() {
+fn errors_have_reason_and_hint() {
     let mut daemon = Daemon::start();
     let (runtime, client) = client_of(&daemon);
     let program = runtime.block_on(async {

@@ -242,7 +242,7 @@ fn views_fit_the_screen_and_are_accessible() {
 }
 
 #[test]
-fn what_others_load_is_in_the_view_of_the_radar() {
+fn radar_view_shows_third_party_programs() {
     let (daemon, network) = (Daemon::start_with(&crate::radar::launch()), Network::new());
     crate::radar::wait_until_on(&daemon);
     let console = Console::start(&daemon);

@@ -57,7 +57,7 @@ fn a_pod_waits_for_its_program_and_is_told_so() {
 }
 
 #[test]
-fn what_a_kubelet_asks_for_leaves_a_line_in_the_audit_log() {
+fn kubelet_calls_are_in_the_audit_log() {
     let node = Node::new();
     let csi = node.csi();
     csi.publish(node.request("pod", "hits")).unwrap_err();

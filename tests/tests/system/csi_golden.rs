@@ -55,7 +55,7 @@ fn a_volume_that_is_unpublished() {
 }
 
 #[test]
-fn what_plugin_and_node_say_of_themselves() {
+fn plugin_and_node_messages_have_golden_bytes() {
     let info = v1::GetPluginInfoResponse { name: "n".to_owned(), vendor_version: "1".to_owned() };
     assert_bytes(&info, b"\x0a\x01n\x12\x011");
     assert_bytes(&v1::ProbeResponse { ready: Some(true) }, b"\x0a\x02\x08\x01");
@@ -71,7 +71,7 @@ fn what_plugin_and_node_say_of_themselves() {
 }
 
 #[test]
-fn what_a_kubelet_is_told_of_a_plugin() {
+fn registration_messages_have_golden_bytes() {
     let info = registration::PluginInfo {
         r#type: "CSIPlugin".to_owned(),
         name: "n".to_owned(),

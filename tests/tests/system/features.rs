@@ -41,7 +41,7 @@ fn the_kernel_is_told_part_by_part() {
 
 /// Thousands of test programs are loaded only once per boot.
 #[test]
-fn what_was_tried_is_kept_for_the_daemons_of_this_boot() {
+fn probe_results_are_kept_for_this_boot() {
     let mut daemon = Daemon::start();
     let first = daemon.bpfman("features helpers -o json").json();
     let kept = daemon.path("run/features");
@@ -64,7 +64,7 @@ fn what_was_tried_is_kept_for_the_daemons_of_this_boot() {
 }
 
 #[test]
-fn what_is_switched_off_is_done_without_and_told() {
+fn disabled_feature_is_unused_and_reported() {
     let config = "[kernel]\nwithout = [\"uprobes\"]\n".to_owned();
     let daemon = Daemon::start_with(&Launch { config, ..Launch::default() });
     let all = daemon.bpfman("features -o json").json();

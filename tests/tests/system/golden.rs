@@ -40,7 +40,7 @@ fn where_bytecode_comes_from() {
 }
 
 #[test]
-fn what_the_kernel_says() {
+fn kernel_program_info_has_golden_bytes() {
     let facts = KernelProgramInfo {
         id: 300,
         name: "f".to_owned(),
@@ -63,7 +63,7 @@ fn what_the_kernel_says() {
 }
 
 #[test]
-fn what_the_daemon_says() {
+fn program_info_has_golden_bytes() {
     let info = ProgramInfo {
         name: "f".to_owned(),
         bytecode: Some(BytecodeLocation { location: Some(Location::File("/a".to_owned())) }),

@@ -18,7 +18,7 @@ fn grant(more: &str) -> String {
 }
 
 #[test]
-fn who_has_as_much_as_the_grant_allows_gets_no_more() {
+fn grant_limits_apply_to_programs_and_links() {
     let limits = "limits = { programs = 2, links = 1, map_memory = \"64MiB\" }";
     let (daemon, network) = (daemon(grant(limits)), Network::new());
     let far = network.far.path().display().to_string();
@@ -101,7 +101,7 @@ fn a_grant_for_ones_own_network_namespace_counts_for_no_other() {
 }
 
 #[test]
-fn who_may_not_speak_for_an_application_cannot_pass_for_one() {
+fn user_cannot_impersonate_an_application() {
     let policy = grant("applications = [\"shop/*\"]");
     let flags = vec![format!("--node-agent-user={AGENT}")];
     let daemon = Daemon::start_with(&Launch { policy, flags, ..Launch::default() });

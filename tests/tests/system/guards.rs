@@ -126,7 +126,7 @@ fn one_program_serves_several_containers_and_each_link_its_own() {
 }
 
 #[test]
-fn what_cannot_be_guarded_is_not_attached() {
+fn attachment_without_guard_is_refused() {
     let daemon = Daemon::start();
     let wire = daemon.wire();
     let twins = Twins::start(&daemon, Apart::ByNamespace);

@@ -22,7 +22,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn nobody_else_can_write_to_the_bpffs() {
+fn bpffs_is_writable_by_its_daemon_only() {
     let mut daemon = Daemon::start();
     assert_eq!(mode(&daemon.fs()), 0o755);
     daemon.terminate();
@@ -37,7 +37,7 @@ fn nobody_else_can_write_to_the_bpffs() {
 }
 
 #[test]
-fn what_another_user_put_into_the_bpffs_is_not_used() {
+fn objects_of_other_users_in_bpffs_are_not_used() {
     let mut daemon = Daemon::prepare();
     fs::create_dir_all(daemon.fs()).unwrap();
     mount("bpffs", daemon.fs(), "bpf", MountFlags::empty(), c"mode=1777").unwrap();

@@ -152,7 +152,7 @@ fn users_see_their_changes_and_those_of_their_objects_only() {
 }
 
 #[test]
-fn what_the_daemon_does_by_itself_is_in_the_history() {
+fn daemon_actions_are_in_the_audit_log() {
     let config = "[watch]\ncheck_seconds = 0.2\n".to_owned();
     let mut daemon = Daemon::start_with(&Launch { config, ..Launch::default() });
     let network = Network::new();

@@ -267,7 +267,7 @@ fn a_load_from_a_file_needs_no_network() {
 }
 
 #[test]
-fn it_runs_without_cap_sys_resource() {
+fn daemon_runs_without_cap_sys_resource() {
     let words = [
         "prlimit",
         "--memlock=65536:65536",

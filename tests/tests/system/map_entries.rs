@@ -295,7 +295,7 @@ fn a_map_in_a_map_of_maps_is_used_by_its_id() {
 }
 
 #[test]
-fn who_may_not_is_refused_and_who_may_is_written_down() {
+fn map_writes_need_permission_and_are_logged() {
     let bench = MapBench::new();
     bench.map_as(WRITER, "set", "recent", &["1", "5"]).success();
     assert_eq!(bench.map_as(READER, "get", "recent", &["1"]).success(), "5\n");

@@ -260,7 +260,7 @@ fn slow_reader_of_answers_holds_one_users_share_of_connections() {
 }
 
 #[test]
-fn what_was_handed_over_outlives_the_daemon_and_the_program() {
+fn map_descriptor_outlives_daemon_and_program() {
     let mut bench = Bench::new(grants());
     let mut reader = bench.start(READER, &["keep"]);
     assert_eq!(reader.line(), "took: ok\n");

@@ -115,7 +115,7 @@ fn entries_of_hash_tables_are_counted_beside_scrapes() {
 }
 
 #[test]
-fn what_users_call_things_cannot_be_mistaken_for_metrics() {
+fn names_by_users_are_escaped_in_metrics() {
     let daemon = Daemon::start();
     let mut request = load(&compile::object("probes"), &[("on_tracepoint", Type::Tracepoint)]);
     request.metadata = pairs(&[("bpfman_application", "a\"} 1\nbpfman_detached 1\\\u{1b}[2J")]);

@@ -127,7 +127,7 @@ fn chain_stays_whole_when_its_process_ends() {
 }
 
 #[test]
-fn chain_stays_whole_where_nobody_reaches_it() {
+fn chain_in_an_unreachable_namespace_stays_whole() {
     let (mut daemon, network) = (Daemon::start_with(&launch()), Network::new());
     let traffic = Traffic::new(&network);
     let (path, links) = (network.far.path(), cut_chain(&daemon, &network.far.path()));
@@ -176,7 +176,7 @@ fn chain_stays_whole_when_the_records_are_lost() {
 }
 
 #[test]
-fn chain_without_records_stays_whole_where_nobody_reaches_it() {
+fn unrecorded_chain_without_reachable_namespace_stays() {
     let (mut daemon, network) = (Daemon::start_with(&launch()), Network::new());
     let traffic = Traffic::new(&network);
     cut_chain(&daemon, &network.far.path());
@@ -205,7 +205,7 @@ fn chain_without_records_stays_whole_where_nobody_reaches_it() {
 }
 
 #[test]
-fn name_that_is_given_to_another_namespace_is_taken_up_anew() {
+fn name_of_another_namespace_is_followed_again() {
     let (mut daemon, network) = (Daemon::start_with(&launch()), Network::new());
     let wire = daemon.wire();
     let inside = Inside::new(&network.far.path());

@@ -177,7 +177,7 @@ fn programs_of_a_map_of_sockets_live_as_others_do() {
 }
 
 #[test]
-fn what_cannot_be_is_said_and_changes_nothing() {
+fn impossible_attachment_is_refused_without_changes() {
     let daemon = Daemon::start();
     let object = compile::object("points").display().to_string();
     let program = load(&daemon, "cgroup_sock_addr:forbid")[0];

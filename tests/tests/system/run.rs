@@ -117,7 +117,7 @@ fn print_buffers(pid: u32) -> HashSet<String> {
 }
 
 #[test]
-fn what_a_program_says_is_told_by_its_types_and_nothing_stays() {
+fn records_are_printed_by_type_and_nothing_stays() {
     let (daemon, network) = (Daemon::start(), Network::new());
     let traffic = Traffic::new(&network);
     let object = compile::object("run");
@@ -319,7 +319,7 @@ fn a_replaced_program_still_ends_with_its_client() {
 }
 
 #[test]
-fn what_cannot_run_is_refused_by_name_and_nothing_is_left() {
+fn invalid_run_is_refused_and_nothing_is_left() {
     let (daemon, network) = (Daemon::start(), Network::new());
     let (hook, object, two) = (far(&network), compile::object("run"), compile::object("run_two"));
     let before = daemon.state();

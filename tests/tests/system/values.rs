@@ -27,7 +27,7 @@ fn has(bytes: &[u8], part: &[u8]) -> bool {
 }
 
 #[test]
-fn what_was_set_is_there_after_a_restart_and_a_reboot() {
+fn values_survive_restart_and_reboot() {
     let mut daemon = Daemon::start();
     let page = rustix::param::page_size() as u64;
     let flags = "-g port=443 offset=-70000 name=eth0 limits={\"ports\":[7]} --map-size flows=1000 events=9000 -o json";

@@ -85,7 +85,7 @@ fn a_link_is_attached_when_it_runs_and_not_when_it_is_recorded() {
 }
 
 #[test]
-fn what_is_loaded_detached_and_unloaded_is_waited_for() {
+fn wait_follows_load_detach_and_unload() {
     let (daemon, network) = (Daemon::start(), Network::new());
     let wire = daemon.wire();
     let mut loaded = Waiting::start(&daemon, "--for loaded program xdp_member");

@@ -202,7 +202,7 @@ fn a_hostile_one_reaches_nothing() {
 
 /// A compromised reader is not believed: the file has no such map.
 #[test]
-fn what_a_hostile_reader_says_is_no_object_is_refused() {
+fn false_facts_of_hostile_reader_are_refused() {
     let daemon = Daemon::start_with(&launch("reader:lie:../../escaped"));
     let before = daemon.state();
     let object = compile::object("chain").display().to_string();

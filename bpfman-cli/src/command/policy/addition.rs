@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn entry_stands_in_front_of_all_others_with_their_comments() {
+    fn entry_is_added_before_others_and_their_comments() {
         let text = "# Mine.\nmode = \"warn\"\n\n# All of us.\n[[images]]\npattern = \"*\"\nunsigned = true\n";
         let added = unsigned(text).unwrap();
         assert_eq!(added.before, Some(4));
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn entry_stands_behind_those_for_a_part_of_its_images() {
+    fn entry_is_added_after_stricter_entries() {
         let text = "[[images]]\npattern = \"quay.io/x/secure/*\"\nkeys = [\"/k\"]\n\n# Others.\n[[images]]\npattern = \"*\"\n\
                     unsigned = true\n";
         let added = unsigned(text).unwrap();

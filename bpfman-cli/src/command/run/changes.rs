@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_changed_is_told() {
+    fn only_changes_are_reported() {
         let (map, mut snapshots) = (counter(None), MapSnapshots::default());
         assert!(snapshots.changes(&map, vec![entry(0, &[1]), entry(1, &[5])], false).is_empty());
         let changes = snapshots.changes(&map, vec![entry(0, &[4]), entry(2, &[9])], false);

@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_is_cut_at_the_end_or_at_the_beginning() {
+    fn large_output_is_cut_at_end_or_start() {
         let all: Vec<u8> = (0..100_u8).collect();
         assert_eq!(bounded(&all[..], 10, false), ((0..10).collect(), true));
         assert_eq!(bounded(&all[..], 10, true), ((90..100).collect(), true));

@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_listed_is_shown_and_of_all_else_the_name() {
+    fn only_listed_settings_show_their_values() {
         let shown = shown(
             "surprise = 'hunter2'\n[store]\nengine = 'redb'\npassword = 'hunter2'\n[interfaces.eth0]\nxdp_mode = 'skb'\n\
              [registries.'ghcr.io:443']\nplain_http = true\nmirrors = ['user:hunter2@mirror']\n\

@@ -116,7 +116,7 @@ fn a_grant_with_a_scope_holds_programs_to_what_tenants_may() {
 }
 
 #[test]
-fn what_is_wrong_in_a_grant_is_named_with_its_line() {
+fn error_in_grant_is_named_with_line() {
     let grant = |rest: &str| format!("mode = \"off\"\n[[grants]]\nname = \"x\"\nusers = [1]\n{rest}\n");
     for (rest, says) in [
         ("", "missing field `allow`"),

@@ -183,7 +183,7 @@ mod tests {
     use crate::status;
 
     #[test]
-    fn a_denial_is_told_from_a_refusal_and_a_failure() {
+    fn denial_refusal_and_failure_are_distinguished() {
         let name = |status: &Status| result_of(Some(status)).name();
         assert_eq!(name(&status::denied("no")), "denied");
         assert_eq!(name(&status::too_large("no")), "refused");

@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redirect_that_is_forgotten_is_told() {
+    fn lost_redirect_is_reported() {
         let mut scene = scene();
         scene.members[1].forgets_redirects = true;
         let found = findings(&scene, Some(2));
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn without_counters_the_sets_are_told() {
+    fn sets_are_reported_without_counters() {
         let mut scene = scene();
         scene.is_counted = false;
         let found = findings(&scene, Some(1));

@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_slow_in_a_fast_chain_or_where_all_take_the_same() {
+    fn fast_chain_and_equal_times_have_no_slow_member() {
         assert_eq!(of_times(&scene(&[Some((1000, 5.0)), Some((1000, 150.0))]), None), [""; 0]);
         assert_eq!(of_times(&scene(&[Some((1000, 900.0)), Some((1000, 900.0))]), None), [""; 0]);
         // A member takes long, but few packets reach it.
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_said_with_how_to_know_it() {
+    fn missing_times_are_reported_with_a_command() {
         let [found] = &of_times(&scene(&[None, None]), None)[..] else { panic!() };
         assert!(found.contains("`bpfman chain timing xdp:eth0 on`"), "{found}");
         let [found] = &of_times(&scene(&[Some((3, 900.0)), Some((3, 1.0))]), None)[..] else { panic!() };

@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_found_holds_for_one_boot() {
+    fn stored_features_apply_to_one_boot() {
         let folder = tempfile::tempdir().unwrap();
         let found = vec![wire::Feature { name: "xdp".to_owned(), ..Default::default() }];
         let kept = Kept::new(folder.path(), "boot-1");

@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_http2_passes_as_it_is() {
+    fn bytes_other_than_http2_pass_unchanged() {
         for bytes in [
             vec![0xff; 300],
             b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(4),

@@ -60,12 +60,12 @@ fn files_are_written_in_its_folders_and_nowhere_else() {
 }
 
 #[test]
-fn it_listens_nowhere_and_connects_where_it_likes() {
+fn confined_thread_cannot_listen_but_can_connect() {
     let base = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let work = || (refused(TcpListener::bind("127.0.0.1:0")), TcpStream::connect(address).is_ok());
-    let Some(ends) = confined(base.path(), 4, "it_listens_nowhere_and_connects_where_it_likes", work) else {
+    let Some(ends) = confined(base.path(), 4, "confined_thread_cannot_listen_but_can_connect", work) else {
         return;
     };
     assert_eq!(ends, (true, true));

@@ -19,7 +19,7 @@ fn setting(unit: &str, name: &str) -> Vec<String> {
 }
 
 #[test]
-fn it_bounds_what_the_process_keeps() {
+fn unit_bounds_kept_capabilities() {
     let unit = unit();
     let bounding: BTreeSet<String> = setting(&unit, "CapabilityBoundingSet").into_iter().collect();
     let kept: BTreeSet<String> = KEPT.iter().map(|kept| kept.capability.to_string()).collect();
@@ -29,7 +29,7 @@ fn it_bounds_what_the_process_keeps() {
 
 /// Without these calls, the daemon could not build its sandbox, and would not start.
 #[test]
-fn it_lets_the_process_build_its_cage() {
+fn unit_allows_calls_that_build_the_cage() {
     let allowed = setting(&unit(), "SystemCallFilter");
     let landlock = ["landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self"];
     let others = ["@system-service", "seccomp", "bpf", "perf_event_open", "setns", "mount", "umount2"];
@@ -45,10 +45,10 @@ fn files_can_be_opened_that_must_not_lead_out_of_a_folder() {
 }
 
 #[test]
-fn its_exposure_is_not_more_than_it_was() {
+fn exposure_of_unit_does_not_grow() {
     let arguments = ["security", "--offline=yes", "--no-pager", "--threshold", MAX_EXPOSURE, PATH];
     let Ok(output) = Command::new("systemd-analyze").args(arguments).output() else {
-        eprintln!("SKIPPED(systemd-analyze): its_exposure_is_not_more_than_it_was");
+        eprintln!("SKIPPED(systemd-analyze): exposure_of_unit_does_not_grow");
         return;
     };
     let says = String::from_utf8_lossy(&output.stdout);

@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_shadow_answered_ends_nothing() {
+    fn verdict_of_a_shadow_ends_no_packet() {
         let layout = CounterLayout::new(SpliceHook::Xdp, 2);
         let links = [LinkId(7), LinkId(8)];
         let cells = row(&layout, &[(0, DROP, 7), (0, 2, 2), (1, DROP, 2), (2, 2, 7)], &[]);

@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_charged_for_what_is_not_known() {
+    fn unknown_times_are_not_charged() {
         let then = reading(0, &[(1, 0, 0, 0), (2, 0, 0, 0)]);
         let now = reading(5_000, &[(1, 100, 0, 0), (2, 100, 0, 0)]);
         assert_eq!(shared(&then, &now), []);

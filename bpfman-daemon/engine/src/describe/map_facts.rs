@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_that_is_gone_is_left_out_and_an_error_is_told() {
+    fn missing_map_is_left_out_and_error_is_reported() {
         let (mut known, now) = (KnownMaps::default(), Instant::now());
         let none = known.facts(now, [MapId(1)].into_iter(), |_| Ok::<_, ()>(None));
         assert_eq!(none.map(|facts| facts.len()), Ok(0));

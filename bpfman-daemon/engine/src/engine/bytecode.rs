@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_becomes_a_pipe_between_two_looks_holds_nobody_up() {
+    fn file_replaced_by_a_pipe_blocks_no_caller() {
         let folder = tempfile::tempdir().unwrap();
         let (path, pipe) = (folder.path().join("object.o"), folder.path().join("pipe"));
         std::fs::write(&path, "object").unwrap();
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn other_users_are_told_the_same_of_all_that_is_not_their_own() {
+    fn users_get_equal_errors_for_unreadable_files() {
         let folder = tempfile::tempdir().unwrap();
         let (file, pipe) = (folder.path().join("of-root.o"), folder.path().join("pipe"));
         std::fs::write(&file, "object").unwrap();

@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_asks_again_at_once_shares_what_took_long_to_find() {
+    fn repeated_slow_search_is_shared() {
         let (maps, walks) = (FoundInnerMaps::default(), Cell::new(0));
         let slowly = || {
             walks.set(walks.get() + 1);

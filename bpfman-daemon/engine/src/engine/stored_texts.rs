@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_kept_is_what_comes_back() {
+    fn stored_text_is_read_back() {
         let text = ProgramText {
             name: "filter".to_owned(),
             license: "GPL".to_owned(),

@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_near_is_told_together() {
+    fn near_changes_are_reported_together() {
         let mut behind = packet();
         behind[14] = 0xff;
         behind[17] = 0xee;
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_or_goes_is_told_by_its_place() {
+    fn added_and_removed_bytes_are_reported_by_position() {
         let longer = [&[0xaa, 0xbb][..], &packet()].concat();
         assert_eq!(changes(&packet(), &longer), ["2 bytes added at the front: aabb"]);
         assert_eq!(changes(&longer, &packet()), ["2 bytes removed at the front: aabb"]);
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_with_nothing_in_common_are_told_in_short() {
+    fn unrelated_packets_are_reported_briefly() {
         let other = vec![0xff; 61];
         let all = changes(&packet(), &other);
         assert_eq!(all[0], "60 -> 61 bytes");

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_with_a_packet_is_compared_too() {
+    fn packet_metadata_is_compared_too() {
         assert_eq!(differences(&tc(&[1, 2], 0, 0), &tc(&[1, 2], 0, 0)), [""; 0]);
         let all = differences(&tc(&[1, 2], 0, 5), &tc(&[1, 3], 7, 6));
         assert_eq!(all, ["byte 1: 02 -> 03", "mark 0x0 -> 0x7", "cb[0] 0x5 -> 0x6"]);

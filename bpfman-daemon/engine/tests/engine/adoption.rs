@@ -178,7 +178,7 @@ fn an_adopted_tcx_link_keeps_its_place_and_is_only_let_go<K: Testable>(bench: &B
     assert_eq!(runs(bench, &theirs), theirs.program);
 }
 
-fn what_cannot_be_adopted_is_refused_and_left_alone<K: Testable>(bench: &Bench<K>) {
+fn unsuitable_link_is_not_adopted<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let [alpha, trace] = engine.loads(&bench.request("programs", &["alpha", "trace"]))[..] else { panic!() };
     let ours = engine.attached(alpha, bench.xdp(1));
@@ -208,7 +208,7 @@ crate::on_both_kernels!(
     a_chain_keeps_an_adopted_link_when_its_program_leaves,
     adopted_program_survives_restart_and_end_of_its_former_link,
     an_adopted_tcx_link_keeps_its_place_and_is_only_let_go,
-    what_cannot_be_adopted_is_refused_and_left_alone,
+    unsuitable_link_is_not_adopted,
 );
 
 #[test]

@@ -22,7 +22,7 @@ fn by_pin(path: &Path, caller_uid: u32) -> AdoptRequest {
     AdoptRequest { what: AdoptWhat::Pin(path.to_owned()), caller_uid, ..request(KernelLinkId(0), 5) }
 }
 
-fn others_than_root_may_not_name_links_and_pins_of_others<K: Testable>(bench: &Bench<K>) {
+fn only_root_may_name_links_and_pins_of_others<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
     watch(bench, &engine, alpha);
@@ -62,7 +62,7 @@ fn the_link_of_our_own_tc_chain_is_not_adopted<K: Testable>(bench: &Bench<K>) {
 }
 
 crate::on_both_kernels!(
-    others_than_root_may_not_name_links_and_pins_of_others,
+    only_root_may_name_links_and_pins_of_others,
     the_link_of_our_own_tc_chain_is_not_adopted,
 );
 

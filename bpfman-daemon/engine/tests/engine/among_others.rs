@@ -70,7 +70,7 @@ pub fn is_fine<K: Testable>(engine: &Engine<K>) -> bool {
     engine.all_links().iter().all(|link| link.standing.is_running() && link.running.is_some())
 }
 
-fn ours_come_beside_the_strangers_that_they_name<K: Testable>(bench: &Bench<K>) {
+fn own_links_run_beside_third_party_anchors<K: Testable>(bench: &Bench<K>) {
     if !open(bench) {
         return;
     }
@@ -105,7 +105,7 @@ fn ours_come_beside_the_strangers_that_they_name<K: Testable>(bench: &Bench<K>) 
     assert!(is_fine(&engine));
 }
 
-fn ours_follow_when_strangers_come_and_go<K: Testable>(bench: &Bench<K>) {
+fn own_links_follow_changes_of_third_party_programs<K: Testable>(bench: &Bench<K>) {
     if !open(bench) {
         return;
     }
@@ -152,7 +152,7 @@ fn ours_follow_when_strangers_come_and_go<K: Testable>(bench: &Bench<K>) {
     assert_eq!(runs(bench), ["xray", "yankee", "guard", "late"].map(str::to_owned).to_vec());
 }
 
-fn a_chain_stands_among_strangers_as_its_members_want<K: Testable>(bench: &Bench<K>) {
+fn chain_among_third_party_programs_follows_intents<K: Testable>(bench: &Bench<K>) {
     if !open(bench) {
         return;
     }
@@ -199,9 +199,9 @@ fn a_chain_stands_among_strangers_as_its_members_want<K: Testable>(bench: &Bench
 }
 
 crate::on_both_kernels!(
-    ours_come_beside_the_strangers_that_they_name,
-    ours_follow_when_strangers_come_and_go,
-    a_chain_stands_among_strangers_as_its_members_want,
+    own_links_run_beside_third_party_anchors,
+    own_links_follow_changes_of_third_party_programs,
+    chain_among_third_party_programs_follows_intents,
 );
 
 #[test]

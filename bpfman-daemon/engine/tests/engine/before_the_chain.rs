@@ -56,7 +56,7 @@ fn tcx_links_stand_before_the_chain_whoever_came_first<K: Testable>(bench: &Benc
     assert!(engine.check_all().mended.is_empty());
 }
 
-fn what_others_took_away_comes_back_before_the_chain<K: Testable>(bench: &Bench<K>) {
+fn detached_tcx_link_returns_before_the_chain<K: Testable>(bench: &Bench<K>) {
     if !open(bench) {
         return;
     }
@@ -117,7 +117,7 @@ fn wrong_order_is_corrected_at_start_and_by_the_watcher<K: Testable>(bench: &Ben
     assert!(is_fine(&engine));
 }
 
-fn an_intent_about_a_stranger_behind_the_chain_moves_the_chain<K: Testable>(bench: &Bench<K>) {
+fn intent_on_third_party_program_moves_the_chain<K: Testable>(bench: &Bench<K>) {
     if !open(bench) {
         return;
     }
@@ -149,9 +149,9 @@ fn an_intent_about_a_stranger_behind_the_chain_moves_the_chain<K: Testable>(benc
 
 crate::on_both_kernels!(
     tcx_links_stand_before_the_chain_whoever_came_first,
-    what_others_took_away_comes_back_before_the_chain,
+    detached_tcx_link_returns_before_the_chain,
     wrong_order_is_corrected_at_start_and_by_the_watcher,
-    an_intent_about_a_stranger_behind_the_chain_moves_the_chain,
+    intent_on_third_party_program_moves_the_chain,
 );
 
 struct Witness {

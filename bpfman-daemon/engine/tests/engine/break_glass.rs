@@ -33,7 +33,7 @@ fn everything_of_ours_goes_by_pins_alone_and_comes_back<K: Testable>(bench: &Ben
     assert!(engine.all_links().iter().all(|link| link.standing.is_running()), "{:?}", engine.all_links());
 }
 
-fn what_others_put_into_our_link_stays<K: Testable>(bench: &Bench<K>) {
+fn break_glass_keeps_third_party_program_in_link<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let [xdp] = engine.loads(&bench.request("programs", &["alpha"]))[..] else { panic!() };
     engine.attached(xdp, bench.xdp(1));
@@ -52,5 +52,5 @@ fn what_others_put_into_our_link_stays<K: Testable>(bench: &Bench<K>) {
 
 crate::on_both_kernels!(
     everything_of_ours_goes_by_pins_alone_and_comes_back,
-    what_others_put_into_our_link_stays,
+    break_glass_keeps_third_party_program_in_link,
 );

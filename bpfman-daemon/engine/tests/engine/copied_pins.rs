@@ -125,21 +125,21 @@ fn unmount_during(operations: &[&str]) {
 }
 
 #[test]
-fn what_a_copy_holds_after_an_attach_is_found_by_a_start() {
+fn start_finds_copied_pins_after_attach() {
     unmount_during(&["load", "attach", "adopt"]);
 }
 
 #[test]
-fn what_a_copy_holds_after_a_detach_is_found_by_a_start() {
+fn start_finds_copied_pins_after_detach() {
     unmount_during(&["detach", "unload"]);
 }
 
 #[test]
-fn what_a_copy_holds_after_a_replacement_is_found_by_a_start() {
+fn start_finds_copied_pins_after_replacement() {
     unmount_during(&["replace"]);
 }
 
 #[test]
-fn what_a_copy_holds_after_an_update_is_found_by_a_start() {
+fn start_finds_copied_pins_after_update() {
     unmount_during(&["update", "set", "check"]);
 }

@@ -306,7 +306,7 @@ fn linux_objects_of_the_corpus_load_as_by_libbpf() {
 /// Third-party objects of `tests/strangers/collect`. The programs are not run.
 #[test]
 #[ignore = "needs the folder that BPFMAN_STRANGERS names"]
-fn linux_objects_of_strangers_load_as_by_libbpf() {
+fn linux_third_party_objects_load_as_with_libbpf() {
     let folder =
         PathBuf::from(std::env::var_os("BPFMAN_STRANGERS").expect("BPFMAN_STRANGERS names a folder"));
     let rows = compare_all(&folder, &built(), false);

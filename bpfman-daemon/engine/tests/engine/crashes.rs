@@ -238,7 +238,7 @@ pub fn count(bench: &Bench<SimKernel>) {
 }
 
 #[test]
-fn what_was_counted_survives_the_end_at_any_step_once() {
+fn counts_survive_kill_at_every_step_once() {
     let case = cases().into_iter().find(|case| case.name == "attach the third of a chain").unwrap();
     let runs = |engine: &Engine<SimKernel>, bench: &Bench<SimKernel>, link| {
         let view = engine.show_chain(&bench.left(), HookKind::Xdp).unwrap();

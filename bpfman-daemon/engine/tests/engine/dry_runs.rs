@@ -86,7 +86,7 @@ fn dry_run_builds_chains_with_members_and_leaves_nothing<K: Testable>(bench: &Be
     assert!(engine.verify_chain(&bench.left(), bpfman_model::HookKind::Xdp, None).unwrap().matches());
 }
 
-fn what_is_refused_is_answered_with_the_verifiers_words<K: Testable>(bench: &Bench<K>) {
+fn refused_dry_run_has_the_verifier_log<K: Testable>(bench: &Bench<K>) {
     if bench.kernel.features().release.ends_with("-sim") {
         // The simulated verifier refuses programs by name, which the tests of faults cover.
         return;
@@ -152,7 +152,7 @@ fn points_are_looked_up_and_named<K: Testable>(bench: &Bench<K>) {
     assert!(missing.failure.unwrap().to_string().contains("nobody"));
 }
 
-fn a_hook_of_someone_else_is_told_before_anything_is_built<K: Testable>(bench: &Bench<K>) {
+fn occupied_hook_is_reported_before_building<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let theirs = crate::kernel_rules::program(&*bench.kernel, ProgramType::Xdp, 2, None);
     let ifindex = bench.kernel.find_hook(&bench.left(), bpfman_model::HookKind::Xdp).unwrap().ifindex;
@@ -168,9 +168,9 @@ fn a_hook_of_someone_else_is_told_before_anything_is_built<K: Testable>(bench: &
 
 on_both_kernels!(
     dry_run_builds_chains_with_members_and_leaves_nothing,
-    what_is_refused_is_answered_with_the_verifiers_words,
+    refused_dry_run_has_the_verifier_log,
     points_are_looked_up_and_named,
-    a_hook_of_someone_else_is_told_before_anything_is_built,
+    occupied_hook_is_reported_before_building,
 );
 
 #[test]

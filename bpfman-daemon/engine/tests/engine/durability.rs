@@ -103,7 +103,7 @@ fn a_change_that_was_saved_after_all_has_happened() {
 }
 
 #[test]
-fn nothing_is_changed_while_nobody_knows_what_is_on_disk() {
+fn no_change_while_the_state_on_disk_is_unknown() {
     let bench = bench();
     let (engine, mood) = fickle(&bench);
     let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
@@ -272,7 +272,7 @@ fn a_program_that_is_listed_already_is_unloaded_whole() {
 }
 
 #[test]
-fn maps_go_with_the_last_of_those_who_leave_at_the_same_time() {
+fn last_of_concurrent_unloads_removes_shared_maps() {
     for object in ["programs", "sharing"] {
         let bench = bench();
         let engine = bench.watched(Arc::new(Meeting::default()));
@@ -360,7 +360,7 @@ fn last_numbers_are_reported_at_the_start_and_later() {
 }
 
 #[test]
-fn map_pins_that_nobody_needs_are_swept_at_the_start() {
+fn start_removes_unneeded_map_pins() {
     let bench = bench();
     let engine = bench.engine();
     let host = engine.loads(&bench.request("sharing", &["host"]))[0];
@@ -390,7 +390,7 @@ fn map_pins_that_nobody_needs_are_swept_at_the_start() {
 }
 
 #[test]
-fn what_could_not_be_removed_is_removed_by_a_later_operation() {
+fn later_operation_removes_leftovers() {
     let bench = bench();
     let engine = bench.engine();
     let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };

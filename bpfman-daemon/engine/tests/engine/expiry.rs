@@ -10,7 +10,7 @@ use crate::budgets::links;
 use crate::replacements::replacement;
 
 #[test]
-fn what_has_lived_long_enough_ends_with_all_that_is_its_own() {
+fn expired_program_ends_with_its_links() {
     let bench = crate::simulated::bench();
     let engine = bench.engine();
     let mut request = bench.request("programs", &["alpha"]);
@@ -115,7 +115,7 @@ fn expiry_of_an_unloaded_program_spares_the_new_user_of_its_id() {
 }
 
 #[test]
-fn what_cannot_be_ended_now_is_told_and_tried_again() {
+fn failed_expiry_is_reported_and_retried() {
     let bench = crate::simulated::bench();
     let engine = bench.engine();
     let mut request = bench.request("programs", &["alpha"]);

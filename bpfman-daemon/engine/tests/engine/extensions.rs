@@ -83,7 +83,7 @@ fn extensions_live_as_other_links_do<K: Testable>(bench: &Bench<K>) {
     assert_eq!(pins(&*bench.kernel, "".as_ref()), Vec::<String>::new());
 }
 
-fn what_is_extended_stays_as_it_is<K: Testable>(bench: &Bench<K>) {
+fn extended_program_cannot_be_changed<K: Testable>(bench: &Bench<K>) {
     if lacks(bench) {
         return;
     }
@@ -114,7 +114,7 @@ fn what_is_extended_stays_as_it_is<K: Testable>(bench: &Bench<K>) {
     engine.replace_program(&replacement(bench, filter, EXTENDED)).unwrap();
 }
 
-fn what_cannot_be_extended_is_refused_by_name<K: Testable>(bench: &Bench<K>) {
+fn program_that_cannot_be_extended_is_refused<K: Testable>(bench: &Bench<K>) {
     if lacks(bench) {
         return;
     }
@@ -180,8 +180,8 @@ fn an_extended_program_is_not_spliced<K: Testable>(bench: &Bench<K>) {
 crate::on_both_kernels!(
     an_extended_program_is_not_spliced,
     extensions_live_as_other_links_do,
-    what_cannot_be_extended_is_refused_by_name,
-    what_is_extended_stays_as_it_is,
+    program_that_cannot_be_extended_is_refused,
+    extended_program_cannot_be_changed,
 );
 
 fn tenant<K: Testable>(bench: &Bench<K>, grant: &str, names: &[&str]) -> LoadRequest {
@@ -277,7 +277,7 @@ fn an_extension_whose_program_is_not_back_is_lost_and_says_why() {
 }
 
 #[test]
-fn an_extension_of_a_program_of_others_ends_with_the_boot() {
+fn extension_of_third_party_program_ends_with_the_boot() {
     let bench = simulated_bench();
     let engine = bench.engine();
     let theirs = {

@@ -31,12 +31,12 @@ fn goes_on_with_room_again(kind: EngineKind) {
 }
 
 #[test]
-fn redb_goes_on_when_a_full_disk_has_room_again() {
+fn redb_continues_when_a_full_disk_has_space_again() {
     goes_on_with_room_again(EngineKind::Redb);
 }
 
 #[test]
-fn sled_goes_on_when_a_full_disk_has_room_again() {
+fn sled_continues_when_a_full_disk_has_space_again() {
     goes_on_with_room_again(EngineKind::Sled);
 }
 

@@ -76,7 +76,7 @@ fn programs_of_a_group_run_before_and_after_what_they_name<K: Testable>(bench: &
     assert_eq!(now(), ["two", "one", "three"]);
 }
 
-fn what_cannot_be_is_refused_and_nothing_changes<K: Testable>(bench: &Bench<K>) {
+fn impossible_order_is_refused_without_changes<K: Testable>(bench: &Bench<K>) {
     let (engine, group) = (bench.engine(), Group::new("refused"));
     let point = group.point();
     let [one, two, three, _] = loaded(bench, &engine);
@@ -119,7 +119,7 @@ fn attach_as_third_party<K: Testable>(
     bench.kernel.attach(&bench.kernel.open_program(program).unwrap().unwrap(), &target).unwrap()
 }
 
-fn programs_of_others_stay_and_can_be_named<K: Testable>(bench: &Bench<K>) {
+fn third_party_programs_stay_and_can_be_anchors<K: Testable>(bench: &Bench<K>) {
     if lacks_order(bench) {
         return;
     }
@@ -133,7 +133,7 @@ fn programs_of_others_stay_and_can_be_named<K: Testable>(bench: &Bench<K>) {
     drop(theirs);
 }
 
-fn order_that_a_returning_program_breaks_is_told<K: Testable>(bench: &Bench<K>) {
+fn order_broken_by_a_returning_program_is_reported<K: Testable>(bench: &Bench<K>) {
     if lacks_order(bench) {
         return;
     }
@@ -295,7 +295,7 @@ fn linux_programs_of_a_group_run_in_the_order_that_is_asked_for() {
 
 crate::on_both_kernels!(
     programs_of_a_group_run_before_and_after_what_they_name,
-    what_cannot_be_is_refused_and_nothing_changes,
-    programs_of_others_stay_and_can_be_named,
-    order_that_a_returning_program_breaks_is_told,
+    impossible_order_is_refused_without_changes,
+    third_party_programs_stay_and_can_be_anchors,
+    order_broken_by_a_returning_program_is_reported,
 );

@@ -110,7 +110,7 @@ fn reboot_renews_guards_of_services_but_not_of_containers() {
 }
 
 #[test]
-fn whose_tasks_are_not_known_nothing_is_attached() {
+fn guarded_program_without_known_tasks_is_not_attached() {
     let bench = bench();
     let engine = bench.engine();
     let of_container = engine.loads(&of_namespace(bench.request("programs", &["probe"])))[0];

@@ -40,7 +40,7 @@ fn meddled<K: Testable>(bench: &Bench<K>, times: usize) -> Engine<K> {
     }))
 }
 
-fn a_stranger_between_look_and_change_is_seen<K: Testable>(bench: &Bench<K>) {
+fn third_party_change_during_an_operation_is_detected<K: Testable>(bench: &Bench<K>) {
     if !open(bench) {
         return;
     }
@@ -107,7 +107,7 @@ fn two_clients_that_change_one_hook_take_turns<K: Testable>(bench: &Bench<K>) {
 }
 
 crate::on_both_kernels!(
-    a_stranger_between_look_and_change_is_seen,
+    third_party_change_during_an_operation_is_detected,
     strangers_that_never_rest_give_a_conflict,
     check_that_pins_a_shared_map_first_fails_no_load,
     two_clients_that_change_one_hook_take_turns,

@@ -95,7 +95,7 @@ fn members_run_before_and_after_what_they_name<K: Testable>(bench: &Bench<K>) {
     assert!(engine.all_links().iter().all(|link| link.standing.is_running()));
 }
 
-fn what_an_intent_cannot_mean_is_refused_and_nothing_changes<K: Testable>(bench: &Bench<K>) {
+fn invalid_intent_is_refused_without_changes<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let names = ["alpha", "bravo", "charlie", "tango", "trace"];
     let [alpha, bravo, charlie, tango, trace] = engine.loads(&bench.request("programs", &names))[..] else {
@@ -193,6 +193,6 @@ fn a_link_is_changed_in_place<K: Testable>(bench: &Bench<K>) {
 
 crate::on_both_kernels!(
     members_run_before_and_after_what_they_name,
-    what_an_intent_cannot_mean_is_refused_and_nothing_changes,
+    invalid_intent_is_refused_without_changes,
     a_link_is_changed_in_place,
 );

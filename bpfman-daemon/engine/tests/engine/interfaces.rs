@@ -128,7 +128,7 @@ fn an_interface_that_has_another_name_is_followed_or_let_go<K: Testable>(bench: 
     assert_eq!(engine.names(&bench.interface("wan"), XDP), ["bravo"]);
 }
 
-fn what_was_attached_by_name_waits_for_the_name<K: Testable>(bench: &Bench<K>) {
+fn attachment_by_name_waits_for_interface<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let names = ["alpha", "bravo", "xray", "tango"];
     let [alpha, bravo, xray, tango] = engine.loads(&bench.request("programs", &names))[..] else { panic!() };
@@ -199,7 +199,7 @@ fn a_link_that_waits_can_be_detached<K: Testable>(bench: &Bench<K>) {
     assert!(engine.follow_interfaces(Some(netns)).unwrap().is_empty());
 }
 
-fn what_cannot_be_attached_to_is_told_and_the_rest_is_attached<K: Testable>(bench: &Bench<K>) {
+fn failed_match_is_reported_and_others_attached<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let [alpha, trace] = engine.loads(&bench.request("programs", &["alpha", "trace"]))[..] else { panic!() };
     let by_hand = engine.attached(alpha, bench.xdp(0));
@@ -287,8 +287,8 @@ fn simulated_a_namespace_that_is_gone_takes_its_links_along() {
 crate::on_both_kernels!(
     every_interface_that_matches_is_attached_to_now_and_later,
     an_interface_that_has_another_name_is_followed_or_let_go,
-    what_was_attached_by_name_waits_for_the_name,
+    attachment_by_name_waits_for_interface,
     a_link_that_waits_can_be_detached,
-    what_cannot_be_attached_to_is_told_and_the_rest_is_attached,
+    failed_match_is_reported_and_others_attached,
     a_start_ends_what_no_longer_matches_anything,
 );

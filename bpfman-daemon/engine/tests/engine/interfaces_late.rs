@@ -25,7 +25,7 @@ fn hold<K: Kernel>(engine: &Engine<K>, interface: &Interface, held: bool) {
     engine.set_hook(interface, XDP, &change, &SwitchCaller::root("user 0")).unwrap();
 }
 
-fn a_held_hook_whose_interface_is_gone_holds_nobody<K: Testable>(bench: &Bench<K>) {
+fn frozen_hook_without_interface_blocks_no_change<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let [alpha, bravo, charlie] =
         engine.loads(&bench.request("programs", &["alpha", "bravo", "charlie"]))[..]
@@ -51,7 +51,7 @@ fn a_held_hook_whose_interface_is_gone_holds_nobody<K: Testable>(bench: &Bench<K
     engine.unload(bravo).unwrap();
 }
 
-fn what_a_failed_end_of_a_matching_left_ends_with_the_next_look<K: Testable>(bench: &Bench<K>) {
+fn next_check_detaches_rest_of_ended_matching<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
     let matching = ask(&engine, alpha, bench.xdp(3), chosen(bench, &["left", "right"], &[])).unwrap();
@@ -173,8 +173,8 @@ fn a_chain_is_not_built_for_a_hook_that_another_took<K: Testable>(bench: &Bench<
 }
 
 crate::on_both_kernels!(
-    a_held_hook_whose_interface_is_gone_holds_nobody,
-    what_a_failed_end_of_a_matching_left_ends_with_the_next_look,
+    frozen_hook_without_interface_blocks_no_change,
+    next_check_detaches_rest_of_ended_matching,
     two_looks_at_once_are_no_failure_of_a_matching,
     an_old_list_of_interfaces_detaches_nothing_that_lives,
     a_chain_is_not_built_for_a_hook_that_another_took,

@@ -170,7 +170,7 @@ fn linux_an_interface_that_is_moved_back_is_known_again() {
 }
 
 #[test]
-fn linux_what_came_with_an_interface_is_told_as_ours() {
+fn linux_links_of_a_moved_interface_are_reported_as_own() {
     let bench = bench("moved_here");
     let beside = Beside::new("moved_here");
     let engine = bench.engine();

@@ -187,7 +187,7 @@ fn a_filter_is_found_by_its_numbers_and_its_program<K: Testable>(bench: &Bench<K
     until_gone(|| kernel.program(other).unwrap().is_none());
 }
 
-fn what_is_not_there_is_named<K: Testable>(bench: &Bench<K>) {
+fn missing_interface_and_namespace_are_named<K: Testable>(bench: &Bench<K>) {
     let kernel = &*bench.kernel;
     let nowhere = bench.interface("nowhere");
     assert!(matches!(kernel.find_hook(&nowhere, HookKind::Xdp), Err(KernelError::NoInterface { .. })));
@@ -239,6 +239,6 @@ crate::on_both_kernels!(
     an_xdp_hook_takes_one_link_and_swaps_what_is_expected,
     tcx_links_stand_where_their_anchor_says,
     a_filter_is_found_by_its_numbers_and_its_program,
-    what_is_not_there_is_named,
+    missing_interface_and_namespace_are_named,
     maps_of_no_shape_are_refused,
 );

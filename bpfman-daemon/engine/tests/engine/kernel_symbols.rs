@@ -35,7 +35,7 @@ fn options_are_read_or_named_in_a_refusal_that_leaves_nothing<K: Testable>(bench
     assert!(engine.ids().is_empty());
 }
 
-fn tenants_are_told_no_addresses<K: Testable>(bench: &Bench<K>) {
+fn tenants_get_no_kernel_addresses<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let name = OwningApplication::parse(Some("shop"), "probe").unwrap();
     let tenants = |program| LoadRequest {
@@ -53,5 +53,5 @@ fn tenants_are_told_no_addresses<K: Testable>(bench: &Bench<K>) {
 crate::on_both_kernels!(
     symbols_resolve_or_are_named_in_a_refusal_without_leftovers,
     options_are_read_or_named_in_a_refusal_that_leaves_nothing,
-    tenants_are_told_no_addresses,
+    tenants_get_no_kernel_addresses,
 );

@@ -171,7 +171,7 @@ fn packets_meet_all_programs_of_a_shared_dispatcher() {
 }
 
 #[test]
-fn what_xdp_loader_makes_of_a_shared_dispatcher_is_followed() {
+fn changes_of_xdp_loader_to_dispatcher_are_followed() {
     let bench = crate::linux::bench("follows");
     if !can_join(&bench) {
         return;
@@ -220,7 +220,7 @@ fn a_program_that_xdp_loader_took_out_comes_back() {
 }
 
 #[test]
-fn what_a_dispatcher_cannot_do_is_refused_and_changes_nothing() {
+fn unsupported_change_of_dispatcher_is_refused() {
     let bench = crate::linux::bench("refuses");
     if !can_join(&bench) {
         return;

@@ -140,7 +140,7 @@ fn a_walk_of_a_map_declared_without_a_size_is_refused() {
 }
 
 #[test]
-fn a_map_that_somebody_holds_counts_after_its_program() {
+fn map_held_by_a_process_counts_after_its_program() {
     let bench = bench();
     let one = bytes_of_a_load(&bench);
     let engine = engine(&bench, one, Some(2 * one));

@@ -136,7 +136,7 @@ fn a_map_that_its_own_loader_sizes_is_named<K: Testable>(bench: &Bench<K>) {
     assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
 }
 
-fn an_owner_without_the_map_or_of_nobody_is_refused<K: Testable>(bench: &Bench<K>) {
+fn map_owner_without_the_map_is_refused<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let owner = engine.loads(&bench.request("refused", &["tame"]))[0];
     let before = pins(&*bench.kernel, Path::new(""));
@@ -223,7 +223,7 @@ fn maps_pinned_by_name_are_not_shared_among_owners<K: Testable>(bench: &Bench<K>
     assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
 }
 
-fn nobody_takes_a_name_from_others_by_another_shape<K: Testable>(bench: &Bench<K>) {
+fn map_of_another_shape_blocks_no_other_owner<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     engine.loads(&for_application(bench, "squatter", Some("evil")));
     engine.loads(&for_application(bench, "sharing", None));
@@ -310,11 +310,11 @@ crate::on_both_kernels!(
     programs_of_one_load_share_the_maps_of_their_object,
     global_data_reaches_the_program,
     maps_of_an_owner_outlive_it_until_their_last_user_leaves,
-    an_owner_without_the_map_or_of_nobody_is_refused,
+    map_owner_without_the_map_is_refused,
     maps_pinned_by_name_are_one_map_and_go_with_the_last_user,
     maps_pinned_by_name_belong_to_namespace_cluster_or_machine,
     maps_pinned_by_name_are_not_shared_among_owners,
-    nobody_takes_a_name_from_others_by_another_shape,
+    map_of_another_shape_blocks_no_other_owner,
     maps_of_daemons_without_groups_stay_with_their_users,
     wrong_requests_change_nothing,
 );

@@ -143,7 +143,7 @@ fn loaded_before(bench: &Bench<SimKernel>, reader: &Arc<Liar>) -> (Engine<SimKer
 }
 
 #[test]
-fn chains_join_what_was_looked_at_and_ask_no_reader() {
+fn chains_use_cached_texts_without_a_reader() {
     let (bench, reader) = (bench(), Arc::new(Liar::default()));
     let (engine, of_tenant) = loaded_before(&bench, &reader);
     reader.lies.store(true, Ordering::Relaxed);
@@ -171,7 +171,7 @@ fn reader_with_another_text_at_attach_bypasses_no_helper_list() {
 }
 
 #[test]
-fn a_text_that_changed_on_disk_is_made_anew() {
+fn text_changed_on_disk_is_built_again() {
     let (bench, reader) = (bench(), Arc::new(Liar::default()));
     let (engine, of_tenant) = loaded_before(&bench, &reader);
     for text in texts(&bench).into_iter().chain(types(&bench)) {
@@ -218,7 +218,7 @@ fn larger_maps_are_refused(enlarge: fn(&mut MapSpec)) {
 }
 
 /// Other calls can change the same hook and the shared maps while a reader does not answer.
-fn nobody_waits_for<C: FnOnce(&Engine<SimKernel>) + Send>(
+fn assert_others_do_not_wait<C: FnOnce(&Engine<SimKernel>) + Send>(
     change: impl Fn(&Bench<SimKernel>, [ProgramId; 2]) -> C,
 ) {
     for question in 0.. {
@@ -263,29 +263,31 @@ fn nobody_waits_for<C: FnOnce(&Engine<SimKernel>) + Send>(
 }
 
 #[test]
-fn nobody_waits_for_the_reader_of_a_replacement() {
-    nobody_waits_for(|bench, [_, bravo]| {
+fn others_do_not_wait_for_reader_of_replacement() {
+    assert_others_do_not_wait(|bench, [_, bravo]| {
         let request = replacement(bench, bravo, "second");
         move |engine| drop(engine.replace_program(&request).unwrap())
     });
 }
 
 #[test]
-fn nobody_waits_for_the_reader_of_a_rollback() {
-    nobody_waits_for(|_, [alpha, _]| move |engine| drop(engine.rollback_program(alpha, None).unwrap()));
+fn others_do_not_wait_for_reader_of_rollback() {
+    assert_others_do_not_wait(|_, [alpha, _]| {
+        move |engine| drop(engine.rollback_program(alpha, None).unwrap())
+    });
 }
 
 #[test]
-fn nobody_waits_for_the_reader_of_a_load_that_shares_maps() {
-    nobody_waits_for(|bench, _| {
+fn others_do_not_wait_for_reader_of_sharing_load() {
+    assert_others_do_not_wait(|bench, _| {
         let request = bench.request("sharing", &["host"]);
         move |engine| drop(engine.load(&request).unwrap())
     });
 }
 
 #[test]
-fn nobody_waits_for_the_reader_of_a_check() {
-    nobody_waits_for(|bench, _| {
+fn others_do_not_wait_for_reader_of_verification() {
+    assert_others_do_not_wait(|bench, _| {
         let left = bench.left();
         move |engine| assert!(engine.verify_chain(&left, HookKind::Xdp, None).unwrap().matches())
     });

@@ -83,7 +83,7 @@ fn sizes_that_no_map_can_have_are_refused_and_leave_nothing<K: Testable>(bench: 
     assert_eq!(refused(bench, sizes(&[(&long, 1)])).kind(), Reason::TooLarge);
 }
 
-fn who_shares_maps_has_them_as_large_as_their_owner_does<K: Testable>(bench: &Bench<K>) {
+fn shared_maps_have_the_size_of_their_owner<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let owner = engine.loads(&request(bench, "reads", &[("flows", 1000)]))[0];
     let mut sharing = request(bench, "shares", &[]);
@@ -182,7 +182,7 @@ on_both_kernels!(
     a_map_has_the_size_that_is_set_also_after_a_restart,
     a_map_that_its_own_loader_sizes_loads_with_a_size,
     sizes_that_no_map_can_have_are_refused_and_leave_nothing,
-    who_shares_maps_has_them_as_large_as_their_owner_does,
+    shared_maps_have_the_size_of_their_owner,
     a_map_shared_by_name_keeps_its_size,
     a_new_version_keeps_sizes_or_changes_them,
 );

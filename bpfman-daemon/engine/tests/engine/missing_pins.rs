@@ -163,7 +163,7 @@ fn pins_of_maps_come_back<K: Testable>(bench: &Bench<K>) {
     assert_eq!(maps(&engine), (Standing::Running, pinned.clone()));
 }
 
-fn other_maps_in_place_of_own_ones_are_told_and_removed<K: Testable>(bench: &Bench<K>) {
+fn foreign_maps_at_own_pins_are_reported_and_removed<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
     let before = engine.map_pins(alpha);
@@ -196,7 +196,7 @@ fn other_maps_in_place_of_own_ones_are_told_and_removed<K: Testable>(bench: &Ben
     assert_eq!((pinned(&place), standing(&engine)), (before["counts"], Standing::Running));
 }
 
-fn other_objects_at_a_programs_pin_are_told_and_removed<K: Testable>(bench: &Bench<K>) {
+fn other_objects_at_a_program_pin_are_removed<K: Testable>(bench: &Bench<K>) {
     let mut engine = bench.engine();
     let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
     let link = engine.attached(alpha, bench.xdp(1));
@@ -225,7 +225,7 @@ fn other_objects_at_a_programs_pin_are_told_and_removed<K: Testable>(bench: &Ben
     }
 }
 
-fn folders_at_pins_are_told_and_removed_if_empty<K: Testable>(bench: &Bench<K>) {
+fn folders_at_pins_are_reported_and_removed_if_empty<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let enters = engine.loads(&bench.request("tail_calls", &["xdp_enters", "xdp_drops"]))[0];
     engine.attached(enters, bench.xdp(1));
@@ -395,9 +395,9 @@ on_both_kernels!(
     a_start_makes_a_chain_whole_whose_link_still_runs,
     pin_of_a_program_comes_back,
     pins_of_maps_come_back,
-    other_maps_in_place_of_own_ones_are_told_and_removed,
-    other_objects_at_a_programs_pin_are_told_and_removed,
-    folders_at_pins_are_told_and_removed_if_empty,
+    foreign_maps_at_own_pins_are_reported_and_removed,
+    other_objects_at_a_program_pin_are_removed,
+    folders_at_pins_are_reported_and_removed_if_empty,
     map_that_no_program_names_outlives_its_pin,
     a_link_is_not_taken_for_that_of_another_record,
 );

@@ -145,7 +145,7 @@ fn second_attach_by_another_path_joins_the_hook() {
 }
 
 #[test]
-fn chain_stays_whole_under_a_filter_that_nobody_reaches() {
+fn chain_of_an_unreachable_filter_stays_whole() {
     let bench = by_clsact();
     let engine = bench.engine();
     let [first, second] = cut_chain(&bench, &engine);
@@ -227,7 +227,7 @@ fn chain_without_records_stays_in_a_namespace_without_a_name() {
 }
 
 #[test]
-fn chain_without_records_stays_where_nobody_reaches_it() {
+fn unrecorded_chain_in_unreachable_namespace_stays() {
     let bench = by_clsact();
     let engine = bench.engine();
     cut_chain(&bench, &engine);

@@ -74,7 +74,7 @@ fn pins_of<K: Kernel>(engine: &Engine<K>) -> Vec<PathBuf> {
     engine.strays().unwrap().into_iter().map(|stray| stray.pin).collect()
 }
 
-fn what_runs_without_records_goes_on_and_can_be_removed<K: Testable>(bench: Bench<K>) {
+fn programs_without_records_run_and_can_be_removed<K: Testable>(bench: Bench<K>) {
     let engine = bench.engine();
     cut_chain(&bench, &engine);
     let tango = engine.loads(&bench.request("programs", &["tango"]))[0];
@@ -214,12 +214,12 @@ fn an_older_copy_of_the_records_ends_nothing<K: Testable>(bench: Bench<K>) {
 mod simulated {
     use crate::simulated::bench;
     #[test]
-    fn what_runs_without_records_goes_on_and_can_be_removed() {
-        super::what_runs_without_records_goes_on_and_can_be_removed(bench());
+    fn programs_without_records_run_and_can_be_removed() {
+        super::programs_without_records_run_and_can_be_removed(bench());
     }
     #[test]
     fn filters_without_records_go_on_and_can_be_removed() {
-        super::what_runs_without_records_goes_on_and_can_be_removed(crate::bench::Bench {
+        super::programs_without_records_run_and_can_be_removed(crate::bench::Bench {
             tc_by_clsact: true,
             ..bench()
         });
@@ -237,8 +237,8 @@ mod simulated {
 mod linux {
     use crate::linux::bench;
     #[test]
-    fn what_runs_without_records_goes_on_and_can_be_removed() {
-        super::what_runs_without_records_goes_on_and_can_be_removed(bench("stray_remove"));
+    fn programs_without_records_run_and_can_be_removed() {
+        super::programs_without_records_run_and_can_be_removed(bench("stray_remove"));
     }
     #[test]
     fn a_stray_chain_is_adopted_with_what_it_runs_on() {

@@ -24,7 +24,7 @@ const OPENED: [&str; 9] = [
     "no_migration",
 ];
 
-fn programs_for_who_opens_them_live_as_others_do<K: Testable>(bench: &Bench<K>) {
+fn programs_that_openers_attach_live_as_others_do<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let mut loaded = Vec::new();
     for name in OPENED {
@@ -55,7 +55,7 @@ fn programs_for_who_opens_them_live_as_others_do<K: Testable>(bench: &Bench<K>) 
     assert_eq!(pins(&*bench.kernel, "".as_ref()), Vec::<String>::new());
 }
 
-crate::on_both_kernels!(programs_for_who_opens_them_live_as_others_do);
+crate::on_both_kernels!(programs_that_openers_attach_live_as_others_do);
 
 pub fn runs(bench: &Bench<LinuxKernel>, engine: &Engine<LinuxKernel>, program: ProgramId) -> u64 {
     let map = bench.kernel.open_map(MapId(engine.map_pins(program)["runs"])).unwrap();
@@ -154,7 +154,7 @@ fn linux_an_action_runs_the_program_that_it_was_made_with() {
 }
 
 #[test]
-fn linux_a_program_for_who_runs_it_runs_when_it_is_run() {
+fn linux_syscall_program_runs_when_it_is_run() {
     let bench = crate::linux::bench("called");
     if bench.kernel.features().version < (5, 14) {
         println!("skipped: Linux before 5.14 has no syscall programs");

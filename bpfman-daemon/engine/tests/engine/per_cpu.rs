@@ -155,7 +155,7 @@ fn links_without_a_record_are_told_and_can_be_removed<K: Testable>(bench: Bench<
     assert_eq!(live(&bench, &links), 0);
 }
 
-fn what_no_machine_can_sample_changes_nothing<K: Testable>(bench: &Bench<K>) {
+fn impossible_sample_rate_is_refused_without_changes<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let program = engine.loads(&bench.request("points", &["samples"]))[0];
     let before = pins(&*bench.kernel, "".as_ref());
@@ -181,7 +181,7 @@ crate::on_both_kernels!(
     a_new_version_runs_on_all_cpus,
     the_way_out_ends_all_and_a_start_puts_them_back,
     half_of_the_links_are_undone_by_a_start,
-    what_no_machine_can_sample_changes_nothing,
+    impossible_sample_rate_is_refused_without_changes,
 );
 
 #[test]

@@ -114,7 +114,7 @@ fn points_in_several_functions_follow_their_file() {
 
 /// The same offset may be inside an instruction of another file: a breakpoint there would crash the process.
 #[test]
-fn an_offset_of_one_file_is_put_into_no_other() {
+fn offset_probe_is_not_moved_to_another_file() {
     let bench = simulated_bench();
     let engine = bench.engine();
     let program = engine.loads(&bench.request("programs", &["probe"]))[0];
@@ -228,7 +228,7 @@ fn a_file_system_that_does_not_answer_holds_nothing() {
 
 /// A user's FUSE file system can hang, and any number of other users may probe files on it.
 #[test]
-fn paths_of_one_owner_that_hang_take_no_places_of_others() {
+fn hanging_paths_of_one_owner_do_not_block_others() {
     let bench = simulated_bench();
     let engine = bench.engine();
     let program = engine.loads(&bench.request("programs", &["probe"]))[0];

@@ -19,7 +19,7 @@ fn load_without_a_program_of_its_array_is_refused<K: Testable>(bench: &Bench<K>)
 }
 
 #[test]
-fn what_is_left_of_a_load_comes_back_after_a_reboot() {
+fn rest_of_a_load_survives_reboot() {
     let bench = crate::simulated::bench();
     let engine = bench.engine();
     let loaded = engine.loads(&bench.request("tail_calls", &["xdp_enters", "xdp_drops"]));

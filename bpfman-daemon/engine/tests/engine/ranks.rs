@@ -22,7 +22,7 @@ pub fn of_namespace(load: LoadRequest) -> LoadRequest {
     LoadRequest { owner: Owner::Application(name), ..load }
 }
 
-fn what_a_namespace_wants_never_comes_before_the_machine<K: Testable>(bench: &Bench<K>) {
+fn intent_of_tenant_never_precedes_the_machine<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let [alpha] = engine.loads(&bench.request("programs", &["alpha"]))[..] else { panic!() };
     let [bravo] = engine.loads(&of_namespace(bench.request("programs", &["bravo"])))[..] else { panic!() };
@@ -43,7 +43,7 @@ fn what_a_namespace_wants_never_comes_before_the_machine<K: Testable>(bench: &Be
     assert_eq!(order(&engine), ["alpha", "bravo"]);
 }
 
-fn tcx_of_a_namespace_stands_behind_the_chain<K: Testable>(bench: &Bench<K>) {
+fn tcx_links_of_a_namespace_run_after_the_chain<K: Testable>(bench: &Bench<K>) {
     if !open(bench) {
         return;
     }
@@ -176,8 +176,8 @@ fn tcx_links_of_the_machine_come_last_on_the_way_out<K: Testable>(bench: &Bench<
 crate::on_both_kernels!(
     tenants_come_first_on_the_way_out,
     tcx_links_of_the_machine_come_last_on_the_way_out,
-    what_a_namespace_wants_never_comes_before_the_machine,
-    tcx_of_a_namespace_stands_behind_the_chain,
+    intent_of_tenant_never_precedes_the_machine,
+    tcx_links_of_a_namespace_run_after_the_chain,
     tcx_of_a_namespace_among_programs_of_others,
 );
 

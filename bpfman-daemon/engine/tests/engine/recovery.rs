@@ -88,7 +88,7 @@ fn a_chain_that_was_swapped_without_a_record_is_put_back<K: Testable>(bench: &Be
     assert_eq!((after.members, after.entry.unwrap().tag), (before.members, before.entry.unwrap().tag));
 }
 
-fn what_someone_put_into_our_links_is_told_and_left_alone<K: Testable>(bench: &Bench<K>) {
+fn third_party_program_in_link_is_reported_and_kept<K: Testable>(bench: &Bench<K>) {
     fill(bench);
     let kernel = &*bench.kernel;
     let theirs = crate::kernel_rules::program(kernel, ProgramType::Xdp, 2, None);
@@ -166,7 +166,7 @@ fn a_pending_folder_with_a_record_is_moved_into_place<K: Testable>(bench: &Bench
     assert_eq!(pins(kernel, Path::new("")), Vec::<String>::new());
 }
 
-fn a_removed_interface_is_told_and_its_links_can_be_detached<K: Testable>(
+fn removed_interface_is_reported_and_links_detachable<K: Testable>(
     bench: &Bench<K>,
     remove: impl Fn(&Bench<K>),
 ) {
@@ -192,7 +192,7 @@ crate::on_both_kernels!(
     a_second_start_changes_nothing,
     a_pin_that_someone_removed_is_put_back,
     a_chain_that_was_swapped_without_a_record_is_put_back,
-    what_someone_put_into_our_links_is_told_and_left_alone,
+    third_party_program_in_link_is_reported_and_kept,
     folders_of_unfinished_operations_are_cleared,
     a_pending_folder_with_a_record_is_moved_into_place,
 );
@@ -204,7 +204,7 @@ mod interfaces {
     fn simulated_a_removed_interface_is_told() {
         for tc_by_clsact in [false, true] {
             let bench = Bench { tc_by_clsact, ..crate::simulated::bench() };
-            super::a_removed_interface_is_told_and_its_links_can_be_detached(&bench, |bench| {
+            super::removed_interface_is_reported_and_links_detachable(&bench, |bench| {
                 bench.kernel.remove_interface(Some(&bench.netns), "left");
             });
         }
@@ -214,7 +214,7 @@ mod interfaces {
     fn linux_a_removed_interface_is_told() {
         for tc_by_clsact in [false, true] {
             let bench = Bench { tc_by_clsact, ..crate::linux::bench(&format!("interfaces-{tc_by_clsact}")) };
-            super::a_removed_interface_is_told_and_its_links_can_be_detached(&bench, |bench| {
+            super::removed_interface_is_reported_and_links_detachable(&bench, |bench| {
                 let namespace = bench.netns.file_name().unwrap().to_str().unwrap();
                 crate::linux::remove_interface(namespace, "left");
             });

@@ -82,7 +82,7 @@ fn linux_source_line_is_that_of_the_rejected_instruction() {
 }
 
 #[test]
-fn linux_what_only_gpl_programs_may_call_is_told() {
+fn linux_gpl_only_function_is_reported() {
     let bench = crate::linux::bench("license");
     let programs = rejected(&bench, "proprietary");
     assert_eq!(rejection(&programs[0].1).cause.as_ref().unwrap().word, "license");

@@ -112,7 +112,7 @@ fn bytecode_that_changed_on_disk_is_named<K: Testable>(bench: &Bench<K>) {
     assert!(wrong[0].found.contains("changed on disk"), "{found:#?}");
 }
 
-fn a_strangers_program_in_our_place_is_named<K: Testable>(bench: &Bench<K>) {
+fn third_party_program_at_own_position_is_named<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let names = ["alpha", "bravo", "charlie"];
     let [alpha, bravo, charlie] = engine.loads(&bench.request("programs", &names))[..] else { panic!() };
@@ -131,7 +131,7 @@ fn a_strangers_program_in_our_place_is_named<K: Testable>(bench: &Bench<K>) {
     assert_eq!(part.found, format!("program {charlie}"));
 }
 
-fn a_held_hook_refuses_changes_and_says_who_holds_it<K: Testable>(bench: &Bench<K>) {
+fn frozen_hook_refuses_changes_and_names_the_owner<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
     let link = engine.attached(alpha, bench.xdp(1));
@@ -217,8 +217,8 @@ crate::on_both_kernels!(
     a_restart_finds_what_is_shared,
     a_chain_is_what_its_members_bytecode_makes,
     bytecode_that_changed_on_disk_is_named,
-    a_strangers_program_in_our_place_is_named,
-    a_held_hook_refuses_changes_and_says_who_holds_it,
+    third_party_program_at_own_position_is_named,
+    frozen_hook_refuses_changes_and_names_the_owner,
     counting_a_lone_member_joins_it,
     hook_kept_attached_without_members_passes_everything,
     switches_of_a_hook_without_members_are_refused,

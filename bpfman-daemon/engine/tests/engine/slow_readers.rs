@@ -226,7 +226,7 @@ fn objects_that_are_read_soon_are_not_counted() {
 }
 
 #[test]
-fn roots_own_do_not_wait_for_what_fails_of_root() {
+fn loads_of_root_do_not_wait_for_failed_ones_of_root() {
     let bench = bench();
     let engine = bench.engine();
     for _ in 0..4 {

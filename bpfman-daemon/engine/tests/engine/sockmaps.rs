@@ -80,7 +80,7 @@ fn a_map_takes_one_program_at_each_hook<K: Testable>(bench: &Bench<K>) {
     engine.attached(data, connections());
 }
 
-fn what_is_no_map_of_sockets_is_refused<K: Testable>(bench: &Bench<K>) {
+fn map_other_than_sockmap_is_refused<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let program = engine.loads(&bench.request("sockets", &["nothing_sent"]))[0];
     let other = engine.loads(&bench.request("points", &["tcp_events"]))[0];
@@ -109,7 +109,7 @@ fn what_is_no_map_of_sockets_is_refused<K: Testable>(bench: &Bench<K>) {
 crate::on_both_kernels!(
     programs_of_a_map_live_as_others_do,
     a_map_takes_one_program_at_each_hook,
-    what_is_no_map_of_sockets_is_refused,
+    map_other_than_sockmap_is_refused,
 );
 
 #[test]
@@ -206,7 +206,7 @@ fn linux_programs_of_maps_of_sockets_decide() {
 
 /// Other processes open the programs and attach them to sockets.
 #[test]
-fn linux_programs_for_who_opens_them_decide() {
+fn linux_programs_that_openers_attach_decide() {
     let bench = crate::linux::bench("openers");
     let name = bench.netns.file_name().unwrap().to_str().unwrap();
     assert!(Command::new("ip").args(["-n", name, "link", "set", "lo", "up"]).status().unwrap().success());

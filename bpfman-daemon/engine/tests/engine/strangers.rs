@@ -102,7 +102,7 @@ fn a_hook_held_by_another_is_named_in_the_conflict<K: Testable>(bench: &Bench<K>
     }
 }
 
-fn what_others_attach_at_tc_is_shown_beside_ours_and_left_alone<K: Testable>(bench: &Bench<K>) {
+fn third_party_tc_programs_are_shown_and_not_changed<K: Testable>(bench: &Bench<K>) {
     if !bench.kernel.features().tcx {
         println!("skipped: Linux before 6.6 has no tcx");
         return;
@@ -235,7 +235,7 @@ fn link_forced_off_while_the_daemon_was_down_returns_at_start<K: Testable>(bench
     assert_eq!(engine.check_hook(&key(bench, XDP)).unwrap(), HookCheck::Right);
 }
 
-fn what_others_put_in_our_place_is_named_and_never_overwritten<K: Testable>(bench: &Bench<K>) {
+fn program_that_replaced_a_chain_is_not_overwritten<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
     engine.attached(alpha, bench.xdp(1));
@@ -279,9 +279,9 @@ fn what_others_put_in_our_place_is_named_and_never_overwritten<K: Testable>(benc
 crate::on_both_kernels!(
     link_forced_off_while_the_daemon_was_down_returns_at_start,
     a_hook_held_by_another_is_named_in_the_conflict,
-    what_others_attach_at_tc_is_shown_beside_ours_and_left_alone,
+    third_party_tc_programs_are_shown_and_not_changed,
     a_link_that_someone_forced_off_or_unpinned_comes_back,
-    what_others_put_in_our_place_is_named_and_never_overwritten,
+    program_that_replaced_a_chain_is_not_overwritten,
 );
 
 mod by_clsact {

@@ -88,7 +88,7 @@ fn structures_of_functions_live_as_other_links_do<K: Testable>(bench: &Bench<K>)
     assert_eq!(pins(&*bench.kernel, "".as_ref()), Vec::<String>::new());
 }
 
-fn what_the_kernel_could_not_call_is_refused<K: Testable>(bench: &Bench<K>) {
+fn incomplete_struct_ops_are_refused<K: Testable>(bench: &Bench<K>) {
     if lacks_links(bench) {
         return;
     }
@@ -161,7 +161,7 @@ crate::on_both_kernels!(
     a_function_that_the_kernel_calls_stays,
     functions_are_in_a_structure_of_their_own,
     structures_of_functions_live_as_other_links_do,
-    what_the_kernel_could_not_call_is_refused,
+    incomplete_struct_ops_are_refused,
 );
 
 #[test]
@@ -174,7 +174,7 @@ fn structures_of_functions_are_back_after_a_reboot() {
 }
 
 #[test]
-fn what_is_left_of_a_structure_is_back_after_a_reboot() {
+fn remaining_struct_ops_programs_survive_reboot() {
     let bench = simulated_bench();
     let engine = bench.engine();
     let programs = engine.loads(&request(&bench, &PROGRAMS));

@@ -157,8 +157,8 @@ fn forbidden_functions() -> String {
 }
 
 #[test]
-fn linux_functions_that_cannot_be_probed_are_told_apart() {
-    const NAME: &str = "linux_functions_that_cannot_be_probed_are_told_apart";
+fn linux_reasons_of_unprobed_functions_are_distinguished() {
+    const NAME: &str = "linux_reasons_of_unprobed_functions_are_distinguished";
     let bench = bench("forbidden");
     if !bench.kernel.features().kprobes {
         println!("SKIPPED(kprobes): {NAME}");

@@ -57,7 +57,7 @@ fn said(
 }
 
 #[test]
-fn linux_programs_are_told_the_arguments_of_each_place() {
+fn linux_programs_get_the_arguments_of_each_place() {
     let bench = crate::linux::bench("usdt");
     let shop = shop(bench.folder.path());
     let engine = bench.engine();

@@ -162,7 +162,7 @@ pub fn refused<K: Testable>(bench: &Bench<K>, values: LoadValues) -> EngineError
     error
 }
 
-fn what_is_no_value_is_refused_and_leaves_nothing<K: Testable>(bench: &Bench<K>) {
+fn invalid_value_is_refused_and_leaves_nothing<K: Testable>(bench: &Bench<K>) {
     for (variable, text, says) in [
         ("speed", "1", "no global variable named speed; the object has color, deep, "),
         ("port", "ten", "global variable port (__u16): \"ten\" is no number of 0 or more"),
@@ -206,5 +206,5 @@ on_both_kernels!(
     a_run_sees_the_value,
     a_new_version_has_the_values_that_it_is_given,
     values_stay_over_a_restart,
-    what_is_no_value_is_refused_and_leaves_nothing,
+    invalid_value_is_refused_and_leaves_nothing,
 );

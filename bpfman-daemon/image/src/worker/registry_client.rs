@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_fetcher_that_gives_more_than_was_asked_for_is_given_up() {
+    async fn fetcher_that_sends_too_much_is_abandoned() {
         let client = open(|served| {
             served.say(&done(Ok(())))?;
             served.give(&[0; 200])
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_fetcher_that_ends_or_says_something_else_is_given_up() {
+    async fn fetcher_with_wrong_answer_is_abandoned() {
         let acts: [Act; 3] = [
             |_| Ok(()),
             |served| served.say(&"something else"),

@@ -173,7 +173,7 @@ fn the_journal_keeps_its_bounds_and_the_newest_entries() {
 }
 
 #[test]
-fn who_is_refused_all_the_time_pushes_nobody_out() {
+fn repeated_refusals_do_not_displace_other_entries() {
     let folder = tempfile::tempdir().unwrap();
     let settings = JournalSettings { entries: 1000, ..settings(folder.path()) };
     let journal = Journal::open(settings).unwrap();

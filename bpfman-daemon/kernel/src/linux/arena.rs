@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_mapped_where_an_object_wants_its_arena_stays() {
+    fn existing_mapping_at_arena_address_stays() {
         if !is_possible() {
             return;
         }

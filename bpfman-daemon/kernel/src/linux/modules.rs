@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_module_has_no_inode() {
+    fn unknown_module_has_no_inode() {
         for name in ["", ".", "..", "no_such_module", "../module/kernel", "kernel"] {
             assert_eq!(inode(name), None, "{name}");
         }

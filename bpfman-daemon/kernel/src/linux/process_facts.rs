@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_is_told_from_another_one_of_its_number() {
+    fn process_is_distinguished_from_one_with_the_same_pid() {
         let pid = std::process::id();
         let ticks = processes::began(Path::new("/proc"), pid).unwrap();
         let facts = process_facts(pid, ProcessStart::At(ticks * TICK + 1234)).unwrap();

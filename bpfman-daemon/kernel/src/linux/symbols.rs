@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_never_opened() {
+    fn special_files_are_never_opened() {
         let folder = tempfile::tempdir().unwrap();
         let pipe = folder.path().join("pipe");
         let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;

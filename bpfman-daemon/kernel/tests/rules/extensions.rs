@@ -89,7 +89,7 @@ fn an_extended_program_answers_as_its_extension(bench: &Bench<LinuxKernel>) {
     assert_eq!(verdict(), PASS);
 }
 
-fn types_of_a_program_are_told<K: Kernel>(bench: &Bench<K>) {
+fn types_of_a_program_are_reported<K: Kernel>(bench: &Bench<K>) {
     let kernel = &*bench.kernel;
     let with = target(kernel);
     let types = kernel.program_btf(&with).unwrap().unwrap();
@@ -123,7 +123,7 @@ fn a_program_for_one_interface_runs_nowhere_else<K: Kernel>(bench: &Bench<K>) {
 crate::on_both_kernels!(
     an_extension_stands_in_for_one_function_at_a_time,
     an_extension_of_nothing_is_refused,
-    types_of_a_program_are_told,
+    types_of_a_program_are_reported,
     a_program_for_one_interface_runs_nowhere_else,
 );
 crate::on_linux!(an_extended_program_answers_as_its_extension);

@@ -45,7 +45,7 @@ fn of_one_priority_the_newest_filter_runs_first<K: Kernel>(bench: &Bench<K>) {
     assert_eq!(handles, [2, 3, 1]);
 }
 
-fn filters_of_others_are_told_as_tc_shows_them(bench: &Bench<LinuxKernel>) {
+fn third_party_filters_are_reported_as_by_tc(bench: &Bench<LinuxKernel>) {
     let (kernel, netns) = (&*bench.kernel, &bench.netns);
     let program = answering(kernel, ProgramType::Tc, 0);
     let id = kernel.program_of(&program).unwrap().id;
@@ -118,7 +118,7 @@ fn kinds_at(bench: &Bench<LinuxKernel>, direction: Direction) -> Vec<String> {
     contents.entries.iter().map(|entry| kind(&entry.via)).collect()
 }
 
-fn filters_of_a_plain_ingress_qdisc_are_not_told_of_egress(bench: &Bench<LinuxKernel>) {
+fn filters_of_ingress_qdisc_are_not_egress_filters(bench: &Bench<LinuxKernel>) {
     assert!(tc(&bench.netns, &["qdisc", "add", "dev", "left", "ingress"]).0);
     if add_u32(bench, &["dev", "left", "ingress"]) {
         assert_eq!(kinds_at(bench, Direction::Ingress), ["u32"]);
@@ -136,7 +136,7 @@ fn a_qdisc_in_the_way_of_clsact_has_a_command_that_shows_it(bench: &Bench<LinuxK
     assert!(tc(&bench.netns, &["qdisc", "show", "dev", "left"]).1.contains("ingress"));
 }
 
-fn what_the_kernel_says_of_a_refused_filter_is_passed_on(bench: &Bench<LinuxKernel>) {
+fn kernel_message_of_refused_filter_is_returned(bench: &Bench<LinuxKernel>) {
     assert!(tc(&bench.netns, &["qdisc", "add", "dev", "left", "ingress_block", "23", "clsact"]).0);
     let program = answering(&*bench.kernel, ProgramType::Tc, 0);
     let error =
@@ -144,7 +144,7 @@ fn what_the_kernel_says_of_a_refused_filter_is_passed_on(bench: &Bench<LinuxKern
     assert!(error.contains("interface left") && error.contains("block"), "{error}");
 }
 
-fn filters_of_a_shared_block_are_told_of_each_interface(bench: &Bench<LinuxKernel>) {
+fn filters_of_shared_block_are_at_each_interface(bench: &Bench<LinuxKernel>) {
     for name in ["left", "right"] {
         assert!(tc(&bench.netns, &["qdisc", "add", "dev", name, "egress_block", "22", "clsact"]).0);
     }
@@ -156,9 +156,9 @@ fn filters_of_a_shared_block_are_told_of_each_interface(bench: &Bench<LinuxKerne
 
 crate::on_both_kernels!(of_one_priority_the_newest_filter_runs_first);
 crate::on_linux!(
-    filters_of_others_are_told_as_tc_shows_them,
-    filters_of_a_plain_ingress_qdisc_are_not_told_of_egress,
-    filters_of_a_shared_block_are_told_of_each_interface,
-    what_the_kernel_says_of_a_refused_filter_is_passed_on,
+    third_party_filters_are_reported_as_by_tc,
+    filters_of_ingress_qdisc_are_not_egress_filters,
+    filters_of_shared_block_are_at_each_interface,
+    kernel_message_of_refused_filter_is_returned,
     a_qdisc_in_the_way_of_clsact_has_a_command_that_shows_it,
 );

@@ -50,7 +50,7 @@ fn links_are_opened_by_their_ids<K: Kernel>(bench: &Bench<K>) {
     assert!(kernel.open_link(KernelLinkId(u32::MAX >> 1)).unwrap().is_none());
 }
 
-fn another_process_is_told_by_name(bench: &Bench<LinuxKernel>) {
+fn other_process_is_reported_by_name(bench: &Bench<LinuxKernel>) {
     let kernel = &*bench.kernel;
     let program = answering(kernel, ProgramType::Xdp, PASS);
     let link = kernel.attach(&program, &bench.left().xdp(XdpMode::Generic)).unwrap();
@@ -92,4 +92,4 @@ fn a_simulated_machine_has_the_holders_it_was_given() {
 }
 
 crate::on_both_kernels!(this_process_is_among_the_holders_while_it_holds, links_are_opened_by_their_ids);
-crate::on_linux!(another_process_is_told_by_name);
+crate::on_linux!(other_process_is_reported_by_name);

@@ -16,7 +16,7 @@ fn an_empty_hook_has_no_entries<K: Kernel>(bench: &Bench<K>) {
     }
 }
 
-fn an_xdp_link_is_told_with_its_mode<K: Kernel>(bench: &Bench<K>) {
+fn xdp_link_is_reported_with_its_mode<K: Kernel>(bench: &Bench<K>) {
     let kernel = &*bench.kernel;
     for (mode, runs_in) in [(XdpMode::Native, XdpRunsIn::Native), (XdpMode::Generic, XdpRunsIn::Generic)] {
         let program = answering(kernel, ProgramType::Xdp, PASS);
@@ -33,7 +33,7 @@ fn an_xdp_link_is_told_with_its_mode<K: Kernel>(bench: &Bench<K>) {
     }
 }
 
-fn an_xdp_program_without_link_is_told_from_one_with<K: Kernel>(bench: &Bench<K>) {
+fn xdp_program_with_and_without_link_are_distinguished<K: Kernel>(bench: &Bench<K>) {
     let kernel = &*bench.kernel;
     let program = answering(kernel, ProgramType::Xdp, PASS);
     let right = bench.right();
@@ -102,7 +102,7 @@ fn a_hook_below_one_that_runs_a_program_names_that_one(bench: &Bench<LinuxKernel
     kernel.attach(&program, &bench.left().xdp(XdpMode::Native)).unwrap();
 }
 
-fn a_program_without_a_link_gives_way_only_to_who_expects_it<K: Kernel>(bench: &Bench<K>) {
+fn program_without_link_is_replaced_only_if_expected<K: Kernel>(bench: &Bench<K>) {
     let kernel = &*bench.kernel;
     let key = bench.key("left", HookKind::Xdp);
     let [first, second, third] = [PASS, 1, 3].map(|verdict| answering(kernel, ProgramType::Xdp, verdict));
@@ -205,7 +205,7 @@ fn tcx_programs_come_in_their_order_and_before_filters<K: Kernel>(bench: &Bench<
     assert_eq!(contents(HookKind::Tc(Direction::Egress)).entries, []);
 }
 
-fn a_hook_that_is_gone_is_told_so<K: Kernel>(bench: &Bench<K>) {
+fn missing_hook_is_reported_as_gone<K: Kernel>(bench: &Bench<K>) {
     let kernel = &*bench.kernel;
     let kinds = [HookKind::Xdp, HookKind::Tc(Direction::Ingress), HookKind::Tcx(Direction::Ingress)];
     let other = bench.machine.add_namespace();
@@ -228,13 +228,13 @@ fn a_hook_that_is_gone_is_told_so<K: Kernel>(bench: &Bench<K>) {
 }
 
 crate::on_both_kernels!(
-    a_program_without_a_link_gives_way_only_to_who_expects_it,
+    program_without_link_is_replaced_only_if_expected,
     an_empty_hook_has_no_entries,
-    an_xdp_link_is_told_with_its_mode,
-    an_xdp_program_without_link_is_told_from_one_with,
+    xdp_link_is_reported_with_its_mode,
+    xdp_program_with_and_without_link_are_distinguished,
     a_conflict_names_the_program_that_holds_the_hook,
     links_at_one_index_in_two_namespaces_are_both_reported,
     tcx_programs_come_in_their_order_and_before_filters,
-    a_hook_that_is_gone_is_told_so,
+    missing_hook_is_reported_as_gone,
 );
 crate::on_linux!(a_hook_below_one_that_runs_a_program_names_that_one);

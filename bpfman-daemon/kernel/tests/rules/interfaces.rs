@@ -50,7 +50,7 @@ fn an_interface_is_found_by_a_name_longer_than_its_first(bench: &Bench<LinuxKern
     assert!(matches!(error, KernelError::NoInterface { .. }), "{error:?}");
 }
 
-fn each_change_is_told_once<K: Kernel>(bench: &Bench<K>) {
+fn each_change_is_reported_once<K: Kernel>(bench: &Bench<K>) {
     let (machine, netns) = (&bench.machine, &bench.netns);
     let mut watch = bench.kernel.watch_interfaces(Some(netns)).unwrap();
     assert_eq!(watch.next(Duration::ZERO).unwrap(), [], "what was there before");
@@ -79,7 +79,7 @@ fn each_change_is_told_once<K: Kernel>(bench: &Bench<K>) {
     assert_eq!(watch.next(Duration::ZERO).unwrap(), []);
 }
 
-fn what_is_undone_before_it_is_read_is_not_told<K: Kernel>(bench: &Bench<K>) {
+fn change_undone_before_reading_is_not_reported<K: Kernel>(bench: &Bench<K>) {
     let (machine, netns) = (&bench.machine, &bench.netns);
     let mut watch = bench.kernel.watch_interfaces(Some(netns)).unwrap();
     machine.add_interface(netns, "brief");
@@ -92,7 +92,7 @@ fn what_is_undone_before_it_is_read_is_not_told<K: Kernel>(bench: &Bench<K>) {
     assert_eq!(events, [InterfaceEvent::Changed { name: "left".to_owned(), ifindex, up: true }]);
 }
 
-fn only_the_watched_namespace_is_told<K: Kernel>(bench: &Bench<K>) {
+fn only_the_watched_namespace_is_reported<K: Kernel>(bench: &Bench<K>) {
     let other = bench.machine.add_namespace();
     let mut watch = bench.kernel.watch_interfaces(Some(&bench.netns)).unwrap();
     let mut theirs = bench.kernel.watch_interfaces(Some(&other)).unwrap();
@@ -106,7 +106,7 @@ fn only_the_watched_namespace_is_told<K: Kernel>(bench: &Bench<K>) {
     assert_eq!(name(&until(&mut *watch, |_| true)), "left");
 }
 
-fn a_namespace_that_is_gone_is_told<K: Kernel>(bench: &Bench<K>) {
+fn missing_namespace_is_reported<K: Kernel>(bench: &Bench<K>) {
     let other = bench.machine.add_namespace();
     let mut watch = bench.kernel.watch_interfaces(Some(&other)).unwrap();
     assert_eq!(watch.next(Duration::ZERO).unwrap(), []);
@@ -205,10 +205,10 @@ fn a_simulated_watch_can_be_made_to_lose_events() {
 
 crate::on_both_kernels!(
     interfaces_are_listed_with_their_state,
-    each_change_is_told_once,
-    what_is_undone_before_it_is_read_is_not_told,
-    only_the_watched_namespace_is_told,
-    a_namespace_that_is_gone_is_told,
+    each_change_is_reported_once,
+    change_undone_before_reading_is_not_reported,
+    only_the_watched_namespace_is_reported,
+    missing_namespace_is_reported,
 );
 crate::on_linux!(
     a_storm_of_interfaces_becomes_one_event_each,

@@ -216,7 +216,7 @@ fn entries_of_the_wrong_size_are_refused<K: Kernel>(bench: &Bench<K>) {
     assert_eq!(kernel.map_entries(&rodata, 9).unwrap(), [entry(&[0; 4], &[5; 8])]);
 }
 
-fn only_a_value_that_cannot_change_is_told_as_frozen<K: Kernel>(bench: &Bench<K>) {
+fn only_an_unchangeable_value_is_reported_as_frozen<K: Kernel>(bench: &Bench<K>) {
     const RDONLY_PROG: u32 = 1 << 7;
     let kernel = &*bench.kernel;
     let make = |role, flags, entries| {
@@ -298,7 +298,7 @@ crate::on_both_kernels!(
     an_array_may_grow_and_hashes_may_change_their_kind,
     maps_that_do_not_fit_are_refused_by_name,
     entries_of_the_wrong_size_are_refused,
-    only_a_value_that_cannot_change_is_told_as_frozen,
+    only_an_unchangeable_value_is_reported_as_frozen,
     slots_are_emptied,
 );
 crate::on_linux!(

@@ -16,7 +16,7 @@ fn packet(first: u8) -> Vec<u8> {
     (0..64).map(|at| first.wrapping_add(at)).collect()
 }
 
-fn verdict_packet_and_time_are_told(bench: &Bench<LinuxKernel>) {
+fn test_run_reports_verdict_packet_and_time(bench: &Bench<LinuxKernel>) {
     let kernel = &*bench.kernel;
     // Writes 7 to the first byte of the packet if there is one.
     let insns = vec![
@@ -127,7 +127,7 @@ fn a_tc_program_sees_and_changes_its_context(bench: &Bench<LinuxKernel>) {
     assert_eq!(result.context, changed);
 }
 
-fn what_cannot_be_run_is_refused<K: Kernel>(bench: &Bench<K>) {
+fn test_run_of_unsupported_object_is_refused<K: Kernel>(bench: &Bench<K>) {
     let kernel = &*bench.kernel;
     let tracepoint = answering(kernel, ProgramType::Tracepoint, 0);
     assert!(kernel.test_run(&tracepoint, &TestRun::once(&[0; 64])).is_err());
@@ -148,9 +148,9 @@ fn a_simulated_kernel_runs_nothing_but_says_what_it_was_told() {
     assert_eq!(kernel.test_run(&program, &TestRun::once(&[0; 64])).unwrap(), result);
 }
 
-crate::on_both_kernels!(what_cannot_be_run_is_refused);
+crate::on_both_kernels!(test_run_of_unsupported_object_is_refused);
 crate::on_linux!(
-    verdict_packet_and_time_are_told,
+    test_run_reports_verdict_packet_and_time,
     runs_are_counted_while_that_is_asked_for,
     an_xdp_program_sees_its_context,
     a_tc_program_sees_and_changes_its_context,

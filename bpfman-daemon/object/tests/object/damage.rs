@@ -59,7 +59,7 @@ fn altered(changes: &[(usize, &[u8])]) -> Result<Vec<u8>> {
 }
 
 #[test]
-fn what_is_no_object_is_refused_with_the_reason() -> Result<()> {
+fn invalid_object_is_refused_with_reason() -> Result<()> {
     assert_eq!(refused(vec![])?, "the file is empty, not an eBPF object");
     assert_eq!(
         refused(b"#!/bin/sh\n".to_vec())?,

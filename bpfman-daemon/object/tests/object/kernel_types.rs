@@ -33,7 +33,7 @@ fn functions_hooks_structs_and_variables_have_bpftools_ids() -> Result<()> {
 }
 
 #[test]
-fn what_is_no_type_information_is_refused() {
+fn invalid_btf_is_refused() {
     for bytes in [&b""[..], b"\x9f\xeb", &[0; 64]] {
         assert!(matches!(KernelBtf::parse(bytes), Err(ObjectError::Btf { .. })));
     }

@@ -117,7 +117,7 @@ fn modules_are_asked_for_only_where_the_kernel_does_not_suffice() -> Result<()> 
 }
 
 #[test]
-fn what_nobody_has_is_named() -> Result<()> {
+fn missing_function_and_type_are_named() -> Result<()> {
     let object = compile::object("module_user.c")?;
     let error = text(&object, &kernel()?, "calls").err().context("linked")?.to_string();
     assert!(

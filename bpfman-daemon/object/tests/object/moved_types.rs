@@ -50,7 +50,7 @@ fn unsigned_fields_are_read_in_their_new_width() -> Result<()> {
 }
 
 #[test]
-fn what_cannot_be_read_any_more_is_made_unreachable() -> Result<()> {
+fn unresolved_relocation_becomes_invalid_call() -> Result<()> {
     let moved = Moved::new()?;
     for program in ["widened_signed", "list_last", "became_pointer", "gone"] {
         let insns = moved.insns(program)?;
@@ -60,7 +60,7 @@ fn what_cannot_be_read_any_more_is_made_unreachable() -> Result<()> {
 }
 
 #[test]
-fn what_cannot_be_read_is_named_by_type_field_and_path() -> Result<()> {
+fn unresolved_relocation_is_named_by_type_and_path() -> Result<()> {
     let moved = Moved::new()?;
     let options = TextOptions { kernel_btf: Some(&moved.kernel), ..TextOptions::default() };
     let what = |program: &str| -> Result<String> {

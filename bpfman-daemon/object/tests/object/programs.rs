@@ -39,7 +39,7 @@ fn programs_are_listed_with_what_their_sections_say() -> Result<()> {
 }
 
 #[test]
-fn static_functions_that_nobody_calls_are_programs() -> Result<()> {
+fn uncalled_static_functions_are_programs() -> Result<()> {
     let object = compile::object("statics.c")?;
     let names: Vec<&str> = object.programs().iter().map(|program| program.name.as_str()).collect();
     let mut sorted = names.clone();
@@ -55,7 +55,7 @@ fn static_functions_that_nobody_calls_are_programs() -> Result<()> {
 }
 
 #[test]
-fn static_programs_of_one_name_are_told_apart_or_refused() -> Result<()> {
+fn static_programs_of_one_name_are_distinct_or_refused() -> Result<()> {
     let linked = |other: &str| -> Result<ObjectFile> {
         let (folder, first) =
             compile::object_path("same_name.c", &["-DSECTION=\"xdp\"", "-DLINKAGE=static"])?;
@@ -132,7 +132,7 @@ fn a_broken_sibling_does_not_stop_a_good_program() -> Result<()> {
 }
 
 #[test]
-fn functions_at_the_same_offset_of_two_sections_are_told_apart() -> Result<()> {
+fn functions_at_equal_offsets_of_sections_are_distinct() -> Result<()> {
     let text = text(&compile::object("text_sections.c")?, "both")?;
     let names: Vec<&str> = text.functions.iter().map(|function| function.name.as_str()).collect();
     assert_eq!(names, ["both", "first", "second", "third"]);

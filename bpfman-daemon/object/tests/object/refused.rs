@@ -69,7 +69,7 @@ fn jump_tables_that_lead_out_of_their_function_are_named() -> Result<()> {
 }
 
 #[test]
-fn a_map_that_is_declared_in_a_function_says_so() -> Result<()> {
+fn map_declared_in_a_function_is_reported() -> Result<()> {
     names(&refusal(compile::bytes("map_in_function.c")?)?, &["hits", "outside of functions"])
 }
 

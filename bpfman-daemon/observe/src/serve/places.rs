@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_reader_keeps_out_no_other_and_nobody_keeps_out_root() {
+    fn limits_of_connections_protect_others_and_root() {
         let places = Arc::new(Places::default());
         let mut held: Vec<_> = (0..MAX_OF_ONE).filter_map(|_| places.take(&1000, false)).collect();
         assert_eq!(held.len(), MAX_OF_ONE);

@@ -74,9 +74,9 @@ fn types() -> KernelTypes<'static> {
 }
 
 #[test]
-fn a_reader_says_of_objects_what_is_read_here() {
+fn reader_returns_the_facts_of_a_local_parse() {
     if !Path::new(TYPES).exists() {
-        eprintln!("SKIPPED(the kernel's types: {TYPES}): a_reader_says_of_objects_what_is_read_here");
+        eprintln!("SKIPPED(the kernel's types: {TYPES}): reader_returns_the_facts_of_a_local_parse");
         return;
     }
     let names = [
@@ -135,7 +135,7 @@ fn a_reader_says_of_objects_what_is_read_here() {
 }
 
 #[test]
-fn what_is_no_object_is_refused_in_the_same_words() {
+fn invalid_object_is_refused_with_the_same_message() {
     for bytes in [&b""[..], b"no object", &[0x7f, b'E', b'L', b'F', 0, 0, 0]] {
         let here = ReadHere.read(bytes.into()).unwrap_err().to_string();
         assert_eq!(client(honest).read(bytes.into()).unwrap_err().to_string(), here);
@@ -220,7 +220,7 @@ fn one_that_ends_is_told() {
 }
 
 #[test]
-fn one_that_says_nothing_or_reads_nothing_is_not_waited_for() {
+fn silent_reader_times_out() {
     let late = "it did not answer in time";
     let silent = |stream: UnixStream| {
         let mut served = receive_object(stream);
@@ -236,7 +236,7 @@ fn one_that_says_nothing_or_reads_nothing_is_not_waited_for() {
 }
 
 #[test]
-fn one_that_says_too_much_is_cut_short() {
+fn too_long_answer_of_reader_is_refused() {
     let long = |mut stream: UnixStream| {
         stream.write_all(&[0, 0, 0, 0, 2]).unwrap();
         let _read = stream.read_to_end(&mut Vec::new());
@@ -263,7 +263,7 @@ fn one_that_says_too_much_is_cut_short() {
 }
 
 #[test]
-fn one_that_says_what_no_object_says_is_refused() {
+fn impossible_answer_of_reader_is_refused() {
     for act in [
         (|stream| says(stream, &map(|facts| facts["maps"][0]["name"] = json!("../../programs")), b""))
             as fn(_),

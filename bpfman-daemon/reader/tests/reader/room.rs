@@ -51,7 +51,7 @@ fn refused(result: Result<EbpfObject, EngineError>) -> String {
 }
 
 #[test]
-fn who_announces_and_sends_nothing_holds_nothing() {
+fn announced_content_reserves_no_memory() {
     let stalled = Arc::new(Barrier::new(13));
     let (announced, end) = (Arc::clone(&stalled), Arc::new(Barrier::new(13)));
     let may_end = Arc::clone(&end);

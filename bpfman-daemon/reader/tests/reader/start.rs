@@ -55,7 +55,7 @@ fn read_until_refused(client: &ReaderClient, ask: fn(EbpfObject)) -> usize {
 }
 
 #[test]
-fn what_is_read_again_at_a_start_is_charged_whatever_came_of_it() {
+fn repeated_reads_at_start_are_charged() {
     let (client, started) = acting(slow_and_wrong);
     let client =
         client.starting(StartPatience { each: Duration::from_millis(1), again: Duration::from_secs(1) });

@@ -104,7 +104,7 @@ fn hooks_and_options_have_versions_of_their_own() {
 }
 
 #[test]
-fn what_this_kernel_lacks_is_named_with_who_wants_it() {
+fn missing_features_are_named_with_their_users() {
     let Ok(bytes) = std::fs::read("/sys/kernel/btf/vmlinux") else {
         println!("skipped: this kernel has no BTF");
         return;

@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_takes_its_verdict_from_elsewhere_is_not_narrowed() {
+    fn redirects_and_tail_calls_are_not_narrowed() {
         let of = |insn| narrowed(&program(&[&[insn, set_r0(0), EXIT]]).0).map(|_| ());
         for (id, why) in
             REDIRECTS.map(|id| (id, NotNarrow::Redirect)).into_iter().chain([(12, NotNarrow::TailCall)])

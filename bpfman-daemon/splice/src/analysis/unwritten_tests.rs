@@ -19,7 +19,7 @@ const fn if_zero(distance: i16) -> Insn {
 }
 
 #[test]
-fn what_is_written_before_it_is_read_needs_no_zeroing() {
+fn slot_written_before_read_needs_no_zeroing() {
     assert_eq!(of(&[&[store(-8), load(2, 10, -8), set_r0(2), EXIT]]), []);
     assert_eq!(of(&[&[set_r0(2), EXIT]]), []);
     assert_eq!(of(&[&[load(2, 10, -8), store(-8), set_r0(2), EXIT]]), [8]);

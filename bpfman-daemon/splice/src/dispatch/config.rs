@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_again() {
+    fn written_dispatcher_config_is_read_back() {
         let slots = [
             DispatcherSlot { proceed: 1 << 31 | 1 << 2, priority: 20, frags: true },
             DispatcherSlot { proceed: 1 << 31 | 0x1f, priority: 50, frags: false },
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn other_versions_and_other_maps_are_told_apart() {
+    fn other_versions_and_maps_are_distinguished() {
         let mut bytes = dispatcher_config(&[]).initial;
         bytes[1] = 3;
         assert_eq!(read_dispatcher_config(&bytes), DispatcherConfig::Version(3));

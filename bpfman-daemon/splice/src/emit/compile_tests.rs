@@ -52,7 +52,7 @@ const fn restore(offset: i16) -> Insn {
 }
 
 #[test]
-fn a_cut_leads_on_by_a_tail_call_and_drops_what_cannot_go_on() {
+fn cut_tail_calls_and_drops_on_failure() {
     let (gpl, mut other) = (unknown(), unknown());
     other.0.license = "Proprietary".to_owned();
     let members = [Member::new("a.o", &gpl, PASS), Member::new("b.o", &other, PASS)];

@@ -130,7 +130,7 @@ fn calls_and_function_pointers_follow_their_functions() {
 }
 
 #[test]
-fn a_redirect_target_is_forgotten_where_the_chain_goes_on() {
+fn redirect_target_is_cleared_if_chain_continues() {
     let redirects = program(&[&[helper(51), set_r0(2), EXIT]]);
     let plain = constant(2);
     assert_eq!(helpers(&join(&[&redirects, &plain], &XDP).unwrap()), [51, 23]);
@@ -142,7 +142,7 @@ fn a_redirect_target_is_forgotten_where_the_chain_goes_on() {
 }
 
 #[test]
-fn redirect_in_a_set_goes_on_and_forgets_the_target() {
+fn redirect_in_set_continues_and_clears_target() {
     let (asks, plain) = (program(&[&[helper(51), set_r0(4), EXIT]]), constant(2));
     let member = Member::new("asks.o", &asks, ProceedMask(1 << 4 | 1 << 2));
     let last = Member::new("plain.o", &plain, PASS);
@@ -153,7 +153,7 @@ fn redirect_in_a_set_goes_on_and_forgets_the_target() {
 }
 
 #[test]
-fn what_is_harmless_below_a_call_is_taken() {
+fn harmless_instructions_below_a_call_are_accepted() {
     let may_goto = Insn::new(op::JCOND, 0, 0, 0, 0);
     let old_load = Insn::new(0x30, 0, 0, 0, 12);
     let text = program(&[&[local_call(1), EXIT], &[may_goto, old_load, EXIT]]);

@@ -35,7 +35,7 @@ mod tests {
     use crate::text::testing::{EXIT, program, set_r0};
 
     #[test]
-    fn exits_far_from_the_end_lead_to_it_by_others() {
+    fn far_exits_jump_through_nearer_exits() {
         let part: Vec<Insn> = [vec![set_r0(0); 20_000], vec![EXIT]].concat();
         let far = part.repeat(4);
         let end = [set_r0(1), EXIT];

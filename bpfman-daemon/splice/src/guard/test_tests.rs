@@ -41,7 +41,7 @@ fn text() -> ProgramText {
 }
 
 #[test]
-fn what_it_was_follows_with_its_functions_and_lines() {
+fn guarded_program_keeps_functions_and_lines() {
     for namespaces in [None, Some(OFFSETS)] {
         let before = text();
         let guarded = guarded(&before, &test(namespaces, namespaces.map(|_| CREDENTIALS))).unwrap();
@@ -235,7 +235,7 @@ fn program_runs_for_the_tasks_of_its_entry_alone() {
 }
 
 #[test]
-fn user_that_the_program_cannot_test_is_let_in_nowhere() {
+fn user_without_testable_identity_matches_nowhere() {
     let without = guarded(&text(), &test(Some(OFFSETS), None)).unwrap();
     let group = TaskGroup::ControlGroup { level: 3, id: 77 };
     let task = Task {
@@ -253,7 +253,7 @@ fn user_that_the_program_cannot_test_is_let_in_nowhere() {
 }
 
 #[test]
-fn an_entry_that_nobody_filled_and_the_first_one_let_nobody_in() {
+fn unfilled_and_first_entry_match_no_task() {
     let spec = guard_table();
     let mut table = vec![0; spec.value_size as usize];
     let group = TaskGroup::ControlGroup { level: 3, id: 0x1_0000_0007 };

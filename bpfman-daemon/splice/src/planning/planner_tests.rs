@@ -64,7 +64,7 @@ fn deep(depth: usize) -> BoundText {
 const KFUNC: fn(i32, i16) -> Insn = |id, module| Insn::new(op::CALL, 0, op::PSEUDO_KFUNC_CALL, module, id);
 
 #[test]
-fn what_cannot_be_inlined_gets_the_way_that_it_needs() {
+fn member_that_cannot_be_inlined_gets_required_way() {
     let options = SpliceOptions { throwing_kfuncs: &[77], deferring_kfuncs: &[78], ..TCX };
     let by_table = Insn::new(0x0d, 3, 0, 0, 0);
     let table = [
@@ -117,7 +117,7 @@ fn an_exception_callback_stays_with_its_program() {
 }
 
 #[test]
-fn members_say_what_ties_them_to_themselves() {
+fn members_report_why_they_stay_separate() {
     let text = pass();
     let plain = member(&text);
     let own_btf = own(NotInlinedReason::NeedsOwnBtf);
@@ -130,7 +130,7 @@ fn members_say_what_ties_them_to_themselves() {
 }
 
 #[test]
-fn what_no_chain_can_run_is_refused() {
+fn program_unfit_for_chains_is_refused() {
     let refusal = |subject: Member<'_>| match plan(&[subject], &XDP) {
         Err(SpliceError::Refused { member, reason }) => {
             assert_eq!(member.position, 1);
@@ -271,7 +271,7 @@ fn each_step_back_keeps_less_together() {
 }
 
 #[test]
-fn every_member_is_a_function_for_those_who_trace() {
+fn members_are_functions_with_option_for_tracing() {
     let text = pass();
     let options = SpliceOptions { as_subprograms: true, ..XDP };
     assert_eq!(between(member(&text), &options), function(NotInlinedReason::AsSubprograms));

@@ -50,7 +50,7 @@ fn tests(splice: &Splice) -> (usize, usize) {
 }
 
 #[test]
-fn what_the_first_member_tests_the_second_does_not() {
+fn second_member_does_not_repeat_tests_of_first() {
     let text = parser(&[helper(7)]);
     let (before, shared) = (joined(&[&text, &text], false), joined(&[&text, &text], true));
     assert_eq!((before.shared > 0, tests(&before)), (false, (2, 2)));

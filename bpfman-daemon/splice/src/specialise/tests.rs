@@ -97,7 +97,7 @@ fn arithmetic_and_comparisons_with_a_setting_use_its_value() {
 }
 
 #[test]
-fn what_is_not_sure_stays() {
+fn uncertain_loads_are_not_folded() {
     let [high, low] = address(1, 0);
     let [other_high, other_low] = address(1, 4);
     let unsure = [if_zero(6, 3), high, low, Insn::new(op::JA, 0, 0, 2, 0), other_high, other_low];
@@ -114,7 +114,7 @@ fn what_is_not_sure_stays() {
 }
 
 #[test]
-fn what_a_member_that_is_switched_off_would_have_used_goes() {
+fn unused_parsing_of_disabled_member_is_removed() {
     let [high, low] = address(1, 0);
     let parses = [
         copy(6, 1),
@@ -155,7 +155,7 @@ fn calls_stores_and_the_ways_to_them_stay() {
 
 /// The repeated result is needed from earlier on: jumps over instructions that write it stay.
 #[test]
-fn a_jump_over_what_a_repetition_repairs_stays() {
+fn jump_over_a_repeated_write_stays() {
     let [high, low] = address(7, 4);
     let body = [
         high,
@@ -189,7 +189,7 @@ fn a_type_id_is_not_copied() {
 }
 
 #[test]
-fn functions_are_folded_each_by_itself() {
+fn each_function_is_folded_separately() {
     let [high, low] = address(1, 4);
     let entry = [high, low, local_call(1), EXIT];
     let function = [load_word(0, 1, 0), high, low, load_word(2, 1, 0), Insn::new(0x0f, 0, 2, 0, 0), EXIT];

@@ -6,7 +6,7 @@ use crate::fixture::{on_each_engine, open, options, quick_folder};
 
 const RECORDS: Table = Table("records");
 
-on_each_engine!(commits_from_many_threads_are_all_there, a_second_opener_is_told_who_holds_the_folder);
+on_each_engine!(commits_from_many_threads_are_all_there, second_opener_gets_the_holder_of_the_folder);
 
 fn commits_from_many_threads_are_all_there(kind: EngineKind) {
     let folder = quick_folder();
@@ -35,7 +35,7 @@ fn write_from_eight_threads(store: &Store) {
     }
 }
 
-fn a_second_opener_is_told_who_holds_the_folder(kind: EngineKind) {
+fn second_opener_gets_the_holder_of_the_folder(kind: EngineKind) {
     let folder = quick_folder();
     let first = open(folder.path(), kind);
     let clone = first.clone();

@@ -13,7 +13,7 @@ on_each_engine!(
     the_journal_is_trimmed_at_the_front,
     everything_is_there_after_reopening,
     empty_keys_and_values_and_awkward_bytes_are_kept,
-    what_is_too_large_is_refused_and_nothing_is_written,
+    too_large_batch_is_refused_without_writing,
     the_largest_of_everything_fits,
     a_batch_has_no_largest_size,
     an_empty_batch_is_no_commit,
@@ -160,7 +160,7 @@ fn empty_keys_and_values_and_awkward_bytes_are_kept(kind: EngineKind) {
     );
 }
 
-fn what_is_too_large_is_refused_and_nothing_is_written(kind: EngineKind) {
+fn too_large_batch_is_refused_without_writing(kind: EngineKind) {
     let folder = quick_folder();
     let store = open(folder.path(), kind);
     let refused = |change: &dyn Fn(&mut Batch)| {

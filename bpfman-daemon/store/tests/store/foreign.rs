@@ -50,7 +50,7 @@ fn all_trees_of_a_foreign_database_are_read_without_changes() {
 }
 
 #[test]
-fn what_is_no_database_is_refused_by_name() {
+fn invalid_database_is_refused_by_name() {
     let (source, scratch) = (quick_folder(), quick_folder());
     let missing = open_foreign_sled(source.path(), scratch.path()).unwrap_err();
     assert!(missing.to_string().contains(&*source.path().to_string_lossy()), "{missing}");

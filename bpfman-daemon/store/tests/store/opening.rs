@@ -16,7 +16,7 @@ on_each_engine!(
     a_migration_that_refuses_changes_nothing,
     a_vanished_database_is_not_replaced_by_an_empty_one,
     an_older_database_is_refused_until_a_person_agrees,
-    a_half_made_database_is_made_anew,
+    incomplete_database_is_created_again,
     folders_are_made_for_the_owner_only,
 );
 
@@ -123,7 +123,7 @@ fn an_older_database_is_refused_until_a_person_agrees(kind: EngineKind) {
     assert_eq!(open(older.path(), kind).load().unwrap().len(), 2);
 }
 
-fn a_half_made_database_is_made_anew(kind: EngineKind) {
+fn incomplete_database_is_created_again(kind: EngineKind) {
     let folder = quick_folder();
     match kind {
         EngineKind::Redb => {

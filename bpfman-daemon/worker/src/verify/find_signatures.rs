@@ -285,7 +285,7 @@ mod tests {
 
     /// Attaching something to an image must not make it unloadable.
     #[tokio::test]
-    async fn what_is_too_large_or_missing_stands_in_no_ones_way() {
+    async fn large_or_missing_layer_hides_no_signature() {
         let large = "x".repeat(SIGNATURE);
         let layers = vec![layer(b"good", &large), layer(b"good", "small")];
         let source = Listed { layers, asked: AtomicUsize::default() };

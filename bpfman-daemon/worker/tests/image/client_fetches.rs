@@ -51,7 +51,7 @@ async fn blob_of_another_size_or_content_is_refused() {
 }
 
 #[tokio::test]
-async fn blob_that_is_refused_is_told_in_the_words_of_the_registry() {
+async fn refused_blob_has_the_registry_message() {
     let (hostile, object) = (Hostile::start(), object("client_words"));
     let (layer, _) = hostile.image_of(object.bytes());
     let body = |code: &str| json!({ "errors": [{ "code": code, "message": "in quarantine" }] }).to_string();

@@ -88,7 +88,7 @@ fn refused_below_two(result: Result<bpfmand_image::VerifiedImage, ImageError>) {
 }
 
 #[tokio::test]
-async fn what_is_revoked_is_refused_in_every_mode() {
+async fn revoked_image_is_refused_in_every_mode() {
     let (registry, key) = (DockerRegistry::start(), key());
     let image = registry.image("demo/revoked:v1");
     publish_signed(&image, &object("revoked"), &key).await;
@@ -208,7 +208,7 @@ async fn image_cannot_pass_as_another_or_roll_back_by_another_name() {
 }
 
 #[tokio::test]
-async fn what_was_refused_leaves_nothing_and_the_next_pull_has_room() {
+async fn refused_pull_leaves_nothing_in_the_cache() {
     let hostile = crate::harness::hostile::Hostile::start();
     let bounds = Bounds { bytes: 20 << 20, ..Bounds::default() };
     let store = Store::new(unsigned());

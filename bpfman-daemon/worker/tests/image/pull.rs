@@ -230,7 +230,7 @@ async fn an_unusable_cache_folder_is_named() {
 }
 
 #[tokio::test]
-async fn what_does_not_exist_is_said_to() {
+async fn missing_image_is_not_found() {
     let (registry, key) = (DockerRegistry::start(), key());
     let image = registry.image("demo/nothing:v1");
     let error = Store::new(unsigned()).pull(&image).await.unwrap_err();
@@ -282,7 +282,7 @@ async fn many_loads_of_one_image_make_one_download() {
 }
 
 #[tokio::test]
-async fn progress_is_told_in_bytes_of_the_whole() {
+async fn progress_is_reported_in_bytes_of_total() {
     let (registry, object) = (DockerRegistry::start(), object("progress"));
     let image = registry.image("demo/progress:v1");
     let folder = tempfile::tempdir().unwrap();

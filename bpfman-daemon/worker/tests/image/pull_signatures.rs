@@ -92,7 +92,7 @@ async fn content_with_two_names_keeps_the_signatures_of_both() {
 }
 
 #[tokio::test]
-async fn a_signing_tells_its_steps_and_how_much_it_pushes() {
+async fn signing_reports_steps_and_pushed_bytes() {
     let (registry, key, object) = (DockerRegistry::start(), key(), object("steps"));
     let image = registry.image("demo/steps:v1");
     publish(&image, &object, None).await;

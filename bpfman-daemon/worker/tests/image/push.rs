@@ -69,7 +69,7 @@ async fn token_that_expires_in_the_middle_is_fetched_again() {
 }
 
 #[tokio::test]
-async fn words_of_a_registry_that_takes_no_manifest_are_told() {
+async fn registry_message_about_manifest_is_reported() {
     let body = r#"{"errors":[{"code":"DENIED","message":"tags are immutable"}]}"#;
     for status in [400, 403, 412] {
         let registry =

@@ -102,7 +102,7 @@ async fn an_outage_of_signatures_is_a_warning_where_missing_ones_are() {
 }
 
 #[tokio::test]
-async fn words_of_a_registry_are_told_and_advice_fits_them() {
+async fn registry_message_is_reported_with_fitting_hint() {
     let hostile = Hostile::start();
     let load = async |status, body: &str| {
         let answer = Answer { body: body.into(), ..Answer::status(status) };
@@ -256,7 +256,7 @@ async fn image_save_reads_all_pages_of_referrers() {
 }
 
 #[tokio::test]
-async fn words_of_a_registry_that_lacks_an_image_are_told() {
+async fn registry_message_about_missing_image_is_reported() {
     let hostile = Hostile::start();
     let image = hostile.image("a:latest");
     let mut archived = Answer::status(404);

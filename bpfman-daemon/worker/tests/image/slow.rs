@@ -59,7 +59,7 @@ async fn hundred_hanging_registries_block_neither_cache_nor_others() {
 }
 
 #[tokio::test]
-async fn one_registry_has_so_many_places_and_leaves_the_others_alone() {
+async fn transfers_per_registry_are_limited() {
     let (slow, good) = (Hostile::start(), Hostile::start());
     good.image_of(object("places").bytes());
     let limits = Limits { pulls_of_one: 2, ..Limits::default() };

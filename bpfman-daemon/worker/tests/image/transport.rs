@@ -168,7 +168,7 @@ async fn passing_failures_are_tried_again_and_others_are_not() {
 }
 
 #[tokio::test]
-async fn a_broken_transfer_goes_on_where_it_ended() {
+async fn broken_transfer_resumes() {
     let (hostile, object) = (Hostile::start(), object("resume"));
     let (layer, _) = hostile.image_of(object.bytes());
     let image = hostile.image("a:latest");

@@ -104,7 +104,7 @@ fn datagrams_are_connections_of_their_own_protocol() {
 }
 
 #[test]
-fn what_a_policy_does_not_expect_has_an_exit_code_of_its_own() {
+fn unexpected_action_has_its_own_exit_code() {
     let guard = Guard::new();
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -146,7 +146,7 @@ fn programs_that_are_not_attached_make_no_clean_report() {
 }
 
 #[test]
-fn its_manifest_is_applied_and_the_side_says_what_is_wrong() {
+fn companion_reports_missing_settings_of_its_manifest() {
     let mut gallery = Gallery::open();
     let manifest = gallery.manifest("ci-guard");
     gallery.daemon.bpfman(&format!("apply -f {manifest}")).success();

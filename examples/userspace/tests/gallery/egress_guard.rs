@@ -124,7 +124,7 @@ fn a_name_is_known_as_long_as_its_ttl_and_a_connection_longer() {
 }
 
 #[test]
-fn answers_that_nobody_asked_for_are_not_believed() {
+fn unrequested_answers_are_ignored() {
     let rules = "resolver 10.77.0.2\nallow name *.example.com\nask *\n";
     let mut guarded = Guarded::enforcing("egress-poison", rules);
     let name = format!("{SILENT}.example.com");
@@ -307,7 +307,7 @@ fn with_rules_by_name(gallery: &Gallery, programs: [&str; 2], text: &str) {
 }
 
 #[test]
-fn its_manifest_is_applied_and_the_side_finds_it_by_its_name() {
+fn companion_finds_programs_of_its_manifest() {
     let gallery = Gallery::open();
     let (group, network) = (Group::new("egress-manifest"), Network::new());
     let mut client = Client::new(&gallery, &network, &group);

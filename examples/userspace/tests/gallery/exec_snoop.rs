@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::equipment::{Gallery, WATCHER, refusals};
 
 #[test]
-fn it_prints_what_is_started_also_while_its_daemon_is_away() {
+fn exec_snoop_prints_starts_without_its_daemon() {
     let mut gallery = Gallery::open();
     let program = gallery.load("exec-snoop", "--programs tracepoint:exec_snoop")[0];
     gallery
@@ -36,7 +36,7 @@ fn it_prints_what_is_started_also_while_its_daemon_is_away() {
 }
 
 #[test]
-fn its_manifest_is_applied_and_the_side_finds_it_by_its_name() {
+fn companion_finds_programs_of_its_manifest() {
     let gallery = Gallery::open();
     let manifest = gallery.manifest("exec-snoop");
     gallery.daemon.bpfman(&format!("apply -f {manifest}")).success();

@@ -191,8 +191,8 @@ fn flow_counts_all_packets_and_reports_its_start_and_end() {
 }
 
 #[test]
-fn what_the_kernel_drops_stands_with_its_own_reason() {
-    if lacks_tcx("what_the_kernel_drops_stands_with_its_own_reason") {
+fn kernel_drops_have_the_kernel_reason() {
+    if lacks_tcx("kernel_drops_have_the_kernel_reason") {
         return;
     }
     let flows = Flows::new();
@@ -293,8 +293,8 @@ fn events_that_do_not_fit_are_counted_and_no_packet_is_lost() {
 }
 
 #[test]
-fn its_manifest_is_applied_and_the_side_finds_it_by_its_name() {
-    if lacks_tcx("its_manifest_is_applied_and_the_side_finds_it_by_its_name") {
+fn companion_finds_programs_of_its_manifest() {
+    if lacks_tcx("companion_finds_programs_of_its_manifest") {
         return;
     }
     let gallery = Gallery::open();

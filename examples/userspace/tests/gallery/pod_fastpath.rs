@@ -72,7 +72,7 @@ impl FastPath {
     }
 
     /// The MTU of the pod's interface is 1,400 bytes from here on.
-    fn assert_senders_are_told(&self, pod: &Pod) {
+    fn assert_senders_learn_the_mtu(&self, pod: &Pod) {
         let Cluster { client, node, .. } = &self.cluster;
         let expired = ping(client, 1, &format!("-t 1 {}", pod.address));
         assert!(
@@ -192,15 +192,15 @@ fn packets_of_known_pods_pass_the_stack_by() {
 }
 
 #[test]
-fn what_needs_more_than_forwarding_is_the_stacks() {
-    if lacks_tcx("what_needs_more_than_forwarding_is_the_stacks") {
+fn packets_that_need_the_stack_are_passed_to_it() {
+    if lacks_tcx("packets_that_need_the_stack_are_passed_to_it") {
         return;
     }
     let path = FastPath::new();
     path.know_all();
     let Cluster { node, pods, .. } = &path.cluster;
     let [one, two] = &pods[..] else { panic!("two pods") };
-    path.assert_senders_are_told(one);
+    path.assert_senders_learn_the_mtu(one);
 
     one.namespace.ip(&["address", "add", &format!("{}/32", two.address), "dev", "lo"]);
     let address = two.address.clone();
@@ -217,8 +217,8 @@ fn what_needs_more_than_forwarding_is_the_stacks() {
 }
 
 #[test]
-fn it_follows_the_hosts_routes_and_leaves_what_was_added() {
-    if lacks_tcx("it_follows_the_hosts_routes_and_leaves_what_was_added") {
+fn sync_follows_host_routes_and_keeps_added_pods() {
+    if lacks_tcx("sync_follows_host_routes_and_keeps_added_pods") {
         return;
     }
     let mut path = FastPath::new();
@@ -311,8 +311,8 @@ fn bad_words_are_refused_and_change_nothing() {
 }
 
 #[test]
-fn it_goes_on_while_its_daemon_is_away() {
-    if lacks_tcx("it_goes_on_while_its_daemon_is_away") {
+fn example_runs_without_its_daemon() {
+    if lacks_tcx("example_runs_without_its_daemon") {
         return;
     }
     let mut path = FastPath::new();
@@ -384,8 +384,8 @@ impl OwnEnd {
 
 /// Interfaces of the machine are in use.
 #[test]
-fn its_manifest_is_applied_and_the_side_finds_it_by_its_name() {
-    if lacks_tcx("its_manifest_is_applied_and_the_side_finds_it_by_its_name") {
+fn companion_finds_programs_of_its_manifest() {
+    if lacks_tcx("companion_finds_programs_of_its_manifest") {
         return;
     }
     let (gallery, end) = (Gallery::open(), OwnEnd::new());

@@ -195,7 +195,7 @@ fn profiles_are_served_also_while_the_daemon_is_away() {
 }
 
 #[test]
-fn its_manifest_is_applied_and_the_side_finds_it_by_its_name() {
+fn companion_finds_programs_of_its_manifest() {
     let gallery = Gallery::open();
     let manifest = gallery.manifest("profiler");
     gallery.daemon.bpfman(&format!("apply -f {manifest}")).success();

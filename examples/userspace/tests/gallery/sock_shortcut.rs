@@ -308,8 +308,8 @@ fn ports_are_allowed_and_denied_and_bad_words_change_nothing() {
 }
 
 #[test]
-fn a_file_of_rules_takes_the_place_of_what_was_said() {
-    if lacks_it("a_file_of_rules_takes_the_place_of_what_was_said") {
+fn rules_from_a_file_replace_earlier_rules() {
+    if lacks_it("rules_from_a_file_replace_earlier_rules") {
         return;
     }
     let mut shortcut = Shortcut::new("file", "");
@@ -354,8 +354,8 @@ fn a_file_of_rules_takes_the_place_of_what_was_said() {
 }
 
 #[test]
-fn it_goes_on_while_its_daemon_is_away() {
-    if lacks_it("it_goes_on_while_its_daemon_is_away") {
+fn example_runs_without_its_daemon() {
+    if lacks_it("example_runs_without_its_daemon") {
         return;
     }
     let mut shortcut = Shortcut::new("away", "");
@@ -378,8 +378,8 @@ fn it_goes_on_while_its_daemon_is_away() {
 }
 
 #[test]
-fn its_manifest_is_applied_and_the_side_finds_it_by_its_name() {
-    if lacks_it("its_manifest_is_applied_and_the_side_finds_it_by_its_name") {
+fn companion_finds_programs_of_its_manifest() {
+    if lacks_it("companion_finds_programs_of_its_manifest") {
         return;
     }
     let (gallery, group) = (Gallery::open(), Group::new("applied"));

@@ -299,7 +299,7 @@ fn connections_survive_rule_changes_without_the_daemon() {
 }
 
 #[test]
-fn its_manifest_is_applied_and_the_side_finds_it_by_its_name() {
+fn companion_finds_programs_of_its_manifest() {
     let gallery = Gallery::open();
     let name = format!("sp{}", std::process::id());
     run(&["ip", "link", "add", &name, "type", "veth", "peer", "name", &format!("{name}b")]);

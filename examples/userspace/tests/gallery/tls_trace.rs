@@ -265,7 +265,7 @@ fn passwords_in_headers_are_hidden_unless_they_are_asked_for() {
 }
 
 #[test]
-fn what_does_not_fit_into_the_ring_is_counted_and_it_goes_on() {
+fn events_lost_to_a_full_ring_are_counted() {
     let stage = Stage::new();
     let mut follower = stage.follow("--raw --json", Stdio::piped());
     let mut told = BufReader::new(follower.side.stderr.take().unwrap());
@@ -285,7 +285,7 @@ fn what_does_not_fit_into_the_ring_is_counted_and_it_goes_on() {
 }
 
 #[test]
-fn its_manifest_is_applied_and_the_side_finds_it_by_its_name() {
+fn companion_finds_programs_of_its_manifest() {
     let gallery = Gallery::open();
     let manifest = gallery.manifest("tls-trace");
     gallery.daemon.bpfman(&format!("apply -f {manifest}")).success();

@@ -453,7 +453,7 @@ fn bad_rules_are_named_by_line_and_change_nothing() {
 }
 
 #[test]
-fn its_manifest_is_applied_and_the_side_finds_it_by_its_name() {
+fn companion_finds_programs_of_its_manifest() {
     let gallery = Gallery::open();
     let manifest = gallery.manifest("watchdog");
     gallery.daemon.bpfman(&format!("apply -f {manifest}")).success();

@@ -134,7 +134,7 @@ fn the_machines_routes_can_say_where_packets_go() {
 }
 
 #[test]
-fn what_is_too_large_or_a_fragment_is_counted() {
+fn large_packets_and_fragments_are_counted() {
     let town = Town::new();
     town.serve_datagrams(1);
     town.apply(&format!("service {V4} udp {PORT}\nbackend {}\n", backend(1, false))).success();
@@ -165,7 +165,7 @@ fn bad_files_are_named_and_change_nothing() {
 }
 
 #[test]
-fn its_manifest_is_applied_and_the_side_finds_it_by_its_name() {
+fn companion_finds_programs_of_its_manifest() {
     let gallery = Gallery::open();
     let interface = Interface::new();
     let manifest = gallery.manifest_at("xdp-balancer", "app.yaml", &interface);

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::equipment::{Gallery, Interface, refusals};
 
 #[test]
-fn it_counts_packets_by_protocol_over_a_restart_of_its_daemon() {
+fn packets_are_counted_by_protocol_over_daemon_restart() {
     let mut gallery = Gallery::open();
     let network = Network::new();
     let program = gallery.load("xdp-counter", "--programs xdp:xdp_counter")[0];
@@ -30,7 +30,7 @@ fn it_counts_packets_by_protocol_over_a_restart_of_its_daemon() {
 }
 
 #[test]
-fn its_manifest_is_applied_and_the_side_finds_it_by_its_name() {
+fn companion_finds_programs_of_its_manifest() {
     let gallery = Gallery::open();
     let interface = Interface::new();
     let manifest = gallery.manifest_at("xdp-counter", "app.yaml", &interface);

@@ -153,7 +153,7 @@ fn a_writer_that_was_killed_is_in_nobodys_way_for_long() {
 }
 
 #[test]
-fn it_stands_in_a_chain_and_goes_on_while_its_daemon_is_away() {
+fn firewall_in_a_chain_runs_without_its_daemon() {
     let mut firewall = Firewall::new();
     let counter = firewall.gallery.load("xdp-counter", "--programs xdp:xdp_counter")[0];
     firewall.attach(counter, 20);
@@ -201,7 +201,7 @@ fn rules_over_ipv6_see_addresses_and_ports() {
 }
 
 #[test]
-fn its_manifest_is_applied_and_the_side_finds_it_by_its_name() {
+fn companion_finds_programs_of_its_manifest() {
     let gallery = Gallery::open();
     let interface = Interface::new();
     let manifest = gallery.manifest_at("xdp-firewall", "app.yaml", &interface);

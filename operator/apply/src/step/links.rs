@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_replaced_by_something_near_waits_for_it() {
+    fn detach_waits_for_attachment_that_replaces_it() {
         for (new, there) in [
             ("/net/new", "/net/old"),
             ("netns in /run/netns/b", "netns"),

@@ -56,7 +56,7 @@ fn a_node_that_is_not_selected_wants_nothing() {
 }
 
 #[test]
-fn an_operator_that_nobody_knows_changes_nothing_and_is_named() {
+fn unknown_operator_is_refused_by_name() {
     let mut spec = xdp("");
     spec.common.node_selector =
         serde_norway::from_str("{matchExpressions: [{key: role, operator: Near, values: [a]}]}").unwrap();
@@ -291,7 +291,7 @@ fn probes_go_into_the_containers_that_are_named_or_into_all() {
 }
 
 #[test]
-fn what_is_not_said_is_what_the_published_api_sends() {
+fn defaults_are_those_of_the_published_api() {
     let spec = cluster(
         "[{name: one, type: XDP, xdp: {links: [{interfaceSelector: {interfaces: [eth0]}}]}},
           {name: two, type: TC, tc: {links: [{interfaceSelector: {interfaces: [eth0]}, direction: Egress}]}},

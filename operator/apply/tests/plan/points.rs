@@ -67,7 +67,7 @@ fn every_type_is_declared_by_its_number_and_what_it_is_for() {
 }
 
 #[test]
-fn what_is_the_nodes_is_attached_where_it_says() {
+fn points_on_the_node_are_attached_as_specified() {
     let load = every_type();
     assert_eq!(at(&of(&load, "RawTracePoint"), "sched_switch"), At::RawTracepoint("sched_switch".to_owned()));
     let addresses = of(&load, "CgroupSockAddr");

@@ -88,7 +88,7 @@ fn runs(binary: &Path) -> bool {
 }
 
 #[test]
-fn it_joins_the_first_list_and_leaves_it_as_it_was() {
+fn install_adds_to_first_list_and_uninstall_restores() {
     let node = Node::new();
     node.write("10-first.conflist", &list("ptp"));
     node.write("20-second.conflist", &list("bridge"));
@@ -122,7 +122,7 @@ fn a_single_plugin_is_put_back_byte_by_byte() {
 }
 
 #[test]
-fn what_it_does_not_understand_stays_as_it_is() {
+fn invalid_conflist_is_not_changed() {
     for text in [
         "{",
         "[]",

@@ -101,7 +101,7 @@ fn previous_result_is_passed_on_after_the_agents_answer() {
 }
 
 #[test]
-fn a_refusal_says_why_and_an_open_attachment_is_only_noted() {
+fn refusal_has_reason_and_fail_open_is_only_noted() {
     let folder = tempfile::tempdir().unwrap();
     let why = "ClusterBpfApplication firewall: drop_all: the verifier refuses";
     let refusing = agent(
@@ -172,7 +172,7 @@ fn an_agent_that_hangs_or_cannot_tell_is_no_agent() {
 }
 
 #[test]
-fn what_is_no_pod_passes_and_a_pod_always_leaves() {
+fn calls_without_pod_pass_and_del_always_succeeds() {
     let folder = tempfile::tempdir().unwrap();
     let network = network(folder.path()).to_string();
     fs::write(folder.path().join("protect.json"), "{").unwrap();
@@ -186,7 +186,7 @@ fn what_is_no_pod_passes_and_a_pod_always_leaves() {
 }
 
 #[test]
-fn versions_are_told_and_unknown_ones_refused() {
+fn versions_are_reported_and_unknown_ones_refused() {
     let all = json!(["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]);
     for (input, version) in
         [(r#"{"cniVersion":"0.4.0"}"#, "0.4.0"), ("", "1.1.0"), (r#"{"cniVersion":"7"}"#, "1.1.0")]

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_takes_nothing_of_an_answer_is_left() {
+    async fn client_that_reads_nothing_times_out() {
         let (mut ours, _theirs) = connection();
         let ended = ours.write_all(&[1; 1000]).await;
         assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);

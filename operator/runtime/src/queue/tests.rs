@@ -61,7 +61,7 @@ fn events_that_come_together_are_one_look() {
 }
 
 #[test]
-fn who_waits_or_is_looked_at_is_not_idle() {
+fn queue_with_waiting_or_processed_key_is_not_idle() {
     let mut test = Test::new();
     assert!(test.plan.idle());
     test.add("a", QueueCause::Changed);
@@ -113,7 +113,7 @@ fn a_failure_is_not_the_cause_of_the_next_try_but_a_change_is() {
 }
 
 #[test]
-fn what_a_try_stirs_up_is_not_the_cause_of_the_next_if_it_fails() {
+fn event_of_a_failed_attempt_does_not_cause_the_next() {
     let mut test = Test::new();
     test.add("a", QueueCause::Changed);
     for _ in 0..4 {
@@ -134,7 +134,7 @@ fn what_a_try_stirs_up_is_not_the_cause_of_the_next_if_it_fails() {
 }
 
 #[test]
-fn the_others_go_on_while_one_is_busy() {
+fn other_keys_are_processed_while_one_is_busy() {
     let mut test = Test::new();
     test.add("a", QueueCause::Changed);
     assert_eq!(test.within(1), name("a"));
@@ -143,7 +143,7 @@ fn the_others_go_on_while_one_is_busy() {
 }
 
 #[tokio::test]
-async fn who_waits_is_woken() {
+async fn waiting_worker_is_woken() {
     let queue = Queue::new(GATHER);
     let (next, ()) = tokio::join!(queue.next(), async {
         tokio::task::yield_now().await;
@@ -211,7 +211,7 @@ fn a_timer_is_brought_forward_by_a_change_and_never_put_off() {
 }
 
 #[test]
-fn what_is_gone_is_not_due_any_more() {
+fn forgotten_key_is_never_due() {
     let (mut queue, start) = new();
     queue.mark(start, &"a");
     queue.forget(&"a");

@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_shows_no_token_is_not_asked_about() {
+    async fn request_without_token_needs_no_review() {
         let (readers, asked) = server();
         for header in [None, Some(""), Some("Bearer"), Some("Bearer "), Some("Basic known")] {
             assert_eq!(

@@ -56,7 +56,7 @@ async fn a_proxy_that_cannot_be_used_is_named() {
 
 #[tokio::test]
 #[ignore = "takes a minute: a token is read anew that often"]
-async fn a_token_that_changes_is_read_anew() {
+async fn changed_token_is_read_again() {
     let (address, certificate, accepted) = server::start(&["h2"]).await;
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(b"first").unwrap();

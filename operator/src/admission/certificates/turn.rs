@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn trust_that_was_taken_away_begins_anew() {
+    fn removed_trust_starts_again() {
         let mut turn = CertificateRotation::default();
         let both = [generation(100), generation(200)];
         turn.see(&both, &bundle(&both), at(200));

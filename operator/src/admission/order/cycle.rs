@@ -243,14 +243,14 @@ mod tests {
     }
 
     #[test]
-    fn programs_of_others_hold_an_order_too() {
+    fn third_party_programs_take_part_in_cycles() {
         let other = one("shop", "count", eth0(), json!({ "before": ["foreign:cilium"] }));
         let own = one("wall", "filter", eth0(), json!({ "after": ["foreign:cilium"], "before": ["count"] }));
         assert!(find(&own, &other).unwrap().to_string().contains("foreign:cilium"));
     }
 
     #[test]
-    fn anchors_that_nobody_answers_to_are_found() {
+    fn anchors_without_match_are_found() {
         let other = one("shop", "count", eth0(), json!({ "role": "meter" }));
         let own = one(
             "wall",

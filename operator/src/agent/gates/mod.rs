@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_before_does_not_count_and_counters_may_begin_anew() {
+    fn earlier_counts_are_subtracted_and_resets_detected() {
         let (before, now) = (slot(100, &[("drop", 90)]), slot(150, &[("drop", 91), ("tx", 1)]));
         let since = now.since(&before);
         assert_eq!(since.runs, Some(50));

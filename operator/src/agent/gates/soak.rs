@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_ran_has_no_time() {
+    fn program_without_runs_has_no_time() {
         let mut events = EventFigures::default();
         events.add(&ProgramRuns { program_id: 7, ..ProgramRuns::default() });
         let slot = events.slot(&program());

@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_of_a_state_object_goes_with_it() {
+    fn memory_of_a_removed_state_object_is_dropped() {
         let mut memory = ApplicationMemory::default();
         memory.state("old").load.settled = true;
         memory.state("new").load.settled = true;

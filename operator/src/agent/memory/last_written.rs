@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_dropped_is_not_said_again() {
+    fn fields_that_the_server_drops_are_not_rewritten() {
         let (last, now) = (RefCell::new(LastWritten::default()), Instant::now());
         let wrote = |status: Status, kept: Status| last.borrow_mut().wrote(&status, Some(&kept), now);
         let is_kept = |status: Status, there: Status| last.borrow().is_kept(&status, &there, now);

@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn who_writes_much_alone_is_no_twin() {
+    fn frequent_writes_alone_reveal_no_second_agent() {
         let (mut pace, now) = (WritePace::default(), Instant::now());
         while pace.take(now).is_ok() {}
         assert!(!pace.suspects(None, now));

@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_alone_has_none() {
+    fn hooks_without_other_programs_have_no_hash() {
         assert_eq!(of(&[], &["eth0"]), "");
         assert_eq!(
             of(&[program("aa", "me", &[("eth0", 0)])], &["eth0"]),

@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_that_the_stream_has_not_told_of_are_asked_for() {
+    fn namespaces_missing_from_the_stream_are_queried() {
         let mut facts =
             Facts { pods: vec![pod("/proc/1/ns/net"), pod("/proc/2/ns/net")], ..Facts::default() };
         assert_eq!(not_listed(&facts).len(), 2, "nothing was listed");

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_an_agent_loaded_is_ours() {
+    fn only_programs_of_an_agent_are_managed() {
         let ours = [(UUID_KEY, "0-1"), (CONTENT_KEY, "aa"), (PROGRAM_NAME_KEY, "filter")];
         let found = owner(&metadata(&ours)).unwrap();
         assert_eq!((found.uid.as_str(), found.name.as_str()), ("0-1", "filter"));
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_without_a_state_object_for_long_enough_is_due() {
+    fn owner_without_state_object_is_due_after_grace() {
         let (mut found, start, grace) = (Found::default(), Instant::now(), Duration::from_secs(300));
         let owners = |uids: &[&str]| -> BTreeMap<String, ProgramOwner> {
             let owner = |uid: &&str| {

@@ -154,7 +154,7 @@ mod tests {
     use crate::agent::status::{ReconcileOutcome, StatusContext, status};
 
     #[test]
-    fn a_refusal_is_said_in_the_verifiers_words() {
+    fn refusal_contains_the_verifier_message() {
         let failure = NodeFailure {
             reason: "kernel-refused".to_owned(),
             program: "filter".to_owned(),
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_is_no_verdict_and_is_tried_again() {
+    fn transient_failure_is_retried_without_verdict() {
         let failure = |reason: &str| NodeFailure { reason: reason.to_owned(), ..NodeFailure::default() };
         let trial = |reason| Ok(DryRunResult { failure: Some(failure(reason)), ..DryRunResult::default() });
         let secret = |passing| Err(NoUser { failure: failure("pull-secret"), passing });

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_told_once_and_another_one_beside_it_and_its_end() {
+    fn failures_and_recovery_are_each_reported_once() {
         let mut told = LastEventReport::default();
         assert_eq!(tell(&mut told, &loaded(None)), None, "what is as it should be is no event");
         let pending = after(&ReconcileOutcome::Pending("it begins"), None);
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_told_at_once_is_still_to_be_told() {
+    fn suppressed_event_is_published_later() {
         let failed = refused("signature", "no signature", None);
         let mut told = LastEventReport::default();
         assert!(tell(&mut told, &failed).is_some());

@@ -100,7 +100,7 @@ fn every_type_has_its_block_with_the_places_of_the_spec() {
 }
 
 #[test]
-fn what_is_not_wanted_any_more_is_shown_as_it_was() {
+fn unwanted_point_is_shown_as_before() {
     let spec = spec();
     for report in reports(&spec).into_iter().filter(|report| !report.links.is_empty()) {
         let before = shown(&spec, &report, None);

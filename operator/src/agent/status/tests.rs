@@ -217,7 +217,7 @@ fn a_program_without_attachments_has_its_block_all_the_same() {
 }
 
 #[test]
-fn what_all_is_well_says_who_where_and_of_which_version() {
+fn status_of_success_names_node_revision_and_kernel() {
     let status = status_of(&report(ReportedLoad::Loaded, Vec::new()), None);
     let shown = serde_json::to_value(&status).unwrap();
     for (field, wanted) in [
@@ -233,7 +233,7 @@ fn what_all_is_well_says_who_where_and_of_which_version() {
 }
 
 #[test]
-fn each_failure_is_said_in_its_words() {
+fn each_failure_has_its_own_message() {
     let info = || types().remove(0).2;
     let bad = |outcome| vec![program("one", "XDP", vec![link(info(), outcome)])];
     let mut missing = program("one", "XDP", Vec::new());
@@ -300,7 +300,7 @@ fn each_failure_is_said_in_its_words() {
 }
 
 #[test]
-fn what_is_not_wanted_any_more_is_shown_as_it_was() {
+fn unwanted_attachment_is_shown_as_before() {
     let (kind, _, info, _) = types().remove(0);
     let before = status_of(
         &report(ReportedLoad::Loaded, vec![program("one", kind, vec![link(info, LinkOutcome::Attached)])]),
@@ -323,7 +323,7 @@ fn what_is_not_wanted_any_more_is_shown_as_it_was() {
 }
 
 #[test]
-fn the_count_and_the_time_are_not_what_is_said() {
+fn count_and_time_alone_do_not_change_the_event() {
     let one = status_of(&report(ReportedLoad::Loaded, Vec::new()), None);
     let mut other = one.clone();
     other.node.update_count += 1;

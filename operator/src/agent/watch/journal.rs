@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_before_is_told_and_a_stream_goes_on_where_it_was() {
+    fn earlier_entries_are_skipped_and_the_stream_resumes() {
         let mut place = JournalPlace::default();
         assert_eq!(place.request().after, None);
         place = JournalPlace { number: 7, epoch: "00ff".to_owned() };
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn who_touched_a_hook_is_named_and_control_characters_are_not() {
+    fn event_names_process_without_control_characters() {
         let entry = JournalLine {
             verb: "HookTouched".to_owned(),
             object: "XDP set by netlink: XDP of interface 3, by netlink".to_owned(),

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_without_a_token_is_told_what_to_do() {
+    fn user_without_token_gets_a_hint() {
         let config = Config::new("https://192.0.2.1".parse().unwrap());
         assert!(matches!(UserToken::of(&config), Err(ClientError::NoToken)));
     }

@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_not_be_seen_is_not_told() {
+    fn console_shows_only_permitted_objects() {
         let sight = FleetPermissions { cluster: true, ..FleetPermissions::default() };
         let facts = FleetFacts::new(&memory(), &sight);
         assert!(facts.nodes.is_none() && facts.applications[0].cells.is_none());

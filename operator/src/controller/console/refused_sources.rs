@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn many_addresses_share_what_is_left() {
+    fn further_addresses_share_the_rest() {
         let sources = RefusedSources::default();
         let now = Instant::now();
         let address = |number: u32| IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + number));

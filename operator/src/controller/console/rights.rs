@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whose_namespace_comes_last_sees_it_and_changes_its_rollouts() {
+    async fn user_with_last_namespace_sees_and_changes_it() {
         let (rights, most) = server("n199");
         let user = UserInfo { username: Some("ann".to_owned()), ..UserInfo::default() };
         let namespaces: BTreeSet<String> = (0..200).map(|number| format!("n{number:03}")).collect();

@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_of_a_large_fleet_wait_and_what_is_acted_on_does_not() {
+    fn only_counts_of_a_large_fleet_are_delayed() {
         let (mut pace, id, start) = (StatusPace::default(), ApplicationId("u".into()), Instant::now());
         let after = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(pace.admit(start, &id, 5_000, true), Ok(()));
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_fleet_is_told_of_every_second() {
+    fn small_fleet_is_written_every_second() {
         assert_eq!(pause(3), Duration::from_secs(1));
         assert_eq!(pause(2_500), Duration::from_secs(5));
         assert_eq!(pause(50_000), MAX_DELAY);

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_taken_from_nodes_before_the_agent_starts() {
+    fn plugin_is_removed_before_the_agent_starts() {
         let removing = set(Some(CniSpec { image: "c".into(), remove: true, ..CniSpec::default() }));
         assert_eq!(removing["initContainers"][0]["args"][0], "uninstall");
         assert_eq!(removing["containers"].as_array().map(Vec::len), Some(1));

@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn some_are_named_and_the_others_counted() {
+    fn first_names_are_listed_and_the_rest_counted() {
         assert_eq!(message(&[], 0), None);
         let names: Vec<String> = (0..7).map(|number| format!("a{number}")).collect();
         let text = message(&names, 12).unwrap_or_default();

@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_applied_is_said() {
+    fn failed_apply_is_in_the_conditions() {
         let seen = seen(&[], Some("namespace bpfman: not found"));
         assert_eq!((&*seen[2].1, &*seen[2].2), ("True", "namespace bpfman: not found"));
         assert_eq!(&*seen[0].1, "False");

@@ -52,7 +52,7 @@ fn a_new_label_touches_the_applications_that_select_by_it() {
 }
 
 #[test]
-fn what_went_while_nobody_watched_is_gone_after_the_next_list() {
+fn object_deleted_without_watch_is_gone_after_list() {
     let mut memory = two();
     for name in ["n1", "n2"] {
         memory.answer(Scope::Cluster, Event::Apply(state("all", name, "Success", json!({}))));

@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_as_decided_is_not_written() {
+    fn unchanged_taint_is_not_written() {
         let ours = json!({ "key": NOT_READY_TAINT, "effect": "NoSchedule" });
         assert_eq!(patch(&node(json!([ours])), TaintDecision::Put), None);
         assert_eq!(patch(&node(json!([])), TaintDecision::Clear), None);

@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_pending_keeps_the_taint() {
+    fn pending_application_keeps_the_taint() {
         let pending = answer("Pending", "boot-2");
         assert_eq!(ask(&node(None, true), true, vec![(false, Some(&pending))]), TaintDecision::Leave);
     }

@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_repeats_is_shared_between_answers() {
+    fn equal_texts_are_shared_between_answers() {
         let mut interner = Interner::default();
         let mut make = |name: &str| {
             let object =

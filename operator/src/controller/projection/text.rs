@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_nobody_holds_is_given_back() {
+    fn unused_text_is_freed() {
         let mut interner = Interner::default();
         let kept = interner.intern("kept");
         for number in 0..10_000 {

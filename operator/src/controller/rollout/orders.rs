@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_counts_until_the_watch_shows_it() {
+    fn written_order_counts_until_the_watch_shows_it() {
         let (id, now) = (ApplicationId("u1".into()), Instant::now());
         let mut unseen = UnseenOrders::default();
         unseen.written(&id, vec![("app-1".into(), order("r2"))], now);

@@ -239,14 +239,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn our_own_and_nobodys_lease_are_free() {
+    async fn own_and_unowned_lease_are_free() {
         let (election, _) = election();
         assert!(election.is_free(&lease("me", "1"), &mut None, Instant::now()));
         assert!(election.is_free(&lease("", "1"), &mut None, Instant::now()));
     }
 
     #[tokio::test]
-    async fn who_held_a_lease_stops_before_others_take_it() {
+    async fn leader_stops_before_its_lease_expires() {
         let (election, leadership) = election();
         assert!(election.hold() + election.retry() < election.duration);
         assert!(!leadership.holds());

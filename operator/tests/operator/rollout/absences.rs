@@ -6,7 +6,7 @@ use bpfman_operator::rollout::command::RolloutCommand;
 use super::fleet::{Fleet, OLD, V1, V2, Version, amount, node_name, waves};
 
 #[test]
-fn a_node_that_says_nothing_fails_the_wave_at_its_deadline() {
+fn silent_node_fails_the_wave_at_its_deadline() {
     let mut fleet = Fleet::stable(&[(OLD, 3)], waves(&[]));
     fleet.release(Version::good(2));
     fleet.control();
@@ -46,7 +46,7 @@ fn a_node_that_joins_gets_what_is_known_to_work() {
 }
 
 #[test]
-fn a_node_that_is_not_selected_any_more_hears_of_it_at_the_end() {
+fn deselected_node_is_ordered_at_the_end() {
     let mut fleet = Fleet::stable(&[(OLD, 4)], waves(&["2"]));
     fleet.release(Version::good(2));
     fleet.seen.nodes.get_mut("node-000").unwrap().selected = false;

@@ -189,7 +189,7 @@ fn new_spec_restarts_with_the_nodes_left_in_between() {
 }
 
 #[test]
-fn a_command_that_has_nothing_to_do_says_so_once() {
+fn command_without_effect_is_reported_once() {
     let mut fleet = Fleet::stable(&[(OLD, 4)], waves(&["2"]));
     fleet.say(RolloutCommand::Abort);
     fleet.control();

@@ -125,7 +125,7 @@ fn profiles_have_their_nodes_as_roots(node: &RealNode) {
 }
 
 /// The permissions are those of `bpfman-top-role`, in the namespace of the pods.
-async fn who_may_not_is_told(node: &RealNode) {
+async fn assert_missing_permission_is_reported(node: &RealNode) {
     let cluster = &node.cluster;
     let kubeconfig = cluster.kubeconfig_with(&cluster.token("default", "ann").await);
     let ask = |words: &str| Outcome::of(&mut plugin(node, &kubeconfig, words));
@@ -144,7 +144,7 @@ async fn who_may_not_is_told(node: &RealNode) {
         .fails(5, &["no pod with the label", "examples/profiler/cluster.yaml"]);
 }
 
-fn who_is_cut_off_is_named(node: &RealNode) {
+fn assert_unreachable_node_is_named(node: &RealNode) {
     let netns = node.cluster.netns();
     run(&["ip", "-n", netns.file_name().unwrap().to_str().unwrap(), "link", "set", "to-b", "down"]);
     // Both commands wait for the full timeout, so run them concurrently.
@@ -182,6 +182,6 @@ async fn profiles_and_flows_of_two_nodes_merge_and_name_a_lost_node() {
 
     flows_are_of_their_nodes(&node).await;
     profiles_have_their_nodes_as_roots(&node);
-    who_may_not_is_told(&node).await;
-    who_is_cut_off_is_named(&node);
+    assert_missing_permission_is_reported(&node).await;
+    assert_unreachable_node_is_named(&node);
 }

@@ -99,7 +99,7 @@ async fn outcome(node: &RealNode, sample: &Value) -> (String, String) {
 }
 
 #[tokio::test]
-async fn what_users_bring_from_upstream_runs_on_a_node() {
+async fn upstream_samples_run_on_a_node() {
     let Some(node) = RealNode::start() else { return };
     let _registry = in_network(&node.cluster.netns(), || Registry::start_at("127.0.0.1:5000"));
     interfaces(&node);

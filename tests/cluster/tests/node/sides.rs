@@ -103,7 +103,7 @@ async fn speak_tls(node: &RealNode) {
     node.wait(&["--for=condition=Ready", "pod/secure"]);
 }
 
-async fn what_a_pod_reads_is_told(node: &RealNode) {
+async fn assert_requests_of_a_pod_are_logged(node: &RealNode) {
     let pod = node.cluster.kubectl(&["get", "pod/secure", "-o", "json"]).json();
     let address = pod["status"]["podIP"].as_str().unwrap().to_owned();
     let netns = node.second_netns();
@@ -189,7 +189,7 @@ async fn each_entry_has_its_side_on_every_node() {
     both_say(&node, "xdp-counter", "xdp-counter", "\"ipv4/tcp\"").await;
     // This is the node's own route to a pod.
     both_say(&node, "pod-fastpath", "sync", "+ 10.88.").await;
-    what_a_pod_reads_is_told(&node).await;
+    assert_requests_of_a_pod_are_logged(&node).await;
     a_job_is_reported(&node);
     rules_change_with_their_config_map(&node).await;
     all.iter().for_each(|entry| none_started_again(&node, entry));

@@ -82,7 +82,7 @@ async fn the_status_is_written_apart_and_leaves_the_generation() {
 }
 
 #[tokio::test]
-async fn what_is_left_out_is_filled_in() {
+async fn omitted_fields_get_defaults() {
     let Some(cluster) = Cluster::shared().await else { return };
     let application = only(
         "defaults",

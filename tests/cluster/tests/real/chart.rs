@@ -69,7 +69,7 @@ fn prune(value: &mut Value) {
 }
 
 #[test]
-fn what_is_generated_of_the_chart_is_what_kustomize_makes_today() {
+fn chart_equals_output_of_kustomize() {
     let copy = tempfile::tempdir().unwrap();
     let copied = copy.path().join("bpfman");
     Outcome::of(Command::new("cp").args(["-r", &chart()]).arg(&copied)).success();

@@ -80,7 +80,7 @@ async fn a_node_is_a_daemon_in_a_network_of_its_own() {
 }
 
 #[tokio::test]
-async fn what_a_test_started_is_gone_with_it() {
+async fn dropped_cluster_leaves_nothing() {
     let Some(cluster) = Cluster::own_with(Setup::default()) else { return };
     let (netns, folder) = (cluster.netns(), cluster.path(""));
     assert!(netns.exists() && folder.exists());

@@ -53,7 +53,7 @@ fn an_overlay_names_the_images_once() {
 }
 
 #[test]
-fn what_runs_beside_the_daemon_has_no_privileges() {
+fn pods_other_than_the_daemon_have_no_privileges() {
     let objects = kustomized("base", "");
     let pod = &find(&objects, "Deployment", "bpfman-operator")["spec"]["template"]["spec"];
     assert_eq!(pod["securityContext"]["runAsNonRoot"], true);

@@ -24,7 +24,7 @@ fn a_flood_is_counted_whole_and_pushes_nobodys_entries_out() {
 }
 
 #[test]
-fn what_finds_the_ring_full_is_counted_and_no_loss_is_unnoticed() {
+fn events_lost_to_a_full_ring_are_counted() {
     const LOADS: u64 = 15_000;
     let daemon = daemon();
     let signal = |signal| kill_process(Pid::from_raw(daemon.pid().cast_signed()).unwrap(), signal).unwrap();

@@ -87,7 +87,7 @@ fn run_as_process(mut command: Command) -> u32 {
 }
 
 #[test]
-fn what_is_done_without_the_syscall_is_reported_or_its_lack_is() {
+fn changes_without_bpf_syscall_are_observed_or_unseen() {
     let (daemon, network) = (daemon(), Network::new());
     let (source, unseen) = (status(&daemon)["source"].clone(), status(&daemon)["unseen"].clone());
     eprintln!("Linux {}: {source}, not seen: {unseen}", rustix::system::uname().release().to_string_lossy());
@@ -250,7 +250,7 @@ fn vanished_process_is_reported_by_kernel_data_without_its_name() {
 }
 
 #[test]
-fn who_touches_a_hook_of_ours_is_told_as_such() {
+fn process_that_changes_a_managed_hook_is_reported() {
     let (daemon, network) = (daemon(), Network::new());
     let wire = daemon.wire();
     let program = Program::member(&wire, "xdp_member", Type::Xdp, 1, 2).id;
@@ -296,7 +296,7 @@ fn tcx_attach_without_a_link_at_our_hook_is_reported_as_such() {
 }
 
 #[test]
-fn what_strangers_do_is_for_root_and_for_who_has_a_grant() {
+fn third_party_events_need_root_or_a_grant() {
     let policy = format!(
         "[access]\nsocket_group = \"read\"\n\
          [[grants]]\nname = \"watchers\"\nusers = [{ADA}]\nallow = [\"read\", \"radar\"]\n"

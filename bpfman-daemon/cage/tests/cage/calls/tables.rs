@@ -54,7 +54,7 @@ fn calls_of_newer_libraries_fail_as_on_an_older_kernel() {
 }
 
 #[test]
-fn what_is_only_logged_or_switched_off_is_made() {
+fn calls_are_made_with_filter_in_log_mode_or_off() {
     for mode in [CageMode::Log, CageMode::Off] {
         for number in [libc::SYS_ptrace, libc::SYS_keyctl, libc::SYS_unshare, libc::SYS_execve] {
             assert_eq!(call(mode, false, number, |_| NOTHING), CallEnd::Made, "{mode}");
@@ -81,7 +81,7 @@ fn no_call_is_in_two_tables() {
 }
 
 #[test]
-fn what_is_narrowed_is_allowed_and_explained() {
+fn narrowed_calls_are_allowed_and_explained() {
     let allowed: Vec<_> = GROUPS.iter().chain([&MOUNTING]).flat_map(|group| group.all()).collect();
     let mut names: Vec<&str> = narrowed(1)
         .keys()

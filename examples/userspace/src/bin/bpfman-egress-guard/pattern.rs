@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_is_refused() {
+    fn invalid_name_is_refused() {
         let long = format!("{}.com", ["a".repeat(60).as_str(); 3].join("."));
         for text in
             ["", ".", "a..b", "*a.com", "a.*.com", "*.", "b\u{fc}cher.de", "a b", &"a".repeat(64), &long]

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_rule_is_refused_with_the_reason() {
+    fn invalid_rule_is_refused_with_reason() {
         for (text, reason) in [
             ("deny dst ::1", "begins with allow, ask, resolver or ttl"),
             ("allow", "nothing is behind allow"),

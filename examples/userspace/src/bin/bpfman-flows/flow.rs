@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_short_or_of_no_direction_is_none() {
+    fn invalid_record_is_no_flow() {
         let whole = flow(0);
         assert!((0..whole.len()).all(|length| Flow::parse(&whole[..length], DropReason(0)).is_none()));
         assert_eq!(Flow::parse(&flow(3), DropReason(0)), None);

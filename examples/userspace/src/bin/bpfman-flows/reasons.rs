@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_short_has_no_names() {
+    fn truncated_btf_has_no_names() {
         let whole = sample();
         assert!((0..whole.len()).all(|length| parse(&whole[..length]).is_none()));
     }

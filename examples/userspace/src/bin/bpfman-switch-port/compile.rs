@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused_with_the_reason() {
+    fn contradicting_rules_are_refused_with_reason() {
         for (text, reason) in [
             ("allow a out", "there is no rule `port a`"),
             ("port a\nport a mac 02:00:00:00:00:01", "two rules say what port a is"),

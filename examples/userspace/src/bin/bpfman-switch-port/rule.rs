@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_rule_is_refused_with_the_reason() {
+    fn invalid_rule_is_refused_with_reason() {
         for (text, reason) in [
             ("drop web", "begins with port, allow or timeout"),
             ("port", "nothing is behind port"),

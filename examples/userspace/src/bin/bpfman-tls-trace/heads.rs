@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_head_is_not_kept() {
+    fn bytes_other_than_a_head_are_dropped() {
         let mut heads = Heads::default();
         for bytes in [&b"\x00\x01\x02"[..], b"PLAINTEXT", b"", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
             assert_eq!(heads.take(&whole(bytes)), None, "{bytes:?}");

@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_short_or_says_more_than_there_can_be_is_none() {
+    fn invalid_record_is_no_piece() {
         let whole = record(0, 3);
         assert!((0..whole.len()).all(|length| Piece::parse(&whole[..length]).is_none()));
         assert_eq!(Piece::parse(&record(2, 3)), None);

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_is_told_by_its_line() {
+    fn error_is_reported_by_line() {
         for (text, line, why) in [
             ("rules:\n- name: a\n  event: opened\n  action: alert\n", 3, "unknown variant `opened`"),
             (

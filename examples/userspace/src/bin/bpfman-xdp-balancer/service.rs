@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_again() {
+    fn written_service_is_read_back() {
         for address in ["198.51.100.1", "2001:db8::1"] {
             let address = address.parse().unwrap();
             for protocol in [Protocol::Tcp, Protocol::Udp] {

@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_rule_is_refused_with_the_reason() {
+    fn invalid_rule_is_refused_with_reason() {
         for (text, reason) in [
             ("reject", "begins with drop or allow"),
             ("drop sorce 10.0.0.0/8", "\"sorce\" is none of src, dst, proto and dport"),

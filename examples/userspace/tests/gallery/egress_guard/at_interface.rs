@@ -161,7 +161,7 @@ fn frames_of_packet_sockets_cannot_spoof_their_interface() {
 }
 
 #[test]
-fn its_manifest_for_an_interface_is_applied() {
+fn manifest_for_an_interface_is_applied() {
     let gallery = Gallery::open();
     let interface = Interface::new();
     let manifest = gallery.manifest_at("egress-guard", "app-tc.yaml", &interface);

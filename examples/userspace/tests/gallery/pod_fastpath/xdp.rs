@@ -172,7 +172,7 @@ fn frames_that_need_more_than_forwarding_are_the_stacks() {
     path.know_all();
     let Cluster { client, node, .. } = &path.cluster;
     let (one, two) = both(&path.cluster);
-    path.assert_senders_are_told(one);
+    path.assert_senders_learn_the_mtu(one);
 
     client.ip(&["address", "add", &format!("{}/32", two.address), "dev", "lo"]);
     let (from, to) = (two.address.clone(), one.address.clone());
@@ -210,8 +210,8 @@ fn frames_that_need_more_than_forwarding_are_the_stacks() {
 
 /// The manifests are applied to a veth of the test: the machine's own interfaces are in use.
 #[test]
-fn its_other_manifest_takes_the_place_of_the_first() {
-    if lacks_tcx("its_other_manifest_takes_the_place_of_the_first") {
+fn xdp_manifest_replaces_tcx_manifest() {
+    if lacks_tcx("xdp_manifest_replaces_tcx_manifest") {
         return;
     }
     let (gallery, end) = (Gallery::open(), OwnEnd::new());

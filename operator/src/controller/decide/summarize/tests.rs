@@ -42,7 +42,7 @@ fn nodes_without_a_state_yet_are_waited_for() {
 }
 
 #[test]
-fn it_is_a_success_when_every_selected_node_is() {
+fn application_succeeds_when_all_selected_nodes_do() {
     let mut memory = cluster();
     for name in ["n1", "n2", "n3", "n4"] {
         say(&mut memory, name, "Success", json!({}));
@@ -73,7 +73,7 @@ fn selector_that_matches_no_node_is_mentioned_with_success() {
 }
 
 #[test]
-fn what_failed_before_todays_spec_is_not_the_verdict_on_it() {
+fn failures_of_an_older_spec_are_no_verdict() {
     let mut memory = cluster();
     for name in ["n1", "n2", "n3"] {
         say(&mut memory, name, "Success", json!({}));
@@ -219,7 +219,7 @@ fn a_selector_that_cannot_be_read_is_an_error() {
 }
 
 #[test]
-fn an_application_that_goes_names_who_still_holds_it() {
+fn deleted_application_names_nodes_that_hold_it() {
     let mut memory = cluster();
     say(&mut memory, "n1", "Error", failure("daemon-away", "no such socket"));
     let mut deleting = application("a", 2, json!({ "nodeSelector": {} }));

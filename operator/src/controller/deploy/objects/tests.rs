@@ -213,7 +213,7 @@ fn neither_is_kept_away_by_taints() {
 }
 
 #[test]
-fn what_an_administrator_says_of_pods_is_in_both_daemon_sets() {
+fn pod_settings_of_config_are_in_both_daemon_sets() {
     let mut config = config();
     let given: serde_json::Map<String, Value> = serde_json::from_value(json!({
         "nodeSelector": { "tier": "edge" }, "priorityClassName": "high",
@@ -277,7 +277,7 @@ fn a_new_configuration_restarts_the_pods() {
 }
 
 #[test]
-fn what_is_overridden_is_left_alone() {
+fn unmanaged_object_is_not_deployed() {
     let mut config = config();
     let entry = |name: &str, unmanaged| Override {
         api_version: "apps/v1".into(),

@@ -160,7 +160,7 @@ async fn orders_are_sent_in_batches_with_checks_in_between() {
 }
 
 #[tokio::test]
-async fn who_loses_the_lease_in_the_middle_of_its_orders_stops() {
+async fn controller_that_loses_the_lease_stops_its_orders() {
     let (lease, leadership) = Leadership::given();
     let (server, client) = server(move |count| {
         if count == 20 {

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::equipment::{application, condition, links, start, until_state, xdp};
 
 #[tokio::test]
-async fn what_would_not_fit_into_a_state_object_is_counted_there() {
+async fn omitted_attachments_are_counted_in_the_state_object() {
     let Some((cluster, node, _agent)) = start("large").await else { return };
     let names: Vec<String> = (0..4_200).map(|number| format!("none{number:05}")).collect();
     let interfaces: Vec<&str> = names.iter().map(String::as_str).chain(["up0"]).collect();

@@ -101,7 +101,7 @@ async fn a_node_acts_only_on_what_the_controller_ordered() {
 }
 
 #[tokio::test]
-async fn what_runs_without_a_rollout_can_be_rehearsed() {
+async fn preflight_needs_no_rollout() {
     let Some((cluster, node, _agent)) = start("rehearsed").await else { return };
     cluster.namespace("bpfman").await;
     let states = objects(&cluster, "ClusterBpfApplicationState").await;

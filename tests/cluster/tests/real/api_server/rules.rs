@@ -194,7 +194,7 @@ async fn the_server_has_the_rules_that_we_write() {
 }
 
 #[tokio::test]
-async fn what_is_told_at_load_has_to_go_with_the_type_too() {
+async fn target_must_fit_the_program_type() {
     let Some(cluster) = Cluster::shared().await else { return };
     let good = places("targets");
     let api = cluster.api_of(&good).await.unwrap();

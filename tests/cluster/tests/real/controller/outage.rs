@@ -24,7 +24,7 @@ async fn a_controller_goes_on_after_an_outage_of_the_api_server() {
 }
 
 #[tokio::test]
-async fn what_went_while_nobody_watched_is_not_remembered() {
+async fn objects_deleted_during_an_outage_are_forgotten() {
     let Some(cluster) = cluster().await else { return };
     for name in ["n1", "n2"] {
         cluster.node(name, &[]).await;

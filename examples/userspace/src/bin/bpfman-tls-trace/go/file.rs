@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_go_program_is_refused_with_a_reason() {
+    fn non_go_program_is_refused_with_reason() {
         assert_eq!(GoProgram::parse(&b"#!/bin/sh\n"[..]), Err(NoProbes::NoBinary));
         assert_eq!(GoProgram::parse(&b"\x7fELF\x02\x01\x01"[..]), Err(NoProbes::NoBinary));
         let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();

@@ -256,7 +256,7 @@ proptest! {
 }
 
 #[test]
-fn what_nobody_disturbs_ends_in_a_verdict_on_the_newest_spec() {
+fn undisturbed_fleet_reaches_verdict_on_newest_spec() {
     let mut fleet = Fleet::new();
     let settle = |fleet: &mut Fleet| {
         for _ in 0..20 {
