@@ -18,7 +18,7 @@ const CALLS: [&str; 7] =
 
 struct Side {
     client: Client,
-    /// Objects of this side: a daemon may keep what it read of one.
+    /// Number of objects used here. Each load has its own, because a daemon may cache parsed objects.
     objects: u32,
     took: [Vec<f64>; CALLS.len()],
 }

@@ -96,7 +96,7 @@ pub struct RefusedCall {
     pub reason: Option<Reason>,
     /// Text of the error: the action, its object and the reason.
     pub message: String,
-    /// Next steps, one a line; may be empty.
+    /// Next steps, one per line; may be empty.
     pub hint: String,
     /// True if no daemon answered: the connection broke, or no daemon was listening.
     pub is_lost: bool,

@@ -110,7 +110,7 @@ impl MapFile {
         crate::RingReader::new(ring).map_err(|source| Error::Ring { map: name, source })
     }
 
-    /// Returns the records of a perf event array as one stream a CPU. The map has to be open for writing. This process
+    /// Returns the records of a perf event array as one stream per CPU. The map has to be open for writing. This process
     /// needs CAP_PERFMON, because it allocates the buffers: `pages` pages each, a power of two. After all readers are
     /// dropped, nothing is recorded.
     ///

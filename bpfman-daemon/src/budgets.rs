@@ -214,7 +214,7 @@ impl Worker {
         let is_for_limits = self.measuring.as_ref().map_or(is_limit, |measuring| measuring.is_for_limits);
         // Statistics cost each run of every program: for breakpoints alone, they are on for about a tenth of the time.
         let window = if is_for_limits { self.settings.window } else { self.settings.window.min(TURN) };
-        // A pause goes on while no probe is attached: attaching one again begins no window.
+        // A pause continues while no probe is attached: attaching one again begins no window.
         self.pause = self.pause.filter(|end| !is_limit && *end > Instant::now());
         if let Some(end) = self.pause.filter(|_| is_anyone) {
             return Some(end.saturating_duration_since(Instant::now()));

@@ -17,7 +17,7 @@ use bpfmand_api::Gate;
 pub use gate::LoadGate;
 pub use settings::{GateSettings, GateTable};
 
-/// Opening takes milliseconds, or over 0.1 s on a busy machine; only a thread that fetches the image uses all of it.
+/// Maximum wait for the gate to open when the daemon ends. Only a thread that fetches an image takes this long.
 const FAREWELL: Duration = Duration::from_secs(2);
 const TURN: Duration = Duration::from_secs(1);
 /// Stack of the thread, as large as for requests, since it loads programs.

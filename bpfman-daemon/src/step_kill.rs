@@ -36,7 +36,7 @@ impl StepKill {
         }
     }
 
-    /// Starts counting; steps of recovery do not count.
+    /// Starts to count steps. It is called after recovery, whose steps do not count.
     pub fn arm(&self) {
         self.armed.store(true, Ordering::SeqCst);
     }

@@ -8,9 +8,9 @@ use crate::group;
 use crate::policy::file::{FileStamp, read_bounded};
 
 const RANGES: &str = "/etc/subuid";
-/// Bytes of one of the files. A machine with a hundred thousand users has some MiB.
+/// Maximum size of each file, in bytes. The files of a machine with a hundred thousand users have some MiB.
 const MAX_FILE: u64 = 16 << 20;
-/// Ranges that count. Each connection compares its user with all of them.
+/// Maximum number of ranges: each connection compares its user with all of them.
 const MAX_RANGES: usize = 16_384;
 
 static SYSTEM: LazyLock<SubordinateUsers> =
@@ -20,8 +20,8 @@ pub fn read() {
     SYSTEM.read();
 }
 
-/// Returns the owner of a user's subordinate range, or the user itself. Ranges of directory services are not looked up.
-/// While a changed file is read, its former ranges apply: connections do not wait.
+/// Returns the owner of the subordinate range that contains a user, or the user itself. Ranges of directory services are
+/// not looked up. While a changed file is read, its former ranges apply, so that connections do not wait.
 pub fn counts_for(uid: u32) -> u32 {
     if SYSTEM.begin_reading() {
         let thread = std::thread::Builder::new().name("sub-users".to_owned());
@@ -33,7 +33,7 @@ pub fn counts_for(uid: u32) -> u32 {
     SYSTEM.owner(uid)
 }
 
-/// Returns why the ranges that count are not those of the files as they are now.
+/// Returns why the changed files could not be read, so that former ranges apply; `None` if the ranges are current.
 pub fn failure() -> Option<String> {
     SYSTEM.known().failure.clone()
 }
@@ -56,7 +56,7 @@ type Stamps = [Option<FileStamp>; 2];
 struct KnownRanges {
     files: Option<Stamps>,
     ranges: Vec<Range>,
-    /// Reason why the files could not be read. The ranges are those of before.
+    /// Reason why the files could not be read; `ranges` then has the former ranges.
     failure: Option<String>,
     reading: bool,
 }

@@ -100,7 +100,7 @@ impl Supervisor {
         let (mut checked, mut looked) = (Instant::now(), Instant::now());
         while !self.stop.load(Ordering::Relaxed) {
             if self.glass.poll() {
-                // It lets namespaces go that ended.
+                // This releases namespaces that have ended.
                 self.hold_namespaces();
                 std::thread::sleep(LOOK);
                 continue;

@@ -39,7 +39,7 @@ impl Deadline {
     /// Difference between the clocks, in seconds, above which the wall clock counts as set.
     const PUT: u64 = 5;
 
-    /// Creates a deadline so many seconds from now. Errors: the time is 0, or more than ten years.
+    /// Creates a deadline this number of seconds from now. Errors: the time is 0, or more than ten years.
     pub fn after(seconds: u64, now: &MachineTime) -> Result<Self, BadTtl> {
         if seconds == 0 || seconds > Self::MAX_SECONDS {
             return Err(BadTtl(seconds));
@@ -60,9 +60,9 @@ impl Deadline {
         Duration::from_secs(deadline.since_boot).saturating_sub(now.since_boot)
     }
 
-    /// Returns the same deadline by the current clocks, if it has to be written again: in another boot, as soon as the
-    /// wall clock is plausible, so that setting it has no effect from then on; in the same boot, if the wall clock was
-    /// set, so that the deadline is right after the next reboot.
+    /// Returns the same deadline by the current clocks, if its record has to be updated. After a reboot, that is as
+    /// soon as the wall clock is plausible: from then on, the deadline depends only on the time since boot. Within a
+    /// boot, it is whenever the wall clock was set, because the next boot converts the deadline by that clock.
     #[must_use]
     pub fn anchored(&self, now: &MachineTime) -> Option<Self> {
         if self.boot == now.boot {

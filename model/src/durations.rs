@@ -17,7 +17,7 @@ pub struct DurationCounts {
 /// Copy of the counts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CountedDurations {
-    /// Number of durations up to a bound, in seconds, and above the bound before it. The last bound is infinite.
+    /// Upper bound in seconds, and number of durations between the previous bound and this one. The last is infinite.
     pub counts: Vec<(f64, u64)>,
     /// Sum of all durations.
     pub total: Duration,

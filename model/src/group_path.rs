@@ -13,18 +13,18 @@ pub struct GroupPath {
     by_root: usize,
     /// Number of names of the node itself, if the node is a container.
     of_node: usize,
-    /// Position of the cgroup that contains those of all pods.
+    /// Position of the cgroup that contains the cgroups of all pods.
     pods: Option<usize>,
 }
 
-/// Cgroup that contains those of all pods of a node, by its names from the root of a hierarchy.
+/// Cgroup that contains the cgroups of all pods of a node, by its names from the root of a hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodsRoot(Vec<String>);
 
 impl PodsRoot {
-    /// Returns the cgroup that contains those of all pods, from the path of a trusted process; `None` outside of pods.
+    /// Finds the root in the path of a trusted process; `None` if the process is in no pod.
     ///
-    /// The last such name is used: a node may be a pod of another node.
+    /// The innermost match is used: a node may itself run in a pod of another node.
     #[must_use]
     pub fn of(path: &str) -> Option<Self> {
         let names: Vec<&str> = names(path).collect();

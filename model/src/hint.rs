@@ -13,7 +13,7 @@ use crate::{Interface, KernelLinkId, LinkId, MapId, ProgramId, XdpRunsIn};
 pub enum Hint {
     /// Advice without a command.
     Advice(Cow<'static, str>),
-    /// Several hints, one a line.
+    /// Several hints, one per line.
     Lines(Vec<Hint>),
     /// Adopts a third-party link.
     Adopt(KernelLinkId),

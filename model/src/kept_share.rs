@@ -22,7 +22,7 @@ impl KeptShare {
     /// Users would otherwise lose their last places.
     const MAX: u8 = 90;
 
-    /// Returns the number of places, of `all`, that are not kept.
+    /// Returns how many of `all` places are not reserved.
     #[must_use]
     pub const fn of_others(self, all: usize) -> usize {
         all * (100 - self.0 as usize) / 100

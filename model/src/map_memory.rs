@@ -4,8 +4,8 @@ use crate::{MapSpec, map_type};
 const PAGE: u64 = 4096;
 /// Memory of an entry of a hash or LPM trie besides key and value, including buckets: 48 to 64 bytes.
 const NODE: u64 = 64;
-/// Objects of the kernel for which a map of storage is counted: sockets, tasks or inodes of a busy node. The kernel takes no
-/// bound for them, so that more of them take more.
+/// Assumed number of kernel objects with an entry in a storage map: sockets, tasks or inodes of a busy node. Such maps have
+/// no maximum number of entries, so that more objects use more memory.
 const STORAGE_OBJECTS: u64 = 16_384;
 
 impl MapSpec {

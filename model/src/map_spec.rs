@@ -47,7 +47,7 @@ pub struct MapSpec {
 }
 
 impl MapSpec {
-    /// Creates a map of these sizes (bytes) and so many entries, with defaults for everything else.
+    /// Creates a map with these sizes (bytes) and number of entries, and defaults for everything else.
     #[must_use]
     pub fn sized(name: &str, map_type: u32, key_size: u32, value_size: u32, max_entries: u32) -> Self {
         Self {

@@ -37,12 +37,12 @@ fn is_of_process(path: &Path) -> bool {
     process_in(path).is_some()
 }
 
-/// Returns the PID in `/proc/<pid>/…`, also below `/host/proc`, for those of the host.
+/// Returns the PID in `/proc/<pid>/…`, or in `/host/proc/<pid>/…` for a process of the host.
 pub(crate) fn process_in(path: &Path) -> Option<u32> {
     if !path.is_absolute() {
         return None;
     }
-    // Below `/host` the rest is relative.
+    // Without the prefix `/host`, the path is relative: the first component is `proc` in both cases.
     let path = path.strip_prefix("/host").unwrap_or(path);
     let mut parts = path.components().filter(|part| !matches!(part, Component::CurDir | Component::RootDir));
     parts.next().filter(|part| part.as_os_str() == "proc")?;

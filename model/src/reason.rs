@@ -7,7 +7,7 @@ pub enum Reason {
     NotFound,
     /// The request can never succeed as it is.
     Invalid,
-    /// The request does not fit the present state. Answers name it invalid.
+    /// The request does not fit the present state. Answers report it as invalid.
     Precondition,
     /// The request conflicts with the present state.
     Conflict,

@@ -47,7 +47,7 @@ impl ReplacedFunction {
         Ok(Self { program, function })
     }
 
-    /// Returns the function in a caller's text; `None` if it has none, which leaves it to the section.
+    /// Returns the function in a caller's text. `None` if the text has none: the program's section then names it.
     #[must_use]
     pub fn written_function(written: &str) -> Option<&str> {
         written.split_once(':').map(|(_, function)| function).filter(|function| !function.is_empty())

@@ -92,7 +92,7 @@ pub struct LoadRequest {
 pub struct LoadValues {
     /// Global variables by name, each as text: the type in the object determines its meaning.
     pub globals: BTreeMap<String, String>,
-    /// True if a text is never read as the bytes of a variable if its type has another text form.
+    /// True if a text must have the text form of the type, if it has one, and is never read as bytes.
     pub by_type_only: bool,
     /// Numbers of entries of maps by name (`max_entries`); of a ring buffer, its size in bytes.
     pub map_sizes: BTreeMap<String, u32>,
@@ -103,9 +103,9 @@ pub struct LoadValues {
 pub struct LoadLimits {
     /// Kernel memory of its maps, in bytes.
     pub map_bytes: Option<u64>,
-    /// Instructions that the verifier processes for all its programs together (since Linux 5.16), and of their text.
+    /// Instructions that its programs have together, and that the verifier processes for them (since Linux 5.16).
     pub verified_instructions: Option<u64>,
-    /// True if a section of a return probe is refused for a program that is declared as a probe.
+    /// True if a program that the request calls an entry probe is refused if its section is that of a return probe.
     pub no_returns_by_section: bool,
 }
 

@@ -8,7 +8,7 @@ use rustix::mount::{UnmountFlags, unmount};
 use crate::wait::until;
 use crate::{Daemon, Outcome, binaries};
 
-/// Starter. When the value is dropped, it is killed; sessions go on until their commands end.
+/// Starter. When the value is dropped, it is killed; sessions continue until their commands end.
 #[derive(Debug)]
 pub struct Starter {
     process: Child,

@@ -18,7 +18,8 @@ pub fn lacks(feature: &str, sample: &str, test: &str) -> bool {
     missing
 }
 
-/// Returns whether `bpftool` is refused a sample too, so that no fault of the daemon passes for a missing feature.
+/// Returns whether the kernel refuses a sample also if `bpftool` loads it: then the feature is missing, and not the
+/// daemon faulty.
 #[must_use]
 pub fn refused(sample: &str) -> bool {
     let folder = tempfile::tempdir().unwrap();

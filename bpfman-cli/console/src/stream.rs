@@ -1,4 +1,4 @@
-//! Streams of events to pages (`text/event-stream`), limited in number; none waits for a page that does not read.
+//! Streams of events to pages (`text/event-stream`), limited in number. A stream ends if its page does not read.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -20,7 +20,7 @@ const WAITING: usize = 8;
 /// Time after which the stream of a page that reads nothing ends. The page opens another when it reads again.
 const STALL: Duration = Duration::from_secs(20);
 
-/// Error of a page that is closed, or does not read.
+/// The page is closed, or does not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the page takes no more events")]
 pub struct PageClosed;

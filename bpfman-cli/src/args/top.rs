@@ -21,7 +21,6 @@ pub struct ShowTop {
     pub others: bool,
 }
 
-/// Views.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum TopView {
     /// Programs by CPU time.

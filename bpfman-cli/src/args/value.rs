@@ -67,9 +67,7 @@ impl FromStr for GlobalValue {
 /// `MAP=ENTRIES`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MapSize {
-    /// Name of the map.
     pub map: String,
-    /// Number of entries.
     pub entries: u32,
 }
 

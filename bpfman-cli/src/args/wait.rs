@@ -32,7 +32,6 @@ pub enum WaitKind {
     Link,
 }
 
-/// Conditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum WaitCondition {
     /// The link runs; the program has links, and all of them run.

@@ -53,7 +53,7 @@ async fn show_chain(global: &Global, command: ShowChain) -> Result<(), CliError>
         if !show::write_while_read(text.as_bytes())? {
             return Ok(());
         }
-        // The daemon waits while it measures, unless the chain has no counters.
+        // With counters, the daemon samples for this time before it answers; without, it answers at once.
         if !record.counters {
             tokio::time::sleep(Duration::from_millis(pause.into())).await;
         }

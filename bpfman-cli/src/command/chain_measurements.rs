@@ -1,4 +1,4 @@
-//! Chains that the daemon times or counts for this client. It stops when this value is dropped, or the process ends.
+//! Chains that the daemon times or counts for this client, until [`ChainMeasurements`] is dropped or the process ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,9 +10,9 @@ use tonic::Streaming;
 use crate::error::CliError;
 use crate::figures::ChainRates;
 
-/// Maximum number of hooks of one call.
+/// Maximum number of hooks per call.
 const HOOKS_OF_A_CALL: usize = 64;
-/// Number of streams after which all hooks move to new ones: a user has 8.
+/// Number of streams after which all hooks move to new streams: the daemon allows a user 8.
 const MAX_STREAMS: usize = 4;
 
 #[derive(Debug)]
@@ -45,12 +45,12 @@ pub struct ChainMeasurements {
 }
 
 impl ChainMeasurements {
-    /// Measures the times of members, of chains with several.
+    /// Measures the run times of members, for chains with several members.
     pub const fn times(client: Client) -> Self {
         Self::new(client, false)
     }
 
-    /// Counts the verdicts of members, of chains that do not count by themselves.
+    /// Counts the verdicts of members, for chains without counters of their own.
     pub const fn verdicts(client: Client) -> Self {
         Self::new(client, true)
     }
@@ -59,14 +59,14 @@ impl ChainMeasurements {
         Self { client, verdicts, streams: Vec::new(), measured: BTreeSet::new(), refusals: BTreeMap::new() }
     }
 
-    /// Begins again with nothing, after the daemon was away.
+    /// Forgets all measurements and refusals, after the connection to the daemon was lost.
     pub fn restart(&mut self) {
         self.streams.clear();
         self.measured.clear();
         self.refusals.clear();
     }
 
-    /// Measures the chains of a reading that are not measured yet. Refusals are kept, and not repeated.
+    /// Starts to measure the new chains of a reading. A hook that the daemon refused is not requested again.
     pub async fn follow(&mut self, chains: &[SeenChain]) {
         let is_there = |hook: &String| chains.iter().any(|chain| chain.hook == *hook);
         self.measured.retain(is_there);
@@ -81,7 +81,7 @@ impl ChainMeasurements {
             return;
         }
         let is_full = self.streams.len() >= MAX_STREAMS;
-        // Begin the new streams before the old ones end: chains stay as they are.
+        // Start the new streams before the old ones end, so that the daemon does not rebuild the chains.
         let old = if is_full { std::mem::take(&mut self.streams) } else { Vec::new() };
         let again = if is_full { self.measured.iter().cloned().collect() } else { Vec::new() };
         for hooks in [new, again].concat().chunks(HOOKS_OF_A_CALL) {
@@ -105,7 +105,7 @@ impl ChainMeasurements {
     async fn begin(&mut self, names: &[String]) -> Result<(), Error> {
         let hooks = names.iter().filter_map(|name| name.parse::<HookName>().ok());
         let mut hooks: Vec<ext::Hook> = hooks.map(|hook| ext::Hook::from(&hook)).collect();
-        // A daemon of an earlier version has one hook a call.
+        // An earlier daemon reads only the field for a single hook.
         let hook = if hooks.len() == 1 { hooks.pop() } else { None };
         let request = ext::TimeMembersRequest { hook, verdicts: self.verdicts, hooks };
         let mut stream = self.client.services().chains.time_members(request).await?.into_inner();

@@ -52,7 +52,7 @@ pub async fn run(global: &Global, command: Check) -> Result<(), CliError> {
     if of_host {
         let mut host = this_host(&object, &needs, &mut checked.notes);
         if let Some(daemon) = &mut daemon {
-            failure = have_it_tried(daemon, &source, &object, &mut checked).await?;
+            failure = dry_run_load(daemon, &source, &object, &mut checked).await?;
             host.allow(checked.tried.as_ref());
             add_missing_types(daemon, &object, &mut host).await?;
         }
@@ -160,7 +160,7 @@ fn functions_of_host() -> BTreeSet<String> {
     functions.map(|(_, name)| name.to_owned()).collect()
 }
 
-/// Adds the BTF of all loaded modules. Programs cannot use unreadable ones either.
+/// Adds the BTF of all loaded modules. BTF that cannot be read is left out, since programs cannot use it either.
 fn add_modules(types: &mut KernelBtf) {
     let mut modules: Vec<PathBuf> =
         std::fs::read_dir(TYPES).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect();
@@ -200,8 +200,8 @@ async fn add_missing_types(
     Ok(())
 }
 
-/// Has the daemon load and discard the programs. Returns the reason of a refusal; adds a note if there is no answer.
-async fn have_it_tried(
+/// Makes the daemon load and discard the programs. Returns the reason of a refusal; adds a note if there is no answer.
+async fn dry_run_load(
     client: &mut Services,
     source: &ObjectSource,
     object: &ObjectFile,

@@ -15,7 +15,7 @@ pub async fn run(global: &Global, command: ShowEvents) -> Result<(), CliError> {
     print_events(global, command.query(), command.follow).await
 }
 
-/// Continues after a restart of the daemon if `follows`. No signal is caught: each line is written at once.
+/// Prints events; with `follows`, also after a restart of the daemon. Catches no signal, since no line is buffered.
 pub async fn print_events(global: &Global, query: EventQuery, follows: bool) -> Result<(), CliError> {
     let client = connect_fresh(global).await?;
     let mut output = OpenOutput::of_stdout();

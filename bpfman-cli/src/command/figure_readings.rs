@@ -44,7 +44,7 @@ pub struct FigureReadings {
     away: ReconnectBackoff,
     kept: LastReadings,
     untimed: Option<String>,
-    /// Chains to measure, with those of the last reading until they were compared.
+    /// Measurements, and the chains of the last reading that they have not processed yet.
     measured: Option<(ChainMeasurements, Option<Vec<SeenChain>>)>,
 }
 

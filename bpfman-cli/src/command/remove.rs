@@ -81,7 +81,7 @@ struct Wanted<'a> {
     /// True if the answer is a list, also for one object or none.
     is_list: bool,
     ignore_missing: bool,
-    /// True if some may be refused only as long as others are there.
+    /// True if all are to be removed: some can be removed only after others, so that refusals are retried.
     is_all: bool,
 }
 
@@ -91,8 +91,8 @@ impl<'a> Wanted<'a> {
     }
 }
 
-/// Removes objects one after the other, also after a failure. Failures are reported at once; of all objects, those that
-/// are left when nothing more can be removed.
+/// Removes objects one after the other, and continues after a failure. Reports each failure immediately; with `is_all`,
+/// retries until no further object can be removed, and then reports the failures that are left.
 async fn remove_each(
     wanted: &Wanted<'_>,
     each: impl AsyncFn(u32) -> Result<Option<u32>, tonic::Status>,

@@ -58,7 +58,7 @@ pub struct UncountedProgram {
     pub owner: Option<String>,
     /// Reason why its drops are not counted.
     pub why: String,
-    /// Reasons under which the kernel counts its drops, together with others.
+    /// Kernel reasons whose counts include its drops, among others.
     pub kernel_reasons: &'static [&'static str],
 }
 
@@ -75,7 +75,7 @@ const NO_VERDICTS: &str = "the kernel counts no verdicts of single programs";
 /// Returns the reasons under which the kernel counts drops of programs of this type; `None` if the type drops nothing.
 fn kernel_reasons(program_type: &str) -> Option<&'static [&'static str]> {
     Some(match program_type {
-        // Only in generic mode: drivers count their own.
+        // Only generic mode reports these reasons to the kernel: drivers have their own counters.
         "xdp" => &["XDP"],
         "tc" | "tcx" | "sched_cls" | "sched_act" => &["TC_INGRESS", "TC_EGRESS"],
         "cgroup_skb" => &["BPF_CGROUP_EGRESS", "SOCKET_FILTER"],

@@ -21,7 +21,7 @@ pub fn rule_command(function: &str, program_id: u32, application: Option<&str>) 
     }
 }
 
-/// Owners choose names of applications: only those are printed for a shell that have no meaning in one.
+/// Returns whether a name has no special characters of a shell: owners choose names, and users paste the command.
 fn is_plain(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with('-')

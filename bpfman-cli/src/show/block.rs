@@ -36,7 +36,7 @@ impl Block {
         }
     }
 
-    /// Adds a name with one value a line, or `None` if there are none.
+    /// Adds a name with one value per line, or `None` if there are no values.
     pub fn lines(&mut self, name: &str, values: impl IntoIterator<Item = String>) -> &mut Self {
         let mut values = values.into_iter();
         self.optional(name, values.next());

@@ -152,7 +152,7 @@ impl ChainJson {
     }
 }
 
-/// Returns the members, with details that an older daemon does not report.
+/// Returns the members, with empty details if the daemon is too old to report them.
 fn members(shown: &ext::ShowChainResponse, chain: &ext::GetChainResponse) -> Vec<MemberJson> {
     let view = |position: usize| shown.members.get(position).cloned().unwrap_or_default();
     let members = chain.members.iter().enumerate();

@@ -54,7 +54,7 @@ fn block(chain: &ChainJson, screen: Screen) -> String {
     block.render(screen)
 }
 
-/// Not worth a line if nothing is done and nothing else was asked for.
+/// Describes the optimisation. `None` if there is none and the limit is the default.
 fn optimisation(chain: &ChainJson) -> Option<String> {
     let level = chain.optimisation.as_deref()?;
     let limit = chain.optimisation_limit.as_deref().filter(|limit| *limit != Optimisation::default().name());

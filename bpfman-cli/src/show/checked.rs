@@ -20,7 +20,7 @@ pub struct CheckedObject {
     pub lowest_kernel: Option<String>,
     /// Requirements that determine this version.
     pub decided_by: Vec<String>,
-    /// Requirements, and programs of unknown types, without a known first version: there is no lowest kernel then.
+    /// Requirements and program types whose first version is unknown: if there is any, the lowest kernel is unknown.
     pub without_version: Vec<String>,
     /// Programs that read kernel memory at offsets fixed at compile time.
     pub fixed_offsets: Vec<String>,

@@ -85,7 +85,7 @@ fn is_not_running(link: &LinkJson) -> bool {
     StandingWord::differs(link.standing)
 }
 
-/// Returns all details of a link, with lines by its type, as in v0.6.0.
+/// Returns all details of a link in the format of v0.6.0. The lines depend on the program type.
 fn block(link: &LinkJson, screen: Screen) -> String {
     let kind = kernel_type::table_name(&link.program_type);
     let attach = &link.attach;

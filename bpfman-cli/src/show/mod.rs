@@ -69,7 +69,7 @@ pub trait CommandOutput: Serialize {
         String::new()
     }
 
-    /// Returns the ids that `--quiet` prints, one a line.
+    /// Returns the ids that `--quiet` prints, one per line.
     fn ids(&self) -> Vec<String> {
         Vec::new()
     }

@@ -63,7 +63,7 @@ struct GrantContents {
 #[derive(Debug, Serialize)]
 pub struct AddedPolicyLines {
     pub file: String,
-    /// Line in front of which the lines stand, from 1; null at the end.
+    /// Number of the line, from 1, before which the lines are inserted; null for the end of the file.
     pub before: Option<usize>,
     pub lines: String,
     /// False for a dry run.

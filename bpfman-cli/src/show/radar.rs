@@ -79,7 +79,7 @@ json_shape! {
         holders: Vec<HolderJson> = link.holders.iter().map(HolderJson::new).collect(),
         /// Process that created it, if observed.
         made_by: Option<StrangeProcessJson> = link.made_by.as_ref().map(StrangeProcessJson::new),
-        /// Session that has it, as of programs.
+        /// Session that has it, in the same form as for programs.
         session: Option<String> = filled(&link.session),
     }
 }

@@ -4,7 +4,7 @@ use comfy_table::{ColumnConstraint, ContentArrangement, Width, presets};
 
 use super::screen::{Screen, cell};
 
-/// Minimum width at which the last column is wrapped: one word a line is worse than a long line.
+/// Minimum width at which the last column is wrapped: one word per line is worse than a long line.
 const NARROWEST_COLUMN: u16 = 16;
 
 /// Text table: a header, and rows with as many cells.

@@ -25,7 +25,7 @@ pub enum TypedValue {
 }
 
 impl TypedValue {
-    /// Decodes a value; too few bytes have an unknown type.
+    /// Decodes a value. If the bytes are too few for the type, they are shown as bytes of an unknown type.
     #[must_use]
     pub fn read(layout: &ValueLayout, bytes: &[u8]) -> Self {
         Self::of(layout, bytes).unwrap_or_else(|| Self::Bytes(bytes.to_vec()))

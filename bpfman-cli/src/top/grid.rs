@@ -34,7 +34,7 @@ pub struct GridColumn {
 #[derive(Clone, Debug)]
 pub struct GridRow {
     pub key: RowKey,
-    /// Cells, one a column, without control characters.
+    /// Cells, one per column, without control characters.
     pub cells: Vec<String>,
     /// True if the following rows belong to this one.
     pub is_heading: bool,

@@ -1,4 +1,4 @@
-//! Tests that pages of the client have every exit code, and every field of the JSON forms.
+//! Tests that the client's pages document every exit code and every field of the JSON output.
 
 use std::collections::BTreeSet;
 

@@ -47,7 +47,7 @@ impl std::fmt::Display for By {
 }
 
 impl AccessPolicy {
-    /// Returns whether a caller has the right to a verb on an object over all owners' programs and links.
+    /// Returns whether a caller may use a verb on an object for the programs and links of all owners.
     #[must_use]
     pub fn is_over_all(&self, peer: &Peer, verb: AccessVerb, object: &AccessObject<'_>) -> bool {
         // Only a grant over all owners covers objects of root.

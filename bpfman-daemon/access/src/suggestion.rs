@@ -92,7 +92,7 @@ fn pattern(object: &AccessObject<'_>) -> Option<(&'static str, String)> {
     }
 }
 
-/// An application without a name is one of all that its namespace has, or of all.
+/// Returns a pattern for an application. Without a name, it covers all applications of the namespace, or all.
 fn application_pattern(application: &OwningApplication) -> String {
     let name =
         application.name.as_ref().map_or_else(|| "*".to_owned(), |name| Glob::literally(name.as_str()));

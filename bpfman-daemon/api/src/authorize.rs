@@ -33,9 +33,9 @@ pub trait AccessSource: Send + Sync {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PolicyHealth {
     pub file: PathBuf,
-    /// The same, unless it is the one that `bpfman policy` takes by default.
+    /// The file, if `bpfman policy` does not use it by default.
     pub other_file: Option<PathBuf>,
-    /// Its mistakes, each as `FILE:LINE: reason`; none if it is in force.
+    /// Mistakes of the file, each as `FILE:LINE: reason`; `None` if the file is in force.
     pub mistakes: Option<String>,
     /// Policy in force instead, and what follows.
     pub in_force: String,
@@ -45,7 +45,7 @@ pub struct PolicyHealth {
     pub copy_failure: Option<String>,
     /// Time of the file's removal, if it was removed and there is none.
     pub removed: Option<String>,
-    /// Reason why the ranges of subordinate users that count are those of an earlier text.
+    /// Reason why earlier ranges of subordinate users are in use, if the files cannot be read.
     pub users_failure: Option<String>,
 }
 
@@ -120,7 +120,7 @@ impl<K: Kernel> Api<K> {
                 "this call asks for a right that the daemon has no rule for; its log has more",
             ));
         }
-        // Also where it is denied: it concerns only the owners of the named objects.
+        // Note the owners before the decision: the entry of a denied call concerns them, too.
         for object in objects {
             if let AccessObject::Owned { owner, .. } = object {
                 audit::owner(owner);

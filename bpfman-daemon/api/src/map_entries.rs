@@ -130,12 +130,12 @@ impl<K: Kernel> Api<K> {
         self.read(permit, look).await
     }
 
-    /// Returns a map with the permission to use it as the call does, which covers every program that reaches it.
+    /// Finds a map, and authorizes the caller for every program that uses it.
     async fn authorized_map(&self, map: Option<wire::NamedMap>) -> Result<(Permit, UsedMap), Status> {
         let wanted = wanted(map)?;
         audit::map(&wanted);
         let found = match self.engine.find_map(&wanted) {
-            // It may be in a map of maps. That search takes time: refuse callers without any permission for maps.
+            // The map may be in a map of maps. That search takes time: refuse callers without any permission for maps.
             Err(EngineError::NoMapOfOurs(_)) => {
                 let anything = self.authorize(&[])?;
                 self.look_at_maps(&anything, move |api| Ok(api.engine.find_map_or_inner(&wanted))).await?

@@ -226,7 +226,7 @@ impl<K: Kernel> Api<K> {
         Ok((permit, (!has_over_all).then(members)))
     }
 
-    /// Sets owner and limits of the load from the permit. `places` are the objects where `replaced` programs run.
+    /// Authorizes a load, and sets its owner and limits. `places` are the attach points of the `replaced` programs.
     pub(crate) fn authorize_load(
         &self,
         load: &mut LoadRequest,

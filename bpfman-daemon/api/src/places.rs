@@ -127,7 +127,7 @@ mod tests {
         let of_root: Vec<_> = (0..2).map(|_| all.enter(0).unwrap()).collect();
         assert!(all.enter(0).is_err(), "each place costs the daemon something, root's too");
         drop(taken);
-        // Places that root has beyond the reserved ones are not counted against the others twice.
+        // Root's places beyond the reserved ones reduce the places of others only once.
         let more_of_root: Vec<_> = (0..8).map(|_| all.enter(0).unwrap()).collect();
         assert!((0..6).map(|_| all.enter(3)).collect::<Result<Vec<_>, _>>().is_ok());
         drop((of_root, more_of_root));

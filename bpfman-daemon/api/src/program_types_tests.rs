@@ -29,7 +29,7 @@ fn example(form: &str) -> String {
     if rest.is_empty() { kind.to_owned() } else { format!("{kind}:{words}") }
 }
 
-/// Checks the attach point of a type: text there and back, message there and back, and target of grants.
+/// Checks the attach point of a type: conversion to text and message and back, and target of grants.
 fn check_point(known: ProgramType, form: &str) {
     let text = example(form);
     let written: WrittenPoint = text.parse().unwrap();

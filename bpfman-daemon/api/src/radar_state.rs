@@ -139,8 +139,8 @@ pub enum RadarRefusal {
 
 /// Control that starts and stops the radar.
 pub trait RadarControl: Send + Sync {
-    /// Starts the radar with this object, and waits until it observes events. The caller is inside the gate. Errors:
-    /// The configuration names another object; it cannot be read; or, which leaves the radar off, no program loads.
+    /// Starts the radar with this object, and waits until it observes events. The caller is inside the gate. Fails if
+    /// the configuration names another object, it cannot be read, or no program loads, which leaves the radar off.
     fn start(&self, object: BytecodeSource) -> Result<(), RadarRefusal>;
 
     /// Unloads the radar's programs. Fails if the configuration requires the radar, or its programs cannot be unloaded.

@@ -1,4 +1,4 @@
-//! Replacements as permission checks see them: a load, and an attachment wherever the old version is.
+//! Permission checks of replacements: they need the rights to load, and to attach at each place of the old version.
 
 use bpfman_model::{LoadRequest, LoadTarget, ProgramId, ProgramType, ReplacedFunction};
 use bpfmand_access::AccessObject;

@@ -16,7 +16,7 @@ pub(crate) struct ReservedPlaces {
     counts: OwnedCounts,
 }
 
-/// All reserved places of a call. A change holds a copy: it goes on after its client has gone.
+/// All reserved places of a call. A change holds a copy, because it continues after its client has disconnected.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CallPlaces(Arc<Mutex<Vec<ReservedPlaces>>>);
 

@@ -51,7 +51,7 @@ const CHANGES: usize = 32;
 const VIEWS: usize = 4;
 const READS: usize = 8;
 
-/// Maximum number of one caller's changes that run at the same time, and that wait until one of those has ended.
+/// Maximum number of one caller's changes that run, and of those that wait, at the same time.
 const CHANGES_OF_ONE: usize = CHANGES / 4;
 const WAITING_OF_ONE: usize = 48;
 /// Maximum number of changes of all callers but root that run at the same time.
@@ -319,7 +319,7 @@ impl<K: Kernel> Api<K> {
         permit: &Permit,
         work: impl FnOnce(&Self) -> Result<T, Status> + Send + 'static,
     ) -> Result<T, Status> {
-        // Check before waiting for a thread, and again on it.
+        // Check here, so that a closed gate refuses without a wait for a thread, and again on the thread.
         self.gate.check()?;
         let place = self.threads.shares.enter(permit).await?;
         let exemption = if permit.uid == 0 { FreezeExemption::NotRoots } else { FreezeExemption::None };

@@ -91,7 +91,7 @@ impl<K: Kernel> Api<K> {
             return Err(status::refusal_with(Reason::Denied, &what, Some(Hint::Whoami)));
         }
         if kallsyms {
-            // Where the kernel is in memory helps an attacker: as much as probes of every function show.
+            // Kernel addresses help an attacker: they require the permission to probe every kernel function.
             let names = Glob::parse("*").map_err(|error| invalid(error.to_string()))?;
             let all = AccessObject::Targets { kind: "kprobe", names: &names };
             let decided = policy.decide(&peer, AccessVerb::Raw, &[all]);

@@ -18,10 +18,10 @@ pub(crate) struct SwitchRights {
 }
 
 enum RightOver {
-    /// Right over any member; also for a change that affects none.
+    /// Permission over every member, and for a change that affects no member.
     OverAny,
     All(Vec<LinkId>),
-    /// Right over these members, and the denial for the others.
+    /// Permission over these members, and the error that denies the others.
     Some(Vec<LinkId>, Status),
 }
 
@@ -45,8 +45,8 @@ impl SwitchRights {
 }
 
 impl<K: Kernel> Api<K> {
-    /// Releasing a freeze needs a right over it, other changes a right over all members. For counters and timing one
-    /// member is enough: they slow the others down, as the member itself does.
+    /// Checks the permission. Releasing a freeze needs a right over the freeze, other changes a right over all members.
+    /// For counters and timing, a right over one member is enough, since they only slow the other members down.
     pub(crate) async fn authorize_switch(
         &self,
         interface: &Interface,

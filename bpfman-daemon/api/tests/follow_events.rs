@@ -60,7 +60,7 @@ impl Served {
         Self { api, journal, policy, _folder: folder }
     }
 
-    /// Starts another daemon on the journal's files, of which so many lines are on disk.
+    /// Starts another daemon on the journal's files, with this number of lines on disk.
     fn after_power_loss(self, lines: usize) -> Self {
         let folder = self._folder;
         let journal = folder.path().join("journal");

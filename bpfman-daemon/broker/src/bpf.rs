@@ -165,7 +165,7 @@ impl SessionCalls {
     }
 
     fn permit_broad(&self, effect: BroadEffect) -> Result<(), SessionRefusal> {
-        // Of no type and no target that a grant can name.
+        // Objects that no grant can name: only a grant without limits of types and targets covers them.
         let everything = [RawObject::Type(u32::MAX), RawObject::AnyTarget("process"), RawObject::AnyPlace];
         let (objects, name, restricts) = match effect {
             BroadEffect::Processes(name) => (&everything[..], name, "types, hooks or targets"),
@@ -213,7 +213,7 @@ impl SessionCalls {
         if kind == ObjectKind::Btf || limits.programs.or(limits.links).or(limits.map_memory).is_some() {
             sessions.extend((self.others)());
         }
-        // The kernel frees what was closed a moment later.
+        // The kernel frees closed objects with a short delay: retry.
         let mut pauses = FREED_WITHIN.into_iter();
         loop {
             let limit = match self.owner.reserve(object, limits, &sessions) {
@@ -259,7 +259,7 @@ fn cut_log(log: &mut Vec<u8>) {
     }
 }
 
-/// Refuses a program whose type reads the attribute otherwise than its type of attachment does.
+/// Refuses an attach type that does not belong to the program type: the kernel would read other fields of the attribute.
 fn check_attachment(number: u32, attr: &CallAttr, program: Option<RawProgram>) -> Result<(), SessionRefusal> {
     if number != command::LINK_CREATE || attr.word(8) == attach_type::STRUCT_OPS {
         return Ok(());

@@ -46,7 +46,7 @@ impl HeldPlace {
         Ok(Self::File { device: file.dev(), inode: file.ino(), path })
     }
 
-    /// Opens it, if it is still there. Processes and files lead to a namespace.
+    /// Opens the place if it still exists. A namespace is searched by the files and processes that refer to it.
     pub fn open(&self) -> Option<OwnedFd> {
         let (device, inode, path) = match self {
             Self::Map(id) => return brokered::open_object(ObjectKind::Map, *id, 0).ok(),

@@ -45,7 +45,6 @@ impl SessionCalls {
     }
 }
 
-/// Returns whether an object exists.
 pub fn exists(kind: ObjectKind, id: u32) -> bool {
     brokered::open_object(kind, id, 0).is_ok()
 }

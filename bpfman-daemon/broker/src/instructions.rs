@@ -63,7 +63,7 @@ impl<'a> LoadInstructions<'a> {
         format!("{} sha256:{} {program_type} {name}", *KERNEL, self.digest())
     }
 
-    /// Returns the lists of a caller's grants that have the load for this kernel.
+    /// Returns the program lists of a caller's grants that contain this load, recorded on this kernel.
     pub fn lists_with(&self, policy: &AccessPolicy, peer: &Peer) -> Vec<PathBuf> {
         let lists = policy.grants_of(peer).filter_map(|grant| grant.programs.as_ref());
         lists.filter(|list| has(list, &KERNEL, self.digest())).cloned().collect()

@@ -60,7 +60,7 @@ impl LastingAttachment {
         Self::new(program, place, held).ok()
     }
 
-    /// Returns the attachment of a message.
+    /// Returns an attachment that a netlink message made.
     pub fn unlinked(
         namespace: &OwnedFd,
         interface: IfIndex,
@@ -136,7 +136,7 @@ impl BrokeredSession {
         self.write(&RecordLine::Attached { attached });
     }
 
-    /// Refuses further attachments of a session that has too many, without those whose program is gone.
+    /// Fails if the session has too many attachments. Those whose program is gone do not count.
     pub fn check_lasting(&self) -> Result<(), Errno> {
         let mut lasting = self.lasting();
         if lasting.len() >= MAX_LASTING {

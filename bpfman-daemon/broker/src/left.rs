@@ -111,7 +111,7 @@ impl Sessions {
     }
 }
 
-/// Detaches what is only recorded, in reverse order.
+/// Detaches the attachments that only the session's record keeps, newest first.
 fn end_recorded(session: &BrokeredSession) {
     let left = std::mem::take(&mut *session.left());
     left.into_iter().rev().filter_map(LastingRecord::open).for_each(LastingAttachment::end);

@@ -29,7 +29,7 @@ impl MapMaker {
         Self { path: folder.join(format!("{session}.{SOCKET}")), connection: Mutex::default() }
     }
 
-    /// Makes a map that was decided about. `None` if the session has no such process: it began under an earlier version.
+    /// Makes a map that was allowed. `None` if the session has no such process, because it began under an earlier version.
     ///
     /// # Errors
     /// The kernel's, or `EAGAIN` if the process was stopped with its cgroup, or killed too often.
@@ -40,7 +40,7 @@ impl MapMaker {
         descriptors: &[OwnedFd],
     ) -> Option<Result<OwnedFd, Errno>> {
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        // One that was killed is started again: a map that it made has ended with it.
+        // A killed process is started again, and the request repeated: a map that it made has ended with it.
         for _ in 0..ATTEMPTS {
             let channel = match connection.take().map_or_else(|| self.connect(), Ok) {
                 Ok(channel) => channel,
@@ -52,7 +52,7 @@ impl MapMaker {
                     *connection = Some(channel);
                     return Some(made);
                 }
-                // Its connection is closed: an answer that comes late would be taken for that of the next map.
+                // Close the connection after a timeout: a late answer would be taken for the answer to the next request.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(_) => {}
             }

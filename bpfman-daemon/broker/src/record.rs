@@ -1,4 +1,4 @@
-//! Records of sessions, by which a daemon that was started again goes on with them. They are in memory, as sessions are.
+//! Records of sessions, from which a restarted daemon continues them. They are on a tmpfs: sessions do not survive a reboot.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -124,8 +124,8 @@ impl SessionRecord {
         Ok((Self { folder: folder.to_owned(), name: name.to_owned(), ids }, client, known))
     }
 
-    /// Adds an object or attachment, before its command gets it. Of many lines most are about objects that are gone: then the
-    /// file is replaced by one with those that are `known`.
+    /// Adds an object or attachment, before its command gets it. A long file mostly describes objects that are gone: it is
+    /// replaced by the `known` lines.
     pub fn add(&self, line: &RecordLine, known: impl FnOnce() -> Vec<RecordLine>) -> io::Result<()> {
         let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
         ids.file.write_all(&bytes_of(line)?)?;

@@ -124,7 +124,7 @@ impl<'a> RouteMessage<'a> {
         }
         let sent = brokered::send_route_message(self.socket, &self.message)?;
         self.attached.into_iter().for_each(|one| session.keep(one));
-        // Also those that the kernel refused, or that this message removed or replaced.
+        // Forget attachments that are not at the hooks any more: refused, removed or replaced ones.
         self.changed.iter().for_each(|(index, kind)| session.forget_detached(&self.namespace, *index, *kind));
         Ok(sent)
     }

@@ -1,4 +1,4 @@
-//! SessionCalls of one channel: decided, made, answered.
+//! Serves the calls of one channel: decides, makes and answers them.
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -30,7 +30,7 @@ const TAKES_ANSWER: Duration = Duration::from_secs(10);
 /// Source of the grants in force.
 pub type CurrentPolicy = Arc<dyn Fn() -> Arc<AccessPolicy> + Send + Sync>;
 
-/// SessionCalls that change something, and have entries of their own in the journal.
+/// Calls that change something, and have their own entries in the journal.
 const RECORDED: [u32; 5] = [
     command::PROG_LOAD,
     command::LINK_CREATE,
@@ -57,7 +57,7 @@ pub struct SessionCalls {
 /// A call that is not made.
 pub struct SessionRefusal {
     pub error: Errno,
-    /// Reason, if somebody can change it.
+    /// Reason, if a user or root can remove it.
     pub reason: Option<String>,
 }
 
@@ -130,7 +130,7 @@ impl SessionCalls {
         }
     }
 
-    /// Looks for the next call for a moment, and returns whether there is one. Calls come in series.
+    /// Polls for the next call for a short time, since calls come in series. Returns whether there is one.
     fn look_for_next(&self, channel: &Channel) -> bool {
         if self.looks.swap(true, Ordering::Acquire) {
             return false;
@@ -140,7 +140,7 @@ impl SessionCalls {
         is_there
     }
 
-    /// Waits as the owner's limit of calls a second demands. The first wait of a session has an entry.
+    /// Waits if the owner exceeds its limit of calls per second. Records the first wait of a session in the journal.
     fn keep_rate(&self, request: &CallRequest) {
         let Some(limit) = self.session.limits().calls else { return };
         let wait = self.owner.count_call(limit, Instant::now());

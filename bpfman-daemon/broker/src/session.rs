@@ -35,7 +35,7 @@ pub struct SessionFacts {
     pub name: String,
     /// Client, as it was at the start.
     pub peer: Peer,
-    /// Grant that alone counts; `None` for all of the client's.
+    /// The only grant that the session uses; `None`: all grants of the client.
     pub grant: Option<String>,
     /// systemd unit of the client.
     pub unit: Option<String>,

@@ -34,7 +34,7 @@ const STACK: usize = 512 << 10;
 /// Setting of Yama from which on not even a parent may read a process's memory.
 const ONLY_BY_CAPABILITY: u32 = 2;
 
-/// CallRequest for a session that access control has allowed.
+/// Request for a session that access control has allowed.
 #[derive(Clone, Debug)]
 pub struct NewSession {
     pub peer: Peer,

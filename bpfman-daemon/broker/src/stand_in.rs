@@ -1,7 +1,7 @@
-//! The program that a caller gets for one that can do nothing, of a type that its grant does not have.
+//! Substitute for a program without effect, if the caller's grant lacks its type: a socket filter.
 //!
-//! A descriptor of a program is the right to attach it, also for a process outside of the session. Libraries load such programs
-//! to learn whether the kernel takes them, and look only at that.
+//! Libraries load such programs to detect features, and only check that the load succeeds. The caller does not get the loaded
+//! program itself: a descriptor allows any process, also outside of the session, to attach it.
 
 use std::os::fd::OwnedFd;
 

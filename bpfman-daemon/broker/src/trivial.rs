@@ -1,17 +1,17 @@
-//! Programs that can do nothing, which libraries load to learn what the kernel has.
+//! Programs without effect, which libraries load to detect features of the kernel.
 
 use bpfmand_calls::FieldValue;
 
 const INSTRUCTION: usize = 8;
 const WIDE_LOAD: u8 = 0x18;
 const EXIT: u8 = 0x95;
-/// Moves of a constant, and stores of one: of eight, four, two bytes and one.
+/// Moves of a constant, and stores of a constant of eight, four, two bytes and one byte.
 const CONSTANTS: [u8; 6] = [0xb7, 0xb4, 0x7a, 0x62, 0x6a, 0x72];
-/// More than any library needs.
+/// Upper bound of a trivial program; libraries use fewer.
 const MAX_INSTRUCTIONS: usize = 16;
 
 /// Returns whether a program only stores constants and returns one: it reads nothing, calls nothing and does not branch.
-/// To attach it is a call of its own.
+/// Attaching it needs a separate call.
 pub fn is_trivial(fields: &[FieldValue], buffers: &[Vec<u8>]) -> bool {
     let Some(FieldValue::Buffer(at)) = fields.first() else { return false };
     let Some(code) = buffers.get(*at).filter(|code| code.len() <= MAX_INSTRUCTIONS * INSTRUCTION) else {

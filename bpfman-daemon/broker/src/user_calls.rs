@@ -52,7 +52,7 @@ impl UserCalls {
 }
 
 impl CallPlace<'_> {
-    /// Waits until buffers of so many bytes may be held.
+    /// Waits until buffers of this size may be held.
     pub fn take(&mut self, bytes: usize) {
         if bytes > LARGE && !self.is_large {
             self.all.wait_until(|running| running.large < MAX_LARGE).large += 1;

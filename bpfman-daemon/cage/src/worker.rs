@@ -92,8 +92,8 @@ pub fn confine_worker(cage: &WorkerCage) -> Result<(), CageError> {
             .map_err(|source| CageError::Capabilities { action: "drop capabilities of a worker", source })?;
     }
     if cage.rights != WorkerRights::Starter {
-        // The starter keeps its score: the daemon needs it. Before the process becomes non-dumpable, after which root
-        // owns this file; without truncation, which Landlock rules forbid. After an error, workers are killed later.
+        // The starter keeps its score, since the daemon needs it. Write before the process becomes non-dumpable,
+        // because root then owns this file, and do not truncate, because Landlock forbids it. An error is harmless.
         let file = OpenOptions::new().write(true).open("/proc/self/oom_score_adj");
         let _told = file.and_then(|mut file| file.write_all(OOM_SCORE.as_bytes()));
     }

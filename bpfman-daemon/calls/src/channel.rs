@@ -93,7 +93,7 @@ impl Channel {
     /// Looks for a message for so long without sleeping: the wake-up of an idle CPU costs more than a short call.
     /// Returns whether there is one, or the end.
     pub fn look_for_message(&self, most: Duration) -> bool {
-        // The other end needs a CPU meanwhile.
+        // With a single CPU, busy waiting would delay the other end.
         if !*SEVERAL_CPUS {
             return false;
         }
@@ -137,7 +137,7 @@ impl Channel {
         self.receive_ahead(AHEAD, admit)
     }
 
-    /// Receives a message of those that may follow each other without an answer; `None` if the other end is closed.
+    /// Receives a message, and nothing of the next one, which may follow at once; `None` if the other end is closed.
     pub fn receive_next<T: DeserializeOwned>(&self) -> io::Result<Option<CallMessage<T>>> {
         self.receive_ahead(PREFIX, |_| Ok(()))
     }

@@ -91,7 +91,7 @@ pub fn kernel_calls(code: &[u8]) -> impl Iterator<Item = KernelCall> {
     })
 }
 
-/// Returns the length of the array of descriptors that instructions name by index, where a call counts so many itself.
+/// Returns the length of the descriptor array whose entries instructions name by index. `counted` is the call's own count.
 ///
 /// # Errors
 /// `E2BIG`: more than any program has.

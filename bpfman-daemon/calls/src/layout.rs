@@ -65,17 +65,17 @@ pub enum FieldKind {
     Input(u64),
     /// Pointer to bytes that the kernel writes.
     Output(u64),
-    /// Pointer to a text that ends with a zero, of at most so many bytes.
+    /// Pointer to a NUL-terminated text; its maximum size in bytes.
     Text(usize),
-    /// Pointer to so many pointers to texts.
+    /// Pointer to pointers to texts; their number.
     TextList(u64),
     /// Pointer to the path of a file that the caller has to be able to read.
     File,
-    /// Pointer to instructions, of so many bytes.
+    /// Pointer to instructions; their size in bytes.
     Code(u64),
     /// Pointer to the descriptors that instructions name by index.
     CodeDescriptors,
-    /// Pointer to the target of an iterator, of so many bytes: a map, cgroup or process.
+    /// Pointer to the target of an iterator (a map, cgroup or process); its size in bytes.
     IteratorTarget(u64),
 }
 
@@ -87,19 +87,19 @@ impl FieldKind {
     }
 }
 
-/// A command that is served.
+/// Layout of the attribute of a supported command.
 #[derive(Clone, Copy, Debug)]
 pub struct AttrLayout {
     pub command: u32,
     /// Name of the command, as in linux/bpf.h without its prefix.
     pub name: &'static str,
-    /// Number of bytes of the attribute that are understood.
+    /// Size of the known part of the attribute, in bytes.
     pub known: usize,
-    /// Returns the fields, after it set those to zero that the kernel does not read.
+    /// Function that sets fields that the kernel does not read to zero, and returns the others.
     fields: fn(&mut CallAttr) -> Result<Vec<Field>, Errno>,
     /// Kind of the object whose descriptor the call returns; `None` if it returns a number.
     pub returns: Option<Returned>,
-    /// Bytes of the attribute that the kernel writes: first, and first that follows.
+    /// Byte ranges of the attribute that the kernel writes: start, and end (exclusive).
     pub written: &'static [(usize, usize)],
 }
 

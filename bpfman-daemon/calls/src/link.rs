@@ -12,7 +12,7 @@ const MAX_ITERATOR_TARGET: u64 = 16;
 
 const BEFORE: u32 = 1 << 3;
 const AFTER: u32 = 1 << 4;
-/// The relative is an id and no descriptor.
+/// The program or link to be placed before or after is named by an id, not by a descriptor.
 const BY_ID: u32 = 1 << 5;
 
 /// Returns whether a call acts in the network namespace of its thread.

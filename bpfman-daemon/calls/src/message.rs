@@ -45,7 +45,7 @@ impl std::fmt::Display for HeadError {
 impl std::error::Error for HeadError {}
 
 impl<T: Serialize> Head<T> {
-    /// Returns the bytes of the head with what precedes it.
+    /// Returns the encoded head with its prefix.
     ///
     /// # Errors
     /// The head or the buffers are too large.

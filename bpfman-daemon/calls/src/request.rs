@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Errno, PerfCall};
 
-/// WaitingCall that a program made.
+/// Call that a program made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CallRequest {
     /// bpf(2). The first buffer is the attribute; the other buffers follow in the order of its fields.

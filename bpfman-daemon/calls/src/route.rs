@@ -9,10 +9,10 @@ const NEW_QDISC: u16 = 36;
 const DEL_QDISC: u16 = 37;
 const NEW_FILTER: u16 = 44;
 const DEL_FILTER: u16 = 45;
-/// The low bits of a type say what it does; 2 is a question.
+/// Value of the two low bits of a message type for a query; other values are changes.
 const QUESTION: u16 = 2;
 const CREATE: u16 = 0x400;
-/// Without it, a request replaces what is there.
+/// Flag without which a request replaces an existing object.
 const EXCLUSIVE: u16 = 0x200;
 
 const LINK_HEADER: usize = 16;
@@ -143,7 +143,7 @@ fn link(message: &[u8], body: usize, end: usize, flags: u16) -> Result<RouteRequ
         match kind {
             LINK_NAME => name = Some(text(message, Some((from, to))).ok_or(Errno::INVAL)?),
             LINK_XDP => {
-                // The kernel takes the last of several.
+                // If an attribute is repeated, the kernel uses the last one: refuse it.
                 if std::mem::replace(&mut is_xdp, true) {
                     return Err(Errno::INVAL);
                 }

@@ -21,7 +21,7 @@ pub struct SessionOrder {
     pub keep: bool,
 }
 
-/// CallAnswer of the starter, once the session is prepared.
+/// Answer of the starter, once the session is prepared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OrderAnswer {
     /// The client may send its [`StartCommand`]. The first descriptor is the daemon's connection to the receiver.
@@ -45,14 +45,14 @@ pub struct StartCommand {
     pub records: bool,
 }
 
-/// CallMessage of the client after the start.
+/// Message of the client after the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ClientMessage {
     /// Signal for the command.
     Signal(i32),
 }
 
-/// CallMessage to the client.
+/// Message to the client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SessionMessage {
     /// The command could not be started.
@@ -77,7 +77,7 @@ pub enum SessionMessage {
     Killed(i32),
 }
 
-/// CallMessage of the receiver to the daemon, on the connection of the session.
+/// Message of the receiver to the daemon, on the connection of the session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReceiverMessage {
     /// The command is about to execute a file. The daemon answers with a [`StartVerdict`].

@@ -106,7 +106,7 @@ fn mend_block(block: &mut [u8]) -> Option<()> {
     Some(())
 }
 
-/// Decodes an integer with a prefix of so many bits (section 5.1).
+/// Decodes an integer with a prefix of `bits` bits (section 5.1).
 fn integer(block: &[u8], at: &mut usize, bits: u32) -> Option<usize> {
     let most = (1_usize << bits) - 1;
     let mut value = usize::from(*block.get(*at)?) & most;

@@ -25,9 +25,9 @@ const READABLE_MODE: u32 = 0o440;
 
 enum Compared {
     Same,
-    /// The same names, but the maps are of an earlier load.
+    /// The names are equal, but the maps are of an earlier load.
     OtherMaps,
-    /// The same maps, in the form of older daemons.
+    /// The maps are equal, but published in the form of older daemons.
     Older,
     Differs(String),
 }

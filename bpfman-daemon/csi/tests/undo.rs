@@ -159,13 +159,13 @@ impl Drop for Machine {
 
 #[test]
 fn a_publish_that_fails_at_any_step_is_undone() {
-    // mount, two maps with their access, the folder's access, seal, bind, bind read-only
+    // Calls: mount, pin and chmod of two maps, chmod of the folder, seal, bind, read-only bind.
     fails_at_any_step(true, 9, 2);
 }
 
 #[test]
 fn writable_publish_that_fails_at_any_step_is_undone() {
-    // twice: mount, two maps with their access; two binds, the folder's access, seal, bind; each pin bound in both
+    // Calls: mount, pin and chmod of two maps, all twice; two binds, chmod of the folder, seal, bind. Both trees have the binds.
     fails_at_any_step(false, 15, 7);
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// First and only question: the identity to answer with, in PEM. Without a client, the process only checks it.
+/// The only request: the identity of the TLS server, in PEM. Without a client's connection, the process only checks it.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct TlsPem {
     /// Certificate, followed by intermediate certificates.

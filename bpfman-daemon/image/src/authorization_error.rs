@@ -41,7 +41,7 @@ pub enum AuthorizationError {
     #[error("{realm} {what}")]
     NoToken {
         realm: String,
-        /// Its answer, as part of the message.
+        /// Answer of the token service, as part of the message.
         what: String,
     },
 }

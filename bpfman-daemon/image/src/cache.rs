@@ -148,7 +148,7 @@ impl ImageCache {
         &self.access
     }
 
-    /// Syncs the folders once a load; files are synced before they are renamed.
+    /// Syncs the folders with renamed files, once per load. Files are synced before they are renamed.
     pub(crate) fn settle(&self) -> Result<(), ImageError> {
         let mut unsettled = self.unsettled.lock().unwrap_or_else(PoisonError::into_inner);
         for (folder, unsettled) in FOLDERS.iter().zip(unsettled.iter_mut()) {
@@ -248,7 +248,7 @@ impl ImageCache {
     }
 }
 
-/// Files of this process may belong to another store, and stay.
+/// Removes files whose process has ended. Files of this process stay, since another store of it may use them.
 fn remove_left_over(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();

@@ -19,9 +19,9 @@ const RSA_MODULUS: usize = 2048 / 8;
 pub(crate) enum KeyShape {
     P256,
     Rsa,
-    /// A sequence, of another algorithm or shorter.
+    /// A sequence of another algorithm, or a shorter one.
     Other,
-    /// Of a known algorithm, with numbers that no key has.
+    /// A known algorithm with invalid numbers.
     Broken,
     /// No DER at all.
     NoKey,

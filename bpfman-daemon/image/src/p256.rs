@@ -1,4 +1,4 @@
-//! Points of the curve P-256: a key whose point is not is no key, and would verify nothing.
+//! Points of the curve P-256: a key whose point is not on the curve is invalid, and would verify nothing.
 
 type Number = [u64; 4];
 

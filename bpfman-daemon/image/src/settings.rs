@@ -23,7 +23,7 @@ pub struct RegistrySetting {
     pub authorities: Option<Authorities>,
     /// Set if plain HTTP is used.
     pub plain_http: bool,
-    /// Further hosts that the registry may direct requests to, as token services of other sites.
+    /// Further hosts to which the registry may direct requests, such as a token service at another site.
     pub other_hosts: BTreeSet<RegistryHost>,
 }
 
@@ -33,7 +33,7 @@ pub struct RegistrySetting {
 pub struct Authorities(String);
 
 impl Authorities {
-    /// Takes a text of PEM certificates. Any other block is refused here: later it would look like an untrusted registry.
+    /// Accepts PEM certificates only: another block would later be reported as an untrusted registry.
     ///
     /// # Errors
     /// Fails if a block is no certificate by its label and its first bytes, or if there is none.

@@ -22,7 +22,7 @@ use crate::{
 };
 
 const LOOKS: usize = 64;
-/// Lookups take milliseconds, unless they wait for collections or loads.
+/// Maximum time of a lookup. Lookups take milliseconds, unless they wait for the removal of images or for loads.
 const LOOK: Duration = Duration::from_secs(30);
 
 /// Loader of images by name, through a cache on disk and under a signature policy. Holds no connection between loads.

@@ -45,7 +45,7 @@ pub enum SignatureError {
     #[error("a signature by {signer} is for another image{}", digest.as_ref().map_or_else(String::new, |digest| format!(", {digest}")))]
     AnotherImage {
         signer: Signer,
-        /// Digest of that image, in formats that name only one.
+        /// Digest of that image; `None` in formats that can name several images.
         digest: Option<String>,
     },
     #[error("a signature by {signer} lacks the annotation {wanted}")]
@@ -82,7 +82,7 @@ pub struct TooFewSigners {
 
 impl fmt::Display for TooFewSigners {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// Third parties that may attach signatures must not flood the message.
+        /// Maximum number of signatures in a message, since third parties may attach any number.
         const SHOWN: usize = 8;
         let Self { found, minimum, seen, faults, cut, unanswered } = self;
         write!(f, "{found} of {minimum} needed signers signed it ({seen} signatures looked at)")?;
@@ -114,7 +114,7 @@ pub enum EvidenceError {
     },
     #[error("no entry of a transparency log is recorded")]
     NoLogEntry,
-    /// The record is older than the recording of annotations and repositories.
+    /// The record was written by a version that did not record annotations and repositories.
     #[error("what they say is not recorded")]
     NotRecorded,
     #[error("they lack the annotation {name}={wanted}")]

@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ThirdPartyActor;
 
-/// A call concerns a few names; lists of calls do not belong into the audit log.
+/// Maximum number of names in an entry: a change concerns few.
 const MAX_NAMES: usize = 64;
 
 /// Audit log entry about one change or refusal: a line with a JSON object. Empty fields are omitted.

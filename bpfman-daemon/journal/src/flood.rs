@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 const BURST: u32 = 100;
 const EVERY: Duration = Duration::from_millis(500);
-/// All other users share one limit.
+/// Maximum number of users with a limit of their own. All other users share one.
 const MAX_USERS: usize = 512;
 
 #[derive(Debug, Default)]

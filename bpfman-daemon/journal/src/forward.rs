@@ -29,7 +29,7 @@ pub struct MissedNumbers {
 /// Entries, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ForwardPage {
-    /// Missing numbers before the entries.
+    /// Numbers that are missing before the first entry.
     pub missed: Option<MissedNumbers>,
     pub entries: Vec<HistoryEntry>,
     pub damaged: u64,

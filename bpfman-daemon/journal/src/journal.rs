@@ -19,7 +19,7 @@ use crate::{
     log_line,
 };
 
-/// Refusals, of which a client can cause many, are limited before.
+/// Maximum number of queued entries. A client can cause many refusals, so their rate is limited before the queue.
 const QUEUE: usize = 4096;
 const STACK: usize = 256 << 10;
 
@@ -114,7 +114,7 @@ impl Journal {
         self.record_within(account, entry, written);
     }
 
-    /// Records a refused or failed read. Root's have the limit of others: a script must not push out entries of changes.
+    /// Records a refused or failed read. The limit applies to root, too: a script must not displace entries of changes.
     pub fn record_failed_read(&self, entry: HistoryEntry, written: Option<WriteCallback>) {
         self.record_within(entry.by.account(), entry, written);
     }
@@ -192,7 +192,7 @@ impl Journal {
         self.files.as_ref().map_or(JournalResumption::Unknown, |files| files.epochs.resume(epoch, after))
     }
 
-    /// Registers a listener for the number of the newest entry, while another reference to it exists.
+    /// Registers a listener for the number of the newest entry, until the caller drops its own reference.
     pub fn on_written(&self, listener: &Arc<WrittenListener>) {
         self.shared.listeners.add(listener);
     }

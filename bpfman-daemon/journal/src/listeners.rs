@@ -2,14 +2,14 @@
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// Callback with the number of the newest entry after it was written, or could not be; it must return at once.
+/// Callback that gets the number of the newest entry, after it was written or the write failed. It must return at once.
 pub type WrittenListener = dyn Fn(u64) + Send + Sync;
 
 #[derive(Default)]
 pub(crate) struct Listeners(Mutex<Vec<Weak<WrittenListener>>>);
 
 impl Listeners {
-    /// It is called while another reference to it exists.
+    /// Adds a listener, which is called until its last other reference is dropped.
     pub fn add(&self, listener: &Arc<WrittenListener>) {
         let mut listeners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         listeners.retain(|listener| listener.strong_count() > 0);

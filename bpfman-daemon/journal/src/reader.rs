@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use crate::{HistoryEntry, JournalError, name};
 
-/// Segments of any settings are smaller.
+/// Maximum bytes read of a segment. All settings give smaller segments.
 const MAX_SEGMENT: u64 = 256 << 20;
 
-/// Reader of the files. It holds no resources and waits for no other thread.
+/// Reader of the journal's files. It keeps no file open, and waits for no other thread.
 #[derive(Clone, Debug)]
 pub struct HistoryReader {
     folder: PathBuf,

@@ -12,7 +12,7 @@ use crate::{JournalSettings, JournalSync, name};
 #[derive(Debug)]
 pub(crate) struct Segments {
     settings: JournalSettings,
-    /// First numbers; the last segment is written to.
+    /// First entry number of each segment. Entries are appended to the last segment.
     all: Vec<u64>,
     current: Option<OpenSegment>,
     next: u64,

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The oldest file is removed as a whole.
+/// Number of files into which the journal is divided, because the oldest entries are removed as a whole file.
 pub(crate) const SEGMENTS: u64 = 8;
 
 const ACCESSES: u64 = 8;

@@ -134,7 +134,7 @@ pub enum LinkTarget<'a> {
         functions: &'a [FunctionPattern],
         /// Set for return probes.
         on_return: bool,
-        /// `enum bpf_attach_type` from the load; with a session, the entry decides about the return.
+        /// `enum bpf_attach_type` from the load. In a session, the run at entry decides whether the return is probed.
         attach_type: u32,
         /// Attach cookie (`bpf_get_attach_cookie`); 0 for none.
         cookie: u64,
@@ -152,7 +152,8 @@ pub enum LinkTarget<'a> {
         on_return: bool,
         /// Set to accept only instructions of a function known from the file's symbols.
         known_only: bool,
-        /// `enum bpf_attach_type` from the load; with a session (Linux 6.13), the entry decides about the return.
+        /// `enum bpf_attach_type` from the load. In a session (Linux 6.13), the run at entry decides whether the return is
+        /// probed.
         attach_type: u32,
         /// Attach cookie (`bpf_get_attach_cookie`); 0 for none.
         cookie: u64,

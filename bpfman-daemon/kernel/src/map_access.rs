@@ -13,7 +13,7 @@ use crate::KernelError;
 pub struct MapEntry {
     /// Key, with as many bytes as the map's keys have.
     pub key: Vec<u8>,
-    /// Value: the map's value size; of per-CPU maps all possible CPUs' values, each padded to 8 bytes.
+    /// Value; for a per-CPU map, the values of all possible CPUs, each padded to 8 bytes.
     pub value: Vec<u8>,
 }
 

@@ -27,13 +27,13 @@ pub enum ProbeTargetError {
     /// The function is on the kernel's list of forbidden ones, or cannot be traced.
     #[error("the kernel forbids to probe it ({source})")]
     Forbidden { source: io::Error },
-    /// Functions of modules, on a kernel whose links of many functions have only its own.
+    /// Some functions are in modules, and multi-function links of this kernel accept only functions of the kernel itself.
     #[error(
         "such a link has functions of kernel modules since Linux 6.2, and this is {release}; of module {module}, attach \
          a kprobe to each"
     )]
     OfModule {
-        /// Name of the module of the first one.
+        /// Module of the first such function.
         module: String,
         release: String,
     },
@@ -46,7 +46,7 @@ pub enum ProbeTargetError {
         offset: u64,
         source: io::Error,
     },
-    /// An offset that lies in no part of the function that is known, for a caller other than root.
+    /// A caller other than root named an offset outside of the known part of the function.
     #[error(
         "offset {offset:#x} is outside of the function{}: only root may probe there",
         match size {
@@ -56,7 +56,7 @@ pub enum ProbeTargetError {
     )]
     OutsideFunction {
         offset: u64,
-        /// Bytes of the function; none where the kernel does not tell.
+        /// Size of the function in bytes; `None` if the kernel does not report it.
         size: Option<u64>,
     },
     #[error("they are {found}; one link takes at most {most}: write a narrower pattern")]

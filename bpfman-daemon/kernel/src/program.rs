@@ -70,13 +70,14 @@ pub enum LogRequest {
     /// No log: fastest.
     #[default]
     OnFailure,
-    /// Only the stack depths at its end.
+    /// Only the stack depths at the end of the log.
     StackDepths,
-    /// The same, and no more than the reason where the program is too complex: a second verification takes as long.
+    /// The stack depths. If the program is too complex, only the reason: a full log would need a second, equally long
+    /// verification.
     UnlessTooComplex,
     /// The whole log.
     Always,
-    /// None, also where the load fails: the owner gets one again after this time.
+    /// No log, even if the load fails. After this time, the owner gets logs again.
     Never(Duration),
 }
 

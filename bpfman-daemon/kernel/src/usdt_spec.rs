@@ -3,7 +3,7 @@
 
 use thiserror::Error;
 
-/// Limit of that header.
+/// Limit of `usdt.bpf.h`.
 const MAX_ARGUMENTS: usize = 12;
 
 /// Layout of `struct __bpf_usdt_spec`, by the header version of the object.
@@ -164,7 +164,7 @@ fn register(name: &str) -> Option<i16> {
         ["rsi", "esi", "si", "sil"],
         ["rdi", "edi", "di", "dil"],
     ];
-    /// After the system call, the instruction and the flags.
+    /// Offset in `struct pt_regs`, after the number of the system call, the instruction pointer and the flags.
     const STACK_POINTER: i16 = 152;
     const INSTRUCTION_POINTER: i16 = 128;
     match name {

@@ -86,7 +86,7 @@ impl Assembler {
 
     /// Adds a rule for a call whose arguments fulfil all conditions, by the index of the argument.
     pub fn rule(&mut self, call: i64, conditions: &[(u32, Condition)], verdict: Verdict) {
-        // Jumps to behind the rule: index, and whether it is the branch of a fulfilled condition.
+        // Jumps to the end of the rule: index, and whether a fulfilled condition takes the jump.
         let mut fails = vec![(self.push(IF_EQUAL, call as u32, 0, 0), false)];
         for (argument, condition) in conditions {
             self.push(LOAD, ARGUMENTS + argument * 8, 0, 0);
@@ -106,7 +106,7 @@ impl Assembler {
             let jump = &mut self.0[at];
             *(if if_fulfilled { &mut jump.jt } else { &mut jump.jf }) = behind;
         }
-        // The conditions replaced the number of the call.
+        // Load the call number again: the conditions overwrote the register.
         self.push(LOAD, NUMBER, 0, 0);
     }
 

@@ -75,7 +75,7 @@ const CONTINUE: u32 = 1;
 pub struct Notification {
     /// Number of the notification, never used again.
     pub id: u64,
-    /// Calling thread, in the pid namespace of the receiver; 0 if it is in none below.
+    /// Calling thread, by its id in the receiver's pid namespace; 0 if it has none there.
     pub thread: u32,
     /// Number of the system call.
     pub call: i64,

@@ -43,8 +43,8 @@ pub fn fork_into(group: BorrowedFd<'_>) -> io::Result<Option<u32>> {
     // SAFETY: the structure is live and names no memory; the child has a copy of this one, and its stack.
     let child = unsafe { libc::syscall(libc::SYS_clone3, &raw const new, size_of_val(&new)) };
     match u32::try_from(child) {
-        // SAFETY: the C library takes this process for its parent until it forks, and the one that it forks has no locks of
-        // others, since callers have one thread.
+        // SAFETY: until this fork, the C library's state is a copy of the parent's. The parent has one thread, so no other
+        // thread can hold a lock in the copy.
         Ok(0) => match unsafe { libc::fork() } {
             0 => Ok(None),
             // SAFETY: ends this process, without anything of the parent's.

@@ -145,7 +145,7 @@ fn check_map(map: &MapSpec) -> Result<(), FactsDefect> {
 }
 
 impl LinkedProgram {
-    /// Checks a program linked from an object with so many maps. Fails like [`ObjectFacts::check`].
+    /// Checks a program linked from an object with this number of maps. Fails like [`ObjectFacts::check`].
     pub fn check(&self, maps: usize) -> Result<(), FactsDefect> {
         let text = &self.text;
         if text.insns.is_empty() || text.insns.len() > MAX_INSTRUCTIONS {

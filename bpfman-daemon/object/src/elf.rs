@@ -11,7 +11,7 @@ use object::read::elf::{FileHeader, SectionHeader, Sym};
 use crate::{MAX_OBJECT_BYTES, ObjectError, RelocationError};
 
 const EM_BPF: u16 = 247;
-/// clang writes some dozens.
+/// Maximum number of sections. clang writes some dozens.
 const MAX_SECTIONS: usize = 65_536;
 
 #[derive(Debug)]

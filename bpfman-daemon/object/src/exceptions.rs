@@ -7,7 +7,7 @@ use crate::object_file::ObjectFile;
 use crate::programs::is_library_section;
 
 const PREFIX: &str = "exception_callback:";
-/// The tag is on the function itself, not on an argument.
+/// Index of a tag on the function itself instead of an argument.
 const WHOLE: u32 = u32::MAX;
 
 /// Fails if the function names several callbacks, or one that is not a global library function of the object.

@@ -4,7 +4,7 @@ use crate::ObjectError;
 use crate::btf::{Btf, Kind, Type};
 use crate::held::HeldNumbers;
 
-/// About one for each name of a kernel.
+/// Number of hash chains: about one per name in a kernel's BTF.
 const CHAINS: usize = 1 << 16;
 
 /// Indexed kernel BTF, and BTF of modules as needed: some 7 MiB for a distribution kernel. Drop it when idle.

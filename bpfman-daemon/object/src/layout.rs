@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::btf::{Btf, BtfMember, Kind, Type};
 
 pub const MAX_DEPTH: usize = 8;
-/// Bytes of a name; the kernel's own are no longer.
+/// Maximum size of a name, in bytes; the kernel's own names are not longer.
 pub const MAX_PART: usize = 512;
-/// Types, fields and names over all variables of an object; of others only the size is known.
+/// Maximum number of types, fields and names of all variables of an object. Of further variables only the size is known.
 pub const MAX_PARTS: usize = 10_000;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,7 +15,6 @@ pub enum ValueLayout {
     /// An integer of 1, 2, 4, 8 or 16 bytes, in host byte order.
     Integer {
         bytes: usize,
-        /// Set if it is signed.
         signed: bool,
     },
     /// `bool`: one byte with 0 or 1.
@@ -183,7 +182,7 @@ impl Btf {
         })
     }
 
-    /// `None` for a long name, because many may share it.
+    /// Returns a name. `None` if it is long, because many fields may have the same one and each gets a copy.
     fn part(&self, name: u32) -> Option<String> {
         (self.string_bytes(name).len() <= MAX_PART).then(|| self.string(name).to_owned())
     }

@@ -68,7 +68,7 @@ pub(crate) fn needs(object: &ObjectFile, entry: &ProgramEntry) -> Result<Needs, 
     Ok(needs)
 }
 
-/// A module may have what the kernel itself lacks.
+/// Returns whether a program refers to types or symbols that the kernel itself lacks, but a module may have.
 pub(crate) fn exceeds(
     object: &ObjectFile,
     entry: &ProgramEntry,

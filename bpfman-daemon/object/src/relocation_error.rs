@@ -44,7 +44,7 @@ pub enum RelocationError {
     WrongKind { kind: u32, symbol: String, code: u8, section: usize },
     #[error("it calls {0} at an impossible place")]
     CallOutside(String),
-    /// The address lies outside its section of so many bytes.
+    /// The address lies outside its section, which has this size in bytes.
     #[error("it refers to {0}, far outside its section of {1} bytes")]
     OutsideSection(String, u32),
     /// The address lies in a section that is not loaded.

@@ -131,7 +131,7 @@ fn wants(object: &ObjectFile, entry: &ProgramEntry) -> Result<ProgramWants, Relo
     Ok(wants)
 }
 
-/// Follows Linux's instruction set (RFC 9669 and later).
+/// Returns the feature that an instruction needs, if it was added after the base instruction set (RFC 9669 and later).
 fn newer(insn: &Insn) -> Option<NewerInstruction> {
     const LOAD: u8 = 0x01;
     const STORE: u8 = 0x03;
@@ -180,12 +180,12 @@ const fn is_comparison(operation: u8) -> bool {
     matches!(operation, 0x10..=0x70 | 0xa0..=0xd0)
 }
 
-/// Fetching forms, and operations other than the addition.
+/// Returns whether an atomic operation is newer than the first kernels, which only have the addition without fetch.
 const fn is_atomic(imm: i32) -> bool {
     matches!(imm, 0x01 | 0x40 | 0x41 | 0x50 | 0x51 | 0xa0 | 0xa1 | 0xe1 | 0xf1)
 }
 
-/// By opcode: what this function does not know may be of any kernel.
+/// Returns whether the first kernels with eBPF have the instruction, by its opcode.
 const fn is_of_first_kernels(insn: &Insn) -> bool {
     let (code, operation) = (insn.code, insn.code & 0xf0);
     match code & 7 {

@@ -11,7 +11,7 @@ use bpfmand_frames::wrong;
 const ALL: usize = 1 << 30;
 /// Divisor for one object.
 const SHARE: usize = 4;
-/// Held as received, or as changed by a load, and in derived form.
+/// Charged bytes per byte of content: it is held as received (or as a load changed it), and once more in parsed form.
 const CONTENT: usize = 2;
 /// Charged bytes per byte of a message: a few bytes of JSON become a structure of some dozens.
 const MESSAGE: usize = 8;

@@ -17,7 +17,7 @@ pub(crate) enum ReaderQuestion {
     NeedsKernelTypes { program: String },
     /// Queries whether a program needs types of modules.
     Exceeds { program: String },
-    /// Sends types of so many modules: for each the name as a message, and the types as content.
+    /// Sends the types of `count` modules: for each, the name as a message and the types as content.
     Modules { count: usize },
     /// Links a program: [`crate::sent_program::SentProgram`], followed by the content that it announces.
     Link { program: String, with_kernel: bool, features: SentFeatures },

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::sent::{cut, cut_to};
 
-/// Unresolved references explain an error of the kernel about one instruction.
+/// Maximum number of unresolved references. They only explain the kernel's error about an instruction.
 const UNRESOLVED: usize = 256;
 const UNRESOLVED_TEXT: usize = 512;
 

@@ -131,7 +131,7 @@ impl KernelView<'_> {
         }
     }
 
-    /// Except types, fields and symbols that programs test for.
+    /// Adds unresolved references, except types, fields and symbols that programs test for.
     fn unresolved(&self, object: &ObjectFile, needs: &ObjectNeeds, types: &KernelBtf, lacks: &mut Vec<Lack>) {
         let options = TextOptions { kernel_btf: Some(types), ..TextOptions::default() };
         for program in object.programs() {
@@ -142,7 +142,7 @@ impl KernelView<'_> {
             match object.link(&program.name, &options) {
                 Ok(linked) => {
                     let missing = linked.unresolved.into_iter().map(|unresolved| unresolved.what);
-                    lacks.extend(missing.filter(|what| !is_required(wants, what)).map(|what| Lack {
+                    lacks.extend(missing.filter(|what| !is_tested_for(wants, what)).map(|what| Lack {
                         what,
                         wanted_by: wanted_by.clone(),
                         why: "the verifier refuses it where the program can reach it".to_owned(),
@@ -224,8 +224,8 @@ fn version_of(types: &KernelBtf) -> Option<LinuxVersion> {
     named.chain(functions).map(|row| row.since.version).max()
 }
 
-/// The text of a missing one begins with its place, or contains the symbol.
-fn is_required(wants: &ProgramWants, missing: &str) -> bool {
+/// Returns whether the program itself tests for what is missing: a type, or a weak symbol.
+fn is_tested_for(wants: &ProgramWants, missing: &str) -> bool {
     let mut types = wants.types.iter().filter(|(_, asks)| **asks);
     let mut symbols = wants.functions.iter().chain(&wants.variables).filter(|(_, weak)| **weak);
     // A test for a type covers all of its fields.

@@ -22,8 +22,8 @@ const LOADER_VARIABLES: [&[u8]; 2] = [b"LD_", b"GLIBC_TUNABLES"];
 /// Maximum length of the command line in the session's record, in bytes.
 const MAX_LINE: usize = 512;
 
-/// Becomes the user, reads the command from the client, installs the filter and executes the program. Returns only an
-/// error, after the client was sent it.
+/// Becomes the user, reads the command from the client, installs the filter and executes the program. Returns only
+/// after a failure, which it has sent to the client.
 pub fn run(rights: &Rights, client: &Channel, receiver: &Channel) -> io::Error {
     let failed = |error: anyhow::Error| {
         let number = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
@@ -54,7 +54,7 @@ fn prepare(
 ) -> anyhow::Result<(CommandWords, Executable, Command)> {
     close_all_but(&[client.number(), receiver.number()])?;
     start_session()?;
-    // No program that is executed can regain one: the filter sets no_new_privs.
+    // No executed program can regain a capability: the filter sets no_new_privs.
     caps::clear(None, caps::CapSet::Bounding)?;
     become_user(rights)?;
     // The daemon sends its answer without blocking, on the same open file. Only then does the client send its command.
@@ -144,7 +144,8 @@ impl CommandWords {
     }
 }
 
-/// Enters a folder of the client by its name in the command's mounts, if it is the same there or has a place of its own.
+/// Enters a folder of the client by its path in the command's mounts, if the path leads to the same folder, or is below a
+/// folder that the command does not share.
 fn enter(folder: &OwnedFd) -> io::Result<()> {
     let name = std::fs::read_link(format!("/proc/self/fd/{}", folder.as_raw_fd()))?;
     let here = openat(CWD, &name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());

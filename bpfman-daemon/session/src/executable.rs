@@ -66,7 +66,7 @@ impl Executable {
         None
     }
 
-    /// Returns why the user decides what runs, whatever was hashed.
+    /// Returns the reason, if the user can make another program run than the hashed one.
     pub fn looseness(&self, uid: u32) -> Option<String> {
         let path = self.path.display();
         let Some(file) = &self.file else { return Some(format!("{path} cannot be read by user {uid}")) };

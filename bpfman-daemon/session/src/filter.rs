@@ -19,7 +19,7 @@ pub fn filter() -> Vec<sock_filter> {
     filter.rule(libc::SYS_perf_event_open, &[], Verdict::Notify);
     let route = [(0, Condition::Is(libc::AF_NETLINK as u32)), (2, Condition::Is(libc::NETLINK_ROUTE as u32))];
     filter.rule(libc::SYS_socket, &route, Verdict::Notify);
-    // Sends on other sockets cost nothing: those for routes get numbers of their own.
+    // Sockets for routes get descriptors in this range, so that sends on all other sockets do not wait for an answer.
     for call in [libc::SYS_sendmsg, libc::SYS_sendto] {
         filter.rule(call, &[(0, Condition::Within(ROUTE_SOCKETS.start, ROUTE_SOCKETS.end))], Verdict::Notify);
     }

@@ -1,4 +1,4 @@
-//! Resource limits of the client, for its command.
+//! Resource limits of the client, which also apply to the command of its session.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 

@@ -22,12 +22,13 @@ const OLD_TRACEFS: &str = "/sys/kernel/debug/tracing";
 const EVENTS: &str = "events";
 const KALLSYMS: &str = "/proc/kallsyms";
 const RUN: &str = "/run";
-/// Folders that a command has of its own.
+/// Folders that a command does not share with the machine.
 pub const REPLACED: [&str; 4] = [BPFFS, TRACEFS, DEBUGFS, RUN];
 /// File of the copy, in the command's own `/run`.
 const COPY: &str = "/run/bpfman-kallsyms";
 
-/// Gives this process mounts of its own, which its children share. Pins of the bpffs stay if it is also in another folder.
+/// Gives this process and its children their own mounts. With `pins`, the bpffs is also mounted there, so that its pins
+/// outlast the session.
 pub fn prepare(rights: &Rights, kallsyms: bool, pins: Option<&Path>) -> anyhow::Result<()> {
     if let Some(pins) = pins {
         fs::create_dir(pins).with_context(|| format!("cannot make {}", pins.display()))?;
@@ -58,8 +59,8 @@ fn mount_bpffs(at: &Path, rights: &Rights) -> anyhow::Result<()> {
     Ok(chown(at, Some(rights.uid), Some(rights.gid))?)
 }
 
-/// Hides debugfs, which only root can enter, behind a folder with the events of the view, and lists of the machine's tracefs
-/// which an instance does not have.
+/// Mounts a folder over debugfs, which only root can enter. It has the events of the view, and the lists of the machine's
+/// tracefs, which an instance lacks.
 fn show_at_old_place(machines: &fs::File) -> anyhow::Result<()> {
     if !Path::new(DEBUGFS).is_dir() {
         return Ok(());
@@ -85,7 +86,7 @@ fn show_read_only(from: &Path, to: &Path) -> anyhow::Result<()> {
     Ok(mount_remount(to, MountFlags::BIND | MountFlags::RDONLY | PLAIN, "")?)
 }
 
-/// Mounts a copy that everybody can read: the kernel shows addresses to root alone.
+/// Mounts a copy that every user can read: the kernel shows addresses to root only.
 fn show_addresses() -> anyhow::Result<()> {
     let text = fs::read(KALLSYMS)?;
     let mut copy = fs::File::create_new(COPY).with_context(|| format!("cannot make {COPY}"))?;

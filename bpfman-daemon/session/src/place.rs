@@ -23,7 +23,7 @@ const NAMESPACES: [(&str, ThreadNameSpaceType); 4] = [
 
 /// Moves this process, which has one thread, to where the client is.
 pub fn take(client: &SessionClient) -> anyhow::Result<()> {
-    // Root mounts and writes by names in the client's mounts: they have to be the machine's.
+    // Root mounts and writes at paths in the client's mount namespace, which must therefore be the machine's.
     for (name, what) in [("user", "user"), ("pid", "process"), ("mnt", "mount")] {
         if client.identity(&format!("ns/{name}"))? != own(&format!("/proc/self/ns/{name}"))? {
             bail!(

@@ -67,7 +67,7 @@ pub fn run(
             drop(there);
             kept.extend(spares.iter().chain([&here]).map(Channel::number));
             give_up_rights(&rights, &kept)?;
-            // While the client answers: the command that waits for this process would wait for the kernel's compiler, too.
+            // Install the filter while the client answers: later, the command would wait until the kernel has compiled it.
             enter_sandbox()?;
             let Some((listener, file)) = receive_listener(&here)? else {
                 // The command sent the client its reason.
@@ -90,7 +90,7 @@ pub fn run(
     }
 }
 
-/// Goes on with the rights of the command itself, and these descriptors.
+/// Reduces this process to the rights of the command, and closes all descriptors except `kept`.
 fn give_up_rights(rights: &Rights, kept: &[RawFd]) -> anyhow::Result<()> {
     close_all_but(kept)?;
     become_user(rights)?;
@@ -128,7 +128,7 @@ fn check_name(session: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns the folder of pins that stay after a session, which only root reaches.
+/// Returns the folder of pins that outlast a session. Only root can enter it.
 fn pins_folder(folder: &Path, session: &str) -> PathBuf {
     folder.join(format!("{session}.pins"))
 }

@@ -62,7 +62,7 @@ impl Spare {
         if let Some(status) = ended.and_then(|(_, status)| status.exit_status()) {
             return Ok(status);
         }
-        // Only now: until here it read nothing, and the kernel takes a moment of each start to compile the filter.
+        // Enter the sandbox late: nothing was read before, and compiling the filter would delay each start.
         enter_sandbox()?;
         let Some(message) = self.receiver.receive::<u32>()? else { return Ok(1) };
         let listener = message.descriptors.into_iter().next().context("the receiver sent no listener")?;

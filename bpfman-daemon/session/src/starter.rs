@@ -77,7 +77,7 @@ fn serve(connection: UnixStream, folder: &Path) -> anyhow::Result<()> {
     };
     let client = order.descriptors.into_iter().next().context("the order has no connection of a client")?;
     let client = UnixStream::from(client);
-    // Where that fails, the new process reports why, or moves.
+    // If forking into the cgroup fails, the new process moves itself, or reports the reason.
     let group = place::unified_group(&client).ok().flatten();
     let forked = group.and_then(|group| fork_into(group.as_fd()).ok());
     if forked.map_or_else(fork, Ok).context("the starter cannot be copied")?.is_some() {

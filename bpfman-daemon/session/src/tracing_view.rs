@@ -1,4 +1,4 @@
-//! A view of tracefs for users: an instance whose ids and formats of events everybody can read.
+//! A view of tracefs for users: an instance in which every user can read the ids and formats of events.
 
 use std::fs;
 use std::io;
@@ -9,15 +9,14 @@ const TRACEFS: &str = "/sys/kernel/tracing";
 const INSTANCE: &str = "instances/bpfman-sessions";
 /// Files of an event that programs read.
 const READ: [&str; 2] = ["id", "format"];
-/// Lists of names, of which the machine's tracefs alone has them.
+/// Lists of names, which only the machine's tracefs has, not an instance.
 pub const LISTS: [&str; 2] = ["available_events", "available_filter_functions"];
 /// Files beside the events, without which `perf record` stores no tracepoints.
 const HEADERS: [&str; 2] = ["header_page", "header_event"];
 
-/// Returns the folder of the view, which is made once after each boot; `None` where there is no tracefs.
+/// Returns the folder of the view, which is made once per boot; `None` if there is no tracefs.
 ///
-/// Only root reaches the instance, and the lists, by their own paths: the folder of tracefs is closed to others. A command
-/// sees them by mounts of its own.
+/// Only root can enter the folder of tracefs. A command sees the instance and the lists through its own mounts.
 pub fn open() -> io::Result<Option<PathBuf>> {
     let folder = Path::new(TRACEFS).join(INSTANCE);
     if !Path::new(TRACEFS).join("instances").is_dir() {

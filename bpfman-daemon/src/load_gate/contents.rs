@@ -93,7 +93,7 @@ pub fn warn_of_the_first_process(settings: &GateSettings) {
 
 /// Value in place of a program's type for an attempt to open a map of the gate.
 const OWN_MAP: u32 = u32::MAX;
-/// The same, for a program that was to be attached or run.
+/// Value for an attempt to attach or run a program.
 const USE: u32 = u32::MAX - 1;
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -121,7 +121,8 @@ impl LoadGate {
         self.log_refusals();
     }
 
-    /// Forgets the gate that break-glass detached, and attaches a new one. An older one, attached by recovery, stays open.
+    /// Forgets the gate that break-glass detached: the next turn attaches a new one. The old gate stays open if recovery
+    /// attaches it again.
     pub fn forget(&mut self) {
         self.open();
         self.up = None;

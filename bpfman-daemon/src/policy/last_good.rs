@@ -1,4 +1,5 @@
-//! Copy of the last valid policy, on disk before that is in force: no mistake or restart brings back an older one.
+//! Copy of the last valid policy. It is written before the policy takes effect, so that neither an error in the file
+//! nor a restart brings back an older policy.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};

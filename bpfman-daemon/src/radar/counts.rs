@@ -16,7 +16,7 @@ const QUIET: u32 = 10;
 const SEEN: u32 = 0;
 const RING_FULL: u32 = 1;
 const MISSED: u32 = 2;
-/// Keys under which a daemon stores how much of the two numbers it has logged, for the next daemon.
+/// Keys under which the daemon stores how many full and missed events it has logged, for the next daemon.
 const TOLD_FULL: u32 = 3;
 const TOLD_MISSED: u32 = 4;
 

@@ -21,7 +21,7 @@ use super::tally::Tallies;
 use super::{RadarCommand, RadarParts};
 
 const TURN: Duration = Duration::from_secs(1);
-/// Maximum delay of a command.
+/// Maximum time until the thread notices a command.
 pub(super) const ATTENTION: Duration = Duration::from_millis(100);
 const AT_ONCE: usize = 4096;
 

@@ -41,7 +41,7 @@ impl RecordsDigest {
     }
 }
 
-/// Hashes the seal, which covers key and payload: a CRC over bytes and their own CRC is constant.
+/// Hashes only the seal, which covers key and payload. A CRC over bytes that end with their own CRC is constant.
 fn hash(stored: &[u8]) -> u64 {
     spread(stored.last_chunk::<SEAL>().map_or(0, |sum| u32::from_le_bytes(*sum)))
 }

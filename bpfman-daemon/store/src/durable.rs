@@ -117,7 +117,7 @@ fn write_blocks(file: &File, chunk: &[u8], at: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Within one folder, durably.
+/// Renames a file within its folder, durably.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), StorageError> {
     fs::rename(from, to).map_err(StorageError::io("renaming", from))?;
     sync_name(to)

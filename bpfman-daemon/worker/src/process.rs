@@ -18,7 +18,7 @@ use bpfmand_reader::{ReaderTypes, open_kernel_types, warm_up};
 
 use super::starter;
 
-/// Time that a process waits for its first request. A process started ahead of need exits after it.
+/// Time that a process waits for its first request. A spare process exits after it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs the process that the arguments name: ROLE SECCOMP LANDLOCK.

@@ -72,7 +72,7 @@ mod tests {
         let write = |number: usize| contents.get(number).map(|text| fs::write(&file, text).unwrap());
         write(0);
         let mut tried: Vec<String> = Vec::new();
-        // It never returns by itself: a panic ends it here.
+        // `apply` never returns after a success: a panic ends it when all contents were tried.
         let ended = catch_unwind(AssertUnwindSafe(|| {
             HERE_AND_NOW.apply(&file, || {
                 let text = fs::read_to_string(&file)?;

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 use serde::Deserialize;
 
-/// Shadow is what a program begins with.
+/// Mode of a program; it starts in `Shadow`.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Hash, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {

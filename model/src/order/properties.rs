@@ -267,7 +267,7 @@ fn closed(members: &[Place]) -> Option<TcChain<'_>> {
     Some(TcChain { members, is_open: false })
 }
 
-/// The chain of tc programs, among numbers of links and programs.
+/// Number that stands for the tc chain in [`links`].
 const CHAIN: u32 = 999;
 
 pub(super) fn links(solution: &Solution) -> Vec<u32> {

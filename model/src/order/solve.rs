@@ -58,7 +58,7 @@ impl Occupant {
         }
     }
 
-    /// Returns the entry without a name.
+    /// Returns the entry of the solution; of a third-party program, only its id.
     #[must_use]
     pub const fn entry(&self) -> OrderedEntry {
         match self {
@@ -114,9 +114,9 @@ pub struct TcChain<'a> {
     pub is_open: bool,
 }
 
-/// Orders the entries of a hook like [`solve`], with a chain of tc programs among tcx links: the chain runs between the
-/// tenants' links and the machine's, before the machine's if it is open, and where its members' intents place it among
-/// third-party programs.
+/// Orders the entries of a hook like [`solve`], with a chain of tc programs among tcx links. The chain runs after links
+/// of rank `TenantsFirst`, before those of `TenantsLast`, and after the machine's unless it is open. The intents of its
+/// members decide its place among third-party programs.
 pub fn solve_with_chain(
     places: &[Place],
     chain: Option<TcChain<'_>>,

@@ -1,4 +1,4 @@
-//! Table of all program types: one row a type.
+//! Table of all program types: one row per type.
 
 use serde::{Deserialize, Serialize};
 
@@ -175,7 +175,7 @@ program_types! {
     StructOps = row("struct_ops", K::STRUCT_OPS, S::Kernel).loaded_for(L::StructMember)
         .sections(&["struct_ops"]).sleepable().hook("struct_ops:MAP").manifest("StructOps", "structOps")
         .since(6, 4).link("BPF_LINK_TYPE_STRUCT_OPS").needs(&["struct_ops_links"]);
-    /// USDT probe, which a user-space binary has in its notes.
+    /// USDT probe, which the ELF notes of a user-space binary describe.
     Usdt = row("usdt", K::KPROBE, S::Tasks).expects(A::TRACE_UPROBE_MULTI).sections(&["usdt"]).sleepable()
         .hook("usdt:FILE:PROVIDER:NAME").manifest("Usdt", "usdt").since(6, 6)
         .attach("BPF_TRACE_UPROBE_MULTI").needs(&["uprobe_multi"]);

@@ -31,7 +31,7 @@ pub struct DryRunResult {
     pub answer: ext::DryRunResponse,
 }
 
-/// Makes the daemon load, attach and discard everything, without the owner's running programs in the chains.
+/// Makes the daemon load, attach and discard everything, in chains without the programs that the owner already runs.
 pub async fn dry_run(
     daemon: &Daemon,
     desired: &Desired,

@@ -10,7 +10,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 
 use crate::protocol::{self, PluginAnswer, PluginRequest, VERSION};
 
-/// Sends a request and waits for the answer, at most for the timeout. Nothing of it goes on after that.
+/// Sends a request and waits for the answer, at most for the timeout; then it closes the connection.
 pub fn ask(socket: &Path, request: &PluginRequest, timeout: Duration) -> io::Result<PluginAnswer> {
     let answer = exchange(socket, request, Instant::now() + timeout).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {

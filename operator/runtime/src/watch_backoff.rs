@@ -20,7 +20,7 @@ use tower::{BoxError, Layer, Service};
 use crate::backoff::jittered;
 use crate::requests::is_watch;
 
-/// Watches of agents last four minutes.
+/// Duration after which a watch counts as successful. Watches of agents last four minutes.
 const LASTS: Duration = Duration::from_secs(30);
 const STEP: Duration = Duration::from_millis(500);
 const MAX_DELAY: Duration = Duration::from_secs(10);

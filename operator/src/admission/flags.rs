@@ -39,7 +39,7 @@ pub enum FailurePolicy {
 }
 
 impl FailurePolicy {
-    /// Returns the word in a webhook's configuration.
+    /// Returns the value of `failurePolicy` in a webhook's configuration.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {

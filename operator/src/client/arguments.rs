@@ -73,7 +73,6 @@ pub struct ApplicationArgument {
     pub application: String,
 }
 
-/// Output formats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum OutputFormat {
     /// For people.
@@ -85,7 +84,6 @@ pub enum OutputFormat {
     Yaml,
 }
 
-/// Of `status`.
 #[derive(Debug, Args)]
 pub struct StatusOptions {
     /// Only this application.
@@ -107,7 +105,6 @@ pub struct StatusOptions {
     pub output: OutputFormat,
 }
 
-/// Of `top`.
 #[derive(Debug, Args)]
 pub struct TopOptions {
     /// View shown as a table. JSON and YAML contain all views.
@@ -124,7 +121,6 @@ pub struct TopOptions {
     pub output: OutputFormat,
 }
 
-/// Of `drops`.
 #[derive(Debug, Args)]
 pub struct DropsOptions {
     /// Most rows; 0: all.
@@ -150,7 +146,7 @@ pub enum FleetView {
     Nodes,
 }
 
-/// Of `profile`. Without --namespace, pods of all namespaces are queried.
+/// Options of `profile`. Without --namespace, pods of all namespaces are queried.
 #[derive(Debug, Args)]
 pub struct ProfileOptions {
     /// Duration in seconds.
@@ -164,7 +160,7 @@ pub struct ProfileOptions {
     pub file: PathBuf,
 }
 
-/// Of `flows`. Without --namespace, pods of all namespaces are queried.
+/// Options of `flows`. Without --namespace, pods of all namespaces are queried.
 #[derive(Debug, Args)]
 pub struct FlowsOptions {
     /// Output format. JSON is one object per line, with all fields.
@@ -175,7 +171,6 @@ pub struct FlowsOptions {
     pub json: bool,
 }
 
-/// Of `explain`.
 #[derive(Debug, Args)]
 pub struct ExplainOptions {
     /// Name of the node.
@@ -185,7 +180,6 @@ pub struct ExplainOptions {
     pub output: OutputFormat,
 }
 
-/// Of `console`.
 #[derive(Debug, Args)]
 pub struct ConsoleOptions {
     /// Address to serve it on, of this machine's loopback interface; port 0 picks a free port.
@@ -203,7 +197,7 @@ pub struct ConsoleOptions {
     pub token_file: Option<PathBuf>,
 }
 
-/// Of commands that run a dry run on nodes.
+/// Options of commands that request a dry run on nodes.
 #[derive(Debug, Args)]
 pub struct TrialOptions {
     /// Seconds to wait for answers, an hour at most.
@@ -217,7 +211,6 @@ pub struct TrialOptions {
     pub output: OutputFormat,
 }
 
-/// Of `check`.
 #[derive(Debug, Args)]
 pub struct CheckOptions {
     /// Manifest of one application; - for standard input.
@@ -228,7 +221,6 @@ pub struct CheckOptions {
     pub trial: TrialOptions,
 }
 
-/// Of `rehearse`.
 #[derive(Debug, Args)]
 pub struct RehearseOptions {
     /// The kernel, as `uname -r` prints it.

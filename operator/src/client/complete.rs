@@ -1,4 +1,4 @@
-//! Words for `kubectl bpfman` on the command line of a shell, in kubectl's protocol for plugins: one a line, then a number.
+//! Words for `kubectl bpfman` on the command line of a shell, in kubectl's protocol for plugins: one per line, then a number.
 
 use clap::{Command, CommandFactory};
 use k8s_openapi::api::core::v1::Node;

@@ -115,7 +115,7 @@ fn drops(then: &ext::Figures, now: &ext::Figures, rate: impl Fn(u64) -> f64) -> 
             for ended in member.ended.iter().filter(|ended| is_drop(&chain.hook, &ended.verdict)) {
                 let same = before.ended.iter().find(|before| before.verdict == ended.verdict);
                 let came = ended.packets.saturating_sub(same.map_or(0, |same| same.packets));
-                // Counts of an earlier time were kept while the chain did not count.
+                // If the chain did not count before, the difference includes counts from before that time.
                 if came == 0 || before.runs.is_none() {
                     continue;
                 }

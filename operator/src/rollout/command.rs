@@ -1,7 +1,7 @@
 //! User commands of a rollout: `promote` or `abort`, each executed once.
 //!
-//! The user's word is first moved into a numbered annotation, in one write: a restart between acting and removing the
-//! word would otherwise execute it twice. The status holds the number of the last command that was executed.
+//! One write first moves the user's annotation into a numbered one: otherwise, after a restart between execution and
+//! removal, the command would be executed twice. The status holds the number of the last executed command.
 
 use std::collections::BTreeMap;
 
@@ -30,11 +30,11 @@ pub struct Numbered {
 pub enum ReadCommand {
     /// No new command; contains the last one that was accepted.
     Last(Option<Numbered>),
-    /// A new word; this merge patch of the application accepts it.
+    /// A new command; this merge patch of the application accepts it.
     Take(Value),
-    /// An unknown word; the merge patch removes it.
+    /// An unknown command.
     Refuse {
-        /// The unknown word.
+        /// Text of the annotation.
         word: String,
         /// Merge patch that removes it.
         patch: Value,

@@ -145,7 +145,7 @@ fn all_without(seen: &Observation, stable: &str) -> BTreeSet<String> {
     others.map(|(name, _)| name.clone()).collect()
 }
 
-/// Returns absent nodes, as many as a first wave has, and all with the failed revision or no longer selected.
+/// Returns absent nodes, up to the size of the first wave, and all nodes that have the failed revision or are deselected.
 fn stragglers(seen: &Observation, stable: &str) -> BTreeSet<String> {
     let count = Count::of(seen, stable);
     let first = amounts::first_wave(&seen.rollout, count.total);

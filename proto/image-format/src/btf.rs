@@ -51,7 +51,7 @@ fn words_behind(kind: u32, vlen: usize) -> Option<usize> {
         KIND_ARRAY => 3,
         // Struct, union, section, 64-bit enumeration: three words a member.
         KIND_STRUCT | 5 | KIND_DATASEC | 19 => 3 * vlen,
-        // Enumeration, function prototype: two words a member.
+        // Enumeration, function prototype: two words per member.
         6 | 13 => 2 * vlen,
         _ => return None,
     })

@@ -38,7 +38,6 @@ impl Credential {
         &self.user
     }
 
-    /// Returns the password.
     #[must_use]
     pub fn password(&self) -> &str {
         &self.password

@@ -85,7 +85,7 @@ impl PlatformInputs {
         Ok(Self { single: true, objects: vec![checked(platform, &path, bytecode)?] })
     }
 
-    /// Creates the inputs of an index from objects in memory, one a platform.
+    /// Creates the inputs of an index from objects in memory, one per platform.
     pub fn several(objects: impl IntoIterator<Item = (Platform, BytecodeFile)>) -> Result<Self, BuildError> {
         let mut seen = BTreeSet::new();
         let mut all = Vec::new();
@@ -119,7 +119,7 @@ impl PlatformInputs {
         BuildArgs { files: files.collect(), labels: self.labels() }
     }
 
-    /// Builds the image: a single manifest, or an index of one manifest a platform.
+    /// Builds the image: a single manifest, or an index of one manifest per platform.
     pub fn build(&self, date: SourceDate) -> Result<BuiltImage, BuildError> {
         let labels = self.labels();
         let mut blobs = BTreeMap::new();

@@ -41,7 +41,6 @@ pub struct Descriptor {
     /// Platform of the content, in an index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<PlatformField>,
-    /// Annotations.
     #[serde(default, deserialize_with = "null_is_empty", skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
     /// Unused fields (`artifactType`, `urls`), kept when a document is written again.

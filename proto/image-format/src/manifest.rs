@@ -206,7 +206,6 @@ impl ImageConfig {
         object(bytes)
     }
 
-    /// Returns all labels.
     #[must_use]
     pub fn labels(self) -> BTreeMap<String, String> {
         self.config.and_then(|inner| inner.labels).unwrap_or_default()

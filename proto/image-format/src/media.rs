@@ -1,8 +1,7 @@
 //! Media types and label names.
 
-/// An OCI image manifest.
 pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-/// An OCI image index: one manifest a platform.
+/// An OCI image index: one manifest per platform.
 pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// Docker's image manifest, version 2 schema 2.
 pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";

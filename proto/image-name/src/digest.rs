@@ -39,7 +39,6 @@ impl Digest {
         Self(sha2::Sha256::digest(content).into())
     }
 
-    /// Returns the 32 bytes.
     #[must_use]
     pub const fn bytes(&self) -> [u8; 32] {
         self.0
@@ -66,7 +65,6 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 pub struct Hasher(sha2::Sha256);
 
 impl Hasher {
-    /// Adds bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }

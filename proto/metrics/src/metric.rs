@@ -12,9 +12,7 @@ pub enum MetricKind {
 /// Unit of a metric, at the end of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricUnit {
-    /// Bytes.
     Bytes,
-    /// Seconds.
     Seconds,
 }
 
@@ -46,7 +44,7 @@ impl MetricKind {
 }
 
 impl MetricUnit {
-    /// Returns the unit's suffix of names.
+    /// Returns the suffix of metric names with this unit.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

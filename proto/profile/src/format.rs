@@ -35,7 +35,6 @@ impl FromStr for Format {
 }
 
 impl Format {
-    /// Returns the media type.
     #[must_use]
     pub const fn media_type(self) -> &'static str {
         match self {

@@ -90,7 +90,6 @@ impl SigningKey {
         Ok(pem::write(PRIVATE, der.as_ref()))
     }
 
-    /// Returns the public key.
     pub fn public_key(&self) -> Result<PublicKey, KeyError> {
         let spki = self.pair.public_key().as_der().map_err(|_| KeyError::Crypto("encode a public key"))?;
         Ok(PublicKey { spki: spki.as_ref().to_vec(), point: self.pair.public_key().as_ref().to_vec() })

@@ -48,7 +48,6 @@ pub enum SignOutcome {
     Unchanged,
 }
 
-/// Signed image.
 #[derive(Clone, Debug)]
 pub struct SignedImage {
     /// Digest that was signed; of the index, if the name refers to one.
@@ -154,7 +153,7 @@ pub async fn sign_in_steps(
     let payload_digest = layer.digest;
     layers.push(layer);
 
-    // cosign's form: an image of no platform, one history entry a layer, no dates.
+    // cosign writes an image without a platform and without dates, with one history entry per layer.
     let never = "0001-01-01T00:00:00Z";
     let config = json!({
         "architecture": "",

@@ -18,7 +18,6 @@ pub enum VerifyError {
     Unsigned {
         /// Image, by name.
         image: String,
-        /// Its digest.
         digest: Digest,
         /// Tag that would hold the signatures.
         tag: String,
@@ -36,7 +35,6 @@ pub enum VerifyError {
     OtherKey {
         /// Image, by name.
         image: String,
-        /// Its digest.
         digest: Digest,
         /// Fingerprint of the key.
         key: Digest,

@@ -1,4 +1,4 @@
-//! Attach points of `bpfman.ext.v1`, there and back.
+//! Conversions of attach points to `bpfman.ext.v1` and back.
 
 use bpfman_model::AttachPoint;
 use bpfman_proto::attach_point::{BadPoint, either};

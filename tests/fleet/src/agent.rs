@@ -1,4 +1,4 @@
-//! Agent of a simulated node: the real code, over a client of its own.
+//! Agent of a simulated node: the agent's real code, with one Kubernetes client per node.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,12 +1,11 @@
 //! `bpfman-fleet`: many simulated nodes on a real API server.
 //!
-//! Real are etcd, the API server, the controller (a process of its own), and on each node the agent's code with a
-//! client of its own, the daemon's engine and services, and a connection between them. Simulated are the kernels and
-//! the stream of interfaces ([`stream`]). All agents log in as the server's administrator; there is no admission
-//! webhook.
+//! etcd, the API server and the controller are real processes. Each node runs the real code of the agent, with its own
+//! client, and of the daemon's engine and services, with a connection between them. The kernels and the stream of
+//! interfaces ([`stream`]) are simulated. All agents log in as the server's administrator; there is no admission webhook.
 //!
-//! Nodes run in processes of this same program ([`part`]), as many per process as the limit of open files allows, and
-//! execute the orders of the [`fleet`].
+//! Nodes run in processes of this program ([`part`]), as many per process as the limit of open files allows, and execute
+//! the orders of the [`fleet`].
 //!
 //! Metrics are printed as JSON lines, then as a table. Violations are printed as BROKEN, and fail the program.
 

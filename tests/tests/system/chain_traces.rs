@@ -189,7 +189,7 @@ fn a_packet_of_several_pieces_is_traced() {
 
 const TENANT: &str = "-m bpfman.io/ProgramNamespace=shop -m bpfman.io/ProgramName=filter";
 
-/// The chain drops what a tenant's program would send past the machine's programs.
+/// The chain drops a packet that a tenant's program would send out without passing the machine's egress programs.
 #[test]
 fn verdicts_that_are_held_back_are_traced_as_drops() {
     let bench = Bench::new();
@@ -205,7 +205,7 @@ fn verdicts_that_are_held_back_are_traced_as_drops() {
     assert!(held["steps"][0]["changes"].to_string().contains("dropped by the chain"), "{held:#}");
 }
 
-/// A run of the member alone would send what the chain holds back.
+/// A test run of the member alone would send the copies that the chain drops.
 #[test]
 fn members_whose_copies_are_held_back_are_not_traced() {
     let bench = Bench::new();

@@ -77,7 +77,7 @@ fn assert_sees_its_own_alone(apart: Apart) {
     let daemon = Daemon::start();
     let wire = daemon.wire();
     let mut twins = Twins::start(&daemon, apart);
-    // Root's probe sees both: they share an inode, so that the restriction below is the guard's.
+    // Root's probe sees both processes, since they share an inode: only the guard keeps the tenant's probe from both.
     let roots = Probe::load(&wire, "on_uprobe", Type::Uprobe, 3, 0);
     roots.attach(&wire, Info::UprobeAttachInfo(twins.info()));
     let offset = target::file_offset(&ContainerImage::program(), "probed");

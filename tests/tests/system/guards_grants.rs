@@ -253,7 +253,7 @@ fn a_grants_program_runs_for_no_other_user_of_its_group() {
     team.run(&format!("attach {id} tracepoint --tracepoint syscalls/sys_enter_getpriority")).success();
     for (rights, path) in [
         (&["--reuid", "0"][..], &path),
-        // Of a set-user-id program of root, and one that gave up root's rights.
+        // A set-user-id program of root, and a process that gave up root's rights.
         (&["--ruid", &ada, "--euid", "0"], &path),
         (&["--ruid", "0", "--euid", &ada], &path),
         (&["--reuid", &bob, "--clear-groups"], &path),

@@ -98,7 +98,7 @@ fn links_of_a_container_lead_to_its_own_files() {
     let wire = daemon.wire();
     let inside = daemon.path("inside");
     fs::create_dir(&inside).unwrap();
-    // All of the machine's files as the process's root, and on top of them a folder that only it has.
+    // The process gets the machine's files as its root, with one folder that only it sees.
     let script = format!(
         "mount --rbind / {0} && mount -t tmpfs none {0}/mnt && cp {1} {0}/mnt/program && \
          ln -s /mnt/program {0}/mnt/link && exec chroot {0} /mnt/program",

@@ -98,7 +98,7 @@ fn kill_and_start(mode: Mode) {
         let is_quiet = mode.unnamed && random.below(3) == 0;
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            // Also if an assertion fails: the scope waits for the clients.
+            // Stops the clients even if an assertion fails: the scope waits for them.
             let _stops = StopAtEnd(&stop);
             let working: Vec<_> =
                 clients.iter_mut().map(|client| scope.spawn(|| client.work(&place, &stop))).collect();

@@ -206,7 +206,7 @@ fn the_machine_judges_what_a_tenant_changed() {
     }
 }
 
-/// The machine's own programs answer as they like, also where no tenant is.
+/// Without tenants, the verdicts of the machine's programs are not changed.
 #[test]
 fn programs_of_the_machine_accept_as_before() {
     for config in ["", CLSACT] {

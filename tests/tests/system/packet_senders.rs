@@ -96,7 +96,7 @@ fn copies_of_a_tenant_leave_past_no_wall() {
         let wire = bench.daemon.wire();
         detach(&wire, walls);
         assert_eq!(aside.came(&traffic), 2, "{config:?}, the machine's gone");
-        // It counts for the whole namespace: a device may send by another.
+        // An egress program at any interface of the namespace counts: a device may send through another one.
         let other = wire.attach(attach(wall.id, tc(&bench.network.near.path(), "lo", "egress", 50, &[])));
         other.unwrap();
         assert_eq!(aside.came(&traffic), 0, "{config:?}, at another interface");
@@ -183,7 +183,7 @@ impl Returns {
     }
 }
 
-/// Packets that XDP sends meet no program of egress: those of tenants are dropped where the machine has one.
+/// Packets that XDP sends pass no egress program: a tenant's are dropped if the machine has an egress program.
 #[test]
 fn xdp_of_a_tenant_sends_nothing_past_the_machine() {
     let mut kinds = vec![(CLSACT, TC)];
@@ -210,7 +210,7 @@ fn xdp_of_a_tenant_sends_nothing_past_the_machine() {
             let (_, other) = returns.guard(&wire, kind, "lo");
             assert_eq!(returns.returned(), 0, "{case}, at another interface");
             detach(&wire, other);
-            // Packets that XDP sends have not met the machine's programs of ingress.
+            // Packets that XDP sends have not passed the machine's ingress programs.
             let (_, wall) = returns.guard_at(&wire, kind, INTERFACE, "ingress");
             assert_eq!(returns.returned(), 0, "{case}, on the way in");
             detach(&wire, wall);
@@ -293,7 +293,7 @@ fn xdp_of_a_tenant_that_sends_nothing_is_attached() {
         detach(&wire, attached);
     }
     assert_eq!(wall.hits(), 0, "nothing was sent back");
-    // A function's verdict counts as any.
+    // A verdict that a function returns may be any verdict.
     returns.refuse_xdp(&tenant(&wire, "ranks", "xdp_answer", Type::Xdp, &[]), link);
     // XDP_TX leaves by the interface of the hook. The chain drops it as long as the machine has a program anywhere.
     detach(&wire, link);

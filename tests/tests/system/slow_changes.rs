@@ -61,7 +61,7 @@ fn slow_loads_of_one_user_keep_nobody_else_waiting() {
         assert!(refused.contains("none.o"), "{refused}");
     }
     daemon.bpfman_as(SLOW, "list programs").success();
-    // If these calls had waited for a thread, all slow loads but those on the threads would have ended.
+    // If these calls had waited for a thread, all slow loads except the last ones, one per thread, would have ended.
     let over = slow.iter_mut().filter_map(|child| child.try_wait().unwrap()).count();
     assert!(over < slow.len().saturating_sub(THREADS), "{over}");
     for child in &mut slow {

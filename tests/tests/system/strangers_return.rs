@@ -210,7 +210,7 @@ fn xdp_loader_and_ours_refuse_each_other_and_nobody_is_replaced() {
     let program = Program::member(&wire, "xdp_member", Type::Xdp, 1, 2);
     let object = compile::object("stranger").display().to_string();
     let running = || kernel::hooks(&far)[0]["xdp"][0]["id"].as_u64();
-    // Theirs first; with freplace, it is behind libxdp's dispatcher.
+    // The third-party program is attached first; on kernels with freplace, behind libxdp's dispatcher.
     with_bpffs(&network.far, &format!("xdp-loader load -m skb -s xdp {INTERFACE} {object}"));
     let theirs = running().unwrap();
     let refused = wire.attach(attach(program.id, xdp(&far, INTERFACE, 50, &[]))).unwrap_err();

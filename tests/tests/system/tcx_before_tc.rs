@@ -146,7 +146,7 @@ fn tcx_of_a_namespace_accepts_nothing_past_the_machine(direction: &str) {
     assert_eq!(sent(&traffic, &[&dropping, &passing]), (0, vec![2, sees]));
     detach(&wire, firewall);
     assert_eq!(sent(&traffic, &[&dropping, &passing]), (2, vec![0, 2]));
-    // Of what the machine lets pass on, the tenant may drop; its own "pass" means "next".
+    // The tenant may drop packets that the machine passes on; a tenant's "pass" means "next".
     let proceeding = tc(&netns, INTERFACE, direction, 900, &[3]);
     wire.attach(attach(counting.id, proceeding)).unwrap();
     assert_eq!(sent(&traffic, &[&counting, &passing]), (2, vec![2, 2]));

@@ -62,7 +62,7 @@ fn tenants_program_that_keeps_addresses_is_not_loaded() {
     member_of_tenant(&wire, 1, 2);
 }
 
-/// The value that the verifier refuses to tenants is an address of the kernel: root's program puts it into its map.
+/// Root's program stores the value that the verifier denies to tenants in a map: it is a kernel address.
 #[test]
 fn address_that_roots_program_keeps_is_one_of_the_kernel() {
     let (daemon, network) = (Daemon::start(), Network::new());
@@ -88,7 +88,7 @@ fn machines_program_that_needs_the_right_joins_tenants() {
     let link = wire.attach(attach(length.id, place(50))).unwrap().link_id;
     assert_eq!((traffic.send(2), first.hits(), second.hits()), (2, 4, 4), "with the machine's");
     assert!((40..1500).contains(&kept(&length)), "{}", kept(&length));
-    // Its own program of the chain has the right, and those of tenants have barriers.
+    // The chain is cut: the machine's part is loaded with CAP_PERFMON, the tenants' part with barriers.
     let shown =
         daemon.bpfman(&format!("chain show xdp:{INTERFACE}@{} -o json", network.far.path().display()));
     assert_eq!(shown.json()["strategy"], "cut");

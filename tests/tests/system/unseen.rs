@@ -103,7 +103,7 @@ fn namespaced(user: u32, program: &Path) -> Command {
     command
 }
 
-/// A user namespace gives its maker no file of the machine: nor does the daemon, which enters it as root of the machine.
+/// The creator of a user namespace gets no file of the machine through it, not even with the daemon, which enters it as root.
 #[test]
 fn process_of_a_user_shows_no_file_that_is_hidden_from_it() {
     let daemon = daemon();

@@ -99,7 +99,8 @@ impl PolicyAddition {
     }
 }
 
-/// Returns the line, from 0, behind so many entries: in front of the next table and its comment. None: at the end.
+/// Returns the line, from 0, at which to insert after `behind` entries: before the next table and its comment. `None`: at
+/// the end of the text.
 fn place(text: &str, behind: usize) -> Option<usize> {
     let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
     let mut images = (0..lines.len()).filter(|at| lines[*at].starts_with("[[images]]"));

@@ -49,7 +49,7 @@ pub fn run(global: &Global, allow: &AllowPolicy) -> Result<(), CliError> {
             confirm(&shown)?;
             shown.is_shown = true;
         }
-        // Of two runs at once, the second sees the lines of the first.
+        // The lock makes a second run at the same time see the lines of the first.
         let _lock = lock_folder(&file)?;
         if read_if_there(&file)? != old {
             return Err(CliError::Invalid {

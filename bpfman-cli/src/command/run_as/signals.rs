@@ -24,7 +24,7 @@ const PASSED: [Signal; 8] = [
 pub struct PassedSignals(mpsc::UnboundedReceiver<Signal>);
 
 impl PassedSignals {
-    /// Begins to catch signals, before the command can be known to anybody.
+    /// Begins to catch signals, before any process can know the command.
     pub fn catch() -> Result<Self, CliError> {
         let (send, received) = mpsc::unbounded_channel();
         for one in PASSED.into_iter().chain([Signal::TSTP]) {

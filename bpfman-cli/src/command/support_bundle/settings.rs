@@ -164,7 +164,7 @@ fn show(allowed: &AllowedSettings, shown: &mut ShownSettings, (at, key): (&str, 
     }
 }
 
-/// Joins a path and a name; dots within a name, as in hosts, do not separate.
+/// Appends a name to a path. Dots in the name, such as in host names, are replaced, because a dot separates names.
 fn joined(key: &str, name: &str) -> String {
     format!("{key}.{}", name.replace('.', "_"))
 }

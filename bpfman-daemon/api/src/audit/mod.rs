@@ -36,8 +36,8 @@ pub(crate) struct Call {
 struct CallFacts {
     entry: HistoryEntry,
     failed: Option<(Code, String)>,
-    /// True if the task that continues after the answer began records the entry.
-    goes_on: bool,
+    /// True if work continues after the answer began: its task then records the entry.
+    is_continued: bool,
 }
 
 impl Call {
@@ -66,8 +66,8 @@ impl Call {
         work: impl Future<Output = http::Response<B>>,
     ) -> http::Response<B> {
         let response = Arc::clone(&self).scope(work).await;
-        let goes_on = self.about().goes_on;
-        if !goes_on {
+        let is_continued = self.about().is_continued;
+        if !is_continued {
             let status = Status::from_header_map(response.headers());
             self.end(status.filter(|status| status.code() != Code::Ok).as_ref()).await;
         }

@@ -27,7 +27,7 @@ fn note_entry(noted: impl FnOnce(&mut HistoryEntry)) {
 
 /// Leaves recording the entry to the caller, because the work continues after the answer began. Returns the call.
 pub(crate) fn goes_on() -> Option<Arc<Call>> {
-    note(|about| about.goes_on = true);
+    note(|about| about.is_continued = true);
     CALL.try_with(Arc::clone).ok()
 }
 

@@ -185,7 +185,7 @@ fn of_member(scene: &Scene, at: usize) -> Vec<String> {
     found
 }
 
-/// Describes the packets that a member ended itself. A member alone at its hook ends packets, too.
+/// Describes the packets that no later program sees, because of a member's verdict. `None` if there are none.
 fn of_own_ends(member: &MemberScene, all: u64) -> Option<String> {
     let mut ended: Vec<_> = member.ended.iter().filter(|(_, n)| *n > 0).collect();
     ended.sort_by_key(|(_, n)| std::cmp::Reverse(*n));

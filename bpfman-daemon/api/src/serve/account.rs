@@ -56,7 +56,7 @@ impl Account {
 
     pub fn of_peer(policy: &AccessPolicy, peer: &Peer, counts_for: u32) -> Self {
         let user = Self::of_user(policy, peer.uid, counts_for);
-        // The first of equals has the places, so that a caller has those of one grant.
+        // Of grants with the same tier, the first one counts: a caller uses the places of one grant.
         let grants = policy.grants_of(peer).filter(|grant| Tier::of(grant) > user.tier);
         let best = grants.reduce(|best, grant| if Tier::of(grant) > Tier::of(best) { grant } else { best });
         match best {

@@ -24,7 +24,7 @@ pub struct ConnectionAccounts {
 #[derive(Debug)]
 pub enum Entrance {
     Placed(ConnectionPlace),
-    /// No place is left for its user, and a grant may have one for the process.
+    /// No place is left for its user, but a grant may have one for the process.
     Candidate(CandidatePlace, WantedIdentity),
 }
 
@@ -38,7 +38,7 @@ impl ConnectionAccounts {
     pub fn enter(&self, uid: u32, callers: &Arc<Callers>) -> Result<Entrance, NoPlace> {
         let counts_for = (self.counts_for)(uid);
         callers.place(Account::of_user(&self.policy, uid, counts_for)).map(Entrance::Placed).or_else(|full| {
-            // A grant may have a place for it: by a group, which takes one system call, or by more.
+            // A grant may have a place for the process: checking its groups takes one system call, other facts more.
             let needed = needed_for_grants(&self.policy, uid).ok_or(full)?;
             Ok(Entrance::Candidate(callers.candidate(counts_for, full)?, needed))
         })

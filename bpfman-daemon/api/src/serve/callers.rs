@@ -104,7 +104,7 @@ impl Callers {
         let all: usize = users.candidates.values().sum();
         let own = users.candidates.entry(user).or_default();
         if *own >= CANDIDATES_OF_A_USER || all >= CANDIDATES {
-            // Nothing is kept of a user without one.
+            // Remove the entries of users without candidates.
             users.candidates.retain(|_, count| *count > 0);
             return Err(full);
         }
@@ -114,7 +114,7 @@ impl Callers {
 
     /// Waits for a thread that identifies processes.
     pub async fn thread(&self) -> Option<OwnedSemaphorePermit> {
-        // Never closed.
+        // The semaphore is never closed, so this does not fail.
         Arc::clone(&self.identifying).acquire_owned().await.ok()
     }
 }

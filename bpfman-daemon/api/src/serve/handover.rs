@@ -35,7 +35,7 @@ pub type OpenedMap = Result<(wire::OpenMapResponse, OwnedFd), Status>;
 
 type Answered<T> = Pin<Box<dyn Future<Output = Result<T, Status>> + Send>>;
 
-/// Calls that are made by handover.
+/// Handlers of the calls whose answer passes a descriptor.
 #[derive(Clone)]
 pub struct HandoverCalls {
     pub open: Arc<dyn Fn(Asked) -> Answered<(wire::OpenMapResponse, OwnedFd)> + Send + Sync>,
@@ -98,7 +98,7 @@ pub async fn serve(
     }
 }
 
-/// Starts a session. After the answer, the connection is between its client and its receiver.
+/// Starts a session. After the answer, the client and the session's receiver use the connection.
 async fn start(
     calls: &HandoverCalls,
     request: wire::StartSessionRequest,

@@ -1,4 +1,4 @@
-//! Limits of the memory that callers may occupy, and of its time.
+//! Limits of the memory that callers may occupy, and for how long.
 
 use std::time::Duration;
 

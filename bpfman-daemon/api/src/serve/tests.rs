@@ -55,7 +55,7 @@ fn user_of_the_agent_in_another_pod_is_not_the_agent() {
     for relation in unknown.iter().chain(&[PodRelation::OtherNamespace, PodRelation::NotCompared]) {
         assert!(!placed(relation), "{relation:?}");
     }
-    // Nor has it the places that are kept for the agent.
+    // A caller in another namespace does not get the places that are reserved for the agent, either.
     let other = |_| Some(peer(PodRelation::OtherNamespace));
     while let Ok((_, place)) = looks.admitted(60_750, &callers, other) {
         places.push(place);
@@ -100,7 +100,7 @@ fn refused_connections_are_identified_only_a_few_at_a_time() {
     while let Ok(placed) = looks.admitted(4711, &callers, known(4711)) {
         places.push(placed);
     }
-    // Connections that have no place wait for their identification: of one user, and of all, only so many.
+    // Connections without a place wait for their identification; their number is limited per user and in total.
     let waiting = |uid: u32| std::iter::from_fn(|| looks.enter(uid, &callers).ok()).collect::<Vec<_>>();
     let of_one = waiting(4711);
     assert_eq!(of_one.len(), limits::CANDIDATES_OF_A_USER);
@@ -176,7 +176,7 @@ fn a_grant_by_group_has_a_place_where_users_have_none() {
     let place = |uid: u32, groups: &[u32]| {
         let peer = Peer { uid, groups: groups.to_vec(), ..Peer::default() };
         let identify = |wanted| {
-            // Of who has no place, no more than the groups are looked at.
+            // Of a caller without a place, only the groups are identified.
             assert!(wanted == WantedIdentity::Groups || !groups.is_empty() || has_room.get());
             Some(peer.clone())
         };
@@ -189,7 +189,7 @@ fn a_grant_by_group_has_a_place_where_users_have_none() {
     let members: Vec<_> = (0..10).map_while(|_| place(4711, &[500])).collect();
     assert_eq!(members.len(), 10);
     drop(members);
-    // A place of a member is none of those of users without a grant.
+    // Members of the group do not use the places of users without a grant.
     drop(users);
     let members: Vec<_> = (4711..4719).map_while(|uid| place(uid, &[500])).collect();
     let again: Vec<_> = (1000..).step_by(2).map_while(|uid| place(uid, &[])).collect();

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use bpfmand_cage::{Landlock, WritableFolders};
 
-/// `None` if the kernel lacks this Landlock version.
+/// Runs `work` on a thread that may write only in the folder; `None` if the kernel lacks this Landlock version.
 fn confined<T: Send>(folder: &Path, needed: i32, test: &str, work: impl FnOnce() -> T + Send) -> Option<T> {
     std::thread::scope(|scope| {
         let confine = || match WritableFolders::new(vec![folder.to_owned()]).confine_thread().unwrap() {

@@ -52,7 +52,6 @@ pub struct AdoptRequest {
     /// Position among the other members of the hook.
     pub order: OrderIntent,
     pub metadata: BTreeMap<String, String>,
-    /// User id of the caller.
     pub caller_uid: u32,
     /// Owner of the program and the link.
     pub owner: Owner,

@@ -36,7 +36,8 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Reports a third-party holder before a chain is built in vain. A link that runs `ours` is about to be removed.
+    /// Refuses a hook that a third party holds, before a chain is built for it. A link that runs `ours` does not count,
+    /// since it is about to be removed.
     pub(crate) fn ensure_free(
         &self,
         key: &HookKey,

@@ -89,7 +89,7 @@ impl<K: Kernel> Engine<K> {
         cleared
     }
 
-    /// Returns the hook's new record, or none if it ends, with its new chain.
+    /// Returns the hook's new record and chain. Without a record, the hook has no attachment left.
     pub(crate) fn leave_chain<'a>(
         &'a self,
         operation_name: &'static str,
@@ -164,7 +164,7 @@ impl<K: Kernel> Engine<K> {
                 program: hook.program,
                 number: hook.number.clone(),
             }),
-            // The dispatcher may hold other programs: it is rebuilt, or was left already.
+            // An entered dispatcher is rebuilt instead, because it may run other programs; this one lost the chain already.
             Entry::Dispatcher => {}
         }
     }

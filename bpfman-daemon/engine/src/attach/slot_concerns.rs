@@ -1,4 +1,4 @@
-//! Programs in slots of arrays that others run by tail calls.
+//! Slots of program arrays whose program was unloaded, although other programs still tail-call it.
 
 use std::sync::Arc;
 
@@ -52,7 +52,7 @@ impl<K: Kernel> Engine<K> {
         all
     }
 
-    /// Records that an unloaded program was in slots of its load's other programs, unless a later load filled the slots.
+    /// Records that an unloaded program was in slots of other programs of its load, unless a later load filled the slots.
     pub(crate) fn note_left_slots(&self, gone: &ProgramRecord, slots: Vec<(ProgramUid, String)>) {
         self.state().slot_concerns.retain(|(uid, _), _| *uid != gone.uid);
         for (user, slot) in slots {

@@ -22,7 +22,7 @@ pub struct CpuUse {
     pub traps: u64,
     /// False if the program was unloaded: its use counts for its owner, but no action is taken.
     pub is_loaded: bool,
-    /// Of an owner's programs, an attached one is detached first.
+    /// True if it is attached: an owner's attached programs are detached first.
     pub is_attached: bool,
 }
 

@@ -89,7 +89,7 @@ impl<K: Kernel> Engine<K> {
         Ok(built)
     }
 
-    /// Builds the program regardless of a freeze. Members that the chain leaves out stay so.
+    /// Builds the program even if the hook is frozen. Members that the chain leaves out stay left out.
     pub(crate) fn build_chain_as(
         &self,
         key: &HookKey,
@@ -102,7 +102,7 @@ impl<K: Kernel> Engine<K> {
         self.build_without((key, interface), links, entered, settings, &withheld)
     }
 
-    /// Builds the program without `withheld` and, beside members of the machine, without extended ones of tenants.
+    /// Builds the chain without `withheld` and, if it has members of the machine, without extended members of tenants.
     pub(crate) fn build_without(
         &self,
         (key, interface): (&HookKey, &Interface),
@@ -112,7 +112,7 @@ impl<K: Kernel> Engine<K> {
         withheld: &[LinkId],
     ) -> Result<BuiltChain<'_, K>, EngineError> {
         let withheld = &[withheld, &self.extended_beside_machine(all)?].concat();
-        // Also for the member of a direct chain: the kernel may have reused the ids of lost programs.
+        // Check a directly attached member, too: the kernel may have reused the ids of lost programs.
         let runs = |link: &&Arc<LinkRecord>| !withheld.contains(&link.id);
         self.ensure_not_lost(all.iter().filter(runs).map(|link| &**link))?;
         self.fold_counters(key)?;

@@ -1,4 +1,4 @@
-//! Chain that is ready to be attached or swapped in, and the lease that keeps it until a record does.
+//! Chain that is ready to be attached or swapped in. Its lease keeps its objects until a record names them.
 
 use std::sync::Arc;
 

@@ -25,9 +25,9 @@ pub(crate) struct ChainInputs<'a> {
 /// Programs of a chain that are loaded with `CAP_PERFMON`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PerfmonUse {
-    /// Programs without a member that was loaded without.
+    /// Only programs without members that were loaded without it, as those of tenants are.
     NotForTenants,
-    /// All. That a tenant's member keeps no addresses was verified of it alone.
+    /// All programs. The verifier has shown for each tenant's member alone that it stores no addresses.
     ForAll,
 }
 
@@ -46,8 +46,8 @@ pub(crate) struct Taken {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Loads a chain by the first plan that the verifier accepts, and pins it unless this is a dry run. Programs with members that
-    /// are loaded without `CAP_PERFMON` are, too: they have it only if no plan passes without.
+    /// Loads a chain by the first plan that the verifier accepts, and pins it unless this is a dry run. If a member was loaded
+    /// without `CAP_PERFMON`, so is its program in the chain, unless the verifier refuses all plans.
     pub(crate) fn climb(&self, recipe: &ChainInputs<'_>, is_pinned: bool) -> Result<Taken, EngineError> {
         let refused = match self.climb_with(recipe, is_pinned, PerfmonUse::NotForTenants) {
             Err(EngineError::ChainRefused { ways, source, .. })

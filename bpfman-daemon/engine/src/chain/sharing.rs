@@ -44,8 +44,8 @@ impl State {
         self.hooks.of_chain(id).filter(runs).count()
     }
 
-    /// Leases the chains of a composition that a hook may share, oldest first; hooks that count in one map need
-    /// different rows. Under one lock, so a chain that another hook releases is either not found or kept.
+    /// Leases the chains of a composition that a hook may share, oldest first. Hooks that share a map of counters need
+    /// different rows in it. The lock is held throughout, so that no found chain is removed before it is leased.
     fn lease_shareable(
         &mut self,
         composition: &Composition,

@@ -81,7 +81,7 @@ pub struct LinkDetails {
     pub standing: Standing,
     /// Time until the link is detached, if it has a deadline.
     pub left: Option<Duration>,
-    /// Effects that the last changes around the link could not have.
+    /// Effects of recent changes on this link that failed.
     pub warnings: Vec<String>,
 }
 

@@ -141,7 +141,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Returns the holders of a program and its link among all, which one look at all processes finds.
+/// Returns the holders of a program and its link, from the result of one search of all processes.
 pub(crate) fn holders_among(
     all: &ObjectHolders,
     program: ProgramId,

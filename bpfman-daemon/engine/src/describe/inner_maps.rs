@@ -25,7 +25,7 @@ impl<K: Kernel> Engine<K> {
         self.or_inner(found, wanted, || self.found_inner_maps.find(|| self.search_inner_maps()))
     }
 
-    /// Returns the same for display, at most a second old.
+    /// Returns the map for display, from a cache that is at most a second old.
     pub fn find_shown_map(&self, wanted: &WantedMap) -> Result<UsedMap, EngineError> {
         let found = self.find_map(wanted);
         self.or_inner(found, wanted, || self.inner_maps())

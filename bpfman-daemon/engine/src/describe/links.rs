@@ -39,7 +39,7 @@ impl Running {
                 | Standing::NotLoaded { .. }),
                 _,
             )
-            // By now, a place may be reachable, or an object exist, that the check did not find.
+            // Since the check, the place may have become reachable, or the missing object may have been created.
             | (
                 seen,
                 None

@@ -80,7 +80,7 @@ impl UsedMap {
 }
 
 impl State {
-    /// Ids in records of lost programs may have been reused.
+    /// Returns all programs except lost ones, since the kernel may have reused the ids in their records.
     pub(crate) fn loaded(&self) -> impl Iterator<Item = &Arc<ProgramRecord>> {
         self.programs.values().filter(|program| !self.lost.contains(&program.uid))
     }

@@ -68,7 +68,7 @@ impl<K: Kernel> Engine<K> {
         matching.owner.clone().or_else(|| Some(state.programs.get(&matching.program)?.owner()))
     }
 
-    /// Passes the numbers of objects of an owner, which do not change while `judge` runs: it must call no engine.
+    /// Calls `judge` with the numbers of objects of an owner. The state is locked meanwhile: `judge` must not call the engine.
     pub fn with_possessions_of<T>(&self, owner: &Owner, judge: impl FnOnce(OwnedCounts) -> T) -> T {
         let state = self.state();
         judge(state.possessions_of(owner))

@@ -57,8 +57,8 @@ impl<K: Kernel> Engine<K> {
         ObservationBudget::new(self.options.observation_wait)
     }
 
-    /// Observes an object that may be half done again while its subjects are locked; it is [`Standing::Changing`] once the
-    /// budget is spent. Each call of `observe` reads the records again. The caller holds none of the subjects.
+    /// Observes an object. If a change of it may be in progress, observes it again under the locks of its subjects; if
+    /// these stay taken until the budget is spent, it is [`Standing::Changing`]. The caller holds none of the locks.
     pub(super) fn settled<T>(
         &self,
         budget: &ObservationBudget,

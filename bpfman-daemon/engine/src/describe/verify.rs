@@ -48,7 +48,7 @@ pub struct VerifiedPart {
     pub found: String,
     /// True if both are equal.
     pub matches: bool,
-    /// Image digest with rule and signer, or the file; empty where there is neither.
+    /// Image digest with rule and signer, or the file; empty if the part has no bytecode.
     pub provenance: String,
 }
 
@@ -169,7 +169,7 @@ impl<K: Kernel> Engine<K> {
             if let Some(found) = found.as_mut().filter(|_| !text.text.0.jump_tables.is_empty()) {
                 self.leave_out_jump_tables(found)?;
             }
-            // A load binds maps that the text does not name.
+            // A load also binds maps that no instruction uses: they are no difference.
             let is_bound = |id: &MapId| program.maps.iter().any(|map| map.public && map.id == Some(*id));
             if let Some(found) = &mut found {
                 found.map_ids.retain(|id| wanted.maps.contains(id) || !is_bound(id));

@@ -83,7 +83,7 @@ impl DryRunOutcome {
 pub struct DryRunPart {
     /// Function name, or the hook as commands name it.
     pub name: String,
-    /// None if it was accepted.
+    /// Refusal; `None` if it was accepted.
     pub failure: Option<EngineError>,
     /// Instructions that the verifier processed (Linux 5.16 and later, otherwise 0).
     pub verified_insns: u32,

@@ -38,7 +38,6 @@ pub struct ImageAsk<'a> {
     pub pull_policy: PullPolicy,
     /// Credentials for the registry.
     pub credentials: Option<&'a Credentials>,
-    /// User id of the caller.
     pub caller_uid: u32,
 }
 

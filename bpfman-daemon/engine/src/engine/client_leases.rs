@@ -20,7 +20,7 @@ pub struct ClientLeases(Mutex<BTreeMap<ClientLease, LeaseHolder>>);
 #[derive(Debug)]
 struct LeaseHolder {
     uid: u32,
-    /// User that the lease counts for: one with subordinate users has no more leases by them.
+    /// User to whom the lease is counted: leases of subordinate users count for their owner.
     account: u32,
 }
 
@@ -56,7 +56,7 @@ impl ClientLeases {
 impl<K: Kernel> Engine<K> {
     /// Gives a user a new lease, until [`Engine::end_client_lease`]; an error if a limit of `account` is reached.
     pub fn hold_client_lease(&self, uid: u32, account: u32) -> Result<ClientLease, LeasesTaken> {
-        // A load that names it makes all numbers up to it durable with its record.
+        // The number need not be stored: a load under the lease stores its own, larger number, so none is reused.
         let id = ClientLease(self.number());
         let mut held = self.client_leases.guard();
         let own = held.values().filter(|holder| holder.account == account).count();

@@ -14,9 +14,9 @@ use crate::state::MapGroup;
 const MAX_WAIT: Duration = Duration::from_secs(2);
 /// Maximum number of paths of one owner that do not answer. While it is reached, no other file of that owner is checked.
 const MAX_HANGING_OF_OWNER: usize = 2;
-/// Maximum number of such paths of all owners but root and cluster applications: each holds a thread.
+/// Maximum number of such paths of all owners but root and cluster applications, because each path holds a thread.
 const MAX_HANGING_OF_OWNERS: usize = 32;
-/// Maximum number of such paths of root, and of cluster applications.
+/// Maximum number of such paths of root and cluster applications.
 const MAX_HANGING_OF_MACHINE: usize = 8;
 /// Answer time up to which a file system does not delay the checks of other files.
 const QUICK: Duration = Duration::from_millis(200);
@@ -39,14 +39,14 @@ type CheckedPath = (String, Option<u32>, Option<u32>, Option<FileReader>);
 /// Files that a periodic check found: many links may probe one file.
 pub type FoundFiles = HashMap<CheckedPath, FoundFile>;
 
-/// File to check, for an owner with whose other files it shares places.
+/// File to check. `owner` limits how many of its paths may hang at a time.
 #[derive(Clone, Copy, Debug)]
 pub struct CheckedFile<'f> {
     pub owner: &'f MapGroup,
     pub target: &'f str,
-    /// User with whose rights the file is looked for; none stands for root.
+    /// User with whose permissions the file is opened; `None` stands for root.
     pub reader: Option<&'f FileReader>,
-    /// File that is expected there.
+    /// File that the record expects at the path.
     pub recorded: Option<&'f FileIdentity>,
 }
 
@@ -58,7 +58,7 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// Registers a check, unless the path's file system hangs, or too many of the same owner's others do.
+    /// Registers a check, unless the path does not answer, or too many other paths of its owner do not.
     fn enter(&self, looked: &CheckedPath, owner: &MapGroup) -> Result<(), FileCheck> {
         let mut since = lock(&self.since);
         // Another thread may be checking the same path, which can take a moment or block forever.
@@ -105,7 +105,7 @@ impl FileChecks {
         found: &mut FoundFiles,
     ) -> FileCheck {
         let looked: CheckedPath = (file.target.to_owned(), None, None, file.reader.cloned());
-        // Another file may be there since: it is looked for again before a probe moves to it.
+        // Reuse a found file only if it is the recorded one: look again before a probe moves to another file.
         if let Some(found) = found.get(&looked).filter(|found| file.recorded == Some(&found.identity)) {
             return FileCheck::Found(found.clone());
         }

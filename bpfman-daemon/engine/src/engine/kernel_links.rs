@@ -1,5 +1,5 @@
-//! Ids of kernel links in the records: a link that another process holds outlives its pins, and runs what a change that
-//! was cut short gave it.
+//! Ids of kernel links in the records: a link that another process holds outlives its pins, and may run the program of an
+//! interrupted change.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -36,7 +36,8 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Each operation makes one link at most: the record of another one has the link that it replaced.
+    /// Returns the kernel's link of a new record. An operation creates at most one link: if another operation wrote the
+    /// previous record, an equal id is that of the replaced link, and the new one is read from the pin.
     fn kernel_link(
         &self,
         (operation, link): (OperationId, &Option<LinkOfBoot>),

@@ -1,4 +1,4 @@
-//! Pins whose object was looked at: lists compare all pins of all programs each time.
+//! Cache of pins with known objects: each list of programs compares all pins of all programs.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use bpfman_model::{MapId, ProgramId};
 use bpfmand_kernel::PinIdentity;
 
-/// A few megabytes. Pins that were removed are forgotten with all others.
+/// Maximum number of cached pins (a few megabytes). The whole cache is then cleared, since it also has removed pins.
 const MAX_KNOWN: usize = 32_768;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

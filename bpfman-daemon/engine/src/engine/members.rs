@@ -18,11 +18,11 @@ use crate::{Engine, EngineError};
 #[derive(Clone, Debug)]
 pub struct MemberText {
     pub text: Arc<BoundText>,
-    /// Its maps know types of its own BTF: only a program with that BTF may use them.
+    /// True if its maps refer to types of its own BTF: only a program with that BTF may use them.
     pub needs_own_btf: bool,
-    /// Instructions with ids of its own BTF's types, which move with the types into another BTF.
+    /// Instructions that contain type ids of its own BTF. The ids change when the types are merged into another BTF.
     pub local_type_ids: Arc<[usize]>,
-    /// True if calls were taken out of it: it is not the text that was loaded.
+    /// True if calls were removed, so that the text differs from the loaded program.
     pub is_altered: bool,
     /// Text with its read-only data folded in, once requested; `None` if there is nothing to fold.
     pub specialised: Arc<OnceLock<Option<Arc<BoundText>>>>,

@@ -79,7 +79,7 @@ pub use options::{
 pub use recovery_report::RecoveryReport;
 pub use work_counts::{WorkCounters, WorkCounts};
 
-/// A daemon that makes a thousand changes an hour uses as many in two years.
+/// Numbers below this are low: at a thousand changes per hour, they last for two years.
 const LOW_NUMBERS: u64 = 1 << 24;
 
 /// The engine, which alone owns the state. Every method may be called from many threads.
@@ -108,7 +108,7 @@ pub struct Engine<K: Kernel> {
     locks: Arc<Locks>,
     /// Shared by loads between the bytecode and its record, exclusive for unloads that remove bytecode.
     bytecode_use: RwLock<()>,
-    /// Bytecode of refused loads, to be removed by the next that can.
+    /// Bytecode of refused loads, which the next operation with exclusive use of the bytecode removes.
     unneeded: Mutex<Vec<BlobId>>,
     /// Loads that keep their reader until their end.
     pub(crate) kept_readers: AtomicUsize,
@@ -188,7 +188,6 @@ impl<K: Kernel> Engine<K> {
         self.options.kept
     }
 
-    /// Returns whether the program is managed.
     #[must_use]
     pub fn manages(&self, id: ProgramId) -> bool {
         self.state().program(id).is_some()

@@ -53,7 +53,7 @@ pub struct EngineOptions {
 /// Maximum size of a record of leftovers, well below the store's limit: the size is only estimated.
 const LEFTOVER_BYTES: usize = bpfmand_store::MAX_VALUE / 2;
 
-/// Changes of one hook take milliseconds: an entry unsettled for longer is being changed continuously.
+/// Maximum wait for an entry that is being changed. A change of a hook takes milliseconds.
 const OBSERVATION_WAIT: Duration = Duration::from_secs(2);
 
 impl EngineOptions {

@@ -52,7 +52,7 @@ impl<K: Kernel> Engine<K> {
         own: PinnedObject,
         is_own: impl Fn(&K::Handle) -> Result<bool, KernelError>,
     ) -> Result<PinFinding, EngineError> {
-        // The identity comes first: one that is replaced before the pin is opened is that of no pin any more.
+        // Read the identity before the pin is opened: if the pin is replaced in between, no pin has that identity.
         let identity = self.kernel.pin_identity(pin)?;
         if identity.is_some_and(|identity| self.known_pins.is_of(identity, own)) {
             return Ok(PinFinding::Own);

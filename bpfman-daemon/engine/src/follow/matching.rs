@@ -18,7 +18,7 @@ use crate::state::{Changes, MapGroup, Standing, with_application};
 use crate::{Engine, EngineError};
 
 const MAX_MATCHINGS: usize = 1024;
-/// A user, a grant, or the applications of a namespace.
+/// Maximum number for one owner: a user, a grant, or the applications of a namespace.
 const MAX_OF_OWNER: usize = 256;
 
 impl<K: Kernel> Engine<K> {
@@ -27,7 +27,7 @@ impl<K: Kernel> Engine<K> {
         self.attach_matching_within(request, None)
     }
 
-    /// Does the same, as long as the owner has fewer links than this.
+    /// Attaches as [`Self::attach_matching`] does, up to a maximum number of links of the owner.
     pub fn attach_matching_within(
         &self,
         request: &MatchRequest,
@@ -220,7 +220,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// An interface that was renamed, or whose namespace has another of its paths, is there: following decides.
+    /// Returns whether the interface of a match is gone. One that was renamed, or whose namespace has another path, is not.
     fn is_match_gone(&self, link: &LinkRecord) -> Result<bool, EngineError> {
         let Some((interface, kind)) = link.point.hook() else { return Ok(false) };
         let is_named = !matches!(
@@ -238,11 +238,12 @@ impl<K: Kernel> Engine<K> {
             Some(hook) => self.observe_entry(&hook)?.standing,
             None => self.observe_alone(link)?.standing,
         };
-        // Another interface has the number of one that is gone.
+        // If another interface has the number now, the recorded interface is gone.
         Ok(matches!(standing, Standing::Gone | Standing::Waiting | Standing::Lost { .. }))
     }
 
-    /// Refuses a link of an ended matching, beyond the owner's limit, or of a program that is there. The caller holds the locks.
+    /// Refuses a link if its matching has ended, if the owner's limit is reached, or if the program is already attached
+    /// there. The caller holds the locks.
     pub(crate) fn ensure_not_there(
         &self,
         matching: MatchingId,

@@ -103,7 +103,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Records no place, or this hook again. The caller holds its program and the hook.
+    /// Records the hook of a link, or that it has none. The caller holds its program and the hook.
     pub(crate) fn record_place_of(
         &self,
         link: &LinkRecord,
@@ -138,7 +138,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Before a request for the interface that is there now. No lock may be held.
+    /// Sets aside the attachments of a moved interface, before a request for the one in its place. Hold no lock.
     pub(crate) fn clear_of_moved(&self, key: &HookKey) -> Result<(), EngineError> {
         match key.kind {
             HookKind::Tcx(_) => self.set_moved_links_aside(key),

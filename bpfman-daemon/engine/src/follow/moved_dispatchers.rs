@@ -70,7 +70,7 @@ impl<K: Kernel> Engine<K> {
         self.remove_made(made).map(Some)
     }
 
-    /// Before something leaves these hooks. No lock may be held.
+    /// Follows the dispatchers of these hooks. Call it before an attachment of them is removed, and hold no lock.
     pub(crate) fn follow_moved_dispatchers_at(
         &self,
         hooks: impl IntoIterator<Item = HookKey>,

@@ -97,7 +97,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// The link's process has ended, and another may have its number.
+    /// Returns whether the path of a waiting link leads to another namespace, for example because its PID was reused.
     fn waits_elsewhere(&self, link: &LinkRecord) -> bool {
         if link.hook.is_some_and(|key| key.netns.id().is_some()) {
             return false;

@@ -14,7 +14,7 @@ pub use crate::engine::tenant_calls::{rules_of, rules_of_program};
 use crate::error::GuardRefusal;
 use crate::{Engine, EngineError};
 
-/// Behind all maps that an object can have.
+/// Index of the guard's table among the maps of a program: larger than the index of any map of an object.
 pub const TABLE: usize = 1 << 20;
 
 #[must_use]
@@ -117,7 +117,7 @@ fn credential_offsets(kernel: &KernelBtf) -> Option<CredentialOffsets> {
     Some(CredentialOffsets {
         cred: at("task_struct", "real_cred")?,
         users: [at("cred", "uid")?, at("cred", "euid")?, at("cred", "suid")?],
-        // Kernels that have it keep `mm_struct.flags`, for other things.
+        // Kernels with `exec_state` still have `mm_struct.flags`, with another meaning.
         protection: match at("task_struct", "exec_state") {
             Some(exec_state) => {
                 Protection::OfProgram { exec_state, dumpable: at("task_exec_state", "dumpable")? }

@@ -126,7 +126,7 @@ impl<K: Kernel> Engine<K> {
         self.remove_tree(&folder(&self.options.libxdp_pins, key.ifindex, id))
     }
 
-    /// Atomic for packets; only if the old one is still there.
+    /// Replaces a dispatcher by the new one, atomically for packets. Fails if the hook no longer runs the old one.
     pub(crate) fn change_dispatcher<'a>(
         &'a self,
         new: &NewDispatcher<'a, K>,

@@ -186,7 +186,8 @@ impl<K: Kernel> Engine<K> {
         Ok(LinkedLoad { object, btf, programs, types })
     }
 
-    /// Returns the kept texts and all written files; the caller keeps bytecode meanwhile, and drops unrecorded files.
+    /// Stores the texts, and returns them with all written files. The caller prevents the removal of bytecode meanwhile,
+    /// and removes files that it does not record.
     pub(crate) fn keep_texts(&self, load: &LinkedLoad<'_>) -> (Vec<Option<KeptText>>, Vec<BlobId>) {
         let mut keeper = TextWriter::new(&self.blobs);
         let keep = |program: &ResolvedProgram| {

@@ -45,7 +45,7 @@ impl<K: Kernel> Engine<K> {
         if recorded.is_empty() || pinned_id.is_some_and(|pinned| recorded.contains(&pinned)) {
             return Ok(pinned);
         }
-        // A program that was unloaded by others took its map along.
+        // A map is gone if a third party unloaded its program.
         Ok(recorded.into_iter().find_map(|id| self.kernel.open_map(id).ok()))
     }
 

@@ -310,7 +310,8 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// A map that only its pin holds would end with a removed pin. Maps of other objects could hold the program in turn.
+    /// Makes the program hold its maps: a map that only its pin holds would end when the pin is removed. Maps that refer to
+    /// objects are excluded, because they could hold the program in turn.
     fn hold_maps(
         &self,
         program: &mut LoadedProgram<K::Handle>,
@@ -351,7 +352,7 @@ impl<K: Kernel> Engine<K> {
 
     fn under_rules<'a>(&self, plan: &LoadPlan<'a>) -> Result<Vec<Wanted<'a>>, EngineError> {
         let programs = &plan.object.programs;
-        // A guard works without types where containers have cgroups; programs for packets have none.
+        // A missing BTF is no error here: where containers have cgroups, guards need none. Packet programs have no guard.
         let asks = |program: &ResolvedProgram| {
             runs_in_tasks(program.program_type) || calls_kfuncs(&program.linked.text.insns)
         };

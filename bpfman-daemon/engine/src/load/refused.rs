@@ -1,4 +1,4 @@
-//! Charges owners for the verifier's time on what is not kept: nothing of it is left, so that no other limit counts.
+//! Charges owners for the verifier's time on programs that are not kept. No other limit counts those.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const fn is_charged(plan: &LoadPlan<'_>) -> bool {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Returns the log of the next load. An owner without credit gets none: the kernel writes it in further verifications.
+    /// Returns the log mode of the next load. An owner without credit gets no log: the kernel verifies again to write it.
     pub(super) fn log_on_credit(&self, plan: &LoadPlan<'_>) -> Result<LogRequest, EngineError> {
         if !is_charged(plan) {
             return Ok(plan.log);
@@ -48,7 +48,7 @@ impl<K: Kernel> Engine<K> {
         loaded
     }
 
-    /// Charges programs that passed the verifier in vain: of a load that fails later, and of a dry run.
+    /// Charges programs that passed the verifier, but are dropped: of a load that fails later, or of a dry run.
     pub(super) fn charge_dropped(&self, plan: &LoadPlan<'_>, verified: Duration) {
         if !verified.is_zero()
             && let Ok(now) = self.now()

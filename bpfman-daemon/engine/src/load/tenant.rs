@@ -15,7 +15,8 @@ use crate::state::guard_record::ProgramGuard;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Checks a tenant's calls, and adds the guard's test. Loops accepted by earlier versions stay, also after a reboot.
+    /// Checks a tenant's program, and adds the guard's test. Loops that only earlier versions accepted do not prevent
+    /// that a loaded program is loaded again after a reboot.
     pub(crate) fn held_to<'a>(
         &self,
         mut wanted: Wanted<'a>,
@@ -50,7 +51,7 @@ impl<K: Kernel> Engine<K> {
             clones: Some(calls_clone_redirect(&wanted.text)),
             is_bounded: loops.is_some(),
             unbounded,
-            // The verifier then refuses what would let the tenant learn of the kernel's memory.
+            // Without CAP_PERFMON, the verifier refuses programs that could reveal kernel memory to the tenant.
             without_perfmon: !plan.keeps_perfmon
                 && !calls_need_perfmon
                 && !wanted.program.kind().needs_perfmon(),

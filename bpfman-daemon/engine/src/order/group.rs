@@ -220,7 +220,7 @@ impl<K: Kernel> Engine<K> {
         contents.preorder.map(|told| told.max(known))
     }
 
-    /// Returns `None` if its cgroup is there, or the same path may lead to the same one.
+    /// Returns the status of a link whose cgroup is gone; `None` if the cgroup exists, or if that is unknown.
     pub(crate) fn gone_group(&self, program: &ProgramRecord, link: &LinkRecord) -> Option<Standing> {
         let hook = CgroupHook::of(program, link)?;
         let place = match (self.kernel.group_contents(hook.path, hook.attach_type), link.group()) {

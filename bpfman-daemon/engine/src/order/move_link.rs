@@ -48,7 +48,7 @@ impl<K: Kernel> Engine<K> {
         keys
     }
 
-    /// Moves the daemon's links that are out of position; third-party programs never. Moves remain after an error.
+    /// Moves those links of the daemon that are out of position; never moves third-party links. An error undoes no move.
     pub fn check_order(&self, key: &HookKey) -> Result<OrderReport, EngineError> {
         let _operation = self.begin()?;
         if key.kind == HookKind::Xdp {
@@ -58,7 +58,7 @@ impl<K: Kernel> Engine<K> {
         self.settle_order(key)
     }
 
-    /// Remembers a failure. The caller holds the hook's lock.
+    /// Moves the links that are out of position, and records a failure in the state. The caller holds the hook's lock.
     pub(crate) fn settle_order(&self, key: &HookKey) -> Result<OrderReport, EngineError> {
         let settled = self.move_all(key);
         let mut state = self.state();

@@ -38,7 +38,7 @@ impl<K: Kernel> Engine<K> {
             self.kernel.make_folder(Path::new(folder))?;
         }
         let reserved = self.begin_above_pins(&mut report)?;
-        // Without the durable block, this start still has numbers of its own: the next one begins above its pins too.
+        // If this fails, the numbers are still unique: the next start also begins above the pins of this one.
         report.note("making a block of numbers durable", reserved);
         let held = self.hold_namespaces();
         report.note("holding network namespaces without a cookie", held.map_err(EngineError::from));

@@ -137,7 +137,7 @@ impl<K: Kernel> Engine<K> {
         leads && may_return(link, &self.boot, key.netns)
     }
 
-    /// Nothing is attached there: its members can be detached like those of a hook whose pin was removed.
+    /// Returns a record of the hook in no network namespace. Its members can still be detached.
     pub(crate) fn parked(&self, hook: &HookRecord, links: &[Arc<LinkRecord>]) -> HookRecord {
         let operation = self.operation();
         let interface = links

@@ -146,8 +146,8 @@ impl<K: Kernel> Engine<K> {
         self.link_object(object, &requests).map(LinkedLoad::without_reader)
     }
 
-    /// Loads the programs of one load again; their uids stay. An outer error means that nothing is loaded. The inner
-    /// result is that of moving the pins: once recorded, the programs stay.
+    /// Loads the programs of one load again, under the same uids. An outer error means that no program was loaded. An
+    /// inner error means that the programs were loaded and recorded, but their pins were not moved.
     pub(super) fn reload(
         &self,
         programs: &[Arc<ProgramRecord>],

@@ -56,7 +56,6 @@ pub struct ReplaceRequest {
     pub maps: MapPolicy,
     /// Keeps the old version loaded, for [`Engine::rollback_program`].
     pub keep_old: bool,
-    /// User id of the caller.
     pub caller_uid: u32,
     /// Limits of this load, in addition to the daemon's own.
     pub limits: LoadLimits,

@@ -25,7 +25,7 @@ pub struct VersionSwitch<'l> {
     pub pairs: &'l [Pair],
     /// Links of programs without a new version: they leave their chains when the others change.
     pub leaving: &'l [Arc<LinkRecord>],
-    /// With a program that has the new maps; `None` if the new versions already have theirs.
+    /// Fates of the maps, and a program that has the new maps; `None` if the new versions already have their maps.
     pub fates: Option<(&'l Fates, &'l ProgramRecord)>,
 }
 
@@ -215,7 +215,7 @@ impl<K: Kernel> Engine<K> {
         Ok(changed.then(|| Arc::new(LinkRecord { targets, kernel_link, ..link.clone() })))
     }
 
-    /// Links from before guards get their tasks here, which is harmless if the replacement fails.
+    /// Sets the guarded tasks of a link from before guards existed, which is harmless if the replacement fails.
     fn guarded_link(
         &self,
         program: &ProgramRecord,
@@ -244,8 +244,8 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// An interrupted replacement may have left another program there.
-    /// `is_ours`: no pin of what it runs is left to tell.
+    /// Updates a link that runs another program after an interrupted replacement. `is_ours` is true if the caller knows
+    /// that this other program is the daemon's, although its pin is gone.
     pub(crate) fn mend_link(
         &self,
         link: &LinkRecord,

@@ -14,10 +14,11 @@ use crate::engine::pin_finding::PinFinding;
 use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError, paths};
 
-/// Unchanged counts of filled slots, each after a wait for packets, after which the kernel is not emptying an array.
+/// Number of equal counts of filled slots, with a wait for packets before each, that show that the kernel no longer
+/// empties an array.
 const MAX_SAME: usize = 3;
 
-/// Each holder that closes an array without pins lets the kernel empty it once more, some time later.
+/// Maximum number of fills: each process that closes an array without pins makes the kernel empty it once more, later.
 const MAX_FILLS: usize = 4;
 
 impl<K: Kernel> Engine<K> {

@@ -55,7 +55,8 @@ impl<K: Kernel> Engine<K> {
         Ok(missing)
     }
 
-    /// Programs of one group can have different maps by one name, if a load found no pin: the first keeps the place.
+    /// Returns whether another program's map is pinned at the path. If a load of a group found no pin, programs of the
+    /// group have different maps with one name: the path keeps the map that was pinned first.
     pub(crate) fn is_shared_at(&self, path: &Path) -> bool {
         let Ok(Some(pin)) = self.kernel.open_pin(path) else { return false };
         let Ok(found) = self.kernel.map_of(&pin) else { return false };

@@ -161,7 +161,7 @@ impl<K: Kernel> Engine<K> {
         Ok(hidden)
     }
 
-    /// Spares a locked namespace: a new namespace may have its identity by now, and the number.
+    /// Removes the number of an ended namespace, unless the namespace is locked: a new one may have its identity and number.
     fn remove_ended_number(
         &self,
         home: NetnsId,

@@ -44,7 +44,7 @@ impl<K: Kernel> Engine<K> {
         Ok(observed)
     }
 
-    /// A chain is entered only with all of its members.
+    /// Returns the first lost member of a hook, with the reason. A chain is entered only with all of its members.
     fn lost_member(&self, hook: &HookRecord) -> Option<String> {
         let state = self.state();
         state.links.of_hook(&hook.key).find_map(|link| {

@@ -25,7 +25,7 @@ impl<K: Kernel> Engine<K> {
         Some(self.file_looks.look_in_check(&self.kernel, file, found))
     }
 
-    /// Returns the owner whose places the checks of a link take.
+    /// Returns the owner against whose limit the checks of a link count.
     fn group_of_link(&self, link: &LinkRecord) -> Option<MapGroup> {
         let program = self.record(link.program)?;
         Some(MapGroup::of(&link.owner(&program), &with_application(&link.metadata, &program.metadata)))
@@ -62,7 +62,7 @@ impl<K: Kernel> Engine<K> {
         };
         let (now, is_local) = match look {
             FileCheck::Unanswered | FileCheck::NotLooked => return Ok(as_before()),
-            // Another file may be there, or none: that is not for this user to know.
+            // This user must not learn whether another file is there, or none.
             FileCheck::Absent(KernelError::NoProbeTarget {
                 reason: ProbeTargetError::Unreadable { uid, .. },
                 ..

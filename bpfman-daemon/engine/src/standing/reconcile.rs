@@ -274,7 +274,7 @@ impl<K: Kernel> Engine<K> {
     fn own_filter(&self, hook: &HookRecord) -> Result<Option<ProgramId>, EngineError> {
         let Some(id) = self.program_at(hook)? else { return Ok(None) };
         let is_recorded = id == hook.program && self.has_tag(hook)?;
-        // Without the bpffs no pin is left to tell what the filter runs: its place is the recorded one.
+        // If the pins are lost, the recorded position identifies the filter.
         let is_ours = is_recorded || self.is_pinned_entry(id)? || !self.has_pin_of(hook.program)?;
         Ok(is_ours.then_some(id))
     }

@@ -103,7 +103,7 @@ impl<K: Kernel> Engine<K> {
             }
             Remainder::Dispatcher { operation, key, interface, after } => {
                 let _hook = self.lock(Subject::Hook(*key));
-                // If it was pinned with the dispatcher that it replaces, settling swaps it back or finishes it.
+                // If both dispatchers are pinned, settling swaps the old one back or completes the swap.
                 if !self.settle_dispatcher(*operation)? {
                     self.drop_dispatcher(key, interface, *after)?;
                     self.remove_tree(&paths::pending(*operation))?;
@@ -121,14 +121,14 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Only if it still runs `now`, the program of the failed swap.
+    /// Restores the recorded program at a hook that still runs `now`, the program of the failed swap.
     fn swap_back(&self, key: &HookKey, now: ProgramId) -> Result<(), EngineError> {
         let Some(hook) = self.state().hooks.get(key).cloned() else { return Ok(()) };
         if hook.program == now || !self.is_entered(&hook)? || self.program_at(&hook)? != Some(now) {
             return Ok(());
         }
         let recorded = self.open_shared(hook.program)?;
-        // If it is gone, the hook check detects that and builds another.
+        // If the recorded program is gone, the hook check detects that and builds another chain.
         let Some(recorded) = recorded else { return Ok(()) };
         self.swap(&hook, now, &recorded, &hook.interface)
     }

@@ -1,4 +1,4 @@
-//! Effects that changes could not have at other places than their own, until a later one has them.
+//! Effects of a change on other hooks that failed. They are reported until a later change succeeds there.
 
 use std::fmt;
 
@@ -14,9 +14,9 @@ pub enum SendersConcern {
     LeftOut(String),
     /// It was detached.
     Detached(String),
-    /// It runs as it was, and they may send packets.
+    /// The chain was not changed, and the members may send packets.
     MaySend(String),
-    /// It runs as it was, though they may send packets again.
+    /// The chain was not changed: it still drops the packets of members that may send again.
     StillKept(String),
 }
 

@@ -17,16 +17,16 @@ pub struct ProgramGuard {
     /// True if the guard can distinguish tasks by their credentials.
     #[serde(default)]
     pub credentials: bool,
-    /// Of a tcx program: it answers NEXT or DROP alone. Those that earlier versions loaded do not.
+    /// True if the guard lets a tcx program return only NEXT or DROP. False for programs that earlier versions loaded.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub narrowed: bool,
-    /// True if its instructions call `bpf_clone_redirect`; none in records of earlier versions.
+    /// True if its instructions call `bpf_clone_redirect`; `None` in records of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clones: Option<bool>,
-    /// True if its loops and tail calls are within the bounds. Records of earlier versions do not tell.
+    /// True if its loops and tail calls are within the bounds; false in records of earlier versions.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_bounded: bool,
-    /// Reason why they are not, if it was loaded again nevertheless, since an earlier version had accepted it.
+    /// Reason why they exceed the bounds, if the program was loaded again because an earlier version had accepted it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unbounded: Option<String>,
     /// True if the verifier accepted it for a loader without CAP_PERFMON. Records of earlier versions have false.

@@ -94,11 +94,11 @@ pub struct State {
     pub unmatched: BTreeMap<MatchingId, Vec<Unmatched>>,
     pub drifted: HashMap<HookKey, Standing>,
     pub drifted_links: HashMap<LinkId, Standing>,
-    /// Programs with slots whose program was unloaded.
+    /// Descriptions of program array slots whose program was unloaded, by the program that tail-calls them.
     pub slot_concerns: HashMap<(ProgramUid, OperationId), BTreeSet<String>>,
     /// Network namespaces in which the last change reduced the packets that tenants' programs may send.
     pub unsettled: HashSet<HookNetns>,
-    /// Hooks with links, programs or extensions that changed since then.
+    /// Hooks whose links, programs or extensions changed since the last call of `settle_senders`.
     pub touched: HashSet<HookKey>,
     pub senders_concerns: HashMap<HookKey, SendersConcern>,
     pub disordered: HashMap<HookKey, String>,

@@ -24,8 +24,8 @@ struct Pause {
 pub struct Pauses(HashMap<(MapGroup, PausedFor), Pause>);
 
 impl Pauses {
-    /// Begins a pause, each twice as long as the one before. The first excess of CPU time begins one of no length: it may be
-    /// an accident, and its owner repairs it.
+    /// Begins a pause, each twice as long as the one before. The first excess of CPU time has no pause: it may be an accident
+    /// that the owner repairs.
     pub fn begin(&mut self, owner: MapGroup, why: PausedFor, now: Duration) {
         self.0.retain(|_, pause| pause.ends + FORGOTTEN_AFTER > now);
         let first = if why == PausedFor::CpuTime { Duration::ZERO } else { FIRST };

@@ -111,7 +111,6 @@ pub struct ProgramRecord {
     pub map_owner_uid: Option<ProgramUid>,
     /// Function or hook of fentry, fexit and LSM programs.
     pub target: Option<String>,
-    /// User id of the caller.
     pub caller_uid: u32,
     /// Owner; `None` in records from before owners existed: see [`ProgramRecord::owner`].
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -319,11 +319,11 @@ pub struct HookRecord {
     /// Number of its network namespace, if no kernel link enters it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<NamespaceNumber>,
-    /// True once a tenant's program joined at egress: by tcx it accepts nothing past the programs behind it and runs
-    /// before the machine's tcx links. It stays, since changing back would skip the machine's for a moment.
+    /// True once a tenant's program joined at egress: the tcx link of the chain then runs before the machine's tcx links, and
+    /// its accepting verdicts do not skip them. It stays true, since changing back would skip the machine's for a moment.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub open: bool,
-    /// Ways to send packets that its members of tenants are without.
+    /// Ways to send packets that its chain takes from members of tenants.
     #[serde(default, skip_serializing_if = "Unsent::is_empty")]
     pub unsent: Unsent,
     /// Members of tenants that its chain leaves out, because it could not be built so that they send nothing.

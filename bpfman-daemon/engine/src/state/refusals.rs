@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::MapGroup;
 
-/// Time on credit, after which a refused load is not verified again for its log.
+/// Debt from which on a refused load is not verified again for its log.
 const CREDIT: Duration = Duration::from_secs(10);
-/// With this much, nothing of the owner is verified.
+/// Debt from which on no load of the owner is verified.
 const MOST: Duration = Duration::from_secs(20);
-/// A tenth of a CPU.
+/// Debts decrease by a tenth of the elapsed time.
 const SHARE: u32 = 10;
 
 /// Debts of owners, in memory.
@@ -31,9 +31,9 @@ impl Debt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefusalCredit {
     Whole,
-    /// The log is left out for this time.
+    /// For this time, refused loads are not verified again for their log.
     NoLog(Duration),
-    /// No load is tried for this time.
+    /// For this time, no load of the owner is verified.
     Used(Duration),
 }
 

@@ -122,7 +122,7 @@ pub enum HookPart {
     /// Links for exactly the existing CPUs.
     CpuLinks,
     ProgramPin,
-    /// Pin of a program, in place of which another object or a folder is.
+    /// Pin of a program whose path another object or a folder occupies.
     OwnProgramPin,
     /// Pins of a program's maps.
     MapPins,

@@ -11,7 +11,7 @@ impl ProgramRecord {
         if self.guard.is_some() { Rank::Tenant } else { self.owner().rank() }
     }
 
-    /// Returns whether its verdicts are NEXT and DROP alone.
+    /// Returns whether the guard lets the program return only NEXT and DROP.
     #[must_use]
     pub fn is_narrowed(&self) -> bool {
         self.guard.as_ref().is_some_and(|guard| guard.narrowed)
@@ -23,7 +23,7 @@ impl LinkRecord {
     #[must_use]
     pub fn turn(&self, program: &ProgramRecord) -> RankOrder {
         let kind = self.hook.map(|key| key.kind).or_else(|| self.point.hook().map(|(_, kind)| kind));
-        // In front of the machine's programs by a link of its own, an accepting verdict would end the kernel's list.
+        // Before the machine's programs on tcx, an accepting verdict of a tenant would keep the kernel from running them.
         let is_held = !matches!(kind, Some(HookKind::Tcx(_))) || program.is_narrowed();
         let direction = kind.and_then(HookKind::direction).filter(|_| is_held);
         RankOrder::of(program.rank().max(self.owner(program).rank()), direction)

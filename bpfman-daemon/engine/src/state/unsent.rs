@@ -1,4 +1,4 @@
-//! Ways to send packets that programs of tenants are without, where the machine's programs would not see the packets.
+//! Ways to send packets that chains take from tenants' programs, because the packets would bypass programs of the machine.
 
 use bpfman_model::{Direction, HookKey, HookKind, RankOrder};
 use bpfmand_splice::ProceedMask;

@@ -44,7 +44,7 @@ fn chain_too_complex_without_perfmon_keeps_barriers() {
     assert!(engine.show_chain(&bench.left(), XDP).unwrap().fallbacks > 0);
 }
 
-/// Members of the machine alone have the right, also beside those of tenants.
+/// Only members of the machine are loaded with CAP_PERFMON, also in a chain with tenants' members.
 #[test]
 fn programs_of_the_machine_in_a_cut_chain_have_the_right() {
     let bench = simulated();

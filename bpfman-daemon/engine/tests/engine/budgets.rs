@@ -248,7 +248,7 @@ fn failed_rollback_of_a_version_does_not_prevent_detaching() {
             continue;
         }
         match failing() {
-            // The second attempt makes fewer calls: what failed was done after the rollback.
+            // The second attempt makes fewer calls, so that none of them failed: the rollback was done.
             (Ok(CpuOutcome::TookBack), false) => assert_eq!(links(&engine, old).len(), 1),
             (Ok(outcome), false) => {
                 detached += usize::from(outcome == CpuOutcome::Detached { attachments: 1 });

@@ -51,7 +51,7 @@ pub fn disown(bench: &Sim, name: &str, owner: &str) {
     edit_records(bench, "links", |link| drop(link.as_object_mut().unwrap().remove("owner")));
 }
 
-/// An earlier version counted more programs as the machine's, and put them before it.
+/// An earlier version gave tenants' programs the machine's rank, and put them before the machine's programs.
 #[test]
 fn a_start_puts_slots_of_earlier_versions_in_order() {
     let bench = bench();

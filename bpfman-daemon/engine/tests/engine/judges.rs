@@ -11,7 +11,7 @@ use bpfmand_object::ObjectFile;
 
 type Names = BTreeSet<(String, String)>;
 
-/// The corpus's folder has the cilium/ebpf loader; maps are pinned temporarily below `bpffs`.
+/// Returns the programs that other loaders load: aya, and cilium/ebpf if the corpus has it. Pins maps below `bpffs`.
 pub fn loaded_by_others(
     corpus: &Path,
     objects: &BTreeSet<PathBuf>,

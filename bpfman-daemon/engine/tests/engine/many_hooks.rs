@@ -104,7 +104,7 @@ fn simulated_programs_live_at_many_interfaces() {
     assert_eq!((left.programs.len(), left.maps.len(), left.links.len()), (0, 0, 0));
 }
 
-/// The kernel takes long for each attachment; but more than one chain.
+/// Few hooks, because the kernel takes long for each attachment; but more than one loaded chain can serve.
 #[test]
 fn linux_programs_live_at_many_interfaces() {
     let bench = crate::linux::bench("many_hooks");

@@ -62,7 +62,7 @@ fn isolated(engine: &Engine<SimKernel>, program: ProgramId, point: AttachPoint) 
     engine.attach(&request).unwrap().record.id
 }
 
-/// The array between the isolated members keeps its contents by its pin alone.
+/// Attaches two isolated members: only its pin keeps the contents of the program array between them.
 pub fn cut_chain(bench: &Sim, engine: &Engine<SimKernel>) -> [LinkId; 2] {
     let [tango, tulip] = engine.loads(&bench.request("programs", &["tango", "tulip"]))[..] else { panic!() };
     [isolated(engine, tango, bench.tc(INGRESS, 1)), isolated(engine, tulip, bench.tc(INGRESS, 2))]

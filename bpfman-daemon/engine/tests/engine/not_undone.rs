@@ -86,7 +86,7 @@ struct Thief(AtomicBool);
 impl StepObserver for Thief {
     fn before(&self, operation: &'static str, step: &'static str) {
         if (operation, step) == ("attach", "record") && !self.0.swap(true, Ordering::SeqCst) {
-            // Below the open descriptors, so that closing one frees none.
+            // The limit is below the number of open descriptors: closing one allows no new one.
             allow_descriptors(3);
         }
     }

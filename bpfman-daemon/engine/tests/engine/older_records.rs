@@ -11,7 +11,7 @@ use bpfmand_engine::Standing;
 
 const XDP: HookKind = HookKind::Xdp;
 
-/// One member reaches the other by an array that keeps its contents by its pin alone.
+/// Creates a chain of two programs joined by a tail call. The kernel clears its array if the pin is removed.
 fn cut_chain<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>) -> LinkId {
     let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
     let attach = |program, priority| {

@@ -74,7 +74,7 @@ fn an_extended_program_is_left_out_while_the_machine_is_there<K: Testable>(bench
     assert!(engine.check_all().lost.is_empty());
 }
 
-/// A tenant's extension of its own program keeps the machine's from no hook.
+/// A tenant that extends its own program cannot keep the machine's programs from the hook.
 fn extension_of_a_tenant_keeps_no_program_of_the_machine_away<K: Testable>(bench: &Bench<K>) {
     if !bench.kernel.features().freplace {
         println!("skipped: this kernel does not let programs replace functions of others (freplace)");
@@ -104,7 +104,7 @@ fn extension_of_a_tenant_keeps_no_program_of_the_machine_away<K: Testable>(bench
     engine.detach(extends).unwrap();
     assert_eq!(engine.describe_link(tenant).unwrap().standing, Standing::Running);
     assert_eq!(engine.names(&bench.left(), XDP), ["alpha", "filter"]);
-    // A chain member cannot be extended. It runs alone again after the machine's program was detached.
+    // A chain member cannot be extended; after the machine's program is detached, the tenant's program is no member.
     engine.try_attach(drops, AttachPoint::Freplace).unwrap_err();
     engine.detach(attached.record.id).unwrap();
     assert_eq!(runs(bench), Some(filter));

@@ -52,7 +52,7 @@ impl StepObserver for Pause {
     }
 }
 
-/// The machine's program comes while the chain of the tenant's is built: it was built to send packets.
+/// The machine's program is attached while a tenant's chain is built, which may still send packets.
 #[test]
 fn machines_program_that_comes_during_a_build_is_not_passed_by() {
     let bench = simulated();

@@ -45,7 +45,7 @@ fn conflict(error: EngineError) -> HookConflict {
     }
 }
 
-/// The same as `bpftool link detach` does: the link exists, and runs nothing.
+/// Detaches a link like `bpftool link detach`: the link still exists, but runs nothing.
 pub fn force_off<K: Testable>(bench: &Bench<K>, pin: &str) {
     let kernel = &*bench.kernel;
     let link = kernel.open_pin(Path::new(pin)).unwrap().unwrap();

@@ -53,7 +53,7 @@ crate::on_both_kernels!(
     a_new_version_has_the_limit_of_a_load,
 );
 
-/// The kernel walks through more than the one that loaded a tenant's program.
+/// This kernel processes more instructions than the one on which the tenant's program was loaded.
 #[test]
 fn acknowledged_program_returns_if_more_is_verified() {
     let bench = crate::simulated::bench();
@@ -71,7 +71,7 @@ fn acknowledged_program_returns_if_more_is_verified() {
     assert!(engine.describe_link(link).unwrap().standing.is_running());
     let refused = engine.load(&load()).unwrap_err();
     assert_eq!(refused.kind(), Reason::Denied, "{refused}");
-    // Each instruction of its loop may be the one that calls a helper, which counts 20 more.
+    // Each instruction of the loop counts as a call of a helper, which costs 20 more.
     assert!(refused.to_string().contains("may run for 880803840 instructions"), "{refused}");
     assert_eq!(engine.ids().len(), 1);
 }

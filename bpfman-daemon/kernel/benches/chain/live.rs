@@ -85,7 +85,7 @@ impl VethPair {
         MeasuredHook::Links(links.collect())
     }
 
-    /// A batch may still be in transit: the number is the least.
+    /// Returns the time per frame, and the minimum number of frames received: the last batch may still be in transit.
     pub fn sample(&self) -> (f64, u64) {
         let mut frame = [0xff_u8; 64];
         frame[12..14].copy_from_slice(&[0x88, 0xb5]);

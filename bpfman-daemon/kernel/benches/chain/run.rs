@@ -245,7 +245,7 @@ fn real(bench: &mut Bench) {
     }
 }
 
-/// The last member drops: it is the case without members.
+/// Measures chains on real packets. Each ends with a program that drops, which alone is the case without members.
 fn live(bench: &mut Bench, kind: ProgramKind, group: &str) {
     let source = sources::members(kind);
     let members = compile_text(&source);

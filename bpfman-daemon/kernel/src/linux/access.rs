@@ -23,7 +23,7 @@ pub fn as_caller<T: Send>(caller: &FileReader, work: impl FnOnce() -> io::Result
     })
 }
 
-/// Returns the first path that is hidden from this caller; others it sees, or knows to be absent.
+/// Returns the first path that the caller may not reach or, if `read`, not read. Absent paths do not count.
 pub fn first_hidden(
     caller: &FileReader,
     paths: &[PathBuf],

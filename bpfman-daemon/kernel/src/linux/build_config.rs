@@ -3,7 +3,7 @@ use std::io::{self, Read};
 
 use flate2::read::GzDecoder;
 
-/// With `CONFIG_IKCONFIG_PROC`.
+/// File of kernels with `CONFIG_IKCONFIG_PROC`.
 const OWN: &str = "/proc/config.gz";
 
 /// A configuration has some 300,000 bytes.

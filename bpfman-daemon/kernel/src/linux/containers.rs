@@ -20,7 +20,7 @@ const MAX_PROCESSES: usize = 1000;
 /// Processes tried for the network of a container, since some may end meanwhile.
 const MAX_QUERIES: usize = 16;
 
-/// By the path of the container's cgroup too: two cgroups are two containers.
+/// Processes by container id and by path of its cgroup: two cgroups with one id are two containers.
 type Found = BTreeMap<ContainerId, BTreeMap<PathBuf, BTreeSet<u32>>>;
 
 /// Context of a cgroup. A container can create nested cgroups with any container's name: the outermost name counts.
@@ -179,7 +179,7 @@ fn by_groups(
     }
 }
 
-/// A path counts as far as the owners of the cgroups in its hierarchy are known.
+/// Finds containers by the cgroups of processes. Only the part of a path whose cgroups root has made counts.
 fn by_processes(
     root: &Path,
     hierarchies: &[Hierarchy],

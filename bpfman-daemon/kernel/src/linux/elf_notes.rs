@@ -13,11 +13,11 @@ use object::read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _}
 use super::elf_binary::{Binary, identity, invalid, read_up_to};
 use super::symbols::TargetFile;
 
-/// Most libraries have a few kilobytes of notes, the largest programs some hundred.
+/// Maximum size of the notes. Most libraries have a few kilobytes, the largest programs some hundred.
 const MAX_BYTES: u64 = 4 << 20;
-/// Compilers repeat a probe for each inlined copy of the function.
+/// Maximum number of locations of a probe. Compilers repeat a probe for each inlined copy of its function.
 const MAX_SITES: usize = 4096;
-/// Linkers write about a dozen.
+/// Maximum number of program headers. Linkers write about a dozen.
 const MAX_HEADERS: usize = 1024;
 const SEMAPHORE_BYTES: u64 = 2;
 const MAX_INSTRUCTION: usize = 15;

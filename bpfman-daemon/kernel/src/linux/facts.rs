@@ -88,7 +88,7 @@ pub fn program(fd: &OwnedFd) -> io::Result<ProgramFacts> {
     })
 }
 
-/// The kernel's information about another kind of object would be misinterpreted.
+/// Fails if a descriptor is of another kind: its information would be misinterpreted.
 fn expect(fd: &OwnedFd, kind: &str) -> io::Result<()> {
     let found = rustix::fs::readlink(format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new())?;
     // `bpf_link` for a created link, `bpf-link` for an opened pin.

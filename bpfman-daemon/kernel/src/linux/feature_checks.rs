@@ -51,14 +51,14 @@ pub fn netfilter() -> bool {
     load(ProgramType::Netfilter, vec![answer(1), exit()]).is_ok()
 }
 
-/// Stable kernels may have them earlier than upstream, as Debian's 6.1 does.
+/// Probes for 32-bit jumps: stable kernels may have them earlier than upstream, for example Debian's 6.1.
 pub fn long_jumps() -> bool {
     let unless_null = Insn::new(JUMP_IF_EQUAL, 1, 0, 1, 0);
     let over_one = Insn::new(LONG_JUMP, 0, 0, 0, 1);
     load(ProgramType::Xdp, vec![answer(PASS), unless_null, over_one, answer(1), exit()]).is_ok()
 }
 
-/// Two frames share the 512 bytes of a stack only if neither is rounded up to 32.
+/// Probes the rounding of frames: these two fit into a stack of 512 bytes only if neither is rounded up to 32.
 pub fn frames_by_16() -> bool {
     let store = |at| Insn::new(STORE, FRAME, 0, at, 0);
     let call = Insn::new(CALL, 0, 1, 0, 2);
@@ -66,7 +66,7 @@ pub fn frames_by_16() -> bool {
     load(ProgramType::Xdp, insns).is_ok()
 }
 
-/// Uses `lo`, which has no such driver: a kernel without the feature returns another error.
+/// Binds a program to `lo`, whose driver cannot run it: a kernel without the feature returns another error.
 pub fn device_bound() -> bool {
     let text = BoundText::of_one_function("probe", "GPL", vec![answer(PASS), exit()]);
     let device = Some(Device { netns: None, ifindex: LOOPBACK });
@@ -85,7 +85,7 @@ pub fn xdp_contexts() -> bool {
         .is_ok_and(|program| test_run::run_here(&program, &run).is_ok())
 }
 
-/// Links to no event: a kernel without the feature returns another error.
+/// Tries to link to an invalid event descriptor (EBADF). A kernel without the feature returns another error.
 pub fn perf_links() -> bool {
     let on_nothing = |program: &OwnedFd, _| attr::LinkCreate {
         prog_fd: program.as_raw_fd(),

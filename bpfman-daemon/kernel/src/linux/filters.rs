@@ -12,7 +12,7 @@ use crate::KernelError;
 
 const RTM_NEWTFILTER: u16 = 44;
 const TCA_CHAIN: u16 = 11;
-/// Only filters have these bits; hash tables are listed among them.
+/// Bits of a u32 handle that only filters have set: the kernel lists hash tables among the filters.
 const U32_NODE: u32 = 0xfff;
 
 /// Chain 0, which packets enter, comes first.

@@ -84,7 +84,8 @@ pub fn group(controllers: &str, path: String) -> GroupPath {
     GroupPath::new(path, by_root, found.and_then(|hierarchy| hierarchy.pods.as_ref()))
 }
 
-/// Mounted from the root: this process's own, then the node's first process's in the same cgroup namespace.
+/// Returns the hierarchies that are mounted from their root: in this process's mount namespace first, then in that of the
+/// node's first process, if both share a cgroup namespace.
 pub fn whole() -> &'static [Hierarchy] {
     static WHOLE: OnceLock<Vec<Hierarchy>> = OnceLock::new();
     WHOLE.get_or_init(|| {

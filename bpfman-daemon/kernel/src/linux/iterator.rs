@@ -28,7 +28,7 @@ pub fn attach(program: &OwnedFd) -> Result<OwnedFd, KernelError> {
 const PAUSE: Duration = Duration::from_millis(1);
 const MAX_RERUNS: usize = 1000;
 
-/// The link is closed before, so that it can end meanwhile.
+/// Runs an iterator and passes on its output. The link is closed first, so that it can be detached meanwhile.
 pub fn read(link: OwnedFd, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), KernelError> {
     let fail = |source| KernelError::call("read", "what an iterator writes", source);
     let mut request = attr::IterCreate { link_fd: link.as_raw_fd(), ..Default::default() };

@@ -30,7 +30,7 @@ struct KnownHints(Mutex<BTreeMap<String, (Instant, FunctionHints)>>);
 
 impl KnownHints {
     const MAX: usize = 64;
-    /// Modules come and go.
+    /// Maximum age of a hint, since modules are loaded and unloaded.
     const AGE: Duration = Duration::from_secs(60);
 
     fn of(

@@ -7,7 +7,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabiliti
 
 use crate::KernelError;
 
-/// CAP_SYS_ADMIN would stand for CAP_PERFMON too.
+/// Capabilities of the thread. CAP_SYS_ADMIN is left out because it includes CAP_PERFMON.
 const RIGHTS: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::NET_ADMIN);
 
 /// Loads on a thread that has CAP_BPF (Linux 5.8) and CAP_NET_ADMIN alone, and ends with the load.

@@ -11,7 +11,7 @@ use super::attr::{self, Command};
 use super::{facts, mount_table, sys};
 use crate::{KernelError, Mount, Mounts};
 
-/// For root only; the mode is changed once all pins exist.
+/// Mount options: only root has access until all pins exist, when the mode is changed.
 const OPTIONS: &std::ffi::CStr = c"mode=0700";
 const BPF_F_RDONLY: u32 = 1 << 3;
 

@@ -46,7 +46,7 @@ pub fn attach_kprobes(
     })
 }
 
-/// Names the functions at fault: the kernel refuses all for one.
+/// Finds the functions that cannot be probed: the kernel refuses all functions without naming the cause.
 fn why_not(names: &BTreeSet<&str>, all: String, source: std::io::Error) -> KernelError {
     let known = kallsyms::addresses(names).unwrap_or_default();
     if let Some(name) = names.iter().find(|name| !known.contains_key(**name)) {
@@ -65,7 +65,7 @@ fn why_not(names: &BTreeSet<&str>, all: String, source: std::io::Error) -> Kerne
     let traceable = perf::traceable_functions().unwrap_or_default();
     let traceable: BTreeSet<&str> =
         traceable.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    // Of several names of one function the kernel lists one.
+    // The kernel lists a function under one of its names: compare addresses.
     let places: BTreeSet<u64> =
         kallsyms::addresses(&traceable).unwrap_or_default().into_values().flatten().collect();
     let is_traceable = |name: &str| known.get(name).is_some_and(|at| !at.is_disjoint(&places));

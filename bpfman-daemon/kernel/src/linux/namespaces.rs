@@ -13,7 +13,7 @@ use super::{mounts, netns, netns_numbers, network_watch, processes};
 use crate::search_once::{self, NamespacePaths, SearchOnce};
 use crate::{FoundNamespace, KernelError};
 
-/// Repeated if a found path leads elsewhere when it is used.
+/// Maximum number of searches: a search is repeated if a found path leads to another namespace when it is used.
 const SEARCHES: usize = 3;
 const OWN: &str = "/proc/self/ns/net";
 
@@ -24,7 +24,7 @@ pub struct NamespaceFinder {
     pub has_cookies: bool,
 }
 
-/// By inode, which is unique among existing namespaces.
+/// Paths of namespaces by inode number, which is unique among existing namespaces.
 #[derive(Clone, Debug, Default)]
 struct Known(NamespacePaths);
 
@@ -46,7 +46,7 @@ impl NamespaceFinder {
         if self.has_cookies { netns } else { NetnsId { cookie: 0, ..netns } }
     }
 
-    /// Lets go all others, and those to which no path leads any more: a held namespace never ends.
+    /// Holds the recorded namespaces. Releases all others, and those without a path, since a held namespace never ends.
     pub fn hold(&self, recorded: &BTreeMap<NetnsId, Option<NetnsNumber>>) -> Result<(), KernelError> {
         let without_cookie = recorded.iter().filter(|(netns, _)| netns.cookie == 0);
         let wanted: BTreeMap<u64, Option<NetnsNumber>> =
@@ -304,7 +304,7 @@ const fn is(found: NetnsId, wanted: NetnsId) -> bool {
 }
 
 impl Known {
-    /// Of several paths to a namespace, the most durable one is kept.
+    /// Searches all namespaces. If several paths lead to one, keeps the most durable one.
     fn search(self) -> Self {
         let mut found = BTreeMap::new();
         let mut add = |path: PathBuf| {

@@ -35,7 +35,7 @@ pub fn enter<T: Send>(
     })
 }
 
-/// The same with a namespace that is held.
+/// Runs work in a network namespace that is held by a descriptor.
 pub fn enter_held<T: Send>(
     held: &OwnedFd,
     work: impl FnOnce() -> Result<T, KernelError> + Send,

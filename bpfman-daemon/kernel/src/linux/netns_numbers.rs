@@ -14,7 +14,7 @@ const RTM_GETNSID: u16 = 90;
 const NETNSA_NSID: u16 = 1;
 const NETNSA_FD: u16 = 3;
 const RTGENMSG: usize = 4;
-/// Not reused by chance: the kernel's own numbers begin at 0, and the lowest free one comes first.
+/// First number given by the daemon. The kernel gives the lowest free number from 0, and so never reuses these.
 const FIRST: u32 = 0x6270_0000;
 const ATTEMPTS: u32 = 16;
 

@@ -11,16 +11,16 @@ use super::watch::{GROUP_LINK, identity};
 use super::{interfaces, netlink, netns, sys};
 use crate::{KernelError, NetworkWatch};
 
-/// Used by `ip netns` and network plugins of container runtimes.
+/// Folder of named namespaces, used by `ip netns` and by network plugins of container runtimes.
 const NAMED: &str = "/run/netns";
-/// Namespace of this process; threads that enter another namespace end there.
+/// Namespace of the process. Threads that enter another namespace end in it, so they do not change this one.
 const OWN: &str = "/proc/self/ns/net";
 const MAX_NAMED: usize = 4096;
 const GROUP_ADDRESSES: u32 = 0x10 | 0x100;
-/// Messages that one call receives, so that the call ends in any case.
+/// Maximum number of messages that one call receives, so that it returns even if messages keep arriving.
 const MAX_MESSAGES: usize = 10_000;
 
-/// Not every name belongs to a namespace.
+/// Returns the files of the folder. Not every one of them is a namespace.
 pub fn names() -> Vec<PathBuf> {
     let entries = std::fs::read_dir(NAMED).into_iter().flatten().flatten();
     let mut found: Vec<PathBuf> = entries.take(MAX_NAMED).map(|entry| entry.path()).collect();

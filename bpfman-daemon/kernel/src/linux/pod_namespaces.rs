@@ -182,7 +182,7 @@ mod tests {
         logs
     }
 
-    /// Cgroup of a process as a process in a cgroup namespace of its own sees it.
+    /// Returns the path of a pod's cgroup as seen from another cgroup namespace.
     fn hidden() -> GroupPath {
         GroupPath::new("/../../kubepods-pod0.slice", 0, None)
     }

@@ -17,7 +17,7 @@ use super::elf_binary::Binary;
 
 /// Bytes before the address of `.eh_frame`: version, and the encodings of address, count and entries.
 const HEADER: u64 = 4;
-/// A function and its record, each relative to the table.
+/// Bytes of an entry: the addresses of a function and of its record, each relative to the table.
 const ENTRY: u64 = 8;
 /// `DW_EH_PE_udata4` and `DW_EH_PE_sdata4`, with any base: four bytes.
 const FOUR_BYTES: [u8; 2] = [0x03, 0x0b];

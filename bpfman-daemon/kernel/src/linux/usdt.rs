@@ -113,7 +113,7 @@ impl ArgumentEntries {
         self.written.iter().try_for_each(|entry| map.write(entry))
     }
 
-    /// An entry that cannot be freed is shared by the next place with such arguments.
+    /// Frees the written entries. An entry that cannot be freed is used by the next probe site with equal arguments.
     fn take_back(&self) {
         let Ok(map) = DataMap::open("write to", &self.map) else { return };
         for entry in &self.written {
@@ -123,7 +123,7 @@ impl ArgumentEntries {
     }
 }
 
-/// All, or none. Equal arguments share an entry, also with other links, whose entries never change.
+/// Writes the arguments of all sites, or of none. Sites with equal arguments share an entry, also across links.
 fn put_specs(place: &UsdtPlace<'_>, sites: &[UsdtSite], map: MapId) -> Result<ArgumentEntries, KernelError> {
     /// Held for the search and the use of free entries.
     static TAKING: Mutex<()> = Mutex::new(());

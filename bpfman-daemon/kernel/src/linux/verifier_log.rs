@@ -1,13 +1,13 @@
 use std::io;
 
-/// A few lines, and one number per function.
+/// Size of a log with statistics only: a few lines, and one number per function.
 pub const STATISTICS: usize = 8 << 10;
 const START: usize = 64 << 10;
 const OF_REFUSAL: usize = 1 << 20;
 /// The largest size that Linux accepts.
 const END: usize = (u32::MAX >> 8) as usize;
 
-/// A log that does not fit fails even the load of a valid program: the last try has no log.
+/// Loads with larger and larger logs, and finally without one: even a valid program fails to load if its log does not fit.
 pub fn growing<T>(attempt: impl FnMut(&mut [u8]) -> io::Result<T>) -> (io::Result<T>, Vec<u8>) {
     growing_between(START, END, attempt)
 }
@@ -32,8 +32,8 @@ fn growing_between<T>(
     }
 }
 
-/// Reads the log of a load that was refused before without one, in two verifications at most. Since Linux 6.4 a log that does
-/// not fit has its end.
+/// Repeats a load that was refused without a log, to read the log, at most twice. Since Linux 6.4, the kernel returns the end
+/// of a log that does not fit.
 pub fn of_refusal<T>(
     first: io::Error,
     mut attempt: impl FnMut(&mut [u8]) -> io::Result<T>,
@@ -50,7 +50,7 @@ pub fn of_refusal<T>(
     if is_cut(&result) { (Err(first), log) } else { (result, log) }
 }
 
-/// The last lines are statistics: "processed 9 insns ...".
+/// Returns whether the log is complete: its last lines are statistics ("processed 9 insns ...").
 fn has_end(log: &[u8]) -> bool {
     const LAST: &[u8] = b"processed ";
     let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());

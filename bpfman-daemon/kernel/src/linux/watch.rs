@@ -15,9 +15,9 @@ use crate::watch::Known;
 use crate::{InterfaceWatch, KernelError};
 
 pub const GROUP_LINK: u32 = 1;
-/// For thousands of messages of some 2 KiB; memory is used only while messages wait.
+/// Size for thousands of messages of some 2 KiB. The kernel uses the memory only while messages wait.
 const RECEIVE_BUFFER: usize = 4 << 20;
-/// Messages that one call receives, so that the call ends in any case.
+/// Maximum number of messages that one call receives, so that it returns even if messages keep arriving.
 const MAX_MESSAGES: usize = 100_000;
 
 struct NamespaceWatch {

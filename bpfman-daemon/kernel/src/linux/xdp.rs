@@ -32,14 +32,14 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_LINK: u16 = 5;
 const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_MASTER: u16 = 10;
-/// In the order in which packets reach them.
+/// Attributes and flags of the modes, in the order in which packets reach them.
 const PLACES: [(XdpRunsIn, u16, u32); 3] = [
     (XdpRunsIn::Offload, IFLA_XDP_OFFLOAD_ID, F_OFFLOAD),
     (XdpRunsIn::Native, IFLA_XDP_NATIVE_ID, F_NATIVE),
     (XdpRunsIn::Generic, IFLA_XDP_GENERIC_ID, F_GENERIC),
 ];
 const NO_PROGRAM: RawFd = -1;
-/// Readings of a hook that changes meanwhile.
+/// Maximum number of readings of a hook that keeps changing.
 const ATTEMPTS: usize = 8;
 
 pub fn attach(program: &OwnedFd, ifindex: IfIndex, mode: XdpMode) -> Result<OwnedFd, KernelError> {

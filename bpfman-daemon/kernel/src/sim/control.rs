@@ -143,8 +143,8 @@ impl SimKernel {
         self.state().refused.remove(program);
     }
 
-    /// Makes the verifier refuse or accept programs with this constant, a version of one in any chain, and counts
-    /// loads.
+    /// Makes the verifier refuse or accept programs with this constant, alone or in a chain, and counts their loads. A test
+    /// marks a version of a program by a constant.
     pub fn judge_constant(&self, constant: i32, refused: bool) {
         self.state().constants.entry(constant).or_default().refused = refused;
     }

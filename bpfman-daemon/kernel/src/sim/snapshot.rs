@@ -22,7 +22,7 @@ pub struct SimProgram {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SimLink {
     pub program: ProgramId,
-    /// Place in words.
+    /// Target of the link, as text.
     pub place: String,
 }
 

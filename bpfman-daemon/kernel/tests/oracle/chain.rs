@@ -15,7 +15,7 @@ pub struct Loaded {
     pub text: BoundText,
     pub specialised: Option<BoundText>,
     pub alone: Program,
-    /// With the maps of chains, for chains that run it unchanged.
+    /// Program with the maps of the chains, for chains that run it unchanged.
     pub own: Program,
     pub depths: Vec<u32>,
     pub verified_insns: u32,

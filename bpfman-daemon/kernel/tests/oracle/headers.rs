@@ -10,7 +10,7 @@ use crate::kernel::{Packet, ProgramKind};
 use crate::pool::{self, Shape};
 use crate::together::Tally;
 
-/// For each pool of members.
+/// Number of chains for each pool of members.
 const CHAINS: usize = 150;
 const MEMBERS: usize = 60;
 const PACKETS: usize = 24;

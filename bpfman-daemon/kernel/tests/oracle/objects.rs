@@ -53,7 +53,8 @@ pub fn compile_file(path: &Path) -> ObjectFile {
     clang(path, "-g")
 }
 
-/// Otherwise a program passes itself, and the names end in `_impl`; BTF of the newest kernels has both names.
+/// Returns whether the kernel passes the program to kfuncs such as `bpf_wq_set_callback`. Older kernels have names with
+/// `_impl`, and programs pass themselves. BTF of the newest kernels has both names, so the symbols decide.
 fn passes_program() -> bool {
     static PASSES: LazyLock<bool> = LazyLock::new(|| {
         let symbols = std::fs::read_to_string("/proc/kallsyms").unwrap();

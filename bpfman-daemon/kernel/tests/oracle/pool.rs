@@ -19,7 +19,7 @@ pub struct Shape {
 
 impl Shape {
     pub const GENERATED: Self = Self { from: 64, range: 200, short: true, longest: 32, packets: PACKETS };
-    /// Long enough for every member to shorten them.
+    /// Packets that are long enough for every member to shorten them.
     pub const LONG: Self = Self { from: 260, range: 260, short: false, longest: 32, packets: PACKETS };
 }
 

@@ -168,7 +168,7 @@ pub struct Tally {
     pub refused: usize,
     /// By the number of steps back.
     pub fallbacks: BTreeMap<Attempt, usize>,
-    /// Chains that parse headers once, and chains that the verifier took only without that.
+    /// Numbers of chains that parse headers once, and of chains that the verifier accepts only without this.
     pub sharing: usize,
     pub unshared: usize,
     pub cut: usize,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bpfman_model::{Direction, HookKey, HookKind, IfIndex, Interface, NetnsId};
 use bpfmand_kernel::{Kernel, LinkTarget, ListAnchor, XdpMode};
 
-/// Reached only by failing tests: machines are busy, or emulated.
+/// Timeout, which only failing tests reach. It is long because machines are busy, or emulated.
 pub const PATIENCE: Duration = Duration::from_secs(150);
 
 pub trait Machine<K: Kernel>: Send + Sync {

@@ -1,4 +1,4 @@
-//! Refusals of the kernel: types that a program does not need are left out, and no refusal takes twice as long as it has to.
+//! Programs whose type information the kernel refuses load without it, and a refused program is verified only once.
 
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ fn program_is_loaded_without_damaged_debug_information(bench: &Bench<LinuxKernel
 }
 
 fn refused_program_may_need_its_damaged_types(bench: &Bench<LinuxKernel>) {
-    // The kernel refuses this attach type before it verifies, without a word.
+    // The kernel refuses this attach type before verification, without a log.
     let kind = ProgramKind { kernel_type: prog_type::CGROUP_SOCK_ADDR, expected_attach_type: u32::MAX };
     for (text, supposed) in [(typed("whole", PASS), false), (with_damaged_integer(), true)] {
         let error = bench.kernel.load_program(&load_as(&text, kind)).unwrap_err();

@@ -23,7 +23,7 @@ pub enum CoreError {
     /// The path does not lead to the requested information.
     #[error("{0}")]
     NoAnswer(&'static str),
-    /// The bit field is in an integer of so many bytes, for which no load exists.
+    /// The bit field is in an integer of this size in bytes, for which no load exists.
     #[error("a bit field in {0} bytes")]
     BitField(u64),
     #[error("the kernel has several types {0} that differ in what is asked")]
@@ -39,7 +39,7 @@ pub enum CoreError {
     /// The byte offset does not fit into a memory access.
     #[error("offset {0} does not fit in 15 bits")]
     OffsetTooLarge(u64),
-    /// The field has so many bytes, for which no memory access exists.
+    /// The field has this size in bytes, for which no memory access exists.
     #[error("no memory access is {0} bytes wide")]
     AccessWidth(u64),
     /// Error with its location.

@@ -74,7 +74,7 @@ impl RelocKind {
 pub(super) struct Value {
     pub number: u64,
     pub field: Option<(u64, u32)>,
-    /// An instruction compiled with this number must hold it.
+    /// True if the instruction must contain the number of the local types.
     pub checked: bool,
 }
 
@@ -84,7 +84,7 @@ impl Value {
     }
 }
 
-/// `None` if there is no path and the relocation needs one.
+/// Returns the value of a relocation on one side; `None` if the type has no such path and the relocation needs one.
 pub(super) fn evaluate(kind: RelocKind, side: Option<(&Btf, &Spec)>) -> Result<Option<Value>, CoreError> {
     let Some((btf, spec)) = side else {
         return Ok(match kind {

@@ -6,7 +6,7 @@ use super::{Linker, set_source};
 use crate::btf::Kind;
 use crate::{ObjectError, RelocationError};
 
-/// Plus the extern's index, as in libbpf: the verifier refuses a reachable call of a missing weak function.
+/// Helper number, to which the extern's index is added, as in libbpf. The verifier refuses a reachable call of it.
 const MISSING_FUNCTION: i32 = 2_002_000_000;
 
 impl Linker<'_> {

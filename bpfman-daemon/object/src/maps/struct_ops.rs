@@ -10,9 +10,9 @@ use crate::btf::{Btf, Kind, Type};
 use crate::check::check_name;
 use crate::elf::{Elf, Reloc, SymbolPlace};
 
-/// Over all struct_ops of an object: the kernel's largest type has about a hundred.
+/// Maximum number of members of all struct_ops of an object: the kernel's largest type has about a hundred.
 const MAX_MEMBERS: usize = 4096;
-/// Over all struct_ops of an object, without functions.
+/// Maximum size of the values of all struct_ops of an object, without functions.
 const MAX_BYTES: usize = 64 << 10;
 
 /// Map with a struct_ops value.

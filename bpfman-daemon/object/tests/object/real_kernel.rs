@@ -179,7 +179,7 @@ fn maps_of_both_declarations_in_one_object_load() -> Result<()> {
     Ok(())
 }
 
-/// libbpf refuses what its own linker makes of a weak map before a strong one.
+/// libbpf's own linker merges a weak map with a later strong one into an object that libbpf refuses.
 #[test]
 fn weak_and_strong_maps_that_bpftool_merged_load() -> Result<()> {
     let part = |name: &str, strength: &str| {

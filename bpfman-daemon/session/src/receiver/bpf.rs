@@ -15,7 +15,7 @@ const MAX_PATH: usize = 4096;
 /// Maximum size of the name of a function, in bytes.
 const MAX_NAME: usize = 512;
 const DESCRIPTOR_COUNT: usize = 148;
-/// `BPF_TOKEN_CREATE`: libraries go on without a token.
+/// `BPF_TOKEN_CREATE`: libraries continue without a token.
 const TOKEN_CREATE: u32 = 36;
 
 /// Fields of a call, with what they point to in the caller.
@@ -97,7 +97,7 @@ fn copy(
 ) -> Result<FieldValue, Errno> {
     if kind == FieldKind::Descriptor {
         let number = attr.word(at).cast_signed();
-        // Not zero, which means none where the kernel accepts that.
+        // Replace the descriptor by a number other than zero, which would mean "none" in some fields.
         attr.set_word(at, 1);
         return call.pass_descriptor(number).map(FieldValue::Descriptor);
     }

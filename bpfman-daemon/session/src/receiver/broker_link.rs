@@ -13,7 +13,7 @@ use rustix::net::sockopt::socket_peercred;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Number of daemons, or channels, that a call is tried on.
 const ATTEMPTS: usize = 8;
-/// Time that most calls take at most.
+/// Time within which most calls are answered.
 const SHORT_CALL: Duration = Duration::from_micros(200);
 
 /// Connection of the session, replaced when another daemon takes it over.
@@ -22,7 +22,7 @@ pub struct BrokerLink {
     daemon: Mutex<Channel>,
     /// Notified when another daemon is connected.
     replaced: Condvar,
-    /// Open channels that no call uses. The last used one is the next: a thread of the daemon looks for its messages.
+    /// Open channels that no call uses. The last used one is used next, since a thread of the daemon still polls it.
     idle: Mutex<Vec<Channel>>,
     returns: UnixListener,
     process: u32,
@@ -78,8 +78,8 @@ impl BrokerLink {
         }
     }
 
-    /// Asks the daemon. If it ends before it answers, a request that `may_repeat` goes to the next one: what the
-    /// first made ended with it, since the caller has no descriptor of it.
+    /// Sends a request to the daemon. If the daemon ends before it answers, a request that `may_repeat` is sent to the
+    /// next daemon: objects that the first one made have ended with it, since no descriptor of them was passed on.
     pub fn ask(
         &self,
         (request, may_repeat): (&CallRequest, bool),

@@ -67,7 +67,7 @@ impl<'a> WaitingCall<'a> {
         self.notification.thread
     }
 
-    /// Fails if the caller waits no longer, so that what was copied may be of another process.
+    /// Fails if the caller no longer waits: its PID may be reused, and the copied memory may be another process's.
     pub fn check_waiting(&self) -> Result<(), Errno> {
         if self.listener.is_waiting(self.notification.id) { Ok(()) } else { Err(Errno::NOENT) }
     }

@@ -26,7 +26,7 @@ pub fn serve(
     let object =
         std::fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&call.passed()[at])));
     if !object.is_ok_and(|link| link.as_os_str() == "anon_inode:bpf-prog") {
-        // The kernel describes other objects to anybody who holds them.
+        // The kernel describes other objects to every process that holds them.
         return Ok(call.leave_to_kernel());
     }
     let length = u32::from_ne_bytes([attr[LENGTH], attr[5], attr[6], attr[7]]);

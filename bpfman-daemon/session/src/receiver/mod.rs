@@ -56,7 +56,7 @@ pub struct Receiver {
     link: BrokerLink,
     process: u32,
     client: ClientLink,
-    /// One for each thread that can still be started.
+    /// Free slots, one for each thread that can still be started.
     slots: Mutex<Vec<PendingSlot>>,
     /// Number of threads that wait for a call.
     waiting: AtomicUsize,
@@ -65,7 +65,7 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Creates it for a command with this process. Slots with calls are those that an earlier receiver left.
+    /// Creates the receiver of the command `process`. A slot with a call was left by an earlier receiver.
     pub fn new(
         listener: Listener,
         process: u32,
@@ -102,7 +102,7 @@ impl Receiver {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts a thread, if not all run.
+    /// Starts a thread, unless the maximum runs.
     fn start_another(self: &Arc<Self>) -> std::io::Result<()> {
         let slot = self.lock_slots().pop();
         slot.map_or(Ok(()), |slot| self.start_thread(slot))
@@ -130,7 +130,7 @@ impl Receiver {
                 }
             };
             if others == 0 {
-                // Without another thread, the next call waits for this one.
+                // If no further thread starts, the next call waits until this one is served.
                 let _full = self.start_another();
             }
             self.serve(&mut slot, notification, false);
@@ -138,7 +138,7 @@ impl Receiver {
         }
     }
 
-    /// Serves a call. One that `was_begun` by an earlier receiver may have been made.
+    /// Serves a call. If an earlier receiver began it (`was_begun`), the kernel may have executed it already.
     fn serve(&self, slot: &mut PendingSlot, notification: Notification, was_begun: bool) {
         let mut call = WaitingCall::new(&self.listener, slot, notification);
         if let Some(number) = call.given() {
@@ -162,7 +162,7 @@ impl Receiver {
     }
 }
 
-/// The daemon, as one call asks it.
+/// Access to the daemon for one call.
 struct Asking<'a> {
     receiver: &'a Receiver,
     was_begun: bool,
@@ -173,7 +173,7 @@ impl Asking<'_> {
     fn free_route_number(&self, call: &mut WaitingCall<'_>) -> Result<u32, Errno> {
         let numbers = filter::ROUTE_SOCKETS;
         for _ in numbers.clone() {
-            // Not the same number for two threads at a time.
+            // Two threads must not get the same number at a time.
             let turn = self.receiver.route_numbers.fetch_add(1, Ordering::Relaxed) % numbers.len();
             let number = numbers.start + turn as u32;
             if !call.find_descriptor(number.cast_signed())? {

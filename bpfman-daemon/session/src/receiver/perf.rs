@@ -49,7 +49,7 @@ pub fn serve(call: &mut WaitingCall<'_>, daemon: &mut Asking<'_>) -> Result<Call
     call.give(&event, flags & CLOSE_ON_EXEC != 0, None)
 }
 
-/// Replaces the address of a probe's text. Numbers of the kernel's sources of probes are the same for everybody.
+/// Replaces the address of a probe's text. All processes see the same type numbers of the kernel's probe sources.
 fn probe(call: &mut WaitingCall<'_>, attribute: &mut [u8]) -> Result<Option<PerfProbe>, Errno> {
     let event_type = u32::from_ne_bytes([attribute[0], attribute[1], attribute[2], attribute[3]]);
     let is_source = |name: &str| {

@@ -36,7 +36,8 @@ pub(crate) enum ContextPlace {
 
 pub(crate) type Frames = Vec<u32>;
 
-/// By the instructions, or the kernel where uncertain; if they contradict each other, the frame is not shared.
+/// Returns the frame depths of functions, computed from the instructions, or as the kernel reported them if uncertain. If
+/// both contradict each other, the frame is not shared.
 pub(crate) fn frames(member: &Member<'_>) -> (Frames, Option<NotInlinedReason>) {
     let text = member.program();
     let computed = frame::depths(text);

@@ -148,7 +148,7 @@ fn needs_own_frame(text: &ProgramText) -> Option<NotInlinedReason> {
     })
 }
 
-/// Position where a function may end without an exit that every kernel's verifier sees.
+/// Finds an instruction that may end a function without `exit`, which the verifiers of some kernels do not notice.
 fn hidden_exit(text: &ProgramText, entry_end: usize) -> Option<NotInlinedReason> {
     let tail_call = |at: usize, effect| is_tail_call(effect) && at < entry_end;
     let in_entry = member::effects(text).find(|(at, effect)| tail_call(*at, *effect));

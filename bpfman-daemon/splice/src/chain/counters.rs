@@ -27,7 +27,7 @@ impl CounterLayout {
         Self { hook, slots: members + 1, columns }
     }
 
-    /// Returns the bytes of a row on one CPU.
+    /// Returns the size of a row on one CPU, in bytes.
     #[must_use]
     pub const fn value_size(self) -> usize {
         self.slots * self.columns * 8

@@ -35,7 +35,7 @@ pub enum SpliceHook {
     Xdp,
     /// A tcx link. All proceeded: NEXT. Otherwise the stopping verdict, in tcx's four codes.
     TcTcx,
-    /// The same before other links of the machine: accepting verdicts are NEXT, so that those run.
+    /// A tcx link before other links of the machine: accepting verdicts become NEXT, so that those links run.
     TcTcxOpen,
     /// A clsact filter in direct-action mode. All proceeded: UNSPEC. Otherwise the stopping verdict.
     TcClsact,

@@ -31,7 +31,7 @@ impl FrameRounding {
 pub enum FragsRule {
     /// Refuse the chain.
     MustAgree,
-    /// Join without support: the kernel then refuses where the MTU needs several buffers (ERANGE).
+    /// Join the chain without support for several buffers: the kernel refuses it if the MTU needs several (ERANGE).
     OnlyIfAll,
 }
 

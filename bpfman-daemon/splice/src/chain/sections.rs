@@ -59,7 +59,7 @@ pub struct ChainSection {
     pub part: ChainPart,
 }
 
-/// Besides the entry: first instruction and part of each.
+/// Returns the functions other than the entry: first instruction and part of each.
 pub(crate) fn functions(sections: &[ChainSection]) -> impl Iterator<Item = (usize, &ChainPart)> {
     let mut before: Option<&ChainPart> = None;
     sections.iter().filter_map(move |section| {

@@ -6,7 +6,7 @@ use crate::text::btf_records::{self as records, WordType};
 const MAX_TYPES: usize = 0x000f_ffff;
 const MAX_STRINGS: usize = 0x00ff_ffff;
 
-/// Accepted by every kernel, in bytes.
+/// Maximum length of a name, in bytes, that every kernel accepts.
 const MAX_NAME: usize = 127;
 
 /// Numbers to add to a member's ids and offsets.

@@ -32,7 +32,7 @@ impl TimeLayout {
         Self { slots: members + 1 }
     }
 
-    /// Returns the bytes of a row on one CPU.
+    /// Returns the size of a row on one CPU, in bytes.
     #[must_use]
     pub const fn value_size(self) -> usize {
         self.slots * 16

@@ -29,7 +29,7 @@ pub struct Timing {
     pub ticks: MapId,
     /// Per-CPU array of [`crate::COUNTER_ROWS`] rows of [`crate::TimeLayout`].
     pub samples: MapId,
-    /// Index of the timed packet among 1,024: a member that knew it could be slow only on the others.
+    /// Index of the timed packet among 1,024: random, since a member that knew it could be slow on all other packets.
     pub phase: u16,
 }
 

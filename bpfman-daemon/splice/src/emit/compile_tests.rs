@@ -239,9 +239,9 @@ fn timed_chain_sends_some_packets_to_a_twin_that_reads_clocks() {
     assert_eq!((plan.timed, &plan.arrays[..]), (true, &[ArrayUse::Twin(0)][..]));
     let ([entry], [twin]) = (&compiled.programs[..], &compiled.twins[..]) else { panic!("one of each") };
     let calls = |program: &Splice, id: i32| insns(program).iter().filter(|insn| **insn == helper(id)).count();
-    // Tick, then the tail call to the twin: no clock.
+    // The entry counts the packet, and may tail-call the twin, but reads no clock.
     assert_eq!((calls(entry, 1), calls(entry, 12), calls(entry, 5)), (1, 1, 0));
-    // The clock itself and two members, each read at its end and its start; nothing leads out.
+    // The twin measures the clock itself and two members, and tail-calls no program.
     assert_eq!((calls(twin, 1), calls(twin, 12), calls(twin, 5)), (3, 0, 7));
     assert_eq!(entry.text.map_ids(), [MapId(1000), MapId(3000)]);
     assert_eq!(twin.text.map_ids(), [MapId(3001)]);

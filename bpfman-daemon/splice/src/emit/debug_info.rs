@@ -110,7 +110,7 @@ fn linkage(group: Group<'_>, member: usize) -> Linkage {
     if hides || group.options.as_subprograms { Linkage::Global } else { Linkage::Static }
 }
 
-/// Appends the same BTF of several members once.
+/// Appends the BTF of all members. BTF that several members share is appended once.
 fn append_all(
     merge: &mut Merge,
     group: Group<'_>,

@@ -16,7 +16,7 @@ const LOOKUP: i32 = 1;
 /// A failed tail call to a member: not a verdict of any hook.
 pub(crate) const FAILED: Code = 0x6661_696c;
 
-/// Members have finished by then: their registers are free.
+/// Register of the verdict. At the exits, members have ended, so that their registers are free.
 const VERDICT: u8 = 6;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,7 +137,7 @@ impl Exits {
     }
 }
 
-/// In a row of cells without other use: a shadow member ends no chain. The context stays in place.
+/// Counts the verdict of a shadow member in its row of cells, which is unused otherwise. The context stays in its place.
 pub(crate) fn count_shadow(
     asm: &mut Asm,
     hook: SpliceHook,

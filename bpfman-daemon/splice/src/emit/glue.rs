@@ -1,4 +1,4 @@
-//! The glue between members and at the end of the chain.
+//! Instructions between members and at the end of the chain.
 
 use bpfman_model::{Insn, MapId};
 

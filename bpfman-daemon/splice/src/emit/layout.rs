@@ -191,7 +191,7 @@ impl Emission<'_> {
         if member > 0 {
             let group = self.segment.group;
             let left = FULL.saturating_sub(group.options.rounding.round(self.segment.stack.frame)) / 32 * 32;
-            // The program is another one than the analysed text.
+            // The called program may differ from the analysed text: clear the whole frame.
             glue::zero_frame(&mut self.asm, group.surveys[member].frames[0].min(left), FrameSlots::ALL);
         }
         if let Some(array) = self.segment.own.get(&member) {
@@ -245,7 +245,7 @@ impl Emission<'_> {
         self.go_on(member, exits);
     }
 
-    /// A verdict in the set sends nothing.
+    /// Drops packets that a verdict outside the proceed-on set would send past the machine's programs.
     fn hold_back(&mut self, member: usize, exits: &mut Exits) {
         let group = self.segment.group;
         let (hook, set) = (group.options.hook, group.members[member].proceed_on);

@@ -146,7 +146,8 @@ pub(crate) fn join(
     Ok(Splice { text: BoundText(text), licence, sections, stack_bytes, members: range, shared })
 }
 
-/// A twin measures what each member takes alone. Where addresses on the stack need barriers, sharing gains nothing.
+/// Returns whether members may share tests of headers. A twin measures each member alone, so its members share none;
+/// and if stack accesses need barriers against speculation, sharing gains nothing.
 fn may_share(group: Group<'_>, range: &Range<usize>, copy: Copy) -> bool {
     let inlined = || range.clone().filter(|member| group.ways[*member].way == JoinMode::Inline);
     group.options.shares_headers
@@ -156,7 +157,7 @@ fn may_share(group: Group<'_>, range: &Range<usize>, copy: Copy) -> bool {
         && inlined().all(|member| group.members[member].local_type_ids.is_empty())
 }
 
-/// No map reference, and no target of a call.
+/// Returns whether the instruction's immediate is a number, and not a map reference or the target of a call.
 fn holds_a_number(insns: &[Insn], at: usize) -> bool {
     let is_second_half =
         at.checked_sub(1).and_then(|before| insns.get(before)).is_some_and(|insn| insn.is_ld_imm64());
@@ -188,7 +189,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), SpliceError> {
     Ok(())
 }
 
-/// Number and suffix fit into the name's limit.
+/// Returns the name of a segment, shortened so that its number and suffix fit into the kernel's limit.
 pub(crate) fn segment_name(name: &str, number: usize, copy: Copy) -> String {
     let suffix = match (copy, number) {
         (Copy::Plain, 0) => return name.to_owned(),

@@ -291,7 +291,7 @@ const fn is_of_tasks(program_type: ProgramType) -> bool {
     !matches!(program_type.scope(), TypeScope::Interface)
 }
 
-/// Missing helper, which the verifier refuses if reachable. Smaller numbers may be later helpers.
+/// A number that no helper has, so that the verifier refuses a reachable call. Later kernels may assign smaller ones.
 const NO_HELPERS: i32 = 1 << 16;
 
 pub(super) fn helper_name(number: i32) -> Option<&'static str> {

@@ -1,4 +1,4 @@
-//! One end for all exits of a program's entry function, in front of it.
+//! Replaces all exits of a program's entry function by jumps to one end, which is in front of the function.
 
 use bpfman_model::{Insn, ProgramText, op};
 
@@ -21,7 +21,7 @@ pub(crate) fn with_end(text: &ProgramText, end: &[Insn], front: Vec<Insn>) -> Re
     for (number, at) in exits.iter().enumerate() {
         let distance = |to: usize| i16::try_from(to as i64 - *at as i64 - 1).map_err(|_| TooFar);
         ended.text.insns[*at] = Insn::new(op::JA, 0, 0, distance(nearest)?, 0);
-        // The last one from which the next is still within reach.
+        // The next exit would be out of reach: it jumps to this one instead.
         if exits.get(number + 1).is_some_and(|next| next - nearest > i16::MAX as usize) {
             nearest = *at;
         }

@@ -25,12 +25,12 @@ const MAX_PACKET: u64 = 64 << 10;
 const CALL: u64 = 20;
 /// Cost of one level of a tree, or of a visited element, in instructions.
 const VISIT: u64 = 10;
-/// Beyond the program's own maps: a route, a socket.
+/// Cost of a lookup outside the program's maps, such as of a route or a socket.
 const LOOKUP: u64 = 500;
-/// Gives a packet other memory, sends it, or formats text.
+/// Cost of helpers that reallocate a packet, send it, or format text.
 const HEAVY: u64 = 2000;
 
-/// Compiled into the program, or only reading a field.
+/// Helpers that are compiled into the program, or only read a field.
 const QUICK: &[&str] = &[
     "get_smp_processor_id",
     "get_numa_node_id",
@@ -45,7 +45,7 @@ const QUICK: &[&str] = &[
     "get_func_arg_cnt",
 ];
 
-/// Outside of the program's maps, or with a checksum of their own.
+/// Helpers that look up something outside the program's maps, or compute a checksum.
 const LOOKUPS: &[&str] = &[
     "fib_lookup",
     "sk_lookup_tcp",
@@ -86,7 +86,7 @@ const HEAVIES: &[&str] = &[
     "find_vma",
 ];
 
-/// Registers of the address and size of the memory.
+/// Helpers whose cost depends on a size of memory, with the registers of its address and its size.
 const SIZED: &[(&str, u8, u8)] = &[
     ("probe_read", 1, 2),
     ("probe_read_str", 1, 2),
@@ -112,7 +112,7 @@ const SIZED: &[(&str, u8, u8)] = &[
     ("snprintf", 1, 2),
 ];
 
-/// Copy a value of the map in register 1.
+/// Helpers that copy a value of the map in register 1.
 const OF_VALUES: &[&str] = &["map_update_elem", "map_push_elem", "map_pop_elem", "map_peek_elem"];
 
 pub(super) struct HelperCosts<'a> {
@@ -148,7 +148,7 @@ impl HelperCosts<'_> {
 
     fn of_map(&self, name: &str, registers: &RegisterConstants) -> u64 {
         if name == "perf_event_output" {
-            // The upper half of the flags is how much of the packet is copied too.
+            // The upper half of the flags is the number of packet bytes that the helper also copies.
             return match registers.get(3) {
                 Constant::Number(flags) => (flags >> 32).min(MAX_PACKET) / COPIED,
                 _ => MAX_PACKET / COPIED,

@@ -104,7 +104,7 @@ struct Graph<'a> {
     function: Range<usize>,
     iterators: &'a Iterators,
     costs: &'a BTreeMap<usize, u64>,
-    /// From a test of the iterator's result to its continuation with a number: the place of the iterator.
+    /// Stack position of the iterator, by the edge from the test of its result to the loop body.
     found: BTreeMap<(usize, usize), i32>,
 }
 

@@ -6,7 +6,7 @@ std::thread_local! {
     pub(super) static LOOKED_AT: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Instructions passed over for so many parts, for each instruction of the program.
+/// Returns how often the analysis visits an instruction on average, in a program of `count` equal parts.
 fn passes(part: &[bpfman_model::Insn], count: usize) -> usize {
     let insns = [part.repeat(count), vec![EXIT]].concat();
     let len = insns.len();

@@ -262,7 +262,7 @@ const fn is_tail_call(effect: Effect) -> bool {
     matches!(effect, Effect::Helper(TAIL_CALL))
 }
 
-/// From the second argument up to the third, exclusive.
+/// Returns the number of rounds of a numeric iterator: from the second argument up to the third, exclusive.
 fn iterated(registers: &RegisterConstants) -> Option<u64> {
     match (registers.get(2), registers.get(3)) {
         (Constant::Number(start), Constant::Number(end)) => {

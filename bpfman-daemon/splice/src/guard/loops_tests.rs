@@ -140,7 +140,7 @@ fn iterators_in_loops_multiply() {
     assert_eq!(refused.name.as_deref(), Some(ITERATOR));
     let beside = [bpf_for(-16, 1000, &[]), bpf_for(-16, 1000, &[])].concat();
     assert_eq!(count(&[[bpf_for(-8, 100, &beside), vec![EXIT]].concat()], &[]), Ok(100_000));
-    // The verifier takes a round of the outer loop for the same as the one before, which need not end.
+    // The verifier may mistake a round of the outer loop for the one before, and accept a loop that never ends.
     let in_plain = [plain(&bpf_for(-8, 1000, &[])), vec![EXIT]].concat();
     assert!(count(&[in_plain], &[]).unwrap_err().what.contains("no iterator bounds"));
     let call = Insn::new(op::CALL, 0, op::PSEUDO_CALL, 0, 2);

@@ -39,7 +39,8 @@ impl CountedLoops {
         self.has_tail_call
     }
 
-    /// Maximum instructions of one run, kernel calls by their time, if the verifier walked through `verified` of them.
+    /// Returns the maximum instructions of one run, with kernel calls converted by their time. `verified` is the number
+    /// of instructions that the verifier walked through.
     #[must_use]
     pub fn steps(&self, verified: u32) -> u64 {
         let mut count = StepCount { loops: self, verified: verified.into(), known: BTreeMap::new() };

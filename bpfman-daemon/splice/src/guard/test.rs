@@ -151,7 +151,7 @@ pub fn guard_table() -> MapSpec {
     MapSpec { flags: RDONLY_PROG, ..MapSpec::sized("bpfman_guard", map_type::ARRAY, 4, size, 1) }
 }
 
-/// Returns the bytes of an entry for these tasks.
+/// Returns the value of a map entry for these tasks.
 #[must_use]
 pub fn guard_entry(tasks: &GuardedTasks) -> [u8; ENTRY] {
     let (how, first, second) = match tasks.group {
@@ -320,7 +320,7 @@ fn front(test: &GuardTest) -> Vec<Insn> {
     })
 }
 
-/// Moves from the first entry to the link's.
+/// Emits the lookup of the link's entry. Before, the registers refer to the first entry.
 fn at_entry(asm: &mut Asm, out: Label) {
     let has_index = asm.label();
     asm.push(load(LOAD_W, 0, AT_ENTRY, AT_FIRST));

@@ -56,7 +56,7 @@ pub(crate) fn divide(group: Group<'_>) -> Result<(Vec<SegmentPlan>, Vec<MemberPl
     Ok((segments, ways))
 }
 
-/// The last owner change before `end`, if `end` divides an owner's members.
+/// Returns the last change of owner before `end` if a cut at `end` would divide the members of one owner.
 fn owners_boundary(group: Group<'_>, start: usize, end: usize) -> Option<(usize, Vec<MemberPlan>)> {
     let owner = |member: usize| group.members[member].owner;
     if end == group.members.len() || owner(end) != owner(end - 1) {
@@ -83,7 +83,7 @@ fn forced(group: Group<'_>, start: usize, at: usize) -> Option<CutReason> {
     is_writer_behind_readers(group, at).then_some(CutReason::Writer)
 }
 
-/// The first writer behind readers, with no risk in a tail call.
+/// Returns whether the member is the first that writes to packets, and can be entered by a tail call.
 fn is_writer_behind_readers(group: Group<'_>, at: usize) -> bool {
     let writes =
         |member: usize| group.surveys[member].writes && group.ways[member].way != JoinMode::Standalone;

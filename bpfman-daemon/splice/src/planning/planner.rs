@@ -88,7 +88,7 @@ pub(crate) fn decide(
     Ok(plan)
 }
 
-/// Independent of the other members.
+/// Returns the join mode of a member, independent of those of the other members.
 fn initial_join_mode(
     members: &[Member<'_>],
     surveys: &[Survey],
@@ -123,7 +123,8 @@ fn initial_join_mode(
     }
 }
 
-/// The last member may tail-call if its verdict needs no check, count or translation. Behind a call it is a result.
+/// Returns the tail call that forces a member into a function, where its verdict is a return value. The last member may
+/// tail-call in place if its verdict needs no check, count or translation.
 fn hidden_exit(
     members: &[Member<'_>],
     survey: &Survey,
@@ -138,7 +139,7 @@ fn hidden_exit(
     (!ends_the_chain).then_some(reason)
 }
 
-/// In the order in which a packet meets them.
+/// Returns the program arrays of the chain, in the order in which packets pass them.
 fn arrays(segments: &[SegmentPlan], ways: &[MemberPlan], timed: bool) -> Vec<ArrayUse> {
     let mut arrays = Vec::new();
     for (number, segment) in segments.iter().enumerate() {

@@ -33,7 +33,7 @@ pub(super) enum JumpTest {
 }
 
 impl JumpTest {
-    /// The condition of a jump, and whether it jumps if that holds or if it does not.
+    /// Returns the test of a conditional jump, and whether it jumps if the test is true.
     pub(super) fn of(insn: Insn, state: &PathFacts, expressions: &Expressions) -> Option<(Self, bool)> {
         let known = |register: u8| match state.registers.get(usize::from(register)) {
             Some(TrackedValue::Known(id)) => Some(*id),
@@ -108,7 +108,7 @@ impl JumpTest {
     pub(super) fn learn(self, holds: bool, state: &mut PathFacts, expressions: &Expressions) {
         match self {
             Self::Beyond { base, by } | Self::Reaches { base, by } => {
-                // Only of bases in slots does the verifier keep what it learns here.
+                // The verifier keeps these bounds only for bases in slots.
                 if !state.saved.contains(&base) || !(0..=MAX_PACKET).contains(&by) {
                     return;
                 }
@@ -144,7 +144,7 @@ impl JumpTest {
         }
     }
 
-    /// The base or the number that it is about.
+    /// Returns the base or the number that is tested.
     pub(super) const fn subject(self) -> ExpressionId {
         match self {
             Self::Beyond { base, .. } | Self::Reaches { base, .. } => base,
@@ -157,7 +157,7 @@ fn range_of<'a>(number: ExpressionId, state: &'a mut PathFacts, expressions: &Ex
     state.ranges.entry(number).or_insert_with(|| Range::of_bits(expressions.bits(number)))
 }
 
-/// The comparison with its operands exchanged.
+/// Returns the comparison with its operands exchanged.
 fn mirrored(operation: u8) -> Option<u8> {
     Some(match operation {
         opcode::JUMP_EQ | opcode::JUMP_NE => operation,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::text::opcode;
 
-/// EndBounds the memory of the pass.
+/// Bounds the memory of the pass.
 const MAX_EXPRESSIONS: usize = 1 << 17;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,7 +70,7 @@ impl Expressions {
         expressions
     }
 
-    /// Returns whether there are too many to go on.
+    /// Returns whether there are too many to continue.
     pub(super) fn are_too_many(&self) -> bool {
         self.all.len() > MAX_EXPRESSIONS
     }

@@ -7,8 +7,7 @@ use crate::text::scan::{Effect, effect, target};
 
 /// Paths that reach an instruction with the same decided tests.
 struct Group {
-    /// Result of the jump right there, if a constant in a register decides it: a verdict, mostly, with which the
-    /// chain continues or not.
+    /// Result of the jump at the instruction, if a register with a constant (mostly a verdict) decides it.
     jumps: Option<bool>,
     decided: Vec<(JumpTest, bool)>,
     /// Instructions that are decided.
@@ -19,14 +18,15 @@ struct Group {
     state: PathFacts,
 }
 
-/// Jumps that are followed to a test.
+/// Maximum number of jumps that are followed to a test.
 const MAX_JUMPS: usize = 3;
 
-/// More groups are not compared with each other.
+/// Maximum number of groups that are compared with each other.
 const MAX_COMPARED: usize = 6;
 
 impl Walk<'_> {
-    /// Paths of which the same is known share a copy; if there are too many, those that are most alike do.
+    /// Groups the paths to a leader: each group gets a copy of the code. Paths with equal facts form a group; if there are
+    /// too many groups, the most similar ones are merged.
     pub(super) fn grouped(
         &self,
         leader: usize,
@@ -102,9 +102,9 @@ impl Walk<'_> {
         None
     }
 
-    /// The two groups of which the least is forgotten if they share a copy, in order, and what they become.
+    /// Returns the indexes of the two groups whose merge loses the fewest decided tests, and the merged group.
     fn most_alike(&self, leader: usize, groups: &[Group]) -> Option<(usize, usize, Group)> {
-        // The last ones are joined unseen if there are very many.
+        // If there are too many groups to compare, merge the last two.
         let pairs = match groups.len() {
             0..=MAX_COMPARED => {
                 (1..groups.len()).flat_map(|other| (0..other).map(move |one| (one, other))).collect()

@@ -20,7 +20,7 @@ pub(super) fn lay_out(mut blocks: Vec<PathBlock>) -> Option<Vec<PlacedInsn>> {
     without_needless(lines, &targets)
 }
 
-/// A save without a load behind it goes.
+/// Removes saves that no later instruction loads.
 fn drop_unloaded(blocks: &mut [PathBlock]) {
     let mut wanted: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); blocks.len()];
     let behind = |wanted: &[BTreeSet<usize>], end: End| match end {

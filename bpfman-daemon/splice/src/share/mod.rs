@@ -32,10 +32,10 @@ const COPIES: usize = 2;
 /// Reserved slots, at most: the start of the packet, and headers behind those of variable length.
 pub(crate) const MAX_SLOTS: usize = 4;
 
-/// Longer entry functions take longer than what they gain is worth.
+/// Maximum length of an entry function: the analysis of longer ones takes too long for its gain.
 const MAX_INSNS: usize = 50_000;
 
-/// StackPlaces on the stack of the entry function, as bytes below the frame pointer.
+/// Places on the stack of the entry function, as bytes below the frame pointer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StackPlaces {
     /// Slot of the context, if it is kept in one.

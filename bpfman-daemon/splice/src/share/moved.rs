@@ -54,7 +54,7 @@ fn reached(text: &ProgramText, entry: &[PlacedInsn]) -> Vec<usize> {
     (0..is_reached.len()).filter(|function| is_reached[*function]).collect()
 }
 
-/// StackPlaces of calls and of functions' addresses, and those functions, by what the lines were.
+/// Positions of calls and of functions' addresses, and those functions, by the original lines.
 fn calls(text: &ProgramText, lines: &[PlacedInsn]) -> Vec<(usize, usize)> {
     let insns: Vec<Insn> = lines.iter().map(|line| line.insn).collect();
     let calls = walk(&insns, 0..insns.len()).filter_map(|(at, effect)| match effect {

@@ -1,4 +1,4 @@
-//! Facts that are worth keeping: conditions that are tested again, and bases that are computed again.
+//! Facts that are worth keeping: conditions that are tested more than once, and bases that are computed more than once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,11 +6,11 @@ use crate::share::condition::JumpTest;
 use crate::share::expression::{ExpressionId, Expressions};
 use crate::share::state::PathFacts;
 
-/// Positions of tests and of computed bases, in the order in which they were met.
+/// Positions of tests and of computed bases, in the order of the walk.
 #[derive(Default)]
 pub(super) struct SurveyedUses {
     pub(super) tests: Vec<(usize, JumpTest)>,
-    /// With the constant that is added to the base there.
+    /// Position, base, and the constant that the instruction there adds to the base.
     pub(super) bases: Vec<(usize, ExpressionId, i64)>,
 }
 

@@ -56,12 +56,12 @@ impl Range {
     }
 }
 
-/// Ends of the packet as seen from a base.
+/// Bounds of the packet's end relative to a base pointer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct EndBounds {
-    /// The base plus this is not beyond the end.
+    /// Largest offset known to be within the packet: base + `within` ≤ end.
     pub(super) within: i64,
-    /// The base plus this is beyond the end.
+    /// Smallest offset known to be outside the packet: base + `beyond` > end.
     pub(super) beyond: i64,
 }
 
@@ -88,7 +88,7 @@ impl PathFacts {
         Self::with(registers, TrackedValue::Unknown)
     }
 
-    /// Holds at any place; `slot`: the context's slot is only written once.
+    /// Facts that hold at every instruction. `slot` has the context's slot, which is written only once.
     pub(super) fn of_nothing(slot: TrackedValue) -> Self {
         let mut registers = [TrackedValue::Unknown; 11];
         registers[10] = TrackedValue::Elsewhere;

@@ -205,7 +205,7 @@ fn address(
         return None;
     }
     if !is_number(right, expressions) {
-        // The difference of two addresses is a number, but one of the two may be null.
+        // The difference of two addresses would be a number, but an address may be null.
         return Some(TrackedValue::Unknown);
     }
     Some(match left {
@@ -236,7 +236,7 @@ fn address(
     })
 }
 
-/// Changes the facts by an instruction that is no jump; `written`: its result by [`result`].
+/// Updates the facts after an instruction other than a jump. `written` is its result, from [`result`].
 pub(super) fn step(
     insn: Insn,
     effect: Effect,

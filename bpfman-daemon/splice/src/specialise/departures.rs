@@ -65,13 +65,13 @@ impl PacketTargets {
 }
 
 impl Departures {
-    /// Returns those of a program at a hook of which nothing is known.
+    /// Returns the departures of an unknown program at a hook: all that the hook allows.
     #[must_use]
     pub fn unknown(hook: SpliceHook) -> Self {
         Self { returns: hook == SpliceHook::Xdp, targets: PacketTargets::Any }
     }
 
-    /// Returns those of a program at a hook, whose read-only data has been folded in. `decides`: its verdict has an effect.
+    /// Returns the departures of a program with folded read-only data at a hook. `decides`: its verdict has an effect.
     ///
     /// A redirect needs a target, which only helpers set. Targets that an earlier program set, and did not use, are not
     /// looked for.

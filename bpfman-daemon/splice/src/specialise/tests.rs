@@ -153,7 +153,7 @@ fn calls_stores_and_the_ways_to_them_stay() {
     assert_eq!(folded(&acts), [&acts[..1], &[NOTHING, NOTHING, number(3, 1500)], &acts[4..]].concat());
 }
 
-/// The repeated result is needed from earlier on: jumps over instructions that write it stay.
+/// The result of the first write is used before it is repeated, so that jumps over the first write stay.
 #[test]
 fn jump_over_a_repeated_write_stays() {
     let [high, low] = address(7, 4);

@@ -16,7 +16,7 @@ use self::names_in_use::NamesInUse;
 use crate::blob_id::{Blob, BlobId};
 use crate::error::FileError;
 
-/// Maximum size of contents that are written ahead, in bytes: a load that is refused has then cost no more.
+/// Maximum size of contents that are written before the load is accepted, in bytes, since it may still be refused.
 const MAX_AHEAD: usize = 1 << 20;
 
 /// Folder of object files, each named by its digest.
@@ -90,7 +90,7 @@ impl BlobFolder {
         Ok(id)
     }
 
-    /// The caller holds the name.
+    /// Writes a file. The caller holds the lock of its name.
     fn write(&self, path: &Path, bytes: &[u8], durably: bool) -> Result<(), FileError> {
         let draft = path.with_extension(format!("{}.draft", std::process::id()));
         let mut written = draft.as_path();

@@ -12,7 +12,7 @@ use crate::fixture::{Chance, OpenOrPanic, on_each_engine, options};
 const LEFT: Table = Table("left");
 const RIGHT: Table = Table("right");
 const LARGE: Table = Table("large");
-/// Number of records, more than callers share in one write.
+/// Number of records: more than fit in one write that callers share.
 const MANY: u32 = 3 * MAX_SHARED as u32 / 2 / 1600;
 const FOLDER: &str = "STORE_CRASH_FOLDER";
 const ENGINE: &str = "STORE_CRASH_ENGINE";

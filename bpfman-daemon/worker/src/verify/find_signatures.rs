@@ -220,7 +220,7 @@ impl<S: SignatureSource> Search<'_, S> {
     }
 }
 
-/// Alternates between both ends of a list, which grows at one: added entries push neither old nor new ones out.
+/// Takes entries from both ends of a list in turn: however many entries are appended, old and new ones are both checked.
 fn spread<T>(list: Vec<T>) -> Vec<T> {
     let mut list = std::collections::VecDeque::from(list);
     let mut spread = Vec::with_capacity(list.len());
@@ -231,7 +231,7 @@ fn spread<T>(list: Vec<T>) -> Vec<T> {
     spread
 }
 
-/// Version 0.3 or later; it was written in two ways.
+/// Returns whether the media type is that of a Sigstore bundle: `….v0.3+json`, or `…+json;version=0.1` before.
 fn is_bundle(media_type: &str) -> bool {
     media_type
         .strip_prefix("application/vnd.dev.sigstore.bundle")

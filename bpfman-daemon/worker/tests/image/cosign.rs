@@ -31,7 +31,7 @@ impl Cosign {
         let program = String::from_utf8(output.stdout).unwrap().trim().to_owned();
         let cosign = Self { program, folder: tempfile::tempdir().unwrap() };
         assert!(cosign.try_run(&["generate-key-pair"]).is_ok());
-        // No services at all; otherwise version 3 needs their addresses.
+        // Version 3 needs addresses of services, unless its configuration has none.
         if version == "3" {
             cosign.run(&["signing-config", "create", "--out", "none.json"]);
         }

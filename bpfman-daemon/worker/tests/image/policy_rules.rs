@@ -65,7 +65,7 @@ async fn an_annotation_that_has_to_grow_forbids_the_way_back() {
     publish(&other, &object("growing_other"), None).await;
     sign_with(&other, &key, "version", "1").await;
     store.pull(&other).await.unwrap();
-    // Under a name that does not exist: cached content belongs to the names under which it was fetched.
+    // The digest cannot be loaded under another name: cached content belongs to the names under which it was fetched.
     let nowhere = registry.image("demo/nowhere").at_digest(old_digest);
     let error = store.load(&nowhere, FetchPolicy::Never).await.unwrap_err();
     assert!(matches!(error, ImageError::NotCached { .. } | ImageError::NotYours { .. }), "{error}");

@@ -9,7 +9,7 @@ use bpfman_registry::{
     PushError, RegistryAccess, RegistryError, SigningKey, fetch_labels, fetch_object, push, save, sign,
 };
 
-/// For example, go-containerregistry's registry.
+/// For example, the registry of go-containerregistry ends uploads without a `Location`.
 #[tokio::test]
 async fn uploads_that_end_without_a_location_are_whole() {
     for absolute_uploads in [false, true] {

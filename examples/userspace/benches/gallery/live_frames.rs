@@ -20,7 +20,7 @@ pub struct LiveFrames {
 }
 
 impl LiveFrames {
-    /// Frames differ in at most [`WINDOW`] bytes. With many, the receiver does not always look up the same entry.
+    /// The frames may differ within [`WINDOW`] bytes, so that the receiver does not look up the same entry every time.
     pub fn new(network: &Network, frames: &[Vec<u8>]) -> Self {
         let length = frames[0].len();
         let differs = |at: &usize| frames.iter().any(|frame| frame[*at] != frames[0][*at]);

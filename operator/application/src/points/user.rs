@@ -11,7 +11,7 @@ pub struct UprobeMultiPoint {
     /// Path of a program or library, or a library's name.
     #[schemars(length(min = 1, max = 4096))]
     pub target: String,
-    /// Their names.
+    /// Names of the functions.
     #[schemars(length(min = 1, max = 1000), inner(length(min = 1, max = 1024)))]
     pub functions: Vec<String>,
     /// Only this process.

@@ -24,7 +24,7 @@ pub struct NodeDetails {
     /// Hash over the programs that share hooks with this application here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub composition: Option<String>,
-    /// Of a failure, what failed.
+    /// Failure of the node, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<NodeFailure>,
     /// Attachments whose selector means no pod, or no container, that is on this node: `PROGRAM: FIELD`.

@@ -1,6 +1,6 @@
-//! Detection of another program that removes the plugin from the configuration repeatedly. Pure.
+//! Detection of another program that removes the plugin from the configuration repeatedly.
 
-/// Polls considered, and additions among them that prove a rival: five in ten seconds.
+/// A rival exists if the plugin had to be added in `ADDITIONS` of the last `LOOKS` polls: five times in ten seconds.
 const LOOKS: u32 = 20;
 const ADDITIONS: u32 = 5;
 

@@ -24,10 +24,10 @@ use crate::protocol::{PluginAnswer, PluginRequest, Verb};
 use crate::write::atomically;
 use crate::{PLUGIN, SOCKET};
 
-/// If a network plugin rewrites its configuration, the entry is missing for this time.
+/// Interval of the checks: if a network plugin rewrites its configuration, the entry is missing for up to this time.
 const TURN: Duration = Duration::from_millis(500);
 
-/// Intervals of a pause: two programs that rewrite a file all the time keep the runtime busy and protect no pod.
+/// Number of intervals between checks if another program keeps removing the entry: rewriting it would not protect pods.
 const BACK_OFF: u32 = 20;
 
 const REPORT: Duration = Duration::from_secs(5);

@@ -53,7 +53,7 @@ impl CertificateTerms {
         self.seconds * 2 / 3
     }
 
-    /// Returns the time that API servers get to learn of a new authority before they must trust it, in seconds.
+    /// Returns the time between publishing a new authority and using it, in seconds: API servers must know it first.
     #[must_use]
     pub const fn settle(self) -> u64 {
         let share = self.seconds / 12;

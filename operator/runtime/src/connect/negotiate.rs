@@ -15,7 +15,7 @@ use tower::{BoxError, Service};
 
 use super::dial::DialError;
 
-/// A proxy in front of the server may have been removed by then.
+/// Lifetime of the result, since a proxy in front of the server may be removed.
 const KNOWN_FOR: Duration = Duration::from_secs(600);
 
 #[derive(Clone)]

@@ -1,4 +1,4 @@
-//! Bearer token in a file, reloaded by the monotonic clock: after the wall clock is set back, kube sends expired ones.
+//! Bearer token in a file, reloaded by the monotonic clock: kube sends expired tokens if the wall clock is set back.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};

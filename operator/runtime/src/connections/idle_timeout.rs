@@ -36,7 +36,8 @@ impl<S> Quiet<S> {
         self.bounded(context, done)
     }
 
-    /// Used directly for flushes, which succeed without data and so are no sign of life.
+    /// Limits the time that the client takes to accept data. Flushes use it directly: they succeed without data, and
+    /// must not restart the timeout of `answered`.
     fn bounded<T>(&mut self, context: &mut Context<'_>, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if done.is_ready() {
             self.taken = None;

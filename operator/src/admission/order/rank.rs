@@ -24,7 +24,7 @@ pub fn cannot_precede(first: &PacketSlot, second: &PacketSlot) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RankConflict {
     pub path: String,
-    /// True if the daemon refuses the attachment; otherwise it ignores the request and attaches.
+    /// True if the daemon refuses the attachment; false if the daemon attaches it and ignores the requested order.
     pub refused: bool,
     wish: String,
 }

@@ -44,7 +44,8 @@ impl SlotFigures {
         slot
     }
 
-    /// Returns the packets with a verdict; `None` if several verdicts let the next program run, which are counted together.
+    /// Returns the number of packets with a verdict; `None` if it is one of several verdicts that let the next program run:
+    /// their packets are counted together.
     fn packets(&self, verdict: &str) -> Option<u64> {
         let runs = self.runs?;
         let ended = self.ended.get(verdict).copied().unwrap_or_default();

@@ -8,12 +8,10 @@ use bpfman_application::pods::PodSelector;
 use bpfman_application::spec::ApplicationSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-/// Returns whether a selector matches labels.
 pub fn matches(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> Result<bool, SelectorError> {
     labels::matches(selector, |key| labels.get(key).map(String::as_str))
 }
 
-/// Returns all pod selectors in a spec.
 #[must_use]
 pub fn pods(spec: &ApplicationSpec) -> Vec<PodSelector<'_>> {
     let probes = spec.programs.iter().flat_map(|program| program.uprobe.iter().chain(&program.uretprobe));

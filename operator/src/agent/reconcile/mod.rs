@@ -194,7 +194,7 @@ pub async fn last_acted(
     }
 }
 
-/// The programs run on, but cannot be repaired: no success. After a reboot it is unknown if they run.
+/// Returns a pending status: the programs still run, but cannot be repaired. After a reboot, they count as not loaded.
 fn waiting(why: &str, about: &StatusContext, before: Option<&Status>) -> Status {
     let ran = before.and_then(|before| before.node.details.observed_revision.clone());
     let Some(ran) = ran else { return status(&ReconcileOutcome::Pending(why), about, before) };

@@ -143,7 +143,7 @@ async fn begin(
     }
     for (hook, timing) in to_switch {
         switch(shared, hook, timing, true).await?;
-        // Counters that were off go on from where they stopped, and show no value before.
+        // Counters that were off continue from their last value, and show no value before.
         if let Shown::Chain(chain) = show(shared, hook, Duration::ZERO).await? {
             began.extend(slots(&chain, hook));
         }

@@ -53,7 +53,7 @@ impl DaemonLink {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the first call of the daemon or a time limit: the first status then names the kernel. One waiter only.
+    /// Waits until the daemon was called once, at most for a time limit: the first status then names the kernel.
     pub async fn contacted_once(&self) {
         let _in_vain = tokio::time::timeout(REPORTED_AFTER, self.contacted.notified()).await;
     }

@@ -7,9 +7,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 const WINDOW: Duration = Duration::from_secs(10);
-/// The most in a window: a person who mistypes needs a few.
+/// Maximum number of refusals in a window. A person who mistypes needs a few.
 const MOST: u32 = 10;
-/// The most addresses that have an entry each; all further ones share one.
+/// Maximum number of addresses with an entry of their own. All further ones share one.
 const ADDRESSES: usize = 1024;
 const OTHERS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 

@@ -29,7 +29,7 @@ const TOKEN: &str = "x-bpfman-token";
 
 const AT_A_TIME: usize = 32;
 
-/// Unknown tokens that wait for their review, of all addresses: they keep no place from known ones.
+/// Maximum number of unknown tokens that wait for their review. They take no place from known tokens.
 const WAITING: usize = 64;
 
 /// Time between two reviews for addresses whose tokens were refused; [`WAITING`] of them take less than [`ANSWER`].

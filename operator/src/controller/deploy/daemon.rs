@@ -78,7 +78,7 @@ fn mounts(spec: &ConfigSpec) -> Vec<(&'static str, String, String, Propagation)>
     mounts
 }
 
-/// One is of the published deployment, and manifests of users select it.
+/// Returns the labels of the pods. `name` is from the published deployment: manifests of users select it.
 fn pod_labels() -> Value {
     let mut labels = labels(NAME);
     labels["name"] = json!(NAME);

@@ -56,7 +56,7 @@ pub struct TrackedApplication {
     pub rollout: Option<Rollout>,
     /// Annotations with the prefix `bpfman.io/`, which contain the user's rollout commands.
     pub annotations: BTreeMap<String, String>,
-    /// True if an attachment requires pods to stay away while it cannot be attached.
+    /// True if nodes must not run the pods of an attachment while the attachment is missing.
     pub fails_closed: bool,
     pub spec: Arc<Value>,
     /// Status as it is on the API server.

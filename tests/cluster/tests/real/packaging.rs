@@ -292,7 +292,7 @@ fn an_index_has_the_images_of_each_architecture() {
     build().fails(1, &["is not for arm64"]);
 }
 
-/// Uses stand-ins, as above. Krew unpacks archives in the same way, and checks the same checksums.
+/// Uses stand-in binaries. Krew unpacks the archives in the same way and checks the same checksums.
 #[test]
 fn krew_gets_an_archive_for_each_machine_with_its_checksum() {
     let folder = tempfile::tempdir().unwrap();

@@ -30,7 +30,7 @@ fn roots(daemon: &Daemon) -> Program {
     Program::member(&daemon.wire(), "xdp_member", Type::Xdp, 1, 2)
 }
 
-/// The kernel writes a process's cgroups as `NUMBER:CONTROLLERS:PATH`, one a line.
+/// The kernel writes a process's cgroups as `NUMBER:CONTROLLERS:PATH`, one per line.
 #[test]
 fn colons_and_odd_bytes_in_a_groups_name_make_no_unit_or_pod() {
     let daemon = daemon(policy());

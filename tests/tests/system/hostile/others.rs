@@ -265,7 +265,7 @@ fn descriptors_of_a_client_stay_in_the_daemon() {
             let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(16))];
             let mut beside = SendAncillaryBuffer::new(&mut space);
             assert!(beside.push(SendAncillaryMessage::ScmRights(&descriptors)));
-            // The daemon may have closed a connection that begins with nothing it knows.
+            // The daemon may have closed the connection, because it does not know the first bytes.
             let _closed = sendmsg(&stream, &[IoSlice::new(part)], &mut beside, SendFlags::NOSIGNAL);
         }
         stream.set_read_timeout(Some(std::time::Duration::from_millis(100))).unwrap();

@@ -48,7 +48,7 @@ fn swapping<T>(link: &Path, places: [&Path; 2], work: impl FnOnce() -> T) -> T {
     })
 }
 
-/// Root gives a name another namespace while a caller names it as its own.
+/// Root replaces the namespace behind a path while a caller gives the path as that of its own namespace.
 #[test]
 fn namespace_swapped_under_an_attach_reaches_another() {
     let (daemon, network) = (daemon(policy_of("netns = [\"own\"]")), Network::new());

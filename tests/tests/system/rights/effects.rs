@@ -8,7 +8,7 @@ use super::things::{SHARED, Things, UNCOVERED};
 
 #[derive(Debug)]
 pub enum Effect {
-    /// Kinds of things that are gone and new, by whose they are.
+    /// Kinds of removed and new things, by owner.
     Changes(String),
     Fails(Code, &'static str),
     Says(String),
@@ -44,7 +44,7 @@ impl Effect {
     }
 }
 
-/// A number has to be a whole one: ids are short.
+/// Searches a text; a number must be a word of its own, since short ids occur inside other numbers.
 fn has(text: &str, says: &str) -> bool {
     match says.parse::<u32>() {
         Ok(_) => text.split(|one: char| !one.is_ascii_alphanumeric()).any(|word| word == says),

@@ -48,7 +48,7 @@ fn shown<T: Debug>(answer: Response<T>) -> String {
     format!("{:?}", answer.into_inner())
 }
 
-/// Returns the first message of a stream; of some it comes after a change only.
+/// Returns the first message of a stream; empty if the stream sends none before a change.
 async fn begun<T: Debug>(stream: Response<Streaming<T>>) -> Result<String, Status> {
     let wait = std::time::Duration::from_millis(300);
     let first = tokio::time::timeout(wait, stream.into_inner().message()).await;

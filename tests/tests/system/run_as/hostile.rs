@@ -1,4 +1,4 @@
-//! Attacks by commands: what is judged is what is used.
+//! Attacks by commands that change an argument between its check and its use.
 
 use bpfman_tests::compile;
 use bpfman_tests::wait::until;
@@ -10,7 +10,7 @@ fn rounds(short: u64) -> u64 {
     std::env::var("BPFMAN_TEST_ROUNDS").map_or(short, |rounds| rounds.parse().unwrap())
 }
 
-/// Number of calls of one session, so that each ends in time, also beside builds.
+/// Number of calls of one session, so that each session ends in time even if the machine also builds.
 const OF_SESSION: u64 = 10_000;
 
 /// Returns the sums of the three numbers that the program prints.

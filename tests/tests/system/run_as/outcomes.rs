@@ -1,4 +1,4 @@
-//! Outcomes of commands: as root's, with no right.
+//! Commands in a session have the outcomes that they have for root, although they have no capability.
 
 use std::process::Command;
 
@@ -81,7 +81,7 @@ fn bpftool_shows_what_it_shows_root() {
     run(&["umount", &pins.display().to_string()]);
     let brokered = daemon.session_shell(ADA, &script("/sys/fs/bpf"));
     let masked = |text: &str| -> String {
-        // Ids of maps within instructions, and times.
+        // Leave out durations and map ids, which differ in each run.
         text.lines()
             .filter(|line| !line.contains("duration"))
             .map(|line| line.split("map[id:").next().unwrap_or_default().to_owned() + "\n")
@@ -126,7 +126,7 @@ fn only_own_objects_are_seen() {
     if let Some(id) = foreign {
         daemon.session(ADA, &["bpftool", "prog", "show", "id", &id]).fails(255, &["No such file"]);
     }
-    // Types of the kernel can be read by everybody anyway.
+    // Every user can read the kernel's types in `/sys/kernel/btf`.
     assert!(daemon.session(ADA, &["bpftool", "btf", "list"]).success().contains("[vmlinux]"));
 }
 

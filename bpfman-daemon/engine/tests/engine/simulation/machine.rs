@@ -113,7 +113,7 @@ impl Machine {
         all.get(at % all.len().max(1)).map(PathBuf::from)
     }
 
-    /// The same as `bpftool link detach` does: the link exists, and runs nothing.
+    /// Detaches a link like `bpftool link detach`: the link still exists, but runs nothing.
     fn force_off(&self, pin: &Path) {
         let (kernel, other) = (&*self.bench.kernel, Path::new("stranger"));
         let link = kernel.open_pin(pin).unwrap().unwrap();

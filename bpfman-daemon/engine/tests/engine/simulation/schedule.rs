@@ -20,7 +20,7 @@ pub enum Change {
     Unload { program: usize },
 }
 
-/// Calls and steps count from 1; a change may have fewer.
+/// Injected failure. Calls and steps are counted from 1; nothing fails if a change has fewer.
 #[derive(Clone, Copy, Debug)]
 pub enum Trouble {
     Nothing,

@@ -9,14 +9,13 @@ use super::filled::{Filled, Passed};
 use crate::KernelError;
 use crate::linux::netns;
 
-/// Return value of a call.
 #[derive(Debug)]
 pub enum CallValue {
     Number(i64),
     Descriptor(OwnedFd),
 }
 
-/// CallOutcome of a call.
+/// Outcome of a call.
 #[derive(Debug)]
 pub struct CallResult {
     /// Return value, or the kernel's error.
@@ -27,7 +26,7 @@ pub struct CallResult {
     pub outputs: Vec<Option<Vec<u8>>>,
 }
 
-/// SessionCalls bpf(2), in a network namespace if one is given.
+/// Calls bpf(2), in a network namespace if one is given.
 ///
 /// # Errors
 /// The values do not fit the layout, so that no call was made.

@@ -126,13 +126,13 @@ pub fn programs_of(target: &OwnedFd, attach_type: u32) -> io::Result<Vec<u32>> {
     Ok(programs.into_iter().map(|ProgramId(id)| id).collect())
 }
 
-/// Returns whether types are those of the kernel or of a module, which everybody can read in `/sys/kernel/btf`.
+/// Returns whether types are those of the kernel or of a module, which every user can read in `/sys/kernel/btf`.
 #[must_use]
 pub fn btf_is_of_kernel(btf: &OwnedFd) -> bool {
     info::<BtfInfo>(btf).is_ok_and(|info| info.kernel_btf != 0)
 }
 
-/// Names of tracepoints that were asked for. A number may be another event's once a module has been unloaded.
+/// Names of tracepoints by number, cached. After a module is unloaded, another event may get its number.
 static KNOWN: Mutex<BTreeMap<u64, String>> = Mutex::new(BTreeMap::new());
 
 /// Returns the category and name of a tracepoint by its number in events.

@@ -1,4 +1,4 @@
-//! SessionCalls that the daemon makes for programs under `bpfman run-as`: the attribute is the program's, each pointer and
+//! Calls that the daemon makes for programs under `bpfman run-as`: the attribute is the program's, each pointer and
 //! descriptor in it is this process's own.
 
 mod call;

@@ -29,7 +29,7 @@ pub fn program_info(program: &OwnedFd, given: &[u8], parts: &[bool]) -> Result<D
             Some(Some(length)) => Some(vec![0_u8; length as usize]),
         };
         let address = room.as_ref().map_or(0, |room| room.as_ptr() as u64);
-        // Also of a pointer that is cut: the kernel would complete it with zeroes.
+        // Overwrite a truncated pointer, too: the kernel would complete it with zeroes.
         for (slot, byte) in info.iter_mut().skip(part.pointer).zip(address.to_ne_bytes()) {
             *slot = byte;
         }

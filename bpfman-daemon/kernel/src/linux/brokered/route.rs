@@ -26,7 +26,7 @@ pub fn open_route_socket(namespace: &OwnedFd, socket_type: i32) -> Result<OwnedF
     opened.map_err(|_gone| Errno::PERM)?.map_err(|error| Errno(error.raw_os_error()))
 }
 
-/// Returns whether a descriptor is a socket for routes. Others of netlink change what no grant is about.
+/// Returns whether a descriptor is a socket for routes. Other netlink sockets change objects that no grant covers.
 #[must_use]
 pub fn is_route_socket(socket: &OwnedFd) -> bool {
     sockopt::socket_domain(socket).is_ok_and(|domain| domain == AddressFamily::NETLINK)
@@ -58,7 +58,8 @@ pub fn interface_index(namespace: &OwnedFd, name: &str) -> Option<IfIndex> {
     netns::enter_held(namespace, || Ok(interfaces::index_of(name).ok())).ok().flatten()
 }
 
-/// Returns the programs at XDP, or in all filters of clsact, of an interface; `None` for a filter of another kind.
+/// Returns the XDP programs of an interface, or the programs of all its clsact filters. An entry is `None` for a filter
+/// without a program; the result is `None` if the interface cannot be read.
 pub fn programs_at(namespace: &OwnedFd, index: IfIndex, kind: HookKind) -> Option<Vec<Option<u32>>> {
     let found = netns::enter_held(namespace, || {
         let home = netns::here()?;
@@ -76,7 +77,7 @@ pub fn programs_at(namespace: &OwnedFd, index: IfIndex, kind: HookKind) -> Optio
     found.ok()
 }
 
-/// Detaches a program from XDP, or from clsact in a direction, wherever it is attached at the interface without a link.
+/// Detaches a program that is attached without a link, from XDP or, with a direction, from all its clsact filters.
 pub fn detach_unlinked(
     namespace: &OwnedFd,
     index: IfIndex,

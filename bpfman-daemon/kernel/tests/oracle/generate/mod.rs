@@ -17,13 +17,13 @@ pub const SETTINGS: u32 = 2;
 
 pub const ENTRIES: u32 = 16;
 pub const NOTE_BYTES: u32 = 32;
-/// Flags that are off and on, numbers of all signs and sizes.
+/// Contents of the map of settings: flags that are off and on, and numbers of all signs and sizes.
 pub const SETTING_BYTES: [u8; 32] = [
     0, 0, 0, 0, 1, 0, 0, 0, 0xdc, 0x05, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0x80, 0, 0, 0, 0, 0x7f, 0x80,
     17, 6, 0, 1, 2, 0xf0,
 ];
 
-/// Checked by every program.
+/// Number of packet bytes that every program compares with the packet's end, and then reads.
 const REACH: i32 = 40;
 
 const R0: u8 = 0;

@@ -146,7 +146,7 @@ impl Generator<'_> {
         f.close(short);
     }
 
-    /// Behind a test there is something to be seen of it.
+    /// Generates code after a test that shows the result of the test: a count, further tests, or a verdict.
     fn inner(&mut self, f: &mut Function, nesting: u32) {
         self.count(f);
         if nesting >= INNERMOST {

@@ -12,7 +12,7 @@ const MAX_ENTRIES: usize = 512;
 
 const PER_CPU: [u32; 3] = [5, 6, 10];
 const PROG_ARRAY: u32 = 3;
-/// No member can change these entries, or reading removes them.
+/// Map types that are not compared: members cannot change their entries, or reading removes them.
 const UNREADABLE: [u32; 4] = [PROG_ARRAY, 22, 23, 27];
 
 pub struct Map {

@@ -190,7 +190,8 @@ fn load_with_log(
     }
 }
 
-/// The relation between types of maps and programs depends on the object: the same bytes give the same one, while held.
+/// Loads BTF; equal bytes share one BTF object while it is held, because the kernel compares types of maps and programs by
+/// object.
 pub fn shared_btf(raw: &[u8]) -> Result<Arc<OwnedFd>, String> {
     static LOADED: Mutex<BTreeMap<Vec<u8>, Weak<OwnedFd>>> = Mutex::new(BTreeMap::new());
     let mut loaded = LOADED.lock().unwrap();
@@ -248,7 +249,7 @@ pub fn thread_cpu_time() -> Duration {
     Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
 }
 
-/// The packet must not change.
+/// Runs a program `times` times on one packet, which it must not change.
 pub fn repeat(program: &Program, packet: &[u8], times: u32) -> io::Result<()> {
     Attr::new()
         .fd(0, program.as_raw_fd())

@@ -1,4 +1,4 @@
-//! Effects that a trial run does not show: real packets on interfaces of the test's own.
+//! Effects that `BPF_PROG_TEST_RUN` does not show, tested with real packets on interfaces that the test creates.
 
 mod device;
 mod redirect;

@@ -22,7 +22,7 @@ pub fn lacks_tcx() -> bool {
 /// Frames leave by `in0` and meet chains at `in1`; `out0` and `out1` are for redirected frames.
 pub fn interfaces() {
     kernel::own_network_namespace().unwrap();
-    // On one CPU frames stay in order, and are through soon after the call that sends them.
+    // On one CPU, frames keep their order and arrive soon after the call that sends them.
     kernel::stay_on_one_cpu().unwrap();
     // Without IPv6 an interface sends nothing on its own.
     for which in ["all", "default"] {

@@ -91,7 +91,8 @@ impl Guard {
         })
     }
 
-    /// A name that stays keeps its class, and with it the learned addresses. On failure, the old rules stay in force.
+    /// Replaces the rules. A name in both versions keeps its class with the learned addresses. After a failure, the old
+    /// rules stay in force.
     pub fn replace(&mut self, rules: &[Rule]) -> Result<()> {
         self.turn.take()?;
         let done = self.replace_alone(rules);

@@ -5,7 +5,7 @@ use clap::Args;
 
 use crate::flow::{Flow, Verdict};
 
-/// All that are given must hold; without any, every flow is wanted.
+/// Conditions that a flow must all meet. Without conditions, every flow matches.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Filter {
     /// Only flows from or to this address or prefix

@@ -61,7 +61,7 @@ impl Names {
         }
     }
 
-    /// May return all: a stripped program cannot be distinguished from one that may not be read.
+    /// Returns the addresses without a name: all for a stripped program, and for one that this process may not read.
     pub fn missing(&self, process: u32, addresses: &BTreeSet<u64>) -> BTreeSet<u64> {
         let known = self.processes.get(&process);
         let is_missing = |address: &u64| known.is_none_or(|known| !known.contains_key(address));

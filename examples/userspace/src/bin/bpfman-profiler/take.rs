@@ -41,7 +41,7 @@ impl Profiler {
         }
         let counters = self.samples.counters()?.since(before);
         let seen = self.samples.read()?;
-        // Early: resolving names takes time, and another profile may start.
+        // Release the lease early: resolving names takes time, and another profile may start meanwhile.
         drop(lease);
         let mut profile =
             profile(&seen, &mut self.debug_files, counters, gaps, Profile::new(started, duration));

@@ -139,7 +139,8 @@ fn equal(
     table(set, condition, rules, of, |one, other| one == other)
 }
 
-/// Includes for each value the rules with a wider one, or without the condition: only the most specific match counts.
+/// Returns the rules for each value. They include rules with a wider value or without the condition, because the
+/// program looks up only the most specific value.
 fn table<V: Ord + Clone>(
     set: &mut Set,
     condition: Condition,

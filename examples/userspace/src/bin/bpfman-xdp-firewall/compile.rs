@@ -90,7 +90,8 @@ impl First {
         }
     }
 
-    /// The first lookup that finds an entry decides, so an entry with a port names an earlier rule without one, if any.
+    /// Returns the entries of a class. Only the first entry found is used, and one with a port is looked up first: it
+    /// therefore names an earlier rule without a port, if there is one.
     fn details(&self, class: u32) -> impl Iterator<Item = (Detail, usize)> {
         let least = |numbers: [Option<usize>; 3]| numbers.into_iter().flatten().min();
         let protocols = self.protocols.iter().filter_map(move |(protocol, number)| {
@@ -123,7 +124,7 @@ impl Class {
     }
 }
 
-/// The first rule for a prefix may be one of a wider prefix, so each class includes the rules of wider prefixes.
+/// Compiles rules to maps. A rule of a wider prefix may come first, so the class of a prefix includes those rules.
 pub fn compile(rules: &[Rule]) -> Result<Compiled> {
     let mut everywhere = First::default();
     let mut own: BTreeMap<(Direction, Prefix), First> = BTreeMap::new();

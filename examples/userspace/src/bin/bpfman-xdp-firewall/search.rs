@@ -22,7 +22,7 @@ struct Step {
 }
 
 impl Search {
-    /// No path is longer than `most` steps; each step halves the number of prefixes, so that common lengths are near.
+    /// Builds a search of at most `most` steps. Each step halves the prefixes, so that common lengths are found early.
     fn new(lengths: &BTreeMap<u32, usize>, most: u32) -> Self {
         let lengths: Vec<(u32, usize)> = lengths.iter().map(|(length, count)| (*length, *count)).collect();
         let mut search = Self::default();

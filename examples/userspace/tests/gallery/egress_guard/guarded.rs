@@ -1,4 +1,4 @@
-//! Process in a cgroup and at an interface, one of which is guarded, that resolves names and sends packets on request.
+//! Process that resolves names and sends packets on request. Its cgroup or its interface is guarded.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Lines, Write as _};

@@ -208,7 +208,7 @@ fn frames_that_need_more_than_forwarding_are_the_stacks() {
     path.run("sync").success();
 }
 
-/// The manifests are applied to a veth of the test: the machine's own interfaces are in use.
+/// The manifests are applied to a veth of the test, because the machine's own interfaces are in use.
 #[test]
 fn xdp_manifest_replaces_tcx_manifest() {
     if lacks_tcx("xdp_manifest_replaces_tcx_manifest") {

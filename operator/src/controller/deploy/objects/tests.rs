@@ -102,7 +102,7 @@ fn daemon_without_volumes_has_only_the_capabilities_it_keeps() {
     assert_eq!((of("pods"), of("registry")), (None, None));
     let arguments = container["args"].as_array().unwrap();
     assert!(!arguments.iter().any(|argument| argument.as_str().unwrap().contains("csi")), "{arguments:?}");
-    // The init container, which mounts, ends before the daemon starts.
+    // Only the init container is privileged: it mounts, and ends before the daemon starts.
     let first = &daemon["initContainers"][0];
     assert_eq!((&first["args"], &first["securityContext"]["privileged"]), (&json!(["mount"]), &json!(true)));
 }

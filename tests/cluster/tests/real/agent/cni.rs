@@ -240,7 +240,7 @@ async fn first_packet_of_a_pod_meets_its_program_and_link_is_found() {
     assert!(is_attached(&network));
     site.protect("CHECK", "shop/web-1", &network, &added.output).accepted();
 
-    // A new agent, before a container runs, and then the first container: the link is recognized and stays.
+    // An agent that starts before the pod's first container, and that container, both recognize and keep the link.
     let before = site.node.daemon.bpfman("list links -o json").json();
     assert_eq!(before["links"].as_array().unwrap().len(), 1);
     agent.kill();

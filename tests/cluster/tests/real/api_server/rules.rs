@@ -103,7 +103,7 @@ fn answered(programs: &[Value]) -> Vec<Value> {
         let mut answered =
             json!({ "name": program["name"], "type": program["type"], "programLinkStatus": "Success" });
         if let Some((block, wanted)) = block_of(program) {
-            // Of the wanted block only a function is part of the status.
+            // The status contains only the function of the requested block.
             let function = &wanted["function"];
             answered[block] = if function.is_null() { json!({}) } else { json!({ "function": function }) };
         }

@@ -118,7 +118,7 @@ impl Terminal {
         // The command runs until Ctrl-C; status 124 means that it was still running.
         let is_endless = text.starts_with("kubectl bpfman console");
         let text = if is_endless { format!("timeout --signal INT --kill-after 20 4 {text}") } else { text };
-        // If a line hangs, the last one printed is the one.
+        // If a line hangs, it is the last one printed.
         eprintln!("$ {text}");
         let outcome = self.shell(&text).await;
         let wanted = match text.split('#').next().unwrap().trim() {
