@@ -9,7 +9,7 @@ use bpfman_proto::v1;
 use crate::services::{Reconnect, Services};
 use crate::{Error, RemoteProgram};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const UNLOAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Program that is unloaded when this value is dropped, also by a panic. Only this client enforces it: if the process
 /// is killed, the program stays loaded.
@@ -70,5 +70,5 @@ fn unload(socket: &Path, id: u32) {
         let mut services = Services::connect(socket, Reconnect::Never).await.ok()?;
         services.v1.unload(v1::UnloadRequest { id }).await.ok()
     };
-    let _nobody_to_tell = runtime.block_on(async { tokio::time::timeout(PATIENCE, call).await });
+    let _nobody_to_tell = runtime.block_on(async { tokio::time::timeout(UNLOAD_TIMEOUT, call).await });
 }

@@ -12,10 +12,10 @@ use tokio::net::UnixStream;
 use tonic::transport::Endpoint;
 
 /// Timeout of a response, longer than any takes: the probe has its own.
-const PATIENCE: Duration = Duration::from_secs(60);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub fn check(socket: &Path) -> anyhow::Result<()> {
-    info(socket, PATIENCE).map(drop)
+    info(socket, RESPONSE_TIMEOUT).map(drop)
 }
 
 pub fn info(socket: &Path, patience: Duration) -> anyhow::Result<InfoResponse> {

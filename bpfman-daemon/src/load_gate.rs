@@ -18,8 +18,8 @@ pub use gate::LoadGate;
 pub use settings::{GateSettings, GateTable};
 
 /// Maximum wait for the gate to open when the daemon ends. Only a thread that fetches an image takes this long.
-const FAREWELL: Duration = Duration::from_secs(2);
-const TURN: Duration = Duration::from_secs(1);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Stack of the thread, as large as for requests, since it loads programs.
 const STACK: usize = 1 << 20;
 
@@ -47,7 +47,7 @@ impl GateThread {
                     }
                     Err(_) => gate.forget(),
                 }
-                if !matches!(stopped.recv_timeout(TURN), Err(RecvTimeoutError::Timeout)) {
+                if !matches!(stopped.recv_timeout(CHECK_INTERVAL), Err(RecvTimeoutError::Timeout)) {
                     break;
                 }
             }
@@ -61,15 +61,15 @@ impl GateThread {
     /// Opens the gate and stops the thread. A gate that is just being attached opens later, when its timer expires.
     pub fn end(self) {
         let _ended = self.stop.send(());
-        let _late = self.opened.recv_timeout(FAREWELL);
+        let _late = self.opened.recv_timeout(SHUTDOWN_TIMEOUT);
     }
 }
 
 /// Waits until this process may load: the gate of a killed daemon denies the new executable until its timer expires.
 pub fn wait_until_open(settings: &GateSettings) {
     let since = Instant::now();
-    while !bpfmand_kernel::linux::may_load() && since.elapsed() < settings.fail_open + TURN {
+    while !bpfmand_kernel::linux::may_load() && since.elapsed() < settings.fail_open + CHECK_INTERVAL {
         tracing::warn!("an older daemon's gate refuses this one's programs, until it opens by itself");
-        std::thread::sleep(TURN);
+        std::thread::sleep(CHECK_INTERVAL);
     }
 }

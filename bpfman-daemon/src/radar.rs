@@ -35,7 +35,7 @@ pub use settings::{RadarObject, RadarTable};
 use holder::RadarHolder;
 use watch::RadarWatch;
 
-const FAREWELL: Duration = Duration::from_millis(300);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(300);
 enum RadarCommand {
     Start(RadarObject, Sender<Result<(), RadarRefusal>>),
     Stop(Sender<Result<(), RadarRefusal>>),
@@ -82,7 +82,7 @@ impl RadarThread {
     /// Stops the thread. The programs stay attached, and their events wait in the ring buffer.
     pub fn end(self) {
         if self.seat.end() {
-            let _late = self.ended.recv_timeout(FAREWELL);
+            let _late = self.ended.recv_timeout(SHUTDOWN_TIMEOUT);
         }
     }
 }

@@ -23,8 +23,8 @@ use crate::own_actions::{self, Checks};
 
 const SPACING: Duration = Duration::from_millis(20);
 /// Maximum delay before a thread notices that it should stop.
-const TURN: Duration = Duration::from_secs(1);
-const ABSENT_TURN: Duration = Duration::from_secs(5);
+const STOP_POLL_INTERVAL: Duration = Duration::from_secs(1);
+const ABSENT_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(100);
 const REST: Duration = Duration::from_millis(5);
 /// Stack of a thread, as large as for requests: attaching to an interface builds a chain.
@@ -118,14 +118,15 @@ impl Supervisor {
             }
             // Programs in a namespace without a path run until it ends, without a message. The search examines every
             // process.
-            if looked.elapsed() >= ABSENT_TURN {
+            if looked.elapsed() >= ABSENT_CHECK_INTERVAL {
                 for netns in self.absent.iter().filter(|netns| self.engine.has_hooks_named(netns.as_deref()))
                 {
                     follow(&self.engine, &self.shared, netns.as_deref(), None);
                 }
                 looked = Instant::now();
             }
-            let mut wait = if all_watched && !self.engine.expects_namespaces() { TURN } else { LOOK };
+            let mut wait =
+                if all_watched && !self.engine.expects_namespaces() { STOP_POLL_INTERVAL } else { LOOK };
             if let Some(check) = self.check {
                 wait = wait.min(check.saturating_sub(checked.elapsed()));
             }
@@ -210,7 +211,7 @@ fn watch_namespace(
 ) {
     let mut failure = follow(engine, shared, netns, None);
     while !stop.load(Ordering::Relaxed) {
-        match watch.next(TURN) {
+        match watch.next(STOP_POLL_INTERVAL) {
             // After a failure, retry even without events: there may be no further one.
             Ok(events) if events.is_empty() && failure.is_none() => {}
             Ok(events) => {

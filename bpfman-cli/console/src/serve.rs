@@ -35,10 +35,10 @@ const MAX_HEAD: usize = 16 * 1024;
 const MAX_BODY: usize = 4 * 1024;
 
 /// Time limit of a head (also that of an idle connection), of a body, and of a write.
-const PATIENCE: Duration = Duration::from_secs(10);
+const IO_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Time for running requests when the server stops.
-const FAREWELL: Duration = Duration::from_secs(1);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub trait ConsoleHandler: Send + Sync + 'static {
     /// Answers one request with a complete body.
@@ -81,7 +81,8 @@ pub async fn serve<H: ConsoleHandler>(
     }
     drop(listener);
     let _all_gone = end.send(true);
-    let _in_time = timeout(FAREWELL, async { while connections.join_next().await.is_some() {} }).await;
+    let _in_time =
+        timeout(SHUTDOWN_TIMEOUT, async { while connections.join_next().await.is_some() {} }).await;
 }
 
 /// Returns whether the user of the peer has at most a share of the connections; true if users are unknown.
@@ -101,8 +102,8 @@ async fn connection<H: ConsoleHandler>(
         async move { Ok::<_, Infallible>(respond(&*handler, request).await) }
     });
     let mut server = http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(MAX_HEAD);
-    let stream = TimedConnection::new(stream, PATIENCE);
+    server.timer(TokioTimer::new()).header_read_timeout(IO_TIMEOUT).max_buf_size(MAX_HEAD);
+    let stream = TimedConnection::new(stream, IO_TIMEOUT);
     let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         // Errors of a connection are not reported: only the browser could use them.
@@ -114,14 +115,14 @@ async fn connection<H: ConsoleHandler>(
 
 async fn respond<H: ConsoleHandler>(handler: &H, request: Request<Incoming>) -> Response<PageBody> {
     let (head, body) = request.into_parts();
-    let answer = match timeout(PATIENCE, Limited::new(body, MAX_BODY).collect()).await {
+    let answer = match timeout(IO_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await {
         Ok(Ok(body)) => handler.handle(Request::from_parts(head, body.to_bytes())).await,
         Ok(Err(_)) => {
             let message = format!("a request may bring at most {MAX_BODY} bytes along");
             ConsoleRefusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", message).into()
         }
         Err(_) => {
-            let message = format!("the request did not come within {} s", PATIENCE.as_secs());
+            let message = format!("the request did not come within {} s", IO_TIMEOUT.as_secs());
             ConsoleRefusal::new(StatusCode::REQUEST_TIMEOUT, "too-slow", message).into()
         }
     };

@@ -81,22 +81,22 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(10);
+    const TIMEOUT: Duration = Duration::from_secs(10);
 
     #[tokio::test(start_paused = true)]
     async fn client_that_reads_nothing_times_out() {
         let (server, _silent) = tokio::io::duplex(64);
-        let ended = TimedConnection::new(server, PATIENCE).write_all(&[1; 1000]).await;
+        let ended = TimedConnection::new(server, TIMEOUT).write_all(&[1; 1000]).await;
         assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test(start_paused = true)]
     async fn slow_client_gets_the_whole_answer() {
         let (server, mut slow) = tokio::io::duplex(64);
-        let mut server = TimedConnection::new(server, PATIENCE);
+        let mut server = TimedConnection::new(server, TIMEOUT);
         let write = tokio::spawn(async move { server.write_all(&[1; 256]).await });
         for _ in 0..4 {
-            sleep(PATIENCE / 2).await;
+            sleep(TIMEOUT / 2).await;
             slow.read_exact(&mut [0; 64]).await.unwrap();
         }
         write.await.unwrap().unwrap();

@@ -14,7 +14,7 @@ use crate::error::CliError;
 use crate::show;
 
 /// Time after which a shell completes without the daemon.
-const PATIENCE: Duration = Duration::from_secs(1);
+const DAEMON_TIMEOUT: Duration = Duration::from_secs(1);
 const MAX_WORDS: usize = 200;
 const INTERFACES: &str = "/sys/class/net";
 const KERNEL_TYPES: &str = "/sys/kernel/btf/vmlinux";
@@ -23,7 +23,7 @@ const KERNEL_TYPES: &str = "/sys/kernel/btf/vmlinux";
 /// and on all failures.
 pub async fn run(global: &Global, line: &str) -> Result<(), CliError> {
     let Some((of, begun)) = completed_value(line) else { return Ok(()) };
-    let words = tokio::time::timeout(PATIENCE, words(global, of, &begun)).await;
+    let words = tokio::time::timeout(DAEMON_TIMEOUT, words(global, of, &begun)).await;
     let mut words = words.ok().and_then(Result::ok).unwrap_or_default();
     words.retain(|word| word.starts_with(&begun) && is_plain(word));
     words.sort_unstable();

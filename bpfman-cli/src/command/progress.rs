@@ -13,7 +13,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Minimum time between lines.
 const LINE_PAUSE: Duration = Duration::from_secs(1);
 /// Duration after which waiting is shown.
-const PATIENCE: Duration = Duration::from_secs(1);
+const SHOW_DELAY: Duration = Duration::from_secs(1);
 const MIN_TEXT_WIDTH: usize = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,7 +159,7 @@ async fn while_shown<T>(
     loop {
         tokio::select! {
             done = &mut work => return done,
-            () = tokio::time::sleep(PATIENCE) => show(&mut line, began.elapsed()),
+            () = tokio::time::sleep(SHOW_DELAY) => show(&mut line, began.elapsed()),
         }
     }
 }

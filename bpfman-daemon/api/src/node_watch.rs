@@ -27,7 +27,7 @@ use crate::watchers::FollowedNamespaces;
 /// Interval in which changes are collected into one event.
 const SPACING: Duration = Duration::from_millis(50);
 /// Interval of the search for new namespaces. A thread also notices the end of its stream within this time.
-const TURN: Duration = Duration::from_millis(200);
+const SCAN_INTERVAL: Duration = Duration::from_millis(200);
 /// Stack size of a thread, in bytes: it only lists interfaces.
 const STACK: usize = 512 << 10;
 const MAX_NAMESPACES: usize = 1000;
@@ -153,7 +153,7 @@ async fn tell(news: &News, events: &mpsc::Sender<Result<wire::WatchEvent, Status
 
 fn follow<K: Kernel>(mut follower: NetworkFollower<K>, news: &News) {
     while !news.over.load(Ordering::Relaxed) {
-        match follower.next(TURN) {
+        match follower.next(SCAN_INTERVAL) {
             Ok(false) => {}
             Ok(true) => {
                 let list = list(follower.state());

@@ -19,7 +19,7 @@ pub type PrintStream = ReceiverStream<Result<wire::FollowPrintsResponse, Status>
 /// Maximum number of concurrent streams: each has a thread, and a buffer in the kernel.
 pub const FOLLOWERS: usize = 4;
 /// Maximum time until the end of a stream is noticed.
-const TURN: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 const AHEAD: usize = 4;
 
 #[derive(Debug)]
@@ -67,7 +67,7 @@ fn follow(
     over: &AtomicBool,
 ) {
     while !over.load(Ordering::Relaxed) {
-        let piece = match feed.next(TURN) {
+        let piece = match feed.next(POLL_INTERVAL) {
             Ok(text) if text.is_empty() => continue,
             Ok(text) => Ok(wire::FollowPrintsResponse { text }),
             Err(error) => Err(fail(error.into())),

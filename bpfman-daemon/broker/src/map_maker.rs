@@ -12,7 +12,7 @@ use bpfmand_calls::{CallAnswer, CallRequest, Channel, Errno};
 /// Extension of the process's socket.
 pub const SOCKET: &str = "maps";
 /// Time that a map takes at most. The client's user may have frozen the cgroup.
-const PATIENCE: Duration = Duration::from_secs(10);
+const IO_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Number of processes that a map is ordered from.
 const ATTEMPTS: usize = 3;
@@ -62,8 +62,8 @@ impl MapMaker {
 
     fn connect(&self) -> io::Result<Channel> {
         let connection = UnixStream::connect(&self.path)?;
-        connection.set_read_timeout(Some(PATIENCE))?;
-        connection.set_write_timeout(Some(PATIENCE))?;
+        connection.set_read_timeout(Some(IO_TIMEOUT))?;
+        connection.set_write_timeout(Some(IO_TIMEOUT))?;
         Ok(connection.into())
     }
 }

@@ -12,7 +12,7 @@ use crate::SessionError;
 
 /// Time that a session takes to be prepared at most: that of a slow machine at load. The client's cgroup may be frozen, with
 /// the process that prepares the session.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PREPARE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Name of the starter's socket in its folder.
 const SOCKET: &str = "starter.sock";
 
@@ -56,7 +56,7 @@ fn give(
         _ => SessionError::Starter(source),
     })?;
     let channel = Channel::from(connection);
-    channel.stream().set_read_timeout(Some(PATIENCE)).map_err(SessionError::Starter)?;
+    channel.stream().set_read_timeout(Some(PREPARE_TIMEOUT)).map_err(SessionError::Starter)?;
     channel.send(order, &[], descriptors).map_err(SessionError::Starter)?;
     let answer = channel.receive_next::<OrderAnswer>().map_err(no_answer)?;
     channel.stream().set_read_timeout(None).map_err(SessionError::Starter)?;
@@ -67,7 +67,7 @@ fn no_answer(error: io::Error) -> SessionError {
     match error.kind() {
         io::ErrorKind::WouldBlock => SessionError::NotPrepared(format!(
             "the starter did not answer in {} seconds; the machine may be too busy, or the client's cgroup frozen",
-            PATIENCE.as_secs()
+            PREPARE_TIMEOUT.as_secs()
         )),
         _ => SessionError::Starter(error),
     }

@@ -96,13 +96,13 @@ pub fn kernel_calls(code: &[u8]) -> impl Iterator<Item = KernelCall> {
 /// # Errors
 /// `E2BIG`: more than any program has.
 pub fn descriptor_count(used: &[CodeReference], counted: u32) -> Result<usize, Errno> {
-    const MOST: usize = 1024;
+    const MAX_DESCRIPTORS: usize = 1024;
     let named = used.iter().filter_map(|reference| match reference {
         CodeReference::Index(index) => Some(index + 1),
         CodeReference::Number(_) => None,
     });
     let count = named.max().unwrap_or_default().max(counted as usize);
-    if count > MOST { Err(Errno::TOO_BIG) } else { Ok(count) }
+    if count > MAX_DESCRIPTORS { Err(Errno::TOO_BIG) } else { Ok(count) }
 }
 
 #[cfg(target_endian = "little")]

@@ -15,7 +15,7 @@ use super::programs::RadarPrograms;
 const BLIND: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_millis(50);
 /// Maximum number of events read at once, twice the ring buffer's capacity: a fast producer must not block this loop.
-const AT_ONCE: usize = 8192;
+const MAX_EVENTS_PER_READ: usize = 8192;
 /// Maximum number of events kept until the daemon's process id is known.
 const MAX_EARLY_EVENTS: usize = 65_536;
 
@@ -57,7 +57,7 @@ fn attempt(
     prove: impl FnOnce() -> Result<(), KernelError>,
 ) -> Result<Option<u32>, KernelError> {
     let mut read = || -> Option<u32> {
-        for _ in 0..AT_ONCE {
+        for _ in 0..MAX_EVENTS_PER_READ {
             let record = take()?;
             let Some(event) = RadarEvent::parse(&record) else { continue };
             if event.kind == kind::MAP_CREATE && event.name == name {
@@ -85,7 +85,7 @@ pub struct FinalEvents {
 impl FinalEvents {
     /// Reads everything left in the maps, after the events that were read before.
     pub fn of(kernel: &LinuxKernel, programs: &mut RadarPrograms, mut early: Vec<RadarEvent>) -> Self {
-        let records = std::iter::from_fn(|| programs.ring.take()).take(AT_ONCE);
+        let records = std::iter::from_fn(|| programs.ring.take()).take(MAX_EVENTS_PER_READ);
         early.extend(records.filter_map(|record| RadarEvent::parse(&record)));
         let mut counts = CallCounts::default();
         // A call counts as lost only after two readings without its event.

@@ -14,7 +14,7 @@ use super::ids::KnownIds;
 use super::programs::RadarPrograms;
 use super::settings::RadarObject;
 use super::short_lived::IdWatermark;
-use super::watch::{ATTENTION, AttachedRadar, RadarWatch, now};
+use super::watch::{AttachedRadar, COMMAND_POLL_INTERVAL, RadarWatch, now};
 
 const AGAIN: Duration = Duration::from_secs(30);
 
@@ -115,7 +115,7 @@ impl RadarWatch {
                 Err(error) => return Some(Err(error)),
             }
         }
-        let fetched = self.fetching.as_ref()?.wait(ATTENTION)?;
+        let fetched = self.fetching.as_ref()?.wait(COMMAND_POLL_INTERVAL)?;
         self.fetching = None;
         Some(fetched)
     }

@@ -20,10 +20,10 @@ use super::short_lived::IdWatermark;
 use super::tally::Tallies;
 use super::{RadarCommand, RadarParts};
 
-const TURN: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Maximum time until the thread notices a command.
-pub(super) const ATTENTION: Duration = Duration::from_millis(100);
-const AT_ONCE: usize = 4096;
+pub(super) const COMMAND_POLL_INTERVAL: Duration = Duration::from_millis(100);
+const MAX_EVENTS_PER_READ: usize = 4096;
 
 pub(super) struct AttachedRadar {
     pub(super) programs: RadarPrograms,
@@ -84,7 +84,9 @@ impl RadarWatch {
                     Err(TryRecvError::Disconnected) => return false,
                     Ok(command) => command,
                 },
-                (None, _) => match commands.recv_timeout(self.tallies.next().unwrap_or(TURN).min(TURN)) {
+                (None, _) => match commands
+                    .recv_timeout(self.tallies.next().unwrap_or(CHECK_INTERVAL).min(CHECK_INTERVAL))
+                {
                     Err(RecvTimeoutError::Disconnected) => return false,
                     Err(RecvTimeoutError::Timeout) => RadarCommand::Nothing,
                     Ok(command) => command,
@@ -99,7 +101,7 @@ impl RadarWatch {
                 return false;
             }
             self.read();
-            if self.turned.elapsed() >= TURN {
+            if self.turned.elapsed() >= CHECK_INTERVAL {
                 self.turned = Instant::now();
                 self.keep();
                 self.turn();
@@ -128,12 +130,12 @@ impl RadarWatch {
 
     pub(super) fn read(&mut self) {
         let Some(at_work) = &mut self.at_work else { return };
-        let wait = self.tallies.next().unwrap_or(ATTENTION).min(ATTENTION);
+        let wait = self.tallies.next().unwrap_or(COMMAND_POLL_INTERVAL).min(COMMAND_POLL_INTERVAL);
         if let Err(error) = at_work.programs.ring.wait(wait) {
             tracing::warn!(%error, "the radar cannot wait for events");
             std::thread::sleep(wait);
         }
-        for _ in 0..AT_ONCE {
+        for _ in 0..MAX_EVENTS_PER_READ {
             let record = self.at_work.as_mut().and_then(|at_work| at_work.programs.ring.take());
             let Some(record) = record else { break };
             if let Some(event) = RadarEvent::parse(&record) {

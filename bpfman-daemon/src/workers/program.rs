@@ -15,7 +15,7 @@ use rustix::net::{RecvFlags, recv};
 const NAME: &str = "bpfman-worker";
 const LIBEXEC: &str = "../libexec/bpfman";
 /// Time for the starter to report its version, in seconds.
-const PATIENCE: i64 = 30;
+const VERSION_TIMEOUT_SECONDS: i64 = 30;
 
 /// The worker's program, held open: its user need not be able to reach its folder.
 pub struct WorkerProgram {
@@ -62,11 +62,11 @@ fn set_environment(command: &mut Command) {
 
 /// Reads the version that a starter sends first, and compares it with the daemon's.
 pub fn check_version(program: &Path, orders: impl AsFd) -> anyhow::Result<()> {
-    let patience = Timespec { tv_sec: PATIENCE, tv_nsec: 0 };
+    let patience = Timespec { tv_sec: VERSION_TIMEOUT_SECONDS, tv_nsec: 0 };
     let shown = program.display();
     let mut waiting = [PollFd::new(&orders, PollFlags::IN)];
     if poll(&mut waiting, Some(&patience))? == 0 {
-        anyhow::bail!("{shown} reports no version within {PATIENCE} s");
+        anyhow::bail!("{shown} reports no version within {VERSION_TIMEOUT_SECONDS} s");
     }
     let mut sent = [0; MAX_VERSION];
     let (length, _) = recv(&orders, &mut sent, RecvFlags::empty())?;

@@ -14,7 +14,7 @@ use aya::programs::TracePoint;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const EVENT_TIMEOUT: Duration = Duration::from_secs(60);
 
 const INSIDE: &str = "EXEC_SNOOP_TEST_INSIDE";
 
@@ -73,11 +73,11 @@ fn started_and_reported(bpffs: &Path) -> Result<()> {
         let found = events.map(Result::unwrap).find(of_file);
         let _ = sender.send(found);
     });
-    let event = receiver.recv_timeout(PATIENCE);
+    let event = receiver.recv_timeout(EVENT_TIMEOUT);
     snoop.kill()?;
     snoop.wait()?;
     let event = event
-        .with_context(|| format!("the start of {} was not reported within {PATIENCE:?}", file.display()))?;
+        .with_context(|| format!("the start of {} was not reported within {EVENT_TIMEOUT:?}", file.display()))?;
     let event = event.context("bpfman-exec-snoop ended before it reported the start")?;
     ensure!(event["pid"] == pid, "{event}");
     ensure!(event["uid"] == 0, "{event}");

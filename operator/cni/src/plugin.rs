@@ -11,7 +11,7 @@ use crate::network::{NEWEST, PodNetwork, VERSIONS};
 use crate::protocol::{PluginAnswer, PluginRequest, Verb};
 use crate::rules::Rules;
 
-const FAREWELL: Duration = Duration::from_secs(2);
+const DEL_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Done {
@@ -131,7 +131,7 @@ fn by_rules(network: &PodNetwork, pod: &PodName, why: &str) -> Result<Vec<String
 
 fn farewell(network: &PodNetwork, container: &CniContainer) -> Done {
     let Some(pod) = &container.pod else { return Done::default() };
-    let told = ask(&network.agent_socket, &request(Verb::Del, container, pod), FAREWELL);
+    let told = ask(&network.agent_socket, &request(Verb::Del, container, pod), DEL_TIMEOUT);
     let note = told.err().map(|error| format!("the agent was not notified: {error}"));
     Done { output: None, notes: note.into_iter().collect() }
 }

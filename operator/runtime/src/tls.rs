@@ -26,7 +26,7 @@ use crate::connections::{Admitted, Quiet};
 use crate::serve;
 
 const GREETINGS: usize = 256;
-const PATIENCE: Duration = Duration::from_secs(5);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Certificate that is served, with its text.
 #[derive(Debug, Default)]
@@ -157,7 +157,7 @@ async fn accept(
         let (stream, peer, place) = listener.next().await;
         let (acceptor, out) = (acceptor.clone(), out.clone());
         tokio::spawn(async move {
-            match tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await {
+            match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => drop(out.send((Quiet::new(stream, place), peer)).await),
                 Ok(Err(error)) => debug!(%peer, %error, "a connection did not greet"),
                 Err(_) => debug!(%peer, "a connection greeted too slowly"),

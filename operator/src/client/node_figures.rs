@@ -19,7 +19,7 @@ use crate::figures::{FIGURES, NodeFigures};
 
 const AGENTS: &str = "app.kubernetes.io/name=bpfman-agent";
 const PORT: i32 = 8175;
-const AT_ONCE: usize = 32;
+const MAX_CONCURRENT_REQUESTS: usize = 32;
 const MAX_TIME: Duration = Duration::from_secs(15);
 /// Maximum number of nodes that are named for giving no answer.
 const UNANSWERED: usize = 10;
@@ -47,7 +47,7 @@ pub async fn figures_of_nodes(
         return Err(ClientError::NoAgents(operator));
     }
     let asked = pods.iter().map(|pod| async move { (node_of(pod), ask(session, pod).await) });
-    let asked = futures::stream::iter(asked).buffer_unordered(AT_ONCE);
+    let asked = futures::stream::iter(asked).buffer_unordered(MAX_CONCURRENT_REQUESTS);
     let mut answers = gather("nodes", pods.len(), asked).await;
     answers.sort_by(|(a, _), (b, _)| a.cmp(b));
     Ok(answers)

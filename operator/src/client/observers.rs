@@ -12,7 +12,7 @@ use super::connect::ClientSession;
 use super::error::ClientError;
 use super::progress::gather;
 
-const AT_ONCE: usize = 64;
+const MAX_CONCURRENT_REQUESTS: usize = 64;
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct SilentNode {
@@ -51,7 +51,8 @@ pub async fn query_all_pods<T>(
         };
         (node_of(pod), answer)
     });
-    let answers = gather("nodes", all, futures::stream::iter(asked).buffer_unordered(AT_ONCE)).await;
+    let answers =
+        gather("nodes", all, futures::stream::iter(asked).buffer_unordered(MAX_CONCURRENT_REQUESTS)).await;
     Ok(sort(answers, read))
 }
 

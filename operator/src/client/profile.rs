@@ -10,7 +10,7 @@ use super::observers::{Answers, query_all_pods};
 use super::{Shown, ShownEnd};
 
 const PROFILER: &str = "profiler";
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT_MARGIN: Duration = Duration::from_secs(60);
 
 pub async fn profile(
     session: &ClientSession,
@@ -18,7 +18,7 @@ pub async fn profile(
     options: &ProfileOptions,
 ) -> Result<Shown, ClientError> {
     let path = format!("/profile?seconds={}&format=pprof", options.seconds);
-    let longest = Duration::from_secs(options.seconds) + PATIENCE;
+    let longest = Duration::from_secs(options.seconds) + TIMEOUT_MARGIN;
     let read = |body: &[u8]| Profile::from_pprof(body).map_err(|error| format!("its profile: {error}"));
     let answers = query_all_pods(session, (PROFILER, namespace), &path, longest, read).await?;
     answers.name_silent();

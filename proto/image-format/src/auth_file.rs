@@ -18,7 +18,7 @@ use crate::{Credential, CredentialError, ImageReference, RegistryHost};
 const ANSWER_LIMIT: u64 = 64 << 10;
 /// Message of a credential helper without credentials: its protocol has no other sign of it.
 const NO_CREDENTIALS: &[u8] = b"credentials not found in native keychain";
-const PATIENCE: Duration = Duration::from_secs(10);
+const HELPER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Contents of the file.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -88,7 +88,7 @@ pub enum HelperFailure {
     /// The helper cannot be started or waited for.
     #[error(transparent)]
     Io(#[from] std::io::Error),
-    #[error("it takes longer than {} s", PATIENCE.as_secs())]
+    #[error("it takes longer than {} s", HELPER_TIMEOUT.as_secs())]
     Slow,
     #[error("it ends with {0}")]
     Ended(ExitStatus),
@@ -221,7 +221,7 @@ impl AuthFile {
             output.map(|output| output.take(ANSWER_LIMIT).read_to_end(&mut answer));
             answer
         });
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + HELPER_TIMEOUT;
         let status = loop {
             match child.try_wait().map_err(|error| failed(error.into()))? {
                 Some(status) => break status,

@@ -21,7 +21,7 @@ use crate::world::{self, World};
 /// Number of inputs after which the daemon is replaced.
 const LIFE: u32 = 2_000;
 /// Time limit of an answer: the daemon is considered hung after it.
-const PATIENCE: Duration = Duration::from_secs(20);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Daemon on its socket, and a root client; recreated from time to time, because inputs may fill it.
 struct Served {
@@ -76,7 +76,7 @@ fn with_served(work: impl FnOnce(&Served)) {
         if served.as_ref().is_none_or(|served| served.left == 0)
             && let Some(old) = served.take()
         {
-            old.runtime.shutdown_timeout(PATIENCE);
+            old.runtime.shutdown_timeout(RESPONSE_TIMEOUT);
         }
         let served = served.get_or_insert_with(Served::new);
         served.left -= 1;
@@ -142,7 +142,7 @@ pub fn request(bytes: &[u8]) {
             }
             Ok::<_, tonic::Status>(())
         };
-        let answer = served.runtime.block_on(async { tokio::time::timeout(PATIENCE, call).await });
+        let answer = served.runtime.block_on(async { tokio::time::timeout(RESPONSE_TIMEOUT, call).await });
         let answer = answer.unwrap_or_else(|_| panic!("{method:?} hangs"));
         if let Err(status) = answer {
             let fault = matches!(status.code(), Code::Internal | Code::Unknown | Code::DataLoss);

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 pub const MAX_BYTES: usize = 8 << 20;
 const MAX_STDERR_BYTES: usize = 64 << 10;
-const TURN: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// Names of the fields with values that are replaced.
 const VALUES: [&str; 2] = ["global_data", "globals"];
 
@@ -120,7 +120,7 @@ fn wait(child: &mut Child, time: Duration) -> io::Result<Option<ExitStatus>> {
             child.wait()?;
             return Ok(None);
         }
-        thread::sleep(TURN);
+        thread::sleep(POLL_INTERVAL);
     }
 }
 

@@ -8,7 +8,7 @@ use super::MapGroup;
 /// Debt from which on a refused load is not verified again for its log.
 const CREDIT: Duration = Duration::from_secs(10);
 /// Debt from which on no load of the owner is verified.
-const MOST: Duration = Duration::from_secs(20);
+const MAX_DEBT: Duration = Duration::from_secs(20);
 /// Debts decrease by a tenth of the elapsed time.
 const SHARE: u32 = 10;
 
@@ -47,8 +47,8 @@ impl RefusedTime {
     pub fn credit(&self, owner: &MapGroup, now: Duration) -> RefusalCredit {
         let debt = self.0.get(owner).map_or(Duration::ZERO, |debt| debt.left(now));
         let until = |credit: Duration| (debt - credit) * SHARE;
-        if debt > MOST {
-            RefusalCredit::Used(until(MOST))
+        if debt > MAX_DEBT {
+            RefusalCredit::Used(until(MAX_DEBT))
         } else if debt > CREDIT {
             RefusalCredit::NoLog(until(CREDIT))
         } else {

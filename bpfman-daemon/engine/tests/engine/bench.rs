@@ -22,7 +22,7 @@ use crate::objects::object;
 use bpfmand_engine::Standing;
 
 /// Generous, since machines may be busy or emulated; only a failing test reaches it.
-pub const PATIENCE: Duration = Duration::from_secs(150);
+pub const TEST_TIMEOUT: Duration = Duration::from_secs(150);
 
 pub struct Bench<K: Kernel> {
     pub kernel: Arc<K>,

@@ -333,7 +333,7 @@ fn linux_slow_member_is_charged_its_own_time_and_detached_alone() {
         let chain = engine.show_chain(&bench.left(), bpfman_model::HookKind::Xdp).unwrap();
         chain.members.iter().map(|member| member.time.unwrap().samples).min().unwrap()
     };
-    let deadline = std::time::Instant::now() + crate::bench::PATIENCE;
+    let deadline = std::time::Instant::now() + crate::bench::TEST_TIMEOUT;
     while samples() < SAMPLES {
         assert!(std::time::Instant::now() < deadline, "{} samples", samples());
         crate::linux::send_packets(&bench, BATCH);

@@ -8,7 +8,7 @@ use bpfman_model::Selector;
 use bpfmand_engine::{Engine, EngineOptions, StepObserver};
 use bpfmand_kernel::sim::SimKernel;
 
-use crate::bench::{Ask as _, Bench, PATIENCE, Testable as _};
+use crate::bench::{Ask as _, Bench, TEST_TIMEOUT, Testable as _};
 use crate::cases::cases;
 use crate::whole_loads::version;
 
@@ -75,7 +75,7 @@ fn change_that_is_half_done_is_no_difference() {
         reader.engine.set(Arc::downgrade(&engine)).unwrap();
         (case.operation)(&bench, &engine, &scene).unwrap();
         for (step, reading) in reader.open.lock().unwrap().drain(..) {
-            assert_eq!(reading.recv_timeout(PATIENCE).unwrap(), Vec::<String>::new(), "{name}, {step}");
+            assert_eq!(reading.recv_timeout(TEST_TIMEOUT).unwrap(), Vec::<String>::new(), "{name}, {step}");
         }
     }
 }
@@ -95,7 +95,7 @@ impl StepObserver for Lister {
         }
         let (done, listed) = channel();
         std::thread::spawn(move || done.send(differences(&engine)));
-        *self.listed.lock().unwrap() = listed.recv_timeout(PATIENCE).ok();
+        *self.listed.lock().unwrap() = listed.recv_timeout(TEST_TIMEOUT).ok();
     }
 }
 
@@ -106,7 +106,7 @@ fn list_waits_once_for_all_hooks_that_are_being_changed() {
     let bench = crate::simulated::bench();
     let lister = Arc::new(Lister::default());
     let observer = Arc::clone(&lister) as Arc<dyn StepObserver>;
-    let options = EngineOptions { observer, observation_wait: PATIENCE / 33, ..bench.options() };
+    let options = EngineOptions { observer, observation_wait: TEST_TIMEOUT / 33, ..bench.options() };
     let engine = Arc::new(Engine::open(Arc::clone(&bench.kernel), options).unwrap());
     assert_eq!(engine.recover().unwrap().problems, Vec::<String>::new());
     bench.kernel.add_interfaces(&bench.netns, HOOKS);

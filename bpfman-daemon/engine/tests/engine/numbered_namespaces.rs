@@ -12,7 +12,7 @@ use bpfmand_engine::{Engine, StepObserver};
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
 
-use crate::bench::{Ask as _, Bench, PATIENCE};
+use crate::bench::{Ask as _, Bench, TEST_TIMEOUT};
 use crate::cases::cases;
 use crate::crashes::{Ending, set_up};
 use crate::namespaces::{INGRESS, Sim, at, by_clsact, cut_chain, follow, hide};
@@ -81,7 +81,7 @@ fn number_stays_for_a_filter_that_is_not_recorded_yet() {
     *detacher.link.lock().unwrap() = Some(first);
     engine.attached(tulip, at(bench.tc(INGRESS, 1), bench.interface("second")));
     if let Some(detached) = detacher.detached.lock().unwrap().take() {
-        detached.recv_timeout(PATIENCE).unwrap();
+        detached.recv_timeout(TEST_TIMEOUT).unwrap();
     }
     assert_eq!((bench.kernel.snapshot().filters.len(), numbers(&bench)), (1, 1));
 }

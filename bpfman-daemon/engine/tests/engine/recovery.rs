@@ -27,7 +27,7 @@ fn pin_of<K: Testable>(bench: &Bench<K>, folder: &str) -> String {
 }
 
 fn start_when_the_kernel_has_let_go<K: Testable>(bench: &Bench<K>) -> bpfmand_engine::Engine<K> {
-    let deadline = std::time::Instant::now() + crate::bench::PATIENCE;
+    let deadline = std::time::Instant::now() + crate::bench::TEST_TIMEOUT;
     loop {
         let (engine, report) = bench.start();
         if report.problems.is_empty() {

@@ -50,7 +50,7 @@ fn places<K: Testable>(engine: &Engine<K>) -> Vec<String> {
 }
 
 pub fn until_gone<K: Kernel>(kernel: &K, program: ProgramId) {
-    let deadline = Instant::now() + crate::bench::PATIENCE;
+    let deadline = Instant::now() + crate::bench::TEST_TIMEOUT;
     while kernel.program(program).unwrap().is_some() {
         assert!(Instant::now() < deadline, "program {program} is still there");
         std::thread::yield_now();

@@ -96,7 +96,7 @@ fn a_hook_held_by_another_is_named_in_the_conflict<K: Testable>(bench: &Bench<K>
     assert_eq!(kernel.link_of(&link).unwrap().program, facts.id);
     drop(link);
     let free = || engine.try_attach(alpha, bench.xdp(0));
-    let deadline = std::time::Instant::now() + crate::bench::PATIENCE;
+    let deadline = std::time::Instant::now() + crate::bench::TEST_TIMEOUT;
     while free().is_err() {
         assert!(std::time::Instant::now() < deadline);
     }
@@ -269,7 +269,7 @@ fn program_that_replaced_a_chain_is_not_overwritten<K: Testable>(bench: &Bench<K
     assert_eq!(kernel.link_of(&link).unwrap().program, their_id);
     assert!(kernel.list_folder(Path::new("pending")).unwrap().is_empty());
     drop((link, theirs));
-    let deadline = std::time::Instant::now() + crate::bench::PATIENCE;
+    let deadline = std::time::Instant::now() + crate::bench::TEST_TIMEOUT;
     while engine.check_hook(&key).unwrap() != HookCheck::Right {
         assert!(std::time::Instant::now() < deadline);
     }

@@ -11,7 +11,7 @@ use bpfman_model::{
 use bpfmand_engine::{Engine, EngineError, HookCheck, ReplaceRequest, StepObserver, UpdateLinkRequest};
 use bpfmand_kernel::prelude::*;
 
-use crate::bench::{Ask as _, Bench, PATIENCE, Testable, pins};
+use crate::bench::{Ask as _, Bench, TEST_TIMEOUT, Testable, pins};
 use crate::replacements::replacement;
 
 const XDP: HookKind = HookKind::Xdp;
@@ -71,7 +71,7 @@ fn isolated_member_replaced_by_the_same_bytecode_is_the_new_one<K: Testable>(ben
     engine.replace_program(&request).unwrap();
     let began = Instant::now();
     while bench.kernel.program(bravo).unwrap().is_some() {
-        assert!(began.elapsed() < PATIENCE, "the old program stays loaded");
+        assert!(began.elapsed() < TEST_TIMEOUT, "the old program stays loaded");
         std::thread::yield_now();
     }
     assert!(engine.verify_chain(&bench.left(), XDP, None).unwrap().matches());
@@ -164,7 +164,7 @@ impl Gate {
     fn wait(&self, what: fn(&(bool, bool)) -> bool) {
         let state = self.state.lock().unwrap();
         let (_state, timeout) =
-            self.changed.wait_timeout_while(state, crate::bench::PATIENCE, |state| !what(state)).unwrap();
+            self.changed.wait_timeout_while(state, crate::bench::TEST_TIMEOUT, |state| !what(state)).unwrap();
         assert!(!timeout.timed_out());
     }
 

@@ -5,7 +5,7 @@ use super::attr::{self, Command};
 use super::sys;
 use crate::KernelError;
 
-const AT_ONCE: usize = 64 << 10;
+const BUFFER_BYTES: usize = 64 << 10;
 
 pub fn attach(program: &OwnedFd) -> Result<OwnedFd, KernelError> {
     let mut request = attr::LinkCreate {
@@ -34,7 +34,7 @@ pub fn read(link: OwnedFd, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), Ke
     let mut request = attr::IterCreate { link_fd: link.as_raw_fd(), ..Default::default() };
     let reader = sys::bpf_fd(Command::IterCreate, &mut request).map_err(fail)?;
     drop(link);
-    let mut bytes = vec![0_u8; AT_ONCE];
+    let mut bytes = vec![0_u8; BUFFER_BYTES];
     let mut again = 0;
     while each(&[]) {
         match rustix::io::read(&reader, &mut bytes) {

@@ -16,7 +16,7 @@ use crate::{KernelError, PrintFeed};
 const PREFIX: &str = "bpfman-prints-";
 const EVENT: &str = "events/bpf_trace/bpf_trace_printk/enable";
 const BUFFER_KIB: &str = "256";
-const AT_ONCE: usize = 64 << 10;
+const BUFFER_BYTES: usize = 64 << 10;
 
 static MADE: AtomicU32 = AtomicU32::new(0);
 
@@ -62,7 +62,7 @@ impl PrintFeed for PrintInstance {
             Ok(_) => {}
             Err(error) => return Err(fail(error.into())),
         }
-        let mut bytes = vec![0; AT_ONCE];
+        let mut bytes = vec![0; BUFFER_BYTES];
         match pipe.read(&mut bytes) {
             Ok(count) => self.begun.extend_from_slice(&bytes[..count]),
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}

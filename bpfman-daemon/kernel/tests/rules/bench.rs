@@ -6,7 +6,7 @@ use bpfman_model::{Direction, HookKey, HookKind, IfIndex, Interface, NetnsId};
 use bpfmand_kernel::{Kernel, LinkTarget, ListAnchor, XdpMode};
 
 /// Timeout, which only failing tests reach. It is long because machines are busy, or emulated.
-pub const PATIENCE: Duration = Duration::from_secs(150);
+pub const TEST_TIMEOUT: Duration = Duration::from_secs(150);
 
 pub trait Machine<K: Kernel>: Send + Sync {
     fn add_interface(&self, netns: &Path, name: &str);

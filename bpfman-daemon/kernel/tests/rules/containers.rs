@@ -123,7 +123,7 @@ fn processes_of_inner_cgroups_belong_to_it_and_oldest_is_first(bench: &Bench<Lin
     let waits = std::time::Instant::now();
     let net = |process: &Process| fs::metadata(format!("/proc/{}/ns/net", process.0.id())).unwrap().ino();
     while net(&first) != fs::metadata(&bench.netns).unwrap().ino() {
-        assert!(waits.elapsed() < crate::bench::PATIENCE, "it does not enter its namespace");
+        assert!(waits.elapsed() < crate::bench::TEST_TIMEOUT, "it does not enter its namespace");
         std::thread::yield_now();
     }
     let (second, third, conmon) = (Process::waiting(), Process::waiting(), Process::waiting());

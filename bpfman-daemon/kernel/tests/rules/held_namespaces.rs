@@ -8,7 +8,7 @@ use bpfman_model::{HookKind, NetnsId};
 use bpfmand_kernel::sim::{SimKernel, SimOptions};
 use bpfmand_kernel::{Features, FoundNamespace, Kernel, Probe};
 
-use crate::bench::{Bench, PATIENCE};
+use crate::bench::{Bench, TEST_TIMEOUT};
 
 /// The kernel gives a new namespace the lowest free inode, which another test's may get first.
 const TRIES: usize = 100;
@@ -33,7 +33,7 @@ fn inode_of_a_held_namespace_goes_to_no_other<K: Kernel>(bench: &Bench<K>) {
     kernel.hold_namespaces(&recorded).unwrap();
     let began = Instant::now();
     while find() != FoundNamespace::Ended {
-        assert!(began.elapsed() < PATIENCE, "it is still held");
+        assert!(began.elapsed() < TEST_TIMEOUT, "it is still held");
         std::thread::yield_now();
     }
     let has_inode = (0..TRIES).any(|_| {
@@ -66,7 +66,7 @@ fn namespace_with_a_cookie_is_not_held<K: Kernel>(bench: &Bench<K>) {
     machine.remove_namespace(&netns);
     let began = Instant::now();
     while kernel.find_namespace(home, Some(&netns), number).unwrap() != FoundNamespace::Ended {
-        assert!(began.elapsed() < PATIENCE, "it is held");
+        assert!(began.elapsed() < TEST_TIMEOUT, "it is held");
         std::thread::yield_now();
     }
 }

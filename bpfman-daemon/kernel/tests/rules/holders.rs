@@ -65,7 +65,7 @@ fn other_process_is_reported_by_name(bench: &Bench<LinuxKernel>) {
         .unwrap();
     child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
     let pid = child.id();
-    let deadline = std::time::Instant::now() + crate::bench::PATIENCE;
+    let deadline = std::time::Instant::now() + crate::bench::TEST_TIMEOUT;
     let holder = loop {
         let found: Vec<Holder> = kernel.holders(Held::Link(link_id)).unwrap();
         assert!(std::time::Instant::now() < deadline, "{found:?}");

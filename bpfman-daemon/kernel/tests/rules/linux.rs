@@ -14,7 +14,7 @@ use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::{ListAnchor, Probe, XdpMode};
 
-use crate::bench::{At, Bench, Machine, PATIENCE};
+use crate::bench::{At, Bench, Machine, TEST_TIMEOUT};
 
 struct Mounted(tempfile::TempDir);
 
@@ -151,7 +151,7 @@ impl Machine<LinuxKernel> for ThisMachine {
         let inode = |path: &Path| std::fs::metadata(path).map(|found| found.ino()).ok();
         let began = Instant::now();
         while inode(&file) != inode(netns) {
-            assert!(began.elapsed() < PATIENCE, "it does not enter");
+            assert!(began.elapsed() < TEST_TIMEOUT, "it does not enter");
             std::thread::yield_now();
         }
         file

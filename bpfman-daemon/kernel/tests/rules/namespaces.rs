@@ -13,7 +13,7 @@ use bpfmand_kernel::{
 };
 use rustix::thread::{LinkNameSpaceType, gettid, move_into_link_name_space};
 
-use crate::bench::{At, Bench, PATIENCE};
+use crate::bench::{At, Bench, TEST_TIMEOUT};
 use crate::linux::run;
 use crate::programs::answering;
 
@@ -75,7 +75,7 @@ fn only_the_number_tells_an_end_from_a_namespace_without_a_path<K: Kernel>(bench
     machine.close(home);
     let began = Instant::now();
     while found(Some(number)) != FoundNamespace::Ended {
-        assert!(began.elapsed() < PATIENCE, "its number stays");
+        assert!(began.elapsed() < TEST_TIMEOUT, "its number stays");
         std::thread::yield_now();
     }
     // Another test's namespace may have the inode by now, which is a sign of the end too.

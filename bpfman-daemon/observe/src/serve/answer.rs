@@ -14,7 +14,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{PATIENCE, Scrapes};
+use super::{REQUEST_TIMEOUT, Scrapes};
 
 const PATH: &str = "/metrics";
 
@@ -33,12 +33,12 @@ pub async fn answer(
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
+        .header_read_timeout(REQUEST_TIMEOUT)
         .max_buf_size(HEAD)
         // A scrape every few seconds does not need keep-alive, and an idle connection would occupy a slot.
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
-    match tokio::time::timeout(PATIENCE, connection).await {
+    match tokio::time::timeout(REQUEST_TIMEOUT, connection).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "a connection for metrics broke off"),
         Err(_) => tracing::debug!("a connection for metrics is ended: its reader is too slow"),

@@ -17,6 +17,6 @@ pub use scrapes::Scrapes;
 pub use tcp::{TcpReaders, serve_tcp};
 pub use unix::{ReadPermission, serve_unix};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 const PAUSE: Duration = Duration::from_millis(50);

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use super::answer::answer;
 use super::places::Places;
-use super::{PATIENCE, PAUSE, Scrapes, StartTls, TlsIdentity};
+use super::{PAUSE, REQUEST_TIMEOUT, Scrapes, StartTls, TlsIdentity};
 
 /// Clients allowed by TCP.
 #[derive(Debug)]
@@ -81,16 +81,17 @@ async fn identity_of_now(identity: &mut Box<TlsIdentity>) {
 /// Answers through a worker, which speaks TLS with the client.
 async fn answer_by_tls(pem: &TlsPem, workers: &dyn StartTls, client: TcpStream, scrapes: Arc<Scrapes>) {
     // A connection that sends nothing costs no process.
-    if tokio::time::timeout(PATIENCE, client.readable()).await.is_err() {
+    if tokio::time::timeout(REQUEST_TIMEOUT, client.readable()).await.is_err() {
         return;
     }
-    match tokio::time::timeout(PATIENCE, begin_tls(pem, workers, client)).await {
+    match tokio::time::timeout(REQUEST_TIMEOUT, begin_tls(pem, workers, client)).await {
         Ok(Ok((mut stream, _life))) => {
             answer(&mut stream, scrapes, None).await;
             // The worker ends when it has passed everything on; until then `_life` keeps it.
             let _gone = stream.shutdown().await;
             let _ended =
-                tokio::time::timeout(PATIENCE, tokio::io::copy(&mut stream, &mut tokio::io::sink())).await;
+                tokio::time::timeout(REQUEST_TIMEOUT, tokio::io::copy(&mut stream, &mut tokio::io::sink()))
+                    .await;
         }
         Ok(Err(error)) => tracing::debug!(%error, "no worker speaks TLS with a reader of metrics"),
         Err(_) => tracing::debug!("a worker for TLS started too slowly"),

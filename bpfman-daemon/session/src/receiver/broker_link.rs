@@ -10,7 +10,7 @@ use bpfmand_calls::{CallAnswer, CallMessage, CallRequest, Channel, Errno, Receiv
 use rustix::net::sockopt::socket_peercred;
 
 /// Time that a call waits for a daemon, before it fails.
-const PATIENCE: Duration = Duration::from_secs(30);
+const DAEMON_TIMEOUT: Duration = Duration::from_secs(30);
 /// Number of daemons, or channels, that a call is tried on.
 const ATTEMPTS: usize = 8;
 /// Time within which most calls are answered.
@@ -63,7 +63,7 @@ impl BrokerLink {
 
     /// Opens a channel for calls, on the present daemon or the next one.
     fn open(&self) -> Result<Channel, Errno> {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + DAEMON_TIMEOUT;
         let mut daemon = self.lock();
         loop {
             let (here, there) = Channel::pair()?;

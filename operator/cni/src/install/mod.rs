@@ -25,7 +25,7 @@ use crate::write::atomically;
 use crate::{PLUGIN, SOCKET};
 
 /// Interval of the checks: if a network plugin rewrites its configuration, the entry is missing for up to this time.
-const TURN: Duration = Duration::from_millis(500);
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Number of intervals between checks if another program keeps removing the entry: rewriting it would not protect pods.
 const BACK_OFF: u32 = 20;
@@ -96,7 +96,7 @@ fn add_again(options: &InstallOptions, rival: &mut PollHistory) -> Result<(), In
                  pods start without it. A network plugin that keeps the folder to itself has to be configured not to (Cilium: \
                  cni.exclusive=false). Next attempt in {} s",
                 file.display(),
-                (TURN * BACK_OFF).as_secs()
+                (CHECK_INTERVAL * BACK_OFF).as_secs()
             );
             tell_agent(options, &file);
         }
@@ -142,7 +142,7 @@ fn watch(options: &InstallOptions) -> Result<(), InstallError> {
         let turns = if rival.undone().is_some() { BACK_OFF } else { 1 };
         for _ in 0..turns {
             if !ends.load(Ordering::Relaxed) {
-                thread::sleep(TURN);
+                thread::sleep(CHECK_INTERVAL);
             }
         }
     }

@@ -32,7 +32,7 @@ pub use pings::Pings;
 use token::TokenFile;
 
 /// Limit of connecting, including TLS; for HTTP/1.1 also of a blocked write. kube's defaults are longer.
-const PATIENCE: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A watch that is not read must not block other responses of the connection.
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -70,7 +70,7 @@ where
     let mut config = config.clone();
     let token = TokenFile::take(&mut config)?;
     let config = &config;
-    let shared = Dial::new(config, connector.clone(), PATIENCE)?;
+    let shared = Dial::new(config, connector.clone(), CONNECT_TIMEOUT)?;
     let shared = Builder::new(TokioExecutor::new())
         .http2_only(true)
         .timer(TokioTimer::new())
@@ -85,8 +85,8 @@ where
         .build(shared);
     let mut single =
         hyper_timeout::TimeoutConnector::new(config.rustls_https_connector_with_connector(connector)?);
-    single.set_connect_timeout(Some(PATIENCE));
-    single.set_write_timeout(Some(PATIENCE));
+    single.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    single.set_write_timeout(Some(CONNECT_TIMEOUT));
     single.set_read_timeout(config.read_timeout);
     let single = Builder::new(TokioExecutor::new()).build(single);
     let service = ServiceBuilder::new()

@@ -28,14 +28,14 @@ const MAX_PENDING: usize = 64;
 
 const REQUEST: Duration = Duration::from_secs(10);
 
-const TURN: Duration = Duration::from_millis(100);
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Serves the plugin forever, if a socket is configured. `rules` is the file for when no agent listens.
 pub async fn serve(shared: &Arc<Shared>, socket: Option<&Path>, rules: &Path) -> anyhow::Result<()> {
     let Some(socket) = socket else { return std::future::pending().await };
     shared.arriving.keep_in(&socket.with_file_name("pods.json"));
     while !shared.is_acting() {
-        tokio::time::sleep(TURN).await;
+        tokio::time::sleep(RETRY_DELAY).await;
     }
     let listener = listen(socket).with_context(|| format!("listening on {}", socket.display()))?;
     tracing::info!(socket = %socket.display(), "the CNI plugin is listened to");
@@ -67,7 +67,7 @@ async fn accept(shared: &Arc<Shared>, listener: UnixListener) {
             Ok((stream, _)) => stream,
             Err(error) => {
                 tracing::warn!(%error, "a CNI plugin could not be listened to");
-                tokio::time::sleep(TURN).await;
+                tokio::time::sleep(RETRY_DELAY).await;
                 continue;
             }
         };

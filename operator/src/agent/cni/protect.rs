@@ -33,7 +33,7 @@ use bpfman_runtime::queue::QueueCause;
 use bpfman_runtime::wire::WirePod;
 
 /// Time to wait for an application that is being processed; the plugin waits twice as long for its answer.
-const TURN: Duration = Duration::from_secs(10);
+const APPLICATION_TIMEOUT: Duration = Duration::from_secs(10);
 
 const API: Duration = Duration::from_secs(5);
 
@@ -177,7 +177,7 @@ async fn one(
     let key = &application.key;
     let missing = |why: &str, done: &mut Protected| missing(shared, application, namespace, pod, why, done);
     // A reconciliation that loads an image may take minutes; the runtime does not wait that long.
-    let Ok(mut memory) = tokio::time::timeout(TURN, shared.memories.turn(key)).await else {
+    let Ok(mut memory) = tokio::time::timeout(APPLICATION_TIMEOUT, shared.memories.turn(key)).await else {
         return missing("it is being loaded on this node", done);
     };
     if application.deleted {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 const WINDOW: Duration = Duration::from_secs(10);
 /// Maximum number of refusals in a window. A person who mistypes needs a few.
-const MOST: u32 = 10;
+const MAX_REFUSALS: u32 = 10;
 /// Maximum number of addresses with an entry of their own. All further ones share one.
 const ADDRESSES: usize = 1024;
 const OTHERS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
@@ -22,7 +22,7 @@ impl RefusedSources {
         let sources = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of = |source| sources.get(source).filter(|(begun, _)| now.duration_since(*begun) < WINDOW);
         let entry = of(&source).or_else(|| of(&OTHERS).filter(|_| sources.len() >= ADDRESSES));
-        entry.is_some_and(|(_, refused)| *refused >= MOST)
+        entry.is_some_and(|(_, refused)| *refused >= MAX_REFUSALS)
     }
 
     pub fn count(&self, source: IpAddr, now: Instant) {
@@ -43,7 +43,7 @@ mod tests {
         let sources = RefusedSources::default();
         let (pod, person) = (IpAddr::V4(Ipv4Addr::new(10, 0, 0, 7)), IpAddr::V4(Ipv4Addr::LOCALHOST));
         let now = Instant::now();
-        for _ in 0..MOST {
+        for _ in 0..MAX_REFUSALS {
             assert!(!sources.is_crowded(pod, now));
             sources.count(pod, now);
         }
@@ -56,7 +56,7 @@ mod tests {
         let sources = RefusedSources::default();
         let now = Instant::now();
         let address = |number: u32| IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + number));
-        for number in 0..ADDRESSES as u32 + 2 * MOST {
+        for number in 0..ADDRESSES as u32 + 2 * MAX_REFUSALS {
             sources.count(address(number), now);
         }
         assert!(sources.0.lock().unwrap().len() <= ADDRESSES + 1);

@@ -19,7 +19,7 @@ const REMEMBERED: usize = 4096;
 
 const ANSWER: Duration = Duration::from_secs(5);
 
-const AT_ONCE: usize = 16;
+const MAX_CONCURRENT_REQUESTS: usize = 16;
 
 const GROUP: &str = "bpfman.io";
 
@@ -192,7 +192,7 @@ impl ConsoleRights {
                 let allowed = self.may(user, attributes).await?;
                 Ok::<_, PermissionLookupError>(allowed.then_some(what))
             })
-            .buffer_unordered(AT_ONCE)
+            .buffer_unordered(MAX_CONCURRENT_REQUESTS)
             .try_collect()
             .await?;
         Ok(answers.into_iter().flatten().collect())
@@ -292,7 +292,7 @@ mod tests {
         let changeable = rights.changeable(&user, applications).await.unwrap();
         assert_eq!(changeable, BTreeSet::from([(Some("n199".to_owned()), "web".to_owned())]));
         let most = most.load(Ordering::Relaxed);
-        assert!(most <= AT_ONCE, "{most} questions at the same time");
+        assert!(most <= MAX_CONCURRENT_REQUESTS, "{most} questions at the same time");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 /// Timeout for the removal of a pod. This kubelet stops a pod's sandbox once, when the last container is removed: a
 /// sandbox that still runs then stays until garbage collection, which happens every minute.
-const POD_LEAVES: Duration = wait::DEADLINE.saturating_add(Duration::from_secs(330));
+const POD_REMOVAL_TIMEOUT: Duration = wait::DEADLINE.saturating_add(Duration::from_secs(330));
 
 pub struct RealNode {
     pub cluster: Cluster,
@@ -77,7 +77,7 @@ images:
 
     pub fn take_away(&self) {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/kubernetes/remove");
-        let seconds = POD_LEAVES.as_secs().to_string();
+        let seconds = POD_REMOVAL_TIMEOUT.as_secs().to_string();
         let mut command = self.cluster.command(script);
         command.env("KUBECONFIG", self.cluster.kubeconfig()).env("HOME", self.cluster.path(""));
         let told = Outcome::of(command.args(["--yes", "--timeout", &seconds])).success();
@@ -85,7 +85,7 @@ images:
     }
 
     pub fn delete(&self, words: &[&str]) -> Outcome {
-        self.cluster.kubectl(&[&["delete", &*timeout(POD_LEAVES)], words].concat())
+        self.cluster.kubectl(&[&["delete", &*timeout(POD_REMOVAL_TIMEOUT)], words].concat())
     }
 
     pub fn delete_application(&self, name: &str) {
@@ -94,7 +94,7 @@ images:
     }
 
     pub async fn without_a_pod(&self, what: &str, holds: impl AsyncFnMut() -> bool) {
-        wait::until_within(POD_LEAVES, what, holds).await;
+        wait::until_within(POD_REMOVAL_TIMEOUT, what, holds).await;
     }
 
     pub fn second_netns(&self) -> PathBuf {
