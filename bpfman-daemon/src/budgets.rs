@@ -22,7 +22,7 @@ use bpfmand_observe::LimitCounts;
 
 use crate::policy::PolicySource;
 
-const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_secs(1);
 /// Minimum interval between two checks, however often records change.
 const REST: Duration = Duration::from_millis(50);
 /// Windows without measuring after one that counted breakpoints: this many and up to as many more, so that no tenant knows
@@ -65,7 +65,7 @@ impl Seat {
                 }
             }
             std::thread::sleep(REST);
-            seen = worker.engine.wait_for_change(seen, due.unwrap_or(CHECK_INTERVAL));
+            seen = worker.engine.wait_for_change(seen, due.unwrap_or(INTERVAL));
         }
     }
 }
@@ -171,7 +171,7 @@ impl Worker {
             return None;
         };
         let due = [self.expire(), self.measure()];
-        due.into_iter().flatten().min().map(|due| due.min(CHECK_INTERVAL))
+        due.into_iter().flatten().min().map(|due| due.min(INTERVAL))
     }
 
     fn expire(&mut self) -> Option<Duration> {
@@ -181,7 +181,7 @@ impl Worker {
         }
         // A failed removal is retried after a while.
         let next = self.engine.next_deadline().ok().flatten()?;
-        Some(if next.is_zero() { CHECK_INTERVAL } else { next })
+        Some(if next.is_zero() { INTERVAL } else { next })
     }
 
     fn log_expired(&mut self, expired: &Expired) {
@@ -213,8 +213,7 @@ impl Worker {
         }
         let is_for_limits = self.measuring.as_ref().map_or(is_limit, |measuring| measuring.is_for_limits);
         // Statistics cost each run of every program: for breakpoints alone, they are on for about a tenth of the time.
-        let window =
-            if is_for_limits { self.settings.window } else { self.settings.window.min(CHECK_INTERVAL) };
+        let window = if is_for_limits { self.settings.window } else { self.settings.window.min(INTERVAL) };
         // A pause continues while no probe is attached: attaching one again begins no window.
         self.pause = self.pause.filter(|end| !is_limit && *end > Instant::now());
         if let Some(end) = self.pause.filter(|_| is_anyone) {

@@ -208,7 +208,7 @@ impl Images for RegistryImages {
             }
             SourceRecord::File { .. } | SourceRecord::Adopted { .. } => "",
         };
-        let finding = self.judge(program.blob.as_str(), evidence)?;
+        let finding = self.recheck(program.blob.as_str(), evidence)?;
         Ok(finding.map(|(why, detach)| Revocation { why, detach }))
     }
 
@@ -231,7 +231,7 @@ impl Images for RegistryImages {
                 let (image, evidence) = (reference(url)?, serde_json::from_str::<Evidence>(evidence).ok());
                 let store = Arc::clone(&self.store);
                 let judged =
-                    self.runtime.wait_for(async move { store.judge(&image, evidence.as_ref()).await })?;
+                    self.runtime.wait_for(async move { store.recheck(&image, evidence.as_ref()).await })?;
                 match judged {
                     Ok(()) => Ok(None),
                     Err(error) if error.category() == Category::Denied => Ok(Some(error.to_string())),
@@ -367,7 +367,7 @@ impl ImageService for RegistryImages {
         Ok(wire::ImportImagesResponse { images: images.collect() })
     }
 
-    fn judge(&self, bytecode_sha256: &str, evidence: &str) -> Result<Option<(String, bool)>, ImageFailure> {
+    fn recheck(&self, bytecode_sha256: &str, evidence: &str) -> Result<Option<(String, bool)>, ImageFailure> {
         self.require_policy()?;
         let policy = self.store.policy();
         // For files, and for programs loaded by an older version, only the digest of the bytecode is known.

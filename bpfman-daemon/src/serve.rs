@@ -53,7 +53,7 @@ pub async fn serve(
     let system = SocketSystem {
         identify: socket::peer,
         unread: |stream| bpfmand_kernel::linux::unread_by_peer(stream),
-        counts_for: subordinate_users::counts_for,
+        account_uid: subordinate_users::account_uid,
         trim: bpfmand_kernel::linux::trim_heap,
     };
     let server = api.serve(listener, system, async {

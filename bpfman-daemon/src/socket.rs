@@ -110,7 +110,7 @@ pub fn peer(stream: &tokio::net::UnixStream, wanted: WantedIdentity) -> io::Resu
         unified: process.groups.unified,
         cgroup: process.groups.best,
         group_tasks: None,
-        counts_for: None,
+        account_uid: None,
         pod_relation: PodRelation::NotCompared,
         netns: process.netns,
     };

@@ -22,20 +22,20 @@ pub struct StartProgress {
 
 #[derive(Debug, Default)]
 struct LastReports {
-    goes_on: Option<Instant>,
+    extended: Option<Instant>,
     status: Option<(&'static str, Instant)>,
 }
 
 impl StartProgress {
-    fn goes_on(&self) {
+    fn extend_timeout(&self) {
         if self.is_over.load(Ordering::Relaxed) {
             return;
         }
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.goes_on.is_some_and(|told| told.elapsed() < INTERVAL) {
+        if told.extended.is_some_and(|told| told.elapsed() < INTERVAL) {
             return;
         }
-        told.goes_on = Some(Instant::now());
+        told.extended = Some(Instant::now());
         let time = u32::try_from(NEXT_STEP.as_micros()).unwrap_or(u32::MAX);
         if let Err(error) = sd_notify::notify(&[NotifyState::ExtendTimeoutUsec(time)]) {
             tracing::warn!(%error, "systemd was not notified that the start goes on");
@@ -68,7 +68,7 @@ pub struct StartSteps {
 
 impl StepObserver for StartSteps {
     fn before(&self, operation: &'static str, step: &'static str) {
-        self.progress.goes_on();
+        self.progress.extend_timeout();
         self.observer.before(operation, step);
     }
 
@@ -86,17 +86,17 @@ pub struct StartReads {
 
 impl ReadObjects for StartReads {
     fn read(&self, bytes: Arc<[u8]>) -> Result<EbpfObject, EngineError> {
-        self.progress.goes_on();
+        self.progress.extend_timeout();
         self.objects.read(bytes)
     }
 
     fn read_ahead(&self, bytes: Arc<[u8]>, ahead: &LinkAhead) -> Result<EbpfObject, EngineError> {
-        self.progress.goes_on();
+        self.progress.extend_timeout();
         self.objects.read_ahead(bytes, ahead)
     }
 
     fn read_again(&self, bytes: Arc<[u8]>) -> Result<EbpfObject, EngineError> {
-        self.progress.goes_on();
+        self.progress.extend_timeout();
         self.objects.read_again(bytes)
     }
 

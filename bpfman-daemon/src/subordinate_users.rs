@@ -22,7 +22,7 @@ pub fn read() {
 
 /// Returns the owner of the subordinate range that contains a user, or the user itself. Ranges of directory services are
 /// not looked up. While a changed file is read, its former ranges apply, so that connections do not wait.
-pub fn counts_for(uid: u32) -> u32 {
+pub fn account_uid(uid: u32) -> u32 {
     if SYSTEM.begin_reading() {
         let thread = std::thread::Builder::new().name("sub-users".to_owned());
         if let Err(error) = thread.spawn(read) {

@@ -26,7 +26,7 @@ pub struct Peer {
     /// Tasks of [`Self::group`] at that time, by the id of the cgroup, which no later one gets.
     pub group_tasks: Option<TaskGroup>,
     /// User that its connections and streams count for, which has it as a subordinate user; none for itself.
-    pub counts_for: Option<u32>,
+    pub account_uid: Option<u32>,
     /// Relation of its pod to the daemon's own.
     pub pod_relation: PodRelation,
     /// Network namespace when the connection was accepted; `None` if it could not be opened.
@@ -88,7 +88,7 @@ impl Peer {
     /// Returns the user that its connections and streams count for.
     #[must_use]
     pub fn account(&self) -> u32 {
-        self.counts_for.unwrap_or(self.uid)
+        self.account_uid.unwrap_or(self.uid)
     }
 
     /// Returns the UID of the process's pod, in the form of the cgroup's name.

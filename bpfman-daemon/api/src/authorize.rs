@@ -219,7 +219,7 @@ impl<K: Kernel> Api<K> {
             }
             Ok(())
         };
-        let reserved = self.engine.with_possessions_of(owner, |has| {
+        let reserved = self.engine.with_owned_counts(owner, |has| {
             self.reservations().reserve(owner, OwnedCounts { programs, links }, |others| check(has, others))
         })?;
         permit.reserved.hold(reserved);

@@ -166,7 +166,7 @@ impl<K: Kernel> BpfmanExt for Api<K> {
         let ended = |_| Status::internal("the stream of progress closed before it began");
         let last_place = events.clone().reserve_owned().await.map_err(ended)?;
         let api = self.clone();
-        let call = audit::goes_on();
+        let call = audit::defer_entry();
         tokio::spawn(async move {
             let progress = |bytes, total| {
                 let _full = events.try_send(Ok(wire::PullEvent { bytes, total, ..Default::default() }));

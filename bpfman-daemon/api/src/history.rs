@@ -119,7 +119,7 @@ fn line(entry: HistoryEntry) -> wire::JournalLine {
         ..wire::JournalLine::default()
     };
     match entry.by {
-        EntryActor::Caller { uid, gid, pid, cgroup, unit, pod, counts_for: _ } => {
+        EntryActor::Caller { uid, gid, pid, cgroup, unit, pod, account_uid: _ } => {
             (line.uid, line.gid, line.pid) = (Some(uid), gid, pid.unwrap_or_default());
             (line.cgroup, line.unit, line.pod) = (cgroup, unit, pod);
         }

@@ -61,7 +61,7 @@ pub trait ImageService: Send + Sync {
 
     /// Returns the reason why a program with this evidence should not run any more, and whether to detach its links.
     /// Fails if the policy cannot be read.
-    fn judge(&self, bytecode_sha256: &str, evidence: &str) -> Result<Option<(String, bool)>, ImageFailure>;
+    fn recheck(&self, bytecode_sha256: &str, evidence: &str) -> Result<Option<(String, bool)>, ImageFailure>;
 }
 
 #[tonic::async_trait]
@@ -178,7 +178,7 @@ impl<K: Kernel> Api<K> {
                 }
             };
             answer.checked += 1;
-            let judged = service.judge(managed.record.bytecode_sha256(), evidence).map_err(refuse)?;
+            let judged = service.recheck(managed.record.bytecode_sha256(), evidence).map_err(refuse)?;
             let Some((mut why, detach)) = judged else { continue };
             let mut detached = Vec::new();
             if detach {

@@ -23,12 +23,12 @@ const FOLDER_MODE: u32 = 0o750;
 const WRITABLE_MODE: u32 = 0o660;
 const READABLE_MODE: u32 = 0o440;
 
-enum Compared {
+enum VolumeComparison {
     Same,
     /// The names are equal, but the maps are of an earlier load.
     OtherMaps,
     /// The maps are equal, but published in the form of older daemons.
-    Older,
+    OlderForm,
     Differs(String),
 }
 
@@ -47,20 +47,20 @@ impl<M: MapSource> Volumes<M> {
         let maps = self.maps.find(wanted.maps(), self.unexported)?;
         if let Some(mount) = there.last() {
             match self.compare(wanted, &target, (&table, mount), &maps)? {
-                Compared::Same if wanted.read_only && !mount.read_only => {
+                VolumeComparison::Same if wanted.read_only && !mount.read_only => {
                     // An earlier publish was killed before its last step.
                     return Ok(self.mounts.bind_read_only(&target)?);
                 }
-                Compared::Same => return Ok(()),
-                Compared::OtherMaps => {
+                VolumeComparison::Same => return Ok(()),
+                VolumeComparison::OtherMaps => {
                     tracing::info!(volume = %wanted.volume, "maps are of an earlier load; the volume is made again");
                     self.leave_target(&table, &wanted.volume, &target)?;
                 }
-                Compared::Older => {
+                VolumeComparison::OlderForm => {
                     tracing::info!(volume = %wanted.volume, "pins can be made in this volume; it is made again");
                     self.leave_target(&table, &wanted.volume, &target)?;
                 }
-                Compared::Differs(what) => {
+                VolumeComparison::Differs(what) => {
                     return Err(CsiError::Differs { volume: wanted.volume.to_string(), target, what });
                 }
             }
@@ -79,7 +79,7 @@ impl<M: MapSource> Volumes<M> {
         target: &Path,
         (table, mount): (&[Mount], &Mount),
         maps: &[NamedMap<M::Handle>],
-    ) -> Result<Compared, CsiError> {
+    ) -> Result<VolumeComparison, CsiError> {
         let fail = |source| CsiError::Files { action: "look at", path: target.to_owned(), source };
         let mut names = BTreeSet::new();
         for entry in fs::read_dir(target).map_err(fail)? {
@@ -89,29 +89,29 @@ impl<M: MapSource> Volumes<M> {
         names.retain(|name| !name.contains('.'));
         if names != wanted.maps.iter().cloned().collect() {
             let names: Vec<String> = names.into_iter().collect();
-            return Ok(Compared::Differs(format!("with the maps {}", names.join(", "))));
+            return Ok(VolumeComparison::Differs(format!("with the maps {}", names.join(", "))));
         }
         let pin_bound = |other: &Mount| maps.iter().any(|map| other.point == target.join(&map.name));
         let has_bound_pins = table.iter().any(pin_bound);
         let is_writable = has_bound_pins || !mount.sealed;
         if is_writable == wanted.read_only {
             let how = if is_writable { "for writing" } else { "read-only" };
-            return Ok(Compared::Differs(how.to_owned()));
+            return Ok(VolumeComparison::Differs(how.to_owned()));
         }
         let group = fs::metadata(target).map_err(fail)?.gid();
         if group != wanted.group {
-            return Ok(Compared::Differs(format!("for group {group}")));
+            return Ok(VolumeComparison::Differs(format!("for group {group}")));
         }
         // Made by a daemon that showed pods the folder of pins itself, where root in a container can add pins.
         if is_writable && !mount.sealed {
-            return Ok(Compared::Older);
+            return Ok(VolumeComparison::OlderForm);
         }
         for map in maps {
             if self.mounts.pinned_map(&target.join(&map.name))? != Some(map.id) {
-                return Ok(Compared::OtherMaps);
+                return Ok(VolumeComparison::OtherMaps);
             }
         }
-        Ok(Compared::Same)
+        Ok(VolumeComparison::Same)
     }
 
     /// Builds the complete volume, where no pod sees it yet. In an unsealed bpffs, root in a container can pin any map

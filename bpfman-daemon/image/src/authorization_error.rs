@@ -36,7 +36,7 @@ pub enum AuthorizationError {
     Unreachable(String, String),
     /// Text of an error that a worker process reported.
     #[error("{0}")]
-    Told(String),
+    Reported(String),
     /// The token service answered without a token.
     #[error("{realm} {what}")]
     NoToken {

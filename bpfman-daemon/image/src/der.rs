@@ -22,7 +22,7 @@ pub(crate) enum KeyShape {
     /// A sequence of another algorithm, or a shorter one.
     Other,
     /// A known algorithm with invalid numbers.
-    Broken,
+    Invalid,
     /// No DER at all.
     NoKey,
 }
@@ -34,14 +34,14 @@ impl KeyShape {
             return if is_point(der.get(P256.len() + 3..).unwrap_or_default()) {
                 Self::P256
             } else {
-                Self::Broken
+                Self::Invalid
             };
         }
         match rsa_numbers(body) {
             Some((modulus, exponent)) if modulus.len() >= RSA_MODULUS => {
                 let is_odd = |number: &[u8]| number.last().is_some_and(|byte| byte & 1 == 1);
                 let is_key = is_odd(modulus) && is_odd(exponent) && *exponent != [1];
-                if is_key { Self::Rsa } else { Self::Broken }
+                if is_key { Self::Rsa } else { Self::Invalid }
             }
             _ => Self::Other,
         }
@@ -115,7 +115,7 @@ mod tests {
             assert_eq!(KeyShape::of(&key(512, parameters, &[1, 0, 1])), KeyShape::Rsa);
             assert_eq!(KeyShape::of(&key(255, parameters, &[1, 0, 1])), KeyShape::Other);
             for exponent in [&[1][..], &[2], &[0], &[]] {
-                assert_eq!(KeyShape::of(&key(256, parameters, exponent)), KeyShape::Broken, "{exponent:?}");
+                assert_eq!(KeyShape::of(&key(256, parameters, exponent)), KeyShape::Invalid, "{exponent:?}");
             }
         }
     }

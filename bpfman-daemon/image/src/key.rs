@@ -42,7 +42,7 @@ impl TrustedKey {
         match KeyShape::of(&spki) {
             KeyShape::P256 | KeyShape::Rsa => {}
             KeyShape::Other => return Err(TrustedKeyError::Algorithm),
-            KeyShape::Broken => return Err(TrustedKeyError::Numbers),
+            KeyShape::Invalid => return Err(TrustedKeyError::Numbers),
             KeyShape::NoKey => return Err(no_key("the block has no key")),
         }
         let fingerprint = Digest::of(&spki);

@@ -11,7 +11,11 @@ use crate::{
 impl ImageStore {
     /// Evaluates the present policy for an image, without the network. Without the image in the cache, the evidence in
     /// the program's record is used; missing evidence is not satisfied.
-    pub async fn judge(&self, image: &ImageReference, evidence: Option<&Evidence>) -> Result<(), ImageError> {
+    pub async fn recheck(
+        &self,
+        image: &ImageReference,
+        evidence: Option<&Evidence>,
+    ) -> Result<(), ImageError> {
         let policy = self.policy();
         let digest = evidence.and_then(|evidence| evidence.digests.first().copied());
         if let Some(digest) = digest {

@@ -88,7 +88,7 @@ pub enum EntryActor {
         pod: String,
         /// User that it is a subordinate user of, whose refusals its own count as.
         #[serde(skip)]
-        counts_for: Option<u32>,
+        account_uid: Option<u32>,
     },
     /// The daemon itself.
     Daemon(DaemonPart),
@@ -182,7 +182,7 @@ impl EntryActor {
             cgroup: audit_text(peer.cgroup.as_ref().map_or("", GroupPath::as_str)),
             unit: audit_text(peer.unit().unwrap_or_default()),
             pod: audit_text(peer.pod().unwrap_or_default()),
-            counts_for: peer.counts_for,
+            account_uid: peer.account_uid,
         }
     }
 
@@ -197,7 +197,7 @@ impl EntryActor {
 
     pub(crate) const fn account(&self) -> Option<u32> {
         match self {
-            Self::Caller { counts_for: Some(user), .. } => Some(*user),
+            Self::Caller { account_uid: Some(user), .. } => Some(*user),
             _ => self.uid(),
         }
     }

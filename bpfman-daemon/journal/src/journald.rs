@@ -47,7 +47,7 @@ fn datagram(entry: &HistoryEntry) -> Vec<u8> {
     field("BPFMAN_NUMBER", &entry.number.to_string());
     field("BPFMAN_TIME", &entry.time);
     match &entry.by {
-        EntryActor::Caller { uid, gid, pid, cgroup, unit, pod, counts_for: _ } => {
+        EntryActor::Caller { uid, gid, pid, cgroup, unit, pod, account_uid: _ } => {
             field("BPFMAN_UID", &uid.to_string());
             field("BPFMAN_GID", &gid.to_string());
             field("BPFMAN_PID", &pid.map(|pid| pid.to_string()).unwrap_or_default());

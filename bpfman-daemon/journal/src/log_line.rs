@@ -16,7 +16,7 @@ pub(crate) fn write(entry: &HistoryEntry) {
         (text(reason), text(&entry.verb), text(&entry.object), text(&entry.made));
     let (digest, rule) = (text(&entry.digest), text(&entry.rule));
     match &entry.by {
-        EntryActor::Caller { uid, gid, pid, cgroup, unit, pod, counts_for: _ } => tracing::info!(
+        EntryActor::Caller { uid, gid, pid, cgroup, unit, pod, account_uid: _ } => tracing::info!(
             target: "audit",
             uid,
             gid,

@@ -110,9 +110,9 @@ pub enum KernelError {
     NoTracepoint { category: String, name: String, similar: Vec<String> },
     #[error("trace point \"{name}\" does not exist on this kernel")]
     NoRawTracepoint { name: String },
-    /// The function, file or process to probe does not exist.
+    /// The function, file or process to probe does not exist, or cannot be probed.
     #[error("cannot probe {target}: {reason}")]
-    NoProbeTarget { target: String, reason: ProbeTargetError },
+    CannotProbe { target: String, reason: ProbeTargetError },
     /// The machine has no hardware counter for the perf event, or none that interrupts.
     #[error(
         "this machine, or its hypervisor, has no counter for perf event {event} that a program could run at; events of \

@@ -117,7 +117,7 @@ pub enum ObjectError {
     },
     /// Text of an error that an object reader process reported.
     #[error("{0}")]
-    Told(String),
+    Reported(String),
     #[error("kernel configuration variable {name}: {why}")]
     Kconfig { name: String, why: String },
 }

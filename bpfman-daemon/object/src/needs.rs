@@ -69,7 +69,7 @@ pub(crate) fn needs(object: &ObjectFile, entry: &ProgramEntry) -> Result<Needs, 
 }
 
 /// Returns whether a program refers to types or symbols that the kernel itself lacks, but a module may have.
-pub(crate) fn exceeds(
+pub(crate) fn needs_module_types(
     object: &ObjectFile,
     entry: &ProgramEntry,
     kernel: &KernelBtf,

@@ -17,7 +17,7 @@ use crate::globals;
 use crate::kernel_btf::KernelBtf;
 use crate::link::{Linked, Linker, Unresolved, WantedAddress};
 use crate::maps::MapTable;
-use crate::needs::{exceeds, needs};
+use crate::needs::{needs, needs_module_types};
 use crate::programs::{ProgramEntry, read_programs};
 
 /// Inputs of linking besides the object.
@@ -179,8 +179,8 @@ impl ObjectFile {
 
     /// Returns whether the program needs something that only a module may have: [`KernelBtf::add_module`].
     #[must_use]
-    pub fn exceeds(&self, program: &str, kernel: &KernelBtf) -> bool {
-        self.program(program).is_ok_and(|entry| exceeds(self, entry, kernel).unwrap_or(false))
+    pub fn needs_module_types(&self, program: &str, kernel: &KernelBtf) -> bool {
+        self.program(program).is_ok_and(|entry| needs_module_types(self, entry, kernel).unwrap_or(false))
     }
 
     /// Returns the references that the kernel lacks; the verifier refuses their instructions if reachable.

@@ -78,14 +78,14 @@ impl LinkPrograms for ReaderLinker {
         self.first.needs_kernel_types(program).map_or_else(ask, Ok)
     }
 
-    fn exceeds(&self, program: &str, types: &KernelTypes<'_>) -> Result<bool, EngineError> {
+    fn needs_module_types(&self, program: &str, types: &KernelTypes<'_>) -> Result<bool, EngineError> {
         if self.first.needs_kernel_types(program) == Some(false) {
             return Ok(false);
         }
         self.asked.uses_types();
-        let exceeds: Result<bool, String> =
-            self.request_answer(&ReaderQuestion::Exceeds { program: program.to_owned() })?;
-        exceeds.or_else(|why| {
+        let needs_modules: Result<bool, String> =
+            self.request_answer(&ReaderQuestion::NeedsModuleTypes { program: program.to_owned() })?;
+        needs_modules.or_else(|why| {
             types.btf()?;
             Err(told(why))
         })
@@ -256,5 +256,5 @@ pub(crate) fn failed(error: io::Error) -> EngineError {
 }
 
 pub(crate) fn told(why: String) -> EngineError {
-    ObjectError::Told(cut(why)).into()
+    ObjectError::Reported(cut(why)).into()
 }

@@ -16,7 +16,7 @@ pub(crate) enum ReaderQuestion {
     /// Queries whether a program needs the kernel's types.
     NeedsKernelTypes { program: String },
     /// Queries whether a program needs types of modules.
-    Exceeds { program: String },
+    NeedsModuleTypes { program: String },
     /// Sends the types of `count` modules: for each, the name as a message and the types as content.
     Modules { count: usize },
     /// Links a program: [`crate::sent_program::SentProgram`], followed by the content that it announces.

@@ -52,9 +52,9 @@ pub fn serve(stream: UnixStream, kernel_types: impl FnOnce() -> io::Result<Reade
                 answers.send()?;
             }
             ReaderQuestion::NeedsKernelTypes { program } => served.say(&object.needs_kernel_btf(&program))?,
-            ReaderQuestion::Exceeds { program } => {
-                let exceeds = types.kernel().map(|kernel| object.exceeds(&program, kernel));
-                served.say(&exceeds.map_err(|error| cut(error.to_string())))?;
+            ReaderQuestion::NeedsModuleTypes { program } => {
+                let needs_modules = types.kernel().map(|kernel| object.needs_module_types(&program, kernel));
+                served.say(&needs_modules.map_err(|error| cut(error.to_string())))?;
             }
             ReaderQuestion::Modules { count } => {
                 for _ in 0..count {

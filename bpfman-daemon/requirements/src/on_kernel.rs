@@ -137,7 +137,7 @@ impl KernelView<'_> {
         for program in object.programs() {
             let Some(wants) = needs.wants.get(&program.name) else { continue };
             let wanted_by = vec![program.name.clone()];
-            let in_doubt = !self.has_modules && object.exceeds(&program.name, types);
+            let in_doubt = !self.has_modules && object.needs_module_types(&program.name, types);
             let is_certain = !wants.asks_first && !in_doubt && !program.section.starts_with('?');
             match object.link(&program.name, &options) {
                 Ok(linked) => {

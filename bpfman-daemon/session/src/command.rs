@@ -68,7 +68,7 @@ fn prepare(
     let file = CommandFile {
         path: executable.path.display().to_string(),
         sha256: executable.sha256(),
-        loose: executable.looseness(rights.uid),
+        loose: executable.swap_risk(rights.uid),
         line: words.line(),
         records: words.records,
     };

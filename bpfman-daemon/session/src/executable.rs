@@ -67,7 +67,7 @@ impl Executable {
     }
 
     /// Returns the reason, if the user can make another program run than the hashed one.
-    pub fn looseness(&self, uid: u32) -> Option<String> {
+    pub fn swap_risk(&self, uid: u32) -> Option<String> {
         let path = self.path.display();
         let Some(file) = &self.file else { return Some(format!("{path} cannot be read by user {uid}")) };
         let is_writable = accessat(CWD, self.descriptor()?, Access::WRITE_OK, AtFlags::EACCESS).is_ok();
@@ -110,11 +110,11 @@ mod tests {
         let script = folder.path().join("run");
         fs::write(&script, "abc").unwrap();
         let missing = Executable::find(script.as_os_str(), None);
-        assert!(missing.sha256().is_none() && missing.looseness(1).unwrap().contains("cannot be read"));
+        assert!(missing.sha256().is_none() && missing.swap_risk(1).unwrap().contains("cannot be read"));
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
         let found = Executable::find(script.as_os_str(), None);
         let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(found.sha256().as_deref(), Some(expected));
-        assert!(found.looseness(fs::metadata(&script).unwrap().uid()).unwrap().contains("can change"));
+        assert!(found.swap_risk(fs::metadata(&script).unwrap().uid()).unwrap().contains("can change"));
     }
 }

@@ -22,7 +22,7 @@ const NAMESPACES: [(&str, ThreadNameSpaceType); 4] = [
 ];
 
 /// Moves this process, which has one thread, to where the client is.
-pub fn take(client: &SessionClient) -> anyhow::Result<()> {
+pub fn join_client(client: &SessionClient) -> anyhow::Result<()> {
     // Root mounts and writes at paths in the client's mount namespace, which must therefore be the machine's.
     for (name, what) in [("user", "user"), ("pid", "process"), ("mnt", "mount")] {
         if client.identity(&format!("ns/{name}"))? != own(&format!("/proc/self/ns/{name}"))? {

@@ -32,7 +32,7 @@ pub fn run(
     let connection = UnixStream::from(connection);
     let client = SessionClient::of(&connection)?;
     let (returns, maps) = (listen(order, folder, "sock")?, listen(order, folder, "maps")?);
-    place::take(&client)?;
+    place::join_client(&client)?;
     let null = fs::File::options().read(true).write(true).open("/dev/null")?;
     dup2_stdin(&null)?;
     dup2_stdout(&null)?;

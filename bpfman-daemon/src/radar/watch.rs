@@ -20,7 +20,7 @@ use super::short_lived::IdWatermark;
 use super::tally::Tallies;
 use super::{RadarCommand, RadarParts};
 
-const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_secs(1);
 /// Maximum time until the thread notices a command.
 pub(super) const COMMAND_POLL_INTERVAL: Duration = Duration::from_millis(100);
 const MAX_EVENTS_PER_READ: usize = 4096;
@@ -84,9 +84,7 @@ impl RadarWatch {
                     Err(TryRecvError::Disconnected) => return false,
                     Ok(command) => command,
                 },
-                (None, _) => match commands
-                    .recv_timeout(self.tallies.next().unwrap_or(CHECK_INTERVAL).min(CHECK_INTERVAL))
-                {
+                (None, _) => match commands.recv_timeout(self.tallies.next().unwrap_or(TICK).min(TICK)) {
                     Err(RecvTimeoutError::Disconnected) => return false,
                     Err(RecvTimeoutError::Timeout) => RadarCommand::Nothing,
                     Ok(command) => command,
@@ -101,7 +99,7 @@ impl RadarWatch {
                 return false;
             }
             self.read();
-            if self.turned.elapsed() >= CHECK_INTERVAL {
+            if self.turned.elapsed() >= TICK {
                 self.turned = Instant::now();
                 self.keep();
                 self.turn();

@@ -19,7 +19,7 @@ use bpfmand_reader::{ReaderTypes, open_kernel_types, warm_up};
 use super::starter;
 
 /// Time that a process waits for its first request. A spare process exits after it.
-const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Runs the process that the arguments name: ROLE SECCOMP LANDLOCK.
 pub fn run(arguments: &[String]) -> anyhow::Result<()> {
@@ -62,16 +62,12 @@ pub fn work(
     #[cfg(debug_assertions)]
     if let Some(act) = super::hostile::act_of(rights) {
         // Wait for a request, as a real intruder would arrive with one.
-        return if has_request(&stream, FIRST_REQUEST_TIMEOUT)? {
-            super::hostile::run(&act, stream)
-        } else {
-            Ok(())
-        };
+        return if has_request(&stream, TIMEOUT)? { super::hostile::run(&act, stream) } else { Ok(()) };
     }
     if rights == WorkerRights::Reader && !has_request(&stream, Duration::ZERO)? {
         warm_up()?;
     }
-    if !has_request(&stream, FIRST_REQUEST_TIMEOUT)? {
+    if !has_request(&stream, TIMEOUT)? {
         return Ok(());
     }
     match rights {

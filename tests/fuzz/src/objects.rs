@@ -30,7 +30,7 @@ pub fn run(bytes: &[u8]) {
             let _local = object.local_type_ids(&program.name, &options);
         }
         let _asked = (object.needs_kernel_btf(&program.name), object.uses_local_type_ids(&program.name));
-        let _exceeds = own.as_ref().map(|own| object.exceeds(&program.name, own));
+        let _needs_modules = own.as_ref().map(|own| object.needs_module_types(&program.name, own));
     }
     for (index, map) in object.maps().iter().enumerate() {
         let _asked = (object.map_shape(map), object.map_is_tied(index));

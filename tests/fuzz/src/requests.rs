@@ -43,7 +43,7 @@ impl Served {
         let system = SocketSystem {
             identify: |_, _| Ok(Peer::default()),
             unread: |_| Ok(0),
-            counts_for: |uid| uid,
+            account_uid: |uid| uid,
             trim: || {},
         };
         let socket = folder.join("socket");

@@ -15,7 +15,7 @@ use tonic::{Code, Status};
 use crate::calls::{JournalRule, row_of};
 
 pub(crate) use notes::{
-    about_link, about_program, allowed_by, attach, caller, failed, goes_on, hook, link, load, made,
+    about_link, about_program, allowed_by, attach, caller, defer_entry, failed, hook, link, load, made,
     made_link, map, matching, method, now, object, origin, owner, peer, program, programs, replacement,
     source,
 };

@@ -26,7 +26,7 @@ fn note_entry(noted: impl FnOnce(&mut HistoryEntry)) {
 }
 
 /// Leaves recording the entry to the caller, because the work continues after the answer began. Returns the call.
-pub(crate) fn goes_on() -> Option<Arc<Call>> {
+pub(crate) fn defer_entry() -> Option<Arc<Call>> {
     note(|about| about.is_continued = true);
     CALL.try_with(Arc::clone).ok()
 }

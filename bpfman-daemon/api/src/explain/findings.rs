@@ -23,7 +23,7 @@ pub(super) struct Scene {
 pub(super) struct MemberScene {
     pub name: String,
     /// Verdicts after which the next member runs, as text; empty: none.
-    pub goes_on_after: String,
+    pub proceed_on: String,
     /// True if REDIRECT is one of them.
     pub forgets_redirects: bool,
     pub runs: u64,
@@ -124,7 +124,7 @@ fn of_member(scene: &Scene, at: usize) -> Vec<String> {
     let Some(member) = scene.members.get(at) else { return Vec::new() };
     let before = &scene.members[..at];
     let name = &member.name;
-    if let Some((slot, wall)) = before.iter().enumerate().find(|(_, other)| other.goes_on_after.is_empty()) {
+    if let Some((slot, wall)) = before.iter().enumerate().find(|(_, other)| other.proceed_on.is_empty()) {
         return vec![format!(
             "{name} never runs: slot {slot} ({}) goes on after no verdict, its proceed-on set is empty",
             wall.name
@@ -137,7 +137,7 @@ fn of_member(scene: &Scene, at: usize) -> Vec<String> {
             .map(|(slot, other)| {
                 format!(
                     "{name} is reached only after slot {slot} ({}) answers {}",
-                    other.name, other.goes_on_after
+                    other.name, other.proceed_on
                 )
             })
             .collect();
@@ -169,7 +169,7 @@ fn of_member(scene: &Scene, at: usize) -> Vec<String> {
             "{} of packets end at slot {slot} ({}) with {verdict}; its set goes on after {} only",
             share(*n, all),
             other.name,
-            other.goes_on_after
+            other.proceed_on
         )
     });
     let why: Vec<String> = why.collect();
@@ -219,7 +219,7 @@ mod tests {
     fn scene() -> Scene {
         let member = |name: &str, runs, ended| MemberScene {
             name: name.to_owned(),
-            goes_on_after: "pass".to_owned(),
+            proceed_on: "pass".to_owned(),
             forgets_redirects: false,
             runs,
             ended,
@@ -277,7 +277,7 @@ mod tests {
     #[test]
     fn behind_an_empty_set_nothing_runs_whatever_was_counted() {
         let mut scene = scene();
-        scene.members[0].goes_on_after.clear();
+        scene.members[0].proceed_on.clear();
         assert!(findings(&scene, Some(2))[0].starts_with("sampler never runs: slot 0 (counter)"));
     }
 

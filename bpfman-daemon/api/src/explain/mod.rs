@@ -134,7 +134,7 @@ fn member_scene(member: &ChainMember) -> MemberScene {
         name: member.program.name.clone(),
         shadow: member.link.sharing.shadow,
         shadowed: counters.map(|counters| counters.shadowed.clone()).unwrap_or_default(),
-        goes_on_after: if member.link.sharing.shadow {
+        proceed_on: if member.link.sharing.shadow {
             "anything".to_owned()
         } else {
             // Without a proceed-on set, the kernel runs the links itself and continues after this verdict.

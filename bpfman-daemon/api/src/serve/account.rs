@@ -46,21 +46,21 @@ pub struct Account {
 pub type AccountKey = (u32, Option<String>);
 
 impl Account {
-    /// Returns the account by the user's number alone; its connections count for the user `counts_for`.
-    pub fn of_user(policy: &AccessPolicy, uid: u32, counts_for: u32) -> Self {
+    /// Returns the account by the user's number alone; its connections count for the user `account_uid`.
+    pub fn of_user(policy: &AccessPolicy, uid: u32, account_uid: u32) -> Self {
         let by_number = |grant: &&Grant| !grant.callers.beside_daemon && grant.callers.users.contains(&uid);
         let naming = policy.grants.iter().filter(by_number);
         let named = naming.map(Tier::of).max().unwrap_or(Tier::Other);
-        Self { key: (counts_for, None), tier: if uid == ROOT { Tier::Root } else { named } }
+        Self { key: (account_uid, None), tier: if uid == ROOT { Tier::Root } else { named } }
     }
 
-    pub fn of_peer(policy: &AccessPolicy, peer: &Peer, counts_for: u32) -> Self {
-        let user = Self::of_user(policy, peer.uid, counts_for);
+    pub fn of_peer(policy: &AccessPolicy, peer: &Peer, account_uid: u32) -> Self {
+        let user = Self::of_user(policy, peer.uid, account_uid);
         // Of grants with the same tier, the first one counts: a caller uses the places of one grant.
         let grants = policy.grants_of(peer).filter(|grant| Tier::of(grant) > user.tier);
         let best = grants.reduce(|best, grant| if Tier::of(grant) > Tier::of(best) { grant } else { best });
         match best {
-            Some(grant) => Self { key: (counts_for, Some(grant.name.clone())), tier: Tier::of(grant) },
+            Some(grant) => Self { key: (account_uid, Some(grant.name.clone())), tier: Tier::of(grant) },
             None => user,
         }
     }

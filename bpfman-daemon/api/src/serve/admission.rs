@@ -16,7 +16,7 @@ use crate::audit::Call;
 /// Assignment of connections to accounts, whose limits they count against.
 pub struct ConnectionAccounts {
     pub identify: Identify,
-    pub counts_for: fn(u32) -> u32,
+    pub account_uid: fn(u32) -> u32,
     pub policy: Arc<AccessPolicy>,
 }
 
@@ -30,17 +30,17 @@ pub enum Entrance {
 
 impl ConnectionAccounts {
     fn account(&self, peer: &Peer) -> Account {
-        Account::of_peer(&self.policy, peer, (self.counts_for)(peer.uid))
+        Account::of_peer(&self.policy, peer, (self.account_uid)(peer.uid))
     }
 
     /// Gives a connection a place by its user. Only connections with one, and few others of a user, cost the dozens of system
     /// calls that it takes to identify a process.
     pub fn enter(&self, uid: u32, callers: &Arc<Callers>) -> Result<Entrance, NoPlace> {
-        let counts_for = (self.counts_for)(uid);
-        callers.place(Account::of_user(&self.policy, uid, counts_for)).map(Entrance::Placed).or_else(|full| {
+        let account = (self.account_uid)(uid);
+        callers.place(Account::of_user(&self.policy, uid, account)).map(Entrance::Placed).or_else(|full| {
             // A grant may have a place for the process: checking its groups takes one system call, other facts more.
             let needed = needed_for_grants(&self.policy, uid).ok_or(full)?;
-            Ok(Entrance::Candidate(callers.candidate(counts_for, full)?, needed))
+            Ok(Entrance::Candidate(callers.candidate(account, full)?, needed))
         })
     }
 
@@ -53,7 +53,7 @@ impl ConnectionAccounts {
     ) -> Option<(Peer, Result<ConnectionPlace, NoPlace>)> {
         let identify = |wanted| {
             let mut peer = identify(wanted)?;
-            peer.counts_for = Some((self.counts_for)(peer.uid));
+            peer.account_uid = Some((self.account_uid)(peer.uid));
             Some(peer)
         };
         match entrance {
@@ -86,8 +86,8 @@ pub fn enter(
     let refuse = |full: &NoPlace| {
         let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0);
         let (uid, gid) = (credentials.uid(), credentials.gid());
-        let counts_for = Some((counting.counts_for)(uid));
-        refuse(Peer { uid, gid, pid, counts_for, ..Peer::default() }, full, journal);
+        let account_uid = Some((counting.account_uid)(uid));
+        refuse(Peer { uid, gid, pid, account_uid, ..Peer::default() }, full, journal);
     };
     counting.enter(credentials.uid(), callers).inspect_err(refuse).ok()
 }

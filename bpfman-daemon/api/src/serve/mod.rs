@@ -70,7 +70,7 @@ pub struct SocketSystem {
     /// Returns the memory of data that a client has not read yet.
     pub unread: UnreadBytes,
     /// Returns the uid that connections of a user count for: subordinate users of one user count together.
-    pub counts_for: fn(u32) -> u32,
+    pub account_uid: fn(u32) -> u32,
     /// Returns memory to the system after connections have ended.
     pub trim: Trim,
 }
@@ -122,8 +122,8 @@ impl Connections {
     }
 
     fn counting(&self) -> ConnectionAccounts {
-        let SocketSystem { identify, counts_for, .. } = self.system;
-        ConnectionAccounts { identify, counts_for, policy: self.access.policy() }
+        let SocketSystem { identify, account_uid, .. } = self.system;
+        ConnectionAccounts { identify, account_uid, policy: self.access.policy() }
     }
 
     /// Identifies the process behind a connection, and serves it; its first byte determines the protocol.

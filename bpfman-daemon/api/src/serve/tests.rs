@@ -8,7 +8,7 @@ use super::*;
 
 /// Counts by a policy under which all callers belong to one group.
 fn counting(policy: AccessPolicy, identify: Identify) -> ConnectionAccounts {
-    ConnectionAccounts { identify, counts_for: |uid| uid + 1, policy: Arc::new(policy) }
+    ConnectionAccounts { identify, account_uid: |uid| uid + 1, policy: Arc::new(policy) }
 }
 
 fn unsupported() -> Identify {
@@ -132,7 +132,7 @@ async fn callers_are_accepted_while_others_are_identified() {
         }
         Ok(Peer { uid: 4711, ..Peer::default() })
     };
-    let system = SocketSystem { identify, unread: |_| Ok(0), counts_for: |uid| uid, trim: || {} };
+    let system = SocketSystem { identify, unread: |_| Ok(0), account_uid: |uid| uid, trim: || {} };
     let handovers = HandoverCalls {
         open: Arc::new(|_| Box::pin(async { Err(tonic::Status::unimplemented("none")) })),
         start: Arc::new(|_, _| Box::pin(async { Err(tonic::Status::unimplemented("none")) })),

@@ -25,7 +25,7 @@ use bpfman_model::{
 };
 use bpfmand_kernel::{Kernel, KernelError, LinkTarget};
 
-pub(crate) use once::{AttachFor, already_there};
+pub(crate) use once::{AttachFor, existing_link};
 pub use slot_concerns::SlotConcern;
 
 use crate::describe::details::LinkDetails;

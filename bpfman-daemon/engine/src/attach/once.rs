@@ -9,7 +9,7 @@ use crate::state::State;
 use crate::state::records::{LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError};
 
-pub fn already_there(state: &State, program: ProgramUid, key: &HookKey) -> Option<LinkId> {
+pub fn existing_link(state: &State, program: ProgramUid, key: &HookKey) -> Option<LinkId> {
     state.links_of(program).find(|link| link.hook.as_ref() == Some(key)).map(|link| link.id)
 }
 
@@ -37,7 +37,7 @@ impl<K: Kernel> Engine<K> {
         interface: &Interface,
     ) -> Result<(), EngineError> {
         let has_chain = !matches!(key.kind, HookKind::Tcx(_));
-        match already_there(&self.state(), program.uid, key).filter(|_| has_chain) {
+        match existing_link(&self.state(), program.uid, key).filter(|_| has_chain) {
             Some(link) => {
                 Err(EngineError::Repeated { program: program.id, hook: key.kind.at(interface), link })
             }

@@ -48,8 +48,8 @@ pub(crate) struct Taken {
 impl<K: Kernel> Engine<K> {
     /// Loads a chain by the first plan that the verifier accepts, and pins it unless this is a dry run. If a member was loaded
     /// without `CAP_PERFMON`, so is its program in the chain, unless the verifier refuses all plans.
-    pub(crate) fn climb(&self, recipe: &ChainInputs<'_>, is_pinned: bool) -> Result<Taken, EngineError> {
-        let refused = match self.climb_with(recipe, is_pinned, PerfmonUse::NotForTenants) {
+    pub(crate) fn load_best(&self, recipe: &ChainInputs<'_>, is_pinned: bool) -> Result<Taken, EngineError> {
+        let refused = match self.try_plans(recipe, is_pinned, PerfmonUse::NotForTenants) {
             Err(EngineError::ChainRefused { ways, source, .. })
                 if recipe.members.iter().any(Joined::is_without_perfmon) =>
             {
@@ -62,12 +62,12 @@ impl<K: Kernel> Engine<K> {
             }
             taken => return taken,
         };
-        let taken = self.climb_with(recipe, is_pinned, PerfmonUse::ForAll)?;
+        let taken = self.try_plans(recipe, is_pinned, PerfmonUse::ForAll)?;
         let refused = u32::try_from(refused).unwrap_or(u32::MAX);
         Ok(Taken { fallbacks: taken.fallbacks.saturating_add(refused), ..taken })
     }
 
-    fn climb_with(
+    fn try_plans(
         &self,
         recipe: &ChainInputs<'_>,
         is_pinned: bool,

@@ -98,7 +98,7 @@ impl<K: Kernel> Engine<K> {
         };
         let texts = members.iter().map(text);
         let texts = texts.collect::<Result<Vec<_>, _>>()?;
-        let taken = self.climb(&ChainInputs { key, interface, members, texts: &texts, wanted }, true)?;
+        let taken = self.load_best(&ChainInputs { key, interface, members, texts: &texts, wanted }, true)?;
         let Programs { segments, twins, arrays, counters, timing, .. } = taken.programs;
         let record = ChainRecord {
             id: taken.id,

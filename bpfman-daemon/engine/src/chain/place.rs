@@ -21,7 +21,7 @@ impl<K: Kernel> Engine<K> {
             Entry::Link => {
                 let link = self.kernel.open_pin(&paths::hook_link(&hook.key))?.ok_or_else(changed)?;
                 let switch = || self.switch_program(&link, from, to);
-                self.swapping(&hook.key, switch).map_err(|error| match error {
+                self.swap_and_count(&hook.key, switch).map_err(|error| match error {
                     EngineError::NoKernelProgram(_) => changed(),
                     other => other,
                 })
@@ -33,7 +33,7 @@ impl<K: Kernel> Engine<K> {
                 let name = filter_name(&hook.key, interface);
                 let replace =
                     || self.held_network.during(|| self.kernel.replace_filter(&at, to, from, &name));
-                self.swapping(&hook.key, || Ok(replace().map(|()| true)?))
+                self.swap_and_count(&hook.key, || Ok(replace().map(|()| true)?))
             }
         }
     }

@@ -160,7 +160,7 @@ impl<K: Kernel> Engine<K> {
         }
         let hook = key.kind.at(&hook.interface);
         match concern {
-            Some(concern @ SendersConcern::MaySend(_)) => tracing::error!(hook, "{concern}"),
+            Some(concern @ SendersConcern::Unblocked(_)) => tracing::error!(hook, "{concern}"),
             Some(concern) => tracing::warn!(hook, "{concern}"),
             None => tracing::info!(hook, "its chain has all its members again"),
         }
@@ -172,7 +172,7 @@ impl<K: Kernel> Engine<K> {
         let key = hook.key;
         let senders = self.state().senders_at(&key);
         if senders.is_empty() {
-            return SendersConcern::StillKept(error.to_string());
+            return SendersConcern::Blocked(error.to_string());
         }
         if self.is_taken_away(&key) {
             return SendersConcern::Detached(error.to_string());
@@ -183,7 +183,7 @@ impl<K: Kernel> Engine<K> {
             Ok(()) => SendersConcern::LeftOut(error.to_string()),
             Err(why) => match self.take_away(hook, &senders, &why) {
                 Ok(()) => SendersConcern::Detached(error.to_string()),
-                Err(error) => SendersConcern::MaySend(error.to_string()),
+                Err(error) => SendersConcern::Unblocked(error.to_string()),
             },
         }
     }

@@ -19,7 +19,7 @@ impl State {
         Some(link.owner(self.programs.get(&link.program)?))
     }
 
-    pub fn possessions_of(&self, owner: &Owner) -> OwnedCounts {
+    pub fn owned_counts(&self, owner: &Owner) -> OwnedCounts {
         let programs = self.programs.values().filter(|program| program.owner() == *owner).count();
         let links = self.links.values().filter(|link| self.owner_of(link).as_ref() == Some(owner)).count();
         OwnedCounts { programs: programs as u64, links: links as u64 }
@@ -68,9 +68,9 @@ impl<K: Kernel> Engine<K> {
         matching.owner.clone().or_else(|| Some(state.programs.get(&matching.program)?.owner()))
     }
 
-    /// Calls `judge` with the numbers of objects of an owner. The state is locked meanwhile: `judge` must not call the engine.
-    pub fn with_possessions_of<T>(&self, owner: &Owner, judge: impl FnOnce(OwnedCounts) -> T) -> T {
+    /// Calls `check` with the numbers of objects of an owner. The state is locked meanwhile: `check` must not call the engine.
+    pub fn with_owned_counts<T>(&self, owner: &Owner, check: impl FnOnce(OwnedCounts) -> T) -> T {
         let state = self.state();
-        judge(state.possessions_of(owner))
+        check(state.owned_counts(owner))
     }
 }

@@ -91,7 +91,7 @@ impl<K: Kernel> Engine<K> {
             tried.and_then(|tried| tried.text.clone()).map_or_else(|| self.member(&member.program), Ok)
         };
         let texts = members.iter().map(text).collect::<Result<Vec<_>, _>>()?;
-        let taken = self.climb(
+        let taken = self.load_best(
             &ChainInputs { key, interface, members: &members, texts: &texts, wanted: &wanted },
             false,
         )?;

@@ -57,7 +57,7 @@ pub trait LinkPrograms: Debug + Send + Sync {
     fn needs_kernel_types(&self, program: &str) -> Result<bool, EngineError>;
 
     /// Returns whether the program refers to something that the kernel lacks and a module may define.
-    fn exceeds(&self, program: &str, types: &KernelTypes<'_>) -> Result<bool, EngineError>;
+    fn needs_module_types(&self, program: &str, types: &KernelTypes<'_>) -> Result<bool, EngineError>;
 
     fn link(
         &self,
@@ -110,8 +110,8 @@ impl EbpfObject {
         self.linker.needs_kernel_types(program)
     }
 
-    pub fn exceeds(&self, program: &str, types: &KernelTypes<'_>) -> Result<bool, EngineError> {
-        self.linker.exceeds(program, types)
+    pub fn needs_module_types(&self, program: &str, types: &KernelTypes<'_>) -> Result<bool, EngineError> {
+        self.linker.needs_module_types(program, types)
     }
 
     /// Links a program ([`LinkPrograms::link`]); an error if the result is not a program of this object.
@@ -169,9 +169,9 @@ impl LinkPrograms for LinkHere {
         caught(|| self.0.needs_kernel_btf(program))
     }
 
-    fn exceeds(&self, program: &str, types: &KernelTypes<'_>) -> Result<bool, EngineError> {
+    fn needs_module_types(&self, program: &str, types: &KernelTypes<'_>) -> Result<bool, EngineError> {
         let kernel = types.btf()?;
-        caught(|| self.0.exceeds(program, kernel))
+        caught(|| self.0.needs_module_types(program, kernel))
     }
 
     fn link(

@@ -41,11 +41,11 @@ impl RecordedCounts {
 
     pub(crate) fn applying<T>(state: &mut State, apply: impl FnOnce(&mut State) -> T) -> T {
         let Some(reserved) = RESERVED.with_borrow(Clone::clone) else { return apply(state) };
-        let counted = |state: &State, owner: Owner| (state.possessions_of(&owner), owner);
+        let counted = |state: &State, owner: Owner| (state.owned_counts(&owner), owner);
         let before: Vec<_> = reserved.owners().into_iter().map(|owner| counted(state, owner)).collect();
         let applied = apply(state);
         for (had, owner) in before {
-            let has = state.possessions_of(&owner);
+            let has = state.owned_counts(&owner);
             let programs = has.programs.saturating_sub(had.programs);
             let links = has.links.saturating_sub(had.links);
             reserved.recorded(&owner, OwnedCounts { programs, links });

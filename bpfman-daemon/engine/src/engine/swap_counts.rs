@@ -37,7 +37,7 @@ impl SwapCounts {
 
 impl<K: Kernel> Engine<K> {
     /// `swap` returns false at an interface that is gone; it is not counted then.
-    pub(crate) fn swapping(
+    pub(crate) fn swap_and_count(
         &self,
         hook: &HookKey,
         swap: impl FnOnce() -> Result<bool, EngineError>,

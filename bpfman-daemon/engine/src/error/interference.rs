@@ -6,7 +6,7 @@ use bpfman_model::LinkId;
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Interference {
     #[error("its hook is being changed all the time")]
-    Restless,
+    ConcurrentChanges,
     #[error("another chain of bpfman is at this interface now")]
     PlaceTaken,
     #[error("someone put {0} into its link, which is left as it is")]

@@ -84,11 +84,11 @@ impl EngineError {
                 | KernelError::Preorder { .. }
                 | KernelError::HeldByOther { .. }
                 | KernelError::NoAnchor { .. } => Reason::Conflict,
-                KernelError::NoProbeTarget {
+                KernelError::CannotProbe {
                     reason: ProbeTargetError::Unreadable { .. } | ProbeTargetError::OutsideFunction { .. },
                     ..
                 } => Reason::Denied,
-                KernelError::NoProbeTarget { reason: ProbeTargetError::OfModule { .. }, .. } => {
+                KernelError::CannotProbe { reason: ProbeTargetError::OfModule { .. }, .. } => {
                     Reason::Unsupported
                 }
                 KernelError::HookGone { .. }
@@ -96,7 +96,7 @@ impl EngineError {
                 | KernelError::NoRawTracepoint { .. }
                 | KernelError::NoControlGroup { .. }
                 | KernelError::NoCpu { .. }
-                | KernelError::NoProbeTarget { .. } => Reason::NotFound,
+                | KernelError::CannotProbe { .. } => Reason::NotFound,
                 KernelError::NoInterface { .. }
                 | KernelError::NoNamespace { .. }
                 | KernelError::TooFrequent { .. }

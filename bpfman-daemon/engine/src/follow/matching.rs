@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bpfman_model::{AttachPoint, HookKey, Interface, LinkId, MatchRequest, MatchingId, Owner};
 use bpfmand_kernel::{Kernel, KernelError, SearchOnce};
 
-use crate::attach::already_there;
+use crate::attach::existing_link;
 use crate::describe::details::{LinkDetails, MatchingDetails};
 use crate::describe::settled::ObservationBudget;
 use crate::engine::RecoveryReport;
@@ -255,13 +255,13 @@ impl<K: Kernel> Engine<K> {
         let Some(record) = state.matchings.get(&matching) else {
             return Err(EngineError::NoMatching(matching));
         };
-        match already_there(&state, program.uid, key) {
+        match existing_link(&state, program.uid, key) {
             Some(link) => {
                 Err(EngineError::AlreadyThere { program: program.id, hook: key.kind.at(interface), link })
             }
             None => {
                 let owner = record.owner.clone().unwrap_or_else(|| program.owner());
-                match record.most_links.filter(|most| state.possessions_of(&owner).links >= *most) {
+                match record.most_links.filter(|most| state.owned_counts(&owner).links >= *most) {
                     Some(most) => Err(EngineError::MaxLinks { of: owner.to_string(), most }),
                     None => Ok(()),
                 }

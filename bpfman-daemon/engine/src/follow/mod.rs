@@ -186,6 +186,6 @@ impl<K: Kernel> Engine<K> {
                 return Ok(held);
             }
         }
-        Err(Interference::Restless.into())
+        Err(Interference::ConcurrentChanges.into())
     }
 }

@@ -19,7 +19,7 @@ impl<K: Kernel> Engine<K> {
     pub fn watched_namespaces(&self) -> BTreeSet<Option<PathBuf>> {
         let (mut all, matches) = {
             let state = self.state();
-            let of_now = |link: &LinkRecord| {
+            let is_current = |link: &LinkRecord| {
                 !link.point.names_process() || link.boot == self.boot && !self.waits_elsewhere(link)
             };
             // Called every second: most links of a busy machine are at no interface.
@@ -28,7 +28,7 @@ impl<K: Kernel> Engine<K> {
                     AttachPoint::Netkit { interface } => interface,
                     point => point.hook()?.0,
                 };
-                of_now(link).then(|| interface.netns.clone())
+                is_current(link).then(|| interface.netns.clone())
             };
             let all: BTreeSet<Option<PathBuf>> = state.links.values().filter_map(namespace).collect();
             let matches: Vec<InterfaceMatch> =

@@ -30,7 +30,7 @@ pub fn check_type(name: &str, program_type: ProgramType) -> Result<(), EngineErr
         _ if matches!(program_type, ProgramType::RawTracepointWritable | ProgramType::Usdt) => {
             Err(GuardRefusal::NoGuard { program: name.to_owned(), program_type }.into())
         }
-        // The extended program is the tenant's and guarded at its entry, as `held_to` ensures.
+        // The extended program is the tenant's and guarded at its entry, as `check_and_guard` ensures.
         TypeScope::Interface | TypeScope::Tasks | TypeScope::Program => Ok(()),
         TypeScope::Cgroup
         | TypeScope::Netns

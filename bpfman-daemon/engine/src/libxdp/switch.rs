@@ -137,7 +137,7 @@ impl<K: Kernel> Engine<K> {
         let after = new.after.as_ref().map(|after| &after.handle);
         let put = move |netns: Option<&Path>, to: Option<&K::Handle>, from: Option<&K::Handle>| {
             let replace = || self.kernel.replace_unlinked_xdp(netns, &key, mode, to, from);
-            self.swapping(&key, || Ok(self.held_network.during(replace).map(|()| true)?))
+            self.swap_and_count(&key, || Ok(self.held_network.during(replace).map(|()| true)?))
         };
         put(new.interface.netns.as_deref(), after, Some(&new.before.handle))?;
         let (before, after) = (new.before.id, new.after.as_ref().map(|after| after.id));

@@ -25,7 +25,7 @@ impl<K: Kernel> Engine<K> {
         targets: &[(LoadTarget, &str)],
     ) -> Result<KernelTypes<'_>, EngineError> {
         let mut types = self.kernel_types();
-        let mut exceeds = false;
+        let mut needs_modules = false;
         for (kind, name) in targets {
             let kernel = types.btf().map_err(|error| match error {
                 EngineError::Kernel(error @ KernelError::Unsupported { .. }) => EngineError::Unsupported(
@@ -33,7 +33,7 @@ impl<K: Kernel> Engine<K> {
                 ),
                 other => other,
             })?;
-            exceeds |= match kind {
+            needs_modules |= match kind {
                 LoadTarget::Function => kernel.function_id(name).is_none(),
                 LoadTarget::Tracepoint => kernel.tracepoint(name).is_none(),
                 LoadTarget::Iterator => kernel.iterator(name).is_none(),
@@ -44,9 +44,9 @@ impl<K: Kernel> Engine<K> {
             };
         }
         for program in programs {
-            exceeds = exceeds || object.exceeds(program, &types)?;
+            needs_modules = needs_modules || object.needs_module_types(program, &types)?;
         }
-        if exceeds {
+        if needs_modules {
             types.add_modules(self.kernel.module_btfs()?);
         }
         Ok(types)

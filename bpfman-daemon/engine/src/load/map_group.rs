@@ -38,8 +38,8 @@ impl<K: Kernel> Engine<K> {
         let pinned_id = pinned.as_ref().and_then(|pin| self.kernel.map_of(pin).ok()).map(|map| map.id);
         let recorded: Vec<MapId> = {
             let state = self.state();
-            let of_now = state.programs.values().filter(|program| program.boot == self.boot);
-            let shared = of_now.flat_map(|program| &program.maps);
+            let current = state.programs.values().filter(|program| program.boot == self.boot);
+            let shared = current.flat_map(|program| &program.maps);
             shared.filter(|map| map.shared_pin().as_deref() == Some(pin)).filter_map(|map| map.id).collect()
         };
         if recorded.is_empty() || pinned_id.is_some_and(|pinned| recorded.contains(&pinned)) {

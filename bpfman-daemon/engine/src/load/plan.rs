@@ -365,7 +365,7 @@ impl<K: Kernel> Engine<K> {
             let is_in_array = plan.object.initial_slots().iter().any(|slot| is_of(&slot.target));
             let wanted = Wanted { program, text, front: None, guard: None, loops: None, is_in_array };
             match &plan.tenant {
-                Some(rules) => self.held_to(wanted, rules, kernel, plan),
+                Some(rules) => self.check_and_guard(wanted, rules, kernel, plan),
                 None => Ok(wanted),
             }
         });

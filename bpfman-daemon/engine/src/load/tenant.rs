@@ -17,7 +17,7 @@ use crate::{Engine, EngineError};
 impl<K: Kernel> Engine<K> {
     /// Checks a tenant's program, and adds the guard's test. Loops that only earlier versions accepted do not prevent
     /// that a loaded program is loaded again after a reboot.
-    pub(crate) fn held_to<'a>(
+    pub(crate) fn check_and_guard<'a>(
         &self,
         mut wanted: Wanted<'a>,
         rules: &TenantRules,

@@ -91,8 +91,8 @@ impl<K: Kernel> Engine<K> {
 
     /// Returns the recorded namespace of a link, as long as it may exist, or the one that its path leads to.
     fn namespace_again(&self, link: &LinkRecord) -> Result<Option<NetnsId>, EngineError> {
-        let of_now = link.boot == self.boot;
-        if let (true, Some(home), Some(netns)) = (of_now, link.namespace, link.point.netns()) {
+        let is_current = link.boot == self.boot;
+        if let (true, Some(home), Some(netns)) = (is_current, link.namespace, link.point.netns()) {
             match self.kernel.find_namespace(home, netns.as_deref(), None)? {
                 FoundNamespace::At(_) | FoundNamespace::Own => return Ok(Some(home)),
                 // A link that lost its namespace is gone. Without a pin, that is unknown.
@@ -104,7 +104,7 @@ impl<K: Kernel> Engine<K> {
             }
         }
         // A network namespace that is gone took its process with it.
-        if link.point.names_process() && (!of_now || link.point.netns().is_some()) {
+        if link.point.names_process() && (!is_current || link.point.netns().is_some()) {
             return Err(EngineError::EarlierProcess { link: link.id, point: link.point.to_string() });
         }
         self.namespace_at(&link.point)

@@ -33,8 +33,8 @@ impl<K: Kernel> Engine<K> {
         let mut stuck = Vec::new();
         let mut from: HashSet<HookKey> = HashSet::new();
         for Absent { hook, links } in absent {
-            let of_now = |link: &Arc<LinkRecord>| link.boot == self.boot || !link.point.names_process();
-            let (living, stranded): (Vec<_>, Vec<_>) = links.into_iter().partition(of_now);
+            let is_current = |link: &Arc<LinkRecord>| link.boot == self.boot || !link.point.names_process();
+            let (living, stranded): (Vec<_>, Vec<_>) = links.into_iter().partition(is_current);
             for link in &stranded {
                 let error = EngineError::EarlierProcess { link: link.id, point: link.point.to_string() };
                 report.problems.push(format!("link {}: {error}", link.id));

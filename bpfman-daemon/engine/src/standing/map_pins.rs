@@ -61,9 +61,9 @@ impl<K: Kernel> Engine<K> {
         let Ok(Some(pin)) = self.kernel.open_pin(path) else { return false };
         let Ok(found) = self.kernel.map_of(&pin) else { return false };
         let state = self.state();
-        let of_now =
+        let is_current =
             |program: &&Arc<ProgramRecord>| program.boot == self.boot && !state.lost.contains(&program.uid);
-        let mut maps = state.programs.values().filter(of_now).flat_map(|program| &program.maps);
+        let mut maps = state.programs.values().filter(is_current).flat_map(|program| &program.maps);
         maps.any(|map| map.id == Some(found.id) && map.shared_pin().as_deref() == Some(path))
     }
 

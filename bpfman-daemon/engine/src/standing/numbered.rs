@@ -21,7 +21,7 @@ pub const NAMESPACE_END_PAUSE: Duration = Duration::from_millis(100);
 impl State {
     /// Before a start has searched for filters without a record, anything may run.
     fn needs_number_of(&self, home: NetnsId) -> bool {
-        if !self.knows_strays {
+        if !self.strays_scanned {
             return true;
         }
         let hooks = self.hooks.values().filter(|hook| hook.entry != Entry::Link).map(|hook| &hook.key);

@@ -63,7 +63,7 @@ impl<K: Kernel> Engine<K> {
         let (now, is_local) = match look {
             FileCheck::Unanswered | FileCheck::NotLooked => return Ok(as_before()),
             // This user must not learn whether another file is there, or none.
-            FileCheck::Absent(KernelError::NoProbeTarget {
+            FileCheck::Absent(KernelError::CannotProbe {
                 reason: ProbeTargetError::Unreadable { uid, .. },
                 ..
             }) => {
@@ -100,7 +100,7 @@ impl<K: Kernel> Engine<K> {
                 // Only another file can change these results.
                 if matches!(
                     error,
-                    EngineError::Denied(_) | EngineError::Kernel(KernelError::NoProbeTarget { .. })
+                    EngineError::Denied(_) | EngineError::Kernel(KernelError::CannotProbe { .. })
                 ) {
                     self.file_looks.note_failure(link.id, now);
                 }

@@ -15,15 +15,15 @@ pub enum SendersConcern {
     /// It was detached.
     Detached(String),
     /// The chain was not changed, and the members may send packets.
-    MaySend(String),
+    Unblocked(String),
     /// The chain was not changed: it still drops the packets of members that may send again.
-    StillKept(String),
+    Blocked(String),
 }
 
 impl SendersConcern {
     #[must_use]
     pub fn why(&self) -> &str {
-        let (Self::LeftOut(why) | Self::Detached(why) | Self::MaySend(why) | Self::StillKept(why)) = self;
+        let (Self::LeftOut(why) | Self::Detached(why) | Self::Unblocked(why) | Self::Blocked(why)) = self;
         why
     }
 }
@@ -39,10 +39,10 @@ impl SendersConcern {
             Self::Detached(_) => {
                 "its programs are detached, since they could send packets past the machine's programs of tc or tcx"
             }
-            Self::MaySend(_) => {
+            Self::Unblocked(_) => {
                 "programs of tenants may send packets past the machine's programs of tc and tcx"
             }
-            Self::StillKept(_) => {
+            Self::Blocked(_) => {
                 "programs of tenants are kept from sending packets, though the machine has no programs of tc or tcx any more"
             }
         }
@@ -104,7 +104,7 @@ impl State {
     #[must_use]
     pub fn hidden_concerns(&self) -> Vec<HookConcern> {
         let is_hidden = |concern: &SendersConcern| {
-            matches!(concern, SendersConcern::MaySend(_) | SendersConcern::StillKept(_))
+            matches!(concern, SendersConcern::Unblocked(_) | SendersConcern::Blocked(_))
         };
         let senders = self.senders_concerns.iter().filter(|(_, concern)| is_hidden(concern));
         let senders = senders.map(|(key, concern)| self.concern(key, concern));

@@ -115,7 +115,7 @@ pub struct State {
     /// New versions of programs being replaced. Entries are added under the locks of the program and its hooks.
     pub replacing: HashMap<ProgramUid, Arc<ProgramRecord>>,
     pub strays: Vec<Stray>,
-    pub knows_strays: bool,
+    pub strays_scanned: bool,
     pub uncleared: Vec<UnclearedLeftovers>,
     pub unfinished: Vec<Unfinished>,
     /// Filters whose record has ended, until they are removed: their namespaces still need their numbers.

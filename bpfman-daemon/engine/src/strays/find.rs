@@ -42,7 +42,7 @@ impl<K: Kernel> Engine<K> {
                 report.problems.push(format!("stray {}: {}", stray.pin.display(), stray.description()));
             }
             let mut state = self.state();
-            (state.strays, state.knows_strays) = (strays, true);
+            (state.strays, state.strays_scanned) = (strays, true);
         });
         report.note("looking for what no record names", result);
     }

@@ -269,6 +269,6 @@ fn reserved_objects_are_given_back_as_they_are_recorded() {
     let loads: Vec<_> = seen.iter().filter(|(of, _)| *of == "load").map(|(_, count)| *count).collect();
     assert_eq!(loads, of_loads, "{seen:?}");
     assert_eq!(*reserved.0.lock().unwrap(), count(2, 0), "the link is root's");
-    let owned = engine.with_possessions_of(&Owner::Grant("team".to_owned()), |owned| owned);
+    let owned = engine.with_owned_counts(&Owner::Grant("team".to_owned()), |owned| owned);
     assert_eq!(owned, count(3, 0));
 }

@@ -88,9 +88,9 @@ impl LinkPrograms for LyingLinker {
         self.honest.needs_kernel_types(program)
     }
 
-    fn exceeds(&self, program: &str, types: &KernelTypes<'_>) -> Result<bool, EngineError> {
+    fn needs_module_types(&self, program: &str, types: &KernelTypes<'_>) -> Result<bool, EngineError> {
         self.liar.pause_if_due();
-        self.honest.exceeds(program, types)
+        self.honest.needs_module_types(program, types)
     }
 
     fn link(

@@ -7,13 +7,13 @@ use super::WorkerRole;
 use crate::ImageError;
 
 #[derive(Debug)]
-pub(crate) struct Asking {
+pub(crate) struct Worker {
     role: WorkerRole,
     /// Taken during a question, and not put back if the caller stops waiting: the next message would be ambiguous.
     connection: Mutex<Option<WorkerConnection>>,
 }
 
-impl Asking {
+impl Worker {
     pub(crate) fn new(role: WorkerRole, link: WorkerLink) -> Result<Self, ImageError> {
         let connection = WorkerConnection::new(link).map_err(|error| failed(role, error))?;
         Ok(Self { role, connection: Mutex::new(Some(connection)) })

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bpfman_image_format::{Descriptor, Digest, Hasher, TransferProgress};
 use serde::de::DeserializeOwned;
 
-use super::link::{Asking, ExchangeError, failed};
+use super::link::{ExchangeError, Worker, failed};
 use super::sent_fetch::{BlobEvent, FetchAnswer, FetchQuestion};
 use super::{StartWorker, WorkerRole};
 use crate::settings::RepositoryPlace;
@@ -22,7 +22,7 @@ const RESTARTS: usize = 64;
 pub(crate) struct RegistryClient {
     name: String,
     limits: Limits,
-    asking: Asking,
+    worker: Worker,
     used_password: AtomicBool,
     mirrors: Vec<String>,
     silent: Arc<UnresponsiveMirrors>,
@@ -40,15 +40,15 @@ impl RegistryClient {
         let mirrors = places.iter().filter(|place| place.mirror).map(|place| place.host.clone()).collect();
         let role = WorkerRole::Fetcher;
         let link = workers.start(role).map_err(|error| failed(role, error))?;
-        let asking = Asking::new(role, link)?;
+        let worker = Worker::new(role, link)?;
         let (used_password, silent) = (AtomicBool::new(false), Arc::clone(silent));
-        let client = Self { name: name.clone(), limits, asking, used_password, mirrors, silent };
+        let client = Self { name: name.clone(), limits, worker, used_password, mirrors, silent };
         client.ask(FetchQuestion::Open { name, places, limits }).await?;
         Ok(client)
     }
 
     async fn ask(&self, question: FetchQuestion) -> Result<(), ImageError> {
-        self.asking
+        self.worker
             .ask(async |connection| {
                 connection.say(&question).await?;
                 self.heard::<()>(connection).await
@@ -72,7 +72,7 @@ impl RegistryClient {
     pub(crate) async fn manifest(&self, target: &str, limit: u64) -> Result<(Vec<u8>, Digest), ImageError> {
         let question = FetchQuestion::Manifest { target: target.to_owned(), limit };
         let content = self
-            .asking
+            .worker
             .ask(async |connection| {
                 connection.say(&question).await?;
                 match self.heard::<()>(connection).await? {
@@ -117,7 +117,7 @@ impl RegistryClient {
         }
         let question = FetchQuestion::Blob { descriptor: descriptor.clone(), limit };
         let found = self
-            .asking
+            .worker
             .ask(async |connection| {
                 connection.say(&question).await?;
                 let (mut hasher, mut done, mut restarts) = (Hasher::default(), 0, 0);
@@ -177,7 +177,7 @@ impl SignatureSource for RegistryClient {
 
     async fn referrers(&self, digest: Digest) -> Result<Option<Vec<Vec<u8>>>, ImageError> {
         let limit = self.limits.manifest;
-        self.asking
+        self.worker
             .ask(async |connection| {
                 connection.say(&FetchQuestion::Referrers { digest }).await?;
                 let pages: usize = match self.heard::<Option<usize>>(connection).await? {

@@ -127,7 +127,7 @@ impl From<SentError> for ImageError {
             SentError::Unauthorized { registry, what, why } => Self::Unauthorized {
                 registry: cut(registry),
                 what: cut(what),
-                why: Box::new(AuthorizationError::Told(cut(why))),
+                why: Box::new(AuthorizationError::Reported(cut(why))),
             },
             SentError::Forbidden { registry, what, answer } => Self::Unauthorized {
                 registry: cut(registry),

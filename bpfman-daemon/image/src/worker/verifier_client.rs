@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bpfman_image_format::{Descriptor, Digest, ELF_LIMIT, Endian, Hasher, ImageReference};
 use tokio::sync::OnceCell;
 
-use super::link::{Asking, ExchangeError, failed};
+use super::link::{ExchangeError, Worker, failed};
 use super::sent_error::SentError;
 use super::sent_verify::{ConfigAnswer, DocumentAnswer, SentSignatures, SourceQuestion, VerifyQuestion};
 use super::{StartWorker, WorkerRole};
@@ -28,7 +28,7 @@ const QUESTIONS: usize = 2048;
 #[derive(Debug)]
 pub(crate) struct VerifierClient {
     workers: Arc<dyn StartWorker>,
-    asking: OnceCell<Asking>,
+    worker: OnceCell<Worker>,
 }
 
 /// Maximum size of a parsed document, in bytes: the input has at most one MiB, and nothing is duplicated.
@@ -49,7 +49,7 @@ pub(crate) enum Checked<T> {
 
 impl VerifierClient {
     pub(crate) fn new(workers: Arc<dyn StartWorker>) -> Self {
-        Self { workers, asking: OnceCell::new() }
+        Self { workers, worker: OnceCell::new() }
     }
 
     async fn ask<T>(
@@ -58,9 +58,9 @@ impl VerifierClient {
     ) -> Result<T, ImageError> {
         let start = async || {
             let link = self.workers.start(WorkerRole::Verifier);
-            Asking::new(WorkerRole::Verifier, link.map_err(|error| failed(WorkerRole::Verifier, error))?)
+            Worker::new(WorkerRole::Verifier, link.map_err(|error| failed(WorkerRole::Verifier, error))?)
         };
-        self.asking.get_or_try_init(start).await?.ask(talk).await
+        self.worker.get_or_try_init(start).await?.ask(talk).await
     }
 
     pub(crate) async fn manifest(&self, content: &[u8]) -> Result<DocumentAnswer, ImageError> {

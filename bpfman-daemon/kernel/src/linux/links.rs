@@ -32,7 +32,7 @@ pub fn attach(
     };
     let mut targets: Vec<TargetIdentity> = module.into_iter().map(TargetIdentity::Module).collect();
     let link = create(finder, program, target, &mut targets)?;
-    let processes = held.identities().map_err(|pid| KernelError::NoProbeTarget {
+    let processes = held.identities().map_err(|pid| KernelError::CannotProbe {
         target: match (target.binary(), target) {
             (Some((binary, _)), _) => format!("\"{binary}\""),
             (None, LinkTarget::PerfEvent { place }) => format!("perf event {place}"),

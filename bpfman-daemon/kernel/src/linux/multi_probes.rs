@@ -51,7 +51,7 @@ fn why_not(names: &BTreeSet<&str>, all: String, source: std::io::Error) -> Kerne
     let known = kallsyms::addresses(names).unwrap_or_default();
     if let Some(name) = names.iter().find(|name| !known.contains_key(**name)) {
         let target = format!("kernel function \"{name}\"");
-        return KernelError::NoProbeTarget { target, reason: perf::no_kernel_function(name) };
+        return KernelError::CannotProbe { target, reason: perf::no_kernel_function(name) };
     }
     if features::version() < MODULES_SINCE {
         let in_modules = kallsyms::in_modules(names).unwrap_or_default();
@@ -59,7 +59,7 @@ fn why_not(names: &BTreeSet<&str>, all: String, source: std::io::Error) -> Kerne
             let named = in_modules.keys().take(MAX_NAMED).map(String::as_str).collect::<Vec<_>>();
             let target = format!("kernel functions {}", named.join(", "));
             let reason = ProbeTargetError::OfModule { module, release: features::release() };
-            return KernelError::NoProbeTarget { target, reason };
+            return KernelError::CannotProbe { target, reason };
         }
     }
     let traceable = perf::traceable_functions().unwrap_or_default();
@@ -75,7 +75,7 @@ fn why_not(names: &BTreeSet<&str>, all: String, source: std::io::Error) -> Kerne
         true => all,
         false => format!("kernel functions {}", forbidden.join(", ")),
     };
-    KernelError::NoProbeTarget { target, reason: ProbeTargetError::Forbidden { source } }
+    KernelError::CannotProbe { target, reason: ProbeTargetError::Forbidden { source } }
 }
 
 pub fn attach_uprobes(
@@ -86,7 +86,7 @@ pub fn attach_uprobes(
 ) -> Result<(OwnedFd, FileIdentity), KernelError> {
     let perf::FoundPlaces { file, identity, offsets } = perf::user_places(place, on_return, known_only)?;
     let perf::UserPlaces { target, scope, .. } = *place;
-    let fail = |reason| KernelError::NoProbeTarget { target: format!("\"{target}\""), reason };
+    let fail = |reason| KernelError::CannotProbe { target: format!("\"{target}\""), reason };
     let path = CString::new(file.reopen_path()).map_err(|error| fail(error.into()))?;
     let cookies = vec![cookie; offsets.len()];
     let mut request = attr::LinkCreateUprobes {
@@ -110,7 +110,7 @@ pub fn attach_uprobes(
 }
 
 fn names(functions: &[FunctionPattern]) -> Result<BTreeSet<String>, KernelError> {
-    let no_such = |pattern: &FunctionPattern| KernelError::NoProbeTarget {
+    let no_such = |pattern: &FunctionPattern| KernelError::CannotProbe {
         target: format!("kernel functions {pattern}"),
         reason: ProbeTargetError::NoMatch,
     };
@@ -123,7 +123,7 @@ fn names(functions: &[FunctionPattern]) -> Result<BTreeSet<String>, KernelError>
         let all = traceable.lines().filter_map(|line| line.split_whitespace().next());
         let Some((found, unmatched)) = matching(&patterns, all, MAX_COMPARISONS) else {
             let target = format!("kernel functions {}", named(functions));
-            return Err(KernelError::NoProbeTarget { target, reason: ProbeTargetError::TooSlow });
+            return Err(KernelError::CannotProbe { target, reason: ProbeTargetError::TooSlow });
         };
         if let Some(pattern) = unmatched {
             return Err(no_such(pattern));
@@ -131,7 +131,7 @@ fn names(functions: &[FunctionPattern]) -> Result<BTreeSet<String>, KernelError>
         names.extend(found);
     }
     if names.len() > MAX_FUNCTIONS {
-        return Err(KernelError::NoProbeTarget {
+        return Err(KernelError::CannotProbe {
             target: format!("kernel functions {}", named(functions)),
             reason: ProbeTargetError::TooMany { found: names.len(), most: MAX_FUNCTIONS },
         });

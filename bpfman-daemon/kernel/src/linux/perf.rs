@@ -97,7 +97,7 @@ pub fn kprobe(
     inside_only: bool,
     on_return: bool,
 ) -> Result<OwnedFd, KernelError> {
-    let fail = |reason: ProbeTargetError| KernelError::NoProbeTarget {
+    let fail = |reason: ProbeTargetError| KernelError::CannotProbe {
         target: format!("kernel function \"{function}\""),
         reason,
     };
@@ -174,7 +174,7 @@ pub fn user_places(
     on_return: bool,
     known_only: bool,
 ) -> Result<FoundPlaces, KernelError> {
-    let fail = |reason: ProbeTargetError| KernelError::NoProbeTarget {
+    let fail = |reason: ProbeTargetError| KernelError::CannotProbe {
         target: format!("\"{}\"", places.target),
         reason,
     };
@@ -219,7 +219,7 @@ pub fn uprobe(
 ) -> Result<(OwnedFd, FileIdentity), KernelError> {
     let UserPlace { target, function, offset, scope, reader } = *place;
     let fail =
-        |reason: ProbeTargetError| KernelError::NoProbeTarget { target: format!("\"{target}\""), reason };
+        |reason: ProbeTargetError| KernelError::CannotProbe { target: format!("\"{target}\""), reason };
     let source = EventSource::find("uprobe")?;
     let file = symbols::find_file(target, scope, reader).map_err(fail)?;
     let identity = file.identity().map_err(fail)?;

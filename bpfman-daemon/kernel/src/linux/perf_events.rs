@@ -37,7 +37,7 @@ pub fn open(place: &PerfEventPlace) -> Result<OwnedFd, KernelError> {
     let process = place.pid.map_or(perf::ANY_PROCESS, u32::cast_signed);
     let cpu = place.cpu.map_or(perf::ANY_CPU, u32::cast_signed);
     sys::perf_event_open(event, process, cpu).map_err(|source| match (source.raw_os_error(), place.pid) {
-        (Some(libc::ESRCH), Some(pid)) => KernelError::NoProbeTarget {
+        (Some(libc::ESRCH), Some(pid)) => KernelError::CannotProbe {
             target: format!("perf event {place}"),
             reason: ProbeTargetError::NoProcess(pid),
         },

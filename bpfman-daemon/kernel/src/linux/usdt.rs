@@ -31,7 +31,7 @@ pub struct UsdtPlace<'a> {
 impl UsdtPlace<'_> {
     fn fail(&self, reason: ProbeTargetError) -> KernelError {
         let UsdtPlace { target, provider, name, .. } = self;
-        KernelError::NoProbeTarget { target: format!("\"{target}\", probe {provider}:{name}"), reason }
+        KernelError::CannotProbe { target: format!("\"{target}\", probe {provider}:{name}"), reason }
     }
 
     /// The identity is from before the file was read.

@@ -101,7 +101,7 @@ impl SimState {
         }
         let source = errno::error(ENOENT);
         let reason = ProbeTargetError::File { path: target.to_owned(), source };
-        Err(KernelError::NoProbeTarget { target: format!("\"{target}\""), reason })
+        Err(KernelError::CannotProbe { target: format!("\"{target}\""), reason })
     }
 
     pub(super) fn is_local(&self, target: &str) -> bool {
@@ -123,11 +123,11 @@ impl SimState {
         let mut found = names.filter_map(|name| Some((name, self.targets.functions.get(name)?)));
         let Some((name, module)) = found.next().filter(|_| *version < (6, 2)) else { return Ok(()) };
         let reason = ProbeTargetError::OfModule { module: module.clone(), release: release.clone() };
-        Err(KernelError::NoProbeTarget { target: format!("kernel functions {name}"), reason })
+        Err(KernelError::CannotProbe { target: format!("kernel functions {name}"), reason })
     }
 
     pub(super) fn identities(&self, target: &LinkTarget<'_>) -> Result<Vec<TargetIdentity>, KernelError> {
-        let fail = |target: String, reason| Err(KernelError::NoProbeTarget { target, reason });
+        let fail = |target: String, reason| Err(KernelError::CannotProbe { target, reason });
         let (binary, pids) = match (target.binary(), target) {
             (Some((binary, scope)), _) => (Some(binary), processes_of(binary, scope)),
             (None, LinkTarget::PerfEvent { place }) => (None, place.pid.into_iter().collect()),

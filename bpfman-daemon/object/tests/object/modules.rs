@@ -107,12 +107,12 @@ fn types_that_the_kernel_lacks_are_those_of_modules() -> Result<()> {
 fn modules_are_asked_for_only_where_the_kernel_does_not_suffice() -> Result<()> {
     let object = compile::object("module_user.c")?;
     let kernel = kernel()?;
-    for (program, exceeds) in
+    for (program, needs_modules) in
         [("reads", true), ("exists", true), ("calls", true), ("of_kernel", false), ("plain", false)]
     {
-        assert_eq!(object.exceeds(program, &kernel), exceeds, "{program}");
+        assert_eq!(object.needs_module_types(program, &kernel), needs_modules, "{program}");
     }
-    assert!(!object.exceeds("reads", &with_modules()?));
+    assert!(!object.needs_module_types("reads", &with_modules()?));
     Ok(())
 }
 

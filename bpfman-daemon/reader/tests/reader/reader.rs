@@ -114,10 +114,10 @@ fn reader_returns_the_facts_of_a_local_parse() {
             let ask = |object: &EbpfObject| {
                 let name = program.name.as_str();
                 let needs = object.needs_kernel_types(name).unwrap();
-                let exceeds = object.exceeds(name, &types).unwrap();
+                let needs_modules = object.needs_module_types(name, &types).unwrap();
                 let link =
                     |types| object.link(name, types, BtfFeatures::ALL).map_err(|error| error.to_string());
-                (needs, exceeds, link(None), link(Some(&types)))
+                (needs, needs_modules, link(None), link(Some(&types)))
             };
             let answer = ask(&here);
             assert_eq!(ask(&there), answer, "{name}: {}", program.name);

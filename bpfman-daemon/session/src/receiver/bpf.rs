@@ -5,7 +5,7 @@ use bpfmand_calls::{
     command, descriptor_count, layout, needs_namespace, references,
 };
 
-use super::Asking;
+use super::DaemonAccess;
 use super::call::{CallOutcome, CallerAddress, WaitingCall};
 use super::info;
 
@@ -28,7 +28,7 @@ struct Copied {
     used: Vec<CodeReference>,
 }
 
-pub fn serve(call: &mut WaitingCall<'_>, daemon: &mut Asking<'_>) -> Result<CallOutcome, Errno> {
+pub fn serve(call: &mut WaitingCall<'_>, daemon: &mut DaemonAccess<'_>) -> Result<CallOutcome, Errno> {
     let (number, size) = (call.argument(0) as u32, call.argument(2) as u32);
     if u64::from(size) > MAX_SIZE {
         return Err(Errno::TOO_BIG);

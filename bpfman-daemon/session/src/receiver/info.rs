@@ -2,7 +2,7 @@
 
 use bpfmand_calls::{CallAnswer, CallMessage, CallRequest, Errno, INFO_PARTS, PROGRAM_INFO};
 
-use super::Asking;
+use super::DaemonAccess;
 use super::call::{CallOutcome, CallerAddress, WaitingCall};
 
 const DESCRIPTOR: usize = 0;
@@ -13,7 +13,7 @@ const SIZE: usize = 16;
 pub fn serve(
     call: &mut WaitingCall<'_>,
     given: &[u8],
-    daemon: &mut Asking<'_>,
+    daemon: &mut DaemonAccess<'_>,
 ) -> Result<CallOutcome, Errno> {
     let mut attr = [0; SIZE];
     let known = given.len().min(SIZE);

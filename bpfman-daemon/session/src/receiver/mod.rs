@@ -144,7 +144,7 @@ impl Receiver {
         if let Some(number) = call.given() {
             return call.finish(Ok(number));
         }
-        let mut ask = Asking { receiver: self, was_begun };
+        let mut ask = DaemonAccess { receiver: self, was_begun };
         let result = match notification.call {
             libc::SYS_bpf => bpf::serve(&mut call, &mut ask),
             libc::SYS_perf_event_open => perf::serve(&mut call, &mut ask),
@@ -163,12 +163,12 @@ impl Receiver {
 }
 
 /// Access to the daemon for one call.
-struct Asking<'a> {
+struct DaemonAccess<'a> {
     receiver: &'a Receiver,
     was_begun: bool,
 }
 
-impl Asking<'_> {
+impl DaemonAccess<'_> {
     /// Returns a number of a socket for routes that the caller does not use.
     fn free_route_number(&self, call: &mut WaitingCall<'_>) -> Result<u32, Errno> {
         let numbers = filter::ROUTE_SOCKETS;

@@ -2,7 +2,7 @@
 
 use bpfmand_calls::{CallRequest, Errno, PERF_ATTR, PerfCall, PerfProbe, PerfProcess};
 
-use super::Asking;
+use super::DaemonAccess;
 use super::call::{CallOutcome, CallerAddress, WaitingCall};
 
 const SIZE: u64 = 4;
@@ -14,7 +14,7 @@ const MAX_TEXT: usize = 4096;
 const CLOSE_ON_EXEC: u64 = 8;
 const OF_GROUP: u64 = 4;
 
-pub fn serve(call: &mut WaitingCall<'_>, daemon: &mut Asking<'_>) -> Result<CallOutcome, Errno> {
+pub fn serve(call: &mut WaitingCall<'_>, daemon: &mut DaemonAccess<'_>) -> Result<CallOutcome, Errno> {
     let from = call.argument(0);
     let size = call.read(CallerAddress(from.wrapping_add(SIZE)), 4)?;
     let size = match u32::from_ne_bytes([size[0], size[1], size[2], size[3]]) {

@@ -3,7 +3,7 @@
 use bpfmand_calls::{CallRequest, Errno, RouteKind, route_requests};
 use rustix::net::{AddressFamily, sockopt};
 
-use super::Asking;
+use super::DaemonAccess;
 use super::call::{CallOutcome, CallerAddress, WaitingCall};
 
 /// Maximum size of a message, in bytes.
@@ -16,7 +16,7 @@ const PART_COUNT: usize = 24;
 const MESSAGE_HEADER: u64 = 56;
 
 /// Opens a socket with the daemon's rights, with a number that the filter knows.
-pub fn open(call: &mut WaitingCall<'_>, daemon: &mut Asking<'_>) -> Result<CallOutcome, Errno> {
+pub fn open(call: &mut WaitingCall<'_>, daemon: &mut DaemonAccess<'_>) -> Result<CallOutcome, Errno> {
     call.pass_netns()?;
     let socket_type = call.argument(1) as i32;
     let answer = daemon.ask(call, &CallRequest::RouteSocket { socket_type }, true, &[])?;
@@ -33,7 +33,7 @@ pub fn open(call: &mut WaitingCall<'_>, daemon: &mut Asking<'_>) -> Result<CallO
 /// Sends what attaches programs; the kernel itself takes everything else, without rights.
 pub fn send(
     call: &mut WaitingCall<'_>,
-    daemon: &mut Asking<'_>,
+    daemon: &mut DaemonAccess<'_>,
     in_parts: bool,
 ) -> Result<CallOutcome, Errno> {
     let at = call.pass_descriptor(call.argument(0) as i32)?;

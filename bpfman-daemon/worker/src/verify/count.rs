@@ -34,7 +34,7 @@ pub(super) fn count(
     let mut faults: Vec<SignatureError> = Vec::new();
     let verifying = VerifyingRule::new(rule);
     for (place, signature) in signatures.iter().enumerate() {
-        match judge(signature, image, digest, &verifying, revoked) {
+        match verify(signature, image, digest, &verifying, revoked) {
             Ok(good) => {
                 if counted.places.is_empty() {
                     counted.signed.annotations.clone_from(&good.annotations);
@@ -65,7 +65,7 @@ pub(super) fn name_of(written: &str) -> Option<String> {
     written.parse().ok().map(|image: ImageReference| image.name())
 }
 
-fn judge(
+fn verify(
     signature: &Signature,
     image: &ImageReference,
     digest: Digest,

@@ -248,7 +248,7 @@ async fn an_earlier_version_is_judged_by_the_policy_as_it_is_now() {
     let evidence = store.pull(&image).await.unwrap().evidence();
     let judged = async |store: &Store, policy: Policy| {
         store.store.set_policy(policy);
-        store.store.judge(&image, Some(&evidence)).await
+        store.store.recheck(&image, Some(&evidence)).await
     };
     let newer = registry.image("demo/back:v2");
     publish(&newer, &object("back_newer"), None).await;
@@ -277,9 +277,9 @@ async fn an_earlier_version_is_judged_by_the_policy_as_it_is_now() {
         judged(&store, unsigned()).await.unwrap();
         judged(&store, policy("mode = \"off\"\n")).await.unwrap();
         judged(&store, policy("mode = \"warn\"\n")).await.unwrap();
-        assert!(store.store.judge(&image, None).await.is_ok(), "only warned");
+        assert!(store.store.recheck(&image, None).await.is_ok(), "only warned");
         store.store.set_policy(growing());
-        assert!(store.store.judge(&image, None).await.is_err(), "nothing is known of it");
+        assert!(store.store.recheck(&image, None).await.is_err(), "nothing is known of it");
         store.pull(&newer).await.unwrap();
         let error = judged(&store, growing()).await.unwrap_err();
         assert!(matches!(error, ImageError::WayBack { .. }), "{is_cached}: {error}");

@@ -71,7 +71,7 @@ impl KernelHooks for LinuxKernel {
         reader: Option<&FileReader>,
     ) -> Result<FoundFile, KernelError> {
         let fail =
-            |reason: ProbeTargetError| KernelError::NoProbeTarget { target: format!("\"{target}\""), reason };
+            |reason: ProbeTargetError| KernelError::CannotProbe { target: format!("\"{target}\""), reason };
         let file = symbols::find_file(target, scope, reader).map_err(fail)?;
         Ok(FoundFile { identity: file.identity().map_err(fail)?, is_local: file.is_local() })
     }

@@ -65,7 +65,7 @@ impl KernelHooks for SimKernel {
             && state.targets.first_hidden(&[target.into()]).is_some()
         {
             let reason = ProbeTargetError::Unreadable { uid: reader.uid, path: target.to_owned() };
-            return Err(KernelError::NoProbeTarget { target: format!("\"{target}\""), reason });
+            return Err(KernelError::CannotProbe { target: format!("\"{target}\""), reason });
         }
         let is_local = state.is_local(target);
         Ok(FoundFile { identity: state.binary_identity(target)?, is_local })
