@@ -46,7 +46,7 @@ pub async fn run(global: &Global, command: Trace) -> Result<(), CliError> {
             let number = traced.packets.len() + 1;
             let length = given.packet.data.len();
             traced.packets.push(PacketJson::new(number, given.source.clone(), length, trace));
-            out.extend(goes_on(trace).then(|| left(given, trace)));
+            out.extend(proceeds(trace).then(|| left(given, trace)));
         }
         traced.note = answer.note;
     }
@@ -118,7 +118,7 @@ fn batches(all: &[Given]) -> Vec<&[Given]> {
     batches
 }
 
-fn goes_on(trace: &ext::PacketTrace) -> bool {
+fn proceeds(trace: &ext::PacketTrace) -> bool {
     !matches!(trace.verdict.as_str(), "aborted" | "drop" | "shot" | "stolen" | "queued" | "trap")
 }
 
@@ -153,9 +153,9 @@ mod tests {
         assert_eq!(left(&given(2), &trace), Packet { time: Duration::from_secs(5), data: vec![0, 0] });
         trace.steps = vec![step(None), step(Some(vec![1])), step(Some(vec![2, 3])), step(None)];
         assert_eq!(left(&given(2), &trace).data, [2, 3]);
-        assert!(goes_on(&trace));
+        assert!(proceeds(&trace));
         trace.verdict = "shot".into();
-        assert!(!goes_on(&trace));
+        assert!(!proceeds(&trace));
     }
 
     #[test]

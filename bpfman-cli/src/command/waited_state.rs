@@ -31,7 +31,7 @@ pub async fn look(client: &Client, command: &WaitFor) -> Result<WaitedState, Err
         (WaitKind::Program, ObjectName::Id(id)) => program(client, *id).await?,
         (_, ObjectName::Name(name)) => programs(client, name).await?,
     };
-    Ok(judge(command, found))
+    Ok(evaluate(command, found))
 }
 
 async fn link(client: &Client, link_id: u32) -> Result<Found, Error> {
@@ -75,7 +75,7 @@ fn program_id(program: &ext::Program) -> u32 {
     program.kernel_info.as_ref().map_or(0, |info| info.id)
 }
 
-fn judge(command: &WaitFor, found: Found) -> WaitedState {
+fn evaluate(command: &WaitFor, found: Found) -> WaitedState {
     let Found { programs, links, missing } = found;
     let has_any = match command.kind {
         WaitKind::Program => !programs.is_empty(),
@@ -166,7 +166,7 @@ mod tests {
 
     fn told(kind: WaitKind, condition: WaitCondition, found: Found) -> String {
         let target = ObjectName::Name("x".to_owned());
-        match judge(&WaitFor { kind, target, condition, timeout: Duration::ZERO }, found) {
+        match evaluate(&WaitFor { kind, target, condition, timeout: Duration::ZERO }, found) {
             WaitedState::So(waited) => format!("so {:?} {:?}", waited.program_ids, waited.link_ids),
             WaitedState::NotYet(how) => how,
             WaitedState::Never(error) => format!("never: {error}"),

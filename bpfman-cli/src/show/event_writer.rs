@@ -72,10 +72,10 @@ impl RunEventWriter {
             OutputForm::Json => Text::Output(json_text::line(&timed())? + "\n"),
             OutputForm::Yaml => Text::Output(format!("---\n{}", yaml_text::document(&timed())?)),
             OutputForm::Table => match event.line() {
-                EventLine::Said(line) => Text::Output(format!("{}\n", harmless(&cell(&line)))),
-                EventLine::Warned(line) => Text::Beside(format!("warning: {}\n", cell(&line))),
-                EventLine::Told(_) if self.quiet => return Ok(true),
-                EventLine::Told(line) => Text::Beside(format!("note: {}\n", cell(&line))),
+                EventLine::Output(line) => Text::Output(format!("{}\n", harmless(&cell(&line)))),
+                EventLine::Warning(line) => Text::Beside(format!("warning: {}\n", cell(&line))),
+                EventLine::Status(_) if self.quiet => return Ok(true),
+                EventLine::Status(line) => Text::Beside(format!("note: {}\n", cell(&line))),
             },
         };
         self.put(text);

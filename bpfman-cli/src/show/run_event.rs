@@ -90,10 +90,10 @@ pub struct ReplacedMap {
 #[derive(Debug)]
 pub enum EventLine {
     /// Output of programs.
-    Said(String),
+    Output(String),
     /// State of programs.
-    Told(String),
-    Warned(String),
+    Status(String),
+    Warning(String),
 }
 
 impl RunEvent {
@@ -109,25 +109,27 @@ impl RunEvent {
         };
         match self {
             Self::Loaded { program, program_id, program_type } => {
-                EventLine::Told(format!("loaded {program} ({program_type}) as program {program_id}"))
+                EventLine::Status(format!("loaded {program} ({program_type}) as program {program_id}"))
             }
             Self::Attached { program, hook, link_id, .. } => {
-                EventLine::Told(format!("attached {program} to {hook} by link {link_id}"))
+                EventLine::Status(format!("attached {program} to {hook} by link {link_id}"))
             }
             Self::Running { maps } if maps.is_empty() => {
-                EventLine::Told("running; Ctrl-C ends it".to_owned())
+                EventLine::Status("running; Ctrl-C ends it".to_owned())
             }
             Self::Running { maps } => {
-                EventLine::Told(format!("running, watching {}; Ctrl-C ends it", maps.join(", ")))
+                EventLine::Status(format!("running, watching {}; Ctrl-C ends it", maps.join(", ")))
             }
-            Self::Record { map, value } => EventLine::Said(format!("{map}: {value}")),
-            Self::Lost { map, records } => EventLine::Warned(format!("{map}: {records} records were lost")),
+            Self::Record { map, value } => EventLine::Output(format!("{map}: {value}")),
+            Self::Lost { map, records } => EventLine::Warning(format!("{map}: {records} records were lost")),
             Self::Changed { map, key, value, step, .. } => {
-                EventLine::Said(set(format!("{map}[{key}]"), value, step))
+                EventLine::Output(set(format!("{map}[{key}]"), value, step))
             }
-            Self::Variable { variable, value, step } => EventLine::Said(set(variable.clone(), value, step)),
-            Self::Printed { task, text, .. } if task.is_empty() => EventLine::Said(format!("print: {text}")),
-            Self::Printed { task, text, .. } => EventLine::Said(format!("print of {task}: {text}")),
+            Self::Variable { variable, value, step } => EventLine::Output(set(variable.clone(), value, step)),
+            Self::Printed { task, text, .. } if task.is_empty() => {
+                EventLine::Output(format!("print: {text}"))
+            }
+            Self::Printed { task, text, .. } => EventLine::Output(format!("print of {task}: {text}")),
             Self::Replaced { programs, maps } => {
                 let programs: Vec<_> = programs
                     .iter()
@@ -136,13 +138,13 @@ impl RunEvent {
                 let maps: Vec<_> = maps.iter().map(|of| format!("{} {}", of.map, of.outcome)).collect();
                 let maps =
                     if maps.is_empty() { String::new() } else { format!("; maps: {}", maps.join(", ")) };
-                EventLine::Told(format!("replaced {}{maps}", programs.join(", ")))
+                EventLine::Status(format!("replaced {}{maps}", programs.join(", ")))
             }
-            Self::NotReplaced { error } => EventLine::Warned(format!("the version before runs on: {error}")),
-            Self::Note { text } => EventLine::Told(text.clone()),
-            Self::Watching { map, .. } => EventLine::Told(format!("watching {map}; Ctrl-C ends it")),
-            Self::WatchEnded { .. } => EventLine::Told("ended".to_owned()),
-            Self::Ended { .. } => EventLine::Told("detached and unloaded".to_owned()),
+            Self::NotReplaced { error } => EventLine::Warning(format!("the version before runs on: {error}")),
+            Self::Note { text } => EventLine::Status(text.clone()),
+            Self::Watching { map, .. } => EventLine::Status(format!("watching {map}; Ctrl-C ends it")),
+            Self::WatchEnded { .. } => EventLine::Status("ended".to_owned()),
+            Self::Ended { .. } => EventLine::Status("detached and unloaded".to_owned()),
         }
     }
 }

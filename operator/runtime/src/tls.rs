@@ -22,7 +22,7 @@ use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
 use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
-use crate::connections::{Admitted, Quiet};
+use crate::connections::{Admitted, TimeoutStream};
 use crate::serve;
 
 const GREETINGS: usize = 256;
@@ -75,7 +75,7 @@ impl ResolvesServerCert for Served {
 }
 
 /// Connection after its TLS handshake.
-pub type HandshakenStream = Quiet<TlsStream<TcpStream>>;
+pub type HandshakenStream = TimeoutStream<TlsStream<TcpStream>>;
 
 /// Connections after their TLS handshakes. A slow handshake delays no other.
 pub struct TlsListener {
@@ -158,7 +158,7 @@ async fn accept(
         let (acceptor, out) = (acceptor.clone(), out.clone());
         tokio::spawn(async move {
             match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => drop(out.send((Quiet::new(stream, place), peer)).await),
+                Ok(Ok(stream)) => drop(out.send((TimeoutStream::new(stream, place), peer)).await),
                 Ok(Err(error)) => debug!(%peer, %error, "a connection did not greet"),
                 Err(_) => debug!(%peer, "a connection greeted too slowly"),
             }

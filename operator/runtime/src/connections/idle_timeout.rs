@@ -10,28 +10,28 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::places::ListenerPlace;
 
 /// Limit of receiving a request and starting its response; usual clients close idle connections earlier.
-const ANSWERED: Duration = Duration::from_secs(180);
-const TAKEN: Duration = Duration::from_secs(30);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(180);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Connection that holds its slot and ends after a timeout, which received bytes do not extend.
 #[derive(Debug)]
-pub struct Quiet<S> {
+pub struct TimeoutStream<S> {
     stream: S,
     answered: Pin<Box<Sleep>>,
     taken: Option<Pin<Box<Sleep>>>,
     _place: ListenerPlace,
 }
 
-impl<S> Quiet<S> {
+impl<S> TimeoutStream<S> {
     /// Wraps a stream, which holds the slot until it is dropped.
     #[must_use]
     pub fn new(stream: S, place: ListenerPlace) -> Self {
-        Self { stream, answered: Box::pin(sleep(ANSWERED)), taken: None, _place: place }
+        Self { stream, answered: Box::pin(sleep(RESPONSE_TIMEOUT)), taken: None, _place: place }
     }
 
     fn wrote<T>(&mut self, context: &mut Context<'_>, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if done.is_ready() {
-            self.answered.as_mut().reset(Instant::now() + ANSWERED);
+            self.answered.as_mut().reset(Instant::now() + RESPONSE_TIMEOUT);
         }
         self.bounded(context, done)
     }
@@ -43,12 +43,12 @@ impl<S> Quiet<S> {
             self.taken = None;
             return done;
         }
-        let taken = self.taken.get_or_insert_with(|| Box::pin(sleep(TAKEN)));
+        let taken = self.taken.get_or_insert_with(|| Box::pin(sleep(WRITE_TIMEOUT)));
         taken.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Quiet<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for TimeoutStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -61,7 +61,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Quiet<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Quiet<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for TimeoutStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -105,10 +105,10 @@ mod tests {
     use super::*;
     use crate::connections::ListenerPlaces;
 
-    fn connection() -> (Quiet<DuplexStream>, DuplexStream) {
+    fn connection() -> (TimeoutStream<DuplexStream>, DuplexStream) {
         let (ours, theirs) = duplex(64);
         let place = ListenerPlaces::default().take(IpAddr::from([127, 0, 0, 1])).unwrap();
-        (Quiet::new(ours, place), theirs)
+        (TimeoutStream::new(ours, place), theirs)
     }
 
     #[tokio::test(start_paused = true)]
@@ -117,12 +117,12 @@ mod tests {
         let began = Instant::now();
         let ended = silent.read(&mut [0; 8]).await;
         assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        assert!(began.elapsed() >= ANSWERED);
+        assert!(began.elapsed() >= RESPONSE_TIMEOUT);
 
         let (mut slow, mut theirs) = connection();
         tokio::spawn(async move {
             while theirs.write_all(b"x").await.is_ok() {
-                sleep(ANSWERED / 10).await;
+                sleep(RESPONSE_TIMEOUT / 10).await;
             }
         });
         let mut came = 0;
@@ -139,7 +139,7 @@ mod tests {
     async fn an_answer_that_is_taken_gives_time_for_the_next_request() {
         let (mut ours, mut theirs) = connection();
         for _ in 0..4 {
-            sleep(ANSWERED / 2).await;
+            sleep(RESPONSE_TIMEOUT / 2).await;
             theirs.write_all(b"?").await.unwrap();
             assert_eq!(ours.read(&mut [0; 8]).await.unwrap(), 1);
             ours.write_all(b"!").await.unwrap();

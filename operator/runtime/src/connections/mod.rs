@@ -11,7 +11,7 @@ use axum::serve::Listener;
 use tokio::net::{TcpListener, TcpStream};
 use tracing::debug;
 
-pub use idle_timeout::Quiet;
+pub use idle_timeout::TimeoutStream;
 pub use places::{ListenerPlace, ListenerPlaces};
 
 const PAUSE: Duration = Duration::from_millis(100);
@@ -50,12 +50,12 @@ impl Admitted {
 }
 
 impl Listener for Admitted {
-    type Io = Quiet<TcpStream>;
+    type Io = TimeoutStream<TcpStream>;
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         let (stream, peer, place) = self.next().await;
-        (Quiet::new(stream, place), peer)
+        (TimeoutStream::new(stream, place), peer)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {

@@ -57,7 +57,7 @@ impl Readers {
     }
 
     /// Decides whether the bearer of an `Authorization` header may get a path; an error denies access.
-    pub async fn judge(
+    pub async fn authorize(
         &self,
         authorization: Option<&str>,
         path: &str,
@@ -176,13 +176,16 @@ mod tests {
     async fn api_server_authorizes_scrapes_and_its_answer_is_cached() {
         let (readers, asked) = server();
         for _ in 0..3 {
-            let verdict = readers.judge(Some("Bearer known"), "/metrics").await.unwrap();
+            let verdict = readers.authorize(Some("Bearer known"), "/metrics").await.unwrap();
             assert_eq!(verdict, ReaderVerdict::Allowed);
         }
         assert_eq!(asked.load(Ordering::Relaxed), 2, "who it is, and whether it may");
         let refused = ReaderVerdict::Refused { user: "scraper".to_owned() };
-        assert_eq!(readers.judge(Some("bearer known"), "/other").await.unwrap(), refused);
-        assert_eq!(readers.judge(Some("Bearer another"), "/metrics").await.unwrap(), ReaderVerdict::Unknown);
+        assert_eq!(readers.authorize(Some("bearer known"), "/other").await.unwrap(), refused);
+        assert_eq!(
+            readers.authorize(Some("Bearer another"), "/metrics").await.unwrap(),
+            ReaderVerdict::Unknown
+        );
     }
 
     #[tokio::test]
@@ -190,7 +193,7 @@ mod tests {
         let (readers, asked) = server();
         for header in [None, Some(""), Some("Bearer"), Some("Bearer "), Some("Basic known")] {
             assert_eq!(
-                readers.judge(header, "/metrics").await.unwrap(),
+                readers.authorize(header, "/metrics").await.unwrap(),
                 ReaderVerdict::Unknown,
                 "{header:?}"
             );

@@ -19,7 +19,7 @@ pub async fn metrics_for(
     let readers = Arc::new(readers);
     let answer = move |headers: HeaderMap| async move {
         let authorization = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        match readers.judge(authorization, METRICS).await {
+        match readers.authorize(authorization, METRICS).await {
             Ok(ReaderVerdict::Allowed) => shown(text()),
             Ok(ReaderVerdict::Unknown) => {
                 let says = "metrics are for accounts of the cluster: send a token of one\n";

@@ -26,12 +26,12 @@ pub struct RankConflict {
     pub path: String,
     /// True if the daemon refuses the attachment; false if the daemon attaches it and ignores the requested order.
     pub refused: bool,
-    wish: String,
+    message: String,
 }
 
 impl fmt::Display for RankConflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.wish)
+        write!(f, "{}", self.message)
     }
 }
 
@@ -59,7 +59,7 @@ fn of_namespace(slot: &PacketSlot, others: &[PacketSlot]) -> Vec<RankConflict> {
             SlotAnchor::Program(_) => (true, named()?.application.to_string()),
             SlotAnchor::Role(_) | SlotAnchor::Link => (false, named()?.application.to_string()),
         };
-        Some(RankConflict { path, refused, wish: format!("\"{text}\" means {whom}: {rank}") })
+        Some(RankConflict { path, refused, message: format!("\"{text}\" means {whom}: {rank}") })
     };
     anchors.iter().enumerate().filter_map(conflict).collect()
 }
@@ -72,8 +72,8 @@ fn of_cluster(slot: &PacketSlot, others: &[PacketSlot]) -> Vec<RankConflict> {
     };
     let conflict = |(at, (text, anchor)): (usize, &(String, SlotAnchor))| {
         let named = others.iter().find(|other| !is_of_cluster(other) && meets(slot, other, anchor))?;
-        let wish = format!("\"{text}\" means {}, {run}", named.application);
-        Some(RankConflict { path: format!("{}.order.{side}[{at}]", slot.path), refused: false, wish })
+        let message = format!("\"{text}\" means {}, {run}", named.application);
+        Some(RankConflict { path: format!("{}.order.{side}[{at}]", slot.path), refused: false, message })
     };
     anchors.iter().enumerate().filter_map(conflict).collect()
 }

@@ -71,7 +71,7 @@ pub struct GateVerdict {
 
 /// Compares the statistics with the gates. `links_off` is the number of attachments that were removed.
 #[must_use]
-pub fn judge(gates: &Gates, slots: &[SlotFigures], links_off: u64) -> GateVerdict {
+pub fn evaluate(gates: &Gates, slots: &[SlotFigures], links_off: u64) -> GateVerdict {
     let mut broken = Vec::new();
     let enough = u64::from(gates.min_runs.unwrap_or(1)).max(1);
     for slot in slots {
@@ -203,22 +203,22 @@ mod tests {
     #[test]
     fn a_share_of_drops_out_of_bounds_is_named() {
         let slots = [slot(200, &[("drop", 50)])];
-        assert!(judge(&share("drop", None, Some(25)), &slots, 0).within);
-        let word = judge(&share("drop", None, Some(24)), &slots, 0);
+        assert!(evaluate(&share("drop", None, Some(25)), &slots, 0).within);
+        let word = evaluate(&share("drop", None, Some(24)), &slots, 0);
         assert!(!word.within);
         assert_eq!(
             word.message,
             "filter at xdp:eth0: 25.0 % of 200 packets are drop, at most 24 % are allowed"
         );
-        assert!(!judge(&share("drop", Some(26), None), &slots, 0).within);
+        assert!(!evaluate(&share("drop", Some(26), None), &slots, 0).within);
     }
 
     #[test]
     fn packets_that_go_on_have_the_one_verdict_that_lets_them() {
         let mut slots = [slot(200, &[("drop", 50)])];
-        assert!(judge(&share("pass", Some(75), Some(75)), &slots, 0).within);
+        assert!(evaluate(&share("pass", Some(75), Some(75)), &slots, 0).within);
         slots[0].proceed_on.push("tx".to_owned());
-        let word = judge(&share("pass", Some(100), None), &slots, 0);
+        let word = evaluate(&share("pass", Some(100), None), &slots, 0);
         assert!(!word.within && word.message.contains("is not known"), "{word:?}");
     }
 
@@ -234,24 +234,24 @@ mod tests {
             (&errors, &not_counted, "its runs are not counted"),
             (&share("drop", None, Some(25)), &not_counted, "its runs are not counted"),
         ] {
-            let word = judge(gates, std::slice::from_ref(slot), 0);
+            let word = evaluate(gates, std::slice::from_ref(slot), 0);
             assert!(!word.within && word.message.contains(why), "{word:?}");
         }
         let idle = SlotFigures { nanoseconds: None, ..slot(0, &[]) };
-        assert!(judge(&timed, std::slice::from_ref(&idle), 0).within);
+        assert!(evaluate(&timed, std::slice::from_ref(&idle), 0).within);
         let sampled_none = SlotFigures { nanoseconds: None, ..slot(100, &[]) };
-        let verdict = judge(&timed, &[idle, sampled_none], 0);
+        let verdict = evaluate(&timed, &[idle, sampled_none], 0);
         assert!(
             verdict.within && verdict.message.ends_with("no run was timed yet of filter at xdp:eth0"),
             "{verdict:?}"
         );
-        assert!(judge(&errors, &[not_timed], 0).within);
+        assert!(evaluate(&errors, &[not_timed], 0).within);
         // A verdict gate that names a program without verdicts does not hold either.
         let mut gates = share("drop", None, Some(25));
         let of_events = SlotFigures { is_of_events: true, ..slot(0, &[]) };
-        assert!(judge(&gates, std::slice::from_ref(&of_events), 0).within);
+        assert!(evaluate(&gates, std::slice::from_ref(&of_events), 0).within);
         gates.verdicts[0].program = Some("filter".to_owned());
-        assert!(!judge(&gates, &[of_events], 0).within);
+        assert!(!evaluate(&gates, &[of_events], 0).within);
     }
 
     #[test]
@@ -261,8 +261,8 @@ mod tests {
             min_runs: Some(min_runs),
             ..Gates::default()
         };
-        assert!(!judge(&gates(200), &[slot(200, &[])], 0).within);
-        let word = judge(&gates(201), &[slot(200, &[])], 0);
+        assert!(!evaluate(&gates(200), &[slot(200, &[])], 0).within);
+        let word = evaluate(&gates(201), &[slot(200, &[])], 0);
         assert!(word.within && word.message.contains("too few"), "{word:?}");
     }
 
@@ -271,8 +271,8 @@ mod tests {
         let gates = Gates { max_errors: Some(5), ..Gates::default() };
         let mut slots = [slot(10, &[("aborted", 2)])];
         slots[0].lost = 2;
-        assert!(judge(&gates, &slots, 1).within);
-        let word = judge(&gates, &slots, 2);
+        assert!(evaluate(&gates, &slots, 1).within);
+        let word = evaluate(&gates, &slots, 2);
         assert!(!word.within && word.message.starts_with("6 errors (4 packets"), "{word:?}");
     }
 
@@ -289,6 +289,6 @@ mod tests {
     fn a_gate_of_another_program_is_not_its() {
         let mut gates = share("drop", None, Some(0));
         gates.verdicts[0].program = Some("other".to_owned());
-        assert!(judge(&gates, &[slot(10, &[("drop", 10)])], 0).within);
+        assert!(evaluate(&gates, &[slot(10, &[("drop", 10)])], 0).within);
     }
 }

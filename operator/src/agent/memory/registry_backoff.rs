@@ -32,7 +32,7 @@ struct Failed {
 
 /// Permission to access the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RegistryTurn {
+pub enum RegistryAttempt {
     /// The registry was not accessed for this version, or the next attempt is due.
     Ask,
     /// The registry answered for this version.
@@ -48,13 +48,13 @@ impl RegistryBackoff {
 
     /// Returns whether the registry may be accessed now, for this incarnation of the daemon.
     #[must_use]
-    pub fn turn(&self, version: &str, daemon: u64, now: Instant) -> RegistryTurn {
+    pub fn next_attempt(&self, version: &str, daemon: u64, now: Instant) -> RegistryAttempt {
         match self.of(version).map(|last| &last.failed) {
-            Some(None) => RegistryTurn::Answered,
+            Some(None) => RegistryAttempt::Answered,
             Some(Some(failed)) if failed.daemon == daemon && failed.again > now => {
-                RegistryTurn::Wait(failed.why.clone())
+                RegistryAttempt::Wait(failed.why.clone())
             }
-            None | Some(Some(_)) => RegistryTurn::Ask,
+            None | Some(Some(_)) => RegistryAttempt::Ask,
         }
     }
 
@@ -91,12 +91,16 @@ mod tests {
     #[test]
     fn a_version_is_asked_for_once() {
         let (mut asked, now) = (RegistryBackoff::default(), Instant::now());
-        assert_eq!(asked.turn("1", 0, now), RegistryTurn::Ask);
+        assert_eq!(asked.next_attempt("1", 0, now), RegistryAttempt::Ask);
         asked.answered("1");
         let years_later = now + Duration::from_secs(100_000_000);
-        assert_eq!(asked.turn("1", 0, years_later), RegistryTurn::Answered);
-        assert_eq!(asked.turn("2", 0, now), RegistryTurn::Ask, "another version");
-        assert_eq!(RegistryBackoff::default().turn("1", 0, now), RegistryTurn::Ask, "another application");
+        assert_eq!(asked.next_attempt("1", 0, years_later), RegistryAttempt::Answered);
+        assert_eq!(asked.next_attempt("2", 0, now), RegistryAttempt::Ask, "another version");
+        assert_eq!(
+            RegistryBackoff::default().next_attempt("1", 0, now),
+            RegistryAttempt::Ask,
+            "another application"
+        );
         assert_eq!(asked.wait(0, now), None);
     }
 
@@ -106,15 +110,15 @@ mod tests {
         let mut tries = 0;
         for second in 0..3600 {
             let now = start + Duration::from_secs(second);
-            if asked.turn("1", 0, now) == RegistryTurn::Ask {
+            if asked.next_attempt("1", 0, now) == RegistryAttempt::Ask {
                 tries += 1;
                 asked.failed("1", 0, why("no answer"), now);
             }
-            assert_eq!(asked.turn("1", 0, now), RegistryTurn::Wait(why("no answer")));
+            assert_eq!(asked.next_attempt("1", 0, now), RegistryAttempt::Wait(why("no answer")));
         }
         assert!((20..30).contains(&tries), "{tries}");
-        assert_eq!(asked.turn("2", 0, start), RegistryTurn::Ask, "another version does not wait");
-        assert_eq!(asked.turn("1", 1, start), RegistryTurn::Ask, "the daemon was started again");
+        assert_eq!(asked.next_attempt("2", 0, start), RegistryAttempt::Ask, "another version does not wait");
+        assert_eq!(asked.next_attempt("1", 1, start), RegistryAttempt::Ask, "the daemon was started again");
         assert_eq!((asked.wait(0, start).is_some(), asked.wait(1, start)), (true, None));
     }
 

@@ -15,7 +15,7 @@ use bpfman_apply::step::ApplyStep;
 use bpfman_proto::v1::bytecode_location::Location;
 
 use super::secret;
-use crate::agent::memory::registry_backoff::{RegistryBackoff, RegistryTurn};
+use crate::agent::memory::registry_backoff::{RegistryAttempt, RegistryBackoff};
 use crate::agent::objects::cluster::ApiError;
 use crate::agent::shared::Shared;
 
@@ -41,13 +41,13 @@ pub async fn authorize(
         return Ok(Ok(Authorized { desired, credentials: None }));
     };
     let always = image.image_pull_policy == ImagePullPolicy::Always;
-    let turn = registry.turn(version, shared.daemon_link.now().life, Instant::now());
-    if let (RegistryTurn::Wait(failure), Some(load)) = (&turn, &mut desired.load) {
+    let attempt = registry.next_attempt(version, shared.daemon_link.now().life, Instant::now());
+    if let (RegistryAttempt::Wait(failure), Some(load)) = (&attempt, &mut desired.load) {
         load.held = Some(failure.clone());
         quiet(&mut desired);
         return Ok(Ok(Authorized { desired, credentials: None }));
     }
-    let mut ask = always && desired.load.is_some() && turn == RegistryTurn::Ask;
+    let mut ask = always && desired.load.is_some() && attempt == RegistryAttempt::Ask;
     if image.image_pull_secret.is_none() {
         if always && !ask {
             quiet(&mut desired);

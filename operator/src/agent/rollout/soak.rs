@@ -14,7 +14,7 @@ use bpfman_apply::report::{LinkOutcome, ProgramReport, Report};
 use bpfman_proto::ext::v1::{Hook, SetHookRequest, ShowChainRequest, ShowChainResponse};
 
 use super::events;
-use crate::agent::gates::{SlotFigures, Soak, judge};
+use crate::agent::gates::{SlotFigures, Soak, evaluate};
 use crate::agent::memory::application::{StateMemory, WriteMemory};
 use crate::agent::node::composition::hook;
 use crate::agent::objects::application::WantedApplication;
@@ -98,7 +98,7 @@ pub async fn watch_gates(
         .collect();
     let off = report.programs.iter().flat_map(|program| &program.links);
     let off = off.filter(|link| link.wanted.is_some() && link.status != LinkOutcome::Attached).count();
-    let word = judge(&gates, &slots, off as u64);
+    let word = evaluate(&gates, &slots, off as u64);
     memory.soak = Some(soak);
     let answer = HealthAnswer { revision: revision.to_owned(), within: word.within, message: word.message };
     Ok(SoakHealth { answer: Some(answer), again: Some(jittered(INTERVAL)), ended: false })

@@ -14,10 +14,10 @@ use bpfman_runtime::manager::Manager;
 /// Executes a decision about a node. Taints can only be replaced as a whole: fails if the node changed since the read.
 pub async fn mark(writer: &ApiWriter, name: &str, decision: TaintDecision) -> Result<(), WriteOutcome> {
     let nodes: Api<Node> = Api::all(writer.client.clone());
-    let node = writer.judge("taint", nodes.get(name).await)?;
+    let node = writer.record_result("taint", nodes.get(name).await)?;
     let Some(patch) = patch(&node, decision) else { return Ok(()) };
     let answer = nodes.patch(name, &Manager::Controller.patch(), &Patch::Merge(patch)).await;
-    writer.judge("taint", answer).map(|_| ())
+    writer.record_result("taint", answer).map(|_| ())
 }
 
 fn patch(node: &Node, decision: TaintDecision) -> Option<Value> {

@@ -22,7 +22,7 @@ pub async fn reap(
     objects: Vec<(Scope, Option<SharedText>, SharedText)>,
 ) -> Result<(), WriteOutcome> {
     let nodes: Api<Node> = Api::all(writer.client.clone());
-    if writer.judge("node", nodes.get_metadata_opt(node).await)?.is_some() {
+    if writer.record_result("node", nodes.get_metadata_opt(node).await)?.is_some() {
         return Ok(());
     }
     info!(node, objects = objects.len(), "the node is gone; what it answered is deleted");
@@ -44,18 +44,19 @@ async fn release(
 ) -> Result<(), WriteOutcome> {
     let states = api(&writer.client, &scope.states(), namespace);
     let found: kube::Result<WireState> = states.get(object).await;
-    let state = writer.judge("lost-state", found)?;
+    let state = writer.record_result("lost-state", found)?;
     let finalizers = state.metadata.finalizers.unwrap_or_default();
     let left: Vec<&String> =
         finalizers.iter().filter(|name| !STATE_FINALIZERS.contains(&name.as_str())).collect();
     if left.len() != finalizers.len() {
         let metadata = json!({ "finalizers": left, "resourceVersion": state.metadata.resource_version });
         let patch = Patch::Merge(json!({ "metadata": metadata }));
-        writer.judge("lost-state", states.patch(object, &Manager::Controller.patch(), &patch).await)?;
+        writer
+            .record_result("lost-state", states.patch(object, &Manager::Controller.patch(), &patch).await)?;
     }
     let exactly = Preconditions { uid: state.metadata.uid, resource_version: None };
     let parameters = DeleteParams { preconditions: Some(exactly), ..DeleteParams::default() };
-    match writer.judge("lost-state", states.delete(object, &parameters).await) {
+    match writer.record_result("lost-state", states.delete(object, &parameters).await) {
         // On `Outdated`, the object was replaced by another one.
         Ok(_) | Err(WriteOutcome::Outdated) => Ok(()),
         Err(written) => Err(written),

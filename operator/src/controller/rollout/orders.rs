@@ -96,7 +96,7 @@ pub async fn write(
             }
             let patch = Patch::Merge(&order.patch);
             let answer = states.patch_metadata(&order.object, &Manager::Controller.patch(), &patch).await;
-            (order, writer.judge("order", answer))
+            (order, writer.record_result("order", answer))
         })
         .buffer_unordered(AT_A_TIME)
         .collect::<Vec<_>>()

@@ -97,11 +97,11 @@ impl Work {
         }
         let revisions = RevisionObjects::new(&writer.client, namespace, application);
         if let Some(needed) = &self.unknown {
-            outcome.known = Some(writer.judge("revision", revisions.know(needed).await)?);
+            outcome.known = Some(writer.record_result("revision", revisions.know(needed).await)?);
         }
         if let (Some((name, digest)), Some(known)) = (&self.pinned, &self.known) {
             let mut known = known.clone();
-            writer.judge("revision", revisions.pin(&mut known, name, digest).await)?;
+            writer.record_result("revision", revisions.pin(&mut known, name, digest).await)?;
             outcome.known = Some(known);
         }
         Ok(())

@@ -80,7 +80,8 @@ impl ApiWriter {
         kind: &'static str,
         answer: kube::Result<WireApplication>,
     ) -> Result<TrackedApplication, WriteOutcome> {
-        TrackedApplication::new(application.scope, self.judge(kind, answer)?).ok_or(WriteOutcome::Outdated)
+        TrackedApplication::new(application.scope, self.record_result(kind, answer)?)
+            .ok_or(WriteOutcome::Outdated)
     }
 
     /// Patches annotations of an application and returns the new version; fails if it was deleted or changed.
@@ -104,7 +105,7 @@ impl ApiWriter {
     }
 
     /// Counts a write, and classifies its error.
-    pub fn judge<T>(&self, kind: &'static str, answer: kube::Result<T>) -> Result<T, WriteOutcome> {
+    pub fn record_result<T>(&self, kind: &'static str, answer: kube::Result<T>) -> Result<T, WriteOutcome> {
         let (result, error) = match answer {
             Ok(value) => {
                 self.metrics.wrote(kind, "ok");

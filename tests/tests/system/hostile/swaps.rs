@@ -28,7 +28,7 @@ fn policy_of(more: &str) -> String {
     )
 }
 
-fn swapping<T>(link: &Path, places: [&Path; 2], work: impl FnOnce() -> T) -> T {
+fn while_swapping<T>(link: &Path, places: [&Path; 2], work: impl FnOnce() -> T) -> T {
     let next = link.with_extension("next");
     let stop = AtomicBool::new(false);
     symlink(places[0], link).unwrap();
@@ -56,7 +56,7 @@ fn namespace_swapped_under_an_attach_reaches_another() {
     let link = Path::new("/run/netns").join(format!("bpfman-test-{}-swapped", std::process::id()));
     let user = EVE.to_string();
     let (near, far) = (network.near.path(), network.far.path());
-    let attached = swapping(&link, [&near, &far], || {
+    let attached = while_swapping(&link, [&near, &far], || {
         let mut attached = 0;
         for _ in 0..TRIES {
             let mut command = network.near.command("setpriv");
@@ -86,7 +86,7 @@ fn object_file_swapped_under_a_load_is_one_of_root() {
     fs::copy(compile::object("probes"), &roots).unwrap();
     fs::set_permissions(&roots, fs::Permissions::from_mode(0o600)).unwrap();
     let before = daemon.state();
-    swapping(&link, [&own, &roots], || {
+    while_swapping(&link, [&own, &roots], || {
         calls_as(EVE, &daemon.socket(), |wire| {
             let mut refused = 0;
             for _ in 0..TRIES {
@@ -116,7 +116,7 @@ fn probed_file_swapped_under_an_attach_is_one_of_root() {
     let program = calls_as(EVE, &daemon.socket(), |wire| {
         let loaded = wire.load(load(&object, &[("on_uprobe", Type::Uprobe)])).unwrap();
         let program = Program::of(&loaded.programs[0]);
-        let attached = swapping(&link, [&own, &roots], || {
+        let attached = while_swapping(&link, [&own, &roots], || {
             let at = || Info::UprobeAttachInfo(uprobe(&link.display().to_string(), "probed"));
             (0..TRIES).filter(|_| wire.attach(attach(program.id, at())).is_ok()).count()
         });

@@ -57,7 +57,7 @@ pub fn ask(now: &ActiveConfig, timeout: Duration) -> BTreeMap<IpAddr, Result<(),
 
 impl Health {
     /// A change is returned again until it is passed to [`made`](Self::made).
-    pub fn judge(
+    pub fn evaluate(
         &mut self,
         now: &ActiveConfig,
         answers: BTreeMap<IpAddr, Result<(), String>>,
@@ -109,9 +109,9 @@ mod tests {
         };
         let mut health = Health::default();
         let thresholds = Thresholds { failures: 3, successes: 2 };
-        let judge = |health: &mut Health, now: &ActiveConfig, good: bool| {
+        let evaluate = |health: &mut Health, now: &ActiveConfig, good: bool| {
             let answer = if good { Ok(()) } else { Err("refused".to_owned()) };
-            health.judge(now, BTreeMap::from([(address, answer)]), thresholds)
+            health.evaluate(now, BTreeMap::from([(address, answer)]), thresholds)
         };
         let state = |changes: &[Change]| changes.first().map(|change| change.state);
         for (good, expected) in [
@@ -124,14 +124,14 @@ mod tests {
             // The change was not made because another writer was active: it is returned again.
             (false, Some(State::Down)),
         ] {
-            let changes = judge(&mut health, &now, good);
+            let changes = evaluate(&mut health, &now, good);
             assert_eq!(state(&changes), expected);
         }
-        let changes = judge(&mut health, &now, false);
+        let changes = evaluate(&mut health, &now, false);
         health.made(&changes);
         now.backends.insert(0, Backend { address, state: State::Down, epoch: 1 });
         for (good, expected) in [(true, None), (false, None), (true, None), (true, Some(State::Up))] {
-            assert_eq!(state(&judge(&mut health, &now, good)), expected);
+            assert_eq!(state(&evaluate(&mut health, &now, good)), expected);
         }
     }
 }

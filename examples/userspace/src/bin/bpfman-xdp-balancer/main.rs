@@ -179,7 +179,7 @@ fn watch(
     let mut round = 0;
     loop {
         let now = balancer.in_force()?;
-        let changes = health.judge(&now, ask(&now, timeout), thresholds);
+        let changes = health.evaluate(&now, ask(&now, timeout), thresholds);
         match put_changes(&mut balancer, &changes) {
             Ok(()) => {
                 health.made(&changes);

@@ -196,11 +196,11 @@ impl Fleet {
         if let Some(patch) = plan.status {
             merge(&mut self.status, &patch["status"]);
             self.show_application();
-            self.judge();
+            self.check_status();
         }
     }
 
-    fn judge(&mut self) {
+    fn check_status(&mut self) {
         let condition = &self.status["conditions"][0];
         assert_eq!(self.status["observedGeneration"], self.generation, "{}", self.status);
         assert_eq!(condition["observedGeneration"], self.generation, "{}", self.status);
