@@ -52,21 +52,21 @@ pub struct DaemonArguments {
     /// The kubelet's folder plugins_registry, if the CSI plugin is to register itself there.
     #[arg(long, value_name = "DIR")]
     pub csi_registration_dir: Option<PathBuf>,
-    /// The CSI plugin's socket as the kubelet sees it [default: as the daemon does]
+    /// Path of the CSI plugin's socket for the kubelet [default: the daemon's path]
     #[arg(long, value_name = "PATH")]
     pub csi_kubelet_socket: Option<PathBuf>,
-    /// Detach everything of bpfman from this machine, by what is pinned: without records, and with no daemon or one that
-    /// stands still. Programs and maps stay loaded, and no daemon attaches anything until --end-break-glass. Root only.
+    /// Detach all programs of bpfman, found by their pins, without records or daemon; a running daemon first stops its changes.
+    /// Programs and maps stay loaded, and no daemon attaches anything until --end-break-glass. Root only.
     #[arg(long, conflicts_with_all = ["end_break_glass", "command"])]
     pub break_glass: bool,
-    /// End what --break-glass began: a daemon that runs puts everything back, or the next one that starts.
+    /// End break-glass: the running daemon, or the next one that starts, restores all attachments.
     #[arg(long, conflicts_with = "command")]
     pub end_break_glass: bool,
-    /// Take over what bpfman v0.6.0 left on this machine: print what is there with the commands of bpfman that take it over,
-    /// keep its bytecode, and set its database aside, so that this daemon starts beside what runs. Root only.
+    /// Import from bpfman v0.6.0: print its programs with the commands of bpfman that take them over, keep its bytecode, and
+    /// set its database aside, so that this daemon starts beside the running programs. Root only.
     #[arg(long = "import-v0.6", conflicts_with_all = ["break_glass", "end_break_glass", "command"])]
     pub import_v0_6: bool,
-    /// With --import-v0.6: print it, and change nothing.
+    /// With --import-v0.6: only print, and change nothing.
     #[arg(long, requires = "import_v0_6")]
     pub dry_run: bool,
     /// Log filter: a level, or a list such as "info,bpfmand_engine=debug" [default: info].

@@ -234,7 +234,7 @@ fn watch_namespace(
 /// Returns the reason for a retry, if needed; one already in `told` is not logged again.
 fn follow(engine: &Daemon, shared: &Shared, netns: Option<&Path>, told: Option<&str>) -> Option<String> {
     // Changes during break-glass are handled when attachments are restored.
-    let Ok(_inside) = shared.gate.enter() else { return Some("it stands still".to_owned()) };
+    let Ok(_inside) = shared.gate.enter() else { return Some("changes are suspended".to_owned()) };
     let began = Instant::now();
     let before = engine.hook_changes();
     match engine.follow_interfaces(netns) {

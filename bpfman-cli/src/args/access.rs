@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 /// Permission queries.
 #[derive(Debug, Subcommand)]
 pub enum AuthCommand {
-    /// Ask whether you may do something. Nothing is done. Exits with 4 if you may not.
+    /// Ask whether you may do something, without doing it. Exits with 4 if you may not.
     CanI(CanI),
 }
 

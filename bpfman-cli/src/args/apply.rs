@@ -22,8 +22,8 @@ pub struct Machine {
     /// Label of this machine, for node selectors. `kubernetes.io/hostname`, `os` and `arch` are set already.
     #[arg(short, long, value_name = "KEY=VALUE")]
     pub label: Vec<KeyValue>,
-    /// Credentials for registries: base64 of user:password, or - for the first line of standard input, since every user
-    /// of this machine can read command lines. Default: what docker and podman have stored.
+    /// Credentials for registries: base64 of user:password, or - for the first line of standard input. Every user of this
+    /// machine can read command lines. Default: the logins that docker and podman have stored.
     #[arg(short, long, value_name = "BASE64", env = REGISTRY_AUTH_VARIABLE, hide_env_values = true,
           value_parser = CredentialParser)]
     pub registry_auth: Option<Credential>,
@@ -57,7 +57,7 @@ pub struct Delete {
     /// Names of applications that `apply` made, as `list applications` shows them.
     #[arg(value_name = "NAME", required_unless_present = "file")]
     pub name: Vec<String>,
-    /// Manifests of the objects to delete: only kinds and names count. `-` reads standard input.
+    /// Manifests of the objects to delete; only their kinds and names are used. `-` reads standard input.
     #[arg(short, long = "filename", alias = "file", value_name = "FILE", conflicts_with = "name")]
     pub file: Vec<PathBuf>,
 }

@@ -16,9 +16,9 @@ use super::watch::WatchFlag;
 pub enum ChainCommand {
     /// List the hooks that have a chain.
     List(WatchFlag),
-    /// Show all programs at a hook, those of bpfman and of others, in the order that packets meet them.
+    /// Show all programs at a hook, also those of other tools, in the order in which packets reach them.
     Show(ShowChain),
-    /// Show what comes to a chain and what its programs answer and take, live.
+    /// Show a chain live: its packets, and the verdicts and times of its programs.
     Watch(WatchChain),
     /// Build the chain again and compare it with what the kernel runs.
     Verify {
@@ -34,7 +34,7 @@ pub enum ChainCommand {
     Timing(SwitchHook),
     /// Keep the empty chain attached when the last program leaves the hook, or detach it.
     Keep(SwitchHook),
-    /// Set how far the chain at a hook is optimised.
+    /// Set the optimisation level of the chain at a hook.
     #[command(alias = "optimize")]
     Optimise(OptimiseHook),
 }
@@ -70,10 +70,10 @@ pub struct WatchChain {
     /// Time between readings: 100ms to 60s.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
     pub interval: Duration,
-    /// End after this number of them. Default: until interrupted.
+    /// End after this number of readings. Default: at Ctrl-C.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
-    /// Have the time of each program sampled meanwhile, as `chain timing HOOK on` does.
+    /// Sample the time of each program meanwhile, as `chain timing HOOK on` does.
     #[arg(long)]
     pub timing: bool,
 }
@@ -87,13 +87,13 @@ pub struct Trace {
     /// Packets to run.
     #[command(flatten)]
     pub packets: Packets,
-    /// The mark that packets come with (tc).
+    /// Mark (skb->mark) that the packets have (tc).
     #[arg(long, value_name = "NUMBER", default_value_t)]
     pub mark: u32,
-    /// Write the packets that pass the chain, with its changes, to this file.
+    /// Write the packets that pass the chain, as it changed them, to this file.
     #[arg(long, value_name = "FILE.pcap")]
     pub out: Option<PathBuf>,
-    /// Run programs that may send packets by themselves, too (bpf_clone_redirect, tail calls, adopted programs).
+    /// Also run programs that may send packets themselves (bpf_clone_redirect, tail calls, adopted programs).
     #[arg(long)]
     pub for_real: bool,
 }
@@ -127,7 +127,7 @@ pub struct OptimiseHook {
     /// Hook flags.
     #[command(flatten)]
     pub at: AtHook,
-    /// Highest level. The daemon takes a lower one where the verifier refuses it.
+    /// Highest level. If the verifier refuses it, the daemon uses a lower one.
     #[arg(value_name = "LEVEL", value_parser = optimisation())]
     pub level: Optimisation,
 }
@@ -192,13 +192,13 @@ fn explained_place(text: &str) -> Result<ExplainedPlace, String> {
 /// Commands for debugging a running chain.
 #[derive(Debug, Subcommand)]
 pub enum DebugCommand {
-    /// Refuse changes of a hook's chain until it is released, for an hour unless `--ttl` is given.
+    /// Refuse changes of a hook's chain until it is released, at most for an hour or `--ttl`.
     #[command(alias = "hold")]
     Freeze {
         /// Hook flags.
         #[command(flatten)]
         at: AtHook,
-        /// Release it after this time: a number and s, m, h or d; a day at most. Default: an hour.
+        /// Release it after this time: a number and s, m, h or d; at most a day. Default: an hour.
         #[arg(long, value_name = "TIME", value_parser = super::image::age)]
         ttl: Option<std::time::Duration>,
     },

@@ -17,7 +17,7 @@ use crate::verdict;
 /// Objects to change.
 #[derive(Debug, Subcommand)]
 pub enum UpdateCommand {
-    /// Change a link in place: its hook is never without it.
+    /// Change a link in place, without detaching it.
     Link(UpdateLink),
 }
 
@@ -31,10 +31,10 @@ pub struct UpdateLink {
     /// New priority: lower runs earlier. 0 to 1000.
     #[arg(short, long, allow_negative_numbers = true)]
     pub priority: Option<i32>,
-    /// New verdicts after which the next program runs, in place of the old ones.
+    /// New verdicts after which the next program runs; they replace the old ones.
     #[arg(long, num_args = 1.., value_delimiter = ',', value_name = "VERDICT", value_parser = any_verdict)]
     pub proceed_on: Option<Vec<String>>,
-    /// --before, --after and --role: together they replace all that the link had of these.
+    /// New order: --before, --after and --role together replace all of these that the link has.
     #[command(flatten)]
     pub order: OrderFlags,
     /// Remove --before, --after and --role from the link.
@@ -55,7 +55,7 @@ pub struct UpdateLink {
 /// `bpfman replace`.
 #[derive(Args, Debug)]
 pub struct Replace {
-    /// Program to replace, wherever it is attached: its id, or its name if no other has it.
+    /// Program to replace wherever it is attached: its id, or its name if only one program has it.
     #[arg(value_name = "PROGRAM")]
     pub program: ObjectName,
     /// Roll back: restore the version before the last replacement.
@@ -107,7 +107,7 @@ pub struct ReplaceHow {
     /// Values of global variables, as `bpfman load` takes them.
     #[arg(short, long, num_args = 1.., value_name = "NAME=VALUE")]
     pub global: Vec<GlobalValue>,
-    /// Entries of maps, in the place of those that the object declares or that were set of the old version.
+    /// Maximum number of entries of maps, instead of what the object declares or what was set for the old version.
     #[arg(long, num_args = 1.., value_name = "MAP=ENTRIES")]
     pub map_size: Vec<MapSize>,
     /// Treatment of the maps of the old version.
@@ -149,7 +149,7 @@ pub struct Adopt {
     /// Id of the kernel's link, as `bpftool link` shows it, or the path where it is pinned.
     #[arg(value_name = "LINK_ID|PIN")]
     pub what: KernelLink,
-    /// Place in the chain: lower runs earlier. 0 to 1000.
+    /// Priority in the chain: lower runs earlier. 0 to 1000.
     #[arg(short, long, allow_negative_numbers = true)]
     pub priority: i32,
     /// Verdicts after which the next program runs, for links of XDP: aborted, drop, pass, tx, redirect,
@@ -159,7 +159,7 @@ pub struct Adopt {
     /// Place among others.
     #[command(flatten)]
     pub order: OrderFlags,
-    /// Interface of the link. Default: the daemon searches its own network namespace and all that have a name.
+    /// Interface of the link. Default: the daemon searches its own network namespace and all named ones.
     #[arg(short, long)]
     pub iface: Option<String>,
     /// Network namespace of that interface, as a path, for example /run/netns/blue.

@@ -7,10 +7,10 @@ use clap::Args;
 /// `bpfman console`.
 #[derive(Args, Debug)]
 pub struct ShowConsole {
-    /// Address to serve it on, of this machine's loopback interface; port 0 picks a free port
+    /// Loopback address and port to serve the page on; port 0 picks a free port
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0", value_parser = bpfman_console::loopback)]
     pub listen: SocketAddr,
-    /// Only print the address: start no browser
+    /// Print the address, and do not start a browser
     #[arg(long)]
     pub no_open: bool,
 }

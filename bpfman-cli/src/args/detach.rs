@@ -20,7 +20,7 @@ pub struct Detach {
 /// Objects other than links that can be detached.
 #[derive(Debug, Subcommand)]
 pub enum DetachWhat {
-    /// Remove attachments by interface selector, with the links that they made.
+    /// Remove attachments by interface selector, and the links that they created.
     Match {
         /// Ids of the attachments, as `list matches` shows them. The command tries all of them, in this order.
         #[arg(required = true, value_name = "MATCH_ID")]
@@ -29,7 +29,7 @@ pub enum DetachWhat {
         #[arg(long)]
         ignore_missing: bool,
     },
-    /// Remove the pins and attachments that ended sessions of `run-as` left.
+    /// Remove the pins and attachments that ended sessions of `run-as` have left.
     Session {
         /// Names of the sessions, as `list sessions` shows them.
         #[arg(required = true, value_name = "SESSION")]

@@ -9,7 +9,7 @@ use super::top::interval;
 /// `bpfman drops`.
 #[derive(Args, Debug)]
 pub struct ShowDrops {
-    /// Show it again after each interval, until Ctrl-C
+    /// Show the drops again after each interval, until Ctrl-C
     #[arg(short, long)]
     pub watch: bool,
     /// Time between readings: 100ms to 60s

@@ -11,10 +11,10 @@ use crate::user_names::UserNames;
 /// Entries that both commands select alike.
 #[derive(Args, Debug)]
 pub struct EntryFilters {
-    /// Only what is about a program or a link (its id), or a hook (xdp:eth0)
+    /// Only entries about a program or a link (its id), or a hook (xdp:eth0)
     #[arg(value_name = "ID|HOOK")]
     pub about: Option<EntrySubject>,
-    /// Only entries since: a time ago (90s, 1h, 2d), or a time (2026-01-31T12:00:00Z)
+    /// Only entries since a time: ago (90s, 1h, 2d), or a date (2026-01-31T12:00:00Z)
     #[arg(long, value_name = "TIME")]
     pub since: Option<Since>,
     /// Only entries of these actors: a user by name or id, a unit, a pod, a grant, an owner (user:1000), or a part of the
@@ -27,7 +27,7 @@ pub struct EntryFilters {
     /// Only entries with these results; several with commas, or by repeating the flag
     #[arg(long, value_name = "RESULT", value_delimiter = ',', value_enum)]
     pub result: Vec<WantedResult>,
-    /// Only the newest entries, this many, at most 100,000
+    /// Only this number of the newest entries, at most 100,000
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub limit: Option<u32>,
 }

@@ -12,14 +12,14 @@ pub struct ShowEvents {
     /// Entries.
     #[command(flatten)]
     pub filters: EntryFilters,
-    /// Continue with each entry as it is written, also after a restart of the daemon, until Ctrl-C. Without --after,
-    /// --since and --limit it begins with the next entry
+    /// Continue with each new entry, also after a restart of the daemon, until Ctrl-C. Without --after, --since and
+    /// --limit, begin with the next entry
     #[arg(short, long, visible_short_alias = 'w', visible_alias = "watch")]
     pub follow: bool,
-    /// Begin behind the entry of this number; 0: with the oldest that is kept
+    /// Begin after the entry with this number; 0: with the oldest entry that is kept
     #[arg(long, value_name = "NUMBER")]
     pub after: Option<u64>,
-    /// Run of the daemon that assigned the number of --after: field `epoch` of entries in JSON. A later run may assign
+    /// Run of the daemon that assigned the number of --after: the field `epoch` of entries in JSON. A later run may assign
     /// the numbers of lost entries again
     #[arg(long, value_name = "EPOCH", requires = "after")]
     pub epoch: Option<String>,

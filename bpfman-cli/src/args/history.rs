@@ -14,7 +14,7 @@ pub struct History {
     /// Entries.
     #[command(flatten)]
     pub filters: EntryFilters,
-    /// Accesses instead of changes: who opened or read maps
+    /// Show accesses instead of changes: who opened or read maps
     #[arg(long)]
     pub accesses: bool,
 }

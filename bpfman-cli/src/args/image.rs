@@ -33,13 +33,13 @@ pub enum ImageCommand {
         #[arg(value_name = "IMAGE")]
         image: ImageReference,
     },
-    /// Show the labels of an image in its registry, programs and maps, without pulling it. Verifies no signature.
+    /// Show the programs and maps in the labels of an image in its registry, without pulling it. Verifies no signature.
     Labels(ReadLabels),
-    /// Verify an image against the daemon's signature policy, or by a key alone, without loading it.
+    /// Verify an image against the daemon's signature policy, or with a key only, without loading it.
     Verify(Verify),
-    /// Remove images from the daemon's cache that no program needs.
+    /// Remove images that no program needs from the daemon's cache.
     Prune {
-        /// Remove only images that were not loaded for this long, for example 7d or 12h.
+        /// Remove only images that no one has loaded for this long, for example 7d or 12h.
         #[arg(long, value_name = "TIME", default_value = "0s", value_parser = age)]
         unused_for: std::time::Duration,
     },
@@ -47,15 +47,15 @@ pub enum ImageCommand {
     Save(Save),
     /// Import the images of an archive or OCI layout into the daemon's cache.
     Load {
-        /// An archive as `image save`, skopeo, oras, docker or podman write it, compressed by gzip or zstd or not, or a folder
-        /// in the OCI image layout, such as one of `cosign save`.
+        /// Archive written by `image save`, skopeo, oras, docker or podman, optionally compressed with gzip or zstd; or a
+        /// folder in the OCI image layout, for example from `cosign save`.
         #[arg(value_name = "PATH")]
         path: PathBuf,
-        /// Import one image under this name, regardless of its name there: the one with this tag, or the only one.
+        /// Import one image under this name, whatever its name in the archive: the one with this tag, or the only one.
         #[arg(long, value_name = "IMAGE")]
         name: Option<ImageReference>,
     },
-    /// Generate a pair of keys to sign with.
+    /// Generate a key pair for signing.
     GenerateKeyPair(GenerateKeyPair),
     /// Print the build arguments that a container build of the bytecode needs.
     GenerateBuildArgs {
@@ -122,10 +122,10 @@ pub struct Sign {
     /// The image, by tag or digest. A tag is resolved to a digest first, and the digest is signed.
     #[arg(value_name = "IMAGE")]
     pub image: ImageReference,
-    /// Private key: PEM, as `image generate-key-pair` writes it, or a key of cosign, whose password is in COSIGN_PASSWORD.
+    /// Private key: PEM, as `image generate-key-pair` writes it, or a cosign key, with its password in COSIGN_PASSWORD.
     #[arg(short, long, value_name = "FILE")]
     pub key: PathBuf,
-    /// Name and value to sign with the digest, for policies that ask for them; may be given several times.
+    /// Annotation NAME=VALUE to sign with the digest, for policies that require it; repeat the flag for several.
     #[arg(short, long = "annotation", value_name = "NAME=VALUE", value_parser = annotation)]
     pub annotations: Vec<(String, String)>,
     /// Registry flags.
@@ -139,10 +139,10 @@ pub struct Verify {
     /// Image flags.
     #[command(flatten)]
     pub image: ImageSource,
-    /// Public key that has to have signed what the registry has now: verified here, without a daemon and its policy.
+    /// Verify that this public key signed the image now in the registry. The client verifies it, without daemon and policy.
     #[arg(short, long, value_name = "FILE")]
     pub key: Option<PathBuf>,
-    /// With --key: speak HTTP without TLS to the registry.
+    /// With --key: use HTTP without TLS for the registry.
     #[arg(long, requires = "key")]
     pub plain_http: bool,
     /// With --key: PEM file with the certificate authorities of the registry.
@@ -167,7 +167,7 @@ pub struct Save {
     /// The image, by tag or digest.
     #[arg(value_name = "IMAGE")]
     pub image: ImageReference,
-    /// The tar to write.
+    /// Tar file to write.
     #[arg(long = "to", value_name = "FILE")]
     pub archive: PathBuf,
     /// Registry flags.
@@ -206,7 +206,7 @@ pub struct GenerateKeyPair {
     pub prefix: PathBuf,
 }
 
-/// Bytecode: one file, one file an architecture, or a project of cilium/ebpf.
+/// Bytecode: one file, one file per architecture, or a project of cilium/ebpf.
 #[derive(Args, Debug)]
 #[group(skip)]
 #[command(group = one_kind())]
@@ -214,10 +214,10 @@ pub struct BytecodeFlags {
     /// One object file for every architecture.
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["cilium_ebpf_project", "architectures"])]
     pub bytecode: Option<PathBuf>,
-    /// Folder that bpf2go wrote object files to, one an architecture.
+    /// Folder with the object files that bpf2go wrote, one per architecture.
     #[arg(short, long, value_name = "DIR", conflicts_with = "architectures")]
     pub cilium_ebpf_project: Option<PathBuf>,
-    /// One file an architecture.
+    /// One file per architecture.
     #[command(flatten)]
     pub by_architecture: ByArchitecture,
 }
@@ -233,13 +233,13 @@ fn one_kind() -> ArgGroup {
 
 macro_rules! architectures {
     ($($field:ident $flag:literal $goarch:literal $what:literal;)*) => {
-        /// One object file an architecture.
+        /// One object file per architecture.
         #[derive(Args, Debug, Default)]
         #[group(id = "architectures", multiple = true)]
         pub struct ByArchitecture {
             $(
                 #[doc = $what]
-                #[arg(long = $flag, value_name = "FILE", help_heading = "One object file an architecture")]
+                #[arg(long = $flag, value_name = "FILE", help_heading = "One object file per architecture")]
                 pub $field: Option<PathBuf>,
             )*
         }

@@ -13,19 +13,19 @@ pub struct InterfaceFlags {
     #[arg(short, long, required_unless_present_any = ["iface_match", "iface_index"],
           conflicts_with_all = ["iface_match", "iface_index", "iface_except", "netns_match"])]
     pub iface: Option<String>,
-    /// Interface selector: every interface of these names or globs, now and later; * is all that are up.
+    /// Interface selector: all interfaces with these names or globs, now and later; * selects all that are up.
     #[arg(long, value_delimiter = ',', value_name = "GLOB", help_heading = MATCHING)]
     pub iface_match: Vec<String>,
-    /// Interface selector: interfaces of these indexes, now and later.
+    /// Interface selector: interfaces with these indexes, now and later.
     #[arg(long, value_delimiter = ',', value_name = "INDEX", help_heading = MATCHING)]
     pub iface_index: Vec<u32>,
-    /// Exclude interfaces of these names or globs.
+    /// Exclude interfaces with these names or globs.
     #[arg(long, value_delimiter = ',', value_name = "GLOB", help_heading = MATCHING)]
     pub iface_except: Vec<String>,
-    /// In the network namespaces of these files, paths or globs of them, for example /run/netns/*.
+    /// Network namespaces to search: files, or globs of them, for example /run/netns/*.
     #[arg(long, value_delimiter = ',', value_name = "GLOB", help_heading = MATCHING)]
     pub netns_match: Vec<PathBuf>,
-    /// Place in the chain: lower runs earlier. 0 to 1000.
+    /// Priority in the chain: lower runs earlier. 0 to 1000.
     #[arg(short, long, allow_negative_numbers = true)]
     pub priority: i32,
     /// Network namespace the interface is in, as a path, for example /run/netns/blue.

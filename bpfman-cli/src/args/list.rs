@@ -44,10 +44,10 @@ pub enum ListCommand {
     /// List applications: programs with the same application in their metadata.
     #[command(alias = "application")]
     Applications,
-    /// List attachments by interface selector, with the interfaces that they found.
+    /// List attachments by interface selector, with the interfaces that they selected.
     #[command(alias = "match")]
     Matches,
-    /// List sessions of `run-as`, and what ended ones left: yours, or all for root.
+    /// List sessions of `run-as`, and leftovers of ended ones: yours, or all for root.
     #[command(alias = "session")]
     Sessions,
 }
@@ -58,7 +58,7 @@ pub struct ListPrograms {
     /// Program selection.
     #[command(flatten)]
     pub select: Select,
-    /// Also list programs that others loaded.
+    /// Also list programs that other tools loaded.
     #[arg(short, long)]
     pub all: bool,
     /// List only programs of bpfman that have a link.
@@ -72,10 +72,10 @@ pub struct ListPrograms {
 /// `bpfman list links`.
 #[derive(Args, Debug)]
 pub struct ListLinks {
-    /// Links of which programs.
+    /// Program selection.
     #[command(flatten)]
     pub select: Select,
-    /// Also list links that others made, with their kernel ids.
+    /// Also list links of other tools, with their kernel ids.
     #[arg(short, long)]
     pub all: bool,
     /// Only links of these programs; several with commas, or by repeating the flag.
@@ -100,7 +100,7 @@ pub struct Select {
     /// Only programs with all of this metadata; several with commas, or by repeating the flag.
     #[arg(short, long, value_delimiter = ',', value_name = "KEY=VALUE")]
     pub metadata_selector: Vec<KeyValue>,
-    /// Only programs whose metadata fits, as kubectl selects by labels: KEY, !KEY, KEY=VALUE, KEY!=VALUE,
+    /// Only programs whose metadata matches, as with kubectl's label selectors: KEY, !KEY, KEY=VALUE, KEY!=VALUE,
     /// 'KEY in (A,B)', 'KEY notin (A,B)'; several with commas.
     #[arg(short = 'l', long, value_name = "SELECTOR")]
     pub selector: Option<LabelSelector>,

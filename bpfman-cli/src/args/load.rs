@@ -76,7 +76,7 @@ pub enum OverCpu {
     Warn,
     /// Detach it until it is attached again.
     Detach,
-    /// Put its version before the last replacement back; without one, detach it.
+    /// Restore its version before the last replacement; without one, detach it.
     Previous,
 }
 
@@ -103,7 +103,7 @@ impl LoadWhat {
 /// Load flags that do not depend on the source.
 #[derive(Args, Debug)]
 pub struct LoadWhat {
-    /// Programs to load, each TYPE:FUNCTION; fentry and fexit TYPE:FUNCTION:KERNEL_FUNCTION; lsm:FUNCTION:HOOK.
+    /// Programs to load, each TYPE:FUNCTION; fentry and fexit as TYPE:FUNCTION:KERNEL_FUNCTION; LSM as lsm:FUNCTION:HOOK.
     ///
     /// Types: xdp, tc, tcx, tracepoint, kprobe, kretprobe, uprobe, uretprobe, fentry, fexit, lsm. All programs of
     /// one call share the object's maps and globals, and either all load or none. Several with commas, spaces, or by
@@ -113,13 +113,13 @@ pub struct LoadWhat {
     /// Values of global variables by their type: `rate=100`, `name=eth0`, `on=true`, `ports=[80,443]`,
     /// `limits={"rate":5}`.
     ///
-    /// Exactly two hexadecimal digits for each byte of the variable, with or without 0x, are the bytes as they lie in
-    /// memory, as in v0.6.0: of a variable of four bytes 10000000 is the byte 0x10 and three zeros. With a sign a number is
-    /// a number in any case: +10000000. Of an array or a struct, what is not named keeps the value that the object has.
+    /// A value of exactly two hexadecimal digits for each byte of the variable, with or without 0x, sets the bytes in
+    /// memory order, as in v0.6.0: in a variable of four bytes, 10000000 is the byte 0x10 and three zeros. With a sign it is
+    /// always a number: +10000000. Elements and fields that a value does not name keep the value from the object.
     #[arg(short, long, num_args = 1.., value_name = "NAME=VALUE")]
     pub global: Vec<GlobalValue>,
-    /// Entries of maps, in the place of those that the object declares: events=1048576. Of a ring buffer its bytes, which
-    /// are rounded up to a power of two of pages.
+    /// Maximum number of entries of maps, instead of what the object declares: events=1048576. For a ring buffer, its size
+    /// in bytes, which is rounded up to a power of two of pages.
     #[arg(long, num_args = 1.., value_name = "MAP=ENTRIES")]
     pub map_size: Vec<MapSize>,
     /// Name of the application the programs belong to: metadata bpfman_application.
@@ -128,17 +128,17 @@ pub struct LoadWhat {
     /// Metadata of the programs; several with commas, or by repeating the flag.
     #[arg(short, long, value_delimiter = ',', value_name = "KEY=VALUE")]
     pub metadata: Vec<KeyValue>,
-    /// Maps that pods may mount by the CSI driver, each MAP=NAMESPACE,... for reading, with :rw behind it for writing too.
+    /// Maps that pods may mount by the CSI driver, each MAP=NAMESPACE,... for reading; append :rw for writing too.
     /// "*" stands for all maps, or for all namespaces.
     #[arg(long, num_args = 1.., value_name = "MAP=NAMESPACE[:rw]")]
     pub export_map: Vec<MapExport>,
     /// Use the maps of this loaded program instead of new ones.
     #[arg(long, value_name = "PROGRAM_ID")]
     pub map_owner_id: Option<u32>,
-    /// Limit each program to this share of one CPU, for example 5% or 0.5%. Without this flag: what its owner may take.
+    /// Limit each program to this share of one CPU, for example 5% or 0.5%. Default: the owner's limit.
     #[arg(long, value_name = "PERCENT")]
     pub cpu_limit: Option<String>,
-    /// Action when a program exceeds its CPU limit: log it, detach it, or put its previous version back.
+    /// Action when a program exceeds its CPU limit: log it, detach it, or restore its previous version.
     #[arg(long, value_enum, value_name = "ACTION", requires = "cpu_limit", default_value_t)]
     pub over_cpu: OverCpu,
     /// Unload the programs after this time: a number and s, m, h or d.
@@ -150,7 +150,7 @@ pub struct LoadWhat {
     /// Dry run: load the programs, show the kernel's result, and unload them.
     #[arg(long)]
     pub dry_run: bool,
-    /// Hook for the dry run of programs of its type, with what runs there now, for example xdp:eth0 or tc:eth0:ingress.
+    /// Also try the programs of the hook's type in its chain, with what runs there now: for example xdp:eth0.
     #[arg(long, num_args = 1.., value_name = "HOOK", requires = "dry_run")]
     pub attach: Vec<HookName>,
 }

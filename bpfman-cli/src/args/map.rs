@@ -13,19 +13,19 @@ use super::watch::WatchFlag;
 /// Map commands.
 #[derive(Debug, Subcommand)]
 pub enum MapCommand {
-    /// List the maps of bpfman's programs, those in maps of maps among them.
+    /// List the maps of bpfman's programs, including maps inside maps.
     List(ListMaps),
-    /// Show all entries of a map, by their types.
+    /// Show all entries of a map, formatted by their types.
     Dump(DumpMap),
-    /// Show one entry; of a queue or a stack what comes next.
+    /// Show one entry; for a queue or a stack, the next value, which stays there.
     Get(GetEntry),
     /// Set one entry; add a value to a queue or a stack.
     Set(SetEntry),
     /// Delete entries.
     Delete(DeleteEntries),
-    /// Show what changes in a map, or records of a ring or perf buffer as they come, until Ctrl-C.
+    /// Show changes of a map, or records of a ring or perf buffer as they arrive, until Ctrl-C.
     Watch(WatchMap),
-    /// Pin a map in a bpffs, by your own rights over the folder.
+    /// Pin a map in a bpffs, with your own permissions on the folder.
     Pin(PinMap),
 }
 
@@ -96,7 +96,7 @@ pub struct ListMaps {
     /// Repetition.
     #[command(flatten)]
     pub watch: WatchFlag,
-    /// Only maps of this program, and the maps inside of them.
+    /// List only maps of this program, and maps inside these.
     #[arg(long, value_name = "ID")]
     pub program: Option<u32>,
 }
@@ -104,13 +104,13 @@ pub struct ListMaps {
 /// `bpfman map dump`.
 #[derive(Args, Debug)]
 pub struct DumpMap {
-    /// A map's id, or PROGRAM:NAME; with NAME behind it a program, by id or name.
+    /// A map's id, or PROGRAM:NAME. If NAME follows as a second argument: the program's id or name.
     #[arg(value_name = "MAP")]
     pub map: MapName,
-    /// Name of the map in the program's object.
+    /// Name of the map in the program's object, if the first argument is a program.
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
-    /// Show the value of each CPU, in their order, instead of the sum.
+    /// Show the value of each CPU, in CPU order, instead of the sum.
     #[arg(long)]
     pub per_cpu: bool,
 }
@@ -121,10 +121,10 @@ pub struct GetEntry {
     /// A map's id, or PROGRAM:NAME.
     #[arg(value_name = "MAP")]
     pub map: MapName,
-    /// The key by its type: a number, a text, JSON, or FIELD=VALUE,...; or hex: and its bytes. None for queues and stacks.
+    /// Key by its type: a number, text, JSON or FIELD=VALUE,...; or hex: and its bytes. Queues and stacks have no keys.
     #[arg(value_name = "KEY", allow_negative_numbers = true)]
     pub key: Option<String>,
-    /// Show the value of each CPU, in their order, instead of the sum.
+    /// Show the value of each CPU, in CPU order, instead of the sum.
     #[arg(long)]
     pub per_cpu: bool,
 }
@@ -132,20 +132,20 @@ pub struct GetEntry {
 /// `bpfman map set`.
 #[derive(Args, Debug)]
 pub struct SetEntry {
-    /// Only if there is no entry with this key.
+    /// Set it only if there is no entry with this key.
     #[arg(long, conflicts_with = "existing")]
     pub create_only: bool,
-    /// Only if there is an entry with this key.
+    /// Set it only if there is an entry with this key.
     #[arg(long)]
     pub existing: bool,
     /// A map's id, or PROGRAM:NAME.
     #[arg(value_name = "MAP")]
     pub map: MapName,
-    /// The key, as for get; of a queue or a stack the value.
+    /// Key, as for get; for a queue or a stack, the value.
     #[arg(value_name = "KEY", allow_negative_numbers = true)]
     pub key: String,
-    /// The value by its type, as the key. Fields that it does not name stay as they are. Every CPU gets the value of a per-CPU
-    /// map.
+    /// Value by its type, in the same form as a key. Fields that it does not name are unchanged. In a per-CPU map, all
+    /// CPUs get it.
     #[arg(value_name = "VALUE", allow_negative_numbers = true)]
     pub value: Option<String>,
 }
@@ -153,7 +153,7 @@ pub struct SetEntry {
 /// `bpfman map delete`.
 #[derive(Args, Debug)]
 pub struct DeleteEntries {
-    /// An entry that is not there is no failure.
+    /// Ignore entries that do not exist.
     #[arg(long)]
     pub ignore_missing: bool,
     /// A map's id, or PROGRAM:NAME.
@@ -167,19 +167,19 @@ pub struct DeleteEntries {
 /// `bpfman map watch`.
 #[derive(Args, Debug)]
 pub struct WatchMap {
-    /// A map's id, or PROGRAM:NAME; with NAME behind it a program, by id or name.
+    /// A map's id, or PROGRAM:NAME. If NAME follows as a second argument: the program's id or name.
     #[arg(value_name = "MAP")]
     pub map: MapName,
-    /// Name of the map in the program's object.
+    /// Name of the map in the program's object, if the first argument is a program.
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
-    /// End after this time: a number and s, m, h or d. Without: at Ctrl-C.
+    /// End after this time: a number and s, m, h or d. Default: at Ctrl-C.
     #[arg(long = "for", value_name = "TIME", value_parser = super::image::age)]
     pub watch_for: Option<Duration>,
-    /// Look at the entries so often: a number and s, m, h or d.
+    /// Interval between reads of the entries: a number and s, m, h or d.
     #[arg(long, value_name = "TIME", value_parser = super::image::age, default_value = "1s")]
     pub interval: Duration,
-    /// Type of records, for buffers whose declaration has none: struct event.
+    /// Type of the records, if the buffer's declaration does not name it: struct event.
     #[arg(long, value_name = "TYPE")]
     pub record: Option<String>,
 }

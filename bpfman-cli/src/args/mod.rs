@@ -92,7 +92,7 @@ pub struct Global {
     /// Print only ids, one per line.
     #[arg(short, long, global = true, help_heading = global_line::HEADING)]
     pub quiet: bool,
-    /// Show progress of long operations on standard error: on a terminal, always, or never. Never beside JSON and YAML.
+    /// Show progress of long operations on standard error: on a terminal, always, or never. JSON and YAML have none.
     #[arg(
         long,
         global = true,
@@ -110,9 +110,9 @@ pub enum ProgressChoice {
     /// On a terminal.
     #[default]
     Auto,
-    /// In any case: lines where standard error is no terminal.
+    /// Always: as lines if standard error is no terminal.
     Always,
-    /// Not at all.
+    /// Never.
     Never,
 }
 
@@ -134,9 +134,9 @@ pub enum CliCommand {
     /// Load programs from an object file or an image.
     #[command(subcommand)]
     Load(load::LoadCommand),
-    /// Load and attach programs, show what they say, and leave nothing: until Ctrl-C.
+    /// Load and attach programs, show their output until Ctrl-C, and remove them.
     Run(run::RunPrograms),
-    /// Run a command that loads eBPF itself, without any right: the daemon makes its calls, as your grants allow.
+    /// Run a command that loads eBPF itself, without privileges: the daemon makes its calls, as your grants allow.
     RunAs(run_as::RunAs),
     /// Detach programs everywhere and unload them.
     Unload(unload::Unload),
@@ -149,7 +149,7 @@ pub enum CliCommand {
     Update(change::UpdateCommand),
     /// Replace a program by a new version, wherever it is attached.
     Replace(change::Replace),
-    /// Adopt a program that another tool attached by a link, without a gap.
+    /// Adopt a program that another tool attached by a link, without detaching it.
     Adopt(change::Adopt),
     /// Apply manifests of applications to this machine.
     Apply(apply::Apply),
@@ -161,7 +161,7 @@ pub enum CliCommand {
     List(list::List),
     /// Show one program, link or session.
     Get(list::Get),
-    /// List maps, show and set what is in them, and watch it change.
+    /// List maps, show and set their entries, and watch them change.
     #[command(subcommand)]
     Map(map::MapCommand),
     /// Work with bytecode images.
@@ -177,10 +177,10 @@ pub enum CliCommand {
     /// Freeze a chain, or make its programs visible to tracing tools.
     #[command(subcommand)]
     Debug(chain::DebugCommand),
-    /// List or remove what bpfman attached and no record names any more.
+    /// List or remove programs and links of bpfman that have no record any more.
     #[command(subcommand)]
     Stray(stray::StrayCommand),
-    /// Show who you are to the daemon, and by which grants you may do what.
+    /// Show how the daemon identifies you, and what your grants allow.
     Whoami,
     /// Ask what you may do.
     #[command(subcommand)]
@@ -188,15 +188,15 @@ pub enum CliCommand {
     /// Check, show or extend the policy: which images may be loaded, and which users may do what.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
-    /// Show who changed what, and who was refused: the newest entries of the daemon's journal, the oldest of them first.
+    /// Show who changed what, and who was refused: the newest entries of the daemon's journal, in order of time.
     History(history::History),
-    /// Show what happens: the daemon's journal as a stream, the oldest entry first.
+    /// Show events: the daemon's journal as a stream, the oldest entry first.
     Events(events::ShowEvents),
     /// Show hooks, programs, maps and the journal of this machine in a browser, live: a page on loopback, until Ctrl-C.
     Console(console::ShowConsole),
-    /// Show what others have loaded and attached on this machine, and tell what they do.
+    /// Show what other tools have loaded and attached on this machine, and what they do.
     Radar(radar::Radar),
-    /// Wait until a program or link is loaded, attached, detached or gone: for scripts. Exits with 20 when it is not so in time.
+    /// Wait until a program or link is loaded, attached, detached or gone: for scripts. Exits with 20 on timeout.
     Wait(wait::WaitFor),
     /// Show what takes CPU time and memory, live: programs, chains with the verdicts of their members, maps and owners.
     Top(top::ShowTop),
@@ -206,9 +206,9 @@ pub enum CliCommand {
     Doctor,
     /// Collect in one archive what support needs: doctor, history, kernel, chains, settings without secrets, log.
     SupportBundle(support_bundle::SupportBundle),
-    /// Check what an object file needs of a kernel, since when Linux has it, and whether this host can load it.
+    /// Check which kernel features an object file needs, since which Linux, and whether this host can load it.
     Check(check::Check),
-    /// Show what the running kernel offers to programs, and what the daemon does without.
+    /// Show the features of the running kernel, and those that it lacks and the daemon would use.
     Features(features::ShowFeatures),
     /// Print the versions of client, daemon and kernel.
     Version,

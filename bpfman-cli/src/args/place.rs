@@ -14,7 +14,7 @@ pub struct OrderFlags {
     /// Run after this member.
     #[arg(long, value_delimiter = ',', value_name = "ANCHOR", help_heading = ORDER)]
     pub after: Vec<Anchor>,
-    /// Role of this program, which others can name in --before and --after: for example firewall.
+    /// Role of this program, for --before and --after of other programs: for example firewall.
     #[arg(long, value_name = "NAME", help_heading = ORDER)]
     pub role: Option<String>,
 }
@@ -43,7 +43,7 @@ pub struct SharingFlags {
     /// Run as a separate program behind a tail call: it shares no stack, maps or verifier budget with its neighbours.
     #[arg(long, help_heading = ORDER)]
     pub isolated: bool,
-    /// Run as a shadow: its verdicts are counted and do not count. What it writes into packets and maps does.
+    /// Run as a shadow: its verdicts are counted but have no effect. Its writes to packets and maps have.
     #[arg(long, help_heading = ORDER)]
     pub shadow: bool,
     /// Do not warn about redirect in --proceed-on: the next program then decides where the packet goes.
@@ -52,7 +52,7 @@ pub struct SharingFlags {
     /// Keep the empty chain attached when the last program leaves the hook, for the next program.
     #[arg(long, alias = "hold", help_heading = ORDER)]
     pub keep_attached: bool,
-    /// Attach the program though it is attached at this hook already: it runs twice for each packet.
+    /// Attach the program even if it is already attached at this hook: it then runs twice for each packet.
     #[arg(long, help_heading = ORDER)]
     pub again: bool,
 }

@@ -37,13 +37,13 @@ pub struct AllowPolicy {
     /// Verbs that the user may use, such as load,attach (`bpfman auth can-i --help` lists them)
     #[arg(value_delimiter = ',')]
     pub verbs: Vec<String>,
-    /// Images are signed with this public key; may be repeated: one of the keys is enough
+    /// Require a signature by this public key; if the flag is repeated, one of the keys is enough
     #[arg(long, value_name = "FILE", conflicts_with_all = ["identity", "unsigned"])]
     pub key: Vec<PathBuf>,
-    /// Images are signed by this subject, as this issuer certifies it
+    /// Require a signature by this subject, with a certificate of this issuer
     #[arg(long, num_args = 2, value_names = ["ISSUER", "SUBJECT"], conflicts_with = "unsigned")]
     pub identity: Vec<String>,
-    /// Images need no signature
+    /// Require no signature
     #[arg(long)]
     pub unsigned: bool,
     /// Limits of the user's grant
@@ -52,7 +52,7 @@ pub struct AllowPolicy {
     /// Write without asking
     #[arg(short, long, conflicts_with = "dry_run")]
     pub yes: bool,
-    /// Show the lines and write nothing
+    /// Show the lines, and write nothing
     #[arg(long)]
     pub dry_run: bool,
     /// The policy
@@ -82,13 +82,13 @@ pub struct GrantOptions {
     /// Network namespaces: own, any, or patterns of files
     #[arg(long, value_name = "NETNS")]
     pub netns: Vec<String>,
-    /// Applications that the user may speak for, as NAMESPACE/NAME
+    /// Applications whose programs the user may load and change, as NAMESPACE/NAME
     #[arg(long, value_name = "PATTERN")]
     pub applications: Vec<String>,
     /// Programs that the user may change: own, or all
     #[arg(long, value_name = "OWNER")]
     pub over: Option<String>,
-    /// Tasks that programs run for: cgroup (the caller's alone), or machine
+    /// Tasks for which programs run: cgroup (only those of the caller's cgroup), or machine (all)
     #[arg(long, value_name = "SCOPE")]
     pub scope: Option<String>,
 }

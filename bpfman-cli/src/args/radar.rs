@@ -30,10 +30,10 @@ pub struct ShowRadar {
     /// Also show requests to the daemon and its own actions
     #[arg(long, requires = "follow")]
     pub ours: bool,
-    /// Begin behind the entry of this number of the journal; 0: with the oldest that is kept
+    /// Begin after the journal entry with this number; 0: with the oldest entry that is kept
     #[arg(long, value_name = "NUMBER", requires = "follow")]
     pub after: Option<u64>,
-    /// Begin with what happened since: a time ago (90s, 1h, 2d), or a time (2026-01-31T12:00:00Z)
+    /// Begin at a time: ago (90s, 1h, 2d), or a date (2026-01-31T12:00:00Z)
     #[arg(long, value_name = "TIME", requires = "follow")]
     pub since: Option<Since>,
 }
@@ -41,7 +41,7 @@ pub struct ShowRadar {
 /// Commands that switch the radar on or off.
 #[derive(Debug, Subcommand)]
 pub enum RadarSwitch {
-    /// Load the radar's programs. They stay, also over restarts of the daemon, until `bpfman radar stop`.
+    /// Load the radar's programs. They stay loaded, also over restarts of the daemon, until `bpfman radar stop`.
     Start(StartRadar),
     /// Unload the radar's programs.
     Stop,
@@ -51,10 +51,10 @@ pub enum RadarSwitch {
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
 pub struct StartRadar {
-    /// The image with the radar's programs, signed as the policy wants it
+    /// Image with the radar's programs, signed as the policy requires
     #[arg(long, value_name = "IMAGE")]
     pub image: Option<String>,
-    /// The object file with the radar's programs, on the daemon's machine
+    /// Object file with the radar's programs, on the daemon's machine
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
 }

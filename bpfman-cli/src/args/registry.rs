@@ -15,8 +15,8 @@ pub struct RegistryFlags {
     #[arg(short, long, value_name = "BASE64", env = REGISTRY_AUTH_VARIABLE, hide_env_values = true,
           value_parser = CredentialParser)]
     pub registry_auth: Option<Credential>,
-    /// Reach the registry without TLS: password and image can be read on the way. The section registries of bpfman.toml
-    /// has the default for each; those on this machine itself are reached without TLS.
+    /// Reach the registry without TLS: others on the network can read password and image. bpfman.toml, section registries,
+    /// has the default for each registry; those on this machine are reached without TLS.
     #[arg(long, conflicts_with = "ca_file")]
     pub plain_http: bool,
     /// Certificate authorities of the registry, PEM, instead of those of this machine. The section

@@ -10,16 +10,16 @@ use super::{Cli, CliCommand, Global};
 /// `bpfman run-as [--grant NAME] [--kallsyms] [--record FILE] -- COMMAND [ARGUMENT...]`, or `bpfman run-as --unit NAME`.
 #[derive(Args, Debug)]
 pub struct RunAs {
-    /// Only this grant counts, of all that are for you.
+    /// Use only this grant of yours.
     #[arg(long, value_name = "NAME")]
     pub grant: Option<String>,
-    /// Show the command addresses in /proc/kallsyms, which reveal where the kernel is in memory.
+    /// Show the command the addresses in /proc/kallsyms. They reveal where the kernel is in memory.
     #[arg(long)]
     pub kallsyms: bool,
-    /// Add the programs that the command loads to a list in this file. A grant whose `programs` is such a file allows only these.
+    /// Append the programs that the command loads to this file. A grant that names it as `programs` allows only these.
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
-    /// Run nothing: print a drop-in by which this systemd service runs its command so. A path is that of its file.
+    /// Run nothing: print a drop-in that makes this systemd service run its command with run-as. Name, or path of its file.
     #[arg(long, value_name = "NAME", conflicts_with_all = ["grant", "kallsyms", "record", "command"])]
     pub unit: Option<String>,
     /// Command and its arguments.

@@ -9,9 +9,9 @@ use super::watch::WatchFlag;
 /// Stray commands.
 #[derive(Debug, Subcommand)]
 pub enum StrayCommand {
-    /// List programs, links and filters of bpfman that no record names: the state folder was lost, or is an older copy.
+    /// List programs, links and filters of bpfman without a record: the state folder was lost, or is an older copy.
     List(WatchFlag),
-    /// Remove strays: detach and unload them. To keep one instead, `bpfman adopt` its link.
+    /// Remove strays: detach and unload them. To keep one, run `bpfman adopt` on its link.
     Remove(RemoveStray),
 }
 

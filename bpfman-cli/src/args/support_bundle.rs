@@ -7,7 +7,7 @@ use clap::Args;
 /// `bpfman support-bundle`.
 #[derive(Args, Debug)]
 pub struct SupportBundle {
-    /// The archive to write, which must not exist; without it bpfman-support-TIME.tar.gz in this folder
+    /// Archive to write, which must not exist. Default: bpfman-support-TIME.tar.gz in this folder
     #[arg(value_name = "FILE.tar.gz")]
     pub file: Option<PathBuf>,
 }

@@ -7,16 +7,16 @@ use clap::{Args, ValueEnum};
 /// `bpfman top`.
 #[derive(Args, Debug)]
 pub struct ShowTop {
-    /// Show one measurement and end: two readings, an interval apart
+    /// Print one measurement and end: two readings, one interval apart
     #[arg(long)]
     pub once: bool,
     /// Time between readings: 100ms to 60s
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
     pub interval: Duration,
-    /// View shown first, and in tables. JSON and YAML contain all views
+    /// View to begin with; also the view of tables. JSON and YAML contain all views
     #[arg(long, value_name = "VIEW", value_enum, default_value_t)]
     pub view: TopView,
-    /// Programs that others loaded, too
+    /// Also show programs that other tools loaded
     #[arg(long)]
     pub others: bool,
 }
@@ -26,7 +26,7 @@ pub enum TopView {
     /// Programs by CPU time.
     #[default]
     Programs,
-    /// Chains, with what each member takes and answers.
+    /// Chains, with the times and verdicts of their members.
     Chains,
     /// Maps by memory.
     Maps,

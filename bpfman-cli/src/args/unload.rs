@@ -7,10 +7,10 @@ use super::object_name::ObjectName;
 /// `bpfman unload`.
 #[derive(Args, Debug)]
 pub struct Unload {
-    /// Kernel ids of the programs, or names that one program has. The command tries all of them, in this order.
+    /// Programs, by kernel id or by a name that only one program has. The command tries all of them, in this order.
     #[arg(required_unless_present = "all", value_name = "ID|NAME")]
     pub programs: Vec<ObjectName>,
-    /// Unload all programs that bpfman loaded, the newest first. Without root: those that the caller owns.
+    /// Unload all programs that bpfman loaded, the newest first. Users other than root: all that they own.
     #[arg(long, conflicts_with_all = ["programs", "ignore_missing"])]
     pub all: bool,
     /// Ignore programs that do not exist.

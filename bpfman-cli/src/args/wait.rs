@@ -12,13 +12,13 @@ pub struct WaitFor {
     /// Kind of the object to wait for
     #[arg(value_name = "KIND", value_enum)]
     pub kind: WaitKind,
-    /// Its id; a program also by the name of its function, which stands for all programs of that name
+    /// Id of the object; for programs also a function's name, which means all programs of that name
     #[arg(value_name = "ID|NAME")]
     pub target: ObjectName,
     /// Condition
     #[arg(long = "for", value_name = "CONDITION", value_enum)]
     pub condition: WaitCondition,
-    /// Timeout: a number and s, m, h or d; 0s checks once. The exit code after it is 20
+    /// Timeout: a number and s, m, h or d; 0s checks once. Exits with 20 after it
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = super::image::age)]
     pub timeout: Duration,
 }

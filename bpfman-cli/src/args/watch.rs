@@ -11,7 +11,7 @@ use super::stray::StrayCommand;
 /// Flag of commands that show objects.
 #[derive(Args, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WatchFlag {
-    /// Show it again whenever it changes, until Ctrl-C
+    /// Show the answer again whenever it changes, until Ctrl-C
     #[arg(short = 'w', long, global = true)]
     pub watch: bool,
 }

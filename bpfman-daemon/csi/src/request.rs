@@ -137,15 +137,15 @@ fn capability(capability: Option<&v1::VolumeCapability>) -> Result<u32, CsiError
     };
     // Accept the kubelet's default for a pod without a type.
     if !["", "bpf"].contains(&mount.fs_type.as_str()) {
-        return invalid(format!("fsType \"{}\" cannot be had: volumes of maps are a bpffs", mount.fs_type));
+        return invalid(format!("fsType \"{}\" is unsupported: volumes of maps are a bpffs", mount.fs_type));
     }
     if let Some(flag) = mount.mount_flags.first() {
-        return invalid(format!("mount flag \"{flag}\" cannot be had: this driver takes none"));
+        return invalid(format!("mount flag \"{flag}\" is unsupported: this driver accepts none"));
     }
     let mode = capability.access_mode.unwrap_or_default().mode();
     if !matches!(mode, Mode::SingleNodeWriter | Mode::SingleNodeSingleWriter | Mode::SingleNodeMultiWriter) {
         return invalid(format!(
-            "access mode {} cannot be had: a volume of maps is for writers on one node",
+            "access mode {} is unsupported: a volume of maps is for writers on one node",
             mode.as_str_name()
         ));
     }

@@ -22,7 +22,7 @@ pub enum TrustedKeyError {
     #[error("keys of this kind are not supported; use P-256 (or RSA with at least 2048 bits)")]
     Algorithm,
     /// The numbers are not a valid key, so that no signature could be verified with it.
-    #[error("its numbers are those of no key; write the file again, as `cosign public-key` prints it")]
+    #[error("the block is no valid key; write the file again with `cosign public-key`")]
     Numbers,
 }
 

@@ -84,7 +84,7 @@ pub const KNOWN: &[KnownMessage] = &[
         "unbounded-size",
         "R{} unbounded memory access, use 'var &= const'",
         "it passes r{0} as a size that may be of any value",
-        "bound it before the call: `if (size > MOST) return …;` or `size &= MOST - 1`",
+        "bound it before the call: `if (size > MAX) return …;` or `size &= MAX - 1`",
     ),
     known(
         "unbounded-index",

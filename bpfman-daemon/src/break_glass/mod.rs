@@ -114,7 +114,7 @@ fn stand_alone(fs_root: &Path, socket: &Path, marked: bool) -> anyhow::Result<Op
         "a daemon runs, and no marker can be written that it would see: end it (`systemctl kill -s KILL bpfmand`), and run \
          this again"
     );
-    println!("a daemon runs: waiting until it stands still");
+    println!("a daemon runs: waiting until it stops its changes");
     let deadline = Instant::now() + STILL;
     let mut last = "it gave no answer".to_owned();
     while Instant::now() < deadline {

@@ -190,7 +190,7 @@ impl LoadGate {
     fn put_up(&self, settings: &GateSettings) -> anyhow::Result<Standing> {
         contents::check_support()?;
         if let Err(why) = &self.fetched {
-            bail!("its image cannot be had: {why}");
+            bail!("cannot fetch its image: {why}");
         }
         let request = LoadRequest {
             source: BytecodeSource::Image {

@@ -25,7 +25,7 @@ impl ImageFetch {
             };
             let fetched = images.fetch(ask, &|_, _| {});
             let fetched = fetched.map(drop);
-            let result = fetched.map_err(|failure| anyhow!("its image cannot be had: {}", failure.message));
+            let result = fetched.map_err(|failure| anyhow!("cannot fetch its image: {}", failure.message));
             let _nobody_waits = told.send(result);
         };
         Builder::new().name("radar-image".to_owned()).spawn(fetch).context("no thread to fetch its image")?;
@@ -37,7 +37,7 @@ impl ImageFetch {
             Ok(fetched) => Some(fetched),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => {
-                Some(Err(anyhow!("its image cannot be had: its thread ended")))
+                Some(Err(anyhow!("cannot fetch its image: its thread ended")))
             }
         }
     }

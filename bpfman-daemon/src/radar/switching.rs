@@ -74,7 +74,7 @@ impl RadarWatch {
         let fetched = changes.check().is_ok().then(|| self.fetch());
         let (Some(fetched), Ok(_inside)) = (fetched, changes.enter()) else {
             (self.at_work, self.looked, self.tried, self.fetching) = (None, false, None, None);
-            self.mark_off("everything of bpfman is detached");
+            self.mark_off("all programs of bpfman are detached");
             return;
         };
         if !self.looked {

@@ -93,12 +93,12 @@ pub struct ApplicationCommon {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "global_data::read")]
     #[schemars(schema_with = "bytes_by_name")]
     pub global_data: Option<BTreeMap<String, ByteString>>,
-    /// Values of global variables by their type, as text: `100`, `true`, `eth0`, `[80, 443]`, `{"rate": 5}`. Of an array or
-    /// a struct, what is not named keeps the value that the object has.
+    /// Values of global variables by their type, as text: `100`, `true`, `eth0`, `[80, 443]`, `{"rate": 5}`. Elements
+    /// and fields that a value does not name keep the value from the object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "values::texts_by_name")]
     pub globals: Option<GlobalTexts>,
-    /// Entries of maps, in the place of those that the object declares; of a ring buffer its bytes.
+    /// Maximum number of entries of maps, instead of what the object declares; for a ring buffer, its size in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "values::entries_by_name")]
     pub map_sizes: Option<EntriesByMap>,

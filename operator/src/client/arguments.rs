@@ -182,10 +182,10 @@ pub struct ExplainOptions {
 
 #[derive(Debug, Args)]
 pub struct ConsoleOptions {
-    /// Address to serve it on, of this machine's loopback interface; port 0 picks a free port.
+    /// Loopback address and port to serve the page on; port 0 picks a free port.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0", value_parser = bpfman_console::loopback)]
     pub listen: SocketAddr,
-    /// Only print the address: start no browser.
+    /// Print the address, and do not start a browser.
     #[arg(long)]
     pub no_open: bool,
     /// Namespace that the operator runs in; otherwise that of the Config object.

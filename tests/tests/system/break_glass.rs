@@ -105,7 +105,7 @@ fn links(daemon: &Daemon) -> usize {
 fn a_living_daemon_stands_still_and_puts_everything_back() {
     let bench = Bench::start();
     let said = bench.breaks();
-    assert!(said.contains("waiting until it stands still"), "{said}");
+    assert!(said.contains("waiting until it stops its changes"), "{said}");
     let order: Vec<_> = said.lines().filter(|line| line.starts_with("detached: ")).collect();
     assert!(
         order[0].contains("xdp/") && order[1].contains("filter") && order[2].contains("links/"),
@@ -156,7 +156,7 @@ fn the_radar_asks_no_registry_while_everything_is_detached() {
     until("the radar's image is asked for", || ask_and_hang_up() > 0);
     bench.breaks();
     let source = || bench.daemon.bpfman("radar -o json").json()["radar"]["why"].to_string();
-    until("the radar knows", || source().contains("everything of bpfman is detached"));
+    until("the radar knows", || source().contains("all programs of bpfman are detached"));
     until("the last fetch ended", || {
         sleep(LOOKS);
         ask_and_hang_up() == 0

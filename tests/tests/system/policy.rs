@@ -119,7 +119,7 @@ fn broken_key_or_root_is_a_mistake_before_it_is_used() {
     let rule = "[[images]]\npattern = \"*\"\n";
     let others = policy_for(BOB);
     for (text, line, says) in [
-        (format!("{others}{rule}keys = [\"{key}\"]\n"), 9, "its numbers are those of no key"),
+        (format!("{others}{rule}keys = [\"{key}\"]\n"), 9, "the block is no valid key"),
         (
             format!("trusted_root = \"{root}\"\n{others}"),
             1,

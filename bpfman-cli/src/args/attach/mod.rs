@@ -24,7 +24,7 @@ pub struct Attach {
     /// Kernel id of the program, or its name if one program has it.
     #[arg(value_name = "ID|NAME")]
     pub program: ObjectName,
-    /// Place: a hook such as `xdp:eth0`, as in `bpfman run`, or one of these with its flags.
+    /// Attach point: a hook such as `xdp:eth0`, as in `bpfman run`, or one of these commands with its flags.
     #[command(subcommand)]
     pub point: AttachTo,
 }
@@ -61,7 +61,7 @@ pub enum AttachTo {
     FmodRet(AttachBound),
     /// Attach an iterator: `bpfman iter` runs it.
     Iter(AttachBound),
-    /// Attach to the function of another program that the program was loaded for: it runs in its place.
+    /// Replace the function of another program that the program was loaded for.
     Freplace(AttachBound),
     /// Attach to many kernel functions by one link, or to their returns.
     #[command(alias = "kprobe_multi")]
@@ -69,16 +69,16 @@ pub enum AttachTo {
     /// Attach to many functions of a program or library by one link, or to their returns (Linux 6.6 and later).
     #[command(alias = "uprobe_multi")]
     UprobeMulti(AttachUprobeMulti),
-    /// Attach to a perf event: run each time a kernel or CPU counter has advanced by a number (Linux 5.15 and later).
+    /// Attach to a perf event: run after each number of events of a kernel or CPU counter (Linux 5.15 and later).
     #[command(alias = "perf_event")]
     PerfEvent(AttachPerfEvent),
     /// Attach to a sockmap, at the hook that the program was loaded for (Linux 6.10 and later).
     Sockmap(AttachSockmap),
-    /// Attach to a USDT probe of a program or library, wherever it has it (Linux 6.6 and later).
+    /// Attach to all places of a USDT probe in a program or library (Linux 6.6 and later).
     Usdt(AttachUsdt),
     /// Attach to a netkit device, at the end that the program was loaded for (Linux 6.7 and later).
     Netkit(AttachNetkit),
-    /// Attach to a system call, at its entry or return, wherever this machine's kernel enters it.
+    /// Attach to the entry or return of a system call, under its name in this kernel.
     Ksyscall(AttachKsyscall),
     /// Have the kernel use a struct_ops map, for example a congestion control algorithm (Linux 6.4 and later).
     #[command(alias = "struct_ops")]

@@ -60,7 +60,7 @@ pub struct AttachTcx {
     pub interface: InterfaceFlags,
     #[command(flatten)]
     pub order: OrderFlags,
-    /// Not possible: the kernel itself goes by the verdicts of tcx programs. Attach as tc instead.
+    /// Not supported: the kernel itself applies the verdicts of tcx programs. Attach as tc instead.
     #[arg(long, hide = true)]
     pub shadow: bool,
     #[command(flatten)]
@@ -70,10 +70,10 @@ pub struct AttachTcx {
 /// `attach … netkit`.
 #[derive(Args, Debug)]
 pub struct AttachNetkit {
-    /// The primary end of the device, for programs of either end.
+    /// Primary end of the device, also for programs of the peer end.
     #[arg(short, long)]
     pub iface: String,
-    /// Attach in this network namespace; the daemon's own if not given.
+    /// Network namespace file. Default: the daemon's own namespace.
     #[arg(short, long, value_name = "FILE")]
     pub netns: Option<PathBuf>,
     #[command(flatten)]
@@ -83,7 +83,7 @@ pub struct AttachNetkit {
 /// `attach … netns`.
 #[derive(Args, Debug)]
 pub struct AttachNetns {
-    /// Network namespace file; without it, the daemon's own namespace.
+    /// Network namespace file. Default: the daemon's own namespace.
     #[arg(short, long, value_name = "PATH")]
     pub netns: Option<PathBuf>,
     #[command(flatten)]
@@ -93,19 +93,19 @@ pub struct AttachNetns {
 /// `attach … netfilter`.
 #[derive(Args, Debug)]
 pub struct AttachNetfilter {
-    /// Packets of this protocol.
+    /// Protocol of the packets.
     #[arg(short, long, value_parser = ["ipv4", "ipv6"])]
     pub family: String,
     /// Hook, as nft names it.
     #[arg(long, value_parser = ["prerouting", "input", "forward", "output", "postrouting"])]
     pub hook: String,
-    /// The least runs first; the rules of filter tables have 0. A program needs one that nothing else at the hook has.
+    /// Priority: lower runs earlier; rules of filter tables have 0. No other program or table at the hook may have it.
     #[arg(short, long, allow_negative_numbers = true)]
     pub priority: i32,
-    /// Put fragments together before the program sees them (Linux 6.6 and later).
+    /// Reassemble fragments before the program sees them (Linux 6.6 and later).
     #[arg(long)]
     pub defragment: bool,
-    /// Network namespace file; without it, the daemon's own namespace.
+    /// Network namespace file. Default: the daemon's own namespace.
     #[arg(short, long, value_name = "PATH")]
     pub netns: Option<PathBuf>,
     #[command(flatten)]

@@ -48,7 +48,7 @@ pub struct AttachKprobe {
 /// `attach … uprobe`.
 #[derive(Args, Debug)]
 pub struct AttachUprobe {
-    /// Function; without it the offset counts from the start of the file.
+    /// Function. Without it, the offset is from the start of the file.
     #[arg(short, long)]
     pub fn_name: Option<String>,
     /// Bytes from the function's start.
@@ -128,10 +128,10 @@ pub struct AttachPerfEvent {
     /// Run once per this number of events; for clocks, once per this number of nanoseconds.
     #[arg(long, value_name = "NUMBER")]
     pub period: Option<u64>,
-    /// Count on this CPU only; without it and without --pid, on each.
+    /// Count on this CPU only. Default without --pid: on all CPUs.
     #[arg(short, long, value_name = "NUMBER")]
     pub cpu: Option<u32>,
-    /// Count for this thread only, and for threads and processes that it makes from now on.
+    /// Count for this thread only, and for threads and processes that it creates from now on.
     #[arg(short, long)]
     pub pid: Option<i32>,
     #[command(flatten)]

@@ -17,7 +17,7 @@ use clap::Parser;
 struct Arguments {
     #[command(flatten)]
     maps: MapSource,
-    /// One JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
     /// End after this number of events

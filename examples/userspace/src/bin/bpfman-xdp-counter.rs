@@ -21,7 +21,7 @@ struct Arguments {
     /// One JSON object, `{"ipv4/tcp": {"packets", "bytes"}, …}`, instead of lines
     #[arg(long)]
     json: bool,
-    /// Show them again so often, until ended
+    /// Show the counters again at this interval, until Ctrl-C
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     every: Option<u64>,
 }

@@ -41,7 +41,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Run a command; ends as it does, unless the policy is enforced and was not kept
+    /// Run a command, and exit with its status, unless the policy is enforced and was violated
     Run {
         /// Policy file: `exec`, `connect`, `write`, `enforce`
         #[arg(long, value_name = "FILE")]

@@ -31,8 +31,8 @@ use crate::rule::Rule;
 
 /// Sets the destinations that cgroups with a loaded egress_guard may reach, and shows refused packets
 ///
-/// Rules allow prefixes and names; packets to anything else are reported, and dropped in the mode `enforce`. Names are learnt
-/// from the answers of the resolvers that rules name. Before the first rules everything passes.
+/// Rules allow prefixes and names; packets to anything else are reported, and dropped in the mode `enforce`. The addresses
+/// of names come from answers of the resolvers in the rules. Before the first rules everything passes.
 #[derive(Parser)]
 struct Arguments {
     #[command(flatten)]
@@ -43,7 +43,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Replace all rules by those of a file, one a line; packets meet the old ones or the new ones. A line `mode
+    /// Replace all rules by those of a file, one per line; packets meet the old ones or the new ones. A line `mode
     /// enforce` or `mode shadow` sets the mode, too
     Apply {
         /// `-` is standard input
@@ -64,21 +64,21 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
-    /// Show which addresses names are known to have, and for how many seconds yet
+    /// Show the addresses that are known for names, and for how many seconds they remain
     Learned {
         /// A JSON array instead of lines
         #[arg(long)]
         json: bool,
     },
-    /// Print refused packets as they come, a JSON object a line
+    /// Print refused packets as they come, one JSON object per line
     Follow {
         /// End after this number
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         count: Option<u64>,
     },
-    /// Show whether refused packets are dropped, or say so
+    /// Show the mode, or set it: drop refused packets, or only report them
     Mode { mode: Option<Mode> },
-    /// Show how many packets passed and were refused, and how many answers were believed
+    /// Show how many packets passed and were refused, and how many DNS answers were accepted
     Stats {
         /// A JSON object instead of lines
         #[arg(long)]

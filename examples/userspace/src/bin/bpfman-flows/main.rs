@@ -37,15 +37,15 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Show all flows and drops of now, those seen last first
+    /// Show all present flows and drops, the most recent first
     List {
         #[command(flatten)]
         filter: Filter,
-        /// One JSON object a line
+        /// Print one JSON object per line
         #[arg(long)]
         json: bool,
     },
-    /// Print new, ended and dropped flows as they come, one JSON object a line
+    /// Print new, ended and dropped flows as they come, one JSON object per line
     Follow {
         #[command(flatten)]
         filter: Filter,
@@ -55,7 +55,7 @@ enum Action {
     },
     /// Serve `/flows` (JSON lines) and `/metrics` (for Prometheus) over HTTP
     Serve {
-        /// Everybody who reaches it may read
+        /// Address to listen on; every client that reaches it can read
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8178")]
         listen: SocketAddr,
     },

@@ -39,15 +39,15 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Bring packets to a pod into its namespace, or packets of pods to a network out of an interface
+    /// Forward packets to a pod into its namespace, or packets of pods to a network out of an interface
     Add {
-        /// An address: a pod's; a shorter prefix: a network
+        /// Address of a pod, or prefix of a network
         #[arg(value_name = "PREFIX")]
         prefix: Prefix,
         /// The host's end of the pod's veth, or the interface towards the network
         #[arg(value_name = "IFACE")]
         interface: String,
-        /// The pod's own, where the host has not learnt it
+        /// MAC address of the pod, if the host has not learnt it
         #[arg(long, value_name = "MAC")]
         mac: Option<Mac>,
         /// Frames from XDP reach the pod, even if the kernel does not report it (before Linux 6.3 it never does)
@@ -59,16 +59,16 @@ enum Action {
         #[arg(required = true, value_name = "PREFIX")]
         prefixes: Vec<Prefix>,
     },
-    /// Add the pods that the host has a route of their own to, and remove those of an earlier `sync` that it no longer has
+    /// Add the pods to which the host has a route of their own, and remove those of an earlier `sync` without one
     Sync {
         /// Frames from XDP reach all these pods, even if the kernel does not report it (before Linux 6.3 it never does)
         #[arg(long)]
         takes_frames: bool,
-        /// Do it again so often, until ended
+        /// Repeat at this interval, until Ctrl-C
         #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
         every: Option<u64>,
     },
-    /// Show pods and networks with what went there
+    /// Show pods and networks, with the packets that went there
     List {
         /// A JSON array instead of lines
         #[arg(long)]

@@ -31,7 +31,7 @@ use crate::take::Profiler;
 struct Arguments {
     #[command(flatten)]
     maps: MapSource,
-    /// Servers that have symbols of binaries without, instead of those in DEBUGINFOD_URLS: they learn which binaries run
+    /// Servers for the symbols of stripped binaries, instead of those in DEBUGINFOD_URLS. They learn which binaries run
     #[arg(long, value_name = "URL", value_delimiter = ',')]
     debuginfod_urls: Vec<String>,
     #[command(subcommand)]
@@ -45,7 +45,7 @@ enum Action {
         /// Duration in seconds
         #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
         seconds: u64,
-        /// folded (stacks, a line each), pprof (compressed), svg (a flame graph)
+        /// folded (one stack per line), pprof (compressed), svg (a flame graph)
         #[arg(long, default_value = "folded")]
         format: Format,
         /// `-` is standard output

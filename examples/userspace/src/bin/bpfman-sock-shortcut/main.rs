@@ -55,7 +55,7 @@ enum Action {
         #[arg(required = true, value_name = "PORT")]
         ports: Vec<Ports>,
     },
-    /// Replace the rules of `allow` and `deny` by those of a file, one a line, as `ports` shows them
+    /// Replace the rules of `allow` and `deny` by those of a file, one per line, as `ports` shows them
     Apply {
         /// `-` is standard input
         #[arg(value_name = "FILE")]

@@ -24,8 +24,8 @@ use crate::switch::{MAX_RULES, RawCounts, Switch, port_names, rules_in_force};
 
 /// Sets the traffic that may pass at the ports of a bridge with a loaded switch_port, and shows its counters
 ///
-/// Frames from a port have to be of its own addresses. Connections are begun by a port's rules alone, and then pass in
-/// both directions. Ports that no rule names are not filtered. Names are those of the network namespace of this
+/// Frames from a port must have its own addresses as source. Only a port's rules allow a new connection, which then passes
+/// in both directions. Ports that no rule names are not filtered. Names are those of the network namespace of this
 /// process.
 #[derive(Parser)]
 struct Arguments {
@@ -37,7 +37,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Replace all rules by those of a file, one a line; frames meet the old ones or the new ones
+    /// Replace all rules by those of a file, one per line; frames meet the old ones or the new ones
     Apply {
         /// `-` is standard input
         #[arg(value_name = "FILE")]
@@ -65,7 +65,7 @@ enum Action {
     },
     /// End all connections: their next packets have to be allowed again
     Flush,
-    /// Show what passed and was refused at each port
+    /// Show how many frames passed and were refused at each port
     Stats {
         /// A JSON object instead of lines
         #[arg(long)]

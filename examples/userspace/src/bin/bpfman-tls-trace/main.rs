@@ -38,15 +38,15 @@ struct Arguments {
 enum Action {
     /// Print the heads of HTTP/1 requests and responses as they come
     Follow(FollowArguments),
-    /// Attach the loaded programs to a Go program's file: all that run it are seen, those that run already too
+    /// Attach the loaded programs to the file of a Go program: all its processes are traced, also those that run already
     Go {
-        /// The program's file. One that is replaced has its functions at other places: attach again then
+        /// File of the program. After the file is replaced, attach again: its functions are at other offsets
         #[arg(value_name = "PROGRAM_FILE")]
         file: PathBuf,
-        /// The file as this process sees it, of a container for example
+        /// Process in whose mount namespace the file is, for example of a container
         #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
         container_pid: Option<i32>,
-        /// End what `go` attached to the file
+        /// Detach what `go` attached to the file
         #[arg(long)]
         detach: bool,
     },
@@ -57,13 +57,13 @@ struct FollowArguments {
     /// Also show the beginning of the data of every call, not only heads
     #[arg(long)]
     raw: bool,
-    /// Also the values of the headers Authorization, Proxy-Authorization, Cookie and Set-Cookie
+    /// Also show the values of the headers Authorization, Proxy-Authorization, Cookie and Set-Cookie
     #[arg(long)]
     show_secrets: bool,
-    /// One JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
-    /// Only this process
+    /// Trace only this process
     #[arg(long, value_name = "PID")]
     pid: Option<u32>,
     /// End after this number

@@ -67,13 +67,13 @@ enum OfLoaded {
         #[arg(long)]
         json: bool,
     },
-    /// Print what rules match, a JSON object a line
+    /// Print the events that rules match, one JSON object per line
     Follow {
         /// End after this number of events
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         count: Option<u64>,
     },
-    /// Show whether rules kill and forbid, or say it
+    /// Show the mode, or set it: rules kill and forbid, or only report
     Mode { wanted: Option<Mode> },
     /// Show what has been seen and done since the program was loaded
     Stats {

@@ -49,19 +49,19 @@ enum Action {
         #[command(flatten)]
         keeping: FollowFlags,
     },
-    /// Show services with their backends, and what each of them got
+    /// Show services with their backends, and the traffic of each
     List {
         /// A JSON array instead of lines
         #[arg(long)]
         json: bool,
     },
-    /// Show what became of packets for the services
+    /// Show how many packets for the services had which outcome
     Stats {
         /// A JSON object instead of lines
         #[arg(long)]
         json: bool,
     },
-    /// Give backends no new connections; those that they have stay
+    /// Give backends no new connections; existing ones stay
     Drain {
         #[arg(required = true, value_name = "ADDRESS")]
         backends: Vec<IpAddr>,
@@ -71,9 +71,9 @@ enum Action {
         #[arg(required = true, value_name = "ADDRESS")]
         backends: Vec<IpAddr>,
     },
-    /// Connect to the backends of TCP services from time to time: those that do not answer take no packets until they do
+    /// Check the backends of TCP services by connecting to them: those that do not answer get no packets until they do
     Watch {
-        /// Seconds between two rounds
+        /// Seconds between two rounds of checks
         #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = clap::value_parser!(f64))]
         interval: f64,
         /// Seconds until a connection has failed

@@ -37,7 +37,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Replace all rules by those of a file, one a line: `drop|allow [src PREFIX | dst PREFIX] [proto NAME [dport PORT]]`
+    /// Replace all rules by those of a file, one per line: `drop|allow [src PREFIX | dst PREFIX] [proto NAME [dport PORT]]`
     Apply {
         /// `-` is standard input
         #[arg(value_name = "FILE")]
@@ -51,17 +51,17 @@ enum Action {
         #[arg(value_name = "FILE")]
         file: String,
     },
-    /// Drop packets from these prefixes: before the first rule that could decide otherwise
+    /// Drop packets from these prefixes: adds rules before the first one that could decide otherwise
     Add {
         #[arg(required = true, value_name = "PREFIX")]
         prefixes: Vec<Prefix>,
     },
-    /// Take away what `add` added
+    /// Remove what `add` added
     Remove {
         #[arg(required = true, value_name = "PREFIX")]
         prefixes: Vec<Prefix>,
     },
-    /// Show each rule with what it has matched
+    /// Show each rule, with the packets that it has matched
     List {
         /// A JSON array instead of lines
         #[arg(long, conflicts_with = "rules")]
