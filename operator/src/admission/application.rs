@@ -36,7 +36,7 @@ pub fn review(name: &ApplicationName, spec: &ApplicationSpec, others: &[PacketSl
         if conflict.refused {
             verdict.refuse(&conflict.path, format!("{conflict}; remove it"));
         } else {
-            verdict.warn(&conflict.path, format!("{conflict}: this wish waits"));
+            verdict.warn(&conflict.path, format!("{conflict}: this order is not applied"));
         }
     }
     for (path, anchor) in unknown_anchors(&own, others) {
