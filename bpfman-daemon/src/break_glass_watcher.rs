@@ -66,7 +66,7 @@ impl BreakGlassWatcher {
         let failed = self.put_back().err().map(|error| format!("{error:#}"));
         match &failed {
             None => {
-                tracing::warn!("the way out has ended: everything is put back");
+                tracing::warn!("break-glass ended: all attachments are restored");
                 self.gate.open();
                 (self.broken, self.told) = (false, false);
             }

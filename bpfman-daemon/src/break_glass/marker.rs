@@ -28,7 +28,7 @@ impl Marker {
         let said = texts.iter().find(|text| !text.trim().is_empty()).or_else(|| texts.first())?;
         let text: String =
             said.trim().chars().filter(|character| !character.is_control()).take(MAX_CHARACTERS).collect();
-        Some(if text.is_empty() { "root took the way out".to_owned() } else { text })
+        Some(if text.is_empty() { "root started break-glass".to_owned() } else { text })
     }
 
     pub fn write(&self, text: &str) -> (Vec<&Path>, Vec<String>) {
@@ -76,7 +76,7 @@ mod tests {
         assert_eq!((written.len(), problems.len()), (1, 1));
         assert_eq!(marker.read().as_deref(), Some("since noon[2J"));
         fs::write(runtime.join(NAME), "").unwrap();
-        assert_eq!(marker.read().as_deref(), Some("root took the way out"));
+        assert_eq!(marker.read().as_deref(), Some("root started break-glass"));
         marker.remove().unwrap();
         assert_eq!(marker.read(), None);
     }
