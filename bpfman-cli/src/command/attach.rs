@@ -26,7 +26,7 @@ pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
     let (order, sharing) = place(&command.point);
     if forgets_redirects(&command.point) && !sharing.allow_redirect {
         warn(
-            "the chain goes on after redirect: a packet that the program redirects is not sent there, but goes the way \
+            "the chain proceeds on redirect: a packet that the program redirects is not sent there, but goes the way \
              that the programs behind it decide (--allow-redirect states that this is intended)",
         );
     }

@@ -101,7 +101,7 @@ async fn reach(global: &Global, notes: &mut Vec<String>) -> Option<Services> {
     match connect(global).await {
         Ok(client) => Some(client),
         Err(error) => {
-            notes.push(format!("not loaded for a try: {error}"));
+            notes.push(format!("dry run failed: {error}"));
             None
         }
     }
@@ -117,7 +117,7 @@ async fn take_from(
     match object_source::fetch(global, daemon.as_mut()?, image).await {
         Ok(object) => Some(object),
         Err(error) => {
-            notes.push(format!("not loaded for a try: {error}"));
+            notes.push(format!("dry run failed: {error}"));
             *daemon = None;
             None
         }
@@ -214,7 +214,7 @@ async fn dry_run_load(
         let target = target.map(|target| format!(":{target}")).unwrap_or_default();
         match format!("{program_type}:{}{target}", program.name).parse::<ProgramSpec>() {
             Ok(spec) => specs.push(spec),
-            Err(error) => checked.notes.push(format!("not loaded for a try: {}: {error}", program.name)),
+            Err(error) => checked.notes.push(format!("dry run failed: {}: {error}", program.name)),
         }
     }
     if specs.is_empty() {
@@ -234,7 +234,7 @@ async fn dry_run_load(
         }
         // The results without the daemon are shown nevertheless.
         Err(status) => {
-            checked.notes.push(format!("not loaded for a try: {}", status.message()));
+            checked.notes.push(format!("dry run failed: {}", status.message()));
             Ok(None)
         }
     }

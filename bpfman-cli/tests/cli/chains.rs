@@ -68,7 +68,7 @@ fn chain_members_use_the_newer_call() {
     }
     let plain = self::daemon();
     let warned = plain.run("attach 7 tc -d ingress -i eth0 -p 5 --proceed-on pipe redirect");
-    assert!(warned.stderr.starts_with("warning: the chain goes on after redirect"), "{warned:?}");
+    assert!(warned.stderr.starts_with("warning: the chain proceeds on redirect"), "{warned:?}");
     let plain = self::daemon();
     let quiet = plain.run("attach 7 xdp -i eth0 -p 5");
     assert_eq!(quiet.stderr, "", "{quiet:?}");

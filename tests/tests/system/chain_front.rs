@@ -288,9 +288,9 @@ fn missing_redirect_is_warned_of_unless_explicitly_allowed() {
     );
     let warned = bench.run(&line);
     assert_eq!(warned.code, 0, "{warned:?}");
-    assert!(warned.stderr.contains("warning: the chain goes on after redirect"), "{warned:?}");
+    assert!(warned.stderr.contains("warning: the chain proceeds on redirect"), "{warned:?}");
     let explained = bench.run(&format!("explain {}", bench.hook())).success();
-    assert!(explained.contains("goes on after redirect"), "{explained}");
+    assert!(explained.contains("proceeds on redirect"), "{explained}");
     let meant = bench.run(&format!("{line} --allow-redirect"));
     assert_eq!((meant.code, meant.stderr.as_str()), (0, ""), "{meant:?}");
 }

@@ -27,7 +27,7 @@ fn without_a_daemon_the_object_and_the_kernel_still_tell() {
     let mut daemon = Daemon::start();
     daemon.kill();
     let table = check(&daemon, &compile::object("chain"), "").success();
-    assert!(table.contains("Note: not loaded for a try: cannot reach bpfmand"), "{table}");
+    assert!(table.contains("Note: dry run failed: cannot reach bpfmand"), "{table}");
     let quiet = check(&daemon, &compile::object("chain"), "--no-try").success();
     assert!(
         !quiet.contains("Note:") && quiet.contains("Has everything that can be known beforehand"),

@@ -47,7 +47,7 @@ pub(super) fn findings(scene: &Scene, member: Option<usize>) -> Vec<String> {
     }
     for (slot, forgetful) in scene.members.iter().enumerate().filter(|(_, member)| member.forgets_redirects) {
         found.push(format!(
-            "slot {slot} ({}) goes on after redirect: a packet that it redirects is not sent there, but goes the way \
+            "slot {slot} ({}) proceeds on redirect: a packet that it redirects is not sent there, but goes the way \
              that the members behind it decide",
             forgetful.name
         ));
@@ -126,7 +126,7 @@ fn of_member(scene: &Scene, at: usize) -> Vec<String> {
     let name = &member.name;
     if let Some((slot, wall)) = before.iter().enumerate().find(|(_, other)| other.proceed_on.is_empty()) {
         return vec![format!(
-            "{name} never runs: slot {slot} ({}) goes on after no verdict, its proceed-on set is empty",
+            "{name} never runs: slot {slot} ({}) proceeds on no verdict, since its proceed-on set is empty",
             wall.name
         )];
     }
@@ -166,7 +166,7 @@ fn of_member(scene: &Scene, at: usize) -> Vec<String> {
     }];
     let why = ends.iter().map(|(slot, other, verdict, n)| {
         format!(
-            "{} of packets end at slot {slot} ({}) with {verdict}; its set goes on after {} only",
+            "{} of packets end at slot {slot} ({}) with {verdict}; its set proceeds on {} only",
             share(*n, all),
             other.name,
             other.proceed_on
@@ -243,7 +243,7 @@ mod tests {
         assert_eq!(found[0], "sampler is reached by 2 of 1000 packets (0.2 %)");
         assert_eq!(
             found[1],
-            "99.8 % of packets end at slot 1 (firewall) with drop; its set goes on after pass only"
+            "99.8 % of packets end at slot 1 (firewall) with drop; its set proceeds on pass only"
         );
     }
 
@@ -254,7 +254,7 @@ mod tests {
         scene.members[2].runs = 0;
         assert_eq!(
             findings(&scene, Some(2))[0],
-            "sampler is not reached: 100 % of packets end at slot 1 (firewall) with drop; its set goes on after pass only"
+            "sampler is not reached: 100 % of packets end at slot 1 (firewall) with drop; its set proceeds on pass only"
         );
         assert_eq!(findings(&scene, Some(0)), ["counter is reached by 1000 of 1000 packets (100 %)"]);
     }
@@ -286,7 +286,7 @@ mod tests {
         let mut scene = scene();
         scene.members[1].forgets_redirects = true;
         let found = findings(&scene, Some(2));
-        assert!(found.iter().any(|f| f.starts_with("slot 1 (firewall) goes on after redirect")), "{found:?}");
+        assert!(found.iter().any(|f| f.starts_with("slot 1 (firewall) proceeds on redirect")), "{found:?}");
     }
 
     #[test]
