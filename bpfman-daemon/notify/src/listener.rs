@@ -100,16 +100,25 @@ impl AsFd for Listener {
 
 impl Listener {
     fn ioctl<T>(&self, request: u64, argument: *mut T) -> io::Result<i32> {
-        // SAFETY: each caller passes the structure whose size is part of the request, live and exclusively borrowed; the
-        // kernel reads and writes that many bytes.
-        let result = unsafe { libc::ioctl(self.0.as_raw_fd(), request as libc::Ioctl, argument) };
-        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+        loop {
+            // SAFETY: each caller passes the structure whose size is part of the request, live and exclusively borrowed; the
+            // kernel reads and writes that many bytes.
+            let result = unsafe { libc::ioctl(self.0.as_raw_fd(), request as libc::Ioctl, argument) };
+            if result >= 0 {
+                return Ok(result);
+            }
+            let error = io::Error::last_os_error();
+            // A process that was stopped and continued; the request had no effect, and a lost answer leaves its caller waiting.
+            if error.kind() != io::ErrorKind::Interrupted {
+                return Err(error);
+            }
+        }
     }
 
     /// Waits for a call, which stays in the slot until that is cleared.
     ///
     /// # Errors
-    /// `EINTR` and `ENOENT` mean that another call may come: a signal arrived, or the caller is gone.
+    /// `ENOENT` means that another call may come: the caller of this one is gone.
     pub fn receive(&self, slot: &mut PendingSlot) -> io::Result<Notification> {
         slot.clear();
         self.ioctl(RECEIVE, slot.room())?;
