@@ -58,5 +58,7 @@ pub use guard::test::{
     TaskOffsets, guard_entry, guard_table, guarded, set_guard_entry,
 };
 pub use planning::planner::plan;
+#[cfg(debug_assertions)]
+pub use share::validate::proofs;
 pub use specialise::{Departures, PacketTargets, ReadOnlyMap, is_soon_removed, specialised};
 pub use text::licence::{Licence, is_gpl_compatible};

@@ -15,6 +15,8 @@ mod moved;
 mod plan;
 mod state;
 mod step;
+#[cfg(debug_assertions)]
+pub(crate) mod validate;
 mod walk;
 
 use bpfman_model::ProgramText;
@@ -77,7 +79,11 @@ pub(crate) fn share(
         return 0;
     }
     let Some(lines) = layout::lay_out(walk.blocks) else { return 0 };
-    moved::with_entry(text, sections, &lines);
+    #[cfg(debug_assertions)]
+    let before = text.clone();
+    let _origins = moved::with_entry(text, sections, &lines);
+    #[cfg(debug_assertions)]
+    validate::assert_equal(&before, text, &_origins, hook, places);
     u32::try_from(shared).unwrap_or(u32::MAX)
 }
 

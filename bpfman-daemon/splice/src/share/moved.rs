@@ -9,7 +9,12 @@ use crate::chain::sections::ChainSection;
 use crate::share::layout::PlacedInsn;
 use crate::text::scan::{Effect, target, walk};
 
-pub(super) fn with_entry(text: &mut ProgramText, sections: &mut Vec<ChainSection>, entry: &[PlacedInsn]) {
+/// Returns the origin of each instruction.
+pub(super) fn with_entry(
+    text: &mut ProgramText,
+    sections: &mut Vec<ChainSection>,
+    entry: &[PlacedInsn],
+) -> Vec<usize> {
     let before = text.clone();
     let functions = reached(&before, entry);
     // The origin of each instruction, and the place of each function.
@@ -39,6 +44,7 @@ pub(super) fn with_entry(text: &mut ProgramText, sections: &mut Vec<ChainSection
     }
     text.line_info = moved_lines(&before.line_info, &lines);
     *sections = moved_sections(sections, &lines);
+    lines.iter().map(|line| line.origin).collect()
 }
 
 /// Functions that the entry calls, directly or not; the entry is number 0.

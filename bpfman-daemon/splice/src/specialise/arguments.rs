@@ -11,7 +11,7 @@ const ARGUMENTS: [u8; 212] = [
 ];
 
 /// Registers from 1 on; five for an unknown helper.
-pub(super) fn of_helper(id: i32) -> u8 {
+pub(crate) fn of_helper(id: i32) -> u8 {
     usize::try_from(id).ok().and_then(|id| ARGUMENTS.get(id)).copied().unwrap_or(5)
 }
 

@@ -17,6 +17,8 @@ use std::cell::Cell;
 
 use bpfman_model::{BoundText, MapId};
 
+#[cfg(debug_assertions)]
+pub(crate) use arguments::of_helper;
 pub(crate) use constants::arithmetic;
 pub use departures::{Departures, PacketTargets};
 pub(crate) use liveness::needless;

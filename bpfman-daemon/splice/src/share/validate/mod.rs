@@ -1,0 +1,109 @@
+//! Proves that a program does after the pass what it did before: walks both together, path by path, with values as terms.
+//!
+//! Of the pass it only uses which instruction comes from which one, to walk both in step. It relies on the verifier, which
+//! keeps members away from the glue's slots on the stack and addresses from wrapping.
+
+mod facts;
+mod state;
+mod term;
+mod walk;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bpfman_model::ProgramText;
+
+use crate::chain::hook::SpliceHook;
+use crate::share::StackPlaces;
+use crate::text::scan::target;
+
+/// Instructions that are walked, at most.
+const MAX_STEPS: usize = 20_000;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Equal,
+    /// Positions before and after the pass, and the branches up to there: position, and whether it is taken.
+    Different {
+        reason: &'static str,
+        before: usize,
+        after: usize,
+        path: Vec<(usize, bool)>,
+    },
+    /// The paths are too long.
+    TooMany,
+}
+
+/// Programs that were proved equal, and those too long for it.
+static PROOFS: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
+
+/// Returns how many programs that share headers were proved to do what they did before, and how many are too long for that.
+#[must_use]
+pub fn proofs() -> [usize; 2] {
+    [&PROOFS[0], &PROOFS[1]].map(|count| count.load(Ordering::Relaxed))
+}
+
+/// `origins`: the position before the pass of each instruction after it.
+pub(super) fn validate(
+    before: &ProgramText,
+    after: &ProgramText,
+    origins: &[usize],
+    hook: SpliceHook,
+    places: StackPlaces,
+) -> Outcome {
+    match functions_differ(before, after, origins) {
+        Some((reason, at)) => {
+            let before = origins.get(at).copied().unwrap_or_default();
+            Outcome::Different { reason, before, after: at, path: Vec::new() }
+        }
+        None => walk::walk(before, after, origins, hook, places),
+    }
+}
+
+/// Panics if the two differ.
+pub(super) fn assert_equal(
+    before: &ProgramText,
+    after: &ProgramText,
+    origins: &[usize],
+    hook: SpliceHook,
+    places: StackPlaces,
+) {
+    match validate(before, after, origins, hook, places) {
+        Outcome::Equal => _ = PROOFS[0].fetch_add(1, Ordering::Relaxed),
+        Outcome::TooMany => _ = PROOFS[1].fetch_add(1, Ordering::Relaxed),
+        Outcome::Different { reason, before: at, after: to, path } => panic!(
+            "shared headers change {}: {reason}, instruction {at}, which became {to}; branches {path:?}\n{:?}\n{:?}",
+            before.name, before.insns, after.insns
+        ),
+    }
+}
+
+/// Functions behind the entry are as they were.
+fn functions_differ(
+    before: &ProgramText,
+    after: &ProgramText,
+    origins: &[usize],
+) -> Option<(&'static str, usize)> {
+    if origins.len() != after.insns.len() || after.insns.len() < after.functions[0].len {
+        return Some(("another length", 0));
+    }
+    for function in &after.functions[1..] {
+        let start = origins[function.start];
+        if !before.functions.iter().any(|one| (one.start, one.len) == (start, function.len)) {
+            return Some(("no function", function.start));
+        }
+        for at in 0..function.len {
+            let (was, mut is) = (before.insns[start + at], after.insns[function.start + at]);
+            if is.is_local_call() || is.is_function_pointer() {
+                let to = target(function.start + at, is.imm).and_then(|to| origins.get(to).copied());
+                is.imm = if to == target(start + at, was.imm) { was.imm } else { !was.imm };
+            }
+            if was != is {
+                return Some(("another function", function.start + at));
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+//! Values of both programs at a place that both have reached.
+
+use std::collections::HashMap;
+
+use super::facts::{Facts, Test};
+use super::term::{CONTEXT, FRAME, Kind, Term, Terms};
+use crate::text::opcode;
+
+pub(super) const REGISTERS: usize = 11;
+/// The context's slot, which both programs share, as they do all memory.
+pub(super) const SLOT: usize = 2 * REGISTERS;
+/// Another term after each write to memory.
+pub(super) const TIME: usize = SLOT + 1;
+pub(super) const RESERVED: usize = TIME + 1;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Before,
+    After,
+}
+
+#[derive(Clone)]
+pub(super) struct State {
+    /// Registers before the pass and after it, then what the constants name, then reserved slots.
+    pub(super) values: Vec<Term>,
+    pub(super) facts: Facts,
+    /// The last branch.
+    pub(super) branch: usize,
+}
+
+pub(super) fn place(side: Side, register: u8) -> usize {
+    usize::from(register).min(REGISTERS - 1) + if side == Side::Before { 0 } else { REGISTERS }
+}
+
+impl State {
+    pub(super) fn at_entry(terms: &mut Terms, reserved: usize) -> Self {
+        let mut values: Vec<Term> = (0..RESERVED + reserved).map(|_| terms.symbol(Kind::Unknown)).collect();
+        values.copy_within(..REGISTERS, REGISTERS);
+        for side in [Side::Before, Side::After] {
+            values[place(side, 1)] = CONTEXT;
+            values[place(side, opcode::FRAME)] = FRAME;
+        }
+        Self { values, facts: Facts::default(), branch: 0 }
+    }
+
+    /// Nothing is known but which registers are equal, and the context in its slot.
+    pub(super) fn in_loop(terms: &mut Terms, equal: &[bool], reserved: usize, branch: usize) -> Self {
+        let mut state = Self { branch, ..Self::at_entry(terms, reserved) };
+        for (register, is_equal) in equal.iter().take(REGISTERS - 1).enumerate() {
+            state.values[register] = terms.symbol(Kind::Unknown);
+            state.values[REGISTERS + register] =
+                if *is_equal { state.values[register] } else { terms.symbol(Kind::Unknown) };
+        }
+        if equal[REGISTERS] {
+            state.values[SLOT] = CONTEXT;
+        }
+        state
+    }
+
+    pub(super) fn get(&self, side: Side, register: u8) -> Term {
+        self.values[place(side, register)]
+    }
+
+    pub(super) fn set(&mut self, side: Side, register: u8, term: Term) {
+        self.values[place(side, register)] = term;
+    }
+
+    pub(super) fn set_both(&mut self, register: u8, term: Term) {
+        self.set(Side::Before, register, term);
+        self.set(Side::After, register, term);
+    }
+
+    pub(super) fn is_same(&self, terms: &mut Terms, one: Term, other: Term) -> bool {
+        one == other || self.facts.resolved(terms, one) == self.facts.resolved(terms, other)
+    }
+
+    /// Gives equal values in a register one term: the constant, if one is.
+    pub(super) fn unify(&mut self, terms: &mut Terms, register: u8) {
+        let (before, after) = (self.get(Side::Before, register), self.get(Side::After, register));
+        if before != after && self.is_same(terms, before, after) {
+            let is_constant = terms.as_number(after).is_some();
+            self.set_both(register, if is_constant { after } else { before });
+        }
+    }
+
+    pub(super) fn decide(&self, terms: &Terms, tests: &[Test; 2]) -> Option<bool> {
+        tests.iter().find_map(|test| self.facts.decide(terms, test))
+    }
+
+    pub(super) fn learn(&mut self, terms: &Terms, tests: &[Test; 2], holds: bool) {
+        tests.iter().for_each(|test| self.facts.learn(terms, test, holds));
+    }
+
+    /// Forgets the packet's bytes, and where it lies if it may have moved.
+    pub(super) fn change_packet(&mut self, terms: &mut Terms, moved: bool) {
+        let mut names: HashMap<Term, Term> = HashMap::new();
+        for at in 0..self.values.len() {
+            let value = self.values[at];
+            if is_stale(terms, value, moved) {
+                let resolved = self.facts.resolved(terms, value);
+                self.values[at] = match terms.as_number(resolved) {
+                    Some(_) => resolved,
+                    None => {
+                        let kind = match terms.traits(value).kind {
+                            Kind::Number => Kind::Number,
+                            _ => Kind::Unknown,
+                        };
+                        *names.entry(value).or_insert_with(|| terms.symbol(kind))
+                    }
+                };
+            }
+        }
+        self.facts.forget(|term| is_stale(terms, term, moved));
+    }
+
+    /// Holds on each of the paths.
+    pub(super) fn of_any(terms: &mut Terms, mut all: Vec<Self>) -> Self {
+        if all.len() == 1 {
+            return all.remove(0);
+        }
+        let mut names: HashMap<Vec<Term>, Term> = HashMap::new();
+        let mut joined = all[0].clone();
+        for at in 0..joined.values.len() {
+            let values: Vec<Term> = all.iter().map(|one| one.values[at]).collect();
+            let resolved: Vec<Term> =
+                all.iter().map(|one| one.facts.resolved(terms, one.values[at])).collect();
+            let is_one = |terms: &[Term]| terms.iter().all(|term| *term == terms[0]);
+            joined.values[at] = match (is_one(&values), is_one(&resolved)) {
+                (_, true) if terms.as_number(resolved[0]).is_some() => resolved[0],
+                (true, _) => values[0],
+                (_, true) => resolved[0],
+                _ => *names.entry(values).or_insert_with_key(|values| {
+                    let kinds = values.iter().map(|value| terms.traits(*value).kind);
+                    let first = terms.traits(values[0]).kind;
+                    let kind =
+                        if kinds.into_iter().all(|kind| kind == first) { first } else { Kind::Unknown };
+                    terms.symbol(kind)
+                }),
+            };
+        }
+        let facts: Vec<&Facts> = all.iter().map(|one| &one.facts).collect();
+        joined.facts = Facts::of_any(terms, &facts);
+        joined
+    }
+}
+
+fn is_stale(terms: &Terms, term: Term, moved: bool) -> bool {
+    let traits = terms.traits(term);
+    traits.reads_packet || moved && traits.is_placed
+}

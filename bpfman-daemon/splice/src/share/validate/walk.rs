@@ -1,0 +1,454 @@
+//! Walks two programs in step.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bpfman_model::{Insn, ProgramText};
+
+use super::facts::{Test, test};
+use super::state::{REGISTERS, RESERVED, SLOT, Side, State, TIME};
+use super::term::{CONTEXT, END, FRAME, Kind, NOW, START, Term, Terms};
+use super::{MAX_STEPS, Outcome};
+use crate::chain::hook::SpliceHook;
+use crate::share::StackPlaces;
+use crate::specialise::of_helper;
+use crate::text::opcode;
+use crate::text::scan::{Effect, effect, target, walk as scan, width};
+
+/// Helpers of which the kernel's documentation has no write to a packet, and which take no address in it to write to.
+#[rustfmt::skip]
+const KEEPS_PACKET: [i32; 20] =
+    [1, 2, 3, 5, 6, 7, 8, 23, 25, 26, 28, 51, 125, 130, 131, 132, 133, 160, 189, 195];
+
+/// Of these, those that return an address outside the packet, or null.
+const RETURNS_ADDRESS: [i32; 3] = [1, 131, 195];
+
+/// Loading this byte of a TC program's context changes what the next ones load.
+const TSTAMP_TYPE: i16 = 180;
+
+type Place = (usize, usize);
+type Step<T> = Result<T, &'static str>;
+
+struct Pair<'a> {
+    before: &'a ProgramText,
+    after: &'a ProgramText,
+    origins: &'a [usize],
+    /// Offsets of `data` and `data_end` in the context.
+    fields: (i16, i16),
+    places: StackPlaces,
+    terms: Terms,
+    /// Where paths meet.
+    leaders: BTreeSet<usize>,
+    /// Of loops: which registers are equal there, and whether the context is in its slot.
+    loops: BTreeMap<usize, BTreeMap<usize, Vec<bool>>>,
+    pending: BTreeMap<Place, Vec<State>>,
+    /// Each branch with the one before it.
+    branches: Vec<(usize, (usize, bool))>,
+    steps: usize,
+}
+
+pub(super) fn walk(
+    before: &ProgramText,
+    after: &ProgramText,
+    origins: &[usize],
+    hook: SpliceHook,
+    places: StackPlaces,
+) -> Outcome {
+    let fields = match hook {
+        SpliceHook::Xdp => (0, 4),
+        _ => (76, 80),
+    };
+    let mut terms = Terms::new();
+    let entry = State::at_entry(&mut terms, places.slots);
+    let (mut leaders, mut loops) = (BTreeSet::new(), BTreeMap::new());
+    for (at, effect) in scan(&before.insns, 0..before.functions[0].len) {
+        if let Effect::Jump { distance, .. } = effect {
+            let to = target(at, distance).unwrap_or(usize::MAX);
+            leaders.insert(to);
+            if to <= at {
+                loops.insert(to, BTreeMap::new());
+            }
+        }
+    }
+    let pending = BTreeMap::from([((0, 0), vec![entry])]);
+    let branches = vec![(0, (0, false))];
+    let mut pair =
+        Pair { before, after, origins, fields, places, terms, leaders, loops, pending, branches, steps: 0 };
+    while let Some((place, states)) = pair.pending.pop_first() {
+        let state = State::of_any(&mut pair.terms, states);
+        if let Err(outcome) = pair.follow(place, state) {
+            return outcome;
+        }
+    }
+    Outcome::Equal
+}
+
+impl Pair<'_> {
+    fn follow(&mut self, (mut was, mut is): Place, mut state: State) -> Result<(), Outcome> {
+        loop {
+            self.steps += 1;
+            if self.steps > MAX_STEPS {
+                return Err(Outcome::TooMany);
+            }
+            match self.step(&mut was, &mut is, &mut state) {
+                Ok(false) => {}
+                Ok(true) => return Ok(()),
+                Err(reason) => {
+                    let mut path = Vec::new();
+                    let mut branch = state.branch;
+                    while branch != 0 {
+                        path.push(self.branches[branch].1);
+                        branch = self.branches[branch].0;
+                    }
+                    path.reverse();
+                    return Err(Outcome::Different { reason, before: was, after: is, path });
+                }
+            }
+            if self.leaders.contains(&was) {
+                self.arrive((was, is), state);
+                return Ok(());
+            }
+        }
+    }
+
+    fn arrive(&mut self, place: Place, state: State) {
+        let place = (place.0, self.behind_jumps(place.1));
+        let Some(known) = self.loops.get_mut(&place.0) else {
+            self.pending.entry(place).or_default().push(state);
+            return;
+        };
+        let mut equal: Vec<bool> = (0..REGISTERS)
+            .map(|at| state.is_same(&mut self.terms, state.values[at], state.values[REGISTERS + at]))
+            .collect();
+        equal.push(state.values[SLOT] == CONTEXT);
+        if let Some(known) = known.get(&place.1) {
+            equal.iter_mut().zip(known).for_each(|(is, was)| *is &= was);
+            if equal == *known {
+                return;
+            }
+        }
+        let state = State::in_loop(&mut self.terms, &equal, self.places.slots, state.branch);
+        known.insert(place.1, equal);
+        self.pending.insert(place, vec![state]);
+    }
+
+    /// Returns whether the path ends here, or is continued at other places.
+    fn step(&mut self, was: &mut usize, is: &mut usize, state: &mut State) -> Step<bool> {
+        let (insn, next) = self.insn(Side::Before, *was)?;
+        *is = self.behind_jumps(*is);
+        let (now, now_next) = self.insn(Side::After, *is)?;
+        let in_step = self.origins[*is] == *was;
+        let has_effect = effect(insn, next);
+        match has_effect {
+            Effect::Jump { distance, conditional: false } => {
+                *was = target(*was, distance).ok_or("a jump out of the program")?;
+                return Ok(false);
+            }
+            Effect::Jump { distance, .. } => {
+                let to = (target(*was, distance).ok_or("a jump out of the program")?, *was + 1);
+                self.branch((*was, insn, to), (*is, now), in_step, state)?;
+                return Ok(true);
+            }
+            _ if self.is_silent(insn, has_effect) => {
+                let value = self.result(Side::Before, *was, state)?;
+                state.set(Side::Before, insn.dst(), value);
+                let origin = *was;
+                while in_step && self.origins.get(*is) == Some(&origin) && self.private(*is, state)? {
+                    *is += width(self.after.insns[*is]);
+                }
+                state.unify(&mut self.terms, insn.dst());
+                *was += width(insn);
+                return Ok(false);
+            }
+            _ => {}
+        }
+        if !in_step {
+            return Err("an effect that is missing");
+        }
+        self.effect((*was, insn, has_effect), (*is, now, effect(now, now_next)), state)?;
+        *was += 1;
+        *is += 1;
+        Ok(matches!(has_effect, Effect::Exit))
+    }
+
+    /// Jumps after the pass have no counterpart.
+    fn behind_jumps(&self, mut is: usize) -> usize {
+        for _ in 0..self.after.insns.len() {
+            match self.insn(Side::After, is).map(|(insn, _)| effect(insn, None)) {
+                Ok(Effect::Jump { distance, conditional: false }) => {
+                    is = target(is, distance).unwrap_or(usize::MAX)
+                }
+                _ => break,
+            }
+        }
+        is
+    }
+
+    fn insn(&self, side: Side, at: usize) -> Step<(Insn, Option<Insn>)> {
+        let text = if side == Side::Before { self.before } else { self.after };
+        let entry = &text.insns[..text.functions[0].len];
+        let insn = entry.get(at).ok_or("beyond the end of the function")?;
+        Ok((*insn, entry.get(at + 1).copied()))
+    }
+
+    fn is_silent(&self, insn: Insn, effect: Effect) -> bool {
+        let reads_once = insn.off == TSTAMP_TYPE && insn.code & opcode::SIZE == opcode::SIZE_B;
+        match (effect, insn.class()) {
+            (Effect::FunctionPointer { .. }, _) => true,
+            (Effect::Plain, opcode::CLASS_LDX) => !(reads_once && self.fields.0 != 0),
+            (Effect::Plain, opcode::CLASS_ALU | opcode::CLASS_ALU64) => true,
+            (Effect::Plain, opcode::CLASS_LD) => insn.is_ld_imm64(),
+            _ => false,
+        }
+    }
+
+    /// Number of the reserved slot, as an index of the state; or that the address is among them.
+    fn reserved(&self, address: Term, size: i64) -> Step<Option<usize>> {
+        let (base, by) = self.terms.split(address);
+        let top = -i64::from(self.places.frame);
+        let bottom = top - 8 * self.places.slots as i64;
+        if base != FRAME || by >= top || by + size <= bottom {
+            return Ok(None);
+        }
+        match (top - 8 - by, size) {
+            (below, 8) if below % 8 == 0 && by >= bottom => Ok(Some(RESERVED + (below / 8) as usize)),
+            _ => Err("a part of a reserved slot"),
+        }
+    }
+
+    fn address(&mut self, side: Side, register: u8, off: i16, state: &State) -> Term {
+        self.terms.sum(state.get(side, register), i64::from(off))
+    }
+
+    fn is_context_slot(&self, address: Term, size: i64) -> Option<bool> {
+        let (base, by) = self.terms.split(address);
+        let slot = -i64::from(self.places.context?);
+        (base == FRAME && by < slot + 8 && by + size > slot).then_some(by == slot && size == 8)
+    }
+
+    /// Executes an instruction after the pass that nothing outside the program sees; `false` if it is another one.
+    fn private(&mut self, at: usize, state: &mut State) -> Step<bool> {
+        let (insn, next) = self.insn(Side::After, at)?;
+        if insn.code == opcode::STORE_DW_REG {
+            let address = self.address(Side::After, insn.dst(), insn.off, state);
+            let Some(slot) = self.reserved(address, 8)? else { return Ok(false) };
+            state.values[slot] = state.get(Side::After, insn.src());
+            return Ok(true);
+        }
+        if !self.is_silent(insn, effect(insn, next)) {
+            return Ok(false);
+        }
+        let value = self.result(Side::After, at, state)?;
+        state.set(Side::After, insn.dst(), value);
+        state.unify(&mut self.terms, insn.dst());
+        Ok(true)
+    }
+
+    fn result(&mut self, side: Side, at: usize, state: &State) -> Step<Term> {
+        let (insn, next) = self.insn(side, at)?;
+        if let Effect::FunctionPointer { distance } = effect(insn, next) {
+            return self.function(side, at, distance).map(|start| self.terms.function(start));
+        }
+        match insn.class() {
+            opcode::CLASS_LDX => self.loaded(side, insn, state),
+            opcode::CLASS_LD => {
+                let high = next.ok_or("half an instruction")?.imm;
+                let number = u64::from(insn.imm.cast_unsigned()) | u64::from(high.cast_unsigned()) << 32;
+                let number = self.terms.number(number);
+                Ok(match insn.src() {
+                    0 => number,
+                    source => self.terms.constant(source, number),
+                })
+            }
+            class => {
+                let is_wide = class == opcode::CLASS_ALU64;
+                let (left, by_register) =
+                    (state.get(side, insn.dst()), insn.code & opcode::SOURCE_REGISTER != 0);
+                let (by, right) = match insn.code & 0xf0 {
+                    opcode::END => (i64::from(insn.imm), left),
+                    opcode::NEG => (0, left),
+                    _ if by_register => (i64::from(insn.off), state.get(side, insn.src())),
+                    _ => {
+                        let number = i64::from(insn.imm).cast_unsigned();
+                        let number = if is_wide { number } else { number & u64::from(u32::MAX) };
+                        (i64::from(insn.off), self.terms.number(number))
+                    }
+                };
+                Ok(self.terms.computed(insn.code, by, left, right))
+            }
+        }
+    }
+
+    fn loaded(&mut self, side: Side, insn: Insn, state: &State) -> Step<Term> {
+        let address = self.address(side, insn.src(), insn.off, state);
+        let size = size_of(insn);
+        if side == Side::After
+            && let Some(slot) = self.reserved(address, size)?
+        {
+            return Ok(state.values[slot]);
+        }
+        if insn.code == opcode::LOAD_DW && self.is_context_slot(address, size) == Some(true) {
+            return Ok(state.values[SLOT]);
+        }
+        let (base, by) = self.terms.split(address);
+        let is_field = |field: i16| base == CONTEXT && insn.code == opcode::LOAD_W && by == i64::from(field);
+        Ok(match self.terms.traits(address).kind {
+            _ if is_field(self.fields.0) => START,
+            _ if is_field(self.fields.1) => END,
+            Kind::Packet => self.terms.load(insn.code, address, NOW),
+            _ => self.terms.load(insn.code, address, state.values[TIME]),
+        })
+    }
+
+    /// Start before the pass of a function that is referred to.
+    fn function(&self, side: Side, at: usize, distance: i32) -> Step<usize> {
+        let to = target(at, distance);
+        let to = if side == Side::Before { to } else { to.and_then(|to| self.origins.get(to).copied()) };
+        let is_start = |to: &usize| self.before.functions[1..].iter().any(|one| one.start == *to);
+        to.filter(is_start).ok_or("no function")
+    }
+
+    fn branch(
+        &mut self,
+        (was, insn, to): (usize, Insn, Place),
+        (is, now): (usize, Insn),
+        in_step: bool,
+        state: &State,
+    ) -> Step<()> {
+        let ways = [(true, to.0), (false, to.1)];
+        let now_to = match effect(now, None) {
+            Effect::Jump { distance, conditional: true } if in_step => {
+                let to = target(is, distance).ok_or("a jump out of the program")?;
+                vec![(true, to), (false, is + 1)]
+            }
+            _ if in_step => return Err("no branch"),
+            _ => Vec::new(),
+        };
+        for (jumps, to) in ways {
+            let Some(mut state) = self.takes(Side::Before, insn, jumps, state) else { continue };
+            self.branches.push((state.branch, (was, jumps)));
+            state.branch = self.branches.len() - 1;
+            if !in_step {
+                self.arrive((to, is), state);
+                continue;
+            }
+            for (jumps, now_to) in &now_to {
+                if let Some(state) = self.takes(Side::After, now, *jumps, &state) {
+                    self.arrive((to, *now_to), state);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The state behind a branch; `None` if the branch is not taken so.
+    fn takes(&mut self, side: Side, insn: Insn, jumps: bool, state: &State) -> Option<State> {
+        let left = state.get(side, insn.dst());
+        let right = match insn.code & opcode::SOURCE_REGISTER {
+            0 => self.terms.number(i64::from(insn.imm).cast_unsigned()),
+            _ => state.get(side, insn.src()),
+        };
+        let (known_left, known_right) =
+            (state.facts.resolved(&mut self.terms, left), state.facts.resolved(&mut self.terms, right));
+        let tests: [Test; 2] =
+            [test(&mut self.terms, insn, left, right), test(&mut self.terms, insn, known_left, known_right)];
+        let decided = state.decide(&self.terms, &tests);
+        if decided == Some(!jumps) {
+            return None;
+        }
+        let mut state = state.clone();
+        if decided.is_none() {
+            state.learn(&self.terms, &tests, jumps);
+        }
+        Some(state)
+    }
+
+    fn effect(
+        &mut self,
+        (was, insn, has): (usize, Insn, Effect),
+        (is, now, does): (usize, Insn, Effect),
+        state: &mut State,
+    ) -> Step<()> {
+        let is_same_call = match (has, does) {
+            (Effect::LocalCall { distance }, Effect::LocalCall { distance: other }) => {
+                self.function(Side::Before, was, distance)? == self.function(Side::After, is, other)?
+            }
+            _ => false,
+        };
+        if insn != now && !is_same_call {
+            return Err("another effect");
+        }
+        let is_atomic = insn.class() == opcode::CLASS_STX && insn.code & opcode::MODE == opcode::MODE_ATOMIC;
+        let read = match (has, insn.class()) {
+            (Effect::Exit, _) => vec![0],
+            (Effect::Helper(id), _) => (1..=of_helper(id)).collect(),
+            (Effect::Kfunc { .. } | Effect::LocalCall { .. }, _) => (1..=5).collect(),
+            (_, opcode::CLASS_LDX) => vec![insn.src()],
+            (_, opcode::CLASS_ST) => vec![insn.dst()],
+            (_, opcode::CLASS_STX) if is_atomic => vec![0, insn.dst(), insn.src()],
+            (_, opcode::CLASS_STX) => vec![insn.dst(), insn.src()],
+            _ => return Err("an instruction that is unknown"),
+        };
+        for register in read {
+            let (before, after) = (state.get(Side::Before, register), state.get(Side::After, register));
+            if !state.is_same(&mut self.terms, before, after) {
+                return Err("another value");
+            }
+        }
+        let kind = match (has, insn.class()) {
+            (Effect::Exit, _) => return Ok(()),
+            (Effect::Helper(id), _) if RETURNS_ADDRESS.contains(&id) => Kind::Elsewhere,
+            (Effect::Helper(id), _) if KEEPS_PACKET.contains(&id) => Kind::Number,
+            (Effect::Plain, opcode::CLASS_LDX) => Kind::Number,
+            (Effect::Plain, _) => self.store(insn, is_atomic, state)?,
+            _ => {
+                state.change_packet(&mut self.terms, true);
+                Kind::Unknown
+            }
+        };
+        let written = match (has, insn.class(), insn.imm) {
+            (Effect::Plain, opcode::CLASS_ST, _) => 0..0,
+            (Effect::Plain, opcode::CLASS_LDX, _) => insn.dst()..insn.dst() + 1,
+            (Effect::Plain, _, imm) if is_atomic => match imm {
+                opcode::ATOMIC_LOAD_ACQUIRE => insn.dst()..insn.dst() + 1,
+                opcode::ATOMIC_CMPXCHG => 0..1,
+                _ if imm & opcode::ATOMIC_FETCH != 0 => insn.src()..insn.src() + 1,
+                _ => 0..0,
+            },
+            (Effect::Plain, ..) => 0..0,
+            _ => 0..6,
+        };
+        for register in written {
+            let term =
+                self.terms.symbol(if register == 0 || has == Effect::Plain { kind } else { Kind::Unknown });
+            state.set_both(register, term);
+        }
+        state.values[TIME] = self.terms.symbol(Kind::Unknown);
+        Ok(())
+    }
+
+    fn store(&mut self, insn: Insn, is_atomic: bool, state: &mut State) -> Step<Kind> {
+        let (address, size) = (self.address(Side::Before, insn.dst(), insn.off, state), size_of(insn));
+        if self.reserved(address, size)?.is_some() {
+            return Err("a reserved slot");
+        }
+        if !matches!(self.terms.traits(address).kind, Kind::Elsewhere | Kind::Context) {
+            state.change_packet(&mut self.terms, false);
+        }
+        if let Some(is_whole) = self.is_context_slot(address, size) {
+            let is_value = is_whole && !is_atomic && insn.class() == opcode::CLASS_STX;
+            let value =
+                if is_value { state.get(Side::Before, insn.src()) } else { self.terms.symbol(Kind::Unknown) };
+            state.values[SLOT] = value;
+        }
+        Ok(Kind::Unknown)
+    }
+}
+
+fn size_of(insn: Insn) -> i64 {
+    match insn.code & opcode::SIZE {
+        opcode::SIZE_B => 1,
+        opcode::SIZE_H => 2,
+        opcode::SIZE_W => 4,
+        _ => 8,
+    }
+}
