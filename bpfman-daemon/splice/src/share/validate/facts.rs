@@ -156,16 +156,26 @@ impl Facts {
         let subjects: BTreeSet<Term> = all.iter().flat_map(|one| one.0.keys().copied()).collect();
         let mut joined = Self::default();
         for term in subjects {
-            let mut numbers = Set::new();
-            for one in all {
-                let resolved = one.resolved(terms, term);
-                let known = if one.0.contains_key(&term) { term } else { resolved };
-                numbers = either(&numbers, &one.numbers(terms, known));
-            }
-            if both(&Self::default().numbers(terms, term), &complement(&numbers)) != Set::new() {
-                joined.0.insert(term, numbers);
-            }
+            let known = all
+                .iter()
+                .map(|one| (*one, if one.0.contains_key(&term) { term } else { one.resolved(terms, term) }));
+            let known: Vec<(&Self, Term)> = known.collect();
+            joined.one_of(terms, term, known);
         }
         joined
+    }
+
+    /// Learns that a term is one of others, each with the facts of its path.
+    pub(super) fn one_of<'a>(
+        &mut self,
+        terms: &Terms,
+        term: Term,
+        values: impl IntoIterator<Item = (&'a Self, Term)>,
+    ) {
+        let values = values.into_iter().map(|(facts, value)| facts.numbers(terms, value));
+        let numbers = values.fold(Set::new(), |all, numbers| either(&all, &numbers));
+        if both(&self.numbers(terms, term), &complement(&numbers)) != Set::new() {
+            self.0.insert(term, numbers);
+        }
     }
 }

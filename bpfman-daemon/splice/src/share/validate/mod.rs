@@ -67,6 +67,8 @@ pub(super) fn assert_equal(
     hook: SpliceHook,
     places: StackPlaces,
 ) {
+    #[cfg(test)]
+    tests::SHARED.with_borrow_mut(|all| all.push((before.clone(), after.clone(), origins.to_vec(), places)));
     match validate(before, after, origins, hook, places) {
         Outcome::Equal => _ = PROOFS[0].fetch_add(1, Ordering::Relaxed),
         Outcome::TooMany => _ = PROOFS[1].fetch_add(1, Ordering::Relaxed),

@@ -26,6 +26,8 @@ pub(super) struct State {
     pub(super) facts: Facts,
     /// The last branch.
     pub(super) branch: usize,
+    /// The last instruction after the pass.
+    pub(super) last: usize,
 }
 
 pub(super) fn place(side: Side, register: u8) -> usize {
@@ -40,7 +42,7 @@ impl State {
             values[place(side, 1)] = CONTEXT;
             values[place(side, opcode::FRAME)] = FRAME;
         }
-        Self { values, facts: Facts::default(), branch: 0 }
+        Self { values, facts: Facts::default(), branch: 0, last: 0 }
     }
 
     /// Nothing is known but which registers are equal, and the context in its slot.
@@ -118,8 +120,10 @@ impl State {
         if all.len() == 1 {
             return all.remove(0);
         }
+        let facts: Vec<&Facts> = all.iter().map(|one| &one.facts).collect();
         let mut names: HashMap<Vec<Term>, Term> = HashMap::new();
         let mut joined = all[0].clone();
+        joined.facts = Facts::of_any(terms, &facts);
         for at in 0..joined.values.len() {
             let values: Vec<Term> = all.iter().map(|one| one.values[at]).collect();
             let resolved: Vec<Term> =
@@ -130,16 +134,14 @@ impl State {
                 (true, _) => values[0],
                 (_, true) => resolved[0],
                 _ => *names.entry(values).or_insert_with_key(|values| {
-                    let kinds = values.iter().map(|value| terms.traits(*value).kind);
                     let first = terms.traits(values[0]).kind;
-                    let kind =
-                        if kinds.into_iter().all(|kind| kind == first) { first } else { Kind::Unknown };
-                    terms.symbol(kind)
+                    let is_alike = values.iter().all(|value| terms.traits(*value).kind == first);
+                    let term = terms.symbol(if is_alike { first } else { Kind::Unknown });
+                    joined.facts.one_of(terms, term, facts.iter().copied().zip(resolved));
+                    term
                 }),
             };
         }
-        let facts: Vec<&Facts> = all.iter().map(|one| &one.facts).collect();
-        joined.facts = Facts::of_any(terms, &facts);
         joined
     }
 }

@@ -40,7 +40,8 @@ struct Pair<'a> {
     leaders: BTreeSet<usize>,
     /// Of loops: which registers are equal there, and whether the context is in its slot.
     loops: BTreeMap<usize, BTreeMap<usize, Vec<bool>>>,
-    pending: BTreeMap<Place, Vec<State>>,
+    /// By place, and by the last instruction after the pass: copies whose instructions all went stay apart.
+    pending: BTreeMap<(Place, usize), Vec<State>>,
     /// Each branch with the one before it.
     branches: Vec<(usize, (usize, bool))>,
     steps: usize,
@@ -69,11 +70,11 @@ pub(super) fn walk(
             }
         }
     }
-    let pending = BTreeMap::from([((0, 0), vec![entry])]);
+    let pending = BTreeMap::from([(((0, 0), 0), vec![entry])]);
     let branches = vec![(0, (0, false))];
     let mut pair =
         Pair { before, after, origins, fields, places, terms, leaders, loops, pending, branches, steps: 0 };
-    while let Some((place, states)) = pair.pending.pop_first() {
+    while let Some(((place, _), states)) = pair.pending.pop_first() {
         let state = State::of_any(&mut pair.terms, states);
         if let Err(outcome) = pair.follow(place, state) {
             return outcome;
@@ -113,7 +114,7 @@ impl Pair<'_> {
     fn arrive(&mut self, place: Place, state: State) {
         let place = (place.0, self.behind_jumps(place.1));
         let Some(known) = self.loops.get_mut(&place.0) else {
-            self.pending.entry(place).or_default().push(state);
+            self.pending.entry((place, state.last)).or_default().push(state);
             return;
         };
         let mut equal: Vec<bool> = (0..REGISTERS)
@@ -128,14 +129,14 @@ impl Pair<'_> {
         }
         let state = State::in_loop(&mut self.terms, &equal, self.places.slots, state.branch);
         known.insert(place.1, equal);
-        self.pending.insert(place, vec![state]);
+        self.pending.insert((place, 0), vec![state]);
     }
 
     /// Returns whether the path ends here, or is continued at other places.
     fn step(&mut self, was: &mut usize, is: &mut usize, state: &mut State) -> Step<bool> {
         let (insn, next) = self.insn(Side::Before, *was)?;
         *is = self.behind_jumps(*is);
-        let (now, now_next) = self.insn(Side::After, *is)?;
+        let (now, _) = self.insn(Side::After, *is)?;
         let in_step = self.origins[*is] == *was;
         let has_effect = effect(insn, next);
         match has_effect {
@@ -161,10 +162,14 @@ impl Pair<'_> {
             }
             _ => {}
         }
-        if !in_step {
-            return Err("an effect that is missing");
+        while self.origins[*is] != *was {
+            if !self.private(*is, state)? {
+                return Err("an effect that is missing");
+            }
+            *is = self.behind_jumps(*is + width(self.after.insns[*is]));
         }
-        self.effect((*was, insn, has_effect), (*is, now, effect(now, now_next)), state)?;
+        let (now, next) = self.insn(Side::After, *is)?;
+        self.effect((*was, insn, has_effect), (*is, now, effect(now, next)), state)?;
         *was += 1;
         *is += 1;
         Ok(matches!(has_effect, Effect::Exit))
@@ -228,6 +233,7 @@ impl Pair<'_> {
     /// Executes an instruction after the pass that nothing outside the program sees; `false` if it is another one.
     fn private(&mut self, at: usize, state: &mut State) -> Step<bool> {
         let (insn, next) = self.insn(Side::After, at)?;
+        state.last = 2 * at;
         if insn.code == opcode::STORE_DW_REG {
             let address = self.address(Side::After, insn.dst(), insn.off, state);
             let Some(slot) = self.reserved(address, 8)? else { return Ok(false) };
@@ -332,7 +338,8 @@ impl Pair<'_> {
                 continue;
             }
             for (jumps, now_to) in &now_to {
-                if let Some(state) = self.takes(Side::After, now, *jumps, &state) {
+                if let Some(mut state) = self.takes(Side::After, now, *jumps, &state) {
+                    state.last = 2 * is + usize::from(*jumps);
                     self.arrive((to, *now_to), state);
                 }
             }
@@ -368,6 +375,7 @@ impl Pair<'_> {
         (is, now, does): (usize, Insn, Effect),
         state: &mut State,
     ) -> Step<()> {
+        state.last = 2 * is;
         let is_same_call = match (has, does) {
             (Effect::LocalCall { distance }, Effect::LocalCall { distance: other }) => {
                 self.function(Side::Before, was, distance)? == self.function(Side::After, is, other)?
