@@ -156,7 +156,9 @@ impl Pair<'_> {
                 while in_step && self.origins.get(*is) == Some(&origin) && self.private(*is, state)? {
                     *is += width(self.after.insns[*is]);
                 }
-                state.unify(&mut self.terms, insn.dst());
+                if in_step {
+                    state.unify(&mut self.terms, insn.dst());
+                }
                 *was += width(insn);
                 return Ok(false);
             }
