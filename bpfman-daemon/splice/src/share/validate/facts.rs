@@ -156,6 +156,12 @@ impl Facts {
         let subjects: BTreeSet<Term> = all.iter().flat_map(|one| one.0.keys().copied()).collect();
         let mut joined = Self::default();
         for term in subjects {
+            if let Some(set) = all[0].0.get(&term)
+                && all.iter().all(|one| one.0.get(&term) == Some(set))
+            {
+                joined.0.insert(term, set.clone());
+                continue;
+            }
             let known = all
                 .iter()
                 .map(|one| (*one, if one.0.contains_key(&term) { term } else { one.resolved(terms, term) }));

@@ -126,14 +126,15 @@ impl State {
         joined.facts = Facts::of_any(terms, &facts);
         for at in 0..joined.values.len() {
             let values: Vec<Term> = all.iter().map(|one| one.values[at]).collect();
+            let is_one = |terms: &[Term]| terms.iter().all(|term| *term == terms[0]);
+            if is_one(&values) {
+                continue;
+            }
             let resolved: Vec<Term> =
                 all.iter().map(|one| one.facts.resolved(terms, one.values[at])).collect();
-            let is_one = |terms: &[Term]| terms.iter().all(|term| *term == terms[0]);
-            joined.values[at] = match (is_one(&values), is_one(&resolved)) {
-                (_, true) if terms.as_number(resolved[0]).is_some() => resolved[0],
-                (true, _) => values[0],
-                (_, true) => resolved[0],
-                _ => *names.entry(values).or_insert_with_key(|values| {
+            joined.values[at] = match is_one(&resolved) {
+                true => resolved[0],
+                false => *names.entry(values).or_insert_with_key(|values| {
                     let first = terms.traits(values[0]).kind;
                     let is_alike = values.iter().all(|value| terms.traits(*value).kind == first);
                     let term = terms.symbol(if is_alike { first } else { Kind::Unknown });

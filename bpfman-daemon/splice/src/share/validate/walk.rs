@@ -45,6 +45,8 @@ struct Pair<'a> {
     /// Each branch with the one before it.
     branches: Vec<(usize, (usize, bool))>,
     steps: usize,
+    /// Whether paths that meet are followed as one.
+    joins: bool,
 }
 
 pub(super) fn walk(
@@ -53,6 +55,7 @@ pub(super) fn walk(
     origins: &[usize],
     hook: SpliceHook,
     places: StackPlaces,
+    joins: bool,
 ) -> Outcome {
     let fields = match hook {
         SpliceHook::Xdp => (0, 4),
@@ -72,9 +75,21 @@ pub(super) fn walk(
     }
     let pending = BTreeMap::from([(((0, 0), 0), vec![entry])]);
     let branches = vec![(0, (0, false))];
-    let mut pair =
-        Pair { before, after, origins, fields, places, terms, leaders, loops, pending, branches, steps: 0 };
-    while let Some(((place, _), states)) = pair.pending.pop_first() {
+    let mut pair = Pair {
+        before,
+        after,
+        origins,
+        fields,
+        places,
+        terms,
+        leaders,
+        loops,
+        pending,
+        branches,
+        steps: 0,
+        joins,
+    };
+    while let Some(((place, _), states)) = pair.next() {
         let state = State::of_any(&mut pair.terms, states);
         if let Err(outcome) = pair.follow(place, state) {
             return outcome;
@@ -84,6 +99,10 @@ pub(super) fn walk(
 }
 
 impl Pair<'_> {
+    fn next(&mut self) -> Option<((Place, usize), Vec<State>)> {
+        if self.joins { self.pending.pop_first() } else { self.pending.pop_last() }
+    }
+
     fn follow(&mut self, (mut was, mut is): Place, mut state: State) -> Result<(), Outcome> {
         loop {
             self.steps += 1;
@@ -114,7 +133,8 @@ impl Pair<'_> {
     fn arrive(&mut self, place: Place, state: State) {
         let place = (place.0, self.behind_jumps(place.1));
         let Some(known) = self.loops.get_mut(&place.0) else {
-            self.pending.entry((place, state.last)).or_default().push(state);
+            let key = if self.joins { state.last } else { self.pending.len() + self.steps * MAX_STEPS };
+            self.pending.entry((place, key)).or_default().push(state);
             return;
         };
         let mut equal: Vec<bool> = (0..REGISTERS)
@@ -165,7 +185,8 @@ impl Pair<'_> {
             _ => {}
         }
         while self.origins[*is] != *was {
-            if !self.private(*is, state)? {
+            self.steps += 1;
+            if self.steps > MAX_STEPS || !self.private(*is, state)? {
                 return Err("an effect that is missing");
             }
             *is = self.behind_jumps(*is + width(self.after.insns[*is]));
