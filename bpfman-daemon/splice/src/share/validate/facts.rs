@@ -1,10 +1,10 @@
-//! Facts of a path: which numbers a term can have.
+//! KnownNumbers of a path: which numbers a term can have.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bpfman_model::{Insn, op};
 
-use super::term::{END, Kind, Term, Terms};
+use super::term::{END, Term, TermKind, Terms};
 use crate::text::opcode;
 
 /// Numbers as ranges, ascending, with both ends.
@@ -14,7 +14,7 @@ pub(super) type Set = Vec<(u64, u64)>;
 const BIAS: u64 = 1 << 63;
 
 #[derive(Clone, Default)]
-pub(super) struct Facts(BTreeMap<Term, Set>);
+pub(super) struct KnownNumbers(BTreeMap<Term, Set>);
 
 fn both(one: &Set, other: &Set) -> Set {
     let pairs = one.iter().flat_map(|a| other.iter().map(move |b| (a.0.max(b.0), a.1.min(b.1))));
@@ -36,7 +36,6 @@ fn either(one: &Set, other: &Set) -> Set {
     complement(&both(&complement(one), &complement(other)))
 }
 
-/// Numbers of so many bits for which a comparison with a constant holds.
 fn holding(operation: u8, constant: u64, bits: u32) -> Option<Set> {
     let top = 1_i128 << bits;
     let (low, high) = if is_signed(operation) { (-top / 2, top / 2 - 1) } else { (0, top - 1) };
@@ -85,7 +84,11 @@ pub(super) fn test(terms: &mut Terms, insn: Insn, left: Term, right: Term) -> Te
     let is_wide = insn.class() == op::CLASS_JMP;
     let set = match terms.as_number(other) {
         // Addresses of a verified program do not wrap: a shorter distance to the end is a smaller number.
-        None if is_wide && other == END && terms.traits(one).kind == Kind::Packet && !is_signed(turned) => {
+        None if is_wide
+            && other == END
+            && terms.traits(one).kind == TermKind::Packet
+            && !is_signed(turned) =>
+        {
             let (base, by) = terms.split(one);
             holding(mirrored(turned), BIAS.wrapping_add_signed(by), 64).map(|set| (terms.room(base), set))
         }
@@ -98,7 +101,7 @@ pub(super) fn test(terms: &mut Terms, insn: Insn, left: Term, right: Term) -> Te
     set.unwrap_or_else(|| (terms.test(insn.code & !opcode::SOURCE_REGISTER, left, right), vec![(1, 1)]))
 }
 
-impl Facts {
+impl KnownNumbers {
     fn numbers(&self, terms: &Terms, term: Term) -> Set {
         let of_bits = |bits: u32| vec![(0, if bits == 64 { u64::MAX } else { (1 << bits) - 1 })];
         match (terms.as_number(term), self.0.get(&term)) {
@@ -151,7 +154,7 @@ impl Facts {
         self.0.retain(|term, _| !is_gone(*term));
     }
 
-    /// Facts of at least one of several paths.
+    /// KnownNumbers of at least one of several paths.
     pub(super) fn of_any(terms: &mut Terms, all: &[&Self]) -> Self {
         let subjects: BTreeSet<Term> = all.iter().flat_map(|one| one.0.keys().copied()).collect();
         let mut joined = Self::default();
@@ -171,7 +174,6 @@ impl Facts {
         joined
     }
 
-    /// Learns that a term is one of others, each with the facts of its path.
     pub(super) fn one_of<'a>(
         &mut self,
         terms: &Terms,

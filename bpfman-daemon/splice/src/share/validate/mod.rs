@@ -16,11 +16,10 @@ use crate::chain::hook::SpliceHook;
 use crate::share::StackPlaces;
 use crate::text::scan::target;
 
-/// Instructions that are walked, at most.
 const MAX_STEPS: usize = 10_000;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum ValidationOutcome {
     Equal,
     /// Positions before and after the pass, and the branches up to there: position, and whether it is taken.
     Different {
@@ -29,7 +28,6 @@ pub(super) enum Outcome {
         after: usize,
         path: Vec<(usize, bool)>,
     },
-    /// The paths are too long.
     TooMany,
 }
 
@@ -49,17 +47,16 @@ pub(super) fn validate(
     origins: &[usize],
     hook: SpliceHook,
     places: StackPlaces,
-) -> Outcome {
+) -> ValidationOutcome {
     match functions_differ(before, after, origins) {
         Some((reason, at)) => {
             let before = origins.get(at).copied().unwrap_or_default();
-            Outcome::Different { reason, before, after: at, path: Vec::new() }
+            ValidationOutcome::Different { reason, before, after: at, path: Vec::new() }
         }
         None => walk::walk(before, after, origins, hook, places, true),
     }
 }
 
-/// Panics if the two differ.
 pub(super) fn assert_equal(
     before: &ProgramText,
     after: &ProgramText,
@@ -69,22 +66,21 @@ pub(super) fn assert_equal(
 ) {
     #[cfg(test)]
     tests::SHARED.with_borrow_mut(|all| all.push((before.clone(), after.clone(), origins.to_vec(), places)));
-    // What paths have in common may not be enough: only one path alone shows that the pass is wrong.
+    // Joined paths may have too little in common: only one path alone shows that the pass is wrong.
     let outcome = match validate(before, after, origins, hook, places) {
-        Outcome::Different { .. } => walk::walk(before, after, origins, hook, places, false),
+        ValidationOutcome::Different { .. } => walk::walk(before, after, origins, hook, places, false),
         outcome => outcome,
     };
     match outcome {
-        Outcome::Equal => _ = PROOFS[0].fetch_add(1, Ordering::Relaxed),
-        Outcome::TooMany => _ = PROOFS[1].fetch_add(1, Ordering::Relaxed),
-        Outcome::Different { reason, before: at, after: to, path } => panic!(
+        ValidationOutcome::Equal => _ = PROOFS[0].fetch_add(1, Ordering::Relaxed),
+        ValidationOutcome::TooMany => _ = PROOFS[1].fetch_add(1, Ordering::Relaxed),
+        ValidationOutcome::Different { reason, before: at, after: to, path } => panic!(
             "shared headers change {}: {reason}, instruction {at}, which became {to}; branches {path:?}\n{:?}\n{:?}",
             before.name, before.insns, after.insns
         ),
     }
 }
 
-/// Functions behind the entry are as they were.
 fn functions_differ(
     before: &ProgramText,
     after: &ProgramText,

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::facts::{Facts, Test};
-use super::term::{CONTEXT, FRAME, Kind, Term, Terms};
+use super::facts::{KnownNumbers, Test};
+use super::term::{CONTEXT, FRAME, Term, TermKind, Terms};
 use crate::text::opcode;
 
 pub(super) const REGISTERS: usize = 11;
@@ -14,44 +14,43 @@ pub(super) const TIME: usize = SLOT + 1;
 pub(super) const RESERVED: usize = TIME + 1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
+pub(super) enum ProgramSide {
     Before,
     After,
 }
 
 #[derive(Clone)]
-pub(super) struct State {
+pub(super) struct JointState {
     /// Registers before the pass and after it, then what the constants name, then reserved slots.
     pub(super) values: Vec<Term>,
-    pub(super) facts: Facts,
-    /// The last branch.
+    pub(super) facts: KnownNumbers,
     pub(super) branch: usize,
-    /// The last instruction after the pass.
     pub(super) last: usize,
 }
 
-pub(super) fn place(side: Side, register: u8) -> usize {
-    usize::from(register).min(REGISTERS - 1) + if side == Side::Before { 0 } else { REGISTERS }
+pub(super) fn place(side: ProgramSide, register: u8) -> usize {
+    usize::from(register).min(REGISTERS - 1) + if side == ProgramSide::Before { 0 } else { REGISTERS }
 }
 
-impl State {
+impl JointState {
     pub(super) fn at_entry(terms: &mut Terms, reserved: usize) -> Self {
-        let mut values: Vec<Term> = (0..RESERVED + reserved).map(|_| terms.symbol(Kind::Unknown)).collect();
+        let mut values: Vec<Term> =
+            (0..RESERVED + reserved).map(|_| terms.symbol(TermKind::Unknown)).collect();
         values.copy_within(..REGISTERS, REGISTERS);
-        for side in [Side::Before, Side::After] {
+        for side in [ProgramSide::Before, ProgramSide::After] {
             values[place(side, 1)] = CONTEXT;
             values[place(side, opcode::FRAME)] = FRAME;
         }
-        Self { values, facts: Facts::default(), branch: 0, last: 0 }
+        Self { values, facts: KnownNumbers::default(), branch: 0, last: 0 }
     }
 
     /// Nothing is known but which registers are equal, and the context in its slot.
     pub(super) fn in_loop(terms: &mut Terms, equal: &[bool], reserved: usize, branch: usize) -> Self {
         let mut state = Self { branch, ..Self::at_entry(terms, reserved) };
         for (register, is_equal) in equal.iter().take(REGISTERS - 1).enumerate() {
-            state.values[register] = terms.symbol(Kind::Unknown);
+            state.values[register] = terms.symbol(TermKind::Unknown);
             state.values[REGISTERS + register] =
-                if *is_equal { state.values[register] } else { terms.symbol(Kind::Unknown) };
+                if *is_equal { state.values[register] } else { terms.symbol(TermKind::Unknown) };
         }
         if equal[REGISTERS] {
             state.values[SLOT] = CONTEXT;
@@ -59,17 +58,17 @@ impl State {
         state
     }
 
-    pub(super) fn get(&self, side: Side, register: u8) -> Term {
+    pub(super) fn get(&self, side: ProgramSide, register: u8) -> Term {
         self.values[place(side, register)]
     }
 
-    pub(super) fn set(&mut self, side: Side, register: u8, term: Term) {
+    pub(super) fn set(&mut self, side: ProgramSide, register: u8, term: Term) {
         self.values[place(side, register)] = term;
     }
 
     pub(super) fn set_both(&mut self, register: u8, term: Term) {
-        self.set(Side::Before, register, term);
-        self.set(Side::After, register, term);
+        self.set(ProgramSide::Before, register, term);
+        self.set(ProgramSide::After, register, term);
     }
 
     pub(super) fn is_same(&self, terms: &mut Terms, one: Term, other: Term) -> bool {
@@ -78,7 +77,8 @@ impl State {
 
     /// Gives equal values in a register one term: the constant, if one is.
     pub(super) fn unify(&mut self, terms: &mut Terms, register: u8) {
-        let (before, after) = (self.get(Side::Before, register), self.get(Side::After, register));
+        let (before, after) =
+            (self.get(ProgramSide::Before, register), self.get(ProgramSide::After, register));
         if before != after && self.is_same(terms, before, after) {
             let is_constant = terms.as_number(after).is_some();
             self.set_both(register, if is_constant { after } else { before });
@@ -104,8 +104,8 @@ impl State {
                     Some(_) => resolved,
                     None => {
                         let kind = match terms.traits(value).kind {
-                            Kind::Number => Kind::Number,
-                            _ => Kind::Unknown,
+                            TermKind::Number => TermKind::Number,
+                            _ => TermKind::Unknown,
                         };
                         *names.entry(value).or_insert_with(|| terms.symbol(kind))
                     }
@@ -115,15 +115,14 @@ impl State {
         self.facts.forget(|term| is_stale(terms, term, moved));
     }
 
-    /// Holds on each of the paths.
     pub(super) fn of_any(terms: &mut Terms, mut all: Vec<Self>) -> Self {
         if all.len() == 1 {
             return all.remove(0);
         }
-        let facts: Vec<&Facts> = all.iter().map(|one| &one.facts).collect();
+        let facts: Vec<&KnownNumbers> = all.iter().map(|one| &one.facts).collect();
         let mut names: HashMap<Vec<Term>, Term> = HashMap::new();
         let mut joined = all[0].clone();
-        joined.facts = Facts::of_any(terms, &facts);
+        joined.facts = KnownNumbers::of_any(terms, &facts);
         for at in 0..joined.values.len() {
             let values: Vec<Term> = all.iter().map(|one| one.values[at]).collect();
             let is_one = |terms: &[Term]| terms.iter().all(|term| *term == terms[0]);
@@ -137,7 +136,7 @@ impl State {
                 false => *names.entry(values).or_insert_with_key(|values| {
                     let first = terms.traits(values[0]).kind;
                     let is_alike = values.iter().all(|value| terms.traits(*value).kind == first);
-                    let term = terms.symbol(if is_alike { first } else { Kind::Unknown });
+                    let term = terms.symbol(if is_alike { first } else { TermKind::Unknown });
                     joined.facts.one_of(terms, term, facts.iter().copied().zip(resolved));
                     term
                 }),

@@ -16,7 +16,6 @@ pub(super) const FRAME: Term = Term(3);
 /// The contents of the packet as they are now.
 pub(super) const NOW: Term = Term(4);
 
-/// Codes of terms that no instruction computes.
 const NUMBER: u16 = 0x100;
 const SYMBOL: u16 = 0x200;
 const SUM: u16 = 0x300;
@@ -37,22 +36,19 @@ struct Node {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum TermKind {
     Unknown,
     Number,
     Context,
     Packet,
-    /// An address outside the packet, or null.
     Elsewhere,
 }
 
 #[derive(Clone, Copy)]
 pub(super) struct Traits {
-    pub(super) kind: Kind,
-    /// Significant bits, at most.
+    pub(super) kind: TermKind,
     pub(super) bits: u32,
     pub(super) reads_packet: bool,
-    /// Depends on the place of the packet.
     pub(super) is_placed: bool,
 }
 
@@ -64,7 +60,9 @@ pub(super) struct Terms {
 impl Terms {
     pub(super) fn new() -> Self {
         let mut terms = Self { all: Vec::new(), ids: HashMap::new() };
-        for kind in [Kind::Context, Kind::Packet, Kind::Unknown, Kind::Elsewhere, Kind::Unknown] {
+        for kind in
+            [TermKind::Context, TermKind::Packet, TermKind::Unknown, TermKind::Elsewhere, TermKind::Unknown]
+        {
             let term = terms.symbol(kind);
             terms.all[term.0 as usize].1.is_placed = term == START || term == END;
         }
@@ -80,42 +78,39 @@ impl Terms {
         (node.code == NUMBER).then_some(node.by.cast_unsigned())
     }
 
-    /// A term and the constant that is added to it.
     pub(super) fn split(&self, term: Term) -> (Term, i64) {
         let node = self.all[term.0 as usize].0;
         if node.code == SUM { (node.left, node.by) } else { (term, 0) }
     }
 
-    /// A value that is equal to no other.
-    pub(super) fn symbol(&mut self, kind: Kind) -> Term {
+    pub(super) fn symbol(&mut self, kind: TermKind) -> Term {
         let node = Node { code: SYMBOL, left: CONTEXT, right: CONTEXT, by: self.all.len() as i64 };
         self.insert(node, Traits { kind, bits: 64, reads_packet: false, is_placed: false })
     }
 
     pub(super) fn number(&mut self, number: u64) -> Term {
         let bits = 64 - number.leading_zeros();
-        let traits = Traits { kind: Kind::Number, bits, reads_packet: false, is_placed: false };
+        let traits = Traits { kind: TermKind::Number, bits, reads_packet: false, is_placed: false };
         let node = Node { code: NUMBER, left: CONTEXT, right: CONTEXT, by: number.cast_signed() };
         self.insert(node, traits)
     }
 
-    /// An address that the loader sets.
     pub(super) fn constant(&mut self, source: u8, number: Term) -> Term {
         let is_map = matches!(source, op::PSEUDO_MAP_FD | op::PSEUDO_MAP_VALUE);
-        let kind = if is_map { Kind::Elsewhere } else { Kind::Unknown };
+        let kind = if is_map { TermKind::Elsewhere } else { TermKind::Unknown };
         self.node(CONSTANT | u16::from(source), number, number, 0, kind, 64)
     }
 
     pub(super) fn function(&mut self, start: usize) -> Term {
-        self.node(FUNCTION, CONTEXT, CONTEXT, start as i64, Kind::Unknown, 64)
+        self.node(FUNCTION, CONTEXT, CONTEXT, start as i64, TermKind::Unknown, 64)
     }
 
     pub(super) fn room(&mut self, base: Term) -> Term {
-        self.node(ROOM, base, base, 0, Kind::Number, 64)
+        self.node(ROOM, base, base, 0, TermKind::Number, 64)
     }
 
     pub(super) fn test(&mut self, code: u8, left: Term, right: Term) -> Term {
-        self.node(TEST | u16::from(code), left, right, 0, Kind::Number, 1)
+        self.node(TEST | u16::from(code), left, right, 0, TermKind::Number, 1)
     }
 
     /// `time`: [`NOW`], or what was written to memory before.
@@ -123,10 +118,10 @@ impl Terms {
         let (base, by) = self.split(address);
         let is_word = matches!(code & opcode::SIZE, opcode::SIZE_W | opcode::SIZE_DW);
         let kind = match self.traits(address).kind {
-            Kind::Packet => Kind::Number,
-            Kind::Elsewhere if code & opcode::SIZE != opcode::SIZE_DW => Kind::Number,
-            _ if is_word => Kind::Unknown,
-            _ => Kind::Number,
+            TermKind::Packet => TermKind::Number,
+            TermKind::Elsewhere if code & opcode::SIZE != opcode::SIZE_DW => TermKind::Number,
+            _ if is_word => TermKind::Unknown,
+            _ => TermKind::Number,
         };
         let bits = match code & opcode::SIZE {
             _ if code & opcode::MODE != opcode::MODE_MEM => 64,
@@ -164,7 +159,7 @@ impl Terms {
             return match self.traits(right).bits <= 32 || is_wide {
                 true if by == 0 => right,
                 _ => {
-                    let kind = if by == 1 { Kind::Unknown } else { Kind::Number };
+                    let kind = if by == 1 { TermKind::Unknown } else { TermKind::Number };
                     let bits = if is_wide { 64 } else { 32 };
                     self.node(u16::from(code), right, right, by, kind, bits)
                 }
@@ -183,21 +178,21 @@ impl Terms {
             (ADD64, ..) => {
                 let (one, other) = (left_base.min(right_base), left_base.max(right_base));
                 let kind = match (self.traits(one).kind, self.traits(other).kind) {
-                    (Kind::Number, kind) | (kind, Kind::Number) => kind,
-                    _ => Kind::Unknown,
+                    (TermKind::Number, kind) | (kind, TermKind::Number) => kind,
+                    _ => TermKind::Unknown,
                 };
                 let sum = self.node(u16::from(code), one, other, 0, kind, 64);
                 self.sum(sum, left_by.wrapping_add(right_by))
             }
             (SUB64, ..) => {
                 let both = (self.traits(left).kind, self.traits(right).kind);
-                let kind = if both.1 == Kind::Number { both.0 } else { Kind::Unknown };
+                let kind = if both.1 == TermKind::Number { both.0 } else { TermKind::Unknown };
                 let difference = self.node(u16::from(code), left_base, right_base, 0, kind, 64);
                 self.sum(difference, left_by.wrapping_sub(right_by))
             }
             _ => {
                 let bits = self.bits(code, by, left, right);
-                self.node(u16::from(code), left, right, by, Kind::Number, bits)
+                self.node(u16::from(code), left, right, by, TermKind::Number, bits)
             }
         }
     }
@@ -217,7 +212,6 @@ impl Terms {
         if code & 0xf0 == opcode::END { bits } else { bits.min(width) }
     }
 
-    /// The term with others in the place of its operands.
     pub(super) fn replaced(&mut self, term: Term, with: &mut dyn FnMut(&mut Self, Term) -> Term) -> Term {
         let node = self.all[term.0 as usize].0;
         let Ok(code) = u8::try_from(node.code) else {
@@ -237,7 +231,7 @@ impl Terms {
         }
     }
 
-    fn node(&mut self, code: u16, left: Term, right: Term, by: i64, kind: Kind, bits: u32) -> Term {
+    fn node(&mut self, code: u16, left: Term, right: Term, by: i64, kind: TermKind, bits: u32) -> Term {
         let (one, other) = (self.traits(left), self.traits(right));
         let traits = Traits {
             kind,

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bpfman_model::{Insn, ProgramText};
 
 use super::facts::{Test, test};
-use super::state::{REGISTERS, RESERVED, SLOT, Side, State, TIME};
-use super::term::{CONTEXT, END, FRAME, Kind, NOW, START, Term, Terms};
-use super::{MAX_STEPS, Outcome};
+use super::state::{JointState, ProgramSide, REGISTERS, RESERVED, SLOT, TIME};
+use super::term::{CONTEXT, END, FRAME, NOW, START, Term, TermKind, Terms};
+use super::{MAX_STEPS, ValidationOutcome};
 use crate::chain::hook::SpliceHook;
 use crate::share::StackPlaces;
 use crate::specialise::of_helper;
@@ -19,7 +19,6 @@ use crate::text::scan::{Effect, effect, target, walk as scan, width};
 const KEEPS_PACKET: [i32; 20] =
     [1, 2, 3, 5, 6, 7, 8, 23, 25, 26, 28, 51, 125, 130, 131, 132, 133, 160, 189, 195];
 
-/// Of these, those that return an address outside the packet, or null.
 const RETURNS_ADDRESS: [i32; 3] = [1, 131, 195];
 
 /// Loading this byte of a TC program's context changes what the next ones load.
@@ -32,20 +31,16 @@ struct Pair<'a> {
     before: &'a ProgramText,
     after: &'a ProgramText,
     origins: &'a [usize],
-    /// Offsets of `data` and `data_end` in the context.
     fields: (i16, i16),
     places: StackPlaces,
     terms: Terms,
-    /// Where paths meet.
     leaders: BTreeSet<usize>,
     /// Of loops: which registers are equal there, and whether the context is in its slot.
     loops: BTreeMap<usize, BTreeMap<usize, Vec<bool>>>,
     /// By place, and by the last instruction after the pass: copies whose instructions all went stay apart.
-    pending: BTreeMap<(Place, usize), Vec<State>>,
-    /// Each branch with the one before it.
+    pending: BTreeMap<(Place, usize), Vec<JointState>>,
     branches: Vec<(usize, (usize, bool))>,
     steps: usize,
-    /// Whether paths that meet are followed as one.
     joins: bool,
 }
 
@@ -56,13 +51,13 @@ pub(super) fn walk(
     hook: SpliceHook,
     places: StackPlaces,
     joins: bool,
-) -> Outcome {
+) -> ValidationOutcome {
     let fields = match hook {
         SpliceHook::Xdp => (0, 4),
         _ => (76, 80),
     };
     let mut terms = Terms::new();
-    let entry = State::at_entry(&mut terms, places.slots);
+    let entry = JointState::at_entry(&mut terms, places.slots);
     let (mut leaders, mut loops) = (BTreeSet::new(), BTreeMap::new());
     for (at, effect) in scan(&before.insns, 0..before.functions[0].len) {
         if let Effect::Jump { distance, .. } = effect {
@@ -90,24 +85,24 @@ pub(super) fn walk(
         joins,
     };
     while let Some(((place, _), states)) = pair.next() {
-        let state = State::of_any(&mut pair.terms, states);
+        let state = JointState::of_any(&mut pair.terms, states);
         if let Err(outcome) = pair.follow(place, state) {
             return outcome;
         }
     }
-    Outcome::Equal
+    ValidationOutcome::Equal
 }
 
 impl Pair<'_> {
-    fn next(&mut self) -> Option<((Place, usize), Vec<State>)> {
+    fn next(&mut self) -> Option<((Place, usize), Vec<JointState>)> {
         if self.joins { self.pending.pop_first() } else { self.pending.pop_last() }
     }
 
-    fn follow(&mut self, (mut was, mut is): Place, mut state: State) -> Result<(), Outcome> {
+    fn follow(&mut self, (mut was, mut is): Place, mut state: JointState) -> Result<(), ValidationOutcome> {
         loop {
             self.steps += 1;
             if self.steps > MAX_STEPS {
-                return Err(Outcome::TooMany);
+                return Err(ValidationOutcome::TooMany);
             }
             match self.step(&mut was, &mut is, &mut state) {
                 Ok(false) => {}
@@ -120,7 +115,7 @@ impl Pair<'_> {
                         branch = self.branches[branch].0;
                     }
                     path.reverse();
-                    return Err(Outcome::Different { reason, before: was, after: is, path });
+                    return Err(ValidationOutcome::Different { reason, before: was, after: is, path });
                 }
             }
             if self.leaders.contains(&was) {
@@ -130,7 +125,7 @@ impl Pair<'_> {
         }
     }
 
-    fn arrive(&mut self, place: Place, state: State) {
+    fn arrive(&mut self, place: Place, state: JointState) {
         let place = (place.0, self.behind_jumps(place.1));
         let Some(known) = self.loops.get_mut(&place.0) else {
             let key = if self.joins { state.last } else { self.pending.len() + self.steps * MAX_STEPS };
@@ -147,16 +142,15 @@ impl Pair<'_> {
                 return;
             }
         }
-        let state = State::in_loop(&mut self.terms, &equal, self.places.slots, state.branch);
+        let state = JointState::in_loop(&mut self.terms, &equal, self.places.slots, state.branch);
         known.insert(place.1, equal);
         self.pending.insert((place, 0), vec![state]);
     }
 
-    /// Returns whether the path ends here, or is continued at other places.
-    fn step(&mut self, was: &mut usize, is: &mut usize, state: &mut State) -> Step<bool> {
-        let (insn, next) = self.insn(Side::Before, *was)?;
+    fn step(&mut self, was: &mut usize, is: &mut usize, state: &mut JointState) -> Step<bool> {
+        let (insn, next) = self.insn(ProgramSide::Before, *was)?;
         *is = self.behind_jumps(*is);
-        let (now, _) = self.insn(Side::After, *is)?;
+        let (now, _) = self.insn(ProgramSide::After, *is)?;
         let in_step = self.origins[*is] == *was;
         let has_effect = effect(insn, next);
         match has_effect {
@@ -170,8 +164,8 @@ impl Pair<'_> {
                 return Ok(true);
             }
             _ if self.is_silent(insn, has_effect) => {
-                let value = self.result(Side::Before, *was, state)?;
-                state.set(Side::Before, insn.dst(), value);
+                let value = self.result(ProgramSide::Before, *was, state)?;
+                state.set(ProgramSide::Before, insn.dst(), value);
                 let origin = *was;
                 while in_step && self.origins.get(*is) == Some(&origin) && self.private(*is, state)? {
                     *is += width(self.after.insns[*is]);
@@ -191,17 +185,16 @@ impl Pair<'_> {
             }
             *is = self.behind_jumps(*is + width(self.after.insns[*is]));
         }
-        let (now, next) = self.insn(Side::After, *is)?;
+        let (now, next) = self.insn(ProgramSide::After, *is)?;
         self.effect((*was, insn, has_effect), (*is, now, effect(now, next)), state)?;
         *was += 1;
         *is += 1;
         Ok(matches!(has_effect, Effect::Exit))
     }
 
-    /// Jumps after the pass have no counterpart.
     fn behind_jumps(&self, mut is: usize) -> usize {
         for _ in 0..self.after.insns.len() {
-            match self.insn(Side::After, is).map(|(insn, _)| effect(insn, None)) {
+            match self.insn(ProgramSide::After, is).map(|(insn, _)| effect(insn, None)) {
                 Ok(Effect::Jump { distance, conditional: false }) => {
                     is = target(is, distance).unwrap_or(usize::MAX)
                 }
@@ -211,8 +204,8 @@ impl Pair<'_> {
         is
     }
 
-    fn insn(&self, side: Side, at: usize) -> Step<(Insn, Option<Insn>)> {
-        let text = if side == Side::Before { self.before } else { self.after };
+    fn insn(&self, side: ProgramSide, at: usize) -> Step<(Insn, Option<Insn>)> {
+        let text = if side == ProgramSide::Before { self.before } else { self.after };
         let entry = &text.insns[..text.functions[0].len];
         let insn = entry.get(at).ok_or("beyond the end of the function")?;
         Ok((*insn, entry.get(at + 1).copied()))
@@ -243,7 +236,7 @@ impl Pair<'_> {
         }
     }
 
-    fn address(&mut self, side: Side, register: u8, off: i16, state: &State) -> Term {
+    fn address(&mut self, side: ProgramSide, register: u8, off: i16, state: &JointState) -> Term {
         self.terms.sum(state.get(side, register), i64::from(off))
     }
 
@@ -253,26 +246,25 @@ impl Pair<'_> {
         (base == FRAME && by < slot + 8 && by + size > slot).then_some(by == slot && size == 8)
     }
 
-    /// Executes an instruction after the pass that nothing outside the program sees; `false` if it is another one.
-    fn private(&mut self, at: usize, state: &mut State) -> Step<bool> {
-        let (insn, next) = self.insn(Side::After, at)?;
+    fn private(&mut self, at: usize, state: &mut JointState) -> Step<bool> {
+        let (insn, next) = self.insn(ProgramSide::After, at)?;
         state.last = 2 * at;
         if insn.code == opcode::STORE_DW_REG {
-            let address = self.address(Side::After, insn.dst(), insn.off, state);
+            let address = self.address(ProgramSide::After, insn.dst(), insn.off, state);
             let Some(slot) = self.reserved(address, 8)? else { return Ok(false) };
-            state.values[slot] = state.get(Side::After, insn.src());
+            state.values[slot] = state.get(ProgramSide::After, insn.src());
             return Ok(true);
         }
         if !self.is_silent(insn, effect(insn, next)) {
             return Ok(false);
         }
-        let value = self.result(Side::After, at, state)?;
-        state.set(Side::After, insn.dst(), value);
+        let value = self.result(ProgramSide::After, at, state)?;
+        state.set(ProgramSide::After, insn.dst(), value);
         state.unify(&mut self.terms, insn.dst());
         Ok(true)
     }
 
-    fn result(&mut self, side: Side, at: usize, state: &State) -> Step<Term> {
+    fn result(&mut self, side: ProgramSide, at: usize, state: &JointState) -> Step<Term> {
         let (insn, next) = self.insn(side, at)?;
         if let Effect::FunctionPointer { distance } = effect(insn, next) {
             return self.function(side, at, distance).map(|start| self.terms.function(start));
@@ -307,10 +299,10 @@ impl Pair<'_> {
         }
     }
 
-    fn loaded(&mut self, side: Side, insn: Insn, state: &State) -> Step<Term> {
+    fn loaded(&mut self, side: ProgramSide, insn: Insn, state: &JointState) -> Step<Term> {
         let address = self.address(side, insn.src(), insn.off, state);
         let size = size_of(insn);
-        if side == Side::After
+        if side == ProgramSide::After
             && let Some(slot) = self.reserved(address, size)?
         {
             return Ok(state.values[slot]);
@@ -323,15 +315,15 @@ impl Pair<'_> {
         Ok(match self.terms.traits(address).kind {
             _ if is_field(self.fields.0) => START,
             _ if is_field(self.fields.1) => END,
-            Kind::Packet => self.terms.load(insn.code, address, NOW),
+            TermKind::Packet => self.terms.load(insn.code, address, NOW),
             _ => self.terms.load(insn.code, address, state.values[TIME]),
         })
     }
 
-    /// Start before the pass of a function that is referred to.
-    fn function(&self, side: Side, at: usize, distance: i32) -> Step<usize> {
+    fn function(&self, side: ProgramSide, at: usize, distance: i32) -> Step<usize> {
         let to = target(at, distance);
-        let to = if side == Side::Before { to } else { to.and_then(|to| self.origins.get(to).copied()) };
+        let to =
+            if side == ProgramSide::Before { to } else { to.and_then(|to| self.origins.get(to).copied()) };
         let is_start = |to: &usize| self.before.functions[1..].iter().any(|one| one.start == *to);
         to.filter(is_start).ok_or("no function")
     }
@@ -341,7 +333,7 @@ impl Pair<'_> {
         (was, insn, to): (usize, Insn, Place),
         (is, now): (usize, Insn),
         in_step: bool,
-        state: &State,
+        state: &JointState,
     ) -> Step<()> {
         let ways = [(true, to.0), (false, to.1)];
         let now_to = match effect(now, None) {
@@ -353,7 +345,7 @@ impl Pair<'_> {
             _ => Vec::new(),
         };
         for (jumps, to) in ways {
-            let Some(mut state) = self.takes(Side::Before, insn, jumps, state) else { continue };
+            let Some(mut state) = self.takes(ProgramSide::Before, insn, jumps, state) else { continue };
             self.branches.push((state.branch, (was, jumps)));
             state.branch = self.branches.len() - 1;
             if !in_step {
@@ -361,7 +353,7 @@ impl Pair<'_> {
                 continue;
             }
             for (jumps, now_to) in &now_to {
-                if let Some(mut state) = self.takes(Side::After, now, *jumps, &state) {
+                if let Some(mut state) = self.takes(ProgramSide::After, now, *jumps, &state) {
                     state.last = 2 * is + usize::from(*jumps);
                     self.arrive((to, *now_to), state);
                 }
@@ -370,8 +362,13 @@ impl Pair<'_> {
         Ok(())
     }
 
-    /// The state behind a branch; `None` if the branch is not taken so.
-    fn takes(&mut self, side: Side, insn: Insn, jumps: bool, state: &State) -> Option<State> {
+    fn takes(
+        &mut self,
+        side: ProgramSide,
+        insn: Insn,
+        jumps: bool,
+        state: &JointState,
+    ) -> Option<JointState> {
         let left = state.get(side, insn.dst());
         let right = match insn.code & opcode::SOURCE_REGISTER {
             0 => self.terms.number(i64::from(insn.imm).cast_unsigned()),
@@ -396,12 +393,13 @@ impl Pair<'_> {
         &mut self,
         (was, insn, has): (usize, Insn, Effect),
         (is, now, does): (usize, Insn, Effect),
-        state: &mut State,
+        state: &mut JointState,
     ) -> Step<()> {
         state.last = 2 * is;
         let is_same_call = match (has, does) {
             (Effect::LocalCall { distance }, Effect::LocalCall { distance: other }) => {
-                self.function(Side::Before, was, distance)? == self.function(Side::After, is, other)?
+                self.function(ProgramSide::Before, was, distance)?
+                    == self.function(ProgramSide::After, is, other)?
             }
             _ => false,
         };
@@ -420,20 +418,21 @@ impl Pair<'_> {
             _ => return Err("an instruction that is unknown"),
         };
         for register in read {
-            let (before, after) = (state.get(Side::Before, register), state.get(Side::After, register));
+            let (before, after) =
+                (state.get(ProgramSide::Before, register), state.get(ProgramSide::After, register));
             if !state.is_same(&mut self.terms, before, after) {
                 return Err("another value");
             }
         }
         let kind = match (has, insn.class()) {
             (Effect::Exit, _) => return Ok(()),
-            (Effect::Helper(id), _) if RETURNS_ADDRESS.contains(&id) => Kind::Elsewhere,
-            (Effect::Helper(id), _) if KEEPS_PACKET.contains(&id) => Kind::Number,
-            (Effect::Plain, opcode::CLASS_LDX) => Kind::Number,
+            (Effect::Helper(id), _) if RETURNS_ADDRESS.contains(&id) => TermKind::Elsewhere,
+            (Effect::Helper(id), _) if KEEPS_PACKET.contains(&id) => TermKind::Number,
+            (Effect::Plain, opcode::CLASS_LDX) => TermKind::Number,
             (Effect::Plain, _) => self.store(insn, is_atomic, state)?,
             _ => {
                 state.change_packet(&mut self.terms, true);
-                Kind::Unknown
+                TermKind::Unknown
             }
         };
         let written = match (has, insn.class(), insn.imm) {
@@ -449,29 +448,35 @@ impl Pair<'_> {
             _ => 0..6,
         };
         for register in written {
-            let term =
-                self.terms.symbol(if register == 0 || has == Effect::Plain { kind } else { Kind::Unknown });
+            let term = self.terms.symbol(if register == 0 || has == Effect::Plain {
+                kind
+            } else {
+                TermKind::Unknown
+            });
             state.set_both(register, term);
         }
-        state.values[TIME] = self.terms.symbol(Kind::Unknown);
+        state.values[TIME] = self.terms.symbol(TermKind::Unknown);
         Ok(())
     }
 
-    fn store(&mut self, insn: Insn, is_atomic: bool, state: &mut State) -> Step<Kind> {
-        let (address, size) = (self.address(Side::Before, insn.dst(), insn.off, state), size_of(insn));
+    fn store(&mut self, insn: Insn, is_atomic: bool, state: &mut JointState) -> Step<TermKind> {
+        let (address, size) = (self.address(ProgramSide::Before, insn.dst(), insn.off, state), size_of(insn));
         if self.reserved(address, size)?.is_some() {
             return Err("a reserved slot");
         }
-        if !matches!(self.terms.traits(address).kind, Kind::Elsewhere | Kind::Context) {
+        if !matches!(self.terms.traits(address).kind, TermKind::Elsewhere | TermKind::Context) {
             state.change_packet(&mut self.terms, false);
         }
         if let Some(is_whole) = self.is_context_slot(address, size) {
             let is_value = is_whole && !is_atomic && insn.class() == opcode::CLASS_STX;
-            let value =
-                if is_value { state.get(Side::Before, insn.src()) } else { self.terms.symbol(Kind::Unknown) };
+            let value = if is_value {
+                state.get(ProgramSide::Before, insn.src())
+            } else {
+                self.terms.symbol(TermKind::Unknown)
+            };
             state.values[SLOT] = value;
         }
-        Ok(Kind::Unknown)
+        Ok(TermKind::Unknown)
     }
 }
 
