@@ -85,10 +85,6 @@ impl JointState {
         }
     }
 
-    pub(super) fn decide(&self, terms: &Terms, tests: &[Test; 2]) -> Option<bool> {
-        tests.iter().find_map(|test| self.facts.decide(terms, test))
-    }
-
     pub(super) fn learn(&mut self, terms: &Terms, tests: &[Test; 2], holds: bool) {
         tests.iter().for_each(|test| self.facts.learn(terms, test, holds));
     }

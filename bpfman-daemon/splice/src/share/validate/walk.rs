@@ -378,12 +378,13 @@ impl Pair<'_> {
             (state.facts.resolved(&mut self.terms, left), state.facts.resolved(&mut self.terms, right));
         let tests: [Test; 2] =
             [test(&mut self.terms, insn, left, right), test(&mut self.terms, insn, known_left, known_right)];
-        let decided = state.decide(&self.terms, &tests);
-        if decided == Some(!jumps) {
+        // Both are decided, and not alike, on a path that no packet takes.
+        let decided = tests.each_ref().map(|test| state.facts.decide(&self.terms, test));
+        if decided.contains(&Some(!jumps)) {
             return None;
         }
         let mut state = state.clone();
-        if decided.is_none() {
+        if decided == [None, None] {
             state.learn(&self.terms, &tests, jumps);
         }
         Some(state)
