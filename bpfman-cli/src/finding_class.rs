@@ -48,7 +48,6 @@ impl FindingClass {
         Self::ALL.into_iter().find(|class| class.name() == name).unwrap_or(Self::DRIFT)
     }
 
-    /// Returns the name in answers.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.1

@@ -5,7 +5,6 @@ use std::sync::OnceLock;
 
 const FILE: &str = "/etc/passwd";
 
-/// Users by number.
 #[derive(Debug, Default)]
 pub struct UserNames(HashMap<u32, String>);
 
@@ -40,7 +39,6 @@ impl UserNames {
         self.0.get(&uid).map_or_else(|| uid.to_string(), |name| format!("{name} ({uid})"))
     }
 
-    /// Returns the number of a user with this name.
     #[must_use]
     pub fn id(&self, name: &str) -> Option<u32> {
         self.0.iter().find(|(_, known)| *known == name).map(|(uid, _)| *uid)

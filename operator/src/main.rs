@@ -18,7 +18,6 @@ struct Cli {
     command: Command,
 }
 
-/// Command.
 #[derive(Subcommand)]
 enum Command {
     /// Run the agent of one node: turns applications into calls of the daemon, and writes the results into state

@@ -46,7 +46,6 @@ pages! {
     "/words.js", SCRIPT, "words.js";
 }
 
-/// Returns the file at a path.
 #[must_use]
 pub fn page(path: &str) -> Option<&'static Asset> {
     PAGES.iter().find(|asset| asset.path == path)

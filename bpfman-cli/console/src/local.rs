@@ -26,7 +26,6 @@ pub enum ConsoleNotice {
 }
 
 impl ConsoleNotice {
-    /// Returns the text for the terminal.
     #[must_use]
     pub const fn text(self) -> &'static str {
         match self {

@@ -32,7 +32,6 @@ pub struct StreamPlaces {
     most: usize,
 }
 
-/// Sender of events to a page.
 #[derive(Debug)]
 pub struct EventSender {
     events: mpsc::Sender<Bytes>,

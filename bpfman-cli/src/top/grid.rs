@@ -48,7 +48,6 @@ pub struct Grid {
     pub rows: Vec<GridRow>,
 }
 
-/// Sorting of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GridSort {
     /// Index of the column in the view.

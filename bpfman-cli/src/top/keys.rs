@@ -10,11 +10,8 @@ const FILTER_CHARACTERS: usize = 64;
 /// Action after a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyEffect {
-    /// Draw the screen.
     Draw,
-    /// Load the details of a subject from the daemon.
     Load(DetailSubject),
-    /// Quit the program.
     Quit,
 }
 

@@ -89,7 +89,6 @@ impl TopScreen {
         }
     }
 
-    /// Returns the subject of the open details.
     #[must_use]
     pub fn subject(&self) -> Option<&DetailSubject> {
         self.details.as_ref().map(|details| &details.subject)

@@ -7,9 +7,7 @@ use crate::{AccessObject, AccessPolicy, AccessVerb, Denial, Grant, GrantLimits, 
 /// Reason why a call is allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum By {
-    /// Root as the caller.
     Root,
-    /// A grant allows it.
     Grant(String),
     /// Permission of every user of the socket.
     SocketGroup,

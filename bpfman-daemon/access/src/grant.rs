@@ -25,7 +25,6 @@ pub struct Grant {
     pub files: Option<Vec<Glob>>,
     pub types: Option<BTreeSet<ProgramType>>,
     pub hooks: Option<Vec<HookPattern>>,
-    /// Targets of probes.
     pub targets: Option<Vec<TargetPattern>>,
     pub netns: Option<NetnsRule>,
     /// Priorities of members.
@@ -53,7 +52,6 @@ pub struct GrantCallers {
     /// Group ids, including supplementary ones.
     pub groups: BTreeSet<u32>,
     pub units: BTreeSet<String>,
-    /// UIDs of pods.
     pub pods: BTreeSet<String>,
     /// True if callers have to be beside the daemon besides: in a pod of its own namespace, where it is in a pod.
     pub beside_daemon: bool,
@@ -68,7 +66,6 @@ pub enum NetnsRule {
     Files(Vec<Glob>),
 }
 
-/// Limits of one owner.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GrantLimits {
     pub programs: Option<u64>,

@@ -5,7 +5,6 @@ use bpfman_model::{BadCpuAction, BadCpuShare, BadGlob, UnknownProgramType};
 use crate::policy_file::MAX_NAME;
 use crate::{BadPattern, UnknownVerb};
 
-/// A mistake in one grant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GrantError {
     #[error("a name has 1 to {MAX_NAME} letters, digits, dots, dashes and underscores")]

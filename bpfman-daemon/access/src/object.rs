@@ -19,7 +19,6 @@ pub enum AccessObject<'a> {
     Image(ImageReference),
     /// A file with bytecode, by its absolute path.
     File(&'a Path),
-    /// A hook of one interface.
     Hook {
         kind: HookKind,
         interface: &'a Interface,
@@ -49,7 +48,6 @@ pub enum AccessObject<'a> {
     Targets {
         /// Name of the type, such as `kprobe`.
         kind: &'static str,
-        /// Pattern of the names.
         names: &'a Glob,
     },
     /// Position of a member, by priority.

@@ -22,7 +22,6 @@ pub struct TargetPattern {
     text: String,
 }
 
-/// Invalid pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadPattern {
     #[error(
@@ -41,7 +40,6 @@ pub enum BadPattern {
 }
 
 const HOOKS: [&str; 3] = ["xdp", "tc", "tcx"];
-/// Types of targets.
 pub const TARGETS: [&str; 20] = [
     "uprobe",
     "kprobe",

@@ -20,7 +20,6 @@ pub struct AccessPolicy {
 pub enum SocketGroup {
     /// No permission.
     Nothing,
-    /// Permission to read.
     #[default]
     Read,
     /// All permissions that a grant can have, also over objects of other owners, as in v0.6.0.
@@ -28,7 +27,6 @@ pub enum SocketGroup {
 }
 
 impl AccessPolicy {
-    /// Returns the grants of a caller.
     pub fn grants_of<'a>(&'a self, peer: &'a Peer) -> impl Iterator<Item = &'a Grant> {
         self.grants.iter().filter(|grant| grant.callers.include(peer))
     }

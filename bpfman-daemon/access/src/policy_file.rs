@@ -18,9 +18,7 @@ pub(crate) const MAX_NAME: usize = 63;
 
 /// Lookup of the ids of users and groups.
 pub trait AccountNames {
-    /// Returns the id of a user.
     fn user(&self, name: &str) -> Option<u32>;
-    /// Returns the id of a group.
     fn group(&self, name: &str) -> Option<u32>;
     /// Returns whether a name without an id matches no caller, instead of being a mistake: for a text that was accepted
     /// while the account existed. Its old id may belong to another account by now.

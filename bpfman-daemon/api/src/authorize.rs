@@ -19,7 +19,6 @@ use crate::server::Api;
 use crate::status::denied;
 use crate::{audit, status};
 
-/// Source of grants.
 pub trait AccessSource: Send + Sync {
     /// Returns the grants in force now.
     fn policy(&self) -> Arc<AccessPolicy>;

@@ -105,7 +105,6 @@ impl RadarReport {
     }
 }
 
-/// Shared state of the radar.
 #[derive(Debug, Default)]
 pub struct RadarState(Mutex<RadarReport>);
 

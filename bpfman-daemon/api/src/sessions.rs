@@ -35,7 +35,6 @@ pub trait SessionService: Send + Sync {
     fn list(&self) -> Vec<(Owner, wire::Session)>;
     /// Returns the owners of programs and links of sessions.
     fn object_owners(&self) -> ObjectOwners;
-    /// Returns the owner of what a session left.
     fn owner_of_left(&self, session: &str) -> Result<Owner, Status>;
     /// Removes what a session left. May block.
     fn remove(&self, session: &str) -> Result<(), Status>;

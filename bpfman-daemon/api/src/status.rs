@@ -9,7 +9,6 @@ use bpfmand_engine::EngineError;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
 
-/// Returns the code of a reason, and the reason in answers.
 const fn entry(reason: Reason) -> (Code, Reason) {
     let code = match reason {
         Reason::NotFound => Code::NotFound,

@@ -20,7 +20,6 @@ pub enum RawObject {
     /// Programs of a kernel's type.
     Type(u32),
     Hook(HookKind, Interface),
-    /// A target by name.
     Target(&'static str, String),
     /// A target that has no name here: all of the kind have to be covered.
     AnyTarget(&'static str),

@@ -9,7 +9,6 @@ pub enum EventSource {
     Counter,
     /// Records that a program writes to the event.
     ProgramOutput,
-    /// A tracepoint, by its number.
     Tracepoint(u64),
     /// A function of the kernel.
     Kprobe,

@@ -18,7 +18,6 @@ use crate::session::BrokeredSession;
 /// Maximum number of attachments of a session: each holds a descriptor of the daemon.
 const MAX_LASTING: usize = 64;
 
-/// Attachment of a program.
 #[derive(Debug)]
 pub struct LastingAttachment {
     record: LastingRecord,

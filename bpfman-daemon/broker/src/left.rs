@@ -21,7 +21,6 @@ pub struct LeftSessions(Mutex<Vec<Arc<BrokeredSession>>>);
 pub enum RemovalError {
     #[error("no session \"{0}\" left anything")]
     Unknown(String),
-    /// The session runs.
     #[error("session {0} runs")]
     Runs(String),
     /// Its pins stay.

@@ -91,7 +91,6 @@ fn bytes_of(line: &RecordLine) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Files of one session.
 #[derive(Debug)]
 pub struct SessionRecord {
     folder: PathBuf,

@@ -39,16 +39,13 @@ const RECORDED: [u32; 5] = [
     command::PROG_DETACH,
 ];
 
-/// Serves calls of one session.
 pub struct SessionCalls {
     pub session: Arc<BrokeredSession>,
     pub policy: CurrentPolicy,
     pub journal: Arc<Journal>,
     pub probes: ProbeEvents,
-    /// Returns the other sessions of the owner.
     pub others: Box<dyn Fn() -> Vec<Arc<BrokeredSession>> + Send + Sync>,
     pub owner: Arc<OwnerUse>,
-    /// Calls of the user at a time.
     pub user: Arc<UserCalls>,
     /// True while a thread looks for messages: it takes a CPU meanwhile, so only one may.
     pub looks: Arc<AtomicBool>,

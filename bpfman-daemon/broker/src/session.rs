@@ -43,7 +43,6 @@ pub struct SessionFacts {
     pub receiver: u32,
 }
 
-/// Ids of the objects of a session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionObjects {
     ids: BTreeMap<ObjectKind, BTreeSet<u32>>,
@@ -68,7 +67,6 @@ impl SessionObjects {
     }
 }
 
-/// A session that runs.
 #[derive(Debug)]
 pub struct BrokeredSession {
     pub facts: SessionFacts,
@@ -248,7 +246,6 @@ impl BrokeredSession {
         }
     }
 
-    /// Returns the number of known objects of a kind.
     pub fn count(&self, kind: ObjectKind) -> usize {
         self.objects().ids.get(&kind).map_or(0, BTreeSet::len)
     }

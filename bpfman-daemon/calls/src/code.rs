@@ -73,7 +73,6 @@ pub fn references(code: &[u8]) -> Result<Vec<CodeReference>, Errno> {
 /// Function of the kernel that a program calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KernelCall {
-    /// A helper, by its number.
     Helper(u32),
     /// Another function, by its number in the kernel's types, which differs by kernel.
     Function(u32),

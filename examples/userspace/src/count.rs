@@ -11,7 +11,6 @@ pub type RawCount = [u64; 2];
 /// Count of packets and bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
-    /// Number of packets.
     pub packets: u64,
     /// Length in bytes, from the Ethernet header on.
     pub bytes: u64,

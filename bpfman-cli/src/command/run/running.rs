@@ -19,7 +19,6 @@ use crate::show::event_writer::RunEventWriter;
 use crate::show::run_event::{ReplacedMap, ReplacedProgram, RunEvent};
 use crate::show::value::TypedValue;
 
-/// BPF helpers that print.
 const PRINTING: [&str; 2] = ["bpf_trace_printk", "bpf_trace_vprintk"];
 
 pub(super) struct RunningPrograms {

@@ -19,13 +19,10 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use crate::args::run_as::RunAs;
 use crate::error::CliError;
 
-/// Connection to the receiver.
 pub struct SessionConnection(UnixStream);
 
-/// Messages of the receiver.
 pub struct SessionMessages(Channel);
 
-/// Signals to the command.
 pub struct SessionSignals(pub Channel);
 
 impl SessionConnection {

@@ -21,15 +21,19 @@ pub use self::load::{current, load_step, newest};
 #[derive(Clone, Debug, PartialEq)]
 pub enum ApplyStep {
     /// Load of all programs.
-    Load { programs: Vec<String> },
+    Load {
+        programs: Vec<String>,
+    },
     /// Replacement of the running version of all programs by a new one.
     Replace {
         /// Kernel ids of the running version.
         old: Vec<u32>,
         why: String,
     },
-    /// Attachment of a program.
-    Attach { program: String, key: AttachmentKey },
+    Attach {
+        program: String,
+        key: AttachmentKey,
+    },
     /// Change of the order of an attachment.
     Update {
         program: String,

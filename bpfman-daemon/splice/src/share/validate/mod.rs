@@ -3,6 +3,7 @@
 //! Of the pass it only uses which instruction comes from which one, to walk both in step. It relies on the verifier, which
 //! keeps members away from the glue's slots on the stack and addresses from wrapping.
 
+mod effects;
 mod facts;
 mod state;
 mod term;

@@ -4,36 +4,29 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bpfman_model::{Insn, ProgramText};
 
+use super::effects::size_of;
 use super::facts::{Test, test};
 use super::state::{JointState, ProgramSide, REGISTERS, RESERVED, SLOT, TIME};
 use super::term::{CONTEXT, END, FRAME, NOW, START, Term, TermKind, Terms};
 use super::{MAX_STEPS, ValidationOutcome};
 use crate::chain::hook::SpliceHook;
 use crate::share::StackPlaces;
-use crate::specialise::of_helper;
 use crate::text::opcode;
 use crate::text::scan::{Effect, effect, target, walk as scan, width};
-
-/// Helpers of which the kernel's documentation has no write to a packet, and which take no address in it to write to.
-#[rustfmt::skip]
-const KEEPS_PACKET: [i32; 20] =
-    [1, 2, 3, 5, 6, 7, 8, 23, 25, 26, 28, 51, 125, 130, 131, 132, 133, 160, 189, 195];
-
-const RETURNS_ADDRESS: [i32; 3] = [1, 131, 195];
 
 /// Loading this byte of a TC program's context changes what the next ones load.
 const TSTAMP_TYPE: i16 = 180;
 
 type Place = (usize, usize);
-type Step<T> = Result<T, &'static str>;
+pub(super) type Step<T> = Result<T, &'static str>;
 
-struct Pair<'a> {
+pub(super) struct Pair<'a> {
     before: &'a ProgramText,
     after: &'a ProgramText,
     origins: &'a [usize],
     fields: (i16, i16),
     places: StackPlaces,
-    terms: Terms,
+    pub(super) terms: Terms,
     leaders: BTreeSet<usize>,
     /// Of loops: which registers are equal there, and whether the context is in its slot.
     loops: BTreeMap<usize, BTreeMap<usize, Vec<bool>>>,
@@ -223,7 +216,7 @@ impl Pair<'_> {
     }
 
     /// Number of the reserved slot, as an index of the state; or that the address is among them.
-    fn reserved(&self, address: Term, size: i64) -> Step<Option<usize>> {
+    pub(super) fn reserved(&self, address: Term, size: i64) -> Step<Option<usize>> {
         let (base, by) = self.terms.split(address);
         let top = -i64::from(self.places.frame);
         let bottom = top - 8 * self.places.slots as i64;
@@ -236,11 +229,11 @@ impl Pair<'_> {
         }
     }
 
-    fn address(&mut self, side: ProgramSide, register: u8, off: i16, state: &JointState) -> Term {
+    pub(super) fn address(&mut self, side: ProgramSide, register: u8, off: i16, state: &JointState) -> Term {
         self.terms.sum(state.get(side, register), i64::from(off))
     }
 
-    fn is_context_slot(&self, address: Term, size: i64) -> Option<bool> {
+    pub(super) fn is_context_slot(&self, address: Term, size: i64) -> Option<bool> {
         let (base, by) = self.terms.split(address);
         let slot = -i64::from(self.places.context?);
         (base == FRAME && by < slot + 8 && by + size > slot).then_some(by == slot && size == 8)
@@ -320,7 +313,7 @@ impl Pair<'_> {
         })
     }
 
-    fn function(&self, side: ProgramSide, at: usize, distance: i32) -> Step<usize> {
+    pub(super) fn function(&self, side: ProgramSide, at: usize, distance: i32) -> Step<usize> {
         let to = target(at, distance);
         let to =
             if side == ProgramSide::Before { to } else { to.and_then(|to| self.origins.get(to).copied()) };
@@ -388,104 +381,5 @@ impl Pair<'_> {
             state.learn(&self.terms, &tests, jumps);
         }
         Some(state)
-    }
-
-    fn effect(
-        &mut self,
-        (was, insn, has): (usize, Insn, Effect),
-        (is, now, does): (usize, Insn, Effect),
-        state: &mut JointState,
-    ) -> Step<()> {
-        state.last = 2 * is;
-        let is_same_call = match (has, does) {
-            (Effect::LocalCall { distance }, Effect::LocalCall { distance: other }) => {
-                self.function(ProgramSide::Before, was, distance)?
-                    == self.function(ProgramSide::After, is, other)?
-            }
-            _ => false,
-        };
-        if insn != now && !is_same_call {
-            return Err("another effect");
-        }
-        let is_atomic = insn.class() == opcode::CLASS_STX && insn.code & opcode::MODE == opcode::MODE_ATOMIC;
-        let read = match (has, insn.class()) {
-            (Effect::Exit, _) => vec![0],
-            (Effect::Helper(id), _) => (1..=of_helper(id)).collect(),
-            (Effect::Kfunc { .. } | Effect::LocalCall { .. }, _) => (1..=5).collect(),
-            (_, opcode::CLASS_LDX) => vec![insn.src()],
-            (_, opcode::CLASS_ST) => vec![insn.dst()],
-            (_, opcode::CLASS_STX) if is_atomic => vec![0, insn.dst(), insn.src()],
-            (_, opcode::CLASS_STX) => vec![insn.dst(), insn.src()],
-            _ => return Err("an instruction that is unknown"),
-        };
-        for register in read {
-            let (before, after) =
-                (state.get(ProgramSide::Before, register), state.get(ProgramSide::After, register));
-            if !state.is_same(&mut self.terms, before, after) {
-                return Err("another value");
-            }
-        }
-        let kind = match (has, insn.class()) {
-            (Effect::Exit, _) => return Ok(()),
-            (Effect::Helper(id), _) if RETURNS_ADDRESS.contains(&id) => TermKind::Elsewhere,
-            (Effect::Helper(id), _) if KEEPS_PACKET.contains(&id) => TermKind::Number,
-            (Effect::Plain, opcode::CLASS_LDX) => TermKind::Number,
-            (Effect::Plain, _) => self.store(insn, is_atomic, state)?,
-            _ => {
-                state.change_packet(&mut self.terms, true);
-                TermKind::Unknown
-            }
-        };
-        let written = match (has, insn.class(), insn.imm) {
-            (Effect::Plain, opcode::CLASS_ST, _) => 0..0,
-            (Effect::Plain, opcode::CLASS_LDX, _) => insn.dst()..insn.dst() + 1,
-            (Effect::Plain, _, imm) if is_atomic => match imm {
-                opcode::ATOMIC_LOAD_ACQUIRE => insn.dst()..insn.dst() + 1,
-                opcode::ATOMIC_CMPXCHG => 0..1,
-                _ if imm & opcode::ATOMIC_FETCH != 0 => insn.src()..insn.src() + 1,
-                _ => 0..0,
-            },
-            (Effect::Plain, ..) => 0..0,
-            _ => 0..6,
-        };
-        for register in written {
-            let term = self.terms.symbol(if register == 0 || has == Effect::Plain {
-                kind
-            } else {
-                TermKind::Unknown
-            });
-            state.set_both(register, term);
-        }
-        state.values[TIME] = self.terms.symbol(TermKind::Unknown);
-        Ok(())
-    }
-
-    fn store(&mut self, insn: Insn, is_atomic: bool, state: &mut JointState) -> Step<TermKind> {
-        let (address, size) = (self.address(ProgramSide::Before, insn.dst(), insn.off, state), size_of(insn));
-        if self.reserved(address, size)?.is_some() {
-            return Err("a reserved slot");
-        }
-        if !matches!(self.terms.traits(address).kind, TermKind::Elsewhere | TermKind::Context) {
-            state.change_packet(&mut self.terms, false);
-        }
-        if let Some(is_whole) = self.is_context_slot(address, size) {
-            let is_value = is_whole && !is_atomic && insn.class() == opcode::CLASS_STX;
-            let value = if is_value {
-                state.get(ProgramSide::Before, insn.src())
-            } else {
-                self.terms.symbol(TermKind::Unknown)
-            };
-            state.values[SLOT] = value;
-        }
-        Ok(TermKind::Unknown)
-    }
-}
-
-fn size_of(insn: Insn) -> i64 {
-    match insn.code & opcode::SIZE {
-        opcode::SIZE_B => 1,
-        opcode::SIZE_H => 2,
-        opcode::SIZE_W => 4,
-        _ => 8,
     }
 }
