@@ -4,7 +4,7 @@ use bpfman_model::Insn;
 
 use super::state::{JointState, ProgramSide, SLOT, TIME};
 use super::term::TermKind;
-use super::walk::{Pair, Step};
+use super::walk::{ProgramPair, StepResult};
 use crate::specialise::of_helper;
 use crate::text::opcode;
 use crate::text::scan::Effect;
@@ -16,13 +16,13 @@ const KEEPS_PACKET: [i32; 20] =
 
 const RETURNS_ADDRESS: [i32; 3] = [1, 131, 195];
 
-impl Pair<'_> {
+impl ProgramPair<'_> {
     pub(super) fn effect(
         &mut self,
         (was, insn, has): (usize, Insn, Effect),
         (is, now, does): (usize, Insn, Effect),
         state: &mut JointState,
-    ) -> Step<()> {
+    ) -> StepResult<()> {
         state.last = 2 * is;
         let is_same_call = match (has, does) {
             (Effect::LocalCall { distance }, Effect::LocalCall { distance: other }) => {
@@ -87,7 +87,7 @@ impl Pair<'_> {
         Ok(())
     }
 
-    fn store(&mut self, insn: Insn, is_atomic: bool, state: &mut JointState) -> Step<TermKind> {
+    fn store(&mut self, insn: Insn, is_atomic: bool, state: &mut JointState) -> StepResult<TermKind> {
         let (address, size) = (self.address(ProgramSide::Before, insn.dst(), insn.off, state), size_of(insn));
         if self.reserved(address, size)?.is_some() {
             return Err("a reserved slot");

@@ -18,9 +18,9 @@ use crate::text::scan::{Effect, effect, target, walk as scan, width};
 const TSTAMP_TYPE: i16 = 180;
 
 type Place = (usize, usize);
-pub(super) type Step<T> = Result<T, &'static str>;
+pub(super) type StepResult<T> = Result<T, &'static str>;
 
-pub(super) struct Pair<'a> {
+pub(super) struct ProgramPair<'a> {
     before: &'a ProgramText,
     after: &'a ProgramText,
     origins: &'a [usize],
@@ -63,7 +63,7 @@ pub(super) fn walk(
     }
     let pending = BTreeMap::from([(((0, 0), 0), vec![entry])]);
     let branches = vec![(0, (0, false))];
-    let mut pair = Pair {
+    let mut pair = ProgramPair {
         before,
         after,
         origins,
@@ -86,7 +86,7 @@ pub(super) fn walk(
     ValidationOutcome::Equal
 }
 
-impl Pair<'_> {
+impl ProgramPair<'_> {
     fn next(&mut self) -> Option<((Place, usize), Vec<JointState>)> {
         if self.joins { self.pending.pop_first() } else { self.pending.pop_last() }
     }
@@ -140,7 +140,7 @@ impl Pair<'_> {
         self.pending.insert((place, 0), vec![state]);
     }
 
-    fn step(&mut self, was: &mut usize, is: &mut usize, state: &mut JointState) -> Step<bool> {
+    fn step(&mut self, was: &mut usize, is: &mut usize, state: &mut JointState) -> StepResult<bool> {
         let (insn, next) = self.insn(ProgramSide::Before, *was)?;
         *is = self.behind_jumps(*is);
         let (now, _) = self.insn(ProgramSide::After, *is)?;
@@ -197,7 +197,7 @@ impl Pair<'_> {
         is
     }
 
-    fn insn(&self, side: ProgramSide, at: usize) -> Step<(Insn, Option<Insn>)> {
+    fn insn(&self, side: ProgramSide, at: usize) -> StepResult<(Insn, Option<Insn>)> {
         let text = if side == ProgramSide::Before { self.before } else { self.after };
         let entry = &text.insns[..text.functions[0].len];
         let insn = entry.get(at).ok_or("beyond the end of the function")?;
@@ -216,7 +216,7 @@ impl Pair<'_> {
     }
 
     /// Number of the reserved slot, as an index of the state; or that the address is among them.
-    pub(super) fn reserved(&self, address: Term, size: i64) -> Step<Option<usize>> {
+    pub(super) fn reserved(&self, address: Term, size: i64) -> StepResult<Option<usize>> {
         let (base, by) = self.terms.split(address);
         let top = -i64::from(self.places.frame);
         let bottom = top - 8 * self.places.slots as i64;
@@ -239,7 +239,7 @@ impl Pair<'_> {
         (base == FRAME && by < slot + 8 && by + size > slot).then_some(by == slot && size == 8)
     }
 
-    fn private(&mut self, at: usize, state: &mut JointState) -> Step<bool> {
+    fn private(&mut self, at: usize, state: &mut JointState) -> StepResult<bool> {
         let (insn, next) = self.insn(ProgramSide::After, at)?;
         state.last = 2 * at;
         if insn.code == opcode::STORE_DW_REG {
@@ -257,7 +257,7 @@ impl Pair<'_> {
         Ok(true)
     }
 
-    fn result(&mut self, side: ProgramSide, at: usize, state: &JointState) -> Step<Term> {
+    fn result(&mut self, side: ProgramSide, at: usize, state: &JointState) -> StepResult<Term> {
         let (insn, next) = self.insn(side, at)?;
         if let Effect::FunctionPointer { distance } = effect(insn, next) {
             return self.function(side, at, distance).map(|start| self.terms.function(start));
@@ -292,7 +292,7 @@ impl Pair<'_> {
         }
     }
 
-    fn loaded(&mut self, side: ProgramSide, insn: Insn, state: &JointState) -> Step<Term> {
+    fn loaded(&mut self, side: ProgramSide, insn: Insn, state: &JointState) -> StepResult<Term> {
         let address = self.address(side, insn.src(), insn.off, state);
         let size = size_of(insn);
         if side == ProgramSide::After
@@ -313,7 +313,7 @@ impl Pair<'_> {
         })
     }
 
-    pub(super) fn function(&self, side: ProgramSide, at: usize, distance: i32) -> Step<usize> {
+    pub(super) fn function(&self, side: ProgramSide, at: usize, distance: i32) -> StepResult<usize> {
         let to = target(at, distance);
         let to =
             if side == ProgramSide::Before { to } else { to.and_then(|to| self.origins.get(to).copied()) };
@@ -327,7 +327,7 @@ impl Pair<'_> {
         (is, now): (usize, Insn),
         in_step: bool,
         state: &JointState,
-    ) -> Step<()> {
+    ) -> StepResult<()> {
         let ways = [(true, to.0), (false, to.1)];
         let now_to = match effect(now, None) {
             Effect::Jump { distance, conditional: true } if in_step => {
