@@ -76,8 +76,9 @@ fn started_and_reported(bpffs: &Path) -> Result<()> {
     let event = receiver.recv_timeout(EVENT_TIMEOUT);
     snoop.kill()?;
     snoop.wait()?;
-    let event = event
-        .with_context(|| format!("the start of {} was not reported within {EVENT_TIMEOUT:?}", file.display()))?;
+    let event = event.with_context(|| {
+        format!("the start of {} was not reported within {EVENT_TIMEOUT:?}", file.display())
+    })?;
     let event = event.context("bpfman-exec-snoop ended before it reported the start")?;
     ensure!(event["pid"] == pid, "{event}");
     ensure!(event["uid"] == 0, "{event}");

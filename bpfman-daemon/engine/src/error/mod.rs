@@ -194,9 +194,7 @@ pub enum EngineError {
     #[error("the order at {hook} would contradict itself: {contradiction}")]
     Contradiction { hook: String, contradiction: Box<Contradiction> },
     /// The intents require another link to move, at a hook where links keep their positions.
-    #[error(
-        "this order would require that link {other} at {hook} moves, but links there keep their positions"
-    )]
+    #[error("this order would move link {other} at {hook}, where links keep their positions")]
     InBetween { hook: String, other: LinkId },
     /// The hook has no way to order against third-party programs.
     #[error("{anchor} cannot be ordered against at {hook}: {reason}")]
