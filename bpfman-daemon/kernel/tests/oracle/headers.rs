@@ -72,6 +72,8 @@ fn agree(kind: ProgramKind, chains: usize, seed: u64) -> Tally {
         }
     }
     println!("{kind:?}, seed {seed}: {tally:?}");
+    #[cfg(debug_assertions)]
+    println!("proved equal, and too long to prove, in this process: {:?}", bpfmand_splice::proofs());
     tally
 }
 

@@ -119,12 +119,7 @@ fn step(insn: Insn, effect: Effect, known: &mut Known, reads: &mut Reads, calls_
 }
 
 fn bytes(from: i32, insn: Insn) -> impl Iterator<Item = u32> {
-    let size = match insn.code & opcode::SIZE {
-        opcode::SIZE_B => 1,
-        opcode::SIZE_H => 2,
-        opcode::SIZE_W => 4,
-        _ => 8,
-    };
+    let size = i32::from(opcode::access_size(insn.code));
     let start = from + i32::from(insn.off);
     (start..start + size).filter_map(|offset| u32::try_from(-offset - 1).ok()).filter(|depth| *depth < FULL)
 }

@@ -79,11 +79,13 @@ pub(crate) fn share(
         return 0;
     }
     let Some(lines) = layout::lay_out(walk.blocks) else { return 0 };
+    let (before, lines) = moved::with_entry(text, sections, &lines);
     #[cfg(debug_assertions)]
-    let before = text.clone();
-    let _origins = moved::with_entry(text, sections, &lines);
-    #[cfg(debug_assertions)]
-    validate::assert_equal(&before, text, &_origins, hook, places);
+    {
+        let origins: Vec<usize> = lines.iter().map(|line| line.origin).collect();
+        validate::assert_equal(&before, text, &origins, hook, places);
+    }
+    drop((before, lines));
     u32::try_from(shared).unwrap_or(u32::MAX)
 }
 

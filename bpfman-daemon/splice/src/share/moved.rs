@@ -9,12 +9,12 @@ use crate::chain::sections::ChainSection;
 use crate::share::layout::PlacedInsn;
 use crate::text::scan::{Effect, target, walk};
 
-/// Returns the origin of each instruction.
+/// Returns the program as it was, and each instruction with its origin.
 pub(super) fn with_entry(
     text: &mut ProgramText,
     sections: &mut Vec<ChainSection>,
     entry: &[PlacedInsn],
-) -> Vec<usize> {
+) -> (ProgramText, Vec<PlacedInsn>) {
     let before = text.clone();
     let functions = reached(&before, entry);
     // The origin of each instruction, and the place of each function.
@@ -44,7 +44,7 @@ pub(super) fn with_entry(
     }
     text.line_info = moved_lines(&before.line_info, &lines);
     *sections = moved_sections(sections, &lines);
-    lines.iter().map(|line| line.origin).collect()
+    (before, lines)
 }
 
 /// Functions that the entry calls, directly or not; the entry is number 0.

@@ -304,12 +304,7 @@ fn store(insn: Insn, slot: ContextSlot, state: &mut PathFacts, expressions: &Exp
 
 /// Returns whether a store by the frame pointer touches the eight bytes of the slot.
 pub(super) fn overlaps(insn: Insn, slot: i16) -> bool {
-    let size = match insn.code & opcode::SIZE {
-        opcode::SIZE_B => 1,
-        opcode::SIZE_H => 2,
-        opcode::SIZE_W => 4,
-        _ => 8,
-    };
+    let size = i32::from(opcode::access_size(insn.code));
     let (from, slot) = (i32::from(insn.off), i32::from(slot));
     from < slot + 8 && from + size > slot
 }

@@ -98,3 +98,13 @@ pub(crate) const PSEUDO_MAP_IDX: u8 = 5;
 pub(crate) const PSEUDO_MAP_IDX_VALUE: u8 = 6;
 
 pub(crate) const FRAME: u8 = 10;
+
+/// Returns the number of bytes that a load or store reads or writes.
+pub(crate) const fn access_size(code: u8) -> u8 {
+    match code & SIZE {
+        SIZE_B => 1,
+        SIZE_H => 2,
+        SIZE_W => 4,
+        _ => 8,
+    }
+}

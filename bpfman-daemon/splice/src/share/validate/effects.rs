@@ -88,7 +88,10 @@ impl ProgramPair<'_> {
     }
 
     fn store(&mut self, insn: Insn, is_atomic: bool, state: &mut JointState) -> StepResult<TermKind> {
-        let (address, size) = (self.address(ProgramSide::Before, insn.dst(), insn.off, state), size_of(insn));
+        let (address, size) = (
+            self.address(ProgramSide::Before, insn.dst(), insn.off, state),
+            i64::from(opcode::access_size(insn.code)),
+        );
         if self.reserved(address, size)?.is_some() {
             return Err("a reserved slot");
         }
@@ -105,14 +108,5 @@ impl ProgramPair<'_> {
             state.values[SLOT] = value;
         }
         Ok(TermKind::Unknown)
-    }
-}
-
-pub(super) fn size_of(insn: Insn) -> i64 {
-    match insn.code & opcode::SIZE {
-        opcode::SIZE_B => 1,
-        opcode::SIZE_H => 2,
-        opcode::SIZE_W => 4,
-        _ => 8,
     }
 }

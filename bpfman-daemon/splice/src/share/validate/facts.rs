@@ -1,4 +1,4 @@
-//! KnownNumbers of a path: which numbers a term can have.
+//! Numbers that a term can have on a path, by the branches that were taken.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -154,7 +154,7 @@ impl KnownNumbers {
         self.0.retain(|term, _| !is_gone(*term));
     }
 
-    /// KnownNumbers of at least one of several paths.
+    /// Joins the numbers of several paths: a term can have those of each.
     pub(super) fn of_any(terms: &mut Terms, all: &[&Self]) -> Self {
         let subjects: BTreeSet<Term> = all.iter().flat_map(|one| one.0.keys().copied()).collect();
         let mut joined = Self::default();

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bpfman_model::{Insn, ProgramText};
 
-use super::effects::size_of;
 use super::facts::{Test, test};
 use super::state::{JointState, ProgramSide, REGISTERS, RESERVED, SLOT, TIME};
 use super::term::{CONTEXT, END, FRAME, NOW, START, Term, TermKind, Terms};
@@ -294,7 +293,7 @@ impl ProgramPair<'_> {
 
     fn loaded(&mut self, side: ProgramSide, insn: Insn, state: &JointState) -> StepResult<Term> {
         let address = self.address(side, insn.src(), insn.off, state);
-        let size = size_of(insn);
+        let size = i64::from(opcode::access_size(insn.code));
         if side == ProgramSide::After
             && let Some(slot) = self.reserved(address, size)?
         {
