@@ -24,7 +24,10 @@ use crate::agent::shared::ended::Stop;
 use crate::agent::shared::write_status::{latest, write_status};
 use bpfman_runtime::backoff::jittered;
 
-const INTERVAL: Duration = Duration::from_secs(5);
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
+const MAX_INTERVAL: Duration = Duration::from_secs(5);
+/// Checks in a soak, so that a short one is not over before its first statistics are compared.
+const CHECKS_IN_SOAK: u32 = 5;
 
 const SAMPLE: Duration = Duration::from_millis(200);
 
@@ -69,13 +72,16 @@ pub async fn watch_gates(
         let ended = end(shared, memory, state).await?;
         return Ok(SoakHealth { ended, ..SoakHealth::default() });
     };
-    let gates = application.spec.as_ref().ok().and_then(|spec| spec.common.rollout.as_ref()?.gates.clone());
-    let gates = gates.unwrap_or_default();
+    let rollout = application.spec.as_ref().ok().and_then(|spec| spec.common.rollout.as_ref());
+    let gates = rollout.and_then(|rollout| rollout.gates.clone()).unwrap_or_default();
+    let soak_seconds = rollout.map_or(0, |rollout| rollout.soak_seconds);
+    let interval =
+        Duration::from_secs((soak_seconds / CHECKS_IN_SOAK).into()).clamp(MIN_INTERVAL, MAX_INTERVAL);
     let running = memory.soak.as_ref().filter(|soak| soak.revision == revision).cloned();
     if let Some(soak) = &running {
         let waited = soak.checked.elapsed();
-        if waited < INTERVAL {
-            return Ok(SoakHealth { again: Some(INTERVAL - waited), ..SoakHealth::default() });
+        if waited < interval {
+            return Ok(SoakHealth { again: Some(interval - waited), ..SoakHealth::default() });
         }
     }
     let hooks = hooks(report);
@@ -101,7 +107,7 @@ pub async fn watch_gates(
     let word = evaluate(&gates, &slots, off as u64);
     memory.soak = Some(soak);
     let answer = HealthAnswer { revision: revision.to_owned(), within: word.within, message: word.message };
-    Ok(SoakHealth { answer: Some(answer), again: Some(jittered(INTERVAL)), ended: false })
+    Ok(SoakHealth { answer: Some(answer), again: Some(jittered(interval)), ended: false })
 }
 
 fn noted(shared: &Shared, state: &StateObject) -> Vec<SwitchedHook> {
