@@ -6,6 +6,7 @@ use bpfman_image_format::{
     BuildError, BytecodeError, LayoutError, PlatformError, SourceDateError, TlsFailure,
 };
 use bpfman_registry::{FetchError, KeyError, PushError, RegistryError, SaveError, SignError, VerifyError};
+use bpfmand_image::{Category, ImageError};
 
 use crate::exit::Exit;
 
@@ -44,6 +45,16 @@ pub enum LocalImageError {
     Registry(#[from] RegistryError),
     #[error("the memory of this process cannot be bounded: {0}")]
     Memory(#[source] io::Error),
+    /// No signature of the identity was found.
+    #[error("{0}")]
+    Identity(String),
+    /// The image could not be verified by its signatures.
+    #[error(transparent)]
+    Load(Box<ImageError>),
+    #[error("no folder for the image can be created: {0}")]
+    Folder(#[source] io::Error),
+    #[error("{0}")]
+    Worker(#[source] io::Error),
 }
 
 impl LocalImageError {
@@ -76,7 +87,10 @@ impl LocalImageError {
                 _ => Exit::Invalid,
             },
             Self::Sign(_) | Self::Verify(_) => Exit::Registry,
-            Self::Memory(_) => Exit::Other,
+            Self::Load(error) => of_load(error),
+            Self::Identity(_) => Exit::Registry,
+            Self::Memory(_) | Self::Folder(_) => Exit::Other,
+            Self::Worker(_) => Exit::Invalid,
         }
     }
 
@@ -104,6 +118,15 @@ impl LocalImageError {
             | Self::Fetch(FetchError::Registry(error)) => hint_of(error, matches!(self, Self::Sign(_))),
             _ => None,
         }
+    }
+}
+
+fn of_load(error: &ImageError) -> Exit {
+    match error.category() {
+        Category::NotFound => Exit::NotFound,
+        Category::InvalidRequest => Exit::Invalid,
+        Category::Storage | Category::Worker => Exit::Other,
+        _ => Exit::Registry,
     }
 }
 

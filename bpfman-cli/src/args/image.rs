@@ -35,7 +35,7 @@ pub enum ImageCommand {
     },
     /// Show the programs and maps in the labels of an image in its registry, without pulling it. Verifies no signature.
     Labels(ReadLabels),
-    /// Verify an image against the daemon's signature policy, or with a key only, without loading it.
+    /// Verify an image against the daemon's signature policy, or with a key or identity only, without loading it.
     Verify(Verify),
     /// Remove images that no program needs from the daemon's cache.
     Prune {
@@ -135,6 +135,7 @@ pub struct Sign {
 
 /// `bpfman image verify`.
 #[derive(Args, Debug)]
+#[command(group = ArgGroup::new("signer").args(["key", "identity"]))]
 pub struct Verify {
     /// Image flags.
     #[command(flatten)]
@@ -142,11 +143,18 @@ pub struct Verify {
     /// Verify that this public key signed the image now in the registry. The client verifies it, without daemon and policy.
     #[arg(short, long, value_name = "FILE")]
     pub key: Option<PathBuf>,
-    /// With --key: use HTTP without TLS for the registry.
-    #[arg(long, requires = "key")]
+    /// Verify that this subject signed the image now in the registry, with a certificate of this issuer. The client
+    /// verifies it, without daemon and policy. * stands for any characters.
+    #[arg(long, num_args = 2, value_names = ["ISSUER", "SUBJECT"])]
+    pub identity: Vec<String>,
+    /// With --identity: trusted root, trusted_root.json, instead of Sigstore's public instance.
+    #[arg(long, value_name = "FILE", requires = "identity")]
+    pub trusted_root: Option<PathBuf>,
+    /// With --key or --identity: use HTTP without TLS for the registry.
+    #[arg(long, requires = "signer")]
     pub plain_http: bool,
-    /// With --key: PEM file with the certificate authorities of the registry.
-    #[arg(long, value_name = "FILE", requires = "key")]
+    /// With --key or --identity: PEM file with the certificate authorities of the registry.
+    #[arg(long, value_name = "FILE", requires = "signer")]
     pub ca_file: Option<PathBuf>,
 }
 

@@ -12,6 +12,7 @@ pub mod environment;
 mod link;
 pub mod order;
 pub mod tls;
+pub mod worker_program;
 mod writing;
 
 use std::io;

@@ -30,6 +30,12 @@ impl Pattern {
 }
 
 impl Pattern {
+    /// Returns the pattern `*`.
+    #[must_use]
+    pub fn all() -> Self {
+        Self { registry: "*".to_owned(), repository: "*".to_owned() }
+    }
+
     pub(crate) fn covers_all(&self) -> bool {
         self.registry == "*" && self.repository == "*"
     }
@@ -41,7 +47,7 @@ impl FromStr for Pattern {
     fn from_str(text: &str) -> Result<Self, PatternError> {
         let wrong = |why| PatternError { text: text.to_owned(), why };
         if text == "*" {
-            return Ok(Self { registry: text.to_owned(), repository: text.to_owned() });
+            return Ok(Self::all());
         }
         let (registry, repository) = text
             .split_once('/')

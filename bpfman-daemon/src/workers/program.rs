@@ -1,19 +1,16 @@
 //! The program of the workers: where it is, its environment, and its version.
 
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context as _;
-use bpfmand_frames::environment;
 use bpfmand_frames::order::{MAX_VERSION, VERSION};
+use bpfmand_frames::worker_program;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{RecvFlags, recv};
 
-const NAME: &str = "bpfman-worker";
-const LIBEXEC: &str = "../libexec/bpfman";
 /// Time for the starter to report its version, in seconds.
 const VERSION_TIMEOUT_SECONDS: i64 = 30;
 
@@ -26,38 +23,19 @@ pub struct WorkerProgram {
 impl WorkerProgram {
     /// Opens the program: beside the daemon's, or where packages put it.
     pub fn open() -> anyhow::Result<Self> {
-        let path = find()?;
+        let path = worker_program::find()?;
         let file = rustix::fs::open(&path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
         let file = file.with_context(|| format!("cannot open {}", path.display()))?;
         Ok(Self { path, file })
     }
 
     pub fn command(&self) -> Command {
-        let mut command = Command::new(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
-        command.arg0(NAME);
-        set_environment(&mut command);
-        command
+        worker_program::command(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
     }
 
     pub fn path(&self) -> &Path {
         &self.path
     }
-}
-
-fn find() -> anyhow::Result<PathBuf> {
-    let daemon = std::env::current_exe().context("the daemon's own program cannot be found")?;
-    let folder = daemon.parent().unwrap_or(Path::new("/"));
-    let places = [folder.join(NAME), folder.join(LIBEXEC).join(NAME)];
-    let found = places.iter().find(|place| place.is_file());
-    found.cloned().with_context(|| {
-        let [beside, packaged] = places.each_ref().map(|place| place.display());
-        format!("there is no {NAME}: neither {beside} nor {packaged}; install it with bpfmand, from one package or build")
-    })
-}
-
-fn set_environment(command: &mut Command) {
-    let kept = environment::passed_on().filter_map(|name| Some((name, std::env::var_os(name)?)));
-    command.env_clear().envs(kept);
 }
 
 /// Reads the version that a starter sends first, and compares it with the daemon's.

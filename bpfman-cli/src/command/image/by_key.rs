@@ -41,7 +41,7 @@ impl CommandOutput for VerifiedByKey {
 pub async fn verify(global: &Global, command: Verify, key: &Path) -> Result<(), CliError> {
     let pem = fs::read_to_string(key).map_err(|source| CliError::File { path: key.to_path_buf(), source })?;
     let key = PublicKey::from_pem(&pem).map_err(LocalImageError::from)?;
-    let Verify { image, key: _, plain_http, ca_file } = command;
+    let Verify { image, plain_http, ca_file, .. } = command;
     let name = image.name.url().to_owned();
     let reference: ImageReference = name.parse().map_err(|error: ReferenceError| CliError::Invalid {
         what: format!("{name}: {error}"),

@@ -165,11 +165,11 @@ impl CommandOutput for Inspected {
 }
 
 #[derive(Clone, Serialize)]
-struct VerifiedImage {
-    image: String,
-    digest: String,
+pub struct VerifiedImage {
+    pub image: String,
+    pub digest: String,
     #[serde(flatten)]
-    verified: VerifiedJson,
+    pub verified: VerifiedJson,
 }
 
 impl CommandOutput for VerifiedImage {

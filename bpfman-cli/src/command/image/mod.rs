@@ -1,5 +1,6 @@
 mod archive;
 mod build;
+mod by_identity;
 mod by_key;
 mod cache;
 mod cosign_password;
@@ -28,9 +29,10 @@ pub async fn run(global: &Global, command: ImageCommand) -> Result<(), CliError>
         }
         ImageCommand::List(_) => cache::list(global).await,
         ImageCommand::Inspect { image } => cache::inspect(global, &image).await,
-        ImageCommand::Verify(command) => match command.key.clone() {
-            Some(key) => by_key::verify(global, command, &key).await,
-            None => cache::verify(global, &command.image).await,
+        ImageCommand::Verify(command) => match (command.key.clone(), &command.identity.clone()[..]) {
+            (Some(key), _) => by_key::verify(global, command, &key).await,
+            (None, [issuer, subject]) => by_identity::verify(global, command, (issuer, subject)).await,
+            (None, _) => cache::verify(global, &command.image).await,
         },
         ImageCommand::Prune { unused_for } => cache::prune(global, unused_for).await,
         ImageCommand::Save(command) => archive::save(global, command).await,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bpfman_image_format::{Credential, ImageReference, RegistryHost};
 use bpfman_registry::RegistryAccess;
+use bpfmand_image::{Authorities, RegistrySetting, RegistrySettings};
 use serde::Deserialize;
 
 use super::credential;
@@ -33,12 +34,35 @@ struct Configuration {
 }
 
 pub fn of(image: &ImageReference, flags: RegistryFlags) -> Result<RegistryAccess, CliError> {
-    let table = if flags.plain_http || flags.ca_file.is_some() {
-        RegistryTable { plain_http: flags.plain_http, ca_file: flags.ca_file }
-    } else {
-        configured(image)?
+    let RegistryFlags { plain_http, ca_file, registry_auth } = flags;
+    access(image, registry_auth, chosen(image, plain_http, ca_file)?)
+}
+
+/// Returns the settings of the image's registry for workers.
+pub fn settings(
+    image: &ImageReference,
+    plain_http: bool,
+    ca_file: Option<PathBuf>,
+) -> Result<RegistrySettings, CliError> {
+    let RegistryTable { plain_http, ca_file } = chosen(image, plain_http, ca_file)?;
+    let authorities = match ca_file {
+        Some(path) => {
+            let pem = fs::read(&path).map_err(|source| CliError::File { path, source })?;
+            Some(Authorities::from_pem(&pem).map_err(|error| LocalImageError::Load(error.into()))?)
+        }
+        None => None,
     };
-    access(image, flags.registry_auth, table)
+    let setting = RegistrySetting { plain_http, authorities, ..RegistrySetting::default() };
+    Ok(RegistrySettings::new([(image.registry_host().clone(), setting)].into(), None))
+}
+
+fn chosen(
+    image: &ImageReference,
+    plain_http: bool,
+    ca_file: Option<PathBuf>,
+) -> Result<RegistryTable, CliError> {
+    let is_given = plain_http || ca_file.is_some();
+    if is_given { Ok(RegistryTable { plain_http, ca_file }) } else { configured(image) }
 }
 
 pub fn with_password(image: &ImageReference, given: Option<Credential>) -> Result<RegistryAccess, CliError> {

@@ -8,6 +8,8 @@ use bpfman_image_format::{Digest, media};
 use bpfman_registry::SigningKey;
 use bpfmand_image::{ImageError, Signer, VerifiedBy};
 use serde_json::{Value, json};
+use std::path::Path;
+use std::process::{Command, Output};
 
 fn signer(verified: &VerifiedBy) -> &Signer {
     let [signer] = verified.signers() else { panic!("{verified}") };
@@ -304,4 +306,38 @@ async fn a_revoked_identity_counts_no_more() {
     let verified = world.load(revoked(ISSUER, SUBJECT, "")).await.unwrap();
     assert!(signer(&verified).to_string().contains("other@example.com"), "{verified}");
     world.refused(revoked(ISSUER, SUBJECT, "min_signatures = 2")).await;
+}
+
+fn verify_by_client(world: &World, issuer: &str, subject: &str) -> Output {
+    let program = Path::new(env!("CARGO_BIN_EXE_bpfman-worker")).with_file_name("bpfman");
+    assert!(program.exists(), "the workspace has to be built: there is no {}", program.display());
+    let root = world.folder.path().join("trusted_root.json");
+    Command::new(program)
+        .args(["image", "verify", &world.image.to_string(), "--identity", issuer, subject, "-o", "json"])
+        .arg("--trusted-root")
+        .arg(root)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn client_verifies_an_identity_without_a_daemon() {
+    let world = World::new("client");
+    let _writes_the_root = world.trusting(ISSUER, SUBJECT);
+    let refused = |issuer: &str, subject: &str, status: i32, why: &str| {
+        let refused = verify_by_client(&world, issuer, subject);
+        let stderr = String::from_utf8_lossy(&refused.stderr);
+        assert!(refused.status.code() == Some(status) && stderr.contains(why), "{refused:?}");
+    };
+    refused(ISSUER, SUBJECT, 9, "is not signed");
+    world.refer(&[world.making().bundle(world.digest)]);
+    let verified = verify_by_client(&world, ISSUER, "*@example.com");
+    let answer: Value = serde_json::from_slice(&verified.stdout).unwrap_or_else(|_| panic!("{verified:?}"));
+    assert_eq!(answer["digest"], world.digest.to_string());
+    assert_eq!(answer["signers"], json!([format!("identity {SUBJECT} of {ISSUER}")]));
+    refused(ISSUER, "*@example.org", 9, "whom the rule does not name");
+    refused("", SUBJECT, 6, "empty");
+    let rogue = Authority::new("rogue");
+    world.refer(&[Making { authority: &rogue, ..world.making() }.bundle(world.digest)]);
+    refused(ISSUER, SUBJECT, 9, "does not stand up to the trusted root");
 }
