@@ -202,11 +202,12 @@ impl Browser {
         from_base64(text.as_str().unwrap())
     }
 
-    pub fn keep_picture(&self, name: &str) {
+    /// Writes a picture of the page's first `height` pixels for docs.
+    pub fn keep_picture(&self, name: &str, height: u64) {
         if std::env::var_os(PICTURES_VARIABLE).is_none() {
             return;
         }
-        let size = json!({ "width": 1280, "height": 757, "deviceScaleFactor": 2, "mobile": false });
+        let size = json!({ "width": 1280, "height": height, "deviceScaleFactor": 2, "mobile": false });
         self.protocol("Emulation.setDeviceMetricsOverride", &size);
         let picture = self.picture();
         self.protocol("Emulation.clearDeviceMetricsOverride", &json!({}));

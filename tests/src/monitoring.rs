@@ -5,14 +5,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-pub const DASHBOARDS: [&str; 4] = ["node", "fleet", "application", "chain"];
+const DASHBOARDS: [&str; 4] = ["node", "fleet", "application", "chain"];
 
 #[derive(Clone, Debug)]
 pub struct ShippedExpression {
     pub of: String,
     pub panel: String,
-    pub unit: String,
-    pub legend: String,
     pub expression: String,
 }
 
@@ -23,12 +21,6 @@ impl ShippedExpression {
             .iter()
             .any(|begin| self.expression.contains(begin))
     }
-}
-
-/// Returns the directory for data of the dashboards, if requested; tests/tools/draw-dashboards reads it.
-#[must_use]
-pub fn data_folder() -> Option<PathBuf> {
-    std::env::var_os("BPFMAN_DASHBOARD_DATA").map(PathBuf::from)
 }
 
 #[must_use]
@@ -52,8 +44,6 @@ fn expressions_of(name: &str, window: &str) -> Vec<ShippedExpression> {
             panel["targets"].as_array().unwrap().iter().map(|target| ShippedExpression {
                 of: name.to_owned(),
                 panel: panel["title"].as_str().unwrap().to_owned(),
-                unit: panel["fieldConfig"]["defaults"]["unit"].as_str().unwrap().to_owned(),
-                legend: target["legendFormat"].as_str().unwrap().to_owned(),
                 expression: with_values(target["expr"].as_str().unwrap(), window),
             })
         })
@@ -86,8 +76,6 @@ pub fn alert_expressions(rules: &Value) -> Vec<ShippedExpression> {
             alternatives.into_iter().map(move |expression| ShippedExpression {
                 of: of.clone(),
                 panel: String::new(),
-                unit: String::new(),
-                legend: String::new(),
                 expression,
             })
         })

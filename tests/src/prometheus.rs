@@ -3,12 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::monitoring::{ShippedExpression, dashboard_expressions};
+use crate::monitoring::ShippedExpression;
 use crate::wait::until;
 
 const ADDRESS: &str = "127.0.0.1:9090";
@@ -70,13 +69,6 @@ impl Prometheus {
         self.ask("query", &[("query", expression)])["result"].as_array().unwrap().clone()
     }
 
-    #[must_use]
-    pub fn query_range(&self, expression: &str, from: f64, until: f64) -> Vec<Value> {
-        let (from, until) = (from.to_string(), until.to_string());
-        let parameters = [("query", expression), ("start", &from), ("end", &until), ("step", "1")];
-        self.ask("query_range", &parameters)["result"].as_array().unwrap().clone()
-    }
-
     pub fn until_scraped(&self, targets: usize) {
         until("all targets are scraped", || {
             let up = self.query("up == 1").len() == targets;
@@ -90,30 +82,11 @@ impl Prometheus {
     }
 
     pub fn until_all_give_data(&self, expressions: &[ShippedExpression]) {
-        for ShippedExpression { of, panel, expression, .. } in expressions {
+        for ShippedExpression { of, panel, expression } in expressions {
             until(&format!("{of}, {panel}: {expression} gives data"), || {
                 self.query(expression).iter().any(|series| series["value"][1] != "NaN")
             });
         }
-    }
-
-    pub fn write_panels(&self, dashboard: &str, folder: &Path) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
-        let mut panels: Vec<Value> = Vec::new();
-        for one in dashboard_expressions("10s").iter().filter(|one| one.of == dashboard) {
-            if panels.last().is_none_or(|panel| panel["title"] != one.panel.as_str()) {
-                panels.push(json!({ "title": one.panel, "unit": one.unit, "series": [] }));
-            }
-            let series = panels.last_mut().unwrap()["series"].as_array_mut().unwrap();
-            for found in self.query_range(&one.expression, now - 60.0, now) {
-                series.push(json!({
-                    "legend": one.legend, "labels": found["metric"], "values": found["values"],
-                }));
-            }
-        }
-        let data = json!({ "title": format!("bpfman: {dashboard}"), "panels": panels });
-        fs::write(folder.join(format!("{dashboard}.json")), serde_json::to_string_pretty(&data).unwrap())
-            .unwrap();
     }
 
     #[must_use]

@@ -194,7 +194,8 @@ fn five_thousand_nodes_are_drawn_and_all_views_work_by_keyboard() {
     let row = "return [...document.querySelectorAll('.band')[0].querySelectorAll('tbody tr')][0].innerText";
     let row = browser.script(row).as_str().unwrap().to_owned();
     assert!(row.contains(KERNELS[0]) && row.contains("1237"), "{row}");
-    browser.keep_picture("console-fleet");
+    let bottom = "return Math.ceil(document.querySelector('.band').getBoundingClientRect().bottom)";
+    browser.keep_picture("console-fleet", browser.script(bottom).as_u64().unwrap());
     for (number, (heading, says)) in [
         ("Fleet", "healthy"),
         ("Rollouts", "Soaking, wave 2 of 4"),
@@ -243,7 +244,7 @@ fn rollouts_show_gates_and_are_promoted_by_two_presses() {
     ] {
         browser.shows(text);
     }
-    browser.keep_picture("console-rollouts");
+    browser.keep_picture("console-rollouts", 480);
     browser.script(
         "[...document.querySelectorAll('main button')].find((one) => one.textContent === 'Promote').focus()",
     );

@@ -2,14 +2,11 @@
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_tests::certificates::Authority;
 use bpfman_tests::command::run;
-use bpfman_tests::monitoring::{
-    DASHBOARDS, ShippedExpression, alert_expressions, dashboard_expressions, data_folder, folder,
-};
+use bpfman_tests::monitoring::{ShippedExpression, alert_expressions, dashboard_expressions, folder};
 use bpfman_tests::network::{INTERFACE, Namespace};
 use bpfman_tests::prometheus::Prometheus;
 use bpfman_tests::requests::{attach, load, pairs, tracepoint};
@@ -24,7 +21,6 @@ use crate::equipment::{Program, unload};
 
 const DROP: i32 = 1;
 const PASS: i32 = 2;
-const PICTURED: Duration = Duration::from_secs(60);
 
 fn rules() -> Value {
     serde_norway::from_str(&fs::read_to_string(folder().join("alerts.yaml")).unwrap()).unwrap()
@@ -122,10 +118,6 @@ fn every_expression_about_daemons_gives_data() {
         });
         let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             prometheus.until_all_give_data(&about_daemons());
-            if let Some(folder) = data_folder() {
-                std::thread::sleep(PICTURED);
-                DASHBOARDS.iter().for_each(|name| prometheus.write_panels(name, &folder));
-            }
         }));
         stop.store(true, Ordering::Relaxed);
         checked.unwrap_or_else(|panic| std::panic::resume_unwind(panic));

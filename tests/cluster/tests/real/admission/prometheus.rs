@@ -1,12 +1,9 @@
 //! Debian's Prometheus scrapes controller, agent and daemon: every shipped expression returns data.
 
 use std::fs;
-use std::time::Duration;
 
 use bpfman_cluster_tests::{Cluster, wait};
-use bpfman_tests::monitoring::{
-    DASHBOARDS, ShippedExpression, alert_expressions, dashboard_expressions, data_folder, folder,
-};
+use bpfman_tests::monitoring::{ShippedExpression, alert_expressions, dashboard_expressions, folder};
 use bpfman_tests::prometheus::Prometheus;
 use bpfman_tests::{Daemon, Launch, compile};
 use serde_json::{Value, json};
@@ -86,9 +83,5 @@ async fn every_expression_about_the_operator_gives_data() {
     let nodes = prometheus.query("bpfman_application_nodes{name=\"guard\",state=\"healthy\"}");
     assert_eq!(nodes.len(), 1, "{nodes:?}");
     assert_eq!(prometheus.query("process_resident_memory_bytes > 0").len(), 3);
-    if let Some(folder) = data_folder() {
-        tokio::time::sleep(Duration::from_secs(60)).await;
-        prometheus.write_panels(DASHBOARDS[1], &folder);
-    }
     drop((agent, controller));
 }
