@@ -1,12 +1,15 @@
 // Races of a command against `bpfman run-as`: calls are made while something changes what they use.
 // raw_attacks NAME ROUNDS prints how many calls were answered rightly, wrongly, and with an error. A wrong answer is an
-// object that the grant does not allow, memory that nobody named, or a descriptor that nobody asked for.
+// object that the grant does not allow, memory that nobody named, or a descriptor that nobody asked for. The first wrong
+// answers about objects are described on standard error.
 #define _GNU_SOURCE
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -77,19 +80,45 @@ static int describe(int object, void *info, unsigned size)
 	return result;
 }
 
+static bool report(const char *format, ...)
+{
+	static int reported;
+	va_list arguments;
+
+	if (reported++ < 10) {
+		va_start(arguments, format);
+		vfprintf(stderr, format, arguments);
+		va_end(arguments);
+		fputc('\n', stderr);
+	}
+	return false;
+}
+
+static bool report_failure(int object)
+{
+	return report("descriptor %d cannot be described: %s", object, strerror(errno));
+}
+
 static bool is_good_program(int program)
 {
 	struct bpf_prog_info info;
+	uint64_t tag;
 
-	return !describe(program, &info, sizeof info) && info.type == BPF_PROG_TYPE_XDP &&
-	       !memcmp(info.tag, good_tag, sizeof good_tag);
+	if (describe(program, &info, sizeof info))
+		return report_failure(program);
+	if (info.type == BPF_PROG_TYPE_XDP && !memcmp(info.tag, good_tag, sizeof good_tag))
+		return true;
+	memcpy(&tag, info.tag, sizeof tag);
+	return report("type %u, tag %016llx", info.type, (unsigned long long)be64toh(tag));
 }
 
 static bool is_own_map(int map)
 {
 	struct bpf_map_info info;
 
-	return !describe(map, &info, sizeof info) && info.id == own_map_id;
+	if (describe(map, &info, sizeof info))
+		return report_failure(map);
+	return info.id == own_map_id || report("map %u instead of %u", info.id, own_map_id);
 }
 
 static enum answer judge(int object, bool (*is_right)(int))
@@ -171,7 +200,10 @@ static bool is_small_map(int map)
 {
 	struct bpf_map_info info;
 
-	return !describe(map, &info, sizeof info) && (uint64_t)info.max_entries * info.value_size <= MAX_MEMORY;
+	if (describe(map, &info, sizeof info))
+		return report_failure(map);
+	return (uint64_t)info.max_entries * info.value_size <= MAX_MEMORY ||
+	       report("%u values of %u bytes", info.max_entries, info.value_size);
 }
 
 static enum answer create_changing(unsigned i)
@@ -411,6 +443,12 @@ static enum answer interrupted(unsigned i)
 	return judge(create_map(), is_small_map);
 }
 
+// The receiver, which has the same user, is stopped and continued while it serves a call.
+static void stop_receiver(unsigned i)
+{
+	kill(getppid(), i & 1 ? SIGCONT : SIGSTOP);
+}
+
 // A child is killed in the middle of a call.
 static enum answer killed_child(unsigned i)
 {
@@ -488,8 +526,8 @@ static const struct attack {
 	{"map-ids", NULL, map_by_id}, {"program-ids", NULL, program_by_id}, {"next-ids", NULL, next_ids},
 	{"answer", change_answer, answer_into}, {"log", change_log, load_with_log}, {"run", change_run, run_changing},
 	{"path", change_path, pin_changing}, {"folder", change_folder, get_through}, {"odd-size", NULL, odd_sizes},
-	{"commands", NULL, any_command}, {"signals", NULL, interrupted}, {"kills", NULL, killed_child},
-	{"exec", NULL, executed}, {"full-table", NULL, without_descriptors},
+	{"commands", NULL, any_command}, {"signals", NULL, interrupted},
+	{"stops", stop_receiver, interrupted}, {"kills", NULL, killed_child}, {"exec", NULL, executed}, {"full-table", NULL, without_descriptors},
 #ifdef __x86_64__
 	{"32-bit", NULL, of_32_bits},
 #endif
@@ -532,7 +570,7 @@ static bool prepare(const struct attack *attack)
 
 		return !mkdir("/sys/fs/bpf/here", 0700) && !bpf(BPF_OBJ_PIN, &pin);
 	}
-	if (attack->call == interrupted) {
+	if (!strcmp(attack->name, "signals")) {
 		struct sigaction handler = {.sa_handler = ignore};
 		struct itimerval often = {{0, 150}, {0, 150}};
 
