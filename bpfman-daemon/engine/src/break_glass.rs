@@ -180,7 +180,7 @@ pub fn find_attached<K: Kernel>(kernel: &K) -> OrderedAttachments {
     found
 }
 
-/// Notes the namespaces in which all filters could be read.
+/// Finds the daemon's filters, and notes the namespaces in which all filters could be read.
 fn find_filters<K: Kernel>(
     kernel: &K,
     ours: &BTreeMap<ProgramId, ProgramFacts>,
@@ -277,7 +277,7 @@ impl OrderedAttachments {
 
 fn rank(program: &ProgramFacts) -> DetachRank {
     match program.kernel_type {
-        // Programs that change the results of functions (fmod_ret) have the type `TRACING`, like others that do not.
+        // Programs that change the results of functions (fmod_ret) share the type `TRACING` with mere observers.
         prog_type::LSM | prog_type::TRACING => DetachRank::Refuses,
         // An extension may extend an XDP program.
         prog_type::XDP | prog_type::EXT => DetachRank::Xdp,
@@ -298,7 +298,7 @@ fn rank(program: &ProgramFacts) -> DetachRank {
     }
 }
 
-/// Skips folders of maps, which attach nothing.
+/// Calls `each` for every pin below a folder, except in folders of maps, which attach nothing.
 fn look_through<K: Kernel>(kernel: &K, folder: &Path, depth: usize, each: &mut impl FnMut(&Path)) {
     let names = kernel.list_folder(folder).unwrap_or_default();
     if names.is_empty() && folder != Path::new("") {

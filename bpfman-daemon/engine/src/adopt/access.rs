@@ -10,7 +10,7 @@ use rustix::fs::OFlags;
 
 use crate::EngineError;
 
-/// The kernel also restricts opening links by id to root.
+/// Refuses link ids from callers other than root: the kernel also restricts opening links by id to root.
 pub fn may_name_link(id: KernelLinkId, caller_uid: u32) -> Result<(), EngineError> {
     if caller_uid == 0 {
         return Ok(());
@@ -26,7 +26,7 @@ pub struct NamedPin {
 }
 
 impl NamedPin {
-    /// Root may name any pin, other users only their own. The error does not reveal whether another user's pin exists.
+    /// Finds any pin for root, an own pin for other users. The error does not reveal whether another user's pin exists.
     pub fn find(path: &Path, caller_uid: u32) -> Result<Self, EngineError> {
         if caller_uid == 0 {
             return Ok(Self { path: path.to_owned(), file: None });
@@ -43,7 +43,7 @@ impl NamedPin {
         }
     }
 
-    /// The caller may replace the pin at its path at any time, but not the file that is held open here.
+    /// Returns a path to the open file: the caller can replace the pin at its path, but not the file.
     pub fn path(&self) -> PathBuf {
         match &self.file {
             None => self.path.clone(),

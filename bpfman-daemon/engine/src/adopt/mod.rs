@@ -43,7 +43,7 @@ pub enum AdoptWhat {
 pub struct AdoptRequest {
     /// Link that attaches the program at XDP or tcx.
     pub what: AdoptWhat,
-    /// Interface of the link; none searches the daemon's own network namespace and all that have a name.
+    /// Interface of the link; `None` searches the daemon's own network namespace and all named ones.
     pub interface: Option<Interface>,
     /// Priority: 0 runs first.
     pub priority: i32,
@@ -121,14 +121,14 @@ impl<K: Kernel> Engine<K> {
         let original = self.loaded_program(program.id)?;
         let operation = link.operation;
         let folder = paths::pending(operation);
-        // Declared before the undo steps, so that they outlive them.
+        // Declared before the undo steps, because both must outlive them.
         let mut chain = None;
         let swapped_in: RefCell<Option<Leased>> = RefCell::default();
         undoing(|undo| {
             self.step("adopt", "make pending folder");
             self.kernel.make_folder(&folder)?;
             undo.push(|| {
-                // The link may run the chain until it is restored: keep all parts of the chain.
+                // Until the link is restored, it may run the chain: keep all parts of the chain.
                 let left = |error| self.not_undone(Remainder::Adoption(operation), swapped_in.take(), error);
                 self.undo_adoption(operation).map_err(left)
             });

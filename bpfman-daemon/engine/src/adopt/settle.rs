@@ -34,7 +34,7 @@ impl ProgramRecord {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Idempotent.
+    /// Moves the pins of an adoption into place; idempotent.
     pub(crate) fn place_adopted(
         &self,
         operation: OperationId,
@@ -78,7 +78,7 @@ impl<K: Kernel> Engine<K> {
                 continue;
             };
             let facts = self.kernel.link_of(&link)?;
-            // The owner may have put another program there since.
+            // The owner may have put another program into the link since.
             if facts.ifindex.is_none()
                 || facts.program == ProgramId(id)
                 || !self.is_pinned_entry(facts.program)?
@@ -92,8 +92,8 @@ impl<K: Kernel> Engine<K> {
         self.remove_tree(&folder)
     }
 
-    /// Removes the last member of a hook with an adopted link: returns the link to its owner if the adopted member is the
-    /// last, otherwise ends the link, since the adopted program was removed earlier.
+    /// Releases an adopted link when its hook loses the last member. Returns the link to its owner if that member is
+    /// the adopted one; otherwise ends the link, because the adopted program was removed earlier.
     pub(crate) fn leave_adopted<'a>(
         &'a self,
         hook: &Arc<HookRecord>,
@@ -131,7 +131,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Adopted programs end with the boot, or with their pin, and there is no bytecode to load again.
+    /// Removes records of adopted programs that ended with their boot or pin: there is no bytecode to reload.
     pub(crate) fn forget_adopted(&self, report: &mut RecoveryReport) {
         let adopted: Vec<Arc<ProgramRecord>> = {
             let state = self.state();

@@ -50,7 +50,7 @@ impl<K: Kernel> Engine<K> {
         mut changes: Changes,
     ) -> Result<(), EngineError> {
         let operation = self.operation();
-        // Declared before the undo steps, so that it outlives them.
+        // Declared before the undo steps, because it must outlive them.
         let mut built_chains = Vec::new();
         let mut leftover = LeftoverRecord::default();
         let mut chains: BTreeMap<HookKey, Vec<LinkId>> = BTreeMap::new();
@@ -89,7 +89,7 @@ impl<K: Kernel> Engine<K> {
         cleared
     }
 
-    /// Returns the hook's new record and chain. Without a record, the hook has no attachment left.
+    /// Removes links from a chain. Returns the hook's new record and chain: no record, no attachment left.
     pub(crate) fn leave_chain<'a>(
         &'a self,
         operation_name: &'static str,
@@ -164,7 +164,7 @@ impl<K: Kernel> Engine<K> {
                 program: hook.program,
                 number: hook.number.clone(),
             }),
-            // An entered dispatcher is rebuilt instead, because it may run other programs; this one lost the chain already.
+            // An entered dispatcher is rebuilt, as it may run other programs. This one has already lost the chain.
             Entry::Dispatcher => {}
         }
     }

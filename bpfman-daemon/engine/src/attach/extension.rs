@@ -134,7 +134,7 @@ impl<K: Kernel> Engine<K> {
         Err(ExtensionRefusal::Attached { program: program.id, name: program.name.clone(), link }.into())
     }
 
-    /// Returns tenants' extended members, which cannot be in a chain: the machine's members must not depend on them.
+    /// Returns tenants' extended members that a chain with members of the machine leaves out; empty for other chains.
     pub(crate) fn extended_beside_machine(
         &self,
         links: &[Arc<LinkRecord>],

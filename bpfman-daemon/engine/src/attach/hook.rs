@@ -31,7 +31,7 @@ fn is_of_driver(error: &EngineError) -> bool {
     }
 }
 
-/// Drivers answer with almost any number, but not with these.
+/// Returns whether the system itself caused the error: drivers return almost any other error number.
 const fn is_of_system(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::PermissionDenied | ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
@@ -120,7 +120,7 @@ impl<K: Kernel> Engine<K> {
         self.step("attach", "build chain");
         let entered = old.as_ref().map(|hook| hook.entry);
         let built = self.build_chain(key, interface, &links, entered, std::slice::from_ref(&link))?;
-        // Declared before the undo steps, so that they outlive them.
+        // Declared before the undo steps, because they must outlive them.
         let lacks_number = old.as_ref().is_none_or(|hook| self.lacks_number(hook));
         let namespace = if lacks_number { self.hold_namespace(key) } else { None };
         let mut joined = None;
@@ -293,8 +293,8 @@ impl<K: Kernel> Engine<K> {
         Ok((Entry::Link, None))
     }
 
-    /// Unless the configuration names a mode, the driver runs the chain, or the network stack if the driver refuses it.
-    /// A held hook is free in no mode.
+    /// Attaches a chain to XDP. Unless the configuration names a mode, the driver runs the chain, or the network stack
+    /// if the driver refuses it. A hook that another program holds in one mode is not free in the other either.
     fn enter_xdp<'a>(
         &'a self,
         interface: &Interface,
@@ -333,7 +333,7 @@ impl<K: Kernel> Engine<K> {
         }))
     }
 
-    /// Idempotent.
+    /// Moves the hook's pending link into place; idempotent.
     pub(crate) fn place_hook(&self, hook: &HookRecord) -> Result<(), EngineError> {
         self.place_pending_link(hook.operation, &paths::hook_link(&hook.key), Some(hook.program))
     }

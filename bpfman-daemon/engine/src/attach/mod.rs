@@ -52,7 +52,7 @@ impl<K: Kernel> Engine<K> {
         self.attach_for(request, AttachFor::Caller, reader)
     }
 
-    /// Attaches a program unless it is at this XDP or TC hook ([`EngineError::Repeated`]), where it would run twice.
+    /// Attaches a program unless it is already at this XDP or TC hook ([`EngineError::Repeated`]): it would run twice.
     pub fn attach_once(
         &self,
         request: &AttachRequest,
@@ -155,7 +155,7 @@ impl<K: Kernel> Engine<K> {
         let Some(netns) = point.netns() else { return Ok(None) };
         match self.loopback_in(netns.as_deref()) {
             Ok(key) => Ok(key.netns.id()),
-            // The loopback was renamed. The attachment itself reports what is wrong with the path.
+            // The loopback was renamed, or the path is wrong: the attachment itself reports the latter.
             Err(KernelError::NoInterface { .. } | KernelError::NoNamespace { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -242,7 +242,7 @@ impl<K: Kernel> Engine<K> {
         self.commit(changes).map(drop)
     }
 
-    /// Idempotent.
+    /// Moves the link's pending pin into place; idempotent.
     pub(crate) fn place_link(&self, link: &LinkRecord) -> Result<(), EngineError> {
         let program = self.record(link.program).map(|program| program.id);
         self.place_pending_link(link.operation, &paths::link(link.id), program)
@@ -252,7 +252,7 @@ impl<K: Kernel> Engine<K> {
         Ok(!names.iter().any(|name| name == paths::BRIDGE) && self.kernel.open_pin(place)?.is_some())
     }
 
-    /// Renames a link to its place, over its bridge if it moves by one; idempotent.
+    /// Renames a pending link to its final pin, or moves it there over its bridge if it has one; idempotent.
     pub(crate) fn place_pending_link(
         &self,
         operation: OperationId,
@@ -268,9 +268,9 @@ impl<K: Kernel> Engine<K> {
                 // Links of CPUs that the machine no longer has, or the folder left of them.
                 self.kernel.end_link(place)?;
             }
-            // Left from an interface that had the same index in the same namespace; or the link itself, which moves.
+            // The old pin is of an earlier interface with this index and namespace, or of the link that moves.
             if self.is_dead(place) || self.moves_without_bridge(place, &names)? {
-                // Others may still hold it, if it was adopted.
+                // Other processes may still hold an adopted link.
                 self.end_adopted_link(place)?;
             }
         }

@@ -45,7 +45,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Names the link where the kernel accepts a program once: its error is just "file exists".
+    /// Refuses a second attachment where the kernel allows one: its own error is just "file exists".
     pub(super) fn ensure_attached_once(
         &self,
         program: &ProgramRecord,

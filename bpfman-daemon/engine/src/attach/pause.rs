@@ -1,4 +1,4 @@
-//! Refuses attachments of owners whose programs were detached for what they cost.
+//! Refuses attachments of owners whose programs were detached for their CPU time or breakpoints.
 
 use bpfmand_kernel::Kernel;
 

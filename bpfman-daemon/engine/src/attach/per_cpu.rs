@@ -9,8 +9,8 @@ use crate::engine::undo::Undo;
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Attaches by a pinned link, or by several in a folder. After a failure, the owner of the parent folder undoes the
-    /// rest, and `undo` ends the links. Returns the identities of the target.
+    /// Attaches by one pinned link, or by one per CPU in a folder. After a failure, `undo` ends the links, and the
+    /// creator of the parent folder removes the rest. Returns the identities of the target.
     pub(crate) fn attach_pinned<'a>(
         &'a self,
         operation: &'static str,

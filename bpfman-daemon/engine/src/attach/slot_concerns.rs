@@ -60,7 +60,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Waits for a reader: no lock may be held.
+    /// Returns the slots that still run a program after its unload. Waits for a reader: hold no lock.
     pub(crate) fn left_slots(&self, gone: ProgramUid) -> Vec<(ProgramUid, String)> {
         let Some(gone) = self.record(gone) else { return Vec::new() };
         self.find_left_slots(&gone).unwrap_or_else(|error| {

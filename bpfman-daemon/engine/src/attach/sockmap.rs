@@ -20,7 +20,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Returns whether a link stays: one at a map does only if the new version uses the same map.
+/// Returns whether a replacement keeps the link: at a sockmap, only if the new version uses the same map.
 pub fn stays_in_place(point: &AttachPoint, old: &ProgramRecord, new: &ProgramRecord) -> bool {
     let AttachPoint::Sockmap { map: name } = point else { return old.target == new.target };
     let of =

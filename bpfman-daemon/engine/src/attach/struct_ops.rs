@@ -54,7 +54,7 @@ impl<K: Kernel> Engine<K> {
         Ok(self.kernel.replace_struct_ops(&link, &to, &from)?)
     }
 
-    /// An interrupted replacement may have left another map there.
+    /// Puts the recorded map into the link, in which an interrupted replacement may have left another.
     pub(crate) fn mend_functions(
         &self,
         handle: &K::Handle,

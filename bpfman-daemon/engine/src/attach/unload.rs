@@ -17,8 +17,8 @@ impl<K: Kernel> Engine<K> {
         let uid = self.state().program(id).map(|program| program.uid);
         uid.map_or(Ok(()), |uid| self.follow_moved_dispatchers_of(uid))?;
         let left = uid.map_or_else(Vec::new, |uid| self.left_slots(uid));
-        // Lock order: shared maps, programs, hooks. Of two programs that use the same maps and leave at the same time,
-        // the second has to see the first one gone.
+        // Lock order: shared maps, programs, hooks. If two programs with the same maps are unloaded concurrently, the
+        // second must see that the first is gone.
         let _shared = self.lock(Subject::SharedMaps);
         let (_program_lock, program) = self.lock_program(id)?;
         self.unload_held(&program, left)
@@ -46,7 +46,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Refuses to unload a struct_ops program that another's link uses: the map could not be created again.
+    /// Refuses to unload a struct_ops program that another program's link uses: the map cannot be recreated.
     fn ensure_not_called(&self, program: &ProgramRecord) -> Result<(), EngineError> {
         if program.program_type != ProgramType::StructOps {
             return Ok(());

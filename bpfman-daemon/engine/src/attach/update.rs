@@ -30,7 +30,7 @@ pub struct UpdateLinkRequest {
     pub order: Option<OrderIntent>,
     /// Position among our links, from 0, reached by a priority or by intents. Excludes `priority` and `order`.
     pub position: Option<u32>,
-    /// Runs the member as a separate program, or no longer.
+    /// True to run the member as a separate program, false to run it as part of the chain's program.
     pub isolated: Option<bool>,
     /// Makes the member a shadow, whose verdicts do not count, or a normal member.
     pub shadow: Option<bool>,
