@@ -22,7 +22,7 @@ pub enum CpuOutcome {
         /// Number of ended links and attachments to matching interfaces.
         attachments: usize,
     },
-    /// All its attachments, or the program, had ended before the window did.
+    /// The program, or each of its attachments, ended before the window did.
     Ended,
     /// The previous version was restored.
     TookBack,
@@ -63,7 +63,7 @@ impl<K: Kernel> Engine<K> {
     fn detach_for(&self, over: &OverLimit) -> Result<CpuOutcome, EngineError> {
         let uid = over.program;
         let _operation = self.begin()?;
-        // Unloaded in time: its owner still spent the time.
+        // The program was unloaded within the window, but its owner has spent the time.
         let Some(program) = self.record(uid) else {
             return Ok(if self.begin_pause(over)? { CpuOutcome::Ended } else { CpuOutcome::Gone });
         };
@@ -71,7 +71,7 @@ impl<K: Kernel> Engine<K> {
         let (links, _hook_locks) = self.lock_links(std::slice::from_ref(&program));
         let matchings = self.state().matchings_of(uid);
         let attachments = links.len() + matchings.len();
-        // One that its owner detached before the window's end has exceeded its limit as well.
+        // A program that its owner detached before the end of the window has exceeded its limit as well.
         if attachments == 0 && program.budget.excess.is_some() {
             return Ok(CpuOutcome::Gone);
         }
@@ -121,7 +121,7 @@ impl<K: Kernel> Engine<K> {
         Ok(CpuOutcome::TookBack)
     }
 
-    /// Returns whether the limit was the owner's: one of the load is its own choice, for that program.
+    /// Pauses the owner if the owner's limit was exceeded, rather than the load's. Returns whether it was.
     fn begin_pause(&self, over: &OverLimit) -> Result<bool, EngineError> {
         if over.payer.is_unlimited() || over.excess.owner_used.is_none() {
             return Ok(false);

@@ -12,13 +12,13 @@ use crate::state::MapGroup;
 pub struct CpuUse {
     pub program: ProgramUid,
     pub owner: Owner,
-    /// Owner of the breakpoints: a namespace for all its applications.
+    /// Group that is charged and paused: for an application, all applications of its namespace.
     pub(crate) payer: MapGroup,
     /// Limit of the program itself.
     pub limit: Option<CpuLimit>,
     /// CPU time, in nanoseconds.
     pub nanoseconds: u64,
-    /// Breakpoints that processes met, if it is a tenant's probe.
+    /// Number of breakpoints that processes hit, if the program is a tenant's probe.
     pub traps: u64,
     /// False if the program was unloaded: its use counts for its owner, but no action is taken.
     pub is_loaded: bool,
@@ -78,7 +78,7 @@ pub fn excesses(
         {
             let of_owner = OverLimit::of(most, excess(most.nanoseconds, Some(all), limit));
             match found.get(&most.program) {
-                // The owner's excess begins a pause, that of a program's own limit does not.
+                // Of equal actions, the owner's excess counts, because only that begins a pause.
                 Some(own) if own.excess.limit.action as u8 > limit.action as u8 => {}
                 _ => {
                     found.insert(most.program, of_owner);
@@ -89,7 +89,7 @@ pub fn excesses(
     found.into_values().collect()
 }
 
-/// Limit of the time that breakpoints of an owner's probes cost processes, of its own and of others.
+/// Limit of the time that breakpoints of an owner's probes may cost all processes, its own and others'.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrapLimit {
     pub share: CpuShare,
@@ -97,7 +97,7 @@ pub struct TrapLimit {
     pub nanoseconds: u64,
 }
 
-/// Returns, of each owner over the limit, the probe that processes met most often. The kernel does not time a breakpoint.
+/// Returns the most frequently hit probe of each owner over the limit. The kernel does not time a breakpoint.
 #[must_use]
 pub fn trap_excesses(uses: &[CpuUse], window: Duration, limit: TrapLimit) -> Vec<OverLimit> {
     let window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);

@@ -81,7 +81,7 @@ impl<K: Kernel> Engine<K> {
         let mut took: BTreeMap<ProgramUid, u64> = BTreeMap::new();
         let mut met: BTreeMap<ProgramUid, u64> = BTreeMap::new();
         let departed = &after.departed;
-        // A program that still exists although it was about to end has counted further.
+        // If a program that was about to end still exists, its counters have continued: use the later values.
         let alone = departed.alone.iter().filter(|(id, _)| !after.alone.contains_key(id)).chain(&after.alone);
         for (id, now) in alone {
             let then = before.alone.get(id).map(|then| (then.nanoseconds, then.runs));

@@ -50,7 +50,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Returns the form of the chain: tcx links and tc filters need different end verdicts. An existing entry decides;
-    /// the configuration, only for a new one.
+    /// only for a new entry, the configuration does.
     pub(crate) fn splice_hook(&self, kind: HookKind, entered: Option<Entry>, is_open: bool) -> SpliceHook {
         let by_tcx = if is_open { SpliceHook::TcTcxOpen } else { SpliceHook::TcTcx };
         match (kind, entered) {

@@ -12,8 +12,8 @@ use crate::state::records::{Entry, HookRecord, LinkRecord};
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Measures a hook's members until [`Engine::end_client_measurement`]; several clients may request it. An error if a
-    /// member is not among `seen`, if given, or the hook is frozen.
+    /// Measures a hook's members until [`Engine::end_client_measurement`]; several clients may request it. Fails if the
+    /// hook is frozen, or has a member that is not among `seen` (if given).
     pub fn begin_client_measurement(
         &self,
         of: Measurement,
@@ -35,7 +35,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Ends the request of a client. `may_build`: the chain may be rebuilt now. After an error, the next change of the
-    /// hook or the next start removes what measures it.
+    /// hook or the next start removes the twin or the counters.
     pub fn end_client_measurement(
         &self,
         of: Measurement,

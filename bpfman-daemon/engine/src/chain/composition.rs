@@ -45,7 +45,7 @@ impl CompositionInputs<'_> {
 }
 
 impl Composition {
-    /// Compositions with the same number merely wait for each other.
+    /// Returns the number of the composition's lock; compositions that share one merely wait for each other.
     pub fn lock_number(&self) -> u64 {
         u64::from_str_radix(self.0.get(..16).unwrap_or_default(), 16).unwrap_or(0)
     }

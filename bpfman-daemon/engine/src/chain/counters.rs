@@ -90,7 +90,7 @@ impl<K: Kernel> Engine<K> {
         Ok(Some(ChainCounters { links, all_proceeded: sum.all_proceeded, failed: sum.failed }))
     }
 
-    /// A map that the kernel no longer has adds nothing.
+    /// Adds the counts in a hook's row of a chain to a sum. A map that the kernel no longer has adds nothing.
     pub(crate) fn add_row(
         &self,
         sum: &mut HookCounted,
@@ -110,7 +110,7 @@ impl<K: Kernel> Engine<K> {
         self.map_of_chain(chain, chain.counters, paths::COUNTERS)
     }
 
-    /// `None` if it was created in another boot or is no longer pinned.
+    /// Returns a map of a chain; `None` if it was created in another boot or is no longer pinned.
     pub(super) fn map_of_chain(
         &self,
         chain: &ChainRecord,
@@ -219,7 +219,7 @@ fn add_cells(
     let all_proceeded: u64 = of_slot(layout.all_proceeded()).iter().sum();
     sum.all_proceeded += all_proceeded;
     let failed_column = layout.failed_column();
-    // From the last slot: a packet that left later has passed all earlier ones.
+    // Start at the last slot: a packet that left at a later slot has passed all earlier ones.
     let mut later = all_proceeded;
     for slot in (0..layout.all_proceeded()).rev() {
         let columns = of_slot(slot);

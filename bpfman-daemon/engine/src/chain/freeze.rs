@@ -17,8 +17,8 @@ pub const DEFAULT_FREEZE_SECONDS: u64 = 3600;
 pub const MAX_FREEZE_SECONDS: u64 = 24 * 3600;
 
 impl<K: Kernel> Engine<K> {
-    /// Refuses to change these links of a frozen hook. The links' owners decide about exemptions, not the caller: the
-    /// node's agent attaches the cluster's firewall. The caller holds the hook's lock.
+    /// Refuses to change these links of a frozen hook. Exemptions depend on the links' owners, not on the caller,
+    /// because the node's agent attaches the cluster's firewall. The caller holds the hook's lock.
     pub(crate) fn ensure_not_frozen(
         &self,
         key: &HookKey,
@@ -31,9 +31,9 @@ impl<K: Kernel> Engine<K> {
         self.ensure_not_frozen_for(key, &owners.flatten().collect::<Vec<_>>())
     }
 
-    /// Refuses to change a frozen hook, unless one of these owners is exempt. A freeze by root applies to root, too;
-    /// others exempt root and cluster applications; none prevents the enforcement of a limit. A hook that waits for its
-    /// interface is not frozen: it runs nothing, and could not be released.
+    /// Refuses to change a frozen hook, unless one of these owners is exempt. Root's freezes exempt no owner, all
+    /// others exempt root and cluster applications; no freeze prevents the enforcement of a limit. A hook that waits
+    /// for its interface is not frozen: it runs nothing, and could not be released.
     pub(crate) fn ensure_not_frozen_for(&self, key: &HookKey, owners: &[Owner]) -> Result<(), EngineError> {
         let settings = self.settings_of(key);
         let Some(hold) = self.live_hold(&settings) else { return Ok(()) };
@@ -63,7 +63,7 @@ impl<K: Kernel> Engine<K> {
         Ok(self.live_hold(&self.settings_of(&key)).map(Hold::owner))
     }
 
-    /// Returns the freeze in force. One without an end, of an earlier version, lasts until it is released.
+    /// Returns the freeze in force. A freeze of an earlier version has no end: it lasts until it is released.
     pub(crate) fn live_hold<'s>(&self, settings: &'s HookSettings) -> Option<&'s Hold> {
         let is_over = |hold: &Hold| self.left(hold.ends.as_ref()).is_some_and(|left| left.is_zero());
         settings.held.as_ref().filter(|hold| !is_over(hold))

@@ -25,7 +25,7 @@ pub(crate) struct ChainInputs<'a> {
 /// Programs of a chain that are loaded with `CAP_PERFMON`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PerfmonUse {
-    /// Only programs without members that were loaded without it, as those of tenants are.
+    /// Only programs in which every member was itself loaded with it: tenants' members are not.
     NotForTenants,
     /// All programs. The verifier has shown for each tenant's member alone that it stores no addresses.
     ForAll,

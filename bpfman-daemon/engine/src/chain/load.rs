@@ -49,7 +49,7 @@ pub(crate) struct Programs {
     counters: Option<MapId>,
     timing: Option<Timing>,
     pub jited_bytes: u32,
-    /// Tests and addresses of headers that an earlier member has computed.
+    /// Number of header tests and addresses that members reuse from earlier members.
     pub shared: u32,
 }
 
@@ -156,7 +156,7 @@ impl<K: Kernel> Engine<K> {
             let layout = CounterLayout::new(options.hook, planned.members.len());
             loading.counters = Some(self.make_map(&counters_of(layout), pin(paths::COUNTERS).as_deref())?);
         }
-        // Pins and programs keep the maps alive.
+        // Hold these maps until the loaded programs keep them alive: a dry run pins nothing.
         let mut _times = None;
         if planned.timed {
             let layout = TimeLayout::new(planned.members.len());
@@ -278,7 +278,7 @@ pub(super) fn program_kind(kind: HookKind) -> ProgramKind {
     if kind == HookKind::Xdp { ProgramType::Xdp.into() } else { ProgramType::Tc.into() }
 }
 
-/// Without the interface, because many interfaces share one chain.
+/// Returns the name of a chain's programs, without the interface: many interfaces may share one chain.
 pub const fn program_name(kind: HookKind) -> &'static str {
     match kind {
         HookKind::Xdp => "xdp_chain",

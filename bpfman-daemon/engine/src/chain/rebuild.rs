@@ -10,7 +10,7 @@ use crate::state::records::HookRecord;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// `why` names the operation. The caller holds the hook.
+    /// Rebuilds the chain without `withheld`; `why` names the operation. The caller holds the hook's lock.
     pub(crate) fn rebuild(
         &self,
         why: &'static str,

@@ -57,8 +57,8 @@ impl State {
         hooks.filter(|key| self.is_unsettled(key, touched)).collect()
     }
 
-    /// A chain that could not be built is retried by its own changes and by checks, not by each operation in its network
-    /// namespace, which would have to wait.
+    /// Returns whether the hook's chain has to be rebuilt. A chain that could not be built is retried when its own hook
+    /// changes and by checks. If each operation in the namespace retried it, all would have to wait.
     fn is_unsettled(&self, key: &HookKey, touched: &HashSet<HookKey>) -> bool {
         let Some(hook) = self.hooks.get(key) else { return false };
         let is_incomplete = || {
@@ -125,7 +125,7 @@ impl<K: Kernel> Engine<K> {
         self.settle_senders();
     }
 
-    /// The caller holds no hook.
+    /// Rebuilds the chains that changed records affect. The caller holds no hook's lock.
     pub(crate) fn settle_senders(&self) {
         let (hooks, touched) = {
             let mut state = self.state();

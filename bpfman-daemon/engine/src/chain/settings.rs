@@ -44,7 +44,7 @@ impl HookChange {
 /// Caller that changes switches of a hook.
 #[derive(Clone, Debug)]
 pub struct SwitchCaller<'a> {
-    /// Name for callers that find the hook frozen: "user 0".
+    /// Name of the caller in errors about the frozen hook: "user 0".
     pub by: &'a str,
     /// Owner that is recorded for the switches and the freeze.
     pub owner: Owner,
@@ -99,9 +99,9 @@ pub struct HookSwitches {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Changes switches of a hook. Returns whether anything changed. An error changes nothing: insufficient right over
-    /// the members, a freeze, a freeze of another caller, an invalid duration, or a chain that cannot be built in the
-    /// other way.
+    /// Changes switches of a hook. Returns whether anything changed. Fails without a change if the right over the
+    /// members is insufficient, the hook is frozen, another caller owns the freeze, the duration is invalid, or the
+    /// chain cannot be built with the new switches.
     pub fn set_hook(
         &self,
         interface: &Interface,
@@ -237,7 +237,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Freezing again does not extend an existing freeze.
+/// Returns the settings after a change. Freezing again does not extend an existing freeze.
 fn changed(
     old: &HookSettings,
     there: Option<Hold>,

@@ -16,7 +16,7 @@ impl<K: Kernel> Engine<K> {
         self.settle_chains(vec![built])
     }
 
-    /// Finishes many with one wait for packets in former chains, and one record.
+    /// Finishes many changes with one wait for packets in former chains, and one record.
     pub(crate) fn settle_chains(&self, mut all: Vec<BuiltChain<'_, K>>) -> Result<(), EngineError> {
         let mut placed = HashSet::new();
         for built in &mut all {

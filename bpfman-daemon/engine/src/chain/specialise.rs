@@ -13,8 +13,8 @@ use crate::{Engine, EngineError};
 type Frozen = BTreeMap<MapId, Option<Vec<u8>>>;
 
 impl<K: Kernel> Engine<K> {
-    /// `None` if nothing can be folded, or if the kernel would need too long to remove dead code. The values come from
-    /// the kernel: no process can change a frozen map, not even one that can write all of the daemon's files.
+    /// Returns folded texts; `None` if nothing can be folded, or if removing dead code would take the kernel too long.
+    /// The values come from the kernel: not even a process that can write the daemon's files can change a frozen map.
     pub(crate) fn specialised(&self, texts: &[MemberText]) -> Result<Option<Vec<MemberText>>, EngineError> {
         let mut frozen = Frozen::new();
         let mut folded = Vec::with_capacity(texts.len());
