@@ -69,7 +69,7 @@ pub struct LinkDetails {
     /// Position among the programs of its hook, from 0.
     pub position: Option<u32>,
     pub kernel_link: Option<KernelLinkId>,
-    /// Program that the kernel runs there.
+    /// Program that the kernel runs at the attach point.
     pub running: Option<ProgramId>,
     /// Pin of the link, relative to the daemon's bpffs.
     pub pin: Option<PathBuf>,
@@ -81,7 +81,7 @@ pub struct LinkDetails {
     pub standing: Standing,
     /// Time until the link is detached, if it has a deadline.
     pub left: Option<Duration>,
-    /// Effects of recent changes on this link that failed.
+    /// Problems at the hook that affect this link.
     pub warnings: Vec<String>,
 }
 

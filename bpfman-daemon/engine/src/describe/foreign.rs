@@ -105,7 +105,7 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// A tc chain and tcx links share one position.
+    /// Returns the daemon's objects at a hook. A tc chain and tcx links share one position.
     fn own_hook_at(&self, key: &HookKey) -> Result<Ours, EngineError> {
         let mut ours = Ours::default();
         for key in BTreeSet::from([key.of_chain(), key.of_tcx()]) {

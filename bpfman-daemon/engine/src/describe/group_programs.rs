@@ -15,7 +15,7 @@ use crate::{Engine, EngineError, paths};
 pub struct GroupPrograms {
     /// The hook, as errors name it.
     pub hook: String,
-    /// Programs of cgroups above that run first, as all with `BPF_F_PREORDER` do.
+    /// Programs of cgroups above with `BPF_F_PREORDER`, which run first.
     pub above_first: Vec<GroupProgram>,
     /// Programs of the cgroup itself.
     pub own: Vec<GroupProgram>,
@@ -44,8 +44,8 @@ pub struct GroupProgram {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Returns the programs at each hook of a cgroup where the daemon has a link; none of `lsm_cgroup`, all of whose
-    /// hooks the kernel lists as one.
+    /// Returns the programs at each hook of a cgroup where the daemon has a link. Excludes `lsm_cgroup`: the kernel
+    /// lists all of its hooks as one.
     pub fn group_programs(&self, path: &CgroupPath) -> Result<Vec<GroupPrograms>, EngineError> {
         let mut hooks: BTreeMap<u32, (String, Vec<(LinkId, String)>)> = BTreeMap::new();
         {

@@ -18,8 +18,8 @@ const MAX_PLACES: usize = 1 << 18;
 impl<K: Kernel> Engine<K> {
     /// Returns a map of a managed program, or an inner map of one, for use: never answered from the cache.
     ///
-    /// Access to the outer map includes its inner maps, because its programs reach them anyway, unless a third-party
-    /// program uses the inner map directly: its owner is unknown then.
+    /// Access to the outer map includes its inner maps, because its programs reach them anyway. An inner map that a
+    /// third-party program uses directly is refused: its owner is unknown.
     pub fn find_map_or_inner(&self, wanted: &WantedMap) -> Result<UsedMap, EngineError> {
         let found = self.find_map(wanted);
         self.or_inner(found, wanted, || self.found_inner_maps.find(|| self.search_inner_maps()))
@@ -82,7 +82,7 @@ impl<K: Kernel> Engine<K> {
         if inner.lies_in.is_empty() {
             return Ok(inner);
         }
-        // An adopted program's record names no maps, and ids of lost ones may be reused.
+        // Exclude lost programs, whose ids may be reused. The record of an adopted program names no maps.
         let ours: BTreeSet<(ProgramId, MapId)> = {
             let state = self.state();
             let maps = |program: &Arc<ProgramRecord>| {

@@ -4,8 +4,8 @@ use bpfmand_kernel::Kernel;
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Runs the program of an iterator's link. `each` receives the output in pieces, before each step an empty one, and
-    /// returns false to stop. The link may be detached meanwhile.
+    /// Runs the program of an iterator's link. Calls `each` with pieces of the output, and with an empty piece before
+    /// each step, until it returns false. The link may be detached meanwhile.
     pub fn read_iterator(&self, id: LinkId, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), EngineError> {
         let link = self.state().links.get(&id).cloned().ok_or(EngineError::NoLink(id))?;
         if link.point != AttachPoint::Iter {

@@ -18,7 +18,7 @@ pub struct RecordCounts {
     pub over_cpu_limit: u64,
     /// Number of hooks whose chain differs from its record and could not be repaired.
     pub drifted_hooks: u64,
-    /// Number of such links that are not members of chains.
+    /// Number of links outside chains that differ from their records and could not be repaired.
     pub drifted_links: u64,
     /// Number of the daemon's kernel objects without a record, as found by the last start.
     pub strays: u64,

@@ -57,8 +57,8 @@ impl<K: Kernel> Engine<K> {
         ObservationBudget::new(self.options.observation_wait)
     }
 
-    /// Observes an object. If a change of it may be in progress, observes it again under the locks of its subjects; if
-    /// these stay taken until the budget is spent, it is [`Standing::Changing`]. The caller holds none of the locks.
+    /// Observes an object. If it may be changing, observes it again under the locks of its subjects; if these are not
+    /// free before the budget is spent, its standing is [`Standing::Changing`]. The caller holds none of the locks.
     pub(super) fn settled<T>(
         &self,
         budget: &ObservationBudget,

@@ -20,7 +20,7 @@ pub struct RecordSummary {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Returns programs, with the reason, that a load would refuse now for their loops or tail calls.
+    /// Returns programs that a new load would refuse for their loops or tail calls, each with the reason.
     #[must_use]
     pub fn unbounded_programs(&self) -> Vec<(ProgramId, String)> {
         let state = self.state();

@@ -68,7 +68,7 @@ const ROUNDS: usize = 4;
 
 type Made = Result<MemberText, FileError>;
 
-/// Made before the hook was locked.
+/// Members' texts, made again from their bytecode before the hook was locked.
 #[derive(Default)]
 struct Fresh(BTreeMap<ProgramUid, (Arc<ProgramRecord>, Made)>);
 

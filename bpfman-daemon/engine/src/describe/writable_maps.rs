@@ -7,7 +7,7 @@ use crate::describe::open_maps::UsedMap;
 use crate::{Engine, EngineError};
 
 const RDONLY: u32 = 1 << 3;
-/// Prefix of map names in libbpf's `usdt.bpf.h`, where the daemon writes the locations of the probes' arguments.
+/// Prefix of the maps of libbpf's `usdt.bpf.h`, into which the daemon writes the locations of the probes' arguments.
 const USDT: &str = "__bpf_usdt_";
 
 pub fn why_fixed(name: &str, map: &MapFacts) -> Option<&'static str> {

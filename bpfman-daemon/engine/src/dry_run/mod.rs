@@ -33,7 +33,7 @@ pub struct DryRunRequest {
     pub load: LoadRequest,
     /// Attachments of the loaded programs.
     pub attachments: Vec<DryRunAttachment>,
-    /// Programs of ours that it would replace, and that are left out of the chains.
+    /// Managed programs that the load would replace: the chains are tried without them.
     pub replaces: BTreeSet<ProgramId>,
     /// Cgroup (version 2) of the caller's tasks.
     pub group: Option<CallerGroup>,
@@ -49,7 +49,7 @@ pub struct DryRunAttachment {
     pub sharing: Sharing,
     /// Metadata of the user, which determines the owner.
     pub metadata: BTreeMap<String, String>,
-    /// The caller with whose rights a probed file is opened; none stands for root.
+    /// Caller with whose rights a probed file is opened.
     pub reader: ProbeReader,
 }
 
@@ -171,7 +171,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Continues after a refusal. The programs keep their maps alive.
+    /// Loads the programs, and continues after a refusal. The programs keep their maps alive.
     fn try_programs(
         &self,
         request: &DryRunRequest,
@@ -280,7 +280,7 @@ impl<K: Kernel> Engine<K> {
             CallersNetwork::ensure(key.netns.id())?;
             return Ok(Some((key, interface.clone())));
         }
-        // Looking up a target makes the same calls as attaching.
+        // The lookup of a target makes the same calls as an attachment.
         let guard = self.guard_of_link(record, &attachment.point, group)?;
         let link = LinkRecord { guard, ..self.trial_link(attachment, record, None)? };
         self.kernel.find_target(&self.link_target(record, &link)?)?;

@@ -12,7 +12,7 @@ use crate::state::{Change, Changes, Committed, RecordKey, Written, encode, recor
 const RESERVE: u64 = 1024;
 
 impl<K: Kernel> Engine<K> {
-    /// Makes changes durable, then applies them to memory. On an error memory is as it was.
+    /// Makes changes durable, then applies them to memory. An error leaves memory unchanged.
     pub(crate) fn commit(&self, mut changes: Changes) -> Result<Committed, EngineError> {
         self.admit_changes()?;
         self.note_kernel_links(&mut changes)?;
@@ -37,7 +37,7 @@ impl<K: Kernel> Engine<K> {
         let (reserve, cleaned) = {
             let mut state = self.state();
             let reserve = (state.counter >= state.reserved).then(|| state.counter + RESERVE);
-            // At once, so that no other commit reserves less and reaches the disk after this one.
+            // Reserve under this lock: another commit could otherwise reserve less, and be written later.
             state.reserved = reserve.unwrap_or(state.reserved);
             (reserve, std::mem::take(&mut state.cleaned))
         };

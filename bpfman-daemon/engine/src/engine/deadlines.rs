@@ -15,7 +15,7 @@ impl<K: Kernel> Engine<K> {
         deadline.map(Some).map_err(|bad| EngineError::Invalid(bad.to_string()))
     }
 
-    /// `None` without a deadline, and if the kernel's clock cannot be read.
+    /// Returns the time left; `None` without a deadline, or if the kernel's clock cannot be read.
     pub(crate) fn left(&self, deadline: Option<&Deadline>) -> Option<Duration> {
         Some(deadline?.left(&self.kernel.now().ok()?))
     }

@@ -14,7 +14,7 @@ use crate::state::MapGroup;
 const MAX_WAIT: Duration = Duration::from_secs(2);
 /// Maximum number of paths of one owner that do not answer. While it is reached, no other file of that owner is checked.
 const MAX_HANGING_OF_OWNER: usize = 2;
-/// Maximum number of such paths of all owners but root and cluster applications, because each path holds a thread.
+/// Maximum number of such paths of all owners except root and cluster applications: each path holds a thread.
 const MAX_HANGING_OF_OWNERS: usize = 32;
 /// Maximum number of such paths of root and cluster applications.
 const MAX_HANGING_OF_MACHINE: usize = 8;

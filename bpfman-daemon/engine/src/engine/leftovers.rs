@@ -133,7 +133,7 @@ impl<K: Kernel> Engine<K> {
                 failures.push(error);
             }
         }
-        // An object that lives on without its pin is held by another process: nothing more can be done.
+        // An object that outlives its pin is held by another process: nothing more can be done.
         let is_pinned = |pin: &Path| self.kernel.open_pin(pin).map_or(true, |pin| pin.is_some());
         type End<'e> = &'e dyn Fn(&Path) -> Result<(), EngineError>;
         let mut end_all = |step, paths: &[String], end: End<'_>, is_tree: bool| {

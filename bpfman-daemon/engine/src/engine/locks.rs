@@ -94,7 +94,7 @@ impl<K: Kernel> Engine<K> {
         self.locks.try_take(subject)
     }
 
-    /// Locks several hooks: two of them may be one for the kernel.
+    /// Locks several hooks, of which two may share one lock.
     pub(crate) fn lock_hooks<'a>(&self, hooks: impl IntoIterator<Item = &'a HookKey>) -> Vec<Guard> {
         let lists: BTreeSet<HookKey> = hooks.into_iter().map(|key| key.of_chain()).collect();
         lists.into_iter().map(|key| self.lock(Subject::Hook(key))).collect()

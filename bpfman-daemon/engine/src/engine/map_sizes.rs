@@ -37,7 +37,7 @@ impl MapSizes {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// A missing owner is ignored here: the load is refused later.
+    /// Returns the sizes for a load. Ignores a missing map owner, for which the load is refused later.
     pub(crate) fn map_sizes(&self, request: &LoadRequest) -> MapSizes {
         let owner = request.map_owner.and_then(|owner| self.state().program(owner).cloned());
         MapSizes::beside(request, owner.as_deref())

@@ -118,7 +118,7 @@ impl<K: Kernel> Engine<K> {
                 let entries = map_type::is_array(facts.map_type).then_some(facts.max_entries);
                 Some(MapBounds { entries, ..MapBounds::default() })
             };
-            // A program that an earlier version accepted blocks no chain.
+            // A program without proven bounds, accepted by an earlier version, must not block a chain.
             if program.guard.as_ref().is_some_and(|guard| guard.is_bounded) {
                 loops_of(&linked.text, program.program_type, &rules, kernel, bounds)?;
             }

@@ -110,7 +110,7 @@ pub struct Engine<K: Kernel> {
     bytecode_use: RwLock<()>,
     /// Bytecode of refused loads, which the next operation with exclusive use of the bytecode removes.
     unneeded: Mutex<Vec<BlobId>>,
-    /// Loads that keep their reader until their end.
+    /// Number of loads that keep their reader until their end.
     pub(crate) kept_readers: AtomicUsize,
 }
 
@@ -161,7 +161,7 @@ impl<K: Kernel> Engine<K> {
         for (key, _) in snapshot.table(records::LEFTOVERS) {
             largest = largest.max(parse(key)?);
         }
-        // Two commits at the end of the reserved numbers may have been written in the other order.
+        // Two commits near the end of the reserved numbers may be written in reverse: `stored` may be low.
         state.counter = largest.saturating_add(1).max(stored);
         state.reserved = state.counter;
         *self.state() = state;
@@ -211,7 +211,7 @@ impl<K: Kernel> Engine<K> {
         self.remove_bytecode(&blobs);
     }
 
-    /// Removes bytecode like [`Self::drop_bytecode`], now or with the next removal: a refused load waits for no change.
+    /// Removes bytecode like [`Self::drop_bytecode`], but without waiting: if bytecode is in use, at the next removal.
     pub(crate) fn drop_bytecode_soon(&self, blob: BlobId) {
         self.unneeded.lock().unwrap_or_else(PoisonError::into_inner).push(blob);
         if let Ok(_alone) = self.bytecode_use.try_write() {
@@ -227,7 +227,7 @@ impl<K: Kernel> Engine<K> {
     fn remove_bytecode(&self, blobs: &[BlobId]) {
         for blob in blobs {
             let state = self.state();
-            // A change that may be on disk may need it.
+            // A change with an unknown outcome may need the bytecode.
             if !state.unsure && !state.needs_bytecode(blob.as_str()) {
                 drop(state);
                 self.blobs.remove(blob);
@@ -272,7 +272,7 @@ impl<K: Kernel> Engine<K> {
         self.admit_changes().is_ok()
     }
 
-    /// Begins a changing operation. No lock may be held, neither now nor when it ends.
+    /// Begins a changing operation. The caller holds no lock, neither now nor when the operation ends.
     pub(crate) fn begin(&self) -> Result<Operation<'_, K>, EngineError> {
         self.settle_doubts();
         self.admit_changes()?;
@@ -319,7 +319,7 @@ impl<K: Kernel> Engine<K> {
         self.held_network.counted()
     }
 
-    /// Removes the records of leftovers that are gone, when no more requests arrive. An error loses no data.
+    /// Removes the records of leftovers that are gone; called after the last request. An error loses no data.
     pub fn close(&self) -> Result<(), EngineError> {
         self.settle_doubts();
         self.retry_unfinished();

@@ -24,7 +24,7 @@ pub trait ReadObjects: Debug + Send + Sync {
     /// of [`Self::read`].
     fn read_ahead(&self, bytes: Arc<[u8]>, ahead: &LinkAhead) -> Result<EbpfObject, EngineError>;
 
-    /// Reads a file again whose reader failed during recovery. The total time of such reads in one start is limited.
+    /// Reads a file again after its reader failed during recovery. One start limits the time of all such reads.
     fn read_again(&self, bytes: Arc<[u8]>) -> Result<EbpfObject, EngineError> {
         self.read(bytes)
     }
@@ -79,7 +79,7 @@ pub struct EbpfObject {
 }
 
 impl EbpfObject {
-    /// Creates an object from a reader's result, if an object can have these properties.
+    /// Creates an object from a reader's result; an error if no object can have these properties.
     pub fn new(facts: Arc<ObjectFacts>, linker: Box<dyn LinkPrograms>) -> Result<Self, EngineError> {
         facts.check().map_err(|why| EngineError::Reader(format!("it reports of an object that it {why}")))?;
         Ok(Self { facts, linker, sizes: BTreeMap::new() })
@@ -126,7 +126,7 @@ impl EbpfObject {
         linked.check(self.maps().len()).map_err(|why| {
             EngineError::Reader(format!("it reports of program \"{program}\" that it {why}"))
         })?;
-        // These were already reported and used for decisions: do not let the linker change them.
+        // These properties were already reported and used for decisions: do not let the linker change them.
         linked.text.name.clone_from(&entry.name);
         linked.text.license = self.license().to_owned();
         (linked.text.frags, linked.text.sleepable) = (entry.frags, entry.sleepable);
@@ -189,7 +189,7 @@ impl LinkPrograms for LinkHere {
 
 /// Turns a panic into an error of this load: one object must not prevent the recovery of all others.
 fn caught<T>(read: impl FnOnce() -> T) -> Result<T, EngineError> {
-    // Only data of this object can be half done, and it is dropped.
+    // A panic can leave only data of this object inconsistent, and the object is dropped.
     catch_unwind(AssertUnwindSafe(read)).map_err(|_| EngineError::Reader("it panicked".to_owned()))
 }
 

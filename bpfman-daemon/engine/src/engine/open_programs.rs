@@ -17,7 +17,7 @@ impl<H> Default for OpenPrograms<H> {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// `None` if the kernel has no such program. While it is open, the kernel does not reuse its id.
+    /// Returns a shared descriptor; `None` if the kernel has no such program. While open, it keeps its id.
     pub(crate) fn open_shared(&self, id: ProgramId) -> Result<Option<Arc<K::Handle>>, EngineError> {
         let lock = || self.open_programs.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(open) = lock().get(&id).and_then(Weak::upgrade) {

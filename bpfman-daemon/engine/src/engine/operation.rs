@@ -1,10 +1,10 @@
-//! The end of an operation, at which other chains follow the records that it has changed.
+//! End of an operation: rebuilds other chains that depend on the records that it has changed.
 
 use bpfmand_kernel::Kernel;
 
 use crate::Engine;
 
-/// Declared before the locks that the operation takes, so that it ends after them.
+/// Changing operation. Declare it before the locks that it takes, so that it ends after their release.
 #[must_use = "the operation ends when this is dropped"]
 pub struct Operation<'e, K: Kernel>(pub(super) &'e Engine<K>);
 

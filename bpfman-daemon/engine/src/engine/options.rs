@@ -46,7 +46,7 @@ pub struct EngineOptions {
     pub leftover_bytes: usize,
     /// Maximum time that a list waits for entries that are being changed.
     pub observation_wait: Duration,
-    /// Index of the packet of each 1,024 that goes through timed twins: random, so that members cannot know it.
+    /// Index of the packet, among each 1,024, that goes through timed twins: random, so that members cannot know it.
     pub timed_packet: u16,
 }
 

@@ -66,7 +66,7 @@ impl UsedMaps {
                 }
                 _ => None,
             };
-            // Ids of an earlier boot may be those of maps of others.
+            // Map ids of an earlier boot may now belong to other maps.
             let Some((program, _)) = program.filter(|(_, boot)| *boot == state.boot) else { continue };
             let group = MapGroup::of(&program.owner(), &program.metadata);
             if group.is_unlimited() {
@@ -96,7 +96,7 @@ impl<K: Kernel> Engine<K> {
         self.left_maps.bytes_of(group)
     }
 
-    /// Forgets the maps that are gone. Without limits no load counts them, so the checks of all hooks call this.
+    /// Forgets maps that are gone. Loads do so only under a limit, so the checks of all hooks do it, too.
     pub(crate) fn prune_left_maps(&self) {
         for id in self.left_maps.ids() {
             if matches!(self.kernel.map(id), Ok(None)) {

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use bpfman_model::KernelLinkId;
 
-/// The kernel does not report the flag: these are links beside which one of the daemon's was refused. A link never
+/// Known from refusals of the daemon's own links beside them, because the kernel does not report the flag. A link never
 /// loses the flag, and no id is reused within a boot.
 #[derive(Debug, Default)]
 pub struct PreorderLinks(Mutex<BTreeSet<KernelLinkId>>);

@@ -1,4 +1,4 @@
-//! Objects that the current call is about to make, as the caller counts them: those that are recorded count no longer.
+//! Objects that the current call has reserved in its owners' counts: a recorded object gives its reservation back.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ impl Drop for Former {
 }
 
 impl RecordedCounts {
-    /// Runs `work`, which makes what was reserved.
+    /// Runs `work`, which creates the reserved objects.
     pub fn during<T>(reserved: Arc<dyn ReservedObjects>, work: impl FnOnce() -> T) -> T {
         let _former = Former(RESERVED.replace(Some(reserved)));
         work()

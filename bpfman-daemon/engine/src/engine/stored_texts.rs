@@ -72,8 +72,8 @@ impl<'b> TextWriter<'b> {
         Self { blobs, types: None, failed: false, put: Vec::new() }
     }
 
-    /// Stores a text until the next reboot. If that fails, chains read it from the object. The caller keeps all
-    /// bytecode on disk.
+    /// Stores a text until the next reboot. If that fails, chains read it from the object. The caller prevents the
+    /// removal of bytecode.
     pub fn keep(&mut self, loaded: LoadedText<'_>) -> Option<KeptText> {
         if self.failed {
             return None;

@@ -36,7 +36,7 @@ impl SwapCounts {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// `swap` returns false at an interface that is gone; it is not counted then.
+    /// Runs and counts a swap. `swap` returns false, and is not counted, if the interface is gone.
     pub(crate) fn swap_and_count(
         &self,
         hook: &HookKey,

@@ -50,7 +50,7 @@ pub fn loops_of(
     loops.map_err(|found| refusal(text, found))
 }
 
-/// `None` for functions of modules, which no list names.
+/// Returns the name of a called kernel function; `None` for functions of modules, which no list names.
 fn kernel_function(call: &Insn, kernel: Option<&KernelBtf>) -> Option<String> {
     let id = (call.off == 0).then_some(call.imm.cast_unsigned())?;
     kernel?.function_name(id).map(str::to_owned)

@@ -51,7 +51,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Memory has no leftovers: they belong to a change that did not happen, or the kernel has already lost them.
+/// Returns the doubtful records as in memory, without leftovers: their change did not happen, or they ended.
 fn as_in_memory(state: &State) -> Result<Batch, EngineError> {
     let mut written = Written::default();
     for key in &state.in_doubt {
