@@ -7,7 +7,7 @@ use bpfmand_kernel::KernelError;
 
 use super::EngineError;
 
-/// `None` if another call ended the link or attachment meanwhile.
+/// Returns `None` if another call ended the link or attachment meanwhile.
 pub fn if_there<T>(result: Result<T, EngineError>) -> Result<Option<T>, EngineError> {
     match result {
         Err(EngineError::NoLink(_) | EngineError::NoMatching(_)) => Ok(None),
@@ -28,7 +28,7 @@ pub fn maps_that_are_there(there: &[String]) -> String {
 }
 
 impl EngineError {
-    /// True if the hook was changed between reading and changing it.
+    /// Returns whether the hook was changed between reading and changing it.
     pub(crate) const fn is_race(&self) -> bool {
         matches!(self, Self::Kernel(KernelError::HookChanged { .. } | KernelError::NoAnchor { .. }))
     }

@@ -40,7 +40,7 @@ pub enum Attached {
 /// A dispatcher in libxdp's protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dispatcher {
-    /// Version of the protocol; none for dispatchers from before versions.
+    /// Version of the protocol; `None` for dispatchers from before the protocol had versions.
     pub version: Option<u8>,
     /// Number of programs that it calls, if known.
     pub count: Option<usize>,

@@ -33,7 +33,7 @@ pub enum GuardRefusal {
         /// The helper that makes entries, as a grant writes it.
         helper: &'static str,
     },
-    /// The kernel cannot tell a program by which link it runs.
+    /// A program cannot find out on this kernel through which link it runs.
     #[error(
         "program \"{program}\" of type {program_type} is a tenant's and has to be guarded, which this kernel ({release}) \
          cannot: it has no cookies of {links}; {needs}"
@@ -83,7 +83,7 @@ pub enum GuardRefusal {
          processes that map the same file"
     )]
     ReturnsOfMany { program: String, program_type: ProgramType },
-    /// A kernel that changes return addresses in each process that meets the place of a return probe.
+    /// This kernel changes return addresses in each process that runs the function of a return probe.
     #[error(
         "program \"{program}\" of type uretprobe is a tenant's, and this kernel ({release}) changes return addresses of other \
          processes that map the same file; Linux 6.13 or later does not"
@@ -97,7 +97,7 @@ pub enum GuardRefusal {
         "program \"{program}\" is a tenant's, and process {pid} is not among the processes that it may run for"
     )]
     OtherProcess { program: String, pid: u32 },
-    /// A link from before such probes were of one process.
+    /// The link is older than the rule that attaches a tenant's return probe to one process.
     #[error(
         "link {link} of program \"{program}\" was attached before return probes of tenants were of one process, and is not \
          attached again"
@@ -115,7 +115,7 @@ pub enum GuardRefusal {
     )]
     TooLong {
         program: String,
-        /// The most instructions of one run.
+        /// Maximum number of instructions of one run.
         steps: u64,
         limit: u64,
         rounds: u64,

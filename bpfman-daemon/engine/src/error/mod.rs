@@ -65,7 +65,7 @@ pub enum EngineError {
         hook: String,
         link: LinkId,
     },
-    /// A repeated attachment, where the caller may request to repeat it.
+    /// A repeated attachment, which the caller can request explicitly.
     #[error(
         "program {program} is already attached at {hook}, by link {link}; once more, it runs twice for each packet"
     )]
@@ -162,7 +162,7 @@ pub enum EngineError {
     MaxLinks { of: String, most: u64 },
     #[error("{of}: {} again in {} s", .why.excess(), .left.as_secs().max(1))]
     Paused { of: String, why: PausedFor, left: Duration },
-    /// Third-party objects block the change, or altered objects of the daemon.
+    /// Another tool blocks the change, or has altered objects of the daemon.
     #[error(transparent)]
     Interference(#[from] Interference),
     #[error("program {program} is of type {program_type} and cannot be attached to a point of type {point}")]
@@ -199,13 +199,13 @@ pub enum EngineError {
     /// The hook has no way to order against third-party programs.
     #[error("{anchor} cannot be ordered against at {hook}: {reason}")]
     NoForeignOrder { anchor: Anchor, hook: String, reason: &'static str },
-    /// A tenant's tcx program would run before the chain, which a filter runs: after all of tcx.
+    /// A tenant's tcx program would run before the tc chain, because a clsact filter runs the chain.
     #[error(
         "a tcx program of a tenant cannot be attached at {hook}: the tc chain is entered by a clsact filter there, tcx runs \
          before filters, and its verdict would count for the machine's programs; load it as type tc"
     )]
     TcxBeforeFilter { hook: String },
-    /// A tenant's tcx program that may answer PASS or REDIRECT, in front of the machine's programs.
+    /// A tenant's tcx program that may return PASS or REDIRECT, in front of the machine's programs.
     #[error(
         "program \"{program}\" of a tenant cannot be attached at {hook}: it would run before the machine's programs there, and \
          may take packets past them: it calls bpf_redirect, bpf_clone_redirect or one of their kind, or bpf_tail_call, or was loaded \
@@ -231,13 +231,13 @@ pub enum EngineError {
          change what link {other} of type tcx has judged, which runs before filters; load it as type tcx"
     )]
     FilterBehindTcx { hook: String, other: LinkId },
-    /// Maps to be shared that are not there or do not fit.
+    /// The maps to be shared do not exist, or do not fit.
     #[error("cannot share the maps of program {owner}: {reason}")]
     MapOwner { owner: ProgramId, reason: String },
     /// A map pinned by name that exists with another shape.
     #[error("map \"{name}\" is shared by name and exists with another shape: {reason}")]
     SharedMap { name: String, reason: String },
-    /// A map that a new version of a program would have otherwise.
+    /// The new version of a program would have a different map.
     #[error("program {program} cannot keep its map \"{map}\": {why}")]
     MapDiffers { program: ProgramId, map: String, why: String },
     /// Programs of other loads share maps that the new version would not keep.
@@ -304,7 +304,7 @@ pub enum EngineError {
     NotInKernel {
         /// File or image with a colon, where it is known.
         origin: String,
-        /// Program, section, function, instruction, type and field, and why there is no answer.
+        /// Program, section, function, instruction, type and field, and the reason.
         what: String,
         source: Box<KernelError>,
     },
@@ -313,7 +313,7 @@ pub enum EngineError {
     /// An error after planning; the engine adds the hook.
     #[error(transparent)]
     Unplanned(Box<SpliceError>),
-    /// The verifier refused every way to join members that pass alone.
+    /// The verifier refused every plan for members that it accepts one by one.
     #[error(
         "the verifier refused the chain of {hook} in each of {ways} ways{}: {}",
         member.as_ref().map_or_else(String::new, |member| format!(", the first time in program \"{member}\"")),
@@ -325,10 +325,10 @@ pub enum EngineError {
         member: Option<String>,
         /// Number of ways that were tried.
         ways: usize,
-        /// The kernel's answer to the first.
+        /// Error of the kernel for the first way.
         source: Box<KernelError>,
     },
-    /// Packets come in several buffers, and members do not handle them.
+    /// The interface has packets in several buffers, which some members do not handle.
     #[error(
         "{hook}: packets there may come in several buffers (its MTU is large), which {} {} not handle: {source}",
         members.join(" and "),
@@ -336,7 +336,7 @@ pub enum EngineError {
     )]
     NoFrags {
         hook: String,
-        /// Function names of the members that do not.
+        /// Function names of the members that do not handle them.
         members: Vec<String>,
         source: Box<EngineError>,
     },
@@ -361,16 +361,16 @@ pub enum EngineError {
     /// The members of the chain changed during every attempt to read them.
     #[error("the members of {hook} were replaced each time that they were read")]
     MembersChange { hook: String },
-    /// Not in this version, or not on this kernel.
+    /// Not supported by this version, or not by this kernel.
     #[error("{0}")]
     Unsupported(String),
-    /// The kernel's answer.
+    /// Error of the kernel.
     #[error(transparent)]
     Kernel(#[from] KernelError),
-    /// The store's answer.
+    /// Error of the store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A change failed so that its state on disk is unknown.
+    /// A change failed, and its state on disk is unknown.
     #[error(
         "an earlier change was not saved for certain, and the store cannot be written yet, so nothing is changed"
     )]

@@ -7,7 +7,7 @@ pub enum PausedFor {
     Breakpoints,
     /// `limits.cpu` of a grant: the owner attaches nothing.
     CpuTime,
-    /// The verifier's time for what was not kept: the owner loads and attaches nothing.
+    /// The verifier's time for programs that were not kept: the owner loads and attaches nothing.
     Refusals,
 }
 

@@ -17,7 +17,7 @@ pub struct AtInterface<'s> {
     pub what: ChainOrLink,
     pub key: Option<HookKey>,
     pub interface: &'s Interface,
-    /// Members can name one namespace by several paths.
+    /// Other names of the interface: members can name one namespace by several paths.
     pub others: Vec<&'s Interface>,
 }
 

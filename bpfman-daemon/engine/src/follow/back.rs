@@ -1,4 +1,4 @@
-//! Attaches again what waited for interfaces that have returned.
+//! Attaches waiting hooks and links again when their interfaces have returned.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::state::waiting::may_return;
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// If another chain of ours is at the interface by now, the members join it.
+    /// Attaches a waiting hook. If another chain of ours is at the interface by now, the members join it.
     pub(crate) fn bring_hook_back(
         &self,
         parked: &HookKey,
@@ -26,7 +26,7 @@ impl<K: Kernel> Engine<K> {
         let Some(hook) = self.state().hooks.get(parked).cloned() else { return Ok(()) };
         let pin = paths::hook_link(parked);
         if let Some((_, link)) = self.live_link(&pin)? {
-            // The link still runs where its interface was moved to: at another place, unless it was moved back.
+            // The link is still attached to its moved interface: update the record if the interface was moved back.
             if !self.state().hooks.contains_key(&key) && self.kernel.is_link_at(present.path, &key, &link)? {
                 let links = self.state().chain(parked);
                 let interface = present.interface(facts);

@@ -13,8 +13,8 @@ use crate::state::{Changes, HookPresence};
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Releases a hook whose interface may have left its namespace; one that is still there continues. A moved
-    /// interface takes its XDP and tcx programs along: attachments by name stay, since no request ended them.
+    /// Releases a hook whose interface may have left its namespace, unless it is still there. A moved interface takes
+    /// its XDP and tcx programs along: attachments by name stay, since no request ended them.
     pub(crate) fn let_hook_go(&self, key: &HookKey, report: &mut FollowReport) -> Result<(), EngineError> {
         if let Some(ended) = self.follow_moved_dispatcher(key)? {
             report.detached += ended;
@@ -101,7 +101,7 @@ impl<K: Kernel> Engine<K> {
         paths.find(|path| self.kernel.leads_to(path.as_deref(), home))
     }
 
-    /// Others may still hold an adopted link: it is only unpinned.
+    /// Ends a dead link. An adopted link, which others may still hold, is only unpinned.
     pub(crate) fn end_dead_link(&self, pin: &Path, adopted: bool) -> Result<(), EngineError> {
         if adopted {
             return Ok(self.kernel.unpin(pin)?);
@@ -109,7 +109,7 @@ impl<K: Kernel> Engine<K> {
         Ok(self.kernel.end_link(pin)?)
     }
 
-    /// The caller holds the locks of hooks and programs.
+    /// Removes links of attachments to matching interfaces. The caller holds the locks of hooks and programs.
     pub(crate) fn remove_made(&self, links: Vec<Arc<LinkRecord>>) -> Result<usize, EngineError> {
         let count = links.len();
         let mut by_program: BTreeMap<ProgramUid, Vec<Arc<LinkRecord>>> = BTreeMap::new();

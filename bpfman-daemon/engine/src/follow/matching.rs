@@ -22,7 +22,7 @@ const MAX_MATCHINGS: usize = 1024;
 const MAX_OF_OWNER: usize = 256;
 
 impl<K: Kernel> Engine<K> {
-    /// Attaches a program to every interface that matches, now and later. Failures for single ones are retried.
+    /// Attaches a program to every interface that matches, now and later. Failures at single interfaces are retried.
     pub fn attach_matching(&self, request: &MatchRequest) -> Result<MatchingDetails, EngineError> {
         self.attach_matching_within(request, None)
     }

@@ -47,7 +47,7 @@ pub struct Present<'a> {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Gone {
-    /// Unless a second search finds it in its namespace.
+    /// The interface is gone, unless a second search finds it in its namespace.
     Surely,
     /// Another interface has its number: it is gone only if its link is no longer attached.
     IfDead,
@@ -147,7 +147,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     fn bring_back(&self, present: &Present<'_>, report: &mut FollowReport) {
-        // The kernel gives a name to one interface only, whether it is its first or another one.
+        // The kernel gives a name to one interface only, as its first or as an alternative name.
         let all = present.interfaces.values();
         let by_name: HashMap<&str, _> =
             all.flat_map(|facts| facts.names().map(move |name| (name, facts))).collect();

@@ -19,7 +19,7 @@ impl<K: Kernel> Engine<K> {
         Ok(facts.is_live().then_some((link, facts)))
     }
 
-    /// A link whose place cannot be queried counts as not moved.
+    /// Returns whether the link runs at another place than recorded; false if its place cannot be queried.
     fn is_elsewhere(
         &self,
         link: &LinkFacts,
@@ -47,7 +47,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Nothing changes for packets. No lock may be held.
+    /// Parks a chain that moved with its interface; returns whether it had moved. The caller holds no lock.
     pub(crate) fn set_moved_aside(&self, key: &HookKey) -> Result<bool, EngineError> {
         if self.follow_moved_dispatcher(key)?.is_some() {
             return Ok(true);
@@ -64,14 +64,14 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// The caller holds the hook and its members, and knows that the chain runs elsewhere.
+    /// Parks a hook. The caller holds the hook and its members, and knows that the chain runs elsewhere.
     pub(crate) fn set_aside(&self, hook: &HookRecord) -> Result<(), EngineError> {
         let links = self.state().chain(&hook.key);
         let aside = self.parked(hook, &links).key;
         self.move_record(hook, aside, &links)
     }
 
-    /// Both pins exist while the record changes: after a crash, the next start keeps the pin that a record names.
+    /// Moves a hook's record and pin. Both pins exist meanwhile: after a crash, the next start keeps the recorded one.
     pub(crate) fn move_record(
         &self,
         hook: &HookRecord,
@@ -117,7 +117,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// No lock may be held.
+    /// Parks the tcx links that moved with their interface. The caller holds no lock.
     pub(crate) fn set_moved_links_aside(&self, key: &HookKey) -> Result<(), EngineError> {
         let at_hook: Vec<LinkId> = {
             let state = self.state();
@@ -138,7 +138,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Sets aside the attachments of a moved interface, before a request for the one in its place. Hold no lock.
+    /// Parks attachments of a moved interface before a request for another in its place. The caller holds no lock.
     pub(crate) fn clear_of_moved(&self, key: &HookKey) -> Result<(), EngineError> {
         match key.kind {
             HookKind::Tcx(_) => self.set_moved_links_aside(key),

@@ -42,7 +42,7 @@ impl<K: Kernel> Engine<K> {
         Ok(moved.map(|(interface, key, _)| HookRecord { key, interface, number: None, ..hook.clone() }))
     }
 
-    /// Returns the number of ended links of matching interfaces, if the dispatcher had moved. No lock may be held.
+    /// Follows a moved dispatcher. Returns the number of ended links; `None` if it had not moved. Hold no lock.
     pub(crate) fn follow_moved_dispatcher(&self, key: &HookKey) -> Result<Option<usize>, EngineError> {
         let find = || self.state().hooks.get(key).cloned();
         let Some(hook) = find() else { return Ok(None) };

@@ -31,7 +31,7 @@ impl<K: Kernel> Engine<K> {
         self.follow_netkit_names(present, report);
     }
 
-    /// No record has the number of a netkit device: its link finds it.
+    /// Updates names of netkit devices, which are found by their links: no record has a device's number.
     fn follow_netkit_names(&self, present: &Present<'_>, report: &mut FollowReport) {
         let here: Vec<LinkId> = {
             let state = self.state();

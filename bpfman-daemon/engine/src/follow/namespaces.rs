@@ -14,7 +14,7 @@ use crate::{Engine, EngineError};
 const MAX_NAMESPACES: usize = 4096;
 
 impl<K: Kernel> Engine<K> {
-    /// Returns the files of all namespaces to follow, which need not be namespaces; `None` stands for the daemon's own.
+    /// Returns the paths of all namespaces to follow, whether or not each exists; `None` stands for the daemon's own.
     #[must_use]
     pub fn watched_namespaces(&self) -> BTreeSet<Option<PathBuf>> {
         let (mut all, matches) = {

@@ -15,7 +15,7 @@ use crate::state::records::{LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// `None` for programs that are not guarded. `group` is the client's cgroup. The caller holds the program's lock.
+    /// Returns a link's guard; `None` if its program has none. `group`: the client's cgroup. Hold the program's lock.
     pub(crate) fn guard_of_link(
         &self,
         program: &ProgramRecord,
@@ -72,8 +72,8 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns the one process of a return probe, and its start. The guard does not keep the kernel from changing the
-    /// return addresses of others: only a probe of a process does, on kernels that ask for each consumer of a place.
+    /// Returns the only process of a return probe, and its start time. A guard does not keep the kernel from changing
+    /// return addresses of other processes; a probe of one process does, if the kernel checks each probe at a place.
     fn returns_of(
         &self,
         program: &ProgramRecord,
@@ -98,7 +98,7 @@ impl<K: Kernel> Engine<K> {
         Ok(Some((ProcessScope { pid: Some(pid), ..scope.clone() }, began)))
     }
 
-    /// Refuses a link for another process than the one that was found to be the tenant's: its number was reused.
+    /// Refuses a link to another process than the checked one of the tenant, because the PID was reused.
     pub(crate) fn check_same_processes(
         &self,
         program: &ProgramRecord,
@@ -158,7 +158,7 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// Returns the link's cookie; 0 for programs that are not guarded. Called whenever the link is about to be created.
+    /// Writes the link's tasks into the guard's table before the link is created. Returns its cookie, or 0.
     pub(crate) fn let_in(&self, program: &ProgramRecord, link: &LinkRecord) -> Result<u64, EngineError> {
         let Some(guard) = self.guard_of_program(program)? else { return Ok(0) };
         let refuse = || GuardRefusal::NotGuarded(program.name.clone());
@@ -180,7 +180,7 @@ impl<K: Kernel> Engine<K> {
         Ok(u64::from(wanted.index))
     }
 
-    /// Finds the present tasks: identifiers change with a reboot, and process numbers may be reused.
+    /// Returns the guard with the present tasks: identifiers change with a reboot, and PIDs may be reused.
     pub(crate) fn guarded_again(
         &self,
         program: &ProgramRecord,

@@ -42,7 +42,7 @@ pub fn check_type(name: &str, program_type: ProgramType) -> Result<(), EngineErr
     }
 }
 
-/// The kernel changes return addresses wherever the file is mapped.
+/// Refuses return probes of many functions: the kernel changes return addresses wherever the file is mapped.
 pub fn check_returns(name: &str, program_type: ProgramType) -> Result<(), EngineError> {
     match program_type {
         ProgramType::UretprobeMulti | ProgramType::UprobeSession => {
