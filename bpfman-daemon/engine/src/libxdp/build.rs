@@ -27,7 +27,7 @@ enum What<H> {
     New(Arc<LinkRecord>, Arc<ProgramRecord>, Box<BoundText>),
 }
 
-/// Programs of tenants come behind the machine's. Priorities of users have 31 bits.
+/// Returns the priority of a slot: tenants' programs run after the machine's. Users' priorities have 31 bits.
 fn slot_priority(link: &LinkRecord, program: &ProgramRecord) -> u32 {
     let behind = if link.turn(program) == RankOrder::Machine { 0 } else { 1 << 31 };
     behind | u32::try_from(link.point.priority().unwrap_or(0)).unwrap_or(0)
@@ -50,8 +50,8 @@ impl<K: Kernel> Engine<K> {
         Ok(standing.slots.iter().any(|slot| wanted(slot).is_some_and(|wanted| wanted != slot.slot.priority)))
     }
 
-    /// Builds a dispatcher with the third-party programs of the present one, and ours of these links; without any, the
-    /// result removes the present one. On an error, nothing was changed.
+    /// Builds a dispatcher with the third-party programs of the present one, and our programs of these links. Without
+    /// any program, the result only removes the present one. On an error, nothing was changed.
     pub(crate) fn build_dispatcher(
         &self,
         key: &HookKey,
@@ -171,7 +171,7 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// libxdp keeps only priorities when it rebuilds a dispatcher.
+    /// Refuses intents, because libxdp keeps only priorities when it rebuilds a dispatcher.
     fn ensure_no_order(
         &self,
         key: &HookKey,

@@ -61,7 +61,7 @@ impl<K: Kernel> Engine<K> {
         Ok(Some(PartialDispatcher { config, folder: self.dispatcher_folder(key.ifindex, program.id)? }))
     }
 
-    /// Fewer than configured if pins are missing. For decisions, the caller must lock the folder of all dispatchers.
+    /// Returns the programs in the slots that have pins. For decisions, lock the folder of all dispatchers.
     pub(crate) fn slots_of(
         &self,
         glance: &PartialDispatcher,
@@ -77,7 +77,7 @@ impl<K: Kernel> Engine<K> {
         Ok(found)
     }
 
-    /// `None` if it was not attached as libxdp does. An error if it has another version, or pins are missing.
+    /// Returns a hook's dispatcher; `None` if libxdp has none. Fails for other versions or missing pins.
     pub(crate) fn changeable_dispatcher(
         &self,
         interface: &Interface,

@@ -15,7 +15,7 @@ use crate::{Engine, EngineError, paths};
 
 pub const AFTER: &str = "after";
 
-/// Encodes the place of both dispatchers; the namespace's file in base64, since bpffs allows no slash or dot in names.
+/// Returns a pin's name that encodes the hook; the namespace's path in base64, since bpffs allows no slash or dot.
 pub fn before_pin(key: &HookKey, interface: &Interface) -> String {
     let netns = netns_name(interface);
     let NetnsId { inode, cookie } = key.netns.into();
@@ -31,7 +31,7 @@ fn parse_before_pin(name: &str) -> Option<(HookKey, Option<PathBuf>)> {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// `None` also if the hook is gone; [`KernelError::NamespaceNotFound`] if it may run a program.
+    /// Returns a hook's program, if it has one. [`KernelError::NamespaceNotFound`]: it may still run one.
     pub(super) fn runs_at(
         &self,
         netns: Option<&Path>,
@@ -82,7 +82,7 @@ impl<K: Kernel> Engine<K> {
         Ok(true)
     }
 
-    /// `None` if the dispatcher lacks other programs of the daemon.
+    /// Returns the hook's dispatcher; `None` if it has none of the recorded programs.
     pub(crate) fn dispatcher_with_own_programs(
         &self,
         hook: &HookRecord,
@@ -103,7 +103,7 @@ impl<K: Kernel> Engine<K> {
         Ok(standing.filter(has_some))
     }
 
-    /// libxdp may have rebuilt it with our programs in it. The caller holds the hook's lock.
+    /// Updates the record if libxdp has rebuilt the dispatcher with our programs. Hold the hook's lock.
     pub(crate) fn follow_dispatcher(&self, hook: &HookRecord) -> Result<(), EngineError> {
         if hook.entry != Entry::Dispatcher {
             return Ok(());

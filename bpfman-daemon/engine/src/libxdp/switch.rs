@@ -111,7 +111,7 @@ impl<K: Kernel> Drop for NewDispatcher<'_, K> {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Spares a dispatcher that the hook runs.
+    /// Removes the pins of a dispatcher, unless the hook runs it.
     pub(crate) fn drop_dispatcher(
         &self,
         key: &HookKey,

@@ -10,7 +10,7 @@ use crate::load::linked::ResolvedProgram;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Reads the kernel's symbol list only if needed. Fails if a symbol is missing, ambiguous or hidden.
+    /// Sets addresses; reads the symbol list only if needed. Fails for missing, ambiguous or hidden symbols.
     pub(crate) fn set_addresses(&self, programs: &mut [ResolvedProgram]) -> Result<(), EngineError> {
         let all = programs.iter().flat_map(|program| &program.linked.addresses);
         let names: BTreeSet<&str> = all.map(|one| one.symbol.as_str()).collect();

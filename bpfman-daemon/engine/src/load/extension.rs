@@ -33,7 +33,7 @@ pub fn replaced_function(
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Fails if the program or function does not exist, the kernel cannot extend it, or the prototypes differ.
+    /// Finds the function to replace. Fails if it does not exist, cannot be replaced, or has another prototype.
     pub(crate) fn resolve_extension(
         &self,
         linked: &LinkedProgram,

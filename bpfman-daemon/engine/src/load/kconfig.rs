@@ -8,7 +8,7 @@ use bpfmand_object::{KconfigExtern, KconfigValue, ObjectFacts};
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Omits options that are not set. Fails if the object needs an option and the build configuration cannot be read.
+    /// Returns the values, without unset options. Fails if the build configuration is needed and cannot be read.
     pub(crate) fn kconfig(
         &self,
         object: &ObjectFacts,

@@ -5,8 +5,8 @@ use bpfmand_kernel::Kernel;
 use crate::Engine;
 use crate::load::linked::LinkedLoad;
 
-/// Maximum number of readers that live until the end of their load. Loads wait for locks and for the verifier: readers of
-/// more would hold memory meanwhile.
+/// Maximum number of readers that live until the end of their load. Loads wait for locks and for the verifier: more
+/// readers would hold memory meanwhile.
 const MAX_KEPT: usize = 2;
 
 pub struct KeptReader<'e>(&'e AtomicUsize);

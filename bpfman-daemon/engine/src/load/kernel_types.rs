@@ -17,7 +17,7 @@ use crate::{Engine, EngineError};
 const POISONED: [RangeInclusive<u32>; 2] = [195_896_080..=195_896_080, 2_002_000_000..=2_002_999_999];
 
 impl<K: Kernel> Engine<K> {
-    /// Includes modules if a program needs a type that the kernel itself lacks.
+    /// Returns the kernel's types. Includes modules if a program needs a type that the kernel itself lacks.
     pub(crate) fn kernel_types_for(
         &self,
         object: &EbpfObject,

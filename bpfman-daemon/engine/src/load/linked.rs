@@ -50,7 +50,7 @@ pub struct LinkedLoad<'k> {
 }
 
 impl LinkedLoad<'_> {
-    /// Releases the reader now: with the load, its end and the next one's start would compete with it for processors.
+    /// Releases the reader now: otherwise its end, and the next reader's start, would compete with the load for CPUs.
     pub(crate) fn without_reader(self) -> Self {
         self.release_reader();
         self
@@ -87,7 +87,7 @@ impl Deref for LinkedLoad<'_> {
 }
 
 impl LinkedLoad<'_> {
-    /// Refuses a return probe that is declared as a probe, where only that was allowed.
+    /// Refuses a return probe that was declared, and allowed, as an ordinary probe.
     pub fn check_returns_by_section(&self, load: &LoadRequest) -> Result<(), EngineError> {
         let mut pairs = self.programs.iter().zip(&load.programs);
         let returns = pairs.find(|(linked, declared)| {

@@ -90,7 +90,7 @@ impl<K: Kernel> Engine<K> {
         found == PinFinding::Own || found.is_other() && self.is_shared_at(pin)
     }
 
-    /// Idempotent.
+    /// Moves the pins of shared maps into the folders of their groups; idempotent.
     pub(crate) fn place_shared_maps(
         &self,
         folder: &Path,
@@ -107,7 +107,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// A check of another program of the group can pin the map there at the same time.
+    /// Moves one pin. A check of another program of the group can pin the map at the same path meanwhile.
     fn place_shared_map(&self, pending: &Path, map: &MapRecord) -> Result<(), EngineError> {
         let (Some(pin), Some(id)) = (map.shared_pin(), map.id) else { return Ok(()) };
         if !map.group.is_machine() {

@@ -116,7 +116,7 @@ impl<K: Kernel> Engine<K> {
                 public: public && handle.is_some(),
                 shared: shared_with.is_some(),
                 group: shared_with.unwrap_or_default(),
-                // A declaration without a size takes the map that is there.
+                // A declaration without a size uses the existing map.
                 bytes: match facts {
                     Some(facts) if spec.max_entries == 0 => {
                         MapSpec { max_entries: facts.max_entries, ..spec.clone() }.memory(cpus)

@@ -106,7 +106,7 @@ impl Wanted<'_> {
             attach_module: program.attach_module.as_deref(),
             extends: program.extends.as_ref().map(|extends| extends.place),
             without_perfmon: self.guard.as_ref().is_some_and(|guard| guard.without_perfmon),
-            // Members of chains share one stack: the kernel knows best how much each needs.
+            // Members of a chain share one stack: request the stack depths that the kernel computes.
             log: match log {
                 LogRequest::OnFailure if program.program_type.is_chained() => LogRequest::StackDepths,
                 other => other,
@@ -116,8 +116,8 @@ impl Wanted<'_> {
     }
 }
 
-/// Refuses a load that leaves a slot empty which the object fills, as libbpf does: a tail call to it would fall
-/// through, and pass what was to be dropped. A reload is exempt.
+/// Refuses, as libbpf does, a load without a program that the object puts into a slot: a tail call to the empty slot
+/// would fall through, and pass packets that were to be dropped. A reload is exempt.
 fn check_slots(object: &LinkedLoad<'_>) -> Result<(), EngineError> {
     let mut users = BTreeMap::new();
     for program in &object.programs {
@@ -155,7 +155,7 @@ impl<K: Kernel> Engine<K> {
         self.load_programs(plan, Some(&folder))?.into_iter().map(|(_, loaded)| loaded).collect()
     }
 
-    /// Loads programs: with a folder, pins them, up to the first refusal; without one, in a dry run, tries all.
+    /// Loads programs. With a folder, pins them and stops at the first refusal; without one, in a dry run, tries all.
     pub(crate) fn load_programs(
         &self,
         plan: &LoadPlan<'_>,
@@ -331,7 +331,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Often the kernel lacks a feature that the type needs.
+    /// Adds type and release to an unexplained refusal: often the kernel lacks a feature that the type needs.
     pub(crate) fn with_type(&self, error: KernelError, program_type: ProgramType) -> KernelError {
         match error {
             KernelError::Refused { program, why: RefusalReason::Unsaid, log, source } => {
@@ -372,7 +372,7 @@ impl<K: Kernel> Engine<K> {
         wanted.collect()
     }
 
-    /// Idempotent.
+    /// Moves the pins of programs and maps into place; idempotent.
     pub(crate) fn place_programs(
         &self,
         operation: OperationId,

@@ -9,7 +9,7 @@ use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Restoring a version amounts to loading it.
+    /// Refuses to restore a version that the current policy would not load.
     pub(crate) fn check_restorable(&self, record: &ProgramRecord) -> Result<(), EngineError> {
         match self.options.images.refusal_now(record)? {
             None => Ok(()),
@@ -19,7 +19,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Otherwise the program would run until the next policy check.
+    /// Refuses a revoked program, which would otherwise run until the next policy check.
     pub(crate) fn check_may_run(&self, record: &ProgramRecord) -> Result<(), EngineError> {
         match self.options.images.revocation(record)? {
             Some(revocation) if revocation.detach => {

@@ -7,12 +7,12 @@ use crate::error::GuardRefusal;
 use crate::load::plan::{LoadPlan, LoadedProgram, Wanted};
 use crate::{Engine, EngineError};
 
-/// Most instructions of one run: some tens of milliseconds. Tail calls share them ([`MAX_TAIL_CALLS`]); the verifier
-/// walks through a million at most, which each of them may take.
+/// Maximum number of instructions of one run: some tens of milliseconds. Tail calls share them ([`MAX_TAIL_CALLS`]),
+/// because each may run a million, the most that the verifier walks through.
 const MAX_STEPS: u64 = 32 << 20;
 
 impl<K: Kernel> Engine<K> {
-    /// Kernels before 5.16 do not report the number of processed instructions.
+    /// Refuses a program above the limit. Kernels before 5.16 do not count instructions: there all pass.
     pub(crate) fn within_steps(
         &self,
         plan: &LoadPlan<'_>,

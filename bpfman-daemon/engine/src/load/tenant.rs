@@ -15,8 +15,8 @@ use crate::state::guard_record::ProgramGuard;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Checks a tenant's program, and adds the guard's test. Loops that only earlier versions accepted do not prevent
-    /// that a loaded program is loaded again after a reboot.
+    /// Checks a tenant's program, and adds the guard's test. A loaded program whose loops only earlier versions
+    /// accepted is still loaded again after a reboot.
     pub(crate) fn check_and_guard<'a>(
         &self,
         mut wanted: Wanted<'a>,
@@ -62,7 +62,7 @@ impl<K: Kernel> Engine<K> {
             (wanted.text, wanted.front) = (Cow::Owned(guarded.text), Some(guarded.len));
             (guard.namespaces, guard.credentials) = (test.namespaces.is_some(), test.credentials.is_some());
         }
-        // One that cannot be narrowed runs behind the machine's programs, and at ingress alone.
+        // A program that cannot be narrowed runs behind the machine's programs, and at ingress alone.
         if wanted.program.program_type == ProgramType::Tcx
             && let Ok(narrow) = narrowed(&wanted.text)
         {
@@ -73,7 +73,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// The caller of the replaced function continues behind the extension.
+/// Refuses tail calls in an extension: the caller of the replaced function would continue after them.
 fn check_tail_calls(wanted: &Wanted<'_>, loops: &CountedLoops) -> Result<(), EngineError> {
     match wanted.program.extends.is_some() && loops.has_tail_call() {
         true => Err(forbidden(wanted, "a tail call in an extension", TAIL_CALL)),
@@ -109,9 +109,9 @@ fn is_helper_call(insn: &Insn, number: i32) -> bool {
 }
 
 fn bounds_of(map: &MapSpec) -> MapBounds {
-    // A declaration without a number takes a map that is there, of any size.
+    // A declaration without a number of entries uses an existing map of any size.
     let entries = Some(map.max_entries).filter(|entries| *entries > 0 && map_type::is_array(map.map_type));
-    // A program that looks a map up in a map of maps copies values of that.
+    // A program that looks up an inner map in a map of maps copies values of the inner map.
     let inner = map.inner.as_ref().map_or(0, |inner| inner.value_size);
     MapBounds {
         entries,

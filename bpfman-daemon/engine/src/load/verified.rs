@@ -27,7 +27,7 @@ fn limit_of(plan: &LoadPlan<'_>) -> Option<u64> {
 pub struct VerifiedSoFar(u64);
 
 impl VerifiedSoFar {
-    /// Above the limit, the program is dropped, which unloads it.
+    /// Counts a loaded program. Above the limit, the program is dropped, which unloads it.
     pub fn with<K: Kernel>(
         &mut self,
         engine: &Engine<K>,

@@ -1,4 +1,4 @@
-//! Orders beside third-party programs of a cgroup that hold no more, since those were attached again: no link is moved.
+//! Orders relative to third-party programs of a cgroup that fail since those were attached again: no link is moved.
 
 use std::sync::Arc;
 

@@ -98,12 +98,12 @@ impl GroupOrder {
         also.into_iter().find(|entry| *entry != own && now.contains(entry))?.link()
     }
 
-    /// `None` if its only neighbours are programs without links, beside which the kernel attaches none.
+    /// Returns the position; `None` if all neighbours lack links: beside those, the kernel attaches nothing.
     fn place(&self, own: OrderedEntry) -> Option<ListAnchor> {
         let now = self.now();
         let stays = moves(&now, &self.wanted, own.link()).stays;
         let at = self.wanted.iter().position(|entry| *entry == own)?;
-        // Beside one of the other class the kernel puts none.
+        // The kernel attaches no link beside a program of the other class (with or without `BPF_F_PREORDER`).
         let stays = |entry: &&OrderedEntry| stays.contains(entry) && !now[..self.preorder].contains(entry);
         let next = self.wanted[at + 1..].iter().find(stays);
         let last = self.wanted[..at].iter().rev().find(stays);
@@ -112,7 +112,7 @@ impl GroupOrder {
         };
         match (last, next) {
             (_, None) => Some(ListAnchor::Last),
-            // The kernel refuses a link that runs before all others, which reveals the flag.
+            // If the next one has `BPF_F_PREORDER`, the kernel refuses this position, which reveals the flag.
             (None, Some(next)) => Some(link(next).map_or(ListAnchor::First, ListAnchor::Before)),
             (Some(last), Some(next)) => {
                 link(next).map(ListAnchor::Before).or_else(|| link(last).map(ListAnchor::After))
@@ -194,7 +194,7 @@ impl<K: Kernel> Engine<K> {
         Ok((anchor, order.revision))
     }
 
-    /// Refuses an attached link that runs too late: only the attachment reveals some programs that run before all.
+    /// Refuses an attached link that runs too late: only attaching reveals some programs with `BPF_F_PREORDER`.
     pub(crate) fn ensure_group_order(
         &self,
         program: &ProgramRecord,
@@ -243,7 +243,7 @@ impl<K: Kernel> Engine<K> {
         let waiting = if link.order.names_foreign() {
             self.group_order(hook, link).ok().flatten().map(|order| order.waiting)
         } else {
-            // Lists of all links avoid a query of the kernel for each of them.
+            // Avoid a query of the kernel here: lists of all links call this for each.
             let places = self.places_in_group(hook, link);
             solve(&places, &[]).ok().map(|solution| solution.waiting)
         };
@@ -327,7 +327,7 @@ impl<K: Kernel> Engine<K> {
         state.links.values().filter(is_here).chain([link]).map(|link| state.place(link)).collect()
     }
 
-    /// A moved link is attached at its new position before the old one ends: its program is never absent.
+    /// Changes the order. A moved link is attached at its new position before the old one ends.
     pub(crate) fn update_group(
         &self,
         program: &ProgramRecord,

@@ -102,7 +102,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Positions of third-party programs count if tcx links have intents relative to them.
+    /// Returns the links in running order, which third-party programs affect if tcx links name them.
     pub(crate) fn running_order(&self, key: &HookKey) -> Vec<Arc<LinkRecord>> {
         let links = self.state().chain(key);
         let interface = links.first().and_then(|link| link.point.hook()).map(|(interface, _)| interface);

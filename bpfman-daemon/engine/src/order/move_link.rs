@@ -1,7 +1,7 @@
 //! Move of a tcx link. A link keeps its position for life, and a hook accepts each program only once: a new link is
 //! first attached at the new position with a bridge, a program that tail-calls the moved one. Then the old link ends,
-//! and the new one is updated to the program itself. Packets meet the program at the old position, at both, at the new
-//! one: never at none. The bridge's array is pinned, because the kernel clears program arrays that have no holder.
+//! and the new one is updated to the program itself. Packets meet the program at the old position, then at both, then
+//! at the new one. The bridge's array is pinned, because the kernel clears program arrays without a holder.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -223,7 +223,7 @@ fn one_slot() -> MapSpec {
     MapSpec::sized(BRIDGE_NAME, map_type::PROG_ARRAY, 4, 4, 1)
 }
 
-/// Tail-calls, and on failure returns the chain's fail verdict: the moved program may be a firewall.
+/// Returns the bridge: a tail call, then the chain's fail verdict, as the moved program may be a firewall.
 fn bridge(array: MapId) -> BoundText {
     const TAIL_CALL: i32 = 12;
     const MOV_IMM: u8 = 0xb7;
