@@ -84,7 +84,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// True if a hook that could not be swapped back, a link whose adoption could not be undone, or a stray runs it.
+    /// Returns whether a hook not swapped back, a link whose adoption was not undone, or a stray runs the chain.
     pub(crate) fn is_running_unrecorded(
         &self,
         folder: &Path,
@@ -95,7 +95,7 @@ impl<K: Kernel> Engine<K> {
         let hooks: Vec<_> = self.state().hooks.values().cloned().collect();
         for hook in hooks {
             match self.program_at(&hook) {
-                // It may run any chain of ours.
+                // The hook cannot be reached, and may run any chain of ours.
                 Err(EngineError::Kernel(KernelError::NamespaceNotFound { .. })) => return Ok(true),
                 running => {
                     if running? == Some(id) {

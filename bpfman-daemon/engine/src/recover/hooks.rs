@@ -59,7 +59,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// True for a chain of an earlier version, which had programs of tenants in another order or accept more at egress.
+    /// Returns whether an earlier version built the chain: other order of tenants, or more accepted at egress.
     fn is_in_earlier_order(&self, hook: &HookRecord, links: &[Arc<LinkRecord>]) -> bool {
         let mut links = links.to_vec();
         links.retain(|link| !hook.withheld.contains(&link.id));

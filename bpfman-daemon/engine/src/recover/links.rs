@@ -64,7 +64,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Hook numbers of another boot may belong to another one now.
+    /// Removes a hook of another boot from the record: its numbers may belong to another hook now.
     fn forget_hook(&self, link: &LinkRecord) -> Result<(), EngineError> {
         if link.boot == self.boot || link.hook.is_none() {
             return Ok(());

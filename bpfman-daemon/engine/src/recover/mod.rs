@@ -33,7 +33,7 @@ impl<K: Kernel> Engine<K> {
     /// Makes kernel, pins and records consistent. Must be called once, before the first request.
     pub fn recover(&self) -> Result<RecoveryReport, EngineError> {
         let mut report = RecoveryReport::default();
-        // Before third parties: iproute2 creates links called `xdp` and `ip` in the first bpffs that it finds.
+        // Create the folders first: iproute2 creates links called `xdp` and `ip` in the first bpffs that it finds.
         for folder in paths::FOLDERS {
             self.kernel.make_folder(Path::new(folder))?;
         }
@@ -57,7 +57,7 @@ impl<K: Kernel> Engine<K> {
         self.report_programs(&mut report, joined_names::problem);
         let reloaded = self.recover_programs(&mut report);
         if !self.state().lost.is_empty() && !self.options.objects.is_able() {
-            // All programs of tenants would count as programs that cannot be loaded again.
+            // Otherwise all programs of tenants would count as programs that cannot be loaded again.
             return Err(EngineError::Reader("no process is left that reads objects".to_owned()));
         }
         self.follow_moved_dispatchers(&mut report);

@@ -1,4 +1,4 @@
-//! Updates records of hooks to the current numbers of their interfaces: after a reboot another may have the number.
+//! Updates records of hooks to the current numbers of their interfaces, which may change with a reboot.
 
 use std::collections::HashSet;
 use std::sync::Arc;

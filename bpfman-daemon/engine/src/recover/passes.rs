@@ -24,7 +24,7 @@ const FREE: Duration = Duration::from_millis(500);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pass {
     First,
-    /// The rest of the limit shared by all deferred objects.
+    /// Second pass: deferred objects, which share the rest of the time limit.
     Second,
 }
 
@@ -53,7 +53,7 @@ impl Reloads {
         counted(program).and_then(|owner| self.slow.get(&owner).copied()).unwrap_or_default()
     }
 
-    /// True if it needs maps of a deferred load, or belongs to a slow owner.
+    /// Returns whether a load needs maps of a deferred load, or belongs to a slow owner.
     fn has_to_wait(&self, programs: &[Arc<ProgramRecord>]) -> bool {
         programs.iter().any(|program| {
             self.slowness(program) >= OF_AN_OWNER
@@ -61,8 +61,8 @@ impl Reloads {
         })
     }
 
-    /// Owners with the least reader time come first; a load comes after those whose maps it needs, and after earlier
-    /// loads that share them: those provide the maps if the owner is gone.
+    /// Returns the deferred loads, those of owners with the least reader time first. A load comes after those whose
+    /// maps it needs, and after earlier sharers of these maps, which provide them if the owner is gone.
     fn take_aside(&mut self) -> Vec<Vec<Arc<ProgramRecord>>> {
         let aside = mem::take(&mut self.aside);
         let mut ranks = HashMap::<ProgramUid, Duration>::new();
@@ -80,7 +80,7 @@ impl Reloads {
     }
 }
 
-/// Applications of one namespace count together: their number is not limited.
+/// Returns the charged owner. Applications of one namespace count together: their number is not limited.
 fn counted(program: &ProgramRecord) -> Option<Owner> {
     match program.owner() {
         Owner::Root => None,
@@ -91,7 +91,7 @@ fn counted(program: &ProgramRecord) -> Option<Owner> {
     }
 }
 
-/// Returns the program, the one that it extends, and its map owner, without which sharers use the first one's maps.
+/// Returns the programs that tie loads together: itself, its map owner (also a removed one), the extended one.
 fn owners_of_maps(program: &ProgramRecord) -> impl Iterator<Item = ProgramUid> + use<> {
     [Some(program.uid), program.map_owner_uid, program.extended()].into_iter().flatten()
 }
@@ -139,7 +139,7 @@ impl<K: Kernel> Engine<K> {
             (Ok(began), Ok(now)) => now.since_boot.saturating_sub(began.since_boot),
             _ => Duration::ZERO,
         };
-        // Includes a reader that reports a defect of its object only after a long time.
+        // Also charge a reader that reports a defect of its object only after a long time.
         let counted = match &read {
             Err(error) if is_readers(error) => took.max(OF_A_FAILURE),
             _ => took.saturating_sub(FREE),

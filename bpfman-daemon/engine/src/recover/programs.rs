@@ -77,7 +77,7 @@ impl<K: Kernel> Engine<K> {
         program.boot.is_empty() || program.boot == self.boot
     }
 
-    /// After a reboot another program may have its former id, and with it the folder.
+    /// Returns whether the maps are still pinned. After a reboot, another program may have their folder.
     fn keeps_maps(&self, program: &ProgramRecord) -> Result<bool, EngineError> {
         let taken = self.state().programs.values().any(|other| {
             other.map_folder == program.map_folder
@@ -98,8 +98,8 @@ impl<K: Kernel> Engine<K> {
         Ok(true)
     }
 
-    /// Restores a removed pin. An id of an earlier boot belongs to another program, even of the same bytecode; records
-    /// without a boot are compared by id and tag alone.
+    /// Returns whether the kernel has the program, and restores its pin. An id of an earlier boot belongs to another
+    /// program, even of the same bytecode; records without a boot are compared by id and tag alone.
     pub(crate) fn is_still_loaded(&self, program: &ProgramRecord) -> Result<bool, EngineError> {
         if !self.is_of_this_boot(program) {
             return Ok(false);
@@ -229,7 +229,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Map owners come first by their smaller uids; extended programs may have larger uids than their extension.
+/// Sorts loads: map owners first, by their smaller uids; extensions after the programs that they extend.
 pub(super) fn order_of_reloads(
     loads: BTreeMap<OperationId, Vec<Arc<ProgramRecord>>>,
 ) -> Vec<Vec<Arc<ProgramRecord>>> {

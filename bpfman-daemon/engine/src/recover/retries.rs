@@ -17,7 +17,7 @@ use crate::{Engine, EngineError};
 const MAX_TIME: Duration = Duration::from_secs(5);
 
 impl<K: Kernel> Engine<K> {
-    /// Retries if the set of kernel modules changed, or a retry is due. Checks restore the links.
+    /// Reloads lost programs if the kernel modules changed or a retry is due. Checks restore the links.
     pub(crate) fn retry_lost(&self) -> Vec<ProgramUid> {
         if self.state().lost.is_empty() || !self.options.objects.is_able() {
             return Vec::new();

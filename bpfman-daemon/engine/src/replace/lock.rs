@@ -45,8 +45,8 @@ impl<K: Kernel> Engine<K> {
         Ok(Locked { _held: held, old, links })
     }
 
-    /// Returns the programs of one load by uid; the request must name all of them. A refusal is an invalid request,
-    /// even if the cause is temporary: node agents take a conflict for one about maps.
+    /// Returns the programs of one load by uid; the request must name all of them. Reports a refusal as an invalid
+    /// request, even if the cause is temporary: node agents understand a conflict as one about maps.
     pub(super) fn whole_load(&self, ids: &[ProgramId]) -> Result<Vec<Arc<ProgramRecord>>, EngineError> {
         let invalid = |message: String| Err(EngineError::Invalid(message));
         let state = self.state();

@@ -218,7 +218,7 @@ impl<K: Kernel> Engine<K> {
         Ok((Arc::clone(present), Arc::clone(previous)))
     }
 
-    /// False if the program was replaced since. The caller holds its lock.
+    /// Returns whether `seen` is still the version before. The caller holds the program's lock.
     fn is_version_before(&self, id: ProgramId, seen: &Arc<PreviousRecord>) -> Result<bool, EngineError> {
         Ok(Arc::ptr_eq(&self.version_before(id)?.1, seen))
     }
@@ -261,7 +261,7 @@ impl<K: Kernel> Engine<K> {
         let object = object.without_reader();
         let mut declared = Declared::new(&bytecode, &object, request.maps);
         let locked = self.lock_declared(seen, &mut declared, || self.lock_load(&request.programs))?;
-        // Node agents take a conflict for one about maps.
+        // Report no conflict: node agents understand a conflict as one about maps.
         self.ensure_places(&locked, request.places.as_ref())
             .map_err(|error| EngineError::Invalid(error.to_string()))?;
         let replace = || {
@@ -325,7 +325,7 @@ fn load_of_one(
     }
 }
 
-/// The verifier may not detect that a section names another cgroup hook.
+/// Refuses a section for another cgroup hook, which the verifier may not detect.
 fn check_hook(object: &LinkedLoad<'_>, load: &LoadRequest) -> Result<(), EngineError> {
     for program in &load.programs {
         let section = object.program(&program.name)?.attach_target.as_deref();

@@ -84,7 +84,7 @@ fn chain_hook(link: &LinkRecord) -> Option<HookKey> {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// The new chains in `built` must outlive `undo`: until a hook is swapped back, its chain needs its pins.
+    /// Switches hooks and links. `built` must outlive `undo`: until swapped back, a new chain needs its pins.
     pub(crate) fn switch<'a>(
         &'a self,
         change: &VersionSwitch<'_>,
@@ -102,7 +102,7 @@ impl<K: Kernel> Engine<K> {
         for (key, leaving) in change.chains() {
             let (hook, links) = self.remaining(&key, &leaving);
             let Some(hook) = hook else { continue };
-            // Recovery or the next attach enters a hook again that a third party removed, with the new version.
+            // Recovery or the next attach restores an entry that a third party removed, with the new version.
             let is_entered = self.is_entered(&hook)?;
             if links.is_empty() {
                 ending.insert(key, leaving);
@@ -232,7 +232,7 @@ impl<K: Kernel> Engine<K> {
         Ok(guarded)
     }
 
-    /// Idempotent.
+    /// Moves the links of new versions into the places of the old ones; idempotent.
     pub(crate) fn place_replaced_links(&self, operation: OperationId) -> Result<(), EngineError> {
         for name in self.kernel.list_folder(&paths::pending(operation))? {
             let Some(id) = paths::replaced_link_id(&name) else { continue };

@@ -121,7 +121,7 @@ impl<K: Kernel> Engine<K> {
         Ok(records)
     }
 
-    /// `load` loads the versions below `pending`; `fates` is `None` if they already have their maps.
+    /// Switches to the versions that `load` loads; `fates` is `None` if they already have their maps.
     pub(super) fn switch_versions(
         &self,
         replacement: &Replacement<'_>,
@@ -137,7 +137,7 @@ impl<K: Kernel> Engine<K> {
         for program in pairing.successors.iter().flatten() {
             self.ensure_not_in_place(program)?;
         }
-        // Declared before the undo steps, so that they outlive them.
+        // Declared before the undo steps, because they must outlive them.
         let (mut built, mut _overlay) = (Vec::new(), None);
         let (new, pairs, switched, committed) = undoing(|undo| {
             undo.push(|| self.undo_pending_of(operation));
@@ -225,7 +225,7 @@ impl<K: Kernel> Engine<K> {
         self.leave_versions(&leaving, &staying)
     }
 
-    /// Spares objects that remaining versions or other programs use.
+    /// Returns the leftovers of versions, without objects that remaining versions or other programs use.
     pub(crate) fn leave_versions(
         &self,
         leaving: &[&ProgramRecord],

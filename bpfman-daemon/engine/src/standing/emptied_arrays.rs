@@ -22,8 +22,8 @@ const MAX_SAME: usize = 3;
 const MAX_FILLS: usize = 4;
 
 impl<K: Kernel> Engine<K> {
-    /// Fills the slots of an array that the objects of its loads declare, if all of these are empty and no pin of the array
-    /// is left. The caller holds the lock of a program of it, or is the start.
+    /// Fills the slots of an array that the objects of its loads declare, if all of these are empty and no pin of the
+    /// array is left. The caller holds the lock of a program that uses it, or runs during the start.
     pub(crate) fn fill_emptied(&self, id: MapId, map: &K::Handle) -> Result<(), EngineError> {
         if self.kernel.map_of(map)?.map_type != map_type::PROG_ARRAY || self.has_pin(id)? {
             return Ok(());
@@ -115,7 +115,7 @@ impl<K: Kernel> Engine<K> {
         Ok(true)
     }
 
-    /// Waits while the kernel empties the array, one slot after the other.
+    /// Returns whether the array is empty, after a wait while the kernel empties one slot after the other.
     fn is_emptied(&self, map: &K::Handle, slots: &BTreeMap<u32, ProgramId>) -> Result<bool, EngineError> {
         let count = || self.filled(map, slots);
         let (mut filled, mut same) = (count()?, 0);

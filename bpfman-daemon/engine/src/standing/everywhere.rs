@@ -22,7 +22,7 @@ impl<K: Kernel> Engine<K> {
         all
     }
 
-    /// On an error the caller must not treat anything as unused.
+    /// Finds the tc filters of the machine. After an error, the caller must treat nothing as unused.
     pub(crate) fn all_filters(&self) -> Result<FoundFilters, EngineError> {
         let kinds = [Direction::Ingress, Direction::Egress].map(HookKind::Tc);
         // Sweep before the scan: a namespace that is found by then is scanned too.
@@ -89,8 +89,8 @@ impl<K: Kernel> Engine<K> {
         Ok(FoundFilters { seen: found, read, hidden })
     }
 
-    /// Returns the hooks of XDP and tcx links, as commands name them, in the namespaces that the daemon knows. Without
-    /// those that may be at several: the kernel hides the namespace of an XDP link.
+    /// Returns the hooks of XDP and tcx links, as commands name them, in the namespaces that the daemon knows. Omits
+    /// links that may be at several hooks: the kernel hides the namespace of an XDP link.
     pub fn hooks_of_links<'a>(
         &self,
         links: impl IntoIterator<Item = &'a LinkFacts>,

@@ -37,7 +37,7 @@ impl<K: Kernel> Engine<K> {
         Ok(Observed { standing: Standing::lost(how), link: None, program })
     }
 
-    /// `None` if the filter ended with its namespace; [`KernelError::NamespaceNotFound`] if it may still run.
+    /// Returns a filter's program; `None`: its namespace ended; [`KernelError::NamespaceNotFound`]: unknown.
     pub(super) fn program_in_filter(
         &self,
         hook: &HookRecord,

@@ -88,7 +88,7 @@ impl<K: Kernel> Engine<K> {
         Ok(key)
     }
 
-    /// Finds, clears of what moved, and locks the recorded hook that a user names.
+    /// Finds the recorded hook that a user names, parks attachments that moved away, and locks the hook.
     pub(crate) fn lock_hook(
         &self,
         interface: &Interface,
@@ -142,7 +142,7 @@ impl<K: Kernel> Engine<K> {
         Ok(Standing::OtherPath { was: path.map(Path::to_owned), now })
     }
 
-    /// A netfilter link holds its network namespace, as no other link does.
+    /// Returns whether only this link keeps its network namespace alive, which no other type of link does.
     pub(crate) fn keeps_namespace(&self, link: &LinkRecord) -> Result<bool, EngineError> {
         let (AttachPoint::Netfilter { netns, .. }, Some(home)) = (&link.point, link.namespace) else {
             return Ok(false);

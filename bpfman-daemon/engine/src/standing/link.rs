@@ -62,7 +62,7 @@ impl<K: Kernel> Engine<K> {
         }))
     }
 
-    /// Hooks of two namespaces can have the same interface number and chain, and a link does not report its namespace.
+    /// Returns the links that no other hook has. A link does not report its namespace, only an interface number.
     fn links_of_no_other(&self, key: &HookKey) -> Result<Vec<KernelLinkId>, EngineError> {
         let hooks: Vec<HookKey> = self.state().hooks.keys().filter(|other| *other != key).copied().collect();
         let mut others = HashSet::new();
@@ -72,7 +72,7 @@ impl<K: Kernel> Engine<K> {
         Ok(self.kernel.link_ids()?.into_iter().filter(|id| !others.contains(id)).collect())
     }
 
-    /// Without its pin and its id, the state of a link that is at no interface is unknown.
+    /// Observes a pin. Without it and a recorded id, the state of a link that is at no interface is unknown.
     pub(super) fn observe_pin(
         &self,
         pin: &Path,

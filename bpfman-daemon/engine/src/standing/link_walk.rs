@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use bpfman_model::{KernelLinkId, MapId, ProgramId};
 use bpfmand_kernel::{Kernel, KernelError};
 
-/// The first call walks. Links made since then are missing, and those that ended cannot be opened any more.
+/// Links that the first call found. Newer links are missing, and ended ones cannot be opened any more.
 #[derive(Debug, Default)]
 pub(crate) struct LinkWalk(OnceCell<Links>);
 

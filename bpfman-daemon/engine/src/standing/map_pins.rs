@@ -67,7 +67,7 @@ impl<K: Kernel> Engine<K> {
         maps.any(|map| map.id == Some(found.id) && map.shared_pin().as_deref() == Some(path))
     }
 
-    /// The caller holds the program's lock, or is the start.
+    /// Restores missing pins of maps, and returns what was missing. Hold the program's lock, unless at start.
     pub(crate) fn pin_maps_again(&self, program: &ProgramRecord) -> Result<Option<HookPart>, EngineError> {
         let missing = self.missing_map_pins(program)?;
         // A map that no program uses ended with its pins. Restore the other pins all the same.
@@ -82,7 +82,7 @@ impl<K: Kernel> Engine<K> {
 
     fn pin_map(&self, wanted: &WantedMapPin) -> Result<(), EngineError> {
         let map = self.kernel.open_map(wanted.map)?;
-        // Before it is pinned: a check that fails here, or ends, is repeated.
+        // Fill the array before pinning it: a check that fails or is interrupted here is then repeated.
         self.fill_emptied(wanted.map, &map)?;
         if let Some(folder) = wanted.path.parent() {
             self.kernel.make_folder(folder)?;

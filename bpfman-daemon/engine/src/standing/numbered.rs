@@ -1,5 +1,5 @@
-//! Numbers of namespaces in which something runs without a kernel link: by them, the end of a namespace is detected.
-//! The bpffs has them as names of empty folders, which show a start without records that a filter may run.
+//! Numbers of namespaces in which something runs without a kernel link: they reveal that a namespace has ended. They
+//! are stored as names of empty folders in the bpffs: a start without records learns from them that a filter may run.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ pub const MAX_NAMESPACE_END: Duration = Duration::from_millis(500);
 pub const NAMESPACE_END_PAUSE: Duration = Duration::from_millis(100);
 
 impl State {
-    /// Before a start has searched for filters without a record, anything may run.
+    /// Returns whether a namespace needs its number: every one, until a start has searched for stray filters.
     fn needs_number_of(&self, home: NetnsId) -> bool {
         if !self.strays_scanned {
             return true;
@@ -45,7 +45,7 @@ impl<K: Kernel> Engine<K> {
         has_number.then(|| self.lock(Subject::Namespace(home)))
     }
 
-    /// Must be called before something runs in the namespace, while it is locked.
+    /// Numbers a namespace. The caller holds its lock, and calls this before something runs there.
     pub(crate) fn number_namespace(
         &self,
         home: NetnsId,

@@ -109,7 +109,7 @@ impl<K: Kernel> Engine<K> {
         Ok(Observed { standing, ..observed })
     }
 
-    /// The kernel reports no place for a link that was detached by force, and for one whose place is gone.
+    /// Distinguishes a forced detach from a place that is gone: the kernel reports no place for either link.
     fn without_place(&self, program: &ProgramRecord, link: &LinkRecord) -> Standing {
         let is_missing = match &link.point {
             AttachPoint::Sockmap { .. } => return Standing::lost(Loss::MapGone),
@@ -137,7 +137,7 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// Pins a running link again. [`KernelError::NamespaceNotFound`]: it may still run, and cannot be changed.
+    /// Returns whether the hook is entered, and restores a pin. [`KernelError::NamespaceNotFound`]: unknown.
     pub(crate) fn is_entered(&self, hook: &HookRecord) -> Result<bool, EngineError> {
         let observed = self.observe_entry(hook)?;
         match (&observed.standing, &observed.link) {
@@ -164,7 +164,7 @@ impl<K: Kernel> Engine<K> {
         self.kernel.program(program).ok().flatten().map(|facts| facts.name)
     }
 
-    /// True if the interface is gone, or the link was force-detached.
+    /// Returns whether the interface is gone, or the link was force-detached.
     pub(crate) fn is_dead(&self, pin: &Path) -> bool {
         // A link that cannot be queried is assumed to be unchanged.
         matches!(self.pinned_link(pin), Ok(Some(facts)) if !facts.is_live())

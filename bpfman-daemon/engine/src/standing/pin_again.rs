@@ -15,7 +15,7 @@ use crate::state::records::LinkRecord;
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Spares a link that is pinned below `pending`: the interrupted operation will move that pin.
+    /// Pins a link, unless it is pinned below `pending`: the interrupted operation will move that pin.
     pub(crate) fn pin_unless_pending(&self, link: &K::Handle, pin: &Path) -> Result<bool, EngineError> {
         let id = self.kernel.link_of(link)?.id;
         for operation in self.kernel.list_folder(Path::new(paths::PENDING))? {
@@ -31,7 +31,7 @@ impl<K: Kernel> Engine<K> {
         Ok(true)
     }
 
-    /// An error if several links of the program run without a pin: the kernel does not report which one it is.
+    /// Restores a link's pin. Fails if several links of the program have none: any of them may be this one.
     pub(crate) fn pin_link_again(&self, link: &LinkRecord, walk: &LinkWalk) -> Result<bool, EngineError> {
         let pin = paths::link(link.id);
         // No link survives a reboot.

@@ -14,7 +14,7 @@ use crate::state::{Changes, MapGroup, with_application};
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// `None` for links whose file is not followed. The caller holds no lock: the file system may not respond.
+    /// Looks up a probe's file, if it is followed. The caller holds no lock: the file system may not respond.
     pub(super) fn look_at_binary(&self, id: LinkId, found: &mut FoundFiles) -> Option<FileCheck> {
         let link = self.state().links.get(&id).cloned()?;
         let path = link.point.followed_binary()?;
@@ -44,7 +44,7 @@ impl<K: Kernel> Engine<K> {
         Some((link.owner(&program) != Owner::Root).then(everybody))
     }
 
-    /// Moves a probe to the file that its path leads to now, before it ends in the old one. The caller holds the link.
+    /// Moves a probe to the file that its path leads to now, then ends it in the old file. The caller holds the link.
     pub(super) fn check_binary(
         &self,
         link: &Arc<LinkRecord>,
@@ -126,7 +126,7 @@ impl<K: Kernel> Engine<K> {
         self.commit(changes).map(drop)
     }
 
-    /// `None` stands for root; an error if a record of an earlier version lacks it, and the owner is not root.
+    /// Returns the probe's user; `None` for root. Fails if an older record lacks it and the owner is not root.
     pub(crate) fn reader_of<'l>(
         &self,
         program: &ProgramRecord,
@@ -258,7 +258,7 @@ fn not_readable(uid: u32, path: &str) -> EngineError {
     EngineError::Denied(format!("user {uid} attached it, and may not read {path} as it is now"))
 }
 
-/// The file system may stop responding during the lookup of functions.
+/// Refuses a remote file system, which may stop responding during the lookup of functions.
 fn check_is_local(path: &str, is_local: bool) -> Result<(), EngineError> {
     match is_local {
         true => Ok(()),
@@ -269,7 +269,7 @@ fn check_is_local(path: &str, is_local: bool) -> Result<(), EngineError> {
     }
 }
 
-/// An offset may be inside an instruction of another file, and would crash each process that reaches it.
+/// Refuses an offset in another file: inside an instruction, it would crash each process that reaches it.
 fn check_is_by_name(link: &LinkRecord, path: &str) -> Result<(), EngineError> {
     match &link.point {
         AttachPoint::Uprobe { function: None, .. } => {}

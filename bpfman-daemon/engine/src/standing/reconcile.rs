@@ -199,13 +199,13 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// Ids start over with each boot.
+    /// Returns whether the program with the recorded id has the recorded tag: ids start over with each boot.
     fn has_tag(&self, hook: &HookRecord) -> Result<bool, EngineError> {
         Ok(self.kernel.program(hook.program)?.is_some_and(|facts| facts.tag == hook.tag))
     }
 
-    /// Returns false if nothing of ours is there. `is_ours`: the hook's own link is there, and no pin is left to tell
-    /// what it runs. The caller holds the hook's lock.
+    /// Swaps in the recorded chain; returns false if nothing of ours is there. `is_ours`: the hook's own link is there,
+    /// but no pin shows what it runs. The caller holds the hook's lock.
     pub(crate) fn put_recorded_chain(
         &self,
         hook: &Arc<HookRecord>,
@@ -288,7 +288,7 @@ impl<K: Kernel> Engine<K> {
         self.ensure_free(&hook.key, &hook.interface, Some(hook.program))?;
         let built = self.build_chain_as(&hook.key, &hook.interface, links, None, &hook.settings)?;
         let operation = self.operation();
-        // Declared before the undo steps, so that they outlive them.
+        // Declared before the undo steps, because they must outlive them.
         let namespace = self.hold_namespace(&hook.key);
         let mut joined = None;
         let restored = undoing(|undo| {
@@ -320,7 +320,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Building a chain may have added the previous chain's counts to the record.
+    /// Returns the current record: building a chain may have added the previous chain's counts to it.
     pub(crate) fn hook_as_of_now(&self, hook: &HookRecord) -> HookRecord {
         self.state().hooks.get(&hook.key).map_or_else(|| hook.clone(), |now| (**now).clone())
     }

@@ -63,7 +63,7 @@ impl<K: Kernel> Engine<K> {
         all.map(|what| format!("a failed operation is not undone yet: {}", what.left)).collect()
     }
 
-    /// No lock may be held.
+    /// Retries all unfinished steps. The caller holds no lock.
     pub(crate) fn retry_unfinished(&self) {
         let all = std::mem::take(&mut self.state().unfinished);
         for unfinished in all {
