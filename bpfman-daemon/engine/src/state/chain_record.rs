@@ -23,7 +23,7 @@ impl fmt::Display for ChainId {
 #[serde(transparent)]
 pub struct Composition(pub String);
 
-/// Kernel objects of a chain. Every hook that runs it has a copy in its record, so copies count the users.
+/// Kernel objects of a chain. The record of every hook that runs it has a copy: copies count the users.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChainRecord {
     /// Id, which also names the folder of its pins.
@@ -71,7 +71,7 @@ impl ChainRecord {
 pub struct Savings {
     /// Instructions that read-only data decides.
     pub folded: u32,
-    /// Tests and addresses of headers that an earlier member has computed.
+    /// Header tests and addresses that members reuse from earlier members.
     pub shared: u32,
 }
 
@@ -170,12 +170,12 @@ impl Hold {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HookSettings {
     pub counters: Option<bool>,
-    /// `None` in records from before this was recorded, too.
+    /// Owner who set the switch of counters; `None` also in records that are older than this field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counters_by: Option<Owner>,
     pub held: Option<Hold>,
     pub as_subprograms: bool,
-    /// Highest level for the chain. A record does not name the default.
+    /// Highest level of optimisation for the chain. The default is not stored.
     #[serde(default, skip_serializing_if = "Optimisation::is_default")]
     pub optimisation: Optimisation,
     pub keep_attached: bool,

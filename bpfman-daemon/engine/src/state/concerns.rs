@@ -1,4 +1,4 @@
-//! Effects of a change on other hooks that failed. They are reported until a later change succeeds there.
+//! Failed effects of a change on other hooks. They are reported until a later change succeeds there.
 
 use std::fmt;
 
@@ -7,12 +7,12 @@ use bpfman_model::{HookKey, HookKind, RankOrder};
 use crate::state::State;
 use crate::state::records::{HookRecord, LinkRecord};
 
-/// A chain with members of tenants that cannot be built as it should. The texts are the errors.
+/// Chain with members of tenants that cannot be built as required; each variant has the error as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SendersConcern {
-    /// It runs without them.
+    /// The chain runs without these members.
     LeftOut(String),
-    /// It was detached.
+    /// The chain was detached.
     Detached(String),
     /// The chain was not changed, and the members may send packets.
     Unblocked(String),
@@ -55,7 +55,7 @@ impl fmt::Display for SendersConcern {
     }
 }
 
-/// End of a warning: only findings have errors.
+/// End of a warning, which does not include the error: only findings of `doctor` do.
 const SEE_DOCTOR: &str = "`bpfman doctor` has the reason";
 
 /// Attach point with a problem.

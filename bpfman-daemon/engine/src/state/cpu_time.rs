@@ -107,7 +107,7 @@ impl ChainReading {
     }
 }
 
-/// Final readings of removed programs and chains: one that comes and goes between two readings is charged.
+/// Final readings of removed programs and chains: one that exists only between two readings is charged, too.
 #[derive(Debug, Default)]
 pub struct FinalReadings {
     pub owners: HashMap<ProgramUid, (Owner, MapGroup)>,

@@ -32,7 +32,7 @@ pub struct ProgramGuard {
     /// True if the verifier accepted it for a loader without CAP_PERFMON. Records of earlier versions have false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub without_perfmon: bool,
-    /// Most instructions of one run. Records of earlier versions have none, nor have those of kernels before 5.16.
+    /// Maximum number of instructions of one run; `None` in records of earlier versions, and on kernels before 5.16.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<u64>,
 }
@@ -58,7 +58,7 @@ pub struct LinkGuard {
 }
 
 impl LinkGuard {
-    /// Returns the processes that were found to be the tenant's, with their beginnings.
+    /// Returns the processes that were found to be the tenant's, with their start times.
     pub fn checked_processes(&self) -> impl Iterator<Item = ProcessIdentity> {
         let container = match self.found_by {
             FoundBy::Process { pid, began } => Some(ProcessIdentity { pid, began }),

@@ -109,7 +109,7 @@ fn namespace_folder(name: &str) -> String {
     if is_label(name) { named_folder("ns", name) } else { format!("other-{}", hashed(name)) }
 }
 
-/// Hashes text that is not a label: bpffs reserves dots.
+/// Returns the name of a folder. Hashes a text that is not a label, because bpffs reserves dots.
 fn named_folder(kind: &str, name: &str) -> String {
     if is_label(name) { format!("{kind}-{name}") } else { format!("{kind}s-{}", hashed(name)) }
 }

@@ -96,7 +96,7 @@ pub struct State {
     pub drifted_links: HashMap<LinkId, Standing>,
     /// Descriptions of program array slots whose program was unloaded, by the program that tail-calls them.
     pub slot_concerns: HashMap<(ProgramUid, OperationId), BTreeSet<String>>,
-    /// Network namespaces in which the last change reduced the packets that tenants' programs may send.
+    /// Network namespaces in which a change may have altered the permission of tenants' programs to send.
     pub unsettled: HashSet<HookNetns>,
     /// Hooks whose links, programs or extensions changed since the last call of `settle_senders`.
     pub touched: HashSet<HookKey>,
@@ -162,7 +162,7 @@ impl State {
             self.forget_id(old.id, record.uid);
             self.holdings.remove(&old);
             self.extensions.remove(&old);
-            // Keep it lost if the change did not load it again.
+            // Keep the program lost if the change did not load it again.
             is_lost = old.operation == record.operation && self.lost.contains(&record.uid);
         }
         self.holdings.add(&record);
@@ -193,7 +193,7 @@ impl State {
         }
     }
 
-    /// Kernel ids start again after a reboot: one program's id may be the former id of another.
+    /// Removes a program's id from the index, unless another program has it: ids start over with each boot.
     fn forget_id(&mut self, id: ProgramId, uid: ProgramUid) {
         if self.by_id.get(&id) == Some(&uid) {
             self.by_id.remove(&id);

@@ -1,5 +1,5 @@
-//! Pauses of owners whose programs were detached for what they cost: an agent or a script would attach them again at once.
-//! They are in memory: after a restart, the next excess begins the first one again.
+//! Pauses of owners whose programs were detached for their cost: an agent or a script would attach them again at once.
+//! They are in memory: after a restart, the next excess begins with the first pause again.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::PausedFor;
 
 const FIRST: Duration = Duration::from_secs(60);
 const LONGEST: Duration = Duration::from_secs(3600);
-/// Without another excess for this time after a pause, the next one is the first again.
+/// Time without an excess after a pause, after which the next pause is as short as the first.
 const FORGOTTEN_AFTER: Duration = LONGEST;
 
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +45,7 @@ impl Pauses {
     }
 }
 
-/// Returns who pays for a program.
+/// Returns the group that is charged for a program.
 pub fn payer(program: &ProgramRecord) -> MapGroup {
     MapGroup::of(&program.owner(), &program.metadata)
 }

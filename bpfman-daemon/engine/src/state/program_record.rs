@@ -99,7 +99,7 @@ pub struct ProgramRecord {
     /// Global variables that the user set.
     #[serde(serialize_with = "write_bytes", deserialize_with = "read_bytes")]
     pub global_data: BTreeMap<String, Vec<u8>>,
-    /// Numbers, booleans and enumerations among them as text; empty in records of earlier versions.
+    /// Text of variables that are numbers, booleans or enumerations; empty in records of earlier versions.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub global_texts: BTreeMap<String, String>,
     /// Sizes of maps that the user set.

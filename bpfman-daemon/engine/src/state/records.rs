@@ -50,11 +50,11 @@ pub struct LinkRecord {
     /// Owner; `None`: the owner of the program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
-    /// Grows with every attachment.
+    /// Number that orders links by their attachment: later ones have larger numbers.
     pub sequence: u64,
     /// The boot in which it was last attached.
     pub boot: String,
-    /// The attachment to all interfaces that match which made this one.
+    /// Attachment to all matching interfaces that created this link.
     #[serde(default)]
     pub matching: Option<MatchingId>,
     /// True if a third party attached the program; this includes the link, if it has one of its own.
@@ -102,7 +102,7 @@ impl LinkRecord {
         self
     }
 
-    /// Returns the record in the form of memory.
+    /// Returns the record in its in-memory form.
     #[must_use]
     pub fn from_disk(mut self) -> Self {
         self.targets.extend(self.cgroup_id.take().map(|id| TargetIdentity::Group { id }));
@@ -188,7 +188,7 @@ impl LinkRecord {
     }
 }
 
-/// An attachment to all interfaces that match.
+/// Attachment to all matching interfaces.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MatchingRecord {
     /// Id, which is never reused.
@@ -211,7 +211,7 @@ pub struct MatchingRecord {
     /// Time at which the attachment and its links end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends: Option<Deadline>,
-    /// Limit of all links of its owner, by the grant that allowed the attachment.
+    /// Maximum number of links of its owner, from the grant that allowed the attachment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub most_links: Option<u64>,
     /// Proceed-on set of shadows, on disk only, as for links.
@@ -229,7 +229,7 @@ impl MatchingRecord {
         self
     }
 
-    /// Returns the record in the form of memory.
+    /// Returns the record in its in-memory form.
     #[must_use]
     pub fn from_disk(mut self) -> Self {
         self.point.narrow(self.counts_on.take());
@@ -323,13 +323,13 @@ pub struct HookRecord {
     /// its accepting verdicts do not skip them. It stays true, since changing back would skip the machine's for a moment.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub open: bool,
-    /// Ways to send packets that its chain takes from members of tenants.
+    /// Ways to send packets that its chain denies to members of tenants.
     #[serde(default, skip_serializing_if = "Unsent::is_empty")]
     pub unsent: Unsent,
     /// Members of tenants that its chain leaves out, because it could not be built so that they send nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub withheld: Vec<LinkId>,
-    /// `None` in records of earlier versions until the first check.
+    /// Mode of an XDP chain; `None` in records of earlier versions until the first check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub xdp: Option<XdpPlacement>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -370,7 +370,7 @@ pub struct LeftoverFilter {
     pub key: HookKey,
     pub priority: u16,
     pub handle: u32,
-    /// It is removed only if it runs this program.
+    /// Program of the filter, which is removed only if it still runs it.
     pub program: ProgramId,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<NamespaceNumber>,

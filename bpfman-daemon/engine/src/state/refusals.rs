@@ -1,4 +1,4 @@
-//! Time that the verifier worked on loads that it refused, by owner: a share of a CPU, averaged.
+//! Time of the verifier for programs that were not kept, by owner: a share of a CPU, averaged.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -5,7 +5,7 @@ use bpfman_model::{HookKind, Rank, RankOrder};
 use crate::state::records::{LinkRecord, ProgramRecord};
 
 impl ProgramRecord {
-    /// Returns the rank of its program: every program with rules is a tenant's.
+    /// Returns the rank of the program: every program with rules is a tenant's.
     #[must_use]
     pub fn rank(&self) -> Rank {
         if self.guard.is_some() { Rank::Tenant } else { self.owner().rank() }

@@ -1,4 +1,4 @@
-//! Ways to send packets that chains take from tenants' programs, because the packets would bypass programs of the machine.
+//! Ways to send packets that chains deny to tenants' programs: the packets would bypass programs of the machine.
 
 use bpfman_model::{Direction, HookKey, HookKind, RankOrder};
 use bpfmand_splice::ProceedMask;
@@ -43,8 +43,8 @@ impl Unsent {
 }
 
 impl State {
-    /// Returns the ways that a member is without. `XDP_TX` leaves by the interface of its hook, and a redirect goes to
-    /// any of the network namespace: both, and copies sent at egress, meet none of the machine's programs there.
+    /// Returns the ways that a member is denied. `XDP_TX` sends through its hook's interface, a redirect through any
+    /// one of the namespace: these packets, and copies sent at egress, meet none of the machine's programs there.
     #[must_use]
     pub fn unsent(&self, key: &HookKey, link: &LinkRecord, program: &ProgramRecord) -> Unsent {
         let ways = match key.kind {

@@ -37,7 +37,7 @@ struct Member<H> {
     name: String,
     proceed_on: Option<ProceedOn>,
     shadow: bool,
-    /// True for a tenant's at egress, which accepts nothing.
+    /// True for a tenant's member at egress, which can accept nothing.
     can_only_drop: bool,
     /// Verdicts that the chain turns into a drop, since they would send the packet past the machine's programs.
     held_back: ProceedMask,
@@ -135,7 +135,7 @@ impl<K: Kernel> Engine<K> {
             .collect()
     }
 
-    /// Context that the kernel rejects is omitted from then on; the rejected run has not begun.
+    /// Runs the first member, and drops contexts that the kernel rejects: a rejected run has not begun.
     fn first_run(
         &self,
         members: &[Member<K::Handle>],
@@ -218,7 +218,7 @@ impl<K: Kernel> Engine<K> {
         Ok((result, behind))
     }
 
-    /// The most complete first. Some kernels accept none for XDP, and some interfaces have no queue that is accepted.
+    /// Returns contexts, most complete first: kernels may accept none for XDP, interfaces may have no usable queue.
     fn contexts(&self, key: &HookKey) -> Vec<TestRunContext> {
         let ifindex = key.ifindex.0;
         match key.kind {
