@@ -1,4 +1,4 @@
-//! Programs of tenants that an earlier version accepted, and that a load would be refused for by now.
+//! Programs of tenants that an earlier version accepted, but that a new load would refuse.
 
 use std::cell::RefCell;
 
@@ -36,7 +36,7 @@ fn a_reboot_ends_no_program_that_was_accepted_before() {
     assert_eq!(engine.unbounded_programs().len(), 1);
 }
 
-/// The verifier may refuse without CAP_PERFMON what it accepted with it.
+/// Without CAP_PERFMON, the verifier may refuse a program that it accepted with it.
 #[test]
 fn a_reboot_loads_with_perfmon_what_an_earlier_version_did() {
     let bench = bench();

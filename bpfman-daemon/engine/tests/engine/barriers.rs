@@ -24,7 +24,7 @@ fn barriers(bench: &Bench<SimKernel>) -> Vec<bool> {
     of_chain.map(|program| program.without_perfmon).collect()
 }
 
-/// A tenant can make its member so complex that the verifier takes the joined program with the right alone.
+/// A tenant can make its member so complex that the verifier accepts the chain only with CAP_PERFMON.
 #[test]
 fn chain_too_complex_without_perfmon_keeps_barriers() {
     let bench = simulated();

@@ -229,7 +229,7 @@ pub fn records(snapshot: &Snapshot) -> Vec<(String, Vec<u8>)> {
         .collect()
 }
 
-/// No engine may be open.
+/// Edits all records of a table. No engine may be open.
 pub fn edit_records<K: Kernel>(bench: &Bench<K>, name: &'static str, edit: impl Fn(&mut serde_json::Value)) {
     let store = Store::open(StoreOptions::new(bench.folder.path().join("store"), SCHEMA)).unwrap();
     let (snapshot, mut batch) = (store.load().unwrap(), Batch::new());

@@ -17,8 +17,8 @@ use crate::simulated::shape;
 
 const LIBXDP: &str = "sys/fs/bpf/xdp";
 
-/// Operations that such a start does not mend: it cannot tell the links of several CPUs apart, tcx refuses to give a link
-/// that was moved its program while the old link runs it, and a link that is being adopted has no record.
+/// Operations after which such a start cannot restore all links: those of several CPUs look alike, tcx refuses a moved
+/// link its program while the old link runs it, and a link that is being adopted has no record.
 const UNKNOWN: [&str; 5] = [
     "on all CPUs",
     "update an intent",

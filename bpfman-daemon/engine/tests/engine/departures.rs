@@ -112,6 +112,6 @@ fn version_that_sends_is_refused_where_the_old_one_could_not() {
     };
     assert_refused(&version(passes).unwrap_err(), out);
     assert_eq!(bench.kernel.snapshot(), before);
-    // This one could send before the machine's program came, and its chain drops what it sends.
+    // The old version could send before the machine's program came, and its chain now drops these packets.
     version(sends).unwrap();
 }

@@ -25,7 +25,7 @@ fn trial(load: LoadRequest, attachments: Vec<DryRunAttachment>, replaces: &[Prog
     DryRunRequest { load, attachments, replaces: replaces.iter().copied().collect(), group: None }
 }
 
-/// Pins, bytecode and records: without open descriptors, this covers programs and links too.
+/// Returns pins, bytecode and records: without open descriptors, these include all programs and links.
 fn all<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>) -> (Vec<String>, usize, Vec<String>) {
     let bytecode = std::fs::read_dir(bench.folder.path().join("bytecode")).unwrap().count();
     let ids = engine.ids();

@@ -28,7 +28,7 @@ fn records(bench: &Sim) -> Vec<String> {
     bench.records().into_iter().map(text).collect()
 }
 
-/// Without the numbers that a second attempt changes.
+/// Returns a record without the numbers that a second attempt changes.
 fn anonymous(record: &str) -> String {
     let mut record = record.to_owned();
     for number in ["\"operation\":", "\"kernel_link\":{\"boot\":\"boot-0\",\"id\":"] {

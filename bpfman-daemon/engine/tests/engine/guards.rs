@@ -53,7 +53,7 @@ fn entries(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>, program: Progra
     let table = bench.kernel.open_map(shown.record.guard.as_ref().unwrap().table.unwrap()).unwrap();
     let value = bench.kernel.map_entries(&table, 1).unwrap().remove(0).value;
     let entry = |bytes: &[u8]| <[u8; 32]>::try_from(bytes).unwrap();
-    // The first one has what all entries share.
+    // The first entry has the values that all others share.
     let filled = (0..).zip(value.chunks(32).map(entry)).skip(1);
     filled.filter(|(_, bytes)| bytes.iter().any(|byte| *byte != 0)).collect()
 }

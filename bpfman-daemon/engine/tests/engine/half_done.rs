@@ -80,7 +80,7 @@ fn change_that_is_half_done_is_no_difference() {
     }
 }
 
-/// Each hook already runs the new version before the record.
+/// Lists hooks before the record is written: each already runs the new version.
 #[derive(Default)]
 struct Lister {
     engine: OnceLock<Weak<Engine<SimKernel>>>,

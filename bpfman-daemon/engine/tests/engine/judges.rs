@@ -19,7 +19,7 @@ pub fn loaded_by_others(
 ) -> Vec<(&'static str, Names)> {
     let mut found = vec![("aya", by_all(objects, |object| by_aya(object, bpffs)))];
     let cilium = corpus.join("judge-cilium");
-    // The corpus's test reports if it was not built.
+    // If it was not built, the test of the corpus reports that.
     if cilium.exists() {
         found.push(("cilium/ebpf", by_all(objects, |object| by_cilium(&cilium, object))));
     }
@@ -67,7 +67,7 @@ fn taken_by_aya(object: &Path, pins: &Path) -> Vec<String> {
     taken
 }
 
-/// `None` for extensions, and for programs with a target that their section does not name.
+/// Loads a program; `None` for extensions, and for a target that the program's section does not name.
 fn load(program: &mut Program, target: Option<(&str, &Btf)>) -> Option<Result<(), ProgramError>> {
     Some(match program {
         Program::KProbe(one) => one.load(),

@@ -85,7 +85,7 @@ fn running(bench: &Bench<LinuxKernel>) -> Option<ProgramId> {
     contents.entries.first().and_then(|entry| entry.program)
 }
 
-/// `xdp-loader` has no dispatchers otherwise.
+/// Without freplace, `xdp-loader` has no dispatchers.
 fn can_join(bench: &Bench<LinuxKernel>) -> bool {
     let can = bench.kernel.features().freplace;
     if !can {

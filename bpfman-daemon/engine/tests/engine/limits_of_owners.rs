@@ -112,7 +112,7 @@ fn a_map_declared_without_a_size_counts_as_it_is() {
     assert!(everyone > 0);
     assert_eq!(bytes_of_map(&first, visitor, "everyone"), everyone);
     drop(first);
-    // Also when the program that declares its size has gone.
+    // The shared map still counts when the program that declares its size has gone.
     let one = bytes_of_a_load(&bench);
     let second = engine(&bench, everyone + one - 1, None);
     second.unload(host).unwrap();

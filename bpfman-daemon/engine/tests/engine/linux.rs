@@ -23,7 +23,7 @@ impl Testable for LinuxKernel {
         self.switch_interface(netns, name, true);
     }
 
-    /// A thousand processes would take longer than the code under test.
+    /// One process adds all interfaces: a thousand processes would take longer than the code under test.
     fn add_interfaces(&self, netns: &Path, many: usize) {
         let lines = (0..many).map(|number| {
             format!("link add pod{number} type veth peer name peer{number}\nlink set pod{number} up\n")

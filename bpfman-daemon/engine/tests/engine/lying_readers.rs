@@ -159,7 +159,7 @@ fn chains_use_cached_texts_without_a_reader() {
 fn reader_with_another_text_at_attach_bypasses_no_helper_list() {
     let (bench, reader) = (bench(), Arc::new(Liar::default()));
     let (engine, of_tenant) = loaded_before(&bench, &reader);
-    // As with records of earlier versions, or after a loss on disk.
+    // Remove the stored texts, which records of earlier versions lack, too.
     texts(&bench).iter().for_each(|text| std::fs::remove_file(text).unwrap());
     let before = engine.names(&bench.left(), HookKind::Xdp);
     reader.lies.store(true, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Chains that parse headers once for all members: the switch of a hook, and what is left of it in the record.
+//! Chains that parse headers once for all members: the switch of a hook, and its effect on the record.
 
 use bpfman_model::{HookKind, Optimisation};
 use bpfmand_engine::{ChainDetails, Engine, HookChange, SwitchCaller};

@@ -1,4 +1,4 @@
-//! Pauses of owners whose programs were detached for what they cost.
+//! Pauses of owners whose programs were detached for their cost.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -86,7 +86,7 @@ fn agent_attaches_no_detached_probe_again_during_a_pause() {
     let before = bench.kernel.snapshot();
     assert_paused(&attach(&engine, hot, probe(), (agent, &evil)).unwrap_err(), "namespace \"evil\"", 60);
     assert_eq!(bench.kernel.snapshot(), before);
-    // Another name in the namespace, and a program that is loaded again.
+    // The pause also holds for another name in the namespace, and for a program that is loaded again.
     for owner in [&application("evil", "two"), &evil] {
         let again = loaded(&bench, &engine, "probe", owner);
         assert_paused(

@@ -204,7 +204,7 @@ fn links_come_back_after_a_reboot() {
     let bench: Bench<SimKernel> = simulated_bench();
     let engine = bench.engine();
     let mut before = attached(&bench, &engine);
-    // The kernel needs the name of one of several hooks again.
+    // After a reboot, the kernel needs the target again, which names one of several hooks of the type.
     let program = engine.loads(&bench.request("points", &["no_connect"]))[0];
     let group = AttachPoint::Cgroup { path: "/web".parse().unwrap() };
     before.push(engine.try_attach(program, group).unwrap());

@@ -137,7 +137,7 @@ fn tenants_come_first_on_the_way_out<K: Testable>(bench: &Bench<K>) {
     assert_eq!(order(&engine), ["tulip", "tulip", "tango"]);
 }
 
-/// The machine's tcx links run before its chain, unless a tenant was in that: then behind it.
+/// The machine's tcx links run before its chain; once a tenant's member was in the chain, after it.
 fn tcx_links_of_the_machine_come_last_on_the_way_out<K: Testable>(bench: &Bench<K>) {
     if !open(bench) {
         return;
@@ -162,7 +162,7 @@ fn tcx_links_of_the_machine_come_last_on_the_way_out<K: Testable>(bench: &Bench<
     assert_eq!(list(), ["xray", "zulu", "chain"]);
     let tulip = engine.attached(engine.loads(&of_namespace(load("tulip")))[0], out(900));
     assert_eq!(list(), ["xray", "chain", "zulu"]);
-    // It stays so: the machine's link would be skipped for a moment.
+    // The order stays: changing it back would skip the machine's link for a moment.
     engine.detach(tulip).unwrap();
     assert_eq!(list(), ["xray", "chain", "zulu"]);
     engine.attached(engine.loads(&load("yankee"))[0], tcx(1));

@@ -1,4 +1,4 @@
-//! Random sequences of changes: after each one the chain is the one that sorting from scratch gives, without leftovers.
+//! Random sequences of changes: after each, the chain equals the result of sorting from scratch, without leftovers.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

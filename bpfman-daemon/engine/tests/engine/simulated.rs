@@ -67,7 +67,7 @@ pub fn bench_of(options: SimOptions) -> Bench<SimKernel> {
     }
 }
 
-/// Without the ids that change when a chain is rebuilt or a program loaded again.
+/// Returns the kernel's state without ids that change when a chain is rebuilt or a program loaded again.
 pub fn shape(snapshot: &SimSnapshot) -> BTreeMap<String, Vec<String>> {
     let program = |id: &ProgramId| {
         snapshot

@@ -17,7 +17,7 @@ use crate::simulated::bench;
 #[derive(Debug, Default)]
 struct Failing {
     fails: Mutex<HashMap<&'static str, usize>>,
-    /// By the kernel's clock.
+    /// Time that reading takes, by the kernel's clock.
     slow: Mutex<HashMap<&'static str, Duration>>,
     clock: Mutex<Option<Arc<SimKernel>>>,
     refused: Option<&'static str>,
@@ -88,7 +88,7 @@ fn program_with_failed_reader_loads_last_with_its_map_sharers() {
     let objects = Arc::new(Failing { fails: Mutex::new([("alpha", 1)].into()), ..Failing::default() });
     let (engine, report) = started(&bench, &objects);
     assert_eq!((report.problems, report.reloaded), (Vec::new(), 3));
-    // The program that shares its maps was not read before it.
+    // The program that shares maps was not read before their owner.
     let asked = objects.asked.lock().unwrap().clone();
     assert_eq!(asked, [("alpha", false), ("guest", false), ("alpha", true), ("alpha", true)]);
     let counts: Vec<_> =

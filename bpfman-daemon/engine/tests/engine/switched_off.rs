@@ -199,7 +199,7 @@ fn kernel_functions() -> AttachPoint {
     AttachPoint::KprobeMulti { functions: vec![function.parse().unwrap()] }
 }
 
-/// Refused when it is attached, or when it is loaded if the kernel lacks its type.
+/// Expects a refusal of the attachment, or of the load if the kernel lacks the program type.
 fn refuses(with: With<'_>, program: &'static str, file: &'static str, (point, there): (AttachPoint, bool)) {
     let program_type = with.0.request(file, &[program]).programs[0].program_type;
     refuses_as(with, (program, program_type), file, (point, there));
@@ -264,7 +264,7 @@ fn assert_kind(with: With<'_>, kind: u32, there: bool) {
 fn with_enum64(object: &[u8]) -> Vec<u8> {
     let mut bytes = object.to_vec();
     let word = |at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().unwrap());
-    // An array is name, kind, 0, type, index type, length; the other is name, kind, size and its only value.
+    // An array is name, kind, 0, type, index type, length; an enum64 is name, kind, size and its only value.
     let is_array = |at: &usize| [0, 4, 8, 20].map(|part| word(at + part)) == [0, 3 << 24, 0, 8];
     let array = (0..bytes.len() - 24).find(is_array).unwrap();
     for (part, value) in [19 << 24 | 1, 8, 1, 0, 0].into_iter().enumerate() {

@@ -191,7 +191,7 @@ fn lone_member_is_counted_while_a_client_watches<K: Testable>(bench: &Bench<K>) 
     drop(engine);
     let engine = bench.engine();
     assert_eq!((strategy(&engine), view(bench, &engine).switches.counters), ("direct", false));
-    // The switch of the hook is another one.
+    // The switch of the hook is independent of clients.
     let change = HookChange { counters: Some(true), ..HookChange::default() };
     assert!(engine.set_hook(&bench.left(), XDP, &change, &SwitchCaller::root("user 0")).unwrap());
     let key = begin(&engine, Measurement::Verdicts);

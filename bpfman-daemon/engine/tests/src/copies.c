@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// A program that goes on as another, which sends a copy of the packet and drops it.
+// A program that tail-calls another, which sends a copy of the packet and drops it.
 #include <linux/bpf.h>
 
 #include <bpf/bpf_helpers.h>

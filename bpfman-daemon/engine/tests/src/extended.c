@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// Programs with functions whose place others take, and programs that take it.
+// Programs with functions that extensions replace, and the extensions.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
-/* Whatever it answers, the compiler is to call it. */
+/* The assembly hides the result, so that the compiler keeps the call. */
 __attribute__((noinline)) int limit(struct xdp_md *ctx, int number)
 {
 	int answer = XDP_PASS;
@@ -98,7 +98,7 @@ int watches_more(int number)
 	return number + 1;
 }
 
-/* Of a tenant's program it would be the guard that this replaces. */
+/* In a tenant's program, this would replace the guard. */
 SEC("freplace/watch")
 int instead_of_watch(void *ctx)
 {

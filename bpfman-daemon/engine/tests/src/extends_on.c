@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// An extension for a function of `extended.c` that goes on as another program.
+// An extension for a function of `extended.c` that tail-calls another program.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// Programs that a kernel takes as they are, or in another way where it lacks something.
+// Programs that a kernel loads as they are, or in another form if it lacks a feature.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
 #define STORE_AT(bytes) asm volatile("*(u64 *)(r10 - " #bytes ") = %0" ::"r"(0ULL))
 
-/* 400 and 112 bytes are the 512 of a stack, if frames are not rounded up to 32. */
+/* 400 and 112 bytes fill the stack of 512, if frames are not rounded up to 32 bytes. */
 SEC("xdp")
 int wide(struct xdp_md *ctx)
 {
@@ -25,7 +25,7 @@ int deep(struct xdp_md *ctx)
 	return below();
 }
 
-/* Its first exit is further from its end than a jump of 16 bits goes. */
+/* Its first exit is further from its end than a jump with a 16-bit offset can reach. */
 SEC("xdp")
 __attribute__((naked)) int far(struct xdp_md *ctx)
 {

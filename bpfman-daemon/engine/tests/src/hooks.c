@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// One program a hook of cgroups, which lets everything happen and counts.
+// One program for each hook of cgroups, which allows everything and counts its runs.
 #include "runs.h"
 
 #define HOOK(slot, name)              \

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// A program that calls others from a function of its own, as tenants once could.
+// A program with a tail call in a subprogram, which tenants were once allowed to make.
 #include <linux/bpf.h>
 
 #include <bpf/bpf_helpers.h>

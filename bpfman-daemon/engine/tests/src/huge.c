@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// A few kilobytes that ask for 3 GiB.
+// An object of a few kilobytes whose map needs 3 GiB.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-/* Jumps by a table, as clang 23 makes one with -mcpu=v4: for an older compiler, in assembly. */
+/* Jumps by a table, as clang 23 emits it with -mcpu=v4; in assembly, for older compilers. */
 #include <linux/bpf.h>
 
 #include <bpf/bpf_helpers.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// Programs that whoever opens them puts to use, and probes that attach as others of their kind do.
+// Programs that other processes open and use, and probes that are attached like others of their kind.
 #include "runs.h"
 
-/* Whose test runs fail. */
+/* Process whose test runs fail. */
 const volatile __u32 whose;
 
 SEC("xdp/devmap")

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// Programs of one hook of a cgroup, which write down in which order they run.
+// Programs of one hook of a cgroup, which record the order in which they run.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
-/* At 0: how many ran. Behind it: which. */
+/* Entry 0: number of runs. Entries after it: the programs, in the order of their runs. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 17);

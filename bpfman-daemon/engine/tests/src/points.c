@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// One program of each type that v0.6.0 did not have. Each counts its runs; those that decide refuse what they are asked,
-// so that who runs into them sees it.
+// One program of each type that v0.6.0 did not have. Each counts its runs; those that decide refuse each request, so
+// that the caller notices.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>

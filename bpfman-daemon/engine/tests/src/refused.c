@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// A program that every verifier refuses, beside one that none does.
+// A program that every verifier refuses, and one that every verifier accepts.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

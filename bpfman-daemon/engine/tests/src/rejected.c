@@ -1,5 +1,5 @@
-// A program for each cause that the verifier rejects programs for: the function's name is the word of the cause, with a
-// number behind it where there are several. What clang would refuse or change is assembly.
+// One program for each cause of a rejection by the verifier: the function has the name of the cause, with a number
+// behind it if there are several. Code that clang would refuse or change is in assembly.
 #include <stddef.h>
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -82,7 +82,7 @@ SEC("xdp") int negative_index(struct xdp_md *ctx)
 
 SEC("xdp") int null(struct xdp_md *ctx)
 {
-	// Of a constant key, newer kernels know themselves that it is there.
+// With a constant key, newer kernels would know that the entry exists.
 	unsigned int key = ctx->rx_queue_index;
 	return ((struct entry *)bpf_map_lookup_elem(&entries, &key))->index;
 }
@@ -139,7 +139,7 @@ SEC("xdp") naked int endless_loop(struct xdp_md *ctx)
 	asm volatile("r0 = 0\n .Lendless: if r0 == 0 goto .Lendless\n exit");
 }
 
-// Each turn leaves a path that is not walked yet.
+// Each iteration leaves a branch that the verifier has yet to walk.
 SEC("xdp") naked int too_complex(struct xdp_md *ctx)
 {
 	asm volatile("r6 = 0\n"

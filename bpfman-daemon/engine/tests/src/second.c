@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// A second version of some programs of programs.c: other code, the map `counts` as it was or as a macro says, and one
-// map more.
+// A second version of some programs of programs.c: other code, the map `counts` unchanged or as macros define it, and
+// one more map.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

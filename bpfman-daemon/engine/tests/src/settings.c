@@ -20,7 +20,7 @@ struct limits {
 	__u8 bits : 3;
 };
 
-/* The first variable, which tests read by a run. */
+/* The first variable, whose value tests read by a run. */
 const volatile __u32 verdict = 2;
 volatile __u8 tiny = 1;
 volatile __s8 small = -1;
@@ -37,7 +37,7 @@ volatile __u8 mac[6] = {1, 2, 3, 4, 5, 6};
 volatile __u32 list[3] = {7, 8, 9};
 volatile struct limits limits = {.rate = 1, .ports = {{1, 2}, {3, 4}}, .color = RED};
 void *volatile pointer = (void *)1;
-/* Of a kernel without floats in programs: nothing computes with them. */
+/* Kernels allow no floating point in programs: no program computes with these. */
 volatile float part = 0.5;
 volatile double ratio = 0.25;
 volatile __u32 zeroed;

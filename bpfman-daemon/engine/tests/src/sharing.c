@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// Two programs with a map that every object of its name shares, and one of their own.
+// Two programs with a map that objects share by its name, and one of their own.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// A program with a USDT probe at three places, written as the notes of probes are: with a semaphore, with arguments in
-// registers, in memory and as numbers, and without.
+// A program with a USDT probe at three places, described by notes as compilers write them: with a semaphore, with
+// arguments in registers, in memory and as numbers, and without.
 #ifndef INSTRUCTION
 #define INSTRUCTION "nop"
 #endif
-// As compilers print numbers, and registers of which half is meant, for the assembler.
+// Forms in which the assembler takes numbers, and lower halves of registers.
 #ifdef __aarch64__
 #define NUMBER(value) #value
 #define HALF "%w"

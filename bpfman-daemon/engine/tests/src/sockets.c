@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// Programs of a sockmap. What they decide about is lost, so that who sends or receives sees it.
+// Programs of a sockmap. They drop all data, so that the sender or receiver notices.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include "runs.h"
@@ -39,7 +39,7 @@ int no_data(struct __sk_buff *skb)
 	return SK_DROP;
 }
 
-/* Of each packet nothing is left. */
+/* Cuts each packet to nothing. */
 SEC("socket")
 int no_packets(struct __sk_buff *skb)
 {

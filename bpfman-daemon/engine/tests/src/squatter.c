@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// A program with a map that is shared by the name of another object's, and has another shape.
+// A program whose map has the shared name of another object's map, but another shape.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

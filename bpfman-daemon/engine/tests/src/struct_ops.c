@@ -14,7 +14,7 @@ struct tcp_congestion_ops {
 	void *owner;
 };
 
-/* Connections that took it. */
+/* Number of connections that took the algorithm. */
 __u64 taken;
 
 SEC("struct_ops")

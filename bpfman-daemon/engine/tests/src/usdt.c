@@ -6,7 +6,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/usdt.bpf.h>
 
-/* What the last three places said, by how many arguments each has: the number, and two of them. */
+/* The last values by number of arguments: that number, and the first two arguments. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 16);

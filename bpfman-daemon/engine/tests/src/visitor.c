@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// Programs that take the map of `sharing.c` by its name, without a size, whatever it has.
+// Programs that use the map of `sharing.c` by its name, without declaring a size.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -89,7 +89,7 @@ impl Asked {
         }
     }
 
-    /// A change without an answer may have happened.
+    /// Returns whether `found` is this state, or its state after `change`, which got no answer.
     pub fn is_or_became(&self, found: &Self, change: Change) -> bool {
         if found == self {
             return true;

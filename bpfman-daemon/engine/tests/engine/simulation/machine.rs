@@ -328,8 +328,8 @@ impl Machine {
         Ok(())
     }
 
-    /// True if a program is recorded twice at one tcx hook, which accepts it once: it was attached again before the
-    /// daemon noticed that the interface of the first link was replaced. Either may run.
+    /// Returns whether a program is recorded twice at one tcx hook, which accepts it once: it was attached again before
+    /// the daemon noticed that the interface of the first link was replaced. Either may run.
     fn has_twins(&self) -> bool {
         let links = self.engine.all_links();
         let tcx: Vec<_> =
