@@ -12,8 +12,8 @@ use crate::state::records::LinkRecord;
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Attaches to a hook that accepts one program. Only the kernel decides whether it is free: the holder is queried
-    /// afterwards, and if it has left, the attach is tried again.
+    /// Attaches to a hook that accepts one program. Only the kernel knows whether it is free: after a refusal, the
+    /// holder is queried, and the attach is tried again if there is none.
     pub(crate) fn attach_where_free(
         &self,
         key: &HookKey,
@@ -99,7 +99,7 @@ impl<K: Kernel> Engine<K> {
         hooks.iter().filter_map(link_of).any(|link| links.contains(&link.id))
     }
 
-    /// Names our netfilter link of the same priority, unless another owner's: only that owner and root can detach it.
+    /// Names our netfilter link of this priority, unless it is another owner's: only that owner and root can detach it.
     pub(crate) fn with_own_holder(&self, link: &LinkRecord, error: EngineError) -> EngineError {
         let (
             AttachPoint::Netfilter { netns, place },

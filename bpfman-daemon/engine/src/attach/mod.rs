@@ -89,7 +89,7 @@ impl<K: Kernel> Engine<K> {
         {
             self.clear_of_moved(&key)?;
         }
-        // An extension is attached under the lock of the program that it extends.
+        // An extension also needs the lock of the program that it extends: lock shared maps before programs.
         let _shared = matches!(request.point, AttachPoint::Freplace).then(|| self.lock(Subject::SharedMaps));
         let (_program_lock, program) = self.lock_program(request.program)?;
         if !request.point.admits(program.program_type) {

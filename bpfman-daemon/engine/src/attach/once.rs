@@ -1,4 +1,4 @@
-//! Repeated attachments of a program: refused where the kernel accepts one only, or where the caller requests it.
+//! Repeated attachments of a program: refused where the kernel accepts only one, or on the caller's request.
 
 use std::sync::Arc;
 

@@ -53,7 +53,7 @@ impl<K: Kernel> Engine<K> {
             || state.programs.values().any(|program| program.budget.lease.is_some())
     }
 
-    /// Returns the time until the next deadline; none if there is none.
+    /// Returns the time until the next deadline; `None` without deadlines.
     pub fn next_deadline(&self) -> Result<Option<Duration>, EngineError> {
         if !self.has_deadlines() {
             return Ok(None);

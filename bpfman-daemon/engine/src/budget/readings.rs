@@ -70,7 +70,7 @@ impl<K: Kernel> Engine<K> {
         Ok(read)
     }
 
-    /// Ends measuring: programs that end are no longer read.
+    /// Ends measuring: counters of programs that end are no longer read.
     pub fn end_of_readings(&self) {
         self.state().departed = None;
     }

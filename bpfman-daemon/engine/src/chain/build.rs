@@ -204,7 +204,7 @@ impl<K: Kernel> Engine<K> {
         Ok(joined)
     }
 
-    /// Returns the form of the chain. By default, it counts its exits if it is spliced anyway.
+    /// Returns the form of the chain, which by default counts packets only if it has to be spliced anyway.
     pub(crate) fn wanted(&self, hook: SpliceHook, members: &[Joined], settings: &HookSettings) -> Wanted {
         // With several members, a CPU limit of one of them requires the time of each.
         let measured = members.len() > 1 && members.iter().any(|member| member.program.budget.is_measured());

@@ -81,7 +81,7 @@ pub struct LinkDetails {
     pub standing: Standing,
     /// Time until the link is detached, if it has a deadline.
     pub left: Option<Duration>,
-    /// Problems at the hook that affect this link.
+    /// Problems that changes of this link may have caused, at its hook or at others.
     pub warnings: Vec<String>,
 }
 

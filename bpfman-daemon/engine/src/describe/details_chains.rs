@@ -36,7 +36,7 @@ pub struct ChainDetails {
     pub failed: u64,
     /// Number of plans that the verifier refused before the current one.
     pub fallbacks: u32,
-    /// Level at which the chain was built; the switch is the highest level.
+    /// Level at which the chain was built, at most that of the switch.
     pub optimisation: Optimisation,
     pub savings: Savings,
     /// Number of hooks that run the same loaded programs, including this one; 0 if a member is attached directly.

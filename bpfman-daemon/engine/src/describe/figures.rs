@@ -63,7 +63,7 @@ impl ProgramPlaces {
 }
 
 impl ProgramFigures {
-    /// Returns whether all but the counters equals another reading. Records are immutable: a change replaces them.
+    /// Returns whether two readings differ only in counters. Records are immutable: a change replaces them.
     #[must_use]
     pub fn is_described_as(&self, other: &Self) -> bool {
         let is_same_record = match (&self.record, &other.record) {

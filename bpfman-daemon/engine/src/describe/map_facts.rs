@@ -16,7 +16,7 @@ pub struct KnownMaps {
 }
 
 impl KnownMaps {
-    /// Calls `ask` for new maps and for the oldest, and omits those without facts.
+    /// Returns the facts of maps. Calls `ask` for new and oldest ones, and omits maps without facts.
     pub fn facts<E>(
         &mut self,
         now: Instant,

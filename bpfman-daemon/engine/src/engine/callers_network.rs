@@ -1,4 +1,4 @@
-//! Network namespace of the current call: its name was compared with the caller's own, and may lead elsewhere when it is opened.
+//! Network namespace of the current call: its path was checked before, but may lead elsewhere when opened.
 
 use std::cell::Cell;
 
@@ -10,7 +10,7 @@ thread_local! {
     static INODE: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
-/// Network namespace of a caller, which holds it open.
+/// Network namespace of a caller, who holds it open.
 #[derive(Debug)]
 pub struct CallersNetwork;
 

@@ -20,7 +20,7 @@ pub struct ClientLeases(Mutex<BTreeMap<ClientLease, LeaseHolder>>);
 #[derive(Debug)]
 struct LeaseHolder {
     uid: u32,
-    /// User to whom the lease is counted: leases of subordinate users count for their owner.
+    /// User against whose limit the lease counts: leases of subordinate users count for their owner.
     account: u32,
 }
 

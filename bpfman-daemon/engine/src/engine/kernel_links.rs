@@ -36,8 +36,8 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Returns the kernel's link of a new record. Each operation creates its own link: an id that another operation
-    /// recorded is that of the replaced link, and the new link is read from the pin.
+    /// Returns the kernel's link of a new record. An operation creates at most one link: an id that another operation
+    /// has recorded is the replaced link's, and the id of the new one is read from the pin.
     fn kernel_link(
         &self,
         (operation, link): (OperationId, &Option<LinkOfBoot>),

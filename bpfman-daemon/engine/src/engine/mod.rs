@@ -106,7 +106,7 @@ pub struct Engine<K: Kernel> {
     pub(crate) settling: Mutex<()>,
     state: Mutex<State>,
     locks: Arc<Locks>,
-    /// Shared by loads between the bytecode and its record, exclusive for unloads that remove bytecode.
+    /// Held shared by loads until the bytecode has a record, exclusively by unloads that remove bytecode.
     bytecode_use: RwLock<()>,
     /// Bytecode of refused loads, which the next operation with exclusive use of the bytecode removes.
     unneeded: Mutex<Vec<BlobId>>,

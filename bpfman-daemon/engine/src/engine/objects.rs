@@ -1,5 +1,5 @@
-//! Object files as plain data, and programs that are linked on request. An unprivileged process, which a malicious file
-//! may have compromised, can read them: all results of a reader are checked here.
+//! Object files as plain data, and programs that are linked on request. The reader can be an unprivileged process that
+//! a malicious file has compromised: all of its results are checked here.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -70,7 +70,7 @@ pub trait LinkPrograms: Debug + Send + Sync {
     fn finish(&self) {}
 }
 
-/// Object file that was read. Its memory counts until it is dropped.
+/// Object file that was read. Its memory counts against the readers' limit until it is dropped.
 #[derive(Debug)]
 pub struct EbpfObject {
     facts: Arc<ObjectFacts>,

@@ -39,7 +39,7 @@ pub struct EngineOptions {
     pub map_bytes_of_owner: Option<u64>,
     /// Maximum kernel memory of the maps of all these owners together, in bytes; `None`: no limit.
     pub map_bytes_of_owners: Option<u64>,
-    /// Places that are kept for root and the cluster.
+    /// Share of connections, attachments and places of hooks that is kept for root and the cluster.
     pub kept: KeptShare,
     pub libxdp_pins: PathBuf,
     /// Approximate maximum size of one record of leftovers, in bytes; larger lists are split.

@@ -9,7 +9,7 @@ pub struct Undo<'a> {
     steps: Vec<Step<'a>>,
 }
 
-/// Runs an operation up to its record and undoes it if it fails or panics. All undo steps run, whichever of them fail;
+/// Runs an operation up to its record and undoes it if it fails or panics. All undo steps run, even if some fail;
 /// failures are added to the cause. Steps after the record do not belong here.
 pub fn undoing<'a, T, E: Cause>(operation: impl FnOnce(&mut Undo<'a>) -> Result<T, E>) -> Result<T, E> {
     let mut undo = Undo { steps: Vec::new() };

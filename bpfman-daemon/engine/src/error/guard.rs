@@ -7,7 +7,7 @@ use super::EngineError;
 /// Refusal of a program that cannot be limited to a tenant's own tasks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GuardRefusal {
-    /// It makes a call that tenants' programs may not make.
+    /// The program makes a call that tenants' programs may not make.
     #[error(
         "program \"{program}\" is a tenant's and may not use {what} (function {function}, instruction {at}){}",
         if *grantable { "" } else { "; no grant allows it" }
@@ -15,7 +15,7 @@ pub enum GuardRefusal {
     ForbiddenUse {
         program: String,
         what: String,
-        /// Its name, as a grant writes it.
+        /// Name of the call, as a grant writes it.
         name: String,
         function: String,
         /// Index of the instruction in that function.

@@ -57,7 +57,7 @@ pub enum EngineError {
     NoLink(LinkId),
     #[error("attachment {0} to matching interfaces does not exist")]
     NoMatching(MatchingId),
-    /// The program is already attached at a hook of an attachment to matching interfaces.
+    /// The program is already attached at a hook that an attachment to matching interfaces also covers.
     #[error("program {program} is already attached at {hook}, by link {link}")]
     AlreadyThere {
         program: ProgramId,
@@ -73,7 +73,7 @@ pub enum EngineError {
         program: ProgramId,
         /// The hook, as the user named it.
         hook: String,
-        /// The link by which it is there.
+        /// Link that attaches it there.
         link: LinkId,
     },
     /// The hook accepts one program, and the daemon has attached one.
@@ -132,7 +132,7 @@ pub enum EngineError {
         hook: String,
         there: String,
     },
-    /// A request that makes no sense.
+    /// An invalid request.
     #[error("{0}")]
     Invalid(String),
     /// The engine contradicts itself, or has used up its numbers.

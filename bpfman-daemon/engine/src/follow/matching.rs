@@ -18,7 +18,7 @@ use crate::state::{Changes, MapGroup, Standing, with_application};
 use crate::{Engine, EngineError};
 
 const MAX_MATCHINGS: usize = 1024;
-/// Maximum number for one owner: a user, a grant, or the applications of a namespace.
+/// Maximum number of attachments of one owner: a user, a grant, or the applications of a namespace.
 const MAX_OF_OWNER: usize = 256;
 
 impl<K: Kernel> Engine<K> {
@@ -135,7 +135,7 @@ impl<K: Kernel> Engine<K> {
         Ok(shown)
     }
 
-    /// Returns the attachment of an id.
+    /// Returns the attachment with this id.
     pub fn describe_matching(&self, id: MatchingId) -> Result<MatchingDetails, EngineError> {
         self.settled_matching(&self.observation_budget(), id)
     }
