@@ -41,7 +41,7 @@ impl ResolvedProgram {
     }
 }
 
-/// Linked programs of an object, whose facts are its own claims.
+/// Linked programs of an object. The object's facts are its own claims, which nothing proves.
 pub struct LinkedLoad<'k> {
     object: EbpfObject,
     pub btf: Option<Arc<[u8]>>,

@@ -31,8 +31,8 @@ impl<K: Kernel> Engine<K> {
         Ok(is_theirs.then_some((handle, MapGroup::Machine)))
     }
 
-    /// Returns the pinned map, or the one that programs of the group run with if the pin is gone or another object's: checks
-    /// will pin it there again.
+    /// Returns the pinned map. If the pin is gone or another object's, returns the map that programs of the group use,
+    /// which checks will pin there again.
     fn map_of_group(&self, pin: &Path) -> Result<Option<K::Handle>, EngineError> {
         let pinned = self.kernel.open_pin(pin)?;
         let pinned_id = pinned.as_ref().and_then(|pin| self.kernel.map_of(pin).ok()).map(|map| map.id);

@@ -1,5 +1,5 @@
 //! Order among the programs of one hook of a cgroup, which the kernel maintains (Linux 6.17, and later releases of
-//! 6.12). A new link gets its place by turn and intents, its own and those of present links; it moves no other.
+//! 6.12). A new link gets its position by rank and intents, its own and those of present links; it moves no other.
 
 use std::sync::Arc;
 

@@ -108,7 +108,7 @@ impl<K: Kernel> Engine<K> {
         for operation in self.kernel.list_folder(Path::new(paths::PENDING))? {
             let folder = Path::new(paths::PENDING).join(operation);
             let names = self.kernel.list_folder(&folder)?;
-            // The filter of an interrupted attach, which could not be reached to be removed.
+            // A filter of an interrupted attach, which could not be reached, may still run the chain.
             for name in names.iter().filter(|name| parse_filter_pin(name).is_some()) {
                 if self.is_pin_of(&folder.join(name), id)? {
                     return Ok(true);

@@ -50,7 +50,7 @@ impl<K: Kernel> Engine<K> {
         if arrays.is_empty() {
             return Ok(found);
         }
-        // The time of these reads is limited too: the start may not wait for a slow object.
+        // The time of these reads is limited, too: the start must not wait for a slow object.
         let object = self.options.objects.read_again(self.blobs.get(&programs[0].blob)?)?;
         for slot in object.initial_slots() {
             let (Some((id, map)), SlotTarget::Program(name)) = (arrays.get(&slot.map), &slot.target) else {

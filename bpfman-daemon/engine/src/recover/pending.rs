@@ -86,7 +86,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Program versions are `kept` until hooks are swapped back: their pins identify them as ours.
+    /// Undoes an operation; versions are `kept` until hooks are swapped back: pins identify them as ours.
     fn undo_pending(&self, operation: OperationId, kept: &mut Vec<OperationId>) -> Result<(), EngineError> {
         let folder = paths::pending(operation);
         let names = self.kernel.list_folder(&folder)?;

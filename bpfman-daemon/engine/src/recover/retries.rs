@@ -57,10 +57,10 @@ impl<K: Kernel> Engine<K> {
     }
 
     fn retry_load(&self, programs: &[Arc<ProgramRecord>]) -> Result<bool, EngineError> {
-        // Before any lock: a reader may be slow.
+        // Read before any lock: a reader may be slow.
         let object = self.read_lost(programs, Pass::First)?;
         self.admit_changes()?;
-        // Also keeps the extended programs and map owners from leaving meanwhile.
+        // Also keeps the extended programs and map owners from being unloaded meanwhile.
         let _shared = self.lock(Subject::SharedMaps);
         let uids: BTreeSet<ProgramUid> = programs.iter().map(|program| program.uid).collect();
         let _held: Vec<Guard> = uids.into_iter().map(|uid| self.lock(Subject::Program(uid))).collect();

@@ -18,7 +18,7 @@ pub struct Locked {
 
 impl<K: Kernel> Engine<K> {
     pub(super) fn lock_version(&self, id: ProgramId) -> Result<Locked, EngineError> {
-        // As for an unload: the map folders of the old versions must not be reused meanwhile.
+        // Lock shared maps, as for an unload: the old versions' map folders must not be reused meanwhile.
         let mut held = vec![self.lock(Subject::SharedMaps)];
         let (program, old) = self.lock_program(id)?;
         held.push(program);

@@ -115,7 +115,7 @@ impl<K: Kernel> Engine<K> {
                 switched.hooks.push(HookRecord { newcomer: None, ..(*hook).clone() });
             }
         }
-        // As late as possible: writes of the old version after this point are not copied.
+        // Copy as late as possible: writes of the old version after this point are lost.
         if let Some((fates, new)) = change.fates {
             switched.maps = self.copy_maps(fates, new)?;
         }

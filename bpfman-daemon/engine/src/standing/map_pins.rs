@@ -91,7 +91,7 @@ impl<K: Kernel> Engine<K> {
         Ok(self.kernel.pin(&map, &wanted.path)?)
     }
 
-    /// Returns what is wrong with a program's own pin.
+    /// Returns the defect of a program's own pin, if it has one.
     pub(crate) fn lacking_own_pin(&self, program: &ProgramRecord) -> Result<Option<HookPart>, EngineError> {
         if !self.is_of_this_boot(program)
             || self.state().lost.why(&program.uid).is_some()

@@ -132,7 +132,7 @@ impl<K: Kernel> Engine<K> {
         }
         // Usually there are none: avoid scanning all hooks of the machine at every start.
         let filters = if unused.is_empty() { FoundFilters::default() } else { self.all_filters()? };
-        // A filter that could not be removed, or that another daemon with the same folders owns.
+        // A filter may remain that could not be removed, or that another daemon with the same folders owns.
         let may_run = |home| {
             !filters.read.contains(&home)
                 || filters

@@ -102,7 +102,7 @@ impl<K: Kernel> Engine<K> {
             // No pin outlives its boot.
             Standing::Unpinned if !is_of_now => Standing::Unattached { why: None },
             Standing::Lost { how: Loss::ForcedOff, .. } => self.without_place(&program, link),
-            // A cgroup takes its links along, also those that other processes hold.
+            // A cgroup that ends ends its links, also those that other processes hold.
             Standing::Unpinned => self.gone_group(&program, link).unwrap_or(Standing::Unpinned),
             standing => standing,
         };

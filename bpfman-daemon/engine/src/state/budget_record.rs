@@ -19,7 +19,7 @@ pub struct ProgramBudget {
     /// Time at which the program is unloaded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ends: Option<Deadline>,
-    /// Lease with which the program is unloaded. Leases end with the daemon.
+    /// Lease at the end of which the program is unloaded. Leases end with the daemon.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lease: Option<ClientLease>,
 }

@@ -40,7 +40,7 @@ pub fn application_claim(metadata: &BTreeMap<String, String>) -> Result<Option<O
     Ok(Some(OwningApplication { namespace, name }))
 }
 
-/// Returns the application that the recorded metadata of a program name. Earlier versions accepted any text.
+/// Returns the application that a program's recorded metadata name. Earlier versions accepted any text.
 #[must_use]
 pub fn recorded_application(metadata: &BTreeMap<String, String>) -> Option<OwningApplication> {
     let (namespace, name) = claimed(metadata)?;

@@ -86,7 +86,7 @@ pub struct ProgramRecord {
     pub uid: ProgramUid,
     /// Load that created it; all programs of one load have the same.
     pub operation: OperationId,
-    /// Load from which its maps came, if it is another: loads share maps, also after a replacement of one program.
+    /// Load that its maps came from, if another: a program that was replaced alone still shares maps of its load.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<OperationId>,
     /// Function name, uncut.
