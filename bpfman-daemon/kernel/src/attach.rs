@@ -234,7 +234,7 @@ pub enum LinkTarget<'a> {
         /// Attach cookie (`bpf_get_attach_cookie`, Linux 6.0 and later); 0 for none.
         cookie: u64,
     },
-    /// A function of a loaded program (Linux 5.10); may differ from that of the load, with the same signature.
+    /// A function of a loaded program (Linux 5.10): that of the load, or another one with the same signature.
     Replacement(Extends),
 }
 
@@ -263,15 +263,15 @@ pub struct FoundFile {
 #[derive(Debug)]
 pub struct NewLink<H> {
     pub link: H,
-    /// Files, processes and modules that a path, number or name may denote differently later.
+    /// Files, processes and modules: their path, pid or name may denote another one later.
     pub targets: Vec<TargetIdentity>,
 }
 
-/// File that pins an object. The kernel gives no file another object.
+/// Identity of a pin. The kernel never changes the object of a pin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PinIdentity {
     pub device: u64,
-    /// Inode, which the kernel may use again.
+    /// Inode number, which the kernel may reuse.
     pub inode: u64,
     /// Last change of the inode, in nanoseconds.
     pub changed: i128,
@@ -293,7 +293,7 @@ pub struct TcFilter {
 }
 
 impl TcFilter {
-    /// Leaves space for earlier filters of other tools, as in v0.6.0.
+    /// Other tools can add filters that run before this priority. v0.6.0 used the same value.
     const PRIORITY: u16 = 50;
 
     const HANDLES: u32 = 0x6270_0000;

@@ -72,7 +72,7 @@ pub enum KernelError {
         map_type: String,
         reason: String,
     },
-    /// No kernel, or not this one, accepts the definition of the map.
+    /// The kernel refuses the definition of the map: every kernel does, or only this one.
     #[error("the kernel refuses map \"{map}\": {why} ({source})")]
     BadMap { map: String, why: String, source: io::Error },
     #[error(
@@ -113,7 +113,7 @@ pub enum KernelError {
     /// The function, file or process to probe does not exist, or cannot be probed.
     #[error("cannot probe {target}: {reason}")]
     CannotProbe { target: String, reason: ProbeTargetError },
-    /// The machine has no hardware counter for the perf event, or none that interrupts.
+    /// The machine has no hardware counter for the perf event, or the counter cannot raise interrupts.
     #[error(
         "this machine, or its hypervisor, has no counter for perf event {event} that a program could run at; events of \
          the kernel such as cpu-clock need none"

@@ -27,7 +27,7 @@ pub(crate) const fn is_one_constant(map: &MapFacts) -> bool {
         && map.flags & (BPF_F_RDONLY_PROG | BPF_F_WRONLY) == BPF_F_RDONLY_PROG
 }
 
-/// Some entries of a map, one after the other.
+/// Consecutive entries of a map.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MapPage {
     /// Keys, each of the map's key size.

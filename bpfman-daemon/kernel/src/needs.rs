@@ -5,14 +5,14 @@ use bpfman_model::uapi::{attach_type, prog_type};
 use crate::{Features, KernelError, LinkTarget, ListAnchor, Probe, ProgramLoad};
 
 impl Features {
-    /// Leaves types that the kernel does not know to the kernel's own refusal.
+    /// Fails if the kernel lacks a needed feature. The kernel itself refuses other program types that it does not know.
     pub(crate) fn check_load(&self, load: &ProgramLoad<'_>) -> Result<(), KernelError> {
         let is_netfilter = load.kind.kernel_type == prog_type::NETFILTER;
         let needed = [(Probe::DEVICE_BOUND, load.device.is_some()), (Probe::NETFILTER, is_netfilter)];
         needed.iter().filter(|(_, asked)| *asked).try_for_each(|(probe, _)| self.require(probe))
     }
 
-    /// Names the missing feature: the kernel mostly reports an invalid argument.
+    /// Fails with the name of a missing feature, for which the kernel mostly reports only an invalid argument.
     pub(crate) fn check_target(&self, target: &LinkTarget<'_>) -> Result<(), KernelError> {
         let needed: &[Probe] = match target {
             LinkTarget::Tcx { .. } => &[Probe::TCX],

@@ -19,7 +19,7 @@ pub enum ProbeTargetError {
         }
     )]
     NoKernelFunction {
-        /// Functions that it may stand for.
+        /// Functions that the name may denote.
         hints: FunctionHints,
     },
     #[error("the kernel has no function that can be traced and matches")]

@@ -23,8 +23,8 @@ enum Search {
     Done(NamespacePaths),
 }
 
-/// Limits this thread to one search for namespaces, and one list of the netkit devices of each, until dropped: each hook
-/// or link would repeat it. Do not change anything because of a shared result, in which new paths are missing.
+/// Limits this thread to one search for namespaces, and one list of the netkit devices of each, until dropped: without
+/// it, each hook or link repeats them. New paths are missing in a shared result: change nothing because of it.
 #[derive(Debug)]
 pub struct SearchOnce {
     is_outermost: bool,

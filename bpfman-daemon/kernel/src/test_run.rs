@@ -34,7 +34,7 @@ pub enum TestContext {
     Xdp {
         /// Bytes of metadata at the start of the packet: a multiple of 4.
         metadata: u32,
-        /// Receiving interface, with receive queues that know XDP; 0 for the namespace's loopback.
+        /// Receiving interface, whose receive queues support XDP; 0 for the namespace's loopback.
         ingress_ifindex: u32,
         /// Number of the receive queue of the interface; 0 without an interface.
         rx_queue: u32,

@@ -28,7 +28,7 @@ impl SpecLayout {
         }
     }
 
-    /// Sign and shift follow the register.
+    /// Returns the offset of the register in an argument. Sign and shift follow it.
     const fn register_at(self) -> usize {
         match self {
             Self::Narrow => 12,
@@ -36,12 +36,12 @@ impl SpecLayout {
         }
     }
 
-    /// The count follows arguments and cookie.
+    /// Returns the offset of the number of arguments, which follows arguments and cookie.
     const fn count_at(self) -> usize {
         self.bytes() - 8
     }
 
-    /// Padding that no program reads: set in each used entry of the map.
+    /// Returns the offset of a padding byte that no program reads. It is set in used entries of the map.
     const fn taken_at(self) -> usize {
         self.bytes() - 1
     }
@@ -103,7 +103,7 @@ pub(crate) fn spec(layout: SpecLayout, arguments: &str) -> Result<Vec<u8>, BadUs
     Ok(spec)
 }
 
-/// Spaces in brackets end no argument.
+/// Splits a list of arguments at the spaces outside of brackets.
 fn split(arguments: &str) -> Vec<&str> {
     let mut pieces = Vec::new();
     let (mut start, mut is_inside) = (0, false);
@@ -146,7 +146,7 @@ fn operand_of(text: &str) -> Option<Operand> {
 
 #[cfg(target_arch = "x86_64")]
 fn register(name: &str) -> Option<i16> {
-    /// Names of 64, 32, 16 and 8 bits, in the order of `struct pt_regs`.
+    /// Names of registers with 64, 32, 16 and 8 bits, in the order of `struct pt_regs`.
     const REGISTERS: [[&str; 4]; 15] = [
         ["r15", "r15d", "r15w", "r15b"],
         ["r14", "r14d", "r14w", "r14b"],

@@ -24,12 +24,12 @@ impl KnownInterface {
     }
 }
 
-/// A storm of notices becomes one event per interface, or none if neither name nor state changed.
+/// Known interfaces. A storm of notices becomes one event per interface, or none if names and state are the same.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     reported: BTreeMap<IfIndex, KnownInterface>,
     latest: BTreeMap<IfIndex, KnownInterface>,
-    /// Removed since, perhaps present again with the same number.
+    /// Interfaces removed since the last report; a new one may have the number.
     removed: BTreeSet<IfIndex>,
 }
 

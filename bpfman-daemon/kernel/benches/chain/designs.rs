@@ -26,7 +26,7 @@ impl MeasuredProgram {
     }
 }
 
-/// The hook's default for XDP, "unspecified" for TC.
+/// Returns the verdicts after which a chain continues: the default of XDP hooks, `TC_ACT_UNSPEC` for TC.
 fn set(kind: ProgramKind) -> ProceedMask {
     ProceedMask(if kind == ProgramKind::Xdp { 1 << 2 | 1 << 31 } else { 1 })
 }
@@ -51,7 +51,7 @@ pub fn tail_calls(kind: ProgramKind, members: usize, drop: bool) -> MeasuredProg
 #[derive(Clone, Copy, Debug)]
 pub struct Ours {
     pub counters: bool,
-    /// A timed twin takes one packet in 1,024.
+    /// Compiles in a timed copy of the chain, which one packet in 1,024 takes.
     pub timing: bool,
     pub attempt: Attempt,
     pub specialised: bool,
@@ -77,7 +77,7 @@ pub fn ours(kind: ProgramKind, programs: &[(&ObjectFile, &str)], how: Ours) -> M
     remade(kind, programs, how).0
 }
 
-/// The time is CPU time, from loaded members.
+/// Returns a chain, and the CPU time of making it after its members are loaded.
 pub fn remade(kind: ProgramKind, programs: &[(&ObjectFile, &str)], how: Ours) -> (MeasuredProgram, Duration) {
     let mut corpus = Corpus::default();
     for (object, name) in programs {

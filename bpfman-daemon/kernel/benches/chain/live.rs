@@ -17,7 +17,7 @@ fn run(words: &str) {
     assert!(status.success(), "{words}");
 }
 
-/// In private network and mount namespaces, and removed with them.
+/// Pair of virtual interfaces in private network and mount namespaces, removed with them.
 pub struct VethPair {
     generator: Program,
     hook: u32,
@@ -94,7 +94,7 @@ impl VethPair {
         ((self.cpu_time() - start).as_nanos() as f64 / f64::from(FRAMES), u64::from(FRAMES - BATCH))
     }
 
-    /// Includes the kernel thread that takes over if there is much to receive.
+    /// Returns the CPU time of this thread and of `ksoftirqd`, which takes over if there is much to receive.
     fn cpu_time(&self) -> Duration {
         let statistics =
             std::fs::read_to_string(&self.ksoftirqd).expect("the kernel keeps scheduler statistics");

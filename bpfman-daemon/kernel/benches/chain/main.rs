@@ -1,8 +1,8 @@
 //! `make bench-chain`: cost of a chain per packet, against every other way to run several programs on one hook.
 //!
-//! All cases run interleaved, since machines are shared: the minimum of CPU times counts. Results go to
+//! Machines are shared: all cases run interleaved, and the minimum of CPU times counts. Results go to
 //! `target/bench/chain.json` and `chain.svg`. Environment: `BENCH_ROUNDS` (8), `BENCH_REPEATS` (2,000,000 runs per
-//! sample by test-run), `BENCH_GROUPS` (`trivial`, `real`, `parsers`, `live`, `making`, with commas; all of them).
+//! sample by test-run), `BENCH_GROUPS` (comma-separated: `trivial`, `real`, `parsers`, `live`, `making`; default: all).
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that cannot go on ends")]
 #![allow(dead_code, reason = "the oracle's loader has more than is measured")]
@@ -26,7 +26,7 @@ mod together;
 mod type_tags;
 
 fn main() {
-    // `cargo test --all-targets` runs it too, with arguments of its own.
+    // `cargo test --all-targets` also starts this benchmark, with other arguments.
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }

@@ -32,7 +32,7 @@ const HEAD: &str = "#include <linux/bpf.h>\n#include <linux/if_ether.h>\n#includ
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SwitchedOn {
     All,
-    /// Settings switch the other half off, as options of programs mostly do.
+    /// Settings disable every second member, since most options of programs are off.
     Half,
 }
 
@@ -83,7 +83,7 @@ pub fn merged(members: usize, on: SwitchedOn, folded: Folded) -> String {
     let mut body = String::from("struct parsed parsed; int whole; ");
     for number in 0..members {
         if number == 0 || !folded.headers {
-            // The compiler forgets its facts of the packet: no chain of members could keep them.
+            // Make the compiler forget facts about the packet: a chain of members cannot keep them either.
             body.push_str("asm volatile(\"\" : \"+r\"(ctx) : : \"memory\"); whole = parse(ctx, &parsed); ");
         }
         body.push_str(&step(number, on, folded));

@@ -13,7 +13,7 @@ const COLOURS: [&str; 10] = [
     "#1b6ca8", "#d1495b", "#66a182", "#edae49", "#6a4c93", "#2e4057", "#8d6a4f", "#00798c", "#999999",
     "#c77dba",
 ];
-/// Differences below are noise.
+/// Smaller times, in nanoseconds, are noise.
 const FLOOR: f64 = 0.3;
 const CEILING: f64 = 1000.0;
 const MAX_MEMBERS: f64 = 32.0;

@@ -39,7 +39,7 @@ pub fn folder() -> PathBuf {
 
 pub fn machine() -> serde_json::Value {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
-    // Run statistics read the clock twice for each program that runs, but once for a whole chain.
+    // Run statistics read the clock twice per program, and a whole chain is one program.
     let are_runs_counted = read("/proc/sys/kernel/bpf_stats_enabled") == "1";
     assert!(!are_runs_counted, "before a measurement: sysctl -w kernel.bpf_stats_enabled=0");
     let cpus = read("/proc/cpuinfo");

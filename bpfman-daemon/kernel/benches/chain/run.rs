@@ -62,7 +62,7 @@ pub fn all() -> Vec<Case> {
     cases
 }
 
-/// Includes the splicer, the kernel, and the attachment in place of another chain.
+/// Measures splicing and loading a chain, and attaching it in place of another chain.
 fn making() -> Vec<Case> {
     let kind = ProgramKind::Xdp;
     let members = compile_text(&sources::members(kind));
@@ -287,8 +287,8 @@ fn rounds(mut cases: Vec<(Case, Measured)>) -> Vec<Case> {
         for (case, measured) in &mut cases {
             let sample = match measured {
                 Measured::Alone(entry, packet) => {
-                    // The kernel reports whole nanoseconds per run, which is too coarse; its wait for a grace period
-                    // takes no CPU time.
+                    // CPU time: the kernel's result, in whole nanoseconds per run, is too coarse, and its wait for a
+                    // grace period takes no CPU time.
                     let start = kernel::thread_cpu_time();
                     kernel::repeat(&entry.program, packet, repeats).expect("test-run");
                     (kernel::thread_cpu_time() - start).as_nanos() as f64 / f64::from(repeats)

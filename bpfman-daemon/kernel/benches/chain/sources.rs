@@ -38,7 +38,7 @@ fn program(text: &mut String, kind: ProgramKind, name: &str, body: &str) {
     let _ = writeln!(text, "SEC(\"{section}\") int {name}({context} *ctx) {{ {body} }}");
 }
 
-/// `unknown` is `member` with an unpredictable verdict.
+/// Returns the source of the members. `unknown` is `member` with a verdict that depends on the packet.
 pub fn members(kind: ProgramKind) -> String {
     let (on, off) = (goes_on(kind), drops(kind));
     let mut text = head(1);
@@ -58,7 +58,7 @@ pub fn merged(kind: ProgramKind, members: usize, drop: bool) -> String {
     text
 }
 
-/// libxdp replaces the called functions (freplace), which costs one more jump: this is a lower bound.
+/// The cost is a lower bound for libxdp, which replaces the called functions (freplace) and so adds one jump each.
 pub fn dispatcher(kind: ProgramKind, members: usize, drop: bool) -> String {
     let (on, context) = (goes_on(kind), context(kind).1);
     let mut text = head(members);

@@ -55,20 +55,20 @@ pub trait KernelFacts: KernelObjects {
     /// Returns the holders of all programs and links, in a single search as in [`KernelFacts::holders`].
     fn all_holders(&self) -> Result<ObjectHolders, KernelError>;
 
-    /// Returns the running containers among `wanted`, by cgroup names of root; some milliseconds on a full node.
+    /// Returns the running containers among `wanted`, found by cgroup names that root assigned, in some milliseconds.
     fn containers(&self, wanted: &WantedContainers) -> Result<FoundContainers, KernelError>;
 
-    /// Returns the tasks of a process's container: by cgroup, if this process sees the whole version 2 hierarchy, else
-    /// by pid namespace. [`KernelError::NoTaskGroup`]: the process is gone, or in no container.
+    /// Returns the tasks of a process's container: by cgroup, if the daemon sees the whole version 2 hierarchy, else by
+    /// pid namespace. [`KernelError::NoTaskGroup`]: the process is gone, or in no container.
     fn tasks_of_container(&self, pid: u32) -> Result<ContainerTasks, KernelError>;
 
-    /// Returns the tasks of a cgroup (version 2). [`KernelError::NoTaskGroup`]: it is missing, or the root.
+    /// Returns the tasks of a cgroup (version 2). [`KernelError::NoTaskGroup`]: the cgroup is missing, or is the root.
     fn tasks_of_group(&self, path: &str) -> Result<TaskGroup, KernelError>;
 
-    /// Returns the user ids in a cgroup and below. [`KernelError::NoTaskGroup`]: another cgroup, or too many processes.
+    /// Returns the user ids in a cgroup and below. [`KernelError::NoTaskGroup`]: it is not `tasks`, or too large.
     fn users_of_group(&self, path: &str, tasks: &TaskGroup) -> Result<BTreeSet<u32>, KernelError>;
 
-    /// Returns the start of one of these tasks, in ticks of 10 ms since boot, to recognize a later use of the pid.
+    /// Returns the start time of one of `tasks`, in ticks of 10 ms since boot, to recognize a later use of the pid.
     fn task_began(&self, tasks: &TaskGroup, pid: u32) -> Option<u64>;
 
     /// Returns the names of loaded kernel modules.
@@ -80,8 +80,8 @@ pub trait KernelFacts: KernelObjects {
     /// Returns the start time of a process, in ticks of 10 ms since boot; `None` if it is gone.
     fn process_began(&self, pid: u32) -> Option<u64>;
 
-    /// Returns the index of the first path hidden from this caller; others are visible, absent, or with `read`
-    /// readable.
+    /// Returns the index of the first path that `caller` may not reach or, if `read`, not read. Absent paths do not
+    /// count.
     fn first_hidden(
         &self,
         caller: &FileReader,

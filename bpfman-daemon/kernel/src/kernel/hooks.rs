@@ -14,9 +14,9 @@ pub trait KernelHooks: KernelObjects {
 
     fn find_hook(&self, interface: &Interface, kind: HookKind) -> Result<HookKey, KernelError>;
 
-    /// Returns everything that runs at a hook, in execution order. XDP: one program, or one of the card and one of the
+    /// Returns everything that runs at a hook, in execution order. XDP: one program, or one on the card and one in the
     /// driver or the stack. Tc: the tcx programs, then the filters. The hook's namespace is searched, first at `netns`.
-    /// [`KernelError::HookGone`]: the interface is gone; [`KernelError::NamespaceNotFound`]: it may be.
+    /// [`KernelError::HookGone`]: the interface is gone; [`KernelError::NamespaceNotFound`]: the interface may be gone.
     fn hook_contents(&self, netns: Option<&Path>, key: &HookKey) -> Result<HookContents, KernelError>;
 
     /// Returns the programs attached to a hook of the cgroup itself.
@@ -30,21 +30,21 @@ pub trait KernelHooks: KernelObjects {
 
     /// Attaches a program, which runs until the link is dropped without a pin. [`KernelError::HookHeld`] if a hook for
     /// one program is occupied; [`KernelError::HookChanged`] at another revision than expected;
-    /// [`KernelError::NoAnchor`]; [`KernelError::HookFull`]; a missing target by name.
+    /// [`KernelError::NoAnchor`], [`KernelError::HookFull`], or an error that names a missing target.
     fn attach(&self, program: &Self::Handle, target: &LinkTarget<'_>) -> Result<Self::Handle, KernelError> {
         Ok(self.attach_identified(program, target)?.link)
     }
 
-    /// Attaches as [`KernelHooks::attach`] does, and returns the identities of file, processes and module. The file is
-    /// the very one whose symbols are read and that is probed; fails if a process ended meanwhile.
+    /// Attaches as [`KernelHooks::attach`] does, and returns the identities of file, processes and module. Identity,
+    /// symbols and probe are of the same open file. Fails if a process ended meanwhile.
     fn attach_identified(
         &self,
         program: &Self::Handle,
         target: &LinkTarget<'_>,
     ) -> Result<NewLink<Self::Handle>, KernelError>;
 
-    /// Returns the file of a user-space probe, as `reader` (`None`: root) finds it. May block for ever. The same error
-    /// for a hidden file and an absent one.
+    /// Returns the file of a user-space probe, as `reader` (`None`: root) finds it. May block forever. A hidden file
+    /// and an absent one give the same error.
     fn binary_identity(
         &self,
         target: &str,
@@ -52,7 +52,7 @@ pub trait KernelHooks: KernelObjects {
         reader: Option<&FileReader>,
     ) -> Result<FoundFile, KernelError>;
 
-    /// Runs an iterator. `each` gets output in pieces, an empty piece before each step, and returns `false` to stop.
+    /// Runs an iterator. `each` gets an empty piece before each read, then the output; it returns `false` to stop.
     fn read_iterator(
         &self,
         link: Self::Handle,
@@ -70,7 +70,7 @@ pub trait KernelHooks: KernelObjects {
         expected: &Self::Handle,
     ) -> Result<(), KernelError>;
 
-    /// Replaces the map of a struct_ops link, of the same name. [`KernelError::HookChanged`]: not `expected`.
+    /// Replaces the map of a struct_ops link by one of the same name. [`KernelError::HookChanged`]: not `expected`.
     fn replace_struct_ops(
         &self,
         link: &Self::Handle,
@@ -79,7 +79,7 @@ pub trait KernelHooks: KernelObjects {
     ) -> Result<(), KernelError>;
 
     /// Replaces or removes a program at an XDP hook without a link, as libxdp does, atomically for packets, if the hook
-    /// runs `expected` (`None`: nothing). The program outlives this process. [`KernelError::HookChanged`]: unchanged.
+    /// runs `expected` (`None`: nothing). The program outlives this process. [`KernelError::HookChanged`]: it does not.
     fn replace_unlinked_xdp(
         &self,
         netns: Option<&Path>,
@@ -89,8 +89,8 @@ pub trait KernelHooks: KernelObjects {
         expected: Option<&Self::Handle>,
     ) -> Result<(), KernelError>;
 
-    /// Returns whether an XDP or tcx link is at a hook: an interface that moves keeps its links, and its index if free.
-    /// The kernel hides the namespace of an XDP link: one that runs this hook's program counts as here.
+    /// Returns whether an XDP or tcx link is at a hook: an interface moves with its links, and keeps its index if free.
+    /// The kernel hides the namespace of an XDP link: the link counts as here if the hook runs its program.
     fn is_link_at(&self, netns: Option<&Path>, key: &HookKey, link: &LinkFacts) -> Result<bool, KernelError> {
         Ok(self.hook_contents(netns, key)?.entries.iter().any(|entry| entry.may_be_link(link.id)))
     }
@@ -107,7 +107,7 @@ pub trait KernelHooks: KernelObjects {
     /// Ends the link, or folder of links, pinned at `path`, and waits for their release. A missing pin is no error.
     fn end_link(&self, path: &Path) -> Result<(), KernelError>;
 
-    /// Adds a direct-action filter with free numbers to clsact, created if missing. Fails with another ingress qdisc.
+    /// Adds a direct-action filter with free numbers to clsact, created if missing. Fails if there is an ingress qdisc.
     fn add_filter(&self, at: &FilterPlace<'_>, program: &Self::Handle, name: &str)
     -> Result<(), KernelError>;
 

@@ -18,8 +18,8 @@ pub trait KernelNetwork {
     /// Returns the paths in `ip netns`, each namespace once, without the daemon's own; some may not be namespaces.
     fn named_namespaces(&self) -> Vec<PathBuf>;
 
-    /// Finds a namespace: by its last path, as the daemon's own, then by names, mounts, processes and threads. With its
-    /// number, its end is certain even without a path; a refusal by the kernel is never taken for its end.
+    /// Finds a namespace: by its last path, as the daemon's own, then by names, mounts, processes and threads. `number`
+    /// makes its end certain even if no path leads to it. A call that the kernel refuses never counts as its end.
     fn find_namespace(
         &self,
         netns: NetnsId,
@@ -27,7 +27,7 @@ pub trait KernelNetwork {
         number: Option<NetnsNumber>,
     ) -> Result<FoundNamespace, KernelError>;
 
-    /// Returns or assigns a namespace's number in the daemon's table, if permitted. It does not keep it alive.
+    /// Returns or assigns a namespace's number in the daemon's table, if permitted. Numbers keep no namespace alive.
     fn number_namespace(
         &self,
         netns: NetnsId,
@@ -37,8 +37,8 @@ pub trait KernelNetwork {
     /// Returns whether a path (`None`: the daemon's own) leads to a namespace that certainly exists.
     fn leads_to(&self, path: Option<&Path>, netns: NetnsId) -> bool;
 
-    /// Keeps the inodes of recorded namespaces without a cookie (before Linux 5.14), while a path leads to them. After that, a
-    /// number shows whether a namespace that is found at the inode is the recorded one.
+    /// Holds recorded namespaces without a cookie (before Linux 5.14) while a path leads to them: no other one gets
+    /// their inode. After that, the number shows whether a namespace with the inode is the recorded one.
     fn hold_namespaces(&self, recorded: &BTreeMap<NetnsId, Option<NetnsNumber>>) -> Result<(), KernelError>;
 
     /// Returns one path per network namespace that can be found, except the daemon's own.

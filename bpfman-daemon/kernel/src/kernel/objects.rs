@@ -30,7 +30,7 @@ pub trait KernelObjects: Send + Sync + 'static {
     /// Opens a map by id. Fails if it is gone.
     fn open_map(&self, id: MapId) -> Result<Self::Handle, KernelError>;
 
-    /// Opens a map for reading only (Linux 4.15). A pin in a bpffs of the process's own can be reopened for writing.
+    /// Opens a map for reading only (Linux 4.15). A process with a bpffs can pin the map, and reopen it for writing.
     fn open_map_to_read(&self, id: MapId) -> Result<Self::Handle, KernelError>;
 
     /// Returns the descriptor of a handle, for another process; `None` for a simulated kernel.
@@ -71,7 +71,7 @@ pub trait KernelObjects: Send + Sync + 'static {
         btf: &Self::Handle,
     ) -> Result<Self::Handle, KernelError>;
 
-    /// Sets the value of a struct_ops map, once, with `programs` at byte offsets; each must be for its member.
+    /// Sets the value of a struct_ops map, once. `programs`: byte offset of a member, and program loaded for it.
     fn fill_struct_ops(
         &self,
         map: &Self::Handle,
@@ -95,8 +95,8 @@ pub trait KernelObjects: Send + Sync + 'static {
     /// Returns the value of a frozen (Linux 5.2), read-only array of one entry: a constant for the verifier.
     fn frozen_value(&self, map: MapId) -> Result<Option<Vec<u8>>, KernelError>;
 
-    /// Returns about a mebibyte of entries of a data map, or of a map of maps (values: map ids), from a place on. A
-    /// permanent entry is in exactly one page. LPM tries, and hash tables without
+    /// Returns about a mebibyte of entries of a data map, or of a map of maps (values: map ids), from `from` on. An
+    /// entry that exists during the whole walk is in exactly one page. LPM tries, and hash tables without
     /// [`Probe::MAP_BATCHES`](crate::Probe::MAP_BATCHES), are read key by key: if a key is gone, the walk ends, and its
     /// last page reports it.
     fn map_page(&self, map: &Self::Handle, from: &MapPlace) -> Result<MapPage, KernelError>;
@@ -118,7 +118,7 @@ pub trait KernelObjects: Send + Sync + 'static {
     /// copied.
     fn copy_map(&self, from: &Self::Handle, to: &Self::Handle) -> Result<usize, KernelError>;
 
-    /// Waits until packets have left a replaced program: some milliseconds, not for sleepable programs.
+    /// Waits some milliseconds until no packet is in a replaced program. Does not wait for sleepable programs.
     fn wait_for_readers(&self) -> Result<(), KernelError>;
 
     /// Runs an XDP or SCHED_CLS program on a packet; XDP contexts need Linux 5.18. Simulated: a predefined result.

@@ -10,7 +10,7 @@ pub trait KernelPins: KernelObjects {
     /// Removes an empty folder; a missing one is no error.
     fn remove_folder(&self, path: &Path) -> Result<(), KernelError>;
 
-    /// Returns whether a folder is there, and not a pin or nothing.
+    /// Returns whether there is a folder at the path: `false` for a pin, or if there is nothing.
     fn is_folder(&self, path: &Path) -> Result<bool, KernelError>;
 
     /// Returns the names in a folder, sorted; empty if it is missing.
@@ -22,8 +22,8 @@ pub trait KernelPins: KernelObjects {
     /// Opens a pinned object; `None` if nothing is pinned there.
     fn open_pin(&self, path: &Path) -> Result<Option<Self::Handle>, KernelError>;
 
-    /// Returns the identity of a pin, which is that of one object for ever; `None` if there is none. One call, where
-    /// [`KernelPins::open_pin`] and a look at the object take eight.
+    /// Returns the identity of a pin, which always belongs to one object; `None` if there is no pin. Takes one system
+    /// call; [`KernelPins::open_pin`] and reading the object's id take eight.
     fn pin_identity(&self, path: &Path) -> Result<Option<PinIdentity>, KernelError>;
 
     /// Removes a pin; a missing one is no error.
@@ -32,7 +32,7 @@ pub trait KernelPins: KernelObjects {
     /// Moves a pin or a folder of pins; the new path must be free.
     fn rename(&self, from: &Path, to: &Path) -> Result<(), KernelError>;
 
-    /// Locks a folder exclusively (`flock`); waits some seconds. Not in a simulated kernel.
+    /// Locks a folder exclusively (`flock`); waits some seconds. A simulated kernel locks nothing.
     fn lock_folder(&self, path: &Path) -> Result<FolderLock, KernelError>;
 
     /// Checks that the path of the bpffs leads to it. [`KernelError::NotMounted`]: operations on pins still work.

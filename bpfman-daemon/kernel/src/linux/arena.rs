@@ -9,7 +9,7 @@ use bpfman_model::MapSpec;
 
 use super::features::page_size;
 
-/// Less than any pipe holds.
+/// Bytes per write, fewer than the capacity of any pipe.
 const PIECE: usize = 4096;
 
 struct Mapping {
@@ -18,7 +18,7 @@ struct Mapping {
 }
 
 impl Mapping {
-    /// Maps at the address from the object, or one chosen by the kernel; all later users have that address.
+    /// Maps at the object's address, or at one chosen by the kernel; all later mappings have the same address.
     fn new(fd: &OwnedFd, spec: &MapSpec, bytes: usize) -> io::Result<Self> {
         let access = libc::PROT_READ | libc::PROT_WRITE;
         // Never replace another mapping at the object's address.
@@ -32,7 +32,7 @@ impl Mapping {
         Ok(Self { place, bytes })
     }
 
-    /// The kernel copies, so a failed page allocation is an error instead of a fatal page fault.
+    /// Fills the arena by read(2): a failed page allocation is then an error instead of a fatal page fault.
     fn fill(&self, contents: &[u8]) -> io::Result<()> {
         let (source, mut sink) = io::pipe()?;
         let mut done = 0;
@@ -118,7 +118,7 @@ mod tests {
             let fd = create(&spec, None).unwrap();
             let mapping = Mapping::new(&fd, &spec, 4 * page_size() as usize);
             if let Ok(mapping) = mapping {
-                // SAFETY: the mapping is longer, and nothing writes to it.
+                // SAFETY: the mapping is longer than `contents`, and nothing writes to it.
                 let found = unsafe { std::slice::from_raw_parts(mapping.place.cast::<u8>(), contents.len()) };
                 assert_eq!(found, contents);
             } else {

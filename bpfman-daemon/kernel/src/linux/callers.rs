@@ -34,7 +34,7 @@ fn caller(peer: std::io::Result<OwnedFd>, pid: u32, uid: u32) -> Option<CallerPr
     let held = HeldProcess::open(Path::new("/proc"), pid)?;
     let began = held.began()?;
     let is_caller = || match &peer {
-        // It still has the pid, so it had it when the folder was opened.
+        // The peer still has the pid, so the opened folder is that of the peer.
         Ok(process) => number_of(process) == Some(pid),
         Err(_) => user_of(&held) == Some(uid),
     };
@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(held.id().inode, netns_of(&client));
         assert!(!namespaces::leads_to(None, held.id()));
         end(client);
-        // Namespace numbers are reused at once: none of these has the held one.
+        // The kernel reuses inode numbers of namespaces at once, but none of these has that of the held one.
         for _ in 0..50 {
             let mut command = Command::new("unshare");
             command.args(["-n", "cat"]).arg0("unshare").stdin(Stdio::piped()).stdout(Stdio::piped());

@@ -12,13 +12,13 @@ use crate::{KernelError, ListAnchor};
 /// `BPF_CGROUP_MAX_PROGS`, the kernel's limit per hook.
 const MAX_PROGRAMS: usize = 64;
 
-/// More nested cgroups with programs are rare.
+/// Programs of eight full cgroups: deeper nesting of cgroups with programs is rare.
 const MAX_EFFECTIVE: usize = 8 * MAX_PROGRAMS;
 const F_QUERY_EFFECTIVE: u32 = 1;
-/// The list may change between two queries.
+/// Maximum number of queries for a stable list, which may change between two of them.
 const MAX_READINGS: usize = 8;
 
-/// Never follows a symbolic link.
+/// Opens a cgroup's folder without following symbolic links.
 fn open(path: &CgroupPath) -> Result<OwnedFd, KernelError> {
     let fail = |source| KernelError::call("open", format!("cgroup {path}"), source);
     let mounts = fs::read_to_string("/proc/self/mountinfo").map_err(fail)?;
@@ -47,7 +47,7 @@ pub fn attach(
 ) -> Result<(OwnedFd, u64), KernelError> {
     let group = open(path)?;
     let id = id_of(&group, path)?;
-    // Kernels without `cgroup_order` know no flags, and append.
+    // Kernels without `cgroup_order` accept no position, and append.
     let (flags, relative) = match anchor {
         ListAnchor::Last => (0, 0),
         anchor => tcx::flags(anchor),
@@ -95,7 +95,7 @@ pub fn contents(path: &CgroupPath, attach_type: u32) -> Result<GroupContents, Ke
         let all = effective(&group, attach_type);
         let (again, latest) = listed(&group, attach_type).map_err(fail)?;
         if (&again, latest) == (&list, revision) {
-            // Kernels do not list the effective programs of LSM.
+            // `all` is an error for LSM hooks, whose effective programs kernels do not list.
             found = all.ok().and_then(|all| run_order(&list, &all));
             break;
         }
@@ -138,7 +138,7 @@ pub fn listed(group: &OwnedFd, attach_type: u32) -> std::io::Result<(Vec<Program
     Ok((list.collect(), request.revision))
 }
 
-/// Includes programs of ancestors, in execution order.
+/// Returns the programs of a cgroup and of its ancestors, in execution order.
 fn effective(group: &OwnedFd, attach_type: u32) -> std::io::Result<Vec<ProgramId>> {
     let mut programs = [0_u32; MAX_EFFECTIVE];
     let mut request = attr::Query {
@@ -161,10 +161,10 @@ struct RunOrder {
     preorder: Option<usize>,
 }
 
-/// Returns the execution order, and how many of the cgroup's own programs certainly have `BPF_F_PREORDER`: the kernel
-/// lists regardless of the flag, but runs those first. Own programs are contiguous among the effective ones, since
-/// ancestors' run before the first class and after the second. `None` if inconsistent or ambiguous: an ancestor may
-/// have the same programs.
+/// Returns the execution order, and how many of the cgroup's own programs certainly have `BPF_F_PREORDER`: those run
+/// first, but the kernel's list ignores the flag. Own programs are contiguous in `all`: ancestors' programs with the
+/// flag run before them, those without it after them. `None` if inconsistent or ambiguous: an ancestor may have the
+/// same programs.
 fn run_order(list: &[ProgramId], all: &[ProgramId]) -> Option<RunOrder> {
     let starts = 0..(all.len() + 1).checked_sub(list.len())?;
     let fitting = starts.filter_map(|start| {
@@ -186,7 +186,7 @@ fn run_order(list: &[ProgramId], all: &[ProgramId]) -> Option<RunOrder> {
     })
 }
 
-/// A program may occur several times in the merged list.
+/// Returns whether `list` interleaves the two lists. A program may occur several times.
 fn is_merged(list: &[ProgramId], (first, second): (&[ProgramId], &[ProgramId])) -> bool {
     let mut taken = vec![false; first.len() + 1];
     taken[0] = true;
@@ -205,7 +205,7 @@ fn is_merged(list: &[ProgramId], (first, second): (&[ProgramId], &[ProgramId])) 
     taken[first.len()]
 }
 
-/// The kernel's list lacks links. `group` is the inode of the cgroup's folder.
+/// Returns the links at a hook, which the kernel's list of programs lacks. `group`: inode of the cgroup's folder.
 fn links_at(group: u64, attach_type: u32) -> std::io::Result<Vec<(KernelLinkId, ProgramId)>> {
     let mut found = Vec::new();
     for id in facts::link_ids()? {
@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(order(&[1, 2, 3], &[2, 3, 1]), Some((ids(&[2, 3, 1]), 2)));
         assert_eq!(order(&[1, 2], &[1, 2]), Some((ids(&[1, 2]), 0)));
         assert_eq!(order(&[1, 2], &[7, 2, 1, 8]), Some((ids(&[2, 1]), 1)));
-        // A link that moves before the other ends.
+        // Program 3 has two links at the hook: the new one is made before the old one ends.
         assert_eq!(order(&[3, 1, 2, 3], &[1, 3, 2, 3]), Some((ids(&[1, 3, 2, 3]), 1)));
         // Changed between the two queries.
         assert_eq!(order(&[1, 2], &[1]), None);
@@ -252,7 +252,7 @@ mod tests {
     fn ancestor_with_the_same_program_does_not_hide_the_flag() {
         assert_eq!(order(&[1, 2], &[2, 2, 1]), Some((ids(&[2, 1]), 1)));
         assert_eq!(order(&[1, 2, 3], &[2, 2, 1, 3]), Some((ids(&[2, 1, 3]), 1)));
-        // Its own may be [1, 2], or [2, 1] with the flag for 2.
+        // The cgroup's own programs may be [1, 2], or [2, 1] if 2 has the flag.
         assert_eq!(order(&[1, 2], &[2, 1, 2]), None);
         assert_eq!(order(&[1, 2], &[1, 2, 1, 2]), None);
         assert_eq!(order(&[1, 9, 2], &[2, 1, 9, 2]), None);
@@ -263,7 +263,7 @@ mod tests {
     fn programs_of_ancestors_run_before_and_after() {
         let found = run_order(&ids(&[1, 2]), &ids(&[7, 2, 1, 8])).unwrap();
         assert_eq!((found.above_first, found.above_last), (ids(&[7]), ids(&[8])));
-        // The program above may run first or last.
+        // The ancestor's program may run first or last.
         let found = run_order(&ids(&[1]), &ids(&[1, 1])).unwrap();
         assert_eq!((found.entries, found.above_first, found.above_last), (ids(&[1]), Vec::new(), Vec::new()));
         let found = run_order(&[], &ids(&[7])).unwrap();

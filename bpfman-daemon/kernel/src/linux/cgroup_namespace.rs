@@ -14,7 +14,7 @@ const OWN: &str = "/proc/thread-self/ns/cgroup";
 /// Enters the cgroup namespace of the node's first process: in its own, a process sees outer cgroups as `/../..`. Must
 /// run before other threads start, which inherit it. Needs `CAP_SYS_ADMIN` there.
 pub fn enter_cgroup_namespace_of_node() -> io::Result<()> {
-    // All cgroups are visible there; a security module may hide the first process.
+    // All cgroups are visible already. Skip the first process, which a security module may hide.
     if fs::metadata(OWN).is_ok_and(|own| own.ino() == FIRST_GROUPS) {
         return Ok(());
     }

@@ -30,7 +30,7 @@ struct AncestorContext<'w> {
     group: PathBuf,
     /// Names above the node's pods, which identify no container of the node.
     of_node: &'w [String],
-    /// Names in and below a container's cgroup have no meaning.
+    /// Set in and below a container's cgroup, where names have no meaning.
     inside: bool,
 }
 
@@ -137,7 +137,7 @@ fn names_below(hierarchy: &Hierarchy) -> &[String] {
     if is_above { of_node.get(mounted.len()..).unwrap_or_default() } else { &[] }
 }
 
-/// Each container is taken from the first hierarchy with it.
+/// Adds the containers that no earlier hierarchy has.
 fn merge(found: &mut Found, more: Found) {
     for (id, groups) in more {
         found.entry(id).or_insert(groups);
@@ -205,8 +205,8 @@ fn by_processes(
     Ok(())
 }
 
-/// Any process can create user and network namespaces, but cannot leave its pid namespace: the container's network is
-/// owned by the user namespace that owns its first process's pid namespace, or is the daemon's own.
+/// Any process can create user and network namespaces, but not leave its pid namespace. The container's network is
+/// therefore one owned by the daemon's user namespace, or by that which owns its first process's pid namespace.
 fn describe(root: &Path, id: ContainerId, pids: &BTreeSet<u32>) -> Option<ContainerFacts> {
     let mut by_age: Vec<(u64, u32)> =
         pids.iter().filter_map(|pid| Some((processes::began(root, *pid)?, *pid))).collect();
@@ -270,7 +270,7 @@ mod tests {
         assert_eq!(found("system.slice/ssh.service", ""), []);
     }
 
-    /// The same path may be root's in another hierarchy.
+    /// Root may own a path in one hierarchy, and a user the same path in another one.
     #[test]
     fn owners_of_another_hierarchy_do_not_count() {
         let id = ContainerId::parse(&"3f".repeat(32)).unwrap();

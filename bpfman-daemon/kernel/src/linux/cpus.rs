@@ -8,7 +8,7 @@ pub fn online() -> Result<Vec<u32>, KernelError> {
     listed("online").map_err(|source| KernelError::call("read", format!("{FOLDER}/online"), source))
 }
 
-/// Returns at least one CPU, ascending.
+/// Returns the CPUs of a list ("online", "possible"), ascending: at least one.
 pub fn listed(list: &str) -> io::Result<Vec<u32>> {
     let text = std::fs::read_to_string(format!("{FOLDER}/{list}"))?;
     parse(&text).ok_or_else(|| {

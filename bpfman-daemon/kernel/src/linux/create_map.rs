@@ -74,7 +74,7 @@ fn refused(spec: &MapSpec, source: io::Error) -> KernelError {
 fn unsized_property(request: &attr::MapCreate) -> Option<&'static str> {
     match request {
         attr::MapCreate { max_entries: 0, .. } => Some("max_entries"),
-        // Ring buffers and arenas have neither; queues, stacks and bloom filters have no keys.
+        // Ring buffers and arenas have neither keys nor values; queues, stacks and bloom filters have no keys.
         attr::MapCreate { map_type: RINGBUF | USER_RINGBUF | ARENA, .. } => None,
         attr::MapCreate { value_size: 0, .. } => Some("value size"),
         attr::MapCreate { map_type: QUEUE | STACK | BLOOM_FILTER, .. } => None,
@@ -110,7 +110,7 @@ fn write_globals(fd: &OwnedFd, spec: &MapSpec) -> io::Result<()> {
     sys::bpf(Command::MapUpdateElem, &mut request).map(drop)
 }
 
-/// Includes defaults that objects leave to the loader.
+/// Returns the number of entries, or the default if the object leaves it to the loader.
 fn max_entries(spec: &MapSpec) -> io::Result<u32> {
     match spec.map_type {
         PERF_EVENT_ARRAY if spec.max_entries == 0 => aya::util::nr_cpus()

@@ -1,5 +1,5 @@
 //! Separate debug information, searched by build id and `.gnu_debuglink` below the binary's root, as debuggers do. The
-//! binary's author chose both, which name files in these folders only.
+//! binary's author chose both; they can only name files in the folders that debuggers search.
 
 use std::fs::{self, File};
 use std::io;
@@ -107,7 +107,7 @@ fn link_in(bytes: &[u8], endian: Endianness) -> Option<(String, u32)> {
 fn by_link(target: &TargetFile, name: &str) -> Vec<PathBuf> {
     let mut binaries = vec![target.path().to_owned()];
     if target.root().is_host() {
-        // Debuggers follow links, and these folders may have other names.
+        // Debuggers resolve symbolic links: also search the folder of the resolved path.
         binaries.extend(path_of(target.file()).filter(|path| path != target.path()));
     }
     let folders: Vec<&Path> =
@@ -123,7 +123,7 @@ fn path_of(file: &File) -> Option<PathBuf> {
     fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()
 }
 
-/// Opens with the rights by which the binary was opened: answers reveal the file to callers.
+/// Opens with the rights with which the binary was opened, since answers reveal the file to callers.
 fn open(target: &TargetFile, path: &Path, left: &mut u64) -> Option<File> {
     let found = target.root().open(path, *left).ok()?.into_file();
     *left -= found.metadata().ok()?.len().min(*left);

@@ -7,9 +7,9 @@ const MAX_ADDRESSES: usize = 1000;
 pub struct Definitions {
     current: Addresses,
     older: Addresses,
-    /// Not declared as functions: used only if no function has the name.
+    /// Symbols that are not declared as functions: used only if no function has the name.
     others: Addresses,
-    /// A function that picks one of several when a process starts.
+    /// Set if a resolver (IFUNC) picks one of several functions when a process starts.
     has_resolver: bool,
     has_older_resolver: bool,
     pub is_imported: bool,

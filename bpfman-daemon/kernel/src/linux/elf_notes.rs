@@ -59,7 +59,7 @@ pub fn sites(target: &TargetFile, provider: &str, name: &str) -> io::Result<Vec<
         if found.len() == MAX_SITES {
             return Err(invalid("it has too many places of the probe"));
         }
-        // A tool that moved the program's addresses did not adjust those in notes.
+        // A tool may have moved the program's addresses without adjusting those in notes.
         let moved = base.filter(|_| note.base != 0).map_or(0, |base| base.wrapping_sub(note.base));
         found.push(UsdtSite {
             offset: loaded.place(note.location.wrapping_add(moved))?,
@@ -124,7 +124,7 @@ impl<'a> Loaded<'a> {
         (offset.checked_add(bytes)? <= self.file_bytes).then_some(offset)
     }
 
-    /// A breakpoint inside of an instruction would crash the processes.
+    /// Returns the file offset of a probe: a nop, since a breakpoint inside an instruction would crash the processes.
     fn place(&self, address: u64) -> io::Result<u64> {
         let offset = self
             .offset_of(address, 1, elf::PF_X)
@@ -142,7 +142,7 @@ impl<'a> Loaded<'a> {
         is_empty.then_some(offset).ok_or_else(|| invalid("a place of the probe is no empty instruction"))
     }
 
-    /// The kernel increments semaphores in the processes' private copies.
+    /// Returns the file offset of a semaphore: writable, since the kernel increments it in the processes' copies.
     fn semaphore(&self, address: u64) -> io::Result<u64> {
         let offset = self
             .offset_of(address, SEMAPHORE_BYTES, elf::PF_W)

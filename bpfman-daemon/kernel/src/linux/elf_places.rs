@@ -1,5 +1,5 @@
-//! Functions around places of a binary, from the file alone: debug information may be forged, which would put a
-//! breakpoint inside of an instruction.
+//! Functions around places of a binary, from the file alone: with forged debug information, a breakpoint could be put
+//! inside of an instruction.
 
 use std::io;
 

@@ -17,7 +17,7 @@ use crate::ProbeTargetError;
 
 /// C++ has some hundred functions with one suffix.
 const MAX_PLACES: usize = 1 << 16;
-/// An ELF file with symbols, packed by xz: unpacking what a user may have written is no work for root.
+/// Section with an xz-compressed ELF file of symbols. A user may have written it, so root does not decompress it.
 const PACKED: &str = ".gnu_debugdata";
 
 pub fn file_offset(target: &TargetFile, function: &str) -> Result<u64, ProbeTargetError> {
@@ -76,7 +76,7 @@ fn find<Elf: FileHeader<Endian = Endianness> + Pod>(
 }
 
 enum Found {
-    /// The address is that of the load.
+    /// `address` is the symbol's virtual address.
     At {
         offset: u64,
         address: u64,
@@ -89,7 +89,7 @@ enum Found {
     /// The file lacks the function, and has packed symbols.
     Packed,
     ChosenAtRunTime,
-    /// In no loaded part.
+    /// The function's address is in no loaded segment.
     Outside,
     Several(usize),
 }

@@ -37,7 +37,7 @@ pub fn may_load() -> bool {
     !matches!(refused, Some(KernelError::Refused { source, .. }) if source.raw_os_error() == Some(libc::EPERM))
 }
 
-/// Some kernels refuse the load, and some machines the attachment.
+/// Returns whether an extension can be loaded, which some kernels refuse, and attached, which some machines refuse.
 pub fn works() -> bool {
     let try_it = || -> Result<OwnedFd, KernelError> {
         let text = smallest();

@@ -134,7 +134,7 @@ pub fn map_btf(fd: &OwnedFd) -> io::Result<Option<BtfId>> {
     Ok((info.btf_id != 0).then_some(BtfId(info.btf_id)))
 }
 
-/// The kernel uses these sizes to access buffers.
+/// Returns type, key size and value size; the kernel reads and writes this many bytes of buffers.
 pub fn map_layout(fd: &OwnedFd) -> io::Result<(u32, u32, u32)> {
     let info = map_info(fd)?;
     Ok((info.map_type, info.key_size, info.value_size))
@@ -148,7 +148,7 @@ pub fn link(fd: &OwnedFd) -> io::Result<LinkFacts> {
 pub fn link_by_id(fd: &OwnedFd) -> io::Result<LinkFacts> {
     let mut info = LinkInfo::default();
     sys::info(fd, &mut info)?;
-    // First an interface (XDP, tcx), inode (namespaces), id (maps), or 64-bit id (cgroups); 0 if gone.
+    // The first word is an interface (XDP, tcx), inode (namespaces) or map id; cgroups have a 64-bit id. 0 if gone.
     let at_interface = matches!(info.link_type, link_type::XDP | link_type::TCX);
     let gone = match info.link_type {
         link_type::CGROUP => info.words[..2] == [0, 0],
@@ -167,7 +167,7 @@ pub fn link_by_id(fd: &OwnedFd) -> io::Result<LinkFacts> {
     })
 }
 
-/// Only fdinfo contains the kernel memory of an object.
+/// Returns the kernel memory of an object, in bytes, which only fdinfo contains.
 fn memlock(fd: impl AsFd) -> u64 {
     number_of(&fdinfo(fd), "memlock:")
 }
@@ -177,7 +177,7 @@ const FDINFO: usize = 4 << 10;
 
 fn fdinfo(fd: impl AsFd) -> String {
     let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
-    // One call reads all of it, where a text that grows takes five.
+    // A buffer of full size needs one read(2); a growing one needs five.
     let mut info = Vec::with_capacity(FDINFO);
     let read = std::fs::File::open(path).and_then(|file| file.take(FDINFO as u64).read_to_end(&mut info));
     read.ok().and_then(|_| String::from_utf8(info).ok()).unwrap_or_default()
@@ -206,7 +206,7 @@ fn time_since_boot(nanoseconds: u64) -> SystemTime {
 /// A larger difference of two readings means that the clock was set.
 const APART: Duration = Duration::from_secs(2);
 
-/// Stable unless the clock was set: the daemon may start before the clock is right.
+/// Returns the known time of boot, unless the clock was set: the daemon may start before the clock is right.
 fn moment_of_boot(known: Option<SystemTime>, looked: SystemTime) -> SystemTime {
     let apart = |known: &SystemTime| looked.duration_since(*known).unwrap_or_else(|error| error.duration());
     known.filter(|known| apart(known) <= APART).unwrap_or(looked)

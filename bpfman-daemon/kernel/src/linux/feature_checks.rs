@@ -117,7 +117,7 @@ pub fn sockmap_links() -> bool {
     is(link(ProgramType::SkMsg, to_none), &[libc::EBADF])
 }
 
-/// `lo` is no netkit device.
+/// Tries to link to `lo`, which is no netkit device (ENXIO).
 pub fn netkit() -> bool {
     let at_loopback = |program: &OwnedFd, _| attr::LinkCreate {
         prog_fd: program.as_raw_fd(),
@@ -128,7 +128,7 @@ pub fn netkit() -> bool {
     is(link(ProgramType::Netkit, at_loopback), &[libc::ENXIO])
 }
 
-/// The address of the names is invalid: they are read before any lookup.
+/// Passes an invalid address of names (EFAULT), which the kernel reads before it looks up functions.
 pub fn kprobe_multi(program_type: ProgramType) -> bool {
     const NOWHERE: u64 = 8;
     let to_none = |program: &OwnedFd, attach_type| attr::LinkCreateKprobes {
@@ -141,7 +141,7 @@ pub fn kprobe_multi(program_type: ProgramType) -> bool {
     is(link(program_type, to_none), &[libc::EFAULT])
 }
 
-/// A folder has no functions.
+/// Tries to probe a folder, which the kernel refuses (EBADF).
 pub fn uprobe_multi(program_type: ProgramType) -> bool {
     let offset = 0_u64;
     let of_folder = |program: &OwnedFd, attach_type| attr::LinkCreateUprobes {

@@ -71,7 +71,7 @@ fn held_netfilter(version: (u32, u32), patch: u32) -> bool {
     }
 }
 
-/// Debian's releases lack it (`6.1.0-43-amd64`), but not its `uname -v` (`#1 SMP PREEMPT_DYNAMIC Debian 6.1.162-1`).
+/// Returns the third number of a version. Debian has it only in `uname -v` (`#1 SMP PREEMPT_DYNAMIC Debian 6.1.162-1`).
 fn patch_of(release: &str, version: &str) -> u32 {
     let told = version.split_once("Debian ").map_or(release, |(_, told)| told);
     numbers(told).nth(2).unwrap_or(0)

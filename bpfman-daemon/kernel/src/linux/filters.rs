@@ -15,7 +15,7 @@ const TCA_CHAIN: u16 = 11;
 /// Bits of a u32 handle that only filters have set: the kernel lists hash tables among the filters.
 const U32_NODE: u32 = 0xfff;
 
-/// Chain 0, which packets enter, comes first.
+/// Returns the filters of a hook, ascending by chain: packets enter chain 0.
 pub fn list(key: &HookKey, direction: Direction) -> Result<Vec<HookEntry>, KernelError> {
     let request = TcMessage::filters(key.ifindex, direction).request(RTM_GETTFILTER, DUMP).finish();
     let messages = match talk(&request) {

@@ -57,24 +57,24 @@ fn begin_copy(standard: [OwnedFd; 3]) -> io::Result<()> {
     std::mem::forget(standard);
     close_above(2)?;
     (1..=LAST_SIGNAL).for_each(reset);
-    // Not before the descriptors of the parent are closed.
+    // Only now, with the parent's descriptors closed: a process that traces the copy could use them.
     Ok(set_dumpable_behavior(DumpableBehavior::Dumpable)?)
 }
 
-/// Their owners must never be dropped.
+/// Closes all descriptors above `last`, whose owners must never be dropped.
 fn close_above(last: i32) -> io::Result<()> {
     // SAFETY: close_range(2) touches no memory; the copy does not use the descriptors of its parent.
     if unsafe { libc::syscall(libc::SYS_close_range, last + 1, u32::MAX, 0) } == 0 {
         return Ok(());
     }
-    // Before Linux 5.9. A process that cannot be dumped may not list its own descriptors.
+    // Linux before 5.9 lacks close_range(2). A process that cannot be dumped may not list its own descriptors.
     set_dumpable_behavior(DumpableBehavior::Dumpable)?;
     let numbers: Vec<i32> = fs::read_dir("/proc/self/fd")?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter(|number| *number > last)
         .collect();
     for number in numbers {
-        // SAFETY: as above; the folder that was read is closed already, which is refused.
+        // SAFETY: as for close_range(2). The listed folder's own descriptor is closed already: the kernel refuses it.
         unsafe {
             libc::close(number);
         }
@@ -82,7 +82,7 @@ fn close_above(last: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// Faults concern the memory, which is copied too.
+/// Resets a signal to its default action. Memory faults keep their handlers: the copy has the same memory.
 fn reset(signal: i32) {
     if matches!(signal, libc::SIGSEGV | libc::SIGBUS) {
         return;

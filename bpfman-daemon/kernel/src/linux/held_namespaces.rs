@@ -1,4 +1,4 @@
-//! Descriptors of network namespaces without cookies: while one is open, the kernel gives its inode to no other.
+//! Descriptors of network namespaces without cookies: while one is open, no other namespace gets its inode.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,7 +20,7 @@ enum Held {
         _file: OwnedFd,
         number: Option<u32>,
     },
-    /// No path led to it. Another namespace may have its inode by now, but not its number.
+    /// Released, because no path led to it. Another namespace may have its inode by now, but not its number.
     LetGo {
         number: Option<u32>,
     },
@@ -39,14 +39,14 @@ impl HeldNamespaces {
         matches!(self.all().get(&inode), Some(Held::Open { .. }))
     }
 
-    /// A namespace at the path with another number than the recorded one has got the inode of a namespace that ended.
+    /// Holds the namespace at the path. If it lacks the recorded number, it only reuses the inode of one that ended.
     pub fn open(&self, inode: u64, path: &Path, recorded: Option<u32>) -> Result<(), KernelError> {
         let file = netns::open(path)?;
         let failed = |source| KernelError::call("hold", format!("network namespace {inode}"), source);
         if rustix::fs::fstat(&file).map_err(|error| failed(error.into()))?.st_ino != inode {
             return Ok(());
         }
-        // A new number depends on the inode alone: only one that is there already proves that it is the recorded namespace.
+        // A number assigned now depends on the inode alone: only an earlier one identifies the recorded namespace.
         let number = match recorded {
             Some(_) => netns_numbers::lookup(&file),
             None => netns_numbers::number_of(&file, NetnsId { inode, cookie: 0 }).map(Some),
@@ -84,7 +84,7 @@ impl HeldNamespaces {
         }
     }
 
-    /// `None` if no number was recorded: the path may lead to either namespace.
+    /// Returns whether the path leads to the namespace; `None` if uncertain, since no number was recorded.
     pub fn presence_at(&self, path: &Path, netns: NetnsId) -> Result<Option<bool>, KernelError> {
         if netns.cookie != 0 || !self.is_let_go(netns.inode) {
             return Ok(Some(true));

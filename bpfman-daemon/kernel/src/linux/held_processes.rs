@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags};
 use super::processes;
 use crate::LinkTarget;
 
-/// Descriptor of its folder in `/proc`, which never refers to a later process with the same pid.
+/// Descriptor of a process's folder in `/proc`, which never refers to a later process with the same pid.
 #[derive(Debug)]
 pub struct HeldProcess(OwnedFd);
 
@@ -55,7 +55,7 @@ impl HeldProcesses {
         Self { all: pids.into_iter().map(|pid| (pid, HeldProcess::open(&root, pid))).collect() }
     }
 
-    /// The error is the pid of a missing process, which may have belonged to another process meanwhile.
+    /// The error is the pid of a process that has ended; another process may have its pid by now.
     pub fn identities(&self) -> Result<Vec<ProcessIdentity>, u32> {
         let identity = |(pid, held): &(u32, Option<HeldProcess>)| {
             let began = held.as_ref().and_then(HeldProcess::began).ok_or(*pid)?;

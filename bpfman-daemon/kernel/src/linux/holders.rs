@@ -86,7 +86,7 @@ fn describe(pid: u32) -> Holder {
     Holder { pid, command, unit: unit(&read("cgroup")) }
 }
 
-/// The innermost name of a systemd unit or container; of version 1, systemd's own path is last.
+/// Returns the innermost systemd unit or container: of version 2, or else of systemd's hierarchy of version 1.
 fn unit(groups: &str) -> Option<String> {
     let path = |line: &str| line.splitn(3, ':').nth(2).map(str::to_owned);
     let unified = groups.lines().find(|line| line.starts_with("0::")).and_then(path);

@@ -29,7 +29,7 @@ pub fn read(
     })
 }
 
-/// XDP links are searched among all links of the machine.
+/// Returns whether a link is at a hook. The kernel hides the namespace of an XDP link: compares programs instead.
 pub fn has_link(
     finder: &NamespaceFinder,
     path: Option<&Path>,
@@ -44,7 +44,7 @@ pub fn has_link(
     })
 }
 
-/// The path may lead elsewhere by now.
+/// Runs work in the hook's namespace, which is searched if the path leads elsewhere by now.
 pub fn at<T: Send>(
     finder: &NamespaceFinder,
     path: Option<&Path>,

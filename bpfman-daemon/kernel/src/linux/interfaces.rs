@@ -36,7 +36,7 @@ pub fn list_by(socket: &OwnedFd) -> io::Result<Vec<InterfaceFacts>> {
     Ok(found)
 }
 
-/// Bridges report ports in messages of the same types: a port that leaves the bridge looks like a removed interface.
+/// Skips messages of bridges (another family): a port that leaves a bridge would look like a removed interface.
 pub fn interface((kind, body): &Message) -> Option<InterfaceFacts> {
     let family = *body.first()?;
     if !matches!(*kind, RTM_NEWLINK | RTM_DELLINK) || family != 0 {

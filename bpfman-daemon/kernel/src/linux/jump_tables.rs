@@ -20,7 +20,7 @@ struct Entry {
     padding: u32,
 }
 
-/// Sets the new maps in the instructions that load them. Only the loaded program can use them.
+/// Creates a map per table, and sets it in the instructions that load it. A map serves one loaded program only.
 pub fn bind(tables: &[JumpTable], insns: &mut [Insn]) -> Result<Vec<OwnedFd>, KernelError> {
     let mut maps = Vec::with_capacity(tables.len());
     for table in tables {

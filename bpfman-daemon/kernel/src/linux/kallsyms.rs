@@ -15,7 +15,7 @@ pub fn addresses(names: &BTreeSet<&str>) -> io::Result<BTreeMap<String, BTreeSet
     read(BufReader::new(File::open(PATH)?), names)
 }
 
-/// The kernel's own functions of this name count; if there are none, those of modules.
+/// Returns the number of the kernel's own functions with this name; if there are none, of modules' functions.
 pub fn functions(name: &str) -> io::Result<usize> {
     count_functions(BufReader::new(File::open(PATH)?), name)
 }
@@ -25,7 +25,7 @@ pub fn hints(name: &str) -> io::Result<FunctionHints> {
     KNOWN.of(name, || hints_in(BufReader::new(File::open(PATH)?), name))
 }
 
-/// Hints by function: each check tries a refused attachment again.
+/// Cache of hints by function: each periodic check repeats a refused attachment.
 struct KnownHints(Mutex<BTreeMap<String, (Instant, FunctionHints)>>);
 
 impl KnownHints {

@@ -24,7 +24,7 @@ pub fn program(load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> {
 fn program_here(load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> {
     let text = &load.text.0;
     let modules = text.modules.iter().map(|name| types::of_module(name)).collect::<Result<Vec<_>, _>>()?;
-    // The kernel never reads the first element, which stands for itself.
+    // Index 0 denotes the kernel itself, which needs no descriptor: the kernel never reads this element.
     let descriptors: Vec<RawFd> = std::iter::once(0).chain(modules.iter().map(AsRawFd::as_raw_fd)).collect();
     let (mut insns, maps) = with_descriptors(load, &descriptors)?;
     // Kept open until the program holds them.
@@ -129,7 +129,7 @@ fn first_line(log: &str) -> &str {
     log.lines().find(|line| !line.trim().is_empty()).unwrap_or("it gave no reason")
 }
 
-/// Leaves debug information out of a request that the kernel refused for it, before it verified any instruction.
+/// Removes, and names, the debug information for which the kernel refused a request before verifying instructions.
 fn leave_out(request: &mut attr::ProgLoad, log: &str) -> Option<&'static str> {
     let is_about =
         |names: [&str; 2]| log.contains("processed 0 insns") && names.iter().any(|name| log.contains(name));
@@ -204,7 +204,7 @@ fn is_unsaid(why: &RefusalReason, source: &io::Error) -> bool {
     is_silent && source.raw_os_error() == Some(libc::EINVAL)
 }
 
-/// Names an array of programs in use by another program type: the type of its first user owns it.
+/// Describes a program array that may be of another program type: its first user determines its type.
 fn arrays_of_others(load: &ProgramLoad<'_>, maps: &[OwnedFd]) -> Option<String> {
     let own = load.kind.kernel_type;
     let arrays = || {

@@ -169,7 +169,7 @@ fn per_cpu<'a>(action: &'static str, fd: &'a OwnedFd) -> Result<DataMap<'a>, Ker
     Ok(map)
 }
 
-/// The kernel uses `num_possible_cpus()`, the CPUs in its list; gaps in the numbering have no value.
+/// Counts the CPUs in the kernel's list (`num_possible_cpus()`): gaps in CPU numbers have no value.
 fn possible_cpus() -> io::Result<usize> {
     Ok(cpus::listed("possible")?.len())
 }

@@ -8,7 +8,7 @@ use crate::map_access::{Family, MapPage, MapPlace};
 
 /// Bytes per page, unless one bucket of a hash table is larger.
 const PAGE_BYTES: usize = 1 << 20;
-/// Hash tables need space for a whole bucket, and report if it is too small.
+/// Entries of a first batch. Hash tables need space for a whole bucket, and report if there is too little.
 const BATCH: usize = 256;
 
 pub fn read(map: &DataMap<'_>, from: &MapPlace, batches: bool) -> io::Result<MapPage> {
@@ -48,7 +48,7 @@ fn batch(map: &DataMap<'_>, from: &MapPlace) -> io::Result<Option<MapPage>> {
                     room *= 2;
                     continue;
                 }
-                // Before Linux 5.6, and per-CPU arrays before 5.13.
+                // Batches are unsupported before Linux 5.6, and for per-CPU arrays before 5.13.
                 Some(libc::EINVAL | libc::EOPNOTSUPP | ENOTSUPP) if from.at.is_none() => {
                     return Ok(None);
                 }
@@ -91,7 +91,7 @@ fn one_by_one(map: &DataMap<'_>, from: &MapPlace) -> io::Result<MapPage> {
     Ok(page)
 }
 
-/// A walk by keys restarts if its key is gone.
+/// Returns whether the kernel walks by keys: if the last key is gone, it restarts at the first.
 const fn walks_by_keys(family: Family, by_keys: bool) -> bool {
     !family.array && (by_keys || family.prefixes)
 }

@@ -7,7 +7,7 @@ const NO_PREALLOC: u32 = 1;
 const NUMA_NODE: u32 = 1 << 2;
 /// `PCPU_MIN_UNIT_SIZE`, in bytes.
 const MAX_PER_CPU: u32 = 32 << 10;
-/// 8 bytes per function (`kernel.perf_event_max_stack`, unless root changes it).
+/// Bytes of a stack: 8 per function, and at most 127 functions (`kernel.perf_event_max_stack`, unless root changes it).
 const MAX_STACK: u32 = 127 * 8;
 /// Bytes of an LPM trie key: the prefix length, and up to 256 of address.
 const PREFIX: u32 = 4;
@@ -121,7 +121,7 @@ fn flags(spec: &MapSpec) -> Option<String> {
     None
 }
 
-/// Checked last: the kernel refuses a missing NUMA node with the same number as any other defect.
+/// Checked last: for a missing NUMA node, the kernel returns the same error number as for any other defect.
 fn node(spec: &MapSpec) -> Option<String> {
     (spec.flags & NUMA_NODE != 0).then(|| {
         format!(

@@ -29,7 +29,7 @@ pub fn library(pid: u32, name: &str, limit: u64) -> Option<TargetFile> {
     })
 }
 
-/// Skips lines that are too long or no text: the process decides about its mappings.
+/// Lines of a file of `/proc`, empty if they are no text: the process controls its mappings.
 struct Lines(BufReader<File>);
 
 impl Iterator for Lines {
@@ -51,7 +51,7 @@ pub(super) fn executable(line: &str) -> Option<(&str, &str)> {
     (rights.as_bytes().get(2) == Some(&b'x') && path.starts_with('/')).then_some((range, path))
 }
 
-/// The kernel's link needs CAP_SYS_ADMIN; another file may be at the path by now.
+/// Opens by the link in `map_files`, which needs CAP_SYS_ADMIN: another file may be at the path by now.
 fn open(process: &Path, range: &str, limit: u64) -> io::Result<File> {
     let link = process.join("map_files").join(shortened(range));
     let place: OwnedFd = rustix::fs::open(link, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;

@@ -139,7 +139,7 @@ impl LinuxKernel {
         Ok(Self { pins, features, namespaces })
     }
 
-    /// Checks that a bpffs mounted by this process outlives it, and so its pins: [`KernelError::PrivatePins`].
+    /// Checks that a bpffs mounted by this process, and so its pins, outlive the process: [`KernelError::PrivatePins`].
     pub fn check_pins_outlive_process(&self) -> Result<(), KernelError> {
         // Without CAP_SYS_PTRACE, the first process's mount table is unknown: refuse nothing on a guess.
         let Ok(first) = LinuxMounts.table_of_the_first_process() else { return Ok(()) };
@@ -161,7 +161,7 @@ impl LinuxKernel {
         self.namespaces.has_cookies = self.features.netns_cookies;
     }
 
-    /// Locks the bpffs while the result is held, after some seconds: [`KernelError::HeldByOther`].
+    /// Locks the bpffs while the result is held. [`KernelError::HeldByOther`]: the lock is not free after some seconds.
     pub fn hold_pins_alone(&self) -> Result<FolderLock, KernelError> {
         self.pins.hold_alone()
     }

@@ -33,7 +33,7 @@ fn has_option(options: &[u8], wanted: &[u8]) -> bool {
     options.split(|byte| *byte == b',').any(|option| option == wanted)
 }
 
-/// Spaces and backslashes are a backslash and three octal digits.
+/// Decodes spaces and backslashes, each written as a backslash and three octal digits.
 fn unescape(text: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(text.len());
     let mut at = 0;

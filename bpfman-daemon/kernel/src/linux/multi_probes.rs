@@ -12,7 +12,7 @@ const MODULES_SINCE: (u32, u32) = (6, 2);
 const ON_RETURN: u32 = 1;
 /// A pattern for all traceable functions of a kernel matches 60,000.
 const MAX_FUNCTIONS: usize = 1 << 17;
-/// A second of one processor: patterns of a caller are compared with the names of all functions.
+/// Takes one CPU about a second: a caller's patterns are compared with the names of all functions.
 const MAX_COMPARISONS: u64 = 300_000_000;
 /// Functions named in an error.
 const MAX_NAMED: usize = 3;

@@ -146,7 +146,7 @@ impl NamespaceFinder {
         let failed = |source| {
             KernelError::call("give a number to", format!("network namespace {}", home.inode), source)
         };
-        // Opened inside and used outside: the table belongs to the namespace of the request.
+        // Open the namespace inside, but use it outside: a request changes the table of the sender's namespace.
         let file = self.enter(
             home,
             hint,
@@ -155,7 +155,7 @@ impl NamespaceFinder {
         )?;
         match netns_numbers::number_of(&file, home) {
             Ok(number) => Ok(Some(number)),
-            // Without CAP_NET_ADMIN there, or without a free number; the namespace can still be found.
+            // The daemon lacks CAP_NET_ADMIN there, or no number is free. The namespace can still be found.
             Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::AlreadyExists) => {
                 Ok(None)
             }
@@ -267,7 +267,7 @@ impl NamespaceFinder {
         }
     }
 
-    /// Other threads do not wait: a path may lead to a hanging file system.
+    /// Searches without the lock, since a path may lead to a hanging file system: other threads do not wait.
     fn search(&self) -> Known {
         let before = self.known().clone();
         let found = before.search();
@@ -290,7 +290,7 @@ pub fn leads_to(path: Option<&Path>, netns: NetnsId) -> bool {
     inode(path.unwrap_or_else(|| Path::new(OWN))) == Some(netns.inode)
 }
 
-/// Files of other file systems may have the same inode.
+/// Returns the inode of a namespace; `None` for files of other file systems, which may have the same inode.
 fn inode(path: &Path) -> Option<u64> {
     static NAMESPACES: OnceLock<Option<u64>> = OnceLock::new();
     let namespaces = NAMESPACES.get_or_init(|| std::fs::metadata(OWN).ok().map(|file| file.dev()));
@@ -298,7 +298,7 @@ fn inode(path: &Path) -> Option<u64> {
     (Some(file.dev()) == *namespaces).then(|| file.ino())
 }
 
-/// Records of interrupted operations of earlier versions have no cookie, and those of Linux before 5.14.
+/// Wanted cookies are 0 in records before Linux 5.14, and in interrupted operations recorded by earlier versions.
 const fn is(found: NetnsId, wanted: NetnsId) -> bool {
     found.inode == wanted.inode && (wanted.cookie == 0 || found.cookie == wanted.cookie)
 }
@@ -314,7 +314,7 @@ impl Known {
         };
         network_watch::names().into_iter().for_each(&mut add);
         mounts::of_namespaces().into_iter().for_each(&mut add);
-        // A path used for an attachment, such as a symbolic link to another one.
+        // Paths of earlier attachments, such as a symbolic link to another path.
         self.0.into_values().filter(|path| !path.starts_with("/proc")).for_each(&mut add);
         let root = processes::root();
         for pid in processes::all(&root).unwrap_or_default() {

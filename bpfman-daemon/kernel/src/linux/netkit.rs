@@ -47,8 +47,8 @@ fn fail(source: io::Error) -> KernelError {
     KernelError::call("find", "the netkit device of a link", source)
 }
 
-/// Returns the name of the device at which a link runs, if it is in the namespace of this thread. The kernel describes
-/// a program at the peer by the number of that end, which may be in another namespace.
+/// Returns the name of the device at which a link runs, if it is in the namespace of this thread. For a program at the
+/// peer, the kernel reports the index of the peer, which may be in another namespace.
 pub fn device_here(
     link: &OwnedFd,
     attach_type: u32,

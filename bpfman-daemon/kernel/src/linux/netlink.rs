@@ -65,7 +65,7 @@ impl From<rustix::io::Errno> for NetlinkError {
     }
 }
 
-/// A missing interface keeps its number, by which callers know it; text would replace it.
+/// ENODEV keeps its number, by which callers recognise a missing interface; a text would replace the number.
 impl From<NetlinkError> for io::Error {
     fn from(error: NetlinkError) -> Self {
         if error.raw_os_error() == Some(libc::ENODEV) { error.source } else { error.in_words() }
@@ -141,7 +141,7 @@ fn words_of(flags: u16, body: &[u8]) -> Option<String> {
     if flags & ERROR_ATTRIBUTES == 0 {
         return None;
     }
-    // The number, then the request, which may be truncated to its header.
+    // The body is the error number, then the request, which may be truncated to its header.
     let quoted = if flags & CAPPED == 0 { u32_at(body, 4)? as usize } else { HEADER };
     let attributes = body.get(4 + quoted.next_multiple_of(4)..)?;
     attribute(attributes, ERROR_TEXT).map(super::facts::text).filter(|words| !words.is_empty())

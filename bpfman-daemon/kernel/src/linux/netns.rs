@@ -11,7 +11,7 @@ use rustix::thread::LinkNameSpaceType;
 use super::{interfaces, sys};
 use crate::KernelError;
 
-/// A thread of its own enters the namespace: no thread of the daemon stays in another one.
+/// Runs work in a namespace, on a new thread: the daemon's other threads stay in their namespace.
 pub fn enter<T: Send>(
     netns: Option<&Path>,
     work: impl FnOnce() -> Result<T, KernelError> + Send,

@@ -1,5 +1,5 @@
-//! Numbers of network namespaces in the daemon's table (`ip netns list-id`). A number ends with its namespace: a
-//! recorded one shows whether that still lives, even if no path leads to it.
+//! Numbers of network namespaces in the daemon's table (`ip netns list-id`). A number ends with its namespace: the
+//! recorded number shows whether the namespace still exists, even if no path leads to it.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -14,11 +14,11 @@ const RTM_GETNSID: u16 = 90;
 const NETNSA_NSID: u16 = 1;
 const NETNSA_FD: u16 = 3;
 const RTGENMSG: usize = 4;
-/// First number given by the daemon. The kernel gives the lowest free number from 0, and so never reuses these.
+/// First number assigned by the daemon. The kernel itself assigns the lowest free number from 0, and so none of these.
 const FIRST: u32 = 0x6270_0000;
 const ATTEMPTS: u32 = 16;
 
-/// Must be called in the namespace of the daemon.
+/// Returns or assigns the number of a namespace. Must be called in the namespace of the daemon.
 pub fn number_of(file: &impl AsFd, netns: NetnsId) -> io::Result<u32> {
     if let Some(number) = lookup(file)? {
         return Ok(number);

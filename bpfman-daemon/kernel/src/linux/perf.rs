@@ -102,7 +102,7 @@ pub fn kprobe(
         reason,
     };
     let source = EventSource::find("kprobe")?;
-    // Kernels before 6.7 probe any of several functions of a name.
+    // If several functions have the name, kernels before 6.7 probe an arbitrary one of them.
     let several = |error: &io::Error| error.raw_os_error() == Some(libc::EADDRNOTAVAIL);
     if features::version() < (6, 7)
         && let Some(count) = functions_of(function).filter(|count| *count > 1)
@@ -161,7 +161,7 @@ pub struct UserPlaces<'a> {
     pub reader: Option<&'a FileReader>,
 }
 
-/// The identity is from before the lookup of functions.
+/// Functions found in a binary. The identity was read before the lookup.
 pub struct FoundPlaces {
     pub file: symbols::TargetFile,
     pub identity: FileIdentity,
@@ -179,7 +179,7 @@ pub fn user_places(
         reason,
     };
     let file = symbols::find_file(places.target, places.scope, places.reader).map_err(fail)?;
-    // First: a later write changes the identity, and the next check looks up again.
+    // Read the identity first: a later write changes it, and the next check looks up the functions again.
     let identity = file.identity().map_err(fail)?;
     let offset = |function: &String| elf_symbols::file_offset(&file, function).map_err(fail);
     let offsets = places.functions.iter().map(offset).collect::<Result<Vec<_>, KernelError>>()?;
@@ -211,7 +211,7 @@ pub(super) fn check_places(
     Ok(())
 }
 
-/// `known_only`: at an instruction of a named function, since a breakpoint inside one ends the processes.
+/// `known_only`: only at an instruction of a named function: a breakpoint inside an instruction crashes processes.
 pub fn uprobe(
     place: &UserPlace<'_>,
     on_return: bool,
@@ -254,7 +254,7 @@ pub fn has_source(name: &'static str) -> bool {
     EventSource::find(name).is_ok()
 }
 
-/// The kernel chooses the number at boot.
+/// Perf event source, whose type number the kernel chooses at boot.
 struct EventSource {
     number: u32,
     return_bit: u32,

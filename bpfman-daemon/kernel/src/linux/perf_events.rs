@@ -8,7 +8,7 @@ use crate::{KernelError, ProbeTargetError};
 
 const TYPE_HARDWARE: u32 = 0;
 const TYPE_SOFTWARE: u32 = 1;
-/// `struct perf_event_attr`: new threads are counted too; the number is a rate of samples per second.
+/// Flags of `struct perf_event_attr`: count new threads too; the sample period is a frequency per second.
 const INHERIT: u64 = 1 << 1;
 const BY_FREQUENCY: u64 = 1 << 10;
 const MAX_SAMPLES: &str = "/proc/sys/kernel/perf_event_max_sample_rate";

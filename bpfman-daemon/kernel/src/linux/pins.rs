@@ -21,10 +21,10 @@ const LOCK_WAIT: Duration = Duration::from_secs(5);
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
-/// Locked by the one daemon of a bpffs. Only root can open it, whereas any user can open, and lock, the root folder.
+/// Folder that the daemon of a bpffs locks. Only root can open it; any user can open, and so lock, the root folder.
 const OWNER: &str = "owner";
 
-/// Mounted bpffs, held by a descriptor: at a covered path, a missing pin would look like a program that does not run.
+/// Mounted bpffs, held by a descriptor: if another mount covered its path, all pins would seem to be missing.
 #[derive(Debug)]
 pub struct Bpffs {
     root: PathBuf,
@@ -52,7 +52,7 @@ impl Bpffs {
         &self.root
     }
 
-    /// Leads to the pin wherever the bpffs is mounted now.
+    /// Returns a path that leads to the pin wherever the bpffs is mounted now.
     fn path(&self, relative: &Path) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.folder.as_raw_fd())).join(relative)
     }
@@ -61,7 +61,7 @@ impl Bpffs {
         KernelError::call(action, self.root.join(path).display().to_string(), source)
     }
 
-    /// Locks until this process ends: each of two daemons would remove the pins in the records of the other.
+    /// Locks the bpffs until the result is dropped: two daemons would remove each other's pins.
     pub fn hold_alone(&self) -> Result<FolderLock, KernelError> {
         let folder = self.path(Path::new(OWNER));
         match std::fs::DirBuilder::new().mode(PRIVATE_MODE).create(&folder) {
@@ -92,7 +92,7 @@ impl Bpffs {
         self.make_each_folder(path).map_err(|source| self.fail("create folder", path, source))
     }
 
-    /// Other holders need the lock only for a few system calls.
+    /// Locks a folder, and waits for other holders, which need the lock only for a few system calls.
     pub fn lock(&self, path: &Path) -> Result<FolderLock, KernelError> {
         let fail = |source: io::Error| self.fail("lock folder", path, source);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -240,7 +240,7 @@ fn claim(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Refuses a folder of other users: a link in its place would lead pins elsewhere.
+/// Refuses a folder of other users: they could replace it by a symbolic link, so that pins are made elsewhere.
 fn check_owned_by_root(folder: &Path) -> io::Result<()> {
     let metadata = std::fs::symlink_metadata(folder)?;
     if !metadata.is_dir() {

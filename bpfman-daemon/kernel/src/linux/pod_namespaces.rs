@@ -10,7 +10,7 @@ use bpfman_model::{GroupPath, PodObstacle, PodRelation};
 use super::process_groups::ProcessGroups;
 use super::processes;
 
-/// Default folder of the node in which each pod has one, named `NAMESPACE_NAME_UID`. Only root makes names in it.
+/// Default folder of pod logs on the node, with a folder `NAMESPACE_NAME_UID` per pod. Only root makes names in it.
 pub const DEFAULT_POD_LOGS: &str = "/var/log/pods";
 
 /// Mount of that folder in the daemon's container: the root of the node's first process may be hidden.
@@ -123,8 +123,8 @@ impl PodNamespaces {
     }
 }
 
-/// Returns whether this process is in no pod for certain, although it finds none in its cgroup: neither its environment nor
-/// its cgroups are those of a container of the kubelet.
+/// Returns whether a process whose cgroup shows no pod is certainly in none: neither its environment nor its cgroups
+/// are those of a container of the kubelet.
 fn is_surely_in_no_pod() -> bool {
     const OF_EACH_CONTAINER: &str = "KUBERNETES_SERVICE_HOST";
     let groups = fs::read_to_string("/proc/self/cgroup");
@@ -213,7 +213,7 @@ mod tests {
         let logs = logs();
         let no_group = || Some(GroupPath::new("/", 0, None));
         let agent = of_pod(&uid(1));
-        // A cgroup namespace of its own, and nothing in the environment.
+        // The daemon has a cgroup namespace of its own, and no pod in its environment.
         let unaware = pods(logs.path(), None).relation(no_group, || false, Some(&agent));
         assert_eq!(unaware, PodRelation::Unknown(PodObstacle::OwnPod));
         // The daemon knows its pod, and sees no cgroups of others.

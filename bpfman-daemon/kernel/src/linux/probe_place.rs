@@ -14,7 +14,7 @@ const MAX_FUNCTION: u64 = 4 << 20;
 
 const MAX_DECODED: u64 = 64 << 20;
 
-/// [`ProbeTargetError::UnknownPlace`]: the file lacks the information. Others: the probe would do harm.
+/// [`ProbeTargetError::UnknownPlace`]: the file lacks the information. Other errors: the probe would do harm.
 #[cfg(test)]
 pub fn check(file: &TargetFile, offset: u64, on_return: bool) -> Result<(), ProbeTargetError> {
     check_all(file, &[offset], on_return).remove(0)

@@ -17,9 +17,9 @@ const TICK: u64 = 10_000_000;
 /// Known start of a process, which distinguishes it from a later one with the same pid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProcessStart {
-    /// Nanoseconds from boot to the start, with sleep.
+    /// Nanoseconds from boot to the start, including suspend.
     At(u64),
-    /// The process existed at this time: nanoseconds since boot, without sleep.
+    /// The process existed at this time: nanoseconds since boot, without suspend.
     Before(u64),
 }
 
@@ -28,7 +28,7 @@ impl ProcessStart {
     const fn fits(self, ticks: u64) -> bool {
         match self {
             Self::At(time) => ticks == time / TICK,
-            // After a sleep the right process may be missed, but no other is mistaken for it: this time is never later.
+            // After a suspend, the right process may be missed. No later process fits, since `time` is never larger.
             Self::Before(time) => ticks <= time / TICK,
         }
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 const HOST: &str = "/host/proc";
 
-/// Returns `/proc`, unless this process has its own pid namespace and the host's processes are at `/host/proc`.
+/// Returns `/host/proc` if it shows the host's processes and this process has its own pid namespace; else `/proc`.
 pub fn root() -> PathBuf {
     root_of(Path::new("/proc"), Path::new(HOST))
 }

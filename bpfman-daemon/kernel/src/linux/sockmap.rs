@@ -7,7 +7,7 @@ use super::attr::{self, Command};
 use super::{facts, sys};
 use crate::KernelError;
 
-/// Runs for sockets that are added from now on.
+/// Attaches a program, which runs for sockets that are added from now on.
 pub fn attach(program: &OwnedFd, map: MapId, attach_type: u32) -> Result<OwnedFd, KernelError> {
     let fail = |source| KernelError::call("attach", format!("a program to map {map}"), source);
     let held = facts::open(Command::MapGetFdById, map.0).map_err(fail)?;

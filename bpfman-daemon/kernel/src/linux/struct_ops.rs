@@ -9,7 +9,7 @@ use super::load::kernel_name;
 use super::{facts, links, sys};
 use crate::{KernelError, StructOpsSpec};
 
-/// A link activates the structure; without the flag, filling does.
+/// With this flag, a link registers the struct_ops; without it, filling the map does.
 const F_LINK: u32 = 1 << 13;
 
 fn request(name: &str, value_size: u32, value: u32) -> attr::MapCreate {
@@ -25,7 +25,7 @@ fn request(name: &str, value_size: u32, value: u32) -> attr::MapCreate {
     }
 }
 
-/// A kernel with links looks up the missing type of the value; others refuse the flag.
+/// Names a missing value type: a kernel with links looks it up (ENOTSUPP); others refuse the flag.
 pub fn has_links() -> bool {
     let error = sys::bpf_fd(Command::MapCreate, &mut request("probe", 8, u32::MAX)).err();
     error.and_then(|error| error.raw_os_error()) == Some(sys::ENOTSUPP)
@@ -74,7 +74,7 @@ pub fn attach(map: MapId) -> Result<OwnedFd, KernelError> {
     let held = facts::open(Command::MapGetFdById, map.0).map_err(fail)?;
     let held = held.ok_or_else(|| fail(io::Error::from_raw_os_error(libc::ENOENT)))?;
     let mut request = attr::LinkCreate {
-        // The map takes the place of the program in other links.
+        // For struct_ops, the field of the program holds the map.
         prog_fd: held.as_raw_fd(),
         attach_type: attach_type::STRUCT_OPS,
         ..Default::default()

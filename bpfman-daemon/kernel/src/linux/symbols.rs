@@ -16,7 +16,7 @@ pub(super) const MAX_TARGET: u64 = 1 << 30;
 /// With thousands of libraries, the cache has some hundred kilobytes.
 const MAX_CACHE: u64 = 2 << 20;
 /// File systems of disks and memory (`linux/magic.h`): ext4, XFS, btrfs, tmpfs, ramfs, overlayfs, F2FS, squashfs,
-/// EROFS, ZFS, bcachefs, VFAT, ISO 9660. Others may be of another machine or of a process.
+/// EROFS, ZFS, bcachefs, VFAT, ISO 9660. Another machine or a process may serve other file systems.
 const LOCAL: [u32; 13] = [
     0xef53,
     0x5846_5342,
@@ -33,7 +33,7 @@ const LOCAL: [u32; 13] = [
     0x9660,
 ];
 
-/// File to probe; the same file even if its name changes.
+/// File to probe, held open: it stays the same even if its name changes.
 #[derive(Debug)]
 pub struct TargetFile {
     file: File,
@@ -77,12 +77,12 @@ impl TargetFile {
         &self.path
     }
 
-    /// Local file systems always answer.
+    /// Returns whether the file system is local, and so always answers.
     pub(super) fn is_local(&self) -> bool {
         rustix::fs::fstatfs(&self.file).is_ok_and(|found| LOCAL.contains(&(found.f_type as u32)))
     }
 
-    /// Differs from that of another file at the same path, and changes at each write.
+    /// Returns the file's identity, which changes at each write; another file at the same path has another one.
     pub(super) fn identity(&self) -> Result<FileIdentity, ProbeTargetError> {
         let found = self
             .file
@@ -142,7 +142,7 @@ fn find_library(
     found.map(|file| file.seen_by(root)).ok_or(ProbeTargetError::NoLibrary { pids })
 }
 
-/// For a reader other than root, the library must be the one at its path, and readable, or counts as missing.
+/// For a reader other than root: missing if the file at its path is unreadable; an error if that is another file.
 fn find_mapped(
     pid: u32,
     target: &str,
@@ -160,7 +160,7 @@ fn find_mapped(
     }
 }
 
-/// Linker scripts have shorter names: `libc.so` beside `libc.so.6`.
+/// Returns whether the file is ELF: `libc.so` beside `libc.so.6` may be a linker script.
 fn is_binary(file: &TargetFile) -> bool {
     let mut magic = [0; 4];
     file.file.read_exact_at(&mut magic, 0).is_ok() && magic == *b"\x7fELF"
@@ -175,7 +175,7 @@ fn in_folders(root: &TargetRoot, library: &str) -> impl Iterator<Item = PathBuf>
     })
 }
 
-/// The file may grow meanwhile.
+/// Reads a whole file of at most `limit` bytes, which may grow meanwhile.
 fn read(mut file: &File, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.rewind()?;

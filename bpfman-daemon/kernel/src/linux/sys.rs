@@ -1,4 +1,4 @@
-//! System calls without a safe library.
+//! System calls for which no library has a safe function.
 
 use std::ffi::CString;
 use std::io;
@@ -170,7 +170,7 @@ pub fn access(path: &Path, read: bool) -> io::Result<()> {
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Fails with EPERM if this process is not above the namespace.
+/// Opens the user namespace that owns a namespace. Fails with EPERM if it is outside of this process's own.
 pub fn owner_of_namespace(namespace: impl AsFd) -> io::Result<OwnedFd> {
     const NS_GET_USERNS: libc::Ioctl = 0xb701;
     // SAFETY: the request takes no argument and touches no memory of this process.
@@ -217,8 +217,8 @@ pub fn close_on_execute() -> io::Result<()> {
             continue;
         };
         if number > 2 {
-            // SAFETY: F_SETFD changes a flag of an entry in the table of descriptors; a number that is no longer in
-            // use, as that of the folder that is read here, is refused. No memory is touched.
+            // SAFETY: F_SETFD changes a flag of an entry in the table of descriptors, and touches no memory. The kernel
+            // refuses numbers that are not in use.
             unsafe {
                 libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC);
             }

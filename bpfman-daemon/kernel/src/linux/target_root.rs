@@ -38,7 +38,7 @@ impl TargetRoot {
         let folder = open(process.as_fd(), Path::new("root")).map_err(gone)?;
         // A process in a container's cgroup that entered the first mount namespace sees the machine's files.
         let has_own_files = || {
-            // If that of the first process is hidden, this process is on the machine itself.
+            // If the first process is hidden, compare with this process, which then sees the machine's files.
             let of = |name| open(rustix::fs::CWD, &processes::root().join(name)).ok();
             let of = |name| of(name).and_then(|folder| mount_namespace(folder.as_fd()));
             let first = of("1").or_else(|| of("self"));
@@ -104,7 +104,7 @@ impl TargetRoot {
         let open = |folder, how| retried(|| rustix::fs::openat2(folder, path, flags, Mode::empty(), how));
         match &self.folder {
             Some(folder) => open(folder.as_fd(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS),
-            // Links in /proc name files too, by this process's rights to other processes: for root alone.
+            // Magic links in /proc are followed with this process's rights to other processes: for root alone.
             None if self.reader.is_some() => open(rustix::fs::CWD, ResolveFlags::NO_MAGICLINKS),
             None => rustix::fs::open(path, flags, Mode::empty()),
         }

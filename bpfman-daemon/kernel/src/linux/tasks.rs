@@ -42,7 +42,7 @@ pub fn of_group(path: &str) -> Result<TaskGroup, KernelError> {
     group(&hierarchy, Path::new(path)).ok_or_else(|| fail("there is no such group, or it is everybody's"))
 }
 
-/// Leaves processes of other user namespaces out, such as those of a rootless container.
+/// Returns the users of processes in a cgroup and below, except in other user namespaces (rootless containers).
 pub fn users_of_group(path: &str, tasks: &TaskGroup) -> Result<BTreeSet<u32>, KernelError> {
     let fail = |reason| KernelError::NoTaskGroup { of: format!("cgroup {path}"), reason };
     let hierarchy = whole_hierarchy().ok_or_else(|| fail("there is no hierarchy of version 2 here"))?;
@@ -76,7 +76,7 @@ fn namespace(root: &Path, pid: &str, kind: &str) -> Option<u64> {
     fs::metadata(root.join(pid).join("ns").join(kind)).map(|file| file.ino()).ok()
 }
 
-/// The fourth id, of file systems, follows the effective one.
+/// Returns real, effective and saved user id. The fourth id, for file systems, follows the effective one.
 fn users_of_process(root: &Path, pid: &str) -> impl Iterator<Item = u32> {
     let status = fs::read_to_string(root.join(pid).join("status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap_or_default();
@@ -107,7 +107,7 @@ fn has(root: &Path, tasks: &TaskGroup, pid: u32) -> bool {
     }
 }
 
-/// Root named a container's cgroup, in any hierarchy. Namespaces prove nothing: each user can make some.
+/// Returns whether a cgroup, in any hierarchy, is a container's and named by root. Any user can create namespaces.
 pub fn is_contained(groups_of_process: &str) -> bool {
     let is_containers = |(controllers, path): (&str, &str)| {
         hierarchies::group(controllers, path.to_owned()).container().is_some()

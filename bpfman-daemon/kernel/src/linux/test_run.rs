@@ -7,7 +7,7 @@ use super::sys;
 use crate::{KernelError, TestContext, TestRun, TestRunResult};
 
 const XDP_CONTEXT: usize = 24;
-/// With space for fields of later kernels.
+/// Maximum size of a `struct __sk_buff` in bytes, with space for fields of later kernels.
 const TC_CONTEXT: usize = 256;
 const ROOM: usize = 64 << 10;
 

@@ -22,7 +22,7 @@ pub fn load(bytes: &[u8]) -> Result<OwnedFd, KernelError> {
     })
 }
 
-/// A lack of resources or rights does not depend on the types.
+/// Returns whether resources or rights were lacking: such an error does not depend on the types.
 pub fn is_for_lack(source: &io::Error) -> bool {
     matches!(source.raw_os_error(), Some(libc::ENOMEM | libc::EMFILE | libc::ENFILE | libc::EPERM))
 }
@@ -58,7 +58,7 @@ pub fn blob(types: &[u32], names: &[u8]) -> Vec<u8> {
 
 pub const FOLDER: &str = "/sys/kernel/btf";
 
-/// Some modules may go between the reads.
+/// Returns the BTF of modules by name. Modules may be unloaded between the reads.
 pub fn modules() -> io::Result<Vec<(String, Vec<u8>)>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(FOLDER)? {
@@ -77,7 +77,7 @@ pub fn modules() -> io::Result<Vec<(String, Vec<u8>)>> {
     Ok(found)
 }
 
-/// The kernel finds types only by number.
+/// Opens the BTF of a module. Reads the names of all, since the kernel finds BTF only by id.
 pub fn of_module(name: &str) -> Result<OwnedFd, KernelError> {
     let fail = |source| KernelError::call("open", format!("the types of kernel module {name}"), source);
     for id in facts::btf_ids().map_err(fail)? {

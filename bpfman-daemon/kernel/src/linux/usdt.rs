@@ -34,7 +34,7 @@ impl UsdtPlace<'_> {
         KernelError::CannotProbe { target: format!("\"{target}\", probe {provider}:{name}"), reason }
     }
 
-    /// The identity is from before the file was read.
+    /// Finds the sites of the probe. The identity was read before the file.
     fn find(&self) -> Result<(TargetFile, FileIdentity, Vec<UsdtSite>), KernelError> {
         let file =
             symbols::find_file(self.target, self.scope, self.reader).map_err(|reason| self.fail(reason))?;
@@ -46,7 +46,7 @@ impl UsdtPlace<'_> {
             let (provider, name) = (self.provider.to_owned(), self.name.to_owned());
             return Err(self.fail(ProbeTargetError::NoUsdt { path, provider, name }));
         }
-        // A file's notes may name any place of it. Without other evidence, it is a nop, as the notes were read.
+        // Notes may name any place in the file. A place in unknown code is at least a nop, as `sites` checked.
         let offsets: Vec<u64> = sites.iter().map(|site| site.offset).collect();
         perf::check_places(&file, &offsets, false, false).map_err(|reason| self.fail(reason))?;
         Ok((file, identity, sites))

@@ -24,7 +24,7 @@ struct NamespaceWatch {
     /// File of the namespace with its identity; `None` for the daemon's.
     path: Option<(PathBuf, (u64, u64))>,
     notices: OwnedFd,
-    /// Made in the same namespace.
+    /// Socket for requests, made in the same namespace.
     questions: OwnedFd,
     known: Known,
 }
@@ -39,7 +39,7 @@ pub fn open(path: Option<&Path>) -> Result<Box<dyn InterfaceWatch>, KernelError>
             }
             rustix::net::bind(&notices, &SocketAddrNetlink::new(0, GROUP_LINK))?;
             let questions = netlink::socket()?;
-            // Listed after the first notice can arrive, so that nothing is missed in between.
+            // List after subscribing: no change in between is missed.
             let known = Known::new(interfaces::list_by(&questions)?);
             let path = path.map(|path| Ok::<_, io::Error>((path.to_owned(), identity(path)?))).transpose()?;
             Ok(NamespaceWatch { path, notices, questions, known })
@@ -49,7 +49,7 @@ pub fn open(path: Option<&Path>) -> Result<Box<dyn InterfaceWatch>, KernelError>
     .map(|watch| -> Box<dyn InterfaceWatch> { Box::new(watch) })
 }
 
-/// Differs for any two namespaces.
+/// Returns the identity of a namespace's file, which no other existing namespace has.
 pub fn identity(path: &Path) -> io::Result<(u64, u64)> {
     let metadata = std::fs::metadata(path)?;
     Ok((metadata.dev(), metadata.ino()))
@@ -93,7 +93,7 @@ impl NamespaceWatch {
         }
     }
 
-    /// Returns `None` after the timeout, or without one if no datagram waits; `false` if some were lost.
+    /// Receives a datagram. Returns `false` if some were lost; `None` after the timeout, or at once without a timeout.
     fn receive(&mut self, buffer: &mut [u8], timeout: Option<Duration>) -> io::Result<Option<bool>> {
         // The kernel treats a timeout of zero as endless.
         let timeout = timeout.filter(|timeout| *timeout >= Duration::from_micros(1));

@@ -136,7 +136,7 @@ enum Side {
     Below,
 }
 
-/// The kernel runs the program of a bond at all its members, and refuses a second one at a member.
+/// Names the neighbours with XDP programs. A bond's program runs at all its members, which can have no other one.
 fn neighbours(ifindex: IfIndex, side: Side) -> Vec<String> {
     let Ok(messages) = talk(&Request::new(RTM_GETLINK, DUMP, &[0; IFINFOMSG]).finish()) else {
         return Vec::new();
@@ -162,7 +162,7 @@ impl Stacked {
         let number = |kind| attribute(attributes, kind).and_then(|value| u32_at(value, 0));
         let attached = attribute(attributes, IFLA_XDP).and_then(|xdp| attribute(xdp, IFLA_XDP_ATTACHED));
         let kind = interfaces::kind_of(attributes);
-        // The lower interface of a veth is its peer. In another namespace the number is that of another interface.
+        // The lower interface of a veth is its peer. If it is in another namespace, its number means nothing here.
         let is_upon = attribute(attributes, IFLA_LINK_NETNSID).is_none()
             && kind.as_deref().is_none_or(|kind| kind != "veth");
         Some(Self {
@@ -250,7 +250,7 @@ fn entry(ifindex: IfIndex, mode: XdpRunsIn, flag: u32, program: ProgramId) -> io
     Ok(HookEntry { program: Some(program), via })
 }
 
-/// No query exists. A message that removes "no program" changes nothing: EBUSY for a link, EEXIST otherwise.
+/// Returns whether there is a link, by an attempt to remove "no program": fails with EBUSY for a link, else EEXIST.
 fn is_linked(ifindex: IfIndex, flag: u32) -> io::Result<bool> {
     match set(ifindex, NO_PROGRAM, Some(NO_PROGRAM), flag | F_REPLACE) {
         Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(true),
@@ -261,7 +261,7 @@ fn is_linked(ifindex: IfIndex, flag: u32) -> io::Result<bool> {
     }
 }
 
-/// The interface may be in any namespace.
+/// Returns links with this interface number, in any namespace, and this program.
 fn links(ifindex: IfIndex, program: ProgramId) -> io::Result<Vec<KernelLinkId>> {
     let mut found = Vec::new();
     for id in facts::link_ids()? {

@@ -122,7 +122,7 @@ impl SimKernel {
         self.state().verification_time = time;
     }
 
-    /// Empties arrays of programs while readers are waited for, as Linux does for each last holder that closes one.
+    /// Sets whether each wait for readers empties program arrays, as Linux does when the last holder closes an array.
     pub fn empty_arrays(&self, empties: bool) {
         self.state().empties_arrays = empties;
     }
@@ -160,8 +160,8 @@ impl SimKernel {
         self.state().longest = Some(insns);
     }
 
-    /// Makes the verifier refuse programs with more instructions that are loaded without `CAP_PERFMON`: there it follows
-    /// speculative paths, too.
+    /// Makes the verifier refuse programs with more instructions if they are loaded without `CAP_PERFMON`: the verifier
+    /// then follows speculative paths, too.
     pub fn refuse_longer_without_perfmon(&self, insns: usize) {
         self.state().longest_without_perfmon = Some(insns);
     }

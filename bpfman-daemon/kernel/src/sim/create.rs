@@ -16,7 +16,7 @@ use super::objects::{Body, Key, MAP, Object, SimLinkTarget};
 use super::{PAGE, SimState, refuse};
 use crate::{EXTENSION, KernelError, ProgramLoad, RefusalReason};
 
-/// Spelled like in the kernel.
+/// GPL-compatible licences, as the kernel spells them.
 const GPL: [&str; 6] =
     ["GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"];
 

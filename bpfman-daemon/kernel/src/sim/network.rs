@@ -172,7 +172,7 @@ impl SimNetwork {
         })
     }
 
-    /// The inner `None` is the daemon's namespace.
+    /// Returns a file of a namespace; the inner `None` is the daemon's namespace.
     fn file_of(&self, netns: NetnsId) -> Option<&Option<PathBuf>> {
         let inode = self.by_id(netns)?.id.inode;
         self.names.iter().find(|(_, of)| **of == inode).map(|(file, _)| file)
@@ -294,7 +294,7 @@ impl SimNetwork {
         true
     }
 
-    /// Files of processes are no names.
+    /// Returns the named files, without those of processes.
     pub fn named(&self) -> Vec<PathBuf> {
         self.all().into_iter().filter(|file| !file.starts_with("/proc")).collect()
     }

@@ -7,10 +7,10 @@ use bpfman_model::{Direction, IfIndex, MapSpec, NetnsId, map_type};
 use super::SimState;
 use crate::ProgramKind;
 
-/// Never reused.
+/// Key of an object, never reused.
 pub(super) type Key = u64;
 
-/// Emptied when only programs refer to it: programs that call each other do not keep each other alive.
+/// Map type that is emptied when only programs refer to a map: programs that call each other stay alive only so long.
 const EMPTIED: u32 = map_type::PROG_ARRAY;
 
 /// Keeps an object of a simulated kernel alive.
@@ -191,7 +191,7 @@ impl Objects {
         }
     }
 
-    /// Keeps the numbers that distinguish handles from before the reboot.
+    /// Removes all objects. The new generation invalidates earlier handles.
     pub fn reboot(&mut self) {
         self.all.clear();
         self.by_id.clear();

@@ -18,7 +18,7 @@ pub(super) struct SimPins {
 
 type Answer<T> = Result<T, i32>;
 
-/// Refuses names with a dot, which bpffs reserves.
+/// Returns the path in normal form. Refuses names with a dot, which bpffs reserves.
 fn clean(path: &Path) -> Answer<PathBuf> {
     let mut clean = PathBuf::new();
     for part in path.components() {
@@ -80,7 +80,7 @@ impl SimPins {
         }
     }
 
-    /// Paths are ordered by name, so these follow the folder directly.
+    /// Returns all paths below a folder, which follow it directly in the order of paths.
     fn below<'a>(&'a self, folder: &'a Path) -> impl Iterator<Item = &'a PathBuf> {
         let behind = (Bound::Excluded(folder), Bound::Unbounded);
         self.nodes

@@ -19,7 +19,7 @@ pub(super) struct SimTargets {
     hidden: BTreeSet<String>,
     remote: BTreeSet<String>,
     hanging: BTreeSet<String>,
-    /// Starts; `None` after the end.
+    /// Start by pid; `None` if the process has ended.
     processes: BTreeMap<u32, Option<u64>>,
     groups: BTreeMap<u32, String>,
     users: BTreeMap<u32, u32>,
@@ -116,7 +116,7 @@ impl SimState {
         }
     }
 
-    /// Before Linux 6.2 such a link takes functions of the kernel itself only.
+    /// Before Linux 6.2, links to many functions accept only functions of the kernel itself.
     pub(super) fn refuse_functions_of_modules(&self, of: &[FunctionPattern]) -> Result<(), KernelError> {
         let (release, version) = &self.targets.kernel;
         let names = of.iter().filter_map(FunctionPattern::name);
@@ -216,7 +216,7 @@ impl SimKernel {
         self.changed.notify_all();
     }
 
-    /// Ends a process. Its number stays free.
+    /// Ends a process. Its pid stays free.
     pub fn end_process(&self, pid: u32) {
         let mut state = self.state();
         state.targets.processes.insert(pid, None);
@@ -234,7 +234,7 @@ impl SimKernel {
         self.state().targets.users.insert(pid, user);
     }
 
-    /// Begins a process of this number, which is another one than before.
+    /// Begins a process with this pid, distinct from earlier ones with the pid.
     pub fn begin_process(&self, pid: u32) {
         let mut state = self.state();
         state.targets.groups.remove(&pid);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 // XDP members that leave work for later: a timer, a work queue (Linux 6.10).
-// Newer headers have what is declared below: under another name here.
+// Newer headers declare `struct bpf_wq` themselves: rename theirs.
 #define bpf_wq bpf_wq_of_headers
 #include <linux/bpf.h>
 #undef bpf_wq
@@ -48,7 +48,7 @@ struct {
 	__type(value, struct work);
 } works SEC(".maps");
 
-// Not compared: when they run is nobody's promise.
+// Not compared: no kernel promises when callbacks run.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 2);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// An XDP member that is bound to its device (Linux 6.3 and later): it asks the driver for what the card knows.
+// An XDP member that is bound to its device (Linux 6.3 and later): it reads the card's metadata from the driver.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// XDP members that leave in ways which would take a whole chain with them: tail calls and exceptions.
+// XDP members with exits that would end a whole chain: tail calls and exceptions.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
@@ -21,7 +21,7 @@ __u64 before, behind;
 
 extern void bpf_throw(__u64 cookie) __ksym;
 
-// What the test puts into `jumps` drops.
+// The test puts a program into `jumps` that drops.
 SEC("xdp")
 int jump_from_entry(struct xdp_md *ctx)
 {
@@ -46,7 +46,7 @@ static __attribute__((noinline)) int jump(struct xdp_md *ctx)
 	return XDP_TX;
 }
 
-// The tail call is the end of the function alone: the member goes on with what the other program returned.
+// The tail call ends the function alone: the member continues with the other program's result.
 SEC("xdp")
 int jump_from_function(struct xdp_md *ctx)
 {
@@ -80,7 +80,7 @@ int throw_from_entry(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
-// What a program answers when it throws, by the function that it names: nothing calls these.
+// Names the callback whose result is a program's verdict when the program throws. No function calls callbacks.
 #define __exception_cb(name) __attribute__((btf_decl_tag("exception_callback:" #name)))
 
 __attribute__((noinline)) int caught_to_pass(__u64 cookie)
@@ -115,7 +115,7 @@ int throw_and_drop(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
-// It never throws: it could be joined, were it not for the callback.
+// Never throws: the callback alone prevents the program from being joined.
 SEC("xdp")
 __exception_cb(caught_to_drop)
 int catch_nothing(struct xdp_md *ctx)

@@ -56,7 +56,7 @@ pub fn id_of(kind: ObjectKind, descriptor: &OwnedFd) -> Option<u32> {
     Some(id)
 }
 
-/// Returns what a decision about a program needs.
+/// Returns the facts about a program that a decision needs.
 pub fn program_brief(program: &OwnedFd) -> io::Result<ProgramBrief> {
     let info: ProgInfo = info(program)?;
     let name = crate::linux::facts::text(&info.name);
@@ -104,7 +104,7 @@ const fn commands(kind: ObjectKind) -> (Command, Command) {
     }
 }
 
-/// Returns the next id of the kind in the kernel.
+/// Returns the lowest id above `after` among the kernel's objects of the kind.
 pub fn next_id(kind: ObjectKind, after: u32) -> io::Result<u32> {
     let mut request = ById { id: after, ..ById::default() };
     sys::bpf(commands(kind).0, &mut request).map(|_| request.next_id)
@@ -126,7 +126,7 @@ pub fn programs_of(target: &OwnedFd, attach_type: u32) -> io::Result<Vec<u32>> {
     Ok(programs.into_iter().map(|ProgramId(id)| id).collect())
 }
 
-/// Returns whether types are those of the kernel or of a module, which every user can read in `/sys/kernel/btf`.
+/// Returns whether BTF is that of the kernel or of a module, which every user can read in `/sys/kernel/btf`.
 #[must_use]
 pub fn btf_is_of_kernel(btf: &OwnedFd) -> bool {
     info::<BtfInfo>(btf).is_ok_and(|info| info.kernel_btf != 0)
@@ -135,7 +135,7 @@ pub fn btf_is_of_kernel(btf: &OwnedFd) -> bool {
 /// Names of tracepoints by number, cached. After a module is unloaded, another event may get its number.
 static KNOWN: Mutex<BTreeMap<u64, String>> = Mutex::new(BTreeMap::new());
 
-/// Returns the category and name of a tracepoint by its number in events.
+/// Returns the category and name (`sched/sched_switch`) of a tracepoint by its number in perf events.
 #[must_use]
 pub fn tracepoint_name(number: u64) -> Option<String> {
     let events = perf::mounted_events()?;

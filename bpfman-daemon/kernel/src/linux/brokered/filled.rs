@@ -9,7 +9,7 @@ use bpfmand_calls::{
     AttrLayout, CallAttr, CodeReference, Errno, Field, FieldKind, FieldValue, descriptor_count, references,
 };
 
-/// Offset of the number of descriptors in `PROG_LOAD`, which the kernel reads from the array in any case.
+/// Offset of `fd_array_cnt` in `PROG_LOAD`: the kernel reads this many descriptors of the array, even unused ones.
 const DESCRIPTOR_COUNT: usize = 148;
 
 /// Attribute with everything that it points to.
@@ -34,7 +34,7 @@ impl Passed<'_> {
         self.descriptors.get(index).map(|descriptor| descriptor.as_raw_fd()).ok_or(Errno::BADF)
     }
 
-    /// Fails for a file that was opened without the right to read it: its name would open it with the daemon's rights.
+    /// Fails for a file that the caller did not open for reading: opening it by name would use the daemon's rights.
     fn check_readable(&self, index: usize) -> Result<(), Errno> {
         let file = self.descriptors.get(index).ok_or(Errno::BADF)?;
         let flags = rustix::fs::fcntl_getfl(file).map_err(|error| Errno(error.raw_os_error()))?;
@@ -54,7 +54,7 @@ impl Passed<'_> {
 }
 
 impl Filled {
-    /// Fills in every pointer and descriptor of the layout, whatever stood there.
+    /// Fills in every pointer and descriptor of the layout, and ignores the caller's bytes in these fields.
     pub fn new(
         layout: &AttrLayout,
         mut attr: CallAttr,
@@ -142,7 +142,7 @@ impl Filled {
             }
             (FieldKind::IteratorTarget(length), FieldValue::Buffer(index)) => {
                 let target = passed.buffer(*index, length)?;
-                // Which words are descriptors, only the program determines.
+                // Only the program determines which words are descriptors: refuse all words but zero.
                 if target.iter().any(|byte| *byte != 0) {
                     return Err(Errno::INVAL);
                 }

@@ -8,7 +8,7 @@ use bpfmand_calls::{Errno, PERF_ATTR, PerfCall, PerfProbe, PerfProcess};
 
 const TYPE: usize = 0;
 const SIZE: usize = 4;
-/// Address of the name of a probe, or of a kernel address to watch.
+/// Offset of the field with the address of a probe's name, or the address of a breakpoint.
 const CONFIG1: usize = 56;
 /// Size of the first version of the attribute.
 const FIRST_VERSION: usize = 64;
@@ -16,7 +16,7 @@ const FIRST_VERSION: usize = 64;
 const CLOSE_ON_EXEC: u64 = 8;
 const OF_GROUP: u64 = 4;
 
-/// Types of the sources of probes, which the kernel numbers at its start.
+/// Perf event types of probes, which the kernel numbers at boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProbeEvents {
     /// Type of events of kernel functions.
@@ -35,7 +35,7 @@ impl ProbeEvents {
         Self { kprobe: read("kprobe"), uprobe: read("uprobe") }
     }
 
-    /// Returns whether events of this type take a text.
+    /// Returns whether events of this type are probes, and so take a name.
     #[must_use]
     pub fn are(&self, event_type: u32) -> bool {
         [self.kprobe, self.uprobe].contains(&Some(event_type))

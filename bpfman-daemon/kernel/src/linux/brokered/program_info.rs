@@ -11,8 +11,8 @@ use crate::linux::sys;
 /// A structure and the buffers that it pointed to; `None` where the caller or the kernel gave none.
 pub type DescribedProgram = (Vec<u8>, Vec<Option<Vec<u8>>>);
 
-/// Describes a program. `parts` is true for the parts of the structure for which the caller has a buffer. Returns the structure, with
-/// null pointers where the kernel gave nothing, and the parts.
+/// Describes a program. `parts` marks the arrays for which the caller has a buffer. Returns the structure with null
+/// pointers, and the contents of these arrays.
 pub fn program_info(program: &OwnedFd, given: &[u8], parts: &[bool]) -> Result<DescribedProgram, Errno> {
     if given.len() > PROGRAM_INFO || parts.len() != INFO_PARTS.len() {
         return Err(Errno::INVAL);
@@ -47,14 +47,14 @@ pub fn program_info(program: &OwnedFd, given: &[u8], parts: &[bool]) -> Result<D
     Ok((info, outputs))
 }
 
-/// Returns a structure with the numbers of the program's own records.
+/// Returns the program's `bpf_prog_info` with the lengths of its arrays.
 fn own_counts(program: &OwnedFd) -> Result<Vec<u8>, Errno> {
     let mut info = vec![0; PROGRAM_INFO];
     describe(program, &mut info)?;
     Ok(info)
 }
 
-/// Fills in a structure. Each buffer that it points to must be live, and of the length that stands beside its address.
+/// Fills in a structure. Each buffer that it points to must be live, and of the length given beside its address.
 fn describe(program: &OwnedFd, info: &mut Vec<u8>) -> Result<(), Errno> {
     let mut request =
         InfoByFd { bpf_fd: program.as_raw_fd(), info_len: info.len() as u32, info: info.as_mut_ptr() as u64 };

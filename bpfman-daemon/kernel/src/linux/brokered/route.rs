@@ -1,4 +1,4 @@
-//! Sockets for routes (netlink), and what stays attached by them.
+//! Route netlink sockets, and programs that are attached through them.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
@@ -34,7 +34,7 @@ pub fn is_route_socket(socket: &OwnedFd) -> bool {
         && sockopt::socket_protocol(socket).is_ok_and(|protocol| protocol.is_none())
 }
 
-/// Opens the network namespace of a socket: that of its maker may be another one by now.
+/// Opens the network namespace of a socket: its creator may be in another one by now.
 pub fn socket_namespace(socket: &OwnedFd) -> io::Result<OwnedFd> {
     const SIOCGSKNS: libc::Ioctl = 0x894c;
     // SAFETY: the request takes no argument and touches no memory of this process.
