@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// What stands before and behind the chains that meet real packets: no members themselves.
+// Programs before and behind chains in tests with real packets. They are not members.
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-// A frame of this type only tells that those before it are through.
+// A frame of this type shows that all frames before it have arrived.
 #define MARKER 0x88b6
 #define BYTES 64
 #define STAMPS 4
@@ -52,7 +52,7 @@ int gate(struct __sk_buff *skb)
 		__sync_fetch_and_add(count, 1);
 	if (skb->protocol == bpf_htons(MARKER))
 		return TC_ACT_SHOT;
-	// What the sender left there is nobody's business.
+	// Tests must not depend on values that the sender left there.
 	for (int i = 0; i < 5; i++)
 		skb->cb[i] = 0;
 	return TC_ACT_UNSPEC;
@@ -79,7 +79,7 @@ int witness(struct __sk_buff *skb)
 	return TC_ACT_SHOT;
 }
 
-// Every member stamped the number of its generation: all alike, or there were two chains.
+// Every member stamped the number of its generation: different stamps show that two chains ran.
 SEC("tc")
 int judge(struct __sk_buff *skb)
 {

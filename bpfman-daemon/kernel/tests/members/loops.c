@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// XDP members that loop: a budget of the frame (may_goto, Linux 6.9), an iterator (6.4), a callback for each entry.
-// Newer headers have what is declared below: under another name here.
+// XDP members that loop by may_goto (a budget in the frame, Linux 6.9), an iterator (6.4), a callback for each entry.
+// Newer headers declare `struct bpf_iter_num` themselves: rename theirs.
 #define bpf_iter_num bpf_iter_num_of_headers
 #include <linux/bpf.h>
 #undef bpf_iter_num
@@ -44,7 +44,7 @@ static __always_inline void add(__u32 which, __u64 many)
 		*count += many;
 }
 
-// Runs until the budget is used up: about eight million turns.
+// Runs until the budget is used up: about eight million iterations.
 SEC("xdp")
 int loop_to_the_end(struct xdp_md *ctx)
 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// XDP members with one kind of map each. What user space cannot read is copied into an array by the member itself.
+// XDP members with one kind of map each. Members copy values that user space cannot read into an array.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
@@ -11,7 +11,7 @@
 		__type(value, value_type);             \
 	} name SEC(".maps")
 
-// Many more entries than keys: which one goes first depends on the CPU.
+// Many more entries than keys: nothing is evicted, since the choice would depend on the CPU.
 MAP(BPF_MAP_TYPE_LRU_HASH, recent, 1024, __u32, __u64);
 MAP(BPF_MAP_TYPE_PERCPU_HASH, per_cpu, 64, __u32, __u64);
 MAP(BPF_MAP_TYPE_ARRAY, seen, 8, __u32, __u64);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 // TC members that allocate objects of their own types and keep them in lists, trees and maps (Linux 6.4 and later).
-// Newer headers have what is declared below: under another name here.
+// Newer headers declare these structs themselves: rename theirs.
 #define bpf_list_head bpf_list_head_of_headers
 #define bpf_list_node bpf_list_node_of_headers
 #define bpf_rb_root bpf_rb_root_of_headers
@@ -91,7 +91,7 @@ struct {
 	__type(value, struct tree);
 } trees SEC(".maps");
 
-// The test makes a type tag of this: a map's pointer to an object that the program allocated.
+// The test turns this name into a type tag, for a map's pointer to an object that the program allocated.
 typedef struct kept kptr;
 
 struct holder {
@@ -142,7 +142,7 @@ int push_to_list(struct __sk_buff *skb)
 	return TC_ACT_PIPE;
 }
 
-// Has no type's number in an instruction: its map alone ties it to its own types.
+// Has no type id in an instruction: the map alone refers to the types of the program's own BTF.
 SEC("tc")
 int pop_from_list(struct __sk_buff *skb)
 {

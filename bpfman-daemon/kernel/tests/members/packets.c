@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// TC members that change packets: directly, in size, by copies; and old filters' loads (LD_ABS, LD_IND).
+// TC members that change packets (directly, in size, by copies) or use loads of old filters (LD_ABS, LD_IND).
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
@@ -16,7 +16,7 @@ static __always_inline __u8 *bytes(struct __sk_buff *skb, __u32 need)
 	return data + need > end ? (void *)0 : data;
 }
 
-// A constant place: LD_ABS. Packets that are too short end the program with 0.
+// Constant offset: LD_ABS. A packet that is too short ends the program with 0.
 SEC("tc")
 int load_absolute(struct __sk_buff *skb)
 {
@@ -25,7 +25,7 @@ int load_absolute(struct __sk_buff *skb)
 	return load_byte(skb, 400) & 1 ? TC_ACT_PIPE : TC_ACT_UNSPEC;
 }
 
-// A place from the packet: LD_IND.
+// Offset from the packet's mark: LD_IND.
 SEC("tc")
 int load_indirect(struct __sk_buff *skb)
 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// XDP members that redirect, by each kind of map, and that hand metadata over.
+// XDP members that redirect, by each kind of map, and that pass metadata to the next program.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
@@ -31,7 +31,7 @@ int to_interface(struct xdp_md *ctx)
 	return bpf_redirect(1, 0);
 }
 
-// Redirects, and has second thoughts.
+// Requests a redirect, but may then pass the packet.
 SEC("xdp")
 int to_interface_or_not(struct xdp_md *ctx)
 {

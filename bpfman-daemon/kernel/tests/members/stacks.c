@@ -30,7 +30,7 @@ int frame_of_512(struct xdp_md *ctx)
 {
 	__u64 length = ctx->data_end - ctx->data, found;
 
-	// The compiler keeps a place of its own in every array it knows of.
+	// Assembler, since the compiler would need stack of its own beside an array of 512 bytes.
 	asm volatile("*(u64 *)(r10 - 512) = %1; *(u64 *)(r10 - 8) = %1; %0 = *(u64 *)(r10 - 512)"
 		     : "=r"(found)
 		     : "r"(length)
@@ -72,7 +72,7 @@ LEVEL(level_3, level_4)
 LEVEL(level_2, level_3)
 LEVEL(level_1, level_2)
 
-// Eight frames with the entry's: the most that the kernel takes.
+// Eight frames, including the entry's: the kernel's maximum.
 SEC("xdp")
 int eight_frames(struct xdp_md *ctx)
 {

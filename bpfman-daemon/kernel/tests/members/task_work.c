@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// An XDP member that leaves work for the task that it interrupted (Linux 6.18).
-// Newer headers have what is declared below: under another name here.
+// An XDP member that schedules work for the task that it interrupted (Linux 6.18).
+// Newer headers declare `struct bpf_task_work` themselves: rename theirs.
 #define bpf_task_work bpf_task_work_of_headers
 #include <linux/bpf.h>
 #undef bpf_task_work
@@ -36,7 +36,7 @@ struct {
 	__type(value, struct errand);
 } errands SEC(".maps");
 
-// Not compared: when it runs is nobody's promise.
+// Not compared: no kernel promises when the callback runs.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);

@@ -186,7 +186,7 @@ int cut_packet(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
-// Fills its frame with a pattern, for the next member to find if nobody cleans up.
+// Fills its frame with a pattern. The next member finds it unless the chain clears the frame.
 SEC("xdp")
 int dirty_stack(struct xdp_md *ctx)
 {
@@ -197,7 +197,7 @@ int dirty_stack(struct xdp_md *ctx)
 	return words[3] == 0x5a5a5a5a5a5a5a5aULL ? XDP_PASS : XDP_DROP;
 }
 
-// Copies what it finds in its frame, written by nobody, into a map.
+// Copies the contents of its frame, which it has not written, into a map.
 SEC("xdp")
 int read_stack(struct xdp_md *ctx)
 {
@@ -212,7 +212,7 @@ int read_stack(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
-// A full frame: nothing is left for the context.
+// A full frame: no space is left to save the context.
 SEC("xdp")
 int full_stack(struct xdp_md *ctx)
 {
@@ -229,7 +229,7 @@ struct {
 	__type(value, __u32);
 } jumps SEC(".maps");
 
-// Tail-calls what the test puts there; passes if that is nothing.
+// Tail-calls the program that the test puts into `jumps`; passes if there is none.
 SEC("xdp")
 int jumper(struct xdp_md *ctx)
 {

@@ -15,7 +15,7 @@ pub struct Loaded {
     pub text: BoundText,
     pub specialised: Option<BoundText>,
     pub alone: Program,
-    /// Program with the maps of the chains, for chains that run it unchanged.
+    /// Program loaded with the chains' maps, for chains that run it unchanged.
     pub own: Program,
     pub depths: Vec<u32>,
     pub verified_insns: u32,
@@ -166,7 +166,7 @@ pub fn compare(
         };
         let mut expected = expected;
         if chain.plan.strategy == ChainStrategy::Direct {
-            // Exception: alone on its hook, a member returns the code that libxdp's dispatcher reserves unchanged.
+            // Exception: a member alone on its hook returns 31, which libxdp's dispatcher reserves, unchanged.
             let dispatcher_return = expected.last == 31;
             expected.verdict = if dispatcher_return { 31 } else { expected.verdict };
         }

@@ -35,7 +35,7 @@ const XDP: &[Source] = &[
 
 const TC: &[Source] = &[
     source("tc.c"),
-    // A tag is beside the packet, and test-run does not show it: `traffic` tests these.
+    // Test-run does not return VLAN tags, which are beside the packet: `traffic` tests these members.
     Source { apart: &["push_tag", "pop_tag"], ..source("packets.c") },
     Source { needs: Some("bpf_rbtree_first"), ..source("objects.c") },
 ];

@@ -12,7 +12,7 @@ use crate::kernel::ProgramKind;
 use crate::pool::{self, Shape};
 
 const CHAINS: usize = 400;
-/// More than in CI, since loading takes most of the time.
+/// Packets per chain: more than in CI, since loading takes most of the time.
 const PACKETS: usize = 100;
 
 fn setting(name: &str) -> Option<u64> {

@@ -15,12 +15,12 @@ const CHAINS: usize = 150;
 const MEMBERS: usize = 60;
 const PACKETS: usize = 24;
 
-/// Most fields have values that members test.
+/// Returns packets in which most fields have values that members test.
 fn packets(random: &mut Random, kind: ProgramKind) -> Vec<Packet> {
     let shape = Shape { packets: PACKETS, from: 40, range: 90, ..Shape::GENERATED };
     let mut packets = pool::packets(random, kind, shape);
     for packet in &mut packets {
-        // Ends right before, at and behind what members test.
+        // Lengths that end right before, at and behind the fields that members test.
         if random.one_in(2) {
             packet.data.resize(random.pick(&[41, 42, 43, 46, 59, 60, 61]), 0);
         }

@@ -18,7 +18,7 @@ pub struct Together {
     pub sharing: usize,
     counters: Option<Map>,
     ticks_and_samples: Option<[Map; 2]>,
-    /// Arrays are emptied when they have no holder.
+    /// Kept open: the kernel empties arrays without a holder.
     _arrays: Vec<Map>,
 }
 
@@ -166,7 +166,7 @@ pub struct Tally {
     pub chains: usize,
     pub packets: usize,
     pub refused: usize,
-    /// By the number of steps back.
+    /// Numbers of chains by the attempt that the verifier accepted.
     pub fallbacks: BTreeMap<Attempt, usize>,
     /// Numbers of chains that parse headers once, and of chains that the verifier accepts only without this.
     pub sharing: usize,
@@ -178,7 +178,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Steps back after each refusal of the verifier, as the daemon does.
+    /// Checks a chain. Makes the next attempt after each refusal of the verifier, as the daemon does.
     pub fn check(
         &mut self,
         kind: ProgramKind,

@@ -1,4 +1,4 @@
-//! Facts on which ways of members depend.
+//! Rules of the kernel that determine the join modes of members.
 
 use bpfman_model::{BoundText, Insn, MapId};
 use bpfmand_splice::{
@@ -35,7 +35,7 @@ struct Chain {
 }
 
 impl Chain {
-    /// Arrays stay empty if `fills` returns false for them.
+    /// Makes a chain, whose arrays stay empty if `fills` returns false for them.
     fn new(
         kind: ProgramKind,
         members: &[Member<'_>],
@@ -258,7 +258,7 @@ fn the_kernel_takes_frames_up_to_what_the_planner_counts() {
     };
     let small = constant(2);
     let small = Member::new("small.o", &small, set);
-    // Above a tail call in a function, 256 bytes are too many, and frames count rounded.
+    // Frames above a tail call in a function must be below 256 bytes; the kernel counts rounded sizes.
     for (depth, inlined) in [(216, true), (264, false)] {
         let text = framed(depth, 6..=6);
         let members = [Member::new("framed.o", &text, set), alone(small), small];
@@ -266,7 +266,7 @@ fn the_kernel_takes_frames_up_to_what_the_planner_counts() {
         assert_eq!(chain.ways[0] == JoinMode::Inline, inlined, "{depth}");
         assert_eq!(chain.run(kind), 2);
     }
-    // A full frame, and no free register: behind a call on kernels where an empty frame counts nothing.
+    // A full frame, and no free register: the member is called if the kernel counts an empty frame as 0 bytes.
     let text = framed(512, 6..=9);
     let members = [Member::new("full.o", &text, set), small];
     let chain = Chain::new(kind, &members, &[], &options(kind), |_| true);
@@ -312,7 +312,7 @@ fn one_packet_in_1024_is_timed_and_means_the_same() {
             let cells = &rows[used[0]];
             let samples = |slot| cells[layout.samples(slot)];
             assert_eq!([samples(0), samples(1), samples(2)], [3, 3, 0], "{kind:?}: the last is not reached");
-            // Each program of a cut chain measures the time of the clock itself.
+            // Each program of a cut chain measures how long a reading of the clock takes.
             let programs = if options.attempt == Attempt::CutEach { 2 } else { 1 };
             assert_eq!(samples(layout.clock()), 3 * programs);
             for slot in [0, 1, layout.clock()] {

@@ -1,4 +1,4 @@
-//! Place of a tcx link, and its revision.
+//! Position of a tcx link in its hook, and the hook's revision.
 
 use bpfman_model::{Direction, HookKind, KernelLinkId, ProgramId, ProgramType};
 use bpfmand_kernel::{Kernel, KernelError, ListAnchor};

@@ -18,7 +18,7 @@ pub trait Machine<K: Kernel>: Send + Sync {
     fn attach_tcx_program(&self, at: &At<'_>, direction: Direction, program: &K::Handle, anchor: ListAnchor);
     /// Interfaces `left` and `right` have the same numbers in all namespaces.
     fn add_namespace(&self) -> PathBuf;
-    /// The namespace ends too if it has no other holder.
+    /// Removes the name of a namespace, which ends if it has no other holder.
     fn remove_namespace(&self, netns: &Path);
     fn enter(&self, netns: &Path) -> PathBuf;
     fn leave(&self, process: &Path);

@@ -1,4 +1,4 @@
-//! Programs whose type information the kernel refuses load without it, and a refused program is verified only once.
+//! Programs are loaded without type information that the kernel refuses. A refused program is verified only once.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use bpfmand_kernel::{KernelError, LogRequest, ProgramKind, ProgramLoad, RefusalR
 use crate::bench::Bench;
 use crate::programs::{PASS, exit, load_as, set, text, typed};
 
-/// The kernel knows three bits of an integer's encoding, one at a time.
+/// Sets three bits in an integer's encoding, of which the kernel accepts only one at a time.
 fn with_damaged_integer() -> BoundText {
     const ENCODING: usize = 24 + 3 * 4;
     let mut text = typed("damaged", PASS);

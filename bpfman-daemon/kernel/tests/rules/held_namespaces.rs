@@ -10,7 +10,7 @@ use bpfmand_kernel::{Features, FoundNamespace, Kernel, Probe};
 
 use crate::bench::{Bench, TEST_TIMEOUT};
 
-/// The kernel gives a new namespace the lowest free inode, which another test's may get first.
+/// The kernel gives a new namespace the lowest free inode, which a namespace of another test may get first.
 const TRIES: usize = 100;
 
 fn identity<K: Kernel>(bench: &Bench<K>, netns: &Path) -> NetnsId {

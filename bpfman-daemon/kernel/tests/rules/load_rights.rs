@@ -54,7 +54,7 @@ fn addresses_of_the_kernel_are_kept_nowhere(bench: &Bench<LinuxKernel>) {
 }
 
 fn index_of_a_map_gets_a_barrier_against_speculation(bench: &Bench<LinuxKernel>) {
-    // The kernel then adds none.
+    // With mitigations off, the kernel adds no barriers.
     if std::fs::read_to_string("/proc/cmdline").unwrap().contains("mitigations=off") {
         return;
     }
@@ -83,7 +83,7 @@ fn index_of_a_tenants_array_is_masked(bench: &Bench<LinuxKernel>) {
     let spec = map_spec(ARRAY, 4, 8, 3);
     let maps = [kernel.create_map(&spec, None).unwrap(), kernel.create_map_of_tenant(&spec, None).unwrap()];
     let [of_root, of_tenant] = maps.map(|map| {
-        // The lookup becomes instructions of the program.
+        // The kernel inlines the lookup into the program.
         let text = text("lookup", with_value(kernel.map_of(&map).unwrap().id, &[]));
         let load = load_as(&text, ProgramType::Xdp.into());
         kernel.program_of(&kernel.load_program(&load).unwrap().program).unwrap().bytes_xlated
@@ -95,7 +95,7 @@ fn types_load_without_the_right_unless_the_list_has_them(bench: &Bench<LinuxKern
     let mut types = 0;
     for program_type in ProgramType::ALL {
         let kind = ProgramKind::new(program_type, None);
-        // Types that need no more than this on the running kernel.
+        // Compare the types for which this load is sufficient on the running kernel.
         let [with, without] = accepts(&bench.kernel, kind, vec![set(0, 0), exit()]);
         if with {
             assert_eq!(without, !kind.needs_perfmon(), "{program_type:?}");

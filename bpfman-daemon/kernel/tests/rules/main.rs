@@ -1,5 +1,5 @@
-//! Rules of the kernel traits, run on the simulated kernel and on that of this machine. Other tools are `ip`, `tc` and
-//! bpf(2) there, and methods of the simulation here.
+//! Rules of the kernel traits, run on the simulated kernel and on this machine's. Other tools are methods of the
+//! simulation; on this machine, they are `ip`, `tc` and bpf(2).
 
 #![expect(clippy::unwrap_used, reason = "in tests a failure is to panic where it happens")]
 

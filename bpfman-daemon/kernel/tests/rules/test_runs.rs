@@ -86,7 +86,7 @@ fn an_xdp_program_sees_its_context(bench: &Bench<LinuxKernel>) {
     let error = run(metadata.clone(), context(100, 0, 0)).unwrap_err().to_string();
     assert!(error.contains("cannot begin with 100 bytes"), "{error}");
     assert!(run(metadata.clone(), context(3, 0, 0)).is_err(), "no multiple of 4");
-    // An interface has queues that know XDP while a native program is there.
+    // The queues of an interface support XDP only while it has a native program.
     let left = bench.left();
     let holder = answering(kernel, ProgramType::Xdp, PASS);
     let _link = kernel.attach(&holder, &left.xdp(XdpMode::Native)).unwrap();

@@ -78,7 +78,7 @@ impl<'a> Generator<'a> {
         Self { random, kind, kept, functions: Vec::new(), depth }
     }
 
-    /// Functions are numbered as they are made; the entry is number 0.
+    /// Begins a program. Functions have numbers in the order of their creation; the entry is number 0.
     fn begun(&mut self) -> Function {
         self.functions.push(Function::new("entry"));
         let mut entry = Function::new(format!("entry_{}", self.random.below(1000)));
@@ -317,7 +317,7 @@ impl Generator<'_> {
             f.mov(R2, by);
             f.call(helper);
             self.bounds(f);
-            // Bytes that come in from the headroom were cut off by earlier members: they are not part of the meaning.
+            // Overwrite bytes from the headroom: they remain of earlier members, and chains need not keep them.
             match (helper, by) {
                 (44, -8) => f.push(0x7a, self.kept.packet, 0, 0, 0),
                 (54, -8) => {

@@ -1,4 +1,4 @@
-//! Parsing as real members do it, of few headers and fields: many members test the same.
+//! Parsers like those of real members, of few headers and fields, so that many members test the same ones.
 
 use bpfman_model::BoundText;
 
@@ -7,7 +7,7 @@ use super::random::Random;
 use super::{Generator, R0, R1, R2, R3, R4, R10};
 use crate::kernel::ProgramKind;
 
-/// Fields of Ethernet, IPv4 and UDP that all of them test, with values that packets have.
+/// Fields of Ethernet, IPv4 and UDP that all parsers test, with values that packets have.
 const FIELDS: [(u8, i16, [i32; 2]); 6] = [
     (0x69, 12, [0x0008, 0xb588]),
     (0x71, 12, [8, 0x88]),
@@ -17,7 +17,7 @@ const FIELDS: [(u8, i16, [i32; 2]); 6] = [
     (0x61, 26, [0, 1]),
 ];
 
-/// Depth of tests that have nothing but a counter behind them.
+/// Depth of nested tests after which only a counter follows.
 const INNERMOST: u32 = 3;
 
 /// A program that mostly parses, and mostly lets packets pass.
@@ -44,11 +44,11 @@ pub fn parser(random: &mut Random, kind: ProgramKind, number: usize) -> BoundTex
 impl Generator<'_> {
     pub(super) fn parse(&mut self, f: &mut Function, nesting: u32) {
         match self.random.below(8) {
-            // The packet's ends again, and as often as not another length.
+            // Load the packet's bounds again, and test a random length.
             0 | 1 => self.length(f, nesting),
             2 | 3 => self.header_of_variable_length(f, nesting),
             4 => {
-                // A write to what others test.
+                // Write to a field that other members test.
                 let (_, at, values) = self.random.pick(&FIELDS);
                 f.mov(R1, self.random.pick(&values));
                 f.push(0x73, self.kept.packet, R1, at, 0);
@@ -58,7 +58,7 @@ impl Generator<'_> {
         }
     }
 
-    /// Tests in a loop, each turn of which may write what the next one tests.
+    /// Generates tests in a loop: an iteration may write a byte that the next one tests.
     fn repeated(&mut self, f: &mut Function) {
         // Nothing in the loop uses this slot.
         let slot = self.depth + 32;
@@ -105,7 +105,7 @@ impl Generator<'_> {
         f.close(skip);
     }
 
-    /// A jump if the address is beyond the end, in one of its forms.
+    /// Generates a jump that is taken if the address is beyond the end, in one of its forms.
     fn beyond(&mut self, f: &mut Function, address: u8, end: u8) -> usize {
         match self.random.below(4) {
             0 => f.open(0x3d, address, end, 0),
@@ -114,7 +114,7 @@ impl Generator<'_> {
         }
     }
 
-    /// UDP behind IPv4 with options.
+    /// Generates a parser of UDP behind IPv4 with options.
     fn header_of_variable_length(&mut self, f: &mut Function, nesting: u32) {
         self.ends(f, R3, R4);
         f.copy(R1, R3);

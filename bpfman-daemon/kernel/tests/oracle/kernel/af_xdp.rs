@@ -78,7 +78,7 @@ pub struct XdpSocket {
 
 impl XdpSocket {
     pub fn new(interface: u32) -> io::Result<Self> {
-        // SAFETY: no pointers.
+        // SAFETY: socket(2) takes no pointers.
         let fd = unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
         if fd < 0 {
             return Err(io::Error::last_os_error());

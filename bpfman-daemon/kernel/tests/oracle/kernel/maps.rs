@@ -7,7 +7,7 @@ use bpfman_model::{MapRole, MapSpec};
 use super::{Attr, Program};
 use crate::together::sum_of_cpus;
 
-/// A table of all 65,536 ports would take most of the time.
+/// Maximum number of entries that are read per map: all 65,536 ports of a table would take most of the time.
 const MAX_ENTRIES: usize = 512;
 
 const PER_CPU: [u32; 3] = [5, 6, 10];
@@ -91,7 +91,7 @@ impl Map {
         Ok(())
     }
 
-    /// Holds a program only while the array itself is open.
+    /// Creates an array with one slot, which holds a program only while the array is open.
     pub fn empty_slot() -> io::Result<Self> {
         Self::create(PROG_ARRAY, 4, 4, 1, 0)
     }
@@ -128,7 +128,7 @@ impl Map {
             }
             let mut value = vec![0; self.value_size];
             if self.element(&next).pointer(16, value.as_mut_ptr()).call(1).is_ok() {
-                // The thread determines the CPU of a run, so only the sum is compared.
+                // A run's CPU is that of the thread: compare only the sum of all CPUs.
                 all.push((next.clone(), if self.per_cpu { sum_of_cpus(&value) } else { value }));
             }
             key = Some(next);

@@ -33,7 +33,7 @@ impl ProgramKind {
     }
 }
 
-/// Used only if the rules of kernels differ.
+/// Returns the kernel's version, for rules that differ between kernels.
 pub fn kernel_version() -> (u32, u32) {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let mut numbers = release.split(['.', '-']).map(|number| number.parse().unwrap_or(0));

@@ -8,7 +8,7 @@ use super::{Attr, Program};
 
 pub struct Link(OwnedFd);
 
-/// Another process may hold a descriptor of the link, for example one that lists links: closing this one is not enough.
+/// Detaches the link: closing its descriptor is not enough, since a process that lists links may hold another one.
 impl Drop for Link {
     fn drop(&mut self) {
         let _gone = Attr::new().fd(0, self.0.as_raw_fd()).call(34);
@@ -20,7 +20,7 @@ pub fn attach_tcx_ingress(program: &Program, interface: u32) -> io::Result<Link>
 }
 
 pub fn own_network_namespace() -> io::Result<()> {
-    // SAFETY: no pointers; only this thread changes its namespace.
+    // SAFETY: unshare(2) takes no pointers; only this thread changes its namespace.
     if unsafe { libc::unshare(libc::CLONE_NEWNET) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

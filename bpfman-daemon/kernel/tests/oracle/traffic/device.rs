@@ -1,4 +1,4 @@
-//! Members that are bound to a device: the whole chain is bound too, replaces an ordinary one and is replaced by one.
+//! Members that are bound to a device: the whole chain is bound too, replaces an unbound chain and is replaced by one.
 
 use bpfmand_splice::{Bindings, ChainStrategy, Member, ProceedMask, compile, plan};
 

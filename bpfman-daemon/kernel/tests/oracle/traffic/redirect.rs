@@ -41,7 +41,7 @@ fn counted(before: &[Insn], verdict: i32) -> BoundText {
     program("counted", insns)
 }
 
-/// Sends frames until `until` is true. It gets the numbers of frames that passed all members, and that left by `out0`.
+/// Sends frames until `until`, called with the numbers of frames that ran all members and that left by `out0`, is true.
 fn redirected(members: &[(BoundText, ProceedMask)], until: impl Fn(u64, u64) -> bool) -> u64 {
     let maps = Maps::new(|| vec![Map::create(2, 4, 8, 1, 0).unwrap()]);
     let loaded: Vec<Loaded> = members

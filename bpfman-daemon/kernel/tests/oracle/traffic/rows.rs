@@ -47,7 +47,7 @@ fn frames(random: &mut Random) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// A marker after the frame shows when it is through.
+/// Sends a frame, and a marker that shows when it is through. Returns `None` if the frame was dropped.
 fn through(watchers: &Watchers, frame: &[u8]) -> Option<Seen> {
     let mut marker = [0xff; 64];
     marker[12..14].copy_from_slice(&[0x88, 0xb6]);
@@ -63,7 +63,7 @@ fn row(members: &[&Loaded], interface: u32) -> Vec<Link> {
     members.iter().map(|member| kernel::attach_tcx_ingress(&member.alone, interface).unwrap()).collect()
 }
 
-/// Members are distinct: a hook accepts a program once.
+/// Chains have distinct members, since a hook accepts a program only once.
 fn rows_agree(seed: u64, tapped: bool) {
     interfaces();
     let kind = ProgramKind::Tcx;

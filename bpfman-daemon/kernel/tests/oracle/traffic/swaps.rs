@@ -1,4 +1,4 @@
-//! Cut chains, replaced under a flood: no packet falls out of an array, and none meets two generations.
+//! Chains of several programs, replaced under a flood: each packet runs all members of one generation.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -93,12 +93,12 @@ fn swaps(kind: ProgramKind, mode: Option<XdpMode>, attempt: Attempt) {
     let flood = Flood::start();
     let mut left_by = 0;
     for swap in 1..=SWAPS {
-        // Packets that are judged now may have met the generation before.
+        // Packets that arrive now may have run the previous generation.
         let met = || chain.exits_at(layout, at).values().sum::<u64>();
         wire::until("packets came through", || met() > 20);
         let next = generation(kind, attempt, (swap % 250 + 1) as u8, &maps);
         kernel::replace(&link, &next.entry).unwrap();
-        // Packets on the way through the old arrays hold them.
+        // Packets that still run the old chain need its arrays.
         let old = std::mem::replace(&mut chain, next);
         let exits = old.exits_at(layout, at);
         left_by += exits.values().sum::<u64>();
