@@ -13,7 +13,7 @@ const MAX_NAME: usize = 64 << 10;
 const MAX_MODULES: usize = 256;
 /// `BPF_MAX_SUBPROGS` of the kernel; processing takes quadratic time.
 const MAX_FUNCTIONS: usize = 256;
-/// Over all maps of an object: for each slot of a map of maps, the kernel waits until the former map is unused.
+/// Maximum slots in all maps of an object: for each slot of a map of maps, the kernel waits for a grace period.
 const MAX_SLOTS: usize = 4096;
 /// `MODULE_NAME_LEN`.
 const MAX_MODULE: usize = 55;
@@ -103,7 +103,7 @@ pub(crate) fn check_slots(maps: &[MapSpec], slots: &[InitialSlot]) -> Result<(),
     Ok(())
 }
 
-/// Names end at a zero for the kernel.
+/// Refuses long names, and zero bytes, at which the kernel would end a name.
 pub(crate) fn check_name(name: &str) -> Result<(), FactsDefect> {
     if name.len() > MAX_NAME || name.contains('\0') {
         return Err("has a name that none can be".to_owned());
@@ -111,7 +111,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), FactsDefect> {
     Ok(())
 }
 
-/// Names become file names: neither slash nor dot.
+/// Returns whether a map can have the name, which becomes a file name: no slash, no dot.
 pub(crate) fn is_map_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     !name.is_empty() && name.len() <= MAX_MAP_NAME && name.bytes().all(plain)
@@ -257,7 +257,7 @@ fn is_function(text: &ProgramText, at: usize, insn: Insn) -> bool {
     target.is_ok_and(|target| text.functions.binary_search_by_key(&target, |span| span.start).is_ok())
 }
 
-/// Information covers each function or none; lines ascend.
+/// Checks that function information covers each function or none, and that lines ascend.
 fn check_info(text: &ProgramText) -> Result<(), FactsDefect> {
     let infos = &text.func_info;
     let of_each = infos.len() == text.functions.len()

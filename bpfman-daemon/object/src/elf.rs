@@ -19,7 +19,7 @@ pub(crate) struct ElfSection {
     pub name: String,
     pub kind: u32,
     pub flags: u64,
-    /// In memory; `SHT_NOBITS` sections have no bytes in the file.
+    /// Size in memory, in bytes; `SHT_NOBITS` sections have no bytes in the file.
     pub size: usize,
     data: Range<usize>,
 }
@@ -50,18 +50,17 @@ pub(crate) struct Symbol {
     pub is_section: bool,
     pub is_local: bool,
     pub is_weak: bool,
-    /// Not verified separately.
+    /// Set for hidden symbols: hidden functions are not verified separately.
     pub is_hidden: bool,
 }
 
-/// By byte offset of its section.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reloc {
     pub symbol: usize,
     pub kind: u32,
 }
 
-/// An unreadable table affects only programs that use the section.
+/// Relocations of a section by byte offset. An unreadable table affects only programs that use the section.
 pub(crate) type RelocTable = Result<BTreeMap<u64, Reloc>, RelocationError>;
 
 #[derive(Debug)]
@@ -72,7 +71,7 @@ pub(crate) struct Elf {
     pub relocs: BTreeMap<usize, RelocTable>,
     /// First section of each name, and the number of code sections of that name.
     names: HashMap<String, (usize, usize)>,
-    /// A damaged file may have many symbols and sections.
+    /// Symbols by section, indexed since a damaged file may have many of both.
     defined: HashMap<usize, Vec<usize>>,
 }
 

@@ -81,7 +81,7 @@ fn example(layout: &ValueLayout) -> String {
     names.join(",")
 }
 
-/// A key with a missing field would silently be another one.
+/// Fails if a field is missing: the key would silently be another one.
 fn ensure_whole(layout: &ValueLayout, value: &Value, at: &str) -> Result<(), String> {
     match (layout, value) {
         (ValueLayout::Struct { fields, .. }, Value::Object(values)) => {

@@ -110,7 +110,7 @@ impl Externs {
         self.table.get(name)
     }
 
-    /// Configuration values come first, then symbols by name.
+    /// Returns the position of an extern: configuration values come first, then symbols by name.
     pub(crate) fn place(&self, name: &str) -> i32 {
         let among = self.symbols.binary_search_by(|symbol| symbol.as_str().cmp(name)).unwrap_or_default();
         i32::try_from(self.kconfig.len() + among).unwrap_or(i32::MAX)

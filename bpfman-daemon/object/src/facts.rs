@@ -84,8 +84,8 @@ impl ObjectFacts {
         }
     }
 
-    /// Returns the type as which a program is loaded: that of its section, except that `tc` and `tcx`, and unknown
-    /// sections, follow the declaration, and a probe is a return probe if either is.
+    /// Returns the type as which a program is loaded: that of its section. `tc`, `tcx` and unknown sections follow the
+    /// declaration. A probe is a return probe if its section or its declaration is one.
     ///
     /// # Errors
     /// [`ObjectError::UnknownProgram`], [`ObjectError::UnsupportedSection`] or [`ObjectError::TypeMismatch`].
@@ -174,8 +174,8 @@ impl ObjectFacts {
         Ok(all)
     }
 
-    /// Returns values of numbers, booleans and enumerations as text, from their bytes; others have no text, and none has if
-    /// they are over 4 KiB together: they are stored beside the bytes.
+    /// Returns texts of the values that are numbers, booleans or enumerations, to be stored beside the bytes; none if
+    /// the texts exceed 4 KiB together.
     #[must_use]
     pub fn global_texts(&self, values: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, String> {
         let text = |(name, bytes): (&String, &Vec<u8>)| {

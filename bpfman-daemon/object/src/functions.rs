@@ -7,7 +7,7 @@ use crate::elf::Elf;
 
 pub(crate) const INSN_BYTES: u64 = 8;
 
-/// The offset alone is no key: two sections may have functions at the same one.
+/// Section and offset of a function. Two sections may have functions at the same offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct FunctionKey {
     pub section: usize,

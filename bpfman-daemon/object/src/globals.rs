@@ -72,7 +72,7 @@ pub(crate) fn read(elf: &Elf, btf: Option<&Btf>, maps: &MapTable) -> Vec<GlobalV
     found
 }
 
-/// `None` for a layout without a short text, and for bytes of another size.
+/// Returns a value as text; `None` for a layout without a short text, and for bytes of another size.
 pub(crate) fn text_of(layout: &ValueLayout, bytes: &[u8]) -> Option<String> {
     if layout.size() != Some(bytes.len()) || bytes.len() > 16 {
         return None;
@@ -116,7 +116,7 @@ pub(crate) fn find<'a>(globals: &'a [GlobalVariable], name: &str) -> Result<&'a 
     }
 }
 
-/// Hexadecimal digits unless `by_type_only`, or a value of the type; unnamed parts keep the object's values.
+/// Parses a value of the variable's type, or hexadecimal digits unless `by_type_only`. Unnamed parts keep their values.
 pub(crate) fn bytes_of(
     globals: &[GlobalVariable],
     maps: &[MapSpec],

@@ -7,7 +7,7 @@ use crate::functions::{FunctionKey, INSN_BYTES};
 
 pub(crate) const SECTION: &str = ".jumptables";
 const ENTRY: usize = 8;
-/// Per function; the compiler writes one per `case`.
+/// Maximum number of entries per function; the compiler writes one per `case`.
 const MAX_ENTRIES: usize = 65_536;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,7 +34,7 @@ impl<'a> TablePlace<'a> {
         }
     }
 
-    /// Indexes in the function at `key` of `len` instructions.
+    /// Returns the targets, as instruction indexes in the function at `key`, which has `len` instructions.
     pub(crate) fn entries(
         self,
         elf: &Elf,

@@ -162,7 +162,7 @@ impl KernelBtf {
         self.kernel.id(name, Kind::Var)
     }
 
-    /// Prefers the kernel; else the first module.
+    /// Returns a symbol of the kernel, or else of the first module that has it.
     pub(crate) fn symbol(&self, name: &str, kind: Kind) -> Option<KernelSymbol<'_>> {
         if let Some(id) = self.kernel.id(name, kind) {
             return Some(KernelSymbol { id, module: None });
@@ -172,7 +172,7 @@ impl KernelBtf {
         })
     }
 
-    /// Same names up to a flavour (`name___flavour`): the kernel's types, or if it has none, those of all modules.
+    /// Returns types of a name, also with a flavour (`name___flavour`): the kernel's, or if it has none, all modules'.
     pub(crate) fn candidates(&self, name: &str, is_wanted: impl Fn(&Type<'_>) -> bool) -> Vec<(&Btf, u32)> {
         let of = |names: &NamedTypes| -> Vec<u32> {
             let found = names.candidates(name);
@@ -204,7 +204,7 @@ fn member_bits(btf: &Btf, ty: &Type<'_>, wanted: &str, depth: usize) -> Option<u
     })
 }
 
-/// For a module, only its own types.
+/// Types with an index of their names; for a module, only its own.
 #[derive(Clone, Debug)]
 pub(crate) struct NamedTypes {
     pub btf: Arc<Btf>,
@@ -248,7 +248,7 @@ impl NamedTypes {
     }
 }
 
-/// A flavour follows the last separator of exactly three underscores.
+/// Returns a name without its flavour, which follows the last separator of exactly three underscores.
 pub(crate) fn essential_name(name: &[u8]) -> &[u8] {
     if !may_have_separator(name) {
         return name;
@@ -258,7 +258,7 @@ pub(crate) fn essential_name(name: &[u8]) -> &[u8] {
         .map_or(name, |at| &name[..=at])
 }
 
-/// Looks at every third byte only: a kernel has 100,000 names, and hardly any has a flavour.
+/// Reads only every third byte, since hardly any of a kernel's 100,000 names has a flavour.
 fn may_have_separator(name: &[u8]) -> bool {
     let is_one = |at: usize| name.get(at) == Some(&b'_');
     (2..name.len()).step_by(3).any(|at| is_one(at) && (is_one(at - 1) || is_one(at + 1)))

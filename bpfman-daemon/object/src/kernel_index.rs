@@ -9,7 +9,7 @@ use crate::held::{HeldBytes, HeldNumbers, SharedBytes};
 use crate::kernel_btf::{KernelBtf, NamedTypes};
 
 const MAGIC: u32 = 0x6270_6b69;
-/// [`MAGIC`], the size of BTF in bytes, and the length of each list.
+/// Numbers in the header: [`MAGIC`], the size of BTF in bytes, and the length of each list.
 const HEADER: usize = 5;
 const NUMBER: usize = size_of::<u32>();
 

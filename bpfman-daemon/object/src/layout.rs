@@ -37,7 +37,7 @@ pub enum ValueLayout {
     Struct {
         /// Size in bytes, including padding.
         bytes: usize,
-        /// Fields with names; those of anonymous structs count as its own.
+        /// Fields with names, including those of anonymous structs.
         fields: Vec<FieldLayout>,
     },
     /// A bit field.
@@ -96,7 +96,7 @@ impl ValueLayout {
         }
     }
 
-    /// Fields must lie in their struct, numbers have possible sizes, and depth and size be limited.
+    /// Checks that fields lie in their struct, numbers have possible sizes, and depth and size are limited.
     pub(crate) fn check(&self, parts: &mut usize) -> Result<(), &'static str> {
         if matches!(self, Self::Opaque { .. }) { Ok(()) } else { self.check_at(MAX_DEPTH, parts) }
     }
@@ -145,7 +145,7 @@ impl ValueLayout {
 }
 
 impl Btf {
-    /// Subtracts the visited parts from `parts` in any case. A type that is too large or invalid is opaque.
+    /// Returns a type's layout, opaque if it is too large or invalid. Always subtracts the visited parts from `parts`.
     pub(crate) fn layout(&self, id: u32, size: usize, parts: &mut usize) -> ValueLayout {
         match self.layout_at(id, MAX_DEPTH - 1, parts) {
             Some(layout) if layout.size() == Some(size) && layout.check(&mut 0).is_ok() => layout,
@@ -187,7 +187,7 @@ impl Btf {
         (self.string_bytes(name).len() <= MAX_PART).then(|| self.string(name).to_owned())
     }
 
-    /// Fields of anonymous structs count as its own, as in C.
+    /// Adds the fields of a struct, and as in C, those of anonymous structs in it.
     fn push_fields(
         &self,
         ty: &Type<'_>,
@@ -224,7 +224,7 @@ impl Btf {
 }
 
 impl Btf {
-    /// `None` if unsupported: big-endian machines count bits from the other end.
+    /// Returns a bit field's layout; `None` if unsupported: big-endian machines count bits from the other end.
     fn bits(&self, member: &BtfMember, parts: &mut usize) -> Option<ValueLayout> {
         let base = self.layout_at(member.type_id, 1, parts)?;
         let (first, count) = (member.bit_offset % 8, member.bit_size);

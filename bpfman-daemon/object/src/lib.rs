@@ -2,8 +2,8 @@
 //!
 //! Bytes in, plain data out: no system calls. [`ObjectFile::parse`] reads programs, maps and global variables;
 //! [`ObjectFile::text`] links one program to the form that the kernel loads, except that map references are still
-//! indexes into [`ObjectFacts::maps`]. Programs of one object are independent: a defect of one shows only when that one
-//! is requested.
+//! indexes into [`ObjectFacts::maps`]. Programs of one object are independent: a defect of a program is reported only
+//! when that program is requested.
 //!
 //! The conventions are libbpf's (section names, map declarations, relocations), so that objects written for it load.
 //! Linking and CO-RE are implemented here instead of using aya-obj, which (as of 0.3) refuses a whole object for one

@@ -66,7 +66,7 @@ pub struct ObjectFile {
     fixed_btf: Mutex<Option<(BtfFeatures, Arc<[u8]>)>>,
 }
 
-/// Names of an object can be long, and a warning is a line of a log.
+/// Returns a warning as one line of a log, since names of an object can be long.
 fn shortened(warning: &str) -> String {
     warning.chars().filter(|character| !character.is_control()).take(250).collect()
 }
@@ -260,7 +260,7 @@ impl Deref for ObjectFile {
     }
 }
 
-/// The relocations place variables in their sections.
+/// Returns the object's BTF, after relocations that place variables in their sections.
 fn read_btf(elf: &Elf) -> Result<Option<Btf>, ObjectError> {
     let Some(section) = elf.section_named(".BTF") else { return Ok(None) };
     let mut data = elf.section_data(section).to_vec();
@@ -287,7 +287,7 @@ fn debug_records(elf: &Elf) -> Option<&[u8]> {
     elf.section_named(".BTF.ext").map(|section| elf.section_data(section))
 }
 
-/// Maps, variables of the kernel, struct_ops and relocations by type have no meaning without types.
+/// Returns whether the object needs types: for maps, kernel variables, struct_ops or relocations by type.
 fn needs_types(elf: &Elf) -> bool {
     let has_section = elf.sections.iter().any(|section| {
         section.name == ".maps" || section.name.trim_start_matches('?').starts_with(".struct_ops")

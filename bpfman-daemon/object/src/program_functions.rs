@@ -5,7 +5,7 @@ use crate::btf::{Btf, Kind, Type};
 
 const STATIC: u32 = 0;
 
-/// Functions in a program's types: all of its object.
+/// Functions in a program's BTF, which describes all functions of its object.
 #[derive(Clone, Debug)]
 pub struct ProgramFunctions(Btf);
 

@@ -50,7 +50,7 @@ pub(crate) fn is_library_section(name: &str) -> bool {
     name == ".text" || name.starts_with(".text.")
 }
 
-/// Functions outside `.text`, even static ones that the object does not refer to. Damaged ones fail when used.
+/// Returns the functions outside `.text`, even static ones without references. Damaged ones fail when used.
 pub(crate) fn read_programs(object: &ObjectFile) -> Vec<ProgramEntry> {
     let code = |key: FunctionKey| {
         object.elf.sections.get(key.section).filter(|section| !is_library_section(&section.name))
@@ -72,7 +72,7 @@ pub(crate) fn read_programs(object: &ObjectFile) -> Vec<ProgramEntry> {
     programs
 }
 
-/// References of damaged functions are unknown.
+/// Returns the functions that others call or point to. References of damaged functions are unknown.
 fn called(object: &ObjectFile) -> HashSet<FunctionKey> {
     let mut found = HashSet::new();
     for (key, _) in object.functions.iter() {

@@ -41,7 +41,7 @@ impl ObjectFile {
         self.elf.symbols.get(reloc.symbol).ok_or(RelocationError::NoSymbol(reloc.symbol))
     }
 
-    /// Fails if two code sections share the name, the records' only key.
+    /// Returns the BTF records of a function's section. Fails if two code sections share its name, their only key.
     pub(crate) fn records(&self, key: FunctionKey) -> Result<Option<&SectionRecords>, RelocationError> {
         let Some(section) = self.elf.sections.get(key.section) else { return Ok(None) };
         let Some(records) = self.ext.section(&section.name) else { return Ok(None) };
@@ -206,7 +206,7 @@ impl ObjectFile {
     }
 }
 
-/// Without a relocation, only functions of the own section can be meant.
+/// Returns the target of an instruction without a relocation, which can only be a function of the same section.
 fn unrelocated(
     key: FunctionKey,
     at: usize,

@@ -49,9 +49,9 @@ pub(crate) struct ParsedSection {
 impl SectionFamily {
     /// Returns whether a program of this section may be loaded as the declared type.
     ///
-    /// A probe declaration admits return probe sections, which clients have always declared so: the section decides. A
-    /// return probe declaration makes a plain probe one. `tc` and `tcx` are one type. Unknown sections admit types
-    /// without an attach target.
+    /// Clients have always declared return probes as probes: a probe declaration admits return probe sections, and the
+    /// section decides. A return probe declaration makes a plain probe section a return probe. `tc` and `tcx` are one
+    /// type. Unknown sections admit types without an attach target.
     #[must_use]
     pub fn admits(&self, declared: ProgramType) -> bool {
         use ProgramType as T;
@@ -129,7 +129,7 @@ fn known_section(head: &str, rest: Option<&str>) -> Option<ParsedSection> {
     Some(ParsedSection {
         family: SectionFamily::Type(program_type),
         attach_target,
-        // The kernel accepts no others of that type.
+        // The kernel accepts only sleepable programs of type `syscall`.
         sleepable: option == Some(SectionOption::Sleepable) || program_type == ProgramType::Syscall,
         frags: option == Some(SectionOption::Frags),
     })

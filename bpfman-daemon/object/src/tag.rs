@@ -18,7 +18,7 @@ pub fn kernel_tags(text: &BoundText) -> [[u8; 8]; 2] {
     [first_eight(&Sha256::digest(&bytes)), first_eight(&Sha1::digest(&bytes))]
 }
 
-/// Zeroes both immediates, like `bpf_prog_calc_tag`.
+/// Zeroes both immediates of map references, like `bpf_prog_calc_tag`.
 fn without_maps(insns: &[Insn]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(insns.len() * 8);
     let mut is_second_half = false;

@@ -155,7 +155,7 @@ fn write_scalar(layout: &ValueLayout, bytes: &mut [u8], text: &str) -> Result<()
     }
 }
 
-/// Numbers that are too large do not mean infinity.
+/// Returns whether an infinite value was requested by name: a number with digits is only too large.
 fn names_infinity(text: &str) -> bool {
     !text.contains(|c: char| c.is_ascii_digit())
 }

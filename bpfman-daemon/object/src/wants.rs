@@ -26,7 +26,7 @@ pub struct ProgramWants {
     pub types: BTreeMap<String, bool>,
     /// Instructions that not every kernel accepts.
     pub instructions: BTreeSet<NewerInstruction>,
-    /// Set if the program tests for kernel features, and may do without others.
+    /// Set if the program tests for kernel features, and so may not need all of these.
     pub asks_first: bool,
 }
 

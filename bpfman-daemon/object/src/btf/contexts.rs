@@ -43,7 +43,7 @@ impl TaggedContexts {
         self.contexts.len() as u32 * self.block()
     }
 
-    /// Types per context: the context, a pointer to it, and two for each function.
+    /// Returns the number of types per context: the context, a pointer to it, and two for each function.
     fn block(&self) -> u32 {
         2 + 2 * self.functions.len() as u32
     }
@@ -81,7 +81,7 @@ impl TaggedContexts {
     }
 }
 
-/// `None` if arguments are typed, or the context has no name.
+/// Returns the name of the context type; `None` if arguments are typed, or the context has no name.
 fn context_of(program_type: ProgramType) -> Option<&'static str> {
     Some(match program_type.kernel_type() {
         prog_type::SOCKET_FILTER

@@ -32,7 +32,7 @@ impl Default for BtfFeatures {
     }
 }
 
-/// `None` if the kernel rejects the DATASEC: empty (before Linux 5.12), with externs, or contradicting its section.
+/// Returns size and variables of a DATASEC; `None` if it is empty, has externs, or contradicts its section.
 pub(crate) fn datasec_layout(btf: &Btf, elf: &Elf, ty: &Type<'_>) -> Option<(u32, Vec<SecInfo>)> {
     let name = btf.name(ty);
     let section = elf.section_named(name)?;
@@ -167,8 +167,8 @@ impl<'a> Writer<'a> {
             }
             Kind::Func => {
                 let name = btf.name(ty);
-                // The callers of hidden functions and memory builtins know the bounds. Extern functions have no
-                // linkage.
+                // The kernel verifies global functions without their callers' bounds, which hidden functions and
+                // memory builtins need. Extern functions have no linkage.
                 let builtin = matches!(name, "memset" | "memcpy" | "memmove" | "memcmp");
                 let linkage = match ty.vlen() {
                     1 if !builtin && !hidden.contains(name) => 1,
@@ -205,7 +205,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Every kernel must accept the characters of the name.
+    /// Returns the offset of a section's name, with only characters that every kernel accepts.
     fn section_name(&mut self, ty: &Type<'_>) -> u32 {
         let name = self.btf.name(ty);
         let plain: String =

@@ -2,16 +2,16 @@ use std::collections::HashSet;
 
 use super::{Btf, Kind};
 
-/// The kernel searches such fields no deeper.
+/// Maximum nesting at which the kernel finds lists, trees and tagged pointers in map values.
 const DEPTH: usize = 16;
 
-/// Their contents have types of the program's BTF.
+/// Heads of lists and trees, whose elements have types of the program's BTF.
 const HEADS: [&str; 2] = ["bpf_list_head", "bpf_rb_root"];
 
 const POINTERS: [&str; 3] = ["kptr", "kptr_untrusted", "percpu_kptr"];
 
 impl Btf {
-    /// Visits each type once: malformed BTF can make a struct contain itself many times.
+    /// Returns whether a type refers to the program's BTF. Visits each type once: a malformed one may contain itself.
     pub(crate) fn is_tied(&self, id: u32) -> bool {
         let (mut level, mut seen) = (vec![id], HashSet::new());
         for _ in 0..DEPTH {

@@ -23,7 +23,7 @@ const HEADER_LEN: usize = 24;
 /// Depth of modifiers, arrays and anonymous members, as in libbpf.
 pub(crate) const MAX_DEPTH: usize = 32;
 
-/// Zero past the end, which the parser excludes where it matters.
+/// Returns the word at an offset, or zero past the end, which the parser excludes where it matters.
 pub(crate) fn word(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at.saturating_add(4)).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_ne_bytes)
 }
@@ -95,7 +95,7 @@ impl Btf {
         (&self.data, &self.offsets)
     }
 
-    /// Excludes void: the highest id.
+    /// Returns the highest type id, which is the number of types without void.
     pub(crate) fn len(&self) -> u32 {
         // Each type has at least twelve bytes and offsets have 32 bits, so the count fits.
         self.first_own() + self.offsets.len() as u32

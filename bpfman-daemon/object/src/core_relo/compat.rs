@@ -1,7 +1,7 @@
 use crate::btf::{Btf, Kind, MAX_DEPTH, Type};
 use crate::kernel_btf::essential_name;
 
-/// Enumerations agree whatever their width.
+/// Returns whether kinds are equal; enumerations of 32 and of 64 bits are.
 pub(super) fn kinds_agree(a: Kind, b: Kind) -> bool {
     a == b || a.is_enum() && b.is_enum()
 }
@@ -12,7 +12,7 @@ fn names_agree(local: &Btf, local_type: &Type<'_>, target: &Btf, target_type: &T
     local_name.is_empty() || target_name.is_empty() || local_name == target_name
 }
 
-/// Sizes may differ, kinds may not.
+/// Returns whether two fields are of the same kind; their sizes may differ.
 pub(super) fn fields_agree(local: &Btf, mut local_id: u32, target: &Btf, mut target_id: u32) -> bool {
     for _ in 0..MAX_DEPTH {
         let (Some(a), Some(b)) = (local.resolve(local_id), target.resolve(target_id)) else { return false };

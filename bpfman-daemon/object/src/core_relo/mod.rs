@@ -26,7 +26,7 @@ pub(crate) const fn is_local(record: &CoreRecord) -> bool {
     record.kind == RelocKind::TypeIdLocal as u32
 }
 
-/// The second value marks existence tests. `None` if only the object is needed, or the relocation is damaged.
+/// Describes a relocation's target, and whether only its existence is tested; `None` if it needs none, or is damaged.
 pub(crate) fn in_words(record: &CoreRecord, local: &Btf) -> Option<(String, bool)> {
     let kind = RelocKind::from_number(record.kind).ok().filter(|kind| *kind != RelocKind::TypeIdLocal)?;
     let spec = Spec::parse(local, record.type_id, local.string(record.access_off), kind).ok()?;
@@ -56,7 +56,7 @@ impl<'a> Resolver<'a> {
         Self { local, kernel, candidates: HashMap::new() }
     }
 
-    /// Returns a missing target, whose instruction the verifier refuses if reachable: programs may test for fields.
+    /// Returns the target if it is missing: the verifier then refuses the instruction if it is reachable.
     pub(crate) fn relocate(
         &mut self,
         record: &CoreRecord,

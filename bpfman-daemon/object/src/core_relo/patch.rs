@@ -167,14 +167,14 @@ pub(crate) fn patch_local(
     patch.apply(insns, at).map(drop)
 }
 
-/// Splicing rewrites type ids: the immediate must not be a map's index, a call's target, or an offset.
+/// Returns whether the immediate may be a type id, which splicing rewrites: no map index, call target or offset.
 pub(crate) fn takes_type_id(insns: &[Insn], starts: &[bool], at: usize) -> bool {
     let Some(insn) = insns.get(at).filter(|_| starts.get(at) == Some(&true)) else { return false };
     let takes_immediate = matches!(insn.class(), CLASS_ALU | CLASS_ALU64) && insn.code & SOURCE_REGISTER == 0;
     takes_immediate || insn.is_ld_imm64() && insn.src() == 0
 }
 
-/// False for second halves.
+/// Returns whether each slot begins an instruction: false for second halves.
 pub(crate) fn starts(insns: &[Insn]) -> Vec<bool> {
     let mut starts = vec![true; insns.len()];
     let mut at = 0;

@@ -10,7 +10,7 @@ use crate::{ObjectError, RelocationError};
 const MISSING_FUNCTION: i32 = 2_002_000_000;
 
 impl Linker<'_> {
-    /// `place`: function and index. Returns a missing weak function, which must not be called.
+    /// `place`: function and index of the instruction. Returns a missing weak function, which must not be called.
     pub(super) fn link_kernel(
         &mut self,
         at: usize,

@@ -45,7 +45,7 @@ pub(crate) struct Linked {
     pub func_info: Vec<FuncInfo>,
     pub line_info: Vec<LineInfo>,
     pub local_type_ids: Vec<usize>,
-    /// Referred to by index, from 1 on.
+    /// Names of modules; instructions refer to them by index, from 1 on.
     pub modules: Vec<String>,
     pub unresolved: Vec<Unresolved>,
     pub addresses: Vec<WantedAddress>,
@@ -160,7 +160,7 @@ impl<'a> Linker<'a> {
         Ok(())
     }
 
-    /// The instruction's function starts at `start` of the text.
+    /// `start` and `len`: position and length of the instruction's function in the text.
     fn link_jump_table(
         &mut self,
         table: TablePlace<'a>,
@@ -190,7 +190,7 @@ impl<'a> Linker<'a> {
         self.out.insns[at + 1].imm = second;
     }
 
-    /// `caller` and `at` are the location of the first call.
+    /// Appends a function to the text. `caller` and `at` are the location of its first call.
     fn place(&mut self, key: FunctionKey, caller: &str, at: usize) -> Result<Frame<'a>, ObjectError> {
         let object = self.object;
         let function = object.functions.get(key).map_err(|why| self.fault(caller, (at, why)))?;

@@ -130,7 +130,7 @@ fn read_definition(
     Ok(spec)
 }
 
-/// The kernel refuses other maps with type ids.
+/// Returns whether the kernel accepts the map with type ids.
 fn kernel_takes_types(btf: &Btf, spec: &MapSpec) -> bool {
     let key = btf.resolve(spec.btf_key_type_id);
     let both = key.is_some() && spec.btf_value_type_id != 0;
@@ -145,7 +145,7 @@ fn kernel_takes_types(btf: &Btf, spec: &MapSpec) -> bool {
     }
 }
 
-/// Types with their sizes, whatever the map type.
+/// Returns the declared types of key and value with their sizes, for any map type.
 pub(crate) fn declared_types(btf: &Btf, map: &str) -> [Option<(u32, u32)>; 2] {
     declaration_of(btf, map).map_or([None; 2], |definition| types_in(btf, &definition))
 }
@@ -177,7 +177,7 @@ fn types_in(btf: &Btf, definition: &Type<'_>) -> [Option<(u32, u32)>; 2] {
     })
 }
 
-/// Definition of inner maps, or functions for an array of programs.
+/// Reads `values`: the definition of inner maps, or the functions of a program array.
 fn read_values(btf: &Btf, spec: &mut MapSpec, type_id: u32, outer: bool) -> Result<(), ObjectError> {
     let wrong = |why: &str| ObjectError::map(spec.name.clone(), why);
     let array = btf
@@ -202,7 +202,7 @@ fn read_values(btf: &Btf, spec: &mut MapSpec, type_id: u32, outer: bool) -> Resu
     agree(&spec.name, &mut spec.value_size, 4, "values")
 }
 
-/// The length of an array behind a pointer, or (64 bits) an enumerator.
+/// Returns a property's number: the length of an array behind a pointer, or (64 bits) an enumerator.
 fn number(btf: &Btf, type_id: u32) -> Option<u64> {
     let ty = btf.resolve(type_id)?;
     match ty.kind {

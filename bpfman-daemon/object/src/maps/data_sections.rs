@@ -10,7 +10,7 @@ use crate::elf::Elf;
 /// The verifier can treat the contents as constants.
 const RDONLY_PROG: u32 = 1 << 7;
 
-/// Zeroed variables take memory without taking file space.
+/// Maximum size of all global variables, in bytes: zeroed ones take memory without taking file space.
 const MAX_GLOBAL_BYTES: usize = 64 << 20;
 
 /// Variables in address space 1, which clang uses for arenas.
@@ -61,7 +61,7 @@ pub(super) fn read(
     Ok(())
 }
 
-/// Zeros if the section has no bytes in the file.
+/// Returns the contents of a section: zeros if it has no bytes in the file.
 fn contents(elf: &Elf, section: usize) -> Vec<u8> {
     let mut initial = elf.section_data(section).to_vec();
     initial.resize(elf.sections[section].size, 0);

@@ -20,9 +20,9 @@ use crate::check::is_map_name;
 use crate::elf::Elf;
 use crate::externs::Externs;
 
-/// A program can use 64.
+/// Maximum number of maps of an object. A program can use 64.
 pub(crate) const MAX_MAPS: usize = 4096;
-/// Limit of file names.
+/// Maximum length of a map's name, which becomes a file name.
 pub(crate) const MAX_MAP_NAME: usize = 255;
 
 #[derive(Debug, Default)]

@@ -12,7 +12,7 @@ use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::{ProgramKind, ProgramLoad};
 use bpfmand_object::{BtfFeatures, KconfigValue, KernelBtf, ObjectFile, ProgramEntry, TextOptions};
 
-/// Unmounted at the end, so that it can be removed.
+/// Folder with a bpffs, unmounted on drop, so that it can be removed.
 struct PinFolder(tempfile::TempDir);
 
 impl Drop for PinFolder {
@@ -74,7 +74,7 @@ fn load_with(
     Ok(loaded)
 }
 
-/// Required since Linux 6.2.
+/// Returns whether the kernel has `bpf_rcu_read_lock` (Linux 6.2).
 fn kernel_has_the_functions() -> Result<bool> {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let mut numbers =

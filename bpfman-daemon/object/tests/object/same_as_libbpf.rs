@@ -23,7 +23,7 @@ done
 echo "]"
 "#;
 
-/// Linux 6.18 and later; SHA-1 before.
+/// Returns whether tags are SHA-256 (Linux 6.18 and later); before, they are SHA-1.
 fn kernel_hashes_with_sha256() -> Result<bool> {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let mut numbers =
@@ -72,7 +72,7 @@ fn compare(path: &Path) -> Result<usize> {
     Ok(shown.len())
 }
 
-/// Debian's bpftool lacks these features.
+/// Leaves out features that Debian's bpftool lacks.
 const FOR_LIBBPF_1_1: &[&str] = &["-DFOR_LIBBPF_1_1"];
 
 fn compare_source(name: &str, options: &[&str]) -> Result<()> {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// A variable without a first value, which `-fcommon` puts into no section.
+// A variable without an initial value, which `-fcommon` puts into no section.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

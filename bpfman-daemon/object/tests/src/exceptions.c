@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// Programs that name a function to be run where they throw, rightly and wrongly.
+// Programs with valid and invalid exception callbacks.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

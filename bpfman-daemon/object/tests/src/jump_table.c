@@ -1,4 +1,4 @@
-/* A jump table as clang 23 makes one of a dense switch with -mcpu=v4: for an older compiler, in assembly. */
+/* A jump table as clang 23 compiles it from a dense switch with -mcpu=v4; in assembly, for older compilers. */
 #include <linux/bpf.h>
 
 #include <bpf/bpf_helpers.h>

@@ -27,7 +27,7 @@ int calls(struct __sk_buff *skb)
 }
 
 #ifndef FOR_LIBBPF_1_1
-// Later versions write another number for a function that is missing.
+// Later versions of libbpf write another number for a missing function.
 SEC("tc")
 int weak_call(struct __sk_buff *skb)
 {

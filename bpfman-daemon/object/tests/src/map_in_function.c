@@ -1,4 +1,4 @@
-/* A map that is a static variable of a function: its name has the function's in front. */
+/* A map that is a static variable of a function: its name begins with that of the function. */
 #include <linux/bpf.h>
 
 #include <bpf/bpf_helpers.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// One map of each way to declare one.
+// One map for each way to declare maps.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
@@ -75,7 +75,7 @@ struct {
 	__type(value, __u8);
 } routes SEC(".maps");
 
-// libbpf refuses static maps; older ones and aya take them.
+// libbpf refuses static maps; older versions of it, and aya, accept them.
 #ifndef FOR_LIBBPF_1_1
 static struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

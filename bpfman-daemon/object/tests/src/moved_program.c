@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// Reads a structure as its author knew it; moved_kernel.c has it as it became.
+// Reads a structure in its layout at compile time; moved_kernel.c has its layout at run time.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// A map that is weak or strong, to be joined with another of its name.
+// A map that is weak or strong, to be linked with another one of the same name.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

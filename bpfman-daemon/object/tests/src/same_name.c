@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// A static program of a name that another source uses as well: compiled as SECTION, and linked with itself.
+// A program that is compiled twice, with different SECTION and LINKAGE, and linked with itself: two have one name.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

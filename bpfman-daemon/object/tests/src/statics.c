@@ -10,7 +10,7 @@ struct {
 	__type(value, __u64);
 } hits SEC(".maps");
 
-// Called alone: a subprogram of .text.
+// Only called: a subprogram in .text.
 static __attribute__((noinline)) int hit(__u32 key)
 {
 	__u64 *value = bpf_map_lookup_elem(&hits, &key);
@@ -45,7 +45,7 @@ static __u32 on_return(void *ctx)
 	return 0;
 }
 
-// The first of its section, and there to be called from the program behind it.
+// First static function of its section: a subprogram, called by the program behind it.
 SEC("xdp")
 static __attribute__((noinline)) int judge(struct xdp_md *ctx)
 {
@@ -58,7 +58,7 @@ int judged(struct xdp_md *ctx)
 	return judge(ctx);
 }
 
-// The second of its section, and a program.
+// Second static function of its section: a program.
 SEC("xdp")
 static int unjudged(struct xdp_md *ctx)
 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// Functions at the same offset of two sections: a linker that looks at offsets only calls the wrong one.
+// Functions at the same offset of two sections: a linker that compares only offsets calls the wrong one.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

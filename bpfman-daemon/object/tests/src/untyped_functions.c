@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// `.BTF` of maps alone and no `.BTF.ext`, as pythonbpf makes objects. Built twice: the maps, and then all with their types.
+// `.BTF` with maps alone, and no `.BTF.ext`, as in pythonbpf's objects. Built twice: the maps, then all with their BTF.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-// Its verdict tells what every kind of global variable held.
+// The verdict shows the values of global variables of every kind.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -11,7 +11,7 @@ pub fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/src").join(name)
 }
 
-/// The folder is removed with the result.
+/// Compiles a source. The folder is removed with the result.
 pub fn object_path(name: &str, options: &[&str]) -> Result<(tempfile::TempDir, PathBuf)> {
     let folder = tempfile::tempdir()?;
     let out = folder.path().join("object.o");
