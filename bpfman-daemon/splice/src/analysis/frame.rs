@@ -1,5 +1,5 @@
-//! Frame depths, by pointers followed through registers, spills and calls. At an offset that is no constant, the
-//! verifier's own depth decides, or the frame counts as full.
+//! Frame depths, by pointers followed through registers, spills and calls. If an offset is not a constant, the depth is
+//! that of the verifier, or if that is unknown, a full frame.
 
 use bpfman_model::{Insn, ProgramText};
 

@@ -1,7 +1,7 @@
-//! Verdicts of tenants' tcx programs: NEXT or DROP, and nothing that ends the kernel's list for the machine's programs.
+//! Verdicts of tenants' tcx programs: only NEXT or DROP, since other verdicts let packets skip the machine's programs.
 //!
-//! Every exit of the entry function leads to one end in front of the program: DROP and REDIRECT become DROP, all else
-//! NEXT. A program that notes no target can redirect only to one that an earlier program noted.
+//! Every exit of the entry function jumps to common code at the start of the program: DROP and REDIRECT become DROP,
+//! all else NEXT. A program that sets no target can redirect only to one that an earlier program set.
 
 use bpfman_model::{Insn, ProgramText};
 

@@ -68,7 +68,7 @@ impl RegisterValue for Pointer {
     }
 }
 
-/// Entry functions have no pointer arguments.
+/// Returns the registers at the start of a function. Entry functions have no pointer arguments.
 pub(crate) fn at_entry(has_arguments: bool) -> Values<Pointer> {
     let mut registers = [Pointer::default(); 11];
     registers[usize::from(opcode::FRAME)].0[OWN] = Some(Reach::START);

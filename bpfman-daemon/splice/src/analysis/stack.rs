@@ -13,7 +13,7 @@ use crate::chain::member::{self, Member};
 use crate::chain::options::{FrameRounding, SpliceOptions};
 use crate::text::scan::Effect;
 
-/// Helper that the kernel inlines, with three registers in 24 bytes more of the caller's frame.
+/// `bpf_loop`, which the kernel inlines: it saves three registers in 24 more bytes of the caller's frame.
 const BPF_LOOP: i32 = 181;
 const BPF_LOOP_BYTES: u32 = 24 + 7;
 /// `may_goto` keeps its count, and since Linux 6.15 a time, in up to 16 bytes more of its frame.
@@ -21,7 +21,7 @@ const MAY_GOTO_BYTES: u32 = 16 + 7;
 /// Stack bytes of timed chains, for the time of the last reading and the interface's row.
 pub(crate) const CLOCK_BYTES: u32 = 16;
 
-/// Size of the frames above a function from which on the kernel refuses a tail call in it, in bytes.
+/// Sum of the frames above a function, in bytes, at which the kernel refuses tail calls in it.
 const TAIL_CALL_LIMIT: u32 = 256;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,7 +134,7 @@ pub(crate) fn plan(group: Group<'_>, range: &Range<usize>) -> Result<Stack, Does
     let places: Vec<ContextPlace> = if !outlives && range.len() == 1 {
         vec![ContextPlace::Nowhere]
     } else {
-        // A last member after which the context is not needed may overwrite its place.
+        // If the context is not needed after the last member, that member may overwrite it.
         let kept = range.start..if outlives { range.end } else { range.end - 1 };
         let deepest = kept.clone().map(|member| group.body(member)).max().unwrap_or(0);
         let slot = (deepest + 8 <= FULL).then_some(ContextPlace::Slot(deepest + 8));
@@ -158,7 +158,7 @@ pub(crate) fn reserve(group: Group<'_>, range: &Range<usize>, stack: &Stack, mos
     (1..=most).rev().find_map(with).unwrap_or((0, stack.worst))
 }
 
-/// Bytes at the deepest point below a common frame; `None` if they are too many.
+/// Returns the stack bytes at the deepest point, with a common frame of this size; `None` if they are too many.
 fn worst(group: Group<'_>, range: &Range<usize>, frame: u32) -> Option<u32> {
     let rounding = group.options.rounding;
     let calls = |member: usize| calls_bytes(&group.surveys[member], group.ways[member].way, rounding);
@@ -173,7 +173,7 @@ fn check(group: Group<'_>, range: &Range<usize>, context: ContextPlace) -> Optio
     let glue = match context {
         ContextPlace::Nowhere => 0,
         ContextPlace::Slot(depth) => depth,
-        // The row of the counters needs a place after the members.
+        // After the members, the row of the counters needs a slot.
         ContextPlace::Register(_) => u32::from(group.options.counters) * 8,
     };
     let untimed = bodies.max(glue);
@@ -181,7 +181,7 @@ fn check(group: Group<'_>, range: &Range<usize>, context: ContextPlace) -> Optio
     Some(Stack { context, frame, untimed, worst: worst(group, range, frame)? })
 }
 
-/// Excludes the entry function's own frame.
+/// Returns the bytes of the deepest calls below the entry function, without its own frame.
 pub(crate) fn deepest_calls(calls: &[BTreeSet<usize>], frames: &Frames, rounding: FrameRounding) -> u32 {
     let mut below = vec![0; calls.len()];
     // Calls have no cycles, as checked before: this many rounds suffice.
@@ -198,7 +198,7 @@ pub(crate) fn deepest_calls(calls: &[BTreeSet<usize>], frames: &Frames, rounding
     below[0]
 }
 
-/// Tail calls must not be too far below the `common` frame.
+/// Returns whether the frames above each tail call of a member, with the `common` frame, are small enough.
 fn tail_calls_fit(group: Group<'_>, member: usize, common: u32) -> bool {
     let survey = &group.surveys[member];
     let rounded = |function: usize| group.options.rounding.round(survey.frames[function]);

@@ -37,9 +37,9 @@ pub(crate) struct Survey {
     /// Functions on the longest path of calls, with the entry function.
     pub(crate) depth: usize,
     pub(crate) must: Option<(JoinMode, NotInlinedReason)>,
-    /// The depth of further tail calls is unknown.
+    /// Position of the first tail call. The called program may make further ones, of unknown depth.
     pub(crate) tail_call: Option<usize>,
-    /// A tail call or a failing load may decide the verdict: the verifier must not take it for known.
+    /// A tail call or a failing load may determine the verdict: the verifier must not treat it as known.
     pub(crate) hidden_exit: Option<NotInlinedReason>,
     /// May leave a redirect target behind.
     pub(crate) redirects: bool,
@@ -132,14 +132,14 @@ fn needs_own_program(member: &Member<'_>, options: &SpliceOptions<'_>) -> Option
     })
 }
 
-/// An exception callback would be unreachable in a joined program, or be used for the other members too.
+/// Finds an exception callback: in a joined program, it would be unreachable, or apply to the other members too.
 fn exception_callback(text: &ProgramText, graph: &[BTreeSet<usize>]) -> Option<NotInlinedReason> {
     let reached: BTreeSet<usize> = graph.iter().flatten().copied().collect();
     let callback = (1..text.functions.len()).find(|function| !reached.contains(function))?;
     Some(NotInlinedReason::CatchesExceptions { at: text.functions[callback].start })
 }
 
-/// Tail calls depend on the position as well.
+/// Finds an instruction that needs a frame of its own; not tail calls, for which the position matters as well.
 fn needs_own_frame(text: &ProgramText) -> Option<NotInlinedReason> {
     crate::text::scan::walk(&text.insns, member::span(text, 0)).find_map(|(at, effect)| match effect {
         Effect::OldPacketLoad => Some(NotInlinedReason::OldPacketLoad { at }),
@@ -160,7 +160,7 @@ fn hidden_exit(text: &ProgramText, entry_end: usize) -> Option<NotInlinedReason>
     below.map(|(at, _)| NotInlinedReason::HiddenExit { at })
 }
 
-/// Calls have no cycles, as checked before.
+/// Returns the number of functions on the longest path of calls, which have no cycles, as checked before.
 fn max_call_depth(graph: &[BTreeSet<usize>]) -> usize {
     let mut depth = vec![1; graph.len()];
     for _ in 0..graph.len() {

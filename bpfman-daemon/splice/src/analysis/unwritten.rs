@@ -1,8 +1,8 @@
 //! Slots of a frame that may be read before the function wrote them: they must be zeroed.
 //!
-//! The verifier lets privileged programs read stack that they never wrote: behind another member, that member's data.
-//! Only a write by the frame pointer itself is certain. Any other access that may point into the frame counts as a
-//! read: a load, and a call that gets a pointer, up to the end of the frame.
+//! The verifier lets privileged programs read stack that they never wrote, which holds data of earlier members. Only a
+//! write by the frame pointer itself is certain. A load by any pointer that may point into the frame counts as a read,
+//! and a call with such a pointer as a read of the whole frame.
 
 use bpfman_model::{Insn, ProgramText};
 
@@ -14,20 +14,20 @@ use crate::text::flow::{self, FlowFacts};
 use crate::text::opcode;
 use crate::text::scan::Effect;
 
-/// Eight bytes each; the lowest bit is right below the frame pointer.
+/// Set of slots of eight bytes; the lowest bit is right below the frame pointer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FrameSlots(u64);
 
 impl FrameSlots {
     pub(crate) const ALL: Self = Self(u64::MAX);
 
-    /// Distances of slot starts below the frame pointer, within `frame` bytes.
+    /// Returns the distances of slot starts below the frame pointer, within `frame` bytes.
     pub(crate) fn depths(self, frame: u32) -> impl Iterator<Item = u32> {
         (8..=frame).step_by(8).filter(move |depth| self.0 >> (depth / 8 - 1) & 1 == 1)
     }
 }
 
-/// The lowest bit of the first word is right below the frame pointer.
+/// Set of bytes of a frame; the lowest bit of the first word is right below the frame pointer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct FrameBytes([u64; FULL as usize / 64]);
 

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use crate::text::flow::FlowFacts;
 
 pub(crate) trait RegisterValue: Copy + Default + PartialEq {
-    /// Facts that hold for either value: widens, and only finitely often.
+    /// Returns the facts that hold for either value. Repeated calls widen a value only finitely often.
     #[must_use]
     fn or(self, other: Self) -> Self;
 }

@@ -1,4 +1,4 @@
-//! Codes that a member can return, by constants. Saves checks that the verifier would have to prove useless.
+//! Codes that a member can return, by constants: checks of other codes are left out.
 
 use bpfman_model::{Insn, ProgramText, op};
 

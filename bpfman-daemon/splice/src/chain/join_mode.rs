@@ -41,8 +41,8 @@ pub enum NotInlinedReason {
         /// Position of the `may_goto`.
         at: usize,
     },
-    /// One of its functions may end by a tail call or a failing `LD_ABS`. Verifiers of Linux 6.1 and 6.12 overlook the
-    /// former, and would delete the check of the member's verdict.
+    /// One of its functions may end by a tail call or a failing `LD_ABS`. Verifiers of Linux 6.1 and 6.12 overlook such
+    /// tail calls, and would delete the check of the member's verdict.
     HiddenExit { at: usize },
     /// `bpf_throw` unwinds everything up to the program's entry.
     Throws { at: usize },
@@ -54,7 +54,7 @@ pub enum NotInlinedReason {
     NeedsOwnBtf,
     /// It refers to a kernel module's function or variable, which needs a descriptor of its own load.
     UnboundReference { at: usize },
-    /// It jumps by a table of its own positions.
+    /// It jumps by a table of positions in its own text.
     IndirectJump { at: usize },
     /// The kernel counts more stack than its instructions show, so it must not share a frame.
     UnclearStack {
@@ -82,7 +82,7 @@ pub enum NotInlinedReason {
     Isolated,
     /// The hook is compiled so that tracing tools see each member.
     AsSubprograms,
-    /// The verifier refused a better chain of members that pass alone.
+    /// The verifier refused a cheaper chain, although each member passes alone.
     Fallback(Attempt),
 }
 

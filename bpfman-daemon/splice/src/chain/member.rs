@@ -17,7 +17,7 @@ pub struct Member<'a> {
     pub text: &'a BoundText,
     /// Verdicts on which the next member runs.
     pub proceed_on: ProceedMask,
-    /// XDP verdicts after which a tenant's member drops instead of sending past the machine's programs.
+    /// XDP verdicts of a tenant's member that become a drop, since they send packets past the machine's programs.
     pub unsent: ProceedMask,
     /// Instructions or maps carry type ids of its own BTF (`bpf_obj_new`, lists, trees, local kptrs).
     pub needs_own_btf: bool,
@@ -157,7 +157,7 @@ fn starts(insns: &[Insn], range: Range<usize>) -> Vec<bool> {
     starts
 }
 
-/// The kernel refuses recursion, and the depth would be unlimited.
+/// Refuses recursion, as the kernel does: its stack depth would be unlimited.
 fn check_recursion(text: &ProgramText) -> Result<(), Refusal> {
     let calls: Vec<BTreeSet<usize>> = (0..text.functions.len()).map(|f| callees(text, f)).collect();
     // Functions that cannot be removed after all their callees are on a cycle or above one.

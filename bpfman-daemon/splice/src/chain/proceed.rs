@@ -38,7 +38,7 @@ impl ProceedMask {
         (0..32).filter(move |bit| self.0 >> bit & 1 == 1).map(move |bit| bit + hook.first_code())
     }
 
-    /// Runs of unsigned numbers: -1 comes last.
+    /// Returns the codes as ranges of unsigned numbers, ascending: -1 comes last.
     fn runs(self, hook: SpliceHook) -> Vec<(u32, u32)> {
         let mut codes: Vec<u32> = self.codes(hook).map(i32::cast_unsigned).collect();
         codes.sort_unstable();
@@ -53,7 +53,7 @@ impl ProceedMask {
     }
 }
 
-/// Jumps to `go`, or falls through with SHOT: the kernel lets unknown codes pass. May overwrite registers 1 and 2.
+/// Jumps to `go`, also for codes unknown to the kernel, or falls through with SHOT. May overwrite registers 1 and 2.
 pub(crate) fn emit_drop_test(asm: &mut Asm, go: Label) {
     let dropped = asm.label();
     asm.branch(opcode::JGT32, 8, go);
@@ -65,7 +65,7 @@ pub(crate) fn emit_drop_test(asm: &mut Asm, go: Label) {
     asm.set(0, TC_SHOT);
 }
 
-/// Falls through if `w0` is in the set, compared by 32 bits: the high half of -1 varies. May overwrite registers 1, 2.
+/// Jumps to `stop` unless `w0` is in the set; 32 bits, since the high half of -1 varies. May overwrite registers 1, 2.
 pub(crate) fn emit_test(asm: &mut Asm, hook: SpliceHook, set: ProceedMask, stop: Label) {
     if set == ProceedMask::EVERYTHING {
         return;

@@ -68,7 +68,7 @@ pub fn dispatcher_config(slots: &[DispatcherSlot]) -> MapSpec {
     let mut bytes =
         vec![MAGIC, DISPATCHER_CONFIG_VERSION, slots.len() as u8, u8::from(dispatcher_takes_frags(slots))];
     let columns: [&dyn Fn(&DispatcherSlot) -> u32; 3] = [
-        // A slot that its program left must let packets proceed.
+        // A slot whose program was detached must let packets proceed.
         &|slot| slot.proceed | 1 << DISPATCHER_EMPTY_SLOT,
         &|slot| slot.priority,
         &|slot| if slot.frags { HAS_FRAGS } else { 0 },

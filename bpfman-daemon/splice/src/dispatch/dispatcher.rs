@@ -46,7 +46,7 @@ pub fn dispatcher(slots: usize, config: MapId, frags: bool) -> BoundText {
     for (slot, function) in functions.iter().enumerate() {
         asm.push(Insn::new(opcode::MOV64_REG, 1, CONTEXT, 0, 0));
         asm.call(*function);
-        // No proceed set has a bit for it, so the packet leaves with it.
+        // No proceed set has a bit for a larger code: return the code.
         asm.branch(opcode::JGT32, DISPATCHER_EMPTY_SLOT, out);
         asm.push(Insn::new(opcode::LOAD_W, 1, CONFIG, ACTIONS + 4 * slot as i16, 0));
         asm.push(Insn::new(opcode::RSH32_REG, 1, 0, 0, 0));

@@ -135,7 +135,7 @@ impl Merge {
         Ok(moved)
     }
 
-    /// Returns the record's size in the member, in bytes.
+    /// Appends a record; returns its size in the member's BTF, in bytes.
     fn append_record(&mut self, from: &[u8], moved: Moved, is_entry: bool) -> Result<usize, &'static str> {
         let word = |index: usize| records::word_at(from, index * 4).ok_or("a type is cut short");
         let info = word(1)?;

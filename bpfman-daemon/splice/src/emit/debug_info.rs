@@ -26,7 +26,7 @@ pub(crate) struct DebugInfo {
 pub(crate) struct Names(BTreeMap<usize, String>);
 
 impl Names {
-    /// Names are unique in the program, so that tools find the right one.
+    /// Names the members' functions, uniquely in the program, so that tools find the right one.
     pub(crate) fn of(group: Group<'_>, range: &Range<usize>) -> Self {
         let mut taken: BTreeSet<String> = BTreeSet::from(["chain".to_owned()]);
         for member in range.clone().filter(|member| group.ways[*member].way != JoinMode::Standalone) {
@@ -58,7 +58,7 @@ impl Names {
     }
 }
 
-/// With line information, every function needs a line.
+/// Builds function and line information. With line information, every function needs a line.
 pub(crate) fn build(
     group: Group<'_>,
     range: &Range<usize>,
@@ -66,7 +66,7 @@ pub(crate) fn build(
     names: &Names,
 ) -> Result<DebugInfo, SpliceError> {
     let mut merge = Merge::new(group.options.hook);
-    // Before the members' types, so that lookups by name find these first.
+    // Add these functions before the members' types, so that lookups by name find them first.
     let entries: BTreeMap<usize, u32> = names
         .0
         .iter()
@@ -102,7 +102,7 @@ pub(crate) fn build(
     Ok(DebugInfo { btf, func_info, line_info, local_type_ids })
 }
 
-/// Verifiers of Linux 6.1 and 6.12 do not see a tail call's result in a static function; a global one's is unknown.
+/// Verifiers of Linux 6.1 and 6.12 overlook tail calls in static functions; results of global ones are unknown to them.
 fn linkage(group: Group<'_>, member: usize) -> Linkage {
     let survey = &group.surveys[member];
     let loads = matches!(survey.must, Some((_, NotInlinedReason::OldPacketLoad { .. })));

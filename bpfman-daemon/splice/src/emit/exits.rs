@@ -1,4 +1,4 @@
-//! Exits of a program: each one, counted if enabled, and the result for the hook.
+//! Exits of a program: they count the packet, if enabled, and set the result for the hook.
 
 use bpfman_model::{Insn, MapId};
 
@@ -30,7 +30,7 @@ enum Out {
 pub(crate) struct Counting {
     pub(crate) map: MapId,
     pub(crate) layout: CounterLayout,
-    /// Hides from the verifier which cell each exit uses: without CAP_PERFMON, it wants one bound for all.
+    /// Hides from the verifier which cell each exit uses: without CAP_PERFMON, it requires one bound for all exits.
     pub(crate) is_hidden: bool,
 }
 
@@ -46,7 +46,7 @@ impl Exits {
         Self { hook, counting, ways: Vec::new(), first: None }
     }
 
-    /// One of `codes` is in register 0.
+    /// Returns the exit for a member that ends the chain with one of `codes` in register 0.
     pub(crate) fn stopped(&mut self, asm: &mut Asm, member: usize, codes: Codes) -> Label {
         // Without counters all members share one exit.
         let shared = self.ways.iter_mut().find(|(_, _, out)| matches!(out, Out::Stopped(_)));
@@ -99,7 +99,7 @@ impl Exits {
         }
     }
 
-    /// Each exit selects its cell; counting and the result are shared.
+    /// Emits the exits: each selects its cell, and all share the code for counting and the result.
     fn emit_counted(self, asm: &mut Asm, counting: Counting, context: ContextPlace) {
         let layout = counting.layout;
         // The context may be in a register until the row is known.
@@ -137,7 +137,7 @@ impl Exits {
     }
 }
 
-/// Counts the verdict of a shadow member in its row of cells, which is unused otherwise. The context stays in its place.
+/// Counts the verdict of a shadow member in the member's slot, which no exit uses. The context stays in its place.
 pub(crate) fn count_shadow(
     asm: &mut Asm,
     hook: SpliceHook,
@@ -176,7 +176,7 @@ fn add_column(asm: &mut Asm, hook: SpliceHook, layout: CounterLayout, offset: u8
     asm.push(Insn::new(opcode::ADD64_REG, offset, 3, 0, 0));
 }
 
-/// Preserves register 0.
+/// Emits the count of an exit. Preserves register 0.
 fn emit_count(asm: &mut Asm, hook: SpliceHook, counting: Counting, context: ContextPlace, offset: u8) {
     glue::load_context(asm, context);
     asm.push(Insn::new(opcode::MOV64_REG, VERDICT, 0, 0, 0));
@@ -184,9 +184,9 @@ fn emit_count(asm: &mut Asm, hook: SpliceHook, counting: Counting, context: Cont
     asm.push(Insn::new(opcode::MOV64_REG, 0, VERDICT, 0, 0));
 }
 
-/// The context is in register 1.
+/// Adds one to the cell at `offset` in the interface's row. The context is in register 1.
 fn add_one(asm: &mut Asm, hook: SpliceHook, counting: Counting, context: ContextPlace, offset: u8) {
-    // The slot of the context is free as soon as that is read; the frame has eight bytes otherwise.
+    // The key takes the slot of the context, which has been read, or else the first eight bytes of the frame.
     let key = match context {
         ContextPlace::Slot(depth) => glue::below(depth),
         ContextPlace::Nowhere | ContextPlace::Register(_) => glue::below(8),
@@ -194,12 +194,12 @@ fn add_one(asm: &mut Asm, hook: SpliceHook, counting: Counting, context: Context
     let done = asm.label();
     asm.push(Insn::new(opcode::LOAD_W, 1, 1, hook.ifindex_offset(), 0));
     if counting.is_hidden {
-        // Twice the same leaves the offset, of which the verifier knows only its 32 bits.
+        // Two equal XORs restore the offset, but the verifier then knows only that it has 32 bits.
         asm.push(Insn::new(opcode::XOR32_REG, offset, 1, 0, 0));
         asm.push(Insn::new(opcode::XOR32_REG, offset, 1, 0, 0));
     }
     asm.push(Insn::new(opcode::AND32_IMM, 1, 0, 0, COUNTER_ROWS as i32 - 1));
-    // The whole slot: without CAP_PERFMON, an address in it is not overwritten in part.
+    // Store the whole slot: without CAP_PERFMON, the verifier refuses to overwrite part of an address in it.
     asm.push(Insn::new(opcode::STORE_DW_REG, opcode::FRAME, 1, key, 0));
     asm.push(Insn::new(opcode::MOV64_REG, 2, opcode::FRAME, 0, 0));
     asm.push(Insn::new(opcode::ADD64_IMM, 2, 0, 0, i32::from(key)));

@@ -31,14 +31,14 @@ pub(crate) fn load_context(asm: &mut Asm, place: ContextPlace) {
     }
 }
 
-/// Privileged programs may read stack that they never wrote: a pointer there would leak into a map.
+/// Zeroes slots: privileged programs may read stack that they never wrote, and would leak a pointer there into a map.
 pub(crate) fn zero_frame(asm: &mut Asm, frame: u32, slots: FrameSlots) {
     for depth in slots.depths(frame) {
         asm.push(Insn::new(opcode::STORE_DW_IMM, opcode::FRAME, 0, below(depth), 0));
     }
 }
 
-/// Frames are at most 512 bytes deep.
+/// Returns an offset from the frame pointer. Frames are at most 512 bytes deep.
 pub(crate) fn below(depth: u32) -> i16 {
     -(depth as i16)
 }
@@ -50,7 +50,7 @@ pub(crate) fn tail_call(asm: &mut Asm, array: MapId) {
     asm.helper(TAIL_CALL);
 }
 
-/// Falls through if the code is in the set. If `far`, only an unconditional jump reaches `stop`.
+/// Jumps to `stop` unless the code is in the set. If `far`, only an unconditional jump reaches `stop`.
 pub(crate) fn check(asm: &mut Asm, hook: SpliceHook, set: ProceedMask, stop: Label, far: bool) {
     if far {
         let (near_stop, go) = (asm.label(), asm.label());
@@ -64,7 +64,7 @@ pub(crate) fn check(asm: &mut Asm, hook: SpliceHook, set: ProceedMask, stop: Lab
     }
 }
 
-/// A later member's REDIRECT would send the packet to an earlier one's target.
+/// Clears the redirect target: a later member's REDIRECT would otherwise send the packet to it.
 pub(crate) fn forget_redirect(asm: &mut Asm) {
     asm.set(1, 0);
     asm.set(2, 0);
@@ -93,7 +93,7 @@ pub(crate) fn stopped(asm: &mut Asm, hook: SpliceHook, codes: Codes) {
     asm.exit();
 }
 
-/// Ends at the next instruction or by an exit.
+/// Translates a code to those of tcx. Continues at the next instruction, or exits.
 fn emit_tcx_table(asm: &mut Asm) {
     let highest = TCX_TABLE.iter().map(|(code, _)| *code).max().unwrap_or(0);
     let bits = |answer: Code, changed: bool| {

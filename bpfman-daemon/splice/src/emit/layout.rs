@@ -26,7 +26,7 @@ use crate::text::scan::Effect;
 
 pub(crate) struct Layout {
     pub(crate) insns: Vec<Insn>,
-    /// In order, without gaps, none empty.
+    /// Sections in order, without gaps, none empty.
     pub(crate) sections: Vec<ChainSection>,
 }
 
@@ -160,7 +160,7 @@ impl Emission<'_> {
         }
     }
 
-    /// Exits become jumps to `end` if there is one. Distances stay, so its own jumps stay correct.
+    /// Copies a function. Exits become jumps to `end` if there is one; distances, and so other jumps, stay the same.
     fn body(&mut self, member: usize, function: usize, end: Option<Label>) {
         let text = self.segment.group.members[member].program();
         let range = member::span(text, function);
@@ -186,7 +186,7 @@ impl Emission<'_> {
         self.close(ChainPart::Function { member, function });
     }
 
-    /// The kernel unwinds the stub first: slots cleared here are clear for the member.
+    /// Emits a stub. The member's frame takes the place of the stub's: slots cleared here are clear for the member.
     fn stub(&mut self, member: usize) {
         if member > 0 {
             let group = self.segment.group;
@@ -208,7 +208,7 @@ impl Emission<'_> {
             clock.lap(&mut self.asm, member);
         }
         let is_shadow = group.members[member].proceed_on == ProceedMask::EVERYTHING;
-        // The chain continues after any verdict of a shadow member, and even if it cannot be reached.
+        // The chain continues after any verdict of a shadow member, and even if the tail call to it fails.
         if self.way(member) == JoinMode::Standalone && !is_shadow {
             let failed = exits.failed(&mut self.asm, member);
             self.branch(opcode::JEQ32, FAILED.cast_unsigned(), failed, self.far[member]);
@@ -223,7 +223,7 @@ impl Emission<'_> {
         let set = self.occurring(member);
         let stopping = self.codes(member).outside(hook, group.members[member].proceed_on);
         if member + 1 == group.members.len() {
-            // Needless for codes with the end's result. The verifier refuses unreachable code after an empty set.
+            // No check if all codes have the end's result, nor for an empty set, which makes later code unreachable.
             let needs_check = match self.segment.counting {
                 Some(_) => set != ProceedMask(0),
                 None => set.codes(hook).any(|code| hook.translate(code) != hook.end_verdict()),
@@ -299,7 +299,7 @@ impl Emission<'_> {
         }
     }
 
-    /// The next member may be in the next program.
+    /// Emits the transition to the next member, which may be in the next program.
     fn go_on(&mut self, member: usize, exits: &mut Exits) {
         if self.segment.group.surveys[member].redirects {
             glue::forget_redirect(&mut self.asm);
@@ -325,7 +325,7 @@ impl Emission<'_> {
         }
     }
 
-    /// A separate program may have been replaced in the meantime: any code.
+    /// Returns the codes that a member can return: any for a separate program, which may be replaced later.
     fn codes(&self, member: usize) -> Codes {
         match self.way(member) {
             JoinMode::Standalone => Codes::UNKNOWN,
@@ -333,7 +333,7 @@ impl Emission<'_> {
         }
     }
 
-    /// Returns the whole set if none of it can occur.
+    /// Returns the codes of the proceed-on set that can occur, or if none can, the whole set.
     fn occurring(&self, member: usize) -> ProceedMask {
         let set = self.segment.group.members[member].proceed_on;
         match self.codes(member).of(self.segment.group.options.hook, set) {

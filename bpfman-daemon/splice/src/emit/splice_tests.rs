@@ -70,7 +70,7 @@ fn all_members_but_the_first_see_no_foreign_data_in_their_reads() {
     let small = constant(2);
     let joined = join(&[&text, &small, &text], &XDP).unwrap();
     assert_eq!(stores(&joined.text.0.insns), [-24, -16, -24]);
-    // The context waits below the deepest frame of the members before the last.
+    // The context is stored below the deepest frame of the members before the last.
     assert_eq!(joined.text.0.insns[0], Insn::new(0x7b, 10, 1, -32, 0));
 }
 
@@ -103,7 +103,7 @@ fn frame_and_calls_must_fit_together() {
     let fullest = program(&[&[store(-504), set_r0(2), EXIT]]);
     let bytes = |options| join(&[&fullest, &leaf], options).map(|joined| joined.stack_bytes);
     assert_eq!(bytes(&to16), Ok(512), "an empty frame counts nothing");
-    // On 6.1 it counts 32 bytes: the chain is cut.
+    // On Linux 6.1 an empty frame counts 32 bytes: the chain is cut.
     assert!(matches!(bytes(&XDP), Err(SpliceError::NeedsArrays { .. })));
 }
 
@@ -258,7 +258,7 @@ fn long_jumps_need_a_kernel_that_has_them() {
     let long = of(&[&far], &wide);
     let jump = long.text.0.insns[1];
     assert_eq!((jump.code, jump.imm, calls(&long)), (op::JA32, 33_002, 0));
-    // The check of the first member is far from the chain's end: its conditional jump hops.
+    // The check of the first member is far from the chain's end, which it reaches by an unconditional jump.
     let chain = of(&[&near, &near, &near], &wide);
     assert!(chain.text.0.insns.iter().any(|insn| insn.code == op::JA32));
     assert_eq!(calls(&chain), 0);

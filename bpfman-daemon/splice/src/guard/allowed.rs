@@ -1,5 +1,5 @@
-//! Calls that tenants' programs may make: reading what the probed task can read. Not: reading kernel memory or
-//! addresses, writing data or logs that others read, changing the task, or running later in another task.
+//! Calls that tenants' programs may make: they read only what the probed task can read. Calls are forbidden if they
+//! read kernel memory or addresses, write data or logs that others read, change the task, or run later in another task.
 
 use std::collections::BTreeSet;
 
@@ -62,7 +62,7 @@ const TRACING: &[&str] = &[
     "get_func_arg_cnt",
 ];
 
-/// Helpers of other programs. A tail call in a task would enter a guard that does not know the first program's link.
+/// Helpers of other programs. In a task, the guard of a tail-called program would not know the first program's link.
 const NETWORK: &[&str] = &[
     "tail_call",
     "skb_store_bytes",

@@ -49,7 +49,7 @@ impl FlowFacts for RegisterConstants {
 
 pub(super) fn at_calls(insns: &[Insn], function: Range<usize>) -> BTreeMap<usize, RegisterConstants> {
     let mut calls = BTreeMap::new();
-    // Any path may lead to the targets of such a jump.
+    // An indirect jump reaches its targets from any path: no constant is known there.
     let is_followed =
         walk(insns, function.clone()).all(|(_, effect)| !matches!(effect, Effect::IndirectJump));
     if !is_followed {

@@ -1,4 +1,4 @@
-//! Replaces all exits of a program's entry function by jumps to one end, which is in front of the function.
+//! Replaces all exits of a program's entry function by jumps to common end code in front of the function.
 
 use bpfman_model::{Insn, ProgramText, op};
 
@@ -8,7 +8,7 @@ use crate::text::scan::{Effect, walk};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooFar;
 
-/// Jump to `front`, `end`, `front`, then the program, with exits as jumps to `end` or a nearer exit before.
+/// Returns a jump to `front`, `end`, `front`, and the program, whose exits jump to `end` or to an earlier exit.
 pub(crate) fn with_end(text: &ProgramText, end: &[Insn], front: Vec<Insn>) -> Result<Guarded, TooFar> {
     let over = i16::try_from(end.len()).map_err(|_| TooFar)?;
     let all = [&[Insn::new(op::JA, 0, 0, over, 0)], end, &front].concat();

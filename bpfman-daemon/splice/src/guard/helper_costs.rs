@@ -117,7 +117,7 @@ const OF_VALUES: &[&str] = &["map_update_elem", "map_push_elem", "map_pop_elem",
 
 pub(super) struct HelperCosts<'a> {
     pub(super) map: &'a dyn Fn(usize) -> Option<MapBounds>,
-    /// Memory at an unknown place may be such a value.
+    /// Size of the largest map value: memory at an unknown place may be in one.
     pub(super) largest_value: u64,
 }
 

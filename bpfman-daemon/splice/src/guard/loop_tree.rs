@@ -1,7 +1,7 @@
 //! Loops of one function as a tree: repeated instructions and calls, and bounds of the rounds.
 //!
-//! A loop is a strongly connected component of jumps. If it only repeats behind `bpf_iter_num_next` with a number, the
-//! iterator bounds its rounds; the verifier walks through the rounds of all others.
+//! A loop is a strongly connected component of jumps. If it repeats only after `bpf_iter_num_next` returned a number,
+//! the iterator bounds its rounds; the verifier walks through the rounds of all other loops.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -32,7 +32,7 @@ pub(super) struct LoopTree {
     /// Instructions outside of inner loops.
     pub(super) cost: u64,
     pub(super) longest: u64,
-    /// Outside of inner loops.
+    /// Calls outside of inner loops.
     pub(super) calls: Vec<CallSite>,
     pub(super) inside: Vec<Self>,
     repeated: BTreeSet<usize>,
@@ -55,7 +55,7 @@ impl LoopTree {
         own.chain(self.inside.iter().flat_map(|part| part.walked_calls())).collect()
     }
 
-    /// Excludes what the function calls.
+    /// Returns whether the function itself runs iterators or callbacks, callees excluded.
     pub(super) fn is_iterating(&self) -> bool {
         matches!(self.times, Times::Counted { .. })
             || self.calls.iter().any(|call| call.helper.is_some())
@@ -74,7 +74,7 @@ fn cost_of(nodes: &BTreeSet<usize>, costs: &BTreeMap<usize, u64>) -> u64 {
 #[derive(Debug, Default)]
 pub(super) struct Iterators {
     begun: BTreeMap<usize, i32>,
-    /// Instruction and rounds of the longest iterator per place.
+    /// By stack position: the instruction that begins the longest iterator there, and its rounds.
     longest: BTreeMap<i32, (usize, u64)>,
     asked: BTreeMap<usize, i32>,
 }
@@ -133,7 +133,7 @@ fn effect_at(insns: &[Insn], at: usize) -> Effect {
     effect(insns[at], insns.get(at + 1).copied())
 }
 
-/// The test must follow the call, and nothing may jump to it.
+/// Finds the edges from tests of iterators to loop bodies. A test must follow the call, and nothing may jump to it.
 fn found_edges(
     insns: &[Insn],
     function: Range<usize>,
@@ -173,7 +173,7 @@ impl Graph<'_> {
         .map(|to| to.filter(|to| self.function.contains(to)))
     }
 
-    /// Ignores loops of `ended` iterators. Linear in the instructions, whatever the loops: a tenant writes them.
+    /// Ignores loops of `ended` iterators. Takes linear time for any program, since a tenant writes it.
     fn tree(
         &self,
         times: Times,
@@ -221,7 +221,7 @@ impl Graph<'_> {
         places.find_map(|place| self.iterators.longest.get(&place).map(|(at, rounds)| (*at, place, *rounds)))
     }
 
-    /// Refuses iterators and callbacks in unbounded loops: the verifier may mistake a round for an earlier one forever.
+    /// Refuses iterators and callbacks in unbounded loops: the verifier may mistake each round for the one before.
     fn check_walked(&self, part: &BTreeSet<usize>, calls: &[CallSite]) -> Result<(), Unbounded> {
         let asked = self.looked_at(part).find(|at| self.iterators.asked.contains_key(at)).copied();
         let called_back = calls.iter().filter(|call| call.helper.is_some()).map(|call| call.at);

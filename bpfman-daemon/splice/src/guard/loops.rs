@@ -174,7 +174,7 @@ impl<N: Fn(&Insn) -> Option<String>, M: Fn(usize) -> Option<MapBounds>> LoopCoun
                 Effect::LocalCall { distance } => {
                     calls.push(CallSite { at, rounds: Some(1), callee: target(at, distance), helper: None });
                 }
-                // The caller continues behind the function, whichever program the tail call went to.
+                // After a tail call in a function, the caller continues, whichever program was called.
                 effect if is_tail_call(effect) && !is_entry => {
                     return Err(self.refused(at, "a tail call but in the program's entry function"));
                 }

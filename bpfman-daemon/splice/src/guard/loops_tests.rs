@@ -161,7 +161,7 @@ fn iterators_of_functions_multiply_where_these_are_called() {
     let caller = [bpf_for(-8, 1000, &[call(2)]), vec![EXIT]].concat();
     assert_eq!(count(&[caller.clone(), callee(100)], &[]), Ok(100_000));
     assert!(count(&[caller, callee(101)], &[]).unwrap_err().what.contains("for 101000 rounds"));
-    // Begun by a function for its caller, which runs the rounds.
+    // A function begins the iterator of its caller, which runs the rounds.
     let begins = vec![number(2, 0), number(3, 1000), kernel_function(1), EXIT];
     let one = |distance| [&place(distance)[..], &[call(0)]].concat();
     let mut nested = [one(-8), turns(-8, &[one(-16), turns(-16, &[])].concat()), vec![EXIT]].concat();

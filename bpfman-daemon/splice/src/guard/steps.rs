@@ -27,7 +27,7 @@ pub struct CountedLoops {
 }
 
 impl CountedLoops {
-    /// Rounds of the deepest nesting of loops that the verifier does not walk through.
+    /// Returns the maximum rounds of nested loops that the verifier does not walk through.
     #[must_use]
     pub const fn rounds(&self) -> u64 {
         self.rounds
@@ -50,7 +50,7 @@ impl CountedLoops {
 
 #[derive(Clone, Copy)]
 struct Bounds {
-    /// With callees.
+    /// Instructions, with those of callees.
     steps: u64,
     /// Instructions per verified one.
     weight: u64,
@@ -113,7 +113,7 @@ impl Bounds {
 pub(super) fn global_functions(text: &ProgramText) -> BTreeSet<usize> {
     let Some(btf) = &text.btf else { return BTreeSet::new() };
     let linkages = linkages(btf);
-    // A type that cannot be found counts as the worse.
+    // A function of unknown type counts as global, the worse case.
     let is_static = |id: u32| linkages.get(&id) == Some(&STATIC);
     let mut found = BTreeMap::new();
     for info in &text.func_info {

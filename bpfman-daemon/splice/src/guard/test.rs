@@ -1,9 +1,9 @@
 //! The test in front of a tenant's program: the program runs only for the tenant's tasks.
 //!
 //! A program is attached for several tenants, so the tasks are not in the code: each link's cookie is an index into a
-//! table that only the daemon writes. Unused entries match no task. The first one, of no link, has what all entries share:
-//! the index of the only one, which saves the cookie's helper, and the user, which saves it for tasks of others. Each
-//! helper takes longer than all loads.
+//! table that only the daemon writes. Unused entries match no task. The first entry, of no link, has two shared values:
+//! if only one entry is in use, its index, which saves the helper for the cookie; if all entries are of one user, the
+//! user, which saves the helper for tasks of other users. Each helper takes longer than all loads.
 //!
 //! ```text
 //! r6 = context
@@ -17,8 +17,8 @@
 //! out: return 1 where perf events run the program, else 0
 //! ```
 //!
-//! Both are neutral: 0 would stop a perf event's samples for other users of the same place; fentry and fexit return 0;
-//! for LSM, 0 allows.
+//! Both results are neutral: where perf events run the program, 0 would drop samples of other users of the event;
+//! fentry and fexit must return 0; for LSM, 0 allows.
 
 use bpfman_model::{FuncInfo, Insn, LineInfo, MapSpec, ProgramText, TaskGroup, map_type, op};
 
@@ -131,7 +131,7 @@ pub struct GuardTest {
     pub groups: Option<GroupOffsets>,
     /// Result of the program for tasks that do not match.
     pub neutral: i32,
-    /// Always the neutral result: another one would drop samples of the perf event's other users.
+    /// Set to return the neutral result always: another one would drop samples of the perf event's other users.
     pub only_neutral: bool,
 }
 
@@ -188,7 +188,7 @@ pub fn set_guard_entry(table: &mut [u8], index: u32, tasks: &GuardedTasks) -> bo
     }
 }
 
-/// Writes what all entries share. Entries stay after their links end, so a link that runs has one.
+/// Writes the first entry, from what the others share. Entries stay after their links end, so a running link has one.
 fn set_shared(table: &mut [u8]) {
     let (first, entries) = table.split_at_mut(ENTRY);
     let filled = || (1_u32..).zip(entries.chunks_exact(ENTRY)).filter(|(_, entry)| entry[..4] != [0; 4]);
@@ -314,7 +314,7 @@ fn front(test: &GuardTest) -> Vec<Insn> {
     }
     asm.bind(passed);
     asm.push(Insn::new(MOV64_REG, 1, CONTEXT, 0, 0));
-    // The test has about ninety instructions; an unreachable jump would match no task.
+    // The test has about ninety instructions, so jumps are in reach; otherwise the program runs for no task.
     asm.finish(false).unwrap_or_else(|_| {
         vec![Insn::new(MOV64_IMM, 0, 0, 0, test.neutral), Insn::new(op::EXIT, 0, 0, 0, 0)]
     })
@@ -333,7 +333,7 @@ fn at_entry(asm: &mut Asm, out: Label) {
     asm.push(Insn::new(ADD64_REG, AT_ENTRY, 0, 0, 0));
 }
 
-/// Leads to `out` for tasks of other users than the entry's.
+/// Emits jumps to `out` for tasks of other users than the entry's.
 fn of_one_user(asm: &mut Asm, offsets: &CredentialOffsets, out: Label) {
     let without_memory = asm.label();
     asm.push(load(LOAD_W, 2, AT_ENTRY, AT_USER));
@@ -355,7 +355,7 @@ fn of_one_user(asm: &mut Asm, offsets: &CredentialOffsets, out: Label) {
     asm.bind(without_memory);
 }
 
-/// Leads to `passed` for tasks in exactly the entry's cgroup, to `out` for those that are not deeper, else onwards.
+/// Emits jumps to `passed` for tasks in exactly the entry's cgroup, and to `out` for others that are not deeper.
 fn in_own_group(asm: &mut Asm, groups: &GroupOffsets, passed: Label, out: Label) {
     let GroupOffsets { way: [set, group, node, id], level } = *groups;
     let further = asm.label();

@@ -10,7 +10,7 @@ use crate::chain::plan::{Attempt, CutReason, SegmentPlan};
 use crate::error::limits::{MAX_INSNS, MAX_MAPS};
 use crate::text::licence;
 
-/// Per member: zeroed frames, checks, counting.
+/// Maximum instructions of glue per member: zeroed frames, checks, counting.
 const GLUE: usize = 256;
 const REACH: usize = 32_000;
 /// `MAX_CALL_FRAMES` of the kernel, with the entry.
@@ -104,7 +104,7 @@ fn fit(group: Group<'_>, range: Range<usize>) -> Result<Vec<MemberPlan>, CutReas
         ways[member] = MemberPlan { way: JoinMode::Function, reason: Some(reason.of(group, member)) };
         moved.push(member);
     }
-    // The first members moved may not have been necessary.
+    // Later moves may have made earlier ones unnecessary: take those back.
     for member in moved {
         let reason = std::mem::replace(&mut ways[member], MemberPlan::INLINE);
         if check_frame(Group { ways: &ways, ..group }, &range).is_err() {
@@ -114,7 +114,7 @@ fn fit(group: Group<'_>, range: Range<usize>) -> Result<Vec<MemberPlan>, CutReas
     Ok(ways[range].to_vec())
 }
 
-/// Limits independent of the members' ways. A single member passes some of them: it was loaded before.
+/// Checks limits that do not depend on join modes. A single member meets some of them, since it was loaded before.
 fn check_sums(group: Group<'_>, range: &Range<usize>) -> Result<(), CutReason> {
     let (members, options) = (group.members, group.options);
     let joined = || range.clone().filter(|member| group.ways[*member].way != JoinMode::Standalone);
@@ -194,7 +194,7 @@ fn reach(group: Group<'_>, range: &Range<usize>) -> usize {
     longest.max(behind_first + GLUE * range.len())
 }
 
-/// Returns the first of the largest users; `None` if moving a member does not help.
+/// Returns the first of the members that use most; `None` if moving a member does not help.
 fn worst(group: Group<'_>, range: &Range<usize>, reason: &Crowded) -> Option<usize> {
     let size = |member: usize| match reason {
         Crowded::Stack => group.surveys[member].frames[0] as usize,

@@ -16,7 +16,7 @@ pub fn plan(members: &[Member<'_>], options: &SpliceOptions<'_>) -> Result<Chain
     decide(members, options, true)
 }
 
-/// Compiles a chain that could be direct too, unless `may_be_direct`.
+/// Plans a chain. Unless `may_be_direct`, plans a program even if the hook could run the only member itself.
 pub(crate) fn decide(
     members: &[Member<'_>],
     options: &SpliceOptions<'_>,

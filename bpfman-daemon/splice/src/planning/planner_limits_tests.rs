@@ -44,7 +44,7 @@ fn a_full_frame_leaves_the_context_somewhere() {
     let greedy = [copy(6, 1), copy(7, 1), copy(8, 1), copy(9, 1), store(-512), set_r0(2), EXIT];
     let greedy = program(&[&greedy]);
     assert_eq!(ways(&chain(&[&small, &greedy], &XDP).unwrap()), [JoinMode::Inline, JoinMode::Inline]);
-    // Behind a call, the context in a register, the common frame empty: not with the rounding of 6.1.
+    // Behind a call, with the context in a register and an empty common frame; not with the rounding of Linux 6.1.
     assert_eq!(ways(&chain(&[&greedy, &small], &XDP).unwrap()), [JoinMode::Function, JoinMode::Inline]);
     let to32 = SpliceOptions { rounding: FrameRounding::To32, ..XDP };
     let planned = chain(&[&greedy, &small], &to32).unwrap();
@@ -107,7 +107,7 @@ fn maps_arenas_and_instructions_of_one_program_are_limited() {
     assert_eq!(reason(&[&with_maps(0, 40), &with_maps(30, 65)], &XDP), maps);
     let counted = SpliceOptions { counters: true, ..XDP };
     assert_eq!(reason(&[&with_maps(0, 40), &with_maps(20, 64)], &counted), maps, "counters are a map too");
-    // A member with 64 maps has no room for the array that leads on.
+    // A member with 64 maps cannot use another one, the array that leads to the next program.
     let planned = chain(&[&with_maps(0, 64), &with_maps(64, 65)], &XDP).unwrap();
     assert_eq!(ways(&planned), [JoinMode::Standalone, JoinMode::Inline], "{}", planned.reason());
     let arenas = SpliceOptions { arenas: &[MapId(3), MapId(70)], ..XDP };
@@ -159,7 +159,7 @@ fn longest_chain_of_separate_programs_fits_the_tail_call_limit() {
 #[test]
 fn a_move_that_did_not_help_is_taken_back() {
     let long = |len: usize| program(&[&[vec![set_r0(2); len], vec![EXIT]].concat()]);
-    // Jumps to the end pass all but the first member: moving the longest, which is first, does not help.
+    // The first member's jumps to the end pass all others: moving the first, which is the longest, does not help.
     let planned = chain(&[&long(25_000), &long(20_000), &long(15_000)], &XDP).unwrap();
     assert_eq!(planned.members[1], function(NotInlinedReason::TooLong { insns: 20_001 }));
     assert_eq!(ways(&planned), [JoinMode::Inline, JoinMode::Function, JoinMode::Inline]);

@@ -1,5 +1,5 @@
 //! The budget of tail calls: 33 per packet, for the whole chain (Linux 6.12; per program before). A member that
-//! tail-calls may use up all that are left, and later ones would fail silently: none may come after it.
+//! tail-calls may use up all that are left, and the chain's later tail calls would fail silently: none may follow it.
 
 use crate::analysis::survey::Survey;
 use crate::chain::join_mode::JoinMode;

@@ -1,4 +1,4 @@
-//! Conditions of jumps, in one form whatever the compiler made of them.
+//! Conditions of jumps in one form, since compilers write the same condition in several ways.
 
 use bpfman_model::{Insn, op};
 
@@ -16,7 +16,7 @@ pub(super) enum JumpTest {
         base: ExpressionId,
         by: i64,
     },
-    /// The base plus this is beyond the end of the packet, or is it.
+    /// The base plus this is the end of the packet, or beyond.
     Reaches {
         base: ExpressionId,
         by: i64,
@@ -25,7 +25,7 @@ pub(super) enum JumpTest {
         number: ExpressionId,
         to: u64,
     },
-    /// Unsigned.
+    /// The number is above the limit, unsigned.
     Above {
         number: ExpressionId,
         limit: u64,
@@ -66,7 +66,7 @@ impl JumpTest {
         comparison(operation, is_wide, left, right, expressions)
     }
 
-    /// Returns what the facts say about it, if they do.
+    /// Returns the result of the test, if the facts decide it.
     pub(super) fn decide(self, state: &PathFacts, expressions: &Expressions) -> Option<bool> {
         let bounds = |base| state.bounds.get(&base).copied().unwrap_or(EndBounds::NONE);
         let range = |number: ExpressionId| match state.constant(number, expressions) {
@@ -173,7 +173,7 @@ fn mirrored(operation: u8) -> Option<u8> {
     })
 }
 
-/// Comparisons of an address in the packet with its end, as the verifier understands them.
+/// Returns the test of a comparison, understood by the verifier, of an address in the packet with the packet's end.
 fn bound(
     operation: u8,
     left: ExpressionId,
@@ -208,7 +208,7 @@ fn comparison(
     }
     let is_signed =
         matches!(operation, opcode::JUMP_SGT | opcode::JUMP_SGE | opcode::JUMP_SLT | opcode::JUMP_SLE);
-    // Signed comparisons of numbers that are not negative are unsigned ones.
+    // Signed comparisons of numbers that are not negative equal unsigned ones.
     if is_signed && (expressions.bits(number) >= width || right >> (width - 1) != 0) {
         return None;
     }

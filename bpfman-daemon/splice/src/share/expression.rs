@@ -70,7 +70,7 @@ impl Expressions {
         expressions
     }
 
-    /// Returns whether there are too many to continue.
+    /// Returns whether there are too many expressions to continue.
     pub(super) fn are_too_many(&self) -> bool {
         self.all.len() > MAX_EXPRESSIONS
     }
@@ -109,7 +109,7 @@ impl Expressions {
         }
     }
 
-    /// Base and constant of an address in the packet.
+    /// Returns base and constant of an address in the packet.
     pub(super) fn as_address(&self, id: ExpressionId) -> Option<(ExpressionId, i64)> {
         match self.known(id).expression {
             Expression::Start | Expression::Moved { .. } => Some((id, 0)),
@@ -118,7 +118,7 @@ impl Expressions {
         }
     }
 
-    /// Returns whether it is a number, and no address.
+    /// Returns whether an expression is a number, and no address.
     pub(super) fn is_number(&self, id: ExpressionId) -> bool {
         matches!(
             self.known(id).expression,
@@ -126,7 +126,7 @@ impl Expressions {
         )
     }
 
-    /// Returns whether it depends on bytes of the packet, and not only on where the packet lies.
+    /// Returns whether an expression depends on bytes of the packet, not only on the packet's address.
     pub(super) fn reads_packet(&self, id: ExpressionId) -> bool {
         self.known(id).reads_packet
     }

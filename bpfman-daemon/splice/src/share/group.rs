@@ -1,4 +1,4 @@
-//! Paths that meet: which of them share a copy of what follows.
+//! Groups of paths that meet at an instruction: those of a group share a copy of the following code.
 
 use crate::share::condition::JumpTest;
 use crate::share::state::{PathFacts, TrackedValue};
@@ -10,7 +10,7 @@ struct Group {
     /// Result of the jump at the instruction, if a register with a constant (mostly a verdict) decides it.
     jumps: Option<bool>,
     decided: Vec<(JumpTest, bool)>,
-    /// Instructions that are decided.
+    /// Number of instructions that are decided.
     score: usize,
     /// Expected share of packets, relative.
     weight: u128,
@@ -73,8 +73,8 @@ impl Walk<'_> {
 
     fn group(&self, leader: usize, edges: Vec<Option<PathEdge>>, state: PathFacts) -> Group {
         let (decided, score) = self.plan.decided(leader, &state, &self.expressions);
-        // Paths on which much is known have gone through many tests, and most packets are expected there. With a lower
-        // power, these paths forget too much for the sake of those that left earlier.
+        // Paths with many facts have gone through many tests, and most packets are expected there. With a lower power,
+        // merges with paths that left earlier lose too many of these facts.
         let jumps = self.next_jump(leader, &state);
         Group { jumps, decided, score, weight: (score as u128).pow(4), edges, state }
     }

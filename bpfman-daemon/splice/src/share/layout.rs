@@ -13,7 +13,7 @@ pub(super) struct PlacedInsn {
     pub(super) origin: usize,
 }
 
-/// `None` if a jump would be too far.
+/// Returns the blocks as instructions in order; `None` if a jump would be too far.
 pub(super) fn lay_out(mut blocks: Vec<PathBlock>) -> Option<Vec<PlacedInsn>> {
     drop_unloaded(&mut blocks);
     let (lines, targets) = in_order(&blocks);
@@ -62,7 +62,7 @@ fn drop_unloaded(blocks: &mut [PathBlock]) {
     }
 }
 
-/// Lines, and for each jump the line that it leads to.
+/// Returns instructions in order, and for each jump the index of its target.
 fn in_order(blocks: &[PathBlock]) -> (Vec<PlacedInsn>, Vec<Option<usize>>) {
     let through = |mut to: BlockId| {
         for _ in 0..blocks.len() {

@@ -1,11 +1,11 @@
 //! Parses each header once for all members of a program.
 //!
-//! A member that tests what the one before has tested need not test it again, unless the packet was written or moved in
-//! between. The pass follows the joined instructions path by path. Where paths meet of which different things are
-//! known, the path of which most is known continues in a copy of its own: there, tests with a known result go, and
-//! addresses in the packet come from reserved slots of the stack, with what the verifier has learned of them.
+//! A member need not repeat a test of an earlier member, unless the packet was written or moved in between. The pass
+//! follows the joined instructions path by path. Where paths with different facts meet, the path with most facts
+//! continues in a copy of its own. This copy omits tests with a known result, and loads addresses in the packet, with
+//! the verifier's knowledge of them, from reserved slots of the stack.
 //!
-//! Only instructions of the entry function change: members behind calls, and functions, stay.
+//! Only instructions of the entry function change: members behind calls, and other functions, stay the same.
 
 mod condition;
 mod expression;
@@ -28,10 +28,10 @@ use crate::share::plan::SharingPlan;
 use crate::share::step::PacketFields;
 use crate::share::walk::{EntryCode, Walk};
 
-/// Copies of an instruction, at most.
+/// Maximum number of copies of an instruction.
 const COPIES: usize = 2;
 
-/// Reserved slots, at most: the start of the packet, and headers behind those of variable length.
+/// Maximum number of reserved slots: for the start of the packet, and headers behind those of variable length.
 pub(crate) const MAX_SLOTS: usize = 4;
 
 /// Maximum length of an entry function: the analysis of longer ones takes too long for its gain.

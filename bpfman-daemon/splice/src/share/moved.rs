@@ -1,4 +1,4 @@
-//! A program with another entry function: functions that it no longer calls go, and what refers to positions follows.
+//! Replaces a program's entry function: removes functions without callers, and adjusts positions in all records.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::chain::sections::ChainSection;
 use crate::share::layout::PlacedInsn;
 use crate::text::scan::{Effect, target, walk};
 
-/// Returns the program as it was, and each instruction with its origin.
+/// Replaces the entry function. Returns the earlier program, and each new instruction with its origin.
 pub(super) fn with_entry(
     text: &mut ProgramText,
     sections: &mut Vec<ChainSection>,
@@ -47,7 +47,7 @@ pub(super) fn with_entry(
     (before, lines)
 }
 
-/// Functions that the entry calls, directly or not; the entry is number 0.
+/// Returns the functions that the entry, number 0, calls directly or indirectly.
 fn reached(text: &ProgramText, entry: &[PlacedInsn]) -> Vec<usize> {
     let mut is_reached = vec![false; text.functions.len()];
     is_reached[0] = true;
@@ -60,7 +60,7 @@ fn reached(text: &ProgramText, entry: &[PlacedInsn]) -> Vec<usize> {
     (0..is_reached.len()).filter(|function| is_reached[*function]).collect()
 }
 
-/// Positions of calls and of functions' addresses, and those functions, by the original lines.
+/// Returns positions of calls and of loads of function addresses, each with its function's number.
 fn calls(text: &ProgramText, lines: &[PlacedInsn]) -> Vec<(usize, usize)> {
     let insns: Vec<Insn> = lines.iter().map(|line| line.insn).collect();
     let calls = walk(&insns, 0..insns.len()).filter_map(|(at, effect)| match effect {
@@ -72,7 +72,7 @@ fn calls(text: &ProgramText, lines: &[PlacedInsn]) -> Vec<(usize, usize)> {
     calls.collect()
 }
 
-/// The line of an instruction is the last one at or before it.
+/// Returns the source lines of the new program. An instruction's line is the last one at or before it.
 fn moved_lines(before: &[LineInfo], lines: &[PlacedInsn]) -> Vec<LineInfo> {
     let mut moved: Vec<LineInfo> = Vec::new();
     let mut last = None;
@@ -93,7 +93,7 @@ fn moved_lines(before: &[LineInfo], lines: &[PlacedInsn]) -> Vec<LineInfo> {
     moved
 }
 
-/// A part can have several ranges.
+/// Returns the sections of the new program. A part can have several.
 fn moved_sections(before: &[ChainSection], lines: &[PlacedInsn]) -> Vec<ChainSection> {
     let mut moved: Vec<ChainSection> = Vec::new();
     for (at, line) in lines.iter().enumerate() {

@@ -30,7 +30,7 @@ pub(super) struct SharingPlan {
 }
 
 impl SharingPlan {
-    /// Bases that are computed most often get the slots.
+    /// Makes a plan: bases that are computed most often get the slots.
     pub(super) fn of(found: &SurveyedUses, slots: usize) -> Self {
         let mut tests: BTreeMap<ExpressionId, BTreeMap<JumpTest, Vec<usize>>> = BTreeMap::new();
         for (at, condition) in &found.tests {
@@ -56,7 +56,7 @@ impl SharingPlan {
         Self { slots: slots.collect(), tests }
     }
 
-    /// Removes facts that nothing at or behind a position asks for.
+    /// Removes facts that no instruction at or behind a position uses.
     pub(super) fn prune(&self, at: usize, state: &mut PathFacts) {
         let tested = |subject: &ExpressionId| {
             let positions = self.tests.get(subject).into_iter().flat_map(BTreeMap::values);
@@ -69,7 +69,7 @@ impl SharingPlan {
         state.bounds.retain(|base, _| saved.contains(base) && tested(base));
     }
 
-    /// Tests at or behind a position that the facts decide, and how many instructions those are.
+    /// Returns the tests at or behind a position that the facts decide, and the number of their instructions.
     pub(super) fn decided(
         &self,
         at: usize,

@@ -76,7 +76,7 @@ pub(super) struct PathFacts {
     pub(super) slot: TrackedValue,
     pub(super) ranges: BTreeMap<ExpressionId, Range>,
     pub(super) bounds: BTreeMap<ExpressionId, EndBounds>,
-    /// Bases in the reserved slots, with what the verifier knows of them.
+    /// Bases in the reserved slots: the verifier keeps bounds only for these.
     pub(super) saved: BTreeSet<ExpressionId>,
 }
 
@@ -88,7 +88,7 @@ impl PathFacts {
         Self::with(registers, TrackedValue::Unknown)
     }
 
-    /// Facts that hold at every instruction. `slot` has the context's slot, which is written only once.
+    /// Returns the facts that hold at every instruction. `slot`: the context's slot, which is written only once.
     pub(super) fn of_nothing(slot: TrackedValue) -> Self {
         let mut registers = [TrackedValue::Unknown; 11];
         registers[10] = TrackedValue::Elsewhere;
@@ -124,12 +124,12 @@ impl PathFacts {
         });
     }
 
-    /// Bytes of the packet may have changed; the packet is where it was.
+    /// Removes facts after a write to the packet, whose address and length are unchanged.
     pub(super) fn packet_written(&mut self, expressions: &Expressions) {
         self.forget(expressions, |id| expressions.reads_packet(id));
     }
 
-    /// The packet may be elsewhere, and have another length.
+    /// Removes facts after a change of the packet's address or length.
     pub(super) fn packet_moved(&mut self, expressions: &Expressions) {
         self.forget(expressions, |id| {
             expressions.reads_packet(id) || id == END || expressions.as_address(id).is_some()
@@ -149,7 +149,7 @@ impl PathFacts {
         self.bounds.retain(|id, _| !is_gone(*id));
     }
 
-    /// The constant that a number must be.
+    /// Returns the constant that a number must be, if the facts leave only one.
     pub(super) fn constant(&self, id: ExpressionId, expressions: &Expressions) -> Option<u64> {
         if let Some(number) = expressions.as_number(id) {
             return Some(number);

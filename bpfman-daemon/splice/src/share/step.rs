@@ -9,8 +9,8 @@ use crate::specialise::arithmetic;
 use crate::text::opcode;
 use crate::text::scan::Effect;
 
-/// Helpers that neither write nor move a packet, whatever they are given. A helper that writes to memory it is given is
-/// not among them unless the kernel refuses addresses in the packet there.
+/// Helpers that neither write nor move a packet, whatever their arguments. A helper that writes to memory at an
+/// argument is listed only if the kernel refuses addresses in the packet as this argument.
 #[rustfmt::skip]
 const HARMLESS: [i32; 20] = [
     1, 2, 3, // map_lookup_elem, map_update_elem, map_delete_elem
@@ -46,7 +46,7 @@ impl PacketFields {
 /// Place of the context, as an offset from the frame pointer.
 pub(super) type ContextSlot = Option<i16>;
 
-/// Returns the value that an instruction writes to its destination register; `None` if it is of another kind.
+/// Returns the value that an instruction writes to its destination register; `None` for other instructions.
 pub(super) fn result(
     insn: Insn,
     next: Option<Insn>,
@@ -99,9 +99,9 @@ fn loaded(
             }
             _ => TrackedValue::Unknown,
         },
-        // Only whole words on the stack are addresses.
+        // Only values of eight bytes on the stack are addresses.
         TrackedValue::Elsewhere if size != opcode::SIZE_DW => TrackedValue::Number,
-        // Fields of a context are addresses, too, but not small ones.
+        // Fields of a context may be addresses, too, but not those of one or two bytes.
         _ if matches!(size, opcode::SIZE_B | opcode::SIZE_H) => TrackedValue::Number,
         _ => TrackedValue::Unknown,
     }
@@ -185,7 +185,7 @@ fn number(
     }))
 }
 
-/// A sum or difference of 64 bits that is, or may be, an address.
+/// Returns a sum or difference of 64 bits that is, or may be, an address.
 fn address(
     operation: u8,
     left: TrackedValue,
@@ -287,7 +287,7 @@ fn store(insn: Insn, slot: ContextSlot, state: &mut PathFacts, expressions: &Exp
             state.slot = if is_whole { state.registers[src] } else { TrackedValue::Unknown };
         }
     } else if !matches!(state.registers[dst], TrackedValue::Elsewhere | TrackedValue::Known(CONTEXT)) {
-        // Where the address is unknown it may be one in the packet.
+        // An unknown address may be in the packet.
         state.packet_written(expressions);
     }
     if is_atomic {

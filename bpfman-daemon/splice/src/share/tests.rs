@@ -21,7 +21,7 @@ const fn if_beyond(distance: i16) -> Insn {
     Insn::new(0x2d, 3, 2, distance, 0)
 }
 
-/// Drops what is shorter than 14 bytes, passes what has another type, and does `then` with the start in register 7.
+/// Drops packets below 14 bytes, passes those of other types, else runs `then` with the packet's start in register 7.
 fn parser(then: &[Insn]) -> BoundText {
     let end = then.len() as i16;
     let head = [
@@ -43,7 +43,7 @@ fn joined(members: &[&BoundText], shares_headers: bool) -> Splice {
     splice("chain", &members, &options).unwrap()
 }
 
-/// Comparisons with the end of the packet, and of the type.
+/// Counts comparisons with the end of the packet, and of the type.
 fn tests(splice: &Splice) -> (usize, usize) {
     let count = |is: fn(&Insn) -> bool| splice.text.0.insns.iter().filter(|insn| is(insn)).count();
     (count(|insn| insn.code == 0x2d), count(|insn| insn.code == 0x55 && insn.imm == 8))
@@ -62,7 +62,7 @@ fn second_member_does_not_repeat_tests_of_first() {
 fn a_store_into_the_packet_has_bytes_tested_again() {
     let writer = parser(&[Insn::new(0x72, 7, 0, 3, 1)]);
     let text = parser(&[helper(7)]);
-    // Behind the writer the length is known still, and so is the type on the path without the store.
+    // Behind the writer, the length is still known, and so is the type on the path without the store.
     assert_eq!(tests(&joined(&[&writer, &text], true)), (1, 2));
     let unknown = parser(&[copy(1, 9), Insn::new(0x72, 1, 0, 3, 1)]);
     assert_eq!(tests(&joined(&[&unknown, &text], true)), (1, 2), "an unknown address may be in the packet");

@@ -1,5 +1,5 @@
 //! Walks the chain once, from its first instruction to its last, and copies it: where paths with different facts meet,
-//! the one of which most is known gets a copy of its own.
+//! the path with most facts gets a copy of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -65,7 +65,7 @@ pub(super) struct EntryCode<'a> {
 pub(super) struct Walk<'a> {
     pub(super) subject: &'a EntryCode<'a>,
     pub(super) plan: &'a SharingPlan,
-    /// Copies of an instruction, at most.
+    /// Maximum number of copies of an instruction.
     pub(super) copies: usize,
     pub(super) expressions: Expressions,
     leaders: BTreeSet<usize>,
@@ -73,17 +73,17 @@ pub(super) struct Walk<'a> {
     pub(super) blocks: Vec<PathBlock>,
     pending: BTreeMap<usize, Vec<(Option<PathEdge>, PathFacts)>>,
     walked: BTreeSet<usize>,
-    /// Copies for paths of which nothing is known.
+    /// Copies for paths without facts.
     of_nothing: BTreeMap<usize, BlockId>,
     late: Vec<usize>,
     pub(super) found: SurveyedUses,
-    /// Jumps that are decided, and bases that are not computed again.
+    /// Number of decided jumps, and of bases that are not computed again.
     pub(super) gains: usize,
     ops: usize,
 }
 
 impl<'a> Walk<'a> {
-    /// `None` if the function has jumps that this cannot follow, or becomes too large.
+    /// Runs the walk; `None` if the function has jumps that the walk cannot follow, or becomes too large.
     pub(super) fn run(
         subject: &'a EntryCode<'a>,
         plan: &'a SharingPlan,
@@ -169,7 +169,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// In a loop the context's slot holds the context if nothing else is ever stored there.
+    /// Returns the context's slot in loops: it holds the context if nothing else is ever stored there.
     pub(super) fn context_in_loops(&self) -> TrackedValue {
         let Some(slot) = self.subject.slot else { return TrackedValue::Unknown };
         let stores = walk(self.subject.insns, 0..self.subject.insns.len()).filter(|(at, _)| {
@@ -300,7 +300,7 @@ impl<'a> Walk<'a> {
         step(op.insn, effect, written, slot, state, &self.expressions);
     }
 
-    /// A number that facts make a constant.
+    /// Returns the constant that an instruction computes, if facts prove it.
     fn constant(&self, insn: Insn, id: ExpressionId, state: &PathFacts) -> Option<u32> {
         if !self.expressions.is_number(id) || self.expressions.as_number(id).is_some() {
             return None;
@@ -309,7 +309,7 @@ impl<'a> Walk<'a> {
         state.constant(id, &self.expressions).filter(|_| computes).and_then(|number| number.try_into().ok())
     }
 
-    /// Base and constant of an address whose base no operand has.
+    /// Returns base and constant of a computed address, if no operand has this base.
     fn computed_base(&self, op: Op, id: ExpressionId, state: &PathFacts) -> Option<(ExpressionId, i64)> {
         let (base, by) = self.expressions.as_address(id)?;
         match op.insn.class() {

@@ -10,7 +10,7 @@ const ARGUMENTS: [u8; 212] = [
     3, 3, 2, 3, 1, 4, 4, 2, 2, 5, 5, 3, 3, 3, 2, 2, 0, 4, 4, 2,
 ];
 
-/// Registers from 1 on; five for an unknown helper.
+/// Returns the number of a helper's arguments, in registers from 1 on; five for an unknown helper.
 pub(crate) fn of_helper(id: i32) -> u8 {
     usize::try_from(id).ok().and_then(|id| ARGUMENTS.get(id)).copied().unwrap_or(5)
 }

@@ -16,7 +16,7 @@ use crate::text::scan::Effect;
 const XDP_TX: i32 = 3;
 const REDIRECT: i32 = 23;
 const REDIRECT_MAP: i32 = 51;
-/// `BPF_F_INGRESS`: into the target, and not out of it.
+/// `BPF_F_INGRESS`: the packet enters the target interface instead of leaving by it.
 const INGRESS: u64 = 1;
 
 /// Ways in which a program can make packets leave.
@@ -73,8 +73,8 @@ impl Departures {
 
     /// Returns the departures of a program with folded read-only data at a hook. `decides`: its verdict has an effect.
     ///
-    /// A redirect needs a target, which only helpers set. Targets that an earlier program set, and did not use, are not
-    /// looked for.
+    /// A redirect needs a target, which only helpers set. Targets that an earlier program set, and did not use, are
+    /// ignored.
     #[must_use]
     pub fn of(text: &ProgramText, hook: SpliceHook, decides: bool) -> Self {
         if !text.jump_tables.is_empty() || check_shape(text).is_err() {

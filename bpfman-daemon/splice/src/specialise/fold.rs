@@ -18,12 +18,12 @@ const ROUNDS: usize = 32;
 /// Maximum distance of a jump that is examined, in instructions: enough for a large function that is switched off.
 const FARTHEST: usize = 1024;
 
-/// Per member: a few hundredths of a second.
+/// Maximum steps per member: a few hundredths of a second.
 pub(super) const MAX_STEPS: u32 = 4_000_000;
 
 pub(super) struct FunctionFold<'a> {
     pub(super) range: Range<usize>,
-    /// Ascending.
+    /// Positions of instructions that stay, ascending.
     pub(super) fixed: &'a [usize],
     pub(super) maps: &'a [ReadOnlyMap<'a>],
     pub(super) steps: &'a Cell<u32>,
@@ -60,13 +60,13 @@ impl FunctionFold<'_> {
         }
     }
 
-    /// Returns whether there were any.
+    /// Removes unneeded instructions; returns whether there were any.
     fn take_out(&self, insns: &mut [Insn], places: &[InsnFacts], jumps_too: bool) -> bool {
         let liveness = liveness(insns, &self.range, places);
         let of = |at: &usize| at - self.range.start;
         let mut taken = self.positions(insns);
         taken.retain(|at| liveness.needless[of(at)]);
-        // Repetitions have their own round: their originals stay, and jumps must not skip them.
+        // Repeated writes have their own round: the first writes stay, and jumps must not skip them.
         let repetitions = taken.is_empty();
         if repetitions {
             taken = self.positions(insns);
@@ -139,7 +139,7 @@ impl FunctionFold<'_> {
     }
 }
 
-/// Independent of the register's previous value.
+/// Returns the number that an instruction sets a register to, whatever its previous value.
 fn sets(insn: Insn) -> Option<u64> {
     match (insn.code, insn.off) {
         (opcode::MOV64_IMM, 0) => Some(i64::from(insn.imm).cast_unsigned()),

@@ -47,11 +47,11 @@ fn used(insn: Insn, effect: Effect) -> Use {
         Effect::Plain => match insn.class() {
             opcode::CLASS_ALU | opcode::CLASS_ALU64 => {
                 let operation = insn.code & 0xf0;
-                // This bit has another meaning there, and there is no second operand.
+                // NEG and END have no second operand: their source bit has another meaning.
                 let alone = matches!(operation, opcode::NEG | opcode::END);
                 let second = if by_register && !alone { src } else { 0 };
                 let first = if operation == opcode::MOV { 0 } else { dst };
-                // Addresses in the frame determine its depth.
+                // Computed addresses in the frame determine its depth, so they stay.
                 let is_pure = (second | dst) & bit(opcode::FRAME) == 0;
                 Use { reads: first | second, writes: dst, is_pure }
             }

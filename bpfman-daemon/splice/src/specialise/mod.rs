@@ -59,7 +59,7 @@ pub fn specialised(text: &BoundText, fixed: &[usize], maps: &[ReadOnlyMap<'_>]) 
     })
 }
 
-/// Instructions that the kernel moves while it removes unused ones: about half a second.
+/// Maximum instructions that the kernel moves while it removes unused ones: about half a second.
 const MAX_MOVED: usize = 100_000_000;
 
 /// Returns whether the kernel removes unused instructions of these members quickly. It removes one at a time and moves

@@ -60,7 +60,7 @@ pub(super) fn followed(
         let seen = &mut places[at - start];
         *seen = if seen.reached { seen.and(place) } else { place };
         constants::step(insn, insns.get(at + 1).copied(), effect, maps, known);
-        // A type id changes once its type has moved.
+        // A type id is no constant: it changes when BTF is merged.
         if fixed.binary_search(&at).is_ok()
             && let Some(written) = known.get_mut(usize::from(insn.dst()))
         {

@@ -230,7 +230,7 @@ mod properties {
     use crate::specialise::constants::{KnownValue, decided, step};
     use crate::text::scan::{Effect, effect, target, width};
 
-    /// Effects: arguments of calls, stores, and the result.
+    /// Returns the effects of a run: arguments of calls, stores, and the result.
     fn ran(insns: &[Insn], maps: &[ReadOnlyMap<'_>], given: u64) -> Vec<u64> {
         let mut registers = [KnownValue::Number(given); 11];
         let mut did = Vec::new();
@@ -322,7 +322,7 @@ mod properties {
             2 => (register(), register()).prop_map(|(dst, src)| vec![Insn::new(opcode::LOAD_DW, dst, src, 0, 0)]),
             1 => (register()).prop_map(|src| vec![spill(-8, src)]),
             1 => Just(vec![helper(12)]),
-            // Distances are in blocks, made real below.
+            // Distances count blocks here, and are converted to instructions below.
             4 => (jump, register(), register(), small(), 1..6_i16, any::<bool>()).prop_map(
                 |(operation, dst, src, imm, blocks, by_register)| {
                     let source = if by_register { opcode::SOURCE_REGISTER } else { 0 };

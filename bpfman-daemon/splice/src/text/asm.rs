@@ -62,7 +62,7 @@ impl Asm {
         self.push(Insn::default());
     }
 
-    /// Compares register 0.
+    /// Emits a conditional jump, which compares register 0.
     pub(crate) fn branch(&mut self, code: u8, value: u32, to: Label) {
         self.branch_on(0, code, value, to);
     }
@@ -82,7 +82,7 @@ impl Asm {
         self.insns[at] = Insn::new(op::JA, 0, 0, 0, 0);
     }
 
-    /// The high half becomes zero.
+    /// Emits a 32-bit move: the high half becomes zero.
     pub(crate) fn set(&mut self, register: u8, value: i32) {
         self.push(Insn::new(opcode::MOV32_IMM, register, 0, 0, value));
     }
@@ -91,7 +91,7 @@ impl Asm {
         self.push(Insn::new(op::EXIT, 0, 0, 0, 0));
     }
 
-    /// Jumps too far for 16 bits use the 32-bit form if `wide`.
+    /// Resolves labels. Jumps too far for 16 bits use the 32-bit form if `wide`.
     pub(crate) fn finish(mut self, wide: bool) -> Result<Vec<Insn>, JumpOutOfRange> {
         for (at, label) in self.open {
             let conditional = !matches!(self.insns[at].code, op::JA);

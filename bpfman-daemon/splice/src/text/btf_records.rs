@@ -31,7 +31,7 @@ pub(crate) enum WordType {
 }
 use WordType::{Name, Number, Type};
 
-/// After name and kind: the third common word, the words once behind it, and those of each `vlen` entry.
+/// Returns the words after name and kind: the third common one, the words once behind it, and those of a `vlen` entry.
 pub(crate) fn shape(kind: u32) -> Option<(WordType, &'static [WordType], &'static [WordType])> {
     Some(match kind {
         INT => (Number, &[Number], &[]),

@@ -5,7 +5,7 @@ use bpfman_model::Insn;
 
 use crate::text::scan::{Effect, effect, target, width};
 
-/// Joining may only widen, and only finitely often.
+/// Facts on a path. Joining may only widen them, and only finitely often.
 pub(crate) trait FlowFacts: Clone {
     /// Returns whether the other path's facts widened these.
     fn join(&mut self, other: &Self) -> bool;
@@ -24,7 +24,7 @@ pub(crate) fn run<K: FlowFacts>(
     });
 }
 
-/// `step` may decide a conditional jump (true: taken), until the facts widen too far.
+/// Runs like [`run`], but `step` may decide a conditional jump (true: taken), until the facts widen too far.
 pub(crate) fn run_decided<K: FlowFacts>(
     insns: &[Insn],
     function: Range<usize>,

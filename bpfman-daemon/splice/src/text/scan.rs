@@ -8,7 +8,7 @@ use crate::text::opcode;
 pub(crate) enum Effect {
     /// Leaves the function.
     Exit,
-    /// Falls through as well if `conditional`. Relative to the next instruction.
+    /// Falls through as well if `conditional`. The distance is relative to the next instruction.
     Jump { distance: i32, conditional: bool },
     /// Number of a kernel helper.
     Helper(i32),
@@ -30,7 +30,7 @@ pub(crate) enum Effect {
     Plain,
 }
 
-/// 64-bit loads need the `next` instruction.
+/// Returns the effect of an instruction. 64-bit loads need the `next` one.
 pub(crate) fn effect(insn: Insn, next: Option<Insn>) -> Effect {
     match insn.class() {
         op::CLASS_JMP | op::CLASS_JMP32 => jump_effect(insn),
@@ -62,7 +62,7 @@ fn jump_effect(insn: Insn) -> Effect {
     }
 }
 
-/// Second halves of 64-bit loads are no instructions.
+/// Returns instructions' effects by position. Second halves of 64-bit loads are no instructions.
 pub(crate) fn walk(insns: &[Insn], range: Range<usize>) -> impl Iterator<Item = (usize, Effect)> + '_ {
     let mut at = range.start;
     std::iter::from_fn(move || {

@@ -47,7 +47,7 @@ pub(crate) const fn add_register(dst: u8, src: u8) -> Insn {
     Insn::new(0x0f, dst, src, 0, 0)
 }
 
-/// The entry is first; there is no type information.
+/// Returns a program of these functions, the entry first, without type information.
 pub(crate) fn program(functions: &[&[Insn]]) -> BoundText {
     let mut insns = Vec::new();
     let mut spans = Vec::new();

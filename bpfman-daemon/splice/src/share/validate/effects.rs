@@ -9,7 +9,7 @@ use crate::specialise::of_helper;
 use crate::text::opcode;
 use crate::text::scan::Effect;
 
-/// Helpers of which the kernel's documentation has no write to a packet, and which take no address in it to write to.
+/// Helpers that write to no packet by the kernel's documentation, and accept no address in it for their output.
 #[rustfmt::skip]
 const KEEPS_PACKET: [i32; 20] =
     [1, 2, 3, 5, 6, 7, 8, 23, 25, 26, 28, 51, 125, 130, 131, 132, 133, 160, 189, 195];

@@ -10,7 +10,7 @@ use crate::text::opcode;
 /// Numbers as ranges, ascending, with both ends.
 pub(super) type Set = Vec<(u64, u64)>;
 
-/// Differences of addresses are not negative with this added.
+/// Added to differences of addresses, so that no number is negative.
 const BIAS: u64 = 1 << 63;
 
 #[derive(Clone, Default)]
@@ -126,7 +126,7 @@ impl KnownNumbers {
         self.0.insert(*term, numbers);
     }
 
-    /// The term with each number that is known in the place of what has it.
+    /// Returns a term in which each part of known value is replaced by its number.
     pub(super) fn resolved(&self, terms: &mut Terms, term: Term) -> Term {
         self.resolved_with(terms, term, &mut HashMap::new())
     }

@@ -1,7 +1,7 @@
-//! Proves that a program does after the pass what it did before: walks both together, path by path, with values as terms.
+//! Proves that the pass did not change what a program does: walks both versions together, with values as terms.
 //!
-//! Of the pass it only uses which instruction comes from which one, to walk both in step. It relies on the verifier, which
-//! keeps members away from the glue's slots on the stack and addresses from wrapping.
+//! The proof uses only the origins of instructions from the pass, to walk both versions in step. It relies on the
+//! verifier: members cannot access the glue's slots on the stack, and addresses do not wrap.
 
 mod effects;
 mod facts;
@@ -32,16 +32,16 @@ pub(super) enum ValidationOutcome {
     TooMany,
 }
 
-/// Programs that were proved equal, and those too long for it.
+/// Numbers of programs that were proved equal, and of those too long for a proof.
 static PROOFS: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
 
-/// Returns how many programs that share headers were proved to do what they did before, and how many are too long for that.
+/// Returns the number of programs with shared headers that were proved unchanged, and of those too long for a proof.
 #[must_use]
 pub fn proofs() -> [usize; 2] {
     [&PROOFS[0], &PROOFS[1]].map(|count| count.load(Ordering::Relaxed))
 }
 
-/// `origins`: the position before the pass of each instruction after it.
+/// Compares a program before and after the pass. `origins`: earlier position of each instruction after the pass.
 pub(super) fn validate(
     before: &ProgramText,
     after: &ProgramText,
@@ -67,7 +67,7 @@ pub(super) fn assert_equal(
 ) {
     #[cfg(test)]
     tests::SHARED.with_borrow_mut(|all| all.push((before.clone(), after.clone(), origins.to_vec(), places)));
-    // Joined paths may have too little in common: only one path alone shows that the pass is wrong.
+    // Facts of joined paths may not suffice: only a difference on separate paths shows that the pass is wrong.
     let outcome = match validate(before, after, origins, hook, places) {
         ValidationOutcome::Different { .. } => walk::walk(before, after, origins, hook, places, false),
         outcome => outcome,

@@ -1,4 +1,4 @@
-//! Values of both programs at a place that both have reached.
+//! Values of both programs at a pair of positions that both have reached.
 
 use std::collections::HashMap;
 
@@ -7,9 +7,9 @@ use super::term::{CONTEXT, FRAME, Term, TermKind, Terms};
 use crate::text::opcode;
 
 pub(super) const REGISTERS: usize = 11;
-/// The context's slot, which both programs share, as they do all memory.
+/// Index of the context's slot: both programs share it, as they share all memory.
 pub(super) const SLOT: usize = 2 * REGISTERS;
-/// Another term after each write to memory.
+/// Index of the state of memory: another term after each write.
 pub(super) const TIME: usize = SLOT + 1;
 pub(super) const RESERVED: usize = TIME + 1;
 
@@ -21,7 +21,7 @@ pub(super) enum ProgramSide {
 
 #[derive(Clone)]
 pub(super) struct JointState {
-    /// Registers before the pass and after it, then what the constants name, then reserved slots.
+    /// Registers before the pass, registers after it, [`SLOT`], [`TIME`], and from [`RESERVED`] on the reserved slots.
     pub(super) values: Vec<Term>,
     pub(super) facts: KnownNumbers,
     pub(super) branch: usize,
@@ -44,7 +44,7 @@ impl JointState {
         Self { values, facts: KnownNumbers::default(), branch: 0, last: 0 }
     }
 
-    /// Nothing is known but which registers are equal, and the context in its slot.
+    /// Returns the state in a loop, where only equal registers and the context in its slot are known.
     pub(super) fn in_loop(terms: &mut Terms, equal: &[bool], reserved: usize, branch: usize) -> Self {
         let mut state = Self { branch, ..Self::at_entry(terms, reserved) };
         for (register, is_equal) in equal.iter().take(REGISTERS - 1).enumerate() {

@@ -113,7 +113,7 @@ impl Terms {
         self.node(TEST | u16::from(code), left, right, 0, TermKind::Number, 1)
     }
 
-    /// `time`: [`NOW`], or what was written to memory before.
+    /// Returns a loaded value. `time`: [`NOW`] for the packet, or the state of memory.
     pub(super) fn load(&mut self, code: u8, address: Term, time: Term) -> Term {
         let (base, by) = self.split(address);
         let is_word = matches!(code & opcode::SIZE, opcode::SIZE_W | opcode::SIZE_DW);
@@ -148,7 +148,7 @@ impl Terms {
         self.computed(MOV32, 0, term, term)
     }
 
-    /// Result of an instruction; `by` is its offset, or the width of a byte swap.
+    /// Returns the result of an instruction; `by` is its offset, or the width of a byte swap.
     pub(super) fn computed(&mut self, code: u8, by: i64, left: Term, right: Term) -> Term {
         let (operation, is_wide) = (code & 0xf0, code & 7 == opcode::CLASS_ALU64);
         let code = if operation == opcode::END { code } else { code & !opcode::SOURCE_REGISTER };

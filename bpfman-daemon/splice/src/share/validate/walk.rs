@@ -13,7 +13,7 @@ use crate::share::StackPlaces;
 use crate::text::opcode;
 use crate::text::scan::{Effect, effect, target, walk as scan, width};
 
-/// Loading this byte of a TC program's context changes what the next ones load.
+/// Loading this byte of a TC program's context changes what later loads of `tstamp` return.
 const TSTAMP_TYPE: i16 = 180;
 
 type Place = (usize, usize);
@@ -27,9 +27,9 @@ pub(super) struct ProgramPair<'a> {
     places: StackPlaces,
     pub(super) terms: Terms,
     leaders: BTreeSet<usize>,
-    /// Of loops: which registers are equal there, and whether the context is in its slot.
+    /// By starts of loops: which registers are equal there, and whether the context is in its slot.
     loops: BTreeMap<usize, BTreeMap<usize, Vec<bool>>>,
-    /// By place, and by the last instruction after the pass: copies whose instructions all went stay apart.
+    /// By place, and by the last instruction after the pass, which separates copies without instructions.
     pending: BTreeMap<(Place, usize), Vec<JointState>>,
     branches: Vec<(usize, (usize, bool))>,
     steps: usize,
@@ -214,7 +214,7 @@ impl ProgramPair<'_> {
         }
     }
 
-    /// Number of the reserved slot, as an index of the state; or that the address is among them.
+    /// Returns the reserved slot at an address, as an index of the state. Fails for a part of a slot.
     pub(super) fn reserved(&self, address: Term, size: i64) -> StepResult<Option<usize>> {
         let (base, by) = self.terms.split(address);
         let top = -i64::from(self.places.frame);
@@ -370,7 +370,7 @@ impl ProgramPair<'_> {
             (state.facts.resolved(&mut self.terms, left), state.facts.resolved(&mut self.terms, right));
         let tests: [Test; 2] =
             [test(&mut self.terms, insn, left, right), test(&mut self.terms, insn, known_left, known_right)];
-        // Both are decided, and not alike, on a path that no packet takes.
+        // A known opposite result shows that no packet takes this path.
         let decided = tests.each_ref().map(|test| state.facts.decide(&self.terms, test));
         if decided.contains(&Some(!jumps)) {
             return None;

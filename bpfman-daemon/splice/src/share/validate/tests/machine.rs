@@ -11,7 +11,7 @@ const PACKET: u64 = 0x240;
 const STACK: u64 = 0x800;
 const VALUE: u64 = 0x900;
 
-/// Effects in order, the verdict, and all memory but the stack; `None` if it leaves its memory or does not end.
+/// Effects in order, the verdict, and all memory but the stack; `None` if a program leaves its memory or does not end.
 pub(super) type Run = Option<(Vec<u64>, u64, Vec<u8>)>;
 
 struct Machine {

@@ -58,7 +58,7 @@ fn shared_chains_are_proved_equal() {
     assert_eq!(equal, all.len());
 }
 
-/// Each change of one instruction, by its name.
+/// Returns the changes of an instruction that are tried, each with its name.
 fn changes(insn: Insn) -> Vec<(&'static str, Insn)> {
     let (dst, src) = (insn.dst(), insn.src());
     let with = |code: u8, dst: u8, src: u8, off: i16, imm: i32| Insn::new(code, dst, src, off, imm);
@@ -146,7 +146,7 @@ fn changed_instructions_are_found() {
         }
     }
     println!("{tally:#?}");
-    // Equal are loads of what the register holds already, and jumps to another end with the same verdict.
+    // Some changes have no effect: loads of a register's present value, jumps to another end with the same verdict.
     let count =
         |result: &str| tally.iter().filter(|((_, one), _)| *one == result).map(|(_, count)| count).sum();
     let (reported, equal): (usize, usize) = (count("reported"), count("equal"));
@@ -165,7 +165,7 @@ const END: Insn = Insn::new(opcode::LOAD_W, 8, 1, 4, 0);
 const TYPE: Insn = Insn::new(0x71, 9, 7, 12, 0);
 const RESULT: Insn = copy(0, 9);
 
-/// The second and the third instruction in another order.
+/// Compares two programs that differ only in the order of `TYPE` and `second`.
 fn exchanged(second: &[Insn]) -> ValidationOutcome {
     let head = [copy(6, 1), helper(131), copy(5, 0), copy(1, 6), START];
     let before = [&head[..], &[TYPE], second, &[RESULT, EXIT]].concat();
@@ -201,7 +201,7 @@ fn another_verdict_is_found() {
     assert_eq!(reason(pair(&[set_r0(1), EXIT], &[Insn::new(0xb4, 0, 0, 0, 1), EXIT], &[0, 1])), "equal");
 }
 
-/// Two tests of the packet's length, with their constants, and the program without the second.
+/// Compares a program with two tests of the packet's length, by these constants, to one without the second test.
 fn lengths(first: i32, jump: u8, second: i32) -> ValidationOutcome {
     let test = |by: i32, code: u8, off: i16| [copy(3, 7), add(3, by), Insn::new(code, 3, 8, off, 0)];
     let tail = [TYPE, RESULT, EXIT, set_r0(1), EXIT];
