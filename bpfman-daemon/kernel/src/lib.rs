@@ -1,7 +1,7 @@
 //! Kernel interface: [`linux::LinuxKernel`] is the real kernel, [`sim::SimKernel`] a simulated one with the same rules,
 //! for tests and fleet simulation.
 //!
-//! This is the only crate with `unsafe` code.
+//! Only this crate and `bpfmand-notify` have `unsafe` code.
 
 mod attach;
 mod error;

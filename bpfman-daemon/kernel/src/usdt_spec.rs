@@ -164,7 +164,7 @@ fn register(name: &str) -> Option<i16> {
         ["rsi", "esi", "si", "sil"],
         ["rdi", "edi", "di", "dil"],
     ];
-    /// Offset in `struct pt_regs`, after the number of the system call, the instruction pointer and the flags.
+    /// Offset in `struct pt_regs`, after `orig_ax`, `ip`, `cs` and `flags`.
     const STACK_POINTER: i16 = 152;
     const INSTRUCTION_POINTER: i16 = 128;
     match name {

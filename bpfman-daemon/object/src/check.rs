@@ -15,7 +15,7 @@ const MAX_MODULES: usize = 256;
 const MAX_FUNCTIONS: usize = 256;
 /// Maximum slots in all maps of an object: for each slot of a map of maps, the kernel waits for a grace period.
 const MAX_SLOTS: usize = 4096;
-/// `MODULE_NAME_LEN`.
+/// `MODULE_NAME_LEN`, without the terminating zero.
 const MAX_MODULE: usize = 55;
 
 const MAX_WARNINGS: usize = 4;

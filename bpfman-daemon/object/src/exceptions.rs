@@ -10,7 +10,7 @@ const PREFIX: &str = "exception_callback:";
 /// Index of a tag on the function itself instead of an argument.
 const WHOLE: u32 = u32::MAX;
 
-/// Fails if the function names several callbacks, or one that is not a global library function of the object.
+/// Returns a function's callback. Fails for several callbacks, or one that is not a global library function.
 pub(crate) fn callback(
     object: &ObjectFile,
     key: FunctionKey,

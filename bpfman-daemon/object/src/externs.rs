@@ -160,7 +160,7 @@ pub(crate) fn write_kconfig(
 }
 
 impl KconfigExtern {
-    /// `None` if the value does not fit.
+    /// Returns a value as bytes; `None` if it does not fit.
     fn encode(&self, value: &KconfigValue) -> Option<Vec<u8>> {
         use KconfigValue::{Letter, Number, Text};
         let size = self.size as usize;

@@ -101,7 +101,7 @@ pub(crate) fn text_of(layout: &ValueLayout, bytes: &[u8]) -> Option<String> {
     }
 }
 
-/// The list is sorted by name and may be very long.
+/// Finds a variable by name, with a binary search: the list is sorted by name and may be very long.
 pub(crate) fn find<'a>(globals: &'a [GlobalVariable], name: &str) -> Result<&'a GlobalVariable, ObjectError> {
     let first = globals.partition_point(|global| global.name.as_str() < name);
     let mut matching = globals[first..].iter().take_while(|global| global.name == name);

@@ -14,7 +14,7 @@ pub(crate) enum HeldBytes {
 }
 
 impl HeldBytes {
-    /// `None` if the bytes are shorter.
+    /// Returns a part of shared bytes; `None` if they are shorter.
     pub fn shared(all: &SharedBytes, part: Range<usize>) -> Option<Self> {
         (**all).as_ref().get(part.clone())?;
         Some(Self::Shared { all: Arc::clone(all), part })

@@ -258,7 +258,7 @@ pub(crate) fn essential_name(name: &[u8]) -> &[u8] {
         .map_or(name, |at| &name[..=at])
 }
 
-/// Reads only every third byte, since hardly any of a kernel's 100,000 names has a flavour.
+/// Returns whether a name may have a flavour, by every third byte: hardly any of a kernel's 100,000 names has one.
 fn may_have_separator(name: &[u8]) -> bool {
     let is_one = |at: usize| name.get(at) == Some(&b'_');
     (2..name.len()).step_by(3).any(|at| is_one(at) && (is_one(at - 1) || is_one(at + 1)))

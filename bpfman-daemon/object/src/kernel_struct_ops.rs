@@ -17,7 +17,7 @@ pub struct KernelStructOps {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Member {
     name: String,
-    /// In the map's value, in bytes.
+    /// Offset in the map's value, in bytes.
     offset: u32,
     size: u32,
     is_function: bool,

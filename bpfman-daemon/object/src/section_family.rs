@@ -81,7 +81,7 @@ impl fmt::Display for SectionFamily {
     }
 }
 
-/// Unknown names are `Other`.
+/// Parses the name of a section. Unknown names are `Other`.
 pub(crate) fn parse_section(section: &str) -> ParsedSection {
     // A leading question mark excludes the program from libbpf's automatic load, which does not exist here.
     let bare = section.strip_prefix('?').unwrap_or(section);

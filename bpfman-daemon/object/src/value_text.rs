@@ -8,7 +8,7 @@ use crate::json_names;
 use crate::layout::ValueLayout;
 use crate::shown::{cut, shown, some_of};
 
-/// Parts that the text does not name keep their bytes. After an error, the bytes are invalid.
+/// Writes a text over a value. Parts that it does not name keep their bytes. After an error, the bytes are invalid.
 pub fn write(layout: &ValueLayout, bytes: &mut [u8], text: &str) -> Result<(), String> {
     match layout {
         ValueLayout::Array { .. } if !text.trim_start().starts_with('[') => write_chars(layout, bytes, text),
@@ -64,7 +64,7 @@ fn no_value(value: &Value, layout: &ValueLayout) -> String {
     format!("{} is no {}", cut(&value.to_string()), expected(layout))
 }
 
-/// Pads with zeros; an array of characters needs at least one.
+/// Writes a text padded with zeros; an array of `char` needs at least one zero.
 fn write_chars(layout: &ValueLayout, bytes: &mut [u8], text: &str) -> Result<(), String> {
     let ends = match layout {
         ValueLayout::Array { element, .. } => match **element {
@@ -160,7 +160,7 @@ fn names_infinity(text: &str) -> bool {
     !text.contains(|c: char| c.is_ascii_digit())
 }
 
-/// Decimal, `0x`, `0o` or `0b`, with a sign.
+/// Parses a number: decimal, `0x`, `0o` or `0b`, with an optional sign.
 fn number(text: &str) -> Option<i128> {
     let (negative, digits) = match text.strip_prefix(['-', '+']) {
         Some(digits) => (text.starts_with('-'), digits),

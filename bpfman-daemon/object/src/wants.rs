@@ -131,7 +131,7 @@ fn wants(object: &ObjectFile, entry: &ProgramEntry) -> Result<ProgramWants, Relo
     Ok(wants)
 }
 
-/// Returns the feature that an instruction needs, if it was added after the base instruction set (RFC 9669 and later).
+/// Returns the feature that an instruction needs, if the first kernels with eBPF lack the instruction.
 fn newer(insn: &Insn) -> Option<NewerInstruction> {
     const LOAD: u8 = 0x01;
     const STORE: u8 = 0x03;

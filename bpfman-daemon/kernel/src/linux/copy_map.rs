@@ -49,7 +49,7 @@ pub fn copy(from: &OwnedFd, to: &OwnedFd, batches: bool) -> Result<usize, Kernel
 
 const WALKS: usize = 16;
 
-/// Returns `false` if entries are missing because programs changed the map.
+/// Passes each page to `take`. Returns `false` if entries are missing because programs changed the map.
 fn each_page(
     map: &DataMap<'_>,
     batches: bool,

@@ -61,7 +61,7 @@ impl Definitions {
         }
     }
 
-    /// The error is the number of ambiguous addresses.
+    /// Returns the function's address. The error is the number of ambiguous addresses.
     pub fn chosen(&self) -> Result<Option<u64>, usize> {
         for group in [&self.current, &self.older, &self.others] {
             match (group.strong.len(), group.weak) {

@@ -82,7 +82,7 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         failed.map_or(Ok(found), Err)
     }
 
-    /// `None` for contents of more than `most` bytes, or beyond the end of the file.
+    /// Returns a section's contents; `None` if they have more than `most` bytes, or are beyond the end of the file.
     pub fn contents(&self, section: &Elf::SectionHeader, most: usize) -> io::Result<Option<Vec<u8>>> {
         let size: u64 = section.sh_size(self.endian).into();
         let Some(size) = usize::try_from(size).ok().filter(|size| *size <= most) else { return Ok(None) };
@@ -91,7 +91,7 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         Ok((read == size).then_some(bytes))
     }
 
-    /// The first section contains a count that does not fit into the header.
+    /// Returns the number of sections. The first section contains a number that does not fit into the header.
     fn section_count(&self) -> io::Result<u64> {
         let (at, count): (u64, u16) =
             (self.header.e_shoff(self.endian).into(), self.header.e_shnum(self.endian));
@@ -136,7 +136,7 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         Ok(found)
     }
 
-    /// Cuts long names off.
+    /// Returns a name. Long names are cut off.
     pub fn name_at(&self, table: u64, place: u32) -> io::Result<String> {
         let mut bytes = [0; 128];
         let read = read_up_to(self.file, &mut bytes, table.saturating_add(u64::from(place)))?;
@@ -159,7 +159,7 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         })
     }
 
-    /// Sums in the file may overflow.
+    /// Converts between addresses and file offsets. Sums in the file may overflow.
     fn translated(
         &self,
         place: u64,

@@ -164,7 +164,7 @@ struct Note<'a> {
     arguments: &'a [u8],
 }
 
-/// A damaged note ends the list.
+/// Returns the notes. A damaged note ends the list.
 fn read(bytes: &[u8], endian: Endianness) -> impl Iterator<Item = Note<'_>> {
     let mut rest = bytes;
     std::iter::from_fn(move || {

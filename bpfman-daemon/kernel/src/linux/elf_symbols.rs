@@ -200,7 +200,7 @@ fn is_defined<Elf: FileHeader<Endian = Endianness>>(symbol: &Elf::Sym, endian: E
     place != elf::SHN_UNDEF && (!place.is_special() || place == elf::SHN_XINDEX)
 }
 
-/// Returns ascending offsets of the wanted name, also as a suffix, and whether its version is old: one `@`, not two.
+/// Returns ascending offsets of a name, also as a suffix of others, and whether its version is old: one `@`, not two.
 fn places_of(file: &File, at: u64, size: u64, name: &str) -> io::Result<Vec<(u32, bool)>> {
     let name = name.as_bytes();
     let mut places = Vec::new();

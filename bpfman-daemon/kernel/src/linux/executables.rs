@@ -3,7 +3,7 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, open, statx};
 
-/// Inode numbers are ambiguous: all subvolumes have one device.
+/// File systems with ambiguous inode numbers: all their subvolumes have one device.
 const AMBIGUOUS: [(&str, u64); 2] = [("btrfs", 0x9123_683e), ("bcachefs", 0xca45_1a4e)];
 
 /// Identity of an existing file, unique except on `AMBIGUOUS` file systems and overlays of several file systems.

@@ -13,7 +13,7 @@ pub fn open(command: Command, id: u32) -> io::Result<Option<OwnedFd>> {
     found(sys::bpf_fd(command, &mut ById { id, ..ById::default() }))
 }
 
-/// The kernel lists a link before it is attached: meanwhile opening it fails with EAGAIN.
+/// Returns `None` if the object is gone, or is a link that is not attached yet: opening it fails with EAGAIN.
 fn found<T>(opened: io::Result<T>) -> io::Result<Option<T>> {
     match opened {
         Ok(object) => Ok(Some(object)),

@@ -21,7 +21,7 @@ pub struct Hierarchy {
 }
 
 impl Hierarchy {
-    /// Order: version 2, then systemd's own of version 1, then those of controllers; each once.
+    /// Returns each hierarchy once: version 2, then systemd's own of version 1, then those of controllers.
     pub fn all(mounts: &str, own: &str) -> Vec<Self> {
         let mut found = BTreeMap::new();
         for mount in mounts.lines().filter_map(GroupMount::of) {
@@ -77,7 +77,7 @@ pub fn groups(lines: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// The owners are unknown if the hierarchy is not mounted from its root.
+/// Returns a cgroup's path with its owners, which are unknown if the hierarchy is not mounted from its root.
 pub fn group(controllers: &str, path: String) -> GroupPath {
     let found = whole().iter().find(|hierarchy| hierarchy.is_of(controllers));
     let by_root = found.map_or(0, |hierarchy| named_by_root(&hierarchy.folder, &path));

@@ -71,7 +71,7 @@ fn pids() -> io::Result<Vec<u32>> {
     Ok(pids)
 }
 
-/// The fdinfo of a link also contains its program.
+/// Returns whether an fdinfo is of an object. That of a link is of its program, too.
 fn is_of(info: &str, of: Held) -> bool {
     let (field, id) = match of {
         Held::Program(id) => ("prog_id:", id.0),

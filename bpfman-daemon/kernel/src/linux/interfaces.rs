@@ -57,7 +57,7 @@ fn other_names(attributes: &[u8]) -> Vec<String> {
     all.filter(|(kind, _)| *kind == IFLA_ALT_IFNAME).map(|(_, name)| facts::text(name)).collect()
 }
 
-/// Kinds such as "veth"; `None` for a physical interface.
+/// Returns the kind, such as "veth"; `None` for a physical interface.
 pub fn kind_of(attributes: &[u8]) -> Option<String> {
     attribute(attributes, IFLA_LINKINFO).and_then(|info| attribute(info, IFLA_INFO_KIND)).map(facts::text)
 }
@@ -70,7 +70,7 @@ pub fn name_of(ifindex: IfIndex) -> Option<String> {
     rustix::net::netdevice::index_to_name(netlink::socket().ok()?, ifindex.0).ok()
 }
 
-/// Alternative names (`ip link property add … altname`) have up to 127 bytes, and only netlink knows them.
+/// Queries netlink, which alone knows alternative names (`ip link property add … altname`), of up to 127 bytes.
 pub fn index_of(name: &str) -> io::Result<IfIndex> {
     let kind = if name.len() < IFNAMSIZ { IFLA_IFNAME } else { IFLA_ALT_IFNAME };
     let value = [name.as_bytes(), &[0]].concat();

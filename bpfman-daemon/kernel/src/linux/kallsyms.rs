@@ -10,7 +10,7 @@ use bpfman_model::{FunctionHints, FunctionSearch};
 /// Format: `ADDRESS KIND NAME` per line, some 200,000 of them.
 pub const PATH: &str = "/proc/kallsyms";
 
-/// Unprivileged processes see zeros.
+/// Returns the addresses of symbols. Unprivileged processes see zeros.
 pub fn addresses(names: &BTreeSet<&str>) -> io::Result<BTreeMap<String, BTreeSet<u64>>> {
     read(BufReader::new(File::open(PATH)?), names)
 }
@@ -52,7 +52,7 @@ impl KnownHints {
     }
 }
 
-/// Bytes to the next symbol that is no alias of the function; `None` if the kernel shows no addresses.
+/// Returns the bytes to the next symbol that is no alias of the function; `None` if the kernel shows no addresses.
 pub fn size_of(function: &str) -> io::Result<Option<u64>> {
     size_in(BufReader::new(File::open(PATH)?), function)
 }

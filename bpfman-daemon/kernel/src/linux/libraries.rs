@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-/// `libssl.so.3` matches `ssl`, `libssl`, `libssl.so` and itself; old glibc is `libc-2.31.so`.
+/// Returns whether a file is a library: `libssl.so.3` is `ssl`, `libssl`, `libssl.so`; old glibc is `libc-2.31.so`.
 pub fn is_named(file: &str, library: &str) -> bool {
     file == library || stems(library).any(|stem| behind(file, &stem).is_some_and(is_version))
 }
@@ -21,7 +21,7 @@ fn behind<'a>(file: &'a str, stem: &str) -> Option<&'a str> {
     file.strip_prefix(stem)
 }
 
-/// `.so`, `.so.6`, `.so.1.1`, `-2.31.so`.
+/// Returns whether the rest of a name is a version: `.so`, `.so.6`, `.so.1.1`, `-2.31.so`.
 fn is_version(rest: &str) -> bool {
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     match rest.split_once(".so") {

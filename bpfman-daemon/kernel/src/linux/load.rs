@@ -27,7 +27,7 @@ fn program_here(load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> 
     // Index 0 denotes the kernel itself, which needs no descriptor: the kernel never reads this element.
     let descriptors: Vec<RawFd> = std::iter::once(0).chain(modules.iter().map(AsRawFd::as_raw_fd)).collect();
     let (mut insns, maps) = with_descriptors(load, &descriptors)?;
-    // Kept open until the program holds them.
+    // Keep the tables open until the program holds them.
     let _tables = jump_tables::bind(&text.jump_tables, &mut insns)?;
     let mut warnings = Vec::new();
     // Most programs work without types: like libbpf, load without those that this kernel refuses.

@@ -40,7 +40,7 @@ fn read(path: &str) -> Result<Vec<Mount>, KernelError> {
     Ok(mount_table::parse(&text))
 }
 
-/// Container runtimes create network namespaces outside of `/run/netns`.
+/// Returns mounts of network namespaces, which container runtimes create outside of `/run/netns`.
 pub(super) fn of_namespaces() -> Vec<PathBuf> {
     let mounts = read("/proc/self/mountinfo").unwrap_or_default();
     mounts.into_iter().filter(|mount| mount.file_system == "nsfs").map(|mount| mount.point).collect()

@@ -177,7 +177,7 @@ pub fn notices(datagram: &[u8]) -> io::Result<Vec<Message>> {
     Ok(parse(datagram)?.messages)
 }
 
-/// Repeats a listing that changed meanwhile.
+/// Sends a request and returns the answer. Repeats a listing that changed meanwhile.
 pub fn talk(request: &[u8]) -> Result<Vec<Message>, NetlinkError> {
     talk_by(&socket()?, request)
 }

@@ -7,7 +7,7 @@ use super::attr::{self, Command};
 use super::sys;
 use crate::KernelError;
 
-/// 64 for `BPF_SK_LOOKUP`.
+/// The kernel's limit of `BPF_SK_LOOKUP` programs in a namespace.
 const MAX_PROGRAMS: usize = 64;
 const DEFRAGMENT: u32 = 1;
 

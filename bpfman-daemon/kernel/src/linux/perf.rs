@@ -168,7 +168,7 @@ pub struct FoundPlaces {
     pub offsets: Vec<u64>,
 }
 
-/// For `known_only` see [`uprobe`].
+/// Finds functions in a binary. For `known_only` see [`uprobe`].
 pub fn user_places(
     places: &UserPlaces<'_>,
     on_return: bool,

@@ -27,7 +27,7 @@ pub fn began(root: &Path, pid: u32) -> Option<u64> {
     began_in(&String::from_utf8_lossy(&text))
 }
 
-/// The 22nd field; the second one, a name, may contain brackets and blanks.
+/// Returns the start time, the 22nd field. The second field, a name, may contain brackets and blanks.
 pub(super) fn began_in(stat: &str) -> Option<u64> {
     let (_, behind_name) = stat.rsplit_once(')')?;
     behind_name.split_ascii_whitespace().nth(19)?.parse().ok()

@@ -1,5 +1,5 @@
 //! Runtimes that move stacks, found by the contents of binaries. A return probe replaces a return address: a runtime
-//! that looks up its frames, or copies a stack, ends the process when it finds that.
+//! that looks up its frames, or copies a stack, ends the process when it finds the replaced address.
 
 use std::io;
 
@@ -25,7 +25,7 @@ const NOTE_OF_GO: [u8; 8] = *b"\x04\0\0\0Go\0\0";
 const MAX_NOTES: usize = 4096;
 const SYMBOLS: [(&str, &str); 2] = [("caml_frametable", "OCaml"), ("__morestack", "split stacks")];
 
-/// A file that hides its runtime is not recognised.
+/// Returns the runtime of a file if it moves stacks. A file that hides its runtime is not recognised.
 pub fn that_moves_stacks(target: &TargetFile) -> Option<&'static str> {
     *target.runtime.get_or_init(|| look_for(target))
 }

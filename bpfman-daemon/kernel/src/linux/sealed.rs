@@ -34,7 +34,7 @@ pub struct SealedMapping {
 
 // SAFETY: the memory is only read, and no process can change it.
 unsafe impl Send for SealedMapping {}
-// SAFETY: as above.
+// SAFETY: the memory is only read, and no process can change it.
 unsafe impl Sync for SealedMapping {}
 
 impl SealedMapping {

@@ -44,7 +44,7 @@ pub struct TargetFile {
 }
 
 impl TargetFile {
-    /// Leads to this same file, while the value lives.
+    /// Returns a path that leads to this same file while the value lives.
     pub fn reopen_path(&self) -> String {
         format!("/proc/self/fd/{}", self.file.as_raw_fd())
     }

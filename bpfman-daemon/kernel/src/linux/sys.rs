@@ -138,7 +138,7 @@ pub fn unread_by_peer(socket: impl AsFd) -> io::Result<usize> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(usize::try_from(bytes).unwrap_or(0)) }
 }
 
-/// Changes this thread only: a C library would make these calls for all threads.
+/// Gives this thread alone the caller's ids for file access. A C library would make these calls for all threads.
 pub fn become_caller(caller: &FileReader) -> io::Result<()> {
     // The kernel removes root's rights to files from a thread with another file-system user.
     let groups = &caller.groups;

@@ -75,7 +75,7 @@ impl TargetRoot {
         }
     }
 
-    /// Only regular files: opening a device may have effects, and opening a pipe may block for ever.
+    /// Opens regular files only: opening a device may have effects, and opening a pipe may block forever.
     pub fn open(&self, path: &Path, limit: u64) -> io::Result<TargetFile> {
         let file = self.as_reader(|| reopen(&self.place(path, OFlags::PATH | OFlags::CLOEXEC)?, limit))?;
         Ok(TargetFile::new(file, path.to_owned()))

@@ -4,7 +4,7 @@ use std::io;
 pub const STATISTICS: usize = 8 << 10;
 const START: usize = 64 << 10;
 const OF_REFUSAL: usize = 1 << 20;
-/// The largest size that Linux accepts.
+/// The largest size that every kernel accepts.
 const END: usize = (u32::MAX >> 8) as usize;
 
 /// Loads with larger and larger logs, and finally without one: even a valid program fails to load if its log does not fit.

@@ -10,7 +10,7 @@ use crate::ProgramKind;
 /// Key of an object, never reused.
 pub(super) type Key = u64;
 
-/// Map type that is emptied when only programs refer to a map: programs that call each other stay alive only so long.
+/// Map type that is emptied when only programs refer to a map: programs do not keep each other alive through it.
 const EMPTIED: u32 = map_type::PROG_ARRAY;
 
 /// Keeps an object of a simulated kernel alive.

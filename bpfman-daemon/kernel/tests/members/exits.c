@@ -21,7 +21,7 @@ __u64 before, behind;
 
 extern void bpf_throw(__u64 cookie) __ksym;
 
-// The test puts a program into `jumps` that drops.
+// The test puts a program that drops into `jumps`.
 SEC("xdp")
 int jump_from_entry(struct xdp_md *ctx)
 {

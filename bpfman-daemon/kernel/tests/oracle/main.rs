@@ -4,7 +4,7 @@
 //! bytes, metadata or mark, map contents, and counts at the exits. One differing bit is a bug.
 //!
 //! [`pool`]: random chains; [`corpus`]: tests/members and installed objects; [`special`]: single cases; [`traffic`]:
-//! effects that a trial run does not show; [`fuzz`]: longer runs.
+//! effects that a test run does not show; [`fuzz`]: longer runs.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a step that fails is a test that fails")]
 

@@ -8,7 +8,7 @@ use bpfmand_kernel::{EntryRule, Kernel, KernelError, MapEntry, MapPage, MapPlace
 
 use crate::bench::Bench;
 
-/// `BPF_F_NO_PREALLOC`, which tries require.
+/// `BPF_F_NO_PREALLOC`, which LPM tries require.
 const NO_PREALLOC: u32 = 1;
 
 fn entry(number: u32, value: u64) -> MapEntry {
@@ -96,7 +96,7 @@ fn maps_of_maps_show_the_ids_of_those_in_them<K: Kernel>(bench: &Bench<K>) {
     }
 }
 
-/// The kernel continues after a key; if that is gone, it would begin again.
+/// The kernel continues a walk after a key; if this key is gone, it begins again.
 fn a_walk_over_prefixes_ends_where_it_would_begin_again(bench: &Bench<LinuxKernel>) {
     let kernel = &*bench.kernel;
     let spec = MapSpec { flags: NO_PREALLOC, ..MapSpec::sized("prefixes", map_type::LPM_TRIE, 8, 8, 1000) };

@@ -54,7 +54,7 @@ pub fn attach_to_tcx(
     // A thread that enters the namespace ends there.
     std::thread::scope(|scope| {
         let inside = scope.spawn(|| {
-            // SAFETY: setns takes no memory; the descriptor is open.
+            // SAFETY: setns(2) takes no pointers; the descriptor is open.
             check(i64::from(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) }))?;
             // SAFETY: the argument is a live structure of the given size, which the kernel only reads.
             check(unsafe {

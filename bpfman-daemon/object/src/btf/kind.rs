@@ -66,7 +66,7 @@ impl Kind {
         matches!(self, Self::Enum | Self::Enum64)
     }
 
-    /// Size after the twelve common bytes: a fixed part, and one for each of `vlen`.
+    /// Returns the size after the twelve common bytes: a fixed part, and a part for each of `vlen` entries.
     pub(crate) const fn extra(self) -> (usize, usize) {
         match self {
             Self::Int | Self::Var | Self::DeclTag => (4, 0),

@@ -109,7 +109,7 @@ impl Btf {
         &self.data[self.strings_at..self.strings_end]
     }
 
-    /// `None` for void and for ids past the end.
+    /// Returns a type; `None` for void and for ids past the end.
     pub(crate) fn get(&self, id: u32) -> Option<Type<'_>> {
         let Some(own) = id.checked_sub(self.first_own()) else { return self.base.as_deref()?.get(id) };
         let Some(index) = (own as usize).checked_sub(1) else { return self.base.as_deref()?.get(id) };
@@ -118,7 +118,7 @@ impl Btf {
         Some(Type::new(id, self.data.get(start..end)?))
     }
 
-    /// `None` for types of the base, or without a name.
+    /// Returns the name of a type; `None` for types of the base, or without a name.
     pub(crate) fn own_name(&self, id: u32) -> Option<&[u8]> {
         let index = id.checked_sub(self.first_own() + 1)?;
         let name_off = word(&self.data, self.offsets.get(index as usize)? as usize);
@@ -129,7 +129,7 @@ impl Btf {
         (1..=self.len()).filter_map(|id| self.get(id))
     }
 
-    /// Empty for invalid offsets and for bytes that are not UTF-8.
+    /// Returns the string at an offset; empty for invalid offsets and for bytes that are not UTF-8.
     pub(crate) fn string(&self, offset: u32) -> &str {
         std::str::from_utf8(self.string_bytes(offset)).unwrap_or_default()
     }

@@ -7,7 +7,7 @@ const DEPTH: usize = 8;
 const MAX_TEXT: usize = 16 << 10;
 
 impl Btf {
-    /// Names and offsets of members, kinds and sizes of numbers; without names of typedefs and structs.
+    /// Returns a type as text: names and offsets of members, kinds and sizes of numbers; no names of types.
     pub(crate) fn shape(&self, id: u32) -> String {
         let mut text = String::new();
         self.write_shape(id, DEPTH, &mut text);

@@ -53,7 +53,7 @@ impl<'a> Type<'a> {
         Ok(len)
     }
 
-    /// The length of `bytes` was checked.
+    /// Creates a type from `bytes`, whose length was checked.
     pub(crate) fn new(id: u32, bytes: &'a [u8]) -> Self {
         let info = word(bytes, 4);
         // The parser refuses unknown kinds, so the fallback is unreachable.
@@ -91,7 +91,7 @@ impl<'a> Type<'a> {
         })
     }
 
-    /// Values are sign-extended to 64 bits.
+    /// Returns offsets of names, and values sign-extended to 64 bits.
     pub(crate) fn enumerators(&self) -> impl Iterator<Item = (u32, u64)> + use<'a> {
         let wide = self.kind == Kind::Enum64;
         let signed = self.flag();

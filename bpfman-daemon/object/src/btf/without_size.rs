@@ -1,7 +1,7 @@
 use super::{Btf, Kind, MAX_DEPTH};
 
 impl Btf {
-    /// The text continues after "it".
+    /// Returns why a type has no size, as the rest of a sentence that begins with "it".
     pub(crate) fn why_no_size(&self, pointer: u32) -> String {
         let Some(ty) = self.get(pointer).filter(|ty| ty.kind == Kind::Ptr) else {
             return "is not a pointer to a type with a size".to_owned();

@@ -92,7 +92,7 @@ impl<'a> Linker<'a> {
         }
     }
 
-    /// Uses an explicit stack: a chain of calls may exceed the thread's stack.
+    /// Links the program. Uses an explicit stack: a chain of calls may exceed the thread's stack.
     pub(crate) fn link(mut self) -> Result<Linked, ObjectError> {
         let (object, entry) = (self.object, self.entry);
         let first = self.place(entry.key, &entry.name, 0)?;

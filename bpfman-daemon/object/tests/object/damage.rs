@@ -147,7 +147,7 @@ fn damaged_relocations_of_a_program_do_not_stop_its_siblings() -> Result<()> {
     Ok(())
 }
 
-/// File offset of a function, its offset in its section, and file offsets of the section's CO-RE records.
+/// Returns the file offset of a function, its offset in its section, and file offsets of the section's CO-RE records.
 fn function_of(bytes: &[u8], name: &str) -> Result<(usize, u32, Vec<usize>)> {
     const RECORD: usize = 16;
     let file = object::read::elf::ElfFile64::<object::Endianness>::parse(bytes)?;

@@ -143,7 +143,7 @@ impl<'a> Analysis<'a> {
         }
     }
 
-    /// The kernel may call back the program's functions with a received pointer.
+    /// Follows a call of the kernel, which may call back the program's functions with a received pointer.
     fn call_kernel(&mut self, helper: Option<i32>, state: &mut Values<Pointer>) {
         for register in 1..=5 {
             let pointer = state.registers[register];

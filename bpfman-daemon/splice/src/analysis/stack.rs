@@ -81,7 +81,7 @@ fn decide(
     }
 }
 
-/// Bytes that the kernel may add to a frame when it rewrites instructions, after its check of the sum.
+/// Returns the bytes that the kernel may add to a frame when it rewrites instructions, after its check of the sum.
 fn added_by_kernel(text: &ProgramText, function: usize) -> u32 {
     let effects =
         || crate::text::scan::walk(&text.insns, member::span(text, function)).map(|(_, effect)| effect);

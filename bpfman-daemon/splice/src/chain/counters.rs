@@ -1,5 +1,5 @@
 //! Per-CPU array of exits, with a row per interface, shared by all programs of a cut chain. A row has a slot per member
-//! and one for "all proceeded", with a 64-bit cell per verdict: a packet adds one to one cell.
+//! and one for "all proceeded", with a 64-bit cell per verdict. A packet counts at its exit and at each shadow member.
 
 use crate::chain::hook::{Code, SpliceHook};
 

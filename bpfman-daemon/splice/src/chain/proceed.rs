@@ -6,7 +6,7 @@ use crate::chain::hook::{Code, SpliceHook, TC_SHOT};
 use crate::text::asm::{Asm, Label};
 use crate::text::opcode;
 
-/// A proceed-on set. XDP: bit n is code n. TC: bit n is code n - 1. Other codes are only in [`Self::EVERYTHING`].
+/// Proceed-on set. XDP: bit n is code n; TC: code n - 1. Other codes: [`Self::EVERYTHING`], [`Self::UNLESS_DROPPED`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ProceedMask(pub u32);
 

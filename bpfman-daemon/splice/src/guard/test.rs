@@ -106,7 +106,7 @@ pub enum Protection {
 pub struct GroupOffsets {
     /// `task_struct.cgroups`, `css_set.dfl_cgrp`, `cgroup.kn` and `kernfs_node.id`.
     pub way: [i16; 4],
-    /// `cgroup.level`: one at the entry's level or above it is not below the entry's.
+    /// `cgroup.level`: a cgroup at the entry's level or above cannot be below the entry's cgroup.
     pub level: i16,
 }
 
@@ -114,7 +114,7 @@ pub struct GroupOffsets {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GuardedTasks {
     pub group: TaskGroup,
-    /// User whose rights the tasks must have, and no others; none for any user.
+    /// User whose rights the tasks must have, without rights of other users; none for any user.
     pub user: Option<u32>,
 }
 

@@ -173,7 +173,7 @@ fn mirrored(operation: u8) -> Option<u8> {
     })
 }
 
-/// Returns the test of a comparison, understood by the verifier, of an address in the packet with the packet's end.
+/// Returns the test of a comparison of an address in the packet with the packet's end, if the verifier understands it.
 fn bound(
     operation: u8,
     left: ExpressionId,

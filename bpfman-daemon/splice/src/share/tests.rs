@@ -5,7 +5,7 @@ use crate::text::testing::{EXIT, add, copy, helper, program, set_r0};
 use crate::{Member, ProceedMask, Splice, SpliceHook, SpliceOptions, splice};
 
 const ADJUST_HEAD: i32 = 44;
-/// A proceed-on set whose test the verdict decides.
+/// A proceed-on set whose test a constant verdict decides.
 const PASS: ProceedMask = ProceedMask(1 << 2);
 
 const fn load_word(dst: u8, src: u8, off: i16) -> Insn {

@@ -1,4 +1,4 @@
-//! bpf(2) with an attribute of a layout.
+//! Calls of bpf(2) with an attribute of a known layout ([`AttrLayout`]).
 
 use std::io;
 use std::os::fd::{FromRawFd as _, OwnedFd};

@@ -21,7 +21,7 @@ const OF_GROUP: u64 = 4;
 pub struct ProbeEvents {
     /// Type of events of kernel functions.
     pub kprobe: Option<u32>,
-    /// Type of events of functions of files.
+    /// Type of events of user-space functions.
     pub uprobe: Option<u32>,
 }
 

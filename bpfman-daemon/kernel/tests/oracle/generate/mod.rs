@@ -317,7 +317,7 @@ impl Generator<'_> {
             f.mov(R2, by);
             f.call(helper);
             self.bounds(f);
-            // Overwrite bytes from the headroom: they remain of earlier members, and chains need not keep them.
+            // Overwrite bytes from the headroom: a chain need not keep bytes that an earlier member cut off.
             match (helper, by) {
                 (44, -8) => f.push(0x7a, self.kept.packet, 0, 0, 0),
                 (54, -8) => {

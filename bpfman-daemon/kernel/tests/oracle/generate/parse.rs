@@ -20,7 +20,7 @@ const FIELDS: [(u8, i16, [i32; 2]); 6] = [
 /// Depth of nested tests after which only a counter follows.
 const INNERMOST: u32 = 3;
 
-/// A program that mostly parses, and mostly lets packets pass.
+/// Returns a program that mostly parses, and mostly lets packets pass.
 pub fn parser(random: &mut Random, kind: ProgramKind, number: usize) -> BoundText {
     let mut generator = Generator::new(random, kind);
     let mut entry = generator.begun();

@@ -26,7 +26,7 @@ pub fn own_network_namespace() -> io::Result<()> {
 
 fn packet_socket(protocol: u16) -> io::Result<OwnedFd> {
     let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
-    // SAFETY: no pointers.
+    // SAFETY: socket(2) takes no pointers.
     let socket = unsafe { libc::socket(libc::AF_PACKET, kind, i32::from(protocol.to_be())) };
     if socket < 0 {
         return Err(io::Error::last_os_error());
@@ -151,7 +151,7 @@ pub fn own_mount_namespace() -> io::Result<()> {
 }
 
 pub fn stay_on_one_cpu() -> io::Result<u32> {
-    // SAFETY: no pointers.
+    // SAFETY: sched_getcpu(3) takes no pointers.
     let here = unsafe { libc::sched_getcpu() };
     // SAFETY: a set of CPUs is bits, for which zero is a value.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
