@@ -1,4 +1,4 @@
-// Why things fail, over the whole fleet: nodes with the same cause in one row.
+// Causes of failures in the whole fleet: one row for each cause, with its nodes.
 
 import { el } from "./dom.js";
 import { fullName } from "./fleet.js";

@@ -1,4 +1,4 @@
-// Where everything begins: the session, then the views that the server has something for, by the address behind `#`.
+// Entry point: begins a session, then shows the view that the address after `#` names.
 
 import { el, prose, setText } from "./dom.js";
 import { Live } from "./live.js";
@@ -52,7 +52,7 @@ async function show() {
   } catch (error) {
     if (abort.signal.aborted) return;
     root.replaceChildren(el("h1", null, view?.[1] ?? "Not found"), refusal(error));
-    // What the daemon's absence kept from being shown comes when it is back.
+    // A view that the daemon's absence prevented is shown when the daemon is back.
     if (error.reason === "unreachable" && kind === "fleet") setTimeout(() => abort.signal.aborted || show(), 3000);
     else if (error.reason === "unreachable") live.addEventListener("connection", ({ detail }) => detail.state === "live" && show(), { once: true, signal: abort.signal });
   }
@@ -65,7 +65,7 @@ async function show() {
   moved = true;
   main.dataset.view = id;
 }
-// The first view takes no focus: a reader begins at the top of the page.
+// The first view takes no focus: a screen reader begins at the top of the page.
 let moved = false;
 
 function navigation() {
@@ -115,7 +115,7 @@ async function start() {
     kind = about.kind;
     navigation();
     window.addEventListener("hashchange", show);
-    // A fleet is asked for by the views themselves: its facts change by the second, not by the packet.
+    // Views of a fleet poll for data themselves: a fleet changes within seconds, not with each packet.
     if (kind === "machine") live.follow();
     await show();
   } catch (error) {

@@ -1,6 +1,6 @@
-// Elements by DOM methods. Text of tenants only ever becomes text: there is no way here from a string to markup.
+// Creates elements by DOM methods, never from markup: text of tenants stays text.
 
-// Characters that would change a line, its direction, or nothing visible, are written out.
+// Characters that are invisible, or change a line or its direction; they are shown as escapes.
 const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/gu;
 
 export function plain(text) {
@@ -28,7 +28,7 @@ export function svg(tag, attributes, ...children) {
   return fill(document.createElementNS(SVG, tag), attributes, children);
 }
 
-// A name that somebody else chose: its direction does not reach what stands around it.
+// Shows a name that a third party chose; its direction does not affect the text around it.
 export function name(text) {
   return el("bdi", null, text);
 }
@@ -42,25 +42,25 @@ export function copyButton(text) {
   return button;
 }
 
-// A long text with its beginning shown.
+// Shows the beginning of a long text, with a button that copies all of it.
 export function copied(shown, text) {
   return text ? el("span", null, el("code", null, shown), " ", copyButton(() => text)) : null;
 }
 
-// What stands between backticks is code; a command can be copied.
+// Shows text between backticks as code; commands get a button to copy them.
 export function prose(text) {
   const parts = String(text).split("`");
   if (parts.length % 2 === 0) return [name(text)];
   return parts.map((part, at) => (at % 2 ? el("span", null, el("code", null, part), part.includes(" ") ? [" ", copyButton(() => part)] : null) : part)).filter((part) => part !== "");
 }
 
-// Writes only what differs: a screen reader's place, a selection and the layout stay.
+// Writes a text only if it changed: a screen reader's position, a selection and the layout stay.
 export function setText(element, text) {
   const now = plain(text);
   if (element.textContent !== now) element.textContent = now;
 }
 
-// Makes the children of a parent those of the items: elements with a key that stays are kept, with their focus.
+// Updates the children of a parent to match the items; elements whose key remains are kept, with their focus.
 export function reconcile(parent, items, key, make, update) {
   const old = new Map([...parent.children].map((child) => [child.dataset.key, child]));
   let before = parent.firstElementChild;
@@ -79,7 +79,7 @@ export function reconcile(parent, items, key, make, update) {
   for (const gone of old.values()) gone.remove();
 }
 
-// Facts as a list of terms; those that are empty are left out.
+// Returns a description list of facts, without empty ones.
 export function facts(rows) {
   const list = el("dl");
   for (const [term, value] of rows) {

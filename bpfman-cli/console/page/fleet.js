@@ -1,5 +1,5 @@
-// The fleet as a heat map: a band for each application, a square for each node, nodes by kernel. Beside each drawing stands
-// a table with the same numbers: it is what a keyboard and a screen reader go by.
+// The fleet as a heat map: a band for each application, a square for each node, nodes grouped by kernel. A
+// table beside each drawing has the same numbers, for keyboards and screen readers.
 
 import { el, name, reconcile, setText } from "./dom.js";
 import { polled } from "./polled.js";
@@ -13,7 +13,7 @@ const LABEL = 16;
 
 export const fullName = (application) => (application.namespace ? `${application.namespace}/${application.name}` : application.name);
 
-// Nodes of one kernel lie together: from where, and to where.
+// Returns the range of nodes of each kernel; these nodes are adjacent.
 function bands(nodes) {
   const list = nodes.kernels.map((kernel) => ({ kernel, from: nodes.names.length, to: 0 }));
   nodes.kernel_of.forEach((kernel, at) => {
@@ -60,7 +60,7 @@ async function all(root, page) {
       paint(canvas, one, nodes, groups);
       table(section.querySelector("table"), one, groups);
     });
-    // The canvases are painted when the next frame is; what it took is for tests and the curious.
+    // Canvases are painted with the next frame; tests read the measured time.
     requestAnimationFrame(() => { list.dataset.drawnMs = (performance.now() - began).toFixed(1); });
   };
   const repaint = () => page.live.fleet && draw(page.live.fleet);
@@ -93,7 +93,7 @@ function paint(canvas, one, nodes, groups) {
   for (const place of places) {
     pen.fillStyle = text;
     pen.fillText(`${place.kernel || "kernel not known"} · ${place.to - place.from} nodes`, 2, place.top - 4);
-    // One colour after the other: changing it is what costs.
+    // Draw one colour after the other, because changing the colour is slow.
     for (let state = 0; state < colours.length; state += 1) {
       pen.fillStyle = colours[state];
       for (let at = place.from; at < place.to; at += 1) {

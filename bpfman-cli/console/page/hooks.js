@@ -1,4 +1,4 @@
-// Hooks, and the chain of one as a drawing: what packets meet, in order, with live counts.
+// Hooks, and a drawing of one hook's chain: programs in the order that packets meet them, with live counts.
 
 import { el, facts, name, prose, reconcile, setText, svg } from "./dom.js";
 import { refreshed } from "./refreshed.js";

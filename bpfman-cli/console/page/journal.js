@@ -1,4 +1,4 @@
-// The daemon's journal as it is written: who changed what, and who was refused.
+// The daemon's journal, live: changes and refusals, with their actors.
 
 import { el } from "./dom.js";
 import { refusal } from "./refusal.js";

@@ -1,4 +1,4 @@
-// The one stream of a page: figures, entries of the journal, and whether the daemon is there. It begins again when it ends.
+// The only stream of a page: statistics, journal entries, availability of the daemon. Restarts after its end.
 
 import { Refused, events } from "./request.js";
 
@@ -11,7 +11,7 @@ export class Live extends EventTarget {
     super();
     this.entries = [];
     this.position = null;
-    // The run of the daemon that gave the numbers.
+    // Run of the daemon that assigned the numbers of the entries.
     this.epoch = "";
     this.figures = null;
     this.before = null;
@@ -22,7 +22,7 @@ export class Live extends EventTarget {
     this.abort = null;
   }
 
-  // Has the kernel time runs, or not: of that there is one stream, which begins again.
+  // Switches the kernel's timing of runs. There is one stream: it restarts with the new setting.
   time(on) {
     this.timed = on;
     this.abort?.abort();
@@ -73,9 +73,9 @@ export class Live extends EventTarget {
   }
 
   add(data) {
-    // Another journal than the one that was known: that one is over.
+    // The daemon has another journal: drop the entries of the old one.
     if (data.reset) [this.entries, this.position] = [[], 0];
-    // It had lost the entries after a number, and gave the numbers to others.
+    // The daemon lost the entries after a number, and assigned their numbers to other entries.
     for (const { after } of data.events.filter((event) => event.event === "renumbered")) {
       this.entries = this.entries.filter((event) => event.event !== "entry" || event.number <= after);
       this.position = Math.min(this.position ?? 0, after);
@@ -90,7 +90,7 @@ export class Live extends EventTarget {
 
   measure(figures) {
     [this.before, this.figures] = [this.figures, figures];
-    // Another daemon counts anew.
+    // A restarted daemon counts from zero.
     if (this.before && figures.at_ns <= this.before.at_ns) this.before = null;
     for (const chain of figures.chains) {
       const points = this.points.get(chain.hook) ?? [];
@@ -100,7 +100,7 @@ export class Live extends EventTarget {
     this.say("figures", figures);
   }
 
-  // Per second between the last two readings; null where one of them lacks it.
+  // Returns the rate per second between the last two readings; null if one of them lacks the value.
   rate(now, before) {
     if (now === null || now === undefined || before === null || before === undefined || !this.before) return null;
     const seconds = (this.figures.at_ns - this.before.at_ns) / 1e9;
@@ -115,8 +115,8 @@ export class Live extends EventTarget {
     return chain.counters ? this.rate(chain.packets, this.chainBefore(chain.hook)?.packets) : null;
   }
 
-  // A program's own count, and those of the chains that it is a member of: joined with others, it does not run by itself. Null
-  // where one of these chains does not count.
+  // Returns a program's readings. Its runs include those as a member of chains; null if one of these chains
+  // has no counters.
   program(id) {
     const find = (figures) => {
       const program = figures?.programs.find((one) => one.id === id);

@@ -1,4 +1,4 @@
-// The machine, its daemon, and who looks.
+// The machine, its daemon, and the user of the page.
 
 import { el, facts, name, reconcile } from "./dom.js";
 import { bytes, verb } from "./words.js";

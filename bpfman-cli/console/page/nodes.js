@@ -1,4 +1,4 @@
-// Nodes, and one explained: what it is to run, what it runs, and why it does not.
+// Nodes, and details of one: desired programs, running programs, and reasons for differences.
 
 import { el, facts, name } from "./dom.js";
 import { fullName } from "./fleet.js";

@@ -21,7 +21,7 @@ function write(one, text, tone, ...more) {
   one.more.replaceChildren(...more);
 }
 
-// Whether a caller may ask is of each card: what is refused says so in its place.
+// Fetches the data of one card. A refusal is shown in the card; the other cards are not affected.
 async function asked(page, path, one) {
   try {
     return await page.get(path);
@@ -80,7 +80,7 @@ export async function show(root, _, page) {
   page.live.addEventListener("journal", newest, { signal: page.signal });
 }
 
-// Per second, of all members whose verdicts count.
+// Returns the drops per second of all members except shadows.
 function chainDrops(live, chain) {
   const before = new Map((live.chainBefore(chain.hook)?.members ?? []).map((member) => [member.link_id, member]));
   return chain.members.filter((member) => !member.shadow).flatMap((member) => member.ended.filter((one) => drops(one.verdict)).map((one) => {

@@ -1,4 +1,4 @@
-// The fleet, asked for again every few seconds: one answer serves all that a page draws.
+// Polls the fleet every few seconds; one answer serves all parts of a page.
 
 const PAUSE = 3000;
 
@@ -15,7 +15,7 @@ export async function polled({ live, signal, get }, draw) {
     try {
       await once();
     } catch (error) {
-      // Who is not let in any more is told what to do. A new token is taken up when it comes.
+      // Access has ended: show the next steps. Polling continues, because access may be renewed.
       if (error.status === 401) live.set("ended", [error.message, error.hint].filter(Boolean).join(": ") + ".");
       else live.set("away", `${error.message}.`);
     }

@@ -1,4 +1,4 @@
-// Programs, and the page of one: where it came from, who let it in, where it runs, and what happened to it.
+// Programs, and details of one: source, verification, attach points and history.
 
 import { copied, el, facts, name, setText } from "./dom.js";
 import { entryColumns } from "./journal.js";

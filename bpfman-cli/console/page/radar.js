@@ -1,4 +1,4 @@
-// What others have loaded and attached on this machine, what they did, and whether they touched something of bpfman's.
+// Third-party programs and links on this machine, third-party actions, and hooks of bpfman that they changed.
 
 import { el, facts, name, prose } from "./dom.js";
 import { entryColumns } from "./journal.js";
@@ -6,7 +6,7 @@ import { refreshed } from "./refreshed.js";
 import { DataTable } from "./table.js";
 import { time } from "./words.js";
 
-// A survey looks through the open files of all processes: not at each entry of a busy machine.
+// Pause between surveys, in milliseconds: each survey reads the open files of all processes.
 const PAUSE = 2000;
 
 const SOURCES = { off: "off: `bpfman radar start --file /usr/lib/bpfman/gallery/radar.o`, or [radar] in bpfman.toml, switches it on", polling: "lists of ids, read again and again" };
@@ -14,7 +14,7 @@ const holder = (one) => `${one.command} (${one.pid})${one.unit ? `, ${one.unit}`
 const process = (one) => one && [one.command, one.pid && `(${one.pid})`, one.unit ?? one.pod ?? one.container, `user ${one.uid}`, one.gone && "gone"].filter(Boolean).join(" ");
 const held = (row) => row.holders.map(holder).join("; ");
 
-// Programs and links by the process that has or made them; by the session if there is one.
+// Groups programs and links by session, or else by the processes that hold them or that created them.
 function byProcess({ programs, links }) {
   const all = new Map();
   const add = (row, made, what) => {

@@ -1,4 +1,4 @@
-// Draws again when something changed: an entry of the journal came, other programs or links are there, the daemon is back.
+// Redraws a view after new journal entries and changes of programs or links, and when the daemon is back.
 
 const PAUSE = 150;
 
@@ -11,7 +11,7 @@ export async function refreshed({ live, signal }, draw, pause = PAUSE) {
   let wanted = false;
   let drawing = false;
   let seen = live.figures ? shape(live.figures) : null;
-  // Several changes at once are drawn once; one that comes while it is drawn is drawn after.
+  // Draws once for several changes in succession; a change during drawing is drawn afterwards.
   const again = () => {
     if (wanted || signal.aborted) return;
     wanted = true;
@@ -21,7 +21,7 @@ export async function refreshed({ live, signal }, draw, pause = PAUSE) {
       try {
         if (!signal.aborted) await draw();
       } catch (error) {
-        // A daemon that is away is told above; what is gone stays as it was shown last.
+        // A notice shows that the daemon is away; a view of an object that is gone stays unchanged.
         if (error.reason !== "unreachable" && error.reason !== "not-found") live.say("refused", { what: "view", message: error.message });
       }
       drawing = false;

@@ -1,4 +1,4 @@
-// A refusal in place of what cannot be shown: what, why, and what to do next.
+// A refusal, shown in place of the content: the action, the reason, and the next steps.
 
 import { el, prose } from "./dom.js";
 

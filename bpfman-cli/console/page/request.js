@@ -2,7 +2,7 @@
 
 const KEY = "bpfman-page-key";
 
-// What the server says when it does not do something.
+// Refusal of the server, as an error.
 export class Refused extends Error {
   constructor(status, said) {
     super(said?.message ?? `the server answered ${status}`);

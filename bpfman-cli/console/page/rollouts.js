@@ -1,4 +1,4 @@
-// Rollouts: which wave of how many, what gates say, and what a user may do about it.
+// Rollouts: the current wave, results of gates, and the actions that a user may take.
 
 import { copied, el, facts, name, reconcile, setText } from "./dom.js";
 import { fullName } from "./fleet.js";
@@ -57,7 +57,7 @@ function fill(section, one) {
   if (!one.may_change && going && !section.querySelector(".unable")) section.append(el("p", { class: "soft unable" }, "You may not change this application, so you can neither promote nor abort."));
 }
 
-// The first press asks, the second does: one that was meant for something else does nothing.
+// The first press asks for confirmation, and the second acts: a press by mistake changes nothing.
 async function act(button, word, one, said) {
   const title = word === "promote" ? "Promote" : "Abort";
   if (button.dataset.asked !== "yes") {

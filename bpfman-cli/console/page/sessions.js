@@ -1,4 +1,4 @@
-// Commands of `bpfman run-as`, and what ended ones left.
+// Sessions of `bpfman run-as`, and leftovers of ended ones.
 
 import { el } from "./dom.js";
 import { refreshed } from "./refreshed.js";

@@ -57,7 +57,7 @@ export class DataTable {
   }
 
   make() {
-    // On narrow screens rows are cards, which would take the roles away.
+    // Set roles explicitly: on narrow screens, rows are styled as cards and would lose their roles.
     return el("tr", { role: "row" }, this.columns.map((column, index) => {
       const inner = column.link ? el("a") : el("bdi");
       const cell = el(index === 0 ? "th" : "td", { scope: index === 0 ? "row" : undefined, role: index === 0 ? "rowheader" : "cell", "data-title": column.title,

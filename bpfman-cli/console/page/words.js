@@ -32,7 +32,7 @@ export function digest(text) {
   return `${kind ? `${kind}:` : ""}${digits.slice(0, 12)}`;
 }
 
-// Digests and keys inside a text, cut as above.
+// Shortens digests and keys inside a text to 12 digits.
 export function short(text) {
   return text ? text.replace(/[0-9a-f]{32,}/g, (digits) => digits.slice(0, 12)) : "";
 }
@@ -40,7 +40,7 @@ export function short(text) {
 const LOCAL = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "medium" });
 export const ZONE = LOCAL.resolvedOptions().timeZone;
 
-// In the reader's time zone.
+// Formats a time in the reader's time zone.
 export function time(text) {
   const moment = Date.parse(text);
   return Number.isNaN(moment) ? text ?? "" : LOCAL.format(moment);
@@ -57,7 +57,7 @@ export function drops(verdict) {
   return DROPS.has(verdict);
 }
 
-// Which of the colours says a state. The state itself is always written, too.
+// Returns the colour of a state. The state is always shown as text, too.
 export function tone(state) {
   return state === "ok" || state === "running" || state === "done" ? "good" : state === "waiting" ? "warn" : "bad";
 }

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::stream::EventBody;
 
-/// Scripts, styles and images are the server's own and never inline; no data goes elsewhere, no page frames this one.
+/// Allows only content from this server, none of it inline; forbids requests to other hosts, framing, forms.
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
      frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
@@ -95,7 +95,7 @@ impl ConsoleAnswer {
     }
 }
 
-/// Adds the headers of every answer: see `CONTENT_POLICY`. Browsers cache nothing, since pages and facts change.
+/// Adds the headers that all answers have. Browsers cache nothing, because pages and facts change.
 pub fn with_headers(headers: &mut HeaderMap) {
     for (name, value) in HEADERS {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
@@ -121,7 +121,7 @@ impl ConsoleRefusal {
         Self::new(StatusCode::NOT_FOUND, "not-found", format!("there is nothing at {shown:?}"))
     }
 
-    /// Creates the refusal of a request that can never succeed as it is.
+    /// Creates the refusal of an invalid request (status 400), which would fail again if repeated unchanged.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid", message)
     }

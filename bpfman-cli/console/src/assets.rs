@@ -1,4 +1,4 @@
-//! Files of the page, in the binary. They are a table, so that a request path never becomes a file path.
+//! Files of the page, compiled into the binary: a table maps request paths to them, and no file is opened.
 
 /// File of the page.
 #[derive(Clone, Copy, Debug)]

@@ -5,9 +5,9 @@ use std::process::{Command, Stdio};
 
 use tempfile::NamedTempFile;
 
-/// Opens an address in the user's browser, if there is a desktop. All users can read the arguments of a process: the
-/// browser gets a file of this user, which redirects to the address with its token. Keep the file while the console
-/// runs.
+/// Opens an address in the user's browser, if there is a desktop. The browser's argument is a file of this
+/// user that redirects to the address with its token: all users can read the arguments of a process. Keep the
+/// file while the console runs.
 #[must_use]
 pub fn open_browser(url: &str) -> Option<NamedTempFile> {
     let has_desktop = ["WAYLAND_DISPLAY", "DISPLAY"].iter().any(|name| std::env::var_os(name).is_some());

@@ -39,7 +39,7 @@ impl OwnNames {
     }
 }
 
-/// Returns the value of a header that occurs once; readers could disagree about a repeated one.
+/// Returns the value of a header; none if it is repeated, because readers may use different values.
 fn single<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?.to_str().ok()?;

@@ -54,7 +54,7 @@ struct BeginSession {
 }
 
 impl<S: ConsoleSource> LocalConsole<S> {
-    /// Creates a console at its listener's address. Fails without random bytes from the kernel.
+    /// Creates a console at its listener's address. Fails if the kernel provides no random bytes.
     pub fn new(source: S, address: SocketAddr, tell: fn(ConsoleNotice)) -> std::io::Result<Self> {
         let session = PageSession::new(address.port(), Instant::now())?;
         Ok(Self { source, names: OwnNames::of(address), session, address, tell })

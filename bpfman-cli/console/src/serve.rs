@@ -26,7 +26,7 @@ use crate::write_timeout::TimedConnection;
 /// Maximum number of connections: browsers open six.
 const CONNECTIONS: usize = 64;
 
-/// Number of free connections above which users are not looked up: it would list all connections of the machine.
+/// Number of free slots above which users are not looked up: a lookup lists all connections of the machine.
 const PLENTY: usize = 48;
 
 /// Maximum size of a request's head, in bytes: hyper answers 431 to larger ones.
@@ -73,7 +73,7 @@ pub async fn serve<H: ConsoleHandler>(
                         });
                     }
                 },
-                // The error would repeat at once, for example without free descriptors.
+                // Pause: the error would repeat at once, for example without free descriptors.
                 Err(_) => sleep(Duration::from_millis(50)).await,
             },
             Some(_) = connections.join_next() => {}
@@ -85,7 +85,7 @@ pub async fn serve<H: ConsoleHandler>(
         timeout(SHUTDOWN_TIMEOUT, async { while connections.join_next().await.is_some() {} }).await;
 }
 
-/// Returns whether the user of the peer has at most a share of the connections; true if users are unknown.
+/// Returns whether the peer's user has at most its share of the connections; true if users are unknown.
 async fn has_share(stream: &TcpStream, peer: SocketAddr) -> bool {
     let Ok(own) = stream.local_addr() else { return false };
     let asked = spawn_blocking(move || has_more_than_share(own, peer)).await;

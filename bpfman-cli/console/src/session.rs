@@ -58,7 +58,7 @@ pub struct PageSession {
 }
 
 impl PageSession {
-    /// The port is part of the cookie's name: browsers share cookies between ports.
+    /// Creates a session. The cookie's name contains the port, because browsers share cookies between ports.
     pub fn new(port: u16, since: Instant) -> std::io::Result<Self> {
         Ok(Self {
             token: Secret::new()?,

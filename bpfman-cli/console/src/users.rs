@@ -19,7 +19,7 @@ struct Connected {
     user: u32,
 }
 
-/// Returns whether the user at the other end has more than a share of the connections; true if the user is unknown.
+/// Returns whether the peer's user has more than its share of the connections; true if the user is unknown.
 pub fn has_more_than_share(own: SocketAddr, peer: SocketAddr) -> io::Result<bool> {
     let table = if own.is_ipv4() { "/proc/self/net/tcp" } else { "/proc/self/net/tcp6" };
     let mut users = Vec::new();
@@ -35,7 +35,7 @@ pub fn has_more_than_share(own: SocketAddr, peer: SocketAddr) -> io::Result<bool
 }
 
 impl Connected {
-    /// Parses a line of the table; none for its head, and for ends that are not connected.
+    /// Parses a line of the table; none for the head, and for sockets that are not connected.
     fn parse(line: &str) -> Option<Self> {
         let mut words = line.split_ascii_whitespace().skip(1);
         let local = address(words.next()?)?;

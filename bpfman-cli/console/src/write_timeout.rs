@@ -1,4 +1,4 @@
-//! Connection that ends if its peer accepts no data for some time, so that it does not occupy a connection slot.
+//! Connection that fails if its peer accepts no data for some time, which frees its connection slot.
 
 use std::future::Future as _;
 use std::io::{self, IoSlice};
