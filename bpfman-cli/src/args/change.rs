@@ -90,7 +90,7 @@ pub enum ReplaceBy {
 }
 
 impl ReplaceBy {
-    /// Returns program, maps and values of the new version.
+    /// Returns the options of the replacement.
     #[must_use]
     pub const fn how(&self) -> &ReplaceHow {
         let (Self::File { how, .. } | Self::Image { how, .. }) = self;
@@ -195,7 +195,7 @@ fn xdp_verdict(name: &str) -> Result<String, verdict::UnknownVerdictName> {
     verdict::number(verdict::XDP, name).map(|_| name.to_owned())
 }
 
-/// Checks a verdict of either kind: only the daemon knows the kind of the link.
+/// Checks the name of a verdict of XDP or TC: only the daemon knows which of them the link has.
 fn any_verdict(name: &str) -> Result<String, verdict::UnknownVerdictName> {
     match verdict::number(verdict::XDP, name).or_else(|_| verdict::number(verdict::TC, name)) {
         Ok(_) => Ok(name.to_owned()),

@@ -18,7 +18,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ("Access", &["policy", "whoami", "auth"]),
     ("Machine", &["doctor", "features", "stray", "debug", "support-bundle", "completion", "version", "help"]),
 ];
-/// Maximum length of a description, in bytes: lines have 100.
+/// Maximum length of a description, in bytes: lines of the help have at most 100.
 const MAX_ABOUT: usize = 80;
 const EXAMPLES: &str = "\
 Examples:

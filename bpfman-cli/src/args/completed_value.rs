@@ -1,4 +1,4 @@
-//! Value at the end of a command line that live objects complete.
+//! Last word of a command line, if live objects can complete it.
 
 use clap::{Arg, Command};
 
@@ -60,7 +60,7 @@ pub fn completed_value(line: &str) -> Option<(CompletedValue, String)> {
     Some((of_arg(command, arg)?, last.to_owned()))
 }
 
-/// `written` is the flag without its first dash.
+/// Finds the flag, given as `written` without its first dash.
 fn flag_of<'c>(command: &'c Command, written: &str) -> Option<&'c Arg> {
     let takes_value = |arg: &&Arg| arg.get_action().takes_values();
     match written.strip_prefix('-') {

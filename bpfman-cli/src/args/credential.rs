@@ -15,8 +15,8 @@ const STANDARD_INPUT: &str = "-";
 
 const MAX_LINE: u64 = 64 << 10;
 
-/// Parser of base64 of `user:password`, as the value itself or on the first line of standard input. `clap`'s own
-/// message would show the rejected value.
+/// Parser of credentials: base64 of `user:password`, given as the value or on the first line of standard
+/// input. An error of `clap`'s own parsers would show the rejected value.
 #[derive(Clone, Copy, Debug)]
 pub struct CredentialParser;
 

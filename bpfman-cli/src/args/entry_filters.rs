@@ -88,14 +88,14 @@ impl EntryFilters {
             hook,
             since: self.since.as_ref().map(|since| since.0.clone()).unwrap_or_default(),
             by: user_id(&by).unwrap_or(by),
-            // Tables show the words of a call, JSON its name.
+            // Accept the words of tables (`put back`) as well as the name in JSON (`PutBack`).
             verbs: self.verb.iter().map(|verb| verb.replace([' ', '-', '_'], "")).collect(),
             results: self.result.iter().map(|result| result.name().to_owned()).collect(),
         }
     }
 }
 
-/// Returns the number of a user by name. `root` stays: it is an owner, too.
+/// Returns the number of a user by name; none for `root`, which is also the name of an owner.
 fn user_id(name: &str) -> Option<String> {
     UserNames::of_this_machine().id(name).filter(|uid| *uid != 0).map(|uid| uid.to_string())
 }

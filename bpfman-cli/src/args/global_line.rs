@@ -1,4 +1,4 @@
-//! Help of commands with the global options on one line: in full they are longer than what most commands add.
+//! Help of commands, with the global options on one line: most commands have fewer options of their own.
 
 use clap::Command;
 
@@ -8,7 +8,7 @@ Global options: -o table|json|yaml, -q, --socket-path PATH, --progress auto|alwa
 
 #[must_use]
 pub fn shortened(mut command: Command) -> Command {
-    // Global options are in subcommands only after this.
+    // Copies the global options into the subcommands.
     command.build();
     command.mut_subcommands(shorten)
 }

@@ -1,4 +1,4 @@
-//! Hooks of `bpfman attach PROGRAM_ID HOOK` as words of the form with flags, so that a hook takes the flags of its kind.
+//! Translates `bpfman attach PROGRAM_ID HOOK` into the form with flags, which then takes the kind's flags.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use bpfman_model::{AttachPoint, Interface, SampleRate, WrittenPoint};
 /// Returns the subcommand of a hook with its flags.
 ///
 /// # Errors
-/// The hook names the target of a program that has it from its load.
+/// Fails if the hook names a target: the program got its target when it was loaded.
 pub fn with_flags(hook: &WrittenPoint, has_priority: bool) -> Result<Vec<String>, String> {
     let kind = hook.point.type_name();
     if let Some(target) = &hook.target {

@@ -42,7 +42,7 @@ impl FromStr for NamedHook {
     }
 }
 
-/// Parses an attach point; the error suggests the kind that an unknown one may mean.
+/// Parses an attach point. For an unknown kind, the error suggests a similar known one.
 pub fn point(text: &str) -> Result<WrittenPoint, BadNamedHook> {
     text.parse().map_err(|error: bpfman_model::BadWrittenPoint| {
         let why = match &error.unknown_kind {

@@ -25,7 +25,7 @@ impl FromStr for ObjectName {
     }
 }
 
-/// Returns whether a text can be the name of a function, in whatever language. Other arguments have these characters.
+/// Returns whether a text can be a function's name in any language, and cannot be another kind of argument.
 fn is_name(text: &str) -> bool {
     let is_other = |c: char| c.is_whitespace() || c.is_control() || ":,/=".contains(c);
     !text.is_empty()

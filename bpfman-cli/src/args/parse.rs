@@ -31,13 +31,13 @@ const OTHER_NAMES: [(&[&str], &str); 16] = [
     (&["logs"], "bpfman history"),
 ];
 
-/// Reads the words of a command line, of which the first is the program's name. Help and version are errors of `clap`.
+/// Parses the words of a command line, the program's name first. Help and version are errors of `clap`.
 pub fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
     let cli = read(words).map_err(|error| with_other_name(error, words))?;
     let CliCommand::Attach(Attach { point: AttachTo::Hook(rest), .. }) = &cli.command else {
         return Ok(cli);
     };
-    // These are the last words, since the hook takes the place of a subcommand.
+    // The hook and its flags are the last words, because clap parses the hook as a subcommand.
     let (front, rest) = words.split_at(words.len() - rest.len());
     let Some((hook, flags)) = rest.split_first() else { return Ok(cli) };
     let text = hook.to_string_lossy();
@@ -59,7 +59,7 @@ pub fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
 }
 
 fn read(words: &[OsString]) -> Result<Cli, clap::Error> {
-    // The definition of all commands takes as long to build as a session takes to begin.
+    // Try `run-as` alone first: building the definition of all commands takes as long as starting a session.
     if words.get(1).is_some_and(|word| word == "run-as")
         && let Ok(line) = RunAsLine::try_parse_from(words)
     {

@@ -22,7 +22,7 @@ pub struct OrderFlags {
 const ORDER: &str = "Place in the chain";
 
 impl OrderFlags {
-    /// Returns the intents on the wire; none if none are set.
+    /// Returns the order on the wire; none if no flag is set.
     #[must_use]
     pub fn on_the_wire(&self) -> Option<ext::Order> {
         if self.before.is_empty() && self.after.is_empty() && self.role.is_none() {

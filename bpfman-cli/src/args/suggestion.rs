@@ -1,7 +1,7 @@
-//! Suggestions for words that are not known.
+//! Suggestions for unknown words.
 
-/// Returns the candidate with the fewest slips (letters missing, added, wrong or exchanged), unless a third would be
-/// wrong.
+/// Returns the candidate with the fewest edits (a letter missing, added, wrong, or two exchanged); none if
+/// more than a third of the word's letters, and more than one, would change.
 pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let max_slips = (word.len() / 3).max(1);
     let with_slips =
@@ -10,7 +10,7 @@ pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     alike.map(|(_, candidate)| candidate)
 }
 
-/// Returns ` (did you mean CANDIDATE?)` for the candidate that is most like a word, or nothing.
+/// Returns ` (did you mean CANDIDATE?)` for the closest candidate, or an empty text.
 pub fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
     closest(word, candidates).map_or_else(String::new, |candidate| format!(" (did you mean {candidate}?)"))
 }

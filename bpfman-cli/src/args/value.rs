@@ -93,7 +93,7 @@ pub fn load_values(globals: &[GlobalValue], sizes: &[MapSize]) -> Result<Option<
     let values = LoadValues {
         globals: globals.iter().map(|value| (value.name.clone(), value.text.clone())).collect(),
         map_sizes: sizes.iter().map(|size| (size.map.clone(), size.entries)).collect(),
-        // Scripts of v0.6.0 pass bytes.
+        // Also accept bytes, which scripts of v0.6.0 pass.
         by_type_only: false,
     };
     Ok((values != LoadValues::default()).then_some(values))
@@ -154,7 +154,7 @@ impl FromStr for ProgramSpec {
         let (function, target) = match (rest, target) {
             ([function], None | Some((_, false))) => (*function, None),
             ([function, target], Some(_)) => (*function, Some((*target).to_owned())),
-            // The section may name the function.
+            // The target is PROGRAM_ID:FUNCTION, or only PROGRAM_ID if the section names the function.
             ([function, program, replaced], Some(_)) if known == ProgramType::Freplace => {
                 (*function, Some(format!("{program}:{replaced}")))
             }
@@ -201,10 +201,10 @@ impl From<&ProgramSpec> for LoadInfo {
     }
 }
 
-/// Returns an absolute path, because the daemon's working folder is another. Symlinks are not resolved.
+/// Returns an absolute path, because the daemon has another working folder. Symlinks are not resolved.
 #[must_use]
 pub fn absolute(path: &Path) -> String {
-    // This fails only for an empty path or without a working folder; then the daemon's own message is the clearest.
+    // Fails only for an empty path or without a working folder: the daemon's message is the clearest then.
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     absolute.to_string_lossy().into_owned()
 }
